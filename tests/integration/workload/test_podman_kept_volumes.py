@@ -6,7 +6,9 @@ Nothing here mounts a volume: what is written goes where the image says that it 
 import asyncio
 import io
 import json
+import logging
 import os
+import shutil
 import signal
 import subprocess
 import tarfile
@@ -21,11 +23,19 @@ from tests.support.workload.waiting import eventually
 
 from upwell.machine.clock import SystemClock
 from upwell.oci import Digest
-from upwell.workload.interface import EmptyDir, InstanceMount, InstanceSpec, Owner
+from upwell.workload.interface import (
+    EmptyDir,
+    InstanceMount,
+    InstanceSpec,
+    LeftoverKind,
+    Owner,
+    State,
+)
 from upwell.workload.podman import runtime as podman_runtime
-from upwell.workload.podman.kept_volumes import GRACE
+from upwell.workload.podman.kept_volumes import GRACE, move_files
 from upwell.workload.podman.runtime import PodmanRuntime, PodmanSettings
 
+OTHER_FILE_SYSTEM = Path("/dev/shm")  # noqa: S108 - it is there on every machine with Podman
 COUNT = "echo x >> /data/log; cat /data/log; exec sleep 60"
 
 
@@ -176,6 +186,82 @@ async def test_files_of_a_deleted_owner_go_after_a_grace_time(
         await runtime.teardown()
     assert podman_home.run("volume", "ls", "--quiet") == ""
     assert str(settings.data_dir) not in mounts()
+
+
+def of_an_earlier_version(made: InstanceSpec) -> InstanceSpec:
+    """Return the instance as it was started when nothing was kept: its volumes are Podman's."""
+    return replace(made, volume_index=None)
+
+
+async def test_files_of_an_earlier_version_move_into_the_kept_folder(
+    settings: PodmanSettings,
+    podman_home: PodmanHome,
+    database: Workload,
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    caplog.set_level(logging.INFO)
+    script = "cat /data/seed; stat -c '%a %u %g' /data >> /data/log; exec sleep 60"
+    async with PodmanRuntime.open(settings) as runtime:
+        await runtime.start(of_an_earlier_version(spec(database, "one")))
+        assert await lines(runtime, "web-one-0") == 1
+        [instance] = await runtime.instances()
+        assert instance.volumes == ("/data",)  # so that it is stopped before the next one starts
+        await runtime.stop("web-one-0", 0)
+        assert "volume of an earlier version moved" in caplog.text
+        await runtime.start(spec(database, "two", script=script))
+        assert await lines(runtime, "web-two-0") == 2
+        _, output = await runtime.execute("web-two-0", ("/bin/busybox", "cat", "/data/log"))
+        assert output.decode().splitlines() == ["x", "700 7 8"]
+        assert len(podman_home.run("volume", "ls", "--quiet").split()) == 1
+        await runtime.teardown()
+
+
+async def test_an_instance_of_an_earlier_version_has_its_files_after_its_own_restart(
+    settings: PodmanSettings, database: Workload
+) -> None:
+    once = spec(database, "one", script="echo x >> /data/log; exit 1")
+    async with PodmanRuntime.open(settings) as runtime:
+        await runtime.start(of_an_earlier_version(once))
+        await eventually(runtime.instances, lambda found: found[0].state is State.EXITED)
+        await runtime.start(spec(database, "one"))
+        assert await lines(runtime, "web-one-0") == 2
+        await runtime.teardown()
+
+
+async def test_files_of_an_earlier_version_stay_where_they_are_when_the_kept_folder_has_some(
+    settings: PodmanSettings, podman_home: PodmanHome, database: Workload
+) -> None:
+    async with PodmanRuntime.open(settings) as runtime:
+        await runtime.start(spec(database, "one"))
+        assert await lines(runtime, "web-one-0") == 1
+        old = of_an_earlier_version(spec(database, "two"))
+        await runtime.start(old)
+        assert await lines(runtime, old.name) == 1
+        await runtime.stop(old.name, 0)
+        [left] = await runtime.leftovers()
+        assert left.kind is LeftoverKind.VOLUME
+        log = podman_home.root / "storage" / "volumes" / left.name / "_data" / "log"
+        assert log.read_text() == "x\n"
+        await runtime.remove_leftover(left)
+        await runtime.teardown()
+
+
+def test_a_volume_moves_to_another_file_system_with_its_owners(tmp_path: Path) -> None:
+    source, target = OTHER_FILE_SYSTEM / f"upwell-{os.getpid()}", tmp_path / "kept" / "data"
+    if OTHER_FILE_SYSTEM.stat().st_dev == tmp_path.stat().st_dev:
+        pytest.skip(f"{OTHER_FILE_SYSTEM} is no file system of its own")
+    source.mkdir()
+    try:
+        (source / "log").write_text("x")
+        os.chown(source, 7, 8)
+        source.chmod(0o700)
+        assert asyncio.run(move_files(source, target))
+        facts = target.stat()
+        assert (facts.st_uid, facts.st_gid, facts.st_mode & 0o777) == (7, 8, 0o700)
+        assert (target / "log").read_text() == "x"
+        assert [one.name for one in target.parent.iterdir()] == ["data"]
+    finally:
+        shutil.rmtree(source)
 
 
 async def found(kept: Path) -> list[str]:

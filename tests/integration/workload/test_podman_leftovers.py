@@ -36,7 +36,8 @@ async def test_anonymous_volumes_go_with_their_container_and_named_ones_stay(
     podman_home.run("volume", "create", "kept")
     before = volumes(podman_home)
     async with PodmanRuntime.open(settings) as runtime:
-        await runtime.start(database.spec(database.container("sleep", "60")))
+        once = database.spec(database.container("sleep", "60"))
+        await runtime.start(replace(once, role="pre"))
         await runtime.stop("web-1-a", 0)
     assert volumes(podman_home) == before
     assert "kept" in before

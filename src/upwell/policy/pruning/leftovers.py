@@ -13,7 +13,7 @@ from upwell.workload.interface import Instance, Leftover, LeftoverKind, Owner
 GRACE = timedelta(minutes=10)
 """Age from which what has no owner is no part of a start that is under way."""
 VOLUME_GRACE = timedelta(hours=24)
-"""Longer for volumes: they may hold data, if their containers were lost by a damaged storage."""
+"""Longer for volumes: their containers may be on their way."""
 
 _NAMES = {
     LeftoverKind.FOLDER: "instance folder",
@@ -76,6 +76,10 @@ def _others(facts: LeftoverFacts) -> Iterator[UnneededItem]:
             yield UnneededItem(
                 what, one, _reason(one.owner, deleted=deleted), unexplained=not deleted
             )
+        elif age >= grace and one.kind is LeftoverKind.VOLUME:
+            # An earlier version left the data of its workloads in such volumes.
+            reason = "no container has it, and it may hold data of an earlier version"
+            yield UnneededItem(what, one, reason, unexplained=True)
         elif age >= grace:
             yield UnneededItem(what, one, "no container needs it")
 
@@ -89,6 +93,15 @@ def _reason(owner: Owner, *, deleted: bool) -> str:
     return f"{named} was deleted" if deleted else f"{named} is not in the database, nor its end"
 
 
-def unexplained_names(items: Iterable[UnneededItem]) -> list[str]:
+def without_owner(items: Iterable[UnneededItem]) -> list[str]:
     """Return the names of the instances that run without an owner, for people."""
-    return [item.found.name for item in items if item.unexplained]
+    return [one.found.name for one in items if one.unexplained and not _is_volume(one)]
+
+
+def without_container(items: Iterable[UnneededItem]) -> list[str]:
+    """Return the names of volumes that nobody has, and that may hold data."""
+    return [one.found.name for one in items if one.unexplained and _is_volume(one)]
+
+
+def _is_volume(item: UnneededItem) -> bool:
+    return isinstance(item.found, Leftover) and item.found.kind is LeftoverKind.VOLUME

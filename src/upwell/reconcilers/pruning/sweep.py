@@ -12,7 +12,8 @@ from upwell.policy.pruning.leftovers import (
     LeftoverFacts,
     UnneededItem,
     judge_leftovers,
-    unexplained_names,
+    without_container,
+    without_owner,
 )
 from upwell.policy.rollouts.instance import owner_of
 from upwell.policy.rollouts.settings import WORKLOADS
@@ -107,13 +108,24 @@ class LeftoverSweep:
     def _report(self, items: Sequence[UnneededItem]) -> None:
         if self._component is None:
             return
-        names = unexplained_names(items)
-        if not names:
+        owners, volumes = without_owner(items), without_container(items)
+        if owners:
+            self._component.fail(
+                "InstancesWithoutOwner",
+                f"{_some(owners)}: their owners are not in the database. Apply the objects again,"
+                " or see `upwell prune --leftovers`, and with --confirm remove them",
+            )
+        elif volumes:
+            self._component.fail(
+                "VolumesWithoutContainer",
+                f"{_some(volumes)}: anonymous volumes without a container, which may hold data of"
+                " an earlier version. Copy what you need (`podman volume inspect` shows where it"
+                " is), and remove them with `upwell prune --leftovers --confirm`",
+            )
+        else:
             self._component.recover()
-            return
-        more = f" and {len(names) - _SHOWN} more" if len(names) > _SHOWN else ""
-        self._component.fail(
-            "InstancesWithoutOwner",
-            f"{', '.join(names[:_SHOWN])}{more}: their owners are not in the database. Apply the"
-            " objects again, or see `upwell prune --leftovers`, and with --confirm remove them",
-        )
+
+
+def _some(names: Sequence[str]) -> str:
+    more = f" and {len(names) - _SHOWN} more" if len(names) > _SHOWN else ""
+    return f"{', '.join(names[:_SHOWN])}{more}"

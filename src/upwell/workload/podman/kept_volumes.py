@@ -7,11 +7,16 @@ made of the folder's path: when the data folder is moved, a new one shows the ne
 
 When an owner is deleted its folder is marked, and removed when nothing of it has started for
 GRACE. What bears no mark is never removed.
+
+A container that an earlier version made has nameless volumes instead. Their files move into the
+folder when it is removed, before the next one starts; where that has files already, they stay.
 """
 
 import asyncio
 import contextlib
+import errno
 import hashlib
+import logging
 import shutil
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
@@ -21,14 +26,19 @@ from typing import Protocol
 from urllib.parse import quote
 
 from upwell.machine.private_file import write_private
+from upwell.machine.process import run_command
 from upwell.oci import Reference
 from upwell.workload.interface import ContainerSpec, InstanceSpec, Owner
 from upwell.workload.podman.volumes import InvalidVolumeError
+
+_log = logging.getLogger(__name__)
 
 VOLUME_PREFIX = "upwell-kept-"
 GRACE = timedelta(days=7)
 _RELEASED = "released"
 _NAME_DIGITS = 32
+_COPY_SECONDS = 3600.0
+_NOT_OURS = frozenset({errno.EPERM, errno.EACCES})
 
 
 class VolumeApi(Protocol):
@@ -53,6 +63,16 @@ class KeptVolume:
 
     name: str
     path: str
+
+
+@dataclass(frozen=True, slots=True)
+class NamelessVolume:
+    """A volume that Podman made for a path that the image declares; it belongs to no name."""
+
+    name: str
+    path: str
+    source: Path
+    """Folder that has its files."""
 
 
 class KeptVolumes:
@@ -89,6 +109,34 @@ class KeptVolumes:
         await self._api.create_volume(name, folder, self._labels)
         return KeptVolume(name, path)
 
+    async def take_over(
+        self, owner: Owner, instance: str, container: str, volume: NamelessVolume
+    ) -> bool:
+        """Move the files of an earlier version's volume to where the next instance has them.
+
+        False: they stay, as that place has files already, or nobody may move them. Raises OSError.
+        """
+        where = {"instance": instance, "container": container, "volume": volume.name}
+        index = instance.rpartition("-")[2]
+        if not index.isdecimal():
+            why = "its replica index is unknown"
+        elif not volume.source.is_dir():
+            return True  # moved before a stop that was cut short
+        else:
+            folder = self._folder(owner) / str(int(index)) / container / quote(volume.path, safe="")
+            try:
+                if await move_files(volume.source, folder):
+                    extra = {**where, "folder": str(folder)}
+                    _log.warning("volume of an earlier version moved", extra=extra)
+                    return True
+                why = f"{folder} has files already"
+            except OSError as error:
+                if error.errno not in _NOT_OURS:
+                    raise
+                why = f"it may not be moved to {folder}: {error.strerror}"
+        _log.warning("volume of an earlier version left in Podman", extra={**where, "why": why})
+        return False
+
     async def release(self, owner: Owner, now: datetime) -> None:
         """Have the volumes of an owner removed after GRACE, unless an instance of it starts."""
         folder = self._folder(owner)
@@ -124,6 +172,38 @@ def declared(container: ContainerSpec, paths: Iterable[str]) -> list[str]:
     return sorted(
         str(path) for path in wanted if not any(path.is_relative_to(one) for one in mounted)
     )
+
+
+async def move_files(source: Path, folder: Path) -> bool:
+    """Move a folder with its owners and modes, whole or not at all; False: there are files there.
+
+    On another file system it is copied, and the source stays. Raises OSError.
+    """
+    moved = await asyncio.to_thread(_rename, source, folder)
+    if moved is not None:
+        return moved
+    draft = folder.with_name(f".{folder.name}.part")
+    await asyncio.to_thread(shutil.rmtree, draft, ignore_errors=True)
+    copied = await run_command("cp", "-a", "--", str(source), str(draft), seconds=_COPY_SECONDS)
+    if copied.code:
+        await asyncio.to_thread(shutil.rmtree, draft, ignore_errors=True)
+        raise OSError(errno.EIO, f"cannot be copied: {copied.last_line}", str(source))
+    draft.rename(folder)
+    return True
+
+
+def _rename(source: Path, folder: Path) -> bool | None:
+    """Rename a folder to one that is empty or not there; None: they are on two file systems."""
+    folder.parent.mkdir(parents=True, exist_ok=True)
+    if folder.is_dir() and any(folder.iterdir()):
+        return False
+    try:
+        source.rename(folder)
+    except OSError as error:
+        if error.errno != errno.EXDEV:
+            raise
+        return None
+    return True
 
 
 def volume_name(folder: Path) -> str:

@@ -98,7 +98,8 @@ class ContainerListing:
             with contextlib.suppress(PodmanNotFoundError, PodmanRefusedError):
                 await self._api.stop(one.id, 0)
             with contextlib.suppress(PodmanNotFoundError):
-                await self._api.remove(one.id, depend=True)
+                # Nobody can tell whether its anonymous volumes are an earlier version's, with data.
+                await self._api.remove(one.id, volumes=False, depend=True)
         self._broken.pop(one.id, None)
 
     async def _is_alone(self, one: BrokenContainer) -> bool:

@@ -23,7 +23,7 @@ from upwell.workload.podman.container_body import (
     LABEL_ROLE,
     LABEL_TIMELINE,
 )
-from upwell.workload.podman.kept_volumes import VOLUME_PREFIX
+from upwell.workload.podman.kept_volumes import VOLUME_PREFIX, NamelessVolume
 from upwell.workload.podman.records import InstanceRecord
 
 _ENDED = frozenset({"exited", "dead", "removing"})
@@ -31,7 +31,10 @@ _HAS_PROCESS = frozenset({"running", "paused", "stopping"})
 _START_MARGIN = timedelta(seconds=5)
 """Podman notes the start a moment after the process began, and reads the end from a file's time."""
 _NANOSECONDS = re.compile(r"(\.\d{6})\d+")
+_NAMELESS = re.compile(r"[0-9a-f]{64}")
+"""Name that Podman itself gives to a volume."""
 _SIGNAL_BASE = 128
+_JOB = "Job"
 _NEVER = "0001-01-01T00:00:00Z"
 
 
@@ -60,6 +63,8 @@ class ContainerFacts:
     """File of ours that is its /etc/hosts; empty: none is."""
     kept: tuple[str, ...] = ()
     """Paths of the volumes that are kept with its owner."""
+    nameless: tuple[NamelessVolume, ...] = ()
+    """Volumes that go with the container unless they are kept."""
     pid: int = 0
     monitor_pid: int = 0
     """The process of conmon, which waits for the container's end and writes down how it came."""
@@ -101,6 +106,11 @@ class ContainerFacts:
                 for mount in document.get("Mounts") or ()
                 if str(mount.get("Name") or "").startswith(VOLUME_PREFIX)
             ),
+            nameless=tuple(
+                NamelessVolume(str(mount["Name"]), str(mount["Destination"]), Path(mount["Source"]))
+                for mount in document.get("Mounts") or ()
+                if _NAMELESS.fullmatch(str(mount.get("Name") or ""))
+            ),
             pid=int(state.get("Pid") or 0),
             monitor_pid=int(state.get("ConmonPid") or 0),
             exit_on_record=_exit_on_record(state),
@@ -121,6 +131,28 @@ class ContainerFacts:
         """Number of the init container; None when it is none."""
         text = self.labels.get(LABEL_INIT, "")
         return int(text) if text.isdecimal() else None
+
+    @property
+    def owner(self) -> Owner:
+        """The owner of its instance."""
+        labels = self.labels
+        return Owner(
+            labels.get(LABEL_KIND, ""), labels.get(LABEL_NAMESPACE, ""), labels.get(LABEL_OWNER, "")
+        )
+
+    @property
+    def written(self) -> Iterable[str]:
+        """Paths of volumes that the image declares, and that another instance will have."""
+        return (*self.kept, *(one.path for one in self.unkept))
+
+    @property
+    def unkept(self) -> tuple[NamelessVolume, ...]:
+        """Volumes of a replica that an earlier version made: they may hold data.
+
+        What runs once, or before the others, gets fresh ones; a replica's are kept nowadays.
+        """
+        once = self.init is not None or LABEL_ROLE in self.labels or self.owner.kind == _JOB
+        return () if once else self.nameless
 
     @property
     def failed(self) -> bool:
@@ -232,9 +264,6 @@ def observe(
     `complaints` holds by container ID what its readiness probe said last.
     """
     labels = containers[0].labels
-    owner = Owner(
-        labels.get(LABEL_KIND, ""), labels.get(LABEL_NAMESPACE, ""), labels.get(LABEL_OWNER, "")
-    )
     state = _state(containers, record)
     regular = [container for container in containers if container.init is None]
     since = [_ready_since(container, record) for container in regular]
@@ -244,7 +273,7 @@ def observe(
     running = state is State.RUNNING
     return Instance(
         name=containers[0].instance,
-        owner=owner,
+        owner=containers[0].owner,
         revision=labels.get(LABEL_REVISION, ""),
         state=state,
         ready=ready,
@@ -261,7 +290,7 @@ def observe(
         begun_at=record.begun_at if record else None,
         labels=record.labels if record else {},  # a container's own have its image's among them
         containers=tuple(_observed(container, record) for container in containers),
-        volumes=tuple(sorted({path for container in regular for path in container.kept})),
+        volumes=tuple(sorted({path for one in regular for path in one.written})),
         probed=all(_is_probed(container, record) for container in regular),
         timeline=labels.get(LABEL_TIMELINE, ""),
         owner_version=labels.get(LABEL_OWNER_VERSION, ""),

@@ -471,7 +471,19 @@ class PodmanRuntime:
                     with contextlib.suppress(PodmanRefusedError):  # lost with its container
                         log = self._api.logs(container.id, LogQuery(timestamps=True))
                         await self._previous.keep(container.instance, container.name, log)
-                await self._api.remove(container.id)
+                moved = await self._keep_files(container)
+                await self._api.remove(container.id, volumes=moved)
+
+    async def _keep_files(self, container: ContainerFacts) -> bool:
+        """Keep what an earlier version's volumes hold; False: it is in them still."""
+        with _writing(container.instance):
+            moved = [
+                await self._kept.take_over(
+                    container.owner, container.instance, container.name, volume
+                )
+                for volume in container.unkept
+            ]
+        return all(moved)
 
 
 @contextlib.contextmanager

@@ -113,13 +113,14 @@ class PodmanApi:
         path = f"/containers/{container}/stop"
         await self._json(PodmanRequest("POST", path, parameters, timeout=timeout))
 
-    async def remove(self, container: str, *, depend: bool = False) -> None:
-        """Remove a container, whatever it does, with its anonymous volumes.
+    async def remove(self, container: str, *, volumes: bool = True, depend: bool = False) -> None:
+        """Remove a container, whatever it does; with `volumes` its anonymous ones too.
 
         With `depend` those that share its network go too.
         """
         # Documented is "v"; what Podman 5 reads here is "volumes". Named volumes stay.
-        parameters = {"force": "true", "v": "true", "volumes": "true", "timeout": "0"}
+        with_them = str(volumes).lower()
+        parameters = {"force": "true", "v": with_them, "volumes": with_them, "timeout": "0"}
         if depend:
             parameters["depend"] = "true"
         await self._json(PodmanRequest("DELETE", f"/containers/{container}", parameters))
