@@ -215,6 +215,8 @@ class CheckResult(Model):
     phase: CheckPhase = CheckPhase.PENDING
     attempt: int = 1
     started: Time | None = None
+    first_started: Time | None = None
+    """Start of the first run of an attempt that runs again: something was wrong beside it."""
     ended: Time | None = None
     """While a further attempt has not begun: when the one before it ended."""
     message: str = ""
@@ -257,7 +259,9 @@ class PromotionStatus(Model):
     started: Time | None = None
     """Time at which the first workload was changed."""
     serving_since: Time | None = None
-    """Time at which every rollout was complete: the soak counts from here."""
+    """Time at which every rollout was complete: the soak begins here."""
+    soaked_seconds: int | float = 0
+    """Part of the soak that was seen to go well: none while something was wrong, nor unwatched."""
     ended: Time | None = None
     steps: tuple[Step, ...] = ()
     checks: tuple[CheckResult, ...] = ()

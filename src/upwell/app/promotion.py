@@ -2,18 +2,20 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from datetime import datetime
 
 from upwell.api.promotion import Promotion
 from upwell.app.access import InternalLogins
 from upwell.app.adapters import Adapters
 from upwell.controller import Controller
-from upwell.machine.clock import now
+from upwell.machine.clock import PastTimes, elapsed, now
 from upwell.oci import Reference
 from upwell.reconcilers.builds.index import BuildIndex
 from upwell.reconcilers.images.insecure import InsecureRegistries
 from upwell.reconcilers.images.pull_secrets import PullSecrets
 from upwell.reconcilers.promotion.git_placing import GitPlacement
 from upwell.reconcilers.promotion.images import ReleaseImages
+from upwell.reconcilers.promotion.machine_watch import MachineRecord
 from upwell.reconcilers.promotion.placing import ByStage, Workloads
 from upwell.reconcilers.promotion.promotions import PromotionReconciler
 from upwell.reconcilers.promotion.verification import StageVerification
@@ -37,13 +39,22 @@ def promotion(
 
     insecure = InsecureRegistries(store, adapters.is_insecure)
     images = ReleaseImages(adapters.registries, secrets, MirrorCopier(adapters), insecure)
+    machine = _machine(adapters)
     verification = StageVerification(
-        store, adapters.runtime, adapters.probes, adapters.evidence, verdict_url, now
+        store, adapters.runtime, adapters.probes, adapters.evidence, verdict_url, now, machine
     )
-    reconciler = PromotionReconciler(
-        store, images, placement(adapters), verification, now, adapters.runtime.well_since
-    )
+    reconciler = PromotionReconciler(store, images, placement(adapters), verification, now, machine)
     return (pipeline_controller(index, builds, now), promotion_controller(index, reconciler))
+
+
+def _machine(adapters: Adapters) -> MachineRecord:
+    """Return the record of what the server stands on."""
+    components, past = adapters.components, PastTimes(now)
+
+    def well_since() -> datetime:
+        return past(max(adapters.runtime.well_since(), components.well_since()))
+
+    return MachineRecord(well_since, components.fault_since, elapsed)
 
 
 def placement(adapters: Adapters) -> ByStage:

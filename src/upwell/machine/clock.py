@@ -142,6 +142,11 @@ def seconds() -> float:
     return now().timestamp()
 
 
+def elapsed() -> float:
+    """Return the seconds that have passed since some moment of this boot: no clock changes them."""
+    return time.monotonic()
+
+
 class Clock(Protocol):
     """Tells the time and waits."""
 

@@ -98,6 +98,7 @@ class Components:
 
     def __init__(self, clock: Callable[[], datetime] = now) -> None:
         self._clock = clock
+        self._began = clock()
         self._components: dict[str, WatchedComponent] = {}
         self._listeners: set[asyncio.Event] = set()
 
@@ -112,6 +113,21 @@ class Components:
     def states(self) -> Sequence[ComponentState]:
         """Return the state of each, by name."""
         return [self._components[name].state for name in sorted(self._components)]
+
+    def well_since(self) -> datetime:
+        """Return the time since which no required component has had a fault: now, while one has."""
+        required = [state for state in self.states() if state.required]
+        if any(state.faulty for state in required):
+            return self._clock()
+        return max((state.since for state in required), default=self._began)
+
+    def fault_since(self, moment: datetime) -> str:
+        """Return a fault of a required component that lasted then, or came later; empty: none."""
+        for state in self.states():
+            for fault in reversed(state.faults if state.required else ()):
+                if fault.until is None or fault.until >= moment:
+                    return f"{state.name} was faulty ({fault.reason}: {fault.message})"
+        return ""
 
     async def changes(self) -> AsyncIterator[Sequence[ComponentState]]:
         """Yield all states now, and after changes; changes in quick succession count as one."""

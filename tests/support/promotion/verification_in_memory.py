@@ -15,10 +15,14 @@ from upwell.api.codec import decode_as
 from upwell.api.core import Service
 from upwell.api.pipeline import Pipeline
 from upwell.api.promotion import CheckResult, Promotion, PromotionPhase, Purpose, Release
+from upwell.machine.components import Components
 from upwell.oci import Digest
+from upwell.policy.promotion.rollouts import RolledOut, StageRollout
 from upwell.policy.promotion.verification.checks import VerificationProgress
 from upwell.policy.promotion.verification.jobs import container_of_test
 from upwell.policy.rollouts.instance import owner_of
+from upwell.reconcilers.promotion.machine_watch import MachineRecord
+from upwell.reconcilers.promotion.soaks import SoakWatch
 from upwell.reconcilers.promotion.verification import StageVerification
 from upwell.store.interface import AlreadyExistsError
 from upwell.store.memory import MemoryStore
@@ -143,6 +147,19 @@ class VerifiedPromotion:
         self.store = MemoryStore(self.clock)
         self.machine = FileRuntime(self.clock)
         self.kept = FileInputs(self.folder)
+        self.components = Components(self.clock)
+        self.podman = self.components.add("podman")
+        self.router = self.components.add("router")
+        self.rollout = StageRollout(RolledOut.COMPLETE)
+        self.record = MachineRecord(
+            self._well_since,
+            self.components.fault_since,
+            lambda: self.clock().timestamp(),
+        )
+        self.soaks = SoakWatch(self.clock, self.record)
+
+    def _well_since(self) -> datetime:
+        return max(self.machine.well_since(), self.components.well_since())
 
     async def begin(self, *checks: dict[str, Any], **stage: Any) -> None:
         verification = {"checks": [{"timeoutSeconds": 60, **check} for check in checks]}
@@ -207,13 +224,23 @@ class VerifiedPromotion:
             self.kept,
             lambda promotion, check, attempt: f"http://up/v/{promotion.name}/{check}/{attempt}",
             self.clock,
+            self.record,
         )
 
     async def advance(self) -> VerificationProgress:
         """Call once, as a process does that is killed before it stores what came of it."""
         pipeline = await self.store.get(Pipeline, "shop", "shop")
         release = await self.store.get(Release, "shop", "shop-1")
-        return await self.verification().advance(pipeline, release, await self.promotion())
+        promotion = await self.promotion()
+        served, self.doubt = self.soaks.look(promotion, self.rollout)
+        seen = promotion.status.model_copy(update={"soaked_seconds": served})
+        return await self.verification().advance(pipeline, release, promotion.with_status(seen))
+
+    async def store_soak(self, seconds: float) -> None:
+        """Store what the soak has come to, as the promotion's reconciler does."""
+        found = await self.promotion()
+        status = found.status.model_copy(update={"soaked_seconds": seconds})
+        await self.store.update_status(found.with_status(status))
 
     async def look(self, times: int = 1) -> VerificationProgress:
         for _ in range(times):

@@ -1,6 +1,7 @@
 """Reports about components: one record, and everybody who listens is told."""
 
 import asyncio
+from datetime import timedelta
 
 from tests.support.clocks import TickingClock
 
@@ -81,3 +82,32 @@ async def test_listeners_hear_of_every_turn_and_of_nothing_else() -> None:
     assert not later.done()
     router.fail("RouterDown", "haproxy has ended")
     assert [one.faulty for one in await later] == [True]
+
+
+def test_it_says_since_when_all_that_is_required_is_well() -> None:
+    clock = TickingClock()
+    components = Components(clock)
+    began = components.well_since()
+    router, cache = components.add("router"), components.add("cache", required=False)
+    added = router.state.since
+    assert began < added == components.well_since()
+    cache.fail("CacheDown", "gone")
+    assert components.well_since() == added
+    router.fail("RouterDown", "haproxy has ended")
+    assert components.well_since() > router.state.since
+    router.recover()
+    assert components.well_since() == router.state.since
+
+
+def test_it_knows_the_faults_that_a_time_has_met() -> None:
+    components = Components(TickingClock())
+    router, cache = components.add("router"), components.add("cache", required=False)
+    cache.fail("CacheDown", "gone")
+    before = router.state.since
+    assert components.fault_since(before) == ""
+    router.fail("RouterDown", "haproxy has ended")
+    assert components.fault_since(before) == "router was faulty (RouterDown: haproxy has ended)"
+    router.recover()
+    assert components.fault_since(before)
+    assert components.fault_since(router.state.since) == components.fault_since(before)
+    assert components.fault_since(router.state.since + timedelta(microseconds=1)) == ""

@@ -5,13 +5,15 @@ from dataclasses import dataclass
 from datetime import datetime
 from enum import StrEnum
 
+from upwell.api.conditions import find
 from upwell.api.meta import ObjectKey, Resource
 from upwell.policy.builds.triggers import digest_of
 from upwell.policy.health.fault import FaultEvent, HealthFault
 from upwell.policy.health.judgement import faults_of
-from upwell.policy.rollouts.degradation import DegradedReason
+from upwell.policy.rollouts.degradation import DEGRADED, DegradedReason
 from upwell.policy.rollouts.history import Phase
 from upwell.policy.rollouts.image_ownership import pod_template
+from upwell.policy.rollouts.report import AVAILABLE
 from upwell.policy.rollouts.settings import WORKLOADS, Workload
 from upwell.policy.rollouts.summary import RolloutState, rollout_of
 from upwell.policy.rollouts.triggers import HOLD_ANNOTATION, Slot, hold_text
@@ -38,6 +40,8 @@ class StageRollout:
     that has taken over."""
     until: datetime | None = None
     """Time at which it is looked at again, if that is known."""
+    well_since: datetime | None = None
+    """Time since which no workload has lacked replicas, as far as is known."""
     review: bool = False
     """True if people have to merge the change first."""
 
@@ -83,7 +87,9 @@ def as_declared(workload: Resource, images: Mapping[Slot, str]) -> dict[Slot, st
 def stage_rollout(placed: Iterable[Placed]) -> StageRollout:
     """Say how the rollouts of all workloads stand; the first that has failed decides."""
     going: list[str] = []
+    turns: list[datetime] = []
     for one in placed:
+        turns += _turns(one.workload)
         found = _rollout(one)
         if found.state in {RolledOut.FAILED, RolledOut.TAKEN_OVER}:
             return found
@@ -91,7 +97,16 @@ def stage_rollout(placed: Iterable[Placed]) -> StageRollout:
             going.append(found.message)
     if going:
         return StageRollout(RolledOut.GOING_ON, "; ".join(going))
-    return StageRollout(RolledOut.COMPLETE)
+    return StageRollout(RolledOut.COMPLETE, well_since=max(turns, default=None))
+
+
+def _turns(workload: Resource) -> list[datetime]:
+    """Return when a workload turned between lacking replicas and lacking none, last."""
+    if not isinstance(workload, WORKLOADS):
+        return []
+    found = (find(workload.status.conditions, name) for name in (AVAILABLE, DEGRADED))
+    times = [one.last_transition_time for one in found if one is not None]
+    return [time for time in times if time is not None]
 
 
 def _degraded(workload: Workload) -> HealthFault | None:

@@ -4,6 +4,7 @@ from datetime import datetime, timedelta
 
 from upwell.api.pipeline import Stage
 from upwell.api.promotion import CheckResult, PromotionPhase, PromotionStatus, Purpose, Step
+from upwell.policy.promotion.verification.soak import Soak
 
 IMAGES, ROLL_OUT, VERIFY, ROLL_BACK = "Images", "RollOut", "Verify", "RollBack"
 REVIEW = "Review"
@@ -71,6 +72,13 @@ def checked(
 ) -> PromotionStatus:
     """Return the status with the results so far."""
     return going_on(status.model_copy(update={"checks": checks}), message)
+
+
+def soaked(status: PromotionStatus, soak: Soak) -> PromotionStatus:
+    """Return the status with what the soak has come to."""
+    if soak.progress == status.soaked_seconds:
+        return status
+    return status.model_copy(update={"soaked_seconds": soak.progress})
 
 
 def passed(status: PromotionStatus, now: datetime) -> PromotionStatus:

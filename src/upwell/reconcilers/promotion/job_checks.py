@@ -3,7 +3,6 @@
 import contextlib
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
-from datetime import timedelta
 
 from upwell.api.apps import Job
 from upwell.api.conditions import find
@@ -11,6 +10,7 @@ from upwell.api.meta import ObjectKey
 from upwell.api.pipeline import JobCheck
 from upwell.api.promotion import PIPELINE_LABEL, CheckPhase, CheckResult, Promotion
 from upwell.policy.promotion.verification.checks import CheckAttempt, CheckStep, CheckVerdict
+from upwell.policy.promotion.verification.disturbance import AskedWorkloads
 from upwell.policy.promotion.verification.job_results import ObservedEnd, judge
 from upwell.policy.promotion.verification.jobs import (
     NoTestError,
@@ -23,6 +23,7 @@ from upwell.policy.promotion.verification.jobs import (
 )
 from upwell.policy.rollouts.instance import owner_of
 from upwell.reconcilers.jobs.jobs import FAILED, finished_at, has_succeeded
+from upwell.reconcilers.promotion.disturbances import CheckRun, Disturbances
 from upwell.reconcilers.promotion.evidence import Collector, Test
 from upwell.store.interface import AlreadyExistsError, NotFoundError, Selector, Store
 from upwell.uploads.interface import BinaryInputs
@@ -39,13 +40,25 @@ _LOOK_AGAIN = 30.0
 class JobChecks:
     """Looks at one attempt, and does what it needs next."""
 
-    def __init__(self, store: Store, runtime: ReadableRuntime, kept: BinaryInputs) -> None:
+    def __init__(
+        self,
+        store: Store,
+        runtime: ReadableRuntime,
+        kept: BinaryInputs,
+        disturbances: Disturbances,
+    ) -> None:
         self._store = store
+        self._disturbances = disturbances
         self._runtime = runtime
         self._kept = kept
 
     async def look(
-        self, subject: VerifiedRelease, test: JobCheck, attempt: CheckAttempt, unready: str = ""
+        self,
+        subject: VerifiedRelease,
+        test: JobCheck,
+        attempt: CheckAttempt,
+        asked: AskedWorkloads,
+        unready: str = "",
     ) -> CheckStep:
         """Take a running attempt further.
 
@@ -65,12 +78,14 @@ class JobChecks:
         if ending is None and attempt.left:
             return attempt.goes_on(f"Job {name}: {_state(job, instance)}", _LOOK_AGAIN)
         verdict = await self._judge(test, attempt, job, instance)
-        lost = "" if verdict.phase is CheckPhase.PASSED else await self._lost_beside(job, attempt)
-        if lost:
+        began = instance.started_at if instance is not None else attempt.now
+        step = attempt.ended(verdict)
+        beside = await self._disturbances.beside(asked, step, attempt, CheckRun(began, began))
+        if beside:
+            step = attempt.disturbed(beside, verdict.message)
+        if not step.result.phase.is_final:
             await self._delete(job)
-            why = f"{lost} was lost by the machine and started anew while it ran"
-            return attempt.begins_anew(f"{why}: {verdict.message}"[:_MAX_MESSAGE])
-        return attempt.ended(verdict)
+        return step
 
     async def clean(self, promotion: Promotion, results: Sequence[CheckResult]) -> None:
         """Delete the Jobs whose attempts have ended, now that their `results` are stored."""
@@ -127,23 +142,6 @@ class JobChecks:
         owner = owner_of(job.key)
         found = [one for one in await self._runtime.instances() if one.owner == owner]
         return max(found, key=lambda one: one.started_at, default=None)
-
-    async def _lost_beside(self, job: Job, attempt: CheckAttempt) -> str:
-        """Return an instance beside the test that the machine had lost and that was not ready yet.
-
-        What a test then says of it is no verdict on the Release. One that has had the time of the
-        check to get ready, and is not, has no such excuse.
-        """
-        found = await self._runtime.instances()
-        began = [one.started_at for one in found if one.owner == owner_of(job.key)]
-        patience = timedelta(seconds=attempt.check.timeout_seconds)
-        for one in found:
-            if one.owner.namespace != job.namespace or one.role or not one.losses or not began:
-                continue
-            late = one.ready_since is not None and one.ready_since > max(began)
-            if late or (not one.ready and attempt.now < one.started_at + patience):
-                return one.name
-        return ""
 
     async def _jobs(self, promotion: ObjectKey, pipeline: str) -> Sequence[Job]:
         """Return the Jobs of a Promotion; they are searched for everywhere without `pipeline`."""

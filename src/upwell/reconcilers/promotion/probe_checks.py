@@ -8,7 +8,8 @@ from upwell.api.promotion import CheckPhase, Evidence
 from upwell.api.values.addresses import host_and_port, http_url
 from upwell.api.values.thresholds import InvalidThresholdError, Threshold
 from upwell.policy.promotion.verification import http, metrics
-from upwell.policy.promotion.verification.checks import CheckAttempt, CheckStep, CheckVerdict, Soak
+from upwell.policy.promotion.verification.checks import CheckAttempt, CheckStep, CheckVerdict
+from upwell.policy.promotion.verification.soak import Soak
 from upwell.reconcilers.promotion.addresses import CheckPlaces
 from upwell.reconcilers.promotion.check_secrets import authorization
 from upwell.reconcilers.promotion.evidence import keep

@@ -19,8 +19,11 @@ from upwell.policy.promotion.moves import Move
 from upwell.policy.promotion.rollouts import RolledOut, StageRollout
 from upwell.policy.promotion.stages import namespace_of
 from upwell.policy.promotion.verification.checks import VerificationOutcome, VerificationProgress
+from upwell.policy.promotion.verification.soak import soak_of
 from upwell.reconcilers.promotion.images import ReleaseImages
+from upwell.reconcilers.promotion.machine_watch import MachineRecord, faultless
 from upwell.reconcilers.promotion.placing import ReleasePlacer
+from upwell.reconcilers.promotion.soaks import SoakWatch
 from upwell.registry.errors import RegistryError
 from upwell.store.interface import NotFoundError, Store
 
@@ -58,10 +61,11 @@ class PromotionReconciler:
         placement: ReleasePlacer,
         verifier: Verifier,
         clock: Callable[[], datetime],
-        well_since: Callable[[], datetime] | None = None,
+        machine: MachineRecord | None = None,
     ) -> None:
-        """`well_since` says since when machine and runtime are without fault."""
-        self._well_since = well_since
+        """`machine` says what is wrong with it; without it, nothing ever is."""
+        self._machine = machine or faultless(clock)
+        self._soaks = SoakWatch(clock, self._machine)
         self._store = store
         self._images = images
         self._placement = placement
@@ -73,11 +77,11 @@ class PromotionReconciler:
         try:
             promotion = await self._store.get(Promotion, key.namespace, key.name)
         except NotFoundError:
-            await self._verifier.stop(key)
+            await self._stop(key)
             return Result()
         phase = promotion.status.phase
         if phase.is_final:
-            await self._verifier.stop(key)
+            await self._stop(key)
         if promotion.is_deleting or phase.is_final or phase is PromotionPhase.WAITING:
             return Result()
         anchored = transitions.anchored(promotion.status, self._clock())
@@ -90,6 +94,10 @@ class PromotionReconciler:
         status, again = await self._next(move)
         await self._write(move, status)
         return Result(again)
+
+    async def _stop(self, promotion: ObjectKey) -> None:
+        self._soaks.forget(promotion)
+        await self._verifier.stop(promotion)
 
     async def _next(self, move: Move) -> _Next:
         """Do the step that is due; return what is to be stored of it, and when to look again."""
@@ -152,10 +160,13 @@ class PromotionReconciler:
         status = transitions.committed(move.status, found.commit)
         if found.state in {RolledOut.FAILED, RolledOut.TAKEN_OVER}:
             return self._spoilt(move, status, found)
-        progress = await self._verifier.advance(move.pipeline, move.release, move.promotion)
+        served, doubt = self._soaks.look(move.promotion, found)
+        seen = move.promotion.with_status(status.model_copy(update={"soaked_seconds": served}))
+        progress = await self._verifier.advance(move.pipeline, move.release, seen)
         status = transitions.checked(status, progress.checks, progress.message)
+        status = transitions.soaked(status, soak_of(move.stage, seen))
         if progress.outcome is VerificationOutcome.RUNNING:
-            return status, progress.again
+            return self._goes_on(move, status, found, progress, doubt)
         if progress.outcome is not VerificationOutcome.PASSED:
             return self._failed(move, status, progress.message)
         if found.state is RolledOut.COMPLETE:
@@ -164,6 +175,24 @@ class PromotionReconciler:
             return self._spoilt(move, status, found)
         return transitions.going_on(status, found.message, found.until), self._again(found)
 
+    def _goes_on(
+        self,
+        move: Move,
+        status: PromotionStatus,
+        found: StageRollout,
+        progress: VerificationProgress,
+        doubt: str,
+    ) -> _Next:
+        """Return what becomes of a verification that is not over."""
+        if not doubt or not all(check.phase.is_final for check in progress.checks):
+            return status, progress.again
+        if found.state is not RolledOut.COMPLETE and self._overdue(
+            move.stage, status, soak=move.stage.soak_seconds
+        ):
+            return self._spoilt(move, status, found)
+        message = f"{progress.message}, which stands still: {doubt}"
+        return transitions.going_on(status, message), self._again(found)
+
     async def _place(self, move: Move) -> StageRollout:
         """Have the stage run the images; what is verified again is only looked at."""
         if move.purpose is Purpose.VERIFY:
@@ -171,7 +200,7 @@ class PromotionReconciler:
         return await self._placement.place(move)
 
     async def _roll_back(self, move: Move) -> _Next:
-        await self._verifier.stop(move.promotion.key)
+        await self._stop(move.promotion.key)
         name = move.status.last_good
         try:
             good = await self._store.get(Release, move.promotion.namespace, name)
@@ -222,8 +251,7 @@ class PromotionReconciler:
         return transitions.failed(status, move.purpose, move.release.name, why, now), 0
 
     def _overdue(self, stage: Stage, status: PromotionStatus, soak: int = 0) -> bool:
-        well_since = self._well_since() if self._well_since is not None else None
-        end = transitions.deadline(status, stage, well_since)
+        end = transitions.deadline(status, stage, self._machine.well_since())
         return end is not None and self._clock() >= end + timedelta(seconds=soak)
 
     async def _write(self, move: Move, status: PromotionStatus) -> None:

@@ -6,18 +6,17 @@ is stored, so that a call that is cut short is simply made again.
 """
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime
 
 from upwell.api.meta import ObjectKey
 from upwell.api.pipeline import Check, Pipeline
-from upwell.api.promotion import CheckPhase, CheckResult, Promotion, Purpose, Release
+from upwell.api.promotion import CheckPhase, CheckResult, Promotion, Release
 from upwell.machine.tasks import side_by_side
 from upwell.policy.promotion.verification.checks import (
     CheckAttempt,
     CheckStep,
     CheckVerdict,
-    Soak,
     VerificationOutcome,
     VerificationProgress,
     anchored,
@@ -27,9 +26,13 @@ from upwell.policy.promotion.verification.checks import (
     results_of,
     settled,
 )
+from upwell.policy.promotion.verification.disturbance import AskedWorkloads
 from upwell.policy.promotion.verification.jobs import VerifiedRelease
+from upwell.policy.promotion.verification.soak import Soak, soak_of
 from upwell.reconcilers.promotion.addresses import Address, check_places, stage_address
+from upwell.reconcilers.promotion.disturbances import CheckRun, Disturbances
 from upwell.reconcilers.promotion.job_checks import JobChecks
+from upwell.reconcilers.promotion.machine_watch import MachineRecord, faultless
 from upwell.reconcilers.promotion.probe_checks import ProbeChecks
 from upwell.reconcilers.promotion.webhook_checks import Verdicts, WebhookChecks
 from upwell.store.interface import Store, StoreError
@@ -47,6 +50,7 @@ class _CheckContext:
 
     subject: VerifiedRelease
     address: Address
+    asked: AskedWorkloads
     soak: Soak
     now: datetime
 
@@ -62,11 +66,16 @@ class StageVerification:
         evidence: BinaryInputs,
         verdicts: Verdicts,
         clock: Callable[[], datetime],
+        machine: MachineRecord | None = None,
     ) -> None:
+        """`machine` says what is wrong with it; without it, only what the runtime knows."""
+        machine = machine or replace(faultless(clock), well_since=runtime.well_since)
+        self._machine = machine
         self._store = store
         self._runtime = runtime
         self._clock = clock
-        self._jobs = JobChecks(store, runtime, evidence)
+        self._disturbances = Disturbances(store, runtime, machine)
+        self._jobs = JobChecks(store, runtime, evidence, self._disturbances)
         self._probes = ProbeChecks(store, probes, evidence)
         self._webhooks = WebhookChecks(store, probes, verdicts)
 
@@ -84,11 +93,8 @@ class StageVerification:
         checks = {check.name: check for check in stage.verification.checks}
         address = await stage_address(self._store, pipeline, stage) if checks else Address()
         subject = VerifiedRelease(pipeline, stage, release, promotion, address.inside)
-        # What serves already has had its soak: to verify it again is to ask its checks again.
-        seconds = 0 if promotion.spec.purpose is Purpose.VERIFY else stage.soak_seconds
-        context = _CheckContext(
-            subject, address, Soak(seconds, promotion.status.serving_since), now
-        )
+        asked = await self._disturbances.asked(pipeline, stage)
+        context = _CheckContext(subject, address, asked, soak_of(stage, promotion), now)
         async with side_by_side() as group:
             tasks = [
                 group.create_task(self._step(context, checks.get(result.name), result))
@@ -109,12 +115,15 @@ class StageVerification:
         if check is None:
             return CheckStep(result)  # a verdict that nobody asked for: it counts as it stands
         if result.phase is CheckPhase.PENDING:
+            if fault := self._disturbances.now(context.now):
+                waits = result.model_copy(update={"message": f"waits: {fault}"})
+                return CheckStep(waits, _TROUBLE_SECONDS)
             left = pause(result, context.now)
             return CheckStep(result, left) if left else CheckStep(begun(result, context.now), 0)
         step = CheckStep(result)
         if result.phase is CheckPhase.RUNNING:
             begun_at = anchored(result, context.now)
-            attempt = CheckAttempt(check, begun_at, context.now, self._runtime.well_since())
+            attempt = CheckAttempt(check, begun_at, context.now, self._machine.well_since())
             step = await self._look_safely(context, attempt)
         after = settled(check, step.result)
         again = pause(after, context.now) if after.phase is CheckPhase.PENDING else step.again
@@ -123,18 +132,37 @@ class StageVerification:
     async def _look_safely(self, context: _CheckContext, attempt: CheckAttempt) -> CheckStep:
         """Look at an attempt; what cannot be seen now does not keep the others from going on."""
         try:
-            return await self._look(context, attempt)
+            step = await self._look(context, attempt)
+            return await self._believed(context, attempt, step)
         except (StoreError, WorkloadError) as error:
             if error.retryable and attempt.left:
                 return attempt.goes_on(f"cannot be read now: {error}", _TROUBLE_SECONDS)
             return attempt.ended(CheckVerdict(CheckPhase.INCONCLUSIVE, str(error)))
+
+    async def _believed(
+        self, context: _CheckContext, attempt: CheckAttempt, step: CheckStep
+    ) -> CheckStep:
+        """Return an end that counts; else let the attempt run again. Jobs are judged already.
+
+        A metric that has held was asked for the whole soak, and what others say has its own time.
+        """
+        check, result = attempt.check, step.result
+        probed = check.http is not None or check.tcp is not None
+        failed_metric = check.metric is not None and result.phase is not CheckPhase.PASSED
+        if not result.phase.is_final or not (probed or failed_metric):
+            return step
+        run = CheckRun(result.started or attempt.now, attempt.now)
+        beside = await self._disturbances.beside(context.asked, step, attempt, run)
+        return attempt.disturbed(beside, result.message) if beside else step
 
     async def _look(self, context: _CheckContext, attempt: CheckAttempt) -> CheckStep:
         check, address = attempt.check, context.address
         if check.job is not None:
             places = await check_places(self._runtime, address)
             unready = places.unready if places.awaited else ""
-            return await self._jobs.look(context.subject, check.job, attempt, unready)
+            return await self._jobs.look(
+                context.subject, check.job, attempt, context.asked, unready
+            )
         if check.http is not None:
             places = await check_places(self._runtime, address)
             return await self._probes.look_http(places, check.http, attempt)

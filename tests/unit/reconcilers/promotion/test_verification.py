@@ -4,6 +4,7 @@ import io
 import json
 import tarfile
 from collections.abc import Callable
+from dataclasses import replace
 from datetime import timedelta
 from pathlib import Path
 from typing import Any
@@ -15,8 +16,10 @@ from upwell.api.codec import decode_as
 from upwell.api.core import Secret
 from upwell.api.promotion import CheckPhase, Purpose
 from upwell.formats.cloud_events import signature
+from upwell.policy.promotion.rollouts import RolledOut, StageRollout
 from upwell.policy.promotion.verification.checks import VerificationOutcome
 from upwell.reconcilers.promotion import evidence
+from upwell.reconcilers.promotion.soaks import SoakWatch
 from upwell.verification.interface import BadQuestionError, HttpAnswer, ProbeError
 from upwell.workload.interface import ContainerFile, RuntimeUnavailableError
 
@@ -418,10 +421,135 @@ class TestServices:
         assert ended.outcome is VerificationOutcome.INCONCLUSIVE
 
 
+class TestDisturbed:
+    async def test_a_pass_beside_an_instance_that_was_started_anew_says_nothing(
+        self, verified: VerifiedPromotion
+    ) -> None:
+        await verified.begin(TEST)
+        await verified.serve_by_a_service("10.88.0.9", replicas=1)
+        await verified.look(2)
+        verified.clock.advance(1)
+        job = await verified.job()
+        verified.machine.run(job)
+        verified.clock.advance(1)
+        verified.machine.ready("10.88.0.9")
+        verified.machine.exit(job, 0)
+        again = await verified.look()
+        [check] = again.checks
+        assert (check.phase, check.attempt) == (CheckPhase.PENDING, 1)
+        assert check.message.startswith("runs again: shop-0 was not ready while it ran")
+        assert await verified.jobs() == []
+
+        del verified.machine.ran_tests[job.name]
+        await verified.look_after(2, times=2)
+        verified.clock.advance(1)
+        verified.machine.run(await verified.job())
+        verified.machine.exit(await verified.job(), 0)
+        ended = await verified.look()
+        assert (ended.outcome, ended.checks[0].flaky) == (VerificationOutcome.PASSED, False)
+
+    @pytest.mark.parametrize("code", [0, 1])
+    async def test_one_that_ended_beside_a_router_that_was_down_runs_again(
+        self, verified: VerifiedPromotion, code: int
+    ) -> None:
+        await verified.begin(TEST)
+        await verified.look(2)
+        job = await verified.job()
+        verified.machine.run(job)
+        verified.clock.advance(1)
+        verified.router.fail("RouterDown", "haproxy has ended")
+        verified.clock.advance(1)
+        verified.router.recover()
+        verified.machine.exit(job, code)
+        [check] = (await verified.look_after(1)).checks
+        assert check.phase is CheckPhase.PENDING
+        assert "router was faulty (RouterDown: haproxy has ended) while it ran" in check.message
+
+    async def test_no_check_begins_while_the_router_is_down(
+        self, verified: VerifiedPromotion
+    ) -> None:
+        verified.router.fail("RouterDown", "haproxy has ended")
+        await verified.begin(HOME)
+        waits = await verified.look_after(3600)
+        assert (waits.outcome, waits.again) == (VerificationOutcome.RUNNING, 10)
+        assert "router was faulty (RouterDown: haproxy has ended)" in waits.message
+        verified.router.recover()
+        assert (await verified.look_after(1)).checks[0].phase is CheckPhase.RUNNING
+
+    async def test_a_wrong_answer_while_the_router_was_down_is_asked_for_again(
+        self, verified: VerifiedPromotion
+    ) -> None:
+        await verified.begin(HOME)
+        await verified.look()
+        verified.router.fail("RouterDown", "haproxy has ended")
+        verified.probes.http = HttpAnswer(503, b"no server is available")
+        [check] = (await verified.look_after(1)).checks
+        assert (check.phase, check.attempt) == (CheckPhase.PENDING, 1)
+        verified.router.recover()
+        verified.probes.http = HttpAnswer(200, b"welcome")
+        ended = await verified.look_after(3, times=2)
+        assert ended.outcome is VerificationOutcome.PASSED
+
+    async def test_one_that_is_disturbed_again_and_again_is_given_up(
+        self, verified: VerifiedPromotion
+    ) -> None:
+        await verified.begin(PORT)
+        await verified.serve_by_a_service("10.88.0.8", "10.88.0.9")
+        place = verified.machine.ran_tests["10.88.0.9"]
+        unready = replace(place, ready=False, ready_since=None)
+        for _ in range(40):
+            verified.machine.ran_tests["10.88.0.9"] = replace(unready, started_at=verified.clock())
+            found = await verified.look_after(2)
+            if found.outcome is not VerificationOutcome.RUNNING:
+                break
+        assert found.outcome is VerificationOutcome.INCONCLUSIVE
+        assert "it ran again for 60 s, and each time something was wrong" in found.message
+        assert "shop-1 was not ready while it ran: the connection was accepted" in found.message
+
+
+class TestSoak:
+    async def test_time_in_which_something_was_wrong_does_not_count(
+        self, verified: VerifiedPromotion
+    ) -> None:
+        await verified.begin(soakSeconds=60)
+        assert (await verified.look()).message == "soaked 0 s of 60 s"
+        assert (await verified.look_after(30)).message == "soaked 30 s of 60 s"
+        verified.router.fail("RouterDown", "haproxy has ended")
+        await verified.look_after(10)
+        assert verified.doubt == "router was faulty (RouterDown: haproxy has ended)"
+        verified.clock.advance(1)
+        verified.router.recover()
+        await verified.look_after(1)
+        waits = await verified.look_after(20)
+        assert (waits.message, waits.again) == ("soaked 48 s of 60 s", 10)
+        assert (await verified.look_after(10)).outcome is VerificationOutcome.PASSED
+
+    async def test_a_workload_that_lacked_replicas_between_two_looks_breaks_it(
+        self, verified: VerifiedPromotion
+    ) -> None:
+        await verified.begin(soakSeconds=60)
+        await verified.look()
+        turned = verified.clock() + timedelta(seconds=15)
+        verified.rollout = StageRollout(RolledOut.COMPLETE, well_since=turned)
+        assert (await verified.look_after(30)).message == "soaked 0 s of 60 s"
+        assert (await verified.look_after(30)).message == "soaked 30 s of 60 s"
+
+    async def test_time_in_which_no_process_watched_does_not_count(
+        self, verified: VerifiedPromotion
+    ) -> None:
+        await verified.begin(soakSeconds=60)
+        await verified.look()
+        await verified.look_after(31)
+        await verified.store_soak(30)
+        verified.soaks = SoakWatch(verified.clock, verified.record)
+        assert (await verified.look_after(3600)).message == "soaked 30 s of 60 s"
+        assert (await verified.look_after(30)).outcome is VerificationOutcome.PASSED
+
+
 class TestMetrics:
     async def test_it_holds_over_the_soak(self, verified: VerifiedPromotion) -> None:
         await verified.begin(ERRORS, soakSeconds=60)
-        assert (await verified.look(2)).again == 30
+        assert (await verified.look(2)).again == 10
         await verified.look_after(30)
         ended = await verified.look_after(30)
         assert (ended.outcome, ended.checks[0].message) == (
@@ -460,7 +588,8 @@ class TestMetrics:
         verified.probes.metric = ProbeError("p is down")
         await verified.begin(ERRORS, soakSeconds=60)
         await verified.look(2)
-        assert (await verified.look_after(119)).outcome is VerificationOutcome.RUNNING
+        await verified.look_after(60)
+        assert (await verified.look_after(59)).outcome is VerificationOutcome.RUNNING
         ended = await verified.look_after(1)
         assert ended.outcome is VerificationOutcome.INCONCLUSIVE
         assert "samples are missing 60 s after the soak; p is down" in ended.message

@@ -7,11 +7,15 @@ from enum import StrEnum
 
 from upwell.api.pipeline import Check
 from upwell.api.promotion import CheckPhase, CheckResult, Evidence
+from upwell.policy.promotion.verification.soak import Soak
 
 ACCEPT_FLAKY = "Accept"
 
 _PAUSES = (2, 60)
 """Seconds before the second attempt of a check, doubling for each further one, and the longest."""
+_MAX_MESSAGE = 2000
+_SOAK_LOOK = 10.0
+"""Seconds after which what soaks is looked at: time that nobody watched does not count."""
 
 
 class VerificationOutcome(StrEnum):
@@ -66,15 +70,18 @@ class CheckAttempt:
     @property
     def deadline(self) -> datetime:
         """Time after which it has taken too long."""
-        began = self.result.started or self.now
-        if self.well_since is not None and self.well_since <= self.now:
-            began = max(began, self.well_since)
-        return began + timedelta(seconds=self.check.timeout_seconds)
+        return self._counted(self.result.started or self.now) + self._allowed
 
     @property
     def left(self) -> float:
         """Seconds until then; 0 when it is over."""
         return max((self.deadline - self.now).total_seconds(), 0)
+
+    @property
+    def may_run_again(self) -> bool:
+        """True if it may run once more for what was wrong beside it: within its time, or once."""
+        first = self.result.first_started
+        return first is None or self._counted(first) + self._allowed > self.now
 
     def goes_on(self, message: str, again: float | None = None) -> CheckStep:
         """Say what it waits for; it is looked at again when its time is over, if not before."""
@@ -87,34 +94,38 @@ class CheckAttempt:
 
     def begins_anew(self, why: str) -> CheckStep:
         """Forget how it ended: that says nothing about the Release."""
-        changes = {"phase": CheckPhase.PENDING, "ended": self.now, "message": f"runs again: {why}"}
+        changes = {
+            "phase": CheckPhase.PENDING,
+            "ended": self.now,
+            "first_started": self.result.first_started or self.result.started or self.now,
+            "message": f"runs again: {why}",
+            "samples": (),
+            "bad_samples": 0,
+        }
         return CheckStep(self.result.model_copy(update=changes))
+
+    def disturbed(self, why: str, message: str) -> CheckStep:
+        """Run it again, or, when each run was disturbed for as long as it may take, give it up."""
+        text = f"{why} while it ran: {message}"[:_MAX_MESSAGE]
+        if self.may_run_again:
+            return self.begins_anew(text)
+        seconds = self.check.timeout_seconds
+        text = f"it ran again for {seconds} s, and each time something was wrong beside it: {text}"
+        return self.ended(CheckVerdict(CheckPhase.INCONCLUSIVE, text))
 
     def named(self, evidence: str) -> str:
         """Return the name of this attempt's evidence: that of earlier ones stays beside it."""
         return _evidence_name(self.result, evidence)
 
+    @property
+    def _allowed(self) -> timedelta:
+        return timedelta(seconds=self.check.timeout_seconds)
 
-@dataclass(frozen=True, slots=True)
-class Soak:
-    """Time for which a Release must serve well, and the time since which it serves."""
-
-    seconds: float
-    since: datetime | None
-
-    def left(self, now: datetime) -> float:
-        """Return the seconds that are missing.
-
-        Never fewer than there are when the clock went back to before `since`.
-        """
-        if self.since is None:
-            return self.seconds
-        served = max((now - self.since).total_seconds(), 0)
-        return max(self.seconds - served, 0)
-
-    def end(self, now: datetime) -> datetime:
-        """Return when it is over, as far as is known."""
-        return now + timedelta(seconds=self.left(now))
+    def _counted(self, began: datetime) -> datetime:
+        """Return the time from which on its time counts: machine and runtime were well."""
+        if self.well_since is not None and self.well_since <= self.now:
+            return max(began, self.well_since)
+        return began
 
 
 def results_of(checks: Sequence[Check], stored: Sequence[CheckResult]) -> tuple[CheckResult, ...]:
@@ -147,9 +158,12 @@ def anchored(result: CheckResult, now: datetime) -> CheckResult:
 
     Otherwise its timeout could be as far away as the clock was wrong.
     """
+    changes: dict[str, object] = {}
     if result.started is not None and result.started > now:
-        return _with(result, started=now)
-    return result
+        changes["started"] = now
+    if result.first_started is not None and result.first_started > now:
+        changes["first_started"] = now
+    return _with(result, **changes) if changes else result
 
 
 def judged(result: CheckResult, verdict: CheckVerdict, now: datetime) -> CheckResult:
@@ -209,15 +223,13 @@ def concluded(steps: Iterable[CheckStep], soak: Soak, now: datetime) -> Verifica
             return VerificationProgress(_cut_short(results, bad[0].name, now), outcome, reasons)
     times = [step.again for step in found if step.again is not None]
     waits = [one for one in results if not one.phase.is_final]
-    left = soak.left(now)
-    if left:
-        times.append(left)
+    if soak.left:
+        times.append(min(soak.left, _SOAK_LOOK))
     again = min(times, default=None)
     if waits:
         return VerificationProgress(results, VerificationOutcome.RUNNING, _waiting(waits), again)
-    if left:
-        until = f"soaks until {soak.end(now):%Y-%m-%d %H:%M:%S} UTC"
-        return VerificationProgress(results, VerificationOutcome.RUNNING, until, again)
+    if soak.left:
+        return VerificationProgress(results, VerificationOutcome.RUNNING, soak.text, again)
     return VerificationProgress(results, VerificationOutcome.PASSED, _praise(results))
 
 

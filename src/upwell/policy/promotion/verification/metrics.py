@@ -11,7 +11,8 @@ from datetime import datetime, timedelta
 from upwell.api.pipeline import Check, MetricCheck
 from upwell.api.promotion import CheckPhase, CheckResult, Sample
 from upwell.api.values.thresholds import Threshold
-from upwell.policy.promotion.verification.checks import CheckVerdict, Soak
+from upwell.policy.promotion.verification.checks import CheckVerdict
+from upwell.policy.promotion.verification.soak import Soak
 
 SAMPLES_KEPT = 20
 _AT_ONCE = 5
@@ -27,10 +28,11 @@ class MetricPeriod:
 
 
 def span(result: CheckResult, soak: Soak, now: datetime) -> MetricPeriod:
-    """Return the soak; for a later attempt, as long a time from its own start."""
+    """Return the soak; for a later attempt or run, as long a time from its own start."""
     begun = result.started or now
-    start = begun if result.attempt > 1 or soak.since is None else min(soak.since, now)
-    return MetricPeriod(start, start + timedelta(seconds=soak.seconds))
+    if result.attempt > 1 or result.first_started is not None or soak.since is None:
+        return MetricPeriod(begun, begun + timedelta(seconds=soak.seconds))
+    return MetricPeriod(min(soak.since, now), soak.end(now))
 
 
 def due(

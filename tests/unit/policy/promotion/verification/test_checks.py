@@ -8,12 +8,11 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from upwell.api.pipeline import Check
-from upwell.api.promotion import CheckPhase, CheckResult, Evidence
+from upwell.api.promotion import CheckPhase, CheckResult, Evidence, Sample
 from upwell.policy.promotion.verification.checks import (
     CheckAttempt,
     CheckStep,
     CheckVerdict,
-    Soak,
     VerificationOutcome,
     anchored,
     begun,
@@ -23,6 +22,7 @@ from upwell.policy.promotion.verification.checks import (
     results_of,
     settled,
 )
+from upwell.policy.promotion.verification.soak import Soak
 
 NOW = datetime(2026, 3, 1, 12, tzinfo=UTC)
 NO_SOAK = Soak(0, NOW)
@@ -123,17 +123,6 @@ def test_it_is_looked_at_again_when_its_time_is_over_if_not_before() -> None:
     assert attempt.goes_on("waits", 100).again == 60
 
 
-@pytest.mark.parametrize(
-    ("after", "left"),
-    [(0, 600), (599, 1), (600, 0), (86_400, 0), (-86_400, 600)],
-)
-def test_a_soak_is_never_longer_than_it_says_whatever_the_clock_does(
-    after: float, left: float
-) -> None:
-    assert Soak(600, NOW).left(later(after)) == left
-    assert Soak(600, None).left(later(after)) == 600
-
-
 def steps(**phases: CheckPhase) -> list[CheckStep]:
     return [
         CheckStep(CheckResult(name=name, phase=phase, message=f"{name} said"), again=30)
@@ -144,9 +133,9 @@ def steps(**phases: CheckPhase) -> list[CheckStep]:
 def test_all_checks_and_the_soak_together_make_a_pass() -> None:
     passed = concluded(steps(a=PASSED, b=PASSED), NO_SOAK, NOW)
     assert (passed.outcome, passed.message) == (VerificationOutcome.PASSED, "passed checks a, b")
-    soaking = concluded(steps(a=PASSED), Soak(600, NOW), later(590))
+    soaking = concluded(steps(a=PASSED), Soak(600, NOW, 590), later(900))
     assert soaking.outcome is VerificationOutcome.RUNNING
-    assert soaking.message == "soaks until 2026-03-01 12:10:00 UTC"
+    assert soaking.message == "soaked 540 s of 600 s"
     assert soaking.again == 10
     assert concluded([], NO_SOAK, NOW).outcome is VerificationOutcome.PASSED
 
@@ -193,3 +182,21 @@ def test_results_follow_the_checks_of_now() -> None:
 def test_a_flaky_pass_is_said() -> None:
     flaky = CheckResult(name="a", phase=PASSED, flaky=True)
     assert concluded([CheckStep(flaky)], NO_SOAK, NOW).message == "passed check a; flaky: a"
+
+
+def test_what_was_disturbed_runs_again_for_as_long_as_it_may_take() -> None:
+    check = Check(name="e2e", timeout_seconds=60)
+    result = begun(CheckResult(name="e2e", samples=(Sample(at=NOW),), bad_samples=1), NOW)
+    late = CheckAttempt(check, result, later(59)).disturbed("router was faulty", "exit code 1")
+    assert (late.result.phase, late.result.attempt) == (CheckPhase.PENDING, 1)
+    assert late.result.message == "runs again: router was faulty while it ran: exit code 1"
+    assert (late.result.first_started, late.result.samples) == (NOW, ())
+    assert late.result.bad_samples == 0
+
+    again = begun(late.result, later(61))
+    ended = CheckAttempt(check, again, later(70)).disturbed("router was faulty", "exit code 0")
+    assert ended.result.phase is CheckPhase.INCONCLUSIVE
+    assert "it ran again for 60 s, and each time something was wrong" in ended.result.message
+    fresh = CheckAttempt(check, again, later(70), well_since=later(65)).disturbed("x", "y")
+    assert fresh.result.phase is CheckPhase.PENDING
+    assert anchored(again, later(-9)).first_started == later(-9)

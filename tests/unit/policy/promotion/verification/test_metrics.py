@@ -10,7 +10,8 @@ from upwell.api.pipeline import Check, MetricCheck
 from upwell.api.promotion import CheckPhase, CheckResult
 from upwell.api.values.thresholds import Threshold
 from upwell.policy.promotion.verification import metrics
-from upwell.policy.promotion.verification.checks import Soak, begun
+from upwell.policy.promotion.verification.checks import begun
+from upwell.policy.promotion.verification.soak import Soak
 
 START = datetime(2026, 3, 1, 12, tzinfo=UTC)
 LOW = Threshold.parse("< 0.5")
@@ -40,13 +41,13 @@ def sampled(*values: float | None) -> CheckResult:
 
 
 def verdict(result: CheckResult, now: float, limit: int = 0, soak: int = 60) -> CheckPhase | None:
-    span = metrics.span(result, Soak(soak, START), at(now))
+    span = metrics.span(result, Soak(soak, START, now), at(now))
     found = metrics.verdict(check(limit), result, span, at(now))
     return found.phase if found is not None else None
 
 
 def due(result: CheckResult, now: float) -> list[float]:
-    span = metrics.span(result, Soak(60, START), at(now))
+    span = metrics.span(result, Soak(60, START, now), at(now))
     metric = check().metric
     assert metric is not None
     times = metrics.due(metric, result.samples, span, at(now))
@@ -101,7 +102,7 @@ def test_without_a_soak_one_good_sample_is_a_pass() -> None:
 
 def test_a_later_attempt_lasts_as_long_from_its_own_start() -> None:
     second = begun(CheckResult(name="errors", attempt=2), at(500))
-    span = metrics.span(second, Soak(60, START), at(510))
+    span = metrics.span(second, Soak(60, START, 510), at(510))
     assert (span.start, span.end) == (at(500), at(560))
 
 
@@ -116,3 +117,16 @@ def test_few_samples_are_kept_and_always_the_newest_and_a_good_one(
     assert any(sample.good for sample in result.samples) == any(good)
     if values:
         assert result.samples[-1].at == at(30 * (len(values) - 1))
+
+
+def test_time_of_a_soak_that_does_not_count_makes_it_longer() -> None:
+    result = sampled(0.1, 0.2, 0.1)
+    assert metrics.span(result, Soak(60, START, 20), at(60)).end == at(100)
+    assert metrics.span(result, Soak(60, START, 60), at(100)).end == at(100)
+    assert metrics.span(result, Soak(60, START), at(86_400)).end == at(86_460)
+
+
+def test_what_runs_again_has_a_soak_of_its_own() -> None:
+    again = begun(CheckResult(name="errors", first_started=START), at(40))
+    span = metrics.span(again, Soak(60, START, 40), at(50))
+    assert (span.start, span.end) == (at(40), at(100))

@@ -1,0 +1,51 @@
+"""Disturbances of a check: what was wrong beside it, so that its end says nothing."""
+
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+
+from upwell.workload.interface import Instance, Owner
+
+
+@dataclass(frozen=True, slots=True)
+class AskedWorkloads:
+    """Workloads of a stage: owner -> hash of its newest revision, empty before there is one."""
+
+    namespace: str
+    revisions: Mapping[Owner, str]
+
+    def include(self, instance: Instance) -> bool:
+        """Return True if a check may have met the instance, or lacked it.
+
+        Of what is no workload of the stage only that which the machine has lost counts.
+        """
+        if instance.role or instance.owner.namespace != self.namespace:
+            return False
+        wanted = self.revisions.get(instance.owner)
+        if wanted is None:
+            return bool(instance.losses)
+        return wanted in {"", instance.revision}
+
+
+def disturbed_instance(
+    instances: Iterable[Instance],
+    asked: AskedWorkloads,
+    since: datetime,
+    now: datetime,
+    patience: timedelta,
+    *,
+    passed: bool,
+) -> str:
+    """Return what kept an instance from being ready all the time from `since` on; empty: nothing.
+
+    One that has had `patience` to get ready, and is not, is no excuse any more. What ended by
+    itself is no excuse for a check that failed, but takes the meaning from one that has `passed`.
+    """
+    for one in instances:
+        if not asked.include(one) or not (passed or one.losses):
+            continue
+        late = one.ready_since is not None and one.ready_since > since
+        if late or (not one.ready and now < one.started_at + patience):
+            by = "was lost by the machine and started anew" if one.losses else "was not ready"
+            return f"{one.name} {by}"
+    return ""
