@@ -5,7 +5,6 @@ import os
 from collections.abc import Sequence
 from contextlib import AsyncExitStack
 from dataclasses import dataclass
-from ipaddress import IPv4Network
 from pathlib import Path
 
 from upwell import __version__
@@ -71,7 +70,6 @@ class Adapters:
     runtime: PodmanRuntime
     probes: NetworkProbes
     repositories: GitRepositories
-    services: IPv4Network | None
     router: HaproxyRouter
     inventory: SqliteInventory
     inputs: FileInputs
@@ -142,7 +140,6 @@ async def open_adapters(settings: ServerSettings, stack: AsyncExitStack) -> Adap
         runtime=runtime,
         probes=await stack.enter_async_context(NetworkProbes.open(__version__)),
         repositories=GitRepositories(data / "gitops", settings.git_author),
-        services=await runtime.service_network(),
         router=HaproxyRouter(
             _haproxy_settings(settings, paths.instance_id), components.add("router")
         ),

@@ -18,7 +18,7 @@ from upwell.policy.rollouts.lost_objects import StoreFacts, judge_store
 from upwell.policy.rollouts.settings import WORKLOADS
 from upwell.store.interface import Store
 from upwell.store.sqlite import SqliteStore
-from upwell.workload.interface import Instance, Owner, Runtime
+from upwell.workload.interface import Instance, Owner, Runtime, RuntimeUnavailableError
 
 log = logging.getLogger(__name__)
 
@@ -78,10 +78,11 @@ async def account_for_instances(
 ) -> None:
     """Compare what runs with what the database knows; begin a timeline where it has lost changes.
 
-    Raises DataFolderError when it has lost owners of instances, unless the loss is accepted; and
-    StoreError or WorkloadError.
+    While the runtime cannot tell, it begins one too: whatever is found later without an owner is
+    left alone, and reported. Raises DataFolderError when owners of instances are lost, unless the
+    loss is accepted; and StoreError.
     """
-    instances = await runtime.instances()
+    instances, asked = await _running(runtime)
     facts = StoreFacts(
         store.timelines,
         store.newest_version,
@@ -98,9 +99,18 @@ async def account_for_instances(
     elif verdict.new_timeline and store.timelines:
         log.warning("the database is older than what runs; all owners are known")
     timelines = verdict.timelines
-    if verdict.new_timeline:
+    if verdict.new_timeline or not asked:
         timelines = (*timelines, token_hex(4))
     await store.identify(instance_id, timelines)
+
+
+async def _running(runtime: Runtime) -> tuple[Sequence[Instance], bool]:
+    """Return what runs; none, and False, while the runtime does not answer."""
+    try:
+        return await runtime.instances(), True
+    except RuntimeUnavailableError as error:
+        log.warning("started without a look at what runs", extra={"why": str(error)})
+        return (), False
 
 
 async def _owners(store: Store) -> set[Owner]:

@@ -159,7 +159,7 @@ def _workloads(
         adapters.runtime,
         adapters.router,
         traffic,
-        adapters.services,
+        adapters.runtime.service_network,
         adapters.store.timeline,
         adapters.disk.pressure,
     )

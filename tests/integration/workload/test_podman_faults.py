@@ -23,6 +23,7 @@ from upwell.workload.interface import (
     RuntimeUnavailableError,
     State,
 )
+from upwell.workload.podman.api import service as podman_service
 from upwell.workload.podman.records import InstanceRecord, RecordStore
 from upwell.workload.podman.runtime import PodmanRuntime, PodmanSettings
 
@@ -131,6 +132,53 @@ async def test_a_service_that_cannot_be_started_is_tried_again_and_says_why(
         podman.write_text('#!/bin/sh\nexec podman "$@"\n')
         await until(component, lambda seen: not seen.faulty)
         assert await running(runtime) == list(NAMES)
+
+
+@pytest.mark.parametrize(
+    "fault", ["echo storage is damaged >&2; exit 125", "exec sleep 1000"], ids=["fails", "hangs"]
+)
+async def test_the_runtime_opens_while_podman_cannot_and_goes_on_by_itself(
+    settings: PodmanSettings,
+    workload: Workload,
+    component: WatchedComponent,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    fault: str,
+) -> None:
+    monkeypatch.setattr(podman_service, "_START_SECONDS", PATIENCE)
+    podman = tmp_path / "podman"
+    podman.write_text(f"#!/bin/sh\n{fault}\n")
+    podman.chmod(0o755)
+    async with PodmanRuntime.open(
+        replace(settings, podman=str(podman)), component=component
+    ) as runtime:
+        state = await until(component, lambda seen: seen.reason == "ServiceNotStarted")
+        assert "storage is damaged" in state.message or "did not answer" in state.message
+        with pytest.raises(RuntimeUnavailableError):
+            await runtime.service_network()
+
+        podman.write_text('#!/bin/sh\nexec podman "$@"\n')
+        monkeypatch.undo()
+        await until(component, lambda seen: not seen.faulty)
+        await runtime.start(workload.spec(workload.container("sleep", "600"), name=NAMES[0]))
+        assert await running(runtime) == [NAMES[0]]
+
+
+async def test_a_network_that_somebody_removed_is_made_anew(
+    settings: PodmanSettings, workload: Workload, podman_home: PodmanHome
+) -> None:
+    async with PodmanRuntime.open(settings) as runtime:
+        podman_home.run("network", "rm", settings.network_name)
+        await runtime.start(workload.spec(workload.container("sleep", "600"), name=NAMES[0]))
+        assert await running(runtime) == [NAMES[0]]
+
+
+async def test_without_podman_the_start_is_refused_with_the_next_step(
+    settings: PodmanSettings,
+) -> None:
+    with pytest.raises(RuntimeUnavailableError, match="not installed: apt install podman"):
+        async with PodmanRuntime.open(replace(settings, podman="no-such-podman")):
+            pass
 
 
 async def test_a_service_that_ends_again_and_again_is_started_ever_more_rarely(

@@ -8,6 +8,7 @@ import asyncio
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
+from ipaddress import IPv4Network
 from typing import TYPE_CHECKING
 
 from tests.support.registry.memory import RegistryInMemory
@@ -51,8 +52,6 @@ from upwell.workload.podman.changes import OwnerChanges
 from upwell.workload.podman.volumes import refuse_forbidden
 
 if TYPE_CHECKING:
-    from ipaddress import IPv4Network
-
     from upwell.store.memory import MemoryStore
 
 GOOD = f"registry.test/app@{Digest.of(b'good')}"
@@ -118,8 +117,12 @@ class FakeRuntime:
         self.files: dict[str, list[ContainerFile]] = {}
         """Path -> the files there, in every container."""
         self.watched_since = clock()
+        self.unavailable = ""
+        """Fault for which it cannot list anything; empty: it can."""
 
     async def instances(self) -> Sequence[Instance]:
+        if self.unavailable:
+            raise RuntimeUnavailableError(self.unavailable)
         found = [self._not_ahead(instance) for instance in self.observed()]
         return sorted(found, key=lambda instance: instance.name)
 
@@ -484,7 +487,7 @@ class RolloutSetup:
             self.runtime,
             self.router,
             self.traffic,
-            self.services,
+            self._service_network,
             self.timeline,
             lambda: self.pressure,
         )
@@ -497,6 +500,9 @@ class RolloutSetup:
         self.routing = RoutingReconciler(self.store, machine, self.clock)
         index = WorkloadIndex(ObjectCache(self.store))
         self.triggers = WorkloadTriggerReconciler(index, self.clock)
+
+    async def _service_network(self) -> IPv4Network | None:
+        return self.services
 
     def _before(self, call: str) -> None:
         self.request(call)

@@ -113,8 +113,9 @@ class RealRollouts:
     @asynccontextmanager
     async def serve(self) -> AsyncIterator[PodmanRuntime]:
         async with PodmanRuntime.open(self.podman) as runtime, asyncio.TaskGroup() as group:
-            services = await runtime.service_network()
-            machine = rollouts.RolloutPorts(runtime, self.router, rollouts.Traffic(now), services)
+            machine = rollouts.RolloutPorts(
+                runtime, self.router, rollouts.Traffic(now), runtime.service_network
+            )
             images = rollouts.TemplateImages(
                 RegistryInMemory(),  # every image is in the storage already, pinned by digest
                 PullSecrets(self.store),

@@ -73,9 +73,15 @@ def test_a_database_of_another_folder_is_refused(tmp_path: Path) -> None:
 
 
 async def _account(
-    data: Path, store: SqliteStore, specs: Sequence[InstanceSpec] = (), *, adopt: bool = False
+    data: Path,
+    store: SqliteStore,
+    specs: Sequence[InstanceSpec] = (),
+    *,
+    adopt: bool = False,
+    fault: str = "",
 ) -> FakeRuntime:
     runtime = FakeRuntime(MemoryClock())
+    runtime.unavailable = fault
     for spec in specs:
         await runtime.start(spec)
     await account_for_instances(data, "ours", store, runtime, adopt_empty=adopt)
@@ -122,6 +128,31 @@ async def test_a_new_folder_begins(tmp_path: Path) -> None:
     async with opened(tmp_path) as store:
         await _account(tmp_path, store)
         assert store.timelines == [timeline]
+
+
+async def test_while_podman_does_not_answer_the_absence_of_an_owner_proves_nothing(
+    tmp_path: Path,
+) -> None:
+    async with opened(tmp_path) as store:
+        await _account(tmp_path, store)
+        [before] = store.timelines
+    async with opened(tmp_path) as store:
+        await _account(tmp_path, store, fault="it hangs")
+        assert store.timelines[0] == before
+        assert store.timeline != before
+        known = store.timelines
+    async with opened(tmp_path) as store:
+        await _account(tmp_path, store)
+        assert store.timelines == known
+
+
+async def test_an_empty_database_beside_records_is_refused_while_podman_does_not_answer(
+    tmp_path: Path,
+) -> None:
+    record(tmp_path)
+    async with opened(tmp_path) as store:
+        with pytest.raises(DataFolderError, match="1 records"):
+            await _account(tmp_path, store, fault="it hangs")
 
 
 async def test_a_copy_beside_its_original_is_refused(tmp_path: Path) -> None:

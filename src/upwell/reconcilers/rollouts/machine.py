@@ -1,11 +1,16 @@
 """Ports that rollouts act through."""
 
+from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 from ipaddress import IPv4Network
 
 from upwell.machine.disk import PressureCheck, no_pressure
 from upwell.reconcilers.rollouts.traffic import Traffic
 from upwell.workload.interface import Router, Runtime
+
+
+async def no_service_network() -> None:
+    """Say that instances reach no network of Services' addresses."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -15,8 +20,11 @@ class RolloutPorts:
     runtime: Runtime
     router: Router
     traffic: Traffic
-    services: IPv4Network | None = None
-    """Network of Services' addresses that instances reach; None: only the machine does."""
+    services: Callable[[], Awaitable[IPv4Network | None]] = no_service_network
+    """Returns the network of Services' addresses that instances reach; None: only the machine does.
+
+    Raises a WorkloadError while the runtime cannot be asked.
+    """
     timeline: str = ""
     """The store's timeline; empty: the absence of an object from it proves nothing."""
     pressure: PressureCheck = no_pressure

@@ -5,6 +5,7 @@ from collections.abc import AsyncIterator, Callable, Iterable
 from dataclasses import replace
 from datetime import datetime
 from functools import partial
+from ipaddress import IPv4Network
 
 from upwell.api.conditions import find, set_condition
 from upwell.api.core import Service
@@ -44,7 +45,7 @@ class RoutingReconciler:
         self._store = store
         self._machine = machine
         self._clock = clock
-        self._network = machine.services or LOOPBACK
+        self._known_network: IPv4Network | None = None
         self._failed = 0
         """Tables in a row that could not be served in full."""
 
@@ -95,18 +96,25 @@ class RoutingReconciler:
 
     async def _services(self) -> list[Service]:
         """Return the Services; each that needs an address has one, written before it is used."""
+        network = await self._network()
         found = [one for one in (await self._store.list(Service)).items if not one.is_deleting]
         taken = taken_addresses(found)
         services: list[Service] = []
         for service in found:
             addressed = service
-            if needs_address(service, self._network) and tcp_ports(service):
-                address = allocate(service, taken, self._network)
+            if needs_address(service, network) and tcp_ports(service):
+                address = allocate(service, taken, network)
                 taken.add(address)
                 spec = service.spec.model_copy(update={"cluster_ip": address})
                 addressed = await self._store.update(service.model_copy(update={"spec": spec}))
             services.append(addressed)
         return services
+
+    async def _network(self) -> IPv4Network:
+        """Return the network of the Services' addresses; the runtime is asked for it once."""
+        if self._known_network is None:
+            self._known_network = await self._machine.services() or LOOPBACK
+        return self._known_network
 
     async def _with_host(self, route: Route) -> Route:
         if route.spec.host:

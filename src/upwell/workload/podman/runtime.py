@@ -16,6 +16,7 @@ import asyncio
 import contextlib
 import logging
 import math
+import shutil
 from collections.abc import AsyncIterator, Awaitable, Iterator, Mapping, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import replace
@@ -113,6 +114,7 @@ class PodmanRuntime:
             self._faults,
             InstanceActions(self._go_on, self._mend),
         )
+        self._networking = asyncio.Lock()
         self._locks: WeakValueDictionary[str, asyncio.Lock] = WeakValueDictionary()
 
     @classmethod
@@ -125,9 +127,14 @@ class PodmanRuntime:
     ) -> AsyncIterator[Self]:
         """Run the API service, the watch and the probes while the block lasts.
 
-        Faults of Podman are reported as those of `component`. Leaving the block stops these, and
-        no container. Raises RuntimeUnavailableError.
+        Faults of Podman are reported as those of `component`: while it does not answer, all calls
+        raise RuntimeUnavailableError, and go on by themselves afterwards. Leaving the block stops
+        these, and no container. Raises RuntimeUnavailableError when Podman is not installed.
         """
+        if shutil.which(settings.podman) is None:
+            raise RuntimeUnavailableError(
+                f"{settings.podman} is not installed: apt install podman, and see `upwell doctor`"
+            )
         settings.data_dir.mkdir(mode=0o700, parents=True, exist_ok=True)
         await asyncio.to_thread(forget_earlier_boot, settings)
         service = PodmanService(settings)
@@ -136,7 +143,8 @@ class PodmanRuntime:
         runtime = cls(settings, api, clock or SystemClock(), component)
         await asyncio.to_thread(runtime._records.purge)
         try:
-            await _ensure_network(api, settings)
+            with contextlib.suppress(RuntimeUnavailableError):  # the supervisor tells of it
+                await runtime._ensure_network()
             async with side_by_side() as group:
                 supervisor = ServiceSupervisor(service, runtime._faults)
                 watch, wake = runtime._watch, runtime._wake
@@ -197,6 +205,7 @@ class PodmanRuntime:
                 places = await asyncio.to_thread(volumes.prepare, spec, folder, claims)
                 await asyncio.to_thread(self._hosts.create, spec)
             kept = await self._call(self._kept.provide(spec))
+            await self._ensure_network()
             for container_id in await self._create(spec, record, places, kept):
                 await self._call(self._api.start(container_id))
         self._wake.set()
@@ -267,8 +276,23 @@ class PodmanRuntime:
 
         None when the machine does not let us: then Services have loopback addresses alone.
         """
+        await self._ensure_network()
         upper = await self._upper_half()
         return upper if await make_local(upper) else None
+
+    async def _ensure_network(self) -> None:
+        """Make the network of all instances unless it is there."""
+        name = self._settings.network_name
+        async with self._networking:
+            if await self._api.network_exists(name):
+                return None
+            refusal = RuntimeUnavailableError("no subnet is free")
+            for body in candidates(name, self._settings.instance_id):
+                try:
+                    return await self._api.create_network(body)
+                except RuntimeUnavailableError as error:
+                    refusal = error
+            raise refusal
 
     async def _upper_half(self) -> IPv4Network:
         name = self._settings.network_name
@@ -494,18 +518,6 @@ def _writing(name: str) -> Iterator[None]:
     except OSError as error:
         why = f"cannot write the files of instance {name}: {error.strerror}"
         raise RuntimeUnavailableError(why) from error
-
-
-async def _ensure_network(api: PodmanApi, settings: PodmanSettings) -> None:
-    if await api.network_exists(settings.network_name):
-        return None
-    refusal = RuntimeUnavailableError("no subnet is free")
-    for body in candidates(settings.network_name, settings.instance_id):
-        try:
-            return await api.create_network(body)
-        except RuntimeUnavailableError as error:
-            refusal = error
-    raise refusal
 
 
 def _restarts(old: Sequence[ContainerFacts], record: InstanceRecord | None) -> int:
