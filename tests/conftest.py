@@ -27,12 +27,14 @@ settings.register_profile("upwell", deadline=None, suppress_health_check=[Health
 settings.load_profile("upwell")
 
 
-def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
+    # The marker would win over `--reruns`, which is of a plugin that `-p no:` may leave out.
+    tried_again = TRIED_AGAIN if config.getoption("reruns", default=0) is None else frozenset()
     for item in items:
         folder = item.path.relative_to(Path(__file__).parent).parts[0]
         if item.get_closest_marker("timeout") is None:
             item.add_marker(pytest.mark.timeout(SECONDS[folder]))
-        if folder in TRIED_AGAIN:
+        if folder in tried_again:
             item.add_marker(pytest.mark.flaky(reruns=1))
 
 
