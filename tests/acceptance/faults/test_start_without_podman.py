@@ -20,14 +20,27 @@ exec podman "$@"
 """Podman whose service hangs for as long as there is a file."""
 
 
+class HangingPodman:
+    """A `podman` in a folder of its own."""
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder / "bin"
+        self._fault = folder / "fault"
+        self.folder.mkdir()
+        podman = self.folder / "podman"
+        podman.write_text(_WRAPPER.format(fault=self._fault))
+        podman.chmod(0o755)
+
+    def hang(self) -> None:
+        self._fault.touch()
+
+    def mend(self) -> None:
+        self._fault.unlink()
+
+
 @pytest.fixture
-def fault(tmp_path: Path) -> Path:
-    """Return the file that makes Podman hang."""
-    podman = tmp_path / "bin" / "podman"
-    podman.parent.mkdir()
-    podman.write_text(_WRAPPER.format(fault=tmp_path / "fault"))
-    podman.chmod(0o755)
-    return tmp_path / "fault"
+def podman(tmp_path: Path) -> HangingPodman:
+    return HangingPodman(tmp_path)
 
 
 async def _status(made: Installation, path: str) -> tuple[int, str]:
@@ -41,8 +54,10 @@ async def _status(made: Installation, path: str) -> tuple[int, str]:
         return 0, ""
 
 
-async def test_a_server_starts_while_podman_hangs_and_goes_on_by_itself(fault: Path) -> None:
-    path = f"PATH={fault.parent / 'bin'}:/usr/sbin:/usr/bin:/sbin:/bin"
+async def test_a_server_starts_while_podman_hangs_and_goes_on_by_itself(
+    podman: HangingPodman,
+) -> None:
+    path = f"PATH={podman.folder}:/usr/sbin:/usr/bin:/sbin:/bin"
 
     def prepare(made: Installation) -> None:
         made.program = ("env", path, sys.executable, "-m", "upwell")
@@ -53,7 +68,7 @@ async def test_a_server_starts_while_podman_hangs_and_goes_on_by_itself(fault: P
         await until(served, "one".__eq__)
         containers = made.podman_names()
         made.kill()
-        fault.touch()
+        podman.hang()
 
         async with traffic(made.router_port, ["app.test"]) as seen:
             made.launch()
@@ -65,7 +80,7 @@ async def test_a_server_starts_while_podman_hangs_and_goes_on_by_itself(fault: P
             host = f"127.0.0.1:{made.port}"
             await publish(host, "default/pushed:1", "1", token=made.token)
 
-            fault.unlink()
+            podman.mend()
             await until(partial(_status, made, "/readyz"), lambda one: one[0] == 200)
         assert seen["app.test"].failures == []
         assert made.podman_names() == containers
