@@ -17,7 +17,6 @@ from upwell.workload.podman.api.faults import FaultPlace, InstanceFaults, Runtim
 from upwell.workload.podman.changes import OwnerChanges
 from upwell.workload.podman.health import Health, ProbeTarget
 from upwell.workload.podman.listing import BrokenContainer, ContainerListing
-from upwell.workload.podman.losses import telltales
 from upwell.workload.podman.observation import (
     ContainerFacts,
     is_moved,
@@ -82,7 +81,9 @@ class InstanceWatch:
             try:
                 record = record and record.with_times(self._listing.times.past)
                 instance = observe(containers, record, complaints)
-                seen[name] = replace(instance, moved=is_moved(containers, self._records.root))
+                if is_moved(containers, self._records.root):
+                    instance = replace(instance, moved=True)
+                seen[name] = instance
             except Exception as error:  # noqa: BLE001 - told of this instance; the others go on
                 self._instance_faults.tell(name, error, _UNREADABLE)
             else:
@@ -109,8 +110,9 @@ class InstanceWatch:
         while True:
             wake.clear()
             try:
+                await self._look(group)
                 # Podman tells of no end that nobody has written down, such as its monitor's own.
-                processes.follow(telltales(await self._look(group)))
+                processes.follow(self._listing.processes)
             except RuntimeUnavailableError as error:
                 self._faults.report(FaultPlace.LIST, "ContainersNotListed", str(error))
                 wait, pause = pause, min(pause * 2, _LONGEST_PAUSE)
@@ -141,7 +143,8 @@ class InstanceWatch:
                 _log.exception("event stream lost")
             await asyncio.sleep(_RECONNECT_SECONDS)
 
-    async def _look(self, group: asyncio.TaskGroup) -> Mapping[str, Sequence[ContainerFacts]]:
+    async def _look(self, group: asyncio.TaskGroup) -> None:
+        self._listing.doubt()
         found = await self._listing.observe()
         self._records.write_rest()
         self._health.follow(_targets(found), group)
@@ -153,7 +156,6 @@ class InstanceWatch:
         await self._mend(self._listing.broken())
         for name, containers in found.items():
             await self._advance(name, containers)
-        return found
 
     async def _mend(self, broken: Sequence[BrokenContainer]) -> None:
         """Remove what is broken; what cannot be removed is tried again after a while."""

@@ -4,6 +4,7 @@ A container whose storage is lost (its removal was cut short, say) is listed, bu
 about it alone is refused. Such a one is set apart: the others are as well as before.
 """
 
+import asyncio
 import contextlib
 import re
 from collections import defaultdict
@@ -21,7 +22,7 @@ from upwell.workload.podman.container_body import (
     LABEL_NAMESPACE,
     LABEL_OWNER,
 )
-from upwell.workload.podman.losses import is_alive
+from upwell.workload.podman.losses import living_process
 from upwell.workload.podman.observation import ContainerFacts, ContainerTimes
 from upwell.workload.podman.shared_calls import SharedCall
 
@@ -65,7 +66,21 @@ class ContainerListing:
         self._list_all = SharedCall(self._list)
         self._facts: dict[_Version, ContainerFacts] = {}
         """Facts that were inspected once: they do not change within a version."""
+        self._living: dict[_Version, int] = {}
+        """Process that was found for each container that claims one, since `doubt`."""
         self._broken: dict[str, BrokenContainer] = {}
+
+    @property
+    def processes(self) -> frozenset[int]:
+        """Processes, one for each container that runs, whose ends tell of the containers'."""
+        return frozenset(self._living.values())
+
+    def doubt(self) -> None:
+        """Have the next listings look for the processes of all containers again.
+
+        To be called when one has ended, and from time to time.
+        """
+        self._living.clear()
 
     async def observe(self, name: str = "") -> Mapping[str, list[ContainerFacts]]:
         """Return the containers by instance, each instance's in the order of their creation.
@@ -127,20 +142,42 @@ class ContainerListing:
             key = (str(entry["Id"]), str(entry["State"]), int(entry["StartedAt"]))
             try:
                 facts = self._facts.get(key) or await self._inspect(key[0])
-                if facts is not None and facts.claims_process and not is_alive(facts):
-                    facts = await self._look_again(facts)
             except PodmanRefusedError as error:
                 refused[key[0]] = _broken(entry, str(error))
                 continue
             if facts is not None:
                 current[key] = facts
-                grouped[facts.instance].append(self.times.correct(facts))
+        for key in await self._without_process(current):
+            try:
+                facts = await self._look_again(key)
+            except PodmanRefusedError as error:
+                entry = next(one for one in listing if one["Id"] == key[0])
+                refused[key[0]] = _broken(entry, str(error))
+                facts = None
+            if facts is None:
+                del current[key]
+            else:
+                current[key] = facts
+        for facts in current.values():
+            grouped[facts.instance].append(self.times.correct(facts))
         self._keep(name, current, refused)
         if not name:
             self.times.listed(began, (str(entry["Id"]) for entry in listing))
         for containers in grouped.values():
             containers.sort(key=lambda facts: facts.created)
         return grouped
+
+    async def _without_process(self, current: Mapping[_Version, ContainerFacts]) -> list[_Version]:
+        """Return those that claim a process while none of theirs is there."""
+        unknown = {
+            key: facts
+            for key, facts in current.items()
+            if key not in self._living and facts.claims_process and not facts.gone
+        }
+        if not unknown:
+            return []
+        self._living |= await asyncio.to_thread(_living_processes, unknown)
+        return [key for key in unknown if key not in self._living]
 
     def _keep(
         self,
@@ -160,6 +197,7 @@ class ContainerListing:
                 f" `podman system check`: {doubtful[0].message}"
             )
         self._facts, self._broken = dict(current), dict(refused)
+        self._living = {key: pid for key, pid in self._living.items() if key in current}
 
     async def _inspect(self, container_id: str) -> ContainerFacts | None:
         with contextlib.suppress(PodmanNotFoundError):  # removed since it was listed
@@ -169,18 +207,19 @@ class ContainerListing:
             return facts
         return None
 
-    async def _look_again(self, facts: ContainerFacts) -> ContainerFacts | None:
+    async def _look_again(self, key: _Version) -> ContainerFacts | None:
         """Return what has become of a container whose processes were not there.
 
         What ends well has its exit on record before its monitor goes, so that a second look finds
         it; when that still finds a process claimed that is not there, nobody will ever know.
         """
-        if facts.gone:
-            return facts
-        again = await self._inspect(facts.id)
-        if again is None or not again.claims_process or is_alive(again):
+        again = await self._inspect(key[0])
+        if again is None or not again.claims_process:
             return again
-        return replace(again, gone=True, last_lines=await self._last_lines(facts.id))
+        if pid := living_process(again):
+            self._living[key] = pid
+            return again
+        return replace(again, gone=True, last_lines=await self._last_lines(again.id))
 
     async def _last_lines(self, container_id: str) -> str:
         last = b""
@@ -188,6 +227,10 @@ class ContainerListing:
             async for piece in self._api.logs(container_id, LogQuery(tail=_LAST_LINES)):
                 last = (last + piece)[-_LAST_LINES_BYTES:]
         return last.decode(errors="replace").strip()
+
+
+def _living_processes(containers: Mapping[_Version, ContainerFacts]) -> dict[_Version, int]:
+    return {key: pid for key, facts in containers.items() if (pid := living_process(facts))}
 
 
 def _broken(entry: Mapping[str, Any], message: str) -> BrokenContainer:

@@ -7,7 +7,7 @@ somebody else by now: it then refuses to remove such a container for as long as 
 
 import contextlib
 import shutil
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 
 from upwell.machine.private_file import write_private
 from upwell.machine.processes import boot_identity, is_process_of
@@ -18,23 +18,13 @@ _UNKNOWN = "-1"
 """Exit code by which Podman itself says that it was not to be had."""
 
 
-def is_alive(container: ContainerFacts) -> bool:
-    """Return True if a process of the container's own is there, or the one that waits for it."""
-    pids = (container.monitor_pid, container.pid)
-    return any(is_process_of(pid, container.id) for pid in pids)
-
-
-def telltales(found: Mapping[str, Sequence[ContainerFacts]]) -> frozenset[int]:
-    """Return one process of each running container whose end tells of the container's.
+def living_process(container: ContainerFacts) -> int:
+    """Return the process whose end tells of the container's; 0 where there is none.
 
     The monitor's, or, where that is gone already, the container's own.
     """
-    return frozenset(
-        one.monitor_pid if is_process_of(one.monitor_pid, one.id) else one.pid
-        for containers in found.values()
-        for one in containers
-        if one.running and one.pid > 0
-    )
+    pids = (container.monitor_pid, container.pid)
+    return next((pid for pid in pids if is_process_of(pid, container.id)), 0)
 
 
 def forget_earlier_boot(settings: PodmanSettings) -> None:

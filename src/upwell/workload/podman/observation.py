@@ -230,11 +230,11 @@ class ContainerTimes:
 
     def correct(self, facts: ContainerFacts) -> ContainerFacts:
         """Return the container with its times corrected; the same ones each time."""
-        return replace(
-            facts,
-            started_at=self._correct(facts.id, facts.started_at),
-            ended_at=self._correct(facts.id, facts.ended_at),
-        )
+        started = self._correct(facts.id, facts.started_at)
+        ended = self._correct(facts.id, facts.ended_at)
+        if (started, ended) == (facts.started_at, facts.ended_at):
+            return facts
+        return replace(facts, started_at=started, ended_at=ended)
 
     def listed(self, began: datetime, containers: Iterable[str]) -> None:
         """Take down when a listing of all containers, by their ids, began."""
@@ -329,10 +329,13 @@ def _is_foreign(containers: Sequence[ContainerFacts], record: InstanceRecord | N
 
 def is_moved(containers: Sequence[ContainerFacts], root: Path) -> bool:
     """Return True if the files of an instance are in another folder of instances than `root`."""
+    here = f"{root}/"
     for one in containers:
+        if one.hosts.startswith(here):
+            continue
         file = Path(one.hosts)
         ours = file.parent.name == one.instance and file.parent.parent.name == root.name
-        if ours and not file.is_relative_to(root) and file.resolve() != _in(root, file).resolve():
+        if ours and file.resolve() != _in(root, file).resolve():
             return True
     return False
 

@@ -131,6 +131,8 @@ class InstanceRecord:
         """Return the record with its times as they count now."""
         ready = {key: past(since) for key, since in self.ready_since.items()}
         begun = self.begun_at and past(self.begun_at)
+        if (ready, begun) == (self.ready_since, self.begun_at):
+            return self
         return replace(self, ready_since=ready, begun_at=begun)
 
     def with_post_start(self, container_id: str) -> Self:
