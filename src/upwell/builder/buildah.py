@@ -42,6 +42,7 @@ from upwell.git.client import GitClient
 from upwell.git.commands import GitProgram
 from upwell.git.interface import GitError, GitLimits, GitSource
 from upwell.machine.authorities import certificate_folders
+from upwell.machine.clock import seconds
 from upwell.machine.process import SYSTEM_PATH, Launcher, LogSink
 from upwell.machine.redaction import Redaction, basic_auth
 from upwell.oci import Digest, ImageConfig, Reference
@@ -181,7 +182,7 @@ class BuildahBuilder:
         """Remove old images from the store; return their names or ids."""
         folder = BuildFolder(self._folders, f"prune-{time.monotonic_ns()}")
         folder.create()
-        oldest = time.time() - unused_for.total_seconds()
+        oldest = seconds() - unused_for.total_seconds()
         try:
             async with self._occupancy.pruning() as needs:
                 images = await self._commands.images(folder.path)

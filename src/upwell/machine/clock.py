@@ -66,6 +66,18 @@ class SteadyClock:
         """Return the time, in UTC; it never goes back but when a jump is believed at last."""
         return _time(self._seconds(self._monotonic()))
 
+    def placed(self, stamp: float) -> float:
+        """Return a time by the machine's clock, as files have it, by this one; both since 1970.
+
+        After a jump it may be from before or after that: it is the later one that has passed.
+        """
+        passed, wall = self._read()
+        steady = self._seconds(passed)
+        ahead = wall - steady
+        if abs(ahead) < JUMP.total_seconds():
+            return stamp
+        return max((one for one in (stamp, stamp - ahead) if one <= steady), default=steady)
+
     def observe(self) -> ClockJump | None:
         """Compare with the machine's clock, follow a small difference, and return a jump.
 

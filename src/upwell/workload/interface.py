@@ -467,7 +467,7 @@ class ContainerFile:
     """Relative to the folder that holds what was asked for."""
     content: bytes = field(repr=False)
     modified: float = 0
-    """Seconds since 1970, as the container says."""
+    """Seconds since 1970, as the container says, by the same clock as the times of instances."""
 
 
 class ReadableRuntime(Runtime, Protocol):

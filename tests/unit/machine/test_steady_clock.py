@@ -1,9 +1,12 @@
 """The time of a process: it follows the machine's clock, and not its jumps."""
 
+import re
 from datetime import UTC, datetime, timedelta
+from pathlib import Path
 
 import pytest
 
+from upwell import machine as package
 from upwell.machine.clock import ADOPTED_AFTER, SteadyClock
 
 START = 1_800_000_000.0
@@ -156,3 +159,33 @@ def test_what_is_old_is_certain_only_some_minutes_after_start_and_jump() -> None
     assert not clock.is_certain()
     machine.sleep(600)
     assert clock.is_certain()
+
+
+@pytest.mark.parametrize("jump", [DAY, -DAY, 0.0])
+def test_a_file_of_before_and_after_a_jump_is_as_old_as_it_is(jump: float) -> None:
+    machine = MachineClock()
+    clock = machine.steady()
+    before = machine.wall
+    machine.sleep(10)
+    machine.wall += jump
+    after = machine.wall
+    machine.sleep(5)
+    assert (clock.placed(before), clock.placed(after)) == (START, START + 10)
+
+
+def test_a_file_of_the_future_counts_as_now() -> None:
+    machine = MachineClock()
+    clock = machine.steady()
+    machine.wall -= DAY
+    assert clock.placed(START + 3 * DAY) == START
+
+
+def test_nothing_reads_the_clock_of_the_machine_but_this_module() -> None:
+    source = Path(package.__file__).parent.parent
+    reading = re.compile(r"\btime\.time\(\)|\bdatetime\.(now|utcnow|today)\(")
+    readers = [
+        str(place.relative_to(source))
+        for place in source.rglob("*.py")
+        if reading.search(place.read_text())
+    ]
+    assert readers == ["cli/demo/load.py"]  # a client, which measures

@@ -26,7 +26,7 @@ from pathlib import Path
 from typing import Self
 from weakref import WeakValueDictionary
 
-from upwell.machine.clock import Clock, SystemClock
+from upwell.machine.clock import PROCESS_CLOCK, Clock, SystemClock
 from upwell.machine.components import Components, WatchedComponent
 from upwell.machine.tasks import side_by_side
 from upwell.workload.interface import (
@@ -347,9 +347,10 @@ class PodmanRuntime:
         chosen = await self._container(name, container)
         async with contextlib.aclosing(self._api.archive(chosen.id, path)) as pieces:
             try:
-                return await collect(pieces, limits)
+                files = await collect(pieces, limits)
             except PodmanNotFoundError as error:
                 raise UnreadableFilesError(f"there is no {path} in {chosen.name}") from error
+        return [replace(one, modified=PROCESS_CLOCK.placed(one.modified)) for one in files]
 
     @asynccontextmanager
     async def run(self, name: str, command: InstanceCommand) -> AsyncIterator[ExecSession]:
