@@ -15,6 +15,7 @@ from upwell.policy.health.fault import FaultEvent, HealthFault
 from upwell.policy.health.promotion import pipeline_faults
 from upwell.policy.health.workloads import workload_faults
 from upwell.policy.images.outcome import without_next_attempt
+from upwell.policy.jobs.runs import SUPERSEDED
 from upwell.policy.rollouts.settings import WORKLOADS
 from upwell.policy.routing.reachability import unserved
 
@@ -62,7 +63,13 @@ def _stream_faults(stream: ImageStream) -> Iterator[HealthFault]:
 
 
 def _job_faults(job: Job) -> Iterator[HealthFault]:
-    """Yield that a Job failed; one that tests a stage is told of by its Promotion."""
+    """Yield that a Job failed, until a newer run of its CronJob succeeds.
+
+    One that tests a stage is told of by its Promotion.
+    """
+    superseded = find(job.status.conditions, SUPERSEDED)
+    if superseded is not None and superseded.is_true:
+        return
     failed = find(job.status.conditions, "Failed")
     if failed is not None and failed.is_true and PIPELINE_LABEL not in job.labels:
         how = f"see `upwell logs job/{job.name}`"

@@ -8,6 +8,8 @@ from upwell.api.apps import Job
 from upwell.policy.rollouts.steps import FIRST_BACKOFF, LONGEST_BACKOFF, restart_after_loss
 
 DEFAULT_BACKOFF_LIMIT = 6
+SUPERSEDED = "Superseded"
+"""Condition of a failed Job of a CronJob: a newer run has succeeded."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -5,7 +5,7 @@ from collections.abc import Callable, Iterator, Sequence
 from datetime import datetime
 
 from upwell.api.apps import CronJob, Job, JobStatus
-from upwell.api.conditions import set_condition
+from upwell.api.conditions import find, set_condition
 from upwell.api.meta import (
     Condition,
     ObjectKey,
@@ -15,6 +15,7 @@ from upwell.api.meta import (
 )
 from upwell.controller import Controller, ObjectCache, Result, Watch, of_both
 from upwell.policy.jobs.cron import CronError, Due, decide, job_name, surplus
+from upwell.policy.jobs.runs import SUPERSEDED
 from upwell.policy.rollouts.triggers import unresolved
 from upwell.reconcilers.jobs.jobs import finished_at, has_succeeded
 from upwell.store.interface import AlreadyExistsError, NotFoundError
@@ -56,7 +57,7 @@ class CronJobReconciler:
             return self._until(due)
         if due.run is not None:
             cron, jobs = await self._run(cron, jobs, due, due.run)
-        await self._clear(cron, jobs)
+        await self._clear(cron, await self._supersede(jobs))
         stopped = bool(cron.spec.suspend)
         reason = "Suspended" if stopped else "Waiting" if due.message else "OnSchedule"
         ready = due.message or (f"next: {due.next:%Y-%m-%d %H:%M} UTC" if due.next else "never")
@@ -100,6 +101,34 @@ class CronJobReconciler:
             made.insert(0, job)
         status = cron.status.model_copy(update={"last_schedule_time": time})
         return await self._store.update_status(cron.with_status(status)), made
+
+    async def _supersede(self, jobs: Sequence[Job]) -> list[Job]:
+        """Note on failed Jobs that a newer run has succeeded: they are no faults any more."""
+        found: list[Job] = []
+        newer = ""
+        for job in jobs:
+            newer = newer or (job.name if has_succeeded(job) else "")
+            failed = finished_at(job) is not None and not has_succeeded(job)
+            if newer and failed and find(job.status.conditions, SUPERSEDED) is None:
+                found.append(await self._note(job, newer))
+            else:
+                found.append(job)
+        return found
+
+    async def _note(self, job: Job, newer: str) -> Job:
+        note = Condition(
+            type=SUPERSEDED,
+            status="True",
+            reason="NewerRunSucceeded",
+            message=f"job/{newer} has succeeded after it",
+            observed_generation=job.generation,
+        )
+        conditions = set_condition(job.status.conditions, note, self._clock())
+        status = job.status.model_copy(update={"conditions": conditions})
+        try:
+            return await self._store.update_status(job.with_status(status))
+        except NotFoundError:
+            return job  # removed meanwhile
 
     async def _clear(self, cron: CronJob, jobs: Sequence[Job]) -> None:
         ended = [job for job in jobs if finished_at(job) is not None]

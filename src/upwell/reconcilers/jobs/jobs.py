@@ -8,6 +8,7 @@ from upwell.api.apps import Job, JobStatus, RevisionRecord
 from upwell.api.conditions import find, set_condition
 from upwell.api.meta import Condition, ObjectKey
 from upwell.controller import Controller, ObjectCache, Result, Watch
+from upwell.machine.disk import DiskPressureError
 from upwell.machine.tasks import side_by_side
 from upwell.policy.jobs.runs import JobPlan, Run, plan
 from upwell.policy.rollouts.history import with_pinned_images
@@ -44,6 +45,7 @@ class JobReconciler:
         self._store = store
         self._runtime = machine.runtime
         self._timeline = machine.timeline
+        self._pressure = machine.pressure
         self._images = images
         self._revisions = Revisions(store, images)
         self._clock = clock
@@ -90,12 +92,15 @@ class JobReconciler:
     async def _go_on(self, job: Job, instances: Sequence[Instance]) -> Result:
         try:
             if not job.status.images and not job.spec.suspend:
+                self._need_room()
                 return await self._begin(job)
             job = await self._not_ahead(job)
             runs = [self._run(one) for one in instances]
             found = plan(job, runs, self._clock(), self._runtime.well_since())
+            if found.start and not instances:  # what has run has its images
+                self._need_room()
             await self._start(job, found.start)
-        except (TemplateError, WorkloadError, RegistryError) as error:
+        except (TemplateError, WorkloadError, RegistryError, DiskPressureError) as error:
             await self._report_trouble(job, error.reason, str(error))
             if getattr(error, "retryable", False):
                 raise
@@ -107,6 +112,11 @@ class JobReconciler:
         if found.look_at is None:
             return Result(0) if found.start else Result()
         return Result(max((found.look_at - self._clock()).total_seconds(), 0))
+
+    def _need_room(self) -> None:
+        """Raise DiskPressureError while there is no room for the images of what has not begun."""
+        if why := self._pressure():
+            raise DiskPressureError(why)
 
     async def _not_ahead(self, job: Job) -> Job:
         """Count a start in the future, under a clock that was ahead, as now."""

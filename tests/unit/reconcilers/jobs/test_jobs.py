@@ -11,6 +11,8 @@ from upwell.api.codec import decode_as
 from upwell.api.conditions import find
 from upwell.api.meta import ObjectKey
 from upwell.controller import ObjectCache
+from upwell.machine.disk import DiskPressureError
+from upwell.policy.health.judgement import faults_of
 from upwell.reconcilers.images.insecure import InsecureRegistries
 from upwell.reconcilers.images.pull_secrets import PullSecrets
 from upwell.reconcilers.jobs.cron_jobs import CronJobReconciler
@@ -109,6 +111,50 @@ async def test_a_failing_job_is_tried_again_until_its_limit(jobs: Jobs) -> None:
         "BackoffLimitExceeded",
         "failed 3 times: exited 1",
     )
+
+
+async def test_one_of_a_cron_job_is_a_fault_until_a_newer_run_has_succeeded(jobs: Jobs) -> None:
+    container = {"name": "app", "image": GOOD}
+    template = {"template": {"spec": {"containers": [container]}}, "backoffLimit": 0}
+    spec = {"schedule": "* * * * *", "jobTemplate": {"spec": template}}
+    metadata = {"namespace": "shop", "name": "load"}
+    jobs.setup.runtime.exits["job"] = [1]
+    await jobs.setup.apply(decode_as(CronJob, {"metadata": metadata, "spec": spec}))
+    await jobs.pass_by(100)
+    faulty = [one for one in await jobs.all() if faults_of(one)]
+    assert [fault.reason for fault in faults_of(faulty[0])] == ["BackoffLimitExceeded"]
+
+    jobs.setup.runtime.exits["job"] = [0]
+    await jobs.pass_by(100)
+    assert [one for one in await jobs.all() if faults_of(one)] == []
+    failed = [one for one in await jobs.all() if find(one.status.conditions, "Failed")]
+    [condition] = [find(one.status.conditions, "Superseded") for one in failed]
+    assert condition is not None
+    assert "has succeeded after it" in condition.message
+
+
+async def test_one_that_needs_an_image_waits_for_room(jobs: Jobs) -> None:
+    jobs.setup.pressure = "/data has 3 MiB free of 100 MiB"
+    jobs.restart()
+    await jobs.setup.apply(job())
+    with pytest.raises(DiskPressureError, match="3 MiB free"):
+        await jobs.pass_by(5)
+    started = find((await jobs.one()).status.conditions, "Started")
+    assert started is not None
+    assert (started.status, started.reason) == ("False", "DiskPressure")
+    assert jobs.setup.runtime.ran == []
+    jobs.setup.pressure = ""
+    await jobs.pass_by(10)
+    assert (await jobs.one()).status.succeeded == 1
+
+
+async def test_one_that_has_its_image_runs_again_without_room(jobs: Jobs) -> None:
+    jobs.setup.runtime.exits["job"] = [1]
+    await jobs.setup.apply(job(backoffLimit=1))
+    await jobs.pass_by(5)
+    jobs.setup.pressure = "/data has 3 MiB free of 100 MiB"
+    await jobs.pass_by(60)
+    assert (await jobs.one()).status.failed == 2
 
 
 async def test_a_job_that_takes_too_long_is_ended(jobs: Jobs) -> None:
