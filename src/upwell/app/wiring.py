@@ -252,6 +252,10 @@ def _builds(adapters: Adapters, index: BuildIndex) -> Builds:
         adapters.builder,
         adapters.logs,
         run,
-        capacity=BuildCapacity(build_slots(settings), adapters.disk.pressure),
+        capacity=BuildCapacity(
+            build_slots(settings),
+            adapters.disk.pressure,
+            lambda since: bool(adapters.components.fault_since(since, "storage")),
+        ),
         clock=now,
     )

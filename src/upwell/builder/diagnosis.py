@@ -3,7 +3,12 @@
 import errno
 import re
 
-from upwell.builder.interface import BUILDER_KILLED, DISK_PRESSURE, BuildError
+from upwell.builder.interface import (
+    BUILDER_KILLED,
+    DISK_PRESSURE,
+    BuildError,
+    ReportedFullDiskError,
+)
 from upwell.machine.process import ProcessResult
 
 _NO_SPACE = re.compile(r"no space left on device|disk quota exceeded", re.IGNORECASE)
@@ -24,7 +29,7 @@ _KILLED, _TERMINATED = 128 + 9, 128 + 15
 def machine_fault(outcome: ProcessResult) -> BuildError | None:
     """Return the error of a command that the machine let down; None: it failed by itself."""
     if is_out_of_space(outcome.tail):
-        return disk_pressure(outcome.last_line)
+        return ReportedFullDiskError(DISK_PRESSURE, _full_disk(outcome.last_line), retryable=True)
     if outcome.code < 0:
         message = f"The build's process was killed with signal {-outcome.code}, not by the build."
         return BuildError(BUILDER_KILLED, message, retryable=True)
@@ -60,5 +65,8 @@ def disk_full(error: BaseException | None) -> bool:
 
 def disk_pressure(cause: str) -> BuildError:
     """Return the error of a build that found no space on the disk."""
-    message = f"The disk of this machine is full: {cause.removeprefix('Error: ')}"
-    return BuildError(DISK_PRESSURE, message, retryable=True)
+    return BuildError(DISK_PRESSURE, _full_disk(cause), retryable=True)
+
+
+def _full_disk(cause: str) -> str:
+    return f"The disk of this machine is full: {cause.removeprefix('Error: ')}"

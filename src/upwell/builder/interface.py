@@ -30,6 +30,10 @@ class BuildError(Exception):
         self.retryable = retryable
 
 
+class ReportedFullDiskError(BuildError):
+    """The output of a command says that the disk is full: its word alone is no evidence."""
+
+
 class MissingScriptsError(BuildError):
     """A script that is required is nowhere."""
 

@@ -121,9 +121,14 @@ class Components:
             return self._clock()
         return max((state.since for state in required), default=self._began)
 
-    def fault_since(self, moment: datetime) -> str:
-        """Return a fault of a required component that lasted then, or came later; empty: none."""
+    def fault_since(self, moment: datetime, name: str = "") -> str:
+        """Return a fault of a required component that lasted then, or came later; empty: none.
+
+        With a name, that component's alone counts.
+        """
         for state in self.states():
+            if name not in {"", state.name}:
+                continue
             for fault in reversed(state.faults if state.required else ()):
                 if fault.until is None or fault.until >= moment:
                     return f"{state.name} was faulty ({fault.reason}: {fault.message})"

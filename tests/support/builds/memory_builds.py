@@ -326,6 +326,7 @@ class BuildMachine:
         self.inputs = FileInputs(folder / "inputs")
         self.secrets = PullSecrets(self.store)
         self.pressure = ""
+        self.was_short = False
         """Message of what keeps builds from beginning."""
 
     def streams(
@@ -361,7 +362,7 @@ class BuildMachine:
             self.builder,
             self.logs,
             run,
-            capacity=BuildCapacity(slots, lambda: self.pressure),
+            capacity=BuildCapacity(slots, lambda: self.pressure, lambda _: self.was_short),
             clock=self.clock,
             jitter=lambda: 0,
         )

@@ -9,7 +9,12 @@ from collections.abc import Mapping
 from datetime import datetime, timedelta
 
 from upwell.api.build import Build, BuildPhase
-from upwell.builder.interface import BUILDER_KILLED, DISK_PRESSURE, BuildError
+from upwell.builder.interface import (
+    BUILDER_KILLED,
+    DISK_PRESSURE,
+    BuildError,
+    ReportedFullDiskError,
+)
 
 GENERIC = "GenericBuildFailed"
 
@@ -54,6 +59,9 @@ _MOST_ATTEMPTS: Mapping[str, int] = {BUILDER_KILLED: 5}
 """Attempts after which a fault is taken for the build's own: a build that needs more memory than
 the machine has kills itself, or its neighbours, each time. Other faults are waited out for ever."""
 
+_MOST_UNFOUNDED = 3
+"""Attempts of a build that says that the disk is full, after which that is not believed."""
+
 _OF_A_LAGGING_CACHE = frozenset({"BlobUnknown", "DigestMismatch"})
 """Reasons of registries."""
 
@@ -71,6 +79,23 @@ def may_pass(error: BuildError, attempts: int) -> bool:
     if error.reason in _OF_THE_SOURCE or not error.retryable:
         return False
     return attempts < _MOST_ATTEMPTS.get(error.reason, attempts + 1)
+
+
+def attributed(error: BuildError, attempts: int, *, disk_was_short: bool) -> BuildError:
+    """Return the error as it counts after so many attempts: one of the source does not pass.
+
+    A command that says that the disk is full, while it is not, meets a limit of its own.
+    """
+    if not isinstance(error, ReportedFullDiskError) or disk_was_short:
+        return error
+    if attempts < _MOST_UNFOUNDED:
+        return error
+    cause = str(error).partition(": ")[2]
+    message = (
+        f"A command of the build said in each of {attempts} attempts that the disk is full, and"
+        f" that of this machine is not: a tmpfs or quota of its own may be, or its input: {cause}"
+    )
+    return BuildError(GENERIC, message)
 
 
 def transfer_may_pass(reason: str, *, retryable: bool) -> bool:

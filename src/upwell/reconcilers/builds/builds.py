@@ -19,6 +19,7 @@ from upwell.machine.tasks import first_error
 from upwell.policy.builds.failures import (
     FIRST_RETRY_SECONDS,
     LONGEST_RETRY_SECONDS,
+    attributed,
     build_error,
     completion_time,
     may_pass,
@@ -76,6 +77,7 @@ class Builds:
         self._logs = logs
         self._run = run
         self._line = SlotLine(capacity, self.queue.add)
+        self._disk_was_short = capacity.was_short
         self._clock = clock
         self._backoff = Backoff(FIRST_RETRY_SECONDS, LONGEST_RETRY_SECONDS, jitter)
         self._retries: dict[ObjectKey, float] = {}
@@ -240,6 +242,8 @@ class Builds:
 
     async def _failed(self, build: Build, error: BuildError) -> None:
         attempts = build.status.attempts
+        began = build.status.start_timestamp or self._clock()
+        error = attributed(error, attempts, disk_was_short=self._disk_was_short(began))
         if may_pass(error, attempts):
             delay = self._backoff.delay(attempts)
             due = self._clock() + timedelta(seconds=delay)

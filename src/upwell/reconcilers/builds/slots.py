@@ -3,6 +3,7 @@
 import asyncio
 from collections.abc import Callable
 from dataclasses import dataclass
+from datetime import datetime
 
 from upwell.api.meta import ObjectKey
 from upwell.machine.disk import PressureCheck, no_pressure
@@ -18,6 +19,8 @@ class BuildCapacity:
 
     slots: int
     pressure: PressureCheck = no_pressure
+    was_short: Callable[[datetime], bool] = lambda _: False
+    """Returns whether there was pressure at a time, or later."""
 
 
 class SlotLine:

@@ -8,9 +8,15 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from upwell.api.build import Build, BuildPhase, BuildStatus
-from upwell.builder.interface import BUILDER_KILLED, DISK_PRESSURE, BuildError
+from upwell.builder.interface import (
+    BUILDER_KILLED,
+    DISK_PRESSURE,
+    BuildError,
+    ReportedFullDiskError,
+)
 from upwell.policy.builds.failures import (
     LONGEST_RETRY_SECONDS,
+    attributed,
     build_error,
     completion_time,
     may_pass,
@@ -48,6 +54,17 @@ def test_faults_of_the_source_stay_and_others_may_pass(
 ) -> None:
     error = BuildError(reason, "why", retryable=retryable)
     assert may_pass(error, attempts) is passes
+
+
+def test_the_word_of_a_command_alone_makes_no_full_disk() -> None:
+    told = ReportedFullDiskError(DISK_PRESSURE, "The disk is full: RUN", retryable=True)
+    found = BuildError(DISK_PRESSURE, "The disk is full: errno", retryable=True)
+    assert attributed(told, 2, disk_was_short=False) is told
+    assert attributed(told, 99, disk_was_short=True) is told
+    assert attributed(found, 99, disk_was_short=False) is found
+    own = attributed(told, 3, disk_was_short=False)
+    assert not may_pass(own, 3)
+    assert str(own).endswith("or its input: RUN")
 
 
 @pytest.mark.parametrize(

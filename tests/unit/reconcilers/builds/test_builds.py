@@ -22,7 +22,12 @@ from upwell.api.build import (
     BuildStrategy,
     DockerBuildStrategy,
 )
-from upwell.builder.interface import BUILDER_KILLED, DISK_PRESSURE, BuildError
+from upwell.builder.interface import (
+    BUILDER_KILLED,
+    DISK_PRESSURE,
+    BuildError,
+    ReportedFullDiskError,
+)
 from upwell.store.interface import NotFoundError, UnavailableError
 
 PUSH_FAILED = BuildError("PushImageToRegistryFailed", "the registry is away", retryable=True)
@@ -256,6 +261,26 @@ async def test_a_builder_that_is_killed_time_and_again_is_the_builds_own_doing(
     async with machine.building():
         failed = await until_phase(machine, "app-1", BuildPhase.FAILED)
     assert failed.status.attempts == 5
+
+
+@pytest.mark.parametrize("short", [True, False])
+async def test_a_disk_that_only_a_command_calls_full_is_not_waited_for(
+    machine: BuildMachine, *, short: bool
+) -> None:
+    await machine.store.create(docker_build())
+    full = "The disk of this machine is full: tee: out: No space left on device"
+    machine.builder.failure = ReportedFullDiskError(DISK_PRESSURE, full, retryable=True)
+    machine.was_short = short
+    await write(machine, "app-1", attempts=2)
+    async with machine.building():
+        if short:
+            waits = await until_reason(machine, "app-1", DISK_PRESSURE)
+            assert waits.status.phase is BuildPhase.NEW
+            return
+        failed = await until_phase(machine, "app-1", BuildPhase.FAILED)
+    assert (failed.status.attempts, failed.status.reason) == (3, "GenericBuildFailed")
+    assert "said in each of 3 attempts that the disk is full" in (failed.status.message or "")
+    assert "tee: out: No space left on device" in (failed.status.message or "")
 
 
 @pytest.mark.parametrize(
