@@ -23,6 +23,8 @@ log = logging.getLogger(__name__)
 _SECONDS = 3600.0
 _UNDER_PRESSURE_SECONDS = 300.0
 _UNCERTAIN_SECONDS = 60.0
+_DAMAGE_SECONDS = 5.0
+_SHOWN = 5
 _GRACE = timedelta(hours=24)
 
 type Named = Callable[[Store], Awaitable[Collection[Digest]]]
@@ -41,6 +43,24 @@ async def clean_registry(registry: EmbeddedRegistry, clock: SteadyClock) -> None
         except RegistryError as error:
             log.warning("registry not cleaned", extra={"why": str(error)})
         await asyncio.sleep(_SECONDS)
+
+
+async def watch_registry(registry: EmbeddedRegistry, components: Components) -> None:
+    """Report as component `registry` what the disk has damaged, until it is whole or gone."""
+    component = components.add("registry", required=False)
+    while True:
+        damage = await asyncio.to_thread(registry.damage)
+        if damage:
+            found = [f"{what} of {name}" for name, parts in damage.items() for what in parts]
+            more = f" and {len(found) - _SHOWN} more" if len(found) > _SHOWN else ""
+            component.fail(
+                "ContentDamaged",
+                f"{', '.join(found[:_SHOWN])}{more}: damaged on the disk. Nothing is removed from"
+                " there until it is whole: push or build it again, or delete it",
+            )
+        else:
+            component.recover()
+        await asyncio.sleep(_DAMAGE_SECONDS)
 
 
 async def clean_uploads(store: Store, inputs: BinaryInputs, named: Named) -> None:

@@ -9,7 +9,13 @@ from typing import Any
 from upwell import __version__
 from upwell.app.actions import actions
 from upwell.app.adapters import Adapters
-from upwell.app.cleanup import clean_registry, clean_uploads, free_space, referenced_evidence
+from upwell.app.cleanup import (
+    clean_registry,
+    clean_uploads,
+    free_space,
+    referenced_evidence,
+    watch_registry,
+)
 from upwell.app.configuration import build_slots
 from upwell.app.machine_watch import (
     retry_after_recovery,
@@ -182,6 +188,7 @@ def _workloads(
 def _cleanups(adapters: Adapters) -> Sequence[Loop]:
     return (
         partial(clean_registry, adapters.internal, PROCESS_CLOCK),
+        partial(watch_registry, adapters.internal, adapters.components),
         partial(clean_uploads, adapters.store, adapters.inputs, referenced_inputs),
         partial(clean_uploads, adapters.store, adapters.evidence, referenced_evidence),
     )

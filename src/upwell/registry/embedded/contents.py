@@ -47,6 +47,13 @@ class Contents:
         finally:
             verified.unlink(missing_ok=True)
 
+    def replace(self, verified: Path, digest: Digest, link: Path) -> None:
+        """Take over the file `verified` in place of content that is damaged, and link it anew."""
+        with self._lock:
+            link.unlink(missing_ok=True)
+            self.path(digest).unlink(missing_ok=True)
+        self.adopt(verified, digest, link)
+
     def share(self, source: Path, link: Path) -> bool:
         """Make `link` another name of `source`; False when `source` is not there or is full."""
         make_directories(link.parent)

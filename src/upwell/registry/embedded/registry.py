@@ -4,7 +4,7 @@ import asyncio
 import contextlib
 import hashlib
 import time
-from collections.abc import AsyncIterator, Callable, Sequence
+from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
@@ -104,6 +104,10 @@ class EmbeddedRegistry:
         """Remove what a killed process left half done; raises StorageError."""
         with storing("the registry"):
             await run_whole(self._empty_temporary)
+
+    def damage(self) -> Mapping[str, Sequence[str]]:
+        """Return what was found to be damaged by the disk, by repository; does not block."""
+        return self._repositories.damage()
 
     async def collect_garbage(self) -> CollectedGarbage:
         """Remove expired uploads, and blobs that no manifest has named for a while."""
@@ -255,11 +259,9 @@ class EmbeddedRegistry:
     async def read_manifest(self, repository: str, digest: Digest) -> bytes:
         """Return the bytes of a manifest."""
         found = await self._find(repository)
-        try:
-            if found is not None:
-                return await asyncio.to_thread(found.manifest_link(digest).read_bytes)
-        except FileNotFoundError:
-            pass
+        raw = await asyncio.to_thread(found.read, digest) if found is not None else None
+        if raw is not None:
+            return raw
         raise ManifestUnknownError(self._reference(repository, digest))
 
     async def put_manifest(self, push: ManifestPush) -> ManifestEntry:

@@ -1,5 +1,7 @@
 """Repositories: manifests, tags and referrers as files, with an index of them in memory."""
 
+import errno
+import logging
 import os
 import threading
 from collections.abc import Callable, Iterator
@@ -32,6 +34,8 @@ from upwell.registry.hosting import (
 )
 from upwell.registry.interface import StoredManifest, StoredRepository, StoredTag
 
+log = logging.getLogger(__name__)
+
 _BLOBS = "_blobs"
 _MANIFESTS = "_manifests"
 _TAGS = "_tags"
@@ -45,7 +49,8 @@ class Repository:
     """One repository. Methods that change it block, and are safe in threads.
 
     The maps are an index of the files: whoever reads them on the event loop sees a whole change or
-    none, as each is one assignment.
+    none, as each is one assignment. While one of the files is damaged nobody knows what it named:
+    nothing expires, and no blob counts as unused.
     """
 
     def __init__(self, name: str, root: Path, contents: Contents, temporary: Path) -> None:
@@ -55,6 +60,8 @@ class Repository:
         self._referrers: dict[Digest, tuple[ManifestEntry, ...]] = {}
         self._children: dict[Digest, frozenset[Digest]] = {}
         """Children of each index, once it was asked for."""
+        self._damaged: dict[Path, str] = {}
+        """File -> what it holds, for people."""
         self._root = root
         self._contents = contents
         self._temporary = temporary
@@ -69,6 +76,27 @@ class Repository:
     def manifest_link(self, digest: Digest) -> Path:
         """Return the file that holds manifest `digest`, if it is there."""
         return self._root / _MANIFESTS / digest.algorithm / digest.hex
+
+    @property
+    def damage(self) -> list[str]:
+        """Content that the disk has changed, and nobody has pushed again or deleted since."""
+        return sorted(self._damaged.values())
+
+    def read(self, digest: Digest) -> bytes | None:
+        """Return the bytes of a manifest; None when it is not there, or is damaged: it is noted."""
+        link = self.manifest_link(digest)
+        try:
+            raw = link.read_bytes()
+        except FileNotFoundError:
+            return None
+        except OSError as error:
+            if error.errno != errno.EIO:
+                raise
+            raw = b""
+        if digest.matches(raw):
+            return raw
+        self._note_damage(link, f"manifest {digest}")
+        return None
 
     def referrers(self, subject: Digest) -> list[ManifestEntry]:
         """Return the manifests whose subject is `subject`, in the order of their digests."""
@@ -86,12 +114,18 @@ class Repository:
             missing = [item.digest for item in needs if not self._holds(item.digest)]
             if missing and not push.sparse:
                 raise ManifestContentUnknownError(self.name, list(dict.fromkeys(missing)))
-            if digest not in self.manifests:
+            link = self.manifest_link(digest)
+            if digest not in self.manifests or link in self._damaged:
                 file = write_temporary(self._temporary, push.raw)
-                self._contents.adopt(file, digest, self.manifest_link(digest))
+                if link in self._damaged:
+                    self._contents.replace(file, digest, link)
+                else:
+                    self._contents.adopt(file, digest, link)
+                self._forget(digest)
                 self._remember(entry)
+                self._damaged.pop(link, None)
             else:
-                os.utime(self.manifest_link(digest))  # its age counts from the last push
+                os.utime(link)  # its age counts from the last push
             if push.tag is not None:
                 self.set_tag(push.tag, digest, tagged)
         return self.manifests[digest]
@@ -115,6 +149,7 @@ class Repository:
                     file.unlink(missing_ok=True)
                 sync_directory(folder)
                 self.tags[tag] = digest
+                self._damaged.pop(folder / tag, None)
             tagged(self.name, tag, entry)
         return True
 
@@ -123,6 +158,7 @@ class Repository:
         with self._lock:
             removed = remove(self._root / _TAGS / tag)
             self.tags.pop(tag, None)
+            self._damaged.pop(self._root / _TAGS / tag, None)
         return removed
 
     def remove_manifest(self, digest: Digest) -> bool:
@@ -132,6 +168,7 @@ class Repository:
                 self.remove_tag(tag)
             removed = self._contents.release(self.manifest_link(digest), digest)
             self._forget(digest)
+            self._damaged.pop(self.manifest_link(digest), None)
         return removed
 
     def expire_tag(self, tag: str, digest: Digest) -> bool:
@@ -148,17 +185,19 @@ class Repository:
                 return False
             if pushed >= before or digest in self.tags.values() or self._is_child(digest):
                 return False
+            if self._damaged:
+                return False
             return self.remove_manifest(digest)
 
     def survey(self) -> StoredRepository:
         """Return what is stored here."""
         with self._lock:
-            manifests = [self._stored_manifest(digest) for digest in self.manifests]
+            found = [self._stored_manifest(digest) for digest in self.manifests]
             tags = {
                 tag: StoredTag(digest, _changed(self._root / _TAGS / tag))
                 for tag, digest in self.tags.items()
             }
-        return StoredRepository(self.name, tags, manifests)
+        return StoredRepository(self.name, tags, [one for one in found if one is not None])
 
     def touch_blob(self, digest: Digest) -> bool:
         """Note that a blob is used, so that it stays while its manifest is pushed; False: gone."""
@@ -179,9 +218,12 @@ class Repository:
         removed = 0
         with self._lock:
             used = set[Digest]()
-            for entry in self.manifests.values():
-                raw = self.manifest_link(entry.digest).read_bytes()
-                used.update(item.digest for item in _content(parse_manifest(raw)))
+            for digest in self.manifests:
+                raw = self.read(digest)
+                if raw is not None:
+                    used.update(item.digest for item in _content(parse_manifest(raw)))
+            if self._damaged:
+                return 0
             for link in self._root.glob(f"{_BLOBS}/*/*"):
                 digest = Digest(link.parent.name, link.name)
                 if digest not in used and link.stat().st_mtime < before:
@@ -193,14 +235,19 @@ class Repository:
             if not MediaType(entry.media_type).is_index:
                 continue
             if entry.digest not in self._children:
-                self._children[entry.digest] = self._stored_manifest(entry.digest).children
+                stored = self._stored_manifest(entry.digest)
+                if stored is None:
+                    continue  # nothing expires while it is damaged
+                self._children[entry.digest] = stored.children
             if digest in self._children[entry.digest]:
                 return True
         return False
 
-    def _stored_manifest(self, digest: Digest) -> StoredManifest:
+    def _stored_manifest(self, digest: Digest) -> StoredManifest | None:
+        raw = self.read(digest)
+        if raw is None:
+            return None
         link = self.manifest_link(digest)
-        raw = link.read_bytes()
         found = parse_manifest(raw)
         content = {item.digest: item.size for item in _content(found)}
         is_index = isinstance(found, Index)
@@ -232,16 +279,23 @@ class Repository:
     def _load(self) -> None:
         for file in self._root.glob(f"{_MANIFESTS}/*/*"):
             digest = Digest(file.parent.name, file.name)
-            raw = file.read_bytes()
-            if digest.matches(raw):  # a damaged disk must not be served as the truth
+            raw = self.read(digest)
+            if raw is not None:  # a damaged disk must not be served as the truth
                 self._remember(_examine(raw, digest, "")[0])
         for file in self._root.glob(f"{_TAGS}/*"):
             try:
                 target = Digest.parse(file.read_text(errors="replace"))
             except InvalidDigestError:
+                self._note_damage(file, f"tag {file.name}")
                 continue
             if target in self.manifests:
                 self.tags[file.name] = target
+
+    def _note_damage(self, file: Path, what: str) -> None:
+        if file not in self._damaged:
+            extra = {"repository": self.name, "what": what, "file": str(file)}
+            log.error("damaged on the disk; nothing of the repository is removed", extra=extra)
+            self._damaged[file] = what
 
 
 class StoredRepositories:
@@ -257,6 +311,11 @@ class StoredRepositories:
     def loaded(self, name: str) -> Repository | None:
         """Return a repository that was asked for before; does not block."""
         return self._loaded.get(name)
+
+    def damage(self) -> dict[str, list[str]]:
+        """Return what is damaged in the repositories that were asked for, by their names."""
+        with self._lock:
+            return {name: one.damage for name, one in sorted(self._loaded.items()) if one.damage}
 
     def find(self, name: str) -> Repository | None:
         """Return a repository that something was pushed to, or None."""
