@@ -7,7 +7,10 @@ from collections.abc import Callable, Collection
 from pathlib import Path
 
 _BOOT_ID = Path("/proc/sys/kernel/random/boot_id")
+_PROC = Path("/proc")
 _HAS_ENDED = frozenset("ZX")
+_AT_WORK = frozenset("RD")
+"""It runs, waits for a processor, or for a disk."""
 _STARTTIME = 19
 """Field 22 of /proc/PID/stat, counted from the one after the name."""
 
@@ -18,7 +21,7 @@ def boot_identity() -> str:
     The kernel's name for it, and the start of the first process: of a container, that alone is new.
     """
     try:
-        start = _fields(Path("/proc/1"))[_STARTTIME]
+        start = _fields(_PROC / "1")[_STARTTIME]
         return f"{_BOOT_ID.read_text().strip()}/{start}"
     except (OSError, IndexError):
         return ""
@@ -34,12 +37,28 @@ def is_process_of(pid: int, identity: str) -> bool:
     """
     if pid <= 0:
         return False
-    place, wanted = Path("/proc") / str(pid), identity.encode()
+    place, wanted = _PROC / str(pid), identity.encode()
     with contextlib.suppress(OSError, IndexError):
         if _fields(place)[0] in _HAS_ENDED:
             return False
         return any(wanted in (place / name).read_bytes() for name in ("cmdline", "cgroup"))
     return False
+
+
+def process_state(pid: int) -> str:
+    """Return the state of a process, as a letter (proc(5), stat); empty when it is gone."""
+    return _state(_PROC / str(pid))
+
+
+def is_at_work(pid: int) -> bool:
+    """Return True if a thread of the process runs, waits for a processor or for a disk."""
+    return any(_state(thread) in _AT_WORK for thread in (_PROC / str(pid) / "task").glob("*"))
+
+
+def _state(place: Path) -> str:
+    with contextlib.suppress(OSError, IndexError):
+        return _fields(place)[0]
+    return ""
 
 
 def _fields(place: Path) -> list[str]:

@@ -13,6 +13,8 @@ from dataclasses import dataclass
 from itertools import pairwise
 from pathlib import Path
 
+from upwell.machine.processes import process_state
+
 _PROC = Path("/proc")
 _VARIABLE = "UPWELL_ROUTER"
 """Set in the environment of HAProxy to the installation's identifier."""
@@ -95,12 +97,13 @@ class HaproxyProcesses:
             is_another = any(_arguments(pid)) and not self._is_ours(pid)
         except OSError:
             return False
-        return not is_another and _state(_PROC / str(pid)) not in _ENDED
+        return not is_another and process_state(pid) not in _ENDED
 
     def _find(self) -> Iterator[HaproxyProcess]:
         for entry in _PROC.iterdir():
             if entry.name.isdecimal() and self._is_ours(int(entry.name)):
-                yield HaproxyProcess(int(entry.name), _state(entry) in _STOPPED)
+                pid = int(entry.name)
+                yield HaproxyProcess(pid, process_state(pid) in _STOPPED)
 
     def _is_ours(self, pid: int) -> bool:
         """Return True if the process lives and is ours; one that has ended has no arguments."""
@@ -139,10 +142,3 @@ def _is_same_file(one: Path, other: Path) -> bool:
     with suppress(OSError):
         return one.samefile(other)
     return False
-
-
-def _state(entry: Path) -> str:
-    """Return the state of a process, as a letter (proc(5), stat); empty when it is gone."""
-    with suppress(OSError):
-        return (entry / "stat").read_text().rpartition(")")[2].split()[0]
-    return ""

@@ -2,13 +2,13 @@
 
 import asyncio
 import logging
-import os
 import signal
 from collections.abc import AsyncIterator, Callable, Collection
 from contextlib import suppress
 from dataclasses import dataclass
 
 from upwell.machine.components import WatchedComponent
+from upwell.machine.processes import ProcessWatch
 from upwell.workload.haproxy.cli import HaproxyCli
 from upwell.workload.haproxy.liveness import Answer, Remedy, next_remedy
 from upwell.workload.haproxy.processes import HaproxyProcess, HaproxyProcesses
@@ -58,7 +58,8 @@ class HaproxyWatch:
         self._processes = processes
         self._expected = expected
         self._component = component
-        self._ends = _ProcessEnds()
+        self._ended = asyncio.Event()
+        self._followed = ProcessWatch(self._ended.set)
         self._misses = 0
         self._told: int | None = None
         """Count of tables at the outage that was told: it is told once, and the next again."""
@@ -68,11 +69,18 @@ class HaproxyWatch:
         try:
             while True:
                 pause = _AGAIN_SECONDS if self._misses else _PERIOD_SECONDS
-                await self._ends.wait(pause)
+                await self._pause(pause)
                 if self._expected.running and (why := await self._look_safely()):
                     yield why
         finally:
-            self._ends.follow(())
+            self._followed.close()
+
+    async def _pause(self, seconds: float) -> None:
+        """Return when a process has ended, or after so many seconds."""
+        with suppress(TimeoutError):
+            async with asyncio.timeout(seconds):
+                await self._ended.wait()
+        self._ended.clear()
 
     async def _look_safely(self) -> str:
         try:
@@ -119,44 +127,10 @@ class HaproxyWatch:
         began = clock()
         try:
             async with asyncio.timeout(_ANSWER_SECONDS):
-                self._ends.follow(await self._cli.ping())
+                self._followed.follow(frozenset(await self._cli.ping()))
         except RouterUnavailableError:
             return Answer.REFUSED
         except TimeoutError:
             late = clock() - began > _ANSWER_SECONDS + _LATE_SECONDS
             return None if late else Answer.SILENT
         return Answer.GOOD
-
-
-class _ProcessEnds:
-    """Wakes when a followed process ends (pidfd_open(2))."""
-
-    def __init__(self) -> None:
-        self._handles: dict[int, int] = {}
-        self._ended = asyncio.Event()
-
-    def follow(self, pids: Collection[int]) -> None:
-        """Follow these processes, and no others."""
-        for pid in self._handles.keys() - set(pids):
-            self._forget(pid)
-        for pid in set(pids) - self._handles.keys():
-            with suppress(OSError):  # it has ended: the next question tells
-                handle = os.pidfd_open(pid)
-                self._handles[pid] = handle
-                asyncio.get_running_loop().add_reader(handle, self._end, pid)
-
-    async def wait(self, seconds: float) -> None:
-        """Return when one has ended, or after so many seconds."""
-        with suppress(TimeoutError):
-            async with asyncio.timeout(seconds):
-                await self._ended.wait()
-        self._ended.clear()
-
-    def _end(self, pid: int) -> None:
-        self._forget(pid)
-        self._ended.set()
-
-    def _forget(self, pid: int) -> None:
-        handle = self._handles.pop(pid)
-        asyncio.get_running_loop().remove_reader(handle)
-        os.close(handle)

@@ -17,6 +17,7 @@ from pathlib import Path
 from subprocess import DEVNULL
 
 from upwell.machine.authorities import certificate_folders
+from upwell.machine.processes import is_at_work
 from upwell.workload.interface import RuntimeUnavailableError
 
 _IDLE_SECONDS = 60
@@ -156,14 +157,7 @@ class PodmanService:
 
     def is_at_work(self) -> bool:
         """Return True if a thread of the process runs, waits for a processor or for a disk."""
-        if self._process is None:
-            return False
-        for path in Path(f"/proc/{self._process.pid}/task").glob("*/stat"):
-            with contextlib.suppress(OSError):
-                _, _, fields = path.read_text().rpartition(")")
-                if fields.split()[:1] in (["R"], ["D"]):
-                    return True
-        return False
+        return self._process is not None and is_at_work(self._process.pid)
 
     async def kill(self) -> None:
         """End the service at once; the containers run on, and requests under way fail."""
