@@ -5,6 +5,7 @@ from enum import StrEnum
 
 from upwell.api import conditions
 from upwell.api.apps import DaemonSet, RevisionRecord
+from upwell.policy.rollouts.degradation import DEGRADED
 from upwell.policy.rollouts.history import Phase
 from upwell.policy.rollouts.settings import Workload
 
@@ -61,6 +62,8 @@ def rollout_of(workload: Workload) -> RolloutProgress:
         instead = f"; revision {kept.revision} serves" if kept is not None else ""
         text = newest.message or f"revision {newest.revision} failed{instead}"
         return RolloutProgress(RolloutState.FAILED, text)
+    if newest.phase == Phase.COMPLETE and (degraded := _degradation(workload, newest)):
+        return RolloutProgress(RolloutState.PROGRESSING, degraded)
     if newest.phase == Phase.COMPLETE and min(status.updated_replicas, status.ready_replicas) >= (
         wanted
     ):
@@ -73,6 +76,15 @@ def rollout_of(workload: Workload) -> RolloutProgress:
         f"revision {newest.revision}: {status.updated_replicas} of {wanted} updated,"
         f" {status.ready_replicas} ready{_hindrance(workload)}",
     )
+
+
+def _degradation(workload: Workload, newest: RevisionRecord) -> str:
+    """Return why a complete revision is degraded; what was so before it came is not its own."""
+    found = conditions.find(workload.status.conditions, DEGRADED)
+    if found is None or not found.is_true:
+        return ""
+    since = found.last_transition_time
+    return found.message if since is None or since >= newest.created else ""
 
 
 def _hindrance(workload: Workload) -> str:
