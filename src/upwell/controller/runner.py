@@ -21,6 +21,9 @@ _CONFLICTS_AT_ONCE = 5
 each other's work: those are slowed down by the backoff, and logged."""
 
 
+_FEED_PAUSES = Backoff(first=1.0, longest=30.0)
+
+
 @dataclass(frozen=True, slots=True)
 class Result:
     """Next run that a reconcile asks for; without a time, it waits for a change."""
@@ -72,7 +75,10 @@ class Watch[R: Resource]:
 
 
 type Feed = Callable[[], AsyncIterator[ObjectKey]]
-"""Yields keys that ask for work, for what no object tells of."""
+"""Yields keys that ask for work, for what no object tells of.
+
+When it raises it is called again: it yields then what may have been missed, or does so in time.
+"""
 
 
 class Controller:
@@ -136,8 +142,21 @@ class Controller:
         return changed
 
     async def _take(self, feed: Feed) -> None:
-        async for key in feed():
-            self.queue.add(key)
+        """Add what a feed yields; one that fails is logged, and begun anew after a pause."""
+        failures = 0
+        while True:
+            try:
+                async for key in feed():
+                    self.queue.add(key)
+                    failures = 0
+            except Exception:
+                failures += 1
+                pause = _FEED_PAUSES.delay(failures)
+                where = {"controller": self.name, "retry_in": pause}
+                log.exception("feed failed; it begins anew", extra=where)
+                await asyncio.sleep(pause)
+            else:
+                return
 
     async def _work(self) -> None:
         while True:

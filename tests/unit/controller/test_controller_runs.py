@@ -443,3 +443,30 @@ async def test_keys_may_come_from_elsewhere() -> None:
     recorder = Recorder()
     async with running(recorder, MemoryStore(_now), feeds=(keys,)):
         await recorder.until(lambda seen: seen == ["told"])
+
+
+async def test_a_feed_that_fails_begins_anew_and_ends_no_work(
+    monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    monkeypatch.setattr("upwell.controller.runner._FEED_PAUSES", Backoff(first=0.01))
+    group = ExceptionGroup("group", [ValueError("one")])
+    faults: list[Exception] = [OSError(28, "disk full"), KeyError("x"), group]
+
+    async def keys() -> AsyncIterator[ObjectKey]:
+        yield ObjectKey("ConfigMap", "n", f"told-{len(faults)}")
+        if faults:
+            raise faults.pop(0)
+        await asyncio.Event().wait()
+
+    async def others() -> AsyncIterator[ObjectKey]:
+        yield ObjectKey("ConfigMap", "n", "other")
+
+    store, recorder = MemoryStore(_now), Recorder()
+    async with running(recorder, store, feeds=(keys, others)):
+        await recorder.until(lambda seen: "told-0" in seen)
+        await store.create(item("a"))
+        await recorder.until(lambda seen: "a" in seen)
+    assert recorder.seen == ["told-3", "other", "told-2", "told-1", "told-0", "a"]
+    failed = [one for one in caplog.records if one.message == "feed failed; it begins anew"]
+    assert len(failed) == 3
+    assert all(one.exc_info for one in failed)
