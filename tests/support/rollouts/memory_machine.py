@@ -98,6 +98,8 @@ class FakeRuntime:
         """Container image -> seconds after which it ends with exit code 3, each time."""
         self.slow: set[str] = set()
         """Container images whose pull does not end before it is taken out of here."""
+        self.stubborn: dict[str, asyncio.Event] = {}
+        """Instance -> what its stop waits for."""
         self.executed: Callable[[str, tuple[str, ...]], tuple[int, bytes]] = lambda *_: (0, b"")
         self.lasting: set[str] = set()
         """Roles of what runs once but does not end by itself."""
@@ -175,6 +177,8 @@ class FakeRuntime:
     async def stop(self, name: str, grace_seconds: float) -> None:
         assert grace_seconds >= 0
         self._before(f"stop {name}")
+        if name in self.stubborn:
+            await self.stubborn[name].wait()
         spec, _ = self.running.pop(name, (None, None))
         if spec is not None:
             self.tell(spec.owner)

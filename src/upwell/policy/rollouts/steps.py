@@ -131,11 +131,13 @@ class Replica:
     message: str = ""
     drained: bool = False
     """It gets no new requests, and those that it had are finished or out of time."""
+    stopping: bool = False
+    """Its stop has begun, and cannot be taken back: it has its place until it is gone."""
 
     @property
     def ready(self) -> bool:
         """True if it can take traffic."""
-        return self.ready_since is not None and not self.ended
+        return self.ready_since is not None and not self.ended and not self.stopping
 
     @property
     def restart_at(self) -> datetime:
@@ -147,7 +149,7 @@ class Replica:
 
     def available_at(self, settings: Settings) -> datetime | None:
         """Return when it has been ready for long enough; None while it is not ready."""
-        if self.ready_since is None or self.ended:
+        if self.ready_since is None or not self.ready:
             return None
         return available_since(self.ready_since, settings.min_ready, probed=self.probed)
 
@@ -284,19 +286,22 @@ class _ReplicaGroups:
 
     @property
     def missing(self) -> list[int]:
-        present = {replica.index for replica in self.staying}
+        revision = self.rollout.target.revision
+        present = {one.index for one in self.replicas if one.revision == revision}
         return [index for index in range(self.allowed) if index not in present]
 
     def is_kept(self, replica: Replica) -> bool:
         """Return True if the replica is worth a restart: it stays, or is of the good revision."""
         return self._stays(replica) or (
-            replica.revision == self.rollout.good
+            not replica.stopping
+            and replica.revision == self.rollout.good
             and replica.revision != self.rollout.target.revision
         )
 
     def _stays(self, replica: Replica) -> bool:
         return (
-            replica.revision == self.rollout.target.revision
+            not replica.stopping
+            and replica.revision == self.rollout.target.revision
             and replica.index < self.settings.replicas
         )
 

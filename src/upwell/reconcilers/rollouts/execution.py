@@ -10,6 +10,7 @@ from upwell.policy.rollouts.settings import Workload, grace_seconds, template_of
 from upwell.policy.rollouts.snapshot import RolloutSnapshot
 from upwell.policy.rollouts.steps import StartReplica, Step, Stop
 from upwell.reconcilers.rollouts.loading import Revisions
+from upwell.reconcilers.rollouts.stops import PendingStops
 from upwell.registry.errors import RegistryError
 from upwell.workload.interface import Runtime, WorkloadError
 
@@ -23,13 +24,14 @@ class StepExecutor:
     def __init__(self, runtime: Runtime, revisions: Revisions) -> None:
         self._runtime = runtime
         self._revisions = revisions
+        self.stops = PendingStops(runtime)
         self.tried: set[str] = set()
         """Instances whose start this process has tried: one of another process was cut short."""
 
     async def carry_out(
         self, workload: Workload, snapshot: RolloutSnapshot, steps: Sequence[Step]
     ) -> list[Trouble]:
-        """Start and stop; return what went wrong, the target's own first."""
+        """Start, and begin to stop; return what went wrong, the target's own first."""
         grace = grace_seconds(template_of(workload))
         async with asyncio.TaskGroup() as group:
             stopping = group.create_task(self.stop(steps, grace))
@@ -50,21 +52,10 @@ class StepExecutor:
             return False, [error]
 
     async def stop(self, steps: Sequence[Step], grace: float) -> list[WorkloadError]:
-        """Do the steps that stop; return what went wrong."""
-        troubles: list[WorkloadError] = []
-
-        async def stop(name: str) -> None:
-            try:
-                await self._runtime.stop(name, grace)
-                self.tried.discard(name)
-            except WorkloadError as error:
-                troubles.append(error)
-
-        async with asyncio.TaskGroup() as group:
-            for step in steps:
-                if isinstance(step, Stop):
-                    group.create_task(stop(step.name))
-        return troubles
+        """Begin the steps that stop; return what went wrong."""
+        names = [step.name for step in steps if isinstance(step, Stop)]
+        self.tried.difference_update(names)
+        return await self.stops.stop(names, grace)
 
     async def _start(
         self, workload: Workload, snapshot: RolloutSnapshot, steps: Sequence[Step]

@@ -1,6 +1,7 @@
 """Brings the instances of a workload to what its template and the rollout policy want."""
 
 from collections.abc import Callable, Iterable, Sequence
+from contextlib import AbstractAsyncContextManager
 from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 
@@ -58,6 +59,8 @@ _REFUSED_PERIOD = 60.0
 """Seconds until what was refused for good is tried again, in case that the refusal was mended."""
 _HOOK_PERIOD = 2.0
 """Seconds until a hook is looked at again, in case that nothing else tells of its end."""
+_STOPPING_PERIOD = 2.0
+"""Seconds until a workload is looked at again of which an instance is stopping."""
 _KINDS = {kind.KIND.kind: kind for kind in WORKLOADS}
 
 
@@ -104,12 +107,21 @@ class RolloutReconciler:
         self._execution = StepExecutor(machine.runtime, revisions)
         self._judge = Judge(machine, clock)
 
+    def lifespan(self) -> AbstractAsyncContextManager[None]:
+        """Return the block in which everything is done; leaving it ends what is under way."""
+        return self._execution.stops.lifespan()
+
     async def reconcile(self, key: ObjectKey) -> Result:
         """Do the next steps of the workload that `key` names; a deleted one leaves nothing."""
         if key.kind == Job.KIND.kind:
             return Result()  # its instances are another reconciler's
         workload = await self._find(key)
-        instances = [one for one in await self._runtime.instances() if key_of(one.owner) == key]
+        stopping = self._execution.stops.names
+        instances = [
+            replace(one, ready=False) if one.name in stopping else one
+            for one in await self._runtime.instances()
+            if key_of(one.owner) == key
+        ]
         if workload is None:
             return await self._clear(key, remains(instances, self._timeline), _Patience())
         if workload.is_deleting:
@@ -144,9 +156,9 @@ class RolloutReconciler:
         """Drain and stop all: the owner goes, or is gone."""
         now = self._clock()
         nothing = Rollout(Settings(replicas=0), RolloutTarget("", now, complete=True))
-        replicas = await self._replicas.read(instances, self._execution.tried, patience.drain)
+        replicas = await self._replicas.read(instances, self._execution, patience.drain)
         steps = next_steps(nothing, replicas, now)
-        self._set_draining(key, steps)
+        self._set_draining(key, steps, instances)
         for trouble in await self._execution.stop(steps, patience.grace):
             raise trouble
         return self._result(steps)
@@ -172,7 +184,7 @@ class RolloutReconciler:
             steps = due.steps
             if due.pulls_first:
                 snapshot = replace(snapshot, obstacle=snapshot.obstacle or pulling_first(record))
-            self._set_draining(workload.key, steps)
+            self._set_draining(workload.key, steps, instances)
             troubles = [
                 *decided.troubles,
                 *due.troubles,
@@ -200,7 +212,7 @@ class RolloutReconciler:
         rollout = replace(decided.rollout, target=well)
         ours = under_control(workload, instances)
         drain = rollout.settings.drain
-        replicas = await self._replicas.read(ours, self._execution.tried, drain)
+        replicas = await self._replicas.read(ours, self._execution, drain)
         steps = next_steps(rollout, replicas, self._clock())
         index = makes_room(rollout, replicas, steps)
         if index is not None:
@@ -212,8 +224,11 @@ class RolloutReconciler:
                 return _Due(kept, troubles, pulls_first=not troubles)
         return _Due(with_mending(steps, replicas, foreign_names(instances)))
 
-    def _set_draining(self, key: ObjectKey, steps: Iterable[Step]) -> None:
+    def _set_draining(
+        self, key: ObjectKey, steps: Iterable[Step], instances: Iterable[Instance]
+    ) -> None:
         leaving = frozenset(step.name for step in steps if isinstance(step, Drain | Stop))
+        leaving |= self._execution.stops.names & {one.name for one in instances}
         self._traffic.drain(key, leaving)
 
     async def _write(self, workload: Workload, snapshot: RolloutSnapshot) -> None:
@@ -224,11 +239,16 @@ class RolloutReconciler:
     def _result(
         self, steps: Sequence[Step], *, watched: bool = False, again: datetime | None = None
     ) -> Result:
-        if any(isinstance(step, StartReplica | Stop | MarkComplete | RollBack) for step in steps):
+        names = self._execution.stops.names
+        stopping = [one for one in steps if isinstance(one, Stop) and one.name in names]
+        acted = [one for one in steps if one not in stopping]
+        if any(isinstance(step, StartReplica | Stop | MarkComplete | RollBack) for step in acted):
             return Result(0)
         waits = [
             (step.until - self._clock()).total_seconds() for step in steps if isinstance(step, Wait)
         ]
+        if stopping:
+            waits.append(_STOPPING_PERIOD)
         if again is not None:
             waits.append((again - self._clock()).total_seconds())
         draining = [step.name for step in steps if isinstance(step, Drain)]

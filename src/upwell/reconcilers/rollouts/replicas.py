@@ -1,10 +1,12 @@
 """Instances as the rollout policy sees them: what the runtime and the router say, together."""
 
 from collections.abc import Callable, Iterable
+from dataclasses import replace
 from datetime import datetime, timedelta
 
 from upwell.policy.rollouts.instance import replica_of
 from upwell.policy.rollouts.steps import Replica
+from upwell.reconcilers.rollouts.execution import StepExecutor
 from upwell.reconcilers.rollouts.machine import RolloutPorts
 from upwell.workload.interface import Instance, WorkloadError
 
@@ -18,17 +20,21 @@ class ReplicaReader:
         self._clock = clock
 
     async def read(
-        self, instances: Iterable[Instance], tried: Iterable[str], drain: timedelta
+        self, instances: Iterable[Instance], execution: StepExecutor, drain: timedelta
     ) -> list[Replica]:
         """Return the instances as replicas.
 
-        `tried` are those whose start this process began; one that has drained for `drain` counts
-        as drained, whatever it still does.
+        One that has drained for `drain` counts as drained, whatever it still does.
         """
-        known = frozenset(tried)
+        stopping = execution.stops.names
         return [
-            replica_of(
-                one, tried=one.name in known, drained=await self._is_drained(one.name, drain)
+            replace(
+                replica_of(
+                    one,
+                    tried=one.name in execution.tried,
+                    drained=await self._is_drained(one.name, drain),
+                ),
+                stopping=one.name in stopping,
             )
             for one in instances
         ]

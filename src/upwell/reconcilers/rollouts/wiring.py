@@ -38,9 +38,10 @@ def rollout_controller(
     def users_of(source: Resource) -> Iterable[ObjectKey]:
         return index.users_of(source.namespace, SourceName(source.KIND.kind, source.name))
 
+    rollouts = RolloutReconciler(index.cache.store, machine, images, clock)
     return Controller(
         "rollouts",
-        RolloutReconciler(index.cache.store, machine, images, clock),
+        rollouts,
         index.cache,
         (
             *(Watch(kind) for kind in WORKLOADS),
@@ -52,6 +53,7 @@ def rollout_controller(
             machine.traffic.for_rollouts.keys,
             partial(owners_of_instances, machine.runtime, orphans_period),
         ),
+        lifespan=rollouts.lifespan,
     )
 
 

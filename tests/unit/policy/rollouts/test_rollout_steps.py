@@ -316,3 +316,22 @@ def test_ordered_replicas_are_replaced_from_the_highest_down() -> None:
     assert next_steps(rollout, [replica("old", 0)], NOW)[0] == StartReplica("new", 1)
     assert Drain("old-0") not in next_steps(rollout, not_yet, NOW)
     assert next_steps(rollout, half, NOW)[0] == Drain("old-0")
+
+
+def test_what_is_stopping_has_its_place_and_is_counted_on_by_nobody() -> None:
+    stopping = replica("new", 1, stopping=True)
+    crashed = ended("new", restarts=0, ago=60)
+
+    steps = next_steps(settled(Settings(replicas=1)), [crashed, stopping], NOW)
+
+    assert steps == (Stop("new-1"), StartReplica("new", 0))
+    again = next_steps(settled(Settings(replicas=2)), [replica("new"), stopping], NOW)
+    assert again == (Stop("new-1"),)
+
+
+def test_no_old_replica_goes_for_a_new_one_that_is_stopping() -> None:
+    old, new = replica("old"), replica("new", stopping=True)
+
+    steps = next_steps(rolling_out(Settings(max_surge=0, max_unavailable=0)), [old, new], NOW)
+
+    assert Drain("old-0") not in steps
