@@ -184,7 +184,8 @@ async def one_round(
     try:
         await run_round(loop, chosen, chance)
     except AssertionError as error:
-        problem = f"{name}, version {loop.versions[-1]}: {str(error)[:500]}"
+        notes = "\n".join(getattr(error, "__notes__", ()))
+        problem = f"{name}, version {loop.versions[-1]}: {str(error)[:500]}\n{notes[:3000]}"
         report.problems.append(problem)
     took = time.monotonic() - began
     for fault in chosen:

@@ -175,13 +175,15 @@ class FaultyLoop:
 
     async def settled(self) -> None:
         """Wait until the newest version, a good one, serves everywhere and nothing goes on."""
-        for host in HOSTS:
-            await until(
-                partial(answer, self.made.router_port, host),
-                self.versions[-1].__eq__,
-                SETTLED_SECONDS,
-            )
-        await until(self.unfinished, {}.__eq__, SETTLED_SECONDS)
+        try:
+            for host in HOSTS:
+                serves = partial(answer, self.made.router_port, host)
+                await until(serves, self.versions[-1].__eq__, SETTLED_SECONDS)
+            await until(self.unfinished, {}.__eq__, SETTLED_SECONDS)
+        except AssertionError as error:
+            error.add_note(self.made.upwell("status").stdout)
+            error.add_note(str(await self.unfinished()))
+            raise
         assert not any(said.startswith("bad") for said in self.seen_in_production())
 
     async def surfaces_agree(self, surfaces: Surfaces) -> None:
