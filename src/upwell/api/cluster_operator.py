@@ -7,7 +7,7 @@ from typing import ClassVar
 
 from pydantic import Field
 
-from upwell.api.conditions import find
+from upwell.api.conditions import DEGRADED, find
 from upwell.api.meta import (
     Column,
     ColumnType,
@@ -19,7 +19,7 @@ from upwell.api.meta import (
     Time,
 )
 
-AVAILABLE, PROGRESSING, DEGRADED = "Available", "Progressing", "Degraded"
+AVAILABLE, PROGRESSING = "Available", "Progressing"
 
 
 class OperandVersion(Model):

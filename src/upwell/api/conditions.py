@@ -4,6 +4,11 @@ from datetime import datetime
 
 from upwell.api.meta import Condition
 
+DEGRADED = "Degraded"
+"""Type of the condition that says what is wrong with an object, and for how long it was."""
+AS_EXPECTED = "AsExpected"
+"""Reason of a condition of that kind while nothing is wrong (as of OpenShift's operators)."""
+
 
 def find(conditions: tuple[Condition, ...], kind: str) -> Condition | None:
     """Return the condition of this type."""

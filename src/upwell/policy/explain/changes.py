@@ -11,6 +11,7 @@ from typing import Any
 
 from upwell.api.build import Build, BuildConfig, BuildPhase, BuildTriggerCause, ImageChangeCause
 from upwell.api.cluster_operator import ClusterOperator
+from upwell.api.conditions import DEGRADED
 from upwell.api.image import ImageStream, NamedTagEventList
 from upwell.api.meta import ObjectReference, Resource
 from upwell.api.values.commits import short_commit
@@ -18,7 +19,7 @@ from upwell.policy.builds.triggers import digest_of
 from upwell.policy.explain.freshness import Snapshot, output_digest, short
 from upwell.policy.explain.lineage import StagePlacement, origin_of
 from upwell.policy.explain.statement import Statement, Topic
-from upwell.policy.health.builds import BUILD_DEGRADED, reason_of
+from upwell.policy.health.builds import reason_of
 from upwell.policy.health.judgement import faults_of
 from upwell.policy.images.streams import StreamTag
 from upwell.policy.rollouts.settings import WORKLOADS, Workload
@@ -187,7 +188,7 @@ class _Explainer:
             )
         freshness = self._snapshot.config_freshness(config)
         conditions = [
-            one for one in config.status.conditions if one.message and one.type != BUILD_DEGRADED
+            one for one in config.status.conditions if one.message and one.type != DEGRADED
         ]
         faults = faults_of(config)
         for fault in faults:

@@ -3,11 +3,10 @@
 from collections.abc import Iterator
 
 from upwell.api.build import BUILD_CONFIG_LABEL, Build, BuildConfig, BuildPhase
-from upwell.api.conditions import find
+from upwell.api.conditions import AS_EXPECTED, DEGRADED, find
 from upwell.api.meta import Condition
 from upwell.policy.health.fault import FaultEvent, HealthFault
 
-BUILD_DEGRADED = "Degraded"
 _READY = "Ready"
 _BLOCKING = frozenset({"InputsMissing", "Cycle"})
 """Reasons of `Ready` that a person has to mend: an upload that is awaited is none."""
@@ -40,18 +39,16 @@ def build_degradation(newest: Build | None, before: Condition | None) -> Conditi
     waits = newest.status.retry_time is not None and not newest.status.phase.is_terminal
     if has_failed(newest) or waits:
         reason = newest.status.reason or "BuildFailed"
-        return Condition(
-            type=BUILD_DEGRADED, status="True", reason=reason, message=outcome_of(newest)
-        )
+        return Condition(type=DEGRADED, status="True", reason=reason, message=outcome_of(newest))
     if before is None or not newest.status.phase.is_terminal:
         return before
     text = f"build {newest.name} {newest.status.phase}"
-    return Condition(type=BUILD_DEGRADED, status="False", reason="AsExpected", message=text)
+    return Condition(type=DEGRADED, status="False", reason=AS_EXPECTED, message=text)
 
 
 def config_faults(config: BuildConfig) -> Iterator[HealthFault]:
     """Yield the faults of a BuildConfig, as its conditions store them."""
-    degraded = find(config.status.conditions, BUILD_DEGRADED)
+    degraded = find(config.status.conditions, DEGRADED)
     if degraded is not None and degraded.is_true:
         yield HealthFault.of(
             config.key,

@@ -2,13 +2,11 @@
 
 from collections.abc import Iterable, Iterator, Sequence
 
-from upwell.api.conditions import find
+from upwell.api.conditions import AS_EXPECTED, DEGRADED, find
 from upwell.api.meta import Condition
 from upwell.api.pipeline import Pipeline
 from upwell.api.promotion import Promotion, PromotionPhase, Release
 from upwell.policy.health.fault import FaultEvent, HealthFault
-
-PIPELINE_DEGRADED = "Degraded"
 
 
 def rejection_of(release: Release) -> str:
@@ -55,16 +53,16 @@ def pipeline_degradation(
         return _condition("PromotionFailed", "; ".join(map(failure_of, failed)))
     if before is None:
         return None
-    return Condition(type=PIPELINE_DEGRADED, status="False", reason="AsExpected")
+    return Condition(type=DEGRADED, status="False", reason=AS_EXPECTED)
 
 
 def pipeline_faults(pipeline: Pipeline) -> Iterator[HealthFault]:
     """Yield the faults of a Pipeline."""
-    found = find(pipeline.status.conditions, PIPELINE_DEGRADED)
+    found = find(pipeline.status.conditions, DEGRADED)
     if found is not None and found.is_true:
         how = f"see `upwell pipeline status {pipeline.name}`"
         yield HealthFault.of(pipeline.key, FaultEvent.PIPELINE_DEGRADED, found, how)
 
 
 def _condition(reason: str, message: str) -> Condition:
-    return Condition(type=PIPELINE_DEGRADED, status="True", reason=reason, message=message)
+    return Condition(type=DEGRADED, status="True", reason=reason, message=message)

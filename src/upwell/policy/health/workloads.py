@@ -3,10 +3,9 @@
 from collections.abc import Iterator
 from dataclasses import replace
 
-from upwell.api.conditions import find
+from upwell.api.conditions import DEGRADED, find
 from upwell.api.meta import Condition
 from upwell.policy.health.fault import FaultEvent, HealthFault
-from upwell.policy.rollouts.degradation import DEGRADED
 from upwell.policy.rollouts.history import last_good
 from upwell.policy.rollouts.judgement import OWN_REASONS
 from upwell.policy.rollouts.report import DRIFTED, PROGRESSING, ROLLED_BACK

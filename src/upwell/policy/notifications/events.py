@@ -8,7 +8,7 @@ from datetime import datetime
 from upwell.api.apps import Job, RevisionRecord
 from upwell.api.build import Build, BuildConfig, BuildPhase
 from upwell.api.cluster_operator import ClusterOperator
-from upwell.api.conditions import find
+from upwell.api.conditions import DEGRADED, find
 from upwell.api.core import Service
 from upwell.api.image import ImageStream, NamedTagEventList
 from upwell.api.meta import Condition, Resource
@@ -20,7 +20,6 @@ from upwell.policy.health.builds import outcome_of
 from upwell.policy.health.fault import FaultEvent
 from upwell.policy.health.judgement import faults_of
 from upwell.policy.health.promotion import rejection_of
-from upwell.policy.rollouts.degradation import DEGRADED
 from upwell.policy.rollouts.history import Phase, RolloutCause
 from upwell.policy.rollouts.settings import WORKLOADS, Workload
 

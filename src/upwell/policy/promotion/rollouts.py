@@ -5,12 +5,12 @@ from dataclasses import dataclass
 from datetime import datetime
 from enum import StrEnum
 
-from upwell.api.conditions import find
+from upwell.api.conditions import DEGRADED, find
 from upwell.api.meta import ObjectKey, Resource
 from upwell.policy.builds.triggers import digest_of
 from upwell.policy.health.fault import FaultEvent, HealthFault
 from upwell.policy.health.judgement import faults_of
-from upwell.policy.rollouts.degradation import DEGRADED, DegradedReason
+from upwell.policy.rollouts.degradation import DegradedReason
 from upwell.policy.rollouts.history import Phase
 from upwell.policy.rollouts.image_ownership import pod_template
 from upwell.policy.rollouts.report import AVAILABLE

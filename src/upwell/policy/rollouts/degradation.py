@@ -10,6 +10,7 @@ from datetime import datetime
 from enum import StrEnum
 
 from upwell.api.apps import RevisionRecord
+from upwell.api.conditions import AS_EXPECTED, DEGRADED
 from upwell.api.conditions import find as find_condition
 from upwell.api.meta import Condition
 from upwell.policy.rollouts.history import Phase, find
@@ -19,8 +20,6 @@ from upwell.policy.rollouts.snapshot import PULLING, RolloutSnapshot
 from upwell.policy.rollouts.steps import ENDED_STARTS
 from upwell.workload.interface import ImagePullError, Instance, State
 
-DEGRADED = "Degraded"
-AS_EXPECTED = "AsExpected"
 _MAX_WORDS = 1500
 """Characters of an application's last lines that the condition carries."""
 

@@ -15,7 +15,7 @@ from upwell.api.build import (
     BuildTriggerCause,
     ImageChangeTriggerStatus,
 )
-from upwell.api.conditions import find, set_condition
+from upwell.api.conditions import DEGRADED, find, set_condition
 from upwell.api.defaults import DEFAULT_HISTORY_LIMIT
 from upwell.api.image import ImageStream
 from upwell.api.meta import Condition, ObjectKey
@@ -45,7 +45,7 @@ from upwell.policy.builds.triggers import (
     tracked_names,
     with_newest_inputs,
 )
-from upwell.policy.health.builds import BUILD_DEGRADED, build_degradation
+from upwell.policy.health.builds import build_degradation
 from upwell.reconcilers.builds.context import BuildContext, config_of
 from upwell.reconcilers.builds.index import BuildIndex
 from upwell.store.interface import (
@@ -169,7 +169,7 @@ class BuildConfigs:
             case StartBuild():
                 return
         conditions = config.status.conditions
-        degraded = build_degradation(last, find(conditions, BUILD_DEGRADED))
+        degraded = build_degradation(last, find(conditions, DEGRADED))
         found_now = [condition, _readiness(context, config, images)]
         for found in (*found_now, *([degraded] if degraded is not None else [])):
             observed = found.model_copy(update={"observed_generation": config.generation})

@@ -5,18 +5,16 @@ from datetime import datetime
 
 from upwell.api.cluster_operator import (
     AVAILABLE,
-    DEGRADED,
     PROGRESSING,
     ClusterOperatorStatus,
     OperandVersion,
     OperatorExtension,
     OperatorFault,
 )
-from upwell.api.conditions import set_condition
+from upwell.api.conditions import AS_EXPECTED, DEGRADED, set_condition
 from upwell.api.meta import Condition
 from upwell.machine.components import ComponentState
 
-_AS_EXPECTED = "AsExpected"
 _MOST_FAULTS = 10
 
 
@@ -43,10 +41,10 @@ def component_status(
 
 
 def _conditions(state: ComponentState) -> Iterator[Condition]:
-    reason, message = state.reason or _AS_EXPECTED, state.message
+    reason, message = state.reason or AS_EXPECTED, state.message
     down = state.faulty and state.required
-    yield _condition(AVAILABLE, reason if down else _AS_EXPECTED, message, holds=not down)
-    yield _condition(PROGRESSING, _AS_EXPECTED, holds=False)
+    yield _condition(AVAILABLE, reason if down else AS_EXPECTED, message, holds=not down)
+    yield _condition(PROGRESSING, AS_EXPECTED, holds=False)
     yield _condition(DEGRADED, reason, message, holds=state.faulty)
 
 

@@ -8,13 +8,13 @@ from collections.abc import Callable
 from contextlib import suppress
 from datetime import datetime
 
-from upwell.api.conditions import find, set_condition
+from upwell.api.conditions import DEGRADED, find, set_condition
 from upwell.api.image import ImageStream
 from upwell.api.meta import Condition, ObjectKey, Resource
 from upwell.api.pipeline import Freeze, Pipeline, PipelineStatus, Quarantine, Stage
 from upwell.api.promotion import PIPELINE_LABEL, Component, Promotion, Release
 from upwell.controller import Result
-from upwell.policy.health.promotion import PIPELINE_DEGRADED, pipeline_degradation
+from upwell.policy.health.promotion import pipeline_degradation
 from upwell.policy.images.streams import StreamTag, resolve_tag
 from upwell.policy.promotion.components import component
 from upwell.policy.promotion.plan import PipelinePlan, plan
@@ -139,7 +139,7 @@ class PipelineReconciler:
         newest = max(situation.releases.values(), key=lambda one: one.spec.number, default=None)
         conditions = set_condition(pipeline.status.conditions, condition, situation.now)
         degraded = pipeline_degradation(
-            newest, situation.promotions, find(conditions, PIPELINE_DEGRADED), due.missing
+            newest, situation.promotions, find(conditions, DEGRADED), due.missing
         )
         if degraded is not None:
             observed = degraded.model_copy(update={"observed_generation": pipeline.generation})

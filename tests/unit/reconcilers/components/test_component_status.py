@@ -4,8 +4,8 @@ from datetime import UTC, datetime, timedelta
 
 from tests.support.clocks import TickingClock
 
-from upwell.api.cluster_operator import AVAILABLE, DEGRADED, ClusterOperatorStatus
-from upwell.api.conditions import find
+from upwell.api.cluster_operator import AVAILABLE, ClusterOperatorStatus
+from upwell.api.conditions import DEGRADED, find
 from upwell.machine.components import Components, ComponentState
 from upwell.reconcilers.components.status import component_status
 
