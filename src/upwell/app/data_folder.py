@@ -10,21 +10,16 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 from secrets import token_hex
 
-from upwell.api.apps import Job
-from upwell.api.meta import Resource
 from upwell.machine.private_file import write_private
-from upwell.policy.rollouts.instance import owner_of
 from upwell.policy.rollouts.lost_objects import StoreFacts, judge_store
-from upwell.policy.rollouts.settings import WORKLOADS
-from upwell.store.interface import Store
+from upwell.reconcilers.pruning.sweep import instance_owners
 from upwell.store.sqlite import SqliteStore
-from upwell.workload.interface import Instance, Owner, Runtime, RuntimeUnavailableError
+from upwell.workload.interface import Instance, Runtime, RuntimeUnavailableError
 
 log = logging.getLogger(__name__)
 
 _ID = re.compile(r"[0-9a-z][0-9a-z-]{0,62}")
 _SHOWN = 10
-_OWNERS: Sequence[type[Resource]] = (*WORKLOADS, Job)
 
 
 class DataFolderError(Exception):
@@ -86,7 +81,7 @@ async def account_for_instances(
     facts = StoreFacts(
         store.timelines,
         store.newest_version,
-        await _owners(store),
+        await instance_owners(store),
     )
     verdict = judge_store(facts, instances)
     seen = [_described(one) for one in verdict.missing]
@@ -111,10 +106,6 @@ async def _running(runtime: Runtime) -> tuple[Sequence[Instance], bool]:
     except RuntimeUnavailableError as error:
         log.warning("started without a look at what runs", extra={"why": str(error)})
         return (), False
-
-
-async def _owners(store: Store) -> set[Owner]:
-    return {owner_of(one.key) for kind in _OWNERS for one in (await store.list(kind)).items}
 
 
 def _recorded(data: Path) -> list[str]:

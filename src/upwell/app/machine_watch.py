@@ -2,10 +2,8 @@
 
 import asyncio
 import logging
-from collections.abc import Sequence
 from datetime import timedelta
 
-from upwell.controller import Controller
 from upwell.formats.human_duration import human_duration
 from upwell.machine.clock import ClockJump, SteadyClock
 from upwell.machine.components import Components
@@ -15,6 +13,7 @@ from upwell.machine.disk import DiskSpace
 log = logging.getLogger(__name__)
 
 _DISK_SECONDS = 2.0
+_DESCRIPTOR_SECONDS = 2.0
 _CLOCK_SECONDS = 1.0
 
 
@@ -47,7 +46,7 @@ async def watch_descriptors(components: Components) -> None:
             component.fail("TooManyOpenFiles", fault)
         else:
             component.recover()
-        await asyncio.sleep(_DISK_SECONDS)
+        await asyncio.sleep(_DESCRIPTOR_SECONDS)
 
 
 async def watch_clock(clock: SteadyClock, components: Components) -> None:
@@ -67,17 +66,6 @@ async def watch_clock(clock: SteadyClock, components: Components) -> None:
             )
         before = jump
         await asyncio.sleep(_CLOCK_SECONDS)
-
-
-async def retry_after_recovery(components: Components, controllers: Sequence[Controller]) -> None:
-    """Try again at once what failed while a component was faulty, when that is well again."""
-    faulty: set[str] = set()
-    async for states in components.changes():
-        now_faulty = {state.name for state in states if state.faulty}
-        if faulty - now_faulty:
-            for controller in controllers:
-                controller.queue.retry_now()
-        faulty = now_faulty
 
 
 def _said(jump: ClockJump) -> str:

@@ -1,11 +1,12 @@
-"""Loops of the server that end by a fault are begun anew: no fault of one part ends the server."""
+"""Goes on after faults: loops that end by one are begun anew, and failed work is tried again."""
 
 import asyncio
 import logging
-from collections.abc import Awaitable, Callable, Coroutine
+from collections.abc import Awaitable, Callable, Coroutine, Sequence
 from typing import Any
 
-from upwell.controller import Backoff
+from upwell.controller import Backoff, Controller
+from upwell.machine.components import Components
 
 log = logging.getLogger(__name__)
 
@@ -34,3 +35,14 @@ async def keep_running(
             pause = _PAUSES.delay(faults)
             log.exception("loop failed; it begins anew", extra={"retry_in": pause})
             await sleep(pause)
+
+
+async def retry_after_recovery(components: Components, controllers: Sequence[Controller]) -> None:
+    """Try again at once what failed while a component was faulty, when that is well again."""
+    faulty: set[str] = set()
+    async for states in components.changes():
+        now_faulty = {state.name for state in states if state.faulty}
+        if faulty - now_faulty:
+            for controller in controllers:
+                controller.queue.retry_now()
+        faulty = now_faulty

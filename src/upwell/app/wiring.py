@@ -18,12 +18,12 @@ from upwell.app.cleanup import (
 )
 from upwell.app.configuration import build_slots
 from upwell.app.machine_watch import (
-    retry_after_recovery,
     watch_clock,
     watch_descriptors,
     watch_disk,
 )
 from upwell.app.promotion import promotion
+from upwell.app.supervision import retry_after_recovery
 from upwell.controller import Controller
 from upwell.machine.clock import PROCESS_CLOCK, now
 from upwell.machine.platform import machine_platform

@@ -3,8 +3,8 @@
 from pathlib import Path
 
 import pytest
+from tests.support.component_reports import running, state
 from tests.support.registry.hosted_images import push
-from tests.unit.app.test_machine_watch import running, state
 
 from upwell.app import cleanup
 from upwell.app.cleanup import watch_registry

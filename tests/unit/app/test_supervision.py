@@ -1,11 +1,18 @@
-"""Loops of the server: one that fails begins anew, and ends with the server alone."""
+"""Loops that fail begin anew, and what failed is tried again when a fault is over."""
 
 import asyncio
 import errno
 
 import pytest
+from tests.support.component_reports import running
 
-from upwell.app.supervision import keep_running
+from upwell.api.meta import ObjectKey
+from upwell.app.supervision import keep_running, retry_after_recovery
+from upwell.controller import Backoff, Controller, ObjectCache, Result, WorkQueue
+from upwell.machine.components import Components
+from upwell.store.memory import MemoryStore
+
+KEY = ObjectKey("Build", "default", "app-1")
 
 
 async def test_a_loop_that_fails_begins_anew_and_says_why(caplog: pytest.LogCaptureFixture) -> None:
@@ -43,3 +50,24 @@ async def test_a_loop_that_has_done_its_work_is_over() -> None:
         return
 
     await keep_running(loop)
+
+
+async def test_what_failed_is_tried_again_when_a_fault_is_over() -> None:
+    class Idle:
+        async def reconcile(self, _: ObjectKey) -> Result:
+            return Result()
+
+    queue = WorkQueue[ObjectKey](Backoff(first=3600))
+    cache = ObjectCache(MemoryStore(clock=lambda: None))  # type: ignore[arg-type,return-value]
+    controller = Controller("builds", Idle(), cache, [], queue=queue)
+    components = Components()
+    storage = components.add("storage")
+    queue.retry(KEY)
+    async with running(retry_after_recovery(components, [controller])):
+        await asyncio.sleep(0)
+        storage.fail("DiskPressure", "full")
+        await asyncio.sleep(0)
+        assert queue.failures(KEY) == 1
+        storage.recover()
+        async with asyncio.timeout(30):
+            assert await queue.get() == KEY

@@ -18,7 +18,7 @@ from upwell.policy.pruning.leftovers import (
 from upwell.policy.rollouts.instance import owner_of
 from upwell.policy.rollouts.settings import WORKLOADS
 from upwell.store.interface import Store, StoreError
-from upwell.workload.interface import Instance, Runtime, WorkloadError
+from upwell.workload.interface import Instance, Owner, Runtime, WorkloadError
 
 log = logging.getLogger(__name__)
 
@@ -27,6 +27,11 @@ _RETRY_SECONDS = 60.0
 _GRACE_SECONDS = 10.0
 _SHOWN = 5
 _OWNERS: Sequence[type[Resource]] = (*WORKLOADS, Job)
+
+
+async def instance_owners(store: Store) -> set[Owner]:
+    """Return the owners of instances that the store has; raises StoreError."""
+    return {owner_of(one.key) for kind in _OWNERS for one in (await store.list(kind)).items}
 
 
 class LeftoverSweep:
@@ -67,9 +72,7 @@ class LeftoverSweep:
         instances = await self._runtime.instances()
         leftovers = await self._runtime.leftovers()
         # After the others: what is started later has its owner here.
-        owners = {
-            owner_of(one.key) for kind in _OWNERS for one in (await self._store.list(kind)).items
-        }
+        owners = await instance_owners(self._store)
         return judge_leftovers(
             LeftoverFacts(instances, leftovers, owners, self._timeline, self._clock())
         )
