@@ -5,7 +5,6 @@ from enum import StrEnum
 
 from upwell.api import conditions
 from upwell.api.apps import DaemonSet, RevisionRecord
-from upwell.policy.rollouts.degradation import DEGRADED
 from upwell.policy.rollouts.history import Phase
 from upwell.policy.rollouts.settings import Workload
 
@@ -80,7 +79,7 @@ def rollout_of(workload: Workload) -> RolloutProgress:
 
 def _degradation(workload: Workload, newest: RevisionRecord) -> str:
     """Return why a complete revision is degraded; what was so before it came is not its own."""
-    found = conditions.find(workload.status.conditions, DEGRADED)
+    found = conditions.find(workload.status.conditions, conditions.DEGRADED)
     if found is None or not found.is_true:
         return ""
     since = found.last_transition_time
