@@ -23,6 +23,7 @@ from upwell.controller import ObjectCache
 from upwell.oci import Digest, Reference
 from upwell.policy.images.streams import record_image
 from upwell.policy.promotion.verification.checks import VerificationOutcome, VerificationProgress
+from upwell.policy.promotion.verification.soak import soak_of
 from upwell.policy.rollouts.history import Phase
 from upwell.reconcilers.builds.index import BuildIndex
 from upwell.reconcilers.images.insecure import InsecureRegistries
@@ -109,9 +110,12 @@ class Checks:
     stopped: list[str] = field(default_factory=list)
 
     async def advance(
-        self, _pipeline: Pipeline, _release: Release, one: Promotion
+        self, pipeline: Pipeline, _release: Release, one: Promotion
     ) -> VerificationProgress:
         self.asked.append(one.name)
+        stage = pipeline.stage(one.spec.stage)
+        if stage is not None and (soak := soak_of(stage, one)).left:
+            return VerificationProgress((), VerificationOutcome.RUNNING, soak.text)
         outcome = self.outcomes.get(one.spec.stage, VerificationOutcome.PASSED)
         phases = {
             VerificationOutcome.PASSED: CheckPhase.PASSED,

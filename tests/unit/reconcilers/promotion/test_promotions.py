@@ -127,6 +127,53 @@ async def test_a_stage_is_not_verified_while_its_workload_is_degraded(
     assert (await pipelines.phases())["shop-2.dev"] == "Succeeded"
 
 
+async def test_a_soak_stands_still_while_its_workload_is_degraded() -> None:
+    pipelines = ReconciledPipeline()
+    await pipelines.pipeline({"name": "dev", "soakSeconds": 100, "rolloutSeconds": 60})
+    await pipelines.push("one")
+    await pipelines.settle()
+    for _ in range(2):
+        pipelines.clock.advance(20)
+        await pipelines.settle()
+    status = (await pipelines.promotion("shop-1.dev")).status
+    assert (status.soaked_seconds, status.message) == (40, "soaked 40 s of 100 s")
+    assert "soaked 40 s of 100 s" in await waits_for(pipelines)
+
+    await pipelines.degrade("dev-shop", "ContainersNotReady", "0 of 1 replicas are available")
+    pipelines.clock.advance(20)
+    await pipelines.settle()
+    still = "soaked 40 s of 100 s, which stands still: Deployment shop/dev-shop: 0 of 1 replicas"
+    assert (await pipelines.promotion("shop-1.dev")).status.message.startswith(still)
+
+    await pipelines.degrade("dev-shop", "AsExpected", "", over=True)
+    await pipelines.settle()
+    pipelines.restart()  # what it was away for is not known to have been well
+    for _ in range(3):
+        pipelines.clock.advance(30)
+        await pipelines.settle()
+    assert (await pipelines.phases())["shop-1.dev"] == "Succeeded"
+
+
+async def test_a_workload_that_stays_degraded_fails_its_soak() -> None:
+    pipelines = ReconciledPipeline()
+    await pipelines.pipeline({"name": "dev", "soakSeconds": 100, "rolloutSeconds": 60})
+    await pipelines.push("one")
+    await pipelines.settle()
+    await pipelines.degrade("dev-shop", "ContainersNotReady", "0 of 1 replicas are available")
+    for _ in range(8):
+        assert (await pipelines.phases())["shop-1.dev"] == "Verifying"
+        pipelines.clock.advance(20)
+        await pipelines.settle()
+    failed = (await pipelines.promotion("shop-1.dev")).status
+    assert failed.phase.value == "Failed"
+    assert "0 of 1 replicas are available" in failed.message
+
+
+async def waits_for(pipelines: ReconciledPipeline) -> str:
+    pipeline = await pipelines.store.get(Pipeline, "shop", "shop")
+    return " ".join(stage.waits_for for stage in pipeline.status.stages)
+
+
 async def test_what_crashed_before_a_release_came_is_not_its_fault(
     pipelines: ReconciledPipeline,
 ) -> None:
