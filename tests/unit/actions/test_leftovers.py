@@ -1,5 +1,6 @@
 """Leftovers by way of the action: what goes, what is only shown, what a person confirms."""
 
+import asyncio
 from collections.abc import AsyncIterator
 from pathlib import Path
 
@@ -60,5 +61,37 @@ async def test_the_hourly_sweep_reports_what_is_unexplained(machine: PrunedStore
     assert "lost" in component.state.message
 
     await sweep.remove(await sweep.find(), unexplained=True)
-    await sweep.look_after()
     assert not component.state.faulty
+
+
+async def test_owners_that_are_applied_again_are_noticed_before_the_next_hour(
+    machine: PrunedStores, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("upwell.reconcilers.pruning.sweep._UNEXPLAINED_SECONDS", 0.01)
+    component = Components().add("instances", required=False)
+    sweep = LeftoverSweep(
+        machine.store, machine.runtime, "another", machine.stores.clock, component
+    )
+    async with asyncio.timeout(10):
+        running = asyncio.create_task(sweep.run())
+        while not component.state.faulty:
+            await asyncio.sleep(0.01)
+        await machine.runtime.stop("lost", 0)
+        while component.state.faulty:
+            await asyncio.sleep(0.01)
+        running.cancel()
+
+
+async def test_instances_are_stopped_beside_each_other(machine: PrunedStores) -> None:
+    await machine.run("second", Digest.of(b"good"))
+    both = asyncio.Barrier(2)
+    stop = machine.runtime.stop
+
+    async def slow(name: str, grace_seconds: float) -> None:
+        await both.wait()
+        await stop(name, grace_seconds)
+
+    machine.runtime.stop = slow  # type: ignore[method-assign]
+    async with asyncio.timeout(10):
+        gone = await actions(machine, "another").prune(PruneSpec(leftovers=True, confirm=True))
+    assert [one.name for one in gone.items] == ["lost", "second"]

@@ -1,4 +1,7 @@
-"""Sweep of what interrupted work left behind: at start, every hour, and when a person asks."""
+"""Sweep of what interrupted work left behind: at start, every hour, and when a person asks.
+
+Every minute while there is something unexplained: it is over when its owners are applied again.
+"""
 
 import asyncio
 import logging
@@ -23,7 +26,10 @@ from upwell.workload.interface import Instance, Owner, Runtime, WorkloadError
 log = logging.getLogger(__name__)
 
 _SECONDS = 3600.0
+_UNEXPLAINED_SECONDS = 60.0
 _RETRY_SECONDS = 60.0
+_AT_ONCE = 16
+"""Removals beside each other: each instance may take the whole grace time to stop."""
 _GRACE_SECONDS = 10.0
 _SHOWN = 5
 _OWNERS: Sequence[type[Resource]] = (*WORKLOADS, Job)
@@ -54,18 +60,20 @@ class LeftoverSweep:
     async def run(self) -> None:
         """Sweep now and every hour, until cancelled."""
         while True:
-            pause = _SECONDS
             try:
-                await self.look_after()
+                pause = _UNEXPLAINED_SECONDS if await self.look_after() else _SECONDS
             except (StoreError, WorkloadError, OSError) as error:
                 log.warning("leftovers not removed", extra={"why": str(error)})
                 pause = _RETRY_SECONDS
             await asyncio.sleep(pause)
 
-    async def look_after(self) -> None:
-        """Remove what is provably unneeded, and report what is not; raises as `find` does."""
+    async def look_after(self) -> bool:
+        """Remove what is provably unneeded, and report what is not; raises as `find` does.
+
+        Returns whether something is left that a person has to decide about.
+        """
         await self.remove(await self.find())
-        self._report(await self.find())
+        return self._component is not None and self._component.state.faulty
 
     async def find(self) -> list[UnneededItem]:
         """Return all leftovers; raises StoreError or WorkloadError."""
@@ -80,27 +88,31 @@ class LeftoverSweep:
     async def remove(
         self, items: Sequence[UnneededItem], *, unexplained: bool = False
     ) -> list[UnneededItem]:
-        """Remove them, with `unexplained` also what a person has to decide about.
+        """Remove them, with `unexplained` also what a person has to decide about; report the rest.
 
-        Returns what was removed; what the runtime does not let go is there the next time.
+        Returns what was removed; what the runtime does not let go is there the next time. Raises
+        as `find` does.
         """
-        removed = []
-        for item in items:
-            if item.unexplained and not unexplained:
-                continue
-            try:
+        limit = asyncio.Semaphore(_AT_ONCE)
+        meant = [item for item in items if unexplained or not item.unexplained]
+        gone = await asyncio.gather(*(self._is_removed(item, limit) for item in meant))
+        self._report(await self.find())
+        return [item for item, removed in zip(meant, gone, strict=True) if removed]
+
+    async def _is_removed(self, item: UnneededItem, limit: asyncio.Semaphore) -> bool:
+        try:
+            async with limit:
                 await self._remove(item)
-            except WorkloadError as error:
-                log.warning(
-                    "leftover not removed", extra={"leftover": item.found.name, "why": str(error)}
-                )
-                continue
-            log.info(
-                "leftover removed",
-                extra={"what": item.what, "leftover": item.found.name, "why": item.reason},
+        except WorkloadError as error:
+            log.warning(
+                "leftover not removed", extra={"leftover": item.found.name, "why": str(error)}
             )
-            removed.append(item)
-        return removed
+            return False
+        log.info(
+            "leftover removed",
+            extra={"what": item.what, "leftover": item.found.name, "why": item.reason},
+        )
+        return True
 
     async def _remove(self, item: UnneededItem) -> None:
         if isinstance(item.found, Instance):
