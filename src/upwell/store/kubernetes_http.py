@@ -14,6 +14,7 @@ from urllib.parse import quote
 import aiohttp
 
 from upwell.api.meta import Kind, ObjectKey
+from upwell.machine.connecting import connection_failure
 from upwell.store.interface import RejectedError, StoreError, UnavailableError
 from upwell.store.kubernetes_errors import ApiStatus
 from upwell.store.kubernetes_socket import (
@@ -217,6 +218,11 @@ def _reachable(base: str) -> Iterator[None]:
         yield
     except TimeoutError as error:
         raise UnavailableError(f"{base} did not answer in time") from error
+    except aiohttp.ClientSSLError as error:
+        raise UnavailableError(f"{base} cannot be reached: {error}") from error
+    except aiohttp.ClientConnectorError as error:
+        why = connection_failure(error.host, error.port, error.os_error)
+        raise UnavailableError(f"{base} cannot be reached: {why}") from error
     except aiohttp.ClientError as error:
         raise UnavailableError(f"{base} cannot be reached: {error}") from error
     except ssl.SSLError as error:

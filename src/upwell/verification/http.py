@@ -9,6 +9,7 @@ from typing import Self
 import aiohttp
 from yarl import URL
 
+from upwell.machine.connecting import connection_failure
 from upwell.outbound.guard import guarded_socket
 from upwell.verification.interface import HttpAnswer, HttpQuestion, ProbeError
 
@@ -74,9 +75,12 @@ class HttpClient:
         except TimeoutError as error:
             where, seconds = place(request.url), self._limits.seconds
             raise ProbeError(f"{where} did not answer within {seconds:g} s") from error
+        except aiohttp.ClientConnectorError as error:
+            why = connection_failure(error.host, error.port, error.os_error)[:_MAX_WHY]
+            raise ProbeError(f"{place(request.url)} cannot be reached: {why}") from error
         except (aiohttp.ClientError, ValueError) as error:
             # Its text may have the whole URL, and that its password.
-            why = str(getattr(error, "os_error", None) or type(error).__name__)[:_MAX_WHY]
+            why = type(error).__name__
             raise ProbeError(f"{place(request.url)} cannot be reached: {why}") from error
 
     async def _answer(self, response: aiohttp.ClientResponse) -> HttpAnswer:

@@ -7,6 +7,7 @@ from pathlib import Path
 import pytest
 from tests.support.pruning.pruned_stores import PrunedStores
 from tests.support.rollouts.memory_machine import TIMELINE
+from tests.support.workload.waiting import eventually
 
 from upwell.actions.pruning import PruningActions
 from upwell.api.prune import PruneSpec
@@ -72,14 +73,15 @@ async def test_owners_that_are_applied_again_are_noticed_before_the_next_hour(
     sweep = LeftoverSweep(
         machine.store, machine.runtime, "another", machine.stores.clock, component
     )
-    async with asyncio.timeout(10):
-        running = asyncio.create_task(sweep.run())
-        while not component.state.faulty:
-            await asyncio.sleep(0.01)
-        await machine.runtime.stop("lost", 0)
-        while component.state.faulty:
-            await asyncio.sleep(0.01)
-        running.cancel()
+
+    async def reason() -> str:
+        return component.state.reason
+
+    running = asyncio.create_task(sweep.run())
+    await eventually(reason, bool)
+    await machine.runtime.stop("lost", 0)
+    await eventually(reason, lambda seen: not seen)
+    running.cancel()
 
 
 async def test_instances_are_stopped_beside_each_other(machine: PrunedStores) -> None:

@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Self
 import aiohttp
 from yarl import URL
 
+from upwell.machine.connecting import connection_failure
 from upwell.registry.budget import RequestBudget
 from upwell.registry.errors import InvalidAnswerError, RegistryUnavailableError
 from upwell.registry.hosts import RegistryEndpoint
@@ -339,6 +340,9 @@ def _mapped_errors(name: str, seconds: float) -> Iterator[None]:
                 "it speaks plain HTTP: allow that by `insecure` in a [[registry]] of the"
                 " configuration file, or by importPolicy.insecure of the tag"
             )
+        raise RegistryUnavailableError(name, why) from error
+    except aiohttp.ClientConnectorError as error:
+        why = connection_failure(error.host, error.port, error.os_error)
         raise RegistryUnavailableError(name, why) from error
     except (aiohttp.ClientConnectionError, aiohttp.ClientPayloadError) as error:
         why = str(error)[:_MAX_WHY] or "the connection broke"

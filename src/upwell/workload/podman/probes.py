@@ -7,6 +7,7 @@ from dataclasses import dataclass
 import aiohttp
 
 from upwell.machine.clock import Clock
+from upwell.machine.connecting import connection_failure
 from upwell.workload.interface import (
     ExecProbe,
     HttpProbe,
@@ -117,7 +118,7 @@ class ProbeClient:
         except TimeoutError:
             return ProbeResult(success=False, complaint=f"no answer within {probe.timeout:g} s")
         except (OSError, aiohttp.ClientError, WorkloadError) as error:
-            return _failure(error)
+            return _failure(error, probe, address)
 
     async def _get(self, check: HttpProbe, address: str) -> ProbeResult:
         host = f"[{address}]" if ":" in address else address
@@ -129,8 +130,14 @@ class ProbeClient:
             return ProbeResult(success=False, complaint=f"{check.path} answered {response.status}")
 
 
-def _failure(error: Exception) -> ProbeResult:
-    complaint = str(error)[:_MAX_COMPLAINT_CHARACTERS] or type(error).__name__
+def _failure(error: Exception, probe: ProbeSpec, address: str) -> ProbeResult:
+    match error, probe.check:
+        case (aiohttp.ClientConnectorError(), HttpProbe(port=port)):
+            complaint = connection_failure(address, port, error.os_error)
+        case (OSError(), TcpProbe(port=port)):
+            complaint = connection_failure(address, port, error)
+        case _:
+            complaint = str(error)[:_MAX_COMPLAINT_CHARACTERS] or type(error).__name__
     # What Podman refuses is the container's fault: there is no such command in it, say.
     refused = isinstance(error, PodmanRefusedError)
     conclusive = refused or not isinstance(error, RuntimeUnavailableError)

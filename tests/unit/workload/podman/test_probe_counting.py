@@ -1,12 +1,19 @@
 """Thresholds, pauses and turns of probes, on a clock that does not tick by itself."""
 
 import asyncio
+import socket
 from collections.abc import Iterable, Iterator
 from datetime import UTC, datetime, timedelta
 
 import pytest
 
-from upwell.workload.interface import ExecProbe, ProbeSpec, RuntimeUnavailableError, TcpProbe
+from upwell.workload.interface import (
+    ExecProbe,
+    HttpProbe,
+    ProbeSpec,
+    RuntimeUnavailableError,
+    TcpProbe,
+)
 from upwell.workload.podman.api.client import PodmanRefusedError
 from upwell.workload.podman.probes import ProbeClient, ProbeCounter, ProbeResult, watch
 
@@ -123,3 +130,22 @@ async def test_an_exit_code_is_told_with_the_output() -> None:
     outcome = await client.attempt(ProbeSpec(ExecProbe(("yet",))), "127.0.0.1", execute)
     await client.close()
     assert outcome == ProbeResult(success=False, complaint="exit code 2: not yet\ufffd")
+
+
+@pytest.mark.parametrize("check", [TcpProbe, HttpProbe])
+async def test_a_refused_connection_is_told_in_the_systems_words(
+    check: type[TcpProbe | HttpProbe],
+) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as server:
+        port = server.getsockname()[1]
+    client = ProbeClient()
+    try:
+        answer = await client.attempt(ProbeSpec(check(port=port)), "127.0.0.1", unused)
+    finally:
+        await client.close()
+    assert answer.complaint == f"connect to 127.0.0.1:{port}: Connection refused"
+    assert answer.conclusive
+
+
+async def unused(command: tuple[str, ...]) -> tuple[int, bytes]:
+    raise AssertionError(command)
