@@ -1,6 +1,7 @@
 """Runs Jobs in instances that end: each index to one recorded good end, whatever is killed."""
 
 from collections.abc import Callable, Sequence
+from contextlib import AbstractAsyncContextManager
 from datetime import datetime, timedelta
 from functools import partial
 
@@ -9,7 +10,6 @@ from upwell.api.conditions import find, set_condition
 from upwell.api.meta import Condition, ObjectKey
 from upwell.controller import Controller, ObjectCache, Result, Watch
 from upwell.machine.disk import DiskPressureError
-from upwell.machine.tasks import side_by_side
 from upwell.policy.jobs.runs import JobPlan, Run, plan
 from upwell.policy.rollouts.history import with_pinned_images
 from upwell.policy.rollouts.instance import build_task, index_of, instance_name, key_of
@@ -18,6 +18,7 @@ from upwell.policy.rollouts.pod_template import TemplateError, template_hash
 from upwell.policy.rollouts.settings import grace_seconds
 from upwell.reconcilers.rollouts import RolloutPorts, TemplateImages
 from upwell.reconcilers.rollouts.loading import Revisions
+from upwell.reconcilers.rollouts.stops import PendingStops
 from upwell.reconcilers.rollouts.wiring import changed_owners, owners_of_instances
 from upwell.registry.errors import RegistryError
 from upwell.store.interface import NotFoundError, Store
@@ -29,6 +30,8 @@ ROLE = "job"
 COMPLETE = "Complete"
 FAILED = "Failed"
 _STARTED = "Started"
+_STOPPING_PERIOD = 2.0
+"""Seconds until a Job is looked at again whose instances are stopping."""
 _REFUSED_PERIOD = 60.0
 
 
@@ -49,8 +52,13 @@ class JobReconciler:
         self._images = images
         self._revisions = Revisions(store, images)
         self._clock = clock
+        self._stops = PendingStops(machine.runtime)
         self._tried: set[str] = set()
         """Instances whose start this process has tried: one of another process was cut short."""
+
+    def lifespan(self) -> AbstractAsyncContextManager[None]:
+        """Return the block in which everything is done; leaving it ends what is under way."""
+        return self._stops.lifespan()
 
     async def reconcile(self, key: ObjectKey) -> Result:
         """Take the Job that `key` names further; one that was deleted leaves nothing running."""
@@ -73,7 +81,8 @@ class JobReconciler:
         return await self._go_on(job, instances)
 
     async def _end(self, job: Job, instances: Sequence[Instance]) -> Result:
-        await self._stop(instances, grace_seconds(job.spec.template))
+        if not await self._stop(instances, grace_seconds(job.spec.template)):
+            return Result(_STOPPING_PERIOD)
         finalizers = tuple(one for one in job.metadata.finalizers if one != FINALIZER)
         await self._store.update(job.with_metadata(finalizers=finalizers))
         return Result()
@@ -164,10 +173,12 @@ class JobReconciler:
             self._tried.add(spec.name)
             await self._runtime.start(spec)
 
-    async def _stop(self, instances: Sequence[Instance], grace: float) -> None:
-        async with side_by_side() as group:
-            for instance in instances:
-                group.create_task(self._runtime.stop(instance.name, grace))
+    async def _stop(self, instances: Sequence[Instance], grace: float) -> bool:
+        """Begin to stop; return True if all are gone."""
+        names = {one.name for one in instances}
+        for error in await self._stops.stop(names, grace):
+            raise error
+        return not names & self._stops.names
 
     async def _report(self, job: Job, instances: Sequence[Instance], found: JobPlan) -> None:
         now = self._clock()
@@ -245,4 +256,12 @@ def job_controller(
         partial(changed_owners, machine.runtime),
         partial(owners_of_instances, machine.runtime),
     )
-    return Controller("jobs", reconciler, cache, (Watch(Job),), feeds=feeds, workers=2)
+    return Controller(
+        "jobs",
+        reconciler,
+        cache,
+        (Watch(Job),),
+        feeds=feeds,
+        workers=2,
+        lifespan=reconciler.lifespan,
+    )

@@ -1,5 +1,6 @@
 """Jobs and CronJobs over a store and a runtime in memory."""
 
+import asyncio
 from datetime import timedelta
 from typing import Any
 
@@ -341,3 +342,25 @@ async def test_a_job_that_ended_tomorrow_is_kept_no_longer_for_it(jobs: Jobs) ->
 
     with pytest.raises(NotFoundError):
         await jobs.one()
+
+
+async def test_a_run_that_takes_its_time_to_stop_holds_nothing_up(jobs: Jobs) -> None:
+    jobs.setup.runtime.lasting.add("job")
+    await jobs.setup.apply(job(activeDeadlineSeconds=5))
+    await jobs.pass_by(2)
+    [name] = jobs.setup.runtime.names()
+    jobs.setup.runtime.stubborn[name] = asyncio.Event()
+
+    await jobs.pass_by(10)
+    failed = find((await jobs.one()).status.conditions, "Failed")
+    assert failed is not None
+    assert failed.reason == "DeadlineExceeded"
+    await jobs.setup.store.delete(Job, "shop", "load")
+    await jobs.pass_by(5)
+    assert (await jobs.one()).is_deleting
+
+    jobs.setup.runtime.stubborn.pop(name).set()
+    await asyncio.wait(jobs.jobs._stops._tasks.values())
+    await jobs.pass_by(5)
+    assert await jobs.all() == []
+    assert jobs.setup.runtime.names() == []
