@@ -5,7 +5,8 @@ import logging
 from collections.abc import Awaitable, Callable, Coroutine, Sequence
 from typing import Any
 
-from upwell.controller import Backoff, Controller
+from upwell.controller import Controller
+from upwell.machine.backoff import Backoff
 from upwell.machine.components import Components
 
 log = logging.getLogger(__name__)

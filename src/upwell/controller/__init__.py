@@ -1,11 +1,10 @@
 """Runs reconcilers: a work queue with backoff, fed from one cache of the store. Knows no kind."""
 
 from upwell.controller.cache import CacheIndex, Handler, ObjectCache
-from upwell.controller.queue import Backoff, WorkQueue
+from upwell.controller.queue import WorkQueue
 from upwell.controller.runner import Controller, Reconciler, Result, Watch, of_both, same_key
 
 __all__ = [
-    "Backoff",
     "CacheIndex",
     "Controller",
     "Handler",

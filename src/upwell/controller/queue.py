@@ -2,28 +2,9 @@
 
 import asyncio
 import heapq
-import random
 from collections import deque
-from collections.abc import Callable
-from dataclasses import dataclass, field
 
-
-@dataclass(frozen=True, slots=True)
-class Backoff:
-    """Waits between tries of a failing key: doubling from `first` to `longest`, with jitter.
-
-    Seconds. Jitter takes up to half of a wait away, so that keys that fail together part.
-    """
-
-    first: float = 0.5
-    longest: float = 300.0
-    jitter: Callable[[], float] = field(default=random.random, repr=False)
-
-    def delay(self, failures: int) -> float:
-        """Return the wait after this many failures in a row."""
-        # 2**63 seconds is beyond any limit; a larger exponent would overflow a float.
-        full = min(self.first * 2.0 ** min(failures - 1, 63), self.longest)
-        return full * (1 - self.jitter() / 2)
+from upwell.machine.backoff import Backoff
 
 
 class WorkQueue[K]:

@@ -9,7 +9,8 @@ from typing import Any, Protocol
 
 from upwell.api.meta import ObjectKey, Resource
 from upwell.controller.cache import Handler, ObjectCache
-from upwell.controller.queue import Backoff, WorkQueue
+from upwell.controller.queue import WorkQueue
+from upwell.machine.backoff import Backoff
 from upwell.machine.disk import is_machine_fault
 from upwell.machine.tasks import first_error
 from upwell.store.interface import ConflictError, NotFoundError

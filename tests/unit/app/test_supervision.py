@@ -8,7 +8,8 @@ from tests.support.component_reports import running
 
 from upwell.api.meta import ObjectKey
 from upwell.app.supervision import keep_running, retry_after_recovery
-from upwell.controller import Backoff, Controller, ObjectCache, Result, WorkQueue
+from upwell.controller import Controller, ObjectCache, Result, WorkQueue
+from upwell.machine.backoff import Backoff
 from upwell.machine.components import Components
 from upwell.store.memory import MemoryStore
 

@@ -11,7 +11,6 @@ import pytest
 from upwell.api.core import ConfigMap
 from upwell.api.meta import ObjectKey, ObjectMeta, Resource
 from upwell.controller import (
-    Backoff,
     Controller,
     ObjectCache,
     Result,
@@ -20,6 +19,7 @@ from upwell.controller import (
     of_both,
     same_key,
 )
+from upwell.machine.backoff import Backoff
 from upwell.store.interface import (
     EVERYTHING,
     ConflictError,

@@ -4,7 +4,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from upwell.controller import Backoff, WorkQueue
+from upwell.controller import WorkQueue
+from upwell.machine.backoff import Backoff
 
 
 def queue(*, first: float = 0.001) -> WorkQueue[str]:
@@ -130,20 +131,6 @@ async def test_a_servers_wish_lengthens_the_wait() -> None:
     work = queue(first=1)
 
     assert work.retry("a", at_least=30) == 30
-
-
-@given(st.integers(1, 10_000), st.floats(0, 1, exclude_max=True))
-def test_backoff_stays_between_its_bounds(failures: int, jitter: float) -> None:
-    backoff = Backoff(first=0.5, longest=300, jitter=lambda: jitter)
-
-    assert 0.25 <= backoff.delay(failures) <= 300
-
-
-def test_keys_that_fail_together_part() -> None:
-    draws = iter([0.0, 0.9])
-    backoff = Backoff(first=1, jitter=lambda: next(draws))
-
-    assert backoff.delay(3) != backoff.delay(3)
 
 
 @given(st.lists(st.tuples(st.sampled_from(["add", "work"]), st.sampled_from("abc")), max_size=40))

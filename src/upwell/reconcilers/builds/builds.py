@@ -14,7 +14,8 @@ from upwell.api.core import ConfigMap, Secret
 from upwell.api.image import ImageStream
 from upwell.api.meta import ObjectKey, Resource
 from upwell.builder.interface import Builder, BuildError, BuildLogs
-from upwell.controller import Backoff, Controller, Result, Watch, WorkQueue, of_both
+from upwell.controller import Controller, Result, Watch, WorkQueue, of_both
+from upwell.machine.backoff import Backoff
 from upwell.machine.tasks import first_error
 from upwell.policy.builds.failures import (
     FIRST_RETRY_SECONDS,

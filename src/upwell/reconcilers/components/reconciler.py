@@ -5,7 +5,8 @@ from datetime import datetime
 
 from upwell.api.cluster_operator import ClusterOperator
 from upwell.api.meta import ObjectKey, ObjectMeta
-from upwell.controller import Backoff, Controller, ObjectCache, Result, Watch
+from upwell.controller import Controller, ObjectCache, Result, Watch
+from upwell.machine.backoff import Backoff
 from upwell.machine.components import Components, ComponentState
 from upwell.reconcilers.components.status import component_status
 from upwell.store.interface import AlreadyExistsError, NotFoundError, Store

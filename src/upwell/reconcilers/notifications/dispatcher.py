@@ -13,8 +13,8 @@ from datetime import datetime, timedelta
 
 from upwell.api.meta import ObjectKey
 from upwell.api.subscription import Subscription
-from upwell.controller import Backoff
 from upwell.delivery.interface import Delivery, DeliveryError, Outbox, OutboxError
+from upwell.machine.backoff import Backoff
 from upwell.reconcilers.notifications.targets import TargetError, Targets
 from upwell.store.interface import Store, StoreError
 

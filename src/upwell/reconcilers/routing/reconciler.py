@@ -11,7 +11,8 @@ from upwell.api.conditions import find, set_condition
 from upwell.api.core import Service
 from upwell.api.meta import ObjectKey, Resource
 from upwell.api.route import Route, RouteIngress, RouteStatus
-from upwell.controller import Backoff, Controller, ObjectCache, Result, Watch
+from upwell.controller import Controller, ObjectCache, Result, Watch
+from upwell.machine.backoff import Backoff
 from upwell.policy.rollouts.settings import WORKLOADS, Workload
 from upwell.policy.routing.addresses import LOOPBACK, allocate, needs_address, taken_addresses
 from upwell.policy.routing.reachability import HOST_PORTS

@@ -8,7 +8,8 @@ import asyncio
 from collections.abc import AsyncIterator
 
 from upwell.api.meta import ObjectKey
-from upwell.controller import Backoff, Controller, ObjectCache, Result
+from upwell.controller import Controller, ObjectCache, Result
+from upwell.machine.backoff import Backoff
 from upwell.reconcilers.rollouts.machine import RolloutPorts
 from upwell.reconcilers.rollouts.traffic import ROUTER_KEY
 

@@ -10,6 +10,7 @@ import logging
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 
+from upwell.machine.backoff import Backoff
 from upwell.machine.processes import ProcessWatch
 from upwell.workload.interface import Instance, RuntimeUnavailableError
 from upwell.workload.podman.api.client import PodmanApi
@@ -30,7 +31,8 @@ _log = logging.getLogger(__name__)
 _RESYNC_SECONDS = 15.0
 """Time for which a change goes unnoticed when the stream of events loses one."""
 _RECONNECT_SECONDS = 1.0
-_LONGEST_PAUSE = 8.0
+_PAUSES = Backoff(first=1, longest=8)
+"""Between looks while Podman gives no list."""
 _MEND_SECONDS = 10.0
 _UNREADABLE = "instance cannot be read"
 _NOT_STARTED = "instance not started"
@@ -106,7 +108,7 @@ class InstanceWatch:
     async def _look_for_ever(
         self, group: asyncio.TaskGroup, wake: asyncio.Event, processes: ProcessWatch
     ) -> None:
-        pause = _RECONNECT_SECONDS
+        failures = 0
         while True:
             wake.clear()
             try:
@@ -115,13 +117,14 @@ class InstanceWatch:
                 processes.follow(self._listing.processes)
             except RuntimeUnavailableError as error:
                 self._faults.report(FaultPlace.LIST, "ContainersNotListed", str(error))
-                wait, pause = pause, min(pause * 2, _LONGEST_PAUSE)
+                failures += 1
             except Exception:  # noqa: BLE001 - a fault of ours, which must not end the server
                 _log.exception("instances not looked at")
-                wait, pause = pause, min(pause * 2, _LONGEST_PAUSE)
+                failures += 1
             else:
                 self._faults.clear(FaultPlace.LIST)
-                wait, pause = _RESYNC_SECONDS, _RECONNECT_SECONDS
+                failures = 0
+            wait = _PAUSES.delay(failures) if failures else _RESYNC_SECONDS
             with contextlib.suppress(TimeoutError):
                 async with asyncio.timeout(wait):
                     await wake.wait()

@@ -17,6 +17,7 @@ from pathlib import Path
 from subprocess import DEVNULL
 
 from upwell.machine.authorities import certificate_folders
+from upwell.machine.backoff import Backoff
 from upwell.machine.processes import is_at_work
 from upwell.workload.interface import RuntimeUnavailableError
 
@@ -25,12 +26,10 @@ _START_SECONDS = 20.0
 _STOP_SECONDS = 5.0
 _POLL_SECONDS = 0.02
 _LOG_TAIL_BYTES = 2048
-_FIRST_PAUSE = 0.5
-_LONGEST_PAUSE = 4.0
+_PAUSES = Backoff(first=0.5, longest=4)
 _SHORT_LIFE_SECONDS = 1.0
 _SHORT_LIVES = 3
 """So many in a row may be an accident: it is started at once."""
-_MOST_DOUBLINGS = 8
 _OURS = frozenset({errno.EMFILE, errno.ENFILE, errno.ENOMEM})
 _PING = b"GET /_ping HTTP/1.1\r\nHost: podman\r\nConnection: close\r\n\r\n"
 
@@ -123,9 +122,8 @@ class PodmanService:
 
     def _wait_before_next(self, fault: str) -> None:
         self._fault = fault
-        pause = min(_FIRST_PAUSE * 2**self._failures, _LONGEST_PAUSE)
-        self._failures = min(self._failures + 1, _MOST_DOUBLINGS)
-        self._not_before = asyncio.get_running_loop().time() + pause
+        self._failures += 1
+        self._not_before = asyncio.get_running_loop().time() + _PAUSES.delay(self._failures)
 
     async def ended(self) -> str:
         """Wait for the end of the process that runs; return how it ended, for people."""
