@@ -260,7 +260,7 @@ class PromotionStatus(Model):
     """Time at which the first workload was changed."""
     serving_since: Time | None = None
     """Time at which every rollout was complete: the soak begins here."""
-    soaked_seconds: int | float = 0
+    soaked_seconds: float = 0
     """Part of the soak that was seen to go well: none while something was wrong, nor unwatched."""
     ended: Time | None = None
     steps: tuple[Step, ...] = ()

@@ -96,6 +96,7 @@ async def test_a_metric_store_that_says_nothing_passes_nothing(
         metric = {"server": url, "query": "q", "condition": "< 1", "intervalSeconds": 30}
         await verified.begin({"name": "errors", "metric": metric}, soakSeconds=60)
         await verified.look(2)
-        ended = await verified.look_after(120)
+        await verified.look_after(60)
+        ended = await verified.look_after(60)
     assert ended.outcome is VerificationOutcome.INCONCLUSIVE
     assert message in ended.message
