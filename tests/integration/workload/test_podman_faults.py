@@ -164,6 +164,26 @@ async def test_the_runtime_opens_while_podman_cannot_and_goes_on_by_itself(
         assert await running(runtime) == [NAMES[0]]
 
 
+@pytest.mark.parametrize("stop", [signal.SIGCONT, signal.SIGSTOP], ids=["runs", "stopped"])
+async def test_a_service_that_a_killed_server_left_is_ended_by_the_next_start(
+    settings: PodmanSettings, workload: Workload, stop: signal.Signals
+) -> None:
+    settings.data_dir.mkdir(parents=True, exist_ok=True)
+    orphan = podman_service.PodmanService(settings)  # as of a server that is gone
+    await orphan.ensure()
+    pid = service_of(settings)
+    os.kill(pid, stop)
+    async with PodmanRuntime.open(settings) as runtime:
+        async with asyncio.timeout(DEADLINE_SECONDS):
+            await orphan.ended()
+        await runtime.start(workload.spec(workload.container("sleep", "600"), name=NAMES[0]))
+        assert await running(runtime) == [NAMES[0]]
+        assert service_of(settings) not in {0, pid}
+        for leftover in await runtime.leftovers():
+            await runtime.remove_leftover(leftover)
+        assert not orphan.socket.exists()
+
+
 async def test_a_network_that_somebody_removed_is_made_anew(
     settings: PodmanSettings, workload: Workload, podman_home: PodmanHome
 ) -> None:

@@ -51,6 +51,7 @@ from upwell.workload.podman import volumes
 from upwell.workload.podman.api.client import PodmanApi, PodmanNotFoundError, PodmanRefusedError
 from upwell.workload.podman.api.execution import conversation, execution_body
 from upwell.workload.podman.api.faults import RuntimeFaults
+from upwell.workload.podman.api.orphans import end_orphans
 from upwell.workload.podman.api.service import PodmanService, PodmanSettings
 from upwell.workload.podman.api.supervision import ServiceSupervisor
 from upwell.workload.podman.bridge import candidates, leave, make_local
@@ -125,7 +126,7 @@ class PodmanRuntime:
         clock: Clock | None = None,
         component: WatchedComponent | None = None,
     ) -> AsyncIterator[Self]:
-        """Run the API service, the watch and the probes while the block lasts.
+        """Run the API service, the watch and the probes while the block lasts: one at a time.
 
         Faults of Podman are reported as those of `component`: while it does not answer, all calls
         raise RuntimeUnavailableError, and go on by themselves afterwards. Leaving the block stops
@@ -136,6 +137,7 @@ class PodmanRuntime:
                 f"{settings.podman} is not installed: apt install podman, and see `upwell doctor`"
             )
         settings.data_dir.mkdir(mode=0o700, parents=True, exist_ok=True)
+        await asyncio.to_thread(end_orphans, settings.data_dir)
         await asyncio.to_thread(forget_earlier_boot, settings)
         service = PodmanService(settings)
         api = PodmanApi(service)
