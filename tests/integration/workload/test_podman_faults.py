@@ -11,7 +11,7 @@ from dataclasses import replace
 from pathlib import Path
 
 import pytest
-from tests.support.workload.podman_faults import lose_layer, service_of
+from tests.support.workload.podman_faults import lose_layer, lose_record, service_of
 from tests.support.workload.podman_home import OWNER, PodmanHome, Workload
 from tests.support.workload.waiting import DEADLINE_SECONDS, eventually
 
@@ -24,6 +24,7 @@ from upwell.workload.interface import (
     State,
 )
 from upwell.workload.podman.api import service as podman_service
+from upwell.workload.podman.container_body import container_name
 from upwell.workload.podman.records import InstanceRecord, RecordStore
 from upwell.workload.podman.runtime import PodmanRuntime, PodmanSettings
 
@@ -190,6 +191,21 @@ async def test_a_network_that_somebody_removed_is_made_anew(
     async with PodmanRuntime.open(settings) as runtime:
         podman_home.run("network", "rm", settings.network_name)
         await runtime.start(workload.spec(workload.container("sleep", "600"), name=NAMES[0]))
+        assert await running(runtime) == [NAMES[0]]
+
+
+async def test_the_storage_of_a_container_that_podman_does_not_know_is_in_nobodys_way(
+    settings: PodmanSettings, workload: Workload, podman_home: PodmanHome
+) -> None:
+    spec = workload.spec(workload.container("sleep", "600"), name=NAMES[0])
+    name = container_name(settings.instance_id, spec.name, spec.containers[0].name)
+    image = str(spec.containers[0].image)
+    podman_home.run("create", "--name", name, image, "/bin/busybox", "true")
+    lose_record(podman_home, name)
+
+    async with PodmanRuntime.open(settings) as runtime:
+        await runtime.start(spec)
+
         assert await running(runtime) == [NAMES[0]]
 
 

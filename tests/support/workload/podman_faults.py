@@ -2,6 +2,7 @@
 
 import contextlib
 import json
+import sqlite3
 from pathlib import Path
 
 from tests.support.workload.podman_home import PodmanHome
@@ -32,3 +33,17 @@ def lose_layer(home: PodmanHome, container: str) -> None:
     for path in storage.glob("*-layers/*layers.json"):
         rest = [entry for entry in json.loads(path.read_text()) if entry["id"] != layer]
         path.write_text(json.dumps(rest))
+
+
+def lose_record(home: PodmanHome, container: str) -> None:
+    """Let Podman not know a container whose storage is there: it was killed in between."""
+    container_id = home.run("inspect", "--format={{.Id}}", container).strip()
+    with contextlib.closing(sqlite3.connect(home.root / "storage" / "db.sql")) as db:
+        for table, column in (
+            ("ContainerState", "ID"),
+            ("ContainerVolume", "ContainerID"),
+            ("ContainerConfig", "ID"),
+            ("IDNamespace", "ID"),
+        ):
+            db.execute(f"DELETE FROM {table} WHERE {column} = ?", (container_id,))  # noqa: S608
+        db.commit()

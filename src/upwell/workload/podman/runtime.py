@@ -79,6 +79,8 @@ __all__ = ["PodmanRuntime", "PodmanSettings"]
 
 _log = logging.getLogger(__name__)
 
+_STORAGE_ALONE = "in use by an external entity"
+"""Podman's words when a name is that of a container in its storage which it does not know."""
 _RESTART_GRACE_SECONDS = 10
 """For the containers of an instance that still run when another of it has ended. What a start
 that was cut short left behind has served nobody, and gets none."""
@@ -469,7 +471,16 @@ class PodmanRuntime:
     async def _create_one(
         self, spec: InstanceSpec, container: ContainerSpec, around: ContainerContext
     ) -> str:
-        return await self._call(self._api.create(create_body(spec, container, around)))
+        body = create_body(spec, container, around)
+        try:
+            return await self._call(self._api.create(body))
+        except PodmanRefusedError as error:
+            if _STORAGE_ALONE not in str(error):
+                raise
+            # A Podman that was killed in a creation leaves storage that it does not list.
+            _log.warning("storage of an unknown container is removed", extra={"why": str(error)})
+            await self._call(self._api.remove(body["name"]))
+            return await self._call(self._api.create(body))
 
     async def _call[T](self, call: Awaitable[T]) -> T:
         try:
