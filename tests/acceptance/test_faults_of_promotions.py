@@ -13,6 +13,7 @@ from upwell.api.codec import decode_as
 from upwell.api.pipeline import Freeze
 from upwell.api.promotion import Promotion, PromotionPhase, ReleasePhase
 
+_SOAK_SECONDS = 30
 BEGUN = {PromotionPhase.ROLLING_OUT, PromotionPhase.VERIFYING, PromotionPhase.ROLLING_BACK}
 
 
@@ -150,3 +151,28 @@ async def test_a_freeze_in_the_middle_lets_what_has_begun_end_and_nothing_begin(
         await promoted.until_phase("shop-2.production", PromotionPhase.SUCCEEDED)
         await promoted.until_served("production", "good-2")
         await promoted.still()
+
+
+async def test_a_soak_counts_no_time_in_which_the_server_was_away() -> None:
+    async with installation() as made, made.client() as client:
+        promoted = PromotedInstallation(made, client)
+        await promoted.publish()
+        await made.apply(client, manifests(made.vendor, approval=False, soak=_SOAK_SECONDS))
+
+        async def soaked() -> float:
+            found = (await promoted.promotions()).get("shop-1.dev")
+            return found.status.soaked_seconds if found is not None else 0
+
+        await until(soaked, lambda seconds: seconds >= _SOAK_SECONDS / 10)
+        made.kill()
+        await asyncio.sleep(_SOAK_SECONDS)  # the time that must not count
+        await made.start()
+        again, before = asyncio.get_running_loop().time(), await soaked()
+        assert 0 < before < _SOAK_SECONDS
+
+        ended = await promoted.until_phase(
+            "shop-1.dev", PromotionPhase.SUCCEEDED, PromotionPhase.FAILED
+        )
+        assert ended.status.phase is PromotionPhase.SUCCEEDED, ended.status.message
+        assert ended.status.soaked_seconds == _SOAK_SECONDS
+        assert asyncio.get_running_loop().time() - again > _SOAK_SECONDS - before - 5

@@ -131,7 +131,8 @@ class Components:
                 continue
             for fault in reversed(state.faults if state.required else ()):
                 if fault.until is None or fault.until >= moment:
-                    return f"{state.name} was faulty ({fault.reason}: {fault.message})"
+                    tense = "is" if fault.until is None else "was"
+                    return f"{state.name} {tense} faulty ({fault.reason}: {fault.message})"
         return ""
 
     async def changes(self) -> AsyncIterator[Sequence[ComponentState]]:

@@ -106,8 +106,11 @@ def test_it_knows_the_faults_that_a_time_has_met() -> None:
     before = router.state.since
     assert components.fault_since(before) == ""
     router.fail("RouterDown", "haproxy has ended")
-    assert components.fault_since(before) == "router was faulty (RouterDown: haproxy has ended)"
+    assert components.fault_since(before) == "router is faulty (RouterDown: haproxy has ended)"
     router.recover()
-    assert components.fault_since(before)
+    ended = "router was faulty (RouterDown: haproxy has ended)"
+    assert components.fault_since(before) == ended
+    assert components.fault_since(before, "router") == ended
+    assert components.fault_since(before, "podman") == ""
     assert components.fault_since(router.state.since) == components.fault_since(before)
     assert components.fault_since(router.state.since + timedelta(microseconds=1)) == ""

@@ -472,7 +472,7 @@ class TestDisturbed:
         await verified.begin(HOME)
         waits = await verified.look_after(3600)
         assert (waits.outcome, waits.again) == (VerificationOutcome.RUNNING, 10)
-        assert "router was faulty (RouterDown: haproxy has ended)" in waits.message
+        assert "router is faulty (RouterDown: haproxy has ended)" in waits.message
         verified.router.recover()
         assert (await verified.look_after(1)).checks[0].phase is CheckPhase.RUNNING
 
@@ -516,7 +516,7 @@ class TestSoak:
         assert (await verified.look_after(30)).message == "soaked 30 s of 60 s"
         verified.router.fail("RouterDown", "haproxy has ended")
         await verified.look_after(10)
-        assert verified.doubt == "router was faulty (RouterDown: haproxy has ended)"
+        assert verified.doubt == "router is faulty (RouterDown: haproxy has ended)"
         verified.clock.advance(1)
         verified.router.recover()
         await verified.look_after(1)
