@@ -12,6 +12,8 @@ from upwell.policy.rollouts.settings import WORKLOADS
 
 ADMITTED = "Admitted"
 READY = "Ready"
+ENDPOINTS = "EndpointsAvailable"
+"""Of a Service or a Route; it is there once there were none for a while."""
 HOST_PORTS = "HostPortsServed"
 """Of a workload; it is there once one of its host ports was not."""
 
@@ -35,7 +37,7 @@ class Unserved:
 
 
 def unserved(objects: Iterable[Resource]) -> Iterator[Unserved]:
-    """Yield the Routes that no router admits, and the ports on which nobody listens, in order."""
+    """Yield Routes that are not admitted, ports without a listener, and what leads nowhere."""
     for resource in sorted(objects, key=lambda one: one.key):
         for condition in _reports(resource):
             if condition.status == "False":
@@ -50,9 +52,10 @@ def unserved(objects: Iterable[Resource]) -> Iterator[Unserved]:
 def _reports(resource: Resource) -> Iterator[Condition]:
     found: list[Condition | None] = []
     if isinstance(resource, Route):
-        found = [find(ingress.conditions, ADMITTED) for ingress in resource.status.ingress]
+        ingress = resource.status.ingress
+        found = [find(one.conditions, kind) for one in ingress for kind in (ADMITTED, ENDPOINTS)]
     elif isinstance(resource, Service):
-        found = [find(resource.status.conditions, READY)]
+        found = [find(resource.status.conditions, kind) for kind in (READY, ENDPOINTS)]
     elif isinstance(resource, WORKLOADS):
         found = [find(resource.status.conditions, HOST_PORTS)]
     yield from (condition for condition in found if condition is not None)

@@ -10,6 +10,7 @@ from upwell.api.meta import ObjectKey
 from upwell.api.route import Route, RouteSpec, RouteTarget
 from upwell.policy.rollouts.instance import key_of, stays_up_at
 from upwell.policy.rollouts.settings import Workload, template_of
+from upwell.policy.routing.endpoints import without_endpoints
 from upwell.policy.routing.port_protocols import HEADLESS, SERVED
 from upwell.policy.routing.selection import Member, Members, Selectors
 from upwell.workload.interface import (
@@ -73,6 +74,8 @@ class Routing:
     names: Sequence[ServiceName] = ()
     """By which instances find Services."""
     admissions: Mapping[ObjectKey, Admission] = field(default_factory=dict)
+    empty: Mapping[ObjectKey, str] = field(default_factory=dict)
+    """Service that should have a ready instance and has none -> why, and what to do."""
     until: datetime | None = None
     """Time at which another table follows from the same objects and instances."""
 
@@ -142,7 +145,13 @@ def compute(state: RoutingState) -> Routing:
     table = RoutingTable(tuple(backends), tuple(rules), tuple(listeners))
     in_force = _in_force(state, backends, members, ports)
     names = _names(state, members)
-    return Routing(table, in_force, names, admissions, _until(state))
+    silent = [
+        service
+        for service in state.services
+        if not any(one.instance.ready for one in members[service.key])
+    ]
+    empty = without_endpoints(silent, state.workloads)
+    return Routing(table, in_force, names, admissions, empty, _until(state))
 
 
 def _until(state: RoutingState) -> datetime | None:
@@ -310,7 +319,7 @@ def _age(route: Route) -> tuple[str, ObjectKey]:
 
 
 def _serveable(route: Route, services: Mapping[tuple[str, str], Service]) -> Admission:
-    for target in _wanted_targets(route):
+    for target in wanted_targets(route):
         service = services.get((route.namespace, target.name))
         if service is None:
             return Admission(
@@ -368,7 +377,8 @@ def _tls(route: Route) -> Tls | None:
     )
 
 
-def _wanted_targets(route: Route) -> tuple[RouteTarget, ...]:
+def wanted_targets(route: Route) -> tuple[RouteTarget, ...]:
+    """Return the Services that a Route leads to, by their names."""
     return (route.spec.to, *route.spec.alternate_backends)
 
 
@@ -376,7 +386,7 @@ def _targets(
     route: Route, services: Mapping[tuple[str, str], Service]
 ) -> tuple[tuple[str, int], ...]:
     found: list[tuple[str, int]] = []
-    for target in _wanted_targets(route):
+    for target in wanted_targets(route):
         service = services[route.namespace, target.name]
         port = service_port(route, service)
         if port is not None:

@@ -15,7 +15,8 @@ from upwell.controller import Controller, ObjectCache, Result, Watch
 from upwell.machine.backoff import Backoff
 from upwell.policy.rollouts.settings import WORKLOADS, Workload
 from upwell.policy.routing.addresses import LOOPBACK, allocate, needs_address, taken_addresses
-from upwell.policy.routing.reachability import HOST_PORTS
+from upwell.policy.routing.endpoints import MissingEndpoints
+from upwell.policy.routing.reachability import ENDPOINTS, HOST_PORTS
 from upwell.policy.routing.report import RoutingOutcome
 from upwell.policy.routing.table import (
     Admission,
@@ -24,6 +25,7 @@ from upwell.policy.routing.table import (
     compute,
     host_ports,
     tcp_ports,
+    wanted_targets,
 )
 from upwell.reconcilers.rollouts.machine import RolloutPorts
 from upwell.reconcilers.rollouts.traffic import ROUTER_KEY
@@ -47,6 +49,8 @@ class RoutingReconciler:
         self._machine = machine
         self._clock = clock
         self._known_network: IPv4Network | None = None
+        self._missing = MissingEndpoints()
+        """Kept in memory alone: after a restart the grace time begins anew."""
         self._failed = 0
         """Tables in a row that could not be served in full."""
 
@@ -56,6 +60,7 @@ class RoutingReconciler:
         draining = self._machine.traffic.draining()
         state = await self._read(draining)
         routing = compute(state)
+        self._missing = self._missing.next(routing.empty, self._clock())
         try:
             failures = await self._machine.router.apply(routing.table)
         except RouterUnavailableError as error:
@@ -70,8 +75,9 @@ class RoutingReconciler:
         await self._report(state, routing, RoutingOutcome(failures))
         self._failed = self._failed + 1 if failures else 0
         waits = [_RETRIES.delay(self._failed)] if failures else []
-        if routing.until is not None:
-            waits.append(max((routing.until - self._clock()).total_seconds(), 0))
+        now = self._clock()
+        times = (routing.until, self._missing.until(now))
+        waits += [max((time - now).total_seconds(), 0) for time in times if time is not None]
         return Result(min(waits, default=None))
 
     async def _report(self, state: RoutingState, routing: Routing, outcome: RoutingOutcome) -> None:
@@ -125,10 +131,12 @@ class RoutingReconciler:
         return await self._store.update(route.model_copy(update={"spec": spec}))
 
     async def _report_service(self, service: Service, outcome: RoutingOutcome) -> None:
-        ready = outcome.of_service(service)
-        if ready is None:
-            return
-        conditions = set_condition(service.status.conditions, ready, self._clock())
+        now, conditions = self._clock(), service.status.conditions
+        before = find(conditions, ENDPOINTS)
+        endpoints = self._missing.condition([service.key], before, now)
+        for condition in (outcome.of_service(service), endpoints):
+            if condition is not None:
+                conditions = set_condition(conditions, condition, now)
         if conditions != service.status.conditions:
             status = service.status.model_copy(update={"conditions": conditions})
             await self._store.update_status(service.with_status(status))
@@ -153,7 +161,16 @@ class RoutingReconciler:
             RouteIngress(router_name=ROUTER_NAME),
         )
         admitted = outcome.of_route(route, admission)
-        conditions = set_condition(ours.conditions, admitted, self._clock())
+        now = self._clock()
+        conditions = set_condition(ours.conditions, admitted, now)
+        targets = [
+            ObjectKey(Service.KIND.kind, route.namespace, target.name)
+            for target in wanted_targets(route)
+        ]
+        before = find(conditions, ENDPOINTS)
+        endpoints = self._missing.condition(targets, before, now)
+        if endpoints is not None:
+            conditions = set_condition(conditions, endpoints, now)
         ingress = ours.model_copy(update={"host": route.spec.host, "conditions": conditions})
         others = tuple(one for one in route.status.ingress if one.router_name != ROUTER_NAME)
         status = RouteStatus(ingress=(*others, ingress))
@@ -196,8 +213,8 @@ def _is_routed_anew(before: Workload, after: Workload) -> bool:
     """Return True if a change may be one of the table: most are of a workload's status alone."""
     return (
         before.generation != after.generation
-        or [one.hash for one in before.status.revisions]
-        != [one.hash for one in after.status.revisions]
+        or [(one.hash, one.phase) for one in before.status.revisions]
+        != [(one.hash, one.phase) for one in after.status.revisions]
         or bool(host_ports(after))  # its conditions are written with the table
     )
 

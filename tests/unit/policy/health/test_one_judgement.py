@@ -113,6 +113,16 @@ FAULTY: dict[str, Resource] = {
         "Service",
         {"conditions": [condition("Ready", "False", "ListenerFailed", "10.0.0.1:80: in use")]},
     ),
+    "Service that leads nowhere": made(
+        "v1",
+        "Service",
+        {
+            "conditions": [
+                condition("Ready", "True", "Listening", ""),
+                condition("EndpointsAvailable", "False", "NoEndpoints", "no workload has app=web"),
+            ]
+        },
+    ),
     "Route that is not admitted": made(
         "route.openshift.io/v1",
         "Route",

@@ -11,7 +11,7 @@ from upwell.api.apps import Deployment
 from upwell.api.codec import decode_as
 from upwell.api.conditions import find
 from upwell.api.core import Service
-from upwell.api.meta import Condition, ObjectKey
+from upwell.api.meta import Condition, ObjectKey, Resource
 from upwell.api.route import Route
 from upwell.policy.routing.reachability import unserved
 from upwell.reconcilers.rollouts.traffic import ROUTER_KEY
@@ -470,3 +470,76 @@ async def test_services_move_to_addresses_that_instances_reach() -> None:
     await setup.apply(own)
     await route_again(setup)
     assert (await setup.store.get(Service, "shop", "own")).spec.cluster_ip == "192.0.2.7"
+
+
+async def apply_all(setup: RolloutSetup, *resources: Resource) -> None:
+    for resource in resources:
+        await setup.apply(resource)
+
+
+async def no_endpoints(setup: RolloutSetup, kind: type[Service] | type[Route]) -> str:
+    """Return the fault of the Service or Route; empty: it has none."""
+    await route_again(setup)
+    stored = await setup.store.get(kind, "shop", "web")
+    found = list(unserved([stored]))
+    assert {one.reason for one in found} <= {"NoEndpoints"}
+    return "".join(one.message for one in found)
+
+
+async def test_a_service_that_selects_nothing_is_a_fault_after_a_while(setup: RolloutSetup) -> None:
+    await apply_all(setup, service(), route())
+    assert await no_endpoints(setup, Service) == ""
+    result = await setup.routing.reconcile(ROUTER_KEY)
+    assert result.requeue_after == 60
+
+    setup.clock.advance(59)
+    assert await no_endpoints(setup, Service) == ""
+    setup.clock.advance(1)
+    for kind in (Service, Route):
+        told = await no_endpoints(setup, kind)
+        assert "app=web" in told
+        assert "correct spec.selector, or apply the workload" in told
+
+    setup.restart()  # the fault stays, though its time was not written down
+    assert "app=web" in await no_endpoints(setup, Service)
+
+    await apply_all(setup, deployment())
+    await setup.settle(KEY)
+    for kind in (Service, Route):
+        assert await no_endpoints(setup, kind) == ""
+
+
+async def test_the_order_of_an_apply_and_an_ordinary_rollout_raise_nothing(
+    setup: RolloutSetup,
+) -> None:
+    await apply_all(setup, service(), route())
+    await route_again(setup)
+    setup.clock.advance(50)
+    await apply_all(setup, deployment())
+    await setup.settle(KEY)
+    setup.clock.advance(300)
+    await route_again(setup)
+    stored = await setup.store.get(Service, "shop", "web")
+    assert find(stored.status.conditions, "EndpointsAvailable") is None
+
+
+async def test_a_workload_that_is_scaled_to_zero_is_no_fault(setup: RolloutSetup) -> None:
+    nothing = deployment()
+    nothing = nothing.model_copy(update={"spec": nothing.spec.model_copy(update={"replicas": 0})})
+    await apply_all(setup, service(), route(), nothing)
+    await setup.settle(KEY)
+    for _ in range(2):
+        assert await no_endpoints(setup, Service) == ""
+        setup.clock.advance(300)
+
+
+async def test_a_service_whose_instances_all_ended_is_a_fault_and_names_the_workload(
+    setup: RolloutSetup,
+) -> None:
+    await apply_all(setup, service(), route(), deployment())
+    await setup.settle(KEY)
+    for name in setup.runtime.names():
+        setup.runtime.end(name, "container app exited 3", 3)
+    assert await no_endpoints(setup, Route) == ""
+    setup.clock.advance(61)
+    assert "deployment/web is ready" in await no_endpoints(setup, Route)
