@@ -37,6 +37,10 @@ class KindNotServedError(StoreError):
         self.kind = kind
 
 
+class ServerFaultError(UnavailableError):
+    """The server was reached, and answered that it cannot do this now: its disk is full, say."""
+
+
 class BusyError(UnavailableError):
     """The server asks us to come back later; `retry_after` is in seconds."""
 
@@ -84,7 +88,9 @@ class ApiStatus:
         """Return the error to raise for a request about `key`."""
         message = f"{key}: {self.message}"
         if self.code >= HTTPStatus.INTERNAL_SERVER_ERROR:
-            return UnavailableError(f"{message} (the server answered {self.code})")
+            # What stands between, a proxy, does not answer with a Status and its reason.
+            kind_of = ServerFaultError if self.reason else UnavailableError
+            return kind_of(f"{message} (the server answered {self.code})")
         error: StoreError
         match self.code:
             case HTTPStatus.NOT_FOUND:

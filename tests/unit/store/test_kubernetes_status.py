@@ -19,6 +19,7 @@ from upwell.store.kubernetes_errors import (
     ApiStatus,
     BusyError,
     KindNotServedError,
+    ServerFaultError,
     StoreForbiddenError,
 )
 from upwell.store.kubernetes_http import ApiRequest, ServerAccess
@@ -58,9 +59,9 @@ def error(code: int, kind: Kind = BuildConfig.KIND, /, **status: Any) -> StoreEr
         (413, "RequestEntityTooLarge", RejectedError),
         (422, "Invalid", RejectedError),
         (429, "TooManyRequests", BusyError),
-        (500, "InternalError", UnavailableError),
-        (503, "ServiceUnavailable", UnavailableError),
-        (504, "Timeout", UnavailableError),
+        (500, "InternalError", ServerFaultError),
+        (503, "ServiceUnavailable", ServerFaultError),
+        (504, "Timeout", ServerFaultError),
     ],
 )
 def test_each_refusal_has_its_error(code: int, reason: str, kind: type[StoreError]) -> None:
@@ -175,3 +176,8 @@ def test_an_object_has_one_path(
 
 def test_a_token_does_not_show() -> None:
     assert "hunter2" not in repr(ServerAccess("https://example.com", token="hunter2"))
+
+
+def test_an_answer_that_is_no_status_came_from_something_between() -> None:
+    verdict = ApiStatus.parse(b"<html>503 Service Unavailable</html>", 503)
+    assert type(verdict.error(BuildConfig.KIND, KEY)) is UnavailableError

@@ -99,6 +99,7 @@ class Session:
             NotFoundError,
             UnavailableError,
         )
+        from upwell.store.kubernetes_errors import ServerFaultError  # noqa: PLC0415 - the same
 
         if isinstance(error, NotFoundError):
             if error.cause:
@@ -111,7 +112,7 @@ class Session:
                 f"{kind}/{name} does not exist{where}; `upwell get {kind} -A` lists what does",
                 Exit.NOT_FOUND,
             )
-        if isinstance(error, UnavailableError):
+        if isinstance(error, UnavailableError) and not isinstance(error, ServerFaultError):
             return CommandError(
                 f"{error}: is `upwell serve` running at {self.server}?"
                 " Name another server with --server or UPWELL_SERVER",

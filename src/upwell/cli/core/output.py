@@ -46,8 +46,13 @@ def output_option[F: Callable[..., Any]](*formats: Format) -> Callable[[F], F]:
 
 def shortened(text: str) -> str:
     """Return `text` on one line, each digest and pinned pull spec as the digest's first digits."""
+    return _PINNED.sub(r"\1", on_one_line(text))
+
+
+def on_one_line(text: str) -> str:
+    """Return `text` with its lines after one another."""
     lines = (line.strip() for line in text.splitlines())
-    return _PINNED.sub(r"\1", " / ".join(line for line in lines if line))
+    return " / ".join(line for line in lines if line)
 
 
 def write_data(data: object, output: str) -> None:
@@ -100,7 +105,7 @@ class Table:
 
 
 def aligned(rows: Sequence[Sequence[str]]) -> Iterator[str]:
-    """Yield the rows as lines with aligned columns."""
+    """Yield each row as one line, with aligned columns."""
     widths = column_widths(rows)
     for row in rows:
         yield align(row, widths)
@@ -108,12 +113,18 @@ def aligned(rows: Sequence[Sequence[str]]) -> Iterator[str]:
 
 def column_widths(rows: Sequence[Sequence[str]]) -> list[int]:
     """Return the width of each column."""
-    return [max(len(cell) for cell in column) for column in zip(*rows, strict=True)]
+    return [max(len(_flat(cell)) for cell in column) for column in zip(*rows, strict=True)]
+
+
+def _flat(cell: str) -> str:
+    return on_one_line(cell) if "\n" in cell else cell
 
 
 def align(row: Sequence[str], widths: Sequence[int]) -> str:
     """Return one row; a cell that is too wide pushes the rest of its line."""
-    return _GAP.join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip()
+    return _GAP.join(
+        _flat(cell).ljust(width) for cell, width in zip(row, widths, strict=True)
+    ).rstrip()
 
 
 def write_objects(resources: Sequence[Resource], output: str, *, single: bool) -> None:

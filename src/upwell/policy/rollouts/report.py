@@ -14,6 +14,7 @@ from upwell.policy.rollouts.instance import is_available
 from upwell.policy.rollouts.settings import Workload
 from upwell.policy.rollouts.snapshot import RolloutSnapshot
 from upwell.policy.rollouts.steps import FailureReason
+from upwell.policy.rollouts.summary import IS_PROGRESSING
 from upwell.policy.rollouts.target import TargetReason
 from upwell.policy.rollouts.triggers import hold_text
 from upwell.policy.rollouts.written_volumes import stops_first, written_volumes
@@ -178,8 +179,8 @@ def _progressing(snapshot: RolloutSnapshot, available: Sequence[Instance]) -> Co
     return _condition(
         "True",
         "ReplicaSetUpdated",
-        f"{describe(record)} is progressing:"
-        f" {count} of {snapshot.settings.replicas} updated replicas are available{why}",
+        f"{describe(record)}{IS_PROGRESSING}"
+        f"{count} of {snapshot.settings.replicas} updated replicas are available{why}",
     )
 
 

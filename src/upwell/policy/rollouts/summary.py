@@ -11,6 +11,9 @@ from upwell.policy.rollouts.settings import Workload
 _AS_USUAL = frozenset({"NewReplicaSetCreated", "ReplicaSetUpdated", "NewReplicaSetAvailable"})
 """Reasons of the condition Progressing that tell of no obstacle."""
 
+IS_PROGRESSING = " is progressing: "
+"""What stands between the revision and its state in the condition's message."""
+
 
 class RolloutState(StrEnum):
     """State of a rollout: going on, or ended in one of several ways."""
@@ -70,11 +73,18 @@ def rollout_of(workload: Workload) -> RolloutProgress:
         return RolloutProgress(
             RolloutState.COMPLETE, f"revision {newest.revision} is complete, {ready}"
         )
-    return RolloutProgress(
-        RolloutState.PROGRESSING,
-        f"revision {newest.revision}: {status.updated_replicas} of {wanted} updated,"
-        f" {status.ready_replicas} ready{_hindrance(workload)}",
-    )
+    counts = f"{status.updated_replicas} of {wanted} updated, {status.ready_replicas} ready"
+    text = _unready(workload) or f"{counts}{_hindrance(workload)}"
+    return RolloutProgress(RolloutState.PROGRESSING, f"revision {newest.revision}: {text}")
+
+
+def _unready(workload: Workload) -> str:
+    """Say how many new instances are available and why the others are not, if that is known."""
+    progressing = conditions.find(workload.status.conditions, "Progressing")
+    if progressing is None or progressing.reason != "ReplicaSetUpdated":
+        return ""
+    text = progressing.message.partition(IS_PROGRESSING)[2]
+    return text if ": " in text else ""
 
 
 def _degradation(workload: Workload, newest: RevisionRecord) -> str:

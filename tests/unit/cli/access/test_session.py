@@ -11,6 +11,7 @@ from upwell.api.meta import ObjectKey
 from upwell.cli import main
 from upwell.cli.core.connection import Session
 from upwell.store.interface import ConflictError, NotFoundError, StoreError, UnavailableError
+from upwell.store.kubernetes_errors import ServerFaultError
 
 if TYPE_CHECKING:
     from tests.unit.cli.conftest import FakeClient
@@ -32,6 +33,7 @@ def raising(error: BaseException) -> Callable[[str, str, str], Never]:
         (NotFoundError(KEY, f"no instance of {KEY} runs"), 1, f"no instance of {KEY} runs"),
         (NotFoundError(KEY, "BuildConfig default/a does not exist"), 3, "BuildConfig default/a"),
         (UnavailableError("refused"), 4, "is `upwell serve` running at http://127.0.0.1:7080?"),
+        (ServerFaultError("disk is full"), 1, "error: disk is full\n"),
         (ConflictError(KEY), 1, "was not written"),
         (StoreError("boom"), 1, "boom"),
         (KeyboardInterrupt(), 130, "interrupted"),

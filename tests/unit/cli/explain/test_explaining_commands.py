@@ -124,6 +124,22 @@ async def test_status_names_what_a_rollout_under_way_waits_for(
     assert line.endswith("revision 1: 0 of 2 updated, 0 ready: the pre hook runs")
 
 
+async def test_status_says_why_new_instances_are_not_ready(
+    upwell: Upwell, client: "FakeClient"
+) -> None:
+    silent = deployment((2, "Progressing", SHOP_OLD), (1, "Complete", SHOP_OLD), ready=1)
+    silent["metadata"]["name"] = "silent"
+    message = "revision 2 (web = x) is progressing: 0 of 1 updated replicas are available: no port"
+    condition = {"type": "Progressing", "status": "True", "reason": "ReplicaSetUpdated"}
+    silent["status"]["conditions"] = [{**condition, "message": message}]
+    await client.put(silent)
+
+    lines = (await asyncio.to_thread(upwell, "status")).stdout.splitlines()
+
+    [line] = [line for line in lines if "default/silent" in line]
+    assert line.endswith("revision 2: 0 of 1 updated replicas are available: no port")
+
+
 async def test_status_says_once_that_a_workload_is_held(
     upwell: Upwell, client: "FakeClient"
 ) -> None:
