@@ -12,7 +12,7 @@ _AS_USUAL = frozenset({"NewReplicaSetCreated", "ReplicaSetUpdated", "NewReplicaS
 """Reasons of the condition Progressing that tell of no obstacle."""
 
 IS_PROGRESSING = " is progressing: "
-"""What stands between the revision and its state in the condition's message."""
+"""Words between the revision and its state in the message of the condition."""
 
 
 class RolloutState(StrEnum):
