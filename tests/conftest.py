@@ -1,6 +1,7 @@
 """Settings of all tests: time limits, second tries, and the profile of hypothesis."""
 
 import faulthandler
+import signal
 from pathlib import Path
 
 import pytest
@@ -25,6 +26,11 @@ CLEANUP_SECONDS = 120
 # How fast a machine is says nothing of the code.
 settings.register_profile("upwell", deadline=None, suppress_health_check=[HealthCheck.too_slow])
 settings.load_profile("upwell")
+
+
+def pytest_sessionstart() -> None:
+    """Let SIGTERM do as Ctrl-C does: what fixtures have started is ended."""
+    signal.signal(signal.SIGTERM, lambda *_: signal.raise_signal(signal.SIGINT))
 
 
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:

@@ -1,4 +1,4 @@
-"""Every test has a limit of time, and no unit test gets a second try."""
+"""Every test has a limit of time, and no unit test gets a second try; a killed run cleans up."""
 
 import subprocess
 import sys
@@ -26,6 +26,37 @@ def test_slow():
     tries.append(1)
     assert len(tries) > 1
     time.sleep(0.4)  # longer than a cleanup may take
+"""
+
+_IS_KILLED = """\
+import asyncio
+import contextlib
+import os
+import signal
+from pathlib import Path
+
+import pytest
+
+
+@contextlib.asynccontextmanager
+async def made(name):
+    try:
+        yield
+    finally:
+        await asyncio.sleep(0)
+        Path(name).touch()
+
+
+@pytest.fixture
+async def fixture():
+    async with made("fixture"):
+        yield
+
+
+async def test_killed(fixture):
+    async with made("test"):
+        os.kill(os.getpid(), signal.SIGTERM)
+        await asyncio.sleep(60)
 """
 
 
@@ -62,3 +93,23 @@ def test_a_second_try_has_its_whole_time(tmp_path: Path, monkeypatch: pytest.Mon
         timeout=50,
     )
     assert "1 passed, 1 rerun" in done.stdout, done.stdout + done.stderr
+
+
+def test_a_run_that_is_ended_by_sigterm_cleans_up(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Or servers and containers of the test would go on without it."""
+    (tmp_path / "conftest.py").write_text("from tests.conftest import pytest_sessionstart")
+    (tmp_path / "test_killed.py").write_text(_IS_KILLED)
+    monkeypatch.setenv("PYTHONPATH", str(ROOT))
+    done = subprocess.run(
+        [sys.executable, "-m", "pytest", "--rootdir", tmp_path, "-o", "asyncio_mode=auto"],
+        cwd=tmp_path,
+        capture_output=True,
+        text=True,
+        check=False,
+        timeout=50,
+    )
+    assert done.returncode == pytest.ExitCode.INTERRUPTED, done.stdout + done.stderr
+    assert (tmp_path / "test").exists()
+    assert (tmp_path / "fixture").exists()
