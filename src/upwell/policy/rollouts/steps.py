@@ -420,6 +420,9 @@ def _failure(groups: _ReplicaGroups) -> RollBack | Stall | None:
 def _relapse(groups: _ReplicaGroups) -> RollBack | None:
     """Return the failure of a complete revision that crashes while it is on probation."""
     until = groups.rollout.target.probation
+    for well in groups.well_since:
+        if until is not None and until - groups.settings.deadline <= well < until:
+            until = well + groups.settings.deadline  # nobody watched for a part of it
     looping = [one for one in groups.looping if until is not None and one.started_at <= until]
     return RollBack(FailureReason.CRASH_LOOPING, looping[0]) if looping else None
 

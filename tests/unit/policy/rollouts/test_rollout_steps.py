@@ -240,6 +240,17 @@ def test_a_complete_revision_on_probation_is_rolled_back_when_it_crashes_again_a
         assert next_steps(on_probation, [harmless], NOW) == (StartReplica("new", 0),)
 
 
+@pytest.mark.parametrize(("well", "again"), [(200, True), (101, True), (700, False), (50, False)])
+def test_probation_begins_anew_when_nobody_watched_within_it(well: int, *, again: bool) -> None:
+    settings = Settings(deadline=second(600))
+    completed = NOW - second(700)
+    looping = ended("new", restarts=2, ago=90)
+    target = RolloutTarget("new", NOW - AGES, complete=True, probation=completed + second(600))
+    unwatched = Rollout(settings, replace(target, well_since=NOW - second(well)), "new")
+    found = next_steps(unwatched, [looping], NOW)
+    assert (found == (RollBack(FailureReason.CRASH_LOOPING, looping),)) is again
+
+
 def test_a_failed_revision_leaves_and_the_good_one_is_made_whole() -> None:
     settings = Settings(replicas=2, max_surge=1, max_unavailable=1)
     replicas = [replica("old", 1), replica("bad", 0, ready=False), replica("bad", 1)]
