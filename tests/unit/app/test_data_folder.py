@@ -155,6 +155,18 @@ async def test_an_empty_database_beside_records_is_refused_while_podman_does_not
             await _account(tmp_path, store, fault="it hangs")
 
 
+async def test_a_folder_that_is_reached_by_another_path_is_no_copy(tmp_path: Path) -> None:
+    folder, link = tmp_path / "folder", tmp_path / "link"
+    folder.mkdir()
+    identity = identify(folder)
+    async with opened(folder) as store:
+        await store.identify(identity, ["t1"])
+    link.symlink_to(folder)
+
+    async with opened(link) as store:
+        refuse_second_folder(link, store)
+
+
 async def test_a_copy_beside_its_original_is_refused(tmp_path: Path) -> None:
     original, copy = tmp_path / "original", tmp_path / "copy"
     original.mkdir()
