@@ -76,7 +76,7 @@ def explain_command(session: Session, what: tuple[str, ...], packages: str, outp
     Goes from the running image back through promotions with their tests and approvals, tags and
     builds, to the upstream change that caused it, with the packages that differ. Then lists what
     is held back, by what, and until when. Of a component of the server (clusteroperator/router), a
-    Route, Service, Job or Pipeline it lists the faults.
+    Route, Service, Job or Pipeline it lists the faults; of a Route or Service also where it leads.
     """
     named = parse_one(what)
     if not issubclass(named.resource, _KINDS):

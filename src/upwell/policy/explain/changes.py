@@ -16,6 +16,7 @@ from upwell.api.image import ImageStream, NamedTagEventList
 from upwell.api.meta import ObjectReference, Resource
 from upwell.api.values.commits import short_commit
 from upwell.policy.builds.triggers import digest_of
+from upwell.policy.explain.endpoints import destinations
 from upwell.policy.explain.freshness import Snapshot, output_digest, short
 from upwell.policy.explain.lineage import StagePlacement, origin_of
 from upwell.policy.explain.statement import Statement, Topic
@@ -46,7 +47,7 @@ class PackageChange:
 def explain(snapshot: Snapshot, asked: Resource) -> list[Statement]:
     """Return the statements about a workload, Build, BuildConfig, ImageStream or component.
 
-    Of objects of other kinds, only what is wrong with them.
+    Of objects of other kinds, what is wrong with them; of a Service or Route, where it leads.
     """
     explainer = _Explainer(snapshot)
     match asked:
@@ -61,8 +62,11 @@ def explain(snapshot: Snapshot, asked: Resource) -> list[Statement]:
         case _ if isinstance(asked, WORKLOADS):
             return list(explainer.workload(asked))
         case _:
-            faults = [Statement(Topic.HELD, str(one), at=one.since) for one in faults_of(asked)]
-            return faults or [Statement(Topic.RUNNING, "nothing is wrong with it")]
+            found = [Statement(Topic.HELD, str(one), at=one.since) for one in faults_of(asked)]
+            found += destinations(snapshot, asked)
+            if all(one.topic is Topic.RUNNING for one in found):
+                found.append(Statement(Topic.RUNNING, "nothing is wrong with it"))
+            return found
 
 
 def package_changes(

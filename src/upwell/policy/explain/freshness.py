@@ -11,6 +11,7 @@ from upwell.api.build import (
     BuildConfig,
     BuildPhase,
 )
+from upwell.api.core import Service
 from upwell.api.image import ImageStream, NamedTagEventList, TagEvent
 from upwell.api.meta import ObjectKey, Resource
 from upwell.policy.builds.run_policy import number_of
@@ -62,6 +63,9 @@ class Snapshot:
         }
         self.workloads: Mapping[ObjectKey, Workload] = {
             item.key: item for item in known if isinstance(item, WORKLOADS)
+        }
+        self.services: Mapping[ObjectKey, Service] = {
+            item.key: item for item in known if isinstance(item, Service)
         }
         self.faults = tuple(fault for item in known for fault in faults_of(item))
         self._builds: dict[ObjectKey, list[Build]] = defaultdict(list)
