@@ -1,6 +1,5 @@
 """Diagnosis of a failure: whether the machine was at fault, by exit codes, errors and output."""
 
-import errno
 import re
 
 from upwell.builder.interface import (
@@ -9,6 +8,7 @@ from upwell.builder.interface import (
     BuildError,
     ReportedFullDiskError,
 )
+from upwell.machine.disk import is_full
 from upwell.machine.process import ProcessResult
 
 _NO_SPACE = re.compile(r"no space left on device|disk quota exceeded", re.IGNORECASE)
@@ -22,7 +22,6 @@ _TRANSIENT = re.compile(
     r"no route to host|digest did not match|does not match .*digest|: EOF$",
     re.IGNORECASE | re.MULTILINE,
 )
-_DISK = frozenset({errno.ENOSPC, errno.EDQUOT})
 _KILLED, _TERMINATED = 128 + 9, 128 + 15
 
 
@@ -57,7 +56,7 @@ def is_out_of_space(text: str) -> bool:
 def disk_full(error: BaseException | None) -> bool:
     """Return True if an error, or one that caused it, is that of a full disk."""
     while error is not None:
-        if isinstance(error, OSError) and error.errno in _DISK:
+        if isinstance(error, OSError) and is_full(error):
             return True
         error = error.__cause__
     return False

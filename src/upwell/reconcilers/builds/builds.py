@@ -41,7 +41,7 @@ from upwell.policy.builds.run_policy import (
 from upwell.reconcilers.builds.context import config_of
 from upwell.reconcilers.builds.index import BuildIndex
 from upwell.reconcilers.builds.run import BuildRun, write_status
-from upwell.reconcilers.builds.slots import BuildCapacity, SlotLine
+from upwell.reconcilers.builds.slots import BuildCapacity, BuildSlots
 from upwell.store.interface import NotFoundError, StoreError
 
 log = logging.getLogger(__name__)
@@ -77,7 +77,7 @@ class Builds:
         self._builder = builder
         self._logs = logs
         self._run = run
-        self._line = SlotLine(capacity, self.queue.add)
+        self._slots = BuildSlots(capacity, self.queue.add)
         self._disk_was_short = capacity.was_short
         self._clock = clock
         self._backoff = Backoff(FIRST_RETRY_SECONDS, LONGEST_RETRY_SECONDS, jitter)
@@ -97,7 +97,7 @@ class Builds:
         async with asyncio.TaskGroup() as group:
             self._group = group
             yield
-            self._line.close()
+            self._slots.close()
 
     async def reconcile(self, key: ObjectKey) -> Result:
         """Start, cancel or clean up the build that `key` names."""
@@ -106,7 +106,7 @@ class Builds:
             found = await self._examine(key)
         finally:
             if isinstance(found, Result):
-                self._line.leave(key)
+                self._slots.leave(key)
         return found if isinstance(found, Result) else await self._start(found)
 
     async def _examine(self, key: ObjectKey) -> Build | Result:
@@ -170,10 +170,10 @@ class Builds:
         """
         config, since = config_of(build), build.metadata.creation_timestamp or self._clock()
         queued = QueuedBuild(build.key, config, since, number_of(build))
-        if self._line.take(queued):
+        if self._slots.take(queued):
             self._launch(build)
             return Result()
-        obstacle = self._line.obstacle()
+        obstacle = self._slots.obstacle()
         if obstacle is not None:
             await self._write(build, {"reason": obstacle[0], "message": obstacle[1]})
         return Result()
@@ -189,7 +189,7 @@ class Builds:
     def _ended(self, build: Build) -> None:
         """Give the slot back, and look again at what may have waited for the run to end."""
         del self._tasks[build.key]
-        self._line.give_back(build.key)
+        self._slots.give_back(build.key)
         for waiter in self._waiting.pop(config_of(build), ()):
             self.queue.add(waiter)
 

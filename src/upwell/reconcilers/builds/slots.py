@@ -23,7 +23,7 @@ class BuildCapacity:
     """Returns whether there was pressure at a time, or later."""
 
 
-class SlotLine:
+class BuildSlots:
     """Builds that wait for a slot, and those that have one.
 
     `look_again` is called for a build whose turn has come, and for each that waits when there is
