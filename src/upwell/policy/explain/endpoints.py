@@ -7,8 +7,7 @@ from upwell.api.meta import ObjectKey, Resource
 from upwell.api.route import Route
 from upwell.policy.explain.freshness import Snapshot
 from upwell.policy.explain.statement import Statement, Topic
-from upwell.policy.rollouts.instance import instance_labels
-from upwell.policy.rollouts.settings import Workload, template_of
+from upwell.policy.rollouts.settings import Workload, instance_labels, template_of
 from upwell.policy.rollouts.summary import desired_replicas
 from upwell.policy.routing.table import wanted_targets
 
