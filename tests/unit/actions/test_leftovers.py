@@ -2,6 +2,7 @@
 
 import asyncio
 from collections.abc import AsyncIterator
+from datetime import timedelta
 from pathlib import Path
 
 import pytest
@@ -15,6 +16,7 @@ from upwell.machine.components import Components
 from upwell.oci import Digest
 from upwell.policy.pruning.retention import Rules
 from upwell.reconcilers.pruning import LeftoverSweep
+from upwell.workload.interface import Leftover, LeftoverKind
 
 
 @pytest.fixture
@@ -97,3 +99,16 @@ async def test_instances_are_stopped_beside_each_other(machine: PrunedStores) ->
     async with asyncio.timeout(10):
         gone = await actions(machine, "another").prune(PruneSpec(leftovers=True, confirm=True))
     assert [one.name for one in gone.items] == ["lost", "second"]
+
+
+async def test_volumes_that_may_hold_data_are_reported_and_stay(machine: PrunedStores) -> None:
+    component = Components().add("instances", required=False)
+    sweep = LeftoverSweep(machine.store, machine.runtime, TIMELINE, machine.stores.clock, component)
+    await sweep.look_after()  # what a deletion left is gone
+    old = machine.stores.clock() - timedelta(days=2)
+    machine.runtime.left = [Leftover(LeftoverKind.VOLUME, "5fca", old)]
+    await sweep.look_after()
+    assert [one.name for one in machine.runtime.left] == ["5fca"]
+    assert component.state.reason == "VolumesWithoutContainer"
+    assert "5fca" in component.state.message
+    assert "upwell prune --leftovers --confirm" in component.state.message
