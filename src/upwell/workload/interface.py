@@ -267,6 +267,8 @@ class ObservedContainer:
     init: bool = False
     lost: bool = False
     """The machine lost it: it does not run, and nobody knows how it ended."""
+    out_of_memory: bool = False
+    """It was killed for using more memory than its limit."""
 
 
 @dataclass(frozen=True, slots=True)

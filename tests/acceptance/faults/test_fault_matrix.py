@@ -64,18 +64,20 @@ async def test_the_loop_goes_on(
     loop: FaultyLoop, asked: Surfaces, fault: InflictedFault, step: LoopStep
 ) -> None:
     failures, since = loop.failures(), datetime.now(UTC).replace(microsecond=0)
-    if step is LoopStep.IDLE:
-        await fault.inflict(loop)
-        await loop.publish("good")
-    else:
-        await loop.publish("bad" if step is LoopStep.WORKING else "good")
-        await loop.reach(step)
-        await fault.inflict(loop)
-    await asyncio.sleep(fault.seconds)  # how long it lasts is the input of this test
-    if loop.made.is_alive and fault.kind is not FaultKind.STOPPED:
-        await loop.surfaces_agree(asked)
-    if fault.heal is not None:
-        await fault.heal(loop)
+    try:
+        if step is LoopStep.IDLE:
+            await fault.inflict(loop)
+            await loop.publish("good")
+        else:
+            await loop.publish("bad" if step is LoopStep.WORKING else "good")
+            await loop.reach(step)
+            await fault.inflict(loop)
+        await asyncio.sleep(fault.seconds)  # how long it lasts is the input of this test
+        if loop.made.is_alive and fault.kind is not FaultKind.STOPPED:
+            await loop.surfaces_agree(asked)
+    finally:
+        if fault.heal is not None:
+            await fault.heal(loop)
     if step is LoopStep.WORKING:
         await loop.rejected()
         await loop.publish("good")

@@ -107,11 +107,17 @@ class FileRuntime(FakeRuntime):
         found = self.ran_tests[name]
         self.ran_tests[name] = replace(found, ready=True, ready_since=self.clock())
 
-    def exit(self, job: Job, code: int) -> None:
+    def exit(self, job: Job, code: int, *, out_of_memory: bool = False) -> None:
         """Let a Job's test end now."""
         running = self.ran_tests[job.name]
         [container] = running.containers
-        ended = replace(container, running=False, exit_code=code, ended_at=self.clock())
+        ended = replace(
+            container,
+            running=False,
+            exit_code=code,
+            ended_at=self.clock(),
+            out_of_memory=out_of_memory,
+        )
         self.ran_tests[job.name] = replace(
             running,
             state=State.EXITED,

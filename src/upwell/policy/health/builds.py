@@ -5,6 +5,7 @@ from collections.abc import Iterator
 from upwell.api.build import BUILD_CONFIG_LABEL, Build, BuildConfig, BuildPhase
 from upwell.api.conditions import AS_EXPECTED, DEGRADED, find
 from upwell.api.meta import Condition
+from upwell.policy.builds.failures import waits_for_retry, without_next_attempt
 from upwell.policy.health.fault import FaultEvent, HealthFault
 
 _READY = "Ready"
@@ -20,7 +21,8 @@ def reason_of(build: Build) -> str:
 
 def outcome_of(build: Build) -> str:
     """Return how a build ended, or stands, and why."""
-    return f"build {build.name} {build.status.phase.value.lower()}: {reason_of(build)}"
+    stands = "is tried again" if waits_for_retry(build) else build.status.phase.value.lower()
+    return f"build {build.name} {stands}: {reason_of(build)}"
 
 
 def has_failed(build: Build) -> bool:
@@ -50,12 +52,12 @@ def config_faults(config: BuildConfig) -> Iterator[HealthFault]:
     """Yield the faults of a BuildConfig, as its conditions store them."""
     degraded = find(config.status.conditions, DEGRADED)
     if degraded is not None and degraded.is_true:
-        yield HealthFault.of(
-            config.key,
-            FaultEvent.BUILD_FAILED,
-            degraded,
-            f"see `upwell logs buildconfig/{config.name}`",
-        )
+        # Its Event and its notice tell of the cause once, however often it is tried again.
+        message = without_next_attempt(degraded.message)
+        again = degraded.message[len(message) :].strip()
+        told = degraded.model_copy(update={"message": message})
+        how = again or f"see `upwell logs buildconfig/{config.name}`"
+        yield HealthFault.of(config.key, FaultEvent.BUILD_FAILED, told, how)
     ready = find(config.status.conditions, _READY)
     if ready is not None and ready.status == "False" and ready.reason in _BLOCKING:
         yield HealthFault.of(config.key, FaultEvent.BUILD_BLOCKED, ready)

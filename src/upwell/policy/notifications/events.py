@@ -94,7 +94,7 @@ def _of_build(build: Build) -> Iterator[EventRecord]:
         yield EventRecord("BuildStarted", message, status.start_timestamp, details=about)
     if waits_for_retry(build) and status.start_timestamp is not None:
         text = without_next_attempt(f"{status.reason}: {status.message}")
-        message = f"build {build.name} is tried again: {text}"
+        message = without_next_attempt(outcome_of(build))
         # Each attempt is counted, and one outage makes one event.
         yield _failure("BuildBackOff", message, status.start_timestamp, text, about)
     if not status.phase.is_terminal or status.completion_timestamp is None:

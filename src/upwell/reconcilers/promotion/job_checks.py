@@ -11,7 +11,11 @@ from upwell.api.pipeline import JobCheck
 from upwell.api.promotion import PIPELINE_LABEL, CheckPhase, CheckResult, Promotion
 from upwell.policy.promotion.verification.checks import CheckAttempt, CheckStep, CheckVerdict
 from upwell.policy.promotion.verification.disturbance import AskedWorkloads
-from upwell.policy.promotion.verification.job_results import ObservedEnd, judge
+from upwell.policy.promotion.verification.job_results import (
+    ObservedEnd,
+    judge,
+    killed_by_others,
+)
 from upwell.policy.promotion.verification.jobs import (
     NoTestError,
     VerifiedRelease,
@@ -27,7 +31,7 @@ from upwell.reconcilers.promotion.disturbances import CheckRun, Disturbances
 from upwell.reconcilers.promotion.evidence import Collector, Test
 from upwell.store.interface import AlreadyExistsError, NotFoundError, Selector, Store
 from upwell.uploads.interface import BinaryInputs
-from upwell.workload.interface import Instance, ReadableRuntime, State
+from upwell.workload.interface import Instance, ObservedContainer, ReadableRuntime, State
 
 _STARTED = "Started"
 _MAX_MESSAGE = 2000
@@ -80,7 +84,9 @@ class JobChecks:
         verdict = await self._judge(test, attempt, job, instance)
         began = instance.started_at if instance is not None else attempt.now
         step = attempt.ended(verdict)
-        beside = await self._disturbances.beside(asked, step, attempt, CheckRun(began, began))
+        beside = killed_by_others(_container(job, instance)) or await self._disturbances.beside(
+            asked, step, attempt, CheckRun(began, began)
+        )
         if beside:
             step = attempt.disturbed(beside, verdict.message)
         if not step.result.phase.is_final:
@@ -161,6 +167,12 @@ def _test(job: Job, instance: Instance | None) -> Test:
         return Test("", name)
     times = [one.started_at for one in instance.containers if one.name == name]
     return Test(instance.name, name, next(iter(times), None))
+
+
+def _container(job: Job, instance: Instance | None) -> ObservedContainer | None:
+    test = container_of_test(job)
+    containers = instance.containers if instance is not None else ()
+    return next((one for one in containers if one.name == test), None)
 
 
 def _ending(job: Job, instance: Instance | None) -> ObservedEnd | None:

@@ -312,6 +312,7 @@ def _observed(container: ContainerFacts, record: InstanceRecord | None) -> Obser
         restarts=container.restarts,
         init=not regular,
         lost=container.lost,
+        out_of_memory=container.finished and container.out_of_memory,
     )
 
 

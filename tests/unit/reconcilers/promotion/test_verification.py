@@ -158,6 +158,25 @@ class TestJobs:
         ended = await verified.look()
         assert (ended.outcome, ended.checks[0].attempt) == (VerificationOutcome.FAILED, 1)
 
+    async def test_one_that_somebody_killed_runs_again(self, verified: VerifiedPromotion) -> None:
+        await verified.begin(TEST)
+        await verified.look(2)
+        verified.machine.run(await verified.job())
+        verified.machine.exit(await verified.job(), 137)
+        again = await verified.look()
+        assert again.outcome is VerificationOutcome.RUNNING
+        assert "its process was killed (SIGKILL), and not for" in again.checks[0].message
+        assert again.checks[0].attempt == 1
+
+    async def test_one_that_used_more_memory_than_its_limit_has_failed(
+        self, verified: VerifiedPromotion
+    ) -> None:
+        await verified.begin(TEST)
+        await verified.look(2)
+        verified.machine.run(await verified.job())
+        verified.machine.exit(await verified.job(), 137, out_of_memory=True)
+        assert (await verified.look()).outcome is VerificationOutcome.FAILED
+
     async def test_what_it_says_of_an_instance_that_was_lost_is_no_verdict(
         self, verified: VerifiedPromotion
     ) -> None:

@@ -6,6 +6,10 @@ from datetime import datetime
 from upwell.api.promotion import CheckPhase
 from upwell.policy.promotion.verification.checks import CheckVerdict
 from upwell.policy.promotion.verification.junit import Report
+from upwell.workload.interface import ObservedContainer
+
+_KILLED = 137
+"""Exit code of a process that SIGKILL ended: 128 and the number of the signal."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -26,6 +30,16 @@ class Findings:
     report: Report = field(default_factory=Report)
     fault: str = ""
     """Reason why (a part of) it could not be read."""
+
+
+def killed_by_others(test: ObservedContainer | None) -> str:
+    """Say that somebody else ended the test, so that its exit code tells of them; empty: no.
+
+    A test that needs more memory than its limit is ended by its own doing.
+    """
+    if test is None or test.exit_code != _KILLED or test.out_of_memory:
+        return ""
+    return "its process was killed (SIGKILL), and not for the memory that it used,"
 
 
 def judge(ending: ObservedEnd, findings: Findings | None) -> CheckVerdict:
