@@ -10,18 +10,31 @@ from upwell.machine.listeners import listener_at, listening_sockets, sockets_of
 def bind_fault(address: str, port: int, own: Collection[int] = ()) -> str:
     """Return why nobody could listen there now; empty where processes of our `own` do.
 
+    Not for the event loop: whoever listens there is looked for among all processes.
+
     HAProxy alone would not notice: it shares a port with any process of the same user that also
     allows that (SO_REUSEPORT), and each of the two would get half of the connections.
     """
+    refusal = _refusal(address, port)
+    if not refusal or (own and _is_held_by(own, address, port)):
+        return ""
+    return refusal + _holder(address, port)
+
+
+def is_free(address: str, port: int) -> bool:
+    """Return True if somebody could listen there now; unlike `bind_fault` it costs nothing."""
+    return not _refusal(address, port)
+
+
+def _refusal(address: str, port: int) -> str:
+    """Return why the kernel lets nobody listen there; empty where it does."""
     family = socket.AF_INET6 if ":" in address else socket.AF_INET
     with socket.socket(family) as probe:
         probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         try:
             probe.bind((address, port))
         except (OSError, OverflowError) as error:
-            if own and _is_held_by(own, address, port):
-                return ""
-            return (getattr(error, "strerror", None) or str(error)) + _holder(address, port)
+            return getattr(error, "strerror", None) or str(error)
     return ""
 
 

@@ -24,7 +24,7 @@ from pathlib import Path
 
 from upwell.machine.components import Components, WatchedComponent
 from upwell.machine.process import NOT_FOUND, run_command
-from upwell.workload.haproxy.addresses import bind_fault, split_address
+from upwell.workload.haproxy.addresses import bind_fault, is_free, split_address
 from upwell.workload.haproxy.certificate_files import CertificateFiles
 from upwell.workload.haproxy.cli import HaproxyCli, HaproxyServer
 from upwell.workload.haproxy.config import (
@@ -110,7 +110,7 @@ class HaproxyRouter:
         """Addresses that somebody else has."""
         self._expected = RouterExpectations(
             loading=self._lock.locked,
-            is_settled=lambda: all(bind_fault(*address) for address in self._lacking),
+            is_settled=lambda: not any(is_free(*address) for address in self._lacking),
         )
 
     @property
@@ -272,11 +272,11 @@ class HaproxyRouter:
         self, wanted: ServablePlan, frontends: Collection[str], own: Collection[int]
     ) -> ServablePlan:
         """Return the plan without what somebody else's processes listen at."""
-        wanted = _without_taken_ports(wanted, frontends, own)
+        wanted = await asyncio.to_thread(_without_taken_ports, wanted, frontends, own)
         if HTTP_FRONTEND in frontends:
             return wanted
         address = split_address(self.http_address)
-        fault = bind_fault(*address, own)
+        fault = await asyncio.to_thread(bind_fault, *address, own)
         if not fault:
             return wanted
         why = _taken(self.http_address, fault, "--router")
@@ -303,7 +303,8 @@ class HaproxyRouter:
             why = "this router serves no TLS: give `upwell serve` an address with --router-https"
             return _without(wanted, {rule.name: why for rule, _ in rules})
         place = split_address(address)
-        fault = "" if TLS_FRONTENDS & set(frontends) else bind_fault(*place, own)
+        ours = TLS_FRONTENDS & set(frontends)
+        fault = "" if ours else await asyncio.to_thread(bind_fault, *place, own)
         if fault:
             why = _taken(address, fault, "--router-https")
             wanted = replace(wanted, address_fault=why, lacking=(*wanted.lacking, place))
