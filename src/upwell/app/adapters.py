@@ -178,7 +178,7 @@ def _disk(settings: ServerSettings) -> DiskSpace:
     data = settings.data_dir
     containers = settings.container_storage or _system_storage()
     folders = (data, data / "registry", data / "builder", data / "builds", containers)
-    disk = DiskSpace(folders, settings.disk.floor)
+    disk = DiskSpace(folders, settings.disk.floor, databases=[data / "upwell.db"])
     disk.look()
     return disk
 

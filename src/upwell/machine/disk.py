@@ -34,6 +34,7 @@ class DiskFault(StrEnum):
     FULL = "DiskPressure"
     READ_ONLY = "ReadOnlyFileSystem"
     FAILED = "StorageFailed"
+    REMOVED = "DatabaseRemoved"
 
 
 @dataclass(frozen=True, slots=True)
@@ -71,8 +72,14 @@ class DiskSpace:
     """Room below some folders, as of the last look; folders on one file system count once."""
 
     def __init__(
-        self, folders: Sequence[Path], floor: int | None = None, statvfs: Statvfs = os.statvfs
+        self,
+        folders: Sequence[Path],
+        floor: int | None = None,
+        statvfs: Statvfs = os.statvfs,
+        databases: Sequence[Path] = (),
     ) -> None:
+        """`databases` are open: one that is removed or replaced by another is a fault."""
+        self._databases = {path: _identity(path) for path in databases}
         self._folders = folders
         self._floor = floor
         self._statvfs = statvfs
@@ -110,6 +117,11 @@ class DiskSpace:
             if fault is not None:
                 faults.append(fault)
                 pressed.add(folder)
+        for path, was in self._databases.items():
+            found = _identity(path)
+            self._databases[path] = was or found  # it may have been made since
+            if was and found != was:
+                faults.append(_removed(path))
         self._free, self._faults, self._pressed = free, faults, pressed
 
     def _distinct(self) -> Collection[Path]:
@@ -156,6 +168,24 @@ def _full(what: str, floor: str) -> DiskPressure:
 def _unreadable(folder: Path, error: OSError) -> DiskPressure:
     what = f"the file system of {folder} does not answer: {error.strerror}; see `dmesg`"
     return DiskPressure(DiskFault.FAILED, what)
+
+
+def _identity(path: Path) -> tuple[int, int] | None:
+    """Return what tells a file from another of its name; None if there is none."""
+    try:
+        facts = path.stat()
+    except OSError:
+        return None
+    return facts.st_dev, facts.st_ino
+
+
+def _removed(path: Path) -> DiskPressure:
+    what = (
+        f"{path} was removed or replaced while the server has it open: what is written since is"
+        " lost at the next start. Save your objects (`upwell get KIND -o yaml`), stop the server,"
+        " and restore a copy with its -wal file"
+    )
+    return DiskPressure(DiskFault.REMOVED, what)
 
 
 def _existing(folder: Path) -> Path:

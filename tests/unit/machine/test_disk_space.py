@@ -132,3 +132,25 @@ def test_folders_on_one_file_system_count_once_and_may_be_missing(
     disk.look()
 
     assert disk.free.keys() == {tmp_path}
+
+
+@pytest.mark.parametrize("put", ["nothing", "another"])
+def test_an_open_database_that_was_removed_or_replaced_is_a_fault(
+    system: FileSystem, tmp_path: Path, put: str
+) -> None:
+    database, other = tmp_path / "upwell.db", tmp_path / "other"
+    disk = DiskSpace([tmp_path], statvfs=system, databases=[database])
+    database.touch()
+    other.touch()
+    disk.look()
+    assert not disk.pressure()
+
+    if put == "nothing":
+        database.unlink()
+    else:
+        other.replace(database)
+    disk.look()
+
+    assert disk.fault is not None
+    assert disk.fault.reason is DiskFault.REMOVED
+    assert str(database) in disk.fault.message
