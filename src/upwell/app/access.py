@@ -14,6 +14,7 @@ from secrets import token_hex
 
 from upwell.app.data_folder import DataFolderError
 from upwell.app.local_access import announced
+from upwell.machine.components import Components
 from upwell.machine.private_file import make_private, write_private
 from upwell.registry.interface import Credential
 from upwell.server.asgi.mixed_tls import TLS_NAME
@@ -53,7 +54,11 @@ class Protection:
 
 
 async def protect(
-    settings: ServerSettings, store: Store, clock: Callable[[], datetime], stack: AsyncExitStack
+    settings: ServerSettings,
+    store: Store,
+    clock: Callable[[], datetime],
+    components: Components,
+    stack: AsyncExitStack,
 ) -> Protection:
     """Make what is missing in the data directory, and let this user's commands find the server.
 
@@ -74,7 +79,7 @@ async def protect(
     return Protection(
         AccessControl(
             Tokens(store, clock, [own_token(token)], registry),
-            AuditLog(data / "audit.log", clock),
+            AuditLog(data / "audit.log", clock, components.add("audit-log", required=False)),
             settings.access.anonymous,
         ),
         InternalLogins(settings.internal_host, registry),

@@ -107,7 +107,7 @@ async def open_adapters(settings: ServerSettings, stack: AsyncExitStack) -> Adap
         data, paths.instance_id, store, runtime, adopt_empty=settings.adopt_empty
     )
     helpers = CredentialHelpers()
-    protection = await protect(settings, store, now, stack)
+    protection = await protect(settings, store, now, components, stack)
     files = [AuthFile(path, helpers) for path in settings.auth_files]
     logins = ChainedCredentials([protection.registry, *files])
     client = await stack.enter_async_context(

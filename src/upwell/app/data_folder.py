@@ -10,7 +10,7 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 from secrets import token_hex
 
-from upwell.machine.private_file import write_private
+from upwell.machine.private_file import require_file, write_private
 from upwell.policy.rollouts.lost_objects import StoreFacts, judge_store
 from upwell.reconcilers.pruning.sweep import instance_owners
 from upwell.store.sqlite import SqliteStore
@@ -32,6 +32,7 @@ def identify(data: Path, known: str = "") -> str:
     `known` is the database's. Raises DataFolderError when the two differ, or both are lost.
     """
     path = data / "instance-id"
+    require_file(path)
     written = path.read_text(errors="replace").strip() if path.exists() else ""
     if _ID.fullmatch(written):
         if known and known != written:

@@ -70,10 +70,11 @@ async def watch_clock(clock: SteadyClock, components: Components) -> None:
 
 def _said(jump: ClockJump) -> str:
     """Return by how much, what it means, and what is done."""
+    by = timedelta(seconds=round(abs(jump.by).total_seconds()))
     ahead = "ahead of" if jump.by > timedelta() else "behind"
     until = (jump.adopted_at + jump.by).strftime("%Y-%m-%d %H:%M:%S UTC")
     return (
-        f"the machine's clock jumped: it is {human_duration(abs(jump.by))} {ahead} the time that"
+        f"the machine's clock jumped: it is {human_duration(by)} {ahead} the time that"
         " has passed since the server started. Waits, deadlines and schedules go on by the time"
         f" that has passed; the new time is taken over at {until} by the machine's clock, if it"
         " stays, or at the next start: check `timedatectl`, and set the clock if it is wrong"

@@ -9,7 +9,7 @@ import sqlite3
 from collections.abc import Callable
 from pathlib import Path
 
-from upwell.machine.private_file import make_private
+from upwell.machine.private_file import make_private, require_file
 
 log = logging.getLogger(__name__)
 
@@ -34,6 +34,8 @@ def open_database(path: Path, setup: Setup) -> sqlite3.Connection:
 
     Raises DamagedDatabaseError, OSError, or sqlite3.OperationalError when it cannot be opened.
     """
+    for file in (path, *(path.with_name(f"{path.name}{ending}") for ending in _BESIDE)):
+        require_file(file)
     unclean = _is_unclean(path)
     path.touch(mode=0o600)
     make_private(path)

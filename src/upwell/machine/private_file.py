@@ -1,6 +1,7 @@
 """Files that are written as a whole: a crash or a full disk leaves the old one or the new one."""
 
 import contextlib
+import errno
 import logging
 import os
 import stat
@@ -43,6 +44,12 @@ def write_whole(path: Path, content: str | bytes) -> None:
         if path.read_bytes() == (content.encode() if isinstance(content, str) else content):
             return
     write_private(path, content, mode=0o644)
+
+
+def require_file(path: Path) -> None:
+    """Raise OSError where something else than a file has the name: a folder, say, or a pipe."""
+    if path.exists() and not path.is_file():
+        raise OSError(errno.EINVAL, "it is no file: move it away, and start again", str(path))
 
 
 def remove_drafts(folders: Iterable[Path]) -> int:

@@ -11,6 +11,7 @@ from tests.support.server.api_server import Api, ApiAnswer, ApiClock, serving
 from upwell.api.codec import decode
 from upwell.api.pipeline import Pipeline
 from upwell.api.promotion import Promotion, PromotionPhase, Release
+from upwell.machine.components import Components
 from upwell.policy.access.roles import parse_grant
 from upwell.server.auth.audit import AuditLog
 from upwell.server.auth.middleware import AccessControl
@@ -122,7 +123,8 @@ async def open_promotion_api(
 ) -> AsyncIterator[PromotionApiServer]:
     def guard(store: MemoryStore, clock: ApiClock) -> AccessControl:
         return AccessControl(
-            Tokens(store, clock, [own_token(_ADMIN)]), AuditLog(folder / "audit.log", clock)
+            Tokens(store, clock, [own_token(_ADMIN)]),
+            AuditLog(folder / "audit.log", clock, Components().add("audit-log")),
         )
 
     evidence = FileInputs(folder / "evidence", limit_bytes=1000)

@@ -100,6 +100,6 @@ def test_a_file_is_taken_away_from_others(path: Path) -> None:
 
 def test_a_folder_in_its_place_is_no_damage(tmp_path: Path) -> None:
     (tmp_path / "data.db").mkdir()
-    with pytest.raises(sqlite3.OperationalError, match="unable to open"):
+    with pytest.raises(OSError, match="it is no file: move it away"):
         open_derived(tmp_path / "data.db", set_up, "the registry")
     assert (tmp_path / "data.db").is_dir()

@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
 
+from upwell.machine.components import WatchedComponent
 from upwell.policy.access.roles import Action
 
 _LOG = logging.getLogger(__name__)
@@ -38,15 +39,23 @@ class AuditLog:
     """Appends to a file that only its owner may read, and begins another when it is full.
 
     Lines reach the kernel before the next request is served, so only a crash of the machine loses
-    the last of them. What cannot be written is said in the server's own log: it stops no request.
+    the last of them. What cannot be written stops no request, and `component` is faulty meanwhile.
     """
 
     def __init__(
-        self, path: Path, clock: Callable[[], datetime], *, max_bytes: int = _MAX_BYTES
+        self,
+        path: Path,
+        clock: Callable[[], datetime],
+        component: WatchedComponent,
+        *,
+        max_bytes: int = _MAX_BYTES,
     ) -> None:
         self._path = path
         self._clock = clock
+        self._component = component
         self._max_bytes = max_bytes
+        self._lost = 0
+        self._write(b"")  # whether it can be written is known before the first line is lost
 
     def record(self, event: AuditEvent) -> None:
         """Write one line."""
@@ -66,10 +75,21 @@ class AuditLog:
                 **reason,
             }
         )
+        self._write(f"{line}\n".encode())
+
+    def _write(self, line: bytes) -> None:
         try:
-            self._append(f"{line}\n".encode())
+            self._append(line)
         except OSError as error:
+            self._lost += bool(line)
             _LOG.warning("audit log not written", extra={"error": error.strerror})
+            self._component.fail(
+                "AuditLogNotWritten",
+                f"{self._path} cannot be written ({error.strerror}): {self._lost} requests are not"
+                " in it; move away what has its name, or give it room",
+            )
+        else:
+            self._component.recover()
 
     def _append(self, line: bytes) -> None:
         descriptor = os.open(self._path, os.O_WRONLY | os.O_APPEND | os.O_CREAT, 0o600)

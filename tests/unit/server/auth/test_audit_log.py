@@ -5,6 +5,7 @@ from pathlib import Path
 
 import pytest
 
+from upwell.machine.components import Components
 from upwell.policy.access.roles import Action
 from upwell.server.auth.audit import AuditEvent, AuditLog
 
@@ -16,7 +17,7 @@ def _now() -> datetime:
 
 
 def test_a_full_file_makes_room_for_another(tmp_path: Path) -> None:
-    log = AuditLog(tmp_path / "audit.log", _now, max_bytes=1)
+    log = AuditLog(tmp_path / "audit.log", _now, Components().add("audit-log"), max_bytes=1)
     for _ in range(9):
         log.record(DEED)
     assert sorted(path.name for path in tmp_path.iterdir()) == [
@@ -25,7 +26,7 @@ def test_a_full_file_makes_room_for_another(tmp_path: Path) -> None:
 
 
 def test_lines_of_older_files_come_later_in_number(tmp_path: Path) -> None:
-    log = AuditLog(tmp_path / "audit.log", _now, max_bytes=1)
+    log = AuditLog(tmp_path / "audit.log", _now, Components().add("audit-log"), max_bytes=1)
     for name in ("first", "second"):
         log.record(AuditEvent(name, "", DEED.action, 200))
     assert "second" in (tmp_path / "audit.log.1").read_text()
@@ -33,7 +34,7 @@ def test_lines_of_older_files_come_later_in_number(tmp_path: Path) -> None:
 
 
 def test_a_line_is_bounded(tmp_path: Path) -> None:
-    log = AuditLog(tmp_path / "audit.log", _now)
+    log = AuditLog(tmp_path / "audit.log", _now, Components().add("audit-log"))
     log.record(AuditEvent("ci", "", Action("get", "x" * 100_000), 403))
     assert (tmp_path / "audit.log").stat().st_size < 1000
 
@@ -41,5 +42,13 @@ def test_a_line_is_bounded(tmp_path: Path) -> None:
 def test_what_cannot_be_written_stops_nothing(
     tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
-    AuditLog(tmp_path / "gone" / "audit.log", _now).record(DEED)
+    component = Components().add("audit-log", required=False)
+    log = AuditLog(tmp_path / "gone" / "audit.log", _now, component)
+    assert component.state.reason == "AuditLogNotWritten"
+    log.record(DEED)
     assert "audit log not written" in caplog.text
+    assert "1 requests are not in it" in component.state.message
+
+    (tmp_path / "gone").mkdir()
+    log.record(DEED)
+    assert not component.state.faulty

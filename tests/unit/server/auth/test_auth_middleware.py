@@ -19,6 +19,7 @@ from tests.support.server.api_server import Api, ApiAnswer, ApiClock, config_map
 from upwell.api.build import Build, BuildPhase, BuildStatus
 from upwell.api.core import Secret
 from upwell.api.meta import ObjectMeta
+from upwell.machine.components import Components
 from upwell.policy.access.roles import SYSTEM_NAMESPACE, Role, parse_grant
 from upwell.server.auth.audit import AuditLog
 from upwell.server.auth.middleware import AccessControl, AuthMiddleware
@@ -97,7 +98,7 @@ async def guarded(tmp_path: Path, anonymous: Role | None) -> AsyncIterator[Guard
     def guard(store: MemoryStore, clock: ApiClock) -> AccessControl:
         return AccessControl(
             Tokens(store, clock, [own_token(ADMIN)], BUILDS_OF),
-            AuditLog(tmp_path / "audit.log", clock),
+            AuditLog(tmp_path / "audit.log", clock, Components().add("audit-log")),
             anonymous,
             clock=lambda: seconds[0],
         )
@@ -360,7 +361,8 @@ async def test_a_websocket_goes_through_the_same_door(tmp_path: Path) -> None:
         await send({"type": "websocket.accept"})
 
     control = AccessControl(
-        Tokens(store, clock, [own_token(ADMIN)]), AuditLog(tmp_path / "audit.log", clock)
+        Tokens(store, clock, [own_token(ADMIN)]),
+        AuditLog(tmp_path / "audit.log", clock, Components().add("audit-log")),
     )
     gate = AuthMiddleware(app, control, LIMITS)
 
@@ -403,7 +405,9 @@ async def test_a_websocket_is_closed_when_its_token_is_gone(tmp_path: Path) -> N
         finally:
             stopped.append("ci")
 
-    control = AccessControl(Tokens(store, clock), AuditLog(tmp_path / "audit.log", clock))
+    control = AccessControl(
+        Tokens(store, clock), AuditLog(tmp_path / "audit.log", clock, Components().add("audit-log"))
+    )
     sent: list[dict[str, Any]] = []
 
     async def send(message: Any) -> None:

@@ -13,6 +13,7 @@ from upwell.api.subscription import Subscription
 from upwell.controller import ObjectCache
 from upwell.delivery.interface import DeliveryError, Envelope, Fate
 from upwell.delivery.sqlite import SqliteOutbox
+from upwell.machine.components import Components
 from upwell.policy.access.roles import parse_grant
 from upwell.reconcilers.notifications import Senders, Subscriptions
 from upwell.server.auth.audit import AuditLog
@@ -47,7 +48,10 @@ class SubscriptionApi:
         )
 
     def guard(self, store: MemoryStore, clock: ApiClock) -> AccessControl:
-        return AccessControl(Tokens(store, clock), AuditLog(self.folder / "audit.log", clock))
+        return AccessControl(
+            Tokens(store, clock),
+            AuditLog(self.folder / "audit.log", clock, Components().add("audit-log")),
+        )
 
     async def token(self, name: str, grant: str) -> str:
         token = new_token(name)

@@ -7,6 +7,7 @@ from typing import Any
 import pytest
 from tests.support.server.api_server import Api, ApiClock, serving
 
+from upwell.machine.components import Components
 from upwell.policy.access.roles import Role, parse_grant
 from upwell.server.auth.audit import AuditLog
 from upwell.server.auth.middleware import AccessControl
@@ -23,7 +24,7 @@ AS_CI = {"Authorization": f"Bearer {TOKEN}"}
 @pytest.fixture
 async def api(tmp_path: Path) -> AsyncIterator[Api]:
     def guard(store: MemoryStore, clock: ApiClock) -> AccessControl:
-        audit = AuditLog(tmp_path / "audit.log", clock)
+        audit = AuditLog(tmp_path / "audit.log", clock, Components().add("audit-log"))
         return AccessControl(Tokens(store, clock), audit, Role.VIEWER)
 
     async with serving(ServerLimits(), guard=guard) as served:

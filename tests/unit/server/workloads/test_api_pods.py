@@ -13,6 +13,7 @@ import aiohttp
 import pytest
 from tests.support.server.api_server import START, Api, ApiClock, deployment, next_event, serving
 
+from upwell.machine.components import Components
 from upwell.oci import Digest
 from upwell.policy.access.roles import parse_grant
 from upwell.server.auth.audit import AuditLog
@@ -403,7 +404,9 @@ async def test_a_websocket_ends_with_its_last_connection(pods: Api) -> None:
 async def test_viewers_look_and_deployers_enter(tmp_path: Path) -> None:
     def guard(store: MemoryStore, clock: ApiClock) -> AccessControl:
         tokens = Tokens(store, clock, [], RegistryTokens())
-        return AccessControl(tokens, AuditLog(tmp_path / "audit.log", clock))
+        return AccessControl(
+            tokens, AuditLog(tmp_path / "audit.log", clock, Components().add("audit-log"))
+        )
 
     async with serving(ServerLimits(), guard=guard) as api:
         api.runtime.shown = [instance("web-1")]
