@@ -25,7 +25,7 @@ from upwell.api.image import ImageStream
 from upwell.store.interface import ApiClient, NotFoundError
 
 CONFIGS = ("builder", "gate", "shop")
-TIMED_ROUNDS = 6
+TIMED_ROUNDS = 3
 KILLS_A_ROUND = 2
 SEED = 20240917
 

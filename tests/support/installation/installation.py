@@ -38,6 +38,8 @@ TOOLS = {
 }
 DEADLINE_SECONDS = 120.0
 _POLL_SECONDS = 0.02
+_CHEAP_SECONDS = 0.05
+_LONGEST_POLL_SECONDS = 0.5
 _START_SECONDS = 60.0
 _STOP_SECONDS = 20.0
 
@@ -54,15 +56,23 @@ async def until[T](
     seconds: float = DEADLINE_SECONDS,
 ) -> T:
     """Observe until it holds, and return what was observed; fails with what was seen last."""
+    pause = _POLL_SECONDS
     seen = await observe()
     try:
         async with asyncio.timeout(seconds):
             while not holds(seen):
-                await asyncio.sleep(_POLL_SECONDS)
+                await asyncio.sleep(pause)
+                began = time.monotonic()
                 seen = await observe()
+                pause = _pause_after(time.monotonic() - began)
     except TimeoutError:
         raise AssertionError(f"still after {seconds:.0f} s: {seen}") from None
     return seen
+
+
+def _pause_after(seconds: float) -> float:
+    """Return the pause after an observation: a long one must not take all the processor."""
+    return _POLL_SECONDS if seconds < _CHEAP_SECONDS else min(2 * seconds, _LONGEST_POLL_SECONDS)
 
 
 @dataclass
