@@ -5,6 +5,8 @@ import subprocess
 import sys
 from collections.abc import AsyncIterator, Iterator
 from contextlib import contextmanager
+from functools import partial
+from pathlib import Path
 
 import pytest
 from tests.support.installation.applications import base_stream, docker_build, stream
@@ -18,6 +20,7 @@ from upwell.api.meta import ObjectMeta
 from upwell.store.interface import ApiClient, NotFoundError
 
 SECONDS = 60
+_ESTABLISHED = "01"
 LOST, BACK = "lost the connection to the server", "connected to the server again"
 WAITING = """
 apiVersion: apps/v1
@@ -93,6 +96,16 @@ async def saying(command: WaitingCommand, text: str) -> None:
     await until(command.err, lambda seen: text in seen, SECONDS)
 
 
+def is_connected(pid: int, port: int) -> bool:
+    """Tell whether a process has a connection to a loopback port (proc_net(5))."""
+    sockets = {
+        f"socket:[{fields[9]}]"
+        for fields in map(str.split, Path(f"/proc/{pid}/net/tcp").read_text().splitlines()[1:])
+        if fields[2].endswith(f":{port:04X}") and fields[3] == _ESTABLISHED
+    }
+    return any(str(file.readlink()) in sockets for file in Path(f"/proc/{pid}/fd").iterdir())
+
+
 @pytest.mark.parametrize("way", ["kill", "stop"])
 async def test_what_waits_goes_on_when_the_server_is_back(made: Installation, way: str) -> None:
     await publish(made.vendor, "vendor/base:1", "1.0")
@@ -108,6 +121,9 @@ async def test_what_waits_goes_on_when_the_server_is_back(made: Installation, wa
         seen, met, missed, rolled = commands
         await until(seen.out, lambda text: '"1"' in text, SECONDS)
         await saying(rolled, "no revision was rolled out yet")
+        for command in (met, missed):
+            connected = partial(asyncio.to_thread, is_connected, command.process.pid, made.port)
+            await until(connected, bool, SECONDS)
         getattr(made, way)()
         for command in (seen, met, rolled):
             await saying(command, LOST)

@@ -99,7 +99,7 @@ class InterruptedWork:
         await self.made.start()
 
         async def at_last() -> list[str]:
-            uploads = self.made.data_dir.glob("registry/uploads/*")
+            uploads = self.made.data_dir.glob("registry/uploads/**/*")
             sockets = sorted(self.made.data_dir.glob("workloads/podman-*.sock"))
             return [
                 *leftovers(self.made),

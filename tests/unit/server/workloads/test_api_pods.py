@@ -184,7 +184,7 @@ async def test_a_watch_goes_on_where_a_list_ended(pods: Api) -> None:
 async def test_a_pod_of_the_same_name_is_another_one(pods: Api) -> None:
     version = (await pods.get(PODS)).json["metadata"]["resourceVersion"]
     old = (await pods.get(f"{PODS}/web-1")).json["metadata"]
-    pods.runtime.shown[0] = instance("web-1", started_at=START + timedelta(hours=1))
+    pods.runtime.shown[0] = instance("web-1", started_at=START - timedelta(minutes=1))
     assert (await pods.get(f"{PODS}/web-1")).json["metadata"]["uid"] == old["uid"]
 
     pods.runtime.shown[0] = instance("web-1", begun_at=START)
