@@ -3,6 +3,7 @@
 import os
 from pathlib import Path
 
+from upwell.registry.embedded import EmbeddedRegistry
 from upwell.registry.embedded.uploads import Uploads
 
 LIMIT = 1000
@@ -24,3 +25,10 @@ async def test_an_expired_upload_leaves_no_folder(tmp_path: Path) -> None:
 
     again = await uploads.start("team/app", "sha256")
     assert uploads.offset("team/app", again) == 0
+
+
+async def test_a_start_removes_folders_without_uploads(tmp_path: Path) -> None:
+    (tmp_path / "uploads" / "team+app").mkdir(parents=True)
+    registry = EmbeddedRegistry(tmp_path, "registry.test")
+    await registry.recover()
+    assert list((tmp_path / "uploads").iterdir()) == []

@@ -104,6 +104,7 @@ class EmbeddedRegistry:
         """Remove what a killed process left half done; raises StorageError."""
         with storing("the registry"):
             await run_whole(self._empty_temporary)
+            await run_whole(self._uploads.remove_empty_folders)
 
     def damage(self) -> Mapping[str, Sequence[str]]:
         """Return what was found to be damaged by the disk, by repository; does not block."""

@@ -136,10 +136,14 @@ class Uploads:
                     path.unlink()
                     self._sessions.pop(path, None)
                     expired += 1
+        self.remove_empty_folders()
+        return expired
+
+    def remove_empty_folders(self) -> None:
+        """Remove the folders of repositories without an upload."""
         for folder in self._root.glob("*"):
             with contextlib.suppress(OSError):
                 folder.rmdir()  # unless it holds uploads
-        return expired
 
     async def _receive(
         self, repository: str, session: _Session, body: AsyncIterator[bytes]
