@@ -16,11 +16,9 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from tests.support.faults.faulty_loop import HOSTS, FaultyLoop
+from tests.support.faults.faulty_loop import FaultyLoop, faulty_loop
 from tests.support.faults.machine_faults import FAULTS, InflictedFault
-from tests.support.installation.installation import Installation, installation
-from tests.support.installation.traffic import traffic
-from tests.support.registry.registry_proxy import registry_proxy
+from tests.support.installation.installation import Installation
 
 DISK_MEGABYTES = 2048
 LONGEST_DELAY_SECONDS = 8.0
@@ -150,27 +148,16 @@ async def soak(minutes: float, seed: int, only: str) -> SoakReport:
     report = SoakReport(seed)
     faults = [fault for fault in FAULTS if only in str(fault)]
 
-    def prepare(made: Installation) -> None:
-        made.mount_small_disk(made.data_dir, megabytes=DISK_MEGABYTES)
-
-    async with (
-        installation(prepare=prepare) as made,
-        registry_proxy(made.vendor) as vendor,
-        made.client() as client,
-    ):
-        loop = FaultyLoop(made, client, vendor)
-        await loop.begin()
-        async with traffic(made.router_port, HOSTS) as seen:
-            loop.seen = seen
-            report.resources.append(Resources.of(made))
-            end = time.monotonic() + minutes * 60
-            while time.monotonic() < end:
-                count = 2 if chance.random() < TWO_FAULTS_SHARE else 1
-                chosen = chance.sample(faults, min(count, len(faults)))
-                await one_round(loop, chosen, chance, report)
-            report.answered = sum(one.answers.total() for one in seen.values())
-            report.failed = len(loop.failures())
-        report.resources.append(Resources.of(made))
+    async with faulty_loop(DISK_MEGABYTES) as loop:
+        report.resources.append(Resources.of(loop.made))
+        end = time.monotonic() + minutes * 60
+        while time.monotonic() < end:
+            count = 2 if chance.random() < TWO_FAULTS_SHARE else 1
+            chosen = chance.sample(faults, min(count, len(faults)))
+            await one_round(loop, chosen, chance, report)
+        report.answered = sum(one.answers.total() for one in loop.seen.values())
+        report.failed = len(loop.failures())
+        report.resources.append(Resources.of(loop.made))
     return report
 
 

@@ -11,12 +11,9 @@ from datetime import UTC, datetime
 
 import pytest
 import pytest_asyncio
-from tests.support.faults.faulty_loop import HOSTS, FaultyLoop, LoopStep
+from tests.support.faults.faulty_loop import FaultyLoop, LoopStep, faulty_loop
 from tests.support.faults.machine_faults import FAULTS, FaultKind, InflictedFault
-from tests.support.installation.installation import Installation, installation
 from tests.support.installation.surfaces import Surfaces, surfaces
-from tests.support.installation.traffic import traffic
-from tests.support.registry.registry_proxy import registry_proxy
 
 pytestmark = pytest.mark.asyncio(loop_scope="module")
 
@@ -34,21 +31,8 @@ def cells() -> Iterator[tuple[InflictedFault, LoopStep]]:
 
 @pytest_asyncio.fixture(scope="module", loop_scope="module")
 async def loop() -> AsyncIterator[FaultyLoop]:
-    """A loop under requests, whose data folder is a file system of its own."""
-
-    def small(made: Installation) -> None:
-        made.mount_small_disk(made.data_dir, megabytes=DISK_MEGABYTES)
-
-    async with (
-        installation(prepare=small) as made,
-        registry_proxy(made.vendor) as vendor,
-        made.client() as client,
-    ):
-        running = FaultyLoop(made, client, vendor)
-        await running.begin()
-        async with traffic(made.router_port, HOSTS) as seen:
-            running.seen = seen
-            yield running
+    async with faulty_loop(DISK_MEGABYTES) as running:
+        yield running
 
 
 @pytest_asyncio.fixture(scope="module", loop_scope="module")

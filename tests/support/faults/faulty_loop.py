@@ -1,6 +1,7 @@
 """A loop that goes on while faults are inflicted: an image build, and a Pipeline with a test."""
 
-from collections.abc import Mapping
+from collections.abc import AsyncIterator, Mapping
+from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from datetime import datetime
 from enum import StrEnum
@@ -13,11 +14,12 @@ from tests.support.installation.applications import (
     published,
     stream,
 )
-from tests.support.installation.installation import Installation, until
+from tests.support.installation.installation import Installation, installation, until
+from tests.support.installation.promoted_installation import stage_deployment
 from tests.support.installation.surfaces import Surfaces
-from tests.support.installation.traffic import HostAnswers, answer
+from tests.support.installation.traffic import HostAnswers, answer, traffic
 from tests.support.installation.vendor_images import publish
-from tests.support.registry.registry_proxy import RegistryProxy
+from tests.support.registry.registry_proxy import RegistryProxy, registry_proxy
 
 from upwell.api.apps import Deployment, Job
 from upwell.api.build import Build, BuildPhase
@@ -70,25 +72,6 @@ spec:
       promotion: Automatic
 ---
 """
-_STAGE = """
-apiVersion: apps/v1
-kind: Deployment
-metadata: {{name: {name}}}
-spec:
-  progressDeadlineSeconds: 60
-  selector: {{matchLabels: {{app: {name}}}}}
-  template:
-    metadata: {{labels: {{app: {name}}}}}
-    spec:
-      containers:
-        - name: web
-          image: " "
-          command: [sh, -ec]
-          args: ["mkdir -p /www; cp /etc/base-version /www/index.html; exec serve"]
-          ports: [{{containerPort: 8080}}]
-          readinessProbe: {{httpGet: {{path: /, port: 8080}}, periodSeconds: 1}}
----
-"""
 
 
 class LoopStep(StrEnum):
@@ -117,7 +100,7 @@ class FaultyLoop:
     async def begin(self) -> None:
         """Publish the first version and apply both applications."""
         await self.publish("good")
-        stages = [_STAGE.format(name=f"shop-{stage}") for stage in ("dev", "production")]
+        stages = [stage_deployment(f"shop-{stage}") for stage in ("dev", "production")]
         local = "referencePolicy: {type: Local}\n      importPolicy:"
         await self.made.apply(
             self.client,
@@ -273,3 +256,22 @@ class FaultyLoop:
     async def _rolling_out(self) -> bool:
         revisions = (await self.client.get(Deployment, "default", "app")).status.revisions
         return bool(revisions) and revisions[0].phase == "Progressing"
+
+
+@asynccontextmanager
+async def faulty_loop(disk_megabytes: int) -> AsyncIterator[FaultyLoop]:
+    """Run a loop under requests; its data folder is a file system of its own, of this size."""
+
+    def prepare(made: Installation) -> None:
+        made.mount_small_disk(made.data_dir, megabytes=disk_megabytes)
+
+    async with (
+        installation(prepare=prepare) as made,
+        registry_proxy(made.vendor) as vendor,
+        made.client() as client,
+    ):
+        loop = FaultyLoop(made, client, vendor)
+        await loop.begin()
+        async with traffic(made.router_port, HOSTS) as seen:
+            loop.seen = seen
+            yield loop

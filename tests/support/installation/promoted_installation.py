@@ -33,7 +33,7 @@ def manifests(vendor: str, *, approval: bool = True, soak: int = 0) -> str:
     parts = [stream]
     for stage in STAGES:
         name = f"shop-{stage}"
-        parts += [_deployment(name), published(name)]
+        parts += [stage_deployment(name), published(name)]
     needs = "approval: {required: 1}" if approval else "promotion: Automatic"
     test = (
         TEST.strip().replace("\n", "; ").replace("in bad*) exit 1;; esac", "in bad*) false;; esac")
@@ -68,7 +68,8 @@ spec:
     return "".join(parts)
 
 
-def _deployment(name: str) -> str:
+def stage_deployment(name: str) -> str:
+    """A Deployment of a stage, which serves the version of its image."""
     return f"""
 apiVersion: apps/v1
 kind: Deployment
