@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from datetime import datetime
 
 from upwell.api.meta import ObjectKey
-from upwell.machine.disk import PressureCheck, no_pressure
+from upwell.machine.disk import DiskFault, PressureCheck, no_pressure
 from upwell.policy.builds.fairness import FairQueue, QueuedBuild
 
 _PRESSURE_PAUSE = 2.0
@@ -62,7 +62,7 @@ class BuildSlots:
     def obstacle(self) -> tuple[str, str] | None:
         """Return reason and message of what keeps builds from beginning now, if anything does."""
         if pressure := self._pressure():
-            return "DiskPressure", f"waits for room: {pressure}"
+            return DiskFault.FULL.value, f"waits for room: {pressure}"
         if len(self._running) >= self._slots:
             busy = f"{len(self._running)} of {self._slots} in use"
             return "NoFreeSlot", f"waits for a free build slot: {busy}"
