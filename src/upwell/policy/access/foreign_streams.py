@@ -1,15 +1,14 @@
 """ImageStreams of other namespaces that an object takes images from; pure.
 
-The server follows them by its own right, so that whoever writes the object must have one.
+The server follows them by its own right: `authority` asks whoever writes the object for one.
 """
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterator
 
 from upwell.api.build import Build, BuildConfig, CommonSpec
 from upwell.api.defaults import DOCKER_IMAGE
 from upwell.api.image import ImageStream
 from upwell.api.meta import ObjectReference, Resource
-from upwell.policy.access.roles import Action, Grant, is_allowed, missing
 from upwell.policy.images.streams import StreamName, StreamTag
 from upwell.policy.rollouts.triggers import followers_of
 
@@ -20,21 +19,6 @@ def foreign_streams(resource: Resource) -> set[StreamName]:
     named = (StreamTag.of(reference, namespace).stream_name for reference in _references(resource))
     followed = (entry.stream for entry in followers_of(resource).entries)
     return {stream for stream in (*named, *followed) if stream.namespace != namespace}
-
-
-def refusal(resource: Resource, old: Resource | None, grants: Iterable[Grant]) -> str | None:
-    """Say which stream of another namespace the author may not read; None: they may read all.
-
-    What the object had before stays allowed: whoever changes a label is asked for nothing.
-    """
-    grants = tuple(grants)
-    known = foreign_streams(old) if old is not None else set()
-    for stream in sorted(foreign_streams(resource) - known):
-        action = Action("get", "imagestreams", stream.namespace, stream.name)
-        if not is_allowed(grants, action):
-            source = f"ImageStream {stream.namespace}/{stream.name}"
-            return f"takes images from {source}, and {action} {missing(action)}"
-    return None
 
 
 def _references(resource: Resource) -> Iterator[ObjectReference]:

@@ -6,9 +6,8 @@ from typing import Any
 
 from starlette.requests import Request
 
-from upwell.policy.access.roles import EVERYWHERE, Grant, Role
+from upwell.policy.access.roles import Grant
 from upwell.server.auth.caller import caller_of, grants_of
-from upwell.server.auth.tokens import Principal
 from upwell.server.http.errors import ApiError
 from upwell.server.http.query import is_true
 
@@ -24,8 +23,6 @@ class WriteOptions:
     force: bool = False
     user: str = ""
     """The name of the client's token."""
-    everywhere: bool = True
-    """True if the client may do everything in all namespaces."""
     grants: tuple[Grant, ...] | None = None
     """Grants of the client's token; None: everything is allowed."""
 
@@ -48,16 +45,7 @@ def write_options(request: Request) -> WriteOptions:
         dry_run=bool(dry_run),
         force=is_true(request, "force"),
         user=caller_of(request),
-        everywhere=_is_master(request),
         grants=grants_of(request),
-    )
-
-
-def _is_master(request: Request) -> bool:
-    """Return True if the client may do everything, or if no tokens are asked for."""
-    user = request.scope.get("user")
-    return not isinstance(user, Principal) or any(
-        grant.role is Role.ADMIN and EVERYWHERE in grant.namespaces for grant in user.grants
     )
 
 

@@ -9,9 +9,8 @@ from upwell.api.codec import decode, encode
 from upwell.api.core import Namespace
 from upwell.api.meta import ObjectMeta, Resource
 from upwell.api.patches.apply import Manager, apply, record_update
-from upwell.policy.access.foreign_streams import refusal
+from upwell.policy.access.authority import refusal
 from upwell.server.admission.admission import Admitted, admit
-from upwell.server.admission.subscriptions import require_reach
 from upwell.server.http.errors import ApiError
 from upwell.server.http.target import RequestTarget
 from upwell.server.objects.image_volumes import image_volume_warnings
@@ -130,8 +129,7 @@ class Writer:
         self, admitted: Admitted, document: Document, options: WriteOptions
     ) -> WriteResult:
         resource = _with_managed_fields(admitted, document).resource
-        require_reach(resource, everywhere=options.everywhere)
-        _require_images(resource, None, options)
+        _require_rights(resource, None, options)
         warnings = (
             *admitted.warnings,
             *await image_volume_warnings(self._store, resource, None),
@@ -159,8 +157,7 @@ class Writer:
         async def admitted_change() -> _Replacement:
             old = await self._store.get(target.resource, target.namespace, target.name)
             admitted = decide(old)
-            require_reach(admitted.resource, everywhere=options.everywhere)
-            _require_images(admitted.resource, old, options)
+            _require_rights(admitted.resource, old, options)
             version = _version(encode(admitted.resource), old)
             wanted = admitted.resource.with_metadata(resource_version=version)
             volumes = await image_volume_warnings(self._store, wanted, old)
@@ -188,8 +185,8 @@ async def ensure_namespace(store: Store, name: str) -> None:
             return  # another request was faster
 
 
-def _require_images(resource: Resource, old: Resource | None, options: WriteOptions) -> None:
-    """Raise ApiError 403 if the client may not read a stream whose images the object takes."""
+def _require_rights(resource: Resource, old: Resource | None, options: WriteOptions) -> None:
+    """Raise ApiError 403 if the object takes a right that the client does not have."""
     if options.grants is None:
         return
     why = refusal(resource, old, options.grants)

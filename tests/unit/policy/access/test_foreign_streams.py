@@ -7,7 +7,8 @@ import pytest
 
 from upwell.api.codec import decode
 from upwell.api.meta import Resource
-from upwell.policy.access.foreign_streams import foreign_streams, refusal
+from upwell.policy.access.authority import refusal
+from upwell.policy.access.foreign_streams import foreign_streams
 from upwell.policy.access.roles import parse_grant
 
 BUILDS = "build.openshift.io/v1"
