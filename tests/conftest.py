@@ -2,6 +2,7 @@
 
 import faulthandler
 import signal
+from collections import Counter
 from pathlib import Path
 
 import pytest
@@ -34,6 +35,9 @@ def pytest_sessionstart() -> None:
 
 
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
+    counts = Counter(item.nodeid for item in items)
+    if doubled := [nodeid for nodeid, count in counts.items() if count > 1]:
+        raise pytest.UsageError(f"pytest-xdist runs one of several tests with an id: {doubled[:3]}")
     # The marker would win over `--reruns`, which is of a plugin that `-p no:` may leave out.
     tried_again = TRIED_AGAIN if config.getoption("reruns", default=0) is None else frozenset()
     for item in items:

@@ -3,14 +3,14 @@
 import asyncio
 import contextlib
 import threading
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
-from typing import Any
+from typing import TYPE_CHECKING, Any, cast
 from uuid import uuid4
 
 import pytest
 import schemathesis
-from hypothesis import HealthCheck, Phase, settings
+from hypothesis import HealthCheck, Phase, given, settings
 from schemathesis.checks import not_a_server_error
 from schemathesis.specs.openapi.checks import (
     content_type_conformance,
@@ -23,6 +23,9 @@ from upwell.api.codec import RESOURCES, decode
 from upwell.api.schemas import openapi
 from upwell.server.http.limits import ServerLimits
 from upwell.store.interface import AlreadyExistsError, RejectedError
+
+if TYPE_CHECKING:
+    from schemathesis.core.result import Ok
 
 SECONDS = 10
 NAMESPACE, NAME = "shop", "app"
@@ -126,28 +129,44 @@ FEW = settings(
 )
 
 
-@schema.parametrize()
-@FEW
-def test_every_operation_answers_as_it_says(
-    case: schemathesis.Case[Any], served: ThreadedApi
-) -> None:
-    answer = case.call(base_url=served.api.url, timeout=SECONDS)
-    case.validate_response(answer, checks=CHECKS)
+def every_operation(test: Callable[..., None]) -> Any:
+    """Run a test for each operation.
+
+    Not by schemathesis' own `parametrize`: it gives all the same id, and of tests with the same id
+    pytest-xdist runs one.
+    """
+    found = [cast("Ok[Any]", operation).ok() for operation in schema.get_all_operations()]
+    return pytest.mark.parametrize("operation", found, ids=[one.label for one in found])(test)
 
 
-@schema.parametrize()
-@FEW
+@every_operation
+def test_every_operation_answers_as_it_says(operation: Any, served: ThreadedApi) -> None:
+    @FEW
+    @given(case=operation.as_strategy())
+    def answers(case: schemathesis.Case[Any]) -> None:
+        answer = case.call(base_url=served.api.url, timeout=SECONDS)
+        case.validate_response(answer, checks=CHECKS)
+
+    answers()
+
+
+@every_operation
 def test_operations_on_objects_that_exist_answer_as_they_say(
-    case: schemathesis.Case[Any], served: ThreadedApi
+    operation: Any, served: ThreadedApi
 ) -> None:
-    served.seed()
-    place = {"namespace": NAMESPACE, "name": NAME}
-    case.path_parameters = {name: place[name] for name in case.path_parameters or {}}
-    case.query = {"fieldManager": "test", "force": "true"}
-    if isinstance(case.body, dict):
-        name = f"new-{uuid4()}" if case.method == "POST" else NAME
-        case.body = case.body | {"metadata": {"name": name, "annotations": {"x": "y"}}}
-        case.body.pop("apiVersion", None)
-        case.body.pop("kind", None)
-    answer = case.call(base_url=served.api.url, timeout=SECONDS)
-    case.validate_response(answer, checks=CHECKS)
+    @FEW
+    @given(case=operation.as_strategy())
+    def answers(case: schemathesis.Case[Any]) -> None:
+        served.seed()
+        place = {"namespace": NAMESPACE, "name": NAME}
+        case.path_parameters = {name: place[name] for name in case.path_parameters or {}}
+        case.query = {"fieldManager": "test", "force": "true"}
+        if isinstance(case.body, dict):
+            name = f"new-{uuid4()}" if case.method == "POST" else NAME
+            case.body = case.body | {"metadata": {"name": name, "annotations": {"x": "y"}}}
+            case.body.pop("apiVersion", None)
+            case.body.pop("kind", None)
+        answer = case.call(base_url=served.api.url, timeout=SECONDS)
+        case.validate_response(answer, checks=CHECKS)
+
+    answers()

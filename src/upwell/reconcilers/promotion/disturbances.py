@@ -63,4 +63,5 @@ class Disturbances:
             attempt.now,
             patience,
             passed=passed,
+            first=attempt.result.first_started is None,
         )

@@ -35,14 +35,16 @@ def disturbed_instance(
     patience: timedelta,
     *,
     passed: bool,
+    first: bool = False,
 ) -> str:
     """Return what kept an instance from being ready all the time from `since` on; empty: nothing.
 
     One that has had `patience` to get ready, and is not, is no excuse any more. What ended by
-    itself is no excuse for a check that failed, but takes the meaning from one that has `passed`.
+    itself takes the meaning from a check that has `passed`; for one that failed it is an excuse in
+    its `first` run alone: whoever ends under the test again has failed.
     """
     for one in instances:
-        if not asked.include(one) or not (passed or one.losses):
+        if not asked.include(one) or not (passed or first or one.losses):
             continue
         late = one.ready_since is not None and one.ready_since > since
         if late or (not one.ready and now < one.started_at + patience):

@@ -345,6 +345,9 @@ class PodmanApi:
                     await _raise(response)
                 yield response
         except (aiohttp.ClientError, OSError, BadFrameError) as error:  # a TimeoutError is one too
+            # A socket refuses without a pause: who tries again and again would hold the event
+            # loop, and with it whoever starts the service anew.
+            await asyncio.sleep(0)
             why = str(error) or "no answer in time"
             raise RuntimeUnavailableError(f"podman: {call.method} {call.path}: {why}") from error
 

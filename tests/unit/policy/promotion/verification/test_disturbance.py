@@ -42,6 +42,13 @@ def test_a_pass_beside_an_instance_that_was_not_ready_all_the_time_counts_for_no
 
 
 @pytest.mark.parametrize("instance", [LATE, COMING])
+def test_a_first_failure_beside_such_an_instance_is_tried_once_more(instance: Instance) -> None:
+    minute = timedelta(seconds=60)
+    found = disturbed_instance([instance], ASKED, BEGAN, NOW, minute, passed=False, first=True)
+    assert found == "web-0 was not ready"
+
+
+@pytest.mark.parametrize("instance", [LATE, COMING])
 def test_a_failure_beside_one_that_the_machine_lost_counts_for_nothing(instance: Instance) -> None:
     lost = replace(instance, losses=1)
     words = "web-0 was lost by the machine and started anew"
