@@ -14,12 +14,15 @@ from secrets import token_hex
 
 from upwell.app.data_folder import DataFolderError
 from upwell.app.local_access import announced
+from upwell.audit.export import AuditExport, receiver_of
+from upwell.audit.files import AuditRetention
+from upwell.audit.heads import AuditKeyError, HeadSigner
+from upwell.audit.log import AuditFiles, AuditLog
 from upwell.machine.components import Components
-from upwell.machine.private_file import make_private, write_private
+from upwell.machine.private_file import make_private, write_private, write_whole
 from upwell.registry.interface import Credential
 from upwell.server.asgi.mixed_tls import TLS_NAME
 from upwell.server.asgi.tls import Certificate, generated, keep_fresh, server_context
-from upwell.server.auth.audit import AuditLog
 from upwell.server.auth.middleware import AccessControl
 from upwell.server.auth.signatures import Signatures
 from upwell.server.auth.tokens import ADMIN, RegistryTokens, Tokens, new_token, own_token
@@ -46,11 +49,18 @@ class Protection:
     """True if the API is served without TLS too."""
     renewal: Callable[[], Certificate] | None
     """Renews a generated certificate where it has to be."""
+    export: AuditExport | None
+    """Sends the audit log elsewhere, where the settings say so."""
 
     async def keep_fresh(self) -> None:
         """Renew the certificate in time, until cancelled."""
         if self.renewal is not None:
             await keep_fresh(self.tls, self.renewal)
+
+    async def export_audit_log(self) -> None:
+        """Send the audit log to its receiver, until cancelled."""
+        if self.export is not None:
+            await self.export.run()
 
 
 async def protect(
@@ -76,10 +86,14 @@ async def protect(
     addresses = [f"{name}:{settings.port}" for name in settings.local_names]
     stack.enter_context(announced(addresses, token_file, certificate.authority))
     registry = RegistryTokens()
+    files = _audit_files(settings)
+    component = components.add("audit-log", required=False)
+    signer = await asyncio.to_thread(_audit_signer, data)
+    audit = await stack.enter_async_context(AuditLog.open(files, signer, clock, component))
     return Protection(
         AccessControl(
             Tokens(store, clock, [own_token(token)], registry),
-            AuditLog(data / "audit.log", clock, components.add("audit-log", required=False)),
+            audit,
             settings.access.anonymous,
         ),
         InternalLogins(settings.internal_host, registry),
@@ -87,6 +101,7 @@ async def protect(
         server_context(certificate),
         not settings.access.is_encrypted,
         renewal,
+        await asyncio.to_thread(_audit_export, settings, files, components),
     )
 
 
@@ -105,6 +120,51 @@ class InternalLogins:
         """Return a login that pulls, for the embedded registry alone."""
         del repository
         return Credential(_USERNAME, self._tokens.to_pull()) if registry == self._host else None
+
+
+def _audit_files(settings: ServerSettings) -> AuditFiles:
+    audit = settings.audit
+    return AuditFiles(
+        settings.data_dir,
+        AuditRetention(total_bytes=audit.size, age=audit.keep),
+        AuditRetention(total_bytes=audit.denied_size, age=audit.keep),
+    )
+
+
+def _audit_signer(data: Path) -> HeadSigner:
+    """Return the key that signs the audit log, made once; its public half lies beside it.
+
+    Raises OSError or DataFolderError.
+    """
+    path = data / "audit.key"
+    if not path.exists():
+        write_private(path, HeadSigner.generate().private_pem())
+    make_private(path)
+    with path.open("rb") as file:
+        pem = file.read(_MAX_SECRET_BYTES)
+    try:
+        signer = HeadSigner.parse(pem, path)
+    except AuditKeyError as error:
+        raise DataFolderError(
+            f"{error}: restore it from a copy, or remove it and start again (`upwell audit verify`"
+            " then needs the old public key for what was signed with it)"
+        ) from error
+    write_whole(data / "audit.pub", signer.public_pem())
+    return signer
+
+
+def _audit_export(
+    settings: ServerSettings, files: AuditFiles, components: Components
+) -> AuditExport | None:
+    audit = settings.audit
+    if not audit.export:
+        return None
+    token = ""
+    if audit.export_token_file is not None:
+        with audit.export_token_file.open("rb") as file:
+            token = file.read(_MAX_SECRET_BYTES).decode("ascii", "replace").strip()
+    component = components.add("audit-export", required=False)
+    return AuditExport(files.paths, receiver_of(audit.export, token), component)
 
 
 def _signing_key(path: Path) -> str:

@@ -138,6 +138,8 @@ def wire(adapters: Adapters) -> Wired:
         *_pruning(adapters, pruning, stores),
         sweep.run,
         adapters.protection.keep_fresh,
+        adapters.protection.control.audit.keep,
+        adapters.protection.export_audit_log,
         *adapters.subscriptions.loops,
     )
     return Wired(deps, loops)

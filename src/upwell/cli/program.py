@@ -31,6 +31,7 @@ class Entry:
 COMMANDS: Mapping[str, Entry] = {
     "apply": Entry("objects.apply:apply", "Create or change objects from manifests."),
     "approve": Entry("promotion.approve:approve", "Approve a promotion that waits for approval."),
+    "audit": Entry("serve.audit:audit", "Verify the audit log of this machine's server."),
     "build-chain": Entry(
         "explain.build_chain:build_chain", "Show the builds that depend on a tag."
     ),

@@ -8,6 +8,7 @@ from upwell.settings.file import MAX_FILE_BYTES, read_file
 from upwell.settings.server import AccessSettings, ServerSettings
 from upwell.settings.tables import (
     DEFAULT_AUTHOR,
+    AuditSettings,
     BuildIsolation,
     DiskSettings,
     FileSettings,
@@ -21,6 +22,7 @@ __all__ = [
     "DEFAULT_AUTHOR",
     "MAX_FILE_BYTES",
     "AccessSettings",
+    "AuditSettings",
     "BuildIsolation",
     "DiskSettings",
     "FileSettings",

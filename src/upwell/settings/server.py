@@ -10,7 +10,13 @@ from upwell.gitops.interface import Author
 from upwell.policy.access.roles import Role
 from upwell.registry.hosts import RegistryHost, is_loopback
 from upwell.settings.errors import SettingsError
-from upwell.settings.tables import DEFAULT_AUTHOR, BuildIsolation, DiskSettings, RetentionSettings
+from upwell.settings.tables import (
+    DEFAULT_AUTHOR,
+    AuditSettings,
+    BuildIsolation,
+    DiskSettings,
+    RetentionSettings,
+)
 from upwell.settings.tracing import TraceExport
 from upwell.uploads.interface import DEFAULT_LIMIT_BYTES
 
@@ -64,6 +70,7 @@ class ServerSettings(BaseModel):
     access: AccessSettings = AccessSettings()
     retention: RetentionSettings = RetentionSettings()
     disk: DiskSettings = DiskSettings()
+    audit: AuditSettings = AuditSettings()
     tracing: TraceExport = TraceExport()
     git_author: Author = DEFAULT_AUTHOR
     """The author of the commits of promotions."""

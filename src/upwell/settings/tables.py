@@ -9,6 +9,7 @@ from typing import Annotated, Any, cast
 
 from pydantic import AliasGenerator, BaseModel, BeforeValidator, ConfigDict, Field, model_validator
 
+from upwell.audit.export import receiver_of
 from upwell.gitops.interface import Author
 from upwell.policy.pruning.retention import (
     DEFAULT_GRACE,
@@ -278,6 +279,32 @@ class DiskSettings(SettingsTable):
     but no more than a quarter."""
 
 
+class AuditSettings(SettingsTable):
+    """The audit log: how long it is kept, and where else it goes."""
+
+    keep: Interval = timedelta(days=365)
+    """The age at which a file of it is removed."""
+    size: Size = 1024 * 1024 * 1024
+    """Room for what was answered, compressed; beyond it the oldest file goes, however young."""
+    denied_size: Size = 256 * 1024 * 1024
+    """Room for what was denied, which has files of its own."""
+    export: Annotated[
+        str,
+        AllowedValues(
+            "https://…, http://…, syslog://…, syslog+tls://…, syslog+udp://…, unix:///…", blank=True
+        ),
+    ] = ""
+    """The receiver that gets each line: newline-delimited JSON by POST, or syslog (RFC 5424)."""
+    export_token_file: FilePath | None = None
+    """A file with the bearer token that an HTTP receiver wants."""
+
+    @model_validator(mode="after")
+    def _has_a_receiver(self) -> "AuditSettings":
+        if self.export:
+            receiver_of(self.export)
+        return self
+
+
 class FileSettings(SettingsTable):
     """The whole file."""
 
@@ -294,6 +321,7 @@ class FileSettings(SettingsTable):
     builds: BuildIsolation = BuildIsolation()
     retention: RetentionSettings = RetentionSettings()
     disk: DiskSettings = DiskSettings()
+    audit: AuditSettings = AuditSettings()
     tracing: TracingSettings = TracingSettings()
     git: GitSettings = GitSettings()
     registry: Annotated[

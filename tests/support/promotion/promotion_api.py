@@ -7,13 +7,12 @@ from pathlib import Path
 from typing import Any
 
 from tests.support.server.api_server import Api, ApiAnswer, ApiClock, serving
+from tests.support.server.audit_logs import audit_log
 
 from upwell.api.codec import decode
 from upwell.api.pipeline import Pipeline
 from upwell.api.promotion import Promotion, PromotionPhase, Release
-from upwell.machine.components import Components
 from upwell.policy.access.roles import parse_grant
-from upwell.server.auth.audit import AuditLog
 from upwell.server.auth.middleware import AccessControl
 from upwell.server.auth.signatures import Signatures
 from upwell.server.auth.tokens import TokenRecord, Tokens, hash_of, new_token, own_token
@@ -124,7 +123,7 @@ async def open_promotion_api(
     def guard(store: MemoryStore, clock: ApiClock) -> AccessControl:
         return AccessControl(
             Tokens(store, clock, [own_token(_ADMIN)]),
-            AuditLog(folder / "audit.log", clock, Components().add("audit-log")),
+            audit_log(folder, clock),
         )
 
     evidence = FileInputs(folder / "evidence", limit_bytes=1000)

@@ -13,6 +13,7 @@ from upwell.settings.tables import FileSettings, SettingsTable
 from upwell.settings.values import SIZE, AllowedValues, KeyType, show_duration
 
 PAGE = ROOT / "docs" / "configuration.md"
+MIB = 1024**2
 GIB = 1024**3
 EXAMPLE = """\
 import-interval = "5m"
@@ -135,8 +136,8 @@ def _default(allowed: AllowedValues, value: Any) -> str:
         case Author(name, email):
             text = f"{name} <{email}>"
         case int() if allowed is SIZE:
-            assert value % GIB == 0
-            text = f"{value // GIB}Gi"
+            assert value % MIB == 0
+            text = f"{value // MIB}Mi" if value % GIB else f"{value // GIB}Gi"
         case _:
             text = str(value)
     return "(needed)" if value is PydanticUndefined else f"`{text}`"

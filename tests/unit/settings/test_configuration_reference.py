@@ -5,6 +5,7 @@ from tests.support.settings.reference import EXAMPLE, PAGE, render
 
 from upwell.settings import read_file
 from upwell.settings.tables import (
+    AuditSettings,
     BuildIsolation,
     DiskSettings,
     FileSettings,
@@ -33,6 +34,7 @@ def test_the_example_is_read(tmp_path: Path) -> None:
         FileSettings,
         BuildIsolation,
         RetentionSettings,
+        AuditSettings,
         DiskSettings,
         TracingSettings,
         GitSettings,

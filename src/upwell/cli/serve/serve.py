@@ -170,6 +170,7 @@ def serve(  # noqa: PLR0913, PLR0917 - each option is a parameter
             access=access,
             retention=file.retention,
             disk=file.disk,
+            audit=file.audit,
             tracing=trace_export(os.environ, file.tracing),
             git_author=file.git.author,
             adopt_empty=adopt_empty,

@@ -5,13 +5,15 @@ import binascii
 import re
 import time
 from collections.abc import Callable
-from contextlib import ExitStack
-from dataclasses import dataclass, replace
+from contextlib import ExitStack, suppress
+from dataclasses import dataclass
 
 from starlette.requests import Request
 from starlette.responses import JSONResponse, Response
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
+from upwell.audit.events import AuditEvent
+from upwell.audit.log import AuditLog, AuditUnavailableError
 from upwell.policy.access.roles import (
     REPOSITORIES,
     SELF_REVIEWS,
@@ -21,7 +23,6 @@ from upwell.policy.access.roles import (
     is_allowed,
     missing,
 )
-from upwell.server.auth.audit import AuditEvent, AuditLog
 from upwell.server.auth.long_running import ResponseProgress, run_while
 from upwell.server.auth.rate_limits import OpenByClient, Rate, RateError, Rates
 from upwell.server.auth.request_info import (
@@ -47,7 +48,9 @@ _BUILD_WEBHOOK = re.compile(
 _DISCOVERY = re.compile(r"/api(?:/v1)?|/apis(?:/[^/]+){0,2}|/openapi/v[23](?:/.*)?|/v2/?")
 """Needs a token, and no role."""
 _WRITES = {"create", "update", "patch", "delete", "deletecollection"}
+_READS = {"get", "list", "watch"}
 _INTO_CONTAINERS = {"exec", "attach", "portforward"}
+_DENIED = {401, 403}
 _ANSWERS = {"http.response.start", "websocket.accept"}
 _POLICY_VIOLATION = 1008
 _DENIALS = "websocket.http.response"
@@ -95,9 +98,15 @@ class AuthMiddleware:
                 await self._admit(request)
                 if request.is_long_running:
                     stack.enter_context(self._watches.counted(request.client(request.user)))
+                if request.is_change:
+                    await self._access.audit.require()
             except ApiError as error:
-                self._record(request, error.code)
+                with suppress(AuditUnavailableError):  # it is refused all the same
+                    await self._record(request, error.code)
                 await _refuse(scope, receive, send, error)
+                return
+            except AuditUnavailableError as error:
+                await _refuse(scope, receive, send, ApiError(503, str(error)))
                 return
             await self._serve(request, receive, send)
 
@@ -144,23 +153,30 @@ class AuthMiddleware:
         self._rates.take(request.client(request.user), rate)
 
     async def _serve(self, request: "_RequestInfo", receive: Receive, send: Send) -> None:
-        code = 0
+        """Serve; what belongs in the audit log is there before the answer begins."""
+        is_recorded = is_replaced = False
 
-        async def watching(message: Message) -> None:
-            nonlocal code
-            if message["type"] in _ANSWERS:
-                code = message.get("status", 101)
-                if request.is_long_running:
-                    self._record(request, code)  # now: it may end in hours
-            await send(message)
+        async def recording(message: Message) -> None:
+            nonlocal is_recorded, is_replaced
+            if message["type"] in _ANSWERS and not is_recorded:
+                is_recorded = True
+                try:
+                    await self._record(request, message.get("status", 101))
+                except AuditUnavailableError as error:
+                    is_replaced = True
+                    await _refuse(request.scope, receive, send, _unrecorded(error))
+            if not is_replaced:
+                await send(message)
 
-        if request.is_long_running:
-            await self._serve_long_running(request, receive, watching)
-            return
         try:
-            await self._app(request.scope, receive, watching)
+            if request.is_long_running:
+                await self._serve_long_running(request, receive, recording)
+            else:
+                await self._app(request.scope, receive, recording)
         finally:
-            self._record(request, code)
+            if not is_recorded:  # the client has left, or the handler has failed
+                with suppress(AuditUnavailableError):
+                    await self._record(request, 0)
 
     async def _serve_long_running(
         self, request: "_RequestInfo", receive: Receive, send: Send
@@ -177,24 +193,32 @@ class AuthMiddleware:
         answer = self._app(request.scope, receive, ending.send)
         if not await run_while(answer, stands, self._limits.recheck_seconds):
             error = ApiError(403, "the token does not allow this any more")
-            self._record(request, error.code)
+            with suppress(AuditUnavailableError):
+                await self._record(request, error.code)
             if ending.has_begun:
                 await ending.end(str(error))
             else:
                 await _refuse(request.scope, receive, send, error)
 
-    def _record(self, request: "_RequestInfo", code: int) -> None:
-        action = request.action
-        if code not in {401, 403} and not request.is_noteworthy:
+    async def _record(self, request: "_RequestInfo", code: int) -> None:
+        """Record a request that is worth it; raises AuditUnavailableError."""
+        if code not in _DENIED and not request.is_noteworthy:
             return
+        action = request.action
         note: AuditNote = request.scope.get(AUDIT_NOTE, AuditNote())
-        action = replace(
-            action,
-            name=note.name or action.name,
-            namespace=note.namespace or action.namespace,
+        event = AuditEvent(
+            note.user or request.user.username,
+            request.source,
+            action.verb,
+            action.resource,
+            action.part,
+            note.namespace or action.namespace,
+            note.name or action.name,
+            code,
+            note.reason,
+            note.changes,
         )
-        user = note.user or request.user.username
-        self._access.audit.record(AuditEvent(user, request.source, action, code, note.reason))
+        await self._access.audit.record(event)
 
 
 class _RequestInfo:
@@ -257,6 +281,11 @@ class _RequestInfo:
             return True
         return action.verb in _WRITES and action.resource not in SELF_REVIEWS
 
+    @property
+    def is_change(self) -> bool:
+        """Return True if it may change something, or goes into a container."""
+        return self.is_noteworthy and self.action.verb not in _READS
+
 
 def _carries_secret(path: str) -> bool:
     """Return True if the path itself carries the secret that opens it."""
@@ -285,6 +314,10 @@ def _keep_mounts_inside(request: _RequestInfo) -> None:
         if not is_allowed(request.user.grants, pull):
             request.scope["query_string"] = b""
             return
+
+
+def _unrecorded(error: AuditUnavailableError) -> ApiError:
+    return ApiError(500, f"it is done, but the audit log has no line of it: {error}")
 
 
 def _unauthorized(why: str) -> ApiError:

@@ -6,6 +6,7 @@ from urllib.parse import parse_qs
 
 from starlette.types import Scope
 
+from upwell.audit.events import FieldChange
 from upwell.policy.access.roles import REPOSITORIES, Action
 from upwell.server.http.errors import ApiError
 from upwell.server.http.target import RequestTarget, parse_target
@@ -38,6 +39,8 @@ class AuditNote:
     """In whose name a token acts."""
     reason: str = ""
     """Reason, as its author gives it."""
+    changes: tuple[FieldChange, ...] = ()
+    """Fields of the object that the request changed."""
 
 
 def is_registry(scope: Scope) -> bool:

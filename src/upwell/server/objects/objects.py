@@ -56,9 +56,6 @@ class ObjectHandlers:
             raise ApiError(405, f"create {target.kind.plural} in a namespace")
         document = decode_object(await self._body(request), media_type(request))
         written = await self._writer.create(target, document, write_options(request))
-        request.scope[AUDIT_NOTE] = AuditNote(
-            name=written.resource.name, reason=bypass_of(written.resource)
-        )
         return self._written(request, written)
 
     async def replace(self, request: Request, target: RequestTarget) -> Response:
@@ -114,6 +111,7 @@ class ObjectHandlers:
             return with_replicas(document, change(scale_of(decode(document))))
 
         written = await self._writer.modify(target, rescale, write_options(request))
+        _note(request, written)
         return JSONResponse(scale_of(written.resource))
 
     async def delete(self, request: Request, target: RequestTarget) -> Response:
@@ -171,9 +169,17 @@ class ObjectHandlers:
         return await read_body(request, self._limits.body_bytes, self._limits.body_seconds)
 
     def _written(self, request: Request, written: WriteResult) -> Response:
+        _note(request, written)
         rendering = rendering_for(request, self._clock())
         code = 201 if written.created else 200
         return json_response(rendering.one(written.resource), code, written.warnings)
+
+
+def _note(request: Request, written: WriteResult) -> None:
+    reason = bypass_of(written.resource) if written.created else ""
+    request.scope[AUDIT_NOTE] = AuditNote(
+        name=written.resource.name, reason=reason, changes=written.changes
+    )
 
 
 def _patch_of(content_type: str, body: bytes) -> Change:

@@ -9,6 +9,8 @@ from upwell.api.codec import decode, encode
 from upwell.api.core import Namespace
 from upwell.api.meta import ObjectMeta, Resource
 from upwell.api.patches.apply import Manager, apply, record_update
+from upwell.audit.changes import changed_fields
+from upwell.audit.events import FieldChange
 from upwell.policy.access.authority import refusal
 from upwell.server.admission.admission import Admitted, admit
 from upwell.server.http.errors import ApiError
@@ -32,6 +34,8 @@ class WriteResult:
     resource: Resource
     warnings: tuple[str, ...] = ()
     created: bool = False
+    changes: tuple[FieldChange, ...] = ()
+    """Fields that the write changed; none of a dry run."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -121,7 +125,8 @@ class Writer:
         async def write(new: _Replacement) -> WriteResult:
             if options.dry_run:
                 return WriteResult(semantics.with_new_status(new.old, new.wanted))
-            return WriteResult(await self._store.update_status(new.wanted))
+            stored = await self._store.update_status(new.wanted)
+            return WriteResult(stored, changes=_changes(new.old, stored))
 
         return await update_with_retry(changed_status, write)
 
@@ -139,7 +144,7 @@ class Writer:
         if resource.KIND.namespaced:
             await ensure_namespace(self._store, resource.namespace)
         stored = await self._store.create(resource.with_metadata(resource_version=None))
-        return WriteResult(stored, warnings, created=True)
+        return WriteResult(stored, warnings, created=True, changes=_changes(None, stored))
 
     async def _preview(self, resource: Resource) -> Resource:
         """Return what `create` would store; raises AlreadyExistsError."""
@@ -166,7 +171,8 @@ class Writer:
         async def write(new: _Replacement) -> WriteResult:
             if options.dry_run:
                 return WriteResult(semantics.updated(new.old, new.wanted), new.warnings)
-            return WriteResult(await self._store.update(new.wanted), new.warnings)
+            stored = await self._store.update(new.wanted)
+            return WriteResult(stored, new.warnings, changes=_changes(new.old, stored))
 
         return await update_with_retry(admitted_change, write)
 
@@ -193,6 +199,11 @@ def _require_rights(resource: Resource, old: Resource | None, options: WriteOpti
     if why is not None:
         message = f"token {options.user} may not write {resource.key}: it {why}"
         raise ApiError(403, message, key=resource.key)
+
+
+def _changes(old: Resource | None, new: Resource) -> tuple[FieldChange, ...]:
+    before = encode(old) if old is not None else None
+    return tuple(changed_fields(before, encode(new)))
 
 
 def _with_managed_fields(admitted: Admitted, document: Document) -> Admitted:

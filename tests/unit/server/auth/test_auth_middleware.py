@@ -15,13 +15,12 @@ from starlette.requests import Request
 from starlette.responses import PlainTextResponse
 from starlette.routing import Mount, Route, Router
 from tests.support.server.api_server import Api, ApiAnswer, ApiClock, config_map, serving
+from tests.support.server.audit_logs import audit_log
 
 from upwell.api.build import Build, BuildPhase, BuildStatus
 from upwell.api.core import Secret
 from upwell.api.meta import ObjectMeta
-from upwell.machine.components import Components
 from upwell.policy.access.roles import SYSTEM_NAMESPACE, Role, parse_grant
-from upwell.server.auth.audit import AuditLog
 from upwell.server.auth.middleware import AccessControl, AuthMiddleware
 from upwell.server.auth.tokens import (
     RegistryTokens,
@@ -35,6 +34,7 @@ from upwell.server.auth.tokens import (
 from upwell.server.http.limits import ServerLimits
 from upwell.store.memory import MemoryStore
 
+DENIED = "audit-denied.log"
 CORE = "/api/v1/namespaces"
 BUILDS = "/apis/build.openshift.io/v1/namespaces"
 
@@ -68,8 +68,8 @@ class GuardedApi:
         basic = base64.b64encode(f"anyone:{token}".encode()).decode()
         return await self.api.send(method, path, Authorization=f"Basic {basic}")
 
-    def audit(self) -> list[dict[str, Any]]:
-        path = self.folder / "audit.log"
+    def audit(self, name: str = "audit.log") -> list[dict[str, Any]]:
+        path = self.folder / name
         return [json.loads(line) for line in path.read_text().splitlines()] if path.exists() else []
 
 
@@ -98,7 +98,7 @@ async def guarded(tmp_path: Path, anonymous: Role | None) -> AsyncIterator[Guard
     def guard(store: MemoryStore, clock: ApiClock) -> AccessControl:
         return AccessControl(
             Tokens(store, clock, [own_token(ADMIN)], BUILDS_OF),
-            AuditLog(tmp_path / "audit.log", clock, Components().add("audit-log")),
+            audit_log(tmp_path, clock),
             anonymous,
             clock=lambda: seconds[0],
         )
@@ -285,7 +285,7 @@ async def test_what_runs_ends_with_its_token(guarded: GuardedApi, path: str) -> 
         assert answer.status == 200
         await guarded.api.store.delete(Secret, SYSTEM_NAMESPACE, secret_name("ci"))
         await _until_ended(answer)
-    assert guarded.audit()[-1]["code"] == 403
+    assert guarded.audit(DENIED)[-1]["code"] == 403
 
 
 async def test_a_watch_ends_when_its_token_loses_the_right_to_it(guarded: GuardedApi) -> None:
@@ -316,12 +316,12 @@ async def test_the_audit_log_says_who_did_what(guarded: GuardedApi) -> None:
     await guarded.send(ADMIN, "GET", f"{CORE}/shop/secrets")
     seen = [
         (line["user"], line["verb"], line["resource"], line["name"], line["code"])
-        for line in guarded.audit()
+        for line in (*guarded.audit(), *guarded.audit(DENIED))
     ]
     assert seen == [
         ("ci", "create", "configmaps", "a", 201),
-        ("ci", "get", "secrets", "s", 403),
         ("system:admin", "list", "secrets", "", 200),
+        ("ci", "get", "secrets", "s", 403),
     ]
     first = guarded.audit()[0]
     assert (first["source"], first["namespace"]) == ("127.0.0.1", "shop")
@@ -335,9 +335,46 @@ async def test_the_audit_log_says_who_did_what(guarded: GuardedApi) -> None:
 async def test_the_secret_of_a_build_webhook_is_not_audited(guarded: GuardedApi) -> None:
     path = f"{BUILDS}/shop/buildconfigs/app/webhooks/verysecret/generic"
     await guarded.send("", "POST", path, {})
-    (line,) = guarded.audit()
+    (line,) = guarded.audit(DENIED)
     assert (line["name"], line["subresource"]) == ("app", "webhooks")
-    assert "verysecret" not in (guarded.folder / "audit.log").read_text()
+    assert "verysecret" not in (guarded.folder / DENIED).read_text()
+
+
+async def test_a_million_refusals_push_out_nothing_else(guarded: GuardedApi) -> None:
+    await guarded.send(ADMIN, "POST", f"{CORE}/shop/configmaps", config_map("a"))
+    wide = "%F0%9F%92%A3" * 200
+    for _ in range(50):
+        await guarded.send("wrong", "DELETE", f"{CORE}/shop/configmaps/{wide}")
+    assert [line["name"] for line in guarded.audit()] == ["a"]
+    assert len(guarded.audit(DENIED)) == 50
+
+
+async def test_a_change_is_in_the_log_before_it_is_answered(guarded: GuardedApi) -> None:
+    path = f"{CORE}/shop/configmaps"
+    await guarded.send(ADMIN, "POST", path, config_map("a"))
+    assert [line["name"] for line in guarded.audit()] == ["a"]
+    changed = config_map("a") | {"metadata": {"name": "a", "labels": {"team": "x"}}}
+    await guarded.send(ADMIN, "PUT", f"{path}/a", changed)
+    assert {"path": "metadata.labels.team", "new": '"x"'} in guarded.audit()[-1]["changes"]
+
+
+async def test_nothing_changes_that_cannot_be_recorded(guarded: GuardedApi) -> None:
+    path = f"{CORE}/shop/configmaps"
+    await guarded.send(ADMIN, "POST", path, config_map("a"))
+    (guarded.folder / "audit.log").rename(guarded.folder / "kept.log")
+    (guarded.folder / "audit.log").mkdir()
+    unrecorded = await guarded.send(ADMIN, "DELETE", f"{path}/a")
+    assert unrecorded.status == 500, "the first one finds it out"
+    assert "the audit log has no line of it" in unrecorded.text
+    refused = await guarded.send(ADMIN, "POST", path, config_map("b"))
+    assert refused.status == 503
+    assert "audit.log cannot be written" in refused.text
+    assert (await guarded.send(ADMIN, "GET", path)).status == 200, "reading goes on"
+    assert "b" not in (await guarded.send(ADMIN, "GET", path)).text.partition("items")[2]
+
+    (guarded.folder / "audit.log").rmdir()
+    assert (await guarded.send(ADMIN, "POST", path, config_map("b"))).status == 201
+    assert [line["name"] for line in guarded.audit()] == ["b"]
 
 
 class TestAnonymousViewers:
@@ -362,7 +399,7 @@ async def test_a_websocket_goes_through_the_same_door(tmp_path: Path) -> None:
 
     control = AccessControl(
         Tokens(store, clock, [own_token(ADMIN)]),
-        AuditLog(tmp_path / "audit.log", clock, Components().add("audit-log")),
+        audit_log(tmp_path, clock),
     )
     gate = AuthMiddleware(app, control, LIMITS)
 
@@ -386,8 +423,9 @@ async def test_a_websocket_goes_through_the_same_door(tmp_path: Path) -> None:
     assert served == []
     assert await knock(ADMIN, exec_path) == [{"type": "websocket.accept"}]
     assert served == ["system:admin"]
-    lines = [json.loads(line) for line in (tmp_path / "audit.log").read_text().splitlines()]
-    assert [(line["code"], line["subresource"]) for line in lines] == [(401, "exec"), (101, "exec")]
+    for name, code in ((DENIED, 401), ("audit.log", 101)):
+        (line,) = [json.loads(line) for line in (tmp_path / name).read_text().splitlines()]
+        assert (line["code"], line["subresource"]) == (code, "exec")
 
 
 async def test_a_websocket_is_closed_when_its_token_is_gone(tmp_path: Path) -> None:
@@ -405,9 +443,7 @@ async def test_a_websocket_is_closed_when_its_token_is_gone(tmp_path: Path) -> N
         finally:
             stopped.append("ci")
 
-    control = AccessControl(
-        Tokens(store, clock), AuditLog(tmp_path / "audit.log", clock, Components().add("audit-log"))
-    )
+    control = AccessControl(Tokens(store, clock), audit_log(tmp_path, clock))
     sent: list[dict[str, Any]] = []
 
     async def send(message: Any) -> None:

@@ -7,16 +7,15 @@ from typing import Any
 import pytest
 from tests.support.delivery.receivers import Receivers
 from tests.support.server.api_server import Api, ApiAnswer, ApiClock, serving
+from tests.support.server.audit_logs import audit_log
 
 from upwell.actions.notifications import SubscriptionActions
 from upwell.api.subscription import Subscription
 from upwell.controller import ObjectCache
 from upwell.delivery.interface import DeliveryError, Envelope, Fate
 from upwell.delivery.sqlite import SqliteOutbox
-from upwell.machine.components import Components
 from upwell.policy.access.roles import parse_grant
 from upwell.reconcilers.notifications import Senders, Subscriptions
-from upwell.server.auth.audit import AuditLog
 from upwell.server.auth.middleware import AccessControl
 from upwell.server.auth.tokens import TokenRecord, Tokens, hash_of, new_token
 from upwell.server.http.limits import DEFAULT_LIMITS
@@ -50,7 +49,7 @@ class SubscriptionApi:
     def guard(self, store: MemoryStore, clock: ApiClock) -> AccessControl:
         return AccessControl(
             Tokens(store, clock),
-            AuditLog(self.folder / "audit.log", clock, Components().add("audit-log")),
+            audit_log(self.folder, clock),
         )
 
     async def token(self, name: str, grant: str) -> str:

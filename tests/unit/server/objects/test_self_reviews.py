@@ -6,10 +6,9 @@ from typing import Any
 
 import pytest
 from tests.support.server.api_server import Api, ApiClock, serving
+from tests.support.server.audit_logs import audit_log
 
-from upwell.machine.components import Components
 from upwell.policy.access.roles import Role, parse_grant
-from upwell.server.auth.audit import AuditLog
 from upwell.server.auth.middleware import AccessControl
 from upwell.server.auth.tokens import TokenRecord, Tokens, hash_of, new_token
 from upwell.server.http.limits import ServerLimits
@@ -24,7 +23,7 @@ AS_CI = {"Authorization": f"Bearer {TOKEN}"}
 @pytest.fixture
 async def api(tmp_path: Path) -> AsyncIterator[Api]:
     def guard(store: MemoryStore, clock: ApiClock) -> AccessControl:
-        audit = AuditLog(tmp_path / "audit.log", clock, Components().add("audit-log"))
+        audit = audit_log(tmp_path, clock)
         return AccessControl(Tokens(store, clock), audit, Role.VIEWER)
 
     async with serving(ServerLimits(), guard=guard) as served:

@@ -12,11 +12,10 @@ from typing import Any
 import aiohttp
 import pytest
 from tests.support.server.api_server import START, Api, ApiClock, deployment, next_event, serving
+from tests.support.server.audit_logs import audit_log
 
-from upwell.machine.components import Components
 from upwell.oci import Digest
 from upwell.policy.access.roles import parse_grant
-from upwell.server.auth.audit import AuditLog
 from upwell.server.auth.middleware import AccessControl
 from upwell.server.auth.tokens import RegistryTokens, TokenRecord, Tokens, hash_of, new_token
 from upwell.server.http.limits import ServerLimits
@@ -404,9 +403,7 @@ async def test_a_websocket_ends_with_its_last_connection(pods: Api) -> None:
 async def test_viewers_look_and_deployers_enter(tmp_path: Path) -> None:
     def guard(store: MemoryStore, clock: ApiClock) -> AccessControl:
         tokens = Tokens(store, clock, [], RegistryTokens())
-        return AccessControl(
-            tokens, AuditLog(tmp_path / "audit.log", clock, Components().add("audit-log"))
-        )
+        return AccessControl(tokens, audit_log(tmp_path, clock))
 
     async with serving(ServerLimits(), guard=guard) as api:
         api.runtime.shown = [instance("web-1")]
