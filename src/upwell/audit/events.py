@@ -1,4 +1,4 @@
-"""What is recorded of one request, as the JSON object of its line."""
+"""Event of one request, and the JSON object of its line."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass

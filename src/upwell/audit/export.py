@@ -52,7 +52,7 @@ class Receiver(Protocol):
 
 
 @dataclass(frozen=True, slots=True)
-class HttpReceiver:
+class JsonReceiver:
     """Takes lines as newline-delimited JSON by POST."""
 
     url: str
@@ -142,7 +142,7 @@ def receiver_of(url: str, token: str = "") -> Receiver:
     except ValueError as error:
         raise InvalidReceiverError(f"{url!r} is no URL") from error
     if parts.scheme in {"http", "https"} and parts.hostname:
-        return HttpReceiver(url, token)
+        return JsonReceiver(url, token)
     if parts.scheme == "unix" and parts.path.startswith("/"):
         return SyslogReceiver(parts.path, 0)
     if parts.scheme in _PORTS and parts.hostname:

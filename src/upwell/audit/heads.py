@@ -1,4 +1,4 @@
-"""Signed heads: what shows that no later hand has written the chain anew (Ed25519, RFC 8032).
+"""Signed heads, by which a chain that was written anew is found out (Ed25519, RFC 8032).
 
 A head is a line of the chain. Its signature covers its number and the digest of the line before,
 and so everything before it. One that was copied elsewhere shows that nothing was cut off either.

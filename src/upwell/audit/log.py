@@ -29,12 +29,12 @@ _MAX_WAITING = 10_000
 
 
 class AuditUnavailableError(Exception):
-    """Nothing can be recorded, so nothing may be changed; the message names the remedy."""
+    """Failure to record, while which nothing may be changed; the message names the remedy."""
 
 
 @dataclass(frozen=True, slots=True)
 class AuditFiles:
-    """Where the chains are, and for how long."""
+    """Folder of the chains, and their retention."""
 
     folder: Path
     answered: AuditRetention = field(default_factory=AuditRetention)

@@ -12,7 +12,7 @@ from upwell.audit.heads import HeadKey, InvalidHeadError, is_head
 
 @dataclass(slots=True)
 class ChainReport:
-    """What a chain's files are found to hold."""
+    """Findings about one chain."""
 
     lines: int = 0
     first: int = 0

@@ -28,7 +28,7 @@ class _LinkType(click.ParamType[Link]):
         return Link(int(seq), digest)
 
 
-@click.group()
+@click.group(epilog=examples("upwell audit verify"))
 def audit() -> None:
     """Verify the audit log."""
 

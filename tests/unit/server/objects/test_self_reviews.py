@@ -113,5 +113,6 @@ async def test_reviews_are_neither_kept_nor_audited(api: Api, tmp_path: Path) ->
     await may(api, resourceAttributes={"verb": "get", "resource": "builds"})
     listed = await api.get(f"{AUTHORIZATION}/selfsubjectaccessreviews", **AS_CI)
     assert listed.status == 403
-    lines = (tmp_path / "audit.log").read_text()
+    lines = (tmp_path / "audit-denied.log").read_text()
     assert "create" not in lines
+    assert not (tmp_path / "audit.log").exists()

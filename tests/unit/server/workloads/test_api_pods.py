@@ -428,7 +428,8 @@ async def test_viewers_look_and_deployers_enter(tmp_path: Path) -> None:
             assert 3 in await read_channels(socket)
         assert (await api.send("DELETE", f"{PODS}/web-1", **headers["deployer"])).status == 200
 
-    lines = [json.loads(line) for line in (tmp_path / "audit.log").read_text().splitlines()]
+    files = [tmp_path / "audit-denied.log", tmp_path / "audit.log"]
+    lines = [json.loads(line) for file in files for line in file.read_text().splitlines()]
     noted = [(line["user"], line["verb"], line["subresource"], line["code"]) for line in lines]
     assert noted == [
         ("viewer", "delete", "", 403),
