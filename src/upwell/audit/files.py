@@ -10,7 +10,6 @@ import logging
 import os
 import re
 import shutil
-import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
@@ -243,7 +242,7 @@ def _compress(path: Path) -> None:
             shutil.copyfileobj(file, packed)
         raw.flush()
         os.fsync(raw.fileno())
-    os.utime(draft, (time.time(), facts.st_mtime))
+    os.utime(draft, ns=(facts.st_atime_ns, facts.st_mtime_ns))
     draft.rename(target)
     path.unlink()
 

@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from tests.support.server.audit_logs import audit_lines
 
 _TOOLS = {
     "kubectl": "kubernetes-client",
@@ -79,8 +80,7 @@ class InstalledServer:
         return made.stdout.strip()
 
     def audit(self) -> list[dict[str, Any]]:
-        lines = (self.folder / "data" / "audit.log").read_text().splitlines()
-        return [json.loads(line) for line in lines]
+        return audit_lines(self.folder / "data")
 
 
 @pytest.fixture(scope="module")

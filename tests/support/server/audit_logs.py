@@ -1,8 +1,10 @@
 """An audit log in a folder, for servers of tests."""
 
+import json
 from collections.abc import Callable
 from datetime import datetime
 from pathlib import Path
+from typing import Any
 
 from upwell.audit.heads import HeadSigner
 from upwell.audit.log import AuditFiles, AuditLog
@@ -15,3 +17,9 @@ def audit_log(
     """Return a log that writes to `folder`, with a key of its own."""
     watched = component or Components().add("audit-log", required=False)
     return AuditLog(AuditFiles(folder), HeadSigner.generate(), clock, watched)
+
+
+def audit_lines(folder: Path) -> list[dict[str, Any]]:
+    """Return the lines of both chains: what was answered, and after it what was denied."""
+    paths = [path for path in AuditFiles(folder).paths if path.exists()]
+    return [json.loads(line) for path in paths for line in path.read_text().splitlines()]

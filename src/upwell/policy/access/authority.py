@@ -25,7 +25,7 @@ class Need:
 
     action: Action
     why: str
-    """Use that the object makes of it, to follow "it": `takes images from ImageStream base/python`."""
+    """Use that the object makes of it, to follow "it": `takes images from ImageStream a/b`."""
     stays: bool = True
     """True if it is asked only of who brings it in; False if of everyone who changes the spec,
     because the spec says what is done with the right."""

@@ -1,6 +1,5 @@
 """Paths that open by the token in them: verdicts of a CI, and votes by link."""
 
-import json
 import re
 from collections.abc import AsyncIterator
 from pathlib import Path
@@ -17,6 +16,7 @@ from tests.support.promotion.promotion_api import (
     open_promotion_api,
 )
 from tests.support.server.api_server import ApiAnswer
+from tests.support.server.audit_logs import audit_lines
 
 from upwell.api.promotion import CheckPhase, CheckResult, Evidence, PromotionPhase, Release
 from upwell.server.auth.signatures import Signatures, new_signatures
@@ -43,7 +43,7 @@ async def verdict_path(served: PromotionApiServer, attempt: int = 1) -> str:
 
 
 def audit(served: PromotionApiServer) -> list[dict[str, Any]]:
-    return [json.loads(line) for line in (served.folder / "audit.log").read_text().splitlines()]
+    return audit_lines(served.folder)
 
 
 @given(st.lists(st.text() | st.integers(), max_size=5), st.text(max_size=20))

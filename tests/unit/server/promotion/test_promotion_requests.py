@@ -1,12 +1,12 @@
 """Requests of people and CIs about promotions, through the API and its middleware."""
 
-import json
 from collections.abc import AsyncIterator
 from pathlib import Path
 from typing import Any
 
 import pytest
 from tests.support.promotion.promotion_api import ROOT, PromotionApiServer, open_promotion_api
+from tests.support.server.audit_logs import audit_lines
 
 from upwell.api.codec import decode, decode_as
 from upwell.api.pipeline import Check
@@ -26,7 +26,7 @@ async def served(tmp_path: Path) -> AsyncIterator[PromotionApiServer]:
 
 
 def audited(served: PromotionApiServer) -> list[dict[str, Any]]:
-    return [json.loads(line) for line in (served.folder / "audit.log").read_text().splitlines()]
+    return audit_lines(served.folder)
 
 
 async def test_a_retried_promotion_is_one_promotion(served: PromotionApiServer) -> None:
