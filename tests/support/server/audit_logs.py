@@ -20,6 +20,7 @@ def audit_log(
 
 
 def audit_lines(folder: Path) -> list[dict[str, Any]]:
-    """Return the lines of both chains: what was answered, and after it what was denied."""
+    """Return the requests in both chains: what was answered, and after it what was denied."""
     paths = [path for path in AuditFiles(folder).paths if path.exists()]
-    return [json.loads(line) for path in paths for line in path.read_text().splitlines()]
+    lines = [json.loads(line) for path in paths for line in path.read_text().splitlines()]
+    return [line for line in lines if "kind" not in line]  # signed heads are of no request
