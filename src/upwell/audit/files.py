@@ -10,6 +10,7 @@ import logging
 import os
 import re
 import shutil
+import zlib
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
@@ -65,7 +66,11 @@ class ChainFiles:
     def append(self, documents: Sequence[Mapping[str, Any]]) -> None:
         """Write lines, all or none of them; raises OSError."""
         if self._link is None:
-            self._link = self._resumed()
+            try:
+                self._link = self._resumed()
+            except (BrokenChainError, EOFError, zlib.error) as error:
+                why = f"a file of it is damaged ({error}): move it away"
+                raise OSError(errno.EIO, why) from error
         lines: list[bytes] = []
         link = self._link
         for document in documents:
@@ -74,7 +79,8 @@ class ChainFiles:
         size = _append(self.path, b"".join(lines))
         self._link = link
         if size >= self._retention.file_bytes:
-            self._rotate()
+            with suppress(OSError):  # the lines are written; the next append tries again
+                self._rotate()
 
     def seal(self) -> None:
         """Write a signed head, unless nothing was written since the last; raises OSError."""

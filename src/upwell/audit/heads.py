@@ -5,7 +5,6 @@ and so everything before it. One that was copied elsewhere shows that nothing wa
 """
 
 import base64
-import binascii
 import hashlib
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -60,7 +59,7 @@ class HeadKey:
         try:
             signature = base64.b64decode(str(document.get("signature", "")), validate=True)
             self.public.verify(signature, _signed(document["seq"], document["prev"]))
-        except (binascii.Error, InvalidSignature, KeyError) as error:
+        except (ValueError, InvalidSignature, KeyError) as error:
             raise InvalidHeadError(
                 f"the head in line {document.get('seq')} is not signed by key {self.id}"
             ) from error

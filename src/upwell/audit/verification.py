@@ -1,5 +1,6 @@
 """Verification of a chain of lines: whole, in order, unchanged, and signed."""
 
+import zlib
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -45,8 +46,8 @@ def verify_chain(path: Path, key: HeadKey, expected: Link | None = None) -> Chai
         _walk(_all_lines(chain_files(path)), key, report, expected)
     except BrokenChainError as error:
         report.faults.append(str(error))
-    except (EOFError, OSError) as error:
-        if not isinstance(error, EOFError) and error.errno is not None:
+    except (EOFError, OSError, zlib.error) as error:
+        if isinstance(error, OSError) and error.errno is not None:
             raise
         report.faults.append(f"a compressed file is damaged: {error}")
     if expected is not None and not report.faults and report.last.seq < expected.seq:
@@ -80,6 +81,8 @@ def _walk(lines: Iterable[bytes], key: HeadKey, report: ChainReport, expected: L
             _check_head(document, key, report, link)
         if expected is not None and link.seq == expected.seq and link != expected:
             report.faults.append(f"line {link.seq} is another than the one that was noted")
+    if unread > 1 or (unread and not report.lines):  # a power cut leaves half of one line
+        raise BrokenChainError(f"{unread} lines after line {report.last.seq} are no JSON")
     if unread:
         report.damages.append(f"{unread} after line {report.last.seq}")
 

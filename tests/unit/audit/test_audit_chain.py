@@ -184,6 +184,23 @@ def test_a_head_is_written_once_for_what_it_covers(tmp_path: Path) -> None:
     assert chain(tmp_path).link == Link(), "known when the first line is written"
 
 
+@pytest.mark.parametrize("damage", [b"no JSON\n", b""], ids=["another text", "cut short"])
+def test_a_damaged_older_file_is_told_and_stops_nothing_for_ever(
+    tmp_path: Path, damage: bytes
+) -> None:
+    packed = gzip.compress(damage)[: None if damage else 5]
+    (tmp_path / "audit.log.000000000001.gz").write_bytes(packed)
+    with pytest.raises(OSError, match=r"damaged|magic|end"):
+        chain(tmp_path).append([{"user": "ci"}])
+    assert report(tmp_path).faults
+
+
+def test_a_signature_that_is_no_text_is_none(tmp_path: Path) -> None:
+    line, _ = next_line(Link(), {"kind": "Head", "signature": "\u00e9"})
+    (tmp_path / "audit.log").write_bytes(line)
+    assert "is not signed" in report(tmp_path).faults[0]
+
+
 def test_a_line_without_end_is_not_read(tmp_path: Path) -> None:
     (tmp_path / "audit.log").write_bytes(b'{"seq": 1, "x": "' + b"x" * 1_000_000)
     (fault,) = report(tmp_path).faults
