@@ -13,6 +13,9 @@ from upwell.api.patches.merge_keys import Names, identity, in_order, is_set, lis
 MAX_OPERATIONS = 10_000
 MAX_COPIED = 3 * 1024 * 1024
 """Characters of JSON that the `copy` operations of one patch may add: each can double the whole."""
+MAX_DEPTH = 64
+"""Of what a JSON pointer names: operations could nest without end what no body may."""
+_MAX_SHOWN = 200
 
 type Document = dict[str, Any]
 
@@ -35,21 +38,29 @@ def json_patch(document: Document, operations: object) -> Document:
         raise PatchError("", "expected a list of operations")
     if len(operations) > MAX_OPERATIONS:
         raise PatchError("", f"more than {MAX_OPERATIONS} operations")
-    root: dict[str, Any] = {"": copy.deepcopy(document)}
+    try:
+        result = _after(copy.deepcopy(document), operations)
+    except RecursionError as error:
+        raise PatchError("", "its copies nest too deeply") from error
+    if not isinstance(result, dict):
+        raise PatchError("", "the result is no object")
+    return result
+
+
+def _after(document: Document, operations: list[Any]) -> Any:
+    root: dict[str, Any] = {"": document}
     copied = 0
     for operation in operations:
         if not isinstance(operation, Mapping):
             raise PatchError("", "expected an operation object")
-        perform = _OPERATIONS.get(str(operation.get("op")))
+        name = str(operation.get("op"))
+        perform = _OPERATIONS.get(name)
         if perform is None:
-            raise PatchError("", f"unknown operation {operation.get('op')!r}")
+            raise PatchError("", f"unknown operation {name[:_MAX_SHOWN]!r}")
         copied += perform(root, operation)
         if copied > MAX_COPIED:
             raise PatchError("", "its copies are too large")
-    result = root.get("")
-    if not isinstance(result, dict):
-        raise PatchError("", "the result is no object")
-    return result
+    return root.get("")
 
 
 def merge_patch(document: Document, patch: object) -> Document:
@@ -95,7 +106,8 @@ def _strategic(value: Any, patch: Mapping[str, Any], names: Names) -> Document:
             raise PatchError(_dotted(names), f"unknown $patch {other!r}")
     result = dict(value) if isinstance(value, Mapping) else {}
     if isinstance(kept := patch.get("$retainKeys"), list):
-        result = {key: item for key, item in result.items() if key in kept}
+        names_kept = {key for key in kept if isinstance(key, str)}
+        result = {key: item for key, item in result.items() if key in names_kept}
     for key, item in patch.items():
         if key.startswith("$"):
             continue
@@ -115,7 +127,7 @@ def _strategic(value: Any, patch: Mapping[str, Any], names: Names) -> Document:
 def _merged_list(value: Any, patch: list[Any], names: Names) -> list[Any]:
     existing = value if isinstance(value, list) else []
     if is_set(names):
-        return in_order(existing, [*existing, *patch])
+        return _in_order(existing, [*existing, *patch])
     keys = list_keys(names)
     if keys is None or (patch and not any(isinstance(item, Mapping) for item in patch)):
         return patch
@@ -150,7 +162,8 @@ def _apply_list_directives(result: Document, patch: Mapping[str, Any], names: Na
         if not isinstance(values, list):
             continue
         if prefix == "$deleteFromPrimitiveList":
-            result[field] = [value for value in values if value not in listed]
+            gone = set(map(_hashable, listed))
+            result[field] = [value for value in values if _hashable(value) not in gone]
         elif prefix == "$setElementOrder":
             result[field] = _ordered(values, listed, (*names, field))
 
@@ -158,14 +171,26 @@ def _apply_list_directives(result: Document, patch: Mapping[str, Any], names: Na
 def _ordered(values: list[Any], listed: list[Any], names: Names) -> list[Any]:
     keys = list_keys(names)
     if keys is None:
-        wanted = [value for value in listed if value in values]
-        return in_order(values, wanted)
+        known = set(map(_hashable, values))
+        return _in_order(values, [value for value in listed if _hashable(value) in known])
     key = keys[:1]
     by_identity = {identity(value, key): value for value in values}
     if None in by_identity or len(by_identity) != len(values):
         return values  # an order by key means nothing here
     wanted = [found for item in listed if (found := identity(item, key)) in by_identity]
     return [by_identity[found] for found in in_order(list(by_identity), wanted)]
+
+
+def _in_order(existing: list[Any], wanted: list[Any]) -> list[Any]:
+    """Return all of both in order, each once; see `in_order`, whose items have to be hashable."""
+    by_name = {_hashable(value): value for value in (*wanted, *existing)}
+    order = in_order(list(map(_hashable, existing)), map(_hashable, wanted))
+    return [by_name[name] for name in order]
+
+
+def _hashable(value: Any) -> str:
+    """Return what is equal for equal JSON values alone."""
+    return json.dumps(value, sort_keys=True)
 
 
 def _dotted(names: Names) -> str:
@@ -176,7 +201,9 @@ def _steps(operation: Mapping[str, Any], field: str = "path") -> list[str]:
     """Return the steps of a JSON pointer (RFC 6901), below a root that holds the document."""
     pointer = operation.get(field)
     if not isinstance(pointer, str) or (pointer and not pointer.startswith("/")):
-        raise PatchError(str(pointer), f"{field} is not a JSON pointer")
+        raise PatchError(str(pointer)[:_MAX_SHOWN], f"{field} is not a JSON pointer")
+    if pointer.count("/") > MAX_DEPTH:
+        raise PatchError(pointer[:_MAX_SHOWN], f"{field} leads deeper than {MAX_DEPTH} levels")
     return [step.replace("~1", "/").replace("~0", "~") for step in pointer.split("/")]
 
 

@@ -16,6 +16,7 @@ from upwell.api.pipeline import Freeze, Pipeline
 from upwell.api.route import Route
 from upwell.api.subscription import Subscription
 from upwell.api.validation.builds import validate_build_config, validate_image_reference
+from upwell.api.validation.numbers import number_faults
 from upwell.api.validation.pipelines import validate_freeze, validate_pipeline
 from upwell.api.validation.subscriptions import validate_subscription
 from upwell.oci import InvalidReferenceError, Reference
@@ -32,7 +33,7 @@ _NAMES_WITH_COLONS = {"Image", "ImageStreamTag", "ImageStreamImage"}
 
 def validate(resource: Resource) -> tuple[Fault, ...]:
     """Return every fault of a defaulted object; none means that it is valid."""
-    return (*_metadata(resource), *_spec(resource))
+    return (*_metadata(resource), *number_faults(resource), *_spec(resource))
 
 
 def _metadata(resource: Resource) -> Iterator[Fault]:

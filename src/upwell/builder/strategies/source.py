@@ -2,7 +2,6 @@
 
 import asyncio
 import os
-import re
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -13,6 +12,7 @@ from upwell.builder.interface import BuildError, RuntimeImage
 from upwell.builder.strategies.s2i_artifacts import saved_artifacts
 from upwell.builder.strategies.s2i_scripts import ScriptSources, collect_scripts, download_proxies
 from upwell.builder.workspace import Workspace
+from upwell.formats.regular_expressions import InvalidExpressionError, RegularExpression
 from upwell.formats.s2i import contract as s2i
 from upwell.formats.s2i import recipe as s2i_recipe
 from upwell.formats.s2i.ignore import GIT_RULE, ignore_rules, literal_rule
@@ -190,9 +190,9 @@ def _excluded(tree: Path, pattern: str) -> Iterator[str]:
     if not pattern:
         return
     try:
-        expression = re.compile(pattern)
-    except re.error as error:
-        raise s2i.S2iError(f"not a regular expression: {pattern!r}: {error}") from error
+        expression = RegularExpression(pattern)
+    except InvalidExpressionError as error:
+        raise s2i.S2iError(f"the paths to leave out: {error}") from error
     for path, name, siblings in _walk(tree):
         if expression.search(path):
             yield literal_rule(path)

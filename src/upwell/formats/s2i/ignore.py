@@ -2,8 +2,9 @@
 
 import posixpath
 import re
-from collections.abc import Collection, Iterable
+from collections.abc import Callable, Collection, Iterable
 
+from upwell.formats.regular_expressions import InvalidExpressionError, RegularExpression
 from upwell.formats.s2i.contract import SCRIPTS, SOURCE_SCRIPT_FOLDERS, S2iError
 
 GIT_RULE = "**/.git"
@@ -16,6 +17,7 @@ _PART = re.compile(
     """,
     re.VERBOSE | re.DOTALL,
 )
+_LINES_TOO = "(?s)"
 _MEMBER = re.compile(r"\\?(.)", re.DOTALL)
 
 
@@ -43,24 +45,27 @@ def literal_rule(path: str) -> str:
 def _left_out(rules: Iterable[str], paths: Collection[str]) -> Collection[str]:
     left_out: dict[str, None] = {}
     for rule in rules:
-        pattern = _pattern(rule.removeprefix("!"))
+        matches = _matcher(rule.removeprefix("!"))
         if rule.startswith("!"):
-            left_out = {path: None for path in left_out if pattern.fullmatch(path) is None}
+            left_out = {path: None for path in left_out if not matches(path)}
         else:
-            left_out |= dict.fromkeys(path for path in paths if pattern.fullmatch(path))
+            left_out |= dict.fromkeys(path for path in paths if matches(path))
     return left_out
 
 
-def _pattern(rule: str) -> re.Pattern[str]:
+def _matcher(rule: str) -> Callable[[str], bool]:
     """Return what a rule matches, as Go's filepath.Match has it; raises S2iError."""
     path = posixpath.normpath(rule).lstrip("/")
     parts = list(_PART.finditer(path))
+    if "".join(part[0] for part in parts) != path:
+        raise S2iError(f".s2iignore: {rule!r} is not a valid pattern")
     try:
-        if "".join(part[0] for part in parts) == path:
-            return re.compile("".join(map(_translated, parts)), re.DOTALL)
-    except re.error:  # such as a range from z to a
-        pass
-    raise S2iError(f".s2iignore: {rule!r} is not a valid pattern")
+        expression = RegularExpression(_LINES_TOO + "".join(map(_translated, parts)))
+    except InvalidExpressionError as error:  # such as a range from z to a
+        raise S2iError(f".s2iignore: {rule!r} is not a valid pattern: {error}") from error
+    # No set of letters matches a slash: so all that a path has stand in the rule.
+    slashes = sum("/" in {part[0], part["literal"]} for part in parts)
+    return lambda text: text.count("/") == slashes and expression.fullmatch(text)
 
 
 def _translated(part: re.Match[str]) -> str:
@@ -69,7 +74,7 @@ def _translated(part: re.Match[str]) -> str:
             "-" if member[0] == "-" else re.escape(member[1])
             for member in _MEMBER.finditer(part["members"])
         )
-        return f"(?!/)[{part['negated']}{members}]"
+        return f"[{part['negated']}{members}]"
     if part["literal"] is not None:
         return re.escape(part["literal"])
     return {"*": "[^/]*", "?": "[^/]"}.get(part[0], re.escape(part[0]))

@@ -3,8 +3,10 @@
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
+from itertools import islice
 
 from upwell.api.apps import Job
+from upwell.api.validation.numbers import MAX_COMPLETIONS, MAX_PARALLELISM
 from upwell.policy.rollouts.steps import FIRST_BACKOFF, LONGEST_BACKOFF, restart_after_loss
 
 DEFAULT_BACKOFF_LIMIT = 6
@@ -89,15 +91,31 @@ def plan(
 def _starts(job: Job, runs: Sequence[Run], completed: tuple[int, ...], now: datetime) -> JobPlan:
     spec = job.spec
     wanted = 1 if spec.completions is None else spec.completions
+    parallelism = 1 if spec.parallelism is None else spec.parallelism
+    if (
+        wanted > MAX_COMPLETIONS or parallelism > MAX_PARALLELISM
+    ):  # admitted before there was a bound
+        why = (
+            f"spec.completions is more than {MAX_COMPLETIONS},"
+            f" or spec.parallelism more than {MAX_PARALLELISM}"
+        )
+        return JobPlan(completed=completed, message=why)
     active = [run.index for run in runs if not run.ended]
-    room = (1 if spec.parallelism is None else spec.parallelism) - len(active)
+    room = max(parallelism - len(active), 0)
     waiting = {run.index: run.restart_at for run in runs if run.ended and not run.succeeded}
-    free = [one for one in range(wanted) if one not in completed and one not in active]
-    ready = [index for index in free if waiting.get(index, now) <= now]
-    times = [waiting[index] for index in free if index in waiting and index not in ready]
+    occupied = {*completed, *active}
+    free = (index for index in range(wanted) if index not in occupied)
+    ready = (index for index in free if waiting.get(index, now) <= now)
+    times = (
+        time
+        for index, time in waiting.items()
+        if index < wanted and index not in occupied and time > now
+    )
     look_at = min(times, default=None)
     lost = next((run.message for run in runs if run.interrupted and run.losses), "")
-    return JobPlan(start=ready[: max(room, 0)], completed=completed, message=lost, look_at=look_at)
+    return JobPlan(
+        start=list(islice(ready, room)), completed=completed, message=lost, look_at=look_at
+    )
 
 
 def _deadline(job: Job, well_since: datetime | None) -> datetime | None:

@@ -18,6 +18,7 @@ from upwell.api.apps import (
 from upwell.api.core import PodTemplate
 from upwell.api.defaults import DEFAULT_REVISION_LIMIT
 from upwell.api.meta import Resource
+from upwell.api.validation.numbers import MAX_REPLICAS
 from upwell.policy.rollouts.pod_template import TemplateError
 from upwell.policy.rollouts.steps import RolloutStrategy, Settings
 
@@ -186,6 +187,10 @@ def _settings(
     deadline_seconds: int | None = None,
 ) -> Settings:
     surge, unavailable = limits
+    if replicas > MAX_REPLICAS:  # admitted before there was a bound
+        raise TemplateError(
+            "TooManyReplicas", f"spec.replicas: {replicas} is more than {MAX_REPLICAS}"
+        )
     return Settings(
         replicas=replicas,
         strategy=strategy,
@@ -210,7 +215,7 @@ def _limits(rolling: RollingUpdate | RollingParams, replicas: int) -> tuple[int,
 def _share(value: int | str | None, replicas: int, name: str, *, up: bool) -> int:
     text = str(DEFAULT_SHARE if value is None else value).strip()
     number = text.removesuffix("%")
-    if not (number.isascii() and number.isdigit()):
+    if not (number.isascii() and number.isdigit() and len(number) <= _MANY_DIGITS):
         raise TemplateError(
             "InvalidStrategy", f"{name} {text!r} is neither a number nor a percentage"
         )

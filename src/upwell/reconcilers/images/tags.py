@@ -1,5 +1,6 @@
 """One tag's import: a question to its upstream, and what the answer makes of the tag's status."""
 
+import asyncio
 import logging
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -118,7 +119,8 @@ class TagImporter:
         """Return `state` with the tag that the selection chooses of all that upstream has."""
         selection = TagSelection(question.request.selection)
         tags = await self._upstream.tags(question.reference, question.access)
-        choice = selection.choose(tags, state.selected)
+        # There may be 200,000 of them: no step of the event loop.
+        choice = await asyncio.to_thread(selection.choose, tags, state.selected)
         if choice is None:
             raise NoTagMatchesError(question.reference.name, selection, len(tags))
         return state.model_copy(update={"selected": choice.tag, "selection_reason": choice.why})

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from upwell.api.build import BuildConfig
-from upwell.api.codec import InvalidObjectError, decode, resource_for, unknown_fields
+from upwell.api.codec import Fault, InvalidObjectError, decode, resource_for, unknown_fields
 from upwell.api.defaults import apply_defaults
 from upwell.api.image import ImageStream
 from upwell.api.legacy import to_group_form
@@ -65,9 +65,24 @@ def admit(
         known_stream = old if isinstance(old, ImageStream) else None
         resource = settle_generations(known_stream, resource)
     resource = promotions_admission.admitted(resource, old, user)
-    if faults := validate(resource):
+    if faults := (*validate(resource), *_new_selection_faults(resource, old)):
         raise InvalidObjectError(f"{resource.KIND} {resource.name!r}", faults)
     return Admitted(resource, warnings)
+
+
+def _new_selection_faults(resource: Resource, old: Resource | None) -> Iterator[Fault]:
+    """Yield the faults of tag selections that are brought in.
+
+    One that was stored before there was a rule is a failed import of its tag, and hinders no other
+    change.
+    """
+    if isinstance(resource, ImageStream):
+        known = (
+            {fault.message for fault in selection_faults(old)}
+            if isinstance(old, ImageStream)
+            else set()
+        )
+        yield from (one for one in selection_faults(resource) if one.message not in known)
 
 
 def _placed(target: RequestTarget, document: Document) -> Document:
@@ -110,7 +125,7 @@ def _oddities(resource: Resource) -> Iterator[str]:
     if isinstance(resource, ImageStream):
         if fault := interval_fault(resource):
             yield fault
-        yield from selection_faults(resource)
+        yield from map(str, selection_faults(resource))
 
 
 def _worth_saying(oddities: Iterable[str]) -> Iterator[str]:

@@ -2,6 +2,8 @@
 
 import asyncio
 import json
+import re
+from collections.abc import Callable
 from typing import Any
 
 from starlette.requests import ClientDisconnect, Request
@@ -15,6 +17,13 @@ _JSON = "application/json"
 _YAML = ("application/yaml", "application/x-yaml", "text/yaml")
 _MAX_DEPTH = 64
 """Of lists and objects in each other: far above any real object, far below Python's own limit."""
+
+_MAX_VALUES = 100_000
+_MAX_STEPS = 1_000_000
+"""Of the paths of all values together, which are kept with the owners of fields."""
+_SURROGATE = re.compile(rb"\\u[dD][89a-fA-F]")
+_SHORT_BODY = 64 * 1024
+"""Bytes that are decoded in a step of the event loop; more in a thread."""
 
 type Document = dict[str, Any]
 
@@ -43,6 +52,13 @@ async def read_body(request: Request, limit: int, seconds: float) -> bytes:
     return bytes(body)
 
 
+async def decoded[T](decode: Callable[[bytes], T], body: bytes) -> T:
+    """Return what `decode` makes of a body; a large one does not hold the event loop."""
+    if len(body) <= _SHORT_BODY:
+        return decode(body)
+    return await asyncio.to_thread(decode, body)
+
+
 def decode_object(body: bytes, content_type: str) -> Document:
     """Return the one object that the body holds; raises ApiError."""
     if content_type in _YAML:
@@ -69,6 +85,7 @@ def decode_yaml_object(body: bytes) -> Document:
     if len(documents) != 1:
         raise ApiError(400, f"expected one object, found {len(documents)}")
     _require_flat(documents[0])
+    _require_unicode(documents[0])
     return documents[0]
 
 
@@ -79,12 +96,14 @@ def decode_json(body: bytes) -> Any:
     except (ValueError, RecursionError) as error:
         raise ApiError(400, f"the body is not JSON: {error}") from None
     _require_flat(value)
+    if _SURROGATE.search(body) is not None:
+        _require_unicode(value)
     return value
 
 
 def _require_flat(value: Any) -> None:
-    level = [value]
-    for _ in range(_MAX_DEPTH):
+    level, values, steps = [value], 0, 0
+    for depth in range(_MAX_DEPTH):
         level = [
             inner
             for item in level
@@ -93,4 +112,16 @@ def _require_flat(value: Any) -> None:
         ]
         if not level:
             return
+        values += len(level)
+        steps += depth * len(level)
+        if values > _MAX_VALUES or steps > _MAX_STEPS:
+            raise ApiError(413, f"the body has more than {_MAX_VALUES} values, or nests too many")
     raise ApiError(400, f"the body is nested deeper than {_MAX_DEPTH} levels")
+
+
+def _require_unicode(value: Any) -> None:
+    """Raise ApiError for halves of surrogate pairs: text that no UTF-8 can hold (RFC 8259, 8.2)."""
+    try:
+        json.dumps(value, ensure_ascii=False, default=str).encode()
+    except UnicodeEncodeError:
+        raise ApiError(400, "the body has half of a surrogate pair, which is no Unicode") from None

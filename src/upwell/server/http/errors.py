@@ -81,7 +81,8 @@ class ApiError(Exception):
         causes: tuple[ErrorCause, ...] = (),
         key: ObjectKey | None = None,
     ) -> None:
-        super().__init__(message)
+        # It may quote what is no Unicode, and has to be answered anyway.
+        super().__init__(message.encode(errors="backslashreplace").decode())
         self.code = code
         self.reason = reason or _REASONS.get(code, "InternalError")
         self.causes = causes

@@ -15,6 +15,9 @@ from upwell.api.meta import Resource
 from upwell.server.http.errors import ApiError
 from upwell.server.http.query import integer
 
+_MAX_TOKEN = 1024
+"""Two names of at most 253 characters each take 700."""
+
 type Document = dict[str, Any]
 
 
@@ -41,9 +44,11 @@ def _encode(last: Resource) -> str:
 
 
 def _decode(token: str) -> tuple[str, str]:
+    if len(token) > _MAX_TOKEN:
+        raise ApiError(400, "continue: not a token of this server")
     try:
         namespace, name = json.loads(base64.urlsafe_b64decode(token))
-    except (ValueError, TypeError):
+    except (ValueError, TypeError, RecursionError):
         raise ApiError(400, "continue: not a token of this server") from None
     if not isinstance(namespace, str) or not isinstance(name, str):
         raise ApiError(400, "continue: not a token of this server")

@@ -17,6 +17,7 @@ from upwell.server.http.body import (
     decode_json,
     decode_object,
     decode_yaml_object,
+    decoded,
     media_type,
     read_body,
 )
@@ -26,7 +27,7 @@ from upwell.server.http.rendering import json_response, rendering_for
 from upwell.server.http.target import RequestTarget
 from upwell.server.objects.reads import ReadHandlers
 from upwell.server.objects.scale import scale_of, with_replicas
-from upwell.server.objects.write_options import is_dry, write_options
+from upwell.server.objects.write_options import WriteOptions, is_dry, write_options
 from upwell.server.objects.writes import DEFAULT_NAMESPACE, Change, Writer, WriteResult
 from upwell.store.interface import ConflictError, NotFoundError, Store
 
@@ -54,40 +55,42 @@ class ObjectHandlers:
         """Store a new object."""
         if target.kind.namespaced and not target.namespace:
             raise ApiError(405, f"create {target.kind.plural} in a namespace")
-        document = decode_object(await self._body(request), media_type(request))
-        written = await self._writer.create(target, document, write_options(request))
+        document, options = await self._document(request)
+        written = await self._writer.create(target, document, options)
         return self._written(request, written)
 
     async def replace(self, request: Request, target: RequestTarget) -> Response:
         """Put an object in the place of a stored one."""
-        document = decode_object(await self._body(request), media_type(request))
-        written = await self._writer.replace(target, document, write_options(request))
+        document, options = await self._document(request)
+        written = await self._writer.replace(target, document, options)
         return self._written(request, written)
 
     async def patch(self, request: Request, target: RequestTarget) -> Response:
         """Patch or apply an object."""
-        body, options = await self._body(request), write_options(request)
+        body = await self._body(request)
+        options = write_options(request, len(body))
         if media_type(request) == APPLY:
             if "fieldManager" not in request.query_params:
                 raise ApiError(400, "fieldManager: required to apply")
-            written = await self._writer.apply(target, decode_yaml_object(body), options)
+            declared = await decoded(decode_yaml_object, body)
+            written = await self._writer.apply(target, declared, options)
         else:
-            change = _patch_of(media_type(request), body)
+            change = await _patch_of(media_type(request), body)
             written = await self._writer.modify(target, change, options)
         return self._written(request, written)
 
     async def replace_status(self, request: Request, target: RequestTarget) -> Response:
         """Write the status alone."""
-        document = decode_object(await self._body(request), media_type(request))
-        written = await self._writer.modify_status(
-            target, lambda _: document, write_options(request)
-        )
+        document, options = await self._document(request)
+        written = await self._writer.modify_status(target, lambda _: document, options)
         return self._written(request, written)
 
     async def patch_status(self, request: Request, target: RequestTarget) -> Response:
         """Patch the status alone."""
-        change = _patch_of(media_type(request), await self._body(request))
-        written = await self._writer.modify_status(target, change, write_options(request))
+        body = await self._body(request)
+        change = await _patch_of(media_type(request), body)
+        options = write_options(request, len(body))
+        written = await self._writer.modify_status(target, change, options)
         return self._written(request, written)
 
     async def get_scale(self, request: Request, target: RequestTarget) -> Response:
@@ -98,12 +101,12 @@ class ObjectHandlers:
 
     async def replace_scale(self, request: Request, target: RequestTarget) -> Response:
         """Set how many replicas a workload has."""
-        scale = decode_object(await self._body(request), media_type(request))
+        scale, _ = await self._document(request)
         return await self._scale(request, target, lambda _: scale)
 
     async def patch_scale(self, request: Request, target: RequestTarget) -> Response:
         """Patch how many replicas a workload has."""
-        change = _patch_of(media_type(request), await self._body(request))
+        change = await _patch_of(media_type(request), await self._body(request))
         return await self._scale(request, target, change)
 
     async def _scale(self, request: Request, target: RequestTarget, change: Change) -> Response:
@@ -165,6 +168,12 @@ class ObjectHandlers:
             raise ApiError(400, "preconditions: expected an object")
         return options
 
+    async def _document(self, request: Request) -> tuple[Document, WriteOptions]:
+        """Return the object that is sent, and who writes it and how; raises ApiError."""
+        body, kind = await self._body(request), media_type(request)
+        options = write_options(request, len(body))
+        return await decoded(lambda content: decode_object(content, kind), body), options
+
     async def _body(self, request: Request) -> bytes:
         return await read_body(request, self._limits.body_bytes, self._limits.body_seconds)
 
@@ -182,13 +191,13 @@ def _note(request: Request, written: WriteResult) -> None:
     )
 
 
-def _patch_of(content_type: str, body: bytes) -> Change:
+async def _patch_of(content_type: str, body: bytes) -> Change:
     """Return the change that a patch makes; raises ApiError 415 for an unknown kind of patch."""
     patch = PATCHES.get(content_type)
     if patch is None:
         known = ", ".join((*PATCHES, APPLY))
         raise ApiError(415, f"cannot patch with {content_type or 'no Content-Type'}: send {known}")
-    wanted = decode_json(body)
+    wanted = await decoded(decode_json, body)
     return lambda document: patch(document, wanted)
 
 

@@ -25,10 +25,12 @@ class WriteOptions:
     """The name of the client's token."""
     grants: tuple[Grant, ...] | None = None
     """Grants of the client's token; None: everything is allowed."""
+    size: int = 0
+    """Bytes of the body."""
 
 
-def write_options(request: Request) -> WriteOptions:
-    """Return who writes and how; raises ApiError.
+def write_options(request: Request, size: int = 0) -> WriteOptions:
+    """Return who writes and how, with a body of `size` bytes; raises ApiError.
 
     `fieldValidation` is accepted and means Warn in every form: unknown fields are kept by design.
     """
@@ -46,6 +48,7 @@ def write_options(request: Request) -> WriteOptions:
         force=is_true(request, "force"),
         user=caller_of(request),
         grants=grants_of(request),
+        size=size,
     )
 
 

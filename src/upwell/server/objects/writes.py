@@ -1,11 +1,13 @@
 """Creates, replaces, patches and applies objects: read, change, admit, write, again on conflict."""
 
+import asyncio
+import json
 from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
 
-from upwell.api.codec import decode, encode
+from upwell.api.codec import decode, encode, encode_json
 from upwell.api.core import Namespace
 from upwell.api.meta import ObjectMeta, Resource
 from upwell.api.patches.apply import Manager, apply, record_update
@@ -25,6 +27,11 @@ DEFAULT_NAMESPACE = "default"
 type Document = dict[str, Any]
 type Change = Callable[[Document], Document]
 """Takes the stored object's JSON and returns the wanted one's."""
+type Decide = Callable[[Resource, Document], Admitted]
+"""Takes a stored object and its JSON and returns the wanted one; raises what refuses it."""
+
+_SMALL = 64 * 1024
+"""Bytes of an object and a body together that take a step of the event loop."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -58,12 +65,15 @@ class Writer:
         self, target: RequestTarget, document: Document, options: WriteOptions
     ) -> WriteResult:
         """Store a new object; its namespace comes into being with it."""
-        admitted = admit(target, document, None, options.user)
-        wanted = encode(admitted.resource)
-        wanted["metadata"].pop("managedFields", None)
-        return await self._create(
-            admitted, record_update({}, wanted, self._manager(target, options)), options
-        )
+        manager = self._manager(target, options)
+
+        def decide() -> tuple[Admitted, Document]:
+            admitted = admit(target, document, None, options.user)
+            wanted = encode(admitted.resource)
+            wanted["metadata"].pop("managedFields", None)
+            return admitted, record_update({}, wanted, manager)
+
+        return await self._create(*await _computed(decide, options.size), options)
 
     async def replace(
         self, target: RequestTarget, document: Document, options: WriteOptions
@@ -77,8 +87,7 @@ class Writer:
         """Write what `change` makes of the stored object."""
         manager = self._manager(target, options)
 
-        def decide(old: Resource) -> Admitted:
-            stored = encode(old)
+        def decide(old: Resource, stored: Document) -> Admitted:
             admitted = admit(target, change(stored), old, options.user)
             owned = record_update(stored, encode(admitted.resource), manager)
             return _with_managed_fields(admitted, owned)
@@ -95,20 +104,23 @@ class Writer:
         if not isinstance(declared.get("metadata") or {}, dict):
             raise ApiError(400, "metadata: expected an object")
 
-        def decide(old: Resource) -> Admitted:
+        def decide(old: Resource, live: Document) -> Admitted:
             def settle(merged: Document) -> Document:
                 return encode(admit(target, merged, old, options.user).resource)
 
-            live = encode(old)
             merged = apply(live, declared, manager, force=options.force, settle=settle)
             return admit(target, merged, old, options.user)
 
         try:
             return await self._update(target, decide, options)
         except NotFoundError:
-            applied = apply({}, declared, manager, force=options.force)
-            admitted = admit(target, applied, None, options.user)
-            return await self._create(admitted, encode(admitted.resource), options)
+
+            def create() -> tuple[Admitted, Document]:
+                applied = apply({}, declared, manager, force=options.force)
+                admitted = admit(target, applied, None, options.user)
+                return admitted, encode(admitted.resource)
+
+            return await self._create(*await _computed(create, options.size), options)
 
     async def modify_status(
         self, target: RequestTarget, change: Change, options: WriteOptions
@@ -117,10 +129,12 @@ class Writer:
 
         async def changed_status() -> _Replacement:
             old = await self._store.get(target.resource, target.namespace, target.name)
-            changed = change(encode(old))
-            document = encode(old) | {"status": changed.get("status") or {}}
-            version = _version(changed, old)
-            return _Replacement(old, decode(document).with_metadata(resource_version=version))
+            text = encode_json(old)
+            wanted = await _computed(
+                lambda: _with_changed_status(old, json.loads(text), change),
+                len(text) + options.size,
+            )
+            return _Replacement(old, wanted)
 
         async def write(new: _Replacement) -> WriteResult:
             if options.dry_run:
@@ -157,11 +171,14 @@ class Writer:
         raise AlreadyExistsError(found.key)
 
     async def _update(
-        self, target: RequestTarget, decide: Callable[[Resource], Admitted], options: WriteOptions
+        self, target: RequestTarget, decide: Decide, options: WriteOptions
     ) -> WriteResult:
         async def admitted_change() -> _Replacement:
             old = await self._store.get(target.resource, target.namespace, target.name)
-            admitted = decide(old)
+            text = encode_json(old)
+            admitted = await _computed(
+                lambda: decide(old, json.loads(text)), len(text) + options.size
+            )
             _require_rights(admitted.resource, old, options)
             version = _version(encode(admitted.resource), old)
             wanted = admitted.resource.with_metadata(resource_version=version)
@@ -209,6 +226,22 @@ def _changes(old: Resource | None, new: Resource) -> tuple[FieldChange, ...]:
 def _with_managed_fields(admitted: Admitted, document: Document) -> Admitted:
     managed = tuple(document["metadata"].get("managedFields") or ())
     return Admitted(admitted.resource.with_metadata(managed_fields=managed), admitted.warnings)
+
+
+async def _computed[T](compute: Callable[[], T], size: int) -> T:
+    """Return what `compute` makes of `size` bytes; where they are many, in a thread.
+
+    A change of a large object takes a second or more, which is no step of the event loop; a thread
+    for each small one would cost more than the change.
+    """
+    return compute() if size <= _SMALL else await asyncio.to_thread(compute)
+
+
+def _with_changed_status(old: Resource, stored: Document, change: Change) -> Resource:
+    """Return the object with the status that a change makes; raises InvalidObjectError."""
+    changed = change(stored)
+    wanted = decode(stored | {"status": changed.get("status") or {}})
+    return wanted.with_metadata(resource_version=_version(changed, old))
 
 
 def _version(wanted: Document, old: Resource) -> str:

@@ -1,4 +1,5 @@
 import fnmatch
+import time
 
 import pytest
 from hypothesis import given
@@ -60,3 +61,15 @@ def test_within_a_folder_a_rule_matches_as_shells_do(rule: str, names: list[str]
     rules = ignore_rules(f"{rule}\n!none", names)
     matched = {name for name in names if literal_rule(name) in rules}
     assert matched == {name for name in names if fnmatch.fnmatchcase(name, rule)}
+
+
+def test_a_rule_with_many_stars_is_quick() -> None:
+    started = time.perf_counter()
+    ignore_rules("*a" * 40 + "*b\n!x", ["a" * 255] * 20)
+    assert time.perf_counter() - started < 2
+
+
+def test_a_set_of_letters_matches_no_slash() -> None:
+    rules = ignore_rules("a[+-0]b\n!x", ["a/b", "a-b", "a.b"])
+    assert "/a-b" in rules
+    assert "/a/b" not in rules

@@ -126,22 +126,22 @@ def test_a_choice_never_goes_down(minors: list[int], current: int) -> None:
         "semver:high",
         "latest:x",
         "pattern:(",
-        "pattern:(a+)+$",
-        "pattern:(a|a)*$",
-        "pattern:a*a*a*b",
         "pattern:(?=a)b",
         r"pattern:(a)\1",
-        "pattern:" + "a" * 300,
-        "pattern:(a{1,}){9}",
+        "pattern:" + "a" * 2000,
+        "pattern:((a{1,100}){1,100}){1,100}",
     ],
 )
-def test_a_rule_that_is_wrong_or_slow_is_refused(text: str) -> None:
+def test_a_rule_that_is_wrong_or_large_is_refused(text: str) -> None:
     with pytest.raises(InvalidSelectionError):
         TagSelection(text)
 
 
-@pytest.mark.parametrize("pattern", ["a*a*$", ".*-.*-b$", "[a-z]+[a-z]+[0-9]$"])
-def test_an_allowed_pattern_is_quick_on_every_tag(pattern: str) -> None:
+@pytest.mark.parametrize(
+    "pattern",
+    ["a*a*$", ".*-.*-b$", "[a-z]+[a-z]+[0-9]$", "(a+)+$", "(a|a)*$", "(a{1,}){9}", "a*a*a*a*a*b"],
+)
+def test_every_pattern_is_quick_on_every_tag(pattern: str) -> None:
     rule = TagSelection(f"pattern:{pattern}")
     started = time.perf_counter()
     rule.choose([f"{'a' * 120}!{number}"[:128] for number in range(20)])

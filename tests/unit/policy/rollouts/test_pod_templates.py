@@ -11,6 +11,7 @@ from hypothesis import strategies as st
 from upwell.api.apps import DaemonSet, Deployment, DeploymentConfig, StatefulSet
 from upwell.api.codec import decode_as
 from upwell.api.core import Container, PodTemplate
+from upwell.api.meta import Resource
 from upwell.policy.rollouts.pod_template import (
     Identity,
     MissingSourceError,
@@ -175,6 +176,20 @@ def test_surge_rounds_up_and_unavailable_down(
     for workload in (decode_as(Deployment, described), decode_as(DeploymentConfig, params)):
         settings = settings_of(workload)
         assert (settings.max_surge, settings.max_unavailable) == limits
+
+
+@pytest.mark.parametrize("kind", [Deployment, DeploymentConfig, StatefulSet])
+def test_a_stored_billion_of_replicas_is_not_counted_but_told(kind: type[Resource]) -> None:
+    workload = decode_as(kind, {"spec": {"replicas": 10**9}})
+
+    assert "spec.replicas: 1000000000 is more than 10000" in next(rollout_warnings(workload))
+
+
+def test_a_share_of_thousands_of_digits_is_no_number() -> None:
+    rolling = {"maxSurge": "9" * 5000}
+    workload = decode_as(Deployment, {"spec": {"strategy": {"rollingUpdate": rolling}}})
+
+    assert "maxSurge" in next(rollout_warnings(workload))
 
 
 def test_each_kind_has_its_strategy() -> None:

@@ -1,0 +1,188 @@
+"""Documents that would hold the server up, grow in it, or stay in it."""
+
+import asyncio
+import json
+import time
+from typing import Any
+
+import pytest
+from tests.support.server.api_server import Api, config_map, deployment
+
+from upwell.api.codec import decode_as
+from upwell.api.image import ImageStream
+
+DEPLOYMENTS = "/apis/apps/v1/namespaces/shop/deployments"
+MAPS = "/api/v1/namespaces/shop/configmaps"
+STREAMS = "/apis/image.openshift.io/v1/namespaces/shop/imagestreams"
+STRATEGIC = "application/strategic-merge-patch+json"
+JSON_PATCH = "application/json-patch+json"
+MERGE = "application/merge-patch+json"
+
+
+def stream(rule: str) -> dict[str, Any]:
+    tag = {
+        "name": "stable",
+        "annotations": {"upwell.dev/tag-selection": rule},
+        "from": {"kind": "DockerImage", "name": "vendor.test/app"},
+    }
+    return {"metadata": {"namespace": "shop", "name": "app"}, "spec": {"tags": [tag]}}
+
+
+@pytest.mark.parametrize(
+    ("spec", "path"),
+    [
+        ({"replicas": 10**9}, "spec.replicas: 1000000000 is more than 10000"),
+        ({"replicas": 10**30}, "spec.replicas"),
+        ({"revisionHistoryLimit": 2**31}, "spec.revisionHistoryLimit"),
+        ({"strategy": {"rollingUpdate": {"maxSurge": 2**31}}}, "rollingUpdate.maxSurge"),
+    ],
+)
+async def test_a_number_that_nothing_needs_is_refused_by_its_path(
+    api: Api, spec: dict[str, Any], path: str
+) -> None:
+    answer = await api.send("POST", DEPLOYMENTS, deployment("web", **spec))
+
+    assert (answer.status, path in answer.text) == (422, True), answer.text
+
+
+async def test_a_scale_has_the_same_bound(api: Api) -> None:
+    await api.send("POST", DEPLOYMENTS, deployment("web"))
+
+    path = f"{DEPLOYMENTS}/web/scale"
+    answer = await api.send("PATCH", path, {"spec": {"replicas": 10**9}}, MERGE)
+
+    assert (answer.status, "spec.replicas" in answer.text) == (422, True), answer.text
+
+
+async def test_the_numbers_of_a_container_are_bounded_too(api: Api) -> None:
+    made = deployment("web")
+    probe = {"httpGet": {"port": 80}, "failureThreshold": 2**40}
+    made["spec"]["template"]["spec"]["containers"][0]["readinessProbe"] = probe
+
+    answer = await api.send("POST", DEPLOYMENTS, made)
+
+    assert answer.status == 422
+    assert "spec.template.spec.containers[0].readinessProbe.failureThreshold" in answer.text
+
+
+@pytest.mark.parametrize("rule", ["pattern:(?=a)", "pattern:(a{1,500}){1,500}", "semver:high"])
+async def test_a_selection_that_cannot_be_followed_is_refused(api: Api, rule: str) -> None:
+    answer = await api.send("POST", STREAMS, stream(rule))
+
+    assert answer.status == 422
+    assert "spec.tags[0].annotations[upwell.dev/tag-selection]" in answer.text
+
+
+async def test_one_that_was_stored_before_hinders_no_other_change(api: Api) -> None:
+    await api.store.create(decode_as(ImageStream, stream("pattern:(?=a)")))
+
+    labelled = {"metadata": {"labels": {"a": "b"}}}
+    changed = await api.send("PATCH", f"{STREAMS}/app", labelled, MERGE)
+    worse = await api.send("PUT", f"{STREAMS}/app", stream(r"pattern:(a)\1"))
+
+    assert changed.status == 200, changed.text
+    assert worse.status == 422
+
+
+@pytest.mark.parametrize("directive", ["$setElementOrder/args", "$deleteFromPrimitiveList/args"])
+async def test_lists_of_a_patch_take_linear_time_and_no_step_of_the_loop(
+    api: Api, directive: str
+) -> None:
+    words = [f"--option-{number}" for number in range(40_000)]
+    made = deployment("web")
+    made["spec"]["template"]["spec"]["containers"][0]["args"] = words
+    assert (await api.send("POST", DEPLOYMENTS, made)).status == 201
+
+    container = {"name": "web", directive: words[::-1]}
+    patch = {"spec": {"template": {"spec": {"containers": [container]}}}}
+    longest, answer = await longest_step(api.send("PATCH", f"{DEPLOYMENTS}/web", patch, STRATEGIC))
+
+    assert answer.status == 200, answer.text[:500]
+    assert longest < 2.5  # generous for a busy machine: quadratic, it was a minute
+
+
+async def longest_step(request: Any) -> tuple[float, Any]:
+    """Return the longest time that the loop did not turn while a request was answered."""
+    task, longest = asyncio.ensure_future(request), 0.0
+    while not task.done():
+        before = time.perf_counter()
+        await asyncio.wait({task}, timeout=0.005)
+        longest = max(longest, time.perf_counter() - before)
+    return longest, await task
+
+
+async def test_lists_of_what_is_no_text_are_ordered_too(api: Api) -> None:
+    await api.send("POST", MAPS, config_map("settings") | {"extra": [{"a": 1}, {"b": 2}]})
+
+    patch = {"$setElementOrder/extra": [{"b": 2}, {"a": 1}]}
+    answer = await api.send("PATCH", f"{MAPS}/settings", patch, STRATEGIC)
+
+    assert answer.json["extra"] == [{"b": 2}, {"a": 1}]
+
+
+@pytest.mark.parametrize(
+    "operations",
+    [
+        [{"op": "add", "path": "/data" + "/a" * 70, "value": {}}],
+        [{"op": "copy", "from": "/extra", "path": "/extra" + "/a" * at} for at in range(1, 60)]
+        * 20,
+        [{"op": "copy", "from": "/extra", "path": "/extra/a"}] * 11_000,
+        [{"op": "x" * 100_000}],
+    ],
+    ids=["deep", "nested copies", "operations", "name"],
+)
+async def test_a_patch_does_not_grow_what_a_body_could_not_bring(
+    api: Api, operations: list[Any]
+) -> None:
+    await api.send("POST", MAPS, config_map("settings") | {"extra": {"a": {}}})
+
+    answer = await api.send("PATCH", f"{MAPS}/settings", operations, JSON_PATCH)
+
+    assert answer.status == 422
+    assert len(answer.text) < 2000
+
+
+@pytest.mark.parametrize(
+    "body",
+    [
+        rb'{"kind": "\ud800", "apiVersion": "v1", "metadata": {"name": "a"}}',
+        rb'{"kind": "ConfigMap", "apiVersion": "v1", "metadata": {"name": "a\udfff"}}',
+        rb'{"metadata": {"name": "a", "annotations": {"\uD800": "x"}}}',
+    ],
+)
+async def test_half_of_a_surrogate_pair_is_no_text(api: Api, body: bytes) -> None:
+    for content_type in ("application/json", "application/yaml"):
+        answer = await api.send("POST", MAPS, body, content_type)
+        assert (answer.status, answer.json["reason"]) == (400, "BadRequest"), answer.text
+    patched = await api.send("PATCH", f"{MAPS}/a", body, MERGE)
+    assert patched.status == 400
+
+
+async def test_a_surrogate_pair_is_a_letter(api: Api) -> None:
+    body = rb'{"metadata": {"name": "a", "annotations": {"face": "\ud83d\ude00"}}}'
+
+    answer = await api.send("POST", MAPS, body)
+
+    assert answer.json["metadata"]["annotations"] == {"face": "\U0001f600"}
+
+
+@pytest.mark.parametrize("token", ["W1tb" * 15_000, "W1tb" * 200, "W10", "bnVsbA==", "A" * 900])
+async def test_a_continue_token_of_somebody_else_is_refused(api: Api, token: str) -> None:
+    answer = await api.get(f"{MAPS}?limit=1&continue={token}")
+
+    assert answer.status == 400
+    assert "continue" in answer.text
+
+
+@pytest.mark.parametrize(
+    "extra",
+    [
+        [0] * 150_000,
+        json.loads('{"a":' * 50 + json.dumps(dict.fromkeys(map(str, range(30_000)), 0)) + "}" * 50),
+    ],
+    ids=["many", "deep and many"],
+)
+async def test_more_values_than_an_object_has_are_refused(api: Api, extra: Any) -> None:
+    answer = await api.send("POST", MAPS, config_map("large") | {"extra": extra})
+
+    assert (answer.status, "values" in answer.text) == (413, True), answer.text
