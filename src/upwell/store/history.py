@@ -13,6 +13,9 @@ from upwell.api.meta import Resource
 from upwell.store import semantics
 from upwell.store.interface import Change, ExpiredError, Selector, WatchEvent
 
+HISTORY_SIZE = 32 * 2**20
+"""Characters: most objects of a full history are far smaller than the largest that is accepted."""
+
 
 @dataclass(frozen=True, slots=True)
 class ChangeRecord:
@@ -46,27 +49,54 @@ class ChangeRecord:
 
 
 class History:
-    """Records with consecutive versions, the newest `limit` of them."""
+    """Records with consecutive versions: the newest `limit` of them, and no more than `size`.
+
+    `size` is in characters of their bodies, so that large objects cannot fill the memory by being
+    changed often. The newest record is kept whatever its size.
+    """
 
     def __init__(
-        self, records: Iterable[ChangeRecord] = (), *, newest: int = 0, limit: int
+        self,
+        records: Iterable[ChangeRecord] = (),
+        *,
+        newest: int = 0,
+        limit: int,
+        size: int = HISTORY_SIZE,
     ) -> None:
-        self._records = deque(records, maxlen=limit)
-        self._newest = self._records[-1].version if self._records else newest
+        self._records: deque[ChangeRecord] = deque()
+        self._limit = limit
+        self._size_limit = size
+        self._size = 0
+        self._newest = newest
         self._published = asyncio.Event()
+        for record in records:
+            self._append(record)
 
     @property
     def newest(self) -> int:
         """The version of the last change."""
         return self._newest
 
+    @property
+    def forgotten(self) -> int:
+        """The version of the last change that is no longer kept."""
+        return self._newest - len(self._records)
+
     def publish(self, records: Iterable[ChangeRecord]) -> None:
         """Append changes and wake every watch."""
         for record in records:
-            self._records.append(record)
-            self._newest = record.version
+            self._append(record)
         self._published.set()
         self._published = asyncio.Event()
+
+    def _append(self, record: ChangeRecord) -> None:
+        self._records.append(record)
+        self._newest = record.version
+        self._size += len(record.body)
+        while len(self._records) > 1 and (
+            len(self._records) > self._limit or self._size > self._size_limit
+        ):
+            self._size -= len(self._records.popleft().body)
 
     async def follow(self, since: int) -> AsyncGenerator[ChangeRecord]:
         """Yield the changes after `since`, for ever; raises ExpiredError."""

@@ -43,8 +43,11 @@ _NAME_LETTERS = "bcdfghjklmnpqrstvwxz2456789"
 class Journal(Protocol):
     """Makes changes durable."""
 
-    async def append(self, records: Sequence[ChangeRecord]) -> None:
-        """Keep all of `records` or none; raises UnavailableError."""
+    async def append(self, records: Sequence[ChangeRecord], forgotten: int) -> None:
+        """Keep all of `records` or none; raises UnavailableError.
+
+        Changes up to version `forgotten` need not be kept any longer.
+        """
         ...
 
 
@@ -343,7 +346,7 @@ class LocalStore:
                 records, done = self._batch, self._batch_done
                 self._batch, self._batch_done, self._in_flight = [], None, done
                 try:
-                    await self._journal.append(records)
+                    await self._journal.append(records, self._history.forgotten)
                 except Exception as error:  # noqa: BLE001 - whoever waits for the batch must hear it
                     self._abandon(done, error)
                 else:

@@ -9,7 +9,7 @@ from upwell.store.local import HISTORY_LIMIT, Clock, LocalStore
 class _Nowhere:
     """A journal that keeps nothing."""
 
-    async def append(self, records: Sequence[ChangeRecord]) -> None:
+    async def append(self, records: Sequence[ChangeRecord], forgotten: int) -> None:
         """Accept the records."""
 
 

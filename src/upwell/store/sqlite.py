@@ -91,9 +91,9 @@ class _SqliteJournal:
         """Open the file, migrate it and read everything; raises DamagedStoreError."""
         return await self._run(self._open)
 
-    async def append(self, records: Sequence[ChangeRecord]) -> None:
+    async def append(self, records: Sequence[ChangeRecord], forgotten: int) -> None:
         """Keep all of `records` or none; raises UnavailableError."""
-        await self._run(lambda: self._append(records))
+        await self._run(lambda: self._append(records, forgotten))
 
     async def put_facts(self, facts: Mapping[str, str]) -> None:
         """Write facts about the database itself; raises UnavailableError."""
@@ -134,18 +134,16 @@ class _SqliteJournal:
     def _load(self, connection: sqlite3.Connection) -> _Contents:
         resources = list(self._resources(connection))
         current = {resource.resource_version: resource for resource in resources}
-        records: list[ChangeRecord] = []
-        newest = 0
-        for newest, change, kind, labels, body in connection.execute(_ALL_CHANGES):
+        history = History(limit=self._history_limit)
+        for version, change, kind, labels, body in connection.execute(_ALL_CHANGES):
             try:
-                resource = current.get(str(newest)) or self._decode(kind, body)
+                resource = current.get(str(version)) or self._decode(kind, body)
             except UnknownKindError:
                 # No object of it is left: a watch from before this change has to list again.
-                records.clear()
+                history = History(newest=version, limit=self._history_limit)
                 continue
             previous = None if labels is None else json.loads(labels)
-            records.append(ChangeRecord(newest, Change(change), resource, previous, body))
-        history = History(records, newest=newest, limit=self._history_limit)
+            history.publish([ChangeRecord(version, Change(change), resource, previous, body)])
         return _Contents(resources, history, dict(connection.execute(_ALL_FACTS)))
 
     def _resources(self, connection: sqlite3.Connection) -> Iterator[Resource]:
@@ -164,11 +162,12 @@ class _SqliteJournal:
         except InvalidObjectError as error:
             raise DamagedStoreError(self._path, f"{error}: {_RESTORE}") from error
 
-    def _append(self, records: Sequence[ChangeRecord]) -> None:
+    def _append(self, records: Sequence[ChangeRecord], forgotten: int) -> None:
         with self._writing() as connection:
             for record in records:
                 _write(connection, record)
-            connection.execute(_FORGET_CHANGES, (records[-1].version - self._history_limit,))
+            counted = records[-1].version - self._history_limit
+            connection.execute(_FORGET_CHANGES, (max(counted, forgotten),))
 
     def _put_facts(self, facts: Mapping[str, str]) -> None:
         with self._writing() as connection:

@@ -27,10 +27,12 @@ class HeldJournal:
     """Keeps each batch waiting until the test lets it pass or fail."""
 
     def __init__(self) -> None:
+        self.forgotten = 0
         self.batches: list[list[str]] = []
         self._verdicts: asyncio.Queue[Exception | None] = asyncio.Queue()
 
-    async def append(self, records: Sequence[ChangeRecord]) -> None:
+    async def append(self, records: Sequence[ChangeRecord], forgotten: int) -> None:
+        self.forgotten = forgotten
         self.batches.append([record.resource.name for record in records])
         verdict = await self._verdicts.get()
         if verdict is not None:
@@ -57,6 +59,11 @@ def item(name: str, **metadata: object) -> ConfigMap:
     return ConfigMap(
         metadata=ObjectMeta.model_validate({"name": name, "namespace": "n", **metadata})
     )
+
+
+def large(name: str, number: int = 0, version: str = "") -> ConfigMap:
+    data = {"text": "x" * 1000, "number": str(number)}
+    return item(name, resourceVersion=version).model_copy(update={"data": data})
 
 
 async def settle() -> None:
@@ -175,6 +182,36 @@ async def test_a_watch_that_fell_behind_learns_so() -> None:
             await store.create(item(f"i{number}"))
         with pytest.raises(ExpiredError):
             await anext(events)
+
+
+async def test_large_objects_that_change_often_do_not_fill_the_memory(journal: HeldJournal) -> None:
+    body_limit = 10_000
+    store = LocalStore(lambda: NOON, journal, History(limit=1000, size=body_limit))
+    for _ in range(22):
+        journal.let_pass()
+    async with aclosing(store.watch(ConfigMap)) as behind:
+        changed = await store.create(large("a"))
+        assert (await anext(behind)).resource.name == "a"
+        for number in range(20):
+            changed = await store.update(large("a", number, changed.resource_version))
+
+        with pytest.raises(ExpiredError):
+            await anext(behind)
+
+    since = str(int(changed.resource_version) - 4)
+    async with aclosing(store.watch(ConfigMap, since=since)) as close:
+        assert int((await anext(close)).resource.resource_version) == int(since) + 1
+    await store.create(item("b"))
+    assert journal.forgotten >= 21 - body_limit // 1000, "the file keeps no more than the memory"
+
+
+async def test_one_object_larger_than_the_history_is_still_seen(journal: HeldJournal) -> None:
+    store = LocalStore(lambda: NOON, journal, History(limit=1000, size=10))
+    journal.let_pass()
+    async with aclosing(store.watch(ConfigMap)) as events:
+        await store.create(item("a"))
+
+        assert (await anext(events)).resource.name == "a"
 
 
 async def test_a_watch_that_keeps_up_sees_more_than_the_history_holds() -> None:
