@@ -2,7 +2,7 @@
 
 from datetime import timedelta
 from enum import StrEnum
-from typing import ClassVar
+from typing import Annotated, ClassVar
 
 from pydantic import Field
 
@@ -20,6 +20,7 @@ from upwell.api.meta import (
     Seconds,
     Time,
 )
+from upwell.api.write_only.fields import UrlCredentials, WriteOnly
 
 GROUP = "build.openshift.io"
 
@@ -27,10 +28,10 @@ GROUP = "build.openshift.io"
 class GitBuildSource(Model):
     """A git repository."""
 
-    uri: str
+    uri: Annotated[str, UrlCredentials()]
     ref: str | None = None
-    http_proxy: str | None = None
-    https_proxy: str | None = None
+    http_proxy: Annotated[str, UrlCredentials()] | None = None
+    https_proxy: Annotated[str, UrlCredentials()] | None = None
     no_proxy: str | None = None
 
 
@@ -113,7 +114,7 @@ class SourceBuildStrategy(Model):
 
     from_: ObjectReference = Field(alias="from")
     env: tuple[EnvVar, ...] = ()
-    scripts: str | None = None
+    scripts: Annotated[str, UrlCredentials()] | None = None
     incremental: bool | None = None
     force_pull: bool | None = None
     pull_secret: LocalReference | None = None
@@ -234,7 +235,7 @@ class ImageChangeTrigger(Model):
 class WebHookTrigger(Model):
     """Build when a webhook with this secret is called."""
 
-    secret: str | None = Field(default=None, repr=False)
+    secret: Annotated[str, WriteOnly()] | None = Field(default=None, repr=False)
     secret_reference: LocalReference | None = None
     allow_env: bool | None = None
 

@@ -1,7 +1,7 @@
 """Kubernetes core/v1: what workloads are made of."""
 
 import base64
-from typing import Any, ClassVar
+from typing import Annotated, Any, ClassVar
 
 from pydantic import Field
 
@@ -17,6 +17,7 @@ from upwell.api.meta import (
     Seconds,
     Time,
 )
+from upwell.api.write_only.fields import WriteOnly
 
 
 class Namespace(Resource):
@@ -36,8 +37,8 @@ class Secret(Resource):
     )
 
     type: str = "Opaque"
-    data: dict[str, str] = Field(default_factory=dict, repr=False)
-    string_data: dict[str, str] = Field(default_factory=dict, repr=False)
+    data: Annotated[dict[str, str], WriteOnly()] = Field(default_factory=dict, repr=False)
+    string_data: Annotated[dict[str, str], WriteOnly()] = Field(default_factory=dict, repr=False)
     immutable: bool | None = None
 
     @staticmethod

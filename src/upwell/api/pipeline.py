@@ -1,7 +1,7 @@
 """upwell.dev/v1alpha1: the way of an application to production, and what may bar it."""
 
 from collections.abc import Mapping
-from typing import Any, ClassVar
+from typing import Annotated, Any, ClassVar
 
 from pydantic import Field
 
@@ -19,6 +19,7 @@ from upwell.api.meta import (
     Seconds,
     Time,
 )
+from upwell.api.write_only.fields import UrlCredentials
 
 GROUP = "upwell.dev"
 
@@ -69,7 +70,7 @@ class JobCheck(Model):
 class HttpCheck(Model):
     """A request that must be answered as said."""
 
-    url: str = ""
+    url: Annotated[str, UrlCredentials()] = ""
     """Absolute, or a path at the stage's address."""
     status: tuple[int, ...] = (200,)
     contains: str = ""
@@ -87,7 +88,7 @@ class TcpCheck(Model):
 class MetricCheck(Model):
     """A Prometheus query that must hold over the whole soak."""
 
-    server: str
+    server: Annotated[str, UrlCredentials()]
     """Base URL of the Prometheus API."""
     query: str
     """Gives one number; an instant query."""
@@ -107,7 +108,7 @@ class WebhookCheck(Model):
     answer.
     """
 
-    url: str = ""
+    url: Annotated[str, UrlCredentials()] = ""
     """Without it nobody is called: the verdict is waited for."""
     secret: LocalReference | None = None
     """A Secret whose key `secret` signs the request."""
@@ -169,7 +170,7 @@ class GitTarget(Model):
     workloads here, or what answers at `running_url`.
     """
 
-    repository: str
+    repository: Annotated[str, UrlCredentials()]
     branch: str = "main"
     """Says what shall run."""
     push_branch: str | None = None
@@ -188,7 +189,7 @@ class GitTarget(Model):
     secret: LocalReference | None = None
     """As a BuildConfig's source secret: `username` and `password`, or `ssh-privatekey` with
     `known_hosts`; and `ca.crt`."""
-    running_url: str = ""
+    running_url: Annotated[str, UrlCredentials()] = ""
     """For a stage without workloads here: answers 200 with a text that has the digests that run."""
 
 

@@ -1,10 +1,11 @@
 """route.openshift.io/v1: hosts and paths of Services."""
 
-from typing import ClassVar
+from typing import Annotated, ClassVar
 
 from pydantic import Field
 
 from upwell.api.meta import Column, Condition, Kind, Model, Resource
+from upwell.api.write_only.fields import WriteOnly
 
 
 class RouteTarget(Model):
@@ -27,7 +28,7 @@ class RouteTls(Model):
     termination: str = ""
     """edge, passthrough or reencrypt."""
     certificate: str = Field(default="", repr=False)
-    key: str = Field(default="", repr=False)
+    key: Annotated[str, WriteOnly()] = Field(default="", repr=False)
     ca_certificate: str = Field(default="", alias="caCertificate")
     destination_ca_certificate: str = Field(default="", alias="destinationCACertificate")
     insecure_edge_termination_policy: str | None = None

@@ -1,7 +1,7 @@
 """upwell.dev/v1alpha1: Subscriptions to events, their targets and their status."""
 
 from enum import StrEnum
-from typing import ClassVar
+from typing import Annotated, ClassVar
 
 from pydantic import Field
 
@@ -16,6 +16,7 @@ from upwell.api.meta import (
     Time,
 )
 from upwell.api.pipeline import GROUP
+from upwell.api.write_only.fields import UrlCredentials
 
 ALL_NAMESPACES = "*"
 """In `spec.namespaces`: the events of every namespace, and of what lies in none."""
@@ -32,7 +33,7 @@ class ContentType(StrEnum):
 class Webhook(Model):
     """Each event is a POST of a CloudEvent (CloudEvents 1.0, structured JSON)."""
 
-    url: str
+    url: Annotated[str, UrlCredentials()]
     """http or https; without credentials, which belong into `headers`."""
     secret: LocalReference | None = None
     """A Secret whose key `secret` signs the body: X-Upwell-Signature."""

@@ -1,10 +1,11 @@
 """template.openshift.io/v1: objects with parameters."""
 
-from typing import Any, ClassVar
+from typing import Annotated, Any, ClassVar
 
 from pydantic import Field
 
 from upwell.api.meta import Kind, Model, Resource
+from upwell.api.write_only.fields import ObjectsInside
 
 
 class Parameter(Model):
@@ -26,7 +27,7 @@ class Template(Resource):
         "template.openshift.io", "v1", "Template", "templates", has_status=False, legacy=True
     )
 
-    objects: tuple[dict[str, Any], ...] = ()
+    objects: Annotated[tuple[dict[str, Any], ...], ObjectsInside()] = ()
     parameters: tuple[Parameter, ...] = ()
     labels_: dict[str, str] = Field(default_factory=dict, alias="labels")
     message: str | None = None

@@ -1,6 +1,7 @@
 """Composes the API's protection: its tokens, its certificate, TLS and HTTP on one port."""
 
 import asyncio
+import hmac
 import re
 import socket
 import ssl
@@ -20,6 +21,7 @@ from upwell.audit.heads import AuditKeyError, HeadSigner
 from upwell.audit.log import AuditFiles, AuditLog
 from upwell.machine.components import Components
 from upwell.machine.private_file import make_private, write_private, write_whole
+from upwell.policy.access.visibility import WriteOnlyValues
 from upwell.registry.interface import Credential
 from upwell.server.asgi.mixed_tls import TLS_NAME
 from upwell.server.asgi.tls import Certificate, generated, keep_fresh, server_context
@@ -90,14 +92,16 @@ async def protect(
     component = components.add("audit-log", required=False)
     signer = await asyncio.to_thread(_audit_signer, data)
     audit = await stack.enter_async_context(AuditLog.open(files, signer, clock, component))
+    signing_key = _signing_key(data / "signing.key").encode()
     return Protection(
         AccessControl(
             Tokens(store, clock, [own_token(token)], registry),
             audit,
             settings.access.anonymous,
+            values=WriteOnlyValues(hmac.digest(signing_key, b"write-only values", "sha256")),
         ),
         InternalLogins(settings.internal_host, registry),
-        Signatures(_signing_key(data / "signing.key").encode()),
+        Signatures(signing_key),
         server_context(certificate),
         not settings.access.is_encrypted,
         renewal,

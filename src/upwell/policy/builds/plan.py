@@ -15,6 +15,7 @@ from upwell.api.core import EnvVar
 from upwell.api.defaults import DOCKER_IMAGE, IMAGE_STREAM_TAG
 from upwell.api.meta import ObjectReference
 from upwell.api.values.quantities import InvalidQuantityError, parse_quantity
+from upwell.api.write_only.fields import without_credentials
 from upwell.builder.interface import (
     BuildError,
     BuilderStrategy,
@@ -235,8 +236,9 @@ def image_labels(build: Build, source: FetchedSource) -> dict[str, str]:
         "io.openshift.build.namespace": build.namespace,
     }
     if source.git is not None:
-        labels["io.openshift.build.source-location"] = source.git.uri
-        labels["org.opencontainers.image.source"] = source.git.uri
+        uri = without_credentials(source.git.uri)  # an image is read by more than its BuildConfig
+        labels["io.openshift.build.source-location"] = uri
+        labels["org.opencontainers.image.source"] = uri
         labels["io.openshift.build.source-context-dir"] = source.git.context_dir
     if source.commit is not None:
         labels |= _commit_labels(build, source.commit)

@@ -6,7 +6,8 @@ import re
 import time
 from collections.abc import Callable
 from contextlib import ExitStack, suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, field
+from secrets import token_bytes
 
 from starlette.requests import Request
 from starlette.responses import JSONResponse, Response
@@ -23,6 +24,7 @@ from upwell.policy.access.roles import (
     is_allowed,
     missing,
 )
+from upwell.policy.access.visibility import SecretView, WriteOnlyValues
 from upwell.server.auth.long_running import ResponseProgress, run_while
 from upwell.server.auth.rate_limits import OpenByClient, Rate, RateError, Rates
 from upwell.server.auth.request_info import (
@@ -37,6 +39,7 @@ from upwell.server.auth.tokens import Principal, Tokens
 from upwell.server.http.bounded_body import drained
 from upwell.server.http.errors import ApiError, status_of
 from upwell.server.http.limits import ServerLimits
+from upwell.server.http.visibility import VIEW
 
 _HEALTH = {"/livez", "/readyz", "/healthz"}
 _OPEN = {*_HEALTH, "/version", "/webhooks/registry"}
@@ -57,7 +60,13 @@ _DENIALS = "websocket.http.response"
 """The ASGI extension for answers to a websocket that is not accepted."""
 _MAX_CLOSE_BYTES = 123
 """Of a reason to close (RFC 6455, 5.5)."""
+_KEY_BYTES = 32
 _OCI_CODES = {401: "UNAUTHORIZED", 403: "DENIED", 429: "TOOMANYREQUESTS"}
+
+
+def _unkept_values() -> WriteOnlyValues:
+    """Return what hides values with a key that ends with the process."""
+    return WriteOnlyValues(token_bytes(_KEY_BYTES))
 
 
 @dataclass(frozen=True, slots=True)
@@ -70,6 +79,10 @@ class AccessControl:
     """Role in all namespaces of requests without a token."""
     clock: Callable[[], float] = time.monotonic
     """Seconds, for rates."""
+    values: WriteOnlyValues = field(
+        default_factory=lambda: WriteOnlyValues(token_bytes(_KEY_BYTES))
+    )
+    """Hides values from those who may not read Secrets."""
 
 
 class AuthMiddleware:
@@ -116,6 +129,7 @@ class AuthMiddleware:
             return
         principal = await self._principal(request)
         request.scope["user"] = request.user = principal or self._anonymous
+        request.scope[VIEW] = SecretView(self._access.values, request.user.grants)
         self._count(request)
         if request.path in _OPEN or _carries_secret(request.path):
             return

@@ -11,7 +11,6 @@ from starlette.responses import JSONResponse, Response
 from upwell.actions.builds import BuildActions
 from upwell.actions.images import ImageActions
 from upwell.api.build import Build, BuildPhase, BuildRequest
-from upwell.api.codec import encode_json
 from upwell.api.image import Image
 from upwell.builder.interface import BuildLogs
 from upwell.oci import Digest, InvalidDigestError
@@ -19,7 +18,7 @@ from upwell.server.http.body import decode_object, media_type, read_body
 from upwell.server.http.errors import ApiError
 from upwell.server.http.limits import ServerLimits
 from upwell.server.http.query import integer, is_true
-from upwell.server.http.rendering import json_response
+from upwell.server.http.rendering import object_response
 from upwell.server.http.streaming import OpenStreams
 from upwell.server.http.target import RequestTarget
 from upwell.server.workloads.log_streams import last_lines, log_response
@@ -78,13 +77,13 @@ class BuildHandlers:
         """Start a build of a BuildConfig; the body is a BuildRequest or empty."""
         wanted = await self._build_request(request)
         build = await self._actions.instantiate(target.namespace, target.name, wanted)
-        return json_response(encode_json(build), 201)
+        return object_response(request, build, 201)
 
     async def clone(self, request: Request, target: RequestTarget) -> Response:
         """Make a build again; the body is a BuildRequest or empty."""
         wanted = await self._build_request(request)
         build = await self._actions.clone(target.namespace, target.name, wanted)
-        return json_response(encode_json(build), 201)
+        return object_response(request, build, 201)
 
     async def _build_request(self, request: Request) -> BuildRequest:
         """Return the body's BuildRequest; raises ApiError.

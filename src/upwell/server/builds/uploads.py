@@ -14,10 +14,9 @@ from upwell.api.build import (
     SourceControlUser,
     SourceRevision,
 )
-from upwell.api.codec import encode_json
 from upwell.server.http.bounded_body import DEFAULT_BODY_LIMITS, BodyError, bounded, drained
 from upwell.server.http.errors import ApiError
-from upwell.server.http.rendering import json_response
+from upwell.server.http.rendering import object_response
 from upwell.server.http.target import RequestTarget
 from upwell.store.interface import Store
 from upwell.uploads.interface import BinaryInputs, InputTooLargeError, StoreFullError
@@ -64,7 +63,7 @@ class UploadHandlers:
         build = await self._actions.instantiate_binary(
             target.namespace, target.name, upload, unless_built=unless_built
         )
-        return json_response(encode_json(build), 201)
+        return object_response(request, build, 201)
 
 
 async def _pieces(request: Request) -> AsyncIterator[bytes]:

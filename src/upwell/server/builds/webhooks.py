@@ -9,7 +9,6 @@ from starlette.routing import BaseRoute, Route
 
 from upwell.actions.builds import BuildActions
 from upwell.api.build import BuildConfig
-from upwell.api.codec import encode_json
 from upwell.api.core import Secret
 from upwell.policy.builds.git_webhooks import (
     SECRET_KEY,
@@ -26,7 +25,7 @@ from upwell.policy.builds.requests import BuildRefusedError
 from upwell.server.http.body import read_body
 from upwell.server.http.errors import ApiError
 from upwell.server.http.limits import ServerLimits
-from upwell.server.http.rendering import json_response
+from upwell.server.http.rendering import object_response
 from upwell.store.interface import NotFoundError, RejectedError, Store
 
 _PLACE = "/namespaces/{namespace}/buildconfigs/{name}/webhooks/{secret}/{hook}"
@@ -83,15 +82,15 @@ class _BuildWebhooks:
             case Skip(message):
                 return _nothing(message)
             case Proceed():
-                return await self._start(config, asked)
+                return await self._start(request, config, asked)
 
-    async def _start(self, config: BuildConfig, asked: Proceed) -> Response:
+    async def _start(self, request: Request, config: BuildConfig, asked: Proceed) -> Response:
         try:
             build = await self._actions.instantiate(config.namespace, config.name, asked.request)
         except (BuildRefusedError, RejectedError) as error:
             message = f"Internal error occurred: could not generate a build: {error}"
             raise ApiError(500, message) from error
-        answer = json_response(encode_json(build), 200)
+        answer = object_response(request, build)
         if asked.warning:
             answer.headers["Warning"] = f'299 upwell "{_quoted(asked.warning)}"'
         return answer

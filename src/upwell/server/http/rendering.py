@@ -12,8 +12,10 @@ from starlette.responses import Response
 
 from upwell.api.codec import encode_json
 from upwell.api.meta import Kind, Resource
+from upwell.policy.access.visibility import EVERYTHING_VISIBLE, SecretView
 from upwell.server.http.errors import ApiError
 from upwell.server.http.tables import table
+from upwell.server.http.visibility import view_of
 
 type Document = dict[str, Any]
 
@@ -52,9 +54,11 @@ class Rendering:
     include: str
     """Content of a Table's rows: Metadata, Object or None."""
     now: datetime
+    view: SecretView = EVERYTHING_VISIBLE
 
     def one(self, resource: Resource) -> str:
-        """Return the JSON text of an object."""
+        """Return the JSON text of an object, as its reader may see it."""
+        resource = self.view.of(resource)
         if not self.as_table:
             return _recent.text(resource)
         rendered = table(resource.KIND, [resource], self.now, self.include)
@@ -62,7 +66,8 @@ class Rendering:
         return json.dumps(rendered)
 
     def many(self, kind: Kind, resources: Iterable[Resource], metadata: Document) -> str:
-        """Return the JSON text of a list."""
+        """Return the JSON text of a list, as its reader may see it."""
+        resources = map(self.view.of, resources)
         if self.as_table:
             rendered = table(kind, resources, self.now, self.include)
             rendered["metadata"] = metadata
@@ -82,16 +87,22 @@ class Rendering:
 def rendering_for(request: Request, now: datetime) -> Rendering:
     """Return how the request wants its objects; raises ApiError 406."""
     include = request.query_params.get("includeObject", "Metadata")
+    view = view_of(request)
     for wanted in request.headers.get("Accept", "").split(","):
         name, *parameters = (part.strip() for part in wanted.split(";"))
         options = dict(part.partition("=")[::2] for part in parameters)
         if name not in _READABLE:
             continue
         if options.get("as") == "Table" and options.get("v") == "v1":
-            return Rendering(as_table=True, include=include, now=now)
+            return Rendering(as_table=True, include=include, now=now, view=view)
         if "as" not in options:
-            return Rendering(as_table=False, include=include, now=now)
+            return Rendering(as_table=False, include=include, now=now, view=view)
     raise ApiError(406, f"the answer can be {_JSON}, also as a Table of meta.k8s.io/v1")
+
+
+def object_response(request: Request, resource: Resource, code: int = 200) -> Response:
+    """Return an object as an answer in JSON, as the client may see it."""
+    return json_response(_recent.text(view_of(request).of(resource)), code)
 
 
 def json_response(text: str, code: int = 200, warnings: Sequence[str] = ()) -> Response:

@@ -7,7 +7,7 @@ from typing import Any
 from starlette.requests import Request
 from starlette.responses import JSONResponse, Response
 
-from upwell.api.codec import decode, encode_json
+from upwell.api.codec import decode
 from upwell.api.core import Namespace
 from upwell.api.meta import Resource
 from upwell.api.patches.content_types import APPLY, PATCHES
@@ -23,7 +23,7 @@ from upwell.server.http.body import (
 )
 from upwell.server.http.errors import ApiError, success
 from upwell.server.http.limits import ServerLimits
-from upwell.server.http.rendering import json_response, rendering_for
+from upwell.server.http.rendering import json_response, object_response, rendering_for
 from upwell.server.http.target import RequestTarget
 from upwell.server.objects.reads import ReadHandlers
 from upwell.server.objects.scale import scale_of, with_replicas
@@ -132,7 +132,7 @@ class ObjectHandlers:
                 target.name,
                 resource_version=wanted.get("resourceVersion") or "",
             )
-        return await self._deleted(old)
+        return await self._deleted(request, old)
 
     async def delete_collection(self, request: Request, target: RequestTarget) -> Response:
         """Delete every object that the selectors match."""
@@ -148,14 +148,14 @@ class ObjectHandlers:
         rendering = rendering_for(request, self._clock())
         return json_response(rendering.many(target.kind, found, {"resourceVersion": version}))
 
-    async def _deleted(self, old: Resource) -> Response:
+    async def _deleted(self, request: Request, old: Resource) -> Response:
         """Answer a deletion: the object while finalizers hold it, else a Status."""
         try:
             left = await self._store.get(type(old), old.namespace, old.name)
         except NotFoundError:
             left = None
         if left is not None and left.uid == old.uid and left.is_deleting:
-            return json_response(encode_json(left))
+            return object_response(request, left)
         return JSONResponse(success(old.key, old.uid))
 
     async def _delete_options(self, request: Request) -> Document:

@@ -12,6 +12,7 @@ from upwell.server.http.query import is_true
 from upwell.server.http.rendering import json_response, rendering_for
 from upwell.server.http.selectors import parse_filter
 from upwell.server.http.target import RequestTarget
+from upwell.server.http.visibility import view_of
 from upwell.server.objects.watches import Watches
 from upwell.store.interface import Reader, Selector
 
@@ -47,4 +48,6 @@ class ReadHandlers:
         wanted = parse_filter(query.get("labelSelector", ""), query.get("fieldSelector", ""))
         selector = Selector(target.namespace, wanted.exact, wanted.named("metadata.name"))
         listing = await self._reader.list(target.resource, selector)
-        return [item for item in listing.items if wanted.matches(item)], listing.resource_version
+        view = view_of(request)  # what is hidden can be no oracle either
+        found = [item for item in listing.items if wanted.matches(view.of(item))]
+        return found, listing.resource_version

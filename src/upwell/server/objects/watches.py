@@ -14,6 +14,7 @@ from starlette.requests import Request
 from starlette.responses import Response, StreamingResponse
 
 from upwell.api.meta import Resource
+from upwell.policy.access.visibility import SecretView
 from upwell.server.http.errors import status_of, to_api_error
 from upwell.server.http.limits import ServerLimits
 from upwell.server.http.query import integer, is_true
@@ -36,6 +37,7 @@ class _Matching:
     """
 
     filter: Filter
+    view: SecretView
     resumed: bool
     _known: dict[tuple[str, str], bool] = field(default_factory=dict)
 
@@ -44,7 +46,7 @@ class _Matching:
         resource = event.resource
         place = (resource.namespace, resource.name)
         known = self._known.get(place, self._may_be_known(event))
-        matches = self.filter.matches(resource)
+        matches = self.filter.matches(self.view.of(resource))
         if event.change is Change.DELETED:
             self._known.pop(place, None)
             return Change.DELETED if known or matches else None
@@ -118,7 +120,7 @@ class Watches:
 
     async def _events(self, request: _WatchRequest) -> AsyncGenerator[str]:
         kind, rendering = request.target.kind, request.rendering
-        matching = _Matching(request.filter, resumed=bool(request.since))
+        matching = _Matching(request.filter, rendering.view, resumed=bool(request.since))
         version = request.since
         if not version:
             listing = await self._store.list(request.target.resource, request.selector)

@@ -7,9 +7,11 @@ from typing import Any
 from starlette.requests import Request
 
 from upwell.policy.access.roles import Grant
+from upwell.policy.access.visibility import EVERYTHING_VISIBLE, SecretView
 from upwell.server.auth.caller import caller_of, grants_of
 from upwell.server.http.errors import ApiError
 from upwell.server.http.query import is_true
+from upwell.server.http.visibility import view_of
 
 _MAX_MANAGER = 128
 
@@ -27,6 +29,8 @@ class WriteOptions:
     """Grants of the client's token; None: everything is allowed."""
     size: int = 0
     """Bytes of the body."""
+    view: SecretView = EVERYTHING_VISIBLE
+    """Write-only values as the client sees them, and writes them back."""
 
 
 def write_options(request: Request, size: int = 0) -> WriteOptions:
@@ -49,6 +53,7 @@ def write_options(request: Request, size: int = 0) -> WriteOptions:
         user=caller_of(request),
         grants=grants_of(request),
         size=size,
+        view=view_of(request),
     )
 
 

@@ -14,6 +14,7 @@ from upwell.api.patches.apply import Manager, apply, record_update
 from upwell.audit.changes import changed_fields
 from upwell.audit.events import FieldChange
 from upwell.policy.access.authority import refusal
+from upwell.policy.access.visibility import SecretView
 from upwell.server.admission.admission import Admitted, admit
 from upwell.server.http.errors import ApiError
 from upwell.server.http.target import RequestTarget
@@ -68,7 +69,8 @@ class Writer:
         manager = self._manager(target, options)
 
         def decide() -> tuple[Admitted, Document]:
-            admitted = admit(target, document, None, options.user)
+            meant = options.view.restored(document, None)
+            admitted = admit(target, meant, None, options.user)
             wanted = encode(admitted.resource)
             wanted["metadata"].pop("managedFields", None)
             return admitted, record_update({}, wanted, manager)
@@ -88,7 +90,8 @@ class Writer:
         manager = self._manager(target, options)
 
         def decide(old: Resource, stored: Document) -> Admitted:
-            admitted = admit(target, change(stored), old, options.user)
+            changed = _changed_as_seen(old, stored, change, options.view)
+            admitted = admit(target, changed, old, options.user)
             owned = record_update(stored, encode(admitted.resource), manager)
             return _with_managed_fields(admitted, owned)
 
@@ -108,7 +111,8 @@ class Writer:
             def settle(merged: Document) -> Document:
                 return encode(admit(target, merged, old, options.user).resource)
 
-            merged = apply(live, declared, manager, force=options.force, settle=settle)
+            meant = options.view.restored(declared, old)
+            merged = apply(live, meant, manager, force=options.force, settle=settle)
             return admit(target, merged, old, options.user)
 
         try:
@@ -116,7 +120,8 @@ class Writer:
         except NotFoundError:
 
             def create() -> tuple[Admitted, Document]:
-                applied = apply({}, declared, manager, force=options.force)
+                meant = options.view.restored(declared, None)
+                applied = apply({}, meant, manager, force=options.force)
                 admitted = admit(target, applied, None, options.user)
                 return admitted, encode(admitted.resource)
 
@@ -131,7 +136,7 @@ class Writer:
             old = await self._store.get(target.resource, target.namespace, target.name)
             text = encode_json(old)
             wanted = await _computed(
-                lambda: _with_changed_status(old, json.loads(text), change),
+                lambda: _with_changed_status(old, json.loads(text), change, options.view),
                 len(text) + options.size,
             )
             return _Replacement(old, wanted)
@@ -140,7 +145,7 @@ class Writer:
             if options.dry_run:
                 return WriteResult(semantics.with_new_status(new.old, new.wanted))
             stored = await self._store.update_status(new.wanted)
-            return WriteResult(stored, changes=_changes(new.old, stored))
+            return WriteResult(stored, changes=_changes(new.old, stored, options))
 
         return await update_with_retry(changed_status, write)
 
@@ -158,7 +163,7 @@ class Writer:
         if resource.KIND.namespaced:
             await ensure_namespace(self._store, resource.namespace)
         stored = await self._store.create(resource.with_metadata(resource_version=None))
-        return WriteResult(stored, warnings, created=True, changes=_changes(None, stored))
+        return WriteResult(stored, warnings, created=True, changes=_changes(None, stored, options))
 
     async def _preview(self, resource: Resource) -> Resource:
         """Return what `create` would store; raises AlreadyExistsError."""
@@ -189,7 +194,7 @@ class Writer:
             if options.dry_run:
                 return WriteResult(semantics.updated(new.old, new.wanted), new.warnings)
             stored = await self._store.update(new.wanted)
-            return WriteResult(stored, new.warnings, changes=_changes(new.old, stored))
+            return WriteResult(stored, new.warnings, changes=_changes(new.old, stored, options))
 
         return await update_with_retry(admitted_change, write)
 
@@ -218,9 +223,10 @@ def _require_rights(resource: Resource, old: Resource | None, options: WriteOpti
         raise ApiError(403, message, key=resource.key)
 
 
-def _changes(old: Resource | None, new: Resource) -> tuple[FieldChange, ...]:
-    before = encode(old) if old is not None else None
-    return tuple(changed_fields(before, encode(new)))
+def _changes(old: Resource | None, new: Resource, options: WriteOptions) -> tuple[FieldChange, ...]:
+    hidden = options.view.values.hidden
+    before = encode(hidden(old)) if old is not None else None
+    return tuple(changed_fields(before, encode(hidden(new))))
 
 
 def _with_managed_fields(admitted: Admitted, document: Document) -> Admitted:
@@ -237,9 +243,20 @@ async def _computed[T](compute: Callable[[], T], size: int) -> T:
     return compute() if size <= _SMALL else await asyncio.to_thread(compute)
 
 
-def _with_changed_status(old: Resource, stored: Document, change: Change) -> Resource:
+def _changed_as_seen(old: Resource, stored: Document, change: Change, view: SecretView) -> Document:
+    """Return what a change makes of the object; raises InvalidObjectError.
+
+    It is made of what the client sees: no patch copies or tests what is hidden from them.
+    """
+    shown = view.of(old)
+    return view.restored(change(stored if shown is old else encode(shown)), old)
+
+
+def _with_changed_status(
+    old: Resource, stored: Document, change: Change, view: SecretView
+) -> Resource:
     """Return the object with the status that a change makes; raises InvalidObjectError."""
-    changed = change(stored)
+    changed = _changed_as_seen(old, stored, change, view)
     wanted = decode(stored | {"status": changed.get("status") or {}})
     return wanted.with_metadata(resource_version=_version(changed, old))
 

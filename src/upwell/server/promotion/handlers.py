@@ -7,7 +7,7 @@ from starlette.requests import Request
 from starlette.responses import JSONResponse, Response
 
 from upwell.actions.promotion import PromotionActions, RequestedPromotion
-from upwell.api.codec import decode_part, encode, encode_json
+from upwell.api.codec import decode_part, encode
 from upwell.api.meta import Model, format_time
 from upwell.api.promotion import Promotion, Rejection, Release, Vote
 from upwell.policy.access.roles import Action
@@ -17,8 +17,9 @@ from upwell.server.auth.caller import caller_of, require_right
 from upwell.server.auth.request_info import AUDIT_NOTE, AuditNote
 from upwell.server.http.body import decode_object, media_type, read_body
 from upwell.server.http.limits import ServerLimits
-from upwell.server.http.rendering import json_response
+from upwell.server.http.rendering import object_response
 from upwell.server.http.target import RequestTarget
+from upwell.server.http.visibility import view_of
 from upwell.server.promotion.approvals import ApprovalLinks
 from upwell.server.promotion.evidence import KeptEvidence
 from upwell.server.promotion.requests import (
@@ -70,7 +71,7 @@ class PromotionHandlers:
         reason = f"bypass: {body.bypass}" if body.bypass else body.reason
         _note(request, reason=reason)
         return _promotion(
-            await self._actions.promote(target.namespace, release.spec.pipeline, asked)
+            request, await self._actions.promote(target.namespace, release.spec.pipeline, asked)
         )
 
     async def roll_back(self, request: Request, target: RequestTarget) -> Response:
@@ -84,14 +85,18 @@ class PromotionHandlers:
             run=body.run,
         )
         _note(request, reason=body.reason)
-        return _promotion(await self._actions.roll_back(target.namespace, target.name, asked))
+        return _promotion(
+            request, await self._actions.roll_back(target.namespace, target.name, asked)
+        )
 
     async def verify_again(self, request: Request, target: RequestTarget) -> Response:
         """Verify what serves in a stage once more."""
         body = await self._read(request, target, VerifyAgainBody)
         asked = Asked(body.stage, caller_of(request), reason=body.reason, run=body.run)
         _note(request, reason=body.reason)
-        return _promotion(await self._actions.verify_again(target.namespace, target.name, asked))
+        return _promotion(
+            request, await self._actions.verify_again(target.namespace, target.name, asked)
+        )
 
     async def reject_release(self, request: Request, target: RequestTarget) -> Response:
         """Keep a Release out of every later stage."""
@@ -101,7 +106,7 @@ class PromotionHandlers:
         )
         _note(request, reason=body.reason)
         rejected = await self._actions.reject(target.namespace, target.name, rejection)
-        return json_response(encode_json(rejected))
+        return object_response(request, rejected)
 
     async def restore_release(self, request: Request, target: RequestTarget) -> Response:
         """Lift the rejection of a Release."""
@@ -110,7 +115,7 @@ class PromotionHandlers:
         restored = await self._actions.restore(
             target.namespace, target.name, caller_of(request), body.reason
         )
-        return json_response(encode_json(restored))
+        return object_response(request, restored)
 
     async def verify(self, request: Request, target: RequestTarget) -> Response:
         """Record the verdict of an outside CI on a Release in a stage."""
@@ -126,7 +131,7 @@ class PromotionHandlers:
         )
         _note(request, reason=body.message)
         judged, check = await self._actions.verify(release, body.stage, body.check, verdict)
-        return JSONResponse({"check": check, "promotion": encode(judged)})
+        return JSONResponse({"check": check, "promotion": encode(view_of(request).of(judged))})
 
     async def approve(self, request: Request, target: RequestTarget) -> Response:
         """Agree to a Promotion."""
@@ -152,7 +157,7 @@ class PromotionHandlers:
         )
         _note(request, reason=body.comment)
         voted = await self._actions.vote(target.namespace, target.name, vote)
-        return json_response(encode_json(voted))
+        return object_response(request, voted)
 
     async def _read[M: Model](self, request: Request, target: RequestTarget, model: type[M]) -> M:
         body = await read_body(request, self._limits.webhook_bytes, self._limits.body_seconds)
@@ -164,5 +169,5 @@ def _note(request: Request, *, reason: str) -> None:
     request.scope[AUDIT_NOTE] = AuditNote(reason=reason)
 
 
-def _promotion(made: RequestedPromotion) -> Response:
-    return json_response(encode_json(made.promotion), 201 if made.created else 200)
+def _promotion(request: Request, made: RequestedPromotion) -> Response:
+    return object_response(request, made.promotion, 201 if made.created else 200)

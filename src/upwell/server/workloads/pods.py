@@ -5,13 +5,12 @@ from typing import NoReturn
 from starlette.requests import Request
 from starlette.responses import Response
 
-from upwell.api.codec import encode_json
 from upwell.policy.rollouts.settings import DEFAULT_GRACE
 from upwell.server.http.body import decode_object, media_type, read_body
 from upwell.server.http.errors import ApiError
 from upwell.server.http.limits import ServerLimits
 from upwell.server.http.query import integer
-from upwell.server.http.rendering import json_response
+from upwell.server.http.rendering import object_response
 from upwell.server.http.target import RequestTarget
 from upwell.server.objects.write_options import is_dry
 from upwell.server.workloads.instances import Instances
@@ -41,7 +40,7 @@ class PodHandlers:
             raise ApiError(409, f"{pod.key} was not deleted: its uid is {pod.uid}", key=pod.key)
         if not is_dry(request, options):
             await self._instances.runtime.stop(pod.name, _grace(request, options))
-        return json_response(encode_json(pod))
+        return object_response(request, pod)
 
     async def refuse(self, request: Request, target: RequestTarget) -> NoReturn:
         """Say where to go instead."""

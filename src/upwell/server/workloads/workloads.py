@@ -9,12 +9,11 @@ from starlette.requests import Request
 from starlette.responses import JSONResponse, Response
 
 from upwell.actions.rollouts import RolloutActions
-from upwell.api.codec import encode_json
 from upwell.api.meta import format_time
 from upwell.server.http.body import decode_object, media_type, read_body
 from upwell.server.http.errors import ApiError
 from upwell.server.http.limits import ServerLimits
-from upwell.server.http.rendering import json_response
+from upwell.server.http.rendering import object_response
 from upwell.server.http.streaming import OpenStreams
 from upwell.server.http.target import RequestTarget
 from upwell.server.workloads.instances import Instances, require_container
@@ -81,7 +80,7 @@ class WorkloadHandlers:
         rolled_back = await self._rollouts.roll_back(
             target.resource, target.namespace, target.name, revision or None
         )
-        return json_response(encode_json(rolled_back))
+        return object_response(request, rolled_back)
 
     async def roll_out(self, request: Request, target: RequestTarget) -> Response:
         """Do a verb to the rollout; the body is `{"verb": "latest|cancel|retry", "again": …}`."""
@@ -97,7 +96,7 @@ class WorkloadHandlers:
                 changed = await self._rollouts.retry(*place)
             case verb:
                 raise ApiError(422, f"{verb!r} is none of latest, cancel and retry")
-        return json_response(encode_json(changed))
+        return object_response(request, changed)
 
     async def execute(self, request: Request, target: RequestTarget) -> Response:
         """Run a command in a container; the body is `{"command": [...]}`, and where.
@@ -132,7 +131,7 @@ class WorkloadHandlers:
         changed = await self._rollouts.latest(
             target.resource, target.namespace, target.name, again=wanted.get("latest") is False
         )
-        return json_response(encode_json(changed), 201)
+        return object_response(request, changed, 201)
 
 
 def _describe(instance: Instance) -> Document:
