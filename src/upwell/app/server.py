@@ -14,8 +14,9 @@ from upwell.app.data_folder import DataFolderError
 from upwell.app.supervision import keep_running
 from upwell.app.wiring import Wired, wire
 from upwell.delivery.interface import OutboxError
-from upwell.machine.descriptors import raise_descriptor_limit
+from upwell.machine.descriptors import connection_room, raise_descriptor_limit
 from upwell.server.asgi.app import create_app
+from upwell.server.asgi.connections import DEFAULT_CONNECTION_LIMITS, ConnectionTable
 from upwell.server.asgi.serving import serve
 from upwell.server.asgi.tls import CertificateError
 from upwell.settings import ServerSettings
@@ -106,9 +107,10 @@ async def _run(
     async with asyncio.TaskGroup() as group:
         loops = [group.create_task(keep_running(loop)) for loop in wired.loops]
         try:
-            deps = replace(wired.deps, shutdown=shutdown)
-            app, tls, plain = create_app(deps), protection.tls, protection.plain
-            await serve(app, listener, shutdown, tls=tls, plain=plain)
+            table = ConnectionTable(DEFAULT_CONNECTION_LIMITS.within(connection_room()))
+            app = create_app(replace(wired.deps, shutdown=shutdown, connections=table))
+            tls, plain = protection.tls, protection.plain
+            await serve(app, listener, shutdown, tls=tls, plain=plain, table=table)
         finally:
             for task in loops:
                 task.cancel()

@@ -38,6 +38,12 @@ def raise_descriptor_limit() -> None:
         resource.setrlimit(resource.RLIMIT_NOFILE, (wanted, hard))
 
 
+def connection_room() -> int:
+    """Return how many connections there may be: the other half is for the server's own work."""
+    soft, _ = resource.getrlimit(resource.RLIMIT_NOFILE)
+    return _MOST // 2 if soft == resource.RLIM_INFINITY else soft // 2
+
+
 def descriptor_use(folder: Path = Path("/proc/self/fd")) -> DescriptorUse:
     """Return how many are open now."""
     limit, _ = resource.getrlimit(resource.RLIMIT_NOFILE)

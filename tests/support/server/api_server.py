@@ -16,7 +16,6 @@ import uvicorn
 from starlette.routing import BaseRoute
 from tests.support.rollouts.memory_machine import FakeRuntime
 from tests.support.server.memory_actions import MemoryActions, memory_actions
-from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 from uvicorn.server import ServerState
 
 from upwell.actions.images import ImageExaminer
@@ -28,6 +27,8 @@ from upwell.registry.embedded import EmbeddedRegistry
 from upwell.registry.interface import Registry
 from upwell.server.admission.quota import LimitedStore
 from upwell.server.asgi.app import ServerDependencies, create_app
+from upwell.server.asgi.connections import ConnectionTable
+from upwell.server.asgi.guarded_http import GuardedHttpProtocol
 from upwell.server.auth.middleware import AccessControl
 from upwell.server.auth.signatures import Signatures, new_signatures
 from upwell.server.http.limits import ServerLimits
@@ -259,8 +260,11 @@ async def serving(
     state = ServerState()
     config = uvicorn.Config(app, log_config=None, access_log=False, ws="wsproto", lifespan="off")
     config.load()
+    table = ConnectionTable()
     server = await asyncio.get_running_loop().create_server(
-        lambda: HttpToolsProtocol(config, state, {}), "127.0.0.1", 0
+        lambda: GuardedHttpProtocol(config, state, {}, table, table.open("127.0.0.1")),
+        "127.0.0.1",
+        0,
     )
     following = asyncio.create_task(made.cache.run())
     url = f"http://127.0.0.1:{server.sockets[0].getsockname()[1]}"

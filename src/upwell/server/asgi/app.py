@@ -20,6 +20,7 @@ from upwell.machine.components import Components
 from upwell.machine.tasks import first_error
 from upwell.server.admission.quota import LimitedStore
 from upwell.server.asgi.access_log import AccessLogMiddleware
+from upwell.server.asgi.connections import ConnectionTable
 from upwell.server.auth.middleware import AccessControl, AuthMiddleware
 from upwell.server.auth.signatures import Signatures, new_signatures
 from upwell.server.builds import webhooks as build_webhooks
@@ -34,7 +35,7 @@ from upwell.server.images.imports import ImageImportHandlers
 from upwell.server.images.mappings import ImageMappingHandlers
 from upwell.server.images.tags import StreamTagHandlers
 from upwell.server.metrics import health, metrics
-from upwell.server.metrics.gauges import StateGauges, component_metrics
+from upwell.server.metrics.gauges import StateGauges, component_metrics, connection_metrics
 from upwell.server.metrics.metrics import Gauges, Measured, Metrics
 from upwell.server.notifications import subscriptions
 from upwell.server.objects import discovery
@@ -88,6 +89,8 @@ class ServerDependencies:
     """Gauges of other parts, beside those of the objects."""
     components: Components = field(default_factory=Components)
     """State of what the server starts or stands on, for readiness and metrics."""
+    connections: ConnectionTable = field(default_factory=ConnectionTable)
+    """Connections that are open, for metrics."""
     access: AccessControl | None = None
     """None lets everyone do everything: for tests."""
 
@@ -153,9 +156,12 @@ def _gauges(deps: ServerDependencies, streams: OpenStreams) -> list[Gauges]:
     async def components() -> Sequence[Metric]:
         return component_metrics(deps.components.states())
 
+    async def connections() -> Sequence[Metric]:
+        return connection_metrics(deps.connections.count, deps.connections.refused)
+
     state: Gauges = StateGauges(deps.store, streams)
     others = [] if deps.gauges is None else [deps.gauges]
-    return [state, components, *others]
+    return [state, components, connections, *others]
 
 
 class _Api:

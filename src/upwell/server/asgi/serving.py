@@ -4,16 +4,18 @@ import asyncio
 import math
 import socket
 import ssl
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
-from typing import cast
 
 import uvicorn
 from starlette.types import ASGIApp
 
+from upwell.server.asgi.connections import ConnectionTable, TrackedConnection
+from upwell.server.asgi.guarded_http import GuardedHttpProtocol
 from upwell.server.asgi.mixed_tls import answer_to_name, take_connections
 
-_BACKLOG = 2048
+_EXPIRY_SECONDS = 0.5
+"""Between two looks at connections that are too slow."""
 _MAX_MESSAGE_BYTES = 4 * 1024 * 1024
 """Of a WebSocket: clients may send a whole file to a command as one."""
 
@@ -27,32 +29,43 @@ class _Server(uvicorn.Server):
         yield
 
 
-class _OpenServer(_Server):
-    """Takes connections with TLS and without, on the same sockets."""
+class _GuardedServer(_Server):
+    """Takes connections as the table of them allows, and closes those that are too slow."""
 
-    def __init__(self, config: uvicorn.Config, tls: ssl.SSLContext) -> None:
+    def __init__(
+        self, config: uvicorn.Config, tls: ssl.SSLContext, table: ConnectionTable, *, plain: bool
+    ) -> None:
         super().__init__(config)
-        self._tls = answer_to_name(tls)
-        self._taking: list[asyncio.Task[None]] = []
+        self._tls = answer_to_name(tls) if plain else tls
+        self._plain = plain
+        self._table = table
+        self._tasks: list[asyncio.Task[None]] = []
 
     async def startup(self, sockets: list[socket.socket] | None = None) -> None:
         """Start the application, and then take connections."""
         await super().startup([])
         for listener in sockets or ():
-            taking = take_connections(listener, self._protocol, self._tls)
-            self._taking.append(asyncio.create_task(taking))
+            taking = take_connections(
+                listener, self._protocol, self._tls, self._table, plain=self._plain
+            )
+            self._tasks.append(asyncio.create_task(taking))
+        self._tasks.append(asyncio.create_task(self._expire()))
 
     async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
         """Take no more, and finish what is under way."""
-        for taking in self._taking:
-            taking.cancel()
-        await asyncio.gather(*self._taking, return_exceptions=True)
+        for task in self._tasks:
+            task.cancel()
+        await asyncio.gather(*self._tasks, return_exceptions=True)
         await super().shutdown(sockets)
 
-    def _protocol(self) -> asyncio.Protocol:
-        make = cast("Callable[..., asyncio.Protocol]", self.config.http_protocol_class)
-        return make(
-            config=self.config, server_state=self.server_state, app_state=self.lifespan.state
+    async def _expire(self) -> None:
+        while True:
+            await asyncio.sleep(_EXPIRY_SECONDS)
+            self._table.expire()
+
+    def _protocol(self, tracked: TrackedConnection) -> asyncio.Protocol:
+        return GuardedHttpProtocol(
+            self.config, self.server_state, self.lifespan.state, self._table, tracked
         )
 
 
@@ -64,11 +77,13 @@ async def serve(
     tls: ssl.SSLContext,
     plain: bool,
     grace_seconds: float = 10,
+    table: ConnectionTable | None = None,
 ) -> None:
     """Serve on a bound socket until `shutdown` is set, then finish the answers under way.
 
     `tls` is how connections are encrypted: all, or with `plain` those that ask for it. Answers get
-    `grace_seconds`; cancelling ends the same way. Raises OSError if the application does not start.
+    `grace_seconds`; cancelling ends the same way. `table` bounds the connections. Raises OSError if
+    the application does not start.
     """
     config = uvicorn.Config(
         app,
@@ -78,16 +93,14 @@ async def serve(
         ws_per_message_deflate=False,  # what is sent is sent as it is: nothing unpacks to more
         ws_ping_timeout=None,  # an answer may wait behind input that a command does not read
         lifespan="on",
-        backlog=_BACKLOG,
         access_log=False,
         log_config=None,
         server_header=False,
         # A header must not say where a request comes from: limits and the audit log need the truth.
         proxy_headers=False,
-        ssl_context_factory=None if plain else (lambda _config, _default: tls),
         timeout_graceful_shutdown=math.ceil(grace_seconds),
     )
-    server = _OpenServer(config, tls) if plain else _Server(config)
+    server = _GuardedServer(config, tls, table or ConnectionTable(), plain=plain)
     serving = asyncio.create_task(server.serve(sockets=[listener]))
     stopping = asyncio.create_task(shutdown.wait())
     try:

@@ -105,6 +105,18 @@ def component_metrics(states: Iterable[ComponentState]) -> list[Metric]:
     return [up, restarts]
 
 
+def connection_metrics(count: int, refused: Mapping[str, int]) -> list[Metric]:
+    """Return how many connections are open, and how many were refused or cut off, by reason."""
+    family = CounterMetricFamily(
+        "upwell_connections_refused",
+        "Connections that were refused, or closed by a limit, by reason.",
+        labels=["reason"],
+    )
+    for reason, times in sorted(refused.items()):
+        family.add_metric([reason], times)
+    return [gauge("upwell_connections", "Open connections of clients.", count), family]
+
+
 def gauge(name: str, what: str, value: float) -> Metric:
     """Return a gauge without labels."""
     return GaugeMetricFamily(name, what, value=value)

@@ -1,0 +1,264 @@
+"""HTTP/1.1 on one connection, bounded in bytes, requests and time before anybody is asked.
+
+uvicorn's protocol parses and answers. Here stands what it leaves open: the size of a head and of a
+body's framing, the time for a head and for taking an answer, the number of requests ahead.
+"""
+
+import asyncio
+import json
+from collections.abc import Iterable
+from functools import partial
+from typing import Any, cast, override
+
+import httptools
+from uvicorn.config import Config
+from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
+from uvicorn.protocols.websockets.wsproto_impl import WSProtocol
+from uvicorn.server import ServerState
+
+from upwell.server.asgi.connections import ConnectionTable, TrackedConnection
+from upwell.server.http.errors import ApiError, status_of
+
+_READ_BYTES = 64 * 1024
+"""Of one read: what is parsed before other connections have their turn."""
+_LINGER_SECONDS = 2.0
+"""For a refused client to read why; what it sends meanwhile is thrown away."""
+_VERSIONS = {"1.0", "1.1"}
+_REASONS = {
+    400: b"Bad Request",
+    408: b"Request Timeout",
+    431: b"Request Header Fields Too Large",
+}
+
+
+class _RefusalError(Exception):
+    """Ends the parsing of a connection."""
+
+
+class GuardedHttpProtocol(HttpToolsProtocol):
+    """A connection within the limits of its table."""
+
+    def __init__(
+        self,
+        config: Config,
+        server_state: ServerState,
+        app_state: dict[str, Any],
+        table: ConnectionTable,
+        tracked: TrackedConnection,
+    ) -> None:
+        super().__init__(config, server_state, app_state)
+        guarded = partial(GuardedWebSocketProtocol, table=table, tracked=tracked)
+        self.ws_protocol_class = cast("Any", guarded)
+        self._table = table
+        self._limits = table.limits
+        self._tracked = tracked
+        self._refusal: tuple[int, str] | None = None
+        self._ignores = False
+        self._head_since: float | None = table.clock()
+        self._head_bytes = 0
+        self._fields = 0
+        self._is_head = True
+        self._begun_now = False
+        self._framing = 0
+        self._blocked_since: float | None = None
+        self._ending_since: float | None = None
+
+    @override
+    def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
+        """Begin."""
+        super().connection_made(transport)
+        if hasattr(transport, "max_size"):  # of a socket; TLS has its own, in records
+            transport.max_size = _READ_BYTES
+        self._tracked.abort = transport.abort
+        self._tracked.expire = self._expire
+
+    @override
+    def connection_lost(self, exc: Exception | None) -> None:
+        """End."""
+        self._table.close(self._tracked)
+        super().connection_lost(exc)
+
+    @override
+    def data_received(self, data: bytes) -> None:
+        """Parse what has arrived."""
+        if self._ignores:
+            return
+        self._unset_keepalive_if_required()
+        if self._head_since is None and self._is_head:
+            self._head_since = self._table.clock()
+        self._begun_now = False
+        try:
+            if not self._is_head:
+                self._framing += len(data)
+            self.parser.feed_data(data)
+            self._judge(len(data))
+        except _RefusalError:
+            self._end()
+        except httptools.HttpParserUpgrade:
+            self._upgrade()
+        except httptools.HttpParserError:
+            self._refusal = self._refusal or (
+                400,
+                "the request is not valid HTTP/1.1: see RFC 9112",
+            )
+            self._end()
+
+    def _judge(self, size: int) -> None:
+        """Count what was fed to the parser; raises _RefusalError beyond a limit."""
+        limits = self._limits
+        if self._is_head:
+            if not self._begun_now:  # else it began somewhere in what one read brought
+                self._head_bytes += size
+            self._table.hold(self._tracked, size)
+            if self._head_bytes > limits.head_bytes:
+                self._refuse(431, f"the head has more than {limits.head_bytes} bytes")
+        elif self._framing > limits.framing_bytes:
+            self._refuse(400, "the body has more framing than content")
+
+    def _upgrade(self) -> None:
+        if self._should_upgrade():
+            self._table.release(self._tracked)
+            self._table.busy(self._tracked)
+            self._tracked.expire = lambda _: None
+            self.handle_websocket_upgrade()
+        else:  # it is answered as if it had not been asked for (RFC 9110, 7.8), and is the last
+            self.cycle.keep_alive = False
+            self._ignores = True
+
+    @override
+    def on_message_begin(self) -> None:
+        """Begin a head."""
+        if len(self.pipeline) >= self._limits.waiting_requests:
+            self._refuse(400, f"more than {self._limits.waiting_requests} requests wait")
+        self._is_head = self._begun_now = True
+        self._head_bytes = self._fields = self._framing = 0
+        super().on_message_begin()
+
+    @override
+    def on_header(self, name: bytes, value: bytes) -> None:
+        """Take a header field; those after a body (trailers) say nothing to us."""
+        if not self._is_head:
+            return
+        self._fields += 1
+        if self._fields > self._limits.head_fields:
+            self._refuse(431, f"the head has more than {self._limits.head_fields} fields")
+        super().on_header(name, value)
+
+    @override
+    def on_headers_complete(self) -> None:
+        """End a head, and begin to answer, or to wait for the answer before."""
+        if self.parser.get_http_version() not in _VERSIONS:
+            self._refuse(400, "the request is of no version of HTTP that is served: send HTTP/1.1")
+        self._is_head, self._head_since, self._head_bytes = False, None, 0
+        self._table.release(self._tracked)
+        super().on_headers_complete()
+        self._table.busy(self._tracked)
+        if self.pipeline:
+            waiting = sum(_size(cycle.scope["headers"]) for cycle, _ in self.pipeline)
+            self._table.hold(self._tracked, waiting)
+
+    @override
+    def on_body(self, body: bytes) -> None:
+        """Take a part of the body."""
+        self._framing -= len(body) * (1 + self._limits.framing_share)
+        super().on_body(body)
+
+    @override
+    def on_message_complete(self) -> None:
+        """End a request."""
+        self._is_head = True
+        super().on_message_complete()
+
+    @override
+    def on_response_complete(self) -> None:
+        """End an answer."""
+        super().on_response_complete()
+        if self.cycle.response_complete:  # and none waits behind it
+            self._table.idle(self._tracked)
+            if self._head_since is not None:
+                self._head_since = self._table.clock()
+
+    @override
+    def pause_writing(self) -> None:
+        """Note that the client takes less than is sent."""
+        super().pause_writing()
+        self._blocked_since = self._table.clock()
+
+    @override
+    def resume_writing(self) -> None:
+        """Note that the client has taken what was sent."""
+        super().resume_writing()
+        self._blocked_since = None
+
+    def _refuse(self, code: int, why: str) -> None:
+        self._refusal = code, why
+        raise _RefusalError
+
+    def _end(self) -> None:
+        """Answer a refusal where no other answer is under way, and close."""
+        code, why = self._refusal or (400, "")
+        self._ignores = True
+        self._table.refuse(str(code))
+        self._table.release(self._tracked)
+        self._ending_since = self._table.clock()
+        if self.transport.is_closing():
+            return
+        if not self._tracked.is_idle:
+            self.transport.abort()
+            return
+        self.transport.write(_refusal(code, why))
+        if self.transport.can_write_eof():
+            self.transport.write_eof()
+        else:
+            self.transport.close()
+
+    def _expire(self, now: float) -> None:
+        """Close the connection if it has been too slow by `now`."""
+        limits = self._limits
+        if self.transport.is_closing() and self._ending_since is None:
+            self._ending_since = now  # what is left to be sent may never be taken
+        if self._ending_since is not None:
+            most = _LINGER_SECONDS if self._refusal else limits.write_seconds
+            if now - self._ending_since > most:
+                self.transport.abort()
+        elif self._blocked_since is not None and now - self._blocked_since > limits.write_seconds:
+            self._table.refuse("slow-reader")
+            self.transport.abort()
+        elif self._tracked.is_idle and now - (self._head_since or now) > limits.head_seconds:
+            self._expire_head()
+
+    def _expire_head(self) -> None:
+        if self._tracked.held:
+            why = f"the head did not arrive in {self._limits.head_seconds:g} seconds"
+            self._refusal = 408, why
+            self._end()
+        else:
+            self._table.refuse("unused")
+            self.transport.close()
+
+
+class GuardedWebSocketProtocol(WSProtocol):
+    """A WebSocket whose end the table of connections is told of."""
+
+    def __init__(self, *, table: ConnectionTable, tracked: TrackedConnection, **rest: Any) -> None:
+        super().__init__(**rest)
+        self._table = table
+        self._tracked = tracked
+
+    @override
+    def connection_lost(self, exc: Exception | None) -> None:
+        """End."""
+        self._table.close(self._tracked)
+        super().connection_lost(exc)
+
+
+def _size(headers: Iterable[tuple[bytes, bytes]]) -> int:
+    return sum(len(name) + len(value) for name, value in headers)
+
+
+def _refusal(code: int, why: str) -> bytes:
+    body = json.dumps(status_of(ApiError(code, why))).encode()
+    return (
+        b"HTTP/1.1 %d %b\r\nContent-Type: application/json\r\nContent-Length: %d\r\n"
+        b"Connection: close\r\n\r\n%b"
+    ) % (code, _REASONS[code], len(body), body)

@@ -1,0 +1,287 @@
+"""Attacks on a running server, each one coroutine that goes on until it is cancelled.
+
+A new one is a function of a Target in `ATTACKS`; `tests/support/attacks/run` gives it a process.
+"""
+
+import asyncio
+import itertools
+import json
+import ssl
+from collections.abc import Awaitable, Callable, Mapping
+from contextlib import suppress
+from dataclasses import dataclass
+from typing import Any
+
+import aiohttp
+
+MIB = 1024 * 1024
+MAPS = "/api/v1/namespaces/default/configmaps"
+_PAUSE = 0.05
+"""Before another try where the server has hung up, so that one process can keep up."""
+
+
+@dataclass(frozen=True)
+class Target:
+    """A server, and what the attacker knows: a token, or none."""
+
+    host: str
+    port: int
+    token: str = ""
+
+    @property
+    def url(self) -> str:
+        return f"http://{self.host}:{self.port}"
+
+    @property
+    def login(self) -> dict[str, str]:
+        return {"Authorization": f"Bearer {self.token}"} if self.token else {}
+
+    async def connect(
+        self, trust: ssl.SSLContext | None = None
+    ) -> tuple[asyncio.StreamReader, asyncio.StreamWriter]:
+        return await asyncio.open_connection(self.host, self.port, ssl=trust)
+
+    def session(self, connections: int = 0) -> aiohttp.ClientSession:
+        connector = aiohttp.TCPConnector(limit=connections)
+        return aiohttp.ClientSession(self.url, headers=self.login, connector=connector)
+
+
+type Attack = Callable[[Target], Awaitable[None]]
+type _Client = Callable[[asyncio.StreamReader, asyncio.StreamWriter], Awaitable[None]]
+
+
+async def many(target: Target, count: int, client: _Client) -> None:
+    """Keep so many connections open, each served by `client`, and anew when it has ended."""
+
+    async def one() -> None:
+        while True:
+            with suppress(OSError, asyncio.IncompleteReadError):
+                reader, writer = await target.connect()
+                try:
+                    await client(reader, writer)
+                finally:
+                    writer.close()
+            await asyncio.sleep(_PAUSE)
+
+    async with asyncio.TaskGroup() as group:
+        for _ in range(count):
+            group.create_task(one())
+
+
+async def idle_connections(target: Target) -> None:
+    """Open ten thousand connections, and send nothing."""
+
+    async def wait(reader: asyncio.StreamReader, _: asyncio.StreamWriter) -> None:
+        await reader.read(1)
+
+    await many(target, 10_000, wait)
+
+
+async def endless_headers(target: Target) -> None:
+    """Send header lines without end."""
+
+    async def send(_: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        writer.write(b"GET /livez HTTP/1.1\r\nHost: localhost\r\n")
+        for number in itertools.count():
+            writer.write(b"X-%d: %b\r\n" % (number, b"a" * 1000))
+            await writer.drain()
+
+    await many(target, 20, send)
+
+
+async def one_endless_header(target: Target) -> None:
+    """Send one header line without end."""
+
+    async def send(_: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        writer.write(b"GET /livez HTTP/1.1\r\nHost: localhost\r\nX: ")
+        while True:
+            writer.write(b"a" * 16_384)
+            await writer.drain()
+
+    await many(target, 20, send)
+
+
+async def unfinished_heads(target: Target) -> None:
+    """Hold heads open that lack their end, each almost as large as it may be."""
+
+    async def hold(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        writer.write(b"GET /livez HTTP/1.1\r\nHost: localhost\r\nX: " + b"a" * 60_000)
+        await writer.drain()
+        await reader.read(1)
+
+    await many(target, 2000, hold)
+
+
+async def pipelining(target: Target) -> None:
+    """Send requests without end, and read no answer."""
+
+    async def send(_: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        while True:
+            writer.write(b"GET /livez HTTP/1.1\r\nHost: localhost\r\n\r\n" * 500)
+            await writer.drain()
+
+    await many(target, 20, send)
+
+
+async def endless_chunks(target: Target) -> None:
+    """Send bodies of chunk extensions, of single bytes, and of trailers without end."""
+    head = (
+        b"POST /webhooks/registry HTTP/1.1\r\nHost: localhost\r\nTransfer-Encoding: chunked\r\n\r\n"
+    )
+    kinds = itertools.cycle(
+        [
+            (head + b"1;x=", b"y" * 1000),
+            (head, b"1\r\na\r\n" * 200),
+            (head + b"0\r\n", b"X-Trailer: " + b"z" * 1000 + b"\r\n"),
+        ]
+    )
+
+    async def send(_: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        begin, more = next(kinds)
+        writer.write(begin)
+        while True:
+            writer.write(more)
+            await writer.drain()
+
+    await many(target, 15, send)
+
+
+async def slow_bodies(target: Target) -> None:
+    """Send bodies a byte at a time."""
+
+    async def send(_: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        writer.write(b"POST /webhooks/registry HTTP/1.1\r\nHost: localhost\r\n")
+        writer.write(b"Content-Length: 1000000\r\n\r\n")
+        while True:
+            writer.write(b"a")
+            await writer.drain()
+            await asyncio.sleep(1)
+
+    await many(target, 500, send)
+
+
+async def slow_readers(target: Target) -> None:
+    """Ask for a large list again and again, and read nothing of it."""
+    await _large_objects(target)
+    head = f"GET {MAPS} HTTP/1.1\r\nHost: localhost\r\nAuthorization: Bearer {target.token}\r\n\r\n"
+
+    async def ask(_: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        writer.write(head.encode())  # a stream reads 128 KiB ahead, and no more
+        await writer.drain()
+        while not writer.is_closing():  # noqa: ASYNC110 - tells no event to who does not read
+            await asyncio.sleep(1)
+
+    await many(target, 400, ask)
+
+
+async def watch_flood(target: Target) -> None:
+    """Open watches of a large list, and read little of each."""
+    await _large_objects(target)
+    head = (
+        f"GET {MAPS}?watch=1 HTTP/1.1\r\nHost: localhost\r\n"
+        f"Authorization: Bearer {target.token}\r\n\r\n"
+    )
+
+    async def ask(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        writer.write(head.encode())
+        await writer.drain()
+        while await reader.read(1000):  # noqa: ASYNC110 - the pace is the attack
+            await asyncio.sleep(1)
+
+    await many(target, 520, ask)
+
+
+async def large_lists(target: Target) -> None:
+    """List large objects on many connections at once, and read them."""
+    await _large_objects(target)
+    await _requests(target, 16, "GET", MAPS)
+
+
+async def patch_bombs(target: Target) -> None:
+    """Send patches as large as they may be."""
+    body = json.dumps({"data": {"x": "y" * (2 * MIB)}}).encode()
+    path = f"{MAPS}/bomb"
+    headers = {"Content-Type": "application/merge-patch+json"}
+    await _requests(target, 8, "PATCH", path, data=body, headers=headers)
+
+
+async def request_flood(target: Target) -> None:
+    """Send cheap requests as fast as they are answered."""
+    await _requests(target, 64, "GET", f"{MAPS}?limit=1")
+
+
+async def token_guesses(target: Target) -> None:
+    """Guess tokens."""
+    guess = Target(target.host, target.port, "upwell_guess_aaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaa")
+    await _requests(guess, 32, "GET", MAPS)
+
+
+async def upload_flood(target: Target) -> None:
+    """Begin uploads to the registry, and finish none."""
+    await _requests(target, 16, "POST", "/v2/default/app/blobs/uploads/")
+
+
+async def referrer_flood(target: Target) -> None:
+    """Ask for referrers of digests that are not there."""
+    await _requests(target, 16, "GET", f"/v2/default/app/referrers/sha256:{'0' * 64}")
+
+
+async def garbage(target: Target) -> None:
+    """Send what is no HTTP."""
+
+    async def send(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        writer.write(b"\x00\xff PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n" * 20)
+        await writer.drain()
+        await reader.read()
+
+    await many(target, 100, send)
+
+
+ATTACKS: Mapping[str, Attack] = {
+    attack.__name__.replace("_", "-"): attack
+    for attack in (
+        idle_connections,
+        endless_headers,
+        one_endless_header,
+        unfinished_heads,
+        pipelining,
+        endless_chunks,
+        slow_bodies,
+        slow_readers,
+        watch_flood,
+        large_lists,
+        patch_bombs,
+        request_flood,
+        token_guesses,
+        upload_flood,
+        referrer_flood,
+        garbage,
+    )
+}
+
+
+async def _large_objects(target: Target, count: int = 18, size: int = 100_000) -> None:
+    """Create ConfigMaps of 1.8 MB in all, unless they are there."""
+    async with target.session() as session:
+        for number in range(count):
+            body = {"metadata": {"name": f"large-{number}"}, "data": {"x": "y" * size}}
+            async with session.post(MAPS, json=body) as answer:
+                await answer.read()
+
+
+async def _requests(target: Target, clients: int, method: str, path: str, **arguments: Any) -> None:
+    """Send a request again and again from so many clients, and read the answers."""
+
+    async def one(session: aiohttp.ClientSession) -> None:
+        while True:
+            try:
+                async with session.request(method, path, **arguments) as answer:
+                    await answer.read()
+                if answer.status == 429:
+                    await asyncio.sleep(_PAUSE)
+            except (aiohttp.ClientError, OSError):
+                await asyncio.sleep(_PAUSE)
+
+    async with target.session(clients) as session, asyncio.TaskGroup() as group:
+        for _ in range(clients):
+            group.create_task(one(session))

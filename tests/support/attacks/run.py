@@ -1,0 +1,22 @@
+"""Run one attack until killed: `python -m tests.support.attacks.run NAME HOST PORT`.
+
+The token, where there is one, is in ATTACK_TOKEN.
+"""
+
+import asyncio
+import os
+import sys
+
+from tests.support.attacks.attacks import ATTACKS, Target
+
+from upwell.machine.descriptors import raise_descriptor_limit
+
+
+def main() -> None:
+    name, host, port = sys.argv[1:]
+    raise_descriptor_limit()
+    asyncio.run(ATTACKS[name](Target(host, int(port), os.environ.get("ATTACK_TOKEN", ""))))  # type: ignore[arg-type]
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,390 @@
+"""HTTP/1.1 as strangers send it, through the server as it runs: limits, framing, smuggling."""
+
+import asyncio
+import contextlib
+import socket
+from collections.abc import AsyncIterator, Callable
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
+from pathlib import Path
+
+import pytest
+from starlette.requests import ClientDisconnect, Request
+from starlette.responses import Response
+from starlette.types import Receive, Scope, Send
+
+from upwell.server.asgi.connections import ConnectionLimits, ConnectionTable
+from upwell.server.asgi.serving import serve
+from upwell.server.asgi.tls import generated, server_context
+
+SECONDS = 20
+HOST = b"Host: localhost\r\n"
+
+
+@dataclass
+class RequestRecorder:
+    """An application that remembers each request that reached it."""
+
+    seen: list[tuple[str, str, bytes]] = field(default_factory=list)
+    headers: list[dict[bytes, bytes]] = field(default_factory=list)
+    answer: bytes = b"ok"
+    may_answer: asyncio.Event = field(default_factory=asyncio.Event)
+
+    def __post_init__(self) -> None:
+        self.may_answer.set()
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        if scope["type"] == "lifespan":
+            await receive()
+            await send({"type": "lifespan.startup.complete"})
+            await receive()
+            await send({"type": "lifespan.shutdown.complete"})
+            return
+        request = Request(scope, receive)
+        try:
+            body = await request.body()
+        except ClientDisconnect:
+            return
+        self.seen.append((request.method, request.url.path, body))
+        self.headers.append(dict(scope["headers"]))
+        await self.may_answer.wait()
+        await Response(self.answer)(scope, receive, send)
+
+
+@dataclass
+class GuardedServer:
+    port: int
+    table: ConnectionTable
+    app: RequestRecorder
+
+    async def connect(self) -> tuple[asyncio.StreamReader, asyncio.StreamWriter]:
+        return await asyncio.open_connection("127.0.0.1", self.port)
+
+    async def send(self, raw: bytes) -> bytes:
+        """Send bytes and the end, and return all that is answered."""
+        reader, writer = await self.connect()
+        async with asyncio.timeout(SECONDS):
+            with contextlib.suppress(OSError):
+                writer.write(raw)
+                await writer.drain()
+                writer.write_eof()
+            try:
+                return await reader.read()
+            except OSError:
+                return b""
+            finally:
+                writer.close()
+
+    async def until(self, holds: Callable[[], bool]) -> None:
+        async with asyncio.timeout(SECONDS):
+            while not holds():  # noqa: ASYNC110 - a table tells no event
+                await asyncio.sleep(0.01)
+
+
+type Served = Callable[[ConnectionLimits], contextlib.AbstractAsyncContextManager[GuardedServer]]
+
+
+@pytest.fixture
+def serving(tmp_path: Path) -> Served:
+    @contextlib.asynccontextmanager
+    async def started(limits: ConnectionLimits) -> AsyncIterator[GuardedServer]:
+        certificate = generated(tmp_path / "tls", ["localhost"], datetime.now(UTC))
+        shutdown, app, table = asyncio.Event(), RequestRecorder(), ConnectionTable(limits)
+        with socket.create_server(("127.0.0.1", 0)) as listener:
+            server = GuardedServer(listener.getsockname()[1], table, app)
+            tls = server_context(certificate)
+            task = asyncio.create_task(
+                serve(app, listener, shutdown, tls=tls, plain=True, grace_seconds=1, table=table)
+            )
+            try:
+                yield server
+            finally:
+                shutdown.set()
+                async with asyncio.timeout(SECONDS):
+                    await task
+
+    return started
+
+
+@pytest.fixture
+async def server(serving: Served) -> AsyncIterator[GuardedServer]:
+    async with serving(ConnectionLimits()) as running:
+        yield running
+
+
+def statuses(answer: bytes) -> list[int]:
+    return [int(part[:3]) for part in answer.split(b"HTTP/1.1 ")[1:]]
+
+
+ACCEPTED = {
+    "a request": (b"GET /a HTTP/1.1\r\n" + HOST + b"\r\n", [("GET", "/a", b"")]),
+    "an empty line before": (b"\r\nGET /a HTTP/1.1\r\n" + HOST + b"\r\n", [("GET", "/a", b"")]),
+    "a body": (
+        b"POST /a HTTP/1.1\r\n" + HOST + b"Content-Length: 3\r\n\r\nabc",
+        [("POST", "/a", b"abc")],
+    ),
+    "chunks": (
+        b"POST /a HTTP/1.1\r\n" + HOST + b"Transfer-Encoding: chunked\r\n\r\n"
+        b"3\r\nabc\r\n2;name=value\r\nde\r\n0\r\n\r\n",
+        [("POST", "/a", b"abcde")],
+    ),
+    "trailers": (
+        b"POST /a HTTP/1.1\r\n" + HOST + b"Transfer-Encoding: chunked\r\n\r\n"
+        b"1\r\na\r\n0\r\nAuthorization: Bearer late\r\n\r\n",
+        [("POST", "/a", b"a")],
+    ),
+    "two in a row": (
+        (b"GET /a HTTP/1.1\r\n" + HOST + b"\r\n") + (b"GET /b HTTP/1.1\r\n" + HOST + b"\r\n"),
+        [("GET", "/a", b""), ("GET", "/b", b"")],
+    ),
+    "an unknown upgrade": (
+        b"GET /a HTTP/1.1\r\n" + HOST + b"Connection: Upgrade\r\nUpgrade: h2c\r\n\r\n",
+        [("GET", "/a", b"")],
+    ),
+    "HTTP/1.0": (b"GET /a HTTP/1.0\r\n\r\n", [("GET", "/a", b"")]),
+    "an absolute target": (
+        b"GET http://localhost/a HTTP/1.1\r\n" + HOST + b"\r\n",
+        [("GET", "/a", b"")],
+    ),
+}
+
+
+@pytest.mark.parametrize("case", ACCEPTED)
+async def test_what_is_well_formed_is_served(server: GuardedServer, case: str) -> None:
+    raw, expected = ACCEPTED[case]
+    answer = await server.send(raw)
+    assert server.app.seen == expected
+    assert statuses(answer) == [200] * len(expected)
+    assert b"authorization" not in server.app.headers[0]
+
+
+SMUGGLED = b"GET /smuggled HTTP/1.1\r\n" + HOST + b"\r\n"
+MALFORMED = {
+    "both framings": b"Content-Length: 4\r\nTransfer-Encoding: chunked\r\n\r\n0\r\n\r\n",
+    "both framings, turned round": (
+        b"Transfer-Encoding: chunked\r\nContent-Length: 4\r\n\r\n0\r\n\r\n"
+    ),
+    "two lengths": b"Content-Length: 3\r\nContent-Length: 4\r\n\r\nabc",
+    "a list of lengths": b"Content-Length: 3, 4\r\n\r\nabc",
+    "a signed length": b"Content-Length: +3\r\n\r\nabc",
+    "a negative length": b"Content-Length: -1\r\n\r\n",
+    "a length in hexadecimal": b"Content-Length: 0x3\r\n\r\nabc",
+    "a length that overflows": b"Content-Length: 18446744073709551617\r\n\r\na",
+    "a length with a space": b"Content-Length: 1 0\r\n\r\n",
+    "a space before the colon": b"Content-Length : 3\r\n\r\nabc",
+    "a folded line": b"X: a\r\n Content-Length: 3\r\n\r\nabc",
+    "a folded framing": b"Transfer-Encoding:\r\n chunked\r\n\r\n0\r\n\r\n",
+    "an unknown coding after chunked": b"Transfer-Encoding: chunked, identity\r\n\r\n0\r\n\r\n",
+    "chunked twice": b"Transfer-Encoding: chunked\r\n" * 2
+    + b"Transfer-Encoding: x\r\n\r\n0\r\n\r\n",
+    "an unknown coding": b"Transfer-Encoding: xchunked\r\n\r\n0\r\n\r\n",
+    "a null in a value": b"X: a\0b\r\n\r\n",
+    "a null in a name": b"X\0: a\r\n\r\n",
+    "a bare CR": b"X: a\rContent-Length: 3\r\n\r\nabc",
+    "no colon": b"X\r\n\r\n",
+    "no name": b": a\r\n\r\n",
+    "a line feed alone in a chunk": b"Transfer-Encoding: chunked\r\n\r\n1\na\r\n0\r\n\r\n",
+    "a chunk that is longer than it says": (
+        b"Transfer-Encoding: chunked\r\n\r\n1\r\nabc\r\n0\r\n\r\n"
+    ),
+    "a chunk's size with a sign": b"Transfer-Encoding: chunked\r\n\r\n+1\r\na\r\n0\r\n\r\n",
+    "a chunk's size with 0x": b"Transfer-Encoding: chunked\r\n\r\n0x1\r\na\r\n0\r\n\r\n",
+    "a chunk's size that overflows": (
+        b"Transfer-Encoding: chunked\r\n\r\n10000000000000001\r\na\r\n0\r\n\r\n"
+    ),
+    "a chunk's size with a space": b"Transfer-Encoding: chunked\r\n\r\n1 1\r\na\r\n0\r\n\r\n",
+}
+BEGINNINGS = {
+    "no HTTP": b"\x16\x03\x01\x02\x00\x01\x00",
+    "HTTP/2's preface": b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n",
+    "HTTP/0.9": b"GET /\r\n\r\n",
+    "another version": b"GET / HTTP/1.2\r\n" + HOST + b"\r\n",
+    "a version of two digits": b"GET / HTTP/1.10\r\n" + HOST + b"\r\n",
+    "a method of its own": b"G3T! / HTTP/1.1\r\n" + HOST + b"\r\n",
+    "a space too many": b"GET /a /b HTTP/1.1\r\n" + HOST + b"\r\n",
+    "a target of bytes": b"GET /\xff\xfe HTTP/1.1\r\n" + HOST + b"\r\n",
+    "a null in the target": b"GET /a\0b HTTP/1.1\r\n" + HOST + b"\r\n",
+    "no target": b"GET  HTTP/1.1\r\n" + HOST + b"\r\n",
+    "a tunnel": b"CONNECT localhost:22 HTTP/1.1\r\n" + HOST + b"\r\n",
+}
+
+
+@pytest.mark.parametrize("case", MALFORMED)
+async def test_what_two_parsers_may_read_differently_is_refused(
+    server: GuardedServer, case: str
+) -> None:
+    raw = b"POST /a HTTP/1.1\r\n" + HOST + MALFORMED[case] + SMUGGLED
+    answer = await server.send(raw)
+    assert all(path != "/smuggled" for _, path, _ in server.app.seen)
+    assert statuses(answer) in ([400], [])  # none to a body that went wrong while it was read
+
+
+@pytest.mark.parametrize("case", BEGINNINGS)
+async def test_what_begins_as_no_request_is_refused(server: GuardedServer, case: str) -> None:
+    answer = await server.send(BEGINNINGS[case] + SMUGGLED)
+    assert server.app.seen == []
+    assert statuses(answer) in ([400], [])
+    assert (await server.send(SMUGGLED)).startswith(b"HTTP/1.1 200 ")
+
+
+async def test_after_the_last_request_nothing_is_served(server: GuardedServer) -> None:
+    last = b"GET /a HTTP/1.1\r\n" + HOST + b"Connection: close\r\n\r\n"
+    assert statuses(await server.send(last + SMUGGLED)) == [200]
+    await server.until(lambda: server.table.count == 0)
+    assert server.app.seen == [("GET", "/a", b"")]
+
+
+async def test_a_client_that_expects_to_be_asked_is_asked(server: GuardedServer) -> None:
+    reader, writer = await server.connect()
+    head = b"POST /a HTTP/1.1\r\n" + HOST + b"Content-Length: 3\r\nExpect: 100-continue\r\n\r\n"
+    writer.write(head)
+    async with asyncio.timeout(SECONDS):
+        assert await reader.readline() == b"HTTP/1.1 100 Continue\r\n"
+        writer.write(b"abc")
+        assert await reader.readline() == b"\r\n"
+        assert await reader.readline() == b"HTTP/1.1 200 OK\r\n"
+    writer.close()
+
+
+async def endlessly(server: GuardedServer, begin: bytes, more: bytes, most: int) -> bytes:
+    """Send until the server has had enough; fails when it takes more than `most` bytes."""
+    reader, writer = await server.connect()
+    sent = 0
+    reading = asyncio.create_task(reader.read())
+    try:
+        async with asyncio.timeout(SECONDS):
+            writer.write(begin)
+            while not reading.done():
+                writer.write(more)
+                await writer.drain()
+                sent += len(more)
+                assert sent < most, "the server takes it for ever"
+                await asyncio.sleep(0)
+    except OSError:
+        pass
+    finally:
+        writer.close()
+    with contextlib.suppress(OSError):
+        async with asyncio.timeout(SECONDS):
+            return await reading
+    return b""
+
+
+MIB = 1024 * 1024
+ENDLESS = {
+    "fields": (b"GET / HTTP/1.1\r\n", b"X: a\r\n" * 50),
+    "a field": (b"GET / HTTP/1.1\r\nX: ", b"a" * 5000),
+    "a name": (b"GET / HTTP/1.1\r\n", b"a" * 5000),
+    "a target": (b"GET /", b"a" * 5000),
+    "a method": (b"", b"G" * 5000),
+    "a query": (b"GET /?", b"a=b&" * 1000),
+    "empty lines": (b"", b"\r\n" * 2000),
+    "chunk extensions": (
+        b"POST / HTTP/1.1\r\n" + HOST + b"Transfer-Encoding: chunked\r\n\r\n1;x=",
+        b"y" * 5000,
+    ),
+    "trailers": (
+        b"POST / HTTP/1.1\r\n" + HOST + b"Transfer-Encoding: chunked\r\n\r\n0\r\n",
+        b"X: y\r\n" * 1000,
+    ),
+    "a trailer": (
+        b"POST / HTTP/1.1\r\n" + HOST + b"Transfer-Encoding: chunked\r\n\r\n0\r\nX: ",
+        b"y" * 5000,
+    ),
+}
+
+
+@pytest.mark.parametrize("case", ENDLESS)
+async def test_nothing_goes_on_for_ever(server: GuardedServer, case: str) -> None:
+    begin, more = ENDLESS[case]
+    answer = await endlessly(server, begin, more, 40 * MIB)
+    assert statuses(answer) in ([431], [400], [])
+    assert server.app.seen == []
+    await server.until(lambda: server.table.count == 0)
+    assert sum(server.table.refused.values()) == 1
+    assert server.table.held_bytes == 0
+
+
+async def test_a_body_of_single_bytes_is_read(server: GuardedServer) -> None:
+    chunked = b"POST /a HTTP/1.1\r\n" + HOST + b"Transfer-Encoding: chunked\r\n\r\n"
+    answer = await server.send(chunked + b"1\r\na\r\n" * 50_000 + b"0\r\n\r\n")
+    assert statuses(answer) == [200]
+    assert server.app.seen == [("POST", "/a", b"a" * 50_000)]
+
+
+async def test_a_large_body_before_the_next_head_is_no_part_of_it(server: GuardedServer) -> None:
+    first = b"POST /a HTTP/1.1\r\n" + HOST + b"Content-Length: 300000\r\n\r\n" + b"a" * 300_000
+    assert statuses(await server.send(first + first)) == [200, 200]
+
+
+async def test_more_fields_than_a_head_may_have_are_refused(server: GuardedServer) -> None:
+    few = b"".join(b"X-%d: a\r\n" % number for number in range(99))
+    assert statuses(await server.send(b"GET /a HTTP/1.1\r\n" + HOST + few + b"\r\n")) == [200]
+    answer = await server.send(b"GET /a HTTP/1.1\r\n" + HOST + few + b"Y: a\r\n\r\n")
+    assert statuses(answer) == [431]
+    assert b"more than 100 fields" in answer
+
+
+async def test_requests_without_end_are_no_burden(server: GuardedServer) -> None:
+    server.app.may_answer.clear()
+    reader, writer = await server.connect()
+    with contextlib.suppress(OSError):
+        writer.write(SMUGGLED * 1000)
+        await server.until(lambda: server.table.count == 0)
+        assert await reader.read() == b""
+    assert server.table.refused == {"400": 1}
+    server.app.may_answer.set()
+    writer.close()
+
+
+async def test_an_unfinished_head_ends_in_time(serving: Served) -> None:
+    async with serving(ConnectionLimits(head_seconds=0.1)) as server:
+        reader, writer = await server.connect()
+        writer.write(b"GET / HTTP/1.1\r\nX: a")
+        async with asyncio.timeout(SECONDS):
+            assert statuses(await reader.read()) == [408]
+        writer.close()
+        await server.until(lambda: server.table.count == 0)
+
+
+async def test_a_connection_that_says_nothing_ends_in_time(serving: Served) -> None:
+    async with serving(ConnectionLimits(head_seconds=0.1)) as server:
+        reader, writer = await server.connect()
+        writer.write(b"\r\n")  # else it is waited for its first byte
+        async with asyncio.timeout(SECONDS):
+            await reader.read()
+        writer.close()
+        await server.until(lambda: server.table.count == 0)
+
+
+async def test_who_reads_nothing_is_cut_off(serving: Served) -> None:
+    async with serving(ConnectionLimits(write_seconds=0.1)) as server:
+        server.app.answer = b"a" * (16 * MIB)
+        reader, writer = await server.connect()
+        writer.write(b"GET /a HTTP/1.1\r\n" + HOST + b"\r\n")
+        await server.until(lambda: bool(server.app.seen))
+        await server.until(lambda: server.table.count == 0)
+        with contextlib.suppress(OSError):
+            assert len(await reader.read()) < 16 * MIB
+        writer.close()
+
+
+async def test_who_closes_slowly_is_cut_off(serving: Served) -> None:
+    """An answer that ends the connection waits no longer for its reader than another."""
+    async with serving(ConnectionLimits(write_seconds=0.1)) as server:
+        server.app.answer = b"a" * (16 * MIB)
+        _, writer = await server.connect()
+        writer.write(b"GET /a HTTP/1.1\r\n" + HOST + b"Connection: close\r\n\r\n")
+        await server.until(lambda: bool(server.app.seen))
+        await server.until(lambda: server.table.count == 0)
+        writer.close()
+
+
+async def test_ten_times_the_connections_keep_nobody_out(serving: Served) -> None:
+    async with serving(ConnectionLimits(total=20, per_address=20, kept_for_own=2)) as server:
+        held = [await server.connect() for _ in range(200)]
+        assert statuses(await server.send(SMUGGLED + b"")) == [200]
+        assert server.table.count <= 20
+        assert server.table.refused["gave-way"] >= 180
+        for _, writer in held:
+            writer.close()
