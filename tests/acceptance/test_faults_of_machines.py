@@ -164,8 +164,8 @@ async def test_a_port_that_somebody_else_has_is_named(
     made: Installation, client: ApiClient
 ) -> None:
     with taken_port() as port:
-        listener = service("web", "  clusterIP: 127.0.0.1").replace(
-            "port: 8080", f"port: {port}", 1
+        listener = service("web", "  type: NodePort").replace(
+            "port: 8080", f"port: 8080, nodePort: {port}", 1
         )
         await made.apply(client, listener)
 
@@ -174,7 +174,7 @@ async def test_a_port_that_somebody_else_has_is_named(
             condition = find(conditions, "Ready")
             return condition.message if condition and condition.status == "False" else ""
 
-        assert f"127.0.0.1:{port}" in await until(message, bool)
+        assert f"nodePort {port}" in await until(message, bool)
     await until(message, "".__eq__)
 
 

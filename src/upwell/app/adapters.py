@@ -203,5 +203,6 @@ def _haproxy_settings(settings: ServerSettings, installation: str) -> HaproxySet
         settings.router_address,
         https_address=settings.router_https_address,
         make_certificate=certificate,
+        trusted_proxies=settings.trusted_proxies,
         installation=installation,
     )

@@ -182,7 +182,7 @@ def _workloads(
         job_controller(cache, machine, images, now),
         cron_job_controller(cache, now),
         rollouts.rollout_controller(index, machine, images, now),
-        routing_controller(cache, machine, now),
+        routing_controller(cache, machine, now, adapters.settings.own_places),
         router_supervision_controller(cache, machine),
     )
 

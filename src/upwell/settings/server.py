@@ -56,6 +56,8 @@ class ServerSettings(BaseModel):
     router_address: str = "127.0.0.1:7088"
     router_https_address: str = "127.0.0.1:7443"
     """HOST:PORT of Routes with TLS, once there is one; empty: they are not served."""
+    trusted_proxies: tuple[str, ...] = ()
+    """Networks of proxies whose word counts on where requests for Routes come from."""
     import_interval: timedelta = timedelta(minutes=15)
     build_slots: int = 0
     """Builds at once; 0: what the machine can take."""
@@ -97,6 +99,13 @@ class ServerSettings(BaseModel):
         """The `host:port` that references to images of the embedded registry begin with."""
         host = "127.0.0.1" if self.host in _WILDCARDS else self.host
         return f"{host}:{self.port}"
+
+    @property
+    def own_places(self) -> tuple[tuple[str, int], ...]:
+        """The addresses and ports at which the server listens: API and Routes."""
+        routers = (self.router_address, self.router_https_address)
+        found = [address.rpartition(":") for address in routers if address]
+        return ((self.host, self.port), *((host.strip("[]"), int(port)) for host, _, port in found))
 
     @property
     def url(self) -> str:

@@ -4,6 +4,7 @@ import re
 from collections import Counter
 from collections.abc import Mapping
 from datetime import timedelta
+from ipaddress import ip_network
 from pathlib import Path
 from typing import Annotated, Any, cast
 
@@ -305,6 +306,25 @@ class AuditSettings(SettingsTable):
         return self
 
 
+def _network(value: Any) -> str:
+    return str(ip_network(value, strict=False))
+
+
+class RouterSettings(SettingsTable):
+    """The router of Routes."""
+
+    trusted_proxies: Annotated[
+        tuple[
+            Annotated[str, BeforeValidator(_network), AllowedValues("an address or a network")],
+            ...,
+        ],
+        Field(strict=False),
+        AllowedValues("a list of addresses and networks"),
+    ] = ()
+    """Proxies in front of the router. What they say in X-Forwarded-* and Forwarded of who asks is
+    passed on; of everyone else these headers are replaced by what the router knows."""
+
+
 class FileSettings(SettingsTable):
     """The whole file."""
 
@@ -324,6 +344,7 @@ class FileSettings(SettingsTable):
     audit: AuditSettings = AuditSettings()
     tracing: TracingSettings = TracingSettings()
     git: GitSettings = GitSettings()
+    router: RouterSettings = RouterSettings()
     registry: Annotated[
         tuple[RegistrySettings, ...], Field(strict=False), AllowedValues("[[registry]] tables")
     ] = ()

@@ -479,6 +479,8 @@ class RolloutSetup:
         self.registry = RegistryInMemory()
         self.failed_requests: list[str] = []
         self.services: IPv4Network | None = None
+        self.reserved: Sequence[tuple[str, int]] = ()
+        """Places of the server itself."""
         self.timeline = TIMELINE
         self.pressure = ""
         """Fault of the disk."""
@@ -501,7 +503,7 @@ class RolloutSetup:
             InsecureRegistries(self.store, lambda image: image.registry == "registry.test"),
         )
         self.rollouts = RolloutReconciler(self.store, machine, images, self.clock)
-        self.routing = RoutingReconciler(self.store, machine, self.clock)
+        self.routing = RoutingReconciler(self.store, machine, self.clock, self.reserved)
         index = WorkloadIndex(ObjectCache(self.store))
         self.triggers = WorkloadTriggerReconciler(index, self.clock)
 

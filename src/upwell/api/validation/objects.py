@@ -83,7 +83,9 @@ def _service(service: Service) -> Iterator[Fault]:
 
 
 def _route(route: Route) -> Iterator[Fault]:
-    if route.spec.host and _HOST.fullmatch(route.spec.host) is None:
+    if len(route.spec.host) > _MAX_NAME:
+        yield Fault("spec.host", f"longer than {_MAX_NAME} characters")
+    elif route.spec.host and _HOST.fullmatch(route.spec.host) is None:
         yield Fault("spec.host", f"{route.spec.host!r} is not a host name")
     if not route.spec.to.name:
         yield Fault("spec.to.name", "required: the Service that answers")

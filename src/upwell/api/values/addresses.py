@@ -3,6 +3,8 @@
 from ipaddress import ip_address
 from urllib.parse import urlsplit
 
+NODE_PORTS = range(30000, 32768)
+"""Ports of the machine that Services may ask for, and are given (Kubernetes' default range)."""
 _DEFAULT_PORTS = {"http": 80, "https": 443}
 _METADATA = {"fd00:ec2::254", "100.100.100.200"}
 """Metadata services that are not link-local: of AWS over IPv6, and of Alibaba Cloud."""

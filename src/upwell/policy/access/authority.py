@@ -11,6 +11,7 @@ from itertools import chain
 
 from upwell.api.meta import Resource
 from upwell.policy.access.foreign_streams import foreign_streams
+from upwell.policy.access.network_rights import network_rights
 from upwell.policy.access.roles import Action, Grant, is_allowed, missing
 from upwell.policy.access.subscriptions import reaches_everywhere
 
@@ -46,7 +47,12 @@ def _subscriptions(resource: Resource) -> Iterable[Need]:
         yield Need(action, 'has spec.namespaces ["*"]', stays=False)
 
 
-RULES: Sequence[Rule] = (_streams, _subscriptions)
+def _network(resource: Resource) -> Iterable[Need]:
+    for right, why in network_rights(resource):
+        yield Need(Action("use", right, resource.namespace), why)
+
+
+RULES: Sequence[Rule] = (_streams, _subscriptions, _network)
 
 
 def needs(resource: Resource) -> frozenset[Need]:

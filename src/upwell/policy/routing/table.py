@@ -1,16 +1,28 @@
 """Computes the routing table from Services, Routes and the instances that are ready."""
 
 from collections import defaultdict
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
+from ipaddress import IPv4Network
 
 from upwell.api.core import ContainerPort, PodTemplate, Service, ServicePort
-from upwell.api.meta import ObjectKey
+from upwell.api.meta import ObjectKey, Resource
 from upwell.api.route import Route, RouteSpec, RouteTarget
 from upwell.policy.rollouts.instance import key_of, stays_up_at
 from upwell.policy.rollouts.settings import Workload, template_of
+from upwell.policy.routing.addresses import LOOPBACK
+from upwell.policy.routing.claims import (
+    EVERY_ADDRESS,
+    NODE_PORT_TYPES,
+    Claim,
+    Place,
+    address_fault,
+    is_inside,
+    withheld,
+)
 from upwell.policy.routing.endpoints import without_endpoints
+from upwell.policy.routing.hosts import effective_host, refused_hosts
 from upwell.policy.routing.port_protocols import HEADLESS, SERVED
 from upwell.policy.routing.selection import Member, Members, Selectors
 from upwell.workload.interface import (
@@ -27,7 +39,6 @@ from upwell.workload.interface import (
 
 DEFAULT_WEIGHT = 100
 _TERMINATIONS = ("edge", "passthrough", "reencrypt")
-_EVERY_ADDRESS = "0.0.0.0"  # noqa: S104 - what hostPort and nodePort mean
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,6 +51,12 @@ class RoutingState:
     instances: Sequence[Instance]
     now: datetime
     draining: frozenset[str] = frozenset()
+    network: IPv4Network = LOOPBACK
+    """Network of the Services' addresses."""
+    held: Mapping[Place, ObjectKey] = field(default_factory=dict)
+    """Owners of places until now."""
+    reserved: Collection[Place] = ()
+    """Places of the server itself: nobody else listens there."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -74,6 +91,10 @@ class Routing:
     names: Sequence[ServiceName] = ()
     """By which instances find Services."""
     admissions: Mapping[ObjectKey, Admission] = field(default_factory=dict)
+    withheld: Mapping[str, str] = field(default_factory=dict)
+    """Listener that is not in the table -> why."""
+    held: Mapping[Place, ObjectKey] = field(default_factory=dict)
+    """Owners of places from now on."""
     empty: Mapping[ObjectKey, str] = field(default_factory=dict)
     """Service that should have a ready instance and has none -> why, and what to do."""
     until: datetime | None = None
@@ -123,18 +144,15 @@ def compute(state: RoutingState) -> Routing:
         for service in state.services
         for port in tcp_ports(service)
     ]
-    listeners = [listener for service in state.services for listener in _service_listeners(service)]
     ports = list(_host_ports(state))
-    for host_port in ports:
-        backends.append(Backend(host_port.name, host_port.endpoints))
-        place = (host_port.address, host_port.number)
-        listeners.append(Listener(host_port.name, *place, host_port.name))
+    backends += [Backend(host_port.name, host_port.endpoints) for host_port in ports]
+    listeners, faults, held = _listeners(state, ports)
     admissions = _admissions(state)
     services = {(one.namespace, one.name): one for one in state.services}
     rules = [
         HttpRule(
             rule_name(route),
-            route.spec.host,
+            effective_host(route),
             route.spec.path,
             _targets(route, services),
             _tls(route),
@@ -142,7 +160,7 @@ def compute(state: RoutingState) -> Routing:
         for route in state.routes
         if admissions[route.key].admitted
     ]
-    table = RoutingTable(tuple(backends), tuple(rules), tuple(listeners))
+    table = RoutingTable(tuple(backends), tuple(rules), listeners)
     in_force = _in_force(state, backends, members, ports)
     names = _names(state, members)
     silent = [
@@ -151,7 +169,7 @@ def compute(state: RoutingState) -> Routing:
         if not any(one.instance.ready for one in members[service.key])
     ]
     empty = without_endpoints(silent, state.workloads)
-    return Routing(table, in_force, names, admissions, empty, _until(state))
+    return Routing(table, in_force, names, admissions, faults, held, empty, _until(state))
 
 
 def _until(state: RoutingState) -> datetime | None:
@@ -165,12 +183,54 @@ def _names(state: RoutingState, members: Mapping[ObjectKey, Sequence[Member]]) -
     found: list[ServiceName] = []
     for service in state.services:
         address = service.spec.cluster_ip
-        addresses = [address] if address and address != HEADLESS else []
+        addresses = [address] if address and is_inside(address, state.network) else []
         if address == HEADLESS:
             instances = [one.instance for one in members[service.key]]
             addresses = [one.address for one in _answering(instances, state)]
         found += [ServiceName(service.namespace, service.name, one) for one in addresses]
     return found
+
+
+@dataclass(frozen=True, slots=True)
+class _HostPort:
+    """A port of the machine itself that leads to the instances of one workload."""
+
+    name: str
+    workload: Workload
+    address: str
+    number: int
+    endpoints: tuple[BackendServer, ...]
+
+
+def _listeners(
+    state: RoutingState, ports: Iterable[_HostPort]
+) -> tuple[tuple[Listener, ...], Mapping[str, str], Mapping[Place, ObjectKey]]:
+    """Return where the router listens, where it does not and why, and who has which place."""
+    wanted: list[tuple[Listener, Service | Workload]] = []
+    faults: dict[str, str] = {}
+    for service in state.services:
+        fault = address_fault(service, state.network)
+        for listener in _service_listeners(service):
+            if fault and listener.name == listener.backend:  # at its own address
+                faults[listener.name] = fault
+            else:
+                wanted.append((listener, service))
+    for port in ports:
+        listener = Listener(port.name, port.address, port.number, port.name)
+        wanted.append((listener, port.workload))
+    claims = [
+        Claim(listener.name, (listener.address, listener.port), owner.key, _created(owner))
+        for listener, owner in wanted
+    ]
+    refused, held = withheld(claims, state.held, state.reserved, state.network)
+    faults |= refused
+    listeners = tuple(listener for listener, _ in wanted if listener.name not in faults)
+    return listeners, faults, held
+
+
+def _created(resource: Resource) -> str:
+    created = resource.metadata.creation_timestamp
+    return created.isoformat() if created else ""
 
 
 def _service_listeners(service: Service) -> Iterator[Listener]:
@@ -179,8 +239,8 @@ def _service_listeners(service: Service) -> Iterator[Listener]:
         name, http = backend_name(service, port), is_http(port)
         if service.spec.cluster_ip and service.spec.cluster_ip != HEADLESS:
             yield Listener(name, service.spec.cluster_ip, port.port, name, http)
-        if port.node_port and service.spec.type in {"NodePort", "LoadBalancer"}:
-            yield Listener(node_name(name), _EVERY_ADDRESS, port.node_port, name, http)
+        if port.node_port and service.spec.type in NODE_PORT_TYPES:
+            yield Listener(node_name(name), EVERY_ADDRESS, port.node_port, name, http)
 
 
 def is_http(port: ServicePort) -> bool:
@@ -188,16 +248,6 @@ def is_http(port: ServicePort) -> bool:
     if port.app_protocol:
         return port.app_protocol.lower() == "http"
     return port.name == "http" or port.name.startswith("http-")
-
-
-@dataclass(frozen=True, slots=True)
-class _HostPort:
-    """A port of the machine itself that leads to the instances of one workload."""
-
-    name: str
-    address: str
-    number: int
-    endpoints: tuple[BackendServer, ...]
 
 
 def _host_ports(state: RoutingState) -> Iterator[_HostPort]:
@@ -215,8 +265,8 @@ def _host_ports(state: RoutingState) -> Iterator[_HostPort]:
                 for one in _answering(owned.get(key, ()), state)
             )
             number = port.host_port or 0
-            address = port.host_ip or _EVERY_ADDRESS
-            yield _HostPort(host_port_name(key, number), address, number, endpoints)
+            address = port.host_ip or EVERY_ADDRESS
+            yield _HostPort(host_port_name(key, number), workload, address, number, endpoints)
 
 
 def _endpoints(
@@ -291,31 +341,15 @@ def _in_force(
 
 
 def _admissions(state: RoutingState) -> dict[ObjectKey, Admission]:
-    """Decide who has which host: the older Route wins, and a host belongs to one namespace."""
+    """Decide which Routes are served: those that have their host, and lead somewhere."""
     services = {(one.namespace, one.name): one for one in state.services}
-    admissions: dict[ObjectKey, Admission] = {}
-    namespaces: dict[str, Route] = {}
-    places: dict[tuple[str, str], Route] = {}
-    for route in sorted(state.routes, key=_age):
-        place = (route.spec.host, route.spec.path.rstrip("/"))
-        holder = places.get(place) or namespaces.get(route.spec.host)
-        if holder is not None and (place in places or holder.namespace != route.namespace):
-            admissions[route.key] = Admission(
-                admitted=False,
-                reason="HostAlreadyClaimed",
-                message=f"host {route.spec.host} is held by the older {holder.key};"
-                " choose another host or delete that Route",
-            )
-            continue
-        places[place] = route
-        namespaces.setdefault(route.spec.host, route)
-        admissions[route.key] = _serveable(route, services)
-    return admissions
-
-
-def _age(route: Route) -> tuple[str, ObjectKey]:
-    created = route.metadata.creation_timestamp
-    return (created.isoformat() if created else "", route.key)
+    refused = refused_hosts(state.routes)
+    return {
+        route.key: Admission(admitted=False, reason=refusal.reason, message=refusal.message)
+        if (refusal := refused.get(route.key))
+        else _serveable(route, services)
+        for route in state.routes
+    }
 
 
 def _serveable(route: Route, services: Mapping[tuple[str, str], Service]) -> Admission:

@@ -1,7 +1,7 @@
 """Keeps the router's table equal to the Services, the Routes and the instances that are ready."""
 
 import contextlib
-from collections.abc import AsyncIterator, Callable, Iterable
+from collections.abc import AsyncIterator, Callable, Collection, Iterable, Mapping
 from dataclasses import replace
 from datetime import datetime
 from functools import partial
@@ -15,7 +15,9 @@ from upwell.controller import Controller, ObjectCache, Result, Watch
 from upwell.machine.backoff import Backoff
 from upwell.policy.rollouts.settings import WORKLOADS, Workload
 from upwell.policy.routing.addresses import LOOPBACK, allocate, needs_address, taken_addresses
+from upwell.policy.routing.claims import Place, held_by, node_ports, with_node_ports
 from upwell.policy.routing.endpoints import MissingEndpoints
+from upwell.policy.routing.hosts import ROUTER_NAME
 from upwell.policy.routing.reachability import ENDPOINTS, HOST_PORTS
 from upwell.policy.routing.report import RoutingOutcome
 from upwell.policy.routing.table import (
@@ -34,7 +36,6 @@ from upwell.reconcilers.routing.supervision import RETRIES
 from upwell.store.interface import ConflictError, NotFoundError, Store
 from upwell.workload.interface import RouterDownError, RouterUnavailableError
 
-ROUTER_NAME = "upwell"
 HOST_SUFFIX = "localhost"
 """Resolves to the loopback address everywhere (RFC 6761, section 6.3)."""
 _RETRIES = Backoff(first=1, longest=60)
@@ -44,8 +45,18 @@ _RETRIES = Backoff(first=1, longest=60)
 class RoutingReconciler:
     """Has one key, since a table is one thing; every call computes and applies all of it."""
 
-    def __init__(self, store: Store, machine: RolloutPorts, clock: Callable[[], datetime]) -> None:
+    def __init__(
+        self,
+        store: Store,
+        machine: RolloutPorts,
+        clock: Callable[[], datetime],
+        reserved: Collection[Place] = (),
+    ) -> None:
         self._store = store
+        self._reserved = reserved
+        """Places of the server itself."""
+        self._held: Mapping[Place, ObjectKey] | None = None
+        """Owners of places; None until the first table."""
         self._machine = machine
         self._clock = clock
         self._known_network: IPv4Network | None = None
@@ -60,6 +71,7 @@ class RoutingReconciler:
         draining = self._machine.traffic.draining()
         state = await self._read(draining)
         routing = compute(state)
+        self._held = routing.held
         self._missing = self._missing.next(routing.empty, self._clock())
         try:
             failures = await self._machine.router.apply(routing.table)
@@ -68,11 +80,11 @@ class RoutingReconciler:
                 # Nobody is sent to what has to go: no rollout need wait for that.
                 down = replace(routing.in_force, serving={}, quiet=draining, backends={})
                 self._machine.traffic.publish(down)
-            await self._report(state, routing, RoutingOutcome(refusal=error))
+            await self._report(state, routing, RoutingOutcome(routing.withheld, error))
             raise
         self._machine.traffic.publish(routing.in_force)
         await self._machine.runtime.publish_names(routing.names)
-        await self._report(state, routing, RoutingOutcome(failures))
+        await self._report(state, routing, RoutingOutcome({**routing.withheld, **failures}))
         self._failed = self._failed + 1 if failures else 0
         waits = [_RETRIES.delay(self._failed)] if failures else []
         now = self._clock()
@@ -99,21 +111,35 @@ class RoutingReconciler:
         for kind in WORKLOADS:
             workloads.update({one.key: one for one in (await self._store.list(kind)).items})
         instances = await self._machine.runtime.instances()
-        return RoutingState(services, routes, workloads, instances, self._clock(), draining)
+        return RoutingState(
+            services,
+            routes,
+            workloads,
+            instances,
+            self._clock(),
+            draining,
+            network=await self._network(),
+            held=held_by(services) if self._held is None else self._held,
+            reserved=self._reserved,
+        )
 
     async def _services(self) -> list[Service]:
-        """Return the Services; each that needs an address has one, written before it is used."""
+        """Return the Services, with the addresses and ports that they need: written, then used."""
         network = await self._network()
         found = [one for one in (await self._store.list(Service)).items if not one.is_deleting]
         taken = taken_addresses(found)
+        numbers = {number for service in found for number in node_ports(service)}
         services: list[Service] = []
         for service in found:
-            addressed = service
+            addressed = with_node_ports(service, numbers)
+            numbers.update(node_ports(addressed))
             if needs_address(service, network) and tcp_ports(service):
                 address = allocate(service, taken, network)
                 taken.add(address)
-                spec = service.spec.model_copy(update={"cluster_ip": address})
-                addressed = await self._store.update(service.model_copy(update={"spec": spec}))
+                spec = addressed.spec.model_copy(update={"cluster_ip": address})
+                addressed = addressed.model_copy(update={"spec": spec})
+            if addressed is not service:
+                addressed = await self._store.update(addressed)
             services.append(addressed)
         return services
 
@@ -179,9 +205,12 @@ class RoutingReconciler:
 
 
 def routing_controller(
-    cache: ObjectCache, machine: RolloutPorts, clock: Callable[[], datetime]
+    cache: ObjectCache,
+    machine: RolloutPorts,
+    clock: Callable[[], datetime],
+    reserved: Collection[Place] = (),
 ) -> Controller:
-    """Return the controller of the router."""
+    """Return the controller of the router; `reserved` are the addresses of the server itself."""
 
     def router(_before: Resource | None, _after: Resource | None) -> Iterable[ObjectKey]:
         return (ROUTER_KEY,)
@@ -193,7 +222,7 @@ def routing_controller(
 
     return Controller(
         "routing",
-        RoutingReconciler(cache.store, machine, clock),
+        RoutingReconciler(cache.store, machine, clock, reserved),
         cache,
         (
             Watch(Service, router),

@@ -27,6 +27,7 @@ from upwell.policy.rollouts.image_ownership import (
 from upwell.policy.rollouts.settings import rollout_warnings
 from upwell.policy.rollouts.written_volumes import volume_warnings
 from upwell.policy.routing.port_protocols import protocol_warnings
+from upwell.policy.routing.requested_addresses import requested_faults
 from upwell.server.admission import promotions as promotions_admission
 from upwell.server.http.errors import ApiError
 from upwell.server.http.target import RequestTarget
@@ -65,7 +66,12 @@ def admit(
         known_stream = old if isinstance(old, ImageStream) else None
         resource = settle_generations(known_stream, resource)
     resource = promotions_admission.admitted(resource, old, user)
-    if faults := (*validate(resource), *_new_selection_faults(resource, old)):
+    faults = (
+        *validate(resource),
+        *_new_selection_faults(resource, old),
+        *requested_faults(resource, old),
+    )
+    if faults:
         raise InvalidObjectError(f"{resource.KIND} {resource.name!r}", faults)
     return Admitted(resource, warnings)
 

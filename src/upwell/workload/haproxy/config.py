@@ -11,6 +11,7 @@ import re
 from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import partial
+from pathlib import Path
 from urllib.parse import quote
 
 from upwell.workload.interface import (
@@ -30,6 +31,7 @@ _NO_ROUTE = "upwell_no_route"
 _EDGE = "upwell_edge"
 _HELLO_SECONDS = 5
 _HTTPS_PORT = "443"
+_EVERY_ADDRESS = ("0.0.0.0", "::")  # noqa: S104 - compares, binds nothing
 _HTTP_VARIABLES = (
     "  http-request set-var(txn.host) req.hdr(host),host_only,lower",
     "  http-request set-var(txn.dice) rand(1000000)",
@@ -55,6 +57,19 @@ class RouterLimits:
     """Time after which a process that was started several times within a minute counts as up."""
     max_reloads: int = 100
     """Reloads that a replaced process may survive: a client that stays on must not pile them up."""
+
+
+@dataclass(frozen=True, slots=True)
+class Confinement:
+    """Rights of the processes that serve: those of a user of its own, in an empty folder.
+
+    The master reads files and opens sockets before, at each reload anew; it takes no requests.
+    """
+
+    uid: int
+    gid: int
+    folder: str
+    """Root of the file system that they see; it holds nothing but sockets of the router."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -89,6 +104,10 @@ class ServablePlan:
     """Reason why an address of Routes is not served."""
     lacking: Collection[tuple[str, int]] = ()
     """Addresses that others have: what they are for is not served."""
+    confinement: Confinement | None = None
+    """None: the processes that serve have the rights of the server."""
+    trusted_proxies: Sequence[str] = ()
+    """Networks of proxies before this one, whose word counts on who asks and how."""
 
     def servers(self) -> Mapping[tuple[str, str], BackendServer]:
         """Return the endpoints by (proxy, server) as HAProxy names them."""
@@ -138,12 +157,17 @@ class ServablePlan:
             yield proxy, self.backends[used[proxy]]
 
     def _lines(self, *, with_servers: bool) -> Iterator[str]:
+        if self.confinement is not None:
+            yield f"  uid {self.confinement.uid}"
+            yield f"  gid {self.confinement.gid}"
+            yield f"  chroot {_literal(self.confinement.folder)}"
         yield from _preamble(self.limits)
         rules = sorted(self.rules, key=_precedence)
         waiting = self.waiting_socket
         yield f"frontend {HTTP_FRONTEND}_waiting" if waiting else f"frontend {HTTP_FRONTEND}"
         yield f"  bind {f'unix@{waiting}' if waiting else self.http_address}"
         yield from _HTTP_VARIABLES
+        yield from self._origin_lines("http")
         for rule in rules:
             if rule.tls is not None and rule.tls.plain is Plain.REDIRECT:
                 yield f"  http-request redirect {_redirect(self.tls)} if {_conditions(rule)}"
@@ -151,7 +175,7 @@ class ServablePlan:
                 yield from _rule_lines(rule)
         yield f"  default_backend {_NO_ROUTE}"
         if self.tls is not None:
-            yield from _tls_lines(self.tls, [rule for rule in rules if rule.tls is not None])
+            yield from self._tls_lines(self.tls, [rule for rule in rules if rule.tls is not None])
         yield f"backend {_NO_ROUTE}"
         text = "no Route for host %[var(txn.host)] and path %[path]\\n"
         yield f'  http-request return status 503 content-type text/plain lf-string "{text}"'
@@ -159,6 +183,8 @@ class ServablePlan:
             yield f"frontend {listener_proxy(listener)}"
             yield f"  mode {'http' if listener.http else 'tcp'}"
             yield f"  bind {socket_address(listener.address, listener.port)}"
+            if listener.http and listener.address in _EVERY_ADDRESS:
+                yield from self._origin_lines("http")
             named = http_proxy if listener.http else tcp_proxy
             yield f"  default_backend {named(listener.backend)}"
         options = self.server_options()
@@ -167,6 +193,60 @@ class ServablePlan:
             if with_servers:
                 for endpoint in backend.endpoints:
                     yield f"  {_server_line(endpoint)}"
+
+    def _tls_lines(self, tls: TlsPlan, rules: Sequence[HttpRule]) -> Iterator[str]:
+        """Yield the frontends for TLS: one that only looks at the name, where a rule needs that."""
+        passed = [rule for rule in rules if rule.tls is not None and rule.tls.passthrough]
+        crt = " ".join(f"crt {path}" for path in tls.certificates)
+        secure = f"ssl {crt} alpn h2,http/1.1 ssl-min-ver TLSv1.2"
+        confined = self.confinement
+        if passed:
+            yield from _name_lines(tls, passed)
+            if crt:
+                yield f"  default_backend {_EDGE}"
+                yield f"backend {_EDGE}"
+                yield "  mode tcp"
+                # Who connects sees the folder that it is confined to as the root of all.
+                path = f"/{Path(tls.socket).name}" if confined else tls.socket
+                yield f"  server edge unix@{path} send-proxy-v2"
+        if not crt:
+            return
+        yield "frontend upwell_https"
+        owner = f"uid {confined.uid} gid {confined.gid} mode 600 " if confined else ""
+        yield (
+            f"  bind unix@{tls.socket} {owner}accept-proxy {secure}"
+            if passed
+            else (f"  bind {tls.address} {secure}")
+        )
+        yield from _HTTP_VARIABLES
+        yield from self._origin_lines("https")
+        for rule in rules:
+            if rule.tls is not None and not rule.tls.passthrough:
+                yield from _rule_lines(rule)
+        yield f"  default_backend {_NO_ROUTE}"
+
+    def _origin_lines(self, scheme: str) -> Iterator[str]:
+        """Yield what says who asks, and how: clients' own words on that are removed.
+
+        Header names are in lower case here; a `_` is what many servers take for a `-`.
+        """
+        unless = ""
+        if self.trusted_proxies:
+            yield f"  acl trusted_proxy src {' '.join(self.trusted_proxies)}"
+            unless = " unless trusted_proxy"
+        yield f"  http-request del-header '^(x[-_])?forwarded([-_]|$)' -m reg{unless}"
+        origin = f"for=%[src];proto={scheme}"
+        origin6 = f'for=\\"[%[src]]\\";proto={scheme}'
+        for name, value in (
+            ("X-Forwarded-Proto", scheme),
+            ("X-Forwarded-Host", "%[req.hdr(host)]"),
+            ("X-Forwarded-Port", "%[dst_port]"),
+        ):
+            kept = f" unless trusted_proxy {{ req.hdr({name}) -m found }}" if unless else ""
+            yield f"  http-request set-header {name} {value}{kept}"
+        known = "!trusted_proxy " if unless else ""
+        yield f'  http-request set-header Forwarded "{origin}" if {known}{{ src 0.0.0.0/0 }}'
+        yield f'  http-request set-header Forwarded "{origin6}" if {known}!{{ src 0.0.0.0/0 }}'
 
 
 def plan(table: RoutingTable, http_address: str, limits: RouterLimits) -> ServablePlan:
@@ -267,40 +347,17 @@ def _preamble(limits: RouterLimits) -> Iterator[str]:
     )
 
 
-def _tls_lines(tls: TlsPlan, rules: Sequence[HttpRule]) -> Iterator[str]:
-    """Yield the frontends for TLS: one that only looks at the name, where any rule needs that."""
-    passed = [rule for rule in rules if rule.tls is not None and rule.tls.passthrough]
-    crt = " ".join(f"crt {path}" for path in tls.certificates)
-    secure = f"ssl {crt} alpn h2,http/1.1 ssl-min-ver TLSv1.2"
-    if passed:
-        yield "frontend upwell_tls"
-        yield "  mode tcp"
-        yield f"  bind {tls.address}"
-        yield f"  tcp-request inspect-delay {_HELLO_SECONDS}s"
-        yield "  tcp-request content set-var(txn.host) req.ssl_sni,lower"
-        yield "  tcp-request content set-var(txn.dice) rand(1000000)"
-        yield "  tcp-request content accept if { req.ssl_hello_type 1 }"
-        for rule in passed:
-            yield from _rule_lines(rule)
-        if crt:
-            yield f"  default_backend {_EDGE}"
-            yield f"backend {_EDGE}"
-            yield "  mode tcp"
-            yield f"  server edge unix@{tls.socket} send-proxy-v2"
-    if not crt:
-        return
-    yield "frontend upwell_https"
-    yield (
-        f"  bind unix@{tls.socket} accept-proxy {secure}"
-        if passed
-        else (f"  bind {tls.address} {secure}")
-    )
-    yield from _HTTP_VARIABLES
-    yield "  http-request set-header X-Forwarded-Proto https"
+def _name_lines(tls: TlsPlan, rules: Sequence[HttpRule]) -> Iterator[str]:
+    """Yield the frontend that looks at the name alone which a client of TLS asks for."""
+    yield "frontend upwell_tls"
+    yield "  mode tcp"
+    yield f"  bind {tls.address}"
+    yield f"  tcp-request inspect-delay {_HELLO_SECONDS}s"
+    yield "  tcp-request content set-var(txn.host) req.ssl_sni,lower"
+    yield "  tcp-request content set-var(txn.dice) rand(1000000)"
+    yield "  tcp-request content accept if { req.ssl_hello_type 1 }"
     for rule in rules:
-        if rule.tls is not None and not rule.tls.passthrough:
-            yield from _rule_lines(rule)
-    yield f"  default_backend {_NO_ROUTE}"
+        yield from _rule_lines(rule)
 
 
 def _redirect(tls: TlsPlan | None) -> str:

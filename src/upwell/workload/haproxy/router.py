@@ -39,6 +39,7 @@ from upwell.workload.haproxy.config import (
     plan,
     socket_address,
 )
+from upwell.workload.haproxy.confinement import confine
 from upwell.workload.haproxy.processes import HaproxyProcess, HaproxyProcesses
 from upwell.workload.haproxy.watch import HaproxyWatch, RouterExpectations
 from upwell.workload.interface import (
@@ -81,6 +82,10 @@ class HaproxySettings:
     """Makes what Routes without a certificate of their own are served with."""
     limits: RouterLimits = field(default_factory=RouterLimits)
     haproxy: str = "haproxy"
+    trusted_proxies: Sequence[str] = ()
+    """Networks of proxies before this one: what they say of who asks, and how, is passed on."""
+    user: str = "haproxy"
+    """User that serves, if this process is root and there is one; else `nobody`'s id."""
     installation: str = ""
     """Identifier by which a HAProxy of this data folder is known after the folder was moved."""
 
@@ -96,6 +101,7 @@ class HaproxyRouter:
         folder = settings.data_dir.absolute()  # -D changes the working directory
         self._config = folder / "haproxy.cfg"
         self._socket = folder / "haproxy.sock"
+        self._root = folder / "root"
         self._cli = HaproxyCli(self._socket)
         self._processes = HaproxyProcesses(self._config, settings.installation)
         self._lock = asyncio.Lock()
@@ -180,6 +186,11 @@ class HaproxyRouter:
         wanted = plan(table, self.http_address, self._settings.limits)
         try:
             self._config.parent.mkdir(parents=True, exist_ok=True)
+            wanted = replace(
+                wanted,
+                confinement=await asyncio.to_thread(confine, self._root, self._settings.user),
+                trusted_proxies=self._settings.trusted_proxies,
+            )
             frontends = await self._cli.frontends() if running else set()
             own = [one.pid for one in leftovers]
             wanted = await self._with_free_addresses(wanted, frontends, own)
@@ -328,7 +339,7 @@ class HaproxyRouter:
         }
         paths = [written.paths[text] for text in dict.fromkeys(texts) if text in written.paths]
         authorities = {text: written.paths[text] for text in trusted if text in written.paths}
-        socket_path = str(self._config.parent / "edge.sock")
+        socket_path = str((self._root if wanted.confinement else self._config.parent) / "edge.sock")
         plan_of_tls = TlsPlan(address, paths, socket_path, authorities)
         return replace(_without(wanted, faults), tls=plan_of_tls)
 

@@ -472,6 +472,53 @@ async def test_services_move_to_addresses_that_instances_reach() -> None:
     assert (await setup.store.get(Service, "shop", "own")).spec.cluster_ip == "192.0.2.7"
 
 
+@pytest.mark.parametrize("address", ["::1", "127.0.0.1", "0.0.0.0", "192.0.2.7", "169.254.169.254"])
+async def test_nobody_listens_at_an_address_that_is_not_of_services(address: str) -> None:
+    setup = RolloutSetup()
+    await setup.apply(service(clusterIP=address, type="NodePort"))
+    await route_again(setup)
+    assert {one.address for one in setup.router.table.listeners} == {"0.0.0.0"}  # the node port
+    assert {one.name for one in setup.runtime.published} == set()
+    told = await listening(setup)
+    assert (told.status, told.reason) == ("False", "ListenerFailed")
+    assert "remove spec.clusterIP" in told.message
+    assert (await setup.routing.reconcile(ROUTER_KEY)).requeue_after in {None, 60}
+
+    stored = await setup.store.get(Service, "shop", "web")
+    spec = stored.spec.model_copy(update={"cluster_ip": None})
+    await setup.store.update(stored.model_copy(update={"spec": spec}))
+    await route_again(setup)
+    assert (await listening(setup)).is_true
+
+
+async def test_a_node_port_is_kept_by_who_has_it(setup: RolloutSetup) -> None:
+    def wanting(name: str, port: int) -> Service:
+        return service(name, type="NodePort", ports=[{"port": 80, "nodePort": port}])
+
+    await setup.apply(wanting("early", 30080))
+    await setup.apply(wanting("web", 30081))
+    await route_again(setup)
+    early = await setup.store.get(Service, "shop", "early")
+    # The older one asks for what the other has: now, and of a server that starts anew.
+    await setup.store.update(early.model_copy(update={"spec": wanting("early", 30081).spec}))
+    for _ in range(2):
+        await route_again(setup)
+        assert (await listening(setup)).is_true
+        nodes = [one.name for one in setup.router.table.listeners if one.port == 30081]
+        assert nodes == ["shop:web:80:node"]
+        setup.restart()
+
+
+async def test_the_servers_own_ports_are_nobody_elses() -> None:
+    setup = RolloutSetup()
+    setup.reserved = (("127.0.0.1", 30700),)
+    setup.restart()
+    await setup.apply(service(type="NodePort", ports=[{"port": 30700, "nodePort": 30700}]))
+    await route_again(setup)
+    assert [one.name for one in setup.router.table.listeners] == ["shop:web:30700"]
+    assert "belongs to this server" in (await listening(setup)).message
+
+
 async def apply_all(setup: RolloutSetup, *resources: Resource) -> None:
     for resource in resources:
         await setup.apply(resource)

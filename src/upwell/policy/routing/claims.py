@@ -1,0 +1,145 @@
+"""Owners of addresses and ports: each is given out once, to one object, and taken from nobody."""
+
+from collections.abc import Collection, Iterable, Iterator, Mapping
+from dataclasses import dataclass
+from ipaddress import IPv4Network, ip_address
+
+from upwell.api.conditions import find
+from upwell.api.core import Service
+from upwell.api.meta import ObjectKey
+from upwell.api.values.addresses import NODE_PORTS
+from upwell.policy.routing.addresses import LOOPBACK
+from upwell.policy.routing.port_protocols import HEADLESS, SERVED
+from upwell.policy.routing.reachability import READY
+
+type Place = tuple[str, int]
+"""Address and TCP port."""
+
+EVERY_ADDRESS = "0.0.0.0"  # noqa: S104 - what hostPort and nodePort mean
+NODE_PORT_TYPES = frozenset({"NodePort", "LoadBalancer"})
+
+
+@dataclass(frozen=True, slots=True)
+class Claim:
+    """A listener that an object wants."""
+
+    listener: str
+    """Name of the listener."""
+    place: Place
+    owner: ObjectKey
+    created: str
+    """RFC 3339; who is older comes first."""
+
+
+def withheld(
+    claims: Iterable[Claim],
+    held: Mapping[Place, ObjectKey],
+    reserved: Collection[Place],
+    network: IPv4Network,
+) -> tuple[Mapping[str, str], Mapping[Place, ObjectKey]]:
+    """Return listeners that are not to be, each with the reason, and who has which place now.
+
+    Who had a place (`held`) keeps it, so that a change of an older object takes nothing away; else
+    the oldest has it. `reserved` are the server's own, `network` is that of Services' addresses.
+    """
+    faults: dict[str, str] = {}
+    holders: dict[Place, ObjectKey] = {}
+    for claim in sorted(claims, key=lambda one: _precedence(one, held)):
+        holder = holders.get(claim.place)
+        if holder is not None and holder != claim.owner:
+            faults[claim.listener] = f"{_text(claim.place)} belongs to {holder}; choose another"
+        elif any(_overlap(claim.place, own, network) for own in reserved):
+            faults[claim.listener] = (
+                f"{_text(claim.place)} belongs to this server; choose another port"
+            )
+        else:
+            holders[claim.place] = claim.owner
+    return faults, holders
+
+
+def _precedence(claim: Claim, held: Mapping[Place, ObjectKey]) -> tuple[bool, str, ObjectKey]:
+    return held.get(claim.place) != claim.owner, claim.created, claim.owner
+
+
+def address_fault(service: Service, network: IPv4Network) -> str:
+    """Return why nobody listens at a Service's address; empty if it is one of ours, or none."""
+    address = service.spec.cluster_ip
+    if not address or address == HEADLESS or is_inside(address, network):
+        return ""
+    return (
+        f"clusterIP {address} is outside {network}, from which Services get their addresses:"
+        " remove spec.clusterIP, and one is given"
+    )
+
+
+def is_inside(address: str, network: IPv4Network) -> bool:
+    """Return True if the router may listen at an address that a Service has."""
+    try:
+        found = ip_address(address)
+    except ValueError:
+        return False
+    return found in network or found in LOOPBACK
+
+
+def held_by(services: Iterable[Service]) -> dict[Place, ObjectKey]:
+    """Return who had which node port before this process: those that were served as they are."""
+    found: dict[Place, ObjectKey] = {}
+    for service in services:
+        ready = find(service.status.conditions, READY)
+        if ready is None or not ready.is_true or ready.observed_generation != service.generation:
+            continue
+        for number in node_ports(service):
+            found[EVERY_ADDRESS, number] = service.key
+    return found
+
+
+def node_ports(service: Service) -> Iterator[int]:
+    """Yield the node ports that a Service is to be served at."""
+    if service.spec.type in NODE_PORT_TYPES:
+        for port in service.spec.ports:
+            if port.node_port and port.protocol == SERVED:
+                yield port.node_port
+
+
+def with_node_ports(service: Service, taken: Collection[int]) -> Service:
+    """Return the Service with a free node port for each port of type NodePort that has none.
+
+    While none is free, a port stays without.
+    """
+    if service.spec.type != "NodePort":
+        return service
+    free = (number for number in NODE_PORTS if number not in taken)
+    ports = tuple(
+        port.model_copy(update={"node_port": next(free, None)})
+        if not port.node_port and port.protocol == SERVED
+        else port
+        for port in service.spec.ports
+    )
+    if ports == service.spec.ports:
+        return service
+    return service.model_copy(update={"spec": service.spec.model_copy(update={"ports": ports})})
+
+
+def _overlap(one: Place, other: Place, network: IPv4Network) -> bool:
+    """Return True if who connects to one place might reach the other."""
+    if one[1] != other[1] or is_inside(one[0], network):
+        return False
+    first, second = _host(one[0]), _host(other[0])
+    return first == second or "any" in {first, second}
+
+
+def _host(address: str) -> str:
+    """Return an address, with one word for all wildcards, and one for all of loopback."""
+    if address == "localhost":
+        return "loopback"
+    try:
+        found = ip_address(address.strip("[]"))
+    except ValueError:
+        return address
+    if found.is_unspecified:
+        return "any"
+    return "loopback" if found.is_loopback else str(found)
+
+
+def _text(place: Place) -> str:
+    return f"[{place[0]}]:{place[1]}" if ":" in place[0] else f"{place[0]}:{place[1]}"
