@@ -2,11 +2,13 @@
 
 import asyncio
 import hmac
+import logging
+import os
 import re
 import socket
 import ssl
-from collections.abc import Callable
-from contextlib import AsyncExitStack
+from collections.abc import Callable, Iterator
+from contextlib import AsyncExitStack, contextmanager
 from dataclasses import dataclass
 from datetime import datetime
 from functools import partial
@@ -23,6 +25,7 @@ from upwell.machine.components import Components
 from upwell.machine.private_file import make_private, write_private, write_whole
 from upwell.policy.access.visibility import WriteOnlyValues
 from upwell.registry.interface import Credential
+from upwell.server.asgi.local_socket import bind_local
 from upwell.server.asgi.mixed_tls import TLS_NAME
 from upwell.server.asgi.tls import Certificate, generated, keep_fresh, server_context
 from upwell.server.auth.middleware import AccessControl
@@ -31,6 +34,9 @@ from upwell.server.auth.tokens import ADMIN, RegistryTokens, Tokens, new_token, 
 from upwell.settings import ServerSettings
 from upwell.store.interface import Store
 
+log = logging.getLogger(__name__)
+
+LOCAL_SOCKET = "api.sock"
 _MAX_SECRET_BYTES = 4096
 _KEY_BYTES = 32
 _PRINTABLE = re.compile(r"[!-~]+")
@@ -51,6 +57,8 @@ class Protection:
     """True if the API is served without TLS too."""
     renewal: Callable[[], Certificate] | None
     """Renews a generated certificate where it has to be."""
+    local: socket.socket | None
+    """Listens for this machine's own users; None where the folder can have no socket."""
     export: AuditExport | None
     """Sends the audit log elsewhere, where the settings say so."""
 
@@ -86,7 +94,9 @@ async def protect(
         renewal = partial(_generate, settings, clock)
         certificate = await asyncio.to_thread(renewal)
     addresses = [f"{name}:{settings.port}" for name in settings.local_names]
-    stack.enter_context(announced(addresses, token_file, certificate.authority))
+    local = stack.enter_context(listening_locally(data / LOCAL_SOCKET))
+    socket_path = None if local is None else (data / LOCAL_SOCKET).absolute()
+    stack.enter_context(announced(addresses, token_file, certificate.authority, socket_path))
     registry = RegistryTokens()
     files = _audit_files(settings)
     component = components.add("audit-log", required=False)
@@ -98,6 +108,7 @@ async def protect(
             Tokens(store, clock, [own_token(token)], registry),
             audit,
             settings.access.anonymous,
+            local_users=frozenset({0, os.geteuid()}),
             values=WriteOnlyValues(hmac.digest(signing_key, b"write-only values", "sha256")),
         ),
         InternalLogins(settings.internal_host, registry),
@@ -105,8 +116,30 @@ async def protect(
         server_context(certificate),
         not settings.access.is_encrypted,
         renewal,
+        local,
         await asyncio.to_thread(_audit_export, settings, files, components),
     )
+
+
+@contextmanager
+def listening_locally(path: Path) -> Iterator[socket.socket | None]:
+    """Listen on a Unix socket for the block; None where the folder can have none.
+
+    Commands then send the token over loopback, as on a path of more than 107 bytes (unix(7)).
+    """
+    path = path.absolute()
+    try:
+        listener = bind_local(path)
+    except OSError as error:
+        why = error.strerror or str(error)
+        log.warning("no local socket", extra={"path": str(path), "why": why})
+        yield None
+        return
+    try:
+        yield listener
+    finally:
+        listener.close()
+        path.unlink(missing_ok=True)
 
 
 class InternalLogins:

@@ -20,14 +20,21 @@ _PORTS = {"http": 80, "https": 443}
 
 @dataclass(frozen=True, slots=True)
 class LocalAccess:
-    """Token, and the path of the authority to trust (PEM), if any."""
+    """Token, the path of the authority to trust (PEM), and the local socket, if any."""
 
     token: str = field(repr=False)
     authority: Path | None = None
+    socket: Path | None = None
+    """Where the server is reached without a token."""
 
 
 @contextmanager
-def announced(addresses: Sequence[str], token_file: Path, authority: Path | None) -> Iterator[None]:
+def announced(
+    addresses: Sequence[str],
+    token_file: Path,
+    authority: Path | None,
+    socket: Path | None = None,
+) -> Iterator[None]:
     """Let commands of this user find the server at `addresses`, each HOST:PORT, for the block.
 
     Where no private folder can be made, commands need the token as an option.
@@ -39,6 +46,7 @@ def announced(addresses: Sequence[str], token_file: Path, authority: Path | None
         "process": os.getpid(),
         "token-file": str(token_file),
         "authority": str(authority or ""),
+        "socket": str(socket or ""),
     }
     paths = [folder / f"{address}.json" for address in addresses] if folder else []
     for path in paths:
@@ -83,7 +91,17 @@ def _read(path: Path) -> LocalAccess | None:
         authority = Path(document["authority"]) if document["authority"] else None
     except (OSError, ValueError, KeyError, TypeError):
         return None
-    return LocalAccess(token, authority)
+    socket = Path(str(document.get("socket", "")))
+    return LocalAccess(token, authority, socket if _is_trusted_socket(socket) else None)
+
+
+def _is_trusted_socket(path: Path) -> bool:
+    """Return True if a server of this user, or of root, made it."""
+    try:
+        found = path.lstat()
+    except OSError:
+        return False
+    return stat.S_ISSOCK(found.st_mode) and found.st_uid in {0, os.geteuid()}
 
 
 def _text(path: Path) -> str:

@@ -17,6 +17,7 @@ from upwell.delivery.interface import OutboxError
 from upwell.machine.descriptors import connection_room, raise_descriptor_limit
 from upwell.server.asgi.app import create_app
 from upwell.server.asgi.connections import DEFAULT_CONNECTION_LIMITS, ConnectionTable
+from upwell.server.asgi.local_socket import serve_local
 from upwell.server.asgi.serving import serve
 from upwell.server.asgi.tls import CertificateError
 from upwell.settings import ServerSettings
@@ -110,6 +111,8 @@ async def _run(
             table = ConnectionTable(DEFAULT_CONNECTION_LIMITS.within(connection_room()))
             app = create_app(replace(wired.deps, shutdown=shutdown, connections=table))
             tls, plain = protection.tls, protection.plain
+            if protection.local is not None:
+                group.create_task(serve_local(app, protection.local, shutdown))
             await serve(app, listener, shutdown, tls=tls, plain=plain, table=table)
         finally:
             for task in loops:

@@ -4,6 +4,7 @@ from collections.abc import AsyncGenerator, AsyncIterator, Mapping, Sequence
 from contextlib import aclosing, asynccontextmanager
 from dataclasses import replace
 from http import HTTPStatus
+from pathlib import Path
 from typing import Any, Self
 
 from upwell.api.codec import (
@@ -42,7 +43,8 @@ class KubernetesStore:
     """Objects behind an API server at `base_url`; `ca` is the path of a PEM file.
 
     Differs from a local store in that what an object owned is deleted a while after it, by the
-    server's garbage collection. `timeout` is in seconds and bounds all but watches and streams.
+    server's garbage collection. With `socket`, the server is asked there, whatever the URL's host.
+    `timeout` is in seconds and bounds all but watches and streams.
     """
 
     def __init__(
@@ -52,8 +54,9 @@ class KubernetesStore:
         token: str | None = None,
         ca: str | None = None,
         timeout: float = 30.0,
+        socket: Path | None = None,
     ) -> None:
-        self._api = ApiConnection(ServerAccess(base_url, token, ca, timeout))
+        self._api = ApiConnection(ServerAccess(base_url, token, ca, timeout, socket))
 
     async def __aenter__(self) -> Self:
         return self

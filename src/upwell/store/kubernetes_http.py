@@ -8,6 +8,7 @@ from collections.abc import AsyncGenerator, AsyncIterator, Iterable, Iterator, M
 from contextlib import asynccontextmanager, contextmanager
 from dataclasses import dataclass, field, replace
 from http import HTTPStatus
+from pathlib import Path
 from typing import Any, cast
 from urllib.parse import quote
 
@@ -42,6 +43,8 @@ class ServerAccess:
     token: str | None = field(default=None, repr=False)
     ca: str | None = None
     timeout: float = 30.0
+    socket: Path | None = None
+    """Unix socket on which the server is asked, instead of the address."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -194,10 +197,14 @@ class ApiConnection:
             if self._access.token:
                 headers["Authorization"] = f"Bearer {self._access.token}"
             # Watches hold their connections for ever: no limit may make a write wait for one.
-            tls = ssl.create_default_context(cafile=self._access.ca) if self._access.ca else True
-            connector = aiohttp.TCPConnector(limit=0, ssl=tls)
-            self._session = aiohttp.ClientSession(connector=connector, headers=headers)
+            self._session = aiohttp.ClientSession(connector=self._connector(), headers=headers)
         return self._session
+
+    def _connector(self) -> aiohttp.BaseConnector:
+        if self._access.socket is not None:
+            return aiohttp.UnixConnector(str(self._access.socket), limit=0)
+        tls = ssl.create_default_context(cafile=self._access.ca) if self._access.ca else True
+        return aiohttp.TCPConnector(limit=0, ssl=tls)
 
 
 def parse_object(body: bytes, what: str) -> dict[str, Any]:

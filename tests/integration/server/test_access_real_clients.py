@@ -79,6 +79,12 @@ class InstalledServer:
         assert made.returncode == 0, made.stderr
         return made.stdout.strip()
 
+    def write(self, name: str, **environment: str) -> None:
+        manifest = self.folder / f"{name}.yaml"
+        manifest.write_text(f"{{apiVersion: v1, kind: ConfigMap, metadata: {{name: {name}}}}}")
+        made = self.upwell("apply", "-f", str(manifest), **environment)
+        assert made.returncode == 0, made.stderr
+
     def audit(self) -> list[dict[str, Any]]:
         return audit_lines(self.folder / "data")
 
@@ -133,6 +139,18 @@ def test_the_servers_own_user_needs_no_token(installed: InstalledServer) -> None
     token_file = installed.folder / "data" / "admin.token"
     assert token_file.stat().st_mode & 0o777 == 0o600
     assert token_file.read_text().strip() not in (installed.folder / "serve.log").read_text()
+
+
+def test_the_servers_own_user_sends_no_token_over_the_network(
+    installed: InstalledServer,
+) -> None:
+    path = installed.folder / "data" / "api.sock"
+    assert path.stat().st_mode & 0o777 == 0o600
+    installed.write("local")
+    assert installed.audit()[-1]["source"] == f"uid {os.geteuid()}"
+    token = (installed.folder / "data" / "admin.token").read_text().strip()
+    installed.write("by-token", UPWELL_TOKEN=token, UPWELL_CA=str(installed.authority))
+    assert installed.audit()[-1]["source"] == "127.0.0.1"
 
 
 def test_a_token_does_what_it_is_granted(installed: InstalledServer) -> None:

@@ -7,6 +7,7 @@ from pathlib import Path
 import pytest
 
 from upwell.app import local_access
+from upwell.app.access import listening_locally
 from upwell.app.local_access import announced, find_access
 
 
@@ -74,3 +75,20 @@ def test_a_damaged_file_is_as_none(folder: Path, content: str) -> None:
 @pytest.mark.parametrize("url", ["", "nonsense", "http://", "http://host:port"])
 def test_what_is_no_address_finds_nothing(url: str) -> None:
     assert find_access(url) is None
+
+
+def test_the_local_socket_is_found_while_it_is_one_of_ours(tmp_path: Path) -> None:
+    token, path = tmp_path / "admin.token", tmp_path / "api.sock"
+    token.write_text("secret")
+    with announced(["127.0.0.1:1"], token, None, path):
+        found = find_access("http://127.0.0.1:1")
+        assert found is not None
+        assert found.socket is None  # nobody listens there yet
+        path.write_text("no socket")
+        assert (found := find_access("http://127.0.0.1:1")) is not None
+        assert found.socket is None
+        path.unlink()
+        with listening_locally(path):
+            assert (found := find_access("http://127.0.0.1:1")) is not None
+            assert found.socket == path
+    assert not path.exists()

@@ -29,13 +29,14 @@ from upwell.server.auth.long_running import ResponseProgress, run_while
 from upwell.server.auth.rate_limits import OpenByClient, Rate, RateError, Rates
 from upwell.server.auth.request_info import (
     AUDIT_NOTE,
+    PEER,
     SIGNED,
     AuditNote,
     action_of,
     is_registry,
     query_of,
 )
-from upwell.server.auth.tokens import Principal, Tokens
+from upwell.server.auth.tokens import LOCAL_ADMIN, Principal, Tokens
 from upwell.server.http.bounded_body import drained
 from upwell.server.http.errors import ApiError, status_of
 from upwell.server.http.limits import ServerLimits
@@ -83,6 +84,8 @@ class AccessControl:
         default_factory=lambda: WriteOnlyValues(token_bytes(_KEY_BYTES))
     )
     """Hides values from those who may not read Secrets."""
+    local_users: frozenset[int] = frozenset()
+    """The uids that may do everything on the local socket; all others may do nothing there."""
 
 
 class AuthMiddleware:
@@ -127,6 +130,10 @@ class AuthMiddleware:
         """Raise ApiError 401, 403 or 429 unless the request may go on."""
         if request.path in _HEALTH:
             return
+        if request.peer is not None and request.peer not in self._access.local_users:
+            raise ApiError(
+                403, f"{request.source} may not use the local socket: name the server with --server"
+            )
         principal = await self._principal(request)
         request.scope["user"] = request.user = principal or self._anonymous
         request.scope[VIEW] = SecretView(self._access.values, request.user.grants)
@@ -153,8 +160,10 @@ class AuthMiddleware:
         return is_allowed(user.grants, request.action)
 
     async def _principal(self, request: "_RequestInfo") -> Principal | None:
-        token = request.token
-        return await self._access.tokens.principal(token) if token else None
+        if token := request.token:
+            return await self._access.tokens.principal(token)
+        is_local = request.peer is not None and not request.has_credentials
+        return LOCAL_ADMIN if is_local and request.peer in self._access.local_users else None
 
     def _count(self, request: "_RequestInfo") -> None:
         limits = self._limits
@@ -245,10 +254,14 @@ class _RequestInfo:
         self.user = Principal("", ())
         header: bytes = dict(scope["headers"]).get(b"authorization", b"")
         self._authorization = header.decode("latin-1")
+        self.peer: int | None = scope.get("state", {}).get(PEER)
+        """The uid of a client on the local socket."""
 
     @property
     def source(self) -> str:
-        """The client's address."""
+        """The client's address; of one on the local socket, its user."""
+        if self.peer is not None:
+            return f"uid {self.peer}"
         return str((self.scope.get("client") or ("",))[0])
 
     def client(self, user: Principal) -> str:

@@ -13,6 +13,8 @@ from upwell.server.http.target import RequestTarget, parse_target
 
 AUDIT_NOTE = "upwell.audit_note"
 """Key of the scope under which a handler puts an AuditNote."""
+PEER = "upwell.peer_uid"
+"""Key of the scope's state under which the uid of a client on the local socket is."""
 SIGNED = re.compile(r"/(verdicts|approvals)/[^/]+")
 """Paths that end in a token which opens them, and nothing else."""
 _VERBS = {

@@ -147,10 +147,13 @@ class RegistryTokens:
         return f"{_PREFIX}_{name}_{mac}"
 
 
+LOCAL_ADMIN = Principal(ADMIN, (Grant(Role.ADMIN, frozenset({EVERYWHERE})),), unlimited=True)
+"""The server's own user, who may do everything."""
+
+
 def own_token(token: str) -> OwnToken:
-    """Return what is known of the token of the server's own user, who may do everything."""
-    everything = Grant(Role.ADMIN, frozenset({EVERYWHERE}))
-    return OwnToken(hash_of(token), Principal(ADMIN, (everything,), unlimited=True))
+    """Return what is known of the token of the server's own user."""
+    return OwnToken(hash_of(token), LOCAL_ADMIN)
 
 
 class Tokens:

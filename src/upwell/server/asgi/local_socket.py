@@ -1,0 +1,122 @@
+"""Serves the API on a Unix socket too, to users of this machine whom the kernel names.
+
+Nothing that is secret crosses it: the peer's uid (SO_PEERCRED, unix(7)) stands in for a token.
+"""
+
+import asyncio
+import math
+import socket
+import struct
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import uvicorn
+from starlette.types import ASGIApp
+from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
+
+from upwell.server.auth.request_info import PEER
+
+_BACKLOG = 128
+_MAX_MESSAGE_BYTES = 4 * 1024 * 1024
+_PAUSE = 1.0
+"""Before connections are taken again when there are too many open files."""
+_CREDENTIALS = struct.Struct("3i")
+"""pid, uid and gid (unix(7), ucred)."""
+
+
+def bind_local(path: Path) -> socket.socket:
+    """Return a socket that listens at `path`, for its owner alone; raises OSError.
+
+    What a killed server left there is replaced: the folder has one server at a time.
+    """
+    path.unlink(missing_ok=True)
+    listener = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
+    try:
+        listener.bind(str(path))
+        path.chmod(0o600)
+        listener.listen(_BACKLOG)
+    except OSError:
+        listener.close()
+        raise
+    return listener
+
+
+async def serve_local(
+    app: ASGIApp, listener: socket.socket, shutdown: asyncio.Event, *, grace_seconds: float = 10
+) -> None:
+    """Serve until `shutdown` is set, then finish the answers under way.
+
+    The application's lifespan is that of the server on the network.
+    """
+    config = uvicorn.Config(
+        app,
+        http="httptools",
+        ws="wsproto",
+        ws_max_size=_MAX_MESSAGE_BYTES,
+        ws_per_message_deflate=False,
+        ws_ping_timeout=None,
+        lifespan="off",
+        access_log=False,
+        log_config=None,
+        server_header=False,
+        proxy_headers=False,
+        timeout_graceful_shutdown=math.ceil(grace_seconds),
+    )
+    server = _LocalServer(config)
+    serving = asyncio.create_task(server.serve(sockets=[listener]))
+    stopping = asyncio.create_task(shutdown.wait())
+    try:
+        await asyncio.wait({serving, stopping}, return_when=asyncio.FIRST_COMPLETED)
+    finally:
+        server.should_exit = True
+        stopping.cancel()
+        await asyncio.shield(serving)
+
+
+class _LocalServer(uvicorn.Server):
+    """Takes connections and tells the application whose each is."""
+
+    def __init__(self, config: uvicorn.Config) -> None:
+        super().__init__(config)
+        self._taking: list[asyncio.Task[None]] = []
+
+    @contextmanager
+    def capture_signals(self) -> Iterator[None]:
+        """Capture nothing: signals are the process's own."""
+        yield
+
+    async def startup(self, sockets: list[socket.socket] | None = None) -> None:
+        """Take connections."""
+        await super().startup([])
+        self._taking = [asyncio.create_task(self._take(one)) for one in sockets or ()]
+
+    async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
+        """Take no more, and finish what is under way."""
+        for taking in self._taking:
+            taking.cancel()
+        await asyncio.gather(*self._taking, return_exceptions=True)
+        await super().shutdown(sockets)
+
+    async def _take(self, listener: socket.socket) -> None:
+        loop = asyncio.get_running_loop()
+        listener.settimeout(0)
+        while True:
+            try:
+                connection, _ = await loop.sock_accept(listener)
+                state = {PEER: _uid_of(connection)}
+                await loop.connect_accepted_socket(lambda: self._protocol(state), connection)  # noqa: B023 - called before the next one
+            except OSError:
+                await asyncio.sleep(_PAUSE)
+
+    def _protocol(self, state: dict[str, Any]) -> asyncio.Protocol:
+        return HttpToolsProtocol(
+            config=self.config, server_state=self.server_state, app_state=state
+        )
+
+
+def _uid_of(connection: socket.socket) -> int:
+    raw = connection.getsockopt(socket.SOL_SOCKET, socket.SO_PEERCRED, _CREDENTIALS.size)
+    _, uid, _ = _CREDENTIALS.unpack(raw)
+    return int(uid)
