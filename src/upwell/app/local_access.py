@@ -25,7 +25,7 @@ class LocalAccess:
     token: str = field(repr=False)
     authority: Path | None = None
     socket: Path | None = None
-    """Where the server is reached without a token."""
+    """Unix socket of the server, which needs no token."""
 
 
 @contextmanager
