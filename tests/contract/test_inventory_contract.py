@@ -89,10 +89,23 @@ async def test_an_image_that_cannot_be_read_stays_unknown(
     assert await inventory.packages(IMAGE) is None
 
 
+async def test_what_cannot_be_read_is_remembered_with_the_reason(inventory: Inventory) -> None:
+    image = ImageInMemory(b"not an archive")
+    assert await inventory.failure(IMAGE) is None
+    for _ in range(2):
+        with pytest.raises(InventoryError, match="not a tar archive"):
+            await inventory.index(IMAGE, image)
+
+    assert image.opened == 1
+    assert str(image.layers[0].digest) in (await inventory.failure(IMAGE) or "")
+    assert await inventory.failure(OTHER) is None
+
+
 async def test_a_fault_of_the_registry_goes_through(inventory: Inventory) -> None:
     with pytest.raises(ConnectionError, match="lost"):
         await inventory.index(IMAGE, CutImage(layer((STATUS, ONE))))
     assert await inventory.packages(IMAGE) is None
+    assert await inventory.failure(IMAGE) is None
     assert list(await inventory.index(IMAGE, ImageInMemory(layer((STATUS, ONE)))))
 
 

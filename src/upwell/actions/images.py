@@ -59,6 +59,10 @@ class ImageActions:
         """Return the packages of an image; empty when none are known."""
         return await self._inventory.packages(digest) or ()
 
+    async def unknown_packages(self, digest: Digest) -> str | None:
+        """Return why the packages of an image cannot be read; None: they can, or nobody tried."""
+        return await self._inventory.failure(digest)
+
     async def remove_tag(self, namespace: str, stream: str, tag: str) -> None:
         """Take a tag out of a stream, declared, recorded and pushed.
 

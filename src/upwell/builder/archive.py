@@ -1,6 +1,10 @@
-"""Unpacks archives that somebody else made: nothing outside the target, no device, no bomb."""
+"""Unpacks archives that somebody else made: nothing outside the target, no device, no bomb.
+
+The task of a worker, whose folder is the target.
+"""
 
 import bz2
+import encodings.cp437 as _names_of_zip_files  # noqa: F401 - a worker has no files to load it from
 import gzip
 import io
 import lzma
@@ -9,15 +13,23 @@ import stat
 import tarfile
 import zipfile
 import zlib
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
 from pathlib import Path, PurePosixPath
-from typing import IO, override
+from typing import IO, Any, cast, override
 
-_MAX_READ = 16 * 1024 * 1024
-"""The tar module reads extended headers in one piece; none is that large in good faith."""
+from upwell.formats.bounded_tar import MAX_PATH, BoundedTar, BoundedTarError
 
 _CHUNK = 1024 * 1024
 _ZIP_UNIX = 3
+_MAX_DIRECTORY = 64 * 1024 * 1024
+"""Of a zip file, which is read in one piece."""
+_MAX_DEPTH = 255
+_TAR_OVERHEAD = 2
+"""Headers and padding come on top of the content."""
+_MAX_RATIO = 1000
+_FREE_BYTES = 256 * 1024 * 1024
+"""Bytes that every archive may unpack to, however small it is."""
 _COMPRESSIONS = ((b"\x1f\x8b", gzip.open), (b"BZh", bz2.open), (b"\xfd7zXZ\0", lzma.open))
 
 
@@ -33,23 +45,31 @@ class ArchiveLimits:
     entries: int = 500_000
 
 
-def unpack(archive: Path, target: Path, limits: ArchiveLimits) -> None:
-    """Unpack a tar (plain, gzip, bzip2, xz) or zip file into the empty folder `target`.
+def run(source: IO[bytes], argument: Mapping[str, Any]) -> None:
+    """Unpack a tar (plain, gzip, bzip2, xz) or zip file into `target`, or the working folder.
 
-    Files are ours, and keep their permissions. Raises ArchiveError.
+    The folder is empty. Files are ours, and keep their permissions. Raises ArchiveError, or the
+    OSError of a full disk.
     """
-    writer = _Writer(target.resolve(), limits)
+    limits = ArchiveLimits(argument["content_bytes"], argument["entries"])
+    size = source.seek(0, os.SEEK_END)
+    most = min(limits.content_bytes, max(_FREE_BYTES, size * _MAX_RATIO))
+    writer = _Writer(
+        Path(argument.get("target", ".")).resolve(), replace(limits, content_bytes=most)
+    )
+    source.seek(0)
+    magic = source.read(6)
+    source.seek(0)
     try:
-        with archive.open("rb") as file:
-            magic = file.read(6)
-            file.seek(0)
-            if magic.startswith(b"PK"):
-                _unpack_zip(file, writer)
-            else:
-                _unpack_tar(file, magic, writer)
+        if magic.startswith(b"PK"):
+            _unpack_zip(source, writer)
+        else:
+            _unpack_tar(source, magic, writer)
     except (tarfile.TarError, zipfile.BadZipFile, EOFError, lzma.LZMAError, zlib.error) as error:
         raise ArchiveError(f"not a tar or zip archive, or a damaged one: {error}") from error
-    except (OSError, RuntimeError, NotImplementedError) as error:  # what zipfile raises too
+    except BoundedTarError as error:
+        raise ArchiveError(str(error)) from error
+    except (RuntimeError, NotImplementedError) as error:  # what zipfile raises too
         raise ArchiveError(f"the archive cannot be unpacked: {error}") from error
 
 
@@ -57,28 +77,28 @@ def _unpack_tar(file: IO[bytes], magic: bytes, writer: "_Writer") -> None:
     for prefix, opener in _COMPRESSIONS:
         if magic.startswith(prefix):
             with opener(file) as plain:
-                _unpack_plain_tar(plain, writer)
+                _unpack_plain_tar(cast("IO[bytes]", plain), writer)
             return
     _unpack_plain_tar(file, writer)
 
 
-def _unpack_plain_tar(file: IO[bytes] | io.BufferedIOBase, writer: "_Writer") -> None:
-    with tarfile.open(fileobj=_Guarded(file, writer.limits.content_bytes), mode="r:") as tar:
-        for member in tar:
-            if member.isdir():
-                writer.folder(member.name, member.mode)
-            elif member.issym():
-                writer.symlink(member.name, member.linkname)
-            elif member.islnk():
-                writer.hard_link(member.name, member.linkname)
-            elif member.isreg() and (content := tar.extractfile(member)) is not None:
-                writer.file(member.name, member.mode, content)
-            else:
-                raise ArchiveError(f"{member.name!r} is a device or another special file")
+def _unpack_plain_tar(file: IO[bytes], writer: "_Writer") -> None:
+    limit = _TAR_OVERHEAD * writer.limits.content_bytes + _CHUNK
+    for tar, member in BoundedTar(file, limit):
+        if member.isdir():
+            writer.folder(member.name, member.mode)
+        elif member.issym():
+            writer.symlink(member.name, member.linkname)
+        elif member.islnk():
+            writer.hard_link(member.name, member.linkname)
+        elif member.isreg() and (content := tar.extractfile(member)) is not None:
+            writer.file(member.name, member.mode, content)
+        else:
+            raise ArchiveError(f"{member.name!r} is a device or another special file")
 
 
 def _unpack_zip(file: IO[bytes], writer: "_Writer") -> None:
-    with zipfile.ZipFile(file) as archive:
+    with zipfile.ZipFile(_InPieces(file)) as archive:
         for info in archive.infolist():
             made_on_unix = info.create_system == _ZIP_UNIX
             mode = info.external_attr >> 16 if made_on_unix else 0
@@ -92,6 +112,32 @@ def _unpack_zip(file: IO[bytes], writer: "_Writer") -> None:
                     writer.file(info.filename, mode or 0o644, content)
             else:
                 raise ArchiveError(f"{info.filename!r} is a device or another special file")
+
+
+class _InPieces(io.RawIOBase):
+    """A file that is not read in pieces beyond what the directory of a zip file may have."""
+
+    def __init__(self, file: IO[bytes]) -> None:
+        self._file = file
+
+    @override
+    def read(self, n: int = -1, /) -> bytes:
+        content = self._file.read(_MAX_DIRECTORY + 1 if n < 0 else min(n, _MAX_DIRECTORY + 1))
+        if len(content) > _MAX_DIRECTORY:
+            raise ArchiveError(f"its directory has more than {_MAX_DIRECTORY} bytes")
+        return content
+
+    @override
+    def seek(self, offset: int, whence: int = os.SEEK_SET, /) -> int:
+        return self._file.seek(offset, whence)
+
+    @override
+    def tell(self) -> int:
+        return self._file.tell()
+
+    @override
+    def seekable(self) -> bool:
+        return True
 
 
 class _Writer:
@@ -119,7 +165,8 @@ class _Writer:
             while piece := content.read(_CHUNK):
                 self._bytes += len(piece)
                 if self._bytes > self.limits.content_bytes:
-                    raise _too_large(self.limits.content_bytes)
+                    most = self.limits.content_bytes
+                    raise ArchiveError(f"the archive unpacks to more than {most} bytes")
                 file.write(piece)
         path.chmod(mode & 0o777 | 0o600)
 
@@ -151,6 +198,8 @@ class _Writer:
         if self._entries > self.limits.entries:
             raise ArchiveError(f"the archive has over {self.limits.entries} entries")
         parts = PurePosixPath(name).parts
+        if len(name) > MAX_PATH or len(parts) > _MAX_DEPTH:
+            raise ArchiveError(f"{name[:80]!r}… is too long or too deep a path")
         if name.startswith("/") or ".." in parts or "\0" in name:
             raise ArchiveError(f"{name!r} is a path outside the archive")
         path = self._root
@@ -160,37 +209,3 @@ class _Writer:
                 raise ArchiveError(f"{name!r} lies behind a link")
             path.mkdir(exist_ok=True)
         return path / parts[-1] if parts else path
-
-
-class _Guarded(io.BufferedIOBase):
-    """A stream that refuses to be read too far or in pieces that are too large."""
-
-    def __init__(self, stream: IO[bytes] | io.BufferedIOBase, limit: int) -> None:
-        self._stream = stream
-        # Headers and padding come on top of the content.
-        self._limit = 2 * limit + _MAX_READ
-
-    @override
-    def read(self, n: int | None = -1, /) -> bytes:
-        if n is None or not 0 <= n <= _MAX_READ:
-            raise ArchiveError("the archive has a header of a size that no archive needs")
-        self._check(self._stream.tell())
-        return self._stream.read(n)
-
-    @override
-    def seek(self, offset: int, whence: int = 0, /) -> int:
-        if whence == os.SEEK_SET:
-            self._check(offset)
-        return self._stream.seek(offset, whence)
-
-    @override
-    def tell(self) -> int:
-        return self._stream.tell()
-
-    def _check(self, position: int) -> None:
-        if position > self._limit:
-            raise _too_large(self._limit)
-
-
-def _too_large(limit: int) -> ArchiveError:
-    return ArchiveError(f"the archive unpacks to more than {limit} bytes")

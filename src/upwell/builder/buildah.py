@@ -131,7 +131,7 @@ class BuildahBuilder:
         folder.create()
         log(f"Using the uploaded {source.kind} as the source ...\n".encode())
         limits = self._settings.archive_limits
-        return await asyncio.to_thread(unpack_upload, folder, source, limits)
+        return await unpack_upload(folder, source, limits)
 
     async def build(self, plan: BuildPlan, log: LogSink) -> BuildResult:
         """Build and push; raises BuildError."""

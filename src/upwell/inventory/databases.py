@@ -12,6 +12,10 @@ DPKG_STATUS_FOLDER = "var/lib/dpkg/status.d/"
 """Distroless images keep one file a package here."""
 APK_INSTALLED = ("lib/apk/db/installed", "usr/lib/apk/db/installed")
 
+_FILES = (DPKG_STATUS, *APK_INSTALLED)
+_MAX_VALUE = 500
+"""Characters of a field; versions and names of packages have a tenth of them."""
+
 
 def is_database(path: str) -> bool:
     """Return True if a file of an image is a package database that we read."""
@@ -20,6 +24,12 @@ def is_database(path: str) -> bool:
         or path in APK_INSTALLED
         or (path.startswith(DPKG_STATUS_FOLDER) and not path.endswith(".md5sums"))
     )
+
+
+def may_hold_databases(folder: str) -> bool:
+    """Return True if a package database that we read lies below this path; "" is the root."""
+    prefix = f"{folder}/" if folder else ""
+    return any(known.startswith(prefix) for known in (DPKG_STATUS_FOLDER, *_FILES))
 
 
 def parse_database(path: str, text: str) -> list[Package]:
@@ -40,9 +50,13 @@ def _is_installed(fields: Mapping[str, str]) -> bool:
 
 def _dpkg(fields: Mapping[str, str]) -> Package:
     source = fields.get("Source", "").partition(" ")[0]
-    return Package(
+    return _package(
         fields["Package"], fields.get("Version", ""), fields.get("Architecture", ""), source
     )
+
+
+def _package(*values: str) -> Package:
+    return Package(*(value[:_MAX_VALUE] for value in values))
 
 
 def _paragraphs(text: str) -> Iterator[dict[str, str]]:
@@ -59,7 +73,7 @@ def _paragraphs(text: str) -> Iterator[dict[str, str]]:
 
 
 def _apk(fields: Mapping[str, str]) -> Package:
-    return Package(fields["P"], fields.get("V", ""), fields.get("A", ""), fields.get("o", ""))
+    return _package(fields["P"], fields.get("V", ""), fields.get("A", ""), fields.get("o", ""))
 
 
 def _apk_entries(text: str) -> Iterator[dict[str, str]]:

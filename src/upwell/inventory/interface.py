@@ -15,6 +15,12 @@ class InventoryError(Exception):
     retryable: ClassVar[bool] = False
 
 
+class InventoryFailedError(InventoryError):
+    """This machine was at fault: another try may succeed."""
+
+    retryable: ClassVar[bool] = True
+
+
 @dataclass(frozen=True, slots=True, order=True)
 class Package:
     """An installed package as its package manager names it."""
@@ -46,6 +52,13 @@ class Inventory(Protocol):
         """Return the packages of an image, sorted by name; None when it was not indexed yet."""
         ...
 
+    async def failure(self, digest: Digest) -> str | None:
+        """Return why the packages of an image cannot be read; None: they can, or nobody tried."""
+        ...
+
     async def index(self, digest: Digest, layers: Layers) -> Sequence[Package]:
-        """Read the packages from the layers and keep them; raises InventoryError."""
+        """Read the packages from the layers and keep them; raises InventoryError.
+
+        What no other try changes is kept as well, and raised again without a look at the layers.
+        """
         ...

@@ -1,30 +1,34 @@
-"""Finds the package databases in an image's layers (image-spec, layer.md)."""
+"""Finds the packages in an image's layers, each of which a worker reads."""
 
 import asyncio
-import gzip
-import tarfile
 import tempfile
-import zlib
 from collections.abc import Iterable
 from dataclasses import dataclass
-from pathlib import PurePosixPath
-from typing import IO, cast
+from typing import Any
 
-from upwell.inventory.databases import is_database, parse_database
-from upwell.inventory.interface import InventoryError, Layers, Package
+from upwell.inventory.interface import InventoryError, InventoryFailedError, Layers, Package
 from upwell.oci import Descriptor
+from upwell.workers.interface import MIB, WorkerError, WorkerLimits
+from upwell.workers.runner import run_worker
 
 MAX_LAYER_BYTES = 8 * 1024**3
 MAX_UNPACKED_BYTES = 64 * 1024**3
 MAX_DATABASE_BYTES = 64 * 1024**2
 MAX_ENTRIES = 2_000_000
-_GZIP = b"\x1f\x8b"
-_WHITEOUT = ".wh."
-_OPAQUE = ".wh..wh..opq"
+MAX_PACKAGES = 50_000
+LIMITS_VERSION = 1
+"""Raised with any limit, and with what can be read: what had failed under another is tried anew."""
+_TASK = "upwell.inventory.layer_archive"
+_MEMORY_BYTES = 768 * MIB
+_BYTES_PER_SECOND = 4 * MIB
+"""Of a compressed layer, on a slow machine."""
+_LEAST_SECONDS = 30
+_WAIT = 4
+"""A worker may wait for the processor, on a busy machine, for this much longer than it uses it."""
 
 
 async def read_layer(layers: Layers, layer: Descriptor) -> "LayerContents":
-    """Read what one layer says about package databases; the layer is read once and not kept.
+    """Read what one layer says about packages; the layer is read once and not kept.
 
     Raises InventoryError; what the layers' source raises goes through.
     """
@@ -38,8 +42,22 @@ async def read_layer(layers: Layers, layer: Descriptor) -> "LayerContents":
                 if size > MAX_LAYER_BYTES:
                     raise InventoryError(f"layer {layer.digest} is too large to be read")
                 await asyncio.to_thread(file.write, chunk)
-        file.seek(0)
-        return await asyncio.to_thread(_unpack, file, str(layer.digest))
+        await asyncio.to_thread(file.seek, 0)
+        seconds = _LEAST_SECONDS + size // _BYTES_PER_SECOND
+        argument = {
+            "unpacked": MAX_UNPACKED_BYTES,
+            "database": MAX_DATABASE_BYTES,
+            "entries": MAX_ENTRIES,
+            "packages": MAX_PACKAGES,
+        }
+        try:
+            found = await run_worker(
+                _TASK, file, argument, WorkerLimits(_MEMORY_BYTES, seconds, seconds * _WAIT)
+            )
+            return LayerContents.parse(found)
+        except WorkerError as error:
+            raised = InventoryError if error.final else InventoryFailedError
+            raise raised(f"layer {layer.digest}: {error}") from error
 
 
 def packages_of(contents: Iterable["LayerContents"]) -> list[Package]:
@@ -47,65 +65,53 @@ def packages_of(contents: Iterable["LayerContents"]) -> list[Package]:
 
     A layer's whiteouts hide what is below, wherever they stand in it, and never what it adds.
     """
-    files: dict[str, str] = {}
+    databases: dict[str, tuple[Package, ...]] = {}
     for layer in contents:
-        for path in layer.hidden:
-            _remove(files, path)
-        files |= layer.databases
-    return sorted({one for path, text in files.items() for one in parse_database(path, text)})
-
-
-def _unpack(file: IO[bytes], name: str) -> "LayerContents":
-    contents = LayerContents({}, set())
-    try:
-        with _uncompressed(file) as tar, tarfile.open(fileobj=tar, mode="r|") as archive:
-            unpacked = 0
-            for count, entry in enumerate(archive):
-                unpacked += entry.size
-                if count > MAX_ENTRIES or unpacked > MAX_UNPACKED_BYTES:
-                    raise InventoryError(f"layer {name} is too large to be read")
-                contents.add(archive, entry)
-    except (tarfile.TarError, zlib.error, EOFError, OSError, ValueError) as error:
-        raise InventoryError(f"layer {name} is not a tar archive that can be read") from error
-    return contents
-
-
-def _uncompressed(file: IO[bytes]) -> IO[bytes]:
-    """Open what gzip may have compressed, whatever the media type says.
-
-    `tarfile` reads gzip too, but answers a header that is cut short with a TypeError.
-    """
-    is_gzip = file.read(len(_GZIP)) == _GZIP
-    file.seek(0)
-    return cast("IO[bytes]", gzip.GzipFile(fileobj=file)) if is_gzip else file
+        if layer.hidden:
+            databases = {path: found for path, found in databases.items() if not layer.hides(path)}
+        databases |= layer.databases
+    return sorted({package for found in databases.values() for package in found})
 
 
 @dataclass(frozen=True, slots=True)
 class LayerContents:
-    """Package databases in one layer."""
+    """Packages that one layer names."""
 
-    databases: dict[str, str]
-    """Text by path."""
-    hidden: set[str]
+    databases: dict[str, tuple[Package, ...]]
+    """By the path of the package database."""
+    hidden: frozenset[str]
     """Paths below which nothing of the lower layers is left; "" is the root."""
 
-    def add(self, archive: tarfile.TarFile, entry: tarfile.TarInfo) -> None:
-        """Take an entry in; raises InventoryError for a database beyond the limit."""
-        path = PurePosixPath(entry.name.lstrip("/")).as_posix()
-        folder, _, base = path.rpartition("/")
-        if base == _OPAQUE:
-            self.hidden.add(folder)
-        elif base.startswith(_WHITEOUT):
-            hidden = base.removeprefix(_WHITEOUT)
-            self.hidden.add(f"{folder}/{hidden}" if folder else hidden)
-        elif entry.isfile() and is_database(path):
-            if entry.size > MAX_DATABASE_BYTES:
-                raise InventoryError(f"{path} is larger than {MAX_DATABASE_BYTES} bytes")
-            content = archive.extractfile(entry)
-            if content is not None:
-                self.databases[path] = content.read().decode(errors="replace")
+    @classmethod
+    def parse(cls, data: Any) -> "LayerContents":
+        """Return what a worker found; raises InventoryError for what no worker of ours says."""
+        match data:
+            case {"databases": dict(databases), "hidden": list(hidden)} if all(
+                isinstance(path, str) for path in (*databases, *hidden)
+            ):
+                found = {path: tuple(map(_package, rows)) for path, rows in databases.items()}
+                return cls(found, frozenset(hidden))
+            case _:
+                raise InventoryError("a worker answered what is no list of packages")
+
+    def data(self) -> dict[str, Any]:
+        """Return what `parse` reads."""
+        rows = {
+            path: [(one.name, one.version, one.architecture, one.source) for one in found]
+            for path, found in self.databases.items()
+        }
+        return {"databases": rows, "hidden": sorted(self.hidden)}
+
+    def hides(self, path: str) -> bool:
+        """Return True if nothing is left of what lower layers have at `path`."""
+        parts = path.split("/")
+        above = ("/".join(parts[:count]) for count in range(len(parts) + 1))
+        return any(one in self.hidden for one in above)
 
 
-def _remove(files: dict[str, str], path: str) -> None:
-    for known in [k for k in files if not path or k == path or k.startswith(f"{path}/")]:
-        del files[known]
+def _package(row: Any) -> Package:
+    match row:
+        case [str(name), str(version), str(architecture), str(source)]:
+            return Package(name, version, architecture, source)
+        case _:
+            raise InventoryError("a worker answered what is no package")

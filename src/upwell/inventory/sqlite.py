@@ -6,8 +6,8 @@ import zlib
 from collections.abc import Sequence
 from pathlib import Path
 
-from upwell.inventory.interface import Layers, Package
-from upwell.inventory.layers import LayerContents, packages_of, read_layer
+from upwell.inventory.interface import InventoryError, Layers, Package
+from upwell.inventory.layers import LIMITS_VERSION, LayerContents, packages_of, read_layer
 from upwell.machine.databases import open_derived
 from upwell.oci import Descriptor, Digest
 
@@ -22,7 +22,16 @@ CREATE TABLE IF NOT EXISTS package (
     PRIMARY KEY (digest, name, version, architecture, source)
 ) WITHOUT ROWID;
 CREATE INDEX IF NOT EXISTS package_by_name ON package (name, version);
-CREATE TABLE IF NOT EXISTS layer (digest TEXT PRIMARY KEY, contents BLOB NOT NULL) WITHOUT ROWID;
+DROP TABLE IF EXISTS layer;
+CREATE TABLE IF NOT EXISTS layer_packages (
+    digest TEXT PRIMARY KEY,
+    contents BLOB NOT NULL
+) WITHOUT ROWID;
+CREATE TABLE IF NOT EXISTS failure (
+    digest TEXT PRIMARY KEY,
+    limits INTEGER NOT NULL,
+    reason TEXT NOT NULL
+) WITHOUT ROWID;
 """
 _IS_INDEXED = "SELECT 1 FROM image WHERE digest = ?"
 _DIGESTS = "SELECT digest FROM image ORDER BY digest"
@@ -33,8 +42,11 @@ SELECT name, version, architecture, source FROM package WHERE digest = ?
 ORDER BY name, version, architecture, source
 """
 _ADD_IMAGE = "INSERT OR REPLACE INTO image (digest) VALUES (?)"
-_LAYER = "SELECT contents FROM layer WHERE digest = ?"
-_ADD_LAYER = "INSERT OR REPLACE INTO layer (digest, contents) VALUES (?, ?)"
+_LAYER = "SELECT contents FROM layer_packages WHERE digest = ?"
+_ADD_LAYER = "INSERT OR REPLACE INTO layer_packages (digest, contents) VALUES (?, ?)"
+_FAILURE = "SELECT reason FROM failure WHERE digest = ? AND limits = ?"
+_ADD_FAILURE = "INSERT OR REPLACE INTO failure (digest, limits, reason) VALUES (?, ?, ?)"
+_FORGET_FAILURE = "DELETE FROM failure WHERE digest = ?"
 _ADD_PACKAGE = """
 INSERT OR REPLACE INTO package (digest, name, version, architecture, source)
 VALUES (?, ?, ?, ?, ?)
@@ -71,10 +83,21 @@ class SqliteInventory:
             self._connection.execute("BEGIN")
             self._connection.execute(_FORGET_PACKAGES, (str(digest),))
             self._connection.execute(_FORGET_IMAGE, (str(digest),))
+            self._connection.execute(_FORGET_FAILURE, (str(digest),))
+
+    async def failure(self, digest: Digest) -> str | None:
+        """Return why the packages of an image cannot be read; None: they can, or nobody tried."""
+        row = self._connection.execute(_FAILURE, (str(digest), LIMITS_VERSION)).fetchone()
+        return None if row is None else str(row[0])
 
     async def index(self, digest: Digest, layers: Layers) -> Sequence[Package]:
         """Read the packages from the layers and keep them; raises InventoryError."""
-        packages = packages_of([await self._layer(layers, layer) for layer in layers.layers])
+        self._raise_failure(digest)
+        try:
+            packages = packages_of([await self._layer(layers, layer) for layer in layers.layers])
+        except InventoryError as error:
+            self._keep_failure(digest, error)
+            raise
         rows = [(str(digest), p.name, p.version, p.architecture, p.source) for p in packages]
         with self._connection:
             self._connection.execute("BEGIN")
@@ -86,14 +109,28 @@ class SqliteInventory:
         """Return what a layer says; images share layers, so each is read once and remembered."""
         row = self._connection.execute(_LAYER, (str(layer.digest),)).fetchone()
         if row is not None:
-            databases, hidden = json.loads(zlib.decompress(row[0]))
-            return LayerContents(databases, set(hidden))
-        contents = await read_layer(layers, layer)
-        text = json.dumps([contents.databases, sorted(contents.hidden)])
+            return LayerContents.parse(json.loads(zlib.decompress(row[0])))
+        self._raise_failure(layer.digest)
+        try:
+            contents = await read_layer(layers, layer)
+        except InventoryError as error:
+            self._keep_failure(layer.digest, error)
+            raise
+        text = json.dumps(contents.data())
         self._connection.execute(
             _ADD_LAYER, (str(layer.digest), zlib.compress(text.encode(), level=1))
         )
         return contents
+
+    def _raise_failure(self, digest: Digest) -> None:
+        """Raise InventoryError if what has this digest has failed before, under these limits."""
+        row = self._connection.execute(_FAILURE, (str(digest), LIMITS_VERSION)).fetchone()
+        if row is not None:
+            raise InventoryError(row[0])
+
+    def _keep_failure(self, digest: Digest, error: InventoryError) -> None:
+        if not error.retryable:
+            self._connection.execute(_ADD_FAILURE, (str(digest), LIMITS_VERSION, str(error)))
 
 
 def _set_up(connection: sqlite3.Connection) -> None:

@@ -240,7 +240,7 @@ class FakeBuilder:
     async def unpack(self, build_id: str, source: BinarySource, log: LogSink) -> Checkout:
         self.uploads.append(source)
         log(f"Using the uploaded {source.kind} ...\n".encode())
-        return unpack_upload(self._emptied(build_id), source, ArchiveLimits())
+        return await unpack_upload(self._emptied(build_id), source, ArchiveLimits())
 
     def _emptied(self, build_id: str) -> BuildFolder:
         folder = BuildFolder(self._folder, build_id)

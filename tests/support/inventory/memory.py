@@ -13,16 +13,30 @@ class InventoryInMemory:
     def __init__(self) -> None:
         self.indexed: dict[Digest, Sequence[Package]] = {}
         self.reads: dict[Digest, int] = {}
-        self.failure: InventoryError | None = None
+        self.refusal: InventoryError | None = None
         """Raised in place of the next answers of `index`."""
+        self._failures: dict[Digest, str] = {}
 
     async def packages(self, digest: Digest) -> Sequence[Package] | None:
         return self.indexed.get(digest)
 
+    async def failure(self, digest: Digest) -> str | None:
+        return self._failures.get(digest)
+
     async def index(self, digest: Digest, layers: Layers) -> Sequence[Package]:
+        if digest in self._failures:
+            raise InventoryError(self._failures[digest])
         self.reads[digest] = self.reads.get(digest, 0) + 1
-        if self.failure is not None:
-            raise self.failure
-        packages = packages_of([await read_layer(layers, layer) for layer in layers.layers])
+        try:
+            packages = await self._read(layers)
+        except InventoryError as error:
+            if not error.retryable:
+                self._failures[digest] = str(error)
+            raise
         self.indexed[digest] = packages
         return packages
+
+    async def _read(self, layers: Layers) -> Sequence[Package]:
+        if self.refusal is not None:
+            raise self.refusal
+        return packages_of([await read_layer(layers, layer) for layer in layers.layers])

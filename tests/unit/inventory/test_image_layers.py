@@ -1,5 +1,9 @@
 import io
+import json
+import resource
 import tarfile
+import zlib
+from collections.abc import Callable
 
 import pytest
 from hypothesis import given
@@ -14,6 +18,9 @@ from tests.support.inventory.layer_archives import (
 
 from upwell.inventory import layers as limits
 from upwell.inventory.interface import InventoryError
+from upwell.inventory.layer_archive import run
+from upwell.inventory.layers import LayerContents
+from upwell.workers.child import answer
 
 STATUS = "var/lib/dpkg/status"
 PARTS = "var/lib/dpkg/status.d"
@@ -114,7 +121,7 @@ async def test_every_limit_is_kept(monkeypatch: pytest.MonkeyPatch, limit: str, 
     content = layer((STATUS, package("a")), ("b", ""), ("c", ""))
     assert await names(content) == ["a"]
     monkeypatch.setattr(limits, limit, value)
-    with pytest.raises(InventoryError, match="large"):
+    with pytest.raises(InventoryError, match=r"large|more than"):
         await names(content)
 
 
@@ -127,7 +134,7 @@ async def test_what_is_no_archive_is_an_error_that_names_the_layer(content: byte
 
 
 @given(st.data())
-async def test_damage_is_an_inventory_error_or_harmless(data: st.DataObject) -> None:
+def test_damage_is_refused_or_harmless(data: st.DataObject) -> None:
     content = bytearray(layer((STATUS, package("a")), ("srv/x", "text" * 300)))
     if data.draw(st.booleans()):
         content = bytearray(compressed(bytes(content)))
@@ -135,7 +142,79 @@ async def test_damage_is_an_inventory_error_or_harmless(data: st.DataObject) -> 
         at = data.draw(st.integers(0, len(content) - 1))
         content[at] = data.draw(st.integers(0, 255))
     content = content[: data.draw(st.integers(0, len(content)))]
-    try:
-        await read_packages(ImageInMemory(bytes(content)))
-    except InventoryError:
-        return
+    limits_ = {"unpacked": 10**6, "database": 10**5, "entries": 100, "packages": 100}
+    found = answer(run, io.BytesIO(bytes(content)), limits_)
+    if "result" in found:
+        LayerContents.parse(json.loads(json.dumps(found["result"])))
+    else:
+        assert isinstance(found["refused"], str)
+
+
+def header(name: str, kind: bytes, size: int) -> bytes:
+    info = tarfile.TarInfo(name)
+    info.type, info.size = kind, size
+    return info.tobuf()
+
+
+def pax_header_of_zeros() -> bytes:
+    """Return 1.2 GiB of one header, in 1.2 MiB."""
+    packer = zlib.compressobj(9, zlib.DEFLATED, 31)
+    size = 1200 * 1024**2
+    pieces = [packer.compress(header("x", tarfile.XHDTYPE, size))]
+    pieces += [packer.compress(bytes(1024**2)) for _ in range(size // 1024**2)]
+    return b"".join(pieces) + packer.flush()
+
+
+def many_packages() -> bytes:
+    text = "".join(f"Package: p{at}\nVersion: 1\n\n" for at in range(60_000))
+    return compressed(layer((STATUS, text)))
+
+
+def many_databases() -> bytes:
+    return compressed(layer(*((f"{PARTS}/p{at}", "") for at in range(51_000))))
+
+
+@pytest.mark.parametrize(
+    ("make", "why"),
+    [
+        (pax_header_of_zeros, "a header of more than"),
+        (lambda: compressed(header("x", tarfile.GNUTYPE_LONGNAME, 2**30)), "a header of more"),
+        (many_packages, "packages"),
+        (many_databases, "packages"),
+    ],
+)
+async def test_a_hostile_layer_takes_no_memory_of_the_server(
+    make: Callable[[], bytes], why: str
+) -> None:
+    image = ImageInMemory(make())
+    before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    with pytest.raises(InventoryError, match=why):
+        await read_packages(image)
+    assert resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before < 32 * 1024
+
+
+async def test_whiteouts_of_what_is_no_database_are_not_kept() -> None:
+    whiteouts = ((f"srv/{at}/.wh.x", "") for at in range(60_000))
+    contents = await read_layer_of(compressed(layer(*whiteouts, ("var/lib/.wh.dpkg", ""))))
+    assert contents.hidden == {"var/lib/dpkg"}
+
+
+async def read_layer_of(raw: bytes) -> LayerContents:
+    image = ImageInMemory(raw)
+    return await limits.read_layer(image, image.layers[0])
+
+
+@pytest.mark.parametrize(
+    "data",
+    [
+        None,
+        [],
+        {},
+        {"databases": {}, "hidden": [1]},
+        {"databases": {"a": [["n", "v", "a"]]}, "hidden": []},
+        {"databases": {"a": [["n", "v", "a", 1]]}, "hidden": []},
+    ],
+)
+def test_a_worker_is_not_believed(data: object) -> None:
+    with pytest.raises(InventoryError, match="worker"):
+        LayerContents.parse(data)

@@ -4,6 +4,7 @@ from pathlib import Path
 import pytest
 from tests.support.inventory.layer_archives import ImageInMemory, layer
 
+from upwell.inventory import sqlite
 from upwell.inventory.interface import Inventory, InventoryError, Package
 from upwell.inventory.sqlite import SqliteInventory
 from upwell.oci import Digest
@@ -87,3 +88,25 @@ async def test_a_forgotten_image_is_unknown_again(path: Path) -> None:
     assert await inventory.packages(other) == [Package("a", "1")]
     assert await inventory.digests() == [other]
     inventory.close()
+
+
+async def test_a_failed_layer_is_not_fetched_for_another_image_or_after_a_restart(
+    path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    inventory = SqliteInventory(path)
+    with pytest.raises(InventoryError):
+        await inventory.index(DIGEST, ImageInMemory(b"garbage"))
+    inventory.close()
+
+    again, second = SqliteInventory(path), ImageInMemory(b"garbage")
+    with pytest.raises(InventoryError, match="not a tar archive"):
+        await again.index(Digest.of(b"other"), second)
+    assert second.opened == 0
+
+    # Other limits may read what these could not.
+    monkeypatch.setattr(sqlite, "LIMITS_VERSION", 2)
+    assert await again.failure(DIGEST) is None
+    with pytest.raises(InventoryError):
+        await again.index(DIGEST, second)
+    assert second.opened == 1
+    again.close()

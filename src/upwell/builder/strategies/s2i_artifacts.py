@@ -1,16 +1,17 @@
 """Incremental builds: what save-artifacts of the previous image hands to the next assemble."""
 
-import asyncio
 from collections.abc import Mapping, Sequence
 
-from upwell.builder.archive import ArchiveError, ArchiveLimits, unpack
+from upwell.builder.archive import ArchiveError, ArchiveLimits
 from upwell.builder.commands import BuildMount
 from upwell.builder.diagnosis import disk_full, disk_pressure
 from upwell.builder.interface import BuildError
 from upwell.builder.trial import run_inside
+from upwell.builder.unpacking import unpack
 from upwell.builder.workspace import Workspace
 from upwell.formats.s2i.contract import BuilderImage
 from upwell.formats.s2i.recipe import ARTIFACTS_FILE, SCRIPTS_MOUNT, STATE_FOLDER, artifacts_recipe
+from upwell.workers.interface import WorkerFailedError
 
 _SCRIPT = "save-artifacts"
 _LIMITS = ArchiveLimits()
@@ -34,8 +35,8 @@ async def saved_artifacts(
     try:
         await _save(work, _script(work, scripts), lines, values)
         archive = work.folder.path / "saved" / ARTIFACTS_FILE
-        await asyncio.to_thread(unpack, archive, target, _LIMITS)
-    except (BuildError, ArchiveError) as error:
+        await unpack(archive, target, _LIMITS)
+    except (BuildError, ArchiveError, WorkerFailedError) as error:
         if disk_full(error):
             raise disk_pressure(str(error)) from error
         if work.plan.source.previous_required:

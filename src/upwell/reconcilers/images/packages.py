@@ -71,6 +71,8 @@ class ImageContents:
             return
         if await self._inventory.packages(reference.digest) is not None:
             return
+        if await self._inventory.failure(reference.digest) is not None:
+            return  # no other try changes it
         manifest = await self._registries.manifest(reference, access)
         if isinstance(manifest, Index):
             entry = manifest.select(self._platform)

@@ -121,4 +121,6 @@ class ImageHandlers:
         if not packages:
             await self._store.get(Image, "", target.name)  # none known, or no such image
         found = [asdict(package) for package in packages]
-        return JSONResponse({"digest": str(digest), "packages": found})
+        why = await self._actions.unknown_packages(digest)
+        unknown = {} if why is None else {"unknown": why}
+        return JSONResponse({"digest": str(digest), "packages": found} | unknown)

@@ -18,7 +18,7 @@ from tests.support.builds.memory_builds import (
 from tests.support.inventory.layer_archives import layer
 from tests.support.inventory.memory import InventoryInMemory
 
-from upwell.inventory.interface import InventoryError
+from upwell.inventory.interface import InventoryError, InventoryFailedError
 from upwell.oci import Digest
 from upwell.reconcilers.images.packages import ImageContents
 from upwell.registry.errors import RegistryUnavailableError, UnauthorizedError
@@ -95,11 +95,30 @@ async def test_what_was_built_or_pushed_here_is_indexed_too(examined: ExaminedSt
 
 async def test_an_image_that_cannot_be_read_is_passed_over(examined: ExaminedStream) -> None:
     await examined.publish("first")
-    examined.inventory.failure = InventoryError("zstd")
+    examined.inventory.refusal = InventoryError("zstd")
     await examined.contents.reconcile(KEY)
     examined.machine.vendor.failure = UnauthorizedError(VENDOR, "no login")
     await examined.contents.reconcile(KEY)
     assert examined.inventory.indexed == {}
+
+
+async def test_an_image_that_cannot_be_read_is_read_once(examined: ExaminedStream) -> None:
+    digest = await examined.publish("first")
+    examined.inventory.refusal = InventoryError("layer x: too large")
+    for _ in range(3):
+        await examined.contents.reconcile(KEY)
+    assert examined.inventory.reads == {digest: 1}
+    assert await examined.inventory.failure(digest) == "layer x: too large"
+
+
+async def test_an_image_whose_worker_was_killed_is_read_again(examined: ExaminedStream) -> None:
+    digest = await examined.publish("first")
+    examined.inventory.refusal = InventoryFailedError("killed with signal 9")
+    with pytest.raises(InventoryFailedError):
+        await examined.contents.reconcile(KEY)
+    examined.inventory.refusal = None
+    await examined.contents.reconcile(KEY)
+    assert examined.inventory.reads == {digest: 2}
 
 
 async def test_a_registry_that_is_away_is_asked_again(examined: ExaminedStream) -> None:

@@ -1,0 +1,92 @@
+"""The worker's own process: import the task, give up what it does not need, run it, answer.
+
+Started with the standard library alone. The order counts: what is imported before the confinement
+is of this installation; the input is opened before and read after.
+"""
+
+import ctypes
+import json
+import os
+import resource
+import sys
+from collections.abc import Callable, Mapping
+from contextlib import suppress
+from importlib import import_module
+from typing import IO, Any
+
+_NOBODY = 65534
+_MAX_FILES = 32
+_NICE = 10
+_EMPTY_FOLDER = "/proc/self/fdinfo"
+"""A folder in which nothing can be made, and which goes with the process."""
+_KILL, _PDEATHSIG, _NO_NEW_PRIVS = 9, 1, 38  # prctl(2)
+_CAPABILITIES_V3 = 0x20080522  # capset(2)
+_MAX_MESSAGE = 1000
+
+type Task = Callable[[IO[bytes], Any], Any]
+
+
+def main(task: str, described: str) -> None:
+    """Run a task on standard input and write its answer to standard output, both JSON."""
+    settings = json.loads(described)
+    run: Task = import_module(task).run
+    confine(settings)
+    with open(0, "rb") as source, open(1, "wb", buffering=0) as target:
+        target.write(json.dumps(answer(run, source, settings["argument"])).encode())
+
+
+def answer(run: Task, source: IO[bytes], argument: object) -> Mapping[str, Any]:
+    """Return what a task made of its input, or why it made nothing."""
+    try:
+        return {"result": run(source, argument)}
+    except MemoryError:
+        return {"excess": "memory"}
+    except OSError as error:
+        # `or`: such as gzip's BadGzipFile, which is an OSError without a number.
+        number = {"errno": error.errno} if error.errno else {}
+        return {"refused": str(error.strerror or error)[:_MAX_MESSAGE], **number}
+    except (ValueError, EOFError, RecursionError) as error:
+        return {"refused": str(error)[:_MAX_MESSAGE]}
+    except Exception as error:  # noqa: BLE001 - parsers raise anything on what nobody foresaw
+        return {"refused": f"{type(error).__name__}: {error}"[:_MAX_MESSAGE]}
+
+
+def confine(settings: Mapping[str, Any]) -> None:
+    """Give up what the task does not need, as far as this machine lets us.
+
+    Limits hold everywhere. As root, the network and the file system go too, and so does root itself
+    unless the task writes files for us; then without any capability.
+    """
+    libc = ctypes.CDLL(None, use_errno=True)
+    libc.prctl(_NO_NEW_PRIVS, *map(ctypes.c_ulong, (1, 0, 0, 0)))
+    os.nice(_NICE)
+    folder = settings["folder"]
+    with suppress(OSError):
+        os.unshare(os.CLONE_NEWNET | os.CLONE_NEWIPC)
+    os.chdir(folder or _EMPTY_FOLDER)
+    if os.geteuid() == 0:
+        with suppress(OSError):
+            os.chroot(".")
+        if not folder:
+            with suppress(OSError):
+                os.setgroups([])
+                os.setresgid(_NOBODY, _NOBODY, _NOBODY)
+                os.setresuid(_NOBODY, _NOBODY, _NOBODY)
+    header = (ctypes.c_uint32 * 2)(_CAPABILITIES_V3, 0)
+    libc.capset(header, (ctypes.c_uint32 * 6)())
+    libc.prctl(_PDEATHSIG, *map(ctypes.c_ulong, (_KILL, 0, 0, 0)))  # a change of user clears it
+    limits = {
+        resource.RLIMIT_CORE: 0,
+        resource.RLIMIT_NOFILE: _MAX_FILES,
+        resource.RLIMIT_CPU: settings["cpu"],
+        resource.RLIMIT_AS: settings["memory"],
+    }
+    if not folder:
+        limits[resource.RLIMIT_FSIZE] = 0
+    for name, limit in limits.items():
+        _, hard = resource.getrlimit(name)
+        # Beyond the soft limit of computing time comes SIGXCPU, which tells why; then SIGKILL.
+        most = limit + 1 if name == resource.RLIMIT_CPU else limit
+        most = most if hard == resource.RLIM_INFINITY else min(most, hard)
+        resource.setrlimit(name, (min(limit, most), most))
+    sys.setrecursionlimit(500)
