@@ -122,7 +122,7 @@ async def run_round(
     loop: FaultyLoop, faults: Sequence[InflictedFault], chance: random.Random
 ) -> None:
     """Publish, inflict, wait until all is well; raises AssertionError."""
-    before = len(loop.failures())
+    before = Counter(loop.failures())
     is_bad = chance.random() < BAD_SHARE
     quality = "bad" if is_bad else "good"
     later = list(faults)
@@ -137,9 +137,9 @@ async def run_round(
         await loop.rejected()
         await loop.publish("good")
     await loop.settled()
-    lost = len(loop.failures()) - before
+    lost = Counter(loop.failures()) - before
     if lost and not any(fault.interrupts for fault in faults):
-        raise AssertionError(f"{lost} requests failed")
+        raise AssertionError(f"{lost.total()} requests failed: {dict(lost)}")
 
 
 async def soak(minutes: float, seed: int, only: str) -> SoakReport:

@@ -96,11 +96,12 @@ async def _ask(port: int, seen: HostAnswers, stop: asyncio.Event, *, keep: bool)
         try:
             status, text = await client.ask(keep=keep)
         except (OSError, EOFError, TimeoutError) as error:
-            seen.failures.append(repr(error))
+            after = time.monotonic() - began
+            seen.failures.append(f"{seen.host}: {error!r} after {after:.0f} s")
         else:
             if status == 200:
                 seen.took(text)
             else:
-                seen.failures.append(f"{status} {text}")
+                seen.failures.append(f"{seen.host}: {status} {text}")
         await asyncio.sleep(max(0, _PAUSE_SECONDS - (time.monotonic() - began)))
     client.close()
