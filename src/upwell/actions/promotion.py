@@ -8,6 +8,7 @@ from upwell.api.meta import Resource
 from upwell.api.pipeline import Pipeline, Quarantine, Stage
 from upwell.api.promotion import PIPELINE_LABEL, Promotion, Rejection, Release, Vote
 from upwell.policy.promotion import requests
+from upwell.policy.promotion.four_eyes import interested
 from upwell.policy.promotion.releases import (
     rejected,
     restoration_time,
@@ -22,7 +23,7 @@ from upwell.policy.promotion.verification.verdicts import (
     judged,
     with_verdict,
 )
-from upwell.store.interface import AlreadyExistsError, ConflictError, Selector, Store
+from upwell.store.interface import AlreadyExistsError, ConflictError, NotFoundError, Selector, Store
 from upwell.store.retry import update_with_retry
 
 
@@ -95,8 +96,19 @@ class PromotionActions:
 
     async def vote(self, namespace: str, name: str, vote: Vote) -> Promotion:
         """Record what somebody says about a Promotion."""
-        _, stage = await self.stage_of(await self._store.get(Promotion, namespace, name))
-        return await self._changed(Promotion, namespace, name, lambda one: voted(one, stage, vote))
+        asked = await self._store.get(Promotion, namespace, name)
+        pipeline, stage = await self.stage_of(asked)
+        release = await self._release(asked)
+        people = interested(pipeline, stage, release, asked)
+        return await self._changed(
+            Promotion, namespace, name, lambda one: voted(one, stage, vote, people)
+        )
+
+    async def _release(self, promotion: Promotion) -> Release | None:
+        try:
+            return await self._store.get(Release, promotion.namespace, promotion.spec.release)
+        except NotFoundError:
+            return None
 
     async def verify(
         self, release: Release, stage: str, check: str, verdict: ReportedVerdict

@@ -172,6 +172,8 @@ class Vote(Model):
     approved: bool
     at: Time
     comment: str = ""
+    override: str = ""
+    """Reason for which it counts although its author asked for the promotion, or wrote it."""
 
 
 class CheckPhase(StrEnum):

@@ -110,6 +110,7 @@ async def protect(
             settings.access.anonymous,
             local_users=frozenset({0, os.geteuid()}),
             values=WriteOnlyValues(hmac.digest(signing_key, b"write-only values", "sha256")),
+            registry=settings.internal_host,
         ),
         InternalLogins(settings.internal_host, registry),
         Signatures(signing_key),

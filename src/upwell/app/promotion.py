@@ -10,6 +10,7 @@ from upwell.app.adapters import Adapters
 from upwell.controller import Controller
 from upwell.machine.clock import PastTimes, elapsed, now
 from upwell.oci import Reference
+from upwell.reconcilers.authority import Authority
 from upwell.reconcilers.builds.index import BuildIndex
 from upwell.reconcilers.images.insecure import InsecureRegistries
 from upwell.reconcilers.images.pull_secrets import PullSecrets
@@ -43,8 +44,14 @@ def promotion(
     verification = StageVerification(
         store, adapters.runtime, adapters.probes, adapters.evidence, verdict_url, now, machine
     )
-    reconciler = PromotionReconciler(store, images, placement(adapters), verification, now, machine)
-    return (pipeline_controller(index, builds, now), promotion_controller(index, reconciler))
+    authority = Authority(adapters.protection.control)
+    reconciler = PromotionReconciler(
+        store, images, placement(adapters), verification, now, machine, authority
+    )
+    return (
+        pipeline_controller(index, builds, now, authority),
+        promotion_controller(index, reconciler),
+    )
 
 
 def _machine(adapters: Adapters) -> MachineRecord:

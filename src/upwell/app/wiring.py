@@ -30,6 +30,7 @@ from upwell.machine.platform import machine_platform
 from upwell.policy.builds.plan import BuildDefaults
 from upwell.policy.images.schedule import ImportSchedule
 from upwell.reconcilers import rollouts
+from upwell.reconcilers.authority import Authority
 from upwell.reconcilers.builds.build_configs import build_config_controller
 from upwell.reconcilers.builds.builds import Builds, build_controller
 from upwell.reconcilers.builds.index import BuildIndex
@@ -170,6 +171,7 @@ def _workloads(
         adapters.runtime.service_network,
         adapters.store.timeline,
         adapters.disk.pressure,
+        Authority(adapters.protection.control),
     )
     images = rollouts.TemplateImages(
         adapters.registries,
@@ -246,6 +248,7 @@ def _builds(adapters: Adapters, index: BuildIndex) -> Builds:
         adapters.internal,
         defaults,
         adapters.inputs,
+        Authority(adapters.protection.control),
     )
     run = BuildRun(
         adapters.store,

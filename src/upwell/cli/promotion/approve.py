@@ -1,12 +1,13 @@
 """`upwell approve` and `upwell reject`: vote on a promotion, or reject a Release."""
 
+from collections.abc import Mapping
 from datetime import timedelta
 from typing import Any
 
 import click
 
 from upwell.api.codec import decode_as
-from upwell.api.pipeline import Pipeline
+from upwell.api.pipeline import Pipeline, Stage
 from upwell.api.promotion import Promotion, Release
 from upwell.cli.core.connection import Session, connection_options
 from upwell.cli.core.durations import SPAN
@@ -14,8 +15,9 @@ from upwell.cli.core.examples import examples
 from upwell.cli.core.output import Format, full_name, output_option, write_objects
 from upwell.cli.promotion.requests import release_or_promotion, waiting_promotion
 from upwell.machine import clock
-from upwell.policy.promotion.approval import approval_of
-from upwell.store.interface import ApiClient
+from upwell.policy.promotion.approval import Approved, approval_of
+from upwell.policy.promotion.four_eyes import interested
+from upwell.store.interface import ApiClient, NotFoundError
 
 
 @click.command(
@@ -33,6 +35,13 @@ from upwell.store.interface import ApiClient
     help="Stage of the Release to approve.",
 )
 @click.option("--comment", default="", show_default="none", help="Comment to keep with the vote.")
+@click.option(
+    "--override",
+    metavar="REASON",
+    default="",
+    show_default="none",
+    help="Reason to approve what you asked for or wrote yourself; needs the role overrider.",
+)
 @click.option(
     "--link", is_flag=True, help="Print a link with which --as NAME votes, instead of voting."
 )
@@ -65,8 +74,10 @@ def approve(
 ) -> None:
     """Approve a promotion that waits for approval.
 
-    Each person has one vote; a later one replaces it. --link prints the URL of a page with the
-    promotion, where a person without a token can vote.
+    Each person has one vote; a later one replaces it. Whoever asked for the promotion, or wrote the
+    Release or the Pipeline, cannot be the only one to approve it (four eyes) in a stage that no
+    other comes after: --override says why they may, and is recorded. --link prints the URL of a
+    page with the promotion, where a person without a token can vote.
     """
     if link != bool(person):
         raise click.UsageError("--link needs --as NAME, and --as needs --link")
@@ -77,7 +88,8 @@ def approve(
         if link:
             await _print_link(session, client, promotion, str(person), options["expires"])
         else:
-            await _vote(client, promotion, "approve", options["comment"], options["output"])
+            given = {name: options[name] for name in ("comment", "override")}
+            await _vote(client, promotion, "approve", given, options["output"])
 
     session.run(work)
 
@@ -109,7 +121,7 @@ def reject(session: Session, what: str, reason: str, stage: str, output: str) ->
     async def work(client: ApiClient) -> None:
         found = await release_or_promotion(client, session.namespace, what)
         if isinstance(found, Promotion):
-            await _vote(client, found, "reject", reason, output)
+            await _vote(client, found, "reject", {"comment": reason}, output)
             return
         body = {"reason": reason, **({"stage": stage} if stage else {})}
         answer = await client.call("POST", Release, found.namespace, found.name, "reject", body)
@@ -124,9 +136,9 @@ def reject(session: Session, what: str, reason: str, stage: str, output: str) ->
 
 
 async def _vote(
-    client: ApiClient, promotion: Promotion, verb: str, comment: str, output: str
+    client: ApiClient, promotion: Promotion, verb: str, given: Mapping[str, str], output: str
 ) -> None:
-    body = {"comment": comment} if comment else {}
+    body = {name: text for name, text in given.items() if text}
     answer = await client.call("POST", Promotion, promotion.namespace, promotion.name, verb, body)
     voted = decode_as(Promotion, answer)
     if output != Format.TABLE:
@@ -134,9 +146,23 @@ async def _vote(
         return
     pipeline = await client.get(Pipeline, voted.namespace, voted.spec.pipeline)
     stage = pipeline.stage(voted.spec.stage)
-    approval = approval_of(stage.approval if stage is not None else None, voted, clock.now())
+    approval = await _approval(client, pipeline, stage, voted)
     message = f": {approval.message}" if approval.message else ""
     click.echo(f"{full_name(voted)} {'approved' if verb == 'approve' else 'rejected'}{message}")
+
+
+async def _approval(
+    client: ApiClient, pipeline: Pipeline, stage: Stage | None, voted: Promotion
+) -> Approved:
+    """Return how the votes stand now."""
+    if stage is None:
+        return approval_of(None, voted, clock.now())
+    try:
+        release = await client.get(Release, voted.namespace, voted.spec.release)
+    except NotFoundError:
+        release = None
+    people = interested(pipeline, stage, release, voted)
+    return approval_of(stage.approval, voted, clock.now(), people)
 
 
 async def _print_link(

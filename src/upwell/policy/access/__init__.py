@@ -1,1 +1,1 @@
-"""Roles, what each allows, and reading ImageStreams across namespaces."""
+"""Roles, what each allows, the rights that an object takes, and its author."""

@@ -1,8 +1,8 @@
 """Rights that an object takes besides the right to write it, for every kind; pure.
 
 The server acts on what an object names by its own right: so whoever writes the name must have the
-right themselves. This is the one place that is asked. A subject adds a rule for what its kinds
-name, and nothing else checks what a name takes.
+right themselves, and must have it still when the server acts. This is the one place that is asked.
+A subject adds a rule for what its kinds name, and nothing else checks what a name takes.
 """
 
 from collections.abc import Callable, Iterable, Sequence
@@ -10,29 +10,27 @@ from dataclasses import dataclass
 from itertools import chain
 
 from upwell.api.meta import Resource
+from upwell.api.values.author import author_of, with_author
 from upwell.policy.access.foreign_streams import foreign_streams
+from upwell.policy.access.images import image_needs
+from upwell.policy.access.namespaces import namespace_needs
+from upwell.policy.access.needs import Need
 from upwell.policy.access.network_rights import network_rights
 from upwell.policy.access.roles import Action, Grant, is_allowed, missing
+from upwell.policy.access.secrets import secret_needs
 from upwell.policy.access.subscriptions import reaches_everywhere
+
+__all__ = ["Need", "Requester", "Rule", "authored", "lacking", "needs", "refusal"]
+
+type Rule = Callable[[Resource], Iterable[Need]]
 
 
 @dataclass(frozen=True, slots=True)
-class Need:
-    """A right that an object takes.
+class Requester:
+    """The client that writes an object."""
 
-    What a role does not allow by its own resources is an action of verb `use`, as OpenShift's
-    SecurityContextConstraints are used: `use hostpaths in namespace shop`.
-    """
-
-    action: Action
-    why: str
-    """Use that the object makes of it, to follow "it": `takes images from ImageStream a/b`."""
-    stays: bool = True
-    """True if it is asked only of who brings it in; False if of everyone who changes the spec,
-    because the spec says what is done with the right."""
-
-
-type Rule = Callable[[Resource], Iterable[Need]]
+    name: str
+    grants: tuple[Grant, ...]
 
 
 def _streams(resource: Resource) -> Iterable[Need]:
@@ -52,29 +50,54 @@ def _network(resource: Resource) -> Iterable[Need]:
         yield Need(Action("use", right, resource.namespace), why)
 
 
-RULES: Sequence[Rule] = (_streams, _subscriptions, _network)
+RULES: Sequence[Rule] = (_streams, _subscriptions, _network, secret_needs, namespace_needs)
 
 
-def needs(resource: Resource) -> frozenset[Need]:
-    """Return every right that an object takes."""
-    return frozenset(chain.from_iterable(rule(resource) for rule in RULES))
+def needs(resource: Resource, registry: str = "") -> frozenset[Need]:
+    """Return every right that an object takes; `registry` is the embedded one's `host:port`."""
+    images = image_needs(resource, registry) if registry else ()
+    return frozenset(chain(images, chain.from_iterable(rule(resource) for rule in RULES)))
 
 
-def refusal(resource: Resource, old: Resource | None, grants: Iterable[Grant]) -> str | None:
+def refusal(
+    resource: Resource, old: Resource | None, grants: Iterable[Grant], registry: str = ""
+) -> str | None:
     """Say which right the author of `resource` lacks, as what follows "it"; None: they have all.
 
     `old` is the object as it was. Whoever changes a label alone is asked for nothing.
     """
-    grants = tuple(grants)
-    wanted: Iterable[Need] = needs(resource)
-    if old is not None:
-        known = needs(old)
+    wanted: Iterable[Need] = needs(resource, registry)
+    if old is not None and wanted:
+        known = needs(old, registry)
         is_same = _spec(resource) == _spec(old)
         wanted = {one for one in wanted if one not in known or not (one.stays or is_same)}
+    return lacking(wanted, grants)
+
+
+def lacking(wanted: Iterable[Need], grants: Iterable[Grant]) -> str | None:
+    """Say which of the rights is not among `grants`, as what follows "it"; None: none."""
+    grants = tuple(grants)
     for need in sorted(wanted, key=lambda one: str(one.action)):
         if not is_allowed(grants, need.action):
             return f"{need.why}, and {need.action} {missing(need.action)}"
     return None
+
+
+def authored[R: Resource](resource: R, old: Resource | None, requester: Requester) -> R:
+    """Return the object with its author, whatever it says itself.
+
+    That is the last who changed its spec and has every right that it takes: who may change less of
+    it than that (the replicas of what mounts a Secret, say) leaves it to whoever stands for it.
+    Images of the embedded registry are asked for when they are named alone: triggers and
+    promotions name them afterwards.
+    """
+    if old is None:
+        return with_author(resource, requester.name)
+    kept = author_of(old)
+    if requester.name != kept and _spec(resource) != _spec(old):
+        is_able = lacking(needs(resource), requester.grants) is None
+        kept = requester.name if is_able else kept
+    return with_author(resource, kept)
 
 
 def _spec(resource: Resource) -> object:

@@ -9,12 +9,13 @@ from upwell.api.build import Build, BuildConfig, CommonSpec
 from upwell.api.defaults import DOCKER_IMAGE
 from upwell.api.image import ImageStream
 from upwell.api.meta import ObjectReference, Resource
+from upwell.api.pipeline import Pipeline
 from upwell.policy.images.streams import StreamName, StreamTag
 from upwell.policy.rollouts.triggers import followers_of
 
 
 def foreign_streams(resource: Resource) -> set[StreamName]:
-    """Return the streams of other namespaces that `resource` follows or builds from."""
+    """Return the streams of other namespaces that `resource` follows, promotes or builds from."""
     namespace = resource.namespace
     named = (StreamTag.of(reference, namespace).stream_name for reference in _references(resource))
     followed = (entry.stream for entry in followers_of(resource).entries)
@@ -30,6 +31,8 @@ def _references(resource: Resource) -> Iterator[ObjectReference]:
             named = [*_read(resource.spec), *(c.from_ for c in changes if c is not None)]
         case Build():
             named = _read(resource.spec)
+        case Pipeline():
+            named = [component.from_ for component in resource.spec.components]
         case _:
             named = []
     yield from (r for r in named if r is not None and r.kind != DOCKER_IMAGE and r.namespace)

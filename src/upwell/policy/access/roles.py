@@ -11,7 +11,8 @@ from enum import StrEnum
 EVERYWHERE = "*"
 """In a grant: every namespace, and what lies in none."""
 SYSTEM_NAMESPACE = "upwell-system"
-"""Holds the tokens: who may write here may give himself every right, so no grant names it."""
+"""Holds the tokens: who may write here may give themselves every right, so no grant names it, and
+of those for every namespace an admin's alone reaches it with more than a look."""
 MIRROR_NAMESPACE = "upstream"
 """The embedded registry's copies of upstream images; every token may pull them."""
 REPOSITORIES = "repositories"
@@ -27,12 +28,22 @@ SELF_REVIEWS = frozenset(
 _READ = frozenset({"get", "list", "watch"})
 _WRITE = frozenset({"create", "update", "patch", "delete", "deletecollection"})
 _ACT = frozenset({"create", "update", "patch", "get"})
+_HARMLESS = _READ | {"pull"}
 
 
 class Role(StrEnum):
     """Role that a grant gives in its namespaces."""
 
     VIEWER = "viewer"
+    PIPELINE_EDITOR = "pipeline-editor"
+    """Writes Pipelines, and promotes nothing."""
+    APPROVER = "approver"
+    """Votes on promotions, and rejects Releases."""
+    OVERRIDER = "overrider"
+    """Answers for what goes past a gate: emergencies, rollbacks, lifted rejections, self-approval;
+    each with its reason in the audit log."""
+    SECRET_USER = "secret-user"  # noqa: S105 - a role, not a password
+    """Has builds, workloads and checks use Secrets, and reads none."""
     BUILDER = "builder"
     DEPLOYER = "deployer"
     PROMOTER = "promoter"
@@ -141,9 +152,19 @@ _VIEW = (
     _rule(frozenset({"get"}), EVERYWHERE, "log status scale instances packages layers evidence"),
     _rule(frozenset({"pull"}), REPOSITORIES),
 )
+_USE_SECRETS = _rule(frozenset({"use"}), "secrets")
+"""The right to name a Secret in what the server carries out."""
 
 RULES: Mapping[Role, tuple[Rule, ...]] = {
     Role.VIEWER: _VIEW,
+    Role.PIPELINE_EDITOR: (*_VIEW, _rule(_WRITE, "pipelines"), _USE_SECRETS),
+    Role.APPROVER: (*_VIEW, _rule(_ACT, "promotions releases", "approve reject")),
+    Role.OVERRIDER: (
+        *_VIEW,
+        _rule(_ACT, "releases promotions pipelines", "override restore rollback"),
+        _rule(frozenset({"delete"}), "freezes quarantines"),
+    ),
+    Role.SECRET_USER: (*_VIEW, _USE_SECRETS),
     Role.BUILDER: (
         *_VIEW,
         _rule(
@@ -153,6 +174,7 @@ RULES: Mapping[Role, tuple[Rule, ...]] = {
         ),
         _rule(_ACT, "buildconfigs builds", "instantiate instantiatebinary clone details"),
         _rule(frozenset({"push"}), REPOSITORIES),
+        _USE_SECRETS,
     ),
     Role.DEPLOYER: (
         *_VIEW,
@@ -160,6 +182,7 @@ RULES: Mapping[Role, tuple[Rule, ...]] = {
         _rule(frozenset({"create"}), "processedtemplates"),
         _rule(_ACT, f"{_WORKLOADS} pods", "scale rollback rollout instantiate exec portforward"),
         _rule(frozenset({"delete"}), "pods"),
+        _USE_SECRETS,
     ),
     Role.PROMOTER: (
         *_VIEW,
@@ -170,6 +193,7 @@ RULES: Mapping[Role, tuple[Rule, ...]] = {
             "pipelines releases promotions",
             "approve reject restore verify promote rollback evidence",
         ),
+        _USE_SECRETS,
     ),
     Role.CI: (
         *_VIEW,
@@ -193,7 +217,17 @@ def is_allowed(grants: Iterable[Grant], action: Action) -> bool:
         return False
     if _is_shared(action):
         return True
-    return any(grant.reaches(action.namespace) and allows(grant.role, action) for grant in grants)
+    return any(grant.reaches(action.namespace) and _is_within(grant, action) for grant in grants)
+
+
+def _is_within(grant: Grant, action: Action) -> bool:
+    """Return True if the role allows the action; what changes the tokens' namespace is an admin's.
+
+    Every namespace is not that one: whoever may write there may give themselves every right.
+    """
+    if action.namespace == SYSTEM_NAMESPACE and action.verb not in _HARMLESS:
+        return grant.role is Role.ADMIN
+    return allows(grant.role, action)
 
 
 def rules_in(grants: Iterable[Grant], namespace: str) -> list[Rule]:

@@ -25,6 +25,7 @@ from upwell.api.build import (
 from upwell.api.core import EnvVar
 from upwell.api.defaults import DOCKER_IMAGE, IMAGE_STREAM_TAG
 from upwell.api.meta import ObjectMeta, ObjectReference
+from upwell.api.values.author import AUTHOR_ANNOTATION
 from upwell.policy.builds.run_policy import newest, number_of
 from upwell.policy.builds.triggers import FollowedTag, Streams, image_inputs
 from upwell.policy.images.streams import StreamName, StreamTag, pinned, resolve_tag
@@ -113,8 +114,9 @@ def new_build(
 
 def _annotations(config: BuildConfig, number: int) -> dict[str, str]:
     annotations = {BUILD_NUMBER_ANNOTATION: str(number), BUILD_CONFIG_LABEL: config.name}
-    if wanted := config.annotations.get(HOST_NETWORK_ANNOTATION):
-        annotations[HOST_NETWORK_ANNOTATION] = wanted
+    for key in (HOST_NETWORK_ANNOTATION, AUTHOR_ANNOTATION):
+        if wanted := config.annotations.get(key):
+            annotations[key] = wanted
     return annotations
 
 

@@ -4,7 +4,7 @@ import hashlib
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 
-from upwell.api.build import Build
+from upwell.api.build import Build, BuildConfig
 from upwell.api.core import ConfigMap, Secret
 from upwell.policy.builds.environment import sources_of
 from upwell.policy.builds.volumes import source_mounts
@@ -39,7 +39,7 @@ def content_of(found: Secret | ConfigMap) -> ObjectContent:
     return ObjectContent(values, hashed.hexdigest())
 
 
-def objects_read(build: Build) -> frozenset[SourceName]:
+def objects_read(build: Build | BuildConfig) -> frozenset[SourceName]:
     """Return the objects that the build's result depends on."""
     strategy, source = build.spec.strategy, build.spec.source
     arguments = strategy.docker_strategy.build_args if strategy.docker_strategy else ()
@@ -53,7 +53,7 @@ def objects_read(build: Build) -> frozenset[SourceName]:
     )
 
 
-def objects_required(build: Build) -> tuple[SourceName, ...]:
+def objects_required(build: Build | BuildConfig) -> tuple[SourceName, ...]:
     """Return the objects without which the build cannot start.
 
     Variables' are not among them: a missing value ends the build with a reason of its own.

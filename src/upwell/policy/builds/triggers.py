@@ -24,6 +24,7 @@ from upwell.api.conditions import find
 from upwell.api.defaults import DOCKER_IMAGE, IMAGE_STREAM_TAG
 from upwell.api.image import ImageStream
 from upwell.api.meta import ObjectReference
+from upwell.api.values.author import made_of
 from upwell.policy.images.names import ImageNames
 from upwell.policy.images.streams import StreamName, StreamTag, resolve_tag
 
@@ -162,7 +163,8 @@ def with_newest_inputs(queued: Build, new: Build) -> Build:
     found = {_followed_by(cause): cause for cause in new.spec.triggered_by}
     labels = {**queued.labels, RUN_POLICY_LABEL: new.labels.get(RUN_POLICY_LABEL, RunPolicy.SERIAL)}
     spec = new.spec.model_copy(update={"triggered_by": tuple({**old, **found}.values())})
-    return queued.with_metadata(labels=labels).model_copy(update={"spec": spec})
+    renewed = queued.with_metadata(labels=labels).model_copy(update={"spec": spec})
+    return made_of(renewed, new)
 
 
 def renewed_status(status: BuildStatus) -> BuildStatus:

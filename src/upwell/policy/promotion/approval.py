@@ -1,8 +1,10 @@
 """Approval: whether the people that a stage asks for have agreed."""
 
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from enum import StrEnum
+from types import MappingProxyType
 
 from upwell.api.pipeline import Approval
 from upwell.api.promotion import Promotion, Vote
@@ -25,8 +27,19 @@ class Approved:
     until: datetime | None = None
 
 
-def approval_of(approval: Approval | None, promotion: Promotion, now: datetime) -> Approved:
-    """Count the votes of a promotion; one refusal of somebody who counts is enough."""
+_NOBODY: Mapping[str, str] = MappingProxyType({})
+
+
+def approval_of(
+    approval: Approval | None,
+    promotion: Promotion,
+    now: datetime,
+    interested: Mapping[str, str] = _NOBODY,
+) -> Approved:
+    """Count the votes of a promotion; one refusal of somebody who counts is enough.
+
+    `interested` are those whose approval alone is not enough, and what each has done.
+    """
     votes = [vote for vote in promotion.status.votes if counts(approval, vote.by)]
     refusal = next((vote for vote in votes if not vote.approved), None)
     if refusal is not None:
@@ -35,15 +48,26 @@ def approval_of(approval: Approval | None, promotion: Promotion, now: datetime) 
     if approval is None:
         return Approved(Agreement.AGREED)
     agreed = {vote.by for vote in votes}
-    if len(agreed) >= approval.required:
-        return Approved(Agreement.AGREED, f"approved by {', '.join(sorted(agreed))}")
+    is_independent = any(vote.override or vote.by not in interested for vote in votes)
+    if len(agreed) >= approval.required and is_independent:
+        return Approved(Agreement.AGREED, f"approved by {', '.join(map(_told, votes))}")
     end = _deadline(approval, promotion)
     missing = f"{len(agreed)} of {approval.required} approvals"
+    if votes and not is_independent:
+        missing = f"{missing}, and one of somebody else: {_all_told(agreed, interested)}"
     if end is not None and now >= end:
         if approval.on_deadline != "Wait":
             return Approved(Agreement.REFUSED, f"not approved in time: {missing}")
         return Approved(Agreement.OPEN, f"approval, overdue since {end:%Y-%m-%d %H:%M} UTC")
     return Approved(Agreement.OPEN, f"approval: {missing}", end)
+
+
+def _told(vote: Vote) -> str:
+    return f"{vote.by} (overrides four eyes: {vote.override})" if vote.override else vote.by
+
+
+def _all_told(people: Iterable[str], interested: Mapping[str, str]) -> str:
+    return "; ".join(f"{one} {interested[one]}" for one in sorted(people))
 
 
 def counts(approval: Approval | None, person: str) -> bool:
@@ -54,9 +78,13 @@ def counts(approval: Approval | None, person: str) -> bool:
 def with_vote(votes: tuple[Vote, ...], new: Vote) -> tuple[Vote, ...]:
     """Return the votes with a new one; a person has one, and the same again changes nothing."""
     old = next((vote for vote in votes if vote.by == new.by), None)
-    if old is not None and (old.approved, old.comment) == (new.approved, new.comment):
+    if old is not None and _said(old) == _said(new):
         return votes
     return (*(vote for vote in votes if vote.by != new.by), new)
+
+
+def _said(vote: Vote) -> tuple[bool, str, str]:
+    return vote.approved, vote.comment, vote.override
 
 
 def _deadline(approval: Approval, promotion: Promotion) -> datetime | None:

@@ -4,7 +4,7 @@ from dataclasses import dataclass
 from datetime import datetime
 
 from upwell.api.promotion import Promotion, PromotionPhase, Purpose, Release
-from upwell.policy.promotion.approval import Agreement, approval_of
+from upwell.policy.promotion.approval import Agreement
 from upwell.policy.promotion.situation import StageSituation
 from upwell.policy.promotion.stages import hold_end, stage_hold, upstream
 from upwell.policy.promotion.windows import bar
@@ -41,14 +41,15 @@ type Gate = Allowed | Blocked | Refused
 def gate(here: StageSituation, promotion: Promotion) -> Gate:
     """Say whether a promotion that has not begun may begin.
 
-    A rejected Release, a quarantined base and a hold stop everybody; order, approval and the clock
-    stop all but a named emergency. Going back and verifying again is always allowed.
+    A right that the Pipeline's author has lost, a rejected Release, a quarantined base and a hold
+    stop everybody; order, approval and the clock stop all but a named emergency. Going back and
+    verifying again is allowed to all who have the right.
     """
     release = here.all.releases.get(promotion.spec.release)
     if release is None:
         return Refused(PromotionPhase.REJECTED, "its Release does not exist")
-    if promotion.spec.purpose is not Purpose.PROMOTE:
-        return Allowed(promotion.spec.reason)
+    if here.all.denied or promotion.spec.purpose is not Purpose.PROMOTE:
+        return _without_votes(here, promotion)
     barred = (
         _rejected(here, promotion, release) or _quarantined(here, release) or _held(here, promotion)
     )
@@ -59,7 +60,14 @@ def gate(here: StageSituation, promotion: Promotion) -> Gate:
     barred = _out_of_order(here, release) or _not_approved(here, promotion) or _by_the_clock(here)
     if barred is not None:
         return barred
-    return Allowed(approval_of(here.stage.approval, promotion, here.all.now).message)
+    return Allowed(here.approval(promotion).message)
+
+
+def _without_votes(here: StageSituation, promotion: Promotion) -> Gate:
+    """Say what no vote, order or window decides."""
+    if here.all.denied:
+        return Blocked(f"a right: {here.all.denied}")
+    return Allowed(promotion.spec.reason)
 
 
 def _rejected(here: StageSituation, promotion: Promotion, release: Release) -> Gate | None:
@@ -67,7 +75,7 @@ def _rejected(here: StageSituation, promotion: Promotion, release: Release) -> G
     if rejection is not None:
         message = f"{release.name} is rejected: {rejection.reason}"
         return Refused(PromotionPhase.SUPERSEDED, message)
-    votes = approval_of(here.stage.approval, promotion, here.all.now)
+    votes = here.approval(promotion)
     if votes.agreement is Agreement.REFUSED:
         return Refused(PromotionPhase.REJECTED, votes.message)
     return None
@@ -100,7 +108,7 @@ def _out_of_order(here: StageSituation, release: Release) -> Gate | None:
 
 
 def _not_approved(here: StageSituation, promotion: Promotion) -> Gate | None:
-    votes = approval_of(here.stage.approval, promotion, here.all.now)
+    votes = here.approval(promotion)
     if votes.agreement is Agreement.AGREED:
         return None
     command = f"`upwell approve {promotion.name}`"

@@ -21,6 +21,7 @@ from upwell.api.promotion import (
     ReleaseSpec,
     ReleaseStatus,
 )
+from upwell.api.values.author import made_of
 from upwell.api.values.commits import short_commit
 from upwell.policy.builds.triggers import digest_of
 
@@ -161,7 +162,7 @@ def new_promotion(
         labels={PIPELINE_LABEL: pipeline.name},
         owner_references=(release.owner_reference(),),
     )
-    return Promotion(metadata=metadata, spec=spec, status=_NEW)
+    return made_of(Promotion(metadata=metadata, spec=spec, status=_NEW), pipeline)
 
 
 def new_bases(release: Release, releases: Iterable[Release]) -> tuple[BaseImage, ...]:
@@ -183,7 +184,7 @@ def _release(
     pipeline: Pipeline, components: tuple[Component, ...], last: Release | None
 ) -> Release:
     number = last.spec.number + 1 if last is not None else 1
-    return Release(
+    release = Release(
         metadata=ObjectMeta(
             name=f"{pipeline.name}-{number}",
             namespace=pipeline.namespace,
@@ -197,6 +198,7 @@ def _release(
             cause=_cause(components, last),
         ),
     )
+    return made_of(release, pipeline)
 
 
 def _cause(components: Sequence[Component], last: Release | None) -> str:

@@ -158,11 +158,16 @@ def verify_again(known: Known, asked: Asked) -> RequestOutcome:
     return RequestOutcome(_made(known, asked, known.release(live), Purpose.VERIFY))
 
 
-def voted(promotion: Promotion, stage: Stage, vote: Vote) -> Promotion:
+def voted(
+    promotion: Promotion, stage: Stage, vote: Vote, interested: Mapping[str, str]
+) -> Promotion:
     """Return a Promotion with somebody's vote; the same once more changes nothing.
 
+    `interested` are those whose approval alone is not enough, and what each has done.
     Raises RefusedError, or NotAnApproverError for one whose vote does not count.
     """
+    if vote.override and vote.by not in interested:
+        vote = vote.model_copy(update={"override": ""})
     votes = with_vote(promotion.status.votes, vote)
     if votes is promotion.status.votes:
         return promotion
@@ -176,6 +181,14 @@ def voted(promotion: Promotion, stage: Stage, vote: Vote) -> Promotion:
         people = ", ".join(stage.approval.approvers) if stage.approval is not None else ""
         raise NotAnApproverError(
             f"{vote.by} is not an approver of stage {stage.name}; its approvers: {people}"
+        )
+    required = stage.approval.required if stage.approval is not None else 0
+    if vote.approved and required == 1 and vote.by in interested and not vote.override:
+        raise NotAnApproverError(
+            f"{vote.by} {interested[vote.by]}, so that somebody else has to approve"
+            f" promotion/{promotion.name} (four eyes);"
+            f" `upwell approve {promotion.name} --override REASON` goes past that, is recorded, and"
+            " needs role overrider"
         )
     if vote.approved and stage.approval is None:
         raise RefusedError(f"stage {stage.name} needs no approval of promotion/{promotion.name}")
@@ -324,4 +337,6 @@ def _made(
         hold=hold,
     )
     made = new_promotion(known.pipeline, release, spec, known.promotions)
-    return made.with_metadata(annotations={RUN_ANNOTATION: asked.run}) if asked.run else made
+    if not asked.run:
+        return made
+    return made.with_metadata(annotations={**made.annotations, RUN_ANNOTATION: asked.run})

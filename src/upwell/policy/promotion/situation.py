@@ -8,6 +8,8 @@ from functools import cached_property
 from upwell.api.meta import Resource
 from upwell.api.pipeline import Freeze, Pipeline, Quarantine, Stage
 from upwell.api.promotion import Promotion, Rejection, Release
+from upwell.policy.promotion.approval import Approved, approval_of
+from upwell.policy.promotion.four_eyes import interested
 from upwell.policy.promotion.releases import rejection_of
 from upwell.policy.promotion.stages import Serving, hold_of, may_enter, serving
 
@@ -25,6 +27,8 @@ class Situation:
     """By the base image's digest."""
     workloads: Mapping[str, Sequence[Resource]] = field(default_factory=dict)
     """By the stage's name."""
+    denied: str = ""
+    """Right that the Pipeline's author lacks for what the Pipeline does."""
 
     def with_releases(self, releases: Iterable[Release]) -> "Situation":
         """Return the situation with the Releases as they are now known to be."""
@@ -89,6 +93,12 @@ class StageSituation:
             if one.spec.number > number and self.may_enter(one) and self.all.rejection(one) is None
         ]
         return max(able, key=lambda one: one.spec.number, default=None)
+
+    def approval(self, promotion: Promotion) -> Approved:
+        """Return how the votes of a promotion stand."""
+        release = self.all.releases.get(promotion.spec.release)
+        people = interested(self.all.pipeline, self.stage, release, promotion)
+        return approval_of(self.stage.approval, promotion, self.all.now, people)
 
     def may_enter(self, release: Release) -> bool:
         """Return True if `release` is verified where it has to be before this stage."""

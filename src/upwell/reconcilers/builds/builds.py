@@ -38,6 +38,7 @@ from upwell.policy.builds.run_policy import (
     policy_of,
     superseded,
 )
+from upwell.reconcilers.authority import ASK_AGAIN_SECONDS, MISSING_RIGHT
 from upwell.reconcilers.builds.context import config_of
 from upwell.reconcilers.builds.index import BuildIndex
 from upwell.reconcilers.builds.run import BuildRun, write_status
@@ -159,7 +160,7 @@ class Builds:
         if obstacle is not None:
             self._waiting[config_of(build)].add(build.key)
             await self._write(build, {"reason": obstacle[0], "message": obstacle[1]})
-            return Result()
+            return Result(ASK_AGAIN_SECONDS) if obstacle[0] == MISSING_RIGHT else Result()
         return build
 
     async def _start(self, build: Build) -> Result:

@@ -32,6 +32,7 @@ from upwell.policy.builds.plan import (
 )
 from upwell.policy.builds.triggers import Streams
 from upwell.policy.images.names import ImageNames
+from upwell.reconcilers.authority import MISSING_RIGHT, UNASKED, Authority
 from upwell.reconcilers.builds.logins import BuildCredentials, BuildLogins
 from upwell.reconcilers.builds.objects import BuildObjects
 from upwell.reconcilers.images.insecure import InsecureRegistries
@@ -54,7 +55,9 @@ class BuildPlanner:
         internal: InternalRegistry,
         defaults: BuildDefaults,
         uploads: BinaryInputs | None = None,
+        authority: Authority = UNASKED,
     ) -> None:
+        self._authority = authority
         self.defaults = defaults
         self._objects = BuildObjects(store)
         self._logins = logins
@@ -64,7 +67,9 @@ class BuildPlanner:
         self._uploads = uploads
 
     async def missing_input(self, build: Build) -> MissingInput | None:
-        """Say what must be created before `build` can run; None: nothing."""
+        """Say what must be created or granted before `build` can run; None: nothing."""
+        if why := await self._authority.refusal(build):
+            return MissingInput(MISSING_RIGHT, why)
         return await self._objects.missing(build)
 
     async def git_source(self, build: Build) -> GitSource | None:

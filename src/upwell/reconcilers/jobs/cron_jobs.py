@@ -13,6 +13,7 @@ from upwell.api.meta import (
     ObjectReference,
     OwnerReference,
 )
+from upwell.api.values.author import made_of
 from upwell.controller import Controller, ObjectCache, Result, Watch, of_both
 from upwell.policy.jobs.cron import CronError, Due, decide, job_name, surplus
 from upwell.policy.jobs.runs import SUPERSEDED
@@ -96,7 +97,7 @@ class CronJobReconciler:
         made = list(jobs)
         # It exists when the process that made it was killed before it could remember.
         with contextlib.suppress(AlreadyExistsError):
-            job = await self._store.create(_job(cron, time))
+            job = await self._store.create(made_of(_job(cron, time), cron))
             await self._cache.wait_for(job)  # the next look counts it
             made.insert(0, job)
         status = cron.status.model_copy(update={"last_schedule_time": time})

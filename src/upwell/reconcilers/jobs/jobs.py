@@ -16,6 +16,7 @@ from upwell.policy.rollouts.instance import build_task, index_of, instance_name,
 from upwell.policy.rollouts.orphans import remains
 from upwell.policy.rollouts.pod_template import TemplateError, template_hash
 from upwell.policy.rollouts.settings import grace_seconds
+from upwell.reconcilers.authority import MissingRightError
 from upwell.reconcilers.rollouts import RolloutPorts, TemplateImages
 from upwell.reconcilers.rollouts.loading import Revisions
 from upwell.reconcilers.rollouts.stops import PendingStops
@@ -49,6 +50,7 @@ class JobReconciler:
         self._runtime = machine.runtime
         self._timeline = machine.timeline
         self._pressure = machine.pressure
+        self._authority = machine.authority
         self._images = images
         self._revisions = Revisions(store, images)
         self._clock = clock
@@ -137,6 +139,8 @@ class JobReconciler:
 
     async def _begin(self, job: Job) -> Result:
         """Record what the images are now: all runs have the same."""
+        if why := await self._authority.refusal(job):
+            raise MissingRightError(why)
         images = await self._images.pin(job.spec.template, job.namespace)
         changes = {"images": images, "start_time": self._clock()}
         await self._store.update_status(job.with_status(job.status.model_copy(update=changes)))

@@ -6,7 +6,7 @@ One key is one Pipeline: all beginnings are decided in one place, one after anot
 import logging
 from collections.abc import Callable
 from contextlib import suppress
-from datetime import datetime
+from datetime import datetime, timedelta
 
 from upwell.api.conditions import DEGRADED, find, set_condition
 from upwell.api.image import ImageStream
@@ -22,6 +22,7 @@ from upwell.policy.promotion.quarantine import quarantines
 from upwell.policy.promotion.releases import NextRelease, next_release
 from upwell.policy.promotion.situation import Situation
 from upwell.policy.promotion.stages import STAGED, names_workload, namespace_of
+from upwell.reconcilers.authority import ASK_AGAIN_SECONDS, UNASKED, Authority
 from upwell.reconcilers.builds.index import BuildIndex
 from upwell.store.interface import AlreadyExistsError, NotFoundError, Selector, Store
 
@@ -34,8 +35,15 @@ RELEASE_CURRENT = "ReleaseCurrent"
 class PipelineReconciler:
     """Reconciles Pipelines; what it begins, `promotions` carries out."""
 
-    def __init__(self, store: Store, builds: BuildIndex, clock: Callable[[], datetime]) -> None:
+    def __init__(
+        self,
+        store: Store,
+        builds: BuildIndex,
+        clock: Callable[[], datetime],
+        authority: Authority = UNASKED,
+    ) -> None:
         self._store = store
+        self._authority = authority
         self._builds = builds
         self._clock = clock
 
@@ -58,7 +66,8 @@ class PipelineReconciler:
         decided = plan(situation)
         await self._write(situation, decided)
         await self._record(situation, decided, due)
-        times = [time for time in (decided.again, due.until) if time is not None]
+        asked_again = now + timedelta(seconds=ASK_AGAIN_SECONDS) if situation.denied else None
+        times = [one for one in (decided.again, due.until, asked_again) if one is not None]
         return Result(max((min(times) - now).total_seconds(), 0.1)) if times else Result()
 
     async def _situation(self, pipeline: Pipeline, now: datetime) -> Situation:
@@ -72,6 +81,7 @@ class PipelineReconciler:
             now=now,
             freezes=(await self._store.list(Freeze)).items,
             quarantines={one.spec.digest: one for one in quarantined},
+            denied=await self._authority.refusal(pipeline),
             workloads={
                 stage.name: await stage_workloads(self._store, pipeline, stage)
                 for stage in pipeline.spec.stages

@@ -20,6 +20,7 @@ from upwell.policy.promotion.rollouts import RolledOut, StageRollout
 from upwell.policy.promotion.stages import namespace_of
 from upwell.policy.promotion.verification.checks import VerificationOutcome, VerificationProgress
 from upwell.policy.promotion.verification.soak import soak_of
+from upwell.reconcilers.authority import ASK_AGAIN_SECONDS, UNASKED, Authority
 from upwell.reconcilers.promotion.images import ReleaseImages
 from upwell.reconcilers.promotion.machine_watch import MachineRecord, faultless
 from upwell.reconcilers.promotion.placing import ReleasePlacer
@@ -62,8 +63,10 @@ class PromotionReconciler:
         verifier: Verifier,
         clock: Callable[[], datetime],
         machine: MachineRecord | None = None,
+        authority: Authority = UNASKED,
     ) -> None:
         """`machine` says what is wrong with it; without it, nothing ever is."""
+        self._authority = authority
         self._machine = machine or faultless(clock)
         self._soaks = SoakWatch(clock, self._machine)
         self._store = store
@@ -91,6 +94,9 @@ class PromotionReconciler:
         move = await self._read(promotion)
         if move is None:
             return Result()
+        if why := await self._authority.refusal(move.pipeline):
+            await self._write(move, transitions.going_on(move.status, f"waits for a right: {why}"))
+            return Result(ASK_AGAIN_SECONDS)
         status, again = await self._next(move)
         await self._write(move, status)
         return Result(again)

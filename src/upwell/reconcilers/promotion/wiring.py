@@ -13,6 +13,7 @@ from upwell.controller import Controller, Watch, of_both
 from upwell.policy.images.streams import StreamName
 from upwell.policy.promotion.stages import STAGED
 from upwell.policy.promotion.verification.jobs import promotion_of
+from upwell.reconcilers.authority import UNASKED, Authority
 from upwell.reconcilers.builds.index import BuildIndex
 from upwell.reconcilers.promotion.pipelines import PipelineReconciler
 from upwell.reconcilers.promotion.promotions import PromotionReconciler
@@ -20,7 +21,10 @@ from upwell.reconcilers.rollouts.index import WorkloadIndex
 
 
 def pipeline_controller(
-    index: WorkloadIndex, builds: BuildIndex, clock: Callable[[], datetime]
+    index: WorkloadIndex,
+    builds: BuildIndex,
+    clock: Callable[[], datetime],
+    authority: Authority = UNASKED,
 ) -> Controller:
     """Return the controller that makes Releases and begins promotions."""
 
@@ -38,7 +42,7 @@ def pipeline_controller(
 
     return Controller(
         "pipelines",
-        PipelineReconciler(index.cache.store, builds, clock),
+        PipelineReconciler(index.cache.store, builds, clock, authority),
         index.cache,
         (
             Watch(Pipeline),

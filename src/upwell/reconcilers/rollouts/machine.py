@@ -5,6 +5,7 @@ from dataclasses import dataclass
 from ipaddress import IPv4Network
 
 from upwell.machine.disk import PressureCheck, no_pressure
+from upwell.reconcilers.authority import UNASKED, Authority
 from upwell.reconcilers.rollouts.traffic import Traffic
 from upwell.workload.interface import Router, Runtime
 
@@ -29,3 +30,5 @@ class RolloutPorts:
     """The store's timeline; empty: the absence of an object from it proves nothing."""
     pressure: PressureCheck = no_pressure
     """Tells why there is no room for images: new revisions wait while there is any."""
+    authority: Authority = UNASKED
+    """Asks the author of what begins."""

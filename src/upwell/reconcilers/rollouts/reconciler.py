@@ -101,7 +101,9 @@ class RolloutReconciler:
         self._timeline = machine.timeline
         self._traffic = machine.traffic
         self._clock = clock
-        self._snapshots = SnapshotReader(images, revisions, clock, machine.pressure)
+        self._snapshots = SnapshotReader(
+            images, revisions, clock, machine.pressure, machine.authority
+        )
         self._replicas = ReplicaReader(machine, clock)
         self._commands = Commands(store, machine.runtime, revisions.load, clock)
         self._execution = StepExecutor(machine.runtime, revisions)

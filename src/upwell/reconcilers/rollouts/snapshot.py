@@ -27,6 +27,7 @@ from upwell.policy.rollouts.settings import (
 from upwell.policy.rollouts.snapshot import Obstacle, RolloutSnapshot, settings_in_force
 from upwell.policy.rollouts.target import TargetReason, choose
 from upwell.policy.rollouts.triggers import HOLD_ANNOTATION
+from upwell.reconcilers.authority import UNASKED, Authority, MissingRightError
 from upwell.reconcilers.rollouts.images import TemplateImages
 from upwell.reconcilers.rollouts.loading import Revisions
 from upwell.registry.errors import RegistryError
@@ -42,8 +43,10 @@ class SnapshotReader:
         revisions: Revisions,
         clock: Callable[[], datetime],
         pressure: PressureCheck,
+        authority: Authority = UNASKED,
     ) -> None:
         self._pressure = pressure
+        self._authority = authority
         self._images = images
         self._revisions = revisions
         self._clock = clock
@@ -61,7 +64,10 @@ class SnapshotReader:
             try:
                 new = await self._new_revision(workload, wanted)
             except (TemplateError, RegistryError, DiskPressureError) as error:
-                again = None if isinstance(error, TemplateError) else error
+                waits = isinstance(error, TemplateError) and not isinstance(
+                    error, MissingRightError
+                )
+                again = None if waits else error
                 obstacle = Obstacle(error.reason, str(error), error=again)
                 chosen = choose(records, wanted, failed, may_begin=False)
             else:
@@ -72,6 +78,8 @@ class SnapshotReader:
 
     async def _new_revision(self, workload: Workload, wanted: str) -> RevisionRecord:
         """Return the revision to begin; raises an error if it cannot run now."""
+        if why := await self._authority.refusal(workload):
+            raise MissingRightError(why)
         template = template_of(workload)
         records = workload.status.revisions
         known = find(records, wanted)

@@ -1,13 +1,21 @@
-"""Admission of objects of promotion that clients write: the requester is set, the rest is kept."""
+"""Admission of objects of promotion that clients write: the requester is set, the rest is kept.
+
+A Promotion that goes past the gate of its stage is made by the server alone, as the answer to a
+verb that has its own right, its reason and its line in the audit log.
+"""
 
 from typing import Any
 
 from upwell.api.codec import Fault, InvalidObjectError
 from upwell.api.meta import Resource
 from upwell.api.pipeline import Freeze
-from upwell.api.promotion import PIPELINE_LABEL, Promotion, Release
+from upwell.api.promotion import PIPELINE_LABEL, Promotion, Purpose, Release
 
 _IMMUTABLE = (Release, Promotion)
+_VERBS = {
+    Purpose.ROLL_BACK: "`upwell rollback pipeline/{} --stage {}`",
+    Purpose.VERIFY: "`upwell verify pipeline/{} --stage {}`",
+}
 
 
 def admitted(resource: Resource, old: Resource | None, user: str) -> Resource:
@@ -20,25 +28,36 @@ def admitted(resource: Resource, old: Resource | None, user: str) -> Resource:
             by = old.spec.by if isinstance(old, Freeze) else user
             return resource.model_copy(update={"spec": resource.spec.model_copy(update={"by": by})})
         case Promotion() if old is None:
+            _require_ordinary(resource)
             spec = resource.spec.model_copy(update={"requested_by": user})
             return _labelled(resource.model_copy(update={"spec": spec}), spec.pipeline)
         case Release() if old is None:
             return _labelled(resource, resource.spec.pipeline)
-        case _ if isinstance(resource, _IMMUTABLE) and old is not None:
+        case Release() | Promotion() if old is not None:
             _require_unchanged(resource, old)
+            return _labelled(resource, resource.spec.pipeline)
     return resource
-
-
-def bypass_of(resource: Resource) -> str:
-    """Return what a new object says about an emergency, for the audit log."""
-    if not isinstance(resource, Promotion) or not resource.spec.bypass:
-        return ""
-    return f"bypass: {resource.spec.bypass}"
 
 
 def _labelled[R: Resource](resource: R, pipeline: str) -> R:
     """Return the object with the label by which its Pipeline finds it."""
     return resource.with_metadata(labels={**resource.labels, PIPELINE_LABEL: pipeline})
+
+
+def _require_ordinary(promotion: Promotion) -> None:
+    """Raise InvalidObjectError for one that would go past the gate of its stage."""
+    spec, faults = promotion.spec, []
+    if spec.purpose is not Purpose.PROMOTE:
+        verb = _VERBS[spec.purpose].format(spec.pipeline, spec.stage)
+        faults.append(Fault("spec.purpose", f"{spec.purpose} is asked for by a verb: {verb}"))
+    if spec.bypass:
+        verb = f"`upwell promote {spec.release} --stage {spec.stage} --bypass REASON`"
+        faults.append(Fault("spec.bypass", f"an emergency is asked for by a verb: {verb}"))
+    if spec.hold:
+        verb = f"`upwell promote {spec.release} --stage {spec.stage}`"
+        faults.append(Fault("spec.hold", f"is set by the server alone: {verb}"))
+    if faults:
+        raise InvalidObjectError(f"{promotion.KIND} {promotion.name!r}", tuple(faults))
 
 
 def _require_unchanged(new: Resource, old: Resource) -> None:

@@ -2,12 +2,18 @@
 
 from starlette.requests import Request
 
+from upwell.api.meta import Resource
+from upwell.policy.access.authority import refusal
 from upwell.policy.access.roles import Action, Grant, is_allowed, missing
 from upwell.server.auth.tokens import Principal
 from upwell.server.http.errors import ApiError
 
 ANONYMOUS = "anonymous"
 """Name of a client without a token, where that is allowed."""
+
+
+EMBEDDED_REGISTRY = "upwell.embedded_registry"
+"""Key of the scope under which the `host:port` of the embedded registry stands."""
 
 
 def caller_of(request: Request) -> str:
@@ -27,3 +33,21 @@ def grants_of(request: Request) -> tuple[Grant, ...] | None:
     """Return what the client may do; None where nobody is asked for a token."""
     user = request.scope.get("user")
     return user.grants if isinstance(user, Principal) else None
+
+
+def require_rights(request: Request, resource: Resource) -> None:
+    """Raise ApiError unless the client has every right that an object takes.
+
+    For an object that is answered or carried out, and not stored.
+    """
+    grants = grants_of(request)
+    if grants is None:
+        return
+    why = refusal(resource, None, grants, registry_of(request))
+    if why is not None:
+        raise ApiError(403, f"token {caller_of(request)} may not have this done: it {why}")
+
+
+def registry_of(request: Request) -> str:
+    """Return the `host:port` by which images of the embedded registry are named; empty: unknown."""
+    return str(request.scope.get(EMBEDDED_REGISTRY, ""))

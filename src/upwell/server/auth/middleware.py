@@ -16,6 +16,7 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 from upwell.audit.events import AuditEvent
 from upwell.audit.log import AuditLog, AuditUnavailableError
 from upwell.policy.access.roles import (
+    EVERYWHERE,
     REPOSITORIES,
     SELF_REVIEWS,
     Action,
@@ -25,6 +26,7 @@ from upwell.policy.access.roles import (
     missing,
 )
 from upwell.policy.access.visibility import SecretView, WriteOnlyValues
+from upwell.server.auth.caller import ANONYMOUS, EMBEDDED_REGISTRY
 from upwell.server.auth.long_running import ResponseProgress, run_while
 from upwell.server.auth.rate_limits import OpenByClient, Rate, RateError, Rates
 from upwell.server.auth.request_info import (
@@ -86,6 +88,19 @@ class AccessControl:
     """Hides values from those who may not read Secrets."""
     local_users: frozenset[int] = frozenset()
     """The uids that may do everything on the local socket; all others may do nothing there."""
+    registry: str = ""
+    """The `host:port` by which images of the embedded registry are named."""
+
+    async def grants(self, author: str) -> tuple[Grant, ...]:
+        """Return what an author of objects may do now; none: nobody has the name any more."""
+        if author == ANONYMOUS:
+            return anonymous_grants(self.anonymous)
+        return await self.tokens.grants(author)
+
+
+def anonymous_grants(role: Role | None) -> tuple[Grant, ...]:
+    """Return the grants of a client without a token."""
+    return (Grant(role, frozenset({EVERYWHERE})),) if role else ()
 
 
 class AuthMiddleware:
@@ -97,10 +112,7 @@ class AuthMiddleware:
         self._limits = limits
         self._rates = Rates(access.clock)
         self._watches = OpenByClient(limits.watches_per_client)
-        everywhere = frozenset({"*"})
-        self._anonymous = Principal(
-            "", (Grant(access.anonymous, everywhere),) if access.anonymous else ()
-        )
+        self._anonymous = Principal("", anonymous_grants(access.anonymous))
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Let one request in, or answer why not."""
@@ -137,6 +149,7 @@ class AuthMiddleware:
         principal = await self._principal(request)
         request.scope["user"] = request.user = principal or self._anonymous
         request.scope[VIEW] = SecretView(self._access.values, request.user.grants)
+        request.scope[EMBEDDED_REGISTRY] = self._access.registry
         self._count(request)
         if request.path in _OPEN or _carries_secret(request.path):
             return

@@ -193,3 +193,17 @@ class Tokens:
         known = secret.type == TOKEN_TYPE and hmac.compare_digest(record.sha256, given)
         expired = record.expires is not None and record.expires <= self._clock()
         return Principal(name, record.grants) if known and not expired else None
+
+    async def grants(self, name: str) -> tuple[Grant, ...]:
+        """Return what the person of a token may do; none for a token that was deleted.
+
+        A token that has expired opens no door any more; what it has written stands.
+        """
+        for own in self._own:
+            if own.principal.username == name:
+                return own.principal.grants
+        try:
+            secret = await self._secrets.get(Secret, SYSTEM_NAMESPACE, secret_name(name))
+            return TokenRecord.of(secret).grants if secret.type == TOKEN_TYPE else ()
+        except (NotFoundError, InvalidGrantError, ValueError):
+            return ()

@@ -14,6 +14,9 @@ from upwell.api.build import Build, BuildPhase, BuildRequest
 from upwell.api.image import Image
 from upwell.builder.interface import BuildLogs
 from upwell.oci import Digest, InvalidDigestError
+from upwell.policy.access.roles import Action
+from upwell.policy.access.secrets import secrets_requested
+from upwell.server.auth.caller import require_right
 from upwell.server.http.body import decode_object, media_type, read_body
 from upwell.server.http.errors import ApiError
 from upwell.server.http.limits import ServerLimits
@@ -75,17 +78,17 @@ class BuildHandlers:
 
     async def instantiate(self, request: Request, target: RequestTarget) -> Response:
         """Start a build of a BuildConfig; the body is a BuildRequest or empty."""
-        wanted = await self._build_request(request)
+        wanted = await self._build_request(request, target)
         build = await self._actions.instantiate(target.namespace, target.name, wanted)
         return object_response(request, build, 201)
 
     async def clone(self, request: Request, target: RequestTarget) -> Response:
         """Make a build again; the body is a BuildRequest or empty."""
-        wanted = await self._build_request(request)
+        wanted = await self._build_request(request, target)
         build = await self._actions.clone(target.namespace, target.name, wanted)
         return object_response(request, build, 201)
 
-    async def _build_request(self, request: Request) -> BuildRequest:
+    async def _build_request(self, request: Request, target: RequestTarget) -> BuildRequest:
         """Return the body's BuildRequest; raises ApiError.
 
         Its values may be secret: no error quotes one.
@@ -100,6 +103,8 @@ class BuildHandlers:
             raise ApiError(422, f"BuildRequest: {'; '.join(messages)}") from None
         if decoded.binary is not None:
             raise ApiError(422, "BuildRequest: binary: upload the content with instantiatebinary")
+        for name in secrets_requested(decoded):
+            require_right(request, Action("use", "secrets", target.namespace, name))
         return decoded
 
 

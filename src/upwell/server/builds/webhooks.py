@@ -10,6 +10,7 @@ from starlette.routing import BaseRoute, Route
 from upwell.actions.builds import BuildActions
 from upwell.api.build import BuildConfig
 from upwell.api.core import Secret
+from upwell.policy.access.secrets import secrets_requested
 from upwell.policy.builds.git_webhooks import (
     SECRET_KEY,
     BadHookError,
@@ -85,6 +86,9 @@ class _BuildWebhooks:
                 return await self._start(request, config, asked)
 
     async def _start(self, request: Request, config: BuildConfig, asked: Proceed) -> Response:
+        if names := secrets_requested(asked.request):
+            message = f"a webhook uses no Secret ({', '.join(names)}): name it in the BuildConfig"
+            raise ApiError(400, message)
         try:
             build = await self._actions.instantiate(config.namespace, config.name, asked.request)
         except (BuildRefusedError, RejectedError) as error:

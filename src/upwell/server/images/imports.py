@@ -19,6 +19,7 @@ from upwell.policy.images.repository_tags import (
     INSECURE_ANNOTATION,
     repository_generation,
 )
+from upwell.server.auth.caller import require_rights
 from upwell.server.http.body import decode_object, media_type, read_body
 from upwell.server.http.errors import to_api_error
 from upwell.server.http.limits import ServerLimits
@@ -57,6 +58,7 @@ class ImageImportHandlers:
         body = await read_body(request, self._limits.body_bytes, self._limits.body_seconds)
         wanted = decode_as(ImageStreamImport, decode_object(body, media_type(request)))
         _check(wanted)
+        require_rights(request, wanted.with_metadata(namespace=target.namespace))
         status: Document = {}
         images = [self._image(target.namespace, image) for image in wanted.spec.images]
         async with asyncio.TaskGroup() as group:

@@ -8,6 +8,7 @@ from upwell.api.codec import Fault, InvalidObjectError, decode_as
 from upwell.api.image import ImageStream, ImageStreamMapping
 from upwell.oci import Digest, InvalidDigestError
 from upwell.oci.reference import is_tag
+from upwell.server.auth.caller import require_rights
 from upwell.server.http.body import decode_object, media_type, read_body
 from upwell.server.http.errors import success
 from upwell.server.http.limits import ServerLimits
@@ -29,6 +30,7 @@ class ImageMappingHandlers:
         body = await read_body(request, self._limits.body_bytes, self._limits.body_seconds)
         mapping = decode_as(ImageStreamMapping, decode_object(body, media_type(request)))
         _check(mapping)
+        require_rights(request, mapping.with_metadata(namespace=target.namespace))
         stream = await self._store.get(ImageStream, target.namespace, mapping.name)
         if not write_options(request).dry_run:
             await self._actions.map_image(stream, mapping)

@@ -1,6 +1,7 @@
 """create, replace, patch, apply and delete of every kind that is stored."""
 
 from collections.abc import Awaitable, Callable
+from dataclasses import replace
 from datetime import datetime
 from typing import Any
 
@@ -11,7 +12,6 @@ from upwell.api.codec import decode
 from upwell.api.core import Namespace
 from upwell.api.meta import Resource
 from upwell.api.patches.content_types import APPLY, PATCHES
-from upwell.server.admission.promotions import bypass_of
 from upwell.server.auth.request_info import AUDIT_NOTE, AuditNote
 from upwell.server.http.body import (
     decode_json,
@@ -113,7 +113,8 @@ class ObjectHandlers:
         def rescale(document: Document) -> Document:
             return with_replicas(document, change(scale_of(decode(document))))
 
-        written = await self._writer.modify(target, rescale, write_options(request))
+        options = replace(write_options(request), keeps_author=True)
+        written = await self._writer.modify(target, rescale, options)
         _note(request, written)
         return JSONResponse(scale_of(written.resource))
 
@@ -185,10 +186,7 @@ class ObjectHandlers:
 
 
 def _note(request: Request, written: WriteResult) -> None:
-    reason = bypass_of(written.resource) if written.created else ""
-    request.scope[AUDIT_NOTE] = AuditNote(
-        name=written.resource.name, reason=reason, changes=written.changes
-    )
+    request.scope[AUDIT_NOTE] = AuditNote(name=written.resource.name, changes=written.changes)
 
 
 async def _patch_of(content_type: str, body: bytes) -> Change:

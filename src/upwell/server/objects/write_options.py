@@ -8,7 +8,7 @@ from starlette.requests import Request
 
 from upwell.policy.access.roles import Grant
 from upwell.policy.access.visibility import EVERYTHING_VISIBLE, SecretView
-from upwell.server.auth.caller import caller_of, grants_of
+from upwell.server.auth.caller import caller_of, grants_of, registry_of
 from upwell.server.http.errors import ApiError
 from upwell.server.http.query import is_true
 from upwell.server.http.visibility import view_of
@@ -31,6 +31,10 @@ class WriteOptions:
     """Bytes of the body."""
     view: SecretView = EVERYTHING_VISIBLE
     """Write-only values as the client sees them, and writes them back."""
+    registry: str = ""
+    """The `host:port` by which images of the embedded registry are named."""
+    keeps_author: bool = False
+    """True if the write says nothing that its client stands for: the object's author stays."""
 
 
 def write_options(request: Request, size: int = 0) -> WriteOptions:
@@ -54,6 +58,7 @@ def write_options(request: Request, size: int = 0) -> WriteOptions:
         grants=grants_of(request),
         size=size,
         view=view_of(request),
+        registry=registry_of(request),
     )
 
 

@@ -11,9 +11,10 @@ from upwell.api.codec import decode, encode, encode_json
 from upwell.api.core import Namespace
 from upwell.api.meta import ObjectMeta, Resource
 from upwell.api.patches.apply import Manager, apply, record_update
+from upwell.api.values.author import author_of, with_author
 from upwell.audit.changes import changed_fields
 from upwell.audit.events import FieldChange
-from upwell.policy.access.authority import refusal
+from upwell.policy.access.authority import Requester, authored, refusal
 from upwell.policy.access.visibility import SecretView
 from upwell.server.admission.admission import Admitted, admit
 from upwell.server.http.errors import ApiError
@@ -153,7 +154,7 @@ class Writer:
         self, admitted: Admitted, document: Document, options: WriteOptions
     ) -> WriteResult:
         resource = _with_managed_fields(admitted, document).resource
-        _require_rights(resource, None, options)
+        resource = _authorized(resource, None, options)
         warnings = (
             *admitted.warnings,
             *await image_volume_warnings(self._store, resource, None),
@@ -184,9 +185,9 @@ class Writer:
             admitted = await _computed(
                 lambda: decide(old, json.loads(text)), len(text) + options.size
             )
-            _require_rights(admitted.resource, old, options)
-            version = _version(encode(admitted.resource), old)
-            wanted = admitted.resource.with_metadata(resource_version=version)
+            resource = _authorized(admitted.resource, old, options)
+            version = _version(encode(resource), old)
+            wanted = resource.with_metadata(resource_version=version)
             volumes = await image_volume_warnings(self._store, wanted, old)
             return _Replacement(old, wanted, (*admitted.warnings, *volumes))
 
@@ -213,14 +214,18 @@ async def ensure_namespace(store: Store, name: str) -> None:
             return  # another request was faster
 
 
-def _require_rights(resource: Resource, old: Resource | None, options: WriteOptions) -> None:
-    """Raise ApiError 403 if the object takes a right that the client does not have."""
+def _authorized(resource: Resource, old: Resource | None, options: WriteOptions) -> Resource:
+    """Return the object with its author; raises ApiError 403 if it takes a right they lack."""
+    kept = author_of(old) if old is not None else ""
     if options.grants is None:
-        return
-    why = refusal(resource, old, options.grants)
+        return with_author(resource, kept)
+    why = refusal(resource, old, options.grants, options.registry)
     if why is not None:
         message = f"token {options.user} may not write {resource.key}: it {why}"
         raise ApiError(403, message, key=resource.key)
+    if options.keeps_author:
+        return with_author(resource, kept)
+    return authored(resource, old, Requester(options.user, options.grants))
 
 
 def _changes(old: Resource | None, new: Resource, options: WriteOptions) -> tuple[FieldChange, ...]:

@@ -18,6 +18,7 @@ from upwell.api.promotion import (
 from upwell.api.values.commits import short_commit
 from upwell.policy.explain.freshness import short
 from upwell.policy.promotion.approval import Agreement, approval_of
+from upwell.policy.promotion.four_eyes import interested
 from upwell.policy.promotion.requests import Known
 from upwell.policy.promotion.stages import serving, upstream
 
@@ -71,6 +72,11 @@ class ApprovalView:
     def release(self) -> Release | None:
         """Release that is promoted; None when it is gone."""
         return self.known.releases.get(self.promotion.spec.release)
+
+    @property
+    def interested(self) -> Mapping[str, str]:
+        """People whose approval alone is not enough, and what each has done."""
+        return interested(self.known.pipeline, self.stage, self.release, self.promotion)
 
 
 def vote_page(view: ApprovalView) -> str:
@@ -198,7 +204,7 @@ def _votes(view: ApprovalView) -> Iterator[str]:
     if status.phase is not PromotionPhase.WAITING:
         yield f"<p>It is {escape(status.phase)} now: no vote is needed any more.</p>"
         return
-    found = approval_of(view.stage.approval, view.promotion, view.known.now)
+    found = approval_of(view.stage.approval, view.promotion, view.known.now, view.interested)
     until = f", until {found.until:%Y-%m-%d %H:%M} UTC" if found.until is not None else ""
     if found.agreement is Agreement.AGREED:
         yield f"<p>It is {escape(found.message)}, and begins when nothing else keeps it.</p>"

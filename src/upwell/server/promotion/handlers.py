@@ -9,12 +9,15 @@ from starlette.responses import JSONResponse, Response
 from upwell.actions.promotion import PromotionActions, RequestedPromotion
 from upwell.api.codec import decode_part, encode
 from upwell.api.meta import Model, format_time
+from upwell.api.pipeline import Pipeline
 from upwell.api.promotion import Promotion, Rejection, Release, Vote
 from upwell.policy.access.roles import Action
+from upwell.policy.promotion.four_eyes import needs_four_eyes
 from upwell.policy.promotion.requests import Asked
 from upwell.policy.promotion.verification.verdicts import ReportedVerdict
 from upwell.server.auth.caller import caller_of, require_right
 from upwell.server.auth.request_info import AUDIT_NOTE, AuditNote
+from upwell.server.auth.tokens import ADMIN
 from upwell.server.http.body import decode_object, media_type, read_body
 from upwell.server.http.limits import ServerLimits
 from upwell.server.http.rendering import object_response
@@ -60,6 +63,8 @@ class PromotionHandlers:
         if body.bypass:  # it goes in place of approvals: who may give none may not pass them by
             require_right(request, Action("create", "promotions", target.namespace, part="approve"))
         release = await self._store.get(Release, target.namespace, target.name)
+        if body.bypass:
+            await self._require_bypass(request, release, body.stage)
         asked = Asked(
             body.stage,
             caller_of(request),
@@ -150,12 +155,30 @@ class PromotionHandlers:
         path = self._links.path(promotion, body.as_, end)
         return JSONResponse({"path": path, "as": body.as_, "expires": format_time(end)}, 201)
 
+    async def _require_bypass(self, request: Request, release: Release, stage: str) -> None:
+        """Raise ApiError for an emergency that goes past the eyes of others without the right."""
+        pipeline = await self._store.get(Pipeline, release.namespace, release.spec.pipeline)
+        found = pipeline.stage(stage)
+        if found is not None and needs_four_eyes(pipeline, found):
+            action = Action("create", "promotions", release.namespace, part="override")
+            require_right(request, action)
+
     async def _vote(self, request: Request, target: RequestTarget, *, approved: bool) -> Response:
         body = await self._read(request, target, VoteBody)
+        override = body.override if approved else ""
+        if override:
+            action = Action("create", "promotions", target.namespace, part="override")
+            require_right(request, action)
+        elif approved and caller_of(request) == ADMIN:
+            override = body.comment  # nobody else may be there: a stated reason is enough
         vote = Vote(
-            by=caller_of(request), approved=approved, at=self._clock(), comment=body.comment
+            by=caller_of(request),
+            approved=approved,
+            at=self._clock(),
+            comment=body.comment,
+            override=override,
         )
-        _note(request, reason=body.comment)
+        _note(request, reason=f"override: {body.override}" if body.override else body.comment)
         voted = await self._actions.vote(target.namespace, target.name, vote)
         return object_response(request, voted)
 

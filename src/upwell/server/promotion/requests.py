@@ -58,6 +58,8 @@ class VoteBody(Model):
     """POST promotions/NAME/approve and /reject."""
 
     comment: _Text = ""
+    override: _Text = ""
+    """Reason to approve what one has asked for, or written, oneself; needs the right `override`."""
 
 
 class EvidenceEntry(Model):

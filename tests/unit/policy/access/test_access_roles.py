@@ -58,19 +58,21 @@ def test_secrets_are_an_admins_alone(role: Role, verb: str) -> None:
         ("patch", "statefulsets", "scale", "deployer admin"),
         ("delete", "routes", "", "deployer admin"),
         ("create", "releases", "", "promoter admin"),
-        ("delete", "pipelines", "", "promoter admin"),
+        ("delete", "pipelines", "", "pipeline-editor promoter admin"),
         ("create", "releases", "promote", "promoter ci admin"),
         ("create", "releases", "verify", "promoter ci admin"),
         ("create", "releases", "evidence", "promoter ci admin"),
-        ("create", "promotions", "approve", "promoter admin"),
-        ("create", "releases", "reject", "promoter admin"),
-        ("create", "pipelines", "rollback", "promoter admin"),
+        ("create", "promotions", "approve", "approver promoter admin"),
+        ("create", "releases", "reject", "approver promoter admin"),
+        ("create", "pipelines", "rollback", "overrider promoter admin"),
+        ("create", "promotions", "override", "overrider admin"),
+        ("use", "secrets", "", "pipeline-editor secret-user builder deployer promoter admin"),
         ("update", "builds", "status", "admin"),
         ("update", "imagestreams", "status", "admin"),
         ("create", "namespaces", "", "admin"),
         ("create", "images", "", "admin"),
-        ("get", "builds", "log", "viewer builder deployer promoter ci admin"),
-        ("pull", "repositories", "", "viewer builder deployer promoter ci admin"),
+        ("get", "builds", "log", " ".join(Role)),
+        ("pull", "repositories", "", " ".join(Role)),
     ],
 )
 def test_what_changes_something_needs_its_role(
@@ -93,6 +95,19 @@ def test_who_has_one_namespace_cannot_reach_the_tokens() -> None:
     assert not is_allowed([admin], Action("create", "secrets", SYSTEM_NAMESPACE))
     with pytest.raises(InvalidGrantError, match="holds the tokens"):
         parse_grant(f"admin@{SYSTEM_NAMESPACE}")
+
+
+@pytest.mark.parametrize("role", sorted(set(Role) - {Role.ADMIN}))
+def test_every_namespace_is_not_that_of_the_tokens(role: Role) -> None:
+    changes = [
+        (verb, plural)
+        for verb in ("create", "patch", "delete", "use")
+        for plural in set(PLURALS) - SELF_REVIEWS
+    ]
+    assert not any(may(f"{role}@*", verb, plural, SYSTEM_NAMESPACE) for verb, plural in changes)
+    assert not may(f"{role}@*", "create", "deployments", SYSTEM_NAMESPACE, "exec")
+    assert may(f"{role}@*", "list", "pods", SYSTEM_NAMESPACE)
+    assert may("admin@*", "create", "deployments", SYSTEM_NAMESPACE)
 
 
 def test_images_and_mirrors_are_for_everyone_who_has_a_grant() -> None:

@@ -10,6 +10,7 @@ from upwell.api.core import Container, EnvVar, PodTemplate
 from upwell.api.meta import ObjectKey, ObjectMeta
 from upwell.api.pipeline import Check, JobCheck, Pipeline, Stage
 from upwell.api.promotion import PIPELINE_LABEL, CheckResult, Promotion, Release
+from upwell.api.values.author import made_of
 from upwell.policy.promotion.images import stage_images
 from upwell.policy.promotion.stages import namespace_of
 
@@ -84,7 +85,7 @@ def build_job(subject: VerifiedRelease, check: Check, test: JobCheck, result: Ch
         active_deadline_seconds=check.timeout_seconds + _DEADLINE_MARGIN,
         ttl_seconds_after_finished=_KEPT_SECONDS,
     )
-    return Job(metadata=metadata, spec=spec)
+    return made_of(Job(metadata=metadata, spec=spec), subject.pipeline)
 
 
 def promotion_of(job: Job) -> ObjectKey | None:

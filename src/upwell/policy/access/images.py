@@ -1,0 +1,92 @@
+"""Images of the embedded registry that an object names by its repository; pure.
+
+The server pulls them with a login of its own, so whoever names one must be able to pull it.
+"""
+
+from collections.abc import Iterable, Iterator
+
+from upwell.api.apps import Job
+from upwell.api.build import Build, BuildConfig
+from upwell.api.core import PodTemplate
+from upwell.api.defaults import DOCKER_IMAGE
+from upwell.api.image import ImageStream, ImageStreamImport, ImageStreamMapping
+from upwell.api.meta import ObjectReference, Resource
+from upwell.api.pipeline import Pipeline
+from upwell.api.promotion import Release
+from upwell.oci import InvalidReferenceError, Reference
+from upwell.policy.access.needs import Need
+from upwell.policy.access.roles import MIRROR_NAMESPACE, REPOSITORIES, Action
+from upwell.policy.rollouts.image_ownership import pod_template
+
+
+def image_needs(resource: Resource, registry: str) -> Iterator[Need]:
+    """Yield the right to pull each image of other namespaces that lies in `registry`.
+
+    `registry` is the `host:port` of the embedded one; no other is pulled from by our own login.
+    """
+    for image in dict.fromkeys(_images(resource)):
+        repository = _repository(image, registry)
+        namespace = repository.partition("/")[0]
+        if repository and namespace not in {resource.namespace, MIRROR_NAMESPACE}:
+            action = Action("pull", REPOSITORIES, namespace, repository)
+            yield Need(action, f"names an image of repository {repository}")
+
+
+def _repository(image: str, registry: str) -> str:
+    """Return the repository of an image of `registry`; empty for any other."""
+    if not image.startswith(f"{registry}/"):
+        return ""
+    try:
+        return Reference.parse(image).repository
+    except InvalidReferenceError:
+        return ""  # nothing pulls it
+
+
+def _images(resource: Resource) -> Iterator[str]:
+    match resource:
+        case Release():
+            yield from (component.image for component in resource.spec.components)
+        case Pipeline():
+            yield from _of_pipeline(resource)
+        case ImageStream():
+            yield from _of_stream(resource)
+        case ImageStreamImport():
+            yield from _of_import(resource)
+        case ImageStreamMapping():
+            yield resource.image.docker_image_reference
+        case Build() | BuildConfig():
+            sources = (image.from_ for image in resource.spec.source.images)
+            yield from _named((resource.spec.strategy.base, *sources))
+        case _:
+            template = (
+                resource.spec.template if isinstance(resource, Job) else pod_template(resource)
+            )
+            yield from _of_template(template) if template is not None else ()
+
+
+def _of_pipeline(pipeline: Pipeline) -> Iterator[str]:
+    for stage in pipeline.spec.stages:
+        for check in stage.verification.checks:
+            if check.job is not None:
+                yield check.job.image
+                yield from _of_template(check.job.template) if check.job.template else ()
+
+
+def _of_stream(stream: ImageStream) -> Iterator[str]:
+    yield from _named(tag.from_ for tag in stream.spec.tags)
+    yield stream.spec.docker_image_repository or ""
+
+
+def _of_import(wanted: ImageStreamImport) -> Iterator[str]:
+    yield from (image.from_.name for image in wanted.spec.images)
+    if wanted.spec.repository is not None:
+        yield wanted.spec.repository.from_.name
+
+
+def _of_template(template: PodTemplate) -> Iterator[str]:
+    pod = template.spec
+    yield from (one.image for one in (*pod.containers, *pod.init_containers) if one.image)
+
+
+def _named(references: Iterable[ObjectReference | None]) -> Iterator[str]:
+    yield from (one.name for one in references if one is not None and one.kind == DOCKER_IMAGE)

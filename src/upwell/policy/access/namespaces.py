@@ -1,0 +1,62 @@
+"""Namespaces beside its own that an object has the server work in; pure.
+
+A stage sets workloads and runs Jobs in its namespace, a build tags a stream there. Whoever changes
+the spec is asked, each time: the spec says what is done there.
+"""
+
+from collections.abc import Iterator
+
+from upwell.api.build import Build, BuildConfig
+from upwell.api.defaults import IMAGE_STREAM_TAG
+from upwell.api.meta import Resource
+from upwell.api.pipeline import Pipeline, Stage
+from upwell.policy.access.needs import Need
+from upwell.policy.access.roles import Action
+from upwell.policy.images.streams import StreamTag
+
+_PLURALS = {
+    "Deployment": "deployments",
+    "DeploymentConfig": "deploymentconfigs",
+    "StatefulSet": "statefulsets",
+    "DaemonSet": "daemonsets",
+    "CronJob": "cronjobs",
+}
+
+
+def namespace_needs(resource: Resource) -> Iterator[Need]:
+    """Yield the rights in other namespaces that the object takes."""
+    match resource:
+        case Pipeline():
+            for stage in resource.spec.stages:
+                if stage.namespace and stage.namespace != resource.namespace:
+                    yield from _of_stage(stage, stage.namespace)
+        case Build() | BuildConfig():
+            yield from _of_output(resource)
+        case _:
+            return
+
+
+def _of_stage(stage: Stage, namespace: str) -> Iterator[Need]:
+    where = f"stage {stage.name}"
+    kinds = sorted({entry.kind for entry in stage.workloads} & _PLURALS.keys())
+    runs_jobs = any(check.job is not None for check in stage.verification.checks)
+    verb, does = ("get", "reads") if stage.git is not None else ("patch", "sets images of")
+    for plural in (_PLURALS[kind] for kind in kinds):
+        why = f"{does} {plural} of namespace {namespace} ({where})"
+        yield Need(Action(verb, plural, namespace), why, stays=False)
+    if runs_jobs:
+        why = f"runs Jobs in namespace {namespace} ({where})"
+        yield Need(Action("create", "jobs", namespace), why, stays=False)
+    if not kinds and not runs_jobs:
+        why = f"tests what answers in namespace {namespace} ({where})"
+        yield Need(Action("get", "services", namespace), why, stays=False)
+
+
+def _of_output(build: Build | BuildConfig) -> Iterator[Need]:
+    target = build.spec.output.to
+    if target is None or target.kind != IMAGE_STREAM_TAG:
+        return
+    stream = StreamTag.of(target, build.namespace).stream_name
+    if stream.namespace != build.namespace:
+        action = Action("push", "repositories", stream.namespace, stream.repository)
+        yield Need(action, f"sets a tag of ImageStream {stream.repository}", stays=False)

@@ -1,0 +1,99 @@
+"""The API behind its authorization, with a client for each list of grants."""
+
+import contextlib
+from collections.abc import AsyncIterator
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from tests.support.server.api_server import Api, ApiAnswer, ApiClock, serving
+from tests.support.server.audit_logs import audit_log
+
+from upwell.api.core import Secret
+from upwell.policy.access.roles import parse_grant
+from upwell.server.auth.middleware import AccessControl
+from upwell.server.auth.tokens import (
+    TokenRecord,
+    Tokens,
+    hash_of,
+    new_token,
+    own_token,
+    secret_name,
+)
+from upwell.server.http.limits import ServerLimits
+from upwell.store.memory import MemoryStore
+
+REGISTRY = "registry.test:7080"
+"""The `host:port` of images of the embedded registry."""
+GROUPS = {
+    "secrets": "/api/v1",
+    "configmaps": "/api/v1",
+    "services": "/api/v1",
+    "builds": "/apis/build.openshift.io/v1",
+    "buildconfigs": "/apis/build.openshift.io/v1",
+    "imagestreams": "/apis/image.openshift.io/v1",
+    "imagestreamimports": "/apis/image.openshift.io/v1",
+    "imagestreammappings": "/apis/image.openshift.io/v1",
+    "deployments": "/apis/apps/v1",
+    "jobs": "/apis/batch/v1",
+    "cronjobs": "/apis/batch/v1",
+}
+_OURS = "/apis/upwell.dev/v1alpha1"
+
+
+def path_of(plural: str, namespace: str, name: str = "", part: str = "") -> str:
+    """Return the path of objects, of one, or of a part of it."""
+    steps = (f"{GROUPS.get(plural, _OURS)}/namespaces/{namespace}/{plural}", name, part)
+    return "/".join(step for step in steps if step)
+
+
+@dataclass
+class GrantedApi:
+    """The API, and the tokens that were made so far."""
+
+    api: Api
+    access: AccessControl
+    admin: str
+    tokens: dict[str, str] = field(default_factory=dict)
+
+    async def grant(self, name: str, *grants: str) -> None:
+        """Make a token, or give the token of that name other grants."""
+        if name in self.tokens:
+            await self.revoke(name)
+        self.tokens[name] = new_token(name)
+        record = TokenRecord(name, hash_of(self.tokens[name]), tuple(map(parse_grant, grants)))
+        await self.api.store.create(record.as_secret())
+
+    async def revoke(self, name: str) -> None:
+        """Delete a token."""
+        await self.api.store.delete(Secret, "upwell-system", secret_name(name))
+
+    async def send(
+        self, who: str, method: str, path: str, body: Any = None, **options: Any
+    ) -> ApiAnswer:
+        """Send a request as `who`; `admin` is the server's own user."""
+        token = self.admin if who == "admin" else self.tokens[who]
+        headers = {"Authorization": f"Bearer {token}"}
+        return await self.api.send(method, path, body, **options, **headers)
+
+    async def create(
+        self, who: str, plural: str, namespace: str, document: dict[str, Any]
+    ) -> ApiAnswer:
+        """Create an object as `who`."""
+        return await self.send(who, "POST", path_of(plural, namespace), document)
+
+
+@contextlib.asynccontextmanager
+async def open_granted_api(folder: Path) -> AsyncIterator[GrantedApi]:
+    """Serve the API with the local administrator's token alone."""
+    admin = new_token("admin")
+    found: list[AccessControl] = []
+
+    def guard(store: MemoryStore, clock: ApiClock) -> AccessControl:
+        tokens = Tokens(store, clock, [own_token(admin)])
+        found.append(AccessControl(tokens, audit_log(folder, clock), registry=REGISTRY))
+        return found[0]
+
+    limits = ServerLimits(requests_per_second=1e6, requests_burst=10**6)
+    async with serving(limits, guard=guard) as api:
+        yield GrantedApi(api, found[0], admin)

@@ -1,0 +1,159 @@
+"""Whoever asked for a promotion, or wrote it, is not the only one to approve it."""
+
+from collections.abc import AsyncIterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+from tests.support.server.api_server import ApiAnswer
+from tests.support.server.audit_logs import audit_lines
+from tests.support.server.granted_api import GrantedApi, open_granted_api, path_of
+
+from upwell.api.pipeline import Pipeline
+from upwell.api.promotion import Promotion, Release
+from upwell.policy.promotion.approval import Agreement, approval_of
+from upwell.policy.promotion.four_eyes import interested, needs_four_eyes
+
+NAME = "app-1.production"
+
+
+@pytest.fixture
+async def granted(tmp_path: Path) -> AsyncIterator[GrantedApi]:
+    async with open_granted_api(tmp_path) as api:
+        await api.grant("ann", "pipeline-editor@a")
+        await api.grant("ben", "promoter@a")
+        await api.grant("cat", "approver@a")
+        await api.grant("dot", "approver@a", "overrider@a")
+        yield api
+
+
+def pipeline(**approval: Any) -> dict[str, Any]:
+    workloads = [{"kind": "Deployment", "name": "web"}]
+    stage = {"workloads": workloads, "approval": approval}
+    return {
+        "metadata": {"name": "app"},
+        "spec": {
+            "components": [{"name": "web", "from": {"kind": "ImageStreamTag", "name": "web:1"}}],
+            "stages": [{"name": "staging", **stage}, {"name": "production", **stage}],
+        },
+    }
+
+
+async def waiting(
+    granted: GrantedApi, *, wrote: str = "ann", asked: str = "ben", **approval: Any
+) -> None:
+    """Have a promotion into production wait for approval."""
+    made = await granted.create(wrote, "pipelines", "a", pipeline(**approval))
+    assert made.status == 201, made.text
+    image = f"docker.io/library/web@sha256:{'1' * 64}"
+    spec = {"pipeline": "app", "number": 1, "components": [{"name": "web", "image": image}]}
+    document = {"metadata": {"name": "app-1"}, "spec": spec}
+    assert (await granted.create("ben", "releases", "a", document)).status == 201
+    spec = {"pipeline": "app", "release": "app-1", "stage": "production"}
+    promotion = {"metadata": {"name": NAME}, "spec": spec}
+    answer = await granted.create(asked, "promotions", "a", promotion)
+    assert answer.status == 201, answer.text
+
+
+async def vote(granted: GrantedApi, who: str, **body: str) -> ApiAnswer:
+    return await granted.send(who, "POST", path_of("promotions", "a", NAME, "approve"), body)
+
+
+async def agreement(granted: GrantedApi) -> Agreement:
+    store = granted.api.store
+    found = await store.get(Pipeline, "a", "app")
+    promotion = await store.get(Promotion, "a", NAME)
+    release = await store.get(Release, "a", "app-1")
+    stage = found.spec.stages[1]
+    people = interested(found, stage, release, promotion)
+    return approval_of(stage.approval, promotion, granted.api.clock(), people).agreement
+
+
+@pytest.mark.parametrize(
+    ("wrote", "asked", "what"),
+    [("ann", "ben", "asked for it"), ("ann", "admin", "wrote app-1")],
+)
+async def test_who_has_a_part_in_it_cannot_approve_alone(
+    granted: GrantedApi, wrote: str, asked: str, what: str
+) -> None:
+    await waiting(granted, wrote=wrote, asked=asked)
+    answer = await vote(granted, "ben", comment="fine")
+    assert answer.status in {403, 409}, answer.text
+    assert f"ben {what}" in answer.json["message"]
+    assert "--override REASON" in answer.json["message"]
+    assert (await vote(granted, "cat")).status == 200
+    assert await agreement(granted) is Agreement.AGREED
+
+
+async def test_who_wrote_the_pipeline_cannot_approve_alone(granted: GrantedApi) -> None:
+    await granted.grant("ann", "pipeline-editor@a", "approver@a")
+    await waiting(granted)
+    answer = await vote(granted, "ann")
+    assert "ann wrote Pipeline app" in answer.json["message"]
+
+
+async def test_of_two_approvals_one_may_be_theirs(granted: GrantedApi) -> None:
+    await granted.grant("ann", "pipeline-editor@a", "approver@a")
+    await waiting(granted, required=2)
+    for who in ("ann", "ben"):
+        assert (await vote(granted, who)).status == 200
+    assert await agreement(granted) is Agreement.OPEN
+    assert (await vote(granted, "cat")).status == 200
+    assert await agreement(granted) is Agreement.AGREED
+
+
+async def test_an_override_takes_its_right_and_is_recorded(
+    granted: GrantedApi, tmp_path: Path
+) -> None:
+    await waiting(granted)
+    refused = await vote(granted, "ben", override="I am alone tonight")
+    assert refused.status == 403, refused.text
+    assert "needs role overrider there" in refused.json["message"]
+    await granted.grant("ben", "promoter@a", "overrider@a")
+    given = await vote(granted, "ben", override="I am alone tonight")
+    assert given.status == 200, given.text
+    assert given.json["status"]["votes"][0]["override"] == "I am alone tonight"
+    assert await agreement(granted) is Agreement.AGREED
+    reasons = [line.get("reason", "") for line in audit_lines(tmp_path)]
+    assert "override: I am alone tonight" in reasons
+
+
+async def test_who_has_no_part_in_it_overrides_nothing(granted: GrantedApi) -> None:
+    await waiting(granted)
+    given = await vote(granted, "dot", override="just so")
+    assert given.json["status"]["votes"][0]["override"] == ""
+
+
+async def test_the_local_administrator_gives_a_reason(granted: GrantedApi) -> None:
+    await waiting(granted, wrote="admin", asked="admin")
+    silent = await vote(granted, "admin")
+    assert silent.status in {403, 409}, silent.text
+    given = await vote(granted, "admin", comment="seen in staging")
+    assert given.status == 200, given.text
+    assert given.json["status"]["votes"][0]["override"] == "seen in staging"
+    assert await agreement(granted) is Agreement.AGREED
+
+
+async def test_a_stage_may_ask_for_it_or_not(granted: GrantedApi) -> None:
+    await waiting(granted, fourEyes=False)
+    assert (await vote(granted, "ben")).status == 200
+    assert await agreement(granted) is Agreement.AGREED
+
+
+async def test_by_default_only_the_last_stages_do(granted: GrantedApi) -> None:
+    await waiting(granted)
+    found = await granted.api.store.get(Pipeline, "a", "app")
+    asks = {stage.name: needs_four_eyes(found, stage) for stage in found.spec.stages}
+    assert asks == {"staging": False, "production": True}
+
+
+async def test_an_emergency_past_them_takes_the_same_right(granted: GrantedApi) -> None:
+    await waiting(granted)
+    path = path_of("releases", "a", "app-1", "promote")
+    body = {"stage": "production", "bypass": "it burns"}
+    refused = await granted.send("ben", "POST", path, body)
+    assert refused.status == 403, refused.text
+    assert "needs role overrider there" in refused.json["message"]
+    assert (await granted.send("ben", "POST", path, {**body, "stage": "staging"})).status == 201
+    await granted.grant("ben", "promoter@a", "overrider@a")
+    assert (await granted.send("ben", "POST", path, body)).status == 201
