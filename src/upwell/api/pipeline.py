@@ -147,8 +147,8 @@ class Approval(Model):
     approvers: tuple[str, ...] = ()
     """Names of tokens that count; empty: all that may approve."""
     four_eyes: bool | None = None
-    """Whether one approval at least is of somebody who neither asked for the promotion nor wrote
-    the Release or the Pipeline; without it, in stages that no other comes after."""
+    """Need of the approval of somebody who neither asked for the promotion nor wrote the Release or
+    the Pipeline; without it, that of stages that no other comes after."""
     deadline_seconds: Seconds | None = Field(default=None, ge=1)
     on_deadline: str = "Reject"
     """Reject, or Wait on: it is then said to be overdue."""

@@ -35,13 +35,6 @@ class Role(StrEnum):
     """Role that a grant gives in its namespaces."""
 
     VIEWER = "viewer"
-    PIPELINE_EDITOR = "pipeline-editor"
-    """Writes Pipelines, and promotes nothing."""
-    APPROVER = "approver"
-    """Votes on promotions, and rejects Releases."""
-    OVERRIDER = "overrider"
-    """Answers for what goes past a gate: emergencies, rollbacks, lifted rejections, self-approval;
-    each with its reason in the audit log."""
     SECRET_USER = "secret-user"  # noqa: S105 - a role, not a password
     """Has builds, workloads and checks use Secrets, and reads none."""
     BUILDER = "builder"
@@ -49,6 +42,13 @@ class Role(StrEnum):
     PROMOTER = "promoter"
     CI = "ci"
     """An outside CI: starts builds, promotes, and gives verdicts; approves nothing."""
+    PIPELINE_EDITOR = "pipeline-editor"
+    """Writes Pipelines, and promotes nothing."""
+    APPROVER = "approver"
+    """Votes on promotions, and rejects Releases."""
+    OVERRIDER = "overrider"
+    """Answers for what goes past a gate: emergencies, rollbacks, lifted rejections, self-approval;
+    each with its reason in the audit log."""
     ADMIN = "admin"
 
 
@@ -157,13 +157,6 @@ _USE_SECRETS = _rule(frozenset({"use"}), "secrets")
 
 RULES: Mapping[Role, tuple[Rule, ...]] = {
     Role.VIEWER: _VIEW,
-    Role.PIPELINE_EDITOR: (*_VIEW, _rule(_WRITE, "pipelines"), _USE_SECRETS),
-    Role.APPROVER: (*_VIEW, _rule(_ACT, "promotions releases", "approve reject")),
-    Role.OVERRIDER: (
-        *_VIEW,
-        _rule(_ACT, "releases promotions pipelines", "override restore rollback"),
-        _rule(frozenset({"delete"}), "freezes quarantines"),
-    ),
     Role.SECRET_USER: (*_VIEW, _USE_SECRETS),
     Role.BUILDER: (
         *_VIEW,
@@ -199,6 +192,13 @@ RULES: Mapping[Role, tuple[Rule, ...]] = {
         *_VIEW,
         _rule(_ACT, "buildconfigs builds", "instantiate instantiatebinary clone"),
         _rule(_ACT, "pipelines releases", "evidence promote verify"),
+    ),
+    Role.PIPELINE_EDITOR: (*_VIEW, _rule(_WRITE, "pipelines"), _USE_SECRETS),
+    Role.APPROVER: (*_VIEW, _rule(_ACT, "promotions releases", "approve reject")),
+    Role.OVERRIDER: (
+        *_VIEW,
+        _rule(_ACT, "releases promotions pipelines", "override restore rollback"),
+        _rule(frozenset({"delete"}), "freezes quarantines"),
     ),
     Role.ADMIN: (Rule(_ALL, _ALL, _ALL),),
 }

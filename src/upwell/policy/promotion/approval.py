@@ -50,11 +50,11 @@ def approval_of(
     agreed = {vote.by for vote in votes}
     is_independent = any(vote.override or vote.by not in interested for vote in votes)
     if len(agreed) >= approval.required and is_independent:
-        return Approved(Agreement.AGREED, f"approved by {', '.join(map(_told, votes))}")
+        return Approved(Agreement.AGREED, f"approved by {', '.join(map(_voter, votes))}")
     end = _deadline(approval, promotion)
     missing = f"{len(agreed)} of {approval.required} approvals"
     if votes and not is_independent:
-        missing = f"{missing}, and one of somebody else: {_all_told(agreed, interested)}"
+        missing = f"{missing}, and one of somebody else: {_parts(agreed, interested)}"
     if end is not None and now >= end:
         if approval.on_deadline != "Wait":
             return Approved(Agreement.REFUSED, f"not approved in time: {missing}")
@@ -62,11 +62,11 @@ def approval_of(
     return Approved(Agreement.OPEN, f"approval: {missing}", end)
 
 
-def _told(vote: Vote) -> str:
+def _voter(vote: Vote) -> str:
     return f"{vote.by} (overrides four eyes: {vote.override})" if vote.override else vote.by
 
 
-def _all_told(people: Iterable[str], interested: Mapping[str, str]) -> str:
+def _parts(people: Iterable[str], interested: Mapping[str, str]) -> str:
     return "; ".join(f"{one} {interested[one]}" for one in sorted(people))
 
 

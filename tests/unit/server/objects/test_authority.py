@@ -1,5 +1,6 @@
 """Rights that objects take of whoever writes them, and the author that the server keeps on them."""
 
+import json
 from collections.abc import AsyncIterator
 from pathlib import Path
 from typing import Any
@@ -287,7 +288,14 @@ async def test_the_author_changes_with_the_spec_and_not_with_the_scale(granted: 
 async def test_who_may_change_less_than_it_takes_does_not_become_its_author(
     granted: GrantedApi,
 ) -> None:
-    await granted.create("admin", "deployments", "a", deployment(f"{REGISTRY}/b/app@{DIGEST}"))
+    followed = {
+        "from": FOREIGN,
+        "fieldPath": 'spec.template.spec.containers[?(@.name=="web")].image',
+    }
+    document = deployment()
+    triggers = {"image.openshift.io/triggers": json.dumps([followed])}
+    document["metadata"]["annotations"] = triggers
+    assert (await granted.create("admin", "deployments", "a", document)).status == 201
     await granted.grant("dan", "deployer@a")
     path = path_of("deployments", "a", "web")
     answer = await granted.send("dan", "PATCH", path, {"spec": {"replicas": 4}}, content_type=MERGE)

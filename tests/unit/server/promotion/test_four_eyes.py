@@ -1,4 +1,4 @@
-"""Whoever asked for a promotion, or wrote it, is not the only one to approve it."""
+"""Approvals of those who asked for a promotion, or wrote it, are not enough by themselves."""
 
 from collections.abc import AsyncIterator
 from pathlib import Path
