@@ -4,9 +4,11 @@ A Manifest or Index keeps the raw bytes that its digest is the hash of: nothing 
 """
 
 import json
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from enum import StrEnum
+from itertools import islice
 from types import MappingProxyType
 from typing import Any, Self
 
@@ -16,6 +18,12 @@ MAX_MANIFEST_BYTES = 4 * 1024 * 1024
 """The size that every registry must accept (distribution-spec, Pushing manifests)."""
 
 MAX_CONFIG_BYTES = 8 * 1024 * 1024
+MAX_VALUES = 200_000
+"""Values in one document; an empty list takes thirty times as much memory as text."""
+_SEPARATORS = (b",", b"[", b"{")
+_TOKEN = re.compile(rb'"(?:[^"\\]|\\.)*+"?|[,\[{]', re.DOTALL)
+"""A text, whether it ends or not, or a separator outside of texts."""
+_SURROGATE = re.compile(rb"\\u[dD][89a-fA-F]")
 
 
 class MediaType(StrEnum):
@@ -178,11 +186,39 @@ def _media_type(document: Mapping[str, Any], declared: str | None) -> MediaType:
 def _object(raw: bytes, what: str, limit: int) -> Mapping[str, Any]:
     if len(raw) > limit:
         raise InvalidManifestError(f"{what}: {len(raw)} bytes, more than the {limit} allowed")
+    if _has_too_many_values(raw):
+        raise InvalidManifestError(f"{what}: more than the {MAX_VALUES} values allowed")
     try:
         document = json.loads(raw)
+        if _SURROGATE.search(raw) is not None:
+            document = _in_unicode(document)
     except (ValueError, RecursionError) as error:
         raise InvalidManifestError(f"{what}: not JSON: {error}") from error
     return _mapping(document, what)
+
+
+def _has_too_many_values(raw: bytes) -> bool:
+    """Return True if a JSON text has more values than MAX_VALUES, before any is made."""
+    if sum(map(raw.count, _SEPARATORS)) <= MAX_VALUES:
+        return False
+    tokens = (match for match in _TOKEN.finditer(raw) if match[0] in _SEPARATORS)
+    return next(islice(tokens, MAX_VALUES, None), None) is not None
+
+
+def _in_unicode(value: Any) -> Any:
+    """Return JSON data with U+FFFD for each half of a surrogate pair, which is no text.
+
+    JSON can write what UTF-8 cannot (RFC 8259, section 8.2): whoever answers it would fail.
+    """
+    match value:
+        case str():
+            return value.encode("utf-16", "surrogatepass").decode("utf-16", "replace")
+        case dict():
+            return {_in_unicode(key): _in_unicode(item) for key, item in value.items()}
+        case list():
+            return [_in_unicode(item) for item in value]
+        case _:
+            return value
 
 
 def _mapping(value: object, what: str) -> Mapping[str, Any]:

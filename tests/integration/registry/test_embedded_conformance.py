@@ -13,6 +13,7 @@ import pytest
 from tests.support.registry.embedded_server import EmbeddedServer, serving
 
 from upwell.oci import Digest, MediaType
+from upwell.server.distribution import routes
 
 MANIFEST = str(MediaType.OCI_MANIFEST)
 INDEX = str(MediaType.OCI_INDEX)
@@ -476,6 +477,57 @@ async def test_the_catalog_comes_in_pages(client: ConformanceClient) -> None:
     assert first.json == {"repositories": ["a", "a/b"]}
     assert "last=a%2Fb" in first.headers["link"]
     assert second.json == {"repositories": ["c"]}
+
+
+async def test_half_of_a_surrogate_pair_hides_no_referrer(client: ConformanceClient) -> None:
+    subject = Digest.of(image())
+    pointer = {"subject": descriptor(image(), MANIFEST)}
+    half = image(**pointer, artifactType="x/\ud800", annotations={"\udfff": "a\ud800b"})
+    assert b"\\ud800" in half
+    good = image(**pointer, annotations={"smile": "\U0001f600"})
+    await client.push_blob("team/app", CONFIG)
+    await client.push_blob("team/app", LAYER)
+    for tag, raw in (("half", half), ("good", good)):
+        await client("PUT", f"/v2/team/app/manifests/{tag}", raw, Content_Type=MANIFEST)
+
+    found = await client("GET", f"/v2/team/app/referrers/{subject}")
+
+    annotations = {one["digest"]: one["annotations"] for one in found.json["manifests"]}
+    assert annotations == {
+        str(Digest.of(half)): {"\ufffd": "a\ufffdb"},
+        str(Digest.of(good)): {"smile": "\U0001f600"},
+    }
+
+
+async def test_referrers_come_in_pages(
+    client: ConformanceClient, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(routes, "_MAX_REFERRERS", 2)
+    monkeypatch.setattr(routes, "_MAX_REFERRERS_SIZE", 1000)
+    subject = Digest.of(image())
+    pointer = {"subject": descriptor(image(), MANIFEST)}
+    await client.push_blob("team/app", CONFIG)
+    await client.push_blob("team/app", LAYER)
+    pushed = []
+    for number in range(7):
+        notes = {"n": str(number), "large": "x" * (2000 if number in {2, 3} else 1)}
+        raw = image(**pointer, artifactType="x/sig", annotations=notes)
+        await client("PUT", f"/v2/team/app/manifests/t{number}", raw, Content_Type=MANIFEST)
+        pushed.append(str(Digest.of(raw)))
+    await client.push_image("team/app", "other", **pointer)
+
+    path, listed = f"/v2/team/app/referrers/{subject}?artifactType=x/sig", []
+    while path:
+        found = await client("GET", path)
+        page = [one["digest"] for one in found.json["manifests"]]
+        assert 1 <= len(page) <= 2
+        listed += page
+        path = found.headers.get("link", "").partition(">")[0].removeprefix("<")
+        assert len(listed) <= len(pushed)
+
+    assert listed == sorted(pushed)
+    wrong = await client("GET", f"/v2/team/app/referrers/{subject}?last=zzz")
+    assert (wrong.status, wrong.json["errors"][0]["code"]) == (400, "DIGEST_INVALID")
 
 
 async def test_referrers_are_listed_and_filtered(client: ConformanceClient) -> None:

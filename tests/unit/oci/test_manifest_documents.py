@@ -1,4 +1,6 @@
 import json
+import time
+import tracemalloc
 from typing import Any
 
 import pytest
@@ -157,3 +159,31 @@ def test_a_configuration_says_how_an_image_runs() -> None:
 def test_a_wrong_configuration_is_refused(raw: bytes, named: str) -> None:
     with pytest.raises(InvalidManifestError, match=named):
         ImageConfig.parse(raw)
+
+
+@pytest.mark.parametrize(
+    "filler",
+    [b"[" + b"[]," * 1_300_000 + b"[]]", b'"' + b'\\"' * 2_000_000, b'["' + b'","' * 1_300_000],
+    ids=["lists", "no end", "texts"],
+)
+def test_more_values_than_a_manifest_has_take_no_memory(filler: bytes) -> None:
+    started = time.perf_counter()
+    tracemalloc.start()
+    try:
+        with pytest.raises(InvalidManifestError):
+            parse_manifest(b'{"schemaVersion": 2, "x": ' + filler + b"}")
+        _, most = tracemalloc.get_traced_memory()
+    finally:
+        tracemalloc.stop()
+    assert most < 24 * 1024**2
+    assert time.perf_counter() - started < 10
+
+
+def test_commas_in_texts_are_no_values() -> None:
+    raw = json.dumps(
+        {
+            "config": {"digest": f"sha256:{'a' * 64}", "size": 1},
+            "annotations": {"csv": "[{," * 300_000},
+        }
+    ).encode()
+    assert parse_manifest(raw).annotations["csv"].startswith("[{,")

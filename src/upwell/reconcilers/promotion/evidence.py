@@ -3,6 +3,7 @@
 import asyncio
 import io
 import tarfile
+import tempfile
 from collections.abc import AsyncIterator, Sequence
 from dataclasses import dataclass
 from datetime import datetime
@@ -10,8 +11,10 @@ from pathlib import PurePosixPath
 
 from upwell.api.promotion import Evidence
 from upwell.policy.promotion.verification.job_results import Findings
-from upwell.policy.promotion.verification.junit import InvalidReportError, Report, parse_report
+from upwell.policy.promotion.verification.junit import Report
 from upwell.uploads.interface import BinaryInputs, InputError
+from upwell.workers.interface import MIB, WorkerError, WorkerLimits
+from upwell.workers.runner import run_worker
 from upwell.workload.interface import (
     ContainerFile,
     FileLimits,
@@ -20,6 +23,8 @@ from upwell.workload.interface import (
     WorkloadError,
 )
 
+_REPORT_TASK = "upwell.reconcilers.promotion.report_reading"
+_REPORT_LIMITS = WorkerLimits(memory_bytes=256 * MIB, cpu_seconds=60, wall_seconds=300)
 _LINE_BYTES = 400
 LOG_BYTES = 1024 * 1024
 JUNIT_BYTES = 16 * 1024 * 1024
@@ -101,7 +106,7 @@ class Collector:
             old = f"the report in {path} is older than the test: it is of another run"
             return Findings(fault=old if found else f"there is no report in {path}")
         await self._keep_files("junit", reports)
-        return await asyncio.to_thread(_findings, reports)
+        return await _findings(reports)
 
     async def artifact(self, path: str) -> None:
         """Keep a file, or a folder as an archive."""
@@ -152,13 +157,33 @@ async def keep(kept: BinaryInputs, name: str, content: bytes) -> Evidence:
     return Evidence(name=name, digest=str(stored.digest), size=stored.size)
 
 
-def _findings(reports: Sequence[ContainerFile]) -> Findings:
+async def _findings(reports: Sequence[ContainerFile]) -> Findings:
+    """Return what reports say, which a worker reads; nothing that they hold fails us."""
+    sizes = [len(file.content) for file in reports]
+    try:
+        with tempfile.TemporaryFile(prefix="upwell-reports-") as source:
+            await asyncio.to_thread(source.writelines, [file.content for file in reports])
+            await asyncio.to_thread(source.seek, 0)
+            found = await run_worker(_REPORT_TASK, source, {"sizes": sizes}, _REPORT_LIMITS)
+    except (WorkerError, OSError) as error:
+        return Findings(fault=f"the report cannot be read: {error}")
+    if not isinstance(found, list) or len(found) != len(reports):
+        return Findings(fault="the report cannot be read: its worker answered for others")
     total, fault = Report(), ""
-    for file in reports:
-        try:
-            total += parse_report(file.content)
-        except InvalidReportError as error:
-            fault = fault or f"{file.path}: {error}"
+    for file, said in zip(reports, found, strict=True):
+        match said:
+            case {
+                "tests": int(tests),
+                "failures": int(failures),
+                "errors": int(errors),
+                "skipped": int(skipped),
+                "failed": list(failed),
+            }:
+                total += Report(tests, failures, errors, skipped, tuple(map(str, failed)))
+            case {"fault": why}:
+                fault = fault or f"{file.path}: {why}"
+            case _:
+                fault = fault or f"{file.path}: its worker answered what is no report"
     return Findings(total, fault)
 
 

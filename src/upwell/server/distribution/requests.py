@@ -115,6 +115,12 @@ def chunk_start(request: Request) -> int | None:
     return first
 
 
+def last_digest(request: Request) -> Digest | None:
+    """Return the digest after which a page begins, or None; raises DistributionError."""
+    text = request.query_params.get("last", "")
+    return digest_of(text) if text else None
+
+
 def actor_of(request: Request) -> str:
     """Name who sends a request: the user of the authentication, else the client's address."""
     user = request.scope.get("user")

@@ -26,6 +26,7 @@ from upwell.server.distribution.requests import (
     actor_of,
     byte_span,
     digest_in,
+    last_digest,
     page_of,
     repository_of,
     tag_or_digest,
@@ -35,6 +36,9 @@ from upwell.server.http.bounded_body import DEFAULT_BODY_LIMITS, BodyLimits, rea
 
 _VERSION = {"Docker-Distribution-API-Version": "registry/2.0"}
 _MAX_PAGE = 10_000
+_MAX_REFERRERS = 1000
+_MAX_REFERRERS_SIZE = 1024 * 1024
+"""Characters of annotations; clients read an index of 4 MiB."""
 
 
 def create_routes(
@@ -185,18 +189,37 @@ class _ContentRoutes:
         return JSONResponse({"repositories": page}, headers=headers)
 
     async def list_referrers(self, request: Request) -> Response:
-        """List the manifests that refer to a digest (end-12)."""
-        entries = await self._registry.referrers(repository_of(request), digest_in(request))
+        """List the manifests that refer to a digest, in pages (end-12a, end-12b)."""
+        name, digest = repository_of(request), digest_in(request)
+        entries = await self._registry.referrers(name, digest)
         headers = {}
         if wanted := request.query_params.get("artifactType"):
             entries = [entry for entry in entries if entry.artifact_type == wanted]
             headers["OCI-Filters-Applied"] = "artifactType"
+        if last := last_digest(request):
+            entries = [entry for entry in entries if entry.digest > last]
+        page = _referrers_page(entries)
+        if len(page) < len(entries):
+            query = urlencode(
+                {"last": str(page[-1].digest)} | ({"artifactType": wanted} if wanted else {})
+            )
+            headers["Link"] = f'</v2/{name}/referrers/{digest}?{query}>; rel="next"'
         index = {
             "schemaVersion": 2,
             "mediaType": str(MediaType.OCI_INDEX),
-            "manifests": [_descriptor(entry) for entry in entries],
+            "manifests": [_descriptor(entry) for entry in page],
         }
         return JSONResponse(index, headers=headers, media_type=str(MediaType.OCI_INDEX))
+
+
+def _referrers_page(entries: Sequence[ManifestEntry]) -> Sequence[ManifestEntry]:
+    """Return the first entries, as many as fit into an index that every client reads."""
+    size = 0
+    for count, entry in enumerate(entries[:_MAX_REFERRERS]):
+        size += sum(len(key) + len(text) for key, text in entry.annotations.items())
+        if size > _MAX_REFERRERS_SIZE and count:
+            return entries[:count]
+    return entries[:_MAX_REFERRERS]
 
 
 def _content_headers(digest: Digest) -> dict[str, str]:
