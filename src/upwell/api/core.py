@@ -372,6 +372,7 @@ class PodSpec(Model):
     image_pull_secrets: tuple[LocalReference, ...] = ()
     service_account_name: str | None = None
     host_network: bool | None = None
+    security_context: dict[str, Any] | None = None
 
 
 class PodTemplateMeta(Model):

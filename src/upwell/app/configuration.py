@@ -15,6 +15,7 @@ from upwell.policy.builds.run_policy import default_slots
 from upwell.registry.hosts import RegistryHosts
 from upwell.settings import ServerSettings
 from upwell.workload.podman.api.service import PodmanSettings
+from upwell.workload.podman.confinement import DefaultLimits
 
 
 @dataclass(frozen=True, slots=True)
@@ -76,6 +77,15 @@ def buildah_settings(settings: ServerSettings, files: Configuration) -> BuildahS
     )
 
 
+def _default_limits(settings: ServerSettings, files: Configuration) -> DefaultLimits:
+    """Return the limits of containers that state none: one alone may not take the whole machine."""
+    if not files.limits_resources:
+        return DefaultLimits()
+    limits = settings.workload_limits
+    memory = limits.memory_bytes or _machine_memory() * 9 // 10
+    return DefaultLimits(memory, limits.processes)
+
+
 def build_slots(settings: ServerSettings) -> int:
     """Return how many builds run at once: as the settings say, or as the machine can take."""
     return settings.build_slots or default_slots(os.cpu_count() or 1, _machine_memory())
@@ -101,5 +111,6 @@ def podman_settings(
         registries_conf=files.registries_conf,
         authorities=files.authorities,
         allowed_host_paths=settings.allowed_host_paths,
+        limits=_default_limits(settings, files),
         timeline=timeline,
     )

@@ -16,6 +16,7 @@ from upwell.settings.tables import (
     BuildIsolation,
     DiskSettings,
     RetentionSettings,
+    WorkloadLimits,
 )
 from upwell.settings.tracing import TraceExport
 from upwell.uploads.interface import DEFAULT_LIMIT_BYTES
@@ -65,6 +66,7 @@ class ServerSettings(BaseModel):
     """Of one upload for a build."""
     allowed_host_paths: tuple[str, ...] = ()
     build_isolation: BuildIsolation = BuildIsolation()
+    workload_limits: WorkloadLimits = WorkloadLimits()
     container_storage: Path | None = None
     """Podman's storage; None: the system's, where `podman ps` shows the workloads."""
     registries: tuple[RegistryHost, ...] = ()

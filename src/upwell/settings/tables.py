@@ -97,6 +97,15 @@ class BuildIsolation(SettingsTable):
     """The most processes that a build may have at once."""
 
 
+class WorkloadLimits(SettingsTable):
+    """Limits of the containers of workloads."""
+
+    memory_bytes: Size | None = Field(default=None, validation_alias="memory")
+    """The limit of a container that states none; without it, nine tenths of the machine's."""
+    processes: Count = 4096
+    """The most processes and threads that a container may have at once."""
+
+
 def _interval(value: Any) -> timedelta | None:
     return None if value == _OFF else cast("timedelta", duration(value))
 
@@ -339,6 +348,7 @@ class FileSettings(SettingsTable):
     ] = ()
     """Folders that workloads may mount with all below; `--allow-host-path` adds to them."""
     builds: BuildIsolation = BuildIsolation()
+    workloads: WorkloadLimits = WorkloadLimits()
     retention: RetentionSettings = RetentionSettings()
     disk: DiskSettings = DiskSettings()
     audit: AuditSettings = AuditSettings()

@@ -8,6 +8,7 @@ from datetime import datetime
 from enum import StrEnum
 from typing import ClassVar, Protocol
 
+from upwell.api.values.security_context import ContainerSecurity, VolumeGroup
 from upwell.oci import Digest, Reference
 
 
@@ -177,7 +178,7 @@ class ContainerSpec:
     args: tuple[str, ...] = ()
     env: Mapping[str, str] = field(default_factory=dict, repr=False)
     working_dir: str = ""
-    user: str = ""
+    security: ContainerSecurity = field(default_factory=ContainerSecurity)
     mounts: tuple[InstanceMount, ...] = ()
     readiness: ProbeSpec | None = None
     liveness: ProbeSpec | None = None
@@ -224,6 +225,8 @@ class InstanceSpec:
     hostname: str = ""
     owner_version: str = ""
     """The owner's resourceVersion from which it is started."""
+    volume_group: VolumeGroup | None = None
+    """Group that its volumes belong to, but those of the host; None leaves them as they are."""
 
 
 class State(StrEnum):

@@ -32,8 +32,8 @@ from upwell.workload.interface import (
     State,
 )
 from upwell.workload.podman import runtime as podman_runtime
-from upwell.workload.podman.kept_volumes import GRACE, move_files
 from upwell.workload.podman.runtime import PodmanRuntime, PodmanSettings
+from upwell.workload.podman.volumes.kept_volumes import GRACE, move_files
 
 OTHER_FILE_SYSTEM = Path("/dev/shm")  # noqa: S108 - it is there on every machine with Podman
 COUNT = "echo x >> /data/log; cat /data/log; exec sleep 60"

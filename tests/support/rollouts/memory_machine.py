@@ -49,7 +49,7 @@ from upwell.workload.interface import (
     WorkloadError,
 )
 from upwell.workload.podman.changes import OwnerChanges
-from upwell.workload.podman.volumes import refuse_forbidden
+from upwell.workload.podman.volumes.instance_volumes import refuse_forbidden
 
 if TYPE_CHECKING:
     from upwell.store.memory import MemoryStore

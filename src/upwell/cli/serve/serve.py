@@ -166,6 +166,7 @@ def serve(  # noqa: PLR0913, PLR0917 - each option is a parameter
             allowed_host_paths=(*host_paths, *file.allowed_host_paths),
             container_storage=container_storage.absolute() if container_storage else None,
             build_isolation=file.builds,
+            workload_limits=file.workloads,
             registries=file.registries,
             auth_files=tuple(default_auth_files(os.environ, Path.home())),
             access=access,

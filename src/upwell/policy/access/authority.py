@@ -12,6 +12,7 @@ from itertools import chain
 from upwell.api.meta import Resource
 from upwell.api.values.author import author_of, with_author
 from upwell.policy.access.foreign_streams import foreign_streams
+from upwell.policy.access.host_rights import host_needs
 from upwell.policy.access.images import image_needs
 from upwell.policy.access.namespaces import namespace_needs
 from upwell.policy.access.needs import Need
@@ -50,7 +51,14 @@ def _network(resource: Resource) -> Iterable[Need]:
         yield Need(Action("use", right, resource.namespace), why)
 
 
-RULES: Sequence[Rule] = (_streams, _subscriptions, _network, secret_needs, namespace_needs)
+RULES: Sequence[Rule] = (
+    _streams,
+    _subscriptions,
+    _network,
+    host_needs,
+    secret_needs,
+    namespace_needs,
+)
 
 
 def needs(resource: Resource, registry: str = "") -> frozenset[Need]:

@@ -19,3 +19,5 @@ class Need:
     stays: bool = True
     """True if it is asked only of who brings it in; False if of everyone who changes the spec,
     because the spec says what is done with the right."""
+    subject: str = ""
+    """Identity of the part that says what is done with it: who changes that part is asked again."""

@@ -1,7 +1,7 @@
 """A revision's template as the instance that the runtime starts."""
 
 import hashlib
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import datetime, timedelta
 from decimal import Decimal
@@ -10,7 +10,10 @@ from upwell.api import core
 from upwell.api.apps import StatefulSet
 from upwell.api.meta import ObjectKey, Resource
 from upwell.api.values.quantities import InvalidQuantityError, parse_quantity
+from upwell.api.values.security_context import SecurityFault
 from upwell.oci import InvalidReferenceError, Reference
+from upwell.policy.pod_security.namespaces import NamespaceProfiles, refusal
+from upwell.policy.pod_security.templates import PlacedTemplate
 from upwell.policy.rollouts.pod_template import (
     CONFIG_MAP,
     SECRET,
@@ -66,6 +69,8 @@ class RevisionTemplate:
     sources: Sources
     logins: tuple[Login, ...] = field(default=(), repr=False)
     insecure_registries: frozenset[str] = frozenset()
+    profiles: NamespaceProfiles = field(default_factory=NamespaceProfiles)
+    """Those of the workload's namespace, as it is now."""
 
 
 def owner_of(key: ObjectKey) -> Owner:
@@ -146,6 +151,11 @@ def _instance(revision: RevisionTemplate, name: str, index: int) -> InstanceSpec
         raise TemplateError(
             "UnsupportedField", "hostNetwork is not supported on one machine: use a Service"
         )
+    placed = PlacedTemplate("spec.template", revision.workload.namespace, revision.template)
+    if why := refusal(placed, revision.profiles):
+        raise TemplateError("PodSecurity", why)
+    security = placed.pod
+    _refuse_malformed(security.faults)
     sidecars = [one for one in pod.init_containers if one.restart_policy == "Always"]
     initial = [one for one in pod.init_containers if one.restart_policy != "Always"]
     labels = instance_labels(revision.workload, revision.template)
@@ -156,16 +166,23 @@ def _instance(revision: RevisionTemplate, name: str, index: int) -> InstanceSpec
         revision.template.metadata.annotations,
         pod.service_account_name or "default",
     )
+
+    def container(one: core.Container) -> ContainerSpec:
+        path = f"container {one.name}: securityContext"
+        restrictions, faults = security.container(one.security_context, path)
+        _refuse_malformed(faults)
+        return replace(_container(one, revision, identity), security=restrictions)
+
     return InstanceSpec(
         name=name,
         owner=owner_of(revision.workload.key),
         revision=revision.hash,
         containers=(
             # First, as they serve the others; and the first owns the network of all.
-            *(replace(_container(one, revision, identity), sidecar=True) for one in sidecars),
-            *(_container(one, revision, identity) for one in pod.containers),
+            *(replace(container(one), sidecar=True) for one in sidecars),
+            *(container(one) for one in pod.containers),
         ),
-        init=tuple(_container(one, revision, identity) for one in initial),
+        init=tuple(container(one) for one in initial),
         volumes={
             **_claims(revision.workload, index),
             **{volume.name: _volume(volume, revision) for volume in pod.volumes},
@@ -175,6 +192,7 @@ def _instance(revision: RevisionTemplate, name: str, index: int) -> InstanceSpec
         labels=labels,
         hostname=f"{revision.workload.name[: _MAX_HOSTNAME - 7]}-{index}",
         owner_version=revision.workload.resource_version,
+        volume_group=security.volumes,
     )
 
 
@@ -193,7 +211,6 @@ def _container(
         args=tuple(expand(word, env) for word in container.args),
         env=env,
         working_dir=container.working_dir or "",
-        user=_user(container.security_context),
         mounts=tuple(_mount(mount, revision) for mount in container.volume_mounts),
         readiness=_probe(container.readiness_probe, container),
         liveness=_probe(container.liveness_probe, container),
@@ -212,13 +229,15 @@ def _quantity(limit: str | float) -> Decimal:
         raise TemplateError("InvalidQuantity", str(error)) from error
 
 
-def _user(context: Mapping[str, object] | None) -> str:
-    """Return `uid[:gid]` of a securityContext; empty leaves it to the image."""
-    user = (context or {}).get("runAsUser")
-    group = (context or {}).get("runAsGroup")
-    if user is None:
-        return ""
-    return f"{user}:{group}" if group is not None else f"{user}"
+def _refuse_malformed(faults: Sequence[SecurityFault]) -> None:
+    """Raise TemplateError for a field whose meaning nobody can tell.
+
+    What is known and not supported was told when it was written; objects of earlier versions have
+    it, and it leaves their containers with the stricter default.
+    """
+    for fault in faults:
+        if fault.is_malformed:
+            raise TemplateError("InvalidSecurityContext", f"{fault.path}: {fault.message}")
 
 
 def _mount(mount: core.VolumeMount, revision: RevisionTemplate) -> InstanceMount:

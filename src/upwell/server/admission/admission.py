@@ -19,6 +19,8 @@ from upwell.policy.builds.input_analysis import build_warnings
 from upwell.policy.images.generations import settle_generations
 from upwell.policy.images.schedule import interval_fault
 from upwell.policy.images.selection import selection_faults
+from upwell.policy.pod_security.namespaces import label_faults
+from upwell.policy.pod_security.templates import security_faults
 from upwell.policy.rollouts.image_ownership import (
     ignored_images,
     keep_triggered_images,
@@ -70,6 +72,7 @@ def admit(
         *validate(resource),
         *_new_selection_faults(resource, old),
         *requested_faults(resource, old),
+        *_new_security_faults(resource, old),
     )
     if faults:
         raise InvalidObjectError(f"{resource.KIND} {resource.name!r}", faults)
@@ -89,6 +92,14 @@ def _new_selection_faults(resource: Resource, old: Resource | None) -> Iterator[
             else set()
         )
         yield from (one for one in selection_faults(resource) if one.message not in known)
+
+
+def _new_security_faults(resource: Resource, old: Resource | None) -> Iterator[Fault]:
+    """Yield faults that objects of earlier versions may have: they can be written all the same."""
+    known = set() if old is None else {*security_faults(old), *label_faults(old)}
+    for fault in (*security_faults(resource), *label_faults(resource)):
+        if fault not in known:
+            yield fault
 
 
 def _placed(target: RequestTarget, document: Document) -> Document:

@@ -20,6 +20,7 @@ from upwell.server.admission.admission import Admitted, admit
 from upwell.server.http.errors import ApiError
 from upwell.server.http.target import RequestTarget
 from upwell.server.objects.image_volumes import image_volume_warnings
+from upwell.server.objects.pod_security import enforce_profiles
 from upwell.server.objects.write_options import WriteOptions
 from upwell.store import semantics
 from upwell.store.interface import AlreadyExistsError, ConflictError, NotFoundError, Store
@@ -157,6 +158,7 @@ class Writer:
         resource = _authorized(resource, None, options)
         warnings = (
             *admitted.warnings,
+            *await enforce_profiles(self._store, resource, None),
             *await image_volume_warnings(self._store, resource, None),
         )
         if options.dry_run:
@@ -188,8 +190,9 @@ class Writer:
             resource = _authorized(admitted.resource, old, options)
             version = _version(encode(resource), old)
             wanted = resource.with_metadata(resource_version=version)
+            profiles = await enforce_profiles(self._store, wanted, old)
             volumes = await image_volume_warnings(self._store, wanted, old)
-            return _Replacement(old, wanted, (*admitted.warnings, *volumes))
+            return _Replacement(old, wanted, (*admitted.warnings, *profiles, *volumes))
 
         async def write(new: _Replacement) -> WriteResult:
             if options.dry_run:

@@ -6,8 +6,9 @@ from pathlib import Path
 from typing import Any
 
 from upwell.workload.interface import ContainerSpec, Files, InstanceMount, InstanceSpec
-from upwell.workload.podman import volumes
-from upwell.workload.podman.kept_volumes import KeptVolume
+from upwell.workload.podman.confinement import DefaultLimits, confine
+from upwell.workload.podman.volumes import instance_volumes as volumes
+from upwell.workload.podman.volumes.kept_volumes import KeptVolume
 
 LABEL_UPWELL = "upwell.dev/instance"
 LABEL_NAME = "upwell.dev/replica"
@@ -23,7 +24,6 @@ LABEL_ROLE = "upwell.dev/role"
 LABEL_TIMELINE = "upwell.dev/timeline"
 LABEL_OWNER_VERSION = "upwell.dev/owner-version"
 
-_CPU_PERIOD_MICROSECONDS = 100_000
 _MAX_LOG_BYTES = 16 * 1024 * 1024
 
 
@@ -45,6 +45,7 @@ class ContainerContext:
     """Number of the init container, if it is one: on the network for itself."""
     timeline: str = ""
     """Timeline of the store that starts it."""
+    limits: DefaultLimits = field(default_factory=DefaultLimits)
 
 
 def container_name(upwell: str, instance: str, container: str) -> str:
@@ -91,10 +92,7 @@ def create_body(
         body["command"] = list(container.args)
     if container.working_dir:
         body["work_dir"] = container.working_dir
-    if container.user:
-        body["user"] = container.user
-    if limits := _limits(container):
-        body["resource_limits"] = limits
+    body |= confine(container, surroundings.limits, joins=surroundings.joins is not None)
     if surroundings.joins is None:
         body["netns"] = {"nsmode": "bridge"}
         body["Networks"] = {surroundings.network: {}}
@@ -135,13 +133,3 @@ def _mount(spec: InstanceSpec, mount: InstanceMount, places: Mapping[str, Path])
         "destination": mount.path,
         "options": ["rbind", "ro" if read_only else "rw"],
     }
-
-
-def _limits(container: ContainerSpec) -> dict[str, Any]:
-    limits: dict[str, Any] = {}
-    if container.memory_bytes is not None:
-        limits["memory"] = {"limit": container.memory_bytes}
-    if container.cpus is not None:
-        quota = max(1000, round(container.cpus * _CPU_PERIOD_MICROSECONDS))
-        limits["cpu"] = {"quota": quota, "period": _CPU_PERIOD_MICROSECONDS}
-    return limits

@@ -23,8 +23,8 @@ from upwell.workload.podman.container_body import (
     LABEL_ROLE,
     LABEL_TIMELINE,
 )
-from upwell.workload.podman.kept_volumes import VOLUME_PREFIX, NamelessVolume
 from upwell.workload.podman.records import InstanceRecord
+from upwell.workload.podman.volumes.kept_volumes import VOLUME_PREFIX, NamelessVolume
 
 _ENDED = frozenset({"exited", "dead", "removing"})
 _HAS_PROCESS = frozenset({"running", "paused", "stopping"})

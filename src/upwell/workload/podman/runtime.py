@@ -47,7 +47,6 @@ from upwell.workload.interface import (
     State,
     UnreadableFilesError,
 )
-from upwell.workload.podman import volumes
 from upwell.workload.podman.api.client import PodmanApi, PodmanNotFoundError, PodmanRefusedError
 from upwell.workload.podman.api.execution import conversation, execution_body
 from upwell.workload.podman.api.faults import RuntimeFaults
@@ -56,6 +55,7 @@ from upwell.workload.podman.api.service import PodmanService, PodmanSettings
 from upwell.workload.podman.api.supervision import ServiceSupervisor
 from upwell.workload.podman.bridge import candidates, leave, make_local
 from upwell.workload.podman.changes import OwnerChanges
+from upwell.workload.podman.confinement import with_users
 from upwell.workload.podman.container_body import (
     LABEL_UPWELL,
     ContainerContext,
@@ -66,7 +66,6 @@ from upwell.workload.podman.health import Health
 from upwell.workload.podman.hosts_files import HostsFiles
 from upwell.workload.podman.instance_network import connect_inside
 from upwell.workload.podman.instance_watch import InstanceActions, InstanceWatch
-from upwell.workload.podman.kept_volumes import KeptVolume, KeptVolumes
 from upwell.workload.podman.leftovers import Leftovers
 from upwell.workload.podman.listing import BrokenContainer, ContainerListing
 from upwell.workload.podman.losses import forget_earlier_boot, record_losses
@@ -74,6 +73,8 @@ from upwell.workload.podman.observation import ContainerFacts, next_to_start, ob
 from upwell.workload.podman.previous_logs import PreviousLogs
 from upwell.workload.podman.pulls import Pulls
 from upwell.workload.podman.records import InstanceRecord, RecordStore
+from upwell.workload.podman.volumes import instance_volumes as volumes
+from upwell.workload.podman.volumes.kept_volumes import KeptVolume, KeptVolumes
 
 __all__ = ["PodmanRuntime", "PodmanSettings"]
 
@@ -208,6 +209,7 @@ class PodmanRuntime:
             with _writing(spec.name):
                 places = await asyncio.to_thread(volumes.prepare, spec, folder, claims)
                 await asyncio.to_thread(self._hosts.create, spec)
+            spec = await self._call(with_users(spec, self._api.image_user))
             kept = await self._call(self._kept.provide(spec))
             await self._ensure_network()
             for container_id in await self._create(spec, record, places, kept):
@@ -455,6 +457,7 @@ class PodmanRuntime:
             restarts=record.restarts,
             timeline=self._settings.timeline(),
             kept=kept,
+            limits=self._settings.limits,
         )
         initial = [
             await self._create_one(spec, container, replace(around, init=number))

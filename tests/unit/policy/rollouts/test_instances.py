@@ -8,6 +8,7 @@ from tests.support.rollouts.memory_machine import GOOD
 
 from upwell.api.apps import Deployment
 from upwell.api.codec import decode_as
+from upwell.api.values.security_context import ContainerSecurity
 from upwell.policy.rollouts.instance import RevisionTemplate, build, index_of, instance_name
 from upwell.policy.rollouts.pod_template import SourceName, Sources, TemplateError
 from upwell.workload.interface import (
@@ -151,7 +152,7 @@ def test_limits_user_folder_and_expanded_words() -> None:
 
     assert container.command == ("run", "fast")
     assert container.args == ("--keep", "$(MODE)")
-    assert (container.working_dir, container.user) == ("/srv", "1001:0")
+    assert (container.working_dir, container.security) == ("/srv", ContainerSecurity(1001, 0))
     assert (container.memory_bytes, container.cpus) == (256 * 2**20, 0.5)
 
 

@@ -13,8 +13,8 @@ from upwell.workload.interface import (
     Owner,
     VolumeClaim,
 )
-from upwell.workload.podman import volumes
-from upwell.workload.podman.volumes import InvalidVolumeError
+from upwell.workload.podman.volumes import instance_volumes as volumes
+from upwell.workload.podman.volumes.instance_volumes import InvalidVolumeError
 
 
 def spec(**named: EmptyDir | HostPath | VolumeClaim | Files) -> InstanceSpec:

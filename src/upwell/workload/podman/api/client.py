@@ -138,6 +138,14 @@ class PodmanApi:
         document = await self._json(PodmanRequest("GET", f"/images/{reference}/json"))
         return tuple((document.get("Config") or {}).get("Volumes") or {})
 
+    async def image_user(self, reference: Reference) -> str:
+        """Return the user that an image runs as, `user[:group]`; empty: root.
+
+        Raises PodmanNotFoundError.
+        """
+        document = await self._json(PodmanRequest("GET", f"/images/{reference}/json"))
+        return str((document.get("Config") or {}).get("User") or "")
+
     async def create_volume(self, name: str, folder: Path, labels: Mapping[str, str]) -> None:
         """Create a volume that shows a folder; nothing happens when it exists."""
         body = {

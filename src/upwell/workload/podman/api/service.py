@@ -12,7 +12,7 @@ import os
 import secrets
 import signal
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from subprocess import DEVNULL
 
@@ -20,6 +20,7 @@ from upwell.machine.authorities import certificate_folders
 from upwell.machine.backoff import Backoff
 from upwell.machine.processes import is_at_work
 from upwell.workload.interface import RuntimeUnavailableError
+from upwell.workload.podman.confinement import DefaultLimits
 
 _IDLE_SECONDS = 60
 _START_SECONDS = 20.0
@@ -58,6 +59,7 @@ class PodmanSettings:
     network: str = ""
     """Name of the bridge network; `upwell-<instance_id>` when empty."""
     podman: str = "podman"
+    limits: DefaultLimits = field(default_factory=DefaultLimits)
     timeline: Callable[[], str] = str
     """Returns the timeline of the store that instances are started by."""
 

@@ -29,7 +29,7 @@ from upwell.machine.private_file import write_private
 from upwell.machine.process import run_command
 from upwell.oci import Reference
 from upwell.workload.interface import ContainerSpec, InstanceSpec, Owner
-from upwell.workload.podman.volumes import InvalidVolumeError
+from upwell.workload.podman.volumes.instance_volumes import InvalidVolumeError
 
 _log = logging.getLogger(__name__)
 

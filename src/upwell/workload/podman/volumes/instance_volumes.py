@@ -15,6 +15,7 @@ from upwell.workload.interface import (
     VolumeClaim,
     WorkloadError,
 )
+from upwell.workload.podman.volumes.ownership import give_to_group
 
 _SHARED_FOLDER = 0o777
 """As core/v1 emptyDir: containers of any user may write; the folder above it is ours alone."""
@@ -69,6 +70,8 @@ def prepare(spec: InstanceSpec, folder: Path, claims: Path) -> Mapping[str, Path
             case VolumeClaim():
                 place = _claim_folder(claims, volume)
         places[name] = place
+        if spec.volume_group is not None and not isinstance(volume, HostPath):
+            give_to_group(place, spec.volume_group)
     return places
 
 

@@ -1,0 +1,27 @@
+"""Rights to use the host that the Pod templates of an object take; pure."""
+
+from collections.abc import Iterator
+
+from upwell.api.meta import Resource
+from upwell.policy.access.needs import Need
+from upwell.policy.access.roles import Action
+from upwell.policy.pod_security.standards import Profile, Violation, violations
+from upwell.policy.pod_security.templates import templates_of
+from upwell.policy.rollouts.pod_template import template_hash
+
+
+def host_needs(resource: Resource) -> Iterator[Need]:
+    """Yield the rights to the host.
+
+    Everything that profile `baseline` forbids takes the right to the part of the host that it is
+    about. Whoever changes the template is asked again, as that says what is done with the right.
+    """
+    for template in templates_of(resource):
+        for found in violations(template, Profile.BASELINE):
+            if found.right is not None:
+                action = Action("use", found.right, template.namespace)
+                yield Need(action, _why(found), subject=template_hash(template.template))
+
+
+def _why(found: Violation) -> str:
+    return f"has {found.path} ({found.message.removesuffix(' is not allowed')})"

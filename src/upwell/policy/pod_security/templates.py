@@ -1,0 +1,87 @@
+"""The Pod templates of an object, each with its path and the namespace in which it runs; pure."""
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+from upwell.api.apps import CronJob, DaemonSet, Deployment, DeploymentConfig, Job, StatefulSet
+from upwell.api.codec import Fault
+from upwell.api.core import Container, PodTemplate
+from upwell.api.meta import Resource
+from upwell.api.pipeline import Pipeline
+from upwell.api.values.security_context import ContainerSecurity, PodSecurity, SecurityFault
+
+
+@dataclass(frozen=True, slots=True)
+class PlacedTemplate:
+    """A Pod template of an object."""
+
+    path: str
+    """`spec.template`, say."""
+    namespace: str
+    template: PodTemplate
+
+    @property
+    def pod(self) -> PodSecurity:
+        """Its securityContext."""
+        return PodSecurity.parse(
+            self.template.spec.security_context, f"{self.path}.spec.securityContext"
+        )
+
+    def containers(self) -> Iterator[tuple[str, Container]]:
+        """Yield its containers with their paths, init containers first."""
+        spec = self.template.spec
+        for name, several in (
+            ("initContainers", spec.init_containers),
+            ("containers", spec.containers),
+        ):
+            for at, container in enumerate(several):
+                yield f"{self.path}.spec.{name}[{at}]", container
+
+    def secured(
+        self,
+    ) -> Iterator[tuple[str, Container, ContainerSecurity, tuple[SecurityFault, ...]]]:
+        """Yield its containers with what holds for each, and what is wrong with that."""
+        pod = self.pod
+        for path, container in self.containers():
+            yield (
+                path,
+                container,
+                *pod.container(container.security_context, f"{path}.securityContext"),
+            )
+
+
+def templates_of(resource: Resource) -> Iterator[PlacedTemplate]:
+    """Yield the templates of an object: the checks of a Pipeline run in their stage's namespace."""
+    match resource:
+        case Deployment() | StatefulSet() | DaemonSet() | Job():
+            yield PlacedTemplate("spec.template", resource.namespace, resource.spec.template)
+        case DeploymentConfig() if resource.spec.template is not None:
+            yield PlacedTemplate("spec.template", resource.namespace, resource.spec.template)
+        case CronJob():
+            template = resource.spec.job_template.spec.template
+            yield PlacedTemplate("spec.jobTemplate.spec.template", resource.namespace, template)
+        case Pipeline():
+            for at, stage in enumerate(resource.spec.stages):
+                namespace = stage.namespace or resource.namespace
+                for number, check in enumerate(stage.verification.checks):
+                    if check.job is not None and check.job.template is not None:
+                        path = f"spec.stages[{at}].verification.checks[{number}].job.template"
+                        yield PlacedTemplate(path, namespace, check.job.template)
+        case _:
+            pass
+
+
+def security_faults(resource: Resource) -> tuple[Fault, ...]:
+    """Return the fields of every securityContext that cannot be honoured."""
+    return tuple(
+        Fault(fault.path, fault.message)
+        for template in templates_of(resource)
+        for fault in faults_of_template(template)
+    )
+
+
+def faults_of_template(template: PlacedTemplate) -> Iterator[SecurityFault]:
+    """Yield what is wrong with the securityContexts of a template."""
+    yield from template.pod.faults
+    for _, _, _, faults in template.secured():
+        yield from faults

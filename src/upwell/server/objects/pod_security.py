@@ -1,0 +1,44 @@
+"""Pod Security Admission: the profile of each namespace in which an object's templates run."""
+
+from collections.abc import Iterator
+
+from upwell.api.core import Namespace
+from upwell.api.meta import Resource
+from upwell.policy.pod_security.namespaces import NamespaceProfiles, profile_warnings, refusal
+from upwell.policy.pod_security.templates import PlacedTemplate, templates_of
+from upwell.server.http.errors import ApiError
+from upwell.store.interface import NotFoundError, Store
+
+
+async def enforce_profiles(
+    store: Store, resource: Resource, old: Resource | None
+) -> tuple[str, ...]:
+    """Raise ApiError 403 if a namespace forbids a template that is new; return the warnings.
+
+    As in Kubernetes, a profile that comes later leaves what is stored as it is: what cannot run
+    then says so in its conditions.
+    """
+    known = {} if old is None else {one.path: one for one in templates_of(old)}
+    warnings: list[str] = []
+    profiles: dict[str, NamespaceProfiles] = {}
+    for template in _changed(resource, known):
+        if template.namespace not in profiles:
+            profiles[template.namespace] = await _profiles(store, template.namespace)
+        if why := refusal(template, profiles[template.namespace]):
+            raise ApiError(403, f"{resource.key} is forbidden: {why}", key=resource.key)
+        warnings += profile_warnings(template, profiles[template.namespace])
+    return tuple(warnings)
+
+
+def _changed(resource: Resource, known: dict[str, PlacedTemplate]) -> Iterator[PlacedTemplate]:
+    for template in templates_of(resource):
+        if known.get(template.path) != template:
+            yield template
+
+
+async def _profiles(store: Store, namespace: str) -> NamespaceProfiles:
+    try:
+        found = await store.get(Namespace, "", namespace)
+    except NotFoundError:
+        return NamespaceProfiles()
+    return NamespaceProfiles.of(found.labels)

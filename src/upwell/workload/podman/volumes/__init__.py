@@ -1,0 +1,1 @@
+"""Volumes of instances: their folders, those that are kept, and the pins that containers get."""
