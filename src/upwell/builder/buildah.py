@@ -137,7 +137,7 @@ class BuildahBuilder:
         """Build and push; raises BuildError."""
         folder = self._folder(plan.id)
         folder.create()
-        redaction = Redaction(log, _secrets(plan))
+        redaction = await asyncio.to_thread(Redaction, log, _secrets(plan))
         try:
             async with (
                 _deadline(plan.deadline_seconds),
@@ -354,14 +354,14 @@ def _limits(wanted: BuildLimits, default: BuildLimits) -> BuildLimits:
     )
 
 
-def _secrets(plan: BuildPlan) -> Iterator[str]:
+def _secrets(plan: BuildPlan) -> Iterator[str | bytes]:
     for login in plan.logins:
         yield login.password
         yield basic_auth(login.username, login.password)
     secrets = [given.files for given in plan.inputs if given.secret]
     secrets += [volume.files for volume in plan.volumes if volume.secret]
     for files in secrets:
-        yield from (content.decode(errors="replace") for content in files.values())
+        yield from files.values()
     for proxy in (plan.proxies.http, plan.proxies.https):
         yield urlsplit(proxy).password or ""
 

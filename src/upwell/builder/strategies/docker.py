@@ -10,8 +10,15 @@ from upwell.builder.context import read_dockerfile
 from upwell.builder.inputs import fill_context, secret_files, volume_mounts
 from upwell.builder.interface import BuildError
 from upwell.builder.workspace import Workspace
-from upwell.formats.dockerfile.isolation import Download, check_isolation, downloads
-from upwell.formats.dockerfile.parse import DockerfileError, parse, rewrite
+from upwell.formats.dockerfile.isolation import (
+    Download,
+    check_isolation,
+    check_trigger,
+    downloads,
+)
+from upwell.formats.dockerfile.lines import DockerfileError
+from upwell.formats.dockerfile.normalise import normalise
+from upwell.formats.dockerfile.parse import parse
 from upwell.formats.s2i.contract import S2iError, environment_instructions
 
 _ONLY_IN_DOCKER_FORMAT = frozenset({"HEALTHCHECK", "ONBUILD", "SHELL"})
@@ -43,15 +50,15 @@ def _prepare(work: Workspace, text: str, context: Path) -> Recipe:
         images |= dict.fromkeys(image.as_names, str(image.reference))
     lines, values = environment_instructions(plan.env)
     final = str(plan.final_image) if plan.final_image else None
-    pinned = rewrite(text, images, arguments, lines, final=final)
-    keywords = parse(text, arguments).keywords
+    document = parse(text, arguments)
+    written = normalise(document, images, lines, final=final)
     for name, value in arguments.items():
         if "\n" in value or "=" in name or not name:
             raise BuildError(_REASON, f"build argument {name!r} has a line break or a bad name")
     argument_lines = "".join(f"{name}={value}\n" for name, value in arguments.items())
-    docker_format = not keywords.isdisjoint(_ONLY_IN_DOCKER_FORMAT)
+    docker_format = not document.keywords.isdisjoint(_ONLY_IN_DOCKER_FORMAT)
     return Recipe(
-        containerfile=work.folder.write("Dockerfile", pinned),
+        containerfile=work.folder.write("Dockerfile", written),
         context=context,
         arguments_file=work.folder.write("build-args", argument_lines) if arguments else None,
         environment={**work.proxies, **values},
@@ -77,10 +84,10 @@ async def _check(work: Workspace, text: str) -> None:
     bases = {*plan.images.values(), *([plan.final_image] if plan.final_image else [])}
     for base in bases:
         config = await work.commands.image_config(str(base), work.folder.path)
-        onbuild = "\n".join(config.on_build)
         try:
-            check_isolation(onbuild, host_network=allowed)
-            await _check_downloads(onbuild, {}, allowed=allowed)
+            for trigger in config.on_build:
+                check_trigger(trigger, host_network=allowed)
+                await _check_downloads(trigger, {}, allowed=allowed)
         except DockerfileError as error:
             message = f"the image {base} has an ONBUILD instruction that is refused: {error}"
             raise BuildError(_REASON, message) from error

@@ -1,6 +1,9 @@
 """Incremental builds: what save-artifacts of the previous image hands to the next assemble."""
 
+import os
+import stat
 from collections.abc import Mapping, Sequence
+from pathlib import Path
 
 from upwell.builder.archive import ArchiveError, ArchiveLimits
 from upwell.builder.commands import BuildMount
@@ -11,6 +14,7 @@ from upwell.builder.unpacking import unpack
 from upwell.builder.workspace import Workspace
 from upwell.formats.s2i.contract import BuilderImage
 from upwell.formats.s2i.recipe import ARTIFACTS_FILE, SCRIPTS_MOUNT, STATE_FOLDER, artifacts_recipe
+from upwell.machine.beneath import opened_beneath
 from upwell.workers.interface import WorkerFailedError
 
 _SCRIPT = "save-artifacts"
@@ -34,9 +38,8 @@ async def saved_artifacts(
         return False
     try:
         await _save(work, _script(work, scripts), lines, values)
-        archive = work.folder.path / "saved" / ARTIFACTS_FILE
-        await unpack(archive, target, _LIMITS)
-    except (BuildError, ArchiveError, WorkerFailedError) as error:
+        await _unpack_saved(work.folder.path / "saved", target)
+    except (BuildError, ArchiveError, WorkerFailedError, OSError) as error:
         if disk_full(error):
             raise disk_pressure(str(error)) from error
         if work.plan.source.previous_required:
@@ -46,6 +49,15 @@ async def saved_artifacts(
         work.folder.empty("artifacts")
         return False
     return any(target.iterdir())
+
+
+async def _unpack_saved(folder: Path, target: Path) -> None:
+    """Unpack what the script saved; it may have put a link there, to a file of this machine."""
+    flags = os.O_RDONLY | os.O_NONBLOCK
+    with opened_beneath(folder, ARTIFACTS_FILE, flags, links=False) as descriptor:
+        if not stat.S_ISREG(os.fstat(descriptor).st_mode):
+            raise ArchiveError(f"{ARTIFACTS_FILE} is not a file")
+        await unpack(Path(f"/proc/self/fd/{descriptor}"), target, _LIMITS)
 
 
 def _script(work: Workspace, scripts: Mapping[str, str]) -> str:

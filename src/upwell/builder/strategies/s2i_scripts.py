@@ -17,6 +17,7 @@ from upwell.formats.s2i.contract import (
     SOURCE_SCRIPT_FOLDERS,
     image_path,
 )
+from upwell.machine.beneath import LeavesFolderError, read_beneath
 
 _MAX_SCRIPT_BYTES = 1024 * 1024
 _DOWNLOAD_SECONDS = 30.0
@@ -104,19 +105,26 @@ async def collect_scripts(sources: ScriptSources, upload: Path) -> dict[str, str
 
 
 def _from_tree(tree: Path, name: str) -> bytes | None:
+    """Return a script of the source; BuildError for a link that leads out of it."""
     for folder in SOURCE_SCRIPT_FOLDERS:
-        path = tree / folder / name
-        # A link may point outside of the source, to a file of this machine.
-        if path.is_file() and path.resolve().is_relative_to(tree.resolve()):
-            return _read(path)
+        path = f"{folder}/{name}"
+        try:
+            return _limited(path, read_beneath(tree, path, _MAX_SCRIPT_BYTES))
+        except LeavesFolderError as error:
+            raise BuildError("GenericBuildFailed", f"the script {error.strerror}") from error
+        except OSError:
+            continue
     return None
 
 
 def _read(path: Path) -> bytes:
     with path.open("rb") as file:
-        content = file.read(_MAX_SCRIPT_BYTES + 1)
+        return _limited(path.name, file.read(_MAX_SCRIPT_BYTES + 1))
+
+
+def _limited(name: str, content: bytes) -> bytes:
     if len(content) > _MAX_SCRIPT_BYTES:
-        raise BuildError("GenericBuildFailed", f"{path.name}: over {_MAX_SCRIPT_BYTES} bytes")
+        raise BuildError("GenericBuildFailed", f"{name}: over {_MAX_SCRIPT_BYTES} bytes")
     return content
 
 

@@ -12,11 +12,14 @@ from upwell.builder.interface import BuildError, RuntimeImage
 from upwell.builder.strategies.s2i_artifacts import saved_artifacts
 from upwell.builder.strategies.s2i_scripts import ScriptSources, collect_scripts, download_proxies
 from upwell.builder.workspace import Workspace
+from upwell.formats.dockerfile.isolation import check_trigger
+from upwell.formats.dockerfile.lines import DockerfileError
 from upwell.formats.regular_expressions import InvalidExpressionError, RegularExpression
 from upwell.formats.s2i import contract as s2i
 from upwell.formats.s2i import recipe as s2i_recipe
 from upwell.formats.s2i.ignore import GIT_RULE, ignore_rules, literal_rule
 from upwell.formats.s2i.users import AllowedUids, onbuild_users
+from upwell.machine.beneath import LeavesFolderError, read_beneath
 
 _REASON = "GenericBuildFailed"
 _MAX_FILE_BYTES = 1024 * 1024
@@ -54,6 +57,7 @@ async def _build(work: Workspace) -> str:
     env = await asyncio.to_thread(_environment, work)
     lines, values = s2i.environment_instructions(env.items())
     if image.on_build:
+        _check_triggers(work, str(builder), image.on_build)
         return await _build_on_triggers(work, str(builder), lines, values)
     scripts = await collect_scripts(_script_sources(work, image), work.folder.empty("scripts"))
     work.folder.empty("metadata").chmod(0o777)  # the assemble user writes here
@@ -62,7 +66,7 @@ async def _build(work: Workspace) -> str:
     recipe = await _recipe(work, known)
     outcome, built = await work.commands.build(recipe, work.folder.path, work.log)
     work.check(outcome, _REASON, f"assemble exited with {outcome.code}")
-    raw = _read_inside(work.folder.path / "metadata", s2i.METADATA_FILE)
+    raw = _read_inside(work.folder.path / "metadata", s2i.METADATA_FILE, links=False)
     return built if raw is None else await _relabel(work, recipe, built, raw)
 
 
@@ -132,6 +136,16 @@ async def _build_on_triggers(
     return built
 
 
+def _check_triggers(work: Workspace, builder: str, triggers: Sequence[str]) -> None:
+    """Raise BuildError for a builder whose ONBUILD instructions reach out of the build."""
+    for trigger in triggers:
+        try:
+            check_trigger(trigger, host_network=work.sandbox.network == "host")
+        except DockerfileError as error:
+            message = f"the image {builder} has an ONBUILD instruction that is refused: {error}"
+            raise BuildError(_REASON, message) from error
+
+
 def _plain_recipe(work: Workspace, builder: str, text: str, values: Mapping[str, str]) -> Recipe:
     plan = work.plan
     return Recipe(
@@ -146,7 +160,7 @@ def _plain_recipe(work: Workspace, builder: str, text: str, values: Mapping[str,
 
 def _environment(work: Workspace) -> dict[str, str]:
     """Return the image's environment; in one mapping, so that the plan replaces the file."""
-    declared = _text(work.context / ".s2i", "environment")
+    declared = _text(work.context, ".s2i/environment")
     return dict(s2i.parse_environment(declared)) | dict(work.plan.env)
 
 
@@ -237,21 +251,21 @@ def _root_files(tree: Path) -> dict[str, bool]:
     }
 
 
-def _text(folder: Path, name: str) -> str:
-    return (_read_inside(folder, name) or b"").decode(errors="replace")
+def _text(tree: Path, path: str) -> str:
+    """Return a text of the source; links that stay in it are followed."""
+    return (_read_inside(tree, path, links=True) or b"").decode(errors="replace")
 
 
-def _read_inside(folder: Path, name: str) -> bytes | None:
-    """Read a regular file; a link, which the build may have made, is not followed."""
+def _read_inside(folder: Path, path: str, *, links: bool) -> bytes | None:
+    """Return the content of a regular file; None: there is none. A way out is refused by name."""
     try:
-        with open(folder / name, "rb", opener=_open_no_link) as file:
-            content = file.read(_MAX_FILE_BYTES + 1)
+        content = read_beneath(folder, path, _MAX_FILE_BYTES, links=links)
+    except LeavesFolderError as error:
+        raise s2i.S2iError(
+            f"{path} is refused: it leads out of the source, or is a link"
+        ) from error
     except OSError:
         return None
     if len(content) > _MAX_FILE_BYTES:
-        raise s2i.S2iError(f"{name} is over {_MAX_FILE_BYTES} bytes")
+        raise s2i.S2iError(f"{path} is over {_MAX_FILE_BYTES} bytes")
     return content
-
-
-def _open_no_link(path: str, flags: int) -> int:
-    return os.open(path, flags | os.O_NOFOLLOW | os.O_NONBLOCK)

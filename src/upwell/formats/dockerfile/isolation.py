@@ -8,7 +8,9 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from urllib.parse import urlsplit
 
-from upwell.formats.dockerfile.parse import DockerfileError, Instruction, instructions
+from upwell.formats.dockerfile.instructions import Instruction, instructions
+from upwell.formats.dockerfile.lines import DockerfileError
+from upwell.formats.dockerfile.parse import image_named, mount_options
 from upwell.formats.dockerfile.substitution import SubstitutionError, substitute
 
 _SAFE_NETWORKS = frozenset({"default", "none"})
@@ -36,6 +38,22 @@ def check_isolation(text: str, *, host_network: bool = False) -> None:
                 _check_copy(instruction)
 
 
+def check_trigger(text: str, *, host_network: bool = False) -> None:
+    """Raise DockerfileError for an ONBUILD instruction of an image that may not run.
+
+    The builder reads it from the image's configuration, so there must be one way to read it: one
+    instruction, on one line, that names no image.
+    """
+    found = list(instructions(f"ONBUILD {text}"))
+    trigger = found[0].trigger
+    if len(found) != 1 or trigger is None or "\n" in text:
+        raise DockerfileError(1, f"{text!r} is not one instruction on one line")
+    for flag in trigger.flags:
+        if image_named(flag, 1) is not None:
+            raise DockerfileError(1, f"{flag} takes files from an image that nobody pinned")
+    check_isolation(text, host_network=host_network)
+
+
 def downloads(text: str, build_args: Mapping[str, str] | None = None) -> Iterator[Download]:
     """Yield each address that an ADD instruction fetches.
 
@@ -45,8 +63,8 @@ def downloads(text: str, build_args: Mapping[str, str] | None = None) -> Iterato
     for instruction in instructions(text):
         scope.read(instruction)
         if instruction.keyword == "ADD":
-            for word in instruction.words[:-1]:
-                address = scope.address(word.text.strip("\"',[]"), instruction.line)
+            for source in instruction.arguments[:-1]:
+                address = scope.address(source, instruction.line)
                 if _URL.match(address):
                     yield Download(instruction.line, _host(address, instruction.line))
 
@@ -79,17 +97,20 @@ class _Scope:
                     self._environment[name] = self._expand(value) or ""
 
     def address(self, text: str, line: int) -> str:
-        """Return `text` with the variables of its scheme and host replaced."""
-        scheme, separator, rest = text.partition("://")
-        head = scheme + separator + rest.partition("/")[0]
-        if "$" not in head:
-            return text
+        """Return `text` as the build reads it; variables of its path may stay.
+
+        Quotes and variables hide a scheme, so they are taken away before it is looked for.
+        """
         expanded = self._expand(text)
-        if not expanded:
+        if expanded is not None:
+            return expanded
+        scheme, separator, rest = text.partition("://")
+        host = rest.partition("/")[0]
+        if "$" in host or _plain(scheme) is None or not separator:
             raise DockerfileError(
                 line, f"ADD {text}: what it fetches is not known before the build"
             )
-        return expanded
+        return f"{_plain(scheme)}://{_plain(host)}"
 
     def _expand(self, text: str) -> str | None:
         """Return the text with its variables replaced; None if one has no value here."""
@@ -102,27 +123,32 @@ class _Scope:
             return None
 
 
+def _plain(text: str) -> str | None:
+    """Return a text without its quotes; None if it has a variable."""
+    try:
+        return None if "$" in text else substitute(text, {})
+    except SubstitutionError:
+        return None
+
+
 def _check_run(instruction: Instruction, *, host_network: bool) -> None:
     line = instruction.line
     for flag in instruction.flags:
-        name, _, value = flag.text.partition("=")
-        value = value.strip("\"'")
-        if name not in _RUN_FLAGS:
-            raise DockerfileError(line, f"RUN {name} is not supported")
-        if name == "--security" and value != "sandbox":
-            raise DockerfileError(line, f"RUN --security={value} is not allowed to builds")
+        if flag.name not in _RUN_FLAGS:
+            raise DockerfileError(line, f"RUN {flag.name} is not supported")
+        if flag.name == "--security" and flag.value != "sandbox":
+            raise DockerfileError(line, f"RUN {flag} is not allowed to builds")
         if (
-            name == "--network"
-            and value not in _SAFE_NETWORKS
-            and not (value == "host" and host_network)
+            flag.name == "--network"
+            and flag.value not in _SAFE_NETWORKS
+            and not (flag.value == "host" and host_network)
         ):
-            raise DockerfileError(line, f"RUN --network={value} is not allowed to builds")
-        if name == "--mount":
-            _check_mount(value, line)
+            raise DockerfileError(line, f"RUN {flag} is not allowed to builds")
+        if flag.name == "--mount":
+            _check_mount(mount_options(flag, line), line)
 
 
-def _check_mount(value: str, line: int) -> None:
-    options = dict(part.partition("=")[::2] for part in value.split(","))
+def _check_mount(options: Mapping[str, str], line: int) -> None:
     kind = options.get("type", "bind")
     if kind not in _MOUNT_TYPES:
         raise DockerfileError(line, f"RUN --mount=type={kind} is not supported")
@@ -134,12 +160,11 @@ def _check_mount(value: str, line: int) -> None:
 
 
 def _check_copy(instruction: Instruction) -> None:
-    for word in instruction.words[:-1]:
-        parts = word.text.strip("\"',[]").split("/")
-        if ".." in parts and not _URL.match(word.text):
+    for source in instruction.arguments[:-1]:
+        if ".." in (_plain(source) or source).split("/") and not _URL.match(source):
             raise DockerfileError(
                 instruction.line,
-                f"{instruction.keyword} {word.text}: a path may not leave the build context",
+                f"{instruction.keyword} {source}: a path may not leave the build context",
             )
 
 

@@ -1,10 +1,9 @@
 """Parts of a Dockerfile that one layer for all of it may change (build/v1 SkipLayersAndWarn)."""
 
-import json
 from collections.abc import Iterator
 from posixpath import normpath
 
-from upwell.formats.dockerfile.parse import Instruction, instructions
+from upwell.formats.dockerfile.instructions import Instruction, instructions
 
 _ADDS = frozenset({"COPY", "ADD"})
 
@@ -37,15 +36,7 @@ def layer_warnings(text: str) -> Iterator[str]:
 
 
 def _paths(instruction: Instruction) -> list[str]:
-    """Return the words of an instruction as paths; they may be a JSON array."""
-    words = [word.text for word in instruction.words]
-    text = " ".join(words)
-    if text.startswith("["):
-        try:
-            words = [str(word) for word in json.loads(text)]
-        except ValueError:
-            return []  # the build says what is wrong with it
-    return [normpath(word.strip("\"'")) for word in words]
+    return [normpath(path.strip("\"'")) for path in instruction.arguments]
 
 
 def _is_below(path: str, folder: str) -> bool:

@@ -1,49 +1,20 @@
-"""Reads the images that a Dockerfile builds on, and pins them (Dockerfile reference of BuildKit).
+"""Reads the stages of a Dockerfile and the images it builds on (Dockerfile reference of BuildKit).
 
-Understands as much of the language as that needs: directives, comments, continuations, heredocs,
-ARG substitution, stages. Whether an instruction is otherwise right is left to the build.
+Whether an instruction is otherwise right is left to the build.
 """
 
 import re
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 
+from upwell.formats.dockerfile.instructions import Flag, Instruction, Script, read
+from upwell.formats.dockerfile.lines import DockerfileError, Word
 from upwell.formats.dockerfile.substitution import SubstitutionError, substitute
 
 MAX_DOCKERFILE_BYTES = 1024 * 1024
 SCRATCH = "scratch"
 
-_DIRECTIVE = re.compile(r"#\s*([A-Za-z][A-Za-z0-9]*)\s*=\s*(\S+)\s*")
-_HEREDOC = re.compile(r"\d*<<(-?)([\"']?)([^\s<\"']+)\2")
-_KEYWORDS_WITH_HEREDOC = frozenset({"RUN", "COPY", "ADD"})
-
-
-class DockerfileError(ValueError):
-    """The Dockerfile cannot be understood; `line` is where, counted from 1."""
-
-    def __init__(self, line: int, problem: str) -> None:
-        super().__init__(f"Dockerfile line {line}: {problem}")
-        self.line = line
-        self.problem = problem
-
-
-@dataclass(frozen=True, slots=True)
-class Word:
-    """A word of an instruction, and where it stands in the text."""
-
-    text: str
-    start: int
-    end: int
-
-
-@dataclass(frozen=True, slots=True)
-class Instruction:
-    """One instruction without its comments, continuations and heredoc bodies."""
-
-    keyword: str
-    line: int
-    flags: tuple[Word, ...]
-    words: tuple[Word, ...]
+_STAGE_NAME = re.compile(r"[A-Za-z][A-Za-z0-9_.-]*")
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,7 +25,7 @@ class ImageUse:
     """As written, after ARG substitution: what a pin is looked up by."""
     line: int
     start: int
-    end: int
+    """Position in the text of the word, or of the flag."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -66,8 +37,6 @@ class DockerfileStage:
     line: int
     parent: int | None = None
     """The index of the earlier stage that `base` names."""
-    end: int = 0
-    """Position in the text at which the FROM instruction's last word ends."""
     image: Word = field(default=Word("", 0, 0), compare=False)
     """The word that names `base`."""
 
@@ -78,7 +47,14 @@ class Dockerfile:
 
     stages: tuple[DockerfileStage, ...]
     uses: tuple[ImageUse, ...]
-    keywords: frozenset[str] = field(default=frozenset())
+    script: Script
+    inside: Mapping[int, str] = field(default_factory=dict)
+    """Meaning of the words and flags that name an earlier stage or `scratch`, by position."""
+
+    @property
+    def keywords(self) -> frozenset[str]:
+        """The keywords of all instructions."""
+        return frozenset(instruction.keyword for instruction in self.script.instructions)
 
     @property
     def images(self) -> tuple[str, ...]:
@@ -101,66 +77,30 @@ def parse(text: str, build_args: Mapping[str, str] | None = None) -> Dockerfile:
     """
     if len(text) > MAX_DOCKERFILE_BYTES:
         raise DockerfileError(1, f"longer than {MAX_DOCKERFILE_BYTES} bytes")
-    reader = _StageReader(build_args or {})
-    for instruction in instructions(text):
+    reader, script = _StageReader(build_args or {}), read(text)
+    for instruction in script.instructions:
         reader.read(instruction)
     if not reader.stages:
         raise DockerfileError(1, "no FROM instruction")
-    return Dockerfile(tuple(reader.stages), tuple(reader.uses), frozenset(reader.keywords))
+    return Dockerfile(tuple(reader.stages), tuple(reader.uses), script, reader.inside)
 
 
-def rewrite(
-    text: str,
-    images: Mapping[str, str],
-    build_args: Mapping[str, str] | None = None,
-    after_from: Sequence[str] = (),
-    *,
-    final: str | None = None,
-) -> str:
-    """Replace every external image by its pin, and put the lines `after_from` after each FROM.
-
-    `final` takes the place of what the last FROM names, be it an earlier stage, and of that alone.
-    All else stays as it is, byte for byte. Raises DockerfileError if an image has no pin.
-    """
-    document = parse(text, build_args)
-    edits: list[tuple[int, int, str]] = []
-    last = document.stages[-1].image
-    if final is not None:
-        edits.append((last.start, last.end, final))
-    for use in document.uses:
-        if final is not None and use.start == last.start:
-            continue
-        if use.name not in images:
-            raise DockerfileError(
-                use.line, f"the image {use.name!r} is not among the resolved ones"
-            )
-        edits.append((use.start, use.end, images[use.name]))
-    added = "".join(f"\n{line}" for line in after_from)
-    if added:
-        edits += [(stage.end, stage.end, added) for stage in document.stages]
-    pieces, at = [], 0
-    for start, end, replacement in sorted(edits):
-        pieces += [text[at:start], replacement]
-        at = end
-    return "".join([*pieces, text[at:]])
+def mount_options(flag: Flag, line: int) -> dict[str, str]:
+    """Return the options of a `--mount`; raises DockerfileError for one that stands there twice."""
+    found: dict[str, str] = {}
+    for part in (flag.value or "").split(","):
+        name, _, value = part.partition("=")
+        if name in found:
+            raise DockerfileError(line, f"{flag}: {name!r} stands there twice")
+        found[name] = value
+    return found
 
 
-def instructions(text: str) -> Iterator[Instruction]:
-    """Yield the instructions of `text`; raises DockerfileError."""
-    lines = _Lines(text)
-    while (logical := lines.next_logical()) is not None:
-        words = list(logical.words(lines.escape))
-        if not words:
-            continue
-        keyword = words[0].text.upper()
-        if keyword in _KEYWORDS_WITH_HEREDOC:
-            for word in words[1:]:
-                if match := _HEREDOC.fullmatch(word.text):
-                    lines.skip_heredoc(match[3], strip_tabs=bool(match[1]), line=logical.line)
-        flags = 1
-        while flags < len(words) and words[flags].text.startswith("--"):
-            flags += 1
-        yield Instruction(keyword, logical.line, tuple(words[1:flags]), tuple(words[flags:]))
+def image_named(flag: Flag, line: int) -> str | None:
+    """Return the image or stage that a flag names, as written; None: it names none."""
+    if flag.name == "--from":
+        return flag.value or ""
+    return mount_options(flag, line).get("from") if flag.name == "--mount" else None
 
 
 class _StageReader:
@@ -169,13 +109,12 @@ class _StageReader:
     def __init__(self, build_args: Mapping[str, str]) -> None:
         self.stages: list[DockerfileStage] = []
         self.uses: list[ImageUse] = []
-        self.keywords: set[str] = set()
+        self.inside: dict[int, str] = {}
         self._build_args = build_args
         self._global: dict[str, str] = {}
         self._local: dict[str, str] = {}
 
     def read(self, instruction: Instruction) -> None:
-        self.keywords.add(instruction.keyword)
         match instruction.keyword:
             case "ARG":
                 self._declare(instruction)
@@ -185,14 +124,23 @@ class _StageReader:
                 raise DockerfileError(
                     instruction.line, f"{instruction.keyword} stands before the first FROM"
                 )
-            case "COPY" | "ADD":
-                for flag in instruction.flags:
-                    if flag.text.startswith("--from="):
-                        self._use(flag, len("--from="), len(flag.text), instruction.line)
-            case "RUN":
-                for flag in instruction.flags:
-                    if match := re.match(r"--mount=(?:.*,)?from=([^,]*)", flag.text):
-                        self._use(flag, match.start(1), match.end(1), instruction.line)
+            case "ONBUILD" if instruction.trigger is not None:
+                self._refuse_images(instruction.trigger)
+            case "COPY" | "ADD" | "RUN":
+                self._flags(instruction)
+
+    def _flags(self, instruction: Instruction) -> None:
+        if sum(flag.name == "--from" for flag in instruction.flags) > 1:
+            raise DockerfileError(instruction.line, "--from stands there twice")
+        for flag in instruction.flags:
+            name = image_named(flag, instruction.line)
+            if name is not None:
+                self._use(flag, self._expand(name, instruction.line), instruction.line)
+
+    def _refuse_images(self, trigger: Instruction) -> None:
+        """Refuse a trigger that names an image: nobody could pin it when it runs."""
+        if any(image_named(flag, trigger.line) is not None for flag in trigger.flags):
+            raise DockerfileError(trigger.line, "ONBUILD may not take files from other images")
 
     def _declare(self, instruction: Instruction) -> None:
         scope = self._local if self.stages else self._global
@@ -221,25 +169,28 @@ class _StageReader:
             )
         parent = self._stage_named(base)
         name = words[2].text if len(words) > 1 else ""
-        self.stages.append(
-            DockerfileStage(name, base, instruction.line, parent, words[-1].end, words[0])
-        )
-        if parent is None and base != SCRATCH:
-            self.uses.append(ImageUse(base, instruction.line, words[0].start, words[0].end))
+        if name and _STAGE_NAME.fullmatch(name) is None:
+            raise DockerfileError(instruction.line, f"{name} is not the name of a stage")
+        self.stages.append(DockerfileStage(name, base, instruction.line, parent, words[0]))
+        if parent is not None or base == SCRATCH:
+            self.inside[words[0].start] = SCRATCH if parent is None else self.stages[parent].name
+        else:
+            self.uses.append(ImageUse(base, instruction.line, words[0].start))
 
-    def _use(self, flag: Word, start: int, end: int, line: int) -> None:
-        """Record the image that the part [start:end] of `flag` names, unless it is a stage."""
-        name = self._expand(flag.text[start:end], line)
-        if name.isdecimal():
+    def _use(self, flag: Flag, name: str, line: int) -> None:
+        """Record the image that a flag names, or the stage."""
+        if name.isascii() and name.isdecimal():
             if int(name) >= len(self.stages) - 1:
                 raise DockerfileError(line, f"there is no earlier stage {name}")
+            self.inside[flag.start] = str(int(name))
             return
         if not name:
-            raise DockerfileError(line, f"{flag.text} names no image")
-        if name == SCRATCH or self._stage_named(name) is not None:
-            return
-        # Only the part after the "=" is replaced; a continuation inside of it goes with it.
-        self.uses.append(ImageUse(name, line, flag.start + start, flag.end - len(flag.text) + end))
+            raise DockerfileError(line, f"{flag} names no image")
+        stage = self._stage_named(name)
+        if name == SCRATCH or stage is not None:
+            self.inside[flag.start] = SCRATCH if stage is None else self.stages[stage].name
+        else:
+            self.uses.append(ImageUse(name, line, flag.start))
 
     def _stage_named(self, name: str) -> int | None:
         for index in reversed(range(len(self.stages))):
@@ -252,88 +203,3 @@ class _StageReader:
             return substitute(text, self._local if self.stages or self._local else self._global)
         except SubstitutionError as error:
             raise DockerfileError(line, str(error)) from error
-
-
-@dataclass(frozen=True, slots=True)
-class _Logical:
-    """One logical line: its characters, and where each stands in the text."""
-
-    line: int
-    text: str
-    offsets: Sequence[int]
-
-    def words(self, escape: str) -> Iterator[Word]:
-        start, quote, skip = None, "", False
-        for at, char in enumerate(self.text):
-            if skip:
-                skip = False
-            elif char == escape and quote != "'":
-                skip = True
-                start = at if start is None else start
-            elif quote:
-                quote = "" if char == quote else quote
-            elif char.isspace():
-                if start is not None:
-                    yield self._word(start, at)
-                start = None
-            else:
-                quote = char if char in "\"'" else ""
-                start = at if start is None else start
-        if start is not None:
-            yield self._word(start, len(self.text))
-
-    def _word(self, start: int, end: int) -> Word:
-        return Word(self.text[start:end], self.offsets[start], self.offsets[end - 1] + 1)
-
-
-class _Lines:
-    """Walks over physical lines, joining those that continue."""
-
-    def __init__(self, text: str) -> None:
-        self._lines = text.split("\n")
-        self._at = 0
-        self._offset = 0
-        self.escape = "\\"
-        self._read_directives()
-
-    def next_logical(self) -> _Logical | None:
-        """Return the next logical line; None at the end."""
-        first, characters, offsets = 0, [], list[int]()
-        while self._at < len(self._lines):
-            offset, raw = self._take()
-            body = raw.rstrip()
-            if not body or body.lstrip().startswith("#"):
-                continue  # comments and empty lines may stand inside a continuation too
-            first = first or self._at
-            continues = body.endswith(self.escape)
-            body = body[:-1] if continues else body
-            characters.append(body)
-            offsets.extend(range(offset, offset + len(body)))
-            if not continues:
-                break
-        return _Logical(first, "".join(characters), offsets) if first else None
-
-    def skip_heredoc(self, terminator: str, *, strip_tabs: bool, line: int) -> None:
-        while self._at < len(self._lines):
-            _, raw = self._take()
-            raw = raw.rstrip("\r")
-            if (raw.lstrip("\t") if strip_tabs else raw) == terminator:
-                return
-        raise DockerfileError(line, f"the heredoc {terminator} has no end")
-
-    def _take(self) -> tuple[int, str]:
-        offset, raw = self._offset, self._lines[self._at]
-        self._offset += len(raw) + 1
-        self._at += 1
-        return offset, raw
-
-    def _read_directives(self) -> None:
-        """Directives stand first, one a line; any other line ends them."""
-        for raw in self._lines:
-            match = _DIRECTIVE.fullmatch(raw.strip())
-            if match is None:
-                return
-            if match[1].lower() == "escape":
-                if match[2] not in {"\\", "`"}:
-                    raise DockerfileError(1, f"escape={match[2]}: only \\ and ` can be")
-                self.escape = match[2]

@@ -24,7 +24,10 @@ MAX_LABEL_BYTES = 10240
 _DEFAULT_DESTINATION = "/tmp"  # noqa: S108  # the same
 _BUILD_LABEL = "io.openshift.build."
 _S2I_LABEL = "io.openshift.s2i.build."
-_ENV_NAME = re.compile(r"[^=\s\0\"'\\$`]+")
+_ENV_NAME = re.compile(r"(?!-)[^=\s\0\"'\\$`]+")
+_NAME = r"[A-Za-z0-9_][A-Za-z0-9_.-]*\$?"
+_USER = re.compile(rf"{_NAME}(?::{_NAME})?")
+"""User and group, by name or number."""
 
 
 class S2iError(ValueError):
@@ -58,22 +61,46 @@ class BuilderImage:
 
     @classmethod
     def _read(cls, config: ImageConfig, assemble_user: str) -> "BuilderImage":
+        """Read what a recipe is made of: each is a value of its kind, or S2iError is raised."""
         labels = config.labels
         env = dict(pair.partition("=")[::2] for pair in config.env)
         return cls(
-            scripts_url=labels.get("io.openshift.s2i.scripts-url")
-            or labels.get("io.s2i.scripts-url")
-            or env.get("STI_SCRIPTS_URL", ""),
-            destination=labels.get("io.openshift.s2i.destination")
-            or labels.get("io.s2i.destination")
-            or env.get("STI_LOCATION", "")
-            or _DEFAULT_DESTINATION,
-            assemble_user=assemble_user or config.user,
-            user=config.user,
-            working_dir=config.working_dir,
+            scripts_url=_path(
+                "scripts URL",
+                labels.get("io.openshift.s2i.scripts-url")
+                or labels.get("io.s2i.scripts-url")
+                or env.get("STI_SCRIPTS_URL", ""),
+            ),
+            destination=_path(
+                "destination",
+                labels.get("io.openshift.s2i.destination")
+                or labels.get("io.s2i.destination")
+                or env.get("STI_LOCATION", "")
+                or _DEFAULT_DESTINATION,
+            ),
+            assemble_user=_user(assemble_user or config.user),
+            user=_user(config.user),
+            working_dir=_path("WORKDIR", config.working_dir),
             on_build=config.on_build,
             input_files=labels.get("io.openshift.s2i.assemble-input-files", ""),
         )
+
+
+def _user(text: str) -> str:
+    """Return the USER of an instruction; raises S2iError for a text that is none."""
+    if text and _USER.fullmatch(text) is None:
+        raise S2iError(
+            f"the builder image runs as {text!r}, which is no user: expected NAME[:GROUP], or"
+            " numbers; its USER or its label io.openshift.s2i.assemble-user says so"
+        )
+    return text
+
+
+def _path(what: str, text: str) -> str:
+    """Return a path or URL of the builder image; a variable in it would be replaced."""
+    if not text.isprintable() or any(sign in text for sign in "$`\"'\\"):
+        raise S2iError(f"the builder image's {what} is {text!r}, which is no path")
+    return text
 
 
 def image_path(url: str) -> str | None:
@@ -129,7 +156,7 @@ def environment_instructions(env: Iterable[tuple[str, str]]) -> tuple[list[str],
     """
     lines, values = [], {}
     for index, (name, value) in enumerate(env):
-        if _ENV_NAME.fullmatch(name) is None:
+        if _ENV_NAME.fullmatch(name) is None or not name.isprintable():
             raise S2iError(f"not the name of an environment variable: {name!r}")
         argument = f"UPWELL_ENV_{index}"
         lines += [f"ARG {argument}", f"ENV {name}=${{{argument}}}"]

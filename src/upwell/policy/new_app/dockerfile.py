@@ -4,7 +4,9 @@ import re
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 
-from upwell.formats.dockerfile.parse import DockerfileError, instructions, parse
+from upwell.formats.dockerfile.instructions import instructions
+from upwell.formats.dockerfile.lines import DockerfileError
+from upwell.formats.dockerfile.parse import parse
 from upwell.policy.new_app.components import NewAppError
 
 _PORT = re.compile(r"(?P<port>[0-9]{1,5})(?:/(?P<protocol>tcp|udp|sctp))?")

@@ -5,7 +5,8 @@ from dataclasses import replace
 from upwell.api.build import Build, ResolvedImage
 from upwell.api.defaults import IMAGE_STREAM_TAG
 from upwell.builder.interface import BinaryKind, BinarySource, BuildError
-from upwell.formats.dockerfile.parse import Dockerfile, DockerfileError, parse
+from upwell.formats.dockerfile.lines import DockerfileError
+from upwell.formats.dockerfile.parse import Dockerfile, parse
 from upwell.git.interface import GitSource
 from upwell.oci import Digest, InvalidDigestError, InvalidReferenceError, Reference
 from upwell.policy.builds.failures import transfer_may_pass

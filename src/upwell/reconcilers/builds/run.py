@@ -23,7 +23,7 @@ from upwell.api.build import (
 from upwell.builder.context import read_dockerfile
 from upwell.builder.interface import Builder, BuildError, BuildLogs, BuildPlan, Checkout
 from upwell.formats.dockerfile.layers import layer_warnings
-from upwell.formats.dockerfile.parse import DockerfileError
+from upwell.formats.dockerfile.lines import DockerfileError
 from upwell.git.interface import GitSource
 from upwell.machine.process import LogSink
 from upwell.oci import Digest, Reference

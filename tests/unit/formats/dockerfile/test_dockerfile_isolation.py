@@ -2,8 +2,13 @@
 
 import pytest
 
-from upwell.formats.dockerfile.isolation import Download, check_isolation, downloads
-from upwell.formats.dockerfile.parse import DockerfileError, rewrite
+from upwell.formats.dockerfile.isolation import (
+    Download,
+    check_isolation,
+    check_trigger,
+    downloads,
+)
+from upwell.formats.dockerfile.lines import DockerfileError
 
 
 @pytest.mark.parametrize(
@@ -24,7 +29,7 @@ from upwell.formats.dockerfile.parse import DockerfileError, rewrite
     ],
 )
 def test_what_reaches_out_of_the_build_is_refused_with_its_line(line: str) -> None:
-    with pytest.raises(DockerfileError, match=r"line 2: "):
+    with pytest.raises(DockerfileError, match=r"line [23][:,]"):
         check_isolation(f"FROM base\n{line}\n")
 
 
@@ -90,11 +95,37 @@ def test_a_variable_of_the_environment_wins_over_an_argument() -> None:
     assert hosts(text) == [Download(4, "env.test")]
 
 
-def test_only_the_last_from_is_replaced_by_the_strategys_image() -> None:
-    text = "FROM base AS one\nRUN x\nFROM base\nCOPY --from=base /a /a\n"
-    assert rewrite(text, {"base": "B"}, final="F") == (
-        "FROM B AS one\nRUN x\nFROM F\nCOPY --from=B /a /a\n"
-    )
-    stages = "FROM base AS one\nFROM one AS two\n"
-    assert rewrite(stages, {"base": "B"}, final="F") == "FROM B AS one\nFROM F AS two\n"
-    assert rewrite("ARG A=base\nFROM $A\n", {}, final="F") == "ARG A=base\nFROM F\n"
+@pytest.mark.parametrize(
+    "lines",
+    [
+        'FROM a\nADD ht""tp://127.0.0.1/x /x',
+        "FROM a\nADD h\\ttp://127.0.0.1/x /x",
+        "FROM a\nADD 'http'://127.0.0.1/x /x",
+        'FROM a\nADD ["\\u0068ttp://127.0.0.1/x", "/x"]',
+        'FROM a\nENV S=ht"t"p\nADD $S://127.0.0.1/x /x',
+        "FROM a\nADD http://127.0.0.1/${x:-a}/$UNKNOWN /x",
+        "FROM a\nONBUILD USER x\nADD \\\n  http://127.0.0.1/x \\\n /x",
+    ],
+)
+def test_no_spelling_hides_an_address(lines: str) -> None:
+    assert [found.host for found in hosts(lines)] == ["127.0.0.1"]
+
+
+@pytest.mark.parametrize(
+    "trigger",
+    [
+        "RUN --network=host id",
+        "RUN id\nRUN --network=host id",
+        "RUN id \\\n --x",
+        "COPY --from=other /a /a",
+        "RUN --mount=type=bind,from=other,target=/x id",
+        "RUN \\\u00a0\nRUN id",
+        "FROM other",
+        "",
+    ],
+)
+def test_a_trigger_of_an_image_has_one_reading(trigger: str) -> None:
+    with pytest.raises(DockerfileError):
+        check_trigger(trigger)
+    check_trigger("COPY . /src")
+    check_trigger("RUN --mount=type=cache,target=/c echo 'a  b'")

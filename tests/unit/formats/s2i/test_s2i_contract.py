@@ -1,10 +1,12 @@
 import json
 from collections.abc import Mapping
+from dataclasses import replace
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from upwell.formats.dockerfile.instructions import instructions
 from upwell.formats.s2i.contract import (
     BuilderImage,
     S2iError,
@@ -14,6 +16,7 @@ from upwell.formats.s2i.contract import (
     metadata_labels,
     parse_environment,
 )
+from upwell.formats.s2i.recipe import Assembly, assemble_recipe
 from upwell.oci import ImageConfig, Platform
 
 
@@ -146,3 +149,59 @@ def test_environment_values_stand_in_no_instruction() -> None:
 def test_names_that_would_change_the_recipe_are_refused(name: str) -> None:
     with pytest.raises(S2iError, match="not the name"):
         environment_instructions([(name, "x")])
+
+
+HOSTILE = (
+    "1001\nRUN curl http://evil.test",
+    "1001 \\\nRUN id",
+    "1001\u2028RUN id",
+    "1001\u00a0",
+    "1001 AS x",
+    "$USER",
+    "--from=x",
+    "a:b:c",
+    "\ud800",
+)
+
+
+@pytest.mark.parametrize("text", HOSTILE)
+def test_a_label_of_the_builder_is_a_value_and_never_text_of_a_recipe(text: str) -> None:
+    label = "io.openshift.s2i.assemble-user"
+    for made in (config(user=text), config(labels={label: text})):
+        with pytest.raises(S2iError, match=r"is no user: expected NAME\[:GROUP\]"):
+            BuilderImage.of(made)
+    with pytest.raises(S2iError, match="is no user"):
+        BuilderImage.of_runtime(config(labels={"io.openshift.s2i.assemble-runtime-user": text}))
+    with pytest.raises(S2iError, match="is no user"):
+        BuilderImage.of(config(), text)
+    assert BuilderImage.of(config(user="jboss:root")).user == "jboss:root"
+    assert BuilderImage.of(config(user="1001:0")).assemble_user == "1001:0"
+
+
+@pytest.mark.parametrize("text", ["image:///x\nRUN id", "/$X", "/a\\", "/\ud800", '/"'])
+def test_a_place_in_the_builder_is_a_path(text: str) -> None:
+    labels = ("io.openshift.s2i.scripts-url", "io.openshift.s2i.destination")
+    for made in (
+        *(config(labels={label: text}) for label in labels),
+        config(env=(f"STI_SCRIPTS_URL={text}",)),
+        replace(config(), working_dir=text),
+    ):
+        with pytest.raises(S2iError, match="is no path"):
+            BuilderImage.of(made)
+
+
+@given(st.text(), st.text(), st.text(), st.text())
+def test_no_image_adds_an_instruction(user: str, scripts: str, folder: str, place: str) -> None:
+    labels = {
+        "io.openshift.s2i.assemble-user": user,
+        "io.openshift.s2i.scripts-url": f"image://{scripts}",
+        "io.openshift.s2i.destination": folder,
+    }
+    try:
+        image = BuilderImage.of(replace(config(labels=labels, user="1"), working_dir=place))
+    except S2iError:
+        return
+    script = f"{image_path(image.scripts_url)}/assemble"
+    assembly = Assembly("b", image, {"assemble": script, "run": script})
+    keywords = [one.keyword for one in instructions(assemble_recipe(assembly))]
+    assert [one for one in keywords if one != "USER"] == ["FROM", "COPY", "RUN", "CMD"]
