@@ -191,7 +191,7 @@ async def test_a_vendor_that_is_out_of_order_while_a_build_pulls(
 ) -> None:
     name = f"unruly-{misbehave.__name__.replace('_', '-')}"
     digest = await publish(made.vendor, f"vendor/{name}:1", name)
-    async with registry_proxy(made.vendor) as proxy:
+    async with registry_proxy(made.vendor, made.spare_port()) as proxy:
         await made.apply(client, base_stream(proxy.address, name, scheduled=False))
 
         async def imported() -> bool:

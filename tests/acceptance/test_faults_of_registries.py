@@ -44,8 +44,8 @@ async def client(made: Installation) -> AsyncIterator[ApiClient]:
 
 
 @pytest_asyncio.fixture(loop_scope="module")
-async def registry() -> AsyncIterator[FaultyRegistry]:
-    async with unruly_registry() as running:
+async def registry(made: Installation) -> AsyncIterator[FaultyRegistry]:
+    async with unruly_registry(made.spare_port()) as running:
         yield running
 
 
@@ -194,7 +194,7 @@ async def test_a_slow_registry_keeps_no_other_waiting(
     digest = registry.publish()
     slow = FollowedStream(client, registry)
     await slow.apply(made)
-    async with unruly_registry() as quick_one:
+    async with unruly_registry(made.spare_port()) as quick_one:
         quick = FollowedStream(client, quick_one)
         expected = quick_one.publish()
         await quick.apply(made)

@@ -77,7 +77,7 @@ async def applied(host: GitHost, made: Installation, client: ApiClient) -> Async
 
 async def test_a_stage_in_git_outlives_a_host_and_a_server_that_go_down() -> None:
     async with installation() as made, made.client() as client:
-        host = GitHost(made.folder / "host")
+        host = GitHost(made.folder / "host", made.spare_port())
         host.push("by hand", {PATH: SHOP})
         host.start()
         try:

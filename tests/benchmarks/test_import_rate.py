@@ -74,10 +74,12 @@ class ImportMeter:
 
 @pytest.mark.parametrize("program", [sys.executable, *filter(None, [BESIDE])])
 async def test_a_running_server_imports_a_thousand_tags(tmp_path: Path, program: str) -> None:
-    def run_by(server: Installation) -> None:
-        server.program = (program, "-m", "upwell")
-
     async with docker_registry(tmp_path) as host:
+
+        def run_by(server: Installation) -> None:
+            server.program = (program, "-m", "upwell")
+            server.vendor = host
+
         for number in range(STREAMS):
             await push_image(host, f"team/app{number}", *(f"t{tag}" for tag in range(TAGS)))
         options = ("--import-interval", f"{INTERVAL_SECONDS}s")

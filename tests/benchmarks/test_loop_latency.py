@@ -144,7 +144,7 @@ async def by_webhook() -> Latencies:
         settings = {"REGISTRY_NOTIFICATIONS_ENDPOINTS": f"[{endpoint}]"}
         folder = made.folder / "notifying"
         folder.mkdir()
-        with contextmanager(serve_registry)(folder, settings) as vendor:
+        with contextmanager(serve_registry)(folder, settings, port=made.spare_port()) as vendor:
             await publish(vendor, "vendor/base:1", "1")
             app = docker_build("app", dockerfile=_DOCKERFILE)
             base = base_stream(vendor).replace("import-interval: 1s", "import-interval: 1h")

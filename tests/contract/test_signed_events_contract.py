@@ -6,6 +6,7 @@ from collections.abc import AsyncIterator, Awaitable, Callable
 import pytest
 from tests.support.delivery.envelopes import envelope
 from tests.support.delivery.http_receiver import HANG, ReceivedRequest, receiving, status
+from tests.support.outbound.dialers import loopback_dialer
 
 from upwell.delivery.interface import DeliveryError, InvalidTargetError, WebhookTarget
 from upwell.delivery.webhook import Webhooks
@@ -23,8 +24,8 @@ type Send = Callable[[str, bytes], Awaitable[object]]
 @pytest.fixture
 async def senders() -> AsyncIterator[dict[str, Send]]:
     async with (
-        Webhooks.open("1.2.3", seconds=SECONDS) as webhooks,
-        NetworkProbes.open("1.2.3", ResponseLimits(seconds=SECONDS)) as probes,
+        Webhooks.open("1.2.3", loopback_dialer(), seconds=SECONDS) as webhooks,
+        NetworkProbes.open("1.2.3", loopback_dialer(), ResponseLimits(seconds=SECONDS)) as probes,
     ):
         yield {
             "delivery": lambda url, secret: webhooks.webhook(WebhookTarget(url, secret)).send(
@@ -66,7 +67,7 @@ async def test_both_ports_send_the_same_request(senders: dict[str, Send], secret
     ],
 )
 async def test_nothing_is_sent_to_where_clouds_keep_credentials(send: Send, host: str) -> None:
-    refused = "link-local: requests to it are refused|URL cannot be used"
+    refused = "link-local|metadata service|URL cannot be used"
     with pytest.raises((InvalidTargetError, DeliveryError, ProbeError), match=refused):
         await send(f"http://{host}/latest", b"")
 

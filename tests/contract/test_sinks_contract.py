@@ -16,6 +16,7 @@ from tests.support.delivery.http_receiver import (
     status,
 )
 from tests.support.delivery.receivers import Receivers
+from tests.support.outbound.dialers import loopback_dialer
 
 from upwell.delivery.apprise import Notices
 from upwell.delivery.interface import (
@@ -86,7 +87,7 @@ def address(receiver: HttpReceiver) -> str:
 
 @pytest.fixture
 async def webhooks() -> AsyncIterator[Webhooks]:
-    async with Webhooks.open("1.2.3", seconds=10) as webhooks:
+    async with Webhooks.open("1.2.3", loopback_dialer(), seconds=10) as webhooks:
         yield webhooks
 
 

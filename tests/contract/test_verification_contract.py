@@ -10,6 +10,7 @@ from typing import Any
 
 import pytest
 from tests.support.delivery.http_receiver import HANG, HttpReceiver, receiving
+from tests.support.outbound.dialers import loopback_dialer
 from tests.support.verification.probes import ScriptedProbes
 from tests.support.workload.http_servers import free_port
 
@@ -110,7 +111,7 @@ async def asked(request: pytest.FixtureRequest) -> AsyncIterator[ProbedServer]:
         return
     async with (
         receiving() as receiver,
-        NetworkProbes.open("1.2.3", ResponseLimits(seconds=5)) as probes,
+        NetworkProbes.open("1.2.3", loopback_dialer(), ResponseLimits(seconds=5)) as probes,
     ):
         yield of_network(probes, receiver)
 
@@ -148,7 +149,9 @@ async def nobody_there(kind: str) -> AsyncIterator[tuple[Probes, int]]:
         probes.http = probes.metric = probes.ci = probes.tcp = ProbeError(f"{port}: refused")
         yield probes, port
     else:
-        async with NetworkProbes.open("1.2.3", ResponseLimits(seconds=5)) as network:
+        async with NetworkProbes.open(
+            "1.2.3", loopback_dialer(), ResponseLimits(seconds=5)
+        ) as network:
             yield network, port
 
 
@@ -245,7 +248,7 @@ async def test_nobody_there_is_an_error(kind: str) -> None:
 async def test_a_question_ends_in_its_own_time(call: str) -> None:
     async with (
         receiving(otherwise=HANG) as receiver,
-        NetworkProbes.open("1.2.3", ResponseLimits(seconds=0.2)) as probes,
+        NetworkProbes.open("1.2.3", loopback_dialer(), ResponseLimits(seconds=0.2)) as probes,
         asyncio.timeout(5),
     ):
         with pytest.raises(ProbeError, match=r"did not answer within 0\.2 s"):
@@ -254,7 +257,10 @@ async def test_a_question_ends_in_its_own_time(call: str) -> None:
 
 @pytest.mark.parametrize("call", CALLS)
 async def test_a_question_can_be_cancelled(call: str) -> None:
-    async with receiving(otherwise=HANG) as receiver, NetworkProbes.open("1.2.3") as probes:
+    async with (
+        receiving(otherwise=HANG) as receiver,
+        NetworkProbes.open("1.2.3", loopback_dialer()) as probes,
+    ):
         asking = asyncio.ensure_future(CALLS[call](probes, receiver.url))
         await receiver.until(lambda one: bool(one.arrived))
         asking.cancel()

@@ -12,6 +12,7 @@ from upwell.app.access import Protection, protect
 from upwell.app.configuration import buildah_settings, podman_settings, write_configuration
 from upwell.app.data_folder import account_for_instances, refuse_second_folder
 from upwell.app.measurements import MachineGauges
+from upwell.app.outbound import Dialers
 from upwell.app.subscriptions import subscriptions
 from upwell.app.tracing import tracing
 from upwell.builder.buildah import BuildahBuilder
@@ -110,8 +111,9 @@ async def open_adapters(settings: ServerSettings, stack: AsyncExitStack) -> Adap
     protection = await protect(settings, store, now, components, stack)
     files = [AuthFile(path, helpers) for path in settings.auth_files]
     logins = ChainedCredentials([protection.registry, *files])
+    dialers = Dialers.open(settings, stack)
     client = await stack.enter_async_context(
-        RegistryClient(RegistryHosts(settings.registries), logins)
+        RegistryClient(RegistryHosts(settings.registries), logins, dialer=dialers.registries)
     )
     metrics = Metrics()
     remote = CachingRegistry(CountedRegistry(client, metrics))
@@ -136,9 +138,9 @@ async def open_adapters(settings: ServerSettings, stack: AsyncExitStack) -> Adap
         registries=RoutedRegistry(internal, remote),
         logins=logins,
         logs=FileBuildLogs(data / "logs" / "builds"),
-        builder=BuildahBuilder(buildah_settings(settings, paths)),
+        builder=BuildahBuilder(buildah_settings(settings, paths), dialers.sources),
         runtime=runtime,
-        probes=await stack.enter_async_context(NetworkProbes.open(__version__)),
+        probes=await stack.enter_async_context(NetworkProbes.open(__version__, dialers.checks)),
         repositories=GitRepositories(data / "gitops", settings.git_author),
         router=HaproxyRouter(
             _haproxy_settings(settings, paths.instance_id), components.add("router")
@@ -160,7 +162,7 @@ async def open_adapters(settings: ServerSettings, stack: AsyncExitStack) -> Adap
         metrics=metrics,
         gauges=MachineGauges(data, client, store, disk),
         traces=tracing(settings.tracing, cache, now, stack),
-        subscriptions=await subscriptions(settings, cache, now, stack),
+        subscriptions=await subscriptions(settings, cache, now, dialers.events, stack),
     )
     stack.callback(adapters.inventory.close)
     stack.callback(adapters.logs.close_all)

@@ -9,6 +9,7 @@ from upwell.controller import ObjectCache
 from upwell.delivery.apprise import Notices
 from upwell.delivery.sqlite import SqliteOutbox
 from upwell.delivery.webhook import Webhooks
+from upwell.outbound.dialing import Dialer
 from upwell.reconcilers.notifications import Senders, Subscriptions
 from upwell.settings import ServerSettings
 
@@ -17,6 +18,7 @@ async def subscriptions(
     settings: ServerSettings,
     cache: ObjectCache,
     clock: Callable[[], datetime],
+    dialer: Dialer,
     stack: AsyncExitStack,
 ) -> Subscriptions:
     """Open the outbox and the ways to send, which the stack closes; raises OutboxError."""
@@ -24,5 +26,5 @@ async def subscriptions(
     stack.callback(outbox.close)
     notices = Notices()
     stack.callback(notices.close)
-    webhooks = await stack.enter_async_context(Webhooks.open(__version__))
+    webhooks = await stack.enter_async_context(Webhooks.open(__version__, dialer))
     return Subscriptions(cache, Senders(outbox, webhooks, notices), settings.url, clock)

@@ -46,6 +46,7 @@ from upwell.machine.clock import seconds
 from upwell.machine.process import SYSTEM_PATH, Launcher, LogSink
 from upwell.machine.redaction import Redaction, basic_auth
 from upwell.oci import Digest, ImageConfig, Reference
+from upwell.outbound.dialing import Dialer, unrestricted
 
 _UNNEEDED_IMAGE = "unneeded-image"
 """In a build's folder, the id of an image of the store that goes with the folder."""
@@ -89,8 +90,10 @@ class BuildahSettings:
 class BuildahBuilder:
     """Builder with `buildah` and `git`. A build that ends, however it ends, leaves no process."""
 
-    def __init__(self, settings: BuildahSettings) -> None:
+    def __init__(self, settings: BuildahSettings, dialer: Dialer | None = None) -> None:
+        """`dialer` connects to what plans name; without one, as the person who runs a command."""
         self._settings = settings
+        self._dialer = dialer or unrestricted()
         self._folders = settings.work_dir.resolve() / "builds"
         environment = _environment(settings)
         self._owner = hashlib.sha256(str(self._folders).encode()).hexdigest()[:16]
@@ -308,6 +311,7 @@ class BuildahBuilder:
                 **plan.annotations,
             },
             allow_local=self._settings.allow_local_sources,
+            dialer=self._dialer,
         )
 
     async def _remove_containers(self, build_id: str) -> None:

@@ -1,7 +1,7 @@
 """Workspace of a build, for both strategies."""
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
 from upwell.builder.commands import BuildahCommands
@@ -10,6 +10,7 @@ from upwell.builder.folder import BuildFolder
 from upwell.builder.interface import BUILDER_KILLED, BuildError, BuildPlan
 from upwell.builder.sandbox import Sandbox
 from upwell.machine.process import LogSink, ProcessResult
+from upwell.outbound.dialing import Dialer, unrestricted
 
 
 @dataclass(frozen=True, slots=True)
@@ -24,6 +25,8 @@ class Workspace:
     annotations: Mapping[str, str]
     allow_local: bool = False
     """True if the plan may name paths of this machine."""
+    dialer: Dialer = field(default_factory=unrestricted)
+    """Connects to what the plan names."""
 
     def say(self, line: str) -> None:
         """Add a line of our own to the log."""

@@ -9,6 +9,7 @@ from urllib.parse import urlsplit
 from upwell.api.values.addresses import is_metadata_address
 from upwell.delivery.interface import DeliveryError, Envelope, InvalidTargetError, WebhookTarget
 from upwell.formats.cloud_events import SIGNATURE_HEADER
+from upwell.outbound.dialing import Dialer
 from upwell.outbound.signed_events import EventClient, EventPost, PostAnswer, PostError
 
 _TRANSIENT = {408, 425, 429}
@@ -27,9 +28,11 @@ class Webhooks:
 
     @classmethod
     @asynccontextmanager
-    async def open(cls, version: str, *, seconds: float | None = None) -> AsyncIterator[Self]:
+    async def open(
+        cls, version: str, dialer: Dialer, *, seconds: float | None = None
+    ) -> AsyncIterator[Self]:
         """Hold the connections while the block lasts."""
-        async with EventClient.open(version, seconds=seconds) as events:
+        async with EventClient.open(version, dialer, seconds=seconds) as events:
             yield cls(events)
 
     def webhook(self, target: WebhookTarget) -> "WebhookSink":

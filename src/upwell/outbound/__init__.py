@@ -1,4 +1,5 @@
-"""Requests to addresses that users name: the guard against internal ones, and signed events.
+"""Requests to places that users name: one policy of addresses, and what connects by it.
 
-Knows no port: the adapters of `delivery` and `verification` say what an answer means to theirs.
+A name is looked up once, each address is judged, and the connection is made to the address that
+was judged. Knows no port: adapters say what an answer means to theirs.
 """

@@ -12,7 +12,8 @@ import aiohttp
 
 from upwell.formats.cloud_events import CONTENT_TYPE, SIGNATURE_HEADER, signature
 from upwell.machine.clock import now
-from upwell.outbound.guard import ForbiddenAddressError, guarded_socket
+from upwell.outbound.dialing import Dialer
+from upwell.outbound.policy import ForbiddenAddressError
 
 _SECONDS = 15.0
 """For one request, from the look-up of the name to the head of the answer."""
@@ -70,11 +71,13 @@ class EventClient:
 
     @classmethod
     @asynccontextmanager
-    async def open(cls, version: str, *, seconds: float | None = None) -> AsyncIterator[Self]:
+    async def open(
+        cls, version: str, dialer: Dialer, *, seconds: float | None = None
+    ) -> AsyncIterator[Self]:
         """Hold the connections while the block lasts."""
         seconds = seconds or _SECONDS
         session = aiohttp.ClientSession(
-            connector=aiohttp.TCPConnector(limit_per_host=8, socket_factory=guarded_socket),
+            connector=dialer.connector(limit_per_host=8),
             timeout=aiohttp.ClientTimeout(total=seconds),
             headers={"User-Agent": f"upwell/{version}"},
             cookie_jar=aiohttp.DummyCookieJar(),

@@ -121,6 +121,15 @@ class BlockedError(RegistryError):
         self.prefix = prefix
 
 
+class ForbiddenRegistryError(RegistryError):
+    """The registry is at an address to which nothing is sent, as the message says."""
+
+    reason = "RegistryBlocked"
+
+    def __init__(self, name: str, why: str) -> None:
+        super().__init__(f"{name} is not asked: {why}")
+
+
 class InvalidCredentialsError(RegistryError):
     """A file, Secret or helper that should hold credentials cannot be used; never quotes it."""
 

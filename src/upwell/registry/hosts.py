@@ -6,7 +6,7 @@ every subdomain. `render_registries_conf` hands the same settings to Buildah and
 
 import ipaddress
 import json
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from enum import StrEnum
 from pathlib import Path
@@ -185,6 +185,12 @@ class RegistryHosts:
         host = self.find(reference.name) or RegistryHost(reference.registry)
         location = host.location or reference.registry
         return host.insecure or is_loopback(location.partition("/")[0])
+
+    def places(self) -> Iterator[str]:
+        """Yield the `host[:port]` that each setting names: the administrator trusts these."""
+        for host in self._hosts:
+            for place in (host.location or host.prefix, *(one.location for one in host.mirrors)):
+                yield place.partition("/")[0]
 
     def limits(self, registry: str) -> RegistryLimits:
         """Return the limits of requests to the registry that is reached as `registry`."""

@@ -7,6 +7,7 @@ from pathlib import Path
 from pydantic import BaseModel, ConfigDict, model_validator
 
 from upwell.gitops.interface import Author
+from upwell.outbound.destinations import AllowedDestination
 from upwell.policy.access.roles import Role
 from upwell.registry.hosts import RegistryHost, is_loopback
 from upwell.settings.errors import SettingsError
@@ -75,6 +76,8 @@ class ServerSettings(BaseModel):
     retention: RetentionSettings = RetentionSettings()
     disk: DiskSettings = DiskSettings()
     audit: AuditSettings = AuditSettings()
+    allowed_destinations: tuple[str, ...] = ()
+    """Places that objects may name although they are on this machine, or link-local."""
     tracing: TraceExport = TraceExport()
     git_author: Author = DEFAULT_AUTHOR
     """The author of the commits of promotions."""
@@ -88,6 +91,11 @@ class ServerSettings(BaseModel):
         return self
 
     def _faults(self) -> Iterator[str]:
+        for place in self.allowed_destinations:
+            try:
+                AllowedDestination.parse(place)
+            except ValueError as error:
+                yield f"--allow-outbound: {error}"
         if (self.access.tls_cert is None) != (self.access.tls_key is None):
             yield "--tls-cert and --tls-key: name both or neither"
         if not (self.access.is_encrypted or self.access.insecure_listen or is_loopback(self.host)):

@@ -12,6 +12,7 @@ from pydantic import AliasGenerator, BaseModel, BeforeValidator, ConfigDict, Fie
 
 from upwell.audit.export import receiver_of
 from upwell.gitops.interface import Author
+from upwell.outbound.destinations import AllowedDestination
 from upwell.policy.pruning.retention import (
     DEFAULT_GRACE,
     DEFAULT_TAG_REVISIONS,
@@ -334,6 +335,30 @@ class RouterSettings(SettingsTable):
     passed on; of everyone else these headers are replaced by what the router knows."""
 
 
+def _destination(value: Any) -> str:
+    AllowedDestination.parse(value if isinstance(value, str) else "")
+    return cast("str", value)
+
+
+class OutboundSettings(SettingsTable):
+    """Requests to places that objects name: images, sources, webhooks, checks."""
+
+    allow: Annotated[
+        tuple[
+            Annotated[
+                str,
+                BeforeValidator(_destination),
+                AllowedValues("a network, an address or a name, each with :PORT or without"),
+            ],
+            ...,
+        ],
+        Field(strict=False),
+        AllowedValues("a list of networks, addresses and names, each with :PORT or without"),
+    ] = ()
+    """Places of this machine's own, on loopback or link-local that may be reached all the same;
+    `--allow-outbound` adds to them."""
+
+
 class FileSettings(SettingsTable):
     """The whole file."""
 
@@ -352,6 +377,7 @@ class FileSettings(SettingsTable):
     retention: RetentionSettings = RetentionSettings()
     disk: DiskSettings = DiskSettings()
     audit: AuditSettings = AuditSettings()
+    outbound: OutboundSettings = OutboundSettings()
     tracing: TracingSettings = TracingSettings()
     git: GitSettings = GitSettings()
     router: RouterSettings = RouterSettings()

@@ -10,7 +10,7 @@ import aiohttp
 from yarl import URL
 
 from upwell.machine.connecting import connection_failure
-from upwell.outbound.guard import guarded_socket
+from upwell.outbound.dialing import Dialer
 from upwell.verification.interface import HttpAnswer, HttpQuestion, ProbeError
 
 _CHUNK = 64 * 1024
@@ -31,43 +31,48 @@ class ProbeRequest:
 
     url: URL
     headers: Mapping[str, str] = field(default_factory=dict, repr=False)
+    instance: bool = False
+    """True if the server has found the address, which no object names."""
 
 
 class HttpClient:
     """One connection for each request: what is asked shall be answered by what serves now."""
 
-    def __init__(self, session: aiohttp.ClientSession, limits: ResponseLimits) -> None:
+    def __init__(
+        self,
+        session: aiohttp.ClientSession,
+        instances: aiohttp.ClientSession,
+        limits: ResponseLimits,
+    ) -> None:
+        """`instances` is the session for addresses that the server itself has found."""
         self._session = session
+        self._instances = instances
         self._limits = limits
 
     @classmethod
     @asynccontextmanager
-    async def open(cls, limits: ResponseLimits) -> AsyncIterator[Self]:
-        """Hold the client while the block lasts."""
-        session = aiohttp.ClientSession(
-            connector=aiohttp.TCPConnector(
-                limit=0, force_close=True, socket_factory=guarded_socket
-            ),
-            cookie_jar=aiohttp.DummyCookieJar(),
-            # An answer is limited by its bytes as they come: it must not grow when it is unpacked.
-            auto_decompress=False,
-            headers={"User-Agent": "upwell", "Accept-Encoding": "identity"},
-            timeout=aiohttp.ClientTimeout(total=limits.seconds),
-        )
-        async with session:
-            yield cls(session, limits)
+    async def open(
+        cls, dialer: Dialer, instances: Dialer, limits: ResponseLimits
+    ) -> AsyncIterator[Self]:
+        """Hold the client while the block lasts; `instances` connects to what the server found."""
+        async with (
+            _session(dialer.connector(limit=0, force_close=True), limits) as session,
+            _session(instances.connector(limit=0, force_close=True), limits) as found,
+        ):
+            yield cls(session, found, limits)
 
     async def get(self, question: HttpQuestion) -> HttpAnswer:
         """Ask a question; raises ProbeError."""
         headers = {"Host": question.host} if question.host else {}
-        return await self.send(ProbeRequest(parse_url(question.url), headers))
+        return await self.send(ProbeRequest(parse_url(question.url), headers, question.instance))
 
     async def send(self, request: ProbeRequest) -> HttpAnswer:
         """Send a GET request and return its answer; raises ProbeError."""
+        session = self._instances if request.instance else self._session
         try:
             async with (
                 asyncio.timeout(self._limits.seconds),
-                self._session.get(
+                session.get(
                     request.url, headers=request.headers, allow_redirects=False
                 ) as response,
             ):
@@ -92,6 +97,17 @@ class HttpClient:
                     response.status, bytes(body[: self._limits.answer_bytes]), cut=True
                 )
         return HttpAnswer(response.status, bytes(body))
+
+
+def _session(connector: aiohttp.TCPConnector, limits: ResponseLimits) -> aiohttp.ClientSession:
+    return aiohttp.ClientSession(
+        connector=connector,
+        cookie_jar=aiohttp.DummyCookieJar(),
+        # An answer is limited by its bytes as they come: it must not grow when it is unpacked.
+        auto_decompress=False,
+        headers={"User-Agent": "upwell", "Accept-Encoding": "identity"},
+        timeout=aiohttp.ClientTimeout(total=limits.seconds),
+    )
 
 
 def parse_url(text: str) -> URL:

@@ -20,6 +20,8 @@ class HttpQuestion:
     url: str
     host: str = ""
     """The Host header, when it is not that of the URL."""
+    instance: bool = False
+    """True if the server has found the address, an instance's, and no object names it."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -61,8 +63,11 @@ class Probes(Protocol):
         """Send a request and return its answer, whatever its status is."""
         ...
 
-    async def connect(self, host: str, port: int) -> None:
-        """Return when a connection was accepted (it is closed again)."""
+    async def connect(self, host: str, port: int, *, instance: bool = False) -> None:
+        """Return when a connection was accepted (it is closed again).
+
+        `instance`: the server has found the address, and no object names it.
+        """
         ...
 
     async def measure(self, question: MetricQuestion) -> float | None:

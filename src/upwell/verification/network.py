@@ -5,6 +5,7 @@ from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager, suppress
 from typing import Self
 
+from upwell.outbound.dialing import Dialer, unrestricted
 from upwell.outbound.signed_events import EventClient, EventPost, PostError
 from upwell.verification import prometheus
 from upwell.verification.http import HttpClient, ResponseLimits, parse_url, place
@@ -20,31 +21,43 @@ from upwell.verification.interface import (
 class NetworkProbes:
     """Implements Probes; made by `NetworkProbes.open`."""
 
-    def __init__(self, client: HttpClient, events: EventClient, limits: ResponseLimits) -> None:
+    def __init__(
+        self,
+        dialers: tuple[Dialer, Dialer],
+        client: HttpClient,
+        events: EventClient,
+        limits: ResponseLimits,
+    ) -> None:
+        """`dialers` connect to what objects name, and to what the server itself has found."""
+        self._dialer, self._instances = dialers
         self._client = client
         self._events = events
         self._limits = limits
 
     @classmethod
     @asynccontextmanager
-    async def open(cls, version: str, limits: ResponseLimits | None = None) -> AsyncIterator[Self]:
+    async def open(
+        cls, version: str, dialer: Dialer, limits: ResponseLimits | None = None
+    ) -> AsyncIterator[Self]:
         """Hold the clients while the block lasts; `limits` are those of questions and events."""
+        instances = unrestricted()
         given = limits or ResponseLimits()
         async with (
-            HttpClient.open(given) as client,
-            EventClient.open(version, seconds=limits.seconds if limits else None) as events,
+            HttpClient.open(dialer, instances, given) as client,
+            EventClient.open(version, dialer, seconds=limits.seconds if limits else None) as events,
         ):
-            yield cls(client, events, given)
+            yield cls((dialer, instances), client, events, given)
 
     async def get(self, question: HttpQuestion) -> HttpAnswer:
         """Send a request and return its answer, whatever its status is."""
         return await self._client.get(question)
 
-    async def connect(self, host: str, port: int) -> None:
+    async def connect(self, host: str, port: int, *, instance: bool = False) -> None:
         """Return when a connection was accepted (it is closed again)."""
         try:
             async with asyncio.timeout(self._limits.seconds):
-                _, writer = await asyncio.open_connection(host, port)
+                dialer = self._instances if instance else self._dialer
+                _, writer = await dialer.open_connection(host, port)
         except TimeoutError as error:
             seconds = self._limits.seconds
             raise ProbeError(f"{host}:{port} did not accept within {seconds:g} s") from error

@@ -145,7 +145,7 @@ async def test_a_killed_router_serves_again_and_everybody_was_told(
         events = (await client.list(Event)).items
         return {one.reason for one in events if one.involved_object.kind == "ClusterOperator"}
 
-    async with receiving() as receiver:
+    async with receiving(port=made.spare_port()) as receiver:
         await made.apply(client, TELLING.format(url=receiver.url))
         await serve_one(made, client)
         assert await faults() == ()

@@ -9,6 +9,7 @@ from email.utils import format_datetime
 import pytest
 from tests.support.delivery.envelopes import envelope
 from tests.support.delivery.http_receiver import HANG, OK, receiving, status
+from tests.support.outbound.dialers import loopback_dialer
 
 from upwell.delivery.interface import DeliveryError, InvalidTargetError, WebhookTarget
 from upwell.delivery.webhook import Webhooks
@@ -18,7 +19,7 @@ SECONDS = 0.5
 
 @pytest.fixture
 async def webhooks() -> AsyncIterator[Webhooks]:
-    async with Webhooks.open("1.2.3", seconds=SECONDS) as webhooks:
+    async with Webhooks.open("1.2.3", loopback_dialer(), seconds=SECONDS) as webhooks:
         yield webhooks
 
 
@@ -140,7 +141,7 @@ async def test_a_name_that_does_not_exist_may_come_to_be(webhooks: Webhooks) -> 
 async def test_nothing_is_sent_to_where_clouds_keep_credentials(
     webhooks: Webhooks, host: str
 ) -> None:
-    refused = "link-local|URL cannot be used"
+    refused = "link-local|metadata service|URL cannot be used"
     with pytest.raises((InvalidTargetError, DeliveryError), match=refused) as caught:
         await webhooks.webhook(WebhookTarget(f"http://{host}/latest")).send(envelope(1))
     assert getattr(caught.value, "permanent", True)

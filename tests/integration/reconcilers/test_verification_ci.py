@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any, cast
 
 import pytest
 from tests.support.delivery.http_receiver import HttpReceiver, receiving, status
+from tests.support.outbound.dialers import loopback_dialer
 from tests.support.promotion.promotion_api import (
     ROOT,
     SIGNATURES,
@@ -71,7 +72,7 @@ async def told(tmp_path: Path) -> AsyncIterator[CiVerification]:
     async with (
         open_promotion_api(tmp_path) as served,
         receiving() as ci,
-        NetworkProbes.open("1.2.3") as probes,
+        NetworkProbes.open("1.2.3", loopback_dialer()) as probes,
     ):
         document = {
             "apiVersion": "v1",

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from tests.support.outbound.dialers import loopback_dialer
 from tests.support.rollouts.real_machine import (
     SERVE,
     RealRollouts,
@@ -95,7 +96,10 @@ class VerifiedStage:
 
 @pytest.fixture
 async def stage(real_rollouts: RealRollouts, tmp_path: Path) -> AsyncIterator[VerifiedStage]:
-    async with real_rollouts.serve() as runtime, NetworkProbes.open("1.2.3") as probes:
+    async with (
+        real_rollouts.serve() as runtime,
+        NetworkProbes.open("1.2.3", loopback_dialer()) as probes,
+    ):
         kept = FileInputs(tmp_path)
         verification = StageVerification(
             real_rollouts.store, runtime, probes, kept, lambda *_: "", now

@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, cast
 
 import pytest
+from tests.support.outbound.dialers import loopback_dialer
 from tests.support.promotion.verification_in_memory import VerifiedPromotion
 from tests.support.verification.loopback import (
     Handler,
@@ -31,7 +32,7 @@ LIMITS = ResponseLimits(seconds=0.3, answer_bytes=1000)
 
 @pytest.fixture
 async def verified(tmp_path: Path) -> AsyncIterator[VerifiedPromotion]:
-    async with NetworkProbes.open("1.2.3", LIMITS) as probes:
+    async with NetworkProbes.open("1.2.3", loopback_dialer(), LIMITS) as probes:
         yield VerifiedPromotion(tmp_path, probes=cast("ScriptedProbes", probes))
 
 

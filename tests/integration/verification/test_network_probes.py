@@ -9,6 +9,7 @@ from urllib.parse import parse_qs, urlsplit
 
 import pytest
 from tests.support.delivery.http_receiver import receiving, status
+from tests.support.outbound.dialers import loopback_dialer
 from tests.support.verification.loopback import (
     Handler,
     dripping,
@@ -38,7 +39,7 @@ AT = datetime(2026, 3, 1, 12, tzinfo=UTC)
 @pytest.fixture
 async def probes() -> AsyncIterator[NetworkProbes]:
     async with NetworkProbes.open(
-        "1.2.3", ResponseLimits(seconds=0.5, answer_bytes=10_000)
+        "1.2.3", loopback_dialer(), ResponseLimits(seconds=0.5, answer_bytes=10_000)
     ) as opened:
         yield opened
 
@@ -107,7 +108,7 @@ async def test_what_is_no_url_is_not_asked(probes: NetworkProbes, url: str) -> N
     ["http://169.254.169.254/latest/meta-data/", "http://[::ffff:169.254.169.254]/"],
 )
 async def test_a_machines_metadata_is_not_asked_for(probes: NetworkProbes, url: str) -> None:
-    with pytest.raises(ProbeError, match="link-local: requests to it are refused"):
+    with pytest.raises(ProbeError, match="is a link-local address"):
         await probes.get(HttpQuestion(url))
 
 

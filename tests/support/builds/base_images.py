@@ -76,11 +76,18 @@ def control_groups(builder: BuildahBuilder) -> list[Path]:
 
 
 def serve_registry(
-    folder: Path, settings: Mapping[str, str] | None = None, host: str = "127.0.0.1"
+    folder: Path,
+    settings: Mapping[str, str] | None = None,
+    host: str = "127.0.0.1",
+    port: int = 0,
 ) -> Iterator[str]:
-    """Run a registry on a free port of an address of this machine until the generator is closed."""
+    """Run a registry at an address of this machine until the generator is closed.
+
+    Its port is a free one unless `port` says which.
+    """
     with socket.socket() as probe:
-        probe.bind((host, 0))
+        probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        probe.bind((host, port))
         address = f"{host}:{probe.getsockname()[1]}"
     config = folder / "config.yml"
     config.write_text(

@@ -64,9 +64,11 @@ def status(code: int, phrase: str, **headers: str) -> bytes:
 
 
 @contextlib.asynccontextmanager
-async def receiving(*answers: bytes, otherwise: bytes = OK) -> AsyncIterator[HttpReceiver]:
+async def receiving(
+    *answers: bytes, otherwise: bytes = OK, port: int = 0
+) -> AsyncIterator[HttpReceiver]:
     receiver = HttpReceiver(list(answers), otherwise)
-    server = await asyncio.start_server(receiver.serve, "127.0.0.1", 0)
+    server = await asyncio.start_server(receiver.serve, "127.0.0.1", port)
     receiver.port = server.sockets[0].getsockname()[1]
     try:
         yield receiver

@@ -267,7 +267,7 @@ async def faulty_loop(disk_megabytes: int) -> AsyncIterator[FaultyLoop]:
 
     async with (
         installation(prepare=prepare) as made,
-        registry_proxy(made.vendor) as vendor,
+        registry_proxy(made.vendor, made.spare_port()) as vendor,
         made.client() as client,
     ):
         loop = FaultyLoop(made, client, vendor)

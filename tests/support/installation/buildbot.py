@@ -207,7 +207,7 @@ async def buildbot(made: Installation, token: str) -> AsyncIterator[Buildbot]:
         "UPWELL_SERVER": made.url,
         "UPWELL_ROUTER": f"http://127.0.0.1:{made.router_port}",
     }
-    running = Buildbot(made.folder / "ci", environment, token)
+    running = Buildbot(made.folder / "ci", environment, token, made.spare_port())
     running.create()
     try:
         await running.start()

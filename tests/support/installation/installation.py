@@ -14,6 +14,7 @@ from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Mappin
 from contextlib import asynccontextmanager, contextmanager, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
+from urllib.parse import urlsplit
 
 import aiohttp
 import pytest
@@ -89,9 +90,12 @@ class Installation:
     options: tuple[str, ...] = ()
     program: tuple[str, ...] = (sys.executable, "-m", "upwell")
     mounts: list[Path] = field(default_factory=list)
+    spare_ports: list[int] = field(default_factory=lambda: [free_port() for _ in range(24)])
+    """Ports on loopback that objects may name: whoever serves there takes one (`spare_port`)."""
     data_name: str = "data"
     """The data folder's, below `folder`."""
     _server: subprocess.Popen[bytes] | None = None
+    _taken: int = 0
 
     @property
     def url(self) -> str:
@@ -119,6 +123,17 @@ class Installation:
     def is_alive(self) -> bool:
         return self._server is not None and self._server.poll() is None
 
+    def spare_port(self) -> int:
+        """Return a port on loopback that objects may name, another one each time."""
+        self._taken += 1
+        return self.spare_ports[self._taken - 1]
+
+    @property
+    def neighbours(self) -> list[str]:
+        """Places on loopback that objects may name, by port."""
+        spare = [f"127.0.0.1:{port}" for port in self.spare_ports]
+        return [*filter(None, (self.vendor, urlsplit(self.git).netloc)), *spare]
+
     def command(self) -> list[str]:
         """The command line of the server."""
         return [
@@ -138,7 +153,12 @@ class Installation:
         """Start the server, and wait for nothing."""
         with (self.folder / "serve.log").open("ab") as log:
             self._server = subprocess.Popen(
-                self.command(), stdout=log, stderr=log, cwd=self.folder, start_new_session=True
+                self.command(),
+                env={**os.environ, "UPWELL_ALLOW_OUTBOUND": " ".join(self.neighbours)},
+                stdout=log,
+                stderr=log,
+                cwd=self.folder,
+                start_new_session=True,
             )
 
     def kill(self) -> None:

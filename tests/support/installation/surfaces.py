@@ -155,7 +155,7 @@ class Surfaces:
 @asynccontextmanager
 async def surfaces(made: Installation) -> AsyncIterator[Surfaces]:
     """Subscribe to all that happens in namespace `default` while the block lasts."""
-    async with receiving() as receiver:
+    async with receiving(port=made.spare_port()) as receiver:
         async with made.client() as client:
             await made.apply(
                 client,

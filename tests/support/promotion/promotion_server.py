@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from click.testing import CliRunner, Result
+from tests.support.outbound.dialers import loopback_dialer
 from tests.support.promotion.promotion_api import PromotionApiServer, open_promotion_api
 from tests.support.promotion.release_images import NoLookups
 from tests.support.server.api_server import StubRuntime
@@ -108,7 +109,10 @@ async def _give_workloads(store: Store) -> None:
 
 @asynccontextmanager
 async def _promoting(folder: Path) -> AsyncIterator[PromotionApiServer]:
-    async with open_promotion_api(folder) as served, NetworkProbes.open("1.2.3") as probes:
+    async with (
+        open_promotion_api(folder) as served,
+        NetworkProbes.open("1.2.3", loopback_dialer()) as probes,
+    ):
         store, clock = served.api.store, served.api.clock
         cache = ObjectCache(store)
         builds, index = BuildIndex(cache), WorkloadIndex(cache)

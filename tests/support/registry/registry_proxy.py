@@ -63,9 +63,9 @@ class RegistryProxy:
 
 
 @asynccontextmanager
-async def registry_proxy(registry: str) -> AsyncIterator[RegistryProxy]:
+async def registry_proxy(registry: str, port: int = 0) -> AsyncIterator[RegistryProxy]:
     """Run a proxy while the block lasts."""
-    proxy = RegistryProxy(registry)
+    proxy = RegistryProxy(registry, port=port) if port else RegistryProxy(registry)
     await proxy.start()
     try:
         yield proxy

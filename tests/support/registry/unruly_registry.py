@@ -118,8 +118,8 @@ def held_until(released: asyncio.Event) -> Answer:
 
 
 @asynccontextmanager
-async def unruly_registry() -> AsyncIterator[FaultyRegistry]:
-    registry = FaultyRegistry()
+async def unruly_registry(port: int = 0) -> AsyncIterator[FaultyRegistry]:
+    registry = FaultyRegistry(port=port) if port else FaultyRegistry()
     async with listening(registry):
         yield registry
 

@@ -28,7 +28,8 @@ class ScriptedProbes:
             raise self.http
         return self.http
 
-    async def connect(self, host: str, port: int) -> None:
+    async def connect(self, host: str, port: int, *, instance: bool = False) -> None:
+        del instance
         self.asked.append((host, port))
         if self.tcp is not None:
             raise self.tcp

@@ -7,8 +7,6 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from urllib.parse import urlsplit
 
-import aiohttp
-
 from upwell.builder.interface import BuildError, MissingScriptsError, UnknownSchemeError
 from upwell.formats.s2i.contract import (
     REQUIRED_SCRIPTS,
@@ -18,10 +16,11 @@ from upwell.formats.s2i.contract import (
     image_path,
 )
 from upwell.machine.beneath import LeavesFolderError, read_beneath
+from upwell.outbound.dialing import Dialer, unrestricted
+from upwell.outbound.downloads import DownloadRequest, DownloadError, DownloadLimits, download
 
 _MAX_SCRIPT_BYTES = 1024 * 1024
-_DOWNLOAD_SECONDS = 30.0
-_FOUND = frozenset({200, 201})
+_LIMITS = DownloadLimits(_MAX_SCRIPT_BYTES)
 _HOST = re.compile(r"[\w.:-]+")
 _PROXY_VARIABLES = frozenset({"http_proxy", "https_proxy"})
 
@@ -39,6 +38,7 @@ class ScriptSources:
     """True if the image is a runtime image, with scripts of its own."""
     proxies: Mapping[str, str] = field(default_factory=dict, repr=False)
     """Through what scripts are downloaded, by the scheme of their URL. May hold passwords."""
+    dialer: Dialer = field(default_factory=unrestricted)
 
 
 def download_proxies(env: Iterable[tuple[str, str]]) -> dict[str, str]:
@@ -142,7 +142,7 @@ async def _fetch(sources: ScriptSources, url: str, name: str) -> bytes | None:
         path = Path(url.removeprefix("file://")) / name
         return await asyncio.to_thread(_read, path) if path.is_file() else None
     if scheme in {"http", "https"}:
-        return await _download(f"{url.rstrip('/')}/{name}", sources.proxies.get(scheme))
+        return await _download(f"{url.rstrip('/')}/{name}", sources)
     raise UnknownSchemeError(
         "GenericBuildFailed",
         f"scripts URL {url!r}: expected image://, https:// or http://"
@@ -150,21 +150,12 @@ async def _fetch(sources: ScriptSources, url: str, name: str) -> bytes | None:
     )
 
 
-async def _download(url: str, proxy: str | None) -> bytes | None:
-    timeout = aiohttp.ClientTimeout(total=_DOWNLOAD_SECONDS)
+async def _download(url: str, sources: ScriptSources) -> bytes | None:
+    """Return a script; None if the server has none, whatever its answer is."""
+    proxy = sources.proxies.get(url.partition("://")[0])
     try:
-        async with (
-            aiohttp.ClientSession(timeout=timeout) as session,
-            session.get(url, max_redirects=3, proxy=proxy) as response,
-        ):
-            if response.status not in _FOUND:
-                return None
-            pieces = bytearray()
-            async for piece in response.content.iter_chunked(64 * 1024):
-                pieces += piece
-                if len(pieces) > _MAX_SCRIPT_BYTES:
-                    raise BuildError("GenericBuildFailed", f"{url}: over {_MAX_SCRIPT_BYTES} bytes")
-    except (aiohttp.ClientError, TimeoutError) as error:
-        why = str(error) or type(error).__name__
-        raise BuildError("GenericBuildFailed", f"{url}: {why}", retryable=True) from error
-    return bytes(pieces)
+        return await download(sources.dialer, DownloadRequest(url, _LIMITS, proxy))
+    except DownloadError as error:
+        if error.status:
+            return None
+        raise BuildError("GenericBuildFailed", f"{url}: {error}", retryable=True) from error

@@ -180,6 +180,7 @@ def _script_sources(work: Workspace, image: s2i.BuilderImage) -> ScriptSources:
         image.scripts_url,
         allow_local=work.allow_local,
         proxies=download_proxies(work.plan.env),
+        dialer=work.dialer,
     )
 
 

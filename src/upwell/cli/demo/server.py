@@ -33,6 +33,9 @@ class DemoServer:
             *(sys.executable, "-m", "upwell", "serve"),
             *("--data-dir", data_dir(self.folder), "--container-storage", storage(self.folder)),
             *("--listen", f"{HOST}:{self.ports.api}", "--router", f"{HOST}:{self.ports.router}"),
+            # The objects name these two, on loopback.
+            *("--allow-outbound", self.ports.vendor_host),
+            *("--allow-outbound", f"{HOST}:{self.ports.git}"),
             environment=_without_settings(),
         )
         await children.until_listening("serve", self.ports.api, _START_SECONDS)
@@ -50,6 +53,9 @@ class DemoServer:
         return await run(
             *(sys.executable, "-m", "upwell", "apply", "--server", self.ports.server),
             *("-f", manifests),
+            # The objects name these two, on loopback.
+            *("--allow-outbound", self.ports.vendor_host),
+            *("--allow-outbound", f"{HOST}:{self.ports.git}"),
             environment=_without_settings(),
             seconds=_APPLY_SECONDS,
         )
@@ -61,6 +67,9 @@ class DemoServer:
             *(sys.executable, "-m", "upwell", "process", "--server", self.ports.server),
             str(template),
             *parameters,
+            # The objects name these two, on loopback.
+            *("--allow-outbound", self.ports.vendor_host),
+            *("--allow-outbound", f"{HOST}:{self.ports.git}"),
             environment=_without_settings(),
             seconds=_APPLY_SECONDS,
         )

@@ -93,6 +93,18 @@ Examples:
     help="Folder that workloads may mount, with its subfolders; repeatable.  [default: none]",
 )
 @click.option(
+    "--allow-outbound",
+    "destinations",
+    multiple=True,
+    metavar="PLACE",
+    envvar="UPWELL_ALLOW_OUTBOUND",
+    show_envvar=True,
+    help=(
+        "HOST:PORT, address or network of this machine's that objects may name; repeatable."
+        "  [default: none]"
+    ),
+)
+@click.option(
     "--container-storage",
     type=click.Path(path_type=Path, file_okay=False),
     default=None,
@@ -127,6 +139,7 @@ def serve(  # noqa: PLR0913, PLR0917 - each option is a parameter
     upload_limit: str | None,
     build_slots: int,
     host_paths: tuple[str, ...],
+    destinations: tuple[str, ...],
     container_storage: Path | None,
     adopt_empty: bool,  # noqa: FBT001 - click passes options by name
     log_level: str,
@@ -164,6 +177,7 @@ def serve(  # noqa: PLR0913, PLR0917 - each option is a parameter
             upload_limit_bytes=size,
             build_slots=build_slots,
             allowed_host_paths=(*host_paths, *file.allowed_host_paths),
+            allowed_destinations=(*destinations, *file.outbound.allow),
             container_storage=container_storage.absolute() if container_storage else None,
             build_isolation=file.builds,
             workload_limits=file.workloads,

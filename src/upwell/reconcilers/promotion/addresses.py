@@ -56,6 +56,8 @@ class CheckPlaces:
     """Reason why there is none yet."""
     awaited: bool = False
     """True if there is none yet and a workload wants instances: one comes."""
+    instances: bool = False
+    """True if the server has found them: addresses of instances, which no object names."""
 
 
 async def check_places(runtime: Runtime, address: Address) -> CheckPlaces:
@@ -76,7 +78,7 @@ async def check_places(runtime: Runtime, address: Address) -> CheckPlaces:
         and (number := port_number_in(served.port, one.template)) is not None
     )
     if found:
-        return CheckPlaces(found)
+        return CheckPlaces(found, instances=True)
     awaited = any(_wants_instances(one, served.service) for one in served.workloads.values())
     return CheckPlaces((), f"no instance of {served.service.key} is ready", awaited)
 

@@ -48,14 +48,15 @@ class ProbeChecks:
     ) -> CheckStep:
         """Ask once at each place; a place that answers wrongly decides."""
         urls = [http_url(place, wanted.url) for place in places.addresses]
+        found_here = places.instances
         if "://" in wanted.url:
-            urls = [wanted.url]
+            urls, found_here = [wanted.url], False
         if not urls:
             return _without_place(attempt, places)
         found = CheckVerdict(CheckPhase.INCONCLUSIVE, _NO_ADDRESS)
         for url in urls:
             try:
-                answer = await self._probes.get(HttpQuestion(url, wanted.host))
+                answer = await self._probes.get(HttpQuestion(url, wanted.host, found_here))
             except ProbeError as error:
                 return _unanswered(attempt, str(error))
             found = http.verdict(wanted, answer)
@@ -68,6 +69,7 @@ class ProbeChecks:
     ) -> CheckStep:
         """Connect once to each place."""
         wheres = [wanted.address] if wanted.address else places.addresses
+        found_here = places.instances and not wanted.address
         if not wheres:
             return _without_place(attempt, places)
         for where in wheres:
@@ -76,7 +78,7 @@ class ProbeChecks:
                 why = f"{where!r} has no host and port"
                 return attempt.ended(CheckVerdict(CheckPhase.INCONCLUSIVE, why))
             try:
-                await self._probes.connect(*place)
+                await self._probes.connect(*place, instance=found_here)
             except ProbeError as error:
                 return _unanswered(attempt, str(error))
         return attempt.ended(CheckVerdict(CheckPhase.PASSED, "the connection was accepted"))

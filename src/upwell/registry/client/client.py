@@ -28,6 +28,7 @@ from upwell.oci import (
 )
 from upwell.oci.manifest import MAX_MANIFEST_BYTES
 from upwell.oci.reference import is_tag
+from upwell.outbound.dialing import Dialer
 from upwell.registry.client.connection import Connection, raise_for_status, stated_digest
 from upwell.registry.client.transport import RegistryRequest, RegistryResponse, Timeouts
 from upwell.registry.errors import (
@@ -56,7 +57,8 @@ class RegistryClient:
     """Implements Registry for remote registries. Close it after use, or use it as a context.
 
     `credentials` are those of requests whose Access names none. `clock` gives seconds since
-    the epoch, `jitter` numbers from 0 to 1.
+    the epoch, `jitter` numbers from 0 to 1. `dialer` connects on behalf of objects, by a policy;
+    without one, every address is asked, as for a person who runs a command.
     """
 
     def __init__(
@@ -66,8 +68,10 @@ class RegistryClient:
         timeouts: Timeouts | None = None,
         clock: Callable[[], float] = time.time,
         jitter: Callable[[], float] = random,
+        *,
+        dialer: Dialer | None = None,
     ) -> None:
-        self._connection = Connection(hosts, credentials, timeouts, clock, jitter)
+        self._connection = Connection(hosts, credentials, timeouts, clock, jitter, dialer=dialer)
 
     @property
     def connection(self) -> Connection:

@@ -7,6 +7,7 @@ from http import HTTPStatus
 from random import random
 
 from upwell.oci import Digest, InvalidDigestError
+from upwell.outbound.dialing import Dialer
 from upwell.registry.budget import RequestBudget
 from upwell.registry.client.authorizer import Authorizer, explain
 from upwell.registry.client.transport import RegistryRequest, RegistryResponse, Timeouts, Transport
@@ -27,7 +28,8 @@ class Connection:
     """Sends calls to any registry, each once. Close it after use.
 
     `credentials` are those of calls whose Access names none. `clock` gives seconds since the
-    epoch, `jitter` numbers from 0 to 1.
+    epoch, `jitter` numbers from 0 to 1. `dialer` connects on behalf of objects, by a policy;
+    without one, every address is asked, as for a person who runs a command.
     """
 
     def __init__(
@@ -37,11 +39,13 @@ class Connection:
         timeouts: Timeouts | None = None,
         clock: Callable[[], float] = time.time,
         jitter: Callable[[], float] = random,
+        *,
+        dialer: Dialer | None = None,
     ) -> None:
         self.hosts = hosts or RegistryHosts()
         self.budget = RequestBudget(self.hosts.limits, clock, jitter)
         self._credentials = credentials
-        self._transport = Transport(self.budget, timeouts or Timeouts())
+        self._transport = Transport(self.budget, timeouts or Timeouts(), dialer)
         self._authorizer = Authorizer(self._transport, clock)
 
     async def aclose(self) -> None:

@@ -16,8 +16,14 @@ import aiohttp
 from yarl import URL
 
 from upwell.machine.connecting import connection_failure
+from upwell.outbound.dialing import Dialer, unrestricted
+from upwell.outbound.policy import ForbiddenAddressError
 from upwell.registry.budget import RequestBudget
-from upwell.registry.errors import InvalidAnswerError, RegistryUnavailableError
+from upwell.registry.errors import (
+    ForbiddenRegistryError,
+    InvalidAnswerError,
+    RegistryUnavailableError,
+)
 from upwell.registry.hosts import RegistryEndpoint
 
 if TYPE_CHECKING:
@@ -148,8 +154,9 @@ class RegistryResponse:
 class Transport:
     """Sends calls over one session and remembers on which scheme a registry answers."""
 
-    def __init__(self, budget: RequestBudget, timeouts: Timeouts) -> None:
+    def __init__(self, budget: RequestBudget, timeouts: Timeouts, dialer: Dialer | None) -> None:
         self._budget = budget
+        self._dialer = dialer or unrestricted()
         self._timeouts = timeouts
         self._session: aiohttp.ClientSession | None = None
         self._contexts: dict[Path, ssl.SSLContext] = {}
@@ -273,7 +280,7 @@ class Transport:
         # Created late: it belongs to the loop that runs the first request.
         if self._session is None:
             self._session = aiohttp.ClientSession(
-                connector=aiohttp.TCPConnector(
+                connector=self._dialer.connector(
                     limit=_MAX_CONNECTIONS, keepalive_timeout=_KEEP_ALIVE
                 ),
                 cookie_jar=aiohttp.DummyCookieJar(),
@@ -342,6 +349,8 @@ def _mapped_errors(name: str, seconds: float) -> Iterator[None]:
             )
         raise RegistryUnavailableError(name, why) from error
     except aiohttp.ClientConnectorError as error:
+        if isinstance(error.os_error, ForbiddenAddressError):
+            raise ForbiddenRegistryError(name, str(error.os_error)) from error
         why = connection_failure(error.host, error.port, error.os_error)
         raise RegistryUnavailableError(name, why) from error
     except (aiohttp.ClientConnectionError, aiohttp.ClientPayloadError) as error:

@@ -1,0 +1,61 @@
+"""The dialers of everything that connects on behalf of objects, composed of the settings."""
+
+from collections.abc import Iterator
+from contextlib import AsyncExitStack
+from dataclasses import dataclass
+from ipaddress import ip_network
+
+from upwell.outbound.destinations import AllowedDestination
+from upwell.outbound.dialing import Dialer
+from upwell.outbound.policy import OutboundPolicy
+from upwell.registry.hosts import RegistryHosts
+from upwell.settings import ServerSettings
+
+_WILDCARDS = {"0.0.0.0", "::"}  # noqa: S104 - names them, binds nothing
+_EVERYWHERE = (ip_network("0.0.0.0/0"), ip_network("::/0"))
+
+
+@dataclass(frozen=True, slots=True)
+class Dialers:
+    """A dialer for each use, so that none keeps another waiting for names."""
+
+    registries: Dialer
+    sources: Dialer
+    """For git and for scripts of builds."""
+    commits: Dialer
+    """For the repositories of stages."""
+    checks: Dialer
+    events: Dialer
+
+    @classmethod
+    def open(cls, settings: ServerSettings, stack: AsyncExitStack) -> "Dialers":
+        """Make them; the stack closes them."""
+        policy = outbound_policy(settings)
+        registries = policy.also(_registry_places(settings))
+        made = cls(Dialer(registries), *(Dialer(policy) for _ in range(4)))
+        for dialer in (made.registries, made.sources, made.commits, made.checks, made.events):
+            stack.callback(dialer.close)
+        return made
+
+
+def outbound_policy(settings: ServerSettings) -> OutboundPolicy:
+    """Return the policy: what the settings allow, and the router, which serves everybody."""
+    routers = (settings.router_address, settings.router_https_address)
+    policy = OutboundPolicy.of(settings.allowed_destinations)
+    return OutboundPolicy((*policy.allowed, *map(_listener, filter(None, routers))))
+
+
+def _listener(address: str) -> AllowedDestination:
+    """Return the place at which others reach what listens at `host:port`."""
+    host, _, port = address.rpartition(":")
+    if host.strip("[]") in _WILDCARDS:
+        return AllowedDestination(address, _EVERYWHERE, port=int(port))
+    return AllowedDestination.parse(address)
+
+
+def _registry_places(settings: ServerSettings) -> Iterator[str]:
+    """Yield what the settings name as registries, and this server, whose registry has names."""
+    yield from RegistryHosts(settings.registries).places()
+    for name in (*settings.local_names, *settings.access.tls_names):
+        bare = name.strip("[]")
+        yield f"[{bare}]:{settings.port}" if ":" in bare else f"{bare}:{settings.port}"

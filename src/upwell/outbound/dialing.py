@@ -1,0 +1,146 @@
+"""Connections by the policy: a name is looked up once, and what was judged is connected to."""
+
+import asyncio
+import socket
+from collections.abc import Iterable, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
+from typing import Any, override
+
+import aiohttp
+from aiohttp.abc import AbstractResolver, ResolveResult
+from aiohttp.connector import AddrInfoType
+
+from upwell.outbound.policy import ForbiddenAddressError, OutboundPolicy
+
+_LOOKUPS = 8
+"""Names that are looked up at once: whoever names hosts of a DNS server that does not answer
+keeps these threads from others of the same dialer, and from nobody else."""
+
+_ATTEMPT_SECONDS = 5.0
+"""For an address of a host that has others."""
+
+
+class Dialer:
+    """Connects on behalf of objects, by a policy. One for each use: they share no threads."""
+
+    def __init__(self, policy: OutboundPolicy) -> None:
+        self.policy = policy
+        self._threads = ThreadPoolExecutor(_LOOKUPS, thread_name_prefix="lookup")
+
+    def close(self) -> None:
+        """Begin no further look-up."""
+        self._threads.shutdown(wait=False, cancel_futures=True)
+
+    def connector(self, **limits: Any) -> aiohttp.TCPConnector:
+        """Return a connector of aiohttp's that connects by the policy, redirects included."""
+        resolver = _JudgingResolver(self)
+        return aiohttp.TCPConnector(
+            resolver=resolver, socket_factory=resolver.judged_socket, **limits
+        )
+
+    async def open_connection(
+        self, host: str, port: int, *, limit: int = 64 * 1024
+    ) -> tuple[asyncio.StreamReader, asyncio.StreamWriter]:
+        """Connect to the first address of a host that is allowed and accepts.
+
+        Raises ForbiddenAddressError or another OSError; UnicodeError for what is no name.
+        """
+        *others, last = await self.look_up(host, port)
+        for family, address in others:
+            with suppress(OSError):  # TimeoutError is one
+                async with asyncio.timeout(_ATTEMPT_SECONDS):
+                    return await _connect(family, address, port, limit)
+        return await _connect(*last, port, limit)
+
+    async def look_up(self, host: str, port: int) -> Sequence[tuple[socket.AddressFamily, str]]:
+        """Return the addresses of a host that may be connected to, in the system's order.
+
+        Raises ForbiddenAddressError when none may be, or socket.gaierror.
+        """
+        found = await asyncio.get_running_loop().run_in_executor(
+            self._threads, _addresses, host, port
+        )
+        return self._judged(host, port, found)
+
+    def _judged(
+        self, host: str, port: int, found: Iterable[tuple[socket.AddressFamily, str]]
+    ) -> Sequence[tuple[socket.AddressFamily, str]]:
+        allowed = []
+        refusal: ForbiddenAddressError | None = None
+        for family, address in found:
+            try:
+                self.policy.check(address, port, host)
+            except ForbiddenAddressError as error:
+                refusal = refusal or error
+            else:
+                allowed.append((family, address))
+        if not allowed:
+            raise refusal or ForbiddenAddressError(f"refused: {host} has no address")
+        return allowed
+
+
+async def _connect(
+    family: socket.AddressFamily, address: str, port: int, limit: int
+) -> tuple[asyncio.StreamReader, asyncio.StreamWriter]:
+    made = socket.socket(family, socket.SOCK_STREAM | socket.SOCK_NONBLOCK)
+    try:
+        await asyncio.get_running_loop().sock_connect(made, (address, port))
+        return await asyncio.open_connection(sock=made, limit=limit)
+    except BaseException:
+        made.close()
+        raise
+
+
+def unrestricted() -> Dialer:
+    """Return a dialer for what nobody else has named: a person's own command, found addresses."""
+    return Dialer(OutboundPolicy.of(["0.0.0.0/0", "::/0"]))
+
+
+def _addresses(host: str, port: int) -> Sequence[tuple[socket.AddressFamily, str]]:
+    flags = socket.AI_ADDRCONFIG  # without IPv6 in the machine, its addresses are of no use
+    found = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM, flags=flags)
+    return list(dict.fromkeys((family, str(place[0])) for family, _, _, _, place in found))
+
+
+class _JudgingResolver(AbstractResolver):
+    """Looks names up for one connector. It is not asked for addresses: its sockets judge those."""
+
+    def __init__(self, dialer: Dialer) -> None:
+        self._dialer = dialer
+        self._trusted: dict[tuple[str, int], frozenset[str]] = {}
+        """Addresses of names that the administrator allows: few, as they have written them."""
+
+    @override
+    async def resolve(
+        self, host: str, port: int = 0, family: socket.AddressFamily = socket.AF_UNSPEC
+    ) -> list[ResolveResult]:
+        found = await self._dialer.look_up(host, port)
+        if self._dialer.policy.allows_name(host, port):
+            self._trusted[host.lower(), port] = frozenset(address for _, address in found)
+        return [
+            ResolveResult(
+                hostname=host,
+                host=address,
+                port=port,
+                family=kind,
+                proto=0,
+                flags=socket.AI_NUMERICHOST | socket.AI_NUMERICSERV,
+            )
+            for kind, address in found
+            if family in {socket.AF_UNSPEC, kind}
+        ]
+
+    @override
+    async def close(self) -> None:
+        self._trusted.clear()
+
+    def judged_socket(self, info: AddrInfoType) -> socket.socket:
+        """Return a socket for the address that comes next; raises ForbiddenAddressError."""
+        family, kind, protocol, _, place = info
+        address, port = str(place[0]), int(place[1])
+        if not any(
+            address in known for (_, number), known in self._trusted.items() if number == port
+        ):
+            self._dialer.policy.check(address, port)
+        return socket.socket(family, kind, protocol)
