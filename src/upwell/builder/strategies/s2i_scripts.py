@@ -17,7 +17,7 @@ from upwell.formats.s2i.contract import (
 )
 from upwell.machine.beneath import LeavesFolderError, read_beneath
 from upwell.outbound.dialing import Dialer, unrestricted
-from upwell.outbound.downloads import DownloadRequest, DownloadError, DownloadLimits, download
+from upwell.outbound.downloads import DownloadError, DownloadLimits, DownloadRequest, download
 
 _MAX_SCRIPT_BYTES = 1024 * 1024
 _LIMITS = DownloadLimits(_MAX_SCRIPT_BYTES)
