@@ -20,6 +20,7 @@ EXCEPTIONS = {
     "workload/haproxy/addresses.py": "a question of whether an address is taken",
     "machine/checks.py": "a question of whether a port is taken",
     "app/server.py": "the sockets that the server listens at",
+    "server/asgi/local_socket.py": "the socket that the server listens at",
     # What the administrator names.
     "audit/export.py": "the receiver of the audit log, of the configuration file",
     "store/kubernetes_http.py": "the API that the command line is a client of",
