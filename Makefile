@@ -73,6 +73,10 @@ MINUTES := 60
 soak: python system  ## Inflict random faults under load, and report (MINUTES=60, ARGS="--seed 1 --only router")
 	$(RUN) python -m tests.soak --minutes $(MINUTES) $(ARGS)
 
+.PHONY: fuzz
+fuzz: python  ## Feed hostile bytes to every parser of them (MINUTES=10, ARGS="--only layer")
+	$(RUN) --with atheris python -m tests.fuzz --minutes $(MINUTES) $(ARGS)
+
 .PHONY: python
 python: $(UV)
 ifdef PYTHON

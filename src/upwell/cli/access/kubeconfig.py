@@ -11,6 +11,7 @@ from upwell.cli.core.connection import Session, connection_options
 from upwell.cli.core.errors import CommandError
 from upwell.cli.core.examples import examples
 from upwell.cli.core.private_file import save_private
+from upwell.cli.core.terminal import echo
 from upwell.server.asgi.mixed_tls import TLS_NAME
 
 _NAME = "upwell"
@@ -48,7 +49,7 @@ def kubeconfig(session: Session, path: Path | None) -> None:
     document = _document(session, token, authority, own=local is not None)
     text = yaml.safe_dump(document, sort_keys=False)
     if path is None:
-        click.echo(text, nl=False)
+        echo(text, nl=False)
         return
     save_private(path, text)
 

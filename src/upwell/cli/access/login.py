@@ -11,6 +11,7 @@ from upwell.cli.core.errors import CommandError, Exit
 from upwell.cli.core.examples import examples
 from upwell.cli.core.logins import Login, logins_path, read_logins, write_logins
 from upwell.cli.core.output import Format, aligned, output_option, write_data
+from upwell.cli.core.terminal import echo
 from upwell.store.interface import ApiClient
 
 _MAX_TOKEN_BYTES = 4096
@@ -58,7 +59,7 @@ def login(session: Session, url: str, token_file: str | None) -> None:
     session.run(work)
     path = logins_path()
     write_logins(path, read_logins(path).with_login(found))
-    click.echo(lines[0])
+    echo(lines[0])
 
 
 @click.command(epilog=examples("upwell logout", "upwell logout https://upwell.example.com:7080"))
@@ -75,7 +76,7 @@ def logout(url: str | None) -> None:
         where = f"to {url}" if url else "to any server"
         raise CommandError(f"not logged in {where}: run `upwell login URL`", Exit.NOT_FOUND)
     write_logins(path, logins.without(found.server))
-    click.echo(f"logged out of {found.server}")
+    echo(f"logged out of {found.server}")
 
 
 @click.command(epilog=examples("upwell whoami", "upwell whoami -o json"))
@@ -93,7 +94,7 @@ def whoami(session: Session, output: str) -> None:
             return
         rows = [("SERVER", "NAME", "GRANTS"), (session.server, name, ", ".join(grants) or "-")]
         for line in aligned(rows):
-            click.echo(line)
+            echo(line)
 
     session.run(work)
 

@@ -18,6 +18,7 @@ from upwell.cli.core.output import (
     output_option,
     write_data,
 )
+from upwell.cli.core.terminal import echo
 from upwell.formats.human_duration import human_duration
 from upwell.machine import clock
 from upwell.policy.access.roles import (
@@ -109,7 +110,7 @@ def create(
         except AlreadyExistsError as error:
             message = f"token/{name} exists already; remove it with `upwell token delete {name}`"
             raise CommandError(f"{message}, or choose another name") from error
-        click.echo(made)
+        echo(made)
 
     session.run(work)
 
@@ -135,7 +136,7 @@ def list_tokens(session: Session, output: str) -> None:
             age = format_age(secret.metadata.creation_timestamp, now)
             rows.append((record.name, grants, _end(record.expires, now), age))
         for line in aligned(rows):
-            click.echo(line)
+            echo(line)
 
     session.run(work)
 
@@ -154,7 +155,7 @@ def delete(session: Session, names: tuple[str, ...]) -> None:
             except NotFoundError as error:
                 message = f"token/{name} does not exist; `upwell token list` lists the tokens"
                 raise CommandError(message) from error
-            click.echo(f"token/{name} deleted")
+            echo(f"token/{name} deleted")
 
     session.run(work)
 

@@ -15,6 +15,7 @@ from upwell.cli.core.errors import CommandError
 from upwell.cli.core.examples import examples
 from upwell.cli.core.names import Named, parse_named
 from upwell.cli.core.output import Format, full_name, output_option
+from upwell.cli.core.terminal import echo
 from upwell.policy.builds.git_webhooks import Hook
 from upwell.store.interface import ApiClient
 
@@ -82,7 +83,7 @@ def start_build(
             _print_webhooks(session.server, config, list_webhooks)
             return
         build = await _start(client, session.namespace, target, upload, request)
-        click.echo(full_name(build) if output == Format.NAME else f"{full_name(build)} started")
+        echo(full_name(build) if output == Format.NAME else f"{full_name(build)} started")
         if follow:
             _require_success(await follow_build(client, build))
         elif wait:
@@ -106,7 +107,7 @@ def _target(
             )
         return parse_named([from_build], default=Build)[0]
     if upload.given and request.given:
-        click.echo(f"{', '.join(request.given)}: no effect on an upload", err=True)
+        echo(f"{', '.join(request.given)}: no effect on an upload", err=True)
     return parse_named([name or ""], default=BuildConfig)[0]
 
 
@@ -146,7 +147,7 @@ def _print_webhooks(server: str, config: BuildConfig, wanted: str) -> None:
     for trigger in config.spec.triggers:
         for hook in hooks:
             if trigger.type == hook.trigger_type:
-                click.echo(f"{place}/{kind.plural}/{config.name}/webhooks/<secret>/{hook}")
+                echo(f"{place}/{kind.plural}/{config.name}/webhooks/<secret>/{hook}")
 
 
 def _read_states(
@@ -208,7 +209,7 @@ def cancel_build(
             await write_log(client, build, {})
         if restart:
             answer = await client.call("POST", Build, build.namespace, build.name, "clone", {})
-            click.echo(f"{full_name(decode_as(Build, answer))} started")
+            echo(f"{full_name(decode_as(Build, answer))} started")
 
     session.run(work)
 
@@ -225,11 +226,11 @@ async def _cancel(client: ApiClient, build: Build, states: Sequence[str], *, qui
     if phase.is_terminal or (states and phase.lower() not in states):
         if not quiet:
             what = "has ended" if phase.is_terminal else "is not cancelled"
-            click.echo(f"{full_name(build)} {what}: {phase}", err=True)
+            echo(f"{full_name(build)} {what}: {phase}", err=True)
         return False
     cancel = {"status": {"cancelled": True}}
     await client.patch(Build, build.namespace, build.name, cancel, subresource="status")
-    click.echo(f"{full_name(build)} cancelled")
+    echo(f"{full_name(build)} cancelled")
     return True
 
 

@@ -4,10 +4,9 @@ import sys
 from collections.abc import Mapping, Sequence
 from contextlib import aclosing
 
-import click
-
 from upwell.api.build import BUILD_CONFIG_LABEL, Build, BuildConfig, BuildPhase
 from upwell.api.meta import Resource
+from upwell.cli.core.terminal import LogFilter, echo
 from upwell.cli.core.waiting import answers, reconnected, until
 from upwell.policy.builds.run_policy import number_of
 from upwell.store.interface import ApiClient, Selector, UnavailableError
@@ -34,7 +33,7 @@ async def follow_build(
         text = f"{status.phase}: {status.message or status.reason or 'waiting for a free slot'}"
         if status.phase in {BuildPhase.NEW, BuildPhase.PENDING} and text != last[0]:
             last[0] = text
-            click.echo(f"{state.name} is {text}", err=True)
+            echo(f"{state.name} is {text}", err=True)
 
     log = LogCopy(build, {"follow": "true", **(params or {})})
     while True:
@@ -86,6 +85,7 @@ class LogCopy:
         self._params = dict(params)
         self._written = 0
         self._begun = False
+        self._filter = LogFilter()
 
     @property
     def is_followed(self) -> bool:
@@ -113,9 +113,10 @@ class LogCopy:
                 self._begun = True
                 rest = chunk[skipped:]
                 skipped -= min(skipped, len(chunk))
-                sys.stdout.buffer.write(rest)
+                sys.stdout.buffer.write(self._filter.feed(rest))
                 sys.stdout.buffer.flush()
                 self._written += len(rest)
+        sys.stdout.buffer.write(self._filter.end())
         self._begun = True
 
     def _skipped(self) -> int:

@@ -13,6 +13,7 @@ import click
 
 from upwell.cli.builds.commits import commit_facts
 from upwell.cli.core.errors import CommandError, Exit
+from upwell.cli.core.terminal import echo
 
 _KEY = "upwell.cli.builds.webhook_calls"
 _SECONDS = 30
@@ -75,7 +76,7 @@ def call_webhook(choice: WebhookChoice) -> None:
     if choice.post_receive:
         refs = list(_pushed(choice.post_receive, Path(choice.repository)))
         if not refs:
-            click.echo("the push has no commit to build", err=True)
+            echo("the push has no commit to build", err=True)
             return
         payload = {"type": "git", "git": {"refs": refs}}
     asyncio.run(_post(choice.url, payload))

@@ -11,6 +11,7 @@ from click.core import ParameterSource
 from upwell.cli.core.addresses import server_url_fault
 from upwell.cli.core.errors import CommandError, Exit
 from upwell.cli.core.logins import Login, Logins, logins_path, read_logins
+from upwell.cli.core.terminal import echo
 from upwell.machine.tasks import first_error
 
 if TYPE_CHECKING:
@@ -76,7 +77,7 @@ class Session:
             raise CommandError("interrupted", Exit.INTERRUPTED) from None
         except CommandError as error:
             if self.verbose and error.__cause__ is not None:
-                click.echo(f"cause: {type(error.__cause__).__name__}: {error.__cause__}", err=True)
+                echo(f"cause: {type(error.__cause__).__name__}: {error.__cause__}", err=True)
             raise
 
     async def _with_client(self, work: Callable[["ApiClient"], Awaitable[None]]) -> None:

@@ -5,6 +5,8 @@ from typing import IO, Any, override
 
 import click
 
+from upwell.cli.core.terminal import echo
+
 
 class Exit(IntEnum):
     """Exit codes that a script can rely on."""
@@ -27,4 +29,4 @@ class CommandError(click.ClickException):
 
     @override
     def show(self, file: IO[Any] | None = None) -> None:
-        click.echo(f"error: {self.message}", file=file, err=file is None)
+        echo(f"error: {self.message}", file=file, err=file is None)

@@ -13,6 +13,7 @@ import yaml
 
 from upwell.api.codec import encode
 from upwell.api.meta import Kind, Resource
+from upwell.cli.core.terminal import echo, json_shown, shown
 from upwell.formats.human_duration import human_duration
 from upwell.formats.json_path import text_of
 from upwell.formats.table_cells import cells
@@ -58,9 +59,12 @@ def on_one_line(text: str) -> str:
 def write_data(data: object, output: str) -> None:
     """Write JSON data to stdout as JSON or YAML."""
     if output == Format.YAML:
-        click.echo(yaml.safe_dump(data, sort_keys=False, allow_unicode=True), nl=False)
+        text = yaml.safe_dump(data, sort_keys=False, allow_unicode=True)
+        if text != shown(text):  # YAML's own escapes keep what is shown otherwise
+            text = yaml.safe_dump(data, sort_keys=False)
+        echo(text, nl=False)
     else:
-        click.echo(json.dumps(data, indent=2, ensure_ascii=False))
+        echo(json_shown(json.dumps(data, indent=2, ensure_ascii=False)))
 
 
 def full_name(resource: Resource) -> str:
@@ -131,7 +135,7 @@ def write_objects(resources: Sequence[Resource], output: str, *, single: bool) -
     """Write objects as JSON, YAML or names; `single` writes one object, not a List."""
     if output == Format.NAME:
         for resource in resources:
-            click.echo(full_name(resource))
+            echo(full_name(resource))
         return
     documents = [encode(resource) for resource in resources]
     if single and len(documents) == 1:

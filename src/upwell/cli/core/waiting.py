@@ -4,10 +4,9 @@ import asyncio
 from collections.abc import AsyncGenerator, Callable
 from contextlib import aclosing
 
-import click
-
 from upwell.api.meta import Resource
 from upwell.cli.core.errors import CommandError, Exit
+from upwell.cli.core.terminal import echo
 from upwell.store.interface import (
     ApiClient,
     Change,
@@ -130,12 +129,12 @@ async def _changes[R: Resource](
 
 async def reconnected(client: ApiClient, lost: UnavailableError) -> None:
     """Return once the server answers again, with notes on stderr; there is no time limit."""
-    click.echo(f"lost the connection to the server ({lost}); retrying", err=True)
+    echo(f"lost the connection to the server ({lost}); retrying", err=True)
     while True:
         await asyncio.sleep(_PAUSE)
         if await answers(client):
             break
-    click.echo("connected to the server again", err=True)
+    echo("connected to the server again", err=True)
 
 
 async def answers(client: ApiClient) -> bool:

@@ -6,10 +6,10 @@ import sys
 from dataclasses import dataclass
 from pathlib import Path
 
-import click
 from rich.console import Console
 
 from upwell.cli.core.errors import CommandError, Exit
+from upwell.cli.core.terminal import echo
 from upwell.cli.demo.preflight import preflight
 from upwell.cli.demo.replay import DemoResult, DemoSetup, Replay
 from upwell.cli.demo.report import addresses, report
@@ -68,11 +68,11 @@ async def run_demo(options: DemoOptions) -> None:
     claims = setup.outcome.claims(result.progress)
     false = [claim.text for claim in claims if not claim.holds]
     if not false:
-        click.echo("All claims hold.")
+        echo("All claims hold.")
     if kept:
-        click.echo()
+        echo()
         for line in addresses(folder, result.ports):
-            click.echo(line)
+            echo(line)
     if false:
         raise CommandError(f"claims do not hold: {'; '.join(false)} (run with --keep to inspect)")
 
@@ -93,9 +93,9 @@ async def stop_leftovers(data_dir: Path | None) -> None:
     folders = leftover_folders() if data_dir is None else [data_dir]
     for folder in folders:
         await tear_down(folder)
-        click.echo(f"{folder}: stopped and removed")
+        echo(f"{folder}: stopped and removed")
     if not folders:
-        click.echo(f"no demos to stop in {PLACE}; name another folder with --data-dir", err=True)
+        echo(f"no demos to stop in {PLACE}; name another folder with --data-dir", err=True)
 
 
 async def _replay(setup: DemoSetup, view: DemoView) -> DemoResult:
@@ -109,11 +109,11 @@ async def _replay(setup: DemoSetup, view: DemoView) -> DemoResult:
             raise _explain(group) from group
         except StoreError as error:
             raise CommandError(f"request to the demo's server failed: {error}") from error
-    click.echo()
+    echo()
     claims = setup.outcome.claims(result.progress)
     for line in report(result.progress, result.packages, result.refusal, claims):
-        click.echo(line)
-    click.echo()
+        echo(line)
+    echo()
     return result
 
 

@@ -5,7 +5,6 @@ from collections.abc import Mapping
 from contextlib import AbstractContextManager, nullcontext
 from typing import Protocol
 
-import click
 from rich.console import Console, Group
 from rich.live import Live
 from rich.table import Table
@@ -15,6 +14,7 @@ from rich.tree import Tree
 from upwell.api.build import Build
 from upwell.api.meta import ObjectKey
 from upwell.api.promotion import Promotion
+from upwell.cli.core.terminal import echo
 from upwell.cli.demo.load import LoadStats
 from upwell.cli.demo.observed import BUILDER, GATE, NAMESPACE, SHOP, STAGES, Observed
 from upwell.cli.demo.progress import FixProgress, TimelinePoint
@@ -57,7 +57,7 @@ class PlainView:
 
     def say(self, line: str) -> None:
         """Print a line with the seconds since the start."""
-        click.echo(f"[{time.monotonic() - self._began:6.1f} s] {line}")
+        echo(f"[{time.monotonic() - self._began:6.1f} s] {line}")
 
     def refresh(
         self, observed: Observed, load_stats: Mapping[str, LoadStats], progress: FixProgress | None

@@ -7,6 +7,7 @@ from upwell.api.image import ImageStream
 from upwell.cli.core.connection import Session, connection_options
 from upwell.cli.core.errors import CommandError, Exit
 from upwell.cli.core.examples import examples
+from upwell.cli.core.terminal import echo
 from upwell.policy.explain.build_chain import Chain
 from upwell.policy.explain.graph import build_graph
 from upwell.policy.images.streams import StreamTag
@@ -63,9 +64,9 @@ def build_chain(
         chain = Chain(graph, root, reverse, triggers_only, all_namespaces)
         cycle = chain.cycle()
         if cycle is not None:
-            click.echo(cycle)
+            echo(cycle)
             return
         for line in chain.dot() if output == "dot" else chain.lines():
-            click.echo(line)
+            echo(line)
 
     session.run(work)

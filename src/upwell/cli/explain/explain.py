@@ -25,6 +25,7 @@ from upwell.cli.core.output import (
     shortened,
     write_data,
 )
+from upwell.cli.core.terminal import echo
 from upwell.cli.explain.snapshot import read_snapshot
 from upwell.cli.images.packages import (
     PackageChanges,
@@ -91,9 +92,9 @@ def explain_command(session: Session, what: tuple[str, ...], packages: str, outp
         if output != Format.TABLE:
             write_data(_data(asked, statements, changes), output)
             return
-        click.echo(full_name(asked))
+        echo(full_name(asked))
         for line in _lines(statements, changes, limit=None if packages == "all" else _FEW):
-            click.echo(line)
+            echo(line)
 
     session.run(work)
 

@@ -2,8 +2,6 @@
 
 import asyncio
 
-import click
-
 from upwell.api.apps import Job
 from upwell.api.build import Build, BuildConfig
 from upwell.api.core import Service
@@ -12,6 +10,7 @@ from upwell.api.meta import Resource
 from upwell.api.pipeline import Pipeline
 from upwell.api.promotion import Promotion, Release
 from upwell.api.route import Route
+from upwell.cli.core.terminal import echo
 from upwell.policy.explain.freshness import Snapshot
 from upwell.policy.rollouts.settings import WORKLOADS
 from upwell.store.interface import ApiClient, Selector
@@ -41,9 +40,7 @@ async def read_snapshot(client: ApiClient, namespace: str = "") -> Snapshot:
     except ExceptionGroup as group:
         if not namespace or group.subgroup(StoreForbiddenError) is None:
             raise
-    click.echo(
-        f"showing namespace {namespace} only: your token cannot read other namespaces", err=True
-    )
+    echo(f"showing namespace {namespace} only: your token cannot read other namespaces", err=True)
     return Snapshot(await _read(client, Selector(namespace)))
 
 

@@ -6,6 +6,7 @@ from upwell.api.cluster_operator import ClusterOperator
 from upwell.cli.core.connection import Session, connection_options
 from upwell.cli.core.examples import examples
 from upwell.cli.core.output import Format, output_option, write_data
+from upwell.cli.core.terminal import echo
 from upwell.cli.explain.snapshot import read_snapshot
 from upwell.cli.explain.status_tree import StatusTree
 from upwell.machine import clock
@@ -39,14 +40,14 @@ def status(
             return
         lines = list(tree.lines())
         for line in (*tree.component_lines(), *lines):
-            click.echo(line)
+            echo(line)
         if lines:
-            click.echo(f"\n{tree.counts()}")
+            echo(f"\n{tree.counts()}")
         others = list(tree.other_lines())
         for line in others:
-            click.echo(line)
+            echo(line)
         if not lines and not others:
             where = "any namespace" if all_namespaces else f"namespace {namespace}"
-            click.echo(f"no objects in {where}; create some with `upwell apply -f`", err=True)
+            echo(f"no objects in {where}; create some with `upwell apply -f`", err=True)
 
     session.run(work)

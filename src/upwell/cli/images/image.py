@@ -14,6 +14,7 @@ import click
 from upwell.app.copying import CopySettings, open_copier
 from upwell.cli.core.errors import CommandError, Exit
 from upwell.cli.core.examples import examples
+from upwell.cli.core.terminal import echo
 from upwell.cli.images.mirror_mappings import MirrorMapping, read_mappings
 from upwell.oci import Platform, Reference
 from upwell.registry.copying import CopyProgress, CopyStep, ImageCopier, WantsPlatform
@@ -133,7 +134,7 @@ async def _mirror(
                 if not behaviour.skip_missing:
                     failed += _handled(error, behaviour)
                     continue
-                click.echo(f"{source}: skipped, the image does not exist", err=True)
+                echo(f"{source}: skipped, the image does not exist", err=True)
             except RegistryError as error:
                 failed += _handled(error, behaviour)
     return failed
@@ -156,28 +157,26 @@ async def _one(
     if behaviour.dry_run:
         missing = await copier.plan(source, target)
         size = sum(piece.size for piece in missing)
-        click.echo(
-            f"{source} -> {target}: {len(missing)} blobs and manifests to copy, {size} bytes"
-        )
+        echo(f"{source} -> {target}: {len(missing)} blobs and manifests to copy, {size} bytes")
         return
     copied = await copier.copy(source, target)
     counts = Counter({step: count for step, count in copied.counts.items() if count})
     summary = ", ".join(
         f"{count} {step}" for step, count in counts.items() if step is not CopyStep.TAGGED
     )
-    click.echo(f"{source} -> {target}: {copied.target.digest}")
-    click.echo(f"  {summary or 'nothing to copy'}; {copied.sent_bytes} bytes sent", err=True)
+    echo(f"{source} -> {target}: {copied.target.digest}")
+    echo(f"  {summary or 'nothing to copy'}; {copied.sent_bytes} bytes sent", err=True)
 
 
 def _handled(error: RegistryError, behaviour: _MirrorOptions) -> int:
     """Report a failure and count it, or raise it, as the options say."""
     if not behaviour.continue_on_error:
         raise error
-    click.echo(f"error: {error}", err=True)
+    echo(f"error: {error}", err=True)
     return 1
 
 
 def _report(progress: CopyProgress) -> None:
     if progress.step in {CopyStep.COPIED, CopyStep.MOUNTED}:
         piece = progress.piece
-        click.echo(f"  {progress.step} {piece.digest.short} ({piece.size} bytes)", err=True)
+        echo(f"  {progress.step} {piece.digest.short} ({piece.size} bytes)", err=True)

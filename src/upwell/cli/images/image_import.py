@@ -21,6 +21,7 @@ from upwell.cli.core.durations import TIMEOUT, within
 from upwell.cli.core.errors import CommandError, Exit
 from upwell.cli.core.examples import examples
 from upwell.cli.core.output import shortened
+from upwell.cli.core.terminal import echo
 from upwell.cli.core.waiting import until
 from upwell.cli.images.import_preview import preview
 from upwell.cli.images.stream_names import parse_stream_tag
@@ -291,9 +292,9 @@ def _print_results(stream: ImageStream, names: Iterable[str], *, whole: bool) ->
         if failed:
             failures.append(f"{stream.name}:{name}: {failed[0].reason}: {failed[0].message}")
         elif latest is not None:
-            click.echo(f"{stream.name}:{name} is {shortened(latest.docker_image_reference)}")
+            echo(f"{stream.name}:{name} is {shortened(latest.docker_image_reference)}")
     if repository is not None and repository.additional_tags:
         more = len(repository.additional_tags)
-        click.echo(f"{more} more tags are not imported; status.repository lists them", err=True)
+        echo(f"{more} more tags are not imported; status.repository lists them", err=True)
     if failures:
         raise CommandError("\n".join(failures))

@@ -3,12 +3,11 @@
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-import click
-
 from upwell.api.defaults import DOCKER_IMAGE
 from upwell.api.image import ImageStreamImport
 from upwell.cli.core.errors import CommandError
 from upwell.cli.core.output import shortened
+from upwell.cli.core.terminal import echo
 from upwell.policy.images.streams import StreamTag
 from upwell.store.interface import ApiClient
 
@@ -48,7 +47,7 @@ async def preview(
             failures.append(f"{tag}: {image['status']['message']}")
         else:
             digest = shortened(image["image"]["dockerImageReference"])
-            click.echo(f"{tag} would be {digest} (dry run)")
+            echo(f"{tag} would be {digest} (dry run)")
     if failures:
         raise CommandError("\n".join(failures))
 

@@ -11,6 +11,7 @@ from upwell.cli.core.connection import Session, connection_options
 from upwell.cli.core.errors import CommandError, Exit
 from upwell.cli.core.examples import examples
 from upwell.cli.core.output import shortened
+from upwell.cli.core.terminal import echo
 from upwell.cli.images.stream_names import names_registry, parse_stream_tag
 from upwell.policy.images.streams import StreamTag
 from upwell.policy.images.tracking import IMAGE_STREAM_IMAGE, event_of_image
@@ -79,7 +80,7 @@ def tag(session: Session, /, names: tuple[str, ...], delete: bool, **options: An
             document = _document(target, origin, options)
             await client.call("PUT", ImageStreamTag, target.namespace, target.name, "", document)
             verb = "follows" if options["alias"] else "is"
-            click.echo(f"{target} {verb} {shortened(_shown(origin))}")
+            echo(f"{target} {verb} {shortened(_shown(origin))}")
 
     session.run(work)
 
@@ -90,7 +91,7 @@ def _delete(session: Session, names: tuple[str, ...]) -> None:
     async def work(client: ApiClient) -> None:
         for target in targets:
             await client.delete(ImageStreamTag, target.namespace, target.name)
-            click.echo(f"{target} removed")
+            echo(f"{target} removed")
 
     session.run(work)
 

@@ -13,6 +13,7 @@ from upwell.cli.core.documents import LoadedManifest, check_documents
 from upwell.cli.core.errors import CommandError, Exit
 from upwell.cli.core.examples import examples
 from upwell.cli.core.output import Format, full_name, output_option, write_data
+from upwell.cli.core.terminal import echo
 from upwell.cli.new_app.options import NewAppOptions, application_options, chosen_options
 from upwell.cli.new_app.plan import NewAppPlan, NewAppPlanner
 from upwell.cli.objects.apply import FIELD_MANAGER, ApplyOptions, apply_one
@@ -69,7 +70,7 @@ def new_app(ctx: click.Context, components: tuple[str, ...], output: str) -> Non
             raise CommandError(f"nothing was created: {error}", Exit.USAGE) from error
         manifests = check_documents(plan.documents, session, plan.namespaces)
         for note in plan.notes:
-            click.echo(f"note: {note}", err=True)
+            echo(f"note: {note}", err=True)
         if output != Format.NAME:
             items = [manifest.document for manifest in manifests]
             _save(options.save, manifests)
@@ -133,10 +134,10 @@ def _save(file: str, manifests: Sequence[LoadedManifest]) -> None:
     except OSError as error:
         message = f"nothing was created: cannot save the manifests: {file}: {error.strerror}"
         raise CommandError(message, Exit.USAGE) from error
-    click.echo(f"saved: {file}; `upwell apply -f {file}` applies it again", err=True)
+    echo(f"saved: {file}; `upwell apply -f {file}` applies it again", err=True)
 
 
 def _print_next_steps(plan: NewAppPlan) -> None:
     for step in plan.next_steps:
-        click.echo(f"next: {step}", err=True)
-    click.echo("`upwell status` shows the tree from the base image", err=True)
+        echo(f"next: {step}", err=True)
+    echo("`upwell status` shows the tree from the base image", err=True)

@@ -11,6 +11,7 @@ from upwell.cli.core.connection import Session, connection_options
 from upwell.cli.core.errors import CommandError
 from upwell.cli.core.examples import examples
 from upwell.cli.core.output import Format, aligned, format_age, output_option, write_data
+from upwell.cli.core.terminal import echo
 from upwell.machine import clock
 from upwell.store.interface import ApiClient
 
@@ -43,7 +44,7 @@ def test(session: Session, subscription: str, output: str) -> None:
         if output != Format.TABLE:
             write_data(answer, output)
         elif answer["delivered"]:
-            click.echo(f"delivered: {answer['message']}")
+            echo(f"delivered: {answer['message']}")
         if not answer["delivered"]:
             raise CommandError(
                 f"cannot deliver to subscription/{subscription}: {answer['message']}"
@@ -71,7 +72,7 @@ def list_dead(session: Session, subscription: str, output: str) -> None:
         rows: list[tuple[str, ...]] = [("ID", "TYPE", "SUBJECT", "TRIES", "AGE", "ERROR")]
         rows += [_row(letter, now) for letter in letters]
         for line in aligned(rows):
-            click.echo(line)
+            echo(line)
 
     session.run(work)
 
@@ -105,7 +106,7 @@ def replay(
             _require_known(subscription, ids, {letter["id"] for letter in letters})
         answer = await _call(client, session, "POST", subscription, "replay", body)
         if output == Format.TABLE:
-            click.echo(f"{answer['replayed']} dead letters queued for delivery")
+            echo(f"{answer['replayed']} dead letters queued for delivery")
         else:
             write_data(answer, output)
 

@@ -12,6 +12,7 @@ from upwell.cli.core.connection import Session, connection_options
 from upwell.cli.core.documents import LoadedManifest, load_manifests
 from upwell.cli.core.examples import examples
 from upwell.cli.core.output import full_name
+from upwell.cli.core.terminal import echo
 from upwell.store.interface import ApiClient, NotFoundError
 
 FIELD_MANAGER = "upwell"
@@ -108,11 +109,11 @@ async def apply_one(client: ApiClient, manifest: LoadedManifest, options: ApplyO
         dry_run=options.dry_run,
     )
     for warning in warnings:
-        click.echo(f"warning: {full_name(after)}: {warning}", err=True)
+        echo(f"warning: {full_name(after)}: {warning}", err=True)
     suffix = " (server dry run)" if options.dry_run else ""
-    click.echo(f"{full_name(after)} {_outcome(before, after)}{suffix}")
+    echo(f"{full_name(after)} {_outcome(before, after)}{suffix}")
     if isinstance(after, Template) and not options.dry_run:
-        click.echo(f"next: `upwell process {after.name}` prints its objects", err=True)
+        echo(f"next: `upwell process {after.name}` prints its objects", err=True)
 
 
 def _outcome(before: Resource | None, after: Resource) -> str:

@@ -11,6 +11,7 @@ from upwell.cli.core.durations import TIMEOUT, within
 from upwell.cli.core.examples import examples
 from upwell.cli.core.names import parse_named
 from upwell.cli.core.output import full_name
+from upwell.cli.core.terminal import echo
 from upwell.cli.core.waiting import until_deleted
 from upwell.store.interface import ApiClient, NotFoundError
 
@@ -80,7 +81,7 @@ def delete(
                     raise
                 continue
             deleted.append(found)
-            click.echo(f"{full_name(found)} deleted")
+            echo(f"{full_name(found)} deleted")
         if wait:
             async with within(timeout, "the objects still exist"), asyncio.TaskGroup() as tasks:
                 for found in deleted:

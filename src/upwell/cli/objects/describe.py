@@ -12,6 +12,7 @@ from upwell.cli.core.connection import Session, connection_options
 from upwell.cli.core.examples import examples
 from upwell.cli.core.names import parse_named
 from upwell.cli.core.output import Format, output_option, write_data
+from upwell.cli.core.terminal import echo
 from upwell.cli.explain.snapshot import read_snapshot
 from upwell.cli.objects.descriptions import DescriptionContext, describe, render
 from upwell.machine import clock
@@ -50,9 +51,9 @@ def describe_command(session: Session, what: tuple[str, ...], output: str) -> No
                 write_data(_data(resource, context), output)
                 continue
             if at:
-                click.echo("\n")
+                echo("\n")
             for line in render(describe(resource, context)):
-                click.echo(line)
+                echo(line)
 
     session.run(work)
 
@@ -81,7 +82,7 @@ async def _instances(client: ApiClient, resource: Resource) -> Sequence[Mapping[
             "GET", type(resource), resource.namespace, resource.name, "instances"
         )
     except StoreError as error:
-        click.echo(f"cannot list the instances: {error}", err=True)
+        echo(f"cannot list the instances: {error}", err=True)
         return []
     items = answer.get("items")
     return items if isinstance(items, list) else []

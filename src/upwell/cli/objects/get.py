@@ -24,6 +24,7 @@ from upwell.cli.core.output import (
     write_data,
     write_objects,
 )
+from upwell.cli.core.terminal import echo
 from upwell.cli.core.waiting import listed, watching
 from upwell.machine import clock
 from upwell.store.interface import ApiClient, Change, ExpiredError, Listing, Selector
@@ -146,17 +147,17 @@ async def _show_kinds(
         _write_tables([group for group in groups if group], request)
     else:
         where = f"in namespace {request.namespace}" if request.namespace else "in any namespace"
-        click.echo(f"no objects found {where}", err=True)
+        echo(f"no objects found {where}", err=True)
 
 
 def _write_tables(groups: Sequence[Sequence[Resource]], request: _GetRequest) -> None:
     now = clock.now()
     for at, group in enumerate(groups):
         if at:
-            click.echo()
+            echo()
         table = request.table(type(group[0]), kinds=len(groups) > 1)
         for line in aligned([table.header(), *(table.row(item, now) for item in group)]):
-            click.echo(line)
+            echo(line)
 
 
 async def _watch(
@@ -174,7 +175,7 @@ async def _watch(
                 async for event in events:
                     write(event.resource, event.change)
         except ExpiredError:
-            click.echo("the watch fell too far behind; listing again", err=True)
+            echo("the watch fell too far behind; listing again", err=True)
             listing = await listed(client, kind, selector)
 
 
@@ -194,10 +195,10 @@ class _DocumentWriter:
 
     def __call__(self, resource: Resource, change: Change) -> None:
         if self._output == Format.NAME:
-            click.echo(full_name(resource))
+            echo(full_name(resource))
             return
         if self._output == Format.YAML:
-            click.echo("---")
+            echo("---")
         write_data({"type": str(change), "object": encode(resource)}, self._output)
 
 
@@ -209,11 +210,11 @@ class _RowWriter:
         now = clock.now()
         header = table.header()
         self._widths = column_widths([header, *(table.row(item, now) for item in listing.items)])
-        click.echo(align(header, self._widths))
+        echo(align(header, self._widths))
 
     def __call__(self, resource: Resource, change: Change) -> None:
         row = align(self._table.row(resource, clock.now()), self._widths)
-        click.echo(f"{row}   (deleted)" if change is Change.DELETED else row)
+        echo(f"{row}   (deleted)" if change is Change.DELETED else row)
 
 
 type _Writer = _DocumentWriter | _RowWriter

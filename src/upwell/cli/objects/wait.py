@@ -16,6 +16,7 @@ from upwell.cli.core.errors import CommandError
 from upwell.cli.core.examples import examples
 from upwell.cli.core.names import parse_one
 from upwell.cli.core.output import full_name
+from upwell.cli.core.terminal import echo
 from upwell.cli.core.waiting import until, until_created, until_deleted
 from upwell.formats.json_path import text_of, values_at
 from upwell.store.interface import ApiClient, NotFoundError
@@ -73,25 +74,25 @@ def wait(session: Session, what: tuple[str, ...], state: str, timeout: float) ->
         if state == _CREATED:
             async with within(timeout, f"{named} does not exist"):
                 found = await until_created(client, named.resource, namespace, named.name)
-            click.echo(f"{full_name(found)} exists")
+            echo(f"{full_name(found)} exists")
             return
         try:
             found = await client.get(named.resource, namespace, named.name)
         except NotFoundError:
             if wanted.holds is None:
-                click.echo(f"{named} does not exist", err=True)
+                echo(f"{named} does not exist", err=True)
                 return
             raise
         async with within(timeout, f"{named} does not match {wanted.text}"):
             if wanted.holds is None:
                 await until_deleted(client, found)
-                click.echo(f"{full_name(found)} deleted")
+                echo(f"{full_name(found)} deleted")
             else:
                 holds = wanted.holds
                 last = await until(client, found, lambda state: holds(state) or _has_ended(state))
                 if not holds(last):
                     raise CommandError(f"{full_name(last)} has ended: {_end_of(last)}")
-                click.echo(f"{full_name(found)} matches {wanted.text}")
+                echo(f"{full_name(found)} matches {wanted.text}")
 
     session.run(work)
 

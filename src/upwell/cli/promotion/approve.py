@@ -13,6 +13,7 @@ from upwell.cli.core.connection import Session, connection_options
 from upwell.cli.core.durations import SPAN
 from upwell.cli.core.examples import examples
 from upwell.cli.core.output import Format, full_name, output_option, write_objects
+from upwell.cli.core.terminal import echo
 from upwell.cli.promotion.requests import release_or_promotion, waiting_promotion
 from upwell.machine import clock
 from upwell.policy.promotion.approval import Approved, approval_of
@@ -130,7 +131,7 @@ def reject(session: Session, what: str, reason: str, stage: str, output: str) ->
             write_objects([rejected], output, single=True)
             return
         found_reason = rejected.status.rejection.reason if rejected.status.rejection else reason
-        click.echo(f"{full_name(rejected)} rejected: {found_reason}")
+        echo(f"{full_name(rejected)} rejected: {found_reason}")
 
     session.run(work)
 
@@ -148,7 +149,7 @@ async def _vote(
     stage = pipeline.stage(voted.spec.stage)
     approval = await _approval(client, pipeline, stage, voted)
     message = f": {approval.message}" if approval.message else ""
-    click.echo(f"{full_name(voted)} {'approved' if verb == 'approve' else 'rejected'}{message}")
+    echo(f"{full_name(voted)} {'approved' if verb == 'approve' else 'rejected'}{message}")
 
 
 async def _approval(
@@ -172,8 +173,8 @@ async def _print_link(
     answer = await client.call(
         "POST", Promotion, promotion.namespace, promotion.name, "links", body
     )
-    click.echo(f"{session.server.rstrip('/')}{answer['path']}")
-    click.echo(
+    echo(f"{session.server.rstrip('/')}{answer['path']}")
+    echo(
         f"anyone with this link votes as {answer['as']} on promotion/{promotion.name},"
         f" until {answer['expires']}",
         err=True,

@@ -11,6 +11,7 @@ from upwell.cli.core.errors import CommandError, Exit
 from upwell.cli.core.examples import examples
 from upwell.cli.core.names import parse_named
 from upwell.cli.core.output import MISSING, aligned
+from upwell.cli.core.terminal import LogFilter, echo
 from upwell.cli.pruning.prune import format_bytes
 from upwell.store.interface import ApiClient
 
@@ -47,7 +48,7 @@ def evidence(session: Session, promotion: str, name: str) -> None:
         elif pieces[name].digest:
             await _print(client, found, pieces[name])
         else:
-            click.echo(pieces[name].url)
+            echo(pieces[name].url)
 
     session.run(work)
 
@@ -67,15 +68,17 @@ def _write(promotion: Promotion, pieces: dict[str, Evidence]) -> None:
         size = format_bytes(piece.size) if piece.digest else MISSING
         rows.append((name, size, piece.url or MISSING))
     for line in aligned(rows):
-        click.echo(line)
+        echo(line)
     if not pieces:
-        click.echo(f"no evidence of {promotion.key} yet", err=True)
+        echo(f"no evidence of {promotion.key} yet", err=True)
 
 
 async def _print(client: ApiClient, promotion: Promotion, piece: Evidence) -> None:
     place = (promotion.namespace, promotion.name, "evidence")
     chunks = client.stream(Promotion, *place, {"digest": piece.digest})
+    filtered = LogFilter()
     async with aclosing(chunks) as content:
         async for chunk in content:
-            sys.stdout.buffer.write(chunk)
+            sys.stdout.buffer.write(filtered.feed(chunk))
+    sys.stdout.buffer.write(filtered.end())
     sys.stdout.buffer.flush()

@@ -21,6 +21,7 @@ from upwell.cli.core.output import (
     output_option,
     write_objects,
 )
+from upwell.cli.core.terminal import echo
 from upwell.cli.promotion.requests import named_pipeline
 from upwell.formats.human_duration import human_duration
 from upwell.machine import clock
@@ -99,7 +100,7 @@ def create(session: Session, /, name: str, output: str, **options: Any) -> None:
         except AlreadyExistsError:
             made, done = await _changed(client, wanted)
         if output == Format.TABLE:
-            click.echo(f"{full_name(made)} {done}")
+            echo(f"{full_name(made)} {done}")
         else:
             write_objects([made], output, single=True)
 
@@ -153,11 +154,9 @@ def list_freezes(session: Session, output: str) -> None:
             write_objects(found, output, single=False)
             return
         for line in aligned([*_rows(found, clock.now())]):
-            click.echo(line)
+            echo(line)
         if not found:
-            click.echo(
-                "no freezes found; stages can have windows and freezes of their own", err=True
-            )
+            echo("no freezes found; stages can have windows and freezes of their own", err=True)
 
     session.run(work)
 
@@ -210,6 +209,6 @@ def lift(session: Session, names: tuple[str, ...]) -> None:
                     f"freeze/{one.name} does not exist; `upwell freeze list` lists the freezes"
                 )
                 raise CommandError(message, Exit.NOT_FOUND) from None
-            click.echo(f"freeze.upwell.dev/{one.name} lifted")
+            echo(f"freeze.upwell.dev/{one.name} lifted")
 
     session.run(work)

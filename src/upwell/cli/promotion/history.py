@@ -17,6 +17,7 @@ from upwell.cli.core.output import (
     output_option,
     write_objects,
 )
+from upwell.cli.core.terminal import echo
 from upwell.cli.promotion.requests import (
     named_pipeline,
     of_pipeline,
@@ -74,9 +75,9 @@ def history(session: Session, pipeline: str, stage: str, limit: int, output: str
             write_objects(newest, output, single=False)
             return
         for line in aligned([*_rows(newest, clock.now(), wide=output == Format.WIDE)]):
-            click.echo(line)
+            echo(line)
         if not newest:
-            click.echo(f"no promotions in pipeline/{name} yet", err=True)
+            echo(f"no promotions in pipeline/{name} yet", err=True)
 
     session.run(work)
 

@@ -14,6 +14,7 @@ from upwell.cli.core.durations import TIME
 from upwell.cli.core.examples import examples
 from upwell.cli.core.names import Named, parse_named, parse_one
 from upwell.cli.core.output import full_name
+from upwell.cli.core.terminal import echo
 from upwell.cli.promotion.requests import require_stage
 from upwell.machine import clock
 from upwell.policy.promotion.stages import STAGE_HOLD, STAGE_HOLD_UNTIL, has_hold, hold_of
@@ -84,7 +85,7 @@ def hold(
         await _change(client, session, held, change, "held")
         ends = f", or {end}" if end else ""
         command = f"upwell resume {held.named}" + (f" --stage {stage}" if stage else "")
-        click.echo(f"held until `{command}`{ends}: {reason}", err=True)
+        echo(f"held until `{command}`{ends}: {reason}", err=True)
 
     session.run(work)
 
@@ -130,10 +131,10 @@ async def _change(
     named = held.named
     changed = await client.patch(named.resource, session.namespace, named.name, change)
     where = f"stage {held.stage} of " if held.stage else ""
-    click.echo(f"{where}{full_name(changed)} {done}")
+    echo(f"{where}{full_name(changed)} {done}")
     if done == "resumed" and isinstance(changed, Pipeline):
         for line in _still_held(changed):
-            click.echo(line, err=True)
+            echo(line, err=True)
 
 
 def _still_held(pipeline: Pipeline) -> Iterator[str]:

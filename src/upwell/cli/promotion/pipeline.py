@@ -11,6 +11,7 @@ from upwell.cli.core.connection import Session, connection_options
 from upwell.cli.core.errors import CommandError, Exit
 from upwell.cli.core.examples import examples
 from upwell.cli.core.output import Format, output_option, write_data
+from upwell.cli.core.terminal import echo
 from upwell.cli.core.waiting import watching
 from upwell.cli.promotion.pipeline_status import PipelineView
 from upwell.cli.promotion.requests import named_pipeline
@@ -80,12 +81,12 @@ async def _show(client: ApiClient, wanted: Selector, output: str) -> None:
         return
     for at, view in enumerate(views):
         if at:
-            click.echo()
+            echo()
         for line in view.lines(wide=output == Format.WIDE):
-            click.echo(line)
+            echo(line)
     if not views:
         where = f"namespace {wanted.namespace}" if wanted.namespace else "any namespace"
-        click.echo(f"no pipelines in {where}; `upwell new-app --stages` creates one", err=True)
+        echo(f"no pipelines in {where}; `upwell new-app --stages` creates one", err=True)
 
 
 async def _read(client: ApiClient, wanted: Selector) -> Sequence[PipelineView]:
@@ -128,5 +129,5 @@ async def _follow(client: ApiClient, wanted: Selector, output: str) -> None:
             if known.get(event.resource.key) == event.resource.status:
                 continue
             known[event.resource.key] = event.resource.status
-            click.echo("---" if output == Format.YAML else "")
+            echo("---" if output == Format.YAML else "")
             await _show(client, wanted, output)

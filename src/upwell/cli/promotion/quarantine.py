@@ -18,6 +18,7 @@ from upwell.cli.core.output import (
     output_option,
     write_objects,
 )
+from upwell.cli.core.terminal import echo
 from upwell.machine import clock
 from upwell.policy.explain.freshness import short
 from upwell.store.interface import ApiClient
@@ -53,9 +54,9 @@ def list_quarantines(session: Session, output: str) -> None:
             write_objects(found, output, single=False)
             return
         for line in aligned([*_rows(found, clock.now(), wide=output == Format.WIDE)]):
-            click.echo(line)
+            echo(line)
         if not found:
-            click.echo("no quarantines found", err=True)
+            echo("no quarantines found", err=True)
 
     session.run(work)
 
@@ -94,11 +95,11 @@ def lift(session: Session, names: tuple[str, ...]) -> None:
         known = (await client.list(Quarantine)).items
         for one in [_named(name, known) for name in names]:
             await client.delete(Quarantine, "", one.name)
-            click.echo(f"{full_name(one)} lifted")
+            echo(f"{full_name(one)} lifted")
             if one.spec.releases:
                 releases = ", ".join(one.spec.releases)
                 command = "`upwell release restore` lifts a rejection"
-                click.echo(f"still rejected: {releases}; {command}", err=True)
+                echo(f"still rejected: {releases}; {command}", err=True)
 
     session.run(work)
 

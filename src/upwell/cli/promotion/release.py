@@ -23,6 +23,7 @@ from upwell.cli.core.output import (
     write_data,
     write_objects,
 )
+from upwell.cli.core.terminal import echo
 from upwell.cli.core.waiting import watching
 from upwell.cli.images.packages import compared_packages
 from upwell.cli.promotion.release_text import commits_between, diff_data, diff_lines, release_lines
@@ -60,9 +61,9 @@ def list_releases(session: Session, pipeline: str | None, output: str) -> None:
             write_objects(found, output, single=False)
             return
         for line in aligned([*_rows(found, wide=output == Format.WIDE)]):
-            click.echo(line)
+            echo(line)
         if not found:
-            click.echo(f"no releases in namespace {session.namespace}", err=True)
+            echo(f"no releases in namespace {session.namespace}", err=True)
 
     session.run(work)
 
@@ -102,7 +103,7 @@ def describe(session: Session, name: str, output: str) -> None:
             write_data(data, output)
             return
         for line in release_lines(found, own, clock.now()):
-            click.echo(line)
+            echo(line)
 
     session.run(work)
 
@@ -137,7 +138,7 @@ def diff(session: Session, old: str, new: str, output: str) -> None:
             write_data(diff_data(before, after, packages, commits), output)
             return
         for line in diff_lines(before, after, packages, commits):
-            click.echo(line)
+            echo(line)
 
     session.run(work)
 
@@ -177,7 +178,7 @@ def of(session: Session, what: str, all_namespaces: bool, timeout: float) -> Non
         build = await client.get(Build, session.namespace, named.name)
         async with within(timeout, f"no release has the image of build/{build.name}"):
             digest = _digest(await ended_build(client, build))
-            click.echo((await _release_of(client, where, digest)).name)
+            echo((await _release_of(client, where, digest)).name)
 
     session.run(work)
 
@@ -238,6 +239,6 @@ def restore(session: Session, name: str, reason: str, output: str) -> None:
         if output != Format.TABLE:
             write_objects([restored], output, single=True)
         else:
-            click.echo(f"{full_name(restored)} restored")
+            echo(f"{full_name(restored)} restored")
 
     session.run(work)

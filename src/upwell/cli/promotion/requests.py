@@ -15,6 +15,7 @@ from upwell.cli.core.durations import TIMEOUT, within
 from upwell.cli.core.errors import CommandError, Exit
 from upwell.cli.core.names import parse_named
 from upwell.cli.core.output import Format, full_name, output_option, write_objects
+from upwell.cli.core.terminal import echo
 from upwell.cli.core.waiting import until
 from upwell.policy.promotion.requests import RefusedError, stage_named
 from upwell.store.interface import ApiClient, NotFoundError, Selector
@@ -102,7 +103,7 @@ async def finish(client: ApiClient, promotion: Promotion, waiting: WaitOptions) 
     if waiting.wait:
         promotion = await ended(client, promotion, waiting)
     if waiting.output == Format.TABLE:
-        click.echo(line_of(promotion))
+        echo(line_of(promotion))
     else:
         write_objects([promotion], waiting.output, single=True)
     phase = promotion.status.phase
@@ -151,7 +152,7 @@ def progress_reporter(shown: Collection[PromotionPhase] = ()) -> Callable[[Promo
         phase, line = state.status.phase, line_of(state)
         if not phase.is_final and phase not in shown and line != last:
             last = line
-            click.echo(line, err=True)
+            echo(line, err=True)
 
     return report
 

@@ -7,6 +7,7 @@ import click
 from upwell.api.pipeline import Pipeline
 from upwell.cli.core.connection import Session, connection_options
 from upwell.cli.core.examples import examples
+from upwell.cli.core.terminal import echo
 from upwell.cli.promotion.requests import (
     WaitOptions,
     ask,
@@ -52,7 +53,7 @@ def rollback(session: Session, /, pipeline: str, **options: Any) -> None:
 
     async def work(client: ApiClient) -> None:
         promotion = await ask(client, Pipeline, (session.namespace, name), "rollback", body)
-        click.echo(
+        echo(
             f"stage {promotion.spec.stage} is held until"
             f" `upwell resume pipeline/{name} --stage {promotion.spec.stage}`",
             err=True,

@@ -15,6 +15,7 @@ from upwell.cli.core.errors import CommandError, Exit
 from upwell.cli.core.examples import examples
 from upwell.cli.core.names import parse_named
 from upwell.cli.core.output import Format, full_name
+from upwell.cli.core.terminal import echo
 from upwell.cli.promotion.requests import WaitOptions, ask, finish, run_option, wait_options
 from upwell.store.interface import ApiClient
 
@@ -101,9 +102,9 @@ def verify(session: Session, /, what: str, passed: bool | None, **options: Any) 
             promotion = decode_as(Promotion, answer["promotion"])
             result = f"check {answer['check']} {'passed' if verdict.passed else 'failed'}"
             if not waiting.wait and waiting.output == Format.TABLE:
-                click.echo(f"{full_name(promotion)} {result}")
+                echo(f"{full_name(promotion)} {result}")
                 return
-            click.echo(result, err=True)
+            echo(result, err=True)
         else:
             raise CommandError(f"{named} is neither a release nor a pipeline", Exit.USAGE)
         await finish(client, promotion, waiting)

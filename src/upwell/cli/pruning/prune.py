@@ -8,6 +8,7 @@ from upwell.cli.core.connection import Session, connection_options
 from upwell.cli.core.durations import TIMEOUT
 from upwell.cli.core.examples import examples
 from upwell.cli.core.output import Format, aligned, output_option, shortened, write_data
+from upwell.cli.core.terminal import echo
 
 if TYPE_CHECKING:
     from upwell.api.prune import Prune
@@ -92,26 +93,26 @@ def _write(answer: "Prune", *, with_kept: bool) -> None:
     status = answer.status
     if with_kept and status.kept:
         rows = [("KEPT", "WHY"), *((_named(i.image), shortened(i.reason)) for i in status.kept)]
-        click.echo("\n".join([*aligned(rows), ""]))
+        echo("\n".join([*aligned(rows), ""]))
     if status.items:
         rows4 = [("SIZE", "WHAT", "NAME", "WHY")]
         for item in status.items:
             size = format_bytes(item.bytes) if item.bytes else "-"
             rows4.append((size, item.what, _named(item.name), item.reason))
-        click.echo("\n".join([*aligned(rows4), ""]))
+        echo("\n".join([*aligned(rows4), ""]))
     if status.unexplained:
         rows3 = [("UNEXPLAINED", "NAME", "WHY")]
         rows3 += [(one.what, one.name, one.reason) for one in status.unexplained]
-        click.echo("\n".join([*aligned(rows3), ""]))
+        echo("\n".join([*aligned(rows3), ""]))
     count = "1 item" if len(status.items) == 1 else f"{len(status.items)} items"
     verb = "removed" if answer.spec.confirm else "would be removed"
-    click.echo(f"{count} {verb}, {format_bytes(status.bytes)}")
+    echo(f"{count} {verb}, {format_bytes(status.bytes)}")
     if status.more:
-        click.echo("the limit of one run is reached: run `upwell prune` again", err=True)
+        echo("the limit of one run is reached: run `upwell prune` again", err=True)
     if status.unexplained:
-        click.echo("`upwell prune --leftovers --confirm` removes what is unexplained", err=True)
+        echo("`upwell prune --leftovers --confirm` removes what is unexplained", err=True)
     if status.items and not answer.spec.confirm:
-        click.echo("nothing was removed: add --confirm to remove the items", err=True)
+        echo("nothing was removed: add --confirm to remove the items", err=True)
 
 
 def _named(name: str) -> str:

@@ -10,7 +10,6 @@ from contextlib import AbstractAsyncContextManager
 from pathlib import Path
 
 import aiohttp
-import click
 
 from upwell.app.local_builds import SharedImageStore, open_local_builder
 from upwell.builder.context import context_of
@@ -26,6 +25,7 @@ from upwell.builder.interface import (
     UnknownSchemeError,
 )
 from upwell.cli.core.errors import CommandError, Exit
+from upwell.cli.core.terminal import LogFilter, echo
 from upwell.cli.s2i.request import S2iOptions, image
 from upwell.formats.s2i.contract import BuilderImage, image_path
 from upwell.formats.s2i.users import UserNotAllowedError
@@ -102,7 +102,7 @@ async def _build(builder: LocalBuilder, options: S2iOptions) -> Mapping[str, str
     config = await builder.inspect(tag)
     if previous and previous != await builder.image_id(str(tag)):
         await builder.remove_image(previous)
-    click.echo(str(tag))
+    echo(str(tag))
     return config.labels
 
 
@@ -182,9 +182,11 @@ def _labels(options: S2iOptions, checkout: Checkout) -> dict[str, str]:
 
 
 def _log(options: S2iOptions) -> LogSink:
+    filtered = LogFilter(is_terminal=sys.stderr.isatty())
+
     def write(piece: bytes) -> None:
         if not options["quiet"]:
-            sys.stderr.buffer.write(piece)
+            sys.stderr.buffer.write(filtered.feed(piece))
             sys.stderr.buffer.flush()
 
     return write
@@ -199,10 +201,10 @@ async def _call_back(url: str, labels: Mapping[str, str], *, success: bool) -> N
             try:
                 async with session.post(url, json=document) as answer:
                     if not answer.ok:
-                        click.echo(f"the callback answered {answer.status}", err=True)
+                        echo(f"the callback answered {answer.status}", err=True)
                     return
             except (aiohttp.ClientError, TimeoutError) as error:
-                click.echo(f"the callback failed: {error}", err=True)
+                echo(f"the callback failed: {error}", err=True)
 
 
 async def show_usage(builder_image: str, policy: str, storage: SharedImageStore) -> None:
@@ -222,7 +224,7 @@ async def show_usage(builder_image: str, policy: str, storage: SharedImageStore)
                 dockerfile=f'FROM builder\nRUN ["{_scripts_folder(found)}/usage"]\n',
                 no_cache=True,
             )
-            await builder.build(plan, lambda piece: click.echo(piece.decode(), nl=False))
+            await builder.build(plan, lambda piece: echo(piece.decode(), nl=False))
     except BuildError as error:
         raise S2iFailedError(error) from error
 

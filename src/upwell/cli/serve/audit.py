@@ -14,6 +14,7 @@ from upwell.audit.verification import ChainReport, verify_chain
 from upwell.cli.core.errors import Exit
 from upwell.cli.core.examples import examples
 from upwell.cli.core.output import Format, aligned, output_option, write_data
+from upwell.cli.core.terminal import echo
 from upwell.cli.serve.options import data_dir_option
 
 
@@ -76,7 +77,7 @@ def verify(data_dir: Path, key: Path | None, heads: tuple[Link, ...], output: st
         raise click.ClickException(f"{folder} has no audit log; name another with --data-dir")
     if output == Format.TABLE:
         for line in _table(reports, head_key):
-            click.echo(line)
+            echo(line)
     else:
         write_data(_data(reports, head_key), output)
     broken = any(report.faults for report in reports.values())

@@ -13,6 +13,7 @@ import click
 from upwell.cli.core.errors import Exit
 from upwell.cli.core.examples import examples
 from upwell.cli.core.output import Format, aligned, output_option, write_data
+from upwell.cli.core.terminal import echo
 from upwell.cli.serve.options import data_dir_option, router_options
 from upwell.machine.checks import HostCheck, HostCheckStatus, HostPaths, check_machine
 from upwell.machine.containers_conf import ContainersConf, decide, render
@@ -111,7 +112,7 @@ def doctor(
         found = Examination(checks, ContainersConf((), "", ""))
     if output == Format.TABLE:
         for line in _report(found):
-            click.echo(line)
+            echo(line)
     else:
         write_data(_data(found), output)
     sys.exit(Exit.FAILED if found.status is HostCheckStatus.FAIL else Exit.DONE)

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING
 import click
 
 from upwell.cli.core.addresses import join_address, parse_address
+from upwell.cli.core.terminal import echo
 from upwell.cli.serve.access import access_options
 from upwell.cli.serve.options import data_dir_option, router_options
 from upwell.policy.images.schedule import InvalidDurationError, parse_duration
@@ -193,5 +194,5 @@ def serve(  # noqa: PLR0913, PLR0917 - each option is a parameter
         )
         asyncio.run(run_server(settings))
     except (SettingsError, ServeError) as error:
-        click.echo(f"error: {error}", err=True)
+        echo(f"error: {error}", err=True)
         sys.exit(1)

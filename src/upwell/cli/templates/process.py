@@ -6,6 +6,7 @@ from upwell.api.template import Parameter
 from upwell.cli.core.connection import Session, connection_options
 from upwell.cli.core.examples import examples
 from upwell.cli.core.output import MISSING, Format, aligned, output_option, write_data
+from upwell.cli.core.terminal import echo
 from upwell.cli.templates.sources import load_template
 from upwell.cli.templates.values import expand, requested_values, value_options
 
@@ -38,7 +39,7 @@ def process(
     if parameters:
         rows = [("NAME", "DESCRIPTION", "GENERATED", "VALUE"), *map(_row, found.parameters)]
         for line in aligned(rows):
-            click.echo(line)
+            echo(line)
         return
     items = expand(found, requested_values(ctx)).objects
     write_data({"apiVersion": "v1", "kind": "List", "items": list(items)}, output)

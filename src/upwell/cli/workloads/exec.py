@@ -13,6 +13,7 @@ from upwell.cli.core.connection import Session, connection_options
 from upwell.cli.core.errors import CommandError, Exit
 from upwell.cli.core.examples import examples
 from upwell.cli.core.names import Named, parse_one
+from upwell.cli.core.terminal import echo
 from upwell.cli.workloads.terminal import raw_terminal, send_input, sizes
 from upwell.policy.rollouts.settings import WORKLOADS
 from upwell.store.interface import ApiClient, Conversation
@@ -76,7 +77,7 @@ def exec_command(
     if not issubclass(named.resource, (*WORKLOADS, Job, Pod)):
         raise click.UsageError(f"cannot run a command in {named}: name a workload or a pod")
     if tty and not sys.stdin.isatty():
-        click.echo("ignoring -t: stdin is not a terminal", err=True)
+        echo("ignoring -t: stdin is not a terminal", err=True)
         tty = False
     request = _ExecRequest(command, container or "", instance or "", stdin, tty)
     codes: list[int] = []

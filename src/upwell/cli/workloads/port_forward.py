@@ -16,6 +16,7 @@ from upwell.cli.core.connection import Session, connection_options
 from upwell.cli.core.errors import CommandError
 from upwell.cli.core.examples import examples
 from upwell.cli.core.names import Named, parse_one
+from upwell.cli.core.terminal import echo
 from upwell.policy.rollouts.settings import WORKLOADS
 from upwell.store.interface import ApiClient, Conversation, StoreError
 
@@ -103,7 +104,7 @@ async def _listen(
                 ) from error
             await stack.enter_async_context(server)
             number = server.sockets[0].getsockname()[1]
-            click.echo(f"forwarding from 127.0.0.1:{number} to port {remote} of {target.named}")
+            echo(f"forwarding from 127.0.0.1:{number} to port {remote} of {target.named}")
         await asyncio.get_running_loop().create_future()
 
 
@@ -118,7 +119,7 @@ def _forwarding(client: ApiClient, target: _ForwardTarget, port: int) -> Serve:
                     sending.cancel()
                     await asyncio.wait({sending})
         except (OSError, StoreError, CommandError) as error:
-            click.echo(f"lost a forwarded connection: {error}", err=True)
+            echo(f"lost a forwarded connection: {error}", err=True)
 
     return serve
 

@@ -20,6 +20,7 @@ from upwell.cli.core.output import (
     shortened,
     write_data,
 )
+from upwell.cli.core.terminal import echo
 from upwell.cli.core.waiting import until
 from upwell.machine import clock
 from upwell.policy.rollouts.settings import WORKLOADS, Workload, is_paused
@@ -81,7 +82,7 @@ def status(
         found = rollout_of(workload)
         if found.state is RolloutState.PROGRESSING and found.text != last[0]:
             last[0] = found.text
-            click.echo(f"{full_name(workload)}: {shortened(found.text)}", err=True)
+            echo(f"{full_name(workload)}: {shortened(found.text)}", err=True)
 
     async def work(client: ApiClient) -> None:
         workload = await _get(client, named, session)
@@ -96,9 +97,9 @@ def status(
         found = rollout_of(workload)
         if found.state is RolloutState.FAILED:
             raise CommandError(f"{full_name(workload)}: {shortened(found.text)}")
-        click.echo(f"{full_name(workload)}: {shortened(found.text)}")
+        echo(f"{full_name(workload)}: {shortened(found.text)}")
         if workload.status.hold:
-            click.echo(
+            echo(
                 f"on hold: {workload.status.hold}; `upwell rollout resume {named}` lifts the hold",
                 err=True,
             )
@@ -142,7 +143,7 @@ def history(session: Session, what: tuple[str, ...], output: str) -> None:
             for revision in revisions
         ]
         for line in aligned(rows):
-            click.echo(line)
+            echo(line)
 
     session.run(work)
 
@@ -171,8 +172,8 @@ def undo(session: Session, what: tuple[str, ...], to_revision: int | None) -> No
         await client.call(
             "POST", type(workload), workload.namespace, workload.name, "rollback", body
         )
-        click.echo(f"{full_name(workload)} rolled back")
-        click.echo(f"on hold: `upwell rollout resume {named}` lets new images roll out", err=True)
+        echo(f"{full_name(workload)} rolled back")
+        echo(f"on hold: `upwell rollout resume {named}` lets new images roll out", err=True)
 
     session.run(work)
 
@@ -216,7 +217,7 @@ def restart(session: Session, what: tuple[str, ...]) -> None:
                 f"cannot restart {named}: it is paused; run `upwell rollout resume {named}` first"
             )
         await client.patch(named.resource, session.namespace, named.name, change)
-        click.echo(f"{full_name(workload)} restarted")
+        echo(f"{full_name(workload)} restarted")
 
     session.run(work)
 
@@ -262,7 +263,7 @@ def _call_verb(
         body = {"verb": verb, "again": again}
         place = (type(workload), workload.namespace, workload.name)
         await client.call("POST", *place, "rollout", body)
-        click.echo(f"{full_name(workload)} {done}")
+        echo(f"{full_name(workload)} {done}")
 
     session.run(work)
 
@@ -285,6 +286,6 @@ async def _get(client: ApiClient, named: Named, session: Session) -> Workload:
 def _patch(session: Session, named: Named, change: dict[str, Any], done: str) -> None:
     async def work(client: ApiClient) -> None:
         changed = await client.patch(named.resource, session.namespace, named.name, change)
-        click.echo(f"{full_name(changed)} {done}")
+        echo(f"{full_name(changed)} {done}")
 
     session.run(work)

@@ -1,7 +1,6 @@
 import io
 import resource
 
-
 import pytest
 
 from upwell.policy.promotion.verification.job_results import Findings

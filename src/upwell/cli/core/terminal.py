@@ -1,0 +1,74 @@
+r"""Output for people, in which nothing that an object says acts on the terminal.
+
+Names, causes and logs are written by others. An escape sequence among them may retitle a window,
+hide lines or answer for the person: so control characters are shown, as `\x1b`, and not sent.
+"""
+
+import re
+import sys
+from typing import IO, Any
+
+import click
+
+_CONTROLS = re.compile(
+    # C0 but tab and line feed, DEL, C1; marks that turn the direction of text; no characters.
+    "[\x00-\x08\x0b-\x1f\x7f-\x9f\u061c\u200e\u200f\u202a-\u202e\u2066-\u2069\ud800-\udfff]"
+)
+_SEQUENCE = re.compile(
+    rb"(?P<colour>\x1b\[[0-9;:]{0,32}m)|[\x00-\x07\x0b\x0c\x0e-\x1f\x7f]|\xc2(?P<c1>[\x80-\x9f])"
+)
+_CUT = re.compile(rb"(?:\x1b(?:\[[0-9;:]{0,32})?|\xc2)\Z")
+"""End of a piece that the next one may make a colour, or a control character of."""
+
+
+def shown(text: str) -> str:
+    r"""Return text with its control characters as `\x1b` or `\u202e`; lines and tabs stay."""
+    return _CONTROLS.sub(_escape, text)
+
+
+def echo(
+    text: object = "", *, err: bool = False, nl: bool = True, file: IO[Any] | None = None
+) -> None:
+    """Write text for people to stdout or stderr, or `file`."""
+    click.echo(shown(str(text)), err=err, nl=nl, file=file)
+
+
+def json_shown(text: str) -> str:
+    """Return JSON with those control characters as JSON escapes that JSON itself lets stand."""
+    return _CONTROLS.sub(lambda found: f"\\u{ord(found[0]):04x}", text)
+
+
+class LogFilter:
+    """A log on its way to a terminal: colours, returns and backspaces stay, the rest is shown.
+
+    What goes into a file or a pipe is left as it is.
+    """
+
+    def __init__(self, *, is_terminal: bool | None = None) -> None:
+        self._is_terminal = sys.stdout.isatty() if is_terminal is None else is_terminal
+        self._rest = b""
+
+    def feed(self, piece: bytes) -> bytes:
+        """Return what of the log may be written now."""
+        if not self._is_terminal:
+            return piece
+        piece = self._rest + piece
+        cut = _CUT.search(piece)
+        self._rest = b"" if cut is None else cut[0]
+        return _SEQUENCE.sub(_shown_bytes, piece[: len(piece) - len(self._rest)])
+
+    def end(self) -> bytes:
+        """Return what is left of a log that has ended."""
+        rest, self._rest = self._rest, b""
+        return _SEQUENCE.sub(_shown_bytes, rest)
+
+
+def _escape(found: re.Match[str]) -> str:
+    code = ord(found[0])
+    return f"\\x{code:02x}" if code <= 0xFF else f"\\u{code:04x}"  # noqa: PLR2004 - two digits
+
+
+def _shown_bytes(found: re.Match[bytes]) -> bytes:
+    if found["colour"] is not None:
+        return found[0]
+    return b"\\x%02x" % (found["c1"] or found[0])[0]
