@@ -293,6 +293,11 @@ class Instance:
     restarts: int = 0
     message: str = ""
     """Reason why it is not ready or has ended, for people."""
+    start_error: str = ""
+    """Words of the runtime when it refused to start a container of one that is `CREATED`.
+
+    Empty: nobody has refused it, its start was cut short.
+    """
     role: str = ""
     foreign: bool = False
     """A container of it was made by hand: it carries our labels, but we have not made it."""

@@ -118,6 +118,10 @@ class FakeRuntime:
         """Owners whose volumes may go."""
         self.files: dict[str, list[ContainerFile]] = {}
         """Path -> the files there, in every container."""
+        self.cut_short: Exception | None = None
+        """Error of every start, once its containers are created."""
+        self.start_error = ""
+        """Reason why they were refused; empty: nobody has refused them."""
         self.watched_since = clock()
         self.unavailable = ""
         """Fault for which it cannot list anything; empty: it can."""
@@ -160,7 +164,15 @@ class FakeRuntime:
         if str(image) in self.slow:
             self._show(spec, _pulling(started, image))
             return
-        self.running[spec.name] = (spec, replace(started, state=State.CREATED))
+        created = replace(
+            started,
+            state=State.CREATED,
+            start_error=self.start_error,
+            message=self.start_error or "not started yet",
+        )
+        self.running[spec.name] = (spec, created)
+        if self.cut_short is not None:
+            raise self.cut_short
         self._before(f"run {spec.name}")
         self.ran.append(spec.role)
         self._show(spec, started)

@@ -72,7 +72,7 @@ class _Judged:
 
     def _whole(self, available: Sequence[Instance]) -> Degradation:
         """Say that it is whole again, once what has ended before has stayed up."""
-        ups = [replica_of(one, tried=True, drained=False) for one in available if one.restarts]
+        ups = [replica_of(one, drained=False) for one in available if one.restarts]
         late = [one.restart_at for one in ups if one.restart_at > self.now]
         if late:
             return Degradation(self.before, max(late))

@@ -99,8 +99,14 @@ def index_of(name: str) -> int:
     return int(digits) if digits.isascii() and digits.isdigit() else -1
 
 
-def replica_of(instance: Instance, *, tried: bool, drained: bool) -> Replica:
-    """Return an instance as a rollout sees it; `tried`: this process began its start."""
+def is_interrupted(instance: Instance) -> bool:
+    """Return True if the machine lost it, or its start was cut short: held against nobody."""
+    cut_short = instance.state is State.CREATED and not instance.start_error
+    return instance.state is State.LOST or cut_short
+
+
+def replica_of(instance: Instance, *, drained: bool) -> Replica:
+    """Return an instance as a rollout sees it."""
     return Replica(
         name=instance.name,
         index=index_of(instance.name),
@@ -109,7 +115,7 @@ def replica_of(instance: Instance, *, tried: bool, drained: bool) -> Replica:
         ready_since=(instance.ready_since or instance.started_at) if instance.ready else None,
         ended=instance.state not in _COMING_OR_THERE,
         probed=instance.probed,
-        interrupted=instance.state is State.LOST or (instance.state is State.CREATED and not tried),
+        interrupted=is_interrupted(instance),
         losses=instance.losses,
         restarts=instance.restarts,
         message=instance.message,

@@ -12,7 +12,13 @@ from upwell.controller import Controller, ObjectCache, Result, Watch
 from upwell.machine.disk import DiskPressureError
 from upwell.policy.jobs.runs import JobPlan, Run, plan
 from upwell.policy.rollouts.history import with_pinned_images
-from upwell.policy.rollouts.instance import build_task, index_of, instance_name, key_of
+from upwell.policy.rollouts.instance import (
+    build_task,
+    index_of,
+    instance_name,
+    is_interrupted,
+    key_of,
+)
 from upwell.policy.rollouts.orphans import remains
 from upwell.policy.rollouts.pod_template import TemplateError, template_hash
 from upwell.policy.rollouts.settings import grace_seconds
@@ -34,6 +40,8 @@ _STARTED = "Started"
 _STOPPING_PERIOD = 2.0
 """Seconds until a Job is looked at again whose instances are stopping."""
 _REFUSED_PERIOD = 60.0
+_ENDED = frozenset({State.CREATED, State.LOST, State.EXITED})
+"""States of an instance that does not go on by itself."""
 
 
 class JobReconciler:
@@ -55,8 +63,6 @@ class JobReconciler:
         self._revisions = Revisions(store, images)
         self._clock = clock
         self._stops = PendingStops(machine.runtime)
-        self._tried: set[str] = set()
-        """Instances whose start this process has tried: one of another process was cut short."""
 
     def lifespan(self) -> AbstractAsyncContextManager[None]:
         """Return the block in which everything is done; leaving it ends what is under way."""
@@ -106,7 +112,7 @@ class JobReconciler:
                 self._need_room()
                 return await self._begin(job)
             job = await self._not_ahead(job)
-            runs = [self._run(one) for one in instances]
+            runs = [_run(one) for one in instances]
             found = plan(job, runs, self._clock(), self._runtime.well_since())
             if found.start and not instances:  # what has run has its images
                 self._need_room()
@@ -146,20 +152,6 @@ class JobReconciler:
         await self._store.update_status(job.with_status(job.status.model_copy(update=changes)))
         return Result(0)
 
-    def _run(self, instance: Instance) -> Run:
-        lost = instance.state is State.LOST
-        interrupted = instance.state is State.CREATED
-        return Run(
-            index=index_of(instance.name),
-            started_at=instance.started_at,
-            ended=interrupted or lost or instance.state is State.EXITED,
-            succeeded=instance.succeeded,
-            restarts=instance.restarts,
-            message=instance.message,
-            interrupted=lost or (interrupted and instance.name not in self._tried),
-            losses=instance.losses,
-        )
-
     async def _start(self, job: Job, indices: Sequence[int]) -> None:
         if not indices:
             return
@@ -174,7 +166,6 @@ class JobReconciler:
         revision = await self._revisions.load(job, record)
         for index in indices:
             spec = build_task(revision, instance_name(job, record.hash, index), ROLE)
-            self._tried.add(spec.name)
             await self._runtime.start(spec)
 
     async def _stop(self, instances: Sequence[Instance], grace: float) -> bool:
@@ -201,7 +192,7 @@ class JobReconciler:
             state = "Suspended" if job.spec.suspend else "Running"
             waits = next((one.message for one in instances if one.state is State.PULLING), "")
             conditions = self._with_started(job, state, found.message or waits)
-        runs = [self._run(one) for one in instances]
+        runs = [_run(one) for one in instances]
         status = job.status.model_copy(
             update={
                 "active": 0 if found.outcome else sum(not run.ended for run in runs),
@@ -231,6 +222,19 @@ class JobReconciler:
     async def _write(self, job: Job, status: JobStatus) -> None:
         if status != job.status:
             await self._store.update_status(job.with_status(status))
+
+
+def _run(instance: Instance) -> Run:
+    return Run(
+        index=index_of(instance.name),
+        started_at=instance.started_at,
+        ended=instance.state in _ENDED,
+        succeeded=instance.succeeded,
+        restarts=instance.restarts,
+        message=instance.message,
+        interrupted=is_interrupted(instance),
+        losses=instance.losses,
+    )
 
 
 def finished_at(job: Job) -> datetime | None:

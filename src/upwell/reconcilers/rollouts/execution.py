@@ -25,8 +25,6 @@ class StepExecutor:
         self._runtime = runtime
         self._revisions = revisions
         self.stops = PendingStops(runtime)
-        self.tried: set[str] = set()
-        """Instances whose start this process has tried: one of another process was cut short."""
 
     async def carry_out(
         self, workload: Workload, snapshot: RolloutSnapshot, steps: Sequence[Step]
@@ -54,7 +52,6 @@ class StepExecutor:
     async def stop(self, steps: Sequence[Step], grace: float) -> list[WorkloadError]:
         """Begin the steps that stop; return what went wrong."""
         names = [step.name for step in steps if isinstance(step, Stop)]
-        self.tried.difference_update(names)
         return await self.stops.stop(names, grace)
 
     async def _start(
@@ -69,9 +66,7 @@ class StepExecutor:
                 continue
             try:
                 revision = await self._revisions.load(workload, record)
-                spec = build(revision, step.index)
-                self.tried.add(spec.name)
-                await self._runtime.start(spec)
+                await self._runtime.start(build(revision, step.index))
             except (WorkloadError, TemplateError) as error:
                 troubles.append(error)
         return troubles

@@ -31,7 +31,6 @@ class ReplicaReader:
             replace(
                 replica_of(
                     one,
-                    tried=one.name in execution.tried,
                     drained=await self._is_drained(one.name, drain),
                 ),
                 stopping=one.name in stopping,

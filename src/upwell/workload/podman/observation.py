@@ -283,6 +283,7 @@ def observe(
         images={container.name: container.image for container in regular},
         restarts=max(container.restarts for container in containers),
         message="" if ready else _message(state, containers, record, complaints),
+        start_error=_start_error(containers) if state is State.CREATED else "",
         role=labels.get(LABEL_ROLE, ""),
         foreign=_is_foreign(containers, record),
         exit_codes={one.name: one.exit_code for one in _results(regular, record) if one.finished},
@@ -410,6 +411,10 @@ def _is_probed(container: ContainerFacts, record: InstanceRecord | None) -> bool
     return known is not None and (known.readiness or known.startup) is not None
 
 
+def _start_error(containers: Sequence[ContainerFacts]) -> str:
+    return "; ".join(f"container {one.name}: {one.error}" for one in containers if one.error)
+
+
 def _message(
     state: State,
     containers: Sequence[ContainerFacts],
@@ -431,8 +436,7 @@ def _message(
             again = [f"lost {times} times in a row"] if times > 1 else []
             return "; ".join(ends + again)
         case State.CREATED:
-            errors = [f"container {c.name}: {c.error}" for c in containers if c.error]
-            return "; ".join(errors) or "not started yet"
+            return _start_error(containers) or "not started yet"
         case State.INITIALIZING:
             waiting = [one.name for one in containers if one.init is not None and not one.ended]
             return f"init container {waiting[0]} has not ended" if waiting else "starting"

@@ -1,6 +1,7 @@
 """Jobs and CronJobs over a store and a runtime in memory."""
 
 import asyncio
+from contextlib import suppress
 from datetime import timedelta
 from typing import Any
 
@@ -20,7 +21,7 @@ from upwell.reconcilers.jobs.cron_jobs import CronJobReconciler
 from upwell.reconcilers.jobs.jobs import JobReconciler
 from upwell.reconcilers.rollouts import TemplateImages
 from upwell.store.interface import NotFoundError
-from upwell.workload.interface import Owner
+from upwell.workload.interface import Owner, RuntimeUnavailableError
 
 KEY = ObjectKey("Job", "shop", "load")
 
@@ -55,7 +56,8 @@ class Jobs:
             owners = {instance.owner for instance in await self.setup.runtime.instances()}
             keys = {found.key for found in (await self.setup.store.list(Job)).items}
             for key in keys | {ObjectKey(one.kind, one.namespace, one.name) for one in owners}:
-                await self.jobs.reconcile(key)
+                with suppress(RuntimeUnavailableError):  # the queue tries it again
+                    await self.jobs.reconcile(key)
             self.setup.runtime.turn()
             self.setup.clock.advance(step)
 
@@ -112,6 +114,28 @@ async def test_a_failing_job_is_tried_again_until_its_limit(jobs: Jobs) -> None:
         "BackoffLimitExceeded",
         "failed 3 times: exited 1",
     )
+
+
+async def test_a_start_that_the_runtime_could_not_finish_is_no_failure(jobs: Jobs) -> None:
+    jobs.setup.runtime.cut_short = RuntimeUnavailableError("Podman's service ended")
+    await jobs.setup.apply(job(backoffLimit=0))
+    await jobs.pass_by(20)
+    assert (await jobs.one()).status.failed == 0
+
+    jobs.setup.runtime.cut_short = None
+    await jobs.pass_by(20)
+    assert (await jobs.one()).status.succeeded == 1
+
+
+async def test_a_start_that_the_runtime_refused_is_one(jobs: Jobs) -> None:
+    jobs.setup.runtime.start_error = "container app: no /bin/x"
+    jobs.setup.runtime.cut_short = RuntimeUnavailableError("no /bin/x")
+    await jobs.setup.apply(job(backoffLimit=0))
+    await jobs.pass_by(20)
+
+    condition = find((await jobs.one()).status.conditions, "Failed")
+    assert condition is not None
+    assert condition.message == "failed 1 times: container app: no /bin/x"
 
 
 async def test_one_of_a_cron_job_is_a_fault_until_a_newer_run_has_succeeded(jobs: Jobs) -> None:

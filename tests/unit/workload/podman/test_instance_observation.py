@@ -110,12 +110,13 @@ def test_why_we_ended_it_comes_first() -> None:
 
 def test_an_instance_of_which_a_container_is_missing_is_not_running() -> None:
     seen = observe([facts()], record("web", "sidecar"), {})
-    assert (seen.state, seen.ready) == (State.CREATED, False)
+    assert (seen.state, seen.ready, seen.start_error) == (State.CREATED, False, "")
 
 
 def test_a_container_that_could_not_start_says_why() -> None:
     seen = observe([facts(status="created", started_at=None, error="no /bin/x")], None, {})
     assert (seen.state, seen.message) == (State.CREATED, "container web: no /bin/x")
+    assert seen.start_error == seen.message
 
 
 @pytest.mark.parametrize("status", ["paused", "stopping"])
