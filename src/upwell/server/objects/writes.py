@@ -55,6 +55,8 @@ class _Replacement:
     old: Resource
     wanted: Resource
     warnings: tuple[str, ...] = ()
+    size: int = 0
+    """Bytes of the stored object and the change together."""
 
 
 class Writer:
@@ -137,25 +139,26 @@ class Writer:
         async def changed_status() -> _Replacement:
             old = await self._store.get(target.resource, target.namespace, target.name)
             text = encode_json(old)
+            size = len(text) + options.size
             wanted = await _computed(
-                lambda: _with_changed_status(old, json.loads(text), change, options.view),
-                len(text) + options.size,
+                lambda: _with_changed_status(old, json.loads(text), change, options.view), size
             )
-            return _Replacement(old, wanted)
+            return _Replacement(old, wanted, size=size)
 
         async def write(new: _Replacement) -> WriteResult:
             if options.dry_run:
                 return WriteResult(semantics.with_new_status(new.old, new.wanted))
             stored = await self._store.update_status(new.wanted)
-            return WriteResult(stored, changes=_changes(new.old, stored, options))
+            changes = await _computed(lambda: _changes(new.old, stored, options), new.size)
+            return WriteResult(stored, changes=changes)
 
         return await update_with_retry(changed_status, write)
 
     async def _create(
         self, admitted: Admitted, document: Document, options: WriteOptions
     ) -> WriteResult:
-        resource = _with_managed_fields(admitted, document).resource
-        resource = _authorized(resource, None, options)
+        owned = _with_managed_fields(admitted, document).resource
+        resource = await _computed(lambda: _authorized(owned, None, options), options.size)
         warnings = (
             *admitted.warnings,
             *await enforce_profiles(self._store, resource, None),
@@ -166,7 +169,8 @@ class Writer:
         if resource.KIND.namespaced:
             await ensure_namespace(self._store, resource.namespace)
         stored = await self._store.create(resource.with_metadata(resource_version=None))
-        return WriteResult(stored, warnings, created=True, changes=_changes(None, stored, options))
+        changes = await _computed(lambda: _changes(None, stored, options), options.size)
+        return WriteResult(stored, warnings, created=True, changes=changes)
 
     async def _preview(self, resource: Resource) -> Resource:
         """Return what `create` would store; raises AlreadyExistsError."""
@@ -184,21 +188,25 @@ class Writer:
         async def admitted_change() -> _Replacement:
             old = await self._store.get(target.resource, target.namespace, target.name)
             text = encode_json(old)
-            admitted = await _computed(
-                lambda: decide(old, json.loads(text)), len(text) + options.size
-            )
-            resource = _authorized(admitted.resource, old, options)
-            version = _version(encode(resource), old)
+            size = len(text) + options.size
+
+            def compute() -> tuple[Resource, tuple[str, ...]]:
+                admitted = decide(old, json.loads(text))
+                return _authorized(admitted.resource, old, options), admitted.warnings
+
+            resource, warnings = await _computed(compute, size)
+            version = _version(resource.resource_version, old)
             wanted = resource.with_metadata(resource_version=version)
             profiles = await enforce_profiles(self._store, wanted, old)
             volumes = await image_volume_warnings(self._store, wanted, old)
-            return _Replacement(old, wanted, (*admitted.warnings, *profiles, *volumes))
+            return _Replacement(old, wanted, (*warnings, *profiles, *volumes), size)
 
         async def write(new: _Replacement) -> WriteResult:
             if options.dry_run:
                 return WriteResult(semantics.updated(new.old, new.wanted), new.warnings)
             stored = await self._store.update(new.wanted)
-            return WriteResult(stored, new.warnings, changes=_changes(new.old, stored, options))
+            changes = await _computed(lambda: _changes(new.old, stored, options), new.size)
+            return WriteResult(stored, new.warnings, changes=changes)
 
         return await update_with_retry(admitted_change, write)
 
@@ -266,12 +274,12 @@ def _with_changed_status(
     """Return the object with the status that a change makes; raises InvalidObjectError."""
     changed = _changed_as_seen(old, stored, change, view)
     wanted = decode(stored | {"status": changed.get("status") or {}})
-    return wanted.with_metadata(resource_version=_version(changed, old))
+    asked = (changed.get("metadata") or {}).get("resourceVersion")
+    return wanted.with_metadata(resource_version=_version(asked, old))
 
 
-def _version(wanted: Document, old: Resource) -> str:
+def _version(asked: str | None, old: Resource) -> str:
     """Return the version to write over; raises ConflictError if the client read an older one."""
-    asked = (wanted.get("metadata") or {}).get("resourceVersion")
     if asked and asked != old.resource_version:
         raise ConflictError(old.key)
     return old.resource_version
