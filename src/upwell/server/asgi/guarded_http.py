@@ -19,6 +19,8 @@ from uvicorn.server import ServerState
 from upwell.server.asgi.connections import ConnectionTable, TrackedConnection
 from upwell.server.http.errors import ApiError, status_of
 
+_WRITE_BYTES = 16 * 1024
+"""Of answers that wait for a slow reader; the kernel's buffers come before."""
 _READ_BYTES = 64 * 1024
 """Of one read: what is parsed before other connections have their turn."""
 _LINGER_SECONDS = 2.0
@@ -69,6 +71,7 @@ class GuardedHttpProtocol(HttpToolsProtocol):
         super().connection_made(transport)
         if hasattr(transport, "max_size"):  # of a socket; TLS has its own, in records
             transport.max_size = _READ_BYTES
+        transport.set_write_buffer_limits(high=_WRITE_BYTES)
         self._tracked.abort = transport.abort
         self._tracked.expire = self._expire
 

@@ -1,18 +1,19 @@
 """Objects as answers: JSON as it is, or a Table where the client asks for one."""
 
+import asyncio
 import json
-from collections import OrderedDict
-from collections.abc import Iterable, Sequence
+from collections.abc import AsyncIterator, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from datetime import datetime
+from itertools import chain
 from typing import Any
 
 from starlette.requests import Request
-from starlette.responses import Response
+from starlette.responses import Response, StreamingResponse
 
-from upwell.api.codec import encode_json
 from upwell.api.meta import Kind, Resource
 from upwell.policy.access.visibility import EVERYTHING_VISIBLE, SecretView
+from upwell.server.http.encoding import Piece, encoded, in_chunks
 from upwell.server.http.errors import ApiError
 from upwell.server.http.tables import table
 from upwell.server.http.visibility import view_of
@@ -20,30 +21,7 @@ from upwell.server.http.visibility import view_of
 type Document = dict[str, Any]
 
 _JSON = "application/json"
-_KEPT, _MAX_KEPT_LETTERS = 512, 64 * 1024
 _READABLE = {_JSON, "application/*", "*/*", ""}
-
-
-class _Recent:
-    """JSON texts of the objects that were asked for last: a change is told to all who watch."""
-
-    def __init__(self) -> None:
-        self._texts: OrderedDict[int, tuple[Resource, str]] = OrderedDict()
-
-    def text(self, resource: Resource) -> str:
-        """Return the JSON text of this very object."""
-        found = self._texts.get(id(resource))
-        if found is not None and found[0] is resource:
-            return found[1]
-        text = encode_json(resource)
-        if len(text) <= _MAX_KEPT_LETTERS:
-            self._texts[id(resource)] = resource, text
-            if len(self._texts) > _KEPT:
-                self._texts.popitem(last=False)
-        return text
-
-
-_recent = _Recent()
 
 
 @dataclass(frozen=True, slots=True)
@@ -56,32 +34,45 @@ class Rendering:
     now: datetime
     view: SecretView = EVERYTHING_VISIBLE
 
-    def one(self, resource: Resource) -> str:
-        """Return the JSON text of an object, as its reader may see it."""
+    def one(self, resource: Resource) -> Piece:
+        """Return the JSON of an object, as its reader may see it."""
         resource = self.view.of(resource)
         if not self.as_table:
-            return _recent.text(resource)
+            return encoded(resource)
         rendered = table(resource.KIND, [resource], self.now, self.include)
         rendered["metadata"] = {"resourceVersion": resource.resource_version}
-        return json.dumps(rendered)
+        return json.dumps(rendered).encode()
 
-    def many(self, kind: Kind, resources: Iterable[Resource], metadata: Document) -> str:
-        """Return the JSON text of a list, as its reader may see it."""
-        resources = map(self.view.of, resources)
+    def many(
+        self, kind: Kind, resources: Iterable[Resource], metadata: Document
+    ) -> Iterator[Piece]:
+        """Yield the JSON of a list in pieces, as its reader may see it."""
+        shown = map(self.view.of, resources)
         if self.as_table:
-            rendered = table(kind, resources, self.now, self.include)
-            rendered["metadata"] = metadata
-            return json.dumps(rendered)
-        items = ",".join(encode_json(resource) for resource in resources)
-        head = {"kind": kind.list_kind, "apiVersion": kind.api_version, "metadata": metadata}
-        return f'{json.dumps(head)[:-1]},"items":[{items}]}}'
+            head, items = table(kind, (), self.now), "rows"
+            head = {key: value for key, value in head.items() if key != items}
+            texts: Iterable[Piece] = (self._row(kind, resource) for resource in shown)
+        else:
+            head, items = {"kind": kind.list_kind, "apiVersion": kind.api_version}, "items"
+            texts = (encoded(resource) for resource in shown)
+        yield f'{json.dumps({**head, "metadata": metadata})[:-1]},"{items}":['.encode()
+        for number, text in enumerate(texts):
+            if number:
+                yield b","
+            yield text
+        yield b"]}"
 
-    def bookmark(self, kind: Kind, version: str, annotations: Document) -> str:
-        """Return the JSON text of the object of a bookmark."""
+    def _row(self, kind: Kind, resource: Resource) -> bytes:
+        (row,) = table(kind, [resource], self.now, self.include)["rows"]
+        return json.dumps(row).encode()
+
+    def bookmark(self, kind: Kind, version: str, annotations: Document) -> bytes:
+        """Return the JSON of the object of a bookmark."""
         metadata = {"resourceVersion": version, "annotations": annotations}
         if self.as_table:
-            return self.many(kind, (), metadata)
-        return json.dumps({"kind": kind.kind, "apiVersion": kind.api_version, "metadata": metadata})
+            return b"".join(self.many(kind, (), metadata))
+        document = {"kind": kind.kind, "apiVersion": kind.api_version, "metadata": metadata}
+        return json.dumps(document).encode()
 
 
 def rendering_for(request: Request, now: datetime) -> Rendering:
@@ -102,12 +93,36 @@ def rendering_for(request: Request, now: datetime) -> Rendering:
 
 def object_response(request: Request, resource: Resource, code: int = 200) -> Response:
     """Return an object as an answer in JSON, as the client may see it."""
-    return json_response(_recent.text(view_of(request).of(resource)), code)
+    return json_response(encoded(view_of(request).of(resource)), code)
 
 
-def json_response(text: str, code: int = 200, warnings: Sequence[str] = ()) -> Response:
-    """Return JSON text as an answer, with its warnings (RFC 9111's Warning, code 299)."""
-    response = Response(text, code, media_type=_JSON)
+def list_response(
+    request: Request,
+    now: datetime,
+    kind: Kind,
+    resources: Iterable[Resource],
+    metadata: Document,
+) -> Response:
+    """Return a list as an answer; a large one is sent as fast as its reader takes it."""
+    chunks = in_chunks(rendering_for(request, now).many(kind, resources, metadata))
+    first = next(chunks)
+    second = next(chunks, None)
+    if second is None:
+        return Response(bytes(first), media_type=_JSON)
+    return StreamingResponse(_in_turn(chain((first, second), chunks)), media_type=_JSON)
+
+
+async def _in_turn(chunks: Iterable[bytes | memoryview]) -> AsyncIterator[bytes | memoryview]:
+    """Yield chunks, and let others have their turn in between."""
+    for chunk in chunks:
+        yield chunk
+        await asyncio.sleep(0)
+
+
+def json_response(text: str | Piece, code: int = 200, warnings: Sequence[str] = ()) -> Response:
+    """Return JSON as an answer, with its warnings (RFC 9111's Warning, code 299)."""
+    content = text if isinstance(text, str) else bytes(text)
+    response = Response(content, code, media_type=_JSON)
     for warning in dict.fromkeys(warnings):
         response.headers.append("Warning", f'299 - "{_quoted(warning)}"')
     return response

@@ -44,6 +44,13 @@ class Filter:
     exact: Mapping[str, str] = field(default_factory=dict)
     """Labels that may have one value alone: stores find them by it. `labels` tests them too."""
 
+    @property
+    def is_trivial(self) -> bool:
+        """Tells whether every object passes, but for its name, which stores look for themselves."""
+        return not self.labels and all(
+            test.equal and test.path == "metadata.name" for test in self.fields
+        )
+
     def matches(self, resource: Resource) -> bool:
         """Return True if the object passes every test."""
         if not self.selects(resource.labels):

@@ -7,8 +7,8 @@ from dataclasses import dataclass, field
 
 from upwell.server.http.errors import ApiError
 
-_READ_AHEAD = 256
-"""Items of a source that wait for a slow reader."""
+_READ_AHEAD = 32
+"""Items of a source that wait for a slow reader, and are kept in memory by it."""
 
 
 @dataclass

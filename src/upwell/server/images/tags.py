@@ -24,7 +24,7 @@ from upwell.server.http.errors import ApiError, success
 from upwell.server.http.limits import ServerLimits
 from upwell.server.http.pages import page_of
 from upwell.server.http.query import is_true
-from upwell.server.http.rendering import json_response, rendering_for
+from upwell.server.http.rendering import json_response, list_response, rendering_for
 from upwell.server.http.selectors import parse_filter
 from upwell.server.http.target import RequestTarget
 from upwell.server.images.views import find_event, image_of, tag_of, tags_of, with_details
@@ -59,14 +59,13 @@ class StreamTagHandlers:
         """Answer the tags of all streams."""
         if is_true(request, "watch"):
             raise ApiError(405, "watch imagestreams: an imagestreamtag is a view of one")
-        rendering = rendering_for(request, self._clock())
         query = request.query_params
         wanted = parse_filter(query.get("labelSelector", ""), query.get("fieldSelector", ""))
         listing = await self._store.list(ImageStream, Selector(target.namespace))
         tags = [tag for stream in listing.items for tag in tags_of(stream) if wanted.matches(tag)]
         tags.sort(key=lambda tag: (tag.namespace, tag.name))
         page, metadata = page_of(request, tags, listing.resource_version)
-        return json_response(rendering.many(target.kind, page, metadata))
+        return list_response(request, self._clock(), target.kind, page, metadata)
 
     async def get(self, request: Request, target: RequestTarget) -> Response:
         """Answer one tag, with all that is known of its image."""

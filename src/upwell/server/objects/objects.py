@@ -23,7 +23,12 @@ from upwell.server.http.body import (
 )
 from upwell.server.http.errors import ApiError, success
 from upwell.server.http.limits import ServerLimits
-from upwell.server.http.rendering import json_response, object_response, rendering_for
+from upwell.server.http.rendering import (
+    json_response,
+    list_response,
+    object_response,
+    rendering_for,
+)
 from upwell.server.http.target import RequestTarget
 from upwell.server.objects.reads import ReadHandlers
 from upwell.server.objects.scale import scale_of, with_replicas
@@ -146,8 +151,8 @@ class ObjectHandlers:
                 await self._store.delete(target.resource, resource.namespace, resource.name)
             except NotFoundError:
                 continue  # another request, or its owner's deletion, was faster
-        rendering = rendering_for(request, self._clock())
-        return json_response(rendering.many(target.kind, found, {"resourceVersion": version}))
+        metadata = {"resourceVersion": version}
+        return list_response(request, self._clock(), target.kind, found, metadata)
 
     async def _deleted(self, request: Request, old: Resource) -> Response:
         """Answer a deletion: the object while finalizers hold it, else a Status."""

@@ -9,7 +9,7 @@ from starlette.responses import Response
 from upwell.api.meta import Resource
 from upwell.server.http.pages import page_of
 from upwell.server.http.query import is_true
-from upwell.server.http.rendering import json_response, rendering_for
+from upwell.server.http.rendering import json_response, list_response, rendering_for
 from upwell.server.http.selectors import parse_filter
 from upwell.server.http.target import RequestTarget
 from upwell.server.http.visibility import view_of
@@ -29,10 +29,9 @@ class ReadHandlers:
         """Answer a list, or a watch where that is asked for."""
         if is_true(request, "watch"):
             return self._watches.respond(request, target)
-        rendering = rendering_for(request, self._clock())
         found, version = await self.select(request, target)
         page, metadata = page_of(request, found, version)
-        return json_response(rendering.many(target.kind, page, metadata))
+        return list_response(request, self._clock(), target.kind, page, metadata)
 
     async def get(self, request: Request, target: RequestTarget) -> Response:
         """Answer one object."""

@@ -4,17 +4,20 @@ Each is a watch of the store, not a handler of the reconcilers' cache: it begins
 has the selector, that its client asks for.
 """
 
+import asyncio
 import json
-from collections.abc import AsyncGenerator, AsyncIterator, Callable
+from collections.abc import AsyncGenerator, AsyncIterator, Callable, Iterable, Iterator
 from contextlib import aclosing
 from dataclasses import dataclass, field
 from datetime import datetime
+from itertools import batched as batched_items
 
 from starlette.requests import Request
 from starlette.responses import Response, StreamingResponse
 
 from upwell.api.meta import Resource
 from upwell.policy.access.visibility import SecretView
+from upwell.server.http.encoding import Piece, in_chunks
 from upwell.server.http.errors import status_of, to_api_error
 from upwell.server.http.limits import ServerLimits
 from upwell.server.http.query import integer, is_true
@@ -24,6 +27,8 @@ from upwell.server.http.streaming import OpenStreams, batched
 from upwell.server.http.target import RequestTarget
 from upwell.store.interface import Change, Reader, Selector, StoreError, WatchEvent
 
+_TURN = 100
+"""Objects of a list that are looked at before others have their turn."""
 _INITIAL_EVENTS_END = {"k8s.io/initial-events-end": "true"}
 
 
@@ -43,6 +48,8 @@ class _Matching:
 
     def observe(self, event: WatchEvent[Resource]) -> Change | None:
         """Return what the event is for this client; None when it is nothing."""
+        if self.filter.is_trivial:
+            return event.change  # as the store tells it: nothing need be remembered
         resource = event.resource
         place = (resource.namespace, resource.name)
         known = self._known.get(place, self._may_be_known(event))
@@ -110,24 +117,28 @@ class Watches:
         self._streams.require_room()
         return StreamingResponse(self._lines(watch), media_type="application/json")
 
-    async def _lines(self, request: _WatchRequest) -> AsyncIterator[str]:
+    async def _lines(self, request: _WatchRequest) -> AsyncIterator[bytes | memoryview]:
         with self._streams.counted():
             try:
-                async for line in self._events(request):
-                    yield line
+                async for pieces in self._events(request):
+                    for chunk in in_chunks(pieces):
+                        yield chunk
+                        await asyncio.sleep(0)
             except StoreError as error:
-                yield _line("ERROR", json.dumps(status_of(to_api_error(error))))
+                fault = json.dumps(status_of(to_api_error(error))).encode()
+                yield b"".join(_line("ERROR", fault))
 
-    async def _events(self, request: _WatchRequest) -> AsyncGenerator[str]:
+    async def _events(self, request: _WatchRequest) -> AsyncGenerator[Iterable[Piece]]:
+        """Yield the pieces of one or more lines at a time."""
         kind, rendering = request.target.kind, request.rendering
         matching = _Matching(request.filter, rendering.view, resumed=bool(request.since))
         version = request.since
         if not version:
             listing = await self._store.list(request.target.resource, request.selector)
             version = listing.resource_version
-            for resource in listing.items:
-                if matching.observe(WatchEvent(Change.ADDED, resource)):
-                    yield _line(Change.ADDED, rendering.one(resource))
+            for items in batched_items(listing.items, _TURN):
+                yield _pieces(matching, rendering, [WatchEvent(Change.ADDED, one) for one in items])
+                await asyncio.sleep(0)
             if request.initial_bookmark:
                 yield _line("BOOKMARK", rendering.bookmark(kind, version, _INITIAL_EVENTS_END))
         source = self._store.watch(request.target.resource, request.selector, since=version)
@@ -143,11 +154,17 @@ class Watches:
                     yield _line("BOOKMARK", rendering.bookmark(kind, version, {}))
                     continue
                 version = batch[-1].resource.resource_version
-                changes = ((matching.observe(event), event.resource) for event in batch)
-                yield "".join(
-                    _line(change, rendering.one(resource)) for change, resource in changes if change
-                )
+                yield _pieces(matching, rendering, batch)
 
 
-def _line(change: str, document: str) -> str:
-    return f'{{"type":"{change}","object":{document}}}\n'
+def _pieces(
+    matching: _Matching, rendering: Rendering, events: Iterable[WatchEvent[Resource]]
+) -> Iterator[Piece]:
+    for event in events:
+        if change := matching.observe(event):
+            yield from _line(change, rendering.one(event.resource))
+
+
+def _line(change: str, document: Piece) -> Iterable[Piece]:
+    """Return the pieces of one line; the object is not copied."""
+    return f'{{"type":"{change}","object":'.encode(), document, b"}\n"
