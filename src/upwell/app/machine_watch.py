@@ -6,9 +6,9 @@ from datetime import timedelta
 
 from upwell.formats.human_duration import human_duration
 from upwell.machine.clock import ClockJump, SteadyClock
-from upwell.machine.components import Components
+from upwell.machine.components import Components, WatchedComponent
 from upwell.machine.descriptors import descriptor_use
-from upwell.machine.disk import DiskSpace
+from upwell.machine.disk import DiskPressure, DiskSpace
 
 log = logging.getLogger(__name__)
 
@@ -20,8 +20,10 @@ _CLOCK_SECONDS = 1.0
 async def watch_disk(disk: DiskSpace, components: Components) -> None:
     """Report as component `storage` whether there is room on every file system."""
     storage = components.add("storage")
+    room = components.add("storage-room", required=False)
     while True:
         await asyncio.to_thread(disk.look)
+        _warn(room, disk.warning)
         fault, before = disk.fault, storage.state
         if fault is not None:
             storage.fail(fault.reason, fault.message)
@@ -33,6 +35,16 @@ async def watch_disk(disk: DiskSpace, components: Components) -> None:
                 extra={"reason": storage.state.reason, "why": storage.state.message},
             )
         await asyncio.sleep(_DISK_SECONDS)
+
+
+def _warn(room: WatchedComponent, warning: DiskPressure | None) -> None:
+    """Report as component `storage-room` that a file system fills up."""
+    if warning is None:
+        room.recover()
+        return
+    if not room.state.faulty:
+        log.warning("a disk fills up", extra={"why": warning.message})
+    room.fail(warning.reason, warning.message)
 
 
 async def watch_descriptors(components: Components) -> None:

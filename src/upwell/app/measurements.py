@@ -16,6 +16,7 @@ from upwell.store.local import LocalStore
 
 _KEPT_SECONDS = 60.0
 """A walk over many files is not repeated at each scrape."""
+_USED = "Part of each file system that is in use, 0 to 1; from 0.8 on component storage-room warns."
 _FREE = "Room that is free on each file system that the server writes to."
 _WATCHES = "Watches of the store: one of the server itself, and those of clients."
 
@@ -38,11 +39,13 @@ class MachineGauges:
             self._read_at = time.monotonic()
         store, registry = self._sizes
         free: dict[str, float] = {str(path): room for path, room in self.disk.free.items()}
+        used: dict[str, float] = {str(path): part for path, part in self.disk.used.items()}
         return [
             gauge("upwell_store_bytes", "Room on disk that the objects take.", store),
             labelled("upwell_store_watches", _WATCHES, "kind", dict(self.store.watches)),
             gauge("upwell_registry_bytes", "Room on disk of the embedded registry.", registry),
             labelled("upwell_disk_free_bytes", _FREE, "path", free),
+            labelled("upwell_disk_used_ratio", _USED, "path", used),
             *budget_gauges(self.client.connection.budget.closings()),
         ]
 

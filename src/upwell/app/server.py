@@ -15,12 +15,17 @@ from upwell.app.supervision import keep_running
 from upwell.app.wiring import Wired, wire
 from upwell.delivery.interface import OutboxError
 from upwell.machine.descriptors import connection_room, raise_descriptor_limit
+from upwell.machine.private_file import tighten
 from upwell.server.asgi.app import create_app
-from upwell.server.asgi.connections import DEFAULT_CONNECTION_LIMITS, ConnectionTable
+from upwell.server.asgi.connections import (
+    DEFAULT_CONNECTION_LIMITS,
+    ConnectionLimits,
+    ConnectionTable,
+)
 from upwell.server.asgi.local_socket import serve_local
 from upwell.server.asgi.serving import serve
 from upwell.server.asgi.tls import CertificateError
-from upwell.settings import ServerSettings
+from upwell.settings import ListenSettings, ServerSettings
 from upwell.store.interface import StoreError
 from upwell.workload.haproxy.router import HaproxyRouter, HaproxySettings
 from upwell.workload.interface import WorkloadError
@@ -47,14 +52,26 @@ async def run_server(settings: ServerSettings) -> None:
         loop.add_signal_handler(number, shutdown.set)
     try:
         settings.data_dir.mkdir(parents=True, exist_ok=True, mode=0o700)
+        tighten(settings.data_dir)
         async with AsyncExitStack() as stack:
             listener = stack.enter_context(_listen(settings))
             adapters = await open_adapters(settings, stack)
-            await _run(wire(adapters), adapters.protection, listener, shutdown)
+            table = ConnectionTable(_connection_limits(settings.listening))
+            await _run(wire(adapters), adapters.protection, listener, shutdown, table)
     except Exception as error:
         if (message := _explained(error)) is None:
             raise
         raise ServeError(message) from error
+
+
+def _connection_limits(settings: ListenSettings) -> ConnectionLimits:
+    """Return the limits of connections; what the server does itself has descriptors left."""
+    wanted = replace(
+        DEFAULT_CONNECTION_LIMITS.within(settings.connections),
+        total=settings.connections,
+        per_address=min(settings.connections_per_address, settings.connections),
+    )
+    return wanted.within(connection_room())
 
 
 def _explained(error: BaseException) -> str | None:
@@ -102,13 +119,16 @@ def _listen(settings: ServerSettings) -> socket.socket:
 
 
 async def _run(
-    wired: Wired, protection: Protection, listener: socket.socket, shutdown: asyncio.Event
+    wired: Wired,
+    protection: Protection,
+    listener: socket.socket,
+    shutdown: asyncio.Event,
+    table: ConnectionTable,
 ) -> None:
     """Serve until `shutdown` is set, then stop reconciling: watches end before the store."""
     async with asyncio.TaskGroup() as group:
         loops = [group.create_task(keep_running(loop)) for loop in wired.loops]
         try:
-            table = ConnectionTable(DEFAULT_CONNECTION_LIMITS.within(connection_room()))
             app = create_app(replace(wired.deps, shutdown=shutdown, connections=table))
             tls, plain = protection.tls, protection.plain
             if protection.local is not None:

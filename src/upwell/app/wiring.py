@@ -4,6 +4,7 @@ import asyncio
 from collections.abc import Callable, Coroutine, Sequence
 from dataclasses import dataclass
 from functools import partial
+from socket import gethostname
 from typing import Any
 
 from upwell import __version__
@@ -62,8 +63,12 @@ from upwell.reconcilers.tracing.reconciler import trace_controller
 from upwell.registry.mirror import Mirror
 from upwell.server.admission.quota import LimitedStore
 from upwell.server.asgi.app import ServerDependencies
+from upwell.server.asgi.mixed_tls import TLS_NAME
 from upwell.server.distribution.routes import create_routes
+from upwell.server.http.hosts import HostNames
 from upwell.server.http.limits import DEFAULT_LIMITS
+from upwell.server.metrics.loop_lag import watch_loop
+from upwell.settings import ServerSettings
 
 type Loop = Callable[[], Coroutine[Any, Any, None]]
 """Runs until it is cancelled."""
@@ -113,6 +118,7 @@ def wire(adapters: Adapters) -> Wired:
         gauges=adapters.gauges,
         components=adapters.components,
         access=adapters.protection.control,
+        hosts=_hosts(adapters.settings),
     )
     events = EventReconciler(store, now)
     controllers: Sequence[Controller] = (
@@ -132,6 +138,7 @@ def wire(adapters: Adapters) -> Wired:
         *(controller.run for controller in controllers),
         partial(watch_disk, adapters.disk, adapters.components),
         partial(watch_descriptors, adapters.components),
+        partial(watch_loop, adapters.metrics),
         partial(watch_clock, PROCESS_CLOCK, adapters.components),
         partial(retry_after_recovery, adapters.components, controllers),
         partial(remove_old_events, events),
@@ -144,6 +151,11 @@ def wire(adapters: Adapters) -> Wired:
         *adapters.subscriptions.loops,
     )
     return Wired(deps, loops)
+
+
+def _hosts(settings: ServerSettings) -> HostNames:
+    names = settings.answered_names
+    return HostNames() if names is None else HostNames.of((*names, TLS_NAME, gethostname()))
 
 
 def _streams(adapters: Adapters, secrets: PullSecrets) -> ImageStreams:

@@ -24,6 +24,8 @@ _INODE_SHARE = 100
 _MACHINE_FAULTS = frozenset({
     errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EIO, errno.EMFILE, errno.ENFILE, errno.ENOMEM,
 })  # fmt: skip
+_WARNED_SHARE = 0.8
+"""Of a file system in use: told long before the floor."""
 _RELIEF = 1.1
 """The pressure ends at so many times the floor, so that it does not come and go."""
 
@@ -32,6 +34,7 @@ class DiskFault(StrEnum):
     """Reasons for which nothing that takes space is begun."""
 
     FULL = "DiskPressure"
+    FILLING = "DiskFilling"
     READ_ONLY = "ReadOnlyFileSystem"
     FAILED = "StorageFailed"
     REMOVED = "DatabaseRemoved"
@@ -86,6 +89,8 @@ class DiskSpace:
         self._free: Mapping[Path, int] = {}
         self._pressed: Collection[Path] = frozenset()
         self._faults: Sequence[DiskPressure] = ()
+        self._used: Mapping[Path, float] = {}
+        self._warned: Mapping[Path, str] = {}
 
     @property
     def free(self) -> Mapping[Path, int]:
@@ -97,6 +102,18 @@ class DiskSpace:
         """The worst that is wrong."""
         return min(self._faults, key=lambda one: one.reason is DiskFault.FULL, default=None)
 
+    @property
+    def used(self) -> Mapping[Path, float]:
+        """Part of each file system that is in use, 0 to 1."""
+        return self._used
+
+    @property
+    def warning(self) -> DiskPressure | None:
+        """The file systems that fill up, while each has room; they keep nothing waiting."""
+        if not self._warned:
+            return None
+        return DiskPressure(DiskFault.FILLING, "; ".join(self._warned.values()))
+
     def pressure(self) -> str:
         """Return what keeps work that takes space waiting; empty when nothing does."""
         return self.fault.message if self.fault is not None else ""
@@ -104,6 +121,8 @@ class DiskSpace:
     def look(self) -> None:
         """Look at each file system: microseconds, but of one on a network any time."""
         free: dict[Path, int] = {}
+        used: dict[Path, float] = {}
+        warned: dict[Path, str] = {}
         faults: list[DiskPressure] = []
         pressed: set[Path] = set()
         for folder in self._distinct():
@@ -113,6 +132,9 @@ class DiskSpace:
                 faults.append(_unreadable(folder, error))
                 continue
             free[folder] = facts.f_bavail * facts.f_frsize
+            used[folder] = _used(facts)
+            if text := self._filling(folder, facts):
+                warned[folder] = text
             fault = self._judge(folder, facts)
             if fault is not None:
                 faults.append(fault)
@@ -123,6 +145,7 @@ class DiskSpace:
             if was and found != was:
                 faults.append(_removed(path))
         self._free, self._faults, self._pressed = free, faults, pressed
+        self._used, self._warned = used, warned
 
     def _distinct(self) -> Collection[Path]:
         found: dict[int, Path] = {}
@@ -132,6 +155,17 @@ class DiskSpace:
             except OSError:
                 found.setdefault(-len(found) - 1, folder)  # looked at again, and reported, above
         return found.values()
+
+    def _filling(self, folder: Path, facts: os.statvfs_result) -> str:
+        least = _WARNED_SHARE / (_RELIEF if folder in self._warned else 1.0)
+        if _used(facts) < least:
+            return ""
+        size, free = facts.f_blocks * facts.f_frsize, facts.f_bavail * facts.f_frsize
+        floor = default_floor(size) if self._floor is None else self._floor
+        return (
+            f"{folder} is {_used(facts):.0%} full, {_mib(free)} are free; below {_mib(floor)},"
+            " builds, imports of content, uploads and pulls wait: free space, or enlarge the disk"
+        )
 
     def _judge(self, folder: Path, facts: os.statvfs_result) -> DiskPressure | None:
         if facts.f_flag & os.ST_RDONLY:
@@ -148,6 +182,12 @@ class DiskSpace:
                 f"{folder} has {facts.f_favail} inodes free of {facts.f_files}", f"of {inodes}"
             )
         return None
+
+
+def _used(facts: os.statvfs_result) -> float:
+    """Return the part that is in use of what may be, as df(1) counts it."""
+    used = facts.f_blocks - facts.f_bfree
+    return used / (used + facts.f_bavail) if used + facts.f_bavail else 0.0
 
 
 def is_machine_fault(error: BaseException) -> bool:

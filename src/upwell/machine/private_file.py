@@ -11,6 +11,8 @@ from pathlib import Path
 log = logging.getLogger(__name__)
 
 _DRAFT = ".new"
+_PRIVATE_FILES = ("*.db", "*.db-wal", "*.db-shm", "*.token", "*.key", "tls/*.key", "audit*.log*")
+"""Of a data folder, besides what is made private where it is read."""
 _OTHERS = stat.S_IRWXG | stat.S_IRWXO
 
 
@@ -66,3 +68,18 @@ def make_private(path: Path) -> None:
     if mode & _OTHERS and path.is_file():
         path.chmod(mode & ~_OTHERS)
         log.warning("others could read it", extra={"file": str(path), "mode": f"{mode:o}"})
+
+
+def tighten(folder: Path) -> None:
+    """Take a data folder away from others, and secrets and databases in it; raises OSError."""
+    mode = stat.S_IMODE(folder.stat().st_mode)
+    if mode & _OTHERS:
+        folder.chmod(mode & ~_OTHERS)
+        log.warning(
+            "others could enter the data folder: it is the server's alone now",
+            extra={"folder": str(folder), "mode": f"{mode:o}"},
+        )
+    for pattern in _PRIVATE_FILES:
+        for path in folder.glob(pattern):
+            if not path.is_symlink():
+                make_private(path)

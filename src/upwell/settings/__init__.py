@@ -12,6 +12,7 @@ from upwell.settings.tables import (
     BuildIsolation,
     DiskSettings,
     FileSettings,
+    ListenSettings,
     RetentionSettings,
     TracingSettings,
 )
@@ -26,6 +27,7 @@ __all__ = [
     "BuildIsolation",
     "DiskSettings",
     "FileSettings",
+    "ListenSettings",
     "RetentionSettings",
     "ServerSettings",
     "SettingsError",

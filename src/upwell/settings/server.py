@@ -16,6 +16,7 @@ from upwell.settings.tables import (
     AuditSettings,
     BuildIsolation,
     DiskSettings,
+    ListenSettings,
     RetentionSettings,
     WorkloadLimits,
 )
@@ -74,6 +75,7 @@ class ServerSettings(BaseModel):
     auth_files: tuple[Path, ...] = ()
     access: AccessSettings = AccessSettings()
     retention: RetentionSettings = RetentionSettings()
+    listening: ListenSettings = ListenSettings()
     disk: DiskSettings = DiskSettings()
     audit: AuditSettings = AuditSettings()
     allowed_destinations: tuple[str, ...] = ()
@@ -116,6 +118,12 @@ class ServerSettings(BaseModel):
         routers = (self.router_address, self.router_https_address)
         found = [address.rpartition(":") for address in routers if address]
         return ((self.host, self.port), *((host.strip("[]"), int(port)) for host, _, port in found))
+
+    @property
+    def answered_names(self) -> tuple[str, ...] | None:
+        """The names that are answered besides addresses and localhost; None: all."""
+        names = (*self.listening.names, *self.access.tls_names)
+        return names if self.listening.names or is_loopback(self.host) else None
 
     @property
     def url(self) -> str:

@@ -282,6 +282,23 @@ class RegistrySettings(SettingsTable):
         )
 
 
+class ListenSettings(SettingsTable):
+    """The API's own address: names that it has, and connections that it takes."""
+
+    names: Annotated[
+        tuple[Annotated[str, Field(min_length=1), AllowedValues("a host name")], ...],
+        Field(strict=False),
+        AllowedValues("a list of host names"),
+    ] = ()
+    """Names by which clients may ask for the API, besides its addresses and localhost; `*.HOST`
+    stands for all below. Where it listens on loopback, no others are answered; elsewhere every name
+    is, until there is one here. Behind a proxy that passes names on, they have to stand here."""
+    connections: Count = 4096
+    """The most connections at once; half of the process's descriptors, where that is less."""
+    connections_per_address: Count = 2048
+    """The most of one address that is not this machine's."""
+
+
 class DiskSettings(SettingsTable):
     """Room that stays free on each file system that the server writes to."""
 
@@ -375,6 +392,7 @@ class FileSettings(SettingsTable):
     builds: BuildIsolation = BuildIsolation()
     workloads: WorkloadLimits = WorkloadLimits()
     retention: RetentionSettings = RetentionSettings()
+    server: ListenSettings = ListenSettings()
     disk: DiskSettings = DiskSettings()
     audit: AuditSettings = AuditSettings()
     outbound: OutboundSettings = OutboundSettings()

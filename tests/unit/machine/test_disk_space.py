@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from upwell.machine.disk import GIB, MIB, DiskFault, DiskSpace, default_floor
+from upwell.machine.disk import GIB, MIB, DiskFault, DiskPressure, DiskSpace, default_floor
 
 _BLOCK = 4096
 
@@ -154,3 +154,30 @@ def test_an_open_database_that_was_removed_or_replaced_is_a_fault(
     assert disk.fault is not None
     assert disk.fault.reason is DiskFault.REMOVED
     assert str(database) in disk.fault.message
+
+
+def test_a_disk_that_fills_up_is_told_long_before_it_is_full(
+    disk: DiskSpace, system: FileSystem, tmp_path: Path
+) -> None:
+    def warning() -> DiskPressure | None:
+        return disk.warning
+
+    system.free = 21 * GIB
+    disk.look()
+    assert warning() is None
+    assert disk.used[tmp_path] == pytest.approx(0.79)
+
+    system.free = 20 * GIB - MIB
+    disk.look()
+    found = warning()
+    assert found is not None
+    assert found.reason is DiskFault.FILLING
+    assert f"{tmp_path} is 80% full, 20.0 GiB are free; below 1.0 GiB" in found.message
+    assert disk.pressure() == ""  # nothing waits for it
+
+    system.free = 25 * GIB
+    disk.look()
+    assert warning() is not None  # it does not come and go
+    system.free = 30 * GIB
+    disk.look()
+    assert warning() is None

@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from upwell.machine.private_file import remove_drafts, write_private, write_whole
+from upwell.machine.private_file import remove_drafts, tighten, write_private, write_whole
 
 
 @pytest.mark.parametrize("content", ["sécret\n", b"s\xffcret"])
@@ -70,3 +70,28 @@ def test_drafts_of_a_killed_process_are_removed(tmp_path: Path) -> None:
 
     assert remove_drafts([tmp_path, tmp_path / "missing"]) == 1
     assert [path.name for path in tmp_path.iterdir()] == ["token"]
+
+
+def test_a_data_folder_that_others_can_enter_is_taken_from_them(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    folder = tmp_path / "data"
+    (folder / "tls").mkdir(parents=True)
+    secrets = ["upwell.db", "upwell.db-wal", "admin.token", "signing.key", "tls/server.key"]
+    for name in (*secrets, "containers.conf"):
+        (folder / name).write_text("x")
+        (folder / name).chmod(0o644)
+    (tmp_path / "elsewhere").write_text("x")
+    (tmp_path / "elsewhere").chmod(0o644)
+    (folder / "linked.key").symlink_to(tmp_path / "elsewhere")
+    folder.chmod(0o755)
+
+    tighten(folder)
+
+    assert stat.S_IMODE(folder.stat().st_mode) == 0o700
+    assert {stat.S_IMODE((folder / name).stat().st_mode) for name in secrets} == {0o600}
+    assert stat.S_IMODE((tmp_path / "elsewhere").stat().st_mode) == 0o644
+    assert "others could enter the data folder" in caplog.text
+    caplog.clear()
+    tighten(folder)
+    assert caplog.text == ""

@@ -186,6 +186,7 @@ def serve(  # noqa: PLR0913, PLR0917 - each option is a parameter
             auth_files=tuple(default_auth_files(os.environ, Path.home())),
             access=access,
             retention=file.retention,
+            listening=file.server,
             disk=file.disk,
             audit=file.audit,
             tracing=trace_export(os.environ, file.tracing),

@@ -8,6 +8,7 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from upwell.server.auth.request_info import SIGNED
 from upwell.server.http.errors import ApiError, error_response
+from upwell.server.http.hosts import HostNames
 
 _LOG = logging.getLogger("upwell.server.auth.middleware")
 
@@ -18,8 +19,9 @@ _FOREIGN = {b"cross-site", b"same-site"}
 class AccessLogMiddleware:
     """ASGI middleware. A log line has no secrets: no query string, nothing of a webhook's path."""
 
-    def __init__(self, app: ASGIApp, header_bytes: int) -> None:
+    def __init__(self, app: ASGIApp, header_bytes: int, hosts: HostNames) -> None:
         self._app = app
+        self._hosts = hosts
         self._header_bytes = header_bytes
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
@@ -56,6 +58,10 @@ class AccessLogMiddleware:
             )
 
     def _app_for(self, scope: Scope) -> ASGIApp:
+        try:
+            self._hosts.require(scope["headers"], scope["http_version"])
+        except ApiError as error:
+            return error_response(error)
         headers = dict(scope["headers"])
         if _is_foreign(scope, headers):
             # A web page elsewhere, in the browser of somebody who can reach this server.

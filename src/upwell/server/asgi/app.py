@@ -27,6 +27,7 @@ from upwell.server.builds import webhooks as build_webhooks
 from upwell.server.builds.builds import BuildHandlers, ImageHandlers
 from upwell.server.builds.uploads import UploadHandlers
 from upwell.server.http.errors import ERROR_HANDLERS, ApiError
+from upwell.server.http.hosts import HostNames
 from upwell.server.http.limits import DEFAULT_LIMITS, ServerLimits
 from upwell.server.http.streaming import OpenStreams
 from upwell.server.http.target import RequestTarget, parse_target
@@ -89,6 +90,8 @@ class ServerDependencies:
     """Gauges of other parts, beside those of the objects."""
     components: Components = field(default_factory=Components)
     """State of what the server starts or stands on, for readiness and metrics."""
+    hosts: HostNames = field(default_factory=HostNames)
+    """Names that the server answers to."""
     connections: ConnectionTable = field(default_factory=ConnectionTable)
     """Connections that are open, for metrics."""
     access: AccessControl | None = None
@@ -144,7 +147,7 @@ def create_app(deps: ServerDependencies) -> Starlette:
 def _middleware(deps: ServerDependencies) -> list[Middleware]:
     """Return what stands around the application, the outermost first."""
     around = [
-        Middleware(AccessLogMiddleware, header_bytes=deps.limits.header_bytes),
+        Middleware(AccessLogMiddleware, header_bytes=deps.limits.header_bytes, hosts=deps.hosts),
         Middleware(Measured, metrics=deps.metrics),
     ]
     if deps.access is not None:

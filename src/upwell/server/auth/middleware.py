@@ -38,6 +38,7 @@ from upwell.server.auth.request_info import (
     is_registry,
     query_of,
 )
+from upwell.server.auth.request_seats import RequestSeats, SeatError
 from upwell.server.auth.tokens import LOCAL_ADMIN, Principal, Tokens
 from upwell.server.http.bounded_body import drained
 from upwell.server.http.errors import ApiError, status_of
@@ -113,6 +114,7 @@ class AuthMiddleware:
         self._rates = Rates(access.clock)
         self._watches = OpenByClient(limits.watches_per_client)
         self._anonymous = Principal("", anonymous_grants(access.anonymous))
+        self._seats = RequestSeats(limits.seats)
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Let one request in, or answer why not."""
@@ -136,7 +138,7 @@ class AuthMiddleware:
             except AuditUnavailableError as error:
                 await _refuse(scope, receive, send, ApiError(503, str(error)))
                 return
-            await self._serve(request, receive, send)
+            await self._serve_in_turn(request, receive, send)
 
     async def _admit(self, request: "_RequestInfo") -> None:
         """Raise ApiError 401, 403 or 429 unless the request may go on."""
@@ -187,6 +189,17 @@ class AuthMiddleware:
         else:  # a client that guesses tokens is nobody yet, and counts by its address
             rate = Rate(limits.anonymous_per_second, limits.anonymous_burst)
         self._rates.take(request.client(request.user), rate)
+
+    async def _serve_in_turn(self, request: "_RequestInfo", receive: Receive, send: Send) -> None:
+        """Serve once there is a seat, which long answers and the registry's blobs do not take."""
+        if not request.takes_seat:
+            await self._serve(request, receive, send)
+            return
+        try:
+            async with self._seats.seat(request.client(request.user)):
+                await self._serve(request, receive, send)
+        except SeatError as error:
+            await _refuse(request.scope, receive, send, error)
 
     async def _serve(self, request: "_RequestInfo", receive: Receive, send: Send) -> None:
         """Serve; what belongs in the audit log is there before the answer begins."""
@@ -308,6 +321,12 @@ class _RequestInfo:
         if self.scope["type"] == "websocket":
             return True
         return self.action.verb == "watch" or "follow" in query_of(self.scope)
+
+    @property
+    def takes_seat(self) -> bool:
+        """Return True if it counts among the requests that a client may have served at once."""
+        is_blob = is_registry(self.scope) and "/blobs/" in self.path
+        return not (self.is_long_running or is_blob or self.user.unlimited or self.path in _HEALTH)
 
     @property
     def is_noteworthy(self) -> bool:

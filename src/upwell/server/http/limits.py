@@ -4,6 +4,17 @@ from dataclasses import dataclass
 
 
 @dataclass(frozen=True, slots=True)
+class SeatLimits:
+    """Requests that are served at once, in all and of one client, and that wait for it."""
+
+    total: int = 128
+    per_client: int = 32
+    waiting_per_client: int = 1000
+    seconds: float = 30.0
+    """The longest wait."""
+
+
+@dataclass(frozen=True, slots=True)
 class ServerLimits:
     """Bytes and seconds."""
 
@@ -22,6 +33,7 @@ class ServerLimits:
     anonymous_per_second: float = 50.0
     """Of one address without a valid token: webhooks, and who tries tokens."""
     anonymous_burst: int = 500
+    seats: SeatLimits = SeatLimits()
     objects: int = 200_000
     objects_per_namespace: int = 20_000
     bookmark_seconds: float = 60.0

@@ -55,6 +55,12 @@ class Metrics:
             buckets=_SECONDS,
             registry=self.registry,
         )
+        self._lag = Histogram(
+            "upwell_event_loop_lag_seconds",
+            "Time that the event loop came late to a turn, ten times a second.",
+            buckets=_SECONDS,
+            registry=self.registry,
+        )
         self._checks = Counter(
             "upwell_registry_checks",
             "Questions to a registry what a tag names now.",
@@ -76,6 +82,10 @@ class Metrics:
         self._requests.labels(action.verb, resource, str(code)).inc()
         if action.verb != "watch" and "follow" not in query_of(scope):
             self._seconds.labels(action.verb, resource).observe(seconds)
+
+    def observe_lag(self, seconds: float) -> None:
+        """Note how late the event loop came to a turn."""
+        self._lag.observe(seconds)
 
     def count_check(self, registry: str, failure: str = "") -> None:
         """Count a question to a registry; `failure` is the reason of the error it ended with."""

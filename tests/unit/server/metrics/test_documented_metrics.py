@@ -12,6 +12,7 @@ from upwell.server.metrics.gauges import budget_gauges
 METRICS = ROOT / "docs" / "metrics.md"
 OF_THE_MACHINE = {
     "upwell_disk_free_bytes",
+    "upwell_disk_used_ratio",
     "upwell_store_bytes",
     "upwell_store_watches",
     "upwell_registry_bytes",
