@@ -7,8 +7,8 @@ from typing import Any
 
 from upwell.workload.interface import ContainerSpec, Files, InstanceMount, InstanceSpec
 from upwell.workload.podman.confinement import DefaultLimits, confine
-from upwell.workload.podman.volumes import instance_volumes as volumes
 from upwell.workload.podman.volumes.kept_volumes import KeptVolume
+from upwell.workload.podman.volumes.pins import VolumePath
 
 LABEL_UPWELL = "upwell.dev/instance"
 LABEL_NAME = "upwell.dev/replica"
@@ -35,7 +35,8 @@ class ContainerContext:
     network: str
     joins: str | None
     """ID of the container whose network, host name and IPC this one shares; None for the first."""
-    places: Mapping[str, Path]
+    sources: Mapping[VolumePath, Path]
+    """Paths of the host that the mounts show."""
     restarts: int
     hosts: Path | None = None
     """The file that is the instance's /etc/hosts; None leaves it to Podman."""
@@ -56,7 +57,7 @@ def container_name(upwell: str, instance: str, container: str) -> str:
 def create_body(
     spec: InstanceSpec, container: ContainerSpec, surroundings: ContainerContext
 ) -> dict[str, Any]:
-    """Return the request that creates `container`; raises InvalidVolumeError."""
+    """Return the request that creates `container`."""
     body: dict[str, Any] = {
         "name": container_name(surroundings.upwell, spec.name, container.name),
         "image": str(container.image),
@@ -65,7 +66,7 @@ def create_body(
         "httpproxy": False,  # the host's proxy is not the workload's environment
         "healthconfig": {"test": ["NONE"]},  # our probes decide, not the image
         "log_configuration": {"driver": "k8s-file", "size": _MAX_LOG_BYTES},
-        "mounts": [_mount(spec, mount, surroundings.places) for mount in container.mounts],
+        "mounts": [_mount(spec, mount, surroundings.sources) for mount in container.mounts],
     }
     if surroundings.hosts is not None and "/etc/hosts" not in {
         mount.path for mount in container.mounts
@@ -125,11 +126,13 @@ def _labels(
     }
 
 
-def _mount(spec: InstanceSpec, mount: InstanceMount, places: Mapping[str, Path]) -> dict[str, Any]:
+def _mount(
+    spec: InstanceSpec, mount: InstanceMount, sources: Mapping[VolumePath, Path]
+) -> dict[str, Any]:
     read_only = mount.read_only or isinstance(spec.volumes.get(mount.volume), Files)
     return {
         "type": "bind",
-        "source": str(volumes.source(mount, places)),
+        "source": str(sources[mount.volume, mount.sub_path]),
         "destination": mount.path,
         "options": ["rbind", "ro" if read_only else "rw"],
     }

@@ -7,7 +7,6 @@ One folder for each instance, `instances/<name>/`, readable by us alone: `record
 import json
 import logging
 import secrets
-import shutil
 from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass, field, replace
 from datetime import datetime
@@ -28,6 +27,7 @@ from upwell.workload.interface import (
     TcpProbe,
     WorkloadError,
 )
+from upwell.workload.podman.volumes.mounts import remove_tree
 
 _log = logging.getLogger(__name__)
 
@@ -89,6 +89,8 @@ class InstanceRecord:
     once: bool = False
     made: tuple[str, ...] = ()
     """IDs of the containers that we have made for this start."""
+    pins: tuple[str, ...] = ()
+    """Names of its pins, without which none of its containers may start."""
     labels: Mapping[str, str] = field(default_factory=dict)
     begun_at: datetime | None = None
     """Time at which it was first started; a restart is none, a start after `stop` is."""
@@ -206,11 +208,11 @@ class RecordStore:
             if not is_full(error):
                 raise
             aside = self.folder(name)  # no room for another name: a removal goes on all the same
-        shutil.rmtree(aside, ignore_errors=True)
+        remove_tree(aside)
 
     def purge(self) -> None:
         """Remove what is left of folders whose removal was cut short."""
-        shutil.rmtree(self._removed, ignore_errors=True)
+        remove_tree(self._removed)
 
     def names(self) -> list[str]:
         """Return the instances that have a folder."""
@@ -271,6 +273,7 @@ def _decode(document: Mapping[str, Any]) -> InstanceRecord:
         post_started=tuple(document.get("post_started", ())),
         once=bool(document.get("once")),
         made=tuple(document.get("made", ())),
+        pins=tuple(document.get("pins", ())),
         labels=document.get("labels", {}),
         begun_at=_time(document.get("begun_at")),
         timeline=str(document.get("timeline", "")),

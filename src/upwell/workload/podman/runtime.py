@@ -75,6 +75,7 @@ from upwell.workload.podman.pulls import Pulls
 from upwell.workload.podman.records import InstanceRecord, RecordStore
 from upwell.workload.podman.volumes import instance_volumes as volumes
 from upwell.workload.podman.volumes.kept_volumes import KeptVolume, KeptVolumes
+from upwell.workload.podman.volumes.pins import Pins, VolumePath
 
 __all__ = ["PodmanRuntime", "PodmanSettings"]
 
@@ -106,6 +107,7 @@ class PodmanRuntime:
         self._pulls = Pulls(api, clock, self._changes.publish)
         kept = settings.data_dir / "kept"
         self._kept = KeptVolumes(api, kept, {LABEL_UPWELL: settings.instance_id})
+        self._pins = Pins(settings.pins_root, settings.allowed_host_paths)
         self._wake = asyncio.Event()
         self._health = Health(api, self._records, clock, self._wake.set)
         self._listing = ContainerListing(api, self._label, clock.now)
@@ -208,11 +210,13 @@ class PodmanRuntime:
             claims = self._settings.data_dir / "claims"
             with _writing(spec.name):
                 places = await asyncio.to_thread(volumes.prepare, spec, folder, claims)
+                sources = await asyncio.to_thread(self._pins.sources, spec, places)
                 await asyncio.to_thread(self._hosts.create, spec)
             spec = await self._call(with_users(spec, self._api.image_user))
             kept = await self._call(self._kept.provide(spec))
             await self._ensure_network()
-            for container_id in await self._create(spec, record, places, kept):
+            record = replace(record, pins=self._pins.names(spec.name))
+            for container_id in await self._create(spec, record, sources, kept):
                 await self._call(self._api.start(container_id))
         self._wake.set()
 
@@ -247,7 +251,14 @@ class PodmanRuntime:
         """Start what comes next in an instance with init containers."""
         async with self._lock(name):
             found = (await self._observe_containers(name)).get(name, [])
-            for container in next_to_start(found, self._records.load(name)):
+            record = self._records.load(name)
+            following = next_to_start(found, record)
+            pins = record.pins if record else ()
+            if following and not await asyncio.to_thread(self._pins.are_whole, name, pins):
+                # Unmounted by hand, say: the rest would see other folders. Its owner begins anew.
+                await self._end(found, 0)
+                following = []
+            for container in following:
                 await self._call(self._api.start(container.id))
         self._wake.set()
 
@@ -260,6 +271,7 @@ class PodmanRuntime:
             await self._remove_broken(name)
             await self._end(found, math.ceil(left))
             with _writing(name):
+                await asyncio.to_thread(self._pins.release, name)
                 await asyncio.to_thread(self._records.remove, name)
         self._wake.set()
 
@@ -320,6 +332,9 @@ class PodmanRuntime:
                 name in self._pulls.instances() or await self._observe_containers(name)
             ):
                 return
+            if is_folder:
+                with _writing(name):
+                    await asyncio.to_thread(self._pins.release, name)
             await self._leftovers.remove(leftover)
 
     def _is_busy(self, name: str) -> bool:
@@ -392,6 +407,8 @@ class PodmanRuntime:
         async with side_by_side() as group:
             for name in names:
                 group.create_task(self.stop(name, 0))
+        with _writing("all"):
+            await asyncio.to_thread(self._pins.clear)
         for volume in await self._api.volumes(self._label):
             await self._api.remove_volume(volume)
         await leave(await self._upper_half())
@@ -441,7 +458,7 @@ class PodmanRuntime:
         self,
         spec: InstanceSpec,
         record: InstanceRecord,
-        places: Mapping[str, Path],
+        sources: Mapping[VolumePath, Path],
         kept: Mapping[str, Sequence[KeptVolume]],
     ) -> list[str]:
         """Create all containers of an instance; the first that lasts owns the network of all.
@@ -453,7 +470,7 @@ class PodmanRuntime:
             network=self._settings.network_name,
             joins=None,
             hosts=self._hosts.path(spec.name),
-            places=places,
+            sources=sources,
             restarts=record.restarts,
             timeline=self._settings.timeline(),
             kept=kept,

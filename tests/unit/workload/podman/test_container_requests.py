@@ -14,7 +14,9 @@ WEB = ContainerSpec("web", Reference.parse("localhost/web"))
 
 def body(container: ContainerSpec, joins: str | None = None, **changes: Any) -> dict[str, Any]:
     spec = replace(InstanceSpec("web-1", OWNER, "rev", (container,)), **changes)
-    return create_body(spec, container, ContainerContext("u1", "net", joins, {"v": Path("/")}, 4))
+    return create_body(
+        spec, container, ContainerContext("u1", "net", joins, {("v", ""): Path("/")}, 4)
+    )
 
 
 def test_our_labels_win_over_those_of_the_workload() -> None:

@@ -8,7 +8,6 @@ from upwell.workload.interface import (
     Files,
     ForbiddenError,
     HostPath,
-    InstanceMount,
     InstanceSpec,
     Owner,
     VolumeClaim,
@@ -84,20 +83,3 @@ def test_a_file_does_not_leave_its_volume(tmp_path: Path, path: str) -> None:
 def test_a_volume_is_one_folder(tmp_path: Path, name: str) -> None:
     with pytest.raises(InvalidVolumeError):
         prepare(spec(**{name: EmptyDir()}), tmp_path)
-
-
-def test_a_sub_path_is_made_and_stays_inside(tmp_path: Path) -> None:
-    (tmp_path / "data").mkdir()
-    (tmp_path / "data" / "out").symlink_to("/etc")
-    places = {"data": tmp_path / "data"}
-    inside = volumes.source(InstanceMount("data", "/data", sub_path="a/b"), places)
-    assert inside == tmp_path / "data/a/b"
-    assert inside.is_dir()
-    for sub_path in ("..", "/etc", "out", "out/ssl"):
-        with pytest.raises(InvalidVolumeError, match="leaves its volume"):
-            volumes.source(InstanceMount("data", "/data", sub_path=sub_path), places)
-
-
-def test_a_mount_of_no_volume_is_named() -> None:
-    with pytest.raises(InvalidVolumeError, match="no volume data"):
-        volumes.source(InstanceMount("data", "/data"), {})

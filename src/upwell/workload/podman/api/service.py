@@ -64,6 +64,11 @@ class PodmanSettings:
     """Returns the timeline of the store that instances are started by."""
 
     @property
+    def pins_root(self) -> Path:
+        """Folder of what is mounted for containers: not below the data folder, see `Pins`."""
+        return Path(f"/run/upwell-{self.instance_id}")
+
+    @property
     def network_name(self) -> str:
         """The bridge network that all instances join."""
         return self.network or f"upwell-{self.instance_id}"

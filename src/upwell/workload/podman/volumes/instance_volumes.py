@@ -1,7 +1,6 @@
 """The volumes of an instance on disk, and what of the host it may see."""
 
 import os
-import shutil
 from collections.abc import Mapping
 from pathlib import Path, PurePosixPath
 
@@ -10,14 +9,14 @@ from upwell.workload.interface import (
     Files,
     ForbiddenError,
     HostPath,
-    InstanceMount,
     InstanceSpec,
     VolumeClaim,
     WorkloadError,
 )
+from upwell.workload.podman.volumes.mounts import remove_tree
 from upwell.workload.podman.volumes.ownership import give_to_group
 
-_SHARED_FOLDER = 0o777
+SHARED_FOLDER = 0o777
 """As core/v1 emptyDir: containers of any user may write; the folder above it is ours alone."""
 
 
@@ -62,7 +61,7 @@ def prepare(spec: InstanceSpec, folder: Path, claims: Path) -> Mapping[str, Path
         match volume:
             case EmptyDir():
                 place.mkdir(parents=True, exist_ok=True)
-                place.chmod(_SHARED_FOLDER)
+                place.chmod(SHARED_FOLDER)
             case Files():
                 _write_files(place, volume)
             case HostPath():
@@ -75,26 +74,6 @@ def prepare(spec: InstanceSpec, folder: Path, claims: Path) -> Mapping[str, Path
     return places
 
 
-def source(mount: InstanceMount, places: Mapping[str, Path]) -> Path:
-    """Return the host path that `mount` shows; raises InvalidVolumeError.
-
-    A `sub_path` is created when it is absent, and may not lead out of its volume, not even
-    through a symbolic link that a container made there.
-    """
-    if mount.volume not in places:
-        raise InvalidVolumeError(f"mount {mount.path}: there is no volume {mount.volume}")
-    root = places[mount.volume].resolve()
-    if not mount.sub_path:
-        return root
-    place = (root / mount.sub_path).resolve()
-    if not place.is_relative_to(root):
-        raise InvalidVolumeError(f"mount {mount.path}: subPath {mount.sub_path} leaves its volume")
-    if not place.exists():
-        place.mkdir(parents=True)
-        place.chmod(_SHARED_FOLDER)
-    return place
-
-
 def _claim_folder(claims: Path, claim: VolumeClaim) -> Path:
     for part in (claim.namespace, claim.name):
         if not part or "/" in part or part in {".", ".."}:
@@ -102,13 +81,12 @@ def _claim_folder(claims: Path, claim: VolumeClaim) -> Path:
     place = claims / claim.namespace / claim.name
     if not place.is_dir():
         place.mkdir(parents=True)
-        place.chmod(_SHARED_FOLDER)
+        place.chmod(SHARED_FOLDER)
     return place
 
 
 def _write_files(place: Path, files: Files) -> None:
-    if place.exists():
-        shutil.rmtree(place)  # of a start that was cut short
+    remove_tree(place)  # of a start that was cut short
     place.mkdir(parents=True)
     for relative, content in files.content.items():
         path = PurePosixPath(relative)

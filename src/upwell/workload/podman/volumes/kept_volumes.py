@@ -30,6 +30,7 @@ from upwell.machine.process import run_command
 from upwell.oci import Reference
 from upwell.workload.interface import ContainerSpec, InstanceSpec, Owner
 from upwell.workload.podman.volumes.instance_volumes import InvalidVolumeError
+from upwell.workload.podman.volumes.mounts import remove_tree
 
 _log = logging.getLogger(__name__)
 
@@ -221,7 +222,7 @@ def _time(mark: Path) -> datetime | None:
 def _remove_but(folder: Path, mark: Path) -> None:
     for entry in folder.iterdir():
         if entry != mark:
-            shutil.rmtree(entry)
+            remove_tree(entry)
     mark.unlink()
     with contextlib.suppress(OSError):  # an instance has started meanwhile
         folder.rmdir()
