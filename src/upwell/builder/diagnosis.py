@@ -19,7 +19,7 @@ _TRANSIENT = re.compile(
     r"connection (refused|reset)|timeout|timed out|no such host|toomanyrequests|broken pipe|"
     r"too many requests|status:? (429|5\d\d)|unexpected EOF|server error|"
     r"temporary failure in name resolution|server misbehaving|network is unreachable|"
-    r"no route to host|digest did not match|does not match .*digest|: EOF$",
+    r"no route to host|digest invalid|digest did not match|does not match .*digest|: EOF$",
     re.IGNORECASE | re.MULTILINE,
 )
 _KILLED, _TERMINATED = 128 + 9, 128 + 15

@@ -274,6 +274,27 @@ async def test_one_that_ends_again_and_again_is_one_fault_until_it_stays_up(
         await served.router.stop()
 
 
+async def test_one_that_a_new_table_started_again_is_well_once_it_stays_up(
+    settings: HaproxySettings,
+) -> None:
+    """Nobody else looks at it again when the table came before the watch noticed the end."""
+    component = Components().add("router")
+    router = HaproxyRouter(replace(settings, limits=RouterLimits(steady_seconds=1)), component)
+    async with named_endpoint("only") as site:
+        table = RoutingTable((Backend(BACKEND, (site.endpoint,)),), (RULE,))
+        await router.apply(table)
+        for _ in range(4):
+            await router._processes.end(await router._processes.find())
+            await router.apply(table)
+        assert component.state.reason == "RouterUnsteady"
+
+        async with asyncio.timeout(30):
+            await anext(router.disruptions())
+        assert await router.restore()
+        assert not component.state.faulty
+        await router.stop()
+
+
 async def test_one_that_does_not_answer_is_killed_and_started_anew(
     served: SupervisedSite, settings: HaproxySettings
 ) -> None:

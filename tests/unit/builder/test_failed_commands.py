@@ -42,6 +42,7 @@ def test_the_machines_faults_are_told_from_the_builds(
         ("dial tcp 10.0.0.1:443: connect: connection refused", True),
         ('Get "https://registry.example/v2/": EOF', True),
         ("blob digest did not match", True),
+        ("fetching blob: digest invalid: registry.test/base answered content 54ebbe where", True),
         ("toomanyrequests: slow down", True),
         ("unauthorized: authentication required", False),
         ("manifest unknown", False),

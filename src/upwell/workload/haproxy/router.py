@@ -61,6 +61,7 @@ _MAX_ERROR_CHARACTERS = 2000
 _ALERT = re.compile(r"^\[ALERT\] *\(\d+\) : (.*)$", re.MULTILINE)
 _MANY_RESTARTS = 4
 _RECENT_SECONDS = 60.0
+_UNSTEADY = "RouterUnsteady"
 _TOLERATED_REFUSALS = 1
 """In a row, while the former table is in force: another try may do."""
 
@@ -116,7 +117,7 @@ class HaproxyRouter:
         """Addresses that somebody else has."""
         self._expected = RouterExpectations(
             loading=self._lock.locked,
-            is_settled=lambda: not any(is_free(*address) for address in self._lacking),
+            is_settled=self._is_settled,
         )
 
     @property
@@ -166,7 +167,7 @@ class HaproxyRouter:
             message = (
                 "haproxy has ended several times within a minute; it is seen whether it stays up"
             )
-            self._component.fail("RouterUnsteady", message)
+            self._component.fail(_UNSTEADY, message)
         else:
             self._component.recover()
         return wanted.faults
@@ -178,6 +179,12 @@ class HaproxyRouter:
         if len(recent) < _MANY_RESTARTS:
             return True
         return now - recent[-1] >= self._settings.limits.steady_seconds
+
+    def _is_settled(self) -> bool:
+        """Return False once a fault that the last table met may have passed."""
+        if self._component.state.reason == _UNSTEADY and self._is_steady():
+            return False
+        return not any(is_free(*address) for address in self._lacking)
 
     async def _serve(self, table: RoutingTable) -> ServablePlan:
         """Return what is in force; raises RouterUnavailableError or RouterDownError."""

@@ -41,7 +41,7 @@ class RouterExpectations:
     loading: Callable[[], bool] = bool
     """True while a table is being applied."""
     is_settled: Callable[[], bool] = lambda: True
-    """False once an address that the last table lacked has become free."""
+    """False once a fault that the last table met may have passed: an address is free again, say."""
 
 
 class HaproxyWatch:
@@ -96,7 +96,11 @@ class HaproxyWatch:
             return ""
         if answer is Answer.GOOD:
             self._misses, self._told = 0, None
-            return "" if self._expected.is_settled() else "an address has become free"
+            return (
+                ""
+                if self._expected.is_settled()
+                else "a fault that the last table met may have passed"
+            )
         self._misses += 1
         loading = self._expected.loading()
         processes = await self._processes.find()
