@@ -4,10 +4,11 @@ import re
 from datetime import datetime, timedelta
 
 import click
+from click.core import ParameterSource
 
 from upwell.api.core import Secret
+from upwell.cli.access.lifetimes import TokenRequest, lifetime_option
 from upwell.cli.core.connection import Session, connection_options
-from upwell.cli.core.durations import SPAN
 from upwell.cli.core.errors import CommandError
 from upwell.cli.core.examples import examples
 from upwell.cli.core.output import (
@@ -29,7 +30,7 @@ from upwell.policy.access.roles import (
     grant_text,
     parse_grant,
 )
-from upwell.server.auth.tokens import TOKEN_TYPE, TokenRecord, hash_of, new_token, secret_name
+from upwell.server.auth.tokens import TOKEN_TYPE, TokenRecord, secret_name
 from upwell.store.interface import AlreadyExistsError, ApiClient, NotFoundError, Selector
 
 _NAME = re.compile(r"[a-z0-9]([a-z0-9-]{0,50}[a-z0-9])?")
@@ -53,7 +54,7 @@ class _GrantType(click.ParamType[Grant]):
 @click.group(
     no_args_is_help=True,
     epilog=examples(
-        "upwell token create ci --grant builder@shop --expires 90d",
+        "upwell token create ci --grant builder@shop --for 30d",
         "upwell token create ada --grant admin@shop,bank --grant viewer@'*'",
         "upwell token list",
         "upwell token delete ci",
@@ -69,7 +70,7 @@ def token() -> None:
 
 @token.command(
     epilog=examples(
-        "upwell token create ci --grant builder@shop --expires 90d",
+        "upwell token create ci --grant builder@shop --for 30d",
         "upwell token create ci --grant builder@shop | docker login -u ci --password-stdin HOST",
     )
 )
@@ -84,29 +85,24 @@ def token() -> None:
     help=f"Role ({', '.join(Role)}) and its namespaces, separated by commas;"
     " * stands for all. Repeatable.",
 )
-@click.option(
-    "--expires",
-    type=SPAN,
-    default=None,
-    metavar="DURATION",
-    show_default="never",
-    help="Lifetime of the token, such as 12h or 90d.",
-)
+@lifetime_option
+@click.option("--never", is_flag=True, help="The token has no end.")
 @connection_options
 @click.pass_obj
 def create(
-    session: Session, name: str, grants: tuple[Grant, ...], expires: timedelta | None
+    session: Session, name: str, grants: tuple[Grant, ...], lifetime: timedelta, *, never: bool
 ) -> None:
     """Create a token and print it: only its hash is kept, so it cannot be shown again."""
     if _NAME.fullmatch(name) is None:
         raise click.UsageError(f"{name!r} is not a valid name: use letters a to z, digits and -")
-    made = new_token(name)
-    end = clock.now() + expires if expires else None
-    record = TokenRecord(name, hash_of(made), grants, end)
+    source = click.get_current_context().get_parameter_source("lifetime")
+    if never and source is not ParameterSource.DEFAULT:
+        raise click.UsageError("--never and --for exclude each other")
+    wanted = TokenRequest(name, grants, None if never else lifetime)
 
     async def work(client: ApiClient) -> None:
         try:
-            await client.create(record.as_secret())
+            made = await wanted.create(client)
         except AlreadyExistsError as error:
             message = f"token/{name} exists already; remove it with `upwell token delete {name}`"
             raise CommandError(f"{message}, or choose another name") from error

@@ -47,10 +47,12 @@ def upwell_in_thread(upwell: Upwell) -> Upwell:
 def test_tokens_are_listed_with_what_they_allow(upwell: Upwell) -> None:
     upwell("token", "create", "ci", "--grant", "builder@shop", "--expires", "2h")
     upwell("token", "create", "ada", "--grant", "viewer@*", "--grant", "admin@bank")
+    upwell("token", "create", "root", "--grant", "admin@*", "--never")
     assert upwell("token", "list").stdout.splitlines() == [
         "NAME   GRANTS                EXPIRES   AGE",
-        "ada    viewer@* admin@bank   -         5m",
+        "ada    viewer@* admin@bank   90d       5m",
         "ci     builder@shop          120m      5m",
+        "root   admin@*               -         5m",
     ]
     listed = json.loads(upwell("token", "list", "-o", "json").stdout)
     assert listed[1] == {
@@ -87,6 +89,7 @@ def test_a_deleted_token_is_gone(upwell: Upwell) -> None:
         (("ci",), "--grant"),
         (("C_I", "--grant", "viewer@*"), "is not a valid name"),
         (("ci", "--grant", "viewer@*", "--expires", "soon"), "not a duration"),
+        (("ci", "--grant", "viewer@*", "--for", "2h", "--never"), "exclude each other"),
     ],
 )
 def test_what_makes_no_token_is_refused(
@@ -137,7 +140,12 @@ def test_without_tls_a_kubeconfig_asks_for_it_where_the_own_server_speaks_it(
         "tls-server-name": "upwell",
         "certificate-authority-data": base64.b64encode(b"PEM").decode(),
     }
-    assert document["users"][0]["user"] == {"token": "upwell_own_x"}
+    (user,) = document["users"]
+    made_token = user["user"]["token"]
+    (record,) = json.loads(upwell("token", "list", "-o", "json").stdout)
+    assert made_token.startswith(f"upwell_{record['name']}_")
+    assert record["grants"] == ["admin@*"]
+    assert record["expires"] == "2026-05-30T12:05:00+00:00"
 
 
 def test_a_kubeconfig_that_would_keep_its_token_back_is_refused(
