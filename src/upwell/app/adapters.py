@@ -95,7 +95,7 @@ async def open_adapters(settings: ServerSettings, stack: AsyncExitStack) -> Adap
     data = settings.data_dir
     components = Components(now)
     disk = _disk(settings)
-    store = await SqliteStore.open(data / "upwell.db", clock=now)
+    store = await SqliteStore.open(data / "upwell.db", clock=now, keys=settings.encryption.sources)
     stack.push_async_callback(store.close)
     await asyncio.to_thread(remove_drafts, _state_folders(data))  # the folder is ours by now
     cache = ObjectCache(store)

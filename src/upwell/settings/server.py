@@ -17,6 +17,7 @@ from upwell.settings.tables import (
     BuildIsolation,
     DiskSettings,
     ListenSettings,
+    EncryptionSettings,
     RetentionSettings,
     WorkloadLimits,
 )
@@ -80,6 +81,7 @@ class ServerSettings(BaseModel):
     audit: AuditSettings = AuditSettings()
     allowed_destinations: tuple[str, ...] = ()
     """Places that objects may name although they are on this machine, or link-local."""
+    encryption: EncryptionSettings = EncryptionSettings()
     tracing: TraceExport = TraceExport()
     git_author: Author = DEFAULT_AUTHOR
     """The author of the commits of promotions."""

@@ -40,6 +40,7 @@ from upwell.settings.values import (
     duration,
     show_duration,
 )
+from upwell.store.encryption.keys import KeySource
 from upwell.uploads.interface import DEFAULT_LIMIT_BYTES
 
 _PLACE = re.compile(
@@ -333,6 +334,34 @@ class AuditSettings(SettingsTable):
         return self
 
 
+def _key_source(value: Any) -> str:
+    return str(KeySource.parse(str(value)))
+
+
+class EncryptionSettings(SettingsTable):
+    """Encryption of what is in `upwell.db`."""
+
+    keys: Annotated[
+        tuple[
+            Annotated[
+                str,
+                BeforeValidator(_key_source),
+                AllowedValues('"file:/PATH", "credential:NAME", "exec:/PROGRAM" or "none"'),
+            ],
+            ...,
+        ],
+        Field(strict=False),
+        AllowedValues("a list of keys"),
+    ] = ()
+    """Keys outside the data folder. The first encrypts, all open what is encrypted; `none` in the
+    first place writes plain texts. Without keys, nothing is encrypted."""
+
+    @property
+    def sources(self) -> tuple[KeySource, ...]:
+        """The keys, parsed."""
+        return tuple(map(KeySource.parse, self.keys))
+
+
 def _network(value: Any) -> str:
     return str(ip_network(value, strict=False))
 
@@ -396,6 +425,7 @@ class FileSettings(SettingsTable):
     disk: DiskSettings = DiskSettings()
     audit: AuditSettings = AuditSettings()
     outbound: OutboundSettings = OutboundSettings()
+    encryption: EncryptionSettings = EncryptionSettings()
     tracing: TracingSettings = TracingSettings()
     git: GitSettings = GitSettings()
     router: RouterSettings = RouterSettings()

@@ -162,6 +162,32 @@ class Store(Reader, Protocol):
         ...
 
 
+@dataclass(frozen=True, slots=True)
+class StoreEncryption:
+    """Encryption of what a store keeps on disk."""
+
+    source: str = ""
+    """Key that wraps the data key; empty: nothing is encrypted."""
+    data_key: str = ""
+    """Id of the key that seals what is written."""
+    is_rotating: bool = False
+    rows_left: int = 0
+    """Texts that are not sealed by it yet."""
+
+
+class EncryptedStore(Protocol):
+    """Store whose keys can be rotated."""
+
+    @property
+    def encryption(self) -> StoreEncryption:
+        """What is encrypted, and how far a rotation is."""
+        ...
+
+    async def rotate(self) -> None:
+        """Seal everything by a new data key; raises a StoreError."""
+        ...
+
+
 class Conversation(Protocol):
     """A WebSocket. Both methods raise UnavailableError when it breaks."""
 

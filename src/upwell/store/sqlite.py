@@ -18,8 +18,23 @@ from typing import Self
 from upwell.api.codec import InvalidObjectError, UnknownKindError, decode_as, resource_of_kind
 from upwell.api.meta import ObjectKey, Resource
 from upwell.machine.databases import DamagedDatabaseError, open_database
+from upwell.store.encryption.envelope import (
+    DataKey,
+    EnvelopeCipher,
+    EnvelopeError,
+    SealedIdentity,
+)
+from upwell.store.encryption.keyring import RESEALING, Keyring, WrappedKey
+from upwell.store.encryption.keys import KeySource
+from upwell.store.encryption.resealing import Resealer
 from upwell.store.history import ChangeRecord, History
-from upwell.store.interface import Change, StoreError, UnavailableError
+from upwell.store.interface import (
+    Change,
+    RejectedError,
+    StoreEncryption,
+    StoreError,
+    UnavailableError,
+)
 from upwell.store.local import HISTORY_LIMIT, Clock, LocalStore
 from upwell.store.migrations import MIGRATIONS
 from upwell.store.process_lock import ProcessLock
@@ -33,6 +48,7 @@ _PRAGMAS = (
 _INSTANCE = "instance"
 _TIMELINES = "timelines"
 _FOLDER = "folder"
+_DATA_KEY = "current-data-key"
 _NEXT_STEPS = {
     sqlite3.SQLITE_FULL: "free space, or enlarge the disk",
     sqlite3.SQLITE_IOERR: "free space, or see `dmesg` for faults of the disk",
@@ -50,6 +66,7 @@ _ADD_CHANGE = (
     "INSERT INTO changes (version, change, kind, previous_labels, body) VALUES (?, ?, ?, ?, ?)"
 )
 _ALL_FACTS = "SELECT name, value FROM facts"
+_DELETE_FACT = "DELETE FROM facts WHERE name = ?"
 _PUT_FACT = "INSERT OR REPLACE INTO facts (name, value) VALUES (?, ?)"
 _FORGET_CHANGES = "DELETE FROM changes WHERE version <= ?"
 
@@ -75,8 +92,12 @@ class _Contents:
 class _SqliteJournal:
     """Appends batches to the file, each in one transaction, in a thread that does nothing else."""
 
-    def __init__(self, path: Path, lock: ProcessLock, history_limit: int) -> None:
+    def __init__(self, path: Path, lock: ProcessLock, history_limit: int, keyring: Keyring) -> None:
         self._path = path
+        self._keyring = keyring
+        self._keys: dict[bytes, DataKey] = {}
+        self._cipher = EnvelopeCipher(None, {})
+        self._resealer: Resealer | None = None
         self._lock = lock
         self._history_limit = history_limit
         self._thread = ThreadPoolExecutor(1, thread_name_prefix="store")
@@ -112,9 +133,12 @@ class _SqliteJournal:
         try:
             self._connection = connection = open_database(self._path, _set_up)
             self._migrate(connection)
+            self._open_keys(connection)
             return self._load(connection)
         except DamagedDatabaseError as error:
             raise DamagedStoreError(self._path, f"{error.why}: {_RESTORE}") from error
+        except EnvelopeError as error:
+            raise DamagedStoreError(self._path, f"an envelope: {error}: {_RESTORE}") from error
         except sqlite3.OperationalError as error:
             why = f"{self._path} cannot be opened: {error}{_next_step(error)}"
             raise UnavailableError(why) from error
@@ -135,7 +159,10 @@ class _SqliteJournal:
         resources = list(self._resources(connection))
         current = {resource.resource_version: resource for resource in resources}
         history = History(limit=self._history_limit)
-        for version, change, kind, labels, body in connection.execute(_ALL_CHANGES):
+        for version, change, kind, labels, kept in connection.execute(_ALL_CHANGES):
+            identity, body = self._opened(kept)
+            if identity is not None and (identity.kind, identity.version) != (kind, str(version)):
+                raise EnvelopeError(f"change {version} has that of {identity}")
             try:
                 resource = current.get(str(version)) or self._decode(kind, body)
             except UnknownKindError:
@@ -146,13 +173,121 @@ class _SqliteJournal:
             history.publish([ChangeRecord(version, Change(change), resource, previous, body)])
         return _Contents(resources, history, dict(connection.execute(_ALL_FACTS)))
 
+    def _open_keys(self, connection: sqlite3.Connection) -> None:
+        """Make the rows what the keyring wants, before anything is read.
+
+        Raises EncryptionKeyError, having changed nothing, or EnvelopeError.
+        """
+        facts = dict(connection.execute(_ALL_FACTS))
+        keys = self._keyring.open(facts)
+        current = bytes.fromhex(facts.get(_DATA_KEY, "")) or None
+        if self._keyring.encrypts and current not in keys:
+            made = DataKey.generate()
+            keys[made.id], current = made, made.id
+            facts |= self._begin_resealing(self._keyring.wrapped(keys.values()), made)
+        elif self._keyring.encrypts and not self._keyring.are_wrapped_by_the_first(facts):
+            self._put_facts(self._keyring.wrapped(keys.values()))
+        elif not self._keyring.encrypts and current is not None:
+            facts |= self._begin_resealing({}, None)
+            current = None
+        self._use(keys, current)
+        if self._keyring.encrypts or RESEALING in facts:
+            connection.execute("PRAGMA secure_delete = ON")  # what is freed is overwritten
+        if RESEALING in facts:
+            resealer = Resealer(self._cipher)
+            while not resealer.is_done:
+                self._step(resealer)
+            self._finish_resealing()
+            connection.execute("VACUUM")  # pages that were freed before hold plain texts still
+            self._truncate_log()
+
+    def _begin_resealing(self, facts: Mapping[str, str], key: DataKey | None) -> dict[str, str]:
+        """Write down that rows are to be sealed by a key, and return what was written."""
+        written = {**facts, RESEALING: "1", _DATA_KEY: key.id.hex() if key else ""}
+        self._put_facts(written)
+        return written
+
+    def _use(self, keys: dict[bytes, DataKey], current: bytes | None) -> None:
+        self._keys = keys
+        self._cipher = EnvelopeCipher(keys[current] if current is not None else None, keys)
+
+    def _step(self, resealer: Resealer) -> None:
+        try:
+            with self._writing() as connection:
+                resealer.step(connection)
+        except EnvelopeError as error:
+            raise DamagedStoreError(self._path, f"an envelope: {error}: {_RESTORE}") from error
+
+    def _finish_resealing(self) -> None:
+        """Forget the data keys that seal nothing any more."""
+        current = self._cipher.current
+        needed = {} if current is None else {current.id: current}
+        with self._writing() as connection:
+            for key in WrappedKey.of_facts(dict(connection.execute(_ALL_FACTS))):
+                if key.id not in needed:
+                    connection.execute(_DELETE_FACT, (key.fact[0],))
+            connection.execute(_DELETE_FACT, (RESEALING,))
+        self._use(needed, current.id if current else None)
+
+    def _truncate_log(self) -> None:
+        """Move everything into the file itself; the log beside it is empty then."""
+        if self._connection is not None:
+            self._connection.execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchall()
+
+    async def rotate(self) -> None:
+        """Seal everything by a new data key, a batch at a time: others write in between.
+
+        Raises RejectedError where nothing is encrypted, EncryptionKeyError or UnavailableError.
+        What is interrupted goes on at the next start.
+        """
+        if not self._keyring.encrypts:
+            raise RejectedError(
+                "nothing is encrypted: name a key in [encryption] keys, and start the server again"
+            )
+        made = DataKey.generate()
+        facts = await asyncio.to_thread(self._keyring.wrapped, [made])
+        self._resealer = resealer = await self._run(lambda: self._begin_rotation(made, facts))
+        try:
+            while not resealer.is_done:
+                await self._run(lambda: self._step(resealer))
+            await self._run(self._finish_resealing)
+            await self._run(self._truncate_log)
+        finally:
+            self._resealer = None
+
+    def _begin_rotation(self, made: DataKey, facts: Mapping[str, str]) -> Resealer:
+        self._begin_resealing(facts, made)
+        self._use({**self._keys, made.id: made}, made.id)
+        return Resealer(self._cipher)
+
+    def encryption(self) -> StoreEncryption:
+        """Return what is encrypted, and how far a rotation is."""
+        key, resealer = self._cipher.current, self._resealer
+        left = 0 if resealer is None else max(0, resealer.total - resealer.seen)
+        return StoreEncryption(
+            self._keyring.first if key else "",
+            key.id.hex() if key else "",
+            is_rotating=resealer is not None,
+            rows_left=left,
+        )
+
     def _resources(self, connection: sqlite3.Connection) -> Iterator[Resource]:
-        for kind, namespace, name, body in connection.execute(_ALL_OBJECTS):
+        for kind, namespace, name, kept in connection.execute(_ALL_OBJECTS):
+            identity, body = self._opened(kept)
+            place = (kind, namespace, name)
+            if identity and (identity.kind, identity.namespace, identity.name) != place:
+                raise EnvelopeError(f"{ObjectKey(*place)} has that of {identity}")
             try:
                 yield self._decode(kind, body)
             except UnknownKindError:
                 why = _unknown_kind(ObjectKey(kind, namespace, name))
                 raise DamagedStoreError(self._path, why) from None
+
+    def _opened(self, kept: str | bytes) -> tuple[SealedIdentity | None, str]:
+        """Return a text and its place; raises EnvelopeError for a plain one among sealed ones."""
+        if not self._cipher.is_sealed_alike(kept):
+            raise EnvelopeError("there is none, and all else is sealed")
+        return self._cipher.open(kept)
 
     def _decode(self, kind: str, body: str) -> Resource:
         """Return the object; raises UnknownKindError or DamagedStoreError."""
@@ -165,7 +300,7 @@ class _SqliteJournal:
     def _append(self, records: Sequence[ChangeRecord], forgotten: int) -> None:
         with self._writing() as connection:
             for record in records:
-                _write(connection, record)
+                _write(connection, record, self._cipher)
             counted = records[-1].version - self._history_limit
             connection.execute(_FORGET_CHANGES, (max(counted, forgotten),))
 
@@ -198,7 +333,12 @@ class SqliteStore(LocalStore):
     def __init__(self, clock: Clock, journal: _SqliteJournal, contents: _Contents) -> None:
         super().__init__(clock, journal, contents.history, contents.resources)
         self._file = journal
-        self._facts = contents.facts
+        self._facts = {
+            name: contents.facts[name]
+            for name in (_INSTANCE, _TIMELINES, _FOLDER)
+            if name in contents.facts
+        }
+        self._rotation: asyncio.Task[None] | None = None
 
     @property
     def instance_id(self) -> str:
@@ -236,18 +376,40 @@ class SqliteStore(LocalStore):
             await self._file.put_facts(facts)
             self._facts = facts
 
+    @property
+    def encryption(self) -> StoreEncryption:
+        """What is encrypted, and how far a rotation is."""
+        return self._file.encryption()
+
+    async def rotate(self) -> None:
+        """Seal all objects and their history by a new data key; one rotation at a time.
+
+        It goes on when the caller is cancelled. Raises RejectedError, or a StoreError.
+        """
+        if self._rotation is None or self._rotation.done():
+            self._rotation = asyncio.create_task(self._file.rotate(), name="store:rotate")
+        await asyncio.shield(self._rotation)
+
     @classmethod
-    async def open(cls, path: Path, *, clock: Clock, history_limit: int = HISTORY_LIMIT) -> Self:
+    async def open(
+        cls,
+        path: Path,
+        *,
+        clock: Clock,
+        history_limit: int = HISTORY_LIMIT,
+        keys: Sequence[KeySource] = (),
+    ) -> Self:
         """Open or make the file at `path`; `clock` returns the time in UTC.
 
-        Raises LockedError, naming the process that has it open, DamagedStoreError, or
-        UnavailableError if it cannot be opened.
+        The first of `keys` encrypts, all open what is encrypted; without one, nothing is.
+        Raises LockedError, naming the process that has it open, DamagedStoreError,
+        EncryptionKeyError, or UnavailableError if it cannot be opened.
         """
         try:
             lock = _claim(path)
         except OSError as error:
             raise UnavailableError(f"{path} cannot be opened: {error}") from error
-        journal = _SqliteJournal(path, lock, history_limit)
+        journal = _SqliteJournal(path, lock, history_limit, Keyring(keys, path.parent))
         try:
             contents = await journal.open()
         except BaseException:
@@ -258,6 +420,9 @@ class SqliteStore(LocalStore):
     async def close(self) -> None:
         """Finish the writes that are under way, and let another process have the file."""
         if not self.is_closed:
+            if self._rotation is not None and not self._rotation.done():
+                self._rotation.cancel()  # goes on at the next start
+                await asyncio.wait({self._rotation})
             await super().close()
             await self._file.close()
 
@@ -301,12 +466,16 @@ def _transaction(connection: sqlite3.Connection) -> Iterator[None]:
         raise
 
 
-def _write(connection: sqlite3.Connection, record: ChangeRecord) -> None:
+def _write(connection: sqlite3.Connection, record: ChangeRecord, cipher: EnvelopeCipher) -> None:
     key = record.resource.key
+    identity = SealedIdentity(
+        key.kind, key.namespace, key.name, record.resource.uid, str(record.version)
+    )
+    kept = cipher.seal(identity, record.body)
     if record.change is Change.DELETED:
         connection.execute(_DELETE_OBJECT, (key.kind, key.namespace, key.name))
     else:
-        connection.execute(_PUT_OBJECT, (key.kind, key.namespace, key.name, record.body))
+        connection.execute(_PUT_OBJECT, (key.kind, key.namespace, key.name, kept))
     labels = None if record.previous_labels is None else json.dumps(dict(record.previous_labels))
-    change = (record.version, record.change.value, key.kind, labels, record.body)
+    change = (record.version, record.change.value, key.kind, labels, kept)
     connection.execute(_ADD_CHANGE, change)
