@@ -111,6 +111,7 @@ def wire(adapters: Adapters) -> Wired:
         version=__version__,
         runtime=adapters.runtime,
         inputs=adapters.inputs,
+        encrypted=adapters.store,
         evidence=adapters.evidence,
         signatures=adapters.protection.signatures,
         registry_routes=create_routes(adapters.internal),

@@ -42,6 +42,9 @@ COMMANDS: Mapping[str, Entry] = {
     "doctor": Entry("serve.doctor:doctor", "Check this machine for what Upwell needs."),
     "evidence": Entry("promotion.evidence:evidence", "List or print the evidence of a promotion."),
     "exec": Entry("workloads.exec:exec_command", "Run a command in a container of a workload."),
+    "encryption": Entry(
+        "serve.encryption:encryption", "Show and rotate the keys of what the server keeps on disk."
+    ),
     "explain": Entry(
         "explain.explain:explain_command", "Explain why an object was built or rolled out."
     ),

@@ -11,7 +11,7 @@ import json
 import sqlite3
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Self
 
@@ -267,7 +267,6 @@ class _SqliteJournal:
         return StoreEncryption(
             self._keyring.first if key else "",
             key.id.hex() if key else "",
-            is_rotating=resealer is not None,
             rows_left=left,
         )
 
@@ -379,7 +378,8 @@ class SqliteStore(LocalStore):
     @property
     def encryption(self) -> StoreEncryption:
         """What is encrypted, and how far a rotation is."""
-        return self._file.encryption()
+        is_rotating = self._rotation is not None and not self._rotation.done()
+        return replace(self._file.encryption(), is_rotating=is_rotating)
 
     async def rotate(self) -> None:
         """Seal all objects and their history by a new data key; one rotation at a time.

@@ -26,6 +26,7 @@ from upwell.server.auth.signatures import Signatures, new_signatures
 from upwell.server.builds import webhooks as build_webhooks
 from upwell.server.builds.builds import BuildHandlers, ImageHandlers
 from upwell.server.builds.uploads import UploadHandlers
+from upwell.server.encryption import encryptions
 from upwell.server.http.errors import ERROR_HANDLERS, ApiError
 from upwell.server.http.hosts import HostNames
 from upwell.server.http.limits import DEFAULT_LIMITS, ServerLimits
@@ -51,6 +52,7 @@ from upwell.server.pruning import prunes
 from upwell.server.workloads.pod_api import PodApi
 from upwell.server.workloads.replica_sets import ReplicaSetReader
 from upwell.server.workloads.workloads import WorkloadHandlers
+from upwell.store.interface import EncryptedStore
 from upwell.uploads.interface import BinaryInputs
 from upwell.workload.interface import InteractiveRuntime
 
@@ -79,6 +81,8 @@ class ServerDependencies:
     runtime: InteractiveRuntime | None = None
     inputs: BinaryInputs | None = None
     """Uploads for builds; None: none are taken."""
+    encrypted: EncryptedStore | None = None
+    """The store again, as to its keys; None: it keeps nothing on disk."""
     evidence: BinaryInputs | None = None
     """Store of the evidence of promotions; None: none is kept."""
     signatures: Signatures = field(default_factory=new_signatures)
@@ -127,6 +131,7 @@ def create_app(deps: ServerDependencies) -> Starlette:
             *metrics.create_routes(deps.metrics, _gauges(deps, streams)),
             *discovery.create_routes(api.subresources(), deps.version),
             *build_webhooks.create_routes(deps.store, deps.actions.builds, deps.limits),
+            *encryptions.create_routes(deps.encrypted, deps.limits),
             *prunes.create_routes(deps.actions.pruning, deps.limits),
             *promotions.routes(),
             Route("/api/{version}/{path:path}", api.answer, methods=_METHODS),

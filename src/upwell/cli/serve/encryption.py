@@ -1,0 +1,109 @@
+"""`upwell encryption`: keys of what the server keeps on disk."""
+
+import asyncio
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import click
+
+from upwell.cli.core.connection import Session, connection_options
+from upwell.cli.core.errors import CommandError
+from upwell.cli.core.examples import examples
+from upwell.cli.core.output import Format, aligned, output_option, write_data
+
+if TYPE_CHECKING:
+    from upwell.api.requests.encryption import EncryptionStatus
+    from upwell.store.interface import ApiClient
+
+_POLL_SECONDS = 0.5
+
+
+@click.group(
+    no_args_is_help=True,
+    epilog=examples(
+        "upwell encryption new-key /etc/upwell/encryption.key",
+        "upwell encryption status",
+        "upwell encryption rotate",
+    ),
+)
+def encryption() -> None:
+    """Show and rotate the keys of what the server keeps on disk; make a key.
+
+    `[encryption] keys` of the configuration file names them (docs/encryption.md).
+    """
+
+
+@encryption.command(
+    "new-key", epilog=examples("upwell encryption new-key /etc/upwell/encryption.key")
+)
+@click.argument("path", metavar="FILE", type=click.Path(path_type=Path, dir_okay=False))
+def new_key(path: Path) -> None:
+    """Write a new key to FILE, for its owner alone.
+
+    Keep a copy where the data folder's copies are not: without the key, nobody reads the database.
+    """
+    from upwell.store.encryption.keys import write_new_key  # noqa: PLC0415 - loads cryptography
+
+    try:
+        write_new_key(path)
+    except OSError as error:
+        raise CommandError(f"{error.strerror}: {path}" if error.strerror else str(error)) from error
+    click.echo(f"file:{path.absolute()}")
+
+
+@encryption.command(epilog=examples("upwell encryption status", "upwell encryption status -o json"))
+@output_option(Format.TABLE, Format.JSON, Format.YAML)
+@connection_options
+@click.pass_obj
+def status(session: Session, output: str) -> None:
+    """Show whether the store is encrypted, by which key, and how far a rotation is."""
+
+    async def work(client: "ApiClient") -> None:
+        found = await _ask(client, rotate=False)
+        if output != Format.TABLE:
+            write_data(found.model_dump(mode="json"), output)
+            return
+        for line in _table(found):
+            click.echo(line)
+
+    session.run(work)
+
+
+@encryption.command(
+    epilog=examples("upwell encryption rotate", "upwell encryption rotate --no-wait")
+)
+@click.option("--no-wait", is_flag=True, help="Return as soon as it has begun.")
+@connection_options
+@click.pass_obj
+def rotate(session: Session, *, no_wait: bool) -> None:
+    """Encrypt everything by a new data key, while the server goes on serving.
+
+    A rotation that is interrupted goes on when the server starts again.
+    """
+
+    async def work(client: "ApiClient") -> None:
+        found = await _ask(client, rotate=True)
+        while found.rotating and not no_wait:
+            await asyncio.sleep(_POLL_SECONDS)
+            found = await _ask(client, rotate=False)
+        for line in _table(found):
+            click.echo(line)
+
+    session.run(work)
+
+
+async def _ask(client: "ApiClient", *, rotate: bool) -> "EncryptionStatus":
+    from upwell.api.requests.encryption import (  # noqa: PLC0415 - loads the API's models
+        Encryption,
+        EncryptionSpec,
+    )
+
+    answer = await client.create(Encryption(spec=EncryptionSpec(rotate=rotate)))
+    return answer.status
+
+
+def _table(found: "EncryptionStatus") -> list[str]:
+    if not found.source:
+        return ["not encrypted: name a key in [encryption] keys (`upwell encryption new-key FILE`)"]
+    state = f"rotating, {found.rows_left} left" if found.rotating else "encrypted"
+    return list(aligned([("KEY", "DATA KEY", "STATE"), (found.source, found.data_key, state)]))

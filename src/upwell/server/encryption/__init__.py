@@ -1,0 +1,1 @@
+"""Encryption of the store: its state, and the rotation of its keys."""

@@ -1,0 +1,67 @@
+"""Encryption of an installed server's database: begun, rotated, refused without its key."""
+
+import json
+from pathlib import Path
+
+from tests.support.installation.data_folders import refused
+from tests.support.installation.installation import Installation, installation
+
+MARK = "plainTextMark123"  # base64, as data has to be
+SECRET = f"""
+apiVersion: v1
+kind: Secret
+metadata: {{name: one, namespace: default}}
+data: {{password: {MARK}}}
+"""
+
+
+def said(made: Installation, *arguments: str) -> str:
+    done = made.upwell(*arguments)
+    assert done.returncode == 0, done.stderr
+    return done.stdout
+
+
+def plain_files(folder: Path) -> list[str]:
+    return [path.name for path in folder.glob("upwell.db*") if MARK.encode() in path.read_bytes()]
+
+
+def kept(made: Installation) -> str:
+    document = json.loads(said(made, "get", "secret", "one", "-o", "json"))
+    return str(document["data"]["password"])
+
+
+async def test_a_database_is_encrypted_rotated_and_refused_without_its_key() -> None:
+    async with installation() as made:
+        manifest = made.folder / "secret.yaml"
+        manifest.write_text(SECRET)
+        said(made, "apply", "-f", str(manifest))
+        assert "not encrypted" in said(made, "encryption", "status")
+        assert made.upwell("encryption", "rotate").returncode == 1
+        assert plain_files(made.data_dir)
+        made.stop()
+
+        key, config = made.folder / "encryption.key", made.folder / "upwell.toml"
+        source = said(made, "encryption", "new-key", str(key)).strip()
+        config.write_text(f"[encryption]\nkeys = [{source!r}]\n")
+        made.options = (*made.options, "--config", str(config))
+        await made.start()
+        assert kept(made) == MARK
+        assert plain_files(made.data_dir) == []
+
+        before = json.loads(said(made, "encryption", "status", "-o", "json"))
+        assert before["source"] == source
+        assert "encrypted" in said(made, "encryption", "rotate")
+        after = json.loads(said(made, "encryption", "status", "-o", "json"))
+        assert after["dataKey"] != before["dataKey"]
+        assert (after["rotating"], after["rowsLeft"]) == (False, 0)
+        assert kept(made) == MARK
+        made.stop()
+        assert plain_files(made.data_dir) == []
+
+        hidden = key.rename(made.folder / "hidden.key")
+        why = refused(made)
+        assert str(key) in why
+        assert "restore it from a copy" in why
+        hidden.rename(key)
+        await made.start()
+        assert kept(made) == MARK
