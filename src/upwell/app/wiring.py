@@ -69,6 +69,7 @@ from upwell.server.http.hosts import HostNames
 from upwell.server.http.limits import DEFAULT_LIMITS
 from upwell.server.metrics.loop_lag import watch_loop
 from upwell.settings import ServerSettings
+from upwell.store.interface import StoreKeys
 
 type Loop = Callable[[], Coroutine[Any, Any, None]]
 """Runs until it is cancelled."""
@@ -111,7 +112,7 @@ def wire(adapters: Adapters) -> Wired:
         version=__version__,
         runtime=adapters.runtime,
         inputs=adapters.inputs,
-        encrypted=adapters.store,
+        store_keys=StoreKeys(lambda: adapters.store.encryption, adapters.store.rotate),
         evidence=adapters.evidence,
         signatures=adapters.protection.signatures,
         registry_routes=create_routes(adapters.internal),

@@ -1,6 +1,13 @@
 """The store port: objects with optimistic concurrency and a watch that can be resumed."""
 
-from collections.abc import AsyncGenerator, AsyncIterator, Mapping, Sequence
+from collections.abc import (
+    AsyncGenerator,
+    AsyncIterator,
+    Awaitable,
+    Callable,
+    Mapping,
+    Sequence,
+)
 from contextlib import AbstractAsyncContextManager
 from dataclasses import dataclass, field
 from enum import StrEnum
@@ -175,17 +182,13 @@ class StoreEncryption:
     """Texts that are not sealed by it yet."""
 
 
-class EncryptedStore(Protocol):
-    """Store whose keys can be rotated."""
+@dataclass(frozen=True, slots=True)
+class StoreKeys:
+    """Keys of a store that keeps something on disk."""
 
-    @property
-    def encryption(self) -> StoreEncryption:
-        """What is encrypted, and how far a rotation is."""
-        ...
-
-    async def rotate(self) -> None:
-        """Seal everything by a new data key; raises a StoreError."""
-        ...
+    state: Callable[[], StoreEncryption]
+    rotate: Callable[[], Awaitable[None]]
+    """Seals everything by a new data key; raises a StoreError."""
 
 
 class Conversation(Protocol):

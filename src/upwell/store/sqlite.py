@@ -377,7 +377,7 @@ class SqliteStore(LocalStore):
 
     @property
     def encryption(self) -> StoreEncryption:
-        """What is encrypted, and how far a rotation is."""
+        """Encryption of the file, and the progress of a rotation."""
         is_rotating = self._rotation is not None and not self._rotation.done()
         return replace(self._file.encryption(), is_rotating=is_rotating)
 

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 import click
 import yaml
 
-from upwell.cli.access.lifetimes import TokenRequest, lifetime_option
+from upwell.cli.access.lifetimes import WantedToken, lifetime_option
 from upwell.cli.core.connection import Session, connection_options
 from upwell.cli.core.errors import CommandError
 from upwell.cli.core.examples import examples
@@ -81,7 +81,7 @@ def _require_reachable(session: Session, *, own: bool) -> None:
 def _own_token(session: Session, lifetime: timedelta) -> str:
     """Return a new token of an administrator: the local one's crosses no network."""
     everything = Grant(Role.ADMIN, frozenset({EVERYWHERE}))
-    wanted = TokenRequest(f"kubeconfig-{token_hex(4)}", (everything,), lifetime)
+    wanted = WantedToken(f"kubeconfig-{token_hex(4)}", (everything,), lifetime)
     made: list[str] = []
 
     async def work(client: "ApiClient") -> None:

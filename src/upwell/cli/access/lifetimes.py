@@ -19,7 +19,7 @@ DEFAULT_LIFETIME = "90d"
 
 
 @dataclass(frozen=True, slots=True)
-class TokenRequest:
+class WantedToken:
     """A token that somebody wants; `lifetime` None: without an end."""
 
     name: str

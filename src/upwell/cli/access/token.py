@@ -7,7 +7,7 @@ import click
 from click.core import ParameterSource
 
 from upwell.api.core import Secret
-from upwell.cli.access.lifetimes import TokenRequest, lifetime_option
+from upwell.cli.access.lifetimes import WantedToken, lifetime_option
 from upwell.cli.core.connection import Session, connection_options
 from upwell.cli.core.errors import CommandError
 from upwell.cli.core.examples import examples
@@ -98,7 +98,7 @@ def create(
     source = click.get_current_context().get_parameter_source("lifetime")
     if never and source is not ParameterSource.DEFAULT:
         raise click.UsageError("--never and --for exclude each other")
-    wanted = TokenRequest(name, grants, None if never else lifetime)
+    wanted = WantedToken(name, grants, None if never else lifetime)
 
     async def work(client: ApiClient) -> None:
         try:

@@ -52,7 +52,7 @@ from upwell.server.pruning import prunes
 from upwell.server.workloads.pod_api import PodApi
 from upwell.server.workloads.replica_sets import ReplicaSetReader
 from upwell.server.workloads.workloads import WorkloadHandlers
-from upwell.store.interface import EncryptedStore
+from upwell.store.interface import StoreKeys
 from upwell.uploads.interface import BinaryInputs
 from upwell.workload.interface import InteractiveRuntime
 
@@ -81,8 +81,8 @@ class ServerDependencies:
     runtime: InteractiveRuntime | None = None
     inputs: BinaryInputs | None = None
     """Uploads for builds; None: none are taken."""
-    encrypted: EncryptedStore | None = None
-    """The store again, as to its keys; None: it keeps nothing on disk."""
+    store_keys: StoreKeys | None = None
+    """Keys of the store; None: it keeps nothing on disk."""
     evidence: BinaryInputs | None = None
     """Store of the evidence of promotions; None: none is kept."""
     signatures: Signatures = field(default_factory=new_signatures)
@@ -131,7 +131,7 @@ def create_app(deps: ServerDependencies) -> Starlette:
             *metrics.create_routes(deps.metrics, _gauges(deps, streams)),
             *discovery.create_routes(api.subresources(), deps.version),
             *build_webhooks.create_routes(deps.store, deps.actions.builds, deps.limits),
-            *encryptions.create_routes(deps.encrypted, deps.limits),
+            *encryptions.create_routes(deps.store_keys, deps.limits),
             *prunes.create_routes(deps.actions.pruning, deps.limits),
             *promotions.routes(),
             Route("/api/{version}/{path:path}", api.answer, methods=_METHODS),

@@ -12,17 +12,17 @@ from upwell.api.requests.encryption import Encryption, EncryptionStatus
 from upwell.server.http.body import read_body
 from upwell.server.http.limits import ServerLimits
 from upwell.server.http.rendering import object_response
-from upwell.store.interface import EncryptedStore, RejectedError, StoreError
+from upwell.store.interface import RejectedError, StoreError, StoreKeys
 
 log = logging.getLogger(__name__)
 
 
-def create_routes(store: EncryptedStore | None, limits: ServerLimits) -> list[BaseRoute]:
+def create_routes(keys: StoreKeys | None, limits: ServerLimits) -> list[BaseRoute]:
     """Return the route; none for a store that keeps nothing on disk.
 
     It names no resource that a role knows: an admin everywhere may use it.
     """
-    if store is None:
+    if keys is None:
         return []
     running: set[asyncio.Task[None]] = set()
 
@@ -30,32 +30,32 @@ def create_routes(store: EncryptedStore | None, limits: ServerLimits) -> list[Ba
         body = await read_body(request, limits.webhook_bytes, limits.body_seconds)
         asked = decode_as(Encryption, body)
         if asked.spec.rotate:
-            if not store.encryption.source:
+            if not keys.state().source:
                 raise RejectedError(
                     "nothing is encrypted: name a key in [encryption] keys of the configuration"
                     " file, and start the server again"
                 )
-            task = asyncio.create_task(_rotate(store))
+            task = asyncio.create_task(_rotate(keys))
             running.add(task)
             task.add_done_callback(running.discard)
             await asyncio.sleep(0)
-        return object_response(request, asked.with_status(_status(store)), 201)
+        return object_response(request, asked.with_status(_status(keys)), 201)
 
     kind = Encryption.KIND
     return [Route(f"/apis/{kind.api_version}/{kind.plural}", create, methods=["POST"])]
 
 
-async def _rotate(store: EncryptedStore) -> None:
+async def _rotate(keys: StoreKeys) -> None:
     try:
-        await store.rotate()
+        await keys.rotate()
     except StoreError:
         log.exception("the rotation of the data key stopped; it goes on at the next start")
     else:
-        log.info("the data key was rotated", extra={"key": store.encryption.data_key})
+        log.info("the data key was rotated", extra={"key": keys.state().data_key})
 
 
-def _status(store: EncryptedStore) -> EncryptionStatus:
-    found = store.encryption
+def _status(keys: StoreKeys) -> EncryptionStatus:
+    found = keys.state()
     return EncryptionStatus(
         source=found.source,
         data_key=found.data_key,
