@@ -88,7 +88,7 @@ def _own_token(session: Session, lifetime: timedelta) -> str:
         made.append(await wanted.create(client))
 
     session.run(work)
-    click.echo(f"made token/{wanted.name}, which ends in {human_duration(lifetime)}", err=True)
+    echo(f"made token/{wanted.name}, which ends in {human_duration(lifetime)}", err=True)
     return made[0]
 
 

@@ -10,6 +10,7 @@ from upwell.cli.core.connection import Session, connection_options
 from upwell.cli.core.errors import CommandError
 from upwell.cli.core.examples import examples
 from upwell.cli.core.output import Format, aligned, output_option, write_data
+from upwell.cli.core.terminal import echo
 
 if TYPE_CHECKING:
     from upwell.api.requests.encryption import EncryptionStatus
@@ -48,7 +49,7 @@ def new_key(path: Path) -> None:
         write_new_key(path)
     except OSError as error:
         raise CommandError(f"{error.strerror}: {path}" if error.strerror else str(error)) from error
-    click.echo(f"file:{path.absolute()}")
+    echo(f"file:{path.absolute()}")
 
 
 @encryption.command(epilog=examples("upwell encryption status", "upwell encryption status -o json"))
@@ -64,7 +65,7 @@ def status(session: Session, output: str) -> None:
             write_data(found.model_dump(mode="json"), output)
             return
         for line in _table(found):
-            click.echo(line)
+            echo(line)
 
     session.run(work)
 
@@ -87,7 +88,7 @@ def rotate(session: Session, *, no_wait: bool) -> None:
             await asyncio.sleep(_POLL_SECONDS)
             found = await _ask(client, rotate=False)
         for line in _table(found):
-            click.echo(line)
+            echo(line)
 
     session.run(work)
 
