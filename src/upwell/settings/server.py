@@ -16,8 +16,8 @@ from upwell.settings.tables import (
     AuditSettings,
     BuildIsolation,
     DiskSettings,
-    ListenSettings,
     EncryptionSettings,
+    ListenSettings,
     RetentionSettings,
     WorkloadLimits,
 )
