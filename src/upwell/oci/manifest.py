@@ -8,11 +8,11 @@ import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from enum import StrEnum
-from itertools import islice
 from types import MappingProxyType
 from typing import Any, Self
 
 from upwell.oci.digest import Digest, InvalidDigestError
+from upwell.oci.json_values import has_more_values
 
 MAX_MANIFEST_BYTES = 4 * 1024 * 1024
 """The size that every registry must accept (distribution-spec, Pushing manifests)."""
@@ -20,9 +20,6 @@ MAX_MANIFEST_BYTES = 4 * 1024 * 1024
 MAX_CONFIG_BYTES = 8 * 1024 * 1024
 MAX_VALUES = 200_000
 """Values in one document; an empty list takes thirty times as much memory as text."""
-_SEPARATORS = (b",", b"[", b"{")
-_TOKEN = re.compile(rb'"(?:[^"\\]|\\.)*+"?|[,\[{]', re.DOTALL)
-"""A text, whether it ends or not, or a separator outside of texts."""
 _SURROGATE = re.compile(rb"\\u[dD][89a-fA-F]")
 
 
@@ -186,7 +183,7 @@ def _media_type(document: Mapping[str, Any], declared: str | None) -> MediaType:
 def _object(raw: bytes, what: str, limit: int) -> Mapping[str, Any]:
     if len(raw) > limit:
         raise InvalidManifestError(f"{what}: {len(raw)} bytes, more than the {limit} allowed")
-    if _has_too_many_values(raw):
+    if has_more_values(raw, MAX_VALUES):
         raise InvalidManifestError(f"{what}: more than the {MAX_VALUES} values allowed")
     try:
         document = json.loads(raw)
@@ -195,14 +192,6 @@ def _object(raw: bytes, what: str, limit: int) -> Mapping[str, Any]:
     except (ValueError, RecursionError) as error:
         raise InvalidManifestError(f"{what}: not JSON: {error}") from error
     return _mapping(document, what)
-
-
-def _has_too_many_values(raw: bytes) -> bool:
-    """Return True if a JSON text has more values than MAX_VALUES, before any is made."""
-    if sum(map(raw.count, _SEPARATORS)) <= MAX_VALUES:
-        return False
-    tokens = (match for match in _TOKEN.finditer(raw) if match[0] in _SEPARATORS)
-    return next(islice(tokens, MAX_VALUES, None), None) is not None
 
 
 def _in_unicode(value: Any) -> Any:

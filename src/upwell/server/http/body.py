@@ -9,6 +9,7 @@ from typing import Any
 from starlette.requests import ClientDisconnect, Request
 
 from upwell.api.manifests import parse_manifests
+from upwell.oci.json_values import has_more_values
 from upwell.server.http import protobuf
 from upwell.server.http.bounded_body import drained
 from upwell.server.http.errors import ApiError
@@ -91,6 +92,8 @@ def decode_yaml_object(body: bytes) -> Document:
 
 def decode_json(body: bytes) -> Any:
     """Return the JSON value of the body; raises ApiError."""
+    if has_more_values(body, 2 * _MAX_VALUES):  # a list has a separator besides its values'
+        raise _too_many_values()
     try:
         value = json.loads(body)
     except (ValueError, RecursionError) as error:
@@ -115,8 +118,12 @@ def _require_flat(value: Any) -> None:
         values += len(level)
         steps += depth * len(level)
         if values > _MAX_VALUES or steps > _MAX_STEPS:
-            raise ApiError(413, f"the body has more than {_MAX_VALUES} values, or nests too many")
+            raise _too_many_values()
     raise ApiError(400, f"the body is nested deeper than {_MAX_DEPTH} levels")
+
+
+def _too_many_values() -> ApiError:
+    return ApiError(413, f"the body has more than {_MAX_VALUES} values, or nests too many")
 
 
 def _require_unicode(value: Any) -> None:

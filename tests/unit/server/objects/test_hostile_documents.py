@@ -3,6 +3,7 @@
 import asyncio
 import json
 import time
+import tracemalloc
 from typing import Any
 
 import pytest
@@ -186,3 +187,21 @@ async def test_more_values_than_an_object_has_are_refused(api: Api, extra: Any) 
     answer = await api.send("POST", MAPS, config_map("large") | {"extra": extra})
 
     assert (answer.status, "values" in answer.text) == (413, True), answer.text
+
+
+async def test_a_body_of_empty_lists_takes_no_memory(api: Api) -> None:
+    body = b'{"extra": [' + b"[]," * 900_000 + b"[]]}"
+    tracemalloc.start()
+    try:
+        answer = await api.send("POST", MAPS, body)
+        _, most = tracemalloc.get_traced_memory()
+    finally:
+        tracemalloc.stop()
+    assert (answer.status, "values" in answer.text) == (413, True)
+    assert most < 24 * 1024**2
+
+
+async def test_a_text_of_many_commas_is_one_value(api: Api) -> None:
+    answer = await api.send("POST", MAPS, config_map("csv", table="1,[2],{3}\n" * 60_000))
+
+    assert answer.status == 201, answer.text
