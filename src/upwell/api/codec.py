@@ -28,12 +28,14 @@ from upwell.api import (
     template,
 )
 from upwell.api.meta import Kind, Model, Resource
+from upwell.api.networking import network_policy
 
 RESOURCES: tuple[type[Resource], ...] = (
     core.Namespace,
     core.Secret,
     core.ConfigMap,
     core.Service,
+    network_policy.NetworkPolicy,
     core.Event,
     pod.Pod,
     apps.Deployment,

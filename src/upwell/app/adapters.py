@@ -18,6 +18,7 @@ from upwell.app.tracing import tracing
 from upwell.builder.buildah import BuildahBuilder
 from upwell.builder.logs import FileBuildLogs
 from upwell.controller import ObjectCache
+from upwell.firewall.nftables import NftFirewall
 from upwell.gitops.git import GitRepositories
 from upwell.inventory.sqlite import SqliteInventory
 from upwell.machine.clock import now, seconds
@@ -72,6 +73,7 @@ class Adapters:
     probes: NetworkProbes
     repositories: GitRepositories
     router: HaproxyRouter
+    firewall: NftFirewall
     inventory: SqliteInventory
     inputs: FileInputs
     evidence: FileInputs
@@ -144,6 +146,9 @@ async def open_adapters(settings: ServerSettings, stack: AsyncExitStack) -> Adap
         repositories=GitRepositories(data / "gitops", settings.git_author),
         router=HaproxyRouter(
             _haproxy_settings(settings, paths.instance_id), components.add("router")
+        ),
+        firewall=NftFirewall(
+            data / "firewall", paths.instance_id, components.add("firewall", required=False)
         ),
         inventory=SqliteInventory(data / "inventory.db"),
         inputs=FileInputs(

@@ -11,9 +11,11 @@ from upwell.app.access import Protection
 from upwell.app.adapters import open_adapters
 from upwell.app.configuration import podman_settings, write_configuration
 from upwell.app.data_folder import DataFolderError
+from upwell.app.firewall import firewall_rules, remove_filter
 from upwell.app.supervision import keep_running
 from upwell.app.wiring import Wired, wire
 from upwell.delivery.interface import OutboxError
+from upwell.firewall.nftables import NftFirewall
 from upwell.machine.descriptors import connection_room, raise_descriptor_limit
 from upwell.machine.private_file import tighten
 from upwell.server.asgi.app import create_app
@@ -56,6 +58,8 @@ async def run_server(settings: ServerSettings) -> None:
         async with AsyncExitStack() as stack:
             listener = stack.enter_context(_listen(settings))
             adapters = await open_adapters(settings, stack)
+            if firewall_rules(settings) is None:
+                await remove_filter(adapters.firewall)
             table = ConnectionTable(_connection_limits(settings.listening))
             await _run(wire(adapters), adapters.protection, listener, shutdown, table)
     except Exception as error:
@@ -96,6 +100,7 @@ async def remove_workloads(settings: ServerSettings) -> None:
     await HaproxyRouter(HaproxySettings(folder, installation=files.instance_id)).stop()
     async with PodmanRuntime.open(podman_settings(settings, files)) as runtime:
         await runtime.teardown()
+    await remove_filter(NftFirewall(settings.data_dir / "firewall", files.instance_id))
 
 
 def _listen(settings: ServerSettings) -> socket.socket:

@@ -18,6 +18,7 @@ from upwell.app.cleanup import (
     watch_registry,
 )
 from upwell.app.configuration import build_slots
+from upwell.app.firewall import firewall
 from upwell.app.machine_watch import (
     watch_clock,
     watch_descriptors,
@@ -200,6 +201,7 @@ def _workloads(
         rollouts.rollout_controller(index, machine, images, now),
         routing_controller(cache, machine, now, adapters.settings.own_places),
         router_supervision_controller(cache, machine),
+        *firewall(adapters),
     )
 
 

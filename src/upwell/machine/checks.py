@@ -157,10 +157,27 @@ def check_oci_runtime(host: Host) -> HostCheck:
 def check_firewall(host: Host) -> HostCheck:
     """Netavark has the program that it sets up bridges with."""
     found = host.tools & {"nft", "iptables"}
+    if found and host.root:
+        return _check_filter(found)
     if found:
         return HostCheck("firewall", HostCheckStatus.OK, ", ".join(sorted(found)))
     detail = "neither nft nor iptables: no container gets a network"
     return HostCheck("firewall", HostCheckStatus.FAIL, detail, "apt install nftables")
+
+
+def _check_filter(found: frozenset[str]) -> HostCheck:
+    """Namespaces of instances can be kept apart."""
+    lost = "namespaces of instances are not kept apart, and no NetworkPolicy is in force"
+    if "nft" not in found:
+        detail = f"iptables alone: {lost}"
+        return HostCheck("firewall", HostCheckStatus.WARN, detail, "apt install nftables")
+    modules = Path("/lib/modules", platform.release(), "modules.dep")
+    is_there = any("/br_netfilter.ko" in line for line in _lines(modules))
+    if not (is_there or Path("/proc/sys/net/bridge").exists()):
+        remedy = "install the kernel's module br_netfilter, or another kernel"
+        detail = f"this kernel filters no packets on bridges: {lost}"
+        return HostCheck("firewall", HostCheckStatus.WARN, detail, remedy)
+    return HostCheck("firewall", HostCheckStatus.OK, ", ".join(sorted(found)))
 
 
 def check_cgroups(host: Host, conf: ContainersConf) -> HostCheck:

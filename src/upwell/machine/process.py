@@ -159,9 +159,14 @@ async def end_group(process: Process) -> None:
 
 
 async def run_command(
-    *argv: str, seconds: float = 10.0, variables: Mapping[str, str] | None = None
+    *argv: str,
+    seconds: float = 10.0,
+    variables: Mapping[str, str] | None = None,
+    whole: bool = False,
 ) -> ProcessResult:
     """Run a short command of this machine in our own environment, with `variables` added.
+
+    With `whole`, all that it printed is the result's output.
 
     One that is missing (127) or takes longer than `seconds` (124) has a result too.
     """
@@ -173,7 +178,8 @@ async def run_command(
         async with asyncio.timeout(seconds):
             output, _ = await process.communicate()
         tail = output[-_TAIL_BYTES:].decode(errors="replace")
-        return ProcessResult(process.returncode or 0, tail)
+        text = output.decode(errors="replace") if whole else ""
+        return ProcessResult(process.returncode or 0, tail, text)
     except TimeoutError:
         return ProcessResult(TIMED_OUT, f"{argv[0]} took more than {seconds:g} s")
     finally:

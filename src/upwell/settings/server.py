@@ -18,6 +18,7 @@ from upwell.settings.tables import (
     DiskSettings,
     EncryptionSettings,
     ListenSettings,
+    NetworkSettings,
     RetentionSettings,
     WorkloadLimits,
 )
@@ -60,6 +61,7 @@ class ServerSettings(BaseModel):
     router_address: str = "127.0.0.1:7088"
     router_https_address: str = "127.0.0.1:7443"
     """HOST:PORT of Routes with TLS, once there is one; empty: they are not served."""
+    network: NetworkSettings = NetworkSettings()
     trusted_proxies: tuple[str, ...] = ()
     """Networks of proxies whose word counts on where requests for Routes come from."""
     import_interval: timedelta = timedelta(minutes=15)

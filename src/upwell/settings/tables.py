@@ -13,6 +13,7 @@ from pydantic import AliasGenerator, BaseModel, BeforeValidator, ConfigDict, Fie
 from upwell.audit.export import receiver_of
 from upwell.gitops.interface import Author
 from upwell.outbound.destinations import AllowedDestination
+from upwell.policy.firewall.table import NetworkIsolation
 from upwell.policy.pruning.retention import (
     DEFAULT_GRACE,
     DEFAULT_TAG_REVISIONS,
@@ -366,6 +367,26 @@ def _network(value: Any) -> str:
     return str(ip_network(value, strict=False))
 
 
+class NetworkSettings(SettingsTable):
+    """The network of what runs: what instances may connect to. NetworkPolicies say more."""
+
+    isolation: Annotated[
+        NetworkIsolation,
+        Field(strict=False),
+        AllowedValues(f"one of {', '.join(NetworkIsolation)}"),
+    ] = NetworkIsolation.SERVICES
+    """Access from other namespaces to what no NetworkPolicy selects: by Services alone; closed:
+    none; open: by its own address too, as in Kubernetes. With off, nothing at all is filtered."""
+    machine_ports: Annotated[
+        tuple[Annotated[int, Field(ge=1, le=65535), AllowedValues("a port")], ...],
+        Field(strict=False),
+        AllowedValues("a list of ports"),
+    ] = ()
+    """TCP ports of this machine that instances may connect to, besides those of the router."""
+    metadata: Flag = False
+    """Lets instances connect to link-local addresses, where clouds serve credentials."""
+
+
 class RouterSettings(SettingsTable):
     """The router of Routes."""
 
@@ -428,6 +449,7 @@ class FileSettings(SettingsTable):
     encryption: EncryptionSettings = EncryptionSettings()
     tracing: TracingSettings = TracingSettings()
     git: GitSettings = GitSettings()
+    network: NetworkSettings = NetworkSettings()
     router: RouterSettings = RouterSettings()
     registry: Annotated[
         tuple[RegistrySettings, ...], Field(strict=False), AllowedValues("[[registry]] tables")

@@ -309,6 +309,8 @@ class Instance:
     """Times in a row that the machine has lost it."""
     begun_at: datetime | None = None
     """Time at which it was first started: a restart leaves it as it is."""
+    addresses: tuple[str, ...] = ()
+    """Addresses of all that runs of it, init containers too, each of which has its own."""
     labels: Mapping[str, str] = field(default_factory=dict)
     """Those of the template that it was made from."""
     containers: tuple[ObservedContainer, ...] = ()

@@ -12,10 +12,12 @@ from upwell.api.core import ConfigMap, PodTemplate, Secret, Service
 from upwell.api.defaults import DOCKER_IMAGE
 from upwell.api.image import ImageStream
 from upwell.api.meta import Resource
+from upwell.api.networking.network_policy import NetworkPolicy
 from upwell.api.pipeline import Freeze, Pipeline
 from upwell.api.route import Route
 from upwell.api.subscription import Subscription
 from upwell.api.validation.builds import validate_build_config, validate_image_reference
+from upwell.api.validation.network_policies import validate_network_policy
 from upwell.api.validation.numbers import number_faults
 from upwell.api.validation.pipelines import validate_freeze, validate_pipeline
 from upwell.api.validation.subscriptions import validate_subscription
@@ -68,6 +70,8 @@ def _spec(resource: Resource) -> Iterator[Fault]:
             yield from _service(resource)
         case Route():
             yield from _route(resource)
+        case NetworkPolicy():
+            yield from validate_network_policy(resource)
         case Subscription():
             yield from validate_subscription(resource)
         case Secret() | ConfigMap():

@@ -173,6 +173,7 @@ def serve(  # noqa: PLR0913, PLR0917 - each option is a parameter
             port=port,
             router_address=join_address(router),
             router_https_address=join_address(router_https),
+            network=file.network,
             trusted_proxies=file.router.trusted_proxies,
             import_interval=import_interval or file.import_interval,
             upload_limit_bytes=size,

@@ -144,7 +144,8 @@ _WORKLOADS = "deployments deploymentconfigs statefulsets daemonsets cronjobs job
 _VIEW = (
     _rule(
         _READ,
-        f"{_WORKLOADS} pods replicasets namespaces configmaps services events routes templates"
+        f"{_WORKLOADS} pods replicasets namespaces configmaps services networkpolicies events"
+        " routes templates"
         " imagestreams imagestreamtags imagestreamimages images buildconfigs builds"
         " pipelines releases promotions freezes quarantines subscriptions metrics"
         f" {COMPONENTS}",
@@ -171,7 +172,7 @@ RULES: Mapping[Role, tuple[Rule, ...]] = {
     ),
     Role.DEPLOYER: (
         *_VIEW,
-        _rule(_WRITE, f"{_WORKLOADS} configmaps services routes templates"),
+        _rule(_WRITE, f"{_WORKLOADS} configmaps services networkpolicies routes templates"),
         _rule(frozenset({"create"}), "processedtemplates"),
         _rule(_ACT, f"{_WORKLOADS} pods", "scale rollback rollout instantiate exec portforward"),
         _rule(frozenset({"delete"}), "pods"),

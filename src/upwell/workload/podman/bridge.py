@@ -3,6 +3,7 @@
 import hashlib
 import logging
 from collections.abc import Iterator
+from dataclasses import dataclass
 from ipaddress import IPv4Network
 from typing import Any
 
@@ -48,6 +49,24 @@ def candidates(name: str, upwell: str) -> Iterator[dict[str, Any]]:
             "dns_enabled": False,
             "labels": {LABEL_UPWELL: upwell},
         }
+
+
+@dataclass(frozen=True, slots=True)
+class BridgeNetwork:
+    """Network of all instances: the lower half is theirs, the upper half the Services'."""
+
+    interface: str
+    subnet: IPv4Network
+
+    @property
+    def instances(self) -> IPv4Network:
+        """Addresses of instances."""
+        return next(iter(self.subnet.subnets(prefixlen_diff=1)))
+
+    @property
+    def services(self) -> IPv4Network:
+        """Addresses of Services."""
+        return list(self.subnet.subnets(prefixlen_diff=1))[1]
 
 
 async def make_local(network: IPv4Network) -> bool:

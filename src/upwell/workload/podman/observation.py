@@ -280,6 +280,7 @@ def observe(
         ready_since=max(times) if ready else None,
         started_at=max(started, default=containers[0].created),
         address=next((c.address for c in regular if c.address), "") if running else "",
+        addresses=tuple(sorted({c.address for c in containers if c.running and c.address})),
         images={container.name: container.image for container in regular},
         restarts=max(container.restarts for container in containers),
         message="" if ready else _message(state, containers, record, complaints),

@@ -53,7 +53,7 @@ from upwell.workload.podman.api.faults import RuntimeFaults
 from upwell.workload.podman.api.orphans import end_orphans
 from upwell.workload.podman.api.service import PodmanService, PodmanSettings
 from upwell.workload.podman.api.supervision import ServiceSupervisor
-from upwell.workload.podman.bridge import candidates, leave, make_local
+from upwell.workload.podman.bridge import BridgeNetwork, candidates, leave, make_local
 from upwell.workload.podman.changes import OwnerChanges
 from upwell.workload.podman.confinement import with_users
 from upwell.workload.podman.container_body import (
@@ -294,9 +294,13 @@ class PodmanRuntime:
 
         None when the machine does not let us: then Services have loopback addresses alone.
         """
-        await self._ensure_network()
-        upper = await self._upper_half()
+        upper = (await self.network()).services
         return upper if await make_local(upper) else None
+
+    async def network(self) -> BridgeNetwork:
+        """Return the network of all instances, made unless it is there."""
+        await self._ensure_network()
+        return await self._network()
 
     async def _ensure_network(self) -> None:
         """Make the network of all instances unless it is there."""
@@ -312,10 +316,9 @@ class PodmanRuntime:
                     refusal = error
             raise refusal
 
-    async def _upper_half(self) -> IPv4Network:
-        name = self._settings.network_name
-        subnet = IPv4Network(await self._call(self._api.network_subnet(name)))
-        return list(subnet.subnets(prefixlen_diff=1))[1]
+    async def _network(self) -> BridgeNetwork:
+        interface, subnet = await self._call(self._api.network(self._settings.network_name))
+        return BridgeNetwork(interface, IPv4Network(subnet))
 
     async def leftovers(self) -> Sequence[Leftover]:
         """Return what interrupted work left beside the instances."""
@@ -411,7 +414,7 @@ class PodmanRuntime:
             await asyncio.to_thread(self._pins.clear)
         for volume in await self._api.volumes(self._label):
             await self._api.remove_volume(volume)
-        await leave(await self._upper_half())
+        await leave((await self._network()).services)
         await self._api.remove_network(self._settings.network_name)
 
     async def _container(self, name: str, container: str) -> ContainerFacts:

@@ -206,10 +206,10 @@ class PodmanApi:
         """Create a network; raises RuntimeUnavailableError, also when its subnet is taken."""
         await self._json(PodmanRequest("POST", "/networks/create", body=body))
 
-    async def network_subnet(self, name: str) -> str:
-        """Return the first subnet of a network; raises PodmanNotFoundError."""
+    async def network(self, name: str) -> tuple[str, str]:
+        """Return the interface and the first subnet of a network; raises PodmanNotFoundError."""
         document = await self._json(PodmanRequest("GET", f"/networks/{name}/json"))
-        return str(document["subnets"][0]["subnet"])
+        return str(document["network_interface"]), str(document["subnets"][0]["subnet"])
 
     async def networks(self, label: str) -> list[dict[str, Any]]:
         """List the networks that carry `label`."""

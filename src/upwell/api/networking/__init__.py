@@ -1,0 +1,1 @@
+"""Kinds of group networking.k8s.io."""

@@ -1,0 +1,1 @@
+"""Decisions on what instances may connect to: namespaces, and NetworkPolicies."""

@@ -1,0 +1,1 @@
+"""The packet filter: namespaces, NetworkPolicies, Services and what runs, to the firewall."""
