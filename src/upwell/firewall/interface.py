@@ -26,7 +26,7 @@ class Opening(NamedTuple):
 
 
 type Access = frozenset[Opening]
-"""All that is allowed; nothing else is."""
+"""Connections that are allowed; no others are."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -23,7 +23,7 @@ class InstancePeer:
 
 
 class InstancePeers:
-    """All instances, by namespace and label."""
+    """Index of instances, by namespace and label."""
 
     def __init__(
         self, peers: Iterable[InstancePeer], namespaces: Mapping[str, Mapping[str, str]]

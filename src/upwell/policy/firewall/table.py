@@ -44,7 +44,7 @@ class NetworkIsolation(StrEnum):
     OPEN = "open"
     """By their own addresses too, and from outside of the machine, as in Kubernetes."""
     OFF = "off"
-    """All: nothing is filtered, whatever policies say. There is no table of it."""
+    """No filter at all, whatever policies say; there is no table of it."""
 
 
 @dataclass(frozen=True, slots=True)
