@@ -53,9 +53,6 @@ class DemoServer:
         return await run(
             *(sys.executable, "-m", "upwell", "apply", "--server", self.ports.server),
             *("-f", manifests),
-            # The objects name these two, on loopback.
-            *("--allow-outbound", self.ports.vendor_host),
-            *("--allow-outbound", f"{HOST}:{self.ports.git}"),
             environment=_without_settings(),
             seconds=_APPLY_SECONDS,
         )
@@ -67,9 +64,6 @@ class DemoServer:
             *(sys.executable, "-m", "upwell", "process", "--server", self.ports.server),
             str(template),
             *parameters,
-            # The objects name these two, on loopback.
-            *("--allow-outbound", self.ports.vendor_host),
-            *("--allow-outbound", f"{HOST}:{self.ports.git}"),
             environment=_without_settings(),
             seconds=_APPLY_SECONDS,
         )
