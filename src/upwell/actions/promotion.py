@@ -6,8 +6,9 @@ from datetime import datetime
 
 from upwell.api.meta import Resource
 from upwell.api.pipeline import Pipeline, Quarantine, Stage
-from upwell.api.promotion import PIPELINE_LABEL, Promotion, Rejection, Release, Vote
+from upwell.api.promotion import PIPELINE_LABEL, ApprovalLink, Promotion, Rejection, Release, Vote
 from upwell.policy.promotion import requests
+from upwell.policy.promotion.approval import with_link, without_links
 from upwell.policy.promotion.four_eyes import interested
 from upwell.policy.promotion.releases import (
     rejected,
@@ -103,6 +104,26 @@ class PromotionActions:
         return await self._changed(
             Promotion, namespace, name, lambda one: voted(one, stage, vote, people)
         )
+
+    async def add_link(self, promotion: Promotion, link: ApprovalLink) -> Promotion:
+        """Record a link, without which it opens nothing."""
+        return await self._with_links(promotion, lambda links: with_link(links, link))
+
+    async def revoke_links(self, promotion: Promotion, which: str) -> Promotion:
+        """Revoke a link, by its id, or all of a person; what was voted stands."""
+        now = self._clock()
+        return await self._with_links(promotion, lambda links: without_links(links, which, now))
+
+    async def _with_links(
+        self,
+        promotion: Promotion,
+        change: Callable[[tuple[ApprovalLink, ...]], tuple[ApprovalLink, ...]],
+    ) -> Promotion:
+        def changed(one: Promotion) -> Promotion:
+            links = change(one.status.links)
+            return one.with_status(one.status.model_copy(update={"links": links}))
+
+        return await self._changed(Promotion, promotion.namespace, promotion.name, changed)
 
     async def _release(self, promotion: Promotion) -> Release | None:
         try:

@@ -176,6 +176,19 @@ class Vote(Model):
     """Reason for which it counts although its author asked for the promotion, or wrote it."""
 
 
+class ApprovalLink(Model):
+    """A link by which a person without a token votes; the link itself is known to its holder."""
+
+    id: str
+    person: str
+    """Name that the vote has."""
+    by: str = ""
+    """Token that asked for it."""
+    created: Time
+    expires: Time
+    revoked: Time | None = None
+
+
 class CheckPhase(StrEnum):
     """Phase of an attempt of a check."""
 
@@ -257,6 +270,8 @@ class PromotionStatus(Model):
     last_good: str = ""
     """The Release that a failure goes back to."""
     votes: tuple[Vote, ...] = ()
+    links: tuple[ApprovalLink, ...] = ()
+    """Approval links, the newest last."""
     waiting_since: Time | None = None
     started: Time | None = None
     """Time at which the first workload was changed."""

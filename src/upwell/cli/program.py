@@ -30,6 +30,9 @@ class Entry:
 
 COMMANDS: Mapping[str, Entry] = {
     "apply": Entry("objects.apply:apply", "Create or change objects from manifests."),
+    "approval-link": Entry(
+        "promotion.approval_link:approval_link", "List and revoke approval links."
+    ),
     "approve": Entry("promotion.approve:approve", "Approve a promotion that waits for approval."),
     "audit": Entry("serve.audit:audit", "Verify the audit log of this machine's server."),
     "build-chain": Entry(

@@ -174,8 +174,9 @@ async def _print_link(
         "POST", Promotion, promotion.namespace, promotion.name, "links", body
     )
     echo(f"{session.server.rstrip('/')}{answer['path']}")
+    name, known = f"promotion/{promotion.name}", answer.get("id")  # an earlier server has none
+    ends = f"; `upwell approval-link revoke {promotion.name} {known}` ends it" if known else ""
     echo(
-        f"anyone with this link votes as {answer['as']} on promotion/{promotion.name},"
-        f" until {answer['expires']}",
+        f"anyone with this link votes as {answer['as']} on {name}, until {answer['expires']}{ends}",
         err=True,
     )

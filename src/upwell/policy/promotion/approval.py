@@ -7,7 +7,7 @@ from enum import StrEnum
 from types import MappingProxyType
 
 from upwell.api.pipeline import Approval
-from upwell.api.promotion import Promotion, Vote
+from upwell.api.promotion import ApprovalLink, Promotion, Vote
 
 
 class Agreement(StrEnum):
@@ -27,6 +27,8 @@ class Approved:
     until: datetime | None = None
 
 
+MAX_LINKS = 50
+"""Approval links that one Promotion has at a time."""
 _NOBODY: Mapping[str, str] = MappingProxyType({})
 
 
@@ -81,6 +83,29 @@ def with_vote(votes: tuple[Vote, ...], new: Vote) -> tuple[Vote, ...]:
     if old is not None and _said(old) == _said(new):
         return votes
     return (*(vote for vote in votes if vote.by != new.by), new)
+
+
+def with_link(links: tuple[ApprovalLink, ...], new: ApprovalLink) -> tuple[ApprovalLink, ...]:
+    """Return the links with a new one; those whose time is over go, and the oldest of too many."""
+    open_ones = tuple(link for link in links if link.expires > new.created)
+    return (*open_ones, new)[-MAX_LINKS:]
+
+
+def without_links(
+    links: tuple[ApprovalLink, ...], which: str, now: datetime
+) -> tuple[ApprovalLink, ...]:
+    """Return the links with one revoked, by its id, or all of a person."""
+    return tuple(
+        link.model_copy(update={"revoked": now})
+        if which in {link.id, link.person} and link.revoked is None
+        else link
+        for link in links
+    )
+
+
+def opens(links: tuple[ApprovalLink, ...], link: str) -> bool:
+    """Return True if a link is known, and not revoked."""
+    return any(one.id == link and one.revoked is None for one in links)
 
 
 def _said(vote: Vote) -> tuple[bool, str, str]:

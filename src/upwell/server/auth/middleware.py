@@ -26,6 +26,7 @@ from upwell.policy.access.roles import (
     missing,
 )
 from upwell.policy.access.visibility import SecretView, WriteOnlyValues
+from upwell.policy.images.streams import INPUTS_TAG_PREFIX
 from upwell.server.auth.caller import ANONYMOUS, EMBEDDED_REGISTRY
 from upwell.server.auth.long_running import ResponseProgress, run_while
 from upwell.server.auth.rate_limits import OpenByClient, Rate, RateError, Rates
@@ -158,6 +159,7 @@ class AuthMiddleware:
         if principal is None and request.has_credentials:
             raise _unauthorized("the token is unknown or has expired")
         if self._allows(request.user, request):
+            _require_build(request)
             _keep_mounts_inside(request)
         elif principal is None:
             raise _unauthorized("no token was sent")
@@ -359,6 +361,19 @@ def _without_secret(path: str, action: Action) -> Action:
         return action
     *_, namespace, _, name, _, _, _ = path.split("/")
     return Action("create", "buildconfigs", namespace, name, "webhooks")
+
+
+def _require_build(request: _RequestInfo) -> None:
+    """Raise ApiError for a tag of a build's inputs, which a build alone may set.
+
+    What has the tag is taken for the result of these inputs, by every build that has the same.
+    """
+    tag = request.path.rpartition("/manifests/")[2]
+    if request.action.verb != "push" or not tag.startswith(INPUTS_TAG_PREFIX):
+        return
+    if request.scope["method"] == "PUT" and not request.user.registry_only:
+        message = f"tag {tag[:100]} is set by builds alone: push to another tag"
+        raise ApiError(403, message)
 
 
 def _keep_mounts_inside(request: _RequestInfo) -> None:

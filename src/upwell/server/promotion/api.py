@@ -54,6 +54,6 @@ class PromotionApi:
             ("pipelines", "verify"): {"POST": promotions.verify_again},
             ("promotions", "approve"): {"POST": promotions.approve},
             ("promotions", "reject"): {"POST": promotions.reject},
-            ("promotions", "links"): {"POST": promotions.link},
+            ("promotions", "links"): {"POST": promotions.link, "DELETE": promotions.revoke_links},
             ("promotions", "evidence"): {"GET": evidence.download},
         }

@@ -12,7 +12,8 @@ from starlette.responses import HTMLResponse, Response
 from starlette.routing import BaseRoute, Route
 
 from upwell.actions.promotion import PromotionActions
-from upwell.api.promotion import Promotion, Vote
+from upwell.api.promotion import ApprovalLink, Promotion, Vote
+from upwell.policy.promotion.approval import opens
 from upwell.policy.promotion.requests import RefusedError
 from upwell.server.auth.request_info import AUDIT_NOTE, AuditNote
 from upwell.server.auth.signatures import Signatures
@@ -41,18 +42,25 @@ class ApprovalLinks:
         self._signatures = signatures
         self._clock = clock
 
-    def path(self, promotion: Promotion, person: str, end: datetime) -> str:
-        """Return the path of a link that works until `end`."""
-        claims = (promotion.namespace, promotion.name, promotion.uid, person, int(end.timestamp()))
+    def path(self, promotion: Promotion, link: ApprovalLink) -> str:
+        """Return the path of a link that works until its end, if it is not revoked before."""
+        end = int(link.expires.timestamp())
+        key = (promotion.namespace, promotion.name, promotion.uid)
+        claims = (*key, link.person, end, link.id)
         return f"{_PLACE}{self._signatures.sign(_PURPOSE, claims)}"
 
-    def open(self, token: str) -> tuple[str, str, str, str]:
-        """Return namespace, name and uid of the Promotion, and the person; raises ApiError 403."""
+    def open(self, token: str) -> tuple[str, str, str, str, str]:
+        """Return namespace, name and uid of the Promotion, the person, and the link's id.
+
+        Raises ApiError 403.
+        """
         match self._signatures.open(_PURPOSE, token):
-            case [str(namespace), str(name), str(uid), str(person), int(end)]:
+            case [str(namespace), str(name), str(uid), str(person), int(end), str(link)]:
                 if end <= self._clock().timestamp():
                     raise ApiError(403, "This link has expired: ask for a new one.")
-                return namespace, name, uid, person
+                return namespace, name, uid, person, link
+            case [str(), str(), str(), str(), int()]:
+                raise ApiError(403, "This link was made by an earlier version: ask for a new one.")
             case _:
                 raise ApiError(403, "This link is truncated, altered, or of another server.")
 
@@ -91,10 +99,12 @@ class ApprovalHandlers:
             return _page(message_page(f"{error}."), code)
 
     async def _answer(self, request: Request) -> Response:
-        namespace, name, uid, person = self._links.open(request.path_params["token"])
+        namespace, name, uid, person, link = self._links.open(request.path_params["token"])
         promotion = await self._store.get(Promotion, namespace, name)
         if promotion.uid != uid:
             raise ApiError(404, "The promotion that this link is for does not exist any more.")
+        if not opens(promotion.status.links, link):
+            raise ApiError(403, "This link was revoked: ask for a new one.")
         if request.method == "POST":
             request.scope[AUDIT_NOTE] = AuditNote(name, namespace, person)
             vote = await self._vote(request, person)

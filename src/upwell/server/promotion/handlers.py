@@ -2,6 +2,7 @@
 
 from collections.abc import Callable
 from datetime import datetime, timedelta
+from secrets import token_hex
 
 from starlette.requests import Request
 from starlette.responses import JSONResponse, Response
@@ -10,7 +11,7 @@ from upwell.actions.promotion import PromotionActions, RequestedPromotion
 from upwell.api.codec import decode_part, encode
 from upwell.api.meta import Model, format_time
 from upwell.api.pipeline import Pipeline
-from upwell.api.promotion import Promotion, Rejection, Release, Vote
+from upwell.api.promotion import ApprovalLink, Promotion, Rejection, Release, Vote
 from upwell.policy.access.roles import Action
 from upwell.policy.promotion.four_eyes import needs_four_eyes
 from upwell.policy.promotion.requests import Asked
@@ -30,12 +31,16 @@ from upwell.server.promotion.requests import (
     PromoteBody,
     RejectBody,
     RestoreBody,
+    RevokeLinkBody,
     RollBackBody,
     VerifyAgainBody,
     VerifyBody,
     VoteBody,
 )
-from upwell.store.interface import Store
+from upwell.store.interface import NotFoundError, Store
+
+_LINK_BYTES = 6
+"""Of a link's id, which opens nothing by itself."""
 
 
 class PromotionHandlers:
@@ -150,10 +155,30 @@ class PromotionHandlers:
         """Answer a link by which somebody may vote without a token of their own."""
         body = await self._read(request, target, LinkBody)
         promotion = await self._store.get(Promotion, target.namespace, target.name)
-        end = self._clock() + timedelta(seconds=body.expires_seconds)
-        _note(request, reason=f"approval link for {body.as_}")
-        path = self._links.path(promotion, body.as_, end)
-        return JSONResponse({"path": path, "as": body.as_, "expires": format_time(end)}, 201)
+        now = self._clock()
+        end = now + timedelta(seconds=body.expires_seconds)
+        link = ApprovalLink(
+            id=token_hex(_LINK_BYTES),
+            person=body.as_,
+            by=caller_of(request),
+            created=now,
+            expires=end,
+        )
+        _note(request, reason=f"approval link {link.id} for {body.as_}")
+        await self._actions.add_link(promotion, link)
+        path = self._links.path(promotion, link)
+        answer = {"path": path, "as": body.as_, "expires": format_time(end), "id": link.id}
+        return JSONResponse(answer, 201)
+
+    async def revoke_links(self, request: Request, target: RequestTarget) -> Response:
+        """Revoke one approval link, by its id, or all of a person; answer those that are left."""
+        body = await self._read(request, target, RevokeLinkBody)
+        promotion = await self._store.get(Promotion, target.namespace, target.name)
+        if not any(body.link in {one.id, one.person} for one in promotion.status.links):
+            raise NotFoundError(promotion.key, f"{promotion.key} has no link {body.link!r}")
+        _note(request, reason=f"approval link {body.link} revoked")
+        left = await self._actions.revoke_links(promotion, body.link)
+        return object_response(request, left)
 
     async def _require_bypass(self, request: Request, release: Release, stage: str) -> None:
         """Raise ApiError for an emergency that goes past the eyes of others without the right."""

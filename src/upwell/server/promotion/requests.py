@@ -97,3 +97,9 @@ class LinkBody(Model):
 
     as_: Annotated[str, StringConstraints(min_length=1, max_length=100)] = Field(alias="as")
     expires_seconds: int = Field(default=86_400, ge=60, le=30 * 86_400)
+
+
+class RevokeLinkBody(Model):
+    """DELETE promotions/NAME/links: the id of a link, or the name of a person."""
+
+    link: Annotated[str, StringConstraints(min_length=1, max_length=100)]

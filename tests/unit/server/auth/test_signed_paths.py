@@ -202,6 +202,34 @@ async def test_a_link_is_for_one_promotion_one_person_and_some_time(
     assert (await served.promotion("shop-1.staging")).status.votes == ()
 
 
+async def test_a_link_is_listed_and_can_be_revoked(served: PromotionApiServer) -> None:
+    path, other = await link(served), await link(served, "bob")
+    [first, second] = (await served.promotion("shop-1.staging")).status.links
+    assert (first.person, first.by, second.person) == ("ada", "system:admin", "bob")
+    where = f"{ROOT}/promotions/shop-1.staging/links"
+
+    async def revoke(who: str, which: str) -> ApiAnswer:
+        headers = {"Authorization": f"Bearer {served.tokens[who]}"}
+        return await served.api.send("DELETE", where, {"link": which}, **headers)
+
+    assert (await revoke("ci", first.id)).status == 403
+    assert (await revoke("admin", "nobody")).status == 404
+    assert (await revoke("admin", first.id)).status == 200
+    dead = await vote(served, path, decision="approve")
+    assert (dead.status, "was revoked" in dead.text) == (403, True)
+    assert (await vote(served, other, decision="approve")).status == 200
+    assert (await revoke("admin", "bob")).status == 200
+    assert (await vote(served, other, decision="reject")).status == 403
+    assert len((await served.promotion("shop-1.staging")).status.votes) == 1
+
+
+async def test_a_link_of_an_earlier_version_says_so(served: PromotionApiServer) -> None:
+    promotion = await served.promotion("shop-1.staging")
+    claims = ("shop", promotion.name, promotion.uid, "ada", 4_000_000_000)
+    old = await served.api.get(f"/approvals/{SIGNATURES.sign('approval', claims)}")
+    assert (old.status, "earlier version" in old.text) == (403, True)
+
+
 async def test_a_link_to_what_was_made_anew_is_dead(served: PromotionApiServer) -> None:
     path = await link(served)
     promotion = await served.promotion("shop-1.staging")

@@ -1,0 +1,55 @@
+"""Tags of builds' inputs in the embedded registry: a build alone sets them."""
+
+from pathlib import Path
+
+import pytest
+from starlette.requests import Request
+from starlette.responses import Response
+from starlette.routing import Route
+from tests.support.server.api_server import ApiClock, serving
+from tests.support.server.audit_logs import audit_log
+
+from upwell.policy.access.roles import parse_grant
+from upwell.server.auth.middleware import AccessControl
+from upwell.server.auth.tokens import (
+    RegistryTokens,
+    TokenRecord,
+    Tokens,
+    hash_of,
+    new_token,
+    own_token,
+)
+from upwell.server.http.limits import ServerLimits
+from upwell.store.memory import MemoryStore
+
+TAG = f"inputs-{'0' * 40}"
+
+
+async def _taken(_request: Request) -> Response:
+    return Response(status_code=201)
+
+
+@pytest.mark.parametrize(
+    ("who", "tag", "status"),
+    [
+        ("builder", TAG, 403),
+        ("admin", TAG, 403),
+        ("builder", "latest", 201),
+        ("build", TAG, 201),
+    ],
+)
+async def test_a_build_alone_sets_them(tmp_path: Path, who: str, tag: str, status: int) -> None:
+    builds, own, builder = RegistryTokens(), new_token("root"), new_token("ann")
+    record = TokenRecord("ann", hash_of(builder), (parse_grant("builder@a"),))
+    tokens = {"builder": builder, "admin": own, "build": builds.of_build("a")}
+
+    def guard(store: MemoryStore, clock: ApiClock) -> AccessControl:
+        kept = Tokens(store, clock, [own_token(own)], builds)
+        return AccessControl(kept, audit_log(tmp_path, clock))
+
+    route = Route("/v2/{path:path}", _taken, methods=["PUT"])
+    async with serving(ServerLimits(), guard=guard, registry_routes=[route]) as api:
+        await api.store.create(record.as_secret())
+        headers = {"Authorization": f"Bearer {tokens[who]}"}
+        answer = await api.send("PUT", f"/v2/a/app/manifests/{tag}", b"{}", **headers)
+        assert answer.status == status, answer.text
