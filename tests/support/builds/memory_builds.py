@@ -53,6 +53,7 @@ from upwell.machine.process import LogSink
 from upwell.oci import Descriptor, Digest, Index, Manifest, MediaType, Platform, Reference
 from upwell.policy.builds.plan import BuildDefaults
 from upwell.policy.images.schedule import ImportSchedule
+from upwell.reconcilers.authority import AuthorGrants, Authority
 from upwell.reconcilers.builds.builds import Builds, build_controller
 from upwell.reconcilers.builds.index import BuildIndex
 from upwell.reconcilers.builds.logins import BuildLogins
@@ -325,6 +326,8 @@ class BuildMachine:
         self.logs = FileBuildLogs(folder / "logs")
         self.inputs = FileInputs(folder / "inputs")
         self.secrets = PullSecrets(self.store)
+        self.authors: AuthorGrants | None = None
+        """Rights of authors; None: nobody is asked."""
         self.pressure = ""
         self.was_short = False
         """Message of what keeps builds from beginning."""
@@ -352,7 +355,13 @@ class BuildMachine:
             self.logs,
             Mirror(registries, self.internal, AMD64),
             BuildPlanner(
-                self.store, logins, registries, self.internal, BuildDefaults(), self.inputs
+                self.store,
+                logins,
+                registries,
+                self.internal,
+                BuildDefaults(),
+                self.inputs,
+                Authority(self.authors),
             ),
             BuildOutputs(self.store, self.internal, self.clock),
             clock=self.clock,

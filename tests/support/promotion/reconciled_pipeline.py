@@ -25,6 +25,7 @@ from upwell.policy.images.streams import record_image
 from upwell.policy.promotion.verification.checks import VerificationOutcome, VerificationProgress
 from upwell.policy.promotion.verification.soak import soak_of
 from upwell.policy.rollouts.history import Phase
+from upwell.reconcilers.authority import AuthorGrants, Authority
 from upwell.reconcilers.builds.index import BuildIndex
 from upwell.reconcilers.images.insecure import InsecureRegistries
 from upwell.reconcilers.images.pull_secrets import PullSecrets
@@ -142,13 +143,16 @@ class ReconciledPipeline:
         """Images that never become ready."""
         self.slow = False
         """True: rollouts go on until a test ends that."""
+        self.authors: AuthorGrants | None = None
+        """Rights of authors, from the next restart on; None: nobody is asked."""
         self.restart()
 
     def restart(self) -> None:
         """Start the server anew: nothing in memory is kept."""
         self.store.lives = None
         self.builds = BuildIndex(ObjectCache(self.store))
-        self.pipelines = PipelineReconciler(self.store, self.builds, self.clock)
+        authority = Authority(self.authors)
+        self.pipelines = PipelineReconciler(self.store, self.builds, self.clock, authority)
         images = ReleaseImages(
             cast("Registry", self.registry),
             PullSecrets(self.store),
@@ -156,7 +160,12 @@ class ReconciledPipeline:
             InsecureRegistries(self.store),
         )
         self.promotions = PromotionReconciler(
-            self.store, images, Workloads(self.store), self.checks, self.clock
+            self.store,
+            images,
+            Workloads(self.store),
+            self.checks,
+            self.clock,
+            authority=authority,
         )
 
     async def pipeline(self, *stages: dict[str, Any], name: str = "shop", **spec: Any) -> None:

@@ -19,6 +19,7 @@ from upwell.api.meta import ObjectKey, Resource
 from upwell.controller import ObjectCache, Result
 from upwell.machine.clock import PastTimes
 from upwell.oci import Digest, Reference
+from upwell.reconcilers.authority import AuthorGrants, Authority
 from upwell.reconcilers.images.insecure import InsecureRegistries
 from upwell.reconcilers.images.pull_secrets import PullSecrets
 from upwell.reconcilers.rollouts import RolloutPorts, RolloutReconciler, TemplateImages, Traffic
@@ -496,6 +497,8 @@ class RolloutSetup:
         self.timeline = TIMELINE
         self.pressure = ""
         """Fault of the disk."""
+        self.authors: AuthorGrants | None = None
+        """Rights of authors, from the next restart on; None: nobody is asked."""
         self.restart()
 
     def restart(self) -> None:
@@ -508,6 +511,7 @@ class RolloutSetup:
             self._service_network,
             self.timeline,
             lambda: self.pressure,
+            Authority(self.authors),
         )
         images = TemplateImages(
             self.registry,

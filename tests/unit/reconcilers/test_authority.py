@@ -1,14 +1,28 @@
 """Authors of objects are asked again when the objects act, by the rights that they have then."""
 
 from datetime import UTC, datetime
+from pathlib import Path
 from typing import Any
 
 import pytest
+from tests.support.authors import FixedAuthors
+from tests.support.builds.memory_builds import BuildMachine, docker_build, image_stream, until
+from tests.support.promotion.reconciled_pipeline import ReconciledPipeline, image
+from tests.support.rollouts.memory_machine import BETTER, GOOD, RolloutSetup
 
-from upwell.api.codec import decode
-from upwell.api.meta import Resource
-from upwell.policy.access.roles import Grant, parse_grant
+from upwell.api.apps import Deployment, Job
+from upwell.api.build import BuildOutput, BuildPhase
+from upwell.api.codec import decode, decode_as
+from upwell.api.conditions import find
+from upwell.api.meta import ObjectReference, Resource
+from upwell.api.pipeline import Pipeline
+from upwell.api.values.author import with_author
+from upwell.policy.access.roles import parse_grant
 from upwell.reconcilers.authority import Authority
+from upwell.reconcilers.images.insecure import InsecureRegistries
+from upwell.reconcilers.images.pull_secrets import PullSecrets
+from upwell.reconcilers.jobs.jobs import JobReconciler
+from upwell.reconcilers.rollouts import TemplateImages
 from upwell.server.auth.tokens import TokenRecord, Tokens, hash_of, new_token, own_token
 from upwell.store.memory import MemoryStore
 
@@ -24,18 +38,10 @@ def build(author: str = "eve", **spec: Any) -> Resource:
     return decode({"apiVersion": api, "kind": "Build", "metadata": metadata, "spec": document})
 
 
-class FixedGrants:
-    def __init__(self, *grants: str) -> None:
-        self.found = tuple(map(parse_grant, grants))
-
-    async def grants(self, author: str) -> tuple[Grant, ...]:
-        return self.found if author == "eve" else ()
-
-
 async def test_a_right_that_was_lost_is_named_with_the_object_and_its_author() -> None:
-    authors = FixedGrants("builder@a,b")
+    authors = FixedAuthors({"eve": ("builder@a,b",)})
     assert await Authority(authors).refusal(build()) == ""
-    authors.found = (parse_grant("builder@a"),)
+    authors.found["eve"] = ("builder@a",)
     why = await Authority(authors).refusal(build())
     assert "Build a/app-1" in why
     assert "eve" in why
@@ -43,11 +49,13 @@ async def test_a_right_that_was_lost_is_named_with_the_object_and_its_author() -
 
 
 async def test_what_has_no_author_is_the_administrators() -> None:
-    assert await Authority(FixedGrants()).refusal(build("")) == ""
+    assert await Authority(FixedAuthors()).refusal(build("")) == ""
 
 
 async def test_an_author_who_is_gone_has_no_right() -> None:
-    assert "push repositories" in await Authority(FixedGrants("admin@*")).refusal(build("ann"))
+    assert "push repositories" in await Authority(FixedAuthors({"eve": ("admin@*",)})).refusal(
+        build("ann")
+    )
 
 
 @pytest.mark.parametrize("expires", [None, datetime(2023, 1, 1, tzinfo=UTC)])
@@ -64,3 +72,123 @@ async def test_an_expired_token_opens_nothing_and_what_it_has_written_stands(
     assert await Authority(tokens).refusal(build("system:admin")) == ""
     await store.delete(type(kept), kept.namespace, kept.name)
     assert "push repositories" in await Authority(tokens).refusal(build())
+
+
+METRIC = {
+    "name": "up",
+    "metric": {
+        "server": "https://prometheus.test",
+        "query": "up",
+        "condition": "> 0",
+        "secret": {"name": "key"},
+    },
+}
+SECRET_VOLUME = {"name": "s", "secret": {"secretName": "key", "optional": True}}
+
+
+def of_eve(kind: str, name: str, image: str) -> dict[str, Any]:
+    """Return a workload that mounts a Secret, as eve has written it."""
+    container = {"name": "web", "image": image}
+    template = {
+        "metadata": {"labels": {"app": name}},
+        "spec": {"containers": [container], "volumes": [SECRET_VOLUME]},
+    }
+    selector = {} if kind == "Job" else {"selector": {"matchLabels": {"app": name}}}
+    metadata = {"name": name, "namespace": "shop", "annotations": {"upwell.dev/author": "eve"}}
+    return {"metadata": metadata, "spec": {"template": template, **selector}}
+
+
+async def test_a_new_revision_asks_its_author_and_what_serves_goes_on() -> None:
+    setup, authors = RolloutSetup(), FixedAuthors({"eve": ("deployer@shop",)})
+    setup.authors = authors
+    setup.restart()
+    first = decode_as(Deployment, of_eve("Deployment", "web", GOOD))
+    await setup.apply(first)
+    await setup.settle(first.key)
+    assert setup.runtime.images() == [GOOD]
+
+    authors.found["eve"] = ("viewer@shop",)
+    stored = await setup.store.get(Deployment, "shop", "web")
+    better = decode_as(Deployment, of_eve("Deployment", "web", BETTER))
+    await setup.store.update(stored.model_copy(update={"spec": better.spec}))
+    for _ in range(3):
+        await setup.reconcile(first.key)
+    stored = await setup.store.get(Deployment, "shop", "web")
+    condition = find(stored.status.conditions, "Progressing")
+    assert condition is not None
+    assert condition.reason == "MissingRight"
+    assert "uses Secret shop/key" in condition.message
+    assert setup.runtime.images() == [GOOD]
+    (name,) = [one.name for one in await setup.runtime.instances()]
+    setup.runtime.end(name)
+    await setup.settle(first.key)
+    assert setup.runtime.images() == [GOOD], "what has begun is started again"
+
+    authors.found["eve"] = ("secret-user@shop",)
+    await setup.settle(first.key)
+    assert setup.runtime.images() == [BETTER]
+
+
+async def test_a_build_into_another_namespace_asks_its_author(tmp_path: Path) -> None:
+    machine, authors = BuildMachine(tmp_path), FixedAuthors({"eve": ("builder@shop",)})
+    machine.authors = authors
+    stream = image_stream("app")
+    await machine.store.create(stream.with_metadata(namespace="bank"))
+    output = BuildOutput(to=ObjectReference(kind="ImageStreamTag", name="app:1", namespace="bank"))
+    made = docker_build(output=output)
+    await machine.store.create(with_author(made, "eve"))
+
+    async def is_refused() -> bool:
+        return (await machine.build(made.name)).status.reason == "MissingRight"
+
+    async def is_complete() -> bool:
+        return (await machine.build(made.name)).status.phase is BuildPhase.COMPLETE
+
+    async with machine.building():
+        await until(is_refused)
+        refused = await machine.build(made.name)
+        assert "push repositories in namespace bank" in (refused.status.message or "")
+        assert machine.builder.plans == []
+        authors.found["eve"] = ("builder@shop,bank",)
+        await machine.store.update(refused.with_metadata(labels={**refused.labels, "again": "1"}))
+        await until(is_complete)
+
+
+async def test_a_job_asks_its_author_before_it_begins() -> None:
+    setup, authors = RolloutSetup(), FixedAuthors({"eve": ("viewer@shop",)})
+    setup.authors = authors
+    setup.restart()
+    images = TemplateImages(
+        setup.registry, PullSecrets(setup.store), InsecureRegistries(setup.store)
+    )
+    jobs = JobReconciler(setup.store, setup.machine, images, setup.clock)
+    made = await setup.store.create(decode_as(Job, of_eve("Job", "load", GOOD)))
+    for _ in range(3):
+        await jobs.reconcile(made.key)
+    stored = await setup.store.get(Job, "shop", "load")
+    assert "uses Secret shop/key" in repr(stored.status.conditions)
+    assert not await setup.runtime.instances()
+    authors.found["eve"] = ("deployer@shop",)
+    for _ in range(3):
+        await jobs.reconcile(made.key)
+    assert await setup.runtime.instances()
+
+
+async def test_a_promotion_asks_the_author_of_its_pipeline() -> None:
+    made, authors = ReconciledPipeline(), FixedAuthors({"eve": ("promoter@shop",)})
+    made.authors = authors
+    made.restart()
+    await made.pipeline({"name": "dev", "verification": {"checks": [METRIC]}, "soakSeconds": 60})
+    pipeline = await made.store.get(Pipeline, "shop", "shop")
+    await made.store.update(with_author(pipeline, "eve"))
+    authors.found["eve"] = ("ci@shop",)
+    await made.push("one")
+    await made.settle()
+    assert await made.phases() == {"shop-1.dev": "Waiting"}
+    message = (await made.promotion("shop-1.dev")).status.message
+    assert "waits for a right" in message
+    assert "uses Secret shop/key" in message
+    assert await made.running("dev-shop") == " "
+    authors.found["eve"] = ("promoter@shop",)
+    await made.settle()
+    assert await made.running("dev-shop") == image("one")
