@@ -314,14 +314,18 @@ class Installation:
         if (self.data_dir / "instance-id").exists():
             await remove_workloads(settings)
         end_orphaned_services(self.folder)  # they would keep the file system busy
-        self._unmount()
+        await self._unmount()
 
-    def _unmount(self) -> None:
+    async def _unmount(self) -> None:
         end_orphaned_services(self.folder)  # they keep their log open
         # A Podman that was killed leaves its storage mounted upon itself.
         own = self.storage / "storage" / "overlay"
         for place in [*([own] if own.is_mount() else []), *reversed(self.mounts)]:
-            subprocess.run(["umount", place], check=True, timeout=30)
+
+            async def fault(place: Path = place) -> str:
+                return await asyncio.to_thread(_unmount, place)
+
+            await until(fault, "".__eq__)  # conmon, say, ends a moment after its container
 
     def mount_small_disk(self, place: Path, megabytes: int) -> None:
         """Put a file system of this size there, until the installation is removed."""
@@ -421,6 +425,24 @@ def end_orphaned_services(folder: Path) -> None:
     for pid, line, _ in _processes():
         if f"unix://{folder}/" in line and " system service " in line:
             os.kill(pid, signal.SIGKILL)
+
+
+def _unmount(place: Path) -> str:
+    """Unmount, or return why not and who holds it."""
+    done = subprocess.run(["umount", place], check=False, capture_output=True, timeout=30)
+    return f"{done.stderr!r} {holders_of(place)}" if done.returncode else ""
+
+
+def holders_of(place: Path) -> list[str]:
+    """Command lines of processes that work in the place or have a file open there."""
+    found = []
+    for pid, line, _ in _processes():
+        process = Path(f"/proc/{pid}")
+        with suppress(OSError):
+            used = [one.readlink() for one in [process / "cwd", *(process / "fd").iterdir()]]
+            if any(one.is_relative_to(place) for one in used):
+                found.append(line)
+    return found
 
 
 def left_behind(folder: Path) -> list[str]:
