@@ -127,6 +127,8 @@ class HostPath:
     """A path of the host; refused unless the administrator allows it."""
 
     path: str
+    type: str = ""
+    """Kind of file that it has to be, as core/v1 HostPathType has it; empty: any."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -19,6 +19,7 @@ from upwell.workload.interface import (
     InstanceMount,
     InstanceSpec,
     LeftoverKind,
+    RuntimeUnavailableError,
     State,
     VolumeClaim,
     WorkloadError,
@@ -175,6 +176,29 @@ async def test_a_host_path_shows_what_was_allowed_with_what_is_mounted_below(
         await ended(runtime, spec(allowed).name)
 
         assert (allowed / "data/file").read_text() == "written\n"
+
+
+async def test_a_host_path_has_the_type_that_it_says(
+    settings: PodmanSettings, workload: Workload, tmp_path: Path
+) -> None:
+    container = workload.container("sh", "-c", "true")
+    (tmp_path / "file").touch()
+
+    def spec(name: str, kind: str) -> InstanceSpec:
+        made = workload.spec(replace(container, mounts=(InstanceMount("v", "/v"),)))
+        return replace(made, volumes={"v": HostPath(str(tmp_path / name), kind)})
+
+    async with opened(replace(settings, allowed_host_paths=(str(tmp_path),))) as runtime:
+        for name, kind in (("file", "Directory"), ("file", "Socket"), ("", "File")):
+            with pytest.raises(InvalidVolumeError, match=f"not of type {kind}"):
+                await runtime.start(spec(name, kind))
+        with pytest.raises(RuntimeUnavailableError, match="does not exist"):
+            await runtime.start(spec("absent", "Directory"))
+        for name, kind in (("a/b", "DirectoryOrCreate"), ("a/c", "FileOrCreate")):
+            await runtime.start(spec(name, kind))
+            await ended(runtime, spec(name, kind).name)
+        assert (tmp_path / "a/b").is_dir()
+        assert (tmp_path / "a/c").is_file()
 
 
 async def test_a_server_that_was_killed_finds_and_clears_its_pins(

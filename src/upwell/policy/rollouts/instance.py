@@ -331,7 +331,7 @@ def _volume(
     if volume.projected is not None:
         return _projected(volume.projected, sources)
     if volume.host_path is not None:
-        return HostPath(volume.host_path.path)
+        return HostPath(volume.host_path.path, volume.host_path.type or "")
     if volume.secret is not None:
         secret = volume.secret
         found = sources.all_of(SourceName(SECRET, secret.secret_name), optional=secret.optional)

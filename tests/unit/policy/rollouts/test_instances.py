@@ -1,6 +1,7 @@
 """From a Pod template to the instance that the runtime starts."""
 
 from collections.abc import Mapping
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -9,6 +10,8 @@ from tests.support.rollouts.memory_machine import GOOD
 from upwell.api.apps import Deployment
 from upwell.api.codec import decode_as
 from upwell.api.values.security_context import ContainerSecurity
+from upwell.policy.pod_security.namespaces import NamespaceProfiles
+from upwell.policy.pod_security.standards import Profile
 from upwell.policy.rollouts.instance import RevisionTemplate, build, index_of, instance_name
 from upwell.policy.rollouts.pod_template import SourceName, Sources, TemplateError
 from upwell.workload.interface import (
@@ -256,3 +259,20 @@ def test_logins_reach_the_runtime_and_are_never_shown() -> None:
 
     assert build(revision, 0).logins == logins
     assert "hunter2" not in repr(revision) + repr(build(revision, 0))
+
+
+def test_a_profile_of_the_namespace_is_asked_again_when_an_instance_starts() -> None:
+    workload = deployment({"securityContext": {"privileged": True}})
+    revision = RevisionTemplate(workload, "0123456789abcdef", workload.spec.template, {}, SOURCES)
+    enforced = replace(revision, profiles=NamespaceProfiles(enforce=Profile.BASELINE))
+
+    assert build(revision, 0).containers[0].security.privileged
+    with pytest.raises(TemplateError, match="enforces profile baseline") as refused:
+        build(enforced, 0)
+    assert refused.value.reason == "PodSecurity"
+
+
+def test_a_stored_context_that_nobody_understands_is_not_started() -> None:
+    with pytest.raises(TemplateError, match="runAsUser"):
+        built({"securityContext": {"runAsUser": "root"}})
+    assert built({"securityContext": {"windowsOptions": {}}}).containers[0].security.drop == ()

@@ -32,6 +32,18 @@ type VolumePath = tuple[str, str]
 """(volume, subPath) of a mount."""
 
 _FOLDER = os.O_PATH | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC
+_TYPES = {
+    "Directory": stat.S_ISDIR,
+    "DirectoryOrCreate": stat.S_ISDIR,
+    "File": stat.S_ISREG,
+    "FileOrCreate": stat.S_ISREG,
+    "Socket": stat.S_ISSOCK,
+    "CharDevice": stat.S_ISCHR,
+    "BlockDevice": stat.S_ISBLK,
+}
+"""core/v1 HostPathType."""
+_MADE = frozenset({"DirectoryOrCreate", "FileOrCreate"})
+_HOST_FOLDER, _HOST_FILE = 0o755, 0o644
 _FOLDER_TO_CHANGE = os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC
 
 
@@ -66,7 +78,10 @@ class Pins:
                 found[key] = place
                 continue
             is_hosts = isinstance(volume, HostPath)
-            handle = self._opened(place) if is_hosts else os.open(place, _FOLDER)
+            if isinstance(volume, HostPath):
+                handle = self._opened(place, volume.type)
+            else:
+                handle = os.open(place, _FOLDER)
             if mount.sub_path:
                 handle = _sub_path(handle, mount)
             try:
@@ -113,17 +128,26 @@ class Pins:
         unmount(self.root)
         self.root.rmdir()
 
-    def _opened(self, place: Path) -> int:
-        """Open a path of the host, where no link that came after the look at it is followed."""
+    def _opened(self, place: Path, kind: str) -> int:
+        """Open a path of the host, where no link that came after the look at it is followed.
+
+        What is absent is made where its type says so.
+        """
         real = place.resolve()
         if not any(real.is_relative_to(Path(one).resolve()) for one in self._allowed):
             raise ForbiddenError(f"host path {place} leads to {real}, which is not allowed")
         try:
-            return open_beneath(Path("/"), str(real).lstrip("/"), os.O_PATH, links=False)
+            _make_on_host(real, kind)
+            handle = open_beneath(Path("/"), str(real).lstrip("/"), os.O_PATH, links=False)
         except LeavesFolderError as error:
             raise ForbiddenError(f"host path {place} became a link while it was opened") from error
         except FileNotFoundError as error:
             raise RuntimeUnavailableError(f"host path {place} does not exist: make it") from error
+        is_right = _TYPES.get(kind)
+        if is_right is not None and not is_right(os.fstat(handle).st_mode):
+            os.close(handle)
+            raise InvalidVolumeError(f"host path {place} is not of type {kind}")
+        return handle
 
     def _pin(self, instance: str, name: str, handle: int, *, recursive: bool) -> Path:
         if os.geteuid() != 0:
@@ -143,10 +167,25 @@ class Pins:
         return pin
 
 
+def _make_on_host(path: Path, kind: str) -> None:
+    """Make an absent folder or file of the host, where its type says so."""
+    if kind not in _MADE or path.exists():
+        return
+    root = os.open("/", _FOLDER)
+    try:
+        if kind == "DirectoryOrCreate":
+            os.close(_made_beneath(root, PurePosixPath(*path.parts[1:]), _HOST_FOLDER, links=False))
+            return
+        flags = os.O_CREAT | os.O_EXCL | os.O_WRONLY
+        os.close(open_beneath(root, str(path).lstrip("/"), flags, links=False, mode=_HOST_FILE))
+    finally:
+        os.close(root)
+
+
 def _sub_path(volume: int, mount: InstanceMount) -> int:
     """Open the subPath of a mount below its volume, which is closed; what is absent is made."""
     try:
-        return _made_beneath(volume, PurePosixPath(mount.sub_path))
+        return _made_beneath(volume, PurePosixPath(mount.sub_path), SHARED_FOLDER)
     except LeavesFolderError as error:
         message = f"mount {mount.path}: subPath {mount.sub_path} leaves its volume"
         raise InvalidVolumeError(message) from error
@@ -157,16 +196,16 @@ def _sub_path(volume: int, mount: InstanceMount) -> int:
         os.close(volume)
 
 
-def _made_beneath(volume: int, path: PurePosixPath) -> int:
+def _made_beneath(root: int, path: PurePosixPath, mode: int, *, links: bool = True) -> int:
     try:
-        return open_beneath(volume, str(path), os.O_PATH)
+        return open_beneath(root, str(path), os.O_PATH, links=links)
     except FileNotFoundError:
-        parent = _made_beneath(volume, path.parent)
+        parent = _made_beneath(root, path.parent, mode, links=links)
     try:
         os.mkdir(path.name, dir_fd=parent)
         made = os.open(path.name, _FOLDER_TO_CHANGE, dir_fd=parent)
     finally:
         os.close(parent)
-    # As core/v1 emptyDir: containers of any user may write; the folder above it is ours alone.
-    os.fchmod(made, stat.S_IMODE(os.fstat(made).st_mode) | SHARED_FOLDER)
+    # Of a volume, containers of any user may write (as core/v1 emptyDir).
+    os.fchmod(made, stat.S_IMODE(os.fstat(made).st_mode) | mode)
     return made
