@@ -277,7 +277,7 @@ async def test_one_that_ends_again_and_again_is_one_fault_until_it_stays_up(
 async def test_one_that_a_new_table_started_again_is_well_once_it_stays_up(
     settings: HaproxySettings,
 ) -> None:
-    """Nobody else looks at it again when the table came before the watch noticed the end."""
+    """Case of a table that came before the watch noticed the end: nobody else looks again."""
     component = Components().add("router")
     router = HaproxyRouter(replace(settings, limits=RouterLimits(steady_seconds=1)), component)
     async with named_endpoint("only") as site:
