@@ -32,6 +32,7 @@ from upwell.api.networking import network_policy
 
 RESOURCES: tuple[type[Resource], ...] = (
     core.Namespace,
+    core.ResourceQuota,
     core.Secret,
     core.ConfigMap,
     core.Service,

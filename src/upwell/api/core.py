@@ -69,6 +69,36 @@ class ConfigMap(Resource):
         }
 
 
+class ResourceQuotaSpec(Model):
+    """Limits by the name of what is counted."""
+
+    hard: dict[str, str | int] = Field(default_factory=dict)
+    """Quantities."""
+
+
+class ResourceQuotaStatus(Model):
+    """Limits in force, and what is used of them."""
+
+    hard: dict[str, str | int] = Field(default_factory=dict)
+    used: dict[str, str | int] = Field(default_factory=dict)
+
+
+class ResourceQuota(Resource):
+    """Limits of what a namespace holds."""
+
+    KIND: ClassVar[Kind] = Kind(
+        "",
+        "v1",
+        "ResourceQuota",
+        "resourcequotas",
+        ("quota",),
+        columns=(Column("USED", "status.used"), Column("HARD", "status.hard")),
+    )
+
+    spec: ResourceQuotaSpec = Field(default_factory=ResourceQuotaSpec)
+    status: ResourceQuotaStatus = Field(default_factory=ResourceQuotaStatus)
+
+
 class ServicePort(Model):
     """A port of a Service; `targetPort` defaults to `port`."""
 

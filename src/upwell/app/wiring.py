@@ -2,7 +2,7 @@
 
 import asyncio
 from collections.abc import Callable, Coroutine, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from socket import gethostname
 from typing import Any
@@ -55,6 +55,7 @@ from upwell.reconcilers.notifications.events import (
     remove_old_events,
 )
 from upwell.reconcilers.pruning import LeftoverSweep, Pruning, PruningSchedule, Stores
+from upwell.reconcilers.quotas.reconciler import resource_quota_controller
 from upwell.reconcilers.rollouts.index import WorkloadIndex
 from upwell.reconcilers.rollouts.local_images import LocalImages
 from upwell.reconcilers.rollouts.triggers import workload_trigger_controller
@@ -67,9 +68,9 @@ from upwell.server.asgi.app import ServerDependencies
 from upwell.server.asgi.mixed_tls import TLS_NAME
 from upwell.server.distribution.routes import create_routes
 from upwell.server.http.hosts import HostNames
-from upwell.server.http.limits import DEFAULT_LIMITS
+from upwell.server.http.limits import DEFAULT_LIMITS, ServerLimits
 from upwell.server.metrics.loop_lag import watch_loop
-from upwell.settings import ServerSettings
+from upwell.settings import QuotaSettings, ServerSettings
 from upwell.store.interface import StoreKeys
 
 type Loop = Callable[[], Coroutine[Any, Any, None]]
@@ -91,7 +92,8 @@ def wire(adapters: Adapters) -> Wired:
     secrets = PullSecrets(store, adapters.logins)
     streams = _streams(adapters, secrets)
     builds, workloads = BuildIndex(adapters.cache), WorkloadIndex(adapters.cache)
-    clients = LimitedStore(store, DEFAULT_LIMITS)
+    limits = _limits(adapters.settings.quota)
+    clients = LimitedStore(store, limits)
     stores = _stores(adapters)
     pruning = Pruning(stores)
     sweep = LeftoverSweep(
@@ -122,6 +124,7 @@ def wire(adapters: Adapters) -> Wired:
         components=adapters.components,
         access=adapters.protection.control,
         hosts=_hosts(adapters.settings),
+        limits=limits,
     )
     events = EventReconciler(store, now)
     controllers: Sequence[Controller] = (
@@ -132,6 +135,7 @@ def wire(adapters: Adapters) -> Wired:
         *_workloads(adapters, workloads, secrets),
         *promotion(adapters, workloads, builds, secrets),
         event_controller(events, adapters.cache),
+        resource_quota_controller(adapters.cache),
         component_controller(adapters.components, adapters.cache, __version__, now),
         *(trace_controller(traces, adapters.cache) for traces in adapters.traces),
         *adapters.subscriptions.controllers,
@@ -154,6 +158,17 @@ def wire(adapters: Adapters) -> Wired:
         *adapters.subscriptions.loops,
     )
     return Wired(deps, loops)
+
+
+def _limits(quota: QuotaSettings) -> ServerLimits:
+    return replace(
+        DEFAULT_LIMITS,
+        objects=quota.objects,
+        objects_per_namespace=quota.objects_per_namespace,
+        watches=quota.watches,
+        watches_per_client=quota.watches_per_client,
+        namespace_quota=quota.of_namespaces,
+    )
 
 
 def _hosts(settings: ServerSettings) -> HostNames:

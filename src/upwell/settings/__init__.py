@@ -13,6 +13,7 @@ from upwell.settings.tables import (
     DiskSettings,
     FileSettings,
     ListenSettings,
+    QuotaSettings,
     RetentionSettings,
     TracingSettings,
 )
@@ -28,6 +29,7 @@ __all__ = [
     "DiskSettings",
     "FileSettings",
     "ListenSettings",
+    "QuotaSettings",
     "RetentionSettings",
     "ServerSettings",
     "SettingsError",

@@ -19,6 +19,7 @@ from upwell.settings.tables import (
     EncryptionSettings,
     ListenSettings,
     NetworkSettings,
+    QuotaSettings,
     RetentionSettings,
     WorkloadLimits,
 )
@@ -79,6 +80,7 @@ class ServerSettings(BaseModel):
     access: AccessSettings = AccessSettings()
     retention: RetentionSettings = RetentionSettings()
     listening: ListenSettings = ListenSettings()
+    quota: QuotaSettings = QuotaSettings()
     disk: DiskSettings = DiskSettings()
     audit: AuditSettings = AuditSettings()
     allowed_destinations: tuple[str, ...] = ()

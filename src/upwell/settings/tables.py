@@ -10,6 +10,7 @@ from typing import Annotated, Any, cast
 
 from pydantic import AliasGenerator, BaseModel, BeforeValidator, ConfigDict, Field, model_validator
 
+from upwell.api.values.quantities import InvalidQuantityError, parse_quantity
 from upwell.audit.export import receiver_of
 from upwell.gitops.interface import Author
 from upwell.outbound.destinations import AllowedDestination
@@ -20,6 +21,7 @@ from upwell.policy.pruning.retention import (
     MINIMUM_GRACE,
     Rules,
 )
+from upwell.policy.quotas.usage import Usage, unknown_names
 from upwell.registry.hosts import (
     DEFAULT_CONCURRENCY,
     PullFrom,
@@ -301,6 +303,41 @@ class ListenSettings(SettingsTable):
     """The most of one address that is not this machine's."""
 
 
+class QuotaSettings(SettingsTable):
+    """Limits of what clients may have; a namespace's ResourceQuotas come beside them."""
+
+    objects: Count = 200_000
+    """The most objects in all."""
+    objects_per_namespace: Count = 20_000
+    """The most objects of one namespace."""
+    watches: Count = 1000
+    """The most watches and followed logs that are open at once."""
+    watches_per_client: Count = 500
+    """The most of one client."""
+    namespace: Annotated[
+        tuple[Annotated[str, AllowedValues("NAME=QUANTITY")], ...],
+        Field(strict=False),
+        AllowedValues("a list of NAME=QUANTITY"),
+    ] = ()
+    """Limits of each namespace whose ResourceQuotas do not limit the same, by the names that these
+    have: `pods=100`, `count/builds.build.openshift.io=500`."""
+
+    @model_validator(mode="after")
+    def _is_counted(self) -> "QuotaSettings":
+        if unknown := unknown_names(self.of_namespaces):
+            raise ValueError(f"namespace: nothing counts as {', '.join(unknown)}")
+        return self
+
+    @property
+    def of_namespaces(self) -> Usage:
+        """The limits of a namespace; raises ValueError."""
+        pairs = (text.partition("=") for text in self.namespace)
+        try:
+            return {name.strip(): parse_quantity(amount) for name, _, amount in pairs}
+        except InvalidQuantityError as error:
+            raise ValueError(f"namespace: {error}") from error
+
+
 class DiskSettings(SettingsTable):
     """Room that stays free on each file system that the server writes to."""
 
@@ -443,6 +480,7 @@ class FileSettings(SettingsTable):
     workloads: WorkloadLimits = WorkloadLimits()
     retention: RetentionSettings = RetentionSettings()
     server: ListenSettings = ListenSettings()
+    quota: QuotaSettings = QuotaSettings()
     disk: DiskSettings = DiskSettings()
     audit: AuditSettings = AuditSettings()
     outbound: OutboundSettings = OutboundSettings()

@@ -7,8 +7,8 @@ from collections.abc import Iterator, Mapping
 
 from upwell.api.apps import DaemonSet, Deployment, DeploymentConfig, StatefulSet
 from upwell.api.build import BuildConfig
-from upwell.api.codec import Fault
-from upwell.api.core import ConfigMap, PodTemplate, Secret, Service
+from upwell.api.codec import Fault, unknown_fields
+from upwell.api.core import ConfigMap, PodTemplate, ResourceQuota, Secret, Service
 from upwell.api.defaults import DOCKER_IMAGE
 from upwell.api.image import ImageStream
 from upwell.api.meta import Resource
@@ -21,6 +21,7 @@ from upwell.api.validation.network_policies import validate_network_policy
 from upwell.api.validation.numbers import number_faults
 from upwell.api.validation.pipelines import validate_freeze, validate_pipeline
 from upwell.api.validation.subscriptions import validate_subscription
+from upwell.api.values.quantities import InvalidQuantityError, parse_quantity
 from upwell.oci import InvalidReferenceError, Reference
 from upwell.oci.reference import is_tag
 
@@ -74,10 +75,23 @@ def _spec(resource: Resource) -> Iterator[Fault]:
             yield from validate_network_policy(resource)
         case Subscription():
             yield from validate_subscription(resource)
+        case ResourceQuota():
+            yield from _resource_quota(resource)
         case Secret() | ConfigMap():
             yield from _data(resource)
         case _:
             pass
+
+
+def _resource_quota(quota: ResourceQuota) -> Iterator[Fault]:
+    for name, text in quota.spec.hard.items():
+        try:
+            parse_quantity(text)
+        except InvalidQuantityError as error:
+            yield Fault(f"spec.hard[{name}]", str(error))
+    for field in unknown_fields(quota):
+        if field.startswith("spec.scope"):
+            yield Fault(field, "is not supported: a quota counts all that its namespace holds")
 
 
 def _service(service: Service) -> Iterator[Fault]:

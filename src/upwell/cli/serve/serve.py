@@ -188,6 +188,7 @@ def serve(  # noqa: PLR0913, PLR0917 - each option is a parameter
             access=access,
             retention=file.retention,
             listening=file.server,
+            quota=file.quota,
             disk=file.disk,
             audit=file.audit,
             encryption=file.encryption,

@@ -10,6 +10,7 @@ from typing import Any
 
 from upwell.api.build import BuildConfig
 from upwell.api.codec import Fault, InvalidObjectError, decode, resource_for, unknown_fields
+from upwell.api.core import ResourceQuota
 from upwell.api.defaults import apply_defaults
 from upwell.api.image import ImageStream
 from upwell.api.legacy import to_group_form
@@ -21,6 +22,7 @@ from upwell.policy.images.schedule import interval_fault
 from upwell.policy.images.selection import selection_faults
 from upwell.policy.pod_security.namespaces import label_faults
 from upwell.policy.pod_security.templates import security_faults
+from upwell.policy.quotas.usage import unknown_names
 from upwell.policy.rollouts.image_ownership import (
     ignored_images,
     keep_triggered_images,
@@ -137,6 +139,9 @@ def _oddities(resource: Resource) -> Iterator[str]:
     yield from protocol_warnings(resource)
     yield from rollout_warnings(resource)
     yield from volume_warnings(resource)
+    if isinstance(resource, ResourceQuota):
+        for name in unknown_names(resource.spec.hard):
+            yield f"spec.hard[{name}] limits nothing: no kind of this server counts as it"
     if isinstance(resource, BuildConfig):
         yield from build_warnings(resource)
     if isinstance(resource, ImageStream):

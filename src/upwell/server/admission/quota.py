@@ -1,11 +1,25 @@
 """Quota of objects, so that one client cannot fill the store for all."""
 
+import asyncio
 import time
 from collections import Counter
-from collections.abc import AsyncGenerator, Callable
+from collections.abc import AsyncGenerator, Callable, Sequence
+from decimal import Decimal
+from weakref import WeakValueDictionary
 
 from upwell.api.codec import RESOURCES
+from upwell.api.core import ResourceQuota
 from upwell.api.meta import Resource
+from upwell.policy.quotas.usage import (
+    Limits,
+    Usage,
+    added,
+    charge_of,
+    counted_kinds,
+    exceeded,
+    limits_of,
+    total,
+)
 from upwell.server.http.limits import ServerLimits
 from upwell.store.interface import EVERYTHING, Listing, Selector, Store, StoreError, WatchEvent
 
@@ -14,6 +28,10 @@ _COUNTED_SECONDS = 60.0
 _FULL_SECONDS = 1.0
 """At the limit it is good for less: something may have been deleted."""
 _ADVICE = "delete some first: old builds, images and events"
+
+
+_DEFAULT = "default"
+"""Name of the quota that the server's settings give to each namespace."""
 
 
 class FullError(StoreError):
@@ -57,6 +75,52 @@ class ObjectQuota:
         self._by_namespace, self._counted_at = found, self._clock()
 
 
+class NamespaceQuotas:
+    """Asks a namespace's ResourceQuotas, and the settings', about what a client wants to have."""
+
+    def __init__(self, store: Store, defaults: Usage) -> None:
+        self._store = store
+        self._defaults = defaults
+        self._locks: WeakValueDictionary[str, asyncio.Lock] = WeakValueDictionary()
+
+    def lock(self, namespace: str) -> asyncio.Lock:
+        """Return the lock that keeps writes of a namespace apart: each counts those before it."""
+        found = self._locks.get(namespace)
+        if found is None:
+            found = self._locks[namespace] = asyncio.Lock()
+        return found
+
+    async def limits(self, namespace: str) -> Sequence[Limits]:
+        """Return the limits of a namespace; the settings' where it has none of its own."""
+        quotas = (await self._store.list(ResourceQuota, Selector(namespace))).items
+        own = [limits_of(quota) for quota in quotas]
+        known = {name for limit in own for name in limit.hard}
+        others = {name: most for name, most in self._defaults.items() if name not in known}
+        return [*own, Limits(_DEFAULT, others)] if others else own
+
+    async def require(self, limits: Sequence[Limits], old: Resource | None, new: Resource) -> None:
+        """Raise FullError when `new`, in the place of `old`, takes more than there may be."""
+        taken = charge_of(old) if old is not None else {}
+        limited = {name for limit in limits for name in limit.hard}
+        wanted = {
+            name: amount for name, amount in added(taken, charge_of(new)).items() if name in limited
+        }
+        if not wanted:
+            return
+        used = total(
+            [
+                charge_of(one)
+                for kind in counted_kinds(wanted)
+                for one in (await self._store.list(kind, Selector(new.namespace))).items
+            ]
+        )
+        if fault := exceeded(limits, wanted, lambda name: used.get(name, Decimal(0))):
+            kind = new.KIND
+            what = f"{kind.plural}.{kind.group}" if kind.group else kind.plural
+            name = new.name or new.metadata.generate_name
+            raise FullError(f'{what} "{name}" is forbidden: {fault}')
+
+
 class LimitedStore:
     """The store as clients of the API see it: it takes no more objects than there may be."""
 
@@ -65,11 +129,17 @@ class LimitedStore:
     ) -> None:
         self._store = store
         self._quota = ObjectQuota(store, limits, clock)
+        self._namespaces = NamespaceQuotas(store, limits.namespace_quota)
 
     async def create[R: Resource](self, resource: R) -> R:
         """Store a new object; raises FullError or AlreadyExistsError."""
         await self._quota.admit(resource.namespace)
-        return await self._store.create(resource)
+        limits = await self._limits(resource)
+        if not limits:
+            return await self._store.create(resource)
+        async with self._namespaces.lock(resource.namespace):
+            await self._namespaces.require(limits, None, resource)
+            return await self._store.create(resource)
 
     async def get[R: Resource](self, kind: type[R], namespace: str, name: str) -> R:
         """Return one object; raises NotFoundError."""
@@ -80,8 +150,17 @@ class LimitedStore:
         return await self._store.list(kind, selector)
 
     async def update[R: Resource](self, resource: R) -> R:
-        """Write metadata and spec; raises NotFoundError or ConflictError."""
-        return await self._store.update(resource)
+        """Write metadata and spec; raises FullError, NotFoundError or ConflictError."""
+        limits = await self._limits(resource)
+        if not limits:
+            return await self._store.update(resource)
+        async with self._namespaces.lock(resource.namespace):
+            old = await self._store.get(type(resource), resource.namespace, resource.name)
+            await self._namespaces.require(limits, old, resource)
+            return await self._store.update(resource)
+
+    async def _limits(self, resource: Resource) -> Sequence[Limits]:
+        return await self._namespaces.limits(resource.namespace) if resource.namespace else ()
 
     async def update_status[R: Resource](self, resource: R) -> R:
         """Write the status; raises NotFoundError or ConflictError."""

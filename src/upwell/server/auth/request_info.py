@@ -25,6 +25,7 @@ _VERBS = {
     "PATCH": "patch",
     "DELETE": "delete",
 }
+_READS = {"get", "list", "watch"}
 _TRUE = {"1", "true"}
 _REGISTRY = "/v2/"
 _REGISTRY_PARTS = ("/manifests/", "/blobs/", "/tags/", "/referrers/")
@@ -61,9 +62,10 @@ def action_of(scope: Scope) -> Action:
     namespace = target.namespace
     if target.kind.plural == "namespaces":
         namespace = target.name
-    return Action(
-        _verb(scope, target), target.kind.plural, namespace, target.name, target.subresource
-    )
+    verb = _verb(scope, target)
+    if target.kind.plural == "resourcequotas" and verb not in _READS:
+        namespace = ""  # a namespace's own admin is bound by its limits (as on OpenShift)
+    return Action(verb, target.kind.plural, namespace, target.name, target.subresource)
 
 
 def repository_namespace(repository: str) -> str:

@@ -1,6 +1,8 @@
 """Limits of one client's requests."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
+
+from upwell.policy.quotas.usage import Usage
 
 
 @dataclass(frozen=True, slots=True)
@@ -36,6 +38,8 @@ class ServerLimits:
     seats: SeatLimits = SeatLimits()
     objects: int = 200_000
     objects_per_namespace: int = 20_000
+    namespace_quota: Usage = field(default_factory=dict)
+    """Of each namespace, where no ResourceQuota of its own limits the same."""
     bookmark_seconds: float = 60.0
     watch_seconds: float = 3600.0
     """A watch that asks for no end is ended after this; clients go on from where they were."""

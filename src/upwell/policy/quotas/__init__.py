@@ -1,0 +1,1 @@
+"""Quotas of namespaces: what an object takes of them, and what is used."""

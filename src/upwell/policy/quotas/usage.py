@@ -1,0 +1,175 @@
+"""Amounts that objects take of a quota, by the names that Kubernetes has for it; pure.
+
+Pods are not stored: a workload takes as many as it wants to have.
+"""
+
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from decimal import Decimal
+from itertools import chain
+from typing import Any
+
+from upwell.api.apps import DaemonSet, Deployment, DeploymentConfig, Job, StatefulSet
+from upwell.api.codec import RESOURCES, encode
+from upwell.api.core import ResourceQuota
+from upwell.api.meta import Resource
+from upwell.api.values.quantities import InvalidQuantityError, parse_quantity
+
+PODS, STORAGE, CLAIMS = "pods", "requests.storage", "persistentvolumeclaims"
+_COUNTED_BY_PLURAL = frozenset({"services", "secrets", "configmaps", "resourcequotas"})
+"""Kinds that Kubernetes counts under their bare name as well."""
+_WORKLOADS: tuple[type[Resource], ...] = (
+    Deployment, DeploymentConfig, StatefulSet, DaemonSet, Job,
+)  # fmt: skip
+
+type Usage = Mapping[str, Decimal]
+"""Amounts by name."""
+
+
+@dataclass(frozen=True, slots=True)
+class ExceededQuota:
+    """A quota that would be exceeded, and the amounts of those names that exceed it."""
+
+    quota: str
+    requested: Usage
+    used: Usage
+    limited: Usage
+
+    def __str__(self) -> str:
+        parts = {"requested": self.requested, "used": self.used, "limited": self.limited}
+        texts = (f"{word}: {_listed(part)}" for word, part in parts.items())
+        return f"exceeded quota: {self.quota}, {', '.join(texts)}"
+
+
+@dataclass(frozen=True, slots=True)
+class Limits:
+    """Limits of one namespace, from a ResourceQuota or from the server's settings."""
+
+    quota: str
+    """Its name."""
+    hard: Usage
+
+
+def limits_of(quota: ResourceQuota) -> Limits:
+    """Return the limits of a quota; what is no quantity limits nothing."""
+    return Limits(quota.name, readable(quota.spec.hard))
+
+
+def readable(hard: Mapping[str, str | int]) -> Usage:
+    """Return the quantities among some texts."""
+    found: dict[str, Decimal] = {}
+    for name, text in hard.items():
+        try:
+            found[name] = parse_quantity(text)
+        except InvalidQuantityError:
+            continue
+    return found
+
+
+def charge_of(resource: Resource) -> Usage:
+    """Return what one object takes."""
+    kind = resource.KIND
+    found = {f"count/{kind.plural}" + f".{kind.group}" * bool(kind.group): Decimal(1)}
+    if kind.plural in _COUNTED_BY_PLURAL and not kind.group:
+        found[kind.plural] = Decimal(1)
+    if isinstance(resource, _WORKLOADS):
+        found[PODS] = Decimal(_replicas(resource))
+    if isinstance(resource, StatefulSet):
+        claims = list(_claims(resource))
+        found[CLAIMS] = Decimal(len(claims)) * found[PODS]
+        found[STORAGE] = sum(claims, Decimal(0)) * found[PODS]
+    return found
+
+
+def total(charges: Iterable[Usage]) -> Usage:
+    """Return the sum."""
+    found: dict[str, Decimal] = {}
+    for name, amount in chain.from_iterable(charge.items() for charge in charges):
+        found[name] = found.get(name, Decimal(0)) + amount
+    return found
+
+
+def added(old: Usage, new: Usage) -> Usage:
+    """Return what `new` takes more than `old`."""
+    return {
+        name: amount - old.get(name, Decimal(0))
+        for name, amount in new.items()
+        if amount > old.get(name, Decimal(0))
+    }
+
+
+def counted_kinds(names: Iterable[str]) -> Sequence[type[Resource]]:
+    """Return the kinds whose objects take of some names."""
+    wanted = set(names)
+    kinds = [kind for kind in RESOURCES if kind.KIND.is_stored and kind.KIND.namespaced]
+    return [kind for kind in kinds if wanted & _names_of(kind)]
+
+
+def unknown_names(hard: Iterable[str]) -> Sequence[str]:
+    """Return the names that nothing takes of."""
+    known = set(chain.from_iterable(_names_of(kind) for kind in RESOURCES if kind.KIND.is_stored))
+    return sorted(set(hard) - known)
+
+
+def exceeded(
+    limits: Iterable[Limits], requested: Usage, used: Callable[[str], Decimal]
+) -> ExceededQuota | None:
+    """Return the first limit that does not allow what is asked for as well."""
+    for limit in limits:
+        over = {
+            name
+            for name, amount in requested.items()
+            if name in limit.hard and used(name) + amount > limit.hard[name]
+        }
+        if over:
+            return ExceededQuota(
+                limit.quota,
+                {name: requested[name] for name in over},
+                {name: used(name) for name in over},
+                {name: limit.hard[name] for name in over},
+            )
+    return None
+
+
+def shown(amount: Decimal) -> str:
+    """Return an amount as a quantity."""
+    return f"{amount.normalize():f}"
+
+
+def _listed(amounts: Usage) -> str:
+    return ",".join(f"{name}={shown(amount)}" for name, amount in sorted(amounts.items()))
+
+
+def _names_of(kind: type[Resource]) -> set[str]:
+    group, plural = kind.KIND.group, kind.KIND.plural
+    names = {f"count/{plural}" + f".{group}" * bool(group)}
+    if plural in _COUNTED_BY_PLURAL and not group:
+        names.add(plural)
+    if kind in _WORKLOADS:
+        names.add(PODS)
+    if kind is StatefulSet:
+        names |= {CLAIMS, STORAGE}
+    return names
+
+
+def _replicas(resource: Resource) -> int:
+    match resource:
+        case Deployment() | DeploymentConfig() | StatefulSet():
+            wanted = resource.spec.replicas
+            return 1 if wanted is None else wanted
+        case Job():
+            parallel = resource.spec.parallelism
+            return 1 if parallel is None else parallel
+        case _:
+            return 1
+
+
+def _claims(resource: StatefulSet) -> Iterable[Decimal]:
+    """Yield the bytes that each claim of one replica asks for."""
+    templates = (encode(resource).get("spec") or {}).get("volumeClaimTemplates") or []
+    for template in templates:
+        text: Any = template
+        for step in ("spec", "resources", "requests", "storage"):
+            text = text.get(step) if isinstance(text, dict) else None
+        amount = readable({STORAGE: text} if isinstance(text, str | int) else {})
+        yield amount.get(STORAGE, Decimal(0))
