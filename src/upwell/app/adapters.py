@@ -143,7 +143,7 @@ async def open_adapters(settings: ServerSettings, stack: AsyncExitStack) -> Adap
         builder=BuildahBuilder(buildah_settings(settings, paths), dialers.sources),
         runtime=runtime,
         probes=await stack.enter_async_context(NetworkProbes.open(__version__, dialers.checks)),
-        repositories=GitRepositories(data / "gitops", settings.git_author),
+        repositories=GitRepositories(data / "gitops", settings.git_author, dialer=dialers.commits),
         router=HaproxyRouter(
             _haproxy_settings(settings, paths.instance_id), components.add("router")
         ),

@@ -108,7 +108,9 @@ class BuildahBuilder:
         )
         self._commands = BuildahCommands(self._launcher, store, environment)
         self._git = GitClient(
-            GitProgram(self._launcher, environment, allow_local=settings.allow_local_sources),
+            GitProgram(
+                self._launcher, environment, allow_local=settings.allow_local_sources, dialer=dialer
+            ),
             settings.git_limits,
             settings.work_dir.resolve() / "git",
         )

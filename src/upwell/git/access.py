@@ -4,9 +4,11 @@ import os
 import re
 from collections.abc import Mapping
 from dataclasses import replace
+from pathlib import Path
 from urllib.parse import unquote, urlsplit, urlunsplit
 
 from upwell.git.interface import GitError, GitSource
+from upwell.git.network import GitNetwork
 from upwell.machine.folder import PrivateFolder
 from upwell.machine.process import ProcessResult
 from upwell.machine.redaction import Redaction, basic_auth
@@ -36,10 +38,16 @@ _HARDENING = {
 
 
 def access(
-    base: Mapping[str, str], folder: PrivateFolder, source: GitSource, *, allow_local: bool
+    base: Mapping[str, str],
+    folder: PrivateFolder,
+    source: GitSource,
+    *,
+    allow_local: bool,
+    network: GitNetwork | None = None,
 ) -> dict[str, str]:
-    """Return the environment of git: `base`, hardened, and with the source's login."""
+    """Return the environment of git: `base`, hardened, with the source's login and network."""
     settings = dict(_HARDENING)
+    connect: Path | None = None
     settings["protocol.file.allow"] = "always" if allow_local else "never"
     if source.password and urlsplit(source.uri).scheme in {"http", "https"}:
         parts = urlsplit(source.uri)
@@ -48,14 +56,18 @@ def access(
         settings[f"http.{origin}.extraHeader"] = header
     if source.ca_certificate:
         settings["http.sslCAInfo"] = str(folder.write("git-ca.pem", source.ca_certificate))
+    if network is not None:
+        connect = network.command(folder)
+        settings["http.proxy"] = network.proxy
+        settings["core.gitProxy"] = str(connect)
     environment = {
         **base,
-        **dict(source.proxies.variables()),
+        **(dict(source.proxies.variables()) if network is None else network.variables()),
         "GIT_CONFIG_NOSYSTEM": "1",
         "GIT_CONFIG_GLOBAL": os.devnull,
         "GIT_TERMINAL_PROMPT": "0",
         "GIT_CONFIG_COUNT": str(len(settings)),
-        "GIT_SSH_COMMAND": _ssh_command(folder, source),
+        "GIT_SSH_COMMAND": _ssh_command(folder, source, connect),
         "GIT_LFS_SKIP_SMUDGE": "1",
     }
     for index, (key, value) in enumerate(settings.items()):
@@ -129,7 +141,7 @@ def fault(source: GitSource, outcome: ProcessResult) -> tuple[str, bool]:
     return why, was_killed or _TRANSIENT.search(text) is not None
 
 
-def _ssh_command(folder: PrivateFolder, source: GitSource) -> str:
+def _ssh_command(folder: PrivateFolder, source: GitSource, connect: Path | None) -> str:
     """Return a command without spaces in its words: git splits it as a shell would."""
     private_key = source.ssh_private_key
     known = folder.path / "known_hosts"
@@ -137,6 +149,8 @@ def _ssh_command(folder: PrivateFolder, source: GitSource) -> str:
     checking = "yes" if source.ssh_known_hosts else "accept-new"
     options = f"-F none -o BatchMode=yes -o StrictHostKeyChecking={checking}"
     command = f"ssh {options} -o UserKnownHostsFile='{known}'"
+    if connect is not None:
+        command += f" -o ProxyCommand='{connect} %h %p'"
     if not private_key:
         return command
     key = folder.write("ssh-key", private_key.rstrip("\n") + "\n")

@@ -6,7 +6,7 @@ import re
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-from upwell.git.access import secrets
+from upwell.git.access import check_address, secrets
 from upwell.git.cache import GitCache, limited, reference_name
 from upwell.git.commands import GitCommands, GitProgram
 from upwell.git.interface import CommitInfo, GitError, GitLimits, GitSource
@@ -35,13 +35,18 @@ class GitClient:
         """Fill the empty folder `tree`, as shallow as the server allows; raises GitError."""
         if source.ref and _REF.fullmatch(source.ref) is None:
             raise GitError(f"not a git ref: {source.ref!r}")
-        git = self._program.commands(source, folder, tree)
+        check_address(source.uri, allow_local=self._program.allow_local)
+        async with self._program.network(source) as network:
+            git = self._program.commands(source, folder, tree, network)
+            return await self._fetch(git, log)
+
+    async def _fetch(self, git: GitCommands, log: LogSink) -> CommitInfo:
         redaction = Redaction(log, secrets(git.source))
-        redaction(f"Cloning {git.source.uri} at {source.ref or 'HEAD'} ...\n".encode())
+        redaction(f"Cloning {git.source.uri} at {git.source.ref or 'HEAD'} ...\n".encode())
         try:
             async with (
                 git.within(self._limits.seconds),
-                limited(tree, self._limits.tree_bytes),
+                limited(git.tree, self._limits.tree_bytes),
             ):
                 await self._clone(_Checkout(git, redaction))
                 revision = await _revision(git)
@@ -113,6 +118,8 @@ async def _fetch_large_files(run: _Checkout) -> None:
     if not listing.output:
         return
     command = "Git LFS, which the source uses,"
+    if run.git.network is not None and not run.git.network.is_closed:
+        raise GitError(f"{command} needs a network of its own: run the server as root")
     probe = await run.git.capture("lfs", "version")
     if probe.code != 0:
         raise GitError(f"{command} is not installed: install git-lfs")
@@ -120,7 +127,8 @@ async def _fetch_large_files(run: _Checkout) -> None:
         settings = ("-c", f"remote.origin.url={run.git.source.uri}")
         outcome = await run(*settings, *argument)
         if outcome.code != 0:
-            raise GitError(f"{command} failed: {run.git.masked(outcome.last_line)}")
+            refused = run.git.network.refusal if run.git.network is not None else ""
+            raise GitError(f"{command} failed: {refused or run.git.masked(outcome.last_line)}")
 
 
 async def _revision(git: GitCommands) -> CommitInfo:

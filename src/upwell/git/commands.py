@@ -2,12 +2,13 @@
 
 import asyncio
 from collections.abc import AsyncIterator, Mapping
-from contextlib import asynccontextmanager
+from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 
 from upwell.git.access import access, check_address, fault, masked, without_login
 from upwell.git.interface import GitError, GitSource
+from upwell.git.network import GitNetwork, git_network
 from upwell.machine.folder import PrivateFolder
 from upwell.machine.process import (
     ChildCommand,
@@ -16,6 +17,7 @@ from upwell.machine.process import (
     OutputTooLargeError,
     ProcessResult,
 )
+from upwell.outbound.dialing import Dialer
 
 MAX_LISTING = 16 * 1024 * 1024
 """Bytes of what git prints for us to read."""
@@ -30,6 +32,7 @@ class GitCommands:
     launcher: Launcher
     environment: Mapping[str, str] = field(repr=False)
     tree: Path
+    network: GitNetwork | None = None
 
     async def run(self, *argv: str, log: LogSink) -> ProcessResult:
         """Run git, passing on what it prints."""
@@ -54,6 +57,8 @@ class GitCommands:
 
     def fault(self, outcome: ProcessResult) -> tuple[str, bool]:
         """Say why git failed, without secrets, and whether that may pass."""
+        if self.network is not None and self.network.refusal:
+            return self.network.refusal, False
         return fault(self.source, outcome)
 
     def masked(self, text: str) -> str:
@@ -61,7 +66,8 @@ class GitCommands:
         return masked(text, self.source)
 
     def _command(self, argv: tuple[str, ...]) -> ChildCommand:
-        return ChildCommand(("git", *argv), self.environment, self.tree)
+        namespace = self.network.child.namespace if self.network is not None else None
+        return ChildCommand(("git", *argv), self.environment, self.tree, namespace)
 
 
 @dataclass(frozen=True, slots=True)
@@ -74,13 +80,27 @@ class GitProgram:
     launcher: Launcher
     environment: Mapping[str, str] = field(repr=False)
     allow_local: bool = False
+    dialer: Dialer | None = None
+    """Connects to what sources name; without one, git does it by itself."""
 
-    def commands(self, source: GitSource, folder: PrivateFolder, tree: Path) -> GitCommands:
+    def network(self, source: GitSource) -> AbstractAsyncContextManager[GitNetwork | None]:
+        """Return the network in which a source is asked for; raises GitError on entry."""
+        return git_network(self.dialer, without_login(source))
+
+    def commands(
+        self,
+        source: GitSource,
+        folder: PrivateFolder,
+        tree: Path,
+        network: GitNetwork | None = None,
+    ) -> GitCommands:
         """Return git in `tree` with the login of `source`, whose keys are kept in `folder`.
 
         Raises GitError for an address that is none, or is not allowed.
         """
         source = without_login(source)
         check_address(source.uri, allow_local=self.allow_local)
-        environment = access(self.environment, folder, source, allow_local=self.allow_local)
-        return GitCommands(source, self.launcher, environment, tree)
+        environment = access(
+            self.environment, folder, source, allow_local=self.allow_local, network=network
+        )
+        return GitCommands(source, self.launcher, environment, tree, network)

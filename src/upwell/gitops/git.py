@@ -10,7 +10,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from secrets import token_hex
 
-from upwell.git.access import without_login
+from upwell.git.access import check_address, without_login
 from upwell.git.cache import GitCache, limited, reference_name
 from upwell.git.commands import MAX_LISTING, GitCommands, GitProgram
 from upwell.git.interface import GitError, GitLimits, GitSource
@@ -25,6 +25,7 @@ from upwell.gitops.interface import (
 )
 from upwell.machine.folder import PrivateFolder
 from upwell.machine.process import SYSTEM_PATH, Launcher, ProcessResult
+from upwell.outbound.dialing import Dialer
 
 _MAX_AUTHOR = 100
 """Characters of a name, which is shown where it must not do anything to a terminal."""
@@ -42,7 +43,8 @@ _NO_MATCH = 1
 class GitRepositories:
     """Repositories by git, kept between uses in `folder`; implements GitOpsRepositories.
 
-    `allow_local` lets addresses name repositories on this machine's disk.
+    `allow_local` lets addresses name repositories on this machine's disk. `dialer` connects to
+    them; without one, git does it by itself.
     """
 
     def __init__(
@@ -52,7 +54,9 @@ class GitRepositories:
         *,
         allow_local: bool = False,
         limits: GitLimits = _LIMITS,
+        dialer: Dialer | None = None,
     ) -> None:
+        self._dialer = dialer
         self._work = folder.absolute() / "work"
         self._author = author
         self._allow_local = allow_local
@@ -69,16 +73,19 @@ class GitRepositories:
         try:
             source = without_login(source)
             folder.create()
-            git = self._program(folder).commands(source, folder, folder.path)
-            async with self._cache.mirror(git.source) as mirror:
-                clone = GitClone(replace(git, tree=mirror), folder, self._limits)
-                await clone.prepare()
-                try:
-                    yield clone
-                except (RepositoryError, GitError):
-                    raise
-                except Exception as error:  # noqa: BLE001 - the caller's own: the clone is sound
-                    failure = error
+            program = self._program(folder)
+            check_address(source.uri, allow_local=self._allow_local)
+            async with program.network(source) as network:
+                git = program.commands(source, folder, folder.path, network)
+                async with self._cache.mirror(git.source) as mirror:
+                    clone = GitClone(replace(git, tree=mirror), folder, self._limits)
+                    await clone.prepare()
+                    try:
+                        yield clone
+                    except (RepositoryError, GitError):
+                        raise
+                    except Exception as error:  # noqa: BLE001 - the caller's own: the clone is sound
+                        failure = error
         except GitError as error:
             raise RepositoryError(f"{source.uri}: {error}") from error
         finally:
@@ -97,7 +104,9 @@ class GitRepositories:
             "GIT_COMMITTER_NAME": self._author.name,
             "GIT_COMMITTER_EMAIL": self._author.email,
         }
-        return GitProgram(self._launcher, environment, allow_local=self._allow_local)
+        return GitProgram(
+            self._launcher, environment, allow_local=self._allow_local, dialer=self._dialer
+        )
 
 
 @dataclass(frozen=True, slots=True)

@@ -42,6 +42,8 @@ class ChildCommand:
     argv: tuple[str, ...]
     environment: Mapping[str, str] = field(repr=False)
     folder: Path
+    network: int | None = None
+    """Descriptor of the network namespace that it runs in; None: the machine's."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -117,7 +119,7 @@ class Launcher:
     async def _start(self, command: ChildCommand, *, errors: int) -> Process:
         if self._prefix is None:
             self._prefix = await _supported_prefix(command)
-        argv = (*self._prefix, *command.argv)
+        argv = (*_entering(command.network), *self._prefix, *command.argv)
         environment = {**command.environment, OWNER_VARIABLE: self._owner}
         return await start_group(*argv, errors=errors, folder=command.folder, env=environment)
 
@@ -185,6 +187,12 @@ async def run_command(
     finally:
         if process.returncode is None:
             await asyncio.shield(_kill(process))
+
+
+def _entering(network: int | None) -> tuple[str, ...]:
+    if network is None:
+        return ()
+    return ("nsenter", f"--net=/proc/{os.getpid()}/fd/{network}", "--")
 
 
 async def _supported_prefix(command: ChildCommand) -> tuple[str, ...]:
