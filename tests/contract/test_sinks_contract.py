@@ -93,7 +93,7 @@ async def webhooks() -> AsyncIterator[Webhooks]:
 
 @pytest.fixture
 async def notices() -> AsyncIterator[Notices]:
-    notices = Notices()
+    notices = Notices(loopback_dialer().policy)
     yield notices
     notices.close()
 

@@ -24,7 +24,7 @@ async def subscriptions(
     """Open the outbox and the ways to send, which the stack closes; raises OutboxError."""
     outbox = SqliteOutbox(settings.data_dir / "deliveries.db")
     stack.callback(outbox.close)
-    notices = Notices()
+    notices = Notices(dialer.policy)
     stack.callback(notices.close)
     webhooks = await stack.enter_async_context(Webhooks.open(__version__, dialer))
     return Subscriptions(cache, Senders(outbox, webhooks, notices), settings.url, clock)

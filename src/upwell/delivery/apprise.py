@@ -10,8 +10,11 @@ import json
 import logging
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
 
 from upwell.delivery.interface import DeliveryError, Envelope, InvalidTargetError
+from upwell.outbound.blocking import judged
+from upwell.outbound.policy import OutboundPolicy
 
 _THREADS = 4
 _SECONDS = 60.0
@@ -25,7 +28,9 @@ _NOTIFY_TYPES = {"info": "info", "warning": "warning", "error": "failure"}
 class Notices:
     """Makes the sinks that write to people; `close` it."""
 
-    def __init__(self, *, seconds: float = _SECONDS) -> None:
+    def __init__(self, policy: OutboundPolicy, *, seconds: float = _SECONDS) -> None:
+        """`policy` says to which addresses services may be."""
+        self._policy = policy
         self._seconds = seconds
         self._threads = ThreadPoolExecutor(_THREADS, thread_name_prefix="notices")
 
@@ -36,43 +41,64 @@ class Notices:
     def notice(self, urls: Sequence[str]) -> "NoticeSink":
         """Return the sink of Apprise URLs; raises InvalidTargetError."""
         check_urls(urls)
-        return NoticeSink(urls, self._threads, self._seconds)
+        return NoticeSink(urls, self._policy, self._threads, self._seconds)
 
 
 class NoticeSink:
     """Writes to each of its addresses once, also when others fail."""
 
-    def __init__(self, urls: Sequence[str], threads: ThreadPoolExecutor, seconds: float) -> None:
+    def __init__(
+        self,
+        urls: Sequence[str],
+        policy: OutboundPolicy,
+        threads: ThreadPoolExecutor,
+        seconds: float,
+    ) -> None:
         self._urls = urls
+        self._policy = policy
         self._threads = threads
         self._seconds = seconds
 
     async def send(self, envelope: Envelope, reached: frozenset[str] = frozenset()) -> str:
         """Write to those who are not in `reached`; raises DeliveryError."""
         have, failed = set(reached), []
+        refused = ""
         for url in dict.fromkeys(self._urls):
             name = _fingerprint(url)
             if name in have:
                 continue
-            if await self._write(url, envelope):
+            outcome = await self._write(url, envelope)
+            if outcome.arrived:
                 have.add(name)
             else:
                 failed.append(url.partition("://")[0])
+                refused = refused or outcome.refusal
         if failed:
             services = ", ".join(sorted(set(failed)))
             message = (
                 f"Apprise did not reach {len(failed)} of {_count(len(self._urls))} ({services})"
             )
+            if refused:
+                message += f": {refused}"
             raise DeliveryError(message, reached=frozenset(have))
         return f"sent to {_count(len(self._urls))}"
 
-    async def _write(self, url: str, envelope: Envelope) -> bool:
+    async def _write(self, url: str, envelope: Envelope) -> "_Outcome":
         loop = asyncio.get_running_loop()
         try:
             async with asyncio.timeout(self._seconds):
-                return await loop.run_in_executor(self._threads, _notify, url, envelope)
+                return await loop.run_in_executor(
+                    self._threads, _judged_notify, self._policy, url, envelope
+                )
         except TimeoutError:
-            return False
+            return _Outcome(arrived=False)
+
+
+@dataclass(frozen=True, slots=True)
+class _Outcome:
+    arrived: bool
+    refusal: str = ""
+    """What was refused to the service, in words."""
 
 
 def check_urls(urls: Sequence[str]) -> None:
@@ -93,6 +119,12 @@ def _count(addresses: int) -> str:
 def _fingerprint(url: str) -> str:
     """Return what an address is remembered by, without its password."""
     return hashlib.sha256(url.encode()).hexdigest()[:16]
+
+
+def _judged_notify(policy: OutboundPolicy, url: str, envelope: Envelope) -> _Outcome:
+    """Write one message, connecting by the policy alone. Runs in a thread."""
+    with judged(policy) as block:
+        return _Outcome(_notify(url, envelope), next(iter(block.refusals), ""))
 
 
 def _notify(url: str, envelope: Envelope) -> bool:
