@@ -98,7 +98,7 @@ class NoticeSink:
 class _Outcome:
     arrived: bool
     refusal: str = ""
-    """What was refused to the service, in words."""
+    """Words for a destination that was refused to the service; empty: none was."""
 
 
 def check_urls(urls: Sequence[str]) -> None:

@@ -28,7 +28,7 @@ class GitNetwork:
 
     @property
     def refusal(self) -> str:
-        """What was refused to git, in words; empty: nothing was."""
+        """Words for a destination that was refused to git; empty: none was."""
         return self.child.refusal
 
     @property
