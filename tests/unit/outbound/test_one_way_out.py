@@ -18,6 +18,7 @@ EXCEPTIONS = {
     "workload/podman/instance_network.py": "containers, from within their network",
     "workload/podman/leftovers.py": "a question of whether an address is taken",
     "workload/haproxy/addresses.py": "a question of whether an address is taken",
+    "firewall/generation.py": "the kernel, over netlink",
     "machine/checks.py": "a question of whether a port is taken",
     "app/server.py": "the sockets that the server listens at",
     "server/asgi/local_socket.py": "the socket that the server listens at",
