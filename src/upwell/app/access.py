@@ -103,11 +103,19 @@ async def protect(
     signer = await asyncio.to_thread(_audit_signer, data)
     audit = await stack.enter_async_context(AuditLog.open(files, signer, clock, component))
     signing_key = _signing_key(data / "signing.key").encode()
+    tokens = Tokens(store, clock, [own_token(token)], registry)
+
+    async def rotate_admin() -> None:
+        made = new_token(ADMIN)
+        await asyncio.to_thread(write_private, token_file, f"{made}\n")
+        tokens.replace_own(made)
+
     return Protection(
         AccessControl(
-            Tokens(store, clock, [own_token(token)], registry),
+            tokens,
             audit,
             settings.access.anonymous,
+            rotate_admin=rotate_admin,
             local_users=frozenset({0, os.geteuid()}),
             values=WriteOnlyValues(hmac.digest(signing_key, b"write-only values", "sha256")),
             registry=settings.internal_host,

@@ -66,6 +66,9 @@ _ADD_CHANGE = (
     "INSERT INTO changes (version, change, kind, previous_labels, body) VALUES (?, ?, ?, ?, ?)"
 )
 _ALL_FACTS = "SELECT name, value FROM facts"
+_OVERWRITE_FREED = "PRAGMA secure_delete = ON"
+"""While texts are sealed anew; afterwards what is freed was sealed too."""
+_LEAVE_FREED = "PRAGMA secure_delete = OFF"
 _DELETE_FACT = "DELETE FROM facts WHERE name = ?"
 _PUT_FACT = "INSERT OR REPLACE INTO facts (name, value) VALUES (?, ?)"
 _FORGET_CHANGES = "DELETE FROM changes WHERE version <= ?"
@@ -191,9 +194,8 @@ class _SqliteJournal:
             facts |= self._begin_resealing({}, None)
             current = None
         self._use(keys, current)
-        if self._keyring.encrypts or RESEALING in facts:
-            connection.execute("PRAGMA secure_delete = ON")  # what is freed is overwritten
         if RESEALING in facts:
+            connection.execute(_OVERWRITE_FREED)
             resealer = Resealer(self._cipher)
             while not resealer.is_done:
                 self._step(resealer)
@@ -203,6 +205,8 @@ class _SqliteJournal:
 
     def _begin_resealing(self, facts: Mapping[str, str], key: DataKey | None) -> dict[str, str]:
         """Write down that rows are to be sealed by a key, and return what was written."""
+        if self._connection is not None:
+            self._connection.execute(_OVERWRITE_FREED)
         written = {**facts, RESEALING: "1", _DATA_KEY: key.id.hex() if key else ""}
         self._put_facts(written)
         return written
@@ -227,6 +231,7 @@ class _SqliteJournal:
                 if key.id not in needed:
                     connection.execute(_DELETE_FACT, (key.fact[0],))
             connection.execute(_DELETE_FACT, (RESEALING,))
+        connection.execute(_LEAVE_FREED)
         self._use(needed, current.id if current else None)
 
     def _truncate_log(self) -> None:

@@ -7,6 +7,7 @@ import click
 from click.core import ParameterSource
 
 from upwell.api.core import Secret
+from upwell.api.requests.admin_token import AdminTokenRotation
 from upwell.cli.access.lifetimes import WantedToken, lifetime_option
 from upwell.cli.core.connection import Session, connection_options
 from upwell.cli.core.errors import CommandError
@@ -133,6 +134,25 @@ def list_tokens(session: Session, output: str) -> None:
             rows.append((record.name, grants, _end(record.expires, now), age))
         for line in aligned(rows):
             echo(line)
+
+    session.run(work)
+
+
+@token.command(epilog=examples("upwell token rotate --admin"))
+@click.option("--admin", is_flag=True, required=True, help="The token of the server's own user.")
+@connection_options
+@click.pass_obj
+def rotate(session: Session, *, admin: bool) -> None:
+    """Replace the token of the server's own user; the old one is refused at once.
+
+    The new one is in DATA-DIR/admin.token. Other tokens are replaced by `create` and `delete`.
+    """
+    if not admin:
+        raise click.UsageError("name --admin")
+
+    async def work(client: ApiClient) -> None:
+        await client.create(AdminTokenRotation())
+        echo("token/system:admin rotated")
 
     session.run(work)
 

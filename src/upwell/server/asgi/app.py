@@ -21,6 +21,7 @@ from upwell.machine.tasks import first_error
 from upwell.server.admission.quota import LimitedStore
 from upwell.server.asgi.access_log import AccessLogMiddleware
 from upwell.server.asgi.connections import ConnectionTable
+from upwell.server.auth import admin_token
 from upwell.server.auth.middleware import AccessControl, AuthMiddleware
 from upwell.server.auth.signatures import Signatures, new_signatures
 from upwell.server.builds import webhooks as build_webhooks
@@ -131,6 +132,9 @@ def create_app(deps: ServerDependencies) -> Starlette:
             *metrics.create_routes(deps.metrics, _gauges(deps, streams)),
             *discovery.create_routes(api.subresources(), deps.version),
             *build_webhooks.create_routes(deps.store, deps.actions.builds, deps.limits),
+            *admin_token.create_routes(
+                deps.access.rotate_admin if deps.access else None, deps.limits
+            ),
             *encryptions.create_routes(deps.store_keys, deps.limits),
             *prunes.create_routes(deps.actions.pruning, deps.limits),
             *promotions.routes(),

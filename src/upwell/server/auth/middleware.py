@@ -27,6 +27,7 @@ from upwell.policy.access.roles import (
 )
 from upwell.policy.access.visibility import SecretView, WriteOnlyValues
 from upwell.policy.images.streams import INPUTS_TAG_PREFIX
+from upwell.server.auth.admin_token import RotateAdminToken
 from upwell.server.auth.caller import ANONYMOUS, EMBEDDED_REGISTRY
 from upwell.server.auth.long_running import ResponseProgress, run_while
 from upwell.server.auth.rate_limits import OpenByClient, Rate, RateError, Rates
@@ -88,6 +89,8 @@ class AccessControl:
         default_factory=lambda: WriteOnlyValues(token_bytes(_KEY_BYTES))
     )
     """Hides values from those who may not read Secrets."""
+    rotate_admin: RotateAdminToken | None = None
+    """Makes another token of the server's own user."""
     local_users: frozenset[int] = frozenset()
     """The uids that may do everything on the local socket; all others may do nothing there."""
     registry: str = ""

@@ -171,6 +171,10 @@ class Tokens:
         self._own: Sequence[OwnToken] = tuple(own)
         self._registry = registry or RegistryTokens()
 
+    def replace_own(self, token: str) -> None:
+        """Take another token of the server's own user; the one before is refused from now on."""
+        self._own = (own_token(token),)
+
     async def principal(self, token: str) -> Principal | None:
         """Return whose token it is; None when it is unknown, damaged or expired."""
         if len(token) > MAX_TOKEN_LETTERS or not token.isascii():

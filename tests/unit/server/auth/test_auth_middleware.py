@@ -492,3 +492,26 @@ async def test_following_a_tag_of_another_namespace_needs_the_right_to_read_it(
     assert changed.status == 200, "what an admin has let in stays"
     both = await guarded.token("both", "builder@shop", "viewer@vendor")
     assert (await guarded.send(both, "PUT", f"{streams}/imagestreamtags/own:1", tag)).status == 200
+
+
+async def test_the_own_users_token_is_replaced_while_the_server_runs(tmp_path: Path) -> None:
+    path, new = "/apis/upwell.dev/v1alpha1/admintokenrotations", new_token("admin")
+    body = {"apiVersion": "upwell.dev/v1alpha1", "kind": "AdminTokenRotation"}
+
+    def guard(store: MemoryStore, clock: ApiClock) -> AccessControl:
+        tokens = Tokens(store, clock, [own_token(ADMIN)])
+
+        async def rotate() -> None:
+            tokens.replace_own(new)
+
+        return AccessControl(tokens, audit_log(tmp_path, clock), rotate_admin=rotate)
+
+    async with serving(LIMITS, guard=guard) as api:
+        guarded = GuardedApi(api, tmp_path, [0.0])
+        viewer = await guarded.token("viewer", "viewer@*")
+        assert (await guarded.send(viewer, "POST", path, body)).status == 403
+        answer = await guarded.send(ADMIN, "POST", path, body)
+        assert answer.status == 201
+        assert new not in answer.text
+        assert (await guarded.send(ADMIN, "GET", f"{CORE}/shop/secrets")).status == 401
+        assert (await guarded.send(new, "GET", f"{CORE}/shop/secrets")).status == 200
