@@ -19,6 +19,7 @@ REASONS = {
     "KeySelector.key": _NAMES,
     "KeyToPath.key": _NAMES,
     "SecretVolume.secret_name": _NAMES,
+    "SelectorRequirement.key": "names a label",
     "Volume.secret": _NAMES,
     "BuildVolumeSource.secret": _NAMES,
     "ProjectedSource.secret": _NAMES,
