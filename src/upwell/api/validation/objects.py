@@ -36,7 +36,12 @@ _NAMES_WITH_COLONS = {"Image", "ImageStreamTag", "ImageStreamImage"}
 
 def validate(resource: Resource) -> tuple[Fault, ...]:
     """Return every fault of a defaulted object; none means that it is valid."""
-    return (*_metadata(resource), *number_faults(resource), *_spec(resource))
+    return (
+        *_metadata(resource),
+        *number_faults(resource),
+        *_spec(resource),
+        *_resource_quota(resource),
+    )
 
 
 def _metadata(resource: Resource) -> Iterator[Fault]:
@@ -75,15 +80,15 @@ def _spec(resource: Resource) -> Iterator[Fault]:
             yield from validate_network_policy(resource)
         case Subscription():
             yield from validate_subscription(resource)
-        case ResourceQuota():
-            yield from _resource_quota(resource)
         case Secret() | ConfigMap():
             yield from _data(resource)
         case _:
             pass
 
 
-def _resource_quota(quota: ResourceQuota) -> Iterator[Fault]:
+def _resource_quota(quota: Resource) -> Iterator[Fault]:
+    if not isinstance(quota, ResourceQuota):
+        return
     for name, text in quota.spec.hard.items():
         try:
             parse_quantity(text)
