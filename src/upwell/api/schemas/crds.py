@@ -6,7 +6,7 @@ from typing import Any
 from upwell.api.codec import RESOURCES
 from upwell.api.meta import Column, Kind
 
-_NATIVE = {"", "apps", "batch"}
+_NATIVE = {"", "apps", "batch", "networking.k8s.io"}
 """Groups that every cluster has itself."""
 
 
