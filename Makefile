@@ -77,6 +77,11 @@ soak: python system  ## Inflict random faults under load, and report (MINUTES=60
 fuzz: python  ## Feed hostile bytes to every parser of them (MINUTES=10, ARGS="--only layer")
 	$(RUN) --with atheris python -m tests.fuzz --minutes $(MINUTES) $(ARGS)
 
+attacks: MINUTES := 10
+.PHONY: attacks
+attacks: python system  ## Attack a server in every way at once, and report (MINUTES=10, ARGS="--only pipelining")
+	$(RUN) python -m tests.support.attacks --minutes $(MINUTES) $(ARGS)
+
 .PHONY: python
 python: $(UV)
 ifdef PYTHON

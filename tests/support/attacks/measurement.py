@@ -12,6 +12,7 @@ from pathlib import Path
 
 import aiohttp
 from tests.support.attacks.attacks import Target
+from tests.support.installation.installation import Installation
 
 _SAMPLE_SECONDS = 0.05
 _TIMEOUT_SECONDS = 20.0
@@ -53,6 +54,13 @@ class AttackMeasurement:
             f" {len(self.seconds)} requests, p50 {p50:.0f} ms, p99 {p99:.0f} ms;"
             f" {len(self.failures)} failed"
         )
+
+
+def attacker_of(made: Installation) -> Target:
+    """Return the server as an admin of one namespace attacks it."""
+    answer = made.upwell("token", "create", "attacker", "--grant", "admin@default")
+    assert answer.returncode == 0, answer.stderr
+    return Target("127.0.0.1", made.port, answer.stdout.strip())
 
 
 @asynccontextmanager
