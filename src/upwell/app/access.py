@@ -21,6 +21,7 @@ from upwell.audit.export import AuditExport, receiver_of
 from upwell.audit.files import AuditRetention
 from upwell.audit.heads import AuditKeyError, HeadSigner
 from upwell.audit.log import AuditFiles, AuditLog
+from upwell.builder.interface import BuildPlan, RegistryLogin
 from upwell.machine.components import Components
 from upwell.machine.private_file import make_private, write_private, write_whole
 from upwell.policy.access.visibility import WriteOnlyValues
@@ -158,9 +159,18 @@ class InternalLogins:
         self._host = host
         self._tokens = tokens
 
-    def of_build(self, namespace: str) -> Credential:
-        """Return the login of a build: it pulls everything and pushes to its namespace."""
-        return Credential(_USERNAME, self._tokens.of_build(namespace))
+    @contextmanager
+    def of_build(self, plan: BuildPlan) -> Iterator[RegistryLogin]:
+        """Give a build its login for the time of the block; none but its repositories are open."""
+        pulls = {image.repository for image in plan.pulled if image.registry == self._host}
+        push = plan.push if plan.push and plan.push.registry == self._host else None
+        build = f"{plan.namespace}/{plan.name}"
+        with self._tokens.of_build(build, pulls, push.repository if push else None) as token:
+            yield RegistryLogin(self._host, _USERNAME, token)
+
+    def to_push(self, namespace: str) -> Credential:
+        """Return the login by which the server itself pushes to a namespace."""
+        return Credential(_USERNAME, self._tokens.to_push(namespace))
 
     async def find(self, registry: str, repository: str) -> Credential | None:
         """Return a login that pulls, for the embedded registry alone."""

@@ -113,4 +113,4 @@ class PushLogins:
     async def find(self, registry: str, repository: str) -> Credential | None:
         """Return the login of the namespace that the repository is in."""
         del registry
-        return self.logins.of_build(repository.partition("/")[0])
+        return self.logins.to_push(repository.partition("/")[0])

@@ -146,7 +146,7 @@ class BuildahBuilder:
         try:
             async with (
                 _deadline(plan.deadline_seconds),
-                self._occupancy.building(map(str, _pulled(plan))),
+                self._occupancy.building(map(str, plan.pulled)),
             ):
                 sandbox = self._sandbox(plan, redaction)
                 with self._process_limit(sandbox, plan.id) as confined:
@@ -255,7 +255,7 @@ class BuildahBuilder:
     async def _pull(self, work: Workspace, auth: Path) -> None:
         plan = work.plan
         policy = "always" if plan.force_pull else self._settings.pull_policy
-        for image in _pulled(plan):
+        for image in plan.pulled:
             work.say(f"Pulling image {image} ...")
             insecure = image.registry in plan.insecure_registries
             try:
@@ -370,19 +370,6 @@ def _secrets(plan: BuildPlan) -> Iterator[str | bytes]:
         yield from files.values()
     for proxy in (plan.proxies.http, plan.proxies.https):
         yield urlsplit(proxy).password or ""
-
-
-def _pulled(plan: BuildPlan) -> Iterator[Reference]:
-    """Yield every image that the build needs, once."""
-    runtime = plan.source.runtime
-    wanted = [
-        *plan.images.values(),
-        plan.final_image,
-        *(image.reference for image in plan.source_images),
-        runtime.reference if runtime else None,
-        plan.source.previous,
-    ]
-    yield from dict.fromkeys(image for image in wanted if image is not None)
 
 
 @asynccontextmanager

@@ -236,6 +236,19 @@ class BuildPlan:
     docker_socket: bool = False
     """Custom: only when the administrator allows it."""
 
+    @property
+    def pulled(self) -> tuple[Reference, ...]:
+        """Every image that the build needs, once."""
+        runtime = self.source.runtime
+        wanted = (
+            *self.images.values(),
+            self.final_image,
+            *(image.reference for image in self.source_images),
+            runtime.reference if runtime else None,
+            self.source.previous,
+        )
+        return tuple(dict.fromkeys(image for image in wanted if image is not None))
+
 
 @dataclass(frozen=True, slots=True)
 class BuildResult:

@@ -50,7 +50,7 @@ KNOWN: dict[str, Callable[[Path], KnownCredentials]] = {
         internal(TOKENS), Credential("upwell", TOKENS.to_pull())
     ),
     "pushes": lambda _: KnownCredentials(
-        PushLogins(internal(TOKENS)), Credential("upwell", TOKENS.of_build("team"))
+        PushLogins(internal(TOKENS)), Credential("upwell", TOKENS.to_push("team"))
     ),
     "memory": lambda _: KnownCredentials(OneLogin(LOGIN), LOGIN),
 }

@@ -1,12 +1,13 @@
 """Logins of a build: for its source, the images that it takes, and the place that it pushes to."""
 
 from collections.abc import Callable, Iterable, Mapping
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass, field
 
 from upwell.api.build import Build
 from upwell.api.core import Secret
 from upwell.api.meta import LocalReference
-from upwell.builder.interface import BuildError, RegistryLogin
+from upwell.builder.interface import BuildError, BuildPlan, RegistryLogin
 from upwell.oci import Reference
 from upwell.policy.builds.images import pull_secrets_of
 from upwell.policy.builds.source_secrets import matching_secret
@@ -14,7 +15,7 @@ from upwell.reconcilers.images.pull_secrets import PullSecrets, credentials_of
 from upwell.reconcilers.sources import MissingSecretError, read_secret
 from upwell.registry.credentials import ChainedCredentials
 from upwell.registry.errors import RegistryError
-from upwell.registry.interface import Credential, CredentialSource
+from upwell.registry.interface import CredentialSource
 from upwell.store.interface import Selector, Store
 
 
@@ -32,10 +33,14 @@ class BuildCredentials:
         return self.own.get(name, self.pulls)
 
 
+def _no_login(_plan: BuildPlan) -> AbstractContextManager[RegistryLogin | None]:
+    return nullcontext()
+
+
 class BuildLogins:
     """Reader of the logins that a Build names or that its namespace has. Raises BuildError.
 
-    `internal_login` returns the login at the internal registry for builds of a namespace.
+    `internal` gives a build its login at the internal registry for the time of a block.
     """
 
     def __init__(
@@ -43,12 +48,12 @@ class BuildLogins:
         store: Store,
         internal_host: str,
         fallback: CredentialSource | None = None,
-        internal_login: Callable[[str], Credential] | None = None,
+        internal: Callable[[BuildPlan], AbstractContextManager[RegistryLogin | None]] = _no_login,
     ) -> None:
+        self.internal = internal
         self._store = store
         self._secrets = PullSecrets(store, fallback)
         self._host = internal_host
-        self._internal_login = internal_login
 
     async def of_source(self, build: Build, uri: str) -> Mapping[str, bytes]:
         """Return the source secret: the one that is named, or that fits the address."""
@@ -73,16 +78,12 @@ class BuildLogins:
 
     async def for_builder(
         self,
-        build: Build,
         credentials: BuildCredentials,
         images: Iterable[Reference],
         push: Reference | None,
     ) -> tuple[RegistryLogin, ...]:
-        """Return a login for every registry that the build pulls from or pushes to."""
+        """Return a login for every other registry that the build pulls from or pushes to."""
         found: dict[str, RegistryLogin] = {}
-        if self._internal_login is not None:
-            own = self._internal_login(build.namespace)
-            found[self._host] = RegistryLogin(self._host, own.username, own.password)
         wanted = [(reference, credentials.pulls) for reference in images]
         if push is not None:
             wanted.append((push, credentials.push))

@@ -1,10 +1,17 @@
 """Reads all that a build works with, once: every image pinned, every object and login found."""
 
+from contextlib import AbstractContextManager
 from dataclasses import replace
 
 from upwell.api.build import Build, ResolvedImage
 from upwell.api.defaults import IMAGE_STREAM_TAG
-from upwell.builder.interface import BinaryKind, BinarySource, BuildError
+from upwell.builder.interface import (
+    BinaryKind,
+    BinarySource,
+    BuildError,
+    BuildPlan,
+    RegistryLogin,
+)
 from upwell.formats.dockerfile.lines import DockerfileError
 from upwell.formats.dockerfile.parse import Dockerfile, parse
 from upwell.git.interface import GitSource
@@ -66,6 +73,10 @@ class BuildPlanner:
         self._internal = internal
         self._insecure = InsecureRegistries(store, defaults.is_insecure)
         self._uploads = uploads
+
+    def registry_login(self, plan: BuildPlan) -> AbstractContextManager[RegistryLogin | None]:
+        """Return the build's login at the internal registry, for the time of the block."""
+        return self._logins.internal(plan)
 
     async def missing_input(self, build: Build) -> MissingInput | None:
         """Say what must be created or granted before `build` can run; None: nothing."""
@@ -145,7 +156,7 @@ class BuildPlanner:
             inputs,
             pulls=pulls,
             insecure_registries=insecure,
-            logins=await self._logins.for_builder(build, credentials, pins.values(), push),
+            logins=await self._logins.for_builder(credentials, pins.values(), push),
             previous=await self._previous(build, streams, credentials),
         )
 

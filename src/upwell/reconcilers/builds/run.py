@@ -8,6 +8,7 @@ import asyncio
 import logging
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
+from dataclasses import replace
 from datetime import datetime, timedelta
 from time import monotonic
 from typing import Any, Protocol
@@ -21,7 +22,13 @@ from upwell.api.build import (
     BuildStatus,
 )
 from upwell.builder.context import read_dockerfile
-from upwell.builder.interface import Builder, BuildError, BuildLogs, BuildPlan, Checkout
+from upwell.builder.interface import (
+    Builder,
+    BuildError,
+    BuildLogs,
+    BuildPlan,
+    Checkout,
+)
 from upwell.formats.dockerfile.layers import layer_warnings
 from upwell.formats.dockerfile.lines import DockerfileError
 from upwell.git.interface import GitSource
@@ -171,7 +178,11 @@ class BuildRun:
         with self._timed(stages, "MirrorImages"):
             copies = await self._mirrored(pulls)
         begun = self._clock()
-        result = await self._builder.build(with_copies(plan, copies), sink)
+        plan = with_copies(plan, copies)
+        # The login knows what the build is made of, and ends with it.
+        with self._planner.registry_login(plan) as login:
+            logins = plan.logins if login is None else (login, *plan.logins)
+            result = await self._builder.build(replace(plan, logins=logins), sink)
         stages += _successive(result.stages, begun)
         return result.digest
 

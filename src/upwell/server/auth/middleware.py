@@ -22,7 +22,6 @@ from upwell.policy.access.roles import (
     Action,
     Grant,
     Role,
-    is_allowed,
     missing,
 )
 from upwell.policy.access.visibility import SecretView, WriteOnlyValues
@@ -176,8 +175,8 @@ class AuthMiddleware:
         if user.registry_only and not is_registry(request.scope):
             return False
         if is_open_path(request.path):
-            return bool(user.grants)
-        return is_allowed(user.grants, request.action)
+            return user.may_anything
+        return user.may(request.action)
 
     async def _principal(self, request: "_RequestInfo") -> Principal | None:
         if token := request.token:
@@ -388,7 +387,7 @@ def _keep_mounts_inside(request: _RequestInfo) -> None:
         return
     for source in query_of(request.scope).get("from", ()):
         pull = Action("pull", REPOSITORIES, source.partition("/")[0], source)
-        if not is_allowed(request.user.grants, pull):
+        if not request.user.may(pull):
             request.scope["query_string"] = b""
             return
 

@@ -6,21 +6,25 @@ deleted token is refused at once; the prefix lets scanners find tokens that were
 
 import hashlib
 import hmac
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
-from secrets import token_bytes, token_urlsafe
+from secrets import token_bytes, token_hex, token_urlsafe
 from typing import Protocol, Self
 
 from upwell.api.core import Secret
 from upwell.api.meta import ObjectMeta
 from upwell.policy.access.roles import (
     EVERYWHERE,
+    REPOSITORIES,
     SYSTEM_NAMESPACE,
+    Action,
     Grant,
     InvalidGrantError,
     Role,
     grant_text,
+    is_allowed,
     parse_grants,
 )
 from upwell.store.interface import NotFoundError
@@ -31,7 +35,8 @@ _PREFIX = "upwell"
 _RANDOM_BYTES = 32
 _SYSTEM = "system:"
 """Begins the names of what is no Secret: no object's name has a colon."""
-_BUILD, _PULL = f"{_SYSTEM}build:", f"{_SYSTEM}pull"
+_BUILD, _PUSH, _PULL = f"{_SYSTEM}build:", f"{_SYSTEM}push:", f"{_SYSTEM}pull"
+_ATTEMPT_BYTES = 8
 ADMIN = f"{_SYSTEM}admin"
 """Name of the person who started the server."""
 _SECRET_PREFIX = "token-"  # noqa: S105 - a name, not a token
@@ -56,6 +61,20 @@ class Principal:
     """True if the grants hold for the embedded registry alone."""
     unlimited: bool = False
     """True if no rate limit holds: for the machine's own user and its builds."""
+    repositories: Mapping[str, frozenset[str]] | None = None
+    """Repositories of the embedded registry by `pull` and `push`, in place of what grants give."""
+
+    def may(self, action: Action) -> bool:
+        """Return True if the principal has the right to an action."""
+        if self.repositories is None:
+            return is_allowed(self.grants, action)
+        names = self.repositories.get(action.verb, frozenset())
+        return action.resource == REPOSITORIES and action.name in names
+
+    @property
+    def may_anything(self) -> bool:
+        """True if there is something that the principal may do."""
+        return bool(self.grants) or self.repositories is not None
 
 
 @dataclass(frozen=True, slots=True)
@@ -118,28 +137,52 @@ class RegistryTokens:
     """Tokens that open the embedded registry to builds and workloads while this process lives.
 
     None of them is kept: each carries a MAC of what it is for. A build may hand its token to code
-    of its author (a custom builder), so it pushes to the build's namespace and nowhere else.
+    of its author (a custom builder), so it reaches the repositories of that build, until it ends.
     """
 
     def __init__(self) -> None:
         self._key = token_bytes(_RANDOM_BYTES)
+        self._builds: dict[str, Principal] = {}
+        """Of running builds, by the name in the token."""
 
-    def of_build(self, namespace: str) -> str:
-        """Return a token that pulls everything and pushes to `namespace`."""
-        return self._token(f"{_BUILD}{namespace}")
+    @contextmanager
+    def of_build(self, build: str, pulls: Iterable[str], push: str | None) -> Iterator[str]:
+        """Make a token for the time of the block; `build` is NAMESPACE/NAME.
+
+        It pulls from the repositories `pulls`, and pushes to `push`.
+        """
+        pushes = frozenset({push} if push is not None else ())
+        name = f"{_BUILD}{build}:{token_hex(_ATTEMPT_BYTES)}"
+        self._builds[name] = Principal(
+            f"{_BUILD}{build}",
+            (),
+            registry_only=True,
+            unlimited=True,
+            repositories={"pull": frozenset(pulls) | pushes, "push": pushes},
+        )
+        try:
+            yield self._token(name)
+        finally:
+            del self._builds[name]
+
+    def to_push(self, namespace: str) -> str:
+        """Return a token of the server's own that pulls everything and pushes to `namespace`."""
+        return self._token(f"{_PUSH}{namespace}")
 
     def to_pull(self) -> str:
         """Return a token that pulls everything."""
         return self._token(_PULL)
 
     def principal(self, token: str) -> Principal | None:
-        """Return whose token it is; None when it is not one of these."""
+        """Return whose token it is; None when it is not one of these, or its build has ended."""
         name = token.split("_", 2)[1]
         if not hmac.compare_digest(self._token(name), token):
             return None
-        grants = [Grant(Role.VIEWER, frozenset({EVERYWHERE}))]
         if name.startswith(_BUILD):
-            grants.append(Grant(Role.BUILDER, frozenset({name.removeprefix(_BUILD)})))
+            return self._builds.get(name)
+        grants = [Grant(Role.VIEWER, frozenset({EVERYWHERE}))]
+        if name.startswith(_PUSH):
+            grants.append(Grant(Role.BUILDER, frozenset({name.removeprefix(_PUSH)})))
         return Principal(name, tuple(grants), registry_only=True, unlimited=True)
 
     def _token(self, name: str) -> str:

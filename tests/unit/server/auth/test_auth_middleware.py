@@ -214,14 +214,48 @@ async def test_blobs_are_mounted_only_from_what_may_be_pulled(guarded: GuardedAp
     assert foreign.text == "ci POST "
 
 
-async def test_a_builds_token_pushes_to_its_namespace_alone(guarded: GuardedApi) -> None:
-    token = BUILDS_OF.of_build("shop")
-    assert (await guarded.login(token, "GET", "/v2/")).text.startswith("system:build:shop")
+async def test_a_builds_token_reaches_its_repositories_alone(guarded: GuardedApi) -> None:
+    with BUILDS_OF.of_build("shop/web-1", {"upstream/base", "bank/shared"}, "shop/b") as token:
+        assert (await guarded.login(token, "GET", "/v2/")).text.startswith("system:build:shop/web")
+        for method, path, status in (
+            ("PUT", "shop/b/manifests/v", 200),
+            ("GET", "shop/b/manifests/v", 200),
+            ("GET", "upstream/base/manifests/v", 200),
+            ("GET", "bank/shared/manifests/v", 200),
+            ("PUT", "bank/shared/manifests/v", 403),
+            ("GET", "bank/secret/manifests/v", 403),
+            ("GET", "bank/shared-not/manifests/v", 403),
+            ("GET", "upstream/other/manifests/v", 403),
+            ("PUT", "shop/c/manifests/v", 403),
+            ("DELETE", "shop/c/manifests/v", 403),
+            ("GET", "_catalog", 403),
+        ):
+            assert (await guarded.login(token, method, f"/v2/{path}")).status == status, path
+        uploads = "/v2/shop/b/blobs/uploads/?mount=sha256:1&from="
+        own = await guarded.login(token, "POST", f"{uploads}upstream/base")
+        assert own.text.endswith("from=upstream/base")
+        assert (await guarded.login(token, "POST", f"{uploads}bank/secret")).text.endswith("POST ")
+        assert (await guarded.send(token, "GET", "/apis")).status == 403
+        assert (await guarded.send(token, "GET", f"{BUILDS}/shop/builds")).status == 403
+
+
+async def test_a_builds_token_ends_with_the_build_and_comes_not_back(guarded: GuardedApi) -> None:
+    path = "/v2/shop/b/manifests/v"
+    with BUILDS_OF.of_build("shop/web-1", (), "shop/b") as first:
+        assert (await guarded.login(first, "GET", path)).status == 200
+    assert (await guarded.login(first, "GET", path)).status == 401
+    with BUILDS_OF.of_build("shop/web-1", (), "shop/b") as second:
+        assert (await guarded.login(first, "GET", path)).status == 401
+        assert (await guarded.login(second, "GET", path)).status == 200
+    with RegistryTokens().of_build("shop/web-1", (), "shop/b") as of_another_process:
+        assert (await guarded.login(of_another_process, "GET", path)).status == 401
+
+
+async def test_the_servers_own_token_pushes_to_one_namespace(guarded: GuardedApi) -> None:
+    token = BUILDS_OF.to_push("shop")
     assert (await guarded.login(token, "PUT", "/v2/shop/b/manifests/v")).status == 200
     assert (await guarded.login(token, "GET", "/v2/bank/b/manifests/v")).status == 200
     assert (await guarded.login(token, "PUT", "/v2/bank/b/manifests/v")).status == 403
-    assert (await guarded.send(token, "GET", "/apis")).status == 403
-    assert (await guarded.send(token, "GET", f"{BUILDS}/shop/builds")).status == 403
 
 
 async def test_the_token_of_workloads_only_pulls(guarded: GuardedApi) -> None:
@@ -231,7 +265,7 @@ async def test_the_token_of_workloads_only_pulls(guarded: GuardedApi) -> None:
 
 
 async def test_a_builds_token_cannot_be_made_up(guarded: GuardedApi) -> None:
-    token = BUILDS_OF.of_build("shop").replace(":shop_", ":bank_")
+    token = BUILDS_OF.to_push("shop").replace(":shop_", ":bank_")
     assert (await guarded.login(token, "GET", "/v2/")).status == 401
     assert (await guarded.login(RegistryTokens().to_pull(), "GET", "/v2/")).status == 401
 
