@@ -39,6 +39,8 @@ async def open_local_builder(
                 temporary_dir=work,
                 containers_conf=store.containers_conf,
                 allow_local_sources=True,
+                # The user's own commands, on the user's own machine.
+                network="private",
                 allow_host_network=True,
                 pull_policy=pull_policy,
                 # Podman reads the same store, and takes no layers whose owners are shifted.

@@ -6,7 +6,7 @@ import shutil
 import time
 from collections.abc import AsyncIterator, Iterator, Mapping
 from contextlib import AbstractContextManager, asynccontextmanager, contextmanager, nullcontext
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import timedelta
 from pathlib import Path
 from urllib.parse import urlsplit
@@ -25,6 +25,7 @@ from upwell.builder.interface import (
     BuildResult,
     Checkout,
 )
+from upwell.builder.network import NetworkPolicy, build_network, is_possible, remove_networks
 from upwell.builder.post_commit import check_image
 from upwell.builder.pruning import Occupancy, prunable
 from upwell.builder.sandbox import (
@@ -48,6 +49,11 @@ from upwell.machine.redaction import Redaction, basic_auth
 from upwell.oci import Digest, ImageConfig, Reference
 from upwell.outbound.dialing import Dialer, unrestricted
 
+_REFUSED_NETWORK = (
+    b"Note: the build asked for addresses of this machine or of private networks, which are"
+    b" refused. An administrator may allow networks with `allowed-networks` below `[builds]` in the"
+    b" configuration file\n"
+)
 _UNNEEDED_IMAGE = "unneeded-image"
 """In a build's folder, the id of an image of the store that goes with the folder."""
 
@@ -74,8 +80,11 @@ class BuildahSettings:
     isolation: str = "oci"
     user_namespaces: bool = True
     """Give builds user ids of their own, where root may; a store is built in always one way."""
-    network: str = "private"
-    """Of builds: `private`, or `none` on a machine where private networks do not work."""
+    network: str = "isolated"
+    """Of builds: `isolated` from the machine, which takes root; `host`, the machine's own; or one
+    that Buildah makes, `private` or `none`."""
+    networks: NetworkPolicy = field(default_factory=NetworkPolicy)
+    """Of what isolated builds may reach."""
     allow_host_network: bool = False
     allow_local_sources: bool = False
     """True if git sources, scripts URLs and volumes may name paths of this machine."""
@@ -150,7 +159,9 @@ class BuildahBuilder:
             ):
                 sandbox = self._sandbox(plan, redaction)
                 with self._process_limit(sandbox, plan.id) as confined:
-                    return await self._build(self._workspace(plan, folder, redaction, confined))
+                    async with self._network(confined, redaction) as inside:
+                        work = self._workspace(plan, folder, redaction, inside)
+                        return await self._build(work)
         except BuildError as error:
             await self._remove_containers(plan.id)
             raise BuildError(
@@ -180,6 +191,8 @@ class BuildahBuilder:
         await asyncio.to_thread(shutil.rmtree, self._folders, ignore_errors=True)
         await asyncio.to_thread(shutil.rmtree, self._temporary, ignore_errors=True)
         await asyncio.to_thread(remove_control_groups, self._owner)
+        if is_possible():
+            await remove_networks(self._owner)
 
     async def prune(
         self, keep: frozenset[Digest], *, unused_for: timedelta, dry_run: bool = False
@@ -285,10 +298,24 @@ class BuildahBuilder:
             if plan.limits.memory_bytes or plan.limits.cpus:
                 log(b"Warning: this machine cannot limit memory and processors without root\n")
             limits = BuildLimits(pids=limits.pids)
-        return Sandbox(
-            limits=limits,
-            network="host" if plan.host_network else self._settings.network,
-        )
+        network = self._settings.network
+        if network == "isolated" and not is_possible():
+            network = "private"  # of a user's own: without the machine's loopback
+        return Sandbox(limits=limits, network="host" if plan.host_network else network)
+
+    @asynccontextmanager
+    async def _network(self, sandbox: Sandbox, log: LogSink) -> AsyncIterator[Sandbox]:
+        """Run the block with a network that is the build's own, if that is what it is to have."""
+        if sandbox.network != "isolated":
+            yield sandbox
+            return
+        async with build_network(self._owner, self._settings.networks) as network:
+            try:
+                yield replace(sandbox, namespace=network)
+            except BuildError:
+                if await network.refused():
+                    log(_REFUSED_NETWORK)
+                raise
 
     def _process_limit(self, sandbox: Sandbox, build_id: str) -> AbstractContextManager[Sandbox]:
         if not takes_control_groups(self._settings.containers_conf):

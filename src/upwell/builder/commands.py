@@ -172,7 +172,11 @@ class BuildahCommands:
             *_pairs("--annotation", recipe.annotations),
             str(recipe.context),
         )
-        outcome = await self._run(folder, log, *argv, environment=recipe.environment)
+        command = await self._command(folder, argv, recipe.environment)
+        if recipe.sandbox.namespace is not None:
+            inside = await asyncio.to_thread(recipe.sandbox.namespace.enter, folder, command.argv)
+            command = replace(command, argv=inside)
+        outcome = await self._launcher.run(command, log)
         return outcome, id_file.read_text().strip() if outcome.code == 0 else ""
 
     async def push(
@@ -266,14 +270,8 @@ class BuildahCommands:
         except TimeoutError:
             return ProcessResult(TIMED_OUT, f"buildah {argv[0]} took over {_TIDY_SECONDS:g} s")
 
-    async def _run(
-        self,
-        folder: Path,
-        log: LogSink,
-        *argv: str,
-        environment: Mapping[str, str] | None = None,
-    ) -> ProcessResult:
-        return await self._launcher.run(await self._command(folder, argv, environment), log)
+    async def _run(self, folder: Path, log: LogSink, *argv: str) -> ProcessResult:
+        return await self._launcher.run(await self._command(folder, argv), log)
 
     async def _capture(self, folder: Path, *argv: str) -> ProcessResult:
         return await self._launcher.capture(await self._command(folder, argv), _MAX_INSPECT)

@@ -8,6 +8,7 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 from upwell.builder.interface import BuildLimits
+from upwell.builder.network import BuildNetwork
 from upwell.machine.process import ChildCommand, Launcher
 
 _CPU_PERIOD = 100_000
@@ -25,12 +26,21 @@ class Sandbox:
 
     limits: BuildLimits = field(default_factory=BuildLimits)
     network: str = "private"
+    namespace: BuildNetwork | None = None
+    """The network that the builder itself runs in, and so the build's commands."""
     control_group: str = ""
     """The parent of the containers' control groups; it holds the limit of processes."""
 
+    @property
+    def has_machine_network(self) -> bool:
+        """True if the build's commands share the network of this machine."""
+        return self.network == "host" and self.namespace is None
+
     def flags(self) -> Iterator[str]:
         """Yield the options of `buildah build`."""
-        yield f"--network={self.network}"
+        yield f"--network={self.network if self.namespace is None else 'host'}"
+        if self.namespace is not None:
+            yield from (f"--dns={address}" for address in self.namespace.resolvers)
         # The limit per user; it holds where there is no control group, except for root's.
         yield f"--ulimit=nproc={self.limits.pids}:{self.limits.pids}"
         if self.control_group:

@@ -4,6 +4,7 @@ import re
 from collections import Counter
 from collections.abc import Mapping
 from datetime import timedelta
+from enum import StrEnum
 from ipaddress import ip_network
 from pathlib import Path
 from typing import Annotated, Any, cast
@@ -89,11 +90,42 @@ class SettingsTable(BaseModel):
         }
 
 
+def _network(value: Any) -> str:
+    return str(ip_network(value, strict=False))
+
+
+_Networks = Annotated[
+    tuple[
+        Annotated[str, BeforeValidator(_network), AllowedValues("an address or a network")],
+        ...,
+    ],
+    Field(strict=False),
+    AllowedValues("a list of addresses and networks"),
+]
+
+
+class BuildNetworkKind(StrEnum):
+    """Kind of network that builds have."""
+
+    ISOLATED = "isolated"
+    HOST = "host"
+
+
 class BuildIsolation(SettingsTable):
     """Isolation of builds from this machine."""
 
     user_namespaces: Flag = True
     """Maps root in a build to an unprivileged id outside, where the machine allows that."""
+    network: Annotated[
+        BuildNetworkKind,
+        Field(strict=False),
+        AllowedValues(f"one of {', '.join(BuildNetworkKind)}"),
+    ] = BuildNetworkKind.ISOLATED
+    """The network of builds: isolated from this machine and from private networks, or the host's,
+    with all that this machine reaches and serves."""
+    allowed_networks: _Networks = ()
+    """Private networks that isolated builds may reach, such as that of a package mirror. This
+    machine's own addresses stay closed."""
     host_network: Flag = False
     """Lets a BuildConfig ask for the machine's own network."""
     memory_bytes: Size | None = Field(default=None, validation_alias="memory")
@@ -400,10 +432,6 @@ class EncryptionSettings(SettingsTable):
         return tuple(map(KeySource.parse, self.keys))
 
 
-def _network(value: Any) -> str:
-    return str(ip_network(value, strict=False))
-
-
 class NetworkSettings(SettingsTable):
     """The network of what runs: what instances may connect to. NetworkPolicies say more."""
 
@@ -427,14 +455,7 @@ class NetworkSettings(SettingsTable):
 class RouterSettings(SettingsTable):
     """The router of Routes."""
 
-    trusted_proxies: Annotated[
-        tuple[
-            Annotated[str, BeforeValidator(_network), AllowedValues("an address or a network")],
-            ...,
-        ],
-        Field(strict=False),
-        AllowedValues("a list of addresses and networks"),
-    ] = ()
+    trusted_proxies: _Networks = ()
     """Proxies in front of the router. What they say in X-Forwarded-* and Forwarded of who asks is
     passed on; of everyone else these headers are replaced by what the router knows."""
 

@@ -78,7 +78,7 @@ def _prepare(work: Workspace, text: str, context: Path) -> Recipe:
 
 async def _check(work: Workspace, text: str) -> None:
     """Refuse what reaches out of the build; the bases' ONBUILD instructions are part of it."""
-    allowed = work.sandbox.network == "host"
+    allowed = work.sandbox.has_machine_network
     check_isolation(text, host_network=allowed)
     plan = work.plan
     bases = {*plan.images.values(), *([plan.final_image] if plan.final_image else [])}

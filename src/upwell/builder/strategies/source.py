@@ -140,7 +140,7 @@ def _check_triggers(work: Workspace, builder: str, triggers: Sequence[str]) -> N
     """Raise BuildError for a builder whose ONBUILD instructions reach out of the build."""
     for trigger in triggers:
         try:
-            check_trigger(trigger, host_network=work.sandbox.network == "host")
+            check_trigger(trigger, host_network=work.sandbox.has_machine_network)
         except DockerfileError as error:
             message = f"the image {builder} has an ONBUILD instruction that is refused: {error}"
             raise BuildError(_REASON, message) from error
