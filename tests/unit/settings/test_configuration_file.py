@@ -114,8 +114,8 @@ def registry(line: str) -> str:
             r"allowed-host-paths\[0\]: expected the path of a folder, not 1",
         ),
         (
-            "[builds]\nnetwork = 'host'",
-            r"builds\.network: unknown key; did you mean host-network\?",
+            "[builds]\nhosts-network = true",
+            r"builds\.hosts-network: unknown key; did you mean host-network\?",
         ),
         (
             "[builds]\nuser-namespaces = 1",
