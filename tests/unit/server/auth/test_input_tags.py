@@ -41,7 +41,7 @@ async def _taken(_request: Request) -> Response:
 async def test_a_build_alone_sets_them(tmp_path: Path, who: str, tag: str, status: int) -> None:
     builds, own, builder = RegistryTokens(), new_token("root"), new_token("ann")
     record = TokenRecord("ann", hash_of(builder), (parse_grant("builder@a"),))
-    tokens = {"builder": builder, "admin": own, "build": builds.of_build("a")}
+    own_build = builds.of_build("a/app-1", (), "a/app")
 
     def guard(store: MemoryStore, clock: ApiClock) -> AccessControl:
         kept = Tokens(store, clock, [own_token(own)], builds)
@@ -50,6 +50,8 @@ async def test_a_build_alone_sets_them(tmp_path: Path, who: str, tag: str, statu
     route = Route("/v2/{path:path}", _taken, methods=["PUT"])
     async with serving(ServerLimits(), guard=guard, registry_routes=[route]) as api:
         await api.store.create(record.as_secret())
-        headers = {"Authorization": f"Bearer {tokens[who]}"}
-        answer = await api.send("PUT", f"/v2/a/app/manifests/{tag}", b"{}", **headers)
-        assert answer.status == status, answer.text
+        with own_build as build:
+            token = {"builder": builder, "admin": own, "build": build}[who]
+            headers = {"Authorization": f"Bearer {token}"}
+            answer = await api.send("PUT", f"/v2/a/app/manifests/{tag}", b"{}", **headers)
+            assert answer.status == status, answer.text
