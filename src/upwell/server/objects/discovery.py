@@ -34,7 +34,13 @@ type Document = dict[str, Any]
 
 _VERBS = ("create", "delete", "deletecollection", "get", "list", "patch", "update", "watch")
 _READ_VERBS = ("get", "list", "watch")
-_METHOD_VERBS = {"GET": "get", "POST": "create", "PUT": "update", "PATCH": "patch"}
+_METHOD_VERBS = {
+    "DELETE": "delete",
+    "GET": "get",
+    "POST": "create",
+    "PUT": "update",
+    "PATCH": "patch",
+}
 _KUBERNETES = ("1", "32")
 """The version of Kubernetes whose API conventions are spoken; clients compare theirs with it."""
 
