@@ -8,7 +8,7 @@ from pathlib import Path
 from upwell.app.data_folder import identify
 from upwell.builder.buildah import BuildahSettings
 from upwell.builder.interface import BuildLimits
-from upwell.builder.network import NetworkPolicy
+from upwell.builder.network import BuildNetworkAccess
 from upwell.machine.authorities import write_authorities
 from upwell.machine.containers_conf import write_containers_conf
 from upwell.machine.private_file import write_whole
@@ -75,7 +75,7 @@ def buildah_settings(settings: ServerSettings, files: Configuration) -> BuildahS
         limits_resources=files.limits_resources,
         user_namespaces=isolation.user_namespaces,
         network=isolation.network,
-        networks=NetworkPolicy(isolation.allowed_networks),
+        networks=BuildNetworkAccess(isolation.allowed_networks),
         allow_host_network=isolation.host_network,
     )
 

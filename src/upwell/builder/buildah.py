@@ -25,7 +25,7 @@ from upwell.builder.interface import (
     BuildResult,
     Checkout,
 )
-from upwell.builder.network import NetworkPolicy, build_network, is_possible, remove_networks
+from upwell.builder.network import BuildNetworkAccess, build_network, is_possible, remove_networks
 from upwell.builder.post_commit import check_image
 from upwell.builder.pruning import Occupancy, prunable
 from upwell.builder.sandbox import (
@@ -83,7 +83,7 @@ class BuildahSettings:
     network: str = "isolated"
     """Of builds: `isolated` from the machine, which takes root; `host`, the machine's own; or one
     that Buildah makes, `private` or `none`."""
-    networks: NetworkPolicy = field(default_factory=NetworkPolicy)
+    networks: BuildNetworkAccess = field(default_factory=BuildNetworkAccess)
     """Of what isolated builds may reach."""
     allow_host_network: bool = False
     allow_local_sources: bool = False

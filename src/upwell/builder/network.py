@@ -38,7 +38,7 @@ _OWN_SYS = (
 
 
 @dataclass(frozen=True, slots=True)
-class NetworkPolicy:
+class BuildNetworkAccess:
     """Networks that builds may reach besides the public ones."""
 
     allowed: tuple[str, ...] = ()
@@ -70,7 +70,7 @@ _CHAIN = ("inet", "build", "output")
 
 
 @asynccontextmanager
-async def build_network(owner: str, policy: NetworkPolicy) -> AsyncIterator[BuildNetwork]:
+async def build_network(owner: str, policy: BuildNetworkAccess) -> AsyncIterator[BuildNetwork]:
     """Make a network for the time of the block; raises BuildError where it cannot be had."""
     name = f"{_prefix(owner)}{token_hex(4)}"
     network = BuildNetwork(name, await asyncio.to_thread(lambda: tuple(_resolvers())))
@@ -92,7 +92,7 @@ def is_possible() -> bool:
     return os.geteuid() == 0
 
 
-async def _set_up(network: BuildNetwork, policy: NetworkPolicy) -> None:
+async def _set_up(network: BuildNetwork, policy: BuildNetworkAccess) -> None:
     name, outside = network.name, _interface(network.name)
     first = int(_RANGE.network_address) + 4 * randbelow(_RANGE.num_addresses // 4)
     gateway, inside = ipaddress.IPv4Address(first + 1), ipaddress.IPv4Address(first + 2)
@@ -115,7 +115,9 @@ async def _set_up(network: BuildNetwork, policy: NetworkPolicy) -> None:
     await asyncio.to_thread(_forward)
 
 
-def _inner_rules(network: BuildNetwork, policy: NetworkPolicy, own: Iterable[str]) -> Iterator[str]:
+def _inner_rules(
+    network: BuildNetwork, policy: BuildNetworkAccess, own: Iterable[str]
+) -> Iterator[str]:
     """Yield the filter inside: the resolver and what is allowed, then nothing that is near."""
     yield "table inet build { chain output { type filter hook output priority 0; policy accept;"
     yield 'oifname "lo" accept;'

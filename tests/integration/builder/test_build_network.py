@@ -17,7 +17,7 @@ from tests.support.builds.base_images import BaseImages, Log
 
 from upwell.builder.buildah import BuildahBuilder, BuildahSettings
 from upwell.builder.interface import BuildError
-from upwell.builder.network import NetworkPolicy, build_network, remove_networks
+from upwell.builder.network import BuildNetworkAccess, build_network, remove_networks
 
 PUBLIC, PRIVATE = "198.51.100", "10.213.77"
 
@@ -107,7 +107,7 @@ async def test_other_machines_are_reached_and_private_ones_where_that_is_allowed
         lines = f"RUN {ask(public)}; {ask(private)}\nADD http://{public}/ /index"
         text = await printed(BuildahBuilder(settings), images, "far", lines)
         assert {f"in {public}", f"out {private}"} <= set(text.splitlines())
-        allowing = replace(settings, networks=NetworkPolicy((f"{PRIVATE}.0/24", "fd00::/8")))
+        allowing = replace(settings, networks=BuildNetworkAccess((f"{PRIVATE}.0/24", "fd00::/8")))
         text = await printed(BuildahBuilder(allowing), images, "allowed", f"RUN {ask(private)}")
         assert f"in {private}" in text.splitlines()
 
@@ -115,7 +115,7 @@ async def test_other_machines_are_reached_and_private_ones_where_that_is_allowed
 async def test_an_allowed_network_does_not_open_the_machine(
     settings: BuildahSettings, images: BaseImages, served: int
 ) -> None:
-    allowing = replace(settings, networks=NetworkPolicy(("0.0.0.0/1", "128.0.0.0/1")))
+    allowing = replace(settings, networks=BuildNetworkAccess(("0.0.0.0/1", "128.0.0.0/1")))
     asked = "; ".join(ask(address, served) for address in own_addresses())
     text = await printed(BuildahBuilder(allowing), images, "open", f"RUN {asked}")
     assert not any(line.startswith("in ") for line in text.splitlines())
@@ -145,11 +145,11 @@ async def test_networks_go_with_their_builds_and_those_of_killed_ones_at_the_nex
         tables = run("nft", "list", "tables").splitlines()
         return [*names, *(table for table in tables if owner[:8] in table)]
 
-    async with build_network(owner, NetworkPolicy()):
+    async with build_network(owner, BuildNetworkAccess()):
         assert len(left()) == 2
     assert left() == []
-    async with build_network(stranger, NetworkPolicy()) as other:
-        forgotten = build_network(owner, NetworkPolicy())
+    async with build_network(stranger, BuildNetworkAccess()) as other:
+        forgotten = build_network(owner, BuildNetworkAccess())
         await forgotten.__aenter__()
         assert len(left()) == 2
         await remove_networks(owner)

@@ -12,7 +12,13 @@ from upwell.machine import clock
 from upwell.store.interface import ApiClient
 
 
-@click.group(name="approval-link")
+@click.group(
+    name="approval-link",
+    epilog=examples(
+        "upwell approval-link list shop-7.production",
+        "upwell approval-link revoke shop-7.production ada",
+    ),
+)
 def approval_link() -> None:
     """List and revoke approval links."""
 

@@ -144,7 +144,8 @@ _WORKLOADS = "deployments deploymentconfigs statefulsets daemonsets cronjobs job
 _VIEW = (
     _rule(
         _READ,
-        f"{_WORKLOADS} pods replicasets namespaces configmaps services networkpolicies events"
+        f"{_WORKLOADS} pods replicasets namespaces resourcequotas configmaps services"
+        " networkpolicies events"
         " routes templates"
         " imagestreams imagestreamtags imagestreamimages images buildconfigs builds"
         " pipelines releases promotions freezes quarantines subscriptions metrics"
