@@ -12,6 +12,7 @@ from upwell.app.adapters import open_adapters
 from upwell.app.configuration import podman_settings, write_configuration
 from upwell.app.data_folder import DataFolderError
 from upwell.app.firewall import firewall_rules, remove_filter
+from upwell.app.hardening.served import telling_settings
 from upwell.app.supervision import keep_running
 from upwell.app.wiring import Wired, wire
 from upwell.delivery.interface import OutboxError
@@ -58,6 +59,7 @@ async def run_server(settings: ServerSettings) -> None:
         async with AsyncExitStack() as stack:
             listener = stack.enter_context(_listen(settings))
             adapters = await open_adapters(settings, stack)
+            stack.enter_context(telling_settings(settings))
             if firewall_rules(settings) is None:
                 await remove_filter(adapters.firewall)
             table = ConnectionTable(_connection_limits(settings.listening))

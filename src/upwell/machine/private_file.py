@@ -11,7 +11,7 @@ from pathlib import Path
 log = logging.getLogger(__name__)
 
 _DRAFT = ".new"
-_PRIVATE_FILES = ("*.db", "*.db-wal", "*.db-shm", "*.token", "*.key", "tls/*.key", "audit*.log*")
+PRIVATE_FILES = ("*.db", "*.db-wal", "*.db-shm", "*.token", "*.key", "tls/*.key", "audit*.log*")
 """Of a data folder, besides what is made private where it is read."""
 _OTHERS = stat.S_IRWXG | stat.S_IRWXO
 
@@ -79,7 +79,7 @@ def tighten(folder: Path) -> None:
             "others could enter the data folder: it is the server's alone now",
             extra={"folder": str(folder), "mode": f"{mode:o}"},
         )
-    for pattern in _PRIVATE_FILES:
+    for pattern in PRIVATE_FILES:
         for path in folder.glob(pattern):
             if not path.is_symlink():
                 make_private(path)

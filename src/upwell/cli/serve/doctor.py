@@ -6,7 +6,7 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import suppress
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, NoReturn
 
 import click
 
@@ -85,18 +85,32 @@ async def _check(
         "upwell doctor",
         "upwell doctor --data-dir /srv/upwell",
         "upwell doctor -o json | jq '.checks[] | select(.status != \"ok\")'",
+        "upwell doctor --security",
     )
 )
 @data_dir_option("Data directory of `upwell serve`; its file system is checked.")
 @router_options
+@click.option(
+    "--security",
+    is_flag=True,
+    help="Check the running server against the hardening list instead (docs/hardening.md).",
+)
 @output_option(Format.TABLE, Format.JSON, Format.YAML)
 def doctor(
-    data_dir: Path, router: tuple[str, int], router_https: tuple[str, int], output: str
+    data_dir: Path,
+    router: tuple[str, int],
+    router_https: tuple[str, int],
+    output: str,
+    *,
+    security: bool,
 ) -> None:
     """Check this machine for what Upwell needs, with a remedy for each failure.
 
-    Runs a container and removes it. Exits 1 if a check fails, 0 with warnings or without.
+    Runs a container and removes it. With --security it looks at files, settings and objects of the
+    server that runs, and changes nothing. Exits 1 if a check fails, 0 with warnings or without.
     """
+    if security:
+        _check_security(data_dir.absolute(), output)
     try:
         found = asyncio.run(examine(data_dir.absolute(), (_bare(router), _bare(router_https))))
     except OSError as error:
@@ -116,6 +130,23 @@ def doctor(
     else:
         write_data(_data(found), output)
     sys.exit(Exit.FAILED if found.status is HostCheckStatus.FAIL else Exit.DONE)
+
+
+def _check_security(data_dir: Path, output: str) -> NoReturn:
+    from upwell.cli.serve.security import (  # noqa: PLC0415 - loads the models and aiohttp
+        examine_security,
+        security_data,
+        security_report,
+        worst,
+    )
+
+    found = asyncio.run(examine_security(data_dir))
+    if output == Format.TABLE:
+        for line in security_report(found):
+            echo(line)
+    else:
+        write_data(security_data(found), output)
+    sys.exit(Exit.FAILED if str(worst(found)) == HostCheckStatus.FAIL.value else Exit.DONE)
 
 
 def _bare(address: tuple[str, int]) -> tuple[str, int]:

@@ -1,0 +1,131 @@
+"""Checks of tokens, namespaces, workloads and Pipelines; pure."""
+
+from collections.abc import Iterator
+from datetime import timedelta
+
+from upwell.api.meta import Resource
+from upwell.policy.access.roles import EVERYWHERE, SYSTEM_NAMESPACE, Role, grant_text
+from upwell.policy.hardening.findings import Flaw, FlawSeverity, HardeningCheck
+from upwell.policy.hardening.installation import ServerState
+from upwell.policy.pod_security.namespaces import NamespaceProfiles
+from upwell.policy.pod_security.standards import Profile, violations
+from upwell.policy.pod_security.templates import templates_of
+from upwell.policy.promotion.four_eyes import needs_four_eyes
+from upwell.policy.promotion.stages import last_stages
+
+_LONGEST = timedelta(days=365)
+_READERS = frozenset({Role.VIEWER})
+
+
+def _token_ends(state: ServerState) -> Iterator[Flaw]:
+    for token in state.tokens:
+        shown = f"token/{token.name}"
+        if token.expires is None:
+            remedy = f"upwell token delete {token.name}, and create it with --for 90d"
+            yield Flaw(FlawSeverity.WARN, shown, "it has no end", remedy)
+        elif token.expires <= state.now:
+            reason = "it has expired; what it has written is still done in its name"
+            yield Flaw(FlawSeverity.WARN, shown, reason, f"upwell token delete {token.name}")
+        elif token.expires - state.now > _LONGEST:
+            reason = f"it ends at {token.expires:%Y-%m-%d}, more than a year from now"
+            remedy = f"upwell token delete {token.name}, and create it with --for 90d"
+            yield Flaw(FlawSeverity.WARN, shown, reason, remedy)
+
+
+def _token_age(state: ServerState) -> Iterator[Flaw]:
+    for token in state.tokens:
+        if token.made is not None and state.now - token.made > _LONGEST:
+            reason = f"it was made {(state.now - token.made).days} days ago"
+            remedy = f"upwell token delete {token.name}, and create it anew"
+            yield Flaw(FlawSeverity.WARN, f"token/{token.name}", reason, remedy)
+
+
+def _token_roles(state: ServerState) -> Iterator[Flaw]:
+    for token in state.tokens:
+        for grant in token.grants:
+            everywhere = EVERYWHERE in grant.namespaces
+            if grant.role is Role.ADMIN and everywhere:
+                reason = "may do everything, and make tokens"
+            elif grant.role is Role.ADMIN:
+                reason = "reads every Secret there, and uses the host"
+            elif everywhere and grant.role not in _READERS:
+                reason = "has its role in every namespace, those that come later too"
+            else:
+                continue
+            yield Flaw(
+                FlawSeverity.WARN,
+                f"token/{token.name}",
+                f"{grant_text(grant)} {reason}",
+                f"upwell token delete {token.name}, and create it with the roles that it needs",
+            )
+
+
+def _profiles(state: ServerState) -> Iterator[Flaw]:
+    for namespace in state.namespaces:
+        if NamespaceProfiles.of(namespace.labels).enforce is Profile.PRIVILEGED:
+            name = namespace.name
+            yield Flaw(
+                FlawSeverity.WARN,
+                f"namespace/{name}",
+                "it enforces profile privileged: nothing of the host takes a profile there",
+                f"kubectl label --overwrite namespace {name}"
+                " pod-security.kubernetes.io/enforce=restricted",
+            )
+
+
+def _host_access(state: ServerState) -> Iterator[Flaw]:
+    for resource in (*state.workloads, *state.pipelines):
+        for template in templates_of(resource):
+            for found in violations(template, Profile.BASELINE):
+                yield Flaw(
+                    FlawSeverity.WARN,
+                    _shown(resource),
+                    str(found),
+                    f"remove {found.path}, or keep what it runs to people who may be root",
+                )
+
+
+def _four_eyes(state: ServerState) -> Iterator[Flaw]:
+    for pipeline in state.pipelines:
+        last = last_stages(pipeline)
+        for at, stage in enumerate(pipeline.spec.stages):
+            if stage.name not in last or needs_four_eyes(pipeline, stage):
+                continue
+            path = f"spec.stages[{at}].approval"
+            if stage.approval is None:
+                reason = f"stage {stage.name} asks for no approval: whoever writes gets there alone"
+                yield Flaw(FlawSeverity.WARN, _shown(pipeline), reason, f"add {path}")
+            else:
+                reason = f"in stage {stage.name} whoever asks or writes may be the only approver"
+                remedy = f"remove {path}.fourEyes, or set it to true"
+                yield Flaw(FlawSeverity.WARN, _shown(pipeline), reason, remedy)
+
+
+def _quotas(state: ServerState) -> Iterator[Flaw]:
+    if state.settings.quota:
+        return
+    limited = {quota.namespace for quota in state.quotas if quota.spec.hard}
+    for namespace in state.namespaces:
+        if namespace.name not in limited | {SYSTEM_NAMESPACE}:
+            yield Flaw(
+                FlawSeverity.WARN,
+                f"namespace/{namespace.name}",
+                "no ResourceQuota limits what it takes of the machine",
+                'apply a ResourceQuota there, or namespace = ["pods=100"] below [quota] for all',
+            )
+
+
+def _shown(resource: Resource) -> str:
+    return f"{resource.KIND.kind.lower()}/{resource.name} in namespace {resource.namespace}"
+
+
+OBJECT_CHECKS: tuple[HardeningCheck[ServerState], ...] = (
+    HardeningCheck("token-ends", "every token ends within a year", _token_ends),
+    HardeningCheck("token-age", "no token is older than a year", _token_age),
+    HardeningCheck("token-roles", "no token is an admin, or writes everywhere", _token_roles),
+    HardeningCheck("pod-security", "no namespace has profile privileged", _profiles),
+    HardeningCheck("host-access", "no Pod template uses the host", _host_access),
+    HardeningCheck("four-eyes", "last stages of all Pipelines take four eyes", _four_eyes),
+    HardeningCheck("quotas", "every namespace has limits", _quotas),
+)
+"""Checks of what the API holds."""
