@@ -1,7 +1,9 @@
 """Looks at an installation: its data folder, and the server that runs from it."""
 
 import asyncio
+import errno
 import json
+import os
 import stat
 from collections.abc import Iterable, Iterator
 from contextlib import suppress
@@ -48,6 +50,7 @@ class NoServerError(Exception):
 
 def look_at_folder(data_dir: Path, now: datetime) -> FolderState:
     """Return who may open what of a data folder; raises OSError."""
+    _require_access(data_dir)
     token = data_dir / "admin.token"
     secrets = {path for pattern in PRIVATE_FILES for path in data_dir.glob(pattern)}
     age = None
@@ -55,7 +58,7 @@ def look_at_folder(data_dir: Path, now: datetime) -> FolderState:
         age = now - datetime.fromtimestamp(token.stat().st_mtime, now.tzinfo)
     return FolderState(
         _mode(data_dir),
-        tuple(_mode(path) for path in sorted(secrets) if path.exists()),
+        tuple(_modes(sorted(secrets))),
         age,
         _admin_uses(data_dir / "audit.log", age, now),
     )
@@ -104,7 +107,7 @@ async def _ask(
         settings,
         await asyncio.to_thread(_socket, data_dir),
         tuple(_keys(settings, data_dir)),
-        tuple(_mode(path) for path in map(Path, settings.secret_files) if path.exists()),
+        tuple(_modes(map(Path, settings.secret_files))),
         await _build_ids_fault(data_dir),
         encryption,
         (await client.list(ClusterOperator)).items,
@@ -140,14 +143,28 @@ def _keys(settings: ServedSettings, data_dir: Path) -> Iterator[KeyFile]:
     for text in settings.encryption_keys:
         source = KeySource.parse(text)
         path = Path(source.value).resolve()
-        if source.kind == "file" and path.exists():
+        for file in _modes([path] if source.kind == "file" else ()):
             inside = path.is_relative_to(data_dir)
-            yield KeyFile(_mode(path), inside, data_dir.is_relative_to(path.parent))
+            yield KeyFile(file, inside, data_dir.is_relative_to(path.parent))
 
 
 def _mode(path: Path) -> FileMode:
     found = path.stat()
     return FileMode(str(path), stat.S_IMODE(found.st_mode), found.st_uid)
+
+
+def _modes(paths: Iterable[Path]) -> Iterator[FileMode]:
+    """Yield those that are there; raises OSError for one that cannot be looked at."""
+    for path in paths:
+        with suppress(FileNotFoundError, NotADirectoryError):
+            yield _mode(path)
+
+
+def _require_access(folder: Path) -> None:
+    """Raise OSError for a folder that hides what is in it: nothing found there would be a proof."""
+    folder.stat()
+    if not os.access(folder, os.R_OK | os.X_OK, effective_ids=True):
+        raise PermissionError(errno.EACCES, os.strerror(errno.EACCES), str(folder))
 
 
 def _admin_uses(path: Path, age: timedelta | None, now: datetime) -> tuple[AdminUse, ...]:

@@ -16,6 +16,7 @@ _MACHINE = (
     *("/usr/bin", "/usr/lib", "/usr/sbin", "/var/lib/containers"),
 )
 """Folders of a machine that are as good as root there."""
+_WILDCARDS = frozenset({"0.0.0.0", "::", "[::]"})  # noqa: S104 - names them, binds nothing
 _WIDEST = {4: 16, 6: 48}
 """Prefix below which a network is more than a place, by version of IP."""
 _METADATA = tuple(
@@ -32,6 +33,17 @@ def _tls(state: ServerState) -> Iterator[Flaw]:
             settings.url,
             "it is reached from other machines without TLS: tokens can be read on the way",
             "upwell serve --tls, or keep its address from all but a proxy that speaks TLS",
+        )
+
+
+def _listen(state: ServerState) -> Iterator[Flaw]:
+    settings = state.settings
+    if settings.host in _WILDCARDS:
+        yield Flaw(
+            FlawSeverity.WARN,
+            "--listen",
+            f"{settings.host}: the API listens on every network of this machine, later ones too",
+            "upwell serve --listen ADDRESS:PORT, with the address that clients use",
         )
 
 
@@ -290,6 +302,7 @@ def _is_wide(network: _Network) -> bool:
 
 SETTINGS_CHECKS: tuple[HardeningCheck[ServerState], ...] = (
     HardeningCheck("tls", "the API speaks TLS, or listens on loopback alone", _tls),
+    HardeningCheck("listen", "the API listens on one address", _listen),
     HardeningCheck("local-socket", "the server's own user needs no token", _local_socket),
     HardeningCheck("server-names", "the API answers to its own names alone", _names),
     HardeningCheck("anonymous", "nobody has a role without a token", _anonymous),

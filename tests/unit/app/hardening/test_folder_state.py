@@ -4,6 +4,7 @@ import json
 import os
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
+from tempfile import TemporaryDirectory
 
 import pytest
 
@@ -72,6 +73,23 @@ def test_of_a_large_log_the_end_is_read(data: Path, monkeypatch: pytest.MonkeyPa
 
     uses = look_at_folder(data, NOW).admin_uses
     assert [use.source for use in uses] == ["10.0.0.7", "10.0.0.8"]
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="takes another user")
+def test_a_folder_that_another_user_asks_about_is_not_said_to_be_safe() -> None:
+    with TemporaryDirectory(prefix="upwell-", dir="/tmp") as parent:
+        Path(parent).chmod(0o755)
+        data = Path(parent, "data")
+        data.mkdir(mode=0o700)
+        (data / "signing.key").touch(mode=0o644)
+        os.seteuid(65534)
+        try:
+            with pytest.raises(PermissionError) as refused:
+                look_at_folder(data, NOW)
+        finally:
+            os.seteuid(0)
+        assert refused.value.filename == str(data)
+        assert look_at_folder(data, NOW).secrets
 
 
 async def test_without_a_server_nothing_is_said_of_one(data: Path) -> None:

@@ -79,6 +79,8 @@ FOLDERS: list[tuple[str, FolderState, FlawSeverity, str]] = [
 KEY = FileMode("/etc/upwell/key", 0o600, 0)
 SERVERS: list[tuple[str, ServerState, FlawSeverity, str]] = [
     ("tls", with_settings(tls=False), FAIL, "https://10.0.0.5:7080"),
+    ("listen", with_settings(host="0.0.0.0"), WARN, "--listen"),
+    ("listen", with_settings(host="[::]"), WARN, "--listen"),
     ("local-socket", replace(SAFE_SERVER, socket=None), WARN, DATA),
     (
         "local-socket",
