@@ -174,7 +174,7 @@ async def test_a_manifest_is_fetched_once_and_only_when_its_digest_is_new(
 async def test_a_registry_that_is_down_is_asked_again_until_it_is_back(
     made: Installation, client: ApiClient
 ) -> None:
-    registry = FaultyRegistry()
+    registry = FaultyRegistry(made.spare_port())
     stream = FollowedStream(client, registry)
     await stream.apply(made)
     await until(stream.reason, "Unavailable".__eq__)

@@ -20,7 +20,6 @@ from upwell.api.meta import ObjectMeta
 from upwell.store.interface import ApiClient, NotFoundError
 
 SECONDS = 60
-_ESTABLISHED = "01"
 LOST, BACK = "lost the connection to the server", "connected to the server again"
 WAITING = """
 apiVersion: apps/v1
@@ -96,12 +95,13 @@ async def saying(command: WaitingCommand, text: str) -> None:
     await until(command.err, lambda seen: text in seen, SECONDS)
 
 
-def is_connected(pid: int, port: int) -> bool:
-    """Tell whether a process has a connection to a loopback port (proc_net(5))."""
+def is_connected(pid: int, control: Path) -> bool:
+    """Tell whether a process has a connection to a Unix socket (ss(8), of its two ends)."""
+    ends = subprocess.run(["ss", "-xH"], check=True, capture_output=True, text=True, timeout=30)
     sockets = {
-        f"socket:[{fields[9]}]"
-        for fields in map(str.split, Path(f"/proc/{pid}/net/tcp").read_text().splitlines()[1:])
-        if fields[2].endswith(f":{port:04X}") and fields[3] == _ESTABLISHED
+        f"socket:[{fields[7]}]"
+        for fields in map(str.split, ends.stdout.splitlines())
+        if fields[4] == str(control)
     }
     return any(str(file.readlink()) in sockets for file in Path(f"/proc/{pid}/fd").iterdir())
 
@@ -122,7 +122,9 @@ async def test_what_waits_goes_on_when_the_server_is_back(made: Installation, wa
         await until(seen.out, lambda text: '"1"' in text, SECONDS)
         await saying(rolled, "no revision was rolled out yet")
         for command in (met, missed):
-            connected = partial(asyncio.to_thread, is_connected, command.process.pid, made.port)
+            connected = partial(
+                asyncio.to_thread, is_connected, command.process.pid, made.data_dir / "api.sock"
+            )
             await until(connected, bool, SECONDS)
         getattr(made, way)()
         for command in (seen, met, rolled):
