@@ -1,15 +1,16 @@
 """Objects without the values of their write-only fields, and those values put back; pure.
 
 A hidden value has a placeholder in its place, made of the object's uid and the value by a MAC whose
-key the server alone has: so a placeholder that is written back finds its value wherever the field
-stands by then, stands for nothing in another object, and tells nothing about the value.
+key the server alone has: so a placeholder that is written back finds its value in whichever item of
+a list the field stands by then, and tells nothing about the value. It stands for nothing in another
+field or another object: there the value might be shown.
 """
 
 import hmac
 import json
 import re
 from collections.abc import Callable, Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cache
 from types import UnionType
 from typing import Annotated, Any, TypeAliasType, TypeGuard, Union, get_args, get_origin
@@ -31,8 +32,32 @@ LAST_APPLIED = "kubectl.kubernetes.io/last-applied-configuration"
 _PLACEHOLDER = re.compile(r"hidden-value-[0-9a-f]{24}")
 _MAC_LETTERS = 24
 
-type _Swap = Callable[[WriteOnly, str, str], str]
-"""Takes a field's rule, its value and its path; returns the value to put there."""
+
+@dataclass(frozen=True, slots=True)
+class _Place:
+    """Place of a text in a document."""
+
+    path: str = ""
+    """As faults name it, with indices."""
+    field: str = ""
+    """The field of the schema, of whichever item: with the kind of each object, without indices."""
+
+    def of(self, kind: type[BaseModel]) -> "_Place":
+        return replace(self, field=f"{self.field}({kind.__module__}.{kind.__qualname__})")
+
+    def at(self, name: str) -> "_Place":
+        dot = "." if self.path else ""
+        return _Place(f"{self.path}{dot}{name}", f"{self.field}.{name}")
+
+    def entry(self, name: str) -> "_Place":
+        return _Place(f"{self.path}.{name}", f"{self.field}{{}}")
+
+    def item(self, number: int) -> "_Place":
+        return _Place(f"{self.path}[{number}]", f"{self.field}[]")
+
+
+type _Swap = Callable[[WriteOnly, str, _Place], str]
+"""Takes a field's rule, its value and its place; returns the value to put there."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -73,18 +98,21 @@ def restored(document: Mapping[str, Any], old: Resource | None, key: bytes) -> d
     kind = type(old) if old is not None else _kind_of(whole)
     if kind is None or not write_only_fields(kind) or _PLACEHOLDER.search(str(whole)) is None:
         return whole
-    known = {} if old is None else _known(old, _cover(old, key))
+    cover = None if old is None else _cover(old, key)
+    known = {} if old is None or cover is None else _known(old, cover)
     faults: list[Fault] = []
 
-    def restore(rule: WriteOnly, text: str, path: str) -> str:
-        del rule
+    def restore(rule: WriteOnly, text: str, place: _Place) -> str:
         if _PLACEHOLDER.search(text) is None:
             return text
-        if text not in known:
-            faults.append(Fault(path, "stands for a value that is hidden: write the value itself"))
-        return known.get(text, text)
+        value = known.get((place.field, text))
+        if value is None or cover is None or rule.hide(value, cover) != text:
+            why = "stands for a value that is hidden: write the value itself"
+            faults.append(Fault(place.path, why))
+            return text
+        return value
 
-    found = _mapped(whole, kind, restore, "")
+    found = _mapped(whole, kind, restore, _Place())
     if faults:
         metadata = whole.get("metadata")
         name = metadata.get("name", "") if isinstance(metadata, Mapping) else ""
@@ -92,16 +120,15 @@ def restored(document: Mapping[str, Any], old: Resource | None, key: bytes) -> d
     return found
 
 
-def _known(old: Resource, cover: Cover) -> dict[str, str]:
-    """Return the values of an object by what is shown of them."""
-    known: dict[str, str] = {}
+def _known(old: Resource, cover: Cover) -> dict[tuple[str, str], str]:
+    """Return the values of an object by their field and what is shown of them."""
+    known: dict[tuple[str, str], str] = {}
 
-    def note(rule: WriteOnly, text: str, path: str) -> str:
-        del path
-        known[rule.hide(text, cover)] = text
+    def note(rule: WriteOnly, text: str, place: _Place) -> str:
+        known[place.field, rule.hide(text, cover)] = text
         return text
 
-    _mapped(encode(old), type(old), note, "")
+    _mapped(encode(old), type(old), note, _Place())
     return known
 
 
@@ -132,7 +159,7 @@ def _hidden_value(rule: WriteOnly | None, value: Any, cover: Cover) -> Any:
             same = all(new is old for new, old in zip(items, value, strict=True))
             return value if same else items
         case dict() if isinstance(rule, ObjectsInside):
-            return _mapped_object(value, lambda inner, text, _: inner.hide(text, cover), "")
+            return _mapped_object(value, lambda inner, text, _: inner.hide(text, cover), _Place())
         case dict() if rule is not None:
             return {name: _hidden_value(rule, one, cover) for name, one in value.items()}
         case str() if rule is not None:
@@ -148,44 +175,44 @@ def _hidden_copy(text: str, kind: type[Resource], cover: Cover) -> str:
         return "{}"  # nobody can read it, so nobody can say what it tells
     if not isinstance(document, dict):
         return "{}"
-    shown = _mapped(document, kind, lambda rule, one, _: rule.hide(one, cover), "")
+    shown = _mapped(document, kind, lambda rule, one, _: rule.hide(one, cover), _Place())
     return json.dumps(shown, separators=(",", ":"))
 
 
-def _mapped(document: Any, model: type[BaseModel], swap: _Swap, path: str) -> dict[str, Any]:
+def _mapped(document: Any, model: type[BaseModel], swap: _Swap, place: _Place) -> dict[str, Any]:
     """Return a copy of a document in which each write-only text has been through `swap`."""
     copy = dict(document)
+    here = place.of(model) if issubclass(model, Resource) else place
     for field in write_only_fields(model):
         for name in {field.alias, field.name}:
             if name in copy:
-                copy[name] = _mapped_value(copy[name], field, swap, f"{path}{name}")
+                below = replace(here.at(name), field=here.at(field.alias).field)
+                copy[name] = _mapped_value(copy[name], field, swap, below)
     return copy
 
 
-def _mapped_value(value: Any, field: WriteOnlyField, swap: _Swap, path: str) -> Any:
+def _mapped_value(value: Any, field: WriteOnlyField, swap: _Swap, place: _Place) -> Any:
     match value:
         case list():
-            return [
-                _mapped_value(one, field, swap, f"{path}[{at}]") for at, one in enumerate(value)
-            ]
+            return [_mapped_value(one, field, swap, place.item(at)) for at, one in enumerate(value)]
         case dict() if isinstance(field.rule, ObjectsInside):
-            return _mapped_object(value, swap, f"{path}.")
+            return _mapped_object(value, swap, place)
         case dict() if field.below is not None:
-            return _mapped(value, field.below, swap, f"{path}.")
+            return _mapped(value, field.below, swap, place)
         case dict() if field.rule is not None:
             return {
-                name: _mapped_value(one, field, swap, f"{path}.{name}")
+                name: _mapped_value(one, field, swap, place.entry(name))
                 for name, one in value.items()
             }
         case str() if field.rule is not None:
-            return swap(field.rule, value, path)
+            return swap(field.rule, value, place)
         case _:
             return value
 
 
-def _mapped_object(document: dict[str, Any], swap: _Swap, path: str) -> dict[str, Any]:
+def _mapped_object(document: dict[str, Any], swap: _Swap, place: _Place) -> dict[str, Any]:
     kind = _kind_of(document)
-    return document if kind is None else _mapped(document, kind, swap, path)
+    return document if kind is None else _mapped(document, kind, swap, place)
 
 
 def _kind_of(document: Mapping[str, Any]) -> type[Resource] | None:

@@ -1,6 +1,7 @@
 """Objects without the values of write-only fields, and those values put back."""
 
 import json
+from collections.abc import Callable
 from typing import Any
 
 import pytest
@@ -49,7 +50,7 @@ def test_what_is_written_back_as_it_was_read_is_what_was_stored(secrets: list[st
     assert all(hook.startswith("hidden-value-") for hook in hooks)
 
 
-def test_a_value_follows_its_placeholder_to_another_place() -> None:
+def test_a_value_follows_its_placeholder_to_another_item() -> None:
     config = build_config(generic("first"), generic("second"))
     document = seen(config)
     del document["spec"]["triggers"][0]
@@ -72,6 +73,62 @@ def test_a_password_is_not_sent_to_another_host() -> None:
     git["uri"] = git["uri"].replace("git.example.com", "evil.example.com")
     with pytest.raises(InvalidObjectError, match=r"spec\.source\.git\.uri: stands for a value"):
         restored(document, config, KEY)
+
+
+def test_a_placeholder_stands_for_nothing_in_another_field() -> None:
+    config = build_config(generic("s3cret-hook"), uri="https://ada:pw@git.example.com/app")
+    placeholder = seen(config)["spec"]["triggers"][0]["generic"]["secret"]
+    shown_uri = seen(config)["spec"]["source"]["git"]["uri"]
+
+    def moved(change: Callable[[Document], object]) -> Document:
+        document = seen(config)
+        change(document["spec"])
+        return document
+
+    for path, document in {
+        "source.git.httpProxy": moved(
+            lambda spec: spec["source"]["git"].update(httpProxy=placeholder)
+        ),
+        "source.git.http_proxy": moved(
+            lambda spec: spec["source"]["git"].update(http_proxy=placeholder)
+        ),
+        "source.git.httpsProxy": moved(
+            lambda spec: spec["source"]["git"].update(httpsProxy=shown_uri)
+        ),
+        "source.git.uri": moved(lambda spec: spec["source"]["git"].update(uri=placeholder)),
+        "triggers[1].github.secret": moved(
+            lambda spec: spec["triggers"].append(
+                {"type": "GitHub", "github": {"secret": placeholder}}
+            )
+        ),
+        "triggers[0].generic.secret.any": moved(
+            lambda spec: spec["triggers"][0]["generic"].update(secret={"any": placeholder})
+        ),
+        "triggers[0].generic.secret[0]": moved(
+            lambda spec: spec["triggers"][0]["generic"].update(secret=[placeholder])
+        ),
+    }.items():
+        with pytest.raises(InvalidObjectError) as caught:
+            restored(document, config, KEY)
+        assert [fault.path for fault in caught.value.faults] == [f"spec.{path}"]
+        assert "s3cret-hook" not in str(caught.value)
+
+
+def test_a_placeholder_in_a_field_that_all_may_read_stays_one() -> None:
+    config = build_config(generic("s3cret-hook"))
+    document = seen(config)
+    placeholder = document["spec"]["triggers"][0]["generic"]["secret"]
+    document["metadata"]["labels"] = {"a": placeholder}
+    document["metadata"]["annotations"] = {
+        "a": placeholder,
+        LAST_APPLIED: json.dumps(document),
+    }
+    document["spec"]["source"]["git"]["ref"] = placeholder
+    document["spec"]["strategy"]["dockerStrategy"]["env"] = [{"name": "A", "value": placeholder}]
+    document["unknown"] = {"secret": placeholder}
+    written = decode(restored(document, config, KEY))
+    assert encode(written)["spec"]["triggers"] == [generic("s3cret-hook")]
+    assert "s3cret-hook" not in json.dumps(seen(written))
 
 
 @pytest.mark.parametrize("old", [None, build_config(generic("other"))])
@@ -126,6 +183,61 @@ def test_the_objects_of_a_template_are_hidden_too_and_its_parameters_stay() -> N
     assert route["spec"]["tls"]["certificate"] == "shown"
     assert unknown["stringData"] == {"a": "as it is"}
     assert restored(seen(template), template, KEY) == encode(template)
+
+
+def template_of(*objects: Document) -> Resource:
+    return decode(
+        {
+            "apiVersion": "template.openshift.io/v1",
+            "kind": "Template",
+            "metadata": {"name": "app", "namespace": "shop", "uid": "3"},
+            "objects": list(objects),
+        }
+    )
+
+
+SECRET: Document = {"apiVersion": "v1", "kind": "Secret", "stringData": {"a": "hunter2"}}
+
+
+@pytest.mark.parametrize("kind", ["BuildConfig", "Secret", "Route", "Unknown"])
+def test_a_placeholder_within_a_template_stays_in_its_kind_and_field(kind: str) -> None:
+    template = template_of(SECRET)
+    document = seen(template)
+    placeholder = document["objects"][0]["stringData"]["a"]
+    document["objects"].insert(
+        0,
+        {
+            "BuildConfig": {
+                "apiVersion": "build.openshift.io/v1",
+                "kind": "BuildConfig",
+                "spec": {"source": {"git": {"uri": placeholder}}},
+            },
+            "Secret": {"apiVersion": "v1", "kind": "Secret", "data": {"a": placeholder}},
+            "Route": {
+                "apiVersion": "route.openshift.io/v1",
+                "kind": "Route",
+                "spec": {"tls": {"key": placeholder}},
+            },
+            "Unknown": {"kind": "Unknown", "stringData": {"a": placeholder}},
+        }[kind],
+    )
+    if kind == "Unknown":  # a kind whose fields nobody has declared: nothing is put there
+        found = restored(document, template, KEY)
+        assert "hunter2" not in json.dumps(found["objects"][0])
+        return
+    with pytest.raises(InvalidObjectError, match=r"objects\[0\]\..*: stands for a value"):
+        restored(document, template, KEY)
+
+
+def test_a_value_follows_its_placeholder_to_another_object_of_its_kind() -> None:
+    template = template_of({"apiVersion": "v1", "kind": "ConfigMap"}, SECRET)
+    document = seen(template)
+    document["objects"].reverse()
+    assert restored(document, template, KEY)["objects"][0] == SECRET
+    inner = document["objects"][0]
+    inner["stringData"] = {"renamed": inner["stringData"]["a"]}
+    found = restored(document, template, KEY)["objects"][0]
+    assert found["stringData"] == {"renamed": "hunter2"}
 
 
 @pytest.mark.parametrize(

@@ -176,6 +176,33 @@ async def test_a_patch_moves_nothing_into_sight(readers: Readers) -> None:
     assert (await readers.send("owner", "PATCH", f"{ROUTES}/web", test, **headers)).status == 200
 
 
+@pytest.mark.parametrize(
+    "content_type", [JSON_PATCH, MERGE_PATCH, "application/apply-patch+yaml", "PUT"]
+)
+async def test_a_hook_cannot_be_made_an_address_that_all_read(
+    readers: Readers, content_type: str
+) -> None:
+    document = (await readers.send("developer", "GET", f"{CONFIGS}/app")).json
+    placeholder = document["spec"]["triggers"][0]["generic"]["secret"]
+    change = {"spec": {"source": {"git": {"httpProxy": placeholder}}}}
+    document["spec"]["source"]["git"]["httpProxy"] = placeholder
+    declared = {key: document[key] for key in ("apiVersion", "kind")} | change
+    secret, proxy = "/spec/triggers/0/generic/secret", "/spec/source/git/httpProxy"
+    body: Any = {
+        JSON_PATCH: [{"op": "copy", "from": secret, "path": proxy}],
+        MERGE_PATCH: change,
+        "PUT": document,
+    }.get(content_type, declared)
+    path = f"{CONFIGS}/app?fieldManager=test&force=true"
+    if content_type == "PUT":
+        answer = await readers.send("developer", "PUT", path, body)
+    else:
+        answer = await readers.send("developer", "PATCH", path, body, content_type=content_type)
+    assert answer.status == 422, answer.text
+    assert "spec.source.git.httpProxy: stands for a value that is hidden" in answer.json["message"]
+    assert not told((await readers.send("viewer", "GET", f"{CONFIGS}/app")).text)
+
+
 async def test_a_placeholder_from_elsewhere_is_refused_with_its_path(readers: Readers) -> None:
     document = (await readers.send("viewer", "GET", f"{ROUTES}/web")).json
     document["metadata"] = {"name": "copy"}
