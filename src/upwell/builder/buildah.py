@@ -244,6 +244,9 @@ class BuildahBuilder:
             with _timed(stages, "Build"):
                 await custom.build(work)
             return BuildResult(None, stages)
+        if plan.secret_env:
+            names = ", ".join(sorted(name for name, _ in plan.secret_env))
+            work.say(f"Values of Secrets, for commands of the build and not in the image: {names}")
         with _timed(stages, "Build"):
             strategy = source_to_image if plan.strategy is BuilderStrategy.SOURCE else docker
             image = await strategy.build(work)
@@ -395,6 +398,8 @@ def _secrets(plan: BuildPlan) -> Iterator[str | bytes]:
     secrets += [volume.files for volume in plan.volumes if volume.secret]
     for files in secrets:
         yield from files.values()
+    for _, value in plan.secret_env:
+        yield value
     for proxy in (plan.proxies.http, plan.proxies.https):
         yield urlsplit(proxy).password or ""
 

@@ -12,6 +12,7 @@ from pathlib import Path
 from upwell.builder.diagnosis import is_out_of_space, machine_fault, may_pass
 from upwell.builder.interface import BuildError
 from upwell.builder.sandbox import Sandbox, UserIds
+from upwell.builder.secret_variables import runtime_with
 from upwell.machine.process import TIMED_OUT, ChildCommand, Launcher, LogSink, ProcessResult
 from upwell.oci import Digest, ImageConfig, InvalidManifestError, Reference
 
@@ -62,6 +63,8 @@ class Recipe:
     arguments_file: Path | None = None
     environment: Mapping[str, str] = field(default_factory=dict, repr=False)
     """Build arguments whose values go through the process environment."""
+    secret_variables: Mapping[str, str] = field(default_factory=dict, repr=False)
+    """Seen by the commands that run, over all others of their names; the image has none of them."""
     labels: Mapping[str, str] = field(default_factory=dict)
     annotations: Mapping[str, str] = field(default_factory=dict)
     mounts: Sequence[BuildMount] = ()
@@ -158,6 +161,7 @@ class BuildahCommands:
             f"--file={recipe.containerfile}",
             f"--layers={str(recipe.layers).lower()}",
             *recipe.sandbox.flags(),
+            *await self._runtime_flags(recipe, folder),
             *(["--squash"] if recipe.squash else []),
             *([f"--output=type=local,dest={recipe.output}"] if recipe.output else []),
             f"--format={'docker' if recipe.docker_format else 'oci'}",
@@ -245,11 +249,29 @@ class BuildahCommands:
         names = await asyncio.to_thread(lambda: [path.name for path in state.glob("*")])
         if not names:
             return
-        command = await self._command(folder, ("info", "--format={{.host.OCIRuntime}}"))
-        runtime = (await self._launcher.capture(command, _MAX_INSPECT)).output.strip()
+        runtime = await self._runtime(folder)
+        command = await self._command(folder, ())
         for name in names:
             argv = (runtime, f"--root={state}", "delete", "--force", name)
             await self._launcher.run(replace(command, argv=argv), _nowhere)
+
+    async def _runtime_flags(self, recipe: Recipe, folder: Path) -> tuple[str, ...]:
+        """Return the option for a runtime of the build's own; none where it has no secrets."""
+        if not recipe.secret_variables:
+            return ()
+        if self._environment.get("BUILDAH_ISOLATION") == "chroot":  # has no runtime
+            message = (
+                "variables with values of Secrets need a container runtime on this machine:"
+                " mount the Secrets (spec.strategy…volumes) in their place"
+            )
+            raise BuildError("GenericBuildFailed", message)
+        runtime = await self._runtime(folder)
+        program = await asyncio.to_thread(runtime_with, recipe.secret_variables, runtime, folder)
+        return (f"--runtime={program}",)
+
+    async def _runtime(self, folder: Path) -> str:
+        """Return the container runtime that Buildah uses on this machine."""
+        return (await self._capture(folder, "info", "--format={{.host.OCIRuntime}}")).output.strip()
 
     async def remove_all_containers(self, folder: Path) -> None:
         """Remove every container in the store.

@@ -205,6 +205,8 @@ class BuildPlan:
     env: tuple[tuple[str, str], ...] = ()
     """In order; committed into the image (Source), set after FROM (Docker)."""
     build_args: tuple[tuple[str, str], ...] = ()
+    secret_env: tuple[tuple[str, str], ...] = field(default=(), repr=False)
+    """For commands of the build alone: in no image, history, argument or log."""
     labels: Mapping[str, str] = field(default_factory=dict)
     """Labels that override all others (OpenShift's build labels, then output.imageLabels)."""
     annotations: Mapping[str, str] = field(default_factory=dict)

@@ -19,6 +19,7 @@ async def run_inside(
         context=work.folder.empty("nothing"),
         mounts=mounts,
         environment={**work.proxies, **(environment or {})},
+        secret_variables=work.secret_variables,
         sandbox=work.sandbox,
         docker_format=True,  # an OCI image would warn of what it cannot keep
     )

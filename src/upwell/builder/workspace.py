@@ -9,6 +9,7 @@ from upwell.builder.diagnosis import machine_fault, was_killed
 from upwell.builder.folder import BuildFolder
 from upwell.builder.interface import BUILDER_KILLED, BuildError, BuildPlan
 from upwell.builder.sandbox import Sandbox
+from upwell.formats.s2i.contract import S2iError, checked_name
 from upwell.machine.process import LogSink, ProcessResult
 from upwell.outbound.dialing import Dialer, unrestricted
 
@@ -43,6 +44,14 @@ class Workspace:
     def proxies(self) -> dict[str, str]:
         """The build arguments, predefined in every Dockerfile, that tell commands of proxies."""
         return dict(self.plan.proxies.variables())
+
+    @property
+    def secret_variables(self) -> dict[str, str]:
+        """The plan's variables for commands alone; raises BuildError for a name that is none."""
+        try:
+            return {checked_name(name): value for name, value in self.plan.secret_env}
+        except S2iError as error:
+            raise BuildError("GenericBuildFailed", str(error)) from error
 
     def check(self, outcome: ProcessResult, reason: str, what: str) -> None:
         """Raise BuildError if a build command failed; the machine's faults have own reasons."""

@@ -19,6 +19,7 @@ from upwell.formats.dockerfile.isolation import (
 from upwell.formats.dockerfile.lines import DockerfileError
 from upwell.formats.dockerfile.normalise import normalise
 from upwell.formats.dockerfile.parse import parse
+from upwell.formats.dockerfile.secrets import check_secret_variables
 from upwell.formats.s2i.contract import S2iError, environment_instructions
 
 _ONLY_IN_DOCKER_FORMAT = frozenset({"HEALTHCHECK", "ONBUILD", "SHELL"})
@@ -51,6 +52,7 @@ def _prepare(work: Workspace, text: str, context: Path) -> Recipe:
     lines, values = environment_instructions(plan.env)
     final = str(plan.final_image) if plan.final_image else None
     document = parse(text, arguments)
+    check_secret_variables(document.script, work.secret_variables)
     written = normalise(document, images, lines, final=final)
     for name, value in arguments.items():
         if "\n" in value or "=" in name or not name:
@@ -62,6 +64,7 @@ def _prepare(work: Workspace, text: str, context: Path) -> Recipe:
         context=context,
         arguments_file=work.folder.write("build-args", argument_lines) if arguments else None,
         environment={**work.proxies, **values},
+        secret_variables=work.secret_variables,
         # Docker's format has no annotations: there, labels carry what they would have said.
         labels={**work.annotations, **plan.labels} if docker_format else plan.labels,
         annotations=work.annotations,
@@ -70,8 +73,8 @@ def _prepare(work: Workspace, text: str, context: Path) -> Recipe:
         sandbox=work.sandbox,
         layers=not plan.squash,
         squash=plan.squash,
-        # Kept steps know nothing of what is in a volume.
-        use_cache=not (plan.no_cache or plan.volumes),
+        # Kept steps know nothing of what is in a volume or secret variable.
+        use_cache=not (plan.no_cache or plan.volumes or plan.secret_env),
         docker_format=docker_format,
     )
 

@@ -152,6 +152,7 @@ def _plain_recipe(work: Workspace, builder: str, text: str, values: Mapping[str,
         containerfile=work.folder.write("Containerfile", text),
         context=work.context,
         environment={**work.proxies, **values},
+        secret_variables=work.secret_variables,
         labels=s2i.generated_labels(plan.labels, builder, str(plan.push or "")),
         annotations=work.annotations,
         sandbox=work.sandbox,
@@ -179,7 +180,7 @@ def _script_sources(work: Workspace, image: s2i.BuilderImage) -> ScriptSources:
         work.context,
         image.scripts_url,
         allow_local=work.allow_local,
-        proxies=download_proxies(work.plan.env),
+        proxies=download_proxies((*work.plan.env, *work.plan.secret_env)),
         dialer=work.dialer,
     )
 

@@ -149,6 +149,13 @@ def metadata_labels(raw: bytes) -> dict[str, str]:
     return labels
 
 
+def checked_name(name: str) -> str:
+    """Return the name of an environment variable; raises S2iError for what is none."""
+    if _ENV_NAME.fullmatch(name) is None or not name.isprintable():
+        raise S2iError(f"not the name of an environment variable: {name!r}")
+    return name
+
+
 def environment_instructions(env: Iterable[tuple[str, str]]) -> tuple[list[str], dict[str, str]]:
     """Return instructions that set `env`, and the build arguments that carry its values.
 
@@ -156,9 +163,7 @@ def environment_instructions(env: Iterable[tuple[str, str]]) -> tuple[list[str],
     """
     lines, values = [], {}
     for index, (name, value) in enumerate(env):
-        if _ENV_NAME.fullmatch(name) is None or not name.isprintable():
-            raise S2iError(f"not the name of an environment variable: {name!r}")
         argument = f"UPWELL_ENV_{index}"
-        lines += [f"ARG {argument}", f"ENV {name}=${{{argument}}}"]
+        lines += [f"ARG {argument}", f"ENV {checked_name(name)}=${{{argument}}}"]
         values[argument] = value
     return lines, values

@@ -1,6 +1,7 @@
 """The environment of a build: values from fields, Secrets and ConfigMaps (core/v1 EnvVarSource)."""
 
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
 
 from upwell.api.build import Build
 from upwell.api.core import EnvVar, EnvVarSource, KeySelector
@@ -8,6 +9,15 @@ from upwell.policy.rollouts.pod_template import CONFIG_MAP, SECRET, SourceName, 
 
 type Values = Mapping[SourceName, Mapping[str, bytes]]
 """Content of Secrets and ConfigMaps; one that does not exist is absent."""
+
+
+@dataclass(frozen=True, slots=True)
+class Environment:
+    """Variables with their values, in order; each name is there once."""
+
+    plain: tuple[tuple[str, str], ...] = ()
+    secret: tuple[tuple[str, str], ...] = field(default=(), repr=False)
+    """Those with something of a Secret in them."""
 
 
 class UnresolvableEnvironmentError(Exception):
@@ -28,15 +38,19 @@ def sources_of(variables: Sequence[EnvVar]) -> frozenset[SourceName]:
     return frozenset(found)
 
 
-def resolve_environment(
-    variables: Sequence[EnvVar], values: Values, build: Build
-) -> tuple[tuple[str, str], ...]:
+def takes_secrets(variables: Sequence[EnvVar]) -> bool:
+    """Say whether the value of a variable comes from a Secret."""
+    return any(source.kind == SECRET for source in sources_of(variables))
+
+
+def resolve_environment(variables: Sequence[EnvVar], values: Values, build: Build) -> Environment:
     """Return names with their values, `$(NAME)` replaced by the variable of that name before it.
 
-    A later variable takes the place of an earlier one of its name. Raises
-    UnresolvableEnvironmentError.
+    One that is made of a secret one is secret too. A later variable takes the place of an earlier
+    one of its name. Raises UnresolvableEnvironmentError.
     """
     found: dict[str, str] = {}
+    plain: dict[str, str] = {}
     faults = []
     for variable in variables:
         try:
@@ -44,11 +58,24 @@ def resolve_environment(
         except LookupError as error:
             faults.append(str(error.args[0]))
             continue
-        if value is not None:
-            found[variable.name] = value
+        if value is None:
+            continue
+        if _is_plain(variable, value, plain):
+            plain[variable.name] = value
+        else:
+            plain.pop(variable.name, None)
+        found[variable.name] = value
     if faults:
         raise UnresolvableEnvironmentError(faults)
-    return tuple(found.items())
+    secret = tuple((name, value) for name, value in found.items() if name not in plain)
+    return Environment(tuple(plain.items()), secret)
+
+
+def _is_plain(variable: EnvVar, value: str, plain: Mapping[str, str]) -> bool:
+    """Say whether plain variables alone make this value."""
+    if variable.value_from is None:
+        return expand(variable.value, plain) == value
+    return variable.value_from.secret_key_ref is None
 
 
 def _value(
@@ -71,6 +98,8 @@ def _value(
             return None
         what = "secret" if kind == SECRET else "config map"
         raise LookupError(f"key {selector.key} not found in {what} {selector.name}")
+    if b"\0" in raw:
+        raise LookupError(f"variable {variable.name}: the value has a NUL character")
     try:
         return raw.decode()
     except UnicodeDecodeError:

@@ -5,6 +5,7 @@ import json
 from collections.abc import Mapping
 
 from upwell.api.build import BuildSpec
+from upwell.policy.builds.environment import takes_secrets
 from upwell.policy.images.streams import INPUTS_TAG_PREFIX
 
 _TAG_DIGITS = 40
@@ -49,10 +50,17 @@ def inputs_hash(
         "labels": [(label.name, label.value) for label in spec.output.image_labels],
         "postCommit": spec.post_commit.model_dump(mode="json") if spec.post_commit else None,
     }
+    if _takes_secret_variables(spec):
+        document["secretVariables"] = "of commands"  # once, results had them in their ENV
     if objects:
         document["objects"] = dict(objects)
     text = json.dumps(document, sort_keys=True, separators=(",", ":"))
     return hashlib.sha256(text.encode()).hexdigest()
+
+
+def _takes_secret_variables(spec: BuildSpec) -> bool:
+    docker = spec.strategy.docker_strategy
+    return takes_secrets([*spec.strategy.env, *(docker.build_args if docker else ())])
 
 
 def inputs_tag(inputs: str) -> str:

@@ -32,7 +32,11 @@ from upwell.builder.interface import (
 )
 from upwell.git.interface import CommitInfo, GitSource, Proxies
 from upwell.oci import Digest, InvalidReferenceError, Reference
-from upwell.policy.builds.environment import UnresolvableEnvironmentError, resolve_environment
+from upwell.policy.builds.environment import (
+    Environment,
+    UnresolvableEnvironmentError,
+    resolve_environment,
+)
 from upwell.policy.builds.identity import inputs_tag
 from upwell.policy.builds.images import FINAL_IMAGE, BuildImages, source_image_name
 from upwell.policy.builds.objects import Objects
@@ -129,6 +133,8 @@ def plan_build(build: Build, inputs: ResolvedInputs, defaults: BuildDefaults) ->
     custom = strategy.custom_strategy
     pins, base = inputs.images.references(), inputs.images.base
     checkout = inputs.source.checkout
+    env = _env(build, strategy.env, inputs.objects)
+    arguments = _env(build, docker.build_args if docker else (), inputs.objects)
     return BuildPlan(
         id=build.uid,
         namespace=build.namespace,
@@ -141,8 +147,9 @@ def plan_build(build: Build, inputs: ResolvedInputs, defaults: BuildDefaults) ->
         base_digest=str(base.digest) if base and base.digest else "",
         dockerfile=build.spec.source.dockerfile,
         dockerfile_path=(docker.dockerfile_path if docker else None) or "Dockerfile",
-        env=(*_own_variables(build, inputs.source), *_env(build, strategy.env, inputs.objects)),
-        build_args=_env(build, docker.build_args if docker else (), inputs.objects),
+        env=(*_own_variables(build, inputs.source), *env.plain),
+        build_args=arguments.plain,
+        secret_env=_secret_env(env, arguments),
         labels=image_labels(build, inputs.source),
         annotations={"dev.upwell.build.inputs": inputs.hash},
         scripts_url=(source.scripts if source else None) or "",
@@ -271,9 +278,14 @@ def _own_variables(build: Build, source: FetchedSource) -> tuple[tuple[str, str]
     return tuple((name, value) for name, value in facts.items() if value)
 
 
-def _env(
-    build: Build, variables: Sequence[EnvVar], objects: Objects
-) -> tuple[tuple[str, str], ...]:
+def _secret_env(env: Environment, arguments: Environment) -> tuple[tuple[str, str], ...]:
+    """Return what commands alone see; as in a Dockerfile, ENV takes the place of ARG."""
+    found = {**dict(arguments.secret), **dict(env.secret)}
+    plain = dict(env.plain)
+    return tuple((name, value) for name, value in found.items() if name not in plain)
+
+
+def _env(build: Build, variables: Sequence[EnvVar], objects: Objects) -> Environment:
     """Return variables with their values; raises BuildError UnresolvableEnvironmentVariable."""
     values = {name: content.values for name, content in objects.items()}
     try:

@@ -3,6 +3,7 @@ from upwell.api.build import (
     BuildSource,
     BuildSpec,
     BuildStrategy,
+    DockerBuildStrategy,
     GitBuildSource,
     ImageLabel,
     SourceBuildStrategy,
@@ -52,6 +53,14 @@ def test_every_input_counts() -> None:
         inputs_hash(labelled, "abc", IMAGES),
     }
     assert len(hashes) == 5
+
+
+def test_results_of_the_time_when_secrets_were_in_the_image_are_not_taken_again() -> None:
+    source = {"secretKeyRef": {"name": "keys", "key": "token"}}
+    variable = EnvVar.model_validate({"name": "TOKEN", "valueFrom": source})
+    strategy = BuildStrategy(docker_strategy=DockerBuildStrategy(build_args=(variable,)))
+    then = "fae57b775a74814d89bfcbe7b3efc57c7e26523e5e64d991aceda6aa3ba66a4a"
+    assert inputs_hash(BuildSpec(strategy=strategy), "abc", IMAGES) != then
 
 
 def test_the_tag_of_inputs_is_short_enough_for_any_registry() -> None:

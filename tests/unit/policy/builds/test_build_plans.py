@@ -167,3 +167,21 @@ def test_a_build_is_pushed_by_its_inputs_or_to_where_it_says() -> None:
     build = docker_build(output={"to": outside.model_dump(exclude_unset=True)})
     assert str(push_reference(build, "own:5000", "f" * 64)) == "other.example/app:1"
     assert push_reference(docker_build(output={}), "own:5000", "f" * 64) is None
+
+
+def variable(name: str, value: str = "") -> dict[str, object]:
+    reference = {"secretKeyRef": {"name": "keys", "key": "token"}}
+    return {"name": name, "value": value} if value else {"name": name, "valueFrom": reference}
+
+
+def test_values_of_secrets_are_for_commands_alone_be_they_variables_or_arguments() -> None:
+    docker = {
+        "env": (variable("A"), variable("BOTH", "plain"), variable("URL", "x:$(A)@y")),
+        "buildArgs": (variable("B"), variable("BOTH"), variable("C", "1")),
+    }
+    build = docker_build(strategy={"type": "Docker", "dockerStrategy": docker})
+    plan = plan_build(build, inputs(objects={KEYS: content(token="hidden")}), BuildDefaults())
+    assert dict(plan.secret_env) == {"A": "hidden", "URL": "x:hidden@y", "B": "hidden"}
+    assert dict(plan.env)["BOTH"] == "plain"  # as ENV takes the place of ARG in a Dockerfile
+    assert plan.build_args == (("C", "1"),)
+    assert "hidden" not in repr(plan)

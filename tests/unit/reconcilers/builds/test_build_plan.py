@@ -170,7 +170,10 @@ async def test_variables_are_looked_up_and_stay_out_of_the_build(
     ]
     plan = await plan_of(machine, source_build(base, env=tuple(env)))
     values = dict(plan.env)
-    assert (values["PLAIN"], values["TOKEN"], values["MODE"]) == ("1", "hidden", "fast")
+    assert (values["PLAIN"], values["MODE"]) == ("1", "fast")
+    assert "TOKEN" not in values
+    assert plan.secret_env == (("TOKEN", "hidden"),)
+    assert "hidden" not in repr(plan)
     assert "hidden" not in (await machine.build("app-1")).model_dump_json()
 
 
@@ -198,7 +201,7 @@ async def test_what_goes_into_a_build_is_read_once(base: Digest, machine: BuildM
     spec = build.spec.model_copy(update={"source": source})
     plan = await plan_of(machine, build.model_copy(update={"spec": spec}))
     [injected] = plan.inputs
-    assert injected.files == {"number": dict(plan.env)["NUMBER"].encode()}
+    assert injected.files == {"number": dict(plan.secret_env)["NUMBER"].encode()}
 
 
 async def test_a_variable_without_its_secret_fails_the_build_by_name(

@@ -379,12 +379,12 @@ async def test_case_25_values_come_from_fields_settings_and_secrets(machine: Bui
         "BUILD_LOGLEVEL": "5",
         "FIELDREF_ENV": "mydockertest-1",
         "CONFIGMAPKEYREF_ENV": "myvalue",
-        "SECRETKEYREF_ENV": "developer",
         "FIELDREF_CLONE_ENV": "mydockertest-1",
         "FIELDREF_CLONE_CLONE_ENV": "mydockertest-1",
         "UNAVAILABLE_ENV": "$(SOME_OTHER_ENV)",
         "ESCAPED_ENV": "$(MY_ESCAPED_VALUE)",
     }
+    assert plan.secret_env == (("SECRETKEYREF_ENV", "developer"),)
     assert plan.labels["user-specified-label"] == "arbitrary-value"
 
 
