@@ -12,7 +12,7 @@ from upwell.app.access import Protection, protect
 from upwell.app.configuration import buildah_settings, podman_settings, write_configuration
 from upwell.app.data_folder import account_for_instances, refuse_second_folder
 from upwell.app.measurements import MachineGauges
-from upwell.app.outbound import Dialers
+from upwell.app.outbound import Dialers, image_registries
 from upwell.app.subscriptions import subscriptions
 from upwell.app.tracing import tracing
 from upwell.builder.buildah import BuildahBuilder
@@ -103,7 +103,9 @@ async def open_adapters(settings: ServerSettings, stack: AsyncExitStack) -> Adap
     cache = ObjectCache(store)
     paths = await write_configuration(settings, store.instance_id)
     refuse_second_folder(data, store)
-    podman = podman_settings(settings, paths, lambda: store.timeline)
+    dialers = Dialers.open(settings, stack)
+    judged = image_registries(settings, dialers.images)
+    podman = podman_settings(settings, paths, lambda: store.timeline, judged)
     component = components.add("podman")
     runtime = await stack.enter_async_context(PodmanRuntime.open(podman, component=component))
     await account_for_instances(
@@ -113,7 +115,6 @@ async def open_adapters(settings: ServerSettings, stack: AsyncExitStack) -> Adap
     protection = await protect(settings, store, now, components, stack)
     files = [AuthFile(path, helpers) for path in settings.auth_files]
     logins = ChainedCredentials([protection.registry, *files])
-    dialers = Dialers.open(settings, stack)
     client = await stack.enter_async_context(
         RegistryClient(RegistryHosts(settings.registries), logins, dialer=dialers.registries)
     )
@@ -140,7 +141,7 @@ async def open_adapters(settings: ServerSettings, stack: AsyncExitStack) -> Adap
         registries=RoutedRegistry(internal, remote),
         logins=logins,
         logs=FileBuildLogs(data / "logs" / "builds"),
-        builder=BuildahBuilder(buildah_settings(settings, paths), dialers.sources),
+        builder=BuildahBuilder(buildah_settings(settings, paths), dialers.sources, judged),
         runtime=runtime,
         probes=await stack.enter_async_context(NetworkProbes.open(__version__, dialers.checks)),
         repositories=GitRepositories(data / "gitops", settings.git_author, dialer=dialers.commits),

@@ -12,6 +12,7 @@ from upwell.builder.network import BuildNetworkAccess
 from upwell.machine.authorities import write_authorities
 from upwell.machine.containers_conf import write_containers_conf
 from upwell.machine.private_file import write_whole
+from upwell.outbound.image_registries import ImageRegistries
 from upwell.policy.builds.run_policy import default_slots
 from upwell.registry.hosts import RegistryHosts
 from upwell.settings import ServerSettings
@@ -100,9 +101,12 @@ def _machine_memory() -> int:
 
 
 def podman_settings(
-    settings: ServerSettings, files: Configuration, timeline: Callable[[], str] = str
+    settings: ServerSettings,
+    files: Configuration,
+    timeline: Callable[[], str] = str,
+    registries: ImageRegistries | None = None,
 ) -> PodmanSettings:
-    """Return how workloads run; `timeline` tells the store's."""
+    """Return how workloads run; `timeline` tells the store's, `registries` judges images."""
     storage = settings.container_storage
     return PodmanSettings(
         data_dir=settings.data_dir / "workloads",
@@ -116,4 +120,5 @@ def podman_settings(
         allowed_host_paths=settings.allowed_host_paths,
         limits=_default_limits(settings, files),
         timeline=timeline,
+        registries=registries,
     )

@@ -5,9 +5,12 @@ from contextlib import AsyncExitStack
 from dataclasses import dataclass
 from ipaddress import ip_network
 
+from upwell.oci import Reference
 from upwell.outbound.destinations import AllowedDestination
 from upwell.outbound.dialing import Dialer
+from upwell.outbound.image_registries import ImageRegistries
 from upwell.outbound.policy import OutboundPolicy
+from upwell.registry.errors import BlockedError
 from upwell.registry.hosts import RegistryHosts
 from upwell.settings import ServerSettings
 
@@ -26,16 +29,41 @@ class Dialers:
     """For the repositories of stages."""
     checks: Dialer
     events: Dialer
+    images: Dialer
+    """For what Podman and Buildah pull and push."""
 
     @classmethod
     def open(cls, settings: ServerSettings, stack: AsyncExitStack) -> "Dialers":
         """Make them; the stack closes them."""
         policy = outbound_policy(settings)
         registries = policy.also(_registry_places(settings))
-        made = cls(Dialer(registries), *(Dialer(policy) for _ in range(4)))
-        for dialer in (made.registries, made.sources, made.commits, made.checks, made.events):
+
+        def opened(judged_by: OutboundPolicy) -> Dialer:
+            dialer = Dialer(judged_by)
             stack.callback(dialer.close)
-        return made
+            return dialer
+
+        return cls(
+            registries=opened(registries),
+            sources=opened(policy),
+            commits=opened(policy),
+            checks=opened(policy),
+            events=opened(policy),
+            images=opened(registries),
+        )
+
+
+def image_registries(settings: ServerSettings, dialer: Dialer) -> ImageRegistries:
+    """Return the judge of registries that Podman and Buildah reach, as the settings place them."""
+    hosts = RegistryHosts(settings.registries)
+
+    def authority(image: Reference) -> str:
+        try:
+            return hosts.endpoint(image).authority
+        except BlockedError:
+            return ""
+
+    return ImageRegistries(dialer, authority)
 
 
 def outbound_policy(settings: ServerSettings) -> OutboundPolicy:

@@ -28,6 +28,7 @@ from upwell.builder.interface import (
 from upwell.builder.network import BuildNetworkAccess, build_network, is_possible, remove_networks
 from upwell.builder.post_commit import check_image
 from upwell.builder.pruning import Occupancy, prunable
+from upwell.builder.registries import registry_network
 from upwell.builder.sandbox import (
     Sandbox,
     UserIds,
@@ -48,6 +49,7 @@ from upwell.machine.process import SYSTEM_PATH, Launcher, LogSink
 from upwell.machine.redaction import Redaction, basic_auth
 from upwell.oci import Digest, ImageConfig, Reference
 from upwell.outbound.dialing import Dialer, unrestricted
+from upwell.outbound.image_registries import ImageRegistries
 
 _REFUSED_NETWORK = (
     b"Note: the build asked for addresses of this machine or of private networks, which are"
@@ -99,9 +101,18 @@ class BuildahSettings:
 class BuildahBuilder:
     """Builder with `buildah` and `git`. A build that ends, however it ends, leaves no process."""
 
-    def __init__(self, settings: BuildahSettings, dialer: Dialer | None = None) -> None:
-        """`dialer` connects to what plans name; without one, as the person who runs a command."""
+    def __init__(
+        self,
+        settings: BuildahSettings,
+        dialer: Dialer | None = None,
+        registries: ImageRegistries | None = None,
+    ) -> None:
+        """`dialer` connects to what plans name, `registries` judges where images are.
+
+        Without them, as the person who runs a command.
+        """
         self._settings = settings
+        self._registries = registries
         self._dialer = dialer or unrestricted()
         self._folders = settings.work_dir.resolve() / "builds"
         environment = _environment(settings)
@@ -219,7 +230,7 @@ class BuildahBuilder:
         folder.create()
         try:
             auth, policy = folder.write_logins(()), self._settings.pull_policy
-            await self._commands.pull(image, folder.path, auth, insecure=False, policy=policy)
+            await self._pull_image(image, folder.path, auth, insecure=False, policy=policy)
             return await self._commands.image_config(str(image), folder.path)
         finally:
             folder.remove()
@@ -275,7 +286,7 @@ class BuildahBuilder:
             work.say(f"Pulling image {image} ...")
             insecure = image.registry in plan.insecure_registries
             try:
-                await self._commands.pull(
+                await self._pull_image(
                     image, work.folder.path, auth, insecure=insecure, policy=policy
                 )
             except BuildError as error:
@@ -284,10 +295,23 @@ class BuildahBuilder:
                     raise
                 work.say(f"Warning: {error}")
 
+    async def _pull_image(
+        self, image: Reference, folder: Path, auth: Path, *, insecure: bool, policy: str
+    ) -> None:
+        failure = BuildError("PullBuilderImageFailed", f"Failed to pull {image}")
+        async with registry_network(self._registries, image, failure, insecure=insecure) as network:
+            await self._commands.pull(
+                image, folder, auth, insecure=insecure, network=network, policy=policy
+            )
+
     async def _push(self, plan: BuildPlan, to: Reference, image: str, auth: Path) -> Digest:
         folder = self._folder(plan.id).path
         insecure = to.registry in plan.insecure_registries
-        return await self._commands.push(image, to, folder, auth, insecure=insecure)
+        failure = BuildError("PushImageToRegistryFailed", f"Failed to push to {to}")
+        async with registry_network(self._registries, to, failure, insecure=insecure) as network:
+            return await self._commands.push(
+                image, to, folder, auth, insecure=insecure, network=network
+            )
 
     def _sandbox(self, plan: BuildPlan, log: LogSink) -> Sandbox:
         if plan.host_network and not self._settings.allow_host_network:

@@ -11,10 +11,12 @@ from pathlib import Path
 
 from upwell.builder.diagnosis import is_out_of_space, machine_fault, may_pass
 from upwell.builder.interface import BuildError
+from upwell.builder.registries import RegistryNetwork
 from upwell.builder.sandbox import Sandbox, UserIds
 from upwell.builder.secret_variables import runtime_with
 from upwell.machine.process import TIMED_OUT, ChildCommand, Launcher, LogSink, ProcessResult
 from upwell.oci import Digest, ImageConfig, InvalidManifestError, Reference
+from upwell.outbound.registry_faults import without_answer
 
 _ONE_TRY = ("--retry=1", "--retry-delay=1ms")
 """Options without retries: builds decide them; 0 would mean buildah's default of 3, over 7 s."""
@@ -111,16 +113,17 @@ class BuildahCommands:
         auth: Path,
         *,
         insecure: bool,
+        network: RegistryNetwork,
         policy: str = "missing",
     ) -> None:
         """Pull unless the store has this digest; raises BuildError PullBuilderImageFailed."""
-        outcome = await self._run(
-            folder,
-            _nowhere,
+        argv = (
             *("pull", "--quiet", f"--policy={policy}", *_ONE_TRY, f"--authfile={auth}"),
             f"--tls-verify={str(not insecure).lower()}",
             str(image),
         )
+        command = network.enter(await self._command(folder, argv))
+        outcome = await self._launcher.run(command, _nowhere)
         if outcome.code != 0:
             raise _transfer_error("PullBuilderImageFailed", f"Failed to pull {image}", outcome)
 
@@ -184,18 +187,25 @@ class BuildahCommands:
         return outcome, id_file.read_text().strip() if outcome.code == 0 else ""
 
     async def push(
-        self, image: str, to: Reference, folder: Path, auth: Path, *, insecure: bool
+        self,
+        image: str,
+        to: Reference,
+        folder: Path,
+        auth: Path,
+        *,
+        insecure: bool,
+        network: RegistryNetwork,
     ) -> Digest:
         """Push; return the manifest's digest. Raises BuildError PushImageToRegistryFailed."""
         digest_file = folder / "digest"
-        outcome = await self._run(
-            folder,
-            _nowhere,
+        argv = (
             *("push", "--quiet", *_ONE_TRY, f"--authfile={auth}"),
             f"--tls-verify={str(not insecure).lower()}",
             f"--digestfile={digest_file}",
             *(image, f"docker://{to}"),
         )
+        command = network.enter(await self._command(folder, argv))
+        outcome = await self._launcher.run(command, _nowhere)
         if outcome.code != 0:
             raise _transfer_error("PushImageToRegistryFailed", f"Failed to push to {to}", outcome)
         return Digest.parse(digest_file.read_text().strip())
@@ -353,5 +363,5 @@ def _pairs(flag: str, values: Mapping[str, str]) -> list[str]:
 
 
 def _transfer_error(reason: str, what: str, outcome: ProcessResult) -> BuildError:
-    message = f"{what}: {outcome.last_line.removeprefix('Error: ')}"
+    message = f"{what}: {without_answer(outcome.last_line.removeprefix('Error: '))}"
     return machine_fault(outcome) or BuildError(reason, message, retryable=may_pass(outcome))

@@ -147,6 +147,63 @@ async def test_every_status_with_a_page_of_html(
     assert "html" not in str(caught.value)
 
 
+@pytest.mark.parametrize(
+    "body",
+    [
+        b'{"errors":[{"code":{"secret":1},"message":"hidden"}]}',
+        b'{"errors":[{"code":"hidden words","message":"hidden"}]}',
+        b'{"errors":[{"code":"DENIED","message":["hidden"]}]}',
+        b'{"errors":[{"message":"hidden"}]}',
+        b'{"errors":["hidden"]}',
+        b'{"errors":{"0":"hidden"}}',
+        b"hidden",
+    ],
+)
+async def test_what_is_no_error_of_a_registry_is_not_quoted(
+    client: RegistryClient, body: bytes
+) -> None:
+    async with serving(answer(400, body)) as registry:
+        with pytest.raises(RegistryRejectedError, match="HTTP 400") as caught:
+            await client.manifest(registry.app)
+    assert "hidden" not in str(caught.value)
+    assert "secret" not in str(caught.value)
+
+
+async def test_what_a_redirect_led_to_is_not_quoted(client: RegistryClient) -> None:
+    body = b'{"errors":[{"code":"DENIED","message":"hidden"}]}'
+    async with (
+        serving(answer(400, body)) as other,
+        serving(answer(307, Location=f"http://{other.host}/")) as registry,
+    ):
+        with pytest.raises(RegistryError) as caught:
+            await client.manifest(registry.app)
+    assert "hidden" not in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    "sent",
+    [
+        b"SSH-2.0-hidden\r\n",
+        b"HTTP/1.1 200 OK\r\nhidden\r\n\r\n",
+        b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\nhidden\r\n",
+        b"HTTP/1.1 200 OK\r\nContent-Length: hidden\r\n\r\n",
+    ],
+)
+async def test_what_speaks_another_protocol_is_not_quoted(
+    client: RegistryClient, sent: bytes
+) -> None:
+    async def speak(_: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        writer.write(sent)
+        writer.close()
+
+    listening = await asyncio.start_server(speak, "127.0.0.1", 0)
+    async with listening:
+        port = listening.sockets[0].getsockname()[1]
+        with pytest.raises(RegistryError) as caught:
+            await client.manifest(Reference.parse(f"127.0.0.1:{port}/team/app:1"))
+    assert "hidden" not in str(caught.value)
+
+
 async def test_the_registry_says_why(client: RegistryClient) -> None:
     body = b'{"errors":[{"code":"DENIED","message":"pay\\nfirst"}]}'
     async with serving(answer(403, body)) as registry:

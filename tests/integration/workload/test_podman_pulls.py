@@ -12,6 +12,9 @@ from tests.support.workload.waiting import eventually
 
 from upwell.machine.authorities import write_authorities
 from upwell.oci import Digest, Reference
+from upwell.outbound.dialing import Dialer
+from upwell.outbound.image_registries import ImageRegistries
+from upwell.outbound.policy import OutboundPolicy
 from upwell.server.asgi.tls import generated
 from upwell.workload.interface import ImagePullError, InstanceSpec, State
 from upwell.workload.podman.runtime import PodmanRuntime, PodmanSettings
@@ -81,6 +84,47 @@ async def test_an_image_that_cannot_be_pulled_is_named(
     container = replace(workload.container(), image=image)
     async with PodmanRuntime.open(settings) as runtime:
         assert "127.0.0.1:1/team/app@sha256" in await refusal(runtime, workload.spec(container))
+
+
+async def test_podman_is_not_sent_to_this_machine_unless_that_is_allowed(
+    settings: PodmanSettings, workload: Workload
+) -> None:
+    async with silent_registry() as silence:
+        image = replace(workload.image, registry=silence.address, repository="team/web")
+        spec = workload.spec(replace(workload.container("sleep", "60"), image=image))
+        spec = replace(spec, insecure_registries=frozenset({silence.address}))
+        judged = replace(settings, registries=ImageRegistries(Dialer(OutboundPolicy())))
+        async with PodmanRuntime.open(judged) as runtime:
+            said = await refusal(runtime, spec)
+            assert f'allow = ["{silence.address}"] below [outbound]' in said
+            assert not silence.asked
+        allowing = ImageRegistries(Dialer(OutboundPolicy.of([silence.address])))
+        async with PodmanRuntime.open(replace(settings, registries=allowing)) as runtime:
+            await runtime.start(spec)
+            await eventually(silence.connections, bool)
+
+
+async def test_what_is_no_registry_is_not_quoted(
+    settings: PodmanSettings, workload: Workload
+) -> None:
+    async def speak(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        asked = await reader.readuntil(b"\r\n\r\n")
+        status, body = (b"200 OK", b"{}") if b" /v2/ " in asked else (b"404 No", b"root:x:0:0")
+        head = b"HTTP/1.1 %s\r\nContent-Length: %d\r\nConnection: close\r\n\r\n"
+        writer.write(head % (status, len(body)) + body)
+        await writer.drain()
+        writer.close()
+
+    listening = await asyncio.start_server(speak, "127.0.0.1", 0)
+    async with listening:
+        registry = f"127.0.0.1:{listening.sockets[0].getsockname()[1]}"
+        image = replace(workload.image, registry=registry, repository="team/web")
+        spec = workload.spec(replace(workload.container(), image=image))
+        spec = replace(spec, insecure_registries=frozenset({registry}))
+        async with PodmanRuntime.open(settings) as runtime:
+            said = await refusal(runtime, spec)
+    assert "404" in said
+    assert "root" not in said
 
 
 async def test_a_registry_that_does_not_answer_holds_nobody_up(

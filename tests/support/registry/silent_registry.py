@@ -12,6 +12,8 @@ class SilentRegistry:
 
     def __init__(self) -> None:
         self.address = ""
+        self.asked = 0
+        """Connections, those that have ended included."""
         self._open: set[asyncio.StreamWriter] = set()
 
     async def connections(self) -> int:
@@ -20,6 +22,7 @@ class SilentRegistry:
 
     async def listen(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         self._open.add(writer)
+        self.asked += 1
         try:
             while await reader.read(_CHUNK):
                 pass

@@ -61,7 +61,8 @@ class ProbeChecks:
                 return _unanswered(attempt, str(error))
             found = http.verdict(wanted, answer)
             if found.phase is not CheckPhase.PASSED:
-                return attempt.ended(replace(found, evidence=await self._kept_answer(answer)))
+                kept = await self._kept_answer(answer) if found_here else ()
+                return attempt.ended(replace(found, evidence=kept))
         return attempt.ended(found)
 
     async def look_tcp(
@@ -124,7 +125,10 @@ class ProbeChecks:
         return await self._probes.measure(question)
 
     async def _kept_answer(self, answer: HttpAnswer) -> tuple[Evidence, ...]:
-        """Keep the start of a wrong answer: it often says what is wrong."""
+        """Keep the start of a wrong answer of an instance: it often says what is wrong.
+
+        Of a URL that somebody named it is not kept: they may not be the one to read what is there.
+        """
         if not answer.body:
             return ()
         try:

@@ -1,6 +1,7 @@
 """Plays the handshake of `auth` over the transport, and remembers what each registry wants."""
 
 import json
+import re
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import replace
@@ -30,6 +31,7 @@ MAX_TOKEN_BYTES = 1024 * 1024
 MAX_ERROR_BYTES = 64 * 1024
 _MAX_REMEMBERED = 10_000
 _MAX_WHY = 200
+_CODE = re.compile(r"[A-Z][A-Z0-9_]{0,63}")
 
 
 class Authorizer:
@@ -154,16 +156,22 @@ class Authorizer:
 async def explain(answer: RegistryResponse) -> str:
     """Say why the registry did not do as asked: its first error (distribution-spec, Error Codes).
 
-    Whatever else the body is, an HTML page for one, only the HTTP status counts.
+    Whatever else the body is, an HTML page for one, or another service's words, is not quoted, nor
+    is what a redirect led to: only the HTTP status counts.
     """
     status = f"HTTP {answer.status}"
+    if answer.redirected:
+        return status
     try:
         first = json.loads(await answer.read_some(MAX_ERROR_BYTES))["errors"][0]
-        text = ": ".join(str(first[key]) for key in ("code", "message") if first.get(key))
+        code, message = first["code"], first.get("message") or ""
     except (ValueError, LookupError, TypeError, AttributeError, RecursionError):
         return status
     except (RegistryUnavailableError, InvalidAnswerError):
         return status  # the body broke off; the status stands
+    if not (isinstance(code, str) and isinstance(message, str) and _CODE.fullmatch(code)):
+        return status
+    text = f"{code}: {message}" if message else code
     printable = "".join(letter if letter.isprintable() else " " for letter in text[:_MAX_WHY])
     return printable or status
 

@@ -353,7 +353,9 @@ def _mapped_errors(name: str, seconds: float) -> Iterator[None]:
             raise ForbiddenRegistryError(name, str(error.os_error)) from error
         why = connection_failure(error.host, error.port, error.os_error)
         raise RegistryUnavailableError(name, why) from error
-    except (aiohttp.ClientConnectionError, aiohttp.ClientPayloadError) as error:
+    except aiohttp.ClientPayloadError as error:
+        raise RegistryUnavailableError(name, "its answer broke off") from error
+    except aiohttp.ClientConnectionError as error:
         why = str(error)[:_MAX_WHY] or "the connection broke"
         raise RegistryUnavailableError(name, why) from error
     except UnicodeError as error:
@@ -361,5 +363,6 @@ def _mapped_errors(name: str, seconds: float) -> Iterator[None]:
             name, "its host is not a name that can be looked up"
         ) from error
     except aiohttp.ClientError as error:
-        message = getattr(error, "message", "") or type(error).__name__
-        raise InvalidAnswerError(name, f"not HTTP as we know it: {message[:_MAX_WHY]}") from error
+        # Its message quotes what came, which may be another service's.
+        why = f"not HTTP as we know it: {type(error).__name__}"
+        raise InvalidAnswerError(name, why) from error

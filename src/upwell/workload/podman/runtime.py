@@ -104,7 +104,7 @@ class PodmanRuntime:
         self._previous = PreviousLogs(self._records.root)
         self._leftovers = Leftovers(settings, api, self._records)
         self._changes = OwnerChanges()
-        self._pulls = Pulls(api, clock, self._changes.publish)
+        self._pulls = Pulls(api, clock, self._changes.publish, settings.registries)
         kept = settings.data_dir / "kept"
         self._kept = KeptVolumes(api, kept, {LABEL_UPWELL: settings.instance_id})
         self._pins = Pins(settings.pins_root, settings.allowed_host_paths)

@@ -335,15 +335,28 @@ class TestQuestions:
             (HttpAnswer(200, b"hello", cut=True), "the first 5 bytes of the answer did not"),
         ],
     )
-    async def test_a_wrong_answer_fails_and_is_kept(
+    async def test_a_wrong_answer_of_an_instance_fails_and_is_kept(
         self, verified: VerifiedPromotion, answer: HttpAnswer, message: str
     ) -> None:
         verified.probes.http = answer
-        await verified.begin(HOME)
+        await verified.serve_by_a_service("10.88.0.7")
+        await verified.begin(HOME, address="")
         ended = await verified.look(2)
         assert ended.outcome is VerificationOutcome.FAILED
         assert message in ended.message
         assert await verified.evidence(ended.checks[0]) == {"answer.txt": answer.body}
+
+    @pytest.mark.parametrize("url", ["/", "http://10.0.0.9:9200/_cat/indices"])
+    async def test_a_wrong_answer_of_a_place_that_somebody_named_is_not_kept(
+        self, verified: VerifiedPromotion, url: str
+    ) -> None:
+        # Who writes a Pipeline would read through the server what others serve it.
+        verified.probes.http = HttpAnswer(200, b"the words of another service")
+        await verified.begin({"name": "home", "http": {"url": url, "contains": "welcome"}})
+        ended = await verified.look(2)
+        assert ended.outcome is VerificationOutcome.FAILED
+        assert await verified.evidence(ended.checks[0]) == {}
+        assert "another service" not in ended.message
 
     @pytest.mark.parametrize("check", [HOME, PORT])
     async def test_no_answer_is_waited_for_and_then_a_failure(

@@ -9,6 +9,9 @@ from datetime import UTC, datetime, timedelta
 import pytest
 
 from upwell.oci import Digest, Reference
+from upwell.outbound.dialing import Dialer
+from upwell.outbound.image_registries import ImageRegistries
+from upwell.outbound.policy import OutboundPolicy
 from upwell.workload.interface import ContainerSpec, ImagePullError, InstanceSpec, Owner, State
 from upwell.workload.podman.pulls import Pulls, images_of
 
@@ -65,11 +68,11 @@ class SlowApi:
 class PullsUnderTest:
     """Pulls that run, and who hears of them."""
 
-    def __init__(self) -> None:
+    def __init__(self, registries: ImageRegistries | None = None) -> None:
         self.api = SlowApi()
         self.clock = ManualClock()
         self.told: asyncio.Queue[Owner] = asyncio.Queue()
-        self.pulls = Pulls(self.api, self.clock, self.told.put_nowait)
+        self.pulls = Pulls(self.api, self.clock, self.told.put_nowait, registries)
 
     async def heard(self) -> Owner:
         async with asyncio.timeout(DEADLINE):
@@ -81,8 +84,10 @@ class PullsUnderTest:
 
 
 @asynccontextmanager
-async def pulling() -> AsyncIterator[PullsUnderTest]:
-    made = PullsUnderTest()
+async def pulling(
+    registries: ImageRegistries | None = None,
+) -> AsyncIterator[PullsUnderTest]:
+    made = PullsUnderTest(registries)
     task = asyncio.create_task(made.pulls.run())
     try:
         yield made
@@ -138,6 +143,30 @@ async def test_a_failed_pull_is_told_and_not_begun_anew_too_early() -> None:
             waits.append(told.value.retry_after)
             it.clock.time += timedelta(seconds=told.value.retry_after)
         assert waits == [2, 4, 8, 16, 32, 64, 128, 256, 300, 300]
+
+
+@pytest.mark.parametrize("registry", ["127.0.0.1:5000", "169.254.169.254", "localhost:5000"])
+async def test_podman_is_not_sent_to_where_nothing_is_sent(registry: str) -> None:
+    near = replace(IMAGE, registry=registry)
+    spec = instance(containers=(ContainerSpec("web", near),), init=(ContainerSpec("i", near),))
+    async with pulling(ImageRegistries(Dialer(OutboundPolicy()))) as it:
+        it.api.let.set()
+        assert await it.pulls.are_needed(spec, restarts=0)
+        await it.heard()
+        with pytest.raises(ImagePullError, match=r"\[outbound\]") as told:
+            await it.pulls.are_needed(spec, restarts=0)
+        assert told.value.retry_after > 0
+        assert it.api.pulled == []
+
+
+async def test_what_is_allowed_is_pulled() -> None:
+    near = replace(IMAGE, registry="127.0.0.1:5000")
+    spec = instance(containers=(ContainerSpec("web", near),))
+    async with pulling(ImageRegistries(Dialer(OutboundPolicy.of(["127.0.0.1:5000"])))) as it:
+        it.api.let.set()
+        assert await it.pulls.are_needed(spec, restarts=0)
+        await it.heard()
+        assert not await it.pulls.are_needed(spec, restarts=0)
 
 
 async def test_another_login_is_tried_at_once() -> None:

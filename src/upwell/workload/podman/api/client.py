@@ -18,6 +18,7 @@ from typing import Any, NoReturn
 import aiohttp
 
 from upwell.oci import Reference
+from upwell.outbound.registry_faults import without_answer
 from upwell.workload.interface import ImagePullError, LogQuery, RuntimeUnavailableError
 from upwell.workload.podman.api.hijack import hijack
 from upwell.workload.podman.api.log_frames import BadFrameError, FrameReader
@@ -190,7 +191,9 @@ class PodmanApi:
             async with self._open(call) as response:
                 fault = _pull_fault(await _read(response))
         except (RuntimeUnavailableError, PodmanNotFoundError) as error:
-            raise ImagePullError(f"cannot pull {reference}: {error}") from error
+            raise ImagePullError(
+                f"cannot pull {reference}: {without_answer(str(error))}"
+            ) from error
         if fault:
             raise ImagePullError(f"cannot pull {reference}: {fault}{_hint(reference, fault)}")
 
@@ -412,5 +415,5 @@ def _pull_fault(stream: bytes) -> str:
     for line in reversed(stream.splitlines()):
         with contextlib.suppress(ValueError, AttributeError):
             if fault := json.loads(line).get("error"):
-                return str(fault)[:_MAX_ERROR_CHARACTERS]
+                return without_answer(str(fault))[:_MAX_ERROR_CHARACTERS]
     return ""

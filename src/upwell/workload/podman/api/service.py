@@ -19,6 +19,7 @@ from subprocess import DEVNULL
 from upwell.machine.authorities import certificate_folders
 from upwell.machine.backoff import Backoff
 from upwell.machine.processes import is_at_work
+from upwell.outbound.image_registries import ImageRegistries
 from upwell.workload.interface import RuntimeUnavailableError
 from upwell.workload.podman.confinement import DefaultLimits
 
@@ -60,6 +61,8 @@ class PodmanSettings:
     """Name of the bridge network; `upwell-<instance_id>` when empty."""
     podman: str = "podman"
     limits: DefaultLimits = field(default_factory=DefaultLimits)
+    registries: ImageRegistries | None = None
+    """Judges where images are pulled from; None: from anywhere."""
     timeline: Callable[[], str] = str
     """Returns the timeline of the store that instances are started by."""
 

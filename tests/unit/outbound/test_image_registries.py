@@ -1,0 +1,65 @@
+"""The registries of images, before Podman or Buildah is sent there."""
+
+import pytest
+
+from upwell.oci import Reference
+from upwell.outbound.addresses import IpAddress
+from upwell.outbound.dialing import Dialer
+from upwell.outbound.image_registries import ImageRegistries
+from upwell.outbound.policy import ForbiddenAddressError, OutboundPolicy
+from upwell.outbound.routes import NetworkRoute
+
+
+def elsewhere(_: IpAddress) -> NetworkRoute:
+    return NetworkRoute(interface="eth0")
+
+
+def registries(*allowed: str) -> ImageRegistries:
+    return ImageRegistries(Dialer(OutboundPolicy(route=elsewhere).also(allowed)))
+
+
+@pytest.mark.parametrize(
+    "registry",
+    ["127.0.0.1:5000", "169.254.169.254", "localhost:5000", "0.0.0.0:80", "[::1]:5000"],
+)
+async def test_a_registry_on_this_machine_is_refused_with_the_line_to_add(registry: str) -> None:
+    image = Reference(registry, "team/app", "1")
+    with pytest.raises(ForbiddenAddressError, match=r"allow = \[.*\] below \[outbound\]"):
+        await registries().judge(image)
+
+
+@pytest.mark.parametrize(
+    ("registry", "trusted"),
+    [
+        ("127.0.0.1:5000", True),
+        ("localhost:5000", False),
+        ("10.0.0.7:5000", False),
+        ("10.0.0.7", False),
+    ],
+)
+async def test_what_is_allowed_may_be_asked_and_is_trusted_where_it_was_named(
+    registry: str, *, trusted: bool
+) -> None:
+    image = Reference(registry, "team/app", "1")
+    assert await registries("127.0.0.1:5000").judge(image) is trusted
+
+
+async def test_an_insecure_registry_is_judged_for_plain_http_too() -> None:
+    image = Reference("127.0.0.1", "team/app", "1")
+    judged = registries("127.0.0.1:443")
+    assert await judged.judge(image)
+    with pytest.raises(ForbiddenAddressError, match=r"127\.0\.0\.1:80"):
+        await judged.judge(image, insecure=True)
+
+
+async def test_where_the_settings_place_a_registry_counts() -> None:
+    image = Reference("127.0.0.1:5000", "team/app", "1")
+    moved = ImageRegistries(registries().dialer, lambda _: "10.0.0.7:5000")
+    assert not await moved.judge(image)
+    assert await ImageRegistries(registries().dialer, lambda _: "").judge(image), "blocked"
+
+
+@pytest.mark.parametrize("registry", ["a..b:80", "nowhere.invalid", "10.0.0.7:99999"])
+async def test_a_host_that_cannot_be_looked_up_is_said(registry: str) -> None:
+    with pytest.raises(OSError, match=r"looked up|is not a host and port"):
+        await registries().judge(Reference(registry, "team/app", "1"))
