@@ -139,7 +139,7 @@ async def _run(
             app = create_app(replace(wired.deps, shutdown=shutdown, connections=table))
             tls, plain = protection.tls, protection.plain
             if protection.local is not None:
-                group.create_task(serve_local(app, protection.local, shutdown))
+                group.create_task(serve_local(app, protection.local, shutdown, table))
             await serve(app, listener, shutdown, tls=tls, plain=plain, table=table)
         finally:
             for task in loops:

@@ -4,7 +4,6 @@ from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from http import HTTPStatus
-from pathlib import Path
 
 import aiohttp
 
@@ -52,14 +51,6 @@ async def download(dialer: Dialer, wanted: DownloadRequest) -> bytes:
         async for chunk in chunks:
             pieces += chunk
     return bytes(pieces)
-
-
-async def download_to(dialer: Dialer, wanted: DownloadRequest, path: Path) -> None:
-    """Write the content into a new file; raises DownloadError, or OSError of the file."""
-    with path.open("xb") as file:
-        async with _opened(dialer, wanted) as chunks:
-            async for chunk in chunks:
-                file.write(chunk)
 
 
 @asynccontextmanager

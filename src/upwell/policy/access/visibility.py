@@ -71,5 +71,3 @@ class SecretView:
 
 EVERYTHING_VISIBLE = SecretView(WriteOnlyValues(b""), None)
 """View of the server itself, which sends nothing of it."""
-NOTHING_VISIBLE = SecretView(WriteOnlyValues(b""), ())
-"""View of those who are told of an object, and never write it back."""

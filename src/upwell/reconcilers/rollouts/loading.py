@@ -1,14 +1,14 @@
 """Reads what the instances of a revision need besides its template."""
 
 from upwell.api.apps import RevisionRecord
-from upwell.api.core import Namespace
 from upwell.api.meta import Resource
 from upwell.policy.pod_security.namespaces import NamespaceProfiles
 from upwell.policy.rollouts.instance import RevisionTemplate
 from upwell.policy.rollouts.pod_template import Sources, needed_sources
 from upwell.reconcilers.rollouts.images import TemplateImages
 from upwell.reconcilers.sources import read_sources
-from upwell.store.interface import NotFoundError, Store
+from upwell.store.interface import Store
+from upwell.store.namespaces import namespace_labels
 
 
 class Revisions:
@@ -31,14 +31,5 @@ class Revisions:
             sources,
             logins,
             await self._images.insecure(record.images.values(), workload.namespace),
-            await profiles_of(self._store, workload.namespace),
+            NamespaceProfiles.of(await namespace_labels(self._store, workload.namespace)),
         )
-
-
-async def profiles_of(store: Store, namespace: str) -> NamespaceProfiles:
-    """Return the Pod Security profiles of a namespace; one that is not there names none."""
-    try:
-        found = await store.get(Namespace, "", namespace)
-    except NotFoundError:
-        return NamespaceProfiles()
-    return NamespaceProfiles.of(found.labels)

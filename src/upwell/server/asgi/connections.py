@@ -6,6 +6,7 @@ the most of them: so nobody is kept out by connections that are only held open, 
 out strangers. A part of the room is kept for this machine's own clients.
 """
 
+import asyncio
 import time
 from collections import Counter, OrderedDict
 from collections.abc import Callable, Collection, Iterable
@@ -14,6 +15,8 @@ from ipaddress import IPv6Address, ip_address
 
 UNIX = "unix"
 """Address of all who come by a socket of this machine's file system."""
+_EXPIRY_SECONDS = 0.5
+"""Between two looks at connections that are too slow."""
 _NETWORK_BITS = 64
 """Of an IPv6 address; the other half is its owner's to choose (RFC 4291, 2.5.4)."""
 
@@ -228,3 +231,10 @@ class ConnectionTable:
         del idle[connection]
         if not idle:
             del self._idle[connection.address]
+
+
+async def keep_expiring(table: ConnectionTable) -> None:
+    """Close what has been too slow, again and again until cancelled."""
+    while True:
+        await asyncio.sleep(_EXPIRY_SECONDS)
+        table.expire()

@@ -61,6 +61,8 @@ class GuardedHttpProtocol(HttpToolsProtocol):
         self._fields = 0
         self._is_head = True
         self._begun_now = False
+        self._unfinished: int | None = None
+        """Bytes of the head that has begun, if one has."""
         self._framing = 0
         self._blocked_since: float | None = None
         self._ending_since: float | None = None
@@ -112,7 +114,9 @@ class GuardedHttpProtocol(HttpToolsProtocol):
         if self._is_head:
             if not self._begun_now:  # else it began somewhere in what one read brought
                 self._head_bytes += size
-            self._table.hold(self._tracked, size)
+            if self._unfinished is not None:
+                self._unfinished += size
+                self._table.hold(self._tracked, size)
             if self._head_bytes > limits.head_bytes:
                 self._refuse(431, f"the head has more than {limits.head_bytes} bytes")
         elif self._framing > limits.framing_bytes:
@@ -134,7 +138,7 @@ class GuardedHttpProtocol(HttpToolsProtocol):
         if len(self.pipeline) >= self._limits.waiting_requests:
             self._refuse(400, f"more than {self._limits.waiting_requests} requests wait")
         self._is_head = self._begun_now = True
-        self._head_bytes = self._fields = self._framing = 0
+        self._head_bytes = self._fields = self._framing = self._unfinished = 0
         super().on_message_begin()
 
     @override
@@ -153,12 +157,10 @@ class GuardedHttpProtocol(HttpToolsProtocol):
         if self.parser.get_http_version() not in _VERSIONS:
             self._refuse(400, "the request is of no version of HTTP that is served: send HTTP/1.1")
         self._is_head, self._head_since, self._head_bytes = False, None, 0
-        self._table.release(self._tracked)
+        self._unfinished = None
         super().on_headers_complete()
         self._table.busy(self._tracked)
-        if self.pipeline:
-            waiting = sum(_size(cycle.scope["headers"]) for cycle, _ in self.pipeline)
-            self._table.hold(self._tracked, waiting)
+        self._hold_again()
 
     @override
     def on_body(self, body: bytes) -> None:
@@ -176,6 +178,7 @@ class GuardedHttpProtocol(HttpToolsProtocol):
     def on_response_complete(self) -> None:
         """End an answer."""
         super().on_response_complete()
+        self._hold_again()
         if self.cycle.response_complete:  # and none waits behind it
             self._table.idle(self._tracked)
             if self._head_since is not None:
@@ -193,6 +196,13 @@ class GuardedHttpProtocol(HttpToolsProtocol):
         super().resume_writing()
         self._blocked_since = None
 
+    def _hold_again(self) -> None:
+        """Hold what is left after a head has ended, or an answer."""
+        waiting = sum(_size(cycle.scope["headers"]) for cycle, _ in self.pipeline)
+        self._table.release(self._tracked)
+        if size := waiting + (self._unfinished or 0):
+            self._table.hold(self._tracked, size)
+
     def _refuse(self, code: int, why: str) -> None:
         self._refusal = code, why
         raise _RefusalError
@@ -200,7 +210,7 @@ class GuardedHttpProtocol(HttpToolsProtocol):
     def _end(self) -> None:
         """Answer a refusal where no other answer is under way, and close."""
         code, why = self._refusal or (400, "")
-        self._ignores = True
+        self._ignores, self._unfinished = True, None
         self._table.refuse(str(code))
         self._table.release(self._tracked)
         self._ending_since = self._table.clock()
@@ -231,7 +241,7 @@ class GuardedHttpProtocol(HttpToolsProtocol):
             self._expire_head()
 
     def _expire_head(self) -> None:
-        if self._tracked.held:
+        if self._unfinished is not None:
             why = f"the head did not arrive in {self._limits.head_seconds:g} seconds"
             self._refusal = 408, why
             self._end()

@@ -14,8 +14,15 @@ from typing import Any
 
 import uvicorn
 from starlette.types import ASGIApp
-from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 
+from upwell.server.asgi.connections import (
+    UNIX,
+    ConnectionTable,
+    RefusedConnectionError,
+    TrackedConnection,
+    keep_expiring,
+)
+from upwell.server.asgi.guarded_http import GuardedHttpProtocol
 from upwell.server.auth.request_info import PEER
 
 _BACKLOG = 128
@@ -44,11 +51,16 @@ def bind_local(path: Path) -> socket.socket:
 
 
 async def serve_local(
-    app: ASGIApp, listener: socket.socket, shutdown: asyncio.Event, *, grace_seconds: float = 10
+    app: ASGIApp,
+    listener: socket.socket,
+    shutdown: asyncio.Event,
+    table: ConnectionTable,
+    *,
+    grace_seconds: float = 10,
 ) -> None:
     """Serve until `shutdown` is set, then finish the answers under way.
 
-    The application's lifespan is that of the server on the network.
+    The application's lifespan is that of the server on the network, with which it shares `table`.
     """
     config = uvicorn.Config(
         app,
@@ -64,7 +76,7 @@ async def serve_local(
         proxy_headers=False,
         timeout_graceful_shutdown=math.ceil(grace_seconds),
     )
-    server = _LocalServer(config)
+    server = _LocalServer(config, table)
     serving = asyncio.create_task(server.serve(sockets=[listener]))
     stopping = asyncio.create_task(shutdown.wait())
     try:
@@ -78,9 +90,10 @@ async def serve_local(
 class _LocalServer(uvicorn.Server):
     """Takes connections and tells the application whose each is."""
 
-    def __init__(self, config: uvicorn.Config) -> None:
+    def __init__(self, config: uvicorn.Config, table: ConnectionTable) -> None:
         super().__init__(config)
-        self._taking: list[asyncio.Task[None]] = []
+        self._table = table
+        self._tasks: list[asyncio.Task[None]] = []
 
     @contextmanager
     def capture_signals(self) -> Iterator[None]:
@@ -90,13 +103,14 @@ class _LocalServer(uvicorn.Server):
     async def startup(self, sockets: list[socket.socket] | None = None) -> None:
         """Take connections."""
         await super().startup([])
-        self._taking = [asyncio.create_task(self._take(one)) for one in sockets or ()]
+        self._tasks = [asyncio.create_task(self._take(one)) for one in sockets or ()]
+        self._tasks.append(asyncio.create_task(keep_expiring(self._table)))
 
     async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
         """Take no more, and finish what is under way."""
-        for taking in self._taking:
-            taking.cancel()
-        await asyncio.gather(*self._taking, return_exceptions=True)
+        for task in self._tasks:
+            task.cancel()
+        await asyncio.gather(*self._tasks, return_exceptions=True)
         await super().shutdown(sockets)
 
     async def _take(self, listener: socket.socket) -> None:
@@ -105,15 +119,31 @@ class _LocalServer(uvicorn.Server):
         while True:
             try:
                 connection, _ = await loop.sock_accept(listener)
-                state = {PEER: _uid_of(connection)}
-                await loop.connect_accepted_socket(lambda: self._protocol(state), connection)  # noqa: B023 - called before the next one
             except OSError:
+                self._table.give_way()
                 await asyncio.sleep(_PAUSE)
+            else:
+                await self._open(connection)
+                # One that waits already is taken at once: without this, a flood has no gaps.
+                await asyncio.sleep(0)
 
-    def _protocol(self, state: dict[str, Any]) -> asyncio.Protocol:
-        return HttpToolsProtocol(
-            config=self.config, server_state=self.server_state, app_state=state
-        )
+    async def _open(self, connection: socket.socket) -> None:
+        try:
+            tracked = self._table.open(UNIX)
+        except RefusedConnectionError:
+            connection.close()
+            return
+        try:
+            state = {PEER: _uid_of(connection)}
+            await asyncio.get_running_loop().connect_accepted_socket(
+                lambda: self._protocol(tracked, state), connection
+            )
+        except OSError:
+            self._table.close(tracked)
+            connection.close()
+
+    def _protocol(self, tracked: TrackedConnection, state: dict[str, Any]) -> asyncio.Protocol:
+        return GuardedHttpProtocol(self.config, self.server_state, state, self._table, tracked)
 
 
 def _uid_of(connection: socket.socket) -> int:

@@ -10,12 +10,10 @@ from contextlib import contextmanager
 import uvicorn
 from starlette.types import ASGIApp
 
-from upwell.server.asgi.connections import ConnectionTable, TrackedConnection
+from upwell.server.asgi.connections import ConnectionTable, TrackedConnection, keep_expiring
 from upwell.server.asgi.guarded_http import GuardedHttpProtocol
 from upwell.server.asgi.mixed_tls import answer_to_name, take_connections
 
-_EXPIRY_SECONDS = 0.5
-"""Between two looks at connections that are too slow."""
 _MAX_MESSAGE_BYTES = 4 * 1024 * 1024
 """Of a WebSocket: clients may send a whole file to a command as one."""
 
@@ -49,7 +47,7 @@ class _GuardedServer(_Server):
                 listener, self._protocol, self._tls, self._table, plain=self._plain
             )
             self._tasks.append(asyncio.create_task(taking))
-        self._tasks.append(asyncio.create_task(self._expire()))
+        self._tasks.append(asyncio.create_task(keep_expiring(self._table)))
 
     async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
         """Take no more, and finish what is under way."""
@@ -57,11 +55,6 @@ class _GuardedServer(_Server):
             task.cancel()
         await asyncio.gather(*self._tasks, return_exceptions=True)
         await super().shutdown(sockets)
-
-    async def _expire(self) -> None:
-        while True:
-            await asyncio.sleep(_EXPIRY_SECONDS)
-            self._table.expire()
 
     def _protocol(self, tracked: TrackedConnection) -> asyncio.Protocol:
         return GuardedHttpProtocol(

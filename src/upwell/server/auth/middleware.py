@@ -84,9 +84,7 @@ class AccessControl:
     """Role in all namespaces of requests without a token."""
     clock: Callable[[], float] = time.monotonic
     """Seconds, for rates."""
-    values: WriteOnlyValues = field(
-        default_factory=lambda: WriteOnlyValues(token_bytes(_KEY_BYTES))
-    )
+    values: WriteOnlyValues = field(default_factory=_unkept_values)
     """Hides values from those who may not read Secrets."""
     rotate_admin: RotateAdminToken | None = None
     """Makes another token of the server's own user."""

@@ -2,12 +2,12 @@
 
 from collections.abc import Iterator
 
-from upwell.api.core import Namespace
 from upwell.api.meta import Resource
 from upwell.policy.pod_security.namespaces import NamespaceProfiles, profile_warnings, refusal
 from upwell.policy.pod_security.templates import PlacedTemplate, templates_of
 from upwell.server.http.errors import ApiError
-from upwell.store.interface import NotFoundError, Store
+from upwell.store.interface import Store
+from upwell.store.namespaces import namespace_labels
 
 
 async def enforce_profiles(
@@ -23,7 +23,8 @@ async def enforce_profiles(
     profiles: dict[str, NamespaceProfiles] = {}
     for template in _changed(resource, known):
         if template.namespace not in profiles:
-            profiles[template.namespace] = await _profiles(store, template.namespace)
+            labels = await namespace_labels(store, template.namespace)
+            profiles[template.namespace] = NamespaceProfiles.of(labels)
         if why := refusal(template, profiles[template.namespace]):
             raise ApiError(403, f"{resource.key} is forbidden: {why}", key=resource.key)
         warnings += profile_warnings(template, profiles[template.namespace])
@@ -34,11 +35,3 @@ def _changed(resource: Resource, known: dict[str, PlacedTemplate]) -> Iterator[P
     for template in templates_of(resource):
         if known.get(template.path) != template:
             yield template
-
-
-async def _profiles(store: Store, namespace: str) -> NamespaceProfiles:
-    try:
-        found = await store.get(Namespace, "", namespace)
-    except NotFoundError:
-        return NamespaceProfiles()
-    return NamespaceProfiles.of(found.labels)

@@ -337,6 +337,37 @@ async def test_requests_without_end_are_no_burden(server: GuardedServer) -> None
     writer.close()
 
 
+async def test_heads_are_held_until_their_answers_and_no_longer(server: GuardedServer) -> None:
+    server.app.may_answer.clear()
+    reader, writer = await server.connect()
+    request = b"GET /a HTTP/1.1\r\n" + HOST + b"X: " + b"a" * 1000 + b"\r\n\r\n"
+    writer.write(request * 4)
+    await server.until(lambda: server.table.held_bytes > 3000)
+    server.app.may_answer.set()
+    for _ in range(4):
+        assert (await reader.readuntil(b"ok")).startswith(b"HTTP/1.1 200")
+    assert (server.table.held_bytes, server.table.count) == (0, 1)
+    writer.write(request)
+    await reader.readuntil(b"ok")
+    assert (server.table.held_bytes, server.table.count) == (0, 1)
+    writer.close()
+
+
+async def test_answers_release_nothing_of_a_head_that_has_begun(server: GuardedServer) -> None:
+    server.app.may_answer.clear()
+    reader, writer = await server.connect()
+    writer.write(b"GET /a HTTP/1.1\r\n" + HOST + b"\r\n")
+    await server.until(lambda: bool(server.app.seen))
+    writer.write(b"GET /b HTTP/1.1\r\nX: " + b"a" * 1000)
+    await server.until(lambda: server.table.held_bytes > 1000)
+    server.app.may_answer.set()
+    await reader.readuntil(b"ok")
+    assert server.table.held_bytes > 1000
+    writer.close()
+    await server.until(lambda: server.table.count == 0)
+    assert server.table.held_bytes == 0
+
+
 async def test_an_unfinished_head_ends_in_time(serving: Served) -> None:
     async with serving(ConnectionLimits(head_seconds=0.1)) as server:
         reader, writer = await server.connect()

@@ -20,6 +20,7 @@ from tests.support.server.audit_logs import audit_lines, audit_log
 from upwell.api.core import ConfigMap, Secret
 from upwell.api.meta import ObjectMeta
 from upwell.policy.access.roles import SYSTEM_NAMESPACE, parse_grant
+from upwell.server.asgi.connections import ConnectionLimits, ConnectionTable
 from upwell.server.asgi.local_socket import bind_local, serve_local
 from upwell.server.auth.middleware import AccessControl, AuthMiddleware
 from upwell.server.auth.tokens import TokenRecord, Tokens, hash_of, new_token
@@ -32,6 +33,9 @@ NOW = datetime(2026, 1, 1, tzinfo=UTC)
 SECRETS = f"/api/v1/namespaces/{SYSTEM_NAMESPACE}/secrets"
 TOKEN = new_token("ci")
 OWN = frozenset({os.geteuid()})
+
+LIMITS = ConnectionLimits(kept_for_own=4, head_bytes=1024, head_seconds=0.5)
+SECONDS = 20
 
 type Serve = Callable[[frozenset[int]], AbstractAsyncContextManager[aiohttp.ClientSession]]
 
@@ -47,7 +51,12 @@ async def _echo(websocket: WebSocket) -> None:
 
 
 @pytest.fixture
-async def serve(tmp_path: Path) -> Serve:
+def table() -> ConnectionTable:
+    return ConnectionTable(LIMITS)
+
+
+@pytest.fixture
+async def serve(tmp_path: Path, table: ConnectionTable) -> Serve:
     store = MemoryStore(clock=lambda: NOW)
     record = TokenRecord("ci", hash_of(TOKEN), (parse_grant("viewer@shop"),))
     await store.create(record.as_secret())
@@ -65,7 +74,7 @@ async def serve(tmp_path: Path) -> Serve:
         )
         guarded = AuthMiddleware(app, control, ServerLimits())
         listener, shutdown = bind_local(tmp_path / "api.sock"), asyncio.Event()
-        serving = asyncio.create_task(serve_local(guarded, listener, shutdown))
+        serving = asyncio.create_task(serve_local(guarded, listener, shutdown, table))
         connector = aiohttp.UnixConnector(str(tmp_path / "api.sock"))
         async with aiohttp.ClientSession("http://upwell", connector=connector) as session:
             yield session
@@ -115,6 +124,33 @@ async def test_what_clients_say_of_themselves_changes_nothing(serve: Serve) -> N
     others = frozenset({54321})
     async with serve(others) as session, session.get(SECRETS, headers=headers) as answer:
         assert answer.status == 403
+
+
+async def test_connections_to_the_socket_are_bounded(
+    serve: Serve, tmp_path: Path, table: ConnectionTable
+) -> None:
+    async with serve(OWN) as session:
+        held = [
+            await asyncio.open_unix_connection(str(tmp_path / "api.sock"))
+            for _ in range(LIMITS.kept_for_own * 3)
+        ]
+        async with session.get(SECRETS) as answer:
+            assert answer.status == 200
+        assert table.count == LIMITS.kept_for_own
+        assert table.refused["gave-way"] == LIMITS.kept_for_own * 2 + 1
+        for _, writer in held:
+            writer.close()
+
+
+@pytest.mark.parametrize(("more", "code"), [(b"a" * 100_000, b"431"), (b"a", b"408")])
+async def test_a_head_on_the_socket_is_bounded_in_bytes_and_time(
+    serve: Serve, tmp_path: Path, more: bytes, code: bytes
+) -> None:
+    async with serve(OWN), asyncio.timeout(SECONDS):
+        reader, writer = await asyncio.open_unix_connection(str(tmp_path / "api.sock"))
+        writer.write(b"GET / HTTP/1.1\r\nX: " + more)
+        assert (await reader.readline()).split()[1] == code
+        writer.close()
 
 
 async def test_the_socket_is_its_owners_alone_and_replaces_a_left_one(tmp_path: Path) -> None:
