@@ -30,6 +30,12 @@ def documents(name: str, where: str) -> dict[str, tuple[str, dict[str, Any]]]:
     found = {
         "deployment by image": ("deployments", workload(image)),
         "deployment by trigger": ("deployments", following(tag)),
+        "config by hook of a strategy": ("deploymentconfigs", hooked("rollingParams", "pre", tag)),
+        "config by hook of another": ("deploymentconfigs", hooked("recreateParams", "mid", tag)),
+        "config by command": (
+            "deploymentconfigs",
+            config({"type": "Custom", "customParams": {"image": image, "command": ["x"]}}),
+        ),
         "job by image": ("jobs", {"spec": {"template": template(image)}}),
         "cron job by image": (
             "cronjobs",
@@ -97,6 +103,20 @@ def workload(image: str) -> dict[str, Any]:
     pod = template(image)
     pod["spec"].pop("restartPolicy")
     return {"spec": {"replicas": 1, "selector": {"matchLabels": _LABELS}, "template": pod}}
+
+
+def config(strategy: dict[str, Any]) -> dict[str, Any]:
+    """Return a DeploymentConfig with a strategy."""
+    template = workload(_PUBLIC)["spec"]["template"]
+    return {
+        "spec": {"replicas": 1, "selector": _LABELS, "template": template, "strategy": strategy}
+    }
+
+
+def hooked(params: str, moment: str, tag: dict[str, str]) -> dict[str, Any]:
+    """Return a DeploymentConfig one of whose hooks gives a tag."""
+    hook = {"failurePolicy": "Abort", "tagImages": [{"containerName": "web", "to": tag}]}
+    return config({"type": "Rolling", params: {moment: hook}})
 
 
 def following(tag: dict[str, str]) -> dict[str, Any]:

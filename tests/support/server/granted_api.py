@@ -9,6 +9,7 @@ from typing import Any
 from tests.support.server.api_server import Api, ApiAnswer, ApiClock, serving
 from tests.support.server.audit_logs import audit_log
 
+from upwell.api.codec import RESOURCES
 from upwell.api.core import Secret
 from upwell.policy.access.roles import parse_grant
 from upwell.server.auth.middleware import AccessControl
@@ -25,25 +26,14 @@ from upwell.store.memory import MemoryStore
 
 REGISTRY = "registry.test:7080"
 """The `host:port` of images of the embedded registry."""
-GROUPS = {
-    "secrets": "/api/v1",
-    "configmaps": "/api/v1",
-    "services": "/api/v1",
-    "builds": "/apis/build.openshift.io/v1",
-    "buildconfigs": "/apis/build.openshift.io/v1",
-    "imagestreams": "/apis/image.openshift.io/v1",
-    "imagestreamimports": "/apis/image.openshift.io/v1",
-    "imagestreammappings": "/apis/image.openshift.io/v1",
-    "deployments": "/apis/apps/v1",
-    "jobs": "/apis/batch/v1",
-    "cronjobs": "/apis/batch/v1",
-}
-_OURS = "/apis/upwell.dev/v1alpha1"
+_VERSIONS = {kind.KIND.plural: kind.KIND.api_version for kind in RESOURCES}
 
 
 def path_of(plural: str, namespace: str, name: str = "", part: str = "") -> str:
     """Return the path of objects, of one, or of a part of it."""
-    steps = (f"{GROUPS.get(plural, _OURS)}/namespaces/{namespace}/{plural}", name, part)
+    version = _VERSIONS[plural]
+    group = f"/apis/{version}" if "/" in version else f"/api/{version}"
+    steps = (f"{group}/namespaces/{namespace}/{plural}", name, part)
     return "/".join(step for step in steps if step)
 
 

@@ -10,10 +10,11 @@ from tests.support.builds.memory_builds import BuildMachine, docker_build, image
 from tests.support.promotion.reconciled_pipeline import ReconciledPipeline, image
 from tests.support.rollouts.memory_machine import BETTER, GOOD, RolloutSetup
 
-from upwell.api.apps import Deployment, Job
+from upwell.api.apps import Deployment, DeploymentConfig, Job
 from upwell.api.build import BuildOutput, BuildPhase
 from upwell.api.codec import decode, decode_as
 from upwell.api.conditions import find
+from upwell.api.image import ImageStream
 from upwell.api.meta import ObjectReference, Resource
 from upwell.api.pipeline import Pipeline
 from upwell.api.values.author import with_author
@@ -127,6 +128,40 @@ async def test_a_new_revision_asks_its_author_and_what_serves_goes_on() -> None:
     authors.found["eve"] = ("secret-user@shop",)
     await setup.settle(first.key)
     assert setup.runtime.images() == [BETTER]
+
+
+async def test_a_hook_that_tags_elsewhere_asks_its_author_when_it_tags() -> None:
+    setup, authors = RolloutSetup(), FixedAuthors({"eve": ("builder@shop,bank", "deployer@shop")})
+    setup.authors = authors
+    setup.restart()
+    document = of_eve("DeploymentConfig", "web", GOOD)
+    document["spec"]["selector"] = {"app": "web"}
+    to = {"kind": "ImageStreamTag", "name": "app:1", "namespace": "bank"}
+    migrates = {"command": ["migrate"], "containerName": "web"}
+    hook = {"execNewPod": migrates, "tagImages": [{"containerName": "web", "to": to}]}
+    document["spec"] |= {"replicas": 1, "strategy": {"rollingParams": {"pre": hook}}}
+    made = await setup.store.create(decode_as(DeploymentConfig, document))
+    assert isinstance(made, DeploymentConfig)
+
+    async def tagged() -> bool:
+        streams = (await setup.store.list(ImageStream)).items
+        return any(one.namespace == "bank" for one in streams)
+
+    for _ in range(3):
+        await setup.reconcile(made.key)
+    assert [name for name in setup.runtime.names() if "pre" in name], "the hook runs"
+    authors.found["eve"] = ("builder@shop", "deployer@shop")
+    await setup.settle(made.key)
+    assert not await tagged()
+    stored = await setup.store.get(DeploymentConfig, "shop", "web")
+    condition = find(stored.status.conditions, "Progressing")
+    assert condition is not None
+    assert condition.reason == "MissingRight"
+    assert "push repositories in namespace bank" in condition.message
+    authors.found["eve"] = ("builder@shop,bank", "deployer@shop")
+    await setup.settle(made.key)
+    assert await tagged()
+    assert setup.runtime.images() == [GOOD]
 
 
 async def test_a_build_into_another_namespace_asks_its_author(tmp_path: Path) -> None:

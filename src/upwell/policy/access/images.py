@@ -5,7 +5,7 @@ The server pulls them with a login of its own, so whoever names one must be able
 
 from collections.abc import Iterable, Iterator
 
-from upwell.api.apps import Job
+from upwell.api.apps import DeploymentConfig, Job
 from upwell.api.build import Build, BuildConfig
 from upwell.api.core import PodTemplate
 from upwell.api.defaults import DOCKER_IMAGE
@@ -57,6 +57,8 @@ def _images(resource: Resource) -> Iterator[str]:
         case Build() | BuildConfig():
             sources = (image.from_ for image in resource.spec.source.images)
             yield from _named((resource.spec.strategy.base, *sources))
+        case DeploymentConfig():
+            yield from _of_config(resource)
         case _:
             template = (
                 resource.spec.template if isinstance(resource, Job) else pod_template(resource)
@@ -81,6 +83,14 @@ def _of_import(wanted: ImageStreamImport) -> Iterator[str]:
     yield from (image.from_.name for image in wanted.spec.images)
     if wanted.spec.repository is not None:
         yield wanted.spec.repository.from_.name
+
+
+def _of_config(config: DeploymentConfig) -> Iterator[str]:
+    if config.spec.template is not None:
+        yield from _of_template(config.spec.template)
+    strategy = config.spec.strategy
+    if strategy is not None and strategy.custom_params is not None:
+        yield strategy.custom_params.image
 
 
 def _of_template(template: PodTemplate) -> Iterator[str]:

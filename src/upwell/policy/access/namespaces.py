@@ -1,18 +1,20 @@
 """Namespaces beside its own that an object has the server work in; pure.
 
-A stage sets workloads and runs Jobs in its namespace, a build tags a stream there. Whoever changes
-the spec is asked, each time: the spec says what is done there.
+A stage sets workloads and runs Jobs in its namespace, a build and a hook of a rollout tag a stream
+there. Whoever changes the spec is asked, each time: the spec says what is done there.
 """
 
 from collections.abc import Iterator
 
+from upwell.api.apps import DeploymentConfig
 from upwell.api.build import Build, BuildConfig
 from upwell.api.defaults import IMAGE_STREAM_TAG
-from upwell.api.meta import Resource
+from upwell.api.meta import ObjectReference, Resource
 from upwell.api.pipeline import Pipeline, Stage
 from upwell.policy.access.needs import Need
 from upwell.policy.access.roles import Action
 from upwell.policy.images.streams import StreamTag
+from upwell.policy.rollouts.hooks import declared_hooks
 
 _PLURALS = {
     "Deployment": "deployments",
@@ -32,6 +34,10 @@ def namespace_needs(resource: Resource) -> Iterator[Need]:
                     yield from _of_stage(stage, stage.namespace)
         case Build() | BuildConfig():
             yield from _of_output(resource)
+        case DeploymentConfig():
+            for hook in declared_hooks(resource):
+                for action in hook.tag_images:
+                    yield from _of_tag(action.to, resource.namespace)
         case _:
             return
 
@@ -54,9 +60,12 @@ def _of_stage(stage: Stage, namespace: str) -> Iterator[Need]:
 
 def _of_output(build: Build | BuildConfig) -> Iterator[Need]:
     target = build.spec.output.to
-    if target is None or target.kind != IMAGE_STREAM_TAG:
-        return
-    stream = StreamTag.of(target, build.namespace).stream_name
-    if stream.namespace != build.namespace:
+    if target is not None and target.kind == IMAGE_STREAM_TAG:
+        yield from _of_tag(target, build.namespace)
+
+
+def _of_tag(target: ObjectReference, namespace: str) -> Iterator[Need]:
+    stream = StreamTag.of(target, namespace).stream_name
+    if stream.namespace != namespace:
         action = Action("push", "repositories", stream.namespace, stream.repository)
         yield Need(action, f"sets a tag of ImageStream {stream.repository}", stays=False)

@@ -2,7 +2,7 @@
 
 from collections.abc import Iterable, Iterator
 
-from upwell.api.apps import Job
+from upwell.api.apps import DeploymentConfig, Job
 from upwell.api.build import Build, BuildConfig, BuildRequest
 from upwell.api.core import PodTemplate
 from upwell.api.meta import LocalReference, Resource
@@ -12,6 +12,7 @@ from upwell.policy.access.needs import Need
 from upwell.policy.access.roles import Action
 from upwell.policy.builds.environment import sources_of
 from upwell.policy.builds.objects import objects_read, objects_required
+from upwell.policy.rollouts.hooks import declared_hooks
 from upwell.policy.rollouts.image_ownership import pod_template
 from upwell.policy.rollouts.pod_template import SECRET, SourceName, needed_sources
 
@@ -43,6 +44,8 @@ def _named(resource: Resource) -> Iterable[_Named]:
             return _of_pipeline(resource)
         case Job():
             return _here(resource, _of_template(resource.spec.template))
+        case DeploymentConfig():
+            return _here(resource, _of_config(resource))
         case _:
             template = pod_template(resource)
             return _here(resource, _of_template(template)) if template is not None else ()
@@ -93,6 +96,17 @@ def _of_test(test: JobCheck) -> Iterator[str]:
     if test.template is not None:
         yield from _of_template(test.template)
     yield from _secrets(sorted(sources_of(test.env)))
+
+
+def _of_config(config: DeploymentConfig) -> Iterator[str]:
+    if config.spec.template is not None:
+        yield from _of_template(config.spec.template)
+    for hook in declared_hooks(config):
+        if hook.exec_new_pod is not None:
+            yield from _secrets(sorted(sources_of(hook.exec_new_pod.env)))
+    strategy = config.spec.strategy
+    if strategy is not None and strategy.custom_params is not None:
+        yield from _secrets(sorted(sources_of(strategy.custom_params.environment)))
 
 
 def _of_template(template: PodTemplate) -> Iterator[str]:

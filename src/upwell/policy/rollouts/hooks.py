@@ -3,7 +3,7 @@
 Facts: appsv1 LifecycleHook, and OpenShift's deployer (strategy/support/lifecycle.go).
 """
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from datetime import datetime
 from enum import StrEnum
@@ -72,6 +72,18 @@ def hooks_of(workload: Resource) -> Mapping[HookMoment, LifecycleHook]:
     for moment, hook in hooks.items():
         _check(moment, hook, workload.spec.template or PodTemplate())
     return hooks
+
+
+def declared_hooks(workload: Resource) -> Iterator[LifecycleHook]:
+    """Yield each hook that a workload declares, also of a strategy that is not the one in force."""
+    if not isinstance(workload, DeploymentConfig) or workload.spec.strategy is None:
+        return
+    strategy = workload.spec.strategy
+    for params in (strategy.rolling_params, strategy.recreate_params):
+        for moment in HookMoment:
+            hook = getattr(params, moment.value, None)
+            if isinstance(hook, LifecycleHook):
+                yield hook
 
 
 def pending(workload: Resource, record: RevisionRecord) -> frozenset[HookMoment]:

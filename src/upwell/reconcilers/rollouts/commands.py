@@ -13,6 +13,7 @@ from upwell.policy.rollouts.pod_template import TemplateError
 from upwell.policy.rollouts.settings import Workload
 from upwell.policy.rollouts.snapshot import Obstacle, RolloutSnapshot
 from upwell.policy.rollouts.steps import HookMoment, Rollout, RunHook, Step
+from upwell.reconcilers.authority import Authority
 from upwell.reconcilers.rollouts.custom import (
     CUSTOM,
     CustomStrategy,
@@ -47,10 +48,15 @@ class Commands:
     """Runs them where their time has come, and lets their results decide."""
 
     def __init__(
-        self, store: Store, runtime: Runtime, load: LoadRevision, clock: Callable[[], datetime]
+        self,
+        store: Store,
+        runtime: Runtime,
+        load: LoadRevision,
+        clock: Callable[[], datetime],
+        authority: Authority,
     ) -> None:
-        self._hooks = Hooks(store, runtime, load, clock)
-        self._custom = CustomStrategy(runtime, load, clock)
+        self._hooks = Hooks(store, runtime, load, clock, authority)
+        self._custom = CustomStrategy(runtime, load, clock, authority)
         self._clock = clock
 
     async def customise(

@@ -17,7 +17,8 @@ from upwell.policy.rollouts.hooks import HOOK_CONTAINER, HookPhase
 from upwell.policy.rollouts.instance import build_task, instance_name, parse_image
 from upwell.policy.rollouts.pod_template import TemplateError
 from upwell.policy.rollouts.steps import restart_after_loss
-from upwell.reconcilers.rollouts.hooks import LoadRevision
+from upwell.reconcilers.authority import Authority
+from upwell.reconcilers.rollouts.hooks import LoadRevision, require_rights
 from upwell.workload.interface import Files, Instance, InstanceMount, InstanceSpec, Runtime, State
 
 CUSTOM = "custom"
@@ -56,7 +57,14 @@ def custom_params(workload: Resource) -> CustomParams | None:
 class CustomStrategy:
     """Runs the command of a Custom strategy, and listens to what it wants."""
 
-    def __init__(self, runtime: Runtime, load: LoadRevision, clock: Callable[[], datetime]) -> None:
+    def __init__(
+        self,
+        runtime: Runtime,
+        load: LoadRevision,
+        clock: Callable[[], datetime],
+        authority: Authority,
+    ) -> None:
+        self._authority = authority
         self._runtime = runtime
         self._load = load
         self._clock = clock
@@ -99,6 +107,7 @@ class CustomStrategy:
         return min(int(text), 100) if text.isascii() and text.isdigit() else 0
 
     async def _spec(self, workload: Resource, record: RevisionRecord, name: str) -> InstanceSpec:
+        await require_rights(self._authority, workload)
         params = custom_params(workload) or CustomParams()
         if not params.command:
             raise TemplateError("InvalidStrategy", "customParams.command is missing")

@@ -22,6 +22,7 @@ from upwell.policy.rollouts.hooks import (
 )
 from upwell.policy.rollouts.instance import RevisionTemplate, build_task, instance_name
 from upwell.policy.rollouts.steps import HookMoment, restart_after_loss
+from upwell.reconcilers.authority import Authority, MissingRightError
 from upwell.store.interface import AlreadyExistsError, NotFoundError, Store
 from upwell.workload.interface import Instance, InstanceSpec, Runtime, State
 
@@ -33,8 +34,14 @@ class Hooks:
     """Runs the hooks of DeploymentConfigs."""
 
     def __init__(
-        self, store: Store, runtime: Runtime, load: LoadRevision, clock: Callable[[], datetime]
+        self,
+        store: Store,
+        runtime: Runtime,
+        load: LoadRevision,
+        clock: Callable[[], datetime],
+        authority: Authority,
     ) -> None:
+        self._authority = authority
         self._store = store
         self._runtime = runtime
         self._load = load
@@ -104,6 +111,7 @@ class Hooks:
     async def _spec(
         self, workload: Resource, record: RevisionRecord, moment: HookMoment
     ) -> InstanceSpec:
+        await require_rights(self._authority, workload)
         hook = hooks_of(workload)[moment].exec_new_pod
         assert hook is not None  # noqa: S101 - the caller has looked
         environment = {
@@ -119,6 +127,8 @@ class Hooks:
         return build_task(revision, hook_instance(workload, record, moment), moment.value)
 
     async def _tag(self, workload: Resource, record: RevisionRecord, hook: LifecycleHook) -> None:
+        if hook.tag_images:
+            await require_rights(self._authority, workload)
         for action in hook.tag_images:
             image = hook_image(record, action.container_name)
             named = StreamTag.of(action.to, workload.namespace)
@@ -138,6 +148,12 @@ class Hooks:
                 continue
             spec = stream.spec.model_copy(update={"tags": (*others, entry)})
             await self._store.update(stream.model_copy(update={"spec": spec}))
+
+
+async def require_rights(authority: Authority, workload: Resource) -> None:
+    """Raise MissingRightError unless the workload's author has the rights that it takes still."""
+    if why := await authority.refusal(workload):
+        raise MissingRightError(why)
 
 
 def hook_instance(workload: Resource, record: RevisionRecord, moment: HookMoment) -> str:

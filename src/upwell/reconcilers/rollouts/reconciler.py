@@ -105,7 +105,7 @@ class RolloutReconciler:
             images, revisions, clock, machine.pressure, machine.authority
         )
         self._replicas = ReplicaReader(machine, clock)
-        self._commands = Commands(store, machine.runtime, revisions.load, clock)
+        self._commands = Commands(store, machine.runtime, revisions.load, clock, machine.authority)
         self._execution = StepExecutor(machine.runtime, revisions)
         self._judge = Judge(machine, clock)
 

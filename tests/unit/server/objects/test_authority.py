@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from tests.support.server.foreign_documents import config, hooked
 from tests.support.server.granted_api import REGISTRY, GrantedApi, open_granted_api, path_of
 
 from upwell.api.core import Namespace
@@ -72,6 +73,15 @@ def build(**spec: Any) -> dict[str, Any]:
     }
 
 
+def named(document: dict[str, Any]) -> dict[str, Any]:
+    return {"metadata": {"name": "web"}, **document}
+
+
+PUSH_TO_B = "push repositories in namespace b"
+KEY_OF_A_SECRET = [
+    {"name": "K", "valueFrom": {"secretKeyRef": {"name": "key", "key": "k"}}},
+]
+HOOK = {"execNewPod": {"command": ["x"], "containerName": "web", "env": KEY_OF_A_SECRET}}
 FOREIGN = {"kind": "ImageStreamTag", "name": "app:1", "namespace": "b"}
 COMPONENT_OF_B = pipeline()
 COMPONENT_OF_B["spec"]["components"] = [{"name": "web", "from": FOREIGN}]
@@ -98,6 +108,19 @@ STAGE_IN_B = pipeline(namespace="b", verification=job_check(template=secret_volu
             "buildconfigs",
             {"metadata": {"name": "app"}, "spec": build(output={"to": FOREIGN})["spec"]},
             "push repositories in namespace b",
+        ),
+        *(
+            ("deploymentconfigs", named(hooked(params, moment, FOREIGN)), PUSH_TO_B)
+            for params, moment in (
+                ("rollingParams", "pre"),
+                ("rollingParams", "post"),
+                ("recreateParams", "mid"),
+            )
+        ),
+        (
+            "deploymentconfigs",
+            named(config({"customParams": {"image": f"{REGISTRY}/b/app:1"}, "type": "Custom"})),
+            "pull repositories in namespace b",
         ),
         (
             "deployments",
@@ -224,6 +247,12 @@ async def test_another_check_of_a_foreign_stage_is_asked_for_again(granted: Gran
             ),
         ),
         ("deployments", deployment(volumes=secret_volume("key")["spec"]["volumes"])),
+        ("deploymentconfigs", named(config({"rollingParams": {"pre": HOOK}}))),
+        ("deploymentconfigs", named(config({"type": "Recreate", "recreateParams": {"mid": HOOK}}))),
+        (
+            "deploymentconfigs",
+            named(config({"customParams": {"command": ["x"], "environment": KEY_OF_A_SECRET}})),
+        ),
         ("deployments", deployment(imagePullSecrets=[{"name": "key"}])),
     ],
 )

@@ -14,7 +14,14 @@ from typing import Any
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from tests.support.server.api_server import ApiAnswer
-from tests.support.server.foreign_documents import build, documents, pipeline, stream, workload
+from tests.support.server.foreign_documents import (
+    build,
+    config,
+    documents,
+    pipeline,
+    stream,
+    workload,
+)
 from tests.support.server.granted_api import GrantedApi, open_granted_api, path_of
 
 from upwell.api.codec import RESOURCES, encode
@@ -67,7 +74,22 @@ def _others() -> Mapping[str, dict[str, Any]]:
         "pipelines": noted | pipeline(),
         "releases": noted | release,
         "promotions": noted | promotion,
+        "deploymentconfigs": noted | config({}),
+        "statefulsets": noted | web,
+        "daemonsets": noted | web,
+        "services": noted | {"spec": {"ports": [{"port": 80}]}},
+        "routes": noted | {"spec": {"to": {"kind": "Service", "name": "app"}}},
+        "templates": noted | {"objects": [{"apiVersion": "v1", "kind": "ConfigMap"} | noted]},
+        "networkpolicies": noted | {"spec": {"podSelector": {}}},
+        "resourcequotas": noted | {"spec": {"hard": {"pods": "5"}}},
     }
+
+
+async def test_the_server_knows_the_path_of_every_kind(tmp_path: Path) -> None:
+    async with open_granted_api(tmp_path) as granted:
+        for plural in _KINDS:
+            answer = await granted.send("admin", "GET", path_of(plural, OTHER))
+            assert (plural, answer.status) == (plural, 200), answer.text
 
 
 @st.composite
