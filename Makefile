@@ -75,7 +75,7 @@ soak: python system  ## Inflict random faults under load, and report (MINUTES=60
 
 .PHONY: fuzz
 fuzz: python  ## Feed hostile bytes to every parser of them (MINUTES=10, ARGS="--only layer")
-	$(RUN) --with atheris python -m tests.fuzz --minutes $(MINUTES) $(ARGS)
+	$(RUN) --group fuzz python -m tests.fuzz --minutes $(MINUTES) $(ARGS)
 
 attacks: MINUTES := 10
 .PHONY: attacks
