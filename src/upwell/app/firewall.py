@@ -1,5 +1,6 @@
 """Wires the firewall to the network of instances."""
 
+import asyncio
 from collections.abc import Sequence
 from contextlib import suppress
 from ipaddress import IPv4Address, ip_address
@@ -9,19 +10,27 @@ from upwell.controller import Controller
 from upwell.firewall.interface import Bridge, FirewallError
 from upwell.firewall.nftables import NftFirewall
 from upwell.machine.clock import now
+from upwell.outbound.resolvers import machine_resolvers
 from upwell.policy.firewall.table import FirewallRules, NetworkIsolation
 from upwell.reconcilers.firewall.reconciler import FirewallPorts, firewall_controller
+from upwell.reconcilers.rollouts.traffic import Traffic
 from upwell.settings import ServerSettings
 from upwell.workload.podman.runtime import PodmanRuntime
 
 
-def firewall(adapters: Adapters) -> Sequence[Controller]:
+def firewall(adapters: Adapters, traffic: Traffic) -> Sequence[Controller]:
     """Return what keeps the filter in force; nothing where the settings say off."""
     rules = firewall_rules(adapters.settings)
     if rules is None:
         return ()
     runtime = adapters.runtime
-    ports = FirewallPorts(runtime, adapters.firewall, lambda: _bridge(runtime))
+    ports = FirewallPorts(
+        runtime,
+        adapters.firewall,
+        lambda: _bridge(runtime),
+        traffic,
+        adapters.settings.own_places,
+    )
     return (firewall_controller(adapters.cache, ports, rules, now),)
 
 
@@ -51,4 +60,5 @@ async def remove_filter(firewall: NftFirewall) -> None:
 
 async def _bridge(runtime: PodmanRuntime) -> Bridge:
     network = await runtime.network()
-    return Bridge(network.interface, network.instances, network.services)
+    resolvers = frozenset(await asyncio.to_thread(machine_resolvers))
+    return Bridge(network.interface, network.instances, network.services, resolvers)

@@ -216,7 +216,7 @@ def _workloads(
         rollouts.rollout_controller(index, machine, images, now),
         routing_controller(cache, machine, now, adapters.settings.own_places),
         router_supervision_controller(cache, machine),
-        *firewall(adapters),
+        *firewall(adapters, traffic),
     )
 
 

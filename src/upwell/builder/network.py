@@ -17,10 +17,10 @@ from secrets import randbelow, token_hex
 
 from upwell.builder.interface import BuildError
 from upwell.machine.process import run_command
+from upwell.outbound.resolvers import machine_resolvers
 
 _NAMESPACES = Path("/run/netns")
 _FORWARDING = Path("/proc/sys/net/ipv4/ip_forward")
-_RESOLVERS = (Path("/etc/resolv.conf"), Path("/run/systemd/resolve/resolv.conf"))
 _RANGE = ipaddress.IPv4Network("198.18.0.0/15")
 """For tests between networks (RFC 2544), and so for nobody's own: a build has four addresses."""
 
@@ -73,7 +73,7 @@ _CHAIN = ("inet", "build", "output")
 async def build_network(owner: str, policy: BuildNetworkAccess) -> AsyncIterator[BuildNetwork]:
     """Make a network for the time of the block; raises BuildError where it cannot be had."""
     name = f"{_prefix(owner)}{token_hex(4)}"
-    network = BuildNetwork(name, await asyncio.to_thread(lambda: tuple(_resolvers())))
+    network = BuildNetwork(name, await asyncio.to_thread(machine_resolvers))
     try:
         await _set_up(network, policy)
         yield network
@@ -187,24 +187,3 @@ def _prefix(owner: str) -> str:
 def _interface(name: str) -> str:
     """Return the interface outside: of at most 15 letters."""
     return f"upb{name[-8:]}"
-
-
-def _resolvers() -> Iterator[str]:
-    """Yield the machine's name servers that others can ask too, of the first file with any."""
-    for path in _RESOLVERS:
-        found = False
-        text = path.read_text() if path.is_file() else ""
-        for line in text.splitlines():
-            words = line.split()
-            if len(words) > 1 and words[0] == "nameserver" and _is_reachable(words[1]):
-                found = True
-                yield words[1]
-        if found:
-            return
-
-
-def _is_reachable(text: str) -> bool:
-    try:
-        return not ipaddress.IPv4Address(text).is_loopback
-    except ValueError:
-        return False

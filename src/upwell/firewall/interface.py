@@ -37,6 +37,8 @@ class Bridge:
     instances: IPv4Network
     services: IPv4Network
     """Addresses of Services, which the machine itself answers at."""
+    resolvers: frozenset[str] = frozenset()
+    """Name servers outside of this machine that instances are given (IPv4)."""
 
 
 @dataclass(frozen=True, slots=True)

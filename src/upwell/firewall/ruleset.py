@@ -64,7 +64,7 @@ def _chains(table: FirewallTable) -> Iterator[str]:
     # everything, it connects to nothing until then.
     strangers = ["ip saddr != @known drop"] if table.strict else []
     allowed = ["ct state established,related accept", "meta nfproto != ipv4 drop"]
-    metadata = f"ip daddr {{ {', '.join(_METADATA)} }} drop"
+    metadata = f"ip daddr {{ {', '.join(_METADATA)} }} jump metadata"
     yield from _chain(
         "forward",
         "type filter hook forward priority filter - 5; policy accept;",
@@ -75,10 +75,15 @@ def _chains(table: FirewallTable) -> Iterator[str]:
     )
     yield from _chain(
         "outgoing",
-        *([] if table.metadata else [f"{_DNS} return", metadata]),
+        *([] if table.metadata else [metadata]),
         *strangers,
         "ip saddr vmap @egress",
     )
+    if not table.metadata:
+        # Some clouds have their resolver where they serve credentials. It is let through here
+        # alone: what follows in `outgoing` holds for it as for every other address.
+        resolvers = [f"ip daddr {ip} {_DNS} return" for ip in sorted(table.bridge.resolvers)]
+        yield from _chain("metadata", *resolvers, "drop")
     yield from _chain("incoming", "ip daddr vmap @ingress", "accept" if table.open else "drop")
     yield from _chain(
         "input",

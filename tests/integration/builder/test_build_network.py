@@ -32,8 +32,8 @@ def own_addresses() -> list[str]:
 
 
 @contextmanager
-def machine_beside(network: str) -> Iterator[str]:
-    """Another machine, that serves HTTP at port 80 of NETWORK.2."""
+def machine_beside(network: str, port: int = 80) -> Iterator[str]:
+    """Another machine, that serves HTTP at a port of NETWORK.2."""
     name = f"beside-{token_hex(3)}"
     link = f"bs{token_hex(3)}"
     server = None
@@ -45,7 +45,7 @@ def machine_beside(network: str) -> Iterator[str]:
         run(*f"ip -n {name} addr add {network}.2/30 dev eth0".split())
         run(*f"ip -n {name} link set eth0 up".split())
         run(*f"ip -n {name} route add default via {network}.1".split())
-        argv = (sys.executable, "-m", "http.server", "--bind", f"{network}.2", "80")
+        argv = (sys.executable, "-m", "http.server", "--bind", f"{network}.2", str(port))
         server = subprocess.Popen(
             ("ip", "netns", "exec", name, *argv),
             stdout=subprocess.PIPE,

@@ -85,7 +85,7 @@ async def network(
             return Bridge(found.interface, found.instances, found.services)
 
         cache = ObjectCache(rollouts.store)
-        ports = FirewallPorts(runtime, firewall, bridge)
+        ports = FirewallPorts(runtime, firewall, bridge, rollouts.traffic)
         controller = firewall_controller(cache, ports, rules or FirewallRules(), now)
         tasks = [group.create_task(one.run()) for one in (cache, controller)]
         try:
@@ -205,6 +205,29 @@ async def test_policies_open_and_close(real_rollouts: RealRollouts) -> None:
         for name in ("in", "out"):
             await store.delete(NetworkPolicy, "else", name)
         await net.until(partial(net.asks, "peer", "server.else", 80), answered=True)
+
+
+async def test_a_service_that_asks_for_the_address_of_another_opens_nothing(
+    real_rollouts: RealRollouts,
+) -> None:
+    async with network(real_rollouts) as net:
+        await begin(real_rollouts, net)
+        await net.until(partial(net.asks, "client", "server.else", 80), answered=True)
+        await real_rollouts.store.create(policy("closed", podSelector={}))
+        await net.until(partial(net.asks, "client", "server.else", 80), answered=False)
+        address = (await real_rollouts.store.get(Service, "else", "server")).spec.cluster_ip
+        asking = service("nothing", clusterIP=address)
+        await apply(real_rollouts, asking)
+
+        async def refused() -> bool:
+            stored = await real_rollouts.store.get(Service, "shop", "nothing")
+            found = find(stored.status.conditions, "Ready")
+            return found is not None and not found.is_true
+
+        await eventually(refused, bool)
+        assert not await net.asks("client", "server.else", 80)
+        await real_rollouts.store.delete(NetworkPolicy, "else", "closed")
+        await net.until(partial(net.asks, "client", "server.else", 80), answered=True)
 
 
 async def test_open_is_as_in_kubernetes(real_rollouts: RealRollouts) -> None:

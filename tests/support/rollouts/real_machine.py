@@ -76,6 +76,8 @@ class RealRollouts:
     router: HaproxyRouter
     store: MemoryStore = field(init=False)
     actions: RolloutActions = field(init=False)
+    traffic: rollouts.Traffic = field(init=False)
+    """Of the process that serves last."""
     ahead: timedelta = timedelta()
     """Span by which the time of the store and the reconcilers is ahead of the machine's."""
 
@@ -113,8 +115,9 @@ class RealRollouts:
     @asynccontextmanager
     async def serve(self) -> AsyncIterator[PodmanRuntime]:
         async with PodmanRuntime.open(self.podman) as runtime, asyncio.TaskGroup() as group:
+            self.traffic = rollouts.Traffic(now)
             machine = rollouts.RolloutPorts(
-                runtime, self.router, rollouts.Traffic(now), runtime.service_network
+                runtime, self.router, self.traffic, runtime.service_network
             )
             images = rollouts.TemplateImages(
                 RegistryInMemory(),  # every image is in the storage already, pinned by digest

@@ -1,5 +1,6 @@
 """The text of a ruleset: no elements that overlap, and nothing of a name in it."""
 
+from dataclasses import replace
 from ipaddress import IPv4Network
 
 from hypothesis import given
@@ -69,6 +70,30 @@ def test_too_many_elements_let_nobody_in() -> None:
 def test_metadata_is_open_only_where_that_is_set() -> None:
     assert "169.254.0.0/16" in render("upwell-a", FirewallTable(BRIDGE))
     assert "169.254.0.0/16" not in render("upwell-a", FirewallTable(BRIDGE, metadata=True))
+
+
+def chain(text: str, name: str) -> list[str]:
+    body = text.partition(f"chain {name} {{\n")[2].partition("  }")[0]
+    return [line.strip() for line in body.splitlines()]
+
+
+def test_names_are_asked_for_where_policies_allow_it_and_of_resolvers_alone() -> None:
+    bridge = replace(BRIDGE, resolvers=frozenset({"169.254.169.253", "192.0.2.53"}))
+    held = FirewallTable(bridge, egress={"10.9.8.2": frozenset()})
+    text = render("upwell-a", held)
+    assert chain(text, "outgoing") == [
+        "ip daddr { 169.254.0.0/16, 100.100.100.200 } jump metadata",
+        "ip saddr != @known drop",
+        "ip saddr vmap @egress",
+    ]
+    *resolvers, last = chain(text, "metadata")
+    assert last == "drop"
+    assert [line.split()[2] for line in resolvers] == ["169.254.169.253", "192.0.2.53"]
+    assert all(line.endswith("th dport 53 return") for line in resolvers)
+    assert chain(render("upwell-a", replace(held, metadata=True)), "outgoing") == [
+        "ip saddr != @known drop",
+        "ip saddr vmap @egress",
+    ]
 
 
 def test_who_is_not_known_yet_is_held_back_where_some_are() -> None:

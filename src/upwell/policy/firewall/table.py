@@ -24,9 +24,9 @@ from upwell.firewall.interface import MAX_PORT, Access, Bridge, FirewallTable, O
 from upwell.policy.firewall.selectors import InstancePeer, InstancePeers
 from upwell.policy.rollouts.instance import key_of
 from upwell.policy.rollouts.settings import Workload, template_of
-from upwell.policy.routing.claims import EVERY_ADDRESS, Place, is_inside, node_ports
+from upwell.policy.routing.claims import Place, is_inside
 from upwell.policy.routing.selection import Members
-from upwell.policy.routing.table import host_ports, port_number_in, tcp_ports
+from upwell.policy.routing.table import port_number_in, tcp_ports
 from upwell.workload.interface import Instance
 
 _PROTOCOLS = {"TCP": 6, "UDP": 17, "SCTP": 132}
@@ -65,6 +65,8 @@ class FirewallState:
     bridge: Bridge
     rules: FirewallRules
     services: Sequence[Service]
+    places: Mapping[Place, ObjectKey]
+    """Listeners of the router, each with its owner: of those that ask for a place, one has it."""
     policies: Sequence[NetworkPolicy]
     namespaces: Mapping[str, Mapping[str, str]]
     """Namespace -> its labels."""
@@ -132,6 +134,8 @@ class _Decision:
             return
         found = members.of(service)
         for port in tcp_ports(service):
+            if self._state.places.get((address, port.port)) != service.key:
+                continue
             backends = []
             for member in found:
                 number = self._numbers.get(member.instance.name)
@@ -285,11 +289,6 @@ class _Decision:
     def _service_accesses(self) -> Iterator[tuple[Place, Access | None]]:
         """Yield who may connect to a Service: who may connect to each of its instances."""
         closed = self._state.rules.isolation is NetworkIsolation.CLOSED
-        namespaces = {
-            one.spec.cluster_ip: one.namespace
-            for one in self._state.services
-            if one.spec.cluster_ip
-        }
         for place, backends in self._backends.items():
             isolated = [(one, port) for one, port in backends if one in self._ingress]
             if not isolated and not closed:
@@ -304,7 +303,7 @@ class _Decision:
                 }
                 allowed = through if allowed is None else _common(allowed, through)
             if allowed is None or (closed and len(isolated) < len(backends)):
-                own = {one.network for one in self._own(namespaces[place[0]])}
+                own = {one.network for one in self._own(self._state.places[place].namespace)}
                 allowed = own if allowed is None else _common(allowed, own)
             yield place, frozenset(Opening(network) for network in allowed)
 
@@ -364,10 +363,6 @@ def _without_exceptions(block: IPBlock) -> list[IPv4Network]:
 
 def _machine_places(state: FirewallState) -> Iterator[Place]:
     """Yield where the router listens on the machine for everybody: node ports and host ports."""
-    for service in state.services:
-        yield from ((EVERY_ADDRESS, number) for number in node_ports(service))
-    for workload in state.workloads.values():
-        for port in host_ports(workload):
-            address = port.host_ip or EVERY_ADDRESS
-            if ":" not in address:
-                yield address, port.host_port or 0
+    for address, port in state.places:
+        if ":" not in address and not is_inside(address, state.bridge.services):
+            yield address, port

@@ -80,6 +80,8 @@ class InForce:
     """Instance -> the backends in which it has, or may still have, sessions."""
     routed: Mapping[ObjectKey, bool] = field(default_factory=dict)
     """Workload -> whether a Service selects it; absent while it is not known yet."""
+    places: Mapping[Place, ObjectKey] = field(default_factory=dict)
+    """Listeners that it has, each with its owner."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -99,6 +101,13 @@ class Routing:
     """Service that should have a ready instance and has none -> why, and what to do."""
     until: datetime | None = None
     """Time at which another table follows from the same objects and instances."""
+
+    def places(self, failures: Collection[str] = ()) -> Mapping[Place, ObjectKey]:
+        """Return where the router listens, and for whom, when it cannot have some listeners."""
+        listening = {
+            (one.address, one.port) for one in self.table.listeners if one.name not in failures
+        }
+        return {place: owner for place, owner in self.held.items() if place in listening}
 
 
 def backend_name(service: Service, port: ServicePort) -> str:

@@ -2,7 +2,15 @@
 
 import asyncio
 import contextlib
-from collections.abc import AsyncIterator, Awaitable, Callable, Iterable
+from collections.abc import (
+    AsyncIterator,
+    Awaitable,
+    Callable,
+    Collection,
+    Iterable,
+    Mapping,
+    Sequence,
+)
 from dataclasses import dataclass
 from datetime import datetime
 
@@ -15,11 +23,13 @@ from upwell.firewall.interface import Bridge, Firewall, FirewallError
 from upwell.machine.backoff import Backoff
 from upwell.policy.firewall.table import FirewallDecision, FirewallRules, FirewallState, decide
 from upwell.policy.rollouts.settings import WORKLOADS, Workload
+from upwell.policy.routing.claims import Place, held_by
+from upwell.policy.routing.table import RoutingState, compute
+from upwell.reconcilers.rollouts.traffic import FIREWALL_KEY, Traffic
 from upwell.reconcilers.rollouts.wiring import changed_owners
 from upwell.store.interface import ConflictError, NotFoundError, Store
 from upwell.workload.interface import Runtime
 
-FIREWALL_KEY = ObjectKey("Firewall", "", "firewall")
 ACCEPTED = "Accepted"
 PARTIAL_FAILURE = "PartialFailure"
 """Of a NetworkPolicy; it is there once a part of it could not be honoured."""
@@ -34,6 +44,10 @@ class FirewallPorts:
     firewall: Firewall
     bridge: Callable[[], Awaitable[Bridge]]
     """Returns the network of instances; raises a WorkloadError while it cannot be asked for."""
+    traffic: Traffic
+    """Says where the router listens."""
+    reserved: Collection[Place] = ()
+    """Places of the server itself: the router gives them to nobody."""
 
 
 class FirewallReconciler:
@@ -70,15 +84,37 @@ class FirewallReconciler:
         services = (await self._store.list(Service)).items
         policies = (await self._store.list(NetworkPolicy)).items
         namespaces = (await self._store.list(Namespace)).items
+        services = [one for one in services if not one.is_deleting]
+        bridge = await self._ports.bridge()
+        places = self._ports.traffic.places()
+        if places is None:
+            places = self._first_places(services, workloads, bridge)
         return FirewallState(
-            bridge=await self._ports.bridge(),
+            bridge=bridge,
             rules=self._rules,
-            services=[one for one in services if not one.is_deleting],
+            services=services,
+            places=places,
             policies=[one for one in policies if not one.is_deleting],
             namespaces={one.name: one.labels for one in namespaces},
             workloads=workloads,
             instances=await self._ports.runtime.instances(),
         )
+
+    def _first_places(
+        self, services: Sequence[Service], workloads: Mapping[ObjectKey, Workload], bridge: Bridge
+    ) -> Mapping[Place, ObjectKey]:
+        """Return where the router is going to listen: what is open stays so in a new process."""
+        state = RoutingState(
+            services,
+            routes=(),
+            workloads=workloads,
+            instances=(),
+            now=self._clock(),
+            network=bridge.services,
+            held=held_by(services),
+            reserved=self._ports.reserved,
+        )
+        return compute(state).places()
 
     async def _report(
         self,
@@ -154,7 +190,7 @@ def firewall_controller(
             Watch(Namespace, everything),
             *(Watch(kind, changed) for kind in WORKLOADS),
         ),
-        feeds=(instances, disruptions),
+        feeds=(instances, ports.traffic.for_firewall.keys, disruptions),
         workers=1,
         backoff=_RETRIES,
     )

@@ -6,14 +6,17 @@ drained, so that none is stopped too early.
 """
 
 import asyncio
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Callable, Mapping
 from datetime import datetime
 
 from upwell.api.meta import ObjectKey
+from upwell.policy.routing.claims import Place
 from upwell.policy.routing.table import InForce
 
 ROUTER_KEY = ObjectKey("Router", "", "router")
 """The one key of the routing reconciler: it always computes the whole table."""
+FIREWALL_KEY = ObjectKey("Firewall", "", "firewall")
+"""The one key of the firewall's reconciler: so does that."""
 
 
 class KeyFeed:
@@ -49,6 +52,7 @@ class Traffic:
         self._in_force: InForce | None = None
         self.for_routing = KeyFeed()
         self.for_rollouts = KeyFeed()
+        self.for_firewall = KeyFeed()
 
     def drain(self, owner: ObjectKey, names: frozenset[str]) -> None:
         """Say which instances of `owner` shall get no requests; all its others shall."""
@@ -70,6 +74,8 @@ class Traffic:
     def publish(self, in_force: InForce) -> None:
         """Say what the router does now; rollouts that it concerns are called again."""
         before = self._in_force or InForce()
+        if self.places() != in_force.places:
+            self.for_firewall.add(FIREWALL_KEY)
         self._in_force = in_force
         wanted = self.draining()
         for name in [name for name in self._quiet_since if name not in in_force.quiet]:
@@ -84,6 +90,10 @@ class Traffic:
         for owner, routed in in_force.routed.items():
             if before.routed.get(owner) is not routed:
                 self.for_rollouts.add(owner)
+
+    def places(self) -> Mapping[Place, ObjectKey] | None:
+        """Return where the router listens, and for whom; None until it was told."""
+        return None if self._in_force is None else self._in_force.places
 
     def quiet_since(self, name: str) -> datetime | None:
         """Return since when the instance has got no new requests; None while it may get some."""

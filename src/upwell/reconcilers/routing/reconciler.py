@@ -78,11 +78,18 @@ class RoutingReconciler:
         except RouterUnavailableError as error:
             if isinstance(error, RouterDownError):
                 # Nobody is sent to what has to go: no rollout need wait for that.
-                down = replace(routing.in_force, serving={}, quiet=draining, backends={})
+                down = replace(
+                    routing.in_force,
+                    serving={},
+                    quiet=draining,
+                    backends={},
+                    places=routing.places(),
+                )
                 self._machine.traffic.publish(down)
             await self._report(state, routing, RoutingOutcome(routing.withheld, error))
             raise
-        self._machine.traffic.publish(routing.in_force)
+        in_force = replace(routing.in_force, places=routing.places(failures))
+        self._machine.traffic.publish(in_force)
         await self._machine.runtime.publish_names(routing.names)
         await self._report(state, routing, RoutingOutcome({**routing.withheld, **failures}))
         self._failed = self._failed + 1 if failures else 0

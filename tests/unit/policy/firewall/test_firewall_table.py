@@ -1,7 +1,7 @@
 """Connections that are let through: namespaces, NetworkPolicies, Services."""
 
 import time
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from ipaddress import IPv4Address, IPv4Network
 from typing import Any
 
@@ -10,6 +10,7 @@ import pytest
 from upwell.api.apps import Deployment
 from upwell.api.codec import decode_as
 from upwell.api.core import Service
+from upwell.api.meta import ObjectKey
 from upwell.api.networking.network_policy import NetworkPolicy
 from upwell.firewall.interface import Access, Bridge, FirewallTable
 from upwell.machine.clock import now
@@ -20,6 +21,7 @@ from upwell.policy.firewall.table import (
     NetworkIsolation,
     decide,
 )
+from upwell.policy.routing.claims import Place
 from upwell.workload.interface import Instance, Owner, State
 
 BRIDGE = Bridge("br0", IPv4Network("10.9.8.0/23"), IPv4Network("10.9.10.0/23"))
@@ -76,6 +78,7 @@ def decided(
     isolation: NetworkIsolation = NetworkIsolation.SERVICES,
     services: Sequence[Service] = (),
     instances: Sequence[Instance] | None = None,
+    places: Mapping[Place, ObjectKey] | None = None,
 ) -> FirewallDecision:
     """Decide of web and db in namespace shop, and other in namespace else."""
     workloads = [
@@ -83,10 +86,12 @@ def decided(
         deployment("db", "shop"),
         deployment("other", "else"),
     ]
+    known = services or [service()]
     state = FirewallState(
         bridge=BRIDGE,
         rules=FirewallRules(isolation),
-        services=services or [service()],
+        services=known,
+        places={SERVICE: known[0].key} if places is None else places,
         policies=policies,
         namespaces={"shop": {}, "else": {"team": "blue"}},
         workloads={one.key: one for one in workloads},
@@ -262,6 +267,47 @@ def test_init_containers_are_of_their_instance() -> None:
 
 def vars_of(one: Instance) -> dict[str, Any]:
     return {name: getattr(one, name) for name in one.__slots__}
+
+
+@pytest.mark.parametrize("isolation", FILTERED)
+@pytest.mark.parametrize("selected", ["other", "nothing"])
+def test_who_asks_for_the_address_of_another_service_opens_nothing(
+    isolation: NetworkIsolation, selected: str
+) -> None:
+    held, asking = service(), service(selected, "else")
+    closed = policy(podSelector={"matchLabels": {"app": "db"}})
+    for services in ([held, asking], [asking, held]):
+        places = {SERVICE: held.key}
+        table = decided(closed, isolation=isolation, services=services, places=places).table
+        for source in (WEB, OTHER):
+            assert not reaches(table, source)
+        # Neither is it closed to whom its policies let in.
+        inviting = policy(podSelector={}, ingress=[{"from": [{"podSelector": {}}]}])
+        table = decided(inviting, isolation=isolation, services=services, places=places).table
+        assert reaches(table, WEB)
+        assert not reaches(table, OTHER)
+        # Nor may what is let out to the one behind it connect to the one that has it.
+        chosen = {"matchLabels": {"app": "web"}}
+        to = {"namespaceSelector": {}, "podSelector": {"matchLabels": {"app": "other"}}}
+        out = policy(podSelector=chosen, policyTypes=["Egress"], egress=[{"to": [to]}])
+        table = decided(out, isolation=isolation, services=services, places=places).table
+        assert not reaches(table, WEB)
+
+
+def test_a_place_that_nobody_has_is_closed() -> None:
+    assert not reaches(decided(places={}).table, WEB)
+    strange = ObjectKey("Deployment", "else", "other")
+    assert not reaches(decided(places={SERVICE: strange}).table, WEB)
+
+
+def test_ports_of_the_machine_are_open_where_the_router_listens() -> None:
+    asking = ObjectKey("Deployment", "else", "other")
+    places = {("0.0.0.0", 30080): asking, ("192.0.2.7", 81): asking, ("::", 82): asking}
+    spec = service().spec.model_copy(update={"type": "NodePort"})
+    ports = (spec.ports[0].model_copy(update={"node_port": 30081}),)
+    refused = service().model_copy(update={"spec": spec.model_copy(update={"ports": ports})})
+    table = decided(services=[refused], places={SERVICE: refused.key, **places}).table
+    assert table.machine == {("0.0.0.0", 30080), ("192.0.2.7", 81)}
 
 
 def test_what_is_not_honoured_is_told() -> None:
