@@ -7,6 +7,7 @@ from dataclasses import replace
 from pathlib import Path
 from urllib.parse import unquote, urlsplit, urlunsplit
 
+from upwell.api.write_only.fields import secrets_in, without_credentials
 from upwell.git.interface import GitError, GitSource
 from upwell.git.network import GitNetwork
 from upwell.machine.folder import PrivateFolder
@@ -81,17 +82,17 @@ def check_address(uri: str, *, allow_local: bool) -> None:
     scheme = urlsplit(uri).scheme if "://" in uri else ""
     local = scheme == "file" or uri.startswith("/")
     if local and not allow_local:
-        raise GitError(f"{uri!r}: local repositories are not allowed")
+        raise GitError(f"{without_credentials(uri)!r}: local repositories are not allowed")
     if not (local or scheme in _SCHEMES or (not scheme and _SCP.fullmatch(uri))):
-        raise GitError(f"{uri!r} is not a git address (https, http, ssh, git or user@host:path)")
+        shown = without_credentials(uri)
+        raise GitError(f"{shown!r} is not a git address (https, http, ssh, git or user@host:path)")
 
 
 def secrets(source: GitSource) -> list[str]:
     """Return what git must not print."""
     found = [source.password, source.ssh_private_key]
-    found += [
-        urlsplit(proxy).password or "" for proxy in (source.proxies.http, source.proxies.https)
-    ]
+    for url in (source.uri, source.proxies.http, source.proxies.https):
+        found += secrets_in(url)
     if source.password:
         found.append(basic_auth(source.username, source.password))
     return [secret for secret in found if secret]

@@ -42,7 +42,7 @@ class GitClient:
 
     async def _fetch(self, git: GitCommands, log: LogSink) -> CommitInfo:
         redaction = Redaction(log, secrets(git.source))
-        redaction(f"Cloning {git.source.uri} at {git.source.ref or 'HEAD'} ...\n".encode())
+        redaction(f"Cloning {git.source.shown_uri} at {git.source.ref or 'HEAD'} ...\n".encode())
         try:
             async with (
                 git.within(self._limits.seconds),
@@ -74,7 +74,7 @@ class GitClient:
             )
         if outcome.code != 0:
             why, transient = run.git.fault(outcome)
-            message = f"Failed to fetch the input source {source.uri}: {why}"
+            message = f"Failed to fetch the input source {source.shown_uri}: {why}"
             raise GitError(message, retryable=transient)
         await _fetch_large_files(run)
 

@@ -43,7 +43,7 @@ class GitCommands:
         try:
             return await self.launcher.capture(self._command(argv), limit)
         except OutputTooLargeError as error:
-            raise GitError(f"{self.source.uri}: {error}") from error
+            raise GitError(f"{self.source.shown_uri}: {error}") from error
 
     @asynccontextmanager
     async def within(self, seconds: float) -> AsyncIterator[None]:
@@ -52,7 +52,7 @@ class GitCommands:
             async with asyncio.timeout(seconds):
                 yield
         except TimeoutError as error:
-            message = f"{self.source.uri}: git took over {seconds:g} s"
+            message = f"{self.source.shown_uri}: git took over {seconds:g} s"
             raise GitError(message, retryable=True) from error
 
     def fault(self, outcome: ProcessResult) -> tuple[str, bool]:

@@ -3,6 +3,8 @@
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field, replace
 
+from upwell.api.write_only.fields import without_credentials
+
 
 class GitError(Exception):
     """A repository cannot be reached or used; the message holds no secret."""
@@ -59,6 +61,11 @@ class GitSource:
     """PEM, in place of the machine's own authorities (`ca.crt` of a source secret)."""
     proxies: Proxies = Proxies()
     submodules: bool = True
+
+    @property
+    def shown_uri(self) -> str:
+        """The address as logs and messages name it: without credentials."""
+        return without_credentials(self.uri)
 
     def with_login(self, secret: Mapping[str, bytes]) -> "GitSource":
         """Return the source with what a source Secret holds."""

@@ -87,7 +87,7 @@ class GitRepositories:
                     except Exception as error:  # noqa: BLE001 - the caller's own: the clone is sound
                         failure = error
         except GitError as error:
-            raise RepositoryError(f"{source.uri}: {error}") from error
+            raise RepositoryError(f"{source.shown_uri}: {error}") from error
         finally:
             folder.remove()
         if failure is not None:
@@ -158,7 +158,7 @@ class GitClone:
             # What is too large must not be the ground that the next fetch is measured from.
             await asyncio.to_thread(shutil.rmtree, self.git.tree, ignore_errors=True)
             await self.prepare()
-            raise RepositoryError(f"{self.git.source.uri}: {error}") from error
+            raise RepositoryError(f"{self.git.source.shown_uri}: {error}") from error
 
     async def history(self, commit: str) -> Sequence[BranchCommit]:
         """Return the newest commits of a fetched branch, the newest first."""
@@ -210,7 +210,7 @@ class GitClone:
         """Return a file's text."""
         text = await self._git("cat-file", "blob", file.blob, limit=MAX_FILE_BYTES)
         if "\ufffd" in text:
-            raise RepositoryError(f"{self.git.source.uri}: {file.path} is not UTF-8")
+            raise RepositoryError(f"{self.git.source.shown_uri}: {file.path} is not UTF-8")
         return text
 
     async def commit(self, draft: Draft) -> str:
@@ -242,7 +242,7 @@ class GitClone:
             why, _ = self.git.fault(replace(outcome, tail=outcome.tail.strip() or refused))
             reason = refused.rpartition("\t")[2]
             raise RepositoryError(
-                f"{self.git.source.uri}: {branch} takes no commit: {reason} {why}"
+                f"{self.git.source.shown_uri}: {branch} takes no commit: {reason} {why}"
             )
         raise self._error(outcome)
 
@@ -262,4 +262,4 @@ class GitClone:
             raise RepositoryError(str(error)) from error
 
     def _error(self, outcome: ProcessResult) -> RepositoryError:
-        return RepositoryError(f"{self.git.source.uri}: {self.git.fault(outcome)[0]}")
+        return RepositoryError(f"{self.git.source.shown_uri}: {self.git.fault(outcome)[0]}")

@@ -98,3 +98,19 @@ def test_a_fault_says_why_and_whether_it_may_pass(
     assert transient == expected[1]
     if expected[0] is not None:
         assert why == expected[0]
+
+
+@pytest.mark.parametrize("scheme", ["ftp", "file", "ssh+git"])
+def test_a_refused_address_is_named_without_its_password(scheme: str) -> None:
+    with pytest.raises(GitError, match=r"\*\*\*@h/x") as caught:
+        check_address(f"{scheme}://ann:{PASSWORD}@h/x", allow_local=False)
+    assert PASSWORD not in str(caught.value)
+
+
+@pytest.mark.parametrize("uri", [f"ssh://git:{PASSWORD}@h/x", f"https://h/x?token={PASSWORD}&a=b"])
+def test_credentials_that_stay_in_the_address_show_nowhere(
+    folder: PrivateFolder, tmp_path: Path, uri: str
+) -> None:
+    git = GitProgram(Launcher(str(tmp_path)), {}).commands(GitSource(uri), folder, tmp_path)
+    assert PASSWORD not in git.source.shown_uri
+    assert PASSWORD not in git.masked(f"fatal: unable to access '{uri}/'")

@@ -6,7 +6,7 @@ every kind and every way of reading.
 
 import re
 from collections.abc import Callable
-from urllib.parse import SplitResult, parse_qsl, urlencode, urlsplit
+from urllib.parse import SplitResult, parse_qsl, unquote, unquote_plus, urlencode, urlsplit
 
 type Cover = Callable[[str], str]
 """Returns the placeholder of a value; the same for the same value of the same object."""
@@ -59,6 +59,20 @@ def with_covered_credentials(url: str, cover: Callable[[], str]) -> str:
         return url
     netloc = f"{cover()}@{parts.netloc.rpartition('@')[2]}" if has_user else parts.netloc
     return parts._replace(netloc=netloc, query=query).geturl()
+
+
+def secrets_in(url: str) -> tuple[str, ...]:
+    """Return the password and the secret values of the query, as they stand in it and decoded."""
+    try:
+        parts = urlsplit(url)
+        password = parts.password
+    except ValueError:
+        return ()
+    pairs = (pair.partition("=") for pair in parts.query.split("&"))
+    query = [value for name, _, value in pairs if _SECRET_PARAMETER.search(unquote_plus(name))]
+    found = [(password or "", unquote(password or ""))]
+    found += [(value, unquote_plus(value)) for value in query]
+    return tuple(dict.fromkeys(text for pair in found for text in pair if text))
 
 
 def without_credentials(url: str) -> str:

@@ -266,12 +266,13 @@ def _commit_labels(build: Build, commit: CommitInfo) -> dict[str, str]:
 
 
 def _own_variables(build: Build, source: FetchedSource) -> tuple[tuple[str, str], ...]:
-    """Return what OpenShift tells every build about itself."""
+    """Return what OpenShift tells every build about itself: it stays in the image."""
     git = build.spec.source.git
+    uri = without_credentials(source.git.uri) if source.git else ""
     facts = {
         "OPENSHIFT_BUILD_NAME": build.name,
         "OPENSHIFT_BUILD_NAMESPACE": build.namespace,
-        "OPENSHIFT_BUILD_SOURCE": source.git.uri if source.git else "",
+        "OPENSHIFT_BUILD_SOURCE": uri,
         "OPENSHIFT_BUILD_REFERENCE": (git.ref if git else None) or "",
         "OPENSHIFT_BUILD_COMMIT": source.commit.commit if source.commit else "",
     }

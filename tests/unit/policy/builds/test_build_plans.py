@@ -1,5 +1,6 @@
 """The plan of a build out of what was read for it."""
 
+import json
 from pathlib import Path
 
 import pytest
@@ -95,6 +96,25 @@ def test_the_commit_is_told_by_labels_and_variables_and_no_empty_one() -> None:
     revision = inputs(source=source).revision
     assert revision is not None
     assert (revision.commit, revision.git.author.email) == ("abc", "ann@x.example")
+
+
+@pytest.mark.parametrize(
+    "uri",
+    [
+        "https://ann:git-pass-1@h/x",
+        "https://git-pass-1@h/x",
+        "ssh://git:git-pass-1@h/x",
+        "https://h/x?private_token=git-pass-1",
+    ],
+)
+def test_no_credentials_of_the_source_stay_in_the_image(uri: str) -> None:
+    build = docker_build(source={"git": {"uri": uri}})
+    source = FetchedSource(GitSource(uri), None, "FROM a\n")
+    plan = plan_build(build, inputs(source=source), BuildDefaults())
+    variables, labels = dict(plan.env), plan.labels
+    assert "git-pass-1" not in json.dumps([variables, dict(labels)])
+    assert variables["OPENSHIFT_BUILD_SOURCE"] == labels["io.openshift.build.source-location"]
+    assert variables["OPENSHIFT_BUILD_SOURCE"].partition("?")[0].endswith("h/x")
 
 
 def test_what_secrets_hold_goes_into_the_plan_and_shows_nowhere() -> None:
