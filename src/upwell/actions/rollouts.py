@@ -2,6 +2,7 @@
 
 from collections.abc import Awaitable, Callable
 from datetime import datetime
+from typing import cast
 
 from upwell.api.apps import RevisionRecord
 from upwell.api.image import ImageStream
@@ -23,6 +24,9 @@ from upwell.store.retry import update_with_retry
 
 type _Rollback = tuple[Workload, RevisionRecord]
 """A workload, and the revision that it goes back to."""
+type Permit = Callable[[Resource, Resource], Awaitable[Resource]]
+"""Takes the wanted object and the stored one; returns the wanted one with the author that it has
+then, or raises what its client's rights or the namespace's profile refuse it with."""
 type _Change = Callable[[Resource], Awaitable[Workload]]
 
 
@@ -68,13 +72,19 @@ class RolloutActions:
         return await self._changed(kind, (namespace, name), change)
 
     async def roll_back(
-        self, kind: type[Resource], namespace: str, name: str, to_revision: int | None
+        self,
+        kind: type[Resource],
+        namespace: str,
+        name: str,
+        to_revision: int | None,
+        permit: Permit,
     ) -> Workload:
         """Write the template of an earlier revision back, and hold automation away from it.
 
         Without `to_revision`, the last one that served in full before the declared one. A person's
-        decision outranks triggers until the hold is lifted. Raises ConflictError where somebody
-        else changes the template meanwhile: their decision is not gone over.
+        decision outranks triggers until the hold is lifted, and takes what editing the template
+        takes: `permit` judges the object before anything is written. Raises ConflictError where
+        somebody else changes the template meanwhile: their decision is not gone over.
         """
         asked = await self._store.get(kind, namespace, name)
         workload, record = require_revision(asked, to_revision)
@@ -88,14 +98,19 @@ class RolloutActions:
                 raise ConflictError(workload.key, "its template was changed meanwhile")
             return workload, record
 
-        return await update_with_retry(unedited, self._write_back)
+        async def write_back(rollback: _Rollback) -> Workload:
+            return await self._write_back(rollback, permit)
 
-    async def _write_back(self, rollback: _Rollback) -> Workload:
+        return await update_with_retry(unedited, write_back)
+
+    async def _write_back(self, rollback: _Rollback, permit: Permit) -> Workload:
         workload, record = rollback
+        wanted = await permit(rolled_back(workload, record, self._clock()), workload)
         named = naming_revision(workload, record)
         if named is not workload:
-            workload = await self._store.update_status(named)
-        return await self._store.update(rolled_back(workload, record, self._clock()))
+            stored = await self._store.update_status(named)
+            wanted = wanted.with_metadata(resource_version=stored.resource_version)
+        return cast("Workload", await self._store.update(wanted))
 
     async def _changed(
         self, kind: type[Resource], place: tuple[str, str], change: _Change

@@ -4,6 +4,7 @@ from functools import partial
 
 import pytest
 from tests.support.builds.openshift_corpus import DEPLOYMENTS, deployment_config
+from tests.support.rollouts.permissions import permit_all
 from tests.support.rollouts.real_machine import RealRollouts, podman_home, real_rollouts
 from tests.support.workload.waiting import eventually
 
@@ -65,7 +66,7 @@ async def test_latest_makes_a_version_and_undo_goes_back_in_a_third(
         assert latest.status.latest_version == 2
         assert latest.status.observed_generation == latest.generation
 
-        await real_rollouts.actions.roll_back(DeploymentConfig, "shop", name, 1)
+        await real_rollouts.actions.roll_back(DeploymentConfig, "shop", name, 1, permit_all)
         await until_complete(real_rollouts, name, 3)
         assert await only(runtime, 1) == first
         undone = await stored(real_rollouts, name)

@@ -2,6 +2,7 @@
 
 import pytest
 from tests.support.rollouts.memory_machine import BETTER, GOOD, RolloutSetup
+from tests.support.rollouts.permissions import permit_all
 
 from upwell.api.apps import CronJob, Deployment
 from upwell.api.codec import decode_as
@@ -72,7 +73,7 @@ async def setup() -> RolloutSetup:
 
 
 async def test_undo_outranks_the_trigger_until_it_is_resumed(setup: RolloutSetup) -> None:
-    await setup.actions.roll_back(Deployment, "shop", "web", None)
+    await setup.actions.roll_back(Deployment, "shop", "web", None, permit_all)
     await setup.settle(KEY)
 
     assert setup.runtime.images() == [GOOD]
@@ -93,7 +94,7 @@ async def test_undo_outranks_the_trigger_until_it_is_resumed(setup: RolloutSetup
 
 
 async def test_undo_to_a_revision_by_number(setup: RolloutSetup) -> None:
-    changed = await setup.actions.roll_back(Deployment, "shop", "web", 1)
+    changed = await setup.actions.roll_back(Deployment, "shop", "web", 1, permit_all)
 
     assert isinstance(changed, Deployment)
     assert changed.spec.template.spec.containers[0].image == GOOD
@@ -103,7 +104,7 @@ async def test_undo_to_a_revision_by_number(setup: RolloutSetup) -> None:
 async def test_undo_goes_on_where_another_client_writes_meanwhile(setup: RolloutSetup) -> None:
     setup.overtaken.times = 3
 
-    changed = await setup.actions.roll_back(Deployment, "shop", "web", None)
+    changed = await setup.actions.roll_back(Deployment, "shop", "web", None, permit_all)
 
     assert isinstance(changed, Deployment)
     assert changed.spec.template.spec.containers[0].image == GOOD
@@ -116,7 +117,7 @@ async def test_undo_does_not_go_over_a_template_that_comes_meanwhile(setup: Roll
 
     setup.overtaken.overtake_with(edited)
     with pytest.raises(ConflictError, match="its template was changed meanwhile"):
-        await setup.actions.roll_back(Deployment, "shop", "web", None)
+        await setup.actions.roll_back(Deployment, "shop", "web", None, permit_all)
 
     kept = await setup.store.get(Deployment, "shop", "web")
     assert kept.spec.template == edited.spec.template
@@ -124,13 +125,13 @@ async def test_undo_does_not_go_over_a_template_that_comes_meanwhile(setup: Roll
 
 async def test_undo_refuses_what_it_cannot_do(setup: RolloutSetup) -> None:
     with pytest.raises(RevisionNotFoundError, match=r"no revision 7; known revisions: 2, 1"):
-        await setup.actions.roll_back(Deployment, "shop", "web", 7)
+        await setup.actions.roll_back(Deployment, "shop", "web", 7, permit_all)
     with pytest.raises(SameRevisionError, match="revision 2 is what the template says"):
-        await setup.actions.roll_back(Deployment, "shop", "web", 2)
+        await setup.actions.roll_back(Deployment, "shop", "web", 2, permit_all)
 
     await setup.apply(CronJob().with_metadata(namespace="shop", name="nightly"))
     with pytest.raises(NoRevisionsError):
-        await setup.actions.roll_back(CronJob, "shop", "nightly", None)
+        await setup.actions.roll_back(CronJob, "shop", "nightly", None, permit_all)
 
 
 async def test_what_is_paused_is_not_undone_since_resuming_it_would_lift_the_hold(
@@ -143,7 +144,7 @@ async def test_what_is_paused_is_not_undone_since_resuming_it_would_lift_the_hol
     assert (await setup.store.get(Deployment, "shop", "web")).status.hold == "paused"
 
     with pytest.raises(PausedWorkloadError, match=r"cannot rollback a paused deployment: .*resume"):
-        await setup.actions.roll_back(Deployment, "shop", "web", None)
+        await setup.actions.roll_back(Deployment, "shop", "web", None, permit_all)
     with pytest.raises(PausedWorkloadError, match=r"unable to retry paused deployment: .*resume"):
         await setup.actions.retry(Deployment, "shop", "web")
 
@@ -154,4 +155,4 @@ async def test_a_first_revision_has_nothing_to_go_back_to() -> None:
     await setup.settle(KEY)
 
     with pytest.raises(RevisionNotFoundError, match="no earlier revision has served"):
-        await setup.actions.roll_back(Deployment, "shop", "web", None)
+        await setup.actions.roll_back(Deployment, "shop", "web", None, permit_all)

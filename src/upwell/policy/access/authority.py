@@ -94,7 +94,8 @@ def lacking(wanted: Iterable[Need], grants: Iterable[Grant]) -> str | None:
 def authored[R: Resource](resource: R, old: Resource | None, requester: Requester) -> R:
     """Return the object with its author, whatever it says itself.
 
-    That is the last who changed its spec and has every right that it takes: who may change less of
+    That is the last who changed its spec, or what it takes by an annotation, and has every right
+    that it takes: who may change less of
     it than that (the replicas of what mounts a Secret, say) leaves it to whoever stands for it.
     Images of the embedded registry are asked for when they are named alone: triggers and
     promotions name them afterwards.
@@ -102,8 +103,11 @@ def authored[R: Resource](resource: R, old: Resource | None, requester: Requeste
     if old is None:
         return with_author(resource, requester.name)
     kept = author_of(old)
-    if requester.name != kept and _spec(resource) != _spec(old):
-        is_able = lacking(needs(resource), requester.grants) is None
+    if requester.name == kept:
+        return with_author(resource, kept)
+    wanted = needs(resource)
+    if _spec(resource) != _spec(old) or wanted != needs(old):
+        is_able = lacking(wanted, requester.grants) is None
         kept = requester.name if is_able else kept
     return with_author(resource, kept)
 

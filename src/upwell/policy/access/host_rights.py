@@ -1,11 +1,13 @@
-"""Rights to use the host that the Pod templates of an object take; pure."""
+"""Rights to use the host that the Pod templates and builds of an object take; pure."""
 
 from collections.abc import Iterator
 
+from upwell.api.build import HOST_NETWORK_ANNOTATION, Build, BuildConfig
 from upwell.api.meta import Resource
 from upwell.policy.access.needs import Need
 from upwell.policy.access.roles import Action
-from upwell.policy.pod_security.standards import Profile, Violation, violations
+from upwell.policy.builds.host_network import asks_for_host_network
+from upwell.policy.pod_security.standards import HostRight, Profile, Violation, violations
 from upwell.policy.pod_security.templates import templates_of
 from upwell.policy.rollouts.pod_template import template_hash
 
@@ -16,6 +18,10 @@ def host_needs(resource: Resource) -> Iterator[Need]:
     Everything that profile `baseline` forbids takes the right to the part of the host that it is
     about. Whoever changes the template is asked again, as that says what is done with the right.
     """
+    if isinstance(resource, Build | BuildConfig) and asks_for_host_network(resource):
+        action = Action("use", HostRight.NETWORK, resource.namespace)
+        why = f"has annotation {HOST_NETWORK_ANNOTATION}, the machine's network for its builds"
+        yield Need(action, why, stays=False)
     for template in templates_of(resource):
         for found in violations(template, Profile.BASELINE):
             if found.right is not None:

@@ -4,7 +4,6 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 
 from upwell.api.build import (
-    HOST_NETWORK_ANNOTATION,
     Build,
     GitSourceRevision,
     SourceControlUser,
@@ -37,6 +36,7 @@ from upwell.policy.builds.environment import (
     UnresolvableEnvironmentError,
     resolve_environment,
 )
+from upwell.policy.builds.host_network import asks_for_host_network
 from upwell.policy.builds.identity import inputs_tag
 from upwell.policy.builds.images import FINAL_IMAGE, BuildImages, source_image_name
 from upwell.policy.builds.objects import Objects
@@ -167,7 +167,7 @@ def plan_build(build: Build, inputs: ResolvedInputs, defaults: BuildDefaults) ->
         force_pull=any(one is not None and one.force_pull for one in (docker, source, custom)),
         proxies=proxies_of(build),
         build_document=_document(build, inputs.push) if custom else "",
-        host_network=build.annotations.get(HOST_NETWORK_ANNOTATION) == "true",
+        host_network=asks_for_host_network(build),
         docker_socket=bool(custom and custom.expose_docker_socket),
     )
 

@@ -202,7 +202,7 @@ class _Api:
             replica_sets, Watches(replica_sets, streams, deps.limits, deps.clock), deps.clock
         )
         workloads = WorkloadHandlers(
-            pods.instances, actions.rollouts, streams, deps.limits, deps.clock
+            deps.store, pods.instances, actions.rollouts, streams, deps.limits, deps.clock
         )
         scale: _Handlers = {
             "GET": self._objects.get_scale,

@@ -214,6 +214,19 @@ class Writer:
         return Manager(options.manager, target.kind.api_version, self._clock())
 
 
+async def permitted(
+    store: Store, wanted: Resource, old: Resource, options: WriteOptions
+) -> Resource:
+    """Return an object that an action has made of a stored one, with the author that it has then.
+
+    For an action that writes what its client might have written. Raises ApiError 403 if they lack
+    a right that the object takes, or a namespace forbids its template.
+    """
+    resource = _authorized(wanted, old, options)
+    await enforce_profiles(store, resource, old)
+    return resource
+
+
 async def ensure_namespace(store: Store, name: str) -> None:
     """Create the namespace unless it exists."""
     try:

@@ -9,16 +9,19 @@ from starlette.requests import Request
 from starlette.responses import JSONResponse, Response
 
 from upwell.actions.rollouts import RolloutActions
-from upwell.api.meta import format_time
+from upwell.api.meta import Resource, format_time
 from upwell.server.http.body import decode_object, media_type, read_body
 from upwell.server.http.errors import ApiError
 from upwell.server.http.limits import ServerLimits
 from upwell.server.http.rendering import object_response
 from upwell.server.http.streaming import OpenStreams
 from upwell.server.http.target import RequestTarget
+from upwell.server.objects.write_options import write_options
+from upwell.server.objects.writes import permitted
 from upwell.server.workloads.instances import Instances, require_container
 from upwell.server.workloads.log_requests import limited, log_request
 from upwell.server.workloads.log_streams import begun, log_response, side_by_side
+from upwell.store.interface import Store
 from upwell.workload.interface import Instance, WorkloadError
 
 _COMMAND_SECONDS = 300.0
@@ -31,12 +34,14 @@ class WorkloadHandlers:
 
     def __init__(
         self,
+        store: Store,
         instances: Instances,
         rollouts: RolloutActions,
         streams: OpenStreams,
         limits: ServerLimits,
         clock: Callable[[], datetime],
     ) -> None:
+        self._store = store
         self._instances = instances
         self._clock = clock
         self._rollouts = rollouts
@@ -77,8 +82,13 @@ class WorkloadHandlers:
         revision = wanted.get("toRevision", 0)
         if not isinstance(revision, int) or isinstance(revision, bool) or revision < 0:
             raise ApiError(422, "toRevision: expected a number of 0 or more")
+        options = write_options(request, len(body))
+
+        async def permit(wanted: Resource, old: Resource) -> Resource:
+            return await permitted(self._store, wanted, old, options)
+
         rolled_back = await self._rollouts.roll_back(
-            target.resource, target.namespace, target.name, revision or None
+            target.resource, target.namespace, target.name, revision or None, permit
         )
         return object_response(request, rolled_back)
 

@@ -16,6 +16,7 @@ from tests.support.rollouts.memory_machine import (
     KilledError,
     RolloutSetup,
 )
+from tests.support.rollouts.permissions import permit_all
 
 from upwell.api.apps import Deployment, DeploymentConfig, DeploymentTrigger
 from upwell.api.codec import decode_as
@@ -439,7 +440,7 @@ async def test_a_paused_one_refuses_in_openshifts_words_and_goes_on_when_resumed
     with pytest.raises(RolloutRefusedError, match="unable to retry paused deployment config"):
         await setup.actions.retry(*place)
     with pytest.raises(RolloutRefusedError, match="cannot rollback a paused deployment config"):
-        await setup.actions.roll_back(*place, 3)
+        await setup.actions.roll_back(*place, 3, permit_all)
 
     current = await stored(setup, paused)
     spec = current.spec.model_copy(update={"paused": False})
@@ -463,7 +464,7 @@ async def test_latest_replaces_every_instance_and_undo_goes_back_to_the_first() 
     assert status.details["message"] == "manual change"
     assert set(setup.runtime.names()).isdisjoint(before)
 
-    await setup.actions.roll_back(DeploymentConfig, "shop", tested.name, 1)
+    await setup.actions.roll_back(DeploymentConfig, "shop", tested.name, 1, permit_all)
     await setup.settle(key(tested))
     undone = await stored(setup, tested)
     assert undone.status.latest_version == 3

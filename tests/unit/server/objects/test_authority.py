@@ -13,6 +13,7 @@ from upwell.api.core import Namespace
 from upwell.policy.access import roles
 
 AUTHOR = "upwell.dev/author"
+HOST_NETWORK = "upwell.dev/host-network"
 MERGE = "application/merge-patch+json"
 DIGEST = f"sha256:{'a' * 64}"
 
@@ -330,6 +331,40 @@ async def test_who_may_change_less_than_it_takes_does_not_become_its_author(
     answer = await granted.send("dan", "PATCH", path, {"spec": {"replicas": 4}}, content_type=MERGE)
     assert answer.status == 200, answer.text
     assert answer.json["metadata"]["annotations"][AUTHOR] == "system:admin"
+
+
+@pytest.mark.parametrize("plural", ["buildconfigs", "builds"])
+async def test_the_machines_network_takes_the_right_to_use_it(
+    granted: GrantedApi, plural: str
+) -> None:
+    await granted.grant("eve", "builder@a")
+    document = build()
+    document["metadata"]["annotations"] = {HOST_NETWORK: "true"}
+    refused = await granted.create("eve", plural, "a", document)
+    assert refused.status == 403, refused.text
+    assert "use hostnetwork in namespace a needs role admin there" in refused.json["message"]
+    document["metadata"]["annotations"] = {HOST_NETWORK: "false"}
+    assert (await granted.create("eve", plural, "a", document)).status == 201
+
+
+async def test_who_gives_a_build_the_machines_network_stands_for_what_it_does(
+    granted: GrantedApi,
+) -> None:
+    await granted.grant("eve", "builder@a")
+    await granted.create("eve", "buildconfigs", "a", build())
+    path = path_of("buildconfigs", "a", "app-1")
+    change = {"metadata": {"annotations": {HOST_NETWORK: "true"}}}
+    refused = await granted.send("eve", "PATCH", path, change, content_type=MERGE)
+    assert refused.status == 403, refused.text
+    given = await granted.send("admin", "PATCH", path, change, content_type=MERGE)
+    assert given.json["metadata"]["annotations"][AUTHOR] == "system:admin"
+    other = {"spec": {"source": {"dockerfile": "FROM docker.io/library/other:1\n"}}}
+    refused = await granted.send("eve", "PATCH", path, other, content_type=MERGE)
+    assert refused.status == 403, refused.text
+    labelled = {"metadata": {"labels": {"team": "web"}}}
+    kept = await granted.send("eve", "PATCH", path, labelled, content_type=MERGE)
+    assert kept.status == 200, kept.text
+    assert kept.json["metadata"]["annotations"][AUTHOR] == "system:admin"
 
 
 @pytest.mark.parametrize(

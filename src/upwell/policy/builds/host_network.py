@@ -1,0 +1,8 @@
+"""The machine's own network, as builds ask for it; pure."""
+
+from upwell.api.build import HOST_NETWORK_ANNOTATION, Build, BuildConfig
+
+
+def asks_for_host_network(build: Build | BuildConfig) -> bool:
+    """Return True if the builds are to have the machine's own network."""
+    return build.annotations.get(HOST_NETWORK_ANNOTATION) == "true"
