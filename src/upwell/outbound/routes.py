@@ -20,8 +20,11 @@ _GET_ROUTE, _NEW_ROUTE, _FAILED = 26, 24, 2
 _REQUEST = 1
 _DESTINATION, _INTERFACE = 1, 4
 _UNICAST = 1
-_UNREACHABLE = {errno.ENETUNREACH, errno.EHOSTUNREACH, errno.EACCES, errno.EINVAL}
-"""Of routes that are missing, unreachable, prohibited or black holes: no packet gets there."""
+_UNREACHABLE = {errno.ENETUNREACH, errno.EHOSTUNREACH, errno.EACCES}
+"""Of routes that are missing, unreachable or prohibited: no packet gets there.
+
+EINVAL is not among them. It says that the route is a black hole, or that the question was wrong.
+"""
 _ANSWER_BYTES = 8192
 
 

@@ -13,6 +13,7 @@ from tests.support.outbound.dialers import loopback_dialer
 from tests.support.outbound.name_server import name_server, run_resolving
 from tests.support.verification.loopback import says, server
 
+from upwell.outbound import routes
 from upwell.outbound.dialing import Dialer
 from upwell.outbound.policy import ForbiddenAddressError, OutboundPolicy
 from upwell.outbound.routes import route_to
@@ -43,6 +44,18 @@ def test_the_kernel_tells_routes() -> None:
     assert route_to(ip_address(own_address())).local
     there = route_to(ip_address("198.51.100.1"))
     assert (there.local, bool(there.interface)) == (False, True)
+
+
+def test_nothing_is_sent_when_the_kernel_does_not_understand_the_question(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    head = routes._HEAD.pack(routes._HEAD.size + 4, routes._GET_ROUTE, 1, 1, 0)
+    cut_short = head + bytes([socket.AF_INET, 32, 0, 0])
+    monkeypatch.setattr(routes, "_question", lambda *_: cut_short)
+    with pytest.raises(OSError, match="Invalid argument"):
+        route_to(ip_address("198.51.100.1"))
+    with pytest.raises(ForbiddenAddressError, match="whose route the kernel does not tell"):
+        OutboundPolicy().check("198.51.100.1", 80)
 
 
 async def test_an_address_of_this_machine_is_refused() -> None:
@@ -98,6 +111,7 @@ async def test_a_name_that_is_bound_anew_leads_nowhere_else(tmp_path: Path) -> N
     resolver = f"127.53.{1 + randbelow(254)}.{1 + randbelow(254)}"
     program = """
 import asyncio
+from upwell.outbound import routes
 from upwell.outbound.dialing import Dialer
 from upwell.outbound.policy import OutboundPolicy
 
