@@ -201,6 +201,38 @@ async def test_a_host_path_has_the_type_that_it_says(
         assert (tmp_path / "a/c").is_file()
 
 
+@pytest.mark.parametrize("mode", [0o700, 0o750, 0o755, 0o777])
+async def test_what_is_made_in_a_host_path_is_as_open_as_that_is(
+    settings: PodmanSettings, workload: Workload, tmp_path: Path, mode: int
+) -> None:
+    root = tmp_path / "data"
+    root.mkdir()
+    root.chmod(mode)
+    container = workload.container("sh", "-c", "true")
+    mounts = (InstanceMount("v", "/v", sub_path="made/deep"),)
+    spec = replace(
+        workload.spec(replace(container, mounts=mounts)), volumes={"v": HostPath(str(root))}
+    )
+    async with opened(replace(settings, allowed_host_paths=(str(tmp_path),))) as runtime:
+        await runtime.start(spec)
+        await ended(runtime, spec.name)
+    for made in (root / "made", root / "made/deep"):
+        assert made.stat().st_mode & 0o7777 == mode
+
+
+@pytest.mark.parametrize("kind", VOLUMES)
+async def test_any_user_writes_into_what_is_made_in_a_volume(
+    settings: PodmanSettings, workload: Workload, kind: str
+) -> None:
+    container = workload.container("sh", "-c", "busybox stat -c %a /v")
+    mounts = (InstanceMount("v", "/v", sub_path="made/deep"),)
+    spec = replace(workload.spec(replace(container, mounts=mounts)), volumes={"v": VOLUMES[kind]})
+    async with opened(settings) as runtime:
+        await runtime.start(spec)
+        await ended(runtime, spec.name)
+        assert (await printed(runtime, spec.name)).strip() == "777"
+
+
 async def test_a_server_that_was_killed_finds_and_clears_its_pins(
     settings: PodmanSettings, workload: Workload
 ) -> None:

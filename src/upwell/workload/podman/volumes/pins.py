@@ -44,6 +44,8 @@ _TYPES = {
 """core/v1 HostPathType."""
 _MADE = frozenset({"DirectoryOrCreate", "FileOrCreate"})
 _HOST_FOLDER, _HOST_FILE = 0o755, 0o644
+_PERMISSIONS = stat.S_ISVTX | 0o777
+_OWN = 0o700
 _FOLDER_TO_CHANGE = os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC
 
 
@@ -83,7 +85,7 @@ class Pins:
             else:
                 handle = os.open(place, _FOLDER)
             if mount.sub_path:
-                handle = _sub_path(handle, mount)
+                handle = _sub_path(handle, mount, _mode_of(handle) if is_hosts else SHARED_FOLDER)
             try:
                 recursive = is_hosts and not mount.sub_path
                 found[key] = self._pin(spec.name, str(number), handle, recursive=recursive)
@@ -182,10 +184,18 @@ def _make_on_host(path: Path, kind: str) -> None:
         os.close(root)
 
 
-def _sub_path(volume: int, mount: InstanceMount) -> int:
+def _mode_of(folder: int) -> int:
+    """Return the permissions of a folder of the host: what is made in it is as open, and no more.
+
+    So it is in Kubernetes.
+    """
+    return os.fstat(folder).st_mode & _PERMISSIONS
+
+
+def _sub_path(volume: int, mount: InstanceMount, mode: int) -> int:
     """Open the subPath of a mount below its volume, which is closed; what is absent is made."""
     try:
-        return _made_beneath(volume, PurePosixPath(mount.sub_path), SHARED_FOLDER)
+        return _made_beneath(volume, PurePosixPath(mount.sub_path), mode)
     except LeavesFolderError as error:
         message = f"mount {mount.path}: subPath {mount.sub_path} leaves its volume"
         raise InvalidVolumeError(message) from error
@@ -202,10 +212,10 @@ def _made_beneath(root: int, path: PurePosixPath, mode: int, *, links: bool = Tr
     except FileNotFoundError:
         parent = _made_beneath(root, path.parent, mode, links=links)
     try:
-        os.mkdir(path.name, dir_fd=parent)
+        os.mkdir(path.name, _OWN, dir_fd=parent)  # never wider open than asked for
         made = os.open(path.name, _FOLDER_TO_CHANGE, dir_fd=parent)
     finally:
         os.close(parent)
-    # Of a volume, containers of any user may write (as core/v1 emptyDir).
-    os.fchmod(made, stat.S_IMODE(os.fstat(made).st_mode) | mode)
+    inherited = os.fstat(made).st_mode & stat.S_ISGID  # that of a volume's group
+    os.fchmod(made, inherited | mode)
     return made
