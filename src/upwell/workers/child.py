@@ -5,16 +5,16 @@ is of this installation; the input is opened before and read after.
 """
 
 import ctypes
+import errno
 import json
 import os
 import resource
 import sys
 from collections.abc import Callable, Mapping
-from contextlib import suppress
 from importlib import import_module
 from typing import IO, Any
 
-_NOBODY = 65534
+NOBODY = 65534
 _MAX_FILES = 32
 _NICE = 10
 _EMPTY_FOLDER = "/proc/self/fdinfo"
@@ -23,6 +23,14 @@ _KILL, _PDEATHSIG, _NO_NEW_PRIVS = 9, 1, 38  # prctl(2)
 _CAPABILITIES_V3 = 0x20080522  # capset(2)
 _MAX_MESSAGE = 1000
 
+_UNKNOWN_HERE = {errno.EPERM, errno.ENOSYS, errno.EINVAL}
+"""Errors of unshare(2) in a container without CAP_SYS_ADMIN, and of a kernel without namespaces."""
+
+
+class _UnconfinedError(Exception):
+    """Nothing is parsed: the worker keeps a right that it must not have."""
+
+
 type Task = Callable[[IO[bytes], Any], Any]
 
 
@@ -30,9 +38,14 @@ def main(task: str, described: str) -> None:
     """Run a task on standard input and write its answer to standard output, both JSON."""
     settings = json.loads(described)
     run: Task = import_module(task).run
-    confine(settings)
     with open(0, "rb") as source, open(1, "wb", buffering=0) as target:
-        target.write(json.dumps(answer(run, source, settings["argument"])).encode())
+        try:
+            gaps = confine(settings)
+        except _UnconfinedError as error:
+            found: Mapping[str, Any] = {"unconfined": str(error)}
+        else:
+            found = {**answer(run, source, settings["argument"]), "gaps": gaps}
+        target.write(json.dumps(found).encode())
 
 
 def answer(run: Task, source: IO[bytes], argument: object) -> Mapping[str, Any]:
@@ -51,37 +64,72 @@ def answer(run: Task, source: IO[bytes], argument: object) -> Mapping[str, Any]:
         return {"refused": f"{type(error).__name__}: {error}"[:_MAX_MESSAGE]}
 
 
-def confine(settings: Mapping[str, Any]) -> None:
-    """Give up what the task does not need, as far as this machine lets us.
+def confine(settings: Mapping[str, Any]) -> list[str]:
+    """Give up what the task does not need; return what root kept, as this machine cannot take it.
 
     Limits hold everywhere. As root, the network and the file system go too, and so does root itself
-    unless the task writes files for us; then without any capability.
+    unless the task writes files for us; then without any capability. Raises _UnconfinedError.
     """
     libc = ctypes.CDLL(None, use_errno=True)
     libc.prctl(_NO_NEW_PRIVS, *map(ctypes.c_ulong, (1, 0, 0, 0)))
     os.nice(_NICE)
     folder = settings["folder"]
-    with suppress(OSError):
-        os.unshare(os.CLONE_NEWNET | os.CLONE_NEWIPC)
+    is_root = os.geteuid() == 0
+    gaps = _leave_network(is_root=is_root)
     os.chdir(folder or _EMPTY_FOLDER)
-    if os.geteuid() == 0:
-        with suppress(OSError):
-            os.chroot(".")
+    if is_root:
+        _leave_files()
         if not folder:
-            with suppress(OSError):
-                os.setgroups([])
-                os.setresgid(_NOBODY, _NOBODY, _NOBODY)
-                os.setresuid(_NOBODY, _NOBODY, _NOBODY)
+            gaps += _leave_root()
     header = (ctypes.c_uint32 * 2)(_CAPABILITIES_V3, 0)
-    libc.capset(header, (ctypes.c_uint32 * 6)())
+    if libc.capset(header, (ctypes.c_uint32 * 6)()) and is_root:
+        raise _UnconfinedError(f"it cannot give up its capabilities: errno {ctypes.get_errno()}")
     libc.prctl(_PDEATHSIG, *map(ctypes.c_ulong, (_KILL, 0, 0, 0)))  # a change of user clears it
+    _set_limits(settings, writes=bool(folder))
+    return gaps
+
+
+def _leave_network(*, is_root: bool) -> list[str]:
+    try:
+        os.unshare(os.CLONE_NEWNET | os.CLONE_NEWIPC)
+    except OSError as error:
+        if not is_root:
+            return []
+        if error.errno not in _UNKNOWN_HERE:
+            raise _UnconfinedError(f"it cannot leave the network: {error.strerror}") from error
+        return ["network"]
+    return []
+
+
+def _leave_files() -> None:
+    try:
+        os.chroot(".")
+    except OSError as error:
+        why = f"it cannot leave the file system: {error.strerror}: give the server CAP_SYS_CHROOT"
+        raise _UnconfinedError(why) from error
+
+
+def _leave_root() -> list[str]:
+    try:
+        os.setgroups([])
+        os.setresgid(NOBODY, NOBODY, NOBODY)
+        os.setresuid(NOBODY, NOBODY, NOBODY)
+    except OSError as error:
+        if error.errno == errno.EINVAL:  # there is no such user in this user namespace
+            return ["root"]
+        why = f"it cannot give up root: {error.strerror}: give the server CAP_SETUID and CAP_SETGID"
+        raise _UnconfinedError(why) from error
+    return []
+
+
+def _set_limits(settings: Mapping[str, Any], *, writes: bool) -> None:
     limits = {
         resource.RLIMIT_CORE: 0,
         resource.RLIMIT_NOFILE: _MAX_FILES,
         resource.RLIMIT_CPU: settings["cpu"],
         resource.RLIMIT_AS: settings["memory"],
     }
-    if not folder:
+    if not writes:
         limits[resource.RLIMIT_FSIZE] = 0
     for name, limit in limits.items():
         _, hard = resource.getrlimit(name)

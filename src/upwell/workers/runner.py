@@ -2,14 +2,17 @@
 
 import asyncio
 import json
+import logging
 import signal
 import sys
+import tempfile
 from asyncio.subprocess import DEVNULL, Process
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import IO, Any
 
 from upwell.machine.process import end_group, start_group
+from upwell.workers.child import NOBODY
 from upwell.workers.interface import (
     MIB,
     RefusedInputError,
@@ -18,6 +21,9 @@ from upwell.workers.interface import (
     WorkerLimits,
 )
 
+log = logging.getLogger(__name__)
+
+_PROBE = "upwell.workers.probe"
 _ROOT = Path(__file__).parents[1]
 _BOOTSTRAP = (
     # The package's own __init__ reads its version out of the metadata of all that is installed,
@@ -33,6 +39,14 @@ _CHUNK = 64 * 1024
 _DEFAULT_LIMITS = WorkerLimits()
 
 
+_GAPS = {
+    "network": "the network of this machine: this container or kernel gives them none of their own",
+    "root": f"root: user {NOBODY} does not exist in this container",
+}
+"""Rights that workers can be left with, by the name that a worker gives them."""
+_told: set[str] = set()
+
+
 async def run_worker(
     task: str,
     source: IO[bytes],
@@ -45,6 +59,31 @@ async def run_worker(
     A worker writes nothing but its result, or below `folder` alone, where it runs as we do.
     Cancelled, it is killed. Raises WorkerError, or OSError where the worker ran into one.
     """
+    code, raw = await _run(task, source, argument, limits, folder)
+    answer = _parsed(raw)
+    for gap in _gaps(answer) - _told:
+        _told.add(gap)
+        log.warning("workers keep a right: `upwell doctor` says more", extra={"right": _GAPS[gap]})
+    return _result(code, answer, limits)
+
+
+async def kept_rights() -> Sequence[str]:
+    """Run a worker that does nothing, and say what it keeps; raises WorkerError."""
+    with tempfile.TemporaryFile() as nothing:
+        code, raw = await _run(_PROBE, nothing, {}, _DEFAULT_LIMITS, None)
+    answer = _parsed(raw)
+    _result(code, answer, _DEFAULT_LIMITS)
+    return [_GAPS[gap] for gap in sorted(_gaps(answer))]
+
+
+async def _run(
+    task: str,
+    source: IO[bytes],
+    argument: Mapping[str, Any],
+    limits: WorkerLimits,
+    folder: Path | None,
+) -> tuple[int, bytes]:
+    """Return the status with which a worker ended, and what it wrote."""
     described = {
         "memory": limits.memory_bytes,
         "cpu": limits.cpu_seconds,
@@ -67,7 +106,7 @@ async def run_worker(
         raise WorkerFailedError(why) from None
     finally:
         await end_group(process)
-    return _result(code, raw, limits)
+    return code, raw
 
 
 async def _read(process: Process, limit: int) -> bytes:
@@ -79,16 +118,28 @@ async def _read(process: Process, limit: int) -> bytes:
     return bytes(content)
 
 
-def _result(code: int, raw: bytes, limits: WorkerLimits) -> Any:
+def _parsed(raw: bytes) -> object:
+    try:
+        return json.loads(raw)
+    except (ValueError, RecursionError):
+        return None
+
+
+def _gaps(answer: object) -> set[str]:
+    """Return the rights that a worker says it kept; what it parsed may speak for it."""
+    match answer:
+        case {"gaps": [*names]}:
+            return {name for name in names if isinstance(name, str) and name in _GAPS}
+        case _:
+            return set()
+
+
+def _result(code: int, answer: object, limits: WorkerLimits) -> Any:
     """Return the result that a worker wrote before it ended; raises WorkerError or OSError."""
     if code == -signal.SIGXCPU:
         raise WorkerExcessError(f"it takes more than {limits.cpu_seconds} s to parse")
     if code < 0:
         raise WorkerFailedError(f"its worker was killed with signal {-code}")
-    try:
-        answer = json.loads(raw)
-    except (ValueError, RecursionError):
-        answer = None
     match answer:
         case {"result": result}:
             return result
@@ -97,6 +148,8 @@ def _result(code: int, raw: bytes, limits: WorkerLimits) -> Any:
             raise WorkerExcessError(why)
         case {"errno": int(number), "refused": str(why)}:
             raise OSError(number, why)
+        case {"unconfined": str(why)}:
+            raise WorkerFailedError(f"its worker would keep rights: {why}; see `upwell doctor`")
         case {"refused": str(why)}:
             raise RefusedInputError(why)
         case _:

@@ -45,6 +45,17 @@ class AttackMeasurement:
         ordered = sorted(self.seconds)
         return ordered[min(len(ordered) - 1, math.ceil(share * len(ordered)) - 1)]
 
+    def excesses(self, most_mib: float, most_ms: float) -> list[str]:
+        """Return which limits were not held: MiB above idle, milliseconds of a neighbour's p99."""
+        found = []
+        if self.above_idle_mib > most_mib:
+            found.append(f"{self.above_idle_mib:.0f} MiB above idle: at most {most_mib:g}")
+        if not self.seconds:
+            found.append("no request was answered")
+        elif (p99 := self.percentile(0.99) * 1000) > most_ms:
+            found.append(f"p99 {p99:.0f} ms: at most {most_ms:g}")
+        return found
+
     def __str__(self) -> str:
         if not self.seconds:
             return f"{self.above_idle_mib:.0f} MiB above idle; no request was answered"
@@ -76,7 +87,9 @@ async def attacked(
     ]
     try:
         yield found
-        died = [name for name, one in zip(names, processes, strict=True) if one.returncode]
+        died = [
+            name for name, one in zip(names, processes, strict=True) if one.returncode is not None
+        ]
         assert not died, f"attacks ended by themselves: {died}"
     finally:
         for task in sampling:

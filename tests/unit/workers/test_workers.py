@@ -4,13 +4,15 @@ import asyncio
 import os
 import socket
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import IO, Any
 
 import pytest
 
+from upwell.machine.checks import HostCheckStatus
 from upwell.workers import runner
+from upwell.workers.checks import check_workers
 from upwell.workers.interface import (
     MIB,
     RefusedInputError,
@@ -182,6 +184,62 @@ async def test_with_a_folder_there_is_nothing_else(source: IO[bytes], tmp_path: 
     for path in ("../secret", str(tmp_path / "secret")):
         with pytest.raises(OSError, match="No such file"):
             await work(source, "reading", folder, path=path)
+
+
+WITHOUT = """
+import ctypes
+def without(bits):
+    libc, header = ctypes.CDLL(None), (ctypes.c_uint32 * 2)(0x20080522, 0)
+    sets = (ctypes.c_uint32 * 6)()
+    assert libc.capget(header, sets) == 0
+    for at in (0, 1):  # effective, permitted: the capabilities below 32
+        sets[at] &= ~bits
+    assert libc.capset(header, sets) == 0
+"""
+"""Gives up single capabilities, as a container without them has none (capabilities(7))."""
+SETGID, SETUID, SYS_CHROOT, SYS_ADMIN = (1 << number for number in (6, 7, 18, 21))
+
+
+@pytest.fixture
+def without(monkeypatch: pytest.MonkeyPatch) -> Callable[[int], None]:
+    monkeypatch.setattr(runner, "_told", set())
+
+    def give_up(bits: int) -> None:
+        start = f"{WITHOUT}\nwithout({bits})\n{runner._BOOTSTRAP}"
+        monkeypatch.setattr(runner, "_BOOTSTRAP", start)
+
+    return give_up
+
+
+@root_only
+@pytest.mark.parametrize("capability", [SETGID, SETUID, SYS_CHROOT])
+async def test_nothing_is_parsed_by_root(
+    source: IO[bytes], without: Callable[[int], None], capability: int
+) -> None:
+    without(capability)
+    with pytest.raises(WorkerFailedError, match=r"would keep rights: .*: give the server CAP_"):
+        await work(source, "echo")
+    assert (await check_workers()).status is HostCheckStatus.FAIL
+
+
+@root_only
+async def test_that_there_is_no_network_to_leave_is_said_once(
+    source: IO[bytes], without: Callable[[int], None], caplog: pytest.LogCaptureFixture
+) -> None:
+    without(SYS_ADMIN)
+    for _ in range(2):
+        assert (await work(source, "users"))[0] == [65534, 65534, 65534]
+    (record,) = caplog.records
+    assert record.levelname == "WARNING"
+    assert "network" in record.__dict__["right"]
+    found = await check_workers()
+    assert (found.status, "network" in found.detail) == (HostCheckStatus.WARN, True)
+
+
+@root_only
+async def test_a_worker_that_keeps_nothing_is_no_finding(caplog: pytest.LogCaptureFixture) -> None:
+    assert (await check_workers()).status is HostCheckStatus.OK
+    assert not caplog.records
 
 
 async def test_no_worker_can_be_started(source: IO[bytes], monkeypatch: pytest.MonkeyPatch) -> None:

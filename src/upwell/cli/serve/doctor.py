@@ -18,6 +18,7 @@ from upwell.cli.serve.options import data_dir_option, router_options
 from upwell.machine.checks import HostCheck, HostCheckStatus, HostPaths, check_machine
 from upwell.machine.containers_conf import ContainersConf, decide, render
 from upwell.machine.host import Host, read_host
+from upwell.workers.checks import check_workers
 
 
 @dataclass(frozen=True, slots=True)
@@ -75,7 +76,8 @@ async def _check(
     path = data_dir / f"doctor-{id(conf):x}.conf"
     path.write_text(render(conf.decisions))
     try:
-        return await check_machine(HostPaths(data_dir, host, conf, path, routes=routes))
+        found = await check_machine(HostPaths(data_dir, host, conf, path, routes=routes))
+        return [*found, await check_workers()]
     finally:
         path.unlink(missing_ok=True)
 
