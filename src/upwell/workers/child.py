@@ -28,7 +28,7 @@ _UNKNOWN_HERE = {errno.EPERM, errno.ENOSYS, errno.EINVAL}
 
 
 class _UnconfinedError(Exception):
-    """Nothing is parsed: the worker keeps a right that it must not have."""
+    """Right that a worker keeps and must not have; it parses nothing."""
 
 
 type Task = Callable[[IO[bytes], Any], Any]

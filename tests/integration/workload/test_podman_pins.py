@@ -22,6 +22,7 @@ from upwell.workload.interface import (
     RuntimeUnavailableError,
     State,
     VolumeClaim,
+    WorkloadError,
 )
 from upwell.workload.podman.runtime import PodmanRuntime, PodmanSettings
 from upwell.workload.podman.volumes.instance_volumes import InvalidVolumeError
@@ -94,8 +95,10 @@ async def test_a_race_over_a_claim_is_never_won(
     settings: PodmanSettings, workload: Workload, host: Path
 ) -> None:
     volumes = {"v": VolumeClaim("shop", "orders")}
-    swap = f"mkdir sub; /bin/busybox rmdir sub; /bin/busybox ln -s {host} sub; rm sub"
-    swaps = workload.container("sh", "-c", f"cd /v; while true; do {swap}; done 2>/dev/null")
+    # The folder stays the same one: in a removed one nothing could be started.
+    swap = f"$b mv kept sub; $b mv sub kept; $b ln -s {host} sub; $b rm sub"
+    script = f"b=/bin/busybox; cd /v; $b mkdir kept; while true; do {swap}; done 2>/dev/null"
+    swaps = workload.container("sh", "-c", script)
     attacker = replace(
         workload.spec(replace(swaps, mounts=(InstanceMount("v", "/v"),)), name="attacker"),
         volumes=volumes,
@@ -112,8 +115,8 @@ async def test_a_race_over_a_claim_is_never_won(
             )
             try:
                 await runtime.start(spec)
-            except InvalidVolumeError:
-                continue  # it met the link: nothing was started
+            except WorkloadError:
+                continue  # it met the link, or a folder that is gone: nothing was started
             ran += 1
             await ended(runtime, spec.name)
             assert "secret of the host" not in await printed(runtime, spec.name)
