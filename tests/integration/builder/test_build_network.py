@@ -131,8 +131,8 @@ async def test_a_build_sees_no_interface_but_its_own(
 async def test_the_administrator_may_give_builds_the_machines_network(
     settings: BuildahSettings, images: BaseImages
 ) -> None:
-    with socket.create_server(("127.0.0.1", 0)) as server:
-        lines = f"RUN {ask('127.0.0.1', server.getsockname()[1])}"
+    async with await asyncio.start_server(lambda _, writer: writer.close(), "127.0.0.1") as server:
+        lines = f"RUN {ask('127.0.0.1', server.sockets[0].getsockname()[1])}"
         text = await printed(BuildahBuilder(replace(settings, network="host")), images, "h", lines)
     assert "in 127.0.0.1" in text.splitlines()
 
