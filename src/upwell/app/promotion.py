@@ -44,7 +44,7 @@ def promotion(
     verification = StageVerification(
         store, adapters.runtime, adapters.probes, adapters.evidence, verdict_url, now, machine
     )
-    authority = Authority(adapters.protection.control)
+    authority = Authority(adapters.protection.control, adapters.settings.internal_host)
     reconciler = PromotionReconciler(
         store, images, placement(adapters), verification, now, machine, authority
     )

@@ -201,7 +201,7 @@ def _workloads(
         adapters.runtime.service_network,
         adapters.store.timeline,
         adapters.disk.pressure,
-        Authority(adapters.protection.control),
+        Authority(adapters.protection.control, adapters.settings.internal_host),
     )
     images = rollouts.TemplateImages(
         adapters.registries,
@@ -279,7 +279,7 @@ def _builds(adapters: Adapters, index: BuildIndex) -> Builds:
         adapters.internal,
         defaults,
         adapters.inputs,
-        Authority(adapters.protection.control),
+        Authority(adapters.protection.control, adapters.settings.internal_host),
     )
     run = BuildRun(
         adapters.store,

@@ -1,10 +1,11 @@
 """Asks the author of an object again, when the object acts: by the rights that they have then."""
 
+from collections.abc import Iterable
 from typing import Protocol
 
 from upwell.api.meta import Resource
 from upwell.api.values.author import author_of
-from upwell.policy.access.authority import lacking, needs
+from upwell.policy.access.authority import Need, lacking, needs_in_use
 from upwell.policy.access.roles import Grant
 from upwell.policy.rollouts.pod_template import TemplateError
 
@@ -30,10 +31,14 @@ class AuthorGrants(Protocol):
 
 
 class Authority:
-    """Judge of what authors may do when their objects act; without `authors`, nobody is asked."""
+    """Judge of what authors may do when their objects act; without `authors`, nobody is asked.
 
-    def __init__(self, authors: AuthorGrants | None = None) -> None:
+    `registry` is the `host:port` of the embedded registry.
+    """
+
+    def __init__(self, authors: AuthorGrants | None = None, registry: str = "") -> None:
         self._authors = authors
+        self._registry = registry
 
     async def refusal(self, *resources: Resource) -> str:
         """Say which right an author lacks that their object takes; empty: they have all.
@@ -41,17 +46,15 @@ class Authority:
         The administrator has all, and stands for what has no author.
         """
         for resource in resources:
-            why = await self._refusal(resource)
+            why = await self.refusal_of(resource, needs_in_use(resource, self._registry))
             if why:
                 return why
         return ""
 
-    async def _refusal(self, resource: Resource) -> str:
-        author = author_of(resource)
-        if self._authors is None or not author:
-            return ""
-        wanted = needs(resource)
-        if not wanted:
+    async def refusal_of(self, resource: Resource, wanted: Iterable[Need]) -> str:
+        """Say which of the rights the author of `resource` lacks; empty: none."""
+        author, wanted = author_of(resource), tuple(wanted)
+        if self._authors is None or not author or not wanted:
             return ""
         why = lacking(wanted, await self._authors.grants(author))
         if why is None:

@@ -361,7 +361,7 @@ class BuildMachine:
                 self.internal,
                 BuildDefaults(),
                 self.inputs,
-                Authority(self.authors),
+                Authority(self.authors, INTERNAL),
             ),
             BuildOutputs(self.store, self.internal, self.clock),
             clock=self.clock,

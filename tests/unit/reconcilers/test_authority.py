@@ -6,12 +6,18 @@ from typing import Any
 
 import pytest
 from tests.support.authors import FixedAuthors
-from tests.support.builds.memory_builds import BuildMachine, docker_build, image_stream, until
+from tests.support.builds.memory_builds import (
+    INTERNAL,
+    BuildMachine,
+    docker_build,
+    image_stream,
+    until,
+)
 from tests.support.promotion.reconciled_pipeline import ReconciledPipeline, image
 from tests.support.rollouts.memory_machine import BETTER, GOOD, RolloutSetup
 
 from upwell.api.apps import Deployment, DeploymentConfig, Job
-from upwell.api.build import BuildOutput, BuildPhase
+from upwell.api.build import BuildOutput, BuildPhase, BuildSource, GitBuildSource
 from upwell.api.codec import decode, decode_as
 from upwell.api.conditions import find
 from upwell.api.image import ImageStream
@@ -187,6 +193,42 @@ async def test_a_build_into_another_namespace_asks_its_author(tmp_path: Path) ->
         authors.found["eve"] = ("builder@shop,bank",)
         await machine.store.update(refused.with_metadata(labels={**refused.labels, "again": "1"}))
         await until(is_complete)
+
+
+@pytest.mark.parametrize("line", ["FROM {}", "FROM scratch\nCOPY --from={} /a /a"])
+async def test_a_dockerfile_of_git_takes_no_image_that_its_author_may_not_pull(
+    tmp_path: Path, line: str
+) -> None:
+    machine = BuildMachine(tmp_path)
+    machine.authors = FixedAuthors({"eve": ("builder@shop",)})
+    machine.builder.dockerfile = line.format(f"{INTERNAL}/bank/app:latest")
+    await machine.store.create(image_stream("app"))
+    source = BuildSource(git=GitBuildSource(uri="https://git.test/app"))
+    await machine.store.create(with_author(docker_build(source=source), "eve"))
+
+    async def is_over() -> bool:
+        return (await machine.build("app-1")).status.phase is BuildPhase.FAILED
+
+    async with machine.building():
+        await until(is_over)
+    status = (await machine.build("app-1")).status
+    assert status.reason == "MissingRight"
+    assert "pull repositories in namespace bank" in (status.message or "")
+    assert machine.builder.plans == []
+
+
+async def test_a_build_pushes_nowhere_that_its_author_may_not(tmp_path: Path) -> None:
+    machine = BuildMachine(tmp_path)
+    machine.authors = FixedAuthors({"eve": ("builder@shop",)})
+    to = ObjectReference(kind="DockerImage", name=f"{INTERNAL}/bank/app:latest")
+    await machine.store.create(with_author(docker_build(output=BuildOutput(to=to)), "eve"))
+
+    async def is_refused() -> bool:
+        return (await machine.build("app-1")).status.reason == "MissingRight"
+
+    async with machine.building():
+        await until(is_refused)
+    assert machine.builder.plans == []
 
 
 async def test_a_job_asks_its_author_before_it_begins() -> None:

@@ -17,11 +17,21 @@ from upwell.policy.access.images import image_needs
 from upwell.policy.access.namespaces import namespace_needs
 from upwell.policy.access.needs import Need
 from upwell.policy.access.network_rights import network_rights
+from upwell.policy.access.own_registry import registry_needs
 from upwell.policy.access.roles import Action, Grant, is_allowed, missing
 from upwell.policy.access.secrets import secret_needs
 from upwell.policy.access.subscriptions import reaches_everywhere
 
-__all__ = ["Need", "Requester", "Rule", "authored", "lacking", "needs", "refusal"]
+__all__ = [
+    "Need",
+    "Requester",
+    "Rule",
+    "authored",
+    "lacking",
+    "needs",
+    "needs_in_use",
+    "refusal",
+]
 
 type Rule = Callable[[Resource], Iterable[Need]]
 
@@ -64,7 +74,16 @@ RULES: Sequence[Rule] = (
 def needs(resource: Resource, registry: str = "") -> frozenset[Need]:
     """Return every right that an object takes; `registry` is the embedded one's `host:port`."""
     images = image_needs(resource, registry) if registry else ()
-    return frozenset(chain(images, chain.from_iterable(rule(resource) for rule in RULES)))
+    return frozenset(chain(images, needs_in_use(resource, registry)))
+
+
+def needs_in_use(resource: Resource, registry: str = "") -> frozenset[Need]:
+    """Return every right that an object takes when it acts.
+
+    That is all but the images that it names: triggers and promotions may have named them since.
+    """
+    moved = registry_needs(resource, registry) if registry else ()
+    return frozenset(chain(moved, chain.from_iterable(rule(resource) for rule in RULES)))
 
 
 def refusal(

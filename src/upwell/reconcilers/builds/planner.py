@@ -16,6 +16,7 @@ from upwell.formats.dockerfile.lines import DockerfileError
 from upwell.formats.dockerfile.parse import Dockerfile, parse
 from upwell.git.interface import GitSource
 from upwell.oci import Digest, InvalidDigestError, InvalidReferenceError, Reference
+from upwell.policy.access.own_registry import dockerfile_needs
 from upwell.policy.builds.failures import transfer_may_pass
 from upwell.policy.builds.identity import inputs_hash
 from upwell.policy.builds.images import (
@@ -168,6 +169,8 @@ class BuildPlanner:
         if not resolved:
             names = ImageNames(streams.values())
             dockerfile = _parsed_dockerfile(build, source.dockerfile)
+            if dockerfile is not None:
+                await self._require_pulls(build, dockerfile)
             resolved = tuple(
                 [
                     await self._resolved(build, image, streams, names, credentials)
@@ -175,6 +178,12 @@ class BuildPlanner:
                 ]
             )
         return BuildImages(resolved, base_name(resolved, streams, self._internal.host))
+
+    async def _require_pulls(self, build: Build, dockerfile: Dockerfile) -> None:
+        """Raise BuildError if the author may not pull what the Dockerfile takes from here."""
+        wanted = dockerfile_needs(build, dockerfile, self._internal.host)
+        if why := await self._authority.refusal_of(build, wanted):
+            raise BuildError(MISSING_RIGHT, why)
 
     async def _resolved(
         self,

@@ -1,0 +1,100 @@
+"""Content of the embedded registry that builds and stages have the server move; pure.
+
+The server logs in there by its own right. So a build whose output lies there, an image that a
+Dockerfile takes from there and a stage whose mirror lies there take the right to push or pull, of
+whoever writes the object and again when it acts.
+"""
+
+from collections.abc import Iterator
+
+from upwell.api.build import Build, BuildConfig
+from upwell.api.defaults import DOCKER_IMAGE
+from upwell.api.meta import Resource
+from upwell.api.pipeline import Pipeline, Stage
+from upwell.formats.dockerfile.lines import DockerfileError
+from upwell.formats.dockerfile.parse import Dockerfile, parse
+from upwell.oci import InvalidReferenceError, Reference
+from upwell.policy.access.needs import Need
+from upwell.policy.access.roles import MIRROR_NAMESPACE, REPOSITORIES, Action
+
+_UPSTREAM_COPIES = "upstreamcopies"
+"""The copies that every build stands on: no role but the administrator's writes them by hand."""
+
+
+def registry_needs(resource: Resource, registry: str) -> Iterator[Need]:
+    """Yield the rights in `registry`, the embedded one's `host:port`, that the object takes."""
+    match resource:
+        case Pipeline():
+            for stage in resource.spec.stages:
+                yield from _of_mirror(stage, registry)
+        case Build() | BuildConfig():
+            yield from _of_output(resource, registry)
+            yield from _of_inline(resource, registry)
+        case _:
+            return
+
+
+def dockerfile_needs(
+    build: Build | BuildConfig, dockerfile: Dockerfile, registry: str
+) -> Iterator[Need]:
+    """Yield the right to pull each image of other namespaces that a Dockerfile takes."""
+    for image in dockerfile.images:
+        reference = _within(image, registry)
+        if reference is None:
+            continue
+        namespace = _namespace(reference.repository)
+        if namespace not in {build.namespace, MIRROR_NAMESPACE}:
+            action = Action("pull", REPOSITORIES, namespace, reference.repository)
+            yield Need(action, f"takes {image} in its Dockerfile")
+
+
+def _of_inline(build: Build | BuildConfig, registry: str) -> Iterator[Need]:
+    docker = build.spec.strategy.docker_strategy
+    if docker is None or not build.spec.source.dockerfile:
+        return
+    arguments = {one.name: one.value for one in docker.build_args}
+    try:
+        dockerfile = parse(build.spec.source.dockerfile, arguments)
+    except DockerfileError:
+        return  # nothing is built of it
+    yield from dockerfile_needs(build, dockerfile, registry)
+
+
+def _of_output(build: Build | BuildConfig, registry: str) -> Iterator[Need]:
+    target = build.spec.output.to
+    if target is None or target.kind != DOCKER_IMAGE:
+        return
+    reference = _within(target.name, registry)
+    if reference is not None and _namespace(reference.repository) != build.namespace:
+        yield _push(reference.repository, f"pushes its result to {reference.name}")
+
+
+def _of_mirror(stage: Stage, registry: str) -> Iterator[Need]:
+    """A mirror is a prefix; the whole registry as one takes the right to push everywhere."""
+    if not stage.mirror:
+        return
+    why = f"copies images to {stage.mirror} (stage {stage.name})"
+    if stage.mirror.rstrip("/") == registry:
+        yield Need(Action("push", REPOSITORIES), why, stays=False)
+    elif reference := _within(f"{stage.mirror.rstrip('/')}/image", registry):
+        yield _push(reference.repository, why)
+
+
+def _push(repository: str, why: str) -> Need:
+    namespace = _namespace(repository)
+    if namespace == MIRROR_NAMESPACE:
+        return Need(Action("use", _UPSTREAM_COPIES, namespace), why, stays=False)
+    return Need(Action("push", REPOSITORIES, namespace, repository), why, stays=False)
+
+
+def _within(image: str, registry: str) -> Reference | None:
+    """Return what an image's name means, if it lies in the registry."""
+    try:
+        reference = Reference.parse(image)
+    except InvalidReferenceError:
+        return None  # nothing is moved by it
+    return reference if reference.registry == registry else None
+
+
+def _namespace(repository: str) -> str:
+    return repository.partition("/")[0]
