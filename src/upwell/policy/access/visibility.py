@@ -4,17 +4,14 @@ Whoever may read the Secrets of a namespace sees the values in its objects too. 
 placeholders, and may write them back.
 """
 
-from collections import OrderedDict
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
+from weakref import ReferenceType, ref
 
 from upwell.api.meta import Resource
-from upwell.api.write_only.hidden import hidden, restored
+from upwell.api.write_only.hidden import hidden, restored, write_only_fields
 from upwell.policy.access.roles import Action, Grant, is_allowed
-
-_KEPT = 512
-"""Objects whose hidden form is kept: a change is told to all who watch."""
 
 
 class WriteOnlyValues:
@@ -22,19 +19,28 @@ class WriteOnlyValues:
 
     def __init__(self, key: bytes) -> None:
         self._key = key
-        self._recent: OrderedDict[int, tuple[Resource, Resource]] = OrderedDict()
+        self._known: dict[int, tuple[ReferenceType[Resource], Resource | None]] = {}
+        """Hidden form of each object that is alive, by its identity; None: the object itself."""
 
     def hidden(self, resource: Resource) -> Resource:
-        """Return the object without its write-only values; itself if it has none."""
-        found = self._recent.get(id(resource))
-        if found is not None and found[0] is resource:
-            return found[1]
+        """Return the object without its write-only values; itself if it has none.
+
+        An object is hidden once, however many read it: what is stored never changes.
+        """
+        place = id(resource)
+        found = self._known.get(place)
+        if found is not None and found[0]() is resource:
+            return found[1] or resource
         shown = hidden(resource, self._key)
-        if shown is not resource:
-            self._recent[id(resource)] = resource, shown
-            if len(self._recent) > _KEPT:
-                self._recent.popitem(last=False)
+        if write_only_fields(type(resource)):
+            alive = ref(resource, lambda gone: self._forget(place, gone))
+            self._known[place] = alive, None if shown is resource else shown
         return shown
+
+    def _forget(self, place: int, gone: ReferenceType[Resource]) -> None:
+        found = self._known.get(place)
+        if found is not None and found[0] is gone:
+            del self._known[place]
 
     def restored(self, document: Mapping[str, Any], old: Resource | None) -> dict[str, Any]:
         """Return a document with the values of `old` for placeholders; raises InvalidObjectError.

@@ -51,13 +51,16 @@ class Filter:
             test.equal and test.path == "metadata.name" for test in self.fields
         )
 
-    def matches(self, resource: Resource) -> bool:
-        """Return True if the object passes every test."""
+    def matches(self, resource: Resource, shown: Callable[[Resource], Resource]) -> bool:
+        """Return True if the object passes every test.
+
+        Fields are tested in what is `shown` of it, so that what is hidden can be no oracle.
+        """
         if not self.selects(resource.labels):
             return False
         if not self.fields:
             return True
-        document = encode(resource)
+        document = encode(shown(resource))
         return all(test.holds(document) for test in self.fields)
 
     def selects(self, labels: Mapping[str, str]) -> bool:

@@ -27,6 +27,7 @@ from upwell.server.http.query import is_true
 from upwell.server.http.rendering import json_response, list_response, rendering_for
 from upwell.server.http.selectors import parse_filter
 from upwell.server.http.target import RequestTarget
+from upwell.server.http.visibility import view_of
 from upwell.server.images.views import find_event, image_of, tag_of, tags_of, with_details
 from upwell.server.objects.write_options import WriteOptions, write_options
 from upwell.server.objects.writes import Writer
@@ -62,7 +63,9 @@ class StreamTagHandlers:
         query = request.query_params
         wanted = parse_filter(query.get("labelSelector", ""), query.get("fieldSelector", ""))
         listing = await self._store.list(ImageStream, Selector(target.namespace))
-        tags = [tag for stream in listing.items for tag in tags_of(stream) if wanted.matches(tag)]
+        shown = view_of(request).of
+        found = (tag for stream in listing.items for tag in tags_of(stream))
+        tags = [tag for tag in found if wanted.matches(tag, shown)]
         tags.sort(key=lambda tag: (tag.namespace, tag.name))
         page, metadata = page_of(request, tags, listing.resource_version)
         return list_response(request, self._clock(), target.kind, page, metadata)

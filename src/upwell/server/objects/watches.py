@@ -53,7 +53,7 @@ class _Matching:
         resource = event.resource
         place = (resource.namespace, resource.name)
         known = self._known.get(place, self._may_be_known(event))
-        matches = self.filter.matches(self.view.of(resource))
+        matches = self.filter.matches(resource, self.view.of)
         if event.change is Change.DELETED:
             self._known.pop(place, None)
             return Change.DELETED if known or matches else None

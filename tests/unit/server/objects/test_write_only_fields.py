@@ -2,6 +2,7 @@
 
 import asyncio
 import json
+from collections import Counter
 from collections.abc import AsyncIterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -12,8 +13,9 @@ from tests.support.server.api_server import Api, ApiAnswer, ApiClock, serving
 from tests.support.server.audit_logs import audit_lines, audit_log
 
 from upwell.api.build import BuildConfig
+from upwell.api.meta import ObjectMeta, Resource
 from upwell.api.route import Route
-from upwell.api.write_only.hidden import LAST_APPLIED
+from upwell.api.write_only.hidden import LAST_APPLIED, hidden
 from upwell.policy.access.roles import parse_grant
 from upwell.server.auth.middleware import AccessControl
 from upwell.server.auth.tokens import TokenRecord, Tokens, hash_of, new_token
@@ -132,6 +134,36 @@ async def test_selectors_are_no_oracle(readers: Readers) -> None:
     assert await found("owner", f"spec.tls.key={TLS_KEY}") == 1
     assert await found("viewer", f"spec.tls.key={TLS_KEY}") == 0
     assert await found("viewer", "spec.host=shop.example.com") == 1
+
+
+@pytest.mark.parametrize("query", ["", "labelSelector=app", "fieldSelector=status.phase!=Gone"])
+async def test_a_long_list_lets_others_have_their_turn(readers: Readers, query: str) -> None:
+    stored = await readers.api.store.get(BuildConfig, "shop", "app")
+    for at in range(300):
+        meta = ObjectMeta(name=f"c{at:03}", namespace="shop", labels={"app": "x"})
+        await readers.api.store.create(stored.model_copy(update={"metadata": meta}))
+    hidden_at: list[int] = []
+    turns = 0
+
+    def counted(resource: Resource, key: bytes) -> Resource:
+        hidden_at.append(turns)
+        return hidden(resource, key)
+
+    async def others() -> None:
+        nonlocal turns
+        while True:
+            await asyncio.sleep(0)
+            turns += 1
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("upwell.policy.access.visibility.hidden", counted)
+        task = asyncio.create_task(others())
+        answer = await readers.send("viewer", "GET", f"{CONFIGS}?{query}")
+        task.cancel()
+    assert answer.status == 200
+    assert not told(answer.text)
+    assert len(hidden_at) >= 300
+    assert max(Counter(hidden_at).values()) <= 100
 
 
 async def test_what_is_read_can_be_changed_and_written_back(readers: Readers) -> None:
