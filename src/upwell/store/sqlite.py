@@ -161,11 +161,16 @@ class _SqliteJournal:
     def _load(self, connection: sqlite3.Connection) -> _Contents:
         resources = list(self._resources(connection))
         current = {resource.resource_version: resource for resource in resources}
+        versions = {
+            one.key: int(version) for version, one in current.items() if version.isdecimal()
+        }
         history = History(limit=self._history_limit)
         for version, change, kind, labels, kept in connection.execute(_ALL_CHANGES):
             identity, body = self._opened(kept)
             if identity is not None and (identity.kind, identity.version) != (kind, str(version)):
                 raise EnvelopeError(f"change {version} has that of {identity}")
+            if identity is not None and versions.get(identity.key, version) < version:
+                raise EnvelopeError(f"{identity.key} has an older one than change {version}")
             try:
                 resource = current.get(str(version)) or self._decode(kind, body)
             except UnknownKindError:
@@ -278,13 +283,13 @@ class _SqliteJournal:
     def _resources(self, connection: sqlite3.Connection) -> Iterator[Resource]:
         for kind, namespace, name, kept in connection.execute(_ALL_OBJECTS):
             identity, body = self._opened(kept)
-            place = (kind, namespace, name)
-            if identity and (identity.kind, identity.namespace, identity.name) != place:
-                raise EnvelopeError(f"{ObjectKey(*place)} has that of {identity}")
+            key = ObjectKey(kind, namespace, name)
+            if identity and identity.key != key:
+                raise EnvelopeError(f"{key} has that of {identity}")
             try:
                 yield self._decode(kind, body)
             except UnknownKindError:
-                why = _unknown_kind(ObjectKey(kind, namespace, name))
+                why = _unknown_kind(key)
                 raise DamagedStoreError(self._path, why) from None
 
     def _opened(self, kept: str | bytes) -> tuple[SealedIdentity | None, str]:

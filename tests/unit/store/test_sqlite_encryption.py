@@ -236,6 +236,35 @@ async def test_what_was_moved_or_changed_is_found(data: Path, key: KeySource, da
             pass
 
 
+@pytest.mark.parametrize(
+    "damage",
+    [
+        "UPDATE objects SET body = (SELECT body FROM changes WHERE version = 1)",
+        "UPDATE objects SET body = (SELECT body FROM changes WHERE version = 2)",
+        "INSERT INTO objects SELECT 'Secret', 'shop', 'gone', body FROM changes WHERE version = 4",
+    ],
+)
+async def test_an_older_text_of_the_same_object_is_found(
+    data: Path, key: KeySource, damage: str
+) -> None:
+    async with opened(data, key) as store:
+        first = await store.create(secret("a"))
+        second = await store.update(first.model_copy(update={"string_data": {"a": "2"}}))
+        await store.update(second.model_copy(update={"string_data": {"a": "3"}}))
+        await store.create(secret("gone"))
+        await store.delete(Secret, "shop", "gone")
+    async with opened(data, key) as store:
+        assert await values(store) == {"a": "3"}
+        await store.rotate()  # which seals each text anew for the place that it has
+    async with opened(data, key) as store:
+        assert await values(store) == {"a": "3"}
+    with database(data) as connection:
+        connection.execute(damage)
+    with pytest.raises(DamagedStoreError, match="has an older one than change"):
+        async with opened(data, key):
+            pass
+
+
 async def test_a_write_that_fails_while_sealed_leaves_the_store_as_it_was(
     data: Path, key: KeySource
 ) -> None:

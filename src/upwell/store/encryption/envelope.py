@@ -2,7 +2,9 @@
 
 Bytes: a version (1), the data key's id (8), a nonce (12), the length of the identity (2), the
 identity, and AES-256-GCM's ciphertext with its tag. All before it but the nonce is authenticated:
-an envelope that is moved to another object's row, or another version's, does not open there.
+an envelope that is moved to another object's row, or to the change of another version, is told by
+its identity. So is an older one of the same object, as long as the history has a newer change of
+it; an older state that is put back with its history looks like itself.
 """
 
 from collections.abc import Mapping
@@ -11,6 +13,8 @@ from secrets import token_bytes
 
 from cryptography.exceptions import InvalidTag
 from cryptography.hazmat.primitives.ciphers.aead import AESGCM
+
+from upwell.api.meta import ObjectKey
 
 _VERSION = b"\x01"
 KEY_ID_BYTES = 8
@@ -34,6 +38,11 @@ class SealedIdentity:
     name: str
     uid: str
     version: str
+
+    @property
+    def key(self) -> ObjectKey:
+        """Name of the object."""
+        return ObjectKey(self.kind, self.namespace, self.name)
 
     def encode(self) -> bytes:
         """Return the bytes that are authenticated."""
