@@ -17,6 +17,8 @@ _SECRET_PARAMETER = re.compile(
     r"token|secret|passw|api[-_]?key|access[-_]?key|(?:^|[-_])sig(?:nature)?$", re.IGNORECASE
 )
 """Names of a query's parameters whose values are secret."""
+_LOOSE_LOGIN = re.compile(r"((?:[a-z][a-z0-9+.-]*:/+)?)[^/?#@:]+:(?!/)[^@]*@", re.IGNORECASE)
+"""User and password of what is no URL, such as `user:password@proxy:3128`."""
 
 
 class WriteOnly:
@@ -53,7 +55,9 @@ def with_covered_credentials(url: str, cover: Callable[[], str]) -> str:
             parts.scheme in {"http", "https"} and bool(parts.username)
         )
     except ValueError:
-        return url  # validation says what is wrong with it
+        parts, has_user = SplitResult("", "", "", "", ""), False  # no URL, as validation says
+    if not parts.netloc and (loose := _LOOSE_LOGIN.match(url)):
+        return f"{loose[1]}{cover()}@{url[loose.end() :]}"
     query = _covered_query(parts, cover)
     if not has_user and query == parts.query:
         return url

@@ -246,6 +246,11 @@ def test_a_value_follows_its_placeholder_to_another_object_of_its_kind() -> None
         ("https://TOKEN1@git.example.com/app", "TOKEN1"),
         ("ssh://git:TOKEN1@git.example.com/app", "TOKEN1"),
         ("https://git.example.com/app?private_token=TOKEN1&a=b", "TOKEN1"),
+        ("ada:TOKEN1@git.example.com/app", "TOKEN1"),
+        ("ada:TOK/EN1@git.example.com/app", "TOK/EN1"),
+        ("https:/ada:TOKEN1@git.example.com/app", "TOKEN1"),
+        ("https://ada:TOKEN1@git.example.com/app[", "TOKEN1"),
+        ("https://ada:TOKEN1@[git.example.com/app", "TOKEN1"),
     ],
 )
 def test_a_url_loses_its_secrets_alone(url: str, secret: str) -> None:
@@ -258,6 +263,8 @@ def test_a_url_loses_its_secrets_alone(url: str, secret: str) -> None:
     "url",
     [
         "git@git.example.com:app",
+        "git@git.example.com:app@v1",
+        "file:///srv/a:b@c",
         "ssh://git@git.example.com/app",
         "https://git.example.com/app?ref=main&design=1",
         "https://[broken@",
