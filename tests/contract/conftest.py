@@ -92,7 +92,7 @@ def _start(folder: Path) -> Cluster:
         [*kubectl, "create", "-f", "-"], input=definitions.encode(), check=True, capture_output=True
     )
     subprocess.run(
-        [*kubectl, "wait", "crd", "--all", "--for=condition=Established", "--timeout=60s"],
+        [*kubectl, "wait", "crd", "--all", "--for=condition=Established", "--timeout=180s"],
         check=True,
         capture_output=True,
     )

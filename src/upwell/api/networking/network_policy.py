@@ -73,6 +73,12 @@ class NetworkPolicySpec(Model):
         return self.policy_types or ("Ingress", *(("Egress",) if self.egress else ()))
 
 
+class NetworkPolicyStatus(Model):
+    """Status that the firewall reports."""
+
+    conditions: tuple[Condition, ...] = ()
+
+
 class NetworkPolicy(Resource):
     """Rules of what may connect to the instances that it selects, and where these may connect."""
 
@@ -85,10 +91,5 @@ class NetworkPolicy(Resource):
         columns=(Column("POD-SELECTOR", "spec.podSelector.matchLabels"),),
     )
 
-    class Status(Model):
-        """Status that the firewall reports."""
-
-        conditions: tuple[Condition, ...] = ()
-
     spec: NetworkPolicySpec = Field(default_factory=NetworkPolicySpec)
-    status: Status = Field(default_factory=Status)
+    status: NetworkPolicyStatus = Field(default_factory=NetworkPolicyStatus)

@@ -64,4 +64,3 @@ def test_the_same_identity_later_is_another_object() -> None:
         resource = config_map(f"{number}")
         assert json.loads(encoded(resource))["data"] == {"text": str(number)}
         del resource
-        gc.collect()
