@@ -26,6 +26,11 @@ _MERGE = "tag:yaml.org,2002:merge"
 class _JsonLoader(yaml.CSafeLoader):
     """YAML's types narrowed to JSON's: no times, no duplicate keys."""
 
+    def __init__(self, text: str, most: int) -> None:
+        super().__init__(text)
+        self.values_left = most
+        """Values that may still be merged."""
+
     yaml_implicit_resolvers = {  # noqa: RUF012 - PyYAML's own class attribute
         first: [(tag, regexp) for tag, regexp in resolvers if tag != "tag:yaml.org,2002:timestamp"]
         for first, resolvers in yaml.CSafeLoader.yaml_implicit_resolvers.items()
@@ -42,6 +47,10 @@ def _mapping(loader: _JsonLoader, node: yaml.MappingNode) -> dict[str, Any]:
             for base in value if isinstance(value, list) else [value]:
                 if not isinstance(base, dict):
                     raise _refusal("only objects can be merged", value_node)
+                # Each merge copies: a large object merged in many places is their product.
+                loader.values_left -= len(base)
+                if loader.values_left < 0:
+                    raise _refusal("too large once it is merged", value_node)
                 merged = {**base, **merged}
             continue
         if not isinstance(key_node, yaml.ScalarNode):
@@ -59,20 +68,30 @@ def _refusal(problem: str, node: yaml.Node) -> yaml.constructor.ConstructorError
 _JsonLoader.add_constructor("tag:yaml.org,2002:map", _mapping)
 
 
-def parse_manifests(text: str, source: str) -> list[dict[str, Any]]:
+def parse_manifests(text: str, source: str, most: int = MAX_VALUES) -> list[dict[str, Any]]:
     """Return every object in `text`, Lists flattened; `source` names it in errors.
 
+    More than `most` values are refused before they are made, aliases expanded.
     Raises InvalidManifestTextError.
     """
     if len(text) > MAX_MANIFEST_BYTES:
         raise InvalidManifestTextError(source, f"larger than {MAX_MANIFEST_BYTES} bytes")
     try:
-        require_shallow(text, source)
-        documents = list(yaml.load_all(text, _JsonLoader))
+        require_shallow(text, source, most)
+        documents = list(_loaded(text, most))
     except yaml.YAMLError as error:
         raise InvalidManifestTextError(source, f"not YAML: {error}") from error
-    _require_json(documents, source)
+    _require_json(documents, source, most)
     return [item for document in documents for item in _flatten(document, source)]
+
+
+def _loaded(text: str, most: int) -> Iterator[Any]:
+    loader = _JsonLoader(text, most)
+    try:
+        while loader.check_data():  # type: ignore[no-untyped-call]
+            yield loader.get_data()  # type: ignore[no-untyped-call,unused-ignore]
+    finally:
+        loader.dispose()  # type: ignore[no-untyped-call,unused-ignore]
 
 
 _OPENING = (
@@ -84,24 +103,32 @@ _OPENING = (
 _CLOSING = (yaml.BlockEndToken, yaml.FlowMappingEndToken, yaml.FlowSequenceEndToken)
 
 
-def require_shallow(text: str, source: str) -> None:
-    """Refuse YAML that is nested too deep; raises InvalidManifestTextError or YAMLError."""
-    depth = 0
+def require_shallow(text: str, source: str, most: int = MAX_VALUES) -> None:
+    """Refuse YAML that is nested too deep, or has more than about `most` values.
+
+    Raises InvalidManifestTextError or YAMLError.
+    """
+    depth = scalars = 0
     for token in yaml.scan(text, yaml.CSafeLoader):
         depth += isinstance(token, _OPENING) - isinstance(token, _CLOSING)
         if depth > MAX_DEPTH:
             raise InvalidManifestTextError(source, f"nested more than {MAX_DEPTH} deep")
+        scalars += isinstance(token, yaml.ScalarToken)
+        if scalars > 2 * most:  # a key, and its value
+            raise InvalidManifestTextError(source, f"more than {most} values")
 
 
-def _require_json(documents: list[Any], source: str) -> None:
+def _require_json(documents: list[Any], source: str, most: int) -> None:
     """Refuse what JSON cannot hold: other types, and more values than memory does."""
     waiting: list[Any] = [documents]
     count = 0
     while waiting:
         value = waiting.pop()
         count += 1
-        if count > MAX_VALUES:
-            raise InvalidManifestTextError(source, "too large once its aliases are expanded")
+        if count > most + 2:  # besides the lists of documents
+            raise InvalidManifestTextError(
+                source, f"too large once its aliases are expanded: more than {most} values"
+            )
         if isinstance(value, dict):
             waiting.extend(value.values())
         elif isinstance(value, list):

@@ -251,12 +251,12 @@ def _take(root: Any, steps: Sequence[str]) -> Any:
 
 def _value(operation: Mapping[str, Any]) -> Any:
     if "value" not in operation:
-        raise PatchError(str(operation.get("path")), "the operation has no value")
-    return copy.deepcopy(operation["value"])
+        raise PatchError(str(operation.get("path"))[:_MAX_SHOWN], "the operation has no value")
+    return operation["value"]
 
 
 def _add(root: Any, operation: Mapping[str, Any]) -> int:
-    _insert(root, _steps(operation), _value(operation))
+    _insert(root, _steps(operation), copy.deepcopy(_value(operation)))
     return 0
 
 
@@ -266,7 +266,7 @@ def _remove(root: Any, operation: Mapping[str, Any]) -> int:
 
 
 def _replace(root: Any, operation: Mapping[str, Any]) -> int:
-    steps, value = _steps(operation), _value(operation)
+    steps, value = _steps(operation), copy.deepcopy(_value(operation))
     parent = _find(root, steps[:-1])
     _child(parent, steps[-1], "/".join(steps))
     parent[int(steps[-1]) if isinstance(parent, list) else steps[-1]] = value

@@ -3,7 +3,6 @@
 import asyncio
 import json
 import re
-from collections.abc import Callable
 from typing import Any
 
 from starlette.requests import ClientDisconnect, Request
@@ -13,18 +12,11 @@ from upwell.oci.json_values import has_more_values
 from upwell.server.http import protobuf
 from upwell.server.http.bounded_body import drained
 from upwell.server.http.errors import ApiError
+from upwell.server.http.values import MAX_VALUES, require_bounded, too_many_values
 
 _JSON = "application/json"
 _YAML = ("application/yaml", "application/x-yaml", "text/yaml")
-_MAX_DEPTH = 64
-"""Of lists and objects in each other: far above any real object, far below Python's own limit."""
-
-_MAX_VALUES = 100_000
-_MAX_STEPS = 1_000_000
-"""Of the paths of all values together, which are kept with the owners of fields."""
 _SURROGATE = re.compile(rb"\\u[dD][89a-fA-F]")
-_SHORT_BODY = 64 * 1024
-"""Bytes that are decoded in a step of the event loop; more in a thread."""
 
 type Document = dict[str, Any]
 
@@ -53,13 +45,6 @@ async def read_body(request: Request, limit: int, seconds: float) -> bytes:
     return bytes(body)
 
 
-async def decoded[T](decode: Callable[[bytes], T], body: bytes) -> T:
-    """Return what `decode` makes of a body; a large one does not hold the event loop."""
-    if len(body) <= _SHORT_BODY:
-        return decode(body)
-    return await asyncio.to_thread(decode, body)
-
-
 def decode_object(body: bytes, content_type: str) -> Document:
     """Return the one object that the body holds; raises ApiError."""
     if content_type in _YAML:
@@ -82,48 +67,26 @@ def decode_yaml_object(body: bytes) -> Document:
         text = body.decode()
     except UnicodeDecodeError as error:
         raise ApiError(400, f"the body is not UTF-8: {error}") from None
-    documents = parse_manifests(text, "the body")
+    documents = parse_manifests(text, "the body", MAX_VALUES)
     if len(documents) != 1:
         raise ApiError(400, f"expected one object, found {len(documents)}")
-    _require_flat(documents[0])
+    require_bounded(documents[0])
     _require_unicode(documents[0])
     return documents[0]
 
 
 def decode_json(body: bytes) -> Any:
     """Return the JSON value of the body; raises ApiError."""
-    if has_more_values(body, 2 * _MAX_VALUES):  # a list has a separator besides its values'
-        raise _too_many_values()
+    if has_more_values(body, 2 * MAX_VALUES):  # a list has a separator besides its values'
+        raise too_many_values()
     try:
         value = json.loads(body)
     except (ValueError, RecursionError) as error:
         raise ApiError(400, f"the body is not JSON: {error}") from None
-    _require_flat(value)
+    require_bounded(value)
     if _SURROGATE.search(body) is not None:
         _require_unicode(value)
     return value
-
-
-def _require_flat(value: Any) -> None:
-    level, values, steps = [value], 0, 0
-    for depth in range(_MAX_DEPTH):
-        level = [
-            inner
-            for item in level
-            if isinstance(item, dict | list)
-            for inner in (item.values() if isinstance(item, dict) else item)
-        ]
-        if not level:
-            return
-        values += len(level)
-        steps += depth * len(level)
-        if values > _MAX_VALUES or steps > _MAX_STEPS:
-            raise _too_many_values()
-    raise ApiError(400, f"the body is nested deeper than {_MAX_DEPTH} levels")
-
-
-def _too_many_values() -> ApiError:
-    return ApiError(413, f"the body has more than {_MAX_VALUES} values, or nests too many")
 
 
 def _require_unicode(value: Any) -> None:

@@ -36,6 +36,8 @@ class ServerLimits:
     """Of one address without a valid token: webhooks, and who tries tokens."""
     anonymous_burst: int = 500
     seats: SeatLimits = SeatLimits()
+    large: SeatLimits = SeatLimits(total=1, per_client=1, waiting_per_client=8)
+    """Of requests that work on large objects, which take memory while they do."""
     objects: int = 200_000
     objects_per_namespace: int = 20_000
     namespace_quota: Usage = field(default_factory=dict)

@@ -13,11 +13,11 @@ from upwell.api.core import Namespace
 from upwell.api.meta import Resource
 from upwell.api.patches.content_types import APPLY, PATCHES
 from upwell.server.auth.request_info import AUDIT_NOTE, AuditNote
+from upwell.server.auth.request_seats import RequestSeats
 from upwell.server.http.body import (
     decode_json,
     decode_object,
     decode_yaml_object,
-    decoded,
     media_type,
     read_body,
 )
@@ -30,6 +30,7 @@ from upwell.server.http.rendering import (
     rendering_for,
 )
 from upwell.server.http.target import RequestTarget
+from upwell.server.objects.large_work import LargeWork, large_work
 from upwell.server.objects.reads import ReadHandlers
 from upwell.server.objects.scale import scale_of, with_replicas
 from upwell.server.objects.write_options import WriteOptions, is_dry, write_options
@@ -55,48 +56,54 @@ class ObjectHandlers:
         self._limits = limits
         self._clock = clock
         self._writer = Writer(store, clock)
+        self._large = RequestSeats(limits.large)
 
     async def create(self, request: Request, target: RequestTarget) -> Response:
         """Store a new object."""
         if target.kind.namespaced and not target.namespace:
             raise ApiError(405, f"create {target.kind.plural} in a namespace")
-        document, options = await self._document(request)
-        written = await self._writer.create(target, document, options)
-        return self._written(request, written)
+        async with large_work(request, self._large) as work:
+            document, options = await self._document(request, work)
+            written = await self._writer.create(target, document, options)
+            return self._written(request, written)
 
     async def replace(self, request: Request, target: RequestTarget) -> Response:
         """Put an object in the place of a stored one."""
-        document, options = await self._document(request)
-        written = await self._writer.replace(target, document, options)
-        return self._written(request, written)
+        async with large_work(request, self._large) as work:
+            document, options = await self._document(request, work)
+            written = await self._writer.replace(target, document, options)
+            return self._written(request, written)
 
     async def patch(self, request: Request, target: RequestTarget) -> Response:
         """Patch or apply an object."""
         body = await self._body(request)
-        options = write_options(request, len(body))
-        if media_type(request) == APPLY:
-            if "fieldManager" not in request.query_params:
-                raise ApiError(400, "fieldManager: required to apply")
-            declared = await decoded(decode_yaml_object, body)
-            written = await self._writer.apply(target, declared, options)
-        else:
-            change = await _patch_of(media_type(request), body)
-            written = await self._writer.modify(target, change, options)
-        return self._written(request, written)
+        async with large_work(request, self._large) as work:
+            options = write_options(request, len(body), work)
+            if media_type(request) == APPLY:
+                if "fieldManager" not in request.query_params:
+                    raise ApiError(400, "fieldManager: required to apply")
+                declared = await work.computed(lambda: decode_yaml_object(body), len(body))
+                written = await self._writer.apply(target, declared, options)
+            else:
+                change = await _patch_of(media_type(request), body, work)
+                written = await self._writer.modify(target, change, options)
+            return self._written(request, written)
 
     async def replace_status(self, request: Request, target: RequestTarget) -> Response:
         """Write the status alone."""
-        document, options = await self._document(request)
-        written = await self._writer.modify_status(target, lambda _: document, options)
-        return self._written(request, written)
+        async with large_work(request, self._large) as work:
+            document, options = await self._document(request, work)
+            written = await self._writer.modify_status(target, lambda _: document, options)
+            return self._written(request, written)
 
     async def patch_status(self, request: Request, target: RequestTarget) -> Response:
         """Patch the status alone."""
         body = await self._body(request)
-        change = await _patch_of(media_type(request), body)
-        options = write_options(request, len(body))
-        written = await self._writer.modify_status(target, change, options)
-        return self._written(request, written)
+        async with large_work(request, self._large) as work:
+            change = await _patch_of(media_type(request), body, work)
+            options = write_options(request, len(body), work)
+            written = await self._writer.modify_status(target, change, options)
+            return self._written(request, written)
 
     async def get_scale(self, request: Request, target: RequestTarget) -> Response:
         """Answer how many replicas a workload has."""
@@ -106,20 +113,25 @@ class ObjectHandlers:
 
     async def replace_scale(self, request: Request, target: RequestTarget) -> Response:
         """Set how many replicas a workload has."""
-        scale, _ = await self._document(request)
-        return await self._scale(request, target, lambda _: scale)
+        async with large_work(request, self._large) as work:
+            scale, options = await self._document(request, work)
+            return await self._scale(request, target, lambda _: scale, options)
 
     async def patch_scale(self, request: Request, target: RequestTarget) -> Response:
         """Patch how many replicas a workload has."""
-        change = await _patch_of(media_type(request), await self._body(request))
-        return await self._scale(request, target, change)
+        body = await self._body(request)
+        async with large_work(request, self._large) as work:
+            change = await _patch_of(media_type(request), body, work)
+            options = write_options(request, len(body), work)
+            return await self._scale(request, target, change, options)
 
-    async def _scale(self, request: Request, target: RequestTarget, change: Change) -> Response:
+    async def _scale(
+        self, request: Request, target: RequestTarget, change: Change, options: WriteOptions
+    ) -> Response:
         def rescale(document: Document) -> Document:
             return with_replicas(document, change(scale_of(decode(document))))
 
-        options = replace(write_options(request), keeps_author=True)
-        written = await self._writer.modify(target, rescale, options)
+        written = await self._writer.modify(target, rescale, replace(options, keeps_author=True))
         _note(request, written)
         return JSONResponse(scale_of(written.resource))
 
@@ -174,11 +186,11 @@ class ObjectHandlers:
             raise ApiError(400, "preconditions: expected an object")
         return options
 
-    async def _document(self, request: Request) -> tuple[Document, WriteOptions]:
+    async def _document(self, request: Request, work: LargeWork) -> tuple[Document, WriteOptions]:
         """Return the object that is sent, and who writes it and how; raises ApiError."""
         body, kind = await self._body(request), media_type(request)
-        options = write_options(request, len(body))
-        return await decoded(lambda content: decode_object(content, kind), body), options
+        options = write_options(request, len(body), work)
+        return await work.computed(lambda: decode_object(body, kind), len(body)), options
 
     async def _body(self, request: Request) -> bytes:
         return await read_body(request, self._limits.body_bytes, self._limits.body_seconds)
@@ -194,13 +206,13 @@ def _note(request: Request, written: WriteResult) -> None:
     request.scope[AUDIT_NOTE] = AuditNote(name=written.resource.name, changes=written.changes)
 
 
-async def _patch_of(content_type: str, body: bytes) -> Change:
+async def _patch_of(content_type: str, body: bytes, work: LargeWork) -> Change:
     """Return the change that a patch makes; raises ApiError 415 for an unknown kind of patch."""
     patch = PATCHES.get(content_type)
     if patch is None:
         known = ", ".join((*PATCHES, APPLY))
         raise ApiError(415, f"cannot patch with {content_type or 'no Content-Type'}: send {known}")
-    wanted = await decoded(decode_json, body)
+    wanted = await work.computed(lambda: decode_json(body), len(body))
     return lambda document: patch(document, wanted)
 
 

@@ -1,7 +1,7 @@
 """Options of requests that write: fieldManager, dryRun, force, and the client's rights."""
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 from starlette.requests import Request
@@ -12,6 +12,7 @@ from upwell.server.auth.caller import caller_of, grants_of, registry_of
 from upwell.server.http.errors import ApiError
 from upwell.server.http.query import is_true
 from upwell.server.http.visibility import view_of
+from upwell.server.objects.large_work import LargeWork
 
 _MAX_MANAGER = 128
 
@@ -29,6 +30,8 @@ class WriteOptions:
     """Grants of the client's token; None: everything is allowed."""
     size: int = 0
     """Bytes of the body."""
+    work: LargeWork = field(default_factory=LargeWork)
+    """Does what takes long, in the request's turn."""
     view: SecretView = EVERYTHING_VISIBLE
     """Write-only values as the client sees them, and writes them back."""
     registry: str = ""
@@ -37,7 +40,7 @@ class WriteOptions:
     """True if the write says nothing that its client stands for: the object's author stays."""
 
 
-def write_options(request: Request, size: int = 0) -> WriteOptions:
+def write_options(request: Request, size: int = 0, work: LargeWork | None = None) -> WriteOptions:
     """Return who writes and how, with a body of `size` bytes; raises ApiError.
 
     `fieldValidation` is accepted and means Warn in every form: unknown fields are kept by design.
@@ -57,6 +60,7 @@ def write_options(request: Request, size: int = 0) -> WriteOptions:
         user=caller_of(request),
         grants=grants_of(request),
         size=size,
+        work=work or LargeWork(),
         view=view_of(request),
         registry=registry_of(request),
     )

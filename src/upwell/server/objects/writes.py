@@ -1,6 +1,5 @@
 """Creates, replaces, patches and applies objects: read, change, admit, write, again on conflict."""
 
-import asyncio
 import json
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -14,11 +13,13 @@ from upwell.api.patches.apply import Manager, apply, record_update
 from upwell.api.values.author import author_of, with_author
 from upwell.audit.changes import changed_fields
 from upwell.audit.events import FieldChange
+from upwell.oci.json_values import has_more_values
 from upwell.policy.access.authority import Requester, authored, refusal
 from upwell.policy.access.visibility import SecretView
 from upwell.server.admission.admission import Admitted, admit
 from upwell.server.http.errors import ApiError
 from upwell.server.http.target import RequestTarget
+from upwell.server.http.values import MAX_VALUES, number_of_values, require_bounded
 from upwell.server.objects.image_volumes import image_volume_warnings
 from upwell.server.objects.pod_security import enforce_profiles
 from upwell.server.objects.write_options import WriteOptions
@@ -32,9 +33,6 @@ type Change = Callable[[Document], Document]
 """Takes the stored object's JSON and returns the wanted one's."""
 type Decide = Callable[[Resource, Document], Admitted]
 """Takes a stored object and its JSON and returns the wanted one; raises what refuses it."""
-
-_SMALL = 64 * 1024
-"""Bytes of an object and a body together that take a step of the event loop."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -79,7 +77,7 @@ class Writer:
             wanted["metadata"].pop("managedFields", None)
             return admitted, record_update({}, wanted, manager)
 
-        return await self._create(*await _computed(decide, options.size), options)
+        return await self._create(*await options.work.computed(decide, options.size), options)
 
     async def replace(
         self, target: RequestTarget, document: Document, options: WriteOptions
@@ -129,7 +127,7 @@ class Writer:
                 admitted = admit(target, applied, None, options.user)
                 return admitted, encode(admitted.resource)
 
-            return await self._create(*await _computed(create, options.size), options)
+            return await self._create(*await options.work.computed(create, options.size), options)
 
     async def modify_status(
         self, target: RequestTarget, change: Change, options: WriteOptions
@@ -140,8 +138,11 @@ class Writer:
             old = await self._store.get(target.resource, target.namespace, target.name)
             text = encode_json(old)
             size = len(text) + options.size
-            wanted = await _computed(
-                lambda: _with_changed_status(old, json.loads(text), change, options.view), size
+            wanted = await options.work.computed(
+                lambda: _bounded(
+                    _with_changed_status(old, json.loads(text), change, options.view), old
+                ),
+                size,
             )
             return _Replacement(old, wanted, size=size)
 
@@ -149,7 +150,9 @@ class Writer:
             if options.dry_run:
                 return WriteResult(semantics.with_new_status(new.old, new.wanted))
             stored = await self._store.update_status(new.wanted)
-            changes = await _computed(lambda: _changes(new.old, stored, options), new.size)
+            changes = await options.work.computed(
+                lambda: _changes(new.old, stored, options), new.size
+            )
             return WriteResult(stored, changes=changes)
 
         return await update_with_retry(changed_status, write)
@@ -158,7 +161,9 @@ class Writer:
         self, admitted: Admitted, document: Document, options: WriteOptions
     ) -> WriteResult:
         owned = _with_managed_fields(admitted, document).resource
-        resource = await _computed(lambda: _authorized(owned, None, options), options.size)
+        resource = await options.work.computed(
+            lambda: _authorized(_bounded(owned, None), None, options), options.size
+        )
         warnings = (
             *admitted.warnings,
             *await enforce_profiles(self._store, resource, None),
@@ -169,7 +174,7 @@ class Writer:
         if resource.KIND.namespaced:
             await ensure_namespace(self._store, resource.namespace)
         stored = await self._store.create(resource.with_metadata(resource_version=None))
-        changes = await _computed(lambda: _changes(None, stored, options), options.size)
+        changes = await options.work.computed(lambda: _changes(None, stored, options), options.size)
         return WriteResult(stored, warnings, created=True, changes=changes)
 
     async def _preview(self, resource: Resource) -> Resource:
@@ -192,9 +197,10 @@ class Writer:
 
             def compute() -> tuple[Resource, tuple[str, ...]]:
                 admitted = decide(old, json.loads(text))
-                return _authorized(admitted.resource, old, options), admitted.warnings
+                wanted = _bounded(admitted.resource, old)
+                return _authorized(wanted, old, options), admitted.warnings
 
-            resource, warnings = await _computed(compute, size)
+            resource, warnings = await options.work.computed(compute, size)
             version = _version(resource.resource_version, old)
             wanted = resource.with_metadata(resource_version=version)
             profiles = await enforce_profiles(self._store, wanted, old)
@@ -205,7 +211,9 @@ class Writer:
             if options.dry_run:
                 return WriteResult(semantics.updated(new.old, new.wanted), new.warnings)
             stored = await self._store.update(new.wanted)
-            changes = await _computed(lambda: _changes(new.old, stored, options), new.size)
+            changes = await options.work.computed(
+                lambda: _changes(new.old, stored, options), new.size
+            )
             return WriteResult(stored, new.warnings, changes=changes)
 
         return await update_with_retry(admitted_change, write)
@@ -238,6 +246,20 @@ async def ensure_namespace(store: Store, name: str) -> None:
             return  # another request was faster
 
 
+def _bounded(resource: Resource, old: Resource | None) -> Resource:
+    """Return the object; raises ApiError if a client has made it larger than an object may be.
+
+    What the server itself, or an earlier version, has made so large can be made smaller.
+    """
+    text = encode_json(resource)
+    if not has_more_values(text.encode(), MAX_VALUES):
+        return resource
+    document = json.loads(text)
+    if old is None or number_of_values(document) > number_of_values(encode(old)):
+        require_bounded(document, f"the object {resource.name!r}")
+    return resource
+
+
 def _authorized(resource: Resource, old: Resource | None, options: WriteOptions) -> Resource:
     """Return the object with its author; raises ApiError 403 if it takes a right they lack."""
     kept = author_of(old) if old is not None else ""
@@ -261,15 +283,6 @@ def _changes(old: Resource | None, new: Resource, options: WriteOptions) -> tupl
 def _with_managed_fields(admitted: Admitted, document: Document) -> Admitted:
     managed = tuple(document["metadata"].get("managedFields") or ())
     return Admitted(admitted.resource.with_metadata(managed_fields=managed), admitted.warnings)
-
-
-async def _computed[T](compute: Callable[[], T], size: int) -> T:
-    """Return what `compute` makes of `size` bytes; where they are many, in a thread.
-
-    A change of a large object takes a second or more, which is no step of the event loop; a thread
-    for each small one would cost more than the change.
-    """
-    return compute() if size <= _SMALL else await asyncio.to_thread(compute)
 
 
 def _changed_as_seen(old: Resource, stored: Document, change: Change, view: SecretView) -> Document:

@@ -83,7 +83,7 @@ async def test_every_fault_is_a_cause_with_its_field(api: Api) -> None:
         ),
         (MAPS, [], "expected a JSON object"),
         (MAPS, b"{", "not JSON"),
-        (MAPS, b"[" * 100_000, "the body"),
+        (MAPS, b"[" * 20_000, "the body"),
         (MAPS, b'{"a":' * 500 + b"1" + b"}" * 500, "nested deeper"),
     ],
 )

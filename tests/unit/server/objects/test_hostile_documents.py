@@ -10,6 +10,7 @@ import pytest
 from tests.support.server.api_server import Api, config_map, deployment
 
 from upwell.api.codec import decode_as
+from upwell.api.core import ConfigMap
 from upwell.api.image import ImageStream
 
 DEPLOYMENTS = "/apis/apps/v1/namespaces/shop/deployments"
@@ -89,7 +90,7 @@ async def test_one_that_was_stored_before_hinders_no_other_change(api: Api) -> N
 async def test_lists_of_a_patch_take_linear_time_and_no_step_of_the_loop(
     api: Api, directive: str
 ) -> None:
-    words = [f"--option-{number}" for number in range(40_000)]
+    words = [f"--option-{number}" for number in range(18_000)]
     made = deployment("web")
     made["spec"]["template"]["spec"]["containers"][0]["args"] = words
     assert (await api.send("POST", DEPLOYMENTS, made)).status == 201
@@ -139,7 +140,7 @@ async def test_a_patch_does_not_grow_what_a_body_could_not_bring(
 
     answer = await api.send("PATCH", f"{MAPS}/settings", operations, JSON_PATCH)
 
-    assert answer.status == 422
+    assert answer.status in {413, 422}
     assert len(answer.text) < 2000
 
 
@@ -178,8 +179,8 @@ async def test_a_continue_token_of_somebody_else_is_refused(api: Api, token: str
 @pytest.mark.parametrize(
     "extra",
     [
-        [0] * 150_000,
-        json.loads('{"a":' * 50 + json.dumps(dict.fromkeys(map(str, range(30_000)), 0)) + "}" * 50),
+        [0] * 20_001,
+        json.loads('{"a":' * 50 + json.dumps(dict.fromkeys(map(str, range(15_000)), 0)) + "}" * 50),
     ],
     ids=["many", "deep and many"],
 )
@@ -187,6 +188,82 @@ async def test_more_values_than_an_object_has_are_refused(api: Api, extra: Any) 
     answer = await api.send("POST", MAPS, config_map("large") | {"extra": extra})
 
     assert (answer.status, "values" in answer.text) == (413, True), answer.text
+
+
+def listed(count: int) -> bytes:
+    head = "apiVersion: v1\nkind: ConfigMap\nmetadata: {name: large}\ndata:\n"
+    return (head + "".join(f"  k{at}: v\n" for at in range(count))).encode()
+
+
+async def test_a_real_objects_many_keys_are_applied_and_written_back(api: Api) -> None:
+    path = f"{MAPS}/large?fieldManager=m"
+    applied = await api.send("PATCH", path, listed(9_000), "application/apply-patch+yaml")
+    again = await api.send("PUT", f"{MAPS}/large", (await api.get(f"{MAPS}/large")).json)
+
+    assert (applied.status, again.status) == (201, 200), applied.text[:500] + again.text[:500]
+
+
+async def test_too_many_values_are_refused_before_they_are_made(api: Api) -> None:
+    body = listed(95_000)
+    tracemalloc.start()
+    try:
+        path = f"{MAPS}/large?fieldManager=m"
+        answer = await api.send("PATCH", path, body, "application/apply-patch+yaml")
+        _, most = tracemalloc.get_traced_memory()
+    finally:
+        tracemalloc.stop()
+    assert (answer.status, "values" in answer.text) == (400, True), answer.text[:500]
+    assert most < 12 * 1024**2
+
+
+async def test_what_yaml_merges_counts_as_often_as_it_is_merged(api: Api) -> None:
+    base = ", ".join(f"k{at}: v" for at in range(5_000))
+    merges = "".join("  - {<<: *base}\n" for _ in range(4_000))
+    body = f"metadata: {{name: a}}\nbase: &base {{{base}}}\nextra:\n{merges}".encode()
+    tracemalloc.start()
+    try:
+        answer = await api.send("POST", MAPS, body, "application/yaml")
+        _, most = tracemalloc.get_traced_memory()
+    finally:
+        tracemalloc.stop()
+    assert (answer.status, "too large once it is merged" in answer.text) == (400, True)
+    assert most < 24 * 1024**2
+
+
+@pytest.mark.parametrize("media_type", [MERGE, STRATEGIC])
+async def test_an_object_does_not_grow_patch_by_patch(api: Api, media_type: str) -> None:
+    await api.send("POST", MAPS, config_map("growing"))
+    statuses = []
+    for part in range(4):
+        patch = {"data": {f"k{part}-{at}": "" for at in range(4_000)}}
+        answer = await api.send("PATCH", f"{MAPS}/growing", patch, media_type)
+        statuses.append(answer.status)
+    less = {"data": {f"k0-{at}": None for at in range(100)}}
+    smaller = await api.send("PATCH", f"{MAPS}/growing", less, media_type)
+
+    assert statuses == [200, 200, 413, 413]
+    assert "managedFields" in answer.text
+    assert smaller.status == 200
+
+
+async def test_copies_do_not_make_more_values_than_an_object_has(api: Api) -> None:
+    await api.send("POST", MAPS, config_map("copied") | {"extra": [[0] * 1000]})
+    copies = [{"op": "copy", "from": "/extra/0", "path": "/extra/-"}] * 30
+
+    answer = await api.send("PATCH", f"{MAPS}/copied", copies, JSON_PATCH)
+
+    assert (answer.status, "values" in answer.text) == (413, True), answer.text[:500]
+
+
+async def test_one_that_was_larger_before_can_be_made_smaller(api: Api) -> None:
+    large = config_map("old", **{f"k{at}": "" for at in range(25_000)})
+    large["metadata"]["namespace"] = "shop"
+    await api.store.create(decode_as(ConfigMap, large))
+
+    less = await api.send("PATCH", f"{MAPS}/old", {"data": {"k0": None, "k1": None}}, MERGE)
+    more = await api.send("PATCH", f"{MAPS}/old", {"data": {"more": "1"}}, MERGE)
+
+    assert (less.status, more.status) == (200, 413), less.text[:300]
 
 
 async def test_a_body_of_empty_lists_takes_no_memory(api: Api) -> None:
