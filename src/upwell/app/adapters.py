@@ -168,7 +168,9 @@ async def open_adapters(settings: ServerSettings, stack: AsyncExitStack) -> Adap
         metrics=metrics,
         gauges=MachineGauges(data, client, store, disk),
         traces=tracing(settings.tracing, cache, now, stack),
-        subscriptions=await subscriptions(settings, cache, now, dialers.events, stack),
+        subscriptions=await subscriptions(
+            settings, cache, now, dialers.events, protection.control, stack
+        ),
     )
     stack.callback(adapters.inventory.close)
     stack.callback(adapters.logs.close_all)

@@ -10,6 +10,7 @@ from upwell.delivery.apprise import Notices
 from upwell.delivery.sqlite import SqliteOutbox
 from upwell.delivery.webhook import Webhooks
 from upwell.outbound.dialing import Dialer
+from upwell.reconcilers.authority import AuthorGrants, Authority
 from upwell.reconcilers.notifications import Senders, Subscriptions
 from upwell.settings import ServerSettings
 
@@ -19,6 +20,7 @@ async def subscriptions(
     cache: ObjectCache,
     clock: Callable[[], datetime],
     dialer: Dialer,
+    authors: AuthorGrants | None,
     stack: AsyncExitStack,
 ) -> Subscriptions:
     """Open the outbox and the ways to send, which the stack closes; raises OutboxError."""
@@ -27,4 +29,6 @@ async def subscriptions(
     notices = Notices(dialer.policy)
     stack.callback(notices.close)
     webhooks = await stack.enter_async_context(Webhooks.open(__version__, dialer))
-    return Subscriptions(cache, Senders(outbox, webhooks, notices), settings.url, clock)
+    return Subscriptions(
+        cache, Senders(outbox, webhooks, notices), settings.url, clock, Authority(authors)
+    )

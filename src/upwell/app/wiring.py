@@ -185,6 +185,7 @@ def _streams(adapters: Adapters, secrets: PullSecrets) -> ImageStreams:
         ImportSchedule(interval=adapters.settings.import_interval),
         clock=now,
         platforms=(machine_platform(),),
+        authority=Authority(adapters.protection.control),
     )
 
 

@@ -344,6 +344,7 @@ class BuildMachine:
             clock=self.clock,
             jitter=lambda: 0.5,
             platforms=platforms,
+            authority=Authority(self.authors),
         )
 
     def builds(self, slots: int = 2) -> Builds:

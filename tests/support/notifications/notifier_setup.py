@@ -19,6 +19,7 @@ from upwell.api.meta import Condition, Resource
 from upwell.api.subscription import Subscription
 from upwell.controller import ObjectCache
 from upwell.delivery.sqlite import SqliteOutbox
+from upwell.reconcilers.authority import AuthorGrants, Authority
 from upwell.reconcilers.notifications import Senders, Subscriptions
 from upwell.store.interface import NotFoundError
 from upwell.store.memory import MemoryStore
@@ -39,6 +40,7 @@ class NotifierSetup:
     folder: Path
     now: datetime = START
     receivers: Receivers = field(default_factory=Receivers)
+    authors: AuthorGrants | None = None
     actions: SubscriptionActions = field(init=False)
 
     def __post_init__(self) -> None:
@@ -49,7 +51,9 @@ class NotifierSetup:
         outbox = SqliteOutbox(self.folder / "deliveries.db")
         senders = Senders(outbox, self.receivers, self.receivers)
         cache = ObjectCache(self.store)
-        subscriptions = Subscriptions(cache, senders, SOURCE, lambda: self.now)
+        subscriptions = Subscriptions(
+            cache, senders, SOURCE, lambda: self.now, Authority(self.authors)
+        )
         self.actions = SubscriptionActions(
             self.store,
             outbox,

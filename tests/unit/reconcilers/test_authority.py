@@ -20,12 +20,18 @@ from upwell.api.apps import Deployment, DeploymentConfig, Job
 from upwell.api.build import BuildOutput, BuildPhase, BuildSource, GitBuildSource
 from upwell.api.codec import decode, decode_as
 from upwell.api.conditions import find
-from upwell.api.image import ImageStream
+from upwell.api.image import (
+    ImageStream,
+    ImageStreamStatus,
+    NamedTagEventList,
+    TagEvent,
+    TagReference,
+)
 from upwell.api.meta import ObjectReference, Resource
 from upwell.api.pipeline import Pipeline
 from upwell.api.values.author import with_author
 from upwell.policy.access.roles import parse_grant
-from upwell.reconcilers.authority import Authority
+from upwell.reconcilers.authority import ASK_AGAIN_SECONDS, Authority
 from upwell.reconcilers.images.insecure import InsecureRegistries
 from upwell.reconcilers.images.pull_secrets import PullSecrets
 from upwell.reconcilers.jobs.jobs import JobReconciler
@@ -229,6 +235,48 @@ async def test_a_build_pushes_nowhere_that_its_author_may_not(tmp_path: Path) ->
     async with machine.building():
         await until(is_refused)
     assert machine.builder.plans == []
+
+
+async def test_a_tag_stays_at_what_it_has_when_its_author_may_not_follow_the_other_stream(
+    tmp_path: Path,
+) -> None:
+    machine, authors = BuildMachine(tmp_path), FixedAuthors({"eve": ("builder@shop,bank",)})
+    machine.authors = authors
+    foreign = ObjectReference(kind="ImageStreamTag", name="base:1", namespace="bank")
+    made = image_stream("app", TagReference(name="1", from_=foreign))
+    made = await machine.store.create(with_author(made, "eve"))
+    source = image_stream("base").with_metadata(namespace="bank")
+    source = await machine.store.create(source)
+    streams = machine.streams()
+    pause: float | None = None
+
+    async def pushed(text: str) -> NamedTagEventList:
+        nonlocal source
+        event = TagEvent(created=NOW, docker_image_reference=f"x.test/base@{text}", image=text)
+        status = ImageStreamStatus(tags=(NamedTagEventList(tag="1", items=(event,)),))
+        source = await machine.store.update_status(source.with_status(status))
+        return await followed()
+
+    async def followed() -> NamedTagEventList:
+        nonlocal pause
+        pause = (await streams.reconcile(made.key)).requeue_after
+        found = (await machine.store.get(ImageStream, made.namespace, "app")).status.tag("1")
+        assert found is not None
+        return found
+
+    first = await pushed(f"sha256:{'a' * 64}")
+    assert [one.image[7] for one in first.items] == ["a"]
+    authors.found["eve"] = ("builder@shop",)
+    refused = await pushed(f"sha256:{'b' * 64}")
+    assert [one.image[7] for one in refused.items] == ["a"]
+    assert [one.reason for one in refused.conditions] == ["MissingRight"]
+    assert "get imagestreams in namespace bank" in refused.conditions[0].message
+    assert pause == ASK_AGAIN_SECONDS
+    authors.found["eve"] = ("builder@shop", "viewer@bank")
+    restored = await followed()
+    assert [one.image[7] for one in restored.items] == ["b", "a"]
+    assert restored.conditions == ()
+    assert pause is None
 
 
 async def test_a_job_asks_its_author_before_it_begins() -> None:

@@ -19,6 +19,10 @@ type Streams = Mapping[StreamName, ImageStream | None]
 """The streams that were looked up; None for one that does not exist."""
 
 
+type TrackingRefusal = tuple[str, str]
+"""Reason and message of why a stream may follow no other namespace now."""
+
+
 @dataclass(frozen=True, slots=True)
 class TagSource:
     """A tag or an image of a stream; `digest` is empty where a tag is named."""
@@ -78,11 +82,16 @@ def unknown_streams(stream: ImageStream, known: Streams) -> set[StreamName]:
 
 
 def track(
-    stream: ImageStream, tag: TagReference, streams: Streams, now: datetime
+    stream: ImageStream,
+    tag: TagReference,
+    streams: Streams,
+    now: datetime,
+    refusal: TrackingRefusal | None = None,
 ) -> TagOutcome | None:
     """Return what the tag's source makes of it now; None when nothing is to be written.
 
-    `streams` has the stream itself and all that `unknown_streams` asked for.
+    `streams` has the stream itself and all that `unknown_streams` asked for. A `refusal` keeps tags
+    from following other namespaces: they stay at what they have.
     """
     if not tag.copies or tag.from_ is None:
         return None
@@ -97,6 +106,8 @@ def track(
         found: TagEvent | tuple[str, str] = TagEvent(
             created=now, docker_image_reference=tag.from_.name, image=""
         )
+    elif refusal is not None and source.stream.namespace != stream.namespace:
+        found = refusal
     else:
         found = _cycle(stream, tag, source, streams) or _image_of(source, streams)
     if isinstance(found, tuple):

@@ -18,6 +18,13 @@ from upwell.policy.images.repository_tags import effective_tags
 from upwell.policy.images.schedule import ImportSchedule
 from upwell.policy.images.stream_plan import StreamAnswers, StreamPlan, fold_answers, plan_stream
 from upwell.policy.images.streams import INPUTS_TAG_PREFIX, take_push
+from upwell.policy.images.tracking import TrackingRefusal
+from upwell.reconcilers.authority import (
+    ASK_AGAIN_SECONDS,
+    MISSING_RIGHT,
+    UNASKED,
+    Authority,
+)
 from upwell.reconcilers.images.hints import Hint, ImportHints
 from upwell.reconcilers.images.pull_secrets import PullSecrets
 from upwell.reconcilers.images.records import ImageRecords
@@ -50,7 +57,9 @@ class ImageStreams:
         clock: Callable[[], datetime],
         jitter: Callable[[], float] = random,
         platforms: Sequence[Platform] = (),
+        authority: Authority = UNASKED,
     ) -> None:
+        self._authority = authority
         self.queue: WorkQueue[ObjectKey] = WorkQueue()
         """Streams to look at now although no object has changed."""
         self._cache = cache
@@ -120,10 +129,11 @@ class ImageStreams:
 
     def _pause(self, stream: ImageStream) -> float | None:
         times = (self._plan(stream).next_due, self._hints.next_due(stream.key))
-        known = [due for due in times if due is not None]
-        if not known:
-            return None
-        return max((min(known) - self._clock()).total_seconds(), 0)
+        pauses = [max((due - self._clock()).total_seconds(), 0) for due in times if due is not None]
+        conditions = (one for tag in stream.status.tags for one in tag.conditions)
+        if any(one.reason == MISSING_RIGHT for one in conditions):
+            pauses.append(ASK_AGAIN_SECONDS)
+        return min(pauses, default=None)
 
     async def _ask(
         self, stream: ImageStream, hints: Container[str], now: datetime
@@ -150,7 +160,8 @@ class ImageStreams:
             status = fold_answers(stream, answers, self._schedule, now)
             status = await self._take_pushes(stream, status, now)
             sources = await self.tracking.sources(stream)
-            status = take_sources(stream, status, sources, now)
+            refusal = await self._refusal(stream)
+            status = take_sources(stream, status, sources, now, refusal)
             repository = f"{self._internal.host}/{key.namespace}/{key.name}"
             return stream, status.model_copy(update={"docker_image_repository": repository})
 
@@ -161,6 +172,11 @@ class ImageStreams:
             return await self._store.update_status(stream.with_status(status))
 
         return await update_with_retry(folded, write)
+
+    async def _refusal(self, stream: ImageStream) -> TrackingRefusal | None:
+        """Say why the stream may not follow other namespaces: its author has lost a right."""
+        why = await self._authority.refusal(stream)
+        return (MISSING_RIGHT, why) if why else None
 
     async def _take_pushes(
         self, stream: ImageStream, status: ImageStreamStatus, now: datetime

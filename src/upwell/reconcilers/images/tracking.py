@@ -7,7 +7,7 @@ from upwell.api.image import ImageStream, ImageStreamStatus
 from upwell.api.meta import ObjectKey
 from upwell.controller import ObjectCache
 from upwell.policy.images.streams import StreamName
-from upwell.policy.images.tracking import sources_of, track, unknown_streams
+from upwell.policy.images.tracking import TrackingRefusal, sources_of, track, unknown_streams
 from upwell.store.interface import NotFoundError
 
 _MAX_ROUNDS = 64
@@ -55,8 +55,11 @@ def take_sources(
     status: ImageStreamStatus,
     streams: dict[StreamName, ImageStream | None],
     now: datetime,
+    refusal: TrackingRefusal | None = None,
 ) -> ImageStreamStatus:
     """Return `status` with what the tags of `stream` take from `streams`.
+
+    A `refusal` keeps them from following other namespaces.
 
     A tag may follow one of the same stream that follows a third: each is judged by what the others
     have become, until nothing changes.
@@ -66,7 +69,7 @@ def take_sources(
         before = status
         current = stream.with_status(status)
         for tag in stream.spec.tags:
-            outcome = track(current, tag, {**streams, own: current}, now)
+            outcome = track(current, tag, {**streams, own: current}, now, refusal)
             if outcome is not None:
                 status = outcome.fold_into(status, now)
                 current = stream.with_status(status)

@@ -11,6 +11,7 @@ from upwell.controller import Controller, ObjectCache, Result, Watch, WorkQueue,
 from upwell.delivery.interface import DeliveryStats, Outbox
 from upwell.policy.jobs.cron import CronError
 from upwell.policy.notifications.subscriptions import DEAD_FOR, KEPT_FOR
+from upwell.reconcilers.authority import ASK_AGAIN_SECONDS, MISSING_RIGHT
 from upwell.reconcilers.notifications.digests import Digests
 from upwell.reconcilers.notifications.dispatcher import Dispatcher
 from upwell.reconcilers.notifications.targets import TargetError, Targets
@@ -51,9 +52,10 @@ class SubscriptionReconciler:
         last, following, fault = await self._digest(found)
         ready = fault or await self._ready(found)
         await self._report(found, ready, last)
-        if following is None:
-            return Result()
-        return Result(max((following - self._clock()).total_seconds(), 0.0))
+        pauses = [ASK_AGAIN_SECONDS] if ready.reason == MISSING_RIGHT else []
+        if following is not None:
+            pauses.append(max((following - self._clock()).total_seconds(), 0.0))
+        return Result(min(pauses, default=None))
 
     async def remove_old(self) -> None:
         """Forget Subscriptions that are gone, and what was settled long ago."""

@@ -9,6 +9,7 @@ from upwell.delivery.interface import (
     WebhookSinks,
     WebhookTarget,
 )
+from upwell.reconcilers.authority import MISSING_RIGHT, UNASKED, Authority
 from upwell.reconcilers.sources import MissingSecretError, read_secret
 from upwell.store.interface import Store
 
@@ -27,13 +28,22 @@ class TargetError(Exception):
 class Targets:
     """Resolves targets anew each time: a Secret that was changed is in force at once."""
 
-    def __init__(self, store: Store, webhooks: WebhookSinks, notices: NoticeSinks) -> None:
+    def __init__(
+        self,
+        store: Store,
+        webhooks: WebhookSinks,
+        notices: NoticeSinks,
+        authority: Authority = UNASKED,
+    ) -> None:
+        self._authority = authority
         self._store = store
         self._webhooks = webhooks
         self._notices = notices
 
     async def sink(self, subscription: Subscription) -> Sink:
         """Return the sink; raises TargetError, or a StoreError."""
+        if why := await self._authority.refusal(subscription):
+            raise TargetError(MISSING_RIGHT, why)
         spec = subscription.spec
         try:
             if spec.webhook is not None:

@@ -11,6 +11,7 @@ from typing import Any
 from upwell.api.meta import ObjectKey
 from upwell.controller import ObjectCache, WorkQueue
 from upwell.delivery.interface import NoticeSinks, Outbox, OutboxError, WebhookSinks
+from upwell.reconcilers.authority import UNASKED, Authority
 from upwell.reconcilers.notifications.collector import (
     EventCollector,
     event_collector_controller,
@@ -47,11 +48,16 @@ class Subscriptions:
     """
 
     def __init__(
-        self, cache: ObjectCache, senders: Senders, source: str, clock: Callable[[], datetime]
+        self,
+        cache: ObjectCache,
+        senders: Senders,
+        source: str,
+        clock: Callable[[], datetime],
+        authority: Authority = UNASKED,
     ) -> None:
         store = cache.store
         self.outbox = senders.outbox
-        self.targets = Targets(store, senders.webhooks, senders.notices)
+        self.targets = Targets(store, senders.webhooks, senders.notices, authority)
         queue = WorkQueue[ObjectKey]()
         report = partial(queue.add_after, seconds=_REPORT_SECONDS)
         self.dispatcher = Dispatcher(store, self.outbox, self.targets, clock, report)

@@ -7,11 +7,13 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from tests.support.authors import FixedAuthors
 from tests.support.notifications.notifier_setup import SOURCE, NotifierSetup, settled, until
 
 from upwell.api.codec import decode
 from upwell.api.conditions import find
 from upwell.api.subscription import Subscription
+from upwell.api.values.author import with_author
 from upwell.delivery.interface import DeliveryError
 from upwell.delivery.sqlite import SqliteOutbox
 
@@ -58,6 +60,30 @@ async def test_a_subscription_sees_its_own_namespace_or_all(setup: NotifierSetup
         await setup.push("sha256:c", namespace="bank")
         await until(lambda: "sha256:c" in setup.told())
     assert setup.told().count("sha256:c") == 1
+
+
+async def test_an_author_who_lost_a_right_is_told_nothing_more(setup: NotifierSetup) -> None:
+    authors = FixedAuthors({"eve": ("admin@*",)})
+    setup.authors = authors
+    made = await setup.subscribe("all", namespaces=["*"])
+    await setup.store.update(with_author(made, "eve"))
+
+    async def reason() -> str | None:
+        found = await setup.store.get(Subscription, made.namespace, "all")
+        ready = find(found.status.conditions, "Ready")
+        return ready.reason if ready is not None else None
+
+    async with setup.running():
+        await setup.push("sha256:a", namespace="bank")
+        await until(lambda: setup.told() == ["sha256:a"])
+        authors.found["eve"] = ("promoter@shop",)
+        await setup.push("sha256:b", namespace="bank")
+        await settled(reason, "MissingRight")
+        assert setup.told() == ["sha256:a"]
+    authors.found["eve"] = ("admin@*",)
+    setup.now += timedelta(minutes=1)
+    async with setup.running():
+        await until(lambda: setup.told() == ["sha256:a", "sha256:b"])
 
 
 async def test_a_filter_may_name_the_subject(setup: NotifierSetup) -> None:
