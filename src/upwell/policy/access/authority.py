@@ -11,6 +11,7 @@ from itertools import chain
 
 from upwell.api.meta import Resource
 from upwell.api.values.author import author_of, with_author
+from upwell.policy.access.declared import declared
 from upwell.policy.access.foreign_streams import foreign_streams
 from upwell.policy.access.host_rights import host_needs
 from upwell.policy.access.images import image_needs
@@ -42,6 +43,8 @@ class Requester:
 
     name: str
     grants: tuple[Grant, ...]
+    registry: str = ""
+    """The `host:port` of the embedded registry."""
 
 
 def _streams(resource: Resource) -> Iterable[Need]:
@@ -96,7 +99,7 @@ def refusal(
     wanted: Iterable[Need] = needs(resource, registry)
     if old is not None and wanted:
         known = needs(old, registry)
-        is_same = _spec(resource) == _spec(old)
+        is_same = declared(resource) == declared(old)
         wanted = {one for one in wanted if one not in known or not (one.stays or is_same)}
     return lacking(wanted, grants)
 
@@ -113,9 +116,9 @@ def lacking(wanted: Iterable[Need], grants: Iterable[Grant]) -> str | None:
 def authored[R: Resource](resource: R, old: Resource | None, requester: Requester) -> R:
     """Return the object with its author, whatever it says itself.
 
-    That is the last who changed its spec, or what it takes by an annotation, and has every right
-    that it takes: who may change less of
-    it than that (the replicas of what mounts a Secret, say) leaves it to whoever stands for it.
+    That is the last who changed what it declares and has every right that it takes: who may change
+    less of it than that (the replicas of what mounts a Secret, say) leaves it to whoever stands for
+    it.
     Images of the embedded registry are asked for when they are named alone: triggers and
     promotions name them afterwards.
     """
@@ -124,13 +127,8 @@ def authored[R: Resource](resource: R, old: Resource | None, requester: Requeste
     kept = author_of(old)
     if requester.name == kept:
         return with_author(resource, kept)
-    wanted = needs(resource)
-    if _spec(resource) != _spec(old) or wanted != needs(old):
+    wanted = needs_in_use(resource, requester.registry)
+    if declared(resource) != declared(old) or wanted != needs_in_use(old, requester.registry):
         is_able = lacking(wanted, requester.grants) is None
         kept = requester.name if is_able else kept
     return with_author(resource, kept)
-
-
-def _spec(resource: Resource) -> object:
-    """Return all of an object but its metadata and status."""
-    return resource.model_dump(exclude={"metadata", "status"})

@@ -4,6 +4,7 @@ from collections.abc import Iterator
 
 from upwell.api.build import HOST_NETWORK_ANNOTATION, Build, BuildConfig
 from upwell.api.meta import Resource
+from upwell.policy.access.declared import images_chosen
 from upwell.policy.access.needs import Need
 from upwell.policy.access.roles import Action
 from upwell.policy.builds.host_network import asks_for_host_network
@@ -16,8 +17,10 @@ def host_needs(resource: Resource) -> Iterator[Need]:
     """Yield the rights to the host.
 
     Everything that profile `baseline` forbids takes the right to the part of the host that it is
-    about. Whoever changes the template is asked again, as that says what is done with the right.
+    about. Whoever changes the template, or what chooses its images, is asked again: they say what
+    is done with the right.
     """
+    chosen = images_chosen(resource)
     if isinstance(resource, Build | BuildConfig) and asks_for_host_network(resource):
         action = Action("use", HostRight.NETWORK, resource.namespace)
         why = f"has annotation {HOST_NETWORK_ANNOTATION}, the machine's network for its builds"
@@ -26,7 +29,9 @@ def host_needs(resource: Resource) -> Iterator[Need]:
         for found in violations(template, Profile.BASELINE):
             if found.right is not None:
                 action = Action("use", found.right, template.namespace)
-                yield Need(action, _why(found), subject=template_hash(template.template))
+                yield Need(
+                    action, _why(found), subject=f"{template_hash(template.template)} {chosen}"
+                )
 
 
 def _why(found: Violation) -> str:

@@ -271,7 +271,7 @@ def _authorized(resource: Resource, old: Resource | None, options: WriteOptions)
         raise ApiError(403, message, key=resource.key)
     if options.keeps_author:
         return with_author(resource, kept)
-    return authored(resource, old, Requester(options.user, options.grants))
+    return authored(resource, old, Requester(options.user, options.grants, options.registry))
 
 
 def _changes(old: Resource | None, new: Resource, options: WriteOptions) -> tuple[FieldChange, ...]:

@@ -1,12 +1,14 @@
 """Rights to the host that workloads take, and of whom they are asked again."""
 
+import json
 from typing import Any
 
 import pytest
 
-from upwell.api.apps import Deployment
+from upwell.api.apps import Deployment, DeploymentConfig
 from upwell.api.codec import decode_as
-from upwell.policy.access.authority import refusal
+from upwell.api.values.author import author_of
+from upwell.policy.access.authority import Requester, authored, refusal
 from upwell.policy.access.roles import parse_grants
 
 DEPLOYER = parse_grants("deployer@shop")
@@ -51,3 +53,63 @@ def test_who_changes_the_template_is_asked_again() -> None:
     assert refusal(deployment(replicas=3, **HOST_PATH), old, DEPLOYER) is None
     assert refusal(deployment({"image": "evil"}, **HOST_PATH), old, DEPLOYER) is not None
     assert refusal(deployment(), old, DEPLOYER) is None
+
+
+TRIGGERS = "image.openshift.io/triggers"
+RESOLVE = "alpha.image.policy.openshift.io/resolve-names"
+
+
+def follow(tag: str, **more: Any) -> str:
+    source = {"kind": "ImageStreamTag", "name": tag}
+    path = "spec.template.spec.containers[0].image"
+    return json.dumps([{"from": source, "fieldPath": path, **more}])
+
+
+@pytest.mark.parametrize(
+    "annotations",
+    [
+        {TRIGGERS: follow("evil:1")},
+        {TRIGGERS: follow("app:1", paused=True)},
+        {RESOLVE: "*", TRIGGERS: follow("app:1")},
+        {"upwell.dev/promoted": "", TRIGGERS: follow("app:1")},
+        {},
+    ],
+)
+def test_who_has_another_image_run_with_the_rights_of_the_host_is_asked_again(
+    annotations: dict[str, str],
+) -> None:
+    given = deployment(**HOST_PATH).with_metadata(annotations={TRIGGERS: follow("app:1")})
+    changed = given.with_metadata(annotations=annotations)
+
+    why = refusal(changed, given, DEPLOYER)
+
+    assert why is not None
+    assert "use hostpaths in namespace shop" in why
+    assert refusal(changed, given, ADMIN) is None
+    noted = {**given.annotations, "team": "web", "upwell.dev/hold": "wait"}
+    assert refusal(given.with_metadata(annotations=noted), given, DEPLOYER) is None
+
+
+def test_a_trigger_of_a_deployment_config_is_asked_for_like_its_template() -> None:
+    def config(tag: str) -> DeploymentConfig:
+        source = {"kind": "ImageStreamTag", "name": tag}
+        change = {"automatic": True, "containerNames": ["web"], "from": source}
+        spec = deployment(**HOST_PATH).spec.template.model_dump(by_alias=True, mode="json")
+        triggers = [{"type": "ImageChange", "imageChangeParams": change}]
+        document = {
+            "metadata": {"name": "web", "namespace": "shop"},
+            "spec": {"template": spec, "triggers": triggers},
+        }
+        return decode_as(DeploymentConfig, document)
+
+    assert refusal(config("evil:1"), config("app:1"), DEPLOYER) is not None
+    assert refusal(config("app:1"), config("app:1"), DEPLOYER) is None
+
+
+def test_who_changes_a_trigger_is_the_author_of_what_it_runs() -> None:
+    given = deployment().with_metadata(annotations={"upwell.dev/author": "root"})
+    eve = Requester("eve", DEPLOYER)
+    changed = given.with_metadata(annotations={TRIGGERS: follow("app:1")})
+
+    assert author_of(authored(changed, given, eve)) == "eve"
+    assert author_of(authored(given.with_metadata(labels={"a": "b"}), given, eve)) == "root"

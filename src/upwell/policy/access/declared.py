@@ -1,0 +1,43 @@
+"""Declaration of an object: its spec, and the annotations that say as much as one; pure.
+
+An annotation that chooses what runs, or with which rights, is spec that stands elsewhere: whoever
+changes it changes the object, and is asked as for its spec.
+"""
+
+from upwell.api.apps import TRIGGERS_ANNOTATION
+from upwell.api.build import HOST_NETWORK_ANNOTATION
+from upwell.api.meta import Resource
+from upwell.api.pipeline import Pipeline
+from upwell.policy.images.local_names import RESOLVE_NAMES_ANNOTATION
+from upwell.policy.images.repository_tags import INSECURE_ANNOTATION
+from upwell.policy.rollouts.image_ownership import PROMOTED_ANNOTATION
+from upwell.policy.rollouts.triggers import followers_of
+from upwell.policy.rollouts.written_volumes import SHARE_ANNOTATION
+
+_NAMING = (RESOLVE_NAMES_ANNOTATION, PROMOTED_ANNOTATION)
+"""Annotations that choose the images of a workload, besides its triggers."""
+_DECLARING = (
+    *_NAMING,
+    TRIGGERS_ANNOTATION,
+    HOST_NETWORK_ANNOTATION,
+    INSECURE_ANNOTATION,
+    SHARE_ANNOTATION,
+)
+
+
+def declared(resource: Resource) -> object:
+    """Return all that an object declares; its other metadata and its status are left out."""
+    return resource.model_dump(exclude={"metadata", "status"}), _of(resource, _DECLARING)
+
+
+def images_chosen(resource: Resource) -> str:
+    """Return what chooses the images of an object's Pods besides its templates, as one text."""
+    if isinstance(resource, Pipeline):
+        return repr([component.model_dump() for component in resource.spec.components])
+    followed = [(one.slot, str(one.tag), one.mode.value) for one in followers_of(resource).entries]
+    named = _of(resource, _NAMING)
+    return repr((followed, named)) if followed or named else ""
+
+
+def _of(resource: Resource, keys: tuple[str, ...]) -> dict[str, str]:
+    return {key: text for key in keys if (text := resource.annotations.get(key)) is not None}
