@@ -5,6 +5,7 @@ from starlette.requests import Request
 from upwell.api.meta import Resource
 from upwell.policy.access.authority import refusal
 from upwell.policy.access.roles import Action, Grant, is_allowed, missing
+from upwell.policy.promotion.lowered_approvals import lowering_refusal
 from upwell.server.auth.tokens import Principal
 from upwell.server.http.errors import ApiError
 
@@ -46,6 +47,15 @@ def require_rights(request: Request, resource: Resource) -> None:
     why = refusal(resource, None, grants, registry_of(request))
     if why is not None:
         raise ApiError(403, f"token {caller_of(request)} may not have this done: it {why}")
+
+
+def require_deletion(request: Request, resource: Resource) -> None:
+    """Raise ApiError unless the client has every right that the deletion of an object takes."""
+    grants = grants_of(request)
+    why = lowering_refusal(resource, None, grants) if grants is not None else None
+    if why is not None:
+        message = f"token {caller_of(request)} may not delete {resource.key}: it {why}"
+        raise ApiError(403, message, key=resource.key)
 
 
 def registry_of(request: Request) -> str:

@@ -12,6 +12,7 @@ from upwell.api.codec import decode
 from upwell.api.core import Namespace
 from upwell.api.meta import Resource
 from upwell.api.patches.content_types import APPLY, PATCHES
+from upwell.server.auth.caller import require_deletion
 from upwell.server.auth.request_info import AUDIT_NOTE, AuditNote
 from upwell.server.auth.request_seats import RequestSeats
 from upwell.server.http.body import (
@@ -140,6 +141,7 @@ class ObjectHandlers:
         options = await self._delete_options(request)
         old = await self._store.get(target.resource, target.namespace, target.name)
         _require_deletable(old)
+        require_deletion(request, old)
         wanted = options.get("preconditions") or {}
         if wanted.get("uid") not in {None, old.uid}:
             raise ConflictError(old.key, f"its uid is {old.uid}, not {wanted['uid']}")
@@ -158,6 +160,7 @@ class ObjectHandlers:
         found, version = await self._reads.select(request, target)
         for resource in found:
             _require_deletable(resource)
+            require_deletion(request, resource)
         for resource in () if is_dry(request, options) else found:
             try:
                 await self._store.delete(target.resource, resource.namespace, resource.name)

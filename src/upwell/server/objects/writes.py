@@ -16,6 +16,7 @@ from upwell.audit.events import FieldChange
 from upwell.oci.json_values import has_more_values
 from upwell.policy.access.authority import Requester, authored, refusal
 from upwell.policy.access.visibility import SecretView
+from upwell.policy.promotion.lowered_approvals import lowering_refusal
 from upwell.server.admission.admission import Admitted, admit
 from upwell.server.http.errors import ApiError
 from upwell.server.http.target import RequestTarget
@@ -266,6 +267,7 @@ def _authorized(resource: Resource, old: Resource | None, options: WriteOptions)
     if options.grants is None:
         return with_author(resource, kept)
     why = refusal(resource, old, options.grants, options.registry)
+    why = why or lowering_refusal(old, resource, options.grants)
     if why is not None:
         message = f"token {options.user} may not write {resource.key}: it {why}"
         raise ApiError(403, message, key=resource.key)
