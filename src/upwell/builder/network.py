@@ -2,14 +2,15 @@
 
 The builder itself runs in it, with the build's commands, so that whatever fetches on behalf of a
 Dockerfile is held by the same packet filter. The filter lies inside, where no reload of the
-machine's firewall reaches it; the machine adds the translation of addresses, and drops what is
-meant for itself. There is no IPv6 in it.
+machine's firewall reaches it; the machine adds the translation of addresses, drops what is meant
+for itself, and passes nothing on that the filter inside refuses. There is no IPv6 in it.
 """
 
 import asyncio
 import ipaddress
+import json
 import os
-from collections.abc import AsyncIterator, Iterable, Iterator, Sequence
+from collections.abc import AsyncIterator, Collection, Iterator, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -29,6 +30,7 @@ _REFUSED = (
     *("172.16.0.0/12", "192.168.0.0/16", "198.18.0.0/15", "224.0.0.0/3"),
 )
 _DNS_PORT = 53
+_ATTEMPTS = 32
 _OWN_SYS = (
     'mount -t sysfs -o ro,nosuid,nodev,noexec sysfs "$1"'
     ' && mount --rbind /sys/fs/cgroup "$1/fs/cgroup" && mount --rbind "$1" /sys'
@@ -94,17 +96,15 @@ def is_possible() -> bool:
 
 async def _set_up(network: BuildNetwork, policy: BuildNetworkAccess) -> None:
     name, outside = network.name, _interface(network.name)
-    first = int(_RANGE.network_address) + 4 * randbelow(_RANGE.num_addresses // 4)
-    gateway, inside = ipaddress.IPv4Address(first + 1), ipaddress.IPv4Address(first + 2)
     await _run("ip", "netns", "add", name)
     await _run("ip", "link", "add", outside, "type", "veth", "peer", "name", "eth0", "netns", name)
-    # Closed before it is opened: no packet passes without the filter.
-    own = [line.split()[3].partition("/")[0] for line in await _run("ip", "-4", "-o", "addr")]
+    gateway, inside = await _take_addresses(outside)
+    # Closed before it is opened: no packet passes without the filters.
+    own = sorted({str(one.ip) for one in await _addresses()})
     rules = "\n".join(_inner_rules(network, policy, own))
     await _run("ip", "netns", "exec", name, "nft", rules)
-    await _run("nft", "\n".join(_outer_rules(name, outside, str(inside), network, own)))
+    await _run("nft", "\n".join(_outer_rules(network, policy, own, outside, inside)))
     for command in (
-        f"ip addr add {gateway}/30 dev {outside}",
         f"ip link set {outside} up",
         f"ip -n {name} addr add {inside}/30 dev eth0",
         f"ip -n {name} link set lo up",
@@ -115,36 +115,114 @@ async def _set_up(network: BuildNetwork, policy: BuildNetworkAccess) -> None:
     await asyncio.to_thread(_forward)
 
 
+async def _take_addresses(outside: str) -> tuple[ipaddress.IPv4Address, ipaddress.IPv4Address]:
+    """Give an interface an address that no other network of this machine holds; raises BuildError.
+
+    Returns it, and the one for the other end. Another build, of whatever process, may take the
+    same at the same moment: each sees the other, and both choose anew.
+    """
+    for _ in range(_ATTEMPTS):
+        network = _free([one.network for one in await _addresses()])
+        if network is None:
+            break
+        place = (f"{network[1]}/30", "dev", outside)
+        await _run("ip", "addr", "add", *place)
+        if sum(network.overlaps(one.network) for one in await _addresses()) == 1:
+            return network[1], network[2]
+        await _run("ip", "addr", "del", *place)
+    raise BuildError(
+        "GenericBuildFailed",
+        f"a network of its own cannot be given to the build: all of {_RANGE} are in use; end what"
+        " uses that range on this machine (`ip addr`), or set `network` below `[builds]` in the"
+        " configuration file",
+    )
+
+
+def _free(used: Collection[ipaddress.IPv4Network]) -> ipaddress.IPv4Network | None:
+    """Return a network of four addresses that is not used, by lot; None if all are."""
+    near = [one for one in used if one.overlaps(_RANGE)]
+    count = _RANGE.num_addresses // 4
+    begin = randbelow(count)
+    for number in range(count):
+        first = int(_RANGE.network_address) + 4 * ((begin + number) % count)
+        network = ipaddress.IPv4Network((first, 30))
+        if not any(network.overlaps(one) for one in near):
+            return network
+    return None
+
+
+async def _addresses() -> list[ipaddress.IPv4Interface]:
+    """Return the addresses of this machine, with the networks that they are in; raises BuildError.
+
+    As ip-address(8) tells them in JSON.
+    """
+    outcome = await run_command("ip", "-j", "-4", "addr", whole=True)
+    if outcome.code != 0:
+        raise _failure("ip", outcome.last_line)
+    try:
+        return [
+            ipaddress.IPv4Interface(f"{one['local']}/{one['prefixlen']}")
+            for link in json.loads(outcome.output)
+            for one in link.get("addr_info", ())
+        ]
+    except (ValueError, KeyError, TypeError, AttributeError) as error:
+        raise _failure("ip", f"it tells no addresses: {outcome.last_line[:200]}") from error
+
+
 def _inner_rules(
-    network: BuildNetwork, policy: BuildNetworkAccess, own: Iterable[str]
+    network: BuildNetwork, policy: BuildNetworkAccess, own: Sequence[str]
 ) -> Iterator[str]:
     """Yield the filter inside: the resolver and what is allowed, then nothing that is near."""
     yield "table inet build { chain output { type filter hook output priority 0; policy accept;"
     yield 'oifname "lo" accept;'
     yield "ct state established,related accept;"
-    if network.resolvers:
-        where = f"ip daddr {{ {', '.join(network.resolvers)} }}"
-        yield f"{where} meta l4proto {{ tcp, udp }} th dport {_DNS_PORT} accept;"
+    yield from _resolving(network.resolvers)
     # This machine is never the site's: what it serves stays closed whatever is allowed.
-    yield f"ip daddr {{ {', '.join(sorted(set(own)))} }} counter reject;"
-    if allowed := [network for network in policy.allowed if ":" not in network]:
-        yield f"ip daddr {{ {', '.join(allowed)} }} accept;"
+    yield f"ip daddr {{ {', '.join(own)} }} counter reject;"
+    yield from _allowing(policy)
     yield f"ip daddr {{ {', '.join(_REFUSED)} }} counter reject;"
     yield "meta nfproto ipv6 drop;\n}\n}"
 
 
 def _outer_rules(
-    name: str, outside: str, inside: str, network: BuildNetwork, own: Sequence[str]
+    network: BuildNetwork,
+    policy: BuildNetworkAccess,
+    own: Collection[str],
+    outside: str,
+    inside: ipaddress.IPv4Address,
 ) -> Iterator[str]:
-    """Yield what the machine adds: nothing for itself, and its address for what goes on."""
-    yield f"table inet {name} {{ chain input {{ type filter hook input priority -5; policy accept;"
-    local = [one for one in network.resolvers if one in own]
-    if local:
-        where = f"ip daddr {{ {', '.join(local)} }}"
-        yield f'iifname "{outside}" {where} meta l4proto {{ tcp, udp }} th dport 53 accept;'
-    yield f'iifname "{outside}" drop;\n}}'
+    """Yield what the machine adds: nothing for itself, and its address for what goes on.
+
+    What the filter inside refuses is dropped here too: whoever gets rights over their own
+    namespace can change that one.
+    """
+    yield f"table inet {network.name} {{"
+    yield "chain input { type filter hook input priority -5; policy accept;"
+    yield f'iifname != "{outside}" accept;'
+    yield from _resolving([one for one in network.resolvers if one in own])
+    yield "drop;\n}"
+    yield "chain forward { type filter hook forward priority -5; policy accept;"
+    yield f'iifname != "{outside}" oifname != "{outside}" accept;'
+    yield "ct state established,related accept;"
+    yield f'oifname "{outside}" drop;'
+    yield f"ip saddr != {inside} drop;"
+    yield from _resolving(network.resolvers)
+    yield from _allowing(policy)
+    yield f"ip daddr {{ {', '.join(_REFUSED)} }} drop;"
+    yield "meta nfproto != ipv4 drop;\n}"
     yield "chain postrouting { type nat hook postrouting priority srcnat; policy accept;"
     yield f'ip saddr {inside} oifname != "{outside}" masquerade;\n}}\n}}'
+
+
+def _resolving(resolvers: Sequence[str]) -> Iterator[str]:
+    if resolvers:
+        where = f"ip daddr {{ {', '.join(resolvers)} }}"
+        yield f"{where} meta l4proto {{ tcp, udp }} th dport {_DNS_PORT} accept;"
+
+
+def _allowing(policy: BuildNetworkAccess) -> Iterator[str]:
+    if allowed := [network for network in policy.allowed if ":" not in network]:
+        yield f"ip daddr {{ {', '.join(allowed)} }} accept;"
 
 
 async def _remove(name: str) -> None:
@@ -158,16 +236,20 @@ async def _remove(name: str) -> None:
 
 
 async def _run(*argv: str) -> list[str]:
-    """Run a command and return its lines; raises BuildError."""
+    """Run a command and return its last lines; raises BuildError."""
     outcome = await run_command(*argv)
     if outcome.code != 0:
-        raise BuildError(
-            "GenericBuildFailed",
-            f"a network of its own cannot be given to the build: {argv[0]}: {outcome.last_line}."
-            " It takes the programs ip and nft (Debian: iproute2, nftables) and the right to use"
-            " them; `network` below `[builds]` in the configuration file names another",
-        )
+        raise _failure(argv[0], outcome.last_line)
     return outcome.tail.splitlines()
+
+
+def _failure(program: str, why: str) -> BuildError:
+    return BuildError(
+        "GenericBuildFailed",
+        f"a network of its own cannot be given to the build: {program}: {why}."
+        " It takes the programs ip and nft (Debian: iproute2, nftables) and the right to use"
+        " them; `network` below `[builds]` in the configuration file names another",
+    )
 
 
 def _namespaces(owner: str) -> list[str]:
