@@ -36,6 +36,12 @@ class BoundedTar:
 
         Raises BoundedTarError, tarfile.TarError, or what the stream raises.
         """
+        try:
+            yield from self._entries()
+        except RecursionError:  # `tarfile` reads the headers of an entry one inside the other
+            raise BoundedTarError("an entry has more extended headers than any needs") from None
+
+    def _entries(self) -> Iterator[tuple[tarfile.TarFile, tarfile.TarInfo]]:
         stream = self._stream
         stream.header_bytes = MAX_HEADER_BYTES
         with tarfile.open(fileobj=stream, mode="r:") as archive:

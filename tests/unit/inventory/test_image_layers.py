@@ -218,3 +218,16 @@ async def read_layer_of(raw: bytes) -> LayerContents:
 def test_a_worker_is_not_believed(data: object) -> None:
     with pytest.raises(InventoryError, match="worker"):
         LayerContents.parse(data)
+
+
+def test_an_entry_with_headers_without_end_is_refused_in_words() -> None:
+    record = b"20 comment=aaaaaaaa\n"
+    header = tarfile.TarInfo("./PaxHeaders/x")
+    header.type, header.size = tarfile.XHDTYPE, len(record)
+    block = header.tobuf(tarfile.USTAR_FORMAT) + record.ljust(512, b"\0")
+    whole = block * 900 + tarfile.TarInfo("srv/a").tobuf() + b"\0" * 1024
+    bounds = {"unpacked": 4 * 1024**2, "database": 1000, "entries": 10, "packages": 10}
+
+    with pytest.raises(ValueError, match="more extended headers than any needs"):
+        run(io.BytesIO(whole), bounds)
+    assert run(io.BytesIO(block * 3 + whole[len(block) * 900 :]), bounds)["databases"] == {}

@@ -11,6 +11,7 @@ from starlette.responses import JSONResponse, Response
 from upwell.actions.builds import BuildActions
 from upwell.actions.images import ImageActions
 from upwell.api.build import Build, BuildPhase, BuildRequest
+from upwell.api.codec import unknown_fields
 from upwell.api.image import Image
 from upwell.builder.interface import BuildLogs
 from upwell.oci import Digest, InvalidDigestError
@@ -27,6 +28,11 @@ from upwell.server.http.target import RequestTarget
 from upwell.server.workloads.log_streams import last_lines, log_response
 from upwell.store.interface import Change, Selector, Store
 
+_MAX_WARNINGS = 20
+_MAX_WARNING = 256
+_OF_CONFIG = "the build takes the images that its BuildConfig follows: change the strategy's from"
+_INSTEAD = {"from": _OF_CONFIG, "triggeredByImage": _OF_CONFIG}
+_OTHER = "no build knows it"
 _NOT_STARTED = {BuildPhase.NEW, BuildPhase.PENDING}
 
 
@@ -80,13 +86,13 @@ class BuildHandlers:
         """Start a build of a BuildConfig; the body is a BuildRequest or empty."""
         wanted = await self._build_request(request, target)
         build = await self._actions.instantiate(target.namespace, target.name, wanted)
-        return object_response(request, build, 201)
+        return object_response(request, build, 201, _without_effect(wanted))
 
     async def clone(self, request: Request, target: RequestTarget) -> Response:
         """Make a build again; the body is a BuildRequest or empty."""
         wanted = await self._build_request(request, target)
         build = await self._actions.clone(target.namespace, target.name, wanted)
-        return object_response(request, build, 201)
+        return object_response(request, build, 201, _without_effect(wanted))
 
     async def _build_request(self, request: Request, target: RequestTarget) -> BuildRequest:
         """Return the body's BuildRequest; raises ApiError.
@@ -106,6 +112,15 @@ class BuildHandlers:
         for name in secrets_requested(decoded):
             require_right(request, Action("use", "secrets", target.namespace, name))
         return decoded
+
+
+def _without_effect(wanted: BuildRequest) -> tuple[str, ...]:
+    """Say which fields of a BuildRequest change nothing, and what would."""
+    unknown = [path for path in unknown_fields(wanted) if path not in {"apiVersion", "kind"}]
+    return tuple(
+        f'BuildRequest: field "{path[:_MAX_WARNING]}" has no effect: {_INSTEAD.get(path, _OTHER)}'
+        for path in unknown[:_MAX_WARNINGS]
+    )
 
 
 class ImageHandlers:

@@ -91,9 +91,11 @@ def rendering_for(request: Request, now: datetime) -> Rendering:
     raise ApiError(406, f"the answer can be {_JSON}, also as a Table of meta.k8s.io/v1")
 
 
-def object_response(request: Request, resource: Resource, code: int = 200) -> Response:
-    """Return an object as an answer in JSON, as the client may see it."""
-    return json_response(encoded(view_of(request).of(resource)), code)
+def object_response(
+    request: Request, resource: Resource, code: int = 200, warnings: Sequence[str] = ()
+) -> Response:
+    """Return an object as an answer in JSON, as the client may see it, with its warnings."""
+    return json_response(encoded(view_of(request).of(resource)), code, warnings)
 
 
 def list_response(

@@ -103,6 +103,13 @@ async def test_a_build_config_is_instantiated(api: Api) -> None:
     assert (await api.send("POST", CONFIGS, config)).status == 201
     started = await api.send("POST", f"{CONFIGS}/app/instantiate", {"kind": "BuildRequest"})
     assert (started.status, started.json["metadata"]["name"]) == (201, "app-1")
+    assert started.warnings == ()
+    other = {"from": {"kind": "ImageStreamTag", "name": "base:2"}, "color": "red"}
+    for path in (f"{CONFIGS}/app/instantiate", f"{BUILDS}/app-1/clone"):
+        warned = await api.send("POST", path, other)
+        assert warned.status == 201
+        assert ["from" in warned.warnings[0], "color" in warned.warnings[1]] == [True, True]
+        assert "change the strategy's from" in warned.warnings[0]
     refused = await api.send("POST", f"{CONFIGS}/app/instantiate", {"lastVersion": 99})
     assert (refused.status, refused.json["reason"]) == (422, "Invalid")
 
