@@ -283,9 +283,10 @@ async def test_one_that_a_new_table_started_again_is_well_once_it_stays_up(
     async with named_endpoint("only") as site:
         table = RoutingTable((Backend(BACKEND, (site.endpoint,)),), (RULE,))
         await router.apply(table)
-        for _ in range(4):
+        for number in range(1, 5):
             await router._processes.end(await router._processes.find())
             await router.apply(table)
+            assert len(component.state.faults) == number, "each end is told, whoever noticed it"
         assert component.state.reason == "RouterUnsteady"
 
         async with asyncio.timeout(30):

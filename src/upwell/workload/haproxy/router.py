@@ -239,6 +239,8 @@ class HaproxyRouter:
     async def _start(self, leftovers: Sequence[HaproxyProcess]) -> None:
         """Start a HAProxy, which takes over from what is left of others of ours."""
         if self._expected.running:
+            if not self._component.state.faulty:  # its end came just before this table
+                self._component.fail("RouterDown", "haproxy has ended; it is started again")
             self._component.count_restart()
             self._restarts.append(asyncio.get_running_loop().time())
         # What is stopped would go on to get its share of the connections.
