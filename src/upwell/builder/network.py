@@ -135,6 +135,7 @@ async def _take_addresses(outside: str) -> tuple[ipaddress.IPv4Address, ipaddres
         f"a network of its own cannot be given to the build: all of {_RANGE} are in use; end what"
         " uses that range on this machine (`ip addr`), or set `network` below `[builds]` in the"
         " configuration file",
+        retryable=True,
     )
 
 
@@ -151,14 +152,23 @@ def _free(used: Collection[ipaddress.IPv4Network]) -> ipaddress.IPv4Network | No
     return None
 
 
+_INTERRUPTED = "Dump was interrupted"
+"""Begins what ip(8) prints when the kernel flags a list as inconsistent (NLM_F_DUMP_INTR)."""
+_MOST_READINGS = 100
+
+
 async def _addresses() -> list[ipaddress.IPv4Interface]:
     """Return the addresses of this machine, with the networks that they are in; raises BuildError.
 
-    As ip-address(8) tells them in JSON.
+    As ip-address(8) tells them in JSON. While others give and take addresses, it may say that what
+    it read is not of one moment: then it is asked again.
     """
-    outcome = await run_command("ip", "-j", "-4", "addr", whole=True)
-    if outcome.code != 0:
-        raise _failure("ip", outcome.last_line)
+    for _ in range(_MOST_READINGS):
+        outcome = await run_command("ip", "-j", "-4", "addr", whole=True)
+        if outcome.code != 0:
+            raise _failure("ip", outcome.last_line)
+        if not outcome.output.startswith(_INTERRUPTED):
+            break
     try:
         return [
             ipaddress.IPv4Interface(f"{one['local']}/{one['prefixlen']}")
@@ -249,6 +259,7 @@ def _failure(program: str, why: str) -> BuildError:
         f"a network of its own cannot be given to the build: {program}: {why}."
         " It takes the programs ip and nft (Debian: iproute2, nftables) and the right to use"
         " them; `network` below `[builds]` in the configuration file names another",
+        retryable=True,  # this machine's fault, not the build's
     )
 
 

@@ -74,11 +74,25 @@ async def test_addresses_that_are_not_told_fail_the_build(
     for told in ("", "3: eth0", "{}x", '[{"addr_info": [{"local": "x"}]}]', "[3]", '["a"]'):
         program.write_text(f"#!/bin/sh\necho '{told}'\n")
         program.chmod(0o755)
-        with pytest.raises(BuildError, match="tells no addresses"):
+        with pytest.raises(BuildError, match="tells no addresses") as failed:
             await network._addresses()
+        assert failed.value.retryable, "the machine is at fault, not the build"
     program.write_text("#!/bin/sh\necho broken >&2; exit 1\n")
     with pytest.raises(BuildError, match="ip: broken"):
         await network._addresses()
+
+
+async def test_addresses_that_change_while_they_are_read_are_read_again(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    program = tmp_path / "ip"
+    monkeypatch.setenv("PATH", f"{tmp_path}:/usr/sbin:/usr/bin:/sbin:/bin")
+    told = '[{"addr_info": [{"local": "192.0.2.1", "prefixlen": 24}]}]'
+    once = f"test -e {tmp_path}/asked || echo Dump was interrupted and may be inconsistent. >&2"
+    program.write_text(f"#!/bin/sh\n{once}\ntouch {tmp_path}/asked\necho '{told}'\n")
+    program.chmod(0o755)
+
+    assert [str(one) for one in await network._addresses()] == ["192.0.2.1/24"]
 
 
 async def test_no_two_builds_have_one_address(monkeypatch: pytest.MonkeyPatch) -> None:
