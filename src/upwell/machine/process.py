@@ -27,7 +27,7 @@ _NAMESPACE = (
     *("setpriv", "--pdeathsig", "KILL", "--"),
     *("unshare", "--pid", "--fork", "--kill-child=KILL", "--mount-proc", "--"),
 )
-NOT_FOUND, TIMED_OUT = 127, 124
+NOT_FOUND, CANNOT_RUN, TIMED_OUT = 127, 126, 124
 """Exit codes, as a shell and timeout(1) have them."""
 _CHUNK = 64 * 1024
 _TAIL_BYTES = 16 * 1024
@@ -170,12 +170,14 @@ async def run_command(
 
     With `whole`, all that it printed is the result's output.
 
-    One that is missing (127) or takes longer than `seconds` (124) has a result too.
+    One that is missing (127), cannot be started (126) or takes longer than `seconds` (124) has a
+    result too.
     """
     try:
         process = await start_group(*argv, env={**os.environ, **(variables or {})})
-    except OSError as error:
-        return ProcessResult(NOT_FOUND, f"{argv[0]}: {error.strerror}")
+    except OSError as error:  # too many open files, say, when it is there
+        code = NOT_FOUND if isinstance(error, FileNotFoundError) else CANNOT_RUN
+        return ProcessResult(code, f"{argv[0]}: {error.strerror}")
     try:
         async with asyncio.timeout(seconds):
             output, _ = await process.communicate()

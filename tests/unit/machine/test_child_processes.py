@@ -5,7 +5,14 @@ from pathlib import Path
 
 import pytest
 
-from upwell.machine.process import ChildCommand, Launcher, OutputTooLargeError, run_command
+from upwell.machine.process import (
+    CANNOT_RUN,
+    NOT_FOUND,
+    ChildCommand,
+    Launcher,
+    OutputTooLargeError,
+    run_command,
+)
 
 ENVIRONMENT = {"PATH": "/usr/sbin:/usr/bin:/sbin:/bin"}
 
@@ -121,3 +128,12 @@ def _running(marker: str) -> bool:
             except OSError:
                 continue
     return False
+
+
+async def test_a_command_that_cannot_be_started_is_not_called_missing(tmp_path: Path) -> None:
+    plain = tmp_path / "plain"
+    plain.write_text("")
+    refused = await run_command(str(plain))
+    assert (refused.code, refused.tail) == (CANNOT_RUN, f"{plain}: Permission denied")
+    missing = await run_command(str(tmp_path / "missing"))
+    assert missing.code == NOT_FOUND
