@@ -103,7 +103,11 @@ class Demo:
 def folder() -> Iterator[Path]:
     """A folder whose name is short, for the sockets in it, and where there is room for images."""
     with tempfile.TemporaryDirectory(prefix="upwell-", dir=os.environ.get("TMPDIR", PLACE)) as made:
-        yield Path(made, "demo")
+        place = Path(made, "demo")
+        yield place
+        if processes_naming(place):  # a test that failed has kept its demo
+            stop = [sys.executable, "-m", "upwell", "demo", "--stop", "--data-dir", str(place)]
+            subprocess.run(stop, check=False, timeout=_STOPPING_SECONDS)
 
 
 @contextmanager
