@@ -9,9 +9,12 @@ from collections.abc import Iterable, Iterator, Mapping
 from ipaddress import IPv4Network, collapse_addresses
 from itertools import pairwise
 
+from upwell.api.values.addresses import METADATA_NETWORKS
 from upwell.firewall.interface import MAX_PORT, Access, FirewallTable, Opening
 
-_METADATA = ("169.254.0.0/16", "100.100.100.200")
+_METADATA = tuple(
+    str(one).removesuffix("/32") for one in METADATA_NETWORKS if isinstance(one, IPv4Network)
+)
 """Addresses at which clouds serve credentials: link-local ones, and Alibaba Cloud's."""
 _DNS = "meta l4proto { tcp, udp } th dport 53"
 _MAX_ELEMENTS = 65_536

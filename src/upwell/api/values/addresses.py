@@ -1,13 +1,15 @@
 """Addresses as people write them: a URL, or host:port."""
 
-from ipaddress import ip_address
+from ipaddress import ip_address, ip_network
 from urllib.parse import urlsplit
 
 NODE_PORTS = range(30000, 32768)
 """Ports of the machine that Services may ask for, and are given (Kubernetes' default range)."""
 _DEFAULT_PORTS = {"http": 80, "https": 443}
-_METADATA = {"fd00:ec2::254", "100.100.100.200"}
-"""Metadata services that are not link-local: of AWS over IPv6, and of Alibaba Cloud."""
+METADATA_NETWORKS = tuple(
+    map(ip_network, ("169.254.0.0/16", "fe80::/10", "fd00:ec2::254/128", "100.100.100.200/32"))
+)
+"""Networks where clouds serve credentials: link-local, AWS over IPv6, Alibaba Cloud."""
 
 
 def host_and_port(text: str) -> tuple[str, int] | None:
@@ -36,10 +38,10 @@ def http_url(address: str, wanted: str) -> str:
 
 
 def is_metadata_address(host: str) -> bool:
-    """Return True if a literal address is link-local, where clouds serve credentials."""
+    """Return True if a literal address is in one of METADATA_NETWORKS."""
     try:
         address = ip_address(host.partition("%")[0])
     except ValueError:
         return False
     mapped = getattr(address, "ipv4_mapped", None)
-    return (mapped or address).is_link_local or str(mapped or address) in _METADATA
+    return any((mapped or address) in network for network in METADATA_NETWORKS)

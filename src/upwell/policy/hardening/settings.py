@@ -3,6 +3,7 @@
 from collections.abc import Iterator
 from ipaddress import IPv4Network, IPv6Network, ip_network
 
+from upwell.api.values.addresses import METADATA_NETWORKS
 from upwell.policy.access.roles import Role
 from upwell.policy.firewall.table import NetworkIsolation
 from upwell.policy.hardening.findings import Flaw, FlawSeverity, HardeningCheck
@@ -19,9 +20,6 @@ _MACHINE = (
 _WILDCARDS = frozenset({"0.0.0.0", "::", "[::]"})  # noqa: S104 - names them, binds nothing
 _WIDEST = {4: 16, 6: 48}
 """Prefix below which a network is more than a place, by version of IP."""
-_METADATA = tuple(
-    map(ip_network, ("169.254.0.0/16", "fe80::/10", "fd00:ec2::254/128", "100.100.100.200/32"))
-)
 _ENCRYPTED_EXPORTS = ("https://", "syslog+tls://", "unix://")
 
 
@@ -127,7 +125,9 @@ def _outbound_flaw(text: str) -> tuple[FlawSeverity, str] | None:
 
 
 def _has_metadata(network: _Network) -> bool:
-    return any(network.version == one.version and network.overlaps(one) for one in _METADATA)
+    return any(
+        network.version == one.version and network.overlaps(one) for one in METADATA_NETWORKS
+    )
 
 
 def _network_of(text: str) -> tuple[_Network | None, str]:
