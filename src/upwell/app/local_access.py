@@ -14,6 +14,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from urllib.parse import urlsplit
 
+from upwell.machine.processes import is_running
+
 _MAX_BYTES = 64 * 1024
 _PORTS = {"http": 80, "https": 443}
 
@@ -85,7 +87,7 @@ def _forget_ended(folder: Path) -> None:
 def _read(path: Path) -> LocalAccess | None:
     try:
         document = json.loads(_text(path))
-        if not _is_running(int(document["process"])):
+        if not is_running(int(document["process"])):
             return None
         token = _text(Path(document["token-file"])).strip()
         authority = Path(document["authority"]) if document["authority"] else None
@@ -133,13 +135,3 @@ def _is_private(folder: Path) -> bool:
         return False
     ours = found.st_uid == os.geteuid() and stat.S_ISDIR(found.st_mode)
     return ours and not stat.S_IMODE(found.st_mode) & 0o077
-
-
-def _is_running(process: int) -> bool:
-    try:
-        os.kill(process, 0)
-    except ProcessLookupError:
-        return False
-    except PermissionError:
-        return True
-    return True

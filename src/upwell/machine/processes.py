@@ -45,6 +45,17 @@ def is_process_of(pid: int, identity: str) -> bool:
     return False
 
 
+def is_running(pid: int) -> bool:
+    """Return True if there is a process of that number, whoever's it is; see `is_process_of`."""
+    try:
+        os.kill(pid, 0)
+    except ProcessLookupError:
+        return False
+    except PermissionError:
+        return True
+    return True
+
+
 def process_state(pid: int) -> str:
     """Return the state of a process, as a letter (proc(5), stat); empty when it is gone."""
     return _state(_PROC / str(pid))

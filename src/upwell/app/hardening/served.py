@@ -14,6 +14,7 @@ from urllib.parse import urlsplit
 from pydantic import ValidationError
 
 from upwell.machine.private_file import write_private
+from upwell.machine.processes import is_running
 from upwell.policy.hardening.installation import ServedSettings
 from upwell.registry.hosts import RegistryHost, is_loopback
 from upwell.settings import ServerSettings
@@ -55,7 +56,7 @@ def read_served(data_dir: Path) -> ServedSettings | None:
             found = ServedSettings.model_validate_json(file.read(_MAX_BYTES))
     except (FileNotFoundError, NotADirectoryError, IsADirectoryError, ValidationError):
         return None
-    return found if _is_running(found.process) else None
+    return found if is_running(found.process) else None
 
 
 def served_settings(settings: ServerSettings) -> ServedSettings:
@@ -114,13 +115,3 @@ def _without_secrets(address: str) -> str:
 def _secret_files(settings: ServerSettings) -> Iterator[str]:
     files = (settings.access.tls_key, settings.audit.export_token_file, *settings.auth_files)
     yield from (str(path.absolute()) for path in files if path is not None)
-
-
-def _is_running(process: int) -> bool:
-    try:
-        os.kill(process, 0)
-    except ProcessLookupError:
-        return False
-    except PermissionError:
-        return True
-    return True
