@@ -1,0 +1,151 @@
+"""Manifests that carry signatures and attestations of an image beside it.
+
+Two ways to find them are in use, and clients read one or the other: a tag made of the image's
+digest (cosign, specs/SIGNATURE_SPEC.md), and the list of referrers (OCI distribution-spec 1.1).
+"""
+
+import re
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from types import MappingProxyType
+from typing import Any
+
+from upwell.formats.sigstore import bundle, dsse, simple_signing
+from upwell.formats.sigstore.bundle import Bundle
+from upwell.formats.sigstore.documents import canonical, encoded
+from upwell.oci import Descriptor, Digest, Manifest, MediaType, parse_manifest
+
+SIGNATURE_TYPE = "application/vnd.dev.cosign.artifact.sig.v1+json"
+BUNDLE_TYPE = bundle.MEDIA_TYPE
+BUNDLE_PREDICATE = "dev.sigstore.bundle.predicateType"
+BUNDLE_CONTENT = "dev.sigstore.bundle.content"
+PREDICATE_TYPE = "predicateType"
+"""Annotation of a layer with an attestation."""
+_IMAGE_CONFIG = "application/vnd.oci.image.config.v1+json"
+_EMPTY = Descriptor("application/vnd.oci.empty.v1+json", Digest.of(b"{}"), 2)
+_TAG = re.compile(
+    r"(sha256(?=-[0-9a-f]{64}\.)|sha512(?=-[0-9a-f]{128}\.))-([0-9a-f]+)\.(?:sig|att|sbom)",
+    re.ASCII,
+)
+
+
+@dataclass(frozen=True, slots=True)
+class Blob:
+    """Content of a layer or a configuration."""
+
+    media_type: str
+    content: bytes = field(repr=False)
+    annotations: Mapping[str, str] = field(default_factory=lambda: MappingProxyType({}))
+
+    @property
+    def descriptor(self) -> Descriptor:
+        """Its name in a manifest."""
+        return Descriptor(
+            self.media_type,
+            Digest.of(self.content),
+            len(self.content),
+            annotations=self.annotations,
+        )
+
+
+@dataclass(frozen=True, slots=True)
+class Artifact:
+    """A manifest, and the blobs that must be pushed before it."""
+
+    manifest: Manifest
+    blobs: tuple[Blob, ...]
+
+
+def signature_tag(image: Digest) -> str:
+    """Return the tag under which cosign finds the signatures of an image."""
+    return f"{image.algorithm}-{image.hex}.sig"
+
+
+def attestation_tag(image: Digest) -> str:
+    """Return the tag under which cosign finds the attestations of an image."""
+    return f"{image.algorithm}-{image.hex}.att"
+
+
+def image_of_tag(tag: str) -> Digest | None:
+    """Return the image whose signatures, attestations or SBOM a tag names; None: another tag."""
+    match = _TAG.fullmatch(tag)
+    return Digest.parse(f"{match[1]}:{match[2]}") if match else None
+
+
+def signature_layer(payload: bytes, signature: bytes) -> Blob:
+    """Return the layer of a signature (simple signing)."""
+    annotations = {simple_signing.SIGNATURE_ANNOTATION: encoded(signature)}
+    return Blob(simple_signing.MEDIA_TYPE, payload, annotations)
+
+
+def attestation_layer(envelope: bytes, predicate_type: str) -> Blob:
+    """Return the layer of an attestation."""
+    annotations = {simple_signing.SIGNATURE_ANNOTATION: "", PREDICATE_TYPE: predicate_type}
+    return Blob(dsse.MEDIA_TYPE, envelope, annotations)
+
+
+def signature_manifest(image: Descriptor, layers: Sequence[Blob]) -> Artifact:
+    """Return the manifest of an image's signatures, which is its referrer too."""
+    return layered_manifest([layer.descriptor for layer in layers], layers, image)
+
+
+def layered_manifest(
+    layers: Sequence[Descriptor], new: Sequence[Blob], image: Descriptor | None = None
+) -> Artifact:
+    """Return the manifest that cosign finds by a tag: one layer for each signature or attestation.
+
+    `new` are those of them that may have to be pushed; with `image` it is a referrer too.
+    """
+    config = Blob(
+        SIGNATURE_TYPE if image else _IMAGE_CONFIG,
+        canonical({
+            "architecture": "",
+            "config": {},
+            "created": "0001-01-01T00:00:00Z",
+            "history": [{"created": "0001-01-01T00:00:00Z"} for _ in layers],
+            "os": "",
+            "rootfs": {"type": "layers", "diff_ids": [str(layer.digest) for layer in layers]},
+        }),
+    )  # fmt: skip
+    document = {
+        "schemaVersion": 2,
+        "mediaType": MediaType.OCI_MANIFEST,
+        "config": _document(config.descriptor),
+        "layers": [_document(layer) for layer in layers],
+    }
+    if image is not None:
+        document["subject"] = _document(image)
+    return _artifact(document, (config, *new))
+
+
+def bundle_manifest(image: Descriptor, content: Bundle, predicate_type: str) -> Artifact:
+    """Return the referrer of an image that carries one attestation (sigstore, bundle v0.3)."""
+    layer = Blob(bundle.MEDIA_TYPE, content.encode())
+    document = {
+        "schemaVersion": 2,
+        "mediaType": MediaType.OCI_MANIFEST,
+        "artifactType": BUNDLE_TYPE,
+        "config": _document(_EMPTY),
+        "layers": [_document(layer.descriptor)],
+        "annotations": {BUNDLE_CONTENT: "dsse-envelope", BUNDLE_PREDICATE: predicate_type},
+        "subject": _document(image),
+    }
+    return _artifact(document, (Blob(_EMPTY.media_type, b"{}"), layer))
+
+
+def _artifact(document: Mapping[str, object], blobs: tuple[Blob, ...]) -> Artifact:
+    manifest = parse_manifest(canonical(document))
+    if not isinstance(manifest, Manifest):
+        raise TypeError("an artifact is no index")
+    return Artifact(manifest, blobs)
+
+
+def _document(descriptor: Descriptor) -> dict[str, Any]:
+    document: dict[str, Any] = {
+        "mediaType": descriptor.media_type,
+        "digest": str(descriptor.digest),
+        "size": descriptor.size,
+    }
+    if descriptor.annotations:
+        document["annotations"] = dict(descriptor.annotations)
+    return document
