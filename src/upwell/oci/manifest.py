@@ -63,6 +63,8 @@ class Descriptor:
     platform: Platform | None = None
     annotations: Mapping[str, str] = field(default_factory=lambda: MappingProxyType({}))
     urls: tuple[str, ...] = ()
+    artifact_type: str = ""
+    """Type of what a manifest holds that is no image: a signature, say."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -262,4 +264,5 @@ def _descriptor(value: object, where: str) -> Descriptor:
         platform=_platform(_mapping(platform, f"{where}.platform")) if platform else None,
         annotations=_string_map(item.get("annotations"), f"{where}.annotations"),
         urls=_strings(item.get("urls")),
+        artifact_type=str(item.get("artifactType") or ""),
     )

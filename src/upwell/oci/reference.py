@@ -8,6 +8,7 @@ from upwell.oci.digest import Digest, InvalidDigestError
 
 DOCKER_HUB = "docker.io"
 MAX_REPOSITORY_LENGTH = 255
+MAX_TAG_LENGTH = 128
 
 _HOST = r"(?:[A-Za-z0-9](?:[A-Za-z0-9.-]*[A-Za-z0-9])?|\[[0-9A-Fa-f:]+\])(?::[0-9]{1,5})?"
 _COMPONENT = r"[a-z0-9]+(?:(?:\.|_|__|-+)[a-z0-9]+)*"

@@ -51,3 +51,9 @@ class ForwardingRegistry:
     ) -> Sequence[str]:
         """List the tags of a repository."""
         return await self._for(reference).tags(reference, access)
+
+    async def referrers_of(
+        self, reference: Reference, access: RequestAccess = DEFAULT_ACCESS
+    ) -> Sequence[Descriptor]:
+        """List the manifests whose subject is the digest of `reference`."""
+        return await self._for(reference).referrers_of(reference, access)

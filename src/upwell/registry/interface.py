@@ -78,6 +78,16 @@ class Registry(Protocol):
         """List every tag of a repository, following pagination."""
         ...
 
+    async def referrers_of(
+        self, reference: Reference, access: RequestAccess = DEFAULT_ACCESS
+    ) -> Sequence[Descriptor]:
+        """List the manifests whose subject is the digest of `reference`; none is no error.
+
+        What a registry without that API keeps under the tag `ALGORITHM-HEX` counts as well
+        (distribution-spec, Listing Referrers).
+        """
+        ...
+
 
 @dataclass(frozen=True, slots=True)
 class PushEvent:

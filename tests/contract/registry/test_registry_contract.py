@@ -11,6 +11,7 @@ from tests.support.registry.docker_registry import CONFIG, docker_registry, push
 from tests.support.registry.embedded_server import serving
 from tests.support.registry.memory import RegistryInMemory
 from tests.support.registry.origins import StreamInMemory
+from tests.support.registry.referrers import push_referrer, referrer_manifest
 
 from upwell.oci import Digest, Manifest, Reference
 from upwell.registry.caching import CachingRegistry
@@ -53,11 +54,14 @@ class FilledRegistry:
 
 
 TAGS = ("1", "2", "latest")
+SIGNATURE = "application/vnd.example.signature"
 
 
 def in_memory(upstream: FilledRegistry) -> RegistryInMemory:
     named = [f"{upstream.served.host}/team/app:{tag}" for tag in TAGS]
-    registry = RegistryInMemory(upstream.image, tags=dict.fromkeys(named, upstream.image.digest))
+    referrer = referrer_manifest(upstream.image, SIGNATURE)
+    tags = dict.fromkeys(named, upstream.image.digest)
+    registry = RegistryInMemory(upstream.image, referrer, tags=tags)
     registry.blobs[Digest.of(CONFIG)] = CONFIG
     return registry
 
@@ -89,10 +93,12 @@ async def stocked(
         if request.param == "client":
             host = await stack.enter_async_context(docker_registry(tmp_path))
             image = await push_image(host, "team/app", *TAGS)
+            await push_referrer(host, "team/app", image, SIGNATURE)
             yield RegistryUnderTest(client, host, image)
             return
         served = (await stack.enter_async_context(serving(tmp_path))).registry
         image = await push_image(served.host, "team/app", *TAGS)
+        await push_referrer(served.host, "team/app", image, SIGNATURE)
         registry = OVER[request.param](FilledRegistry(served, client, tmp_path, image))
         yield RegistryUnderTest(registry, served.host, image)
 
@@ -155,9 +161,24 @@ async def test_an_unknown_blob_is_named(stocked: RegistryUnderTest) -> None:
 
 async def test_every_tag_is_listed(stocked: RegistryUnderTest) -> None:
     tags = await stocked.registry.tags(stocked.reference("team/app"))
-    assert sorted(tags) == ["1", "2", "latest"]
+    own = [tag for tag in tags if not tag.startswith("sha256-")]
+    assert sorted(own) == ["1", "2", "latest"]
 
 
 async def test_the_tags_of_an_unknown_repository_are_an_error(stocked: RegistryUnderTest) -> None:
     with pytest.raises(RepositoryUnknownError, match="team/none"):
         await stocked.registry.tags(stocked.reference("team/none"))
+
+
+async def test_the_referrers_of_an_image_are_listed(stocked: RegistryUnderTest) -> None:
+    reference = stocked.reference("team/app").with_digest(stocked.image.digest)
+    (found,) = await stocked.registry.referrers_of(reference)
+    referrer = referrer_manifest(stocked.image, SIGNATURE)
+    assert (found.digest, found.size) == (referrer.digest, len(referrer.raw))
+    assert found.artifact_type == SIGNATURE
+
+
+async def test_what_nobody_refers_to_has_no_referrers(stocked: RegistryUnderTest) -> None:
+    missing = Digest.of(b"missing")
+    for rest in (f"team/app@{missing}", f"team/none@{missing}"):
+        assert list(await stocked.registry.referrers_of(stocked.reference(rest))) == []

@@ -70,6 +70,12 @@ class OneImageRegistry:
         del reference, access
         return ["1", "latest"]
 
+    async def referrers_of(
+        self, reference: Reference, access: RequestAccess = DEFAULT_ACCESS
+    ) -> Sequence[Descriptor]:
+        del reference, access
+        return []
+
 
 class AppliedCorpusApi:
     """The API, with reconcilers that work when they are told to."""

@@ -129,6 +129,12 @@ class UpstreamRegistry:
         await self._asked(f"LIST {reference.name}")
         return await self.registry.tags(reference, access)
 
+    async def referrers_of(
+        self, reference: Reference, access: RequestAccess = DEFAULT_ACCESS
+    ) -> Sequence[Descriptor]:
+        await self._asked(f"REFERRERS {reference}")
+        return await self.registry.referrers_of(reference, access)
+
     async def _asked(self, request: str) -> None:
         self.requests.append(request)
         if self.failure is not None:

@@ -76,6 +76,16 @@ class RegistryInMemory:
             raise RepositoryUnknownError(reference.repository)
         return found
 
+    async def referrers_of(
+        self, reference: Reference, access: RequestAccess = DEFAULT_ACCESS
+    ) -> Sequence[Descriptor]:
+        del access
+        return [
+            Descriptor(one.media_type, one.digest, len(one.raw), artifact_type=one.artifact_type)
+            for one in self.manifests.values()
+            if one.subject is not None and one.subject.digest == reference.digest
+        ]
+
     def _digest(self, reference: Reference) -> Digest:
         digest = reference.digest or self.tagged.get(str(reference))
         if digest is None:

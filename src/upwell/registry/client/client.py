@@ -14,8 +14,6 @@ from random import random
 from types import TracebackType
 from typing import Self
 
-from yarl import URL
-
 from upwell.oci import (
     Descriptor,
     Digest,
@@ -27,9 +25,10 @@ from upwell.oci import (
     parse_manifest,
 )
 from upwell.oci.manifest import MAX_MANIFEST_BYTES
-from upwell.oci.reference import is_tag
+from upwell.oci.reference import MAX_TAG_LENGTH, is_tag
 from upwell.outbound.dialing import Dialer
 from upwell.registry.client.connection import Connection, raise_for_status, stated_digest
+from upwell.registry.client.referrers import MAX_REFERRERS, ReferrerReader, next_page
 from upwell.registry.client.transport import RegistryRequest, RegistryResponse, Timeouts
 from upwell.registry.errors import (
     BlobUnknownError,
@@ -225,11 +224,45 @@ class RegistryClient:
             found.update(dict.fromkeys(_tags_of_page(raw, reference.name)))
             if len(found) > MAX_TAGS:
                 raise InvalidAnswerError(reference.name, f"more than {MAX_TAGS} tags")
-            following = _next_page(answer, endpoint)
+            following = next_page(answer, endpoint, "its list of tags")
             if following is None:
                 return tuple(found)
             path = following
         raise InvalidAnswerError(reference.name, "its list of tags leads back to the same page")
+
+    async def referrers_of(
+        self, reference: Reference, access: RequestAccess = DEFAULT_ACCESS
+    ) -> Sequence[Descriptor]:
+        """List the manifests whose subject is the digest of `reference`; raises a RegistryError.
+
+        More than MAX_REFERRERS are an error. A mirror that knows of none leaves the word to the
+        source.
+        """
+        *mirrors, source = self._connection.hosts.endpoints(reference, insecure=access.insecure)
+        reader = ReferrerReader(self._connection, reference, access)
+        for mirror in mirrors:
+            try:
+                if found := await reader.read(mirror):
+                    return found
+            except RegistryError as error:
+                log.info("mirror passed over", extra={"mirror": mirror.name, "error": str(error)})
+        if found := await reader.read(source):
+            return found
+        return await self._tagged_referrers(reference, access)
+
+    async def _tagged_referrers(
+        self, reference: Reference, access: RequestAccess
+    ) -> Sequence[Descriptor]:
+        """Return the index that clients keep where a registry lists no referrers."""
+        subject = reference.digest
+        if subject is None:
+            return ()
+        tag = f"{subject.algorithm}-{subject.hex}"[:MAX_TAG_LENGTH]
+        try:
+            found = await self.manifest(reference.with_tag(tag), access)
+        except ManifestUnknownError:
+            return ()
+        return found.manifests[:MAX_REFERRERS] if isinstance(found, Index) else ()
 
     async def _first[T](
         self,
@@ -279,14 +312,3 @@ def _tags_of_page(raw: bytes, name: str) -> Sequence[str]:
     ):
         raise InvalidAnswerError(name, "its list of tags holds something else")
     return tuple(tags)
-
-
-def _next_page(answer: RegistryResponse, endpoint: RegistryEndpoint) -> str | None:
-    """Return path and query of the next page (distribution-spec, Listing Tags), if any."""
-    link = answer.response.links.get("next")
-    if link is None:
-        return None
-    url = URL(str(link["url"]))
-    if url.origin() != answer.url.origin():
-        raise InvalidAnswerError(endpoint.name, "its list of tags goes on at another registry")
-    return url.raw_path_qs

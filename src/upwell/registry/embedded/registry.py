@@ -208,6 +208,25 @@ class EmbeddedRegistry:
             raise RepositoryUnknownError(reference.name)
         return await self.tag_names(reference.repository)
 
+    async def referrers_of(
+        self, reference: Reference, access: RequestAccess = DEFAULT_ACCESS
+    ) -> Sequence[Descriptor]:
+        """List the manifests whose subject is the digest of `reference`."""
+        del access
+        if reference.registry != self._host or reference.digest is None:
+            return ()
+        entries = await self.referrers(reference.repository, reference.digest)
+        return [
+            Descriptor(
+                one.media_type,
+                one.digest,
+                one.size,
+                annotations=one.annotations,
+                artifact_type=one.artifact_type,
+            )
+            for one in entries
+        ]
+
     # The InternalRegistry port
 
     async def tag(self, repository: str, tag: str, digest: Digest) -> None:
