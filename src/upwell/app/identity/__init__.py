@@ -1,0 +1,1 @@
+"""Composes what concerns issuers of tokens and the sign-in of people."""

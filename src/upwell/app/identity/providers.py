@@ -1,0 +1,69 @@
+"""Opens the issuers of tokens that the settings name: each is asked by the outbound policy."""
+
+import ssl
+from contextlib import AsyncExitStack
+from dataclasses import dataclass
+from pathlib import Path
+from urllib.parse import urlsplit
+
+from upwell.app.outbound import outbound_policy
+from upwell.machine import clock
+from upwell.outbound.dialing import Dialer
+from upwell.outbound.provider_requests import (
+    ProviderClient,
+    ProviderRequest,
+    ProviderRequestError,
+)
+from upwell.server.auth.issuers import Issuer, IssuerUnavailableError
+from upwell.settings import ServerSettings
+
+
+@dataclass(frozen=True, slots=True)
+class OpenIssuer:
+    """An issuer, and the client that asks it."""
+
+    issuer: Issuer
+    client: ProviderClient
+
+
+async def open_issuer(
+    settings: ServerSettings, url: str, ca_file: Path | None, stack: AsyncExitStack
+) -> OpenIssuer:
+    """Open an issuer until the stack ends; nothing is asked before it has to be.
+
+    What it names beside its own host, as that of its keys, is judged as what objects name.
+    `ca_file` has certificate authorities that are trusted besides the system's. Raises OSError.
+    """
+    dialer = Dialer(outbound_policy(settings).also([_place(url)]))
+    stack.callback(dialer.close)
+    authorities = ssl.create_default_context()
+    if ca_file is not None:
+        authorities.load_verify_locations(ca_file)
+    client = await stack.enter_async_context(ProviderClient.open(dialer, authorities))
+    issuer = Issuer(url, PublishedDocuments(client), clock.now, clock.elapsed)
+    return OpenIssuer(issuer, client)
+
+
+class PublishedDocuments:
+    """Documents of issuers, over HTTP. Implements DocumentReader."""
+
+    def __init__(self, client: ProviderClient) -> None:
+        self._client = client
+
+    async def read(self, url: str, limit: int) -> bytes:
+        """Return at most `limit` bytes; raises IssuerUnavailableError within some seconds."""
+        try:
+            answer = await self._client.ask(ProviderRequest(url, limit))
+        except ProviderRequestError as error:
+            raise IssuerUnavailableError(url, f"{url}: {error}") from error
+        if not answer.is_success:
+            raise IssuerUnavailableError(url, f"{url}: HTTP {answer.status}")
+        return answer.body
+
+
+def _place(url: str) -> str:
+    """Return the HOST:PORT of a URL, as the outbound policy writes places."""
+    parts = urlsplit(url)
+    host = parts.hostname or ""
+    port = parts.port or (443 if parts.scheme == "https" else 80)
+    return f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
