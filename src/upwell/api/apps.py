@@ -132,6 +132,8 @@ class WorkloadStatus(Model):
     hold: str | None = None
     """Reason of a person's decision that keeps automation away, if there is one."""
     requested: RequestedRevision | None = None
+    places: tuple[str, ...] = ()
+    """`ADDRESS:PORT` of the machine that it has by its host ports."""
 
 
 _REPLICA_COLUMNS = (

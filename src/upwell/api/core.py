@@ -135,6 +135,8 @@ class Service(Resource):
         """Status that the router reports."""
 
         conditions: tuple[Condition, ...] = ()
+        places: tuple[str, ...] = ()
+        """`ADDRESS:PORT` that it has: nobody else gets them while it wants them."""
 
     spec: ServiceSpec = Field(default_factory=ServiceSpec)
     status: Status = Field(default_factory=Status)

@@ -78,9 +78,17 @@ def write_only_fields(model: type[BaseModel]) -> tuple[WriteOnlyField, ...]:
 
 def hidden[R: Resource](resource: R, key: bytes) -> R:
     """Return the object without its write-only values; itself if it has none."""
+    return _covered(resource, _cover(resource, key))
+
+
+def published[R: Resource](resource: R) -> R:
+    """Return the object as it may be given away: `***` in the place of its write-only values."""
+    return _covered(resource, lambda _: "***")
+
+
+def _covered[R: Resource](resource: R, cover: Cover) -> R:
     if not write_only_fields(type(resource)):
         return resource
-    cover = _cover(resource, key)
     shown = _hidden_model(resource, cover)
     copy = shown.annotations.get(LAST_APPLIED)
     if copy is not None:

@@ -15,6 +15,7 @@ from upwell.api.defaults import DOCKER_IMAGE, IMAGE_STREAM_TAG
 from upwell.api.meta import ObjectReference
 from upwell.api.values.quantities import InvalidQuantityError, parse_quantity
 from upwell.api.write_only.fields import without_credentials
+from upwell.api.write_only.hidden import published
 from upwell.builder.interface import (
     BuildError,
     BuilderStrategy,
@@ -366,7 +367,11 @@ def _limits(build: Build, default: BuildLimits) -> BuildLimits:
 
 
 def _document(build: Build, push: Reference | None) -> str:
-    """Return the Build as a custom builder reads it: its output names the registry's own place."""
+    """Return the Build as a custom builder reads it: its output names the registry's own place.
+
+    It gets the source itself, and no password of a URL.
+    """
+    build = published(build)
     if push is None:
         return encode_json(build)
     to = ObjectReference(kind=DOCKER_IMAGE, name=str(push))

@@ -1,6 +1,6 @@
 """Owners of addresses and ports: each is given out once, to one object, and taken from nobody."""
 
-from collections.abc import Collection, Iterable, Iterator, Mapping
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from ipaddress import IPv4Network, ip_address
 
@@ -8,6 +8,7 @@ from upwell.api.conditions import find
 from upwell.api.core import Service
 from upwell.api.meta import ObjectKey
 from upwell.api.values.addresses import NODE_PORTS
+from upwell.policy.rollouts.settings import Workload
 from upwell.policy.routing.addresses import LOOPBACK
 from upwell.policy.routing.port_protocols import HEADLESS, SERVED
 from upwell.policy.routing.reachability import READY
@@ -81,16 +82,29 @@ def is_inside(address: str, network: IPv4Network) -> bool:
     return found in network or found in LOOPBACK
 
 
-def held_by(services: Iterable[Service]) -> dict[Place, ObjectKey]:
-    """Return who had which node port before this process: those that were served as they are."""
+def held_by(services: Sequence[Service], workloads: Iterable[Workload]) -> dict[Place, ObjectKey]:
+    """Return who had which place before this process: as their statuses say.
+
+    Services of an earlier version, which wrote none there, have their node ports if they were
+    served as they are.
+    """
     found: dict[Place, ObjectKey] = {}
+    for resource in (*services, *workloads):
+        found |= {_place(text): resource.key for text in resource.status.places}
     for service in services:
+        if service.status.places:
+            continue
         ready = find(service.status.conditions, READY)
         if ready is None or not ready.is_true or ready.observed_generation != service.generation:
             continue
         for number in node_ports(service):
-            found[EVERY_ADDRESS, number] = service.key
+            found.setdefault((EVERY_ADDRESS, number), service.key)
     return found
+
+
+def held_places(owner: ObjectKey, held: Mapping[Place, ObjectKey]) -> tuple[str, ...]:
+    """Return the places of one owner, as its status has them."""
+    return tuple(sorted(_text(place) for place, holder in held.items() if holder == owner))
 
 
 def node_ports(service: Service) -> Iterator[int]:
@@ -139,6 +153,11 @@ def _host(address: str) -> str:
     if found.is_unspecified:
         return "any"
     return "loopback" if found.is_loopback else str(found)
+
+
+def _place(text: str) -> Place:
+    address, _, port = text.rpartition(":")
+    return address.strip("[]"), int(port)
 
 
 def _text(place: Place) -> str:

@@ -111,7 +111,7 @@ class FirewallReconciler:
             instances=(),
             now=self._clock(),
             network=bridge.services,
-            held=held_by(services),
+            held=held_by(services, workloads.values()),
             reserved=self._ports.reserved,
         )
         return compute(state).places()

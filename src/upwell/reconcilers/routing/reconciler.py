@@ -15,7 +15,13 @@ from upwell.controller import Controller, ObjectCache, Result, Watch
 from upwell.machine.backoff import Backoff
 from upwell.policy.rollouts.settings import WORKLOADS, Workload
 from upwell.policy.routing.addresses import LOOPBACK, allocate, needs_address, taken_addresses
-from upwell.policy.routing.claims import Place, held_by, node_ports, with_node_ports
+from upwell.policy.routing.claims import (
+    Place,
+    held_by,
+    held_places,
+    node_ports,
+    with_node_ports,
+)
 from upwell.policy.routing.endpoints import MissingEndpoints
 from upwell.policy.routing.hosts import ROUTER_NAME
 from upwell.policy.routing.reachability import ENDPOINTS, HOST_PORTS
@@ -126,7 +132,7 @@ class RoutingReconciler:
             self._clock(),
             draining,
             network=await self._network(),
-            held=held_by(services) if self._held is None else self._held,
+            held=held_by(services, workloads.values()) if self._held is None else self._held,
             reserved=self._reserved,
         )
 
@@ -170,18 +176,19 @@ class RoutingReconciler:
         for condition in (outcome.of_service(service), endpoints):
             if condition is not None:
                 conditions = set_condition(conditions, condition, now)
-        if conditions != service.status.conditions:
-            status = service.status.model_copy(update={"conditions": conditions})
+        places = held_places(service.key, self._held or {})
+        status = service.status.model_copy(update={"conditions": conditions, "places": places})
+        if status != service.status:
             await self._store.update_status(service.with_status(status))
 
     async def _report_workload(self, workload: Workload, outcome: RoutingOutcome) -> None:
-        condition = outcome.of_workload(workload)
-        known = find(workload.status.conditions, HOST_PORTS)
-        if condition is None or (condition.is_true and known is None):
-            return
-        conditions = set_condition(workload.status.conditions, condition, self._clock())
-        if conditions != workload.status.conditions:
-            status = workload.status.model_copy(update={"conditions": conditions})
+        condition, conditions = outcome.of_workload(workload), workload.status.conditions
+        known = find(conditions, HOST_PORTS)
+        if condition is not None and not (condition.is_true and known is None):
+            conditions = set_condition(conditions, condition, self._clock())
+        places = held_places(workload.key, self._held or {})
+        status = workload.status.model_copy(update={"conditions": conditions, "places": places})
+        if status != workload.status:
             # Whoever was faster has changed the workload: that alone leads here again.
             with contextlib.suppress(ConflictError, NotFoundError):
                 await self._store.update_status(workload.with_status(status))

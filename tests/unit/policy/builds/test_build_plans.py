@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 from tests.support.builds.memory_builds import docker_build
 
-from upwell.api.build import Build, ResolvedImage
+from upwell.api.build import Build, BuildStrategy, ResolvedImage
 from upwell.api.meta import ObjectReference
 from upwell.builder.interface import BuildError, BuildLimits, Checkout
 from upwell.git.interface import CommitInfo, GitSource
@@ -70,6 +70,20 @@ def test_a_plan_names_the_images_as_they_are_pinned() -> None:
     assert plan.final_image == BASE
     assert (plan.source_images[0].reference, plan.source_images[0].as_names) == (TOOLS, ("tools",))
     assert plan.base_digest == str(OLD)
+
+
+def test_a_custom_builder_reads_no_password_of_a_url() -> None:
+    git = {"uri": "https://bot:hush-1@h/x.git", "httpsProxy": "http://me:hush-2@proxy:3128"}
+    build = docker_build(source={"git": git})
+    strategy = BuildStrategy.model_validate(
+        {"customStrategy": {"from": {"kind": "DockerImage", "name": "t"}}}
+    )
+    build = build.model_copy(update={"spec": build.spec.model_copy(update={"strategy": strategy})})
+    plan = plan_build(build, inputs(image(FINAL_IMAGE, BASE)), BuildDefaults())
+    read = json.loads(plan.build_document)
+    assert read["spec"]["source"]["git"]["uri"] == "https://***@h/x.git"
+    assert "hush" not in plan.build_document
+    assert read["metadata"]["name"] == build.name
 
 
 def test_copies_take_the_place_of_every_image() -> None:

@@ -509,6 +509,50 @@ async def test_a_node_port_is_kept_by_who_has_it(setup: RolloutSetup) -> None:
         setup.restart()
 
 
+async def test_an_address_is_kept_by_who_has_it_through_a_new_server(setup: RolloutSetup) -> None:
+    def at(name: str, port: int) -> Service:
+        others = {"name": "other", "port": 99, "protocol": "UDP"}  # served by no router
+        return service(name, clusterIP="127.77.9.9", ports=[{"port": port, "name": "it"}, others])
+
+    await setup.apply(at("early", 80))
+    await setup.apply(at("web", 81))
+    await route_again(setup)
+    early = await setup.store.get(Service, "shop", "early")
+    assert early.status.places == ("127.77.9.9:80",)
+    await setup.store.update(early.model_copy(update={"spec": at("early", 81).spec}))
+    for _ in range(2):
+        setup.restart()
+        await route_again(setup)
+        place = ("127.77.9.9", 81)
+        listening_there = [
+            one.name for one in setup.router.table.listeners if (one.address, one.port) == place
+        ]
+        assert listening_there == ["shop:web:81"]
+    early = await setup.store.get(Service, "shop", "early")
+    assert early.status.places == ()
+
+
+async def test_a_host_port_is_kept_by_who_has_it_through_a_new_server(
+    setup: RolloutSetup,
+) -> None:
+    def at(name: str, port: int) -> Deployment:
+        ports = [{"containerPort": 8080, "hostPort": port, "hostIP": "127.0.0.1"}]
+        containers = [{"name": "app", "image": GOOD, "ports": ports}]
+        template = {"metadata": {"labels": {"app": name}}, "spec": {"containers": containers}}
+        metadata = {"namespace": "shop", "name": name}
+        return decode_as(Deployment, {"metadata": metadata, "spec": {"template": template}})
+
+    await setup.apply(at("early", 8081))
+    await setup.apply(at("web", 8082))
+    await route_again(setup)
+    early = await setup.store.get(Deployment, "shop", "early")
+    await setup.store.update(early.model_copy(update={"spec": at("early", 8082).spec}))
+    setup.restart()
+    await route_again(setup)
+    [listener] = [one for one in setup.router.table.listeners if one.port == 8082]
+    assert listener.name == "shop:Deployment:web:8082"
+
+
 async def test_the_servers_own_ports_are_nobody_elses() -> None:
     setup = RolloutSetup()
     setup.reserved = (("127.0.0.1", 30700),)
