@@ -79,6 +79,14 @@ class TrackedConnection:
     held: int = 0
     """Bytes of heads that are not answered yet."""
 
+    def forget(self) -> None:
+        """Let its protocol go, with all that it has read, without waiting for the collector."""
+        self.abort, self.expire = _nothing, _nothing
+
+
+def _nothing(*_: object) -> None:
+    """Do nothing."""
+
 
 def address_of(host: str) -> str:
     """Return the name under which connections from a host are counted."""
@@ -140,6 +148,7 @@ class ConnectionTable:
             return
         self.release(connection)
         self._leave_idle(connection)
+        connection.forget()
         del self._open[connection]
         self._counts[connection.address] -= 1
         if not self._counts[connection.address]:
@@ -221,8 +230,9 @@ class ConnectionTable:
 
     def _cut(self, connection: TrackedConnection, reason: str) -> None:
         self.refuse(reason)
+        abort = connection.abort
         self.close(connection)
-        connection.abort()
+        abort()
 
     def _leave_idle(self, connection: TrackedConnection) -> None:
         if not connection.is_idle:

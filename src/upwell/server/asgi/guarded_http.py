@@ -56,6 +56,7 @@ class GuardedHttpProtocol(HttpToolsProtocol):
         self._tracked = tracked
         self._refusal: tuple[int, str] | None = None
         self._ignores = False
+        self._parses = False
         self._head_since: float | None = table.clock()
         self._head_bytes = 0
         self._fields = 0
@@ -74,7 +75,7 @@ class GuardedHttpProtocol(HttpToolsProtocol):
         if hasattr(transport, "max_size"):  # of a socket; TLS has its own, in records
             transport.max_size = _READ_BYTES
         transport.set_write_buffer_limits(high=_WRITE_BYTES)
-        self._tracked.abort = transport.abort
+        self._tracked.abort = self._abort
         self._tracked.expire = self._expire
 
     @override
@@ -95,6 +96,7 @@ class GuardedHttpProtocol(HttpToolsProtocol):
         try:
             if not self._is_head:
                 self._framing += len(data)
+            self._parses = True
             self.parser.feed_data(data)
             self._judge(len(data))
         except _RefusalError:
@@ -107,6 +109,15 @@ class GuardedHttpProtocol(HttpToolsProtocol):
                 "the request is not valid HTTP/1.1: see RFC 9112",
             )
             self._end()
+        finally:
+            self._parses = False
+
+    def _abort(self) -> None:
+        """Close at once, and let go what was read: the loop may read from many others first."""
+        self._ignores = True
+        if not self._parses:
+            self.parser = cast("Any", None)
+        self.transport.abort()
 
     def _judge(self, size: int) -> None:
         """Count what was fed to the parser; raises _RefusalError beyond a limit."""

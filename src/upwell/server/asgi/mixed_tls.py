@@ -11,6 +11,7 @@ import logging
 import socket
 import ssl
 from collections.abc import Callable
+from functools import partial
 
 from upwell.server.asgi.connections import (
     ConnectionTable,
@@ -25,9 +26,12 @@ TLS_NAME = "upwell"
 
 _HANDSHAKE = b"\x16"
 """The type of the first record of TLS (RFC 8446, 5.1); no method of HTTP begins with it."""
-_BACKLOG = 2048
+_BACKLOG = 65_535
+"""At most what the machine allows: net.core.somaxconn (listen(2))."""
+_PORTION = 256
+"""Connections that are taken before others have their turn."""
 _SECONDS = 10.0
-"""For the first byte and the handshake."""
+"""For the handshake."""
 _PAUSE = 0.1
 """Before connections are taken again when there are too many open files."""
 _TLS_BUFFER = 32 * 1024
@@ -60,58 +64,116 @@ async def take_connections(
     """
     # asyncio allots 256 KiB to each connection with TLS, which its peer need not ever use.
     asyncio.sslproto.SSLProtocol.max_size = _TLS_BUFFER
-    loop = asyncio.get_running_loop()
     listener.settimeout(0)
     listener.listen(_BACKLOG)
     async with asyncio.TaskGroup() as opening:
-        while True:
-            try:
-                connection, peer = await loop.sock_accept(listener)
-            except OSError:
-                table.give_way()
-                await asyncio.sleep(_PAUSE)
-                continue
-            try:
-                tracked = table.open(peer[0] if isinstance(peer, tuple) else "")
-            except RefusedConnectionError:
-                connection.close()
-            else:
-                opener = _Opener(connection, protocols, tls, table, tracked)
-                task = opening.create_task(opener.run(plain=plain))
-                tracked.abort = task.cancel
-            # One that waits already is taken at once: without this, a flood has no gaps.
+        opener = _Opener(protocols, None if plain else tls, tls, table, opening)
+        try:
+            await _take(listener, opener, table)
+        finally:
+            opener.close()
+
+
+async def _take(listener: socket.socket, opener: "_Opener", table: ConnectionTable) -> None:
+    """Take what waits, a portion at each turn of the loop.
+
+    One at each turn would be slower than a flood: the kernel's queue is full then, and who comes is
+    dropped, tries again after 1, 3 and 7 seconds (RFC 6298, 2), and is dropped again.
+    """
+    loop = asyncio.get_running_loop()
+    while True:
+        try:
+            opener.begin(*await loop.sock_accept(listener))
+            for _ in range(_PORTION):
+                opener.begin(*listener.accept())
+        except BlockingIOError:
+            continue
+        except OSError:
+            table.give_way()
+            await asyncio.sleep(_PAUSE)
+        else:
             await asyncio.sleep(0)
 
 
 class _Opener:
-    """Finds out how one connection begins, and gives it to its protocol."""
+    """Finds out how connections begin, and gives each to its protocol.
+
+    Until its first byte a connection costs little: a descriptor, and who waits for it.
+    """
 
     def __init__(
         self,
-        connection: socket.socket,
         protocols: Protocols,
+        always: ssl.SSLContext | None,
         tls: ssl.SSLContext,
         table: ConnectionTable,
-        tracked: TrackedConnection,
+        tasks: asyncio.TaskGroup,
     ) -> None:
-        self._connection = connection
         self._protocols = protocols
+        self._always = always
         self._tls = tls
         self._table = table
-        self._tracked = tracked
+        self._tasks = tasks
+        self._loop = asyncio.get_running_loop()
+        self._waiting: dict[TrackedConnection, socket.socket] = {}
 
-    async def run(self, *, plain: bool) -> None:
-        """Open it, or close it; raises nothing but CancelledError."""
-        connection = self._connection
+    def begin(self, connection: socket.socket, peer: object) -> None:
+        """Wait for the first byte, which is there already for most; or close where no room is."""
+        try:
+            tracked = self._table.open(peer[0] if isinstance(peer, tuple) else "")
+        except RefusedConnectionError:
+            connection.close()
+            return
         connection.settimeout(0)
+        self._waiting[tracked] = connection
+        tracked.abort = partial(self._drop, tracked)
+        tracked.expire = partial(self._expire, tracked, self._table.clock())
+        self._loop.add_reader(connection, self._open, tracked)
+
+    def close(self) -> None:
+        """Close those of whom nothing was heard."""
+        for tracked in list(self._waiting):
+            self._drop(tracked)
+
+    def _expire(self, tracked: TrackedConnection, since: float, now: float) -> None:
+        if now - since > self._table.limits.head_seconds:
+            self._table.refuse("unused")
+            self._drop(tracked)
+
+    def _drop(self, tracked: TrackedConnection) -> None:
+        self._table.close(tracked)
+        if (connection := self._waiting.pop(tracked, None)) is not None:
+            self._loop.remove_reader(connection)
+            connection.close()
+
+    def _open(self, tracked: TrackedConnection) -> None:
+        """Read what kind it is, leave that to be read, and give it to its protocol."""
+        connection = self._waiting[tracked]
+        try:
+            first = connection.recv(1, socket.MSG_PEEK)
+        except BlockingIOError:
+            return
+        except OSError:
+            first = b""
+        if not first:
+            self._drop(tracked)
+            return
+        self._loop.remove_reader(connection)
+        del self._waiting[tracked]
+        tls = self._tls if first == _HANDSHAKE else self._always
+        task = self._tasks.create_task(self._connect(tracked, connection, tls))
+        tracked.abort = task.cancel
+        tracked.expire = lambda _: None
+
+    async def _connect(
+        self, tracked: TrackedConnection, connection: socket.socket, tls: ssl.SSLContext | None
+    ) -> None:
+        """Begin the protocol, or close; raises nothing but CancelledError."""
         is_open = False
         try:
             async with asyncio.timeout(_SECONDS):
-                is_tls = not plain or await _begins_tls(connection)
-                await asyncio.get_running_loop().connect_accepted_socket(
-                    lambda: self._protocols(self._tracked),
-                    connection,
-                    ssl=self._tls if is_tls else None,
+                await self._loop.connect_accepted_socket(
+                    lambda: self._protocols(tracked), connection, ssl=tls
                 )
             is_open = True
         except OSError:  # among them ssl.SSLError and TimeoutError
@@ -120,17 +182,5 @@ class _Opener:
             log.exception("a connection could not be opened")
         finally:
             if not is_open:
-                self._table.close(self._tracked)
+                self._table.close(tracked)
                 connection.close()
-
-
-async def _begins_tls(connection: socket.socket) -> bool:
-    """Look at the first byte, and leave it to be read."""
-    loop = asyncio.get_running_loop()
-    readable = asyncio.Event()
-    loop.add_reader(connection, readable.set)
-    try:
-        await readable.wait()
-    finally:
-        loop.remove_reader(connection)
-    return connection.recv(1, socket.MSG_PEEK) == _HANDSHAKE

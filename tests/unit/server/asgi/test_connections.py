@@ -1,5 +1,8 @@
 """Room for connections: what is only held open gives way, and strangers push out strangers."""
 
+import gc
+import weakref
+
 import pytest
 
 from upwell.server.asgi.connections import (
@@ -157,3 +160,26 @@ def test_fewer_descriptors_shrink_every_limit() -> None:
     limits = ConnectionLimits(total=4096, per_address=2048, kept_for_own=256).within(512)
     assert (limits.total, limits.per_address, limits.kept_for_own) == (512, 256, 32)
     assert ConnectionLimits().within(1_000_000) == ConnectionLimits()
+
+
+def test_who_is_closed_is_let_go_without_the_collector() -> None:
+    """Else what it has read stays in memory until a collection, which a flood outruns."""
+
+    class Protocol:
+        def __init__(self, tracked: TrackedConnection) -> None:
+            self.tracked = tracked
+            tracked.abort, tracked.expire = self.abort, lambda _: self.abort()
+
+        def abort(self) -> None:
+            pass
+
+    table = ConnectionTable()
+    gc.disable()
+    try:
+        protocol = Protocol(table.open(LOOPBACK))
+        left = weakref.ref(protocol)
+        table.close(protocol.tracked)
+        del protocol
+        assert left() is None
+    finally:
+        gc.enable()

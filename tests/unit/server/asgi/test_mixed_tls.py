@@ -13,7 +13,13 @@ import aiohttp
 import pytest
 from starlette.types import Receive, Scope, Send
 
-from upwell.server.asgi.mixed_tls import TLS_NAME
+from upwell.server.asgi.connections import (
+    ConnectionLimits,
+    ConnectionTable,
+    TrackedConnection,
+    keep_expiring,
+)
+from upwell.server.asgi.mixed_tls import TLS_NAME, take_connections
 from upwell.server.asgi.serving import serve
 from upwell.server.asgi.tls import generated, server_context
 
@@ -29,6 +35,13 @@ async def tell_scheme(scope: Scope, receive: Receive, send: Send) -> None:
         return
     await send({"type": "http.response.start", "status": 200})
     await send({"type": "http.response.body", "body": scope["scheme"].encode()})
+
+
+class NotExpected(asyncio.Protocol):
+    """A protocol that is never made."""
+
+    def __init__(self, tracked: TrackedConnection) -> None:
+        raise AssertionError(f"{tracked.address} has sent nothing")
 
 
 @dataclass
@@ -107,3 +120,46 @@ async def test_who_goes_before_the_first_byte_is_forgotten(tmp_path: Path) -> No
             writer.close()
             await writer.wait_closed()
         assert await place.ask("https", TLS_NAME) == "https"
+
+
+async def test_who_waits_in_the_kernel_is_taken_in_portions(tmp_path: Path) -> None:
+    """One at each turn of a busy loop is slower than a flood: the kernel then drops others."""
+    certificate = generated(tmp_path / "tls", ["127.0.0.1"], datetime.now(UTC))
+    table, count = ConnectionTable(), 400
+    with contextlib.ExitStack() as stack:
+        listener = stack.enter_context(socket.create_server(("127.0.0.1", 0), backlog=count))
+        for _ in range(count):
+            stack.enter_context(socket.create_connection(listener.getsockname(), SECONDS))
+        taking = asyncio.create_task(
+            take_connections(listener, NotExpected, server_context(certificate), table, plain=True)
+        )
+        turns = 0
+        while table.count < count and turns < count:
+            await asyncio.sleep(0)
+            turns += 1
+        taking.cancel()
+        await asyncio.gather(taking, return_exceptions=True)
+    assert turns < count / 20
+    assert table.count == 0
+
+
+async def test_nothing_is_kept_for_a_connection_before_its_first_byte(tmp_path: Path) -> None:
+    """No protocol and no TLS object, whether all is encrypted or not."""
+    certificate = generated(tmp_path / "tls", ["127.0.0.1"], datetime.now(UTC))
+    for plain in (True, False):
+        table = ConnectionTable(ConnectionLimits(head_seconds=0.1))
+        with socket.create_server(("127.0.0.1", 0)) as listener:
+            taking = asyncio.create_task(
+                take_connections(
+                    listener, NotExpected, server_context(certificate), table, plain=plain
+                )
+            )
+            expiring = asyncio.create_task(keep_expiring(table))
+            reader, writer = await asyncio.open_connection(*listener.getsockname())
+            async with asyncio.timeout(SECONDS):
+                assert await reader.read() == b""
+            writer.close()
+            assert table.refused == {"unused": 1}
+            for task in (taking, expiring):
+                task.cancel()
+            await asyncio.gather(taking, expiring, return_exceptions=True)
