@@ -11,12 +11,12 @@ from pathlib import Path
 
 from upwell.builder.diagnosis import is_out_of_space, machine_fault, may_pass
 from upwell.builder.interface import BuildError
-from upwell.builder.registries import RegistryNetwork
 from upwell.builder.sandbox import Sandbox, UserIds
 from upwell.builder.secret_variables import runtime_with
 from upwell.machine.process import TIMED_OUT, ChildCommand, Launcher, LogSink, ProcessResult
 from upwell.oci import Digest, ImageConfig, InvalidManifestError, Reference
 from upwell.outbound.registry_faults import without_answer
+from upwell.outbound.registry_network import RegistryNetwork
 
 _ONE_TRY = ("--retry=1", "--retry-delay=1ms")
 """Options without retries: builds decide them; 0 would mean buildah's default of 3, over 7 s."""

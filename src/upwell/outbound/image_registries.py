@@ -52,7 +52,7 @@ class ImageRegistries:
             raise OSError(f"{host} is not a name that can be looked up") from error
         except socket.gaierror as error:
             # Behind a proxy that the administrator has set, it alone may know names.
-            if not getproxies():
+            if not is_behind_proxy():
                 raise OSError(f"{host} cannot be looked up: {error.strerror}") from error
 
     def _trusts(self, host: str, port: int) -> bool:
@@ -64,3 +64,8 @@ class ImageRegistries:
         except ValueError:
             return False
         return any(one.allows_address(address, port) for one in policy.allowed)
+
+
+def is_behind_proxy() -> bool:
+    """Return True if the administrator has set a proxy for this server."""
+    return bool(getproxies())

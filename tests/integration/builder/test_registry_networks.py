@@ -2,16 +2,16 @@
 
 import json
 import socket
-from collections.abc import AsyncIterator, Iterator, Sequence
+from collections.abc import AsyncIterator, Iterator
 from contextlib import asynccontextmanager
 from dataclasses import replace
-from typing import override
 
 import pytest
 from aiohttp import web
 from aiohttp.test_utils import TestServer
 from tests.integration.builder.test_docker_builds import plan
 from tests.support.builds.base_images import BaseImages, Log
+from tests.support.outbound.rebound_dialer import ReboundDialer
 
 from upwell.builder.buildah import BuildahBuilder, BuildahSettings
 from upwell.builder.interface import BuildError
@@ -19,15 +19,6 @@ from upwell.oci import Reference
 from upwell.outbound.dialing import Dialer
 from upwell.outbound.image_registries import ImageRegistries
 from upwell.outbound.policy import OutboundPolicy
-
-
-class ReboundDialer(Dialer):
-    """A dialer that finds a name at a public address once, and at loopback from then on."""
-
-    @override
-    async def look_up(self, host: str, port: int) -> Sequence[tuple[socket.AddressFamily, str]]:
-        address, self._address = getattr(self, "_address", "198.51.100.7"), "127.0.0.1"
-        return self._judged(host, port, [(socket.AF_INET, address)])
 
 
 def building(settings: BuildahSettings, *allowed: str) -> BuildahBuilder:

@@ -5,6 +5,9 @@ from dataclasses import replace
 from datetime import UTC, datetime
 from pathlib import Path
 
+from aiohttp import web
+from aiohttp.test_utils import TestServer
+from tests.support.outbound.rebound_dialer import ReboundDialer
 from tests.support.registry.docker_registry import ALICE, HTPASSWD, docker_registry
 from tests.support.registry.silent_registry import silent_registry
 from tests.support.workload.podman_home import PodmanHome, Workload
@@ -102,6 +105,84 @@ async def test_podman_is_not_sent_to_this_machine_unless_that_is_allowed(
         async with PodmanRuntime.open(replace(settings, registries=allowing)) as runtime:
             await runtime.start(spec)
             await eventually(silence.connections, bool)
+
+
+async def test_a_registry_that_nobody_trusts_is_pulled_from_by_the_policy(
+    settings: PodmanSettings, workload: Workload, podman_home: PodmanHome, tmp_path: Path
+) -> None:
+    (tmp_path / "htpasswd").write_text(HTPASSWD)
+    auth = {"htpasswd": {"realm": "test", "path": str(tmp_path / "htpasswd")}}
+    async with docker_registry(tmp_path, auth) as registry:
+        image = await asyncio.to_thread(push, podman_home, registry, tmp_path / "digest")
+        name = registry.replace("127.0.0.1", "localhost")  # its address is allowed, no name
+        image = replace(image, registry=name)
+        spec = workload.spec(replace(workload.container("sleep", "60"), image=image))
+        spec = replace(spec, insecure_registries=frozenset({name}))
+        registries = ImageRegistries(Dialer(OutboundPolicy.of([registry])))
+        async with PodmanRuntime.open(replace(settings, registries=registries)) as runtime:
+            wrong = replace(spec, logins=((name, "alice", "looking-glass"),))
+            said = await refusal(runtime, wrong)
+            assert name in said
+            assert "looking-glass" not in said
+            allowed = replace(spec, logins=((name, *ALICE),))
+            await after_pull(runtime, allowed)
+            await runtime.start(allowed)
+            [instance] = await runtime.instances()
+            assert instance.images == {"web": image.digest}
+    assert not list((settings.data_dir / "pulls").glob("*"))
+
+
+async def test_a_redirect_leads_podman_to_no_other_place(
+    settings: PodmanSettings, workload: Workload
+) -> None:
+    async def redirect(request: web.Request) -> web.Response:
+        if request.path == "/v2/":
+            return web.json_response({})
+        raise web.HTTPTemporaryRedirect(f"http://{silence.address}/v2/x/manifests/1")
+
+    app = web.Application()
+    app.router.add_route("*", "/{path:.*}", redirect)
+    async with silent_registry() as silence, TestServer(app, host="127.0.0.1") as server:
+        registry = f"localhost:{server.port}"
+        image = replace(workload.image, registry=registry, repository="team/web")
+        spec = workload.spec(replace(workload.container("sleep", "60"), image=image))
+        spec = replace(spec, insecure_registries=frozenset({registry}))
+        judged = ImageRegistries(Dialer(OutboundPolicy.of([f"127.0.0.1:{server.port}"])))
+        async with PodmanRuntime.open(replace(settings, registries=judged)) as runtime:
+            assert "cannot pull" in await refusal(runtime, spec)
+        assert not silence.asked
+
+
+async def test_a_name_that_has_moved_to_this_machine_is_refused_at_connect(
+    settings: PodmanSettings, workload: Workload
+) -> None:
+    async with silent_registry() as silence:
+        registry = f"registry.test:{silence.address.rpartition(':')[2]}"
+        image = replace(workload.image, registry=registry, repository="team/web")
+        spec = workload.spec(replace(workload.container("sleep", "60"), image=image))
+        spec = replace(spec, insecure_registries=frozenset({registry}))
+        judged = ImageRegistries(ReboundDialer(OutboundPolicy()))
+        async with PodmanRuntime.open(replace(settings, registries=judged)) as runtime:
+            said = await refusal(runtime, spec)
+        assert "127.0.0.1 (registry.test) is a loopback address" in said
+        assert not silence.asked
+
+
+async def test_a_pull_by_the_policy_ends_with_the_wish_for_it(
+    settings: PodmanSettings, workload: Workload
+) -> None:
+    async with silent_registry() as silence:
+        registry = silence.address.replace("127.0.0.1", "localhost")
+        image = replace(workload.image, registry=registry, repository="team/web")
+        spec = workload.spec(replace(workload.container("sleep", "60"), image=image))
+        spec = replace(spec, insecure_registries=frozenset({registry}))
+        judged = ImageRegistries(Dialer(OutboundPolicy.of([silence.address])))
+        async with PodmanRuntime.open(replace(settings, registries=judged)) as runtime:
+            await runtime.start(spec)
+            await eventually(silence.connections, bool)
+            await runtime.stop(spec.name, 0)
+            await eventually(silence.connections, lambda count: count == 0)
+    assert not list((settings.data_dir / "pulls").glob("*"))
 
 
 async def test_what_is_no_registry_is_not_quoted(

@@ -15,7 +15,6 @@ from weakref import WeakValueDictionary
 
 from upwell.machine.clock import Clock
 from upwell.oci import Reference
-from upwell.outbound.image_registries import ImageRegistries
 from upwell.workload.interface import (
     ImagePullError,
     Instance,
@@ -78,11 +77,8 @@ class Pulls:
         api: ImageApi,
         clock: Clock,
         publish: Callable[[Owner], None],
-        registries: ImageRegistries | None = None,
     ) -> None:
-        """`registries` judges where images come from before Podman is sent there; None: no."""
         self._api = api
-        self._registries = registries
         self._clock = clock
         self._publish = publish
         self._asked: asyncio.Queue[_Pull] = asyncio.Queue()
@@ -163,20 +159,11 @@ class Pulls:
                 return
             self._refuse_early(source)
             try:
-                await self._judge(image, insecure=insecure)
                 await self._api.pull(image, login, insecure=insecure)
             except ImagePullError as error:
                 self._remember(source, str(error))
                 raise
             self._faults.pop(source, None)
-
-    async def _judge(self, image: Reference, *, insecure: bool) -> None:
-        if self._registries is None:
-            return
-        try:
-            await self._registries.judge(image, insecure=insecure)
-        except OSError as error:
-            raise ImagePullError(f"cannot pull {image}: {error}") from error
 
     def _refuse_early(self, source: _Source) -> None:
         fault = self._faults.get(source)

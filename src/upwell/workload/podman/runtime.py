@@ -50,6 +50,7 @@ from upwell.workload.interface import (
 from upwell.workload.podman.api.client import PodmanApi, PodmanNotFoundError, PodmanRefusedError
 from upwell.workload.podman.api.execution import conversation, execution_body
 from upwell.workload.podman.api.faults import RuntimeFaults
+from upwell.workload.podman.api.judged_pulls import JudgedPulls
 from upwell.workload.podman.api.orphans import end_orphans
 from upwell.workload.podman.api.service import PodmanService, PodmanSettings
 from upwell.workload.podman.api.supervision import ServiceSupervisor
@@ -104,7 +105,8 @@ class PodmanRuntime:
         self._previous = PreviousLogs(self._records.root)
         self._leftovers = Leftovers(settings, api, self._records)
         self._changes = OwnerChanges()
-        self._pulls = Pulls(api, clock, self._changes.publish, settings.registries)
+        self._images = JudgedPulls(settings, api)
+        self._pulls = Pulls(self._images, clock, self._changes.publish)
         kept = settings.data_dir / "kept"
         self._kept = KeptVolumes(api, kept, {LABEL_UPWELL: settings.instance_id})
         self._pins = Pins(settings.pins_root, settings.allowed_host_paths)
@@ -149,6 +151,7 @@ class PodmanRuntime:
         component = component or Components().add("podman")
         runtime = cls(settings, api, clock or SystemClock(), component)
         await asyncio.to_thread(runtime._records.purge)
+        await asyncio.to_thread(runtime._images.recover)
         try:
             with contextlib.suppress(RuntimeUnavailableError):  # the supervisor tells of it
                 await runtime._ensure_network()

@@ -5,6 +5,7 @@ from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
+from pathlib import Path
 
 import pytest
 
@@ -13,6 +14,8 @@ from upwell.outbound.dialing import Dialer
 from upwell.outbound.image_registries import ImageRegistries
 from upwell.outbound.policy import OutboundPolicy
 from upwell.workload.interface import ContainerSpec, ImagePullError, InstanceSpec, Owner, State
+from upwell.workload.podman.api.judged_pulls import JudgedPulls
+from upwell.workload.podman.api.service import PodmanSettings
 from upwell.workload.podman.pulls import Pulls, images_of
 
 OWNER = Owner("Deployment", "shop", "web")
@@ -72,7 +75,9 @@ class PullsUnderTest:
         self.api = SlowApi()
         self.clock = ManualClock()
         self.told: asyncio.Queue[Owner] = asyncio.Queue()
-        self.pulls = Pulls(self.api, self.clock, self.told.put_nowait, registries)
+        settings = PodmanSettings(Path("/nowhere"), "test", registries=registries)
+        images = JudgedPulls(settings, self.api)
+        self.pulls = Pulls(images, self.clock, self.told.put_nowait)
 
     async def heard(self) -> Owner:
         async with asyncio.timeout(DEADLINE):

@@ -30,7 +30,8 @@ _MAX_ANSWER_BYTES = 64 * 1024 * 1024
 _MAX_ERROR_CHARACTERS = 2000
 _REQUEST_SECONDS = 60.0
 _ANSWER_SECONDS = 1.0
-_PULL_SECONDS = 3600.0
+PULL_SECONDS = 3600.0
+"""Longest time of one pull."""
 _PULL_SILENCE_SECONDS = 300.0
 _ARCHIVE_SECONDS = 120.0
 _REQUEST_TIMEOUT = aiohttp.ClientTimeout(total=_REQUEST_SECONDS)
@@ -185,7 +186,7 @@ class PodmanApi:
             # In a header, over a socket that only we can open: no file, no command line.
             account = json.dumps({"username": login[0], "password": login[1]})
             headers["X-Registry-Auth"] = base64.urlsafe_b64encode(account.encode()).decode()
-        timeout = aiohttp.ClientTimeout(total=_PULL_SECONDS, sock_read=_PULL_SILENCE_SECONDS)
+        timeout = aiohttp.ClientTimeout(total=PULL_SECONDS, sock_read=_PULL_SILENCE_SECONDS)
         call = PodmanRequest("POST", "/images/pull", parameters, headers=headers, timeout=timeout)
         try:
             async with self._open(call) as response:
@@ -195,7 +196,7 @@ class PodmanApi:
                 f"cannot pull {reference}: {without_answer(str(error))}"
             ) from error
         if fault:
-            raise ImagePullError(f"cannot pull {reference}: {fault}{_hint(reference, fault)}")
+            raise failed_pull(reference, fault)
 
     async def network_exists(self, name: str) -> bool:
         """Return True if Podman has a network of that name."""
@@ -394,6 +395,12 @@ async def _raise(response: aiohttp.ClientResponse) -> NoReturn:
     raise PodmanRefusedError(f"podman: {message}")
 
 
+def failed_pull(reference: Reference, said: str) -> ImagePullError:
+    """Return the error of a pull, of what Podman has said, without what a registry answered."""
+    fault = without_answer(said)[:_MAX_ERROR_CHARACTERS]
+    return ImagePullError(f"cannot pull {reference}: {fault}{_hint(reference, fault)}")
+
+
 def _hint(reference: Reference, fault: str) -> str:
     """Return the setting to make for a registry that speaks no TLS that is trusted."""
     if _PLAIN_HTTP in fault:
@@ -415,5 +422,5 @@ def _pull_fault(stream: bytes) -> str:
     for line in reversed(stream.splitlines()):
         with contextlib.suppress(ValueError, AttributeError):
             if fault := json.loads(line).get("error"):
-                return without_answer(str(fault))[:_MAX_ERROR_CHARACTERS]
+                return str(fault)
     return ""

@@ -76,6 +76,29 @@ class PodmanSettings:
         """The bridge network that all instances join."""
         return self.network or f"upwell-{self.instance_id}"
 
+    def variables(self) -> dict[str, str]:
+        """Return what is set in the environment of every Podman."""
+        found = {"PODMAN_IGNORE_CGROUPSV1_WARNING": "1"}
+        if self.containers_conf:
+            found["CONTAINERS_CONF"] = str(self.containers_conf.absolute())
+        if self.registries_conf:
+            found["CONTAINERS_REGISTRIES_CONF"] = str(self.registries_conf.absolute())
+        if self.authorities:
+            found["SSL_CERT_DIR"] = certificate_folders(self.authorities)
+        return found
+
+    def command(self) -> tuple[str, ...]:
+        """Return the program, with the options that say which storage is meant."""
+        options: list[str] = []
+        if self.storage_root:
+            options += ["--root", str(self.storage_root.absolute())]
+        if self.run_root:
+            run_root = self.run_root.absolute()
+            options += ["--runroot", str(run_root), "--tmpdir", str(run_root / "libpod")]
+        if self.storage_driver:
+            options += ["--storage-driver", self.storage_driver]
+        return (self.podman, *options)
+
 
 class PodmanService:
     """Keeps `podman system service` running while we need it."""
@@ -216,28 +239,12 @@ class PodmanService:
             raise
 
     def _argv(self) -> list[str]:
-        settings = self._settings
         # Variables through env(1): this process's own environment is passed on untouched.
-        environment = ["PODMAN_IGNORE_CGROUPSV1_WARNING=1"]
-        if settings.containers_conf:
-            environment.append(f"CONTAINERS_CONF={settings.containers_conf.absolute()}")
-        if settings.registries_conf:
-            environment.append(f"CONTAINERS_REGISTRIES_CONF={settings.registries_conf.absolute()}")
-        if settings.authorities:
-            environment.append(f"SSL_CERT_DIR={certificate_folders(settings.authorities)}")
-        options = []
-        if settings.storage_root:
-            options += ["--root", str(settings.storage_root.absolute())]
-        if settings.run_root:
-            run_root = settings.run_root.absolute()
-            options += ["--runroot", str(run_root), "--tmpdir", str(run_root / "libpod")]
-        if settings.storage_driver:
-            options += ["--storage-driver", settings.storage_driver]
+        variables = (f"{name}={value}" for name, value in self._settings.variables().items())
         return [
             "env",
-            *environment,
-            settings.podman,
-            *options,
+            *variables,
+            *self._settings.command(),
             *("system", "service", f"--time={_IDLE_SECONDS}", f"unix://{self.socket}"),
         ]
 

@@ -1,0 +1,101 @@
+"""Pulls by the policy: Podman is sent to no registry but in a network whose every way is judged.
+
+Podman's service itself has the machine's network, which containers need: it pulls from registries
+that the administrator trusts alone. For all others a Podman of its own, with the same storage, runs
+in a network in which redirects, token servers and names that have moved lead by the policy too.
+"""
+
+import asyncio
+import base64
+import json
+import os
+import secrets
+from pathlib import Path
+
+from upwell.machine.folder import PrivateFolder
+from upwell.machine.process import ChildCommand, Launcher, ProcessResult
+from upwell.oci import Reference
+from upwell.outbound.child_network import ChildNetwork, child_network
+from upwell.outbound.image_registries import ImageRegistries, is_behind_proxy
+from upwell.outbound.registry_network import RegistryNetwork
+from upwell.workload.interface import ImagePullError
+from upwell.workload.podman.api.client import PULL_SECONDS, failed_pull
+from upwell.workload.podman.api.service import PodmanSettings
+from upwell.workload.podman.pulls import ImageApi
+
+
+class JudgedPulls:
+    """Images of Podman's storage: whether they are there, and how they get there."""
+
+    def __init__(self, settings: PodmanSettings, api: ImageApi) -> None:
+        self._settings = settings
+        self._api = api
+        self._launcher = Launcher(f"{settings.instance_id}-pulls")
+        self._folder = settings.data_dir.absolute() / "pulls"
+
+    def recover(self) -> None:
+        """Remove what pulls of a killed process have left."""
+        PrivateFolder(self._folder).remove()
+
+    async def image_exists(self, reference: Reference) -> bool:
+        """Return True if the image is in the local storage."""
+        return await self._api.image_exists(reference)
+
+    async def pull(
+        self, reference: Reference, login: tuple[str, str] | None, *, insecure: bool
+    ) -> None:
+        """Pull an image; `login` is (username, password). Raises ImagePullError."""
+        registries = self._settings.registries
+        if registries is None or await _is_trusted(registries, reference, insecure=insecure):
+            await self._api.pull(reference, login, insecure=insecure)
+            return
+        folder = PrivateFolder(self._folder / secrets.token_hex(8))
+        async with child_network(registries.dialer) as child:
+            try:
+                await asyncio.to_thread(folder.create)
+                login_file = await asyncio.to_thread(_write_login, folder, reference, login)
+                argv = (
+                    *self._settings.command(),
+                    *("pull", "--quiet", "--retry=0", f"--authfile={login_file}"),
+                    f"--tls-verify={str(not insecure).lower()}",
+                    str(reference),
+                )
+                outcome = await self._run(argv, child, folder.path)
+            except OSError as error:
+                raise ImagePullError(f"cannot pull {reference}: {error}") from error
+            finally:
+                await asyncio.to_thread(folder.remove)
+            if outcome.code != 0:
+                raise failed_pull(reference, child.refusal or outcome.last_line)
+
+    async def _run(self, argv: tuple[str, ...], child: ChildNetwork, folder: Path) -> ProcessResult:
+        # Large pieces of layers lie in the folder, which goes with the pull.
+        environment = {**os.environ, **self._settings.variables(), "TMPDIR": str(folder)}
+        command = RegistryNetwork(child).enter(ChildCommand(argv, environment, folder))
+        try:
+            async with asyncio.timeout(PULL_SECONDS):
+                return await self._launcher.run(command, lambda _: None)
+        except TimeoutError as error:
+            raise OSError(f"it took more than {PULL_SECONDS:g} s") from error
+
+
+async def _is_trusted(registries: ImageRegistries, image: Reference, *, insecure: bool) -> bool:
+    """Return True if Podman's service itself may ask; raises ImagePullError for a forbidden place.
+
+    It does by the proxy that the administrator has set for it, too: what that reaches is theirs to
+    say.
+    """
+    try:
+        trusted = await registries.judge(image, insecure=insecure)
+    except OSError as error:
+        raise ImagePullError(f"cannot pull {image}: {error}") from error
+    return trusted or is_behind_proxy()
+
+
+def _write_login(folder: PrivateFolder, image: Reference, login: tuple[str, str] | None) -> Path:
+    """Write a file that says how to log in (containers-auth.json(5)); nobody else's logins."""
+    known = {}
+    if login is not None:
+        account = base64.b64encode(":".join(login).encode()).decode()
+        known[image.registry] = {"auth": account}
+    return folder.write("auth.json", json.dumps({"auths": known}))
