@@ -33,6 +33,7 @@ from upwell.api.networking import network_policy
 RESOURCES: tuple[type[Resource], ...] = (
     core.Namespace,
     core.ResourceQuota,
+    core.ServiceAccount,
     core.Secret,
     core.ConfigMap,
     core.Service,

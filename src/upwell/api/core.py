@@ -1,6 +1,7 @@
 """Kubernetes core/v1: what workloads are made of."""
 
 import base64
+from collections.abc import Mapping
 from typing import Annotated, Any, ClassVar
 
 from pydantic import Field
@@ -67,6 +68,33 @@ class ConfigMap(Resource):
         return {key: text.encode() for key, text in self.data.items()} | {
             key: base64.b64decode(text) for key, text in self.binary_data.items()
         }
+
+
+GRANTS_ANNOTATION = "upwell.dev/grants"
+"""Of a ServiceAccount: `ROLE@NAMESPACE[,NAMESPACE…]`, several apart by spaces."""
+
+
+def _grants(document: Mapping[str, Any]) -> str:
+    annotations = document["metadata"].get("annotations") or {}
+    return str(annotations.get(GRANTS_ANNOTATION, ""))
+
+
+class ServiceAccount(Resource):
+    """A name for programs, which get short-lived tokens; its grants stand in an annotation."""
+
+    KIND: ClassVar[Kind] = Kind(
+        "",
+        "v1",
+        "ServiceAccount",
+        "serviceaccounts",
+        ("sa",),
+        has_status=False,
+        columns=(Column("GRANTS", "metadata.annotations", text=_grants),),
+    )
+
+    secrets: tuple[ObjectReference, ...] = ()
+    image_pull_secrets: tuple[LocalReference, ...] = ()
+    automount_service_account_token: bool | None = None
 
 
 class ResourceQuotaSpec(Model):

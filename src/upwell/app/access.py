@@ -30,6 +30,7 @@ from upwell.server.asgi.local_socket import bind_local
 from upwell.server.asgi.mixed_tls import TLS_NAME
 from upwell.server.asgi.tls import Certificate, generated, keep_fresh, server_context
 from upwell.server.auth.middleware import AccessControl
+from upwell.server.auth.own_jwt import OwnJwts
 from upwell.server.auth.signatures import Signatures
 from upwell.server.auth.tokens import ADMIN, RegistryTokens, Tokens, new_token, own_token
 from upwell.settings import ServerSettings
@@ -104,7 +105,8 @@ async def protect(
     signer = await asyncio.to_thread(_audit_signer, data)
     audit = await stack.enter_async_context(AuditLog.open(files, signer, clock, component))
     signing_key = _signing_key(data / "signing.key").encode()
-    tokens = Tokens(store, clock, [own_token(token)], registry)
+    jwts = OwnJwts(hmac.digest(signing_key, b"service account tokens", "sha256"))
+    tokens = Tokens(store, clock, [own_token(token)], registry, jwts)
 
     async def rotate_admin() -> None:
         made = new_token(ADMIN)

@@ -232,6 +232,36 @@ def test_kubectl_asks_who_it_is_and_what_it_may_do(installed: InstalledServer) -
     assert not [deed for deed in installed.audit() if "selfsubject" in deed["resource"]]
 
 
+def test_kubectl_makes_service_accounts_and_tokens_of_them(installed: InstalledServer) -> None:
+    config = installed.folder / "accounts.kubeconfig"
+    admin = installed.token("accountant", "admin@shop")
+    installed.upwell("kubeconfig", "--file", str(config), "-n", "shop", UPWELL_TOKEN=admin)
+
+    def kubectl(*arguments: str) -> str:
+        done = installed.run("kubectl", *arguments, KUBECONFIG=str(config))
+        assert done.returncode == 0, done.stderr
+        return done.stdout
+
+    assert "serviceaccount/robot created" in kubectl("create", "serviceaccount", "robot")
+    grants = "upwell.dev/grants=viewer@shop"
+    kubectl("annotate", "serviceaccount", "robot", grants)
+    assert "viewer@shop" in kubectl("get", "sa", "robot")
+    token = kubectl("create", "token", "robot", "--duration", "10m").strip()
+    me = installed.upwell("whoami", UPWELL_TOKEN=token)
+    assert "system:serviceaccount:shop:robot" in me.stdout
+    assert installed.upwell("get", "builds", "-n", "shop", UPWELL_TOKEN=token).returncode == 0
+    assert installed.upwell("get", "builds", "-n", "bank", UPWELL_TOKEN=token).returncode == 1
+    kubectl("create", "secret", "generic", "run")
+    uid = kubectl("get", "secret", "run", "-o", "jsonpath={.metadata.uid}")
+    bound = ("--bound-object-kind=Secret", "--bound-object-name=run", f"--bound-object-uid={uid}")
+    tied = kubectl("create", "token", "robot", *bound).strip()
+    assert installed.upwell("whoami", UPWELL_TOKEN=tied).returncode == 0
+    kubectl("delete", "secret", "run")
+    assert installed.upwell("whoami", UPWELL_TOKEN=tied).returncode == 1
+    kubectl("delete", "serviceaccount", "robot")
+    assert installed.upwell("whoami", UPWELL_TOKEN=token).returncode == 1
+
+
 def test_a_login_is_kept_for_the_user_alone_and_tried_first(installed: InstalledServer) -> None:
     token = installed.token("ada", "viewer@shop", "builder@shop")
     url = f"https://{installed.host}/"

@@ -72,6 +72,10 @@ def documents(name: str, where: str) -> dict[str, tuple[str, dict[str, Any]]]:
                 }
             },
         ),
+        "account by grant": (
+            "serviceaccounts",
+            {"metadata": {"annotations": {"upwell.dev/grants": f"viewer@{where or 'a'}"}}},
+        ),
         "subscription": (
             "subscriptions",
             {

@@ -21,6 +21,7 @@ from upwell.policy.access.network_rights import network_rights
 from upwell.policy.access.own_registry import registry_needs
 from upwell.policy.access.roles import Action, Grant, is_allowed, missing
 from upwell.policy.access.secrets import secret_needs
+from upwell.policy.access.service_accounts import grant_needs
 from upwell.policy.access.subscriptions import reaches_everywhere
 
 __all__ = [
@@ -71,6 +72,7 @@ RULES: Sequence[Rule] = (
     host_needs,
     secret_needs,
     namespace_needs,
+    grant_needs,
 )
 
 

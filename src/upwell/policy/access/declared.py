@@ -6,6 +6,7 @@ changes it changes the object, and is asked as for its spec.
 
 from upwell.api.apps import TRIGGERS_ANNOTATION
 from upwell.api.build import HOST_NETWORK_ANNOTATION
+from upwell.api.core import GRANTS_ANNOTATION
 from upwell.api.meta import Resource
 from upwell.api.pipeline import Pipeline
 from upwell.policy.images.local_names import RESOLVE_NAMES_ANNOTATION
@@ -22,6 +23,7 @@ _DECLARING = (
     HOST_NETWORK_ANNOTATION,
     INSECURE_ANNOTATION,
     SHARE_ANNOTATION,
+    GRANTS_ANNOTATION,
 )
 
 

@@ -145,7 +145,7 @@ _VIEW = (
     _rule(
         _READ,
         f"{_WORKLOADS} pods replicasets namespaces resourcequotas configmaps services"
-        " networkpolicies events"
+        " networkpolicies serviceaccounts events"
         " routes templates"
         " imagestreams imagestreamtags imagestreamimages images buildconfigs builds"
         " pipelines releases promotions freezes quarantines subscriptions metrics"
@@ -173,7 +173,11 @@ RULES: Mapping[Role, tuple[Rule, ...]] = {
     ),
     Role.DEPLOYER: (
         *_VIEW,
-        _rule(_WRITE, f"{_WORKLOADS} configmaps services networkpolicies routes templates"),
+        _rule(
+            _WRITE,
+            f"{_WORKLOADS} configmaps services networkpolicies routes serviceaccounts templates",
+        ),
+        _rule(frozenset({"create"}), "serviceaccounts", "token"),
         _rule(frozenset({"create"}), "processedtemplates"),
         _rule(_ACT, f"{_WORKLOADS} pods", "scale rollback rollout instantiate exec portforward"),
         _rule(frozenset({"delete"}), "pods"),

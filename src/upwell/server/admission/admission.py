@@ -16,6 +16,7 @@ from upwell.api.image import ImageStream
 from upwell.api.legacy import to_group_form
 from upwell.api.meta import Resource
 from upwell.api.validation.objects import validate
+from upwell.policy.access.service_accounts import account_faults
 from upwell.policy.builds.input_analysis import build_warnings
 from upwell.policy.images.generations import settle_generations
 from upwell.policy.images.schedule import interval_fault
@@ -73,6 +74,7 @@ def admit(
     faults = (
         *validate(resource),
         *_new_selection_faults(resource, old),
+        *account_faults(resource),
         *requested_faults(resource, old),
         *_new_security_faults(resource, old),
     )

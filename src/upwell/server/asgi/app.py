@@ -46,6 +46,7 @@ from upwell.server.objects.objects import Handler, ObjectHandlers
 from upwell.server.objects.reads import ReadHandlers
 from upwell.server.objects.reviews import ReviewHandlers
 from upwell.server.objects.templates import TemplateHandlers
+from upwell.server.objects.token_requests import TokenRequestHandlers
 from upwell.server.objects.watches import Watches
 from upwell.server.objects.writes import DEFAULT_NAMESPACE, ensure_namespace
 from upwell.server.promotion.api import PromotionApi
@@ -204,6 +205,8 @@ class _Api:
         workloads = WorkloadHandlers(
             deps.store, pods.instances, actions.rollouts, streams, deps.limits, deps.clock
         )
+        accounts = deps.access.tokens.accounts if deps.access else None
+        token_requests = TokenRequestHandlers(deps.store, accounts, deps.limits)
         scale: _Handlers = {
             "GET": self._objects.get_scale,
             "PUT": self._objects.replace_scale,
@@ -242,6 +245,7 @@ class _Api:
             ("buildconfigs", "instantiate"): {"POST": builds.instantiate},
             ("buildconfigs", "instantiatebinary"): {"POST": uploads.instantiate_binary},
             ("images", "packages"): {"GET": images.packages},
+            ("serviceaccounts", "token"): {"POST": token_requests.create},
             **{(plural, "log"): {"GET": workloads.log} for plural in _WORKLOADS},
             **{(plural, "instances"): {"GET": workloads.instances} for plural in _WORKLOADS},
             **{(plural, "scale"): scale for plural in _SCALED},

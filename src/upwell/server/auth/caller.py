@@ -6,7 +6,7 @@ from upwell.api.meta import Resource
 from upwell.policy.access.authority import refusal
 from upwell.policy.access.roles import Action, Grant, is_allowed, missing
 from upwell.policy.promotion.lowered_approvals import lowering_refusal
-from upwell.server.auth.tokens import Principal
+from upwell.server.auth.principals import Principal
 from upwell.server.http.errors import ApiError
 
 ANONYMOUS = "anonymous"

@@ -29,6 +29,7 @@ from upwell.policy.images.streams import INPUTS_TAG_PREFIX
 from upwell.server.auth.admin_token import RotateAdminToken
 from upwell.server.auth.caller import ANONYMOUS, EMBEDDED_REGISTRY
 from upwell.server.auth.long_running import ResponseProgress, run_while
+from upwell.server.auth.principals import Principal
 from upwell.server.auth.rate_limits import OpenByClient, Rate, RateError, Rates
 from upwell.server.auth.request_info import (
     AUDIT_NOTE,
@@ -40,7 +41,7 @@ from upwell.server.auth.request_info import (
     query_of,
 )
 from upwell.server.auth.request_seats import RequestSeats, SeatError
-from upwell.server.auth.tokens import LOCAL_ADMIN, Principal, Tokens
+from upwell.server.auth.tokens import LOCAL_ADMIN, Tokens
 from upwell.server.http.bounded_body import drained
 from upwell.server.http.errors import ApiError, status_of
 from upwell.server.http.limits import ServerLimits

@@ -1,32 +1,34 @@
 """Bearer tokens: how they look, how they are kept (as hashes, in Secrets), and whose they are.
 
 A token is `upwell_NAME_RANDOM`: the name finds its Secret, so that a request costs one read and a
-deleted token is refused at once; the prefix lets scanners find tokens that were published.
+deleted token is refused at once; the prefix lets scanners find tokens that were published. Those of
+ServiceAccounts are signed, and kept nowhere.
 """
 
 import hashlib
 import hmac
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from secrets import token_bytes, token_hex, token_urlsafe
-from typing import Protocol, Self
+from typing import Self
 
 from upwell.api.core import Secret
 from upwell.api.meta import ObjectMeta
 from upwell.policy.access.roles import (
     EVERYWHERE,
-    REPOSITORIES,
     SYSTEM_NAMESPACE,
-    Action,
     Grant,
     InvalidGrantError,
     Role,
     grant_text,
-    is_allowed,
     parse_grants,
 )
+from upwell.policy.access.service_accounts import parse_account
+from upwell.server.auth.own_jwt import OwnJwts, is_jwt
+from upwell.server.auth.principals import Principal
+from upwell.server.auth.service_accounts import AccountObjects, AccountTokens
 from upwell.store.interface import NotFoundError
 
 TOKEN_TYPE = "upwell.dev/token"  # noqa: S105 - a type, not a token
@@ -41,40 +43,6 @@ ADMIN = f"{_SYSTEM}admin"
 """Name of the person who started the server."""
 _SECRET_PREFIX = "token-"  # noqa: S105 - a name, not a token
 _HASH, _GRANTS, _EXPIRES = "sha256", "grants", "expires"
-
-
-class Secrets(Protocol):
-    """Store of Secrets, as far as tokens need it."""
-
-    async def get[R: Secret](self, kind: type[R], namespace: str, name: str) -> R:
-        """Return one object; raises NotFoundError."""
-        ...
-
-
-@dataclass(frozen=True, slots=True)
-class Principal:
-    """Sender of a request, and their grants."""
-
-    username: str
-    grants: tuple[Grant, ...]
-    registry_only: bool = False
-    """True if the grants hold for the embedded registry alone."""
-    unlimited: bool = False
-    """True if no rate limit holds: for the machine's own user and its builds."""
-    repositories: Mapping[str, frozenset[str]] | None = None
-    """Repositories of the embedded registry by `pull` and `push`, in place of what grants give."""
-
-    def may(self, action: Action) -> bool:
-        """Return True if the principal has the right to an action."""
-        if self.repositories is None:
-            return is_allowed(self.grants, action)
-        names = self.repositories.get(action.verb, frozenset())
-        return action.resource == REPOSITORIES and action.name in names
-
-    @property
-    def may_anything(self) -> bool:
-        """True if there is something that the principal may do."""
-        return bool(self.grants) or self.repositories is not None
 
 
 @dataclass(frozen=True, slots=True)
@@ -204,15 +172,19 @@ class Tokens:
 
     def __init__(
         self,
-        secrets: Secrets,
+        secrets: AccountObjects,
         clock: Callable[[], datetime],
         own: Iterable[OwnToken] = (),
         registry: RegistryTokens | None = None,
+        jwts: OwnJwts | None = None,
     ) -> None:
+        """Without `jwts`, tokens of ServiceAccounts end with the process."""
         self._secrets = secrets
         self._clock = clock
         self._own: Sequence[OwnToken] = tuple(own)
         self._registry = registry or RegistryTokens()
+        jwts = jwts or OwnJwts(token_bytes(_RANDOM_BYTES))
+        self.accounts = AccountTokens(secrets, jwts, clock, self.grants)
 
     def replace_own(self, token: str) -> None:
         """Take another token of the server's own user; the one before is refused from now on."""
@@ -220,18 +192,24 @@ class Tokens:
 
     async def principal(self, token: str) -> Principal | None:
         """Return whose token it is; None when it is unknown, damaged or expired."""
+        if is_jwt(token):
+            return await self.accounts.principal(token)
         if len(token) > MAX_TOKEN_LETTERS or not token.isascii():
             return None
         given = hash_of(token)
-        for own in self._own:
-            if hmac.compare_digest(own.sha256, given):
-                return own.principal
+        own = (one for one in self._own if hmac.compare_digest(one.sha256, given))
+        if (found := next(own, None)) is not None:
+            return found.principal
         prefix, _, rest = token.partition("_")
         name, _, random = rest.partition("_")
         if prefix != _PREFIX or not name or not random:
             return None
         if name.startswith(_SYSTEM):
             return self._registry.principal(token)
+        return await self._kept(name, given)
+
+    async def _kept(self, name: str, given: str) -> Principal | None:
+        """Return whose token it is, of those that Secrets keep."""
         try:
             secret = await self._secrets.get(Secret, SYSTEM_NAMESPACE, secret_name(name))
             record = TokenRecord.of(secret)
@@ -239,7 +217,9 @@ class Tokens:
             return None
         known = secret.type == TOKEN_TYPE and hmac.compare_digest(record.sha256, given)
         expired = record.expires is not None and record.expires <= self._clock()
-        return Principal(name, record.grants) if known and not expired else None
+        if not known or expired:
+            return None
+        return Principal(name, record.grants, ends=record.expires)
 
     async def grants(self, name: str) -> tuple[Grant, ...]:
         """Return what the person of a token may do; none for a token that was deleted.
@@ -248,6 +228,8 @@ class Tokens:
         """
         if name == ADMIN:
             return LOCAL_ADMIN.grants
+        if (account := parse_account(name)) is not None:
+            return await self.accounts.grants(*account)
         try:
             secret = await self._secrets.get(Secret, SYSTEM_NAMESPACE, secret_name(name))
             return TokenRecord.of(secret).grants if secret.type == TOKEN_TYPE else ()

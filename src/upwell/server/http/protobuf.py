@@ -1,8 +1,8 @@
 """The few objects that kubectl can only create in Kubernetes' protobuf form.
 
-`kubectl create namespace|configmap|secret` and `kubectl auth` send it whatever the server offers;
-all other commands speak JSON. Field numbers are those of the generated.proto of k8s.io/api/core/v1,
-authorization/v1 and authentication/v1.
+`kubectl create namespace|configmap|secret|serviceaccount|token` and `kubectl auth` send it whatever
+the server offers; all other commands speak JSON. Field numbers are those of the generated.proto of
+k8s.io/api/core/v1, authorization/v1 and authentication/v1.
 """
 
 import base64
@@ -15,8 +15,8 @@ MEDIA_TYPE = "application/vnd.kubernetes.protobuf"
 
 type Document = dict[str, Any]
 type _Fields = Mapping[int, tuple[str, str | _Fields]]
-"""Field number -> JSON name, and what it holds: text, bytes, bool, texts, text map, bytes map, or
-the fields of a message."""
+"""Field number -> JSON name, and what it holds: text, bytes, bool, number, texts, text map, bytes
+map, or the fields of a message."""
 
 _MAGIC = b"k8s\x00"
 _VARINT, _LENGTH_DELIMITED = 0, 2
@@ -59,6 +59,29 @@ _KINDS: Mapping[tuple[str, str], _Fields] = {
         4: ("stringData", "text map"),
         5: ("immutable", "bool"),
     },
+    ("v1", "ServiceAccount"): {
+        1: ("metadata", _METADATA),
+        4: ("automountServiceAccountToken", "bool"),
+    },
+    ("authentication.k8s.io/v1", "TokenRequest"): {
+        1: ("metadata", _METADATA),
+        2: (
+            "spec",
+            {
+                1: ("audiences", "texts"),
+                3: (
+                    "boundObjectRef",
+                    {
+                        1: ("kind", "text"),
+                        2: ("apiVersion", "text"),
+                        3: ("name", "text"),
+                        4: ("uid", "text"),
+                    },
+                ),
+                4: ("expirationSeconds", "number"),
+            },
+        ),
+    },
     ("authentication.k8s.io/v1", "SelfSubjectReview"): {1: ("metadata", _METADATA)},
     ("authorization.k8s.io/v1", "SelfSubjectAccessReview"): {2: ("spec", _ACCESS_SPEC)},
     ("authorization.k8s.io/v1", "SelfSubjectRulesReview"): {
@@ -96,6 +119,9 @@ def _message(raw: bytes, fields: _Fields) -> Document:
         name, holds = fields[number]
         if holds == "bool":
             found[name] = bool(value)
+            continue
+        if holds == "number" and isinstance(value, int):
+            found[name] = value
             continue
         if not isinstance(value, bytes):
             raise ApiError(400, f"protobuf: {name} has the wrong type")

@@ -13,7 +13,11 @@ from upwell.api.meta import Kind, Resource
 from upwell.api.schemas import openapi
 from upwell.server.http.errors import ApiError
 
-_SCALE = {"group": "autoscaling", "version": "v1", "kind": "Scale"}
+_PART_KINDS = {
+    "scale": {"group": "autoscaling", "version": "v1", "kind": "Scale"},
+    "token": {"group": "authentication.k8s.io", "version": "v1", "kind": "TokenRequest"},
+}
+"""Kinds of parts that are not those of their objects."""
 _IN_ALL = {
     "buildconfigs",
     "builds",
@@ -154,7 +158,7 @@ class _Discovery:
             listed.append(_named(kind, kind.plural, _verbs(resource)))
             for part in self._parts(kind):
                 named = _named(kind, f"{kind.plural}/{part.name}", part.verbs)
-                listed.append(named | _SCALE if part.name == "scale" else named)
+                listed.append(named | _PART_KINDS.get(part.name, {}))
         if not listed:
             raise ApiError(404, f"there is no API version {group}/{version}")
         group_version = f"{group}/{version}" if group else version
@@ -210,7 +214,7 @@ class _Discovery:
             "subresources": [
                 {
                     "subresource": part.name,
-                    "responseKind": _SCALE if part.name == "scale" else response_kind,
+                    "responseKind": _PART_KINDS.get(part.name, response_kind),
                     "verbs": part.verbs,
                 }
                 for part in self._parts(kind)

@@ -28,8 +28,9 @@ from upwell.policy.access.roles import (
     missing,
     rules_in,
 )
+from upwell.policy.access.service_accounts import parse_account
 from upwell.server.auth.middleware import is_open_path
-from upwell.server.auth.tokens import Principal
+from upwell.server.auth.principals import Principal
 from upwell.server.http.body import decode_object, media_type, read_body
 from upwell.server.http.limits import ServerLimits
 from upwell.server.http.rendering import json_response
@@ -56,10 +57,9 @@ class ReviewHandlers:
         del target
         review = await self._asked(request, SelfSubjectReview)
         user = _user(request)
-        groups = ("system:authenticated",) if user.username else ("system:unauthenticated",)
         info = UserInfo(
             username=user.username or _EVERYONE.username,
-            groups=groups,
+            groups=_groups(user),
             extra={GRANTS: tuple(grant_text(grant) for grant in user.grants)},
         )
         return _answer(review, SelfSubjectReviewStatus(user_info=info))
@@ -97,6 +97,14 @@ class ReviewHandlers:
     async def _asked[R: Resource](self, request: Request, kind: type[R]) -> R:
         body = await read_body(request, self._limits.body_bytes, self._limits.body_seconds)
         return decode_as(kind, decode_object(body, media_type(request)))
+
+
+def _groups(user: Principal) -> tuple[str, ...]:
+    if not user.username:
+        return ("system:unauthenticated",)
+    account = parse_account(user.username)
+    named = ("system:serviceaccounts", f"system:serviceaccounts:{account[0]}") if account else ()
+    return ("system:authenticated", *named)
 
 
 def _user(request: Request) -> Principal:

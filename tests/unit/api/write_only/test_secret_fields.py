@@ -16,6 +16,8 @@ _SMELLS = re.compile(
 )
 _NAMES = "names a Secret, or a key of one"
 REASONS = {
+    "ServiceAccount.secrets": _NAMES,
+    "ServiceAccount.automount_service_account_token": "is a wish",
     "KeySelector.key": _NAMES,
     "KeyToPath.key": _NAMES,
     "SecretVolume.secret_name": _NAMES,

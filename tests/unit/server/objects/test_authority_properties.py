@@ -35,7 +35,19 @@ MARK = "mark-of-b-0bd1"
 _KINDS = sorted(
     kind.KIND.plural for kind in RESOURCES if kind.KIND.namespaced and kind.KIND.is_stored
 )
-_PARTS = ["", "", "", "status", "scale", "log", "instantiate", "clone", "promote", "approve"]
+_PARTS = [
+    "",
+    "",
+    "",
+    "status",
+    "scale",
+    "log",
+    "token",
+    "instantiate",
+    "clone",
+    "promote",
+    "approve",
+]
 _MERGE = "application/merge-patch+json"
 
 
@@ -59,6 +71,7 @@ class Sent:
 def _others() -> Mapping[str, dict[str, Any]]:
     """Return an object of each kind with the mark, for the other namespace."""
     noted = {"metadata": {"name": "app", "annotations": {"note": MARK}}}
+    trusted = {"metadata": {"name": "app", "annotations": {"upwell.dev/grants": f"admin@{OTHER}"}}}
     container = {"env": [{"name": "M", "value": MARK}]}
     web = workload("docker.io/library/web:1")
     web["spec"]["template"]["spec"]["containers"][0] |= container
@@ -66,6 +79,7 @@ def _others() -> Mapping[str, dict[str, Any]]:
     promotion = {"spec": {"pipeline": "app", "release": "app", "stage": "dev"}}
     return {
         "secrets": noted | {"stringData": {"key": MARK}},
+        "serviceaccounts": trusted,
         "configmaps": noted | {"data": {"key": MARK}},
         "deployments": noted | web,
         "imagestreams": noted | stream({"kind": "DockerImage", "name": f"docker.io/web:{MARK}"}),
@@ -167,11 +181,13 @@ async def _naming(granted: GrantedApi) -> list[str]:
         for one in (await granted.api.store.list(kind)).items:
             document = encode(one)
             triggers = one.annotations.get("image.openshift.io/triggers", "")
-            texts = repr(document.get("spec")) + triggers.replace('"', "'")
+            given = one.annotations.get("upwell.dev/grants", "")
+            texts = repr(document.get("spec")) + triggers.replace('"', "'") + given
             names = (OTHER, SYSTEM_NAMESPACE)
             marks = [f"'namespace': '{name}'" for name in names]
             marks += [f"/{name}/app@" for name in names]
             marks += [f"'namespaces': ['{name}']" for name in names]
+            marks += [f"@{name}" for name in names]
             if one.namespace == OWN and any(mark in texts for mark in marks):
                 found.append(f"{one.key}: {texts}")
     return found

@@ -1,0 +1,35 @@
+"""Sender of a request, as authentication found it."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from datetime import datetime
+
+from upwell.policy.access.roles import REPOSITORIES, Action, Grant, is_allowed
+
+
+@dataclass(frozen=True, slots=True)
+class Principal:
+    """Sender of a request, and their grants."""
+
+    username: str
+    grants: tuple[Grant, ...]
+    registry_only: bool = False
+    """True if the grants hold for the embedded registry alone."""
+    unlimited: bool = False
+    """True if no rate limit holds: for the machine's own user and its builds."""
+    repositories: Mapping[str, frozenset[str]] | None = None
+    """Repositories of the embedded registry by `pull` and `push`, in place of what grants give."""
+    ends: datetime | None = None
+    """End of the credentials; None: they have none."""
+
+    def may(self, action: Action) -> bool:
+        """Return True if the principal has the right to an action."""
+        if self.repositories is None:
+            return is_allowed(self.grants, action)
+        names = self.repositories.get(action.verb, frozenset())
+        return action.resource == REPOSITORIES and action.name in names
+
+    @property
+    def may_anything(self) -> bool:
+        """True if there is something that the principal may do."""
+        return bool(self.grants) or self.repositories is not None

@@ -1,0 +1,283 @@
+"""ServiceAccounts: who gives them grants, who gets their tokens, and when these end."""
+
+import base64
+import json
+from collections.abc import AsyncIterator
+from datetime import timedelta
+from pathlib import Path
+from typing import Any
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from tests.support.server.api_server import START, ApiAnswer
+from tests.support.server.audit_logs import audit_lines
+from tests.support.server.granted_api import GrantedApi, open_granted_api, path_of
+
+from upwell.api.core import Secret, ServiceAccount
+from upwell.server.auth.own_jwt import OwnJwts
+
+GRANTS = "upwell.dev/grants"
+MERGE = "application/merge-patch+json"
+ME = "/apis/authentication.k8s.io/v1/selfsubjectreviews"
+
+
+@pytest.fixture
+async def granted(tmp_path: Path) -> AsyncIterator[GrantedApi]:
+    async with open_granted_api(tmp_path) as api:
+        yield api
+
+
+def account(*grants: str, name: str = "ci") -> dict[str, Any]:
+    annotations = {GRANTS: " ".join(grants)} if grants else {}
+    return {"metadata": {"name": name, "annotations": annotations}}
+
+
+async def make(granted: GrantedApi, who: str, *grants: str, name: str = "ci") -> ApiAnswer:
+    return await granted.create(who, "serviceaccounts", "shop", account(*grants, name=name))
+
+
+async def ask(granted: GrantedApi, who: str, name: str = "ci", **spec: Any) -> ApiAnswer:
+    path = path_of("serviceaccounts", "shop", name, "token")
+    return await granted.send(who, "POST", path, {"spec": spec})
+
+
+async def take(granted: GrantedApi, who: str, name: str = "ci", **spec: Any) -> str:
+    """Have a token made; it is `account` from then on."""
+    answer = await ask(granted, who, name, **spec)
+    assert answer.status == 201, answer.text
+    granted.tokens["account"] = answer.json["status"]["token"]
+    return granted.tokens["account"]
+
+
+async def looks(granted: GrantedApi, namespace: str = "shop", plural: str = "builds") -> int:
+    return (await granted.send("account", "GET", path_of(plural, namespace))).status
+
+
+async def test_an_account_does_what_its_grants_say(granted: GrantedApi) -> None:
+    assert (await make(granted, "admin", "builder@shop", "viewer@bank,vendor")).status == 201
+    await take(granted, "admin")
+    assert await looks(granted) == 200
+    assert await looks(granted, "vendor") == 200
+    assert await looks(granted, "other") == 403
+    me = await granted.send("account", "POST", ME, {})
+    user = me.json["status"]["userInfo"]
+    assert user["username"] == "system:serviceaccount:shop:ci"
+    assert user["groups"] == [
+        "system:authenticated",
+        "system:serviceaccounts",
+        "system:serviceaccounts:shop",
+    ]
+    written = await granted.create("account", "imagestreams", "shop", {"metadata": {"name": "web"}})
+    assert written.json["metadata"]["annotations"]["upwell.dev/author"] == user["username"]
+
+
+async def test_an_account_without_grants_may_do_nothing(granted: GrantedApi) -> None:
+    await make(granted, "admin")
+    await take(granted, "admin")
+    assert await looks(granted) == 403
+
+
+@pytest.mark.parametrize("given_grant", ["admin@shop", "viewer@bank", "viewer@*", "viewer@shop"])
+async def test_only_an_admin_of_a_namespace_gives_grants_there(
+    granted: GrantedApi, given_grant: str
+) -> None:
+    await granted.grant("dora", "deployer@shop", "builder@shop")
+    refused = await make(granted, "dora", given_grant)
+    assert refused.status == 403
+    assert f"gives {given_grant}" in refused.text
+    assert (await make(granted, "dora")).status == 201
+    path = path_of("serviceaccounts", "shop", "ci")
+    patch = {"metadata": {"annotations": {GRANTS: given_grant}}}
+    again = await granted.send("dora", "PATCH", path, patch, content_type=MERGE)
+    assert again.status == 403
+    await granted.grant("ada", "admin@shop")
+    allowed = await granted.send("ada", "PATCH", path, patch, content_type=MERGE)
+    assert allowed.status == (200 if given_grant.endswith("@shop") else 403)
+
+
+async def test_a_neighbour_who_changes_an_account_gives_it_nothing(granted: GrantedApi) -> None:
+    await granted.grant("ada", "admin@shop")
+    await granted.grant("dora", "deployer@shop")
+    await make(granted, "ada", "builder@shop")
+    path = path_of("serviceaccounts", "shop", "ci")
+    patch = {"imagePullSecrets": [{"name": "pull"}]}
+    assert (await granted.send("dora", "PATCH", path, patch, content_type=MERGE)).status == 200
+    kept = await granted.api.store.get(ServiceAccount, "shop", "ci")
+    assert kept.annotations["upwell.dev/author"] == "ada"
+
+
+async def test_nobody_gets_a_token_of_an_account_that_may_do_more(granted: GrantedApi) -> None:
+    await granted.grant("dora", "deployer@shop")
+    await granted.grant("vera", "viewer@shop")
+    await make(granted, "admin", "viewer@shop", "deployer@shop", name="mild")
+    await make(granted, "admin", "viewer@shop", "viewer@bank", name="wide")
+    await make(granted, "admin", "promoter@shop", name="strong")
+    assert (await ask(granted, "dora", "mild")).status == 201
+    assert "it has viewer@bank" in (await ask(granted, "dora", "wide")).text
+    assert "it has promoter@shop" in (await ask(granted, "dora", "strong")).text
+    for name in ("wide", "strong"):
+        assert (await ask(granted, "dora", name)).status == 403
+    assert (await ask(granted, "vera", "mild")).status == 403
+
+
+async def test_what_the_author_of_an_account_loses_it_loses_at_once(granted: GrantedApi) -> None:
+    await granted.grant("ada", "admin@shop,bank")
+    await make(granted, "ada", "builder@shop", "viewer@bank")
+    await take(granted, "ada")
+    await granted.grant("ada", "admin@bank")
+    assert (await looks(granted), await looks(granted, "bank")) == (403, 200)
+    await granted.revoke("ada")
+    assert (await looks(granted), await looks(granted, "bank")) == (403, 403)
+
+
+async def test_accounts_that_gave_each_other_grants_have_none(granted: GrantedApi) -> None:
+    await make(granted, "admin", "admin@shop", name="one")
+    granted.tokens["one"] = await take(granted, "admin", "one")
+    await make(granted, "one", "admin@shop", name="two")
+    granted.tokens["two"] = await take(granted, "admin", "two")
+    path = path_of("serviceaccounts", "shop", "one")
+    patch = {"metadata": {"annotations": {GRANTS: "viewer@shop admin@shop"}}}
+    assert (await granted.send("two", "PATCH", path, patch, content_type=MERGE)).status == 200
+    for who in ("one", "two"):
+        assert (await granted.send(who, "GET", path)).status == 403
+
+
+async def test_a_token_ends_with_its_time(granted: GrantedApi) -> None:
+    await make(granted, "admin", "viewer@shop")
+    answer = await ask(granted, "admin", expirationSeconds=600)
+    await take(granted, "admin", expirationSeconds=600)
+    assert answer.json["status"]["expirationTimestamp"] == "2024-05-01T12:10:00Z"
+    granted.api.clock.advance(seconds=599)
+    assert await looks(granted) == 200
+    granted.api.clock.advance(seconds=1)
+    assert await looks(granted) == 401
+
+
+@pytest.mark.parametrize(("asked", "got"), [(None, 3600), (86400 * 365, 86400), (10**18, 86400)])
+async def test_a_token_is_valid_for_an_hour_and_a_day_at_most(
+    granted: GrantedApi, asked: int | None, got: int
+) -> None:
+    await make(granted, "admin", "viewer@shop")
+    spec: dict[str, Any] = {} if asked is None else {"expirationSeconds": asked}
+    answer = await ask(granted, "admin", **spec)
+    end = START + timedelta(seconds=got)
+    assert answer.json["status"]["expirationTimestamp"] == end.isoformat().replace("+00:00", "Z")
+
+
+async def test_a_token_ends_no_later_than_that_which_asked_for_it(granted: GrantedApi) -> None:
+    await make(granted, "admin", "deployer@shop")
+    granted.tokens["first"] = await take(granted, "admin", expirationSeconds=1200)
+    granted.api.clock.advance(seconds=1000)
+    answer = await ask(granted, "first", expirationSeconds=86400)
+    assert answer.json["status"]["expirationTimestamp"] == "2024-05-01T12:20:00Z"
+
+
+async def test_tokens_of_an_account_that_was_made_again_are_dead(granted: GrantedApi) -> None:
+    await make(granted, "admin", "viewer@shop")
+    await take(granted, "admin")
+    await granted.send("admin", "DELETE", path_of("serviceaccounts", "shop", "ci"))
+    assert await looks(granted) == 401
+    await make(granted, "admin", "viewer@shop")
+    assert await looks(granted) == 401
+
+
+async def test_a_token_ends_with_the_secret_that_it_is_bound_to(granted: GrantedApi) -> None:
+    await make(granted, "admin", "viewer@shop")
+    await granted.create("admin", "secrets", "shop", {"metadata": {"name": "run-7"}})
+    secret = await granted.api.store.get(Secret, "shop", "run-7")
+    bound = {"kind": "Secret", "apiVersion": "v1", "name": "run-7"}
+    await take(granted, "admin", boundObjectRef=bound | {"uid": secret.uid})
+    assert await looks(granted) == 200
+    await granted.send("admin", "DELETE", path_of("secrets", "shop", "run-7"))
+    assert await looks(granted) == 401
+    assert (await ask(granted, "admin", boundObjectRef=bound)).status == 422
+    pod = await ask(granted, "admin", boundObjectRef={"kind": "Pod", "name": "web-0"})
+    assert (pod.status, "spec.boundObjectRef.kind" in pod.text) == (422, True)
+
+
+async def test_a_token_for_others_is_refused_here(granted: GrantedApi) -> None:
+    await make(granted, "admin", "viewer@shop")
+    await take(granted, "admin", audiences=["vault"])
+    assert await looks(granted) == 401
+    await take(granted, "admin", audiences=["vault", "upwell"])
+    assert await looks(granted) == 200
+
+
+@pytest.mark.parametrize(
+    "spec",
+    [
+        {"expirationSeconds": 59},
+        {"expirationSeconds": -1},
+        {"audiences": [""]},
+        {"audiences": ["a"] * 9},
+        {"audiences": ["a" * 257]},
+        {"expirationSeconds": "1h"},
+    ],
+)
+async def test_a_request_that_cannot_be_met_is_refused(
+    granted: GrantedApi, spec: dict[str, Any]
+) -> None:
+    await make(granted, "admin", "viewer@shop")
+    assert (await ask(granted, "admin", **spec)).status == 422
+
+
+async def test_a_token_has_its_line_in_the_audit_log_and_is_not_in_it(
+    granted: GrantedApi, tmp_path: Path
+) -> None:
+    await make(granted, "admin", "viewer@shop")
+    token = await take(granted, "admin")
+    (line,) = [one for one in audit_lines(tmp_path) if one.get("subresource") == "token"]
+    assert (line["verb"], line["resource"], line["name"]) == ("create", "serviceaccounts", "ci")
+    claims = json.loads(base64.urlsafe_b64decode(token.split(".")[1] + "=="))
+    assert claims["jti"] in line["reason"]
+    assert token not in json.dumps(audit_lines(tmp_path))
+
+
+@pytest.mark.parametrize(
+    "grants", ["root@shop", "viewer", "admin@upwell-system", "viewer@shop " * 65, "v" * 8193]
+)
+async def test_grants_that_are_none_are_refused_with_their_path(
+    granted: GrantedApi, grants: str
+) -> None:
+    refused = await make(granted, "admin", grants)
+    assert refused.status == 422
+    assert "metadata.annotations[upwell.dev/grants]" in refused.text
+
+
+def _parts(token: str) -> list[str]:
+    return token.split(".")
+
+
+def _text(value: object) -> str:
+    return base64.urlsafe_b64encode(json.dumps(value).encode()).rstrip(b"=").decode()
+
+
+async def test_a_forged_token_is_nobodys(granted: GrantedApi) -> None:
+    await make(granted, "admin", "viewer@shop")
+    header, payload, mac = _parts(await take(granted, "admin"))
+    claims = json.loads(base64.urlsafe_b64decode(payload + "=="))
+    later = _text(claims | {"exp": claims["exp"] + 10**6})
+    forged = [
+        f"{header}.{later}.{mac}",
+        f"{header}.{payload}.",
+        f"{_text({'alg': 'none', 'typ': 'JWT'})}.{payload}.",
+        f"{_text({'alg': 'none', 'typ': 'JWT'})}.{payload}.{mac}",
+        OwnJwts(b"another key".ljust(32)).sign(claims),
+        f"{header}.{payload}.{mac[:-2]}",
+        f".{payload}.{mac}",
+        "..",
+        f"{header}.{payload}.{mac}" + "A" * 5000,
+    ]
+    for token in forged:
+        granted.tokens["account"] = token
+        assert (await looks(granted), token) == (401, token)
+
+
+@given(st.text(max_size=300), st.binary(min_size=32, max_size=32))
+def test_no_text_opens_without_the_key(text: str, key: bytes) -> None:
+    jwts = OwnJwts(key + b"!")
+    assert jwts.open(text) is None
+    signed = OwnJwts(key).sign({"text": text})
+    assert jwts.open(signed) is None
+    assert OwnJwts(key).open(signed) == {"text": text}
