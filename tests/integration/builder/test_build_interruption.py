@@ -24,6 +24,7 @@ from upwell.builder.interface import (
 )
 from upwell.builder.logs import FileBuildLogs
 from upwell.formats.s2i.contract import METADATA_FOLDER
+from upwell.workload.podman.volumes.mounts import mounts_below
 
 HANG = "#!/bin/sh\n(trap '' TERM; exec sleep {seconds}) &\necho hanging\nsleep {seconds}\n"
 
@@ -197,7 +198,7 @@ def small_disk(settings: BuildahSettings) -> Iterator[Path]:
     run("mount", "-t", "tmpfs", "-o", "size=32m", "tmpfs", str(place))
     yield place
     own = place / "storage" / "overlay"
-    if own.is_mount():
+    while own in mounts_below(own.parent):  # `is_mount` does not tell a bind mount
         run("umount", str(own))
     run("umount", str(place))
 

@@ -27,6 +27,7 @@ from upwell.app.local_access import find_access
 from upwell.app.server import remove_workloads
 from upwell.settings import ServerSettings
 from upwell.store.interface import ApiClient
+from upwell.workload.podman.volumes.mounts import mounts_below
 
 TOOLS = {
     "buildah": "buildah",
@@ -318,14 +319,16 @@ class Installation:
 
     async def _unmount(self) -> None:
         end_orphaned_services(self.folder)  # they keep their log open
-        # A Podman that was killed leaves its storage mounted upon itself.
+        # A Podman that was killed leaves its storage mounted upon itself; one that cleans up after
+        # a container, a moment after its end, would mount it again.
         own = self.storage / "storage" / "overlay"
-        for place in [*([own] if own.is_mount() else []), *reversed(self.mounts)]:
+        for place in [own, *reversed(self.mounts)]:
 
             async def fault(place: Path = place) -> str:
-                return await asyncio.to_thread(_unmount, place)
+                cleaning = [line for _, line, _ in _processes() if f"{self.storage}/" in line]
+                return "; ".join(cleaning) or await asyncio.to_thread(_unmount, place)
 
-            await until(fault, "".__eq__)  # conmon, say, ends a moment after its container
+            await until(fault, "".__eq__)
 
     def mount_small_disk(self, place: Path, megabytes: int) -> None:
         """Put a file system of this size there, until the installation is removed."""
@@ -428,9 +431,12 @@ def end_orphaned_services(folder: Path) -> None:
 
 
 def _unmount(place: Path) -> str:
-    """Unmount, or return why not and who holds it."""
-    done = subprocess.run(["umount", place], check=False, capture_output=True, timeout=30)
-    return f"{done.stderr!r} {holders_of(place)}" if done.returncode else ""
+    """Unmount all that lies there, or return why not and who holds it."""
+    while place in mounts_below(place.parent):  # `is_mount` does not tell a bind mount
+        done = subprocess.run(["umount", place], check=False, capture_output=True, timeout=30)
+        if done.returncode:
+            return f"{done.stderr!r} {holders_of(place)}"
+    return ""
 
 
 def holders_of(place: Path) -> list[str]:
