@@ -2,23 +2,37 @@
 
 import asyncio
 import heapq
-from collections import deque
+from collections import Counter, OrderedDict, deque
 
+from upwell.api.meta import ObjectKey
 from upwell.machine.backoff import Backoff
+
+_KEPT_BACK = 4
+"""This part of the workers is kept back for other namespaces than the one that has the rest."""
 
 
 class WorkQueue[K]:
-    """Keys to work on, in order of arrival.
+    """Keys to work on: each namespace in turn, and of one in order of arrival.
 
     A key added while it waits is one entry; added while a worker has it, it comes again after
     `done`: no change is lost, and no key is worked on twice at a time.
+
+    So nobody waits for all that another namespace asks for, and, where there are four workers or
+    more, nobody waits for work of one that is stuck: as long as the queue knows keys of others, a
+    namespace has at most three quarters of the workers.
     """
 
     def __init__(self, backoff: Backoff | None = None) -> None:
         self._backoff = backoff or Backoff()
-        self._ready: deque[K] = deque()
+        self._ready: OrderedDict[str, deque[K]] = OrderedDict()
+        """By namespace, in the order of their next turns; none is empty."""
         self._waiting: set[K] = set()
         self._working: set[K] = set()
+        self._workers = 1
+        self._known: Counter[str] = Counter()
+        """Keys by namespace that wait, are worked on, or are asked for later."""
+        self._taken: Counter[str] = Counter()
+        """Keys by namespace that are worked on."""
         self._again: set[K] = set()
         self._failures: dict[K, int] = {}
         self._later: list[tuple[float, int, K]] = []
@@ -26,14 +40,19 @@ class WorkQueue[K]:
         self._sequence = 0
         self._wake = asyncio.Event()
 
+    def expect(self, workers: int) -> None:
+        """Say how many workers take keys."""
+        self._workers = workers
+
     def add(self, key: K) -> None:
         """Ask for work on `key` now."""
+        self._note(key)
         self._due.pop(key, None)
         if key in self._working:
             self._again.add(key)
         elif key not in self._waiting:
             self._waiting.add(key)
-            self._ready.append(key)
+            self._ready.setdefault(_namespace(key), deque()).append(key)
             self._wake.set()
 
     def add_after(self, key: K, seconds: float) -> None:
@@ -41,6 +60,7 @@ class WorkQueue[K]:
         due = asyncio.get_running_loop().time() + max(seconds, 0)
         if key in self._waiting or self._due.get(key, due + 1) <= due:
             return
+        self._note(key)
         self._due[key] = due
         self._sequence += 1
         heapq.heappush(self._later, (due, self._sequence, key))
@@ -75,23 +95,51 @@ class WorkQueue[K]:
         """Wait for a key and take it; `done` must follow."""
         while True:
             self._move_due()
-            if self._ready:
-                key = self._ready.popleft()
-                self._waiting.discard(key)
-                self._working.add(key)
-                return key
+            namespace = self._next_namespace()
+            if namespace is not None:
+                return self._take(namespace)
             self._wake.clear()
             await self._wait()
 
     def done(self, key: K) -> None:
         """Give the key back."""
+        namespace = _namespace(key)
         self._working.discard(key)
+        _count_down(self._taken, namespace)
+        self._wake.set()  # keys of the namespace may have waited for this one
+        if key not in self._due:
+            _count_down(self._known, namespace)
         if key in self._again:
             self._again.discard(key)
             self.add(key)
 
     def __len__(self) -> int:
-        return len(self._ready) + len(self._due)
+        return len(self._waiting) + len(self._due)
+
+    def _next_namespace(self) -> str | None:
+        kept_back = self._workers // _KEPT_BACK if len(self._known) > 1 else 0
+        most = self._workers - kept_back if kept_back else None
+        for namespace in self._ready:  # at most one has as many as it may have
+            if most is None or self._taken[namespace] < most:
+                return namespace
+        return None
+
+    def _take(self, namespace: str) -> K:
+        keys = self._ready[namespace]
+        key = keys.popleft()
+        if keys:
+            self._ready.move_to_end(namespace)
+        else:
+            del self._ready[namespace]
+        self._waiting.discard(key)
+        self._working.add(key)
+        self._taken[namespace] += 1
+        return key
+
+    def _note(self, key: K) -> None:
+        """Count a key that the queue has not known."""
+        if not (key in self._waiting or key in self._working or key in self._due):
+            self._known[_namespace(key)] += 1
 
     def _move_due(self) -> None:
         now = asyncio.get_running_loop().time()
@@ -110,3 +158,14 @@ class WorkQueue[K]:
                 await self._wake.wait()
         except TimeoutError:
             return
+
+
+def _namespace(key: object) -> str:
+    """Return whose turn a key's is; all but objects have one together."""
+    return key.namespace if isinstance(key, ObjectKey) else ""
+
+
+def _count_down(counts: Counter[str], namespace: str) -> None:
+    counts[namespace] -= 1
+    if counts[namespace] <= 0:
+        del counts[namespace]

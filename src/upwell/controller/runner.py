@@ -107,6 +107,7 @@ class Controller:
         self.name = name
         self._backoff = backoff or Backoff()
         self.queue: WorkQueue[ObjectKey] = WorkQueue(self._backoff) if queue is None else queue
+        self.queue.expect(workers)
         self._reconciler = reconciler
         self._cache = cache
         self._kinds = [watch.kind for watch in watches]

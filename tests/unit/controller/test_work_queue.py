@@ -1,9 +1,11 @@
 import asyncio
+from collections import Counter
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from upwell.api.meta import ObjectKey
 from upwell.controller import WorkQueue
 from upwell.machine.backoff import Backoff
 
@@ -183,3 +185,82 @@ async def test_what_waits_after_a_failure_can_be_asked_for_at_once() -> None:
 
     assert await take_all(work) == ["failed"]
     assert work.failures("failed") == 0
+
+
+def stream(namespace: str, name: object = "app") -> ObjectKey:
+    return ObjectKey("ImageStream", namespace, str(name))
+
+
+async def test_ten_thousand_keys_of_one_namespace_keep_no_other_waiting() -> None:
+    work = WorkQueue[ObjectKey]()
+    work.expect(1)
+    for number in range(10_000):
+        work.add(stream("flood", number))
+    work.add(stream("shop"))
+    work.add(stream("bank"))
+
+    first = [await work.get() for _ in range(4)]
+
+    assert first[:3] == [stream("flood", 0), stream("shop"), stream("bank")]
+    assert len(work) == 9_998
+    assert first[3] == stream("flood", 1)  # whose own order stands
+
+
+async def test_work_that_is_stuck_leaves_workers_for_other_namespaces() -> None:
+    work = WorkQueue[ObjectKey]()
+    work.expect(16)
+    work.add_after(stream("shop"), 3600)  # is known, and not yet asked for
+    for number in range(100):
+        work.add(stream("stuck", number))
+
+    stuck = [await work.get() for _ in range(12)]
+    with pytest.raises(TimeoutError):
+        async with asyncio.timeout(0):
+            await work.get()
+    work.add(stream("shop"))
+    assert await work.get() == stream("shop")
+
+    waiting = asyncio.ensure_future(work.get())
+    await asyncio.sleep(0)
+    work.done(stuck[0])
+    async with asyncio.timeout(30):
+        assert await waiting == stream("stuck", 12)
+
+
+async def test_a_namespace_alone_has_every_worker() -> None:
+    work = WorkQueue[ObjectKey]()
+    work.expect(16)
+    work.add(stream("shop"))
+    work.done(await work.get())  # its last key: the queue knows it no more
+    for number in range(16):
+        work.add(stream("only", number))
+
+    async with asyncio.timeout(30):
+        assert len({await work.get() for _ in range(16)}) == 16
+
+
+@given(
+    st.lists(
+        st.tuples(st.sampled_from(["add", "later", "work"]), st.sampled_from("abcd")), max_size=40
+    )
+)
+def test_each_known_namespace_is_counted_once_for_each_key(steps: list[tuple[str, str]]) -> None:
+    async def play() -> None:
+        work = WorkQueue[ObjectKey]()
+        working: set[ObjectKey] = set()
+        for step, name in steps:
+            key = stream("ab" if name in "ab" else "cd", name)
+            if step == "add":
+                work.add(key)
+            elif step == "later":
+                work.add_after(key, 3600)
+            elif key in working:
+                working.discard(key)
+                work.done(key)
+            elif work._waiting:
+                working.add(await work.get())
+        known = {*work._waiting, *work._working, *work._due}
+        assert work._known == Counter(key.namespace for key in known)
+        assert work._taken == Counter(key.namespace for key in working)
+
+    asyncio.run(play())
