@@ -6,6 +6,8 @@ from upwell.api.meta import Condition
 
 DEGRADED = "Degraded"
 """Type of the condition that says what is wrong with an object, and for how long it was."""
+NEARLY_USED = "NearlyUsed"
+"""Type of the condition of a ResourceQuota that says that little is left."""
 AS_EXPECTED = "AsExpected"
 """Reason of a condition of that kind while nothing is wrong (as of OpenShift's operators)."""
 

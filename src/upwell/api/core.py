@@ -97,6 +97,10 @@ class ServiceAccount(Resource):
     automount_service_account_token: bool | None = None
 
 
+IMAGE_STORAGE = "upwell.dev/image-storage"
+"""Name by which a quota limits the bytes that its namespace has in the embedded registry."""
+
+
 class ResourceQuotaSpec(Model):
     """Limits by the name of what is counted."""
 
@@ -109,6 +113,8 @@ class ResourceQuotaStatus(Model):
 
     hard: dict[str, str | int] = Field(default_factory=dict)
     used: dict[str, str | int] = Field(default_factory=dict)
+    conditions: tuple[Condition, ...] = ()
+    """Upwell's own: whether much of a limit is used."""
 
 
 class ResourceQuota(Resource):

@@ -13,6 +13,7 @@ from upwell.app.configuration import buildah_settings, podman_settings, write_co
 from upwell.app.data_folder import account_for_instances, refuse_second_folder
 from upwell.app.measurements import MachineGauges
 from upwell.app.outbound import Dialers, image_registries
+from upwell.app.quotas.storage import image_quotas
 from upwell.app.subscriptions import subscriptions
 from upwell.app.tracing import tracing
 from upwell.builder.buildah import BuildahBuilder
@@ -128,6 +129,7 @@ async def open_adapters(settings: ServerSettings, stack: AsyncExitStack) -> Adap
         origins,
         clock=seconds,
         pressure=disk.pressure,
+        quota=image_quotas(store, settings.quota.of_namespaces),
     )
     await internal.recover()
     adapters = Adapters(

@@ -25,6 +25,7 @@ from upwell.app.machine_watch import (
     watch_disk,
 )
 from upwell.app.promotion import promotion
+from upwell.app.quotas.storage import measures
 from upwell.app.supervision import retry_after_recovery
 from upwell.controller import Controller
 from upwell.machine.clock import PROCESS_CLOCK, now
@@ -135,7 +136,7 @@ def wire(adapters: Adapters) -> Wired:
         *_workloads(adapters, workloads, secrets),
         *promotion(adapters, workloads, builds, secrets),
         event_controller(events, adapters.cache),
-        resource_quota_controller(adapters.cache),
+        resource_quota_controller(adapters.cache, measures(adapters.internal), now),
         component_controller(adapters.components, adapters.cache, __version__, now),
         *(trace_controller(traces, adapters.cache) for traces in adapters.traces),
         *adapters.subscriptions.controllers,

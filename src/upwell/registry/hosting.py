@@ -3,12 +3,14 @@
 Names and digests are checked values by the time they get here; bodies are not.
 """
 
-from collections.abc import AsyncIterator, Mapping, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
 from contextlib import AbstractAsyncContextManager
 from dataclasses import dataclass, field
 from types import MappingProxyType
 from typing import Protocol
 
+from upwell.api.core import IMAGE_STORAGE
+from upwell.api.values.quantities import format_bytes
 from upwell.oci import Digest
 from upwell.registry.errors import RegistryError
 from upwell.registry.interface import InternalRegistry
@@ -88,6 +90,53 @@ class ContentTooLargeError(RegistryError):
         super().__init__(f"content for {repository} has more than the {limit} bytes allowed")
 
 
+class TooManyUploadsError(RegistryError):
+    """Error for a client, or a namespace, that has as many uploads open as may be."""
+
+    reason = "TooManyUploads"
+    retryable = True
+
+    def __init__(self, who: str, most: int) -> None:
+        super().__init__(
+            f"{who} has {most} uploads open, the maximum: finish or cancel some of them, or wait"
+            " until those that nobody goes on with expire"
+        )
+
+
+@dataclass(frozen=True, slots=True)
+class StorageQuota:
+    """Quota of a namespace for what its repositories hold: its name, and bytes."""
+
+    name: str
+    size: int
+
+
+type FindQuota = Callable[[str], Awaitable[StorageQuota | None]]
+"""Returns the quota that a repository's content counts for; None: there is none."""
+
+
+async def no_quota(repository: str) -> StorageQuota | None:
+    """Return that there is no quota: a FindQuota for a registry of one's own."""
+    del repository
+    return None
+
+
+class QuotaExceededError(RegistryError):
+    """Content would be more than its namespace may have; what was sent of it is not kept."""
+
+    reason = "QuotaExceeded"
+
+    def __init__(self, repository: str, quota: StorageQuota, used: int, more: int) -> None:
+        namespace = repository.partition("/")[0]
+        super().__init__(
+            f"{repository}: exceeded quota: {quota.name}, requested:"
+            f" {IMAGE_STORAGE}={format_bytes(more)}, used: {IMAGE_STORAGE}={format_bytes(used)},"
+            f" limited: {IMAGE_STORAGE}={format_bytes(quota.size)}; delete tags of"
+            f" namespace {namespace} that are not needed, then `upwell prune`, or have the quota"
+            " raised"
+        )
+
+
 class ManifestInvalidError(RegistryError):
     """The bytes are not a manifest of a type that may be stored."""
 
@@ -140,8 +189,8 @@ class HostedRegistry(InternalRegistry, Protocol):
     async def put_manifest(self, push: ManifestPush) -> ManifestEntry:
         """Check and store a manifest, and set its tag.
 
-        Raises ManifestInvalidError, DigestMismatchError, ManifestContentUnknownError or
-        StorageError.
+        Raises ManifestInvalidError, DigestMismatchError, ManifestContentUnknownError,
+        QuotaExceededError or StorageError.
         """
         ...
 
@@ -164,15 +213,24 @@ class HostedRegistry(InternalRegistry, Protocol):
         ...
 
     async def mount_blob(self, repository: str, digest: Digest, source: str) -> bool:
-        """Make a blob of `source` visible in `repository`; False when `source` has none."""
+        """Make a blob of `source` visible in `repository`; False when `source` has none.
+
+        Raises QuotaExceededError.
+        """
         ...
 
     async def delete_blob(self, repository: str, digest: Digest) -> None:
         """Take a blob out of a repository; raises BlobUnknownError."""
         ...
 
-    async def start_upload(self, repository: str, algorithm: str = "sha256") -> str:
-        """Begin a resumable upload and return its name; `algorithm` is hashed as bytes arrive."""
+    async def start_upload(
+        self, repository: str, algorithm: str = "sha256", owner: str = ""
+    ) -> str:
+        """Begin a resumable upload and return its name; `algorithm` is hashed as bytes arrive.
+
+        `owner` is the client whose it is; empty: the server's own. Raises QuotaExceededError or,
+        for a client, TooManyUploadsError.
+        """
         ...
 
     async def upload_offset(self, repository: str, upload: str) -> int:
@@ -186,7 +244,7 @@ class HostedRegistry(InternalRegistry, Protocol):
 
         What arrived before `body` failed is kept, so that the client can go on.
         Raises UploadUnknownError, UploadBusyError, UploadOffsetError, and, dropping the upload,
-        ContentTooLargeError or StorageError.
+        ContentTooLargeError, QuotaExceededError or StorageError.
         """
         ...
 

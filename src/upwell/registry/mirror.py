@@ -105,6 +105,11 @@ class Mirror:
             await self._hosted.finish_upload(repository, upload, digest)
 
 
+def is_mirror(repository: str) -> bool:
+    """Return True if an internal repository mirrors an upstream one."""
+    return repository.startswith(f"{_PREFIX}/") and repository.count("/") > 1
+
+
 def mirror_repository(reference: Reference) -> str:
     """Return the internal repository that mirrors an upstream one.
 

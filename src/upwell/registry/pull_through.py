@@ -14,7 +14,13 @@ from upwell.machine.disk import PressureCheck, no_pressure
 from upwell.oci import Digest, Index, Manifest, Reference
 from upwell.registry.embedded import EmbeddedRegistry
 from upwell.registry.errors import BlobUnknownError, ManifestUnknownError
-from upwell.registry.hosting import ManifestEntry, ManifestPush, UploadUnknownError
+from upwell.registry.hosting import (
+    FindQuota,
+    ManifestEntry,
+    ManifestPush,
+    UploadUnknownError,
+    no_quota,
+)
 from upwell.registry.interface import Registry
 from upwell.registry.mirror import mirror_repository
 from upwell.registry.origins import ImageOrigins, Origin
@@ -40,8 +46,9 @@ class PullThroughRegistry(EmbeddedRegistry):
         *,
         clock: Callable[[], float] = time.time,
         pressure: PressureCheck = no_pressure,
+        quota: FindQuota = no_quota,
     ) -> None:
-        super().__init__(root, host, clock=clock, pressure=pressure)
+        super().__init__(root, host, clock=clock, pressure=pressure, quota=quota)
         self._remote = remote
         self._origins = origins
         self._locks: WeakValueDictionary[tuple[str, Digest], asyncio.Lock] = WeakValueDictionary()

@@ -12,8 +12,9 @@ from tests.support.registry.hosted_images import CONFIG, body, image, index, pus
 
 from upwell.oci import Digest, Index, Manifest, MediaType, Reference
 from upwell.registry.embedded import EmbeddedRegistry, StorageLimits
-from upwell.registry.embedded.contents import Contents
+from upwell.registry.embedded.contents import Allowance, Contents
 from upwell.registry.embedded.files import run_whole, storing
+from upwell.registry.embedded.usage import StorageUsage
 from upwell.registry.errors import (
     BlobUnknownError,
     DigestMismatchError,
@@ -302,7 +303,7 @@ async def test_garbage_collection_removes_only_what_is_old_and_unused(
 def test_content_with_too_many_links_gets_another_copy(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    contents = Contents(tmp_path / "blobs")
+    contents = Contents(tmp_path / "blobs", StorageUsage(tmp_path, tmp_path / "uploads"))
     digest = Digest.of(CONFIG)
     links = [tmp_path / name / digest.hex for name in "abc"]
     real = os.link
@@ -324,7 +325,7 @@ def test_content_with_too_many_links_gets_another_copy(
 
     assert [name.read_bytes() for name in links] == [CONFIG] * 3
     assert len({name.stat().st_ino for name in links}) == 2
-    assert not contents.share(links[0], tmp_path / "d" / digest.hex)
+    assert not contents.share(links[0], tmp_path / "d" / digest.hex, Allowance("d/app"))
 
 
 async def test_a_cancelled_change_is_still_whole() -> None:

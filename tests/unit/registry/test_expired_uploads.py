@@ -5,6 +5,7 @@ from pathlib import Path
 
 from upwell.registry.embedded import EmbeddedRegistry
 from upwell.registry.embedded.uploads import Uploads
+from upwell.registry.embedded.usage import StorageUsage
 
 LIMIT = 1000
 
@@ -14,7 +15,7 @@ def folders(root: Path) -> list[str]:
 
 
 async def test_an_expired_upload_leaves_no_folder(tmp_path: Path) -> None:
-    uploads = Uploads(tmp_path, LIMIT)
+    uploads = Uploads(tmp_path, LIMIT, StorageUsage(tmp_path / "repositories", tmp_path))
     old = await uploads.start("team/app", "sha256")
     young = await uploads.start("team/web", "sha256")
     os.utime(tmp_path / "team+app" / old, (1, 1))

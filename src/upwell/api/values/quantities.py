@@ -29,6 +29,9 @@ _QUANTITY = re.compile(
 )
 
 
+_BINARY = ("", "Ki", "Mi", "Gi", "Ti", "Pi", "Ei")
+
+
 class InvalidQuantityError(ValueError):
     """A text is no quantity; the message says how one looks."""
 
@@ -40,3 +43,11 @@ def parse_quantity(value: str | float) -> Decimal:
     if match is None:
         raise InvalidQuantityError(f"{text!r} is not a quantity (expected 500m, 2, 256Mi or 1G)")
     return Decimal(match["number"]) * _SUFFIXES[match["suffix"] or ""]
+
+
+def format_bytes(size: int) -> str:
+    """Return a number of bytes as the shortest exact quantity."""
+    power = 0
+    while size and size % 1024 == 0 and power < len(_BINARY) - 1:
+        size, power = size // 1024, power + 1
+    return f"{size}{_BINARY[power]}"

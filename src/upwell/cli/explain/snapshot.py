@@ -4,7 +4,7 @@ import asyncio
 
 from upwell.api.apps import Job
 from upwell.api.build import Build, BuildConfig
-from upwell.api.core import Service
+from upwell.api.core import ResourceQuota, Service
 from upwell.api.image import ImageStream
 from upwell.api.meta import Resource
 from upwell.api.pipeline import Pipeline
@@ -27,6 +27,7 @@ _KINDS: tuple[type[Resource], ...] = (
     Route,
     Service,
     Job,
+    ResourceQuota,
 )
 
 

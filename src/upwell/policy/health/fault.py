@@ -22,6 +22,7 @@ class FaultEvent(StrEnum):
     JOB_FAILED = "Failed"
     PIPELINE_DEGRADED = "PipelineDegraded"
     COMPONENT_DEGRADED = "ComponentDegraded"
+    QUOTA_FILLING = "QuotaFilling"
 
 
 @dataclass(frozen=True, slots=True)

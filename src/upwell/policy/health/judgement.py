@@ -5,7 +5,8 @@ from collections.abc import Iterator
 from upwell.api.apps import Job
 from upwell.api.build import Build, BuildConfig
 from upwell.api.cluster_operator import ClusterOperator
-from upwell.api.conditions import find
+from upwell.api.conditions import NEARLY_USED, find
+from upwell.api.core import ResourceQuota
 from upwell.api.image import ImageStream
 from upwell.api.meta import Resource
 from upwell.api.pipeline import Pipeline
@@ -45,6 +46,10 @@ def _faults(resource: Resource) -> Iterator[HealthFault]:
             if resource.fault is not None:
                 event = FaultEvent.COMPONENT_DEGRADED
                 yield HealthFault.of(resource.key, event, resource.fault)
+        case ResourceQuota():
+            nearly = find(resource.status.conditions, NEARLY_USED)
+            if nearly is not None and nearly.is_true:
+                yield HealthFault.of(resource.key, FaultEvent.QUOTA_FILLING, nearly)
         case _ if isinstance(resource, WORKLOADS):
             yield from workload_faults(resource)
     yield from _routing_faults(resource)

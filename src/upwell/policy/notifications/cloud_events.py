@@ -58,6 +58,7 @@ _TYPES: Mapping[str, tuple[str, Severity]] = {
     "PipelineDegraded": ("pipeline.degraded", _ERROR),
     "ComponentDegraded": ("component.degraded", _ERROR),
     "ComponentRecovered": ("component.recovered", _INFO),
+    "QuotaFilling": ("quota.filling", _WARNING),
 }
 """Types by the reason of the event; events of other reasons are not sent."""
 

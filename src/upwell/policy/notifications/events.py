@@ -9,7 +9,7 @@ from upwell.api.apps import Job, RevisionRecord
 from upwell.api.build import Build, BuildConfig, BuildPhase
 from upwell.api.cluster_operator import ClusterOperator
 from upwell.api.conditions import DEGRADED, find
-from upwell.api.core import Service
+from upwell.api.core import ResourceQuota, Service
 from upwell.api.image import ImageStream, NamedTagEventList
 from upwell.api.meta import Condition, Resource
 from upwell.api.pipeline import Freeze, Pipeline, Quarantine
@@ -60,7 +60,7 @@ def events_of(resource: Resource) -> Iterator[EventRecord]:
             yield from _of_stream(resource)
         case Job():
             yield from _of_conditions(resource.status.conditions, {"Complete": "", "Failed": "!"})
-        case BuildConfig() | Pipeline() | Service() | Route():
+        case BuildConfig() | Pipeline() | Service() | Route() | ResourceQuota():
             yield from _of_faults(resource)
         case Release():
             yield from _of_release(resource)

@@ -11,16 +11,28 @@ from typing import Any
 
 from upwell.api.apps import DaemonSet, Deployment, DeploymentConfig, Job, StatefulSet
 from upwell.api.codec import RESOURCES, encode
-from upwell.api.core import ResourceQuota
-from upwell.api.meta import Resource
-from upwell.api.values.quantities import InvalidQuantityError, parse_quantity
+from upwell.api.core import IMAGE_STORAGE, ResourceQuota
+from upwell.api.meta import Kind, Resource
+from upwell.api.values.quantities import InvalidQuantityError, format_bytes, parse_quantity
 
 PODS, STORAGE, CLAIMS = "pods", "requests.storage", "persistentvolumeclaims"
-_COUNTED_BY_PLURAL = frozenset({"services", "secrets", "configmaps", "resourcequotas"})
-"""Kinds that Kubernetes counts under their bare name as well."""
+MEASURED = frozenset({IMAGE_STORAGE})
+"""Names of which no object takes: they are measured where they lie, and limited there."""
+_BYTES = frozenset({STORAGE, IMAGE_STORAGE})
+_ALIASES = {
+    "services": "services",
+    "secrets": "secrets",
+    "configmaps": "configmaps",
+    "resourcequotas": "resourcequotas",
+    "imagestreams.image.openshift.io": "openshift.io/imagestreams",
+}
+"""Names that Kubernetes and OpenShift have for the count of a kind as well."""
 _WORKLOADS: tuple[type[Resource], ...] = (
     Deployment, DeploymentConfig, StatefulSet, DaemonSet, Job,
 )  # fmt: skip
+
+_FULL, _MANY = Decimal("0.8"), 10
+"""Part of a limit above which it is nearly used, if it is of so many at least."""
 
 type Usage = Mapping[str, Decimal]
 """Amounts by name."""
@@ -69,9 +81,7 @@ def readable(hard: Mapping[str, str | int]) -> Usage:
 def charge_of(resource: Resource) -> Usage:
     """Return what one object takes."""
     kind = resource.KIND
-    found = {f"count/{kind.plural}" + f".{kind.group}" * bool(kind.group): Decimal(1)}
-    if kind.plural in _COUNTED_BY_PLURAL and not kind.group:
-        found[kind.plural] = Decimal(1)
+    found = dict.fromkeys(_counts(kind), Decimal(1))
     if isinstance(resource, _WORKLOADS):
         found[PODS] = Decimal(_replicas(resource))
     if isinstance(resource, StatefulSet):
@@ -108,7 +118,25 @@ def counted_kinds(names: Iterable[str]) -> Sequence[type[Resource]]:
 def unknown_names(hard: Iterable[str]) -> Sequence[str]:
     """Return the names that nothing takes of."""
     known = set(chain.from_iterable(_names_of(kind) for kind in RESOURCES if kind.KIND.is_stored))
-    return sorted(set(hard) - known)
+    return sorted(set(hard) - known - MEASURED)
+
+
+def least(limits: Iterable[Limits], name: str) -> tuple[str, Decimal] | None:
+    """Return the lowest limit of a name, after its quota; None: there is none."""
+    found = [(limit.hard[name], limit.quota) for limit in limits if name in limit.hard]
+    return min(found)[::-1] if found else None
+
+
+def nearly_used(hard: Usage, used: Usage) -> Sequence[str]:
+    """Return the names of which little is left: more than four fifths are used.
+
+    A limit of a few is meant to be used up, and counts only when it is exceeded.
+    """
+    return sorted(
+        name
+        for name, most in hard.items()
+        if used.get(name, Decimal(0)) > (most * _FULL if most >= _MANY else most)
+    )
 
 
 def exceeded(
@@ -131,20 +159,26 @@ def exceeded(
     return None
 
 
-def shown(amount: Decimal) -> str:
-    """Return an amount as a quantity."""
+def shown(name: str, amount: Decimal) -> str:
+    """Return an amount of a name as a quantity."""
+    if name in _BYTES and amount == int(amount):
+        return format_bytes(int(amount))
     return f"{amount.normalize():f}"
 
 
 def _listed(amounts: Usage) -> str:
-    return ",".join(f"{name}={shown(amount)}" for name, amount in sorted(amounts.items()))
+    return ",".join(f"{name}={shown(name, amount)}" for name, amount in sorted(amounts.items()))
+
+
+def _counts(kind: Kind) -> Sequence[str]:
+    """Return the names that each object of a kind counts as."""
+    qualified = f"{kind.plural}.{kind.group}" if kind.group else kind.plural
+    alias = _ALIASES.get(qualified)
+    return (f"count/{qualified}", alias) if alias else (f"count/{qualified}",)
 
 
 def _names_of(kind: type[Resource]) -> set[str]:
-    group, plural = kind.KIND.group, kind.KIND.plural
-    names = {f"count/{plural}" + f".{group}" * bool(group)}
-    if plural in _COUNTED_BY_PLURAL and not group:
-        names.add(plural)
+    names = set(_counts(kind.KIND))
     if kind in _WORKLOADS:
         names.add(PODS)
     if kind is StatefulSet:

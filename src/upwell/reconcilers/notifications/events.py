@@ -12,7 +12,7 @@ from datetime import datetime, timedelta
 from upwell.api.apps import Job
 from upwell.api.build import Build, BuildConfig
 from upwell.api.cluster_operator import ClusterOperator
-from upwell.api.core import Event, Service
+from upwell.api.core import Event, ResourceQuota, Service
 from upwell.api.image import ImageStream
 from upwell.api.meta import ObjectKey, ObjectMeta, ObjectReference, Resource
 from upwell.api.pipeline import Freeze, Pipeline, Quarantine
@@ -44,6 +44,7 @@ EVENT_KINDS: tuple[type[Resource], ...] = (
     Quarantine,
     Freeze,
     ClusterOperator,
+    ResourceQuota,
 )
 """The kinds that tell of something."""
 _KINDS = {kind.KIND.kind: kind for kind in EVENT_KINDS}

@@ -11,10 +11,11 @@ from pathlib import Path
 
 from upwell.machine.disk import PressureCheck, no_pressure
 from upwell.oci import Descriptor, Digest, Index, Manifest, Reference, parse_manifest
-from upwell.registry.embedded.contents import Contents
+from upwell.registry.embedded.contents import Allowance, Contents
 from upwell.registry.embedded.files import make_directories, run_whole, storing
 from upwell.registry.embedded.repositories import Repository, StoredRepositories, TagHook
 from upwell.registry.embedded.uploads import Uploads
+from upwell.registry.embedded.usage import StorageUsage, namespace_of
 from upwell.registry.errors import (
     BlobUnknownError,
     DigestMismatchError,
@@ -22,10 +23,13 @@ from upwell.registry.errors import (
     ManifestUnknownError,
 )
 from upwell.registry.hosting import (
+    FindQuota,
     ManifestEntry,
     ManifestPush,
     RepositoryUnknownError,
     StorageFullError,
+    StorageQuota,
+    no_quota,
 )
 from upwell.registry.interface import (
     DEFAULT_ACCESS,
@@ -66,7 +70,8 @@ class EmbeddedRegistry:
     """An OCI registry in the folder `root`, which no other process may write to.
 
     `host` is what references to its images carry; `clock` gives seconds since the epoch; blobs are
-    refused while `pressure` says that there is no room to spare.
+    refused while `pressure` says that there is no room to spare, and all content that is more than
+    `quota` allows.
     Implements HostedRegistry; call `recover` before the first use.
     """
 
@@ -78,17 +83,20 @@ class EmbeddedRegistry:
         limits: StorageLimits = StorageLimits(),
         clock: Callable[[], float] = time.time,
         pressure: PressureCheck = no_pressure,
+        quota: FindQuota = no_quota,
     ) -> None:
+        self._quota_of = quota
         self._host = host
         self._pressure = pressure
         self._listeners = list(listeners)
         self._limits = limits
         self._clock = clock
         self._temporary = root / "temporary"
-        self._contents = Contents(root / "blobs")
-        self._uploads = Uploads(root / "uploads", limits.blob_bytes)
+        self._usage = StorageUsage(root / "repositories", root / "uploads")
+        self._contents = Contents(root / "blobs", self._usage)
+        self._uploads = Uploads(root / "uploads", limits.blob_bytes, self._usage)
         self._repositories = StoredRepositories(
-            root / "repositories", self._contents, self._temporary
+            root / "repositories", self._contents, self._usage, self._temporary
         )
 
     @property
@@ -109,6 +117,11 @@ class EmbeddedRegistry:
     def damage(self) -> Mapping[str, Sequence[str]]:
         """Return what was found to be damaged by the disk, by repository; does not block."""
         return self._repositories.damage()
+
+    async def storage_used(self, namespace: str) -> int:
+        """Return the bytes that a namespace's repositories and uploads count as."""
+        with storing(namespace):
+            return await run_whole(self._usage.used, namespace)
 
     async def collect_garbage(self) -> CollectedGarbage:
         """Remove expired uploads, and blobs that no manifest has named for a while."""
@@ -287,8 +300,9 @@ class EmbeddedRegistry:
     async def put_manifest(self, push: ManifestPush) -> ManifestEntry:
         """Check and store a manifest, and set its tag."""
         with storing(push.repository):
+            quota = await self._quota(push.repository)
             repository = await asyncio.to_thread(self._repositories.create, push.repository)
-            return await run_whole(repository.put_manifest, push, self._hint(push.actor))
+            return await run_whole(repository.put_manifest, push, self._hint(push.actor), quota)
 
     async def tag_names(self, repository: str) -> Sequence[str]:
         """List every tag, sorted."""
@@ -343,10 +357,10 @@ class EmbeddedRegistry:
         if origin is None:
             return False
         with storing(repository):
+            allowed = Allowance(repository, await self._quota(repository))
             target = await asyncio.to_thread(self._repositories.create, repository)
-            return await run_whole(
-                self._contents.share, origin.blob_link(digest), target.blob_link(digest)
-            )
+            links = origin.blob_link(digest), target.blob_link(digest)
+            return await run_whole(self._contents.share, *links, allowed)
 
     async def delete_blob(self, repository: str, digest: Digest) -> None:
         """Take a blob out of a repository."""
@@ -357,10 +371,13 @@ class EmbeddedRegistry:
 
     # The HostedRegistry port: uploads
 
-    async def start_upload(self, repository: str, algorithm: str = "sha256") -> str:
+    async def start_upload(
+        self, repository: str, algorithm: str = "sha256", owner: str = ""
+    ) -> str:
         """Begin a resumable upload and return its name."""
         self._require_room(repository)
-        return await self._uploads.start(repository, algorithm)
+        quota = await self._quota(repository)
+        return await self._uploads.start(repository, algorithm, owner, quota)
 
     async def upload_offset(self, repository: str, upload: str) -> int:
         """Return how many bytes have arrived."""
@@ -371,18 +388,29 @@ class EmbeddedRegistry:
     ) -> int:
         """Write `body` to the end of an upload; return the new end."""
         self._require_room(repository)
-        return await self._uploads.append(repository, upload, body, start)
+        quota = await self._quota(repository)
+        return await self._uploads.append(repository, upload, body, start, quota)
 
     async def finish_upload(self, repository: str, upload: str, digest: Digest) -> None:
         """Turn an upload into the blob `digest`."""
         with storing(repository), self._uploads.sealing(repository, upload) as sealed:
+            allowed = Allowance(repository, await self._quota(repository))
             target = await asyncio.to_thread(self._repositories.create, repository)
             link = target.blob_link(digest)
-            await run_whole(lambda: self._contents.adopt(sealed.verified(digest), digest, link))
+            await run_whole(
+                lambda: self._contents.adopt(sealed.verified(digest), digest, link, allowed)
+            )
 
     async def cancel_upload(self, repository: str, upload: str) -> None:
         """Drop an upload."""
         self._uploads.cancel(repository, upload)
+
+    async def _quota(self, repository: str) -> StorageQuota | None:
+        """Return the quota for content of a repository, whose namespace is counted by then."""
+        quota = await self._quota_of(repository)
+        if quota is not None:
+            await self.storage_used(namespace_of(repository))
+        return quota
 
     def _require_room(self, repository: str) -> None:
         if why := self._pressure():

@@ -18,28 +18,25 @@ from upwell.oci import (
     MediaType,
     parse_manifest,
 )
-from upwell.registry.embedded.contents import Contents
+from upwell.registry.embedded.contents import Allowance, Contents
 from upwell.registry.embedded.files import (
     make_directories,
     remove,
     sync_directory,
     write_temporary,
 )
+from upwell.registry.embedded.usage import BLOBS, MANIFESTS, TAGS, StorageUsage
 from upwell.registry.errors import DigestMismatchError
 from upwell.registry.hosting import (
     ManifestContentUnknownError,
     ManifestEntry,
     ManifestInvalidError,
     ManifestPush,
+    StorageQuota,
 )
 from upwell.registry.interface import StoredManifest, StoredRepository, StoredTag
 
 log = logging.getLogger(__name__)
-
-_BLOBS = "_blobs"
-_MANIFESTS = "_manifests"
-_TAGS = "_tags"
-# A component of a repository name starts with a letter or a digit, so these are never one.
 
 type TagHook = Callable[[str, str, ManifestEntry], None]
 """Callback with the repository, the tag and the manifest after a tag was set."""
@@ -53,7 +50,9 @@ class Repository:
     nothing expires, and no blob counts as unused.
     """
 
-    def __init__(self, name: str, root: Path, contents: Contents, temporary: Path) -> None:
+    def __init__(
+        self, name: str, root: Path, contents: Contents, usage: StorageUsage, temporary: Path
+    ) -> None:
         self.name = name
         self.manifests: dict[Digest, ManifestEntry] = {}
         self.tags: dict[str, Digest] = {}
@@ -64,6 +63,7 @@ class Repository:
         """File -> what it holds, for people."""
         self._root = root
         self._contents = contents
+        self._usage = usage
         self._temporary = temporary
         # Makes "the content exists, so keep the manifest" and the order of tag changes atomic.
         self._lock = threading.RLock()
@@ -71,11 +71,11 @@ class Repository:
 
     def blob_link(self, digest: Digest) -> Path:
         """Return the file that shows blob `digest` here, if it is there."""
-        return self._root / _BLOBS / digest.algorithm / digest.hex
+        return self._root / BLOBS / digest.algorithm / digest.hex
 
     def manifest_link(self, digest: Digest) -> Path:
         """Return the file that holds manifest `digest`, if it is there."""
-        return self._root / _MANIFESTS / digest.algorithm / digest.hex
+        return self._root / MANIFESTS / digest.algorithm / digest.hex
 
     @property
     def damage(self) -> list[str]:
@@ -102,7 +102,9 @@ class Repository:
         """Return the manifests whose subject is `subject`, in the order of their digests."""
         return sorted(self._referrers.get(subject, ()), key=lambda entry: entry.digest)
 
-    def put_manifest(self, push: ManifestPush, tagged: TagHook) -> ManifestEntry:
+    def put_manifest(
+        self, push: ManifestPush, tagged: TagHook, quota: StorageQuota | None = None
+    ) -> ManifestEntry:
         """Store a manifest and set its tag; see HostedRegistry.put_manifest."""
         digest = push.digest or Digest.of(push.raw)
         if not digest.matches(push.raw):
@@ -116,15 +118,17 @@ class Repository:
                 raise ManifestContentUnknownError(self.name, list(dict.fromkeys(missing)))
             link = self.manifest_link(digest)
             if digest not in self.manifests or link in self._damaged:
+                self._require_tag(push.tag, quota)
                 file = write_temporary(self._temporary, push.raw)
                 if link in self._damaged:
                     self._contents.replace(file, digest, link)
                 else:
-                    self._contents.adopt(file, digest, link)
+                    self._contents.adopt(file, digest, link, Allowance(self.name, quota))
                 self._forget(digest)
                 self._remember(entry)
                 self._damaged.pop(link, None)
             else:
+                self._require_tag(push.tag, quota)
                 os.utime(link)  # its age counts from the last push
             if push.tag is not None:
                 self.set_tag(push.tag, digest, tagged)
@@ -142,9 +146,12 @@ class Repository:
             if self.tags.get(tag) != digest:
                 file = write_temporary(self._temporary, str(digest).encode())
                 try:
-                    folder = self._root / _TAGS
+                    folder = self._root / TAGS
                     make_directories(folder)
-                    file.rename(folder / tag)
+                    with self._usage.lock:
+                        is_new = not (folder / tag).exists()
+                        file.rename(folder / tag)
+                        self._usage.tagged(folder / tag, int(is_new))
                 finally:
                     file.unlink(missing_ok=True)
                 sync_directory(folder)
@@ -156,9 +163,11 @@ class Repository:
     def remove_tag(self, tag: str) -> bool:
         """Remove a tag; False when there is no such tag."""
         with self._lock:
-            removed = remove(self._root / _TAGS / tag)
+            with self._usage.lock:
+                removed = remove(self._root / TAGS / tag)
+                self._usage.tagged(self._root / TAGS / tag, -int(removed))
             self.tags.pop(tag, None)
-            self._damaged.pop(self._root / _TAGS / tag, None)
+            self._damaged.pop(self._root / TAGS / tag, None)
         return removed
 
     def remove_manifest(self, digest: Digest) -> bool:
@@ -194,7 +203,7 @@ class Repository:
         with self._lock:
             found = [self._stored_manifest(digest) for digest in self.manifests]
             tags = {
-                tag: StoredTag(digest, _changed(self._root / _TAGS / tag))
+                tag: StoredTag(digest, _changed(self._root / TAGS / tag))
                 for tag, digest in self.tags.items()
             }
         return StoredRepository(self.name, tags, [one for one in found if one is not None])
@@ -224,11 +233,16 @@ class Repository:
                     used.update(item.digest for item in _content(parse_manifest(raw)))
             if self._damaged:
                 return 0
-            for link in self._root.glob(f"{_BLOBS}/*/*"):
+            for link in self._root.glob(f"{BLOBS}/*/*"):
                 digest = Digest(link.parent.name, link.name)
                 if digest not in used and link.stat().st_mtime < before:
                     removed += self.remove_blob(digest)
         return removed
+
+    def _require_tag(self, tag: str | None, quota: StorageQuota | None) -> None:
+        if tag is not None and tag not in self.tags:
+            with self._usage.lock:
+                self._usage.require(self.name, None, quota)
 
     def _is_child(self, digest: Digest) -> bool:
         for entry in self.manifests.values():
@@ -277,12 +291,12 @@ class Repository:
             self._referrers[entry.subject] = tuple(other for other in others if other != entry)
 
     def _load(self) -> None:
-        for file in self._root.glob(f"{_MANIFESTS}/*/*"):
+        for file in self._root.glob(f"{MANIFESTS}/*/*"):
             digest = Digest(file.parent.name, file.name)
             raw = self.read(digest)
             if raw is not None:  # a damaged disk must not be served as the truth
                 self._remember(_examine(raw, digest, "")[0])
-        for file in self._root.glob(f"{_TAGS}/*"):
+        for file in self._root.glob(f"{TAGS}/*"):
             try:
                 target = Digest.parse(file.read_text(errors="replace"))
             except InvalidDigestError:
@@ -301,9 +315,12 @@ class Repository:
 class StoredRepositories:
     """Repositories of the registry; each is read from its files when it is first asked for."""
 
-    def __init__(self, root: Path, contents: Contents, temporary: Path) -> None:
+    def __init__(
+        self, root: Path, contents: Contents, usage: StorageUsage, temporary: Path
+    ) -> None:
         self._root = root
         self._contents = contents
+        self._usage = usage
         self._temporary = temporary
         self._loaded: dict[str, Repository] = {}
         self._lock = threading.Lock()
@@ -330,26 +347,26 @@ class StoredRepositories:
     def names(self) -> list[str]:
         """List the repositories that hold a manifest, sorted."""
         return sorted(
-            name for name in self.all_names() if any((self._root / name / _MANIFESTS).glob("*/*"))
+            name for name in self.all_names() if any((self._root / name / MANIFESTS).glob("*/*"))
         )
 
     def all_names(self) -> Iterator[str]:
         """Name every repository that something was pushed to."""
         for folder, children, _ in self._root.walk():
-            if _BLOBS in children or _MANIFESTS in children:
+            if BLOBS in children or MANIFESTS in children:
                 yield str(folder.relative_to(self._root))
-            children[:] = [child for child in children if child not in {_BLOBS, _MANIFESTS, _TAGS}]
+            children[:] = [child for child in children if child not in {BLOBS, MANIFESTS, TAGS}]
 
     def _exists(self, name: str) -> bool:
         folder = self._root / name
-        return name in self._loaded or any(
-            (folder / kind).is_dir() for kind in (_BLOBS, _MANIFESTS)
-        )
+        return name in self._loaded or any((folder / kind).is_dir() for kind in (BLOBS, MANIFESTS))
 
     def _open(self, name: str) -> Repository:
         repository = self._loaded.get(name)
         if repository is None:
-            repository = Repository(name, self._root / name, self._contents, self._temporary)
+            repository = Repository(
+                name, self._root / name, self._contents, self._usage, self._temporary
+            )
             self._loaded[name] = repository
         return repository
 

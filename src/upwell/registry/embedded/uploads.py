@@ -13,10 +13,13 @@ from pathlib import Path
 
 from upwell.oci import Digest
 from upwell.registry.embedded.files import make_directories, run_whole, storing, whole
+from upwell.registry.embedded.usage import StorageUsage
 from upwell.registry.errors import DigestMismatchError
 from upwell.registry.hosting import (
     ContentTooLargeError,
+    QuotaExceededError,
     StorageError,
+    StorageQuota,
     UploadBusyError,
     UploadOffsetError,
     UploadUnknownError,
@@ -78,17 +81,24 @@ class _WriteBehind:
 class Uploads:
     """Uploads of all repositories under `root`; each survives a restart until it expires."""
 
-    def __init__(self, root: Path, limit: int) -> None:
+    def __init__(self, root: Path, limit: int, usage: StorageUsage) -> None:
         self._root = root
         self._limit = limit
+        self._usage = usage
         self._sessions: dict[Path, _Session] = {}
 
-    async def start(self, repository: str, algorithm: str) -> str:
+    async def start(
+        self,
+        repository: str,
+        algorithm: str,
+        owner: str = "",
+        quota: StorageQuota | None = None,
+    ) -> str:
         """Create an empty upload and return its name."""
         upload = uuid.uuid4().hex
         path = self._path(repository, upload)
         with storing(repository):
-            await run_whole(_create, path)
+            await run_whole(self._create, repository, path, owner, quota)
         self._sessions[path] = _Session(path, 0, algorithm, hashlib.new(algorithm))
         return upload
 
@@ -97,15 +107,20 @@ class Uploads:
         return self._session(repository, upload).offset
 
     async def append(
-        self, repository: str, upload: str, body: AsyncIterator[bytes], start: int | None
+        self,
+        repository: str,
+        upload: str,
+        body: AsyncIterator[bytes],
+        start: int | None,
+        quota: StorageQuota | None,
     ) -> int:
         """Write `body` at the end; see HostedRegistry.append."""
         with self._exclusive(repository, upload) as session:
             if start is not None and start != session.offset:
                 raise UploadOffsetError(repository, upload, session.offset)
             try:
-                await self._receive(repository, session, body)
-            except (StorageError, ContentTooLargeError):
+                await self._receive(repository, session, body, quota)
+            except (StorageError, ContentTooLargeError, QuotaExceededError):
                 self._discard(session)
                 raise
             return session.offset
@@ -135,6 +150,7 @@ class Uploads:
                 if path.stat().st_mtime < before:
                     path.unlink()
                     self._sessions.pop(path, None)
+                    self._usage.end(path)
                     expired += 1
         self.remove_empty_folders()
         return expired
@@ -146,7 +162,11 @@ class Uploads:
                 folder.rmdir()  # unless it holds uploads
 
     async def _receive(
-        self, repository: str, session: _Session, body: AsyncIterator[bytes]
+        self,
+        repository: str,
+        session: _Session,
+        body: AsyncIterator[bytes],
+        quota: StorageQuota | None,
     ) -> None:
         received = session.offset
         with storing(repository):
@@ -160,6 +180,7 @@ class Uploads:
                         received += sum(map(len, batch))
                         if received > self._limit:
                             raise ContentTooLargeError(repository, self._limit)
+                        self._usage.grow(repository, session.path, received, quota)
                         await behind.write(batch)
             finally:
                 await behind.settle()
@@ -188,9 +209,19 @@ class Uploads:
             self._sessions[path] = session
         return session
 
+    def _create(self, repository: str, path: Path, owner: str, quota: StorageQuota | None) -> None:
+        self._usage.begin(repository, path, owner)
+        try:
+            self._usage.grow(repository, path, 0, quota)
+            _create(path)
+        except BaseException:
+            self._usage.end(path)
+            raise
+
     def _discard(self, session: _Session) -> None:
         self._sessions.pop(session.path, None)
         session.path.unlink(missing_ok=True)
+        self._usage.end(session.path)
 
     def _path(self, repository: str, upload: str) -> Path:
         # No repository name has a plus sign, so two never share a folder.

@@ -48,7 +48,7 @@ def create_routes(
 ) -> list[BaseRoute]:
     """Return the routes of /v2/; `actor` names who pushes, for PushEvent."""
     content = _ContentRoutes(registry, limits, actor)
-    uploads = UploadRoutes(registry, limits)
+    uploads = UploadRoutes(registry, limits, actor)
     table = [
         ("/{name:path}/manifests/{reference}", content.pull_manifest, ["GET"]),
         ("/{name:path}/manifests/{reference}", content.push_manifest, ["PUT"]),

@@ -1,5 +1,7 @@
 """Blob uploads over HTTP: whole, in chunks, or mounted (distribution-spec, Pushing blobs)."""
 
+from collections.abc import Callable
+
 from starlette.requests import Request
 from starlette.responses import Response
 
@@ -20,8 +22,11 @@ _ALGORITHMS = {"sha256", "sha512"}
 class UploadRoutes:
     """The endpoints under /blobs/uploads/."""
 
-    def __init__(self, registry: HostedRegistry, limits: BodyLimits) -> None:
+    def __init__(
+        self, registry: HostedRegistry, limits: BodyLimits, actor: Callable[[Request], str]
+    ) -> None:
         self._registry = registry
+        self._actor = actor
         self._limits = limits
 
     async def start(self, request: Request) -> Response:
@@ -39,11 +44,12 @@ class UploadRoutes:
             raise DistributionError(
                 400, "DIGEST_INVALID", f"cannot verify {algorithm[:30]!r} digests"
             )
-        upload = await self._registry.start_upload(name, algorithm)
+        upload = await self._registry.start_upload(name, algorithm, self._actor(request))
         return _progress(name, upload, 0, 202)
 
     async def _take_whole(self, request: Request, name: str, digest: Digest) -> Response:
-        upload = await self._registry.start_upload(name, digest.algorithm)
+        owner = self._actor(request)
+        upload = await self._registry.start_upload(name, digest.algorithm, owner)
         try:
             await self._registry.append(name, upload, bounded(request, self._limits))
         except BodyError:

@@ -3,22 +3,28 @@
 import asyncio
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
+from decimal import Decimal
+from itertools import islice
 
 from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily
 from prometheus_client.metrics_core import Metric
 
 from upwell.api.build import Build, BuildPhase
 from upwell.api.codec import RESOURCES
+from upwell.api.core import ResourceQuota
 from upwell.api.meta import Resource
 from upwell.machine.components import ComponentState
 from upwell.policy.explain.freshness import Snapshot
 from upwell.policy.health.fault import FaultEvent
 from upwell.policy.health.judgement import faults_of
+from upwell.policy.quotas.usage import readable
 from upwell.policy.rollouts.settings import WORKLOADS
 from upwell.policy.rollouts.summary import RolloutState, rollout_of
 from upwell.server.http.streaming import OpenStreams
 from upwell.store.interface import Store
 
+_MAX_LIMITS = 1000
+"""Limits of namespaces that have a metric."""
 _WAITING = (BuildPhase.NEW, BuildPhase.PENDING)
 
 
@@ -41,6 +47,7 @@ class StateGauges:
             *_builds([item for item in objects if isinstance(item, Build)]),
             *_rollouts(Snapshot(objects)),
             *fault_gauges(objects),
+            *quota_gauges(item for item in objects if isinstance(item, ResourceQuota)),
         ]
 
 
@@ -80,6 +87,24 @@ def fault_gauges(objects: Iterable[Resource]) -> list[Metric]:
         family.add_metric(labels, count)
     failing = sum(fault.event is FaultEvent.IMPORT_FAILED for fault in faults)
     return [family, gauge("upwell_imports_failing", "Tags whose last import failed.", failing)]
+
+
+def quota_gauges(quotas: Iterable[ResourceQuota]) -> list[Metric]:
+    """Return what is used of each limit of namespaces, of the first so many of them."""
+    labels = ["namespace", "resource"]
+    most = GaugeMetricFamily("upwell_quota_limit", "Limits of ResourceQuotas.", labels=labels)
+    used = GaugeMetricFamily("upwell_quota_used", "Amounts used of them.", labels=labels)
+    found: dict[tuple[str, str], tuple[Decimal, Decimal]] = {}
+    for quota in sorted(quotas, key=lambda one: one.namespace):
+        amounts = readable(quota.status.used)
+        for name, limit in readable(quota.status.hard).items():
+            place = (quota.namespace, name)
+            lower = min(limit, found[place][0]) if place in found else limit
+            found[place] = (lower, amounts.get(name, Decimal(0)))
+    for place, (limit, amount) in islice(found.items(), _MAX_LIMITS):
+        most.add_metric(place, float(limit))
+        used.add_metric(place, float(amount))
+    return [most, used]
 
 
 def budget_gauges(closings: Mapping[str, bool]) -> list[Metric]:

@@ -194,6 +194,15 @@ FAULTY: dict[str, Resource] = {
             },
         },
     ),
+    "quota nearly used": made(
+        "v1",
+        "ResourceQuota",
+        {
+            "conditions": [
+                condition("NearlyUsed", "True", "QuotaNearlyUsed", "more than 80 % is used of pods")
+            ]
+        },
+    ),
 }
 
 

@@ -78,6 +78,8 @@ def test_less_is_never_asked_for() -> None:
 
 
 def test_amounts_are_shown_without_an_exponent() -> None:
-    assert [shown(Decimal(n)) for n in (0, 100, 6 * 1024**3)] == ["0", "100", "6442450944"]
+    assert [shown("pods", Decimal(n)) for n in (0, 100, 6 * 1024**3)] == ["0", "100", "6442450944"]
+    sizes = [shown("requests.storage", Decimal(n)) for n in (0, 1000, 6 * 1024**3)]
+    assert sizes == ["0", "1000", "6Gi"]
     assert total([]) == {}
     assert readable({"pods": "many", "secrets": "1k"}) == {"secrets": 1000}

@@ -9,6 +9,8 @@ from tests.support.registry.memory import RegistryInMemory
 from tests.support.server.api_server import Api, deployment
 
 from upwell.api.codec import decode
+from upwell.api.core import IMAGE_STORAGE, ResourceQuota, ResourceQuotaStatus
+from upwell.api.meta import ObjectMeta
 from upwell.oci import Digest, Reference
 from upwell.registry.budget import RequestBudget
 from upwell.registry.errors import ManifestUnknownError
@@ -174,3 +176,15 @@ async def test_components_are_told_with_their_starts(api: Api) -> None:
     found = await scraped(api)
     assert found["upwell_component_up{component=router}"] == 0
     assert found["upwell_component_restarts_total{component=router}"] == 1
+
+
+async def test_quotas_are_told_by_namespace_with_their_lowest_limits(api: Api) -> None:
+    for name, most in (("one", "20Ki"), ("other", "10Ki")):
+        status = ResourceQuotaStatus(hard={IMAGE_STORAGE: most}, used={IMAGE_STORAGE: "8Ki"})
+        meta = ObjectMeta(name=name, namespace="shop")
+        quota = await api.store.create(ResourceQuota(metadata=meta))
+        await api.store.update_status(quota.model_copy(update={"status": status}))
+    text = (await api.get("/metrics")).text
+    labels = f'{{namespace="shop",resource="{IMAGE_STORAGE}"}}'
+    assert f"upwell_quota_limit{labels} {10 * 1024.0}" in text
+    assert f"upwell_quota_used{labels} {8 * 1024.0}" in text

@@ -1,0 +1,31 @@
+"""Quotas of what is stored: their limits for the adapters, and what is used for their status."""
+
+from collections.abc import Mapping
+
+from upwell.api.core import IMAGE_STORAGE
+from upwell.policy.quotas.usage import Usage, least
+from upwell.reconcilers.quotas.reconciler import Measure
+from upwell.registry.embedded import EmbeddedRegistry
+from upwell.registry.hosting import FindQuota, StorageQuota
+from upwell.registry.mirror import is_mirror
+from upwell.server.admission.quota import NamespaceQuotas
+from upwell.store.interface import Store
+
+
+def image_quotas(store: Store, defaults: Usage) -> FindQuota:
+    """Return what finds the quota of a repository; copies of upstream images are everybody's."""
+    quotas = NamespaceQuotas(store, defaults)
+
+    async def find(repository: str) -> StorageQuota | None:
+        if is_mirror(repository):
+            return None
+        limits = await quotas.limits(repository.partition("/")[0])
+        found = least(limits, IMAGE_STORAGE)
+        return None if found is None else StorageQuota(found[0], int(found[1]))
+
+    return find
+
+
+def measures(registry: EmbeddedRegistry) -> Mapping[str, Measure]:
+    """Return what measures that which no object takes."""
+    return {IMAGE_STORAGE: registry.storage_used}
