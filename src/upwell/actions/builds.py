@@ -2,14 +2,30 @@
 
 from collections.abc import Callable
 from contextlib import suppress
+from dataclasses import dataclass
 
 from upwell.api.build import BinaryBuildSource, BinaryInput, Build, BuildConfig, BuildRequest
 from upwell.api.meta import ObjectKey
-from upwell.policy.builds.requests import requested_build, requested_clone, require_effect
+from upwell.policy.access.content import decides_content
+from upwell.policy.builds.requests import (
+    RequestedBuild,
+    requested_build,
+    requested_clone,
+    require_effect,
+)
 from upwell.reconcilers.builds.context import BuildContext, config_of
 from upwell.reconcilers.builds.index import BuildIndex
 from upwell.store.interface import AlreadyExistsError, ConflictError, NotFoundError
 from upwell.store.retry import update_with_retry
+
+
+@dataclass(frozen=True, slots=True)
+class BuildClient:
+    """The client that asks for a build: the author of what they say about its content."""
+
+    name: str
+    permit: Callable[[Build], None]
+    """Raises what the client's rights refuse the build with."""
 
 
 class BuildActions:
@@ -19,24 +35,32 @@ class BuildActions:
         self._store = index.cache.store
         self._index = index
 
-    async def instantiate(self, namespace: str, name: str, request: BuildRequest) -> Build:
-        """Start a build of a BuildConfig."""
+    async def instantiate(
+        self, namespace: str, name: str, request: BuildRequest, client: BuildClient | None = None
+    ) -> Build:
+        """Start a build of a BuildConfig; without a client, its author stands for all of it."""
         config = await self._store.get(BuildConfig, namespace, name)
         require_effect(config, request)
         await self._index.cache.wait_for(config)
-        key = config.key
+        key, asked = config.key, _asked(request, client)
 
         def make(context: BuildContext) -> Build:
             config = context.configs.get(key)
             if config is None:
                 raise NotFoundError(key)
             images = context.followed(config)
-            return requested_build(config, context.streams, context.earlier(key), images, request)
+            return requested_build(config, context.streams, context.earlier(key), images, asked)
 
-        return await self._create(key, make)
+        return await self._create(key, make, client if asked.decided_by else None)
 
     async def instantiate_binary(
-        self, namespace: str, name: str, upload: BinaryInput, *, unless_built: bool = False
+        self,
+        namespace: str,
+        name: str,
+        upload: BinaryInput,
+        client: BuildClient | None = None,
+        *,
+        unless_built: bool = False,
     ) -> Build:
         """Start a build of a BuildConfig from uploaded content, whatever its source is.
 
@@ -44,26 +68,31 @@ class BuildActions:
         """
         binary = BinaryBuildSource(as_file=upload.as_file, digest=upload.digest)
         request = BuildRequest(binary=binary, revision=upload.revision, unless_built=unless_built)
-        return await self.instantiate(namespace, name, request)
+        return await self.instantiate(namespace, name, request, client)
 
-    async def clone(self, namespace: str, name: str, request: BuildRequest) -> Build:
+    async def clone(
+        self, namespace: str, name: str, request: BuildRequest, client: BuildClient | None = None
+    ) -> Build:
         """Make the Build `name` again from the same inputs."""
         original = await self._store.get(Build, namespace, name)
         require_effect(original, request)
-        key = config_of(original)
+        key, asked = config_of(original), _asked(request, client)
 
         def make(context: BuildContext) -> Build:
-            return requested_clone(
-                original, context.configs.get(key), context.earlier(key), request
-            )
+            return requested_clone(original, context.configs.get(key), context.earlier(key), asked)
 
-        return await self._create(key, make)
+        return await self._create(key, make, client if asked.decided_by else None)
 
-    async def _create(self, key: ObjectKey, make: Callable[[BuildContext], Build]) -> Build:
-        """Create what `make` decides for the BuildConfig `key`."""
+    async def _create(
+        self, key: ObjectKey, make: Callable[[BuildContext], Build], client: BuildClient | None
+    ) -> Build:
+        """Create what `make` decides for the BuildConfig `key`, if the client may have it."""
 
         async def made() -> Build:
-            return make(await self._index.context_of(key))
+            build = make(await self._index.context_of(key))
+            if client is not None:
+                client.permit(build)
+            return build
 
         async def create(build: Build) -> Build:
             try:
@@ -78,3 +107,8 @@ class BuildActions:
                 raise ConflictError(key, why) from error
 
         return await update_with_retry(made, create)
+
+
+def _asked(request: BuildRequest, client: BuildClient | None) -> RequestedBuild:
+    decides = client is not None and decides_content(request)
+    return RequestedBuild(request, client.name if client is not None and decides else "")

@@ -348,6 +348,8 @@ class BinaryInput(Model):
     revision: SourceRevision | None = None
     build: str = ""
     """The build that it was uploaded for."""
+    authors: tuple[str, ...] = ()
+    """Names of those who stand for it."""
 
 
 class BuildConfigStatus(Model):

@@ -186,7 +186,7 @@ def _streams(adapters: Adapters, secrets: PullSecrets) -> ImageStreams:
         ImportSchedule(interval=adapters.settings.import_interval),
         clock=now,
         platforms=(machine_platform(),),
-        authority=Authority(adapters.protection.control),
+        authority=Authority(adapters.protection.control, adapters.settings.internal_host),
     )
 
 

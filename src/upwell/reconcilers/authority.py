@@ -4,8 +4,10 @@ from collections.abc import Iterable
 from typing import Protocol
 
 from upwell.api.meta import Resource
-from upwell.api.values.author import author_of
+from upwell.api.values.author import author_of, content_authors_of
 from upwell.policy.access.authority import Need, lacking, needs_in_use
+from upwell.policy.access.content import content_needs
+from upwell.policy.access.images import image_needs, pull_needs
 from upwell.policy.access.roles import Grant
 from upwell.policy.rollouts.pod_template import TemplateError
 
@@ -47,8 +49,38 @@ class Authority:
         """
         for resource in resources:
             why = await self.refusal_of(resource, needs_in_use(resource, self._registry))
+            why = why or await self.content_refusal(
+                resource, content_needs(resource, self._registry)
+            )
             if why:
                 return why
+        return ""
+
+    async def pull_refusal(self, resource: Resource, *images: str) -> str:
+        """Say which images of the embedded registry the author of `resource` may not pull."""
+        return await self.refusal_of(
+            resource, pull_needs(resource.namespace, images, self._registry)
+        )
+
+    async def image_refusal(self, resource: Resource) -> str:
+        """Say which images that `resource` itself names its author may not pull; empty: none.
+
+        Not of what triggers and promotions write images into.
+        """
+        return await self.refusal_of(resource, image_needs(resource, self._registry))
+
+    async def content_refusal(self, resource: Resource, wanted: Iterable[Need]) -> str:
+        """Say which of the rights those lack who decide what `resource` builds; empty: none."""
+        wanted = tuple(wanted)
+        if self._authors is None or not wanted:
+            return ""
+        for name in content_authors_of(resource):
+            why = lacking(wanted, await self._authors.grants(name))
+            if why is not None:
+                return (
+                    f"{name}, who decides what {resource.key} builds, lacks a right: it {why};"
+                    " grant it, or have somebody who has it decide"
+                )
         return ""
 
     async def refusal_of(self, resource: Resource, wanted: Iterable[Need]) -> str:

@@ -19,7 +19,7 @@ import uvicorn
 from click.testing import CliRunner, Result
 from tests.support.server.memory_actions import memory_actions
 
-from upwell.actions.builds import BuildActions
+from upwell.actions.builds import BuildActions, BuildClient
 from upwell.api.build import (
     BUILD_CONFIG_LABEL,
     BUILD_NUMBER_ANNOTATION,
@@ -78,8 +78,10 @@ class InstantBuilds(BuildActions):
         self._logs = logs
         self._tasks: set[asyncio.Task[None]] = set()
 
-    async def instantiate(self, namespace: str, name: str, request: BuildRequest) -> Build:
-        del request
+    async def instantiate(
+        self, namespace: str, name: str, request: BuildRequest, client: BuildClient | None = None
+    ) -> Build:
+        del request, client
         config = await self._store.get(BuildConfig, namespace, name)
         build = await self._store.create(
             Build(

@@ -350,7 +350,7 @@ class BuildMachine:
             clock=self.clock,
             jitter=lambda: 0.5,
             platforms=platforms,
-            authority=Authority(self.authors),
+            authority=Authority(self.authors, INTERNAL),
         )
 
     def builds(self, slots: int = 2) -> Builds:

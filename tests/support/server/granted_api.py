@@ -23,6 +23,7 @@ from upwell.server.auth.tokens import (
 )
 from upwell.server.http.limits import ServerLimits
 from upwell.store.memory import MemoryStore
+from upwell.uploads.interface import BinaryInputs
 
 REGISTRY = "registry.test:7080"
 """The `host:port` of images of the embedded registry."""
@@ -74,7 +75,9 @@ class GrantedApi:
 
 
 @contextlib.asynccontextmanager
-async def open_granted_api(folder: Path) -> AsyncIterator[GrantedApi]:
+async def open_granted_api(
+    folder: Path, inputs: BinaryInputs | None = None
+) -> AsyncIterator[GrantedApi]:
     """Serve the API with the local administrator's token alone."""
     admin = new_token("admin")
     found: list[AccessControl] = []
@@ -85,5 +88,5 @@ async def open_granted_api(folder: Path) -> AsyncIterator[GrantedApi]:
         return found[0]
 
     limits = ServerLimits(requests_per_second=1e6, requests_burst=10**6)
-    async with serving(limits, guard=guard) as api:
+    async with serving(limits, guard=guard, inputs=inputs) as api:
         yield GrantedApi(api, found[0], admin)

@@ -17,9 +17,19 @@ from tests.support.promotion.reconciled_pipeline import ReconciledPipeline, imag
 from tests.support.rollouts.memory_machine import BETTER, GOOD, RolloutSetup
 
 from upwell.api.apps import Deployment, DeploymentConfig, Job
-from upwell.api.build import BuildOutput, BuildPhase, BuildSource, GitBuildSource
+from upwell.api.build import (
+    BuildConfig,
+    BuildConfigSpec,
+    BuildOutput,
+    BuildPhase,
+    BuildSource,
+    BuildStrategy,
+    DockerBuildStrategy,
+    GitBuildSource,
+)
 from upwell.api.codec import decode, decode_as
 from upwell.api.conditions import find
+from upwell.api.core import EnvVar, EnvVarSource, KeySelector
 from upwell.api.image import (
     ImageStream,
     ImageStreamStatus,
@@ -27,9 +37,9 @@ from upwell.api.image import (
     TagEvent,
     TagReference,
 )
-from upwell.api.meta import ObjectReference, Resource
+from upwell.api.meta import ObjectMeta, ObjectReference, Resource
 from upwell.api.pipeline import Pipeline
-from upwell.api.values.author import with_author
+from upwell.api.values.author import with_author, with_content_authors
 from upwell.policy.access.roles import parse_grant
 from upwell.reconcilers.authority import ASK_AGAIN_SECONDS, Authority
 from upwell.reconcilers.images.insecure import InsecureRegistries
@@ -235,6 +245,98 @@ async def test_a_build_pushes_nowhere_that_its_author_may_not(tmp_path: Path) ->
     async with machine.building():
         await until(is_refused)
     assert machine.builder.plans == []
+
+
+async def is_refused(machine: BuildMachine, right: str) -> bool:
+    status = (await machine.build("app-1")).status
+    return status.reason == "MissingRight" and right in (status.message or "")
+
+
+async def test_who_decides_what_is_built_is_asked_again_beside_the_author(tmp_path: Path) -> None:
+    machine, authors = BuildMachine(tmp_path), FixedAuthors({"ann": ("admin@*",)})
+    machine.authors = authors
+    key = EnvVarSource(secret_key_ref=KeySelector(name="key", key="k"))
+    docker = DockerBuildStrategy(env=(EnvVar(name="K", value_from=key),))
+    strategy = BuildStrategy(type="Docker", docker_strategy=docker)
+    made = with_author(docker_build(strategy=strategy), "ann")
+    await machine.store.create(with_content_authors(made, ["ann", "ci"]))
+    await machine.store.create(image_stream("app"))
+    authors.found["ci"] = ("ci@shop",)
+    async with machine.building():
+        await until(lambda: is_refused(machine, "use secrets in namespace shop"))
+        message = (await machine.build("app-1")).status.message or ""
+        assert "ci, who decides what Build shop/app-1 builds" in message
+        assert machine.builder.plans == []
+        authors.found["ci"] = ("ci@shop", "secret-user@shop")
+        waiting = await machine.build("app-1")
+        await machine.store.update(waiting.with_metadata(labels={**waiting.labels, "again": "1"}))
+
+        async def is_asked_no_more() -> bool:
+            return (await machine.build("app-1")).status.reason != "MissingRight"
+
+        await until(is_asked_no_more)
+
+
+async def test_an_upload_takes_no_image_that_its_client_may_not_pull(tmp_path: Path) -> None:
+    machine = BuildMachine(tmp_path)
+    machine.authors = FixedAuthors({"ann": ("admin@*",), "ci": ("ci@shop",)})
+    machine.builder.dockerfile = f"FROM {INTERNAL}/bank/app:latest\n"
+    await machine.store.create(image_stream("app"))
+    source = BuildSource(git=GitBuildSource(uri="https://git.test/app"))
+    made = with_author(docker_build(source=source), "ann")
+    await machine.store.create(with_content_authors(made, ["ci"]))
+    async with machine.building():
+        await until(lambda: is_refused(machine, "pull repositories in namespace bank"))
+    assert machine.builder.plans == []
+
+
+@pytest.mark.parametrize(
+    ("base", "right"),
+    [
+        (
+            ObjectReference(kind="ImageStreamTag", name="base:1", namespace="bank"),
+            "get imagestreams in namespace bank",
+        ),
+        (
+            ObjectReference(kind="DockerImage", name=f"{INTERNAL}/bank/base:1"),
+            "pull repositories in namespace bank",
+        ),
+    ],
+)
+@pytest.mark.parametrize("whose", ["config", "build"])
+async def test_a_build_asks_for_what_its_buildconfig_or_itself_takes_elsewhere(
+    tmp_path: Path, base: ObjectReference, right: str, whose: str
+) -> None:
+    machine = BuildMachine(tmp_path)
+    machine.authors = FixedAuthors({"eve": ("builder@shop",)})
+    await machine.store.create(image_stream("app"))
+    strategy = BuildStrategy(type="Docker", docker_strategy=DockerBuildStrategy(from_=base))
+    if whose == "config":
+        spec = BuildConfigSpec(source=BuildSource(dockerfile="FROM x\n"), strategy=strategy)
+        metadata = ObjectMeta(name="app", namespace="shop")
+        await machine.store.create(with_author(BuildConfig(metadata=metadata, spec=spec), "eve"))
+        made = docker_build()
+    else:
+        made = docker_build(strategy=strategy)
+    await machine.store.create(with_author(made, "eve"))
+    async with machine.building():
+        await until(lambda: is_refused(machine, right))
+    assert machine.builder.plans == []
+
+
+async def test_a_stream_imports_no_image_of_another_namespace_that_its_author_may_not_pull(
+    tmp_path: Path,
+) -> None:
+    machine = BuildMachine(tmp_path)
+    machine.authors = FixedAuthors({"eve": ("builder@shop",)})
+    source = ObjectReference(kind="DockerImage", name=f"{INTERNAL}/bank/app:1")
+    stream = image_stream("app", TagReference(name="1", from_=source))
+    made = await machine.store.create(with_author(stream, "eve"))
+    result = await machine.streams().reconcile(made.key)
+    [condition] = (await machine.history("app", "1")).conditions
+    assert condition.reason == "MissingRight"
+    assert "pull repositories in namespace bank" in condition.message
+    assert result.requeue_after is not None
 
 
 async def test_a_tag_stays_at_what_it_has_when_its_author_may_not_follow_the_other_stream(

@@ -9,8 +9,15 @@ from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from itertools import chain
 
+from upwell.api.build import Build, BuildConfig
 from upwell.api.meta import Resource
-from upwell.api.values.author import author_of, with_author
+from upwell.api.values.author import (
+    author_of,
+    authored_as,
+    content_authors_of,
+    with_author,
+    with_content_authors,
+)
 from upwell.policy.access.declared import declared
 from upwell.policy.access.foreign_streams import foreign_streams
 from upwell.policy.access.host_rights import host_needs
@@ -120,17 +127,18 @@ def authored[R: Resource](resource: R, old: Resource | None, requester: Requeste
 
     That is the last who changed what it declares and has every right that it takes: who may change
     less of it than that (the replicas of what mounts a Secret, say) leaves it to whoever stands for
-    it.
+    it. Of a build they stand for its content then, beside the author.
     Images of the embedded registry are asked for when they are named alone: triggers and
     promotions name them afterwards.
     """
     if old is None:
-        return with_author(resource, requester.name)
-    kept = author_of(old)
-    if requester.name == kept:
-        return with_author(resource, kept)
+        return with_content_authors(with_author(resource, requester.name), ())
+    kept = authored_as(resource, old)
     wanted = needs_in_use(resource, requester.registry)
-    if declared(resource) != declared(old) or wanted != needs_in_use(old, requester.registry):
-        is_able = lacking(wanted, requester.grants) is None
-        kept = requester.name if is_able else kept
-    return with_author(resource, kept)
+    if declared(resource) == declared(old) and wanted == needs_in_use(old, requester.registry):
+        return kept
+    if lacking(wanted, requester.grants) is None:
+        return with_content_authors(with_author(resource, requester.name), ())
+    if requester.name == author_of(old) or not isinstance(resource, Build | BuildConfig):
+        return kept
+    return with_content_authors(kept, (*content_authors_of(old), requester.name))

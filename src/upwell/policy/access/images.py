@@ -24,10 +24,15 @@ def image_needs(resource: Resource, registry: str) -> Iterator[Need]:
 
     `registry` is the `host:port` of the embedded one; no other is pulled from by our own login.
     """
-    for image in dict.fromkeys(_images(resource)):
+    yield from pull_needs(resource.namespace, _images(resource), registry)
+
+
+def pull_needs(home: str, images: Iterable[str], registry: str) -> Iterator[Need]:
+    """Yield the right to pull each of the images that lies in `registry`, outside of `home`."""
+    for image in dict.fromkeys(images):
         repository = _repository(image, registry)
         namespace = repository.partition("/")[0]
-        if repository and namespace not in {resource.namespace, MIRROR_NAMESPACE}:
+        if repository and namespace not in {home, MIRROR_NAMESPACE}:
             action = Action("pull", REPOSITORIES, namespace, repository)
             yield Need(action, f"names an image of repository {repository}")
 

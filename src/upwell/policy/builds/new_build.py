@@ -25,7 +25,12 @@ from upwell.api.build import (
 from upwell.api.core import EnvVar
 from upwell.api.defaults import DOCKER_IMAGE, IMAGE_STREAM_TAG
 from upwell.api.meta import ObjectMeta, ObjectReference
-from upwell.api.values.author import AUTHOR_ANNOTATION
+from upwell.api.values.author import (
+    author_of,
+    content_authors_of,
+    made_of,
+    with_content_authors,
+)
 from upwell.policy.builds.run_policy import newest, number_of
 from upwell.policy.builds.triggers import FollowedTag, Streams, image_inputs
 from upwell.policy.images.streams import StreamName, StreamTag, pinned, resolve_tag
@@ -54,6 +59,8 @@ class BuildStart:
     request: BuildRequest = field(default_factory=BuildRequest)
     forced: bool = False
     """A person asked: equal inputs are built again."""
+    decided_by: str = ""
+    """Name of whoever asks, if they say what is built; empty: the BuildConfig says it."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -90,7 +97,7 @@ def new_build(
     if revision := request.revision or (None if request.binary else spec.revision):
         common["revision"] = revision
     name, number = earlier.name_next(config.name, config.status.last_version)
-    return Build(
+    made = Build(
         metadata=ObjectMeta(
             name=name,
             namespace=config.namespace,
@@ -110,14 +117,24 @@ def new_build(
             forced=start.forced or None,
         ),
     )
+    uploaded = () if request.binary else _authors_of_upload(source, config, earlier.builds)
+    deciding = (*content_authors_of(config), *uploaded, start.decided_by)
+    return with_content_authors(made_of(made, config), deciding)
 
 
 def _annotations(config: BuildConfig, number: int) -> dict[str, str]:
     annotations = {BUILD_NUMBER_ANNOTATION: str(number), BUILD_CONFIG_LABEL: config.name}
-    for key in (HOST_NETWORK_ANNOTATION, AUTHOR_ANNOTATION):
-        if wanted := config.annotations.get(key):
-            annotations[key] = wanted
+    if wanted := config.annotations.get(HOST_NETWORK_ANNOTATION):
+        annotations[HOST_NETWORK_ANNOTATION] = wanted
     return annotations
+
+
+def _authors_of_upload(
+    source: BuildSource, config: BuildConfig, builds: Sequence[Build]
+) -> tuple[str, ...]:
+    """Return those who stand for what was uploaded last, if it is what is built."""
+    last = last_binary_input(config, builds) if source.binary is not None else None
+    return last.authors if last is not None else ()
 
 
 def clone_build(
@@ -149,11 +166,13 @@ def clone_build(
     }
     if original.status.revision is not None and original.spec.source.git is not None:
         changes["revision"] = original.status.revision
-    return Build(
+    made = Build(
         metadata=metadata,
         spec=original.spec.model_copy(update=changes),
         status=BuildStatus(),
     )
+    deciding = (*content_authors_of(original), start.decided_by)
+    return with_content_authors(made_of(made, original), deciding)
 
 
 def unsupported_options(spec: CommonSpec, request: BuildRequest) -> tuple[str, ...]:
@@ -192,6 +211,7 @@ def last_binary_input(config: BuildConfig, builds: Sequence[Build]) -> BinaryInp
         as_file=binary.as_file,
         revision=last.spec.revision,
         build=last.name,
+        authors=content_authors_of(last) or tuple(filter(None, (author_of(last),))),
     )
 
 

@@ -1,6 +1,7 @@
 """Builds that a person or a webhook asks for: whether they may be, and what they are; pure."""
 
 from collections.abc import Sequence
+from dataclasses import dataclass
 
 from upwell.api.build import (
     PAUSED_ANNOTATION,
@@ -24,24 +25,33 @@ class BuildRefusedError(Exception):
     """No build is started; the message names the object and says why."""
 
 
+@dataclass(frozen=True, slots=True)
+class RequestedBuild:
+    """A request for a build."""
+
+    request: BuildRequest
+    decided_by: str = ""
+    """Name of the client, if they say what is built."""
+
+
 def requested_build(
     config: BuildConfig,
     streams: Streams,
     earlier: Earlier,
     images: Sequence[FollowedTag],
-    request: BuildRequest,
+    asked: RequestedBuild,
 ) -> Build:
     """Return the build of `config` that is asked for; raises BuildRefusedError."""
     _require_running(config, "instantiate")
-    _require_version(config, request.last_version)
+    _require_version(config, asked.request.last_version)
     try:
-        return new_build(config, streams, earlier, images, _start(request))
+        return new_build(config, streams, earlier, images, _start(asked))
     except UnresolvedInputError as error:
         raise BuildRefusedError(f"{config.key} cannot be built: {error}") from error
 
 
 def requested_clone(
-    original: Build, config: BuildConfig | None, earlier: Earlier, request: BuildRequest
+    original: Build, config: BuildConfig | None, earlier: Earlier, asked: RequestedBuild
 ) -> Build:
     """Return a Build that makes `original` again; raises BuildRefusedError.
 
@@ -49,7 +59,7 @@ def requested_clone(
     """
     if config is not None:
         _require_running(config, "clone")
-    return clone_build(original, config, earlier, _start(request))
+    return clone_build(original, config, earlier, _start(asked))
 
 
 def require_effect(target: BuildConfig | Build, request: BuildRequest) -> None:
@@ -57,15 +67,22 @@ def require_effect(target: BuildConfig | Build, request: BuildRequest) -> None:
 
     Raises BuildRefusedError.
     """
-    unsupported = unsupported_options(target.spec, request) if _start(request).forced else ()
+    unsupported = unsupported_options(target.spec, request) if _is_forced(request) else ()
     if unsupported:
         raise BuildRefusedError(f"{target.key} cannot be built like this: {'; '.join(unsupported)}")
 
 
-def _start(request: BuildRequest) -> BuildStart:
-    causes = request.triggered_by or (BuildTriggerCause(message=MANUAL),)
-    by_machine = request.unless_built or any(_is_webhook(cause) for cause in causes)
-    return BuildStart(causes, request, forced=not by_machine)
+def _start(asked: RequestedBuild) -> BuildStart:
+    request = asked.request
+    return BuildStart(_causes(request), request, _is_forced(request), asked.decided_by)
+
+
+def _causes(request: BuildRequest) -> tuple[BuildTriggerCause, ...]:
+    return request.triggered_by or (BuildTriggerCause(message=MANUAL),)
+
+
+def _is_forced(request: BuildRequest) -> bool:
+    return not request.unless_built and not any(map(_is_webhook, _causes(request)))
 
 
 def _is_webhook(cause: BuildTriggerCause) -> bool:

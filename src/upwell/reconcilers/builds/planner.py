@@ -1,9 +1,9 @@
 """Reads all that a build works with, once: every image pinned, every object and login found."""
 
-from contextlib import AbstractContextManager
+from contextlib import AbstractContextManager, suppress
 from dataclasses import replace
 
-from upwell.api.build import Build, ResolvedImage
+from upwell.api.build import Build, BuildConfig, ResolvedImage
 from upwell.api.defaults import IMAGE_STREAM_TAG
 from upwell.builder.interface import (
     BinaryKind,
@@ -42,12 +42,13 @@ from upwell.policy.builds.plan import (
 from upwell.policy.builds.triggers import Streams
 from upwell.policy.images.names import ImageNames
 from upwell.reconcilers.authority import MISSING_RIGHT, UNASKED, Authority
+from upwell.reconcilers.builds.context import config_of
 from upwell.reconcilers.builds.logins import BuildCredentials, BuildLogins
 from upwell.reconcilers.builds.objects import BuildObjects
 from upwell.reconcilers.images.insecure import InsecureRegistries
 from upwell.registry.errors import RegistryError
 from upwell.registry.interface import InternalRegistry, Registry, RequestAccess
-from upwell.store.interface import Store
+from upwell.store.interface import NotFoundError, Store
 from upwell.uploads.interface import BinaryInputs, InputMissingError
 
 _ANY_REPOSITORY = "upstream"
@@ -66,6 +67,7 @@ class BuildPlanner:
         uploads: BinaryInputs | None = None,
         authority: Authority = UNASKED,
     ) -> None:
+        self._store = store
         self._authority = authority
         self.defaults = defaults
         self._objects = BuildObjects(store)
@@ -81,9 +83,22 @@ class BuildPlanner:
 
     async def missing_input(self, build: Build) -> MissingInput | None:
         """Say what must be created or granted before `build` can run; None: nothing."""
-        if why := await self._authority.refusal(build):
+        if why := await self._authority.refusal(build) or await self._config_refusal(build):
             return MissingInput(MISSING_RIGHT, why)
         return await self._objects.missing(build)
+
+    async def _config_refusal(self, build: Build) -> str:
+        """Say which right to its images the author of what declares the build lacks.
+
+        A Build of a BuildConfig names them as they were resolved: that asks for what it follows.
+        """
+        key, config = config_of(build), None
+        with suppress(NotFoundError):
+            config = key.name and await self._store.get(BuildConfig, key.namespace, key.name)
+        if not config:
+            return await self._authority.image_refusal(build)
+        refusal = await self._authority.refusal(config)
+        return refusal or await self._authority.image_refusal(config)
 
     async def git_source(self, build: Build) -> GitSource | None:
         """Return the source with its login; the commit of an earlier try, if there was one."""
@@ -181,8 +196,9 @@ class BuildPlanner:
 
     async def _require_pulls(self, build: Build, dockerfile: Dockerfile) -> None:
         """Raise BuildError if the author may not pull what the Dockerfile takes from here."""
-        wanted = dockerfile_needs(build, dockerfile, self._internal.host)
-        if why := await self._authority.refusal_of(build, wanted):
+        wanted = tuple(dockerfile_needs(build, dockerfile, self._internal.host))
+        why = await self._authority.refusal_of(build, wanted)
+        if why := why or await self._authority.content_refusal(build, wanted):
             raise BuildError(MISSING_RIGHT, why)
 
     async def _resolved(

@@ -68,7 +68,7 @@ class ImageStreams:
         self._secrets = secrets
         self._schedule = schedule
         images = ImageRecords(cache.store, upstream, platforms)
-        self._importer = TagImporter(upstream, images, schedule, jitter)
+        self._importer = TagImporter(upstream, images, schedule, jitter, authority)
         self._repositories = RepositoryImporter(upstream, internal.host, schedule, jitter)
         self.tracking = TagTracking(cache)
         self._clock = clock

@@ -21,6 +21,8 @@ from upwell.policy.images.outcome import TagOutcome, failure, with_next_attempt
 from upwell.policy.images.relevance import irrelevance
 from upwell.policy.images.schedule import ImportSchedule
 from upwell.policy.images.selection import InvalidSelectionError, TagSelection
+from upwell.reconcilers.authority import UNASKED, Authority
+from upwell.reconcilers.images.pull_rights import require_pull
 from upwell.reconcilers.images.records import FIRST_SEEN_ANNOTATION, ImageRecords
 from upwell.registry.errors import InvalidAnswerError, RegistryError
 from upwell.registry.interface import CredentialSource, Registry, RequestAccess
@@ -59,7 +61,9 @@ class TagImporter:
         images: ImageRecords,
         schedule: ImportSchedule,
         jitter: Callable[[], float],
+        authority: Authority = UNASKED,
     ) -> None:
+        self._authority = authority
         self._upstream = upstream
         self._images = images
         self._schedule = schedule
@@ -76,6 +80,7 @@ class TagImporter:
         state = _state_before(stream, tag, request)
         try:
             access = RequestAccess(logins, insecure=request.insecure)
+            await require_pull(self._authority, stream, request.source)
             question = _Question(request, Reference.parse(request.source), access, now)
             return await self._answer(stream, tag, question, state)
         except (InvalidReferenceError, InvalidSelectionError) as error:

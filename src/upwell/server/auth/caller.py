@@ -2,8 +2,10 @@
 
 from starlette.requests import Request
 
+from upwell.api.build import Build
 from upwell.api.meta import Resource
-from upwell.policy.access.authority import refusal
+from upwell.policy.access.authority import lacking, refusal
+from upwell.policy.access.content import content_needs
 from upwell.policy.access.roles import Action, Grant, is_allowed, missing
 from upwell.policy.promotion.lowered_approvals import lowering_refusal
 from upwell.server.auth.principals import Principal
@@ -47,6 +49,17 @@ def require_rights(request: Request, resource: Resource) -> None:
     why = refusal(resource, None, grants, registry_of(request))
     if why is not None:
         raise ApiError(403, f"token {caller_of(request)} may not have this done: it {why}")
+
+
+def require_content_rights(request: Request, build: Build) -> None:
+    """Raise ApiError unless the client has every right that deciding a build's content takes."""
+    grants = grants_of(request)
+    if grants is None:
+        return
+    why = lacking(content_needs(build, registry_of(request)), grants)
+    if why is not None:
+        message = f"token {caller_of(request)} may not decide what this builds: it {why}"
+        raise ApiError(403, message)
 
 
 def require_deletion(request: Request, resource: Resource) -> None:

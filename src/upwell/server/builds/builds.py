@@ -3,12 +3,13 @@
 import json
 from collections.abc import AsyncGenerator
 from dataclasses import asdict
+from functools import partial
 
 from pydantic import ValidationError
 from starlette.requests import Request
 from starlette.responses import JSONResponse, Response
 
-from upwell.actions.builds import BuildActions
+from upwell.actions.builds import BuildActions, BuildClient
 from upwell.actions.images import ImageActions
 from upwell.api.build import Build, BuildPhase, BuildRequest
 from upwell.api.codec import unknown_fields
@@ -17,7 +18,12 @@ from upwell.builder.interface import BuildLogs
 from upwell.oci import Digest, InvalidDigestError
 from upwell.policy.access.roles import Action
 from upwell.policy.access.secrets import secrets_requested
-from upwell.server.auth.caller import require_right
+from upwell.server.auth.caller import (
+    caller_of,
+    grants_of,
+    require_content_rights,
+    require_right,
+)
 from upwell.server.http.body import decode_object, media_type, read_body
 from upwell.server.http.errors import ApiError
 from upwell.server.http.limits import ServerLimits
@@ -85,13 +91,17 @@ class BuildHandlers:
     async def instantiate(self, request: Request, target: RequestTarget) -> Response:
         """Start a build of a BuildConfig; the body is a BuildRequest or empty."""
         wanted = await self._build_request(request, target)
-        build = await self._actions.instantiate(target.namespace, target.name, wanted)
+        build = await self._actions.instantiate(
+            target.namespace, target.name, wanted, build_client(request)
+        )
         return object_response(request, build, 201, _without_effect(wanted))
 
     async def clone(self, request: Request, target: RequestTarget) -> Response:
         """Make a build again; the body is a BuildRequest or empty."""
         wanted = await self._build_request(request, target)
-        build = await self._actions.clone(target.namespace, target.name, wanted)
+        build = await self._actions.clone(
+            target.namespace, target.name, wanted, build_client(request)
+        )
         return object_response(request, build, 201, _without_effect(wanted))
 
     async def _build_request(self, request: Request, target: RequestTarget) -> BuildRequest:
@@ -112,6 +122,13 @@ class BuildHandlers:
         for name in secrets_requested(decoded):
             require_right(request, Action("use", "secrets", target.namespace, name))
         return decoded
+
+
+def build_client(request: Request) -> BuildClient | None:
+    """Return who asks for a build; None where nobody is asked for a token."""
+    if grants_of(request) is None:
+        return None
+    return BuildClient(caller_of(request), partial(require_content_rights, request))
 
 
 def _without_effect(wanted: BuildRequest) -> tuple[str, ...]:

@@ -14,6 +14,7 @@ from upwell.api.build import (
     SourceControlUser,
     SourceRevision,
 )
+from upwell.server.builds.builds import build_client
 from upwell.server.http.bounded_body import DEFAULT_BODY_LIMITS, BodyError, bounded, drained
 from upwell.server.http.errors import ApiError
 from upwell.server.http.rendering import object_response
@@ -61,7 +62,11 @@ class UploadHandlers:
             digest=str(stored.digest), as_file=as_file or None, revision=_revision(request)
         )
         build = await self._actions.instantiate_binary(
-            target.namespace, target.name, upload, unless_built=unless_built
+            target.namespace,
+            target.name,
+            upload,
+            build_client(request),
+            unless_built=unless_built,
         )
         return object_response(request, build, 201)
 

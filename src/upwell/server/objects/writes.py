@@ -10,7 +10,7 @@ from upwell.api.codec import decode, encode, encode_json
 from upwell.api.core import Namespace
 from upwell.api.meta import ObjectMeta, Resource
 from upwell.api.patches.apply import Manager, apply, record_update
-from upwell.api.values.author import author_of, with_author
+from upwell.api.values.author import authored_as
 from upwell.audit.changes import changed_fields
 from upwell.audit.events import FieldChange
 from upwell.oci.json_values import has_more_values
@@ -263,16 +263,15 @@ def _bounded(resource: Resource, old: Resource | None) -> Resource:
 
 def _authorized(resource: Resource, old: Resource | None, options: WriteOptions) -> Resource:
     """Return the object with its author; raises ApiError 403 if it takes a right they lack."""
-    kept = author_of(old) if old is not None else ""
     if options.grants is None:
-        return with_author(resource, kept)
+        return authored_as(resource, old)
     why = refusal(resource, old, options.grants, options.registry)
     why = why or lowering_refusal(old, resource, options.grants)
     if why is not None:
         message = f"token {options.user} may not write {resource.key}: it {why}"
         raise ApiError(403, message, key=resource.key)
     if options.keeps_author:
-        return with_author(resource, kept)
+        return authored_as(resource, old)
     return authored(resource, old, Requester(options.user, options.grants, options.registry))
 
 

@@ -14,6 +14,12 @@ from upwell.api.build import (
 from upwell.api.codec import decode
 from upwell.api.defaults import apply_defaults
 from upwell.api.image import ImageStream
+from upwell.api.values.author import (
+    author_of,
+    content_authors_of,
+    with_author,
+    with_content_authors,
+)
 from upwell.policy.builds.failures import MESSAGES, status_message, status_reason
 from upwell.policy.builds.input_analysis import build_warnings, missing_inputs
 from upwell.policy.builds.new_build import (
@@ -92,6 +98,49 @@ def test_a_build_asks_for_the_machines_network_as_its_config_does() -> None:
     assert build.annotations[HOST_NETWORK_ANNOTATION] == "true"
     assert "other" not in build.annotations
     assert HOST_NETWORK_ANNOTATION not in plain.annotations
+
+
+def uploaded(number: int, digest: str, author: str, *others: str) -> Build:
+    document = {
+        "apiVersion": "build.openshift.io/v1",
+        "kind": "Build",
+        "metadata": {
+            "name": f"app-{number}",
+            "namespace": "shop",
+            "annotations": {"openshift.io/build.number": str(number)},
+        },
+        "spec": {"source": {"binary": {"digest": digest}}},
+    }
+    found = decode(document)
+    assert isinstance(found, Build)
+    return with_content_authors(with_author(found, author), others)
+
+
+def test_later_builds_of_an_upload_have_those_who_stand_for_it() -> None:
+    of_uploads = with_author(config(source={"binary": {}}), "ann")
+    by_ci = Earlier([uploaded(1, OLD, "ann", "ci")])
+    made = new_build(of_uploads, streams("base"), by_ci, (), START)
+    assert (author_of(made), content_authors_of(made)) == ("ann", ("ci",))
+
+    remembered = last_binary_input(of_uploads, by_ci.builds)
+    status = of_uploads.status.model_copy(update={"binary_input": remembered})
+    made = new_build(of_uploads.with_status(status), streams("base"), Earlier(), (), START)
+    assert content_authors_of(made) == ("ci",)
+
+    # A Build that a client has written itself counts as an upload of theirs.
+    by_hand = Earlier([uploaded(1, OLD, "ann", "ci"), uploaded(2, NEW, "eve")])
+    made = new_build(of_uploads, streams("base"), by_hand, (), START)
+    assert content_authors_of(made) == ("eve",)
+
+
+def test_a_build_has_all_who_decide_about_it_and_a_clone_too() -> None:
+    changed = with_content_authors(with_author(config(), "ann"), ["eve"])
+    deciding = BuildStart(START.causes, decided_by="ci")
+    made = new_build(changed, streams("base"), Earlier(), (), deciding)
+    assert (author_of(made), content_authors_of(made)) == ("ann", ("eve", "ci"))
+    again = BuildStart(START.causes, decided_by="bob")
+    cloned = clone_build(made, changed, Earlier(), again)
+    assert (author_of(cloned), content_authors_of(cloned)) == ("ann", ("eve", "ci", "bob"))
 
 
 def test_a_name_that_is_taken_is_passed_over() -> None:

@@ -1,0 +1,17 @@
+"""Rights of a stream's author to what it imports of the embedded registry, asked at each import."""
+
+from upwell.api.image import ImageStream
+from upwell.reconcilers.authority import MISSING_RIGHT, Authority
+from upwell.registry.errors import RegistryError
+
+
+class MissingPullRightError(RegistryError):
+    """The author may not pull what the stream imports; it is asked for again by itself."""
+
+    reason = MISSING_RIGHT
+
+
+async def require_pull(authority: Authority, stream: ImageStream, image: str) -> None:
+    """Raise MissingPullRightError if the stream's author may not pull an image."""
+    if why := await authority.pull_refusal(stream, image):
+        raise MissingPullRightError(why)
