@@ -14,6 +14,7 @@ from upwell.app.data_folder import account_for_instances, refuse_second_folder
 from upwell.app.measurements import MachineGauges
 from upwell.app.outbound import Dialers, image_registries
 from upwell.app.quotas.storage import image_quotas
+from upwell.app.signing.keys import open_signing_keys
 from upwell.app.subscriptions import subscriptions
 from upwell.app.tracing import tracing
 from upwell.builder.buildah import BuildahBuilder
@@ -43,6 +44,7 @@ from upwell.server.asgi.tls import generated
 from upwell.server.metrics.counted_registry import CountedRegistry
 from upwell.server.metrics.metrics import Gauges, Metrics
 from upwell.settings import ServerSettings
+from upwell.signing.keys import SigningKeys
 from upwell.store.sqlite import SqliteStore
 from upwell.uploads.files import FileInputs
 from upwell.verification.network import NetworkProbes
@@ -79,6 +81,8 @@ class Adapters:
     inputs: FileInputs
     evidence: FileInputs
     protection: Protection
+    signing_keys: SigningKeys | None
+    """None: nothing is signed."""
     metrics: Metrics
     gauges: Gauges
     traces: Sequence[TraceReconciler]
@@ -167,6 +171,7 @@ async def open_adapters(settings: ServerSettings, stack: AsyncExitStack) -> Adap
             pressure=disk.pressure,
         ),
         protection=protection,
+        signing_keys=await asyncio.to_thread(open_signing_keys, settings),
         metrics=metrics,
         gauges=MachineGauges(data, client, store, disk),
         traces=tracing(settings.tracing, cache, now, stack),

@@ -26,6 +26,7 @@ from upwell.app.machine_watch import (
 )
 from upwell.app.promotion import promotion
 from upwell.app.quotas.storage import measures
+from upwell.app.signing.wiring import image_signing
 from upwell.app.supervision import retry_after_recovery
 from upwell.controller import Controller
 from upwell.machine.clock import PROCESS_CLOCK, now
@@ -39,7 +40,7 @@ from upwell.reconcilers.builds.builds import Builds, build_controller
 from upwell.reconcilers.builds.index import BuildIndex
 from upwell.reconcilers.builds.logins import BuildLogins
 from upwell.reconcilers.builds.objects import referenced_inputs
-from upwell.reconcilers.builds.output import BuildOutputs
+from upwell.reconcilers.builds.output import BuildOutputs, SignPushed
 from upwell.reconcilers.builds.planner import BuildPlanner
 from upwell.reconcilers.builds.run import BuildRun
 from upwell.reconcilers.builds.slots import BuildCapacity
@@ -107,6 +108,7 @@ def wire(adapters: Adapters) -> Wired:
     contents = ImageContents(
         store, adapters.registries, adapters.inventory, secrets, machine_platform()
     )
+    signing = image_signing(adapters, _build_logins(adapters))
     deps = ServerDependencies(
         store=clients,
         build_logs=adapters.logs,
@@ -132,7 +134,8 @@ def wire(adapters: Adapters) -> Wired:
         image_stream_controller(streams, adapters.cache),
         image_contents_controller(contents, adapters.cache),
         build_config_controller(builds, now),
-        build_controller(_builds(adapters, builds), builds),
+        build_controller(_builds(adapters, builds, signing.sign_pushed), builds),
+        *signing.controllers,
         *_workloads(adapters, workloads, secrets),
         *promotion(adapters, workloads, builds, secrets),
         event_controller(events, adapters.cache),
@@ -266,17 +269,21 @@ def _stores(adapters: Adapters) -> Stores:
     )
 
 
-def _builds(adapters: Adapters, index: BuildIndex) -> Builds:
+def _build_logins(adapters: Adapters) -> BuildLogins:
+    return BuildLogins(
+        adapters.store,
+        adapters.settings.internal_host,
+        adapters.logins,
+        adapters.protection.registry.of_build,
+    )
+
+
+def _builds(adapters: Adapters, index: BuildIndex, sign: SignPushed) -> Builds:
     settings = adapters.settings
     defaults = BuildDefaults(is_insecure=adapters.is_insecure)
     planner = BuildPlanner(
         adapters.store,
-        BuildLogins(
-            adapters.store,
-            settings.internal_host,
-            adapters.logins,
-            adapters.protection.registry.of_build,
-        ),
+        _build_logins(adapters),
         adapters.registries,
         adapters.internal,
         defaults,
@@ -289,7 +296,7 @@ def _builds(adapters: Adapters, index: BuildIndex) -> Builds:
         adapters.logs,
         Mirror(adapters.registries, adapters.internal, machine_platform()),
         planner,
-        BuildOutputs(adapters.store, adapters.internal, now),
+        BuildOutputs(adapters.store, adapters.internal, now, sign),
         clock=now,
     )
     return Builds(

@@ -21,6 +21,7 @@ from upwell.settings.tables import (
     NetworkSettings,
     QuotaSettings,
     RetentionSettings,
+    SigningSettings,
     WorkloadLimits,
 )
 from upwell.settings.tracing import TraceExport
@@ -86,6 +87,7 @@ class ServerSettings(BaseModel):
     allowed_destinations: tuple[str, ...] = ()
     """Places that objects may name although they are on this machine, or link-local."""
     encryption: EncryptionSettings = EncryptionSettings()
+    signing: SigningSettings = SigningSettings()
     tracing: TraceExport = TraceExport()
     git_author: Author = DEFAULT_AUTHOR
     """The author of the commits of promotions."""

@@ -484,6 +484,18 @@ class OutboundSettings(SettingsTable):
     `--allow-outbound` adds to them."""
 
 
+class SigningSettings(SettingsTable):
+    """Signatures and attestations of the images that builds make."""
+
+    enabled: Flag = True
+    """Signs images and attests how they were made."""
+    key: FilePath | None = None
+    """The private key, ECDSA on P-256 in PEM without a passphrase; without one, a key is made in
+    the data folder at the first start."""
+    builder_id: Annotated[str, AllowedValues("a URI", blank=True)] = ""
+    """The name of this builder in provenance; without one, the API's address."""
+
+
 class FileSettings(SettingsTable):
     """The whole file."""
 
@@ -506,6 +518,7 @@ class FileSettings(SettingsTable):
     audit: AuditSettings = AuditSettings()
     outbound: OutboundSettings = OutboundSettings()
     encryption: EncryptionSettings = EncryptionSettings()
+    signing: SigningSettings = SigningSettings()
     tracing: TracingSettings = TracingSettings()
     git: GitSettings = GitSettings()
     network: NetworkSettings = NetworkSettings()

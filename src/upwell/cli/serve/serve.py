@@ -192,6 +192,7 @@ def serve(  # noqa: PLR0913, PLR0917 - each option is a parameter
             disk=file.disk,
             audit=file.audit,
             encryption=file.encryption,
+            signing=file.signing,
             tracing=trace_export(os.environ, file.tracing),
             git_author=file.git.author,
             adopt_empty=adopt_empty,

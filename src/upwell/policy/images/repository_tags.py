@@ -6,6 +6,7 @@ from dataclasses import dataclass
 
 from upwell.api.image import ImageStream, ImportPolicy, TagReference
 from upwell.api.meta import ObjectReference
+from upwell.formats.sigstore import image_of_tag
 from upwell.oci import InvalidReferenceError, Reference
 from upwell.policy.images.versions import Version, natural_key
 
@@ -54,9 +55,10 @@ def plan_bulk_import(
 ) -> BulkPlan:
     """Return what to import of a repository that has the tags `present`.
 
-    The first `limit` tags by priority; what was imported `before` stays while it is present.
+    The first `limit` tags by priority, those of signatures left out; what was imported `before`
+    stays while it is present.
     """
-    ordered = by_priority(present)
+    ordered = by_priority(tag for tag in present if image_of_tag(tag) is None)
     wanted = {*ordered[:limit], *before}
     return BulkPlan(
         tuple(tag for tag in ordered if tag in wanted),

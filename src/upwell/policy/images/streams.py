@@ -14,6 +14,7 @@ from upwell.api.image import (
     TagEvent,
 )
 from upwell.api.meta import ObjectKey, ObjectReference
+from upwell.formats.sigstore import image_of_tag
 from upwell.oci import Digest, InvalidReferenceError, Reference
 
 MAX_HISTORY = 100
@@ -22,6 +23,14 @@ MAX_HISTORY = 100
 INPUTS_TAG_PREFIX = "inputs-"
 """Tags in the internal registry that name what a set of build inputs was built into: no stream's
 business, they only keep the same inputs from being built twice."""
+
+
+def is_image_tag(tag: str) -> bool:
+    """Return True if a pushed tag names an image of its stream.
+
+    Not the result of a set of inputs, nor signatures, attestations or an SBOM of another image.
+    """
+    return not tag.startswith(INPUTS_TAG_PREFIX) and image_of_tag(tag) is None
 
 
 @dataclass(frozen=True, slots=True, order=True)

@@ -15,6 +15,7 @@ from upwell.api.build import Build
 from upwell.api.image import Image, ImageStream, TagEvent
 from upwell.api.meta import Resource
 from upwell.api.prune import PruneSpec
+from upwell.formats.sigstore import image_of_tag
 from upwell.oci import Digest, InvalidDigestError, Reference
 from upwell.oci.index_tags import index_of_tag
 from upwell.policy.access.roles import MIRROR_NAMESPACE
@@ -149,7 +150,7 @@ class _Retention:
         return RetentionDecision(
             revisions,
             tuple(self._stale_images()),
-            tags,
+            (*tags, *self._stale_signatures()),
             tuple(self._stale_manifests()),
             self._kept,
         )
@@ -201,7 +202,7 @@ class _Retention:
         for repository in self._facts.repositories:
             orphaned = self._is_orphaned(repository)
             inputs = []
-            for name, tag in repository.tags.items():
+            for name, tag in _image_tags(repository):
                 index = _mirrored_index(repository, name)
                 if index is not None:
                     if index not in self._kept and not self._is_young(tag.created):
@@ -209,7 +210,7 @@ class _Retention:
                         yield StaleTag(repository.name, name, tag.digest, reason)
                     else:
                         self._keep(tag.digest, f"part of index {index.short}, which is in use")
-                elif name.startswith(INPUTS_TAG_PREFIX):
+                elif _is_inputs_tag(name):
                     inputs.append((name, tag))
                 elif self._goes_with_its_stream(repository, name, tag, orphaned=orphaned):
                     reason = "its ImageStream does not exist any more"
@@ -227,11 +228,31 @@ class _Retention:
                     results.append(StaleTag(repository.name, name, tag.digest, reason))
         yield from (tag for tag in results if tag.digest not in self._kept)
 
+    def _stale_signatures(self) -> Iterator[StaleTag]:
+        """Yield tags of signatures, attestations and SBOMs whose images go, or are gone.
+
+        Where people push, those of images that lie elsewhere are theirs.
+        """
+        for repository in self._facts.repositories:
+            stored = {manifest.digest for manifest in repository.manifests}
+            ours = _is_mirror(repository) or any(map(_is_inputs_tag, repository.tags))
+            for name, tag in repository.tags.items():
+                image = image_of_tag(name)
+                if image is None:
+                    continue
+                if image in self._kept or self._is_young(tag.created):
+                    self._keep(tag.digest, f"tag {repository.name}:{name} names it")
+                elif ours or image in stored:
+                    reason = f"nothing names the image {image.short} that it is about"
+                    yield StaleTag(repository.name, name, tag.digest, reason)
+                else:
+                    self._keep(tag.digest, f"tag {repository.name}:{name} names it")
+
     def _is_orphaned(self, repository: StoredRepository) -> bool:
         namespace, _, name = repository.name.partition("/")
         if "/" in name or StreamName(namespace, name) in self._stream_names:
             return False
-        return any(tag.startswith(INPUTS_TAG_PREFIX) for tag in repository.tags)
+        return any(map(_is_inputs_tag, repository.tags))
 
     def _goes_with_its_stream(
         self, repository: StoredRepository, name: str, tag: StoredTag, *, orphaned: bool
@@ -249,9 +270,9 @@ class _Retention:
                 if manifest.subject is not None:
                     parts[manifest.subject].add(manifest.digest)
             for name, tag in repository.tags.items():
-                index = _mirrored_index(repository, name)
-                if index is not None:
-                    parts[index].add(tag.digest)
+                whole = _mirrored_index(repository, name) or image_of_tag(name)
+                if whole is not None:
+                    parts[whole].add(tag.digest)
         for image in self._images:
             digest = _digest(image.name)
             children = (_digest(entry.digest) for entry in image.docker_image_manifests)
@@ -321,6 +342,15 @@ class _Retention:
 
 def _mirrored_index(repository: StoredRepository, tag: str) -> Digest | None:
     return index_of_tag(tag) if _is_mirror(repository) else None
+
+
+def _image_tags(repository: StoredRepository) -> Iterator[tuple[str, StoredTag]]:
+    """Yield the tags that name images; those of signatures follow their images."""
+    return (item for item in repository.tags.items() if image_of_tag(item[0]) is None)
+
+
+def _is_inputs_tag(tag: str) -> bool:
+    return tag.startswith(INPUTS_TAG_PREFIX)
 
 
 def _is_mirror(repository: StoredRepository) -> bool:

@@ -1,6 +1,6 @@
 """The ImageStream tag that a build's image goes to."""
 
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
 from datetime import datetime
 
 from upwell.api.build import Build
@@ -14,13 +14,26 @@ from upwell.registry.interface import InternalRegistry
 from upwell.store.interface import ConflictError, NotFoundError, Store
 from upwell.store.retry import update_with_retry
 
+type SignPushed = Callable[[Build, Digest], Awaitable[str]]
+"""Signs what a build has pushed, before anything else names it; returns why it cannot yet."""
+
+
+async def unsigned(_build: Build, _digest: Digest) -> str:
+    """Sign nothing: signatures are switched off."""
+    return ""
+
 
 class BuildOutputs:
     """Writer of built images into the streams that they go to."""
 
     def __init__(
-        self, store: Store, internal: InternalRegistry, clock: Callable[[], datetime]
+        self,
+        store: Store,
+        internal: InternalRegistry,
+        clock: Callable[[], datetime],
+        sign: SignPushed = unsigned,
     ) -> None:
+        self.sign = sign
         self._store = store
         self._internal = internal
         self._clock = clock

@@ -110,6 +110,7 @@ class BuildRun:
         with self._timed(stages, "FetchInputs"):
             source = await self._fetch(build, sink)
             inputs = await self._planner.resolve(build, source)
+        began_before = build.status.inputs == inputs.hash
         build = await self._record(build, inputs)
         digest = inputs.reusable
         if digest is None:
@@ -118,8 +119,15 @@ class BuildRun:
         else:
             sink(f"These inputs were built before: {digest} is used.\n".encode())
         if digest is not None:
+            if inputs.reusable is None or began_before:
+                await self._sign_pushed(build, digest, sink)
             await self._outputs.release(build, digest)
         await self._complete(build, digest, stages, timedelta(seconds=monotonic() - began))
+
+    async def _sign_pushed(self, build: Build, digest: Digest, sink: LogSink) -> None:
+        """Sign what this build has made; an earlier try of it, where it was killed."""
+        if why := await self._outputs.sign(build, digest):
+            sink(f"warning: the image is not signed yet: {why}; it is tried again\n".encode())
 
     @contextmanager
     def _timed(self, stages: list[BuildStage], name: str) -> Iterator[None]:

@@ -17,7 +17,7 @@ from upwell.policy.images.registry_webhooks import PushNotice
 from upwell.policy.images.repository_tags import effective_tags
 from upwell.policy.images.schedule import ImportSchedule
 from upwell.policy.images.stream_plan import StreamAnswers, StreamPlan, fold_answers, plan_stream
-from upwell.policy.images.streams import INPUTS_TAG_PREFIX, take_push
+from upwell.policy.images.streams import is_image_tag, take_push
 from upwell.policy.images.tracking import TrackingRefusal
 from upwell.reconcilers.authority import (
     ASK_AGAIN_SECONDS,
@@ -188,7 +188,7 @@ class ImageStreams:
         except RegistryError:
             return status  # nothing was ever pushed
         for tag in tags:
-            if tag.startswith(INPUTS_TAG_PREFIX):
+            if not is_image_tag(tag):
                 continue
             digest = await self._internal.tag_digest(repository, tag)
             old = status.tag(tag)
@@ -199,7 +199,7 @@ class ImageStreams:
 
     def _on_push(self, event: PushEvent) -> None:
         namespace, _, name = event.repository.partition("/")
-        if name and not event.tag.startswith(INPUTS_TAG_PREFIX):
+        if name and is_image_tag(event.tag):
             self.queue.add(ObjectKey(ImageStream.KIND.kind, namespace, name))
 
 

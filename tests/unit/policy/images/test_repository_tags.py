@@ -94,3 +94,9 @@ def test_how_often_the_import_was_asked_for_is_the_generation_of_its_tags(
     assert repository_generation(asked.annotations) == count
     (tag,) = effective_tags(asked)
     assert (tag.generation or 0) == count
+
+
+def test_tags_of_signatures_are_no_images() -> None:
+    signature = f"sha256-{'a' * 64}.sig"
+
+    assert plan_bulk_import(["latest", signature], ()).imported == ("latest",)

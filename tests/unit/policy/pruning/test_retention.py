@@ -12,6 +12,7 @@ from hypothesis import strategies as st
 from upwell.api.codec import decode
 from upwell.api.meta import Resource, format_time
 from upwell.api.prune import PruneSpec
+from upwell.formats.sigstore import attestation_tag, signature_tag
 from upwell.oci import Digest, Platform, Reference
 from upwell.oci.index_tags import index_of_tag, index_tag
 from upwell.policy.builds.identity import inputs_tag
@@ -252,6 +253,42 @@ def test_tags_of_inputs_go_when_no_build_has_them_and_nothing_names_the_result()
 
     assert [entry.tag for entry in decision.tags] == [inputs_tag("d" * 64)]
     assert gone(decision) == {digest("forgotten")}
+
+
+def test_signatures_go_with_their_images_and_stay_with_them() -> None:
+    tags = {inputs_tag("a" * 64): StoredTag(digest("named"), OLD)}
+    for name in ("named", "forgotten", "gone"):
+        tags[signature_tag(digest(name))] = StoredTag(digest(f"signature of {name}"), OLD)
+    tags[attestation_tag(digest("gone"))] = StoredTag(digest("young"), YOUNG)
+    names = (
+        "named",
+        "forgotten",
+        *(f"signature of {one}" for one in ("named", "forgotten", "gone")),
+    )
+    young = manifest("young", YOUNG)
+    web = repository("shop/web", *map(manifest, names), young, tags=tags)
+
+    decision = decide(facts([stream("named")], web), RULES)
+
+    assert {entry.tag for entry in decision.tags} == {
+        signature_tag(digest(name)) for name in ("forgotten", "gone")
+    }
+    assert gone(decision) == {
+        digest(name) for name in ("forgotten", "signature of forgotten", "signature of gone")
+    }
+
+
+def test_signatures_that_people_keep_apart_from_their_images_are_theirs() -> None:
+    tags = {
+        "v1": StoredTag(digest("pushed"), OLD),
+        signature_tag(digest("pushed")): StoredTag(digest("signature"), OLD),
+        signature_tag(digest("elsewhere")): StoredTag(digest("other"), OLD),
+    }
+    own = repository("shop/own", *map(manifest, ("pushed", "signature", "other")), tags=tags)
+
+    decision = decide(facts([], own), RULES)
+
+    assert (decision.tags, decision.manifests) == ((), ())
 
 
 def test_tags_of_people_stay_and_those_of_a_deleted_stream_go() -> None:

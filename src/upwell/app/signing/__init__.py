@@ -1,0 +1,1 @@
+"""Composes what signs images: the key, the registries that take signatures, the reconcilers."""

@@ -1,0 +1,1 @@
+"""Statements about images: what a build is attested to have made, and of what; pure."""

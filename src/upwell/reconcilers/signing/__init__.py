@@ -1,0 +1,1 @@
+"""Signatures and attestations of the images that builds make and stages verify."""

@@ -1,0 +1,1 @@
+"""The key by which this server signs the images that it builds."""

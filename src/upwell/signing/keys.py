@@ -1,0 +1,156 @@
+"""Keys that sign images: one that signs, and the public halves of those that did before.
+
+The private key is ECDSA on P-256, which every verifier of cosign's signatures knows. It lies in
+the data folder, made at the first start, or the settings name it.
+"""
+
+import stat
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Self
+
+from cryptography.exceptions import UnsupportedAlgorithm
+from cryptography.hazmat.primitives import hashes, serialization
+from cryptography.hazmat.primitives.asymmetric.ec import (
+    ECDSA,
+    SECP256R1,
+    EllipticCurvePrivateKey,
+    generate_private_key,
+)
+
+from upwell.formats.sigstore.keys import InvalidPublicKeyError, SignatureKey
+from upwell.machine.private_file import make_private, write_private, write_whole
+
+KEY_FILE = "image-signing.key"
+PUBLIC_FILE = "image-signing.pub"
+_MAX_KEY_BYTES = 64 * 1024
+_MAX_RETIRED = 100
+_END = b"-----END PUBLIC KEY-----"
+
+
+class SigningKeyError(Exception):
+    """A key that signs images cannot be used; the message names it and the next step."""
+
+
+@dataclass(frozen=True, slots=True)
+class ImageSigner:
+    """Key that signs images, and the keys that did before it."""
+
+    private: EllipticCurvePrivateKey = field(repr=False)
+    retired: tuple[SignatureKey, ...] = ()
+
+    @classmethod
+    def generate(cls) -> Self:
+        """Return a new key."""
+        return cls(generate_private_key(SECP256R1()))
+
+    @classmethod
+    def parse(cls, pem: bytes, what: str) -> Self:
+        """Read a private key in PEM (PKCS #8 or SEC 1); raises SigningKeyError, naming `what`."""
+        try:
+            key = serialization.load_pem_private_key(pem, None)
+        except (ValueError, TypeError, UnsupportedAlgorithm) as error:
+            raise SigningKeyError(
+                f"{what} is no private key in PEM without a passphrase: restore it from a copy, or"
+                " make one: openssl genpkey -algorithm EC -pkeyopt ec_paramgen_curve:P-256"
+            ) from error
+        if not isinstance(key, EllipticCurvePrivateKey) or not isinstance(key.curve, SECP256R1):
+            raise SigningKeyError(f"{what} is no ECDSA key on the curve P-256")
+        return cls(key)
+
+    @property
+    def key(self) -> SignatureKey:
+        """The key that checks what this one signs."""
+        return SignatureKey(self.private.public_key())
+
+    @property
+    def keys(self) -> Sequence[SignatureKey]:
+        """Every key that checks signatures of this server, the newest first."""
+        return (self.key, *self.retired)
+
+    def sign(self, content: bytes) -> bytes:
+        """Return the signature of `content`: always the same (RFC 6979), in some 50 µs."""
+        return self.private.sign(content, ECDSA(hashes.SHA256(), deterministic_signing=True))
+
+    def private_pem(self) -> bytes:
+        """Return the key itself as PEM (PKCS #8)."""
+        return self.private.private_bytes(
+            serialization.Encoding.PEM,
+            serialization.PrivateFormat.PKCS8,
+            serialization.NoEncryption(),
+        )
+
+
+class SigningKeys:
+    """The signer of one data folder, in force until it is rotated.
+
+    The public file has the keys of all time, the newest first. A rotation writes it before the
+    private key: one that is cut off leaves a public key that never signed anything.
+    """
+
+    def __init__(self, folder: Path, given: Path | None = None) -> None:
+        self._folder = folder
+        self._given = given
+        self.signer = self._open()
+
+    def _open(self) -> ImageSigner:
+        path = self._given or self._folder / KEY_FILE
+        if self._given is None and not path.exists():
+            write_private(path, ImageSigner.generate().private_pem())
+        try:
+            if self._given is None:
+                make_private(path)
+            else:
+                _require_private(path)
+            with path.open("rb") as file:
+                pem = file.read(_MAX_KEY_BYTES)
+        except OSError as error:
+            raise SigningKeyError(
+                f"{path}: {error.strerror}: restore the key that signs images from a copy, or name"
+                " another one in [signing] key"
+            ) from error
+        return self._published(ImageSigner.parse(pem, str(path)))
+
+    def _published(self, signer: ImageSigner) -> ImageSigner:
+        """Return the signer with the keys before it, and see that its own is among those."""
+        own = signer.key
+        retired = [key for key in self._known() if key.id != own.id][:_MAX_RETIRED]
+        write_whole(self._folder / PUBLIC_FILE, b"".join(key.pem() for key in (own, *retired)))
+        return ImageSigner(signer.private, tuple(retired))
+
+    def _known(self) -> Sequence[SignatureKey]:
+        path = self._folder / PUBLIC_FILE
+        try:
+            with path.open("rb") as file:
+                raw = file.read(_MAX_RETIRED * _MAX_KEY_BYTES)
+        except FileNotFoundError:
+            return ()
+        try:
+            return [
+                SignatureKey.parse(pem.strip() + b"\n" + _END + b"\n")
+                for pem in raw.split(_END)
+                if pem.strip()
+            ]
+        except InvalidPublicKeyError as error:
+            raise SigningKeyError(
+                f"{path} is damaged: restore it from a copy, or remove it (signatures by earlier"
+                " keys are then unknown to this server)"
+            ) from error
+
+    def rotate(self) -> ImageSigner:
+        """Sign by a new key from now on; raises SigningKeyError or OSError."""
+        if self._given is not None:
+            raise SigningKeyError(
+                f"the key is {self._given}, as the settings say: put the new one there, and start"
+                " the server again; the old public key is kept"
+            )
+        made = self._published(ImageSigner.generate())
+        write_private(self._folder / KEY_FILE, made.private_pem())
+        self.signer = made
+        return made
+
+
+def _require_private(path: Path) -> None:
+    if stat.S_IMODE(path.stat().st_mode) & 0o077:
+        raise SigningKeyError(f"{path} signs images and can be read by others: chmod 600 {path}")

@@ -1,0 +1,120 @@
+"""Images that builds make are signed and attested, as Debian's cosign checks them."""
+
+import base64
+import json
+import shutil
+import subprocess
+from collections.abc import AsyncIterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+from tests.support.installation.applications import base_stream, docker_build, stream
+from tests.support.installation.installation import Installation, installation, until
+from tests.support.installation.vendor_images import publish
+
+from upwell.api.build import Build
+from upwell.api.conditions import find
+from upwell.api.image import ImageStream
+from upwell.signing.keys import PUBLIC_FILE
+from upwell.store.interface import ApiClient
+
+DOCKERFILE = "FROM base:1\nRUN cp /etc/base-version /here\n"
+
+
+@pytest.fixture
+async def made() -> AsyncIterator[Installation]:
+    if shutil.which("cosign") is None:
+        pytest.skip("needs cosign: apt-get install cosign")
+    async with installation() as running:
+        yield running
+
+
+@pytest.fixture
+async def client(made: Installation) -> AsyncIterator[ApiClient]:
+    async with made.client() as connected:
+        yield connected
+
+
+async def test_cosign_verifies_what_a_build_pushes_here_and_elsewhere(
+    made: Installation, client: ApiClient, tmp_path: Path
+) -> None:
+    base = await publish(made.vendor, "vendor/base:1", "1.0")
+    outside = docker_build("outside", dockerfile=DOCKERFILE).replace(
+        "kind: ImageStreamTag, name: 'outside:latest'",
+        f"kind: DockerImage, name: '{made.vendor}/built/outside:1'",
+    )
+    await made.apply(
+        client,
+        base_stream(made.vendor)
+        + stream("app")
+        + docker_build("app", dockerfile=DOCKERFILE)
+        + outside,
+    )
+    app, other = await signed(client, "app-1"), await signed(client, "outside-1")
+
+    logins = tmp_path / "config.json"
+    logins.write_text(json.dumps({"auths": {f"127.0.0.1:{made.port}": {"auth": login(made)}}}))
+    key = made.data_dir / PUBLIC_FILE
+    for image, build in (
+        (f"127.0.0.1:{made.port}/default/app@{digest(app)}", app),
+        (f"{made.vendor}/built/outside@{digest(other)}", other),
+    ):
+        (claim,) = cosign("verify", key, image, tmp_path)
+        assert claim["critical"]["image"]["docker-manifest-digest"] == image.partition("@")[2]
+        (envelope,) = cosign("verify-attestation", key, image, tmp_path, "slsaprovenance1")
+        predicate = json.loads(base64.b64decode(envelope["payload"]))["predicate"]
+        assert predicate["runDetails"]["metadata"]["invocationId"].endswith(f"/{build.uid}")
+        assert {"sha256": base.hex} in [
+            each["digest"] for each in predicate["buildDefinition"]["resolvedDependencies"]
+        ]
+    # Signatures are no images of the stream.
+    tags = (await client.get(ImageStream, "default", "app")).status.tags
+    assert [tag.tag for tag in tags] == ["latest"]
+
+
+async def signed(client: ApiClient, name: str) -> Build:
+    """Wait until a build says that its image is signed."""
+
+    async def build() -> Build | None:
+        return next((one for one in (await client.list(Build)).items if one.name == name), None)
+
+    def is_signed(one: Build | None) -> bool:
+        condition = find(one.status.conditions, "Signed") if one else None
+        return condition is not None and condition.is_true
+
+    found = await until(build, is_signed)
+    assert found is not None
+    return found
+
+
+def digest(build: Build) -> str:
+    assert build.status.output is not None
+    assert build.status.output.to is not None
+    return build.status.output.to.image_digest
+
+
+def login(made: Installation) -> str:
+    return base64.b64encode(f"upwell:{made.token}".encode()).decode()
+
+
+def cosign(
+    verb: str, key: Path, image: str, folder: Path, predicate: str = ""
+) -> list[dict[str, Any]]:
+    """Return what cosign has verified; fails with its words."""
+    done = subprocess.run(
+        [
+            *("cosign", verb, "--key", str(key), "--insecure-ignore-tlog"),
+            *("--allow-http-registry", "--output", "json"),
+            *(("--type", predicate) if predicate else ()),
+            image,
+        ],
+        env={"DOCKER_CONFIG": str(folder), "HOME": str(folder), "PATH": "/usr/bin:/bin"},
+        capture_output=True,
+        text=True,
+        timeout=120,
+        check=False,
+    )
+    assert done.returncode == 0, done.stderr
+    found = [json.loads(line) for line in done.stdout.splitlines() if line.strip()]
+    return found[0] if found and isinstance(found[0], list) else found

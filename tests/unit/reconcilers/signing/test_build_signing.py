@@ -1,0 +1,251 @@
+"""Signing the images of builds: once, whatever dies or fails, and only what was made here."""
+
+from collections.abc import Mapping
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any, override
+
+import pytest
+from tests.support.registry.hosted_images import push
+
+from upwell.api.build import Build
+from upwell.api.codec import decode
+from upwell.api.conditions import find
+from upwell.formats.sigstore import Blob, PredicateType, attestation_tag, signature_tag
+from upwell.oci import Digest, Reference
+from upwell.policy.signing.provenance import BuilderIdentity
+from upwell.reconcilers.builds.logins import BuildLogins
+from upwell.reconcilers.images.insecure import InsecureRegistries
+from upwell.reconcilers.signing.builds import SIGNED, BuildSigning
+from upwell.reconcilers.signing.images import ImageSigning
+from upwell.registry.attachments import HostedArtifacts, ImageAttachments
+from upwell.registry.embedded import EmbeddedRegistry
+from upwell.registry.errors import RegistryUnavailableError
+from upwell.registry.hosting import ManifestPush
+from upwell.registry.interface import DEFAULT_ACCESS, RequestAccess
+from upwell.signing.keys import SigningKeys
+from upwell.store.memory import MemoryStore
+
+HOST = "registry.test"
+NOW = datetime(2026, 1, 2, tzinfo=UTC)
+MADE = ({"name": "FetchInputs"}, {"name": "PushImage"})
+TAKEN = MADE[:1]
+
+
+class FailingArtifacts(HostedArtifacts):
+    """Fails at one of its writes, as a registry that dies; then goes on."""
+
+    def __init__(self, hosted: EmbeddedRegistry, at: int) -> None:
+        super().__init__(hosted)
+        self.left = at
+
+    @override
+    async def put_blob(self, place: Reference, blob: Blob, access: RequestAccess) -> None:
+        self._count()
+        await super().put_blob(place, blob, access)
+
+    @override
+    async def put_manifest(self, place: Reference, manifest: Any, access: RequestAccess) -> None:
+        self._count()
+        await super().put_manifest(place, manifest, access)
+
+    def _count(self) -> None:
+        self.left -= 1
+        if self.left == 0:
+            raise RegistryUnavailableError(HOST, "it is away")
+
+
+class SigningBench:
+    """A store, a registry with one image, and what signs it."""
+
+    def __init__(self, folder: Path, failing_at: int = 0) -> None:
+        self.folder = folder
+        self.store = MemoryStore(clock=lambda: NOW)
+        self.registry = EmbeddedRegistry(folder / "registry", HOST)
+        self.attachments = ImageAttachments(
+            self.registry,
+            HOST,
+            FailingArtifacts(self.registry, failing_at),
+            _Nowhere(self.registry),
+        )
+        self.keys = SigningKeys(folder)
+        self.signing = ImageSigning(self.attachments, lambda: self.keys.signer)
+        self.builds = BuildSigning(
+            self.store,
+            self.signing,
+            BuildLogins(self.store, HOST),
+            InsecureRegistries(self.store, lambda _: False),
+            HOST,
+            BuilderIdentity("https://upwell.test", "1"),
+            lambda: NOW,
+        )
+
+    async def build(self, digest: Digest, stages: tuple[Mapping[str, str], ...] = MADE) -> Build:
+        """Create a complete build of the image."""
+        found = decode({
+            "apiVersion": "build.openshift.io/v1",
+            "kind": "Build",
+            "metadata": {"name": "web-1", "namespace": "shop"},
+            "spec": {
+                "strategy": {"dockerStrategy": {}},
+                "output": {"to": {"kind": "ImageStreamTag", "name": "web:latest"}},
+            },
+        })  # fmt: skip
+        created = await self.store.create(found)
+        assert isinstance(created, Build)
+        status = created.status.model_validate({
+            "phase": "Complete",
+            "inputs": "f" * 64,
+            "output": {"to": {"imageDigest": str(digest)}},
+            "stages": stages,
+        })  # fmt: skip
+        return await self.store.update_status(created.with_status(status))
+
+    async def condition(self) -> tuple[str, str]:
+        build = await self.store.get(Build, "shop", "web-1")
+        found = find(build.status.conditions, SIGNED)
+        return (found.status, found.reason) if found else ("", "")
+
+    async def referrers(self, digest: Digest) -> list[Digest]:
+        return [entry.digest for entry in await self.registry.referrers("shop/web", digest)]
+
+    def image(self, digest: Digest) -> Reference:
+        return Reference(HOST, "shop/web", digest=digest)
+
+
+class _Nowhere(HostedArtifacts):
+    """Other registries, of which there are none here."""
+
+
+@pytest.fixture
+def made(tmp_path: Path) -> SigningBench:
+    return SigningBench(tmp_path)
+
+
+async def test_an_image_is_signed_and_attested_where_it_lies(made: SigningBench) -> None:
+    digest = await push(made.registry, "shop/web")
+    build = await made.build(digest)
+
+    await made.builds.reconcile(build.key)
+
+    assert await made.condition() == ("True", "Signed")
+    image = made.image(digest)
+    assert await made.signing.is_signed(image, DEFAULT_ACCESS)
+    (statement,) = await made.signing.statements(image, PredicateType.PROVENANCE, DEFAULT_ACCESS)
+    assert statement.is_about(digest)
+    metadata = statement.predicate["runDetails"]["metadata"]
+    assert metadata["invocationId"] == f"shop/web-1/{build.uid}"
+    signature = await made.registry.tag_digest("shop/web", signature_tag(digest))
+    assert signature in await made.referrers(digest)
+    assert len(await made.referrers(digest)) == 2
+
+
+@pytest.mark.parametrize("at", range(1, 13))
+async def test_a_signing_that_dies_anywhere_ends_the_same_without_doubles(
+    tmp_path: Path, at: int
+) -> None:
+    made = SigningBench(tmp_path, failing_at=at)
+    digest = await push(made.registry, "shop/web")
+    build = await made.build(digest)
+    try:
+        await made.builds.reconcile(build.key)
+    except RegistryUnavailableError:
+        assert await made.condition() == ("False", "Unavailable")
+
+    await made.builds.reconcile(build.key)
+    await made.builds.reconcile(build.key)
+
+    assert await made.condition() == ("True", "Signed")
+    assert len(await made.referrers(digest)) == 2
+    for tag in (signature_tag(digest), attestation_tag(digest)):
+        named = await made.registry.tag_digest("shop/web", tag)
+        assert named is not None
+        manifest = await made.registry.manifest(Reference(HOST, "shop/web", tag=tag))
+        assert len(getattr(manifest, "layers", ())) == 1
+
+
+async def test_signing_at_once_and_again_later_leaves_one_of_each(made: SigningBench) -> None:
+    digest = await push(made.registry, "shop/web")
+    build = await made.build(digest)
+
+    running = build.with_status(build.status.model_copy(update={"completion_timestamp": None}))
+    assert await made.builds.sign_pushed(running, digest) == ""
+    await made.builds.reconcile(build.key)
+
+    assert await made.condition() == ("True", "Signed")
+    assert len(await made.referrers(digest)) == 2
+
+
+async def test_a_registry_that_fails_costs_no_build(tmp_path: Path) -> None:
+    made = SigningBench(tmp_path, failing_at=1)
+    digest = await push(made.registry, "shop/web")
+
+    assert "it is away" in await made.builds.sign_pushed(await made.build(digest), digest)
+
+
+async def test_what_equal_inputs_had_made_is_signed_by_nobody_else(made: SigningBench) -> None:
+    digest = await push(made.registry, "shop/web")
+    build = await made.build(digest, TAKEN)
+
+    await made.builds.reconcile(build.key)
+
+    assert await made.condition() == ("False", "NotMadeHere")
+    assert await made.referrers(digest) == []
+
+
+async def test_an_earlier_builds_signature_counts_for_those_that_take_its_image(
+    made: SigningBench,
+) -> None:
+    digest = await push(made.registry, "shop/web")
+    await made.signing.sign(made.image(digest), DEFAULT_ACCESS)
+    build = await made.build(digest, TAKEN)
+
+    await made.builds.reconcile(build.key)
+
+    assert await made.condition() == ("True", "Signed")
+
+
+async def test_an_image_that_is_gone_stays_unsigned(made: SigningBench) -> None:
+    build = await made.build(Digest.of(b"gone"))
+
+    result = await made.builds.reconcile(build.key)
+
+    assert result.requeue_after is None
+    assert await made.condition() == ("False", "ImageGone")
+
+
+async def test_others_signatures_stay_and_count_for_nothing(
+    made: SigningBench, tmp_path: Path
+) -> None:
+    (tmp_path / "other").mkdir()
+    stranger = SigningKeys(tmp_path / "other")
+    digest = await push(made.registry, "shop/web")
+    image = made.image(digest)
+    await ImageSigning(made.attachments, lambda: stranger.signer).sign(image, DEFAULT_ACCESS)
+    assert not await made.signing.is_signed(image, DEFAULT_ACCESS)
+
+    await made.signing.sign(image, DEFAULT_ACCESS)
+
+    assert len(await made.attachments.signatures(image)) == 2
+    assert await made.signing.is_signed(image, DEFAULT_ACCESS)
+
+
+async def test_a_signature_of_another_image_or_name_counts_for_nothing(made: SigningBench) -> None:
+    mine, other = [await push(made.registry, "shop/web", mark=mark) for mark in ("1", "2")]
+    await made.signing.sign(made.image(other), DEFAULT_ACCESS)
+    signed = await made.registry.find_manifest("shop/web", signature_tag(other))
+    raw = await made.registry.read_manifest("shop/web", signed.digest)
+    moved = ManifestPush("shop/web", raw, signed.media_type, signature_tag(mine))
+    await made.registry.put_manifest(moved)
+
+    assert not await made.signing.is_signed(made.image(mine), DEFAULT_ACCESS)
+
+
+async def test_what_an_old_key_signed_stays_signed(made: SigningBench) -> None:
+    digest = await push(made.registry, "shop/web")
+    await made.signing.sign(made.image(digest), DEFAULT_ACCESS)
+    made.keys.rotate()
+
+    assert await made.signing.is_signed(made.image(digest), DEFAULT_ACCESS)
+    await made.signing.sign(made.image(digest), DEFAULT_ACCESS)
+    assert len(await made.attachments.signatures(made.image(digest))) == 1
