@@ -82,6 +82,10 @@ attacks: MINUTES := 10
 attacks: python system  ## Attack a server in every way at once, and report (MINUTES=10, ARGS="--only pipelining")
 	$(RUN) python -m tests.support.attacks --minutes $(MINUTES) $(ARGS)
 
+.PHONY: release
+release: python system  ## Build what is released, the same bytes from the same commit (FOLDER=dist KEY=release.pem)
+	./scripts/build-release $(if $(KEY),--key "$(KEY)") $(or $(FOLDER),dist)
+
 .PHONY: python
 python: $(UV)
 ifdef PYTHON
