@@ -27,7 +27,11 @@ from upwell.registry.embedded import EmbeddedRegistry
 from upwell.registry.interface import Registry
 from upwell.server.admission.quota import LimitedStore
 from upwell.server.asgi.app import ServerDependencies, create_app
-from upwell.server.asgi.connections import ConnectionTable
+from upwell.server.asgi.connections import (
+    DEFAULT_CONNECTION_LIMITS,
+    ConnectionLimits,
+    ConnectionTable,
+)
 from upwell.server.asgi.guarded_http import GuardedHttpProtocol
 from upwell.server.auth.middleware import AccessControl
 from upwell.server.auth.signatures import Signatures, new_signatures
@@ -220,6 +224,7 @@ async def serving(
     upstream: Registry | None = None,
     subscriptions: Callable[[MemoryStore, ApiClock], SubscriptionActions] | None = None,
     pruning: PruningActions | None = None,
+    connections: ConnectionLimits = DEFAULT_CONNECTION_LIMITS,
 ) -> AsyncIterator[Api]:
     clock, shutdown = ApiClock(), asyncio.Event()
     components = Components(clock)
@@ -260,7 +265,7 @@ async def serving(
     state = ServerState()
     config = uvicorn.Config(app, log_config=None, access_log=False, ws="wsproto", lifespan="off")
     config.load()
-    table = ConnectionTable()
+    table = ConnectionTable(connections)
     server = await asyncio.get_running_loop().create_server(
         lambda: GuardedHttpProtocol(config, state, {}, table, table.open("127.0.0.1")),
         "127.0.0.1",

@@ -1,20 +1,30 @@
 """Connections that are open, by address: how many there may be, and which one gives way.
 
-A connection that no answer is under way on is idle, whatever has arrived of its next head. Where
-there is no room for another, the one that has been idle longest gives way, of the address that has
-the most of them: so nobody is kept out by connections that are only held open, and strangers push
-out strangers. A part of the room is kept for this machine's own clients.
+A connection that no answer is under way on is idle, whatever has arrived of its next head. It is a
+stranger's until a request on it has shown a token, and then counts for who has the token, not for
+the address. Where there is no room for another, one gives way: a stranger's that is idle, else a
+stranger's that is answered, else an idle one of a principal; of these, the one that is so longest,
+of the address or principal that has the most of them. So nobody is kept out by connections that are
+only held open, and strangers push out strangers. A part of the room is kept for this machine's own
+clients.
 """
 
 import asyncio
 import time
-from collections import Counter, OrderedDict
-from collections.abc import Callable, Collection, Iterable
+from collections import Counter, OrderedDict, defaultdict
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
+from enum import IntEnum
 from ipaddress import IPv6Address, ip_address
+
+from upwell.server.asgi.longest_queues import LongestQueues
+from upwell.server.http.errors import ApiError
 
 UNIX = "unix"
 """Address of all who come by a socket of this machine's file system."""
+_LOOPBACK = "loopback"
+_NETWORK = "network"
+"""Origin of all whose address is neither."""
 _EXPIRY_SECONDS = 0.5
 """Between two looks at connections that are too slow."""
 _NETWORK_BITS = 64
@@ -27,9 +37,11 @@ class ConnectionLimits:
 
     total: int = 4096
     per_address: int = 2048
-    """Of one address beyond this machine, or one network of IPv6 (/64)."""
+    """Strangers' of one address beyond this machine, or one network of IPv6 (/64)."""
     kept_for_own: int = 256
     """Of `total`: for loopback alone. The socket in the file system has as many of its own."""
+    per_principal: int = 1024
+    """Of whom the tokens are; the server's own user and builds have no such limit."""
     head_bytes: int = 64 * 1024
     """Of a request line and its header fields."""
     head_fields: int = 100
@@ -55,6 +67,7 @@ class ConnectionLimits:
             total=room,
             per_address=max(1, self.per_address * room // self.total),
             kept_for_own=max(1, self.kept_for_own * room // self.total),
+            per_principal=max(1, self.per_principal * room // self.total),
         )
 
 
@@ -65,12 +78,23 @@ class RefusedConnectionError(Exception):
     """There is no room for one more, and none that gives way."""
 
 
+class _Rank(IntEnum):
+    """Connections that may give way, the first ones first."""
+
+    IDLE_STRANGER = 0
+    ANSWERED_STRANGER = 1
+    """Slow at sending or taking, or it would have gone by itself."""
+    IDLE_PRINCIPAL = 2
+
+
 @dataclass(slots=True, eq=False)
 class TrackedConnection:
     """One connection, from being accepted until it is closed."""
 
     address: str
     """Groups connections; see `address_of`."""
+    principal: str = ""
+    """Whose token a request on it has shown last; empty: a stranger's."""
     abort: Callable[[], object] = field(default=lambda: None)
     """Closes it at once."""
     expire: Callable[[float], None] = field(default=lambda _: None)
@@ -78,6 +102,23 @@ class TrackedConnection:
     is_idle: bool = True
     held: int = 0
     """Bytes of heads that are not answered yet."""
+
+    @property
+    def origin(self) -> str:
+        """Kind of place that it comes from; each of the three has a room of its own."""
+        return self.address if self.address in {UNIX, _LOOPBACK} else _NETWORK
+
+    @property
+    def owner(self) -> str:
+        """Principal, or else address, for which it counts."""
+        return _name(self.principal) if self.principal else self.address
+
+    @property
+    def rank(self) -> _Rank | None:
+        """Turn in which it gives way; None: it never does."""
+        if self.principal:
+            return _Rank.IDLE_PRINCIPAL if self.is_idle else None
+        return _Rank.IDLE_STRANGER if self.is_idle else _Rank.ANSWERED_STRANGER
 
     def forget(self) -> None:
         """Let its protocol go, with all that it has read, without waiting for the collector."""
@@ -100,7 +141,7 @@ def address_of(host: str) -> str:
         elif not address.is_loopback:
             network = int(address) >> _NETWORK_BITS << _NETWORK_BITS
             return f"{IPv6Address(network)}/{_NETWORK_BITS}"
-    return "loopback" if address.is_loopback else str(address)
+    return _LOOPBACK if address.is_loopback else str(address)
 
 
 class ConnectionTable:
@@ -116,9 +157,11 @@ class ConnectionTable:
         self.refused: Counter[str] = Counter()
         """Connections that were refused or cut off, by reason."""
         self._open: dict[TrackedConnection, None] = {}
-        self._counts: Counter[str] = Counter()
-        self._idle: dict[str, OrderedDict[TrackedConnection, None]] = {}
-        """By address, the longest idle first."""
+        self._of_origin: Counter[str] = Counter()
+        self._of_owner: Counter[str] = Counter()
+        self._queues: defaultdict[tuple[str, _Rank], LongestQueues[str, TrackedConnection]]
+        self._queues = defaultdict(LongestQueues)
+        """By origin: those that may give way, of each owner."""
         self._holding: OrderedDict[TrackedConnection, None] = OrderedDict()
         self._held = 0
 
@@ -134,12 +177,11 @@ class ConnectionTable:
 
     def open(self, host: str) -> TrackedConnection:
         """Count a connection from a host; raises RefusedConnectionError when there is no room."""
-        address = address_of(host)
-        self._make_room(address)
-        connection = TrackedConnection(address)
+        connection = TrackedConnection(address_of(host))
+        self._make_room(connection)
         self._open[connection] = None
-        self._counts[address] += 1
-        self._idle.setdefault(address, OrderedDict())[connection] = None
+        self._count(connection, 1)
+        self._enqueue(connection)
         return connection
 
     def close(self, connection: TrackedConnection) -> None:
@@ -147,24 +189,36 @@ class ConnectionTable:
         if connection not in self._open:
             return
         self.release(connection)
-        self._leave_idle(connection)
+        self._dequeue(connection)
+        self._count(connection, -1)
         connection.forget()
         del self._open[connection]
-        self._counts[connection.address] -= 1
-        if not self._counts[connection.address]:
-            del self._counts[connection.address]
 
     def busy(self, connection: TrackedConnection) -> None:
         """Note that an answer is under way."""
-        if connection.is_idle and connection in self._open:
-            self._leave_idle(connection)
-            connection.is_idle = False
+        self._change(connection, is_idle=False)
 
     def idle(self, connection: TrackedConnection) -> None:
         """Note that no answer is under way any more."""
-        if not connection.is_idle and connection in self._open:
-            connection.is_idle = True
-            self._idle.setdefault(connection.address, OrderedDict())[connection] = None
+        self._change(connection, is_idle=True)
+
+    def identify(
+        self, connection: TrackedConnection, principal: str, *, limited: bool = True
+    ) -> None:
+        """Note whose connection it is, by the token of a request.
+
+        With `limited`, one of the principal's own gives way where it has too many; raises ApiError
+        429 when all of them are in use.
+        """
+        if connection.principal == principal or connection not in self._open:
+            return
+        if limited and self._of_owner[_name(principal)] >= self.limits.per_principal:
+            self._cut_own(principal)
+        self._dequeue(connection)
+        self._count(connection, -1)
+        connection.principal = principal
+        self._count(connection, 1)
+        self._enqueue(connection)
 
     def hold(self, connection: TrackedConnection, size: int) -> None:
         """Note bytes of heads that the connection keeps in memory.
@@ -192,41 +246,77 @@ class ConnectionTable:
             connection.expire(now)
 
     def give_way(self) -> None:
-        """Close the connection that has been idle longest, where there is one."""
-        if found := self._longest_idle(self._idle):
+        """Close the connection that gives way to another one, where there is one."""
+        if found := self._next_to_go((_NETWORK, _LOOPBACK, UNIX)):
             self._cut(found, "gave-way")
 
     def refuse(self, reason: str) -> None:
         """Count a refusal."""
         self.refused[reason] += 1
 
-    def _make_room(self, address: str) -> None:
-        limits = self.limits
-        if address == UNIX:
-            self._bound(limits.kept_for_own, [UNIX])
+    def _make_room(self, connection: TrackedConnection) -> None:
+        limits, counts = self.limits, self._of_origin
+        if connection.origin == UNIX:
+            self._bound(limits.kept_for_own, counts[UNIX], (UNIX,))
             return
-        if address != "loopback":
-            self._bound(limits.per_address, [address])
-            strangers = self._counts.keys() - {UNIX, "loopback"}
-            self._bound(limits.total - limits.kept_for_own, strangers)
-        self._bound(limits.total, self._counts.keys() - {UNIX})
+        if connection.origin == _NETWORK:
+            owner = connection.owner
+            self._bound(limits.per_address, self._of_owner[owner], (_NETWORK,), owner)
+            self._bound(limits.total - limits.kept_for_own, counts[_NETWORK], (_NETWORK,))
+        self._bound(limits.total, counts[_NETWORK] + counts[_LOOPBACK], (_NETWORK, _LOOPBACK))
 
-    def _bound(self, most: int, addresses: Collection[str]) -> None:
-        """Make room for one more within `most` connections of some addresses."""
-        if sum(self._counts[address] for address in addresses) < most:
+    def _bound(self, most: int, count: int, origins: Sequence[str], owner: str = "") -> None:
+        """Make room for one more within `most` connections, of which there are `count`."""
+        if count < most:
             return
-        found = self._longest_idle(addresses)
+        found = self._next_to_go(origins, owner)
         if found is None:
             self.refuse("no-room")
             raise RefusedConnectionError(f"{most} connections are open, and all are in use")
         self._cut(found, "gave-way")
 
-    def _longest_idle(self, addresses: Iterable[str]) -> TrackedConnection | None:
-        idle = [self._idle[address] for address in addresses if address in self._idle]
-        if not idle:
-            return None
-        longest = max(idle, key=len)
-        return next(iter(longest))
+    def _next_to_go(self, origins: Sequence[str], owner: str = "") -> TrackedConnection | None:
+        """Return which of them gives way first; with `owner`, of its own alone."""
+        for rank in _Rank:
+            queues = [self._queues[origin, rank] for origin in origins]
+            longest = max(queues, key=lambda one: one.longest)
+            if found := longest.oldest(owner or None):
+                return found
+        return None
+
+    def _cut_own(self, principal: str) -> None:
+        """Close one that the principal does not use; raises ApiError 429 without one."""
+        for origin in (_NETWORK, _LOOPBACK, UNIX):
+            if found := self._queues[origin, _Rank.IDLE_PRINCIPAL].oldest(_name(principal)):
+                self._cut(found, "principal")
+                return
+        self.refuse("principal")
+        most = self.limits.per_principal
+        raise ApiError(429, f"token {principal} uses {most} connections: close some first")
+
+    def _change(self, connection: TrackedConnection, *, is_idle: bool) -> None:
+        if connection.is_idle is is_idle or connection not in self._open:
+            return
+        self._dequeue(connection)
+        connection.is_idle = is_idle
+        self._enqueue(connection)
+
+    def _count(self, connection: TrackedConnection, by: int) -> None:
+        for counts, name in (
+            (self._of_origin, connection.origin),
+            (self._of_owner, connection.owner),
+        ):
+            counts[name] += by
+            if not counts[name]:
+                del counts[name]
+
+    def _enqueue(self, connection: TrackedConnection) -> None:
+        if (rank := connection.rank) is not None:
+            self._queues[connection.origin, rank].add(connection.owner, connection)
+
+    def _dequeue(self, connection: TrackedConnection) -> None:
+        if (rank := connection.rank) is not None:
+            self._queues[connection.origin, rank].remove(connection.owner, connection)
 
     def _cut(self, connection: TrackedConnection, reason: str) -> None:
         self.refuse(reason)
@@ -234,13 +324,9 @@ class ConnectionTable:
         self.close(connection)
         abort()
 
-    def _leave_idle(self, connection: TrackedConnection) -> None:
-        if not connection.is_idle:
-            return
-        idle = self._idle[connection.address]
-        del idle[connection]
-        if not idle:
-            del self._idle[connection.address]
+
+def _name(principal: str) -> str:
+    return f"token {principal}"
 
 
 async def keep_expiring(table: ConnectionTable) -> None:

@@ -17,6 +17,7 @@ from uvicorn.protocols.websockets.wsproto_impl import WSProtocol
 from uvicorn.server import ServerState
 
 from upwell.server.asgi.connections import ConnectionTable, TrackedConnection
+from upwell.server.auth.request_info import IDENTIFY
 from upwell.server.http.errors import ApiError, status_of
 
 _WRITE_BYTES = 16 * 1024
@@ -48,7 +49,8 @@ class GuardedHttpProtocol(HttpToolsProtocol):
         table: ConnectionTable,
         tracked: TrackedConnection,
     ) -> None:
-        super().__init__(config, server_state, app_state)
+        identify = partial(table.identify, tracked)
+        super().__init__(config, server_state, {**app_state, IDENTIFY: identify})
         guarded = partial(GuardedWebSocketProtocol, table=table, tracked=tracked)
         self.ws_protocol_class = cast("Any", guarded)
         self._table = table

@@ -33,9 +33,11 @@ from upwell.server.auth.principals import Principal
 from upwell.server.auth.rate_limits import OpenByClient, Rate, RateError, Rates
 from upwell.server.auth.request_info import (
     AUDIT_NOTE,
+    IDENTIFY,
     PEER,
     SIGNED,
     AuditNote,
+    Identify,
     action_of,
     is_registry,
     query_of,
@@ -154,6 +156,7 @@ class AuthMiddleware:
         request.scope["user"] = request.user = principal or self._anonymous
         request.scope[VIEW] = SecretView(self._access.values, request.user.grants)
         request.scope[EMBEDDED_REGISTRY] = self._access.registry
+        request.identify()
         self._count(request)
         if request.path in _OPEN or _carries_secret(request.path):
             return
@@ -296,6 +299,12 @@ class _RequestInfo:
     def client(self, user: Principal) -> str:
         """Return what limits are counted for, as messages name it."""
         return f"token {user.username}" if user.username else f"address {self.source}"
+
+    def identify(self) -> None:
+        """Tell the connection whose it is; raises ApiError 429 where they have too many."""
+        identify: Identify | None = self.scope.get("state", {}).get(IDENTIFY)
+        if identify is not None and self.user.username:
+            identify(self.user.username, limited=not self.user.unlimited)
 
     @property
     def has_credentials(self) -> bool:

@@ -2,6 +2,7 @@
 
 import re
 from dataclasses import dataclass
+from typing import Protocol
 from urllib.parse import parse_qs
 
 from starlette.types import Scope
@@ -15,6 +16,8 @@ AUDIT_NOTE = "upwell.audit_note"
 """Key of the scope under which a handler puts an AuditNote."""
 PEER = "upwell.peer_uid"
 """Key of the scope's state under which the uid of a client on the local socket is."""
+IDENTIFY = "upwell.identify"
+"""Key of the scope's state under which is what takes the sender's name (`Identify`)."""
 SIGNED = re.compile(r"/(verdicts|approvals)/[^/]+")
 """Paths that end in a token which opens them, and nothing else."""
 _VERBS = {
@@ -29,6 +32,13 @@ _READS = {"get", "list", "watch"}
 _TRUE = {"1", "true"}
 _REGISTRY = "/v2/"
 _REGISTRY_PARTS = ("/manifests/", "/blobs/", "/tags/", "/referrers/")
+
+
+class Identify(Protocol):
+    """Counts a connection for whom it is."""
+
+    def __call__(self, principal: str, *, limited: bool) -> None:
+        """Count it; with `limited`, raises ApiError 429 where the principal has too many."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -13,6 +13,7 @@ from upwell.server.asgi.connections import (
     TrackedConnection,
     address_of,
 )
+from upwell.server.http.errors import ApiError
 
 LOOPBACK = "127.0.0.1"
 
@@ -24,9 +25,13 @@ class OpenedConnections:
         self.table = ConnectionTable(ConnectionLimits(**limits))
         self.cut: list[str] = []
 
-    def open(self, host: str, name: str = "", *, busy: bool = False) -> TrackedConnection:
+    def open(
+        self, host: str, name: str = "", *, busy: bool = False, principal: str = ""
+    ) -> TrackedConnection:
         found = self.table.open(host)
         found.abort = lambda: self.cut.append(name)
+        if principal:
+            self.table.identify(found, principal)
         if busy:
             self.table.busy(found)
         return found
@@ -41,9 +46,9 @@ def test_the_longest_idle_gives_way() -> None:
 
 def test_one_that_is_answered_stays() -> None:
     made = OpenedConnections(total=2, per_address=2, kept_for_own=0)
-    made.open(LOOPBACK, "watch", busy=True)
-    made.open(LOOPBACK, "idle")
-    made.open(LOOPBACK, "new", busy=True)
+    made.open(LOOPBACK, "watch", busy=True, principal="a")
+    made.open(LOOPBACK, "idle", principal="b")
+    made.open(LOOPBACK, "new", busy=True, principal="c")
     assert made.cut == ["idle"]
     with pytest.raises(RefusedConnectionError):
         made.open(LOOPBACK, "one too many")
@@ -51,8 +56,8 @@ def test_one_that_is_answered_stays() -> None:
 
 def test_an_answered_connection_is_the_last_to_give_way() -> None:
     made = OpenedConnections(total=2, per_address=2, kept_for_own=0)
-    first = made.open(LOOPBACK, "first", busy=True)
-    made.open(LOOPBACK, "second")
+    first = made.open(LOOPBACK, "first", busy=True, principal="a")
+    made.open(LOOPBACK, "second", principal="a")
     made.table.idle(first)
     made.open(LOOPBACK, "third")
     assert made.cut == ["second"]
@@ -76,14 +81,14 @@ def test_strangers_leave_room_for_loopback() -> None:
     assert "own" not in made.cut
 
 
-def test_busy_strangers_keep_nobody_out_of_loopback() -> None:
+def test_busy_clients_of_networks_keep_nobody_out_of_loopback() -> None:
     made = OpenedConnections(total=4, per_address=4, kept_for_own=2)
     for number in range(2):
-        made.open(f"192.0.2.{number}", busy=True)
+        made.open(f"192.0.2.{number}", busy=True, principal="far")
     with pytest.raises(RefusedConnectionError):
         made.open("192.0.2.9")
-    made.open(LOOPBACK, busy=True)
-    made.open(LOOPBACK, busy=True)
+    made.open(LOOPBACK, busy=True, principal="near")
+    made.open(LOOPBACK, busy=True, principal="near")
     with pytest.raises(RefusedConnectionError):
         made.open(LOOPBACK)
 
@@ -91,10 +96,69 @@ def test_busy_strangers_keep_nobody_out_of_loopback() -> None:
 def test_a_full_loopback_leaves_room_for_the_socket_of_the_file_system() -> None:
     made = OpenedConnections(total=2, per_address=2, kept_for_own=1)
     for _ in range(2):
-        made.open(LOOPBACK, busy=True)
-    made.open("", "admin", busy=True)
+        made.open(LOOPBACK, busy=True, principal="near")
+    made.open("", "admin", busy=True, principal="admin")
     with pytest.raises(RefusedConnectionError):
         made.open("", busy=True)
+
+
+def test_strangers_whose_requests_never_end_keep_nobody_out() -> None:
+    """A body may take half a minute to arrive, and a thousand of them all of the room."""
+    made = OpenedConnections(total=3, per_address=3, kept_for_own=0)
+    made.open(LOOPBACK, "watch", busy=True, principal="a")
+    for number in range(4):
+        made.open(LOOPBACK, f"slow {number}", busy=True)
+    assert made.cut == ["slow 0", "slow 1"]
+
+
+def test_strangers_push_out_no_principal() -> None:
+    made = OpenedConnections(total=4, per_address=4, kept_for_own=0)
+    made.open(LOOPBACK, "pooled", principal="a")
+    for number in range(9):
+        made.open(LOOPBACK, f"{number}", busy=bool(number % 2))
+    assert "pooled" not in made.cut
+    assert len(made.cut) == 6
+
+
+def test_the_principal_with_the_most_gives_way_first() -> None:
+    made = OpenedConnections(total=4, per_address=4, kept_for_own=0)
+    made.open(LOOPBACK, "modest", principal="a")
+    for number in range(3):
+        made.open(LOOPBACK, f"greedy {number}", principal="b")
+    made.open(LOOPBACK, "c", principal="c")
+    assert made.cut == ["greedy 0"]
+
+
+def test_a_principal_has_a_part_alone_wherever_it_comes_from() -> None:
+    made = OpenedConnections(per_principal=2)
+    made.open(LOOPBACK, "idle", principal="a")
+    busy = made.open("192.0.2.1", "busy", busy=True, principal="a")
+    made.open("192.0.2.2", "third", busy=True, principal="a")
+    assert made.cut == ["idle"]
+    refused = made.open("192.0.2.3", "fourth")
+    with pytest.raises(ApiError, match="token a uses 2 connections"):
+        made.table.identify(refused, "a")
+    made.table.identify(refused, "b")
+    made.table.identify(busy, "a")  # what it is already takes nothing
+    made.open(LOOPBACK, "admin", principal="c")
+    assert made.cut == ["idle"]
+
+
+def test_who_is_not_limited_has_as_many_as_there_is_room() -> None:
+    made = OpenedConnections(per_principal=1)
+    for _ in range(3):
+        made.table.identify(made.open(LOOPBACK, busy=True), "admin", limited=False)
+    assert made.table.count == 3
+
+
+def test_principals_do_not_count_for_their_address() -> None:
+    """A proxy has one address, and all that come through it."""
+    made = OpenedConnections(per_address=1)
+    for number in range(3):
+        made.open("192.0.2.1", principal=f"{number}")
+    made.open("192.0.2.1", "stranger")
+    made.open("192.0.2.1", "another")
+    assert made.cut == ["stranger"]
 
 
 def test_one_address_has_a_part_alone() -> None:

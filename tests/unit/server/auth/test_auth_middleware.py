@@ -21,6 +21,7 @@ from upwell.api.build import Build, BuildPhase, BuildStatus
 from upwell.api.core import Secret
 from upwell.api.meta import ObjectMeta
 from upwell.policy.access.roles import SYSTEM_NAMESPACE, Role, parse_grant
+from upwell.server.asgi.connections import ConnectionLimits
 from upwell.server.auth.middleware import AccessControl, AuthMiddleware
 from upwell.server.auth.tokens import (
     RegistryTokens,
@@ -305,6 +306,33 @@ async def test_a_client_has_so_many_watches(guarded: GuardedApi) -> None:
 async def _until_ended(answer: aiohttp.ClientResponse) -> bytes:
     async with asyncio.timeout(30):
         return await answer.read()
+
+
+async def test_a_token_has_so_many_connections_wherever_it_is_used(tmp_path: Path) -> None:
+    """Its own that are idle give way; when all are in use it is told, and others are served."""
+
+    def guard(store: MemoryStore, clock: ApiClock) -> AccessControl:
+        return AccessControl(Tokens(store, clock, [own_token(ADMIN)]), audit_log(tmp_path, clock))
+
+    one = ConnectionLimits(per_principal=1)
+    path = "/api/v1/configmaps"
+    async with serving(LIMITS, guard=guard, connections=one) as api:
+        guarded = GuardedApi(api, tmp_path, [0.0])
+        token = await guarded.token("ci", "viewer@*")
+        other = await guarded.token("other", "viewer@*")
+        headers = {"Authorization": f"Bearer {token}"}
+        async with (
+            aiohttp.ClientSession(api.url, headers=headers) as first,
+            aiohttp.ClientSession(api.url, headers=headers) as second,
+        ):
+            for session in (first, second):  # the first connection is idle, and gives way
+                async with session.get(path) as answer:
+                    assert answer.status == 200
+            async with first.get(f"{path}?watch=true"), second.get(path) as refused:
+                assert refused.status == 429
+                assert "token ci uses 1 connections" in (await refused.json())["message"]
+                assert (await guarded.send(other, "GET", path)).status == 200
+                assert (await guarded.send(ADMIN, "GET", path)).status == 200
 
 
 @pytest.mark.parametrize("path", ["/api/v1/configmaps?watch=true", "{builds}/log?follow=true"])
