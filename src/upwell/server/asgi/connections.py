@@ -94,7 +94,7 @@ class TrackedConnection:
     address: str
     """Groups connections; see `address_of`."""
     principal: str = ""
-    """Whose token a request on it has shown last; empty: a stranger's."""
+    """Owner of the token that a request on it has shown last; empty: a stranger's."""
     abort: Callable[[], object] = field(default=lambda: None)
     """Closes it at once."""
     expire: Callable[[float], None] = field(default=lambda _: None)
