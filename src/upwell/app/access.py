@@ -16,6 +16,7 @@ from pathlib import Path
 from secrets import token_hex
 
 from upwell.app.data_folder import DataFolderError
+from upwell.app.identity.exchange import open_exchange
 from upwell.app.local_access import announced
 from upwell.audit.export import AuditExport, receiver_of
 from upwell.audit.files import AuditRetention
@@ -33,6 +34,7 @@ from upwell.server.auth.middleware import AccessControl
 from upwell.server.auth.own_jwt import OwnJwts
 from upwell.server.auth.signatures import Signatures
 from upwell.server.auth.tokens import ADMIN, RegistryTokens, Tokens, new_token, own_token
+from upwell.server.exchange.exchange import TokenExchange
 from upwell.settings import ServerSettings
 from upwell.store.interface import Store
 
@@ -63,6 +65,8 @@ class Protection:
     """Listens for this machine's own users; None where the folder can have no socket."""
     export: AuditExport | None
     """Sends the audit log elsewhere, where the settings say so."""
+    exchange: TokenExchange | None
+    """Exchanges tokens of foreign issuers, where the settings say so."""
 
     async def keep_fresh(self) -> None:
         """Renew the certificate in time, until cancelled."""
@@ -130,6 +134,7 @@ async def protect(
         renewal,
         local,
         await asyncio.to_thread(_audit_export, settings, files, components),
+        await open_exchange(settings, tokens.accounts, stack),
     )
 
 

@@ -19,6 +19,7 @@ from upwell.app.cleanup import (
 )
 from upwell.app.configuration import build_slots
 from upwell.app.firewall import firewall
+from upwell.app.identity.token_life import clean_exchanges
 from upwell.app.machine_watch import (
     watch_clock,
     watch_descriptors,
@@ -126,6 +127,7 @@ def wire(adapters: Adapters) -> Wired:
         gauges=adapters.gauges,
         components=adapters.components,
         access=adapters.protection.control,
+        token_exchange=adapters.protection.exchange,
         hosts=_hosts(adapters.settings),
         limits=limits,
     )
@@ -231,6 +233,7 @@ def _cleanups(adapters: Adapters) -> Sequence[Loop]:
         partial(watch_registry, adapters.internal, adapters.components),
         partial(clean_uploads, adapters.store, adapters.inputs, referenced_inputs),
         partial(clean_uploads, adapters.store, adapters.evidence, referenced_evidence),
+        partial(clean_exchanges, adapters.store, now),
     )
 
 

@@ -43,11 +43,13 @@ class AuditEvent:
     reason: str = ""
     """Reason, as its author gives it: of actions on promotions."""
     changes: Sequence[FieldChange] = ()
+    denied: bool = False
+    """True of a refusal whose status does not say so."""
 
     @property
     def is_denied(self) -> bool:
         """True if the request was refused for who sent it: it belongs among the denied."""
-        return self.code in _DENIED
+        return self.denied or self.code in _DENIED
 
     def document(self) -> Mapping[str, Any]:
         """Return the JSON object of the line, every text bounded."""

@@ -11,8 +11,9 @@ from typing import Any, get_args
 from pydantic import ValidationError
 from pydantic_core import ErrorDetails
 
+from upwell.settings.base import SettingsTable
 from upwell.settings.errors import SettingsError
-from upwell.settings.tables import FileSettings, SettingsTable
+from upwell.settings.tables import FileSettings
 from upwell.settings.values import AllowedValues, KeyType
 
 MAX_FILE_BYTES = 1024 * 1024

@@ -24,6 +24,7 @@ from upwell.settings.tables import (
     SigningSettings,
     WorkloadLimits,
 )
+from upwell.settings.token_exchange import TokenExchangeSettings
 from upwell.settings.tracing import TraceExport
 from upwell.uploads.interface import DEFAULT_LIMIT_BYTES
 
@@ -88,6 +89,8 @@ class ServerSettings(BaseModel):
     """Places that objects may name although they are on this machine, or link-local."""
     encryption: EncryptionSettings = EncryptionSettings()
     signing: SigningSettings = SigningSettings()
+    token_exchange: tuple[TokenExchangeSettings, ...] = ()
+    """Tokens of foreign issuers that are exchanged."""
     tracing: TraceExport = TraceExport()
     git_author: Author = DEFAULT_AUTHOR
     """The author of the commits of promotions."""

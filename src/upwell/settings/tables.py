@@ -2,14 +2,13 @@
 
 import re
 from collections import Counter
-from collections.abc import Mapping
 from datetime import timedelta
 from enum import StrEnum
 from ipaddress import ip_network
 from pathlib import Path
 from typing import Annotated, Any, cast
 
-from pydantic import AliasGenerator, BaseModel, BeforeValidator, ConfigDict, Field, model_validator
+from pydantic import BeforeValidator, Field, model_validator
 
 from upwell.api.values.quantities import InvalidQuantityError, parse_quantity
 from upwell.audit.export import receiver_of
@@ -30,6 +29,8 @@ from upwell.registry.hosts import (
     RegistryLimits,
     RegistryMirror,
 )
+from upwell.settings.base import SettingsTable
+from upwell.settings.token_exchange import TokenExchangeSettings, exchange_faults
 from upwell.settings.values import (
     AllowedValues,
     Count,
@@ -37,7 +38,6 @@ from upwell.settings.values import (
     Flag,
     HttpAddress,
     Interval,
-    KeyType,
     Rate,
     Size,
     Text,
@@ -59,35 +59,6 @@ _OFF = "off"
 _MIRROR = AllowedValues("a location or a table")
 _TRACES_PATH = "/v1/traces"
 """Of an OTLP/HTTP endpoint for all signals."""
-
-
-class SettingsTable(BaseModel):
-    """A table of the file. Its keys are written with hyphens, and no others are allowed."""
-
-    model_config = ConfigDict(
-        alias_generator=AliasGenerator(validation_alias=lambda name: name.replace("_", "-")),
-        extra="forbid",
-        frozen=True,
-        strict=True,
-        use_attribute_docstrings=True,
-        validate_by_name=True,
-    )
-
-    @model_validator(mode="before")
-    @classmethod
-    def _leave_blanks_out(cls, values: Any) -> Any:
-        if not isinstance(values, dict):
-            return values
-        blank = {key for key, (_, allowed) in cls.key_types().items() if allowed.blank}
-        return {key: value for key, value in values.items() if value != "" or key not in blank}
-
-    @classmethod
-    def key_types(cls) -> Mapping[str, KeyType]:
-        """Return the type of every key, under its name in the file."""
-        return {
-            str(field.validation_alias): KeyType.of(field.annotation, field.metadata)
-            for field in cls.model_fields.values()
-        }
 
 
 def _network(value: Any) -> str:
@@ -526,6 +497,18 @@ class FileSettings(SettingsTable):
     registry: Annotated[
         tuple[RegistrySettings, ...], Field(strict=False), AllowedValues("[[registry]] tables")
     ] = ()
+
+    token_exchange: Annotated[
+        tuple[TokenExchangeSettings, ...],
+        Field(strict=False),
+        AllowedValues("[[token-exchange]] tables"),
+    ] = ()
+
+    @model_validator(mode="after")
+    def _exchanges_go_together(self) -> "FileSettings":
+        if faults := list(exchange_faults(self.token_exchange)):
+            raise ValueError("; ".join(faults))
+        return self
 
     @model_validator(mode="after")
     def _prefixes_differ(self) -> "FileSettings":

@@ -35,6 +35,7 @@ from upwell.server.asgi.connections import (
 from upwell.server.asgi.guarded_http import GuardedHttpProtocol
 from upwell.server.auth.middleware import AccessControl
 from upwell.server.auth.signatures import Signatures, new_signatures
+from upwell.server.exchange.exchange import TokenExchange
 from upwell.server.http.limits import ServerLimits
 from upwell.store.memory import MemoryStore
 from upwell.uploads.interface import BinaryInputs
@@ -225,6 +226,7 @@ async def serving(
     subscriptions: Callable[[MemoryStore, ApiClock], SubscriptionActions] | None = None,
     pruning: PruningActions | None = None,
     connections: ConnectionLimits = DEFAULT_CONNECTION_LIMITS,
+    exchange: Callable[[AccessControl, ApiClock], TokenExchange] | None = None,
 ) -> AsyncIterator[Api]:
     clock, shutdown = ApiClock(), asyncio.Event()
     components = Components(clock)
@@ -243,6 +245,7 @@ async def serving(
     if examiner is not None:
         actions = replace(actions, examiner=examiner(clock))
 
+    access = guard(store, clock) if guard else None
     app = create_app(
         ServerDependencies(
             store=clients,
@@ -257,7 +260,8 @@ async def serving(
             signatures=signatures or new_signatures(),
             limits=limits,
             components=components,
-            access=guard(store, clock) if guard else None,
+            access=access,
+            token_exchange=exchange(access, clock) if access and exchange else None,
             registry_routes=registry_routes,
         )
     )

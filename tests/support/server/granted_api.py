@@ -1,7 +1,7 @@
 """The API behind its authorization, with a client for each list of grants."""
 
 import contextlib
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -21,6 +21,7 @@ from upwell.server.auth.tokens import (
     own_token,
     secret_name,
 )
+from upwell.server.exchange.exchange import TokenExchange
 from upwell.server.http.limits import ServerLimits
 from upwell.store.memory import MemoryStore
 from upwell.uploads.interface import BinaryInputs
@@ -76,7 +77,9 @@ class GrantedApi:
 
 @contextlib.asynccontextmanager
 async def open_granted_api(
-    folder: Path, inputs: BinaryInputs | None = None
+    folder: Path,
+    inputs: BinaryInputs | None = None,
+    exchange: Callable[[AccessControl, ApiClock], TokenExchange] | None = None,
 ) -> AsyncIterator[GrantedApi]:
     """Serve the API with the local administrator's token alone."""
     admin = new_token("admin")
@@ -88,5 +91,5 @@ async def open_granted_api(
         return found[0]
 
     limits = ServerLimits(requests_per_second=1e6, requests_burst=10**6)
-    async with serving(limits, guard=guard, inputs=inputs) as api:
+    async with serving(limits, guard=guard, inputs=inputs, exchange=exchange) as api:
         yield GrantedApi(api, found[0], admin)

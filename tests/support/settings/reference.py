@@ -9,7 +9,8 @@ from pydantic_core import PydanticUndefined
 from tests.support.paths import ROOT
 
 from upwell.gitops.interface import Author
-from upwell.settings.tables import FileSettings, SettingsTable
+from upwell.settings.base import SettingsTable
+from upwell.settings.tables import FileSettings
 from upwell.settings.values import SIZE, AllowedValues, KeyType, show_duration
 
 PAGE = ROOT / "docs" / "configuration.md"

@@ -4,6 +4,7 @@ import pytest
 from tests.support.settings.reference import EXAMPLE, PAGE, render
 
 from upwell.settings import read_file
+from upwell.settings.base import SettingsTable
 from upwell.settings.tables import (
     AuditSettings,
     BuildIsolation,
@@ -13,7 +14,6 @@ from upwell.settings.tables import (
     MirrorSettings,
     RegistrySettings,
     RetentionSettings,
-    SettingsTable,
     TracingSettings,
 )
 

@@ -28,6 +28,8 @@ from upwell.server.builds import webhooks as build_webhooks
 from upwell.server.builds.builds import BuildHandlers, ImageHandlers
 from upwell.server.builds.uploads import UploadHandlers
 from upwell.server.encryption import encryptions
+from upwell.server.exchange import routes as token_exchange
+from upwell.server.exchange.exchange import TokenExchange
 from upwell.server.http.errors import ERROR_HANDLERS, ApiError
 from upwell.server.http.hosts import HostNames
 from upwell.server.http.limits import DEFAULT_LIMITS, ServerLimits
@@ -102,6 +104,8 @@ class ServerDependencies:
     """Connections that are open, for metrics."""
     access: AccessControl | None = None
     """None lets everyone do everything: for tests."""
+    token_exchange: TokenExchange | None = None
+    """Exchange of tokens of foreign issuers; None: there is none."""
 
 
 def create_app(deps: ServerDependencies) -> Starlette:
@@ -136,6 +140,7 @@ def create_app(deps: ServerDependencies) -> Starlette:
             *admin_token.create_routes(
                 deps.access.rotate_admin if deps.access else None, deps.limits
             ),
+            *token_exchange.create_routes(deps.token_exchange, deps.store, deps.limits),
             *encryptions.create_routes(deps.store_keys, deps.limits),
             *prunes.create_routes(deps.actions.pruning, deps.limits),
             *promotions.routes(),

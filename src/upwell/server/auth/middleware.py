@@ -36,6 +36,7 @@ from upwell.server.auth.request_info import (
     IDENTIFY,
     PEER,
     SIGNED,
+    TOKEN_EXCHANGE_PATH,
     AuditNote,
     Identify,
     action_of,
@@ -50,8 +51,8 @@ from upwell.server.http.limits import ServerLimits
 from upwell.server.http.visibility import VIEW
 
 _HEALTH = {"/livez", "/readyz", "/healthz"}
-_OPEN = {*_HEALTH, "/version", "/webhooks/registry"}
-"""Needs no token: says nothing that is private, or is a hint that is looked into."""
+_OPEN = {*_HEALTH, "/version", "/webhooks/registry", TOKEN_EXCHANGE_PATH}
+"""Needs no token: says nothing that is private, is a hint that is looked into, or takes another."""
 _BUILD_WEBHOOK = re.compile(
     r"/(?:apis/build\.openshift\.io|oapi)/v1/namespaces/[^/]+/buildconfigs/[^/]+/webhooks/[^/]+/[^/]+"
 )
@@ -272,6 +273,7 @@ class AuthMiddleware:
             code,
             note.reason,
             note.changes,
+            note.denied,
         )
         await self._access.audit.record(event)
 

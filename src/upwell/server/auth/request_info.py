@@ -18,6 +18,8 @@ PEER = "upwell.peer_uid"
 """Key of the scope's state under which the uid of a client on the local socket is."""
 IDENTIFY = "upwell.identify"
 """Key of the scope's state under which is what takes the sender's name (`Identify`)."""
+TOKEN_EXCHANGE_PATH = "/oauth/token"  # noqa: S105 - a path
+"""Takes tokens of foreign issuers; what they say decides, and no token of ours."""
 SIGNED = re.compile(r"/(verdicts|approvals)/[^/]+")
 """Paths that end in a token which opens them, and nothing else."""
 _VERBS = {
@@ -54,6 +56,8 @@ class AuditNote:
     """Reason, as its author gives it."""
     changes: tuple[FieldChange, ...] = ()
     """Fields of the object that the request changed."""
+    denied: bool = False
+    """True of a refusal whose status does not say so: its line is among those of the denied."""
 
 
 def is_registry(scope: Scope) -> bool:
