@@ -17,6 +17,7 @@ from secrets import token_hex
 
 from upwell.app.data_folder import DataFolderError
 from upwell.app.identity.exchange import open_exchange
+from upwell.app.identity.signin import open_sign_in
 from upwell.app.local_access import announced
 from upwell.audit.export import AuditExport, receiver_of
 from upwell.audit.files import AuditRetention
@@ -35,6 +36,7 @@ from upwell.server.auth.own_jwt import OwnJwts
 from upwell.server.auth.signatures import Signatures
 from upwell.server.auth.tokens import ADMIN, RegistryTokens, Tokens, new_token, own_token
 from upwell.server.exchange.exchange import TokenExchange
+from upwell.server.signin.services import SignIn
 from upwell.settings import ServerSettings
 from upwell.store.interface import Store
 
@@ -67,6 +69,8 @@ class Protection:
     """Sends the audit log elsewhere, where the settings say so."""
     exchange: TokenExchange | None
     """Exchanges tokens of foreign issuers, where the settings say so."""
+    sign_in: SignIn | None
+    """Sign-in of people; None where the settings name no provider."""
 
     async def keep_fresh(self) -> None:
         """Renew the certificate in time, until cancelled."""
@@ -112,6 +116,8 @@ async def protect(
     jwts = OwnJwts(hmac.digest(signing_key, b"service account tokens", "sha256"))
     tokens = Tokens(store, clock, [own_token(token)], registry, jwts)
 
+    sign_in = await open_sign_in(settings, store, signing_key, stack)
+
     async def rotate_admin() -> None:
         made = new_token(ADMIN)
         await asyncio.to_thread(write_private, token_file, f"{made}\n")
@@ -126,6 +132,7 @@ async def protect(
             local_users=frozenset({0, os.geteuid()}),
             values=WriteOnlyValues(hmac.digest(signing_key, b"write-only values", "sha256")),
             registry=settings.internal_host,
+            people=sign_in.sessions if sign_in is not None else None,
         ),
         InternalLogins(settings.internal_host, registry),
         Signatures(signing_key),
@@ -135,6 +142,7 @@ async def protect(
         local,
         await asyncio.to_thread(_audit_export, settings, files, components),
         await open_exchange(settings, tokens.accounts, stack),
+        sign_in,
     )
 
 

@@ -8,6 +8,7 @@ from socket import gethostname
 from typing import Any
 
 from upwell import __version__
+from upwell.app.access import Protection
 from upwell.app.actions import actions
 from upwell.app.adapters import Adapters
 from upwell.app.cleanup import (
@@ -19,6 +20,7 @@ from upwell.app.cleanup import (
 )
 from upwell.app.configuration import build_slots
 from upwell.app.firewall import firewall
+from upwell.app.identity.signin import prune_sessions
 from upwell.app.identity.token_life import clean_exchanges
 from upwell.app.machine_watch import (
     watch_clock,
@@ -130,6 +132,7 @@ def wire(adapters: Adapters) -> Wired:
         token_exchange=adapters.protection.exchange,
         hosts=_hosts(adapters.settings),
         limits=limits,
+        sign_in=adapters.protection.sign_in,
     )
     events = EventReconciler(store, now)
     controllers: Sequence[Controller] = (
@@ -161,9 +164,16 @@ def wire(adapters: Adapters) -> Wired:
         adapters.protection.keep_fresh,
         adapters.protection.control.audit.keep,
         adapters.protection.export_audit_log,
+        *_sign_in(adapters.protection),
         *adapters.subscriptions.loops,
     )
     return Wired(deps, loops)
+
+
+def _sign_in(protection: Protection) -> Sequence[Loop]:
+    if protection.sign_in is None:
+        return ()
+    return (partial(prune_sessions, protection.sign_in.sessions),)
 
 
 def _limits(quota: QuotaSettings) -> ServerLimits:

@@ -3,6 +3,7 @@
 from collections.abc import Iterator
 from datetime import timedelta
 from pathlib import Path
+from urllib.parse import urlsplit
 
 from pydantic import BaseModel, ConfigDict, model_validator
 
@@ -11,6 +12,7 @@ from upwell.outbound.destinations import AllowedDestination
 from upwell.policy.access.roles import Role
 from upwell.registry.hosts import RegistryHost, is_loopback
 from upwell.settings.errors import SettingsError
+from upwell.settings.oidc import OidcSettings
 from upwell.settings.tables import (
     DEFAULT_AUTHOR,
     AuditSettings,
@@ -91,6 +93,7 @@ class ServerSettings(BaseModel):
     signing: SigningSettings = SigningSettings()
     token_exchange: tuple[TokenExchangeSettings, ...] = ()
     """Tokens of foreign issuers that are exchanged."""
+    oidc: OidcSettings = OidcSettings()
     tracing: TraceExport = TraceExport()
     git_author: Author = DEFAULT_AUTHOR
     """The author of the commits of promotions."""
@@ -133,7 +136,8 @@ class ServerSettings(BaseModel):
     @property
     def answered_names(self) -> tuple[str, ...] | None:
         """The names that are answered besides addresses and localhost; None: all."""
-        names = (*self.listening.names, *self.access.tls_names)
+        pages = urlsplit(self.oidc.url).hostname
+        names = (*self.listening.names, *self.access.tls_names, *((pages,) if pages else ()))
         return names if self.listening.names or is_loopback(self.host) else None
 
     @property

@@ -30,6 +30,7 @@ from upwell.registry.hosts import (
     RegistryMirror,
 )
 from upwell.settings.base import SettingsTable
+from upwell.settings.oidc import OidcSettings
 from upwell.settings.token_exchange import TokenExchangeSettings, exchange_faults
 from upwell.settings.values import (
     AllowedValues,
@@ -490,6 +491,7 @@ class FileSettings(SettingsTable):
     outbound: OutboundSettings = OutboundSettings()
     encryption: EncryptionSettings = EncryptionSettings()
     signing: SigningSettings = SigningSettings()
+    oidc: OidcSettings = OidcSettings()
     tracing: TracingSettings = TracingSettings()
     git: GitSettings = GitSettings()
     network: NetworkSettings = NetworkSettings()

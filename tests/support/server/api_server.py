@@ -37,6 +37,7 @@ from upwell.server.auth.middleware import AccessControl
 from upwell.server.auth.signatures import Signatures, new_signatures
 from upwell.server.exchange.exchange import TokenExchange
 from upwell.server.http.limits import ServerLimits
+from upwell.server.signin.services import SignIn
 from upwell.store.memory import MemoryStore
 from upwell.uploads.interface import BinaryInputs
 from upwell.workload.interface import (
@@ -227,6 +228,7 @@ async def serving(
     pruning: PruningActions | None = None,
     connections: ConnectionLimits = DEFAULT_CONNECTION_LIMITS,
     exchange: Callable[[AccessControl, ApiClock], TokenExchange] | None = None,
+    sign_in: Callable[[MemoryStore, ApiClock], SignIn] | None = None,
 ) -> AsyncIterator[Api]:
     clock, shutdown = ApiClock(), asyncio.Event()
     components = Components(clock)
@@ -242,6 +244,10 @@ async def serving(
         subscriptions=subscriptions(store, clock) if subscriptions else None,
         pruning=pruning,
     )
+    people = sign_in(store, clock) if sign_in else None
+    access = guard(store, clock) if guard else None
+    if access is not None and people is not None:
+        access = replace(access, people=people.sessions)
     if examiner is not None:
         actions = replace(actions, examiner=examiner(clock))
 
@@ -262,6 +268,7 @@ async def serving(
             components=components,
             access=access,
             token_exchange=exchange(access, clock) if access and exchange else None,
+            sign_in=people,
             registry_routes=registry_routes,
         )
     )

@@ -1,5 +1,6 @@
 """Render docs/configuration.md from the settings: `python -m tests.support.settings.reference`."""
 
+import json
 from collections.abc import Iterator
 from datetime import timedelta
 from typing import Any, get_args
@@ -139,6 +140,8 @@ def _default(allowed: AllowedValues, value: Any) -> str:
         case int() if allowed is SIZE:
             assert value % MIB == 0
             text = f"{value // MIB}Mi" if value % GIB else f"{value // GIB}Gi"
+        case tuple():
+            text = json.dumps(value)
         case _:
             text = str(value)
     return "(needed)" if value is PydanticUndefined else f"`{text}`"

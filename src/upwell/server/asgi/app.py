@@ -53,6 +53,9 @@ from upwell.server.objects.watches import Watches
 from upwell.server.objects.writes import DEFAULT_NAMESPACE, ensure_namespace
 from upwell.server.promotion.api import PromotionApi
 from upwell.server.pruning import prunes
+from upwell.server.signin.device import DeviceHandlers
+from upwell.server.signin.pages import SignInPages
+from upwell.server.signin.services import SignIn
 from upwell.server.workloads.pod_api import PodApi
 from upwell.server.workloads.replica_sets import ReplicaSetReader
 from upwell.server.workloads.workloads import WorkloadHandlers
@@ -102,6 +105,8 @@ class ServerDependencies:
     """Names that the server answers to."""
     connections: ConnectionTable = field(default_factory=ConnectionTable)
     """Connections that are open, for metrics."""
+    sign_in: SignIn | None = None
+    """Sign-in of people; None: there is none."""
     access: AccessControl | None = None
     """None lets everyone do everything: for tests."""
     token_exchange: TokenExchange | None = None
@@ -111,6 +116,7 @@ class ServerDependencies:
 def create_app(deps: ServerDependencies) -> Starlette:
     """Return the application."""
     streams = OpenStreams(deps.limits.watches, deps.shutdown)
+    pages = SignInPages(deps.sign_in) if deps.sign_in is not None else None
     promotions = PromotionApi(
         deps.store,
         deps.actions.promotions,
@@ -118,6 +124,7 @@ def create_app(deps: ServerDependencies) -> Starlette:
         deps.signatures,
         deps.limits,
         deps.clock,
+        pages,
     )
     pods = PodApi(deps.store, deps.runtime, streams, deps.limits, deps.clock)
     api = _Api(deps, streams, promotions, pods)
@@ -141,6 +148,8 @@ def create_app(deps: ServerDependencies) -> Starlette:
                 deps.access.rotate_admin if deps.access else None, deps.limits
             ),
             *token_exchange.create_routes(deps.token_exchange, deps.store, deps.limits),
+            *(DeviceHandlers(deps.sign_in).routes() if deps.sign_in is not None else ()),
+            *(pages.routes() if pages is not None else ()),
             *encryptions.create_routes(deps.store_keys, deps.limits),
             *prunes.create_routes(deps.actions.pruning, deps.limits),
             *promotions.routes(),

@@ -29,6 +29,7 @@ from upwell.policy.images.streams import INPUTS_TAG_PREFIX
 from upwell.server.auth.admin_token import RotateAdminToken
 from upwell.server.auth.caller import ANONYMOUS, EMBEDDED_REGISTRY
 from upwell.server.auth.long_running import ResponseProgress, run_while
+from upwell.server.auth.people import OPEN_PATHS, SESSION_PREFIX, People, is_sessions_path
 from upwell.server.auth.principals import Principal
 from upwell.server.auth.rate_limits import OpenByClient, Rate, RateError, Rates
 from upwell.server.auth.request_info import (
@@ -51,8 +52,9 @@ from upwell.server.http.limits import ServerLimits
 from upwell.server.http.visibility import VIEW
 
 _HEALTH = {"/livez", "/readyz", "/healthz"}
-_OPEN = {*_HEALTH, "/version", "/webhooks/registry", TOKEN_EXCHANGE_PATH}
-"""Needs no token: says nothing that is private, is a hint that is looked into, or takes another."""
+_OPEN = {*_HEALTH, "/version", "/webhooks/registry", TOKEN_EXCHANGE_PATH, *OPEN_PATHS}
+"""Needs no token: says nothing that is private, is a hint that is looked into, takes another, or
+begins a session."""
 _BUILD_WEBHOOK = re.compile(
     r"/(?:apis/build\.openshift\.io|oapi)/v1/namespaces/[^/]+/buildconfigs/[^/]+/webhooks/[^/]+/[^/]+"
 )
@@ -70,7 +72,7 @@ _DENIALS = "websocket.http.response"
 _MAX_CLOSE_BYTES = 123
 """Of a reason to close (RFC 6455, 5.5)."""
 _KEY_BYTES = 32
-_OCI_CODES = {401: "UNAUTHORIZED", 403: "DENIED", 429: "TOOMANYREQUESTS"}
+_OCI_CODES = {401: "UNAUTHORIZED", 403: "DENIED", 429: "TOOMANYREQUESTS", 503: "UNAVAILABLE"}
 
 
 def _unkept_values() -> WriteOnlyValues:
@@ -96,11 +98,21 @@ class AccessControl:
     """The uids that may do everything on the local socket; all others may do nothing there."""
     registry: str = ""
     """The `host:port` by which images of the embedded registry are named."""
+    people: People | None = None
+    """People who sign in; None: nobody does."""
+
+    async def principal(self, token: str) -> Principal | None:
+        """Return whose token it is; None when it opens nothing. Raises ApiError 503."""
+        if token.startswith(SESSION_PREFIX):
+            return await self.people.principal(token) if self.people is not None else None
+        return await self.tokens.principal(token)
 
     async def grants(self, author: str) -> tuple[Grant, ...]:
         """Return what an author of objects may do now; none: nobody has the name any more."""
         if author == ANONYMOUS:
             return anonymous_grants(self.anonymous)
+        if self.people is not None and self.people.owns(author):
+            return await self.people.grants(author)
         return await self.tokens.grants(author)
 
 
@@ -177,13 +189,13 @@ class AuthMiddleware:
     def _allows(self, user: Principal, request: "_RequestInfo") -> bool:
         if user.registry_only and not is_registry(request.scope):
             return False
-        if is_open_path(request.path):
+        if is_open_path(request.path) or is_sessions_path(request.path):
             return user.may_anything
         return user.may(request.action)
 
     async def _principal(self, request: "_RequestInfo") -> Principal | None:
         if token := request.token:
-            return await self._access.tokens.principal(token)
+            return await self._access.principal(token)
         is_local = request.peer is not None and not request.has_credentials
         return LOCAL_ADMIN if is_local and request.peer in self._access.local_users else None
 
@@ -243,7 +255,10 @@ class AuthMiddleware:
         async def stands() -> bool:
             if not request.user.username:
                 return True  # what everyone may do does not change
-            now = await self._principal(request)
+            try:
+                now = await self._principal(request)
+            except ApiError:  # a session that nobody confirms any more
+                return False
             return now is not None and (now == request.user or self._allows(now, request))
 
         answer = self._app(request.scope, receive, ending.send)
@@ -262,6 +277,8 @@ class AuthMiddleware:
             return
         action = request.action
         note: AuditNote = request.scope.get(AUDIT_NOTE, AuditNote())
+        if note.is_nothing and code not in _DENIED:
+            return
         event = AuditEvent(
             note.user or request.user.username,
             request.source,

@@ -21,6 +21,10 @@ class Principal:
     """Repositories of the embedded registry by `pull` and `push`, in place of what grants give."""
     ends: datetime | None = None
     """End of the credentials; None: they have none."""
+    groups: tuple[str, ...] = ()
+    """Groups of a person who has signed in."""
+    session: str = ""
+    """Id of their session."""
 
     def may(self, action: Action) -> bool:
         """Return True if the principal has the right to an action."""

@@ -9,6 +9,7 @@ from starlette.types import Scope
 
 from upwell.audit.events import FieldChange
 from upwell.policy.access.roles import REPOSITORIES, Action
+from upwell.server.auth.people import BEGINNINGS, SESSIONS, is_sessions_path
 from upwell.server.http.errors import ApiError
 from upwell.server.http.target import RequestTarget, parse_target
 
@@ -58,6 +59,8 @@ class AuditNote:
     """Fields of the object that the request changed."""
     denied: bool = False
     """True of a refusal whose status does not say so: its line is among those of the denied."""
+    is_nothing: bool = False
+    """True if the request changed nothing, whatever its verb."""
 
 
 def is_registry(scope: Scope) -> bool:
@@ -70,6 +73,10 @@ def action_of(scope: Scope) -> Action:
     """Return what the request is about to do; a path that names no object stands for itself."""
     if is_registry(scope):
         return _registry_action(scope)
+    if scope["path"] in BEGINNINGS:
+        return Action("create", "sessions")
+    if is_sessions_path(scope["path"]):
+        return _sessions_action(scope)
     target = _target(scope["path"])
     if target is None:
         return Action(_VERBS.get(scope["method"], "get"), scope["path"].strip("/"))
@@ -90,6 +97,12 @@ def repository_namespace(repository: str) -> str:
 def query_of(scope: Scope) -> dict[str, list[str]]:
     """Return the query's parameters."""
     return parse_qs(scope.get("query_string", b"").decode("latin-1"), keep_blank_values=True)
+
+
+def _sessions_action(scope: Scope) -> Action:
+    name = scope["path"].removeprefix(SESSIONS).strip("/")
+    verb = _VERBS.get(scope["method"], "get")
+    return Action("list" if verb == "get" and not name else verb, "sessions", name=name)
 
 
 def _verb(scope: Scope, target: RequestTarget) -> str:

@@ -4,7 +4,7 @@ from starlette.requests import Request
 from starlette.responses import Response
 
 from upwell.api.codec import Fault, InvalidObjectError, decode_as, encode_json
-from upwell.api.meta import Resource
+from upwell.api.meta import Resource, format_time
 from upwell.api.reviews import (
     NonResourceRule,
     ResourceAttributes,
@@ -38,6 +38,8 @@ from upwell.server.http.target import RequestTarget
 
 GRANTS = "upwell.dev/grants"
 """In `extra` of a user: the grants of the token."""
+ENDS = "upwell.dev/ends"
+"""In `extra` of a user: the end of the token or session, in UTC."""
 _EVERYONE = Principal("system:anonymous", (Grant(Role.ADMIN, frozenset({EVERYWHERE})),))
 """Principal of every request where no tokens are asked for."""
 _OPEN_PATHS = (
@@ -57,10 +59,13 @@ class ReviewHandlers:
         del target
         review = await self._asked(request, SelfSubjectReview)
         user = _user(request)
+        extra = {GRANTS: tuple(grant_text(grant) for grant in user.grants)}
+        if user.ends is not None:
+            extra[ENDS] = (format_time(user.ends),)
         info = UserInfo(
             username=user.username or _EVERYONE.username,
-            groups=_groups(user),
-            extra={GRANTS: tuple(grant_text(grant) for grant in user.grants)},
+            groups=(*_groups(user), *user.groups),
+            extra=extra,
         )
         return _answer(review, SelfSubjectReviewStatus(user_info=info))
 

@@ -13,6 +13,7 @@ from upwell.server.promotion.approvals import ApprovalHandlers, ApprovalLinks
 from upwell.server.promotion.evidence import KeptEvidence
 from upwell.server.promotion.handlers import PromotionHandlers
 from upwell.server.promotion.verdicts import VerdictHandlers, VerdictTokens
+from upwell.server.signin.pages import SignInPages
 from upwell.store.interface import Store
 from upwell.uploads.interface import BinaryInputs
 
@@ -28,12 +29,13 @@ class PromotionApi:
         signatures: Signatures,
         limits: ServerLimits,
         clock: Callable[[], datetime],
+        sign_in: SignInPages | None = None,
     ) -> None:
         kept = KeptEvidence(store, evidence)
         links = ApprovalLinks(signatures, clock)
         self._evidence = kept
         self._promotions = PromotionHandlers(store, actions, kept, links, limits, clock)
-        self._approvals = ApprovalHandlers(store, actions, links, limits, clock)
+        self._approvals = ApprovalHandlers(store, actions, links, limits, clock, sign_in)
         tokens = VerdictTokens(signatures)
         self._verdicts = VerdictHandlers(store, actions, tokens, kept, limits, clock)
 

@@ -19,13 +19,10 @@ from upwell.server.auth.request_info import AUDIT_NOTE, AuditNote
 from upwell.server.auth.signatures import Signatures
 from upwell.server.http.body import media_type, read_body
 from upwell.server.http.errors import ApiError
+from upwell.server.http.html import SECURITY_HEADERS, message_page
 from upwell.server.http.limits import ServerLimits
-from upwell.server.promotion.approvals_page import (
-    SECURITY_HEADERS,
-    ApprovalView,
-    message_page,
-    vote_page,
-)
+from upwell.server.promotion.approvals_page import ApprovalView, vote_page
+from upwell.server.signin.pages import SignInPages
 from upwell.store.interface import NotFoundError, Store, StoreError
 
 _PURPOSE = "approval"
@@ -75,9 +72,11 @@ class ApprovalHandlers:
         links: ApprovalLinks,
         limits: ServerLimits,
         clock: Callable[[], datetime],
+        sign_in: SignInPages | None = None,
     ) -> None:
         self._store = store
         self._actions = actions
+        self._sign_in = sign_in
         self._links = links
         self._limits = limits
         self._clock = clock
@@ -105,6 +104,8 @@ class ApprovalHandlers:
             raise ApiError(404, "The promotion that this link is for does not exist any more.")
         if not opens(promotion.status.links, link):
             raise ApiError(403, "This link was revoked: ask for a new one.")
+        if (sign_in := await self._identified(request, person)) is not None:
+            return sign_in
         if request.method == "POST":
             request.scope[AUDIT_NOTE] = AuditNote(name, namespace, person)
             vote = await self._vote(request, person)
@@ -113,6 +114,22 @@ class ApprovalHandlers:
         pipeline, stage = await self._actions.stage_of(promotion)
         known = await self._actions.known(namespace, pipeline.name)
         return _page(vote_page(ApprovalView(known, stage, promotion, person)))
+
+    async def _identified(self, request: Request, person: str) -> Response | None:
+        """Have a person who can sign in show that they are the one whom a link is for.
+
+        Return the answer that sends their browser to do so; raises ApiError for somebody else.
+        """
+        if self._sign_in is None or not self._sign_in.knows(person):
+            return None
+        found = await self._sign_in.person(request, request.url.path)
+        if isinstance(found, Response):
+            if request.method == "POST":
+                raise ApiError(403, "Your session has ended: open the link again.")
+            return found
+        if found != person:
+            raise ApiError(403, f"This link is for {person}, and you are signed in as {found}.")
+        return None
 
     async def _vote(self, request: Request, person: str) -> Vote:
         if media_type(request) != _FORM:
