@@ -251,7 +251,6 @@ async def serving(
     if examiner is not None:
         actions = replace(actions, examiner=examiner(clock))
 
-    access = guard(store, clock) if guard else None
     app = create_app(
         ServerDependencies(
             store=clients,
