@@ -46,7 +46,7 @@ def promotion(
     )
     authority = Authority(adapters.protection.control, adapters.settings.internal_host)
     reconciler = PromotionReconciler(
-        store, images, placement(adapters), verification, now, machine, authority
+        store, images, placement(adapters, index), verification, now, machine, authority
     )
     return (
         pipeline_controller(index, builds, now, authority),
@@ -64,7 +64,7 @@ def _machine(adapters: Adapters) -> MachineRecord:
     return MachineRecord(well_since, components.fault_since, elapsed)
 
 
-def placement(adapters: Adapters) -> ByStage:
+def placement(adapters: Adapters, index: WorkloadIndex) -> ByStage:
     """Return what places Releases, as each stage says."""
     store = adapters.store
 
@@ -73,7 +73,7 @@ def placement(adapters: Adapters) -> ByStage:
         path = f"apis/{kind.api_version}/namespaces/{promotion.namespace}/{kind.plural}"
         return f"{adapters.settings.url}/{path}/{promotion.name}"
 
-    workloads = Workloads(store)
+    workloads = Workloads(store, index.all_stages_of)
     git = GitPlacement(store, adapters.repositories, workloads, adapters.probes, link, now)
     return ByStage(workloads, git)
 

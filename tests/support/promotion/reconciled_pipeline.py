@@ -3,7 +3,7 @@
 Rollouts, registries and checks do as a test says; the clock is turned by hand.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from contextlib import suppress
 from dataclasses import dataclass, field
 from datetime import datetime
@@ -22,6 +22,7 @@ from upwell.api.promotion import CheckPhase, CheckResult, Promotion, Release
 from upwell.controller import ObjectCache
 from upwell.oci import Digest, Reference
 from upwell.policy.images.streams import record_image
+from upwell.policy.promotion.stages import PipelineStage, stages_with
 from upwell.policy.promotion.verification.checks import VerificationOutcome, VerificationProgress
 from upwell.policy.promotion.verification.soak import soak_of
 from upwell.policy.rollouts.history import Phase
@@ -152,7 +153,9 @@ class ReconciledPipeline:
         self.store.lives = None
         self.builds = BuildIndex(ObjectCache(self.store))
         authority = Authority(self.authors)
-        self.pipelines = PipelineReconciler(self.store, self.builds, self.clock, authority)
+        self.pipelines = PipelineReconciler(
+            self.store, self.builds, self.clock, authority, self._stages_of
+        )
         images = ReleaseImages(
             cast("Registry", self.registry),
             PullSecrets(self.store),
@@ -162,11 +165,14 @@ class ReconciledPipeline:
         self.promotions = PromotionReconciler(
             self.store,
             images,
-            Workloads(self.store),
+            Workloads(self.store, self._stages_of),
             self.checks,
             self.clock,
             authority=authority,
         )
+
+    async def _stages_of(self, workload: Resource) -> Iterable[PipelineStage]:
+        return tuple(stages_with(workload, (await self.store.list(Pipeline)).items))
 
     async def pipeline(self, *stages: dict[str, Any], name: str = "shop", **spec: Any) -> None:
         """Create a Pipeline of component `web`; its stages run Deployment STAGE-NAME."""

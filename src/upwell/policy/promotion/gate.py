@@ -41,14 +41,14 @@ type Gate = Allowed | Blocked | Refused
 def gate(here: StageSituation, promotion: Promotion) -> Gate:
     """Say whether a promotion that has not begun may begin.
 
-    A right that the Pipeline's author has lost, a rejected Release, a quarantined base and a hold
-    stop everybody; order, approval and the clock stop all but a named emergency. Going back and
-    verifying again is allowed to all who have the right.
+    Workloads of another Pipeline, a right that the Pipeline's author has lost, a rejected Release,
+    a quarantined base and a hold stop everybody; order, approval and the clock stop all but a named
+    emergency. Going back and verifying again is allowed to all who have the right.
     """
     release = here.all.releases.get(promotion.spec.release)
     if release is None:
         return Refused(PromotionPhase.REJECTED, "its Release does not exist")
-    if here.all.denied or promotion.spec.purpose is not Purpose.PROMOTE:
+    if here.claim or here.all.denied or promotion.spec.purpose is not Purpose.PROMOTE:
         return _without_votes(here, promotion)
     barred = (
         _rejected(here, promotion, release) or _quarantined(here, release) or _held(here, promotion)
@@ -65,6 +65,8 @@ def gate(here: StageSituation, promotion: Promotion) -> Gate:
 
 def _without_votes(here: StageSituation, promotion: Promotion) -> Gate:
     """Say what no vote, order or window decides."""
+    if here.claim:
+        return Blocked(f"its workloads: {here.claim}")
     if here.all.denied:
         return Blocked(f"a right: {here.all.denied}")
     return Allowed(promotion.spec.reason)

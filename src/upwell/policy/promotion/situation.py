@@ -29,6 +29,8 @@ class Situation:
     """By the stage's name."""
     denied: str = ""
     """Right that the Pipeline's author lacks for what the Pipeline does."""
+    claims: Mapping[str, str] = field(default_factory=dict)
+    """By the stage's name, which other Pipeline has workloads of it."""
 
     def with_releases(self, releases: Iterable[Release]) -> "Situation":
         """Return the situation with the Releases as they are now known to be."""
@@ -81,6 +83,11 @@ class StageSituation:
         """Reason of a person's hold here; empty when there is none."""
         workloads = self.all.workloads.get(self.stage.name, ())
         return hold_of(self.all.pipeline, self.stage, workloads, self.all.now)
+
+    @property
+    def claim(self) -> str:
+        """Say which other Pipeline has workloads of the stage; empty: none has."""
+        return self.all.claims.get(self.stage.name, "")
 
     @cached_property
     def candidate(self) -> Release | None:

@@ -109,7 +109,7 @@ def names_workload(pipeline: Pipeline, stage: Stage, workload: Resource) -> Stag
     """Return the entry of `stage` that `workload` belongs to."""
     if workload.namespace != namespace_of(pipeline, stage):
         return None
-    return next((one for one in stage.workloads if _selects(one, workload)), None)
+    return next((one for one in stage.workloads if selects_workload(one, workload)), None)
 
 
 type PipelineStage = tuple[Pipeline, Stage]
@@ -131,7 +131,8 @@ def setting_stage(stages: Iterable[PipelineStage]) -> PipelineStage | None:
     return next(((pipeline, stage) for pipeline, stage in stages if stage.git is None), None)
 
 
-def _selects(entry: StageWorkloads, workload: Resource) -> bool:
+def selects_workload(entry: StageWorkloads, workload: Resource) -> bool:
+    """Return True if an entry means a workload of its namespace."""
     if entry.kind != workload.KIND.kind:
         return False
     if entry.name:

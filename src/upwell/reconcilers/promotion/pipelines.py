@@ -4,7 +4,7 @@ One key is one Pipeline: all beginnings are decided in one place, one after anot
 """
 
 import logging
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable, Iterable
 from contextlib import suppress
 from datetime import datetime, timedelta
 
@@ -16,12 +16,18 @@ from upwell.api.promotion import PIPELINE_LABEL, Component, Promotion, Release
 from upwell.controller import Result
 from upwell.policy.health.promotion import pipeline_degradation
 from upwell.policy.images.streams import StreamTag, resolve_tag
+from upwell.policy.promotion.claims import foreign_claim
 from upwell.policy.promotion.components import component
 from upwell.policy.promotion.plan import PipelinePlan, plan
 from upwell.policy.promotion.quarantine import quarantines
 from upwell.policy.promotion.releases import NextRelease, next_release
 from upwell.policy.promotion.situation import Situation
-from upwell.policy.promotion.stages import STAGED, names_workload, namespace_of
+from upwell.policy.promotion.stages import (
+    STAGED,
+    PipelineStage,
+    names_workload,
+    namespace_of,
+)
 from upwell.reconcilers.authority import ASK_AGAIN_SECONDS, UNASKED, Authority
 from upwell.reconcilers.builds.index import BuildIndex
 from upwell.store.interface import AlreadyExistsError, NotFoundError, Selector, Store
@@ -30,6 +36,15 @@ log = logging.getLogger(__name__)
 
 RELEASE_CURRENT = "ReleaseCurrent"
 """Condition of a Pipeline: whether the newest Release has what its components' tags name."""
+
+
+type StagesOf = Callable[[Resource], Awaitable[Iterable[PipelineStage]]]
+"""Returns the stages to which a workload belongs."""
+
+
+async def nobody_elses(_workload: Resource) -> Iterable[PipelineStage]:
+    """Return no stage: where there is one Pipeline alone."""
+    return ()
 
 
 class PipelineReconciler:
@@ -41,7 +56,10 @@ class PipelineReconciler:
         builds: BuildIndex,
         clock: Callable[[], datetime],
         authority: Authority = UNASKED,
+        stages_of: StagesOf = nobody_elses,
     ) -> None:
+        """`stages_of` says to which stages, of whatever Pipeline, a workload belongs."""
+        self._stages_of = stages_of
         self._store = store
         self._authority = authority
         self._builds = builds
@@ -66,7 +84,11 @@ class PipelineReconciler:
         decided = plan(situation)
         await self._write(situation, decided)
         await self._record(situation, decided, due)
-        asked_again = now + timedelta(seconds=ASK_AGAIN_SECONDS) if situation.denied else None
+        asked_again = (
+            now + timedelta(seconds=ASK_AGAIN_SECONDS)
+            if situation.denied or situation.claims
+            else None
+        )
         times = [one for one in (decided.again, due.until, asked_again) if one is not None]
         return Result(max((min(times) - now).total_seconds(), 0.1)) if times else Result()
 
@@ -74,6 +96,10 @@ class PipelineReconciler:
         mine = Selector(pipeline.namespace, {PIPELINE_LABEL: pipeline.name})
         releases = (await self._store.list(Release, mine)).items
         quarantined = (await self._store.list(Quarantine)).items
+        workloads = {
+            stage.name: await stage_workloads(self._store, pipeline, stage)
+            for stage in pipeline.spec.stages
+        }
         return Situation(
             pipeline=pipeline,
             releases={one.name: one for one in releases},
@@ -82,9 +108,11 @@ class PipelineReconciler:
             freezes=(await self._store.list(Freeze)).items,
             quarantines={one.spec.digest: one for one in quarantined},
             denied=await self._authority.refusal(pipeline),
-            workloads={
-                stage.name: await stage_workloads(self._store, pipeline, stage)
+            workloads=workloads,
+            claims={
+                stage.name: why
                 for stage in pipeline.spec.stages
+                if (why := await claim_on(pipeline, stage, workloads[stage.name], self._stages_of))
             },
         )
 
@@ -180,3 +208,13 @@ async def stage_workloads(store: Store, pipeline: Pipeline, stage: Stage) -> lis
             chosen = [one for one in listed if names_workload(pipeline, stage, one) is not None]
             found |= {one.key: one for one in chosen}
     return [found[key] for key in sorted(found)]
+
+
+async def claim_on(
+    pipeline: Pipeline, stage: Stage, workloads: Iterable[Resource], stages_of: StagesOf
+) -> str:
+    """Say which other Pipeline has one of the workloads of a stage; empty: none has."""
+    for one in workloads:
+        if why := foreign_claim(pipeline, stage, one, await stages_of(one)):
+            return why
+    return ""

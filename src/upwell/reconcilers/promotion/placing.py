@@ -22,7 +22,7 @@ from upwell.policy.promotion.stages import (
 )
 from upwell.policy.rollouts.image_ownership import PROMOTED_ANNOTATION
 from upwell.policy.rollouts.triggers import HOLD_ANNOTATION, with_images
-from upwell.reconcilers.promotion.pipelines import stage_workloads
+from upwell.reconcilers.promotion.pipelines import StagesOf, claim_on, nobody_elses, stage_workloads
 from upwell.store.interface import Store
 
 
@@ -60,8 +60,9 @@ class ByStage:
 class Workloads:
     """The workloads of stages."""
 
-    def __init__(self, store: Store) -> None:
+    def __init__(self, store: Store, stages_of: StagesOf = nobody_elses) -> None:
         self._store = store
+        self._stages_of = stages_of
 
     async def place(self, move: Move) -> StageRollout:
         """Set the images where they are not yet; say how it goes.
@@ -94,6 +95,8 @@ class Workloads:
         missing = _missing(pipeline, stage, found)
         if missing:
             return StageRollout(RolledOut.GOING_ON, f"waits for {', '.join(missing)} to exist")
+        if claim := await claim_on(pipeline, stage, found, self._stages_of):
+            return StageRollout(RolledOut.GOING_ON, f"waits for its workloads: {claim}")
         images = stage_images(move.release, stage)
         try:
             return [

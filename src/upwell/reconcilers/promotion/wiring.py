@@ -42,7 +42,7 @@ def pipeline_controller(
 
     return Controller(
         "pipelines",
-        PipelineReconciler(index.cache.store, builds, clock, authority),
+        PipelineReconciler(index.cache.store, builds, clock, authority, index.all_stages_of),
         index.cache,
         (
             Watch(Pipeline),

@@ -50,6 +50,11 @@ class WorkloadIndex:
         found = {one.key: one for key in _named(workload) for one in self._pipelines.get(key)}
         yield from stages_with(workload, found.values())
 
+    async def all_stages_of(self, workload: Resource) -> Iterable[PipelineStage]:
+        """Return the stages that a workload belongs to, once all Pipelines were listed."""
+        await self.ready()
+        return tuple(self.stages_of(workload))
+
     def workloads_of(self, pipeline: Pipeline) -> Iterator[ObjectKey]:
         """Yield the workloads that the stages of a Pipeline name or may select."""
         for key in _workload_keys(pipeline):

@@ -23,6 +23,7 @@ from upwell.server.http.target import RequestTarget
 from upwell.server.http.values import MAX_VALUES, number_of_values, require_bounded
 from upwell.server.objects.image_volumes import image_volume_warnings
 from upwell.server.objects.pod_security import enforce_profiles
+from upwell.server.objects.workload_claims import require_free_workloads
 from upwell.server.objects.write_options import WriteOptions
 from upwell.store import semantics
 from upwell.store.interface import AlreadyExistsError, ConflictError, NotFoundError, Store
@@ -165,6 +166,7 @@ class Writer:
         resource = await options.work.computed(
             lambda: _authorized(_bounded(owned, None), None, options), options.size
         )
+        await require_free_workloads(self._store, resource, None)
         warnings = (
             *admitted.warnings,
             *await enforce_profiles(self._store, resource, None),
@@ -204,6 +206,7 @@ class Writer:
             resource, warnings = await options.work.computed(compute, size)
             version = _version(resource.resource_version, old)
             wanted = resource.with_metadata(resource_version=version)
+            await require_free_workloads(self._store, wanted, old)
             profiles = await enforce_profiles(self._store, wanted, old)
             volumes = await image_volume_warnings(self._store, wanted, old)
             return _Replacement(old, wanted, (*warnings, *profiles, *volumes), size)

@@ -1,0 +1,138 @@
+"""Owners of workloads: the Pipeline that had one first sets its images, and no other does; pure.
+
+What one asks approval for, another would set without.
+"""
+
+import json
+from collections.abc import Iterable, Iterator
+
+from upwell.api.codec import Fault
+from upwell.api.meta import Resource
+from upwell.api.pipeline import Pipeline, Stage, StageWorkloads
+from upwell.policy.promotion.stages import (
+    PipelineStage,
+    names_workload,
+    namespace_of,
+    selects_workload,
+)
+from upwell.policy.rollouts.image_ownership import PROMOTED_ANNOTATION
+
+
+def foreign_claim(
+    pipeline: Pipeline, stage: Stage, workload: Resource, stages: Iterable[PipelineStage]
+) -> str:
+    """Say which other Pipeline has a workload that a stage is to set; empty: none has.
+
+    `stages` are all that the workload belongs to. Who has set its images before keeps it; else the
+    oldest has it.
+    """
+    mine = names_workload(pipeline, stage, workload)
+    if stage.git is not None or mine is None:
+        return ""
+    rivals = [
+        one
+        for one in stages
+        if one[0].key != pipeline.key and _is_rival(stage, mine, one[1], workload, one[0])
+    ]
+    first = min([(pipeline, stage), *rivals], key=lambda one: _precedence(one[0], workload))
+    return "" if first[0].key == pipeline.key else _claimed(str(workload.key), *first)
+
+
+def new_claims(
+    pipeline: Pipeline,
+    old: Pipeline | None,
+    others: Iterable[Pipeline],
+    workloads: Iterable[Resource],
+) -> Iterator[Fault]:
+    """Yield the workloads that a Pipeline names anew and another one has.
+
+    `workloads` are those that exist: selectors mean the same where they both select one.
+    """
+    known = set(_targets(old)) if old is not None else set()
+    others, workloads = tuple(others), tuple(workloads)
+    for at, stage in enumerate(pipeline.spec.stages):
+        for number, entry in enumerate(stage.workloads):
+            if stage.git is not None or _target(pipeline, stage, entry) in known:
+                continue
+            path = f"spec.stages[{at}].workloads[{number}]"
+            for other in others:
+                for theirs in other.spec.stages:
+                    if what := _shared(pipeline, stage, entry, other, theirs, workloads):
+                        yield Fault(path, _claimed(what, other, theirs))
+
+
+def _shared(
+    pipeline: Pipeline,
+    stage: Stage,
+    entry: StageWorkloads,
+    other: Pipeline,
+    theirs: Stage,
+    workloads: Iterable[Resource],
+) -> str:
+    """Return a workload that an entry and a stage of another Pipeline both mean; empty: none."""
+    place = namespace_of(pipeline, stage)
+    if place != namespace_of(other, theirs):
+        return ""
+    for one in theirs.workloads:
+        if one.kind != entry.kind or not _excludes(stage, entry, theirs, one):
+            continue
+        if one.name and one.name == entry.name:
+            return f"{entry.kind} {place}/{entry.name}"
+        for workload in workloads:
+            is_there = workload.namespace == place
+            if is_there and selects_workload(entry, workload) and selects_workload(one, workload):
+                return str(workload.key)
+    return ""
+
+
+def _is_rival(
+    stage: Stage, mine: StageWorkloads, theirs: Stage, workload: Resource, other: Pipeline
+) -> bool:
+    entry = names_workload(other, theirs, workload)
+    return entry is not None and _excludes(stage, mine, theirs, entry)
+
+
+def _excludes(stage: Stage, mine: StageWorkloads, theirs: Stage, other: StageWorkloads) -> bool:
+    """Return True unless both may set the workload: other containers each, without approval.
+
+    A stage that is kept in git sets none, and may ask for approval all the same.
+    """
+    if theirs.approval is not None:
+        return True
+    if theirs.git is not None:
+        return False
+    apart = bool(mine.images and other.images) and not mine.images.keys() & other.images.keys()
+    return stage.approval is not None or not apart
+
+
+def _precedence(pipeline: Pipeline, workload: Resource) -> tuple[bool, str, str]:
+    created = pipeline.metadata.creation_timestamp
+    name = f"{pipeline.namespace}/{pipeline.name}"
+    return _setter(workload) != name, created.isoformat() if created else "", name
+
+
+def _setter(workload: Resource) -> str:
+    """Return the `namespace/name` of the Pipeline that has set the workload's images."""
+    try:
+        note = json.loads(workload.annotations.get(PROMOTED_ANNOTATION) or "{}")
+    except ValueError:
+        return ""
+    return str(note.get("pipeline", "")) if isinstance(note, dict) else ""
+
+
+def _claimed(what: str, holder: Pipeline, stage: Stage) -> str:
+    return (
+        f"{what} belongs to stage {stage.name} of {holder.key}: take it out of that stage first,"
+        " or leave it to that"
+    )
+
+
+def _targets(pipeline: Pipeline) -> Iterator[str]:
+    for stage in pipeline.spec.stages:
+        if stage.git is None:
+            yield from (_target(pipeline, stage, entry) for entry in stage.workloads)
+
+
+def _target(pipeline: Pipeline, stage: Stage, entry: StageWorkloads) -> str:
+    named = entry.model_dump_json(exclude={"images"})
+    return f"{namespace_of(pipeline, stage)} {named}"
