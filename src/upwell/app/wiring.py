@@ -111,7 +111,7 @@ def wire(adapters: Adapters) -> Wired:
     contents = ImageContents(
         store, adapters.registries, adapters.inventory, secrets, machine_platform()
     )
-    signing = image_signing(adapters, _build_logins(adapters))
+    signing = image_signing(adapters, _build_logins(adapters), contents)
     deps = ServerDependencies(
         store=clients,
         build_logs=adapters.logs,

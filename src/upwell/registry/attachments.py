@@ -27,6 +27,7 @@ from upwell.registry.client.push import RegistryPusher
 from upwell.registry.errors import BlobUnknownError, InvalidAnswerError, ManifestUnknownError
 from upwell.registry.hosting import HostedRegistry, ManifestPush
 from upwell.registry.interface import DEFAULT_ACCESS, Registry, RequestAccess
+from upwell.registry.referrer_index import push_referrer
 
 MAX_LAYERS = 200
 """Signatures or attestations under one tag; nothing is added beyond."""
@@ -50,7 +51,8 @@ class ArtifactTarget(Protocol):
 class RemoteArtifacts:
     """Implements ArtifactTarget for other registries."""
 
-    def __init__(self, pusher: RegistryPusher) -> None:
+    def __init__(self, registry: Registry, pusher: RegistryPusher) -> None:
+        self._registry = registry
         self._pusher = pusher
 
     async def put_blob(self, place: Reference, blob: Blob, access: RequestAccess) -> None:
@@ -67,7 +69,7 @@ class RemoteArtifacts:
         self, place: Reference, manifest: Manifest, access: RequestAccess
     ) -> None:
         """Store a manifest under the tag or the digest that `place` names."""
-        await self._pusher.push_manifest(place, manifest, access)
+        await push_referrer(self._registry, self._pusher, place, manifest, access)
 
 
 class HostedArtifacts:

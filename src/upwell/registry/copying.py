@@ -2,6 +2,7 @@
 
 import asyncio
 import json
+import logging
 from collections.abc import (
     AsyncGenerator,
     AsyncIterator,
@@ -13,13 +14,18 @@ from collections.abc import (
 )
 from dataclasses import dataclass, field
 from enum import StrEnum
+from functools import partial
 from typing import Any
 
+from upwell.formats.sigstore import attachment_tags, layered_manifest
 from upwell.machine.tasks import first_error
-from upwell.oci import Descriptor, Index, Manifest, Platform, Reference, parse_manifest
+from upwell.oci import Descriptor, Digest, Index, Manifest, Platform, Reference, parse_manifest
 from upwell.registry.client.push import RegistryPusher
-from upwell.registry.errors import InvalidAnswerError, RegistryError
+from upwell.registry.errors import InvalidAnswerError, ManifestUnknownError, RegistryError
 from upwell.registry.interface import DEFAULT_ACCESS, Registry, RequestAccess
+from upwell.registry.referrer_index import push_referrer
+
+log = logging.getLogger(__name__)
 
 _AT_ONCE = 6
 
@@ -54,6 +60,8 @@ class Copied:
     """The image at the target, by digest."""
     counts: dict[CopyStep, int] = field(default_factory=lambda: dict.fromkeys(CopyStep, 0))
     sent_bytes: int = 0
+    left_behind: str = ""
+    """Reason for which signatures and attestations did not come along."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -78,9 +86,11 @@ class ImageCopier:
     async def copy(self, origin: Reference, goal: Reference) -> Copied:
         """Copy `origin` to `goal`, which names a tag or a digest; raises a RegistryError.
 
-        What an interrupted copy has sent is found at the goal, and not sent again.
+        Its signatures, attestations and other referrers come along, unless a part of an index is
+        copied, which they are not about. What an interrupted copy has sent is found at the goal,
+        and not sent again.
         """
-        manifest = await self.source.manifest(origin, self.access.source)
+        whole = manifest = await self.source.manifest(origin, self.access.source)
         if isinstance(manifest, Index) and self.platforms is not None:
             manifest = _part(manifest, self.platforms, origin)
         copied = Copied(goal.with_digest(manifest.digest))
@@ -89,7 +99,25 @@ class ImageCopier:
         wanted = goal if goal.digest is None else goal.with_digest(manifest.digest)
         await self.target.push_manifest(wanted, manifest, self.access.target)
         work.note(CopyStep.TAGGED, _described(manifest))
+        if manifest.digest == whole.digest:
+            await self._take_along(work, manifest.digest)
         return copied
+
+    async def _take_along(self, work: "_Copy", image: Digest) -> None:
+        """Copy what is beside the image; a registry that never takes it has the image all the same.
+
+        Raises RegistryError for what may pass.
+        """
+        try:
+            await work.attachments(image)
+        except InvalidAnswerError as error:
+            work.copied.left_behind = str(error)
+        except RegistryError as error:
+            if error.retryable:
+                raise
+            work.copied.left_behind = str(error)
+        if why := work.copied.left_behind:
+            log.warning("signatures left behind", extra={"image": str(work.goal), "why": why})
 
     async def plan(self, origin: Reference, goal: Reference) -> Sequence[Descriptor]:
         """Return what a copy would send, sending nothing; raises a RegistryError."""
@@ -184,9 +212,64 @@ class _Copy:
             async for chunk in chunks:
                 yield chunk
 
+    async def attachments(self, image: Digest) -> None:
+        """Bring signatures, attestations and all else that refers to the image."""
+        source, access = self.copier.source, self.copier.access.source
+        origin = self.origin.with_digest(image)
+        for tag in attachment_tags(image):
+            try:
+                found = await source.resolve(self.origin.with_tag(tag), access)
+            except ManifestUnknownError:
+                continue
+            manifest = await source.manifest(origin.with_digest(found.digest), access)
+            if isinstance(manifest, Manifest):
+                await self._attach(tag, manifest)
+        for entry in await source.referrers_of(origin, access):
+            manifest = await source.manifest(origin.with_digest(entry.digest), access)
+            await self.content_of(manifest)
+            await self._push(self.goal.with_digest(entry.digest), manifest)
+
+    async def _attach(self, tag: str, found: Manifest) -> None:
+        """Put a tag's manifest to the goal, with the layers that the goal has besides."""
+        goal = self.goal.with_tag(tag)
+        present = await self._at_goal(goal)
+        if present is None:
+            await self.content_of(found)
+            await self._push(goal, found)
+            return
+        more = [layer for layer in found.layers if layer not in present.layers]
+        if not more:
+            return
+        await _together(self._blob(layer) for layer in more)
+        subject = present.subject or found.subject
+        merged = layered_manifest([*present.layers, *more], (), subject)
+        for blob in merged.blobs:
+            await self.copier.target.push_blob(
+                goal, blob.descriptor, partial(once, blob.content), self.copier.access.target
+            )
+        await self._push(goal, merged.manifest)
+
+    async def _at_goal(self, goal: Reference) -> Manifest | None:
+        # By the source's client, which reads every registry, with the login of the goal.
+        try:
+            found = await self.copier.source.manifest(goal, self.copier.access.target)
+        except ManifestUnknownError:
+            return None
+        return found if isinstance(found, Manifest) else None
+
+    async def _push(self, goal: Reference, manifest: Manifest | Index) -> None:
+        access = self.copier.access.target
+        await push_referrer(self.copier.source, self.copier.target, goal, manifest, access)
+        self.note(CopyStep.COPIED, _described(manifest))
+
     def note(self, step: CopyStep, piece: Descriptor) -> None:
         self.copied.counts[step] += 1
         self.copier.report(CopyProgress(step, piece, self.goal))
+
+
+async def once(content: bytes) -> AsyncGenerator[bytes]:
+    """Yield the bytes as one piece."""
+    yield content
 
 
 async def _together(work: Iterable[Coroutine[Any, Any, None]]) -> None:

@@ -65,6 +65,10 @@ async def test_cosign_verifies_what_a_build_pushes_here_and_elsewhere(
         (envelope,) = cosign("verify-attestation", key, image, tmp_path, "slsaprovenance1")
         predicate = json.loads(base64.b64decode(envelope["payload"]))["predicate"]
         assert predicate["runDetails"]["metadata"]["invocationId"].endswith(f"/{build.uid}")
+        await attested(client, build.name)
+        (envelope,) = cosign("verify-attestation", key, image, tmp_path, "spdxjson")
+        document = json.loads(base64.b64decode(envelope["payload"]))["predicate"]
+        assert "libc6" in {package["name"] for package in document["packages"]}
         assert {"sha256": base.hex} in [
             each["digest"] for each in predicate["buildDefinition"]["resolvedDependencies"]
         ]
@@ -73,14 +77,19 @@ async def test_cosign_verifies_what_a_build_pushes_here_and_elsewhere(
     assert [tag.tag for tag in tags] == ["latest"]
 
 
-async def signed(client: ApiClient, name: str) -> Build:
+async def attested(client: ApiClient, name: str) -> Build:
+    """Wait until a build says that the packages of its image are attested."""
+    return await signed(client, name, "SBOMAttested")
+
+
+async def signed(client: ApiClient, name: str, kind: str = "Signed") -> Build:
     """Wait until a build says that its image is signed."""
 
     async def build() -> Build | None:
         return next((one for one in (await client.list(Build)).items if one.name == name), None)
 
     def is_signed(one: Build | None) -> bool:
-        condition = find(one.status.conditions, "Signed") if one else None
+        condition = find(one.status.conditions, kind) if one else None
         return condition is not None and condition.is_true
 
     found = await until(build, is_signed)

@@ -12,7 +12,11 @@ from tests.support.registry.docker_registry import docker_registry, push_image
 from tests.support.registry.embedded_server import serving
 from tests.support.registry.layered_images import CONFIG, blob_of, opened, push_index, push_layered
 
+from upwell.formats.sigstore import InTotoStatement, Subject
+from upwell.formats.sigstore.artifacts import BUNDLE_TYPE
 from upwell.oci import Descriptor, Digest, Index, Reference
+from upwell.reconcilers.signing.images import ImageSigning
+from upwell.registry.attachments import ImageAttachments, RemoteArtifacts
 from upwell.registry.client.client import RegistryClient
 from upwell.registry.client.push import RegistryPusher
 from upwell.registry.copying import CopyProgress, CopyStep, ImageCopier
@@ -24,6 +28,8 @@ from upwell.registry.errors import (
     RegistryUnavailableError,
 )
 from upwell.registry.hosts import PullFrom, RegistryHost, RegistryHosts, RegistryMirror
+from upwell.registry.interface import DEFAULT_ACCESS
+from upwell.signing.keys import SigningKeys
 
 
 @dataclass(frozen=True)
@@ -157,6 +163,47 @@ async def test_a_filter_keeps_the_wanted_platforms(two: TwoRegistries) -> None:
     none = ImageCopier(two.client, two.pusher, platforms=lambda _platform: False)
     with pytest.raises(InvalidAnswerError, match="wanted platforms"):
         await none.copy(origin, goal)
+
+
+@pytest.mark.parametrize(
+    ("here", "there"), [("distribution", "embedded"), ("embedded", "distribution")]
+)
+async def test_signatures_and_attestations_come_along_and_nothing_at_the_goal_is_lost(
+    two: TwoRegistries, tmp_path: Path, here: str, there: str
+) -> None:
+    origin = Reference.parse(f"{getattr(two, here)}/vendor/app:1")
+    goal = Reference.parse(f"{getattr(two, there)}/mirror/app:1")
+    await push_layered(two.pusher, str(origin), b"content")
+    manifest = await two.client.manifest(origin)
+    remote = RemoteArtifacts(two.client, two.pusher)
+    attachments = ImageAttachments(two.client, "", remote, remote)
+    keys = SigningKeys(tmp_path)
+    signing = ImageSigning(attachments, lambda: keys.signer)
+    image, copy = origin.with_digest(manifest.digest), goal.with_digest(manifest.digest)
+
+    async def attest(place: Reference, kind: str) -> None:
+        statement = InTotoStatement((Subject(place.name, manifest.digest),), kind, {})
+        await signing.attest(place, statement, DEFAULT_ACCESS)
+
+    await signing.sign(image, DEFAULT_ACCESS)
+    await attest(image, "https://example.com/first")
+    copier = ImageCopier(two.client, two.pusher)
+    assert (await copier.copy(origin, goal)).left_behind == ""
+    await signing.sign(copy, DEFAULT_ACCESS)
+    await attest(copy, "https://example.com/second")
+    await attest(image, "https://example.com/third")
+    for _ in range(2):
+        await copier.copy(origin, goal)
+
+    assert await signing.is_signed(copy, DEFAULT_ACCESS)
+    assert len(await attachments.signatures(copy)) == 2
+    for kind in ("first", "second", "third"):
+        url = f"https://example.com/{kind}"
+        assert len(await signing.statements(copy, url, DEFAULT_ACCESS)) == 1
+    bundles = [
+        entry for entry in await two.client.referrers_of(copy) if entry.artifact_type == BUNDLE_TYPE
+    ]
+    assert len(bundles) == 3
 
 
 async def test_a_missing_image_is_an_error_of_its_source(two: TwoRegistries) -> None:

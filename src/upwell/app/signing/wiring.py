@@ -11,8 +11,18 @@ from upwell.policy.signing.provenance import BuilderIdentity
 from upwell.reconcilers.builds.logins import BuildLogins
 from upwell.reconcilers.builds.output import SignPushed, unsigned
 from upwell.reconcilers.images.insecure import InsecureRegistries
+from upwell.reconcilers.images.packages import ImageContents
+from upwell.reconcilers.images.pull_secrets import PullSecrets
 from upwell.reconcilers.signing.builds import BuildSigning, build_signing_controller
 from upwell.reconcilers.signing.images import ImageSigning
+from upwell.reconcilers.signing.packages import PackageSigning, package_signing_controller
+from upwell.reconcilers.signing.promotions import (
+    VerdictPorts,
+    VerdictSigning,
+    verdict_signing_controller,
+)
+from upwell.reconcilers.signing.pushed import PushedImages
+from upwell.reconcilers.signing.reporting import ConditionWriter
 from upwell.registry.attachments import HostedArtifacts, ImageAttachments, RemoteArtifacts
 from upwell.registry.client.push import RegistryPusher
 
@@ -31,24 +41,32 @@ def attachments(adapters: Adapters) -> ImageAttachments:
         adapters.registries,
         adapters.settings.internal_host,
         HostedArtifacts(adapters.internal),
-        RemoteArtifacts(RegistryPusher(adapters.client.connection)),
+        RemoteArtifacts(adapters.registries, RegistryPusher(adapters.client.connection)),
     )
 
 
-def image_signing(adapters: Adapters, logins: BuildLogins) -> WiredSigning:
+def image_signing(adapters: Adapters, logins: BuildLogins, contents: ImageContents) -> WiredSigning:
     """Return what signs images; nothing where signatures are switched off."""
     keys = adapters.signing_keys
     if keys is None:
         return WiredSigning()
     settings = adapters.settings
     builder = BuilderIdentity(settings.signing.builder_id or settings.url, __version__)
-    builds = BuildSigning(
-        adapters.store,
-        ImageSigning(attachments(adapters), lambda: keys.signer),
-        logins,
-        InsecureRegistries(adapters.store, adapters.is_insecure),
-        settings.internal_host,
-        builder,
-        now,
+    signing = ImageSigning(attachments(adapters), lambda: keys.signer)
+    insecure = InsecureRegistries(adapters.store, adapters.is_insecure)
+    conditions = ConditionWriter(adapters.store, now)
+    host, cache = settings.internal_host, adapters.cache
+    images = PushedImages(logins, insecure, host)
+    builds = BuildSigning(adapters.store, signing, images, builder, conditions)
+    packages = PackageSigning(adapters.store, signing, images, contents, conditions)
+    secrets = PullSecrets(adapters.store, adapters.logins)
+    ports = VerdictPorts(signing, secrets, insecure, host, settings.url)
+    verdicts = VerdictSigning(adapters.store, ports, conditions)
+    return WiredSigning(
+        builds.sign_pushed,
+        (
+            build_signing_controller(builds, cache),
+            package_signing_controller(packages, cache),
+            verdict_signing_controller(verdicts, cache),
+        ),
     )
-    return WiredSigning(builds.sign_pushed, (build_signing_controller(builds, adapters.cache),))

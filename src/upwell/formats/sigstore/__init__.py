@@ -7,6 +7,7 @@ keys that check them. Bytes of strangers are parsed by code whose work their siz
 from upwell.formats.sigstore.artifacts import (
     Artifact,
     Blob,
+    attachment_tags,
     attestation_tag,
     bundle_manifest,
     image_of_tag,
@@ -34,6 +35,7 @@ __all__ = [
     "SignedEnvelope",
     "SimpleSigning",
     "Subject",
+    "attachment_tags",
     "attestation_tag",
     "bundle_manifest",
     "canonical",

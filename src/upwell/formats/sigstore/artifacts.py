@@ -66,6 +66,11 @@ def attestation_tag(image: Digest) -> str:
     return f"{image.algorithm}-{image.hex}.att"
 
 
+def attachment_tags(image: Digest) -> tuple[str, ...]:
+    """Return every tag under which cosign keeps something about an image."""
+    return tuple(f"{image.algorithm}-{image.hex}.{kind}" for kind in ("sig", "att", "sbom"))
+
+
 def image_of_tag(tag: str) -> Digest | None:
     """Return the image whose signatures, attestations or SBOM a tag names; None: another tag."""
     match = _TAG.fullmatch(tag)

@@ -3,6 +3,7 @@
 One image at a time: this reads whole layers, each once, and nothing waits for it.
 """
 
+import asyncio
 import logging
 from collections.abc import AsyncIterator, Sequence
 from contextlib import AbstractAsyncContextManager
@@ -10,8 +11,8 @@ from contextlib import AbstractAsyncContextManager
 from upwell.api.image import ImageStream
 from upwell.api.meta import ObjectKey
 from upwell.controller import Controller, ObjectCache, Result, Watch
-from upwell.inventory.interface import Inventory, InventoryError
-from upwell.oci import Descriptor, Index, Platform, Reference
+from upwell.inventory.interface import Inventory, InventoryError, Package
+from upwell.oci import Descriptor, Digest, Index, Platform, Reference
 from upwell.policy.images.repository_tags import effective_tags
 from upwell.policy.images.streams import pinned
 from upwell.reconcilers.images.pull_secrets import PullSecrets
@@ -41,6 +42,7 @@ class ImageContents:
         self._inventory = inventory
         self._secrets = secrets
         self._platform = platform
+        self._reading = asyncio.Lock()
 
     async def reconcile(self, key: ObjectKey) -> Result:
         """Index the newest digests of the stream's tags."""
@@ -69,21 +71,35 @@ class ImageContents:
     async def _index(self, reference: Reference, access: RequestAccess) -> None:
         if reference.digest is None:
             return
-        if await self._inventory.packages(reference.digest) is not None:
-            return
-        if await self._inventory.failure(reference.digest) is not None:
-            return  # no other try changes it
+        if await self._inventory.failure(reference.digest) is None:
+            await self.packages(reference, access)
+
+    async def packages(self, reference: Reference, access: RequestAccess) -> Sequence[Package]:
+        """Return the packages of an image that is named by its digest.
+
+        They are read from its layers if they were not yet. Raises InventoryError or RegistryError.
+        """
+        if reference.digest is None:
+            raise ValueError(f"{reference} names no digest")
+        async with self._reading:
+            known = await self._inventory.packages(reference.digest)
+            return await self._read(reference, reference.digest, access) if known is None else known
+
+    async def _read(
+        self, reference: Reference, digest: Digest, access: RequestAccess
+    ) -> Sequence[Package]:
         manifest = await self._registries.manifest(reference, access)
         if isinstance(manifest, Index):
             entry = manifest.select(self._platform)
             if entry is None:
-                return  # nothing of it runs here
+                return ()  # nothing of it runs here
             manifest = await self._registries.manifest(reference.with_digest(entry.digest), access)
         if isinstance(manifest, Index):
-            return
+            return ()
         layers = RegistryLayers(self._registries, reference, manifest.layers, access)
-        found = await self._inventory.index(reference.digest, layers)
+        found = await self._inventory.index(digest, layers)
         log.info("contents indexed", extra={"image": str(reference), "packages": len(found)})
+        return found
 
 
 def image_contents_controller(contents: ImageContents, cache: ObjectCache) -> Controller:

@@ -129,9 +129,10 @@ class RegistryPusher:
         reference: Reference,
         manifest: Manifest | Index,
         access: RequestAccess = DEFAULT_ACCESS,
-    ) -> None:
+    ) -> bool:
         """Store a manifest under the tag or digest that `reference` names.
 
+        Return True if the registry lists it among the referrers of its subject by itself.
         Raises BlobUnknownError when the registry misses its content, or another RegistryError.
         """
         endpoint = self._endpoint(reference, access)
@@ -151,8 +152,10 @@ class RegistryPusher:
             unknown = BlobUnknownError(endpoint.name, digest)
             await raise_for_status(answer, unknown, _CREATED)
             stated = stated_digest(answer)
+            is_listed = "OCI-Subject" in answer.headers
         if stated is not None and stated != digest:
             raise DigestMismatchError(endpoint.name, digest, stated)
+        return is_listed
 
     def _endpoint(self, reference: Reference, access: RequestAccess) -> RegistryEndpoint:
         return self._connection.hosts.endpoint(reference, insecure=access.insecure)

@@ -1,6 +1,6 @@
 """Signing the images of builds: once, whatever dies or fails, and only what was made here."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any, override
@@ -12,12 +12,16 @@ from upwell.api.build import Build
 from upwell.api.codec import decode
 from upwell.api.conditions import find
 from upwell.formats.sigstore import Blob, PredicateType, attestation_tag, signature_tag
+from upwell.inventory.interface import InventoryError, InventoryFailedError, Package
 from upwell.oci import Digest, Reference
 from upwell.policy.signing.provenance import BuilderIdentity
 from upwell.reconcilers.builds.logins import BuildLogins
 from upwell.reconcilers.images.insecure import InsecureRegistries
-from upwell.reconcilers.signing.builds import SIGNED, BuildSigning
+from upwell.reconcilers.signing.builds import BuildSigning
 from upwell.reconcilers.signing.images import ImageSigning
+from upwell.reconcilers.signing.packages import SBOM_ATTESTED, PackageSigning
+from upwell.reconcilers.signing.pushed import PushedImages
+from upwell.reconcilers.signing.reporting import SIGNED, ConditionWriter
 from upwell.registry.attachments import HostedArtifacts, ImageAttachments
 from upwell.registry.embedded import EmbeddedRegistry
 from upwell.registry.errors import RegistryUnavailableError
@@ -55,6 +59,20 @@ class FailingArtifacts(HostedArtifacts):
             raise RegistryUnavailableError(HOST, "it is away")
 
 
+class KnownPackages:
+    """Knows the packages of every image, or why nobody can."""
+
+    def __init__(self) -> None:
+        self.known: Sequence[Package] = (Package("libc6", "2.41", "amd64", "glibc"),)
+        self.error: InventoryError | None = None
+
+    async def packages(self, image: Reference, access: RequestAccess) -> Sequence[Package]:
+        del image, access
+        if self.error is not None:
+            raise self.error
+        return self.known
+
+
 class SigningBench:
     """A store, a registry with one image, and what signs it."""
 
@@ -70,14 +88,16 @@ class SigningBench:
         )
         self.keys = SigningKeys(folder)
         self.signing = ImageSigning(self.attachments, lambda: self.keys.signer)
+        images = PushedImages(BuildLogins(self.store, HOST), InsecureRegistries(self.store), HOST)
+        conditions = ConditionWriter(self.store, lambda: NOW)
+        self.reader = KnownPackages()
+        self.packages = PackageSigning(self.store, self.signing, images, self.reader, conditions)
         self.builds = BuildSigning(
             self.store,
             self.signing,
-            BuildLogins(self.store, HOST),
-            InsecureRegistries(self.store, lambda _: False),
-            HOST,
+            images,
             BuilderIdentity("https://upwell.test", "1"),
-            lambda: NOW,
+            conditions,
         )
 
     async def build(self, digest: Digest, stages: tuple[Mapping[str, str], ...] = MADE) -> Build:
@@ -96,14 +116,15 @@ class SigningBench:
         status = created.status.model_validate({
             "phase": "Complete",
             "inputs": "f" * 64,
+            "completion_timestamp": NOW,
             "output": {"to": {"imageDigest": str(digest)}},
             "stages": stages,
         })  # fmt: skip
         return await self.store.update_status(created.with_status(status))
 
-    async def condition(self) -> tuple[str, str]:
+    async def condition(self, kind: str = SIGNED) -> tuple[str, str]:
         build = await self.store.get(Build, "shop", "web-1")
-        found = find(build.status.conditions, SIGNED)
+        found = find(build.status.conditions, kind)
         return (found.status, found.reason) if found else ("", "")
 
     async def referrers(self, digest: Digest) -> list[Digest]:
@@ -249,3 +270,35 @@ async def test_what_an_old_key_signed_stays_signed(made: SigningBench) -> None:
     assert await made.signing.is_signed(made.image(digest), DEFAULT_ACCESS)
     await made.signing.sign(made.image(digest), DEFAULT_ACCESS)
     assert len(await made.attachments.signatures(made.image(digest))) == 1
+
+
+async def test_packages_are_attested_once_the_image_is_signed(made: SigningBench) -> None:
+    digest = await push(made.registry, "shop/web")
+    build = await made.build(digest)
+    await made.packages.reconcile(build.key)
+    assert await made.condition(SBOM_ATTESTED) == ("", "")
+
+    await made.builds.reconcile(build.key)
+    for _ in range(2):
+        await made.packages.reconcile(build.key)
+
+    assert await made.condition(SBOM_ATTESTED) == ("True", SBOM_ATTESTED)
+    image = made.image(digest)
+    (statement,) = await made.signing.statements(image, PredicateType.SPDX, DEFAULT_ACCESS)
+    assert "libc6" in {package["name"] for package in statement.predicate["packages"]}
+
+
+async def test_an_image_without_known_packages_has_no_sbom(made: SigningBench) -> None:
+    digest = await push(made.registry, "shop/web")
+    build = await made.build(digest)
+    await made.builds.reconcile(build.key)
+    made.reader.error = InventoryFailedError("the worker was killed")
+    with pytest.raises(InventoryFailedError):
+        await made.packages.reconcile(build.key)
+
+    made.reader.error = InventoryError("its database is damaged")
+    await made.packages.reconcile(build.key)
+
+    assert await made.condition(SBOM_ATTESTED) == ("False", "NoPackages")
+    image = made.image(digest)
+    assert await made.signing.statements(image, PredicateType.SPDX, DEFAULT_ACCESS) == []

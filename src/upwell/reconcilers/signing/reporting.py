@@ -1,0 +1,45 @@
+"""Conditions that say what is signed and attested."""
+
+from collections.abc import Callable
+from datetime import datetime
+
+from upwell.api.build import Build
+from upwell.api.conditions import find, set_condition
+from upwell.api.meta import Condition
+from upwell.api.promotion import Promotion
+from upwell.store.interface import NotFoundError, Store
+from upwell.store.retry import update_with_retry
+
+SIGNED = "Signed"
+"""Condition of a Build: its image has a signature and provenance of this server."""
+IMAGE_GONE = "ImageGone"
+NOT_MADE_HERE = "NotMadeHere"
+NO_PACKAGES = "NoPackages"
+_SETTLED = frozenset({IMAGE_GONE, NOT_MADE_HERE, NO_PACKAGES})
+"""Reasons for which a condition stays False."""
+
+
+def is_settled(resource: Build | Promotion, kind: str) -> bool:
+    """Return True if nothing more is to be done for a condition."""
+    condition = find(resource.status.conditions, kind)
+    return condition is not None and (condition.is_true or condition.reason in _SETTLED)
+
+
+class ConditionWriter:
+    """Writes conditions over what objects are now; an equal one is no write."""
+
+    def __init__(self, store: Store, clock: Callable[[], datetime]) -> None:
+        self._store = store
+        self._clock = clock
+
+    async def write[R: (Build, Promotion)](self, resource: R, condition: Condition) -> None:
+        """Set a condition; raises StoreError, NotFoundError also when the name is another's."""
+
+        async def changed() -> R:
+            current = await self._store.get(type(resource), resource.namespace, resource.name)
+            if current.uid != resource.uid:
+                raise NotFoundError(resource.key)  # deleted; another one has its name
+            conditions = set_condition(current.status.conditions, condition, self._clock())
+            return current.with_status(current.status.model_copy(update={"conditions": conditions}))
+
+        await update_with_retry(changed, self._store.update_status)
