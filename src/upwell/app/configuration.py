@@ -119,6 +119,7 @@ def podman_settings(
         authorities=files.authorities,
         allowed_host_paths=settings.allowed_host_paths,
         limits=_default_limits(settings, files),
+        user_namespaces=settings.workload_limits.user_namespaces,
         timeline=timeline,
         registries=registries,
     )

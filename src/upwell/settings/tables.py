@@ -107,12 +107,15 @@ class BuildIsolation(SettingsTable):
 
 
 class WorkloadLimits(SettingsTable):
-    """Limits of the containers of workloads."""
+    """Limits and isolation of the containers of workloads."""
 
     memory_bytes: Size | None = Field(default=None, validation_alias="memory")
     """The limit of a container that states none; without it, nine tenths of the machine's."""
     processes: Count = 4096
     """The most processes and threads that a container may have at once."""
+    user_namespaces: Flag = True
+    """Maps root in an instance to an unprivileged id outside, where the machine allows that, and
+    its Pod template does not ask for the host's."""
 
 
 def _interval(value: Any) -> timedelta | None:

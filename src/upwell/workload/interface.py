@@ -196,6 +196,18 @@ class ContainerSpec:
     cpus: float | None = None
 
 
+class InstanceUsers(StrEnum):
+    """User ids that an instance runs with (core/v1 PodSpec hostUsers)."""
+
+    OWN_IF_POSSIBLE = "OwnIfPossible"
+    """A user namespace, in which root is nobody of the host; the host's ids where the machine, or
+    the file system of a volume, has none to give."""
+    OWN = "Own"
+    """A user namespace, or no start."""
+    HOST = "Host"
+    """The ids of the host: root is its root."""
+
+
 type Login = tuple[str, str, str]
 """Registry, username, password."""
 
@@ -229,6 +241,7 @@ class InstanceSpec:
     """The owner's resourceVersion from which it is started."""
     volume_group: VolumeGroup | None = None
     """Group that its volumes belong to, but those of the host; None leaves them as they are."""
+    users: InstanceUsers = InstanceUsers.OWN_IF_POSSIBLE
 
 
 class State(StrEnum):

@@ -27,6 +27,7 @@ from upwell.workload.interface import (
     EmptyDir,
     InstanceMount,
     InstanceSpec,
+    InstanceUsers,
     LeftoverKind,
     Owner,
     State,
@@ -190,7 +191,7 @@ async def test_files_of_a_deleted_owner_go_after_a_grace_time(
 
 def of_an_earlier_version(made: InstanceSpec) -> InstanceSpec:
     """Return the instance as it was started when nothing was kept: its volumes are Podman's."""
-    return replace(made, volume_index=None)
+    return replace(made, volume_index=None, users=InstanceUsers.HOST)
 
 
 async def test_files_of_an_earlier_version_move_into_the_kept_folder(

@@ -17,6 +17,7 @@ from upwell.api.meta import Resource
 from upwell.api.pipeline import Pipeline
 from upwell.api.requests.encryption import Encryption
 from upwell.app.access import LOCAL_SOCKET
+from upwell.app.hardening.instance_ids import host_instances, instance_ids_fault
 from upwell.app.hardening.served import read_served
 from upwell.machine.checks import HostCheckStatus, check_build_isolation
 from upwell.machine.host import read_host
@@ -109,6 +110,8 @@ async def _ask(
         tuple(_keys(settings, data_dir)),
         tuple(_modes(map(Path, settings.secret_files))),
         await _build_ids_fault(data_dir),
+        await instance_ids_fault(data_dir, settings.container_storage),
+        await asyncio.to_thread(host_instances, data_dir),
         encryption,
         (await client.list(ClusterOperator)).items,
         tuple(_tokens(tokens.items)),

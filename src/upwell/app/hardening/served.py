@@ -78,6 +78,8 @@ def served_settings(settings: ServerSettings) -> ServedSettings:
         build_networks=builds.allowed_networks,
         build_host_network=builds.host_network,
         build_user_namespaces=builds.user_namespaces,
+        instance_user_namespaces=settings.workload_limits.user_namespaces,
+        container_storage=str(settings.container_storage or ""),
         isolation=network.isolation,
         machine_ports=network.machine_ports,
         metadata=network.metadata,

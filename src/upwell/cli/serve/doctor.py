@@ -10,6 +10,7 @@ from typing import Any, NoReturn
 
 import click
 
+from upwell.app.hardening.instance_ids import check_instance_isolation
 from upwell.cli.core.errors import Exit
 from upwell.cli.core.examples import examples
 from upwell.cli.core.output import Format, aligned, output_option, write_data
@@ -77,7 +78,7 @@ async def _check(
     path.write_text(render(conf.decisions))
     try:
         found = await check_machine(HostPaths(data_dir, host, conf, path, routes=routes))
-        return [*found, await check_workers()]
+        return [*found, await check_instance_isolation(data_dir), await check_workers()]
     finally:
         path.unlink(missing_ok=True)
 

@@ -8,7 +8,13 @@ from upwell.policy.access.declared import images_chosen
 from upwell.policy.access.needs import Need
 from upwell.policy.access.roles import Action
 from upwell.policy.builds.host_network import asks_for_host_network
-from upwell.policy.pod_security.standards import HostRight, Profile, Violation, violations
+from upwell.policy.pod_security.standards import (
+    HostRight,
+    Profile,
+    Violation,
+    host_users,
+    violations,
+)
 from upwell.policy.pod_security.templates import templates_of
 from upwell.policy.rollouts.pod_template import template_hash
 
@@ -17,8 +23,8 @@ def host_needs(resource: Resource) -> Iterator[Need]:
     """Yield the rights to the host.
 
     Everything that profile `baseline` forbids takes the right to the part of the host that it is
-    about. Whoever changes the template, or what chooses its images, is asked again: they say what
-    is done with the right.
+    about, and so do the host's user ids. Whoever changes the template, or what chooses its images,
+    is asked again: they say what is done with the right.
     """
     chosen = images_chosen(resource)
     if isinstance(resource, Build | BuildConfig) and asks_for_host_network(resource):
@@ -26,7 +32,7 @@ def host_needs(resource: Resource) -> Iterator[Need]:
         why = f"has annotation {HOST_NETWORK_ANNOTATION}, the machine's network for its builds"
         yield Need(action, why, stays=False)
     for template in templates_of(resource):
-        for found in violations(template, Profile.BASELINE):
+        for found in (*violations(template, Profile.BASELINE), *host_users(template)):
             if found.right is not None:
                 action = Action("use", found.right, template.namespace)
                 yield Need(

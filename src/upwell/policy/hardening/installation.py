@@ -72,6 +72,9 @@ class ServedSettings(BaseModel):
     build_networks: tuple[str, ...] = ()
     build_host_network: bool
     build_user_namespaces: bool
+    instance_user_namespaces: bool
+    container_storage: str = ""
+    """Podman's storage; empty: the system's."""
     isolation: str
     machine_ports: tuple[int, ...] = ()
     metadata: bool
@@ -117,6 +120,10 @@ class ServerState:
     secret_files: Sequence[FileMode]
     build_ids_fault: str
     """Reason why root of a build is root outside; empty where it is not."""
+    instance_ids_fault: str
+    """The same of instances."""
+    host_instances: Sequence[tuple[str, str, str]]
+    """(kind, namespace, name) of the owner of each instance that runs with the host's ids."""
     encryption: EncryptionStatus
     components: Sequence[ClusterOperator]
     tokens: Sequence[TokenState]

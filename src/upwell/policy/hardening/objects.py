@@ -1,5 +1,6 @@
 """Checks of tokens, namespaces, workloads and Pipelines; pure."""
 
+from collections import Counter
 from collections.abc import Iterator
 from datetime import timedelta
 
@@ -8,12 +9,14 @@ from upwell.policy.access.roles import EVERYWHERE, SYSTEM_NAMESPACE, Role, grant
 from upwell.policy.hardening.findings import Flaw, FlawSeverity, HardeningCheck
 from upwell.policy.hardening.installation import ServerState
 from upwell.policy.pod_security.namespaces import NamespaceProfiles
-from upwell.policy.pod_security.standards import Profile, violations
+from upwell.policy.pod_security.standards import Profile, host_users, uses_host, violations
 from upwell.policy.pod_security.templates import templates_of
 from upwell.policy.promotion.four_eyes import needs_four_eyes
 from upwell.policy.promotion.stages import last_stages
 
 _LONGEST = timedelta(days=365)
+_LASTING = frozenset({"Deployment", "DeploymentConfig", "StatefulSet", "DaemonSet"})
+"""Kinds whose instances stay until they are rolled out again."""
 _READERS = frozenset({Role.VIEWER})
 
 
@@ -76,13 +79,38 @@ def _profiles(state: ServerState) -> Iterator[Flaw]:
 def _host_access(state: ServerState) -> Iterator[Flaw]:
     for resource in (*state.workloads, *state.pipelines):
         for template in templates_of(resource):
-            for found in violations(template, Profile.BASELINE):
+            for found in (*violations(template, Profile.BASELINE), *host_users(template)):
                 yield Flaw(
                     FlawSeverity.WARN,
                     _shown(resource),
                     str(found),
                     f"remove {found.path}, or keep what it runs to people who may be root",
                 )
+
+
+def _host_users(state: ServerState) -> Iterator[Flaw]:
+    """Instances that have the host's ids although their templates do not need them."""
+    if not state.settings.instance_user_namespaces or state.instance_ids_fault:
+        return  # another check tells of all at once
+    told = {
+        (resource.KIND.kind, resource.namespace, resource.name)
+        for resource in state.workloads
+        for template in templates_of(resource)
+        if template.host_users or uses_host(template)
+    }
+    owners = Counter(state.host_instances)
+    for (kind, namespace, name), count in sorted(owners.items()):
+        if (kind, namespace, name) in told or kind not in _LASTING:
+            continue
+        place = f"{kind.lower()}/{name}"
+        yield Flaw(
+            FlawSeverity.WARN,
+            f"{place} in namespace {namespace}",
+            f"root is root outside in {count} of its instances: they were started before user"
+            " namespaces were on, or a volume's file system has none",
+            f"upwell rollout restart {place} -n {namespace}; if it stays so, the server's log says"
+            " which volume it is",
+        )
 
 
 def _four_eyes(state: ServerState) -> Iterator[Flaw]:
@@ -125,6 +153,7 @@ OBJECT_CHECKS: tuple[HardeningCheck[ServerState], ...] = (
     HardeningCheck("token-roles", "no token is an admin, or writes everywhere", _token_roles),
     HardeningCheck("pod-security", "no namespace has profile privileged", _profiles),
     HardeningCheck("host-access", "no Pod template uses the host", _host_access),
+    HardeningCheck("host-users", "what could have ids of its own has them", _host_users),
     HardeningCheck("four-eyes", "last stages of all Pipelines take four eyes", _four_eyes),
     HardeningCheck("quotas", "every namespace has limits", _quotas),
 )

@@ -197,6 +197,23 @@ def _build_ids(state: ServerState) -> Iterator[Flaw]:
         yield Flaw(FlawSeverity.WARN, "[builds] user-namespaces", state.build_ids_fault, remedy)
 
 
+def _instance_ids(state: ServerState) -> Iterator[Flaw]:
+    if not state.settings.instance_user_namespaces:
+        yield Flaw(
+            FlawSeverity.FAIL,
+            "[workloads] user-namespaces",
+            "false: root in an instance is root outside",
+            "user-namespaces = true",
+        )
+    elif state.instance_ids_fault:
+        yield Flaw(
+            FlawSeverity.WARN,
+            "[workloads] user-namespaces",
+            f"root in an instance is root outside: {state.instance_ids_fault}",
+            "`upwell doctor` says how, in check instance isolation",
+        )
+
+
 def _firewall(state: ServerState) -> Iterator[Flaw]:
     isolation = state.settings.isolation
     if isolation == NetworkIsolation.OFF:
@@ -312,6 +329,9 @@ SETTINGS_CHECKS: tuple[HardeningCheck[ServerState], ...] = (
     HardeningCheck("host-paths", "no folder of the machine's own may be mounted", _host_paths),
     HardeningCheck("build-network", "builds have an isolated network", _build_network),
     HardeningCheck("build-user-namespaces", "root of a build is mapped to nobody", _build_ids),
+    HardeningCheck(
+        "instance-user-namespaces", "root of an instance is mapped to nobody", _instance_ids
+    ),
     HardeningCheck("firewall", "the packet filter reports no fault", _firewall),
     HardeningCheck("machine-access", "no port of this machine is opened", _machine_access),
     HardeningCheck("audit-export", "the audit log is sent elsewhere, without fault", _audit_export),

@@ -28,6 +28,7 @@ class HostRight(StrEnum):
     NETWORK = "hostnetwork"
     DEVICES = "devices"
     PRIVILEGED = "privileged"
+    USERS = "hostusers"
 
 
 @dataclass(frozen=True, slots=True)
@@ -85,6 +86,21 @@ def violations(template: PlacedTemplate, profile: Profile) -> tuple[Violation, .
     if profile is Profile.RESTRICTED:
         return (*found, *_restricted(template))
     return tuple(found)
+
+
+def host_users(template: PlacedTemplate) -> Iterator[Violation]:
+    """Yield what asks for the host's user ids.
+
+    It is none of the standards' controls, which know no default: here a user namespace is one.
+    """
+    if template.host_users:
+        path = f"{template.path}.spec.hostUsers"
+        yield Violation(path, "root of the host is not allowed", HostRight.USERS)
+
+
+def uses_host(template: PlacedTemplate) -> bool:
+    """Return True if a template takes a right to a part of the host."""
+    return any(found.right is not None for found in violations(template, Profile.BASELINE))
 
 
 def _baseline(template: PlacedTemplate) -> Iterator[Violation]:
@@ -147,6 +163,7 @@ def _host_rights(security: ContainerSecurity, path: str) -> Iterator[Violation]:
 
 
 def _restricted(template: PlacedTemplate) -> Iterator[Violation]:
+    yield from host_users(template)
     for at, volume in enumerate(template.template.spec.volumes):
         for name in sorted(set(volume.model_extra or {}) - _NO_NAMESPACE):
             path = f"{template.path}.spec.volumes[{at}].{name}"

@@ -27,6 +27,25 @@ class PlacedTemplate:
             self.template.spec.security_context, f"{self.path}.spec.securityContext"
         )
 
+    @property
+    def host_users(self) -> bool | None:
+        """Its hostUsers (core/v1 PodSpec): False asks for a user namespace, None leaves it open."""
+        value = self._host_users
+        return value if isinstance(value, bool) else None
+
+    @property
+    def user_faults(self) -> tuple[SecurityFault, ...]:
+        """Fault of a hostUsers that says neither."""
+        if self._host_users is None or isinstance(self._host_users, bool):
+            return ()
+        path = f"{self.path}.spec.hostUsers"
+        return (SecurityFault(path, "expected true or false", is_malformed=True),)
+
+    @property
+    def _host_users(self) -> object:
+        # Kept as it came: a field would change the identity of templates that are stored.
+        return (self.template.spec.model_extra or {}).get("hostUsers")
+
     def containers(self) -> Iterator[tuple[str, Container]]:
         """Yield its containers with their paths, init containers first."""
         spec = self.template.spec
@@ -82,6 +101,7 @@ def security_faults(resource: Resource) -> tuple[Fault, ...]:
 
 def faults_of_template(template: PlacedTemplate) -> Iterator[SecurityFault]:
     """Yield what is wrong with the securityContexts of a template."""
+    yield from template.user_faults
     yield from template.pod.faults
     for _, _, _, faults in template.secured():
         yield from faults

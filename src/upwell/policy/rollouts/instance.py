@@ -13,6 +13,7 @@ from upwell.api.values.quantities import InvalidQuantityError, parse_quantity
 from upwell.api.values.security_context import SecurityFault
 from upwell.oci import InvalidReferenceError, Reference
 from upwell.policy.pod_security.namespaces import NamespaceProfiles, refusal
+from upwell.policy.pod_security.standards import uses_host
 from upwell.policy.pod_security.templates import PlacedTemplate
 from upwell.policy.rollouts.pod_template import (
     CONFIG_MAP,
@@ -38,6 +39,7 @@ from upwell.workload.interface import (
     Instance,
     InstanceMount,
     InstanceSpec,
+    InstanceUsers,
     Login,
     Owner,
     Pause,
@@ -161,7 +163,7 @@ def _instance(revision: RevisionTemplate, name: str, index: int) -> InstanceSpec
     if why := refusal(placed, revision.profiles):
         raise TemplateError("PodSecurity", why)
     security = placed.pod
-    _refuse_malformed(security.faults)
+    _refuse_malformed((*placed.user_faults, *security.faults))
     sidecars = [one for one in pod.init_containers if one.restart_policy == "Always"]
     initial = [one for one in pod.init_containers if one.restart_policy != "Always"]
     labels = instance_labels(revision.workload, revision.template)
@@ -199,7 +201,15 @@ def _instance(revision: RevisionTemplate, name: str, index: int) -> InstanceSpec
         hostname=f"{revision.workload.name[: _MAX_HOSTNAME - 7]}-{index}",
         owner_version=revision.workload.resource_version,
         volume_group=security.volumes,
+        users=_users(placed),
     )
+
+
+def _users(placed: PlacedTemplate) -> InstanceUsers:
+    """Return whose user ids it runs with: the host's, if its root has to do with the host."""
+    if placed.host_users is None:
+        return InstanceUsers.HOST if uses_host(placed) else InstanceUsers.OWN_IF_POSSIBLE
+    return InstanceUsers.HOST if placed.host_users else InstanceUsers.OWN
 
 
 def _container(

@@ -1,5 +1,6 @@
 """From a ContainerSpec to the body of Podman's "create" request (libpod SpecGenerator)."""
 
+import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -7,7 +8,8 @@ from typing import Any
 
 from upwell.workload.interface import ContainerSpec, Files, InstanceMount, InstanceSpec
 from upwell.workload.podman.confinement import DefaultLimits, confine
-from upwell.workload.podman.volumes.kept_volumes import KeptVolume
+from upwell.workload.podman.users.ids import OwnIds
+from upwell.workload.podman.volumes.kept_volumes import KeptVolume, is_kept
 from upwell.workload.podman.volumes.pins import VolumePath
 
 LABEL_UPWELL = "upwell.dev/instance"
@@ -23,6 +25,8 @@ LABEL_INIT = "upwell.dev/init"
 LABEL_ROLE = "upwell.dev/role"
 LABEL_TIMELINE = "upwell.dev/timeline"
 LABEL_OWNER_VERSION = "upwell.dev/owner-version"
+LABEL_KEPT = "upwell.dev/kept-volumes"
+"""JSON list of the paths of volumes that are kept with the owner, and are mounts of ours."""
 
 _MAX_LOG_BYTES = 16 * 1024 * 1024
 
@@ -47,6 +51,8 @@ class ContainerContext:
     timeline: str = ""
     """Timeline of the store that starts it."""
     limits: DefaultLimits = field(default_factory=DefaultLimits)
+    users: OwnIds | None = None
+    """The instance's own ids; None: the host's."""
 
 
 def container_name(upwell: str, instance: str, container: str) -> str:
@@ -101,13 +107,28 @@ def create_body(
     else:
         for namespace in ("netns", "utsns", "ipcns"):
             body[namespace] = {"nsmode": "container", "value": surroundings.joins}
+    if surroundings.users is not None:
+        body |= _own_users(surroundings.users, surroundings.joins)
     return body
+
+
+def _own_users(ids: OwnIds, joins: str | None) -> dict[str, Any]:
+    """Return the fields of a user namespace: the first makes it, as it does the network."""
+    if joins is not None:
+        return {"userns": {"nsmode": "container", "value": joins}}
+    maps = [
+        {"container_id": one.inside, "host_id": one.outside, "size": one.count}
+        for one in ids.ranges
+    ]
+    return {"userns": {"nsmode": "private"}, "idmappings": {"UIDMap": maps, "GIDMap": maps}}
 
 
 def _labels(
     spec: InstanceSpec, container: ContainerSpec, surroundings: ContainerContext
 ) -> dict[str, str]:
     own = {LABEL_ROLE: spec.role} if spec.role else {}
+    if kept := [mount.path for mount in container.mounts if is_kept(mount.volume)]:
+        own[LABEL_KEPT] = json.dumps(kept)
     if surroundings.init is not None:
         own[LABEL_INIT] = str(surroundings.init)
     return {

@@ -1,5 +1,6 @@
 """From what Podman reports to an Instance: pure, so that every odd state can be a test."""
 
+import json
 import re
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
@@ -13,6 +14,7 @@ from upwell.workload.interface import Instance, ObservedContainer, Owner, State
 from upwell.workload.podman.container_body import (
     LABEL_CONTAINER,
     LABEL_INIT,
+    LABEL_KEPT,
     LABEL_KIND,
     LABEL_NAME,
     LABEL_NAMESPACE,
@@ -101,11 +103,7 @@ class ContainerFacts:
                 ),
                 "",
             ),
-            kept=tuple(
-                str(mount["Destination"])
-                for mount in document.get("Mounts") or ()
-                if str(mount.get("Name") or "").startswith(VOLUME_PREFIX)
-            ),
+            kept=_kept(document),
             nameless=tuple(
                 NamelessVolume(str(mount["Name"]), str(mount["Destination"]), Path(mount["Source"]))
                 for mount in document.get("Mounts") or ()
@@ -316,6 +314,20 @@ def _observed(container: ContainerFacts, record: InstanceRecord | None) -> Obser
         lost=container.lost,
         out_of_memory=container.finished and container.out_of_memory,
     )
+
+
+def _kept(document: Mapping[str, Any]) -> tuple[str, ...]:
+    """Return the paths of kept volumes: Podman's volumes, or mounts of ours that a label tells."""
+    volumes = [
+        str(mount["Destination"])
+        for mount in document.get("Mounts") or ()
+        if str(mount.get("Name") or "").startswith(VOLUME_PREFIX)
+    ]
+    label = (document["Config"].get("Labels") or {}).get(LABEL_KEPT) or "[]"
+    try:
+        return (*volumes, *map(str, json.loads(label)))
+    except (ValueError, TypeError):
+        return tuple(volumes)  # a label of somebody else
 
 
 def _losses(record: InstanceRecord | None) -> int:

@@ -27,6 +27,7 @@ from upwell.workload.interface import (
     TcpProbe,
     WorkloadError,
 )
+from upwell.workload.podman.users.ids import OwnIds
 from upwell.workload.podman.volumes.mounts import remove_tree
 
 _log = logging.getLogger(__name__)
@@ -91,6 +92,8 @@ class InstanceRecord:
     """IDs of the containers that we have made for this start."""
     pins: tuple[str, ...] = ()
     """Names of its pins, without which none of its containers may start."""
+    users: OwnIds | None = None
+    """Ids of the host that are its own; None: it runs with the host's."""
     labels: Mapping[str, str] = field(default_factory=dict)
     begun_at: datetime | None = None
     """Time at which it was first started; a restart is none, a start after `stop` is."""
@@ -274,6 +277,7 @@ def _decode(document: Mapping[str, Any]) -> InstanceRecord:
         once=bool(document.get("once")),
         made=tuple(document.get("made", ())),
         pins=tuple(document.get("pins", ())),
+        users=_ids(document.get("users")),
         labels=document.get("labels", {}),
         begun_at=_time(document.get("begun_at")),
         timeline=str(document.get("timeline", "")),
@@ -283,6 +287,10 @@ def _decode(document: Mapping[str, Any]) -> InstanceRecord:
 
 def _time(text: str | None) -> datetime | None:
     return datetime.fromisoformat(text) if text else None
+
+
+def _ids(document: Mapping[str, Any] | None) -> OwnIds | None:
+    return OwnIds(int(document["first"]), tuple(document["more"])) if document else None
 
 
 def _probe(document: Mapping[str, Any] | None) -> ProbeSpec | None:

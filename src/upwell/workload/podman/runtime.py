@@ -74,8 +74,9 @@ from upwell.workload.podman.observation import ContainerFacts, next_to_start, ob
 from upwell.workload.podman.previous_logs import PreviousLogs
 from upwell.workload.podman.pulls import Pulls
 from upwell.workload.podman.records import InstanceRecord, RecordStore
+from upwell.workload.podman.users.assignment import UserAssignment
 from upwell.workload.podman.volumes import instance_volumes as volumes
-from upwell.workload.podman.volumes.kept_volumes import KeptVolume, KeptVolumes
+from upwell.workload.podman.volumes.kept_volumes import KeptVolume, KeptVolumes, with_mounts
 from upwell.workload.podman.volumes.pins import Pins, VolumePath
 
 __all__ = ["PodmanRuntime", "PodmanSettings"]
@@ -110,6 +111,7 @@ class PodmanRuntime:
         kept = settings.data_dir / "kept"
         self._kept = KeptVolumes(api, kept, {LABEL_UPWELL: settings.instance_id})
         self._pins = Pins(settings.pins_root, settings.allowed_host_paths)
+        self._users = UserAssignment(settings, api, self._records)
         self._wake = asyncio.Event()
         self._health = Health(api, self._records, clock, self._wake.set)
         self._listing = ContainerListing(api, self._label, clock.now)
@@ -202,8 +204,10 @@ class PodmanRuntime:
             if await self._pulls.are_needed(spec, restarts):
                 return
             begun = (record.begun_at if record else None) or self._clock.now()
+            spec = await self._call(with_users(spec, self._api.image_user))
+            ids = await self._call(self._users.choose(spec, record))
             record = InstanceRecord.of(spec, restarts, begun, _losses(state, record))
-            record = replace(record, timeline=self._settings.timeline())
+            record = replace(record, timeline=self._settings.timeline(), users=ids)
             with _writing(spec.name):
                 self._records.save(record)
             ended = any(container.ended for container in old)
@@ -213,12 +217,15 @@ class PodmanRuntime:
             claims = self._settings.data_dir / "claims"
             with _writing(spec.name):
                 places = await asyncio.to_thread(volumes.prepare, spec, folder, claims)
-                sources = await asyncio.to_thread(self._pins.sources, spec, places)
                 await asyncio.to_thread(self._hosts.create, spec)
-            spec = await self._call(with_users(spec, self._api.image_user))
             kept = await self._call(self._kept.provide(spec))
+            if ids is not None:
+                await self._call(self._kept.fill(spec, kept))
+                spec, folders = with_mounts(spec, kept)
+                places, kept = {**places, **folders}, {}
+            with _writing(spec.name):
+                record, sources = await self._users.show(spec, places, record, self._pins)
             await self._ensure_network()
-            record = replace(record, pins=self._pins.names(spec.name))
             for container_id in await self._create(spec, record, sources, kept):
                 await self._call(self._api.start(container_id))
         self._wake.set()
@@ -481,6 +488,7 @@ class PodmanRuntime:
             timeline=self._settings.timeline(),
             kept=kept,
             limits=self._settings.limits,
+            users=record.users,
         )
         initial = [
             await self._create_one(spec, container, replace(around, init=number))

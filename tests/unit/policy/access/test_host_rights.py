@@ -30,6 +30,7 @@ def deployment(
     [
         (deployment(**HOST_PATH), "hostpaths"),
         (deployment(hostNetwork=True), "hostnetwork"),
+        (deployment(hostUsers=True), "hostusers"),
         (deployment({"securityContext": {"privileged": True}}), "privileged"),
         (deployment({"securityContext": {"capabilities": {"add": ["SYS_ADMIN"]}}}), "privileged"),
         (deployment({"ports": [{"containerPort": 80, "hostPort": 80}]}), "hostports"),
@@ -45,6 +46,7 @@ def test_a_part_of_the_host_takes_a_right(resource: Deployment, right: str) -> N
 
 def test_ordinary_workloads_take_none() -> None:
     assert refusal(deployment({"securityContext": {"runAsUser": 0}}), None, DEPLOYER) is None
+    assert refusal(deployment(hostUsers=False), None, DEPLOYER) is None
 
 
 def test_who_changes_the_template_is_asked_again() -> None:

@@ -103,6 +103,23 @@ def test_restricted_wants_each_of_its_fields() -> None:
         assert path.startswith(f"containers[0].securityContext.{name}")
 
 
+def test_restricted_forbids_the_ids_of_the_host() -> None:
+    wanted = {"securityContext": CLEAN}
+    assert paths(placed(wanted, hostUsers=True), Profile.RESTRICTED) == ["hostUsers"]
+    assert paths(placed(wanted, hostUsers=False), Profile.RESTRICTED) == []
+    # As the standard has it: there is a right of its own.
+    assert paths(placed(wanted, hostUsers=True), Profile.BASELINE) == []
+
+
+@pytest.mark.parametrize("value", ["false", 0, [], {}])
+def test_a_host_users_that_says_neither_is_refused(value: object) -> None:
+    template = placed(hostUsers=value)
+    document = {"metadata": {"name": "web"}, "spec": {"template": template.template.model_dump()}}
+    [fault] = security_faults(decode_as(Deployment, document))
+    assert fault.path == "spec.template.spec.hostUsers"
+    assert template.host_users is None
+
+
 def test_restricted_takes_what_the_pod_says() -> None:
     of_pod = {key: CLEAN[key] for key in ("runAsNonRoot", "seccompProfile")}
     own = {key: CLEAN[key] for key in ("allowPrivilegeEscalation", "capabilities")}

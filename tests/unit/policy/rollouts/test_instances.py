@@ -22,6 +22,7 @@ from upwell.workload.interface import (
     HttpProbe,
     InstanceMount,
     InstanceSpec,
+    InstanceUsers,
     Pause,
     ProbeSpec,
     TcpProbe,
@@ -55,6 +56,38 @@ def built(container: Mapping[str, Any], **pod: Any) -> InstanceSpec:
     return build(
         RevisionTemplate(workload, "0123456789abcdef", workload.spec.template, {}, SOURCES), 2
     )
+
+
+@pytest.mark.parametrize(
+    ("container", "pod", "users"),
+    [
+        ({}, {}, InstanceUsers.OWN_IF_POSSIBLE),
+        ({}, {"hostUsers": False}, InstanceUsers.OWN),
+        ({}, {"hostUsers": True}, InstanceUsers.HOST),
+        ({"securityContext": {"privileged": True}}, {}, InstanceUsers.HOST),
+        ({"securityContext": {"privileged": True}}, {"hostUsers": False}, InstanceUsers.OWN),
+        (
+            {"securityContext": {"capabilities": {"add": ["SYS_ADMIN"]}}},
+            {},
+            InstanceUsers.HOST,
+        ),
+        ({}, {"volumes": [{"name": "v", "hostPath": {"path": "/srv"}}]}, InstanceUsers.HOST),
+        (
+            {"ports": [{"containerPort": 80, "hostPort": 80}], "securityContext": {"runAsUser": 0}},
+            {},
+            InstanceUsers.OWN_IF_POSSIBLE,
+        ),
+    ],
+)
+def test_root_is_the_hosts_where_it_has_to_do_with_the_host(
+    container: dict[str, Any], pod: dict[str, Any], users: InstanceUsers
+) -> None:
+    assert built(container, **pod).users is users
+
+
+def test_nobody_guesses_what_a_broken_host_users_means() -> None:
+    with pytest.raises(TemplateError, match=r"spec\.hostUsers: expected true or false"):
+        built({}, hostUsers="no")
 
 
 def readiness(probe: Mapping[str, Any]) -> ProbeSpec | None:

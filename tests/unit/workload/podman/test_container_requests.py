@@ -7,6 +7,7 @@ from upwell.oci import Reference
 from upwell.workload.interface import ContainerSpec, Files, InstanceMount, InstanceSpec, Owner
 from upwell.workload.podman.bridge import candidates
 from upwell.workload.podman.container_body import ContainerContext, create_body
+from upwell.workload.podman.users.ids import OwnIds
 
 OWNER = Owner("Deployment", "shop", "web")
 WEB = ContainerSpec("web", Reference.parse("localhost/web"))
@@ -42,6 +43,23 @@ def test_the_first_owns_the_namespaces_and_the_others_join_them() -> None:
     for namespace in ("netns", "utsns", "ipcns"):
         assert joined[namespace] == {"nsmode": "container", "value": "first"}
     assert "Networks" not in joined
+
+
+def test_the_first_makes_the_user_namespace_and_the_others_join_it() -> None:
+    context = ContainerContext("u1", "net", None, {}, 0, users=OwnIds(2_000_300_000, (70_000,)))
+    spec = InstanceSpec("web-1", OWNER, "rev", (WEB,))
+    made = create_body(spec, WEB, context)
+    assert made["userns"] == {"nsmode": "private"}
+    maps = made["idmappings"]
+    assert maps["UIDMap"] == maps["GIDMap"]
+    assert maps["UIDMap"] == [
+        {"container_id": 0, "host_id": 2_000_300_000, "size": 65_536},
+        {"container_id": 70_000, "host_id": 2_000_365_536, "size": 1},
+    ]
+    joined = create_body(spec, WEB, replace(context, joins="first"))
+    assert joined["userns"] == {"nsmode": "container", "value": "first"}
+    assert "idmappings" not in joined
+    assert body(WEB).keys().isdisjoint({"userns", "idmappings"})
 
 
 def test_files_are_read_only_whatever_the_mount_says() -> None:

@@ -145,6 +145,18 @@ def inspected(**changes: Any) -> dict[str, Any]:
     }
 
 
+@pytest.mark.parametrize(
+    ("label", "paths"),
+    [('["/data", "/var/lib"]', ("/data", "/var/lib")), ("", ()), ("[", ()), ("7", ())],
+)
+def test_kept_volumes_that_are_mounts_are_told_by_a_label(
+    label: str, paths: tuple[str, ...]
+) -> None:
+    labelled = {"Labels": {**LABELS, "upwell.dev/kept-volumes": label}}
+    mounts = [{"Type": "bind", "Destination": "/data", "Source": "/run/pins/0"}]
+    assert ContainerFacts.parse(inspected(Config=labelled, Mounts=mounts)).kept == paths
+
+
 def test_times_addresses_and_digests_are_read() -> None:
     parsed = ContainerFacts.parse(inspected())
     assert parsed.started_at == datetime(2026, 1, 1, 0, 0, 0, 123456, tzinfo=UTC)

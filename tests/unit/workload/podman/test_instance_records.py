@@ -1,3 +1,5 @@
+import json
+from dataclasses import replace
 from datetime import UTC, datetime
 from pathlib import Path
 
@@ -14,6 +16,7 @@ from upwell.workload.interface import (
     TcpProbe,
 )
 from upwell.workload.podman.records import InstanceRecord, InvalidNameError, RecordStore
+from upwell.workload.podman.users.ids import OwnIds
 
 OWNER = Owner("Deployment", "shop", "web")
 SINCE = datetime(2026, 1, 2, 3, 4, 5, 678, tzinfo=UTC)
@@ -38,6 +41,18 @@ def test_a_record_is_read_back_as_it_was(tmp_path: Path) -> None:
     RecordStore(tmp_path).save(record())
     assert RecordStore(tmp_path).load("web-1") == record()
     assert RecordStore(tmp_path).names() == ["web-1"]
+
+
+def test_a_record_keeps_the_ids_and_one_of_an_earlier_version_has_none(tmp_path: Path) -> None:
+    own = replace(record(), users=OwnIds(2_000_300_000, (70_000,)))
+    RecordStore(tmp_path).save(own)
+    assert RecordStore(tmp_path).load("web-1") == own
+
+    file = tmp_path / "web-1" / "record.json"
+    document = json.loads(file.read_text())
+    del document["users"]
+    file.write_text(json.dumps(document))
+    assert RecordStore(tmp_path).load("web-1") == record()
 
 
 def test_a_record_is_ours_alone_and_holds_no_secret_of_the_workload(tmp_path: Path) -> None:

@@ -23,6 +23,7 @@ from upwell.workload.interface import ImagePullError, LogQuery, RuntimeUnavailab
 from upwell.workload.podman.api.hijack import hijack
 from upwell.workload.podman.api.log_frames import BadFrameError, FrameReader
 from upwell.workload.podman.api.service import PodmanService
+from upwell.workload.podman.volumes.mounts import unmount_below
 
 _PATH = "/v5.0.0/libpod"
 _BASE = f"http://podman{_PATH}"
@@ -148,6 +149,11 @@ class PodmanApi:
         document = await self._json(PodmanRequest("GET", f"/images/{reference}/json"))
         return str((document.get("Config") or {}).get("User") or "")
 
+    async def shifts_layers(self) -> bool:
+        """Return True if images are shown under other ids, instead of copied for them."""
+        store = (await self._json(PodmanRequest("GET", "/info"))).get("store") or {}
+        return (store.get("graphStatus") or {}).get("Supports shifting") == "true"
+
     async def create_volume(self, name: str, folder: Path, labels: Mapping[str, str]) -> None:
         """Create a volume that shows a folder; nothing happens when it exists."""
         body = {
@@ -159,12 +165,29 @@ class PodmanApi:
         }
         await self._json(PodmanRequest("POST", "/volumes/create", body=body))
 
+    async def prepare_once(self, body: Mapping[str, Any]) -> None:
+        """Make a container with its volumes, and remove it; its program never runs."""
+        with contextlib.suppress(PodmanNotFoundError):
+            await self.remove(body["name"], volumes=False)  # of a call that was cut short
+        container = await self.create(body)
+        try:
+            await self._json(PodmanRequest("POST", f"/containers/{container}/init"))
+        finally:
+            await asyncio.shield(self.remove(container, volumes=False))
+
     async def remove_volume(self, name: str) -> None:
         """Remove a volume, and nothing of a folder that it shows, if it exists.
 
-        Raises RuntimeUnavailableError if it is used.
+        What is still mounted there is unmounted before, as Podman would remove its files too.
+        Raises RuntimeUnavailableError if it is used, or shows a folder all the same.
         """
         with contextlib.suppress(PodmanNotFoundError):
+            found = await self._json(PodmanRequest("GET", f"/volumes/{name}/json"))
+            if not found.get("MountCount"):
+                try:
+                    await asyncio.to_thread(unmount_below, Path(found["Mountpoint"]))
+                except OSError as error:
+                    raise RuntimeUnavailableError(f"volume {name} not removed: {error}") from error
             await self._json(PodmanRequest("DELETE", f"/volumes/{name}"))
 
     async def volumes(self, label: str) -> list[str]:

@@ -57,6 +57,8 @@ class PodmanSettings:
     """Folder of certificate authorities that registries are trusted by, besides the system's."""
     allowed_host_paths: tuple[str, ...] = ()
     """Host folders that a workload may mount, with all below them."""
+    user_namespaces: bool = True
+    """Gives instances ids of their own, where the machine can."""
     network: str = ""
     """Name of the bridge network; `upwell-<instance_id>` when empty."""
     podman: str = "podman"

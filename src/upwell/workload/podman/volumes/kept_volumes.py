@@ -5,6 +5,10 @@ itself copies what the image has at the path into an empty one, with its ownersh
 the nameless volume that would take its place and go with the container. The name of the volume is
 made of the folder's path: when the data folder is moved, a new one shows the new place.
 
+An instance with ids of its own gets the folder by a mount of ours instead (`pins`), which maps them
+back: on the disk, files have the ids that they have in the image. A container that never runs has
+Podman fill an empty one before.
+
 When an owner is deleted its folder is marked, and removed when nothing of it has started for
 GRACE. What bears no mark is never removed.
 
@@ -17,18 +21,25 @@ import contextlib
 import errno
 import hashlib
 import logging
+import os
 import shutil
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 from pathlib import Path, PurePosixPath
-from typing import Protocol
+from typing import Any, Protocol
 from urllib.parse import quote
 
 from upwell.machine.private_file import write_private
 from upwell.machine.process import run_command
 from upwell.oci import Reference
-from upwell.workload.interface import ContainerSpec, InstanceSpec, Owner
+from upwell.workload.interface import (
+    ContainerSpec,
+    EmptyDir,
+    InstanceMount,
+    InstanceSpec,
+    Owner,
+)
 from upwell.workload.podman.volumes.instance_volumes import InvalidVolumeError
 from upwell.workload.podman.volumes.mounts import remove_tree
 
@@ -36,6 +47,9 @@ _log = logging.getLogger(__name__)
 
 VOLUME_PREFIX = "upwell-kept-"
 GRACE = timedelta(days=7)
+_KEPT = "kept/"
+"""Begins names of volumes that no manifest can give one."""
+_PROGRAM, _PLACE = os.path.realpath("/bin/true"), "/.upwell"
 _RELEASED = "released"
 _NAME_DIGITS = 32
 _COPY_SECONDS = 3600.0
@@ -57,6 +71,10 @@ class VolumeApi(Protocol):
         """Remove a volume, and nothing of what it shows; nothing happens when there is none."""
         ...
 
+    async def prepare_once(self, body: Mapping[str, Any]) -> None:
+        """Make a container with its volumes, and remove it; its program never runs."""
+        ...
+
 
 @dataclass(frozen=True, slots=True)
 class KeptVolume:
@@ -64,6 +82,8 @@ class KeptVolume:
 
     name: str
     path: str
+    folder: Path
+    """Folder that has its files."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -108,7 +128,37 @@ class KeptVolumes:
         folder.mkdir(parents=True, exist_ok=True)
         name = volume_name(folder)
         await self._api.create_volume(name, folder, self._labels)
-        return KeptVolume(name, path)
+        return KeptVolume(name, path, folder)
+
+    async def fill(self, spec: InstanceSpec, kept: Mapping[str, Sequence[KeptVolume]]) -> None:
+        """Have Podman copy what the images have into the volumes that are empty."""
+        for container in spec.containers:
+            empty = [one for one in kept.get(container.name, ()) if not any(one.folder.iterdir())]
+            if empty:
+                await self._api.prepare_once(self._filling(spec, container, empty))
+
+    def _filling(
+        self, spec: InstanceSpec, container: ContainerSpec, empty: Sequence[KeptVolume]
+    ) -> dict[str, Any]:
+        """Return the request for a container that has these volumes and nothing else."""
+        upwell = next(iter(self._labels.values()))
+        user = container.security.user
+        # The runtime looks for the program that it would run, and few images have a common one.
+        program = {"type": "bind", "source": _PROGRAM, "destination": _PLACE, "options": ["ro"]}
+        return {
+            "name": f"upwell-{upwell}.{spec.name}.{container.name}.volumes",
+            "image": str(container.image),
+            "user": "" if user is None else str(user),  # whose an absent folder becomes
+            "entrypoint": [_PLACE],
+            "command": [],
+            "work_dir": "/",
+            "no_new_privileges": True,
+            "healthconfig": {"test": ["NONE"]},
+            "netns": {"nsmode": "none"},
+            "mounts": [program],
+            "image_volume_mode": "ignore",
+            "volumes": [{"Name": one.name, "Dest": one.path} for one in empty],
+        }
 
     async def take_over(
         self, owner: Owner, instance: str, container: str, volume: NamelessVolume
@@ -164,6 +214,33 @@ class KeptVolumes:
             if not part or "/" in part or part in {".", ".."}:
                 raise InvalidVolumeError(f"{part!r} cannot name a folder of volumes")
         return self._root / owner.namespace / f"{owner.kind.lower()}.{owner.name}"
+
+
+def with_mounts(
+    spec: InstanceSpec, kept: Mapping[str, Sequence[KeptVolume]]
+) -> tuple[InstanceSpec, Mapping[str, Path]]:
+    """Return the instance with its kept volumes as volumes of its own, and where these are."""
+    places = {f"{_KEPT}{one.name}": one.folder for several in kept.values() for one in several}
+    containers = tuple(
+        replace(
+            one,
+            mounts=(
+                *one.mounts,
+                *(
+                    InstanceMount(f"{_KEPT}{volume.name}", volume.path)
+                    for volume in kept.get(one.name, ())
+                ),
+            ),
+        )
+        for one in spec.containers
+    )
+    volumes = {**spec.volumes, **{name: EmptyDir() for name in places}}
+    return replace(spec, containers=containers, volumes=volumes), places
+
+
+def is_kept(volume: str) -> bool:
+    """Return True if a volume of an instance, by its name, is one that `with_mounts` gave it."""
+    return volume.startswith(_KEPT)
 
 
 def declared(container: ContainerSpec, paths: Iterable[str]) -> list[str]:

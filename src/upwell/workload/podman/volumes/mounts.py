@@ -18,6 +18,14 @@ _NO_SUID, _NO_DEVICES, _NO_EXECUTION = 2, 4, 8
 """Flags of mount(2)."""
 _DETACH, _NO_FOLLOW = 2, 8
 """Flags of umount2(2)."""
+_OPEN_TREE, _MOVE_MOUNT, _MOUNT_SETATTR = 428, 429, 442
+"""Numbers of system calls (syscalls(2)): the same on every architecture."""
+_CLONE, _EMPTY_PATH, _ALL_BELOW, _CLOSE_ON_EXEC = 1, 0x1000, 0x8000, os.O_CLOEXEC
+_MOVE_EMPTY_PATH, _HERE = 4, -100
+_MAP_IDS = 0x100000
+"""MOUNT_ATTR_IDMAP of mount_setattr(2)."""
+_NO_MAPS = frozenset({errno.EINVAL, errno.EOPNOTSUPP, errno.ENOSYS, errno.EPERM})
+"""What mount_setattr(2) says of a file system or kernel that cannot; all else may pass."""
 _OCTAL = 8
 _TMPFS_OPTIONS = "mode=0700,size=1m"
 
@@ -29,6 +37,21 @@ class MountedError(OSError):
 
     def __init__(self, folder: Path, mounted: Path) -> None:
         super().__init__(errno.EBUSY, f"{mounted} is mounted there: unmount it", str(folder))
+
+
+class UnmappableError(OSError):
+    """A file system, or this kernel, does not show files under other ids."""
+
+
+class _Attributes(ctypes.Structure):
+    """struct mount_attr of mount_setattr(2)."""
+
+    _fields_ = (
+        ("attr_set", ctypes.c_uint64),
+        ("attr_clr", ctypes.c_uint64),
+        ("propagation", ctypes.c_uint64),
+        ("userns_fd", ctypes.c_uint64),
+    )
 
 
 def mounts_below(folder: Path) -> list[Path]:
@@ -45,6 +68,12 @@ def remove_tree(folder: Path) -> None:
     """
     if folder.is_symlink() or not folder.exists():
         return
+    unmount_below(folder)
+    shutil.rmtree(folder, ignore_errors=True)
+
+
+def unmount_below(folder: Path) -> None:
+    """Unmount what is mounted at and below a folder; raises MountedError for what stays."""
     for mounted in mounts_below(folder):
         try:
             unmount(mounted)
@@ -52,7 +81,6 @@ def remove_tree(folder: Path) -> None:
             raise MountedError(folder, mounted) from error
     if still := mounts_below(folder):  # one lay under another, or came meanwhile
         raise MountedError(folder, still[0])
-    shutil.rmtree(folder, ignore_errors=True)
 
 
 def mount_private(folder: Path) -> None:
@@ -62,18 +90,69 @@ def mount_private(folder: Path) -> None:
     _mount(None, folder, None, _PRIVATE)
 
 
-def bind(handle: int, target: Path, *, recursive: bool = False) -> None:
+def bind(
+    handle: int, target: Path, *, recursive: bool = False, namespace: int | None = None
+) -> None:
     """Mount what is opened as `handle` at `target`, which is made: a folder or a file as it is.
 
     It is this very folder or file that is mounted, whatever takes its name meanwhile. With
-    `recursive` the mounts below it come along. Raises OSError.
+    `recursive` the mounts below it come along. With `namespace`, a descriptor of a user namespace,
+    files have the ids there that they have on the disk: its root is the owner of root's files.
+    Raises UnmappableError, before `target` is made, or OSError.
     """
-    if stat.S_ISDIR(os.fstat(handle).st_mode):
-        target.mkdir(mode=0o700)
-    else:
-        target.touch(mode=0o600, exist_ok=False)
-    _mount(f"/proc/self/fd/{handle}", target, None, _BIND | (_RECURSIVE if recursive else 0))
-    _mount(None, target, None, _PRIVATE | _RECURSIVE)
+    tree = None if namespace is None else _mapped(handle, namespace, recursive=recursive)
+    try:
+        if stat.S_ISDIR(os.fstat(handle).st_mode):
+            target.mkdir(mode=0o700)
+        else:
+            target.touch(mode=0o600, exist_ok=False)
+        if tree is None:
+            flags = _BIND | (_RECURSIVE if recursive else 0)
+            _mount(f"/proc/self/fd/{handle}", target, None, flags)
+            _mount(None, target, None, _PRIVATE | _RECURSIVE)
+        else:
+            _call(target, _MOVE_MOUNT, tree, b"", _HERE, os.fsencode(target), _MOVE_EMPTY_PATH)
+    finally:
+        if tree is not None:
+            os.close(tree)
+
+
+def require_mappable(folder: Path, namespace: int) -> None:
+    """Raise UnmappableError unless files of a folder can be shown under a namespace's ids."""
+    handle = os.open(folder, os.O_PATH | os.O_DIRECTORY | os.O_CLOEXEC)
+    try:
+        os.close(_mapped(handle, namespace, recursive=False))
+    finally:
+        os.close(handle)
+
+
+def _mapped(handle: int, namespace: int, *, recursive: bool) -> int:
+    """Return a mount of what is opened, mounted nowhere yet, with ids mapped by a namespace."""
+    place = Path(f"/proc/self/fd/{handle}").readlink()
+    below = _ALL_BELOW if recursive else 0
+    try:
+        flags = _CLONE | _EMPTY_PATH | _CLOSE_ON_EXEC | below
+        tree = _call(place, _OPEN_TREE, handle, b"", flags)
+        try:
+            wanted = _Attributes(_MAP_IDS, 0, _PRIVATE, namespace)
+            size = ctypes.c_size_t(ctypes.sizeof(wanted))
+            flags = _EMPTY_PATH | below
+            _call(place, _MOUNT_SETATTR, tree, b"", flags, ctypes.byref(wanted), size)
+        except BaseException:
+            os.close(tree)
+            raise
+    except OSError as error:
+        if error.errno not in _NO_MAPS:
+            raise
+        why = f"its file system maps no ids: {error.strerror}"
+        raise UnmappableError(error.errno, why, str(place)) from error
+    return tree
+
+
+def _call(place: Path, number: int, *arguments: object) -> int:
+    result = int(_libc.syscall(ctypes.c_long(number), *arguments))
+    _check(min(result, 0), place)
+    return result
 
 
 def unmount(target: Path) -> None:

@@ -15,6 +15,7 @@ import os
 import stat
 import threading
 from collections.abc import Iterable, Mapping
+from contextlib import nullcontext
 from pathlib import Path, PurePosixPath
 
 from upwell.machine.beneath import LeavesFolderError, open_beneath
@@ -25,8 +26,16 @@ from upwell.workload.interface import (
     InstanceSpec,
     RuntimeUnavailableError,
 )
+from upwell.workload.podman.users.ids import OwnIds
+from upwell.workload.podman.users.namespaces import user_namespace
 from upwell.workload.podman.volumes.instance_volumes import SHARED_FOLDER, InvalidVolumeError
-from upwell.workload.podman.volumes.mounts import bind, mount_private, mounts_below, unmount
+from upwell.workload.podman.volumes.mounts import (
+    UnmappableError,
+    bind,
+    mount_private,
+    mounts_below,
+    unmount,
+)
 
 type VolumePath = tuple[str, str]
 """(volume, subPath) of a mount."""
@@ -58,14 +67,23 @@ class Pins:
         self._changing = threading.Lock()
         """Guards the root: it comes with the first pin and goes with the last."""
 
-    def sources(self, spec: InstanceSpec, places: Mapping[str, Path]) -> Mapping[VolumePath, Path]:
+    def sources(
+        self, spec: InstanceSpec, places: Mapping[str, Path], ids: OwnIds | None = None
+    ) -> Mapping[VolumePath, Path]:
         """Return what each mount of an instance shows, pinned where its path is not ours alone.
 
-        `places` is where the volumes are. A subPath that is absent is made. Raises
-        InvalidVolumeError, ForbiddenError, OSError, or RuntimeUnavailableError when the machine
-        does not let us mount.
+        `places` is where the volumes are. A subPath that is absent is made. With `ids` all is
+        pinned, and files have the ids inside that they have on the disk. Raises
+        InvalidVolumeError, ForbiddenError, UnmappableError, OSError, or RuntimeUnavailableError
+        when the machine does not let us mount.
         """
         self.release(spec.name)
+        with nullcontext() if ids is None else user_namespace(ids) as namespace:
+            return self._sources(spec, places, namespace)
+
+    def _sources(
+        self, spec: InstanceSpec, places: Mapping[str, Path], namespace: int | None
+    ) -> Mapping[VolumePath, Path]:
         wanted = {
             (mount.volume, mount.sub_path): mount
             for container in (*spec.init, *spec.containers)
@@ -76,7 +94,7 @@ class Pins:
             if mount.volume not in places:
                 raise InvalidVolumeError(f"mount {mount.path}: there is no volume {mount.volume}")
             place, volume = places[mount.volume], spec.volumes[mount.volume]
-            if not mount.sub_path and not isinstance(volume, HostPath):
+            if namespace is None and not mount.sub_path and not isinstance(volume, HostPath):
                 found[key] = place
                 continue
             is_hosts = isinstance(volume, HostPath)
@@ -87,8 +105,9 @@ class Pins:
             if mount.sub_path:
                 handle = _sub_path(handle, mount, _mode_of(handle) if is_hosts else SHARED_FOLDER)
             try:
+                pin = self.root / spec.name / str(number)
                 recursive = is_hosts and not mount.sub_path
-                found[key] = self._pin(spec.name, str(number), handle, recursive=recursive)
+                found[key] = self._pin(pin, handle, namespace, recursive=recursive)
             finally:
                 os.close(handle)
         return found
@@ -151,18 +170,19 @@ class Pins:
             raise InvalidVolumeError(f"host path {place} is not of type {kind}")
         return handle
 
-    def _pin(self, instance: str, name: str, handle: int, *, recursive: bool) -> Path:
+    def _pin(self, pin: Path, handle: int, namespace: int | None, *, recursive: bool) -> Path:
         if os.geteuid() != 0:
             # Nothing can be mounted for Podman, and root in its containers is this user.
             return Path(f"/proc/self/fd/{handle}").readlink()
-        pin = self.root / instance / name
         try:
             with self._changing:
                 if not self.root.is_mount():
                     self.root.mkdir(mode=0o700, parents=True, exist_ok=True)
                     mount_private(self.root)
                 pin.parent.mkdir(mode=0o700, exist_ok=True)
-                bind(handle, pin, recursive=recursive)
+                bind(handle, pin, recursive=recursive, namespace=namespace)
+        except UnmappableError:
+            raise
         except PermissionError as error:
             message = f"cannot mount {pin}: {error.strerror}; subPath and hostPath need that right"
             raise RuntimeUnavailableError(message) from error
