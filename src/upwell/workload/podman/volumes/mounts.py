@@ -25,7 +25,7 @@ _MOVE_EMPTY_PATH, _HERE = 4, -100
 _MAP_IDS = 0x100000
 """MOUNT_ATTR_IDMAP of mount_setattr(2)."""
 _NO_MAPS = frozenset({errno.EINVAL, errno.EOPNOTSUPP, errno.ENOSYS, errno.EPERM})
-"""What mount_setattr(2) says of a file system or kernel that cannot; all else may pass."""
+"""Errors of mount_setattr(2) for a file system or kernel that cannot; all others may pass."""
 _OCTAL = 8
 _TMPFS_OPTIONS = "mode=0700,size=1m"
 
