@@ -438,6 +438,8 @@ class PodSpec(Model):
     image_pull_secrets: tuple[LocalReference, ...] = ()
     service_account_name: str | None = None
     host_network: bool | None = None
+    host_users: Any = None
+    """True or false; earlier versions kept whatever was there."""
     security_context: dict[str, Any] | None = None
 
 

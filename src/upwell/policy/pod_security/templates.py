@@ -30,21 +30,17 @@ class PlacedTemplate:
     @property
     def host_users(self) -> bool | None:
         """Its hostUsers (core/v1 PodSpec): False asks for a user namespace, None leaves it open."""
-        value = self._host_users
+        value = self.template.spec.host_users
         return value if isinstance(value, bool) else None
 
     @property
     def user_faults(self) -> tuple[SecurityFault, ...]:
         """Fault of a hostUsers that says neither."""
-        if self._host_users is None or isinstance(self._host_users, bool):
+        value = self.template.spec.host_users
+        if value is None or isinstance(value, bool):
             return ()
         path = f"{self.path}.spec.hostUsers"
         return (SecurityFault(path, "expected true or false", is_malformed=True),)
-
-    @property
-    def _host_users(self) -> object:
-        # Kept as it came: a field would change the identity of templates that are stored.
-        return (self.template.spec.model_extra or {}).get("hostUsers")
 
     def containers(self) -> Iterator[tuple[str, Container]]:
         """Yield its containers with their paths, init containers first."""

@@ -95,6 +95,10 @@ def template_hash(template: PodTemplate) -> str:
     The content of Secrets and ConfigMaps is no part of it: changing them restarts nothing.
     """
     document = template.model_dump(mode="json", exclude_defaults=True, exclude_none=True)
+    spec = document.get("spec", {})
+    if "host_users" in spec:
+        # By the name that it had when it was no field: else an update alone would start rollouts.
+        spec["hostUsers"] = spec.pop("host_users")
     text = json.dumps(document, sort_keys=True, separators=(",", ":"))
     return hashlib.sha256(text.encode()).hexdigest()[:_HASH_LENGTH]
 

@@ -52,6 +52,19 @@ def test_equal_meaning_has_an_equal_hash() -> None:
     assert template_hash(plain) != template_hash(template(image="y"))
 
 
+@pytest.mark.parametrize(
+    ("value", "known"),
+    [(True, "48a4042ed4649426"), (False, "9b9616a58b8eea44"), (None, "19a178640df61c0f")],
+)
+def test_a_template_that_was_stored_with_host_users_is_the_same(
+    value: bool | None,  # noqa: FBT001 - as the field has it
+    known: str,
+) -> None:
+    """An update of the server starts no rollout: these are hashes of earlier versions."""
+    spec = {"containers": [{"name": "a", "image": "b"}], "hostUsers": value}
+    assert template_hash(PodTemplate.model_validate_json(json.dumps({"spec": spec}))) == known
+
+
 def test_an_unknown_field_changes_the_hash() -> None:
     assert template_hash(template(image="x")) != template_hash(template(image="x", stdin=True))
 
