@@ -4,6 +4,8 @@ A new one is a function of a Target in `ATTACKS`; `tests/support/attacks/run` gi
 """
 
 import asyncio
+import hashlib
+import io
 import itertools
 import json
 import ssl
@@ -205,6 +207,63 @@ async def patch_bombs(target: Target) -> None:
     await _requests(target, 8, "PATCH", path, data=body, headers=headers)
 
 
+async def withheld_bodies(target: Target) -> None:
+    """Send all but the last byte of bodies as large as they may be, on many connections."""
+    body = json.dumps({"metadata": {"name": "withheld"}, "data": {"x": "y" * (2 * MIB)}}).encode()
+    head = (
+        f"POST {MAPS} HTTP/1.1\r\nHost: localhost\r\nAuthorization: Bearer {target.token}\r\n"
+        f"Content-Type: application/json\r\nContent-Length: {len(body)}\r\n\r\n"
+    )
+
+    async def send(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        writer.write(head.encode() + body[:-1])
+        await writer.drain()
+        await reader.read(1)
+
+    await many(target, 100, send)
+
+
+async def blob_flood(target: Target) -> None:
+    """Send layers to the registry on many connections, each with a pause before its end."""
+
+    async def send(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        begin = f"Host: localhost\r\nAuthorization: Bearer {target.token}\r\n"
+        uploads = "/v2/default/app/blobs/uploads/"
+        writer.write(f"POST {uploads} HTTP/1.1\r\n{begin}Content-Length: 0\r\n\r\n".encode())
+        answer = (await reader.readuntil(b"\r\n\r\n")).decode().lower()
+        path = answer.partition("location: ")[2].partition("\r\n")[0]
+        if path:
+            writer.write(
+                f"PATCH {path} HTTP/1.1\r\n{begin}Content-Length: 5000000\r\n\r\n".encode()
+            )
+            writer.write(b"x" * (2 * MIB - 1))
+            await writer.drain()
+            await asyncio.sleep(5)
+
+    await many(target, 300, send)
+
+
+async def slow_pulls(target: Target) -> None:
+    """Ask for a large layer on many connections, and read nothing of it."""
+    blob = bytes(16 * MIB)
+    digest = f"sha256:{hashlib.sha256(blob).hexdigest()}"
+    uploads = f"/v2/default/pulled/blobs/uploads/?digest={digest}"
+    async with target.session() as session, session.post(uploads, data=io.BytesIO(blob)) as answer:
+        await answer.read()
+    head = (
+        f"GET /v2/default/pulled/blobs/{digest} HTTP/1.1\r\nHost: localhost\r\n"
+        f"Authorization: Bearer {target.token}\r\n\r\n"
+    )
+
+    async def ask(_: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        writer.write(head.encode())
+        await writer.drain()
+        while not writer.is_closing():  # noqa: ASYNC110 - tells no event to who does not read
+            await asyncio.sleep(1)
+
+    await many(target, 300, ask)
+
+
 async def request_flood(target: Target) -> None:
     """Send cheap requests as fast as they are answered."""
     await _requests(target, 64, "GET", f"{MAPS}?limit=1")
@@ -251,6 +310,9 @@ ATTACKS: Mapping[str, Attack] = {
         watch_flood,
         large_lists,
         patch_bombs,
+        withheld_bodies,
+        blob_flood,
+        slow_pulls,
         request_flood,
         token_guesses,
         upload_flood,

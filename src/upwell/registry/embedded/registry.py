@@ -39,7 +39,8 @@ from upwell.registry.interface import (
     StoredRepository,
 )
 
-_READ_BYTES = 1024 * 1024
+_READ_BYTES = 128 * 1024
+"""Of one read; a client that is slow to take it keeps it in memory."""
 _ACTOR = "upwell"
 _IDLE_UPLOAD = 600.0
 """Seconds after which an upload is given up while space is short."""

@@ -26,7 +26,8 @@ from upwell.registry.hosting import (
 )
 
 _NAME = re.compile(r"[0-9a-f]{32}")
-_WRITE_BYTES = 1024 * 1024
+_WRITE_BYTES = 256 * 1024
+"""Of one write; a client that is slow to send it keeps it in memory."""
 
 
 @dataclass(slots=True, eq=False)
@@ -40,13 +41,14 @@ class _Session:
     busy: bool = False
 
     def write(self, file: FileIO, chunks: Sequence[bytes]) -> None:
-        rest = memoryview(b"".join(chunks))
-        while rest:
-            written = file.write(rest)  # may be less than all, just before the disk is full
-            if self.hasher is not None:
-                self.hasher.update(rest[:written])
-            self.offset += written
-            rest = rest[written:]
+        for chunk in chunks:
+            rest = memoryview(chunk)
+            while rest:
+                written = file.write(rest)  # may be less than all, just before the disk is full
+                if self.hasher is not None:
+                    self.hasher.update(rest[:written])
+                self.offset += written
+                rest = rest[written:]
 
     def digest(self, algorithm: str) -> Digest:
         if self.hasher is not None and self.algorithm == algorithm:

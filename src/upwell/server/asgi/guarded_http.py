@@ -24,6 +24,8 @@ _WRITE_BYTES = 16 * 1024
 """Of answers that wait for a slow reader; the kernel's buffers come before."""
 _READ_BYTES = 64 * 1024
 """Of one read: what is parsed before other connections have their turn."""
+_BODY_AHEAD = 16 * 1024
+"""Bytes of a body that nobody has asked for yet; the kernel keeps what comes after them."""
 _LINGER_SECONDS = 2.0
 """For a refused client to read why; what it sends meanwhile is thrown away."""
 _VERSIONS = {"1.0", "1.1"}
@@ -180,6 +182,8 @@ class GuardedHttpProtocol(HttpToolsProtocol):
         """Take a part of the body."""
         self._framing -= len(body) * (1 + self._limits.framing_share)
         super().on_body(body)
+        if len(self.cycle.body) > _BODY_AHEAD:
+            self.flow.pause_reading()
 
     @override
     def on_message_complete(self) -> None:

@@ -5,7 +5,7 @@ import binascii
 import re
 import time
 from collections.abc import Callable
-from contextlib import ExitStack, suppress
+from contextlib import AsyncExitStack, ExitStack, suppress
 from dataclasses import dataclass, field
 from secrets import token_bytes
 
@@ -15,6 +15,7 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from upwell.audit.events import AuditEvent
 from upwell.audit.log import AuditLog, AuditUnavailableError
+from upwell.oci.manifest import MAX_MANIFEST_BYTES
 from upwell.policy.access.roles import (
     EVERYWHERE,
     REPOSITORIES,
@@ -64,6 +65,10 @@ _DISCOVERY = re.compile(r"/api(?:/v1)?|/apis(?:/[^/]+){0,2}|/openapi/v[23](?:/.*
 _WRITES = {"create", "update", "patch", "delete", "deletecollection"}
 _READS = {"get", "list", "watch"}
 _INTO_CONTAINERS = {"exec", "attach", "portforward"}
+_STREAMED = {"instantiatebinary", "evidence"}
+"""Parts whose bodies are written to files as they arrive."""
+_SMALL_BODY, _LARGEST_BODY = 64 * 1024, MAX_MANIFEST_BYTES
+"""Bytes of a body that count for nothing, and of the largest that is held."""
 _DENIED = {401, 403}
 _ANSWERS = {"http.response.start", "websocket.accept"}
 _POLICY_VIOLATION = 1008
@@ -132,6 +137,8 @@ class AuthMiddleware:
         self._watches = OpenByClient(limits.watches_per_client)
         self._anonymous = Principal("", anonymous_grants(access.anonymous))
         self._seats = RequestSeats(limits.seats)
+        self._transfers = RequestSeats(limits.transfers)
+        self._bodies = RequestSeats(limits.bodies)
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Let one request in, or answer why not."""
@@ -210,12 +217,16 @@ class AuthMiddleware:
         self._rates.take(request.client(request.user), rate)
 
     async def _serve_in_turn(self, request: "_RequestInfo", receive: Receive, send: Send) -> None:
-        """Serve once there is a seat, which long answers and the registry's blobs do not take."""
+        """Serve once there is a seat, which long answers do not take, and room for the body."""
         if not request.takes_seat:
             await self._serve(request, receive, send)
             return
+        client, size = request.client(request.user), request.held_bytes
+        seats = self._transfers if request.is_transfer else self._seats
         try:
-            async with self._seats.seat(request.client(request.user)):
+            async with seats.seat(client), AsyncExitStack() as stack:
+                if size > _SMALL_BODY:
+                    await stack.enter_async_context(self._bodies.seat(client, size))
                 await self._serve(request, receive, send)
         except SeatError as error:
             await _refuse(request.scope, receive, send, error)
@@ -356,8 +367,26 @@ class _RequestInfo:
     @property
     def takes_seat(self) -> bool:
         """Return True if it counts among the requests that a client may have served at once."""
+        return not (self.is_long_running or self.user.unlimited or self.path in _HEALTH)
+
+    @property
+    def is_transfer(self) -> bool:
+        """Return True if it moves content of any size, a piece after the other."""
         is_blob = is_registry(self.scope) and "/blobs/" in self.path
-        return not (self.is_long_running or is_blob or self.user.unlimited or self.path in _HEALTH)
+        return is_blob or self.action.part in _STREAMED
+
+    @property
+    def held_bytes(self) -> int:
+        """The bytes of its body that are held in memory at once, at most."""
+        headers = dict(self.scope["headers"])
+        if self.is_transfer or (b"transfer-encoding" not in headers and not self._length):
+            return 0
+        return min(self._length or _LARGEST_BODY, _LARGEST_BODY)
+
+    @property
+    def _length(self) -> int:
+        text = dict(self.scope["headers"]).get(b"content-length", b"0")
+        return int(text[:12]) if text.isdigit() else 0
 
     @property
     def is_noteworthy(self) -> bool:

@@ -4,6 +4,8 @@ from dataclasses import dataclass, field
 
 from upwell.policy.quotas.usage import Usage
 
+MIB = 1024 * 1024
+
 
 @dataclass(frozen=True, slots=True)
 class SeatLimits:
@@ -20,9 +22,9 @@ class SeatLimits:
 class ServerLimits:
     """Bytes and seconds."""
 
-    body_bytes: int = 3 * 1024 * 1024
+    body_bytes: int = 3 * MIB
     """The largest object that is accepted, as Kubernetes' own."""
-    webhook_bytes: int = 1024 * 1024
+    webhook_bytes: int = MIB
     header_bytes: int = 64 * 1024
     body_seconds: float = 30.0
     """A body that takes longer is refused."""
@@ -36,6 +38,10 @@ class ServerLimits:
     """Of one address without a valid token: webhooks, and who tries tokens."""
     anonymous_burst: int = 500
     seats: SeatLimits = SeatLimits()
+    transfers: SeatLimits = SeatLimits(waiting_per_client=256, seconds=60)
+    """Of content to and from the registry, each of which takes memory."""
+    bodies: SeatLimits = SeatLimits(total=24 * MIB, per_client=8 * MIB)
+    """Bytes of bodies that are held in memory at once."""
     large: SeatLimits = SeatLimits(total=1, per_client=1, waiting_per_client=8)
     """Of requests that work on large objects, which take memory while they do."""
     objects: int = 200_000

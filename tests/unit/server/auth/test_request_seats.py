@@ -19,9 +19,9 @@ class QueuedRequests:
         self.tasks: list[asyncio.Task[None]] = []
         self._ends: dict[str, list[asyncio.Event]] = {}
 
-    async def send(self, client: str, count: int = 1) -> None:
+    async def send(self, client: str, count: int = 1, seats: int = 1) -> None:
         for _ in range(count):
-            self.tasks.append(asyncio.create_task(self._serve(client)))
+            self.tasks.append(asyncio.create_task(self._serve(client, seats)))
         await self.settle()
 
     async def end(self, client: str) -> None:
@@ -32,8 +32,8 @@ class QueuedRequests:
         for _ in range(10):
             await asyncio.sleep(0)
 
-    async def _serve(self, client: str) -> None:
-        async with self.queue.seat(client):
+    async def _serve(self, client: str, seats: int = 1) -> None:
+        async with self.queue.seat(client, seats):
             self.served.append(client)
             end = asyncio.Event()
             self._ends.setdefault(client, []).append(end)
@@ -109,18 +109,58 @@ async def test_who_leaves_while_waiting_keeps_no_seat() -> None:
     await made.stop()
 
 
-@given(st.lists(st.tuples(st.sampled_from("abc"), st.booleans()), max_size=40))
-def test_seats_are_never_lost_and_never_too_many(steps: list[tuple[str, bool]]) -> None:
+async def test_a_large_request_is_not_passed_by_small_ones_for_ever() -> None:
+    made = QueuedRequests(total=10, per_client=8)
+    await made.send("small", 1, seats=4)
+    await made.send("large", 1, seats=8)
+    await made.send("other", 3, seats=2)  # there is room for them, and it is not their turn
+    assert made.served == ["small"]
+    await made.end("small")
+    assert made.served == ["small", "large", "other"]
+    await made.end("large")
+    assert made.served[3:] == ["other", "other"]
+    await made.stop()
+
+
+async def test_a_client_at_its_own_limit_keeps_nobody_waiting() -> None:
+    made = QueuedRequests(total=10, per_client=4)
+    await made.send("greedy", 5, seats=4)
+    await made.send("modest", 2, seats=2)
+    assert made.served == ["greedy", "modest", "modest"]
+    await made.stop()
+
+
+async def test_who_gives_up_lets_those_behind_it_go_on() -> None:
+    made = QueuedRequests(total=4, per_client=4)
+    await made.send("first", 1, seats=3)
+    await made.send("gone", 1, seats=4)
+    await made.send("next")
+    assert made.served == ["first"]
+    made.tasks[1].cancel()
+    await made.settle()
+    assert made.served == ["first", "next"]
+    await made.stop()
+
+
+async def test_more_than_a_client_may_have_is_all_of_it() -> None:
+    made = QueuedRequests(total=4, per_client=2)
+    await made.send("huge", 1, seats=100)
+    assert made.queue._taken == {"huge": 2}
+    await made.stop()
+
+
+@given(st.lists(st.tuples(st.sampled_from("abc"), st.booleans(), st.integers(1, 3)), max_size=40))
+def test_seats_are_never_lost_and_never_too_many(steps: list[tuple[str, bool, int]]) -> None:
     async def play() -> None:
         made = QueuedRequests(total=3, per_client=2)
-        for client, ends in steps:
+        for client, ends, seats in steps:
             if ends and made._ends.get(client):
                 await made.end(client)
             elif ends and made.tasks:
                 made.tasks[len(made.tasks) // 2].cancel()
                 await made.settle()
             else:
-                await made.send(client)
+                await made.send(client, seats=seats)
             taken = made.queue._taken
             assert taken.total() <= 3
             assert all(count <= 2 for count in taken.values())

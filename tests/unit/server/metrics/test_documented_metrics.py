@@ -6,7 +6,7 @@ from tests.support.paths import ROOT
 from tests.support.server.access_page import PAGE, render
 from tests.support.server.api_server import Api
 
-from upwell.server.http.limits import DEFAULT_LIMITS
+from upwell.server.http.limits import DEFAULT_LIMITS, MIB
 from upwell.server.metrics.gauges import budget_gauges
 
 METRICS = ROOT / "docs" / "metrics.md"
@@ -32,6 +32,10 @@ def test_the_limits_are_the_defaults() -> None:
         f"{limits.requests_per_second:g} a second, {limits.requests_burst} at once",
         f"{limits.anonymous_per_second:g} a second, {limits.anonymous_burst} at once",
         f"{limits.watches_per_client} of one client, {limits.watches} of all",
+        f"{limits.bodies.per_client // MIB} MiB of a client",
+        f"{limits.bodies.total // MIB} MiB of all",
+        f"{limits.transfers.per_client} of a client, {limits.transfers.total} of all",
+        f"{limits.transfers.waiting_per_client} of a client, {limits.transfers.seconds:g} s",
         f"{limits.objects_per_namespace:,} in a namespace, {limits.objects:,} in all",
     ):
         assert text in page
