@@ -18,7 +18,7 @@ from upwell.policy.images.streams import (
 )
 from upwell.reconcilers.images.image_streams import ImageStreams
 from upwell.reconcilers.images.pull_secrets import PullSecrets
-from upwell.reconcilers.images.records import ImageRecords
+from upwell.reconcilers.images.records import ImageRecords, told
 from upwell.registry.errors import ManifestUnknownError, RegistryError
 from upwell.registry.interface import InternalRegistry, Registry, RequestAccess
 from upwell.store.interface import AlreadyExistsError, ConflictError, NotFoundError, Store
@@ -80,9 +80,8 @@ class ImageActions:
         The same again changes nothing. Another image that came to the tag meanwhile is a
         ConflictError: which of the two is the newer, nobody can say.
         """
-        with suppress(AlreadyExistsError):  # a digest is the same image, whoever tells of it
-            image = mapping.image.with_metadata(namespace=None, resource_version=None)
-            await self._store.create(image)
+        with suppress(AlreadyExistsError):
+            await self._store.create(told(mapping.image, stream.namespace))
         before = newest_image(stream, mapping.tag)
         if before == mapping.image.name:
             return

@@ -16,9 +16,16 @@ from upwell.api.image import (
     TagReference,
 )
 from upwell.api.meta import ObjectMeta, Resource
-from upwell.oci import Digest
+from upwell.oci import Digest, Platform, Reference
+from upwell.policy.images.relevance import CONTENT_ANNOTATION
 from upwell.policy.images.streams import mapped, newest_image
+from upwell.reconcilers.images.records import (
+    FIRST_SEEN_ANNOTATION,
+    TOLD_ANNOTATION,
+    ImageRecords,
+)
 from upwell.registry.embedded import EmbeddedRegistry
+from upwell.registry.interface import RequestAccess
 from upwell.store.interface import ConflictError, NotFoundError
 from upwell.store.memory import MemoryStore
 
@@ -73,6 +80,38 @@ async def setup(tmp_path: Path) -> ImageActionsSetup:
     stream = await setup.store.create(ImageStream(metadata=metadata, spec=spec))
     await setup.actions.map_image(stream, mapping(OLD))
     return setup
+
+
+async def test_what_a_client_says_of_an_image_decides_nothing_and_gives_way(
+    setup: ImageActionsSetup,
+) -> None:
+    digest = await push(setup.registry, "shop/app:latest", "mark")
+    forged = ObjectMeta(
+        name=str(digest),
+        labels={"trusted": "yes"},
+        annotations={
+            CONTENT_ANNOTATION: "as before",
+            FIRST_SEEN_ANNOTATION: "1999-01-01T00:00:00Z",
+        },
+    )
+    image = Image(metadata=forged, docker_image_metadata={"Config": {"User": "nobody"}})
+    wanted = mapping(digest).model_copy(update={"image": image})
+    await setup.actions.map_image(await setup.stream(), wanted)
+    kept = await setup.store.get(Image, "", str(digest))
+    assert kept.annotations == {TOLD_ANNOTATION: "shop"}
+    assert kept.labels == {}
+
+    records = ImageRecords(setup.store, setup.registry, [Platform("linux", "amd64")])
+    assert await records.find(str(digest)) is None
+    assert await records.content(str(digest)) is None
+    pinned = Reference.parse("registry.internal:5000/shop/app").with_digest(digest)
+    learned = await records.learn(pinned, RequestAccess(), setup.clock())
+    stored = await setup.store.get(Image, "", str(digest))
+    assert stored.docker_image_metadata == learned.docker_image_metadata != {}
+    assert "nobody" not in repr(stored.docker_image_metadata)
+    assert set(stored.annotations) == {CONTENT_ANNOTATION, FIRST_SEEN_ANNOTATION}
+    await setup.actions.map_image(await setup.stream(), wanted)
+    assert await setup.store.get(Image, "", str(digest)) == stored
 
 
 async def test_a_tag_goes_with_its_declaration_its_history_and_the_push(

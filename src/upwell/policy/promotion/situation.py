@@ -4,12 +4,15 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import datetime
 from functools import cached_property
+from itertools import chain
 
 from upwell.api.meta import Resource
 from upwell.api.pipeline import Freeze, Pipeline, Quarantine, Stage
 from upwell.api.promotion import Promotion, Rejection, Release
 from upwell.policy.promotion.approval import Approved, approval_of
+from upwell.policy.promotion.components import FindBuild
 from upwell.policy.promotion.four_eyes import interested
+from upwell.policy.promotion.quarantine import quarantine_of
 from upwell.policy.promotion.releases import rejection_of
 from upwell.policy.promotion.stages import Serving, hold_of, may_enter, serving
 
@@ -29,6 +32,8 @@ class Situation:
     """By the stage's name."""
     denied: str = ""
     """Right that the Pipeline's author lacks for what the Pipeline does."""
+    maker: FindBuild = lambda _: None
+    """Finds the build that made a digest."""
     claims: Mapping[str, str] = field(default_factory=dict)
     """By the stage's name, which other Pipeline has workloads of it."""
 
@@ -41,9 +46,16 @@ class Situation:
         return rejection_of(release, self.releases.values())
 
     def quarantine(self, release: Release) -> Quarantine | None:
-        """Return the quarantine of a base image that `release` was built on."""
-        bases = [base.digest for one in release.spec.components for base in one.bases]
-        return next((self.quarantines[one] for one in bases if one in self.quarantines), None)
+        """Return the quarantine of an image of `release`, or of a base that it was built on.
+
+        Those that a Release names, and those that its builds had: whoever writes one by hand may
+        leave some out.
+        """
+        components = release.spec.components
+        named = [base.digest for one in components for base in one.bases]
+        found = (self.quarantines[one] for one in named if one in self.quarantines)
+        built = (quarantine_of(one.image, self.quarantines, self.maker) for one in components)
+        return next(filter(None, chain(found, built)), None)
 
     @cached_property
     def stamp(self) -> datetime:

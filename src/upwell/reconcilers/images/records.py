@@ -19,9 +19,14 @@ from upwell.policy.images.relevance import (
 from upwell.registry.errors import BlobUnknownError, ManifestUnknownError, RegistryError
 from upwell.registry.interface import Registry, RequestAccess
 from upwell.store.interface import AlreadyExistsError, NotFoundError, Store
+from upwell.store.retry import update_with_retry
 
 FIRST_SEEN_ANNOTATION = "upwell.dev/first-seen"
 """On an Image: when any stream met its digest for the first time."""
+
+TOLD_ANNOTATION = "upwell.dev/told-in"
+"""On an Image that a client has described (ImageStreamMapping): the namespace in which it did.
+It is shown, and nothing is decided by it; the first import of the digest takes its place."""
 
 _MAX_METADATA_BYTES = 256 * 1024
 """A configuration beyond this is hashed, and not kept in the Image."""
@@ -58,11 +63,12 @@ class ImageRecords:
                     continue  # an index may name more than its registry holds
 
     async def find(self, digest: str) -> Image | None:
-        """Return a kept Image."""
+        """Return a kept Image, as its registry has described it."""
         try:
-            return await self._store.get(Image, "", digest)
+            image = await self._store.get(Image, "", digest)
         except NotFoundError:
             return None
+        return None if TOLD_ANNOTATION in image.annotations else image
 
     async def content(self, digest: str) -> ImagesByPlatform | None:
         """Return what a kept image is on our platforms; None when that is not known."""
@@ -90,7 +96,22 @@ class ImageRecords:
         try:
             return await self._store.create(image)
         except AlreadyExistsError:
-            return image  # two tags of one digest: either's record is the same
+            # Two tags of one digest: either's record is the same. A client's is replaced.
+            return await self._in_place_of_told(image)
+
+    async def _in_place_of_told(self, image: Image) -> Image:
+        async def written() -> Image:
+            known = await self._store.get(Image, "", image.name)
+            metadata = known.metadata.model_copy(
+                update={"annotations": image.annotations, "labels": {}}
+            )
+            told = TOLD_ANNOTATION in known.annotations
+            return image.model_copy(update={"metadata": metadata}) if told else known
+
+        async def write(wanted: Image) -> Image:
+            return await self._store.update(wanted)
+
+        return await update_with_retry(written, write)
 
     async def _config(
         self, pinned: Reference, config: Descriptor, access: RequestAccess
@@ -167,3 +188,11 @@ def _metadata(manifest: Manifest | Index, config: Mapping[str, Any] | None) -> d
     }
     kept = {key: value for key, value in found.items() if value}
     return kept if len(json.dumps(kept)) <= _MAX_METADATA_BYTES else {}
+
+
+def told(image: Image, namespace: str) -> Image:
+    """Return an Image as a client of a namespace may have it kept."""
+    annotations = {TOLD_ANNOTATION: namespace}
+    return image.model_copy(
+        update={"metadata": ObjectMeta(name=image.name, annotations=annotations)}
+    )

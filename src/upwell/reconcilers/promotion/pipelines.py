@@ -109,6 +109,7 @@ class PipelineReconciler:
             quarantines={one.spec.digest: one for one in quarantined},
             denied=await self._authority.refusal(pipeline),
             workloads=workloads,
+            maker=self._builds.maker,
             claims={
                 stage.name: why
                 for stage in pipeline.spec.stages

@@ -6,7 +6,7 @@ from starlette.responses import JSONResponse, Response
 from upwell.actions.images import ImageActions
 from upwell.api.codec import Fault, InvalidObjectError, decode_as
 from upwell.api.image import ImageStream, ImageStreamMapping
-from upwell.oci import Digest, InvalidDigestError
+from upwell.oci import Digest, InvalidDigestError, InvalidReferenceError, Reference
 from upwell.oci.reference import is_tag
 from upwell.server.auth.caller import require_rights
 from upwell.server.http.body import decode_object, media_type, read_body
@@ -45,8 +45,21 @@ def _check(mapping: ImageStreamMapping) -> None:
     if not is_tag(mapping.tag):
         faults.append(Fault("tag", f"{mapping.tag!r} is not a tag"))
     try:
-        Digest.parse(mapping.image.name)
+        digest = Digest.parse(mapping.image.name)
     except InvalidDigestError as error:
         faults.append(Fault("image.metadata.name", str(error)))
+    else:
+        faults += _reference_faults(mapping.image.docker_image_reference, digest)
     if faults:
         raise InvalidObjectError(f"ImageStreamMapping {mapping.name!r}", tuple(faults))
+
+
+def _reference_faults(text: str, digest: Digest) -> list[Fault]:
+    """Return the fault of a pull spec that means another image than the digest."""
+    try:
+        named = Reference.parse(text).digest if text else None
+    except InvalidReferenceError:
+        return []  # nothing pulls it
+    if named in {None, digest}:
+        return []
+    return [Fault("image.dockerImageReference", f"means {named}, and not {digest}")]

@@ -6,9 +6,18 @@ import pytest
 from tests.support.promotion.reconciled_pipeline import NAMESPACE, ReconciledPipeline, image
 
 from upwell.api.apps import Deployment
+from upwell.api.codec import decode_as
 from upwell.api.conditions import find
-from upwell.api.pipeline import Pipeline, Quarantine
-from upwell.api.promotion import PromotionPhase, Rejection, Release, ReleasePhase
+from upwell.api.meta import ObjectMeta
+from upwell.api.pipeline import Pipeline, Quarantine, QuarantineSpec
+from upwell.api.promotion import (
+    PIPELINE_LABEL,
+    PromotionPhase,
+    Rejection,
+    Release,
+    ReleasePhase,
+)
+from upwell.oci import Digest
 from upwell.policy.promotion.verification.checks import VerificationOutcome
 from upwell.policy.rollouts.image_ownership import PROMOTED_ANNOTATION
 from upwell.policy.rollouts.triggers import HOLD_ANNOTATION
@@ -328,6 +337,26 @@ async def test_a_base_on_which_two_applications_fail_is_quarantined() -> None:
     await pipelines.store.delete(Quarantine, "", made.name)
     await pipelines.settle()
     assert await pipelines.running("dev-cart") == image("cart new")
+
+
+async def test_a_release_that_leaves_out_its_bases_is_held_by_their_quarantine() -> None:
+    pipelines = ReconciledPipeline()
+    await pipelines.pipeline({"name": "dev"})
+    await pipelines.built("shop-1", "mine", "bad base")
+    digest = str(Digest.of(b"bad base"))
+    spec = QuarantineSpec(digest=digest, image="bad base:latest", reason="broken")
+    await pipelines.store.create(Quarantine(metadata=ObjectMeta(name="base-bad"), spec=spec))
+    component = {"name": "web", "image": image("mine")}
+    document = {
+        "metadata": {"name": "shop-9", "namespace": "shop", "labels": {PIPELINE_LABEL: "shop"}},
+        "spec": {"pipeline": "shop", "number": 9, "components": [component]},
+    }
+    await pipelines.store.create(decode_as(Release, document))
+    await pipelines.settle()
+    status = (await pipelines.promotion("shop-9.dev")).status
+    assert status.phase is PromotionPhase.WAITING
+    assert "the end of Quarantine base-bad" in status.message
+    assert await pipelines.running("dev-shop") == " "
 
 
 @pytest.mark.parametrize("good", [True, False])
