@@ -18,9 +18,11 @@ from upwell.api.meta import ObjectMeta
 from upwell.api.pipeline import Pipeline
 from upwell.store.interface import (
     ConflictError,
+    MissingPathError,
     NotFoundError,
     RejectedError,
     Selector,
+    StoreError,
     UnavailableError,
 )
 from upwell.store.kubernetes import KubernetesStore
@@ -142,6 +144,11 @@ async def test_the_server_tells_its_version(client: KubernetesStore) -> None:
     assert json.loads(await client.get_raw("/version"))["major"] == "1"
     with pytest.raises(RejectedError, match="/none"):
         await client.get_raw("/none")
+    assert (await client.send_raw("GET", "/version"))["major"] == "1"
+    with pytest.raises(MissingPathError):
+        await client.send_raw("DELETE", "/none")
+    with pytest.raises(StoreError):
+        await client.send_raw("POST", "/version", {"a": 1})
 
 
 async def test_a_kind_that_the_server_does_not_serve_is_named(foreign: KubernetesStore) -> None:

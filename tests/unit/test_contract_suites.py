@@ -21,6 +21,7 @@ SERVER = "a server that is reached over HTTP, by the client of the suite"
 PARTS = "one of the suite, with what works beside it: it is not used as the port"
 BESIDE = {
     "CutImage": "breaks in the middle of a layer, for the suite of inventories",
+    "PersonClient": "the fake of the suite, but for the review of a person who signs in",
     "OneImageRegistry": "knows every name, so that nothing is unknown to it",
     "LocalStore": "what the stores in memory and in SQLite share, which pass",
     "PodFeed": "shows what runs as Pods, in the API alone: nothing is written",

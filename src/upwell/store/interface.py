@@ -77,6 +77,12 @@ class RejectedError(StoreError):
     reason = "Invalid"
 
 
+class MissingPathError(RejectedError):
+    """The server serves no such path, or nothing of that name there."""
+
+    reason = "NotFound"
+
+
 @dataclass(frozen=True, slots=True)
 class Selector:
     """Selector of a list's or a watch's objects; an empty part matches all."""
@@ -285,4 +291,10 @@ class ApiClient(Store, Protocol):
 
     async def get_raw(self, path: str) -> bytes:
         """Return what the server answers at a path of its own, such as `/version`."""
+        ...
+
+    async def send_raw(
+        self, method: str, path: str, body: Mapping[str, Any] | None = None
+    ) -> dict[str, Any]:
+        """Ask a path of the server's own that speaks JSON; raises MissingPathError for none."""
         ...

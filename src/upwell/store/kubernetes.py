@@ -250,6 +250,12 @@ class KubernetesStore:
         """Return what the server answers at a path of its own, such as `/version`."""
         return await self._api.get_raw(path)
 
+    async def send_raw(
+        self, method: str, path: str, body: Mapping[str, Any] | None = None
+    ) -> dict[str, Any]:
+        """Ask a path of the server's own that speaks JSON; raises MissingPathError for none."""
+        return await self._api.send_raw(method, path, body)
+
     async def _send[R: Resource](self, kind: type[R], request: ApiRequest) -> R:
         return _decode(kind, (await self._api.ask(request)).document)
 

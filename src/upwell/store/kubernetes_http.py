@@ -16,7 +16,12 @@ import aiohttp
 
 from upwell.api.meta import Kind, ObjectKey
 from upwell.machine.connecting import connection_failure
-from upwell.store.interface import RejectedError, StoreError, UnavailableError
+from upwell.store.interface import (
+    MissingPathError,
+    RejectedError,
+    StoreError,
+    UnavailableError,
+)
 from upwell.store.kubernetes_errors import ApiStatus
 from upwell.store.kubernetes_socket import (
     HEARTBEAT,
@@ -117,6 +122,24 @@ class ApiConnection:
         if response.status >= HTTPStatus.BAD_REQUEST:
             raise RejectedError(f"{path}: {ApiStatus.parse(body, response.status).message}")
         return body
+
+    async def send_raw(
+        self, method: str, path: str, body: Mapping[str, Any] | None = None
+    ) -> dict[str, Any]:
+        """Return the JSON object that a path answers; `path` may have a query."""
+        url = f"{self._base}/{path.lstrip('/')}"
+        with _reachable(self._base):
+            async with self._open_session().request(
+                method, url, json=body, timeout=self._whole(), allow_redirects=False
+            ) as response:
+                raw = await _read_at_most(MAX_ANSWER_BYTES, response)
+        if response.status >= HTTPStatus.MULTIPLE_CHOICES:
+            message = ApiStatus.parse(raw, response.status).message
+            kind = RejectedError
+            if response.status == HTTPStatus.NOT_FOUND:
+                kind = MissingPathError
+            raise kind(message)
+        return parse_object(raw, path)
 
     async def lines(self, request: ApiRequest) -> AsyncGenerator[bytes]:
         """Yield the answer's lines as they come."""

@@ -16,7 +16,7 @@ from upwell.api.defaults import apply_defaults
 from upwell.api.meta import ObjectKey, Resource
 from upwell.cli import main
 from upwell.cli.core.connection import Session
-from upwell.store.interface import NotFoundError, RejectedError
+from upwell.store.interface import MissingPathError, NotFoundError, RejectedError, StoreError
 from upwell.store.kubernetes_errors import StoreForbiddenError
 from upwell.store.memory import MemoryStore
 
@@ -60,6 +60,8 @@ class FakeClient(MemoryStore):
         """Kinds that may not be written."""
         self.conversations: dict[str, ScriptedConversation] = {}
         self.uploads: list[tuple[bytes, dict[str, str]]] = []
+        self.paths: dict[str, list[dict[str, Any] | StoreError]] = {}
+        """Answers of the server's own paths, one after the other; the last one stays."""
 
     async def __aenter__(self) -> Self:
         return self
@@ -181,6 +183,18 @@ class FakeClient(MemoryStore):
 
     async def get_raw(self, path: str) -> bytes:
         raise AssertionError(path)
+
+    async def send_raw(
+        self, method: str, path: str, body: Mapping[str, Any] | None = None
+    ) -> dict[str, Any]:
+        self.calls.append((method, path, body))
+        found = self.paths.get(path, [])
+        if not found:
+            raise MissingPathError(f"{path} is not there")
+        answer = found.pop(0) if len(found) > 1 else found[0]
+        if isinstance(answer, StoreError):
+            raise answer
+        return answer
 
     async def put(self, document: Mapping[str, Any]) -> Resource:
         """Store an object with its status."""

@@ -10,6 +10,7 @@ import click
 import yaml
 
 from upwell.cli.access.lifetimes import WantedToken, lifetime_option
+from upwell.cli.access.sign_in import SESSION_PREFIX
 from upwell.cli.core.connection import Session, connection_options
 from upwell.cli.core.errors import CommandError
 from upwell.cli.core.examples import examples
@@ -45,6 +46,9 @@ _NAME = "upwell"
 @click.pass_obj
 def kubeconfig(session: Session, path: Path | None, lifetime: timedelta) -> None:
     """Print a kubeconfig with the server's URL, its authority and the token in use.
+
+    For a session of somebody who has signed in, it has kubectl run `upwell login`, which signs in
+    again when the session has ended.
 
     The server's own user, who needs no token, gets a new one for it that may do everything:
     `upwell token list` shows it as kubeconfig-…, and --for sets its end.
@@ -109,7 +113,24 @@ def _document(session: Session, token: str, authority: str) -> dict[str, Any]:
         "apiVersion": "v1",
         "kind": "Config",
         "clusters": [{"name": _NAME, "cluster": cluster}],
-        "users": [{"name": _NAME, "user": {"token": token}}],
+        "users": [{"name": _NAME, "user": _user(session, token, authority)}],
         "contexts": [{"name": _NAME, "context": context}],
         "current-context": _NAME,
+    }
+
+
+def _user(session: Session, token: str, authority: str) -> dict[str, Any]:
+    """Return the credentials of a kubeconfig; for a session, the command that renews it."""
+    if not token.startswith(SESSION_PREFIX):
+        return {"token": token}
+    trusting = ["--ca", str(Path(authority).resolve())] if authority else []
+    return {
+        "exec": {
+            "apiVersion": "client.authentication.k8s.io/v1",
+            "command": "upwell",
+            "args": ["login", session.server, "--exec-credential", *trusting],
+            "installHint": "install upwell, and put it on PATH",
+            "interactiveMode": "IfAvailable",
+            "provideClusterInfo": False,
+        }
     }

@@ -69,6 +69,16 @@ class Session:
         if "namespace" not in self._given:
             self.namespace = login.namespace or DEFAULT_NAMESPACE
 
+    @property
+    def given_token(self) -> str:
+        """The token that the user named for this call; never that of another login."""
+        return self.token if "token" in self._given else ""
+
+    def start_over(self, login: Login) -> None:
+        """Use a server with this login and nothing else, but for the user's authority."""
+        self.server, self.token = login.server, login.token
+        self.authority = self.authority if "authority" in self._given else login.authority
+
     def run(self, work: Callable[["ApiClient"], Awaitable[None]]) -> None:
         """Run `work` with a client of the server; every error becomes a CommandError."""
         try:
