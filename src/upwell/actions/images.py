@@ -18,7 +18,7 @@ from upwell.policy.images.streams import (
 )
 from upwell.reconcilers.images.image_streams import ImageStreams
 from upwell.reconcilers.images.pull_secrets import PullSecrets
-from upwell.reconcilers.images.records import ImageRecords, told
+from upwell.reconcilers.images.records import ImageRecords, as_described
 from upwell.registry.errors import ManifestUnknownError, RegistryError
 from upwell.registry.interface import InternalRegistry, Registry, RequestAccess
 from upwell.store.interface import AlreadyExistsError, ConflictError, NotFoundError, Store
@@ -81,7 +81,7 @@ class ImageActions:
         ConflictError: which of the two is the newer, nobody can say.
         """
         with suppress(AlreadyExistsError):
-            await self._store.create(told(mapping.image, stream.namespace))
+            await self._store.create(as_described(mapping.image, stream.namespace))
         before = newest_image(stream, mapping.tag)
         if before == mapping.image.name:
             return

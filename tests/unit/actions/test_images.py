@@ -20,8 +20,8 @@ from upwell.oci import Digest, Platform, Reference
 from upwell.policy.images.relevance import CONTENT_ANNOTATION
 from upwell.policy.images.streams import mapped, newest_image
 from upwell.reconcilers.images.records import (
+    DESCRIBED_ANNOTATION,
     FIRST_SEEN_ANNOTATION,
-    TOLD_ANNOTATION,
     ImageRecords,
 )
 from upwell.registry.embedded import EmbeddedRegistry
@@ -98,7 +98,7 @@ async def test_what_a_client_says_of_an_image_decides_nothing_and_gives_way(
     wanted = mapping(digest).model_copy(update={"image": image})
     await setup.actions.map_image(await setup.stream(), wanted)
     kept = await setup.store.get(Image, "", str(digest))
-    assert kept.annotations == {TOLD_ANNOTATION: "shop"}
+    assert kept.annotations == {DESCRIBED_ANNOTATION: "shop"}
     assert kept.labels == {}
 
     records = ImageRecords(setup.store, setup.registry, [Platform("linux", "amd64")])

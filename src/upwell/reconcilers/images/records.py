@@ -24,7 +24,7 @@ from upwell.store.retry import update_with_retry
 FIRST_SEEN_ANNOTATION = "upwell.dev/first-seen"
 """On an Image: when any stream met its digest for the first time."""
 
-TOLD_ANNOTATION = "upwell.dev/told-in"
+DESCRIBED_ANNOTATION = "upwell.dev/described-in"
 """On an Image that a client has described (ImageStreamMapping): the namespace in which it did.
 It is shown, and nothing is decided by it; the first import of the digest takes its place."""
 
@@ -68,7 +68,7 @@ class ImageRecords:
             image = await self._store.get(Image, "", digest)
         except NotFoundError:
             return None
-        return None if TOLD_ANNOTATION in image.annotations else image
+        return None if DESCRIBED_ANNOTATION in image.annotations else image
 
     async def content(self, digest: str) -> ImagesByPlatform | None:
         """Return what a kept image is on our platforms; None when that is not known."""
@@ -97,16 +97,16 @@ class ImageRecords:
             return await self._store.create(image)
         except AlreadyExistsError:
             # Two tags of one digest: either's record is the same. A client's is replaced.
-            return await self._in_place_of_told(image)
+            return await self._in_place_of_described(image)
 
-    async def _in_place_of_told(self, image: Image) -> Image:
+    async def _in_place_of_described(self, image: Image) -> Image:
         async def written() -> Image:
             known = await self._store.get(Image, "", image.name)
             metadata = known.metadata.model_copy(
                 update={"annotations": image.annotations, "labels": {}}
             )
-            told = TOLD_ANNOTATION in known.annotations
-            return image.model_copy(update={"metadata": metadata}) if told else known
+            described = DESCRIBED_ANNOTATION in known.annotations
+            return image.model_copy(update={"metadata": metadata}) if described else known
 
         async def write(wanted: Image) -> Image:
             return await self._store.update(wanted)
@@ -190,9 +190,9 @@ def _metadata(manifest: Manifest | Index, config: Mapping[str, Any] | None) -> d
     return kept if len(json.dumps(kept)) <= _MAX_METADATA_BYTES else {}
 
 
-def told(image: Image, namespace: str) -> Image:
+def as_described(image: Image, namespace: str) -> Image:
     """Return an Image as a client of a namespace may have it kept."""
-    annotations = {TOLD_ANNOTATION: namespace}
+    annotations = {DESCRIBED_ANNOTATION: namespace}
     return image.model_copy(
         update={"metadata": ObjectMeta(name=image.name, annotations=annotations)}
     )
