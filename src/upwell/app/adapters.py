@@ -25,7 +25,7 @@ from upwell.gitops.git import GitRepositories
 from upwell.inventory.sqlite import SqliteInventory
 from upwell.machine.clock import now, seconds
 from upwell.machine.components import Components
-from upwell.machine.disk import DiskSpace
+from upwell.machine.disk import DiskSpace, KeptBackRoom
 from upwell.machine.private_file import remove_drafts
 from upwell.oci import Reference
 from upwell.reconcilers.images.origins import StreamOrigins
@@ -63,6 +63,7 @@ class Adapters:
     components: Components
     """State of what the server starts or stands on: whoever watches such a part reports here."""
     disk: DiskSpace
+    kept_back: KeptBackRoom
     store: SqliteStore
     cache: ObjectCache
     """Cache by which every reconciler learns of changes."""
@@ -140,6 +141,7 @@ async def open_adapters(settings: ServerSettings, stack: AsyncExitStack) -> Adap
         settings=settings,
         components=components,
         disk=disk,
+        kept_back=KeptBackRoom(settings.data_dir / "kept-back"),
         store=store,
         cache=cache,
         internal=internal,

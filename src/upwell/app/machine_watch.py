@@ -8,7 +8,7 @@ from upwell.formats.human_duration import human_duration
 from upwell.machine.clock import ClockJump, SteadyClock
 from upwell.machine.components import Components, WatchedComponent
 from upwell.machine.descriptors import descriptor_use
-from upwell.machine.disk import DiskPressure, DiskSpace
+from upwell.machine.disk import DiskPressure, DiskSpace, KeptBackRoom
 
 log = logging.getLogger(__name__)
 
@@ -17,7 +17,7 @@ _DESCRIPTOR_SECONDS = 2.0
 _CLOCK_SECONDS = 1.0
 
 
-async def watch_disk(disk: DiskSpace, components: Components) -> None:
+async def watch_disk(disk: DiskSpace, kept_back: KeptBackRoom, components: Components) -> None:
     """Report as component `storage` whether there is room on every file system."""
     storage = components.add("storage")
     room = components.add("storage-room", required=False)
@@ -25,6 +25,7 @@ async def watch_disk(disk: DiskSpace, components: Components) -> None:
         await asyncio.to_thread(disk.look)
         _warn(room, disk.warning)
         fault, before = disk.fault, storage.state
+        await asyncio.to_thread(kept_back.adjust, pressed=fault is not None)
         if fault is not None:
             storage.fail(fault.reason, fault.message)
         else:

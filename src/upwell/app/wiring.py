@@ -152,7 +152,7 @@ def wire(adapters: Adapters) -> Wired:
     loops: Sequence[Loop] = (
         adapters.cache.run,
         *(controller.run for controller in controllers),
-        partial(watch_disk, adapters.disk, adapters.components),
+        partial(watch_disk, adapters.disk, adapters.kept_back, adapters.components),
         partial(watch_descriptors, adapters.components),
         partial(watch_loop, adapters.metrics),
         partial(watch_clock, PROCESS_CLOCK, adapters.components),

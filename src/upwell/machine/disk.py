@@ -28,6 +28,9 @@ _WARNED_SHARE = 0.8
 """Of a file system in use: told long before the floor."""
 _RELIEF = 1.1
 """The pressure ends at so many times the floor, so that it does not come and go."""
+_KEPT_BACK = 16 * MIB
+_KEPT_BACK_SHARE = 64
+"""A small file system keeps this part of it back."""
 
 
 class DiskFault(StrEnum):
@@ -160,11 +163,12 @@ class DiskSpace:
         least = _WARNED_SHARE / (_RELIEF if folder in self._warned else 1.0)
         if _used(facts) < least:
             return ""
-        size, free = facts.f_blocks * facts.f_frsize, facts.f_bavail * facts.f_frsize
+        size = facts.f_blocks * facts.f_frsize
         floor = default_floor(size) if self._floor is None else self._floor
         return (
-            f"{folder} is {_used(facts):.0%} full, {_mib(free)} are free; below {_mib(floor)},"
-            " builds, imports of content, uploads and pulls wait: free space, or enlarge the disk"
+            f"{folder} is about {_WARNED_SHARE:.0%} full, or more, of {_mib(size)}; when less than"
+            f" {_mib(floor)} are free, builds, imports of content, uploads and pulls wait: free"
+            " space, or enlarge the disk"
         )
 
     def _judge(self, folder: Path, facts: os.statvfs_result) -> DiskPressure | None:
@@ -175,13 +179,53 @@ class DiskSpace:
         floor = default_floor(size) if self._floor is None else self._floor
         needed = _RELIEF if folder in self._pressed else 1.0
         if free < floor * needed:
-            return _full(f"{folder} has {_mib(free)} free of {_mib(size)}", f"of {_mib(floor)}")
+            return _full(f"{folder} has less free than its floor of {_mib(floor)}", _mib(size))
         inodes = facts.f_files // _INODE_SHARE  # 0 where the file system does not count them
         if facts.f_favail < inodes * needed:
             return _full(
-                f"{folder} has {facts.f_favail} inodes free of {facts.f_files}", f"of {inodes}"
+                f"{folder} has fewer inodes free than its floor of {inodes}", str(facts.f_files)
             )
         return None
+
+
+class KeptBackRoom:
+    """A file that takes room while there is plenty, so that a full disk still has some.
+
+    What else fills the disk takes the last byte of it; statuses, Events and notices of that are
+    then written where this file was.
+    """
+
+    def __init__(self, path: Path, statvfs: Statvfs = os.statvfs) -> None:
+        self._path = path
+        self._statvfs = statvfs
+
+    def adjust(self, *, pressed: bool) -> None:
+        """Keep room back while nothing presses; else give it, once less than that is free.
+
+        Blocks as DiskSpace.look; what cannot be done is tried again at the next call.
+        """
+        try:
+            facts = self._statvfs(self._path.parent)
+            size = min(_KEPT_BACK, facts.f_blocks * facts.f_frsize // _KEPT_BACK_SHARE)
+            if pressed and facts.f_bavail * facts.f_frsize < size:
+                self._path.unlink(missing_ok=True)
+            elif not pressed and not self._keeps(size):
+                self._keep(size)
+        except OSError:
+            return  # whether the file system answers is DiskSpace's to tell
+
+    def _keeps(self, size: int) -> bool:
+        try:
+            return self._path.stat().st_size >= size
+        except FileNotFoundError:
+            return False
+
+    def _keep(self, size: int) -> None:
+        descriptor = os.open(self._path, os.O_WRONLY | os.O_CREAT | os.O_CLOEXEC, 0o600)
+        try:
+            os.posix_fallocate(descriptor, 0, size)
+        finally:
+            os.close(descriptor)
 
 
 def _used(facts: os.statvfs_result) -> float:
@@ -200,9 +244,10 @@ def is_full(error: OSError) -> bool:
     return error.errno in {errno.ENOSPC, errno.EDQUOT}
 
 
-def _full(what: str, floor: str) -> DiskPressure:
+def _full(what: str, size: str) -> DiskPressure:
+    """Say it without what changes all the time, so that whoever is told is told the same."""
     step = "builds, imports of content, uploads and pulls wait: free space, or enlarge the disk"
-    return DiskPressure(DiskFault.FULL, f"{what}, less than the floor {floor}; {step}")
+    return DiskPressure(DiskFault.FULL, f"{what}, of {size} in all; {step}")
 
 
 def _unreadable(folder: Path, error: OSError) -> DiskPressure:

@@ -8,14 +8,15 @@ from tests.support.component_reports import running, state
 from upwell.app.machine_watch import watch_clock, watch_disk
 from upwell.machine.clock import SteadyClock
 from upwell.machine.components import Components
-from upwell.machine.disk import DiskSpace
+from upwell.machine.disk import DiskSpace, KeptBackRoom
 
 
 async def test_a_disk_below_its_floor_is_a_fault_of_storage(tmp_path: Path) -> None:
     facts = os.statvfs(tmp_path)
     size = facts.f_blocks * facts.f_frsize
     components = Components()
-    async with running(watch_disk(DiskSpace([tmp_path], floor=2 * size), components)):
+    kept_back = KeptBackRoom(tmp_path / "kept-back")
+    async with running(watch_disk(DiskSpace([tmp_path], floor=2 * size), kept_back, components)):
         found = await state(components, lambda one: one.faulty)
 
     assert (found.name, found.reason, found.required) == ("storage", "DiskPressure", True)

@@ -6,7 +6,15 @@ from pathlib import Path
 
 import pytest
 
-from upwell.machine.disk import GIB, MIB, DiskFault, DiskPressure, DiskSpace, default_floor
+from upwell.machine.disk import (
+    GIB,
+    MIB,
+    DiskFault,
+    DiskPressure,
+    DiskSpace,
+    KeptBackRoom,
+    default_floor,
+)
 
 _BLOCK = 4096
 
@@ -68,7 +76,10 @@ def test_pressure_begins_below_the_floor_and_ends_well_above_it(
     disk.look()
     assert disk.fault is not None
     assert disk.fault.reason is DiskFault.FULL
-    assert f"{tmp_path} has 1023 MiB free of 100.0 GiB" in disk.pressure()
+    assert (
+        f"{tmp_path} has less free than its floor of 1.0 GiB, of 100.0 GiB in all"
+        in disk.pressure()
+    )
     assert "free space" in disk.pressure()
 
     system.free = GIB + MIB
@@ -88,14 +99,14 @@ def test_the_floor_can_be_set(system: FileSystem, tmp_path: Path) -> None:
     disk = DiskSpace([tmp_path], 60 * GIB, statvfs=system)
     disk.look()
 
-    assert "the floor of 60.0 GiB" in disk.pressure()
+    assert "its floor of 60.0 GiB" in disk.pressure()
 
 
 def test_no_inodes_are_pressure_too(disk: DiskSpace, system: FileSystem) -> None:
     system.free_inodes = 10
     disk.look()
 
-    assert "10 inodes free of 100000" in disk.pressure()
+    assert "fewer inodes free than its floor of 1000, of 100000 in all" in disk.pressure()
 
 
 def test_a_file_system_without_a_count_of_inodes_is_never_out_of_them(
@@ -172,7 +183,10 @@ def test_a_disk_that_fills_up_is_told_long_before_it_is_full(
     found = warning()
     assert found is not None
     assert found.reason is DiskFault.FILLING
-    assert f"{tmp_path} is 80% full, 20.0 GiB are free; below 1.0 GiB" in found.message
+    assert (
+        f"{tmp_path} is about 80% full, or more, of 100.0 GiB; when less than 1.0 GiB"
+        in found.message
+    )
     assert disk.pressure() == ""  # nothing waits for it
 
     system.free = 25 * GIB
@@ -181,3 +195,60 @@ def test_a_disk_that_fills_up_is_told_long_before_it_is_full(
     system.free = 30 * GIB
     disk.look()
     assert warning() is None
+
+
+def test_room_is_kept_back_while_there_is_plenty(system: FileSystem, tmp_path: Path) -> None:
+    kept_back = KeptBackRoom(tmp_path / "kept-back", system)
+
+    kept_back.adjust(pressed=False)
+
+    facts = (tmp_path / "kept-back").stat()
+    assert (facts.st_size, facts.st_blocks * 512 >= facts.st_size) == (16 * MIB, True)
+    assert facts.st_mode & 0o777 == 0o600
+
+
+def test_a_small_disk_keeps_less_back(system: FileSystem, tmp_path: Path) -> None:
+    system.size = 64 * MIB
+
+    KeptBackRoom(tmp_path / "kept-back", system).adjust(pressed=False)
+
+    assert (tmp_path / "kept-back").stat().st_size == MIB
+
+
+def test_what_is_kept_back_is_given_on_the_last_bytes_alone(
+    system: FileSystem, tmp_path: Path
+) -> None:
+    kept_back = KeptBackRoom(tmp_path / "kept-back", system)
+    kept_back.adjust(pressed=False)
+
+    system.free = 17 * MIB
+    kept_back.adjust(pressed=True)
+    assert (tmp_path / "kept-back").exists()
+
+    system.free = 15 * MIB
+    kept_back.adjust(pressed=True)
+    assert not (tmp_path / "kept-back").exists()
+
+    system.free = 50 * GIB
+    kept_back.adjust(pressed=False)
+    assert (tmp_path / "kept-back").stat().st_size == 16 * MIB
+
+
+def test_a_disk_that_does_not_answer_keeps_nothing_back(system: FileSystem, tmp_path: Path) -> None:
+    system.fault = OSError(errno.EIO, "Input/output error")
+
+    KeptBackRoom(tmp_path / "kept-back", system).adjust(pressed=False)
+
+    assert not (tmp_path / "kept-back").exists()
+
+
+def test_a_fault_says_the_same_while_it_lasts(disk: DiskSpace, system: FileSystem) -> None:
+    system.free = 500 * MIB
+    disk.look()
+    first = disk.pressure()
+
+    system.free = 400 * MIB
+    disk.look()
+
+    assert first
+    assert disk.pressure() == first
