@@ -25,6 +25,9 @@ async def test_kills_leave_nothing_behind() -> None:
         try:
             for _ in range(ROUNDS):
                 await work.round()
+                if work.rounds % 10 == 0:
+                    sys.stdout.write(f"{work.rounds} of {ROUNDS} rounds\n")
+                    sys.stdout.flush()
             await work.finish()
         except BaseException as error:
             error.add_note(f"round {work.rounds}, SEED={SEED}")
