@@ -37,7 +37,7 @@ from upwell.server.auth.signatures import Signatures
 from upwell.server.auth.tokens import ADMIN, RegistryTokens, Tokens, new_token, own_token
 from upwell.server.exchange.exchange import TokenExchange
 from upwell.server.signin.services import SignIn
-from upwell.settings import ServerSettings
+from upwell.settings import LocalAdmin, ServerSettings
 from upwell.store.interface import Store
 
 log = logging.getLogger(__name__)
@@ -105,6 +105,12 @@ async def protect(
         certificate = await asyncio.to_thread(renewal)
     addresses = [f"{name}:{settings.port}" for name in settings.local_names]
     local = stack.enter_context(listening_locally(data / LOCAL_SOCKET))
+    by_socket = settings.listening.local_admin is LocalAdmin.SOCKET
+    if by_socket and local is None:
+        raise DataFolderError(
+            f"{data} can have no socket (its name is too long, or its file system has none), and"
+            ' [server] local-admin is "socket": move the folder, or set it to "token"'
+        )
     socket_path = None if local is None else (data / LOCAL_SOCKET).absolute()
     stack.enter_context(announced(addresses, token_file, certificate.authority, socket_path))
     registry = RegistryTokens()
@@ -133,6 +139,7 @@ async def protect(
             values=WriteOnlyValues(hmac.digest(signing_key, b"write-only values", "sha256")),
             registry=settings.internal_host,
             people=sign_in.sessions if sign_in is not None else None,
+            admin_by_socket=by_socket,
         ),
         InternalLogins(settings.internal_host, registry),
         Signatures(signing_key),

@@ -21,7 +21,7 @@ from upwell.app.cleanup import (
 from upwell.app.configuration import build_slots
 from upwell.app.firewall import firewall
 from upwell.app.identity.signin import prune_sessions
-from upwell.app.identity.token_life import clean_exchanges
+from upwell.app.identity.token_life import clean_exchanges, keep_token_uses
 from upwell.app.machine_watch import (
     watch_clock,
     watch_descriptors,
@@ -244,6 +244,7 @@ def _cleanups(adapters: Adapters) -> Sequence[Loop]:
         partial(clean_uploads, adapters.store, adapters.inputs, referenced_inputs),
         partial(clean_uploads, adapters.store, adapters.evidence, referenced_evidence),
         partial(clean_exchanges, adapters.store, now),
+        partial(keep_token_uses, adapters.store, adapters.protection.control.tokens.uses),
     )
 
 

@@ -293,6 +293,13 @@ class RegistrySettings(SettingsTable):
         )
 
 
+class LocalAdmin(StrEnum):
+    """Ways of the server's own user to the API."""
+
+    TOKEN = "token"  # noqa: S105 - a way, not a token
+    SOCKET = "socket"
+
+
 class ListenSettings(SettingsTable):
     """The API's own address: names that it has, and connections that it takes."""
 
@@ -308,6 +315,13 @@ class ListenSettings(SettingsTable):
     """The most connections at once; half of the process's descriptors, where that is less."""
     connections_per_address: Count = 2048
     """The most of one address that is not this machine's."""
+    local_admin: Annotated[
+        LocalAdmin,
+        Field(strict=False),
+        AllowedValues(f"one of {', '.join(LocalAdmin)}"),
+    ] = LocalAdmin.TOKEN
+    """Way of the server's own user: socket opens the API to them by the local socket alone, and
+    refuses `admin.token` over the network."""
 
 
 class QuotaSettings(SettingsTable):

@@ -75,6 +75,7 @@ async def test_what_runs_is_looked_at() -> None:
         flaws = {name: objects for name, objects in found.items() if objects}
         # Of this configuration, and nothing else.
         assert flaws == {
+            "local-admin": ["[server] local-admin"],
             "build-network": ["[builds] host-network"],
             "audit-export": ["[audit] export"],
             "encryption-key": [str(made.folder / "encryption.key")],

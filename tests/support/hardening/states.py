@@ -35,6 +35,7 @@ SAFE_SETTINGS = ServedSettings(
     host="10.0.0.5",
     on_loopback=False,
     tls=True,
+    admin_by_socket=True,
     answers_any_name=False,
     trusted_proxies=("10.0.0.1/32", "10.9.0.0/24"),
     host_paths=("/srv/shared",),
@@ -52,11 +53,16 @@ SAFE_SETTINGS = ServedSettings(
 
 
 def token(
-    name: str = "ci", grant: str = "ci@shop", days: int | None = 30, age: int = 1
+    name: str = "ci",
+    grant: str = "ci@shop",
+    days: int | None = 30,
+    age: int = 1,
+    used: int | None = None,
 ) -> TokenState:
-    """Return a token that was made `age` days ago and ends in `days`."""
+    """Return a token that was made `age` and used `used` days ago, and ends in `days`."""
     end = None if days is None else NOW + timedelta(days=days)
-    return TokenState(name, (parse_grant(grant),), NOW - timedelta(days=age), end)
+    last = None if used is None else NOW - timedelta(days=used)
+    return TokenState(name, (parse_grant(grant),), NOW - timedelta(days=age), end, last)
 
 
 def namespace(name: str = "shop", **labels: str) -> Namespace:
@@ -96,7 +102,7 @@ SAFE_SERVER = ServerState(
     host_instances=(),
     encryption=EncryptionStatus(source="file:/etc/upwell/key", data_key="1"),
     components=(component("firewall"), component("audit-log"), component("audit-export")),
-    tokens=(token(), token("reader", "viewer@*")),
+    tokens=(token(used=90), token("reader", "viewer@*")),
     namespaces=(namespace(), namespace("upwell-system")),
     quotas=(quota(pods="10"),),
     pipelines=(pipeline({"name": "dev"}, {"name": "production", "approval": {}}),),

@@ -139,7 +139,8 @@ def _tokens(secrets: Iterable[Secret]) -> Iterator[TokenState]:
             with suppress(ValueError):
                 record = TokenRecord.of(secret)
                 made = secret.metadata.creation_timestamp
-                yield TokenState(record.name, record.grants, made, record.expires)
+                used = record.used
+                yield TokenState(record.name, record.grants, made, record.expires, used)
 
 
 def _keys(settings: ServedSettings, data_dir: Path) -> Iterator[KeyFile]:

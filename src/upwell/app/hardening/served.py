@@ -17,7 +17,7 @@ from upwell.machine.private_file import write_private
 from upwell.machine.processes import is_running
 from upwell.policy.hardening.installation import ServedSettings
 from upwell.registry.hosts import RegistryHost, is_loopback
-from upwell.settings import ServerSettings
+from upwell.settings import LocalAdmin, ServerSettings
 
 log = logging.getLogger(__name__)
 
@@ -69,6 +69,7 @@ def served_settings(settings: ServerSettings) -> ServedSettings:
         on_loopback=is_loopback(settings.host),
         tls=access.is_encrypted,
         anonymous=access.anonymous or "",
+        admin_by_socket=settings.listening.local_admin is LocalAdmin.SOCKET,
         answers_any_name=settings.answered_names is None,
         trusted_proxies=settings.trusted_proxies,
         insecure_registries=tuple(_insecure(settings.registries)),

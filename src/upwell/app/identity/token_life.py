@@ -1,4 +1,4 @@
-"""Hourly upkeep of tokens: records of exchanges whose tokens have ended."""
+"""Life of tokens: their last uses, and records of exchanges whose tokens have ended."""
 
 import asyncio
 import logging
@@ -6,12 +6,17 @@ from collections.abc import Callable
 from datetime import datetime
 
 from upwell.api.core import Secret
+from upwell.policy.access.roles import SYSTEM_NAMESPACE
+from upwell.server.auth.token_uses import TokenUses
+from upwell.server.auth.tokens import USED_ANNOTATION, secret_name
 from upwell.server.exchange.exchange import ENDS_ANNOTATION, EXCHANGE_TYPE
 from upwell.store.interface import NotFoundError, Store, StoreError
+from upwell.store.retry import update_with_retry
 
 log = logging.getLogger(__name__)
 
 _SECONDS = 3600.0
+_USES_SECONDS = 300.0
 
 
 async def clean_exchanges(store: Store, clock: Callable[[], datetime]) -> None:
@@ -23,6 +28,35 @@ async def clean_exchanges(store: Store, clock: Callable[[], datetime]) -> None:
             log.debug("records of token exchanges removed", extra={"records": removed})
         except StoreError as error:
             log.warning("records of token exchanges not removed", extra={"why": str(error)})
+
+
+async def keep_token_uses(store: Store, uses: TokenUses) -> None:
+    """Write down which tokens were used, every five minutes, until cancelled."""
+    while True:
+        await asyncio.sleep(_USES_SECONDS)
+        try:
+            await write_token_uses(store, uses)
+        except StoreError as error:  # what is used in an hour from now is noted again
+            log.warning("uses of tokens not kept", extra={"why": str(error)})
+
+
+async def write_token_uses(store: Store, uses: TokenUses) -> None:
+    """Write the hour of the last use on each token's Secret. Raises StoreError."""
+    for name, hour in uses.take():
+
+        async def read(name: str = name) -> Secret:
+            return await store.get(Secret, SYSTEM_NAMESPACE, secret_name(name))
+
+        async def write(secret: Secret, hour: datetime = hour) -> None:
+            text = hour.isoformat()
+            if secret.annotations.get(USED_ANNOTATION) != text:
+                annotations = {**secret.annotations, USED_ANNOTATION: text}
+                await store.update(secret.with_metadata(annotations=annotations))
+
+        try:
+            await update_with_retry(read, write)
+        except NotFoundError:
+            continue  # it was deleted
 
 
 async def remove_ended_exchanges(store: Store, now: datetime) -> int:

@@ -117,7 +117,7 @@ def create(
 @connection_options
 @click.pass_obj
 def list_tokens(session: Session, output: str) -> None:
-    """List tokens with their grants and expiry."""
+    """List tokens with their grants, their expiry and their last use, to the hour."""
 
     async def work(client: ApiClient) -> None:
         found = await client.list(Secret, Selector(namespace=SYSTEM_NAMESPACE))
@@ -126,12 +126,13 @@ def list_tokens(session: Session, output: str) -> None:
             write_data([_document(secret) for secret in kept], output)
             return
         now = clock.now()
-        rows = [("NAME", "GRANTS", "EXPIRES", "AGE")]
+        rows = [("NAME", "GRANTS", "EXPIRES", "USED", "AGE")]
         for secret in kept:
             record = TokenRecord.of(secret)
             grants = " ".join(map(grant_text, record.grants))
             age = format_age(secret.metadata.creation_timestamp, now)
-            rows.append((record.name, grants, _end(record.expires, now), age))
+            used = format_age(record.used, now)
+            rows.append((record.name, grants, _end(record.expires, now), used, age))
         for line in aligned(rows):
             echo(line)
 
@@ -182,6 +183,7 @@ def _document(secret: Secret) -> dict[str, object]:
         "name": record.name,
         "grants": [grant_text(grant) for grant in record.grants],
         "expires": record.expires.isoformat() if record.expires else None,
+        "used": record.used.isoformat() if record.used else None,
     }
 
 

@@ -62,6 +62,8 @@ class ServedSettings(BaseModel):
     tls: bool
     anonymous: str = ""
     """A role."""
+    admin_by_socket: bool = False
+    """True if `admin.token` is refused over the network."""
     answers_any_name: bool
     trusted_proxies: tuple[str, ...] = ()
     insecure_registries: tuple[str, ...] = ()
@@ -105,6 +107,8 @@ class TokenState:
     grants: Sequence[Grant]
     made: datetime | None
     expires: datetime | None
+    used: datetime | None = None
+    """Its last use, to the hour; None: it was not seen since uses are kept."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -17,6 +17,7 @@ from upwell.policy.promotion.stages import last_stages
 _LONGEST = timedelta(days=365)
 _LASTING = frozenset({"Deployment", "DeploymentConfig", "StatefulSet", "DaemonSet"})
 """Kinds whose instances stay until they are rolled out again."""
+_IDLE = timedelta(days=90)
 _READERS = frozenset({Role.VIEWER})
 
 
@@ -41,6 +42,18 @@ def _token_age(state: ServerState) -> Iterator[Flaw]:
             reason = f"it was made {(state.now - token.made).days} days ago"
             remedy = f"upwell token delete {token.name}, and create it anew"
             yield Flaw(FlawSeverity.WARN, f"token/{token.name}", reason, remedy)
+
+
+def _token_use(state: ServerState) -> Iterator[Flaw]:
+    for token in state.tokens:
+        if token.used is not None and state.now - token.used > _IDLE:
+            reason = f"nobody has used it for {(state.now - token.used).days} days"
+            yield Flaw(
+                FlawSeverity.WARN,
+                f"token/{token.name}",
+                reason,
+                f"upwell token delete {token.name}, unless what it wrote shall go on in its name",
+            )
 
 
 def _token_roles(state: ServerState) -> Iterator[Flaw]:
@@ -150,6 +163,7 @@ def _shown(resource: Resource) -> str:
 OBJECT_CHECKS: tuple[HardeningCheck[ServerState], ...] = (
     HardeningCheck("token-ends", "every token ends within a year", _token_ends),
     HardeningCheck("token-age", "no token is older than a year", _token_age),
+    HardeningCheck("token-use", "no token was idle for 90 days", _token_use),
     HardeningCheck("token-roles", "no token is an admin, or writes everywhere", _token_roles),
     HardeningCheck("pod-security", "no namespace has profile privileged", _profiles),
     HardeningCheck("host-access", "no Pod template uses the host", _host_access),

@@ -57,6 +57,17 @@ def _local_socket(state: ServerState) -> Iterator[Flaw]:
         yield from open_file(state.socket, state.socket.owner)
 
 
+def _local_admin(state: ServerState) -> Iterator[Flaw]:
+    if not state.settings.admin_by_socket:
+        yield Flaw(
+            FlawSeverity.WARN,
+            "[server] local-admin",
+            f"token: whoever has admin.token may do everything from wherever {state.settings.url}"
+            " is reached",
+            'local-admin = "socket" below [server] in the configuration file',
+        )
+
+
 def _names(state: ServerState) -> Iterator[Flaw]:
     if state.settings.answers_any_name:
         yield Flaw(
@@ -321,6 +332,7 @@ SETTINGS_CHECKS: tuple[HardeningCheck[ServerState], ...] = (
     HardeningCheck("tls", "the API speaks TLS, or listens on loopback alone", _tls),
     HardeningCheck("listen", "the API listens on one address", _listen),
     HardeningCheck("local-socket", "the server's own user needs no token", _local_socket),
+    HardeningCheck("local-admin", "admin.token opens the local socket alone", _local_admin),
     HardeningCheck("server-names", "the API answers to its own names alone", _names),
     HardeningCheck("anonymous", "nobody has a role without a token", _anonymous),
     HardeningCheck("trusted-proxies", "no wide network is taken for a proxy", _proxies),

@@ -5,6 +5,7 @@ from collections.abc import Mapping
 from upwell.api.pipeline import Pipeline, Stage
 from upwell.api.promotion import Promotion, Release
 from upwell.api.values.author import author_of
+from upwell.policy.access.service_accounts import parse_account
 from upwell.policy.promotion.stages import last_stages
 
 
@@ -31,4 +32,7 @@ def interested(
         author_of(release) if release is not None else "": f"wrote {promotion.spec.release}",
         promotion.spec.requested_by: "asked for it",
     }
+    programs = (vote.by for vote in promotion.status.votes if parse_account(vote.by))
+    # Whoever gave one its grants would be both pairs of eyes.
+    found |= dict.fromkeys(programs, "is a ServiceAccount, and nobody's eyes")
     return {name: what for name, what in found.items() if name}

@@ -105,6 +105,12 @@ class AccessControl:
     """The `host:port` by which images of the embedded registry are named."""
     people: People | None = None
     """People who sign in; None: nobody does."""
+    admin_by_socket: bool = False
+    """True if the token of the server's own user is refused over the network."""
+
+    def __post_init__(self) -> None:
+        """Have ServiceAccounts ask here what those may do who gave them their grants."""
+        self.tokens.accounts.ask(self.grants)
 
     async def principal(self, token: str) -> Principal | None:
         """Return whose token it is; None when it opens nothing. Raises ApiError 503."""
@@ -202,7 +208,10 @@ class AuthMiddleware:
 
     async def _principal(self, request: "_RequestInfo") -> Principal | None:
         if token := request.token:
-            return await self._access.principal(token)
+            found = await self._access.principal(token)
+            if found is LOCAL_ADMIN and request.peer is None and self._access.admin_by_socket:
+                raise _unauthorized("admin.token opens the local socket alone")
+            return found
         is_local = request.peer is not None and not request.has_credentials
         return LOCAL_ADMIN if is_local and request.peer in self._access.local_users else None
 
@@ -239,6 +248,7 @@ class AuthMiddleware:
             nonlocal is_recorded, is_replaced
             if message["type"] in _ANSWERS and not is_recorded:
                 is_recorded = True
+                _warn_of_end(request.user, message)
                 try:
                     await self._record(request, message.get("status", 101))
                 except AuditUnavailableError as error:
@@ -446,6 +456,14 @@ def _keep_mounts_inside(request: _RequestInfo) -> None:
         if not request.user.may(pull):
             request.scope["query_string"] = b""
             return
+
+
+def _warn_of_end(user: Principal, answer: Message) -> None:
+    """Tell the owner of a token that it ends soon, as Kubernetes' clients print it (RFC 9111)."""
+    if user.is_ending and user.ends is not None and "headers" in answer:
+        text = f"token {user.username} ends at {user.ends:%Y-%m-%d %H:%M} UTC: make another"
+        warning = (b"warning", f'299 - "{text}"'.encode())
+        answer["headers"] = [*answer["headers"], warning]
 
 
 def _unrecorded(error: AuditUnavailableError) -> ApiError:

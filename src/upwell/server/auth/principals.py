@@ -25,6 +25,8 @@ class Principal:
     """Groups of a person who has signed in."""
     session: str = ""
     """Id of their session."""
+    is_ending: bool = False
+    """True once their owner should be told of it."""
 
     def may(self, action: Action) -> bool:
         """Return True if the principal has the right to an action."""

@@ -65,7 +65,7 @@ class AccountToken:
 
 
 class AccountTokens:
-    """Makes and reads tokens of ServiceAccounts. `authors` says what other principals may do."""
+    """Makes and reads tokens of ServiceAccounts. `authors` says what their authors may do."""
 
     def __init__(
         self,
@@ -77,6 +77,10 @@ class AccountTokens:
         self._objects = objects
         self._jwts = jwts
         self._clock = clock
+        self._authors = authors
+
+    def ask(self, authors: Authors) -> None:
+        """Ask somebody else what authors of accounts may do: one who knows people too."""
         self._authors = authors
 
     def issue(self, wanted: WantedAccountToken) -> AccountToken:

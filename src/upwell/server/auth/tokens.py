@@ -8,9 +8,9 @@ ServiceAccounts are signed, and kept nowhere.
 import hashlib
 import hmac
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from secrets import token_bytes, token_hex, token_urlsafe
 from typing import Self
 
@@ -29,6 +29,7 @@ from upwell.policy.access.service_accounts import parse_account
 from upwell.server.auth.own_jwt import OwnJwts, is_jwt
 from upwell.server.auth.principals import Principal
 from upwell.server.auth.service_accounts import AccountObjects, AccountTokens
+from upwell.server.auth.token_uses import TokenUses
 from upwell.store.interface import NotFoundError
 
 TOKEN_TYPE = "upwell.dev/token"  # noqa: S105 - a type, not a token
@@ -43,6 +44,11 @@ ADMIN = f"{_SYSTEM}admin"
 """Name of the person who started the server."""
 _SECRET_PREFIX = "token-"  # noqa: S105 - a name, not a token
 _HASH, _GRANTS, _EXPIRES = "sha256", "grants", "expires"
+USED_ANNOTATION = "upwell.dev/last-used"
+"""Of the Secret that keeps a token: its last use, to the hour."""
+_WARNED = timedelta(days=14)
+_WARNED_PART = 6
+"""The end of a token is told of 14 days before it, and in the last sixth of a shorter life."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,17 +59,28 @@ class TokenRecord:
     sha256: str = field(repr=False)
     grants: tuple[Grant, ...]
     expires: datetime | None = None
+    made: datetime | None = None
+    used: datetime | None = None
+    """Its last use, to the hour; None: unknown."""
+
+    def ends_soon(self, now: datetime) -> bool:
+        """Return True once its owner should make another."""
+        if self.expires is None:
+            return False
+        life = self.expires - (self.made or self.expires - _WARNED * _WARNED_PART)
+        return self.expires - now <= min(_WARNED, life / _WARNED_PART)
 
     @classmethod
     def of(cls, secret: Secret) -> Self:
         """Read a Secret of type upwell.dev/token; raises ValueError."""
         values = {key: value.decode() for key, value in secret.decoded().items()}
-        expires = values.get(_EXPIRES, "")
         return cls(
             secret.name.removeprefix(_SECRET_PREFIX),
             values.get(_HASH, ""),
             parse_grants(values.get(_GRANTS, "")),
-            datetime.fromisoformat(expires).astimezone(UTC) if expires else None,
+            _time(values.get(_EXPIRES, "")),
+            secret.metadata.creation_timestamp,
+            _used(secret),
         )
 
     def as_secret(self) -> Secret:
@@ -76,6 +93,18 @@ class TokenRecord:
             type=TOKEN_TYPE,
             string_data=values,
         )
+
+
+def _time(text: str) -> datetime | None:
+    """Return a time of a record; raises ValueError."""
+    return datetime.fromisoformat(text).astimezone(UTC) if text else None
+
+
+def _used(secret: Secret) -> datetime | None:
+    """Return when it was used; an annotation that says no time says nothing, and closes nothing."""
+    with suppress(ValueError):
+        return _time(secret.annotations.get(USED_ANNOTATION, ""))
+    return None
 
 
 def secret_name(token_name: str) -> str:
@@ -184,6 +213,7 @@ class Tokens:
         self._own: Sequence[OwnToken] = tuple(own)
         self._registry = registry or RegistryTokens()
         jwts = jwts or OwnJwts(token_bytes(_RANDOM_BYTES))
+        self.uses = TokenUses()
         self.accounts = AccountTokens(secrets, jwts, clock, self.grants)
 
     def replace_own(self, token: str) -> None:
@@ -216,10 +246,12 @@ class Tokens:
         except (NotFoundError, InvalidGrantError, ValueError):
             return None
         known = secret.type == TOKEN_TYPE and hmac.compare_digest(record.sha256, given)
-        expired = record.expires is not None and record.expires <= self._clock()
+        now = self._clock()
+        expired = record.expires is not None and record.expires <= now
         if not known or expired:
             return None
-        return Principal(name, record.grants, ends=record.expires)
+        self.uses.note(name, now)
+        return Principal(name, record.grants, ends=record.expires, is_ending=record.ends_soon(now))
 
     async def grants(self, name: str) -> tuple[Grant, ...]:
         """Return what the person of a token may do; none for a token that was deleted.

@@ -3,26 +3,32 @@
 import asyncio
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
+from contextlib import suppress
 from decimal import Decimal
 from itertools import islice
+from operator import itemgetter
 
 from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily
 from prometheus_client.metrics_core import Metric
 
 from upwell.api.build import Build, BuildPhase
 from upwell.api.codec import RESOURCES
-from upwell.api.core import ResourceQuota
+from upwell.api.core import ResourceQuota, Secret
 from upwell.api.meta import Resource
 from upwell.machine.components import ComponentState
+from upwell.policy.access.roles import SYSTEM_NAMESPACE
 from upwell.policy.explain.freshness import Snapshot
 from upwell.policy.health.fault import FaultEvent
 from upwell.policy.health.judgement import faults_of
 from upwell.policy.quotas.usage import readable
 from upwell.policy.rollouts.settings import WORKLOADS
 from upwell.policy.rollouts.summary import RolloutState, rollout_of
+from upwell.server.auth.tokens import TOKEN_TYPE, TokenRecord
 from upwell.server.http.streaming import OpenStreams
 from upwell.store.interface import Store
 
+_MAX_TOKENS = 1000
+"""Tokens that have a metric."""
 _MAX_LIMITS = 1000
 """Limits of namespaces that have a metric."""
 _WAITING = (BuildPhase.NEW, BuildPhase.PENDING)
@@ -47,6 +53,7 @@ class StateGauges:
             *_builds([item for item in objects if isinstance(item, Build)]),
             *_rollouts(Snapshot(objects)),
             *fault_gauges(objects),
+            *token_gauges(item for item in objects if isinstance(item, Secret)),
             *quota_gauges(item for item in objects if isinstance(item, ResourceQuota)),
         ]
 
@@ -87,6 +94,22 @@ def fault_gauges(objects: Iterable[Resource]) -> list[Metric]:
         family.add_metric(labels, count)
     failing = sum(fault.event is FaultEvent.IMPORT_FAILED for fault in faults)
     return [family, gauge("upwell_imports_failing", "Tags whose last import failed.", failing)]
+
+
+def token_gauges(secrets: Iterable[Secret]) -> list[Metric]:
+    """Return the end of each token that has one, of the first so many that end."""
+    what = "Ends of tokens, in seconds since 1970."
+    family = GaugeMetricFamily("upwell_token_expiry_timestamp_seconds", what, labels=["token"])
+    ends: dict[str, float] = {}
+    for secret in secrets:
+        if secret.type == TOKEN_TYPE and secret.namespace == SYSTEM_NAMESPACE:
+            with suppress(ValueError):  # a damaged one opens nothing
+                record = TokenRecord.of(secret)
+                if record.expires is not None:
+                    ends[record.name] = record.expires.timestamp()
+    for name, end in islice(sorted(ends.items(), key=itemgetter(1)), _MAX_TOKENS):
+        family.add_metric([name], end)
+    return [family]
 
 
 def quota_gauges(quotas: Iterable[ResourceQuota]) -> list[Metric]:

@@ -49,16 +49,17 @@ def test_tokens_are_listed_with_what_they_allow(upwell: Upwell) -> None:
     upwell("token", "create", "ada", "--grant", "viewer@*", "--grant", "admin@bank")
     upwell("token", "create", "root", "--grant", "admin@*", "--never")
     assert upwell("token", "list").stdout.splitlines() == [
-        "NAME   GRANTS                EXPIRES   AGE",
-        "ada    viewer@* admin@bank   90d       5m",
-        "ci     builder@shop          120m      5m",
-        "root   admin@*               -         5m",
+        "NAME   GRANTS                EXPIRES   USED   AGE",
+        "ada    viewer@* admin@bank   90d       -      5m",
+        "ci     builder@shop          120m      -      5m",
+        "root   admin@*               -         -      5m",
     ]
     listed = json.loads(upwell("token", "list", "-o", "json").stdout)
     assert listed[1] == {
         "name": "ci",
         "grants": ["builder@shop"],
         "expires": "2026-03-01T14:05:00+00:00",
+        "used": None,
     }
 
 

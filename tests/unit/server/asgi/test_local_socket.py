@@ -2,6 +2,7 @@
 
 import asyncio
 import os
+import socket
 import stat
 from collections.abc import AsyncIterator, Callable
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
@@ -10,6 +11,7 @@ from pathlib import Path
 
 import aiohttp
 import pytest
+import uvicorn
 from starlette.applications import Starlette
 from starlette.requests import Request
 from starlette.responses import PlainTextResponse
@@ -23,7 +25,7 @@ from upwell.policy.access.roles import SYSTEM_NAMESPACE, parse_grant
 from upwell.server.asgi.connections import ConnectionLimits, ConnectionTable
 from upwell.server.asgi.local_socket import bind_local, serve_local
 from upwell.server.auth.middleware import AccessControl, AuthMiddleware
-from upwell.server.auth.tokens import TokenRecord, Tokens, hash_of, new_token
+from upwell.server.auth.tokens import TokenRecord, Tokens, hash_of, new_token, own_token
 from upwell.server.http.limits import ServerLimits
 from upwell.store.interface import UnavailableError
 from upwell.store.kubernetes import KubernetesStore
@@ -110,6 +112,42 @@ async def test_a_token_counts_where_one_is_sent(serve: Serve) -> None:
             assert answer.status == 403
         async with session.get(SECRETS, headers={"Authorization": "Bearer wrong"}) as answer:
             assert answer.status == 401
+
+
+async def test_the_own_users_token_counts_there_alone_where_the_settings_say_so(
+    tmp_path: Path, table: ConnectionTable
+) -> None:
+    own, store = new_token("admin"), MemoryStore(clock=lambda: NOW)
+    app = Starlette(routes=[Route("/{path:path}", _name)])
+    control = AccessControl(
+        Tokens(store, lambda: NOW, [own_token(own)]),
+        audit_log(tmp_path, lambda: NOW),
+        local_users=OWN,
+        admin_by_socket=True,
+    )
+    guarded = AuthMiddleware(app, control, ServerLimits())
+    headers = {"Authorization": f"Bearer {own}"}
+    with socket.socket() as port:
+        port.bind(("127.0.0.1", 0))
+        port.listen()
+        server = uvicorn.Server(uvicorn.Config(guarded, log_config=None, lifespan="off"))
+        serving = asyncio.create_task(server.serve([port]))
+        url = f"http://127.0.0.1:{port.getsockname()[1]}{SECRETS}"
+        async with aiohttp.ClientSession() as session, session.get(url, headers=headers) as answer:
+            assert answer.status == 401
+            assert "admin.token opens the local socket alone" in await answer.text()
+        server.should_exit = True
+        await asyncio.wait_for(serving, 30)
+    listener, shutdown = bind_local(tmp_path / "api.sock"), asyncio.Event()
+    serving = asyncio.create_task(serve_local(guarded, listener, shutdown, table))
+    connector = aiohttp.UnixConnector(str(tmp_path / "api.sock"))
+    async with (
+        aiohttp.ClientSession("http://upwell", connector=connector) as session,
+        session.get(SECRETS, headers=headers) as answered,
+    ):
+        assert (answered.status, await answered.text()) == (200, "system:admin")
+    shutdown.set()
+    await asyncio.wait_for(serving, 30)
 
 
 async def test_websockets_are_served_there_too(serve: Serve) -> None:
