@@ -100,7 +100,7 @@ class PromotionActions:
         asked = await self._store.get(Promotion, namespace, name)
         pipeline, stage = await self.stage_of(asked)
         release = await self._release(asked)
-        people = interested(pipeline, stage, release, asked)
+        people = interested(pipeline, stage, release, asked, vote.by)
         return await self._changed(
             Promotion, namespace, name, lambda one: voted(one, stage, vote, people)
         )

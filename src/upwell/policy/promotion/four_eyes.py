@@ -22,9 +22,16 @@ def needs_four_eyes(pipeline: Pipeline, stage: Stage) -> bool:
 
 
 def interested(
-    pipeline: Pipeline, stage: Stage, release: Release | None, promotion: Promotion
+    pipeline: Pipeline,
+    stage: Stage,
+    release: Release | None,
+    promotion: Promotion,
+    voter: str = "",
 ) -> Mapping[str, str]:
-    """Return the names whose approval alone is not enough, and what each has done."""
+    """Return the names whose approval alone is not enough, and what each has done.
+
+    `voter` is one whose vote is not among the promotion's yet.
+    """
     if not needs_four_eyes(pipeline, stage):
         return {}
     found = {
@@ -32,7 +39,8 @@ def interested(
         author_of(release) if release is not None else "": f"wrote {promotion.spec.release}",
         promotion.spec.requested_by: "asked for it",
     }
-    programs = (vote.by for vote in promotion.status.votes if parse_account(vote.by))
+    voters = (voter, *(vote.by for vote in promotion.status.votes))
+    programs = (name for name in voters if parse_account(name))
     # Whoever gave one its grants would be both pairs of eyes.
     found |= dict.fromkeys(programs, "is a ServiceAccount, and nobody's eyes")
     return {name: what for name, what in found.items() if name}

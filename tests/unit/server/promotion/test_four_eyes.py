@@ -102,6 +102,33 @@ async def test_of_two_approvals_one_may_be_theirs(granted: GrantedApi) -> None:
     assert await agreement(granted) is Agreement.AGREED
 
 
+async def test_a_service_account_is_nobodys_eyes(granted: GrantedApi) -> None:
+    await granted.grant("ben", "admin@a")
+    metadata = {"name": "bot", "annotations": {"upwell.dev/grants": "approver@a"}}
+    made = await granted.create("ben", "serviceaccounts", "a", {"metadata": metadata})
+    assert made.status == 201, made.text
+    path = path_of("serviceaccounts", "a", "bot", "token")
+    token = await granted.send("ben", "POST", path, {})
+    granted.tokens["bot"] = token.json["status"]["token"]
+    await waiting(granted, required=2)
+    assert (await vote(granted, "ben")).status == 200
+    assert (await vote(granted, "bot")).status == 200
+    assert await agreement(granted) is Agreement.OPEN
+    assert (await vote(granted, "cat")).status == 200
+    assert await agreement(granted) is Agreement.AGREED
+
+
+async def test_a_service_account_approves_nothing_alone(granted: GrantedApi) -> None:
+    metadata = {"name": "bot", "annotations": {"upwell.dev/grants": "approver@a"}}
+    await granted.create("admin", "serviceaccounts", "a", {"metadata": metadata})
+    token = await granted.send("admin", "POST", path_of("serviceaccounts", "a", "bot", "token"), {})
+    granted.tokens["bot"] = token.json["status"]["token"]
+    await waiting(granted)
+    answer = await vote(granted, "bot")
+    assert answer.status in {403, 409}, answer.text
+    assert "is a ServiceAccount, and nobody's eyes" in answer.json["message"]
+
+
 async def test_an_override_takes_its_right_and_is_recorded(
     granted: GrantedApi, tmp_path: Path
 ) -> None:
