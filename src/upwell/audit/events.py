@@ -1,11 +1,12 @@
 """Event of one request, and the JSON object of its line."""
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 _MAX_TEXT = 300
 _MAX_CHANGES = 20
+_MAX_ANNOTATION = 2000
 _DENIED = frozenset({401, 403, 429})
 
 
@@ -45,6 +46,8 @@ class AuditEvent:
     changes: Sequence[FieldChange] = ()
     denied: bool = False
     """True of a refusal whose status does not say so."""
+    annotations: Mapping[str, str] = field(default_factory=dict)
+    """By keys as Kubernetes' audit events have them."""
 
     @property
     def is_denied(self) -> bool:
@@ -69,4 +72,7 @@ class AuditEvent:
             document["changes"] = [one.document() for one in self.changes[:_MAX_CHANGES]]
         if len(self.changes) > _MAX_CHANGES:
             document["moreChanges"] = len(self.changes) - _MAX_CHANGES
+        if self.annotations:
+            found = {key: text[:_MAX_ANNOTATION] for key, text in self.annotations.items()}
+            document["annotations"] = found
         return document

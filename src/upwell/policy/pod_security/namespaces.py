@@ -15,6 +15,8 @@ from upwell.policy.pod_security.standards import Profile, violations
 from upwell.policy.pod_security.templates import PlacedTemplate
 
 _PREFIX = "pod-security.kubernetes.io/"
+AUDIT_VIOLATIONS = f"{_PREFIX}audit-violations"
+"""Annotation of audit events, as Kubernetes has it."""
 _MODES = ("enforce", "warn", "audit")
 
 
@@ -66,3 +68,10 @@ def profile_warnings(template: PlacedTemplate, profiles: NamespaceProfiles) -> I
     if profiles.warn is not None:
         for found in violations(template, profiles.warn):
             yield f"would violate profile {profiles.warn}: {found}"
+
+
+def profile_audits(template: PlacedTemplate, profiles: NamespaceProfiles) -> Iterator[str]:
+    """Yield what the profile that a namespace has recorded forbids of a template."""
+    if profiles.audit is not None:
+        for found in violations(template, profiles.audit):
+            yield f"would violate profile {profiles.audit}: {found}"

@@ -10,7 +10,7 @@ from enum import StrEnum
 
 from upwell.api.core import Container, Volume
 from upwell.api.values.security_context import ContainerSecurity
-from upwell.policy.pod_security.templates import PlacedTemplate
+from upwell.policy.pod_security.templates import HOST_NAMESPACES, PlacedTemplate
 
 
 class Profile(StrEnum):
@@ -72,7 +72,6 @@ _SAFE_SYSCTLS = frozenset(
         "net.ipv4.tcp_wmem",
     }
 )
-_HOST_NAMESPACES = ("hostPID", "hostIPC")
 _DEVICE_TYPES = frozenset({"CharDevice", "BlockDevice"})
 _NO_NAMESPACE = frozenset({"csi", "downwardAPI", "ephemeral", "image"})
 """Kinds of volumes that `restricted` allows besides those that are fields of Volume here."""
@@ -111,7 +110,7 @@ def _baseline(template: PlacedTemplate) -> Iterator[Violation]:
             "the host's network is not allowed",
             HostRight.NETWORK,
         )
-    for name in _HOST_NAMESPACES:
+    for name in HOST_NAMESPACES:
         if (spec.model_extra or {}).get(name):
             yield Violation(f"{template.path}.spec.{name}", "must be false")
     for at, volume in enumerate(spec.volumes):

@@ -10,6 +10,9 @@ from upwell.api.meta import Resource
 from upwell.api.pipeline import Pipeline
 from upwell.api.values.security_context import ContainerSecurity, PodSecurity, SecurityFault
 
+HOST_NAMESPACES = ("hostPID", "hostIPC")
+"""Fields of a Pod's spec that ask for namespaces of the machine, besides its network and ids."""
+
 
 @dataclass(frozen=True, slots=True)
 class PlacedTemplate:
@@ -87,12 +90,19 @@ def templates_of(resource: Resource) -> Iterator[PlacedTemplate]:
 
 
 def security_faults(resource: Resource) -> tuple[Fault, ...]:
-    """Return the fields of every securityContext that cannot be honoured."""
+    """Return the fields of every template that say how it is isolated and cannot be honoured."""
     return tuple(
         Fault(fault.path, fault.message)
         for template in templates_of(resource)
-        for fault in faults_of_template(template)
+        for fault in (*_shared_with_host(template), *faults_of_template(template))
     )
+
+
+def _shared_with_host(template: PlacedTemplate) -> Iterator[SecurityFault]:
+    for name in HOST_NAMESPACES:
+        if (template.template.spec.model_extra or {}).get(name):
+            why = "instances never share this with the machine: remove the field"
+            yield SecurityFault(f"{template.path}.spec.{name}", why)
 
 
 def faults_of_template(template: PlacedTemplate) -> Iterator[SecurityFault]:

@@ -312,6 +312,7 @@ class AuthMiddleware:
             note.reason,
             note.changes,
             note.denied,
+            note.annotations,
         )
         await self._access.audit.record(event)
 

@@ -1,7 +1,8 @@
 """Action of a request, read from its method and path alone, before anything is served."""
 
 import re
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 from typing import Protocol
 from urllib.parse import parse_qs
 
@@ -57,6 +58,8 @@ class AuditNote:
     """Reason, as its author gives it."""
     changes: tuple[FieldChange, ...] = ()
     """Fields of the object that the request changed."""
+    annotations: Mapping[str, str] = field(default_factory=dict)
+    """What the event's line says besides, by keys as Kubernetes has them."""
     denied: bool = False
     """True of a refusal whose status does not say so: its line is among those of the denied."""
     is_nothing: bool = False

@@ -12,6 +12,7 @@ from upwell.api.codec import decode
 from upwell.api.core import Namespace
 from upwell.api.meta import Resource
 from upwell.api.patches.content_types import APPLY, PATCHES
+from upwell.policy.pod_security.namespaces import AUDIT_VIOLATIONS
 from upwell.server.auth.caller import require_deletion
 from upwell.server.auth.request_info import AUDIT_NOTE, AuditNote
 from upwell.server.auth.request_seats import RequestSeats
@@ -206,7 +207,11 @@ class ObjectHandlers:
 
 
 def _note(request: Request, written: WriteResult) -> None:
-    request.scope[AUDIT_NOTE] = AuditNote(name=written.resource.name, changes=written.changes)
+    request.scope[AUDIT_NOTE] = AuditNote(
+        name=written.resource.name,
+        changes=written.changes,
+        annotations={AUDIT_VIOLATIONS: "; ".join(written.audited)} if written.audited else {},
+    )
 
 
 async def _patch_of(content_type: str, body: bytes, work: LargeWork) -> Change:

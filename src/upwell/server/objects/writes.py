@@ -46,6 +46,8 @@ class WriteResult:
     created: bool = False
     changes: tuple[FieldChange, ...] = ()
     """Fields that the write changed; none of a dry run."""
+    audited: tuple[str, ...] = ()
+    """Violations of the profile that a namespace has recorded."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -55,6 +57,7 @@ class _Replacement:
     old: Resource
     wanted: Resource
     warnings: tuple[str, ...] = ()
+    audited: tuple[str, ...] = ()
     size: int = 0
     """Bytes of the stored object and the change together."""
 
@@ -167,9 +170,10 @@ class Writer:
             lambda: _authorized(_bounded(owned, None), None, options), options.size
         )
         await require_free_workloads(self._store, resource, None)
+        review = await enforce_profiles(self._store, resource, None)
         warnings = (
             *admitted.warnings,
-            *await enforce_profiles(self._store, resource, None),
+            *review.warnings,
             *await image_volume_warnings(self._store, resource, None),
         )
         if options.dry_run:
@@ -178,7 +182,7 @@ class Writer:
             await ensure_namespace(self._store, resource.namespace)
         stored = await self._store.create(resource.with_metadata(resource_version=None))
         changes = await options.work.computed(lambda: _changes(None, stored, options), options.size)
-        return WriteResult(stored, warnings, created=True, changes=changes)
+        return WriteResult(stored, warnings, created=True, changes=changes, audited=review.audited)
 
     async def _preview(self, resource: Resource) -> Resource:
         """Return what `create` would store; raises AlreadyExistsError."""
@@ -207,9 +211,11 @@ class Writer:
             version = _version(resource.resource_version, old)
             wanted = resource.with_metadata(resource_version=version)
             await require_free_workloads(self._store, wanted, old)
-            profiles = await enforce_profiles(self._store, wanted, old)
+            review = await enforce_profiles(self._store, wanted, old)
             volumes = await image_volume_warnings(self._store, wanted, old)
-            return _Replacement(old, wanted, (*warnings, *profiles, *volumes), size)
+            return _Replacement(
+                old, wanted, (*warnings, *review.warnings, *volumes), review.audited, size
+            )
 
         async def write(new: _Replacement) -> WriteResult:
             if options.dry_run:
@@ -218,7 +224,7 @@ class Writer:
             changes = await options.work.computed(
                 lambda: _changes(new.old, stored, options), new.size
             )
-            return WriteResult(stored, new.warnings, changes=changes)
+            return WriteResult(stored, new.warnings, changes=changes, audited=new.audited)
 
         return await update_with_retry(admitted_change, write)
 
