@@ -29,6 +29,7 @@ from upwell.app.machine_watch import (
 )
 from upwell.app.promotion import promotion
 from upwell.app.quotas.storage import measures
+from upwell.app.signing.keys import served_keys
 from upwell.app.signing.wiring import image_signing
 from upwell.app.supervision import retry_after_recovery
 from upwell.controller import Controller
@@ -122,6 +123,7 @@ def wire(adapters: Adapters) -> Wired:
         runtime=adapters.runtime,
         inputs=adapters.inputs,
         store_keys=StoreKeys(lambda: adapters.store.encryption, adapters.store.rotate),
+        signing_keys=served_keys(adapters.signing_keys),
         evidence=adapters.evidence,
         signatures=adapters.protection.signatures,
         registry_routes=create_routes(adapters.internal),

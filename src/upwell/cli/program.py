@@ -86,6 +86,9 @@ COMMANDS: Mapping[str, Entry] = {
     "s2i": Entry("s2i:s2i", "Build images with Source-to-Image, without a server."),
     "serve": Entry("serve.serve:serve", "Run the server on this machine."),
     "session": Entry("access.session:session", "List and end sessions of people who signed in."),
+    "signing": Entry(
+        "serve.signing:signing", "Print the public key of signed images; rotate the key."
+    ),
     "start-build": Entry("builds.builds:start_build", "Start a build of a BuildConfig."),
     "status": Entry("explain.status:status", "Show the tree from base image to workload."),
     "token": Entry("access.token:token", "Create, list and delete tokens."),

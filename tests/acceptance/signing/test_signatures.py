@@ -16,7 +16,6 @@ from tests.support.installation.vendor_images import publish
 from upwell.api.build import Build
 from upwell.api.conditions import find
 from upwell.api.image import ImageStream
-from upwell.signing.keys import PUBLIC_FILE
 from upwell.store.interface import ApiClient
 
 DOCKERFILE = "FROM base:1\nRUN cp /etc/base-version /here\n"
@@ -55,7 +54,8 @@ async def test_cosign_verifies_what_a_build_pushes_here_and_elsewhere(
 
     logins = tmp_path / "config.json"
     logins.write_text(json.dumps({"auths": {f"127.0.0.1:{made.port}": {"auth": login(made)}}}))
-    key = made.data_dir / PUBLIC_FILE
+    key = tmp_path / "image-signing.pub"
+    key.write_text(public_key(made))
     for image, build in (
         (f"127.0.0.1:{made.port}/default/app@{digest(app)}", app),
         (f"{made.vendor}/built/outside@{digest(other)}", other),
@@ -72,9 +72,15 @@ async def test_cosign_verifies_what_a_build_pushes_here_and_elsewhere(
         assert {"sha256": base.hex} in [
             each["digest"] for each in predicate["buildDefinition"]["resolvedDependencies"]
         ]
+    assert made.upwell("signing", "rotate").stdout == public_key(made) != key.read_text()
+    assert key.read_text() in public_key(made, "--all")
     # Signatures are no images of the stream.
     tags = (await client.get(ImageStream, "default", "app")).status.tags
     assert [tag.tag for tag in tags] == ["latest"]
+
+
+def public_key(made: Installation, *options: str) -> str:
+    return made.upwell("signing", "public-key", *options).stdout
 
 
 async def attested(client: ApiClient, name: str) -> Build:

@@ -38,6 +38,7 @@ from upwell.server.auth.signatures import Signatures, new_signatures
 from upwell.server.exchange.exchange import TokenExchange
 from upwell.server.http.limits import ServerLimits
 from upwell.server.signin.services import SignIn
+from upwell.server.signing.image_signing_keys import ImageSigningKeys
 from upwell.store.memory import MemoryStore
 from upwell.uploads.interface import BinaryInputs
 from upwell.workload.interface import (
@@ -229,6 +230,7 @@ async def serving(
     connections: ConnectionLimits = DEFAULT_CONNECTION_LIMITS,
     exchange: Callable[[AccessControl, ApiClock], TokenExchange] | None = None,
     sign_in: Callable[[MemoryStore, ApiClock], SignIn] | None = None,
+    signing_keys: ImageSigningKeys | None = None,
 ) -> AsyncIterator[Api]:
     clock, shutdown = ApiClock(), asyncio.Event()
     components = Components(clock)
@@ -258,6 +260,7 @@ async def serving(
             actions=actions,
             clock=clock,
             shutdown=shutdown,
+            signing_keys=signing_keys,
             version="1.2.3",
             runtime=stub if with_runtime else None,
             inputs=inputs,

@@ -1,8 +1,13 @@
 """Opens the key that signs images, as the settings say."""
 
+import asyncio
+from collections.abc import Sequence
+
 from upwell.app.data_folder import DataFolderError
+from upwell.server.signing.image_signing_keys import ImageSigningKeys
 from upwell.settings import ServerSettings
 from upwell.signing.keys import SigningKeyError, SigningKeys
+from upwell.store.interface import RejectedError
 
 
 def open_signing_keys(settings: ServerSettings) -> SigningKeys | None:
@@ -13,3 +18,22 @@ def open_signing_keys(settings: ServerSettings) -> SigningKeys | None:
         return SigningKeys(settings.data_dir, settings.signing.key)
     except SigningKeyError as error:
         raise DataFolderError(str(error)) from error
+
+
+def served_keys(keys: SigningKeys | None) -> ImageSigningKeys | None:
+    """Return what the API tells of the keys, and how it asks for another one."""
+    if keys is None:
+        return None
+    lock = asyncio.Lock()
+
+    def public() -> Sequence[bytes]:
+        return [key.pem() for key in keys.signer.keys]
+
+    async def rotate() -> None:
+        async with lock:
+            try:
+                await asyncio.to_thread(keys.rotate)
+            except (SigningKeyError, OSError) as error:
+                raise RejectedError(str(error)) from error
+
+    return ImageSigningKeys(public, rotate)

@@ -56,6 +56,8 @@ from upwell.server.pruning import prunes
 from upwell.server.signin.device import DeviceHandlers
 from upwell.server.signin.pages import SignInPages
 from upwell.server.signin.services import SignIn
+from upwell.server.signing import image_signing_keys
+from upwell.server.signing.image_signing_keys import ImageSigningKeys
 from upwell.server.workloads.pod_api import PodApi
 from upwell.server.workloads.replica_sets import ReplicaSetReader
 from upwell.server.workloads.workloads import WorkloadHandlers
@@ -90,6 +92,8 @@ class ServerDependencies:
     """Uploads for builds; None: none are taken."""
     store_keys: StoreKeys | None = None
     """Keys of the store; None: it keeps nothing on disk."""
+    signing_keys: ImageSigningKeys | None = None
+    """Keys that sign images; None: nothing is signed."""
     evidence: BinaryInputs | None = None
     """Store of the evidence of promotions; None: none is kept."""
     signatures: Signatures = field(default_factory=new_signatures)
@@ -151,6 +155,7 @@ def create_app(deps: ServerDependencies) -> Starlette:
             *(DeviceHandlers(deps.sign_in).routes() if deps.sign_in is not None else ()),
             *(pages.routes() if pages is not None else ()),
             *encryptions.create_routes(deps.store_keys, deps.limits),
+            *image_signing_keys.create_routes(deps.signing_keys, deps.limits),
             *prunes.create_routes(deps.actions.pruning, deps.limits),
             *promotions.routes(),
             Route("/api/{version}/{path:path}", api.answer, methods=_METHODS),

@@ -53,7 +53,12 @@ from upwell.server.http.limits import ServerLimits
 from upwell.server.http.visibility import VIEW
 
 _HEALTH = {"/livez", "/readyz", "/healthz"}
-_OPEN = {*_HEALTH, "/version", "/webhooks/registry", TOKEN_EXCHANGE_PATH, *OPEN_PATHS}
+_OPEN = {
+    *_HEALTH,
+    *("/version", "/image-signing.pub", "/webhooks/registry"),
+    TOKEN_EXCHANGE_PATH,
+    *OPEN_PATHS,
+}
 """Needs no token: says nothing that is private, is a hint that is looked into, takes another, or
 begins a session."""
 _BUILD_WEBHOOK = re.compile(

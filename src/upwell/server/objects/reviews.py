@@ -43,7 +43,7 @@ ENDS = "upwell.dev/ends"
 _EVERYONE = Principal("system:anonymous", (Grant(Role.ADMIN, frozenset({EVERYWHERE})),))
 """Principal of every request where no tokens are asked for."""
 _OPEN_PATHS = (
-    *("/livez", "/readyz", "/healthz", "/version"),
+    *("/livez", "/readyz", "/healthz", "/version", "/image-signing.pub"),
     *("/api", "/api/*", "/apis", "/apis/*", "/openapi/*"),
 )
 

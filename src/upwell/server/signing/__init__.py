@@ -1,0 +1,1 @@
+"""The key that signs images: its public half for everybody, its rotation for administrators."""
