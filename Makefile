@@ -26,9 +26,18 @@ demo: python system  ## Replay a glibc fix with real parts (ARGS="--keep" leaves
 # Four files of tests at a time on two cores: among real parts, tests mostly wait. The slowest folders
 # come first, so that all workers end together. tests/conftest.py says which tests get a second try;
 # the summary names them.
-test: python system  ## Run all tests, each against the real parts that it names (PYTHON=3.14)
+test: python system identity-provider  ## Run all tests, each against the real parts that it names (PYTHON=3.14)
 	./scripts/with-memory-disk $(RUN) pytest -n 4 --dist loadfile --no-loadscope-reorder \
 		tests/acceptance tests/integration tests/contract tests/unit $(ARGS)
+
+.PHONY: identity-provider
+# Of npm, as its lock has it; without npm, the tests of sign-in say what to install.
+identity-provider:  ## Install the OpenID Connect provider that tests sign in at
+	if command -v npm >/dev/null && [ ! -e .tools/identity-provider/node_modules ]; then \
+		mkdir -p .tools/identity-provider; \
+		cp tests/support/identity_provider/package*.json .tools/identity-provider/; \
+		cd .tools/identity-provider && npm ci --ignore-scripts --no-audit --no-fund; \
+	fi
 
 .PHONY: check
 check: check-format check-lint check-types check-imports check-units  ## The quick gate: format, lint, types, import contracts, unit tests (PYTHON=3.14)

@@ -1,0 +1,103 @@
+"""oidc-provider, an OpenID Connect provider that is certified, and people who sign in at it."""
+
+import re
+import shutil
+import socket
+import subprocess
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from html import unescape
+from pathlib import Path
+from urllib.parse import urljoin
+
+import aiohttp
+from tests.support.paths import ROOT
+
+_SCRIPT = Path(__file__).with_name("provider.mjs")
+_LIBRARY = ROOT / ".tools/identity-provider/node_modules/oidc-provider/lib/index.js"
+MISSING = "" if shutil.which("node") and _LIBRARY.exists() else "make identity-provider"
+"""How to install what is missing; empty: nothing is."""
+_FORM = re.compile(r"<form[^>]*>.*?</form>", re.DOTALL)
+_INPUT = re.compile(r"<input[^>]*>")
+_SECONDS = 120.0
+_MOST_PAGES = 10
+
+
+@dataclass(frozen=True)
+class RunningProvider:
+    """A provider at a port of loopback."""
+
+    process: subprocess.Popen[str]
+    url: str
+
+    async def put(self, person: str, *groups: str) -> None:
+        """Have somebody be in these groups."""
+        await self._change("PUT", f"{person}/{','.join(groups)}")
+
+    async def remove(self, person: str) -> None:
+        """Have somebody be nobody."""
+        await self._change("DELETE", person)
+
+    async def _change(self, method: str, path: str) -> None:
+        async with (
+            aiohttp.ClientSession() as session,
+            session.request(method, f"{self.url}/people/{path}") as response,
+        ):
+            assert response.status == 204
+
+
+def free_port() -> int:
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return int(probe.getsockname()[1])
+
+
+@contextmanager
+def running_provider(callback: str) -> Iterator[RunningProvider]:
+    """Run a provider whose client `upwell` is sent back to `callback`."""
+    port = free_port()
+    process = subprocess.Popen(
+        ["node", str(_SCRIPT), str(_LIBRARY), str(port), callback],
+        stdout=subprocess.PIPE,
+        stderr=subprocess.DEVNULL,
+        text=True,
+    )
+    try:
+        assert process.stdout is not None
+        assert any("ready" in line for line in process.stdout)
+        yield RunningProvider(process, f"http://127.0.0.1:{port}")
+    finally:
+        process.kill()
+        process.wait()
+        if process.stdout is not None:
+            process.stdout.close()
+
+
+async def confirm(session: aiohttp.ClientSession, url: str, person: str) -> str:
+    """Follow a page of the provider as a person, through all its forms; return the last page."""
+    timeout = aiohttp.ClientTimeout(_SECONDS)
+    async with session.get(url, timeout=timeout) as response:
+        place, page = str(response.url), await response.text()
+    for _ in range(_MOST_PAGES):
+        form = next((one for one in _FORM.findall(page) if "/account" not in place), None)
+        if form is None:
+            return page
+        fields = {**_fields(form)}
+        fields |= {name: person for name in ("login", "password") if name in fields}
+        target = urljoin(place, unescape(_attribute(form, "action")) or place)
+        async with session.post(target, data=fields, timeout=timeout) as response:
+            place, page = str(response.url), await response.text()
+    raise AssertionError(f"no end of pages at {place}: {page}")
+
+
+def _fields(form: str) -> dict[str, str]:
+    found = {
+        _attribute(one, "name"): unescape(_attribute(one, "value")) for one in _INPUT.findall(form)
+    }
+    return {name: value for name, value in found.items() if name}
+
+
+def _attribute(tag: str, name: str) -> str:
+    found = re.search(rf'\b{name}="([^"]*)"', tag)
+    return found[1] if found is not None else ""
