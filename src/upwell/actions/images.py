@@ -5,6 +5,8 @@ from contextlib import suppress
 from datetime import datetime
 
 from upwell.api.image import Image, ImageStream, ImageStreamMapping, ImageStreamTag
+from upwell.api.image_policies.policy import PolicyPoint
+from upwell.api.image_policies.review import ImagePolicyReviewSpec, ImagePolicyReviewStatus
 from upwell.api.meta import ObjectKey
 from upwell.inventory.interface import Inventory, Package
 from upwell.oci import Digest, InvalidReferenceError, Reference
@@ -19,6 +21,7 @@ from upwell.policy.images.streams import (
 from upwell.reconcilers.images.image_streams import ImageStreams
 from upwell.reconcilers.images.pull_secrets import PullSecrets
 from upwell.reconcilers.images.records import ImageRecords, as_described
+from upwell.reconcilers.signatures.policies import UNRESTRICTED, ImagePolicies, ImageQuestion
 from upwell.registry.errors import ManifestUnknownError, RegistryError
 from upwell.registry.interface import InternalRegistry, Registry, RequestAccess
 from upwell.store.interface import AlreadyExistsError, ConflictError, NotFoundError, Store
@@ -115,7 +118,9 @@ class ImageExaminer:
         upstream: Registry,
         secrets: PullSecrets,
         clock: Callable[[], datetime],
+        policies: ImagePolicies = UNRESTRICTED,
     ) -> None:
+        self._policies = policies
         self._upstream = upstream
         self._images = ImageRecords(store, upstream, ())
         self._secrets = secrets
@@ -131,6 +136,27 @@ class ImageExaminer:
             return await self._images.examine(pinned, access, self._clock())
         except (InvalidReferenceError, RegistryError) as error:
             raise _examination_error(error) from error
+
+    async def review(self, namespace: str, asked: ImagePolicyReviewSpec) -> ImagePolicyReviewStatus:
+        """Return what image policies would say of an image; raises ExaminationError."""
+        try:
+            reference = Reference.parse(asked.image)
+            if reference.digest is None:
+                access = RequestAccess(await self._secrets.of_namespace(namespace))
+                found = await self._upstream.resolve(reference, access)
+                reference = reference.with_digest(found.digest)
+        except (InvalidReferenceError, RegistryError) as error:
+            raise _examination_error(error) from error
+        judgement = await self._policies.judge(
+            ImageQuestion(
+                reference, namespace, PolicyPoint(asked.at), asked.stage, asked.policy, quiet=True
+            )
+        )
+        return ImagePolicyReviewStatus(
+            image=str(reference),
+            allowed=judgement.allowed,
+            policies=tuple(one.answer() for one in judgement.verdicts),
+        )
 
     async def tags(self, namespace: str, name: str, *, insecure: bool) -> BulkPlan:
         """Return which tags of a repository would be imported; raises ExaminationError."""

@@ -27,6 +27,8 @@ from upwell.api import (
     subscription,
     template,
 )
+from upwell.api.image_policies import policy as image_policy
+from upwell.api.image_policies import review as image_review
 from upwell.api.meta import Kind, Model, Resource
 from upwell.api.networking import network_policy
 
@@ -52,6 +54,8 @@ RESOURCES: tuple[type[Resource], ...] = (
     image.ImageStreamMapping,
     image.ImageStreamImport,
     image.Image,
+    image_policy.ClusterImagePolicy,
+    image_policy.ImagePolicy,
     build.BuildConfig,
     build.Build,
     apps.DeploymentConfig,
@@ -68,12 +72,19 @@ RESOURCES: tuple[type[Resource], ...] = (
     reviews.SelfSubjectReview,
     reviews.SelfSubjectAccessReview,
     reviews.SelfSubjectRulesReview,
+    image_review.ImagePolicyReview,
 )
 """Every kind, in the order in which a set of them is applied."""
 
-_BY_NAME = {(r.KIND.api_version, r.KIND.kind): r for r in RESOURCES} | {
-    ("v1", r.KIND.kind): r for r in RESOURCES if r.KIND.legacy
-}
+_BY_NAME = (
+    {(r.KIND.api_version, r.KIND.kind): r for r in RESOURCES}
+    | {("v1", r.KIND.kind): r for r in RESOURCES if r.KIND.legacy}
+    | {
+        (f"{r.KIND.group}/{version}", r.KIND.kind): r
+        for r in RESOURCES
+        for version in r.KIND.earlier_versions
+    }
+)
 _BY_KIND = {r.KIND.kind: r for r in RESOURCES}
 
 

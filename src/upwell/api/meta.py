@@ -134,6 +134,8 @@ class Kind:
     has_status: bool = True
     legacy: bool = False
     """OpenShift's older manifests write this kind with the group-less apiVersion `v1`."""
+    earlier_versions: tuple[str, ...] = ()
+    """Versions of the group in which manifests write this kind with the same fields."""
     verbs: tuple[str, ...] = ()
     """Verbs of a view or a request that is never stored; empty: all."""
     read_only: bool = False

@@ -13,6 +13,7 @@ from upwell.reconcilers.builds.index import BuildIndex
 from upwell.reconcilers.images.image_streams import ImageStreams
 from upwell.reconcilers.images.pull_secrets import PullSecrets
 from upwell.reconcilers.pruning import LeftoverSweep, Pruning
+from upwell.reconcilers.signatures.policies import ImagePolicies
 from upwell.store.interface import Store
 
 
@@ -23,6 +24,7 @@ def actions(
     streams: ImageStreams,
     secrets: PullSecrets,
     pruning: tuple[Pruning, LeftoverSweep],
+    policies: ImagePolicies,
 ) -> Actions:
     """Return the actions; what they create in the name of clients is counted by `clients`."""
     store = adapters.store
@@ -31,7 +33,7 @@ def actions(
         rollouts=RolloutActions(store, now),
         promotions=PromotionActions(clients, now),
         images=ImageActions(clients, adapters.internal, streams, adapters.inventory, now),
-        examiner=ImageExaminer(store, adapters.registries, secrets, now),
+        examiner=ImageExaminer(store, adapters.registries, secrets, now, policies),
         subscriptions=_subscriptions(adapters),
         pruning=PruningActions(*pruning, adapters.settings.retention.rules),
     )

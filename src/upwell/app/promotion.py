@@ -22,6 +22,7 @@ from upwell.reconcilers.promotion.promotions import PromotionReconciler
 from upwell.reconcilers.promotion.verification import StageVerification
 from upwell.reconcilers.promotion.wiring import pipeline_controller, promotion_controller
 from upwell.reconcilers.rollouts.index import WorkloadIndex
+from upwell.reconcilers.signatures.policies import ImagePolicies
 from upwell.registry.client.push import RegistryPusher
 from upwell.registry.copying import CopyAccess, ImageCopier
 from upwell.registry.interface import Credential, CredentialSource, RequestAccess
@@ -29,7 +30,11 @@ from upwell.server.promotion.verdicts import PLACE, VerdictTokens
 
 
 def promotion(
-    adapters: Adapters, index: WorkloadIndex, builds: BuildIndex, secrets: PullSecrets
+    adapters: Adapters,
+    index: WorkloadIndex,
+    builds: BuildIndex,
+    secrets: PullSecrets,
+    policies: ImagePolicies,
 ) -> Sequence[Controller]:
     """Return the controllers of promotion."""
     store = adapters.store
@@ -49,7 +54,7 @@ def promotion(
         store, images, placement(adapters, index), verification, now, machine, authority
     )
     return (
-        pipeline_controller(index, builds, now, authority),
+        pipeline_controller(index, builds, now, authority, policies),
         promotion_controller(index, reconciler),
     )
 

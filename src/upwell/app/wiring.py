@@ -29,6 +29,7 @@ from upwell.app.machine_watch import (
 )
 from upwell.app.promotion import promotion
 from upwell.app.quotas.storage import measures
+from upwell.app.signing.image_policies import JUDGED, image_policies
 from upwell.app.signing.keys import served_keys
 from upwell.app.signing.wiring import image_signing
 from upwell.app.supervision import retry_after_recovery
@@ -67,6 +68,7 @@ from upwell.reconcilers.rollouts.local_images import LocalImages
 from upwell.reconcilers.rollouts.triggers import workload_trigger_controller
 from upwell.reconcilers.routing.reconciler import routing_controller
 from upwell.reconcilers.routing.supervision import router_supervision_controller
+from upwell.reconcilers.signatures.policies import ImagePolicies
 from upwell.reconcilers.tracing.reconciler import trace_controller
 from upwell.registry.mirror import Mirror
 from upwell.server.admission.quota import LimitedStore
@@ -96,7 +98,8 @@ def wire(adapters: Adapters) -> Wired:
     """Return what reconciles and what the API needs, on `adapters`."""
     store = adapters.store
     secrets = PullSecrets(store, adapters.logins)
-    streams = _streams(adapters, secrets)
+    policies = image_policies(adapters, secrets)
+    streams = _streams(adapters, secrets, policies)
     builds, workloads = BuildIndex(adapters.cache), WorkloadIndex(adapters.cache)
     limits = _limits(adapters.settings.quota)
     clients = LimitedStore(store, limits)
@@ -116,7 +119,7 @@ def wire(adapters: Adapters) -> Wired:
     deps = ServerDependencies(
         store=clients,
         build_logs=adapters.logs,
-        actions=actions(adapters, clients, builds, streams, secrets, (pruning, sweep)),
+        actions=actions(adapters, clients, builds, streams, secrets, (pruning, sweep), policies),
         clock=now,
         shutdown=asyncio.Event(),
         version=__version__,
@@ -141,16 +144,17 @@ def wire(adapters: Adapters) -> Wired:
         image_stream_controller(streams, adapters.cache),
         image_contents_controller(contents, adapters.cache),
         build_config_controller(builds, now),
-        build_controller(_builds(adapters, builds, signing.sign_pushed), builds),
+        build_controller(_builds(adapters, builds, signing.sign_pushed, policies), builds),
         *signing.controllers,
-        *_workloads(adapters, workloads, secrets),
-        *promotion(adapters, workloads, builds, secrets),
+        *_workloads(adapters, workloads, secrets, policies),
+        *promotion(adapters, workloads, builds, secrets, policies),
         event_controller(events, adapters.cache),
         resource_quota_controller(adapters.cache, measures(adapters.internal), now),
         component_controller(adapters.components, adapters.cache, __version__, now),
         *(trace_controller(traces, adapters.cache) for traces in adapters.traces),
         *adapters.subscriptions.controllers,
     )
+    policies.on_signed += [one.queue.retry_now for one in controllers if one.name in JUDGED]
     loops: Sequence[Loop] = (
         adapters.cache.run,
         *(controller.run for controller in controllers),
@@ -194,7 +198,7 @@ def _hosts(settings: ServerSettings) -> HostNames:
     return HostNames() if names is None else HostNames.of((*names, TLS_NAME, gethostname()))
 
 
-def _streams(adapters: Adapters, secrets: PullSecrets) -> ImageStreams:
+def _streams(adapters: Adapters, secrets: PullSecrets, policies: ImagePolicies) -> ImageStreams:
     return ImageStreams(
         adapters.cache,
         adapters.registries,
@@ -204,11 +208,12 @@ def _streams(adapters: Adapters, secrets: PullSecrets) -> ImageStreams:
         clock=now,
         platforms=(machine_platform(),),
         authority=Authority(adapters.protection.control, adapters.settings.internal_host),
+        policies=policies,
     )
 
 
 def _workloads(
-    adapters: Adapters, index: WorkloadIndex, secrets: PullSecrets
+    adapters: Adapters, index: WorkloadIndex, secrets: PullSecrets, policies: ImagePolicies
 ) -> Sequence[Controller]:
     """Return what runs instances and routes to them."""
     cache = adapters.cache
@@ -227,6 +232,7 @@ def _workloads(
         secrets,
         InsecureRegistries(adapters.store, adapters.is_insecure),
         LocalImages(adapters.store),
+        policies,
     )
     return (
         workload_trigger_controller(index, now),
@@ -294,7 +300,9 @@ def _build_logins(adapters: Adapters) -> BuildLogins:
     )
 
 
-def _builds(adapters: Adapters, index: BuildIndex, sign: SignPushed) -> Builds:
+def _builds(
+    adapters: Adapters, index: BuildIndex, sign: SignPushed, policies: ImagePolicies
+) -> Builds:
     settings = adapters.settings
     defaults = BuildDefaults(is_insecure=adapters.is_insecure)
     planner = BuildPlanner(
@@ -304,7 +312,8 @@ def _builds(adapters: Adapters, index: BuildIndex, sign: SignPushed) -> Builds:
         adapters.internal,
         defaults,
         adapters.inputs,
-        Authority(adapters.protection.control, adapters.settings.internal_host),
+        authority=Authority(adapters.protection.control, adapters.settings.internal_host),
+        policies=policies,
     )
     run = BuildRun(
         adapters.store,

@@ -56,7 +56,7 @@ COMMANDS: Mapping[str, Entry] = {
     "kubeconfig": Entry("access.kubeconfig:kubeconfig", "Print a kubeconfig for kubectl."),
     "history": Entry("promotion.history:history", "List the promotions of a pipeline."),
     "hold": Entry("promotion.hold:hold", "Keep a workload or stage at its present images."),
-    "image": Entry("images.image:image", "Copy images between registries."),
+    "image": Entry("images.image:image", "Copy images between registries, and verify them."),
     "import-image": Entry(
         "images.image_import:import_image", "Import images from their registry now."
     ),

@@ -63,6 +63,7 @@ from upwell.reconcilers.builds.run import BuildRun
 from upwell.reconcilers.builds.slots import BuildCapacity
 from upwell.reconcilers.images.image_streams import ImageStreams
 from upwell.reconcilers.images.pull_secrets import PullSecrets
+from upwell.reconcilers.signatures.policies import UNRESTRICTED
 from upwell.registry.embedded import EmbeddedRegistry
 from upwell.registry.errors import RegistryError
 from upwell.registry.hosting import ManifestPush
@@ -334,6 +335,7 @@ class BuildMachine:
         self.secrets = PullSecrets(self.store)
         self.authors: AuthorGrants | None = None
         """Rights of authors; None: nobody is asked."""
+        self.policies = UNRESTRICTED
         self.pressure = ""
         self.was_short = False
         """Message of what keeps builds from beginning."""
@@ -351,6 +353,7 @@ class BuildMachine:
             jitter=lambda: 0.5,
             platforms=platforms,
             authority=Authority(self.authors, INTERNAL),
+            policies=self.policies,
         )
 
     def builds(self, slots: int = 2) -> Builds:
@@ -368,7 +371,8 @@ class BuildMachine:
                 self.internal,
                 BuildDefaults(),
                 self.inputs,
-                Authority(self.authors, INTERNAL),
+                authority=Authority(self.authors, INTERNAL),
+                policies=self.policies,
             ),
             BuildOutputs(self.store, self.internal, self.clock),
             clock=self.clock,

@@ -34,6 +34,7 @@ from upwell.reconcilers.promotion.images import ReleaseImages
 from upwell.reconcilers.promotion.pipelines import PipelineReconciler
 from upwell.reconcilers.promotion.placing import Workloads
 from upwell.reconcilers.promotion.promotions import PromotionReconciler
+from upwell.reconcilers.signatures.policies import UNRESTRICTED
 from upwell.registry.errors import ManifestUnknownError, RegistryError
 from upwell.registry.interface import CredentialSource, Registry
 from upwell.store.interface import ConflictError, NotFoundError
@@ -146,6 +147,8 @@ class ReconciledPipeline:
         """True: rollouts go on until a test ends that."""
         self.authors: AuthorGrants | None = None
         """Rights of authors, from the next restart on; None: nobody is asked."""
+        self.policies = UNRESTRICTED
+        """Judge of images, from the next restart on."""
         self.restart()
 
     def restart(self) -> None:
@@ -154,7 +157,12 @@ class ReconciledPipeline:
         self.builds = BuildIndex(ObjectCache(self.store))
         authority = Authority(self.authors)
         self.pipelines = PipelineReconciler(
-            self.store, self.builds, self.clock, authority, self._stages_of
+            self.store,
+            self.builds,
+            self.clock,
+            authority,
+            stages_of=self._stages_of,
+            policies=self.policies,
         )
         images = ReleaseImages(
             cast("Registry", self.registry),

@@ -4,7 +4,12 @@ from collections.abc import AsyncIterator, Mapping, Sequence
 from contextlib import asynccontextmanager
 
 from upwell.oci import Descriptor, Digest, Index, Manifest, MediaType, Reference
-from upwell.registry.errors import BlobUnknownError, InvalidAnswerError, ManifestUnknownError
+from upwell.registry.errors import (
+    BlobUnknownError,
+    InvalidAnswerError,
+    ManifestUnknownError,
+    RegistryError,
+)
 from upwell.registry.hosting import RepositoryUnknownError
 from upwell.registry.interface import DEFAULT_ACCESS, RequestAccess
 
@@ -23,11 +28,18 @@ class RegistryInMemory:
         self.blobs: dict[Digest, bytes] = {}
         self.fetched: list[Digest] = []
         """Digest of each manifest that was fetched, in order."""
+        self.asked = 0
+        """Questions what a tag names."""
+        self.failure: RegistryError | None = None
+        """Answer to all such questions."""
 
     async def resolve(
         self, reference: Reference, access: RequestAccess = DEFAULT_ACCESS
     ) -> Descriptor:
         del access
+        self.asked += 1
+        if self.failure is not None:
+            raise self.failure
         digest = self._digest(reference)
         if digest in self.manifests:
             found = self.manifests[digest]

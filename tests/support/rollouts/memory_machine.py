@@ -27,6 +27,7 @@ from upwell.reconcilers.rollouts.index import WorkloadIndex
 from upwell.reconcilers.rollouts.traffic import ROUTER_KEY
 from upwell.reconcilers.rollouts.triggers import WorkloadTriggerReconciler
 from upwell.reconcilers.routing.reconciler import RoutingReconciler
+from upwell.reconcilers.signatures.policies import UNRESTRICTED
 from upwell.store.interface import ConflictError
 from upwell.workload.haproxy.config import RouterLimits, plan
 from upwell.workload.interface import (
@@ -499,6 +500,8 @@ class RolloutSetup:
         """Fault of the disk."""
         self.authors: AuthorGrants | None = None
         """Rights of authors, from the next restart on; None: nobody is asked."""
+        self.policies = UNRESTRICTED
+        """Judge of images, from the next restart on."""
         self.restart()
 
     def restart(self) -> None:
@@ -517,6 +520,7 @@ class RolloutSetup:
             self.registry,
             PullSecrets(self.store),
             InsecureRegistries(self.store, lambda image: image.registry == "registry.test"),
+            policies=self.policies,
         )
         self.rollouts = RolloutReconciler(self.store, machine, images, self.clock)
         self.routing = RoutingReconciler(self.store, machine, self.clock, self.reserved)

@@ -16,6 +16,7 @@ from upwell.cli.core.errors import CommandError, Exit
 from upwell.cli.core.examples import examples
 from upwell.cli.core.terminal import echo
 from upwell.cli.images.mirror_mappings import MirrorMapping, read_mappings
+from upwell.cli.images.verify import verify
 from upwell.oci import Platform, Reference
 from upwell.registry.copying import CopyProgress, CopyStep, ImageCopier, WantsPlatform
 from upwell.registry.credentials import default_auth_files
@@ -28,7 +29,10 @@ from upwell.settings import SettingsError, read_file
     epilog=examples("upwell image mirror quay.io/team/app:1 backup.example/app"),
 )
 def image() -> None:
-    """Copy images between registries, without a server."""
+    """Copy images between registries, without a server; verify them by image policies."""
+
+
+image.add_command(verify)
 
 
 @dataclass(frozen=True, slots=True)

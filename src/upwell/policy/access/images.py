@@ -10,6 +10,7 @@ from upwell.api.build import Build, BuildConfig
 from upwell.api.core import PodTemplate
 from upwell.api.defaults import DOCKER_IMAGE
 from upwell.api.image import ImageStream, ImageStreamImport, ImageStreamMapping
+from upwell.api.image_policies.review import ImagePolicyReview
 from upwell.api.meta import ObjectReference, Resource
 from upwell.api.pipeline import Pipeline
 from upwell.api.promotion import Release
@@ -57,6 +58,8 @@ def _images(resource: Resource) -> Iterator[str]:
             yield from _of_stream(resource)
         case ImageStreamImport():
             yield from _of_import(resource)
+        case ImagePolicyReview():
+            yield resource.spec.image
         case ImageStreamMapping():
             yield resource.image.docker_image_reference
         case Build() | BuildConfig():

@@ -149,11 +149,14 @@ _VIEW = (
         " routes templates"
         " imagestreams imagestreamtags imagestreamimages images buildconfigs builds"
         " pipelines releases promotions freezes quarantines subscriptions metrics"
+        " imagepolicies clusterimagepolicies"
         f" {COMPONENTS}",
     ),
     _rule(frozenset({"get"}), EVERYWHERE, "log status scale instances packages layers evidence"),
     _rule(frozenset({"pull"}), REPOSITORIES),
 )
+_REVIEW_IMAGES = _rule(frozenset({"create"}), "imagepolicyreviews")
+"""The right to have the server look at an image, with the logins of the namespace."""
 _USE_SECRETS = _rule(frozenset({"use"}), "secrets")
 """The right to name a Secret in what the server carries out."""
 
@@ -169,6 +172,7 @@ RULES: Mapping[Role, tuple[Rule, ...]] = {
         ),
         _rule(_ACT, "buildconfigs builds", "instantiate instantiatebinary clone details"),
         _rule(frozenset({"push"}), REPOSITORIES),
+        _REVIEW_IMAGES,
         _USE_SECRETS,
     ),
     Role.DEPLOYER: (
@@ -181,6 +185,7 @@ RULES: Mapping[Role, tuple[Rule, ...]] = {
         _rule(frozenset({"create"}), "processedtemplates"),
         _rule(_ACT, f"{_WORKLOADS} pods", "scale rollback rollout instantiate exec portforward"),
         _rule(frozenset({"delete"}), "pods"),
+        _REVIEW_IMAGES,
         _USE_SECRETS,
     ),
     Role.PROMOTER: (
@@ -192,6 +197,7 @@ RULES: Mapping[Role, tuple[Rule, ...]] = {
             "pipelines releases promotions",
             "approve reject restore verify promote rollback evidence",
         ),
+        _REVIEW_IMAGES,
         _USE_SECRETS,
     ),
     Role.CI: (

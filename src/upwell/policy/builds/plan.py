@@ -106,6 +106,8 @@ class ResolvedInputs:
     """Those that need no valid TLS."""
     previous: Reference | None = None
     """The image whose artifacts an incremental build takes up."""
+    warnings: tuple[str, ...] = ()
+    """Image policies that would keep out what is built upon."""
 
     @property
     def reusable(self) -> Digest | None:

@@ -42,8 +42,9 @@ def gate(here: StageSituation, promotion: Promotion) -> Gate:
     """Say whether a promotion that has not begun may begin.
 
     Workloads of another Pipeline, a right that the Pipeline's author has lost, a rejected Release,
-    a quarantined base and a hold stop everybody; order, approval and the clock stop all but a named
-    emergency. Going back and verifying again is allowed to all who have the right.
+    a quarantined base, an image policy and a hold stop everybody; order, approval and the clock
+    stop all but a named emergency. Going back and verifying again is allowed to all who have the
+    right.
     """
     release = here.all.releases.get(promotion.spec.release)
     if release is None:
@@ -51,7 +52,10 @@ def gate(here: StageSituation, promotion: Promotion) -> Gate:
     if here.claim or here.all.denied or promotion.spec.purpose is not Purpose.PROMOTE:
         return _without_votes(here, promotion)
     barred = (
-        _rejected(here, promotion, release) or _quarantined(here, release) or _held(here, promotion)
+        _rejected(here, promotion, release)
+        or _quarantined(here, release)
+        or _untrusted(here, release)
+        or _held(here, promotion)
     )
     if barred is not None:
         return barred
@@ -91,6 +95,11 @@ def _quarantined(here: StageSituation, release: Release) -> Gate | None:
         f"the end of Quarantine {found.name} of {found.spec.image or found.spec.digest}"
         f" ({found.spec.reason}); `upwell quarantine lift {found.name}` ends it"
     )
+
+
+def _untrusted(here: StageSituation, release: Release) -> Gate | None:
+    why = here.all.untrusted.get((here.stage.name, release.name))
+    return Blocked(f"signatures: {why}") if why else None
 
 
 def _held(here: StageSituation, promotion: Promotion) -> Gate | None:

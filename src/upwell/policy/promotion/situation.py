@@ -30,6 +30,8 @@ class Situation:
     """By the base image's digest."""
     workloads: Mapping[str, Sequence[Resource]] = field(default_factory=dict)
     """By the stage's name."""
+    untrusted: Mapping[tuple[str, str], str] = field(default_factory=dict)
+    """Reason why image policies keep a Release out of a stage, by stage and Release."""
     denied: str = ""
     """Right that the Pipeline's author lacks for what the Pipeline does."""
     maker: FindBuild = lambda _: None

@@ -5,6 +5,7 @@ from dataclasses import replace
 
 from upwell.api.build import Build, BuildConfig, ResolvedImage
 from upwell.api.defaults import IMAGE_STREAM_TAG
+from upwell.api.image_policies.policy import PolicyPoint
 from upwell.builder.interface import (
     BinaryKind,
     BinarySource,
@@ -46,6 +47,12 @@ from upwell.reconcilers.builds.context import config_of
 from upwell.reconcilers.builds.logins import BuildCredentials, BuildLogins
 from upwell.reconcilers.builds.objects import BuildObjects
 from upwell.reconcilers.images.insecure import InsecureRegistries
+from upwell.reconcilers.signatures.policies import (
+    UNRESTRICTED,
+    ImagePolicies,
+    ImagePolicyError,
+    ImageQuestion,
+)
 from upwell.registry.errors import RegistryError
 from upwell.registry.interface import InternalRegistry, Registry, RequestAccess
 from upwell.store.interface import NotFoundError, Store
@@ -57,7 +64,7 @@ _ANY_REPOSITORY = "upstream"
 class BuildPlanner:
     """Finds out what a Build needs, and changes nothing. Raises BuildError."""
 
-    def __init__(
+    def __init__(  # noqa: PLR0913 - the ports, and who is asked before anything is used
         self,
         store: Store,
         logins: BuildLogins,
@@ -65,10 +72,13 @@ class BuildPlanner:
         internal: InternalRegistry,
         defaults: BuildDefaults,
         uploads: BinaryInputs | None = None,
+        *,
         authority: Authority = UNASKED,
+        policies: ImagePolicies = UNRESTRICTED,
     ) -> None:
         self._store = store
         self._authority = authority
+        self._policies = policies
         self.defaults = defaults
         self._objects = BuildObjects(store)
         self._logins = logins
@@ -138,13 +148,16 @@ class BuildPlanner:
         streams = await self._objects.streams()
         credentials = await self._logins.read(build)
         images = await self._images(build, source, streams, credentials)
+        warnings = await self._require_signed(build, images)
         objects = await self._objects.read(build)
         commit = source.commit.commit if source.commit else ""
         identity = inputs_hash(build.spec, commit, images.pins(), object_versions(objects))
         push = push_reference(build, self._internal.host, identity)
         made = await self._made(push)
         replaces = result_replaced(build, identity, made)
-        inputs = ResolvedInputs(source, images, objects, identity, push, made, replaces)
+        inputs = ResolvedInputs(
+            source, images, objects, identity, push, made, replaces, warnings=warnings
+        )
         if inputs.reusable is not None:
             return inputs
         return await self._with_access(build, inputs, streams, credentials)
@@ -193,6 +206,20 @@ class BuildPlanner:
                 ]
             )
         return BuildImages(resolved, base_name(resolved, streams, self._internal.host))
+
+    async def _require_signed(self, build: Build, images: BuildImages) -> tuple[str, ...]:
+        """Return what policies say of the images that are built upon.
+
+        Raises BuildError if one keeps an image out: a signature may come.
+        """
+        warnings: list[str] = []
+        for image in images.references().values():
+            asked = ImageQuestion(image, build.namespace, PolicyPoint.BUILD)
+            try:
+                warnings += await self._policies.require(asked)
+            except ImagePolicyError as error:
+                raise BuildError(error.reason, str(error), retryable=True) from error
+        return tuple(warnings)
 
     async def _require_pulls(self, build: Build, dockerfile: Dockerfile) -> None:
         """Raise BuildError if the author may not pull what the Dockerfile takes from here."""

@@ -111,6 +111,8 @@ class BuildRun:
             source = await self._fetch(build, sink)
             inputs = await self._planner.resolve(build, source)
         began_before = build.status.inputs == inputs.hash
+        for warning in inputs.warnings:
+            sink(f"warning: {warning}\n".encode())
         build = await self._record(build, inputs)
         digest = inputs.reusable
         if digest is None:

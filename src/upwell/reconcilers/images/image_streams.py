@@ -10,6 +10,7 @@ from random import random
 from upwell.api.image import ImageStream, ImageStreamStatus, TagReference
 from upwell.api.meta import ObjectKey
 from upwell.controller import Controller, ObjectCache, Result, Watch, WorkQueue, of_both
+from upwell.formats.sigstore import image_of_tag
 from upwell.machine.tasks import side_by_side
 from upwell.oci import InvalidReferenceError, Platform, Reference
 from upwell.policy.images.import_request import request_of
@@ -31,6 +32,7 @@ from upwell.reconcilers.images.records import ImageRecords
 from upwell.reconcilers.images.repositories import RepositoryImporter
 from upwell.reconcilers.images.tags import TagImporter
 from upwell.reconcilers.images.tracking import TagTracking, take_sources
+from upwell.reconcilers.signatures.policies import UNRESTRICTED, ImagePolicies
 from upwell.registry.errors import RegistryError
 from upwell.registry.interface import InternalRegistry, PushEvent, Registry
 from upwell.store.interface import NotFoundError, StoreError
@@ -58,8 +60,10 @@ class ImageStreams:
         jitter: Callable[[], float] = random,
         platforms: Sequence[Platform] = (),
         authority: Authority = UNASKED,
+        policies: ImagePolicies = UNRESTRICTED,
     ) -> None:
         self._authority = authority
+        self._policies = policies
         self.queue: WorkQueue[ObjectKey] = WorkQueue()
         """Streams to look at now although no object has changed."""
         self._cache = cache
@@ -68,7 +72,9 @@ class ImageStreams:
         self._secrets = secrets
         self._schedule = schedule
         images = ImageRecords(cache.store, upstream, platforms)
-        self._importer = TagImporter(upstream, images, schedule, jitter, authority)
+        self._importer = TagImporter(
+            upstream, images, schedule, jitter, authority=authority, policies=policies
+        )
         self._repositories = RepositoryImporter(upstream, internal.host, schedule, jitter)
         self.tracking = TagTracking(cache)
         self._clock = clock
@@ -85,6 +91,9 @@ class ImageStreams:
         """
         named = {(notice.repository, notice.tag): notice.digest for notice in notices}
         repositories = {repository for repository, _ in named}
+        signed = {repository for repository, tag in named if image_of_tag(tag) is not None}
+        for notice in notices:
+            self._policies.note_signed(notice.tag)
         now = self._clock()
         found = 0
         await self._cache.ready(ImageStream)
@@ -95,9 +104,15 @@ class ImageStreams:
                 if source is None:
                     continue
                 request = request_of(tag)
-                if (source.repository, source.tag) in named or (
-                    # Whatever was pushed, it may be what the selection now chooses.
-                    request is not None and request.selection and source.repository in repositories
+                if (
+                    (source.repository, source.tag) in named
+                    or (
+                        # Whatever was pushed, it may be what the selection now chooses.
+                        request is not None
+                        and request.selection
+                        and source.repository in repositories
+                    )
+                    or source.repository in signed
                 ):
                     digest = named.get((source.repository, source.tag or ""))
                     self._hints.add(stream.key, tag.name, Hint(now, digest))

@@ -15,6 +15,7 @@ from upwell.api.image import (
     TagEvent,
     TagReference,
 )
+from upwell.api.image_policies.policy import PolicyPoint
 from upwell.oci import Digest, InvalidDigestError, InvalidReferenceError, Reference
 from upwell.policy.images.import_request import ImportRequest, request_of
 from upwell.policy.images.outcome import TagOutcome, failure, with_next_attempt
@@ -24,6 +25,7 @@ from upwell.policy.images.selection import InvalidSelectionError, TagSelection
 from upwell.reconcilers.authority import UNASKED, Authority
 from upwell.reconcilers.images.pull_rights import require_pull
 from upwell.reconcilers.images.records import FIRST_SEEN_ANNOTATION, ImageRecords
+from upwell.reconcilers.signatures.policies import UNRESTRICTED, ImagePolicies, ImageQuestion
 from upwell.registry.errors import InvalidAnswerError, RegistryError
 from upwell.registry.interface import CredentialSource, Registry, RequestAccess
 
@@ -61,9 +63,12 @@ class TagImporter:
         images: ImageRecords,
         schedule: ImportSchedule,
         jitter: Callable[[], float],
+        *,
         authority: Authority = UNASKED,
+        policies: ImagePolicies = UNRESTRICTED,
     ) -> None:
         self._authority = authority
+        self._policies = policies
         self._upstream = upstream
         self._images = images
         self._schedule = schedule
@@ -101,6 +106,7 @@ class TagImporter:
         changed = str(found.digest) != state.upstream_digest
         if changed:
             state = await self._learn(question, pinned, state)
+        await self._require(stream, tag, pinned.with_digest(Digest.parse(state.imported_digest)))
         event = TagEvent(
             created=now,
             docker_image_reference=f"{pinned.name}@{state.imported_digest}",
@@ -119,6 +125,14 @@ class TagImporter:
             times["interval"] = interval.total_seconds()
         result = event if state.ignored is None else None
         return TagOutcome(tag.name, state.model_copy(update=times), result)
+
+    async def _require(self, stream: ImageStream, tag: TagReference, image: Reference) -> None:
+        """Raise ImagePolicyError if a policy keeps an image out that is not in force already."""
+        history = stream.status.tag(tag.name)
+        latest = history.latest if history is not None else None
+        if latest is None or latest.image != str(image.digest):
+            asked = ImageQuestion(image, stream.namespace, PolicyPoint.IMPORT)
+            await self._policies.require(asked)
 
     async def _select(self, question: _Question, state: ImportState) -> ImportState:
         """Return `state` with the tag that the selection chooses of all that upstream has."""

@@ -6,6 +6,7 @@ One key is one Pipeline: all beginnings are decided in one place, one after anot
 import logging
 from collections.abc import Awaitable, Callable, Iterable
 from contextlib import suppress
+from dataclasses import replace
 from datetime import datetime, timedelta
 
 from upwell.api.conditions import DEGRADED, find, set_condition
@@ -30,10 +31,14 @@ from upwell.policy.promotion.stages import (
 )
 from upwell.reconcilers.authority import ASK_AGAIN_SECONDS, UNASKED, Authority
 from upwell.reconcilers.builds.index import BuildIndex
+from upwell.reconcilers.promotion.trust import untrusted
+from upwell.reconcilers.signatures.policies import UNRESTRICTED, ImagePolicies
 from upwell.store.interface import AlreadyExistsError, NotFoundError, Selector, Store
 
 log = logging.getLogger(__name__)
 
+_SIGNATURES_SECONDS = 5.0
+"""Until a Release that image policies keep out is judged again; the judge spaces its questions."""
 RELEASE_CURRENT = "ReleaseCurrent"
 """Condition of a Pipeline: whether the newest Release has what its components' tags name."""
 
@@ -56,10 +61,13 @@ class PipelineReconciler:
         builds: BuildIndex,
         clock: Callable[[], datetime],
         authority: Authority = UNASKED,
+        *,
         stages_of: StagesOf = nobody_elses,
+        policies: ImagePolicies = UNRESTRICTED,
     ) -> None:
         """`stages_of` says to which stages, of whatever Pipeline, a workload belongs."""
         self._stages_of = stages_of
+        self._policies = policies
         self._store = store
         self._authority = authority
         self._builds = builds
@@ -84,12 +92,11 @@ class PipelineReconciler:
         decided = plan(situation)
         await self._write(situation, decided)
         await self._record(situation, decided, due)
-        asked_again = (
-            now + timedelta(seconds=ASK_AGAIN_SECONDS)
-            if situation.denied or situation.claims
-            else None
-        )
-        times = [one for one in (decided.again, due.until, asked_again) if one is not None]
+        times = [one for one in (decided.again, due.until) if one is not None]
+        if situation.denied or situation.claims:
+            times.append(now + timedelta(seconds=ASK_AGAIN_SECONDS))
+        if situation.untrusted:
+            times.append(now + timedelta(seconds=_SIGNATURES_SECONDS))
         return Result(max((min(times) - now).total_seconds(), 0.1)) if times else Result()
 
     async def _situation(self, pipeline: Pipeline, now: datetime) -> Situation:
@@ -100,7 +107,7 @@ class PipelineReconciler:
             stage.name: await stage_workloads(self._store, pipeline, stage)
             for stage in pipeline.spec.stages
         }
-        return Situation(
+        situation = Situation(
             pipeline=pipeline,
             releases={one.name: one for one in releases},
             promotions=(await self._store.list(Promotion, mine)).items,
@@ -116,6 +123,7 @@ class PipelineReconciler:
                 if (why := await claim_on(pipeline, stage, workloads[stage.name], self._stages_of))
             },
         )
+        return replace(situation, untrusted=await untrusted(situation, self._policies))
 
     async def _next_release(self, situation: Situation) -> NextRelease:
         pipeline = situation.pipeline

@@ -6,6 +6,7 @@ from datetime import datetime
 from upwell.api.apps import Job
 from upwell.api.build import Build
 from upwell.api.image import ImageStream
+from upwell.api.image_policies.policy import ClusterImagePolicy, ImagePolicy
 from upwell.api.meta import ObjectKey, Resource
 from upwell.api.pipeline import Freeze, Pipeline, Quarantine
 from upwell.api.promotion import PIPELINE_LABEL, Promotion, Release
@@ -18,6 +19,7 @@ from upwell.reconcilers.builds.index import BuildIndex
 from upwell.reconcilers.promotion.pipelines import PipelineReconciler
 from upwell.reconcilers.promotion.promotions import PromotionReconciler
 from upwell.reconcilers.rollouts.index import WorkloadIndex
+from upwell.reconcilers.signatures.policies import UNRESTRICTED, ImagePolicies
 
 
 def pipeline_controller(
@@ -25,6 +27,7 @@ def pipeline_controller(
     builds: BuildIndex,
     clock: Callable[[], datetime],
     authority: Authority = UNASKED,
+    policies: ImagePolicies = UNRESTRICTED,
 ) -> Controller:
     """Return the controller that makes Releases and begins promotions."""
 
@@ -42,7 +45,14 @@ def pipeline_controller(
 
     return Controller(
         "pipelines",
-        PipelineReconciler(index.cache.store, builds, clock, authority, index.all_stages_of),
+        PipelineReconciler(
+            index.cache.store,
+            builds,
+            clock,
+            authority,
+            stages_of=index.all_stages_of,
+            policies=policies,
+        ),
         index.cache,
         (
             Watch(Pipeline),
@@ -51,6 +61,8 @@ def pipeline_controller(
             Watch(ImageStream, of_both(with_component)),
             Watch(Freeze, every),
             Watch(Quarantine, every),
+            Watch(ClusterImagePolicy, every),
+            Watch(ImagePolicy, every),
             *(Watch(kind, of_both(staging)) for kind in STAGED),
             Watch(Build, coalescing),
         ),

@@ -3,12 +3,14 @@
 from collections.abc import Iterable
 
 from upwell.api.core import PodTemplate
+from upwell.api.image_policies.policy import PolicyPoint
 from upwell.oci import Reference
 from upwell.policy.images.local_names import RESOLVE_NAMES_ANNOTATION
 from upwell.policy.rollouts.instance import parse_image
 from upwell.reconcilers.images.insecure import InsecureRegistries
 from upwell.reconcilers.images.pull_secrets import PullSecrets
 from upwell.reconcilers.rollouts.local_images import LocalImages
+from upwell.reconcilers.signatures.policies import UNRESTRICTED, ImagePolicies, ImageQuestion
 from upwell.registry.interface import Registry, RequestAccess
 from upwell.workload.interface import Login
 
@@ -26,7 +28,9 @@ class TemplateImages:
         secrets: PullSecrets,
         insecure: InsecureRegistries,
         local: LocalImages | None = None,
+        policies: ImagePolicies = UNRESTRICTED,
     ) -> None:
+        self._policies = policies
         self._registry = registry
         self._secrets = secrets
         self._local = local
@@ -35,7 +39,8 @@ class TemplateImages:
     async def pin(self, template: PodTemplate, namespace: str) -> dict[str, str]:
         """Return container name -> pull spec with digest; raises TemplateError, RegistryError.
 
-        What a tag is when a revision begins, it is for all replicas of the revision.
+        What a tag is when a revision begins, it is for all replicas of the revision. An image that
+        a policy keeps out is an ImagePolicyError.
         """
         pinned: dict[str, str] = {}
         for container in (*template.spec.containers, *template.spec.init_containers):
@@ -48,6 +53,10 @@ class TemplateImages:
                 found = await self._registry.resolve(reference, access)
                 reference = reference.with_digest(found.digest)
             pinned[container.name] = str(reference)
+        for image in dict.fromkeys(pinned.values()):
+            reference = Reference.parse(image)
+            asked = ImageQuestion(reference, namespace, PolicyPoint.ROLLOUT)
+            await self._policies.require(asked)
         return pinned
 
     async def _resolve(self, image: str, template: PodTemplate, namespace: str) -> str:

@@ -33,6 +33,7 @@ from upwell.policy.rollouts.settings import rollout_warnings
 from upwell.policy.rollouts.written_volumes import volume_warnings
 from upwell.policy.routing.port_protocols import protocol_warnings
 from upwell.policy.routing.requested_addresses import requested_faults
+from upwell.policy.signatures.validation import image_policy_faults
 from upwell.server.admission import promotions as promotions_admission
 from upwell.server.http.errors import ApiError
 from upwell.server.http.target import RequestTarget
@@ -73,6 +74,7 @@ def admit(
     resource = promotions_admission.admitted(resource, old, user)
     faults = (
         *validate(resource),
+        *image_policy_faults(resource),
         *_new_selection_faults(resource, old),
         *account_faults(resource),
         *requested_faults(resource, old),

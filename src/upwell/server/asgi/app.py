@@ -36,6 +36,7 @@ from upwell.server.http.limits import DEFAULT_LIMITS, ServerLimits
 from upwell.server.http.streaming import OpenStreams
 from upwell.server.http.target import RequestTarget, parse_target
 from upwell.server.images import webhooks
+from upwell.server.images.image_policies import ImagePolicyReviewHandlers
 from upwell.server.images.imports import ImageImportHandlers
 from upwell.server.images.mappings import ImageMappingHandlers
 from upwell.server.images.tags import StreamTagHandlers
@@ -214,6 +215,7 @@ class _Api:
         mappings = ImageMappingHandlers(deps.store, actions.images, deps.limits)
         reviews, templates = ReviewHandlers(deps.limits), TemplateHandlers(deps.limits)
         imports = ImageImportHandlers(deps.store, actions.examiner, deps.limits, deps.clock)
+        policies = ImagePolicyReviewHandlers(actions.examiner, deps.limits)
         builds = BuildHandlers(deps.store, deps.build_logs, actions.builds, streams, deps.limits)
         uploads = UploadHandlers(deps.store, deps.inputs, actions.builds)
         images = ImageHandlers(deps.store, actions.images)
@@ -245,6 +247,8 @@ class _Api:
             ("imagestreammappings", _OBJECT): {},
             ("imagestreamimports", _COLLECTION): {"POST": imports.create},
             ("imagestreamimports", _OBJECT): {},
+            ("imagepolicyreviews", _COLLECTION): {"POST": policies.create},
+            ("imagepolicyreviews", _OBJECT): {},
             ("pods", _COLLECTION): pods.collection,
             ("pods", _OBJECT): pods.object,
             ("replicasets", _COLLECTION): {"GET": revisions.list},

@@ -73,6 +73,13 @@ class Metrics:
             ["registry", "reason"],
             registry=self.registry,
         )
+        self._verdicts = Counter(
+            "upwell_image_policy_verdicts",
+            "Judgements of images by image policies: at which point, in which mode, and the outcome"
+            " (Verified, or why not).",
+            ["at", "mode", "reason"],
+            registry=self.registry,
+        )
         self._registries: set[str] = set()
 
     def count_request(self, scope: Scope, code: int, seconds: float) -> None:
@@ -93,6 +100,10 @@ class Metrics:
         self._checks.labels(name).inc()
         if failure:
             self._failures.labels(name, failure).inc()
+
+    def count_verdict(self, at: str, mode: str, reason: str) -> None:
+        """Count the judgement of an image by a policy."""
+        self._verdicts.labels(at, mode, reason).inc()
 
     def _bounded(self, registry: str) -> str:
         if registry not in self._registries and len(self._registries) >= _MAX_REGISTRIES:

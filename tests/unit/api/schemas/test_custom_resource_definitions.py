@@ -21,6 +21,8 @@ def test_kinds_that_every_cluster_has_are_not_defined() -> None:
         "Promotion",
         "Subscription",
         "ClusterOperator",
+        "ClusterImagePolicy",
+        "ImagePolicy",
     }
 
 

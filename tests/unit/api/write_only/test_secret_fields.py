@@ -30,6 +30,7 @@ REASONS = {
     "BuildSource.secrets": _NAMES,
     "CustomBuildStrategy.secrets": _NAMES,
     "WebHookCause.secret": "is never the secret itself",
+    "RootOfTrust.public_key": "has public keys",
     "GitTarget.keys": "says where in the files of a repository the images stand",
     "HttpGetAction.http_headers": "is shown as in Kubernetes: a probe's credentials come by env",
     "GitBuildSource.no_proxy": "lists hosts",

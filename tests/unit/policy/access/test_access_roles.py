@@ -22,7 +22,13 @@ from upwell.policy.access.roles import (
 )
 
 PLURALS = [resource.KIND.plural for resource in RESOURCES]
-REQUESTS = {"imagestreamimports", "imagestreammappings", "processedtemplates", *SELF_REVIEWS}
+REQUESTS = {
+    "imagepolicyreviews",
+    "imagestreamimports",
+    "imagestreammappings",
+    "processedtemplates",
+    *SELF_REVIEWS,
+}
 """Kinds that are sent and not kept: there is nothing to look at."""
 
 

@@ -1,0 +1,192 @@
+"""config.openshift.io/v1: ClusterImagePolicy and ImagePolicy, as OpenShift has them.
+
+`attestations` and `enforcement` are additions of ours: what else is asked of an image, where, and
+whether what does not pass is refused or only told of.
+"""
+
+from collections.abc import Mapping
+from enum import StrEnum
+from typing import Any, ClassVar
+
+from pydantic import Field
+
+from upwell.api.meta import Column, Kind, Model, Resource, Scope, Time
+
+GROUP = "config.openshift.io"
+
+PUBLIC_KEY = "PublicKey"
+"""The one kind of root of trust that is checked."""
+
+
+class MatchPolicy(StrEnum):
+    """Relation of an image's name to the one that its signature states."""
+
+    REPO_DIGEST_OR_EXACT = "MatchRepoDigestOrExact"
+    """The same repository: images are judged by digest."""
+    REPOSITORY = "MatchRepository"
+    EXACT_REPOSITORY = "ExactRepository"
+    REMAP_IDENTITY = "RemapIdentity"
+
+
+class PublicKeyRoot(Model):
+    """Public keys in PEM, in base64; several that follow one another are each good."""
+
+    key_data: str = ""
+    rekor_key_data: str | None = None
+
+
+class RootOfTrust(Model):
+    """Keys, or authorities, whose signatures count."""
+
+    policy_type: str = ""
+    public_key: PublicKeyRoot | None = None
+    fulcio_ca_with_rekor: dict[str, Any] | None = Field(default=None, alias="fulcioCAWithRekor")
+    pki: dict[str, Any] | None = None
+
+
+class ExactRepository(Model):
+    """Repository that a signature has to state."""
+
+    repository: str = ""
+
+
+class RemapIdentity(Model):
+    """Prefix of an image's name, and what a signature states in its place."""
+
+    prefix: str = ""
+    signed_prefix: str = ""
+
+
+class SignedIdentity(Model):
+    """Name that a signature has to state."""
+
+    match_policy: str = MatchPolicy.REPO_DIGEST_OR_EXACT
+    exact_repository: ExactRepository | None = None
+    remap_identity: RemapIdentity | None = None
+
+
+class SignaturePolicy(Model):
+    """Signature that an image has to have."""
+
+    root_of_trust: RootOfTrust = Field(default_factory=RootOfTrust)
+    signed_identity: SignedIdentity | None = None
+
+
+class AttestationRequirement(Model):
+    """Attestation that an image has to have, signed by the same root of trust."""
+
+    predicate_type: str = ""
+    """Of in-toto, such as `https://slsa.dev/provenance/v1`."""
+    builder: str = ""
+    """Expression (RE2) that the whole id of the provenance's builder has to match; empty: any."""
+    sources: tuple[str, ...] = ()
+    """Expressions (RE2), one of which each source that the provenance names has to match."""
+    result: str = ""
+    """Result of the tests: `PASSED`; empty: any."""
+
+
+class EnforcementMode(StrEnum):
+    """Consequence for what does not pass."""
+
+    ENFORCE = "enforce"
+    WARN = "warn"
+
+
+class PolicyPoint(StrEnum):
+    """Point at which images are judged."""
+
+    IMPORT = "import"
+    BUILD = "build"
+    ROLLOUT = "rollout"
+    PROMOTION = "promotion"
+
+
+class Enforcement(Model):
+    """Consequence and places of a policy."""
+
+    mode: str = EnforcementMode.ENFORCE
+    at: tuple[str, ...] = ()
+    """Points; none: all."""
+    stages: tuple[str, ...] = ()
+    """Stages of Pipelines whose promotions are judged; none: all."""
+
+
+class ImagePolicySpec(Model):
+    """Scopes of a policy, and what it asks of the images in them."""
+
+    scopes: tuple[str, ...] = ()
+    policy: SignaturePolicy = Field(default_factory=SignaturePolicy)
+    attestations: tuple[AttestationRequirement, ...] = ()
+    enforcement: Enforcement = Field(default_factory=Enforcement)
+
+
+class PolicyFinding(Model):
+    """An image that does not pass."""
+
+    image: str
+    """Pull spec with digest."""
+    at: str
+    namespace: str = ""
+    reason: str
+    message: str = ""
+    since: Time
+
+
+class ImagePolicyStatus(Model):
+    """Images that did not pass when they were judged last."""
+
+    observed_generation: int | None = None
+    findings: tuple[PolicyFinding, ...] = ()
+    """The newest first."""
+
+
+def _mode(policy: Mapping[str, Any]) -> str:
+    """Return the mode, where the object leaves it out too."""
+    spec = policy.get("spec") or {}
+    return str((spec.get("enforcement") or {}).get("mode") or EnforcementMode.ENFORCE.value)
+
+
+def _findings(policy: Mapping[str, Any]) -> str:
+    """Return how many images do not pass."""
+    return str(len((policy.get("status") or {}).get("findings") or ()))
+
+
+_COLUMNS = (
+    Column("MODE", "spec.enforcement.mode", text=_mode),
+    Column("SCOPES", "spec.scopes[*]"),
+    Column("FINDINGS", "status.findings[*].image", text=_findings),
+)
+
+
+class ImagePolicyResource(Resource):
+    """Base of both kinds."""
+
+    spec: ImagePolicySpec = Field(default_factory=ImagePolicySpec)
+    status: ImagePolicyStatus = Field(default_factory=ImagePolicyStatus)
+
+
+class ClusterImagePolicy(ImagePolicyResource):
+    """Signatures that images need in all namespaces."""
+
+    KIND: ClassVar[Kind] = Kind(
+        GROUP,
+        "v1",
+        "ClusterImagePolicy",
+        "clusterimagepolicies",
+        scope=Scope.CLUSTER,
+        earlier_versions=("v1alpha1",),
+        columns=_COLUMNS,
+    )
+
+
+class ImagePolicy(ImagePolicyResource):
+    """Signatures that images need in one namespace, besides those of ClusterImagePolicies."""
+
+    KIND: ClassVar[Kind] = Kind(
+        GROUP,
+        "v1",
+        "ImagePolicy",
+        "imagepolicies",
+        earlier_versions=("v1alpha1",),
+        columns=_COLUMNS,
+    )

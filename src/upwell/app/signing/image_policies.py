@@ -1,0 +1,34 @@
+"""Composes the judge of images: what it asks, with which logins, and what wakes who waits."""
+
+from upwell.app.adapters import Adapters
+from upwell.machine.clock import now
+from upwell.oci import Reference
+from upwell.reconcilers.images.insecure import InsecureRegistries
+from upwell.reconcilers.images.pull_secrets import PullSecrets
+from upwell.reconcilers.signatures.findings import FindingRecorder
+from upwell.reconcilers.signatures.policies import ImagePolicies
+from upwell.registry.interface import RequestAccess
+
+JUDGED = frozenset({"rollouts", "jobs"})
+"""Controllers of what is tried again at once when an image has been signed."""
+
+
+def image_policies(adapters: Adapters, secrets: PullSecrets) -> ImagePolicies:
+    """Return the judge of all images; a signature that is pushed here is known at once."""
+    insecure = InsecureRegistries(adapters.store, adapters.is_insecure)
+
+    async def access(image: Reference, namespace: str) -> RequestAccess:
+        logins = await secrets.of_namespace(namespace)
+        is_insecure = image.registry in await insecure.among([image], namespace)
+        return RequestAccess(logins, insecure=is_insecure)
+
+    policies = ImagePolicies(
+        adapters.store,
+        adapters.registries,
+        access,
+        FindingRecorder(adapters.store, now),
+        internal=adapters.settings.internal_host,
+        count=adapters.metrics.count_verdict,
+    )
+    adapters.internal.subscribe(policies.note_push)
+    return policies

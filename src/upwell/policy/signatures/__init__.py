@@ -1,0 +1,1 @@
+"""Image policies: which images they are about, and whether an image's signatures satisfy them."""

@@ -1,0 +1,119 @@
+"""Scopes of image policies, and the names by which they know an image.
+
+A scope is a registry, a repository or the beginning of its path, an image by its digest, all
+registries of a domain (`*.example.com`), or everything (`*`). The longest scope counts, as in
+containers-policy.json(5).
+"""
+
+import re
+from dataclasses import dataclass
+
+from upwell.api.image_policies.policy import Enforcement, ImagePolicySpec, PolicyPoint
+from upwell.oci import Digest, InvalidReferenceError, Reference
+from upwell.oci.reference import DOCKER_HUB
+
+EVERY_IMAGE = "*"
+INTERNAL_ALIAS = "image-registry.openshift-image-registry.svc:5000"
+"""OpenShift's name of the internal registry: in scopes it stands for ours, whatever its address."""
+_DOMAIN = "*."
+_MIRROR = "upstream/"
+_PORT = re.compile(r"(.+)-([0-9]{1,5})", re.ASCII)
+_WILDCARD = re.compile(r"\*\.[a-z0-9](?:[a-z0-9.-]*[a-z0-9])?", re.ASCII)
+_HOST = re.compile(r"[A-Za-z0-9](?:[A-Za-z0-9.-]*[A-Za-z0-9])?(?::[0-9]{1,5})?", re.ASCII)
+_HUB_ALIASES = frozenset({"index.docker.io", "registry-1.docker.io"})
+
+
+@dataclass(frozen=True, slots=True)
+class JudgedImage:
+    """An image by its digest, and each name (`registry/repository`) that it goes by."""
+
+    names: tuple[str, ...]
+    """The one that an object gives it stands first."""
+    digest: Digest
+
+    def __str__(self) -> str:
+        return f"{self.names[0]}@{self.digest}"
+
+
+def judged_image(reference: Reference, digest: Digest, internal: str) -> JudgedImage:
+    """Return the image that a reference names; `internal` is the internal registry's `host:port`.
+
+    The internal registry has copies of other registries' images: they have the names of those too.
+    """
+    names = [reference.name]
+    if internal and reference.registry == internal:
+        names.append(f"{INTERNAL_ALIAS}/{reference.repository}")
+        names += _mirrored_names(reference.repository)
+    return JudgedImage(tuple(names), digest)
+
+
+def _mirrored_names(repository: str) -> list[str]:
+    """Return the names that a repository of the mirror may stand for: it writes `:` as `-`."""
+    if not repository.startswith(_MIRROR):
+        return []
+    host, slash, path = repository.removeprefix(_MIRROR).partition("/")
+    if not slash:
+        return []
+    with_port = _PORT.fullmatch(host)
+    hosts = [host, *([f"{with_port[1]}:{with_port[2]}"] if with_port else [])]
+    return [f"{one}/{path}" for one in hosts]
+
+
+def weight(scope: str, image: JudgedImage) -> int | None:
+    """Return how closely a scope is about an image, the more the closer; None: it is not."""
+    if scope == EVERY_IMAGE:
+        return 0
+    if scope.startswith(_DOMAIN):
+        suffix = scope.removeprefix("*")
+        hosts = (name.partition("/")[0].partition(":")[0] for name in image.names)
+        return len(scope) if any(host.endswith(suffix) for host in hosts) else None
+    known = _canonical(scope)
+    texts = [text for name in image.names for text in (name, f"{name}@{image.digest}")]
+    found = any(text == known or text.startswith(f"{known}/") for text in texts)
+    # Whatever names a registry is closer than what names a domain.
+    return len(known) + _BEYOND_DOMAINS if found else None
+
+
+_BEYOND_DOMAINS = 1000
+
+
+def closest(spec: ImagePolicySpec, image: JudgedImage) -> int | None:
+    """Return the weight of the closest of a policy's scopes; None: it is not about the image."""
+    found = [one for one in (weight(scope, image) for scope in spec.scopes) if one is not None]
+    return max(found, default=None)
+
+
+def holds_at(enforcement: Enforcement, point: PolicyPoint, stage: str) -> bool:
+    """Return True if a policy judges at a point; `stage` is that of a promotion."""
+    if enforcement.at and point not in enforcement.at:
+        return False
+    if point is PolicyPoint.PROMOTION and enforcement.stages:
+        return stage in enforcement.stages
+    return True
+
+
+def scope_fault(scope: str) -> str:
+    """Say why a text is no scope; empty: it is one."""
+    if scope == EVERY_IMAGE or _WILDCARD.fullmatch(scope) is not None:
+        return ""
+    if _HOST.fullmatch(scope) is not None:
+        return "" if _is_host(scope) else f"{scope!r} is no registry: write the whole name"
+    try:
+        reference = Reference.parse(scope)
+    except InvalidReferenceError as error:
+        return error.why
+    if not _is_host(scope.partition("/")[0]):
+        return f"{scope!r} names no registry: write {reference.name!r}"
+    if reference.tag is not None and scope.rpartition("/")[2].count(":"):
+        return f"images are judged by their digest: write {reference.name!r} without the tag"
+    return ""
+
+
+def _is_host(text: str) -> bool:
+    return "." in text or ":" in text or text == "localhost"
+
+
+def _canonical(scope: str) -> str:
+    """Return a scope with Docker Hub's own name, as references have it."""
+    host, slash, path = scope.partition("/")
+    return f"{DOCKER_HUB if host in _HUB_ALIASES else host}{slash}{path}"

@@ -1,0 +1,287 @@
+"""Verification of one image by one policy, from the signatures that were found; pure.
+
+All that is looked at was written by strangers until a key of the policy has verified it.
+"""
+
+import base64
+import binascii
+import re
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from enum import StrEnum
+from typing import Any
+
+from upwell.api.image_policies.policy import (
+    PUBLIC_KEY,
+    AttestationRequirement,
+    ImagePolicySpec,
+    MatchPolicy,
+    PublicKeyRoot,
+    SignedIdentity,
+)
+from upwell.formats.regular_expressions import InvalidExpressionError, RegularExpression
+from upwell.formats.sigstore import (
+    InTotoStatement,
+    InvalidPublicKeyError,
+    InvalidSignatureDocumentError,
+    SignatureKey,
+    SignedEnvelope,
+    SimpleSigning,
+)
+from upwell.formats.sigstore.dsse import IN_TOTO
+from upwell.oci import Digest, InvalidReferenceError, Reference
+from upwell.policy.signatures.scopes import JudgedImage
+
+MAX_KEYS = 16
+"""Keys of one policy."""
+_PEM = re.compile(rb"-----BEGIN PUBLIC KEY-----.*?-----END PUBLIC KEY-----", re.DOTALL)
+_MAX_NAMES = 3
+"""Wrong names that a message quotes."""
+
+
+class VerdictReason(StrEnum):
+    """Reason of a verdict."""
+
+    VERIFIED = "Verified"
+    NOT_SIGNED = "NotSigned"
+    NOT_TRUSTED = "NotTrusted"
+    """It is signed, by no key of the policy."""
+    OTHER_IDENTITY = "OtherIdentity"
+    """It is signed as an image of another name."""
+    NOT_ATTESTED = "NotAttested"
+    ATTESTATION_DIFFERS = "AttestationDiffers"
+    UNSUPPORTED = "PolicyUnsupported"
+    UNKNOWN = "NotChecked"
+    """Its registry could not be asked."""
+
+
+@dataclass(frozen=True, slots=True)
+class Verdict:
+    """Verdict of a policy about an image."""
+
+    reason: VerdictReason
+    message: str = ""
+
+    @property
+    def passed(self) -> bool:
+        """True if the image satisfies the policy."""
+        return self.reason is VerdictReason.VERIFIED
+
+
+@dataclass(frozen=True, slots=True)
+class ImageSignature:
+    """A signature as it was found: what was signed, and by what."""
+
+    payload: bytes = field(repr=False)
+    signature: bytes = field(repr=False)
+
+
+@dataclass(frozen=True, slots=True)
+class ImageEvidence:
+    """Signatures and attestations that lie beside an image; none of them is verified."""
+
+    signatures: Sequence[ImageSignature] = ()
+    envelopes: Sequence[SignedEnvelope] = ()
+
+
+VERIFIED = Verdict(VerdictReason.VERIFIED)
+
+
+def verify(spec: ImagePolicySpec, image: JudgedImage, evidence: ImageEvidence) -> Verdict:
+    """Say whether an image satisfies a policy."""
+    root = spec.policy.root_of_trust
+    if root.policy_type != PUBLIC_KEY or root.public_key is None:
+        what = f"spec.policy.rootOfTrust.policyType {root.policy_type!r} is not supported"
+        return Verdict(VerdictReason.UNSUPPORTED, what)
+    try:
+        keys = public_keys(root.public_key)
+    except InvalidPublicKeyError as error:
+        where = "spec.policy.rootOfTrust.publicKey.keyData"
+        return Verdict(VerdictReason.UNSUPPORTED, f"{where}: {error}")
+    identity = spec.policy.signed_identity or SignedIdentity()
+    verdict = _signed(keys, identity, image, evidence.signatures)
+    if not verdict.passed:
+        return verdict
+    statements = list(_statements(keys, image.digest, evidence.envelopes))
+    for wanted in spec.attestations:
+        verdict = _attested(wanted, statements)
+        if not verdict.passed:
+            return verdict
+    return VERIFIED
+
+
+def public_keys(root: PublicKeyRoot) -> Sequence[SignatureKey]:
+    """Return the keys of a root of trust; raises InvalidPublicKeyError."""
+    try:
+        pem = base64.b64decode("".join(root.key_data.split()), validate=True)
+    except (binascii.Error, ValueError) as error:
+        raise InvalidPublicKeyError(f"it is not base64: {error}") from error
+    blocks = _PEM.findall(pem)
+    if not blocks:
+        raise InvalidPublicKeyError("it has no PUBLIC KEY in PEM")
+    if len(blocks) > MAX_KEYS:
+        raise InvalidPublicKeyError(f"it has {len(blocks)} keys, more than {MAX_KEYS}")
+    return [SignatureKey.parse(block) for block in blocks]
+
+
+def _signed(
+    keys: Sequence[SignatureKey],
+    identity: SignedIdentity,
+    image: JudgedImage,
+    signatures: Sequence[ImageSignature],
+) -> Verdict:
+    """Say whether one of the keys has signed the image, under a name that is its own."""
+    if not signatures:
+        return Verdict(VerdictReason.NOT_SIGNED, "it has no signature")
+    others: list[str] = []
+    for one in signatures:
+        claim = _claim(keys, one)
+        if claim is None or claim.image != image.digest:
+            continue
+        if _is_own(claim.repository, identity, image):
+            return VERIFIED
+        others.append(claim.repository)
+    if not others:
+        return Verdict(VerdictReason.NOT_TRUSTED, "no key of the policy has signed it")
+    names = ", ".join(list(dict.fromkeys(others))[:_MAX_NAMES])
+    why = f"it is signed as {names}: signedIdentity says which other name may stand for it"
+    return Verdict(VerdictReason.OTHER_IDENTITY, why)
+
+
+def _claim(keys: Iterable[SignatureKey], one: ImageSignature) -> SimpleSigning | None:
+    """Return what a signature of one of the keys claims; None: it is of none of them."""
+    if not any(key.verifies(one.signature, one.payload) for key in keys):
+        return None
+    try:
+        return SimpleSigning.parse(one.payload)
+    except InvalidSignatureDocumentError:
+        return None
+
+
+def _is_own(stated: str, identity: SignedIdentity, image: JudgedImage) -> bool:
+    """Return True if the name that a signature states may be that of the image."""
+    try:
+        found = Reference.parse(stated).name
+    except InvalidReferenceError:
+        return False
+    match identity.match_policy:
+        case MatchPolicy.REPO_DIGEST_OR_EXACT | MatchPolicy.REPOSITORY:
+            return found in image.names
+        case MatchPolicy.EXACT_REPOSITORY if identity.exact_repository is not None:
+            try:
+                return found == Reference.parse(identity.exact_repository.repository).name
+            except InvalidReferenceError:
+                return False
+        case MatchPolicy.REMAP_IDENTITY if identity.remap_identity is not None:
+            prefix, signed = identity.remap_identity.prefix, identity.remap_identity.signed_prefix
+            return found in {_remapped(name, prefix, signed) for name in image.names}
+        case _:
+            return False
+
+
+def _remapped(name: str, prefix: str, signed: str) -> str:
+    """Return a name with its prefix, which ends where a part of it does, replaced."""
+    if name == prefix or name.startswith(f"{prefix}/"):
+        return signed + name.removeprefix(prefix)
+    return name
+
+
+def _statements(
+    keys: Sequence[SignatureKey], digest: Digest, envelopes: Iterable[SignedEnvelope]
+) -> Iterator[InTotoStatement]:
+    """Yield the statements about the image that one of the keys has signed."""
+    for envelope in envelopes:
+        if envelope.payload_type != IN_TOTO or not envelope.is_signed_by(keys):
+            continue
+        try:
+            statement = InTotoStatement.parse(envelope.payload)
+        except InvalidSignatureDocumentError:
+            continue
+        if statement.is_about(digest):
+            yield statement
+
+
+def _attested(wanted: AttestationRequirement, statements: Sequence[InTotoStatement]) -> Verdict:
+    """Say whether one of the statements is what a policy asks for."""
+    mine = [one for one in statements if one.predicate_type == wanted.predicate_type]
+    if not mine:
+        why = f"no key of the policy has attested {wanted.predicate_type}"
+        return Verdict(VerdictReason.NOT_ATTESTED, why)
+    faults = [_difference(wanted, one.predicate) for one in mine]
+    if "" in faults:
+        return VERIFIED
+    return Verdict(
+        VerdictReason.ATTESTATION_DIFFERS,
+        f"its attestation {wanted.predicate_type} {faults[0]}",
+    )
+
+
+def _difference(wanted: AttestationRequirement, predicate: Mapping[str, Any]) -> str:
+    """Say what a predicate has otherwise, as what follows "it"; empty: it is as wanted."""
+    builder = _at(predicate, "runDetails", "builder", "id") or _at(predicate, "builder", "id")
+    if wanted.builder and not _matches_one([wanted.builder], builder):
+        return f"names the builder {_quoted(builder)}, which {wanted.builder!r} does not match"
+    if wanted.sources:
+        sources = list(_sources(predicate))
+        if not sources or not all(_matches_one(wanted.sources, one) for one in sources):
+            named = ", ".join(map(_quoted, sources[:_MAX_NAMES])) or "none"
+            return f"names other sources than the policy allows: {named}"
+    result = predicate.get("result")
+    if wanted.result and result != wanted.result:
+        return f"has the result {_quoted(result)}, not {wanted.result!r}"
+    return ""
+
+
+def _sources(predicate: Mapping[str, Any]) -> Iterator[str]:
+    """Yield the URIs of the sources that a provenance names (SLSA v1, v0.2), without revisions."""
+    definition = _object(predicate.get("buildDefinition"))
+    parameters = _object(definition.get("externalParameters"))
+    found = [
+        _at(parameters, "source", "uri"),
+        _at(parameters, "source"),
+        _at(parameters, "workflow", "repository"),
+        _at(predicate, "invocation", "configSource", "uri"),
+    ]
+    dependencies = definition.get("resolvedDependencies")
+    found += [
+        _at(one, "uri")
+        for one in (dependencies if isinstance(dependencies, list) else ())
+        if _at(one, "digest", "gitCommit") is not None
+    ]
+    yield from dict.fromkeys(_plain_uri(one) for one in found if isinstance(one, str) and one)
+
+
+def _plain_uri(uri: str) -> str:
+    """Return a URI without what SPDX puts around it: `git+` before, `@revision` behind."""
+    scheme, separator, rest = uri.removeprefix("git+").partition("://")
+    if not separator:
+        return uri
+    authority, slash, path = rest.partition("/")
+    return f"{scheme}://{authority}{slash}{path.partition('@')[0]}"
+
+
+def _at(value: object, *steps: str) -> object:
+    """Return what stands at a path of JSON data; None: nothing."""
+    for step in steps:
+        value = _object(value).get(step)
+    return value
+
+
+def _object(value: object) -> Mapping[str, Any]:
+    return value if isinstance(value, dict) else {}
+
+
+def _matches_one(patterns: Iterable[str], value: object) -> bool:
+    """Return True if the whole of a text matches one of the expressions."""
+    for pattern in patterns:
+        try:
+            if isinstance(value, str) and RegularExpression(pattern).fullmatch(value):
+                return True
+        except InvalidExpressionError:
+            continue
+    return False
+
+
+def _quoted(value: object) -> str:
+    """Return a stranger's text for a message."""
+    return repr(value[:200]) if isinstance(value, str) else "none"

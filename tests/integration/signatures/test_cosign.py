@@ -1,0 +1,119 @@
+"""Signatures and attestations that cosign itself has made, judged where it left them."""
+
+import asyncio
+import os
+import shutil
+from collections.abc import AsyncIterator
+from dataclasses import dataclass
+from pathlib import Path
+
+import pytest
+from tests.support.registry.docker_registry import docker_registry, push_image
+from tests.support.registry.embedded_server import serving
+from tests.support.registry.signed_images import (
+    PROVENANCE,
+    CosignKey,
+    image_judge,
+)
+from tests.support.rollouts.memory_machine import MemoryClock
+
+from upwell.api.image_policies.policy import AttestationRequirement, ImagePolicySpec, PolicyPoint
+from upwell.oci import Reference
+from upwell.policy.signatures.verification import VerdictReason
+from upwell.reconcilers.signatures.policies import ImageQuestion
+from upwell.registry.client.client import RegistryClient
+from upwell.store.memory import MemoryStore
+
+PREDICATE = """{
+  "buildDefinition": {"buildType": "https://example.test", "externalParameters": {}},
+  "runDetails": {"builder": {"id": "https://builder.test/one"}}
+}"""
+
+
+@dataclass(frozen=True)
+class Cosign:
+    """The program, with a key of its own in `folder`."""
+
+    program: str
+    folder: Path
+
+    async def run(self, *arguments: str) -> None:
+        process = await asyncio.create_subprocess_exec(
+            self.program,
+            *arguments,
+            cwd=self.folder,
+            env={**os.environ, "COSIGN_PASSWORD": "", "HOME": str(self.folder)},
+            stdout=asyncio.subprocess.PIPE,
+            stderr=asyncio.subprocess.STDOUT,
+        )
+        output, _ = await process.communicate()
+        assert process.returncode == 0, output.decode()
+
+    async def sign(self, image: Reference) -> None:
+        await self.run(
+            "sign", "--key=cosign.key", "--tlog-upload=false", "--yes", "--allow-http-registry",
+            str(image),
+        )  # fmt: skip
+
+    async def attest(self, image: Reference) -> None:
+        (self.folder / "predicate.json").write_text(PREDICATE)
+        await self.run(
+            "attest", "--key=cosign.key", "--tlog-upload=false", "--yes", "--allow-http-registry",
+            f"--type={PROVENANCE}", "--predicate=predicate.json", str(image),
+        )  # fmt: skip
+
+    def policy(self, *scopes: str, builder: str = "") -> ImagePolicySpec:
+        """Return a policy that asks for this key, and for provenance if a builder is named."""
+        signer = CosignKey()
+        signer.pem = (self.folder / "cosign.pub").read_bytes()
+        wanted = AttestationRequirement(predicate_type=PROVENANCE, builder=builder)
+        return signer.spec(*scopes, attestations=(wanted,) if builder else ())
+
+
+@pytest.fixture
+async def cosign(tmp_path: Path) -> Cosign:
+    program = shutil.which("cosign")
+    if program is None:
+        pytest.skip("needs cosign: apt install cosign")
+    found = Cosign(program, tmp_path)
+    await found.run("generate-key-pair")
+    return found
+
+
+@pytest.fixture(params=["docker-registry", "embedded"])
+async def host(request: pytest.FixtureRequest, tmp_path: Path) -> AsyncIterator[str]:
+    folder = tmp_path / "registry"
+    folder.mkdir()
+    if request.param == "embedded":
+        async with serving(folder) as served:
+            yield served.registry.host
+        return
+    async with docker_registry(folder) as found:
+        yield found
+
+
+async def test_what_cosign_has_signed_and_attested_passes(cosign: Cosign, host: str) -> None:
+    manifest = await push_image(host, "team/app", "1")
+    image = Reference.parse(f"{host}/team/app").with_digest(manifest.digest)
+    clock = MemoryClock()
+    store = MemoryStore(clock)
+    async with RegistryClient() as client:
+        judge = image_judge(store, client, clock)
+
+        async def reason(spec: ImagePolicySpec) -> VerdictReason:
+            asked = ImageQuestion(image, "shop", PolicyPoint.ROLLOUT, trial=spec, quiet=True)
+            (found,) = (await judge.judge(asked)).verdicts
+            return found.verdict.reason
+
+        signed = cosign.policy(host)
+        assert await reason(signed) is VerdictReason.NOT_SIGNED
+        await cosign.sign(image)
+        assert await reason(signed) is VerdictReason.VERIFIED
+        assert await reason(CosignKey().spec(host)) is VerdictReason.NOT_TRUSTED
+
+        built = cosign.policy(host, builder="https://builder\\.test/.*")
+        assert await reason(built) is VerdictReason.NOT_ATTESTED
+        await cosign.attest(image)
+        assert await reason(built) is VerdictReason.VERIFIED
+        elsewhere = cosign.policy(host, builder="https://other\\.test/.*")
+        assert await reason(elsewhere) is VerdictReason.ATTESTATION_DIFFERS
