@@ -6,6 +6,7 @@ from datetime import datetime
 from pathlib import Path
 
 from tests.support.inventory.memory import InventoryInMemory
+from tests.support.registry.signed_images import image_judge
 
 from upwell.actions.builds import BuildActions
 from upwell.actions.catalog import Actions
@@ -63,6 +64,8 @@ def memory_actions(
         RolloutActions(store, clock),
         PromotionActions(clients, clock),
         ImageActions(clients, internal, streams, inventory, clock),
-        ImageExaminer(store, upstream, secrets, clock),
+        ImageExaminer(
+            store, upstream, secrets, clock, image_judge(store, upstream, clock, internal.host)
+        ),
     )
     return MemoryActions(actions, cache, streams, inventory)
