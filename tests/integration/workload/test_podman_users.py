@@ -273,6 +273,19 @@ async def test_a_kept_volume_begins_as_the_image_has_it(
     podman_home.run("volume", "prune", "--force")
 
 
+async def test_a_filling_that_was_cut_short_holds_no_volume(
+    settings: PodmanSettings, podman_home: PodmanHome, workload: Workload
+) -> None:
+    label = f"upwell.dev/fills-volumes={settings.instance_id}"
+    podman_home.run("create", f"--label={label}", "--network=none", str(workload.image), "sleep")
+
+    async def left() -> str:
+        return podman_home.run("ps", "--all", "--quiet", f"--filter=label={label}")
+
+    async with opened(settings):
+        assert await eventually(left, lambda found: not found) == ""
+
+
 async def test_a_host_path_is_shown_with_its_own_ids(
     settings: PodmanSettings, workload: Workload, tmp_path: Path
 ) -> None:

@@ -422,6 +422,7 @@ class PodmanRuntime:
                 group.create_task(self.stop(name, 0))
         with _writing("all"):
             await asyncio.to_thread(self._pins.clear)
+        await self._kept.remove_cut_short()
         for volume in await self._api.volumes(self._label):
             await self._api.remove_volume(volume)
         await leave((await self._network()).services)

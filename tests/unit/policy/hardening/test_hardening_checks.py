@@ -233,6 +233,23 @@ def bad(found: Iterator[Finding]) -> list[Finding]:
     return [one for one in found if one.severity is not FlawSeverity.OK]
 
 
+@pytest.mark.parametrize(
+    "state",
+    [
+        replace(
+            SAFE_SERVER, host_instances=(("Deployment", "shop", "web"),), workloads=(PRIVILEGED,)
+        ),
+        replace(SAFE_SERVER, host_instances=(("Job", "shop", "once"),)),
+        replace(
+            SAFE_SERVER, host_instances=(("Deployment", "shop", "web"),), instance_ids_fault="none"
+        ),
+    ],
+)
+def test_the_ids_of_the_host_are_told_once(state: ServerState) -> None:
+    found = [one for one in judge_server(state) if one.check == "host-users"]
+    assert [one.severity for one in found] == [FlawSeverity.OK]
+
+
 def test_a_safe_installation_passes_every_check() -> None:
     found = [*judge_folder(SAFE_FOLDER), *judge_server(SAFE_SERVER)]
 

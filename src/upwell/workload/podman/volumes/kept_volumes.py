@@ -50,6 +50,7 @@ GRACE = timedelta(days=7)
 _KEPT = "kept/"
 """Begins names of volumes that no manifest can give one."""
 _PROGRAM, _PLACE = os.path.realpath("/bin/true"), "/.upwell"
+_LABEL_FILLS = "upwell.dev/fills-volumes"
 _RELEASED = "released"
 _NAME_DIGITS = 32
 _COPY_SECONDS = 3600.0
@@ -73,6 +74,14 @@ class VolumeApi(Protocol):
 
     async def prepare_once(self, body: Mapping[str, Any]) -> None:
         """Make a container with its volumes, and remove it; its program never runs."""
+        ...
+
+    async def containers(self, *labels: str) -> list[dict[str, Any]]:
+        """List all containers that carry all `labels` (`key=value`)."""
+        ...
+
+    async def remove(self, container: str, *, volumes: bool = True, depend: bool = False) -> None:
+        """Remove a container, whatever it does; with `volumes` its anonymous ones too."""
         ...
 
 
@@ -103,6 +112,9 @@ class KeptVolumes:
         self._api = api
         self._root = root
         self._labels = labels
+        self._upwell = next(iter(labels.values()))
+        self._filling: set[str] = set()
+        """Names of containers that fill volumes at this moment."""
 
     async def provide(self, spec: InstanceSpec) -> Mapping[str, Sequence[KeptVolume]]:
         """Make the volumes of an instance, by container; raises InvalidVolumeError.
@@ -134,20 +146,32 @@ class KeptVolumes:
         """Have Podman copy what the images have into the volumes that are empty."""
         for container in spec.containers:
             empty = [one for one in kept.get(container.name, ()) if not any(one.folder.iterdir())]
-            if empty:
-                await self._api.prepare_once(self._filling(spec, container, empty))
+            if not empty:
+                continue
+            body = self._filling_body(spec, container, empty)
+            self._filling.add(body["name"])
+            try:
+                await self._api.prepare_once(body)
+            finally:
+                self._filling.discard(body["name"])
 
-    def _filling(
+    async def remove_cut_short(self) -> None:
+        """Remove the containers of fillings that were cut short: they hold their volumes."""
+        for left in await self._api.containers(f"{_LABEL_FILLS}={self._upwell}"):
+            if not self._filling.intersection(left["Names"]):
+                await self._api.remove(str(left["Id"]), volumes=False)
+
+    def _filling_body(
         self, spec: InstanceSpec, container: ContainerSpec, empty: Sequence[KeptVolume]
     ) -> dict[str, Any]:
         """Return the request for a container that has these volumes and nothing else."""
-        upwell = next(iter(self._labels.values()))
         user = container.security.user
         # The runtime looks for the program that it would run, and few images have a common one.
         program = {"type": "bind", "source": _PROGRAM, "destination": _PLACE, "options": ["ro"]}
         return {
-            "name": f"upwell-{upwell}.{spec.name}.{container.name}.volumes",
+            "name": f"upwell-{self._upwell}.{spec.name}.{container.name}.volumes",
             "image": str(container.image),
+            "labels": {_LABEL_FILLS: self._upwell},
             "user": "" if user is None else str(user),  # whose an absent folder becomes
             "entrypoint": [_PLACE],
             "command": [],
@@ -197,6 +221,7 @@ class KeptVolumes:
     async def purge(self, now: datetime) -> list[str]:
         """Remove what was released long enough ago; return the folders."""
         removed = []
+        await self.remove_cut_short()
         for mark in sorted(self._root.glob(f"*/*/{_RELEASED}")):
             since = await asyncio.to_thread(_time, mark)
             if since is None or now - since < GRACE:

@@ -78,17 +78,21 @@ class Pins:
         when the machine does not let us mount.
         """
         self.release(spec.name)
-        with nullcontext() if ids is None else user_namespace(ids) as namespace:
-            return self._sources(spec, places, namespace)
-
-    def _sources(
-        self, spec: InstanceSpec, places: Mapping[str, Path], namespace: int | None
-    ) -> Mapping[VolumePath, Path]:
         wanted = {
             (mount.volume, mount.sub_path): mount
             for container in (*spec.init, *spec.containers)
             for mount in container.mounts
         }
+        with user_namespace(ids) if wanted and ids else nullcontext() as namespace:
+            return self._sources(spec, places, wanted, namespace)
+
+    def _sources(
+        self,
+        spec: InstanceSpec,
+        places: Mapping[str, Path],
+        wanted: Mapping[VolumePath, InstanceMount],
+        namespace: int | None,
+    ) -> Mapping[VolumePath, Path]:
         found: dict[VolumePath, Path] = {}
         for number, (key, mount) in enumerate(sorted(wanted.items(), key=lambda one: one[0])):
             if mount.volume not in places:
