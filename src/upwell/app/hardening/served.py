@@ -116,5 +116,10 @@ def _without_secrets(address: str) -> str:
 
 
 def _secret_files(settings: ServerSettings) -> Iterator[str]:
-    files = (settings.access.tls_key, settings.audit.export_token_file, *settings.auth_files)
+    files = (
+        settings.access.tls_key,
+        settings.audit.export_token_file,
+        settings.oidc.client_secret_file,
+        *settings.auth_files,
+    )
     yield from (str(path.absolute()) for path in files if path is not None)

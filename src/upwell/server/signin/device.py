@@ -116,7 +116,7 @@ class DeviceHandlers:
         if wanted not in {one.id for one in own}:
             raise ApiError(404, f"session {name[:100]} does not exist, or is not yours")
         ended = await self._services.sessions.end(wanted)
-        person = ended.person if ended is not None else ""
+        person = ended[0].person if ended else user.username
         request.scope[AUDIT_NOTE] = AuditNote(wanted, reason=f"session of {person}")
         return JSONResponse({"ended": [wanted]})
 
@@ -127,10 +127,9 @@ class DeviceHandlers:
         if person != user.username and not _is_admin(user):
             raise ApiError(403, f"only an admin ends the sessions of {person[:100]}")
         request.scope[AUDIT_NOTE] = AuditNote(reason=f"all sessions of {person}")
-        ended = [one.id for one in await self._services.sessions.list(person)]
-        for session in ended:
-            await self._services.sessions.end(session)
-        return JSONResponse({"ended": ended})
+        found = [one.id for one in await self._services.sessions.list(person)]
+        ended = await self._services.sessions.end(*found)
+        return JSONResponse({"ended": [one.id for one in ended]})
 
     async def _device(self, request: Request) -> str:
         """Return the device code of a request; raises ApiError."""

@@ -130,14 +130,14 @@ class Sessions:
             if person in {"", one.person} and not self._is_over(one)
         ]
 
-    async def end(self, session: str) -> SessionRecord | None:
-        """End a session, here and at the provider; return it, None when there was none."""
-        record = await self._directory.session(session)
-        if record is None:
-            return None
-        await self._directory.delete(record)
-        await self._revoke(record)
-        return record
+    async def end(self, *sessions: str) -> Sequence[SessionRecord]:
+        """End sessions, all of them here before the provider is told; return those there were."""
+        found = [await self._directory.session(session) for session in sessions]
+        ended = [record for record in found if record is not None]
+        for record in ended:
+            await self._directory.delete(record)
+        await asyncio.gather(*map(self._revoke, ended))
+        return ended
 
     async def prune(self) -> None:
         """Remove sessions that are over, and people who count for nothing any more."""
@@ -243,13 +243,14 @@ class Sessions:
         if self._policy.grants_of(identity.groups):
             return changed
         for session in await self.list(person.name):
-            await self.end(session.id)
+            await self._directory.delete(session)
         return None
 
     async def _known(self, name: str) -> PersonRecord | None:
         """Return a person of this provider."""
         found = await self._directory.person(name)
-        return found if found is not None and found.issuer == self._provider.url else None
+        is_ours = found is not None and found.issuer == self._provider.url
+        return found if is_ours and self.owns(name) else None
 
     async def _remember(self, identity: ProvenIdentity) -> PersonRecord | None:
         """Keep what is known of a person, and return it; None: they have no rights.
@@ -261,7 +262,9 @@ class Sessions:
         url = self._provider.url
         for one in people:
             if (one.issuer, one.subject) == (url, identity.subject):
-                return await self._update(one, identity)
+                if self.owns(one.name):
+                    return await self._update(one, identity)
+                await self._directory.delete(one)  # of another prefix: a name of nobody
         if any(one.name == identity.name for one in people):
             secret = f"secret/{person_secret(identity.name)} in {SYSTEM_NAMESPACE}"
             raise SignInRefusedError(
@@ -278,7 +281,7 @@ class Sessions:
         """End the sessions of a person that were used longest ago, beyond what they may have."""
         found = sorted(await self.list(person), key=lambda one: one.used, reverse=True)
         for record in found[self._policy.per_person - 1 :]:
-            await self.end(record.id)
+            await self._directory.delete(record)
 
     async def _create(
         self, person: PersonRecord, identity: ProvenIdentity, *, is_page: bool

@@ -12,6 +12,7 @@ from upwell.app.hardening.served import SERVED, read_served, served_settings, te
 from upwell.policy.access.roles import Role
 from upwell.registry.hosts import RegistryHost, RegistryMirror
 from upwell.settings import AccessSettings, AuditSettings, QuotaSettings, ServerSettings
+from upwell.settings.oidc import OidcSettings
 
 
 def test_they_are_there_while_it_runs_for_its_own_user(tmp_path: Path) -> None:
@@ -57,6 +58,7 @@ def test_they_say_what_is_open() -> None:
         ),
         allowed_destinations=(" LOCALHOST:80",),
         auth_files=(Path("/root/auth.json"),),
+        oidc=OidcSettings(client_secret_file=Path("/etc/upwell/oidc.secret")),
         quota=QuotaSettings(namespace=("pods=3",)),
     )
     told = served_settings(settings)
@@ -69,7 +71,7 @@ def test_they_say_what_is_open() -> None:
     )
     assert told.insecure_registries == ("r.corp", "v, mirror m.corp:5000/v")
     assert told.destinations == ("localhost:80",)
-    assert told.secret_files == ("/root/auth.json",)
+    assert told.secret_files == ("/etc/upwell/oidc.secret", "/root/auth.json")
     assert told.quota == ("pods=3",)
 
 

@@ -355,6 +355,36 @@ async def test_an_ended_session_is_over_here_and_at_the_provider(here: SessionTr
     assert [form and form["token"] for form in revoked] == ["refresh-1"]
 
 
+async def test_all_sessions_are_over_before_the_provider_has_answered(here: SessionTrial) -> None:
+    tokens = [await here.sign_in() for _ in range(3)]
+    here.provider.stop()
+    ending = asyncio.create_task(
+        here.sessions.end(*(one.id for one in await here.sessions.list(ADA)))
+    )
+    await here.provider.reached.wait()
+
+    assert [await here.may(token) for token in tokens] == [[], [], []]
+
+    here.provider.goes_on.set()
+    assert len(await ending) == 3
+    assert here.provider.count("revocation") == 3
+
+
+async def test_with_another_prefix_people_have_other_names(here: SessionTrial) -> None:
+    token = await here.sign_in()
+    here.restart(replace(POLICY, prefix="corp:"))
+    changed = replace(here.services.provider._settings, username_prefix="corp:")
+    object.__setattr__(here.services.provider, "_settings", changed)
+
+    assert not await here.may(token)
+    found = await here.sessions.principal(await here.sign_in())
+
+    assert found is not None
+    assert found.username == "corp:4711"
+    assert await here.authored("corp:4711") == DEVELOPER
+    assert await here.authored() == []
+
+
 async def test_the_session_used_longest_ago_makes_room() -> None:
     here = SessionTrial(policy=replace(POLICY, per_person=3))
     tokens = []
