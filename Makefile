@@ -88,7 +88,7 @@ fuzz: python  ## Feed hostile bytes to every parser of them (MINUTES=10, ARGS="-
 
 attacks: MINUTES := 10
 .PHONY: attacks
-attacks: python system  ## Attack a server in every way at once, and report (MINUTES=10, ARGS="--only pipelining")
+attacks: python system  ## Attack a server in every way at once, beside the demo's story, and report (MINUTES=10, ARGS="--only pipelining")
 	$(RUN) python -m tests.support.attacks --minutes $(MINUTES) $(ARGS)
 
 .PHONY: release

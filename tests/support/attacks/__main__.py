@@ -1,4 +1,5 @@
-"""Attacks on a server of its own, all at once: `make attacks MINUTES=10`."""
+"""Attacks on a server of its own, at once, beside the demo's story: `make attacks MINUTES=10`."""
+# ruff: noqa: T201
 
 import argparse
 import asyncio
@@ -6,21 +7,31 @@ import sys
 
 from tests.support.attacks.attacks import ATTACKS
 from tests.support.attacks.measurement import attacked, attacker_of
+from tests.support.attacks.story import HOSTS, Story
 from tests.support.installation.installation import installation
+from tests.support.installation.promoted_installation import PromotedInstallation
+from tests.support.installation.traffic import traffic
 
 
 async def run(minutes: float, names: list[str], most_mib: float, most_ms: float) -> int:
-    """Attack, report, and return the exit code: 1 beyond a limit, or where a request failed."""
-    async with installation("--log-level", "warning") as made:
+    """Attack, report, and return the exit code: 1 beyond a limit, or where anything failed."""
+    async with installation("--log-level", "warning") as made, made.client() as client:
         target = attacker_of(made)
-        async with attacked(target, made.pid, names) as found:
-            await asyncio.sleep(minutes * 60)
-        print(f"{', '.join(names)}: {found}")  # noqa: T201
-        for failure in found.failures[:10]:
-            print(f"  {failure}")  # noqa: T201
-        for excess in found.excesses(most_mib, most_ms):
-            print(f"  {excess}")  # noqa: T201
-        return int(bool(found.excesses(most_mib, most_ms) or found.failures))
+        story = Story(PromotedInstallation(made, client))
+        await story.prepare()
+        async with (
+            traffic(made.router_port, HOSTS) as seen,
+            attacked(target, made.pid, names) as found,
+        ):
+            await story.tell(minutes * 60)
+        lost = [failure for one in seen.values() for failure in one.failures]
+        asked = sum(one.answers.total() for one in seen.values())
+        print(f"{', '.join(names)}: {found}")
+        print(f"{story}; {asked} requests to applications, {len(lost)} failed")
+        faults = [*found.excesses(most_mib, most_ms), *found.failures, *lost]
+        for fault in faults[:20]:
+            print(f"  {fault}")
+        return int(bool(faults))
 
 
 def main() -> None:

@@ -16,8 +16,12 @@ from typing import Any
 
 import aiohttp
 
+from upwell.server.asgi.mixed_tls import TLS_NAME
+
 MIB = 1024 * 1024
-MAPS = "/api/v1/namespaces/default/configmaps"
+NAMESPACE = "attackers"
+MAPS = f"/api/v1/namespaces/{NAMESPACE}/configmaps"
+_REPOSITORY = f"/v2/{NAMESPACE}/app"
 _PAUSE = 0.05
 """Before another try where the server has hung up, so that one process can keep up."""
 
@@ -37,6 +41,11 @@ class Target:
     @property
     def login(self) -> dict[str, str]:
         return {"Authorization": f"Bearer {self.token}"} if self.token else {}
+
+    @property
+    def field(self) -> str:
+        """Line of a head that carries the token; empty without one."""
+        return f"Authorization: Bearer {self.token}\r\n" if self.token else ""
 
     async def connect(
         self, trust: ssl.SSLContext | None = None
@@ -165,7 +174,7 @@ async def slow_bodies(target: Target) -> None:
 async def slow_readers(target: Target) -> None:
     """Ask for a large list again and again, and read nothing of it."""
     await _large_objects(target)
-    head = f"GET {MAPS} HTTP/1.1\r\nHost: localhost\r\nAuthorization: Bearer {target.token}\r\n\r\n"
+    head = f"GET {MAPS} HTTP/1.1\r\nHost: localhost\r\n{target.field}\r\n"
 
     async def ask(_: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         writer.write(head.encode())  # a stream reads 128 KiB ahead, and no more
@@ -179,10 +188,7 @@ async def slow_readers(target: Target) -> None:
 async def watch_flood(target: Target) -> None:
     """Open watches of a large list, and read little of each."""
     await _large_objects(target)
-    head = (
-        f"GET {MAPS}?watch=1 HTTP/1.1\r\nHost: localhost\r\n"
-        f"Authorization: Bearer {target.token}\r\n\r\n"
-    )
+    head = f"GET {MAPS}?watch=1 HTTP/1.1\r\nHost: localhost\r\n{target.field}\r\n"
 
     async def ask(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         writer.write(head.encode())
@@ -228,7 +234,7 @@ async def blob_flood(target: Target) -> None:
 
     async def send(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         begin = f"Host: localhost\r\nAuthorization: Bearer {target.token}\r\n"
-        uploads = "/v2/default/app/blobs/uploads/"
+        uploads = f"/v2/{NAMESPACE}/app/blobs/uploads/"
         writer.write(f"POST {uploads} HTTP/1.1\r\n{begin}Content-Length: 0\r\n\r\n".encode())
         answer = (await reader.readuntil(b"\r\n\r\n")).decode().lower()
         path = answer.partition("location: ")[2].partition("\r\n")[0]
@@ -247,11 +253,11 @@ async def slow_pulls(target: Target) -> None:
     """Ask for a large layer on many connections, and read nothing of it."""
     blob = bytes(16 * MIB)
     digest = f"sha256:{hashlib.sha256(blob).hexdigest()}"
-    uploads = f"/v2/default/pulled/blobs/uploads/?digest={digest}"
+    uploads = f"/v2/{NAMESPACE}/pulled/blobs/uploads/?digest={digest}"
     async with target.session() as session, session.post(uploads, data=io.BytesIO(blob)) as answer:
         await answer.read()
     head = (
-        f"GET /v2/default/pulled/blobs/{digest} HTTP/1.1\r\nHost: localhost\r\n"
+        f"GET /v2/{NAMESPACE}/pulled/blobs/{digest} HTTP/1.1\r\nHost: localhost\r\n"
         f"Authorization: Bearer {target.token}\r\n\r\n"
     )
 
@@ -277,12 +283,107 @@ async def token_guesses(target: Target) -> None:
 
 async def upload_flood(target: Target) -> None:
     """Begin uploads to the registry, and finish none."""
-    await _requests(target, 16, "POST", "/v2/default/app/blobs/uploads/")
+    await _requests(target, 16, "POST", f"{_REPOSITORY}/blobs/uploads/")
 
 
 async def referrer_flood(target: Target) -> None:
     """Ask for referrers of digests that are not there."""
-    await _requests(target, 16, "GET", f"/v2/default/app/referrers/sha256:{'0' * 64}")
+    await _requests(target, 16, "GET", f"{_REPOSITORY}/referrers/sha256:{'0' * 64}")
+
+
+async def open_uploads(target: Target) -> None:
+    """Begin blobs of the registry, and send them a byte at a time."""
+
+    async def send(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        head = f"POST {_REPOSITORY}/blobs/uploads/ HTTP/1.1\r\nHost: localhost\r\n{target.field}"
+        writer.write(f"{head}Content-Length: 0\r\n\r\n".encode())
+        answer = await reader.readuntil(b"\r\n\r\n")
+        place = next(
+            (line[10:] for line in answer.decode().split("\r\n") if line[:10] == "location: "), "/"
+        )
+        head = f"PATCH {place} HTTP/1.1\r\nHost: localhost\r\n{target.field}"
+        writer.write(f"{head}Content-Length: 1000000\r\n\r\n".encode())
+        while True:
+            writer.write(b"a")
+            await writer.drain()
+            await asyncio.sleep(1)
+
+    await many(target, 100, send)
+
+
+async def large_manifests(target: Target) -> None:
+    """Push manifests as large as they may be, of values without end."""
+    body = b'{"schemaVersion": 2, "layers": [' + b"[]," * MIB + b"[]]}"
+    headers = {"Content-Type": "application/vnd.oci.image.manifest.v1+json"}
+    await _requests(target, 8, "PUT", f"{_REPOSITORY}/manifests/1", data=body, headers=headers)
+
+
+async def webhook_bodies(target: Target) -> None:
+    """Send bodies without a token, almost as large as they may be, and not their last byte."""
+    await _unfinished_bodies(target, 300, "POST /webhooks/registry", "", MIB)
+
+
+async def refused_bodies(target: Target) -> None:
+    """Send large bodies where they are refused unread."""
+    await _requests(Target(target.host, target.port), 32, "POST", MAPS, data=b"a" * (6 * MIB))
+
+
+async def connection_churn(target: Target) -> None:
+    """Connect, and leave at once."""
+
+    async def leave(_: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        writer.transport.abort()
+
+    await many(target, 200, leave)
+
+
+async def unfinished_handshakes(target: Target) -> None:
+    """Begin TLS, and go on as slowly as one may."""
+    hello = _client_hello()
+
+    async def begin(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        writer.write(hello)
+        await writer.drain()
+        while await reader.read(1):  # noqa: ASYNC110 - the pace is the attack
+            await asyncio.sleep(1)
+
+    await many(target, 1000, begin)
+
+
+async def handshake_flood(target: Target) -> None:
+    """Make the server sign handshakes, and leave."""
+    hello = _client_hello()
+
+    async def begin(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        writer.write(hello)
+        await reader.read(100)
+
+    await many(target, 32, begin)
+
+
+async def login_guesses(target: Target) -> None:
+    """Guess logins of the registry, and links that open what they are for."""
+    guess = Target(target.host, target.port)
+    login = aiohttp.BasicAuth("anyone", "upwell_guess_bbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbb")
+    async with asyncio.TaskGroup() as group:
+        group.create_task(_requests(guess, 16, "GET", "/v2/", auth=login))
+        group.create_task(_requests(guess, 16, "GET", "/approvals/" + "a" * 200))
+
+
+async def upgrade_flood(target: Target) -> None:
+    """Ask for WebSockets into containers that are not there, and for logs to follow."""
+    pods = f"/api/v1/namespaces/{NAMESPACE}/pods/none"
+    headers = {
+        "Connection": "Upgrade",
+        "Upgrade": "websocket",
+        "Sec-WebSocket-Version": "13",
+        "Sec-WebSocket-Key": "AAAAAAAAAAAAAAAAAAAAAA==",
+        "Sec-WebSocket-Protocol": "v5.channel.k8s.io",
+    }
+    async with asyncio.TaskGroup() as group:
+        command = f"{pods}/exec?command=true&stdin=true"
+        group.create_task(_requests(target, 16, "GET", command, headers=headers))
+        group.create_task(_requests(target, 16, "GET", f"{pods}/log?follow=true"))
 
 
 async def garbage(target: Target) -> None:
@@ -315,8 +416,17 @@ ATTACKS: Mapping[str, Attack] = {
         slow_pulls,
         request_flood,
         token_guesses,
+        login_guesses,
         upload_flood,
+        open_uploads,
+        large_manifests,
         referrer_flood,
+        webhook_bodies,
+        refused_bodies,
+        connection_churn,
+        unfinished_handshakes,
+        handshake_flood,
+        upgrade_flood,
         garbage,
     )
 }
@@ -329,6 +439,31 @@ async def _large_objects(target: Target, count: int = 18, size: int = 100_000) -
             body = {"metadata": {"name": f"large-{number}"}, "data": {"x": "y" * size}}
             async with session.post(MAPS, json=body) as answer:
                 await answer.read()
+
+
+async def _unfinished_bodies(
+    target: Target, count: int, request: str, field: str, size: int
+) -> None:
+    head = f"{request} HTTP/1.1\r\nHost: localhost\r\n{field}Content-Length: {size}\r\n\r\n"
+
+    async def send(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        writer.write(head.encode())
+        for _ in range(size // 65_536 - 1):
+            writer.write(b" " * 65_536)
+            await writer.drain()
+        await reader.read(1)
+
+    await many(target, count, send)
+
+
+def _client_hello() -> bytes:
+    """Return what a client of TLS sends first to the server by its name."""
+    incoming, outgoing = ssl.MemoryBIO(), ssl.MemoryBIO()
+    context = ssl.create_default_context()
+    client = context.wrap_bio(incoming, outgoing, server_hostname=TLS_NAME)
+    with suppress(ssl.SSLWantReadError):
+        client.do_handshake()
+    return outgoing.read()
 
 
 async def _requests(target: Target, clients: int, method: str, path: str, **arguments: Any) -> None:

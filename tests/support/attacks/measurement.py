@@ -11,7 +11,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 import aiohttp
-from tests.support.attacks.attacks import Target
+from tests.support.attacks.attacks import NAMESPACE, Target
 from tests.support.installation.installation import Installation
 
 _SAMPLE_SECONDS = 0.05
@@ -68,8 +68,11 @@ class AttackMeasurement:
 
 
 def attacker_of(made: Installation) -> Target:
-    """Return the server as an admin of one namespace attacks it."""
-    answer = made.upwell("token", "create", "attacker", "--grant", "admin@default")
+    """Return the server as an admin of one namespace attacks it, in which there is nothing else."""
+    namespace = f"apiVersion: v1\nkind: Namespace\nmetadata: {{name: {NAMESPACE}}}\n"
+    applied = made.upwell("apply", "-f", "-", text=namespace)
+    assert applied.returncode == 0, applied.stderr
+    answer = made.upwell("token", "create", "attacker", "--grant", f"admin@{NAMESPACE}")
     assert answer.returncode == 0, answer.stderr
     return Target("127.0.0.1", made.port, answer.stdout.strip())
 

@@ -11,7 +11,7 @@ clients.
 
 import asyncio
 import time
-from collections import Counter, OrderedDict, defaultdict
+from collections import Counter, defaultdict
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
 from enum import IntEnum
@@ -47,8 +47,9 @@ class ConnectionLimits:
     head_fields: int = 100
     head_seconds: float = 10.0
     """From the first byte of a head, or the connection's beginning, to the head's end."""
-    held_bytes: int = 8 * 1024 * 1024
-    """Of unfinished heads and waiting requests of all connections."""
+    held_bytes: int = 16 * 1024 * 1024
+    """Of unfinished heads, of requests that wait and bodies that nobody reads yet, and of messages
+    of WebSockets, of all connections."""
     waiting_requests: int = 8
     """Requests of one connection that wait for the answer before them."""
     framing_bytes: int = 64 * 1024
@@ -101,7 +102,7 @@ class TrackedConnection:
     """Closes it if it has been too slow by now."""
     is_idle: bool = True
     held: int = 0
-    """Bytes of heads that are not answered yet."""
+    """Bytes that have arrived and that nobody has taken yet."""
 
     @property
     def origin(self) -> str:
@@ -162,7 +163,8 @@ class ConnectionTable:
         self._queues: defaultdict[tuple[str, _Rank], LongestQueues[str, TrackedConnection]]
         self._queues = defaultdict(LongestQueues)
         """By origin: those that may give way, of each owner."""
-        self._holding: OrderedDict[TrackedConnection, None] = OrderedDict()
+        self._holding: LongestQueues[str, TrackedConnection] = LongestQueues()
+        """By owner: those that hold bytes."""
         self._held = 0
 
     @property
@@ -172,7 +174,7 @@ class ConnectionTable:
 
     @property
     def held_bytes(self) -> int:
-        """Bytes of heads that are not answered yet."""
+        """Bytes that have arrived and that nobody has taken yet."""
         return self._held
 
     def open(self, host: str) -> TrackedConnection:
@@ -214,30 +216,36 @@ class ConnectionTable:
             return
         if limited and self._of_owner[_name(principal)] >= self.limits.per_principal:
             self._cut_own(principal)
+        held = connection.held
+        self.release(connection)
         self._dequeue(connection)
         self._count(connection, -1)
         connection.principal = principal
         self._count(connection, 1)
         self._enqueue(connection)
+        self.hold(connection, held)
 
     def hold(self, connection: TrackedConnection, size: int) -> None:
-        """Note bytes of heads that the connection keeps in memory.
+        """Note so many more bytes that the connection keeps in memory.
 
-        Where all hold too much, who has held some for the longest time gives way.
+        Where all hold too much, who has held some for the longest time gives way, of the owner with
+        the most that do.
         """
-        if connection not in self._open:
+        if connection not in self._open or not size:
             return
         self._held += size
+        if not connection.held:
+            self._holding.add(connection.owner, connection)
         connection.held += size
-        self._holding.setdefault(connection)
-        while self._held > self.limits.held_bytes:
-            self._cut(next(iter(self._holding)), "held-bytes")
+        while self._held > self.limits.held_bytes and (found := self._holding.oldest()):
+            self._cut(found, "held-bytes")
 
     def release(self, connection: TrackedConnection) -> None:
-        """Note that the connection keeps no head in memory."""
+        """Note that the connection keeps nothing in memory."""
+        if connection.held:
+            self._holding.remove(connection.owner, connection)
         self._held -= connection.held
         connection.held = 0
-        self._holding.pop(connection, None)
 
     def expire(self) -> None:
         """Close what has been too slow."""

@@ -11,10 +11,18 @@ from functools import partial
 from typing import Any, cast, override
 
 import httptools
+from uvicorn._types import (
+    ASGI3Application,
+    ASGIReceiveCallable,
+    ASGIReceiveEvent,
+    ASGISendCallable,
+    Scope,
+)
 from uvicorn.config import Config
-from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
+from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol, RequestResponseCycle
 from uvicorn.protocols.websockets.wsproto_impl import WSProtocol
 from uvicorn.server import ServerState
+from wsproto.events import BytesMessage, Ping, TextMessage
 
 from upwell.server.asgi.connections import ConnectionTable, TrackedConnection
 from upwell.server.auth.request_info import IDENTIFY
@@ -71,6 +79,7 @@ class GuardedHttpProtocol(HttpToolsProtocol):
         self._framing = 0
         self._blocked_since: float | None = None
         self._ending_since: float | None = None
+        self.app = self._counting(self.app)
 
     @override
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
@@ -182,8 +191,10 @@ class GuardedHttpProtocol(HttpToolsProtocol):
         """Take a part of the body."""
         self._framing -= len(body) * (1 + self._limits.framing_share)
         super().on_body(body)
-        if len(self.cycle.body) > _BODY_AHEAD:
-            self.flow.pause_reading()
+        if (newest := self._newest) is not None and not newest.response_complete:
+            self._table.hold(self._tracked, len(body))
+            if len(newest.body) > _BODY_AHEAD:
+                self.flow.pause_reading()
 
     @override
     def on_message_complete(self) -> None:
@@ -213,12 +224,34 @@ class GuardedHttpProtocol(HttpToolsProtocol):
         super().resume_writing()
         self._blocked_since = None
 
+    def _counting(self, app: ASGI3Application) -> ASGI3Application:
+        """Return the application, which takes from the table what it is given to read."""
+
+        async def counted(
+            scope: Scope, receive: ASGIReceiveCallable, send: ASGISendCallable
+        ) -> None:
+            async def receive_counted() -> ASGIReceiveEvent:
+                event = await receive()
+                self._hold_again()
+                return event
+
+            await app(scope, receive_counted, send)
+
+        return counted
+
+    @property
+    def _newest(self) -> RequestResponseCycle | None:
+        """The request that has begun last; None before the first one, and for a WebSocket's."""
+        return self.cycle
+
     def _hold_again(self) -> None:
-        """Hold what is left after a head has ended, or an answer."""
-        waiting = sum(_size(cycle.scope["headers"]) for cycle, _ in self.pipeline)
+        """Hold what is left after a head has ended, an answer, or a part of a body was taken."""
+        waiting = [cycle for cycle, _ in self.pipeline]
+        size = sum(_size(cycle.scope["headers"]) + len(cycle.body) for cycle in waiting)
+        if (newest := self._newest) is not None and newest not in waiting:
+            size += len(newest.body)
         self._table.release(self._tracked)
-        if size := waiting + (self._unfinished or 0):
-            self._table.hold(self._tracked, size)
+        self._table.hold(self._tracked, size + (self._unfinished or 0))
 
     def _refuse(self, code: int, why: str) -> None:
         self._refusal = code, why
@@ -280,6 +313,26 @@ class GuardedWebSocketProtocol(WSProtocol):
         """End."""
         self._table.close(self._tracked)
         super().connection_lost(exc)
+
+    @override
+    def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
+        """Begin."""
+        super().connection_made(transport)
+        self._tracked.abort = transport.abort
+
+    @override
+    def handle_message(self, event: TextMessage | BytesMessage) -> None:
+        """Take a part of a message, which is in memory until its end."""
+        self._table.hold(self._tracked, len(event.data))
+        super().handle_message(event)
+        if event.message_finished:
+            self._table.release(self._tracked)
+
+    @override
+    def handle_ping(self, event: Ping) -> None:
+        """Answer, unless the client takes none: the last of several will do (RFC 6455, 5.5.3)."""
+        if self.writable.is_set():
+            super().handle_ping(event)
 
 
 def _size(headers: Iterable[tuple[bytes, bytes]]) -> int:

@@ -6,6 +6,7 @@ import socket
 from collections.abc import AsyncIterator, Callable
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
+from functools import partial
 from pathlib import Path
 
 import pytest
@@ -28,9 +29,11 @@ class RequestRecorder:
     seen: list[tuple[str, str, bytes]] = field(default_factory=list)
     headers: list[dict[bytes, bytes]] = field(default_factory=list)
     answer: bytes = b"ok"
+    may_read: asyncio.Event = field(default_factory=asyncio.Event)
     may_answer: asyncio.Event = field(default_factory=asyncio.Event)
 
     def __post_init__(self) -> None:
+        self.may_read.set()
         self.may_answer.set()
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
@@ -41,6 +44,7 @@ class RequestRecorder:
             await send({"type": "lifespan.shutdown.complete"})
             return
         request = Request(scope, receive)
+        await self.may_read.wait()
         try:
             body = await request.body()
         except ClientDisconnect:
@@ -366,6 +370,46 @@ async def test_answers_release_nothing_of_a_head_that_has_begun(server: GuardedS
     writer.close()
     await server.until(lambda: server.table.count == 0)
     assert server.table.held_bytes == 0
+
+
+async def test_a_body_that_nobody_reads_yet_waits_in_the_kernel(server: GuardedServer) -> None:
+    server.app.may_read.clear()
+    reader, writer = await server.connect()
+    writer.write(b"POST /a HTTP/1.1\r\n" + HOST + b"Content-Length: %d\r\n\r\n" % (30 * MIB))
+    writer.write(b"a" * (30 * MIB))
+    await server.until(lambda: server.table.held_bytes > 0)
+    with pytest.raises(TimeoutError):
+        async with asyncio.timeout(0.2):
+            await writer.drain()
+    assert server.table.held_bytes <= 128 * 1024
+    server.app.may_read.set()
+    assert statuses(await reader.readuntil(b"ok")) == [200]
+    assert server.table.held_bytes == 0
+    writer.close()
+
+
+def holds(table: ConnectionTable, size: int) -> bool:
+    return table.held_bytes >= size
+
+
+async def test_bodies_that_wait_are_held_for_so_many(serving: Served) -> None:
+    """A client in whose turn nobody reads keeps no other's memory."""
+    async with serving(ConnectionLimits(held_bytes=200_000)) as server:
+        server.app.may_read.clear()
+        request = b"POST /a HTTP/1.1\r\n" + HOST + b"Content-Length: 60000\r\n\r\n" + b"a" * 60_000
+        opened = [await server.connect() for _ in range(5)]
+        for number, (_, writer) in enumerate(opened):
+            writer.write(request)
+            wanted = 60_000 * min(number + 1, 3)  # so each comes after the one before
+            await server.until(partial(holds, server.table, wanted))
+        await server.until(lambda: server.table.count == 3)
+        assert server.table.held_bytes <= 200_000
+        assert server.table.refused == {"held-bytes": 2}
+        server.app.may_read.set()
+        for reader, _ in opened[2:]:
+            assert statuses(await reader.readuntil(b"ok")) == [200]
+        for _, writer in opened:
+            writer.close()
 
 
 async def test_an_unfinished_head_ends_in_time(serving: Served) -> None:

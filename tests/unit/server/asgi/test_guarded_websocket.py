@@ -1,0 +1,93 @@
+"""WebSockets whose clients send without end, or take nothing of what they are sent."""
+
+import asyncio
+import contextlib
+import socket
+from collections.abc import AsyncIterator
+from datetime import UTC, datetime
+from pathlib import Path
+
+from starlette.types import Receive, Scope, Send
+from starlette.websockets import WebSocket
+
+from upwell.server.asgi.connections import ConnectionLimits, ConnectionTable
+from upwell.server.asgi.serving import serve
+from upwell.server.asgi.tls import generated, server_context
+
+SECONDS = 20
+UPGRADE = (
+    b"GET / HTTP/1.1\r\nHost: localhost\r\nConnection: Upgrade\r\nUpgrade: websocket\r\n"
+    b"Sec-WebSocket-Version: 13\r\nSec-WebSocket-Key: AAAAAAAAAAAAAAAAAAAAAA==\r\n\r\n"
+)
+FINAL, TEXT, BINARY, PING = 0x80, 1, 2, 9
+
+
+def frame(kind: int, payload: bytes) -> bytes:
+    """Return a frame of a client, masked with zeros (RFC 6455, 5.2)."""
+    size = len(payload)
+    length = bytes([0x80 | size]) if size < 126 else b"\xfe" + size.to_bytes(2)
+    return bytes([kind]) + length + bytes(4) + payload
+
+
+async def echo(scope: Scope, receive: Receive, send: Send) -> None:
+    if scope["type"] == "lifespan":
+        await receive()
+        await send({"type": "lifespan.startup.complete"})
+        await receive()
+        await send({"type": "lifespan.shutdown.complete"})
+        return
+    websocket = WebSocket(scope, receive, send)
+    await websocket.accept()
+    await websocket.send_text(await websocket.receive_text())
+    await websocket.close()
+
+
+@contextlib.asynccontextmanager
+async def connected(
+    folder: Path, table: ConnectionTable
+) -> AsyncIterator[tuple[asyncio.StreamReader, asyncio.StreamWriter]]:
+    """Open a WebSocket to a server whose kernel keeps little for a client that does not read."""
+    certificate = generated(folder / "tls", ["localhost"], datetime.now(UTC))
+    tls, shutdown = server_context(certificate), asyncio.Event()
+    with socket.create_server(("127.0.0.1", 0)) as listener, socket.socket() as client:
+        listener.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, 4096)
+        client.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4096)
+        address = listener.getsockname()
+        serving = asyncio.create_task(
+            serve(echo, listener, shutdown, tls=tls, plain=True, grace_seconds=1, table=table)
+        )
+        client.settimeout(0)
+        try:
+            async with asyncio.timeout(SECONDS):
+                await asyncio.get_running_loop().sock_connect(client, address)
+                reader, writer = await asyncio.open_connection(sock=client, limit=2048)
+                writer.write(UPGRADE)
+                assert (await reader.readuntil(b"\r\n\r\n")).startswith(b"HTTP/1.1 101 ")
+                yield reader, writer
+                writer.close()
+        finally:
+            shutdown.set()
+            async with asyncio.timeout(SECONDS):
+                await serving
+
+
+async def test_pings_of_a_client_that_reads_nothing_are_not_all_answered(tmp_path: Path) -> None:
+    """Else their answers are in memory until it does."""
+    async with connected(tmp_path, ConnectionTable()) as (reader, writer):
+        count = 4000
+        writer.write(frame(FINAL | PING, b"a" * 125) * count + frame(FINAL | TEXT, b"over"))
+        await writer.drain()
+        answers = await reader.read()
+    assert b"over" in answers
+    assert 0 < answers.count(b"a" * 125) < count / 2
+
+
+async def test_a_message_without_end_is_held_against_its_client(tmp_path: Path) -> None:
+    table = ConnectionTable(ConnectionLimits(held_bytes=100_000))
+    async with connected(tmp_path, table) as (reader, writer):
+        writer.write(frame(BINARY, b"a" * 60_000))
+        with contextlib.suppress(ConnectionError):
+            writer.write(frame(0, b"a" * 60_000))
+            assert await reader.read() == b""
+    assert table.refused == {"held-bytes": 1}
+    assert table.held_bytes == 0
