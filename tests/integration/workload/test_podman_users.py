@@ -33,6 +33,7 @@ from upwell.workload.interface import (
 )
 from upwell.workload.podman.runtime import PodmanRuntime, PodmanSettings
 from upwell.workload.podman.users.ids import IDS
+from upwell.workload.podman.users.support import id_fault
 from upwell.workload.podman.volumes.mounts import mounts_below
 
 NAME = "web-1-a"
@@ -40,6 +41,12 @@ CLAIM = VolumeClaim("shop", "orders")
 MOUNT = (InstanceMount("v", "/v"),)
 ONLY = "/busybox.only"
 OPENSHIFT_USER = 1_000_680_000
+
+
+@pytest.fixture(autouse=True)
+async def _ids(settings: PodmanSettings) -> None:
+    if fault := await id_fault(settings.data_dir):
+        pytest.skip(f"{fault}: see check `instance isolation` of `upwell doctor`")
 
 
 @asynccontextmanager
