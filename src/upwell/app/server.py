@@ -18,6 +18,7 @@ from upwell.app.wiring import Wired, wire
 from upwell.delivery.interface import OutboxError
 from upwell.firewall.nftables import NftFirewall
 from upwell.machine.descriptors import connection_room, raise_descriptor_limit
+from upwell.machine.garbage import keep_collections_short
 from upwell.machine.private_file import tighten
 from upwell.server.asgi.app import create_app
 from upwell.server.asgi.connections import (
@@ -49,6 +50,7 @@ async def run_server(settings: ServerSettings) -> None:
     Workloads and the router outlive the server, and are found again at the next start.
     """
     raise_descriptor_limit()
+    keep_collections_short()
     shutdown = asyncio.Event()
     loop = asyncio.get_running_loop()
     for number in (signal.SIGINT, signal.SIGTERM):

@@ -1,0 +1,45 @@
+"""Steps of the garbage collector, each in a process of its own: it is the whole process's."""
+
+import subprocess
+import sys
+
+PROGRAM = """
+import gc
+from upwell.machine.garbage import keep_collections_short
+
+if MENDED:
+    keep_collections_short()
+    keep_collections_short()
+seen = []
+
+def look(phase, info):
+    if phase == "start" and info["generation"] == 2:
+        seen.append(sum(len(gc.get_objects(generation=each)) for each in range(3)))
+
+gc.callbacks.insert(0, look)
+kept = [{"n": [number]} for number in range(1_000_000)]
+print(max(seen), len(gc.callbacks))
+before = gc.get_freeze_count()
+kept.clear()
+print(gc.get_freeze_count() < before / 10 if MENDED else True)
+"""
+
+
+def most_seen(*, mended: bool) -> int:
+    program = PROGRAM.replace("MENDED", str(mended))
+    told = subprocess.run(
+        [sys.executable, "-c", program], check=True, capture_output=True, text=True, timeout=55
+    )
+    size, callbacks, freed = told.stdout.split()
+    assert int(callbacks) == 1 + mended
+    assert freed == "True"  # what was set apart goes with its last reference
+    return int(size)
+
+
+def test_a_full_collection_looks_at_what_has_come_since_the_last() -> None:
+    assert most_seen(mended=True) < 150_000
+
+
+def test_without_it_a_full_collection_looks_at_everything() -> None:
+    if sys.version_info < (3, 14):  # whose collector works in increments
+        assert most_seen(mended=False) > 500_000
