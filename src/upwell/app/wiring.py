@@ -189,6 +189,7 @@ def _limits(quota: QuotaSettings) -> ServerLimits:
         objects_per_namespace=quota.objects_per_namespace,
         watches=quota.watches,
         watches_per_client=quota.watches_per_client,
+        watches_per_namespace=quota.watches_per_namespace,
         namespace_quota=quota.of_namespaces,
     )
 

@@ -335,6 +335,8 @@ class QuotaSettings(SettingsTable):
     """The most watches and followed logs that are open at once."""
     watches_per_client: Count = 500
     """The most of one client."""
+    watches_per_namespace: Count = 750
+    """The most in one namespace, however many clients have them; those of all namespaces apart."""
     namespace: Annotated[
         tuple[Annotated[str, AllowedValues("NAME=QUANTITY")], ...],
         Field(strict=False),

@@ -146,6 +146,7 @@ class AuthMiddleware:
         self._limits = limits
         self._rates = Rates(access.clock)
         self._watches = OpenByClient(limits.watches_per_client)
+        self._namespace_watches = OpenByClient(limits.watches_per_namespace)
         self._anonymous = Principal("", anonymous_grants(access.anonymous))
         self._seats = RequestSeats(limits.seats)
         self._transfers = RequestSeats(limits.transfers)
@@ -163,6 +164,9 @@ class AuthMiddleware:
                 await self._admit(request)
                 if request.is_long_running:
                     stack.enter_context(self._watches.counted(request.client(request.user)))
+                    if namespace := request.action.namespace:
+                        counted = self._namespace_watches.counted(f"namespace {namespace}")
+                        stack.enter_context(counted)
                 if request.is_change:
                     await self._access.audit.require()
             except ApiError as error:

@@ -62,7 +62,7 @@ class Rates:
 
 
 class OpenByClient:
-    """Counts the watches and followed logs of each client."""
+    """Counts the watches and followed logs of each client, or of each namespace."""
 
     def __init__(self, limit: int) -> None:
         self._limit = limit

@@ -31,6 +31,7 @@ class ServerLimits:
     watches: int = 1000
     """Watches and followed logs that are open at one time."""
     watches_per_client: int = 500
+    watches_per_namespace: int = 750
     requests_per_second: float = 500.0
     """Of one token, in the long run."""
     requests_burst: int = 2000

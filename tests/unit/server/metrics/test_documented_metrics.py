@@ -32,6 +32,7 @@ def test_the_limits_are_the_defaults() -> None:
         f"{limits.requests_per_second:g} a second, {limits.requests_burst} at once",
         f"{limits.anonymous_per_second:g} a second, {limits.anonymous_burst} at once",
         f"{limits.watches_per_client} of one client, {limits.watches} of all",
+        f"{limits.watches_per_namespace} in one namespace",
         f"{limits.bodies.per_client // MIB} MiB of a client",
         f"{limits.bodies.total // MIB} MiB of all",
         f"{limits.transfers.per_client} of a client, {limits.transfers.total} of all",
