@@ -18,7 +18,6 @@ from upwell.app.wiring import Wired, wire
 from upwell.delivery.interface import OutboxError
 from upwell.firewall.nftables import NftFirewall
 from upwell.machine.descriptors import connection_room, raise_descriptor_limit
-from upwell.machine.garbage import keep_collections_short
 from upwell.machine.private_file import tighten
 from upwell.server.asgi.app import create_app
 from upwell.server.asgi.connections import (
@@ -26,6 +25,7 @@ from upwell.server.asgi.connections import (
     ConnectionLimits,
     ConnectionTable,
 )
+from upwell.server.asgi.garbage import keep_collections_short
 from upwell.server.asgi.local_socket import serve_local
 from upwell.server.asgi.serving import serve
 from upwell.server.asgi.tls import CertificateError

@@ -5,7 +5,7 @@ import sys
 
 PROGRAM = """
 import gc
-from upwell.machine.garbage import keep_collections_short
+from upwell.server.asgi.garbage import keep_collections_short
 
 if MENDED:
     keep_collections_short()
