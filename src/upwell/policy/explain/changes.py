@@ -11,7 +11,7 @@ from typing import Any
 
 from upwell.api.build import Build, BuildConfig, BuildPhase, BuildTriggerCause, ImageChangeCause
 from upwell.api.cluster_operator import ClusterOperator
-from upwell.api.conditions import DEGRADED
+from upwell.api.conditions import DEGRADED, find
 from upwell.api.image import ImageStream, NamedTagEventList
 from upwell.api.meta import ObjectReference, Resource
 from upwell.api.values.commits import short_commit
@@ -20,7 +20,7 @@ from upwell.policy.explain.endpoints import destinations
 from upwell.policy.explain.freshness import Snapshot, output_digest, short
 from upwell.policy.explain.lineage import StagePlacement, origin_of
 from upwell.policy.explain.statement import Statement, Topic
-from upwell.policy.health.builds import reason_of
+from upwell.policy.health.builds import SBOM_ATTESTED, SIGNED, reason_of
 from upwell.policy.health.judgement import faults_of
 from upwell.policy.images.streams import StreamTag
 from upwell.policy.rollouts.settings import WORKLOADS, Workload
@@ -242,6 +242,8 @@ class _Explainer:
         if status.retry_time is not None and not status.phase.is_terminal:
             text = f"it is tried again: attempt {status.attempts + 1}"
             yield Statement(Topic.HELD, text, depth, status.retry_time)
+        if not depth:
+            yield from _signature(build)
         commit = _commit(build)
         if commit:
             yield Statement(Topic.COMMIT, commit, depth + 1)
@@ -352,6 +354,20 @@ class _Explainer:
 def _tag(change: ImageChangeCause, namespace: str) -> StreamTag | None:
     reference: ObjectReference | None = change.from_ref
     return StreamTag.of(reference, namespace) if reference is not None else None
+
+
+def _signature(build: Build) -> Iterator[Statement]:
+    """Say what of the build's image is signed and attested, or why it is not yet."""
+    for kind, what in ((SIGNED, "signed"), (SBOM_ATTESTED, "attested")):
+        condition = find(build.status.conditions, kind)
+        if condition is None:
+            continue
+        if condition.is_true:
+            text = f"its image is {what}: {condition.message}"
+            yield Statement(Topic.BUILD, text, 1, condition.last_transition_time)
+        elif kind == SIGNED:
+            since = condition.last_transition_time
+            yield Statement(Topic.HELD, f"its image is not signed: {condition.message}", 0, since)
 
 
 def _commit(build: Build) -> str:

@@ -9,6 +9,12 @@ from upwell.policy.builds.failures import waits_for_retry, without_next_attempt
 from upwell.policy.health.fault import FaultEvent, HealthFault
 
 _READY = "Ready"
+SIGNED = "Signed"
+"""Condition of a Build: its image has a signature and provenance of this server."""
+SBOM_ATTESTED = "SBOMAttested"
+"""Condition of a Build: its image has an SBOM that this server has signed."""
+NEVER_SIGNED = frozenset({"ImageGone", "NotMadeHere"})
+"""Reasons for which it stays False, and nobody has to mend anything."""
 _BLOCKING = frozenset({"InputsMissing", "Cycle"})
 """Reasons of `Ready` that a person has to mend: an upload that is awaited is none."""
 
@@ -64,7 +70,14 @@ def config_faults(config: BuildConfig) -> Iterator[HealthFault]:
 
 
 def build_faults(build: Build) -> Iterator[HealthFault]:
-    """Yield the fault of a Build without a BuildConfig: of others, only the newest is one."""
+    """Yield that the image is not signed yet, or that a Build without a BuildConfig has failed.
+
+    Of those with one, only the newest is a fault, and the BuildConfig's.
+    """
+    unsigned = find(build.status.conditions, SIGNED)
+    waits = unsigned is not None and unsigned.status == "False"
+    if unsigned is not None and waits and unsigned.reason not in NEVER_SIGNED:
+        yield HealthFault.of(build.key, FaultEvent.IMAGE_UNSIGNED, unsigned)
     if has_failed(build) and not build.labels.get(BUILD_CONFIG_LABEL):
         status = build.status
         reason, at = status.reason or "BuildFailed", status.completion_timestamp

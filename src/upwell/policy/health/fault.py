@@ -18,6 +18,7 @@ class FaultEvent(StrEnum):
     NOT_SERVED = "NotServed"
     BUILD_FAILED = "BuildFailed"
     BUILD_BLOCKED = "BuildBlocked"
+    IMAGE_UNSIGNED = "ImageUnsigned"
     IMPORT_FAILED = "ImportFailed"
     JOB_FAILED = "Failed"
     PIPELINE_DEGRADED = "PipelineDegraded"

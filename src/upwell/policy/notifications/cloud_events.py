@@ -55,6 +55,7 @@ _TYPES: Mapping[str, tuple[str, Severity]] = {
     "Drifted": ("workload.drifted", _WARNING),
     "NotServed": ("routing.notserved", _ERROR),
     "BuildBlocked": ("build.blocked", _WARNING),
+    "ImageUnsigned": ("build.unsigned", _WARNING),
     "PipelineDegraded": ("pipeline.degraded", _ERROR),
     "ComponentDegraded": ("component.degraded", _ERROR),
     "ComponentRecovered": ("component.recovered", _INFO),

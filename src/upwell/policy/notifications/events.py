@@ -56,6 +56,7 @@ def events_of(resource: Resource) -> Iterator[EventRecord]:
     match resource:
         case Build():
             yield from _of_build(resource)
+            yield from _of_faults(resource)
         case ImageStream():
             yield from _of_stream(resource)
         case Job():

@@ -10,13 +10,13 @@ from upwell.builder.interface import BuildError
 from upwell.controller import Controller, ObjectCache, Result, Watch
 from upwell.formats.sigstore import Subject
 from upwell.oci import Digest
+from upwell.policy.health.builds import SIGNED
 from upwell.policy.signing.provenance import BuilderIdentity, made_here, provenance
 from upwell.reconcilers.signing.images import ImageSigning
 from upwell.reconcilers.signing.pushed import PushedImages, pushed_digest
 from upwell.reconcilers.signing.reporting import (
     IMAGE_GONE,
     NOT_MADE_HERE,
-    SIGNED,
     ConditionWriter,
     is_settled,
 )

@@ -11,13 +11,13 @@ from upwell.controller import Controller, ObjectCache, Result, Watch
 from upwell.formats.sigstore import Subject
 from upwell.inventory.interface import InventoryError, Package
 from upwell.oci import Reference
+from upwell.policy.health.builds import SBOM_ATTESTED, SIGNED
 from upwell.policy.signing.packages import package_list
 from upwell.reconcilers.signing.images import ImageSigning
 from upwell.reconcilers.signing.pushed import PushedImages, pushed_digest
 from upwell.reconcilers.signing.reporting import (
     IMAGE_GONE,
     NO_PACKAGES,
-    SIGNED,
     ConditionWriter,
     is_settled,
 )
@@ -25,8 +25,6 @@ from upwell.registry.errors import ManifestUnknownError, RegistryError
 from upwell.registry.interface import RequestAccess
 from upwell.store.interface import NotFoundError, Store
 
-SBOM_ATTESTED = "SBOMAttested"
-"""Condition of a Build: its image has an SBOM that this server has signed."""
 _REFUSED_AGAIN_SECONDS = 3600.0
 """Until another try after a refusal, which no time ends but a person may."""
 

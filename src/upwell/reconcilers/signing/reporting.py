@@ -7,15 +7,14 @@ from upwell.api.build import Build
 from upwell.api.conditions import find, set_condition
 from upwell.api.meta import Condition
 from upwell.api.promotion import Promotion
+from upwell.policy.health.builds import NEVER_SIGNED
 from upwell.store.interface import NotFoundError, Store
 from upwell.store.retry import update_with_retry
 
-SIGNED = "Signed"
-"""Condition of a Build: its image has a signature and provenance of this server."""
 IMAGE_GONE = "ImageGone"
 NOT_MADE_HERE = "NotMadeHere"
 NO_PACKAGES = "NoPackages"
-_SETTLED = frozenset({IMAGE_GONE, NOT_MADE_HERE, NO_PACKAGES})
+_SETTLED = NEVER_SIGNED | {NO_PACKAGES}
 """Reasons for which a condition stays False."""
 
 

@@ -194,6 +194,14 @@ FAULTY: dict[str, Resource] = {
             },
         },
     ),
+    "image not signed": made(
+        "build.openshift.io/v1",
+        "Build",
+        {
+            "phase": "Complete",
+            "conditions": [condition("Signed", "False", "Unavailable", "registry.test is away")],
+        },
+    ),
     "quota nearly used": made(
         "v1",
         "ResourceQuota",

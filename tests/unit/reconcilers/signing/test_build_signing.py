@@ -14,14 +14,15 @@ from upwell.api.conditions import find
 from upwell.formats.sigstore import Blob, PredicateType, attestation_tag, signature_tag
 from upwell.inventory.interface import InventoryError, InventoryFailedError, Package
 from upwell.oci import Digest, Reference
+from upwell.policy.health.builds import SBOM_ATTESTED, SIGNED
 from upwell.policy.signing.provenance import BuilderIdentity
 from upwell.reconcilers.builds.logins import BuildLogins
 from upwell.reconcilers.images.insecure import InsecureRegistries
 from upwell.reconcilers.signing.builds import BuildSigning
 from upwell.reconcilers.signing.images import ImageSigning
-from upwell.reconcilers.signing.packages import SBOM_ATTESTED, PackageSigning
+from upwell.reconcilers.signing.packages import PackageSigning
 from upwell.reconcilers.signing.pushed import PushedImages
-from upwell.reconcilers.signing.reporting import SIGNED, ConditionWriter
+from upwell.reconcilers.signing.reporting import ConditionWriter
 from upwell.registry.attachments import HostedArtifacts, ImageAttachments
 from upwell.registry.embedded import EmbeddedRegistry
 from upwell.registry.errors import RegistryUnavailableError
