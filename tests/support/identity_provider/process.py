@@ -17,7 +17,7 @@ from tests.support.paths import ROOT
 _SCRIPT = Path(__file__).with_name("provider.mjs")
 _LIBRARY = ROOT / ".tools/identity-provider/node_modules/oidc-provider/lib/index.js"
 MISSING = "" if shutil.which("node") and _LIBRARY.exists() else "make identity-provider"
-"""How to install what is missing; empty: nothing is."""
+"""The command that installs what is missing; empty: nothing is."""
 _FORM = re.compile(r"<form[^>]*>.*?</form>", re.DOTALL)
 _INPUT = re.compile(r"<input[^>]*>")
 _SECONDS = 120.0

@@ -59,7 +59,7 @@ class AuditNote:
     changes: tuple[FieldChange, ...] = ()
     """Fields of the object that the request changed."""
     annotations: Mapping[str, str] = field(default_factory=dict)
-    """What the event's line says besides, by keys as Kubernetes has them."""
+    """Further facts of the line, by keys as Kubernetes has them."""
     denied: bool = False
     """True of a refusal whose status does not say so: its line is among those of the denied."""
     is_nothing: bool = False
