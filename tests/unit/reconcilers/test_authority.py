@@ -8,9 +8,11 @@ import pytest
 from tests.support.authors import FixedAuthors
 from tests.support.builds.memory_builds import (
     INTERNAL,
+    VENDOR,
     BuildMachine,
     docker_build,
     image_stream,
+    push,
     until,
 )
 from tests.support.promotion.reconciled_pipeline import ReconciledPipeline, image
@@ -41,7 +43,9 @@ from upwell.api.meta import ObjectMeta, ObjectReference, Resource
 from upwell.api.pipeline import Pipeline
 from upwell.api.values.author import with_author, with_content_authors
 from upwell.policy.access.roles import parse_grant
+from upwell.policy.images.schedule import ImportSchedule
 from upwell.reconcilers.authority import ASK_AGAIN_SECONDS, Authority
+from upwell.reconcilers.images.image_streams import ImageStreams
 from upwell.reconcilers.images.insecure import InsecureRegistries
 from upwell.reconcilers.images.pull_secrets import PullSecrets
 from upwell.reconcilers.jobs.jobs import JobReconciler
@@ -337,6 +341,26 @@ async def test_a_stream_imports_no_image_of_another_namespace_that_its_author_ma
     assert condition.reason == "MissingRight"
     assert "pull repositories in namespace bank" in condition.message
     assert result.requeue_after is not None
+
+
+async def test_an_image_that_a_hook_has_tagged_by_digest_is_imported(tmp_path: Path) -> None:
+    machine = BuildMachine(tmp_path)
+    machine.authors = FixedAuthors({"eve": ("builder@shop",)})
+    digest = await push(machine.vendor.registry, "bank/app:1", "it")
+    source = ObjectReference(kind="DockerImage", name=f"{VENDOR}/bank/app@{digest}")
+    stream = image_stream("app", TagReference(name="1", from_=source))
+    made = await machine.store.create(with_author(stream, "eve"))
+    streams = ImageStreams(
+        machine.cache,
+        machine.vendor,
+        machine.internal,
+        machine.secrets,
+        ImportSchedule(),
+        clock=machine.clock,
+        authority=Authority(machine.authors, VENDOR),
+    )
+    await streams.reconcile(made.key)
+    assert [one.image for one in (await machine.history("app", "1")).items] == [str(digest)]
 
 
 async def test_a_tag_stays_at_what_it_has_when_its_author_may_not_follow_the_other_stream(

@@ -1,6 +1,7 @@
 """Rights of a stream's author to what it imports of the embedded registry, asked at each import."""
 
 from upwell.api.image import ImageStream
+from upwell.oci import Reference
 from upwell.reconcilers.authority import MISSING_RIGHT, Authority
 from upwell.registry.errors import RegistryError
 
@@ -11,7 +12,13 @@ class MissingPullRightError(RegistryError):
     reason = MISSING_RIGHT
 
 
-async def require_pull(authority: Authority, stream: ImageStream, image: str) -> None:
-    """Raise MissingPullRightError if the stream's author may not pull an image."""
-    if why := await authority.pull_refusal(stream, image):
+async def require_pull(authority: Authority, stream: ImageStream, image: Reference) -> None:
+    """Raise MissingPullRightError if the stream's author may not pull an image.
+
+    One that is named by digest never changes: whoever named it was asked then, and may be somebody
+    else, as where a hook of a rollout tags it.
+    """
+    if image.digest is not None:
+        return
+    if why := await authority.pull_refusal(stream, str(image)):
         raise MissingPullRightError(why)

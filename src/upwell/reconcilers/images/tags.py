@@ -85,8 +85,9 @@ class TagImporter:
         state = _state_before(stream, tag, request)
         try:
             access = RequestAccess(logins, insecure=request.insecure)
-            await require_pull(self._authority, stream, request.source)
-            question = _Question(request, Reference.parse(request.source), access, now)
+            reference = Reference.parse(request.source)
+            await require_pull(self._authority, stream, reference)
+            question = _Question(request, reference, access, now)
             return await self._answer(stream, tag, question, state)
         except (InvalidReferenceError, InvalidSelectionError) as error:
             return _refused(tag, state, error)
