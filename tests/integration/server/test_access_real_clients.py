@@ -251,6 +251,8 @@ def test_kubectl_makes_service_accounts_and_tokens_of_them(installed: InstalledS
     assert "system:serviceaccount:shop:robot" in me.stdout
     assert installed.upwell("get", "builds", "-n", "shop", UPWELL_TOKEN=token).returncode == 0
     assert installed.upwell("get", "builds", "-n", "bank", UPWELL_TOKEN=token).returncode == 1
+    asked = installed.upwell("token", "request", "robot", "-n", "shop", UPWELL_TOKEN=admin)
+    assert installed.upwell("whoami", UPWELL_TOKEN=asked.stdout.strip()).returncode == 0
     kubectl("create", "secret", "generic", "run")
     uid = kubectl("get", "secret", "run", "-o", "jsonpath={.metadata.uid}")
     bound = ("--bound-object-kind=Secret", "--bound-object-name=run", f"--bound-object-uid={uid}")

@@ -7,7 +7,7 @@ from typing import Any
 
 from upwell.api.cluster_operator import ClusterOperator
 from upwell.api.codec import decode_as
-from upwell.api.core import Namespace, ResourceQuota
+from upwell.api.core import Namespace, ResourceQuota, ServiceAccount
 from upwell.api.pipeline import Pipeline
 from upwell.api.requests.encryption import EncryptionStatus
 from upwell.policy.access.roles import parse_grant
@@ -65,6 +65,13 @@ def token(
     return TokenState(name, (parse_grant(grant),), NOW - timedelta(days=age), end, last)
 
 
+def account(grants: str) -> ServiceAccount:
+    """Return ServiceAccount robot of namespace shop."""
+    annotations = {"upwell.dev/grants": grants}
+    metadata = {"name": "robot", "namespace": "shop", "annotations": annotations}
+    return decode_as(ServiceAccount, {"metadata": metadata})
+
+
 def namespace(name: str = "shop", **labels: str) -> Namespace:
     """Return a Namespace; `enforce` is its profile."""
     marks = {f"pod-security.kubernetes.io/{key}": value for key, value in labels.items()}
@@ -103,6 +110,7 @@ SAFE_SERVER = ServerState(
     encryption=EncryptionStatus(source="file:/etc/upwell/key", data_key="1"),
     components=(component("firewall"), component("audit-log"), component("audit-export")),
     tokens=(token(used=90), token("reader", "viewer@*")),
+    accounts=(account("builder@shop"), account("viewer@*")),
     namespaces=(namespace(), namespace("upwell-system")),
     quotas=(quota(pods="10"),),
     pipelines=(pipeline({"name": "dev"}, {"name": "production", "approval": {}}),),

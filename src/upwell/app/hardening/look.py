@@ -12,7 +12,7 @@ from pathlib import Path
 
 from upwell.api.apps import CronJob, DaemonSet, Deployment, DeploymentConfig, Job, StatefulSet
 from upwell.api.cluster_operator import ClusterOperator
-from upwell.api.core import Namespace, ResourceQuota, Secret
+from upwell.api.core import Namespace, ResourceQuota, Secret, ServiceAccount
 from upwell.api.meta import Resource
 from upwell.api.pipeline import Pipeline
 from upwell.api.requests.encryption import Encryption
@@ -115,6 +115,7 @@ async def _ask(
         encryption,
         (await client.list(ClusterOperator)).items,
         tuple(_tokens(tokens.items)),
+        (await client.list(ServiceAccount)).items,
         (await client.list(Namespace)).items,
         (await client.list(ResourceQuota)).items,
         (await client.list(Pipeline)).items,

@@ -6,10 +6,11 @@ from datetime import datetime, timedelta
 import click
 from click.core import ParameterSource
 
-from upwell.api.core import Secret
+from upwell.api.core import Secret, ServiceAccount
 from upwell.api.requests.admin_token import AdminTokenRotation
 from upwell.cli.access.lifetimes import WantedToken, lifetime_option
 from upwell.cli.core.connection import Session, connection_options
+from upwell.cli.core.durations import SPAN
 from upwell.cli.core.errors import CommandError
 from upwell.cli.core.examples import examples
 from upwell.cli.core.output import (
@@ -57,6 +58,7 @@ class _GrantType(click.ParamType[Grant]):
     epilog=examples(
         "upwell token create ci --grant builder@shop --for 30d",
         "upwell token create ada --grant admin@shop,bank --grant viewer@'*'",
+        "upwell token request ci -n shop --for 30m",
         "upwell token list",
         "upwell token delete ci",
     ),
@@ -108,6 +110,49 @@ def create(
             message = f"token/{name} exists already; remove it with `upwell token delete {name}`"
             raise CommandError(f"{message}, or choose another name") from error
         echo(made)
+
+    session.run(work)
+
+
+@token.command(
+    epilog=examples(
+        "upwell token request ci -n shop --for 30m",
+        "upwell token request ci -n shop --audience vault",
+    )
+)
+@click.argument("account")
+@click.option(
+    "--for",
+    "lifetime",
+    type=SPAN,
+    default="1h",
+    show_default=True,
+    metavar="DURATION",
+    help="Lifetime of the token, 1m to 24h.",
+)
+@click.option(
+    "--audience",
+    "audiences",
+    multiple=True,
+    show_default="the API of the server",
+    help="Receiver of the token. Repeatable.",
+)
+@connection_options
+@click.pass_obj
+def request(
+    session: Session, account: str, lifetime: timedelta, audiences: tuple[str, ...]
+) -> None:
+    """Print a new token of the ServiceAccount ACCOUNT; it is kept nowhere.
+
+    It needs the role deployer there, and each grant that the account has.
+    """
+    spec = {"expirationSeconds": int(lifetime.total_seconds()), "audiences": list(audiences)}
+
+    async def work(client: ApiClient) -> None:
+        answer = await client.call(
+            "POST", ServiceAccount, session.namespace, account, "token", {"spec": spec}
+        )
+        echo(answer["status"]["token"])
 
     session.run(work)
 

@@ -7,7 +7,7 @@ from datetime import datetime, timedelta
 from pydantic import BaseModel, ConfigDict
 
 from upwell.api.cluster_operator import ClusterOperator
-from upwell.api.core import Namespace, ResourceQuota
+from upwell.api.core import Namespace, ResourceQuota, ServiceAccount
 from upwell.api.meta import Resource
 from upwell.api.pipeline import Pipeline
 from upwell.api.requests.encryption import EncryptionStatus
@@ -131,6 +131,7 @@ class ServerState:
     encryption: EncryptionStatus
     components: Sequence[ClusterOperator]
     tokens: Sequence[TokenState]
+    accounts: Sequence[ServiceAccount]
     namespaces: Sequence[Namespace]
     quotas: Sequence[ResourceQuota]
     pipelines: Sequence[Pipeline]

@@ -1,11 +1,13 @@
 """Checks of tokens, namespaces, workloads and Pipelines; pure."""
 
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from datetime import timedelta
 
+from upwell.api.core import GRANTS_ANNOTATION
 from upwell.api.meta import Resource
-from upwell.policy.access.roles import EVERYWHERE, SYSTEM_NAMESPACE, Role, grant_text
+from upwell.policy.access.roles import EVERYWHERE, SYSTEM_NAMESPACE, Grant, Role, grant_text
+from upwell.policy.access.service_accounts import grants_in_force
 from upwell.policy.hardening.findings import Flaw, FlawSeverity, HardeningCheck
 from upwell.policy.hardening.installation import ServerState
 from upwell.policy.pod_security.namespaces import NamespaceProfiles
@@ -57,8 +59,8 @@ def _token_use(state: ServerState) -> Iterator[Flaw]:
 
 
 def _token_roles(state: ServerState) -> Iterator[Flaw]:
-    for token in state.tokens:
-        for grant in token.grants:
+    for shown, grants, remedy in _granted(state):
+        for grant in grants:
             everywhere = EVERYWHERE in grant.namespaces
             if grant.role is Role.ADMIN and everywhere:
                 reason = "may do everything, and make tokens"
@@ -68,12 +70,17 @@ def _token_roles(state: ServerState) -> Iterator[Flaw]:
                 reason = "has its role in every namespace, those that come later too"
             else:
                 continue
-            yield Flaw(
-                FlawSeverity.WARN,
-                f"token/{token.name}",
-                f"{grant_text(grant)} {reason}",
-                f"upwell token delete {token.name}, and create it with the roles that it needs",
-            )
+            yield Flaw(FlawSeverity.WARN, shown, f"{grant_text(grant)} {reason}", remedy)
+
+
+def _granted(state: ServerState) -> Iterator[tuple[str, Sequence[Grant], str]]:
+    """Yield what has grants, these, and how to give it fewer."""
+    for token in state.tokens:
+        remedy = f"upwell token delete {token.name}, and create it with the roles that it needs"
+        yield f"token/{token.name}", token.grants, remedy
+    for account in state.accounts:
+        remedy = f"give it the roles that it needs, in its annotation {GRANTS_ANNOTATION}"
+        yield _shown(account), grants_in_force(account, None), remedy
 
 
 def _profiles(state: ServerState) -> Iterator[Flaw]:
