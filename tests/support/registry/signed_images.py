@@ -51,6 +51,7 @@ from upwell.reconcilers.signatures.policies import ImagePolicies
 from upwell.registry.embedded import EmbeddedRegistry
 from upwell.registry.hosting import ManifestPush
 from upwell.registry.interface import DEFAULT_ACCESS, Registry, RequestAccess
+from upwell.registry.origins import ImageOrigins
 from upwell.store.interface import Store
 
 PROVENANCE = "https://slsa.dev/provenance/v1"
@@ -150,7 +151,11 @@ def add_manifest(registry: RegistryInMemory, manifest: Manifest, blobs: Sequence
 
 
 def image_judge(
-    store: Store, registry: Registry, clock: Callable[[], datetime], internal: str = ""
+    store: Store,
+    registry: Registry,
+    clock: Callable[[], datetime],
+    internal: str = "",
+    origins: ImageOrigins | None = None,
 ) -> ImagePolicies:
     """Return the judge of the policies in a store."""
 
@@ -159,7 +164,7 @@ def image_judge(
         return DEFAULT_ACCESS
 
     findings = FindingRecorder(store, clock)
-    return ImagePolicies(store, registry, access, findings, internal=internal)
+    return ImagePolicies(store, registry, access, findings, internal=internal, origins=origins)
 
 
 async def push_signature(

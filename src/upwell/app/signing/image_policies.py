@@ -4,6 +4,7 @@ from upwell.app.adapters import Adapters
 from upwell.machine.clock import now
 from upwell.oci import Reference
 from upwell.reconcilers.images.insecure import InsecureRegistries
+from upwell.reconcilers.images.origins import StreamOrigins
 from upwell.reconcilers.images.pull_secrets import PullSecrets
 from upwell.reconcilers.signatures.findings import FindingRecorder
 from upwell.reconcilers.signatures.policies import ImagePolicies
@@ -28,6 +29,7 @@ def image_policies(adapters: Adapters, secrets: PullSecrets) -> ImagePolicies:
         access,
         FindingRecorder(adapters.store, now),
         internal=adapters.settings.internal_host,
+        origins=StreamOrigins(adapters.store, secrets),
         count=adapters.metrics.count_verdict,
     )
     adapters.internal.subscribe(policies.note_push)

@@ -35,12 +35,15 @@ class JudgedImage:
         return f"{self.names[0]}@{self.digest}"
 
 
-def judged_image(reference: Reference, digest: Digest, internal: str) -> JudgedImage:
+def judged_image(
+    reference: Reference, digest: Digest, internal: str, origin: Reference | None = None
+) -> JudgedImage:
     """Return the image that a reference names; `internal` is the internal registry's `host:port`.
 
-    The internal registry has copies of other registries' images: they have the names of those too.
+    The internal registry has copies of other registries' images, and streams whose images have an
+    `origin` elsewhere: they have the names of those too.
     """
-    names = [reference.name]
+    names = [reference.name, *([origin.name] if origin is not None else [])]
     if internal and reference.registry == internal:
         names.append(f"{INTERNAL_ALIAS}/{reference.repository}")
         names += _mirrored_names(reference.repository)

@@ -83,6 +83,11 @@ class ImageEvidence:
     signatures: Sequence[ImageSignature] = ()
     envelopes: Sequence[SignedEnvelope] = ()
 
+    def __add__(self, other: "ImageEvidence") -> "ImageEvidence":
+        return ImageEvidence(
+            (*self.signatures, *other.signatures), (*self.envelopes, *other.envelopes)
+        )
+
 
 VERIFIED = Verdict(VerdictReason.VERIFIED)
 

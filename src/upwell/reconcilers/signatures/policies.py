@@ -20,7 +20,7 @@ from upwell.api.image_policies.policy import (
 from upwell.api.meta import ObjectMeta
 from upwell.formats.sigstore import image_of_tag
 from upwell.machine.backoff import Backoff
-from upwell.oci import Reference
+from upwell.oci import Digest, Reference
 from upwell.policy.signatures.judgement import ImageJudgement, PolicyVerdict
 from upwell.policy.signatures.scopes import JudgedImage, holds_at, judged_image
 from upwell.policy.signatures.selection import policies_for
@@ -33,6 +33,7 @@ from upwell.reconcilers.signatures.evidence import EvidenceReader
 from upwell.reconcilers.signatures.findings import FindingRecorder
 from upwell.registry.errors import RegistryError
 from upwell.registry.interface import PushEvent, Registry, RequestAccess
+from upwell.registry.origins import ImageOrigins, Origin
 from upwell.store.interface import Selector, Store
 
 log = logging.getLogger(__name__)
@@ -104,7 +105,8 @@ class _Known:
 class ImagePolicies:
     """Judges images at every point; without `store` and `registry`, everything is allowed.
 
-    `internal` is the `host:port` of the embedded registry.
+    `internal` is the `host:port` of the embedded registry, `origins` says where images come from
+    that it has by their streams.
     """
 
     def __init__(
@@ -115,6 +117,7 @@ class ImagePolicies:
         findings: FindingRecorder | None = None,
         *,
         internal: str = "",
+        origins: ImageOrigins | None = None,
         count: CountVerdict = lambda _point, _mode, _reason: None,
     ) -> None:
         self._store = store
@@ -122,6 +125,7 @@ class ImagePolicies:
         self._access = access
         self._findings = findings
         self._internal = internal
+        self._origins = origins
         self._count = count
         self._known: OrderedDict[_VerdictKey, _Known] = OrderedDict()
         self._locks: WeakValueDictionary[JudgedImage, asyncio.Lock] = WeakValueDictionary()
@@ -148,11 +152,17 @@ class ImagePolicies:
         if digest is None:
             raise ValueError(f"{question.reference} has no digest")
         image = judged_image(question.reference, digest, self._internal)
-        policies = await self._policies(question, image)
+        stored = await self._asked(question)
+        if not stored:
+            return ImageJudgement(image)
+        origin = await self._origin(question.reference, digest)
+        if origin is not None:
+            image = judged_image(question.reference, digest, self._internal, origin.reference)
+        policies = policies_for(stored, image, question.namespace, question.point, question.stage)
         if not policies:
             return ImageJudgement(image)
         async with self._locks.setdefault(image, asyncio.Lock()):
-            verdicts = await self._verdicts(question, image, policies)
+            verdicts = await self._verdicts(question, image, policies, origin)
         judged = [PolicyVerdict(one, verdicts[_name(one)]) for one in policies]
         if not question.quiet:
             await self._tell(question, image, judged)
@@ -183,16 +193,19 @@ class ImagePolicies:
             for wake in self.on_signed:
                 wake()
 
-    async def _policies(
-        self, question: ImageQuestion, image: JudgedImage
-    ) -> Sequence[ImagePolicyResource]:
+    async def _asked(self, question: ImageQuestion) -> Sequence[ImagePolicyResource]:
+        """Return the policies that a question is about."""
         if question.trial is not None:
             meta = ObjectMeta(name="trial", namespace=question.namespace)
             return (ImagePolicy(metadata=meta, spec=question.trial),)
-        stored = await self._stored(question.namespace)
-        if not stored:
-            return ()
-        return policies_for(stored, image, question.namespace, question.point, question.stage)
+        return await self._stored(question.namespace)
+
+    async def _origin(self, reference: Reference, digest: Digest) -> Origin | None:
+        """Return where an image comes from that the internal registry has by its stream."""
+        if self._origins is None or reference.registry != self._internal:
+            return None
+        found = await self._origins.find(reference.repository, digest)
+        return found if found is not None and found.reference.name != reference.name else None
 
     async def _stored(self, namespace: str) -> Sequence[ImagePolicyResource]:
         """Return the policies of the cluster and of a namespace, as the store has them now.
@@ -206,7 +219,11 @@ class ImagePolicies:
         return (*everywhere, *here)
 
     async def _verdicts(
-        self, question: ImageQuestion, image: JudgedImage, policies: Sequence[ImagePolicyResource]
+        self,
+        question: ImageQuestion,
+        image: JudgedImage,
+        policies: Sequence[ImagePolicyResource],
+        origin: Origin | None,
     ) -> dict[str, Verdict]:
         """Return a verdict for each policy: from memory, or from one reading of the evidence."""
         found: dict[str, Verdict] = {}
@@ -218,7 +235,7 @@ class ImagePolicies:
             else:
                 found[_name(policy)] = known
         if open_ones:
-            fresh = await self._examine(question, image, open_ones)
+            fresh = await self._examine(question, image, open_ones, origin)
             for policy in open_ones:
                 verdict = found[_name(policy)] = fresh[_name(policy)]
                 if question.trial is None:
@@ -226,7 +243,11 @@ class ImagePolicies:
         return found
 
     async def _examine(
-        self, question: ImageQuestion, image: JudgedImage, policies: Sequence[ImagePolicyResource]
+        self,
+        question: ImageQuestion,
+        image: JudgedImage,
+        policies: Sequence[ImagePolicyResource],
+        origin: Origin | None,
     ) -> dict[str, Verdict]:
         """Read the evidence about an image once, and have it verified off the event loop."""
         predicates = frozenset(
@@ -240,6 +261,10 @@ class ImagePolicies:
                 evidence = await self._evidence.read(
                     question.reference, image.digest, predicates, access
                 )
+                if origin is not None:
+                    evidence += await self._evidence.read(
+                        origin.reference, image.digest, predicates, origin.access
+                    )
         except (RegistryError, TimeoutError) as error:
             why = str(error) or f"no answer within {_LONGEST:g} s"
             unknown = Verdict(VerdictReason.UNKNOWN, f"it cannot be checked: {why}")

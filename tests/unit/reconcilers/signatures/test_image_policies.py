@@ -5,6 +5,7 @@ from datetime import timedelta
 
 import pytest
 from tests.support.registry.memory import RegistryInMemory
+from tests.support.registry.origins import STREAM, StreamInMemory
 from tests.support.registry.referrers import referrer_manifest
 from tests.support.registry.signed_images import (
     PROVENANCE,
@@ -236,3 +237,19 @@ async def test_the_findings_of_a_policy_keep_their_time(setup: PolicySetup) -> N
     await setup.reason()
     (after,) = (await setup.store.list(ClusterImagePolicy)).items
     assert after == before
+
+
+async def test_an_image_of_a_stream_is_judged_as_what_it_was_imported_from(
+    setup: PolicySetup,
+) -> None:
+    await setup.store.create(cluster_policy("signed", KEY.spec("registry.test")))
+    internal = "registry.internal:5000"
+    own = Reference.parse(f"{internal}/{STREAM}@{APP.digest}")
+    origins = StreamInMemory(origins={APP.digest: IMAGE})
+    judge = image_judge(setup.store, setup.images, setup.clock, internal, origins)
+    question = ImageQuestion(own, "shop", PolicyPoint.ROLLOUT)
+    with pytest.raises(ImagePolicyError):
+        await judge.require(question)
+    add_evidence(setup.images, IMAGE, [SIGNATURE])
+    judge.note_signed(signature_tag(APP.digest))
+    await judge.require(question)
