@@ -14,12 +14,16 @@ from tests.support.installation.applications import (
 from tests.support.installation.installation import Installation, installation, until
 from tests.support.installation.traffic import answer
 from tests.support.installation.vendor_images import publish
-from tests.support.registry.signed_images import CosignKey, cluster_policy, sign_at
+from tests.support.registry.signed_images import PROVENANCE, CosignKey, cluster_policy, sign_at
 
 from upwell.api.codec import encode
 from upwell.api.conditions import find
 from upwell.api.image import ImageStream
-from upwell.api.image_policies.policy import ClusterImagePolicy, ImagePolicySpec
+from upwell.api.image_policies.policy import (
+    AttestationRequirement,
+    ClusterImagePolicy,
+    ImagePolicySpec,
+)
 from upwell.policy.signatures.scopes import INTERNAL_ALIAS
 from upwell.store.interface import ApiClient
 
@@ -48,6 +52,14 @@ async def ask_for(client: ApiClient, name: str, spec: ImagePolicySpec) -> None:
     await client.call("POST", ClusterImagePolicy, "", "", "", document)
 
 
+def built_here(made: Installation) -> ImagePolicySpec:
+    """Return a policy that asks for what this server has built, with its provenance."""
+    own = CosignKey()
+    own.pem = made.upwell("signing", "public-key").stdout.encode()
+    wanted = AttestationRequirement(predicate_type=PROVENANCE)
+    return own.spec(INTERNAL_ALIAS, at=("rollout",), attestations=(wanted,))
+
+
 async def import_failure(client: ApiClient) -> str:
     tag = (await client.get(ImageStream, "default", "base")).status.tag("1")
     failed = find(tag.conditions, "ImportSuccess") if tag is not None else None
@@ -63,8 +75,10 @@ async def found_at(client: ApiClient, name: str) -> set[str]:
 async def test_an_unsigned_base_is_kept_out_and_a_signed_one_goes_live(
     made: Installation, client: ApiClient
 ) -> None:
+    built = built_here(made)
     await ask_for(client, "vendor", VENDOR.spec(made.vendor))
     await ask_for(client, "own", STRANGER.spec(INTERNAL_ALIAS, mode="warn"))
+    await ask_for(client, "built", built)
     await publish(made.vendor, "vendor/base:1", "1.0")
     await made.apply(
         client,

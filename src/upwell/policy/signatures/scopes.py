@@ -62,17 +62,20 @@ def _mirrored_names(repository: str) -> list[str]:
     return [f"{one}/{path}" for one in hosts]
 
 
-def weight(scope: str, image: JudgedImage) -> int | None:
-    """Return how closely a scope is about an image, the more the closer; None: it is not."""
+def weight(scope: str, name: str, digest: Digest) -> int | None:
+    """Return how closely a scope is about a name of an image, the more the closer.
+
+    None: it is not about it.
+    """
     if scope == EVERY_IMAGE:
         return 0
     if scope.startswith(_DOMAIN):
-        suffix = scope.removeprefix("*")
-        hosts = (name.partition("/")[0].partition(":")[0] for name in image.names)
-        return len(scope) if any(host.endswith(suffix) for host in hosts) else None
+        host = name.partition("/")[0].partition(":")[0]
+        return len(scope) if host.endswith(scope.removeprefix("*")) else None
     known = _canonical(scope)
-    texts = [text for name in image.names for text in (name, f"{name}@{image.digest}")]
-    found = any(text == known or text.startswith(f"{known}/") for text in texts)
+    found = any(
+        text == known or text.startswith(f"{known}/") for text in (name, f"{name}@{digest}")
+    )
     # Whatever names a registry is closer than what names a domain.
     return len(known) + _BEYOND_DOMAINS if found else None
 
@@ -80,10 +83,10 @@ def weight(scope: str, image: JudgedImage) -> int | None:
 _BEYOND_DOMAINS = 1000
 
 
-def closest(spec: ImagePolicySpec, image: JudgedImage) -> int | None:
-    """Return the weight of the closest of a policy's scopes; None: it is not about the image."""
-    found = [one for one in (weight(scope, image) for scope in spec.scopes) if one is not None]
-    return max(found, default=None)
+def closest(spec: ImagePolicySpec, name: str, digest: Digest) -> int | None:
+    """Return the weight of the closest of a policy's scopes; None: it is not about the name."""
+    weights = (weight(scope, name, digest) for scope in spec.scopes)
+    return max((one for one in weights if one is not None), default=None)
 
 
 def holds_at(enforcement: Enforcement, point: PolicyPoint, stage: str) -> bool:

@@ -27,6 +27,11 @@ def image(name: str) -> Reference:
     return Reference.parse(f"{name}@{DIGEST}")
 
 
+def is_about(scope: str, name: str) -> bool:
+    names = judged_image(image(name), DIGEST, INTERNAL).names
+    return any(weight(scope, one, DIGEST) is not None for one in names)
+
+
 @pytest.mark.parametrize(
     ("scope", "name"),
     [
@@ -46,7 +51,7 @@ def image(name: str) -> Reference:
     ],
 )
 def test_a_scope_is_about_an_image(scope: str, name: str) -> None:
-    assert weight(scope, judged_image(image(name), DIGEST, INTERNAL)) is not None
+    assert is_about(scope, name)
 
 
 @pytest.mark.parametrize(
@@ -63,7 +68,7 @@ def test_a_scope_is_about_an_image(scope: str, name: str) -> None:
     ],
 )
 def test_a_scope_is_about_no_other_image(scope: str, name: str) -> None:
-    assert weight(scope, judged_image(image(name), DIGEST, INTERNAL)) is None
+    assert not is_about(scope, name)
 
 
 @pytest.mark.parametrize(
@@ -110,3 +115,14 @@ def test_a_policy_judges_at_its_points_and_stages_alone() -> None:
     assert found(PolicyPoint.BUILD) == found(PolicyPoint.IMPORT) == ["builds"]
     assert found(PolicyPoint.ROLLOUT) == found(PolicyPoint.PROMOTION, "dev") == []
     assert found(PolicyPoint.PROMOTION, "production") == ["production"]
+
+
+def test_another_name_of_an_image_takes_it_out_of_no_policy() -> None:
+    policies = [
+        cluster_policy("built", KEY.spec(f"{INTERNAL}/shop")),
+        cluster_policy("lax", KEY.spec("quay.io/a/name/that/is/longer/than/that/of/the/shop")),
+    ]
+    origin = image("quay.io/a/name/that/is/longer/than/that/of/the/shop/app")
+    app = judged_image(image(f"{INTERNAL}/shop/app"), DIGEST, INTERNAL, origin)
+    found = policies_for(policies, app, "shop", PolicyPoint.ROLLOUT)
+    assert names(found) == ["built", "lax"]
