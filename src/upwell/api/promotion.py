@@ -232,6 +232,8 @@ class CheckResult(Model):
     started: Time | None = None
     first_started: Time | None = None
     """Start of the first run of an attempt that runs again: something was wrong beside it."""
+    ended_instance_excused: bool = False
+    """A run of this attempt failed while an instance ended by itself: the next time that counts."""
     ended: Time | None = None
     """While a further attempt has not begun: when the one before it ended."""
     message: str = ""

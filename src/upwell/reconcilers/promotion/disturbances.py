@@ -7,7 +7,11 @@ from upwell.api.pipeline import Pipeline, Stage
 from upwell.api.promotion import CheckPhase
 from upwell.policy.promotion.stages import namespace_of
 from upwell.policy.promotion.verification.checks import CheckAttempt, CheckStep
-from upwell.policy.promotion.verification.disturbance import AskedWorkloads, disturbed_instance
+from upwell.policy.promotion.verification.disturbance import (
+    AskedWorkloads,
+    Disturbance,
+    disturbed_instance,
+)
 from upwell.policy.rollouts.instance import owner_of
 from upwell.policy.rollouts.settings import WORKLOADS
 from upwell.reconcilers.promotion.machine_watch import MachineRecord
@@ -47,13 +51,13 @@ class Disturbances:
 
     async def beside(
         self, asked: AskedWorkloads, ended: CheckStep, attempt: CheckAttempt, run: CheckRun
-    ) -> str:
-        """Return what was wrong beside an attempt that `ended`; empty: nothing.
+    ) -> Disturbance | None:
+        """Return what was wrong beside an attempt that `ended`; None: nothing.
 
         Raises a WorkloadError.
         """
         if fault := self._machine.fault_since(run.began):
-            return fault
+            return Disturbance(fault)
         patience = timedelta(seconds=attempt.check.timeout_seconds)
         passed = ended.result.phase is CheckPhase.PASSED
         return disturbed_instance(
@@ -63,5 +67,5 @@ class Disturbances:
             attempt.now,
             patience,
             passed=passed,
-            first=attempt.result.first_started is None,
+            excused=attempt.result.ended_instance_excused,
         )

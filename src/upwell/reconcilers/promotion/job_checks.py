@@ -10,7 +10,7 @@ from upwell.api.meta import ObjectKey
 from upwell.api.pipeline import JobCheck
 from upwell.api.promotion import PIPELINE_LABEL, CheckPhase, CheckResult, Promotion
 from upwell.policy.promotion.verification.checks import CheckAttempt, CheckStep, CheckVerdict
-from upwell.policy.promotion.verification.disturbance import AskedWorkloads
+from upwell.policy.promotion.verification.disturbance import AskedWorkloads, Disturbance
 from upwell.policy.promotion.verification.job_results import (
     ObservedEnd,
     judge,
@@ -84,10 +84,12 @@ class JobChecks:
         verdict = await self._judge(test, attempt, job, instance)
         began = instance.started_at if instance is not None else attempt.now
         step = attempt.ended(verdict)
-        beside = killed_by_others(_container(job, instance)) or await self._disturbances.beside(
-            asked, step, attempt, CheckRun(began, began)
-        )
-        if beside:
+        if killed := killed_by_others(_container(job, instance)):
+            beside: Disturbance | None = Disturbance(killed)
+        else:
+            run = CheckRun(began, began)
+            beside = await self._disturbances.beside(asked, step, attempt, run)
+        if beside is not None:
             step = attempt.disturbed(beside, verdict.message)
         if not step.result.phase.is_final:
             await self._delete(job)

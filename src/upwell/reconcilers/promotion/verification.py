@@ -153,7 +153,7 @@ class StageVerification:
             return step
         run = CheckRun(result.started or attempt.now, attempt.now)
         beside = await self._disturbances.beside(context.asked, step, attempt, run)
-        return attempt.disturbed(beside, result.message) if beside else step
+        return attempt.disturbed(beside, result.message) if beside is not None else step
 
     async def _look(self, context: _CheckContext, attempt: CheckAttempt) -> CheckStep:
         check, address = attempt.check, context.address

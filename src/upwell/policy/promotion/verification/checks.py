@@ -7,6 +7,7 @@ from enum import StrEnum
 
 from upwell.api.pipeline import Check
 from upwell.api.promotion import CheckPhase, CheckResult, Evidence
+from upwell.policy.promotion.verification.disturbance import Disturbance
 from upwell.policy.promotion.verification.soak import Soak
 
 ACCEPT_FLAKY = "Accept"
@@ -92,23 +93,24 @@ class CheckAttempt:
         """End it."""
         return CheckStep(judged(self.result, verdict, self.now))
 
-    def begins_anew(self, why: str) -> CheckStep:
+    def _begins_anew(self, why: str, *, excused: bool) -> CheckStep:
         """Forget how it ended: that says nothing about the Release."""
         changes = {
             "phase": CheckPhase.PENDING,
             "ended": self.now,
             "first_started": self.result.first_started or self.result.started or self.now,
+            "ended_instance_excused": self.result.ended_instance_excused or excused,
             "message": f"runs again: {why}",
             "samples": (),
             "bad_samples": 0,
         }
         return CheckStep(self.result.model_copy(update=changes))
 
-    def disturbed(self, why: str, message: str) -> CheckStep:
+    def disturbed(self, beside: Disturbance, message: str) -> CheckStep:
         """Run it again, or, when each run was disturbed for as long as it may take, give it up."""
-        text = f"{why} while it ran: {message}"[:_MAX_MESSAGE]
+        text = f"{beside.why} while it ran: {message}"[:_MAX_MESSAGE]
         if self.may_run_again:
-            return self.begins_anew(text)
+            return self._begins_anew(text, excused=beside.ended_by_itself)
         seconds = self.check.timeout_seconds
         text = f"it ran again for {seconds} s, and each time something was wrong beside it: {text}"
         return self.ended(CheckVerdict(CheckPhase.INCONCLUSIVE, text))

@@ -27,6 +27,15 @@ class AskedWorkloads:
         return wanted in {"", instance.revision}
 
 
+@dataclass(frozen=True, slots=True)
+class Disturbance:
+    """What was wrong beside a check while it ran."""
+
+    why: str
+    ended_by_itself: bool = False
+    """True if an instance did, and the check has failed: that excuses one run, not two."""
+
+
 def disturbed_instance(
     instances: Iterable[Instance],
     asked: AskedWorkloads,
@@ -35,19 +44,19 @@ def disturbed_instance(
     patience: timedelta,
     *,
     passed: bool,
-    first: bool = False,
-) -> str:
-    """Return what kept an instance from being ready all the time from `since` on; empty: nothing.
+    excused: bool = True,
+) -> Disturbance | None:
+    """Return what kept an instance from being ready all the time from `since` on; None: nothing.
 
     One that has had `patience` to get ready, and is not, is no excuse any more. What ended by
-    itself takes the meaning from a check that has `passed`; for one that failed it is an excuse in
-    its `first` run alone: whoever ends under the test again has failed.
+    itself takes the meaning from a check that has `passed`; for one that failed it is an excuse
+    unless an earlier run was `excused` so: whoever ends under the test again has failed.
     """
     for one in instances:
-        if not asked.include(one) or not (passed or first or one.losses):
+        if not asked.include(one) or (excused and not passed and not one.losses):
             continue
         late = one.ready_since is not None and one.ready_since > since
         if late or (not one.ready and now < one.started_at + patience):
             by = "was lost by the machine and started anew" if one.losses else "was not ready"
-            return f"{one.name} {by}"
-    return ""
+            return Disturbance(f"{one.name} {by}", not passed and not one.losses)
+    return None

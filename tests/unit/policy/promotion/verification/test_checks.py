@@ -22,11 +22,13 @@ from upwell.policy.promotion.verification.checks import (
     results_of,
     settled,
 )
+from upwell.policy.promotion.verification.disturbance import Disturbance
 from upwell.policy.promotion.verification.soak import Soak
 
 NOW = datetime(2026, 3, 1, 12, tzinfo=UTC)
 NO_SOAK = Soak(0, NOW)
 PASSED, FAILED, INCONCLUSIVE = CheckPhase.PASSED, CheckPhase.FAILED, CheckPhase.INCONCLUSIVE
+ROUTER = Disturbance("router was faulty")
 
 
 def later(seconds: float) -> datetime:
@@ -184,19 +186,36 @@ def test_a_flaky_pass_is_said() -> None:
     assert concluded([CheckStep(flaky)], NO_SOAK, NOW).message == "passed check a; flaky: a"
 
 
+def test_what_the_machine_did_uses_up_no_excuse_of_an_instance() -> None:
+    check = Check(name="e2e", timeout_seconds=60)
+    result = begun(CheckResult(name="e2e"), NOW)
+    by_router = CheckAttempt(check, result, later(5)).disturbed(ROUTER, "exit code 1").result
+    assert not by_router.ended_instance_excused
+
+    ended = Disturbance("web-0 was not ready", ended_by_itself=True)
+    by_instance = CheckAttempt(check, begun(by_router, later(6)), later(9)).disturbed(ended, "x")
+    assert by_instance.result.ended_instance_excused
+    once_more = begun(by_instance.result, later(10))
+    assert (
+        CheckAttempt(check, once_more, later(12))
+        .disturbed(ROUTER, "x")
+        .result.ended_instance_excused
+    )
+
+
 def test_what_was_disturbed_runs_again_for_as_long_as_it_may_take() -> None:
     check = Check(name="e2e", timeout_seconds=60)
     result = begun(CheckResult(name="e2e", samples=(Sample(at=NOW),), bad_samples=1), NOW)
-    late = CheckAttempt(check, result, later(59)).disturbed("router was faulty", "exit code 1")
+    late = CheckAttempt(check, result, later(59)).disturbed(ROUTER, "exit code 1")
     assert (late.result.phase, late.result.attempt) == (CheckPhase.PENDING, 1)
     assert late.result.message == "runs again: router was faulty while it ran: exit code 1"
     assert (late.result.first_started, late.result.samples) == (NOW, ())
     assert late.result.bad_samples == 0
 
     again = begun(late.result, later(61))
-    ended = CheckAttempt(check, again, later(70)).disturbed("router was faulty", "exit code 0")
+    ended = CheckAttempt(check, again, later(70)).disturbed(ROUTER, "exit code 0")
     assert ended.result.phase is CheckPhase.INCONCLUSIVE
     assert "it ran again for 60 s, and each time something was wrong" in ended.result.message
-    fresh = CheckAttempt(check, again, later(70), well_since=later(65)).disturbed("x", "y")
+    fresh = CheckAttempt(check, again, later(70), well_since=later(65)).disturbed(ROUTER, "y")
     assert fresh.result.phase is CheckPhase.PENDING
     assert anchored(again, later(-9)).first_started == later(-9)

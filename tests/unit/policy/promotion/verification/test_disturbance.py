@@ -5,7 +5,11 @@ from datetime import UTC, datetime, timedelta
 
 import pytest
 
-from upwell.policy.promotion.verification.disturbance import AskedWorkloads, disturbed_instance
+from upwell.policy.promotion.verification.disturbance import (
+    AskedWorkloads,
+    Disturbance,
+    disturbed_instance,
+)
 from upwell.workload.interface import Instance, Owner, State
 
 NOW = datetime(2026, 3, 1, 12, tzinfo=UTC)
@@ -30,7 +34,8 @@ COMING = replace(READY, ready=False, ready_since=None, started_at=BEGAN)
 
 def disturbed(instance: Instance, *, passed: bool) -> str:
     minute = timedelta(seconds=60)
-    return disturbed_instance([instance], ASKED, BEGAN, NOW, minute, passed=passed)
+    found = disturbed_instance([instance], ASKED, BEGAN, NOW, minute, passed=passed)
+    return found.why if found is not None else ""
 
 
 @pytest.mark.parametrize("instance", [LATE, COMING])
@@ -44,8 +49,8 @@ def test_a_pass_beside_an_instance_that_was_not_ready_all_the_time_counts_for_no
 @pytest.mark.parametrize("instance", [LATE, COMING])
 def test_a_first_failure_beside_such_an_instance_is_tried_once_more(instance: Instance) -> None:
     minute = timedelta(seconds=60)
-    found = disturbed_instance([instance], ASKED, BEGAN, NOW, minute, passed=False, first=True)
-    assert found == "web-0 was not ready"
+    found = disturbed_instance([instance], ASKED, BEGAN, NOW, minute, passed=False, excused=False)
+    assert found == Disturbance("web-0 was not ready", ended_by_itself=True)
 
 
 @pytest.mark.parametrize("instance", [LATE, COMING])
