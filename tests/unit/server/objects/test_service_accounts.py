@@ -15,7 +15,11 @@ from tests.support.server.audit_logs import audit_lines
 from tests.support.server.granted_api import GrantedApi, open_granted_api, path_of
 
 from upwell.api.core import Secret, ServiceAccount
+from upwell.api.values.author import with_author
+from upwell.policy.access.roles import Grant, parse_grant
+from upwell.server.auth.middleware import AccessControl
 from upwell.server.auth.own_jwt import OwnJwts
+from upwell.server.auth.principals import Principal
 
 GRANTS = "upwell.dev/grants"
 MERGE = "application/merge-patch+json"
@@ -243,6 +247,36 @@ async def test_grants_that_are_none_are_refused_with_their_path(
     refused = await make(granted, "admin", grants)
     assert refused.status == 422
     assert "metadata.annotations[upwell.dev/grants]" in refused.text
+
+
+class SignedIn:
+    """One person, who is an admin of shop while a test says so. Implements People."""
+
+    def __init__(self) -> None:
+        self.rights = (parse_grant("admin@shop"),)
+
+    def owns(self, name: str) -> bool:
+        return name == "oidc:ann"
+
+    async def principal(self, token: str) -> Principal | None:
+        return Principal("oidc:ann", self.rights) if token == "upwell_oidc:ann" else None
+
+    async def grants(self, name: str) -> tuple[Grant, ...]:
+        return self.rights if self.owns(name) else ()
+
+
+async def test_people_who_sign_in_give_grants_too(granted: GrantedApi) -> None:
+    people = SignedIn()
+    # Replaces the access control of the fixture for accounts, as the server makes it with people.
+    AccessControl(granted.access.tokens, granted.access.audit, people=people)
+    await make(granted, "admin", "builder@shop")
+    await take(granted, "admin")
+    store = granted.api.store
+    made = await store.get(ServiceAccount, "shop", "ci")
+    await store.update(with_author(made, "oidc:ann"))
+    assert await looks(granted) == 200
+    people.rights = (parse_grant("viewer@shop"),)
+    assert await looks(granted) == 403
 
 
 def _parts(token: str) -> list[str]:
