@@ -42,6 +42,8 @@ class ConnectionLimits:
     """Of `total`: for loopback alone. The socket in the file system has as many of its own."""
     per_principal: int = 1024
     """Of whom the tokens are; the server's own user and builds have no such limit."""
+    handshakes: int = 128
+    """Of TLS, under way; the one that began first gives way, of the address with the most."""
     head_bytes: int = 64 * 1024
     """Of a request line and its header fields."""
     head_fields: int = 100

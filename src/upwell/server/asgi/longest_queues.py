@@ -13,17 +13,21 @@ class LongestQueues[Key: Hashable, Item: Hashable]:
         """Keys of queues so long; none of length 0."""
         self.longest = 0
         """Length of the longest queue."""
+        self.count = 0
+        """Number of items."""
 
     def add(self, key: Key, item: Item) -> None:
         """Add an item as the newest of its key."""
         queue = self._queues.setdefault(key, OrderedDict())
         queue[item] = None
+        self.count += 1
         self._move(key, len(queue) - 1, len(queue))
 
     def remove(self, key: Key, item: Item) -> None:
         """Remove an item; raises KeyError for one that is not there."""
         queue = self._queues[key]
         del queue[item]
+        self.count -= 1
         self._move(key, len(queue) + 1, len(queue))
         if not queue:
             del self._queues[key]

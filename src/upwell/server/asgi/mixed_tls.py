@@ -18,6 +18,7 @@ from upwell.server.asgi.connections import (
     RefusedConnectionError,
     TrackedConnection,
 )
+from upwell.server.asgi.longest_queues import LongestQueues
 
 log = logging.getLogger(__name__)
 
@@ -116,6 +117,9 @@ class _Opener:
         self._tasks = tasks
         self._loop = asyncio.get_running_loop()
         self._waiting: dict[TrackedConnection, socket.socket] = {}
+        self._handshakes: LongestQueues[str, TrackedConnection] = LongestQueues()
+        """By address: those whose handshake is under way."""
+        self._shaking: set[TrackedConnection] = set()
 
     def begin(self, connection: socket.socket, peer: object) -> None:
         """Wait for the first byte, which is there already for most; or close where no room is."""
@@ -164,23 +168,48 @@ class _Opener:
         task = self._tasks.create_task(self._connect(tracked, connection, tls))
         tracked.abort = task.cancel
         tracked.expire = lambda _: None
+        if tls is not None:
+            self._begin_handshake(tracked)
+        # Not in the task itself: one that is cancelled before its first step takes none.
+        task.add_done_callback(partial(self._end, tracked, connection))
+
+    def _end(
+        self, tracked: TrackedConnection, connection: socket.socket, task: asyncio.Task[bool]
+    ) -> None:
+        """Close what has not become open."""
+        self._end_handshake(tracked)
+        if task.cancelled() or not task.result():
+            self._table.close(tracked)
+            connection.close()
+
+    def _begin_handshake(self, tracked: TrackedConnection) -> None:
+        """Count a handshake; where too many are under way, one of them ends."""
+        if self._handshakes.count >= self._table.limits.handshakes:
+            longest = self._handshakes.oldest()
+            if longest is not None:
+                self._table.refuse("handshake")
+                self._end_handshake(longest)
+                longest.abort()
+        self._handshakes.add(tracked.address, tracked)
+        self._shaking.add(tracked)
+
+    def _end_handshake(self, tracked: TrackedConnection) -> None:
+        if tracked in self._shaking:
+            self._shaking.remove(tracked)
+            self._handshakes.remove(tracked.address, tracked)
 
     async def _connect(
         self, tracked: TrackedConnection, connection: socket.socket, tls: ssl.SSLContext | None
-    ) -> None:
-        """Begin the protocol, or close; raises nothing but CancelledError."""
-        is_open = False
+    ) -> bool:
+        """Begin the protocol; return whether it has begun. Raises nothing but CancelledError."""
         try:
             async with asyncio.timeout(_SECONDS):
                 await self._loop.connect_accepted_socket(
                     lambda: self._protocols(tracked), connection, ssl=tls
                 )
-            is_open = True
         except OSError:  # among them ssl.SSLError and TimeoutError
-            pass
+            return False
         except Exception:
             log.exception("a connection could not be opened")
-        finally:
-            if not is_open:
-                self._table.close(tracked)
-                connection.close()
+            return False
+        return True

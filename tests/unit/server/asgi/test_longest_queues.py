@@ -22,6 +22,7 @@ def test_the_oldest_of_a_longest_queue_comes_first(steps: list[tuple[str, int]])
             made.add(key, item)
         longest = max(map(len, plain.values()))
         assert made.longest == longest
+        assert made.count == sum(map(len, plain.values()))
         firsts = {queue[0] for queue in plain.values() if len(queue) == longest and queue}
         assert made.oldest() in firsts if firsts else made.oldest() is None
         for name in "abc":

@@ -61,7 +61,9 @@ class ListeningServer:
 
 
 @contextlib.asynccontextmanager
-async def served(folder: Path, *, plain: bool) -> AsyncIterator[ListeningServer]:
+async def served(
+    folder: Path, *, plain: bool, table: ConnectionTable | None = None
+) -> AsyncIterator[ListeningServer]:
     certificate = generated(folder / "tls", ["127.0.0.1", "localhost", TLS_NAME], datetime.now(UTC))
     trust = ssl.create_default_context(cafile=certificate.authority)
     shutdown = asyncio.Event()
@@ -69,7 +71,15 @@ async def served(folder: Path, *, plain: bool) -> AsyncIterator[ListeningServer]
         place = ListeningServer(listener.getsockname()[1], trust, shutdown)
         context = server_context(certificate)
         serving = asyncio.create_task(
-            serve(tell_scheme, listener, shutdown, tls=context, plain=plain, grace_seconds=1)
+            serve(
+                tell_scheme,
+                listener,
+                shutdown,
+                tls=context,
+                plain=plain,
+                grace_seconds=1,
+                table=table,
+            )
         )
         try:
             yield place
@@ -163,3 +173,19 @@ async def test_nothing_is_kept_for_a_connection_before_its_first_byte(tmp_path: 
             for task in (taking, expiring):
                 task.cancel()
             await asyncio.gather(taking, expiring, return_exceptions=True)
+
+
+async def test_handshakes_that_do_not_end_keep_nobody_out(tmp_path: Path) -> None:
+    """Each costs a TLS object, so that so many are under way at once and no more."""
+    table = ConnectionTable(ConnectionLimits(handshakes=2))
+    async with served(tmp_path, plain=False, table=table) as place:
+        begun = [await asyncio.open_connection("127.0.0.1", place.port) for _ in range(5)]
+        for _, writer in begun:
+            writer.write(b"\x16\x03\x01")
+        async with asyncio.timeout(SECONDS):
+            while table.refused["handshake"] < 3 or table.count > 2:  # noqa: ASYNC110
+                await asyncio.sleep(0.01)
+        assert await place.ask("https", TLS_NAME) == "https"
+        assert table.refused == {"handshake": 4}
+        for _, writer in begun:
+            writer.close()
