@@ -9,6 +9,7 @@ import pytest
 from tests.support.workload.podman_home import PodmanHome, Workload, podman_home_in
 
 from upwell.workload.podman.runtime import PodmanSettings
+from upwell.workload.podman.volumes.pins import Pins
 
 
 @pytest.fixture(scope="session")
@@ -32,6 +33,7 @@ def settings(podman_home: PodmanHome) -> Iterator[PodmanSettings]:
     label = f"label=upwell.dev/instance={name}"
     for container in podman_home.run("ps", "-aq", "--filter", label).split():
         podman_home.run("rm", "--force", "--time=0", "--depend", container)
+    Pins(made.pins_root, ()).clear()
     podman_home.run("network", "rm", "--force", made.network_name)
 
 

@@ -42,6 +42,7 @@ from upwell.store.memory import MemoryStore
 from upwell.workload.haproxy.router import HaproxyRouter, HaproxySettings
 from upwell.workload.podman.bridge import leave
 from upwell.workload.podman.runtime import PodmanRuntime, PodmanSettings
+from upwell.workload.podman.volumes.pins import Pins
 
 HOST = "web.shop.localhost"
 SERVE = "mkdir /www && echo $VERSION > /www/index.html && exec httpd -f -p 8080 -h /www"
@@ -225,6 +226,7 @@ async def _remove_all(home: PodmanHome, podman: PodmanSettings) -> None:
     label = f"label=upwell.dev/instance={podman.instance_id}"
     for container in home.run("ps", "-aq", "--filter", label).split():
         home.run("rm", "--force", "--time=0", "--depend", container)
+    Pins(podman.pins_root, ()).clear()
     if podman.network_name not in home.run("network", "ls", "--format", "{{.Name}}").split():
         return  # a test that was skipped has made none
     [network] = json.loads(home.run("network", "inspect", podman.network_name))
