@@ -2,6 +2,7 @@
 
 import asyncio
 import re
+import threading
 import time
 from collections import Counter
 from collections.abc import AsyncIterator, Sequence
@@ -76,20 +77,28 @@ async def answer(port: int, host: str) -> str:
 
 @asynccontextmanager
 async def traffic(port: int, hosts: Sequence[str]) -> AsyncIterator[dict[str, HostAnswers]]:
-    """Ask every host all the time while the block lasts, each by two clients."""
+    """Ask every host all the time while the block lasts, each by two clients.
+
+    They have a thread of their own: what blocks the test's own loop keeps no answer waiting.
+    """
     seen = {host: HostAnswers(host) for host in hosts}
-    stop = asyncio.Event()
-    async with asyncio.TaskGroup() as group:
-        for one in seen.values():
-            for keep in (True, False):
-                group.create_task(_ask(port, one, stop, keep=keep))
-        try:
-            yield seen
-        finally:
-            stop.set()
+    stop = threading.Event()
+
+    async def ask_all() -> None:
+        async with asyncio.TaskGroup() as group:
+            for one in seen.values():
+                for keep in (True, False):
+                    group.create_task(_ask(port, one, stop, keep=keep))
+
+    asking = asyncio.create_task(asyncio.to_thread(asyncio.run, ask_all()))
+    try:
+        yield seen
+    finally:
+        stop.set()
+        await asking
 
 
-async def _ask(port: int, seen: HostAnswers, stop: asyncio.Event, *, keep: bool) -> None:
+async def _ask(port: int, seen: HostAnswers, stop: threading.Event, *, keep: bool) -> None:
     client = TrafficClient(port, seen.host)
     while not stop.is_set():
         began = time.monotonic()
