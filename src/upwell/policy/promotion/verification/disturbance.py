@@ -29,7 +29,7 @@ class AskedWorkloads:
 
 @dataclass(frozen=True, slots=True)
 class Disturbance:
-    """What was wrong beside a check while it ran."""
+    """A fault beside a check while it ran."""
 
     why: str
     ended_by_itself: bool = False
