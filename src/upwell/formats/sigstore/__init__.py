@@ -11,6 +11,7 @@ from upwell.formats.sigstore.artifacts import (
     attestation_tag,
     bundle_manifest,
     image_of_tag,
+    layer_signature,
     layered_manifest,
     signature_manifest,
     signature_tag,
@@ -21,6 +22,7 @@ from upwell.formats.sigstore.dsse import EnvelopeSignature, SignedEnvelope, pre_
 from upwell.formats.sigstore.keys import InvalidPublicKeyError, SignatureKey
 from upwell.formats.sigstore.simple_signing import SimpleSigning
 from upwell.formats.sigstore.statement import InTotoStatement, PredicateType, Subject
+from upwell.formats.sigstore.verified import verified_claim, verified_statement
 
 __all__ = [
     "Artifact",
@@ -40,8 +42,11 @@ __all__ = [
     "bundle_manifest",
     "canonical",
     "image_of_tag",
+    "layer_signature",
     "layered_manifest",
     "pre_authentication",
     "signature_manifest",
     "signature_tag",
+    "verified_claim",
+    "verified_statement",
 ]

@@ -12,7 +12,12 @@ from typing import Any
 
 from upwell.formats.sigstore import bundle, dsse, simple_signing
 from upwell.formats.sigstore.bundle import Bundle
-from upwell.formats.sigstore.documents import canonical, encoded
+from upwell.formats.sigstore.documents import (
+    InvalidSignatureDocumentError,
+    canonical,
+    decoded,
+    encoded,
+)
 from upwell.oci import Descriptor, Digest, Manifest, MediaType, parse_manifest
 
 SIGNATURE_TYPE = "application/vnd.dev.cosign.artifact.sig.v1+json"
@@ -81,6 +86,14 @@ def signature_layer(payload: bytes, signature: bytes) -> Blob:
     """Return the layer of a signature (simple signing)."""
     annotations = {simple_signing.SIGNATURE_ANNOTATION: encoded(signature)}
     return Blob(simple_signing.MEDIA_TYPE, payload, annotations)
+
+
+def layer_signature(annotations: Mapping[str, str]) -> bytes:
+    """Return the signature in the annotations of a layer (simple signing); empty: there is none."""
+    try:
+        return decoded(annotations.get(simple_signing.SIGNATURE_ANNOTATION), "signature")
+    except InvalidSignatureDocumentError:
+        return b""
 
 
 def attestation_layer(envelope: bytes, predicate_type: str) -> Blob:

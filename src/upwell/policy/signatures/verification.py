@@ -23,13 +23,12 @@ from upwell.formats.regular_expressions import InvalidExpressionError, RegularEx
 from upwell.formats.sigstore import (
     InTotoStatement,
     InvalidPublicKeyError,
-    InvalidSignatureDocumentError,
     SignatureKey,
     SignedEnvelope,
-    SimpleSigning,
+    verified_claim,
+    verified_statement,
 )
-from upwell.formats.sigstore.dsse import IN_TOTO
-from upwell.oci import Digest, InvalidReferenceError, Reference
+from upwell.oci import InvalidReferenceError, Reference
 from upwell.policy.signatures.scopes import JudgedImage
 
 MAX_KEYS = 16
@@ -107,7 +106,8 @@ def verify(spec: ImagePolicySpec, image: JudgedImage, evidence: ImageEvidence) -
     verdict = _signed(keys, identity, image, evidence.signatures)
     if not verdict.passed:
         return verdict
-    statements = list(_statements(keys, image.digest, evidence.envelopes))
+    found = (verified_statement(keys, one, image.digest) for one in evidence.envelopes)
+    statements = [one for one in found if one is not None]
     for wanted in spec.attestations:
         verdict = _attested(wanted, statements)
         if not verdict.passed:
@@ -140,7 +140,7 @@ def _signed(
         return Verdict(VerdictReason.NOT_SIGNED, "it has no signature")
     others: list[str] = []
     for one in signatures:
-        claim = _claim(keys, one)
+        claim = verified_claim(keys, one.signature, one.payload)
         if claim is None or claim.image != image.digest:
             continue
         if _is_own(claim.repository, identity, image):
@@ -151,16 +151,6 @@ def _signed(
     names = ", ".join(list(dict.fromkeys(others))[:_MAX_NAMES])
     why = f"it is signed as {names}: signedIdentity says which other name may stand for it"
     return Verdict(VerdictReason.OTHER_IDENTITY, why)
-
-
-def _claim(keys: Iterable[SignatureKey], one: ImageSignature) -> SimpleSigning | None:
-    """Return what a signature of one of the keys claims; None: it is of none of them."""
-    if not any(key.verifies(one.signature, one.payload) for key in keys):
-        return None
-    try:
-        return SimpleSigning.parse(one.payload)
-    except InvalidSignatureDocumentError:
-        return None
 
 
 def _is_own(stated: str, identity: SignedIdentity, image: JudgedImage) -> bool:
@@ -189,21 +179,6 @@ def _remapped(name: str, prefix: str, signed: str) -> str:
     if name == prefix or name.startswith(f"{prefix}/"):
         return signed + name.removeprefix(prefix)
     return name
-
-
-def _statements(
-    keys: Sequence[SignatureKey], digest: Digest, envelopes: Iterable[SignedEnvelope]
-) -> Iterator[InTotoStatement]:
-    """Yield the statements about the image that one of the keys has signed."""
-    for envelope in envelopes:
-        if envelope.payload_type != IN_TOTO or not envelope.is_signed_by(keys):
-            continue
-        try:
-            statement = InTotoStatement.parse(envelope.payload)
-        except InvalidSignatureDocumentError:
-            continue
-        if statement.is_about(digest):
-            yield statement
 
 
 def _attested(wanted: AttestationRequirement, statements: Sequence[InTotoStatement]) -> Verdict:

@@ -4,8 +4,6 @@ They are found as cosign leaves them: by a tag made of the image's digest, and a
 """
 
 import asyncio
-import base64
-import binascii
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 
@@ -14,6 +12,7 @@ from upwell.formats.sigstore import (
     InvalidSignatureDocumentError,
     SignedEnvelope,
     attestation_tag,
+    layer_signature,
     signature_tag,
 )
 from upwell.formats.sigstore.artifacts import (
@@ -23,10 +22,7 @@ from upwell.formats.sigstore.artifacts import (
     SIGNATURE_TYPE,
 )
 from upwell.formats.sigstore.dsse import MEDIA_TYPE as ENVELOPE
-from upwell.formats.sigstore.simple_signing import (
-    MAX_PAYLOAD_BYTES,
-    SIGNATURE_ANNOTATION,
-)
+from upwell.formats.sigstore.simple_signing import MAX_PAYLOAD_BYTES
 from upwell.formats.sigstore.simple_signing import MEDIA_TYPE as SIMPLE_SIGNING
 from upwell.oci import Descriptor, Digest, InvalidReferenceError, Manifest, Reference
 from upwell.policy.signatures.verification import ImageEvidence, ImageSignature
@@ -139,7 +135,7 @@ class EvidenceReader:
         """Read a layer if it is evidence that somebody asks for."""
         try:
             if layer.media_type == SIMPLE_SIGNING:
-                signature = _signature_of(layer)
+                signature = layer_signature(layer.annotations)
                 if signature and len(found.signatures) < _MAX_SIGNATURES:
                     payload = await self._registry.blob(
                         image, layer.digest, MAX_PAYLOAD_BYTES, access
@@ -155,14 +151,6 @@ class EvidenceReader:
                     found.attestations.append((layer.media_type, content))
         except _USELESS:
             return
-
-
-def _signature_of(layer: Descriptor) -> bytes:
-    """Return the signature in a layer's annotation; empty: there is none."""
-    try:
-        return base64.b64decode(layer.annotations.get(SIGNATURE_ANNOTATION, ""), validate=True)
-    except (binascii.Error, ValueError):
-        return b""
 
 
 def _envelopes(attestations: Iterable[tuple[str, bytes]]) -> tuple[SignedEnvelope, ...]:

@@ -12,13 +12,14 @@ from upwell.formats.sigstore import (
     SignatureKey,
     SignedEnvelope,
     SimpleSigning,
+    layer_signature,
     pre_authentication,
+    verified_claim,
+    verified_statement,
 )
 from upwell.formats.sigstore.artifacts import signature_layer
-from upwell.formats.sigstore.documents import decoded
 from upwell.formats.sigstore.dsse import IN_TOTO
-from upwell.formats.sigstore.simple_signing import SIGNATURE_ANNOTATION
-from upwell.oci import Reference
+from upwell.oci import Digest, Reference
 from upwell.registry.interface import RequestAccess
 
 
@@ -82,11 +83,11 @@ class ImageSigning:
 
     async def is_signed(self, image: Reference, access: RequestAccess) -> bool:
         """Return True if a key of this server has signed the image under this name."""
-        wanted = SimpleSigning(image.name, image.digest) if image.digest else None
-        for layer in await self._attachments.signatures(image, access):
-            if wanted is not None and self._claim(layer) == wanted:
-                return True
-        return False
+        if image.digest is None:
+            return False
+        wanted = SimpleSigning(image.name, image.digest)
+        layers = await self._attachments.signatures(image, access)
+        return await asyncio.to_thread(_claims, layers, wanted, self._signer().keys)
 
     async def sign(self, image: Reference, access: RequestAccess) -> None:
         """Sign an image, unless it is."""
@@ -100,9 +101,10 @@ class ImageSigning:
         self, image: Reference, predicate_type: str, access: RequestAccess
     ) -> Sequence[InTotoStatement]:
         """Return what keys of this server attest of the image."""
+        if image.digest is None:
+            return ()
         envelopes = await self._attachments.attestations(image, predicate_type, access)
-        keys = self._signer().keys
-        return await asyncio.to_thread(_trusted, envelopes, image, keys)
+        return await asyncio.to_thread(_trusted, envelopes, image.digest, self._signer().keys)
 
     async def attest(
         self,
@@ -121,15 +123,13 @@ class ImageSigning:
             image, envelope, statement.predicate_type, signer.key.id, access
         )
 
-    def _claim(self, layer: Blob) -> SimpleSigning | None:
-        """Return what a signature of this server claims; None for any other one."""
-        try:
-            signature = decoded(layer.annotations.get(SIGNATURE_ANNOTATION), "signature")
-            if not any(key.verifies(signature, layer.content) for key in self._signer().keys):
-                return None
-            return SimpleSigning.parse(layer.content)
-        except InvalidSignatureDocumentError:
-            return None
+
+def _claims(layers: Sequence[Blob], wanted: SimpleSigning, keys: Sequence[SignatureKey]) -> bool:
+    """Return True if one of the layers is a signature of this claim; many take a while."""
+    return any(
+        verified_claim(keys, layer_signature(layer.annotations), layer.content) == wanted
+        for layer in layers
+    )
 
 
 def _signed(statement: InTotoStatement, signer: Signer) -> SignedEnvelope:
@@ -140,17 +140,14 @@ def _signed(statement: InTotoStatement, signer: Signer) -> SignedEnvelope:
 
 
 def _trusted(
-    envelopes: Sequence[bytes], image: Reference, keys: Sequence[SignatureKey]
+    envelopes: Sequence[bytes], image: Digest, keys: Sequence[SignatureKey]
 ) -> Sequence[InTotoStatement]:
     found = []
     for raw in envelopes:
         try:
-            envelope = SignedEnvelope.parse(raw)
-            if not envelope.is_signed_by(keys):
-                continue
-            statement = InTotoStatement.parse(envelope.payload)
+            statement = verified_statement(keys, SignedEnvelope.parse(raw), image)
         except InvalidSignatureDocumentError:
             continue
-        if image.digest is not None and statement.is_about(image.digest):
+        if statement is not None:
             found.append(statement)
     return found
