@@ -13,6 +13,11 @@ AUTHOR_ANNOTATION = "upwell.dev/author"
 
 Without it the object is the administrator's: it was written before authors were kept."""
 
+AUTHOR_PERSON_ANNOTATION = "upwell.dev/author-person"
+"""Beside the author: the person whose token it was, where that names one. Kept by the server alone.
+
+Rights are those of the token; the eyes are those of the person."""
+
 CONTENT_AUTHORS_ANNOTATION = "upwell.dev/content-authors"
 """On a BuildConfig or Build: the names, one a line, of those who decide what it builds beside its
 author: who uploaded, named the commit, set variables, or changed less than its author stands for.
@@ -24,15 +29,26 @@ def author_of(resource: Resource) -> str:
     return resource.annotations.get(AUTHOR_ANNOTATION, "")
 
 
+def author_person_of(resource: Resource) -> str:
+    """Return the person that the author is: the token's own name where that names none."""
+    return resource.annotations.get(AUTHOR_PERSON_ANNOTATION, "") or author_of(resource)
+
+
 def content_authors_of(resource: Resource) -> tuple[str, ...]:
     """Return the names of those who decide what is built, besides the author."""
     text = resource.annotations.get(CONTENT_AUTHORS_ANNOTATION, "")
     return tuple(text.split("\n")) if text else ()
 
 
-def with_author[R: Resource](resource: R, author: str) -> R:
-    """Return the object as `author` has written it; an empty one takes the name away."""
-    return _annotated(resource, AUTHOR_ANNOTATION, author)
+def with_author[R: Resource](resource: R, author: str, person: str = "") -> R:
+    """Return the object as `author` has written it; an empty one takes the name away.
+
+    `person` is whose token the author is; empty: it names nobody, or has their name itself.
+    """
+    person = "" if person == author else person
+    return _annotated(
+        _annotated(resource, AUTHOR_ANNOTATION, author), AUTHOR_PERSON_ANNOTATION, person
+    )
 
 
 def with_content_authors[R: Resource](resource: R, names: Iterable[str]) -> R:
@@ -43,9 +59,10 @@ def with_content_authors[R: Resource](resource: R, names: Iterable[str]) -> R:
 
 def authored_as[R: Resource](resource: R, other: Resource | None) -> R:
     """Return the object with the authors of another; None: with none."""
-    author = author_of(other) if other is not None else ""
-    others = content_authors_of(other) if other is not None else ()
-    return with_content_authors(with_author(resource, author), others)
+    if other is None:
+        return with_content_authors(with_author(resource, ""), ())
+    kept = with_author(resource, author_of(other), author_person_of(other))
+    return with_content_authors(kept, content_authors_of(other))
 
 
 def made_of[R: Resource](made: R, source: Resource) -> R:

@@ -25,12 +25,14 @@ class WantedToken:
     name: str
     grants: tuple[Grant, ...]
     lifetime: timedelta | None
+    person: str = ""
 
     async def create(self, client: "ApiClient") -> str:
         """Create it and return it; the server keeps its hash. Raises AlreadyExistsError."""
         made = new_token(self.name)
         end = clock.now() + self.lifetime if self.lifetime is not None else None
-        await client.create(TokenRecord(self.name, hash_of(made), self.grants, end).as_secret())
+        record = TokenRecord(self.name, hash_of(made), self.grants, end, person=self.person)
+        await client.create(record.as_secret())
         return made
 
 

@@ -32,7 +32,7 @@ from upwell.policy.access.roles import (
     grant_text,
     parse_grant,
 )
-from upwell.server.auth.tokens import TOKEN_TYPE, TokenRecord, secret_name
+from upwell.server.auth.tokens import TOKEN_TYPE, TokenRecord, secret_name, valid_person
 from upwell.store.interface import AlreadyExistsError, ApiClient, NotFoundError, Selector
 
 _NAME = re.compile(r"[a-z0-9]([a-z0-9-]{0,50}[a-z0-9])?")
@@ -53,11 +53,19 @@ class _GrantType(click.ParamType[Grant]):
             self.fail(str(error), param, ctx)
 
 
+def _person(_context: click.Context, _parameter: click.Parameter, value: str) -> str:
+    try:
+        return valid_person(value)
+    except ValueError as error:
+        raise click.BadParameter(str(error)) from error
+
+
 @click.group(
     no_args_is_help=True,
     epilog=examples(
         "upwell token create ci --grant builder@shop --for 30d",
         "upwell token create ada --grant admin@shop,bank --grant viewer@'*'",
+        "upwell token create ada-laptop --grant promoter@shop --person oidc:ada@example.com",
         "upwell token request ci -n shop --for 30m",
         "upwell token list",
         "upwell token delete ci",
@@ -90,10 +98,25 @@ def token() -> None:
 )
 @lifetime_option
 @click.option("--never", is_flag=True, help="The token has no end.")
+@click.option(
+    "--person",
+    default="",
+    callback=_person,
+    metavar="NAME",
+    show_default="none",
+    help="Person whose token it is, such as oidc:ada@example.com: all their tokens and sessions"
+    " are one voter, and one author for four eyes.",
+)
 @connection_options
 @click.pass_obj
 def create(
-    session: Session, name: str, grants: tuple[Grant, ...], lifetime: timedelta, *, never: bool
+    session: Session,
+    /,
+    name: str,
+    grants: tuple[Grant, ...],
+    lifetime: timedelta,
+    never: bool,  # noqa: FBT001 - click passes options by name
+    person: str,
 ) -> None:
     """Create a token and print it: only its hash is kept, so it cannot be shown again."""
     if _NAME.fullmatch(name) is None:
@@ -101,7 +124,7 @@ def create(
     source = click.get_current_context().get_parameter_source("lifetime")
     if never and source is not ParameterSource.DEFAULT:
         raise click.UsageError("--never and --for exclude each other")
-    wanted = WantedToken(name, grants, None if never else lifetime)
+    wanted = WantedToken(name, grants, None if never else lifetime, person)
 
     async def work(client: ApiClient) -> None:
         try:
@@ -171,13 +194,14 @@ def list_tokens(session: Session, output: str) -> None:
             write_data([_document(secret) for secret in kept], output)
             return
         now = clock.now()
-        rows = [("NAME", "GRANTS", "EXPIRES", "USED", "AGE")]
+        rows = [("NAME", "PERSON", "GRANTS", "EXPIRES", "USED", "AGE")]
         for secret in kept:
             record = TokenRecord.of(secret)
             grants = " ".join(map(grant_text, record.grants))
             age = format_age(secret.metadata.creation_timestamp, now)
             used = format_age(record.used, now)
-            rows.append((record.name, grants, _end(record.expires, now), used, age))
+            end, person = _end(record.expires, now), record.person or MISSING
+            rows.append((record.name, person, grants, end, used, age))
         for line in aligned(rows):
             echo(line)
 
@@ -227,6 +251,7 @@ def _document(secret: Secret) -> dict[str, object]:
     return {
         "name": record.name,
         "grants": [grant_text(grant) for grant in record.grants],
+        "person": record.person or None,
         "expires": record.expires.isoformat() if record.expires else None,
         "used": record.used.isoformat() if record.used else None,
     }

@@ -13,6 +13,7 @@ from upwell.api.build import Build, BuildConfig
 from upwell.api.meta import Resource
 from upwell.api.values.author import (
     author_of,
+    author_person_of,
     authored_as,
     content_authors_of,
     with_author,
@@ -53,6 +54,8 @@ class Requester:
     grants: tuple[Grant, ...]
     registry: str = ""
     """The `host:port` of the embedded registry."""
+    person: str = ""
+    """Name of the person whose token it is; empty: unknown."""
 
 
 def _streams(resource: Resource) -> Iterable[Need]:
@@ -131,14 +134,17 @@ def authored[R: Resource](resource: R, old: Resource | None, requester: Requeste
     Images of the embedded registry are asked for when they are named alone: triggers and
     promotions name them afterwards.
     """
+    written = with_author(resource, requester.name, requester.person)
     if old is None:
-        return with_content_authors(with_author(resource, requester.name), ())
+        return with_content_authors(written, ())
     kept = authored_as(resource, old)
+    if requester.name == author_of(old):  # a token of that name may have got a person since
+        kept = with_author(kept, requester.name, requester.person or author_person_of(old))
     wanted = needs_in_use(resource, requester.registry)
     if declared(resource) == declared(old) and wanted == needs_in_use(old, requester.registry):
         return kept
     if lacking(wanted, requester.grants) is None:
-        return with_content_authors(with_author(resource, requester.name), ())
+        return with_content_authors(written, ())
     if requester.name == author_of(old) or not isinstance(resource, Build | BuildConfig):
         return kept
     return with_content_authors(kept, (*content_authors_of(old), requester.name))

@@ -4,7 +4,7 @@ from collections.abc import Mapping
 
 from upwell.api.pipeline import Pipeline, Stage
 from upwell.api.promotion import Promotion, Release
-from upwell.api.values.author import author_of
+from upwell.api.values.author import author_person_of
 from upwell.policy.access.service_accounts import parse_account
 from upwell.policy.promotion.stages import last_stages
 
@@ -28,15 +28,15 @@ def interested(
     promotion: Promotion,
     voter: str = "",
 ) -> Mapping[str, str]:
-    """Return the names whose approval alone is not enough, and what each has done.
+    """Return the people whose approval alone is not enough, and what each has done.
 
     `voter` is one whose vote is not among the promotion's yet.
     """
     if not needs_four_eyes(pipeline, stage):
         return {}
     found = {
-        author_of(pipeline): f"wrote Pipeline {pipeline.name}",
-        author_of(release) if release is not None else "": f"wrote {promotion.spec.release}",
+        author_person_of(pipeline): f"wrote Pipeline {pipeline.name}",
+        author_person_of(release) if release is not None else "": f"wrote {promotion.spec.release}",
         promotion.spec.requested_by: "asked for it",
     }
     voters = (voter, *(vote.by for vote in promotion.status.votes))

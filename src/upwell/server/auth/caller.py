@@ -25,6 +25,12 @@ def caller_of(request: Request) -> str:
     return user.username if isinstance(user, Principal) and user.username else ANONYMOUS
 
 
+def person_of(request: Request) -> str:
+    """Return the person behind the client: one, whichever of their tokens they have sent."""
+    user = request.scope.get("user")
+    return (user.person if isinstance(user, Principal) else "") or caller_of(request)
+
+
 def require_right(request: Request, action: Action) -> None:
     """Raise ApiError unless the client may do something beside what its request is for."""
     grants = grants_of(request)

@@ -25,6 +25,8 @@ class Principal:
     """Groups of a person who has signed in."""
     session: str = ""
     """Id of their session."""
+    person: str = ""
+    """Name of the person whose token it is, where that names one."""
     is_ending: bool = False
     """True once their owner should be told of it."""
 

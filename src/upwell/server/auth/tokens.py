@@ -43,9 +43,10 @@ _ATTEMPT_BYTES = 8
 ADMIN = f"{_SYSTEM}admin"
 """Name of the person who started the server."""
 _SECRET_PREFIX = "token-"  # noqa: S105 - a name, not a token
-_HASH, _GRANTS, _EXPIRES = "sha256", "grants", "expires"
+_HASH, _GRANTS, _EXPIRES, _PERSON = "sha256", "grants", "expires", "person"
 USED_ANNOTATION = "upwell.dev/last-used"
 """Of the Secret that keeps a token: its last use, to the hour."""
+_MAX_PERSON = 256
 _WARNED = timedelta(days=14)
 _WARNED_PART = 6
 """The end of a token is told of 14 days before it, and in the last sixth of a shorter life."""
@@ -62,6 +63,8 @@ class TokenRecord:
     made: datetime | None = None
     used: datetime | None = None
     """Its last use, to the hour; None: unknown."""
+    person: str = ""
+    """Name of whoever it belongs to; empty: the token's own."""
 
     def ends_soon(self, now: datetime) -> bool:
         """Return True once its owner should make another."""
@@ -81,6 +84,7 @@ class TokenRecord:
             _time(values.get(_EXPIRES, "")),
             secret.metadata.creation_timestamp,
             _used(secret),
+            valid_person(values.get(_PERSON, "")),
         )
 
     def as_secret(self) -> Secret:
@@ -88,6 +92,8 @@ class TokenRecord:
         values = {_HASH: self.sha256, _GRANTS: "\n".join(map(grant_text, self.grants))}
         if self.expires is not None:
             values[_EXPIRES] = self.expires.isoformat()
+        if self.person:
+            values[_PERSON] = self.person
         return Secret(
             metadata=ObjectMeta(name=secret_name(self.name), namespace=SYSTEM_NAMESPACE),
             type=TOKEN_TYPE,
@@ -105,6 +111,24 @@ def _used(secret: Secret) -> datetime | None:
     with suppress(ValueError):
         return _time(secret.annotations.get(USED_ANNOTATION, ""))
     return None
+
+
+def valid_person(name: str) -> str:
+    """Return the name of a person, or nothing for none; raises ValueError."""
+    if len(name) > _MAX_PERSON or not name.isprintable() or " " in name:
+        raise ValueError(f"{name[:_MAX_PERSON]!r} is no name of a person: it has spaces, or others")
+    if name.startswith(_SYSTEM):
+        raise ValueError(f"{name!r} is no name of a person: {_SYSTEM}… are the server's own")
+    return name
+
+
+async def person_behind(secrets: AccountObjects, name: str) -> str:
+    """Return the person whom the token of this name belongs to; else the name itself."""
+    try:
+        secret = await secrets.get(Secret, SYSTEM_NAMESPACE, secret_name(name))
+        return (secret.type == TOKEN_TYPE and TokenRecord.of(secret).person) or name
+    except (NotFoundError, InvalidGrantError, ValueError):
+        return name
 
 
 def secret_name(token_name: str) -> str:
@@ -251,7 +275,13 @@ class Tokens:
         if not known or expired:
             return None
         self.uses.note(name, now)
-        return Principal(name, record.grants, ends=record.expires, is_ending=record.ends_soon(now))
+        return Principal(
+            name,
+            record.grants,
+            ends=record.expires,
+            person=record.person,
+            is_ending=record.ends_soon(now),
+        )
 
     async def grants(self, name: str) -> tuple[Grant, ...]:
         """Return what the person of a token may do; none for a token that was deleted.

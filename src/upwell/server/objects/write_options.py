@@ -8,7 +8,7 @@ from starlette.requests import Request
 
 from upwell.policy.access.roles import Grant
 from upwell.policy.access.visibility import EVERYTHING_VISIBLE, SecretView
-from upwell.server.auth.caller import caller_of, grants_of, registry_of
+from upwell.server.auth.caller import caller_of, grants_of, person_of, registry_of
 from upwell.server.http.errors import ApiError
 from upwell.server.http.query import is_true
 from upwell.server.http.visibility import view_of
@@ -26,6 +26,8 @@ class WriteOptions:
     force: bool = False
     user: str = ""
     """The name of the client's token."""
+    person: str = ""
+    """The person whose token it is, or again its name."""
     grants: tuple[Grant, ...] | None = None
     """Grants of the client's token; None: everything is allowed."""
     size: int = 0
@@ -58,6 +60,7 @@ def write_options(request: Request, size: int = 0, work: LargeWork | None = None
         dry_run=bool(dry_run),
         force=is_true(request, "force"),
         user=caller_of(request),
+        person=person_of(request),
         grants=grants_of(request),
         size=size,
         work=work or LargeWork(),

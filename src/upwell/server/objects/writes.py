@@ -77,7 +77,7 @@ class Writer:
 
         def decide() -> tuple[Admitted, Document]:
             meant = options.view.restored(document, None)
-            admitted = admit(target, meant, None, options.user)
+            admitted = admit(target, meant, None, options.person)
             wanted = encode(admitted.resource)
             wanted["metadata"].pop("managedFields", None)
             return admitted, record_update({}, wanted, manager)
@@ -98,7 +98,7 @@ class Writer:
 
         def decide(old: Resource, stored: Document) -> Admitted:
             changed = _changed_as_seen(old, stored, change, options.view)
-            admitted = admit(target, changed, old, options.user)
+            admitted = admit(target, changed, old, options.person)
             owned = record_update(stored, encode(admitted.resource), manager)
             return _with_managed_fields(admitted, owned)
 
@@ -116,11 +116,11 @@ class Writer:
 
         def decide(old: Resource, live: Document) -> Admitted:
             def settle(merged: Document) -> Document:
-                return encode(admit(target, merged, old, options.user).resource)
+                return encode(admit(target, merged, old, options.person).resource)
 
             meant = options.view.restored(declared, old)
             merged = apply(live, meant, manager, force=options.force, settle=settle)
-            return admit(target, merged, old, options.user)
+            return admit(target, merged, old, options.person)
 
         try:
             return await self._update(target, decide, options)
@@ -129,7 +129,7 @@ class Writer:
             def create() -> tuple[Admitted, Document]:
                 meant = options.view.restored(declared, None)
                 applied = apply({}, meant, manager, force=options.force)
-                admitted = admit(target, applied, None, options.user)
+                admitted = admit(target, applied, None, options.person)
                 return admitted, encode(admitted.resource)
 
             return await self._create(*await options.work.computed(create, options.size), options)
@@ -281,7 +281,8 @@ def _authorized(resource: Resource, old: Resource | None, options: WriteOptions)
         raise ApiError(403, message, key=resource.key)
     if options.keeps_author:
         return authored_as(resource, old)
-    return authored(resource, old, Requester(options.user, options.grants, options.registry))
+    requester = Requester(options.user, options.grants, options.registry, options.person)
+    return authored(resource, old, requester)
 
 
 def _changes(old: Resource | None, new: Resource, options: WriteOptions) -> tuple[FieldChange, ...]:

@@ -17,6 +17,7 @@ from upwell.policy.promotion.approval import opens
 from upwell.policy.promotion.requests import RefusedError
 from upwell.server.auth.request_info import AUDIT_NOTE, AuditNote
 from upwell.server.auth.signatures import Signatures
+from upwell.server.auth.tokens import person_behind
 from upwell.server.http.body import media_type, read_body
 from upwell.server.http.errors import ApiError
 from upwell.server.http.html import SECURITY_HEADERS, message_page
@@ -99,6 +100,7 @@ class ApprovalHandlers:
 
     async def _answer(self, request: Request) -> Response:
         namespace, name, uid, person, link = self._links.open(request.path_params["token"])
+        person = await person_behind(self._store, person)  # a token may have got one since
         promotion = await self._store.get(Promotion, namespace, name)
         if promotion.uid != uid:
             raise ApiError(404, "The promotion that this link is for does not exist any more.")

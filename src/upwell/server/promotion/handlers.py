@@ -16,9 +16,9 @@ from upwell.policy.access.roles import Action
 from upwell.policy.promotion.four_eyes import needs_four_eyes
 from upwell.policy.promotion.requests import Asked
 from upwell.policy.promotion.verification.verdicts import ReportedVerdict
-from upwell.server.auth.caller import caller_of, require_right
+from upwell.server.auth.caller import caller_of, person_of, require_right
 from upwell.server.auth.request_info import AUDIT_NOTE, AuditNote
-from upwell.server.auth.tokens import ADMIN
+from upwell.server.auth.tokens import ADMIN, person_behind
 from upwell.server.http.body import decode_object, media_type, read_body
 from upwell.server.http.limits import ServerLimits
 from upwell.server.http.rendering import object_response
@@ -72,7 +72,7 @@ class PromotionHandlers:
             await self._require_bypass(request, release, body.stage)
         asked = Asked(
             body.stage,
-            caller_of(request),
+            person_of(request),
             release=release.name,
             reason=body.reason,
             bypass=body.bypass,
@@ -89,7 +89,7 @@ class PromotionHandlers:
         body = await self._read(request, target, RollBackBody)
         asked = Asked(
             body.stage,
-            caller_of(request),
+            person_of(request),
             release=body.release,
             reason=body.reason,
             run=body.run,
@@ -102,7 +102,7 @@ class PromotionHandlers:
     async def verify_again(self, request: Request, target: RequestTarget) -> Response:
         """Verify what serves in a stage once more."""
         body = await self._read(request, target, VerifyAgainBody)
-        asked = Asked(body.stage, caller_of(request), reason=body.reason, run=body.run)
+        asked = Asked(body.stage, person_of(request), reason=body.reason, run=body.run)
         _note(request, reason=body.reason)
         return _promotion(
             request, await self._actions.verify_again(target.namespace, target.name, asked)
@@ -112,7 +112,7 @@ class PromotionHandlers:
         """Keep a Release out of every later stage."""
         body = await self._read(request, target, RejectBody)
         rejection = Rejection(
-            reason=body.reason, by=caller_of(request), stage=body.stage, at=self._clock()
+            reason=body.reason, by=person_of(request), stage=body.stage, at=self._clock()
         )
         _note(request, reason=body.reason)
         rejected = await self._actions.reject(target.namespace, target.name, rejection)
@@ -123,7 +123,7 @@ class PromotionHandlers:
         body = await self._read(request, target, RestoreBody)
         _note(request, reason=body.reason)
         restored = await self._actions.restore(
-            target.namespace, target.name, caller_of(request), body.reason
+            target.namespace, target.name, person_of(request), body.reason
         )
         return object_response(request, restored)
 
@@ -133,7 +133,7 @@ class PromotionHandlers:
         release = await self._store.get(Release, target.namespace, target.name)
         verdict = ReportedVerdict(
             body.passed,
-            caller_of(request),
+            person_of(request),
             self._clock(),
             body.message,
             await self._evidence.entries(body.evidence),
@@ -155,19 +155,20 @@ class PromotionHandlers:
         """Answer a link by which somebody may vote without a token of their own."""
         body = await self._read(request, target, LinkBody)
         promotion = await self._store.get(Promotion, target.namespace, target.name)
+        person = await person_behind(self._store, body.as_)
         now = self._clock()
         end = now + timedelta(seconds=body.expires_seconds)
         link = ApprovalLink(
             id=token_hex(_LINK_BYTES),
-            person=body.as_,
+            person=person,
             by=caller_of(request),
             created=now,
             expires=end,
         )
-        _note(request, reason=f"approval link {link.id} for {body.as_}")
+        _note(request, reason=f"approval link {link.id} for {person}")
         await self._actions.add_link(promotion, link)
         path = self._links.path(promotion, link)
-        answer = {"path": path, "as": body.as_, "expires": format_time(end), "id": link.id}
+        answer = {"path": path, "as": person, "expires": format_time(end), "id": link.id}
         return JSONResponse(answer, 201)
 
     async def revoke_links(self, request: Request, target: RequestTarget) -> Response:
@@ -197,7 +198,7 @@ class PromotionHandlers:
         elif approved and caller_of(request) == ADMIN:
             override = body.comment  # nobody else may be there: a stated reason is enough
         vote = Vote(
-            by=caller_of(request),
+            by=person_of(request),
             approved=approved,
             at=self._clock(),
             comment=body.comment,

@@ -49,18 +49,27 @@ def test_tokens_are_listed_with_what_they_allow(upwell: Upwell) -> None:
     upwell("token", "create", "ada", "--grant", "viewer@*", "--grant", "admin@bank")
     upwell("token", "create", "root", "--grant", "admin@*", "--never")
     assert upwell("token", "list").stdout.splitlines() == [
-        "NAME   GRANTS                EXPIRES   USED   AGE",
-        "ada    viewer@* admin@bank   90d       -      5m",
-        "ci     builder@shop          120m      -      5m",
-        "root   admin@*               -         -      5m",
+        "NAME   PERSON   GRANTS                EXPIRES   USED   AGE",
+        "ada    -        viewer@* admin@bank   90d       -      5m",
+        "ci     -        builder@shop          120m      -      5m",
+        "root   -        admin@*               -         -      5m",
     ]
     listed = json.loads(upwell("token", "list", "-o", "json").stdout)
     assert listed[1] == {
         "name": "ci",
         "grants": ["builder@shop"],
+        "person": None,
         "expires": "2026-03-01T14:05:00+00:00",
         "used": None,
     }
+
+
+def test_a_token_may_name_its_person(upwell: Upwell) -> None:
+    upwell("token", "create", "ada-ci", "--grant", "ci@shop", "--person", "oidc:ada@example.com")
+    assert "oidc:ada@example.com" in upwell("token", "list").stdout
+    refused = upwell("token", "create", "eve", "--grant", "ci@shop", "--person", "system:admin")
+    assert refused.exit_code == 2
+    assert "are the server's own" in refused.stderr
 
 
 def test_a_token_that_exists_is_named_and_kept(upwell: Upwell) -> None:

@@ -184,3 +184,62 @@ async def test_an_emergency_past_them_takes_the_same_right(granted: GrantedApi) 
     assert (await granted.send("ben", "POST", path, {**body, "stage": "staging"})).status == 201
     await granted.grant("ben", "promoter@a", "overrider@a")
     assert (await granted.send("ben", "POST", path, body)).status == 201
+
+
+async def test_all_tokens_and_links_of_a_person_are_one_pair_of_eyes(granted: GrantedApi) -> None:
+    await granted.grant("ben", "promoter@a", person="oidc:ben@example.com")
+    await granted.grant("ben-ci", "approver@a", person="oidc:ben@example.com")
+    await waiting(granted, required=2)
+    for who in ("ben", "ben-ci"):
+        assert (await vote(granted, who)).status == 200
+    promotion = await granted.api.store.get(Promotion, "a", NAME)
+    assert [one.by for one in promotion.status.votes] == ["oidc:ben@example.com"]
+    assert promotion.spec.requested_by == "oidc:ben@example.com"
+    body = {"as": "ben-ci", "expiresSeconds": 60}
+    link = await granted.send("admin", "POST", path_of("promotions", "a", NAME, "links"), body)
+    assert link.json["as"] == "oidc:ben@example.com"
+    assert (await vote(granted, "cat")).status == 200
+    assert await agreement(granted) is Agreement.AGREED
+
+
+async def test_a_person_does_not_approve_what_another_token_of_theirs_asked_for(
+    granted: GrantedApi,
+) -> None:
+    await granted.grant("ben", "promoter@a", person="ben-himself")
+    await granted.grant("ben-himself", "approver@a")
+    await waiting(granted)
+    answer = await vote(granted, "ben-himself")
+    assert "ben-himself asked for it" in answer.json["message"]
+
+
+@pytest.mark.parametrize("claimed", ["", "cat"])
+async def test_what_a_token_wrote_its_person_wrote(granted: GrantedApi, claimed: str) -> None:
+    await granted.grant("ann", "pipeline-editor@a", "overrider@a", person="oidc:ann")
+    await granted.grant("ann-laptop", "approver@a", person="oidc:ann")
+    await waiting(granted)
+    path = path_of("pipelines", "a", "app")
+    document = (await granted.send("ann", "GET", path)).json
+    annotations = document["metadata"]["annotations"]
+    assert annotations["upwell.dev/author-person"] == "oidc:ann"
+    if claimed:  # no client sets it
+        annotations["upwell.dev/author-person"] = claimed
+        assert (await granted.send("ann", "PUT", path, document)).status == 200
+    answer = await vote(granted, "ann-laptop")
+    assert "oidc:ann wrote Pipeline app" in answer.json["message"]
+
+
+async def test_a_token_that_gets_a_person_brings_them_to_what_it_wrote(granted: GrantedApi) -> None:
+    await waiting(granted)
+    await granted.grant("ann", "pipeline-editor@a", "overrider@a", person="oidc:ann")
+    await granted.grant("ann-laptop", "approver@a", person="oidc:ann")
+    path = path_of("pipelines", "a", "app")
+    document = (await granted.send("ann", "GET", path)).json
+    assert (await granted.send("ann", "PUT", path, document)).status == 200
+    answer = await vote(granted, "ann-laptop")
+    assert "oidc:ann wrote Pipeline app" in answer.json["message"]
+
+
+async def test_a_token_with_a_damaged_person_opens_nothing(granted: GrantedApi) -> None:
+    await granted.grant("eve", "approver@a", person="system:admin")
+    await waiting(granted)
+    assert (await vote(granted, "eve")).status == 401
