@@ -132,11 +132,23 @@ class PolicyFinding(Model):
     since: Time
 
 
+class PolicyPass(Model):
+    """An image that passes."""
+
+    image: str
+    """Pull spec with digest."""
+    at: str
+    namespace: str = ""
+    since: Time
+
+
 class ImagePolicyStatus(Model):
-    """Images that did not pass when they were judged last."""
+    """Images that did not pass, and that did, when they were judged last."""
 
     observed_generation: int | None = None
     findings: tuple[PolicyFinding, ...] = ()
+    """The newest first."""
+    passed: tuple[PolicyPass, ...] = ()
     """The newest first."""
 
 

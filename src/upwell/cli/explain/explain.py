@@ -10,7 +10,7 @@ from upwell.api.apps import Job
 from upwell.api.build import Build, BuildConfig
 from upwell.api.cluster_operator import ClusterOperator
 from upwell.api.core import Service
-from upwell.api.image import ImageStream
+from upwell.api.image import Image, ImageStream, ImageStreamTag
 from upwell.api.meta import Resource, format_time
 from upwell.api.pipeline import Pipeline
 from upwell.api.route import Route
@@ -44,7 +44,7 @@ from upwell.store.interface import ApiClient
 _FEW = 8
 """Package changes that are listed unless the user asks for all."""
 _KINDS = (
-    *(Build, BuildConfig, ImageStream, *WORKLOADS, ClusterOperator),
+    *(Build, BuildConfig, ImageStream, ImageStreamTag, Image, *WORKLOADS, ClusterOperator),
     *(Route, Service, Job, Pipeline),
 )
 
@@ -58,6 +58,7 @@ type _Changes = Mapping[tuple[str, str], PackageChanges]
         "upwell explain deployment/shop",
         "upwell explain build/shop-2 --packages=all",
         "upwell explain bc/gate -o json",
+        "upwell explain istag/debian:12",
     ),
 )
 @click.argument("what", nargs=-1, required=True, metavar="KIND/NAME")
@@ -76,7 +77,8 @@ def explain_command(session: Session, what: tuple[str, ...], packages: str, outp
 
     Goes from the running image back through promotions with their tests and approvals, tags and
     builds, to the upstream change that caused it, with the packages that differ. Then lists what
-    is held back, by what, and until when. Of a component of the server (clusteroperator/router), a
+    is held back, by what, and until when. Of each image it says which image policies it has passed,
+    and which refuse it or would. Of a component of the server (clusteroperator/router), a
     Route, Service, Job or Pipeline it lists the faults; of a Route or Service also where it leads.
     """
     named = parse_one(what)

@@ -1,11 +1,13 @@
 """Snapshot of all objects that decide on builds and rollouts."""
 
 import asyncio
+from collections.abc import Sequence
 
 from upwell.api.apps import Job
 from upwell.api.build import Build, BuildConfig
 from upwell.api.core import ResourceQuota, Service
 from upwell.api.image import ImageStream
+from upwell.api.image_policies.policy import ClusterImagePolicy, ImagePolicy
 from upwell.api.meta import Resource
 from upwell.api.pipeline import Pipeline
 from upwell.api.promotion import Promotion, Release
@@ -28,6 +30,7 @@ _KINDS: tuple[type[Resource], ...] = (
     Service,
     Job,
     ResourceQuota,
+    ImagePolicy,
 )
 
 
@@ -47,5 +50,14 @@ async def read_snapshot(client: ApiClient, namespace: str = "") -> Snapshot:
 
 async def _read(client: ApiClient, where: Selector) -> list[Resource]:
     async with asyncio.TaskGroup() as tasks:
+        policies = tasks.create_task(_cluster_policies(client))
         lists = [tasks.create_task(client.list(kind, where)) for kind in _KINDS]
-    return [item for task in lists for item in task.result().items]
+    return [*policies.result(), *(item for task in lists for item in task.result().items)]
+
+
+async def _cluster_policies(client: ApiClient) -> Sequence[Resource]:
+    """Return the ClusterImagePolicies; none to a token that may not read them."""
+    try:
+        return (await client.list(ClusterImagePolicy)).items
+    except StoreForbiddenError:
+        return ()

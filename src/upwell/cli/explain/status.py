@@ -26,8 +26,9 @@ def status(
     """Show the tree from base image to workload, with digests, ages and outdated images.
 
     The tree includes the inputs of the namespace's objects, and the targets of its Pipelines in
-    other namespaces. Components of the server that are faulty come first; what is wrong with other
-    objects comes last: Routes and Services that are not served, Jobs and Pipelines that failed.
+    other namespaces, and what image policies say of each image. Components of the server that are
+    faulty come first; what is wrong with other objects comes last: Routes and Services that are not
+    served, Jobs and Pipelines that failed.
     """
 
     async def work(client: ApiClient) -> None:

@@ -8,8 +8,9 @@ from typing import Any
 from upwell.api.cluster_operator import ClusterOperator
 from upwell.api.meta import ObjectKey, format_time
 from upwell.cli.core.output import format_age, shortened
-from upwell.policy.explain.freshness import Freshness, Snapshot, short
+from upwell.policy.explain.freshness import Freshness, Snapshot, images_of, short
 from upwell.policy.explain.graph import Node
+from upwell.policy.explain.image_policies import PolicyRecord
 from upwell.policy.health.fault import FaultEvent, HealthFault
 from upwell.policy.health.judgement import faults_of
 from upwell.policy.images.names import UpstreamImage
@@ -31,6 +32,7 @@ class NodeFacts:
     since: datetime | None = None
     freshness: Freshness | None = None
     faults: Sequence[HealthFault] = ()
+    verdicts: Sequence[PolicyRecord] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -189,6 +191,7 @@ class StatusTree:
             parts.append(str(facts.freshness))
         waits_for = facts.freshness.waits_for if facts.freshness is not None else ""
         parts.extend(f"! {fault}" for fault in facts.faults if fault.message not in waits_for)
+        parts.extend(_policy_text(facts.verdicts))
         text = shortened(", ".join(part for part in parts if part))
         return f"{facts.name}  {text}" if text else facts.name
 
@@ -206,6 +209,8 @@ class StatusTree:
                 for edge in self._graph.inputs(node)
             ],
         }
+        if facts.verdicts:
+            data["imagePolicies"] = [_verdict_data(one) for one in facts.verdicts]
         if facts.freshness is not None:
             data["behind"] = facts.freshness.behind
             data["waitsFor"] = facts.freshness.waits_for
@@ -223,6 +228,7 @@ class StatusTree:
             digest=latest.image,
             since=latest.created,
             faults=faults,
+            verdicts=self._snapshot.policies.about(latest.image, tag.namespace),
         )
 
     def _config_facts(self, key: ObjectKey) -> NodeFacts:
@@ -239,6 +245,11 @@ class StatusTree:
             since=status.completion_timestamp or status.start_timestamp,
             freshness=freshness,
             faults=faults,
+            verdicts=[
+                record
+                for image in images_of(newest)
+                for record in self._snapshot.policies.about(image, newest.namespace)
+            ],
         )
 
     def _workload_facts(self, key: ObjectKey, workload: Workload) -> NodeFacts:
@@ -258,7 +269,31 @@ class StatusTree:
             since=(revision.live_at or revision.created) if revision is not None else None,
             freshness=freshness,
             faults=self._snapshot.faults_about(key),
+            verdicts=self._snapshot.verdicts(workload),
         )
+
+
+def _policy_text(verdicts: Sequence[PolicyRecord]) -> Iterator[str]:
+    """Yield each verdict once; what is refused, or would be, with the image that it is about."""
+    texts = {
+        str(one) if one.passed else f"! {short(one.image)} {one}": None
+        for one in sorted(verdicts, key=lambda one: one.passed)
+    }
+    yield from texts
+
+
+def _verdict_data(record: PolicyRecord) -> dict[str, Any]:
+    return {
+        "policy": record.policy,
+        "image": record.image,
+        "namespace": record.namespace,
+        "mode": "enforce" if record.enforced else "warn",
+        "at": list(record.points),
+        "passed": record.passed,
+        "reason": record.reason or "Verified",
+        "message": record.message,
+        "since": format_time(record.since),
+    }
 
 
 def _key_of(node: Node) -> ObjectKey | None:

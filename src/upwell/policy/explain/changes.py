@@ -12,12 +12,12 @@ from typing import Any
 from upwell.api.build import Build, BuildConfig, BuildPhase, BuildTriggerCause, ImageChangeCause
 from upwell.api.cluster_operator import ClusterOperator
 from upwell.api.conditions import DEGRADED, find
-from upwell.api.image import ImageStream, NamedTagEventList
+from upwell.api.image import Image, ImageStream, ImageStreamTag, NamedTagEventList
 from upwell.api.meta import ObjectReference, Resource
 from upwell.api.values.commits import short_commit
 from upwell.policy.builds.triggers import digest_of
 from upwell.policy.explain.endpoints import destinations
-from upwell.policy.explain.freshness import Snapshot, output_digest, short
+from upwell.policy.explain.freshness import Snapshot, images_of, output_digest, short
 from upwell.policy.explain.lineage import StagePlacement, origin_of
 from upwell.policy.explain.statement import Statement, Topic
 from upwell.policy.health.builds import SBOM_ATTESTED, SIGNED, reason_of
@@ -45,7 +45,7 @@ class PackageChange:
 
 
 def explain(snapshot: Snapshot, asked: Resource) -> list[Statement]:
-    """Return the statements about a workload, Build, BuildConfig, ImageStream or component.
+    """Return the statements about a workload, Build, BuildConfig, image, tag, stream or component.
 
     Of objects of other kinds, what is wrong with them; of a Service or Route, where it leads.
     """
@@ -55,8 +55,8 @@ def explain(snapshot: Snapshot, asked: Resource) -> list[Statement]:
             return list(explainer.build(asked, 0))
         case BuildConfig():
             return list(explainer.config(asked))
-        case ImageStream():
-            return list(explainer.stream(asked))
+        case ImageStream() | ImageStreamTag() | Image():
+            return list(explainer.images(asked))
         case ClusterOperator():
             return list(_component(asked))
         case _ if isinstance(asked, WORKLOADS):
@@ -134,8 +134,11 @@ class _Explainer:
             for container, image in revision.images.items():
                 if place is not None:
                     yield from self._promoted(place, container, image)
+                    yield from self._snapshot.policies.statements(image, workload.namespace, 1)
                 else:
                     yield from self._container(workload, container, image)
+        for image in self._snapshot.next_images(workload):
+            yield from self._snapshot.policies.statements(image, workload.namespace)
         yield from self._outlook(workload, place)
         yield from self._next_checks(workload)
 
@@ -209,22 +212,57 @@ class _Explainer:
             yield Statement(Topic.NEXT, "nothing is due: every followed image was built with")
         yield from self._next_checks(config)
 
+    def images(self, asked: ImageStream | ImageStreamTag | Image) -> Iterator[Statement]:
+        match asked:
+            case ImageStream():
+                yield from self.stream(asked)
+            case ImageStreamTag():
+                yield from self.tag(asked)
+            case Image():
+                yield from self.image(asked)
+
     def stream(self, stream: ImageStream) -> Iterator[Statement]:
         if not stream.status.tags:
             yield Statement(Topic.IMAGE, "no tag has an image yet")
         for history in stream.status.tags:
             tag = StreamTag(stream.namespace, stream.name, history.tag)
-            latest = history.latest
-            if latest is None:
-                yield Statement(Topic.IMAGE, f"{tag} has no image yet")
-            else:
-                text = f"{tag} is {short(latest.image)}"
-                yield Statement(Topic.IMAGE, text, at=latest.created, new=latest.image)
-                yield from self._origin(tag, latest.image, 1)
-            yield from self._import_state(tag, history)
+            yield from self._tag(tag, history)
         if stream.spec.docker_image_repository is None and not stream.spec.tags:
             text = "nothing is imported: images are pushed or built"
             yield Statement(Topic.NEXT, text)
+
+    def tag(self, asked: ImageStreamTag) -> Iterator[Statement]:
+        tag = StreamTag.named(asked.name, asked.namespace)
+        history = self._snapshot.history(tag)
+        if history is None:
+            yield Statement(Topic.IMAGE, f"{tag} has no image yet")
+        else:
+            yield from self._tag(tag, history)
+
+    def image(self, image: Image) -> Iterator[Statement]:
+        text = f"it is {image.docker_image_reference or image.name}"
+        since = image.metadata.creation_timestamp
+        yield Statement(Topic.IMAGE, text, at=since, new=image.name)
+        yield from self._origin(None, image.name, 1)
+        told = list(self._snapshot.policies.statements(image.name, None))
+        yield from told
+        if not told:
+            yield Statement(Topic.POLICY, "no image policy that you may read has judged it")
+
+    def _tag(self, tag: StreamTag, history: NamedTagEventList) -> Iterator[Statement]:
+        """Say what a tag is, what image policies say of it, and what it is to be."""
+        latest, state = history.latest, history.import_state
+        if latest is None:
+            yield Statement(Topic.IMAGE, f"{tag} has no image yet")
+        else:
+            text = f"{tag} is {short(latest.image)}"
+            yield Statement(Topic.IMAGE, text, at=latest.created, new=latest.image)
+            yield from self._snapshot.policies.statements(latest.image, tag.namespace, 1)
+            yield from self._origin(tag, latest.image, 1)
+        coming = state.imported_digest if state is not None else ""
+        if coming and (latest is None or coming != latest.image):
+            yield from self._snapshot.policies.statements(coming, tag.namespace)
+        yield from self._import_state(tag, history)
 
     def build(self, build: Build, depth: int) -> Iterator[Statement]:
         status = build.status
@@ -244,6 +282,8 @@ class _Explainer:
             yield Statement(Topic.HELD, text, depth, status.retry_time)
         if not depth:
             yield from _signature(build)
+            for image in images_of(build):
+                yield from self._snapshot.policies.statements(image, build.namespace, 1)
         commit = _commit(build)
         if commit:
             yield Statement(Topic.COMMIT, commit, depth + 1)
@@ -262,6 +302,7 @@ class _Explainer:
         if not followed:
             yield Statement(Topic.IMAGE, f"{text}; it follows no tag", new=image)
             yield from self._origin(None, image, 1)
+        yield from self._snapshot.policies.statements(image, workload.namespace, 1)
 
     def _promoted(self, place: StagePlacement, container: str, image: str) -> Iterator[Statement]:
         """Follow what a container runs back through its Release."""

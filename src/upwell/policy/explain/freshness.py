@@ -17,6 +17,7 @@ from upwell.api.meta import ObjectKey, Resource
 from upwell.policy.builds.run_policy import number_of
 from upwell.policy.builds.triggers import FollowedTag, digest_of, followed_images
 from upwell.policy.explain.graph import Graph, build_graph
+from upwell.policy.explain.image_policies import PolicyRecord, PolicyRecords
 from upwell.policy.explain.lineage import PromotionLineage
 from upwell.policy.health.builds import outcome_of
 from upwell.policy.health.fault import FaultEvent, HealthFault
@@ -52,6 +53,7 @@ class Snapshot:
         known = list(objects)
         self.graph: Graph = build_graph(known)
         self.lineage = PromotionLineage(known)
+        self.policies = PolicyRecords(known)
         self.streams: Mapping[StreamName, ImageStream] = {
             StreamName(item.namespace, item.name): item
             for item in known
@@ -164,6 +166,36 @@ class Snapshot:
         revision = serving(workload)
         return revision.images if revision is not None else {}
 
+    def next_images(self, workload: Workload) -> Sequence[str]:
+        """Return what a workload is to run and does not yet, each image once: pull specs, digests.
+
+        That is what its template names by digest, what its tags are now, or the newest Release.
+        """
+        place = self.lineage.placement(workload)
+        if place is not None:
+            found = list(self.lineage.newest_images(place))
+        else:
+            template = workload.spec.template
+            named = template.spec.containers if template is not None else ()
+            found = [one.image for one in named if "@" in one.image]
+            latest = [self.latest(one.tag) for one in followers_of(workload).entries]
+            found += [event.image for event in latest if event is not None]
+        running = {digest_of(image) for image in self.running(workload).values()}
+        return [
+            one
+            for one in {digest_of(i): i for i in found}.values()
+            if digest_of(one) not in running
+        ]
+
+    def verdicts(self, workload: Workload) -> Sequence[PolicyRecord]:
+        """Return what image policies say of what a workload runs, and is to run next."""
+        images = (*self.running(workload).values(), *self.next_images(workload))
+        return [
+            record
+            for image in dict.fromkeys(images)
+            for record in self.policies.about(image, workload.namespace)
+        ]
+
     def _missing(self, workload: Workload) -> Iterator[tuple[StreamTag, int]]:
         """Yield each followed tag with the number of its digests newer than what serves."""
         running = self.running(workload)
@@ -220,3 +252,10 @@ def short(image: str) -> str:
     digest = digest_of(image)
     algorithm, colon, digits = digest.partition(":")
     return digits[:SHORT_DIGEST] if colon and algorithm.startswith("sha") else image
+
+
+def images_of(build: Build) -> Sequence[str]:
+    """Return the images that a build takes, each once: pull specs with digest."""
+    named = [one.reference for one in build.status.images]
+    named += [one.image for one in build.spec.image_inputs]
+    return list({digest_of(image): image for image in named}.values())

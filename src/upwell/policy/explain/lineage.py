@@ -82,6 +82,14 @@ class PromotionLineage:
             one.spec.number > number and rejection_of(one, releases) is None for one in releases
         )
 
+    def newest_images(self, place: StagePlacement) -> Iterator[str]:
+        """Yield the images of the newest Release that may come into a stage."""
+        releases = self._of(place, self._releases)
+        may_come = [one for one in releases if rejection_of(one, releases) is None]
+        newest = max(may_come, key=lambda one: one.spec.number, default=None)
+        if newest is not None:
+            yield from (one.image for one in newest.spec.components)
+
     def history_of(
         self, place: StagePlacement, release: Release, depth: int
     ) -> Iterator[Statement]:

@@ -16,6 +16,7 @@ class Topic(StrEnum):
     TEST = "test"
     BUILD = "build"
     CAUSE = "cause"
+    POLICY = "policy"
     COMMIT = "commit"
     UPSTREAM = "upstream"
     HELD = "held"

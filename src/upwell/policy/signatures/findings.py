@@ -1,9 +1,16 @@
 """Findings of a policy after one more verdict."""
 
-from upwell.api.image_policies.policy import ImagePolicyResource, ImagePolicyStatus, PolicyFinding
+from upwell.api.image_policies.policy import (
+    ImagePolicyResource,
+    ImagePolicyStatus,
+    PolicyFinding,
+    PolicyPass,
+)
 
 MAX_FINDINGS = 50
 """Findings that the status of a policy has."""
+MAX_PASSED = 100
+"""Images that pass, in the status of a policy."""
 
 
 def with_verdict(
@@ -17,16 +24,35 @@ def with_verdict(
     status = policy.status
     if status.observed_generation != policy.generation:
         status = ImagePolicyStatus(observed_generation=policy.generation)
-    same = [one for one in status.findings if _place(one) == _place(finding)]
+    place = _place(finding)
+    same = [one for one in status.findings if _place(one) == place]
+    known = [one for one in status.passed if _place(one) == place]
+    if passed and known and not same:
+        return status
     if not passed and same and (same[0].reason, same[0].message) == _reasons(finding):
         return status
-    others = [one for one in status.findings if _place(one) != _place(finding)]
-    findings = others if passed else [finding, *others]
-    return status.model_copy(update={"findings": tuple(findings[:MAX_FINDINGS])})
+    failures = [one for one in status.findings if _place(one) != place]
+    passes = [one for one in status.passed if _place(one) != place]
+    if passed:
+        passes.insert(0, _passed(finding))
+    else:
+        failures.insert(0, finding)
+    return status.model_copy(
+        update={
+            "findings": tuple(failures[:MAX_FINDINGS]),
+            "passed": tuple(passes[:MAX_PASSED]),
+        }
+    )
 
 
-def _place(finding: PolicyFinding) -> tuple[str, str, str]:
-    return finding.image, finding.at, finding.namespace
+def _passed(finding: PolicyFinding) -> PolicyPass:
+    return PolicyPass(
+        image=finding.image, at=finding.at, namespace=finding.namespace, since=finding.since
+    )
+
+
+def _place(entry: PolicyFinding | PolicyPass) -> tuple[str, str, str]:
+    return entry.image, entry.at, entry.namespace
 
 
 def _reasons(finding: PolicyFinding) -> tuple[str, str]:

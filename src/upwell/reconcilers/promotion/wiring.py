@@ -40,6 +40,11 @@ def pipeline_controller(
     def every(_before: Resource | None, _after: Resource | None) -> Iterable[ObjectKey]:
         return index.pipelines()
 
+    def changed_policy(before: Resource | None, after: Resource | None) -> Iterable[ObjectKey]:
+        """Yield every Pipeline after a policy has changed: what it finds, judgements have made."""
+        if before is None or after is None or before.generation != after.generation:
+            yield from index.pipelines()
+
     def coalescing(_before: Build | None, _after: Build | None) -> Iterable[ObjectKey]:
         return index.coalescing()
 
@@ -61,8 +66,8 @@ def pipeline_controller(
             Watch(ImageStream, of_both(with_component)),
             Watch(Freeze, every),
             Watch(Quarantine, every),
-            Watch(ClusterImagePolicy, every),
-            Watch(ImagePolicy, every),
+            Watch(ClusterImagePolicy, changed_policy),
+            Watch(ImagePolicy, changed_policy),
             *(Watch(kind, of_both(staging)) for kind in STAGED),
             Watch(Build, coalescing),
         ),

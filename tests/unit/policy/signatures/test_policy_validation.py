@@ -13,7 +13,7 @@ from upwell.api.image_policies.policy import (
     ImagePolicyResource,
     PolicyFinding,
 )
-from upwell.policy.signatures.findings import MAX_FINDINGS, with_verdict
+from upwell.policy.signatures.findings import MAX_FINDINGS, MAX_PASSED, with_verdict
 from upwell.policy.signatures.validation import image_policy_faults
 
 KEY = CosignKey()
@@ -125,4 +125,13 @@ def test_findings_are_bounded_and_go_when_the_image_passes() -> None:
     assert again == found.status  # nothing new is written
     gone = with_verdict(found, finding("image-20"), passed=True)
     assert "image-20" not in [one.image for one in gone.findings]
-    assert with_verdict(found, finding("image-0"), passed=True) == found.status
+    assert [one.image for one in gone.passed] == ["image-20"]
+    found = found.with_status(gone)
+    assert with_verdict(found, finding("image-20"), passed=True) == gone
+    back = with_verdict(found, finding("image-20"), passed=False)
+    assert (back.findings[0].image, back.passed) == ("image-20", ())
+
+    for number in range(MAX_PASSED + 5):
+        status = with_verdict(found, finding(f"image-{number}"), passed=True)
+        found = found.with_status(status)
+    assert len(found.status.passed) == MAX_PASSED

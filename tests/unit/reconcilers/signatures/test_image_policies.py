@@ -28,6 +28,7 @@ from upwell.api.image_policies.policy import (
 from upwell.formats.sigstore import Blob, signature_manifest, signature_tag
 from upwell.formats.sigstore.artifacts import SIGNATURE_TYPE
 from upwell.oci import Descriptor, Digest, Manifest, Reference, parse_manifest
+from upwell.policy.signatures.findings import MAX_PASSED
 from upwell.policy.signatures.verification import VerdictReason
 from upwell.reconcilers.signatures.evidence import MAX_ATTESTATION_BYTES
 from upwell.reconcilers.signatures.policies import (
@@ -253,3 +254,24 @@ async def test_an_image_of_a_stream_is_judged_as_what_it_was_imported_from(
     add_evidence(setup.images, IMAGE, [SIGNATURE])
     judge.note_signed(signature_tag(APP.digest))
     await judge.require(question)
+
+
+async def test_images_that_pass_are_named_and_none_is_written_again_that_a_status_forgot(
+    setup: PolicySetup,
+) -> None:
+    await setup.store.create(cluster_policy("signed", KEY.spec("*")))
+    images = []
+    for number in range(MAX_PASSED + 5):
+        manifest = app_manifest(f"app-{number}")
+        image = Reference.parse(f"registry.test/team/app@{manifest.digest}")
+        setup.images.manifests[manifest.digest] = manifest
+        add_evidence(setup.images, image, [KEY.signature_blob(image.name, manifest.digest)])
+        images.append(image)
+    for image in images:
+        await setup.judge.require(ImageQuestion(image, "shop", PolicyPoint.ROLLOUT))
+    (before,) = (await setup.store.list(ClusterImagePolicy)).items
+    assert [one.image for one in before.status.passed] == [str(one) for one in images[:4:-1]]
+    for image in images:
+        await setup.judge.require(ImageQuestion(image, "shop", PolicyPoint.ROLLOUT))
+    (after,) = (await setup.store.list(ClusterImagePolicy)).items
+    assert after == before
