@@ -35,18 +35,22 @@ async def test_a_server_without_descriptors_lives_says_so_and_goes_on() -> None:
         resource.prlimit(made.pid, resource.RLIMIT_NOFILE, (_LIMIT, before[1]))
         async with AsyncExitStack() as stack:
 
-            async def connect(count: int) -> None:
-                for _ in range(count):  # the kernel takes them, also when the server cannot
+            async def connect(least: int) -> None:
+                """Open connections until the server has so many files; idle ones go in time."""
+                for _ in range(least - open_files(made.pid)):
+                    # The kernel takes them, also when the server cannot.
                     _, writer = await asyncio.open_connection("127.0.0.1", made.port)
                     stack.callback(writer.close)
 
-            await connect(_LIMIT * 19 // 20 - open_files(made.pid))
-            assert f"of {_LIMIT} file descriptors" in await until(message, bool)
-            await connect(_LIMIT // 10)
+            async def told() -> str:
+                await connect(_LIMIT * 19 // 20)
+                return await message()
 
             async def exhausted() -> bool:
+                await connect(_LIMIT + 1)
                 return open_files(made.pid) >= _LIMIT
 
+            assert f"of {_LIMIT} file descriptors" in await until(told, bool)
             await until(exhausted, bool)
             assert made.is_alive
 
