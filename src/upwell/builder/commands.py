@@ -2,7 +2,6 @@
 
 import asyncio
 import json
-import shutil
 from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field, replace
@@ -13,6 +12,7 @@ from upwell.builder.diagnosis import is_out_of_space, machine_fault, may_pass
 from upwell.builder.interface import BuildError
 from upwell.builder.sandbox import Sandbox, UserIds
 from upwell.builder.secret_variables import runtime_with
+from upwell.machine.folder import remove_deep
 from upwell.machine.process import TIMED_OUT, ChildCommand, Launcher, LogSink, ProcessResult
 from upwell.oci import Digest, ImageConfig, InvalidManifestError, Reference
 from upwell.outbound.registry_faults import without_answer
@@ -348,7 +348,7 @@ def _empty_containers(ids: Sequence[str], root: Path) -> None:
                 written = root / driver / entry["layer"] / "diff"
                 for path in written.glob("*"):
                     if path.is_dir() and not path.is_symlink():
-                        shutil.rmtree(path, ignore_errors=True)
+                        remove_deep(path)
                     else:
                         path.unlink(missing_ok=True)
 

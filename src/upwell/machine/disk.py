@@ -29,6 +29,8 @@ _WARNED_SHARE = 0.8
 _RELIEF = 1.1
 """The pressure ends at so many times the floor, so that it does not come and go."""
 _KEPT_BACK = 16 * MIB
+_BLOCK = 512
+"""Bytes of one of stat(2)'s blocks."""
 _KEPT_BACK_SHARE = 64
 """A small file system keeps this part of it back."""
 
@@ -216,9 +218,11 @@ class KeptBackRoom:
 
     def _keeps(self, size: int) -> bool:
         try:
-            return self._path.stat().st_size >= size
+            facts = self._path.stat()
         except FileNotFoundError:
             return False
+        # A copy of the folder has the size, and holes (cp(1) makes them): those keep no room.
+        return facts.st_size >= size and facts.st_blocks * _BLOCK >= size
 
     def _keep(self, size: int) -> None:
         descriptor = os.open(self._path, os.O_WRONLY | os.O_CREAT | os.O_CLOEXEC, 0o600)

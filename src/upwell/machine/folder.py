@@ -1,6 +1,8 @@
 """A folder of our own for one piece of work, removed as a whole."""
 
+import os
 import shutil
+import subprocess
 from pathlib import Path
 
 from upwell.machine.private_file import write_private
@@ -32,3 +34,19 @@ class PrivateFolder:
     def remove(self) -> None:
         """Delete the folder; idempotent."""
         shutil.rmtree(self.path, ignore_errors=True)
+
+
+def remove_deep(folder: Path) -> None:
+    """Remove a folder that strangers have filled; what cannot go stays, and what is mounted below.
+
+    However deep it is: shutil.rmtree holds a descriptor of each level, and programs that run in a
+    container can nest more folders than the server may have descriptors.
+    """
+    # rm(1) holds a few, whatever the depth, and nobody's names become options.
+    subprocess.run(
+        ["rm", "--recursive", "--force", "--one-file-system", "--", os.fsencode(folder)],
+        stdin=subprocess.DEVNULL,
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.DEVNULL,
+        check=False,
+    )

@@ -68,4 +68,5 @@ class ImageRegistries:
 
 def is_behind_proxy() -> bool:
     """Return True if the administrator has set a proxy for this server."""
-    return bool(getproxies())
+    # "no" is NO_PROXY: for what no proxy is taken, which by itself sets none.
+    return bool(getproxies().keys() - {"no"})

@@ -3,6 +3,8 @@
 import asyncio
 import hmac
 import struct
+import time
+from collections.abc import Callable
 from contextlib import suppress
 from ipaddress import ip_address
 
@@ -22,6 +24,9 @@ _MAX_CONNECTIONS = 64
 _MAX_REFUSALS = 8
 
 
+type Ends = tuple[asyncio.StreamReader, asyncio.StreamWriter]
+
+
 class SocksServer:
     """Connects for those who can reach it; `secret` is the password that they need, if any."""
 
@@ -31,6 +36,13 @@ class SocksServer:
         self._dialer = dialer
         self._secret = secret.encode()
         self._slots = asyncio.Semaphore(_MAX_CONNECTIONS)
+        self._relayed = 0
+        self._moved = 0.0
+
+    @property
+    def silent_seconds(self) -> float:
+        """For how long nothing has come or gone by any connection; 0 while there is none."""
+        return time.monotonic() - self._moved if self._relayed else 0.0
 
     async def serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         """Serve one connection until one of its ends is gone."""
@@ -52,7 +64,7 @@ class SocksServer:
             try:
                 async with asyncio.timeout(_CONNECT_SECONDS):
                     far = await self._dialer.open_connection(host, port, limit=_BUFFER)
-                await relay((reader, writer), far)
+                await self._relay((reader, writer), far)
             except ForbiddenAddressError as error:
                 self._note(error)
             except (OSError, UnicodeError):
@@ -111,9 +123,20 @@ class SocksServer:
             writer.write(_reply(_UNREACHABLE))
         else:
             writer.write(_reply(_DONE))
-            await relay((reader, writer), far)
+            await self._relay((reader, writer), far)
         with suppress(OSError):
             await writer.drain()
+
+    async def _relay(self, near: Ends, far: Ends) -> None:
+        self._move()
+        self._relayed += 1
+        try:
+            await relay(near, far, self._move)
+        finally:
+            self._relayed -= 1
+
+    def _move(self) -> None:
+        self._moved = time.monotonic()
 
     def _note(self, error: ForbiddenAddressError) -> None:
         if len(self.refusals) < _MAX_REFUSALS:
@@ -124,23 +147,30 @@ def _reply(code: int) -> bytes:
     return bytes((_VERSION, code, 0, _IPV4, 0, 0, 0, 0, 0, 0))
 
 
-type Ends = tuple[asyncio.StreamReader, asyncio.StreamWriter]
+def _nobody() -> None:
+    """Tell nobody that something moved."""
 
 
-async def relay(near: Ends, far: Ends) -> None:
-    """Pass on what each side sends until both have ended, or one of them breaks."""
+async def relay(near: Ends, far: Ends, moved: Callable[[], None] = _nobody) -> None:
+    """Pass on what each side sends until both have ended, or one of them breaks.
+
+    `moved` hears of each piece.
+    """
     try:
         async with asyncio.TaskGroup() as group:
-            group.create_task(_copy(near[0], far[1]))
-            group.create_task(_copy(far[0], near[1]))
+            group.create_task(_copy(near[0], far[1], moved))
+            group.create_task(_copy(far[0], near[1], moved))
     except* OSError:
         pass
     finally:
         far[1].close()
 
 
-async def _copy(source: asyncio.StreamReader, target: asyncio.StreamWriter) -> None:
+async def _copy(
+    source: asyncio.StreamReader, target: asyncio.StreamWriter, moved: Callable[[], None]
+) -> None:
     while chunk := await source.read(_BUFFER):
+        moved()
         target.write(chunk)
         await target.drain()
     if target.can_write_eof():

@@ -1,13 +1,15 @@
 """Mounts of this machine, and removals that stop before them."""
 
 import os
+import resource
 import subprocess
 from collections.abc import Iterator
-from contextlib import suppress
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 import pytest
 
+from upwell.api.values.security_context import VolumeGroup
 from upwell.workload.podman.volumes.mounts import (
     bind,
     mount_private,
@@ -15,6 +17,7 @@ from upwell.workload.podman.volumes.mounts import (
     remove_tree,
     unmount,
 )
+from upwell.workload.podman.volumes.ownership import DEEPEST, TooDeepError, give_to_group
 
 
 @pytest.fixture(autouse=True)
@@ -33,6 +36,35 @@ def kept(tmp_path: Path) -> Path:
     (folder / "deep").mkdir(parents=True)
     (folder / "deep/file").write_text("precious")
     return folder
+
+
+@contextmanager
+def nested(folder: Path, levels: int) -> Iterator[None]:
+    """Nest folders, as who has a descriptor of each alone can; they go after the block."""
+    folder.mkdir()
+    here = os.open(folder, os.O_PATH)
+    for _ in range(levels):
+        os.mkdir("d", dir_fd=here)
+        inner = os.open("d", os.O_PATH, dir_fd=here)
+        os.close(here)
+        here = inner
+    os.close(here)
+    try:
+        yield
+    finally:
+        subprocess.run(["rm", "-rf", folder], check=True)
+
+
+@contextmanager
+def few_descriptors(count: int = 64) -> Iterator[None]:
+    """Let this process open so many more files."""
+    before = resource.getrlimit(resource.RLIMIT_NOFILE)
+    taken = max(int(one) for one in os.listdir("/proc/self/fd"))  # noqa: PTH208
+    resource.setrlimit(resource.RLIMIT_NOFILE, (taken + count, before[1]))
+    try:
+        yield
+    finally:
+        resource.setrlimit(resource.RLIMIT_NOFILE, before)
 
 
 def bound(source: Path, target: Path, *, recursive: bool = False) -> Path:
@@ -55,6 +87,24 @@ def test_a_folder_is_removed_without_the_files_that_are_mounted_in_it(
 
     assert not doomed.exists()
     assert (kept / "deep/file").read_text() == "precious"
+
+
+def test_a_deep_folder_is_removed_with_few_descriptors(tmp_path: Path) -> None:
+    doomed = tmp_path / "doomed"
+    with nested(doomed, 3000), few_descriptors():
+        remove_tree(doomed)
+    assert not doomed.exists()
+
+
+def test_a_group_is_given_no_deeper_than_descriptors_reach(tmp_path: Path) -> None:
+    group = VolumeGroup(7)
+    (tmp_path / "v/a/b").mkdir(parents=True)
+    with nested(tmp_path / "v/deep", 3000):
+        with pytest.raises(TooDeepError), few_descriptors(DEEPEST + 100):
+            give_to_group(tmp_path / "v", group)
+        remove_tree(tmp_path / "v/deep")
+    give_to_group(tmp_path / "v", group)
+    assert (tmp_path / "v/a/b").stat().st_gid == group.group
 
 
 def test_mounts_that_lie_one_on_another_all_go_first(tmp_path: Path, kept: Path) -> None:

@@ -5,6 +5,7 @@ from dataclasses import replace
 from datetime import UTC, datetime
 from pathlib import Path
 
+import pytest
 from aiohttp import web
 from aiohttp.test_utils import TestServer
 from tests.support.outbound.rebound_dialer import ReboundDialer
@@ -20,6 +21,7 @@ from upwell.outbound.image_registries import ImageRegistries
 from upwell.outbound.policy import OutboundPolicy
 from upwell.server.asgi.tls import generated
 from upwell.workload.interface import ImagePullError, InstanceSpec, State
+from upwell.workload.podman.api import judged_pulls
 from upwell.workload.podman.runtime import PodmanRuntime, PodmanSettings
 
 
@@ -183,6 +185,21 @@ async def test_a_pull_by_the_policy_ends_with_the_wish_for_it(
             await runtime.stop(spec.name, 0)
             await eventually(silence.connections, lambda count: count == 0)
     assert not list((settings.data_dir / "pulls").glob("*"))
+
+
+async def test_a_pull_by_the_policy_ends_when_nothing_more_comes(
+    settings: PodmanSettings, workload: Workload, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(judged_pulls, "PULL_SILENCE_SECONDS", 1.0)
+    async with silent_registry() as silence:
+        registry = silence.address.replace("127.0.0.1", "localhost")
+        image = replace(workload.image, registry=registry, repository="team/web")
+        spec = workload.spec(replace(workload.container("sleep", "60"), image=image))
+        spec = replace(spec, insecure_registries=frozenset({registry}))
+        judged = ImageRegistries(Dialer(OutboundPolicy.of([silence.address])))
+        async with PodmanRuntime.open(replace(settings, registries=judged)) as runtime:
+            assert "has sent nothing for 1 s" in await refusal(runtime, spec)
+            await eventually(silence.connections, lambda count: count == 0)
 
 
 async def test_what_is_no_registry_is_not_quoted(

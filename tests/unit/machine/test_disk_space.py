@@ -207,6 +207,18 @@ def test_room_is_kept_back_while_there_is_plenty(system: FileSystem, tmp_path: P
     assert facts.st_mode & 0o777 == 0o600
 
 
+def test_a_copy_that_has_holes_keeps_no_room_until_it_is_filled(
+    system: FileSystem, tmp_path: Path
+) -> None:
+    path = tmp_path / "kept-back"
+    with path.open("wb") as file:
+        file.truncate(16 * MIB)
+
+    KeptBackRoom(path, system).adjust(pressed=False)
+
+    assert path.stat().st_blocks * 512 >= 16 * MIB
+
+
 def test_a_small_disk_keeps_less_back(system: FileSystem, tmp_path: Path) -> None:
     system.size = 64 * MIB
 

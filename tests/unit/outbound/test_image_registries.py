@@ -1,11 +1,13 @@
 """The registries of images, before Podman or Buildah is sent there."""
 
+import os
+
 import pytest
 
 from upwell.oci import Reference
 from upwell.outbound.addresses import IpAddress
 from upwell.outbound.dialing import Dialer
-from upwell.outbound.image_registries import ImageRegistries
+from upwell.outbound.image_registries import ImageRegistries, is_behind_proxy
 from upwell.outbound.policy import ForbiddenAddressError, OutboundPolicy
 from upwell.outbound.routes import NetworkRoute
 
@@ -63,3 +65,17 @@ async def test_where_the_settings_place_a_registry_counts() -> None:
 async def test_a_host_that_cannot_be_looked_up_is_said(registry: str) -> None:
     with pytest.raises(OSError, match=r"looked up|is not a host and port"):
         await registries().judge(Reference(registry, "team/app", "1"))
+
+
+@pytest.mark.parametrize(
+    ("variable", "behind"),
+    [("https_proxy", True), ("HTTP_PROXY", True), ("NO_PROXY", False), ("no_proxy", False)],
+)
+def test_hosts_for_which_no_proxy_is_taken_set_none(
+    monkeypatch: pytest.MonkeyPatch, variable: str, *, behind: bool
+) -> None:
+    for name in list(os.environ):
+        if name.lower().endswith("_proxy"):
+            monkeypatch.delenv(name)
+    monkeypatch.setenv(variable, "10.0.0.0/8")
+    assert is_behind_proxy() is behind

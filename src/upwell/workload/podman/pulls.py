@@ -28,6 +28,8 @@ _log = logging.getLogger(__name__)
 
 _FIRST_PAUSE = timedelta(seconds=2)
 _LONGEST_PAUSE = timedelta(seconds=300)
+_AT_A_TIME = 8
+"""Images that one namespace has pulled at a time: each takes a process, and a registry may hang."""
 _MOST_DOUBLINGS = 8
 """The longest pause is reached by then."""
 
@@ -86,6 +88,8 @@ class Pulls:
         self._faults: dict[_Source, _Fault] = {}
         self._locks: WeakValueDictionary[Reference, asyncio.Lock] = WeakValueDictionary()
         """Instances that need the same image pull it once."""
+        self._places: WeakValueDictionary[str, asyncio.Semaphore] = WeakValueDictionary()
+        """Places of namespaces."""
 
     async def run(self) -> None:
         """Pull what is asked for, until cancelled."""
@@ -143,7 +147,9 @@ class Pulls:
         try:
             for image in images_of(pull.spec):
                 pull.instance = replace(pull.instance, message=_message(image))
-                await self._fetch(_source(pull.spec, image))
+                namespace = pull.spec.owner.namespace
+                async with self._places.setdefault(namespace, asyncio.Semaphore(_AT_A_TIME)):
+                    await self._fetch(_source(pull.spec, image))
         except WorkloadError as error:
             _log.warning("image not pulled", extra={"instance": name, "why": str(error)})
         except Exception:  # noqa: BLE001 - a fault of ours, which must not end the pulls of others

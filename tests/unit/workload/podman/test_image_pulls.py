@@ -123,6 +123,26 @@ async def test_an_instance_is_shown_while_its_image_is_pulled() -> None:
         assert len(it.api.pulled) == 1
 
 
+async def test_a_namespace_whose_registry_hangs_has_few_pulls_and_holds_nobody_up() -> None:
+    async with pulling() as it:
+        for number in range(50):
+            image = replace(IMAGE, digest=Digest.of(b"%d" % number))
+            web = ContainerSpec("web", image)
+            await it.pulls.are_needed(instance(f"web-{number}", containers=(web,)), restarts=0)
+        other = instance("other-0", owner=replace(OWNER, namespace="other"))
+        await it.pulls.are_needed(other, restarts=0)
+        await it.until_asked(9)
+        assert it.api.pulled[-1][0] == BY_DIGEST
+        assert len(it.api.pulled) == 9
+
+        it.pulls.cancel("web-0")
+        await it.until_asked(10)
+        it.api.let.set()
+        for _ in range(50):
+            await it.heard()
+        assert not it.pulls.instances()
+
+
 async def test_instances_share_the_pull_of_an_image() -> None:
     async with pulling() as it:
         for name in ("web-0", "web-1"):

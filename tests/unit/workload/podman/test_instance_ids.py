@@ -2,6 +2,7 @@
 
 import errno
 import os
+import signal
 from dataclasses import replace
 from itertools import pairwise
 from pathlib import Path
@@ -77,6 +78,11 @@ def test_more_ids_than_can_be_mapped_are_refused() -> None:
 )
 def test_a_lack_of_room_is_no_word_about_the_machine(said: str, number: int) -> None:
     assert refusal(said).errno == number
+
+
+def test_a_trial_that_was_killed_is_no_word_about_the_machine() -> None:
+    assert refusal("", -signal.SIGKILL).errno == errno.EAGAIN
+    assert refusal("", -signal.SIGSYS).errno == errno.EPERM
 
 
 async def test_a_switch_of_the_kernel_is_told(tmp_path: Path) -> None:

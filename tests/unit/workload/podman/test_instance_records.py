@@ -17,6 +17,7 @@ from upwell.workload.interface import (
 )
 from upwell.workload.podman.records import InstanceRecord, InvalidNameError, RecordStore
 from upwell.workload.podman.users.ids import OwnIds
+from upwell.workload.podman.volumes import mounts
 
 OWNER = Owner("Deployment", "shop", "web")
 SINCE = datetime(2026, 1, 2, 3, 4, 5, 678, tzinfo=UTC)
@@ -103,7 +104,7 @@ def test_a_folder_whose_removal_was_cut_short_is_no_instance(
     store = RecordStore(tmp_path / "instances")
     store.save(record())
     with monkeypatch.context() as killed:
-        killed.setattr("shutil.rmtree", lambda *_, **__: None)
+        killed.setattr(mounts, "remove_deep", lambda _: None)
         store.remove("web-1")
     assert store.names() == []
     assert list((tmp_path / "removed").iterdir())

@@ -33,7 +33,8 @@ _REQUEST_SECONDS = 60.0
 _ANSWER_SECONDS = 1.0
 PULL_SECONDS = 3600.0
 """Longest time of one pull."""
-_PULL_SILENCE_SECONDS = 300.0
+PULL_SILENCE_SECONDS = 300.0
+"""Longest time in which nothing comes of one."""
 _ARCHIVE_SECONDS = 120.0
 _REQUEST_TIMEOUT = aiohttp.ClientTimeout(total=_REQUEST_SECONDS)
 _LIST_TIMEOUT = aiohttp.ClientTimeout(total=20.0)
@@ -209,7 +210,7 @@ class PodmanApi:
             # In a header, over a socket that only we can open: no file, no command line.
             account = json.dumps({"username": login[0], "password": login[1]})
             headers["X-Registry-Auth"] = base64.urlsafe_b64encode(account.encode()).decode()
-        timeout = aiohttp.ClientTimeout(total=PULL_SECONDS, sock_read=_PULL_SILENCE_SECONDS)
+        timeout = aiohttp.ClientTimeout(total=PULL_SECONDS, sock_read=PULL_SILENCE_SECONDS)
         call = PodmanRequest("POST", "/images/pull", parameters, headers=headers, timeout=timeout)
         try:
             async with self._open(call) as response:

@@ -14,12 +14,13 @@ from pathlib import Path
 
 from upwell.machine.folder import PrivateFolder
 from upwell.machine.process import ChildCommand, Launcher, ProcessResult
+from upwell.machine.tasks import side_by_side
 from upwell.oci import Reference
 from upwell.outbound.child_network import ChildNetwork, child_network
 from upwell.outbound.image_registries import ImageRegistries, is_behind_proxy
 from upwell.outbound.registry_network import RegistryNetwork
 from upwell.workload.interface import ImagePullError
-from upwell.workload.podman.api.client import PULL_SECONDS, failed_pull
+from upwell.workload.podman.api.client import PULL_SECONDS, PULL_SILENCE_SECONDS, failed_pull
 from upwell.workload.podman.api.service import PodmanSettings
 from upwell.workload.podman.pulls import ImageApi
 
@@ -73,10 +74,21 @@ class JudgedPulls:
         environment = {**os.environ, **self._settings.variables(), "TMPDIR": str(folder)}
         command = RegistryNetwork(child).enter(ChildCommand(argv, environment, folder))
         try:
-            async with asyncio.timeout(PULL_SECONDS):
-                return await self._launcher.run(command, lambda _: None)
+            async with asyncio.timeout(PULL_SECONDS), side_by_side() as group:
+                watch = group.create_task(_end_when_silent(child))
+                outcome = await self._launcher.run(command, lambda _: None)
+                watch.cancel()
+                return outcome
         except TimeoutError as error:
             raise OSError(f"it took more than {PULL_SECONDS:g} s") from error
+
+
+async def _end_when_silent(child: ChildNetwork) -> None:
+    """Raise OSError when the registry keeps its connections, and sends nothing."""
+    server = child.server
+    while (left := PULL_SILENCE_SECONDS - server.silent_seconds) > 0:  # noqa: ASYNC110 - no event
+        await asyncio.sleep(left)
+    raise OSError(f"the registry has sent nothing for {PULL_SILENCE_SECONDS:g} s")
 
 
 async def _is_trusted(registries: ImageRegistries, image: Reference, *, insecure: bool) -> bool:

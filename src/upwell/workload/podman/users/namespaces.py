@@ -4,6 +4,7 @@ import errno
 import os
 import select
 import shutil
+import signal
 import subprocess
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
@@ -67,12 +68,17 @@ def _wait_for_it(child: subprocess.Popen[bytes]) -> None:
         raise TimeoutError(errno.ETIMEDOUT, f"no user namespace within {_SECONDS:.0f} s")
     if not os.read(answers.fileno(), 1):
         said = cast("IO[bytes]", child.stderr).read(_MAX_ERROR_BYTES).decode(errors="replace")
-        raise refusal(said)
+        raise refusal(said, child.wait(_SECONDS))
 
 
-def refusal(said: str) -> OSError:
-    """Return what unshare(1) or mount(8) said as an error: what may pass has the number of that."""
+def refusal(said: str, code: int = 1) -> OSError:
+    """Return what unshare(1) or mount(8) said as an error: what may pass has the number of that.
+
+    `code` is with what it ended, a negative number for a signal.
+    """
     lines = [line.strip() for line in said.splitlines() if line.strip()]
+    if code == -signal.SIGKILL:  # which a lack of memory sends, and no refusal
+        return OSError(errno.EAGAIN, "the program that tries it was killed")
     text = lines[-1] if lines else "no user namespace can be made"
     number = next((one for one in MAY_PASS if os.strerror(one).lower() in said.lower()), None)
     return PermissionError(errno.EPERM, text) if number is None else OSError(number, text)

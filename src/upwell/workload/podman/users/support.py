@@ -57,4 +57,4 @@ async def _require_mounts() -> None:
     if answer.code in {TIMED_OUT, CANNOT_RUN}:
         raise OSError(errno.EAGAIN, f"unshare: {answer.last_line}")
     if answer.code:
-        raise refusal(answer.tail)
+        raise refusal(answer.tail, answer.code)

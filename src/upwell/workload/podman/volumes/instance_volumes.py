@@ -4,6 +4,7 @@ import os
 from collections.abc import Mapping
 from pathlib import Path, PurePosixPath
 
+from upwell.api.values.security_context import VolumeGroup
 from upwell.workload.interface import (
     EmptyDir,
     Files,
@@ -14,7 +15,7 @@ from upwell.workload.interface import (
     WorkloadError,
 )
 from upwell.workload.podman.volumes.mounts import remove_tree
-from upwell.workload.podman.volumes.ownership import give_to_group
+from upwell.workload.podman.volumes.ownership import DEEPEST, TooDeepError, give_to_group
 
 SHARED_FOLDER = 0o777
 """As core/v1 emptyDir: containers of any user may write; the folder above it is ours alone."""
@@ -70,8 +71,18 @@ def prepare(spec: InstanceSpec, folder: Path, claims: Path) -> Mapping[str, Path
                 place = _claim_folder(claims, volume)
         places[name] = place
         if spec.volume_group is not None and not isinstance(volume, HostPath):
-            give_to_group(place, spec.volume_group)
+            _give(name, place, spec.volume_group)
     return places
+
+
+def _give(name: str, place: Path, group: VolumeGroup) -> None:
+    try:
+        give_to_group(place, group)
+    except TooDeepError as error:
+        raise InvalidVolumeError(
+            f"volume {name} has more than {DEEPEST} folders below each other, and fsGroup is for"
+            " all of them: remove those, or set fsGroupChangePolicy: OnRootMismatch"
+        ) from error
 
 
 def _claim_folder(claims: Path, claim: VolumeClaim) -> Path:

@@ -8,10 +8,11 @@ import contextlib
 import ctypes
 import errno
 import os
-import shutil
 import stat
 from collections.abc import Iterator
 from pathlib import Path
+
+from upwell.machine.folder import remove_deep
 
 _BIND, _RECURSIVE, _PRIVATE = 0x1000, 0x4000, 1 << 18
 _NO_SUID, _NO_DEVICES, _NO_EXECUTION = 2, 4, 8
@@ -69,7 +70,7 @@ def remove_tree(folder: Path) -> None:
     if folder.is_symlink() or not folder.exists():
         return
     unmount_below(folder)
-    shutil.rmtree(folder, ignore_errors=True)
+    remove_deep(folder)
 
 
 def unmount_below(folder: Path) -> None:

@@ -10,19 +10,29 @@ from pathlib import Path
 
 from upwell.api.values.security_context import VolumeGroup
 
+DEEPEST = 512
+"""Folders below each other: each takes a descriptor, and who fills a volume nests any number."""
 _FOLDER = stat.S_ISGID | 0o770
 _FILE = 0o660
 
 
-def give_to_group(root: Path, wanted: VolumeGroup) -> None:
-    """Let a group read and write all below `root`, and own what is made there; raises OSError.
+class TooDeepError(Exception):
+    """More than DEEPEST folders lie below each other."""
 
-    With `on_root_mismatch` nothing is done when the root is that group's already.
+
+def give_to_group(root: Path, wanted: VolumeGroup) -> None:
+    """Let a group read and write all below `root`, and own what is made there.
+
+    With `on_root_mismatch` nothing is done when the root is that group's already. Raises OSError,
+    or TooDeepError.
     """
     top = root.stat()
     if wanted.on_root_mismatch and top.st_gid == wanted.group and top.st_mode & stat.S_ISGID:
         return
-    for _, _, files, folder in os.fwalk(root, follow_symlinks=False):
+    start = str(root).count(os.sep)
+    for path, _, files, folder in os.fwalk(root, follow_symlinks=False):
+        if path.count(os.sep) - start > DEEPEST:
+            raise TooDeepError
         for name in files:
             _give_file(folder, name, wanted.group)
         _change(folder, wanted.group, _FOLDER)
