@@ -79,6 +79,7 @@ async def test_what_runs_is_looked_at() -> None:
             "build-network": ["[builds] host-network"],
             "audit-export": ["[audit] export"],
             "encryption-key": [str(made.folder / "encryption.key")],
+            "image-policies": ["clusterimagepolicies"],
         }
 
         await leave_flaws(made)

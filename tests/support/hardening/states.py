@@ -8,6 +8,7 @@ from typing import Any
 from upwell.api.cluster_operator import ClusterOperator
 from upwell.api.codec import decode_as
 from upwell.api.core import Namespace, ResourceQuota, ServiceAccount
+from upwell.api.image_policies.policy import ClusterImagePolicy
 from upwell.api.pipeline import Pipeline
 from upwell.api.requests.encryption import EncryptionStatus
 from upwell.policy.access.roles import parse_grant
@@ -97,6 +98,12 @@ def pipeline(*stages: dict[str, Any]) -> Pipeline:
     return decode_as(Pipeline, document)
 
 
+def image_policy(mode: str, name: str = "vendor") -> ClusterImagePolicy:
+    """Return a ClusterImagePolicy."""
+    spec = {"scopes": ["*"], "enforcement": {"mode": mode}}
+    return decode_as(ClusterImagePolicy, {"metadata": {"name": name}, "spec": spec})
+
+
 SAFE_SERVER = ServerState(
     data_folder=DATA,
     now=NOW,
@@ -115,6 +122,7 @@ SAFE_SERVER = ServerState(
     quotas=(quota(pods="10"),),
     pipelines=(pipeline({"name": "dev"}, {"name": "production", "approval": {}}),),
     workloads=(),
+    image_policies=(image_policy("enforce"), image_policy("warn", "trial")),
 )
 
 

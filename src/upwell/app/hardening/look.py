@@ -13,6 +13,7 @@ from pathlib import Path
 from upwell.api.apps import CronJob, DaemonSet, Deployment, DeploymentConfig, Job, StatefulSet
 from upwell.api.cluster_operator import ClusterOperator
 from upwell.api.core import Namespace, ResourceQuota, Secret, ServiceAccount
+from upwell.api.image_policies.policy import ClusterImagePolicy
 from upwell.api.meta import Resource
 from upwell.api.pipeline import Pipeline
 from upwell.api.requests.encryption import Encryption
@@ -120,6 +121,7 @@ async def _ask(
         (await client.list(ResourceQuota)).items,
         (await client.list(Pipeline)).items,
         workloads,
+        (await client.list(ClusterImagePolicy)).items,
     )
 
 

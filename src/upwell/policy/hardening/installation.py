@@ -8,6 +8,7 @@ from pydantic import BaseModel, ConfigDict
 
 from upwell.api.cluster_operator import ClusterOperator
 from upwell.api.core import Namespace, ResourceQuota, ServiceAccount
+from upwell.api.image_policies.policy import ClusterImagePolicy
 from upwell.api.meta import Resource
 from upwell.api.pipeline import Pipeline
 from upwell.api.requests.encryption import EncryptionStatus
@@ -137,3 +138,4 @@ class ServerState:
     pipelines: Sequence[Pipeline]
     workloads: Sequence[Resource]
     """Objects with Pod templates; Pipelines are apart."""
+    image_policies: Sequence[ClusterImagePolicy] = ()

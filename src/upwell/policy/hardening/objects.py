@@ -15,6 +15,7 @@ from upwell.policy.pod_security.standards import Profile, host_users, uses_host,
 from upwell.policy.pod_security.templates import templates_of
 from upwell.policy.promotion.four_eyes import needs_four_eyes
 from upwell.policy.promotion.stages import last_stages
+from upwell.policy.signatures.selection import is_enforced
 
 _LONGEST = timedelta(days=365)
 _LASTING = frozenset({"Deployment", "DeploymentConfig", "StatefulSet", "DaemonSet"})
@@ -163,6 +164,28 @@ def _quotas(state: ServerState) -> Iterator[Flaw]:
             )
 
 
+def _image_policies(state: ServerState) -> Iterator[Flaw]:
+    policies = [one for one in state.image_policies if not one.is_deleting]
+    if any(is_enforced(one) for one in policies):
+        return
+    if not policies:
+        yield Flaw(
+            FlawSeverity.WARN,
+            "clusterimagepolicies",
+            "there is none: any image is imported, built upon and rolled out, whoever made it",
+            "apply a ClusterImagePolicy, first with enforcement.mode warn (docs/image-policies.md)",
+        )
+    for one in policies:
+        count = len(one.status.findings)
+        yield Flaw(
+            FlawSeverity.WARN,
+            f"clusterimagepolicy/{one.name}",
+            f"it only warns, as all do ({count} {'finding' if count == 1 else 'findings'}): nothing"
+            " is kept out",
+            "mend its findings, then set its spec.enforcement.mode to enforce",
+        )
+
+
 def _shown(resource: Resource) -> str:
     return f"{resource.KIND.kind.lower()}/{resource.name} in namespace {resource.namespace}"
 
@@ -177,5 +200,6 @@ OBJECT_CHECKS: tuple[HardeningCheck[ServerState], ...] = (
     HardeningCheck("host-users", "what could have ids of its own has them", _host_users),
     HardeningCheck("four-eyes", "last stages of all Pipelines take four eyes", _four_eyes),
     HardeningCheck("quotas", "every namespace has limits", _quotas),
+    HardeningCheck("image-policies", "a ClusterImagePolicy is enforced", _image_policies),
 )
 """Checks of what the API holds."""

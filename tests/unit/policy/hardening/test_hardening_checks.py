@@ -11,6 +11,7 @@ from tests.support.hardening.states import (
     SAFE_SERVER,
     account,
     component,
+    image_policy,
     namespace,
     pipeline,
     quota,
@@ -228,6 +229,13 @@ SERVERS: list[tuple[str, ServerState, FlawSeverity, str]] = [
     ),
     ("quotas", with_objects(quotas=()), WARN, "namespace/shop"),
     ("quotas", with_objects(quotas=(quota(),)), WARN, "namespace/shop"),
+    ("image-policies", with_objects(image_policies=()), WARN, "clusterimagepolicies"),
+    (
+        "image-policies",
+        with_objects(image_policies=(image_policy("warn"),)),
+        WARN,
+        "clusterimagepolicy/vendor",
+    ),
 ]
 
 
