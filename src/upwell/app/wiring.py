@@ -140,11 +140,12 @@ def wire(adapters: Adapters) -> Wired:
         sign_in=adapters.protection.sign_in,
     )
     events = EventReconciler(store, now)
+    building = _builds(adapters, builds, signing.sign_pushed, policies)
     controllers: Sequence[Controller] = (
         image_stream_controller(streams, adapters.cache),
         image_contents_controller(contents, adapters.cache),
         build_config_controller(builds, now),
-        build_controller(_builds(adapters, builds, signing.sign_pushed, policies), builds),
+        build_controller(building, builds),
         *signing.controllers,
         *_workloads(adapters, workloads, secrets, policies),
         *promotion(adapters, workloads, builds, secrets, policies),
@@ -154,6 +155,7 @@ def wire(adapters: Adapters) -> Wired:
         *(trace_controller(traces, adapters.cache) for traces in adapters.traces),
         *adapters.subscriptions.controllers,
     )
+    policies.on_signed.append(building.retry_refused)
     policies.on_signed += [one.queue.retry_now for one in controllers if one.name in JUDGED]
     loops: Sequence[Loop] = (
         adapters.cache.run,

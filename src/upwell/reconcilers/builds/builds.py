@@ -43,6 +43,7 @@ from upwell.reconcilers.builds.context import config_of
 from upwell.reconcilers.builds.index import BuildIndex
 from upwell.reconcilers.builds.run import BuildRun, write_status
 from upwell.reconcilers.builds.slots import BuildCapacity, BuildSlots
+from upwell.reconcilers.signatures.policies import POLICY_REASONS
 from upwell.store.interface import NotFoundError, StoreError
 
 log = logging.getLogger(__name__)
@@ -302,6 +303,14 @@ class Builds:
         if task is not None and task is not asyncio.current_task():
             task.cancel()
             await asyncio.wait([task])
+
+    def retry_refused(self) -> None:
+        """Try each build now that an image policy has kept waiting: a signature has come."""
+        now = asyncio.get_running_loop().time()
+        for build in self._index.without_inputs():
+            if waits_for_retry(build) and build.status.reason in POLICY_REASONS:
+                self._retries[build.key] = now
+                self.queue.add(build.key)
 
     async def _forget(self, key: ObjectKey) -> None:
         """Remove all that a deleted build has left: its run, its folder, its log."""

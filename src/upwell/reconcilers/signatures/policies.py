@@ -67,6 +67,10 @@ class ImagePolicyUnknownError(ImagePolicyError):
     reason = "ImagePolicyNotChecked"
 
 
+POLICY_REASONS = frozenset({ImagePolicyError.reason, ImagePolicyUnknownError.reason})
+"""Reasons of whatever waits for an image to satisfy a policy."""
+
+
 @dataclass(frozen=True, slots=True)
 class ImageQuestion:
     """May this image be used at a point, for a namespace?"""

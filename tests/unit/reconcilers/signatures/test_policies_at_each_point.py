@@ -124,12 +124,29 @@ async def test_a_build_upon_an_unsigned_base_waits_before_anything_is_pulled(
         assert waiting.status.retry_time is not None
         assert "it has no signature" in (waiting.status.message or "")
         assert f"upstream/{VENDOR}/debian" not in await machine.internal.repositories()
-
         await sign(machine, base)
-        machine.policies.note_signed(signature_tag(base))
         machine.clock.advance(600)
     async with machine.building():
         await until_phase(machine, build.name, BuildPhase.COMPLETE)
+
+
+async def test_a_build_that_waits_is_woken_by_the_signature(
+    machine: BuildMachine, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("upwell.reconcilers.builds.builds.FIRST_RETRY_SECONDS", 600.0)
+    await machine.store.create(cluster_policy("signed", KEY.spec(VENDOR, at=("build",))))
+    await machine.store.create(image_stream("app"))
+    base = await push(machine.vendor.registry, "debian:11", "base")
+    build = docker_build(dockerfile=f"FROM {VENDOR}/debian@{base}\n")
+    await machine.store.create(build)
+    async with machine.building() as builds:
+        machine.policies.on_signed.append(builds.retry_refused)
+        waiting = await until_reason(machine, build.name, "ImagePolicyNotSatisfied")
+        assert waiting.status.retry_time is not None
+        await sign(machine, base)
+        machine.policies.note_signed(signature_tag(base))
+        done = await until_phase(machine, build.name, BuildPhase.COMPLETE)
+        assert done.status.attempts == 2
 
 
 async def test_a_build_is_warned_in_its_log(machine: BuildMachine) -> None:
