@@ -56,6 +56,8 @@ _TYPES: Mapping[str, tuple[str, Severity]] = {
     "NotServed": ("routing.notserved", _ERROR),
     "BuildBlocked": ("build.blocked", _WARNING),
     "ImageUnsigned": ("build.unsigned", _WARNING),
+    "ImageRefused": ("image.refused", _WARNING),
+    "ImagePolicyWarning": ("image.policywarning", _WARNING),
     "PipelineDegraded": ("pipeline.degraded", _ERROR),
     "ComponentDegraded": ("component.degraded", _ERROR),
     "ComponentRecovered": ("component.recovered", _INFO),
@@ -88,9 +90,16 @@ class Audience:
 
 def cloud_events(resource: Resource) -> Iterator[CloudEvent]:
     """Yield every event that the object tells, the earliest first."""
+    yield from (event for event, _ in addressed_events(resource))
+
+
+def addressed_events(resource: Resource) -> Iterator[tuple[CloudEvent, Audience]]:
+    """Yield the same events, each with whom it concerns."""
+    whole = audience_of(resource)
     for record in sorted(events_of(resource), key=lambda one: one.at):
         if record.reason in _TYPES:
-            yield _event(resource, record)
+            own = Audience(frozenset({record.namespace})) if record.namespace else whole
+            yield _event(resource, record), own
 
 
 def audience_of(resource: Resource) -> Audience:

@@ -11,17 +11,22 @@ from upwell.api.cluster_operator import ClusterOperator
 from upwell.api.conditions import DEGRADED, find
 from upwell.api.core import ResourceQuota, Service
 from upwell.api.image import ImageStream, NamedTagEventList
+from upwell.api.image_policies.policy import ImagePolicyResource, PolicyFinding
 from upwell.api.meta import Condition, Resource
 from upwell.api.pipeline import Freeze, Pipeline, Quarantine
 from upwell.api.promotion import APPROVED, Promotion, PromotionPhase, Release, ReleasePhase
 from upwell.api.route import Route
 from upwell.policy.builds.failures import waits_for_retry, without_next_attempt
+from upwell.policy.builds.triggers import digest_of
 from upwell.policy.health.builds import outcome_of
 from upwell.policy.health.fault import FaultEvent
 from upwell.policy.health.judgement import faults_of
 from upwell.policy.health.promotion import rejection_of
 from upwell.policy.rollouts.history import Phase, RolloutCause
 from upwell.policy.rollouts.settings import WORKLOADS, Workload
+from upwell.policy.signatures.judgement import policy_name
+from upwell.policy.signatures.selection import is_enforced
+from upwell.policy.signatures.verification import VerdictReason
 
 _MAX_MESSAGE = 1024
 """Characters, as the Kubernetes API limits an Event's message."""
@@ -39,10 +44,14 @@ class EventRecord:
     """Key among the events of the same object and reason, whatever the message says."""
     details: Mapping[str, object] = field(default_factory=dict)
     """JSON data for machines."""
+    namespace: str = ""
+    """Namespace that it concerns, of an object that lies in none."""
+    identity: str = ""
+    """Text by which it is known where the message may change."""
 
     def name(self, resource: Resource) -> str:
         """Return the one name of its Event: recorded twice, it is there once."""
-        seed = "\n".join((resource.metadata.uid or "", self.reason, self.message))
+        seed = "\n".join((resource.metadata.uid or "", self.reason, self.identity or self.message))
         return f"{resource.name[:200]}.{hashlib.sha256(seed.encode()).hexdigest()[:16]}"
 
     @property
@@ -63,6 +72,8 @@ def events_of(resource: Resource) -> Iterator[EventRecord]:
             yield from _of_conditions(resource.status.conditions, {"Complete": "", "Failed": "!"})
         case BuildConfig() | Pipeline() | Service() | Route() | ResourceQuota():
             yield from _of_faults(resource)
+        case ImagePolicyResource():
+            yield from _of_image_policy(resource)
         case Release():
             yield from _of_release(resource)
         case Promotion():
@@ -289,6 +300,42 @@ def _of_freeze(freeze: Freeze) -> Iterator[EventRecord]:
         who = f" by {spec.by}" if spec.by else ""
         message = f"promotion is frozen{who}: {spec.reason or 'no reason given'}"
         yield EventRecord("Frozen", message, since, warning=True, details={"reason": spec.reason})
+
+
+def _of_image_policy(policy: ImagePolicyResource) -> Iterator[EventRecord]:
+    """Yield what a policy keeps out, or would: each digest once in a namespace, however often.
+
+    An image whose registry did not answer is told of by whoever waits for it.
+    """
+    status = policy.status
+    if status.observed_generation != policy.generation:
+        return  # it is of what the policy was before
+    first: dict[tuple[str, str], PolicyFinding] = {}
+    for found in sorted(status.findings, key=lambda one: one.since):
+        if found.reason != VerdictReason.UNKNOWN:
+            first.setdefault((digest_of(found.image), found.namespace), found)
+    enforced = is_enforced(policy)
+    reason, verb = ("ImageRefused", "does") if enforced else ("ImagePolicyWarning", "would")
+    for (digest, namespace), found in first.items():
+        identity = f"{policy.generation} {digest} {namespace}"
+        text = f"image {found.image} {verb} not satisfy {policy_name(policy)}: {found.message}"
+        about = {
+            "policy": policy_name(policy),
+            "image": found.image,
+            "namespace": namespace,
+            "at": found.at,
+            "reason": found.reason,
+        }
+        yield EventRecord(
+            reason,
+            text,
+            found.since,
+            warning=True,
+            occasion=identity,
+            details=about,
+            namespace=namespace,
+            identity=identity,
+        )
 
 
 def _of_component(component: ClusterOperator) -> Iterator[EventRecord]:

@@ -12,7 +12,7 @@ from upwell.api.meta import ObjectKey
 from upwell.api.subscription import Subscription
 from upwell.controller import Controller, ObjectCache, Result, Watch
 from upwell.delivery.interface import Envelope, Outbox
-from upwell.policy.notifications.cloud_events import audience_of, cloud_events
+from upwell.policy.notifications.cloud_events import addressed_events
 from upwell.policy.notifications.subscriptions import concerns, fate_of, is_news
 from upwell.reconcilers.notifications.events import EVENT_KINDS
 from upwell.store.interface import NotFoundError, Store
@@ -50,15 +50,13 @@ class EventCollector:
             resource = await self._store.get(resource_of_kind(key.kind), key.namespace, key.name)
         except NotFoundError:
             return Result()
-        now, audience, events = self._clock(), audience_of(resource), list(cloud_events(resource))
+        now, events = self._clock(), list(addressed_events(resource))
         new = 0
         for subscription in subscriptions:
-            if not concerns(subscription, audience):
-                continue
             news = [
                 (Envelope.of(event, self._source), fate_of(subscription, audience, event))
-                for event in events
-                if is_news(subscription, event, now)
+                for event, audience in events
+                if concerns(subscription, audience) and is_news(subscription, event, now)
             ]
             if news:
                 new += self._outbox.add(subscription.uid, news, now)

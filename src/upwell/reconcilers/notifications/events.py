@@ -14,6 +14,7 @@ from upwell.api.build import Build, BuildConfig
 from upwell.api.cluster_operator import ClusterOperator
 from upwell.api.core import Event, ResourceQuota, Service
 from upwell.api.image import ImageStream
+from upwell.api.image_policies.policy import ClusterImagePolicy, ImagePolicy
 from upwell.api.meta import ObjectKey, ObjectMeta, ObjectReference, Resource
 from upwell.api.pipeline import Freeze, Pipeline, Quarantine
 from upwell.api.promotion import Promotion, Release
@@ -45,6 +46,8 @@ EVENT_KINDS: tuple[type[Resource], ...] = (
     Freeze,
     ClusterOperator,
     ResourceQuota,
+    ClusterImagePolicy,
+    ImagePolicy,
 )
 """The kinds that tell of something."""
 _KINDS = {kind.KIND.kind: kind for kind in EVENT_KINDS}
@@ -70,7 +73,7 @@ class EventReconciler:
         return Result()
 
     async def _record(self, resource: Resource, record: EventRecord) -> None:
-        namespace = resource.namespace or "default"
+        namespace = resource.namespace or record.namespace or "default"
         name = record.name(resource)
         try:
             known = await self._store.get(Event, namespace, name)
