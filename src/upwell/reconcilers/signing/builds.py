@@ -5,7 +5,7 @@ import logging
 from collections.abc import Iterable
 
 from upwell.api.build import Build
-from upwell.api.meta import Condition, ObjectKey
+from upwell.api.meta import ObjectKey
 from upwell.builder.interface import BuildError
 from upwell.controller import Controller, ObjectCache, Result, Watch
 from upwell.formats.sigstore import Subject
@@ -27,8 +27,6 @@ log = logging.getLogger(__name__)
 
 _SECONDS = 15.0
 """Longest time that a build waits for its signature; it comes later then."""
-_REFUSED_AGAIN_SECONDS = 3600.0
-"""Until another try after a refusal, which no time ends but a person may."""
 
 
 class BuildSigning:
@@ -77,8 +75,9 @@ class BuildSigning:
             return Result()
         try:
             if not made_here(build) and not await self._is_signed(build, digest):
-                await self._report(
+                await self._conditions.report(
                     build,
+                    SIGNED,
                     NOT_MADE_HERE,
                     "the image was made of equal inputs before, and nobody knows by which build:"
                     " start the build anew to have it made and signed",
@@ -86,17 +85,12 @@ class BuildSigning:
                 return Result()
             await self._sign(build, digest)
         except ManifestUnknownError as error:
-            await self._report(build, IMAGE_GONE, str(error))
-        except RegistryError as error:
-            await self._report(build, error.reason, f"{error}; it is tried again")
-            if error.retryable:
-                raise
-            return Result(_REFUSED_AGAIN_SECONDS)
-        except BuildError as error:
-            await self._report(build, error.reason, f"{error}; it is tried again")
-            return Result(_REFUSED_AGAIN_SECONDS)
+            await self._conditions.report(build, SIGNED, IMAGE_GONE, str(error))
+        except (RegistryError, BuildError) as error:
+            return await self._conditions.report_fault(build, SIGNED, error)
         else:
-            await self._report(build, SIGNED, "signature and provenance", signed=True)
+            what = "signature and provenance"
+            await self._conditions.report(build, SIGNED, SIGNED, what, holds=True)
         return Result()
 
     async def _sign(self, build: Build, digest: Digest) -> None:
@@ -108,13 +102,6 @@ class BuildSigning:
     async def _is_signed(self, build: Build, digest: Digest) -> bool:
         image, access = await self._images.place(build, digest)
         return await self._signing.is_signed(image, access)
-
-    async def _report(
-        self, build: Build, reason: str, message: str, *, signed: bool = False
-    ) -> None:
-        status = "True" if signed else "False"
-        condition = Condition(type=SIGNED, status=status, reason=reason, message=message)
-        await self._conditions.write(build, condition)
 
 
 def _unsettled(_before: Build | None, after: Build | None) -> Iterable[ObjectKey]:

@@ -5,7 +5,7 @@ from typing import Protocol
 
 from upwell.api.build import Build
 from upwell.api.conditions import find
-from upwell.api.meta import Condition, ObjectKey
+from upwell.api.meta import ObjectKey
 from upwell.builder.interface import BuildError
 from upwell.controller import Controller, ObjectCache, Result, Watch
 from upwell.formats.sigstore import Subject
@@ -24,9 +24,6 @@ from upwell.reconcilers.signing.reporting import (
 from upwell.registry.errors import ManifestUnknownError, RegistryError
 from upwell.registry.interface import RequestAccess
 from upwell.store.interface import NotFoundError, Store
-
-_REFUSED_AGAIN_SECONDS = 3600.0
-"""Until another try after a refusal, which no time ends but a person may."""
 
 
 class PackageReader(Protocol):
@@ -74,11 +71,9 @@ class PackageSigning:
                 raise
             reason, message = NO_PACKAGES, str(error)
         except (RegistryError, BuildError) as error:
-            await self._report(build, error.reason, f"{error}; it is tried again")
-            if error.retryable:
-                raise
-            return Result(_REFUSED_AGAIN_SECONDS)
-        await self._report(build, reason, message)
+            return await self._conditions.report_fault(build, SBOM_ATTESTED, error)
+        holds = reason == SBOM_ATTESTED
+        await self._conditions.report(build, SBOM_ATTESTED, reason, message, holds=holds)
         return Result()
 
     async def _attest(self, build: Build) -> tuple[str, str]:
@@ -94,11 +89,6 @@ class PackageSigning:
         statement = package_list(Subject(image.name, digest), packages, made)
         await self._signing.attest(image, statement, access)
         return SBOM_ATTESTED, f"{len(packages)} packages"
-
-    async def _report(self, build: Build, reason: str, message: str) -> None:
-        status = "True" if reason == SBOM_ATTESTED else "False"
-        condition = Condition(type=SBOM_ATTESTED, status=status, reason=reason, message=message)
-        await self._conditions.write(build, condition)
 
 
 def _is_due(build: Build) -> bool:

@@ -3,7 +3,7 @@
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 
-from upwell.api.meta import Condition, ObjectKey
+from upwell.api.meta import ObjectKey
 from upwell.api.pipeline import Pipeline, Stage
 from upwell.api.promotion import Component, Promotion, Release
 from upwell.controller import Controller, ObjectCache, Result, Watch
@@ -22,8 +22,6 @@ from upwell.store.interface import NotFoundError, Store
 
 ATTESTED = "Attested"
 """Condition of a Promotion: its images say that they were verified in the stage."""
-_REFUSED_AGAIN_SECONDS = 3600.0
-"""Until another try after a refusal, which no time ends but a person may."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -65,15 +63,11 @@ class VerdictSigning:
         try:
             count = await self._attest(promotion, places, namespace)
         except RegistryError as error:
-            await self._report(promotion, error.reason, f"{error}; it is tried again")
-            if error.retryable:
-                raise
-            return Result(_REFUSED_AGAIN_SECONDS)
-        if count:
-            await self._report(promotion, ATTESTED, f"{count} images", attested=True)
-        else:
-            message = "none of its images lies where this namespace may write"
-            await self._report(promotion, IMAGE_GONE, message)
+            return await self._conditions.report_fault(promotion, ATTESTED, error)
+        reason, message = ATTESTED, f"{count} images"
+        if not count:
+            reason, message = IMAGE_GONE, "none of its images lies where this namespace may write"
+        await self._conditions.report(promotion, ATTESTED, reason, message, holds=count > 0)
         return Result()
 
     async def _attest(
@@ -101,13 +95,6 @@ class VerdictSigning:
         insecure = await self._ports.insecure.among([image], namespace)
         logins = await self._ports.secrets.of_namespace(namespace)
         return RequestAccess(logins, insecure=image.registry in insecure)
-
-    async def _report(
-        self, promotion: Promotion, reason: str, message: str, *, attested: bool = False
-    ) -> None:
-        status = "True" if attested else "False"
-        condition = Condition(type=ATTESTED, status=status, reason=reason, message=message)
-        await self._conditions.write(promotion, condition)
 
 
 def _places(

@@ -11,6 +11,7 @@ from tests.support.registry.hosted_images import push
 from upwell.api.build import Build
 from upwell.api.codec import decode
 from upwell.api.conditions import find
+from upwell.builder.interface import BuildError
 from upwell.formats.sigstore import Blob, PredicateType, attestation_tag, signature_tag
 from upwell.inventory.interface import InventoryError, InventoryFailedError, Package
 from upwell.oci import Digest, Reference
@@ -203,6 +204,22 @@ async def test_a_registry_that_fails_costs_no_build(tmp_path: Path) -> None:
     digest = await push(made.registry, "shop/web")
 
     assert "it is away" in await made.builds.sign_pushed(await made.build(digest), digest)
+
+
+async def test_only_what_may_pass_by_itself_is_left_to_the_work_queue(made: SigningBench) -> None:
+    build = await made.build(Digest.of(b"gone"))
+    conditions = ConditionWriter(made.store, lambda: NOW)
+
+    passing = BuildError("FetchSecretFailed", "its store is away", retryable=True)
+    with pytest.raises(BuildError, match="its store is away"):
+        await conditions.report_fault(build, SIGNED, passing)
+    assert await made.condition() == ("False", "FetchSecretFailed")
+
+    refused = BuildError("InvalidOutputReference", "it pushes nothing")
+    result = await conditions.report_fault(build, SIGNED, refused)
+
+    assert result.requeue_after is not None
+    assert await made.condition() == ("False", "InvalidOutputReference")
 
 
 async def test_what_equal_inputs_had_made_is_signed_by_nobody_else(made: SigningBench) -> None:
