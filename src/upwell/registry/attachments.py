@@ -5,7 +5,8 @@ already is left as it is, whoever made it.
 """
 
 import asyncio
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import Sequence
+from functools import partial
 from typing import Protocol
 from weakref import WeakValueDictionary
 
@@ -23,7 +24,7 @@ from upwell.formats.sigstore.artifacts import PREDICATE_TYPE, attestation_layer
 from upwell.formats.sigstore.dsse import MAX_ENVELOPE_BYTES
 from upwell.formats.sigstore.simple_signing import MAX_PAYLOAD_BYTES
 from upwell.oci import Descriptor, Digest, Manifest, Reference
-from upwell.registry.client.push import RegistryPusher
+from upwell.registry.client.push import RegistryPusher, once
 from upwell.registry.errors import BlobUnknownError, InvalidAnswerError, ManifestUnknownError
 from upwell.registry.hosting import HostedRegistry, ManifestPush
 from upwell.registry.interface import DEFAULT_ACCESS, Registry, RequestAccess
@@ -59,11 +60,7 @@ class RemoteArtifacts:
         """Store a blob that may be there already."""
         if await self._pusher.has_blob(place, blob.descriptor.digest, access):
             return
-
-        def content() -> AsyncIterator[bytes]:
-            return _once(blob.content)
-
-        await self._pusher.push_blob(place, blob.descriptor, content, access)
+        await self._pusher.push_blob(place, blob.descriptor, partial(once, blob.content), access)
 
     async def put_manifest(
         self, place: Reference, manifest: Manifest, access: RequestAccess
@@ -86,7 +83,7 @@ class HostedArtifacts:
             await self._hosted.blob_size(place.repository, digest)
         except BlobUnknownError:
             upload = await self._hosted.start_upload(place.repository, digest.algorithm)
-            await self._hosted.append(place.repository, upload, _once(blob.content))
+            await self._hosted.append(place.repository, upload, once(blob.content))
             await self._hosted.finish_upload(place.repository, upload, digest)
 
     async def put_manifest(
@@ -218,7 +215,3 @@ def _digest(image: Reference) -> Digest:
     if image.digest is None:
         raise ValueError(f"{image} names no digest")
     return image.digest
-
-
-async def _once(content: bytes) -> AsyncIterator[bytes]:
-    yield content

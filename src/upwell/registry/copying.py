@@ -20,7 +20,7 @@ from typing import Any
 from upwell.formats.sigstore import attachment_tags, layered_manifest
 from upwell.machine.tasks import first_error
 from upwell.oci import Descriptor, Digest, Index, Manifest, Platform, Reference, parse_manifest
-from upwell.registry.client.push import RegistryPusher
+from upwell.registry.client.push import RegistryPusher, once
 from upwell.registry.errors import InvalidAnswerError, ManifestUnknownError, RegistryError
 from upwell.registry.interface import DEFAULT_ACCESS, Registry, RequestAccess
 from upwell.registry.referrer_index import push_referrer
@@ -265,11 +265,6 @@ class _Copy:
     def note(self, step: CopyStep, piece: Descriptor) -> None:
         self.copied.counts[step] += 1
         self.copier.report(CopyProgress(step, piece, self.goal))
-
-
-async def once(content: bytes) -> AsyncGenerator[bytes]:
-    """Yield the bytes as one piece."""
-    yield content
 
 
 async def _together(work: Iterable[Coroutine[Any, Any, None]]) -> None:

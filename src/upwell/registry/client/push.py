@@ -27,6 +27,12 @@ from upwell.registry.interface import DEFAULT_ACCESS, RequestAccess
 type OpenContent = Callable[[], AsyncIterator[bytes]]
 """Opens the bytes of a blob; called again when they must be sent again."""
 
+
+async def once(content: bytes) -> AsyncIterator[bytes]:
+    """Yield the bytes as one piece: an OpenContent of what is in memory, with `partial`."""
+    yield content
+
+
 _CREATED = frozenset({HTTPStatus.CREATED, HTTPStatus.NO_CONTENT})
 _STARTED = frozenset({HTTPStatus.ACCEPTED})
 _FOUND = frozenset({HTTPStatus.OK})
