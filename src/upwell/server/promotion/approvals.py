@@ -5,7 +5,6 @@ Looking at the page changes nothing: mail programs open links by themselves.
 
 from collections.abc import Callable
 from datetime import datetime
-from urllib.parse import parse_qs
 
 from starlette.requests import Request
 from starlette.responses import HTMLResponse, Response
@@ -18,8 +17,8 @@ from upwell.policy.promotion.requests import RefusedError
 from upwell.server.auth.request_info import AUDIT_NOTE, AuditNote
 from upwell.server.auth.signatures import Signatures
 from upwell.server.auth.tokens import person_behind
-from upwell.server.http.body import media_type, read_body
 from upwell.server.http.errors import ApiError
+from upwell.server.http.forms import read_form
 from upwell.server.http.html import SECURITY_HEADERS, message_page
 from upwell.server.http.limits import ServerLimits
 from upwell.server.promotion.approvals_page import ApprovalView, vote_page
@@ -28,7 +27,6 @@ from upwell.store.interface import NotFoundError, Store, StoreError
 
 _PURPOSE = "approval"
 _PLACE = "/approvals/"
-_FORM = "application/x-www-form-urlencoded"
 _MAX_FORM_BYTES = 16 * 1024
 _MAX_COMMENT = 2000
 
@@ -134,14 +132,11 @@ class ApprovalHandlers:
         return None
 
     async def _vote(self, request: Request, person: str) -> Vote:
-        if media_type(request) != _FORM:
-            raise ApiError(415, f"A vote comes as {_FORM}.")
-        body = await read_body(request, _MAX_FORM_BYTES, self._limits.body_seconds)
-        form = parse_qs(body.decode(errors="replace"))
-        decision = form.get("decision", [""])[0]
+        form = await read_form(request, _MAX_FORM_BYTES, self._limits.body_seconds)
+        decision = form.get("decision", "")
         if decision not in {"approve", "reject"}:
             raise ApiError(400, "Choose one of the two buttons.")
-        comment = form.get("comment", [""])[0].strip()[:_MAX_COMMENT]
+        comment = form.get("comment", "").strip()[:_MAX_COMMENT]
         return Vote(by=person, approved=decision == "approve", at=self._clock(), comment=comment)
 
 

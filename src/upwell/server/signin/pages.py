@@ -10,7 +10,7 @@ from collections.abc import Awaitable, Callable
 from contextlib import suppress
 from dataclasses import dataclass
 from secrets import token_urlsafe
-from urllib.parse import parse_qs, urlsplit
+from urllib.parse import urlsplit
 
 from starlette.requests import Request
 from starlette.responses import HTMLResponse, RedirectResponse, Response
@@ -20,8 +20,8 @@ from upwell.server.auth.issuers import IssuerError
 from upwell.server.auth.people import SIGN_IN
 from upwell.server.auth.principals import Principal
 from upwell.server.auth.request_info import AUDIT_NOTE, AuditNote
-from upwell.server.http.body import media_type, read_body
 from upwell.server.http.errors import ApiError
+from upwell.server.http.forms import read_form
 from upwell.server.http.html import SECURITY_HEADERS, message_page
 from upwell.server.signin.account_page import account_page
 from upwell.server.signin.records import SessionRecord
@@ -32,7 +32,6 @@ LOGIN, ACCOUNT, CALLBACK = "/login", "/account", f"{SIGN_IN}/callback"
 _LOGIN_PURPOSE, _FORM_PURPOSE = "login", "form"
 _LOGIN_SECONDS = 600
 _RANDOM_BYTES = 32
-_FORM_TYPE = "application/x-www-form-urlencoded"
 _MAX_FORM_BYTES = 4096
 _SEE_OTHER = 303
 
@@ -147,7 +146,7 @@ class SignInPages:
     async def _end(self, request: Request, record: SessionRecord) -> Response:
         """End a session of the person who is signed in, as a form of their own page asks."""
         form = await self._form(request, record)
-        wanted = form.get("end", [""])[0]
+        wanted = form.get("end", "")
         own = await self._services.sessions.list(record.person)
         if wanted not in {one.id for one in own}:
             raise ApiError(404, "This session has ended already.")
@@ -159,15 +158,11 @@ class SignInPages:
         self._unset(response, self._session_cookie)
         return response
 
-    async def _form(self, request: Request, record: SessionRecord) -> dict[str, list[str]]:
+    async def _form(self, request: Request, record: SessionRecord) -> dict[str, str]:
         """Return a form of a page that this browser was shown; raises ApiError."""
         require_same_origin(request, self._services.url)
-        if media_type(request) != _FORM_TYPE:
-            raise ApiError(415, f"A form comes as {_FORM_TYPE}.")
-        seconds = self._services.limits.body_seconds
-        body = await read_body(request, _MAX_FORM_BYTES, seconds)
-        form = parse_qs(body.decode(errors="replace"))
-        if self._services.seals.open(_FORM_PURPOSE, form.get("form", [""])[0]) != record.id:
+        form = await read_form(request, _MAX_FORM_BYTES, self._services.limits.body_seconds)
+        if self._services.seals.open(_FORM_PURPOSE, form.get("form", "")) != record.id:
             raise ApiError(403, "This form is of another session: load the page again.")
         return form
 
