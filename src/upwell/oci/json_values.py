@@ -1,14 +1,17 @@
-"""Values of a JSON text, counted before any is made (RFC 8259).
+"""Bounds of JSON texts (RFC 8259): the number of values, counted before any is made, and Unicode.
 
 An empty list takes thirty times as much memory as text.
 """
 
+import json
 import re
 from itertools import islice
+from typing import Any
 
 _SEPARATORS = (b",", b"[", b"{")
 _TOKEN = re.compile(rb'"(?:[^"\\]|\\.)*+"?|[,\[{]', re.DOTALL)
 """A text, whether it ends or not, or a separator outside of texts."""
+_SURROGATE = re.compile(rb"\\u[dD][89a-fA-F]")
 
 
 def has_more_values(raw: bytes, most: int) -> bool:
@@ -17,3 +20,17 @@ def has_more_values(raw: bytes, most: int) -> bool:
         return False
     tokens = (match for match in _TOKEN.finditer(raw) if match[0] in _SEPARATORS)
     return next(islice(tokens, most, None), None) is not None
+
+
+def holds_unicode(value: Any, raw: bytes | None = None) -> bool:
+    """Return False if a text in `value` has half of a surrogate pair (RFC 8259, 8.2).
+
+    No UTF-8 can hold that. `raw`, the JSON text of the value, makes the answer cheap for most.
+    """
+    if raw is not None and _SURROGATE.search(raw) is None:
+        return True
+    try:
+        json.dumps(value, ensure_ascii=False, default=str).encode()
+    except UnicodeEncodeError:
+        return False
+    return True

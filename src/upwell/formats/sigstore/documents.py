@@ -3,18 +3,15 @@
 import base64
 import binascii
 import json
-import re
 from collections.abc import Mapping
 from typing import Any
 
-from upwell.oci.json_values import has_more_values
+from upwell.oci.json_values import has_more_values, holds_unicode
 
 MAX_DOCUMENT_BYTES = 32 * 1024 * 1024
 """Of a statement, decoded; the SBOM of a large image takes a few MiB."""
 MAX_VALUES = 1_000_000
 """Values in one document; an empty list takes thirty times as much memory as text."""
-
-_SURROGATE = re.compile(rb"\\u[dD][89a-fA-F]")
 
 
 class InvalidSignatureDocumentError(ValueError):
@@ -34,12 +31,11 @@ def json_object(raw: bytes, what: str, limit: int = MAX_DOCUMENT_BYTES) -> Mappi
         raise InvalidSignatureDocumentError(f"{what}: more than {MAX_VALUES} values")
     try:
         document = json.loads(raw)
-        if _SURROGATE.search(raw) is not None:
-            json.dumps(
-                document, ensure_ascii=False
-            ).encode()  # half a pair is no text (RFC 8259, 8.2)
+        is_text = holds_unicode(document, raw)
     except (ValueError, RecursionError) as error:
         raise InvalidSignatureDocumentError(f"{what}: not JSON: {error}") from error
+    if not is_text:
+        raise InvalidSignatureDocumentError(f"{what}: it has half of a surrogate pair")
     return mapping(document, what)
 
 

@@ -2,13 +2,12 @@
 
 import asyncio
 import json
-import re
 from typing import Any
 
 from starlette.requests import ClientDisconnect, Request
 
 from upwell.api.manifests import parse_manifests
-from upwell.oci.json_values import has_more_values
+from upwell.oci.json_values import has_more_values, holds_unicode
 from upwell.server.http import protobuf
 from upwell.server.http.bounded_body import drained
 from upwell.server.http.errors import ApiError
@@ -16,7 +15,6 @@ from upwell.server.http.values import MAX_VALUES, require_bounded, too_many_valu
 
 _JSON = "application/json"
 _YAML = ("application/yaml", "application/x-yaml", "text/yaml")
-_SURROGATE = re.compile(rb"\\u[dD][89a-fA-F]")
 
 type Document = dict[str, Any]
 
@@ -84,14 +82,10 @@ def decode_json(body: bytes) -> Any:
     except (ValueError, RecursionError) as error:
         raise ApiError(400, f"the body is not JSON: {error}") from None
     require_bounded(value)
-    if _SURROGATE.search(body) is not None:
-        _require_unicode(value)
+    _require_unicode(value, body)
     return value
 
 
-def _require_unicode(value: Any) -> None:
-    """Raise ApiError for halves of surrogate pairs: text that no UTF-8 can hold (RFC 8259, 8.2)."""
-    try:
-        json.dumps(value, ensure_ascii=False, default=str).encode()
-    except UnicodeEncodeError:
-        raise ApiError(400, "the body has half of a surrogate pair, which is no Unicode") from None
+def _require_unicode(value: Any, raw: bytes | None = None) -> None:
+    if not holds_unicode(value, raw):
+        raise ApiError(400, "the body has half of a surrogate pair, which is no Unicode")
