@@ -25,7 +25,13 @@ from upwell.audit.heads import AuditKeyError, HeadSigner
 from upwell.audit.log import AuditFiles, AuditLog
 from upwell.builder.interface import BuildPlan, RegistryLogin
 from upwell.machine.components import Components
-from upwell.machine.private_file import make_private, write_private, write_whole
+from upwell.machine.private_file import (
+    MAX_SECRET_BYTES,
+    make_private,
+    read_secret,
+    write_private,
+    write_whole,
+)
 from upwell.policy.access.visibility import WriteOnlyValues
 from upwell.registry.interface import Credential
 from upwell.server.asgi.local_socket import bind_local
@@ -43,7 +49,6 @@ from upwell.store.interface import Store
 log = logging.getLogger(__name__)
 
 LOCAL_SOCKET = "api.sock"
-_MAX_SECRET_BYTES = 4096
 _KEY_BYTES = 32
 _PRINTABLE = re.compile(r"[!-~]+")
 _USERNAME = "upwell"
@@ -219,7 +224,7 @@ def _audit_signer(data: Path) -> HeadSigner:
         write_private(path, HeadSigner.generate().private_pem())
     make_private(path)
     with path.open("rb") as file:
-        pem = file.read(_MAX_SECRET_BYTES)
+        pem = file.read(MAX_SECRET_BYTES)
     try:
         signer = HeadSigner.parse(pem, path)
     except AuditKeyError as error:
@@ -237,16 +242,16 @@ def _audit_export(
     audit = settings.audit
     if not audit.export:
         return None
-    token = ""
-    if audit.export_token_file is not None:
-        with audit.export_token_file.open("rb") as file:
-            token = file.read(_MAX_SECRET_BYTES).decode("ascii", "replace").strip()
+    token = read_secret(audit.export_token_file) if audit.export_token_file is not None else ""
     component = components.add("audit-export", required=False)
     return AuditExport(files.paths, receiver_of(audit.export, token), component)
 
 
 def _signing_key(path: Path) -> str:
-    cost = "tokens that CIs and people hold for running promotions are refused then"
+    cost = (
+        "tokens that CIs and people hold for running promotions, and those of ServiceAccounts, are"
+        " refused then, and people sign in again"
+    )
     return kept_secret(path, partial(token_hex, _KEY_BYTES), cost)
 
 
@@ -260,8 +265,9 @@ def kept_secret(path: Path, make: Callable[[], str], cost: str) -> str:
     if not path.exists():
         write_private(path, f"{made}\n")
     make_private(path)
-    found = path.read_bytes()[: _MAX_SECRET_BYTES + 1].decode("ascii", "replace").strip()
-    if len(found) < len(made) or len(found) > _MAX_SECRET_BYTES or not _PRINTABLE.fullmatch(found):
+    found = read_secret(path)
+    is_whole = len(made) <= len(found) <= MAX_SECRET_BYTES and _PRINTABLE.fullmatch(found)
+    if not is_whole:
         raise DataFolderError(
             f"{path} is empty or damaged: restore it from a copy, or remove it and start again"
             f" ({cost})"

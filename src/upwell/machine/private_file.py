@@ -11,6 +11,8 @@ from pathlib import Path
 log = logging.getLogger(__name__)
 
 _DRAFT = ".new"
+MAX_SECRET_BYTES = 4096
+"""Of a token, a password or the like in a file."""
 PRIVATE_FILES = ("*.db", "*.db-wal", "*.db-shm", "*.token", "*.key", "tls/*.key", "audit*.log*")
 """Of a data folder, besides what is made private where it is read."""
 _OTHERS = stat.S_IRWXG | stat.S_IRWXO
@@ -46,6 +48,20 @@ def write_whole(path: Path, content: str | bytes) -> None:
         if path.read_bytes() == (content.encode() if isinstance(content, str) else content):
             return
     write_private(path, content, mode=0o644)
+
+
+def read_secret(path: Path) -> str:
+    """Return the text of a file with a secret, without white space around it; raises OSError.
+
+    Of a longer one than MAX_SECRET_BYTES, more letters than that; what is no ASCII is replaced.
+    """
+    with path.open("rb") as file:
+        return file.read(MAX_SECRET_BYTES + 1).decode("ascii", "replace").strip()
+
+
+def is_open_to_others(path: Path) -> bool:
+    """Return True if others than its owner may do anything with a file; raises OSError."""
+    return bool(stat.S_IMODE(path.stat().st_mode) & _OTHERS)
 
 
 def require_file(path: Path) -> None:

@@ -7,17 +7,18 @@ from pydantic import BeforeValidator, Field, model_validator
 
 from upwell.policy.access.groups import GroupGrant
 from upwell.policy.access.roles import Grant, InvalidGrantError, parse_grant
-from upwell.server.auth.issuers import is_issuer_url
 from upwell.settings.base import SettingsTable
-from upwell.settings.values import AllowedValues, Count, FilePath, HttpAddress, Interval, Text
+from upwell.settings.values import (
+    AllowedValues,
+    Count,
+    FilePath,
+    HttpAddress,
+    Interval,
+    Text,
+    issuer_url,
+)
 
 _SYSTEM = "system:"
-
-
-def _issuer(value: Any) -> str:
-    if not isinstance(value, str) or not is_issuer_url(value):
-        raise ValueError("not an issuer")
-    return value
 
 
 def _grant(value: Any) -> Grant:
@@ -50,7 +51,7 @@ class OidcSettings(SettingsTable):
 
     issuer: Annotated[
         str,
-        BeforeValidator(_issuer),
+        BeforeValidator(issuer_url),
         AllowedValues("https://HOST[:PORT][/PATH]", blank=True),
     ] = ""
     """The issuer of the provider, to the letter as its metadata have it."""

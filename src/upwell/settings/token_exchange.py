@@ -9,18 +9,11 @@ from pydantic import BeforeValidator, Field, model_validator
 
 from upwell.policy.access.roles import SYSTEM_NAMESPACE
 from upwell.policy.access.token_exchange import ClaimPattern, ExchangeRule
-from upwell.server.auth.issuers import is_issuer_url
 from upwell.settings.base import SettingsTable
-from upwell.settings.values import AllowedValues, FilePath, Text, duration
+from upwell.settings.values import AllowedValues, FilePath, Text, duration, issuer_url
 
 _LONGEST = timedelta(hours=24)
 _ACCOUNT = re.compile(r"([a-z0-9](?:[a-z0-9-]*[a-z0-9])?)/([a-z0-9](?:[a-z0-9.-]*[a-z0-9])?)")
-
-
-def _issuer(value: Any) -> str:
-    if not isinstance(value, str) or not is_issuer_url(value):
-        raise ValueError("no URL of an issuer")
-    return value
 
 
 def _account(value: Any) -> str:
@@ -44,7 +37,7 @@ class TokenExchangeSettings(SettingsTable):
 
     name: Annotated[str, Field(min_length=1), AllowedValues("a text")]
     """Its name in the audit log."""
-    issuer: Annotated[str, BeforeValidator(_issuer), AllowedValues("https://HOST[/PATH]")]
+    issuer: Annotated[str, BeforeValidator(issuer_url), AllowedValues("https://HOST[/PATH]")]
     """The `iss` of the tokens, to the letter. Its keys are asked for by OpenID Connect
     Discovery."""
     ca_file: FilePath | None = None

@@ -12,6 +12,7 @@ from pydantic import BeforeValidator, Field
 
 from upwell.api.values.quantities import InvalidQuantityError, parse_quantity
 from upwell.policy.images.schedule import parse_duration
+from upwell.server.auth.issuers import is_issuer_url
 from upwell.settings.errors import SettingsError
 
 _HTTP_ADDRESS = re.compile(r"https?://[^/?#\s]+\S*")
@@ -75,6 +76,13 @@ def duration(value: Any) -> Any:
     if isinstance(value, timedelta):
         return value
     return parse_duration(_text(value))
+
+
+def issuer_url(value: Any) -> str:
+    """Read the `iss` of an issuer of tokens; raises ValueError."""
+    if not isinstance(value, str) or not is_issuer_url(value):
+        raise ValueError("not an issuer")
+    return value
 
 
 def _interval(value: Any) -> Any:

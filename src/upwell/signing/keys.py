@@ -4,7 +4,6 @@ The private key is ECDSA on P-256, which every verifier of cosign's signatures k
 the data folder, made at the first start, or the settings name it.
 """
 
-import stat
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -20,7 +19,12 @@ from cryptography.hazmat.primitives.asymmetric.ec import (
 )
 
 from upwell.formats.sigstore.keys import InvalidPublicKeyError, SignatureKey
-from upwell.machine.private_file import make_private, write_private, write_whole
+from upwell.machine.private_file import (
+    is_open_to_others,
+    make_private,
+    write_private,
+    write_whole,
+)
 
 KEY_FILE = "image-signing.key"
 PUBLIC_FILE = "image-signing.pub"
@@ -152,5 +156,5 @@ class SigningKeys:
 
 
 def _require_private(path: Path) -> None:
-    if stat.S_IMODE(path.stat().st_mode) & 0o077:
+    if is_open_to_others(path):
         raise SigningKeyError(f"{path} signs images and can be read by others: chmod 600 {path}")

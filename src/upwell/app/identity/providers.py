@@ -1,6 +1,7 @@
 """Opens the issuers of tokens that the settings name: each is asked by the outbound policy."""
 
 import ssl
+from collections.abc import Mapping
 from contextlib import AsyncExitStack
 from dataclasses import dataclass
 from pathlib import Path
@@ -10,6 +11,7 @@ from upwell.app.outbound import outbound_policy
 from upwell.machine import clock
 from upwell.outbound.dialing import Dialer
 from upwell.outbound.provider_requests import (
+    ProviderAnswer,
     ProviderClient,
     ProviderRequest,
     ProviderRequestError,
@@ -18,12 +20,39 @@ from upwell.server.auth.issuers import Issuer, IssuerUnavailableError
 from upwell.settings import ServerSettings
 
 
+class IssuerRequests:
+    """Requests to issuers over HTTP. Implements DocumentReader and FormSender."""
+
+    def __init__(self, client: ProviderClient) -> None:
+        self._client = client
+
+    async def read(self, url: str, limit: int) -> bytes:
+        """Return at most `limit` bytes; raises IssuerUnavailableError within some seconds."""
+        answer = await self._answer(ProviderRequest(url, limit), f"{url}: ")
+        if not answer.is_success:
+            raise IssuerUnavailableError(url, f"{url}: HTTP {answer.status}")
+        return answer.body
+
+    async def ask(
+        self, url: str, limit: int, form: Mapping[str, str] | None, authorization: str
+    ) -> tuple[int, bytes]:
+        """Return status and body, of at most `limit` bytes; raises IssuerUnavailableError."""
+        answer = await self._answer(ProviderRequest(url, limit, form, authorization))
+        return answer.status, answer.body
+
+    async def _answer(self, request: ProviderRequest, where: str = "") -> ProviderAnswer:
+        try:
+            return await self._client.ask(request)
+        except ProviderRequestError as error:
+            raise IssuerUnavailableError(request.url, f"{where}{error}") from error
+
+
 @dataclass(frozen=True, slots=True)
 class OpenIssuer:
-    """An issuer, and the client that asks it."""
+    """An issuer, and what asks it."""
 
     issuer: Issuer
-    client: ProviderClient
+    requests: IssuerRequests
 
 
 async def open_issuer(
@@ -40,25 +69,8 @@ async def open_issuer(
     if ca_file is not None:
         authorities.load_verify_locations(ca_file)
     client = await stack.enter_async_context(ProviderClient.open(dialer, authorities))
-    issuer = Issuer(url, PublishedDocuments(client), clock.now, clock.elapsed)
-    return OpenIssuer(issuer, client)
-
-
-class PublishedDocuments:
-    """Documents of issuers, over HTTP. Implements DocumentReader."""
-
-    def __init__(self, client: ProviderClient) -> None:
-        self._client = client
-
-    async def read(self, url: str, limit: int) -> bytes:
-        """Return at most `limit` bytes; raises IssuerUnavailableError within some seconds."""
-        try:
-            answer = await self._client.ask(ProviderRequest(url, limit))
-        except ProviderRequestError as error:
-            raise IssuerUnavailableError(url, f"{url}: {error}") from error
-        if not answer.is_success:
-            raise IssuerUnavailableError(url, f"{url}: HTTP {answer.status}")
-        return answer.body
+    requests = IssuerRequests(client)
+    return OpenIssuer(Issuer(url, requests, clock.now, clock.elapsed), requests)
 
 
 def _place(url: str) -> str:

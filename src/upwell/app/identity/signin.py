@@ -2,18 +2,11 @@
 
 import asyncio
 import logging
-from collections.abc import Mapping
 from contextlib import AsyncExitStack
-from pathlib import Path
 
 from upwell.app.identity.providers import open_issuer
 from upwell.machine import clock
-from upwell.outbound.provider_requests import (
-    ProviderClient,
-    ProviderRequest,
-    ProviderRequestError,
-)
-from upwell.server.auth.issuers import IssuerUnavailableError
+from upwell.machine.private_file import read_secret
 from upwell.server.auth.rate_limits import Rates
 from upwell.server.http.limits import DEFAULT_LIMITS
 from upwell.server.signin.directory import Directory
@@ -27,7 +20,6 @@ from upwell.store.interface import Store, StoreError
 
 log = logging.getLogger(__name__)
 
-_MAX_SECRET_BYTES = 4096
 _PRUNE_SECONDS = 3600.0
 
 
@@ -43,7 +35,7 @@ async def open_sign_in(
     if not oidc.issuer:
         return None
     opened = await open_issuer(settings, oidc.issuer, oidc.ca_file, stack)
-    provider = Provider(opened.issuer, ProviderForms(opened.client), _client(oidc))
+    provider = Provider(opened.issuer, opened.requests, _client(oidc))
     seals = Seals(secret)
     sessions = Sessions(Directory(store), provider, _policy(oidc), seals, clock.now, clock.elapsed)
     return SignIn(
@@ -67,39 +59,15 @@ async def prune_sessions(sessions: Sessions) -> None:
         await asyncio.sleep(_PRUNE_SECONDS)
 
 
-class ProviderForms:
-    """Requests to the provider over HTTP. Implements FormSender."""
-
-    def __init__(self, client: ProviderClient) -> None:
-        self._client = client
-
-    async def ask(
-        self, url: str, limit: int, form: Mapping[str, str] | None, authorization: str
-    ) -> tuple[int, bytes]:
-        """Return status and body, of at most `limit` bytes; raises IssuerUnavailableError."""
-        try:
-            answer = await self._client.ask(ProviderRequest(url, limit, form, authorization))
-        except ProviderRequestError as error:
-            raise IssuerUnavailableError(url, str(error)) from error
-        return answer.status, answer.body
-
-
 def _client(oidc: OidcSettings) -> ClientSettings:
     return ClientSettings(
         oidc.client_id,
-        _secret(oidc.client_secret_file),
+        read_secret(oidc.client_secret_file) if oidc.client_secret_file is not None else "",
         oidc.scopes,
         oidc.username_claim,
         oidc.username_prefix,
         oidc.groups_claim,
     )
-
-
-def _secret(path: Path | None) -> str:
-    if path is None:
-        return ""
-    with path.open("rb") as file:
-        return file.read(_MAX_SECRET_BYTES).decode("ascii", "replace").strip()
 
 
 def _policy(oidc: OidcSettings) -> SessionPolicy:

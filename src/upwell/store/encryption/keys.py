@@ -7,7 +7,6 @@ Named in the settings by a text: `file:PATH`, `credential:NAME` (systemd.exec(5)
 import base64
 import binascii
 import os
-import stat
 import subprocess
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -18,7 +17,7 @@ from typing import Protocol
 from cryptography.exceptions import InvalidTag
 from cryptography.hazmat.primitives.ciphers.aead import AESGCM
 
-from upwell.machine.private_file import write_private
+from upwell.machine.private_file import is_open_to_others, write_private
 from upwell.store.interface import StoreError
 
 KEY_BYTES = 32
@@ -189,12 +188,12 @@ def unwrapped(wrapped: bytes, keys: Sequence[WrappingKey]) -> bytes | None:
 
 def _require_private(path: Path) -> None:
     try:
-        mode = stat.S_IMODE(path.stat().st_mode)
+        is_open = is_open_to_others(path)
     except OSError as error:
         raise EncryptionKeyError(
             f"file:{path}: {error.strerror}: restore it from a copy; for a new database, {_MAKE}"
         ) from error
-    if mode & 0o077:
+    if is_open:
         raise EncryptionKeyError(f"file:{path} can be read by others: chmod 600 {path}")
 
 
