@@ -192,7 +192,8 @@ class InternalLogins:
         pulls = {image.repository for image in plan.pulled if image.registry == self._host}
         push = plan.push if plan.push and plan.push.registry == self._host else None
         build = f"{plan.namespace}/{plan.name}"
-        with self._tokens.of_build(build, pulls, push.repository if push else None) as token:
+        repository, tag = (push.repository, push.tag or "") if push else (None, "")
+        with self._tokens.of_build(build, pulls, repository, tag) as token:
             yield RegistryLogin(self._host, _USERNAME, token)
 
     def to_push(self, namespace: str) -> Credential:

@@ -43,7 +43,7 @@ from upwell.policy.builds.images import FINAL_IMAGE, BuildImages, source_image_n
 from upwell.policy.builds.objects import Objects
 from upwell.policy.builds.triggers import SPEC_IMAGE_PREFIX
 from upwell.policy.builds.volumes import MissingKeyError, source_mounts
-from upwell.policy.images.streams import StreamTag
+from upwell.policy.images.streams import StreamTag, is_image_tag
 from upwell.policy.rollouts.pod_template import CONFIG_MAP, SECRET, SourceName
 from upwell.registry.interface import RequestAccess
 
@@ -223,12 +223,23 @@ def push_reference(build: Build, host: str, inputs: str) -> Reference | None:
     if target is None:
         return None
     if target.kind == IMAGE_STREAM_TAG:
-        stream = StreamTag.of(target, build.namespace).stream_name
-        return Reference(host, stream.repository, tag=inputs_tag(inputs))
+        named = StreamTag.of(target, build.namespace)
+        _require_image_tag(named.tag)
+        return Reference(host, named.stream_name.repository, tag=inputs_tag(inputs))
     try:
-        return Reference.parse(target.name)
+        pushed = Reference.parse(target.name)
     except InvalidReferenceError as error:
         raise BuildError("InvalidOutputReference", f"spec.output.to: {error}") from error
+    if pushed.registry == host:
+        _require_image_tag(pushed.tag or "latest")
+    return pushed
+
+
+def _require_image_tag(tag: str) -> None:
+    """Raise BuildError for an output that would stand for another build's result, or signature."""
+    if not is_image_tag(tag):
+        why = f"tag {tag} is set by the server alone: choose another one"
+        raise BuildError("InvalidOutputReference", f"spec.output.to: {why}")
 
 
 def proxies_of(build: Build) -> Proxies:

@@ -20,7 +20,8 @@ _MIRROR = "upstream/"
 _PORT = re.compile(r"(.+)-([0-9]{1,5})", re.ASCII)
 _WILDCARD = re.compile(r"\*\.[a-z0-9](?:[a-z0-9.-]*[a-z0-9])?", re.ASCII)
 _HOST = re.compile(r"[A-Za-z0-9](?:[A-Za-z0-9.-]*[A-Za-z0-9])?(?::[0-9]{1,5})?", re.ASCII)
-_HUB_ALIASES = frozenset({"index.docker.io", "registry-1.docker.io"})
+_HUB_ALIASES = frozenset({"index.docker.io", "registry-1.docker.io", "registry.hub.docker.com"})
+_HTTPS_PORT = ":443"
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,10 +45,15 @@ def judged_image(
     `origin` elsewhere: they have the names of those too.
     """
     names = [reference.name, *([origin.name] if origin is not None else [])]
-    if internal and reference.registry == internal:
+    if is_registry(reference, internal):
         names.append(f"{INTERNAL_ALIAS}/{reference.repository}")
         names += _mirrored_names(reference.repository)
-    return JudgedImage(tuple(names), digest)
+    return JudgedImage(tuple(map(canonical, names)), digest)
+
+
+def is_registry(reference: Reference, host: str) -> bool:
+    """Return True if an image lies in the registry `host`, however its name is spelt."""
+    return bool(host) and canonical(reference.registry) == canonical(host)
 
 
 def _mirrored_names(repository: str) -> list[str]:
@@ -72,7 +78,7 @@ def weight(scope: str, name: str, digest: Digest) -> int | None:
     if scope.startswith(_DOMAIN):
         host = name.partition("/")[0].partition(":")[0]
         return len(scope) if host.endswith(scope.removeprefix("*")) else None
-    known = _canonical(scope)
+    known = canonical(scope)
     found = any(
         text == known or text.startswith(f"{known}/") for text in (name, f"{name}@{digest}")
     )
@@ -119,7 +125,11 @@ def _is_host(text: str) -> bool:
     return "." in text or ":" in text or text == "localhost"
 
 
-def _canonical(scope: str) -> str:
-    """Return a scope with Docker Hub's own name, as references have it."""
-    host, slash, path = scope.partition("/")
+def canonical(name: str) -> str:
+    """Return a scope or a name of an image with the one spelling of its registry.
+
+    Hosts have no case, the port of https is the one without a port, and Docker Hub has aliases.
+    """
+    host, slash, path = name.partition("/")
+    host = host.lower().removesuffix(_HTTPS_PORT)
     return f"{DOCKER_HUB if host in _HUB_ALIASES else host}{slash}{path}"

@@ -29,7 +29,7 @@ from upwell.formats.sigstore import (
     verified_statement,
 )
 from upwell.oci import InvalidReferenceError, Reference
-from upwell.policy.signatures.scopes import JudgedImage
+from upwell.policy.signatures.scopes import JudgedImage, canonical
 
 MAX_KEYS = 16
 """Keys of one policy."""
@@ -156,7 +156,7 @@ def _signed(
 def _is_own(stated: str, identity: SignedIdentity, image: JudgedImage) -> bool:
     """Return True if the name that a signature states may be that of the image."""
     try:
-        found = Reference.parse(stated).name
+        found = _name(stated)
     except InvalidReferenceError:
         return False
     match identity.match_policy:
@@ -164,14 +164,20 @@ def _is_own(stated: str, identity: SignedIdentity, image: JudgedImage) -> bool:
             return found in image.names
         case MatchPolicy.EXACT_REPOSITORY if identity.exact_repository is not None:
             try:
-                return found == Reference.parse(identity.exact_repository.repository).name
+                return found == _name(identity.exact_repository.repository)
             except InvalidReferenceError:
                 return False
         case MatchPolicy.REMAP_IDENTITY if identity.remap_identity is not None:
             prefix, signed = identity.remap_identity.prefix, identity.remap_identity.signed_prefix
+            prefix, signed = canonical(prefix), canonical(signed)
             return found in {_remapped(name, prefix, signed) for name in image.names}
         case _:
             return False
+
+
+def _name(text: str) -> str:
+    """Return the name in a reference as images have it; raises InvalidReferenceError."""
+    return canonical(Reference.parse(text).name)
 
 
 def _remapped(name: str, prefix: str, signed: str) -> str:
@@ -228,16 +234,50 @@ def _sources(predicate: Mapping[str, Any]) -> Iterator[str]:
         for one in (dependencies if isinstance(dependencies, list) else ())
         if _at(one, "digest", "gitCommit") is not None
     ]
-    yield from dict.fromkeys(_plain_uri(one) for one in found if isinstance(one, str) and one)
+    plain = [_plain_uri(one) for one in found if isinstance(one, str) and one]
+    yield from dict.fromkeys((*plain, *_beside_git(definition)))
+
+
+def _beside_git(definition: Mapping[str, Any]) -> Iterator[str]:
+    """Yield what a build of this server is made of besides commits: it is source as well."""
+    parameters = _object(definition.get("externalParameters"))
+    strategy = _object(parameters.get("strategy"))
+    if _at(parameters, "source", "dockerfile"):
+        yield "dockerfile:inline"
+    scripts = _at(strategy, "sourceStrategy", "scripts")
+    if isinstance(scripts, str) and scripts:
+        yield _plain_uri(scripts)
+    if strategy.get("customStrategy") is not None:
+        yield "builder:custom"
+    dependencies = definition.get("resolvedDependencies")
+    for one in dependencies if isinstance(dependencies, list) else ():
+        if _at(one, "name") == "upload" and _at(one, "uri") is None:
+            yield "upload:"
 
 
 def _plain_uri(uri: str) -> str:
-    """Return a URI without what SPDX puts around it: `git+` before, `@revision` behind."""
+    """Return a URI without what SPDX puts around it: `git+` before, `@revision` behind.
+
+    It names the place that a client reaches by it, as dots in a path lead elsewhere.
+    """
     scheme, separator, rest = uri.removeprefix("git+").partition("://")
     if not separator:
-        return uri
+        host, colon, path = uri.partition(":")
+        return f"{host}{colon}{_without_dots(path)}"
     authority, slash, path = rest.partition("/")
-    return f"{scheme}://{authority}{slash}{path.partition('@')[0]}"
+    return f"{scheme}://{authority}{slash}{_without_dots(path.partition('@')[0])}"
+
+
+def _without_dots(path: str) -> str:
+    """Return a path without the segments `.` and `..` (RFC 3986, 5.2.4), escaped ones too."""
+    kept: list[str] = []
+    for segment in path.split("/"):
+        dots = segment.lower().replace("%2e", ".")
+        if dots == "..":
+            del kept[-1:]
+        elif dots != ".":
+            kept.append(segment)
+    return "/".join(kept)
 
 
 def _at(value: object, *steps: str) -> object:

@@ -101,7 +101,7 @@ def _dependencies(build: Build) -> Iterator[Mapping[str, Any]]:
     git, commit = build.spec.source.git, build.revision.commit
     if git is not None and commit:
         ref = f"@{git.ref}" if git.ref else ""
-        uri = f"git+{without_credentials(git.uri)}{ref}"
+        uri = f"git+{_escaped(without_credentials(git.uri))}{ref}"
         yield {"name": "source", "uri": uri, "digest": {"gitCommit": commit}}
     binary = build.spec.source.binary
     if binary is not None and (upload := _parsed(binary.digest or "")) is not None:
@@ -121,6 +121,13 @@ def _dependencies(build: Build) -> Iterator[Mapping[str, Any]]:
         if image.final:
             entry["annotations"] = {"base": "true"}
         yield entry
+
+
+def _escaped(uri: str) -> str:
+    """Return a URI whose path has no `@`: the first one begins the revision (SPDX 2.3, 7.7)."""
+    scheme, separator, rest = uri.partition("://")
+    authority, slash, path = rest.partition("/")
+    return f"{scheme}{separator}{authority}{slash}{path.replace('@', '%40')}"
 
 
 def _parsed(text: str) -> Digest | None:

@@ -22,7 +22,7 @@ from upwell.formats.sigstore import image_of_tag
 from upwell.machine.backoff import Backoff
 from upwell.oci import Digest, Reference
 from upwell.policy.signatures.judgement import ImageJudgement, PolicyVerdict
-from upwell.policy.signatures.scopes import JudgedImage, holds_at, judged_image
+from upwell.policy.signatures.scopes import JudgedImage, holds_at, is_registry, judged_image
 from upwell.policy.signatures.selection import policies_for
 from upwell.policy.signatures.verification import (
     Verdict,
@@ -206,7 +206,7 @@ class ImagePolicies:
 
     async def _origin(self, reference: Reference, digest: Digest) -> Origin | None:
         """Return where an image comes from that the internal registry has by its stream."""
-        if self._origins is None or reference.registry != self._internal:
+        if self._origins is None or not is_registry(reference, self._internal):
             return None
         found = await self._origins.find(reference.repository, digest)
         return found if found is not None and found.reference.name != reference.name else None

@@ -442,15 +442,18 @@ def _without_secret(path: str, action: Action) -> Action:
 
 
 def _require_build(request: _RequestInfo) -> None:
-    """Raise ApiError for a tag of a build's inputs, which a build alone may set.
+    """Raise ApiError for a tag of a build's inputs, which this build alone may set.
 
-    What has the tag is taken for the result of these inputs, by every build that has the same.
+    What has the tag is taken for the result of these inputs, and signed as one, by every build
+    that has the same: so a build whose code has its login sets no other's.
     """
     tag = request.path.rpartition("/manifests/")[2]
     if request.action.verb != "push" or not tag.startswith(INPUTS_TAG_PREFIX):
         return
-    if request.scope["method"] == "PUT" and not request.user.registry_only:
-        message = f"tag {tag[:100]} is set by builds alone: push to another tag"
+    user = request.user
+    is_server = user.registry_only and user.repositories is None
+    if request.scope["method"] == "PUT" and not (is_server or user.inputs_tag == tag):
+        message = f"tag {tag[:100]} is set by its build alone: push to another tag"
         raise ApiError(403, message)
 
 

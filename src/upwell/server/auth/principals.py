@@ -19,6 +19,8 @@ class Principal:
     """True if no rate limit holds: for the machine's own user and its builds."""
     repositories: Mapping[str, frozenset[str]] | None = None
     """Repositories of the embedded registry by `pull` and `push`, in place of what grants give."""
+    inputs_tag: str = ""
+    """Of a build: the one tag of inputs that it may set, its own."""
     ends: datetime | None = None
     """End of the credentials; None: they have none."""
     groups: tuple[str, ...] = ()

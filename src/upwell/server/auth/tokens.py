@@ -167,10 +167,13 @@ class RegistryTokens:
         """Of running builds, by the name in the token."""
 
     @contextmanager
-    def of_build(self, build: str, pulls: Iterable[str], push: str | None) -> Iterator[str]:
+    def of_build(
+        self, build: str, pulls: Iterable[str], push: str | None, inputs_tag: str = ""
+    ) -> Iterator[str]:
         """Make a token for the time of the block; `build` is NAMESPACE/NAME.
 
-        It pulls from the repositories `pulls`, and pushes to `push`.
+        It pulls from the repositories `pulls`, and pushes to `push`; of the tags that stand for
+        results of inputs it sets `inputs_tag` alone.
         """
         pushes = frozenset({push} if push is not None else ())
         name = f"{_BUILD}{build}:{token_hex(_ATTEMPT_BYTES)}"
@@ -180,6 +183,7 @@ class RegistryTokens:
             registry_only=True,
             unlimited=True,
             repositories={"pull": frozenset(pulls) | pushes, "push": pushes},
+            inputs_tag=inputs_tag,
         )
         try:
             yield self._token(name)

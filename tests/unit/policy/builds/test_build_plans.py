@@ -203,6 +203,18 @@ def test_a_build_is_pushed_by_its_inputs_or_to_where_it_says() -> None:
     assert push_reference(docker_build(output={}), "own:5000", "f" * 64) is None
 
 
+@pytest.mark.parametrize("tag", [f"inputs-{'0' * 40}", f"{str(OLD).replace(':', '-')}.sig"])
+@pytest.mark.parametrize(
+    ("kind", "prefix"), [("ImageStreamTag", "app"), ("DockerImage", "own:5000/shop/app")]
+)
+def test_no_output_stands_for_another_builds_result_or_for_a_signature(
+    kind: str, prefix: str, tag: str
+) -> None:
+    build = docker_build(output={"to": {"kind": kind, "name": f"{prefix}:{tag}"}})
+    with pytest.raises(BuildError, match="is set by the server alone"):
+        push_reference(build, "own:5000", "f" * 64)
+
+
 def variable(name: str, value: str = "") -> dict[str, object]:
     reference = {"secretKeyRef": {"name": "keys", "key": "token"}}
     return {"name": name, "value": value} if value else {"name": name, "valueFrom": reference}

@@ -48,6 +48,14 @@ def is_about(scope: str, name: str) -> bool:
         (f"{INTERNAL_ALIAS}/shop", f"{INTERNAL}/shop/app"),
         ("docker.io", f"{INTERNAL}/upstream/docker.io/library/python"),
         ("registry.test:5000/base", f"{INTERNAL}/upstream/registry.test-5000/base/python"),
+        # One registry under the other spellings of its name.
+        ("quay.io", "QUAY.io/team/app"),
+        ("quay.io/team", "quay.io:443/team/app"),
+        ("Quay.io:443/team", "quay.io/team/app"),
+        ("*.example.com", "REGISTRY.Example.com:5000/app"),
+        ("docker.io", "registry.hub.docker.com/library/python"),
+        ("docker.io/library", "Index.Docker.io:443/library/python"),
+        ("docker.io", f"{INTERNAL}/upstream/docker.io-443/library/python"),
     ],
 )
 def test_a_scope_is_about_an_image(scope: str, name: str) -> None:
@@ -126,3 +134,8 @@ def test_another_name_of_an_image_takes_it_out_of_no_policy() -> None:
     app = judged_image(image(f"{INTERNAL}/shop/app"), DIGEST, INTERNAL, origin)
     found = policies_for(policies, app, "shop", PolicyPoint.ROLLOUT)
     assert names(found) == ["built", "lax"]
+
+
+def test_the_internal_registry_is_itself_under_any_spelling() -> None:
+    names = judged_image(image("Registry.Test/shop/app"), DIGEST, "registry.test:443").names
+    assert f"{INTERNAL_ALIAS}/shop/app" in names

@@ -210,6 +210,52 @@ def test_a_user_and_revision_in_a_source_do_not_pass_for_its_host() -> None:
     assert not attested(KEY.envelope(DIGEST, PROVENANCE, sneaky)).passed
 
 
+@pytest.mark.parametrize(
+    "uri",
+    [
+        "git+https://git.example/team/../evil/app",
+        "https://git.example/team/app/../../evil/app",
+        "https://git.example/team/%2E%2e/evil/app",
+        "https://git.example/./evil/app",
+    ],
+)
+def test_dots_in_a_source_do_not_pass_for_another_place(uri: str) -> None:
+    assert not sourced(provenance("builder", uri), "https://git.example/team/.*")
+    assert sourced(provenance("builder", uri), "https://git.example/evil/app")
+
+
+@pytest.mark.parametrize(
+    ("parameters", "named"),
+    [
+        ({"source": {"dockerfile": "FROM evil"}}, "dockerfile:inline"),
+        ({"strategy": {"sourceStrategy": {"scripts": "https://evil/s2i"}}}, "https://evil/s2i"),
+        ({"strategy": {"customStrategy": {"from": {"name": "evil"}}}}, "builder:custom"),
+    ],
+)
+def test_what_is_built_besides_commits_is_a_source_too(
+    parameters: dict[str, Any], named: str
+) -> None:
+    predicate = provenance("builder", "https://git.example/team/app")
+    predicate["buildDefinition"]["externalParameters"] = parameters
+
+    assert not sourced(predicate, "https://git.example/team/.*")
+    assert sourced(predicate, "https://git.example/team/.*", named)
+
+
+def test_an_upload_is_a_source_too() -> None:
+    predicate = provenance("builder", "https://git.example/team/app")
+    upload = {"name": "upload", "digest": {"sha256": "0" * 64}}
+    predicate["buildDefinition"]["resolvedDependencies"].append(upload)
+
+    assert not sourced(predicate, "https://git.example/team/.*")
+    assert sourced(predicate, "https://git.example/team/.*", "upload:")
+
+
+def sourced(predicate: dict[str, Any], *sources: str) -> bool:
+    wanted = AttestationRequirement(predicate_type=PROVENANCE, sources=sources)
+    return attested(KEY.envelope(DIGEST, PROVENANCE, predicate), wanted=wanted).passed
+
+
 @pytest.mark.parametrize(("result", "passes"), [("PASSED", True), ("FAILED", False)])
 def test_tests_have_to_have_passed(result: str, *, passes: bool) -> None:
     kind = "https://in-toto.io/attestation/test-result/v0.1"

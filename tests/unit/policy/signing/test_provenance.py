@@ -3,7 +3,7 @@
 import json
 from typing import Any
 
-from upwell.api.build import Build
+from upwell.api.build import Build, GitBuildSource
 from upwell.api.codec import decode
 from upwell.formats.sigstore import Subject
 from upwell.oci import Digest
@@ -123,3 +123,14 @@ def test_equal_builds_have_equal_statements() -> None:
 def test_a_build_that_took_an_earlier_result_has_made_nothing() -> None:
     assert made_here(build())
     assert not made_here(build({"stages": [{"name": "FetchInputs"}]}))
+
+
+def test_an_at_in_a_path_does_not_pass_for_the_beginning_of_the_revision() -> None:
+    made = build()
+    git = GitBuildSource(uri="https://g.test/a@b/../c", ref="main")
+    source = made.spec.source.model_copy(update={"git": git})
+    made = made.model_copy(update={"spec": made.spec.model_copy(update={"source": source})})
+
+    definition = provenance(made, IMAGE, BUILDER).predicate["buildDefinition"]
+
+    assert definition["resolvedDependencies"][0]["uri"] == "git+https://g.test/a%40b/../c@main"

@@ -36,12 +36,16 @@ async def _taken(_request: Request) -> Response:
         ("admin", TAG, 403),
         ("builder", "latest", 201),
         ("build", TAG, 201),
+        ("build", f"inputs-{'1' * 40}", 403),
+        ("another build", TAG, 403),
+        ("server", TAG, 201),
     ],
 )
 async def test_a_build_alone_sets_them(tmp_path: Path, who: str, tag: str, status: int) -> None:
     builds, own, builder = RegistryTokens(), new_token("root"), new_token("ann")
     record = TokenRecord("ann", hash_of(builder), (parse_grant("builder@a"),))
-    own_build = builds.of_build("a/app-1", (), "a/app")
+    own_build = builds.of_build("a/app-1", (), "a/app", TAG)
+    another = builds.of_build("a/custom-1", (), "a/app", f"inputs-{'2' * 40}")
 
     def guard(store: MemoryStore, clock: ApiClock) -> AccessControl:
         kept = Tokens(store, clock, [own_token(own)], builds)
@@ -50,8 +54,14 @@ async def test_a_build_alone_sets_them(tmp_path: Path, who: str, tag: str, statu
     route = Route("/v2/{path:path}", _taken, methods=["PUT"])
     async with serving(ServerLimits(), guard=guard, registry_routes=[route]) as api:
         await api.store.create(record.as_secret())
-        with own_build as build:
-            token = {"builder": builder, "admin": own, "build": build}[who]
+        with own_build as build, another as other_build:
+            token = {
+                "builder": builder,
+                "admin": own,
+                "build": build,
+                "another build": other_build,
+                "server": builds.to_push("a"),
+            }[who]
             headers = {"Authorization": f"Bearer {token}"}
             answer = await api.send("PUT", f"/v2/a/app/manifests/{tag}", b"{}", **headers)
             assert answer.status == status, answer.text
