@@ -36,6 +36,7 @@ from upwell.oci import Digest, Reference
 from upwell.registry.embedded import EmbeddedRegistry
 
 BUILD = "uid-1"
+MEBIBYTE = 1024**2
 DAY, NOW = timedelta(days=1), timedelta(0)
 QUICK, SLOW = "FROM base:1\nRUN echo made > /made\n", "FROM base:1\nRUN sleep 60\n"
 BROKEN = "FROM base:1\nRUN false\n"
@@ -246,6 +247,22 @@ async def test_a_cancelled_build_ends_and_can_be_built_again(building: BuilderUn
         with pytest.raises(asyncio.CancelledError):
             await running
     assert (await building.builder.build(building.plan(QUICK), Log())).digest is not None
+
+
+# room on the disk
+
+
+async def test_room_is_what_a_build_has_on_the_disk_until_it_is_discarded(
+    building: BuilderUnderTest, tmp_path: Path
+) -> None:
+    assert await building.builder.storage_used(BUILD) == 0
+    (tmp_path / "upload").write_bytes(os.urandom(2 * MEBIBYTE))
+    source = BinarySource(tmp_path / "upload", BinaryKind.FILE, "app.war")
+    await building.builder.unpack(BUILD, source, Log())
+    assert 2 * MEBIBYTE <= await building.builder.storage_used(BUILD) < 3 * MEBIBYTE
+    assert await building.builder.storage_used("uid-2") == 0
+    await building.builder.discard(BUILD)
+    assert await building.builder.storage_used(BUILD) == 0
 
 
 # afterwards

@@ -1,6 +1,7 @@
 """Configuration of Buildah and Podman, written at every start."""
 
 import os
+import shutil
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
@@ -93,6 +94,11 @@ def _default_limits(settings: ServerSettings, files: Configuration) -> DefaultLi
 def build_slots(settings: ServerSettings) -> int:
     """Return how many builds run at once: as the settings say, or as the machine can take."""
     return settings.build_slots or default_slots(os.cpu_count() or 1, _machine_memory())
+
+
+def build_storage(settings: ServerSettings) -> int:
+    """Return the bytes that a build may take on the disk while it runs."""
+    return settings.build_isolation.storage or shutil.disk_usage(settings.data_dir).total // 2
 
 
 def _machine_memory() -> int:

@@ -18,7 +18,7 @@ from upwell.app.cleanup import (
     referenced_evidence,
     watch_registry,
 )
-from upwell.app.configuration import build_slots
+from upwell.app.configuration import build_slots, build_storage
 from upwell.app.firewall import firewall
 from upwell.app.identity.signin import prune_sessions
 from upwell.app.identity.token_life import clean_exchanges, keep_token_uses
@@ -28,7 +28,7 @@ from upwell.app.machine_watch import (
     watch_disk,
 )
 from upwell.app.promotion import promotion
-from upwell.app.quotas.storage import measures
+from upwell.app.quotas.storage import build_limit, measures
 from upwell.app.signing.image_policies import JUDGED, image_policies
 from upwell.app.signing.keys import served_keys
 from upwell.app.signing.wiring import image_signing
@@ -47,6 +47,7 @@ from upwell.reconcilers.builds.logins import BuildLogins
 from upwell.reconcilers.builds.objects import referenced_inputs
 from upwell.reconcilers.builds.output import BuildOutputs, SignPushed
 from upwell.reconcilers.builds.planner import BuildPlanner
+from upwell.reconcilers.builds.room import BuildRooms
 from upwell.reconcilers.builds.run import BuildRun
 from upwell.reconcilers.builds.slots import BuildCapacity
 from upwell.reconcilers.components.reconciler import component_controller
@@ -139,8 +140,13 @@ def wire(adapters: Adapters) -> Wired:
         limits=limits,
         sign_in=adapters.protection.sign_in,
     )
+    rooms = BuildRooms(
+        adapters.builder,
+        build_limit(store, limits.namespace_quota),
+        build_storage(adapters.settings),
+    )
     events = EventReconciler(store, now)
-    building = _builds(adapters, builds, signing.sign_pushed, policies)
+    building = _builds(adapters, builds, signing.sign_pushed, policies, rooms)
     controllers: Sequence[Controller] = (
         image_stream_controller(streams, adapters.cache),
         image_contents_controller(contents, adapters.cache),
@@ -150,7 +156,7 @@ def wire(adapters: Adapters) -> Wired:
         *_workloads(adapters, workloads, secrets, policies),
         *promotion(adapters, workloads, builds, secrets, policies),
         event_controller(events, adapters.cache),
-        resource_quota_controller(adapters.cache, measures(adapters.internal), now),
+        resource_quota_controller(adapters.cache, measures(adapters.internal, rooms), now),
         component_controller(adapters.components, adapters.cache, __version__, now),
         *(trace_controller(traces, adapters.cache) for traces in adapters.traces),
         *adapters.subscriptions.controllers,
@@ -304,7 +310,11 @@ def _build_logins(adapters: Adapters) -> BuildLogins:
 
 
 def _builds(
-    adapters: Adapters, index: BuildIndex, sign: SignPushed, policies: ImagePolicies
+    adapters: Adapters,
+    index: BuildIndex,
+    sign: SignPushed,
+    policies: ImagePolicies,
+    rooms: BuildRooms,
 ) -> Builds:
     settings = adapters.settings
     defaults = BuildDefaults(is_insecure=adapters.is_insecure)
@@ -326,6 +336,7 @@ def _builds(
         planner,
         BuildOutputs(adapters.store, adapters.internal, now, sign),
         clock=now,
+        limit_room=rooms.limited,
     )
     return Builds(
         index,

@@ -29,6 +29,7 @@ from upwell.builder.network import BuildNetworkAccess, build_network, is_possibl
 from upwell.builder.post_commit import check_image
 from upwell.builder.pruning import Occupancy, prunable
 from upwell.builder.registries import registry_network
+from upwell.builder.room import BuildRoom
 from upwell.builder.sandbox import (
     Sandbox,
     UserIds,
@@ -119,10 +120,12 @@ class BuildahBuilder:
         self._owner = hashlib.sha256(str(self._folders).encode()).hexdigest()[:16]
         self._temporary = settings.temporary_dir / f"upwell-{self._owner}"
         self._occupancy = Occupancy()
+        self._rooms: dict[str, BuildRoom] = {}
         self._launcher = Launcher(str(settings.work_dir.resolve()))
         shifted = settings.user_namespaces and settings.isolation == "oci"
+        self._store_root = (settings.storage_root or settings.work_dir / "storage").resolve()
         store = ImageStore(
-            (settings.storage_root or settings.work_dir / "storage").resolve(),
+            self._store_root,
             (settings.run_root or settings.work_dir / "run").resolve(),
             UserIds(self._launcher, SYSTEM_PATH, shifted=shifted),
         )
@@ -184,9 +187,23 @@ class BuildahBuilder:
         finally:
             redaction.flush()
 
+    async def storage_used(self, build_id: str) -> int:
+        """Return the bytes that a running build takes on the disk."""
+        folder = self._folder(build_id)
+        room = self._rooms.setdefault(build_id, BuildRoom(seconds()))
+        containers = await self._commands.containers_of(folder.path)
+        return await room.look(
+            self._launcher,
+            SYSTEM_PATH,
+            (folder.path, folder.temporary.resolve()),
+            self._store_root,
+            containers,
+        )
+
     async def discard(self, build_id: str) -> None:
         """Remove the build's working containers, unneeded image and folder; idempotent."""
         folder = self._folder(build_id)
+        self._rooms.pop(build_id, None)
         await self._remove_containers(build_id)
         await self._remove_unneeded_image(folder.path)
         await asyncio.to_thread(folder.remove)

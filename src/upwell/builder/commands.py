@@ -240,8 +240,12 @@ class BuildahCommands:
     async def remove_containers(self, folder: Path) -> None:
         """Remove what a killed build in `folder` left in the store and at the container runtime."""
         await self._remove_runtime_state(folder)
-        if ids := await asyncio.to_thread(_containers_of, folder, self._store.root):
+        if ids := await self.containers_of(folder):
             await self._remove(ids, folder)
+
+    async def containers_of(self, folder: Path) -> Sequence[str]:
+        """Return the ids of the working containers of the build in `folder`."""
+        return await asyncio.to_thread(_containers_of, folder, self._store.root)
 
     async def _remove(self, ids: Sequence[str], folder: Path) -> None:
         """Remove containers of the store, on a full disk too.

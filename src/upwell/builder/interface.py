@@ -17,6 +17,9 @@ BUILDER_KILLED = "BuilderKilled"
 DISK_PRESSURE = "DiskPressure"
 """Reason of a build that found no space on the disk (as of a Kubernetes node)."""
 
+STORAGE_EXCEEDED = "BuildStorageExceeded"
+"""Reason of a build that took more room on the disk than it may."""
+
 
 class BuildError(Exception):
     """A build or the fetch of its source failed; `reason` is a StatusReason of build/v1.
@@ -282,6 +285,13 @@ class Builder(Protocol):
         """Build and push; raises BuildError. Leaves no working container, whatever happens.
 
         A Custom build pushes by itself: its result has no digest.
+        """
+        ...
+
+    async def storage_used(self, build_id: str) -> int:
+        """Return the bytes that a running build takes on the disk; 0: it has left nothing.
+
+        Its folder and what its steps have written, not the images that it takes from elsewhere.
         """
         ...
 

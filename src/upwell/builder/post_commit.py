@@ -3,7 +3,7 @@
 import json
 
 from upwell.builder.interface import BuildError, PostCommit
-from upwell.builder.trial import run_inside
+from upwell.builder.strategies.trial import run_inside
 from upwell.builder.workspace import Workspace
 from upwell.oci import ImageConfig
 

@@ -104,6 +104,9 @@ class BuildIsolation(SettingsTable):
     """The limit of a build that states none; without it, three quarters of the machine's memory."""
     processes: Count = 4096
     """The most processes that a build may have at once."""
+    storage: Size | None = None
+    """The most room on the disk that a build may take while it runs; without it, half of the file
+    system."""
 
 
 class WorkloadLimits(SettingsTable):

@@ -10,6 +10,7 @@ import shutil
 from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from datetime import timedelta
+from decimal import Decimal
 from hashlib import sha256
 from pathlib import Path
 
@@ -59,6 +60,7 @@ from upwell.reconcilers.builds.index import BuildIndex
 from upwell.reconcilers.builds.logins import BuildLogins
 from upwell.reconcilers.builds.output import BuildOutputs
 from upwell.reconcilers.builds.planner import BuildPlanner
+from upwell.reconcilers.builds.room import BuildRooms
 from upwell.reconcilers.builds.run import BuildRun
 from upwell.reconcilers.builds.slots import BuildCapacity
 from upwell.reconcilers.images.image_streams import ImageStreams
@@ -297,6 +299,14 @@ class FakeBuilder:
             self.after_push()
         return BuildResult(digest, {"Build": 1.5})
 
+    def folder(self, build_id: str) -> Path:
+        """Return where a build has its files."""
+        return BuildFolder(self._folder, build_id).path
+
+    async def storage_used(self, build_id: str) -> int:
+        files = self.folder(build_id).rglob("*")
+        return sum(file.lstat().st_blocks * 512 for file in files)
+
     async def discard(self, build_id: str) -> None:
         self.discarded.append(build_id)
         BuildFolder(self._folder, build_id).remove()
@@ -332,6 +342,9 @@ class BuildMachine:
         self.builder = FakeBuilder(self.internal, folder / "builds")
         self.logs = FileBuildLogs(folder / "logs")
         self.inputs = FileInputs(folder / "inputs")
+        self.quota: tuple[str, Decimal] | None = None
+        """Quota of each namespace for the room of its builds."""
+        self.rooms = BuildRooms(self.builder, self._find_quota, 1024**3)
         self.secrets = PullSecrets(self.store)
         self.authors: AuthorGrants | None = None
         """Rights of authors; None: nobody is asked."""
@@ -356,6 +369,9 @@ class BuildMachine:
             policies=self.policies,
         )
 
+    async def _find_quota(self, _: str) -> tuple[str, Decimal] | None:
+        return self.quota
+
     def builds(self, slots: int = 2) -> Builds:
         registries = RoutedRegistry(self.internal, self.vendor)
         logins = BuildLogins(self.store, INTERNAL)
@@ -376,6 +392,7 @@ class BuildMachine:
             ),
             BuildOutputs(self.store, self.internal, self.clock),
             clock=self.clock,
+            limit_room=self.rooms.limited,
         )
         return Builds(
             self.index,

@@ -1,9 +1,11 @@
 """Quotas of what is stored: their limits for the adapters, and what is used for their status."""
 
 from collections.abc import Mapping
+from decimal import Decimal
 
-from upwell.api.core import IMAGE_STORAGE
+from upwell.api.core import BUILD_STORAGE, IMAGE_STORAGE
 from upwell.policy.quotas.usage import Usage, least
+from upwell.reconcilers.builds.room import BuildRooms, FindLimit
 from upwell.reconcilers.quotas.reconciler import Measure
 from upwell.registry.embedded import EmbeddedRegistry
 from upwell.registry.hosting import FindQuota, StorageQuota
@@ -26,6 +28,16 @@ def image_quotas(store: Store, defaults: Usage) -> FindQuota:
     return find
 
 
-def measures(registry: EmbeddedRegistry) -> Mapping[str, Measure]:
+def build_limit(store: Store, defaults: Usage) -> FindLimit:
+    """Return what finds the quota of the builds of a namespace."""
+    quotas = NamespaceQuotas(store, defaults)
+
+    async def find(namespace: str) -> tuple[str, Decimal] | None:
+        return least(await quotas.limits(namespace), BUILD_STORAGE)
+
+    return find
+
+
+def measures(registry: EmbeddedRegistry, rooms: BuildRooms) -> Mapping[str, Measure]:
     """Return what measures that which no object takes."""
-    return {IMAGE_STORAGE: registry.storage_used}
+    return {IMAGE_STORAGE: registry.storage_used, BUILD_STORAGE: rooms.used}

@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from upwell.builder.commands import BuildMount
 from upwell.builder.inputs import volume_mounts
 from upwell.builder.interface import BuildError
-from upwell.builder.trial import run_inside
+from upwell.builder.strategies.trial import run_inside
 from upwell.builder.workspace import Workspace
 from upwell.formats.s2i.contract import S2iError, environment_instructions
 

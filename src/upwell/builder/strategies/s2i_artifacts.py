@@ -9,7 +9,7 @@ from upwell.builder.archive import ArchiveError, ArchiveLimits
 from upwell.builder.commands import BuildMount
 from upwell.builder.diagnosis import disk_full, disk_pressure
 from upwell.builder.interface import BuildError
-from upwell.builder.trial import run_inside
+from upwell.builder.strategies.trial import run_inside
 from upwell.builder.unpacking import unpack
 from upwell.builder.workspace import Workspace
 from upwell.formats.s2i.contract import BuilderImage

@@ -12,6 +12,7 @@ from upwell.api.build import Build, BuildPhase
 from upwell.builder.interface import (
     BUILDER_KILLED,
     DISK_PRESSURE,
+    STORAGE_EXCEEDED,
     BuildError,
     ReportedFullDiskError,
 )
@@ -51,6 +52,7 @@ _OF_THE_SOURCE = frozenset(
         "OutOfMemoryKilled",
         "PostCommitHookFailed",
         "UnresolvableEnvironmentVariable",
+        STORAGE_EXCEEDED,
     }
 )
 """Reasons that another try would only repeat, whatever the builder says of them."""

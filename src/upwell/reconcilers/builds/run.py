@@ -46,6 +46,7 @@ from upwell.policy.builds.plan import (
 )
 from upwell.reconcilers.builds.output import BuildOutputs
 from upwell.reconcilers.builds.planner import BuildPlanner, pull_error
+from upwell.reconcilers.builds.room import LimitRoom, unlimited
 from upwell.registry.errors import RegistryError
 from upwell.registry.interface import RequestAccess
 from upwell.store.interface import NotFoundError, Store
@@ -65,7 +66,7 @@ class ImageMirror(Protocol):
 class BuildRun:
     """Runs builds to their end, one call each; raises BuildError when one fails."""
 
-    def __init__(
+    def __init__(  # noqa: PLR0913 - the ports, and what keeps a build within its limits
         self,
         store: Store,
         builder: Builder,
@@ -75,6 +76,7 @@ class BuildRun:
         outputs: BuildOutputs,
         *,
         clock: Callable[[], datetime],
+        limit_room: LimitRoom = unlimited,
     ) -> None:
         self._store = store
         self._builder = builder
@@ -83,6 +85,7 @@ class BuildRun:
         self._planner = planner
         self._outputs = outputs
         self._clock = clock
+        self._limit_room = limit_room
 
     async def missing_input(self, build: Build) -> MissingInput | None:
         """Say what must be created before `build` can run; None: nothing."""
@@ -95,7 +98,7 @@ class BuildRun:
         # Of each attempt anew, by the loop's monotonic time: whoever sets the clock ends no build.
         deadline = asyncio.timeout(seconds)
         try:
-            async with deadline:
+            async with deadline, self._limit_room(build):
                 await self._run(build, sink)
         except TimeoutError as error:
             if not deadline.expired():
