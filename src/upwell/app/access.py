@@ -27,7 +27,8 @@ from upwell.builder.interface import BuildPlan, RegistryLogin
 from upwell.machine.components import Components
 from upwell.machine.private_file import (
     MAX_SECRET_BYTES,
-    make_private,
+    DamagedFileError,
+    PrivateFiles,
     read_secret,
     write_private,
     write_whole,
@@ -94,8 +95,11 @@ async def protect(
     clock: Callable[[], datetime],
     components: Components,
     stack: AsyncExitStack,
+    files: PrivateFiles,
 ) -> Protection:
     """Make what is missing in the data directory, and let this user's commands find the server.
+
+    `files` keeps the keys; the administrator's token is for this user's commands to read.
 
     Raises OSError, CertificateError or DataFolderError.
     """
@@ -119,11 +123,11 @@ async def protect(
     socket_path = None if local is None else (data / LOCAL_SOCKET).absolute()
     stack.enter_context(announced(addresses, token_file, certificate.authority, socket_path))
     registry = RegistryTokens()
-    files = _audit_files(settings)
+    audit_files = _audit_files(settings)
     component = components.add("audit-log", required=False)
-    signer = await asyncio.to_thread(_audit_signer, data)
-    audit = await stack.enter_async_context(AuditLog.open(files, signer, clock, component))
-    signing_key = _signing_key(data / "signing.key").encode()
+    signer = await asyncio.to_thread(_audit_signer, data, files)
+    audit = await stack.enter_async_context(AuditLog.open(audit_files, signer, clock, component))
+    signing_key = (await asyncio.to_thread(_signing_key, data / "signing.key", files)).encode()
     jwts = OwnJwts(hmac.digest(signing_key, b"service account tokens", "sha256"))
     tokens = Tokens(store, clock, [own_token(token)], registry, jwts)
 
@@ -152,7 +156,7 @@ async def protect(
         not settings.access.is_encrypted,
         renewal,
         local,
-        await asyncio.to_thread(_audit_export, settings, files, components),
+        await asyncio.to_thread(_audit_export, settings, audit_files, components),
         await open_exchange(settings, tokens.accounts, stack),
         sign_in,
     )
@@ -215,24 +219,23 @@ def _audit_files(settings: ServerSettings) -> AuditFiles:
     )
 
 
-def _audit_signer(data: Path) -> HeadSigner:
+def _audit_signer(data: Path, files: PrivateFiles) -> HeadSigner:
     """Return the key that signs the audit log, made once; its public half lies beside it.
 
     Raises OSError or DataFolderError.
     """
     path = data / "audit.key"
     if not path.exists():
-        write_private(path, HeadSigner.generate().private_pem())
-    make_private(path)
-    with path.open("rb") as file:
-        pem = file.read(MAX_SECRET_BYTES)
+        files.write(path, HeadSigner.generate().private_pem())
     try:
+        pem = files.read(path, MAX_SECRET_BYTES)
         signer = HeadSigner.parse(pem, path)
-    except AuditKeyError as error:
+    except (AuditKeyError, DamagedFileError) as error:
         raise DataFolderError(
             f"{error}: restore it from a copy, or remove it and start again (`upwell audit verify`"
             " then needs the old public key for what was signed with it)"
         ) from error
+    files.settle(path, pem)
     write_whole(data / "audit.pub", signer.public_pem())
     return signer
 
@@ -248,31 +251,35 @@ def _audit_export(
     return AuditExport(files.paths, receiver_of(audit.export, token), component)
 
 
-def _signing_key(path: Path) -> str:
+def _signing_key(path: Path, files: PrivateFiles) -> str:
     cost = (
         "tokens that CIs and people hold for running promotions, and those of ServiceAccounts, are"
         " refused then, and people sign in again"
     )
-    return kept_secret(path, partial(token_hex, _KEY_BYTES), cost)
+    return kept_secret(path, partial(token_hex, _KEY_BYTES), cost, files)
 
 
-def kept_secret(path: Path, make: Callable[[], str], cost: str) -> str:
+def kept_secret(
+    path: Path, make: Callable[[], str], cost: str, files: PrivateFiles | None = None
+) -> str:
     """Return a secret of the data directory; made once, readable by the server's user alone.
 
     `cost` says what is lost with it. Raises DataFolderError for one that is not whole: what is
     left of a secret is none.
     """
-    made = make()
+    made, files = make(), files or PrivateFiles()
     if not path.exists():
-        write_private(path, f"{made}\n")
-    make_private(path)
-    found = read_secret(path)
+        files.write(path, f"{made}\n".encode())
+    step = f"restore it from a copy, or remove it and start again ({cost})"
+    try:
+        raw = files.read(path, MAX_SECRET_BYTES)
+    except DamagedFileError as error:
+        raise DataFolderError(f"{error}: {step}") from error
+    found = raw.decode("ascii", "replace").strip()
     is_whole = len(made) <= len(found) <= MAX_SECRET_BYTES and _PRINTABLE.fullmatch(found)
     if not is_whole:
-        raise DataFolderError(
-            f"{path} is empty or damaged: restore it from a copy, or remove it and start again"
-            f" ({cost})"
-        )
+        raise DataFolderError(f"{path} is empty or damaged: {step}")
+    files.settle(path, raw)
     return found
 
 

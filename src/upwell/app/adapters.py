@@ -45,6 +45,8 @@ from upwell.server.metrics.counted_registry import CountedRegistry
 from upwell.server.metrics.metrics import Gauges, Metrics
 from upwell.settings import ServerSettings
 from upwell.signing.keys import SigningKeys
+from upwell.store.encryption.files import SealedFiles
+from upwell.store.encryption.keyring import Keyring
 from upwell.store.sqlite import SqliteStore
 from upwell.uploads.files import FileInputs
 from upwell.verification.network import NetworkProbes
@@ -82,6 +84,7 @@ class Adapters:
     inputs: FileInputs
     evidence: FileInputs
     protection: Protection
+    key_files: SealedFiles
     signing_keys: SigningKeys | None
     """None: nothing is signed."""
     metrics: Metrics
@@ -118,7 +121,8 @@ async def open_adapters(settings: ServerSettings, stack: AsyncExitStack) -> Adap
         data, paths.instance_id, store, runtime, adopt_empty=settings.adopt_empty
     )
     helpers = CredentialHelpers()
-    protection = await protect(settings, store, now, components, stack)
+    key_files = SealedFiles(Keyring(settings.encryption.sources, data))
+    protection = await protect(settings, store, now, components, stack, key_files)
     files = [AuthFile(path, helpers) for path in settings.auth_files]
     logins = ChainedCredentials([protection.registry, *files])
     client = await stack.enter_async_context(
@@ -173,7 +177,8 @@ async def open_adapters(settings: ServerSettings, stack: AsyncExitStack) -> Adap
             pressure=disk.pressure,
         ),
         protection=protection,
-        signing_keys=await asyncio.to_thread(open_signing_keys, settings),
+        key_files=key_files,
+        signing_keys=await asyncio.to_thread(open_signing_keys, settings, key_files),
         metrics=metrics,
         gauges=MachineGauges(data, client, store, disk),
         traces=tracing(settings.tracing, cache, now, stack),

@@ -80,7 +80,7 @@ from upwell.server.http.hosts import HostNames
 from upwell.server.http.limits import DEFAULT_LIMITS, ServerLimits
 from upwell.server.metrics.loop_lag import watch_loop
 from upwell.settings import QuotaSettings, ServerSettings
-from upwell.store.interface import StoreKeys
+from upwell.store.encryption.rotation import Rotations
 
 type Loop = Callable[[], Coroutine[Any, Any, None]]
 """Runs until it is cancelled."""
@@ -126,7 +126,9 @@ def wire(adapters: Adapters) -> Wired:
         version=__version__,
         runtime=adapters.runtime,
         inputs=adapters.inputs,
-        store_keys=StoreKeys(lambda: adapters.store.encryption, adapters.store.rotate),
+        store_keys=Rotations(
+            adapters.key_files, lambda: adapters.store.encryption, adapters.store.rotate
+        ).keys(),
         signing_keys=served_keys(adapters.signing_keys),
         evidence=adapters.evidence,
         signatures=adapters.protection.signatures,

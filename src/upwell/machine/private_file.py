@@ -18,6 +18,33 @@ PRIVATE_FILES = ("*.db", "*.db-wal", "*.db-shm", "*.token", "*.key", "tls/*.key"
 _OTHERS = stat.S_IRWXG | stat.S_IRWXO
 
 
+class DamagedFileError(Exception):
+    """A file is not what was written; nothing was changed. The message names it."""
+
+    def __init__(self, path: Path, why: str) -> None:
+        super().__init__(f"{path} is damaged: {why}")
+
+
+class PrivateFiles:
+    """Files with secrets that only their owner can read, as they are; others may seal them."""
+
+    def read(self, path: Path, limit: int) -> bytes:
+        """Return the content of a file, one byte more than `limit` at most.
+
+        Raises OSError or DamagedFileError.
+        """
+        make_private(path)
+        with path.open("rb") as file:
+            return file.read(limit + 1)
+
+    def settle(self, path: Path, content: bytes) -> None:
+        """See that a file that was read, and is whole, is kept as it shall be; raises OSError."""
+
+    def write(self, path: Path, content: bytes) -> None:
+        """Write a whole file; raises OSError."""
+        write_private(path, content)
+
+
 def write_private(
     path: Path, content: str | bytes, *, mode: int = 0o600, synced: bool = True
 ) -> None:

@@ -20,9 +20,9 @@ from cryptography.hazmat.primitives.asymmetric.ec import (
 
 from upwell.formats.sigstore.keys import InvalidPublicKeyError, SignatureKey
 from upwell.machine.private_file import (
+    DamagedFileError,
+    PrivateFiles,
     is_open_to_others,
-    make_private,
-    write_private,
     write_whole,
 )
 
@@ -93,7 +93,11 @@ class SigningKeys:
     private key: one that is cut off leaves a public key that never signed anything.
     """
 
-    def __init__(self, folder: Path, given: Path | None = None) -> None:
+    def __init__(
+        self, folder: Path, given: Path | None = None, files: PrivateFiles | None = None
+    ) -> None:
+        """`files` keeps the private key of the folder; one that is `given` is read as it is."""
+        self._files = files or PrivateFiles()
         self._folder = folder
         self._given = given
         self.signer = self._open()
@@ -101,20 +105,27 @@ class SigningKeys:
     def _open(self) -> ImageSigner:
         path = self._given or self._folder / KEY_FILE
         if self._given is None and not path.exists():
-            write_private(path, ImageSigner.generate().private_pem())
+            self._files.write(path, ImageSigner.generate().private_pem())
         try:
-            if self._given is None:
-                make_private(path)
-            else:
-                _require_private(path)
-            with path.open("rb") as file:
-                pem = file.read(_MAX_KEY_BYTES)
+            pem = self._read(path)
         except OSError as error:
             raise SigningKeyError(
                 f"{path}: {error.strerror}: restore the key that signs images from a copy, or name"
                 " another one in [signing] key"
             ) from error
-        return self._published(ImageSigner.parse(pem, str(path)))
+        except DamagedFileError as error:
+            raise SigningKeyError(f"{error}: restore it from a copy") from error
+        signer = ImageSigner.parse(pem, str(path))
+        if self._given is None:
+            self._files.settle(path, pem)
+        return self._published(signer)
+
+    def _read(self, path: Path) -> bytes:
+        if self._given is None:
+            return self._files.read(path, _MAX_KEY_BYTES)
+        _require_private(path)
+        with path.open("rb") as file:
+            return file.read(_MAX_KEY_BYTES)
 
     def _published(self, signer: ImageSigner) -> ImageSigner:
         """Return the signer with the keys before it, and see that its own is among those."""
@@ -150,7 +161,7 @@ class SigningKeys:
                 " the server again; the old public key is kept"
             )
         made = self._published(ImageSigner.generate())
-        write_private(self._folder / KEY_FILE, made.private_pem())
+        self._files.write(self._folder / KEY_FILE, made.private_pem())
         self.signer = made
         return made
 

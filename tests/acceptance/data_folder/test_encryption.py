@@ -6,6 +6,7 @@ from pathlib import Path
 from tests.support.installation.data_folders import refused
 from tests.support.installation.installation import Installation, installation
 
+KEY_FILES = ("signing.key", "audit.key", "image-signing.key")
 MARK = "plainTextMark123"  # base64, as data has to be
 SECRET = f"""
 apiVersion: v1
@@ -25,6 +26,14 @@ def plain_files(folder: Path) -> list[str]:
     return [path.name for path in folder.glob("upwell.db*") if MARK.encode() in path.read_bytes()]
 
 
+def plain_keys(folder: Path) -> list[str]:
+    return [name for name in KEY_FILES if not (folder / name).read_bytes().startswith(b"{")]
+
+
+def key_of_images(made: Installation) -> bytes:
+    return (made.data_dir / "image-signing.pub").read_bytes()
+
+
 def kept(made: Installation) -> str:
     document = json.loads(said(made, "get", "secret", "one", "-o", "json"))
     return str(document["data"]["password"])
@@ -38,6 +47,8 @@ async def test_a_database_is_encrypted_rotated_and_refused_without_its_key() -> 
         assert "not encrypted" in said(made, "encryption", "status")
         assert made.upwell("encryption", "rotate").returncode == 1
         assert plain_files(made.data_dir)
+        assert plain_keys(made.data_dir) == list(KEY_FILES)
+        signs_images = key_of_images(made)
         made.stop()
 
         key, config = made.folder / "encryption.key", made.folder / "upwell.toml"
@@ -47,6 +58,8 @@ async def test_a_database_is_encrypted_rotated_and_refused_without_its_key() -> 
         await made.start()
         assert kept(made) == MARK
         assert plain_files(made.data_dir) == []
+        assert plain_keys(made.data_dir) == []
+        sealed = [(made.data_dir / name).read_bytes() for name in KEY_FILES]
 
         before = json.loads(said(made, "encryption", "status", "-o", "json"))
         assert before["source"] == source
@@ -55,6 +68,8 @@ async def test_a_database_is_encrypted_rotated_and_refused_without_its_key() -> 
         assert after["dataKey"] != before["dataKey"]
         assert (after["rotating"], after["rowsLeft"]) == (False, 0)
         assert kept(made) == MARK
+        again = [(made.data_dir / name).read_bytes() for name in KEY_FILES]
+        assert not set(sealed) & set(again)
         made.stop()
         assert plain_files(made.data_dir) == []
 
@@ -65,3 +80,4 @@ async def test_a_database_is_encrypted_rotated_and_refused_without_its_key() -> 
         hidden.rename(key)
         await made.start()
         assert kept(made) == MARK
+        assert key_of_images(made) == signs_images

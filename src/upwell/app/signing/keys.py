@@ -4,18 +4,22 @@ import asyncio
 from collections.abc import Sequence
 
 from upwell.app.data_folder import DataFolderError
+from upwell.machine.private_file import PrivateFiles
 from upwell.server.signing.image_signing_keys import ImageSigningKeys
 from upwell.settings import ServerSettings
 from upwell.signing.keys import SigningKeyError, SigningKeys
 from upwell.store.interface import RejectedError
 
 
-def open_signing_keys(settings: ServerSettings) -> SigningKeys | None:
-    """Return the keys; None where nothing is signed. Raises OSError or DataFolderError."""
+def open_signing_keys(settings: ServerSettings, files: PrivateFiles) -> SigningKeys | None:
+    """Return the keys; None where nothing is signed. Raises OSError or DataFolderError.
+
+    `files` keeps the private one.
+    """
     if not settings.signing.enabled:
         return None
     try:
-        return SigningKeys(settings.data_dir, settings.signing.key)
+        return SigningKeys(settings.data_dir, settings.signing.key, files)
     except SigningKeyError as error:
         raise DataFolderError(str(error)) from error
 

@@ -69,7 +69,7 @@ class Keyring:
             if key is None:
                 raise EncryptionKeyError(
                     f"the database is encrypted, and its key {one.source} is not among those of the"
-                    f" settings ({', '.join(map(str, self._sources))}): name that key in"
+                    f" settings ({self}): name that key in"
                     " [encryption] keys, or restore it from a copy; nothing was changed"
                 )
             found[one.id] = DataKey(one.id, key)
@@ -82,6 +82,22 @@ class Keyring:
         if wrapping is None:
             return {}
         return dict(WrappedKey(key.id, str(source), wrapping.wrap(key.key)).fact for key in keys)
+
+    def wrap(self, key: bytes) -> bytes | None:
+        """Wrap one key by the first source; None where nothing is to be sealed."""
+        wrapping = self._sources[0].open(self._folder)
+        return None if wrapping is None else wrapping.wrap(key)
+
+    def unwrap(self, wrapped: bytes) -> tuple[bytes, bool] | None:
+        """Return a key, and whether the first source wrapped it; None if no source did."""
+        for source in self._sources:
+            wrapping = source.open(self._folder)
+            if wrapping is not None and (key := wrapping.unwrap(wrapped)) is not None:
+                return key, source == self._sources[0]
+        return None
+
+    def __str__(self) -> str:
+        return ", ".join(map(str, self._sources))
 
     def are_wrapped_by_the_first(self, facts: Mapping[str, str]) -> bool:
         """Return True if no data key needs any other source than the first."""
