@@ -20,6 +20,7 @@ from upwell.app.cleanup import (
 )
 from upwell.app.configuration import build_slots, build_storage
 from upwell.app.firewall import firewall
+from upwell.app.identity.ended_tokens import watch_tokens
 from upwell.app.identity.signin import prune_sessions
 from upwell.app.identity.token_life import clean_exchanges, keep_token_uses
 from upwell.app.machine_watch import (
@@ -262,6 +263,7 @@ def _cleanups(adapters: Adapters) -> Sequence[Loop]:
         partial(watch_registry, adapters.internal, adapters.components),
         partial(clean_uploads, adapters.store, adapters.inputs, referenced_inputs),
         partial(clean_uploads, adapters.store, adapters.evidence, referenced_evidence),
+        partial(watch_tokens, adapters.store, PROCESS_CLOCK, adapters.components),
         partial(clean_exchanges, adapters.store, now),
         partial(keep_token_uses, adapters.store, adapters.protection.control.tokens.uses),
     )
