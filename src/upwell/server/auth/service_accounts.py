@@ -27,6 +27,7 @@ SHORTEST_LIFETIME = timedelta(minutes=1)
 LONGEST_LIFETIME = timedelta(hours=24)
 _JTI_BYTES = 16
 _KUBERNETES = "kubernetes.io"
+_PERSON = "upwell.dev/person"
 _MAX_CHAIN = 8
 """Accounts of which each was given its grants by the next; whoever is behind more has none."""
 
@@ -53,6 +54,8 @@ class WantedAccountToken:
     """Secret with whose deletion it ends."""
     latest_end: datetime | None = None
     """End of the credentials by which it is asked for, which it does not outlive."""
+    person: str = ""
+    """Person who asks for it: what is done by it is done by their hand; empty: a program."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -106,6 +109,8 @@ class AccountTokens:
             _KUBERNETES: about,
             "sub": account_name(account.namespace, account.name),
         }
+        if wanted.person:
+            claims[_PERSON] = wanted.person
         return AccountToken(self._jwts.sign(claims), made, _time(end))
 
     async def principal(self, token: str, audience: str = API_AUDIENCE) -> Principal | None:
@@ -119,7 +124,8 @@ class AccountTokens:
         if account is None or not await self._is_bound_to_something(about):
             return None
         grants = await self.grants_of(account)
-        return Principal(claims["sub"], grants, ends=_time(claims["exp"]))
+        ends, person = _time(claims["exp"]), claims.get(_PERSON, "")
+        return Principal(claims["sub"], grants, ends=ends, person=person)
 
     async def grants(self, namespace: str, name: str) -> tuple[Grant, ...]:
         """Return what an account may do now; none when there is no such one."""

@@ -36,11 +36,11 @@ TOKEN_TYPE = "upwell.dev/token"  # noqa: S105 - a type, not a token
 MAX_TOKEN_LETTERS = 512
 _PREFIX = "upwell"
 _RANDOM_BYTES = 32
-_SYSTEM = "system:"
+SYSTEM = "system:"
 """Begins the names of what is no Secret: no object's name has a colon."""
-_BUILD, _PUSH, _PULL = f"{_SYSTEM}build:", f"{_SYSTEM}push:", f"{_SYSTEM}pull"
+_BUILD, _PUSH, _PULL = f"{SYSTEM}build:", f"{SYSTEM}push:", f"{SYSTEM}pull"
 _ATTEMPT_BYTES = 8
-ADMIN = f"{_SYSTEM}admin"
+ADMIN = f"{SYSTEM}admin"
 """Name of the person who started the server."""
 _SECRET_PREFIX = "token-"  # noqa: S105 - a name, not a token
 _HASH, _GRANTS, _EXPIRES, _PERSON = "sha256", "grants", "expires", "person"
@@ -117,8 +117,8 @@ def valid_person(name: str) -> str:
     """Return the name of a person, or nothing for none; raises ValueError."""
     if len(name) > _MAX_PERSON or not name.isprintable() or " " in name:
         raise ValueError(f"{name[:_MAX_PERSON]!r} is no name of a person: it has spaces, or others")
-    if name.startswith(_SYSTEM):
-        raise ValueError(f"{name!r} is no name of a person: {_SYSTEM}… are the server's own")
+    if name.startswith(SYSTEM):
+        raise ValueError(f"{name!r} is no name of a person: {SYSTEM}… are the server's own")
     return name
 
 
@@ -262,7 +262,7 @@ class Tokens:
         name, _, random = rest.partition("_")
         if prefix != _PREFIX or not name or not random:
             return None
-        if name.startswith(_SYSTEM):
+        if name.startswith(SYSTEM):
             return self._registry.principal(token)
         return await self._kept(name, given)
 

@@ -15,7 +15,7 @@ from upwell.api.requests.token_request import (
 )
 from upwell.policy.access.roles import grant_text
 from upwell.policy.access.service_accounts import account_name, exceeding
-from upwell.server.auth.caller import caller_of
+from upwell.server.auth.caller import caller_of, person_of
 from upwell.server.auth.principals import Principal
 from upwell.server.auth.request_info import AUDIT_NOTE, AuditNote
 from upwell.server.auth.service_accounts import (
@@ -26,6 +26,7 @@ from upwell.server.auth.service_accounts import (
     AccountTokens,
     WantedAccountToken,
 )
+from upwell.server.auth.tokens import SYSTEM
 from upwell.server.http.body import decode_object, media_type, read_body
 from upwell.server.http.errors import ApiError
 from upwell.server.http.limits import ServerLimits
@@ -69,6 +70,7 @@ class TokenRequestHandlers:
             _lifetime(asked.spec),
             await self._bound(account, asked.spec),
             user.ends,
+            _person(person_of(request)),
         )
         made = self._tokens.issue(wanted)
         request.scope[AUDIT_NOTE] = AuditNote(
@@ -102,6 +104,11 @@ class TokenRequestHandlers:
                 f"{ServiceAccountTokenRequest.KIND} of {account.key}", (fault,)
             )
         return found
+
+
+def _person(name: str) -> str:
+    """Return a name that is a person's; empty for a program's and the administrator's."""
+    return "" if name.startswith(SYSTEM) else name
 
 
 def _lifetime(spec: TokenRequestSpec) -> timedelta:

@@ -13,6 +13,7 @@ from upwell.api.meta import Model, format_time
 from upwell.api.pipeline import Pipeline
 from upwell.api.promotion import ApprovalLink, Promotion, Rejection, Release, Vote
 from upwell.policy.access.roles import Action
+from upwell.policy.access.service_accounts import parse_account
 from upwell.policy.promotion.four_eyes import needs_four_eyes
 from upwell.policy.promotion.requests import Asked
 from upwell.policy.promotion.verification.verdicts import ReportedVerdict
@@ -197,8 +198,9 @@ class PromotionHandlers:
             require_right(request, action)
         elif approved and caller_of(request) == ADMIN:
             override = body.comment  # nobody else may be there: a stated reason is enough
+        caller = caller_of(request)
         vote = Vote(
-            by=person_of(request),
+            by=caller if parse_account(caller) else person_of(request),
             approved=approved,
             at=self._clock(),
             comment=body.comment,

@@ -129,6 +129,26 @@ async def test_a_service_account_approves_nothing_alone(granted: GrantedApi) -> 
     assert "is a ServiceAccount, and nobody's eyes" in answer.json["message"]
 
 
+async def test_what_is_asked_for_by_an_accounts_token_is_asked_for_by_who_made_it(
+    granted: GrantedApi,
+) -> None:
+    metadata = {"name": "bot", "annotations": {"upwell.dev/grants": "promoter@a deployer@a"}}
+    await granted.create("admin", "serviceaccounts", "a", {"metadata": metadata})
+    path = path_of("serviceaccounts", "a", "bot", "token")
+    await granted.grant("cat", "approver@a", "promoter@a", "deployer@a")
+    for who, account in (("cat", "bot"), ("bot", "bot again"), ("admin", "program")):
+        token = await granted.send(who, "POST", path, {})
+        granted.tokens[account] = token.json["status"]["token"]
+
+    await waiting(granted, asked="bot again")
+
+    answer = await vote(granted, "cat")
+    assert answer.status in {403, 409}, answer.text
+    assert "asked for it" in answer.json["message"]
+    made = await granted.send("program", "GET", path_of("promotions", "a", NAME))
+    assert made.json["spec"]["requestedBy"] == "cat"
+
+
 async def test_an_override_takes_its_right_and_is_recorded(
     granted: GrantedApi, tmp_path: Path
 ) -> None:
