@@ -140,6 +140,8 @@ class PromotionSpec(Model):
     reason: str = ""
     bypass: str = ""
     """An emergency's reason: approval, windows, freezes and the order of stages do not hold it."""
+    past_image_policies: tuple[str, ...] = ()
+    """Digests that image policies do not keep out: an emergency's, set by the server alone."""
     hold: str = ""
     """The hold that the request has put on the stage: that one does not keep it from beginning."""
 

@@ -40,7 +40,13 @@ from upwell.store.interface import ApiClient
     show_default="no",
     metavar="REASON",
     help="Reason of an emergency: skip order, approval, windows and freezes. It is recorded."
-    " Holds, rejections and quarantines stay in force.",
+    " Holds, rejections, quarantines and image policies stay in force.",
+)
+@click.option(
+    "--past-image-policies",
+    is_flag=True,
+    help="With --bypass: go past image policies too, with exactly the images of this Release;"
+    " needs the role overrider.",
 )
 @click.option(
     "--wait-serving",
@@ -61,6 +67,10 @@ def promote(session: Session, /, what: str, **options: Any) -> None:
     """
     waiting = WaitOptions.take_from(options)
     wait_serving = options.pop("wait_serving")
+    if options.pop("past_image_policies"):
+        if not options["bypass"]:
+            raise click.UsageError("--past-image-policies is for emergencies: give --bypass REASON")
+        options["pastImagePolicies"] = True
     [named] = parse_named([what if "/" in what else f"release/{what}"])
     if named.resource not in {Release, Pipeline}:
         raise click.UsageError(f"{named} is neither a release nor a pipeline")

@@ -189,7 +189,10 @@ def _promotion(promotion: Promotion, depth: int) -> Iterator[Statement]:
     text += f"; {spec.requested_by} asked for it{why}" if spec.requested_by else "; by itself"
     yield Statement(Topic.PROMOTION, text, depth, status.started)
     if spec.bypass:
-        emergency = f"emergency, past order, approval and windows: {spec.bypass}"
+        past = "order, approval, windows and image policies"
+        if not spec.past_image_policies:
+            past = "order, approval and windows"
+        emergency = f"emergency, past {past}: {spec.bypass}"
         yield Statement(Topic.APPROVAL, emergency, depth + 1)
     if status.commit:
         commit = f"its digests were committed as {short_commit(status.commit)}"

@@ -4,6 +4,7 @@ from dataclasses import dataclass
 from datetime import datetime
 
 from upwell.api.promotion import Promotion, PromotionPhase, Purpose, Release
+from upwell.policy.builds.triggers import digest_of
 from upwell.policy.promotion.approval import Agreement
 from upwell.policy.promotion.situation import StageSituation
 from upwell.policy.promotion.stages import hold_end, stage_hold, upstream
@@ -42,9 +43,9 @@ def gate(here: StageSituation, promotion: Promotion) -> Gate:
     """Say whether a promotion that has not begun may begin.
 
     Workloads of another Pipeline, a right that the Pipeline's author has lost, a rejected Release,
-    a quarantined base, an image policy and a hold stop everybody; order, approval and the clock
-    stop all but a named emergency. Going back and verifying again is allowed to all who have the
-    right.
+    a quarantined base, an image policy and a hold stop everybody; a policy lets those images pass
+    that an emergency names. Order, approval and the clock stop all but a named emergency. Going
+    back and verifying again is allowed to all who have the right.
     """
     release = here.all.releases.get(promotion.spec.release)
     if release is None:
@@ -54,7 +55,7 @@ def gate(here: StageSituation, promotion: Promotion) -> Gate:
     barred = (
         _rejected(here, promotion, release)
         or _quarantined(here, release)
-        or _untrusted(here, release)
+        or _untrusted(here, promotion, release)
         or _held(here, promotion)
     )
     if barred is not None:
@@ -97,7 +98,10 @@ def _quarantined(here: StageSituation, release: Release) -> Gate | None:
     )
 
 
-def _untrusted(here: StageSituation, release: Release) -> Gate | None:
+def _untrusted(here: StageSituation, promotion: Promotion, release: Release) -> Gate | None:
+    past = set(promotion.spec.past_image_policies)
+    if past.issuperset(digest_of(one.image) for one in release.spec.components):
+        return None
     why = here.all.untrusted.get((here.stage.name, release.name))
     return Blocked(f"signatures: {why}") if why else None
 

@@ -9,6 +9,7 @@ from datetime import datetime
 
 from upwell.api.pipeline import Pipeline, Stage
 from upwell.api.promotion import Promotion, PromotionPhase, PromotionSpec, Purpose, Release, Vote
+from upwell.policy.builds.triggers import digest_of
 from upwell.policy.promotion.approval import counts, with_vote
 from upwell.policy.promotion.releases import new_promotion, rejection_of
 from upwell.policy.promotion.stages import has_hold, hold_of, may_enter, serving, upstream
@@ -35,6 +36,8 @@ class Asked:
     reason: str = ""
     bypass: str = ""
     """An emergency's reason."""
+    past_image_policies: bool = False
+    """The emergency goes past image policies too, with exactly the images of its Release."""
     run: str = ""
 
 
@@ -269,8 +272,10 @@ def _is(promotion: Promotion, purpose: Purpose, release: str) -> bool:
 
 def _is_overtaken(waiting: Promotion, asked: Asked) -> bool:
     """Return True if an emergency goes before a Promotion that waits in the ordinary way."""
-    ordinary = waiting.status.phase is PromotionPhase.WAITING and not waiting.spec.bypass
-    return bool(asked.bypass) and ordinary
+    if waiting.status.phase is not PromotionPhase.WAITING or not asked.bypass:
+        return False
+    further = asked.past_image_policies and not waiting.spec.past_image_policies
+    return further or not waiting.spec.bypass
 
 
 def _live(into: Sequence[Promotion], release: str) -> Promotion | None:
@@ -323,6 +328,10 @@ def _by_start(into: Sequence[Promotion]) -> list[Promotion]:
     return [one for _, _, one in sorted(began, key=lambda entry: entry[:2], reverse=True)]
 
 
+def _digests(release: Release) -> tuple[str, ...]:
+    return tuple(dict.fromkeys(digest_of(one.image) for one in release.spec.components))
+
+
 def _made(
     known: Known, asked: Asked, release: Release, purpose: Purpose, hold: str = ""
 ) -> Promotion:
@@ -334,6 +343,7 @@ def _made(
         requested_by=asked.by,
         reason=asked.reason,
         bypass=asked.bypass,
+        past_image_policies=_digests(release) if asked.past_image_policies else (),
         hold=hold,
     )
     made = new_promotion(known.pipeline, release, spec, known.promotions)

@@ -30,6 +30,7 @@ from upwell.policy.signatures.verification import (
     verify,
 )
 from upwell.reconcilers.signatures.evidence import EvidenceReader
+from upwell.reconcilers.signatures.exemptions import exemption
 from upwell.reconcilers.signatures.findings import FindingRecorder
 from upwell.registry.errors import RegistryError
 from upwell.registry.interface import PushEvent, Registry, RequestAccess
@@ -142,6 +143,9 @@ class ImagePolicies:
         """Return what policies that only warn say; raises ImagePolicyError if one refuses."""
         judgement = await self.judge(question)
         if not judgement.allowed:
+            if why := await self._exemption(question):
+                log.warning("image let past a policy", extra={"image": str(judgement.image)})
+                return (f"{judgement.refusal}; {why}",)
             if judgement.is_open:
                 raise ImagePolicyUnknownError(judgement)
             raise ImagePolicyError(judgement)
@@ -171,6 +175,12 @@ class ImagePolicies:
         if not question.quiet:
             await self._tell(question, image, judged)
         return ImageJudgement(image, judged)
+
+    async def _exemption(self, question: ImageQuestion) -> str:
+        """Return why a rollout goes past policies; empty: it does not."""
+        if self._store is None or question.point is not PolicyPoint.ROLLOUT:
+            return ""
+        return await exemption(self._store, question.namespace, str(question.reference.digest))
 
     async def judges(self, namespace: str, point: PolicyPoint, stage: str = "") -> bool:
         """Return True if a policy judges images at this point, whether it refuses any or not."""

@@ -53,6 +53,9 @@ def _require_ordinary(promotion: Promotion) -> None:
     if spec.bypass:
         verb = f"`upwell promote {spec.release} --stage {spec.stage} --bypass REASON`"
         faults.append(Fault("spec.bypass", f"an emergency is asked for by a verb: {verb}"))
+    if spec.past_image_policies:
+        verb = f"`upwell promote {spec.release} --bypass REASON --past-image-policies`"
+        faults.append(Fault("spec.pastImagePolicies", f"is set by the server alone: {verb}"))
     if spec.hold:
         verb = f"`upwell promote {spec.release} --stage {spec.stage}`"
         faults.append(Fault("spec.hold", f"is set by the server alone: {verb}"))

@@ -16,11 +16,13 @@ from upwell.policy.access.roles import Action
 from upwell.policy.access.service_accounts import parse_account
 from upwell.policy.promotion.four_eyes import needs_four_eyes
 from upwell.policy.promotion.requests import Asked
+from upwell.policy.promotion.stages import namespace_of
 from upwell.policy.promotion.verification.verdicts import ReportedVerdict
 from upwell.server.auth.caller import caller_of, person_of, require_right
 from upwell.server.auth.request_info import AUDIT_NOTE, AuditNote
 from upwell.server.auth.tokens import ADMIN, person_behind
 from upwell.server.http.body import decode_object, media_type, read_body
+from upwell.server.http.errors import ApiError
 from upwell.server.http.limits import ServerLimits
 from upwell.server.http.rendering import object_response
 from upwell.server.http.target import RequestTarget
@@ -70,16 +72,20 @@ class PromotionHandlers:
             require_right(request, Action("create", "promotions", target.namespace, part="approve"))
         release = await self._store.get(Release, target.namespace, target.name)
         if body.bypass:
-            await self._require_bypass(request, release, body.stage)
+            await self._require_bypass(request, release, body)
+        elif body.past_image_policies:
+            raise ApiError(422, "pastImagePolicies is for emergencies: give the reason as `bypass`")
         asked = Asked(
             body.stage,
             person_of(request),
             release=release.name,
             reason=body.reason,
             bypass=body.bypass,
+            past_image_policies=body.past_image_policies,
             run=body.run,
         )
-        reason = f"bypass: {body.bypass}" if body.bypass else body.reason
+        past = " past image policies" if body.past_image_policies else ""
+        reason = f"bypass{past}: {body.bypass}" if body.bypass else body.reason
         _note(request, reason=reason)
         return _promotion(
             request, await self._actions.promote(target.namespace, release.spec.pipeline, asked)
@@ -182,13 +188,20 @@ class PromotionHandlers:
         left = await self._actions.revoke_links(promotion, body.link)
         return object_response(request, left)
 
-    async def _require_bypass(self, request: Request, release: Release, stage: str) -> None:
-        """Raise ApiError for an emergency that goes past the eyes of others without the right."""
+    async def _require_bypass(self, request: Request, release: Release, asked: PromoteBody) -> None:
+        """Raise ApiError for an emergency past the eyes of others, or policies, without the right.
+
+        Past policies it takes the right where the stage is too: theirs are asked there.
+        """
         pipeline = await self._store.get(Pipeline, release.namespace, release.spec.pipeline)
-        found = pipeline.stage(stage)
-        if found is not None and needs_four_eyes(pipeline, found):
-            action = Action("create", "promotions", release.namespace, part="override")
-            require_right(request, action)
+        stage = pipeline.stage(asked.stage)
+        if stage is None:
+            return
+        places = {release.namespace} if needs_four_eyes(pipeline, stage) else set()
+        if asked.past_image_policies:
+            places |= {release.namespace, namespace_of(pipeline, stage)}
+        for place in sorted(places):
+            require_right(request, Action("create", "promotions", place, part="override"))
 
     async def _vote(self, request: Request, target: RequestTarget, *, approved: bool) -> Response:
         body = await self._read(request, target, VoteBody)

@@ -21,6 +21,8 @@ class PromoteBody(Model):
     stage: Annotated[str, StringConstraints(min_length=1, max_length=253)]
     reason: _Text = ""
     bypass: _Text = ""
+    past_image_policies: bool = False
+    """The emergency goes past image policies too; needs the right `override` where it goes."""
     run: _Name = ""
 
 

@@ -1,5 +1,6 @@
 """Image policies at imports, builds, rollouts and promotions: what they keep out, and what not."""
 
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -36,12 +37,15 @@ from tests.unit.reconcilers.rollouts.test_rollouts_deployment import (
     rolled_out,
 )
 
+from upwell.actions.promotion import PromotionActions
 from upwell.api.build import BuildPhase
-from upwell.api.image_policies.policy import ClusterImagePolicy
+from upwell.api.image_policies.policy import ClusterImagePolicy, PolicyPoint
 from upwell.formats.sigstore import signature_tag
 from upwell.oci import Digest, Reference
 from upwell.policy.images.registry_webhooks import PushNotice
+from upwell.policy.promotion.requests import Asked
 from upwell.reconcilers.images.image_streams import ImageStreams
+from upwell.reconcilers.signatures.policies import ImagePolicyError, ImageQuestion
 from upwell.registry.errors import RegistryUnavailableError
 from upwell.registry.routed import RoutedRegistry
 
@@ -245,3 +249,38 @@ async def test_a_policy_that_only_warns_holds_no_promotion() -> None:
     (policy,) = (await pipelines.store.list(ClusterImagePolicy)).items
     found = [(one.image, one.at, one.reason) for one in policy.status.findings]
     assert found == [(image("two"), "promotion", "NotSigned")]
+
+
+async def test_an_emergency_goes_past_a_policy_with_its_own_images_alone() -> None:
+    pipelines, _ = await judged_pipeline(at=(), stages=())
+    actions = PromotionActions(pipelines.store, pipelines.clock)
+    asked = Asked("production", "ada", release="shop-2", bypass="it burns")
+    await actions.promote("shop", "shop", asked)
+    await pipelines.settle()
+    assert await pipelines.running("production-shop") == image("one")  # a bypass alone does not
+
+    past = replace(asked, past_image_policies=True)
+    made = (await actions.promote("shop", "shop", past)).promotion
+    two = Reference.parse(image("two"))
+    assert made.spec.past_image_policies == (str(two.digest),)
+    question = ImageQuestion(two, "shop", PolicyPoint.ROLLOUT)
+    with pytest.raises(ImagePolicyError):  # it has not begun
+        await pipelines.policies.require(question)
+    await pipelines.settle()
+    assert await pipelines.running("production-shop") == image("two")
+
+    [told] = await pipelines.policies.require(question)
+    assert "it was let past them by ada with Promotion" in told
+    assert "it burns" in told
+    three = Reference.parse(image("three"))
+    for other in (
+        ImageQuestion(three, "shop", PolicyPoint.ROLLOUT),
+        ImageQuestion(two, "bank", PolicyPoint.ROLLOUT),
+        ImageQuestion(two, "shop", PolicyPoint.BUILD),
+        ImageQuestion(two, "shop", PolicyPoint.IMPORT),
+    ):
+        with pytest.raises(ImagePolicyError):
+            await pipelines.policies.require(other)
+    await pipelines.push("three")
+    await pipelines.settle()
+    assert await pipelines.running("production-shop") == image("two")

@@ -101,6 +101,35 @@ async def test_an_emergency_goes_past_the_order_and_is_written_down(
     assert line["reason"] == "bypass: CVE-2026-1 is exploited"
 
 
+async def test_an_emergency_past_image_policies_takes_the_right_to_override_and_names_digests(
+    served: PromotionApiServer,
+) -> None:
+    await served.release(1)
+    path = f"{RELEASES}/shop-1/promote"
+    body = {"stage": "production", "pastImagePolicies": True}
+    assert (await served.post("ada", path, body)).status == 422
+    urgent = {**body, "bypass": "CVE-2026-1 is exploited"}
+    refused = await served.post("ada", path, urgent)
+    assert (refused.status, await served.promotions()) == (403, [])
+    assert "needs role overrider there" in refused.json["message"]
+
+    answer = await served.post("admin", path, urgent)
+    assert answer.status == 201
+    assert answer.json["spec"]["pastImagePolicies"] == [f"sha256:{'1' * 64}"]
+    [line] = [one for one in audited(served) if one["code"] == 201]
+    assert line["reason"] == "bypass past image policies: CVE-2026-1 is exploited"
+    ordinary = {"pipeline": "shop", "release": "shop-1", "stage": "dev"}
+    forged = {
+        "apiVersion": "upwell.dev/v1alpha1",
+        "kind": "Promotion",
+        "metadata": {"name": "forged", "namespace": "shop"},
+        "spec": {**ordinary, "pastImagePolicies": [f"sha256:{'1' * 64}"]},
+    }
+    answer = await served.post("admin", f"{ROOT}/promotions", forged)
+    assert answer.status == 422
+    assert "spec.pastImagePolicies: is set by the server alone" in answer.json["message"]
+
+
 async def test_an_emergency_overtakes_what_waits(served: PromotionApiServer) -> None:
     await served.release(1, "dev")
     await served.post("ci", f"{RELEASES}/shop-1/promote", {"stage": "staging"})
