@@ -104,7 +104,7 @@ def wire(adapters: Adapters) -> Wired:
     streams = _streams(adapters, secrets, policies)
     builds, workloads = BuildIndex(adapters.cache), WorkloadIndex(adapters.cache)
     limits = _limits(adapters.settings.quota)
-    clients = LimitedStore(store, limits)
+    clients = LimitedStore(store, limits, cache=adapters.cache)
     stores = _stores(adapters)
     pruning = Pruning(stores)
     sweep = LeftoverSweep(

@@ -2,7 +2,7 @@
 
 import asyncio
 import time
-from collections import Counter
+from collections import Counter, defaultdict
 from collections.abc import AsyncGenerator, Callable, Sequence
 from decimal import Decimal
 from weakref import WeakValueDictionary
@@ -10,6 +10,7 @@ from weakref import WeakValueDictionary
 from upwell.api.codec import RESOURCES
 from upwell.api.core import ResourceQuota
 from upwell.api.meta import Resource
+from upwell.controller import ObjectCache
 from upwell.policy.quotas.usage import (
     Limits,
     Usage,
@@ -75,12 +76,60 @@ class ObjectQuota:
         self._by_namespace, self._counted_at = found, self._clock()
 
 
+class NamespaceUsage:
+    """Sums of what the objects of namespaces take, kept with each change that the cache sees.
+
+    A kind is followed from when a quota first limits it.
+    """
+
+    def __init__(self, cache: ObjectCache) -> None:
+        self._cache = cache
+        self._followed: set[type[Resource]] = set()
+        self._used: dict[str, dict[str, Decimal]] = defaultdict(lambda: defaultdict(Decimal))
+        self._written: dict[tuple[str, type[Resource]], Resource] = {}
+        """The last write of a client to a namespace and kind."""
+
+    async def used(self, namespace: str, kinds: Sequence[type[Resource]]) -> Usage:
+        """Return what the objects of these kinds take, those that clients have written among them.
+
+        Raises UnavailableError. What was deleted just now may still be counted.
+        """
+        for kind in kinds:
+            if kind not in self._followed:
+                self._followed.add(kind)
+                self._cache.on_change(kind, self._move)
+        await self._cache.ready(*kinds)
+        for kind in kinds:
+            if (written := self._written.get((namespace, kind))) is not None:
+                await self._cache.wait_for(written)
+                self._written.pop((namespace, kind), None)
+        return dict(self._used.get(namespace, {}))
+
+    def wrote(self, resource: Resource) -> None:
+        """Note a write that the next count is to have."""
+        if type(resource) in self._followed:
+            self._written[resource.namespace, type(resource)] = resource
+
+    def _move(self, before: Resource | None, after: Resource | None) -> None:
+        for resource, sign in ((before, -1), (after, 1)):
+            if resource is not None:
+                used = self._used[resource.namespace]
+                for name, amount in charge_of(resource).items():
+                    used[name] += sign * amount
+                    if not used[name]:
+                        del used[name]
+                if not used:
+                    del self._used[resource.namespace]
+
+
 class NamespaceQuotas:
     """Asks a namespace's ResourceQuotas, and the settings', about what a client wants to have."""
 
-    def __init__(self, store: Store, defaults: Usage) -> None:
+    def __init__(self, store: Store, defaults: Usage, usage: NamespaceUsage | None = None) -> None:
+        """`usage` knows what is used; without it, the store is counted each time."""
         self._store = store
         self._defaults = defaults
+        self._usage = usage
         self._locks: WeakValueDictionary[str, asyncio.Lock] = WeakValueDictionary()
 
     def lock(self, namespace: str) -> asyncio.Lock:
@@ -107,29 +156,45 @@ class NamespaceQuotas:
         }
         if not wanted:
             return
-        used = total(
-            [
-                charge_of(one)
-                for kind in counted_kinds(wanted)
-                for one in (await self._store.list(kind, Selector(new.namespace))).items
-            ]
-        )
+        kinds = counted_kinds(wanted)
+        if self._usage is not None:
+            known = await self._usage.used(new.namespace, kinds)
+            if not exceeded(limits, wanted, lambda name: known.get(name, Decimal(0))):
+                return
+        # Nobody is refused for what was deleted just now.
+        used = await self._count(new.namespace, kinds)
         if fault := exceeded(limits, wanted, lambda name: used.get(name, Decimal(0))):
             kind = new.KIND
             what = f"{kind.plural}.{kind.group}" if kind.group else kind.plural
             name = new.name or new.metadata.generate_name
             raise FullError(f'{what} "{name}" is forbidden: {fault}')
 
+    async def _count(self, namespace: str, kinds: Sequence[type[Resource]]) -> Usage:
+        place = Selector(namespace)
+        found = [one for kind in kinds for one in (await self._store.list(kind, place)).items]
+        return total(map(charge_of, found))
+
+    def wrote(self, resource: Resource) -> None:
+        """Note a write, whose amounts count from now on."""
+        if self._usage is not None:
+            self._usage.wrote(resource)
+
 
 class LimitedStore:
     """The store as clients of the API see it: it takes no more objects than there may be."""
 
     def __init__(
-        self, store: Store, limits: ServerLimits, clock: Callable[[], float] = time.monotonic
+        self,
+        store: Store,
+        limits: ServerLimits,
+        clock: Callable[[], float] = time.monotonic,
+        cache: ObjectCache | None = None,
     ) -> None:
+        """`cache` is of the same store, and keeps what namespaces have counted."""
         self._store = store
         self._quota = ObjectQuota(store, limits, clock)
-        self._namespaces = NamespaceQuotas(store, limits.namespace_quota)
+        usage = NamespaceUsage(cache) if cache is not None else None
+        self._namespaces = NamespaceQuotas(store, limits.namespace_quota, usage)
 
     async def create[R: Resource](self, resource: R) -> R:
         """Store a new object; raises FullError or AlreadyExistsError."""
@@ -139,7 +204,9 @@ class LimitedStore:
             return await self._store.create(resource)
         async with self._namespaces.lock(resource.namespace):
             await self._namespaces.require(limits, None, resource)
-            return await self._store.create(resource)
+            created = await self._store.create(resource)
+            self._namespaces.wrote(created)
+            return created
 
     async def get[R: Resource](self, kind: type[R], namespace: str, name: str) -> R:
         """Return one object; raises NotFoundError."""
@@ -157,7 +224,9 @@ class LimitedStore:
         async with self._namespaces.lock(resource.namespace):
             old = await self._store.get(type(resource), resource.namespace, resource.name)
             await self._namespaces.require(limits, old, resource)
-            return await self._store.update(resource)
+            updated = await self._store.update(resource)
+            self._namespaces.wrote(updated)
+            return updated
 
     async def _limits(self, resource: Resource) -> Sequence[Limits]:
         return await self._namespaces.limits(resource.namespace) if resource.namespace else ()
