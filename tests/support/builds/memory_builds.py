@@ -58,7 +58,7 @@ from upwell.reconcilers.authority import AuthorGrants, Authority
 from upwell.reconcilers.builds.builds import Builds, build_controller
 from upwell.reconcilers.builds.index import BuildIndex
 from upwell.reconcilers.builds.logins import BuildLogins
-from upwell.reconcilers.builds.output import BuildOutputs
+from upwell.reconcilers.builds.output import BuildOutputs, SignPushed, unsigned
 from upwell.reconcilers.builds.planner import BuildPlanner
 from upwell.reconcilers.builds.room import BuildRooms
 from upwell.reconcilers.builds.run import BuildRun
@@ -349,6 +349,7 @@ class BuildMachine:
         self.authors: AuthorGrants | None = None
         """Rights of authors; None: nobody is asked."""
         self.policies = UNRESTRICTED
+        self.sign: SignPushed = unsigned
         self.pressure = ""
         self.was_short = False
         """Message of what keeps builds from beginning."""
@@ -390,7 +391,7 @@ class BuildMachine:
                 authority=Authority(self.authors, INTERNAL),
                 policies=self.policies,
             ),
-            BuildOutputs(self.store, self.internal, self.clock),
+            BuildOutputs(self.store, self.internal, self.clock, self.sign),
             clock=self.clock,
             limit_room=self.rooms.limited,
         )

@@ -83,6 +83,9 @@ class AttestationRequirement(Model):
     """Expressions (RE2), one of which each source that the provenance names has to match."""
     result: str = ""
     """Result of the tests: `PASSED`; empty: any."""
+    configurations: tuple[str, ...] = ()
+    """Expressions (RE2), one of which the name of a configuration that was tested has to match:
+    of this server's verdicts the stage, `NAMESPACE/PIPELINE/STAGE`."""
 
 
 class EnforcementMode(StrEnum):

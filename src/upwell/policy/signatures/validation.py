@@ -109,6 +109,10 @@ def _attestation(wanted: AttestationRequirement, path: str) -> Iterator[Fault]:
     if len(wanted.sources) > _MAX_SOURCES:
         yield Fault(f"{path}.sources", f"more than {_MAX_SOURCES}")
     patterns = {f"{path}.sources[{at}]": one for at, one in enumerate(wanted.sources)}
+    stages = wanted.configurations
+    if len(stages) > _MAX_SOURCES:
+        yield Fault(f"{path}.configurations", f"more than {_MAX_SOURCES}")
+    patterns |= {f"{path}.configurations[{at}]": one for at, one in enumerate(stages)}
     if wanted.builder:
         patterns[f"{path}.builder"] = wanted.builder
     for where, pattern in patterns.items():

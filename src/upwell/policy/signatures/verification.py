@@ -215,7 +215,21 @@ def _difference(wanted: AttestationRequirement, predicate: Mapping[str, Any]) ->
     result = predicate.get("result")
     if wanted.result and result != wanted.result:
         return f"has the result {_quoted(result)}, not {wanted.result!r}"
+    if wanted.configurations:
+        tested = list(_configurations(predicate))
+        if not any(_matches_one(wanted.configurations, one) for one in tested):
+            named = ", ".join(map(_quoted, tested[:_MAX_NAMES])) or "none"
+            return f"is of other tests than the policy asks for: {named}"
     return ""
+
+
+def _configurations(predicate: Mapping[str, Any]) -> Iterator[str]:
+    """Yield the names of the configurations that a test result is about."""
+    found = predicate.get("configuration")
+    for one in found if isinstance(found, list) else ():
+        name = _at(one, "name")
+        if isinstance(name, str):
+            yield name
 
 
 def _sources(predicate: Mapping[str, Any]) -> Iterator[str]:

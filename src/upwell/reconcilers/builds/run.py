@@ -124,7 +124,7 @@ class BuildRun:
         else:
             sink(f"These inputs were built before: {digest} is used.\n".encode())
         if digest is not None:
-            if inputs.reusable is None or began_before:
+            if _is_own(build) and (inputs.reusable is None or began_before):
                 await self._sign_pushed(build, digest, sink)
             await self._outputs.release(build, digest)
         await self._complete(build, digest, stages, timedelta(seconds=monotonic() - began))
@@ -247,6 +247,11 @@ async def write_status(store: Store, build: Build, changes: Mapping[str, Any]) -
         return current.with_status(status)
 
     return await update_with_retry(changed, store.update_status)
+
+
+def _is_own(build: Build) -> bool:
+    """Return False for a custom build: what its image has pushed, nobody here has seen made."""
+    return build.spec.strategy.custom_strategy is None
 
 
 def _stage(name: str, begun: datetime, duration: timedelta) -> BuildStage:

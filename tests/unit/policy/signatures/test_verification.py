@@ -264,6 +264,25 @@ def test_tests_have_to_have_passed(result: str, *, passes: bool) -> None:
     assert found.passed is passes
 
 
+@pytest.mark.parametrize(
+    ("stages", "passes"),
+    [
+        (["shop/app/staging"], True),
+        (["shop/app/dev", "shop/app/staging"], True),
+        (["shop/app/dev"], False),
+        (["evil/shop/app/staging"], False),
+        ([], False),
+    ],
+)
+def test_tests_have_to_be_those_of_the_stage(stages: list[str], *, passes: bool) -> None:
+    kind = "https://in-toto.io/attestation/test-result/v0.1"
+    wanted = AttestationRequirement(
+        predicate_type=kind, result="PASSED", configurations=("shop/[^/]+/staging",)
+    )
+    predicate = {"result": "PASSED", "configuration": [{"name": one} for one in stages]}
+    assert attested(KEY.envelope(DIGEST, kind, predicate), wanted=wanted).passed is passes
+
+
 def test_every_attestation_of_a_policy_is_needed() -> None:
     other = AttestationRequirement(predicate_type="https://spdx.dev/Document")
     spec = KEY.spec("*", attestations=(WANTED, other))

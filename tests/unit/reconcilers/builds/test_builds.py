@@ -28,6 +28,8 @@ from upwell.builder.interface import (
     BuildError,
     ReportedFullDiskError,
 )
+from upwell.oci import Digest
+from upwell.policy.builds.identity import inputs_tag
 from upwell.store.interface import NotFoundError, UnavailableError
 
 PUSH_FAILED = BuildError("PushImageToRegistryFailed", "the registry is away", retryable=True)
@@ -553,6 +555,42 @@ async def test_a_run_that_is_killed_after_its_push_does_not_build_again(
     assert build.status.output.to is not None
     history = await machine.history("app", "latest")
     assert [event.image for event in history.items] == [build.status.output.to.image_digest]
+
+
+@pytest.mark.parametrize("is_custom", [False, True])
+async def test_a_build_that_goes_on_signs_what_it_pushed_and_not_what_its_builder_did(
+    machine: BuildMachine, *, is_custom: bool
+) -> None:
+    tool = await push(machine.vendor.registry, "tool:1", "tool")
+    builder = {"from": {"kind": "DockerImage", "name": f"vendor.example/tool@{tool}"}}
+    strategy = {"type": "Custom", "customStrategy": builder}
+    build = docker_build(strategy=strategy) if is_custom else docker_build()
+    await machine.store.create(build)
+    signed: list[Digest] = []
+
+    async def sign(_: Build, digest: Digest) -> str:
+        signed.append(digest)
+        return ""
+
+    def fill_disk() -> None:
+        machine.store.failure = UnavailableError("disk full")
+
+    machine.sign = sign
+    machine.builder.after_push = fill_disk
+    async with machine.building():
+
+        async def has_refused() -> bool:
+            return machine.store.refusals > 0
+
+        await until(has_refused)
+    if is_custom:  # its own code has the login, and pushes what it likes
+        inputs = (await machine.build("app-1")).status.inputs or ""
+        await push(machine.internal, f"{NAMESPACE}/app:{inputs_tag(inputs)}", "whatever")
+    signed.clear()
+    machine.store.failure = None
+    async with machine.building():
+        await until_phase(machine, "app-1", BuildPhase.COMPLETE)
+    assert bool(signed) is not is_custom
 
 
 async def test_equal_inputs_are_built_once_unless_a_person_asks(machine: BuildMachine) -> None:
