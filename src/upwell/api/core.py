@@ -119,6 +119,13 @@ class ResourceQuotaStatus(Model):
     """Upwell's own: whether much of a limit is used."""
 
 
+def _used_of_hard(document: Mapping[str, Any]) -> str:
+    """Return what is used of each limit, as Kubernetes shows it."""
+    used = document["status"].get("used") or {}
+    hard = document["spec"].get("hard") or {}
+    return ", ".join(f"{name}: {used.get(name, '0')}/{hard[name]}" for name in sorted(hard))
+
+
 class ResourceQuota(Resource):
     """Limits of what a namespace holds."""
 
@@ -128,7 +135,7 @@ class ResourceQuota(Resource):
         "ResourceQuota",
         "resourcequotas",
         ("quota",),
-        columns=(Column("USED", "status.used"), Column("HARD", "status.hard")),
+        columns=(Column("REQUEST", "spec.hard", text=_used_of_hard),),
     )
 
     spec: ResourceQuotaSpec = Field(default_factory=ResourceQuotaSpec)

@@ -13,7 +13,8 @@ import pytest
 from tests.support.server.api_server import Api, serving
 
 from upwell.api.apps import Deployment
-from upwell.api.core import Secret
+from upwell.api.core import ResourceQuota, ResourceQuotaSpec, ResourceQuotaStatus, Secret
+from upwell.api.meta import ObjectMeta
 from upwell.server.http.limits import ServerLimits
 
 pytestmark = pytest.mark.skipif(
@@ -145,6 +146,21 @@ async def test_server_side_apply_takes_over_from_client_side_apply(kubectl: Kube
     refused = await kubectl(*other, stdin=changed.replace("replicas: 3", "replicas: 4"))
     assert refused.code == 1
     assert ".spec.replicas" in refused.stderr
+
+
+async def test_quotas_are_described(kubectl: Kubectl) -> None:
+    hard: dict[str, str | int] = {"pods": "50", "upwell.dev/build-storage": "20Gi"}
+    spec = ResourceQuotaSpec(hard=hard)
+    meta = ObjectMeta(namespace="default", name="team")
+    quota = await kubectl.api.store.create(ResourceQuota(metadata=meta, spec=spec))
+    assert "pods: 0/50, upwell.dev/build-storage: 0/20Gi" in await kubectl.ok("get", "quota")
+    status = ResourceQuotaStatus(hard=hard, used={"pods": "7", "upwell.dev/build-storage": "3Gi"})
+    await kubectl.api.store.update_status(quota.model_copy(update={"status": status}))
+    described = await kubectl.ok("describe", "quota", "team")
+    rows = [line.split() for line in described.splitlines()]
+    assert ["pods", "7", "50"] in rows
+    assert ["upwell.dev/build-storage", "3Gi", "20Gi"] in rows
+    assert "pods: 7/50, upwell.dev/build-storage: 3Gi/20Gi" in await kubectl.ok("get", "quota")
 
 
 async def test_single_objects_can_be_changed(kubectl: Kubectl) -> None:
