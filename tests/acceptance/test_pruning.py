@@ -24,13 +24,13 @@ async def test_what_a_deleted_application_has_left_goes_and_the_other_is_served(
             await until(partial(answer, made.router_port, f"{name}.test"), f"{name} 1".__eq__)
         await delete_shop(made, client)
         grow_old(made.data_dir)
-        before = {name: made.manifests(f"default/{name}") for name in ("gate", "builder")}
+        before = {name: made.images(f"default/{name}") for name in ("gate", "builder")}
 
         async with traffic(made.router_port, ["gate.test"]) as seen:
             listed = made.upwell("prune")
             assert listed.returncode == 0, listed.stderr
             assert " default/shop@" in listed.stdout
-            assert len(made.manifests("default/shop")) == 1
+            assert len(made.images("default/shop")) == 1
             done = made.upwell("prune", "--confirm", "-o", "json")
             assert done.returncode == 0, done.stderr
             # The loop goes on with what is left.
@@ -42,11 +42,14 @@ async def test_what_a_deleted_application_has_left_goes_and_the_other_is_served(
         names = {item["name"].partition("@")[0] for item in status["items"]}
         assert "default/shop" in names
         assert "default/shop:latest" in names
-        assert not {name for name in names if name.startswith(("default/gate", "default/builder"))}
+        assert not {"default/gate:latest", "default/builder:latest"} & names
+        removed = {item["name"] for item in status["items"]}
+        for name, images in before.items():
+            assert not {f"default/{name}@{digest}" for digest in images} & removed
         assert status["bytes"] > 0
         assert made.manifests("default/shop") == []
-        for name, manifests in before.items():
-            assert set(manifests) <= set(made.manifests(f"default/{name}"))
+        for name, images in before.items():
+            assert images <= made.images(f"default/{name}")
 
 
 async def delete_shop(made: Installation, client: ApiClient) -> None:

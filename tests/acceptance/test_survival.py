@@ -119,7 +119,7 @@ class RunningLoop:
             assert self.made.tagged(repository) == results
             assert len(self.made.inputs_tags(repository)) == self.changes
             # A kill between a manifest and its tag leaves one that nobody was ever given.
-            surplus = set(self.made.manifests(repository)) - results
+            surplus = self.made.images(repository) - results
             assert len(surplus) <= self.kills
         history = (await self.client.get(ImageStream, "default", "base")).status.tag("1")
         assert history is not None

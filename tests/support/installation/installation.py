@@ -1,6 +1,7 @@
 """A vendor's registry, a git server and `upwell serve`: real processes on free loopback ports."""
 
 import asyncio
+import json
 import os
 import shutil
 import signal
@@ -14,6 +15,7 @@ from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Mappin
 from contextlib import asynccontextmanager, contextmanager, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 from urllib.parse import urlsplit
 
 import aiohttp
@@ -296,13 +298,28 @@ class Installation:
         return sorted(path.name for path in folder.glob("inputs-*"))
 
     def manifests(self, repository: str) -> list[str]:
-        """Every image that was ever pushed to the repository, by its digest."""
+        """Every manifest of the repository, those of signatures too, by its digest."""
         folder = self._kept(repository) / "_manifests"
         return sorted(f"{path.parent.name}:{path.name}" for path in folder.glob("*/*"))
 
+    def images(self, repository: str) -> set[str]:
+        """Every image that was ever pushed to the repository, by its digest."""
+        folder = self._kept(repository) / "_manifests"
+        return {
+            digest
+            for digest in self.manifests(repository)
+            if is_image(json.loads(folder.joinpath(*digest.split(":")).read_text()))
+        }
+
     def tagged(self, repository: str) -> set[str]:
         """The images of the repository that a tag names."""
-        return {path.read_text() for path in (self._kept(repository) / "_tags").glob("*")}
+        tags = (self._kept(repository) / "_tags").glob("*")
+        return {path.read_text() for path in tags} - self._attached(repository)
+
+    def _attached(self, repository: str) -> set[str]:
+        """What cosign's tags name: signatures and attestations."""
+        tags = (self._kept(repository) / "_tags").glob("sha256-*.*")
+        return {path.read_text() for path in tags}
 
     def build_log(self, uid: str) -> str:
         path = self.data_dir / "logs" / "builds" / f"{uid}.log"
@@ -521,3 +538,8 @@ def _git(work: Path, *arguments: str) -> None:
 def _made(folder: Path) -> Path:
     folder.mkdir()
     return folder
+
+
+def is_image(manifest: Mapping[str, Any]) -> bool:
+    """Return whether a manifest is an image's: those of signatures have other layers."""
+    return all("image" in layer["mediaType"] for layer in manifest.get("layers", ()))
