@@ -29,7 +29,7 @@ from upwell.machine.private_file import (
     MAX_SECRET_BYTES,
     DamagedFileError,
     PrivateFiles,
-    read_secret,
+    read_secret_file,
     write_private,
     write_whole,
 )
@@ -246,7 +246,7 @@ def _audit_export(
     audit = settings.audit
     if not audit.export:
         return None
-    token = read_secret(audit.export_token_file) if audit.export_token_file is not None else ""
+    token = read_secret_file(audit.export_token_file) if audit.export_token_file is not None else ""
     component = components.add("audit-export", required=False)
     return AuditExport(files.paths, receiver_of(audit.export, token), component)
 

@@ -77,7 +77,7 @@ def write_whole(path: Path, content: str | bytes) -> None:
     write_private(path, content, mode=0o644)
 
 
-def read_secret(path: Path) -> str:
+def read_secret_file(path: Path) -> str:
     """Return the text of a file with a secret, without white space around it; raises OSError.
 
     Of a longer one than MAX_SECRET_BYTES, more letters than that; what is no ASCII is replaced.

@@ -6,7 +6,7 @@ from contextlib import AsyncExitStack
 
 from upwell.app.identity.providers import open_issuer
 from upwell.machine import clock
-from upwell.machine.private_file import read_secret
+from upwell.machine.private_file import read_secret_file
 from upwell.server.auth.rate_limits import Rates
 from upwell.server.http.limits import DEFAULT_LIMITS
 from upwell.server.signin.directory import Directory
@@ -62,7 +62,7 @@ async def prune_sessions(sessions: Sessions) -> None:
 def _client(oidc: OidcSettings) -> ClientSettings:
     return ClientSettings(
         oidc.client_id,
-        read_secret(oidc.client_secret_file) if oidc.client_secret_file is not None else "",
+        read_secret_file(oidc.client_secret_file) if oidc.client_secret_file is not None else "",
         oidc.scopes,
         oidc.username_claim,
         oidc.username_prefix,
