@@ -10,12 +10,15 @@ from typing import Any
 from upwell.api.values.security_context import ContainerSecurity
 from upwell.oci import Reference
 from upwell.workload.interface import ContainerSpec, ForbiddenError, InstanceSpec
+from upwell.workload.podman.users.ids import is_id
 
 _NOT_BY_DEFAULT = ("AUDIT_WRITE", "MKNOD", "NET_RAW", "SETFCAP", "SETPCAP")
 """Capabilities that Podman and Docker grant, here or there, and that we do not. What is left is
 enough to begin as root, to take an own user, and to change its files: CHOWN, DAC_OVERRIDE, FOWNER,
 FSETID, KILL, NET_BIND_SERVICE, SETGID, SETUID, SYS_CHROOT."""
 _ALL = "ALL"
+_SHOWN = 64
+"""Letters of an image's user."""
 _CPU_PERIOD_MICROSECONDS = 100_000
 _NETWORK_SYSCTLS = {"net.ipv4.ip_unprivileged_port_start": "0"}
 """As containerd and Docker have it: who is not root serves port 80 without any capability, which
@@ -103,12 +106,13 @@ async def with_users(
         security = container.security
         if security.user is None and (security.non_root or security.group is not None):
             user = (await image_user(container.image)).partition(":")[0]
-            if not user or user.isdecimal():
+            if not user or is_id(user):
                 security = replace(security, user=int(user or 0))
             elif security.group is not None or security.non_root:
                 raise ForbiddenError(
-                    f"container {container.name} of {spec.name}: its image has user {user!r}, and"
-                    " runAsNonRoot and runAsGroup need a number: set securityContext.runAsUser"
+                    f"container {container.name} of {spec.name}: its image has user"
+                    f" {user[:_SHOWN]!r}, and runAsNonRoot and runAsGroup need a number: set"
+                    " securityContext.runAsUser"
                 )
         if security.non_root and security.user == 0:
             raise ForbiddenError(

@@ -15,7 +15,7 @@ from upwell.api.values.security_context import ContainerSecurity, VolumeGroup
 from upwell.oci import Reference
 from upwell.workload.interface import ContainerSpec, InstanceSpec, Owner
 from upwell.workload.podman.users.ids import IDS, OwnIds, TooManyIdsError, assigned, named_ids
-from upwell.workload.podman.users.namespaces import refusal
+from upwell.workload.podman.users.namespaces import mapped_ids, refusal
 from upwell.workload.podman.users.support import NOT_ROOT, id_fault
 
 BUILDS = range(1_900_000_000, 1_900_065_536)
@@ -102,3 +102,23 @@ def test_every_id_that_is_named_is_mapped() -> None:
 
     found = named_ids(spec, ["", "app", "100000:100001", "²"])
     assert found == {1_000_680_000, 70_000, 80_000, 5, 90_000, 100_000, 100_001}
+
+
+def test_a_user_of_an_image_that_no_machine_has_is_the_runtimes_to_refuse() -> None:
+    web = ContainerSpec("web", Reference.parse("localhost/web"))
+    spec = InstanceSpec("web-1", Owner("Deployment", "shop", "web"), "rev", (web,))
+    assert named_ids(spec, ["9" * 5000, "4294967295:9999999999", "4294967294"]) == {4294967294}
+
+
+def test_ranges_of_another_servers_instances_are_not_given_out(tmp_path: Path) -> None:
+    own = assigned("u", (), ())
+    assert own is not None
+    for process, lines in (("7", "0 0 4294967295"), ("8", f"0 {own.first} 65536\n70000 9 1")):
+        (tmp_path / process).mkdir()
+        (tmp_path / process / "uid_map").write_text(f"{lines}\n")
+    (tmp_path / "9").mkdir()
+
+    mapped = mapped_ids(tmp_path)
+    assert mapped == {0, own.first, 9}
+    assert assigned("u", mapped, ()) != own
+    assert 0 in mapped_ids()

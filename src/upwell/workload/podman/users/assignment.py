@@ -16,6 +16,7 @@ from upwell.workload.podman.api.client import PodmanApi
 from upwell.workload.podman.api.service import PodmanSettings
 from upwell.workload.podman.records import InstanceRecord, RecordStore
 from upwell.workload.podman.users.ids import MORE, OwnIds, TooManyIdsError, assigned, named_ids
+from upwell.workload.podman.users.namespaces import mapped_ids
 from upwell.workload.podman.users.support import NOT_SHIFTED, id_fault
 from upwell.workload.podman.volumes.mounts import UnmappableError
 from upwell.workload.podman.volumes.pins import Pins, VolumePath
@@ -50,13 +51,14 @@ class UserAssignment:
             return None
         images = {one.image for one in (*spec.init, *spec.containers) if one.security.user is None}
         more = named_ids(spec, [await self._api.image_user(image) for image in images])
-        others = [
+        mapped = await asyncio.to_thread(mapped_ids)
+        others = {
             found.users.first
             for name in self._records.names()
             if name != spec.name and (found := self._records.load(name)) and found.users
-        ]
+        }
         try:
-            ids = assigned(self._settings.instance_id, frozenset(others), more)
+            ids = assigned(self._settings.instance_id, mapped | others, more)
         except TooManyIdsError:
             # Else whoever names many would have the host's without the right to them.
             raise ForbiddenError(

@@ -16,6 +16,9 @@ IDS = 65_536
 """Ids from 0 on that every instance has."""
 MORE = 64
 """Ids above those that an instance may have: Linux takes maps of one page (user_namespaces(7))."""
+_HIGHEST = 2**32 - 2
+"""The highest id that Linux has; the runtime says itself what it thinks of others."""
+_DIGITS = 10
 _FIRST = 2_000_300_000
 """Above the ids of systemd's containers, of builds (`builder/sandbox`) and of directory services
 (SSSD's end at 2000200000), and below systemd's foreign ones at 2147352576."""
@@ -79,5 +82,10 @@ def named_ids(spec: InstanceSpec, image_users: Iterable[str]) -> set[int]:
         security = container.security
         found |= {security.user, security.group, *security.groups}
     parts = [part for user in image_users for part in user.split(":")]
-    found |= {int(part) for part in parts if part.isascii() and part.isdecimal()}
-    return {one for one in found if one is not None}
+    found |= {int(part) for part in parts if is_id(part)}
+    return {one for one in found if one is not None and one <= _HIGHEST}
+
+
+def is_id(user: str) -> bool:
+    """Return True if an image's user or group is a number, as long as ids are."""
+    return user.isascii() and user.isdecimal() and len(user) <= _DIGITS
