@@ -23,6 +23,7 @@ BESIDE = {
     "CutImage": "breaks in the middle of a layer, for the suite of inventories",
     "PersonClient": "the fake of the suite, but for the review of a person who signs in",
     "OneImageRegistry": "knows every name, so that nothing is unknown to it",
+    "CountingStore": "the store in memory, which passes, and counts what is listed",
     "LocalStore": "what the stores in memory and in SQLite share, which pass",
     "PodFeed": "shows what runs as Pods, in the API alone: nothing is written",
     "ReplicaSetReader": "shows revisions as ReplicaSets, in the API alone: nothing is written",
