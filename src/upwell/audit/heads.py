@@ -42,7 +42,9 @@ class HeadKey:
         try:
             with path.open("rb") as file:
                 key = serialization.load_pem_public_key(file.read(_MAX_KEY_BYTES))
-        except (OSError, ValueError, UnsupportedAlgorithm) as error:
+        except OSError as error:
+            raise AuditKeyError(f"{path} cannot be read: {error.strerror}") from error
+        except (ValueError, UnsupportedAlgorithm) as error:
             raise AuditKeyError(f"{path} is no public key in PEM: {error}") from error
         if not isinstance(key, Ed25519PublicKey):
             raise AuditKeyError(f"{path} is no Ed25519 key")

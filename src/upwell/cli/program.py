@@ -91,7 +91,7 @@ COMMANDS: Mapping[str, Entry] = {
     ),
     "start-build": Entry("builds.builds:start_build", "Start a build of a BuildConfig."),
     "status": Entry("explain.status:status", "Show the tree from base image to workload."),
-    "token": Entry("access.token:token", "Create, list and delete tokens."),
+    "token": Entry("access.token:token", "Create, request, list, replace and delete tokens."),
     "tag": Entry("images.tag:tag", "Tag images into image streams."),
     "verify": Entry("promotion.verify:verify", "Report the test result of a release in a stage."),
     "wait": Entry("objects.wait:wait", "Wait for a condition of an object."),

@@ -16,6 +16,7 @@ from upwell.settings.values import (
     Interval,
     Text,
     issuer_url,
+    require_readable,
 )
 
 _SYSTEM = "system:"
@@ -103,6 +104,8 @@ class OidcSettings(SettingsTable):
     def _goes_together(self) -> "OidcSettings":
         if not self.issuer:
             return self
+        require_readable("client-secret-file", self.client_secret_file)
+        require_readable("ca-file", self.ca_file)
         if not self.client_id:
             raise ValueError("client-id: missing, as there is an issuer")
         if "openid" not in self.scopes:

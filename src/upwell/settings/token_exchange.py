@@ -10,7 +10,14 @@ from pydantic import BeforeValidator, Field, model_validator
 from upwell.policy.access.roles import SYSTEM_NAMESPACE
 from upwell.policy.access.token_exchange import ClaimPattern, ExchangeRule
 from upwell.settings.base import SettingsTable
-from upwell.settings.values import AllowedValues, FilePath, Text, duration, issuer_url
+from upwell.settings.values import (
+    AllowedValues,
+    FilePath,
+    Text,
+    duration,
+    issuer_url,
+    require_readable,
+)
 
 _LONGEST = timedelta(hours=24)
 _ACCOUNT = re.compile(r"([a-z0-9](?:[a-z0-9-]*[a-z0-9])?)/([a-z0-9](?:[a-z0-9.-]*[a-z0-9])?)")
@@ -62,6 +69,7 @@ class TokenExchangeSettings(SettingsTable):
 
     @model_validator(mode="after")
     def _is_a_rule(self) -> "TokenExchangeSettings":
+        require_readable("ca-file", self.ca_file)
         if self.rule.namespace == SYSTEM_NAMESPACE:
             raise ValueError(f"service-account: none of {SYSTEM_NAMESPACE} is given to others")
         return self

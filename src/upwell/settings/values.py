@@ -138,3 +138,14 @@ HttpAddress = Annotated[
     AllowedValues("http://HOST:PORT or https://HOST:PORT", blank=True),
 ]
 FilePath = Annotated[Path, BeforeValidator(_path), AllowedValues("the path of a file", blank=True)]
+
+
+def require_readable(key: str, path: Path | None) -> None:
+    """Raise ValueError if the file that a key names cannot be read; None names none."""
+    if path is None:
+        return
+    try:
+        with path.open("rb") as file:
+            file.read(1)
+    except OSError as error:
+        raise ValueError(f"{key} {path} cannot be read: {error.strerror}") from error

@@ -66,6 +66,13 @@ def test_the_server_answers_to_the_name_of_its_pages(tmp_path: Path) -> None:
         ('"upwell"', '"upwell"\nscopes = ["profile"]', "`openid` has to be one"),
         ('"upwell"', '"upwell"\nrecheck = "2h"', "recheck: longer than believed"),
         ('"upwell"', '"upwell"\nidle = "5m"', "idle: has to be twice"),
+        ('"upwell"', '"upwell"\nca-file = "/none/ca.pem"', "ca-file /none/ca.pem cannot be read"),
+        (
+            '"upwell"',
+            '"upwell"\nclient-secret-file = "/none/s"',
+            "client-secret-file /none/s cannot",
+        ),
+        ("deployer@shop,test", "deployer@shop,viewer@test", "expected ROLE@NAMESPACE"),
         ('"upwell"', '"upwell"\nsecret = "x"', "unknown key"),
     ],
 )

@@ -41,6 +41,11 @@ def test_a_table_becomes_a_rule(tmp_path: Path) -> None:
         ("https://", "http://", "issuer: expected https://"),
         ("shop/ci", "ci", "service-account: expected NAMESPACE/NAME"),
         ("shop/ci", "upwell-system/ci", "none of upwell-system"),
+        (
+            'name = "github"',
+            'name = "github"\nca-file = "/none/ca"',
+            "ca-file /none/ca cannot be read",
+        ),
         ('name = "github"', 'name = ""', "name: expected a text"),
         ('name = "github"', 'name = "github"\nlifetime = "25h"', "lifetime: expected a duration"),
     ],

@@ -9,8 +9,9 @@ import click
 from upwell.api.apps import Job
 from upwell.api.build import Build, BuildConfig
 from upwell.api.cluster_operator import ClusterOperator
-from upwell.api.core import Service
+from upwell.api.core import ResourceQuota, Service
 from upwell.api.image import Image, ImageStream, ImageStreamTag
+from upwell.api.image_policies.policy import ClusterImagePolicy, ImagePolicy
 from upwell.api.meta import Resource, format_time
 from upwell.api.pipeline import Pipeline
 from upwell.api.route import Route
@@ -45,7 +46,7 @@ _FEW = 8
 """Package changes that are listed unless the user asks for all."""
 _KINDS = (
     *(Build, BuildConfig, ImageStream, ImageStreamTag, Image, *WORKLOADS, ClusterOperator),
-    *(Route, Service, Job, Pipeline),
+    *(Route, Service, Job, Pipeline, ResourceQuota, ClusterImagePolicy, ImagePolicy),
 )
 
 type _Changes = Mapping[tuple[str, str], PackageChanges]
@@ -78,8 +79,9 @@ def explain_command(session: Session, what: tuple[str, ...], packages: str, outp
     Goes from the running image back through promotions with their tests and approvals, tags and
     builds, to the upstream change that caused it, with the packages that differ. Then lists what
     is held back, by what, and until when. Of each image it says which image policies it has passed,
-    and which refuse it or would. Of a component of the server (clusteroperator/router), a
-    Route, Service, Job or Pipeline it lists the faults; of a Route or Service also where it leads.
+    and which refuse it or would; of an image policy, the images that it refuses or would. Of a
+    component of the server (clusteroperator/router), a Route, Service, Job, Pipeline or
+    ResourceQuota it lists the faults; of a Route or Service also where it leads.
     """
     named = parse_one(what)
     if not issubclass(named.resource, _KINDS):

@@ -7,12 +7,14 @@ from typing import Any
 
 from upwell.api.build import Build, BuildConfig
 from upwell.api.codec import encode
-from upwell.api.core import Event, Secret
+from upwell.api.core import GRANTS_ANNOTATION, Event, ResourceQuota, Secret, ServiceAccount
 from upwell.api.image import ImageStream, NamedTagEventList
+from upwell.api.image_policies.policy import ImagePolicyResource
 from upwell.api.meta import Condition, Resource
 from upwell.api.pipeline import Pipeline
 from upwell.api.promotion import Promotion, Release
 from upwell.api.route import Route
+from upwell.api.values.author import AUTHOR_ANNOTATION
 from upwell.cli.core.output import MISSING, aligned, format_age, shortened
 from upwell.policy.explain.freshness import Snapshot, short
 from upwell.policy.images.repository_tags import effective_tags
@@ -77,8 +79,14 @@ def describe(resource: Resource, context: DescriptionContext) -> list[Section]:
             sections.append(Section("Data", _secret_rows(resource)))
         case _ if isinstance(resource, WORKLOADS):
             sections += _workload(resource, context)
+        case ResourceQuota():
+            sections.append(Section("Limits", _quota_rows(resource)))
+        case ServiceAccount():
+            sections.append(Section("", list(_account_rows(resource))))
         case _:
             sections.append(Section("Spec", list(_flat(encode(resource).get("spec", {})))))
+    if isinstance(resource, ImagePolicyResource):
+        sections.append(Section("Findings", list(_findings(resource, context))))
     if isinstance(resource, Pipeline | Release | Promotion):
         status = encode(resource).get("status", {})
         shown = {key: value for key, value in status.items() if key != "conditions"}
@@ -318,6 +326,28 @@ def _events(context: DescriptionContext) -> Iterator[Sequence[str]]:
         times = f" (x{event.count})" if event.count > 1 else ""
         message = f"{shortened(event.message)}{times}"
         yield context.age(seen(event)), event.type, event.reason, message
+
+
+def _quota_rows(quota: ResourceQuota) -> Rows:
+    used = quota.status.used
+    rows = [(name, str(used.get(name, MISSING)), str(n)) for name, n in quota.spec.hard.items()]
+    return [("RESOURCE", "USED", "HARD"), *rows] if rows else []
+
+
+def _account_rows(account: ServiceAccount) -> Iterator[Sequence[str]]:
+    yield "Grants:", account.annotations.get(GRANTS_ANNOTATION) or "none: it may do nothing"
+    yield "Given by:", account.annotations.get(AUTHOR_ANNOTATION) or MISSING
+
+
+def _findings(policy: ImagePolicyResource, context: DescriptionContext) -> Iterator[Sequence[str]]:
+    """Yield the images that the policy keeps out, or would if it did more than warn."""
+    findings = policy.status.findings
+    if findings:
+        yield "IMAGE", "AT", "NAMESPACE", "SINCE", "WHY"
+    for one in findings:
+        why = f"{one.reason}: {shortened(one.message)}"
+        since = context.age(one.since)
+        yield shortened(one.image), one.at, one.namespace or MISSING, since, why
 
 
 def _secret_rows(secret: Secret) -> Rows:

@@ -8,6 +8,8 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from enum import StrEnum
 
+from upwell.api.validation.labels import is_label
+
 EVERYWHERE = "*"
 """In a grant: every namespace, and what lies in none."""
 SYSTEM_NAMESPACE = "upwell-system"
@@ -17,6 +19,8 @@ MIRROR_NAMESPACE = "upstream"
 """The embedded registry's copies of upstream images; every token may pull them."""
 REPOSITORIES = "repositories"
 """The resource of the embedded registry's content; its verbs are pull and push."""
+_ALL = frozenset({EVERYWHERE})
+_FORM = "ROLE@NAMESPACE[,NAMESPACE…]"
 COMPONENTS = "clusteroperators"
 """States of the server's components; `/readyz` tells them to those without a token too."""
 
@@ -113,7 +117,20 @@ class InvalidGrantError(ValueError):
 
 
 def parse_grant(text: str) -> Grant:
-    """Return the grant that `ROLE@NAMESPACE[,NAMESPACE…]` means; raises InvalidGrantError."""
+    """Return the grant that `ROLE@NAMESPACE[,NAMESPACE…]` means; raises InvalidGrantError.
+
+    A place that can be no namespace is refused: `builder@shop,viewer@bank` are two grants.
+    """
+    grant = _stored_grant(text)
+    for place in sorted(grant.namespaces - _ALL):
+        if not is_label(place):
+            message = f"{text!r}: {place!r} is no namespace; write each grant by itself, as {_FORM}"
+            raise InvalidGrantError(message)
+    return grant
+
+
+def _stored_grant(text: str) -> Grant:
+    """Return the grant of a text that was taken once, whatever it calls a namespace."""
     role, _, places = text.partition("@")
     namespaces = frozenset(place.strip() for place in places.split(","))
     if role not in set(Role) or "" in namespaces:
@@ -131,15 +148,14 @@ def grant_text(grant: Grant) -> str:
 
 
 def parse_grants(text: str) -> tuple[Grant, ...]:
-    """Return the grants of a text, one a line; raises InvalidGrantError."""
-    return tuple(parse_grant(line.strip()) for line in text.splitlines() if line.strip())
+    """Return the grants that a token was given, one a line; raises InvalidGrantError."""
+    return tuple(_stored_grant(line.strip()) for line in text.splitlines() if line.strip())
 
 
 def _rule(verbs: frozenset[str], resources: str, parts: str = "") -> Rule:
     return Rule(verbs, frozenset(resources.split()), frozenset(parts.split() or {""}))
 
 
-_ALL = frozenset({EVERYWHERE})
 _WORKLOADS = "deployments deploymentconfigs statefulsets daemonsets cronjobs jobs"
 _VIEW = (
     _rule(

@@ -18,6 +18,7 @@ from upwell.api.values.commits import short_commit
 from upwell.policy.builds.triggers import digest_of
 from upwell.policy.explain.endpoints import destinations
 from upwell.policy.explain.freshness import Snapshot, images_of, output_digest, short
+from upwell.policy.explain.image_policies import judged_by
 from upwell.policy.explain.lineage import StagePlacement, origin_of
 from upwell.policy.explain.statement import Statement, Topic
 from upwell.policy.health.builds import SBOM_ATTESTED, SIGNED, reason_of
@@ -63,7 +64,7 @@ def explain(snapshot: Snapshot, asked: Resource) -> list[Statement]:
             return list(explainer.workload(asked))
         case _:
             found = [Statement(Topic.HELD, str(one), at=one.since) for one in faults_of(asked)]
-            found += destinations(snapshot, asked)
+            found += [*destinations(snapshot, asked), *judged_by(asked)]
             if all(one.topic is Topic.RUNNING for one in found):
                 found.append(Statement(Topic.RUNNING, "nothing is wrong with it"))
             return found

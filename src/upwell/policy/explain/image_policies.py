@@ -78,6 +78,28 @@ class PolicyRecords:
             yield Statement(topic, text, depth, one.since, new=image)
 
 
+def judged_by(asked: Resource) -> Iterator[Statement]:
+    """Yield what a policy keeps out, or would if it did more than warn, and how much passes.
+
+    Of other kinds, nothing.
+    """
+    if not isinstance(asked, ImagePolicyResource):
+        return
+    records = tuple(_records(asked))
+    for one in records:
+        if not one.passed:
+            topic = Topic.HELD if one.refuses else Topic.POLICY
+            verb = "is refused" if one.refuses else "would be refused"
+            place = ", ".join(one.points) + (f" in namespace {one.namespace}" * bool(one.namespace))
+            text = f"image {one.image} {verb} at {place}: {one.reason}: {one.message}"
+            yield Statement(topic, text, at=one.since, new=one.image)
+    passed = len({one.image for one in records if one.passed})
+    if passed:
+        yield Statement(Topic.RUNNING, f"{passed} of the images that it judged last pass")
+    if not records:
+        yield Statement(Topic.RUNNING, "it has judged no image yet, as it stands now")
+
+
 def _records(policy: ImagePolicyResource) -> Iterator[PolicyRecord]:
     """Yield the verdicts of a policy, those of one image that are the same together."""
     status = policy.status

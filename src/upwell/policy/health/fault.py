@@ -1,10 +1,12 @@
 """A fault of an object, as every surface tells of it."""
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import datetime
 from enum import StrEnum
 
 from upwell.api.meta import Condition, ObjectKey
+from upwell.policy.signatures.judgement import NOT_CHECKED, NOT_SATISFIED
 
 
 class FaultEvent(StrEnum):
@@ -24,6 +26,13 @@ class FaultEvent(StrEnum):
     PIPELINE_DEGRADED = "PipelineDegraded"
     COMPONENT_DEGRADED = "ComponentDegraded"
     QUOTA_FILLING = "QuotaFilling"
+
+
+_STEPS: Mapping[str, str] = {
+    NOT_SATISFIED: "sign it, and it goes on by itself; `upwell image verify IMAGE` asks again",
+    NOT_CHECKED: "it is asked again by itself, once its registry answers",
+}
+"""Steps that end what a reason stands for, whatever object has it."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -58,4 +67,5 @@ class HealthFault:
         """Return the fault that a condition stores."""
         message = condition.message or condition.reason
         since = condition.last_transition_time
-        return cls(key, event, condition.reason, message, since, next_step, part)
+        step = next_step or _STEPS.get(condition.reason, "")
+        return cls(key, event, condition.reason, message, since, step, part)

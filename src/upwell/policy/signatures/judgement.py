@@ -13,6 +13,11 @@ from upwell.policy.signatures.scopes import JudgedImage
 from upwell.policy.signatures.selection import is_enforced
 from upwell.policy.signatures.verification import Verdict, VerdictReason
 
+NOT_SATISFIED = "ImagePolicyNotSatisfied"
+"""Reason of conditions: an enforced policy keeps an image out."""
+NOT_CHECKED = "ImagePolicyNotChecked"
+"""Reason of conditions: it is not known whether an enforced policy lets an image pass."""
+
 
 @dataclass(frozen=True, slots=True)
 class PolicyVerdict:

@@ -21,7 +21,12 @@ from upwell.api.meta import ObjectMeta
 from upwell.formats.sigstore import image_of_tag
 from upwell.machine.backoff import Backoff
 from upwell.oci import Digest, Reference
-from upwell.policy.signatures.judgement import ImageJudgement, PolicyVerdict
+from upwell.policy.signatures.judgement import (
+    NOT_CHECKED,
+    NOT_SATISFIED,
+    ImageJudgement,
+    PolicyVerdict,
+)
 from upwell.policy.signatures.scopes import JudgedImage, holds_at, is_registry, judged_image
 from upwell.policy.signatures.selection import policies_for
 from upwell.policy.signatures.verification import (
@@ -54,7 +59,7 @@ type CountVerdict = Callable[[str, str, str], None]
 class ImagePolicyError(RegistryError):
     """An image does not satisfy a policy that is enforced; a signature may come later."""
 
-    reason = "ImagePolicyNotSatisfied"
+    reason = NOT_SATISFIED
     retryable = True
 
     def __init__(self, judgement: ImageJudgement) -> None:
@@ -65,7 +70,7 @@ class ImagePolicyError(RegistryError):
 class ImagePolicyUnknownError(ImagePolicyError):
     """It is not known whether an image satisfies a policy: its registry does not answer."""
 
-    reason = "ImagePolicyNotChecked"
+    reason = NOT_CHECKED
 
 
 POLICY_REASONS = frozenset({ImagePolicyError.reason, ImagePolicyUnknownError.reason})

@@ -37,18 +37,28 @@ class UnsupportedGrantError(ExchangeError):
     error = "unsupported_grant_type"
 
 
+class NoRulesError(UnsupportedGrantError):
+    """The administrator has named nobody whose tokens are exchanged."""
+
+    def __init__(self) -> None:
+        super().__init__(
+            "this server exchanges no tokens: [[token-exchange]] of its configuration file says"
+            " whose it takes, and for which ServiceAccount"
+        )
+
+
 def create_routes(
     exchange: TokenExchange | None, store: Store, limits: ServerLimits
 ) -> list[BaseRoute]:
-    """Return the route; none without rules."""
-    if exchange is None:
-        return []
+    """Return the route; without rules it says so to whoever asks."""
     rates = Rates(time.monotonic)
 
     async def create(request: Request) -> Response:
         client = request.client.host if request.client else ""
         rates.take(f"address {client}", _RATE)
         try:
+            if exchange is None:
+                raise NoRulesError
             form = await _form(request, limits.body_seconds)
             made = await exchange.exchange(store, form["subject_token"], form.get("scope", ""))
         except ExchangeError as error:

@@ -266,3 +266,26 @@ async def test_describe_a_build_shows_the_commit_that_it_shall_have(
     text = (await asyncio.to_thread(upwell, "describe", "build/asked-1")).stdout
 
     assert ["Commit:", "c0ffee"] in [line.split() for line in text.splitlines()]
+
+
+def test_describe_shows_what_a_quota_has_left_and_an_account_may(upwell: Upwell) -> None:
+    quota = {
+        "apiVersion": "v1",
+        "kind": "ResourceQuota",
+        "metadata": {"name": "team"},
+        "spec": {"hard": {"pods": "5", "secrets": "9"}},
+        "status": {"used": {"pods": "2"}},
+    }
+    account = {
+        "apiVersion": "v1",
+        "kind": "ServiceAccount",
+        "metadata": {"name": "ci", "annotations": {"upwell.dev/grants": "builder@shop"}},
+    }
+    for one in (quota, account):
+        assert upwell("apply", "-f", "-", stdin=json.dumps(one)).exit_code == 0
+
+    lines = [line.split() for line in upwell("describe", "quota/team").stdout.splitlines()]
+    assert ["RESOURCE", "USED", "HARD"] in lines
+    assert ["secrets", "-", "9"] in lines
+    assert "Grants: builder@shop" in " ".join(upwell("describe", "sa/ci").stdout.split())
+    assert "{" not in upwell("get", "quota").stdout

@@ -18,6 +18,7 @@ from upwell.policy.access.roles import (
     is_allowed,
     missing,
     parse_grant,
+    parse_grants,
     rules_in,
 )
 
@@ -171,6 +172,16 @@ def test_an_admin_may_all_that_any_role_may(
 def test_what_is_no_grant_is_refused(text: str) -> None:
     with pytest.raises(InvalidGrantError):
         parse_grant(text)
+
+
+@pytest.mark.parametrize("text", ["builder@shop,viewer@bank", "viewer@Shop", "viewer@shop;bank"])
+def test_a_grant_names_what_can_be_a_namespace(text: str) -> None:
+    with pytest.raises(InvalidGrantError, match="is no namespace; write each grant by itself"):
+        parse_grant(text)
+
+
+def test_a_grant_that_was_given_before_is_still_read() -> None:
+    assert [one.role for one in parse_grants("builder@shop,viewer@bank")] == [Role.BUILDER]
 
 
 @given(st.sampled_from(Role), st.sets(st.sampled_from(["a", "b-1", "*"]), min_size=1))

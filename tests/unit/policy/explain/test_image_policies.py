@@ -31,6 +31,8 @@ from upwell.policy.explain.statement import Topic
 KEY = CosignKey()
 NOW = datetime(2026, 3, 1, 12, tzinfo=UTC)
 UNSIGNED = "it has no signature"
+OURS = "sha256:" + "1" * 64
+THEIRS = "sha256:" + "2" * 64
 
 
 def policy(
@@ -163,3 +165,24 @@ def test_the_tree_of_status_tells_it_of_every_image() -> None:
         ("enforce", False, "NotSigned"),
         ("warn", False, "NotSigned"),
     }
+
+
+@pytest.mark.parametrize(
+    ("mode", "verb"), [("enforce", "is refused"), ("warn", "would be refused")]
+)
+def test_a_policy_itself_names_the_images_that_do_not_pass(mode: str, verb: str) -> None:
+    asked = policy("signed", mode, failed=((OURS, "build"),), passed=((THEIRS, "build"),))
+
+    held, passed = explain(Snapshot([asked]), asked)
+
+    assert held.text.endswith(f"{OURS} {verb} at build in namespace {NS}: NotSigned: {UNSIGNED}")
+    assert (held.topic is Topic.HELD) is (mode == "enforce")
+    assert passed.text == "1 of the images that it judged last pass"
+
+
+def test_a_policy_that_was_changed_says_that_it_has_judged_nothing() -> None:
+    asked = policy("signed", failed=((OURS, "build"),), judged=0)
+
+    assert "it has judged no image yet, as it stands now" in [
+        one.text for one in explain(Snapshot([asked]), asked)
+    ]

@@ -334,3 +334,14 @@ def test_a_workload_that_recovered_says_so_once() -> None:
     assert [one.message for one in told] == ["1 of 1 replicas are available"]
     assert not told[0].warning
     assert [one.type for one in cloud_events(whole)][-1] == "dev.upwell.workload.recovered"
+
+
+@pytest.mark.parametrize(
+    ("reason", "step"),
+    [("ImagePolicyNotSatisfied", "sign it"), ("ImagePolicyNotChecked", "asked again by itself")],
+)
+def test_what_an_image_policy_holds_names_the_next_step(reason: str, step: str) -> None:
+    told = condition("Progressing", "False", reason, "image x does not satisfy policy y")
+    [fault] = faults_of(workload(told))
+
+    assert step in fault.next_step

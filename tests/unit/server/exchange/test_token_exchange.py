@@ -250,3 +250,11 @@ async def test_an_address_that_tries_tokens_is_slowed_down(granted: GrantedApi) 
     answers = [await exchange(granted, "x") for _ in range(70)]
     assert answers[0].status == 400
     assert answers[-1].status == 429
+
+
+async def test_a_server_without_rules_says_that_it_exchanges_nothing(tmp_path: Path) -> None:
+    async with open_granted_api(tmp_path) as api:
+        answer = await exchange(api, "x")
+
+    assert (answer.status, answer.json["error"]) == (400, "unsupported_grant_type")
+    assert "[[token-exchange]]" in answer.json["error_description"]
