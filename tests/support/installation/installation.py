@@ -317,7 +317,7 @@ class Installation:
         return {path.read_text() for path in tags} - self._attached(repository)
 
     def _attached(self, repository: str) -> set[str]:
-        """What cosign's tags name: signatures and attestations."""
+        """Signatures and attestations, by the tags of cosign."""
         tags = (self._kept(repository) / "_tags").glob("sha256-*.*")
         return {path.read_text() for path in tags}
 
