@@ -42,7 +42,7 @@ def test_the_kernel_tells_routes() -> None:
     assert route_to(ip_address("127.9.9.9")).local
     assert route_to(ip_address("::1")).local
     assert route_to(ip_address(own_address())).local
-    there = route_to(ip_address("198.51.100.1"))
+    there = route_to(ip_address("203.0.113.77"))
     assert (there.local, bool(there.interface)) == (False, True)
 
 
@@ -53,9 +53,9 @@ def test_nothing_is_sent_when_the_kernel_does_not_understand_the_question(
     cut_short = head + bytes([socket.AF_INET, 32, 0, 0])
     monkeypatch.setattr(routes, "_question", lambda *_: cut_short)
     with pytest.raises(OSError, match="Invalid argument"):
-        route_to(ip_address("198.51.100.1"))
+        route_to(ip_address("203.0.113.77"))
     with pytest.raises(ForbiddenAddressError, match="whose route the kernel does not tell"):
-        OutboundPolicy().check("198.51.100.1", 80)
+        OutboundPolicy().check("203.0.113.77", 80)
 
 
 async def test_an_address_of_this_machine_is_refused() -> None:
