@@ -94,7 +94,14 @@ async def test_a_second_image_of_a_dockerfile_is_followed(
         "COPY --from=tools /etc/base-version /tools-version\n"
     )
     streams = base_stream(made.vendor) + base_stream(made.vendor, "tools") + stream("app")
-    await made.apply(client, streams + docker_build("app", dockerfile=dockerfile))
+    await made.apply(client, streams)
+
+    async def imported() -> bool:
+        found = [await client.get(ImageStream, "default", name) for name in ("base", "tools")]
+        return all(one.status.tag("1") is not None for one in found)
+
+    await until(imported, bool)  # else the first build may begin before, and a second one follow
+    await made.apply(client, docker_build("app", dockerfile=dockerfile))
     await until(lambda: ended(client), {"app-1": BuildPhase.COMPLETE}.__eq__)
 
     await publish(made.vendor, "vendor/tools:1", "tools 2")
