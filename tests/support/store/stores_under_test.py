@@ -5,6 +5,7 @@ One difference is allowed: Kubernetes deletes what an object owned a while after
 """
 
 import asyncio
+import itertools
 from collections.abc import AsyncIterator
 from contextlib import aclosing, asynccontextmanager
 from dataclasses import dataclass
@@ -33,14 +34,17 @@ class Port:
     settles_at_once: bool
 
 
+_UNNAMED = itertools.count()
+
+
 def now() -> datetime:
     return datetime.now(UTC)
 
 
 def pipeline(name: str, *stages: str, **metadata: object) -> Pipeline:
-    """Return one that our server takes."""
+    """Return one that our server takes, beside any other: no two name one workload."""
     source = ObjectReference(kind="ImageStreamTag", name="web:latest")
-    runs = (StageWorkloads(kind="Deployment", name="web"),)
+    runs = (StageWorkloads(kind="Deployment", name=f"web-{name or next(_UNNAMED)}"),)
     return Pipeline(
         metadata=ObjectMeta.model_validate({"name": name, "namespace": NAMESPACE, **metadata}),
         spec=PipelineSpec(
