@@ -2,7 +2,7 @@
 
 from collections.abc import Collection, Iterator
 
-from upwell.api.codec import Fault
+from upwell.api.codec import Fault, unknown_fields
 from upwell.api.image_policies.policy import (
     PUBLIC_KEY,
     AttestationRequirement,
@@ -26,6 +26,7 @@ from upwell.policy.signatures.verification import public_keys
 _MAX_SCOPES = 256
 _MAX_ATTESTATIONS = 16
 _MAX_SOURCES = 64
+_MAX_PATH = 200
 _ROOT = "policy.rootOfTrust"
 
 
@@ -52,6 +53,9 @@ def policy_spec_faults(spec: ImagePolicySpec, path: str) -> Iterator[Fault]:
     for at, wanted in enumerate(spec.attestations[:_MAX_ATTESTATIONS]):
         yield from _attestation(wanted, f"{path}.attestations[{at}]")
     yield from _enforcement(spec.enforcement, f"{path}.enforcement")
+    for field in unknown_fields(spec, f"{path}."):
+        # Elsewhere such a field is kept and warned of; here what it asked for would be passed over.
+        yield Fault(field[:_MAX_PATH], "is no field of an image policy: correct or remove it")
 
 
 def _root(root: RootOfTrust, path: str) -> Iterator[Fault]:

@@ -55,6 +55,13 @@ def test_the_policies_of_openshift_are_taken(version: str, kind: type[ImagePolic
     ("path", "value", "fault"),
     [
         ("scopes", [], "spec.scopes"),
+        ("atestations", [{"predicateType": "https://slsa.dev/provenance/v1"}], "spec.atestations"),
+        (
+            "attestations",
+            [{"predicateType": "https://slsa.dev/provenance/v1", "bulder": "x"}],
+            "spec.attestations[0].bulder",
+        ),
+        ("enforcement", {"mod": "warn"}, "spec.enforcement.mod"),
         ("scopes", ["quay.io", "python"], "spec.scopes[1]"),
         ("policy.rootOfTrust", {}, "spec.policy.rootOfTrust.policyType"),
         (
