@@ -142,16 +142,23 @@ class SigningKeys:
         except FileNotFoundError:
             return ()
         try:
-            return [
+            known = [
                 SignatureKey.parse(pem.strip() + b"\n" + _END + b"\n")
                 for pem in raw.split(_END)
                 if pem.strip()
             ]
         except InvalidPublicKeyError as error:
-            raise SigningKeyError(
-                f"{path} is damaged: restore it from a copy, or remove it (signatures by earlier"
-                " keys are then unknown to this server)"
-            ) from error
+            raise self._damaged(path) from error
+        if not known:  # it is written whole, with a key at least
+            raise self._damaged(path)
+        return known
+
+    @staticmethod
+    def _damaged(path: Path) -> SigningKeyError:
+        return SigningKeyError(
+            f"{path} is damaged: restore it from a copy, or remove it (signatures by earlier"
+            " keys are then unknown to this server)"
+        )
 
     def rotate(self) -> ImageSigner:
         """Sign by a new key from now on; raises SigningKeyError or OSError."""

@@ -65,6 +65,15 @@ def test_what_is_left_of_a_key_is_none(tmp_path: Path, content: bytes) -> None:
     assert (tmp_path / KEY_FILE).read_bytes() == content
 
 
+def test_emptied_public_keys_forget_none_in_silence(tmp_path: Path) -> None:
+    SigningKeys(tmp_path).rotate()
+    (tmp_path / PUBLIC_FILE).write_bytes(b"\n")
+
+    with pytest.raises(SigningKeyError, match=f"{PUBLIC_FILE} is damaged: restore it"):
+        SigningKeys(tmp_path)
+    assert (tmp_path / PUBLIC_FILE).read_bytes() == b"\n"
+
+
 def test_damaged_public_keys_are_told_of(tmp_path: Path) -> None:
     SigningKeys(tmp_path)
     (tmp_path / PUBLIC_FILE).write_text("nothing of a key")
