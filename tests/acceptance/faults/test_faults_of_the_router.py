@@ -118,8 +118,10 @@ async def serve_one(made: Installation, client: ApiClient) -> None:
     await until(lambda: answer(made.router_port, HOST), SITE.__eq__)
 
 
-def notices(receiver: HttpReceiver) -> list[Any]:
-    return [json.loads(one.body) for one in receiver.arrived]
+def notices(receiver: HttpReceiver, component: str) -> list[str]:
+    """Return the types of the notices about a component: a busy machine has other faults."""
+    events = [json.loads(one.body) for one in receiver.arrived]
+    return [one["type"] for one in events if one["data"]["component"] == component]
 
 
 @pytest.fixture
@@ -165,8 +167,8 @@ async def test_a_killed_router_serves_again_and_everybody_was_told(
         assert fault.reason == "RouterDown"
         assert (await metrics(made))['upwell_component_restarts_total{component="router"}'] == 1
         await until(reasons, {"ComponentDegraded", "ComponentRecovered"}.__eq__)
-        await receiver.until(lambda one: len(one.arrived) == 2)
-        assert [one["type"] for one in notices(receiver)] == [
+        await receiver.until(lambda one: len(notices(one, "router")) > 1)
+        assert notices(receiver, "router") == [
             "dev.upwell.component.degraded",
             "dev.upwell.component.recovered",
         ]
