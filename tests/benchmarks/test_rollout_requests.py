@@ -17,16 +17,9 @@ from tests.support.workload.http_servers import free_port, load
 from tests.support.workload.podman_home import PodmanHome, Workload, podman_home_in
 from tests.support.workload.waiting import eventually
 
-from upwell.workload.haproxy.router import HaproxyRouter, HaproxySettings
-from upwell.workload.interface import (
-    Backend,
-    BackendServer,
-    HttpProbe,
-    HttpRule,
-    Instance,
-    ProbeSpec,
-    RoutingTable,
-)
+from upwell.router.haproxy.router import HaproxyRouter, HaproxySettings
+from upwell.router.interface import Backend, BackendServer, HttpRule, RoutingTable
+from upwell.workload.interface import HttpProbe, Instance, ProbeSpec
 from upwell.workload.podman.runtime import PodmanRuntime, PodmanSettings
 
 pytestmark = pytest.mark.benchmark

@@ -17,8 +17,8 @@ from tests.support.rollouts.memory_machine import FakeRouter
 from tests.support.workload.http_servers import NamedEndpoint, fetch, free_port, named_endpoint
 from tests.support.workload.waiting import DEADLINE_SECONDS, eventually
 
-from upwell.workload.haproxy.router import HaproxyRouter, HaproxySettings
-from upwell.workload.interface import (
+from upwell.router.haproxy.router import HaproxyRouter, HaproxySettings
+from upwell.router.interface import (
     Backend,
     BackendServer,
     HttpRule,

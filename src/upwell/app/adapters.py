@@ -40,6 +40,7 @@ from upwell.registry.embedded import EmbeddedRegistry
 from upwell.registry.hosts import RegistryHosts
 from upwell.registry.pull_through import PullThroughRegistry
 from upwell.registry.routed import RoutedRegistry
+from upwell.router.haproxy.router import HaproxyRouter, HaproxySettings
 from upwell.server.asgi.tls import generated
 from upwell.server.metrics.counted_registry import CountedRegistry
 from upwell.server.metrics.metrics import Gauges, Metrics
@@ -50,7 +51,6 @@ from upwell.store.encryption.keyring import Keyring
 from upwell.store.sqlite import SqliteStore
 from upwell.uploads.files import FileInputs
 from upwell.verification.network import NetworkProbes
-from upwell.workload.haproxy.router import HaproxyRouter, HaproxySettings
 from upwell.workload.podman.runtime import PodmanRuntime
 
 _EVIDENCE_BYTES = 128 * 1024 * 1024

@@ -19,6 +19,8 @@ from upwell.delivery.interface import OutboxError
 from upwell.firewall.nftables import NftFirewall
 from upwell.machine.descriptors import connection_room, raise_descriptor_limit
 from upwell.machine.private_file import tighten
+from upwell.router.haproxy.router import HaproxyRouter, HaproxySettings
+from upwell.router.interface import RouterUnavailableError
 from upwell.server.asgi.app import create_app
 from upwell.server.asgi.connections import (
     DEFAULT_CONNECTION_LIMITS,
@@ -31,7 +33,6 @@ from upwell.server.asgi.serving import serve
 from upwell.server.asgi.tls import CertificateError
 from upwell.settings import ListenSettings, ServerSettings
 from upwell.store.interface import StoreError
-from upwell.workload.haproxy.router import HaproxyRouter, HaproxySettings
 from upwell.workload.interface import WorkloadError
 from upwell.workload.podman.runtime import PodmanRuntime
 
@@ -40,7 +41,15 @@ class ServeError(Exception):
     """The server cannot start; the message says why and what to do."""
 
 
-_EXPLAINED = (ServeError, DataFolderError, StoreError, OutboxError, WorkloadError, CertificateError)
+_EXPLAINED = (
+    ServeError,
+    DataFolderError,
+    StoreError,
+    OutboxError,
+    WorkloadError,
+    RouterUnavailableError,
+    CertificateError,
+)
 """Errors whose messages say what to do."""
 
 
@@ -97,7 +106,7 @@ def _explained(error: BaseException) -> str | None:
 async def remove_workloads(settings: ServerSettings) -> None:
     """Remove every container, the network and the router of a server that does not run.
 
-    Raises WorkloadError.
+    Raises WorkloadError or RouterUnavailableError.
     """
     files = await write_configuration(settings)
     folder = settings.data_dir / "router"

@@ -1,4 +1,4 @@
-"""Runs containers and routes requests to them: the ports, and Podman and HAProxy behind them.
+"""Runs containers: the port, and Podman behind it.
 
-Never decides what should run: the rollout policy does, from what these adapters report.
+Never decides what should run: the rollout policy does, from what the adapter reports.
 """

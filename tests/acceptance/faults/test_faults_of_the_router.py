@@ -28,8 +28,8 @@ from tests.support.installation.vendor_images import publish
 from upwell.api.cluster_operator import ClusterOperator, OperatorFault
 from upwell.api.core import Event
 from upwell.api.meta import Condition
+from upwell.router.haproxy.processes import HaproxyProcesses
 from upwell.store.interface import ApiClient
-from upwell.workload.haproxy.processes import HaproxyProcesses
 
 HOST, SITE = "web.test", "web 1"
 DOCKERFILE = (

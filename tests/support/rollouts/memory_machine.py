@@ -28,8 +28,9 @@ from upwell.reconcilers.rollouts.traffic import ROUTER_KEY
 from upwell.reconcilers.rollouts.triggers import WorkloadTriggerReconciler
 from upwell.reconcilers.routing.reconciler import RoutingReconciler
 from upwell.reconcilers.signatures.policies import UNRESTRICTED
+from upwell.router.haproxy.config import RouterLimits, plan
+from upwell.router.interface import RouterUnavailableError, RoutingTable
 from upwell.store.interface import ConflictError
-from upwell.workload.haproxy.config import RouterLimits, plan
 from upwell.workload.interface import (
     WHOLE_LOG,
     ContainerFile,
@@ -42,8 +43,6 @@ from upwell.workload.interface import (
     NoPreviousLogError,
     ObservedContainer,
     Owner,
-    RouterUnavailableError,
-    RoutingTable,
     RuntimeUnavailableError,
     ServiceName,
     State,
@@ -417,6 +416,8 @@ class FakeRouter:
         """Listener or rule -> why it cannot be served, besides what is wrong with it."""
         self.refusal: RouterUnavailableError | None = None
         """Error that it raises instead of taking a table."""
+        self.silence: RouterUnavailableError | None = None
+        """Error that it raises instead of saying its sessions."""
         self._servers: dict[str, set[str]] = {}
         """Backend -> endpoints that it has or had."""
         self.steady = True
@@ -453,6 +454,8 @@ class FakeRouter:
         return {**faults, **{name: why for name, why in self.failures.items() if name in names}}
 
     async def sessions(self, backend: str) -> Mapping[str, int]:
+        if self.silence is not None:
+            raise self.silence
         present = {
             endpoint.name
             for one in self.table.backends

@@ -36,10 +36,10 @@ from upwell.reconcilers.jobs.jobs import job_controller
 from upwell.reconcilers.rollouts.index import WorkloadIndex
 from upwell.reconcilers.rollouts.triggers import workload_trigger_controller
 from upwell.reconcilers.routing.reconciler import routing_controller
+from upwell.router.haproxy.router import HaproxyRouter, HaproxySettings
 from upwell.server.asgi.tls import generated
 from upwell.store.interface import ConflictError
 from upwell.store.memory import MemoryStore
-from upwell.workload.haproxy.router import HaproxyRouter, HaproxySettings
 from upwell.workload.podman.bridge import leave
 from upwell.workload.podman.runtime import PodmanRuntime, PodmanSettings
 from upwell.workload.podman.volumes.pins import Pins

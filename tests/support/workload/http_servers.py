@@ -10,7 +10,7 @@ from dataclasses import dataclass, field
 
 import aiohttp
 
-from upwell.workload.interface import BackendServer
+from upwell.router.interface import BackendServer
 
 _names = itertools.count()
 

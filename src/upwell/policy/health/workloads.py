@@ -13,7 +13,8 @@ from upwell.policy.rollouts.settings import Workload
 from upwell.policy.rollouts.steps import FailureReason
 from upwell.policy.rollouts.summary import RolloutState, rollout_of
 from upwell.policy.rollouts.triggers import Reason
-from upwell.workload.interface import RouterUnavailableError, RuntimeUnavailableError
+from upwell.router.interface import RouterUnavailableError
+from upwell.workload.interface import RuntimeUnavailableError
 
 _WAITING = frozenset({"ImageNotResolved"})
 """Reasons why a rollout does not begin that are no fault: what it waits for tells of its own."""

@@ -18,7 +18,7 @@ from upwell.policy.routing.table import (
     rule_name,
     tcp_ports,
 )
-from upwell.workload.interface import RouterUnavailableError
+from upwell.router.interface import RouterUnavailableError
 
 
 @dataclass(frozen=True, slots=True)

@@ -25,17 +25,16 @@ from upwell.policy.routing.endpoints import without_endpoints
 from upwell.policy.routing.hosts import effective_host, refused_hosts
 from upwell.policy.routing.port_protocols import HEADLESS, SERVED
 from upwell.policy.routing.selection import Member, Members, Selectors
-from upwell.workload.interface import (
+from upwell.router.interface import (
     Backend,
     BackendServer,
     HttpRule,
-    Instance,
     Listener,
     Plain,
     RoutingTable,
-    ServiceName,
     Tls,
 )
+from upwell.workload.interface import Instance, ServiceName
 
 DEFAULT_WEIGHT = 100
 _TERMINATIONS = ("edge", "passthrough", "reencrypt")

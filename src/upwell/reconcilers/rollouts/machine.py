@@ -7,7 +7,8 @@ from ipaddress import IPv4Network
 from upwell.machine.disk import PressureCheck, no_pressure
 from upwell.reconcilers.authority import UNASKED, Authority
 from upwell.reconcilers.rollouts.traffic import Traffic
-from upwell.workload.interface import Router, Runtime
+from upwell.router.interface import Router
+from upwell.workload.interface import Runtime
 
 
 async def no_service_network() -> None:

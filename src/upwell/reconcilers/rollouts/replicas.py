@@ -8,7 +8,8 @@ from upwell.policy.rollouts.instance import replica_of
 from upwell.policy.rollouts.steps import Replica
 from upwell.reconcilers.rollouts.execution import StepExecutor
 from upwell.reconcilers.rollouts.machine import RolloutPorts
-from upwell.workload.interface import Instance, WorkloadError
+from upwell.router.interface import RouterUnavailableError
+from upwell.workload.interface import Instance
 
 
 class ReplicaReader:
@@ -49,6 +50,6 @@ class ReplicaReader:
                 (await self._router.sessions(backend)).get(name, 0)
                 for backend in self._traffic.backends(name)
             ]
-        except WorkloadError:
+        except RouterUnavailableError:
             return False  # it is asked again, until the time is over
         return not any(open_sessions)

@@ -39,8 +39,8 @@ from upwell.reconcilers.rollouts.machine import RolloutPorts
 from upwell.reconcilers.rollouts.traffic import ROUTER_KEY
 from upwell.reconcilers.rollouts.wiring import changed_owners
 from upwell.reconcilers.routing.supervision import RETRIES
+from upwell.router.interface import RouterDownError, RouterUnavailableError
 from upwell.store.interface import ConflictError, NotFoundError, Store
-from upwell.workload.interface import RouterDownError, RouterUnavailableError
 
 HOST_SUFFIX = "localhost"
 """Resolves to the loopback address everywhere (RFC 6761, section 6.3)."""

@@ -23,6 +23,7 @@ from upwell.policy.rollouts.settings import DRAIN_ANNOTATION
 from upwell.policy.rollouts.steps import UNPROBED_MIN_READY
 from upwell.policy.rollouts.triggers import HOLD_ANNOTATION
 from upwell.reconcilers.rollouts import FINALIZER
+from upwell.router.interface import RouterUnavailableError
 from upwell.workload.interface import ForbiddenError, ImagePullError, Owner, State
 
 KEY = ObjectKey("Deployment", "shop", "web")
@@ -193,6 +194,22 @@ async def test_an_old_instance_finishes_its_requests_before_it_is_stopped(
     assert old in setup.runtime.names()
     assert old not in setup.router.targets()
     setup.router.open_sessions.clear()
+    await setup.settle(KEY)
+    assert setup.runtime.images() == [BETTER]
+
+
+async def test_an_old_instance_stays_while_the_router_does_not_say_its_sessions(
+    setup: RolloutSetup,
+) -> None:
+    await rolled_out(setup)
+    (old,) = setup.runtime.names()
+    setup.router.silence = RouterUnavailableError("no answer")
+    await change(setup, deployment(BETTER))
+
+    await setup.settle(KEY, limit=25)
+
+    assert old in setup.runtime.names()
+    setup.router.silence = None
     await setup.settle(KEY)
     assert setup.runtime.images() == [BETTER]
 

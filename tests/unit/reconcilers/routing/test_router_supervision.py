@@ -9,8 +9,8 @@ from upwell.controller import ObjectCache
 from upwell.reconcilers.rollouts import RolloutPorts, Traffic
 from upwell.reconcilers.rollouts.traffic import ROUTER_KEY
 from upwell.reconcilers.routing.supervision import RETRIES, router_supervision_controller
+from upwell.router.interface import Backend, RouterDownError, RoutingTable
 from upwell.store.memory import MemoryStore
-from upwell.workload.interface import Backend, RouterDownError, RoutingTable
 
 TABLE = RoutingTable((Backend("web", ()),))
 

@@ -16,13 +16,7 @@ from upwell.api.route import Route
 from upwell.policy.routing.reachability import unserved
 from upwell.reconcilers.rollouts.traffic import ROUTER_KEY
 from upwell.reconcilers.routing.reconciler import HOST_SUFFIX
-from upwell.workload.interface import (
-    HttpRule,
-    Plain,
-    RouterDownError,
-    RouterUnavailableError,
-    Tls,
-)
+from upwell.router.interface import HttpRule, Plain, RouterDownError, RouterUnavailableError, Tls
 
 KEY = ObjectKey("Deployment", "shop", "web")
 

@@ -5,7 +5,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from upwell.workload.haproxy.config import (
+from upwell.router.haproxy.config import (
     RouterLimits,
     ServablePlan,
     TlsPlan,
@@ -13,7 +13,7 @@ from upwell.workload.haproxy.config import (
     http_proxy,
     plan,
 )
-from upwell.workload.interface import (
+from upwell.router.interface import (
     Backend,
     BackendServer,
     HttpRule,

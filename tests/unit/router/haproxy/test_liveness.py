@@ -4,14 +4,14 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from upwell.workload.haproxy.liveness import (
+from upwell.router.haproxy.liveness import (
     PATIENCE,
     PATIENCE_WHILE_LOADING,
     Answer,
     Remedy,
     next_remedy,
 )
-from upwell.workload.haproxy.processes import HaproxyProcess
+from upwell.router.haproxy.processes import HaproxyProcess
 
 MASTER, WORKER = HaproxyProcess(10, stopped=False), HaproxyProcess(11, stopped=False)
 STOPPED = HaproxyProcess(11, stopped=True)

@@ -13,8 +13,8 @@ from pathlib import Path
 import pytest
 from tests.support.workload.http_servers import free_port
 
-from upwell.workload.haproxy.router import HaproxyRouter, HaproxySettings
-from upwell.workload.interface import Backend, BackendServer, HttpRule, Listener, RoutingTable
+from upwell.router.haproxy.router import HaproxyRouter, HaproxySettings
+from upwell.router.interface import Backend, BackendServer, HttpRule, Listener, RoutingTable
 
 RULE = HttpRule("web", "web.test", "", (("b", 1),))
 CLAIMS = {

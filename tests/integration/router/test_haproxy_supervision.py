@@ -27,15 +27,15 @@ from upwell.controller import ObjectCache
 from upwell.machine.components import ComponentFault, Components, WatchedComponent
 from upwell.reconcilers.rollouts import RolloutPorts, Traffic
 from upwell.reconcilers.routing.supervision import router_supervision_controller
-from upwell.store.memory import MemoryStore
-from upwell.workload.haproxy.router import HaproxyRouter, HaproxySettings, RouterLimits
-from upwell.workload.interface import (
+from upwell.router.haproxy.router import HaproxyRouter, HaproxySettings, RouterLimits
+from upwell.router.interface import (
     Backend,
     HttpRule,
     Listener,
     RouterUnavailableError,
     RoutingTable,
 )
+from upwell.store.memory import MemoryStore
 
 HOST = "shop.example"
 BACKEND = "shop/web:http"

@@ -9,10 +9,10 @@ from dataclasses import dataclass
 
 from upwell.machine.components import WatchedComponent
 from upwell.machine.processes import ProcessWatch
-from upwell.workload.haproxy.cli import HaproxyCli
-from upwell.workload.haproxy.liveness import Answer, Remedy, next_remedy
-from upwell.workload.haproxy.processes import HaproxyProcess, HaproxyProcesses
-from upwell.workload.interface import RouterUnavailableError
+from upwell.router.haproxy.cli import HaproxyCli
+from upwell.router.haproxy.liveness import Answer, Remedy, next_remedy
+from upwell.router.haproxy.processes import HaproxyProcess, HaproxyProcesses
+from upwell.router.interface import RouterUnavailableError
 
 _log = logging.getLogger(__name__)
 

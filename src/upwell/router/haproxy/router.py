@@ -24,10 +24,10 @@ from pathlib import Path
 
 from upwell.machine.components import Components, WatchedComponent
 from upwell.machine.process import NOT_FOUND, run_command
-from upwell.workload.haproxy.addresses import bind_fault, is_free, split_address
-from upwell.workload.haproxy.certificate_files import CertificateFiles
-from upwell.workload.haproxy.cli import HaproxyCli, HaproxyServer
-from upwell.workload.haproxy.config import (
+from upwell.router.haproxy.addresses import bind_fault, is_free, split_address
+from upwell.router.haproxy.certificate_files import CertificateFiles
+from upwell.router.haproxy.cli import HaproxyCli, HaproxyServer
+from upwell.router.haproxy.config import (
     HTTP_FRONTEND,
     TLS_FRONTENDS,
     RouterLimits,
@@ -39,10 +39,10 @@ from upwell.workload.haproxy.config import (
     plan,
     socket_address,
 )
-from upwell.workload.haproxy.confinement import confine
-from upwell.workload.haproxy.processes import HaproxyProcess, HaproxyProcesses
-from upwell.workload.haproxy.watch import HaproxyWatch, RouterExpectations
-from upwell.workload.interface import (
+from upwell.router.haproxy.confinement import confine
+from upwell.router.haproxy.processes import HaproxyProcess, HaproxyProcesses
+from upwell.router.haproxy.watch import HaproxyWatch, RouterExpectations
+from upwell.router.interface import (
     BackendServer,
     Plain,
     RouterDownError,

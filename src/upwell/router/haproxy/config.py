@@ -14,14 +14,7 @@ from functools import partial
 from pathlib import Path
 from urllib.parse import quote
 
-from upwell.workload.interface import (
-    Backend,
-    BackendServer,
-    HttpRule,
-    Listener,
-    Plain,
-    RoutingTable,
-)
+from upwell.router.interface import Backend, BackendServer, HttpRule, Listener, Plain, RoutingTable
 
 _HOST = re.compile(r"(\*\.)?[a-z0-9]([a-z0-9.-]*[a-z0-9])?")
 _PATH = re.compile(r"/[A-Za-z0-9._~!$&'()*+,;=:@%/-]*")

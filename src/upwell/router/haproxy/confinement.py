@@ -4,7 +4,7 @@ import os
 import pwd
 from pathlib import Path
 
-from upwell.workload.haproxy.config import Confinement
+from upwell.router.haproxy.config import Confinement
 
 _NOBODY = 65534
 """User and group that own nothing (`nobody` and `nogroup` of Debian)."""

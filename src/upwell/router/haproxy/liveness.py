@@ -3,7 +3,7 @@
 from collections.abc import Sequence
 from enum import StrEnum
 
-from upwell.workload.haproxy.processes import HaproxyProcess
+from upwell.router.haproxy.processes import HaproxyProcess
 
 PATIENCE = 3
 """Questions in a row without an answer before a process that lives counts as hanging."""

@@ -8,7 +8,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from upwell.workload.interface import RouterUnavailableError
+from upwell.router.interface import RouterUnavailableError
 
 _ANSWER_SECONDS = 30.0
 _WORKER_SECONDS = 2.0

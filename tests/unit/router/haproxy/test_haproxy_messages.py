@@ -1,6 +1,6 @@
 """Messages of HAProxy, as people read them."""
 
-from upwell.workload.haproxy.router import _alerts
+from upwell.router.haproxy.router import _alerts
 
 REFUSED = """\
 [NOTICE]   (28728) : haproxy version is 3.0.11

@@ -16,8 +16,8 @@ from tests.support.workload.tls_servers import (
     tls_site,
 )
 
-from upwell.workload.haproxy.router import HaproxyRouter, HaproxySettings
-from upwell.workload.interface import Backend, BackendServer, HttpRule, Plain, RoutingTable, Tls
+from upwell.router.haproxy.router import HaproxyRouter, HaproxySettings
+from upwell.router.interface import Backend, BackendServer, HttpRule, Plain, RoutingTable, Tls
 
 BACKENDS = (("b", 1),)
 

@@ -25,8 +25,8 @@ from tests.support.workload.http_servers import (
 )
 from tests.support.workload.waiting import eventually
 
-from upwell.workload.haproxy.router import HaproxyRouter, HaproxySettings
-from upwell.workload.interface import (
+from upwell.router.haproxy.router import HaproxyRouter, HaproxySettings
+from upwell.router.interface import (
     Backend,
     BackendServer,
     HttpRule,
@@ -325,8 +325,8 @@ async def test_it_serves_on_when_its_parent_is_killed(
         program = f"""
             import asyncio, sys
             from pathlib import Path
-            from upwell.workload.haproxy.router import HaproxyRouter, HaproxySettings
-            from upwell.workload.interface import *
+            from upwell.router.haproxy.router import HaproxyRouter, HaproxySettings
+            from upwell.router.interface import *
 
             async def main():
                 folder, address = Path({str(settings.data_dir)!r}), {router.http_address!r}
