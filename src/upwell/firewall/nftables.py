@@ -47,6 +47,8 @@ class NftFirewall:
         """The table as the kernel showed it, once that was applied."""
         self._generation = -1
         self._bridge = ""
+        self._filtered = -1
+        """Index of the link that hands its packets over: a bridge that comes anew has another."""
 
     async def apply(self, table: FirewallTable) -> None:
         """Bring exactly this table into force, at once."""
@@ -69,8 +71,15 @@ class NftFirewall:
             self._seen = await self._shown()
             self._applied = text
         self._bridge = bridge
-        if fault := await filter_bridge(bridge):
+        if fault := await self._filter():
             raise FirewallError(fault)
+
+    async def _filter(self) -> str:
+        """Have the bridge's packets filtered, and return why they cannot be; empty: they are."""
+        index = await asyncio.to_thread(_index, self._bridge)
+        fault = await _filter_bridge(self._bridge)
+        self._filtered = -1 if fault else index
+        return fault
 
     async def remove(self) -> None:
         """Filter nothing any more."""
@@ -99,6 +108,8 @@ class NftFirewall:
                 self._applied = ""
                 return f"the table {self._name} of nftables was changed by somebody else"
             if not await asyncio.to_thread(_is_filtered, self._bridge):
+                if await asyncio.to_thread(_index, self._bridge) != self._filtered:
+                    return await self._filter()
                 return f"the bridge {self._bridge} does not hand its packets to the filter"
             return ""
 
@@ -128,7 +139,7 @@ class NftFirewall:
         return result.output
 
 
-async def filter_bridge(bridge: str) -> str:
+async def _filter_bridge(bridge: str) -> str:
     """Have the packets on a bridge filtered, and return why that cannot be; empty: they are.
 
     A bridge that is not there has no packets: it comes with the first instance on it.
@@ -150,6 +161,13 @@ async def filter_bridge(bridge: str) -> str:
 def _switch_on(bridge: str) -> None:
     for switch in _SWITCHES:
         (_NETWORKS / bridge / "bridge" / switch).write_text(_ON)
+
+
+def _index(bridge: str) -> int:
+    """Return the index of a link, which no other has had since the machine started; -1: none."""
+    with suppress(OSError, ValueError):
+        return int((_NETWORKS / bridge / "ifindex").read_text())
+    return -1
 
 
 def _is_filtered(bridge: str) -> bool:
