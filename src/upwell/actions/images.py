@@ -21,7 +21,8 @@ from upwell.policy.images.streams import (
 from upwell.reconcilers.images.image_streams import ImageStreams
 from upwell.reconcilers.images.pull_secrets import PullSecrets
 from upwell.reconcilers.images.records import ImageRecords, as_described
-from upwell.reconcilers.signatures.policies import UNRESTRICTED, ImagePolicies, ImageQuestion
+from upwell.reconcilers.signatures.policies import UNRESTRICTED, ImagePolicies
+from upwell.reconcilers.signatures.questions import ImageQuestion
 from upwell.registry.errors import ManifestUnknownError, RegistryError
 from upwell.registry.interface import InternalRegistry, Registry, RequestAccess
 from upwell.store.interface import AlreadyExistsError, ConflictError, NotFoundError, Store

@@ -12,6 +12,7 @@ from collections.abc import (
     Mapping,
     Sequence,
 )
+from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from enum import StrEnum
 from functools import partial
@@ -61,7 +62,7 @@ class Copied:
     counts: dict[CopyStep, int] = field(default_factory=lambda: dict.fromkeys(CopyStep, 0))
     sent_bytes: int = 0
     left_behind: str = ""
-    """Reason for which signatures and attestations did not come along."""
+    """First reason for which a signature, attestation or referrer did not come along."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -100,24 +101,8 @@ class ImageCopier:
         await self.target.push_manifest(wanted, manifest, self.access.target)
         work.note(CopyStep.TAGGED, _described(manifest))
         if manifest.digest == whole.digest:
-            await self._take_along(work, manifest.digest)
+            await work.attachments(manifest.digest)
         return copied
-
-    async def _take_along(self, work: "_Copy", image: Digest) -> None:
-        """Copy what is beside the image; a registry that never takes it has the image all the same.
-
-        Raises RegistryError for what may pass.
-        """
-        try:
-            await work.attachments(image)
-        except InvalidAnswerError as error:
-            work.copied.left_behind = str(error)
-        except RegistryError as error:
-            if error.retryable:
-                raise
-            work.copied.left_behind = str(error)
-        if why := work.copied.left_behind:
-            log.warning("signatures left behind", extra={"image": str(work.goal), "why": why})
 
     async def plan(self, origin: Reference, goal: Reference) -> Sequence[Descriptor]:
         """Return what a copy would send, sending nothing; raises a RegistryError."""
@@ -213,21 +198,47 @@ class _Copy:
                 yield chunk
 
     async def attachments(self, image: Digest) -> None:
-        """Bring signatures, attestations and all else that refers to the image."""
-        source, access = self.copier.source, self.copier.access.source
-        origin = self.origin.with_digest(image)
+        """Bring signatures, attestations and all else that refers to the image.
+
+        What is no such thing, or is never taken, stays behind by itself: the image is there all the
+        same. Raises RegistryError for what may pass.
+        """
         for tag in attachment_tags(image):
-            try:
-                found = await source.resolve(self.origin.with_tag(tag), access)
-            except ManifestUnknownError:
-                continue
-            manifest = await source.manifest(origin.with_digest(found.digest), access)
-            if isinstance(manifest, Manifest):
-                await self._attach(tag, manifest)
-        for entry in await source.referrers_of(origin, access):
-            manifest = await source.manifest(origin.with_digest(entry.digest), access)
-            await self.content_of(manifest)
-            await self._push(self.goal.with_digest(entry.digest), manifest)
+            async with self._leaving_behind():
+                await self._tagged(tag)
+        async with self._leaving_behind():
+            source, access = self.copier.source, self.copier.access.source
+            for entry in await source.referrers_of(self.origin.with_digest(image), access):
+                async with self._leaving_behind():
+                    await self._referrer(entry)
+
+    @asynccontextmanager
+    async def _leaving_behind(self) -> AsyncIterator[None]:
+        """Go on without what a registry will not give or take."""
+        try:
+            yield
+        except RegistryError as error:
+            if error.retryable and not isinstance(error, InvalidAnswerError):
+                raise
+            self.copied.left_behind = self.copied.left_behind or str(error)
+            extra = {"image": str(self.goal), "why": str(error)}
+            log.warning("attachment left behind", extra=extra)
+
+    async def _tagged(self, tag: str) -> None:
+        source, access = self.copier.source, self.copier.access.source
+        try:
+            found = await source.resolve(self.origin.with_tag(tag), access)
+        except ManifestUnknownError:
+            return
+        manifest = await source.manifest(self.origin.with_digest(found.digest), access)
+        if isinstance(manifest, Manifest):
+            await self._attach(tag, manifest)
+
+    async def _referrer(self, entry: Descriptor) -> None:
+        pinned = self.origin.with_digest(entry.digest)
+        manifest = await self.copier.source.manifest(pinned, self.copier.access.source)
+        await self.content_of(manifest)
+        await self._push(self.goal.with_digest(entry.digest), manifest)
 
     async def _attach(self, tag: str, found: Manifest) -> None:
         """Put a tag's manifest to the goal, with the layers that the goal has besides."""
@@ -237,7 +248,8 @@ class _Copy:
             await self.content_of(found)
             await self._push(goal, found)
             return
-        more = [layer for layer in found.layers if layer not in present.layers]
+        known = {_claim(layer) for layer in present.layers}
+        more = [layer for layer in found.layers if _claim(layer) not in known]
         if not more:
             return
         await _together(self._blob(layer) for layer in more)
@@ -253,7 +265,7 @@ class _Copy:
         # By the source's client, which reads every registry, with the login of the goal.
         try:
             found = await self.copier.source.manifest(goal, self.copier.access.target)
-        except ManifestUnknownError:
+        except (ManifestUnknownError, InvalidAnswerError):
             return None
         return found if isinstance(found, Manifest) else None
 
@@ -275,6 +287,11 @@ async def _together(work: Iterable[Coroutine[Any, Any, None]]) -> None:
                 group.create_task(each)
     except* RegistryError as failed:
         raise first_error(failed) from failed
+
+
+def _claim(layer: Descriptor) -> tuple[Digest, frozenset[tuple[str, str]]]:
+    """Return by what the layers of a tag are told apart: one payload has many signatures."""
+    return layer.digest, frozenset(layer.annotations.items())
 
 
 def _described(manifest: Manifest | Index) -> Descriptor:

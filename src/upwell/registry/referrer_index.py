@@ -15,6 +15,15 @@ from upwell.registry.interface import Registry, RequestAccess
 MAX_LISTED = 1000
 
 
+class ReferrersTagTakenError(InvalidAnswerError):
+    """The tag of the index of referrers names something else: what was pushed is not in a list."""
+
+    retryable = False
+
+    def __init__(self, tagged: Reference) -> None:
+        super().__init__(str(tagged), "it is no index of referrers: remove this tag")
+
+
 async def push_referrer(
     registry: Registry,
     pusher: RegistryPusher,
@@ -24,8 +33,9 @@ async def push_referrer(
 ) -> None:
     """Push a manifest, and see that it is listed as a referrer of its subject, if it has one.
 
-    Raises a RegistryError. `registry` reads what `pusher` writes. Of two clients that add to an
-    index at once, the later one wins: the protocol has no more.
+    Raises a RegistryError: ReferrersTagTakenError when it is pushed, and cannot be listed.
+    `registry` reads what `pusher` writes. Of two clients that add to an index at once, the later
+    one wins: the protocol has no more.
     """
     is_listed = await pusher.push_manifest(place, manifest, access)
     if manifest.subject is None or is_listed:
@@ -38,7 +48,7 @@ async def push_referrer(
         entries: list[Any] = []
     else:
         if not isinstance(found, Index):
-            raise InvalidAnswerError(str(tagged), "it is no index of referrers")
+            raise ReferrersTagTakenError(tagged)
         entries = list(json.loads(found.raw)["manifests"])
     digest = str(manifest.digest)
     if any(entry.get("digest") == digest for entry in entries) or len(entries) >= MAX_LISTED:

@@ -16,7 +16,8 @@ from upwell.formats.sigstore import InTotoStatement, Subject
 from upwell.formats.sigstore.artifacts import BUNDLE_TYPE
 from upwell.oci import Descriptor, Digest, Index, Reference
 from upwell.reconcilers.signing.images import ImageSigning
-from upwell.registry.attachments import ImageAttachments, RemoteArtifacts
+from upwell.registry.attachments.targets import RemoteArtifacts
+from upwell.registry.attachments.writer import ImageAttachments
 from upwell.registry.client.client import RegistryClient
 from upwell.registry.client.push import RegistryPusher
 from upwell.registry.copying import CopyProgress, CopyStep, ImageCopier
@@ -204,6 +205,32 @@ async def test_signatures_and_attestations_come_along_and_nothing_at_the_goal_is
         entry for entry in await two.client.referrers_of(copy) if entry.artifact_type == BUNDLE_TYPE
     ]
     assert len(bundles) == 3
+
+
+async def test_a_strange_tag_at_the_goal_keeps_nothing_else_back(
+    two: TwoRegistries, tmp_path: Path
+) -> None:
+    origin = Reference.parse(f"{two.embedded}/vendor/app:1")
+    goal = Reference.parse(f"{two.distribution}/mirror/app:1")
+    image = await push_layered(two.pusher, str(origin), b"content")
+    # The tag under which clients keep the list of referrers where a registry has none.
+    await push_layered(two.pusher, str(goal.with_tag(f"sha256-{image.digest.hex}")), b"strange")
+    remote = RemoteArtifacts(two.client, two.pusher)
+    keys = SigningKeys(tmp_path)
+    attachments = ImageAttachments(two.client, "", remote, remote)
+    signing = ImageSigning(attachments, lambda: keys.signer)
+    kind = "https://example.com/kind"
+    place, copy = origin.with_digest(image.digest), goal.with_digest(image.digest)
+    await signing.sign(place, DEFAULT_ACCESS)
+    statement = InTotoStatement((Subject(place.name, image.digest),), kind, {})
+    await signing.attest(place, statement, DEFAULT_ACCESS)
+
+    copied = await ImageCopier(two.client, two.pusher).copy(origin, goal)
+    assert "no index of referrers" in copied.left_behind
+    assert len(await attachments.signatures(copy)) == 1
+    assert len(await attachments.attestations(copy, kind)) == 1
+    await signing.sign(copy, DEFAULT_ACCESS)
+    assert await signing.is_signed(copy, DEFAULT_ACCESS)
 
 
 async def test_a_missing_image_is_an_error_of_its_source(two: TwoRegistries) -> None:

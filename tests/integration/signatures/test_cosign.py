@@ -20,7 +20,7 @@ from tests.support.rollouts.memory_machine import MemoryClock
 from upwell.api.image_policies.policy import AttestationRequirement, ImagePolicySpec, PolicyPoint
 from upwell.oci import Reference
 from upwell.policy.signatures.verification import VerdictReason
-from upwell.reconcilers.signatures.policies import ImageQuestion
+from upwell.reconcilers.signatures.questions import ImageQuestion
 from upwell.registry.client.client import RegistryClient
 from upwell.store.memory import MemoryStore
 

@@ -46,8 +46,9 @@ from upwell.formats.sigstore.artifacts import attestation_layer, signature_layer
 from upwell.formats.sigstore.dsse import IN_TOTO
 from upwell.oci import Digest, Manifest, Reference
 from upwell.policy.signatures.verification import ImageSignature
+from upwell.reconcilers.signatures.examination import FindCopy, no_copies
 from upwell.reconcilers.signatures.findings import FindingRecorder
-from upwell.reconcilers.signatures.policies import ImagePolicies
+from upwell.reconcilers.signatures.policies import ImagePolicies, InternalImages
 from upwell.registry.embedded import EmbeddedRegistry
 from upwell.registry.hosting import ManifestPush
 from upwell.registry.interface import DEFAULT_ACCESS, Registry, RequestAccess
@@ -156,6 +157,7 @@ def image_judge(
     clock: Callable[[], datetime],
     internal: str = "",
     origins: ImageOrigins | None = None,
+    copy_of: FindCopy = no_copies,
 ) -> ImagePolicies:
     """Return the judge of the policies in a store."""
 
@@ -164,7 +166,8 @@ def image_judge(
         return DEFAULT_ACCESS
 
     findings = FindingRecorder(store, clock)
-    return ImagePolicies(store, registry, access, findings, internal=internal, origins=origins)
+    images = InternalImages(internal, origins, copy_of)
+    return ImagePolicies(store, registry, access, findings, internal=images)
 
 
 async def push_signature(

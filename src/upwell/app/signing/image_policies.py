@@ -7,7 +7,7 @@ from upwell.reconcilers.images.insecure import InsecureRegistries
 from upwell.reconcilers.images.origins import StreamOrigins
 from upwell.reconcilers.images.pull_secrets import PullSecrets
 from upwell.reconcilers.signatures.findings import FindingRecorder
-from upwell.reconcilers.signatures.policies import ImagePolicies
+from upwell.reconcilers.signatures.policies import ImagePolicies, InternalImages
 from upwell.registry.interface import RequestAccess
 
 JUDGED = frozenset({"rollouts", "jobs"})
@@ -23,13 +23,13 @@ def image_policies(adapters: Adapters, secrets: PullSecrets) -> ImagePolicies:
         is_insecure = image.registry in await insecure.among([image], namespace)
         return RequestAccess(logins, insecure=is_insecure)
 
+    host = adapters.settings.internal_host
     policies = ImagePolicies(
         adapters.store,
         adapters.registries,
         access,
         FindingRecorder(adapters.store, now),
-        internal=adapters.settings.internal_host,
-        origins=StreamOrigins(adapters.store, secrets),
+        internal=InternalImages(host, StreamOrigins(adapters.store, secrets)),
         count=adapters.metrics.count_verdict,
     )
     adapters.internal.subscribe(policies.note_push)

@@ -23,7 +23,8 @@ from upwell.reconcilers.signing.promotions import (
 )
 from upwell.reconcilers.signing.pushed import PushedImages
 from upwell.reconcilers.signing.reporting import ConditionWriter
-from upwell.registry.attachments import HostedArtifacts, ImageAttachments, RemoteArtifacts
+from upwell.registry.attachments.targets import HostedArtifacts, RemoteArtifacts
+from upwell.registry.attachments.writer import ImageAttachments
 from upwell.registry.client.push import RegistryPusher
 
 

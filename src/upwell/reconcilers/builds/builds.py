@@ -43,7 +43,7 @@ from upwell.reconcilers.builds.context import config_of
 from upwell.reconcilers.builds.index import BuildIndex
 from upwell.reconcilers.builds.run import BuildRun, write_status
 from upwell.reconcilers.builds.slots import BuildCapacity, BuildSlots
-from upwell.reconcilers.signatures.policies import POLICY_REASONS
+from upwell.reconcilers.signatures.questions import POLICY_REASONS
 from upwell.store.interface import NotFoundError, StoreError
 
 log = logging.getLogger(__name__)

@@ -47,12 +47,8 @@ from upwell.reconcilers.builds.context import config_of
 from upwell.reconcilers.builds.logins import BuildCredentials, BuildLogins
 from upwell.reconcilers.builds.objects import BuildObjects
 from upwell.reconcilers.images.insecure import InsecureRegistries
-from upwell.reconcilers.signatures.policies import (
-    UNRESTRICTED,
-    ImagePolicies,
-    ImagePolicyError,
-    ImageQuestion,
-)
+from upwell.reconcilers.signatures.policies import UNRESTRICTED, ImagePolicies
+from upwell.reconcilers.signatures.questions import ImagePolicyError, ImageQuestion
 from upwell.registry.errors import RegistryError
 from upwell.registry.interface import InternalRegistry, Registry, RequestAccess
 from upwell.store.interface import NotFoundError, Store

@@ -25,7 +25,8 @@ from upwell.policy.images.selection import InvalidSelectionError, TagSelection
 from upwell.reconcilers.authority import UNASKED, Authority
 from upwell.reconcilers.images.pull_rights import require_pull
 from upwell.reconcilers.images.records import FIRST_SEEN_ANNOTATION, ImageRecords
-from upwell.reconcilers.signatures.policies import UNRESTRICTED, ImagePolicies, ImageQuestion
+from upwell.reconcilers.signatures.policies import UNRESTRICTED, ImagePolicies
+from upwell.reconcilers.signatures.questions import ImageQuestion
 from upwell.registry.errors import InvalidAnswerError, RegistryError
 from upwell.registry.interface import CredentialSource, Registry, RequestAccess
 

@@ -8,7 +8,8 @@ from upwell.api.promotion import PromotionPhase, Purpose, Release
 from upwell.oci import InvalidReferenceError, Reference
 from upwell.policy.promotion.situation import Situation
 from upwell.policy.promotion.stages import namespace_of
-from upwell.reconcilers.signatures.policies import ImagePolicies, ImageQuestion
+from upwell.reconcilers.signatures.policies import ImagePolicies
+from upwell.reconcilers.signatures.questions import ImageQuestion
 
 
 async def untrusted(situation: Situation, policies: ImagePolicies) -> Mapping[tuple[str, str], str]:

@@ -10,7 +10,8 @@ from upwell.policy.rollouts.instance import parse_image
 from upwell.reconcilers.images.insecure import InsecureRegistries
 from upwell.reconcilers.images.pull_secrets import PullSecrets
 from upwell.reconcilers.rollouts.local_images import LocalImages
-from upwell.reconcilers.signatures.policies import UNRESTRICTED, ImagePolicies, ImageQuestion
+from upwell.reconcilers.signatures.policies import UNRESTRICTED, ImagePolicies
+from upwell.reconcilers.signatures.questions import ImageQuestion
 from upwell.registry.interface import Registry, RequestAccess
 from upwell.workload.interface import Login
 

@@ -1,12 +1,11 @@
-"""Judge of images: by the policies that are there, remembered for each digest and policy.
+"""Judge of images: by the policies that are there, at each point.
 
 Whatever a policy says, what runs goes on: it is asked before something new begins, and never again.
 """
 
 import asyncio
 import logging
-from collections import OrderedDict
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from weakref import WeakValueDictionary
 
@@ -14,110 +13,52 @@ from upwell.api.image_policies.policy import (
     ClusterImagePolicy,
     ImagePolicy,
     ImagePolicyResource,
-    ImagePolicySpec,
     PolicyPoint,
 )
 from upwell.api.meta import ObjectMeta
 from upwell.formats.sigstore import image_of_tag
-from upwell.machine.backoff import Backoff
 from upwell.oci import Digest, Reference
-from upwell.policy.signatures.judgement import (
-    NOT_CHECKED,
-    NOT_SATISFIED,
-    ImageJudgement,
-    PolicyVerdict,
-)
+from upwell.policy.signatures.judgement import ImageJudgement, PolicyVerdict
 from upwell.policy.signatures.scopes import JudgedImage, holds_at, is_registry, judged_image
 from upwell.policy.signatures.selection import policies_for
-from upwell.policy.signatures.verification import (
-    Verdict,
-    VerdictReason,
-    verify,
+from upwell.policy.signatures.verification import Verdict
+from upwell.reconcilers.signatures.examination import (
+    FindCopy,
+    ImageAccess,
+    ImageExamination,
+    no_copies,
 )
-from upwell.reconcilers.signatures.evidence import EvidenceReader
 from upwell.reconcilers.signatures.exemptions import exemption
 from upwell.reconcilers.signatures.findings import FindingRecorder
-from upwell.registry.errors import RegistryError
-from upwell.registry.interface import PushEvent, Registry, RequestAccess
+from upwell.reconcilers.signatures.questions import (
+    ImagePolicyError,
+    ImagePolicyUnknownError,
+    ImageQuestion,
+)
+from upwell.reconcilers.signatures.verdicts import VerdictKey, VerdictMemory
+from upwell.registry.interface import PushEvent, Registry
 from upwell.registry.origins import ImageOrigins, Origin
 from upwell.store.interface import Selector, Store
 
 log = logging.getLogger(__name__)
 
-_MAX_KNOWN = 10_000
-_LONGEST = 60.0
-"""Seconds in which the evidence about one image has to be here."""
-_AT_ONCE = 4
-"""Images whose evidence is read at a time."""
-
-type ImageAccess = Callable[[Reference, str], Awaitable[RequestAccess]]
-"""Returns the access to an image on behalf of a namespace."""
 type CountVerdict = Callable[[str, str, str], None]
 """Counts a judgement: its point, its mode, and the reason of the verdict."""
 
 
-class ImagePolicyError(RegistryError):
-    """An image does not satisfy a policy that is enforced; a signature may come later."""
-
-    reason = NOT_SATISFIED
-    retryable = True
-
-    def __init__(self, judgement: ImageJudgement) -> None:
-        super().__init__(judgement.refusal)
-        self.judgement = judgement
-
-
-class ImagePolicyUnknownError(ImagePolicyError):
-    """It is not known whether an image satisfies a policy: its registry does not answer."""
-
-    reason = NOT_CHECKED
-
-
-POLICY_REASONS = frozenset({ImagePolicyError.reason, ImagePolicyUnknownError.reason})
-"""Reasons of whatever waits for an image to satisfy a policy."""
-
-
 @dataclass(frozen=True, slots=True)
-class ImageQuestion:
-    """May this image be used at a point, for a namespace?"""
+class InternalImages:
+    """Images of the internal registry that are others' as well."""
 
-    reference: Reference
-    """With its digest."""
-    namespace: str
-    point: PolicyPoint
-    stage: str = ""
-    """Stage of a promotion."""
-    trial: ImagePolicySpec | None = None
-    """Policy to try in place of those that are there; nothing is remembered."""
-    quiet: bool = False
-    """True for a question of a person: nothing is counted or recorded."""
-
-
-@dataclass(frozen=True, slots=True)
-class _VerdictKey:
-    """A policy as it is, an image, and on whose behalf it was looked at."""
-
-    policy: str
-    generation: int
-    image: JudgedImage
-    namespace: str
-
-
-@dataclass(frozen=True, slots=True)
-class _Known:
-    """A verdict, and the time (of the loop) until which it stands; None: for good."""
-
-    verdict: Verdict
-    until: float | None
-    failures: int = 0
+    host: str = ""
+    """Its `host:port`."""
+    origins: ImageOrigins | None = None
+    """Says where images come from that it has by their streams."""
+    copy_of: FindCopy = no_copies
 
 
 class ImagePolicies:
-    """Judges images at every point; without `store` and `registry`, everything is allowed.
-
-    `internal` is the `host:port` of the embedded registry, `origins` says where images come from
-    that it has by their streams.
-    """
+    """Judges images at every point; without `store` and `registry`, everything is allowed."""
 
     def __init__(
         self,
@@ -126,21 +67,19 @@ class ImagePolicies:
         access: ImageAccess | None = None,
         findings: FindingRecorder | None = None,
         *,
-        internal: str = "",
-        origins: ImageOrigins | None = None,
+        internal: InternalImages = InternalImages(),
         count: CountVerdict = lambda _point, _mode, _reason: None,
     ) -> None:
         self._store = store
-        self._evidence = EvidenceReader(registry) if registry is not None else None
-        self._access = access
+        self._examination = None
+        if registry is not None and access is not None:
+            self._examination = ImageExamination(registry, access, internal.copy_of)
         self._findings = findings
-        self._internal = internal
-        self._origins = origins
+        self._internal = internal.host
+        self._origins = internal.origins
         self._count = count
-        self._known: OrderedDict[_VerdictKey, _Known] = OrderedDict()
+        self._memory = VerdictMemory()
         self._locks: WeakValueDictionary[JudgedImage, asyncio.Lock] = WeakValueDictionary()
-        self._turns = asyncio.Semaphore(_AT_ONCE)
-        self._backoff = Backoff(first=2.0, longest=300.0)
         self.on_signed: list[Callable[[], None]] = []
         """Called when an image that was kept out has been signed: it may be asked for again."""
 
@@ -199,16 +138,7 @@ class ImagePolicies:
     def note_signed(self, tag: str) -> None:
         """Forget that an image was kept out, if `tag` names its signatures or attestations."""
         digest = image_of_tag(tag)
-        if digest is None:
-            return
-        stale = [
-            key
-            for key, known in self._known.items()
-            if key.image.digest == digest and known.until is not None
-        ]
-        for key in stale:
-            del self._known[key]
-        if stale:
+        if digest is not None and self._memory.forget_refusals(digest):
             for wake in self.on_signed:
                 wake()
 
@@ -244,73 +174,29 @@ class ImagePolicies:
         policies: Sequence[ImagePolicyResource],
         origin: Origin | None,
     ) -> dict[str, Verdict]:
-        """Return a verdict for each policy: from memory, or from one reading of the evidence."""
+        """Return a verdict for each policy: from memory, or from one examination of the image."""
         found: dict[str, Verdict] = {}
-        open_ones = []
+        open_ones: dict[str, ImagePolicyResource] = {}
         for policy in policies:
-            known = self._recall(_key(policy, image, question)) if question.trial is None else None
+            key = VerdictKey.of(policy, image, question.namespace)
+            known = self._memory.recall(key) if question.trial is None else None
             if known is None:
-                open_ones.append(policy)
+                open_ones[_name(policy)] = policy
             else:
                 found[_name(policy)] = known
-        if open_ones:
-            fresh = await self._examine(question, image, open_ones, origin)
-            for policy in open_ones:
-                verdict = found[_name(policy)] = fresh[_name(policy)]
-                if question.trial is None:
-                    self._remember(_key(policy, image, question), verdict)
-        return found
-
-    async def _examine(
-        self,
-        question: ImageQuestion,
-        image: JudgedImage,
-        policies: Sequence[ImagePolicyResource],
-        origin: Origin | None,
-    ) -> dict[str, Verdict]:
-        """Read the evidence about an image once, and have it verified off the event loop."""
-        predicates = frozenset(
-            one.predicate_type for policy in policies for one in policy.spec.attestations
-        )
-        if self._evidence is None or self._access is None:
+        if not open_ones:
+            return found
+        if self._examination is None:
             raise RuntimeError("there are policies, and no registry to ask")
-        try:
-            async with self._turns, asyncio.timeout(_LONGEST):
-                access = await self._access(question.reference, question.namespace)
-                evidence = await self._evidence.read(
-                    question.reference, image.digest, predicates, access
-                )
-                if origin is not None:
-                    evidence += await self._evidence.read(
-                        origin.reference, image.digest, predicates, origin.access
-                    )
-        except (RegistryError, TimeoutError) as error:
-            why = str(error) or f"no answer within {_LONGEST:g} s"
-            unknown = Verdict(VerdictReason.UNKNOWN, f"it cannot be checked: {why}")
-            return {_name(policy): unknown for policy in policies}
-        return await asyncio.to_thread(
-            lambda: {_name(one): verify(one.spec, image, evidence) for one in policies}
+        specs = {name: policy.spec for name, policy in open_ones.items()}
+        fresh = await self._examination.verdicts(
+            question.reference, question.namespace, image, origin, specs
         )
-
-    def _recall(self, key: _VerdictKey) -> Verdict | None:
-        known = self._known.get(key)
-        if known is None:
-            return None
-        if known.until is not None and known.until <= asyncio.get_running_loop().time():
-            return None
-        self._known.move_to_end(key)
-        return known.verdict
-
-    def _remember(self, key: _VerdictKey, verdict: Verdict) -> None:
-        """Keep a verdict: a good one for good, as a policy that changes is another one."""
-        before = self._known.pop(key, None)
-        failures, until = 0, None
-        if not verdict.passed:
-            failures = (before.failures if before is not None else 0) + 1
-            until = asyncio.get_running_loop().time() + self._backoff.delay(failures)
-        self._known[key] = _Known(verdict, until, failures)
-        while len(self._known) > _MAX_KNOWN:
-            self._known.popitem(last=False)
+        if question.trial is None:
+            for name, policy in open_ones.items():
+                key = VerdictKey.of(policy, image, question.namespace)
+                self._memory.remember(key, fresh[name])
+        return found | fresh
 
     async def _tell(
         self, question: ImageQuestion, image: JudgedImage, judged: Sequence[PolicyVerdict]
@@ -328,7 +214,3 @@ UNRESTRICTED = ImagePolicies()
 
 def _name(policy: ImagePolicyResource) -> str:
     return f"{policy.KIND.kind}/{policy.namespace}/{policy.name}"
-
-
-def _key(policy: ImagePolicyResource, image: JudgedImage, question: ImageQuestion) -> _VerdictKey:
-    return _VerdictKey(policy.uid, policy.generation, image, question.namespace)

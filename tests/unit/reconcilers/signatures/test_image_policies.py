@@ -30,13 +30,12 @@ from upwell.formats.sigstore.artifacts import SIGNATURE_TYPE
 from upwell.oci import Descriptor, Digest, Manifest, Reference, parse_manifest
 from upwell.policy.signatures.findings import MAX_PASSED
 from upwell.policy.signatures.verification import VerdictReason
-from upwell.reconcilers.signatures.evidence import MAX_ATTESTATION_BYTES
-from upwell.reconcilers.signatures.policies import (
-    ImagePolicies,
+from upwell.reconcilers.signatures.questions import (
     ImagePolicyError,
     ImagePolicyUnknownError,
     ImageQuestion,
 )
+from upwell.registry.attachments.reader import MAX_ATTESTATION_BYTES
 from upwell.registry.errors import RegistryUnavailableError
 from upwell.registry.interface import PushEvent
 from upwell.store.memory import MemoryStore
@@ -65,7 +64,7 @@ class PolicySetup:
         self.clock = MemoryClock()
         self.store = MemoryStore(self.clock)
         self.images = RegistryInMemory(APP)
-        self.judge: ImagePolicies = image_judge(self.store, self.images, self.clock)
+        self.judge = image_judge(self.store, self.images, self.clock)
 
     async def reason(
         self, point: PolicyPoint = PolicyPoint.ROLLOUT, namespace: str = "shop"

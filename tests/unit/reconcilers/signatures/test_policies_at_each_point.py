@@ -45,7 +45,7 @@ from upwell.oci import Digest, Reference
 from upwell.policy.images.registry_webhooks import PushNotice
 from upwell.policy.promotion.requests import Asked
 from upwell.reconcilers.images.image_streams import ImageStreams
-from upwell.reconcilers.signatures.policies import ImagePolicyError, ImageQuestion
+from upwell.reconcilers.signatures.questions import ImagePolicyError, ImageQuestion
 from upwell.registry.errors import RegistryUnavailableError
 from upwell.registry.routed import RoutedRegistry
 

@@ -24,7 +24,8 @@ from upwell.reconcilers.signing.images import ImageSigning
 from upwell.reconcilers.signing.packages import PackageSigning
 from upwell.reconcilers.signing.pushed import PushedImages
 from upwell.reconcilers.signing.reporting import ConditionWriter
-from upwell.registry.attachments import HostedArtifacts, ImageAttachments
+from upwell.registry.attachments.targets import HostedArtifacts
+from upwell.registry.attachments.writer import ImageAttachments
 from upwell.registry.embedded import EmbeddedRegistry
 from upwell.registry.errors import RegistryUnavailableError
 from upwell.registry.hosting import ManifestPush

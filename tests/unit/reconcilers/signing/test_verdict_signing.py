@@ -18,7 +18,8 @@ from upwell.reconcilers.images.pull_secrets import PullSecrets
 from upwell.reconcilers.signing.images import ImageSigning
 from upwell.reconcilers.signing.promotions import ATTESTED, VerdictPorts, VerdictSigning
 from upwell.reconcilers.signing.reporting import ConditionWriter
-from upwell.registry.attachments import HostedArtifacts, ImageAttachments
+from upwell.registry.attachments.targets import HostedArtifacts
+from upwell.registry.attachments.writer import ImageAttachments
 from upwell.registry.embedded import EmbeddedRegistry
 from upwell.registry.interface import DEFAULT_ACCESS
 from upwell.signing.keys import SigningKeys

@@ -1,0 +1,101 @@
+"""Targets of signatures and attestations: the embedded registry, and all others."""
+
+import logging
+from functools import partial
+from typing import Protocol
+
+from upwell.formats.sigstore import Blob
+from upwell.oci import Digest, Manifest, Reference
+from upwell.registry.client.push import RegistryPusher, once
+from upwell.registry.errors import BlobUnknownError
+from upwell.registry.hosting import HostedRegistry, ManifestPush
+from upwell.registry.interface import Registry, RequestAccess
+from upwell.registry.referrer_index import ReferrersTagTakenError, push_referrer
+
+log = logging.getLogger(__name__)
+
+_ACTOR = "signing"
+
+
+class ArtifactTarget(Protocol):
+    """Takes what is pushed; raises a RegistryError."""
+
+    async def has_blob(self, place: Reference, digest: Digest, access: RequestAccess) -> bool:
+        """Return True if the repository holds a blob."""
+        ...
+
+    async def put_blob(self, place: Reference, blob: Blob, access: RequestAccess) -> None:
+        """Store a blob that may be there already."""
+        ...
+
+    async def put_manifest(
+        self, place: Reference, manifest: Manifest, access: RequestAccess
+    ) -> None:
+        """Store a manifest under the tag or the digest that `place` names."""
+        ...
+
+
+class RemoteArtifacts:
+    """Implements ArtifactTarget for other registries."""
+
+    def __init__(self, registry: Registry, pusher: RegistryPusher) -> None:
+        self._registry = registry
+        self._pusher = pusher
+
+    async def has_blob(self, place: Reference, digest: Digest, access: RequestAccess) -> bool:
+        """Return True if the repository holds a blob."""
+        return await self._pusher.has_blob(place, digest, access)
+
+    async def put_blob(self, place: Reference, blob: Blob, access: RequestAccess) -> None:
+        """Store a blob that may be there already."""
+        if not await self.has_blob(place, blob.descriptor.digest, access):
+            content = partial(once, blob.content)
+            await self._pusher.push_blob(place, blob.descriptor, content, access)
+
+    async def put_manifest(
+        self, place: Reference, manifest: Manifest, access: RequestAccess
+    ) -> None:
+        """Store a manifest under the tag or the digest that `place` names."""
+        try:
+            await push_referrer(self._registry, self._pusher, place, manifest, access)
+        except ReferrersTagTakenError as error:  # it is found by its own tag
+            log.warning("referrer not listed", extra={"place": str(place), "why": str(error)})
+
+
+class HostedArtifacts:
+    """Implements ArtifactTarget for the embedded registry, in process."""
+
+    def __init__(self, hosted: HostedRegistry) -> None:
+        self._hosted = hosted
+
+    async def has_blob(self, place: Reference, digest: Digest, access: RequestAccess) -> bool:
+        """Return True if the repository holds a blob."""
+        del access
+        try:
+            await self._hosted.blob_size(place.repository, digest)
+        except BlobUnknownError:
+            return False
+        return True
+
+    async def put_blob(self, place: Reference, blob: Blob, access: RequestAccess) -> None:
+        """Store a blob that may be there already."""
+        digest = blob.descriptor.digest
+        if not await self.has_blob(place, digest, access):
+            upload = await self._hosted.start_upload(place.repository, digest.algorithm)
+            await self._hosted.append(place.repository, upload, once(blob.content))
+            await self._hosted.finish_upload(place.repository, upload, digest)
+
+    async def put_manifest(
+        self, place: Reference, manifest: Manifest, access: RequestAccess
+    ) -> None:
+        """Store a manifest under the tag or the digest that `place` names."""
+        del access
+        push = ManifestPush(
+            place.repository,
+            manifest.raw,
+            str(manifest.media_type),
+            tag=place.tag if place.digest is None else None,
+            digest=place.digest,
+            actor=_ACTOR,
+        )
+        await self._hosted.put_manifest(push)
