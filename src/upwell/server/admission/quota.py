@@ -1,7 +1,6 @@
 """Quota of objects, so that one client cannot fill the store for all."""
 
 import asyncio
-import time
 from collections import Counter, defaultdict
 from collections.abc import AsyncGenerator, Callable, Sequence
 from decimal import Decimal
@@ -11,6 +10,7 @@ from upwell.api.codec import RESOURCES
 from upwell.api.core import ResourceQuota
 from upwell.api.meta import Resource
 from upwell.controller import ObjectCache
+from upwell.machine.clock import elapsed
 from upwell.policy.quotas.usage import (
     Limits,
     Usage,
@@ -187,7 +187,7 @@ class LimitedStore:
         self,
         store: Store,
         limits: ServerLimits,
-        clock: Callable[[], float] = time.monotonic,
+        clock: Callable[[], float] = elapsed,
         cache: ObjectCache | None = None,
     ) -> None:
         """`cache` is of the same store, and keeps what namespaces have counted."""

@@ -16,6 +16,7 @@ from starlette.routing import BaseRoute, Route, WebSocketRoute
 from upwell.actions.catalog import Actions
 from upwell.api.codec import RESOURCES
 from upwell.builder.interface import BuildLogs
+from upwell.machine.clock import elapsed
 from upwell.machine.components import Components
 from upwell.machine.tasks import first_error
 from upwell.server.admission.quota import LimitedStore
@@ -152,7 +153,7 @@ def create_app(deps: ServerDependencies) -> Starlette:
             *admin_token.create_routes(
                 deps.access.rotate_admin if deps.access else None, deps.limits
             ),
-            *token_exchange.create_routes(deps.token_exchange, deps.store, deps.limits),
+            *token_exchange.create_routes(deps.token_exchange, deps.store, deps.limits, elapsed),
             *(DeviceHandlers(deps.sign_in).routes() if deps.sign_in is not None else ()),
             *(pages.routes() if pages is not None else ()),
             *encryptions.create_routes(deps.store_keys, deps.limits),

@@ -1,9 +1,8 @@
-"""Issuers of JSON Web Tokens whom the administrator trusts: discovery, their keys, verification.
+"""Issuers of JSON Web Tokens whom the administrator trusts: discovery, and their keys.
 
-A token is believed when it has a signature by a key that its issuer publishes (OpenID Connect
-Discovery 1.0, RFC 8414), and was made by that issuer, for this audience, for this time (RFC 7519,
-RFC 8725). What is asked of an issuer is bounded, whatever tokens are sent: keys are fetched once
-for all who wait, and for unknown keys no more than every half minute.
+Keys are those that the issuer publishes (OpenID Connect Discovery 1.0, RFC 8414). What is asked of
+an issuer is bounded, whatever tokens are sent: keys are fetched once for all who wait, and for
+unknown keys no more than every half minute.
 """
 
 import asyncio
@@ -15,12 +14,15 @@ from datetime import datetime
 from typing import Any, Protocol
 from urllib.parse import urlsplit
 
-import jwt
+from upwell.server.auth.foreign_tokens import (
+    InvalidTokenError,
+    IssuerError,
+    named_key,
+    require_claims,
+    signed_claims,
+)
+from upwell.server.auth.key_sets import KeySet
 
-from upwell.server.auth.key_sets import ALGORITHMS, KeySet
-
-MAX_TOKEN_LETTERS = 64 * 1024
-"""Of a token with the groups of a person who has many."""
 MAX_DOCUMENT_BYTES = 256 * 1024
 """Of the metadata, and of the keys."""
 _FRESH = 3600.0
@@ -31,17 +33,9 @@ _BETWEEN_LOOKS = 30.0
 """Seconds until an unknown key has the issuer asked once more."""
 _AFTER_FAULT = 5.0
 """Seconds until an issuer that could not be asked is asked again."""
-_LEEWAY = 60.0
-"""Seconds by which the issuer's clock may differ."""
 _MAX_TEXT = 2048
 _DISCOVERY = "/.well-known/openid-configuration"
 _LOOPBACK = {"localhost", "127.0.0.1", "::1"}
-
-
-class IssuerError(Exception):
-    """Base of the errors about issuers and their tokens; messages hold no token."""
-
-    retryable = False
 
 
 class IssuerUnavailableError(IssuerError):
@@ -52,14 +46,6 @@ class IssuerUnavailableError(IssuerError):
     def __init__(self, issuer: str, why: str) -> None:
         super().__init__(f"issuer {issuer} cannot be asked: {why}")
         self.issuer = issuer
-        self.why = why
-
-
-class InvalidTokenError(IssuerError):
-    """A token that is not believed; `why` follows "the token"."""
-
-    def __init__(self, why: str) -> None:
-        super().__init__(f"the token {why}")
         self.why = why
 
 
@@ -122,38 +108,15 @@ class Issuer:
 
         Raises InvalidTokenError, or IssuerUnavailableError where its keys cannot be had.
         """
-        header = _header(token)
-        algorithm, key_id = _named_key(header)
+        algorithm, key_id = named_key(token)
         key = (await self._current()).keys.find(algorithm, key_id)
         if key is None:
             key = (await self._renewed()).keys.find(algorithm, key_id)
         if key is None:
             raise InvalidTokenError(f"is signed by a key that {self.url} does not publish")
-        try:
-            raw = jwt.PyJWS().decode(token, key, [algorithm])
-        except (jwt.PyJWTError, ValueError, TypeError, RecursionError) as error:
-            raise InvalidTokenError(f"is not signed by {self.url}") from error
-        claims = _object(raw)
-        self._require(claims, audience)
+        claims = signed_claims(token, key, algorithm, self.url)
+        require_claims(claims, self.url, audience, self._clock())
         return claims
-
-    def _require(self, claims: Mapping[str, Any], audience: str) -> None:
-        """Check what a token says of itself (RFC 7519, 4.1); raises InvalidTokenError."""
-        if claims.get("iss") != self.url:
-            raise InvalidTokenError(f"is of another issuer than {self.url}")
-        given = claims.get("aud")
-        if audience not in (given if isinstance(given, list) else [given]):
-            raise InvalidTokenError(f"is for another audience than {audience}")
-        subject = claims.get("sub")
-        if not isinstance(subject, str) or not subject:
-            raise InvalidTokenError("names no subject")
-        now = self._clock().timestamp()
-        if _seconds(claims, "exp") + _LEEWAY <= now:
-            raise InvalidTokenError("has expired")
-        if _seconds(claims, "iat") - _LEEWAY > now:
-            raise InvalidTokenError("is of the future: compare the clocks of both machines")
-        if "nbf" in claims and _seconds(claims, "nbf") - _LEEWAY > now:
-            raise InvalidTokenError("is not valid yet")
 
     async def _current(self) -> _Published:
         found = self._published
@@ -229,62 +192,3 @@ def is_issuer_url(text: str) -> bool:
     if not parts.hostname or "@" in parts.netloc or parts.fragment or not text.isprintable():
         return False
     return parts.scheme == "https" or (parts.scheme == "http" and parts.hostname in _LOOPBACK)
-
-
-def issuer_of(token: str) -> str:
-    """Return the issuer that a token names, to find the one to ask: nothing of it is verified.
-
-    Raises InvalidTokenError for what is no JSON Web Token.
-    """
-    _header(token)
-    try:
-        payload = jwt.PyJWS().decode_complete(token, options={"verify_signature": False})
-    except (jwt.PyJWTError, ValueError, RecursionError) as error:
-        raise InvalidTokenError("is no JSON Web Token") from error
-    issuer = _object(payload["payload"]).get("iss")
-    if not isinstance(issuer, str):
-        raise InvalidTokenError("names no issuer")
-    return issuer
-
-
-def _header(token: str) -> Mapping[str, Any]:
-    if len(token) > MAX_TOKEN_LETTERS:
-        raise InvalidTokenError(f"is longer than {MAX_TOKEN_LETTERS} letters")
-    try:
-        return jwt.get_unverified_header(token)
-    except (jwt.PyJWTError, ValueError, RecursionError) as error:
-        raise InvalidTokenError("is no JSON Web Token") from error
-
-
-def _named_key(header: Mapping[str, Any]) -> tuple[str, str]:
-    algorithm, key_id = header.get("alg"), header.get("kid", "")
-    if not isinstance(algorithm, str) or algorithm not in ALGORITHMS:
-        raise InvalidTokenError(f"has to be signed by one of {', '.join(ALGORITHMS)}")
-    if "crit" in header:
-        raise InvalidTokenError("has critical headers, of which none is known")
-    if not isinstance(key_id, str):
-        raise InvalidTokenError("names its key by something else than a text")
-    return algorithm, key_id
-
-
-def _object(raw: bytes) -> Mapping[str, Any]:
-    try:
-        found = json.loads(raw)
-    except (ValueError, RecursionError) as error:
-        raise InvalidTokenError("holds no JSON") from error
-    if not isinstance(found, dict):
-        raise InvalidTokenError("holds no JSON object")
-    return found
-
-
-def _seconds(claims: Mapping[str, Any], name: str) -> float:
-    value = claims.get(name)
-    if isinstance(value, bool) or not isinstance(value, int | float):
-        raise InvalidTokenError(f"has no {name}")
-    try:
-        seconds = float(value)
-    except OverflowError:
-        seconds = math.inf
-    if not math.isfinite(seconds):
-        raise InvalidTokenError(f"has an {name} that is no time")
-    return seconds

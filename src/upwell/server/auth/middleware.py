@@ -3,7 +3,6 @@
 import base64
 import binascii
 import re
-import time
 from collections.abc import Callable
 from contextlib import AsyncExitStack, ExitStack, suppress
 from dataclasses import dataclass, field
@@ -15,6 +14,7 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from upwell.audit.events import AuditEvent
 from upwell.audit.log import AuditLog, AuditUnavailableError
+from upwell.machine.clock import elapsed
 from upwell.oci.manifest import MAX_MANIFEST_BYTES
 from upwell.policy.access.roles import (
     EVERYWHERE,
@@ -98,7 +98,7 @@ class AccessControl:
     audit: AuditLog
     anonymous: Role | None = None
     """Role in all namespaces of requests without a token."""
-    clock: Callable[[], float] = time.monotonic
+    clock: Callable[[], float] = elapsed
     """Seconds, for rates."""
     values: WriteOnlyValues = field(default_factory=_unkept_values)
     """Hides values from those who may not read Secrets."""

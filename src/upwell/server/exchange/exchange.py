@@ -15,12 +15,8 @@ from upwell.api.core import Secret, ServiceAccount
 from upwell.api.meta import ObjectMeta
 from upwell.policy.access.service_accounts import account_name
 from upwell.policy.access.token_exchange import ExchangeRule, first_match
-from upwell.server.auth.issuers import (
-    InvalidTokenError,
-    Issuer,
-    IssuerUnavailableError,
-    issuer_of,
-)
+from upwell.server.auth.foreign_tokens import InvalidTokenError, issuer_of
+from upwell.server.auth.issuers import Issuer, IssuerUnavailableError
 from upwell.server.auth.service_accounts import AccountToken, AccountTokens, WantedAccountToken
 from upwell.store.interface import AlreadyExistsError, NotFoundError, Store
 

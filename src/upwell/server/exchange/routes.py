@@ -1,6 +1,6 @@
 """POST /oauth/token: exchange of a token (RFC 8693), open to everyone who has one."""
 
-import time
+from collections.abc import Callable
 
 from starlette.requests import Request
 from starlette.responses import JSONResponse, Response
@@ -48,10 +48,13 @@ class NoRulesError(UnsupportedGrantError):
 
 
 def create_routes(
-    exchange: TokenExchange | None, store: Store, limits: ServerLimits
+    exchange: TokenExchange | None,
+    store: Store,
+    limits: ServerLimits,
+    elapsed: Callable[[], float],
 ) -> list[BaseRoute]:
-    """Return the route; without rules it says so to whoever asks."""
-    rates = Rates(time.monotonic)
+    """Return the route; without rules it says so to whoever asks. `elapsed` counts seconds."""
+    rates = Rates(elapsed)
 
     async def create(request: Request) -> Response:
         client = request.client.host if request.client else ""

@@ -16,7 +16,8 @@ from starlette.routing import BaseRoute, Route
 
 from upwell.api.meta import format_time
 from upwell.policy.access.roles import Action
-from upwell.server.auth.issuers import IssuerError, IssuerUnavailableError
+from upwell.server.auth.foreign_tokens import IssuerError
+from upwell.server.auth.issuers import IssuerUnavailableError
 from upwell.server.auth.people import SESSIONS, SIGN_IN
 from upwell.server.auth.principals import Principal
 from upwell.server.auth.request_info import AUDIT_NOTE, AuditNote

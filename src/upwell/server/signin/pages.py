@@ -16,7 +16,7 @@ from starlette.requests import Request
 from starlette.responses import HTMLResponse, RedirectResponse, Response
 from starlette.routing import BaseRoute, Route
 
-from upwell.server.auth.issuers import IssuerError
+from upwell.server.auth.foreign_tokens import IssuerError
 from upwell.server.auth.people import SIGN_IN
 from upwell.server.auth.principals import Principal
 from upwell.server.auth.request_info import AUDIT_NOTE, AuditNote
@@ -70,13 +70,13 @@ class SignInPages:
         """Return True for the name of somebody who signs in."""
         return self._services.sessions.owns(name)
 
-    async def person(self, request: Request, path: str) -> str | Response:
+    async def principal(self, request: Request, path: str) -> Principal | Response:
         """Return who is signed in, or the answer that has the browser sign in for a page.
 
         `path` is that of the page, which the sign-in comes back to. Raises ApiError.
         """
         found = await self._signed_in(request)
-        return found[1].username if found is not None else await self._begin(request, path)
+        return found[1] if found is not None else await self._begin(request, path)
 
     async def _login(self, request: Request) -> Response:
         return await self._begin(request, ACCOUNT)

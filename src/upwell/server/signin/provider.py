@@ -12,13 +12,8 @@ from dataclasses import dataclass, field
 from typing import Any, Protocol
 from urllib.parse import quote, urlencode
 
-from upwell.server.auth.issuers import (
-    InvalidTokenError,
-    Issuer,
-    IssuerError,
-    IssuerUnavailableError,
-    is_issuer_url,
-)
+from upwell.server.auth.foreign_tokens import InvalidTokenError, IssuerError
+from upwell.server.auth.issuers import Issuer, IssuerUnavailableError, is_issuer_url
 
 MAX_ANSWER_BYTES = 256 * 1024
 _DEVICE_GRANT = "urn:ietf:params:oauth:grant-type:device_code"

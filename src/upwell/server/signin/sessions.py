@@ -15,7 +15,8 @@ from secrets import token_hex, token_urlsafe
 
 from upwell.policy.access.groups import GroupGrant, grants_of_groups
 from upwell.policy.access.roles import SYSTEM_NAMESPACE, Grant
-from upwell.server.auth.issuers import InvalidTokenError, IssuerUnavailableError
+from upwell.server.auth.foreign_tokens import InvalidTokenError
+from upwell.server.auth.issuers import IssuerUnavailableError
 from upwell.server.auth.people import SESSION_PREFIX
 from upwell.server.auth.principals import Principal
 from upwell.server.auth.tokens import MAX_TOKEN_LETTERS, hash_of

@@ -20,13 +20,8 @@ from tests.support.server.issuers import (
     signed,
 )
 
-from upwell.server.auth.issuers import (
-    MAX_TOKEN_LETTERS,
-    InvalidTokenError,
-    IssuerUnavailableError,
-    is_issuer_url,
-    issuer_of,
-)
+from upwell.server.auth.foreign_tokens import MAX_TOKEN_LETTERS, InvalidTokenError, issuer_of
+from upwell.server.auth.issuers import IssuerUnavailableError, is_issuer_url
 
 EC_KEYS = {
     "ES256": ec.generate_private_key(ec.SECP256R1()),

@@ -8,7 +8,8 @@ import pytest
 from tests.support.server.api_server import ApiClock
 from tests.support.server.identity_provider import CLIENT, ProviderByTest
 
-from upwell.server.auth.issuers import InvalidTokenError, IssuerError, IssuerUnavailableError
+from upwell.server.auth.foreign_tokens import InvalidTokenError, IssuerError
+from upwell.server.auth.issuers import IssuerUnavailableError
 from upwell.server.signin.provider import (
     ClientSettings,
     PendingError,
