@@ -9,7 +9,7 @@ from upwell.api.pipeline import Pipeline, Quarantine, Stage
 from upwell.api.promotion import PIPELINE_LABEL, ApprovalLink, Promotion, Rejection, Release, Vote
 from upwell.policy.promotion import requests
 from upwell.policy.promotion.approval import with_link, without_links
-from upwell.policy.promotion.four_eyes import interested
+from upwell.policy.promotion.four_eyes import involved
 from upwell.policy.promotion.releases import (
     rejected,
     restoration_time,
@@ -98,12 +98,16 @@ class PromotionActions:
     async def vote(self, namespace: str, name: str, vote: Vote) -> Promotion:
         """Record what somebody says about a Promotion."""
         asked = await self._store.get(Promotion, namespace, name)
-        pipeline, stage = await self.stage_of(asked)
+        known = await self.known(namespace, asked.spec.pipeline)
+        pipeline, stage = known.pipeline, stage_named(known.pipeline, asked.spec.stage)
         release = await self._release(asked)
-        people = interested(pipeline, stage, release, asked, vote.by)
-        return await self._changed(
-            Promotion, namespace, name, lambda one: voted(one, stage, vote, people)
-        )
+        earlier = known.of_stage(stage)
+
+        def change(promotion: Promotion) -> Promotion:
+            people = involved(pipeline, stage, release, promotion, earlier, vote)
+            return voted(promotion, pipeline, stage, vote, people)
+
+        return await self._changed(Promotion, namespace, name, change)
 
     async def add_link(self, promotion: Promotion, link: ApprovalLink) -> Promotion:
         """Record a link, without which it opens nothing."""

@@ -139,13 +139,17 @@ class Verification(Model):
     time_zone: str = "UTC"
 
 
+GROUP_APPROVER = "group:"
+"""Begins an approver that is everybody in a group; no person's name does."""
+
+
 class Approval(Model):
     """Approvers who must agree before a Release enters a stage."""
 
     required: int = Field(default=1, ge=1)
     """Approvals of different people."""
     approvers: tuple[str, ...] = ()
-    """Names of tokens that count; empty: all that may approve."""
+    """People that count, and groups as `group:NAME`; empty: all that may approve."""
     four_eyes: bool | None = None
     """Need of the approval of somebody who neither asked for the promotion nor wrote the Release or
     the Pipeline; without it, that of stages that no other comes after."""

@@ -176,6 +176,13 @@ class Vote(Model):
     comment: str = ""
     override: str = ""
     """Reason for which it counts although its author asked for the promotion, or wrote it."""
+    groups: tuple[str, ...] = ()
+    """Groups of the person, of those that were approvers of the stage."""
+    link_by: str = ""
+    """Person who made the link by which it was given, where nothing else shows whose it is."""
+    generation: int = 0
+    """Generation of the Pipeline that it agrees to, as the vote of somebody without a part in it;
+    0: it is none."""
 
 
 class ApprovalLink(Model):
@@ -185,7 +192,7 @@ class ApprovalLink(Model):
     person: str
     """Name that the vote has."""
     by: str = ""
-    """Token that asked for it."""
+    """Person who asked for it."""
     created: Time
     expires: Time
     revoked: Time | None = None

@@ -5,6 +5,7 @@ from typing import Annotated, Any
 
 from pydantic import BeforeValidator, Field, model_validator
 
+from upwell.api.pipeline import GROUP_APPROVER
 from upwell.policy.access.groups import GroupGrant
 from upwell.policy.access.roles import Grant, InvalidGrantError, parse_grant
 from upwell.settings.base import SettingsTable
@@ -33,7 +34,7 @@ def _grant(value: Any) -> Grant:
 
 def _prefix(value: Any) -> str:
     is_text = isinstance(value, str) and value.isprintable() and " " not in value
-    if not is_text or ":" not in value[1:] or value.startswith(_SYSTEM):
+    if not is_text or ":" not in value[1:] or value.startswith((_SYSTEM, GROUP_APPROVER)):
         raise ValueError("not a prefix")
     return str(value)
 
@@ -77,7 +78,9 @@ class OidcSettings(SettingsTable):
     """The claim that people are named by. It must never be another person's later, nor chosen by
     its owner; `email` counts when the provider has verified it."""
     username_prefix: Annotated[
-        str, BeforeValidator(_prefix), AllowedValues('a text with a colon, not "system:"')
+        str,
+        BeforeValidator(_prefix),
+        AllowedValues('a text with a colon, neither "system:" nor "group:"'),
     ] = "oidc:"
     """Begins the names of people, so that they are no token's."""
     groups_claim: Annotated[str, Field(min_length=1), AllowedValues("the name of a claim")] = (

@@ -48,13 +48,15 @@ class GrantedApi:
     admin: str
     tokens: dict[str, str] = field(default_factory=dict)
 
-    async def grant(self, name: str, *grants: str, person: str = "") -> None:
-        """Make a token, or give the token of that name other grants, or a person."""
+    async def grant(
+        self, name: str, *grants: str, person: str = "", groups: tuple[str, ...] = ()
+    ) -> None:
+        """Make a token, or give the token of that name other grants, or a person and groups."""
         if name in self.tokens:
             await self.revoke(name)
         self.tokens[name] = new_token(name)
         given = tuple(map(parse_grant, grants))
-        record = TokenRecord(name, hash_of(self.tokens[name]), given, person=person)
+        record = TokenRecord(name, hash_of(self.tokens[name]), given, person=person, groups=groups)
         await self.api.store.create(record.as_secret())
 
     async def revoke(self, name: str) -> None:

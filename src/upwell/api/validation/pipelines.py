@@ -6,6 +6,7 @@ from collections.abc import Collection, Iterator, Sequence
 from upwell.api.codec import Fault
 from upwell.api.defaults import IMAGE_STREAM_TAG
 from upwell.api.pipeline import (
+    GROUP_APPROVER,
     Approval,
     ComponentSource,
     Freeze,
@@ -107,7 +108,10 @@ def _workloads(entry: StageWorkloads, path: str, components: Collection[str]) ->
 
 def _approval(approval: Approval, path: str) -> Iterator[Fault]:
     yield from _one_of(approval.on_deadline, _ON_DEADLINE, f"{path}.onDeadline")
-    if approval.approvers and len(set(approval.approvers)) < approval.required:
+    groups = [one for one in approval.approvers if one.startswith(GROUP_APPROVER)]
+    if GROUP_APPROVER in groups:
+        yield Fault(f"{path}.approvers", f"a group has a name: {GROUP_APPROVER}NAME")
+    if approval.approvers and not groups and len(set(approval.approvers)) < approval.required:
         few = len(set(approval.approvers))
         yield Fault(
             f"{path}.required",

@@ -4,7 +4,7 @@ An object acts long after it was written, by the server's own right. So it keeps
 stands for it: the last who changed its spec and had every right that the spec takes.
 """
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 
 from upwell.api.meta import Resource
 
@@ -23,6 +23,12 @@ CONTENT_AUTHORS_ANNOTATION = "upwell.dev/content-authors"
 author: who uploaded, named the commit, set variables, or changed less than its author stands for.
 Kept by the server alone."""
 
+WRITERS_ANNOTATION = "upwell.dev/writers"
+"""On a Pipeline: the people who have written its spec, one a line, each behind the generation that
+they found: `7 oidc:ada@example.com`. Kept by the server alone."""
+_MAX_WRITERS = 500
+"""Those who wrote last stay."""
+
 
 def author_of(resource: Resource) -> str:
     """Return the name of the author; empty: the administrator."""
@@ -38,6 +44,20 @@ def content_authors_of(resource: Resource) -> tuple[str, ...]:
     """Return the names of those who decide what is built, besides the author."""
     text = resource.annotations.get(CONTENT_AUTHORS_ANNOTATION, "")
     return tuple(text.split("\n")) if text else ()
+
+
+def writers_of(resource: Resource) -> Mapping[str, int]:
+    """Return who has written an object, and the generation that each found at the last time."""
+    lines = resource.annotations.get(WRITERS_ANNOTATION, "").split("\n")
+    found = (line.partition(" ") for line in lines)
+    return {name: int(number) for number, _, name in found if name and number.isdecimal()}
+
+
+def with_writers[R: Resource](resource: R, writers: Mapping[str, int]) -> R:
+    """Return the object as these have written it."""
+    kept = sorted(writers.items(), key=lambda one: one[1])[-_MAX_WRITERS:]
+    text = "\n".join(f"{generation} {name}" for name, generation in kept)
+    return _annotated(resource, WRITERS_ANNOTATION, text)
 
 
 def with_author[R: Resource](resource: R, author: str, person: str = "") -> R:
@@ -60,9 +80,10 @@ def with_content_authors[R: Resource](resource: R, names: Iterable[str]) -> R:
 def authored_as[R: Resource](resource: R, other: Resource | None) -> R:
     """Return the object with the authors of another; None: with none."""
     if other is None:
-        return with_content_authors(with_author(resource, ""), ())
+        return with_writers(with_content_authors(with_author(resource, ""), ()), {})
     kept = with_author(resource, author_of(other), author_person_of(other))
-    return with_content_authors(kept, content_authors_of(other))
+    kept = with_content_authors(kept, content_authors_of(other))
+    return with_writers(kept, writers_of(other) if isinstance(other, type(resource)) else {})
 
 
 def made_of[R: Resource](made: R, source: Resource) -> R:

@@ -26,12 +26,15 @@ class WantedToken:
     grants: tuple[Grant, ...]
     lifetime: timedelta | None
     person: str = ""
+    groups: tuple[str, ...] = ()
 
     async def create(self, client: "ApiClient") -> str:
         """Create it and return it; the server keeps its hash. Raises AlreadyExistsError."""
         made = new_token(self.name)
         end = clock.now() + self.lifetime if self.lifetime is not None else None
-        record = TokenRecord(self.name, hash_of(made), self.grants, end, person=self.person)
+        record = TokenRecord(
+            self.name, hash_of(made), self.grants, end, person=self.person, groups=self.groups
+        )
         await client.create(record.as_secret())
         return made
 

@@ -32,7 +32,13 @@ from upwell.policy.access.roles import (
     grant_text,
     parse_grant,
 )
-from upwell.server.auth.tokens import TOKEN_TYPE, TokenRecord, secret_name, valid_person
+from upwell.server.auth.tokens import (
+    TOKEN_TYPE,
+    TokenRecord,
+    secret_name,
+    valid_group,
+    valid_person,
+)
 from upwell.store.interface import AlreadyExistsError, ApiClient, NotFoundError, Selector
 
 _NAME = re.compile(r"[a-z0-9]([a-z0-9-]{0,50}[a-z0-9])?")
@@ -56,6 +62,15 @@ class _GrantType(click.ParamType[Grant]):
 def _person(_context: click.Context, _parameter: click.Parameter, value: str) -> str:
     try:
         return valid_person(value)
+    except ValueError as error:
+        raise click.BadParameter(str(error)) from error
+
+
+def _groups(
+    _context: click.Context, _parameter: click.Parameter, value: tuple[str, ...]
+) -> tuple[str, ...]:
+    try:
+        return tuple(map(valid_group, value))
     except ValueError as error:
         raise click.BadParameter(str(error)) from error
 
@@ -107,6 +122,16 @@ def token() -> None:
     help="Person whose token it is, such as oidc:ada@example.com: all their tokens and sessions"
     " are one voter, and one author for four eyes.",
 )
+@click.option(
+    "--group",
+    "groups",
+    multiple=True,
+    callback=_groups,
+    metavar="NAME",
+    show_default="none",
+    help="Group of the person, where a stage names it as approver (group:NAME); it gives no"
+    " grants. Repeatable.",
+)
 @connection_options
 @click.pass_obj
 def create(
@@ -117,6 +142,7 @@ def create(
     lifetime: timedelta,
     never: bool,  # noqa: FBT001 - click passes options by name
     person: str,
+    groups: tuple[str, ...],
 ) -> None:
     """Create a token and print it: only its hash is kept, so it cannot be shown again."""
     if _NAME.fullmatch(name) is None:
@@ -124,7 +150,7 @@ def create(
     source = click.get_current_context().get_parameter_source("lifetime")
     if never and source is not ParameterSource.DEFAULT:
         raise click.UsageError("--never and --for exclude each other")
-    wanted = WantedToken(name, grants, None if never else lifetime, person)
+    wanted = WantedToken(name, grants, None if never else lifetime, person, groups)
 
     async def work(client: ApiClient) -> None:
         try:

@@ -8,7 +8,7 @@ import click
 
 from upwell.api.codec import decode_as
 from upwell.api.pipeline import Pipeline, Stage
-from upwell.api.promotion import Promotion, Release
+from upwell.api.promotion import PIPELINE_LABEL, Promotion, Release
 from upwell.cli.core.connection import Session, connection_options
 from upwell.cli.core.durations import SPAN
 from upwell.cli.core.examples import examples
@@ -17,8 +17,8 @@ from upwell.cli.core.terminal import echo
 from upwell.cli.promotion.requests import release_or_promotion, waiting_promotion
 from upwell.machine import clock
 from upwell.policy.promotion.approval import Approved, approval_of
-from upwell.policy.promotion.four_eyes import interested
-from upwell.store.interface import ApiClient, NotFoundError
+from upwell.policy.promotion.four_eyes import involved
+from upwell.store.interface import ApiClient, NotFoundError, Selector
 
 
 @click.command(
@@ -162,7 +162,10 @@ async def _approval(
         release = await client.get(Release, voted.namespace, voted.spec.release)
     except NotFoundError:
         release = None
-    people = interested(pipeline, stage, release, voted)
+    mine = Selector(voted.namespace, {PIPELINE_LABEL: pipeline.name})
+    promotions = (await client.list(Promotion, mine)).items
+    earlier = [one for one in promotions if one.spec.stage == stage.name]
+    people = involved(pipeline, stage, release, voted, earlier)
     return approval_of(stage.approval, voted, clock.now(), people)
 
 

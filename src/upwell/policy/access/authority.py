@@ -11,6 +11,7 @@ from itertools import chain
 
 from upwell.api.build import Build, BuildConfig
 from upwell.api.meta import Resource
+from upwell.api.pipeline import Pipeline
 from upwell.api.values.author import (
     author_of,
     author_person_of,
@@ -18,6 +19,8 @@ from upwell.api.values.author import (
     content_authors_of,
     with_author,
     with_content_authors,
+    with_writers,
+    writers_of,
 )
 from upwell.policy.access.declared import declared
 from upwell.policy.access.foreign_streams import foreign_streams
@@ -134,10 +137,11 @@ def authored[R: Resource](resource: R, old: Resource | None, requester: Requeste
     Images of the embedded registry are asked for when they are named alone: triggers and
     promotions name them afterwards.
     """
+    resource = _with_writer(resource, old, requester)
     written = with_author(resource, requester.name, requester.person)
     if old is None:
         return with_content_authors(written, ())
-    kept = authored_as(resource, old)
+    kept = with_writers(authored_as(resource, old), writers_of(resource))
     if requester.name == author_of(old):  # a token of that name may have got a person since
         kept = with_author(kept, requester.name, requester.person or author_person_of(old))
     wanted = needs_in_use(resource, requester.registry)
@@ -148,3 +152,22 @@ def authored[R: Resource](resource: R, old: Resource | None, requester: Requeste
     if requester.name == author_of(old) or not isinstance(resource, Build | BuildConfig):
         return kept
     return with_content_authors(kept, (*content_authors_of(old), requester.name))
+
+
+def _with_writer[R: Resource](resource: R, old: Resource | None, requester: Requester) -> R:
+    """Return a Pipeline with all who have written it; other objects have none.
+
+    Whoever changes a word after somebody else is its author, and not the only one who wrote it.
+    """
+    if not isinstance(resource, Pipeline):
+        return with_writers(resource, {})
+    if old is None:
+        return with_writers(resource, {requester.person or requester.name: 0})
+    known = dict(writers_of(old))
+    if requester.person and requester.name in known:  # it may have got a person since
+        known[requester.person] = known.pop(requester.name)
+    if declared(resource) != declared(old):
+        if author := author_person_of(old):  # of a time when nobody else was kept
+            known.setdefault(author, 0)
+        known[requester.person or requester.name] = old.metadata.generation or 0
+    return with_writers(resource, known)

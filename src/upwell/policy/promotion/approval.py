@@ -1,13 +1,12 @@
 """Approval: whether the people that a stage asks for have agreed."""
 
-from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from enum import StrEnum
-from types import MappingProxyType
 
-from upwell.api.pipeline import Approval
+from upwell.api.pipeline import GROUP_APPROVER, Approval
 from upwell.api.promotion import ApprovalLink, Promotion, Vote
+from upwell.policy.promotion.four_eyes import Involved, eyes_of
 
 
 class Agreement(StrEnum):
@@ -29,34 +28,33 @@ class Approved:
 
 MAX_LINKS = 50
 """Approval links that one Promotion has at a time."""
-_NOBODY: Mapping[str, str] = MappingProxyType({})
 
 
 def approval_of(
     approval: Approval | None,
     promotion: Promotion,
     now: datetime,
-    interested: Mapping[str, str] = _NOBODY,
+    involved: Involved | None = None,
 ) -> Approved:
     """Count the votes of a promotion; one refusal of somebody who counts is enough.
 
-    `interested` are those whose approval alone is not enough, and what each has done.
+    `involved` are those whose approval alone is not enough; None: nobody asks whose it is.
     """
-    votes = [vote for vote in promotion.status.votes if counts(approval, vote.by)]
+    votes = [vote for vote in promotion.status.votes if counts(approval, vote)]
     refusal = next((vote for vote in votes if not vote.approved), None)
     if refusal is not None:
         why = f": {refusal.comment}" if refusal.comment else ""
         return Approved(Agreement.REFUSED, f"refused by {refusal.by}{why}")
     if approval is None:
         return Approved(Agreement.AGREED)
-    agreed = {vote.by for vote in votes}
-    is_independent = any(vote.override or vote.by not in interested for vote in votes)
-    if len(agreed) >= approval.required and is_independent:
+    agreed = {vote.by if involved is None else eyes_of(vote) for vote in votes}
+    alone = involved.missing(votes) if involved is not None else ""
+    if len(agreed) >= approval.required and not alone:
         return Approved(Agreement.AGREED, f"approved by {', '.join(map(_voter, votes))}")
     end = _deadline(approval, promotion)
     missing = f"{len(agreed)} of {approval.required} approvals"
-    if votes and not is_independent:
-        missing = f"{missing}, and one of somebody else: {_parts(agreed, interested)}"
+    if alone:
+        missing = f"{missing}, and one of somebody else: {alone}"
     if end is not None and now >= end:
         if approval.on_deadline != "Wait":
             return Approved(Agreement.REFUSED, f"not approved in time: {missing}")
@@ -65,16 +63,26 @@ def approval_of(
 
 
 def _voter(vote: Vote) -> str:
+    if vote.link_by:
+        return f"{vote.by} (by a link of {vote.link_by})"
     return f"{vote.by} (overrides four eyes: {vote.override})" if vote.override else vote.by
 
 
-def _parts(people: Iterable[str], interested: Mapping[str, str]) -> str:
-    return "; ".join(f"{one} {interested[one]}" for one in sorted(people))
+def counts(approval: Approval | None, vote: Vote) -> bool:
+    """Return True if a vote counts; a refusal does where no approval is asked for too."""
+    if approval is None or not approval.approvers:
+        return True
+    return vote.by in approval.approvers or bool(_as_approver(approval, vote))
 
 
-def counts(approval: Approval | None, person: str) -> bool:
-    """Return True if a person's vote counts; a refusal does where no approval is asked for too."""
-    return approval is None or not approval.approvers or person in approval.approvers
+def as_approver(approval: Approval | None, vote: Vote) -> Vote:
+    """Return a vote with those of its person's groups alone that are approvers."""
+    groups = _as_approver(approval, vote) if approval is not None else ()
+    return vote.model_copy(update={"groups": groups})
+
+
+def _as_approver(approval: Approval, vote: Vote) -> tuple[str, ...]:
+    return tuple(one for one in vote.groups if f"{GROUP_APPROVER}{one}" in approval.approvers)
 
 
 def with_vote(votes: tuple[Vote, ...], new: Vote) -> tuple[Vote, ...]:
@@ -103,13 +111,14 @@ def without_links(
     )
 
 
-def opens(links: tuple[ApprovalLink, ...], link: str) -> bool:
-    """Return True if a link is known, and not revoked."""
-    return any(one.id == link and one.revoked is None for one in links)
+def opened_link(links: tuple[ApprovalLink, ...], which: str) -> ApprovalLink | None:
+    """Return a link by its id, if it is known, and not revoked."""
+    known = (one for one in links if one.id == which and one.revoked is None)
+    return next(known, None)
 
 
-def _said(vote: Vote) -> tuple[bool, str, str]:
-    return vote.approved, vote.comment, vote.override
+def _said(vote: Vote) -> tuple[object, ...]:
+    return vote.approved, vote.comment, vote.override, vote.groups, vote.link_by, vote.generation
 
 
 def _deadline(approval: Approval, promotion: Promotion) -> datetime | None:

@@ -1,12 +1,46 @@
 """Four eyes: who asked for a promotion, or wrote the change, is not the only one to approve it."""
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass, field
 
 from upwell.api.pipeline import Pipeline, Stage
-from upwell.api.promotion import Promotion, Release
-from upwell.api.values.author import author_person_of
+from upwell.api.promotion import Promotion, Purpose, Release, Vote
+from upwell.api.values.author import author_person_of, writers_of
 from upwell.policy.access.service_accounts import parse_account
 from upwell.policy.promotion.stages import last_stages
+
+
+@dataclass(frozen=True, slots=True)
+class Involved:
+    """People who have a part in a promotion, and what each has done."""
+
+    parties: Mapping[str, str] = field(default_factory=dict)
+    """One approval is of somebody who is none of these."""
+    writers: Mapping[str, str] = field(default_factory=dict)
+    """Wrote what nobody else has approved since: for each, one approval is of somebody else."""
+
+    def has_part(self, vote: Vote) -> bool:
+        """Return True if a vote is of somebody who has a part in it."""
+        return eyes_of(vote) in {*self.parties, *self.writers}
+
+    def missing(self, votes: Iterable[Vote]) -> str:
+        """Say whose approval is not enough, and why, where that is all there is; empty: it is.
+
+        `votes` agree; each that overrides four eyes is enough.
+        """
+        votes = tuple(votes)
+        eyes = {eyes_of(vote) for vote in votes}
+        if not votes or any(vote.override for vote in votes):
+            return ""
+        if eyes <= self.parties.keys():
+            return "; ".join(f"{one} {self.parties[one]}" for one in sorted(eyes))
+        alone = next((one for one in sorted(self.writers) if eyes == {one}), None)
+        return f"{alone} {self.writers[alone]}" if alone is not None else ""
+
+
+def eyes_of(vote: Vote) -> str:
+    """Return the person who gave a vote, as far as it shows: whoever makes a link can use it."""
+    return vote.link_by or vote.by
 
 
 def needs_four_eyes(pipeline: Pipeline, stage: Stage) -> bool:
@@ -21,26 +55,44 @@ def needs_four_eyes(pipeline: Pipeline, stage: Stage) -> bool:
     return stage.name in last_stages(pipeline)
 
 
-def interested(
+def involved(
     pipeline: Pipeline,
     stage: Stage,
     release: Release | None,
     promotion: Promotion,
-    voter: str = "",
-) -> Mapping[str, str]:
-    """Return the people whose approval alone is not enough, and what each has done.
+    earlier: Iterable[Promotion],
+    new: Vote | None = None,
+) -> Involved | None:
+    """Return the people whose approval alone is not enough; None: nobody asks whose it is.
 
-    `voter` is one whose vote is not among the promotion's yet.
+    `earlier` has the promotions into the stage, and `new` is a vote that the promotion has not yet.
     """
     if not needs_four_eyes(pipeline, stage):
-        return {}
+        return None
     found = {
         author_person_of(pipeline): f"wrote Pipeline {pipeline.name}",
         author_person_of(release) if release is not None else "": f"wrote {promotion.spec.release}",
         promotion.spec.requested_by: "asked for it",
     }
-    voters = (voter, *(vote.by for vote in promotion.status.votes))
-    programs = (name for name in voters if parse_account(name))
+    votes = (*promotion.status.votes, *((new,) if new is not None else ()))
+    programs = (one for vote in votes if parse_account(one := eyes_of(vote)))
     # Whoever gave one its grants would be both pairs of eyes.
     found |= dict.fromkeys(programs, "is a ServiceAccount, and nobody's eyes")
-    return {name: what for name, what in found.items() if name}
+    seen = max(_approved_generations(earlier), default=0)
+    writers = {
+        name: f"wrote a part of Pipeline {pipeline.name} that nobody else has approved yet"
+        for name, generation in writers_of(pipeline).items()
+        if generation >= seen and name not in found
+    }
+    return Involved({name: what for name, what in found.items() if name}, writers)
+
+
+def _approved_generations(promotions: Iterable[Promotion]) -> Iterator[int]:
+    """Yield generations of the Pipeline with which somebody without a part in it has agreed.
+
+    Only where the promotion has begun on that word.
+    """
+    for promotion in promotions:
+        spec, status = promotion.spec, promotion.status
+        if spec.purpose is Purpose.PROMOTE and not spec.bypass and status.started is not None:
+            yield from (vote.generation for vote in status.votes if vote.approved)

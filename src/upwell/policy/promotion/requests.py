@@ -10,7 +10,8 @@ from datetime import datetime
 from upwell.api.pipeline import Pipeline, Stage
 from upwell.api.promotion import Promotion, PromotionPhase, PromotionSpec, Purpose, Release, Vote
 from upwell.policy.builds.triggers import digest_of
-from upwell.policy.promotion.approval import counts, with_vote
+from upwell.policy.promotion.approval import Agreement, approval_of, as_approver, counts, with_vote
+from upwell.policy.promotion.four_eyes import Involved, eyes_of
 from upwell.policy.promotion.releases import new_promotion, rejection_of
 from upwell.policy.promotion.stages import has_hold, hold_of, may_enter, serving, upstream
 
@@ -162,15 +163,18 @@ def verify_again(known: Known, asked: Asked) -> RequestOutcome:
 
 
 def voted(
-    promotion: Promotion, stage: Stage, vote: Vote, interested: Mapping[str, str]
+    promotion: Promotion,
+    pipeline: Pipeline,
+    stage: Stage,
+    vote: Vote,
+    involved: Involved | None,
 ) -> Promotion:
     """Return a Promotion with somebody's vote; the same once more changes nothing.
 
-    `interested` are those whose approval alone is not enough, and what each has done.
+    `involved` are those whose approval alone is not enough; None: nobody asks whose it is.
     Raises RefusedError, or NotAnApproverError for one whose vote does not count.
     """
-    if vote.override and vote.by not in interested:
-        vote = vote.model_copy(update={"override": ""})
+    vote = _attributed(vote, pipeline, stage, involved)
     votes = with_vote(promotion.status.votes, vote)
     if votes is promotion.status.votes:
         return promotion
@@ -180,22 +184,45 @@ def voted(
         raise RefusedError(
             f"promotion/{promotion.name} {state}: it does not wait for approval any more"
         )
-    if not counts(stage.approval, vote.by):
+    if not counts(stage.approval, vote):
         people = ", ".join(stage.approval.approvers) if stage.approval is not None else ""
         raise NotAnApproverError(
             f"{vote.by} is not an approver of stage {stage.name}; its approvers: {people}"
         )
-    required = stage.approval.required if stage.approval is not None else 0
-    if vote.approved and required == 1 and vote.by in interested and not vote.override:
-        raise NotAnApproverError(
-            f"{vote.by} {interested[vote.by]}, so that somebody else has to approve"
-            f" promotion/{promotion.name} (four eyes);"
-            f" `upwell approve {promotion.name} --override REASON` goes past that, is recorded, and"
-            " needs role overrider"
-        )
     if vote.approved and stage.approval is None:
         raise RefusedError(f"stage {stage.name} needs no approval of promotion/{promotion.name}")
-    return promotion.with_status(promotion.status.model_copy(update={"votes": votes}))
+    result = promotion.with_status(promotion.status.model_copy(update={"votes": votes}))
+    if vote.approved and involved is not None:
+        _require_other_eyes(result, stage, vote, involved)
+    return result
+
+
+def _attributed(vote: Vote, pipeline: Pipeline, stage: Stage, involved: Involved | None) -> Vote:
+    """Return a vote with what it is worth: its groups, what it goes past, what it has seen."""
+    has_part = involved is not None and involved.has_part(vote)
+    changes = {
+        "override": vote.override if has_part else "",
+        "generation": 0 if has_part or not vote.approved else pipeline.generation,
+    }
+    return as_approver(stage.approval, vote).model_copy(update=changes)
+
+
+def _require_other_eyes(promotion: Promotion, stage: Stage, vote: Vote, involved: Involved) -> None:
+    """Raise NotAnApproverError for a vote that is worth nothing whoever else votes."""
+    eyes = eyes_of(vote)
+    required = stage.approval.required if stage.approval is not None else 0
+    if required != 1 or vote.override or eyes not in involved.parties:
+        return
+    found = approval_of(stage.approval, promotion, vote.at, involved)
+    if found.agreement is Agreement.AGREED:
+        return
+    link = ", who made this link," if vote.link_by else ""
+    raise NotAnApproverError(
+        f"{eyes}{link} {involved.parties[eyes]}, so that somebody else has to approve"
+        f" promotion/{promotion.name} (four eyes);"
+        f" `upwell approve {promotion.name} --override REASON` goes past that, is recorded, and"
+        " needs role overrider"
+    )
 
 
 def require_promotable(known: Known, release: Release) -> None:

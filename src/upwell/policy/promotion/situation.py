@@ -11,7 +11,7 @@ from upwell.api.pipeline import Freeze, Pipeline, Quarantine, Stage
 from upwell.api.promotion import Promotion, Rejection, Release
 from upwell.policy.promotion.approval import Approved, approval_of
 from upwell.policy.promotion.components import FindBuild
-from upwell.policy.promotion.four_eyes import interested
+from upwell.policy.promotion.four_eyes import involved
 from upwell.policy.promotion.quarantine import quarantine_of
 from upwell.policy.promotion.releases import rejection_of
 from upwell.policy.promotion.stages import Serving, hold_of, may_enter, serving
@@ -118,7 +118,7 @@ class StageSituation:
     def approval(self, promotion: Promotion) -> Approved:
         """Return how the votes of a promotion stand."""
         release = self.all.releases.get(promotion.spec.release)
-        people = interested(self.all.pipeline, self.stage, release, promotion)
+        people = involved(self.all.pipeline, self.stage, release, promotion, self.promotions)
         return approval_of(self.stage.approval, promotion, self.all.now, people)
 
     def may_enter(self, release: Release) -> bool:

@@ -31,6 +31,12 @@ def person_of(request: Request) -> str:
     return (user.person if isinstance(user, Principal) else "") or caller_of(request)
 
 
+def groups_of(request: Request) -> tuple[str, ...]:
+    """Return the groups of the person behind the client, as far as they are known."""
+    user = request.scope.get("user")
+    return user.groups if isinstance(user, Principal) else ()
+
+
 def require_right(request: Request, action: Action) -> None:
     """Raise ApiError unless the client may do something beside what its request is for."""
     grants = grants_of(request)

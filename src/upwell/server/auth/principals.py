@@ -24,7 +24,7 @@ class Principal:
     ends: datetime | None = None
     """End of the credentials; None: they have none."""
     groups: tuple[str, ...] = ()
-    """Groups of a person who has signed in."""
+    """Groups of a person who has signed in, or whom a token names."""
     session: str = ""
     """Id of their session."""
     person: str = ""

@@ -16,6 +16,7 @@ from typing import Self
 
 from upwell.api.core import Secret
 from upwell.api.meta import ObjectMeta
+from upwell.api.pipeline import GROUP_APPROVER
 from upwell.policy.access.roles import (
     EVERYWHERE,
     SYSTEM_NAMESPACE,
@@ -44,6 +45,7 @@ ADMIN = f"{SYSTEM}admin"
 """Name of the person who started the server."""
 _SECRET_PREFIX = "token-"  # noqa: S105 - a name, not a token
 _HASH, _GRANTS, _EXPIRES, _PERSON = "sha256", "grants", "expires", "person"
+_GROUPS = "groups"
 USED_ANNOTATION = "upwell.dev/last-used"
 """Of the Secret that keeps a token: its last use, to the hour."""
 _MAX_PERSON = 256
@@ -65,6 +67,8 @@ class TokenRecord:
     """Its last use, to the hour; None: unknown."""
     person: str = ""
     """Name of whoever it belongs to; empty: the token's own."""
+    groups: tuple[str, ...] = ()
+    """Groups of theirs, as approvers are named by; they give no grants."""
 
     def ends_soon(self, now: datetime) -> bool:
         """Return True once its owner should make another."""
@@ -85,6 +89,7 @@ class TokenRecord:
             secret.metadata.creation_timestamp,
             _used(secret),
             valid_person(values.get(_PERSON, "")),
+            tuple(map(valid_group, values.get(_GROUPS, "").splitlines())),
         )
 
     def as_secret(self) -> Secret:
@@ -94,6 +99,8 @@ class TokenRecord:
             values[_EXPIRES] = self.expires.isoformat()
         if self.person:
             values[_PERSON] = self.person
+        if self.groups:
+            values[_GROUPS] = "\n".join(self.groups)
         return Secret(
             metadata=ObjectMeta(name=secret_name(self.name), namespace=SYSTEM_NAMESPACE),
             type=TOKEN_TYPE,
@@ -119,6 +126,15 @@ def valid_person(name: str) -> str:
         raise ValueError(f"{name[:_MAX_PERSON]!r} is no name of a person: it has spaces, or others")
     if name.startswith(SYSTEM):
         raise ValueError(f"{name!r} is no name of a person: {SYSTEM}… are the server's own")
+    if name.startswith(GROUP_APPROVER):
+        raise ValueError(f"{name!r} is no name of a person: {GROUP_APPROVER}… are groups")
+    return name
+
+
+def valid_group(name: str) -> str:
+    """Return the name of a group; raises ValueError."""
+    if not 0 < len(name) <= _MAX_PERSON or not name.isprintable():
+        raise ValueError(f"{name[:_MAX_PERSON]!r} is no name of a group")
     return name
 
 
@@ -283,6 +299,7 @@ class Tokens:
             name,
             record.grants,
             ends=record.expires,
+            groups=record.groups,
             person=record.person,
             is_ending=record.ends_soon(now),
         )

@@ -12,11 +12,12 @@ from starlette.routing import BaseRoute, Route
 
 from upwell.actions.promotion import PromotionActions
 from upwell.api.promotion import ApprovalLink, Promotion, Vote
-from upwell.policy.promotion.approval import opens
+from upwell.policy.promotion.approval import opened_link
 from upwell.policy.promotion.requests import RefusedError
+from upwell.server.auth.principals import Principal
 from upwell.server.auth.request_info import AUDIT_NOTE, AuditNote
 from upwell.server.auth.signatures import Signatures
-from upwell.server.auth.tokens import person_behind
+from upwell.server.auth.tokens import ADMIN, person_behind
 from upwell.server.http.errors import ApiError
 from upwell.server.http.forms import read_form
 from upwell.server.http.html import SECURITY_HEADERS, message_page
@@ -97,39 +98,48 @@ class ApprovalHandlers:
             return _page(message_page(f"{error}."), code)
 
     async def _answer(self, request: Request) -> Response:
-        namespace, name, uid, person, link = self._links.open(request.path_params["token"])
+        namespace, name, uid, person, opened = self._links.open(request.path_params["token"])
         person = await person_behind(self._store, person)  # a token may have got one since
         promotion = await self._store.get(Promotion, namespace, name)
         if promotion.uid != uid:
             raise ApiError(404, "The promotion that this link is for does not exist any more.")
-        if not opens(promotion.status.links, link):
+        link = opened_link(promotion.status.links, opened)
+        if link is None:
             raise ApiError(403, "This link was revoked: ask for a new one.")
-        if (sign_in := await self._identified(request, person)) is not None:
-            return sign_in
+        shown = await self._identified(request, person)
+        if isinstance(shown, Response):
+            return shown
         if request.method == "POST":
             request.scope[AUDIT_NOTE] = AuditNote(name, namespace, person)
-            vote = await self._vote(request, person)
+            vote = _attributed(
+                await self._vote(request, person),
+                shown,
+                await person_behind(self._store, link.by),
+            )
             request.scope[AUDIT_NOTE] = AuditNote(name, namespace, person, vote.comment)
             promotion = await self._actions.vote(namespace, name, vote)
         pipeline, stage = await self._actions.stage_of(promotion)
         known = await self._actions.known(namespace, pipeline.name)
         return _page(vote_page(ApprovalView(known, stage, promotion, person)))
 
-    async def _identified(self, request: Request, person: str) -> Response | None:
+    async def _identified(self, request: Request, person: str) -> Principal | Response | None:
         """Have a person who can sign in show that they are the one whom a link is for.
 
-        Return the answer that sends their browser to do so; raises ApiError for somebody else.
+        Return them, or the answer that sends their browser to do so; None for who cannot. Raises
+        ApiError for somebody else.
         """
         if self._sign_in is None or not self._sign_in.knows(person):
             return None
-        found = await self._sign_in.person(request, request.url.path)
+        found = await self._sign_in.principal(request, request.url.path)
         if isinstance(found, Response):
             if request.method == "POST":
                 raise ApiError(403, "Your session has ended: open the link again.")
             return found
-        if found != person:
-            raise ApiError(403, f"This link is for {person}, and you are signed in as {found}.")
-        return None
+        if found.username != person:
+            raise ApiError(
+                403, f"This link is for {person}, and you are signed in as {found.username}."
+            )
+        return found
 
     async def _vote(self, request: Request, person: str) -> Vote:
         form = await read_form(request, _MAX_FORM_BYTES, self._limits.body_seconds)
@@ -138,6 +148,17 @@ class ApprovalHandlers:
             raise ApiError(400, "Choose one of the two buttons.")
         comment = form.get("comment", "").strip()[:_MAX_COMMENT]
         return Vote(by=person, approved=decision == "approve", at=self._clock(), comment=comment)
+
+
+def _attributed(vote: Vote, shown: Principal | None, maker: str) -> Vote:
+    """Return a vote with the groups of whoever has shown that it is theirs.
+
+    Else it may be that of whoever has made the link, who answers for it: all but the server's own
+    user, who may do everything anyway.
+    """
+    if shown is not None:
+        return vote.model_copy(update={"groups": shown.groups})
+    return vote.model_copy(update={"link_by": "" if maker == ADMIN else maker})
 
 
 def _page(html: str, code: int = 200) -> Response:

@@ -1,6 +1,6 @@
 """The page of an approval link as HTML: it needs nothing from elsewhere, and runs no script."""
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from dataclasses import dataclass
 from html import escape
 
@@ -16,7 +16,7 @@ from upwell.api.promotion import (
 from upwell.api.values.commits import short_commit
 from upwell.policy.explain.freshness import short
 from upwell.policy.promotion.approval import Agreement, approval_of
-from upwell.policy.promotion.four_eyes import interested
+from upwell.policy.promotion.four_eyes import Involved, involved
 from upwell.policy.promotion.requests import Known
 from upwell.policy.promotion.stages import serving, upstream
 from upwell.server.http.html import document
@@ -45,9 +45,11 @@ class ApprovalView:
         return self.known.releases.get(self.promotion.spec.release)
 
     @property
-    def interested(self) -> Mapping[str, str]:
-        """People whose approval alone is not enough, and what each has done."""
-        return interested(self.known.pipeline, self.stage, self.release, self.promotion)
+    def involved(self) -> Involved | None:
+        """People whose approval alone is not enough; None: nobody asks whose it is."""
+        known = self.known
+        earlier = known.of_stage(self.stage)
+        return involved(known.pipeline, self.stage, self.release, self.promotion, earlier)
 
 
 def vote_page(view: ApprovalView) -> str:
@@ -170,7 +172,7 @@ def _votes(view: ApprovalView) -> Iterator[str]:
     if status.phase is not PromotionPhase.WAITING:
         yield f"<p>It is {escape(status.phase)} now: no vote is needed any more.</p>"
         return
-    found = approval_of(view.stage.approval, view.promotion, view.known.now, view.interested)
+    found = approval_of(view.stage.approval, view.promotion, view.known.now, view.involved)
     until = f", until {found.until:%Y-%m-%d %H:%M} UTC" if found.until is not None else ""
     if found.agreement is Agreement.AGREED:
         yield f"<p>It is {escape(found.message)}, and begins when nothing else keeps it.</p>"

@@ -18,7 +18,7 @@ from upwell.policy.promotion.four_eyes import needs_four_eyes
 from upwell.policy.promotion.requests import Asked
 from upwell.policy.promotion.stages import namespace_of
 from upwell.policy.promotion.verification.verdicts import ReportedVerdict
-from upwell.server.auth.caller import caller_of, person_of, require_right
+from upwell.server.auth.caller import caller_of, groups_of, person_of, require_right
 from upwell.server.auth.request_info import AUDIT_NOTE, AuditNote
 from upwell.server.auth.tokens import ADMIN, person_behind
 from upwell.server.http.body import decode_object, media_type, read_body
@@ -168,7 +168,7 @@ class PromotionHandlers:
         link = ApprovalLink(
             id=token_hex(_LINK_BYTES),
             person=person,
-            by=caller_of(request),
+            by=_eyes_of(request),
             created=now,
             expires=end,
         )
@@ -211,13 +211,13 @@ class PromotionHandlers:
             require_right(request, action)
         elif approved and caller_of(request) == ADMIN:
             override = body.comment  # nobody else may be there: a stated reason is enough
-        caller = caller_of(request)
         vote = Vote(
-            by=caller if parse_account(caller) else person_of(request),
+            by=_eyes_of(request),
             approved=approved,
             at=self._clock(),
             comment=body.comment,
             override=override,
+            groups=groups_of(request),
         )
         _note(request, reason=f"override: {body.override}" if body.override else body.comment)
         voted = await self._actions.vote(target.namespace, target.name, vote)
@@ -227,6 +227,12 @@ class PromotionHandlers:
         body = await read_body(request, self._limits.webhook_bytes, self._limits.body_seconds)
         document = decode_object(body, media_type(request)) if body.strip() else {}
         return decode_part(model, f"the request to {target.subresource} {target.key}", document)
+
+
+def _eyes_of(request: Request) -> str:
+    """Return who votes, or answers for a vote: the account itself where a program does."""
+    caller = caller_of(request)
+    return caller if parse_account(caller) else person_of(request)
 
 
 def _note(request: Request, *, reason: str) -> None:

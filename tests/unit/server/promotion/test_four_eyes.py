@@ -10,9 +10,9 @@ from tests.support.server.audit_logs import audit_lines
 from tests.support.server.granted_api import GrantedApi, open_granted_api, path_of
 
 from upwell.api.pipeline import Pipeline
-from upwell.api.promotion import Promotion, Release
+from upwell.api.promotion import Promotion, PromotionPhase, Release
 from upwell.policy.promotion.approval import Agreement, approval_of
-from upwell.policy.promotion.four_eyes import interested, needs_four_eyes
+from upwell.policy.promotion.four_eyes import involved, needs_four_eyes
 
 NAME = "app-1.production"
 
@@ -28,13 +28,16 @@ async def granted(tmp_path: Path) -> AsyncIterator[GrantedApi]:
 
 
 def pipeline(**approval: Any) -> dict[str, Any]:
-    workloads = [{"kind": "Deployment", "name": "web"}]
-    stage = {"workloads": workloads, "approval": approval}
+
+    def stage(name: str) -> dict[str, Any]:
+        workloads = [{"kind": "Deployment", "name": f"web-{name}"}]
+        return {"name": name, "workloads": workloads, "approval": approval}
+
     return {
         "metadata": {"name": "app"},
         "spec": {
             "components": [{"name": "web", "from": {"kind": "ImageStreamTag", "name": "web:1"}}],
-            "stages": [{"name": "staging", **stage}, {"name": "production", **stage}],
+            "stages": [stage("staging"), stage("production")],
         },
     }
 
@@ -65,7 +68,8 @@ async def agreement(granted: GrantedApi) -> Agreement:
     promotion = await store.get(Promotion, "a", NAME)
     release = await store.get(Release, "a", "app-1")
     stage = found.spec.stages[1]
-    people = interested(found, stage, release, promotion)
+    earlier = [one for one in (await store.list(Promotion)).items if one.spec.stage == stage.name]
+    people = involved(found, stage, release, promotion, earlier)
     return approval_of(stage.approval, promotion, granted.api.clock(), people).agreement
 
 
@@ -263,3 +267,132 @@ async def test_a_token_with_a_damaged_person_opens_nothing(granted: GrantedApi) 
     await granted.grant("eve", "approver@a", person="system:admin")
     await waiting(granted)
     assert (await vote(granted, "eve")).status == 401
+
+
+async def edited(granted: GrantedApi, who: str, seconds: int = 60) -> None:
+    """Have somebody change a word of the Pipeline."""
+    path = path_of("pipelines", "a", "app")
+    document = (await granted.send(who, "GET", path)).json
+    document["spec"]["stages"][0]["approval"]["deadlineSeconds"] = seconds
+    answer = await granted.send(who, "PUT", path, document)
+    assert answer.status == 200, answer.text
+
+
+async def test_a_change_of_somebody_else_washes_no_author(granted: GrantedApi) -> None:
+    await granted.grant("ann", "pipeline-editor@a", "approver@a")
+    await granted.grant("eve", "pipeline-editor@a")
+    await waiting(granted)
+    await edited(granted, "eve")
+    assert (await vote(granted, "ann")).status == 200
+    assert await agreement(granted) is Agreement.OPEN
+    assert (await vote(granted, "cat")).status == 200
+    assert await agreement(granted) is Agreement.AGREED
+
+
+async def test_two_who_wrote_it_approve_each_others_part(granted: GrantedApi) -> None:
+    await granted.grant("ann", "pipeline-editor@a", "approver@a")
+    await granted.grant("eve", "pipeline-editor@a", "approver@a")
+    await waiting(granted)
+    await edited(granted, "eve")
+    alone = await vote(granted, "eve")
+    assert "eve wrote Pipeline app" in alone.json["message"]
+    assert (await vote(granted, "ann")).status == 200
+    assert (await vote(granted, "eve")).status == 200
+    assert await agreement(granted) is Agreement.AGREED
+
+
+async def test_what_somebody_else_has_approved_is_no_part_any_more(granted: GrantedApi) -> None:
+    await granted.grant("ann", "pipeline-editor@a", "approver@a")
+    await granted.grant("eve", "pipeline-editor@a")
+    await waiting(granted)
+    await edited(granted, "eve")
+    assert (await vote(granted, "cat")).status == 200
+    store = granted.api.store
+    begun = await store.get(Promotion, "a", NAME)
+    status = begun.status.model_copy(
+        update={"started": granted.api.clock(), "phase": PromotionPhase.VERIFYING}
+    )
+    await store.update_status(begun.with_status(status))
+    spec = {"pipeline": "app", "release": "app-1", "stage": "production"}
+    again = {"metadata": {"name": "app-1.again"}, "spec": spec}
+    assert (await granted.create("dot", "promotions", "a", again)).status == 403
+    assert (await granted.create("ben", "promotions", "a", again)).status == 201
+    path = path_of("promotions", "a", "app-1.again", "approve")
+    assert (await granted.send("ann", "POST", path, {})).status == 200
+    found = await store.get(Pipeline, "a", "app")
+    stage, release = found.spec.stages[1], await store.get(Release, "a", "app-1")
+    promotion = await store.get(Promotion, "a", "app-1.again")
+    earlier = (await store.list(Promotion)).items
+    people = involved(found, stage, release, promotion, earlier)
+    result = approval_of(stage.approval, promotion, granted.api.clock(), people)
+    assert result.agreement is Agreement.AGREED
+
+
+async def test_no_client_says_who_wrote_a_pipeline(granted: GrantedApi) -> None:
+    await granted.grant("ann", "pipeline-editor@a", "approver@a")
+    await granted.grant("eve", "pipeline-editor@a")
+    await waiting(granted)
+    path = path_of("pipelines", "a", "app")
+    document = (await granted.send("eve", "GET", path)).json
+    document["metadata"]["annotations"]["upwell.dev/writers"] = "0 cat"
+    document["spec"]["stages"][0]["approval"]["deadlineSeconds"] = 60
+    assert (await granted.send("eve", "PUT", path, document)).status == 200
+    found = await granted.api.store.get(Pipeline, "a", "app")
+    assert found.annotations["upwell.dev/writers"] == "0 ann\n1 eve"
+
+
+async def test_a_group_approves(granted: GrantedApi) -> None:
+    await granted.grant("cat", "approver@a", groups=("security", "others"))
+    await granted.grant("fay", "approver@a", groups=("others",))
+    await waiting(granted, approvers=["group:security"])
+    refused = await vote(granted, "fay")
+    assert "fay is not an approver" in refused.json["message"]
+    given = await vote(granted, "cat")
+    assert given.json["status"]["votes"][0]["groups"] == ["security"]
+    assert await agreement(granted) is Agreement.AGREED
+
+
+async def test_a_group_is_as_many_people_as_vote(granted: GrantedApi) -> None:
+    await granted.grant("cat", "approver@a", groups=("security",))
+    await granted.grant("fay", "approver@a", groups=("security",))
+    await granted.grant("fay-laptop", "approver@a", person="fay", groups=("security",))
+    await waiting(granted, approvers=["group:security"], required=2)
+    for who in ("fay", "fay-laptop"):
+        assert (await vote(granted, who)).status == 200
+    assert await agreement(granted) is Agreement.OPEN
+    assert (await vote(granted, "cat")).status == 200
+    assert await agreement(granted) is Agreement.AGREED
+
+
+async def by_link(granted: GrantedApi, maker: str, person: str) -> ApiAnswer:
+    """Have a link made, and vote by it."""
+    path = path_of("promotions", "a", NAME, "links")
+    made = await granted.send(maker, "POST", path, {"as": person})
+    assert made.status == 201, made.text
+    form = "application/x-www-form-urlencoded"
+    return await granted.api.send("POST", made.json["path"], b"decision=approve", form)
+
+
+async def test_who_asked_for_it_approves_by_no_link_of_theirs(granted: GrantedApi) -> None:
+    await granted.grant("ben", "admin@a")
+    await waiting(granted)
+    answer = await by_link(granted, "ben", "nobody-at-all")
+    assert answer.status == 409, answer.text
+    assert "ben, who made this link, asked for it" in answer.text
+    assert await agreement(granted) is Agreement.OPEN
+
+
+async def test_two_links_of_one_person_are_one_pair_of_eyes(granted: GrantedApi) -> None:
+    await granted.grant("fay", "admin@a")
+    await waiting(granted, required=2)
+    for name in ("one", "two"):
+        assert (await by_link(granted, "fay", name)).status == 200
+    assert await agreement(granted) is Agreement.OPEN
+    assert (await vote(granted, "cat")).status == 200
+    assert await agreement(granted) is Agreement.AGREED
+
+
+async def test_a_link_of_the_local_administrator_is_whose_it_says(granted: GrantedApi) -> None:
+    await waiting(granted, wrote="admin", asked="admin")
+    assert (await by_link(granted, "admin", "ada")).status == 200
+    assert await agreement(granted) is Agreement.AGREED
