@@ -28,6 +28,7 @@ from upwell.machine.components import Components
 from upwell.machine.disk import DiskSpace, KeptBackRoom
 from upwell.machine.private_file import remove_drafts
 from upwell.oci import Reference
+from upwell.oci.registry_names import serve_as
 from upwell.reconcilers.images.origins import StreamOrigins
 from upwell.reconcilers.images.pull_secrets import PullSecrets
 from upwell.reconcilers.notifications import Subscriptions
@@ -104,6 +105,7 @@ class Adapters:
 async def open_adapters(settings: ServerSettings, stack: AsyncExitStack) -> Adapters:
     """Open all; the stack closes them."""
     data = settings.data_dir
+    serve_as(settings.own_registry)
     components = Components(now)
     disk = _disk(settings)
     store = await SqliteStore.open(data / "upwell.db", clock=now, keys=settings.encryption.sources)

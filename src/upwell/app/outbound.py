@@ -4,12 +4,14 @@ from collections.abc import Iterator
 from contextlib import AsyncExitStack
 from dataclasses import dataclass
 from ipaddress import ip_network
+from urllib.parse import urlsplit
 
 from upwell.oci import Reference
+from upwell.outbound.addresses import parse_address
 from upwell.outbound.destinations import AllowedDestination
 from upwell.outbound.dialing import Dialer
 from upwell.outbound.image_registries import ImageRegistries
-from upwell.outbound.policy import OutboundPolicy
+from upwell.outbound.policy import OutboundPolicy, OwnAddress
 from upwell.registry.errors import BlockedError
 from upwell.registry.hosts import RegistryHosts
 from upwell.settings import ServerSettings
@@ -36,7 +38,7 @@ class Dialers:
     def open(cls, settings: ServerSettings, stack: AsyncExitStack) -> "Dialers":
         """Make them; the stack closes them."""
         policy = outbound_policy(settings)
-        registries = policy.also(_registry_places(settings))
+        registries = policy.also(_registry_places(settings)).reaching(_own_address(settings))
 
         def opened(judged_by: OutboundPolicy) -> Dialer:
             dialer = Dialer(judged_by)
@@ -71,6 +73,22 @@ def outbound_policy(settings: ServerSettings) -> OutboundPolicy:
     routers = (settings.router_address, settings.router_https_address)
     policy = OutboundPolicy.of(settings.allowed_destinations)
     return OutboundPolicy((*policy.allowed, *map(_listener, filter(None, routers))))
+
+
+def _own_address(settings: ServerSettings) -> OwnAddress:
+    own = settings.own_registry
+    hosts = (urlsplit(f"//{one}").hostname for one in (own.name, *own.aliases))
+    bound = "127.0.0.1" if settings.host == "localhost" else settings.host.strip("[]")
+    try:
+        address = parse_address(bound)
+    except ValueError:  # a name, which leads to where it leads
+        address = None
+    return OwnAddress(
+        settings.port,
+        frozenset(filter(None, hosts)),
+        own.name,
+        None if address is None or address.is_unspecified else address,
+    )
 
 
 def _listener(address: str) -> AllowedDestination:

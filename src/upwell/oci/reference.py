@@ -5,14 +5,12 @@ from dataclasses import dataclass, replace
 from typing import Self
 
 from upwell.oci.digest import Digest, InvalidDigestError
+from upwell.oci.registry_names import DOCKER_HUB, canonical_registry
 
-DOCKER_HUB = "docker.io"
 MAX_REPOSITORY_LENGTH = 255
 MAX_TAG_LENGTH = 128
 
-_HOST = r"(?:[A-Za-z0-9](?:[A-Za-z0-9.-]*[A-Za-z0-9])?|\[[0-9A-Fa-f:]+\])(?::[0-9]{1,5})?"
 _COMPONENT = r"[a-z0-9]+(?:(?:\.|_|__|-+)[a-z0-9]+)*"
-_REGISTRY = re.compile(_HOST)
 _REPOSITORY = re.compile(rf"{_COMPONENT}(?:/{_COMPONENT})*")
 _TAG = re.compile(r"[A-Za-z0-9_][A-Za-z0-9._-]{0,127}")
 
@@ -42,7 +40,8 @@ class Reference:
     def parse(cls, text: str) -> Self:
         """Parse `text`, completing Docker's short names; raises InvalidReferenceError.
 
-        `debian` becomes `docker.io/library/debian:latest`, as every client does.
+        `debian` becomes `docker.io/library/debian:latest`, as every client does. A registry has one
+        spelling here, and the own one has one name (`registry_names`).
         """
         rest, at, digest_text = text.partition("@")
         digest = _digest(text, digest_text) if at else None
@@ -52,12 +51,12 @@ class Reference:
         else:
             registry, path = DOCKER_HUB, rest
         path, colon, tag = path.partition(":")
-        if registry in {"index.docker.io", "registry-1.docker.io"}:
-            registry = DOCKER_HUB
+        try:
+            registry = canonical_registry(registry)
+        except ValueError as error:
+            raise InvalidReferenceError(text, str(error)) from error
         if registry == DOCKER_HUB and "/" not in path:
             path = f"library/{path}"
-        if _REGISTRY.fullmatch(registry) is None:
-            raise InvalidReferenceError(text, f"the registry {registry!r} is not a host[:port]")
         if _REPOSITORY.fullmatch(path) is None:
             raise InvalidReferenceError(text, f"the repository {path!r} has a wrong character")
         if len(path) > MAX_REPOSITORY_LENGTH:

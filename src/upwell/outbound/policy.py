@@ -23,6 +23,25 @@ class ForbiddenAddressError(OSError):
 
 
 @dataclass(frozen=True, slots=True)
+class OwnAddress:
+    """The address at which this server listens: rights and image policies go by its own names."""
+
+    port: int
+    names: frozenset[str]
+    """Hosts, in lower case and without brackets, by which it may be reached."""
+    told: str
+    """Name of its registry, for people."""
+    bound: IpAddress | None = None
+    """None: every address of the machine."""
+
+    def is_at(self, address: IpAddress, route: Callable[[IpAddress], NetworkRoute]) -> bool:
+        """Return True if a connection to its port at an address gets to it."""
+        if self.bound is None:
+            return address.is_loopback or address.is_unspecified or route(address).local
+        return address == self.bound or (address.is_unspecified and self.bound.is_loopback)
+
+
+@dataclass(frozen=True, slots=True)
 class OutboundPolicy:
     """Addresses that may be connected to: all but this machine's own and special ones.
 
@@ -32,6 +51,8 @@ class OutboundPolicy:
 
     allowed: tuple[AllowedDestination, ...] = ()
     route: Callable[[IpAddress], NetworkRoute] = route_to
+    own: OwnAddress | None = None
+    """Reached by its own names alone, whatever is allowed; None: as any other."""
 
     @classmethod
     def of(cls, allowed: Iterable[str]) -> Self:
@@ -42,6 +63,10 @@ class OutboundPolicy:
         """Return the policy that allows these as well; raises ValueError."""
         return replace(self, allowed=(*self.allowed, *map(AllowedDestination.parse, allowed)))
 
+    def reaching(self, own: OwnAddress) -> Self:
+        """Return the policy by which this server is reached by its own names alone."""
+        return replace(self, own=own)
+
     def allows_name(self, host: str, port: int) -> bool:
         """Return True if the administrator trusts a name, whatever it leads to."""
         return any(one.allows_name(host, port) for one in self.allowed)
@@ -51,13 +76,27 @@ class OutboundPolicy:
 
         Raises ForbiddenAddressError.
         """
+        judged = parse_address(address)
+        self._check_own(judged, port, host)
         if host and self.allows_name(host, port):
             return
-        judged = parse_address(address)
         if any(one.allows_address(judged, port) for one in self.allowed):
             return
         if why := refused_range(judged) or self._own(judged):
             raise ForbiddenAddressError(_refusal(str(judged), port, host, why))
+
+    def _check_own(self, address: IpAddress, port: int, host: str) -> None:
+        own = self.own
+        name = host.lower().rstrip(".") or str(address)
+        if own is None or port != own.port or name in own.names:
+            return
+        if any(own.is_at(one, self.route) for one in carried(address)):
+            shown = f"{name}:{port}" if host else f"port {port} of {name}"
+            raise ForbiddenAddressError(
+                f"refused: {shown} is this server's own registry, whose images are called"
+                f" {own.told}/NAMESPACE/NAME: write that name, or add this one to `names` of"
+                " [server] in the configuration file"
+            )
 
     def _own(self, address: IpAddress) -> str:
         for one in carried(address):

@@ -12,7 +12,7 @@ from contextlib import suppress
 from dataclasses import dataclass, field
 
 from upwell.machine.process import start_group
-from upwell.oci.reference import DOCKER_HUB
+from upwell.oci.registry_names import DOCKER_HUB
 from upwell.registry.errors import InvalidCredentialsError
 from upwell.registry.interface import Credential
 

@@ -14,12 +14,11 @@ from pathlib import Path
 from types import MappingProxyType
 from typing import Any, Protocol, Self
 
-from upwell.oci.reference import DOCKER_HUB
+from upwell.oci.registry_names import canonical_name
 from upwell.registry.errors import InvalidCredentialsError
 from upwell.registry.interface import Credential, CredentialSource
 
 MAX_AUTH_FILE_BYTES = 1024 * 1024
-_HUB_ALIASES = {"index.docker.io", "registry-1.docker.io", DOCKER_HUB}
 
 
 class HelperRunner(Protocol):
@@ -186,7 +185,7 @@ def _normal(key: str) -> str:
     host, slash, path = bare.rstrip("/").partition("/")
     if path in {"v1", "v2"}:
         slash, path = "", ""
-    return f"{DOCKER_HUB if host in _HUB_ALIASES else host}{slash}{path}"
+    return canonical_name(f"{host}{slash}{path}")
 
 
 def _document(raw: bytes, where: str) -> Mapping[str, Any]:

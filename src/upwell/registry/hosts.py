@@ -7,12 +7,12 @@ every subdomain. `render_registries_conf` hands the same settings to Buildah and
 import ipaddress
 import json
 from collections.abc import Iterable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from enum import StrEnum
 from pathlib import Path
 
 from upwell.oci import Reference
-from upwell.oci.reference import DOCKER_HUB
+from upwell.oci.registry_names import DOCKER_HUB, canonical_name
 from upwell.registry.errors import BlockedError
 
 DEFAULT_CONCURRENCY = 8
@@ -134,7 +134,9 @@ class RegistryHosts:
         # Longest first, so the first match is the most specific; a wildcard is less so than
         # any exact prefix of the same length.
         self._hosts = sorted(
-            hosts, key=lambda host: (len(host.prefix), host.prefix[0] != "*"), reverse=True
+            (replace(host, prefix=canonical_name(host.prefix)) for host in hosts),
+            key=lambda host: (len(host.prefix), host.prefix[0] != "*"),
+            reverse=True,
         )
 
     def find(self, name: str) -> RegistryHost | None:

@@ -3,11 +3,13 @@
 from collections.abc import Iterator
 from datetime import timedelta
 from pathlib import Path
+from socket import gethostname
 from urllib.parse import urlsplit
 
 from pydantic import BaseModel, ConfigDict, model_validator
 
 from upwell.gitops.interface import Author
+from upwell.oci.registry_names import OPENSHIFT_NAME, OwnRegistry
 from upwell.outbound.destinations import AllowedDestination
 from upwell.policy.access.roles import Role
 from upwell.registry.hosts import RegistryHost, is_loopback
@@ -127,6 +129,20 @@ class ServerSettings(BaseModel):
         return f"{host}:{self.port}"
 
     @property
+    def own_registry(self) -> OwnRegistry:
+        """The names of the embedded registry: listening addresses, own names, OpenShift's."""
+        names = [*self.local_names, *self.listening.names, *self.access.tls_names]
+        if self.host in _WILDCARDS:
+            names.append(gethostname())
+        places = [_place(name, self.port) for name in names]
+        places += [OPENSHIFT_NAME, urlsplit(self.oidc.url).netloc]
+        everywhere = self.port if self.host in _WILDCARDS else None
+        own = OwnRegistry.of(self.internal_host, places, everywhere)
+        # What the administrator has placed here has the rights and policies of here.
+        placed = [one.prefix for one in self.registries if own.is_named(one.location)]
+        return OwnRegistry.of(self.internal_host, (*places, *placed), everywhere)
+
+    @property
     def own_places(self) -> tuple[tuple[str, int], ...]:
         """The addresses and ports at which the server listens: API and Routes."""
         routers = (self.router_address, self.router_https_address)
@@ -154,3 +170,8 @@ class ServerSettings(BaseModel):
             return (*loopback, "[::1]")
         names = (self.host, *(loopback if is_loopback(self.host) else ()))
         return tuple(dict.fromkeys(names))
+
+
+def _place(host: str, port: int) -> str:
+    bare = host.strip("[]")
+    return f"[{bare}]:{port}" if ":" in bare else f"{bare}:{port}"

@@ -24,7 +24,7 @@ from upwell.api.image_policies.policy import (
     ClusterImagePolicy,
     ImagePolicySpec,
 )
-from upwell.policy.signatures.scopes import INTERNAL_ALIAS
+from upwell.oci.registry_names import OPENSHIFT_NAME
 from upwell.store.interface import ApiClient
 
 _DOCKERFILE = """\
@@ -57,7 +57,7 @@ def built_here(made: Installation) -> ImagePolicySpec:
     own = CosignKey()
     own.pem = made.upwell("signing", "public-key").stdout.encode()
     wanted = AttestationRequirement(predicate_type=PROVENANCE)
-    return own.spec(INTERNAL_ALIAS, at=("rollout",), attestations=(wanted,))
+    return own.spec(OPENSHIFT_NAME, at=("rollout",), attestations=(wanted,))
 
 
 async def import_failure(client: ApiClient) -> str:
@@ -77,7 +77,7 @@ async def test_an_unsigned_base_is_kept_out_and_a_signed_one_goes_live(
 ) -> None:
     built = built_here(made)
     await ask_for(client, "vendor", VENDOR.spec(made.vendor))
-    await ask_for(client, "own", STRANGER.spec(INTERNAL_ALIAS, mode="warn"))
+    await ask_for(client, "own", STRANGER.spec(OPENSHIFT_NAME, mode="warn"))
     await ask_for(client, "built", built)
     await publish(made.vendor, "vendor/base:1", "1.0")
     await made.apply(

@@ -25,7 +25,7 @@ from upwell.api.values.author import (
 from upwell.policy.access.declared import declared
 from upwell.policy.access.foreign_streams import foreign_streams
 from upwell.policy.access.host_rights import host_needs
-from upwell.policy.access.images import image_needs
+from upwell.policy.access.images import image_needs, respelt_needs
 from upwell.policy.access.namespaces import namespace_needs
 from upwell.policy.access.needs import Need
 from upwell.policy.access.network_rights import network_rights
@@ -98,9 +98,12 @@ def needs(resource: Resource, registry: str = "") -> frozenset[Need]:
 def needs_in_use(resource: Resource, registry: str = "") -> frozenset[Need]:
     """Return every right that an object takes when it acts.
 
-    That is all but the images that it names: triggers and promotions may have named them since.
+    That is all but the images that it names: triggers and promotions may have named them since, but
+    never by another name of the registry.
     """
-    moved = registry_needs(resource, registry) if registry else ()
+    moved: Iterable[Need] = ()
+    if registry:
+        moved = chain(registry_needs(resource, registry), respelt_needs(resource, registry))
     return frozenset(chain(moved, chain.from_iterable(rule(resource) for rule in RULES)))
 
 

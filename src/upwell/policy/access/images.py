@@ -28,6 +28,15 @@ def image_needs(resource: Resource, registry: str) -> Iterator[Need]:
     yield from pull_needs(resource.namespace, _images(resource), registry)
 
 
+def respelt_needs(resource: Resource, registry: str) -> Iterator[Need]:
+    """Yield the rights to those images that it names by another name of the registry.
+
+    Triggers and promotions write none of these, so whoever is its author has written them.
+    """
+    images = (one for one in _images(resource) if not one.strip().startswith(f"{registry}/"))
+    yield from pull_needs(resource.namespace, images, registry)
+
+
 def pull_needs(home: str, images: Iterable[str], registry: str) -> Iterator[Need]:
     """Yield the right to pull each of the images that lies in `registry`, outside of `home`."""
     for image in dict.fromkeys(images):
@@ -40,12 +49,11 @@ def pull_needs(home: str, images: Iterable[str], registry: str) -> Iterator[Need
 
 def _repository(image: str, registry: str) -> str:
     """Return the repository of an image of `registry`; empty for any other."""
-    if not image.startswith(f"{registry}/"):
-        return ""
     try:
-        return Reference.parse(image).repository
+        reference = Reference.parse(image.strip())
     except InvalidReferenceError:
         return ""  # nothing pulls it
+    return reference.repository if reference.registry == registry else ""
 
 
 def _images(resource: Resource) -> Iterator[str]:

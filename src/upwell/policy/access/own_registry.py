@@ -14,6 +14,7 @@ from upwell.api.pipeline import Pipeline, Stage
 from upwell.formats.dockerfile.lines import DockerfileError
 from upwell.formats.dockerfile.parse import Dockerfile, parse
 from upwell.oci import InvalidReferenceError, Reference
+from upwell.oci.registry_names import canonical_name
 from upwell.policy.access.needs import Need
 from upwell.policy.access.roles import MIRROR_NAMESPACE, REPOSITORIES, Action
 
@@ -74,7 +75,7 @@ def _of_mirror(stage: Stage, registry: str) -> Iterator[Need]:
     if not stage.mirror:
         return
     why = f"copies images to {stage.mirror} (stage {stage.name})"
-    if stage.mirror.rstrip("/") == registry:
+    if canonical_name(stage.mirror.rstrip("/")) == registry:
         yield Need(Action("push", REPOSITORIES), why, stays=False)
     elif reference := _within(f"{stage.mirror.rstrip('/')}/image", registry):
         yield _push(reference.repository, why)
@@ -90,7 +91,7 @@ def _push(repository: str, why: str) -> Need:
 def _within(image: str, registry: str) -> Reference | None:
     """Return what an image's name means, if it lies in the registry."""
     try:
-        reference = Reference.parse(image)
+        reference = Reference.parse(image.strip())
     except InvalidReferenceError:
         return None  # nothing is moved by it
     return reference if reference.registry == registry else None

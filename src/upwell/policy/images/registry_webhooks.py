@@ -10,7 +10,8 @@ from dataclasses import dataclass
 from typing import Any
 
 from upwell.oci import Digest, InvalidDigestError, InvalidReferenceError, Reference
-from upwell.oci.reference import DOCKER_HUB, is_repository, is_tag
+from upwell.oci.reference import is_repository, is_tag
+from upwell.oci.registry_names import DOCKER_HUB
 
 MAX_PUSHES = 1000
 """Images that one payload may name."""

@@ -13,6 +13,7 @@ from upwell.api.core import Event, Secret
 from upwell.api.image import Image, ImageStream
 from upwell.api.meta import Resource
 from upwell.oci import Digest, InvalidReferenceError, Reference
+from upwell.oci.registry_names import canonical_name
 
 _DIGEST = re.compile(
     r"(?<![0-9a-z])(?:sha256:[0-9a-f]{64}|sha512:[0-9a-f]{128})(?![0-9a-f])", re.ASCII
@@ -62,7 +63,7 @@ def _uses_in(text: str, holder: str, host: str) -> Iterator[Use]:
     source = reference_of(text) if len(found) == 1 and "@" in text else None
     for match in found:
         yield Use(Digest.parse(match[0]), holder, source)
-    if not found and text.startswith(f"{host}/"):
+    if not found and canonical_name(text).startswith(f"{host}/"):
         reference = reference_of(text)
         if reference is not None:
             yield Use(reference, holder)

@@ -10,18 +10,14 @@ from dataclasses import dataclass
 
 from upwell.api.image_policies.policy import Enforcement, ImagePolicySpec, PolicyPoint
 from upwell.oci import Digest, InvalidReferenceError, Reference
-from upwell.oci.reference import DOCKER_HUB
+from upwell.oci.registry_names import OPENSHIFT_NAME, canonical_name
 
 EVERY_IMAGE = "*"
-INTERNAL_ALIAS = "image-registry.openshift-image-registry.svc:5000"
-"""OpenShift's name of the internal registry: in scopes it stands for ours, whatever its address."""
 _DOMAIN = "*."
 _MIRROR = "upstream/"
 _PORT = re.compile(r"(.+)-([0-9]{1,5})", re.ASCII)
 _WILDCARD = re.compile(r"\*\.[a-z0-9](?:[a-z0-9.-]*[a-z0-9])?", re.ASCII)
 _HOST = re.compile(r"[A-Za-z0-9](?:[A-Za-z0-9.-]*[A-Za-z0-9])?(?::[0-9]{1,5})?", re.ASCII)
-_HUB_ALIASES = frozenset({"index.docker.io", "registry-1.docker.io", "registry.hub.docker.com"})
-_HTTPS_PORT = ":443"
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,14 +42,14 @@ def judged_image(
     """
     names = [reference.name, *([origin.name] if origin is not None else [])]
     if is_registry(reference, internal):
-        names.append(f"{INTERNAL_ALIAS}/{reference.repository}")
+        names.append(f"{OPENSHIFT_NAME}/{reference.repository}")
         names += _mirrored_names(reference.repository)
-    return JudgedImage(tuple(map(canonical, names)), digest)
+    return JudgedImage(tuple(map(canonical_name, names)), digest)
 
 
 def is_registry(reference: Reference, host: str) -> bool:
     """Return True if an image lies in the registry `host`, however its name is spelt."""
-    return bool(host) and canonical(reference.registry) == canonical(host)
+    return bool(host) and canonical_name(reference.registry) == canonical_name(host)
 
 
 def _mirrored_names(repository: str) -> list[str]:
@@ -78,7 +74,7 @@ def weight(scope: str, name: str, digest: Digest) -> int | None:
     if scope.startswith(_DOMAIN):
         host = name.partition("/")[0].partition(":")[0]
         return len(scope) if host.endswith(scope.removeprefix("*")) else None
-    known = canonical(scope)
+    known = canonical_name(scope)
     found = any(
         text == known or text.startswith(f"{known}/") for text in (name, f"{name}@{digest}")
     )
@@ -123,13 +119,3 @@ def scope_fault(scope: str) -> str:
 
 def _is_host(text: str) -> bool:
     return "." in text or ":" in text or text == "localhost"
-
-
-def canonical(name: str) -> str:
-    """Return a scope or a name of an image with the one spelling of its registry.
-
-    Hosts have no case, the port of https is the one without a port, and Docker Hub has aliases.
-    """
-    host, slash, path = name.partition("/")
-    host = host.lower().removesuffix(_HTTPS_PORT)
-    return f"{DOCKER_HUB if host in _HUB_ALIASES else host}{slash}{path}"

@@ -20,6 +20,7 @@ from upwell.api.meta import Resource
 from upwell.formats.regular_expressions import InvalidExpressionError, RegularExpression
 from upwell.formats.sigstore import InvalidPublicKeyError
 from upwell.oci import InvalidReferenceError, Reference
+from upwell.oci.registry_names import canonical_name
 from upwell.policy.signatures.scopes import scope_fault
 from upwell.policy.signatures.verification import public_keys
 
@@ -103,7 +104,7 @@ def _repository(text: str, path: str) -> Iterator[Fault]:
     except InvalidReferenceError as error:
         yield Fault(f"{path}.repository", error.why)
         return
-    if reference.name != text:
+    if reference.name != canonical_name(text):
         yield Fault(f"{path}.repository", f"expected REGISTRY/REPOSITORY, as {reference.name!r}")
 
 

@@ -29,7 +29,8 @@ from upwell.formats.sigstore import (
     verified_statement,
 )
 from upwell.oci import InvalidReferenceError, Reference
-from upwell.policy.signatures.scopes import JudgedImage, canonical
+from upwell.oci.registry_names import canonical_name
+from upwell.policy.signatures.scopes import JudgedImage
 
 MAX_KEYS = 16
 """Keys of one policy."""
@@ -169,7 +170,7 @@ def _is_own(stated: str, identity: SignedIdentity, image: JudgedImage) -> bool:
                 return False
         case MatchPolicy.REMAP_IDENTITY if identity.remap_identity is not None:
             prefix, signed = identity.remap_identity.prefix, identity.remap_identity.signed_prefix
-            prefix, signed = canonical(prefix), canonical(signed)
+            prefix, signed = canonical_name(prefix), canonical_name(signed)
             return found in {_remapped(name, prefix, signed) for name in image.names}
         case _:
             return False
@@ -177,7 +178,7 @@ def _is_own(stated: str, identity: SignedIdentity, image: JudgedImage) -> bool:
 
 def _name(text: str) -> str:
     """Return the name in a reference as images have it; raises InvalidReferenceError."""
-    return canonical(Reference.parse(text).name)
+    return canonical_name(Reference.parse(text).name)
 
 
 def _remapped(name: str, prefix: str, signed: str) -> str:

@@ -10,8 +10,8 @@ from tests.support.registry.signed_images import (
 
 from upwell.api.image_policies.policy import PolicyPoint
 from upwell.oci import Digest, Reference
+from upwell.oci.registry_names import OPENSHIFT_NAME
 from upwell.policy.signatures.scopes import (
-    INTERNAL_ALIAS,
     judged_image,
     scope_fault,
     weight,
@@ -45,7 +45,7 @@ def is_about(scope: str, name: str) -> bool:
         ("docker.io/library/python", "python"),
         ("index.docker.io/library", "python"),
         (f"{INTERNAL}/shop", f"{INTERNAL}/shop/app"),
-        (f"{INTERNAL_ALIAS}/shop", f"{INTERNAL}/shop/app"),
+        (f"{OPENSHIFT_NAME}/shop", f"{INTERNAL}/shop/app"),
         ("docker.io", f"{INTERNAL}/upstream/docker.io/library/python"),
         ("registry.test:5000/base", f"{INTERNAL}/upstream/registry.test-5000/base/python"),
         # One registry under the other spellings of its name.
@@ -71,7 +71,7 @@ def test_a_scope_is_about_an_image(scope: str, name: str) -> None:
         ("*.example.com", "example.com/app"),
         ("*.example.com", "evilexample.com/app"),
         (f"quay.io/team/app@{Digest.of(b'other')}", "quay.io/team/app"),
-        (f"{INTERNAL_ALIAS}/shop", "quay.io/shop/app"),
+        (f"{OPENSHIFT_NAME}/shop", "quay.io/shop/app"),
         ("docker.io", "quay.io/upstream/docker.io/library/python"),
     ],
 )
@@ -138,4 +138,4 @@ def test_another_name_of_an_image_takes_it_out_of_no_policy() -> None:
 
 def test_the_internal_registry_is_itself_under_any_spelling() -> None:
     names = judged_image(image("Registry.Test/shop/app"), DIGEST, "registry.test:443").names
-    assert f"{INTERNAL_ALIAS}/shop/app" in names
+    assert f"{OPENSHIFT_NAME}/shop/app" in names

@@ -1,0 +1,137 @@
+"""One spelling for each registry, and one name for the registry that this process serves itself.
+
+Rights, image policies, quotas and pruning go by the name of a registry. So whatever spelling text
+has (case, leading zeros, a default port, another name of the own registry), a Reference has one.
+"""
+
+import re
+from collections.abc import Iterable
+from contextlib import suppress
+from dataclasses import dataclass
+from functools import lru_cache
+from ipaddress import AddressValueError, IPv4Address, IPv6Address
+
+DOCKER_HUB = "docker.io"
+OPENSHIFT_NAME = "image-registry.openshift-image-registry.svc:5000"
+"""OpenShift's name of the internal registry: it stands for ours, whatever its address."""
+_HUB_ALIASES = frozenset({"index.docker.io", "registry-1.docker.io", "registry.hub.docker.com"})
+_PLACE = re.compile(
+    r"(?P<host>[a-z0-9](?:[a-z0-9.-]*[a-z0-9])?\.?|\[[0-9a-f:.]+\])(?::(?P<port>[0-9]{1,5}))?",
+    re.ASCII,
+)
+_NUMERIC = re.compile(r"(?:0x[0-9a-f]*|[0-9]+)", re.ASCII)
+"""A last label that makes a system take the whole for an IPv4 address (WHATWG URL, 4.3)."""
+_MAX_PORT = 65_535
+_HTTPS_PORT = ":443"
+
+
+@dataclass(frozen=True, slots=True)
+class OwnRegistry:
+    """Names of the registry that this process serves."""
+
+    name: str = ""
+    """The `host[:port]` that references have; empty: it serves none."""
+    aliases: frozenset[str] = frozenset()
+    """Other names of it, in the one spelling that each has."""
+    loopback_port: int | None = None
+    """Port at which every address of loopback leads to it; None: none but the aliases do."""
+
+    @classmethod
+    def of(
+        cls, name: str, aliases: Iterable[str] = (), loopback_port: int | None = None
+    ) -> "OwnRegistry":
+        """Return these names; an alias that is no host and port is the name of no image."""
+        known = set()
+        for one in (name, *aliases):
+            with suppress(ValueError):
+                known.add(_spelling(one))
+        return cls(name, frozenset(known), loopback_port)
+
+    def is_named(self, text: str) -> bool:
+        """Return True if a `host[:port]`, however it is spelt, means this registry."""
+        try:
+            return self.knows(_spelling(text))
+        except ValueError:
+            return False
+
+    def knows(self, spelling: str) -> bool:
+        """Return True if the one spelling of a registry's name means this registry."""
+        if spelling in self.aliases:
+            return True
+        host, _, port = spelling.rpartition(":")
+        return bool(host) and port == str(self.loopback_port) and _is_loopback(host)
+
+
+@dataclass(slots=True)
+class _Process:
+    """The registry of this process: of it, as of the process, there is one."""
+
+    own: OwnRegistry
+
+
+_process = _Process(OwnRegistry())
+
+
+def serve_as(own: OwnRegistry) -> OwnRegistry:
+    """Let all references that name the registry by another name have its own; return the last.
+
+    The composition root says it, once, before anything is parsed.
+    """
+    before, _process.own = _process.own, own
+    return before
+
+
+def canonical_registry(text: str) -> str:
+    """Return the one spelling of a registry's `host[:port]`; raises ValueError when it is none.
+
+    Hosts have no case, ports no leading zeros, the port of https goes without saying, and an
+    address is written in one way (RFC 5952 for IPv6). The own registry has its own name.
+    """
+    spelling = _spelling(text)
+    own = _process.own
+    return own.name if own.knows(spelling) else spelling
+
+
+def canonical_name(text: str) -> str:
+    """Return `host[:port][/path]` with the one spelling of its host; what has none stays."""
+    host, slash, path = text.partition("/")
+    with suppress(ValueError):
+        host = canonical_registry(host)
+    return f"{host}{slash}{path}"
+
+
+@lru_cache(maxsize=1024)
+def _spelling(text: str) -> str:
+    found = _PLACE.fullmatch(text.lower())
+    if found is None:
+        raise ValueError(f"the registry {text!r} is not a host[:port]")
+    host, port = _host(found["host"]), found["port"]
+    if port is not None and not 0 < int(port) <= _MAX_PORT:
+        raise ValueError(f"the registry {text!r} has a port that there is not")
+    place = host if port is None else f"{host}:{int(port)}"
+    place = place.removesuffix(_HTTPS_PORT)
+    return DOCKER_HUB if place in _HUB_ALIASES else place
+
+
+def _host(host: str) -> str:
+    try:
+        if host.startswith("["):
+            address = IPv6Address(host[1:-1])
+            return str(address.ipv4_mapped or f"[{address.compressed}]")
+        host = host.rstrip(".")
+        if _NUMERIC.fullmatch(host.rpartition(".")[2]):
+            return str(IPv4Address(host))
+    except AddressValueError as error:
+        raise ValueError(f"the registry {host!r} is not an address as it is written") from error
+    return host
+
+
+def _is_loopback(host: str) -> bool:
+    """Return True if a host is this machine by its name alone: nothing is looked up."""
+    if host == "localhost" or host.endswith(".localhost"):
+        return True
+    try:
+        address = IPv6Address(host[1:-1]) if host.startswith("[") else IPv4Address(host)
+    except AddressValueError:
+        return False
+    return address.is_loopback or address.is_unspecified
