@@ -15,9 +15,13 @@ from upwell.uploads.interface import (
     InputMissingError,
     InputTooLargeError,
     StoreFullError,
+    UploadQuota,
+    UploadQuotaError,
 )
+from upwell.uploads.usage import UploadUsage
 
 LIMIT_BYTES = 100
+BLOCK = 4096
 HOUR = timedelta(hours=1)
 
 type OpenInputs = Callable[[Path], BinaryInputs]
@@ -31,7 +35,12 @@ def clock() -> SecondsClock:
 
 @pytest.fixture(params=["files"])
 def open_inputs(clock: SecondsClock) -> OpenInputs:
-    return lambda folder: FileInputs(folder, limit_bytes=LIMIT_BYTES, clock=clock)
+    async def quota(namespace: str) -> UploadQuota | None:
+        return UploadQuota("few", 2 * BLOCK) if namespace == "limited" else None
+
+    return lambda folder: FileInputs(
+        folder, limit_bytes=LIMIT_BYTES, clock=clock, usage=UploadUsage(quota)
+    )
 
 
 @pytest.fixture
@@ -183,3 +192,69 @@ async def test_a_dry_run_counts_and_removes_nothing(
 
 async def test_a_removal_before_the_first_upload_finds_nothing(inputs: BinaryInputs) -> None:
     assert await inputs.remove_unused((), unused_for=HOUR) == 0
+
+
+async def test_each_content_counts_once_for_each_namespace_that_uploads_it(
+    inputs: BinaryInputs,
+) -> None:
+    for namespace in ("a", "a", "b", ""):
+        await inputs.save(pieces(b"one"), namespace)
+    await inputs.save(pieces(b"two"), "a")
+    assert [await inputs.used(one) for one in ("a", "b", "c")] == [2 * BLOCK, BLOCK, 0]
+
+
+async def test_what_is_kept_counts_after_a_restart(
+    inputs: BinaryInputs, open_inputs: OpenInputs, tmp_path: Path
+) -> None:
+    await inputs.save(pieces(b"one"), "a")
+    again = open_inputs(tmp_path / "uploads")
+    assert await again.used("a") == BLOCK
+    await again.save(pieces(b"two"), "a")
+    await again.save(pieces(b"one"), "a")
+    assert await again.used("a") == 2 * BLOCK
+
+
+async def test_what_is_removed_is_free_at_once(inputs: BinaryInputs, clock: SecondsClock) -> None:
+    named = await inputs.save(pieces(b"named"), "a")
+    await inputs.save(pieces(b"old"), "a")
+    await inputs.save(pieces(b"old"), "b")
+    clock.now += 3601
+    await inputs.save(pieces(b"old"), "b")
+    assert await inputs.used("a") == 2 * BLOCK
+    assert await inputs.remove_unused([named.digest], unused_for=HOUR) == 0, "b has it, and new"
+    assert [await inputs.used(one) for one in ("a", "b")] == [BLOCK, BLOCK]
+
+
+async def test_more_than_the_quota_is_refused_and_leaves_nothing(inputs: BinaryInputs) -> None:
+    await inputs.save(pieces(b"one"), "limited")
+    await inputs.save(pieces(b"two"), "limited")
+    with pytest.raises(UploadQuotaError, match=r"exceeded quota: few, requested: upwell\.dev/up"):
+        await inputs.save(pieces(b"three"), "limited")
+    assert await inputs.used("limited") == 2 * BLOCK
+    with pytest.raises(InputMissingError):
+        await inputs.path(Digest.of(b"three"))
+    await inputs.save(pieces(b"three"), "other")
+    await inputs.save(pieces(b"four"), "limited", limited=False)
+    assert await inputs.used("limited") == 3 * BLOCK
+
+
+async def test_uploads_under_way_count_until_they_end(inputs: BinaryInputs) -> None:
+    begun, goes_on = asyncio.Event(), asyncio.Event()
+
+    async def slow() -> AsyncIterator[bytes]:
+        yield b"slow"
+        begun.set()
+        await goes_on.wait()
+        raise ConnectionError("gone")
+
+    await inputs.save(pieces(b"one"), "limited")
+    saving = asyncio.create_task(inputs.save(slow(), "limited"))
+    await begun.wait()
+    assert await inputs.used("limited") == 2 * BLOCK
+    with pytest.raises(UploadQuotaError):
+        await inputs.save(pieces(b"two"), "limited")
+    goes_on.set()
+    with pytest.raises(ConnectionError):
+        await saving
+    assert await inputs.used("limited") == BLOCK
+    await inputs.save(pieces(b"two"), "limited")

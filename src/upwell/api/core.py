@@ -100,6 +100,7 @@ class ServiceAccount(Resource):
 IMAGE_STORAGE = "upwell.dev/image-storage"
 """Name by which a quota limits the bytes that its namespace has in the embedded registry."""
 BUILD_STORAGE = "upwell.dev/build-storage"
+UPLOAD_STORAGE = "upwell.dev/upload-storage"
 """Name by which a quota limits the bytes that all builds of its namespace take while they run."""
 
 

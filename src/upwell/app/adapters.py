@@ -13,7 +13,7 @@ from upwell.app.configuration import buildah_settings, podman_settings, write_co
 from upwell.app.data_folder import account_for_instances, refuse_second_folder
 from upwell.app.measurements import MachineGauges
 from upwell.app.outbound import Dialers, image_registries
-from upwell.app.quotas.storage import image_quotas
+from upwell.app.quotas.storage import image_quotas, upload_quotas
 from upwell.app.signing.keys import open_signing_keys
 from upwell.app.subscriptions import subscriptions
 from upwell.app.tracing import tracing
@@ -51,6 +51,7 @@ from upwell.store.encryption.files import SealedFiles
 from upwell.store.encryption.keyring import Keyring
 from upwell.store.sqlite import SqliteStore
 from upwell.uploads.files import FileInputs
+from upwell.uploads.usage import UploadUsage
 from upwell.verification.network import NetworkProbes
 from upwell.workload.podman.runtime import PodmanRuntime
 
@@ -143,6 +144,7 @@ async def open_adapters(settings: ServerSettings, stack: AsyncExitStack) -> Adap
         quota=image_quotas(store, settings.quota.of_namespaces),
     )
     await internal.recover()
+    usage = UploadUsage(upload_quotas(store, settings.quota.of_namespaces))
     adapters = Adapters(
         settings=settings,
         components=components,
@@ -171,12 +173,14 @@ async def open_adapters(settings: ServerSettings, stack: AsyncExitStack) -> Adap
             limit_bytes=settings.upload_limit_bytes,
             clock=seconds,
             pressure=disk.pressure,
+            usage=usage,
         ),
         evidence=FileInputs(
             data / "evidence",
             limit_bytes=_EVIDENCE_BYTES,
             clock=seconds,
             pressure=disk.pressure,
+            usage=usage,
         ),
         protection=protection,
         key_files=key_files,
@@ -188,6 +192,8 @@ async def open_adapters(settings: ServerSettings, stack: AsyncExitStack) -> Adap
             settings, cache, now, dialers.events, protection.control, stack
         ),
     )
+    await adapters.inputs.recover()
+    await adapters.evidence.recover()
     stack.callback(adapters.inventory.close)
     stack.callback(adapters.logs.close_all)
     return adapters

@@ -159,7 +159,9 @@ def wire(adapters: Adapters) -> Wired:
         *_workloads(adapters, workloads, secrets, policies),
         *promotion(adapters, workloads, builds, secrets, policies),
         event_controller(events, adapters.cache),
-        resource_quota_controller(adapters.cache, measures(adapters.internal, rooms), now),
+        resource_quota_controller(
+            adapters.cache, measures(adapters.internal, rooms, adapters.inputs), now
+        ),
         component_controller(adapters.components, adapters.cache, __version__, now),
         *(trace_controller(traces, adapters.cache) for traces in adapters.traces),
         *adapters.subscriptions.controllers,

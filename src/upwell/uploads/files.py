@@ -20,6 +20,7 @@ from upwell.uploads.interface import (
     StoredInput,
     StoreFullError,
 )
+from upwell.uploads.usage import OWNERS, OpenUpload, UploadUsage, owners_in
 
 _DRAFT = ".upload"
 
@@ -34,31 +35,45 @@ class FileInputs:
         limit_bytes: int = DEFAULT_LIMIT_BYTES,
         clock: Callable[[], float] = time.time,
         pressure: PressureCheck = no_pressure,
+        usage: UploadUsage | None = None,
     ) -> None:
+        """`usage` counts for namespaces, and asks their quotas; other folders may share it."""
+        self._usage = usage or UploadUsage()
+        self._usage.follow(folder)
         self._pressure = pressure
         self._folder = folder
         self._limit = limit_bytes
         self._clock = clock
 
-    async def save(self, pieces: AsyncIterator[bytes]) -> StoredInput:
+    async def recover(self) -> None:
+        """Remove what a killed process was writing; nothing may be written yet."""
+        await asyncio.to_thread(self._remove_drafts)
+
+    async def save(
+        self, pieces: AsyncIterator[bytes], namespace: str = "", *, limited: bool = True
+    ) -> StoredInput:
         """Write a draft, then give it the name of its digest in one step."""
-        if why := self._pressure():
-            raise StoreFullError(f"the upload is not taken now: {why}")
+        self._require_room()
         with _on_disk():
             await asyncio.to_thread(self._folder.mkdir, mode=0o700, parents=True, exist_ok=True)
         draft = self._folder / f"{token_hex(8)}{_DRAFT}"
         try:
-            with _on_disk():
-                file = draft.open("xb")
-            with file:
-                hashed, size = await self._write(file, pieces)
-            digest = Digest.parse(f"sha256:{hashed}")
-            with _on_disk():
-                await asyncio.to_thread(self._publish, draft, self._file(digest))
+            async with self._usage.upload(namespace, limited=limited) as upload:
+                with _on_disk():
+                    file = draft.open("xb")
+                with file:
+                    hashed, size = await self._write(file, pieces, upload)
+                digest = Digest.parse(f"sha256:{hashed}")
+                with _on_disk():
+                    await self._keep(draft, self._file(digest), namespace, size)
         finally:
             with contextlib.suppress(OSError):
                 draft.unlink(missing_ok=True)
         return StoredInput(digest, size)
+
+    async def used(self, namespace: str) -> int:
+        """Return the bytes of a namespace in all folders that are counted together."""
+        return await self._usage.used(namespace)
 
     async def path(self, digest: Digest) -> Path:
         """Return the file; raises InputMissingError."""
@@ -73,14 +88,25 @@ class FileInputs:
         """Remove old files that `keep` does not name, drafts of killed uploads among them."""
         kept = {self._file(digest).name for digest in keep}
         seconds = unused_for.total_seconds()
-        return await asyncio.to_thread(self._remove_unused, kept, seconds, dry_run=dry_run)
+        async with self._usage.lock:
+            freed = await asyncio.to_thread(self._remove_unused, kept, seconds, dry_run=dry_run)
+            self._usage.forget()
+        return freed
 
-    async def _write(self, file: BinaryIO, pieces: AsyncIterator[bytes]) -> tuple[str, int]:
+    def _require_room(self) -> None:
+        if why := self._pressure():
+            raise StoreFullError(f"the upload is not taken now: {why}")
+
+    async def _write(
+        self, file: BinaryIO, pieces: AsyncIterator[bytes], upload: OpenUpload
+    ) -> tuple[str, int]:
         hashed, size = hashlib.sha256(), 0
         async for piece in pieces:
             size += len(piece)
             if size > self._limit:
                 raise InputTooLargeError(self._limit)
+            await upload.grow(size)
+            self._require_room()
             hashed.update(piece)
             with _on_disk():
                 await asyncio.to_thread(file.write, piece)
@@ -89,25 +115,56 @@ class FileInputs:
             await asyncio.to_thread(os.fsync, file.fileno())
         return hashed.hexdigest(), size
 
-    def _publish(self, draft: Path, file: Path) -> None:
-        draft.chmod(0o400)
-        draft.replace(file)
+    async def _keep(self, draft: Path, file: Path, namespace: str, size: int) -> None:
+        async with self._usage.lock:
+            if await asyncio.to_thread(self._publish, draft, file, namespace):
+                self._usage.kept(namespace, size)
+
+    def _publish(self, draft: Path, file: Path, namespace: str) -> bool:
+        """Keep content; returns True if the namespace has had it not before."""
         # A removal counts from the last time that somebody uploaded this content.
         now = self._clock()
-        os.utime(file, (now, now))
+        is_new = False
+        if namespace:
+            owner = self._folder / OWNERS / namespace / file.name
+            owner.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+            is_new = not (owner.exists() and file.exists())
+            owner.touch(0o600)
+            os.utime(owner, (now, now))
+        draft.chmod(0o400)
+        os.utime(draft, (now, now))
+        draft.replace(file)
+        return is_new
 
     def _remove_unused(self, kept: Collection[str], seconds: float, *, dry_run: bool) -> int:
         freed = 0
-        if not self._folder.is_dir():
-            return freed
-        for file in self._folder.iterdir():
-            with contextlib.suppress(FileNotFoundError):
-                facts = file.stat()
-                if file.name not in kept and self._clock() - facts.st_mtime > seconds:
-                    if not dry_run:
-                        file.unlink()
-                    freed += facts.st_size
+        for owner in owners_in(self._folder):
+            if not dry_run and self._is_unused(owner, kept, seconds) is not None:
+                owner.unlink(missing_ok=True)
+        for file in self._files():
+            size = self._is_unused(file, kept, seconds)
+            if size is not None:
+                if not dry_run:
+                    file.unlink(missing_ok=True)
+                freed += size
         return freed
+
+    def _is_unused(self, file: Path, kept: Collection[str], seconds: float) -> int | None:
+        """Return the size of a file that nobody needs; None: it is needed, or not there."""
+        with contextlib.suppress(FileNotFoundError):
+            facts = file.stat()
+            if file.name not in kept and self._clock() - facts.st_mtime > seconds:
+                return facts.st_size
+        return None
+
+    def _remove_drafts(self) -> None:
+        for file in self._files():
+            if file.name.endswith(_DRAFT):
+                file.unlink(missing_ok=True)
+
+    def _files(self) -> Iterator[Path]:
+        if self._folder.is_dir():
+            yield from (file for file in self._folder.iterdir() if file.name != OWNERS)
 
     def _file(self, digest: Digest) -> Path:
         return self._folder / str(digest).replace(":", "-")

@@ -1,11 +1,13 @@
 """The port: bytes in, a digest out, and the bytes again for every later build."""
 
-from collections.abc import AsyncIterator, Collection
+from collections.abc import AsyncIterator, Awaitable, Callable, Collection
 from dataclasses import dataclass
 from datetime import timedelta
 from pathlib import Path
 from typing import Protocol
 
+from upwell.api.core import UPLOAD_STORAGE
+from upwell.api.values.quantities import format_bytes
 from upwell.oci import Digest
 
 DEFAULT_LIMIT_BYTES = 1024**3
@@ -40,6 +42,37 @@ class StoreFullError(InputError):
 
 
 @dataclass(frozen=True, slots=True)
+class UploadQuota:
+    """Quota of a namespace for its uploads: its name, and bytes."""
+
+    name: str
+    size: int
+
+
+type FindUploadQuota = Callable[[str], Awaitable[UploadQuota | None]]
+"""Returns the quota of a namespace; None: there is none."""
+
+
+async def no_upload_quota(namespace: str) -> UploadQuota | None:
+    """Return that there is no quota."""
+    del namespace
+    return None
+
+
+class UploadQuotaError(InputError):
+    """An upload would be more than its namespace may have; nothing of it is kept."""
+
+    def __init__(self, namespace: str, quota: UploadQuota, used: int, more: int) -> None:
+        super().__init__(
+            f"exceeded quota: {quota.name}, requested: {UPLOAD_STORAGE}={format_bytes(more)}, used:"
+            f" {UPLOAD_STORAGE}={format_bytes(used)}, limited:"
+            f" {UPLOAD_STORAGE}={format_bytes(quota.size)}; wait for other uploads to namespace"
+            f" {namespace}, delete builds and promotions that are not needed, then `upwell prune`,"
+            " or have the quota raised"
+        )
+
+
+@dataclass(frozen=True, slots=True)
 class StoredInput:
     """An upload that is on disk."""
 
@@ -51,15 +84,23 @@ class StoredInput:
 class BinaryInputs(Protocol):
     """Keeps uploads. The same content is kept once."""
 
-    async def save(self, pieces: AsyncIterator[bytes]) -> StoredInput:
-        """Keep what `pieces` yields; raises InputTooLargeError, StoreFullError.
+    async def save(
+        self, pieces: AsyncIterator[bytes], namespace: str = "", *, limited: bool = True
+    ) -> StoredInput:
+        """Keep what `pieces` yields; raises InputTooLargeError, UploadQuotaError, StoreFullError.
 
-        An upload that ends early, for whatever reason, leaves nothing.
+        It counts for `namespace`, while it is under way and as long as it is kept; empty: for none.
+        What the server makes by itself is not `limited` by a quota. An upload that ends early, for
+        whatever reason, leaves nothing.
         """
         ...
 
     async def path(self, digest: Digest) -> Path:
         """Return the file with this content, which nobody may change; raises InputMissingError."""
+        ...
+
+    async def used(self, namespace: str) -> int:
+        """Return the bytes that uploads of a namespace take, in blocks of the disk."""
         ...
 
     async def remove_unused(

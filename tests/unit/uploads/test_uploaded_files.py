@@ -117,3 +117,21 @@ async def test_no_upload_is_taken_while_space_is_short(tmp_path: Path) -> None:
     with pytest.raises(StoreFullError, match="not taken now: /data has 3 MiB free"):
         await inputs.save(pieces(b"content"))
     assert not (tmp_path / "inputs").exists()
+
+
+async def test_an_upload_ends_where_the_disk_gets_full_meanwhile(tmp_path: Path) -> None:
+    answers = iter(["", "", "/data has 3 MiB free"])
+    inputs = FileInputs(tmp_path / "inputs", pressure=lambda: next(answers))
+    with pytest.raises(StoreFullError, match="/data has 3 MiB free"):
+        await inputs.save(pieces(b"one", b"two"))
+    assert kept(tmp_path) == []
+
+
+async def test_what_a_killed_process_was_writing_is_removed(
+    inputs: FileInputs, tmp_path: Path
+) -> None:
+    stored = await inputs.save(pieces(b"whole"), "a")
+    (tmp_path / "inputs" / "0123.upload").write_bytes(b"half")
+    await inputs.recover()
+    assert (await inputs.path(stored.digest)).read_bytes() == b"whole"
+    assert not list((tmp_path / "inputs").glob("*.upload"))

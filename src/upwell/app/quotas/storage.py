@@ -3,7 +3,7 @@
 from collections.abc import Mapping
 from decimal import Decimal
 
-from upwell.api.core import BUILD_STORAGE, IMAGE_STORAGE
+from upwell.api.core import BUILD_STORAGE, IMAGE_STORAGE, UPLOAD_STORAGE
 from upwell.policy.quotas.usage import Usage, least
 from upwell.reconcilers.builds.room import BuildRooms, FindLimit
 from upwell.reconcilers.quotas.reconciler import Measure
@@ -12,6 +12,7 @@ from upwell.registry.hosting import FindQuota, StorageQuota
 from upwell.registry.mirror import is_mirror
 from upwell.server.admission.quota import NamespaceQuotas
 from upwell.store.interface import Store
+from upwell.uploads.interface import BinaryInputs, FindUploadQuota, UploadQuota
 
 
 def image_quotas(store: Store, defaults: Usage) -> FindQuota:
@@ -38,6 +39,23 @@ def build_limit(store: Store, defaults: Usage) -> FindLimit:
     return find
 
 
-def measures(registry: EmbeddedRegistry, rooms: BuildRooms) -> Mapping[str, Measure]:
+def upload_quotas(store: Store, defaults: Usage) -> FindUploadQuota:
+    """Return what finds the quota of a namespace's uploads: for builds, and evidence of tests."""
+    quotas = NamespaceQuotas(store, defaults)
+
+    async def find(namespace: str) -> UploadQuota | None:
+        found = least(await quotas.limits(namespace), UPLOAD_STORAGE)
+        return None if found is None else UploadQuota(found[0], int(found[1]))
+
+    return find
+
+
+def measures(
+    registry: EmbeddedRegistry, rooms: BuildRooms, uploads: BinaryInputs
+) -> Mapping[str, Measure]:
     """Return what measures that which no object takes."""
-    return {IMAGE_STORAGE: registry.storage_used, BUILD_STORAGE: rooms.used}
+    return {
+        IMAGE_STORAGE: registry.storage_used,
+        BUILD_STORAGE: rooms.used,
+        UPLOAD_STORAGE: uploads.used,
+    }

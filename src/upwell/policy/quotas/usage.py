@@ -11,14 +11,14 @@ from typing import Any
 
 from upwell.api.apps import DaemonSet, Deployment, DeploymentConfig, Job, StatefulSet
 from upwell.api.codec import RESOURCES, encode
-from upwell.api.core import BUILD_STORAGE, IMAGE_STORAGE, ResourceQuota
+from upwell.api.core import BUILD_STORAGE, IMAGE_STORAGE, UPLOAD_STORAGE, ResourceQuota
 from upwell.api.meta import Kind, Resource
 from upwell.api.values.quantities import InvalidQuantityError, format_bytes, parse_quantity
 
 PODS, STORAGE, CLAIMS = "pods", "requests.storage", "persistentvolumeclaims"
-MEASURED = frozenset({IMAGE_STORAGE, BUILD_STORAGE})
+MEASURED = frozenset({IMAGE_STORAGE, BUILD_STORAGE, UPLOAD_STORAGE})
 """Names of which no object takes: they are measured where they lie, and limited there."""
-_BYTES = frozenset({STORAGE, IMAGE_STORAGE, BUILD_STORAGE})
+_BYTES = frozenset({STORAGE, *MEASURED})
 _ALIASES = {
     "services": "services",
     "secrets": "secrets",

@@ -40,6 +40,7 @@ class Test:
 
     instance: str
     container: str
+    namespace: str
     started_at: datetime | None = None
     """Time before which the test has written nothing."""
 
@@ -136,7 +137,7 @@ class Collector:
 
     async def _keep(self, name: str, content: bytes) -> None:
         try:
-            self._evidence.append(await keep(self._kept, name, content))
+            self._evidence.append(await keep(self._kept, self._test.namespace, name, content))
         except InputError as error:
             self.notes.append(f"{name} is not kept: {error}")
 
@@ -147,13 +148,16 @@ def _last_line(log: bytes | bytearray) -> str:
     return "".join(letter for letter in found.strip() if letter.isprintable())
 
 
-async def keep(kept: BinaryInputs, name: str, content: bytes) -> Evidence:
-    """Keep content and return what names it; raises InputError."""
+async def keep(kept: BinaryInputs, namespace: str, name: str, content: bytes) -> Evidence:
+    """Keep content and return what names it; raises InputError.
+
+    It counts for the namespace, whose quota does not limit it.
+    """
 
     async def pieces() -> AsyncIterator[bytes]:
         yield content
 
-    stored = await kept.save(pieces())
+    stored = await kept.save(pieces(), namespace, limited=False)
     return Evidence(name=name, digest=str(stored.digest), size=stored.size)
 
 

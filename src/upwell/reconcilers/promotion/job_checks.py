@@ -166,9 +166,9 @@ class JobChecks:
 def _test(job: Job, instance: Instance | None) -> Test:
     name = container_of_test(job)
     if instance is None:
-        return Test("", name)
+        return Test("", name, job.namespace)
     times = [one.started_at for one in instance.containers if one.name == name]
-    return Test(instance.name, name, next(iter(times), None))
+    return Test(instance.name, name, job.namespace, next(iter(times), None))
 
 
 def _container(job: Job, instance: Instance | None) -> ObservedContainer | None:

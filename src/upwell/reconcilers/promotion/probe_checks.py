@@ -61,7 +61,7 @@ class ProbeChecks:
                 return _unanswered(attempt, str(error))
             found = http.verdict(wanted, answer)
             if found.phase is not CheckPhase.PASSED:
-                kept = await self._kept_answer(answer) if found_here else ()
+                kept = await self._kept_answer(answer, places.namespace) if found_here else ()
                 return attempt.ended(replace(found, evidence=kept))
         return attempt.ended(found)
 
@@ -124,7 +124,7 @@ class ProbeChecks:
         question = MetricQuestion(metric.server, metric.query, at, header)
         return await self._probes.measure(question)
 
-    async def _kept_answer(self, answer: HttpAnswer) -> tuple[Evidence, ...]:
+    async def _kept_answer(self, answer: HttpAnswer, namespace: str) -> tuple[Evidence, ...]:
         """Keep the start of a wrong answer of an instance: it often says what is wrong.
 
         Of a URL that somebody named it is not kept: they may not be the one to read what is there.
@@ -132,7 +132,8 @@ class ProbeChecks:
         if not answer.body:
             return ()
         try:
-            return (await keep(self._kept, "answer.txt", answer.body[:_KEPT_BYTES]),)
+            content = answer.body[:_KEPT_BYTES]
+            return (await keep(self._kept, namespace, "answer.txt", content),)
         except InputError:
             return ()  # the verdict stands without it
 

@@ -20,7 +20,12 @@ from upwell.server.http.errors import ApiError
 from upwell.server.http.rendering import object_response
 from upwell.server.http.target import RequestTarget
 from upwell.store.interface import Store
-from upwell.uploads.interface import BinaryInputs, InputTooLargeError, StoreFullError
+from upwell.uploads.interface import (
+    BinaryInputs,
+    InputTooLargeError,
+    StoreFullError,
+    UploadQuotaError,
+)
 
 _MAX_TEXT = 4096
 """Characters of one field of the revision."""
@@ -49,10 +54,13 @@ class UploadHandlers:
             raise ApiError(400, f"asFile {as_file[:100]!r} is not the name of a file")
         unless_built = _is_set(request, "unlessBuilt")
         try:
-            stored = await self._inputs.save(_pieces(request))
+            stored = await self._inputs.save(_pieces(request), target.namespace)
         except InputTooLargeError as error:
             await drained(request)
             raise ApiError(413, str(error)) from error
+        except UploadQuotaError as error:
+            await drained(request)
+            raise ApiError(403, str(error)) from error
         except StoreFullError as error:
             await drained(request)
             raise ApiError(507, str(error), reason="InsufficientStorage") from error

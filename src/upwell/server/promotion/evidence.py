@@ -18,6 +18,7 @@ from upwell.uploads.interface import (
     InputMissingError,
     InputTooLargeError,
     StoreFullError,
+    UploadQuotaError,
 )
 
 _MAX_NAME = 253
@@ -38,10 +39,13 @@ class KeptEvidence:
         if not name or len(name) > _MAX_NAME or "/" in name or not name.isprintable():
             raise ApiError(400, f"name {name[:100]!r} is not the name of a file: send ?name=FILE")
         try:
-            stored = await files.save(_pieces(request))
+            stored = await files.save(_pieces(request), target.namespace)
         except InputTooLargeError as error:
             await drained(request)
             raise ApiError(413, f"evidence has at most {error.limit_bytes} bytes") from error
+        except UploadQuotaError as error:
+            await drained(request)
+            raise ApiError(403, str(error)) from error
         except StoreFullError as error:
             await drained(request)
             raise ApiError(507, str(error), reason="InsufficientStorage") from error

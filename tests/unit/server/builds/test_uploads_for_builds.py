@@ -8,6 +8,8 @@ from upwell.api.build import Build
 from upwell.oci import Digest
 from upwell.server.http.limits import ServerLimits
 from upwell.uploads.files import FileInputs
+from upwell.uploads.interface import UploadQuota
+from upwell.uploads.usage import UploadUsage
 
 CONFIGS = "/apis/build.openshift.io/v1/namespaces/shop/buildconfigs"
 TAR = "application/x-tar"
@@ -154,3 +156,29 @@ async def test_a_refused_build_is_invalid_and_says_why(
     answer = await api.send("POST", f"{CONFIGS}/app/instantiate", body)
     assert (answer.status, answer.json["reason"]) == (422, "Invalid")
     assert message in answer.json["message"]
+
+
+async def test_more_than_the_quota_of_the_namespace_is_refused_with_its_name(
+    tmp_path: Path,
+) -> None:
+    async def quota(namespace: str) -> UploadQuota:
+        return UploadQuota(f"of-{namespace}", 4096)
+
+    limited = FileInputs(tmp_path / "limited", usage=UploadUsage(quota))
+    async with serving(ServerLimits(), inputs=limited) as running:
+        config = {
+            "apiVersion": "build.openshift.io/v1",
+            "kind": "BuildConfig",
+            "metadata": {"name": "app"},
+            "spec": {"source": {"binary": {}}, "strategy": {"dockerStrategy": {}}},
+        }
+        assert (await running.send("POST", CONFIGS, config)).status == 201
+        path = f"{CONFIGS}/app/instantiatebinary"
+        first = await running.send("POST", path, b"one", content_type=TAR)
+        assert first.status == 201, first.text
+        answer = await running.send("POST", path, b"two", content_type=TAR)
+    assert answer.status == 403
+    assert (
+        "exceeded quota: of-shop, requested: upwell.dev/upload-storage=4Ki"
+        in answer.json["message"]
+    )
