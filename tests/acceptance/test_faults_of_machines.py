@@ -15,9 +15,10 @@ from tests.support.installation.applications import (
     stream,
 )
 from tests.support.installation.disks import fill
-from tests.support.installation.installation import Installation, free_port, installation, until
+from tests.support.installation.installation import Installation, installation, until
 from tests.support.installation.traffic import answer, traffic
 from tests.support.installation.vendor_images import publish
+from tests.support.ports import free_port
 
 from upwell.api.apps import Deployment
 from upwell.api.build import Build, BuildPhase

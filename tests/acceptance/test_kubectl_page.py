@@ -9,9 +9,10 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
-from tests.support.installation.installation import Installation, free_port, installation
+from tests.support.installation.installation import Installation, installation
 from tests.support.installation.vendor_images import publish
 from tests.support.paths import ROOT
+from tests.support.ports import free_port
 
 pytestmark = pytest.mark.skipif(
     shutil.which("kubectl") is None, reason="needs kubectl (Debian package kubernetes-client)"

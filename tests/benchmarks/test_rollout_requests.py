@@ -13,7 +13,8 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 import pytest
-from tests.support.workload.http_servers import free_port, load
+from tests.support.ports import free_port
+from tests.support.workload.http_servers import load
 from tests.support.workload.podman_home import PodmanHome, Workload, podman_home_in
 from tests.support.workload.waiting import eventually
 

@@ -13,8 +13,9 @@ from pathlib import Path
 
 import aiohttp
 import pytest
+from tests.support.ports import free_port
 from tests.support.rollouts.memory_machine import FakeRouter
-from tests.support.workload.http_servers import NamedEndpoint, fetch, free_port, named_endpoint
+from tests.support.workload.http_servers import NamedEndpoint, fetch, named_endpoint
 from tests.support.workload.waiting import DEADLINE_SECONDS, eventually
 
 from upwell.router.haproxy.router import HaproxyRouter, HaproxySettings
@@ -200,7 +201,7 @@ async def test_what_cannot_be_served_is_named_and_the_rest_is(routed: RouterUnde
 
 
 async def test_a_port_that_somebody_has_is_named_until_it_is_free(routed: RouterUnderTest) -> None:
-    port = free_port("127.0.0.7")
+    port = free_port()
     listener = Listener("taken", "127.0.0.7", port, BACKEND)
     async with named_endpoint("one") as one:
         table = replace(serving(one.endpoint), listeners=(listener,))

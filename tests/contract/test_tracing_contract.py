@@ -7,9 +7,9 @@ from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 
 import pytest
+from tests.support.ports import free_port
 from tests.support.tracing.collector import SpanCollector, collecting
 from tests.support.tracing.recorder import SpanRecorder
-from tests.support.workload.http_servers import free_port
 
 from upwell.formats.trace_context import TraceContext
 from upwell.tracing.interface import Span, SpanExporter

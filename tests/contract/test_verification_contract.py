@@ -11,8 +11,8 @@ from typing import Any
 import pytest
 from tests.support.delivery.http_receiver import HANG, HttpReceiver, receiving
 from tests.support.outbound.dialers import loopback_dialer
+from tests.support.ports import free_port
 from tests.support.verification.probes import ScriptedProbes
-from tests.support.workload.http_servers import free_port
 
 from upwell.verification.http import ResponseLimits
 from upwell.verification.interface import (

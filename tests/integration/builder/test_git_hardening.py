@@ -16,6 +16,7 @@ import pytest
 from aiohttp import web
 from tests.integration.builder.test_git_sources import RepositoryOnDisk
 from tests.support.builds.base_images import Log, run
+from tests.support.ports import free_port
 
 from upwell.builder.buildah import BuildahBuilder, BuildahSettings
 from upwell.builder.interface import BuildError
@@ -123,13 +124,6 @@ class served:  # noqa: N801  # reads as what it does
     def __exit__(self, *_: object) -> None:
         self._daemon.terminate()
         self._daemon.wait(10)
-
-
-def free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port: int = probe.getsockname()[1]
-        return port
 
 
 def wait_for(port: int) -> None:

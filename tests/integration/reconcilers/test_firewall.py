@@ -13,8 +13,8 @@ from typing import Any
 
 import pytest
 from tests.integration.reconcilers.test_services_and_routes import apply, ready, service, serving
+from tests.support.ports import free_port
 from tests.support.rollouts.real_machine import RealRollouts, podman_home, real_rollouts
-from tests.support.workload.http_servers import free_port
 from tests.support.workload.waiting import eventually
 
 from upwell.api.codec import decode_as

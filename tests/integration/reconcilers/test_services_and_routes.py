@@ -8,8 +8,9 @@ from typing import Any
 
 import aiohttp
 import pytest
+from tests.support.ports import free_port
 from tests.support.rollouts.real_machine import HOST, RealRollouts, podman_home, real_rollouts
-from tests.support.workload.http_servers import fetch, free_port
+from tests.support.workload.http_servers import fetch
 from tests.support.workload.tls_servers import fetch_by_tls, make_certificate
 from tests.support.workload.waiting import eventually
 

@@ -12,7 +12,8 @@ from pathlib import Path
 import pytest
 from aiohttp import web
 from aiohttp.test_utils import TestServer
-from tests.support.registry.docker_registry import CONFIG, free_port, image_manifest
+from tests.support.ports import free_port
+from tests.support.registry.docker_registry import CONFIG, image_manifest
 from tests.support.registry.logins import OneLogin
 
 from upwell.oci import Digest, Reference

@@ -11,7 +11,7 @@ from dataclasses import replace
 from pathlib import Path
 
 import pytest
-from tests.support.workload.http_servers import free_port
+from tests.support.ports import free_port
 
 from upwell.router.haproxy.router import HaproxyRouter, HaproxySettings
 from upwell.router.interface import Backend, BackendServer, HttpRule, Listener, RoutingTable

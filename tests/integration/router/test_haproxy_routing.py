@@ -15,11 +15,11 @@ from dataclasses import replace
 from pathlib import Path
 
 import pytest
+from tests.support.ports import free_port
 from tests.support.workload.http_servers import (
     ClientLoad,
     NamedEndpoint,
     fetch,
-    free_port,
     load,
     named_endpoint,
 )
@@ -126,7 +126,7 @@ async def test_weights_share_out_and_an_empty_backend_gets_nothing(router: Hapro
 
 
 async def test_what_cannot_be_served_is_named_and_the_rest_is(router: HaproxyRouter) -> None:
-    port = free_port("127.0.0.7")
+    port = free_port()
     async with named_endpoint() as one:
         with socket.socket() as squatter:
             squatter.bind(("127.0.0.7", port))
@@ -159,7 +159,7 @@ async def test_what_cannot_be_served_is_named_and_the_rest_is(router: HaproxyRou
 
 
 async def test_a_listener_may_change_hands(router: HaproxyRouter) -> None:
-    port = free_port("127.0.0.7")
+    port = free_port()
     async with named_endpoint("old") as old, named_endpoint("new") as new:
         for name, one in (("first", old), ("second", new)):
             listener = Listener(name, "127.0.0.7", port, name)
@@ -235,7 +235,7 @@ async def test_an_open_session_ends_by_itself(router: HaproxyRouter) -> None:
 
     server = await asyncio.start_server(echo, "127.0.0.1", 0)
     old = NamedEndpoint("old", server.sockets[0].getsockname()[1])
-    listener = Listener("tcp", "127.0.0.7", free_port("127.0.0.7"), "db")
+    listener = Listener("tcp", "127.0.0.7", free_port(), "db")
 
     def table(*endpoints: BackendServer, rules: tuple[HttpRule, ...] = ()) -> RoutingTable:
         return RoutingTable((backend(*endpoints, name="db"),), rules, (listener,))
@@ -294,7 +294,7 @@ async def test_a_dead_haproxy_is_replaced(router: HaproxyRouter) -> None:
 async def test_a_taken_http_port_is_named_and_keeps_nothing_else_from_being_served(
     router: HaproxyRouter, settings: HaproxySettings
 ) -> None:
-    port = free_port("127.0.0.7")
+    port = free_port()
     async with named_endpoint() as one:
         listener = Listener("svc", "127.0.0.7", port, RULE.backends[0][0])
         table = RoutingTable((backend(one.endpoint),), (RULE,), (listener,))

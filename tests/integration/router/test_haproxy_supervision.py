@@ -13,11 +13,11 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 import pytest
+from tests.support.ports import free_port
 from tests.support.rollouts.memory_machine import FakeRuntime, MemoryClock
 from tests.support.workload.http_servers import (
     NamedEndpoint,
     fetch,
-    free_port,
     load,
     named_endpoint,
 )

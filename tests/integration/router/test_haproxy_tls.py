@@ -8,7 +8,8 @@ from dataclasses import replace
 from pathlib import Path
 
 import pytest
-from tests.support.workload.http_servers import fetch, free_port, named_endpoint
+from tests.support.ports import free_port
+from tests.support.workload.http_servers import fetch, named_endpoint
 from tests.support.workload.tls_servers import (
     OwnCertificate,
     fetch_by_tls,

@@ -21,9 +21,9 @@ from tests.support.identity_provider.process import (
     MISSING,
     RunningProvider,
     confirm,
-    free_port,
     running_provider,
 )
+from tests.support.ports import free_port
 from tests.support.server.audit_logs import audit_lines
 
 _TOOLS = {"kubectl": "kubernetes-client", "podman": "podman", "haproxy": "haproxy", "curl": "curl"}

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, cast
 
 import pytest
 from tests.support.outbound.dialers import loopback_dialer
+from tests.support.ports import free_port
 from tests.support.promotion.verification_in_memory import VerifiedPromotion
 from tests.support.verification.loopback import (
     Handler,
@@ -18,7 +19,6 @@ from tests.support.verification.loopback import (
     server,
     silent,
 )
-from tests.support.workload.http_servers import free_port
 
 from upwell.policy.promotion.verification.checks import VerificationOutcome
 from upwell.verification.http import ResponseLimits

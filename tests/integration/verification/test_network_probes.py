@@ -10,6 +10,7 @@ from urllib.parse import parse_qs, urlsplit
 import pytest
 from tests.support.delivery.http_receiver import receiving, status
 from tests.support.outbound.dialers import loopback_dialer
+from tests.support.ports import free_port
 from tests.support.verification.loopback import (
     Handler,
     dripping,
@@ -20,7 +21,6 @@ from tests.support.verification.loopback import (
     server,
     silent,
 )
-from tests.support.workload.http_servers import free_port
 
 from upwell.formats.cloud_events import signature
 from upwell.verification.http import ResponseLimits

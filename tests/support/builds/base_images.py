@@ -11,6 +11,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from tests.support.ports import free_port
+
 from upwell.builder.buildah import BuildahBuilder
 from upwell.oci import Digest, Reference
 
@@ -85,10 +87,7 @@ def serve_registry(
 
     Its port is a free one unless `port` says which.
     """
-    with socket.socket() as probe:
-        probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-        probe.bind((host, port))
-        address = f"{host}:{probe.getsockname()[1]}"
+    address = f"{host}:{port or free_port()}"
     config = folder / "config.yml"
     config.write_text(
         f"version: 0.1\nlog: {{level: error}}\nhttp: {{addr: '{address}'}}\n"

@@ -10,6 +10,7 @@ from pathlib import Path
 
 import pytest
 from tests.support.builds.base_images import run, write_tree
+from tests.support.ports import free_port
 
 PERSON = {
     "GIT_AUTHOR_NAME": "Ann Author",
@@ -50,10 +51,7 @@ class GitHost:
 
     def start(self) -> None:
         """Serve on the port that it had before, or a free one."""
-        if not self.port:
-            with socket.socket() as probe:
-                probe.bind(("127.0.0.1", 0))
-                self.port = probe.getsockname()[1]
+        self.port = self.port or free_port()
         self._daemon = subprocess.Popen(
             [
                 *("git", "daemon", f"--base-path={self.folder}", "--export-all", "--reuseaddr"),

@@ -2,7 +2,6 @@
 
 import re
 import shutil
-import socket
 import subprocess
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -13,6 +12,7 @@ from urllib.parse import urljoin
 
 import aiohttp
 from tests.support.paths import ROOT
+from tests.support.ports import free_port
 
 _SCRIPT = Path(__file__).with_name("provider.mjs")
 _LIBRARY = ROOT / ".tools/identity-provider/node_modules/oidc-provider/lib/index.js"
@@ -45,12 +45,6 @@ class RunningProvider:
             session.request(method, f"{self.url}/people/{path}") as response,
         ):
             assert response.status == 204
-
-
-def free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return int(probe.getsockname()[1])
 
 
 @contextmanager

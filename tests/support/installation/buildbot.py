@@ -14,8 +14,9 @@ from typing import Any
 
 import aiohttp
 import pytest
-from tests.support.installation.installation import Installation, free_port, until
+from tests.support.installation.installation import Installation, until
 from tests.support.paths import ROOT
+from tests.support.ports import free_port
 
 EXAMPLE = ROOT / "examples" / "ci-buildbot"
 REPOSITORY = "greeter"

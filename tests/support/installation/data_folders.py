@@ -4,7 +4,8 @@ import subprocess
 import sys
 from pathlib import Path
 
-from tests.support.installation.installation import Installation, free_port
+from tests.support.installation.installation import Installation
+from tests.support.ports import free_port
 
 SECONDS = 60
 

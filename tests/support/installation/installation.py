@@ -5,7 +5,6 @@ import json
 import os
 import shutil
 import signal
-import socket
 import ssl
 import subprocess
 import sys
@@ -21,6 +20,7 @@ from urllib.parse import urlsplit
 import aiohttp
 import pytest
 from tests.support.builds.base_images import serve_registry
+from tests.support.ports import free_port
 from tests.support.workload.power import cut_power
 
 from upwell.api.manifests import parse_manifests
@@ -46,12 +46,6 @@ _CHEAP_SECONDS = 0.05
 _LONGEST_POLL_SECONDS = 0.5
 _START_SECONDS = 60.0
 _STOP_SECONDS = 20.0
-
-
-def free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return int(probe.getsockname()[1])
 
 
 async def until[T](

@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 
 import aiohttp
 from aiohttp import web
-from tests.support.installation.installation import free_port
+from tests.support.ports import free_port
 
 _HOP = frozenset({"connection", "content-encoding", "content-length", "transfer-encoding", "host"})
 

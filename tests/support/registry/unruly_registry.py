@@ -8,7 +8,7 @@ from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass, field
 
 from aiohttp import web
-from tests.support.installation.installation import free_port
+from tests.support.ports import free_port
 from tests.support.registry.docker_registry import CONFIG, image_manifest
 
 from upwell.oci import Manifest

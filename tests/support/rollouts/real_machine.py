@@ -14,8 +14,8 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from tests.support.ports import free_port
 from tests.support.registry.memory import RegistryInMemory
-from tests.support.workload.http_servers import free_port
 from tests.support.workload.podman_home import PodmanHome, podman_home_in
 from tests.support.workload.waiting import eventually
 

@@ -3,7 +3,6 @@
 import asyncio
 import contextlib
 import itertools
-import socket
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
@@ -113,9 +112,3 @@ async def fetch(address: str, host: str, path: str = "/") -> tuple[int, str]:
         session.get(f"http://{address}{path}", headers={"Host": host}) as response,
     ):
         return response.status, (await response.text()).strip()
-
-
-def free_port(address: str = "127.0.0.1") -> int:
-    with socket.socket() as probe:
-        probe.bind((address, 0))
-        return int(probe.getsockname()[1])
