@@ -11,6 +11,8 @@ from tests.support.delivery.envelopes import envelope
 
 from upwell.delivery.interface import Delivery, DeliveryStats, Envelope, Fate, Outbox, OutboxError
 from upwell.delivery.sqlite import SqliteOutbox
+from upwell.encryption.keyring import Keyring
+from upwell.encryption.keys import KeySource, write_new_key
 
 NOW = datetime(2026, 3, 1, 12, 0, tzinfo=UTC)
 LATER = NOW + timedelta(minutes=5)
@@ -19,13 +21,18 @@ CI = "uid-ci"
 type OpenOutbox = Callable[[], SqliteOutbox]
 
 
-@pytest.fixture(params=["sqlite"])
-def open_outbox(tmp_path: Path) -> Iterator[OpenOutbox]:
+@pytest.fixture(params=["sqlite", "sealed"])
+def open_outbox(tmp_path: Path, request: pytest.FixtureRequest) -> Iterator[OpenOutbox]:
     """Open the outbox as a new process does, with what the last one left."""
+    keys = []
+    if request.param == "sealed":
+        write_new_key(tmp_path / "key")
+        keys.append(KeySource("file", str(tmp_path / "key")))
     with ExitStack() as stack:
 
         def opened() -> SqliteOutbox:
-            outbox = SqliteOutbox(tmp_path / "data" / "deliveries.db")
+            data = tmp_path / "data"
+            outbox = SqliteOutbox(data / "deliveries.db", keyring=Keyring(keys, data))
             stack.callback(outbox.close)
             return outbox
 

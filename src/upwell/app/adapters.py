@@ -11,15 +11,18 @@ from upwell import __version__
 from upwell.app.access import Protection, protect
 from upwell.app.configuration import buildah_settings, podman_settings, write_configuration
 from upwell.app.data_folder import account_for_instances, refuse_second_folder
+from upwell.app.encryption.keys import DataFolderKeys
 from upwell.app.measurements import MachineGauges
 from upwell.app.outbound import Dialers, image_registries
 from upwell.app.quotas.storage import image_quotas, upload_quotas
 from upwell.app.signing.keys import open_signing_keys
-from upwell.app.subscriptions import subscriptions
+from upwell.app.subscriptions import open_outbox, subscriptions
 from upwell.app.tracing import tracing
 from upwell.builder.buildah import BuildahBuilder
 from upwell.builder.logs import FileBuildLogs
 from upwell.controller import ObjectCache
+from upwell.encryption.files import SealedFiles
+from upwell.encryption.keyring import Keyring
 from upwell.firewall.nftables import NftFirewall
 from upwell.gitops.git import GitRepositories
 from upwell.inventory.sqlite import SqliteInventory
@@ -47,8 +50,6 @@ from upwell.server.metrics.counted_registry import CountedRegistry
 from upwell.server.metrics.metrics import Gauges, Metrics
 from upwell.settings import ServerSettings
 from upwell.signing.keys import SigningKeys
-from upwell.store.encryption.files import SealedFiles
-from upwell.store.encryption.keyring import Keyring
 from upwell.store.sqlite import SqliteStore
 from upwell.uploads.files import FileInputs
 from upwell.uploads.usage import UploadUsage
@@ -86,7 +87,7 @@ class Adapters:
     inputs: FileInputs
     evidence: FileInputs
     protection: Protection
-    key_files: SealedFiles
+    encryption: DataFolderKeys
     signing_keys: SigningKeys | None
     """None: nothing is signed."""
     metrics: Metrics
@@ -109,7 +110,8 @@ async def open_adapters(settings: ServerSettings, stack: AsyncExitStack) -> Adap
     serve_as(settings.own_registry)
     components = Components(now)
     disk = _disk(settings)
-    store = await SqliteStore.open(data / "upwell.db", clock=now, keys=settings.encryption.sources)
+    keyring = Keyring(settings.encryption.sources, data)
+    store = await SqliteStore.open(data / "upwell.db", clock=now, keyring=keyring)
     stack.push_async_callback(store.close)
     await asyncio.to_thread(remove_drafts, _state_folders(data))  # the folder is ours by now
     cache = ObjectCache(store)
@@ -124,7 +126,7 @@ async def open_adapters(settings: ServerSettings, stack: AsyncExitStack) -> Adap
         data, paths.instance_id, store, runtime, adopt_empty=settings.adopt_empty
     )
     helpers = CredentialHelpers()
-    key_files = SealedFiles(Keyring(settings.encryption.sources, data))
+    key_files = SealedFiles(keyring)
     protection = await protect(settings, store, now, components, stack, key_files)
     files = [AuthFile(path, helpers) for path in settings.auth_files]
     logins = ChainedCredentials([protection.registry, *files])
@@ -145,6 +147,7 @@ async def open_adapters(settings: ServerSettings, stack: AsyncExitStack) -> Adap
     )
     await internal.recover()
     usage = UploadUsage(upload_quotas(store, settings.quota.of_namespaces))
+    outbox = await open_outbox(data, keyring, stack)
     adapters = Adapters(
         settings=settings,
         components=components,
@@ -183,13 +186,13 @@ async def open_adapters(settings: ServerSettings, stack: AsyncExitStack) -> Adap
             usage=usage,
         ),
         protection=protection,
-        key_files=key_files,
+        encryption=DataFolderKeys(keyring, key_files, outbox, store),
         signing_keys=await asyncio.to_thread(open_signing_keys, settings, key_files),
         metrics=metrics,
         gauges=MachineGauges(data, client, store, disk),
         traces=tracing(settings.tracing, cache, now, stack),
         subscriptions=await subscriptions(
-            settings, cache, now, dialers.events, protection.control, stack
+            settings, cache, outbox, dialers.events, protection.control, stack
         ),
     )
     await adapters.inputs.recover()

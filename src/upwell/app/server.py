@@ -16,6 +16,7 @@ from upwell.app.hardening.served import telling_settings
 from upwell.app.supervision import keep_running
 from upwell.app.wiring import Wired, wire
 from upwell.delivery.interface import OutboxError
+from upwell.encryption.faults import EncryptionKeyError
 from upwell.firewall.nftables import NftFirewall
 from upwell.machine.descriptors import connection_room, raise_descriptor_limit
 from upwell.machine.private_file import tighten
@@ -45,6 +46,7 @@ _EXPLAINED = (
     ServeError,
     DataFolderError,
     StoreError,
+    EncryptionKeyError,
     OutboxError,
     WorkloadError,
     RouterUnavailableError,

@@ -81,7 +81,6 @@ from upwell.server.http.hosts import HostNames
 from upwell.server.http.limits import DEFAULT_LIMITS, ServerLimits
 from upwell.server.metrics.loop_lag import watch_loop
 from upwell.settings import QuotaSettings, ServerSettings
-from upwell.store.encryption.rotation import Rotations
 
 type Loop = Callable[[], Coroutine[Any, Any, None]]
 """Runs until it is cancelled."""
@@ -127,9 +126,7 @@ def wire(adapters: Adapters) -> Wired:
         version=__version__,
         runtime=adapters.runtime,
         inputs=adapters.inputs,
-        store_keys=Rotations(
-            adapters.key_files, lambda: adapters.store.encryption, adapters.store.rotate
-        ).keys(),
+        store_keys=adapters.encryption.keys(),
         signing_keys=served_keys(adapters.signing_keys),
         evidence=adapters.evidence,
         signatures=adapters.protection.signatures,
@@ -175,6 +172,7 @@ def wire(adapters: Adapters) -> Wired:
         partial(watch_descriptors, adapters.components),
         partial(watch_loop, adapters.metrics),
         partial(watch_clock, PROCESS_CLOCK, adapters.components),
+        partial(adapters.encryption.watch, adapters.components),
         partial(retry_after_recovery, adapters.components, controllers),
         partial(remove_old_events, events),
         *_cleanups(adapters),

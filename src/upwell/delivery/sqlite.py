@@ -5,10 +5,13 @@ then what was added is derived anew from the objects, and what was delivered is 
 Every statement takes microseconds, so none leaves the event loop.
 """
 
+import asyncio
 import contextlib
 import json
+import logging
 import sqlite3
 from collections.abc import Collection, Iterator, Sequence
+from dataclasses import replace
 from datetime import UTC, datetime
 from pathlib import Path
 
@@ -20,14 +23,23 @@ from upwell.delivery.interface import (
     Fate,
     OutboxError,
 )
-from upwell.machine.databases import DamagedDatabaseError, open_database
+from upwell.delivery.sealed_events import EventResealer, SealedEvents
+from upwell.encryption.databases import FACTS_TABLE, DatabaseKeys, Resealer, truncate_log
+from upwell.encryption.keyring import Keyring
+from upwell.encryption.sealing import DataKey, SealError
+from upwell.machine import clock
+from upwell.machine.databases import DamagedDatabaseError, open_database, transaction
+
+log = logging.getLogger(__name__)
 
 MOST_PENDING = 10_000
 """Events that wait for one Subscription at once; of more, the oldest are given up."""
 MOST_DEAD = 1000
 """Dead letters of one Subscription; of more, the oldest lose their content."""
 
-_SCHEMA = """
+_DAMAGED = "it is damaged, or not what was put there, and was not sent"
+_SCHEMA = f"""
+{FACTS_TABLE};
 CREATE TABLE IF NOT EXISTS event (
     number INTEGER PRIMARY KEY AUTOINCREMENT,
     subscription TEXT NOT NULL,
@@ -78,6 +90,7 @@ _MARK_DEAD = """
 UPDATE event SET state = 'dead', settled = ?, attempts = attempts + 1, error = ?
 WHERE number = ? AND state = 'waiting'
 """
+_MARK_DAMAGED = "UPDATE event SET state = 'dead', settled = ?, error = ? WHERE number = ?"
 _MARK_SURPLUS_DEAD = """
 UPDATE event SET state = 'dead', settled = ?, error = 'too many events wait'
 WHERE number IN (
@@ -94,7 +107,7 @@ UPDATE event SET state = 'dropped', body = x'', message = '' WHERE number IN (
 _RETRY_NOW = "UPDATE event SET due = 0 WHERE subscription = ? AND state = 'waiting'"
 _STATES = "SELECT state, count(*) FROM event WHERE subscription = ? GROUP BY state"
 _TROUBLE = """
-SELECT error FROM event WHERE subscription = ? AND state = 'waiting' AND attempts > 0
+SELECT id, error FROM event WHERE subscription = ? AND state = 'waiting' AND attempts > 0
 ORDER BY number LIMIT 1
 """
 _STATS = "SELECT delivered, last FROM tally WHERE subscription = ?"
@@ -108,7 +121,7 @@ WHERE subscription = ? AND state = 'dead'
 """
 _ONE = " AND id = ?"
 _GATHERED = f"""
-SELECT {_ENVELOPE} FROM event WHERE subscription = ? AND state = 'gathered' ORDER BY number
+SELECT number, {_ENVELOPE} FROM event WHERE subscription = ? AND state = 'gathered' ORDER BY number
 """  # noqa: S608 - a constant list of columns
 _DIGEST = """
 UPDATE event SET state = 'digested', settled = ?, body = x'', message = ''
@@ -125,13 +138,23 @@ _REMOVE_DEAD = "DELETE FROM event WHERE settled < ? AND state = 'dead'"
 class SqliteOutbox:
     """Implements Outbox in the file `path`. Deleting the file repeats the events of three days.
 
-    Raises OutboxError when the file cannot be used.
+    The first key of `keyring` encrypts what events say. Raises OutboxError when the file cannot be
+    used, or EncryptionKeyError.
     """
 
     def __init__(
-        self, path: Path, *, most_pending: int = MOST_PENDING, most_dead: int = MOST_DEAD
+        self,
+        path: Path,
+        *,
+        keyring: Keyring | None = None,
+        most_pending: int = MOST_PENDING,
+        most_dead: int = MOST_DEAD,
     ) -> None:
         path.parent.mkdir(parents=True, exist_ok=True)
+        self._path = path
+        self._keyring = keyring or Keyring((), path.parent)
+        self._keys = DatabaseKeys(path, self._keyring, EventResealer)
+        self._rotation: Resealer | None = None
         self._most_pending = most_pending
         self._most_dead = most_dead
         try:
@@ -144,6 +167,14 @@ class SqliteOutbox:
             raise OutboxError(why) from error
         except sqlite3.Error as error:
             raise OutboxError(f"{path} cannot be opened: {error}") from error
+        try:
+            self._keys.open(self._connection)
+        except sqlite3.Error as error:
+            self._connection.close()
+            raise OutboxError(f"{path} cannot be opened: {error}") from error
+        except BaseException:
+            self._connection.close()
+            raise
 
     def close(self) -> None:
         """Close the file."""
@@ -163,10 +194,13 @@ class SqliteOutbox:
         """Return the earliest waiting delivery of each subject, the first due first."""
         with self._guarded() as connection:
             rows = connection.execute(_NEXT_DUE, (subscription, limit)).fetchall()
-        return [
-            Delivery(number, owner, Envelope(*parts), _time(due), attempts, _names(reached))
-            for number, owner, *parts, due, attempts, reached in rows
-        ]
+        found = []
+        for number, owner, *parts, due, attempts, reached in rows:
+            envelope = self._opened(number, owner, Envelope(*parts))
+            if envelope is not None:
+                until = _time(due)
+                found.append(Delivery(number, owner, envelope, until, attempts, _names(reached)))
+        return found
 
     def delivered(self, delivery: Delivery, now: datetime) -> None:
         """Settle a delivery."""
@@ -179,13 +213,15 @@ class SqliteOutbox:
     ) -> None:
         """Count a failed try, and wait."""
         names = json.dumps(sorted(reached))
+        kept = self._kept_error(delivery, error)
         with self._guarded() as connection:
-            connection.execute(_POSTPONE, (until.timestamp(), error, names, delivery.number))
+            connection.execute(_POSTPONE, (until.timestamp(), kept, names, delivery.number))
 
     def dead_letter(self, delivery: Delivery, now: datetime, error: str) -> None:
         """Give a delivery up: later events of its subject go on."""
         with self._transaction() as connection:
-            connection.execute(_MARK_DEAD, (now.timestamp(), error, delivery.number))
+            kept = self._kept_error(delivery, error)
+            connection.execute(_MARK_DEAD, (now.timestamp(), kept, delivery.number))
             connection.execute(_EMPTY_SURPLUS, (delivery.subscription, self._most_dead))
 
     def retry_now(self, subscription: str) -> None:
@@ -198,14 +234,14 @@ class SqliteOutbox:
         with self._guarded() as connection:
             states = dict(connection.execute(_STATES, (subscription,)).fetchall())
             delivered, last = connection.execute(_STATS, (subscription,)).fetchone() or (0, None)
-            trouble = connection.execute(_TROUBLE, (subscription,)).fetchone() or ("",)
+            event, trouble = connection.execute(_TROUBLE, (subscription,)).fetchone() or ("", "")
         return DeliveryStats(
             delivered=delivered,
             pending=states.get("waiting", 0),
             gathered=states.get("gathered", 0),
             dead=states.get("dead", 0),
             last_delivery=None if last is None else _time(last),
-            trouble=trouble[0],
+            trouble=self._error(subscription, event, trouble),
         )
 
     def dead_letters(self, subscription: str) -> Sequence[DeadLetter]:
@@ -213,9 +249,18 @@ class SqliteOutbox:
         with self._guarded() as connection:
             rows = connection.execute(_DEAD, (subscription,)).fetchall()
         return [
-            DeadLetter(Envelope(*parts), _time(died), attempts, error)
+            self._dead_letter(subscription, Envelope(*parts), _time(died), attempts, error)
             for *parts, died, attempts, error in rows
         ]
+
+    def _dead_letter(
+        self, subscription: str, kept: Envelope, died: datetime, attempts: int, error: str | bytes
+    ) -> DeadLetter:
+        try:
+            envelope = self._events.envelope(subscription, kept)
+        except SealError:
+            return DeadLetter(replace(kept, message="", body=b""), died, attempts, _DAMAGED)
+        return DeadLetter(envelope, died, attempts, self._error(subscription, kept.id, error))
 
     def replay(self, subscription: str, ids: Collection[str] | None) -> int:
         """Let dead letters (None: all) wait again, in their old order; return how many."""
@@ -229,7 +274,9 @@ class SqliteOutbox:
     def gathered(self, subscription: str) -> Sequence[Envelope]:
         """Return the events that wait for a digest."""
         with self._guarded() as connection:
-            return [Envelope(*row) for row in connection.execute(_GATHERED, (subscription,))]
+            rows = connection.execute(_GATHERED, (subscription,)).fetchall()
+        found = [self._opened(number, subscription, Envelope(*parts)) for number, *parts in rows]
+        return [one for one in found if one is not None]
 
     def digest(self, subscription: str, digest: Envelope, now: datetime) -> bool:
         """Put a digest in the place of what was gathered; False when it was made before."""
@@ -261,6 +308,55 @@ class SqliteOutbox:
             connection.execute(_REMOVE_SETTLED, (settled_before.timestamp(),))
             connection.execute(_REMOVE_DEAD, (dead_before.timestamp(),))
 
+    def encryption_left(self) -> int:
+        """Return how many events a rotation has not passed yet."""
+        rotation = self._rotation
+        return 0 if rotation is None else max(0, rotation.total - rotation.seen)
+
+    async def rotate(self) -> None:
+        """Seal all events by a new data key, some at a time; goes on at the next start if cut off.
+
+        Raises EncryptionKeyError or OutboxError.
+        """
+        made = DataKey.generate()
+        facts = await asyncio.to_thread(self._keyring.wrapped, [made])
+        with self._guarded() as connection:
+            self._rotation = resealer = self._keys.begin(connection, made, facts)
+        try:
+            while not resealer.is_done:
+                with self._guarded() as connection:
+                    self._keys.step(connection, resealer)
+                await asyncio.sleep(0)
+            with self._guarded() as connection:
+                self._keys.finish(connection)
+                truncate_log(connection)
+        finally:
+            self._rotation = None
+
+    @property
+    def _events(self) -> SealedEvents:
+        return SealedEvents(self._keys.sealer)
+
+    def _opened(self, number: int, subscription: str, kept: Envelope) -> Envelope | None:
+        """Return an event as it was put in; one that is damaged is given up."""
+        try:
+            return self._events.envelope(subscription, kept)
+        except SealError as error:
+            log.warning("an event is damaged", extra={"file": str(self._path), "why": str(error)})
+        with self._guarded() as connection:
+            connection.execute(_MARK_DAMAGED, (clock.now().timestamp(), _DAMAGED, number))
+        return None
+
+    def _kept_error(self, delivery: Delivery, error: str) -> str | bytes:
+        event = (delivery.subscription, delivery.envelope.id)
+        return self._events.kept(event, "error", error)
+
+    def _error(self, subscription: str, event: str, kept: str | bytes) -> str:
+        try:
+            return self._events.text((subscription, event), "error", kept)
+        except SealError:
+            return _DAMAGED
+
     def _insert(
         self,
         connection: sqlite3.Connection,
@@ -270,15 +366,15 @@ class SqliteOutbox:
         now: datetime,
     ) -> bool:
         """Return whether the event was new and is to be sent."""
-        skipped = fate is Fate.SKIP
+        skipped, event = fate is Fate.SKIP, (subscription, envelope.id)
         row = (
             subscription,
             envelope.id,
             envelope.type,
             envelope.subject,
             envelope.severity,
-            "" if skipped else envelope.message,
-            b"" if skipped else envelope.body,
+            "" if skipped else self._events.kept(event, "message", envelope.message),
+            b"" if skipped else self._events.kept(event, "body", envelope.body),
             fate.value,
             now.timestamp() if skipped else None,
         )
@@ -298,14 +394,8 @@ class SqliteOutbox:
 
     @contextlib.contextmanager
     def _transaction(self) -> Iterator[sqlite3.Connection]:
-        with self._guarded() as connection:
-            connection.execute("BEGIN IMMEDIATE")
-            try:
-                yield connection
-            except BaseException:
-                connection.execute("ROLLBACK")
-                raise
-            connection.execute("COMMIT")
+        with self._guarded() as connection, transaction(connection):
+            yield connection
 
 
 def _time(seconds: float) -> datetime:

@@ -4,9 +4,10 @@ A file that is derived from others is made anew, and the log says so. Any other 
 file's name: what to do about it, its owner says.
 """
 
+import contextlib
 import logging
 import sqlite3
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 from upwell.machine.private_file import make_private, require_file
@@ -68,6 +69,20 @@ def open_derived(path: Path, setup: Setup, made_from: str) -> sqlite3.Connection
     for file in (path, *(path.with_name(f"{path.name}{ending}") for ending in _BESIDE)):
         file.unlink(missing_ok=True)
     return open_database(path, setup)
+
+
+@contextlib.contextmanager
+def transaction(connection: sqlite3.Connection) -> Iterator[None]:
+    """Keep all that is written in the block, or nothing; raises sqlite3.Error."""
+    connection.execute("BEGIN IMMEDIATE")
+    try:
+        yield
+        connection.execute("COMMIT")
+    except BaseException:
+        # A full disk may have rolled back already; then there is nothing left to undo.
+        if connection.in_transaction:
+            connection.execute("ROLLBACK")
+        raise
 
 
 def _check(connection: sqlite3.Connection, path: Path) -> None:

@@ -92,6 +92,8 @@ def _reason(details: ErrorDetails, location: Sequence[int | str]) -> str:
         and issubclass(kind, SettingsTable)
     ):
         return str(details["ctx"]["error"])
+    if details["type"] == "value_error" and allowed.explained:
+        return str(details["ctx"]["error"])
     return f"expected {allowed.words}, not {_shown(details['input'])}"
 
 

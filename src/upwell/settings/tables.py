@@ -12,6 +12,7 @@ from pydantic import BeforeValidator, Field, model_validator
 
 from upwell.api.values.quantities import InvalidQuantityError, parse_quantity
 from upwell.audit.export import receiver_of
+from upwell.encryption.keys import KeySource
 from upwell.gitops.interface import Author
 from upwell.outbound.destinations import AllowedDestination
 from upwell.policy.firewall.table import NetworkIsolation
@@ -45,7 +46,6 @@ from upwell.settings.values import (
     duration,
     show_duration,
 )
-from upwell.store.encryption.keys import KeySource
 from upwell.uploads.interface import DEFAULT_LIMIT_BYTES
 
 _PLACE = re.compile(
@@ -403,14 +403,17 @@ def _key_source(value: Any) -> str:
 
 
 class EncryptionSettings(SettingsTable):
-    """Encryption of what is in `upwell.db`."""
+    """Encryption of `upwell.db`, `deliveries.db` and the server's own keys."""
 
     keys: Annotated[
         tuple[
             Annotated[
                 str,
                 BeforeValidator(_key_source),
-                AllowedValues('"file:/PATH", "credential:NAME", "exec:/PROGRAM" or "none"'),
+                AllowedValues(
+                    '"file:/PATH", "credential:NAME", "pkcs11:URI", "exec:/PROGRAM" or "none"',
+                    explained=True,
+                ),
             ],
             ...,
         ],

@@ -26,6 +26,8 @@ class AllowedValues:
     """Continues "expected …"."""
     blank: bool = False
     """Counts an empty text as if the key were absent."""
+    explained: bool = False
+    """The error of whatever reads the value says more, and shows nothing secret of it."""
 
 
 _TABLE = AllowedValues("a table")

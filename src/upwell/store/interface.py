@@ -186,6 +186,8 @@ class StoreEncryption:
     is_rotating: bool = False
     rows_left: int = 0
     """Texts that are not sealed by it yet."""
+    fault: str = ""
+    """Reason why the last rotation stopped, or why the next start would be refused."""
 
 
 @dataclass(frozen=True, slots=True)

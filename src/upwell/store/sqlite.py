@@ -17,16 +17,12 @@ from typing import Self
 
 from upwell.api.codec import InvalidObjectError, UnknownKindError, decode_as, resource_of_kind
 from upwell.api.meta import ObjectKey, Resource
-from upwell.machine.databases import DamagedDatabaseError, open_database
-from upwell.store.encryption.envelope import (
-    DataKey,
-    EnvelopeCipher,
-    EnvelopeError,
-    SealedIdentity,
-)
-from upwell.store.encryption.keyring import RESEALING, Keyring, WrappedKey
-from upwell.store.encryption.keys import KeySource
-from upwell.store.encryption.resealing import Resealer
+from upwell.encryption.databases import DatabaseKeys, Resealer, truncate_log
+from upwell.encryption.keyring import Keyring
+from upwell.encryption.sealing import DataKey
+from upwell.machine.databases import DamagedDatabaseError, open_database, transaction
+from upwell.store.encryption.envelope import EnvelopeCipher, EnvelopeError, SealedIdentity
+from upwell.store.encryption.resealing import StoreResealer
 from upwell.store.history import ChangeRecord, History
 from upwell.store.interface import (
     Change,
@@ -48,7 +44,6 @@ _PRAGMAS = (
 _INSTANCE = "instance"
 _TIMELINES = "timelines"
 _FOLDER = "folder"
-_DATA_KEY = "current-data-key"
 _NEXT_STEPS = {
     sqlite3.SQLITE_FULL: "free space, or enlarge the disk",
     sqlite3.SQLITE_IOERR: "free space, or see `dmesg` for faults of the disk",
@@ -66,10 +61,6 @@ _ADD_CHANGE = (
     "INSERT INTO changes (version, change, kind, previous_labels, body) VALUES (?, ?, ?, ?, ?)"
 )
 _ALL_FACTS = "SELECT name, value FROM facts"
-_OVERWRITE_FREED = "PRAGMA secure_delete = ON"
-"""While texts are sealed anew; afterwards what is freed was sealed too."""
-_LEAVE_FREED = "PRAGMA secure_delete = OFF"
-_DELETE_FACT = "DELETE FROM facts WHERE name = ?"
 _PUT_FACT = "INSERT OR REPLACE INTO facts (name, value) VALUES (?, ?)"
 _FORGET_CHANGES = "DELETE FROM changes WHERE version <= ?"
 
@@ -98,8 +89,8 @@ class _SqliteJournal:
     def __init__(self, path: Path, lock: ProcessLock, history_limit: int, keyring: Keyring) -> None:
         self._path = path
         self._keyring = keyring
-        self._keys: dict[bytes, DataKey] = {}
-        self._cipher = EnvelopeCipher(None, {})
+        self._keys = DatabaseKeys(path, keyring, StoreResealer)
+        self._cipher = EnvelopeCipher(self._keys.sealer)
         self._resealer: Resealer | None = None
         self._lock = lock
         self._history_limit = history_limit
@@ -136,7 +127,8 @@ class _SqliteJournal:
         try:
             self._connection = connection = open_database(self._path, _set_up)
             self._migrate(connection)
-            self._open_keys(connection)
+            self._keys.open(connection)
+            self._cipher = EnvelopeCipher(self._keys.sealer)
             return self._load(connection)
         except DamagedDatabaseError as error:
             raise DamagedStoreError(self._path, f"{error.why}: {_RESTORE}") from error
@@ -153,7 +145,7 @@ class _SqliteJournal:
         if done > len(MIGRATIONS):
             raise DamagedStoreError(self._path, "a newer version of Upwell has written it")
         for number, statements in enumerate(MIGRATIONS[done:], start=done + 1):
-            with _transaction(connection):
+            with transaction(connection):
                 for statement in statements:
                     connection.execute(statement)
                 connection.execute(_SET_SCHEMA.format(number=number))
@@ -181,69 +173,6 @@ class _SqliteJournal:
             history.publish([ChangeRecord(version, Change(change), resource, previous, body)])
         return _Contents(resources, history, dict(connection.execute(_ALL_FACTS)))
 
-    def _open_keys(self, connection: sqlite3.Connection) -> None:
-        """Make the rows what the keyring wants, before anything is read.
-
-        Raises EncryptionKeyError, having changed nothing, or EnvelopeError.
-        """
-        facts = dict(connection.execute(_ALL_FACTS))
-        keys = self._keyring.open(facts)
-        current = bytes.fromhex(facts.get(_DATA_KEY, "")) or None
-        if self._keyring.encrypts and current not in keys:
-            made = DataKey.generate()
-            keys[made.id], current = made, made.id
-            facts |= self._begin_resealing(self._keyring.wrapped(keys.values()), made)
-        elif self._keyring.encrypts and not self._keyring.are_wrapped_by_the_first(facts):
-            self._put_facts(self._keyring.wrapped(keys.values()))
-        elif not self._keyring.encrypts and current is not None:
-            facts |= self._begin_resealing({}, None)
-            current = None
-        self._use(keys, current)
-        if RESEALING in facts:
-            connection.execute(_OVERWRITE_FREED)
-            resealer = Resealer(self._cipher)
-            while not resealer.is_done:
-                self._step(resealer)
-            self._finish_resealing()
-            connection.execute("VACUUM")  # pages that were freed before hold plain texts still
-            self._truncate_log()
-
-    def _begin_resealing(self, facts: Mapping[str, str], key: DataKey | None) -> dict[str, str]:
-        """Write down that rows are to be sealed by a key, and return what was written."""
-        if self._connection is not None:
-            self._connection.execute(_OVERWRITE_FREED)
-        written = {**facts, RESEALING: "1", _DATA_KEY: key.id.hex() if key else ""}
-        self._put_facts(written)
-        return written
-
-    def _use(self, keys: dict[bytes, DataKey], current: bytes | None) -> None:
-        self._keys = keys
-        self._cipher = EnvelopeCipher(keys[current] if current is not None else None, keys)
-
-    def _step(self, resealer: Resealer) -> None:
-        try:
-            with self._writing() as connection:
-                resealer.step(connection)
-        except EnvelopeError as error:
-            raise DamagedStoreError(self._path, f"an envelope: {error}: {_RESTORE}") from error
-
-    def _finish_resealing(self) -> None:
-        """Forget the data keys that seal nothing any more."""
-        current = self._cipher.current
-        needed = {} if current is None else {current.id: current}
-        with self._writing() as connection:
-            for key in WrappedKey.of_facts(dict(connection.execute(_ALL_FACTS))):
-                if key.id not in needed:
-                    connection.execute(_DELETE_FACT, (key.fact[0],))
-            connection.execute(_DELETE_FACT, (RESEALING,))
-        connection.execute(_LEAVE_FREED)
-        self._use(needed, current.id if current else None)
-
-    def _truncate_log(self) -> None:
-        """Move everything into the file itself; the log beside it is empty then."""
-        if self._connection is not None:
-            self._connection.execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchall()
-
     async def rotate(self) -> None:
         """Seal everything by a new data key, a batch at a time: others write in between.
 
@@ -260,19 +189,32 @@ class _SqliteJournal:
         try:
             while not resealer.is_done:
                 await self._run(lambda: self._step(resealer))
-            await self._run(self._finish_resealing)
-            await self._run(self._truncate_log)
+            await self._run(self._finish_rotation)
         finally:
             self._resealer = None
 
     def _begin_rotation(self, made: DataKey, facts: Mapping[str, str]) -> Resealer:
-        self._begin_resealing(facts, made)
-        self._use({**self._keys, made.id: made}, made.id)
-        return Resealer(self._cipher)
+        with self._using() as connection:
+            resealer = self._keys.begin(connection, made, facts)
+        self._cipher = EnvelopeCipher(self._keys.sealer)
+        return resealer
+
+    def _step(self, resealer: Resealer) -> None:
+        try:
+            with self._using() as connection:
+                self._keys.step(connection, resealer)
+        except EnvelopeError as error:
+            raise DamagedStoreError(self._path, f"an envelope: {error}: {_RESTORE}") from error
+
+    def _finish_rotation(self) -> None:
+        with self._using() as connection:
+            self._keys.finish(connection)
+            self._cipher = EnvelopeCipher(self._keys.sealer)
+            truncate_log(connection)
 
     def encryption(self) -> StoreEncryption:
         """Return what is encrypted, and how far a rotation is."""
-        key, resealer = self._cipher.current, self._resealer
+        key, resealer = self._keys.sealer.current, self._resealer
         left = 0 if resealer is None else max(0, resealer.total - resealer.seen)
         return StoreEncryption(
             self._keyring.first if key else "",
@@ -320,12 +262,17 @@ class _SqliteJournal:
     @contextlib.contextmanager
     def _writing(self) -> Iterator[sqlite3.Connection]:
         """Keep all that is written in the block, or nothing."""
+        with self._using() as connection, transaction(connection):
+            yield connection
+
+    @contextlib.contextmanager
+    def _using(self) -> Iterator[sqlite3.Connection]:
+        """Raise UnavailableError for faults of the file within the block."""
         connection = self._connection
         if connection is None:
             raise UnavailableError(f"{self._path} is closed")
         try:
-            with _transaction(connection):
-                yield connection
+            yield connection
         except sqlite3.Error as error:
             why = f"{self._path} was not written: {error}{_next_step(error)}"
             raise UnavailableError(why) from error
@@ -407,11 +354,11 @@ class SqliteStore(LocalStore):
         *,
         clock: Clock,
         history_limit: int = HISTORY_LIMIT,
-        keys: Sequence[KeySource] = (),
+        keyring: Keyring | None = None,
     ) -> Self:
         """Open or make the file at `path`; `clock` returns the time in UTC.
 
-        The first of `keys` encrypts, all open what is encrypted; without one, nothing is.
+        The first key of `keyring` encrypts, all open what is encrypted; without, nothing is.
         Raises LockedError, naming the process that has it open, DamagedStoreError,
         EncryptionKeyError, or UnavailableError if it cannot be opened.
         """
@@ -419,7 +366,8 @@ class SqliteStore(LocalStore):
             lock = _claim(path)
         except OSError as error:
             raise UnavailableError(f"{path} cannot be opened: {error}") from error
-        journal = _SqliteJournal(path, lock, history_limit, Keyring(keys, path.parent))
+        keyring = keyring or Keyring((), path.parent)
+        journal = _SqliteJournal(path, lock, history_limit, keyring)
         try:
             contents = await journal.open()
         except BaseException:
@@ -461,19 +409,6 @@ def _set_up(connection: sqlite3.Connection) -> None:
 
 def _claim(path: Path) -> ProcessLock:
     return ProcessLock.acquire(path.with_name(f"{path.name}.lock"))
-
-
-@contextlib.contextmanager
-def _transaction(connection: sqlite3.Connection) -> Iterator[None]:
-    connection.execute("BEGIN IMMEDIATE")
-    try:
-        yield
-        connection.execute("COMMIT")
-    except BaseException:
-        # A full disk may have rolled back already; then there is nothing left to undo.
-        if connection.in_transaction:
-            connection.execute("ROLLBACK")
-        raise
 
 
 def _write(connection: sqlite3.Connection, record: ChangeRecord, cipher: EnvelopeCipher) -> None:

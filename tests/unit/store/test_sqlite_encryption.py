@@ -11,12 +11,9 @@ import pytest
 
 from upwell.api.core import Secret
 from upwell.api.meta import ObjectMeta
-from upwell.store.encryption.keys import (
-    EncryptionKeyError,
-    InvalidKeySourceError,
-    KeySource,
-    write_new_key,
-)
+from upwell.encryption.faults import EncryptionKeyError
+from upwell.encryption.keyring import Keyring
+from upwell.encryption.keys import InvalidKeySourceError, KeySource, write_new_key
 from upwell.store.interface import EVERYTHING, RejectedError, UnavailableError
 from upwell.store.sqlite import DamagedStoreError, SqliteStore
 
@@ -47,7 +44,8 @@ def new_key(path: Path) -> KeySource:
 
 @asynccontextmanager
 async def opened(data: Path, *keys: KeySource) -> AsyncIterator[SqliteStore]:
-    store = await SqliteStore.open(data / "upwell.db", clock=lambda: NOW, keys=keys)
+    keyring = Keyring(keys, data)
+    store = await SqliteStore.open(data / "upwell.db", clock=lambda: NOW, keyring=keyring)
     try:
         yield store
     finally:

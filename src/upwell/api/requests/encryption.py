@@ -25,6 +25,8 @@ class EncryptionStatus(Model):
     rotating: bool = False
     rows_left: int = 0
     """Texts that are not sealed by it yet."""
+    fault: str = ""
+    """Reason why the last rotation stopped, or why the next start would be refused."""
 
 
 class Encryption(Resource):

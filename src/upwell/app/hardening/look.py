@@ -20,6 +20,7 @@ from upwell.api.requests.encryption import Encryption
 from upwell.app.access import LOCAL_SOCKET
 from upwell.app.hardening.instance_ids import host_instances, instance_ids_fault
 from upwell.app.hardening.served import read_served
+from upwell.encryption.keys import KeySource
 from upwell.machine.checks import HostCheckStatus, check_build_isolation
 from upwell.machine.host import read_host
 from upwell.machine.private_file import PRIVATE_FILES
@@ -34,7 +35,6 @@ from upwell.policy.hardening.installation import (
     TokenState,
 )
 from upwell.server.auth.tokens import ADMIN, TOKEN_TYPE, TokenRecord
-from upwell.store.encryption.keys import KeySource
 from upwell.store.interface import ApiClient, Selector
 from upwell.store.kubernetes import KubernetesStore
 
@@ -149,10 +149,10 @@ def _tokens(secrets: Iterable[Secret]) -> Iterator[TokenState]:
 def _keys(settings: ServedSettings, data_dir: Path) -> Iterator[KeyFile]:
     for text in settings.encryption_keys:
         source = KeySource.parse(text)
-        path = Path(source.value).resolve()
-        for file in _modes([path] if source.kind == "file" else ()):
-            inside = path.is_relative_to(data_dir)
-            yield KeyFile(file, inside, data_dir.is_relative_to(path.parent))
+        for path in map(Path.resolve, source.files):
+            for file in _modes([path]):
+                inside = path.is_relative_to(data_dir)
+                yield KeyFile(file, inside, data_dir.is_relative_to(path.parent))
 
 
 def _mode(path: Path) -> FileMode:

@@ -35,21 +35,38 @@ def encryption() -> None:
 
 
 @encryption.command(
-    "new-key", epilog=examples("upwell encryption new-key /etc/upwell/encryption.key")
+    "new-key",
+    epilog=examples(
+        "upwell encryption new-key /etc/upwell/encryption.key",
+        "upwell encryption new-key"
+        " 'pkcs11:token=upwell;object=data?module-path=/usr/lib/softhsm/libsofthsm2.so"
+        "&pin-source=/etc/upwell/pin'",
+    ),
 )
-@click.argument("path", metavar="FILE", type=click.Path(path_type=Path, dir_okay=False))
-def new_key(path: Path) -> None:
-    """Write a new key to FILE, for its owner alone.
+@click.argument("place", metavar="FILE|pkcs11:URI")
+def new_key(place: str) -> None:
+    """Write a new key to FILE, for its owner alone, or make one on a PKCS#11 token.
 
-    Keep a copy where the data folder's copies are not: without the key, nobody reads the database.
+    Prints it as [encryption] keys names it. Keep a copy where the data folder's copies are not
+    (of a token, its own backup): without the key, nobody reads the database.
     """
-    from upwell.store.encryption.keys import write_new_key  # noqa: PLC0415 - loads cryptography
+    from upwell.encryption.faults import EncryptionKeyError  # noqa: PLC0415 - loads cryptography
+    from upwell.encryption.keys import (  # noqa: PLC0415 - the same
+        InvalidKeySourceError,
+        KeySource,
+    )
 
+    text = place if place.startswith("pkcs11:") else f"file:{Path(place).absolute()}"
     try:
-        write_new_key(path)
+        source = KeySource.parse(text)
+        source.make()
     except OSError as error:
-        raise CommandError(f"{error.strerror}: {path}" if error.strerror else str(error)) from error
-    echo(f"file:{path.absolute()}")
+        raise CommandError(
+            f"{error.strerror}: {place}" if error.strerror else str(error)
+        ) from error
+    except (EncryptionKeyError, InvalidKeySourceError) as error:
+        raise CommandError(str(error)) from error
+    echo(str(source))
 
 
 @encryption.command(epilog=examples("upwell encryption status", "upwell encryption status -o json"))
@@ -89,6 +106,8 @@ def rotate(session: Session, *, no_wait: bool) -> None:
             found = await _ask(client, rotate=False)
         for line in _table(found):
             echo(line)
+        if found.fault and not found.rotating:
+            raise CommandError(found.fault)
 
     session.run(work)
 
@@ -107,4 +126,5 @@ def _table(found: "EncryptionStatus") -> list[str]:
     if not found.source:
         return ["not encrypted: name a key in [encryption] keys (`upwell encryption new-key FILE`)"]
     state = f"rotating, {found.rows_left} left" if found.rotating else "encrypted"
-    return list(aligned([("KEY", "DATA KEY", "STATE"), (found.source, found.data_key, state)]))
+    table = [("KEY", "DATA KEY", "STATE"), (found.source, found.data_key, state)]
+    return [*aligned(table), *([f"fault: {found.fault}"] if found.fault else [])]

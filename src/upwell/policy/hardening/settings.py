@@ -304,6 +304,9 @@ def _encryption(state: ServerState) -> Iterator[Flaw]:
     elif state.encryption.rows_left and not state.encryption.rotating:
         reason = f"{state.encryption.rows_left} texts are not encrypted by the newest key"
         yield Flaw(FlawSeverity.WARN, "[encryption]", reason, "upwell encryption rotate")
+    if state.encryption.fault:
+        remedy = "mend what it names: without its key the server does not start again"
+        yield Flaw(FlawSeverity.FAIL, "[encryption]", state.encryption.fault, remedy)
 
 
 def _encryption_key(state: ServerState) -> Iterator[Flaw]:

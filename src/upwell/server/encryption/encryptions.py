@@ -61,4 +61,5 @@ def _status(keys: StoreKeys) -> EncryptionStatus:
         data_key=found.data_key,
         rotating=found.is_rotating,
         rows_left=found.rows_left,
+        fault=found.fault,
     )

@@ -1,15 +1,19 @@
-"""Texts that only this server can read, and that nobody can change: AES-256-GCM (SP 800-38D)."""
+"""Texts that only this server can read, and that nobody can change."""
 
 import base64
 import binascii
 import hmac
-from secrets import token_bytes
 
-from cryptography.exceptions import InvalidTag
-from cryptography.hazmat.primitives.ciphers.aead import AESGCM
+from upwell.encryption.sealing import (
+    DataKey,
+    Sealer,
+    SealError,
+    UnknownSealingKeyError,
+    open_bare,
+    place,
+)
 
 MAX_SEALED_LETTERS = 16 * 1024
-_NONCE_BYTES = 12
 
 
 class Seals:
@@ -19,21 +23,25 @@ class Seals:
     """
 
     def __init__(self, secret: bytes) -> None:
-        self._cipher = AESGCM(hmac.digest(secret, b"sign-in", "sha256"))
+        self._key = hmac.digest(secret, b"sign-in", "sha256")
+        self._sealer = Sealer(DataKey.of(self._key))
 
     def seal(self, purpose: str, text: str) -> str:
         """Return the text in a form that may stand in a cookie or a Secret."""
-        nonce = token_bytes(_NONCE_BYTES)
-        sealed = self._cipher.encrypt(nonce, text.encode(), purpose.encode())
-        return base64.urlsafe_b64encode(nonce + sealed).decode()
+        sealed = self._sealer.seal(place("sign-in", purpose), text.encode())
+        return base64.urlsafe_b64encode(sealed).decode()
 
     def open(self, purpose: str, sealed: str) -> str | None:
         """Return the text; None when it was not sealed here, for this purpose."""
         if len(sealed) > MAX_SEALED_LETTERS or not sealed.isascii():
             return None
         try:
-            raw = base64.b64decode(sealed, altchars=b"-_", validate=True)
-            nonce, content = raw[:_NONCE_BYTES], raw[_NONCE_BYTES:]
-            return self._cipher.decrypt(nonce, content, purpose.encode()).decode()
-        except (binascii.Error, InvalidTag, ValueError):
+            return self._opened(purpose, base64.b64decode(sealed, altchars=b"-_", validate=True))
+        except (binascii.Error, SealError, ValueError):
             return None
+
+    def _opened(self, purpose: str, raw: bytes) -> str:
+        try:
+            return self._sealer.open_at(place("sign-in", purpose), raw).decode()
+        except UnknownSealingKeyError:  # as sessions of an earlier version have it
+            return open_bare(self._key, raw, purpose.encode()).decode()

@@ -1,13 +1,10 @@
-"""Rows of a database that are kept otherwise than they shall be, sealed anew, batch by batch.
-
-Each row says by itself how it is kept: so whatever was interrupted is found again, and what others
-write meanwhile is kept as it shall be already.
-"""
+"""Rows of the store that are kept otherwise than they shall be, sealed anew, batch by batch."""
 
 import json
 import sqlite3
 from typing import Any
 
+from upwell.encryption.sealing import Sealer
 from upwell.store.encryption.envelope import EnvelopeCipher, EnvelopeError, SealedIdentity
 
 _NEXT_OBJECTS = (
@@ -21,11 +18,11 @@ _COUNT = "SELECT (SELECT count(*) FROM objects) + (SELECT count(*) FROM changes)
 _BATCH = 256
 
 
-class Resealer:
-    """One way through all rows."""
+class StoreResealer:
+    """One way through all rows. Implements Resealer."""
 
-    def __init__(self, cipher: EnvelopeCipher) -> None:
-        self._cipher = cipher
+    def __init__(self, sealer: Sealer) -> None:
+        self._cipher = EnvelopeCipher(sealer)
         self._object = ("", "", "")
         self._version = -1
         self.is_done = False

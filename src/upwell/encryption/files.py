@@ -13,16 +13,15 @@ from pathlib import Path
 from secrets import token_bytes
 from threading import Lock
 
-from cryptography.exceptions import InvalidTag
-from cryptography.hazmat.primitives.ciphers.aead import AESGCM
-
+from upwell.encryption.faults import EncryptionKeyError
+from upwell.encryption.keyring import Keyring
+from upwell.encryption.sealing import KEY_BYTES, DataKey, Sealer, SealError, open_bare, place
 from upwell.machine.private_file import DamagedFileError, PrivateFiles, write_private
-from upwell.store.encryption.keyring import Keyring
-from upwell.store.encryption.keys import KEY_BYTES, EncryptionKeyError
 
-_VERSION = 1
+_VERSION = 2
+_BARE_VERSION = 1
+"""Of an earlier version, whose content has no form of its own."""
 _BEGIN = b"{"
-_NONCE_BYTES = 12
 _OVERHEAD = 128 * 1024
 """Bytes that a sealed file may have above twice its content: a program may wrap at length."""
 
@@ -34,18 +33,20 @@ class _Sealed:
     source: str
     wrapped: bytes
     content: bytes
+    is_bare: bool = False
 
     @classmethod
     def parse(cls, raw: bytes, path: Path) -> "_Sealed":
         """Read it; raises DamagedFileError."""
         try:
             document = json.loads(raw)
-            if document["version"] != _VERSION:
+            version = document["version"]
+            if version not in {_VERSION, _BARE_VERSION}:
                 raise DamagedFileError(path, "another version of Upwell has sealed it")
             wrapped, content = (
                 base64.b64decode(document[name], validate=True) for name in ("wrapped", "sealed")
             )
-            return cls(str(document["source"]), wrapped, content)
+            return cls(str(document["source"]), wrapped, content, version == _BARE_VERSION)
         except (ValueError, KeyError, TypeError, RecursionError) as error:
             raise DamagedFileError(path, "it is not what was sealed") from error
 
@@ -113,10 +114,12 @@ class SealedFiles(PrivateFiles):
                 " from a copy; nothing was changed"
             )
         key, is_first = found
-        nonce, content = sealed.content[:_NONCE_BYTES], sealed.content[_NONCE_BYTES:]
         try:
-            return AESGCM(key).decrypt(nonce, content, _bound(path)), is_first
-        except (InvalidTag, ValueError) as error:
+            if sealed.is_bare:
+                bound = f"upwell file\0{path.name}".encode()
+                return open_bare(key, sealed.content, bound), is_first
+            return Sealer(DataKey.of(key)).open_at(_place(path), sealed.content), is_first
+        except SealError as error:
             raise DamagedFileError(path, "it is not what was sealed") from error
 
     def _write(self, path: Path, content: bytes) -> None:
@@ -125,14 +128,13 @@ class SealedFiles(PrivateFiles):
         if wrapped is None:
             write_private(path, content)
             return
-        nonce = token_bytes(_NONCE_BYTES)
-        sealed = nonce + AESGCM(key).encrypt(nonce, content, _bound(path))
+        sealed = Sealer(DataKey.of(key)).seal(_place(path), content)
         write_private(path, _Sealed(self._keyring.first, wrapped, sealed).encode())
 
 
-def _bound(path: Path) -> bytes:
-    """Return what is authenticated beside the content: one key is not put in another's place."""
-    return f"upwell file\0{path.name}".encode()
+def _place(path: Path) -> bytes:
+    """Return what a file's content is sealed for: one key is not put in another's place."""
+    return place("file", path.name)
 
 
 def _overwrite(descriptor: int) -> None:

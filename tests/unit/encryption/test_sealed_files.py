@@ -7,13 +7,12 @@ import pytest
 
 from upwell.app.access import kept_secret
 from upwell.app.data_folder import DataFolderError
+from upwell.encryption.faults import EncryptionKeyError
+from upwell.encryption.files import SealedFiles
+from upwell.encryption.keyring import Keyring
+from upwell.encryption.keys import KeySource, write_new_key
 from upwell.machine.private_file import DamagedFileError
 from upwell.signing.keys import SigningKeyError, SigningKeys
-from upwell.store.encryption.files import SealedFiles
-from upwell.store.encryption.keyring import Keyring
-from upwell.store.encryption.keys import EncryptionKeyError, KeySource, write_new_key
-from upwell.store.encryption.rotation import Rotations
-from upwell.store.interface import StoreEncryption, UnavailableError
 
 PLAIN = b"0123456789abcdef" * 4 + b"\n"
 
@@ -137,20 +136,3 @@ def test_keys_that_sign_images_are_sealed_and_rotated(folder: Folder) -> None:
     path.write_bytes(path.read_bytes()[:-30])
     with pytest.raises(SigningKeyError, match=r"image-signing\.key is damaged.*restore"):
         SigningKeys(folder.data, None, folder.files(*sources))
-
-
-async def test_a_rotation_tells_of_a_file_that_it_cannot_seal(folder: Folder) -> None:
-    files = folder.files(folder.source("key"))
-    files.settle(folder.path, PLAIN)
-    seen: list[bool] = []
-
-    async def rotate() -> None:
-        seen.append(rotations.state().is_rotating)
-
-    rotations = Rotations(files, StoreEncryption, rotate)
-    await rotations.rotate()
-    assert (seen, rotations.state().is_rotating) == ([True], False)
-    folder.path.write_bytes(folder.path.read_bytes()[:-9])
-    with pytest.raises(UnavailableError, match=r"not sealed anew: .*signing\.key is damaged"):
-        await rotations.rotate()
-    assert (seen, rotations.state().is_rotating) == ([True], False)

@@ -1,38 +1,32 @@
-"""Keys that wrap data keys; they lie outside the data folder: a file, a credential, a program.
+"""Keys that wrap data keys; they lie outside the data folder: a file, a token, a program.
 
 Named in the settings by a text: `file:PATH`, `credential:NAME` (systemd.exec(5), LoadCredential=),
-`exec:PROGRAM`, or `none`.
+`pkcs11:…` (RFC 7512), `exec:PROGRAM`, or `none`.
 """
 
 import base64
 import binascii
 import os
-import subprocess
+import sys
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from secrets import token_bytes
 from typing import Protocol
 
-from cryptography.exceptions import InvalidTag
-from cryptography.hazmat.primitives.ciphers.aead import AESGCM
-
+from upwell.encryption.faults import EncryptionKeyError
+from upwell.encryption.programs import KeyProgram
+from upwell.encryption.sealing import KEY_BYTES, DataKey, Sealer, SealError, open_bare, place
+from upwell.encryption.token_uri import InvalidTokenUriError, TokenUri
 from upwell.machine.private_file import is_open_to_others, write_private
-from upwell.store.interface import StoreError
 
-KEY_BYTES = 32
-_NONCE_BYTES = 12
-_PURPOSE = b"upwell data key"
+_PLACE = place("data key")
+_BARE_PURPOSE = b"upwell data key"
+_BARE_BYTES = 60
+"""Of a data key that an earlier version has wrapped."""
 _MAX_FILE_BYTES = 4096
-_SECONDS = 30
-_MAX_OUTPUT = 64 * 1024
+_TOKEN_COMMAND = (sys.executable, "-P", "-m", "upwell.encryption.token_command")
 _MAKE = "`upwell encryption new-key FILE` makes one"
-
-
-class EncryptionKeyError(StoreError):
-    """A key is missing, or is the wrong one; the message names it and the next step."""
-
-    reason = "EncryptionKey"
 
 
 class InvalidKeySourceError(ValueError):
@@ -64,12 +58,19 @@ class KeySource:
         kind, _, value = text.partition(":")
         if text == "none":
             return cls("none", "")
+        if kind == "pkcs11":
+            try:
+                TokenUri.parse(text)
+            except InvalidTokenUriError as error:
+                shown = text.partition("?")[0]  # what comes after it may be a PIN, by mistake
+                raise InvalidKeySourceError(f"{shown}: {error}") from error
+            return cls(kind, value)
         if kind in {"file", "exec"} and Path(value).is_absolute():
             return cls(kind, value)
         if kind == "credential" and value and "/" not in value:
             return cls(kind, value)
         raise InvalidKeySourceError(
-            f"{text!r} is none of file:/PATH, credential:NAME, exec:/PROGRAM and none"
+            f"{text!r} is none of file:/PATH, credential:NAME, pkcs11:…, exec:/PROGRAM and none"
         )
 
     def __str__(self) -> str:
@@ -84,7 +85,11 @@ class KeySource:
             case "none":
                 return None
             case "exec":
-                return _Program(Path(self.value))
+                return KeyProgram([self.value], str(self))
+            case "pkcs11":
+                for path in self.files:
+                    _require_outside(path, data_folder, f"{path}, which has the PIN,")
+                return self._token()
             case "credential":
                 folder = os.environ.get("CREDENTIALS_DIRECTORY", "")
                 if not folder:
@@ -95,12 +100,32 @@ class KeySource:
                 return _AesKey(_read_key(Path(folder) / self.value, str(self)))
             case _:
                 path = Path(self.value)
-                if path.resolve().is_relative_to(data_folder.resolve()):
-                    raise EncryptionKeyError(
-                        f"{self} lies in the data folder, beside what it protects: move it"
-                    )
+                _require_outside(path, data_folder, str(self))
                 _require_private(path)
                 return _AesKey(_read_key(path, str(self)))
+
+    @property
+    def files(self) -> Sequence[Path]:
+        """Files of this machine that have the key, or the PIN of its token."""
+        if self.kind == "file":
+            return (Path(self.value),)
+        pin = TokenUri.parse(str(self)).pin_file if self.kind == "pkcs11" else None
+        return () if pin is None else (pin,)
+
+    def make(self) -> None:
+        """Make a new key there; raises EncryptionKeyError, OSError, FileExistsError too."""
+        if self.kind == "pkcs11":
+            self._token().ask("new", b"")
+        elif self.kind == "file":
+            write_new_key(Path(self.value))
+        else:
+            raise EncryptionKeyError(f"{self}: Upwell makes keys in files and on tokens alone")
+
+    def _token(self) -> KeyProgram:
+        """Return the token's key; its library may print what it likes, and take its time."""
+        uri = TokenUri.parse(str(self))
+        name = f"pkcs11:token={uri.token or uri.serial};object={uri.label or uri.key_id.hex()}"
+        return KeyProgram(_TOKEN_COMMAND, name, [str(self)])
 
 
 def write_new_key(path: Path) -> None:
@@ -114,76 +139,28 @@ class _AesKey:
     """A key of 32 bytes. Implements WrappingKey by AES-256-GCM."""
 
     def __init__(self, key: bytes) -> None:
-        self._cipher = AESGCM(key)
+        self._key = key
+        self._sealer = Sealer(DataKey.of(key))
 
     def wrap(self, data_key: bytes) -> bytes:
         """Wrap."""
-        nonce = token_bytes(_NONCE_BYTES)
-        return nonce + self._cipher.encrypt(nonce, data_key, _PURPOSE)
+        return self._sealer.seal(_PLACE, data_key)
 
     def unwrap(self, wrapped: bytes) -> bytes | None:
         """Unwrap."""
         try:
-            return self._cipher.decrypt(wrapped[:_NONCE_BYTES], wrapped[_NONCE_BYTES:], _PURPOSE)
-        except (InvalidTag, ValueError):
+            if len(wrapped) == _BARE_BYTES:
+                return open_bare(self._key, wrapped, _BARE_PURPOSE)
+            return self._sealer.open_at(_PLACE, wrapped)
+        except SealError:
             return None
 
 
-class _Program:
-    """A program that knows the key: of a TPM, a PKCS#11 token or a KMS. Implements WrappingKey.
-
-    It is run with `wrap` or `unwrap`, gets one line of base64 on stdin, and answers with one. Exit
-    code 3 to `unwrap` says that another key wrapped it; any other but 0 is a fault.
-    """
-
-    _OTHER_KEY = 3
-
-    def __init__(self, path: Path) -> None:
-        self._path = path
-
-    def wrap(self, data_key: bytes) -> bytes:
-        """Wrap."""
-        found = self._ask("wrap", data_key)
-        if found is None:
-            raise EncryptionKeyError(f"exec:{self._path} wrap: exited with {self._OTHER_KEY}")
-        return found
-
-    def unwrap(self, wrapped: bytes) -> bytes | None:
-        """Unwrap."""
-        return self._ask("unwrap", wrapped)
-
-    def _ask(self, verb: str, content: bytes) -> bytes | None:
-        what = f"exec:{self._path} {verb}"
-        try:
-            done = subprocess.run(
-                [str(self._path), verb],
-                input=base64.b64encode(content) + b"\n",
-                capture_output=True,
-                check=False,
-                timeout=_SECONDS,
-            )
-        except subprocess.TimeoutExpired as error:
-            raise EncryptionKeyError(f"{what}: no answer within {_SECONDS} s") from error
-        except OSError as error:
-            raise EncryptionKeyError(f"{what}: {error.strerror}") from error
-        if verb == "unwrap" and done.returncode == self._OTHER_KEY:
-            return None
-        if done.returncode:
-            why = done.stderr[-300:].decode(errors="replace").strip()
-            raise EncryptionKeyError(f"{what}: exited with {done.returncode}: {why}")
-        try:
-            return base64.b64decode(done.stdout[:_MAX_OUTPUT].strip(), validate=True)
-        except binascii.Error as error:
-            raise EncryptionKeyError(f"{what}: answered something else than base64") from error
-
-
-def unwrapped(wrapped: bytes, keys: Sequence[WrappingKey]) -> bytes | None:
-    """Return the data key that one of the keys has wrapped; raises EncryptionKeyError."""
-    for key in keys:
-        found = key.unwrap(wrapped)
-        if found is not None and len(found) == KEY_BYTES:
-            return found
-    return None
+def _require_outside(path: Path, data_folder: Path, what: str) -> None:
+    if path.resolve().is_relative_to(data_folder.resolve()):
+        raise EncryptionKeyError(
+            f"{what} lies in the data folder, beside what it protects: move it"
+        )
 
 
 def _require_private(path: Path) -> None:
