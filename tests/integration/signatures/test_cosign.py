@@ -1,10 +1,6 @@
 """Signatures and attestations that cosign itself has made, judged where it left them."""
 
-import asyncio
-import os
-import shutil
 from collections.abc import AsyncIterator
-from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
@@ -16,6 +12,7 @@ from tests.support.registry.signed_images import (
     image_judge,
 )
 from tests.support.rollouts.memory_machine import MemoryClock
+from tests.support.signing.cosign import Cosign, cosign_in
 
 from upwell.api.image_policies.policy import AttestationRequirement, ImagePolicySpec, PolicyPoint
 from upwell.oci import Reference
@@ -30,24 +27,8 @@ PREDICATE = """{
 }"""
 
 
-@dataclass(frozen=True)
-class Cosign:
-    """The program, with a key of its own in `folder`."""
-
-    program: str
-    folder: Path
-
-    async def run(self, *arguments: str) -> None:
-        process = await asyncio.create_subprocess_exec(
-            self.program,
-            *arguments,
-            cwd=self.folder,
-            env={**os.environ, "COSIGN_PASSWORD": "", "HOME": str(self.folder)},
-            stdout=asyncio.subprocess.PIPE,
-            stderr=asyncio.subprocess.STDOUT,
-        )
-        output, _ = await process.communicate()
-        assert process.returncode == 0, output.decode()
+class KeyedCosign(Cosign):
+    """cosign with a key of its own."""
 
     async def sign(self, image: Reference) -> None:
         await self.run(
@@ -71,11 +52,8 @@ class Cosign:
 
 
 @pytest.fixture
-async def cosign(tmp_path: Path) -> Cosign:
-    program = shutil.which("cosign")
-    if program is None:
-        pytest.skip("needs cosign: apt install cosign")
-    found = Cosign(program, tmp_path)
+async def cosign(tmp_path: Path) -> KeyedCosign:
+    found = KeyedCosign(cosign_in(tmp_path).program, tmp_path)
     await found.run("generate-key-pair")
     return found
 
@@ -92,7 +70,7 @@ async def host(request: pytest.FixtureRequest, tmp_path: Path) -> AsyncIterator[
         yield found
 
 
-async def test_what_cosign_has_signed_and_attested_passes(cosign: Cosign, host: str) -> None:
+async def test_what_cosign_has_signed_and_attested_passes(cosign: KeyedCosign, host: str) -> None:
     manifest = await push_image(host, "team/app", "1")
     image = Reference.parse(f"{host}/team/app").with_digest(manifest.digest)
     clock = MemoryClock()

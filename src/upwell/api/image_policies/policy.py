@@ -14,8 +14,13 @@ from upwell.api.meta import Column, Kind, Model, Resource, Scope, Time
 
 GROUP = "config.openshift.io"
 
-PUBLIC_KEY = "PublicKey"
-"""The one kind of root of trust that is checked."""
+
+class PolicyType(StrEnum):
+    """Kind of a root of trust."""
+
+    PUBLIC_KEY = "PublicKey"
+    FULCIO = "FulcioCAWithRekor"
+    PKI = "PKI"
 
 
 class MatchPolicy(StrEnum):
@@ -35,13 +40,46 @@ class PublicKeyRoot(Model):
     rekor_key_data: str | None = None
 
 
+class FulcioSubject(Model):
+    """Identity of who has signed, and who vouches for it."""
+
+    oidc_issuer: str = ""
+    signed_email: str = ""
+    """Email address, to the letter."""
+    signed_uri: str = Field(default="", alias="signedURI")
+    """Expression (RE2) that the whole URI of a workload has to match; an addition of ours."""
+
+
+class FulcioRoot(Model):
+    """Authorities of Fulcio, and keys of Rekor's log, in PEM, in base64."""
+
+    fulcio_ca_data: str = Field(default="", alias="fulcioCAData")
+    rekor_key_data: str = ""
+    fulcio_subject: FulcioSubject = Field(default_factory=FulcioSubject)
+
+
+class PkiSubject(Model):
+    """Names that a certificate has to have."""
+
+    email: str = ""
+    hostname: str = ""
+
+
+class PkiRoot(Model):
+    """Authorities of somebody's own, in PEM, in base64."""
+
+    ca_roots_data: str = ""
+    ca_intermediates_data: str = ""
+    pki_certificate_subject: PkiSubject = Field(default_factory=PkiSubject)
+
+
 class RootOfTrust(Model):
     """Keys, or authorities, whose signatures count."""
 
     policy_type: str = ""
     public_key: PublicKeyRoot | None = None
-    fulcio_ca_with_rekor: dict[str, Any] | None = Field(default=None, alias="fulcioCAWithRekor")
-    pki: dict[str, Any] | None = None
+    fulcio_ca_with_rekor: FulcioRoot | None = Field(default=None, alias="fulcioCAWithRekor")
+    pki: PkiRoot | None = None
 
 
 class ExactRepository(Model):
@@ -142,6 +180,8 @@ class PolicyPass(Model):
     """Pull spec with digest."""
     at: str
     namespace: str = ""
+    message: str = ""
+    """Signer, as far as a certificate says."""
     since: Time
 
 

@@ -86,7 +86,8 @@ def _trial(filename: Path, session: Session) -> ImagePolicySpec:
 def _print(image: str, answers: tuple[PolicyAnswer, ...]) -> None:
     echo(image)
     for answer in answers:
-        outcome = "passed" if answer.passed else f"{answer.reason}: {answer.message}"
+        passed = f"passed: {answer.message}" if answer.message else "passed"
+        outcome = passed if answer.passed else f"{answer.reason}: {answer.message}"
         mode = "" if answer.passed else f" ({answer.mode})"
         echo(f"  {answer.policy}{mode}: {outcome}")
     if not answers:

@@ -17,36 +17,65 @@ from upwell.formats.sigstore.artifacts import (
     signature_tag,
 )
 from upwell.formats.sigstore.bundle import Bundle
+from upwell.formats.sigstore.certificates import CertificateAuthorities, InvalidCertificateError
 from upwell.formats.sigstore.documents import InvalidSignatureDocumentError, canonical
 from upwell.formats.sigstore.dsse import EnvelopeSignature, SignedEnvelope, pre_authentication
 from upwell.formats.sigstore.keys import InvalidPublicKeyError, SignatureKey
+from upwell.formats.sigstore.log_body import SignedContent
+from upwell.formats.sigstore.proof import NO_PROOF, SigningProof
 from upwell.formats.sigstore.simple_signing import SimpleSigning
 from upwell.formats.sigstore.statement import InTotoStatement, PredicateType, Subject
-from upwell.formats.sigstore.verified import verified_claim, verified_statement
+from upwell.formats.sigstore.trust import (
+    SignedBy,
+    TrustedAuthorities,
+    TrustedFulcio,
+    TrustedKeys,
+    TrustRoot,
+    UntrustedSignatureError,
+)
+from upwell.formats.sigstore.verified import (
+    claim_of,
+    statement_of,
+    verified_claim,
+    verified_statement,
+)
 
 __all__ = [
+    "NO_PROOF",
     "Artifact",
     "Blob",
     "Bundle",
+    "CertificateAuthorities",
     "EnvelopeSignature",
     "InTotoStatement",
+    "InvalidCertificateError",
     "InvalidPublicKeyError",
     "InvalidSignatureDocumentError",
     "PredicateType",
     "SignatureKey",
+    "SignedBy",
+    "SignedContent",
     "SignedEnvelope",
+    "SigningProof",
     "SimpleSigning",
     "Subject",
+    "TrustRoot",
+    "TrustedAuthorities",
+    "TrustedFulcio",
+    "TrustedKeys",
+    "UntrustedSignatureError",
     "attachment_tags",
     "attestation_tag",
     "bundle_manifest",
     "canonical",
+    "claim_of",
     "image_of_tag",
     "layer_signature",
     "layered_manifest",
     "pre_authentication",
     "signature_manifest",
     "signature_tag",
+    "statement_of",
     "verified_claim",
     "verified_statement",
 ]

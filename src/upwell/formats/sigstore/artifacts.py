@@ -27,7 +27,9 @@ BUNDLE_CONTENT = "dev.sigstore.bundle.content"
 PREDICATE_TYPE = "predicateType"
 """Annotation of a layer with an attestation."""
 _IMAGE_CONFIG = "application/vnd.oci.image.config.v1+json"
-_EMPTY = Descriptor("application/vnd.oci.empty.v1+json", Digest.of(b"{}"), 2)
+EMPTY_TYPE = "application/vnd.oci.empty.v1+json"
+"""Type that cosign's index of referrers has for bundles, by their configuration."""
+_EMPTY = Descriptor(EMPTY_TYPE, Digest.of(b"{}"), 2)
 _TAG = re.compile(
     r"(sha256(?=-[0-9a-f]{64}\.)|sha512(?=-[0-9a-f]{128}\.))-([0-9a-f]+)\.(?:sig|att|sbom)",
     re.ASCII,

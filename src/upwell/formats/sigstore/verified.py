@@ -16,6 +16,11 @@ def verified_claim(
     """Return what a signature claims (simple signing); None: none of the keys made it."""
     if not any(key.verifies(signature, payload) for key in keys):
         return None
+    return claim_of(payload)
+
+
+def claim_of(payload: bytes) -> SimpleSigning | None:
+    """Return what a payload claims, whose signature was checked; None: it is no claim."""
     try:
         return SimpleSigning.parse(payload)
     except InvalidSignatureDocumentError:
@@ -26,7 +31,12 @@ def verified_statement(
     keys: Sequence[SignatureKey], envelope: SignedEnvelope, image: Digest
 ) -> InTotoStatement | None:
     """Return the statement of an envelope about an image; None: there is none by these keys."""
-    if envelope.payload_type != IN_TOTO or not envelope.is_signed_by(keys):
+    return statement_of(envelope, image) if envelope.is_signed_by(keys) else None
+
+
+def statement_of(envelope: SignedEnvelope, image: Digest) -> InTotoStatement | None:
+    """Return the statement of an envelope, whose signature was checked; None: not about `image`."""
+    if envelope.payload_type != IN_TOTO:
         return None
     try:
         statement = InTotoStatement.parse(envelope.payload)

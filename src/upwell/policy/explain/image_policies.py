@@ -44,7 +44,7 @@ class PolicyRecord:
 
     def __str__(self) -> str:
         if self.passed:
-            return f"passed {self.policy}"
+            return f"passed {self.policy}" + (f": {self.message}" if self.message else "")
         verb = "refused" if self.enforced else "would be refused"
         return f"{verb} by {self.policy}: {self.reason}: {self.message}"
 
@@ -108,8 +108,8 @@ def _records(policy: ImagePolicyResource) -> Iterator[PolicyRecord]:
     all_entries: tuple[_Entry, ...] = (*status.findings, *status.passed)
     merged: dict[tuple[str, str, str, str], list[_Entry]] = defaultdict(list)
     for entry in all_entries:
-        said = (entry.reason, entry.message) if isinstance(entry, PolicyFinding) else ("", "")
-        merged[(entry.image, entry.namespace, *said)].append(entry)
+        reason = entry.reason if isinstance(entry, PolicyFinding) else ""
+        merged[entry.image, entry.namespace, reason, entry.message].append(entry)
     for (image, namespace, reason, message), entries in merged.items():
         points = {one.at for one in entries}
         yield PolicyRecord(

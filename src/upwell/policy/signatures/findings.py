@@ -47,7 +47,11 @@ def with_verdict(
 
 def _passed(finding: PolicyFinding) -> PolicyPass:
     return PolicyPass(
-        image=finding.image, at=finding.at, namespace=finding.namespace, since=finding.since
+        image=finding.image,
+        at=finding.at,
+        namespace=finding.namespace,
+        message=finding.message,
+        since=finding.since,
     )
 
 

@@ -1,10 +1,10 @@
 """Faults of image policies: what is not supported is refused with its path, never passed over."""
 
 from collections.abc import Collection, Iterator
+from datetime import UTC, datetime
 
 from upwell.api.codec import Fault, unknown_fields
 from upwell.api.image_policies.policy import (
-    PUBLIC_KEY,
     AttestationRequirement,
     Enforcement,
     EnforcementMode,
@@ -12,23 +12,24 @@ from upwell.api.image_policies.policy import (
     ImagePolicySpec,
     MatchPolicy,
     PolicyPoint,
-    PublicKeyRoot,
+    PolicyType,
     RootOfTrust,
     SignedIdentity,
 )
 from upwell.api.meta import Resource
 from upwell.formats.regular_expressions import InvalidExpressionError, RegularExpression
-from upwell.formats.sigstore import InvalidPublicKeyError
 from upwell.oci import InvalidReferenceError, Reference
 from upwell.oci.registry_names import canonical_name
+from upwell.policy.signatures.roots import InvalidRootError, root_of_trust
 from upwell.policy.signatures.scopes import scope_fault
-from upwell.policy.signatures.verification import public_keys
 
 _MAX_SCOPES = 256
 _MAX_ATTESTATIONS = 16
 _MAX_SOURCES = 64
 _MAX_PATH = 200
 _ROOT = "policy.rootOfTrust"
+_ANY_TIME = datetime.min.replace(tzinfo=UTC)
+"""Time by which nothing is judged."""
 
 
 def image_policy_faults(resource: Resource) -> Iterator[Fault]:
@@ -60,27 +61,18 @@ def policy_spec_faults(spec: ImagePolicySpec, path: str) -> Iterator[Fault]:
 
 
 def _root(root: RootOfTrust, path: str) -> Iterator[Fault]:
-    if root.policy_type != PUBLIC_KEY:
-        why = f"{root.policy_type!r} is not supported: sign with a key, and write {PUBLIC_KEY}"
-        yield Fault(f"{path}.policyType", why)
-        return
-    for field, value in (("fulcioCAWithRekor", root.fulcio_ca_with_rekor), ("pki", root.pki)):
-        if value is not None:
-            yield Fault(f"{path}.{field}", f"is not of policyType {PUBLIC_KEY}: remove it")
-    if root.public_key is None or not root.public_key.key_data:
-        yield Fault(f"{path}.publicKey.keyData", "required: public keys in PEM, in base64")
-        return
-    yield from _keys(root.public_key, f"{path}.publicKey")
-
-
-def _keys(root: PublicKeyRoot, path: str) -> Iterator[Fault]:
+    given = {
+        PolicyType.PUBLIC_KEY: ("publicKey", root.public_key),
+        PolicyType.FULCIO: ("fulcioCAWithRekor", root.fulcio_ca_with_rekor),
+        PolicyType.PKI: ("pki", root.pki),
+    }
+    for kind, (field, value) in given.items():
+        if value is not None and root.policy_type in given and root.policy_type != kind:
+            yield Fault(f"{path}.{field}", f"is not of policyType {root.policy_type}: remove it")
     try:
-        public_keys(root)
-    except InvalidPublicKeyError as error:
-        yield Fault(f"{path}.keyData", str(error))
-    if root.rekor_key_data:
-        why = "is not supported: remove it, and signatures count without an entry in Rekor's log"
-        yield Fault(f"{path}.rekorKeyData", why)
+        root_of_trust(root, _ANY_TIME)
+    except InvalidRootError as error:
+        yield Fault(f"{path}.{error.field}", error.why)
 
 
 def _identity(identity: SignedIdentity, path: str) -> Iterator[Fault]:

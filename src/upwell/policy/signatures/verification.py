@@ -3,38 +3,35 @@
 All that is looked at was written by strangers until a key of the policy has verified it.
 """
 
-import base64
-import binascii
-import re
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
+from datetime import datetime
 from enum import StrEnum
 from typing import Any
 
 from upwell.api.image_policies.policy import (
-    PUBLIC_KEY,
     AttestationRequirement,
     ImagePolicySpec,
     MatchPolicy,
-    PublicKeyRoot,
     SignedIdentity,
 )
 from upwell.formats.regular_expressions import InvalidExpressionError, RegularExpression
 from upwell.formats.sigstore import (
+    NO_PROOF,
     InTotoStatement,
-    InvalidPublicKeyError,
-    SignatureKey,
+    SignedContent,
     SignedEnvelope,
-    verified_claim,
-    verified_statement,
+    SigningProof,
+    TrustRoot,
+    UntrustedSignatureError,
+    claim_of,
+    statement_of,
 )
 from upwell.oci import InvalidReferenceError, Reference
 from upwell.oci.registry_names import canonical_name
+from upwell.policy.signatures.roots import InvalidRootError, root_of_trust
 from upwell.policy.signatures.scopes import JudgedImage
 
-MAX_KEYS = 16
-"""Keys of one policy."""
-_PEM = re.compile(rb"-----BEGIN PUBLIC KEY-----.*?-----END PUBLIC KEY-----", re.DOTALL)
 _MAX_NAMES = 3
 """Wrong names that a message quotes."""
 
@@ -45,7 +42,7 @@ class VerdictReason(StrEnum):
     VERIFIED = "Verified"
     NOT_SIGNED = "NotSigned"
     NOT_TRUSTED = "NotTrusted"
-    """It is signed, by no key of the policy."""
+    """It is signed, by nobody whom the policy trusts."""
     OTHER_IDENTITY = "OtherIdentity"
     """It is signed as an image of another name."""
     NOT_ATTESTED = "NotAttested"
@@ -61,6 +58,7 @@ class Verdict:
 
     reason: VerdictReason
     message: str = ""
+    """Reason why it does not pass; the signer, where it does and a certificate says."""
 
     @property
     def passed(self) -> bool:
@@ -74,6 +72,18 @@ class ImageSignature:
 
     payload: bytes = field(repr=False)
     signature: bytes = field(repr=False)
+    annotations: Mapping[str, str] = field(default_factory=dict, repr=False)
+    """Proof of the signature, as cosign writes it."""
+
+
+@dataclass(frozen=True, slots=True)
+class ImageAttestation:
+    """An attestation as it was found."""
+
+    envelope: SignedEnvelope
+    proof: SigningProof = NO_PROOF
+    raw: bytes = field(default=b"", repr=False)
+    """The envelope, where it is a document of its own."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -81,77 +91,83 @@ class ImageEvidence:
     """Signatures and attestations that lie beside an image; none of them is verified."""
 
     signatures: Sequence[ImageSignature] = ()
-    envelopes: Sequence[SignedEnvelope] = ()
+    attestations: Sequence[ImageAttestation] = ()
 
     def __add__(self, other: "ImageEvidence") -> "ImageEvidence":
         return ImageEvidence(
-            (*self.signatures, *other.signatures), (*self.envelopes, *other.envelopes)
+            (*self.signatures, *other.signatures), (*self.attestations, *other.attestations)
         )
 
 
 VERIFIED = Verdict(VerdictReason.VERIFIED)
 
 
-def verify(spec: ImagePolicySpec, image: JudgedImage, evidence: ImageEvidence) -> Verdict:
+def verify(
+    spec: ImagePolicySpec, image: JudgedImage, evidence: ImageEvidence, now: datetime
+) -> Verdict:
     """Say whether an image satisfies a policy."""
-    root = spec.policy.root_of_trust
-    if root.policy_type != PUBLIC_KEY or root.public_key is None:
-        what = f"spec.policy.rootOfTrust.policyType {root.policy_type!r} is not supported"
-        return Verdict(VerdictReason.UNSUPPORTED, what)
     try:
-        keys = public_keys(root.public_key)
-    except InvalidPublicKeyError as error:
-        where = "spec.policy.rootOfTrust.publicKey.keyData"
-        return Verdict(VerdictReason.UNSUPPORTED, f"{where}: {error}")
+        root = root_of_trust(spec.policy.root_of_trust, now)
+    except InvalidRootError as error:
+        where = f"spec.policy.rootOfTrust.{error.field}"
+        return Verdict(VerdictReason.UNSUPPORTED, f"{where}: {error.why}")
     identity = spec.policy.signed_identity or SignedIdentity()
-    verdict = _signed(keys, identity, image, evidence.signatures)
-    if not verdict.passed:
-        return verdict
-    found = (verified_statement(keys, one, image.digest) for one in evidence.envelopes)
-    statements = [one for one in found if one is not None]
+    signed = _signed(root, identity, image, evidence.signatures)
+    if not signed.passed or not spec.attestations:
+        return signed
+    statements = list(_statements(root, image, evidence.attestations))
     for wanted in spec.attestations:
         verdict = _attested(wanted, statements)
         if not verdict.passed:
             return verdict
-    return VERIFIED
-
-
-def public_keys(root: PublicKeyRoot) -> Sequence[SignatureKey]:
-    """Return the keys of a root of trust; raises InvalidPublicKeyError."""
-    try:
-        pem = base64.b64decode("".join(root.key_data.split()), validate=True)
-    except (binascii.Error, ValueError) as error:
-        raise InvalidPublicKeyError(f"it is not base64: {error}") from error
-    blocks = _PEM.findall(pem)
-    if not blocks:
-        raise InvalidPublicKeyError("it has no PUBLIC KEY in PEM")
-    if len(blocks) > MAX_KEYS:
-        raise InvalidPublicKeyError(f"it has {len(blocks)} keys, more than {MAX_KEYS}")
-    return [SignatureKey.parse(block) for block in blocks]
+    return signed
 
 
 def _signed(
-    keys: Sequence[SignatureKey],
+    root: TrustRoot,
     identity: SignedIdentity,
     image: JudgedImage,
     signatures: Sequence[ImageSignature],
 ) -> Verdict:
-    """Say whether one of the keys has signed the image, under a name that is its own."""
+    """Say whether somebody trusted has signed the image, under a name that is its own."""
     if not signatures:
         return Verdict(VerdictReason.NOT_SIGNED, "it has no signature")
     others: list[str] = []
+    faults: list[str] = []
     for one in signatures:
-        claim = verified_claim(keys, one.signature, one.payload)
-        if claim is None or claim.image != image.digest:
+        content = SignedContent.of_payload(one.payload, one.signature)
+        try:
+            signer = root.signer(content, SigningProof.of_annotations(one.annotations))
+        except UntrustedSignatureError as error:
+            faults.append(str(error))
             continue
-        if _is_own(claim.repository, identity, image):
-            return VERIFIED
-        others.append(claim.repository)
+        claim = claim_of(one.payload)
+        if claim is None or claim.image != image.digest:
+            faults.append("its signature is of another image")
+        elif _is_own(claim.repository, identity, image):
+            return Verdict(VerdictReason.VERIFIED, str(signer))
+        else:
+            others.append(claim.repository)
     if not others:
-        return Verdict(VerdictReason.NOT_TRUSTED, "no key of the policy has signed it")
+        why = "; ".join(list(dict.fromkeys(faults))[:_MAX_NAMES])
+        return Verdict(VerdictReason.NOT_TRUSTED, why)
     names = ", ".join(list(dict.fromkeys(others))[:_MAX_NAMES])
     why = f"it is signed as {names}: signedIdentity says which other name may stand for it"
     return Verdict(VerdictReason.OTHER_IDENTITY, why)
+
+
+def _statements(
+    root: TrustRoot, image: JudgedImage, attestations: Iterable[ImageAttestation]
+) -> Iterator[InTotoStatement]:
+    """Yield what somebody trusted attests of an image."""
+    for one in attestations:
+        try:
+            root.signer(SignedContent.of_envelope(one.envelope, one.raw), one.proof)
+        except UntrustedSignatureError:
+            continue
+        statement = statement_of(one.envelope, image.digest)
+        if statement is not None:
+            yield statement
 
 
 def _is_own(stated: str, identity: SignedIdentity, image: JudgedImage) -> bool:
@@ -192,7 +208,7 @@ def _attested(wanted: AttestationRequirement, statements: Sequence[InTotoStateme
     """Say whether one of the statements is what a policy asks for."""
     mine = [one for one in statements if one.predicate_type == wanted.predicate_type]
     if not mine:
-        why = f"no key of the policy has attested {wanted.predicate_type}"
+        why = f"nobody whom the policy trusts has attested {wanted.predicate_type}"
         return Verdict(VerdictReason.NOT_ATTESTED, why)
     faults = [_difference(wanted, one.predicate) for one in mine]
     if "" in faults:

@@ -13,11 +13,16 @@ from upwell.formats.sigstore import (
     Bundle,
     InvalidSignatureDocumentError,
     SignedEnvelope,
+    SigningProof,
     layer_signature,
 )
 from upwell.formats.sigstore.artifacts import BUNDLE_TYPE
 from upwell.oci import Reference
-from upwell.policy.signatures.verification import ImageEvidence, ImageSignature
+from upwell.policy.signatures.verification import (
+    ImageAttestation,
+    ImageEvidence,
+    ImageSignature,
+)
 from upwell.registry.attachments.reader import AttachmentReader, FoundAttachments
 from upwell.registry.errors import RegistryError
 from upwell.registry.interface import RequestAccess
@@ -64,20 +69,24 @@ async def evidence_at(
 
 def _evidence(found: FoundAttachments) -> ImageEvidence:
     signatures = [
-        ImageSignature(one.content, layer_signature(one.annotations)) for one in found.signatures
+        ImageSignature(one.content, layer_signature(one.annotations), one.annotations)
+        for one in found.signatures
     ]
-    return ImageEvidence(tuple(signatures), _envelopes(found.attestations))
+    return ImageEvidence(tuple(signatures), _attestations(found.attestations))
 
 
-def _envelopes(attestations: Iterable[Blob]) -> tuple[SignedEnvelope, ...]:
-    """Return the envelopes of the attestations that are some."""
-    found = []
-    for one in attestations:
+def _attestations(found: Iterable[Blob]) -> tuple[ImageAttestation, ...]:
+    """Return those of the contents that are attestations."""
+    attestations = []
+    for blob in found:
         try:
-            if one.media_type == BUNDLE_TYPE:
-                found.append(Bundle.parse(one.content).envelope)
+            if blob.media_type == BUNDLE_TYPE:
+                bundle = Bundle.parse(blob.content)
+                one = ImageAttestation(bundle.envelope, bundle.proof)
             else:
-                found.append(SignedEnvelope.parse(one.content))
+                proof = SigningProof.of_annotations(blob.annotations)
+                one = ImageAttestation(SignedEnvelope.parse(blob.content), proof, blob.content)
         except InvalidSignatureDocumentError:
             continue
-    return tuple(found)
+        attestations.append(one)
+    return tuple(attestations)

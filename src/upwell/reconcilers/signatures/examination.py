@@ -3,8 +3,10 @@
 import asyncio
 from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
 from contextlib import aclosing
+from datetime import datetime
 
 from upwell.api.image_policies.policy import ImagePolicySpec
+from upwell.machine.clock import now
 from upwell.oci import Reference
 from upwell.policy.signatures.scopes import JudgedImage
 from upwell.policy.signatures.verification import ImageEvidence, Verdict, VerdictReason, verify
@@ -38,11 +40,16 @@ class ImageExamination:
     """Examines images in `registry`, and their copies, which need no network."""
 
     def __init__(
-        self, registry: Registry, access: ImageAccess, copy_of: FindCopy = no_copies
+        self,
+        registry: Registry,
+        access: ImageAccess,
+        copy_of: FindCopy = no_copies,
+        clock: Callable[[], datetime] = now,
     ) -> None:
         self._reader = AttachmentReader(registry)
         self._access = access
         self._copy_of = copy_of
+        self._clock = clock
         self._turns = asyncio.Semaphore(_AT_ONCE)
 
     async def verdicts(
@@ -65,7 +72,9 @@ class ImageExamination:
                 async with aclosing(readings):
                     async for evidence in readings:
                         open_ones = _without_pass(specs, found)
-                        found |= await asyncio.to_thread(_verified, open_ones, image, evidence)
+                        found |= await asyncio.to_thread(
+                            _verified, open_ones, image, evidence, self._clock()
+                        )
                         if not _without_pass(specs, found):
                             break
         except (EvidenceUnknownError, TimeoutError) as error:
@@ -101,6 +110,9 @@ def _without_pass(
 
 
 def _verified(
-    specs: Mapping[str, ImagePolicySpec], image: JudgedImage, evidence: ImageEvidence
+    specs: Mapping[str, ImagePolicySpec],
+    image: JudgedImage,
+    evidence: ImageEvidence,
+    when: datetime,
 ) -> Mapping[str, Verdict]:
-    return {name: verify(spec, image, evidence) for name, spec in specs.items()}
+    return {name: verify(spec, image, evidence, when) for name, spec in specs.items()}

@@ -10,6 +10,7 @@ from upwell.formats.sigstore import Blob, attestation_tag, layer_signature, sign
 from upwell.formats.sigstore.artifacts import (
     BUNDLE_PREDICATE,
     BUNDLE_TYPE,
+    EMPTY_TYPE,
     PREDICATE_TYPE,
     SIGNATURE_TYPE,
 )
@@ -145,7 +146,7 @@ class _Reading:
     async def take_referrers(self) -> bool:
         """Read what refers to the image; return True if it was any use."""
         before = len(self.signatures) + len(self.attestations)
-        wanted = {SIGNATURE_TYPE, *(_ATTESTATION_TYPES if self.predicates else ())}
+        wanted = {SIGNATURE_TYPE, *((*_ATTESTATION_TYPES, EMPTY_TYPE) if self.predicates else ())}
         try:
             listed = await self.registry.referrers_of(self.image, self.access)
         except _USELESS:

@@ -5,6 +5,7 @@ from typing import Any
 
 import pytest
 from tests.support.registry.signed_images import CosignKey, cluster_policy
+from tests.support.signing.sigstore_services import CodeAuthority
 
 from upwell.api.codec import decode
 from upwell.api.image_policies.policy import (
@@ -17,6 +18,7 @@ from upwell.policy.signatures.findings import MAX_FINDINGS, MAX_PASSED, with_ver
 from upwell.policy.signatures.validation import image_policy_faults
 
 KEY = CosignKey()
+AUTHORITY = base64.b64encode(CodeAuthority("root").pem()).decode()
 GOOD: dict[str, Any] = {
     "scopes": ["quay.io/team", "*.example.com"],
     "policy": {
@@ -29,6 +31,13 @@ GOOD: dict[str, Any] = {
 def policy(spec: dict[str, Any], version: str = "v1", kind: str = "ClusterImagePolicy") -> Any:
     document = {"apiVersion": f"config.openshift.io/{version}", "kind": kind}
     return decode({**document, "metadata": {"name": "signed"}, "spec": spec})
+
+
+def fulcio(**fields: object) -> dict[str, Any]:
+    """Return a root of trust of Fulcio's, with other fields."""
+    subject = {"oidcIssuer": "https://accounts.test", "signedEmail": "dev@vendor.test"}
+    good = {"fulcioCAData": AUTHORITY, "rekorKeyData": KEY.key_data, "fulcioSubject": subject}
+    return {"policyType": "FulcioCAWithRekor", "fulcioCAWithRekor": {**good, **fields}}
 
 
 def with_field(path: str, value: object) -> dict[str, Any]:
@@ -51,6 +60,20 @@ def test_the_policies_of_openshift_are_taken(version: str, kind: type[ImagePolic
     assert list(image_policy_faults(found)) == []
 
 
+def test_every_root_of_trust_of_openshift_is_taken() -> None:
+    subject = {"email": "dev@vendor.test", "hostname": "vendor.test"}
+    pki = {"caRootsData": AUTHORITY, "pkiCertificateSubject": subject}
+    logged = {"keyData": KEY.key_data, "rekorKeyData": KEY.key_data}
+    for root in (
+        fulcio(),
+        {"policyType": "PKI", "pki": pki},
+        {"policyType": "PKI", "pki": {**pki, "caIntermediatesData": AUTHORITY}},
+        {"policyType": "PublicKey", "publicKey": logged},
+    ):
+        found = policy(with_field("policy.rootOfTrust", root))
+        assert list(image_policy_faults(found)) == []
+
+
 @pytest.mark.parametrize(
     ("path", "value", "fault"),
     [
@@ -67,8 +90,29 @@ def test_the_policies_of_openshift_are_taken(version: str, kind: type[ImagePolic
         (
             "policy.rootOfTrust",
             {"policyType": "FulcioCAWithRekor", "fulcioCAWithRekor": {"fulcioCAData": "x"}},
-            "spec.policy.rootOfTrust.policyType",
+            "spec.policy.rootOfTrust.fulcioCAWithRekor.fulcioSubject.oidcIssuer",
         ),
+        (
+            "policy.rootOfTrust",
+            fulcio(fulcioCAData="x"),
+            "spec.policy.rootOfTrust.fulcioCAWithRekor.fulcioCAData",
+        ),
+        (
+            "policy.rootOfTrust",
+            fulcio(rekorKeyData=""),
+            "spec.policy.rootOfTrust.fulcioCAWithRekor.rekorKeyData",
+        ),
+        (
+            "policy.rootOfTrust",
+            fulcio(fulcioSubject={"oidcIssuer": "https://x.test", "signedURI": "("}),
+            "spec.policy.rootOfTrust.fulcioCAWithRekor.fulcioSubject.signedURI",
+        ),
+        (
+            "policy.rootOfTrust",
+            {"policyType": "PKI", "pki": {"caRootsData": AUTHORITY}},
+            "spec.policy.rootOfTrust.pki.pkiCertificateSubject",
+        ),
+        ("policy.rootOfTrust.policyType", "Keyless", "spec.policy.rootOfTrust.policyType"),
         ("policy.rootOfTrust.publicKey", {}, "spec.policy.rootOfTrust.publicKey.keyData"),
         (
             "policy.rootOfTrust.publicKey.keyData",
@@ -77,7 +121,7 @@ def test_the_policies_of_openshift_are_taken(version: str, kind: type[ImagePolic
         ),
         (
             "policy.rootOfTrust.publicKey.rekorKeyData",
-            KEY.key_data,
+            base64.b64encode(b"no key").decode(),
             "spec.policy.rootOfTrust.publicKey.rekorKeyData",
         ),
         ("policy.rootOfTrust.pki", {}, "spec.policy.rootOfTrust.pki"),

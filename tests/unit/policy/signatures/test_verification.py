@@ -2,6 +2,7 @@
 
 import base64
 from dataclasses import replace
+from datetime import UTC, datetime
 from typing import Any
 
 import pytest
@@ -20,6 +21,7 @@ from upwell.formats.sigstore import SignedEnvelope
 from upwell.oci import Digest, Reference
 from upwell.policy.signatures.scopes import JudgedImage, judged_image
 from upwell.policy.signatures.verification import (
+    ImageAttestation,
     ImageEvidence,
     ImageSignature,
     Verdict,
@@ -27,6 +29,7 @@ from upwell.policy.signatures.verification import (
     verify,
 )
 
+NOW = datetime(2026, 11, 29, tzinfo=UTC)
 DIGEST, OTHER = Digest.of(b"image"), Digest.of(b"another image")
 NAME = "registry.test/team/app"
 KEY, STRANGER = CosignKey(), CosignKey()
@@ -37,7 +40,7 @@ def app(name: str = NAME) -> JudgedImage:
 
 
 def judged(spec: ImagePolicySpec, *signatures: ImageSignature, name: str = NAME) -> Verdict:
-    return verify(spec, app(name), ImageEvidence(signatures))
+    return verify(spec, app(name), ImageEvidence(signatures), NOW)
 
 
 def test_an_image_that_the_key_has_signed_passes() -> None:
@@ -166,8 +169,9 @@ WANTED = AttestationRequirement(
 
 def attested(*envelopes: SignedEnvelope, wanted: AttestationRequirement = WANTED) -> Verdict:
     spec = KEY.spec("*", attestations=(wanted,))
-    evidence = ImageEvidence((KEY.signature(NAME, DIGEST),), envelopes)
-    return verify(spec, app(), evidence)
+    found = tuple(map(ImageAttestation, envelopes))
+    evidence = ImageEvidence((KEY.signature(NAME, DIGEST),), found)
+    return verify(spec, app(), evidence, NOW)
 
 
 def test_provenance_of_the_builder_and_source_passes() -> None:
@@ -287,18 +291,18 @@ def test_every_attestation_of_a_policy_is_needed() -> None:
     other = AttestationRequirement(predicate_type="https://spdx.dev/Document")
     spec = KEY.spec("*", attestations=(WANTED, other))
     signatures = (KEY.signature(NAME, DIGEST),)
-    one = KEY.envelope(DIGEST, PROVENANCE, GOOD)
-    two = KEY.envelope(DIGEST, "https://spdx.dev/Document", {})
+    one = ImageAttestation(KEY.envelope(DIGEST, PROVENANCE, GOOD))
+    two = ImageAttestation(KEY.envelope(DIGEST, "https://spdx.dev/Document", {}))
 
-    assert not verify(spec, app(), ImageEvidence(signatures, (one,))).passed
-    assert verify(spec, app(), ImageEvidence(signatures, (one, two))).passed
-    assert not verify(spec, app(), ImageEvidence((), (one, two))).passed
+    assert not verify(spec, app(), ImageEvidence(signatures, (one,)), NOW).passed
+    assert verify(spec, app(), ImageEvidence(signatures, (one, two)), NOW).passed
+    assert not verify(spec, app(), ImageEvidence((), (one, two)), NOW).passed
 
 
 @given(payload=st.binary(max_size=300), signature=st.binary(max_size=80))
 def test_nothing_that_a_stranger_writes_passes_or_breaks(payload: bytes, signature: bytes) -> None:
     evidence = ImageEvidence((ImageSignature(payload, signature),))
-    assert not verify(KEY.spec("*"), app(), evidence).passed
+    assert not verify(KEY.spec("*"), app(), evidence, NOW).passed
 
 
 json_values = st.recursive(
