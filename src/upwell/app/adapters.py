@@ -119,7 +119,7 @@ async def open_adapters(settings: ServerSettings, stack: AsyncExitStack) -> Adap
     refuse_second_folder(data, store)
     dialers = Dialers.open(settings, stack)
     judged = image_registries(settings, dialers.images)
-    podman = podman_settings(settings, paths, lambda: store.timeline, judged)
+    podman = podman_settings(settings, paths, lambda: store.timeline, judged, disk.pressure)
     component = components.add("podman")
     runtime = await stack.enter_async_context(PodmanRuntime.open(podman, component=component))
     await account_for_instances(

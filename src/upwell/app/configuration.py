@@ -12,6 +12,7 @@ from upwell.builder.interface import BuildLimits
 from upwell.builder.network import BuildNetworkAccess
 from upwell.machine.authorities import write_authorities
 from upwell.machine.containers_conf import write_containers_conf
+from upwell.machine.disk import PressureCheck, no_pressure
 from upwell.machine.private_file import write_whole
 from upwell.outbound.image_registries import ImageRegistries
 from upwell.policy.builds.run_policy import default_slots
@@ -111,8 +112,12 @@ def podman_settings(
     files: Configuration,
     timeline: Callable[[], str] = str,
     registries: ImageRegistries | None = None,
+    pressure: PressureCheck = no_pressure,
 ) -> PodmanSettings:
-    """Return how workloads run; `timeline` tells the store's, `registries` judges images."""
+    """Return how workloads run.
+
+    `timeline` tells the store's, `registries` judges images, `pressure` says that there is no room.
+    """
     storage = settings.container_storage
     return PodmanSettings(
         data_dir=settings.data_dir / "workloads",
@@ -128,4 +133,5 @@ def podman_settings(
         user_namespaces=settings.workload_limits.user_namespaces,
         timeline=timeline,
         registries=registries,
+        pressure=pressure,
     )

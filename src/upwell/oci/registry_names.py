@@ -21,7 +21,6 @@ _PLACE = re.compile(
 )
 _NUMERIC = re.compile(r"(?:0x[0-9a-f]*|[0-9]+)", re.ASCII)
 """A last label that makes a system take the whole for an IPv4 address (WHATWG URL, 4.3)."""
-_MAX_PORT = 65_535
 _HTTPS_PORT = ":443"
 
 
@@ -106,8 +105,6 @@ def _spelling(text: str) -> str:
     if found is None:
         raise ValueError(f"the registry {text!r} is not a host[:port]")
     host, port = _host(found["host"]), found["port"]
-    if port is not None and not 0 < int(port) <= _MAX_PORT:
-        raise ValueError(f"the registry {text!r} has a port that there is not")
     place = host if port is None else f"{host}:{int(port)}"
     place = place.removesuffix(_HTTPS_PORT)
     return DOCKER_HUB if place in _HUB_ALIASES else place

@@ -3,7 +3,6 @@
 import asyncio
 import hmac
 import struct
-import time
 from collections.abc import Callable
 from contextlib import suppress
 from ipaddress import ip_address
@@ -36,13 +35,10 @@ class SocksServer:
         self._dialer = dialer
         self._secret = secret.encode()
         self._slots = asyncio.Semaphore(_MAX_CONNECTIONS)
-        self._relayed = 0
-        self._moved = 0.0
-
-    @property
-    def silent_seconds(self) -> float:
-        """For how long nothing has come or gone by any connection; 0 while there is none."""
-        return time.monotonic() - self._moved if self._relayed else 0.0
+        self.connections = 0
+        """Number of connections that are passed on."""
+        self.received_bytes = 0
+        """Bytes that have come."""
 
     async def serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         """Serve one connection until one of its ends is gone."""
@@ -128,15 +124,14 @@ class SocksServer:
             await writer.drain()
 
     async def _relay(self, near: Ends, far: Ends) -> None:
-        self._move()
-        self._relayed += 1
+        self.connections += 1
         try:
-            await relay(near, far, self._move)
+            await relay(near, far, self._count)
         finally:
-            self._relayed -= 1
+            self.connections -= 1
 
-    def _move(self) -> None:
-        self._moved = time.monotonic()
+    def _count(self, number: int) -> None:
+        self.received_bytes += number
 
     def _note(self, error: ForbiddenAddressError) -> None:
         if len(self.refusals) < _MAX_REFUSALS:
@@ -147,19 +142,19 @@ def _reply(code: int) -> bytes:
     return bytes((_VERSION, code, 0, _IPV4, 0, 0, 0, 0, 0, 0))
 
 
-def _nobody() -> None:
-    """Tell nobody that something moved."""
+def _nobody(_: int) -> None:
+    """Tell nobody that something came."""
 
 
-async def relay(near: Ends, far: Ends, moved: Callable[[], None] = _nobody) -> None:
+async def relay(near: Ends, far: Ends, received: Callable[[int], None] = _nobody) -> None:
     """Pass on what each side sends until both have ended, or one of them breaks.
 
-    `moved` hears of each piece.
+    `received` hears of the bytes of each piece that comes from afar.
     """
     try:
         async with asyncio.TaskGroup() as group:
-            group.create_task(_copy(near[0], far[1], moved))
-            group.create_task(_copy(far[0], near[1], moved))
+            group.create_task(_copy(near[0], far[1], _nobody))
+            group.create_task(_copy(far[0], near[1], received))
     except* OSError:
         pass
     finally:
@@ -167,10 +162,10 @@ async def relay(near: Ends, far: Ends, moved: Callable[[], None] = _nobody) -> N
 
 
 async def _copy(
-    source: asyncio.StreamReader, target: asyncio.StreamWriter, moved: Callable[[], None]
+    source: asyncio.StreamReader, target: asyncio.StreamWriter, passed: Callable[[int], None]
 ) -> None:
     while chunk := await source.read(_BUFFER):
-        moved()
+        passed(len(chunk))
         target.write(chunk)
         await target.drain()
     if target.can_write_eof():

@@ -21,6 +21,7 @@ from typing import Any
 from upwell.formats.sigstore import attachment_tags, layered_manifest
 from upwell.machine.tasks import first_error
 from upwell.oci import Descriptor, Digest, Index, Manifest, Platform, Reference, parse_manifest
+from upwell.registry.announced import announced
 from upwell.registry.client.push import RegistryPusher, once
 from upwell.registry.errors import InvalidAnswerError, ManifestUnknownError, RegistryError
 from upwell.registry.interface import DEFAULT_ACCESS, Registry, RequestAccess
@@ -194,7 +195,7 @@ class _Copy:
     async def _content(self, blob: Descriptor) -> AsyncGenerator[bytes]:
         source, access = self.copier.source, self.copier.access.source
         async with source.open_blob(self.origin, blob.digest, access) as chunks:
-            async for chunk in chunks:
+            async for chunk in announced(chunks, blob, self.origin.name):
                 yield chunk
 
     async def attachments(self, image: Digest) -> None:

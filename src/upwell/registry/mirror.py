@@ -9,15 +9,16 @@ import asyncio
 from contextlib import suppress
 from weakref import WeakValueDictionary
 
-from upwell.oci import Digest, Index, Manifest, Platform, Reference
+from upwell.oci import Descriptor, Digest, Index, Manifest, Platform, Reference
 from upwell.oci.index_tags import index_tag
+from upwell.registry.announced import announced
 from upwell.registry.errors import (
     BlobUnknownError,
     InvalidAnswerError,
     ManifestUnknownError,
     PlatformMissingError,
 )
-from upwell.registry.hosting import HostedRegistry, ManifestPush
+from upwell.registry.hosting import HostedRegistry, ManifestPush, UploadUnknownError
 from upwell.registry.interface import Registry, RequestAccess
 
 _PREFIX = "upstream"
@@ -82,7 +83,7 @@ class Mirror:
             return
         for blob in manifest.references:
             if not blob.urls:  # a foreign layer is fetched from where its urls say
-                await self._copy_blob(reference, repository, blob.digest, access)
+                await self._copy_blob(reference, repository, blob, access)
         await self._hosted.put_manifest(
             ManifestPush(
                 repository,
@@ -94,15 +95,22 @@ class Mirror:
         )
 
     async def _copy_blob(
-        self, reference: Reference, repository: str, digest: Digest, access: RequestAccess
+        self, reference: Reference, repository: str, blob: Descriptor, access: RequestAccess
     ) -> None:
+        digest = blob.digest
         try:
             await self._hosted.blob_size(repository, digest)
         except BlobUnknownError:
             upload = await self._hosted.start_upload(repository, digest.algorithm)
-            async with self._remote.open_blob(reference, digest, access) as chunks:
-                await self._hosted.append(repository, upload, chunks)
-            await self._hosted.finish_upload(repository, upload, digest)
+            try:
+                async with self._remote.open_blob(reference, digest, access) as chunks:
+                    bounded = announced(chunks, blob, reference.name)
+                    await self._hosted.append(repository, upload, bounded)
+                await self._hosted.finish_upload(repository, upload, digest)
+            except BaseException:
+                with suppress(UploadUnknownError):  # what was too much, or wrong, is gone
+                    await self._hosted.cancel_upload(repository, upload)
+                raise
 
 
 def is_mirror(repository: str) -> bool:

@@ -11,7 +11,8 @@ from pathlib import Path
 from weakref import WeakValueDictionary
 
 from upwell.machine.disk import PressureCheck, no_pressure
-from upwell.oci import Digest, Index, Manifest, Reference
+from upwell.oci import Descriptor, Digest, Index, Manifest, Reference
+from upwell.registry.announced import announced
 from upwell.registry.embedded import EmbeddedRegistry
 from upwell.registry.errors import BlobUnknownError, ManifestUnknownError
 from upwell.registry.hosting import (
@@ -127,13 +128,25 @@ class PullThroughRegistry(EmbeddedRegistry):
             return  # a build has brought it here already
         upload = await self.start_upload(repository, digest.algorithm)
         try:
+            blob = await self._descriptor(repository, digest)
             async with self._remote.open_blob(source, digest, origin.access) as chunks:
-                await self.append(repository, upload, chunks)
+                await self.append(repository, upload, announced(chunks, blob, source.name))
             await self.finish_upload(repository, upload, digest)
         except BaseException:
             with suppress(UploadUnknownError):  # a wrong digest has dropped it
                 await self.cancel_upload(repository, upload)
             raise
+
+    async def _descriptor(self, repository: str, digest: Digest) -> Descriptor:
+        """Return what a manifest that is kept says of content; raises BlobUnknownError."""
+        parent = (await self._parents_in(repository)).get(digest)
+        if parent is not None:
+            found = await super().manifest(Reference(self.host, repository, digest=parent))
+            named = found.manifests if isinstance(found, Index) else found.references
+            for entry in named:
+                if entry.digest == digest:
+                    return entry
+        raise BlobUnknownError(repository, digest)
 
     async def _origin(self, repository: str, digest: Digest) -> Origin | None:
         """Return where content comes from: the origin of the image that it is a part of."""

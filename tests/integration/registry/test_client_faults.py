@@ -6,7 +6,7 @@ import ssl
 import subprocess
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 import pytest
@@ -442,6 +442,19 @@ async def test_a_streamed_blob_that_stalls_ends_in_an_error(
             async with client.open_blob(registry.app, IMAGE.config.digest) as chunks:
                 async for _ in chunks:
                     pass
+
+
+async def test_a_blob_that_comes_byte_by_byte_is_not_waited_for() -> None:
+    """A piece now and then is no silence; its place is somebody else's."""
+    patient = replace(FAST, idle=60.0, blob=3600.0, pace=0.5, pace_bytes=1000)
+    async with (
+        RegistryClient(timeouts=patient) as client,
+        serving(dripping) as registry,
+        asyncio.timeout(60),
+        client.open_blob(registry.app, IMAGE.config.digest) as chunks,
+    ):
+        with pytest.raises(RegistryUnavailableError, match=r"sent \d+ bytes in \d+ s, too few"):
+            _ = [chunk async for chunk in chunks]
 
 
 async def test_a_callers_own_timeout_stays_the_callers_and_leaves_its_slot() -> None:

@@ -392,3 +392,21 @@ async def test_idle_uploads_go_first_when_space_is_short(
     assert await registry.drop_idle_uploads() == 1
     with pytest.raises(UploadUnknownError):
         await registry.upload_offset("team/app", idle)
+
+
+async def test_an_endless_blob_ends_where_space_gets_short(root: Path) -> None:
+    taken: list[int] = []
+    registry = EmbeddedRegistry(
+        root, HOST, pressure=lambda: "/data has 3 MiB free" if len(taken) > 5 else ""
+    )
+
+    async def endless() -> AsyncIterator[bytes]:
+        while True:
+            taken.append(1)
+            yield bytes(256 * 1024)
+
+    upload = await registry.start_upload("team/app")
+    with pytest.raises(StorageFullError, match="3 MiB free"):
+        await registry.append("team/app", upload, endless())
+    assert await registry.storage_used("team") == 0
+    assert not list((root / "uploads").glob("*/*"))

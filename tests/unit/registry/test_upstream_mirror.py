@@ -1,6 +1,8 @@
 """Copies of upstream images: each digest once, across restarts, until it is pruned."""
 
 import asyncio
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -92,3 +94,25 @@ async def test_what_was_pruned_is_fetched_again(mirrored: MirroredRegistry) -> N
 async def test_an_index_without_our_platform_is_refused(mirrored: MirroredRegistry) -> None:
     with pytest.raises(InvalidAnswerError, match="no image for linux/s390x"):
         await mirrored.mirror(Platform("linux", "s390x")).fetch(mirrored.base, DEFAULT_ACCESS)
+
+
+async def test_a_layer_without_end_is_left_at_the_size_that_its_manifest_says(
+    mirrored: MirroredRegistry, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    given = 0
+
+    @asynccontextmanager
+    async def open_blob(*_: object) -> AsyncIterator[AsyncIterator[bytes]]:
+        async def endless() -> AsyncIterator[bytes]:
+            nonlocal given
+            while True:
+                given += 4096
+                yield bytes(4096)
+
+        yield endless()
+
+    monkeypatch.setattr(mirrored.vendor, "open_blob", open_blob)
+    with pytest.raises(InvalidAnswerError, match=r"has more than the \d+ bytes of its manifest"):
+        await mirrored.mirror().fetch(mirrored.base, DEFAULT_ACCESS)
+    assert given < 1_000_000
+    assert await mirrored.internal.storage_used("upstream") == 0, "and nothing of it is kept"

@@ -6,7 +6,7 @@ One image at a time: this reads whole layers, each once, and nothing waits for i
 import asyncio
 import logging
 from collections.abc import AsyncIterator, Sequence
-from contextlib import AbstractAsyncContextManager
+from contextlib import asynccontextmanager
 
 from upwell.api.image import ImageStream
 from upwell.api.meta import ObjectKey
@@ -16,6 +16,7 @@ from upwell.oci import Descriptor, Digest, Index, Platform, Reference
 from upwell.policy.images.repository_tags import effective_tags
 from upwell.policy.images.streams import pinned
 from upwell.reconcilers.images.pull_secrets import PullSecrets
+from upwell.registry.announced import announced
 from upwell.registry.errors import RegistryError
 from upwell.registry.interface import Registry, RequestAccess
 from upwell.store.interface import NotFoundError, Store
@@ -122,6 +123,8 @@ class RegistryLayers:
         self._reference = reference
         self._access = access
 
-    def open(self, layer: Descriptor) -> AbstractAsyncContextManager[AsyncIterator[bytes]]:
+    @asynccontextmanager
+    async def open(self, layer: Descriptor) -> AsyncIterator[AsyncIterator[bytes]]:
         """Stream a layer as it is stored."""
-        return self._registry.open_blob(self._reference, layer.digest, self._access)
+        async with self._registry.open_blob(self._reference, layer.digest, self._access) as chunks:
+            yield announced(chunks, layer, self._reference.name)

@@ -3,6 +3,8 @@
 Sends what it is given, once: who asks is the authorizer's concern, what it means the client's.
 """
 
+import asyncio
+import math
 import ssl
 from collections.abc import AsyncIterator, Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -38,12 +40,17 @@ _MAX_WHY = 200
 
 @dataclass(frozen=True, slots=True)
 class Timeouts:
-    """Seconds: to connect, for a whole answer, between two pieces of a blob, for a whole blob."""
+    """Seconds: to connect, for a whole answer, between two pieces of a blob, for a whole blob.
+
+    `pace`: in so many seconds of waiting, a blob has to bring at least `pace_bytes`.
+    """
 
     connect: float = 10.0
     answer: float = 30.0
     idle: float = 30.0
     blob: float = 3600.0
+    pace: float = 60.0
+    pace_bytes: int = 60 * 4096
 
 
 @dataclass(frozen=True, slots=True)
@@ -82,6 +89,9 @@ class RegistryResponse:
     """Of whom the errors speak."""
     seconds: float
     """Time that the whole of it may take."""
+    pace: tuple[float, int] = (math.inf, 0)
+    """Bytes that have to come in so many seconds of waiting: who sends a byte now and then holds a
+    place of others."""
 
     async def __aenter__(self) -> Self:
         return self
@@ -124,11 +134,21 @@ class RegistryResponse:
 
     async def chunks(self) -> AsyncIterator[bytes]:
         """Yield the body as it comes; raises RegistryUnavailableError or InvalidAnswerError."""
+        clock = asyncio.get_running_loop().time
+        seconds, least = self.pace
+        waited, received = 0.0, 0
         while True:
+            since = clock()
             with _mapped_errors(self.name, self.seconds):
                 chunk = await self.response.content.read(_CHUNK)
             if not chunk:
                 return
+            waited, received = waited + clock() - since, received + len(chunk)
+            if waited >= seconds:
+                if received < least:
+                    why = f"it has sent {received} bytes in {waited:.0f} s, too few to wait for"
+                    raise RegistryUnavailableError(self.name, why)
+                waited, received = 0.0, 0
             yield chunk
 
     async def read(self, limit: int) -> bytes:
@@ -191,7 +211,9 @@ class Transport:
         if response.url.scheme not in endpoint.schemes:
             response.close()
             raise InvalidAnswerError(endpoint.name, "it redirects from https to plain http")
-        return RegistryResponse(response, endpoint.name, seconds)
+        limits = self._timeouts
+        pace = (limits.pace, limits.pace_bytes) if call.is_blob else (math.inf, 0)
+        return RegistryResponse(response, endpoint.name, seconds, pace)
 
     async def post(
         self, endpoint: RegistryEndpoint, url: URL, form: Sequence[tuple[str, str]]

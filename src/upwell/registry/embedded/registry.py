@@ -95,7 +95,7 @@ class EmbeddedRegistry:
         self._temporary = root / "temporary"
         self._usage = StorageUsage(root / "repositories", root / "uploads")
         self._contents = Contents(root / "blobs", self._usage)
-        self._uploads = Uploads(root / "uploads", limits.blob_bytes, self._usage)
+        self._uploads = Uploads(root / "uploads", limits.blob_bytes, self._usage, pressure)
         self._repositories = StoredRepositories(
             root / "repositories", self._contents, self._usage, self._temporary
         )

@@ -11,6 +11,7 @@ from dataclasses import dataclass, field
 from io import FileIO
 from pathlib import Path
 
+from upwell.machine.disk import PressureCheck, no_pressure
 from upwell.oci import Digest
 from upwell.registry.embedded.files import make_directories, run_whole, storing, whole
 from upwell.registry.embedded.usage import StorageUsage
@@ -19,6 +20,7 @@ from upwell.registry.hosting import (
     ContentTooLargeError,
     QuotaExceededError,
     StorageError,
+    StorageFullError,
     StorageQuota,
     UploadBusyError,
     UploadOffsetError,
@@ -83,7 +85,14 @@ class _WriteBehind:
 class Uploads:
     """Uploads of all repositories under `root`; each survives a restart until it expires."""
 
-    def __init__(self, root: Path, limit: int, usage: StorageUsage) -> None:
+    def __init__(
+        self,
+        root: Path,
+        limit: int,
+        usage: StorageUsage,
+        pressure: PressureCheck = no_pressure,
+    ) -> None:
+        self._pressure = pressure
         self._root = root
         self._limit = limit
         self._usage = usage
@@ -182,6 +191,8 @@ class Uploads:
                         received += sum(map(len, batch))
                         if received > self._limit:
                             raise ContentTooLargeError(repository, self._limit)
+                        if why := self._pressure():
+                            raise StorageFullError(repository, why)
                         self._usage.grow(repository, session.path, received, quota)
                         await behind.write(batch)
             finally:

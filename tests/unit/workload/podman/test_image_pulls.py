@@ -9,6 +9,7 @@ from pathlib import Path
 
 import pytest
 
+from upwell.machine.disk import PressureCheck, no_pressure
 from upwell.oci import Digest, Reference
 from upwell.outbound.dialing import Dialer
 from upwell.outbound.image_registries import ImageRegistries
@@ -71,11 +72,15 @@ class SlowApi:
 class PullsUnderTest:
     """Pulls that run, and who hears of them."""
 
-    def __init__(self, registries: ImageRegistries | None = None) -> None:
+    def __init__(
+        self, registries: ImageRegistries | None = None, pressure: PressureCheck = no_pressure
+    ) -> None:
         self.api = SlowApi()
         self.clock = ManualClock()
         self.told: asyncio.Queue[Owner] = asyncio.Queue()
-        settings = PodmanSettings(Path("/nowhere"), "test", registries=registries)
+        settings = PodmanSettings(
+            Path("/nowhere"), "test", registries=registries, pressure=pressure
+        )
         images = JudgedPulls(settings, self.api)
         self.pulls = Pulls(images, self.clock, self.told.put_nowait)
 
@@ -90,9 +95,9 @@ class PullsUnderTest:
 
 @asynccontextmanager
 async def pulling(
-    registries: ImageRegistries | None = None,
+    registries: ImageRegistries | None = None, pressure: PressureCheck = no_pressure
 ) -> AsyncIterator[PullsUnderTest]:
-    made = PullsUnderTest(registries)
+    made = PullsUnderTest(registries, pressure)
     task = asyncio.create_task(made.pulls.run())
     try:
         yield made
@@ -239,3 +244,15 @@ def test_the_images_of_an_instance_are_named_once_and_by_digest() -> None:
     tagged = Reference.parse("registry.test/team/tool:2")
     spec = instance(init=(ContainerSpec("prepare", tagged), ContainerSpec("again", IMAGE)))
     assert list(images_of(spec)) == [tagged, BY_DIGEST]
+
+
+async def test_a_pull_ends_when_the_disk_gets_full() -> None:
+    full = [""]
+    async with pulling(pressure=lambda: full[0]) as it:
+        assert await it.pulls.are_needed(instance(), restarts=0)
+        await it.until_asked(1)
+        full[0] = "/data has 3 MiB free"
+        assert await it.heard() == OWNER
+        assert it.api.given_up == 1
+        with pytest.raises(ImagePullError, match=r"cannot pull .* now: /data has 3 MiB free"):
+            await it.pulls.are_needed(instance(), restarts=0)

@@ -19,10 +19,15 @@ from upwell.oci import Reference
 from upwell.outbound.child_network import ChildNetwork, child_network
 from upwell.outbound.image_registries import ImageRegistries, is_behind_proxy
 from upwell.outbound.registry_network import RegistryNetwork
+from upwell.outbound.socks import SocksServer
 from upwell.workload.interface import ImagePullError
 from upwell.workload.podman.api.client import PULL_SECONDS, PULL_SILENCE_SECONDS, failed_pull
 from upwell.workload.podman.api.service import PodmanSettings
 from upwell.workload.podman.pulls import ImageApi
+
+_LOOK_SECONDS = 1.0
+_LEAST_BYTES = 300 * 1024
+"""Has to come in PULL_SILENCE_SECONDS while there are connections."""
 
 
 class JudgedPulls:
@@ -45,7 +50,27 @@ class JudgedPulls:
     async def pull(
         self, reference: Reference, login: tuple[str, str] | None, *, insecure: bool
     ) -> None:
-        """Pull an image; `login` is (username, password). Raises ImagePullError."""
+        """Pull an image; `login` is (username, password). Raises ImagePullError.
+
+        A pull ends when the disk gets full meanwhile: a layer may be endless. One that is asked for
+        on a full disk (a person rolls back) goes on.
+        """
+        if self._settings.pressure():
+            await self._pull(reference, login, insecure=insecure)
+            return
+        async with side_by_side() as group:
+            watch = group.create_task(self._end_when_full(reference))
+            await self._pull(reference, login, insecure=insecure)
+            watch.cancel()
+
+    async def _end_when_full(self, reference: Reference) -> None:
+        while not (why := self._settings.pressure()):  # noqa: ASYNC110 - no event
+            await asyncio.sleep(_LOOK_SECONDS)
+        raise ImagePullError(f"cannot pull {reference} now: {why}")
+
+    async def _pull(
+        self, reference: Reference, login: tuple[str, str] | None, *, insecure: bool
+    ) -> None:
         registries = self._settings.registries
         if registries is None or await _is_trusted(registries, reference, insecure=insecure):
             await self._api.pull(reference, login, insecure=insecure)
@@ -75,7 +100,7 @@ class JudgedPulls:
         command = RegistryNetwork(child).enter(ChildCommand(argv, environment, folder))
         try:
             async with asyncio.timeout(PULL_SECONDS), side_by_side() as group:
-                watch = group.create_task(_end_when_silent(child))
+                watch = group.create_task(_end_when_slow(child.server))
                 outcome = await self._launcher.run(command, lambda _: None)
                 watch.cancel()
                 return outcome
@@ -83,12 +108,17 @@ class JudgedPulls:
             raise OSError(f"it took more than {PULL_SECONDS:g} s") from error
 
 
-async def _end_when_silent(child: ChildNetwork) -> None:
-    """Raise OSError when the registry keeps its connections, and sends nothing."""
-    server = child.server
-    while (left := PULL_SILENCE_SECONDS - server.silent_seconds) > 0:  # noqa: ASYNC110 - no event
-        await asyncio.sleep(left)
-    raise OSError(f"the registry has sent nothing for {PULL_SILENCE_SECONDS:g} s")
+async def _end_when_slow(server: SocksServer) -> None:
+    """Raise OSError when the registry keeps its connections, and sends next to nothing."""
+    clock = asyncio.get_running_loop().time
+    since, before = clock(), server.received_bytes
+    while clock() - since < PULL_SILENCE_SECONDS:
+        await asyncio.sleep(min(_LOOK_SECONDS, PULL_SILENCE_SECONDS))
+        if not server.connections or server.received_bytes - before >= _LEAST_BYTES:
+            since, before = clock(), server.received_bytes
+    sent = server.received_bytes - before
+    said = f"only {sent} bytes" if sent else "nothing"
+    raise OSError(f"the registry has sent {said} for {PULL_SILENCE_SECONDS:g} s")
 
 
 async def _is_trusted(registries: ImageRegistries, image: Reference, *, insecure: bool) -> bool:

@@ -18,6 +18,7 @@ from subprocess import DEVNULL
 
 from upwell.machine.authorities import certificate_folders
 from upwell.machine.backoff import Backoff
+from upwell.machine.disk import PressureCheck, no_pressure
 from upwell.machine.processes import is_at_work
 from upwell.outbound.image_registries import ImageRegistries
 from upwell.workload.interface import RuntimeUnavailableError
@@ -65,6 +66,8 @@ class PodmanSettings:
     limits: DefaultLimits = field(default_factory=DefaultLimits)
     registries: ImageRegistries | None = None
     """Judges where images are pulled from; None: from anywhere."""
+    pressure: PressureCheck = no_pressure
+    """Says why there is no room for images."""
     timeline: Callable[[], str] = str
     """Returns the timeline of the store that instances are started by."""
 
