@@ -31,6 +31,7 @@ BESIDE = {
     "SilentRegistry": SERVER,
     "TokenRegistry": SERVER,
     "FaultyRegistry": SERVER,
+    "LyingRegistry": "the registry of the suite, but for the lie that one test is about",
     "MirroredRegistry": PARTS,
     "CachedStore": PARTS,
     "ControlledStore": PARTS,

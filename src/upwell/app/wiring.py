@@ -72,6 +72,7 @@ from upwell.reconcilers.routing.reconciler import routing_controller
 from upwell.reconcilers.routing.supervision import router_supervision_controller
 from upwell.reconcilers.signatures.policies import ImagePolicies
 from upwell.reconcilers.tracing.reconciler import trace_controller
+from upwell.registry.attachments.mirrored import AttachmentMirror
 from upwell.registry.mirror import Mirror
 from upwell.server.admission.quota import LimitedStore
 from upwell.server.asgi.app import ServerDependencies
@@ -99,7 +100,8 @@ def wire(adapters: Adapters) -> Wired:
     """Return what reconciles and what the API needs, on `adapters`."""
     store = adapters.store
     secrets = PullSecrets(store, adapters.logins)
-    policies = image_policies(adapters, secrets)
+    beside = AttachmentMirror(adapters.registries, adapters.internal)
+    policies = image_policies(adapters, secrets, beside)
     streams = _streams(adapters, secrets, policies)
     builds, workloads = BuildIndex(adapters.cache), WorkloadIndex(adapters.cache)
     limits = _limits(adapters.settings.quota)
@@ -146,7 +148,8 @@ def wire(adapters: Adapters) -> Wired:
         build_storage(adapters.settings),
     )
     events = EventReconciler(store, now)
-    building = _builds(adapters, builds, signing.sign_pushed, policies, rooms)
+    mirror = Mirror(adapters.registries, adapters.internal, machine_platform(), beside.note)
+    building = _builds(adapters, builds, mirror, signing.sign_pushed, policies, rooms)
     controllers: Sequence[Controller] = (
         image_stream_controller(streams, adapters.cache),
         image_contents_controller(contents, adapters.cache),
@@ -178,6 +181,7 @@ def wire(adapters: Adapters) -> Wired:
         *_cleanups(adapters),
         *_pruning(adapters, pruning, stores),
         sweep.run,
+        beside.run,
         adapters.protection.keep_fresh,
         adapters.protection.control.audit.keep,
         adapters.protection.export_audit_log,
@@ -316,6 +320,7 @@ def _build_logins(adapters: Adapters) -> BuildLogins:
 def _builds(
     adapters: Adapters,
     index: BuildIndex,
+    mirror: Mirror,
     sign: SignPushed,
     policies: ImagePolicies,
     rooms: BuildRooms,
@@ -336,7 +341,7 @@ def _builds(
         adapters.store,
         adapters.builder,
         adapters.logs,
-        Mirror(adapters.registries, adapters.internal, machine_platform()),
+        mirror,
         planner,
         BuildOutputs(adapters.store, adapters.internal, now, sign),
         clock=now,

@@ -6,12 +6,14 @@ or rate-limited stops no build.
 """
 
 import asyncio
+from collections.abc import Callable
 from contextlib import suppress
 from weakref import WeakValueDictionary
 
 from upwell.oci import Descriptor, Digest, Index, Manifest, Platform, Reference
 from upwell.oci.index_tags import index_tag
 from upwell.registry.announced import announced
+from upwell.registry.attachments.mirrored import MirroredImage
 from upwell.registry.errors import (
     BlobUnknownError,
     InvalidAnswerError,
@@ -23,11 +25,24 @@ from upwell.registry.interface import Registry, RequestAccess
 
 _PREFIX = "upstream"
 
+type NoteMirrored = Callable[[MirroredImage], None]
+"""Takes in that an image is used that has a copy here; never blocks."""
+
 
 class Mirror:
-    """Brings images of `platform` into the embedded registry, each digest once."""
+    """Brings images of `platform` into the embedded registry, each digest once.
 
-    def __init__(self, remote: Registry, hosted: HostedRegistry, platform: Platform) -> None:
+    `note` is told of each that is fetched: what lies beside it comes along later.
+    """
+
+    def __init__(
+        self,
+        remote: Registry,
+        hosted: HostedRegistry,
+        platform: Platform,
+        note: NoteMirrored = lambda _image: None,
+    ) -> None:
+        self._note = note
         self._remote = remote
         self._hosted = hosted
         self._platform = platform
@@ -50,6 +65,8 @@ class Mirror:
                 await self._copy(reference, repository, manifest, access)
                 await self._remember(repository, digest, manifest.digest)
                 known = manifest.digest
+        digests = tuple(dict.fromkeys((digest, known)))
+        self._note(MirroredImage(reference, repository, digests, access))
         return Reference(self._hosted.host, repository, digest=known)
 
     async def _known(self, repository: str, digest: Digest) -> Digest | None:
@@ -111,6 +128,13 @@ class Mirror:
                 with suppress(UploadUnknownError):  # what was too much, or wrong, is gone
                     await self._hosted.cancel_upload(repository, upload)
                 raise
+
+
+def mirrored_copy(reference: Reference, host: str) -> Reference | None:
+    """Return where the mirror of the registry `host` keeps an image; None: it keeps it not."""
+    if reference.registry == host:
+        return None
+    return Reference(host, mirror_repository(reference), digest=reference.digest)
 
 
 def is_mirror(repository: str) -> bool:

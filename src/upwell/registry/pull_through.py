@@ -10,9 +10,15 @@ from contextlib import asynccontextmanager, suppress
 from pathlib import Path
 from weakref import WeakValueDictionary
 
+from upwell.formats.sigstore import image_of_tag
 from upwell.machine.disk import PressureCheck, no_pressure
 from upwell.oci import Descriptor, Digest, Index, Manifest, Reference
 from upwell.registry.announced import announced
+from upwell.registry.attachments.mirrored import (
+    AttachmentMirror,
+    MirroredImage,
+    OnDemandAttachments,
+)
 from upwell.registry.embedded import EmbeddedRegistry
 from upwell.registry.errors import BlobUnknownError, ManifestUnknownError
 from upwell.registry.hosting import (
@@ -55,11 +61,14 @@ class PullThroughRegistry(EmbeddedRegistry):
         self._locks: WeakValueDictionary[tuple[str, Digest], asyncio.Lock] = WeakValueDictionary()
         self._parents: dict[str, dict[Digest, Digest]] = {}
         """By repository: a manifest that names the content, for what manifests name."""
+        self._beside = OnDemandAttachments(AttachmentMirror(remote, self))
 
     async def find_manifest(self, repository: str, target: str | Digest) -> ManifestEntry:
         """Return what a tag or a digest names; a tag is what its stream says."""
         if isinstance(target, str):
             target = await self._origins.digest(repository, target) or target
+        if isinstance(target, str) and (image := image_of_tag(target)) is not None:
+            await self._bring_beside(repository, image)
         try:
             return await super().find_manifest(repository, target)
         except ManifestUnknownError:
@@ -69,6 +78,18 @@ class PullThroughRegistry(EmbeddedRegistry):
             if not await self.has_manifest(repository, target):
                 await self._pull_manifest(repository, target)
         return await super().find_manifest(repository, target)
+
+    async def referrers(self, repository: str, subject: Digest) -> Sequence[ManifestEntry]:
+        """List the manifests whose subject is `subject`; those of its origin come along."""
+        await self._bring_beside(repository, subject)
+        return await super().referrers(repository, subject)
+
+    async def _bring_beside(self, repository: str, image: Digest) -> None:
+        """Bring what lies beside an image at its origin; one that is away hinders nothing."""
+        origin = await self._origins.find(repository, image)
+        if origin is not None and origin.reference.registry != self.host:
+            source = origin.reference.with_digest(image)
+            await self._beside.bring(MirroredImage(source, repository, (image,), origin.access))
 
     async def blob_size(self, repository: str, digest: Digest) -> int:
         """Return the bytes that a blob has, which is here afterwards."""

@@ -15,11 +15,17 @@ from tests.support.registry.embedded_server import serving_registry
 from tests.support.registry.layered_images import push_index, push_layered
 from tests.support.registry.origins import STREAM, StreamInMemory
 
+from upwell.formats.sigstore import InTotoStatement, Subject
 from upwell.oci import Digest, Reference
+from upwell.reconcilers.signing.images import ImageSigning
+from upwell.registry.attachments.targets import RemoteArtifacts
+from upwell.registry.attachments.writer import ImageAttachments
 from upwell.registry.client.client import RegistryClient
 from upwell.registry.client.push import RegistryPusher
 from upwell.registry.errors import BlobUnknownError, ManifestUnknownError, RegistryUnavailableError
+from upwell.registry.interface import DEFAULT_ACCESS
 from upwell.registry.pull_through import PullThroughRegistry
+from upwell.signing.keys import SigningKeys
 
 
 @dataclass
@@ -184,3 +190,36 @@ async def test_other_clients_pull_an_image_that_was_only_imported(
     output, _ = await process.communicate()
     assert process.returncode == 0, output.decode()
     assert (tmp_path / "copy" / image.layers[0].digest.hex).stat().st_size == 9000
+
+
+async def test_what_lies_beside_an_image_comes_through_and_stays(
+    servers: PullThroughServers, tmp_path: Path
+) -> None:
+    image = await push_layered(servers.pusher, f"{servers.vendor}/library/debian:11", b"layer")
+    servers.follow("11", image.digest)
+    source = Reference.parse(f"{servers.vendor}/library/debian@{image.digest}")
+    remote = RemoteArtifacts(servers.client, servers.pusher)
+    attachments = ImageAttachments(servers.client, "", remote, remote)
+    keys = SigningKeys(tmp_path)
+    signing = ImageSigning(attachments, lambda: keys.signer)
+    kind = "https://example.com/kind"
+    await signing.sign(source, DEFAULT_ACCESS)
+    statement = InTotoStatement((Subject(source.name, image.digest),), kind, {})
+    await signing.attest(source, statement, DEFAULT_ACCESS)
+    own = servers.reference(f"{STREAM}@{image.digest}")
+
+    assert len(await servers.client.referrers_of(own)) == 2
+    servers.streams.origins[image.digest] = Reference.parse("127.0.0.1:1/library/debian")
+    assert len(await attachments.signatures(own)) == 1
+    assert len(await attachments.attestations(own, kind)) == 1
+
+
+async def test_a_source_that_is_away_has_no_signatures_and_stops_nothing(
+    servers: PullThroughServers,
+) -> None:
+    image = Digest.of(b"image")
+    servers.streams.origins[image] = Reference.parse("127.0.0.1:1/library/debian")
+    own = servers.reference(STREAM)
+    with pytest.raises(ManifestUnknownError):
+        await servers.client.resolve(own.with_tag(f"sha256-{image.hex}.sig"))
+    assert await servers.client.referrers_of(own.with_digest(image)) == ()

@@ -46,7 +46,7 @@ from upwell.formats.sigstore.artifacts import attestation_layer, signature_layer
 from upwell.formats.sigstore.dsse import IN_TOTO
 from upwell.oci import Digest, Manifest, Reference
 from upwell.policy.signatures.verification import ImageSignature
-from upwell.reconcilers.signatures.examination import FindCopy, no_copies
+from upwell.reconcilers.signatures.examination import NO_COPIES, EvidenceCopies
 from upwell.reconcilers.signatures.findings import FindingRecorder
 from upwell.reconcilers.signatures.policies import ImagePolicies, InternalImages
 from upwell.registry.embedded import EmbeddedRegistry
@@ -157,7 +157,7 @@ def image_judge(
     clock: Callable[[], datetime],
     internal: str = "",
     origins: ImageOrigins | None = None,
-    copy_of: FindCopy = no_copies,
+    copies: EvidenceCopies = NO_COPIES,
 ) -> ImagePolicies:
     """Return the judge of the policies in a store."""
 
@@ -166,7 +166,7 @@ def image_judge(
         return DEFAULT_ACCESS
 
     findings = FindingRecorder(store, clock)
-    images = InternalImages(internal, origins, copy_of)
+    images = InternalImages(internal, origins, copies)
     return ImagePolicies(store, registry, access, findings, internal=images)
 
 

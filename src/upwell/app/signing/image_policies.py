@@ -1,21 +1,31 @@
 """Composes the judge of images: what it asks, with which logins, and what wakes who waits."""
 
+from functools import partial
+
 from upwell.app.adapters import Adapters
 from upwell.machine.clock import now
 from upwell.oci import Reference
 from upwell.reconcilers.images.insecure import InsecureRegistries
 from upwell.reconcilers.images.origins import StreamOrigins
 from upwell.reconcilers.images.pull_secrets import PullSecrets
+from upwell.reconcilers.signatures.examination import EvidenceCopies
 from upwell.reconcilers.signatures.findings import FindingRecorder
 from upwell.reconcilers.signatures.policies import ImagePolicies, InternalImages
+from upwell.registry.attachments.mirrored import AttachmentMirror, MirroredImage
 from upwell.registry.interface import RequestAccess
+from upwell.registry.mirror import mirror_repository, mirrored_copy
 
 JUDGED = frozenset({"rollouts", "jobs"})
 """Controllers of what is tried again at once when an image has been signed."""
 
 
-def image_policies(adapters: Adapters, secrets: PullSecrets) -> ImagePolicies:
-    """Return the judge of all images; a signature that is pushed here is known at once."""
+def image_policies(
+    adapters: Adapters, secrets: PullSecrets, beside: AttachmentMirror
+) -> ImagePolicies:
+    """Return the judge of all images; a signature that is pushed here is known at once.
+
+    `beside` keeps the evidence by which an image has passed.
+    """
     insecure = InsecureRegistries(adapters.store, adapters.is_insecure)
 
     async def access(image: Reference, namespace: str) -> RequestAccess:
@@ -24,12 +34,19 @@ def image_policies(adapters: Adapters, secrets: PullSecrets) -> ImagePolicies:
         return RequestAccess(logins, insecure=is_insecure)
 
     host = adapters.settings.internal_host
+
+    def keep(image: Reference, granted: RequestAccess) -> None:
+        if image.registry != host and image.digest is not None:
+            repository = mirror_repository(image)
+            beside.note(MirroredImage(image, repository, (image.digest,), granted))
+
+    copies = EvidenceCopies(partial(mirrored_copy, host=host), keep)
     policies = ImagePolicies(
         adapters.store,
         adapters.registries,
         access,
         FindingRecorder(adapters.store, now),
-        internal=InternalImages(host, StreamOrigins(adapters.store, secrets)),
+        internal=InternalImages(host, StreamOrigins(adapters.store, secrets), copies),
         count=adapters.metrics.count_verdict,
     )
     adapters.internal.subscribe(policies.note_push)

@@ -130,6 +130,7 @@ class _Retention:
         self._unclear: dict[str, str] = {}
         """Mirrored repository -> who names an image of it that cannot be told from others."""
         self._named_tags: set[tuple[str, str]] = set()
+        self._children = self._read_children()
         self._parts = self._read_parts()
 
     def decide(self) -> RetentionDecision:
@@ -147,13 +148,11 @@ class _Retention:
         tags = tuple(self._stale_tags())
         self._keep_all_that_is_part()
         self._find_unclear(sources)
-        return RetentionDecision(
-            revisions,
-            tuple(self._stale_images()),
-            (*tags, *self._stale_signatures()),
-            tuple(self._stale_manifests()),
-            self._kept,
-        )
+        images = tuple(self._stale_images())
+        signatures = tuple(self._stale_signatures())
+        self._keep_all_that_is_part()  # what the kept ones of these tags name, whatever that is
+        manifests = tuple(self._stale_manifests())
+        return RetentionDecision(revisions, images, (*tags, *signatures), manifests, self._kept)
 
     def _keep(self, digest: Digest, why: str) -> None:
         self._kept.setdefault(digest, why)
@@ -261,23 +260,36 @@ class _Retention:
             return False
         return (repository.name, name) not in self._named_tags and tag.digest not in self._kept
 
+    def _read_children(self) -> Mapping[Digest, frozenset[Digest]]:
+        """Return the manifests of each index that is known."""
+        children = defaultdict[Digest, set[Digest]](set)
+        for repository in self._facts.repositories:
+            for manifest in repository.manifests:
+                children[manifest.digest] |= manifest.children
+            for name, tag in repository.tags.items():
+                index = _mirrored_index(repository, name)
+                if index is not None:
+                    children[index].add(tag.digest)
+        for image in self._images:
+            digest = _digest(image.name)
+            found = (_digest(entry.digest) for entry in image.docker_image_manifests)
+            if digest is not None:
+                children[digest] |= {child for child in found if child is not None}
+        return {digest: frozenset(found) for digest, found in children.items()}
+
     def _read_parts(self) -> Mapping[Digest, frozenset[Digest]]:
         """Return what comes with an image: an index's manifests, and what refers to it."""
         parts = defaultdict[Digest, set[Digest]](set)
+        for digest, children in self._children.items():
+            parts[digest] |= children
         for repository in self._facts.repositories:
             for manifest in repository.manifests:
-                parts[manifest.digest] |= manifest.children
                 if manifest.subject is not None:
                     parts[manifest.subject].add(manifest.digest)
             for name, tag in repository.tags.items():
-                whole = _mirrored_index(repository, name) or image_of_tag(name)
-                if whole is not None:
-                    parts[whole].add(tag.digest)
-        for image in self._images:
-            digest = _digest(image.name)
-            children = (_digest(entry.digest) for entry in image.docker_image_manifests)
-            if digest is not None:
-                parts[digest] |= {child for child in children if child is not None}
+                image = image_of_tag(name)
+                if image is not None:
+                    parts[image].add(tag.digest)
         return {digest: frozenset(found) for digest, found in parts.items()}
 
     def _keep_all_that_is_part(self) -> None:
@@ -304,7 +316,7 @@ class _Retention:
             digest = source.digest
             if digest is None or source.registry == self._facts.host:
                 continue
-            if digest not in stored and not self._parts.get(digest):
+            if digest not in stored and not self._children.get(digest):
                 self._unclear.setdefault(self._facts.mirror_of(source), holder)
 
     def _stale_images(self) -> Iterator[Image]:

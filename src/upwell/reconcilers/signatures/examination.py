@@ -3,6 +3,7 @@
 import asyncio
 from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
 from contextlib import aclosing
+from dataclasses import dataclass
 from datetime import datetime
 
 from upwell.api.image_policies.policy import ImagePolicySpec
@@ -27,28 +28,37 @@ _AT_ONCE = 4
 type ImageAccess = Callable[[Reference, str], Awaitable[RequestAccess]]
 """Returns the access to an image on behalf of a namespace."""
 type FindCopy = Callable[[Reference], Reference | None]
-"""Returns the copy of an image in the mirror of this machine, which may not be there."""
+"""Returns where the copy of an image in the mirror of this machine is, which may not be there."""
 
 
-def no_copies(image: Reference) -> Reference | None:
-    """Return that there is no copy: a FindCopy where nothing is mirrored."""
-    del image
-    return None
+type KeepEvidence = Callable[[Reference, RequestAccess], None]
+"""Takes in that what lies beside an image was of use: it may be kept here; never blocks."""
+
+
+@dataclass(frozen=True, slots=True)
+class EvidenceCopies:
+    """Copies of evidence on this machine; by default there are none."""
+
+    find: FindCopy = lambda _image: None
+    keep: KeepEvidence = lambda _image, _access: None
+
+
+NO_COPIES = EvidenceCopies()
 
 
 class ImageExamination:
-    """Examines images in `registry`, and their copies, which need no network."""
+    """Examines images in `registry`, and first their copies, which need no network."""
 
     def __init__(
         self,
         registry: Registry,
         access: ImageAccess,
-        copy_of: FindCopy = no_copies,
+        copies: EvidenceCopies = NO_COPIES,
         clock: Callable[[], datetime] = now,
     ) -> None:
         self._reader = AttachmentReader(registry)
         self._access = access
-        self._copy_of = copy_of
+        self._copies = copies
         self._clock = clock
         self._turns = asyncio.Semaphore(_AT_ONCE)
 
@@ -67,7 +77,8 @@ class ImageExamination:
         found: dict[str, Verdict] = {}
         try:
             async with self._turns, asyncio.timeout(_LONGEST):
-                places = await self._places(reference, namespace, image, origin)
+                images = await self._images(reference, namespace, image, origin)
+                places = [*self._copies_of(images), *images]
                 readings = evidence_at(self._reader, places, _predicates(specs.values()))
                 async with aclosing(readings):
                     async for evidence in readings:
@@ -76,6 +87,7 @@ class ImageExamination:
                             _verified, open_ones, image, evidence, self._clock()
                         )
                         if not _without_pass(specs, found):
+                            self._keep(images)
                             break
         except (EvidenceUnknownError, TimeoutError) as error:
             why = str(error) or f"no answer within {_LONGEST:g} s"
@@ -83,17 +95,23 @@ class ImageExamination:
             found |= dict.fromkeys(_without_pass(specs, found), unknown)
         return found
 
-    async def _places(
+    async def _images(
         self, reference: Reference, namespace: str, image: JudgedImage, origin: Origin | None
     ) -> Sequence[EvidencePlace]:
-        """Return where evidence may lie: what needs no network first."""
+        """Return the image under each name by which a registry knows it."""
         images = [EvidencePlace(reference, await self._access(reference, namespace))]
         if origin is not None:
             source = origin.reference.with_digest(image.digest)
             images.append(EvidencePlace(source, origin.access))
-        copies = [self._copy_of(one.image) for one in images]
-        mirrored = [EvidencePlace(one, DEFAULT_ACCESS) for one in copies if one is not None]
-        return [*mirrored, *images]
+        return images
+
+    def _keep(self, images: Iterable[EvidencePlace]) -> None:
+        for one in images:
+            self._copies.keep(one.image, one.access)
+
+    def _copies_of(self, images: Sequence[EvidencePlace]) -> Sequence[EvidencePlace]:
+        copies = [self._copies.find(one.image) for one in images]
+        return [EvidencePlace(one, DEFAULT_ACCESS) for one in copies if one is not None]
 
 
 def _predicates(specs: Iterable[ImagePolicySpec]) -> frozenset[str]:

@@ -23,10 +23,10 @@ from upwell.policy.signatures.scopes import JudgedImage, holds_at, is_registry, 
 from upwell.policy.signatures.selection import policies_for
 from upwell.policy.signatures.verification import Verdict
 from upwell.reconcilers.signatures.examination import (
-    FindCopy,
+    NO_COPIES,
+    EvidenceCopies,
     ImageAccess,
     ImageExamination,
-    no_copies,
 )
 from upwell.reconcilers.signatures.exemptions import exemption
 from upwell.reconcilers.signatures.findings import FindingRecorder
@@ -54,7 +54,7 @@ class InternalImages:
     """Its `host:port`."""
     origins: ImageOrigins | None = None
     """Says where images come from that it has by their streams."""
-    copy_of: FindCopy = no_copies
+    copies: EvidenceCopies = NO_COPIES
 
 
 class ImagePolicies:
@@ -73,7 +73,7 @@ class ImagePolicies:
         self._store = store
         self._examination = None
         if registry is not None and access is not None:
-            self._examination = ImageExamination(registry, access, internal.copy_of)
+            self._examination = ImageExamination(registry, access, internal.copies)
         self._findings = findings
         self._internal = internal.host
         self._origins = internal.origins

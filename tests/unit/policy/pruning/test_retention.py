@@ -291,6 +291,28 @@ def test_signatures_that_people_keep_apart_from_their_images_are_theirs() -> Non
     assert (decision.tags, decision.manifests) == ((), ())
 
 
+def test_signatures_of_a_mirrored_index_do_not_say_which_manifest_it_means() -> None:
+    used = build(
+        "Complete", images=[{"name": "base", "reference": f"vendor.example/base@{digest('index')}"}]
+    )
+    tags = {signature_tag(digest("index")): StoredTag(digest("signature"), OLD)}
+    names = ("amd64", "older", "signature")
+    mirror = repository("upstream/vendor.example/base", *map(manifest, names), tags=tags)
+
+    assert not gone(decide(facts([used], mirror), RULES)), "any of them may be the index's"
+    decision = decide(facts([], mirror), RULES)
+    assert [entry.tag for entry in decision.tags] == [signature_tag(digest("index"))]
+    assert gone(decision) == set(map(digest, names))
+
+
+def test_what_a_strange_tag_of_signatures_names_stays_whole() -> None:
+    tags = {signature_tag(digest("elsewhere")): StoredTag(digest("an index"), OLD)}
+    index = manifest("an index", children=frozenset({digest("child")}))
+    own = repository("shop/own", index, manifest("child"), tags=tags)
+
+    assert not gone(decide(facts([], own), RULES))
+
+
 def test_tags_of_people_stay_and_those_of_a_deleted_stream_go() -> None:
     pushed = repository(
         "shop/own", manifest("pushed"), tags={"v1": StoredTag(digest("pushed"), OLD)}
