@@ -290,6 +290,8 @@ class PromotionStatus(Model):
     """Time at which every rollout was complete: the soak begins here."""
     soaked_seconds: float = 0
     """Part of the soak that was seen to go well: none while something was wrong, nor unwatched."""
+    tested: tuple[str, ...] = ()
+    """Digests that instances of the stage ran when its Release was verified."""
     ended: Time | None = None
     steps: tuple[Step, ...] = ()
     checks: tuple[CheckResult, ...] = ()

@@ -44,6 +44,8 @@ class StageRollout:
     """Time since which no workload has lacked replicas, as far as is known."""
     review: bool = False
     """True if people have to merge the change first."""
+    digests: frozenset[str] = frozenset()
+    """Digests that instances run, when it is complete; none where that cannot be seen."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -88,8 +90,10 @@ def stage_rollout(placed: Iterable[Placed]) -> StageRollout:
     """Say how the rollouts of all workloads stand; the first that has failed decides."""
     going: list[str] = []
     turns: list[datetime] = []
+    digests: set[str] = set()
     for one in placed:
         turns += _turns(one.workload)
+        digests |= _running(one)
         found = _rollout(one)
         if found.state in {RolledOut.FAILED, RolledOut.TAKEN_OVER}:
             return found
@@ -97,7 +101,16 @@ def stage_rollout(placed: Iterable[Placed]) -> StageRollout:
             going.append(found.message)
     if going:
         return StageRollout(RolledOut.GOING_ON, "; ".join(going))
-    return StageRollout(RolledOut.COMPLETE, well_since=max(turns, default=None))
+    latest = max(turns, default=None)
+    return StageRollout(RolledOut.COMPLETE, well_since=latest, digests=frozenset(digests))
+
+
+def _running(placed: Placed) -> set[str]:
+    """Return the digests of a workload's images, if an instance of it is ready."""
+    workload = placed.workload
+    if not isinstance(workload, WORKLOADS) or not workload.status.ready_replicas:
+        return set()
+    return set(map(digest_of, placed.images.values()))
 
 
 def _turns(workload: Resource) -> list[datetime]:

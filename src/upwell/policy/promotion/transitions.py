@@ -1,5 +1,6 @@
 """Transitions of a promotion that has begun: from each outcome to its next state."""
 
+from collections.abc import Iterable
 from datetime import datetime, timedelta
 
 from upwell.api.pipeline import Stage
@@ -81,8 +82,9 @@ def soaked(status: PromotionStatus, soak: Soak) -> PromotionStatus:
     return status.model_copy(update={"soaked_seconds": soak.progress})
 
 
-def passed(status: PromotionStatus, now: datetime) -> PromotionStatus:
-    """Every check has passed and the soak is over."""
+def passed(status: PromotionStatus, now: datetime, tested: Iterable[str] = ()) -> PromotionStatus:
+    """Every check has passed and the soak is over, while instances ran the digests `tested`."""
+    status = status.model_copy(update={"tested": tuple(sorted(tested))})
     flaky = [check.name for check in status.checks if check.flaky]
     message = f"passed, but not at the first attempt: {', '.join(flaky)}" if flaky else ""
     return _final(status, PromotionPhase.SUCCEEDED, message, now)

@@ -198,7 +198,7 @@ class GitPlacement:
         }
         missing = [name for name, digest in digests.items() if digest.encode() not in answer.body]
         if not missing:
-            return StageRollout(RolledOut.COMPLETE)
+            return StageRollout(RolledOut.COMPLETE, digests=frozenset(digests.values()))
         names = ", ".join(f"{name} {digests[name]}" for name in missing)
         return StageRollout(RolledOut.GOING_ON, f"waits for runningUrl to name {names}")
 

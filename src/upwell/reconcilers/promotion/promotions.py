@@ -176,7 +176,7 @@ class PromotionReconciler:
         if progress.outcome is not VerificationOutcome.PASSED:
             return self._failed(move, status, progress.message)
         if found.state is RolledOut.COMPLETE:
-            return transitions.passed(status, self._clock()), None
+            return transitions.passed(status, self._clock(), found.digests), None
         if self._overdue(move.stage, status, soak=move.stage.soak_seconds):
             return self._spoilt(move, status, found)
         return transitions.going_on(status, found.message, found.until), self._again(found)

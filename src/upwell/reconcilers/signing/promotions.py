@@ -20,8 +20,9 @@ from upwell.registry.errors import ManifestUnknownError, RegistryError
 from upwell.registry.interface import DEFAULT_ACCESS, RequestAccess
 from upwell.store.interface import NotFoundError, Store
 
+_NOTHING = "no image that the stage ran lies where this namespace may write"
 ATTESTED = "Attested"
-"""Condition of a Promotion: its images say that they were verified in the stage."""
+"""Condition of a Promotion: the images that ran say that they were verified in the stage."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -66,7 +67,7 @@ class VerdictSigning:
             return await self._conditions.report_fault(promotion, ATTESTED, error)
         reason, message = ATTESTED, f"{count} images"
         if not count:
-            reason, message = IMAGE_GONE, "none of its images lies where this namespace may write"
+            reason, message = IMAGE_GONE, _NOTHING
         await self._conditions.report(promotion, ATTESTED, reason, message, holds=count > 0)
         return Result()
 
@@ -100,7 +101,7 @@ class VerdictSigning:
 def _places(
     promotion: Promotion, release: Release, stage: Stage | None, host: str
 ) -> Iterator[Reference]:
-    """Yield the images of a Release, once each, that its stage may say something about.
+    """Yield the images of a Release, once each, that its stage ran and may say something about.
 
     Those in the stage's mirror, to which its author may push; and, for the mirrors of stages that
     come after, where the namespace's own builds have pushed them. Nothing is added to others'.
@@ -111,6 +112,8 @@ def _places(
             image = Reference.parse(component.image)
             copy = mirrored(image, stage.mirror if stage is not None else None)
         except InvalidReferenceError:
+            continue
+        if str(image.digest) not in promotion.status.tested:
             continue
         if _is_own(component, image, promotion.namespace, host):
             found[image] = None

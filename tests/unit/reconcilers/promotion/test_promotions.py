@@ -43,6 +43,8 @@ async def test_a_new_image_goes_through_all_stages_by_its_digest(
     for name in ("dev-shop", "production-shop"):
         assert await pipelines.running(name) == image("two")
     assert (await pipelines.release("shop-2")).status.phase is ReleasePhase.PROMOTED
+    tested = (await pipelines.promotion("shop-2.dev")).status.tested
+    assert [image("two").endswith(digest) for digest in tested] == [True]
     workload = await pipelines.store.get(Deployment, NAMESPACE, "production-shop")
     note = json.loads(workload.annotations[PROMOTED_ANNOTATION])
     assert note == {

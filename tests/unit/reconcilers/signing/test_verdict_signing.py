@@ -1,5 +1,6 @@
 """Verdicts of stages beside the images that they are about, and beside no others."""
 
+from collections.abc import Sequence
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
@@ -78,9 +79,15 @@ class VerdictBench:
         return await self.store.update_status(made.with_status(shaped.status))
 
     async def promoted(
-        self, *images: str, mirror: str = "", purpose: str = "Promote", phase: str = "Succeeded"
+        self,
+        *images: str,
+        mirror: str = "",
+        purpose: str = "Promote",
+        phase: str = "Succeeded",
+        tested: Sequence[str] | None = None,
     ) -> None:
         """Create a Pipeline, a Release of these images, and a Promotion that has ended."""
+        ran = [image.partition("@")[2] for image in (images if tested is None else tested)]
         components = [{"name": f"c{at}", "image": image} for at, image in enumerate(images)]
         stage = {"name": "dev", **({"mirror": mirror} if mirror else {})}
         await self.create("Pipeline", "web", {"stages": [stage]})
@@ -89,7 +96,7 @@ class VerdictBench:
             "Promotion",
             "web-1.dev",
             {"pipeline": "web", "release": "web-1", "stage": "dev", "purpose": purpose},
-            {"phase": phase, "checks": CHECKS, "soakedSeconds": 5.0},
+            {"phase": phase, "checks": CHECKS, "soakedSeconds": 5.0, "tested": ran},
         )
 
     async def results(self, repository: str, digest: Digest) -> list[dict[str, Any]]:
@@ -121,6 +128,21 @@ async def test_an_image_says_in_which_stage_it_passed_which_tests(bench: Verdict
     assert result["passedTests"] == ["rollout", "soak", "smoke"]
     assert (result["warnedTests"], result["failedTests"]) == (["load"], [])
     assert result["url"].endswith("/namespaces/shop/promotions/web-1.dev")
+    assert await bench.condition() == ("True", ATTESTED)
+
+
+async def test_a_component_that_nothing_ran_in_the_stage_is_not_attested(
+    bench: VerdictBench,
+) -> None:
+    ran = await push(bench.registry, "shop/web")
+    idle = await push(bench.registry, "shop/cli", mark="another")
+    images = [f"{HOST}/shop/web@{ran}", f"{HOST}/shop/cli@{idle}"]
+    await bench.promoted(*images, tested=images[:1])
+
+    await bench.verdicts.reconcile(KEY)
+
+    assert len(await bench.results("shop/web", ran)) == 1
+    assert await bench.results("shop/cli", idle) == []
     assert await bench.condition() == ("True", ATTESTED)
 
 
@@ -172,7 +194,7 @@ async def test_a_stages_first_verdict_on_an_image_is_the_one_that_stays(
         "Promotion",
         "web-1.dev.again",
         {"pipeline": "web", "release": "web-1", "stage": "dev", "purpose": "Verify"},
-        {"phase": "Succeeded"},
+        {"phase": "Succeeded", "tested": [str(digest)]},
     )
 
     await bench.verdicts.reconcile(ObjectKey("Promotion", "shop", "web-1.dev.again"))
