@@ -12,6 +12,7 @@ from upwell.inventory.interface import Inventory, Package
 from upwell.oci import Digest, InvalidReferenceError, Reference
 from upwell.policy.images.registry_webhooks import PushNotice
 from upwell.policy.images.repository_tags import BulkPlan, has_tag, plan_bulk_import
+from upwell.policy.images.short_names import is_short, meaning, stream_of
 from upwell.policy.images.streams import (
     mapped,
     newest_image,
@@ -121,6 +122,7 @@ class ImageExaminer:
         clock: Callable[[], datetime],
         policies: ImagePolicies = UNRESTRICTED,
     ) -> None:
+        self._store = store
         self._policies = policies
         self._upstream = upstream
         self._images = ImageRecords(store, upstream, ())
@@ -140,14 +142,16 @@ class ImageExaminer:
 
     async def review(self, namespace: str, asked: ImagePolicyReviewSpec) -> ImagePolicyReviewStatus:
         """Return what image policies would say of an image; raises ExaminationError."""
+        note = ""
         try:
             reference = Reference.parse(asked.image)
+            note = await self._meaning(namespace, asked.image, reference)
             if reference.digest is None:
                 access = RequestAccess(await self._secrets.of_namespace(namespace))
                 found = await self._upstream.resolve(reference, access)
                 reference = reference.with_digest(found.digest)
         except (InvalidReferenceError, RegistryError) as error:
-            raise _examination_error(error) from error
+            raise _examination_error(error, note) from error
         judgement = await self._policies.judge(
             ImageQuestion(
                 reference, namespace, PolicyPoint(asked.at), asked.stage, asked.policy, quiet=True
@@ -157,7 +161,19 @@ class ImageExaminer:
             image=str(reference),
             allowed=judgement.allowed,
             policies=tuple(one.answer() for one in judgement.verdicts),
+            note=note or None,
         )
+
+    async def _meaning(self, namespace: str, name: str, found: Reference) -> str:
+        """Say what a name without a registry means; empty: it has one."""
+        if not is_short(name):
+            return ""
+        is_stream = True
+        try:
+            await self._store.get(ImageStream, namespace, stream_of(name))
+        except NotFoundError:
+            is_stream = False
+        return meaning(name, found, namespace, is_stream=is_stream)
 
     async def tags(self, namespace: str, name: str, *, insecure: bool) -> BulkPlan:
         """Return which tags of a repository would be imported; raises ExaminationError."""
@@ -170,7 +186,10 @@ class ImageExaminer:
         return plan_bulk_import(present, ())
 
 
-def _examination_error(error: InvalidReferenceError | RegistryError) -> ExaminationError:
+def _examination_error(
+    error: InvalidReferenceError | RegistryError, note: str = ""
+) -> ExaminationError:
+    message = f"{error} ({note})" if note else str(error)
     if isinstance(error, InvalidReferenceError):
-        return ExaminationError("Invalid", str(error))
-    return ExaminationError(error.reason, str(error), retryable=error.retryable)
+        return ExaminationError("Invalid", message)
+    return ExaminationError(error.reason, message, retryable=error.retryable)

@@ -57,7 +57,7 @@ class FakeClient(MemoryStore):
         self.calls: list[tuple[str, str, Any]] = []
         self.warnings: Sequence[str] = ()
         self.forbidden: set[str] = set()
-        """Kinds that may not be written."""
+        """Kinds that may neither be read nor written."""
         self.conversations: dict[str, ScriptedConversation] = {}
         self.uploads: list[tuple[bytes, dict[str, str]]] = []
         self.paths: dict[str, list[dict[str, Any] | StoreError]] = {}
@@ -68,6 +68,11 @@ class FakeClient(MemoryStore):
 
     async def __aexit__(self, *exception: object) -> None:
         """Keep the objects for the next command."""
+
+    async def get[R: Resource](self, kind: type[R], namespace: str, name: str) -> R:
+        if kind.KIND.kind in self.forbidden:
+            raise StoreForbiddenError(f"{kind.KIND.kind} {name}: token ci may not read it")
+        return await super().get(kind, namespace, name)
 
     async def apply(
         self,

@@ -35,6 +35,8 @@ class ImagePolicyReviewStatus(Model):
     """Pull spec with the digest that was judged."""
     allowed: bool = False
     policies: tuple[PolicyAnswer, ...] = ()
+    note: str | None = None
+    """Meaning of a name that names no registry."""
 
 
 class ImagePolicyReview(Resource):

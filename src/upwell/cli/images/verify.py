@@ -64,6 +64,8 @@ def verify(
         if output != Format.TABLE:
             write_data(answer, output)
         status = decode_as(ImagePolicyReview, answer).status
+        if status.note:
+            echo(f"note: {status.note}", err=True)
         if output == Format.TABLE:
             _print(status.image, status.policies)
         if not status.allowed:

@@ -14,6 +14,7 @@ from upwell.cli.core.examples import examples
 from upwell.cli.core.output import full_name
 from upwell.cli.core.terminal import echo
 from upwell.store.interface import ApiClient, NotFoundError
+from upwell.store.kubernetes_errors import StoreForbiddenError
 
 FIELD_MANAGER = "upwell"
 _SERVER_FIELDS = {
@@ -100,8 +101,8 @@ async def apply_one(client: ApiClient, manifest: LoadedManifest, options: ApplyO
     wanted = manifest.resource
     try:
         before = await client.get(type(wanted), wanted.namespace, wanted.name)
-    except NotFoundError:
-        before = None
+    except (NotFoundError, StoreForbiddenError):
+        before = None  # whoever may not even read it is told below what writing takes
     after, warnings = await client.apply(
         _without_server_fields(manifest.document),
         field_manager=options.field_manager,

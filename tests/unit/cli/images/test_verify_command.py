@@ -65,6 +65,16 @@ def test_each_policy_says_its_verdict_and_a_refusal_is_an_exit_code(
     assert body["spec"].get("policy") is None
 
 
+def test_what_a_short_name_means_is_told_beside_the_answer(
+    upwell: Upwell, client: "FakeClient"
+) -> None:
+    answer(client, PASSED)
+    client.answers[PLACE]["status"]["note"] = "app:1 names no registry: it is docker.io/library/app"
+    result = upwell("image", "verify", "app:1")
+    assert result.exit_code == 0
+    assert result.stderr == "note: app:1 names no registry: it is docker.io/library/app\n"
+
+
 @pytest.mark.parametrize(
     ("policies", "line"),
     [

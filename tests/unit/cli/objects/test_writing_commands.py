@@ -45,6 +45,15 @@ def test_apply_tells_created_unchanged_and_configured(upwell: Upwell) -> None:
     ]
 
 
+def test_who_may_not_even_read_is_told_what_writing_takes(
+    upwell: Upwell, client: "FakeClient"
+) -> None:
+    client.forbidden.add("ConfigMap")
+    result = upwell("apply", "-f", "-", stdin=json.dumps(config_map("settings")))
+    assert result.exit_code == 1
+    assert "may not write it" in result.stderr
+
+
 def test_what_a_server_noted_in_an_exported_manifest_is_left_out(upwell: Upwell) -> None:
     exported = config_map("settings", level="1")
     exported["metadata"] |= {"uid": "4a10e762", "resourceVersion": "1125", "selfLink": "/x"}

@@ -121,3 +121,29 @@ async def test_an_image_that_is_not_there_cannot_be_judged(granted: GrantedApi) 
     answer = await granted.send("admin", "POST", REVIEWS, missing)
     assert answer.status == 422
     assert "no manifest registry.internal:5000/a/app:9" in answer.json["message"]
+
+
+async def test_whoever_applies_a_clusters_policy_is_told_the_role_that_writing_takes(
+    granted: GrantedApi,
+) -> None:
+    await granted.grant("one", "deployer@a")
+    document = {"kind": "ClusterImagePolicy", **policy("*")}
+    place = f"{CLUSTER_POLICIES}/signed?fieldManager=upwell"
+    content_type = {"Content-Type": "application/apply-patch+yaml"}
+    answer = await granted.send("one", "PATCH", place, document, **content_type)
+    assert answer.status == 403
+    assert "needs role admin in all namespaces" in answer.json["message"]
+
+
+async def test_a_short_name_is_said_to_be_docker_hubs_and_whose_it_may_be_meant_to_be(
+    granted: GrantedApi,
+) -> None:
+    stream = {"metadata": {"name": "app"}}
+    assert (await granted.create("admin", "imagestreams", "a", stream)).status == 201
+    own = "image-registry.openshift-image-registry.svc:5000/a/app:1"
+    answer = await granted.send("admin", "POST", REVIEWS, review("app:1"))
+    message = answer.json["message"]
+    assert "app:1 names no registry: it is docker.io/library/app" in message
+    assert f"the image of the ImageStream is {own}" in message
+    other = await granted.send("admin", "POST", REVIEWS, review("base:1"))
+    assert "ImageStream" not in other.json["message"]
