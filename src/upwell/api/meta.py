@@ -28,6 +28,8 @@ class Model(BaseModel):
     """Base of all API data: immutable, camelCase on the wire, strict types, unknown fields kept."""
 
     model_config = ConfigDict(
+        # Most models are only ever read as parts of others; commands need few of them.
+        defer_build=True,
         frozen=True,
         extra="allow",
         strict=True,

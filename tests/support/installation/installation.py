@@ -378,10 +378,11 @@ class Installation:
             raise AssertionError(f"the server has ended:\n{self.log()[-4000:]}")
         authority = self.data_dir / "tls" / "ca.pem"
         try:
-            trust = ssl.create_default_context(cafile=authority if authority.exists() else None)
+            # The system's authorities cost more than all the rest of an answer.
+            trust = authority.exists() and ssl.create_default_context(cafile=authority)
             async with (
                 aiohttp.ClientSession() as session,
-                session.get(f"{self.url}/readyz", ssl=trust) as answer,
+                session.get(f"{self.url}/readyz", ssl=trust or True) as answer,
             ):
                 return answer.status == 200
         except aiohttp.ClientError:
