@@ -170,9 +170,9 @@ async def one_round(
     problem = ""
     try:
         await run_round(loop, chosen, chance)
-    except AssertionError as error:
+    except Exception as error:  # noqa: BLE001 - a command that hangs is a finding too
         notes = "\n".join(getattr(error, "__notes__", ()))
-        problem = f"{name}, version {loop.versions[-1]}: {str(error)[:500]}\n{notes[:3000]}"
+        problem = f"{name}, version {loop.versions[-1]}: {error!r:.500}\n{notes[:3000]}"
         report.problems.append(problem)
     took = time.monotonic() - began
     for fault in chosen:

@@ -3,6 +3,8 @@
 import asyncio
 import contextlib
 import os
+import re
+import shutil
 import signal
 import stat
 from collections.abc import AsyncIterator, Callable
@@ -11,7 +13,7 @@ from dataclasses import replace
 from pathlib import Path
 
 import pytest
-from tests.support.workload.podman_faults import lose_layer, lose_record, service_of
+from tests.support.workload.podman_faults import lose_layer, lose_record, monitors_of, service_of
 from tests.support.workload.podman_home import OWNER, PodmanHome, Workload
 from tests.support.workload.waiting import DEADLINE_SECONDS, eventually
 
@@ -399,3 +401,61 @@ async def test_a_fault_that_concerns_one_instance_leaves_the_others_alone(
         )
         await runtime.stop(NAMES[0], 0)
     assert len([one for one in caplog.records if one.levelname == "ERROR"]) == 1
+
+
+@pytest.fixture
+def killed_creations(settings: PodmanSettings, tmp_path: Path) -> tuple[PodmanSettings, Path]:
+    """Settings under which the runtime is killed when it has created a container, as often as the
+    file says by its lines: as by the kernel when memory runs out.
+    """
+    assert settings.containers_conf is not None
+    conf = settings.containers_conf.read_text()
+    found = re.search(r'^runtime = "(\w+)"', conf, re.MULTILINE)
+    runtime = found[1] if found else "crun"
+    kills, program = tmp_path / "kills", tmp_path / runtime
+    program.write_text(
+        f'#!/bin/sh\ncase " $* " in *" create "*) if test -s {kills}; then sed -i 1d {kills}\n'
+        f'{shutil.which(runtime)} "$@"; kill -9 $$; fi;; esac\nexec {shutil.which(runtime)} "$@"\n'
+    )
+    program.chmod(0o755)
+    changed = tmp_path / "containers.conf"
+    changed.write_text(f'{conf}\n[engine.runtimes]\n{runtime} = ["{program}"]\n')
+    return replace(settings, containers_conf=changed), kills
+
+
+async def test_a_runtime_that_is_killed_while_it_creates_a_container_holds_nobody_up(
+    killed_creations: tuple[PodmanSettings, Path], workload: Workload
+) -> None:
+    settings, kills = killed_creations
+    spec = workload.spec(workload.container("sleep", "600"), name=NAMES[0])
+    async with PodmanRuntime.open(settings) as runtime:
+        kills.write_text("once\n")
+        with pytest.raises(RuntimeUnavailableError):
+            await runtime.start(spec)
+        await runtime.start(spec)
+        assert await running(runtime) == [NAMES[0]]
+        assert len(monitors_of(settings)) == 1
+
+
+async def test_what_a_killed_creation_left_goes_when_the_instance_is_made_anew(
+    killed_creations: tuple[PodmanSettings, Path], workload: Workload
+) -> None:
+    settings, kills = killed_creations
+    spec = workload.spec(workload.container("sleep", "600"), name=NAMES[0])
+
+    async def monitors() -> list[int]:
+        return monitors_of(settings)
+
+    kills.write_text("once\n")
+    async with PodmanRuntime.open(settings) as runtime:
+        start = asyncio.create_task(runtime.start(spec))
+        (left,) = await eventually(monitors, bool)
+        await eventually(lambda: asyncio.to_thread(kills.read_text), lambda text: not text)
+        start.cancel()
+        await asyncio.wait([start])
+        os.kill(service_of(settings), signal.SIGKILL)
+    async with PodmanRuntime.open(settings) as runtime:
+        await runtime.start(spec)
+        assert await running(runtime) == [NAMES[0]]
+        await eventually(monitors, lambda found: left not in found)
+        assert len(await monitors()) == 1

@@ -20,6 +20,20 @@ def service_of(settings: PodmanSettings) -> int:
     return 0
 
 
+def monitors_of(settings: PodmanSettings) -> list[int]:
+    """Return the monitors (conmon) of the containers of these settings."""
+    found = []
+    for entry in Path("/proc").glob("[0-9]*/cmdline"):
+        with contextlib.suppress(OSError):
+            line = entry.read_bytes()
+            if (
+                b"conmon" in line.split(b"\0")[0]
+                and f"upwell-{settings.instance_id}.".encode() in line
+            ):
+                found.append(int(entry.parent.name))
+    return found
+
+
 def lose_layer(home: PodmanHome, container: str) -> None:
     """Damage the storage of a container as a removal does that is cut short."""
     container_id = home.run("inspect", "--format={{.Id}}", container).strip()

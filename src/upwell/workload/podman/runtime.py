@@ -63,6 +63,8 @@ from upwell.workload.podman.container_body import (
     create_body,
 )
 from upwell.workload.podman.container_files import collect
+from upwell.workload.podman.cut_starts import end_unstarted
+from upwell.workload.podman.cut_starts import start as start_container
 from upwell.workload.podman.health import Health
 from upwell.workload.podman.hosts_files import HostsFiles
 from upwell.workload.podman.instance_network import connect_inside
@@ -227,7 +229,7 @@ class PodmanRuntime:
                 record, sources = await self._users.show(spec, places, record, self._pins)
             await self._ensure_network()
             for container_id in await self._create(spec, record, sources, kept):
-                await self._call(self._api.start(container_id))
+                await self._call(start_container(self._api, container_id))
         self._wake.set()
 
     async def provide(self, spec: InstanceSpec) -> bool:
@@ -269,7 +271,7 @@ class PodmanRuntime:
                 await self._end(found, 0)
                 following = []
             for container in following:
-                await self._call(self._api.start(container.id))
+                await self._call(start_container(self._api, container.id))
         self._wake.set()
 
     async def stop(self, name: str, grace_seconds: float) -> None:
@@ -544,6 +546,8 @@ class PodmanRuntime:
                     with contextlib.suppress(PodmanRefusedError):  # lost with its container
                         log = self._api.logs(container.id, LogQuery(timestamps=True))
                         await self._previous.keep(container.instance, container.name, log)
+                if container.started_at is None:
+                    await asyncio.to_thread(end_unstarted, container.id)
                 moved = await self._keep_files(container)
                 await self._api.remove(container.id, volumes=moved)
 

@@ -1,0 +1,95 @@
+"""Starts whose container runtime is killed half-way: by the kernel, say, as memory runs out.
+
+The container's monitor (conmon) then reads what the runtime had to say, from a pipe that the
+container's first process holds open too; and that waits for the runtime, for ever. Podman waits for
+the monitor with the container locked, and every list of containers waits for the lock.
+"""
+
+import asyncio
+import contextlib
+import logging
+import os
+import signal
+from collections.abc import Iterator
+from itertools import pairwise
+from pathlib import Path
+
+from upwell.workload.interface import RuntimeUnavailableError
+from upwell.workload.podman.api.client import PodmanApi
+
+_log = logging.getLogger(__name__)
+
+_PROC = Path("/proc")
+_LOOK_SECONDS = 5.0
+"""A start takes a fraction of a second; between the end of the runtime's creation and its start
+of the container there are milliseconds."""
+
+
+async def start(api: PodmanApi, container_id: str) -> None:
+    """Start a container; one whose runtime is gone half-way is ended, and may be started anew.
+
+    Raises RuntimeUnavailableError.
+    """
+    request = asyncio.ensure_future(api.start(container_id))
+    seen = 0
+    try:
+        while not (await asyncio.wait([request], timeout=_LOOK_SECONDS))[0]:
+            before, seen = seen, await asyncio.to_thread(_unstarted, container_id)
+            if seen and seen == before:
+                await asyncio.to_thread(end_unstarted, container_id)
+                with contextlib.suppress(RuntimeUnavailableError):
+                    await request
+                raise RuntimeUnavailableError(
+                    f"the container runtime was ended while it created container {container_id}:"
+                    " the kernel's log says whether memory ran out"
+                )
+        await request
+    finally:
+        request.cancel()
+
+
+def end_unstarted(container_id: str) -> None:
+    """End the first process of a container that nobody will start, and by that its monitor.
+
+    To be called where nobody starts it: what a start that was cut short has left. Blocks shortly.
+    """
+    if pid := _unstarted(container_id):
+        with contextlib.suppress(ProcessLookupError):
+            os.kill(pid, signal.SIGKILL)
+        _log.warning(
+            "container whose creation was cut short is ended", extra={"container": container_id}
+        )
+
+
+def _unstarted(container_id: str) -> int:
+    """Return the process below a monitor whose runtime has ended; 0 where there is none."""
+    for monitor in _monitors(container_id):
+        children = _children(monitor)
+        if len(children) == 1 and _is_inside(children[0]):
+            return children[0]
+    return 0
+
+
+def _monitors(container_id: str) -> Iterator[int]:
+    """Yield the processes that are called as `conmon … -c ID …`."""
+    wanted = container_id.encode()
+    for place in _PROC.glob("[0-9]*"):
+        with contextlib.suppress(OSError):
+            program, *words = (place / "cmdline").read_bytes().split(b"\0")
+            if program.endswith(b"conmon") and (b"-c", wanted) in pairwise(words):
+                yield int(place.name)
+
+
+def _children(pid: int) -> list[int]:
+    with contextlib.suppress(OSError):
+        return [int(one) for one in (_PROC / f"{pid}/task/{pid}/children").read_text().split()]
+    return []
+
+
+def _is_inside(pid: int) -> bool:
+    """Return True if a process is a container's: one of a PID namespace below our own."""
+    with contextlib.suppress(OSError):
+        for line in (_PROC / str(pid) / "status").read_text().splitlines():
+            if line.startswith("NSpid:"):
+                return len(line.split()) > 2  # noqa: PLR2004 - the word, and a number in each
+    return False
