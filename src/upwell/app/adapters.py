@@ -15,6 +15,7 @@ from upwell.app.encryption.keys import DataFolderKeys
 from upwell.app.measurements import MachineGauges
 from upwell.app.outbound import Dialers, image_registries
 from upwell.app.quotas.storage import image_quotas, upload_quotas
+from upwell.app.signing.keyless import open_keyless
 from upwell.app.signing.keys import open_signing_keys
 from upwell.app.subscriptions import open_outbox, subscriptions
 from upwell.app.tracing import tracing
@@ -49,6 +50,7 @@ from upwell.server.asgi.tls import generated
 from upwell.server.metrics.counted_registry import CountedRegistry
 from upwell.server.metrics.metrics import Gauges, Metrics
 from upwell.settings import ServerSettings
+from upwell.signing.keyless import KeylessSigner
 from upwell.signing.keys import SigningKeys
 from upwell.store.sqlite import SqliteStore
 from upwell.uploads.files import FileInputs
@@ -90,6 +92,7 @@ class Adapters:
     encryption: DataFolderKeys
     signing_keys: SigningKeys | None
     """None: nothing is signed."""
+    keyless: KeylessSigner | None
     metrics: Metrics
     gauges: Gauges
     traces: Sequence[TraceReconciler]
@@ -188,6 +191,7 @@ async def open_adapters(settings: ServerSettings, stack: AsyncExitStack) -> Adap
         protection=protection,
         encryption=DataFolderKeys(keyring, key_files, outbox, store),
         signing_keys=await asyncio.to_thread(open_signing_keys, settings, key_files),
+        keyless=await open_keyless(settings, stack),
         metrics=metrics,
         gauges=MachineGauges(data, client, store, disk),
         traces=tracing(settings.tracing, cache, now, stack),

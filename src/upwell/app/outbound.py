@@ -105,3 +105,11 @@ def _registry_places(settings: ServerSettings) -> Iterator[str]:
     for name in (*settings.local_names, *settings.access.tls_names):
         bare = name.strip("[]")
         yield f"[{bare}]:{settings.port}" if ":" in bare else f"{bare}:{settings.port}"
+
+
+def place_of(url: str) -> str:
+    """Return the HOST:PORT of a URL, as the outbound policy writes places."""
+    parts = urlsplit(url)
+    host = parts.hostname or ""
+    port = parts.port or (443 if parts.scheme == "https" else 80)
+    return f"[{host}]:{port}" if ":" in host else f"{host}:{port}"

@@ -1,4 +1,4 @@
-"""Requests to identity providers that the administrator names: small documents, and forms.
+"""Requests to services that the administrator names: small documents, and forms.
 
 No redirect is followed, so that what is sent reaches nobody but the URL that was named.
 """
@@ -27,12 +27,14 @@ class ProviderRequestError(Exception):
 
 @dataclass(frozen=True, slots=True)
 class ProviderRequest:
-    """A GET, or a POST where there is a form; the answer has at most `limit` bytes."""
+    """A GET, or a POST of a form or a JSON document; the answer has at most `limit` bytes."""
 
     url: str
     limit: int
     form: Mapping[str, str] | None = field(default=None, repr=False)
     authorization: str = field(default="", repr=False)
+    document: bytes | None = field(default=None, repr=False)
+    """JSON, in place of a form."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,7 +51,7 @@ class ProviderAnswer:
 
 
 class ProviderClient:
-    """Asks identity providers."""
+    """Asks identity providers, and services that sign."""
 
     def __init__(self, session: aiohttp.ClientSession, seconds: float) -> None:
         self._session = session
@@ -78,10 +80,13 @@ class ProviderClient:
     async def ask(self, request: ProviderRequest) -> ProviderAnswer:
         """Return the answer; raises ProviderRequestError."""
         headers = {"Authorization": request.authorization} if request.authorization else {}
-        method = "GET" if request.form is None else "POST"
+        if request.document is not None:
+            headers["Content-Type"] = "application/json"
+        data = request.form if request.document is None else request.document
+        method = "GET" if data is None else "POST"
         try:
             async with self._session.request(
-                method, request.url, data=request.form, headers=headers, allow_redirects=False
+                method, request.url, data=data, headers=headers, allow_redirects=False
             ) as response:
                 return ProviderAnswer(response.status, await _body(response, request.limit))
         except TimeoutError as error:

@@ -14,6 +14,7 @@ from upwell.outbound.destinations import AllowedDestination
 from upwell.policy.access.roles import Role
 from upwell.registry.hosts import RegistryHost, is_loopback
 from upwell.settings.errors import SettingsError
+from upwell.settings.keyless import KeylessSettings
 from upwell.settings.oidc import OidcSettings
 from upwell.settings.tables import (
     DEFAULT_AUTHOR,
@@ -93,6 +94,7 @@ class ServerSettings(BaseModel):
     """Places that objects may name although they are on this machine, or link-local."""
     encryption: EncryptionSettings = EncryptionSettings()
     signing: SigningSettings = SigningSettings()
+    keyless: KeylessSettings = KeylessSettings()
     token_exchange: tuple[TokenExchangeSettings, ...] = ()
     """Tokens of foreign issuers that are exchanged."""
     oidc: OidcSettings = OidcSettings()

@@ -31,6 +31,7 @@ from upwell.registry.hosts import (
     RegistryMirror,
 )
 from upwell.settings.base import SettingsTable
+from upwell.settings.keyless import KeylessSettings
 from upwell.settings.oidc import OidcSettings
 from upwell.settings.token_exchange import TokenExchangeSettings, exchange_faults
 from upwell.settings.values import (
@@ -516,6 +517,7 @@ class FileSettings(SettingsTable):
     outbound: OutboundSettings = OutboundSettings()
     encryption: EncryptionSettings = EncryptionSettings()
     signing: SigningSettings = SigningSettings()
+    keyless: KeylessSettings = KeylessSettings()
     oidc: OidcSettings = OidcSettings()
     tracing: TracingSettings = TracingSettings()
     git: GitSettings = GitSettings()

@@ -5,6 +5,7 @@ import json
 import shutil
 import subprocess
 from collections.abc import AsyncIterator
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -12,21 +13,57 @@ import pytest
 from tests.support.installation.applications import base_stream, docker_build, stream
 from tests.support.installation.installation import Installation, installation, until
 from tests.support.installation.vendor_images import publish
+from tests.support.registry.signed_images import cluster_policy
+from tests.support.signing.keyless_policies import fulcio_policy
+from tests.support.signing.keyless_signers import BUILDER
+from tests.support.signing.sigstore_services import (
+    ISSUER,
+    Sigstore,
+    identity_token,
+    sigstore_services,
+)
 
 from upwell.api.build import Build
+from upwell.api.codec import encode
 from upwell.api.conditions import find
 from upwell.api.image import ImageStream
+from upwell.api.image_policies.policy import AttestationRequirement
 from upwell.store.interface import ApiClient
 
 DOCKERFILE = "FROM base:1\nRUN cp /etc/base-version /here\n"
 
 
 @pytest.fixture
-async def made() -> AsyncIterator[Installation]:
+async def services() -> AsyncIterator[Sigstore]:
+    async with sigstore_services() as running:
+        yield running
+
+
+@pytest.fixture
+async def made(services: Sigstore) -> AsyncIterator[Installation]:
     if shutil.which("cosign") is None:
         pytest.skip("needs cosign: apt-get install cosign")
-    async with installation() as running:
+    async with installation(prepare=partial(sign_keyless, services)) as running:
         yield running
+
+
+def sign_keyless(services: Sigstore, made: Installation) -> None:
+    """Let the server sign by certificates too."""
+    (made.folder / "fulcio.pem").write_bytes(services.authority.pem())
+    (made.folder / "rekor.pub").write_bytes(services.log.pem())
+    (made.folder / "identity-token").write_text(identity_token(BUILDER))
+    config = made.folder / "upwell.toml"
+    config.write_text(f"""\
+[keyless]
+fulcio = "{services.url}"
+rekor = "{services.url}"
+fulcio-ca-file = "{made.folder}/fulcio.pem"
+rekor-key-file = "{made.folder}/rekor.pub"
+identity-token-file = "{made.folder}/identity-token"
+issuer = "{ISSUER}"
+identity = "{BUILDER}"
+""")
+    made.options = (*made.options, "--config", str(config))
 
 
 @pytest.fixture
@@ -36,7 +73,7 @@ async def client(made: Installation) -> AsyncIterator[ApiClient]:
 
 
 async def test_cosign_verifies_what_a_build_pushes_here_and_elsewhere(
-    made: Installation, client: ApiClient, tmp_path: Path
+    made: Installation, client: ApiClient, services: Sigstore, tmp_path: Path
 ) -> None:
     base = await publish(made.vendor, "vendor/base:1", "1.0")
     outside = docker_build("outside", dockerfile=DOCKERFILE).replace(
@@ -72,6 +109,11 @@ async def test_cosign_verifies_what_a_build_pushes_here_and_elsewhere(
         assert {"sha256": base.hex} in [
             each["digest"] for each in predicate["buildDefinition"]["resolvedDependencies"]
         ]
+    wanted = AttestationRequirement(predicate_type="https://spdx.dev/Document")
+    keyless = cluster_policy("keyless", fulcio_policy(services, BUILDER, attestations=(wanted,)))
+    (tmp_path / "policy.json").write_text(json.dumps(encode(keyless)))
+    answer = made.upwell("image", "verify", image, "-f", str(tmp_path / "policy.json"))
+    assert f"passed: signed by {BUILDER} at issuer {ISSUER}, logged at" in answer.stdout
     assert made.upwell("signing", "rotate").stdout == public_key(made) != key.read_text()
     assert key.read_text() in public_key(made, "--all")
     # Signatures are no images of the stream.

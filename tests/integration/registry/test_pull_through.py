@@ -25,6 +25,7 @@ from upwell.registry.client.push import RegistryPusher
 from upwell.registry.errors import BlobUnknownError, ManifestUnknownError, RegistryUnavailableError
 from upwell.registry.interface import DEFAULT_ACCESS
 from upwell.registry.pull_through import PullThroughRegistry
+from upwell.signing.key_signer import KeySigner
 from upwell.signing.keys import SigningKeys
 
 
@@ -201,7 +202,7 @@ async def test_what_lies_beside_an_image_comes_through_and_stays(
     remote = RemoteArtifacts(servers.client, servers.pusher)
     attachments = ImageAttachments(servers.client, "", remote, remote)
     keys = SigningKeys(tmp_path)
-    signing = ImageSigning(attachments, lambda: keys.signer)
+    signing = ImageSigning(attachments, KeySigner(lambda: keys.signer))
     kind = "https://example.com/kind"
     await signing.sign(source, DEFAULT_ACCESS)
     statement = InTotoStatement((Subject(source.name, image.digest),), kind, {})

@@ -30,6 +30,7 @@ from upwell.registry.errors import (
 )
 from upwell.registry.hosts import PullFrom, RegistryHost, RegistryHosts, RegistryMirror
 from upwell.registry.interface import DEFAULT_ACCESS
+from upwell.signing.key_signer import KeySigner
 from upwell.signing.keys import SigningKeys
 
 
@@ -179,7 +180,7 @@ async def test_signatures_and_attestations_come_along_and_nothing_at_the_goal_is
     remote = RemoteArtifacts(two.client, two.pusher)
     attachments = ImageAttachments(two.client, "", remote, remote)
     keys = SigningKeys(tmp_path)
-    signing = ImageSigning(attachments, lambda: keys.signer)
+    signing = ImageSigning(attachments, KeySigner(lambda: keys.signer))
     image, copy = origin.with_digest(manifest.digest), goal.with_digest(manifest.digest)
 
     async def attest(place: Reference, kind: str) -> None:
@@ -218,7 +219,7 @@ async def test_a_strange_tag_at_the_goal_keeps_nothing_else_back(
     remote = RemoteArtifacts(two.client, two.pusher)
     keys = SigningKeys(tmp_path)
     attachments = ImageAttachments(two.client, "", remote, remote)
-    signing = ImageSigning(attachments, lambda: keys.signer)
+    signing = ImageSigning(attachments, KeySigner(lambda: keys.signer))
     kind = "https://example.com/kind"
     place, copy = origin.with_digest(image.digest), goal.with_digest(image.digest)
     await signing.sign(place, DEFAULT_ACCESS)

@@ -39,6 +39,7 @@ from upwell.registry.hosting import ManifestPush
 from upwell.registry.interface import DEFAULT_ACCESS, RequestAccess
 from upwell.registry.mirror import Mirror, mirror_repository, mirrored_copy
 from upwell.registry.routed import RoutedRegistry
+from upwell.signing.key_signer import KeySigner
 from upwell.signing.keys import SigningKeys
 from upwell.store.memory import MemoryStore
 
@@ -79,7 +80,7 @@ class MirroredVendor:
         self.key.pem = self.keys.signer.key.pem()
         target = HostedArtifacts(self.vendor.registry)
         self.attachments = ImageAttachments(self.vendor.registry, VENDOR, target, target)
-        self.signing = ImageSigning(self.attachments, lambda: self.keys.signer)
+        self.signing = ImageSigning(self.attachments, KeySigner(lambda: self.keys.signer))
         self.store = MemoryStore(clock=lambda: NOW)
         self.registries = RoutedRegistry(self.internal, self.vendor)
         self.beside = AttachmentMirror(self.vendor, self.internal)

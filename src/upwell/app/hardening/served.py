@@ -120,6 +120,7 @@ def _secret_files(settings: ServerSettings) -> Iterator[str]:
         settings.access.tls_key,
         settings.audit.export_token_file,
         settings.oidc.client_secret_file,
+        settings.keyless.identity_token_file,
         *settings.auth_files,
     )
     yield from (str(path.absolute()) for path in files if path is not None)

@@ -5,9 +5,8 @@ from collections.abc import Mapping
 from contextlib import AsyncExitStack
 from dataclasses import dataclass
 from pathlib import Path
-from urllib.parse import urlsplit
 
-from upwell.app.outbound import outbound_policy
+from upwell.app.outbound import outbound_policy, place_of
 from upwell.machine import clock
 from upwell.outbound.dialing import Dialer
 from upwell.outbound.provider_requests import (
@@ -63,7 +62,7 @@ async def open_issuer(
     What it names beside its own host, as that of its keys, is judged as what objects name.
     `ca_file` has certificate authorities that are trusted besides the system's. Raises OSError.
     """
-    dialer = Dialer(outbound_policy(settings).also([_place(url)]))
+    dialer = Dialer(outbound_policy(settings).also([place_of(url)]))
     stack.callback(dialer.close)
     authorities = ssl.create_default_context()
     if ca_file is not None:
@@ -71,11 +70,3 @@ async def open_issuer(
     client = await stack.enter_async_context(ProviderClient.open(dialer, authorities))
     requests = IssuerRequests(client)
     return OpenIssuer(Issuer(url, requests, clock.now, clock.elapsed), requests)
-
-
-def _place(url: str) -> str:
-    """Return the HOST:PORT of a URL, as the outbound policy writes places."""
-    parts = urlsplit(url)
-    host = parts.hostname or ""
-    port = parts.port or (443 if parts.scheme == "https" else 80)
-    return f"[{host}]:{port}" if ":" in host else f"{host}:{port}"

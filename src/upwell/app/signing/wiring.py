@@ -26,6 +26,7 @@ from upwell.reconcilers.signing.reporting import ConditionWriter
 from upwell.registry.attachments.targets import HostedArtifacts, RemoteArtifacts
 from upwell.registry.attachments.writer import ImageAttachments
 from upwell.registry.client.push import RegistryPusher
+from upwell.signing.key_signer import KeySigner
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,7 +54,8 @@ def image_signing(adapters: Adapters, logins: BuildLogins, contents: ImageConten
         return WiredSigning()
     settings = adapters.settings
     builder = BuilderIdentity(settings.signing.builder_id or settings.url, __version__)
-    signing = ImageSigning(attachments(adapters), lambda: keys.signer)
+    others = [adapters.keyless] if adapters.keyless is not None else []
+    signing = ImageSigning(attachments(adapters), KeySigner(lambda: keys.signer), others)
     insecure = InsecureRegistries(adapters.store, adapters.is_insecure)
     conditions = ConditionWriter(adapters.store, now)
     host, cache = settings.internal_host, adapters.cache

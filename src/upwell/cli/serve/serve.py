@@ -194,6 +194,7 @@ def serve(  # noqa: PLR0913, PLR0917 - each option is a parameter
             encryption=file.encryption,
             signing=file.signing,
             token_exchange=file.token_exchange,
+            keyless=file.keyless,
             oidc=file.oidc,
             tracing=trace_export(os.environ, file.tracing),
             git_author=file.git.author,

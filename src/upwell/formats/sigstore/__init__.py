@@ -36,8 +36,6 @@ from upwell.formats.sigstore.trust import (
 from upwell.formats.sigstore.verified import (
     claim_of,
     statement_of,
-    verified_claim,
-    verified_statement,
 )
 
 __all__ = [
@@ -76,6 +74,4 @@ __all__ = [
     "signature_manifest",
     "signature_tag",
     "statement_of",
-    "verified_claim",
-    "verified_statement",
 ]

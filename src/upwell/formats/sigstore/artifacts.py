@@ -18,6 +18,7 @@ from upwell.formats.sigstore.documents import (
     decoded,
     encoded,
 )
+from upwell.formats.sigstore.proof import NO_PROOF, SigningProof
 from upwell.oci import Descriptor, Digest, Manifest, MediaType, parse_manifest
 
 SIGNATURE_TYPE = "application/vnd.dev.cosign.artifact.sig.v1+json"
@@ -84,9 +85,9 @@ def image_of_tag(tag: str) -> Digest | None:
     return Digest.parse(f"{match[1]}:{match[2]}") if match else None
 
 
-def signature_layer(payload: bytes, signature: bytes) -> Blob:
+def signature_layer(payload: bytes, signature: bytes, proof: SigningProof = NO_PROOF) -> Blob:
     """Return the layer of a signature (simple signing)."""
-    annotations = {simple_signing.SIGNATURE_ANNOTATION: encoded(signature)}
+    annotations = {simple_signing.SIGNATURE_ANNOTATION: encoded(signature), **proof.annotations()}
     return Blob(simple_signing.MEDIA_TYPE, payload, annotations)
 
 
@@ -98,10 +99,10 @@ def layer_signature(annotations: Mapping[str, str]) -> bytes:
         return b""
 
 
-def attestation_layer(envelope: bytes, predicate_type: str) -> Blob:
+def attestation_layer(envelope: bytes, predicate_type: str, proof: SigningProof = NO_PROOF) -> Blob:
     """Return the layer of an attestation."""
     annotations = {simple_signing.SIGNATURE_ANNOTATION: "", PREDICATE_TYPE: predicate_type}
-    return Blob(dsse.MEDIA_TYPE, envelope, annotations)
+    return Blob(dsse.MEDIA_TYPE, envelope, annotations | proof.annotations())
 
 
 def signature_manifest(image: Descriptor, layers: Sequence[Blob]) -> Artifact:

@@ -48,7 +48,9 @@ class SigningProof:
             return cls()
 
     def annotations(self) -> dict[str, str]:
-        """Return it as cosign writes it beside a signature."""
+        """Return it as cosign writes it beside a signature; nothing where there is no proof."""
+        if not self.certificates:
+            return {}
         leaf, *chain = self.certificates
         found = {CERTIFICATE: pem_of([leaf]), ENTRY: self.entries[0].annotation()}
         return found | ({CHAIN: pem_of(chain)} if chain else {})

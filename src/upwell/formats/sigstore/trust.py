@@ -100,13 +100,18 @@ class TrustedFulcio:
                 if not tells_of(entry.body, content, signature, certificate):
                     continue
                 logged = entry.time(self.log)
-                self.authorities.require_issued(certificate, proof.certificates[1:], logged)
-                return SignedBy(self._identity(certificate), self.issuer, logged)
+                identity = self.identity(certificate, proof.certificates[1:], logged)
+                return SignedBy(identity, self.issuer, logged)
             except (NotLoggedError, InvalidCertificateError) as error:
                 why = str(error)
         raise UntrustedSignatureError(why)
 
-    def _identity(self, certificate: SignerCertificate) -> str:
+    def identity(self, certificate: SignerCertificate, shown: Sequence[bytes], at: datetime) -> str:
+        """Return whom a certificate is for, if it counted then; raises InvalidCertificateError.
+
+        `shown` are those between it and an authority, in DER.
+        """
+        self.authorities.require_issued(certificate, shown, at)
         issuer = certificate.oidc_issuer()
         if issuer != self.issuer:
             raise InvalidCertificateError(f"it is signed at the issuer {_quoted(issuer)}")

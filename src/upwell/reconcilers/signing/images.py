@@ -1,44 +1,36 @@
-"""Signs images and attests what is known of them: each claim once, by this server's key."""
+"""Signs images and attests what is known of them: each claim once by each signer."""
 
 import asyncio
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from typing import Protocol
 
 from upwell.formats.sigstore import (
     Blob,
-    EnvelopeSignature,
+    Bundle,
     InTotoStatement,
     InvalidSignatureDocumentError,
-    SignatureKey,
+    SignedContent,
     SignedEnvelope,
+    SigningProof,
     SimpleSigning,
+    TrustRoot,
+    UntrustedSignatureError,
+    claim_of,
     layer_signature,
-    pre_authentication,
-    verified_claim,
-    verified_statement,
+    statement_of,
 )
 from upwell.formats.sigstore.artifacts import signature_layer
-from upwell.formats.sigstore.dsse import IN_TOTO
 from upwell.oci import Digest, Reference
+from upwell.registry.errors import RegistryError
 from upwell.registry.interface import RequestAccess
+from upwell.signing.interface import ContentSigner, SigningServiceError
 
 
-class Signer(Protocol):
-    """A key that signs."""
+class SignerAwayError(RegistryError):
+    """A service that signing needs did not do its part; it may later."""
 
-    @property
-    def key(self) -> SignatureKey:
-        """The key that checks what is signed now."""
-        ...
-
-    @property
-    def keys(self) -> Sequence[SignatureKey]:
-        """Every key that checks signatures of this server."""
-        ...
-
-    def sign(self, content: bytes) -> bytes:
-        """Return the signature of `content`."""
-        ...
+    reason = "SigningServiceUnavailable"
+    retryable = True
 
 
 class Attachments(Protocol):
@@ -50,7 +42,7 @@ class Attachments(Protocol):
 
     async def attestations(
         self, image: Reference, predicate_type: str, access: RequestAccess
-    ) -> Sequence[bytes]:
+    ) -> Sequence[Blob]:
         """Return envelopes that are said to hold statements of this type."""
         ...
 
@@ -59,12 +51,7 @@ class Attachments(Protocol):
         ...
 
     async def add_attestation(
-        self,
-        image: Reference,
-        envelope: SignedEnvelope,
-        predicate_type: str,
-        key_id: str,
-        access: RequestAccess,
+        self, image: Reference, bundle: Bundle, predicate_type: str, access: RequestAccess
     ) -> None:
         """Add an attestation of an image that is there."""
         ...
@@ -75,27 +62,34 @@ type IsSame = Callable[[InTotoStatement], bool]
 
 
 class ImageSigning:
-    """Signs images in any registry; every method raises a RegistryError."""
+    """Signs images in any registry; every method raises a RegistryError.
 
-    def __init__(self, attachments: Attachments, signer: Callable[[], Signer]) -> None:
+    `own` is this server's key, whose signatures say what was made here; `others` sign besides.
+    """
+
+    def __init__(
+        self, attachments: Attachments, own: ContentSigner, others: Sequence[ContentSigner] = ()
+    ) -> None:
         self._attachments = attachments
-        self._signer = signer
+        self._own = own
+        self._signers = (own, *others)
 
     async def is_signed(self, image: Reference, access: RequestAccess) -> bool:
         """Return True if a key of this server has signed the image under this name."""
-        if image.digest is None:
-            return False
-        wanted = SimpleSigning(image.name, image.digest)
-        layers = await self._attachments.signatures(image, access)
-        return await asyncio.to_thread(_claims, layers, wanted, self._signer().keys)
+        return self._own not in await self._missing(image, access)
 
     async def sign(self, image: Reference, access: RequestAccess) -> None:
-        """Sign an image, unless it is."""
-        if image.digest is None or await self.is_signed(image, access):
+        """Sign an image by each signer, unless it has."""
+        if image.digest is None:
             return
         payload = SimpleSigning(image.name, image.digest).encode()
-        layer = signature_layer(payload, self._signer().sign(payload))
-        await self._attachments.add_signature(image, layer, access)
+        for signer in await self._missing(image, access):
+            try:
+                made = await signer.sign_payload(payload)
+            except SigningServiceError as error:
+                raise SignerAwayError(str(error)) from error
+            layer = signature_layer(payload, made.signature, made.proof)
+            await self._attachments.add_signature(image, layer, access)
 
     async def statements(
         self, image: Reference, predicate_type: str, access: RequestAccess
@@ -103,8 +97,8 @@ class ImageSigning:
         """Return what keys of this server attest of the image."""
         if image.digest is None:
             return ()
-        envelopes = await self._attachments.attestations(image, predicate_type, access)
-        return await asyncio.to_thread(_trusted, envelopes, image.digest, self._signer().keys)
+        found = await self._attachments.attestations(image, predicate_type, access)
+        return await asyncio.to_thread(_trusted, found, image.digest, self._own.trust)
 
     async def attest(
         self,
@@ -113,41 +107,70 @@ class ImageSigning:
         access: RequestAccess,
         is_same: IsSame = lambda _: True,
     ) -> None:
-        """Attest a statement about the image, unless one of its type is there that `is_same`."""
-        known = await self.statements(image, statement.predicate_type, access)
-        if any(is_same(one) for one in known):
+        """Attest a statement about the image by each signer.
+
+        Unless one of its type is there by that signer that `is_same`.
+        """
+        if image.digest is None:
             return
-        signer = self._signer()
-        envelope = await asyncio.to_thread(_signed, statement, signer)
-        await self._attachments.add_attestation(
-            image, envelope, statement.predicate_type, signer.key.id, access
-        )
+        kind = statement.predicate_type
+        found = await self._attachments.attestations(image, kind, access)
+        content = await asyncio.to_thread(statement.encode)
+        for signer in self._signers:
+            known = await asyncio.to_thread(_trusted, found, image.digest, signer.trust)
+            if any(is_same(one) for one in known):
+                continue
+            try:
+                bundle = await signer.sign_statement(content)
+            except SigningServiceError as error:
+                raise SignerAwayError(str(error)) from error
+            await self._attachments.add_attestation(image, bundle, kind, access)
+
+    async def _missing(self, image: Reference, access: RequestAccess) -> Sequence[ContentSigner]:
+        """Return the signers that have not signed the image under this name."""
+        if image.digest is None:
+            return self._signers
+        wanted = SimpleSigning(image.name, image.digest)
+        layers = await self._attachments.signatures(image, access)
+
+        def missing() -> list[ContentSigner]:
+            return [one for one in self._signers if not _claims(layers, wanted, one.trust)]
+
+        return await asyncio.to_thread(missing)
 
 
-def _claims(layers: Sequence[Blob], wanted: SimpleSigning, keys: Sequence[SignatureKey]) -> bool:
+def _claims(layers: Iterable[Blob], wanted: SimpleSigning, trust: TrustRoot) -> bool:
     """Return True if one of the layers is a signature of this claim; many take a while."""
     return any(
-        verified_claim(keys, layer_signature(layer.annotations), layer.content) == wanted
-        for layer in layers
+        claim_of(one.content) == wanted
+        and _is_trusted(
+            trust,
+            SignedContent.of_payload(one.content, layer_signature(one.annotations)),
+            SigningProof.of_annotations(one.annotations),
+        )
+        for one in layers
     )
 
 
-def _signed(statement: InTotoStatement, signer: Signer) -> SignedEnvelope:
-    payload = statement.encode()
-    signature = signer.sign(pre_authentication(IN_TOTO, payload))
-    # Verifiers of cosign take a key id for one of a key that they know by that name: none is given.
-    return SignedEnvelope(payload, (EnvelopeSignature(signature),))
-
-
-def _trusted(
-    envelopes: Sequence[bytes], image: Digest, keys: Sequence[SignatureKey]
-) -> Sequence[InTotoStatement]:
-    found = []
-    for raw in envelopes:
+def _trusted(found: Iterable[Blob], image: Digest, trust: TrustRoot) -> Sequence[InTotoStatement]:
+    statements = []
+    for one in found:
         try:
-            statement = verified_statement(keys, SignedEnvelope.parse(raw), image)
+            envelope = SignedEnvelope.parse(one.content)
         except InvalidSignatureDocumentError:
             continue
+        content = SignedContent.of_envelope(envelope, one.content)
+        if not _is_trusted(trust, content, SigningProof.of_annotations(one.annotations)):
+            continue
+        statement = statement_of(envelope, image)
         if statement is not None:
-            found.append(statement)
-    return found
+            statements.append(statement)
+    return statements
+
+
+def _is_trusted(trust: TrustRoot, content: SignedContent, proof: SigningProof) -> bool:
+    try:
+        trust.signer(content, proof)
+    except UntrustedSignatureError:
+        return False
+    return True

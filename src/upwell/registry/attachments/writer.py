@@ -12,7 +12,6 @@ from upwell.formats.sigstore import (
     Artifact,
     Blob,
     Bundle,
-    SignedEnvelope,
     attestation_tag,
     bundle_manifest,
     layered_manifest,
@@ -59,10 +58,10 @@ class ImageAttachments:
 
     async def attestations(
         self, image: Reference, predicate_type: str, access: RequestAccess = DEFAULT_ACCESS
-    ) -> Sequence[bytes]:
+    ) -> Sequence[Blob]:
         """Return envelopes that are said to hold statements of this type; nothing is checked."""
         found = await self._reader.attestations(image, predicate_type, access)
-        return [one.content for one in found if one.media_type == ENVELOPE]
+        return [one for one in found if one.media_type == ENVELOPE]
 
     async def add_signature(
         self, image: Reference, layer: Blob, access: RequestAccess = DEFAULT_ACCESS
@@ -74,16 +73,15 @@ class ImageAttachments:
     async def add_attestation(
         self,
         image: Reference,
-        envelope: SignedEnvelope,
+        bundle: Bundle,
         predicate_type: str,
-        key_id: str,
         access: RequestAccess = DEFAULT_ACCESS,
     ) -> None:
         """Add an attestation of an image that is there."""
         subject = await self._described(image, access)
-        layer = attestation_layer(envelope.encode(), predicate_type)
-        bundle = bundle_manifest(subject, Bundle(envelope, key_id), predicate_type)
-        await self._push(image.with_digest(bundle.manifest.digest), bundle, access)
+        layer = attestation_layer(bundle.envelope.encode(), predicate_type, bundle.proof)
+        referrer = bundle_manifest(subject, bundle, predicate_type)
+        await self._push(image.with_digest(referrer.manifest.digest), referrer, access)
         # The tag last: who finds an attestation there need not look for the referrer.
         await self._add(image, attestation_tag(subject.digest), layer, None, access)
 

@@ -1,5 +1,6 @@
 """Signed documents: what a trusted key has signed counts, and nothing else."""
 
+from collections.abc import Sequence
 from dataclasses import replace
 
 import pytest
@@ -9,13 +10,17 @@ from upwell.formats.sigstore import (
     EnvelopeSignature,
     InTotoStatement,
     SignatureKey,
+    SignedContent,
     SignedEnvelope,
+    SigningProof,
     SimpleSigning,
     Subject,
+    TrustedKeys,
+    UntrustedSignatureError,
+    claim_of,
     layer_signature,
     pre_authentication,
-    verified_claim,
-    verified_statement,
+    statement_of,
 )
 from upwell.formats.sigstore.artifacts import signature_layer
 from upwell.formats.sigstore.dsse import IN_TOTO
@@ -39,6 +44,28 @@ def stranger() -> SignatureKey:
 def enveloped(signer: ImageSigner, payload: bytes, payload_type: str = IN_TOTO) -> SignedEnvelope:
     signature = signer.sign(pre_authentication(payload_type, payload))
     return SignedEnvelope(payload, (EnvelopeSignature(signature),), payload_type)
+
+
+def verified_claim(
+    keys: Sequence[SignatureKey], signature: bytes, payload: bytes
+) -> SimpleSigning | None:
+    content = SignedContent.of_payload(payload, signature)
+    return claim_of(payload) if is_trusted(keys, content) else None
+
+
+def verified_statement(
+    keys: Sequence[SignatureKey], envelope: SignedEnvelope, image: Digest
+) -> InTotoStatement | None:
+    content = SignedContent.of_envelope(envelope)
+    return statement_of(envelope, image) if is_trusted(keys, content) else None
+
+
+def is_trusted(keys: Sequence[SignatureKey], content: SignedContent) -> bool:
+    try:
+        TrustedKeys(tuple(keys)).signer(content, SigningProof())
+    except UntrustedSignatureError:
+        return False
+    return True
 
 
 def test_a_claim_counts_by_a_key_that_made_it(signer: ImageSigner, stranger: SignatureKey) -> None:

@@ -30,6 +30,7 @@ from upwell.registry.embedded import EmbeddedRegistry
 from upwell.registry.errors import RegistryUnavailableError
 from upwell.registry.hosting import ManifestPush
 from upwell.registry.interface import DEFAULT_ACCESS, RequestAccess
+from upwell.signing.key_signer import KeySigner
 from upwell.signing.keys import SigningKeys
 from upwell.store.memory import MemoryStore
 
@@ -90,7 +91,7 @@ class SigningBench:
             _Nowhere(self.registry),
         )
         self.keys = SigningKeys(folder)
-        self.signing = ImageSigning(self.attachments, lambda: self.keys.signer)
+        self.signing = ImageSigning(self.attachments, KeySigner(lambda: self.keys.signer))
         images = PushedImages(BuildLogins(self.store, HOST), InsecureRegistries(self.store), HOST)
         conditions = ConditionWriter(self.store, lambda: NOW)
         self.reader = KnownPackages()
@@ -261,7 +262,9 @@ async def test_others_signatures_stay_and_count_for_nothing(
     stranger = SigningKeys(tmp_path / "other")
     digest = await push(made.registry, "shop/web")
     image = made.image(digest)
-    await ImageSigning(made.attachments, lambda: stranger.signer).sign(image, DEFAULT_ACCESS)
+    await ImageSigning(made.attachments, KeySigner(lambda: stranger.signer)).sign(
+        image, DEFAULT_ACCESS
+    )
     assert not await made.signing.is_signed(image, DEFAULT_ACCESS)
 
     await made.signing.sign(image, DEFAULT_ACCESS)

@@ -30,6 +30,7 @@ from upwell.registry.attachments.writer import MAX_LAYERS, ImageAttachments
 from upwell.registry.embedded import EmbeddedRegistry
 from upwell.registry.hosting import ManifestPush
 from upwell.registry.interface import DEFAULT_ACCESS
+from upwell.signing.key_signer import KeySigner
 from upwell.signing.keys import SigningKeys
 from upwell.store.memory import MemoryStore
 
@@ -113,7 +114,7 @@ class StrangeRepository:
         keys = SigningKeys(folder)
         self.key = CosignKey()
         self.key.pem = keys.signer.key.pem()
-        self.signing = ImageSigning(self.attachments, lambda: keys.signer)
+        self.signing = ImageSigning(self.attachments, KeySigner(lambda: keys.signer))
         self.image = Reference(HOST, REPOSITORY)
 
     async def push(self, strange: Strange) -> Digest:

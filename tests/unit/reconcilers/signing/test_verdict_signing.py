@@ -23,6 +23,7 @@ from upwell.registry.attachments.targets import HostedArtifacts
 from upwell.registry.attachments.writer import ImageAttachments
 from upwell.registry.embedded import EmbeddedRegistry
 from upwell.registry.interface import DEFAULT_ACCESS
+from upwell.signing.key_signer import KeySigner
 from upwell.signing.keys import SigningKeys
 from upwell.store.memory import MemoryStore
 
@@ -44,7 +45,7 @@ class VerdictBench:
         target = HostedArtifacts(self.registry)
         keys = SigningKeys(folder)
         self.signing = ImageSigning(
-            ImageAttachments(self.registry, HOST, target, target), lambda: keys.signer
+            ImageAttachments(self.registry, HOST, target, target), KeySigner(lambda: keys.signer)
         )
         ports = VerdictPorts(
             self.signing,
