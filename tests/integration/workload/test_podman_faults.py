@@ -9,7 +9,7 @@ import signal
 import stat
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import pytest
@@ -25,6 +25,7 @@ from upwell.workload.interface import (
     RuntimeUnavailableError,
     State,
 )
+from upwell.workload.podman import cut_starts
 from upwell.workload.podman.api import service as podman_service
 from upwell.workload.podman.container_body import container_name
 from upwell.workload.podman.records import InstanceRecord, RecordStore
@@ -403,54 +404,70 @@ async def test_a_fault_that_concerns_one_instance_leaves_the_others_alone(
     assert len([one for one in caplog.records if one.levelname == "ERROR"]) == 1
 
 
+@dataclass(frozen=True)
+class FaultyCreations:
+    """Settings under which something happens to the next creations of containers."""
+
+    settings: PodmanSettings
+    next: Path
+    """A shell command in a line for each; it may use `$$` and `create`."""
+
+
 @pytest.fixture
-def killed_creations(settings: PodmanSettings, tmp_path: Path) -> tuple[PodmanSettings, Path]:
-    """Settings under which the runtime is killed when it has created a container, as often as the
-    file says by its lines: as by the kernel when memory runs out.
-    """
+def creations(settings: PodmanSettings, tmp_path: Path) -> FaultyCreations:
     assert settings.containers_conf is not None
     conf = settings.containers_conf.read_text()
     found = re.search(r'^runtime = "(\w+)"', conf, re.MULTILINE)
     runtime = found[1] if found else "crun"
-    kills, program = tmp_path / "kills", tmp_path / runtime
+    faults, program = tmp_path / "faults", tmp_path / runtime
     program.write_text(
-        f'#!/bin/sh\ncase " $* " in *" create "*) if test -s {kills}; then sed -i 1d {kills}\n'
-        f'{shutil.which(runtime)} "$@"; kill -9 $$; fi;; esac\nexec {shutil.which(runtime)} "$@"\n'
+        f"""#!/bin/sh
+create() {{ {shutil.which(runtime)} "$@"; }}
+case " $* " in *" create "*) if test -s {faults}; then
+    fault=$(head -n 1 {faults}); sed -i 1d {faults}; eval "$fault"
+fi;; esac
+exec {shutil.which(runtime)} "$@"
+"""
     )
     program.chmod(0o755)
     changed = tmp_path / "containers.conf"
     changed.write_text(f'{conf}\n[engine.runtimes]\n{runtime} = ["{program}"]\n')
-    return replace(settings, containers_conf=changed), kills
+    return FaultyCreations(replace(settings, containers_conf=changed), faults)
 
 
-async def test_a_runtime_that_is_killed_while_it_creates_a_container_holds_nobody_up(
-    killed_creations: tuple[PodmanSettings, Path], workload: Workload
+KILLED = 'create "$@"; kill -9 $$'
+"""As by the kernel when memory runs out."""
+
+
+@pytest.mark.parametrize("fault", [KILLED, "exec sleep 1000", "kill -STOP $PPID; exec sleep 1000"])
+async def test_a_container_runtime_that_comes_to_nothing_holds_nobody_up(
+    creations: FaultyCreations, workload: Workload, fault: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    settings, kills = killed_creations
+    monkeypatch.setattr(cut_starts, "_LOOK_SECONDS", 1.0)
     spec = workload.spec(workload.container("sleep", "600"), name=NAMES[0])
-    async with PodmanRuntime.open(settings) as runtime:
-        kills.write_text("once\n")
-        with pytest.raises(RuntimeUnavailableError):
+    async with PodmanRuntime.open(creations.settings) as runtime:
+        creations.next.write_text(f"{fault}\n")
+        with pytest.raises(RuntimeUnavailableError, match="the container runtime "):
             await runtime.start(spec)
         await runtime.start(spec)
         assert await running(runtime) == [NAMES[0]]
-        assert len(monitors_of(settings)) == 1
+        assert len(monitors_of(creations.settings)) == 1
 
 
 async def test_what_a_killed_creation_left_goes_when_the_instance_is_made_anew(
-    killed_creations: tuple[PodmanSettings, Path], workload: Workload
+    creations: FaultyCreations, workload: Workload
 ) -> None:
-    settings, kills = killed_creations
+    settings = creations.settings
     spec = workload.spec(workload.container("sleep", "600"), name=NAMES[0])
 
     async def monitors() -> list[int]:
         return monitors_of(settings)
 
-    kills.write_text("once\n")
+    creations.next.write_text(f"{KILLED}\n")
     async with PodmanRuntime.open(settings) as runtime:
         start = asyncio.create_task(runtime.start(spec))
         (left,) = await eventually(monitors, bool)
-        await eventually(lambda: asyncio.to_thread(kills.read_text), lambda text: not text)
+        await eventually(lambda: asyncio.to_thread(creations.next.read_text), "".__eq__)
         start.cancel()
         await asyncio.wait([start])
         os.kill(service_of(settings), signal.SIGKILL)

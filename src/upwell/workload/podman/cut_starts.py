@@ -1,8 +1,9 @@
-"""Starts whose container runtime is killed half-way: by the kernel, say, as memory runs out.
+"""Starts that come to nothing: the container runtime is killed half-way, or hangs.
 
-The container's monitor (conmon) then reads what the runtime had to say, from a pipe that the
-container's first process holds open too; and that waits for the runtime, for ever. Podman waits for
-the monitor with the container locked, and every list of containers waits for the lock.
+When the kernel kills it, as memory runs out, say, the container's monitor (conmon) reads what the
+runtime had to say, from a pipe that the container's first process holds open too; and that waits
+for the runtime, for ever. Podman waits for the monitor with the container locked, and every list of
+containers waits for the lock.
 """
 
 import asyncio
@@ -23,42 +24,43 @@ _PROC = Path("/proc")
 _LOOK_SECONDS = 5.0
 """A start takes a fraction of a second; between the end of the runtime's creation and its start
 of the container there are milliseconds."""
+_LOOKS = 9
+"""After so many a start that is not answered is given up."""
 
 
 async def start(api: PodmanApi, container_id: str) -> None:
-    """Start a container; one whose runtime is gone half-way is ended, and may be started anew.
+    """Start a container; a start that comes to nothing is ended, and may be made anew.
 
     Raises RuntimeUnavailableError.
     """
     request = asyncio.ensure_future(api.start(container_id))
     seen = 0
     try:
-        while not (await asyncio.wait([request], timeout=_LOOK_SECONDS))[0]:
+        for _ in range(_LOOKS):
+            if (await asyncio.wait([request], timeout=_LOOK_SECONDS))[0]:
+                return await request
             before, seen = seen, await asyncio.to_thread(_unstarted, container_id)
             if seen and seen == before:
-                await asyncio.to_thread(end_unstarted, container_id)
-                with contextlib.suppress(RuntimeUnavailableError):
-                    await request
-                raise RuntimeUnavailableError(
-                    f"the container runtime was ended while it created container {container_id}:"
-                    " the kernel's log says whether memory ran out"
-                )
-        await request
+                why = "was ended while it created the container: does the kernel's log tell of it?"
+                break
+        else:
+            why = f"has not started the container within {_LOOKS * _LOOK_SECONDS:g} s"
+        await asyncio.to_thread(end_unstarted, container_id)
     finally:
         request.cancel()
+    raise RuntimeUnavailableError(f"the container runtime {why} ({container_id})")
 
 
 def end_unstarted(container_id: str) -> None:
-    """End the first process of a container that nobody will start, and by that its monitor.
+    """End the monitor of a container that has not begun to run, and all that it waits for.
 
-    To be called where nobody starts it: what a start that was cut short has left. Blocks shortly.
+    To be called where nobody starts it: what a start that came to nothing has left. Blocks shortly.
     """
-    if pid := _unstarted(container_id):
-        with contextlib.suppress(ProcessLookupError):
-            os.kill(pid, signal.SIGKILL)
-        _log.warning(
-            "container whose creation was cut short is ended", extra={"container": container_id}
-        )
+    for monitor in _monitors(container_id):
+        for pid in (*_children(monitor), monitor):
+            with contextlib.suppress(ProcessLookupError):
+                os.kill(pid, signal.SIGKILL)
+        _log.warning("start of a container is given up", extra={"container": container_id})
 
 
 def _unstarted(container_id: str) -> int:
