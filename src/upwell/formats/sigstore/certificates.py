@@ -42,6 +42,16 @@ _ISSUER_V2 = x509.ObjectIdentifier("1.3.6.1.4.1.57264.1.8")
 """OIDC issuer as a UTF8String in DER."""
 _UTF8_STRING = 0x0C
 _LONG_FORM = 0x80
+_UNREADABLE = (
+    ValueError,
+    TypeError,
+    OverflowError,
+    UnsupportedAlgorithm,
+    x509.DuplicateExtension,
+    x509.InvalidVersion,
+    x509.UnsupportedGeneralNameType,
+)
+"""Errors of cryptography about certificates that strangers made up; most parts are read late."""
 _USAGES = frozenset({ExtendedKeyUsageOID.CODE_SIGNING, ExtendedKeyUsageOID.ANY_EXTENDED_KEY_USAGE})
 
 
@@ -69,7 +79,7 @@ class SignerCertificate:
         """Return the key that it is about; raises InvalidCertificateError."""
         try:
             key = self.certificate.public_key()
-        except (ValueError, UnsupportedAlgorithm) as error:
+        except _UNREADABLE as error:
             raise InvalidCertificateError("its key cannot be read") from error
         if not isinstance(key, EllipticCurvePublicKey | Ed25519PublicKey | RSAPublicKey):
             raise InvalidCertificateError("its key is none of ECDSA, RSA and Ed25519")
@@ -148,7 +158,7 @@ class CertificateAuthorities:
                 .build_client_verifier()
             )
             verifier.verify(signer.certificate, [*self.intermediates, *between])
-        except (VerificationError, ValueError, UnsupportedAlgorithm) as error:
+        except (VerificationError, *_UNREADABLE) as error:
             when = f"{at.astimezone(UTC):%Y-%m-%dT%H:%M:%SZ}"
             raise InvalidCertificateError(
                 f"its certificate is none that the policy's authorities have issued for signing,"
@@ -167,7 +177,7 @@ def certificates_of(pem: bytes, most: int) -> Sequence[bytes]:
         return [
             x509.load_pem_x509_certificate(block).public_bytes(Encoding.DER) for block in blocks
         ]
-    except ValueError as error:
+    except _UNREADABLE as error:
         raise InvalidCertificateError("it is no certificate in PEM") from error
 
 
@@ -181,14 +191,14 @@ def _parsed(der: bytes) -> x509.Certificate:
         raise InvalidCertificateError(f"{len(der)} bytes are no certificate")
     try:
         return x509.load_der_x509_certificate(der)
-    except ValueError as error:
+    except _UNREADABLE as error:
         raise InvalidCertificateError("it is no certificate") from error
 
 
 def _extensions(certificate: x509.Certificate) -> x509.Extensions:
     try:
         return certificate.extensions
-    except (ValueError, x509.DuplicateExtension, x509.UnsupportedGeneralNameType) as error:
+    except _UNREADABLE as error:
         raise InvalidCertificateError("its extensions cannot be read") from error
 
 

@@ -44,7 +44,7 @@ class SigningProof:
                 *certificates_of(annotations.get(CHAIN, "").encode(), _MAX_SHOWN),
             ]
             return cls(tuple(certificates), (LogEntry.of_annotation(entry),) if entry else ())
-        except (InvalidCertificateError, InvalidSignatureDocumentError):
+        except (InvalidCertificateError, InvalidSignatureDocumentError, UnicodeEncodeError):
             return cls()
 
     def annotations(self) -> dict[str, str]:

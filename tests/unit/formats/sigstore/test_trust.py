@@ -15,7 +15,7 @@ from cryptography.hazmat.primitives.asymmetric.ec import (
 from cryptography.hazmat.primitives.hashes import SHA256
 from cryptography.hazmat.primitives.serialization import Encoding
 from cryptography.x509.oid import ExtendedKeyUsageOID
-from hypothesis import given
+from hypothesis import example, given
 from hypothesis import strategies as st
 from tests.support.signing.sigstore_services import ISSUER, CodeAuthority, TransparencyLog
 
@@ -191,6 +191,7 @@ def test_an_authority_of_one_s_own_issues_certificates_that_count_now() -> None:
     assert refusal(own, Made().content, made.proof)
 
 
+SIGNED = Made()
 KEY = generate_private_key(SECP256R1())
 BY_KEY = SignedContent.of_payload(b"payload", KEY.sign(b"payload", ECDSA(SHA256())))
 LOGGED = TrustedKeys((SignatureKey(KEY.public_key()),), LOG_KEYS)
@@ -245,3 +246,42 @@ def test_a_proof_of_inclusion_shows_the_entry_too(before: int, after: int) -> No
 def test_nothing_that_a_stranger_writes_is_trusted_or_breaks(annotations: dict[str, str]) -> None:
     content = SignedContent.of_payload(b"other", b"signature")
     assert refusal(FULCIO, content, SigningProof.of_annotations(annotations))
+
+
+VERSION_AT = Made().proof.certificates[0].index(b"\xa0\x03\x02\x01\x02") + 4
+
+
+@pytest.mark.filterwarnings("ignore::cryptography.utils.CryptographyDeprecationWarning")
+@example(at=VERSION_AT, byte=40)  # no version of X.509
+@given(at=st.integers(0, 2**16), byte=st.integers(0, 255))
+def test_no_certificate_that_a_stranger_makes_up_breaks(at: int, byte: int) -> None:
+    made = SIGNED
+    leaf, *chain = made.proof.certificates
+    at %= len(leaf)
+    changed = leaf[:at] + bytes([byte]) + leaf[at + 1 :]
+    if changed == leaf:
+        return
+    for certificates in ((changed, *chain), (leaf, changed, *chain)):
+        proof = SigningProof(certificates, made.proof.entries)
+        for root in (FULCIO, TrustedAuthorities(TRUSTED, BEGIN, EMAIL)):
+            try:
+                root.signer(made.content, proof)
+            except UntrustedSignatureError:
+                continue
+            assert certificates[0] == leaf
+
+
+def test_half_a_letter_in_an_annotation_is_no_proof() -> None:
+    for name, value in Made().proof.annotations().items():
+        found = SigningProof.of_annotations({name: f"{value}\ud800"})
+        assert found == SigningProof()
+
+
+def test_chains_that_lead_nowhere_are_given_up_soon() -> None:
+    """An authority that is above itself in many ways: cryptography bounds what it tries."""
+    above = CodeAuthority("circle")
+    many = [CodeAuthority("circle", key=above.key, above=above) for _ in range(5)]
+    made = Made(authority=above)
+    shown = [made.certificate, *(one.certificate for one in many)]
+    proof = SigningProof(tuple(one.public_bytes(Encoding.DER) for one in shown), (made.entry,))
+    assert "none that the policy's" in refusal(FULCIO, made.content, proof)
