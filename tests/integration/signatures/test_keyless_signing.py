@@ -48,7 +48,9 @@ async def test_cosign_verifies_what_was_signed_when_the_log_was_back(
 ) -> None:
     (tmp_path / "rekor.pub").write_bytes(services.log.pem())
     (tmp_path / "fulcio.pem").write_bytes(services.authority.pem())
-    cosign = cosign_in(tmp_path, SIGSTORE_REKOR_PUBLIC_KEY="rekor.pub")
+    cosign = cosign_in(
+        tmp_path, SIGSTORE_REKOR_PUBLIC_KEY="rekor.pub", SIGSTORE_ROOT_FILE="fulcio.pem"
+    )
     whom = (
         f"--certificate-identity={BUILDER}", f"--certificate-oidc-issuer={ISSUER}",
         "--certificate-chain=fulcio.pem", "--insecure-ignore-sct", "--offline",
@@ -80,6 +82,14 @@ async def test_cosign_verifies_what_was_signed_when_the_log_was_back(
 
         await cosign.run("verify", *whom, str(image))
         await cosign.run("verify-attestation", *whom, f"--type={KIND}", str(image))
+        await cosign.run(
+            "trusted-root", "create", "--certificate-chain=fulcio.pem", "--rekor-key=rekor.pub",
+            "--rekor-start-time=2020-01-01T00:00:00Z", "--out=root.json",
+        )  # fmt: skip
+        await cosign.run(
+            "verify-attestation", *whom[:2], "--new-bundle-format", "--trusted-root=root.json",
+            "--insecure-ignore-sct", "--allow-http-registry", f"--type={KIND}", str(image),
+        )  # fmt: skip
         keyed = ("--key=own.pub", "--insecure-ignore-tlog", "--allow-http-registry")
         await cosign.run("verify", *keyed, str(image))
         await cosign.run("verify-attestation", *keyed, f"--type={KIND}", str(image))

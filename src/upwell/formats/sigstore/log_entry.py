@@ -52,8 +52,11 @@ class InclusionProof:
     def leads_to_root(self, leaf: bytes) -> bool:
         """Return True if the checkpoint's tree has the leaf (RFC 9162, 2.1.3.2)."""
         root = _root(leaf, self.index, self.size, self.hashes)
-        _origin, *stated = self.checkpoint.rpartition("\n\n")[0].split("\n")
-        return root is not None and stated[:2] == [str(self.size), encoded(root)]
+        return root is not None and self._stated() == [str(self.size), encoded(root)]
+
+    def _stated(self) -> list[str]:
+        """Return size and root of the log, as the checkpoint states them."""
+        return self.checkpoint.rpartition("\n\n")[0].split("\n")[1:3]
 
     def is_signed_by(self, keys: Iterable[SignatureKey]) -> bool:
         """Return True if one of the keys has signed the checkpoint (C2SP, signed-note)."""
@@ -68,6 +71,7 @@ class InclusionProof:
         return {
             "logIndex": str(self.index),
             "treeSize": str(self.size),
+            "rootHash": next(iter(self._stated()[1:]), ""),
             "hashes": [encoded(one) for one in self.hashes],
             "checkpoint": {"envelope": self.checkpoint},
         }

@@ -92,6 +92,22 @@ def test_a_workload_tells_what_its_image_passed_and_why_the_next_is_kept_out() -
     ]
 
 
+def test_a_workload_tells_who_has_signed_its_image() -> None:
+    signed = policy("signed", passed=((SHOP[0], "rollout"),))
+    by_whom = "signed by dev@vendor.test at issuer https://accounts.test"
+    passed = tuple(
+        one.model_copy(update={"message": by_whom}) for one in signed.status.passed
+    )  # fmt: skip
+    signed = signed.with_status(signed.status.model_copy(update={"passed": passed}))
+    newer = stream("shop", "latest", SHOP[:1])
+    assert told(deployment("Complete"), newer, signed) == [
+        (
+            Topic.POLICY,
+            f"image {SHOP[0]} passed ClusterImagePolicy signed: {by_whom} (at rollout)",
+        )
+    ]
+
+
 def test_a_build_tells_it_of_what_it_takes() -> None:
     signed = policy("signed", failed=((BASE[0], "build"),))
     [(topic, text)] = told(build(1), debian(BASE[:1]), signed)
