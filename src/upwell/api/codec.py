@@ -35,6 +35,7 @@ from upwell.api.networking import network_policy
 RESOURCES: tuple[type[Resource], ...] = (
     core.Namespace,
     core.ResourceQuota,
+    core.LimitRange,
     core.ServiceAccount,
     core.Secret,
     core.ConfigMap,

@@ -100,8 +100,9 @@ class ServiceAccount(Resource):
 IMAGE_STORAGE = "upwell.dev/image-storage"
 """Name by which a quota limits the bytes that its namespace has in the embedded registry."""
 BUILD_STORAGE = "upwell.dev/build-storage"
-UPLOAD_STORAGE = "upwell.dev/upload-storage"
 """Name by which a quota limits the bytes that all builds of its namespace take while they run."""
+UPLOAD_STORAGE = "upwell.dev/upload-storage"
+"""Name by which a quota limits the bytes of uploads for builds and of evidence."""
 
 
 class ResourceQuotaSpec(Model):
@@ -141,6 +142,42 @@ class ResourceQuota(Resource):
 
     spec: ResourceQuotaSpec = Field(default_factory=ResourceQuotaSpec)
     status: ResourceQuotaStatus = Field(default_factory=ResourceQuotaStatus)
+
+
+type Quantity = str | int | float
+
+CONTAINER, POD, CLAIM = "Container", "Pod", "PersistentVolumeClaim"
+IMAGE, IMAGE_STREAM = "openshift.io/Image", "openshift.io/ImageStream"
+STORAGE = "storage"
+IMAGES, IMAGE_TAGS = "openshift.io/images", "openshift.io/image-tags"
+
+
+class LimitRangeItem(Model):
+    """Bounds of one type, by the name of what is bounded: `cpu`, `memory`, `storage`."""
+
+    type: str
+    max: dict[str, Quantity] = Field(default_factory=dict)
+    min: dict[str, Quantity] = Field(default_factory=dict)
+    default: dict[str, Quantity] = Field(default_factory=dict)
+    """Limits of a container that states none."""
+    default_request: dict[str, Quantity] = Field(default_factory=dict)
+    max_limit_request_ratio: dict[str, Quantity] = Field(default_factory=dict)
+
+
+class LimitRangeSpec(Model):
+    """Bounds of several types."""
+
+    limits: tuple[LimitRangeItem, ...] = ()
+
+
+class LimitRange(Resource):
+    """Defaults and bounds of what a single thing in a namespace takes."""
+
+    KIND: ClassVar[Kind] = Kind(
+        "", "v1", "LimitRange", "limitranges", ("limits",), has_status=False
+    )
+
+    spec: LimitRangeSpec = Field(default_factory=LimitRangeSpec)
 
 
 class ServicePort(Model):

@@ -77,6 +77,7 @@ from upwell.registry.mirror import Mirror
 from upwell.server.admission.quota import LimitedStore
 from upwell.server.asgi.app import ServerDependencies
 from upwell.server.asgi.mixed_tls import TLS_NAME
+from upwell.server.distribution.image_limits import ImageLimits
 from upwell.server.distribution.routes import create_routes
 from upwell.server.http.hosts import HostNames
 from upwell.server.http.limits import DEFAULT_LIMITS, ServerLimits
@@ -132,7 +133,7 @@ def wire(adapters: Adapters) -> Wired:
         signing_keys=served_keys(adapters.signing_keys),
         evidence=adapters.evidence,
         signatures=adapters.protection.signatures,
-        registry_routes=create_routes(adapters.internal),
+        registry_routes=create_routes(adapters.internal, image_limits=ImageLimits(adapters.store)),
         metrics=adapters.metrics,
         gauges=adapters.gauges,
         components=adapters.components,

@@ -160,7 +160,7 @@ _WORKLOADS = "deployments deploymentconfigs statefulsets daemonsets cronjobs job
 _VIEW = (
     _rule(
         _READ,
-        f"{_WORKLOADS} pods replicasets namespaces resourcequotas configmaps services"
+        f"{_WORKLOADS} pods replicasets namespaces resourcequotas limitranges configmaps services"
         " networkpolicies serviceaccounts events"
         " routes templates"
         " imagestreams imagestreamtags imagestreamimages images buildconfigs builds"

@@ -10,7 +10,7 @@ from typing import Any
 
 from upwell.api.build import BuildConfig
 from upwell.api.codec import Fault, InvalidObjectError, decode, resource_for, unknown_fields
-from upwell.api.core import ResourceQuota
+from upwell.api.core import LimitRange, ResourceQuota
 from upwell.api.defaults import apply_defaults
 from upwell.api.image import ImageStream
 from upwell.api.legacy import to_group_form
@@ -23,6 +23,7 @@ from upwell.policy.images.schedule import interval_fault
 from upwell.policy.images.selection import selection_faults
 from upwell.policy.pod_security.namespaces import label_faults
 from upwell.policy.pod_security.templates import security_faults
+from upwell.policy.quotas.limit_ranges import range_faults
 from upwell.policy.quotas.usage import unknown_names
 from upwell.policy.rollouts.image_ownership import (
     ignored_images,
@@ -77,6 +78,7 @@ def admit(
         *image_policy_faults(resource),
         *_new_selection_faults(resource, old),
         *account_faults(resource),
+        *(range_faults(resource) if isinstance(resource, LimitRange) else ()),
         *requested_faults(resource, old),
         *_new_security_faults(resource, old),
     )

@@ -72,6 +72,9 @@ def is_registry(scope: Scope) -> bool:
     return path == _REGISTRY.rstrip("/") or path.startswith(_REGISTRY)
 
 
+_BOUNDS = frozenset({"resourcequotas", "limitranges"})
+
+
 def action_of(scope: Scope) -> Action:
     """Return what the request is about to do; a path that names no object stands for itself."""
     if is_registry(scope):
@@ -87,7 +90,7 @@ def action_of(scope: Scope) -> Action:
     if target.kind.plural == "namespaces":
         namespace = target.name
     verb = _verb(scope, target)
-    if target.kind.plural == "resourcequotas" and verb not in _READS:
+    if target.kind.plural in _BOUNDS and verb not in _READS:
         namespace = ""  # a namespace's own admin is bound by its limits (as on OpenShift)
     return Action(verb, target.kind.plural, namespace, target.name, target.subresource)
 

@@ -20,6 +20,7 @@ from upwell.registry.hosting import (
     ManifestPush,
 )
 from upwell.server.distribution.errors import answering_errors
+from upwell.server.distribution.image_limits import ImageLimits
 from upwell.server.distribution.requests import (
     DistributionError,
     accepts,
@@ -45,9 +46,10 @@ def create_routes(
     registry: HostedRegistry,
     limits: BodyLimits = DEFAULT_BODY_LIMITS,
     actor: Callable[[Request], str] = actor_of,
+    image_limits: ImageLimits | None = None,
 ) -> list[BaseRoute]:
     """Return the routes of /v2/; `actor` names who pushes, for PushEvent."""
-    content = _ContentRoutes(registry, limits, actor)
+    content = _ContentRoutes(registry, limits, actor, image_limits or ImageLimits())
     uploads = UploadRoutes(registry, limits, actor)
     table = [
         ("/{name:path}/manifests/{reference}", content.pull_manifest, ["GET"]),
@@ -76,8 +78,13 @@ class _ContentRoutes:
     """Routes of content, uploads apart; Starlette answers HEAD where there is GET."""
 
     def __init__(
-        self, registry: HostedRegistry, limits: BodyLimits, actor: Callable[[Request], str]
+        self,
+        registry: HostedRegistry,
+        limits: BodyLimits,
+        actor: Callable[[Request], str],
+        image_limits: ImageLimits,
     ) -> None:
+        self._image_limits = image_limits
         self._registry = registry
         self._limits = limits
         self._actor = actor
@@ -114,16 +121,16 @@ class _ContentRoutes:
         raw = await read_at_most(MAX_MANIFEST_BYTES, request, self._limits)
         if raw is None:
             raise ContentTooLargeError(name, MAX_MANIFEST_BYTES)
-        entry = await self._registry.put_manifest(
-            ManifestPush(
-                repository=name,
-                raw=raw,
-                media_type=request.headers.get("Content-Type", ""),
-                tag=target if isinstance(target, str) else None,
-                digest=target if isinstance(target, Digest) else None,
-                actor=self._actor(request),
-            )
+        push = ManifestPush(
+            repository=name,
+            raw=raw,
+            media_type=request.headers.get("Content-Type", ""),
+            tag=target if isinstance(target, str) else None,
+            digest=target if isinstance(target, Digest) else None,
+            actor=self._actor(request),
         )
+        await self._image_limits.require(self._registry, push)
+        entry = await self._registry.put_manifest(push)
         headers = {
             "Location": f"/v2/{name}/manifests/{target}",
             "Docker-Content-Digest": str(entry.digest),

@@ -22,6 +22,7 @@ from upwell.server.http.errors import ApiError
 from upwell.server.http.target import RequestTarget
 from upwell.server.http.values import MAX_VALUES, number_of_values, require_bounded
 from upwell.server.objects.image_volumes import image_volume_warnings
+from upwell.server.objects.limit_ranges import within_limit_ranges
 from upwell.server.objects.pod_security import enforce_profiles
 from upwell.server.objects.workload_claims import require_free_workloads
 from upwell.server.objects.write_options import WriteOptions
@@ -169,6 +170,7 @@ class Writer:
         resource = await options.work.computed(
             lambda: _authorized(_bounded(owned, None), None, options), options.size
         )
+        resource = await within_limit_ranges(self._store, resource, None)
         await require_free_workloads(self._store, resource, None)
         review = await enforce_profiles(self._store, resource, None)
         warnings = (
@@ -210,6 +212,7 @@ class Writer:
             resource, warnings = await options.work.computed(compute, size)
             version = _version(resource.resource_version, old)
             wanted = resource.with_metadata(resource_version=version)
+            wanted = await within_limit_ranges(self._store, wanted, old)
             await require_free_workloads(self._store, wanted, old)
             review = await enforce_profiles(self._store, wanted, old)
             volumes = await image_volume_warnings(self._store, wanted, old)
@@ -241,6 +244,7 @@ async def permitted(
     a right that the object takes, or a namespace forbids its template.
     """
     resource = _authorized(wanted, old, options)
+    resource = await within_limit_ranges(store, resource, old)
     await enforce_profiles(store, resource, old)
     return resource
 
