@@ -434,15 +434,41 @@ class ConfigMapVolume(Model):
     default_mode: int | None = None
 
 
+class DownwardFile(Model):
+    """A field of the object itself as a file."""
+
+    path: str = ""
+    field_ref: FieldSelector | None = None
+    mode: int | None = None
+
+
+class DownwardVolume(Model):
+    """Fields of the object itself as files (downward API)."""
+
+    items: tuple[DownwardFile, ...] = ()
+    default_mode: int | None = None
+
+
+class TokenProjection(Model):
+    """A token of the instance's ServiceAccount as a file."""
+
+    path: str = ""
+    audience: str = ""
+    """Receiver; empty: the API."""
+    expiration_seconds: Seconds = 3600
+
+
 class ProjectedSource(Model):
     """One of the sources of a projected volume."""
 
     secret: ConfigMapVolume | None = None
     config_map: ConfigMapVolume | None = None
+    downward_api: DownwardVolume | None = Field(default=None, alias="downwardAPI")
+    service_account_token: TokenProjection | None = None
 
 
 class ProjectedVolume(Model):
-    """Several Secrets and ConfigMaps in one folder."""
+    """Files of several sources in one folder."""
 
     sources: tuple[ProjectedSource, ...] = ()
     default_mode: int | None = None
@@ -470,6 +496,7 @@ class Volume(Model):
     host_path: HostPathVolume | None = None
     secret: SecretVolume | None = None
     config_map: ConfigMapVolume | None = None
+    downward_api: DownwardVolume | None = Field(default=None, alias="downwardAPI")
     projected: ProjectedVolume | None = None
     persistent_volume_claim: ClaimVolume | None = None
 
@@ -484,6 +511,8 @@ class PodSpec(Model):
     termination_grace_period_seconds: Seconds | None = None
     image_pull_secrets: tuple[LocalReference, ...] = ()
     service_account_name: str | None = None
+    automount_service_account_token: Any = None
+    """True or false; earlier versions kept whatever was there."""
     host_network: bool | None = None
     host_users: Any = None
     """True or false; earlier versions kept whatever was there."""

@@ -77,11 +77,19 @@ class Protection:
     """Exchanges tokens of foreign issuers, where the settings say so."""
     sign_in: SignIn | None
     """Sign-in of people; None where the settings name no provider."""
+    authority: Path | None
+    """The certificate by which the API is trusted; None where the certificate is another's."""
 
     async def keep_fresh(self) -> None:
         """Renew the certificate in time, until cancelled."""
         if self.renewal is not None:
             await keep_fresh(self.tls, self.renewal)
+
+    async def api_authority(self) -> bytes:
+        """Return the certificate by which the API is trusted, as PEM; empty: there is none."""
+        if self.authority is None:
+            return b""
+        return await asyncio.to_thread(self.authority.read_bytes)
 
     async def export_audit_log(self) -> None:
         """Send the audit log to its receiver, until cancelled."""
@@ -159,6 +167,7 @@ async def protect(
         await asyncio.to_thread(_audit_export, settings, audit_files, components),
         await open_exchange(settings, tokens.accounts, stack),
         sign_in,
+        certificate.authority,
     )
 
 

@@ -4,7 +4,7 @@ import asyncio
 import os
 from collections.abc import Sequence
 from contextlib import AsyncExitStack
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from upwell import __version__
@@ -12,6 +12,7 @@ from upwell.app.access import Protection, protect
 from upwell.app.configuration import buildah_settings, podman_settings, write_configuration
 from upwell.app.data_folder import account_for_instances, refuse_second_folder
 from upwell.app.encryption.keys import DataFolderKeys
+from upwell.app.identity.workload_tokens import WorkloadTokens
 from upwell.app.measurements import MachineGauges
 from upwell.app.outbound import Dialers, image_registries
 from upwell.app.quotas.storage import image_quotas, upload_quotas
@@ -123,6 +124,8 @@ async def open_adapters(settings: ServerSettings, stack: AsyncExitStack) -> Adap
     dialers = Dialers.open(settings, stack)
     judged = image_registries(settings, dialers.images)
     podman = podman_settings(settings, paths, lambda: store.timeline, judged, disk.pressure)
+    tokens = WorkloadTokens(store)
+    podman = replace(podman, issue_token=tokens.issue)
     component = components.add("podman")
     runtime = await stack.enter_async_context(PodmanRuntime.open(podman, component=component))
     await account_for_instances(
@@ -131,6 +134,7 @@ async def open_adapters(settings: ServerSettings, stack: AsyncExitStack) -> Adap
     helpers = CredentialHelpers()
     key_files = SealedFiles(keyring)
     protection = await protect(settings, store, now, components, stack, key_files)
+    tokens.open(protection.control, runtime)
     files = [AuthFile(path, helpers) for path in settings.auth_files]
     logins = ChainedCredentials([protection.registry, *files])
     client = await stack.enter_async_context(

@@ -243,6 +243,7 @@ def _workloads(
         adapters.store.timeline,
         adapters.disk.pressure,
         Authority(adapters.protection.control, adapters.settings.internal_host),
+        adapters.protection.api_authority,
     )
     images = rollouts.TemplateImages(
         adapters.registries,

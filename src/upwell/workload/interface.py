@@ -129,11 +129,35 @@ class VolumeClaim:
 
 
 @dataclass(frozen=True, slots=True)
+class TokenFile:
+    """A file with a token of a ServiceAccount of the owner's namespace, made anew before it ends.
+
+    Whoever runs in the instance may read it, and nobody else; the token ends with the instance.
+    """
+
+    path: str
+    """Relative to its volume."""
+    account: str
+    audience: str = ""
+    """Receiver; empty: the API."""
+    seconds: int = 3600
+    """Lifetime."""
+    optional: bool = False
+    """The instance starts without it where its author may not have it, or there is none."""
+
+
+@dataclass(frozen=True, slots=True)
 class Files:
-    """Files made from a Secret or ConfigMap: relative path -> content."""
+    """Files made from Secrets, ConfigMaps and the like: relative path -> content.
+
+    With `tokens` they are in memory alone.
+    """
 
     content: Mapping[str, bytes] = field(repr=False)
     mode: int = 0o644
+    modes: Mapping[str, int] = field(default_factory=dict)
+    """Relative path -> mode, of files that have one of their own."""
+    tokens: tuple[TokenFile, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -315,6 +339,8 @@ class Instance:
     """Time at which it was first started: a restart leaves it as it is."""
     addresses: tuple[str, ...] = ()
     """Addresses of all that runs of it, init containers too, each of which has its own."""
+    uid: str = ""
+    """Identity that it keeps when it is started anew; empty: of a version before there was one."""
     labels: Mapping[str, str] = field(default_factory=dict)
     """Those of the template that it was made from."""
     containers: tuple[ObservedContainer, ...] = ()

@@ -9,6 +9,7 @@ import pytest
 from tests.support.workload.podman_home import PodmanHome, Workload, podman_home_in
 
 from upwell.workload.podman.runtime import PodmanSettings
+from upwell.workload.podman.tokens.files import TokenVolumes
 from upwell.workload.podman.volumes.pins import Pins
 
 
@@ -34,6 +35,9 @@ def settings(podman_home: PodmanHome) -> Iterator[PodmanSettings]:
     for container in podman_home.run("ps", "-aq", "--filter", label).split():
         podman_home.run("rm", "--force", "--time=0", "--depend", container)
     Pins(made.pins_root, ()).clear()
+    volumes = TokenVolumes(made.tokens_root)
+    for instance in volumes.names():
+        volumes.release(instance)
     podman_home.run("network", "rm", "--force", made.network_name)
 
 

@@ -22,6 +22,7 @@ from upwell.api.values.author import (
     with_writers,
     writers_of,
 )
+from upwell.policy.access.account_tokens import token_needs
 from upwell.policy.access.declared import declared
 from upwell.policy.access.foreign_streams import foreign_streams
 from upwell.policy.access.host_rights import host_needs
@@ -86,6 +87,7 @@ RULES: Sequence[Rule] = (
     secret_needs,
     namespace_needs,
     grant_needs,
+    token_needs,
 )
 
 

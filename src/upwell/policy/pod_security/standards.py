@@ -73,7 +73,7 @@ _SAFE_SYSCTLS = frozenset(
     }
 )
 _DEVICE_TYPES = frozenset({"CharDevice", "BlockDevice"})
-_NO_NAMESPACE = frozenset({"csi", "downwardAPI", "ephemeral", "image"})
+_NO_NAMESPACE = frozenset({"csi", "ephemeral", "image"})
 """Kinds of volumes that `restricted` allows besides those that are fields of Volume here."""
 
 

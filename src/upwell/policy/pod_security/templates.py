@@ -8,6 +8,7 @@ from upwell.api.codec import Fault
 from upwell.api.core import Container, PodTemplate
 from upwell.api.meta import Resource
 from upwell.api.pipeline import Pipeline
+from upwell.api.validation.volumes import volume_faults
 from upwell.api.values.security_context import ContainerSecurity, PodSecurity, SecurityFault
 
 HOST_NAMESPACES = ("hostPID", "hostIPC")
@@ -89,13 +90,17 @@ def templates_of(resource: Resource) -> Iterator[PlacedTemplate]:
             pass
 
 
-def security_faults(resource: Resource) -> tuple[Fault, ...]:
-    """Return the fields of every template that say how it is isolated and cannot be honoured."""
-    return tuple(
-        Fault(fault.path, fault.message)
-        for template in templates_of(resource)
-        for fault in (*_shared_with_host(template), *faults_of_template(template))
-    )
+def template_faults(resource: Resource) -> tuple[Fault, ...]:
+    """Return the fields of every template that cannot be honoured.
+
+    They say how it is isolated, or what of the server it is shown.
+    """
+    found: list[Fault] = []
+    for template in templates_of(resource):
+        isolation = (*_shared_with_host(template), *faults_of_template(template))
+        found += (Fault(fault.path, fault.message) for fault in isolation)
+        found += volume_faults(template.template, template.path)
+    return tuple(found)
 
 
 def _shared_with_host(template: PlacedTemplate) -> Iterator[SecurityFault]:

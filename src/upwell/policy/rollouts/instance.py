@@ -1,7 +1,8 @@
 """A revision's template as the instance that the runtime starts."""
 
 import hashlib
-from collections.abc import Mapping, Sequence
+import json
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import datetime, timedelta
 from decimal import Decimal
@@ -9,6 +10,7 @@ from decimal import Decimal
 from upwell.api import core
 from upwell.api.apps import StatefulSet
 from upwell.api.meta import ObjectKey, Resource
+from upwell.api.validation.volumes import is_below
 from upwell.api.values.quantities import InvalidQuantityError, parse_quantity
 from upwell.api.values.security_context import SecurityFault
 from upwell.oci import InvalidReferenceError, Reference
@@ -16,15 +18,20 @@ from upwell.policy.pod_security.namespaces import NamespaceProfiles, refusal
 from upwell.policy.pod_security.standards import uses_host
 from upwell.policy.pod_security.templates import PlacedTemplate
 from upwell.policy.rollouts.pod_template import (
+    AUTHORITY_CONFIG_MAP,
     CONFIG_MAP,
     SECRET,
+    TOKEN_FOLDER,
     Identity,
     MissingSourceError,
     SourceName,
     Sources,
     TemplateError,
+    account_of,
     environment,
     expand,
+    field_value,
+    mounts_token,
 )
 from upwell.policy.rollouts.settings import instance_labels
 from upwell.policy.rollouts.steps import Replica, available_since
@@ -46,6 +53,7 @@ from upwell.workload.interface import (
     ProbeSpec,
     State,
     TcpProbe,
+    TokenFile,
     VolumeClaim,
 )
 
@@ -56,7 +64,10 @@ _REVISION_DIGITS = 8
 _DEFAULT_FILE_MODE = 0o644
 _COMING_OR_THERE = frozenset({State.PULLING, State.INITIALIZING, State.RUNNING})
 
-_VOLUME_KINDS = "emptyDir, hostPath, secret, configMap, projected or persistentVolumeClaim"
+_VOLUME_KINDS = (
+    "emptyDir, hostPath, secret, configMap, downwardAPI, projected or persistentVolumeClaim"
+)
+_TOKEN_VOLUME = "kube-api-access"  # noqa: S105 - a name
 
 
 @dataclass(frozen=True, slots=True)
@@ -172,7 +183,7 @@ def _instance(revision: RevisionTemplate, name: str, index: int) -> InstanceSpec
         revision.workload.namespace,
         labels,
         revision.template.metadata.annotations,
-        pod.service_account_name or "default",
+        account_of(revision.template),
     )
 
     def container(one: core.Container) -> ContainerSpec:
@@ -193,7 +204,8 @@ def _instance(revision: RevisionTemplate, name: str, index: int) -> InstanceSpec
         init=tuple(container(one) for one in initial),
         volumes={
             **_claims(revision.workload, index),
-            **{volume.name: _volume(volume, revision) for volume in pod.volumes},
+            **{volume.name: _volume(volume, revision, identity) for volume in pod.volumes},
+            **_token_volume(revision, identity),
         },
         logins=revision.logins,
         insecure_registries=revision.insecure_registries,
@@ -227,7 +239,10 @@ def _container(
         args=tuple(expand(word, env) for word in container.args),
         env=env,
         working_dir=container.working_dir or "",
-        mounts=tuple(_mount(mount, revision) for mount in container.volume_mounts),
+        mounts=(
+            *(_mount(mount, revision) for mount in container.volume_mounts),
+            *_token_mount(container, revision),
+        ),
         readiness=_probe(container.readiness_probe, container),
         liveness=_probe(container.liveness_probe, container),
         startup=_probe(container.startup_probe, container),
@@ -333,23 +348,14 @@ def port_number(port: int | str, container: core.Container) -> int:
 
 
 def _volume(
-    volume: core.Volume, revision: RevisionTemplate
+    volume: core.Volume, revision: RevisionTemplate, identity: Identity
 ) -> EmptyDir | HostPath | VolumeClaim | Files:
-    sources = revision.sources
     if volume.persistent_volume_claim is not None:
         return VolumeClaim(revision.workload.namespace, volume.persistent_volume_claim.claim_name)
-    if volume.projected is not None:
-        return _projected(volume.projected, sources)
     if volume.host_path is not None:
         return HostPath(volume.host_path.path, volume.host_path.type or "")
-    if volume.secret is not None:
-        secret = volume.secret
-        found = sources.all_of(SourceName(SECRET, secret.secret_name), optional=secret.optional)
-        return _files(secret, SourceName(SECRET, secret.secret_name), found)
-    if volume.config_map is not None:
-        config = volume.config_map
-        found = sources.all_of(SourceName(CONFIG_MAP, config.name), optional=config.optional)
-        return _files(config, SourceName(CONFIG_MAP, config.name), found)
+    if (files := _volume_files(volume, revision.sources, identity)) is not None:
+        return files
     others = sorted(volume.model_extra or {})
     if others and volume.empty_dir is None:
         raise TemplateError(
@@ -360,20 +366,106 @@ def _volume(
     return EmptyDir()
 
 
-def _projected(volume: core.ProjectedVolume, sources: Sources) -> Files:
+def _volume_files(volume: core.Volume, sources: Sources, identity: Identity) -> Files | None:
+    """Return the files of a volume that is made of objects; None for any other."""
+    if volume.projected is not None:
+        return _projected(volume, volume.projected, sources, identity)
+    if volume.downward_api is not None:
+        mode = volume.downward_api.default_mode or _DEFAULT_FILE_MODE
+        return _downward(volume.name, volume.downward_api, mode, identity)
+    if volume.secret is not None:
+        secret = volume.secret
+        found = sources.all_of(SourceName(SECRET, secret.secret_name), optional=secret.optional)
+        return _files(secret, SourceName(SECRET, secret.secret_name), found)
+    if volume.config_map is not None:
+        config = volume.config_map
+        found = sources.all_of(SourceName(CONFIG_MAP, config.name), optional=config.optional)
+        return _files(config, SourceName(CONFIG_MAP, config.name), found)
+    return None
+
+
+def _projected(
+    volume: core.Volume, projected: core.ProjectedVolume, sources: Sources, identity: Identity
+) -> Files:
+    mode = projected.default_mode or _DEFAULT_FILE_MODE
     content: dict[str, bytes] = {}
-    for source in volume.sources:
-        for kind, named in ((SECRET, source.secret), (CONFIG_MAP, source.config_map)):
-            if named is not None:
-                name = SourceName(kind, named.name)
-                found = sources.all_of(name, optional=named.optional)
-                content.update(_files(named, name, found).content)
+    modes: dict[str, int] = {}
+    tokens: list[TokenFile] = []
+    for source in projected.sources:
+        for files in _sources(volume, source, mode, sources, identity):
+            content.update(files.content)
+            modes.update(files.modes)
+        if (token := source.service_account_token) is not None:
+            account, seconds = identity.service_account, token.expiration_seconds
+            _require_below(token.path, f"volume {volume.name}: serviceAccountToken")
+            tokens.append(TokenFile(token.path, account, token.audience, seconds))
         if source.model_extra:
             what = ", ".join(sorted(source.model_extra))
             raise TemplateError(
                 "UnsupportedField", f"a projected volume's {what} is not supported on one machine"
             )
-    return Files(content, volume.default_mode or _DEFAULT_FILE_MODE)
+    return Files(content, mode, modes, tuple(tokens))
+
+
+def _sources(
+    volume: core.Volume,
+    source: core.ProjectedSource,
+    mode: int,
+    sources: Sources,
+    identity: Identity,
+) -> Iterator[Files]:
+    for kind, named in ((SECRET, source.secret), (CONFIG_MAP, source.config_map)):
+        if named is not None:
+            name = SourceName(kind, named.name)
+            yield _files(named, name, sources.all_of(name, optional=named.optional))
+    if source.downward_api is not None:
+        yield _downward(volume.name, source.downward_api, mode, identity)
+
+
+def _downward(name: str, volume: core.DownwardVolume, mode: int, identity: Identity) -> Files:
+    """Return the fields of the instance that a volume shows (core/v1 DownwardAPIVolumeSource)."""
+    content: dict[str, bytes] = {}
+    for item in volume.items:
+        where = f"volume {name}"
+        _require_below(item.path, f"{where}: downwardAPI")
+        if item.field_ref is None:
+            raise TemplateError("UnsupportedField", f"{where}: downwardAPI needs fieldRef")
+        path = item.field_ref.field_path
+        several = {"metadata.labels": identity.labels, "metadata.annotations": identity.annotations}
+        if (found := several.get(path)) is not None:
+            text = "\n".join(f"{key}={json.dumps(value)}" for key, value in sorted(found.items()))
+        else:
+            text = field_value(path, where, identity)
+        content[item.path] = text.encode()
+    return Files(content, mode, {one.path: one.mode for one in volume.items if one.mode})
+
+
+def _token_volume(revision: RevisionTemplate, identity: Identity) -> dict[str, Files]:
+    """Return the volume of a token that no volume of the template names, if it asks for one.
+
+    It is what Kubernetes' clients look for: `token`, `ca.crt`, `namespace`.
+    """
+    if not mounts_token(revision.template):
+        return {}
+    name = SourceName(CONFIG_MAP, AUTHORITY_CONFIG_MAP)
+    content = {
+        **revision.sources.all_of(name, optional=True),
+        "namespace": identity.namespace.encode(),
+    }
+    token = TokenFile("token", identity.service_account, optional=True)
+    return {_TOKEN_VOLUME: Files(content, tokens=(token,))}
+
+
+def _token_mount(container: core.Container, revision: RevisionTemplate) -> Sequence[InstanceMount]:
+    paths = {mount.mount_path.rstrip("/") for mount in container.volume_mounts}
+    if not mounts_token(revision.template) or TOKEN_FOLDER in paths:
+        return ()
+    return (InstanceMount(_TOKEN_VOLUME, TOKEN_FOLDER, read_only=True),)
+
+
+def _require_below(path: str, where: str) -> None:
+    if not is_below(path):
+        raise TemplateError("InvalidTemplate", f"{where}: {path!r} is no path in the volume")
 
 
 def _files(
@@ -392,7 +484,8 @@ def _files(
             content[item.path] = found[item.key]
         elif not volume.optional:
             raise MissingSourceError(source.kind, source.name, item.key)
-    return Files(content, mode)
+    modes = {item.path: item.mode for item in volume.items if item.mode and item.path in content}
+    return Files(content, mode, modes)
 
 
 def parse_image(image: str, container: str) -> Reference:

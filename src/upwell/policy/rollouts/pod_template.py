@@ -25,6 +25,18 @@ _VARIABLE = re.compile(r"\$(?:\$|\((?P<name>[^()]*)\))")
 _META_MAP = re.compile(r"metadata\.(?P<map>labels|annotations)\['(?P<key>[^']+)'\]")
 
 
+_FORMERLY_NO_FIELDS = {
+    "host_users": "hostUsers",
+    "automount_service_account_token": "automountServiceAccountToken",
+}
+DEFAULT_ACCOUNT = "default"
+"""ServiceAccount of an instance that names none."""
+TOKEN_FOLDER = "/var/run/secrets/kubernetes.io/serviceaccount"  # noqa: S105 - a path
+"""Place of a token that no volume names, as Kubernetes' clients look for it."""
+AUTHORITY_CONFIG_MAP = "kube-root-ca.crt"
+"""ConfigMap that every namespace has in Kubernetes: `ca.crt`, by which the API is trusted."""
+
+
 class TemplateError(Exception):
     """The template cannot be run as it is; `reason` goes into a condition."""
 
@@ -96,9 +108,10 @@ def template_hash(template: PodTemplate) -> str:
     """
     document = template.model_dump(mode="json", exclude_defaults=True, exclude_none=True)
     spec = document.get("spec", {})
-    if "host_users" in spec:
+    for known, name in _FORMERLY_NO_FIELDS.items():
         # By the name that it had when it was no field: else an update alone would start rollouts.
-        spec["hostUsers"] = spec.pop("host_users")
+        if known in spec:
+            spec[name] = spec.pop(known)
     text = json.dumps(document, sort_keys=True, separators=(",", ":"))
     return hashlib.sha256(text.encode()).hexdigest()[:_HASH_LENGTH]
 
@@ -106,6 +119,26 @@ def template_hash(template: PodTemplate) -> str:
 def repeated_hash(template: str, number: int) -> str:
     """Return the identity of a template, by its hash, that is rolled out again as it is."""
     return hashlib.sha256(f"{template} {number}".encode()).hexdigest()[:_HASH_LENGTH]
+
+
+def account_of(template: PodTemplate) -> str:
+    """Return the ServiceAccount that instances of a template have."""
+    return template.spec.service_account_name or DEFAULT_ACCOUNT
+
+
+def mounts_token(template: PodTemplate) -> bool:
+    """Return True if containers get a token that no volume names; only where the template asks."""
+    return template.spec.automount_service_account_token is True
+
+
+def has_tokens(template: PodTemplate) -> bool:
+    """Return True if instances of a template get a token of their ServiceAccount."""
+    return mounts_token(template) or any(
+        source.service_account_token is not None
+        for volume in template.spec.volumes
+        if volume.projected is not None
+        for source in volume.projected.sources
+    )
 
 
 def needed_sources(template: PodTemplate) -> frozenset[SourceName]:
@@ -125,6 +158,8 @@ def _named_sources(template: PodTemplate) -> Iterator[SourceName]:
                 yield SourceName(CONFIG_MAP, bulk.config_map_ref.name)
     for volume in template.spec.volumes:
         yield from _named_by_volume(volume)
+    if mounts_token(template):
+        yield SourceName(CONFIG_MAP, AUTHORITY_CONFIG_MAP)
 
 
 def _named_by_volume(volume: Volume) -> Iterator[SourceName]:
@@ -188,7 +223,7 @@ def _value(
     if source is None:
         return expand(variable.value, earlier)
     if source.field_ref is not None:
-        return _field(source.field_ref.field_path, variable.name, identity)
+        return field_value(source.field_ref.field_path, f"variable {variable.name}", identity)
     for kind, selector in (
         (SECRET, source.secret_key_ref),
         (CONFIG_MAP, source.config_map_key_ref),
@@ -202,7 +237,8 @@ def _value(
     )
 
 
-def _field(path: str, variable: str, identity: Identity) -> str:
+def field_value(path: str, where: str, identity: Identity) -> str:
+    """Return a field of the downward API; raises TemplateError, which says where it stands."""
     known = {
         "metadata.name": identity.name,
         "metadata.namespace": identity.namespace,
@@ -213,9 +249,7 @@ def _field(path: str, variable: str, identity: Identity) -> str:
         return known[path]
     match = _META_MAP.fullmatch(path)
     if match is None:
-        raise TemplateError(
-            "UnsupportedField", f"variable {variable}: fieldPath {path!r} has no value here"
-        )
+        raise TemplateError("UnsupportedField", f"{where}: fieldPath {path!r} has no value here")
     values = identity.labels if match["map"] == "labels" else identity.annotations
     return values.get(match["key"], "")
 

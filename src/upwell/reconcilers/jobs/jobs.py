@@ -60,7 +60,7 @@ class JobReconciler:
         self._pressure = machine.pressure
         self._authority = machine.authority
         self._images = images
-        self._revisions = Revisions(store, images)
+        self._revisions = Revisions(store, images, machine.api_authority)
         self._clock = clock
         self._stops = PendingStops(machine.runtime)
 

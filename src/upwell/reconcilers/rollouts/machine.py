@@ -6,6 +6,7 @@ from ipaddress import IPv4Network
 
 from upwell.machine.disk import PressureCheck, no_pressure
 from upwell.reconcilers.authority import UNASKED, Authority
+from upwell.reconcilers.rollouts.loading import ApiAuthority, no_api_authority
 from upwell.reconcilers.rollouts.traffic import Traffic
 from upwell.router.interface import Router
 from upwell.workload.interface import Runtime
@@ -33,3 +34,5 @@ class RolloutPorts:
     """Tells why there is no room for images: new revisions wait while there is any."""
     authority: Authority = UNASKED
     """Asks the author of what begins."""
+    api_authority: ApiAuthority = no_api_authority
+    """Returns the certificate by which the API is trusted, as PEM; empty: there is none."""

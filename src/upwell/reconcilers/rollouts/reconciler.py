@@ -95,7 +95,7 @@ class RolloutReconciler:
         images: TemplateImages,
         clock: Callable[[], datetime],
     ) -> None:
-        revisions = Revisions(store, images)
+        revisions = Revisions(store, images, machine.api_authority)
         self._store = store
         self._runtime = machine.runtime
         self._timeline = machine.timeline

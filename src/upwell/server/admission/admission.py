@@ -22,7 +22,7 @@ from upwell.policy.images.generations import settle_generations
 from upwell.policy.images.schedule import interval_fault
 from upwell.policy.images.selection import selection_faults
 from upwell.policy.pod_security.namespaces import label_faults
-from upwell.policy.pod_security.templates import security_faults
+from upwell.policy.pod_security.templates import template_faults
 from upwell.policy.quotas.limit_ranges import range_faults
 from upwell.policy.quotas.usage import unknown_names
 from upwell.policy.rollouts.image_ownership import (
@@ -80,7 +80,7 @@ def admit(
         *account_faults(resource),
         *(range_faults(resource) if isinstance(resource, LimitRange) else ()),
         *requested_faults(resource, old),
-        *_new_security_faults(resource, old),
+        *_new_template_faults(resource, old),
     )
     if faults:
         raise InvalidObjectError(f"{resource.KIND} {resource.name!r}", faults)
@@ -102,10 +102,10 @@ def _new_selection_faults(resource: Resource, old: Resource | None) -> Iterator[
         yield from (one for one in selection_faults(resource) if one.message not in known)
 
 
-def _new_security_faults(resource: Resource, old: Resource | None) -> Iterator[Fault]:
+def _new_template_faults(resource: Resource, old: Resource | None) -> Iterator[Fault]:
     """Yield faults that objects of earlier versions may have: they can be written all the same."""
-    known = set() if old is None else {*security_faults(old), *label_faults(old)}
-    for fault in (*security_faults(resource), *label_faults(resource)):
+    known = set() if old is None else {*template_faults(old), *label_faults(old)}
+    for fault in (*template_faults(resource), *label_faults(resource)):
         if fault not in known:
             yield fault
 

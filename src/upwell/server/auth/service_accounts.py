@@ -1,8 +1,8 @@
 """Tokens of ServiceAccounts: signed, short-lived, and dead with the account that they are of.
 
 None is kept. Each names the account's uid, so that one of the same name that is made later has
-nothing of it; and a token may be bound to a Secret, with whose deletion it ends by itself. What it
-may do is read from the account at each request.
+nothing of it; and a token may be bound to a Secret, or to an instance of a workload, with whose end
+it ends by itself. What it may do is read from the account at each request.
 """
 
 from collections.abc import Awaitable, Callable, Mapping
@@ -35,6 +35,18 @@ type Authors = Callable[[str], Awaitable[tuple[Grant, ...]]]
 """Returns what somebody may do now."""
 
 
+type IsThere = Callable[[str, str], bool]
+"""Returns True while an instance of a name and uid is there."""
+
+
+@dataclass(frozen=True, slots=True)
+class InstanceName:
+    """An instance of a workload, by name and uid."""
+
+    name: str
+    uid: str
+
+
 class AccountObjects(Protocol):
     """Store of ServiceAccounts and Secrets, as far as their tokens need it."""
 
@@ -56,6 +68,8 @@ class WantedAccountToken:
     """End of the credentials by which it is asked for, which it does not outlive."""
     person: str = ""
     """Person who asks for it: what is done by it is done by their hand; empty: a program."""
+    instance: InstanceName | None = None
+    """Instance with whose end it ends."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -81,6 +95,11 @@ class AccountTokens:
         self._jwts = jwts
         self._clock = clock
         self._authors = authors
+        self._is_there: IsThere = lambda _name, _uid: False
+
+    def end_with(self, is_there: IsThere) -> None:
+        """Let tokens of instances be valid as long as `is_there` says that these are."""
+        self._is_there = is_there
 
     def ask(self, authors: Authors) -> None:
         """Ask somebody else what authors of accounts may do: one who knows people too."""
@@ -100,6 +119,8 @@ class AccountTokens:
         }
         if wanted.bound is not None:
             about["secret"] = {"name": wanted.bound.name, "uid": wanted.bound.uid}
+        if wanted.instance is not None:
+            about["pod"] = {"name": wanted.instance.name, "uid": wanted.instance.uid}
         claims: dict[str, Any] = {
             "aud": list(wanted.audiences or (API_AUDIENCE,)),
             "exp": end,
@@ -158,7 +179,10 @@ class AccountTokens:
         return grants_in_force(account, rights)
 
     async def _is_bound_to_something(self, about: Mapping[str, Any]) -> bool:
-        """Return True unless the Secret that a token is bound to is gone."""
+        """Return True unless the instance or Secret that a token is bound to is gone."""
+        instance = about.get("pod")
+        if instance is not None and not self._is_there(instance["name"], instance["uid"]):
+            return False
         named = about.get("secret")
         return named is None or await self._found(Secret, about["namespace"], named) is not None
 

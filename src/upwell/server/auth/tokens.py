@@ -131,6 +131,11 @@ def valid_person(name: str) -> str:
     return name
 
 
+def named_person(name: str) -> str:
+    """Return a name that is a person's; empty for a program's and the administrator's."""
+    return "" if name.startswith(SYSTEM) else name
+
+
 def valid_group(name: str) -> str:
     """Return the name of a group; raises ValueError."""
     if not 0 < len(name) <= _MAX_PERSON or not name.isprintable():

@@ -26,7 +26,7 @@ from upwell.server.auth.service_accounts import (
     AccountTokens,
     WantedAccountToken,
 )
-from upwell.server.auth.tokens import SYSTEM
+from upwell.server.auth.tokens import named_person
 from upwell.server.http.body import decode_object, media_type, read_body
 from upwell.server.http.errors import ApiError
 from upwell.server.http.limits import ServerLimits
@@ -70,7 +70,7 @@ class TokenRequestHandlers:
             _lifetime(asked.spec),
             await self._bound(account, asked.spec),
             user.ends,
-            _person(person_of(request)),
+            named_person(person_of(request)),
         )
         made = self._tokens.issue(wanted)
         request.scope[AUDIT_NOTE] = AuditNote(
@@ -104,11 +104,6 @@ class TokenRequestHandlers:
                 f"{ServiceAccountTokenRequest.KIND} of {account.key}", (fault,)
             )
         return found
-
-
-def _person(name: str) -> str:
-    """Return a name that is a person's; empty for a program's and the administrator's."""
-    return "" if name.startswith(SYSTEM) else name
 
 
 def _lifetime(spec: TokenRequestSpec) -> timedelta:

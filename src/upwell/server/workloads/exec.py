@@ -6,14 +6,16 @@ from typing import Any
 
 from starlette.websockets import WebSocket
 
+from upwell.server.auth.principals import Principal
 from upwell.server.http.errors import ApiError
 from upwell.server.http.query import is_true
 from upwell.server.http.streaming import OpenStreams
 from upwell.server.http.target import RequestTarget
+from upwell.server.objects.account_rights import require_entry
 from upwell.server.websocket.channels import PROTOCOLS, Channels
 from upwell.server.websocket.websockets import Peer, negotiate
 from upwell.server.workloads.instances import Instances
-from upwell.workload.interface import ExecSession, InstanceCommand, Output, WorkloadError
+from upwell.workload.interface import ExecSession, Instance, InstanceCommand, Output, WorkloadError
 
 _STDIN, _STDOUT, _STDERR, _ERROR, _RESIZE = range(5)
 _MAX_SIDE = 65535
@@ -44,6 +46,7 @@ class ExecutionHandlers:
             raise ApiError(400, "command: name what to run")
         protocol = negotiate(websocket, PROTOCOLS)
         found = await self._instances.running(target, query.get("instance", ""), command.container)
+        await self._require_entry(websocket, found)
         self._streams.require_room()
         try:
             async with self._instances.runtime.run(found.name, command) as execution:
@@ -54,6 +57,12 @@ class ExecutionHandlers:
                     await peer.close()
         except WorkloadError as error:
             raise ApiError(400, str(error), key=target.key) from error
+
+    async def _require_entry(self, websocket: WebSocket, instance: Instance) -> None:
+        """Raise ApiError 403 for who would get the token of an account that may do more."""
+        owner, user = await self._instances.owner(instance), websocket.scope.get("user")
+        if owner is not None and isinstance(user, Principal):
+            await require_entry(self._instances.objects, owner, user.username, user.grants)
 
 
 async def _converse(execution: ExecSession, channels: Channels) -> None:

@@ -2,7 +2,9 @@
 
 from collections.abc import Sequence
 
+from upwell.api.codec import UnknownKindError, resource_of_kind
 from upwell.api.conditions import find
+from upwell.api.meta import Resource
 from upwell.api.pod import Pod
 from upwell.policy.health.judgement import faults_of
 from upwell.policy.rollouts.settings import WORKLOADS
@@ -16,7 +18,7 @@ class Instances:
     """Instances, as the runtime reports them."""
 
     def __init__(self, objects: Reader, runtime: InteractiveRuntime | None) -> None:
-        self._objects = objects
+        self.objects = objects
         self._runtime = runtime
 
     @property
@@ -29,7 +31,7 @@ class Instances:
     async def of(self, target: RequestTarget) -> Sequence[Instance]:
         """Return the instances of a workload, or the one of a Pod; raises NotFoundError."""
         if target.resource is not Pod:
-            await self._objects.get(target.resource, target.namespace, target.name)
+            await self.objects.get(target.resource, target.namespace, target.name)
         instances = sorted(await self.runtime.instances(), key=lambda instance: instance.name)
         if target.resource is not Pod:
             owner = Owner(target.kind.kind, target.namespace, target.name)
@@ -45,7 +47,7 @@ class Instances:
         if found:
             told = f": {found[0].message}" if found[0].message else ""
             return f"{found[0].name} is {found[0].state.value.lower()}{told}"
-        workload = await self._objects.get(target.resource, target.namespace, target.name)
+        workload = await self.objects.get(target.resource, target.namespace, target.name)
         reasons = [fault.message for fault in faults_of(workload)]
         if isinstance(workload, WORKLOADS):
             if getattr(workload.spec, "replicas", None) == 0:
@@ -75,6 +77,14 @@ class Instances:
         instance = next((one for one in chosen if one.ready), chosen[0])
         require_container(instance, container)
         return instance
+
+    async def owner(self, instance: Instance) -> Resource | None:
+        """Return the object that an instance belongs to; None: it is gone."""
+        owner = instance.owner
+        try:
+            return await self.objects.get(resource_of_kind(owner.kind), owner.namespace, owner.name)
+        except (NotFoundError, UnknownKindError):
+            return None
 
 
 def require_container(instance: Instance, container: str) -> None:

@@ -36,7 +36,7 @@ def pod_of(instance: Instance, owner: Resource | None) -> Pod:
         metadata=ObjectMeta(
             name=instance.name,
             namespace=instance.owner.namespace,
-            uid=_identity(instance),
+            uid=instance.uid or _identity(instance),
             creation_timestamp=instance.begun_at or instance.started_at,
             labels=dict(instance.labels),
             annotations={_REVISION: instance.revision}

@@ -12,7 +12,7 @@ from dataclasses import dataclass, replace
 
 from upwell.machine.backoff import Backoff
 from upwell.machine.processes import ProcessWatch
-from upwell.workload.interface import Instance, RuntimeUnavailableError
+from upwell.workload.interface import Instance, RuntimeUnavailableError, State
 from upwell.workload.podman.api.client import PodmanApi
 from upwell.workload.podman.api.faults import FaultPlace, InstanceFaults, RuntimeFaults
 from upwell.workload.podman.changes import OwnerChanges
@@ -91,6 +91,11 @@ class InstanceWatch:
             else:
                 self._instance_faults.forget(name, _UNREADABLE)
         return seen
+
+    def has_ended(self, name: str) -> bool:
+        """Return True if an instance had ended at the last look."""
+        found = self._known.get(name)
+        return found is not None and found.state is State.EXITED
 
     def tell_all(self) -> None:
         """Tell listeners of every instance that is known, as if each had changed."""

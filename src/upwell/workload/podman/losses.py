@@ -11,8 +11,10 @@ from collections.abc import Sequence
 
 from upwell.machine.private_file import write_private
 from upwell.machine.processes import boot_identity, is_process_of
+from upwell.workload.interface import State
 from upwell.workload.podman.api.service import PodmanSettings
 from upwell.workload.podman.observation import ContainerFacts
+from upwell.workload.podman.records import InstanceRecord
 
 _UNKNOWN = "-1"
 """Exit code by which Podman itself says that it was not to be had."""
@@ -57,3 +59,11 @@ def record_losses(settings: PodmanSettings, containers: Sequence[ContainerFacts]
         if container.gone and exits.is_dir():
             with contextlib.suppress(FileExistsError), (exits / container.id).open("x") as file:
                 file.write(_UNKNOWN)
+
+
+def losses_of(state: State, record: InstanceRecord | None) -> int:
+    """Count how often it was lost in a row: a start that was cut short is not counted twice."""
+    if record is None or state is State.EXITED:
+        return 0
+    # Without containers on record, this start is tried again: the loss is counted already.
+    return record.losses + (state is State.LOST and bool(record.made))

@@ -288,6 +288,7 @@ def observe(
         exit_codes={one.name: one.exit_code for one in _results(regular, record) if one.finished},
         losses=_losses(record) + (state is State.LOST),
         begun_at=record.begun_at if record else None,
+        uid=record.uid if record else "",
         labels=record.labels if record else {},  # a container's own have its image's among them
         containers=tuple(_observed(container, record) for container in containers),
         volumes=tuple(sorted({path for one in regular for path in one.written})),
@@ -295,6 +296,12 @@ def observe(
         timeline=labels.get(LABEL_TIMELINE, ""),
         owner_version=labels.get(LABEL_OWNER_VERSION, ""),
     )
+
+
+def restarts_of(old: Sequence[ContainerFacts], record: InstanceRecord | None) -> int:
+    """Count from the ended containers: a start that was cut short is not counted twice."""
+    ended = [container.restarts + container.finished for container in old if container.ended]
+    return max(ended, default=record.restarts if record else 0)
 
 
 def _observed(container: ContainerFacts, record: InstanceRecord | None) -> ObservedContainer:

@@ -70,6 +70,22 @@ class ContainerRecord:
 
 
 @dataclass(frozen=True, slots=True)
+class MountedToken:
+    """A token that an instance has: which, when it is made anew, and whose its file is there."""
+
+    volume: str
+    path: str
+    account: str
+    audience: str
+    seconds: int
+    renew_at: datetime
+    user: int
+    """Of the host, as the group."""
+    group: int
+    mode: int
+
+
+@dataclass(frozen=True, slots=True)
 class InstanceRecord:
     """One instance as it was last started."""
 
@@ -101,6 +117,9 @@ class InstanceRecord:
     """Timeline of the store that started it."""
     losses: int = 0
     """Times in a row that the machine had lost it before this start."""
+    uid: str = ""
+    """Identity that it keeps until `stop`; empty: of an earlier version."""
+    tokens: tuple[MountedToken, ...] = ()
 
     @classmethod
     def of(cls, spec: InstanceSpec, restarts: int, begun_at: datetime, losses: int = 0) -> Self:
@@ -139,6 +158,12 @@ class InstanceRecord:
         if (ready, begun) == (self.ready_since, self.begun_at):
             return self
         return replace(self, ready_since=ready, begun_at=begun)
+
+    def with_token(self, token: MountedToken) -> Self:
+        """Return the record with a token in the place of the one before."""
+        place = (token.volume, token.path)
+        kept = (one for one in self.tokens if (one.volume, one.path) != place)
+        return replace(self, tokens=(*kept, token))
 
     def with_post_start(self, container_id: str) -> Self:
         """Return the record with what follows a container's start done."""
@@ -282,7 +307,14 @@ def _decode(document: Mapping[str, Any]) -> InstanceRecord:
         begun_at=_time(document.get("begun_at")),
         timeline=str(document.get("timeline", "")),
         losses=int(document.get("losses", 0)),
+        uid=str(document.get("uid", "")),
+        tokens=tuple(_token(one) for one in document.get("tokens", ())),
     )
+
+
+def _token(document: Mapping[str, Any]) -> MountedToken:
+    renew_at = datetime.fromisoformat(document["renew_at"])
+    return MountedToken(**{**document, "renew_at": renew_at})
 
 
 def _time(text: str | None) -> datetime | None:

@@ -24,6 +24,7 @@ from datetime import datetime
 from ipaddress import IPv4Network
 from pathlib import Path
 from typing import Self
+from uuid import uuid4
 from weakref import WeakValueDictionary
 
 from upwell.machine.clock import PROCESS_CLOCK, Clock, SystemClock
@@ -71,11 +72,17 @@ from upwell.workload.podman.instance_network import connect_inside
 from upwell.workload.podman.instance_watch import InstanceActions, InstanceWatch
 from upwell.workload.podman.leftovers import Leftovers
 from upwell.workload.podman.listing import BrokenContainer, ContainerListing
-from upwell.workload.podman.losses import forget_earlier_boot, record_losses
-from upwell.workload.podman.observation import ContainerFacts, next_to_start, observe
+from upwell.workload.podman.losses import forget_earlier_boot, losses_of, record_losses
+from upwell.workload.podman.observation import (
+    ContainerFacts,
+    next_to_start,
+    observe,
+    restarts_of,
+)
 from upwell.workload.podman.previous_logs import PreviousLogs
 from upwell.workload.podman.pulls import Pulls
 from upwell.workload.podman.records import InstanceRecord, RecordStore
+from upwell.workload.podman.tokens.renewal import InstanceTokens
 from upwell.workload.podman.users.assignment import UserAssignment
 from upwell.workload.podman.volumes import instance_volumes as volumes
 from upwell.workload.podman.volumes.kept_volumes import KeptVolume, KeptVolumes, with_mounts
@@ -113,6 +120,8 @@ class PodmanRuntime:
         kept = settings.data_dir / "kept"
         self._kept = KeptVolumes(api, kept, {LABEL_UPWELL: settings.instance_id})
         self._pins = Pins(settings.pins_root, settings.allowed_host_paths)
+        issue = settings.issue_token
+        self._tokens = InstanceTokens(settings.tokens_root, self._records, issue, clock)
         self._users = UserAssignment(settings, api, self._records)
         self._wake = asyncio.Event()
         self._health = Health(api, self._records, clock, self._wake.set)
@@ -167,6 +176,7 @@ class PodmanRuntime:
                     group.create_task(watch.run(group, wake)),
                     group.create_task(watch.follow_events(api, runtime._label, wake)),
                     group.create_task(runtime._pulls.run()),
+                    group.create_task(runtime._tokens.run()),
                     group.create_task(runtime._purge()),
                 ]
                 yield runtime
@@ -202,14 +212,16 @@ class PodmanRuntime:
             state = observe(old, record, {}).state if old else State.CREATED
             if state in {State.RUNNING, State.INITIALIZING}:
                 return
-            restarts = _restarts(old, record)
+            restarts = restarts_of(old, record)
             if await self._pulls.are_needed(spec, restarts):
                 return
             begun = (record.begun_at if record else None) or self._clock.now()
             spec = await self._call(with_users(spec, self._api.image_user))
+            uid = (record.uid if record else "") or str(uuid4())
+            tokens = await self._call(self._tokens.ask(spec, uid, self._api.image_user))
             ids = await self._call(self._users.choose(spec, record))
-            record = InstanceRecord.of(spec, restarts, begun, _losses(state, record))
-            record = replace(record, timeline=self._settings.timeline(), users=ids)
+            record = InstanceRecord.of(spec, restarts, begun, losses_of(state, record))
+            record = replace(record, timeline=self._settings.timeline(), users=ids, uid=uid)
             with _writing(spec.name):
                 self._records.save(record)
             ended = any(container.ended for container in old)
@@ -218,8 +230,10 @@ class PodmanRuntime:
             folder = self._records.folder(spec.name) / "volumes"
             claims = self._settings.data_dir / "claims"
             with _writing(spec.name):
+                held = await asyncio.to_thread(self._tokens.mount, spec)
                 places = await asyncio.to_thread(volumes.prepare, spec, folder, claims)
                 await asyncio.to_thread(self._hosts.create, spec)
+            places = {**places, **held}
             kept = await self._call(self._kept.provide(spec))
             if ids is not None:
                 await self._call(self._kept.fill(spec, kept))
@@ -227,10 +241,19 @@ class PodmanRuntime:
                 places, kept = {**places, **folders}, {}
             with _writing(spec.name):
                 record, sources = await self._users.show(spec, places, record, self._pins)
+                record = await asyncio.to_thread(self._tokens.write, spec, held, record, tokens)
             await self._ensure_network()
             for container_id in await self._create(spec, record, sources, kept):
                 await self._call(start_container(self._api, container_id))
+            self._tokens.follow(spec.name)
         self._wake.set()
+
+    def is_there(self, name: str, uid: str) -> bool:
+        """Return True while an instance is there that has not ended for good."""
+        record = self._records.load(name)
+        if record is None or record.uid != uid:
+            return False
+        return not (record.once and self._watch.has_ended(name))
 
     async def provide(self, spec: InstanceSpec) -> bool:
         """Return True if all images of an instance are there; else have them pulled.
@@ -284,6 +307,7 @@ class PodmanRuntime:
             await self._end(found, math.ceil(left))
             with _writing(name):
                 await asyncio.to_thread(self._pins.release, name)
+                await asyncio.to_thread(self._tokens.release, name)
                 await asyncio.to_thread(self._records.remove, name)
         self._wake.set()
 
@@ -350,6 +374,7 @@ class PodmanRuntime:
             if is_folder:
                 with _writing(name):
                     await asyncio.to_thread(self._pins.release, name)
+                    await asyncio.to_thread(self._tokens.release, name)
             await self._leftovers.remove(leftover)
 
     def _is_busy(self, name: str) -> bool:
@@ -424,6 +449,7 @@ class PodmanRuntime:
                 group.create_task(self.stop(name, 0))
         with _writing("all"):
             await asyncio.to_thread(self._pins.clear)
+            await asyncio.to_thread(self._tokens.release_all)
         await self._kept.remove_cut_short()
         for volume in await self._api.volumes(self._label):
             await self._api.remove_volume(volume)
@@ -571,17 +597,3 @@ def _writing(name: str) -> Iterator[None]:
     except OSError as error:
         why = f"cannot write the files of instance {name}: {error.strerror}"
         raise RuntimeUnavailableError(why) from error
-
-
-def _restarts(old: Sequence[ContainerFacts], record: InstanceRecord | None) -> int:
-    """Count from the ended containers: a start that was cut short is not counted twice."""
-    ended = [container.restarts + container.finished for container in old if container.ended]
-    return max(ended, default=record.restarts if record else 0)
-
-
-def _losses(state: State, record: InstanceRecord | None) -> int:
-    """Count how often it was lost in a row: a start that was cut short is not counted twice."""
-    if record is None or state is State.EXITED:
-        return 0
-    # Without containers on record, this start is tried again: the loss is counted already.
-    return record.losses + (state is State.LOST and bool(record.made))

@@ -15,7 +15,7 @@ from upwell.policy.pod_security.namespaces import (
     refusal,
 )
 from upwell.policy.pod_security.standards import HostRight, Profile, violations
-from upwell.policy.pod_security.templates import PlacedTemplate, security_faults, templates_of
+from upwell.policy.pod_security.templates import PlacedTemplate, template_faults, templates_of
 
 CLEAN = {
     "allowPrivilegeEscalation": False,
@@ -115,7 +115,7 @@ def test_restricted_forbids_the_ids_of_the_host() -> None:
 def test_a_host_users_that_says_neither_is_refused(value: object) -> None:
     template = placed(hostUsers=value)
     document = {"metadata": {"name": "web"}, "spec": {"template": template.template.model_dump()}}
-    [fault] = security_faults(decode_as(Deployment, document))
+    [fault] = template_faults(decode_as(Deployment, document))
     assert fault.path == "spec.template.spec.hostUsers"
     assert template.host_users is None
 
@@ -159,7 +159,7 @@ def test_jobs_of_a_schedule_and_checks_of_a_stage_have_templates() -> None:
     pipeline = decode_as(Pipeline, {"metadata": {"namespace": "shop"}, "spec": {"stages": stages}})
 
     field = "spec.containers[0].securityContext.runAsUser"
-    assert [fault.path for fault in (*security_faults(cron), *security_faults(pipeline))] == [
+    assert [fault.path for fault in (*template_faults(cron), *template_faults(pipeline))] == [
         f"spec.jobTemplate.spec.template.{field}",
         f"spec.stages[0].verification.checks[0].job.template.{field}",
     ]

@@ -26,6 +26,7 @@ from upwell.workload.interface import (
     Pause,
     ProbeSpec,
     TcpProbe,
+    TokenFile,
     VolumeClaim,
 )
 
@@ -309,3 +310,74 @@ def test_a_stored_context_that_nobody_understands_is_not_started() -> None:
     with pytest.raises(TemplateError, match="runAsUser"):
         built({"securityContext": {"runAsUser": "root"}})
     assert built({"securityContext": {"windowsOptions": {}}}).containers[0].security.drop == ()
+
+
+def projected(*sources: dict[str, Any], **pod: Any) -> Files:
+    """Return the files of a projected volume with these sources."""
+    volume = {"name": "v", "projected": {"sources": list(sources), "defaultMode": 0o440}}
+    files = built({}, volumes=[volume], **pod).volumes["v"]
+    assert isinstance(files, Files)
+    return files
+
+
+def test_a_projected_volume_has_tokens_and_fields() -> None:
+    fields = [
+        {"path": "place/namespace", "fieldRef": {"fieldPath": "metadata.namespace"}},
+        {"path": "labels", "fieldRef": {"fieldPath": "metadata.labels"}, "mode": 0o400},
+    ]
+    key = {"name": "tls", "items": [{"key": "tls.key", "path": "key", "mode": 0o600}]}
+    files = projected(
+        {"serviceAccountToken": {"path": "token", "audience": "vault", "expirationSeconds": 900}},
+        {"serviceAccountToken": {"path": "other"}},
+        {"downwardAPI": {"items": fields}},
+        {"secret": key},
+        serviceAccountName="reader",
+    )
+    assert files.tokens == (
+        TokenFile("token", "reader", "vault", 900),
+        TokenFile("other", "reader", "", 3600),
+    )
+    assert files.content["place/namespace"] == b"shop"
+    assert files.content["labels"] == b'app="web"'
+    assert (files.mode, files.modes) == (0o440, {"labels": 0o400, "key": 0o600})
+
+
+def test_a_volume_shows_fields_of_the_instance() -> None:
+    items = [{"path": "name", "fieldRef": {"fieldPath": "metadata.name"}}]
+    spec = built({}, volumes=[{"name": "v", "downwardAPI": {"items": items}}])
+    assert spec.volumes["v"] == Files({"name": spec.name.encode()})
+
+
+@pytest.mark.parametrize("path", ["", "../token", "/token"])
+def test_a_token_stays_in_its_volume(path: str) -> None:
+    with pytest.raises(TemplateError, match="no path in the volume"):
+        projected({"serviceAccountToken": {"path": path}})
+
+
+FOLDER = "/var/run/secrets/kubernetes.io/serviceaccount"
+
+
+@pytest.mark.parametrize("asked", [None, False, "yes"])
+def test_no_token_comes_by_itself(asked: object) -> None:
+    spec = built({}, automountServiceAccountToken=asked)
+    assert not spec.volumes
+    assert not spec.containers[0].mounts
+
+
+def test_a_template_may_ask_for_what_kubernetes_clients_look_for() -> None:
+    spec = built({}, automountServiceAccountToken=True)
+    [(name, files)] = spec.volumes.items()
+    assert isinstance(files, Files)
+    assert files.tokens == (TokenFile("token", "default", optional=True),)
+    assert files.content == {"namespace": b"shop"}
+    assert spec.containers[0].mounts == (InstanceMount(name, FOLDER, read_only=True),)
+
+
+def test_a_container_with_a_volume_of_its_own_there_keeps_it() -> None:
+    mount = {"name": "v", "mountPath": f"{FOLDER}/"}
+    spec = built(
+        {"volumeMounts": [mount]},
+        automountServiceAccountToken=True,
+        volumes=[{"name": "v", "emptyDir": {}}],
+    )
+    assert [one.volume for one in spec.containers[0].mounts] == ["v"]

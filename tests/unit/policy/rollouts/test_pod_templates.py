@@ -269,3 +269,17 @@ def test_what_keeps_a_rollout_from_beginning_is_warned_about() -> None:
     [warning] = rollout_warnings(decode_as(Deployment, {"metadata": place}))
     assert "annotation upwell.dev/drain-seconds: 'soon' is not a number of seconds" in warning
     assert not list(rollout_warnings(decode_as(Deployment, {"metadata": {"name": "web"}})))
+
+
+@pytest.mark.parametrize(
+    ("value", "known"),
+    [(True, "2ad7c1104dbbf282"), (False, "b2fd92dd93f76f25"), (None, "19a178640df61c0f")],
+)
+def test_a_template_that_was_stored_with_automount_is_the_same(
+    value: bool | None,  # noqa: FBT001 - as the field has it
+    known: str,
+) -> None:
+    """An update of the server starts no rollout: these are hashes of earlier versions."""
+    container = {"name": "a", "image": "b"}
+    spec = {"containers": [container], "automountServiceAccountToken": value}
+    assert template_hash(PodTemplate.model_validate_json(json.dumps({"spec": spec}))) == known

@@ -20,6 +20,7 @@ from upwell.policy.access.roles import Grant, parse_grant
 from upwell.server.auth.middleware import AccessControl
 from upwell.server.auth.own_jwt import OwnJwts
 from upwell.server.auth.principals import Principal
+from upwell.server.auth.service_accounts import InstanceName, WantedAccountToken
 
 GRANTS = "upwell.dev/grants"
 MERGE = "application/merge-patch+json"
@@ -198,6 +199,117 @@ async def test_a_token_ends_with_the_secret_that_it_is_bound_to(granted: Granted
     assert (await ask(granted, "admin", boundObjectRef=bound)).status == 422
     pod = await ask(granted, "admin", boundObjectRef={"kind": "Pod", "name": "web-0"})
     assert (pod.status, "spec.boundObjectRef.kind" in pod.text) == (422, True)
+
+
+async def test_a_token_ends_with_the_instance_that_it_is_bound_to(granted: GrantedApi) -> None:
+    await make(granted, "admin", "viewer@shop")
+    accounts = granted.access.tokens.accounts
+    there = {("web-0", "4711")}
+    found = await granted.api.store.get(ServiceAccount, "shop", "ci")
+    wanted = WantedAccountToken(found, instance=InstanceName("web-0", "4711"))
+    granted.tokens["account"] = accounts.issue(wanted).token
+    assert await looks(granted) == 401
+    accounts.end_with(lambda name, uid: (name, uid) in there)
+    assert await looks(granted) == 200
+    there.clear()
+    assert await looks(granted) == 401
+
+
+def template(account: str, **pod: Any) -> dict[str, Any]:
+    """Return a Deployment whose containers get a token of an account."""
+    source = {"serviceAccountToken": {"path": "token"}}
+    spec = {
+        "serviceAccountName": account,
+        "containers": [{"name": "web", "image": "web:1"}],
+        "volumes": [{"name": "token", "projected": {"sources": [source]}}],
+        **pod,
+    }
+    labels = {"labels": {"app": "web"}}
+    described = {
+        "selector": {"matchLabels": labels["labels"]},
+        "template": {"metadata": labels, "spec": spec},
+    }
+    return {"metadata": {"name": "web"}, "spec": described}
+
+
+@pytest.mark.parametrize("pod", [{}, {"volumes": [], "automountServiceAccountToken": True}])
+async def test_nobody_has_something_run_as_an_account_that_may_do_more(
+    granted: GrantedApi, pod: dict[str, Any]
+) -> None:
+    await granted.grant("dora", "deployer@shop")
+    await make(granted, "admin", "viewer@shop", name="mild")
+    await make(granted, "admin", "promoter@shop", name="strong")
+    refused = await granted.create("dora", "deployments", "shop", template("strong", **pod))
+    assert refused.status == 403
+    assert "strong has promoter@shop" in refused.text
+    assert (
+        await granted.create("dora", "deployments", "shop", template("mild", **pod))
+    ).status == 201
+
+
+async def test_who_may_do_less_changes_nothing_that_runs_as_an_account(granted: GrantedApi) -> None:
+    await granted.grant("dora", "deployer@shop")
+    await make(granted, "admin", "promoter@shop", name="strong")
+    assert (await granted.create("admin", "deployments", "shop", template("strong"))).status == 201
+    path = path_of("deployments", "shop", "web")
+    scaled = await granted.send(
+        "dora", "PATCH", path, {"spec": {"replicas": 3}}, content_type=MERGE
+    )
+    assert scaled.status == 200
+    containers = [{"name": "web", "image": "evil:1"}]
+    patch = {"spec": {"template": {"spec": {"containers": containers}}}}
+    changed = await granted.send("dora", "PATCH", path, patch, content_type=MERGE)
+    assert (changed.status, "strong has promoter@shop" in changed.text) == (403, True)
+
+
+async def test_a_token_in_what_runs_takes_the_right_to_ask_for_one(granted: GrantedApi) -> None:
+    await granted.grant("petra", "pipeline-editor@shop")
+    await granted.grant("paul", "pipeline-editor@shop", "deployer@shop")
+    job = template("mild")["spec"]["template"]
+    check = {"name": "smoke", "job": {"template": job}}
+    stage = {
+        "name": "dev",
+        "workloads": [{"kind": "Deployment", "name": "web"}],
+        "verification": {"checks": [check]},
+    }
+    source = {"kind": "ImageStreamTag", "name": "web:1"}
+    spec = {"components": [{"name": "web", "from": source}], "stages": [stage]}
+    document = {"metadata": {"name": "web"}, "spec": spec}
+    refused = await granted.create("petra", "pipelines", "shop", document)
+    assert refused.status == 403
+    assert (await granted.create("paul", "pipelines", "shop", document)).status == 201
+
+
+@pytest.mark.parametrize(
+    ("pod", "path"),
+    [
+        ({"automountServiceAccountToken": "yes"}, "spec.automountServiceAccountToken"),
+        (
+            {"volumes": [{"name": "v", "downwardAPI": {"items": [{"path": "x"}]}}]},
+            "spec.volumes[0].downwardAPI.items[0].fieldRef",
+        ),
+        (
+            {
+                "volumes": [
+                    {
+                        "name": "v",
+                        "projected": {
+                            "sources": [
+                                {"serviceAccountToken": {"path": "t", "expirationSeconds": 60}}
+                            ]
+                        },
+                    }
+                ]
+            },
+            "spec.volumes[0].projected.sources[0].serviceAccountToken.expirationSeconds",
+        ),
+    ],
+)
+async def test_what_cannot_be_honoured_of_such_a_volume_is_told_with_its_path(
+    granted: GrantedApi, pod: dict[str, Any], path: str
+) -> None:
+    answer = await granted.create("admin", "deployments", "shop", template("mild", **pod))
+    assert (answer.status, f"spec.template.{path}" in answer.text) == (422, True), answer.text
 
 
 async def test_a_token_for_others_is_refused_here(granted: GrantedApi) -> None:

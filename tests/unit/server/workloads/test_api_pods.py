@@ -13,6 +13,7 @@ import aiohttp
 import pytest
 from tests.support.server.api_server import START, Api, ApiClock, deployment, next_event, serving
 from tests.support.server.audit_logs import audit_log
+from tests.support.server.granted_api import open_granted_api
 
 from upwell.oci import Digest
 from upwell.policy.access.roles import parse_grant
@@ -437,3 +438,34 @@ async def test_viewers_look_and_deployers_enter(tmp_path: Path) -> None:
         ("deployer", "get", "exec", 101),
         ("deployer", "delete", "", 200),
     ]
+
+
+@pytest.mark.parametrize(("grants", "enters"), [("viewer@shop", True), ("promoter@shop", False)])
+async def test_nobody_enters_what_has_the_token_of_who_may_do_more(
+    tmp_path: Path,
+    grants: str,
+    enters: bool,  # noqa: FBT001 - a parameter of the test
+) -> None:
+    async with open_granted_api(tmp_path) as granted:
+        await granted.grant("dora", "deployer@shop")
+        annotations = {"upwell.dev/grants": grants}
+        account = {"metadata": {"name": "bot", "annotations": annotations}}
+        assert (await granted.create("admin", "serviceaccounts", "shop", account)).status == 201
+        wanted = deployment("web")
+        pod = wanted["spec"]["template"]["spec"]
+        pod |= {"serviceAccountName": "bot", "automountServiceAccountToken": True}
+        assert (await granted.create("admin", "deployments", "shop", wanted)).status == 201
+        granted.api.runtime.shown = [instance("web-1")]
+        url = f"{granted.api.url}{PODS}/web-1/exec?command=id"
+        headers = {"Authorization": f"Bearer {granted.tokens['dora']}"}
+        entered = granted.api.session.ws_connect(
+            url, headers=headers, protocols=("v4.channel.k8s.io",)
+        )
+        if enters:
+            async with entered as socket:
+                assert 3 in await read_channels(socket)
+        else:
+            with pytest.raises(aiohttp.WSServerHandshakeError) as refused:
+                await entered
+            assert refused.value.status == 403
+            assert not granted.api.runtime.executions

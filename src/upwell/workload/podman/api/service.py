@@ -23,6 +23,7 @@ from upwell.machine.processes import is_at_work
 from upwell.outbound.image_registries import ImageRegistries
 from upwell.workload.interface import RuntimeUnavailableError
 from upwell.workload.podman.confinement import DefaultLimits
+from upwell.workload.podman.tokens.issue import IssueToken, issue_none
 
 _IDLE_SECONDS = 60
 _START_SECONDS = 20.0
@@ -68,6 +69,8 @@ class PodmanSettings:
     """Judges where images are pulled from; None: from anywhere."""
     pressure: PressureCheck = no_pressure
     """Says why there is no room for images."""
+    issue_token: IssueToken = issue_none
+    """Makes tokens of ServiceAccounts for instances."""
     timeline: Callable[[], str] = str
     """Returns the timeline of the store that instances are started by."""
 
@@ -75,6 +78,11 @@ class PodmanSettings:
     def pins_root(self) -> Path:
         """Folder of what is mounted for containers: not below the data folder, see `Pins`."""
         return Path(f"/run/upwell-{self.instance_id}")
+
+    @property
+    def tokens_root(self) -> Path:
+        """Folder of what is in memory alone; not below that of the pins, which come and go."""
+        return Path(f"/run/upwell-{self.instance_id}-tokens")
 
     @property
     def network_name(self) -> str:

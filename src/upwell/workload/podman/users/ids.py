@@ -75,6 +75,19 @@ def assigned(upwell: str, used: Collection[int], more: Iterable[int]) -> OwnIds 
     return None
 
 
+def outside(inside: int, ids: OwnIds | None) -> int:
+    """Return the id of the host that is one of an instance's; root's, where it is not mapped.
+
+    `ids` None: the instance has the host's.
+    """
+    if ids is None:
+        return inside
+    for one in ids.ranges:
+        if one.inside <= inside < one.inside + one.count:
+            return one.outside + inside - one.inside
+    return ids.first
+
+
 def named_ids(spec: InstanceSpec, image_users: Iterable[str]) -> set[int]:
     """Return the ids that an instance names, and the users of its images (`user[:group]`)."""
     found: set[int | None] = {spec.volume_group.group if spec.volume_group else None}

@@ -17,6 +17,7 @@ from upwell.workload.interface import (
 from upwell.workload.podman.volumes.mounts import remove_tree
 from upwell.workload.podman.volumes.ownership import DEEPEST, TooDeepError, give_to_group
 
+_PERMISSIONS = 0o777
 SHARED_FOLDER = 0o777
 """As core/v1 emptyDir: containers of any user may write; the folder above it is ours alone."""
 
@@ -56,6 +57,8 @@ def prepare(spec: InstanceSpec, folder: Path, claims: Path) -> Mapping[str, Path
     """
     places = {}
     for name, volume in spec.volumes.items():
+        if isinstance(volume, Files) and volume.tokens:
+            continue  # in memory: `tokens/files`
         if not name or "/" in name or name in {".", ".."}:
             raise InvalidVolumeError(f"{name!r} cannot name a volume")
         place = folder / name
@@ -109,4 +112,4 @@ def _write_files(place: Path, files: Files) -> None:
         handle = os.open(target, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
         with os.fdopen(handle, "wb") as file:
             file.write(content)
-        target.chmod(files.mode)
+        target.chmod(files.modes.get(relative, files.mode) & _PERMISSIONS)

@@ -20,6 +20,7 @@ from pathlib import Path, PurePosixPath
 
 from upwell.machine.beneath import LeavesFolderError, open_beneath
 from upwell.workload.interface import (
+    Files,
     ForbiddenError,
     HostPath,
     InstanceMount,
@@ -98,7 +99,9 @@ class Pins:
             if mount.volume not in places:
                 raise InvalidVolumeError(f"mount {mount.path}: there is no volume {mount.volume}")
             place, volume = places[mount.volume], spec.volumes[mount.volume]
-            if namespace is None and not mount.sub_path and not isinstance(volume, HostPath):
+            has_own_ids = isinstance(volume, Files) and volume.tokens
+            mapping = None if has_own_ids else namespace
+            if mapping is None and not mount.sub_path and not isinstance(volume, HostPath):
                 found[key] = place
                 continue
             is_hosts = isinstance(volume, HostPath)
@@ -111,7 +114,7 @@ class Pins:
             try:
                 pin = self.root / spec.name / str(number)
                 recursive = is_hosts and not mount.sub_path
-                found[key] = self._pin(pin, handle, namespace, recursive=recursive)
+                found[key] = self._pin(pin, handle, mapping, recursive=recursive)
             finally:
                 os.close(handle)
         return found

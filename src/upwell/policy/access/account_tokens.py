@@ -1,0 +1,59 @@
+"""ServiceAccounts whose tokens the instances of an object get; pure.
+
+Whoever says what runs has the token, and with it all that the account may do: so they need the
+right to ask for one, and each of its grants (`service_accounts.exceeding`).
+"""
+
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
+
+from upwell.api.meta import Resource
+from upwell.policy.access.declared import images_chosen
+from upwell.policy.access.needs import Need
+from upwell.policy.access.roles import Action, Grant, grant_text
+from upwell.policy.access.service_accounts import exceeding
+from upwell.policy.pod_security.templates import templates_of
+from upwell.policy.rollouts.pod_template import account_of, has_tokens, template_hash
+
+
+@dataclass(frozen=True, slots=True)
+class TokenUse:
+    """Use of a ServiceAccount's token by a template."""
+
+    path: str
+    """Of the template."""
+    namespace: str
+    account: str
+    subject: str
+    """Identity of what runs with it."""
+
+
+def token_uses(resource: Resource) -> Iterator[TokenUse]:
+    """Yield the tokens that the templates of an object give to what they run."""
+    for placed in templates_of(resource):
+        if has_tokens(placed.template):
+            subject = f"{template_hash(placed.template)} {images_chosen(resource)}"
+            account = account_of(placed.template)
+            yield TokenUse(placed.path, placed.namespace, account, subject)
+
+
+def new_token_uses(resource: Resource, old: Resource | None) -> list[TokenUse]:
+    """Return the uses that a change brings in, or decides anew."""
+    known = frozenset(token_uses(old)) if old is not None else frozenset()
+    return [use for use in token_uses(resource) if use not in known]
+
+
+def token_needs(resource: Resource) -> Iterator[Need]:
+    """Yield the right to ask for the token of each account; whoever says what runs is asked."""
+    for use in token_uses(resource):
+        action = Action("create", "serviceaccounts", use.namespace, use.account, "token")
+        why = f"gives {use.path} a token of ServiceAccount {use.namespace}/{use.account}"
+        yield Need(action, why, subject=use.subject)
+
+
+def excess(holder: Iterable[Grant], account: str, grants: Iterable[Grant]) -> str:
+    """Say which grant of an account somebody lacks, so that they may not act as it; empty: none."""
+    grant = exceeding(holder, grants)
+    if grant is None:
+        return ""
+    return f"{account} has {grant_text(grant)}, which whoever says what runs as it needs too"
