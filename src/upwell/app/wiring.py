@@ -70,6 +70,7 @@ from upwell.reconcilers.rollouts.local_images import LocalImages
 from upwell.reconcilers.rollouts.triggers import workload_trigger_controller
 from upwell.reconcilers.routing.reconciler import routing_controller
 from upwell.reconcilers.routing.supervision import router_supervision_controller
+from upwell.reconcilers.signatures.findings import DeferredPasses, FindingRecorder
 from upwell.reconcilers.signatures.policies import ImagePolicies
 from upwell.reconcilers.tracing.reconciler import trace_controller
 from upwell.registry.attachments.mirrored import AttachmentMirror
@@ -102,7 +103,8 @@ def wire(adapters: Adapters) -> Wired:
     store = adapters.store
     secrets = PullSecrets(store, adapters.logins)
     beside = AttachmentMirror(adapters.registries, adapters.internal)
-    policies = image_policies(adapters, secrets, beside)
+    findings = DeferredPasses(FindingRecorder(store, now))
+    policies = image_policies(adapters, secrets, beside, findings)
     streams = _streams(adapters, secrets, policies)
     builds, workloads = BuildIndex(adapters.cache), WorkloadIndex(adapters.cache)
     limits = _limits(adapters.settings.quota)
@@ -183,6 +185,7 @@ def wire(adapters: Adapters) -> Wired:
         *_pruning(adapters, pruning, stores),
         sweep.run,
         beside.run,
+        findings.run,
         adapters.protection.keep_fresh,
         adapters.protection.control.audit.keep,
         adapters.protection.export_audit_log,

@@ -83,7 +83,7 @@ class MirroredVendor:
         self.signing = ImageSigning(self.attachments, KeySigner(lambda: self.keys.signer))
         self.store = MemoryStore(clock=lambda: NOW)
         self.registries = RoutedRegistry(self.internal, self.vendor)
-        self.beside = AttachmentMirror(self.vendor, self.internal)
+        self.beside = AttachmentMirror(self.vendor, self.internal, pause=0)
         self.manifest = self.index = Digest.of(b"")
 
     async def publish(self) -> None:
@@ -193,7 +193,7 @@ async def test_a_later_look_brings_what_was_added(made: MirroredVendor) -> None:
     await made.sign(made.index)
     await made.mirrored()
     await made.attest(made.index)
-    made.beside = AttachmentMirror(made.vendor, made.internal)
+    made.beside = AttachmentMirror(made.vendor, made.internal, pause=0)
     await made.mirrored()
     copy = made.of(made.index, INTERNAL, PLACE)
     assert len(await made.internal.referrers_of(copy)) == 2

@@ -3,13 +3,12 @@
 from functools import partial
 
 from upwell.app.adapters import Adapters
-from upwell.machine.clock import now
 from upwell.oci import Reference
 from upwell.reconcilers.images.insecure import InsecureRegistries
 from upwell.reconcilers.images.origins import StreamOrigins
 from upwell.reconcilers.images.pull_secrets import PullSecrets
 from upwell.reconcilers.signatures.examination import EvidenceCopies
-from upwell.reconcilers.signatures.findings import FindingRecorder
+from upwell.reconcilers.signatures.findings import VerdictFindings
 from upwell.reconcilers.signatures.policies import ImagePolicies, InternalImages
 from upwell.registry.attachments.mirrored import AttachmentMirror, MirroredImage
 from upwell.registry.interface import RequestAccess
@@ -20,7 +19,7 @@ JUDGED = frozenset({"rollouts", "jobs"})
 
 
 def image_policies(
-    adapters: Adapters, secrets: PullSecrets, beside: AttachmentMirror
+    adapters: Adapters, secrets: PullSecrets, beside: AttachmentMirror, findings: VerdictFindings
 ) -> ImagePolicies:
     """Return the judge of all images; a signature that is pushed here is known at once.
 
@@ -45,7 +44,7 @@ def image_policies(
         adapters.store,
         adapters.registries,
         access,
-        FindingRecorder(adapters.store, now),
+        findings,
         internal=InternalImages(host, StreamOrigins(adapters.store, secrets), copies),
         count=adapters.metrics.count_verdict,
     )

@@ -16,7 +16,7 @@ from upwell.api.image import (
     TagReference,
 )
 from upwell.api.image_policies.policy import PolicyPoint
-from upwell.oci import Digest, InvalidDigestError, InvalidReferenceError, Reference
+from upwell.oci import Digest, InvalidDigestError, InvalidReferenceError, MediaType, Reference
 from upwell.policy.images.import_request import ImportRequest, request_of
 from upwell.policy.images.outcome import TagOutcome, failure, with_next_attempt
 from upwell.policy.images.relevance import irrelevance
@@ -107,7 +107,10 @@ class TagImporter:
         pinned = reference.with_digest(found.digest)
         changed = str(found.digest) != state.upstream_digest
         if changed:
-            state = await self._learn(question, pinned, state)
+            learning = self._learn(stream, question, pinned, state)
+            if not (question.request.legacy and MediaType(found.media_type).is_index):
+                learning = self._policies.beside(_imported(stream, pinned), learning)
+            state = await learning
         await self._require(stream, tag, pinned.with_digest(Digest.parse(state.imported_digest)))
         event = TagEvent(
             created=now,
@@ -133,8 +136,7 @@ class TagImporter:
         history = stream.status.tag(tag.name)
         latest = history.latest if history is not None else None
         if latest is None or latest.image != str(image.digest):
-            asked = ImageQuestion(image, stream.namespace, PolicyPoint.IMPORT)
-            await self._policies.require(asked)
+            await self._policies.require(_imported(stream, image))
 
     async def _select(self, question: _Question, state: ImportState) -> ImportState:
         """Return `state` with the tag that the selection chooses of all that upstream has."""
@@ -147,13 +149,13 @@ class TagImporter:
         return state.model_copy(update={"selected": choice.tag, "selection_reason": choice.why})
 
     async def _learn(
-        self, question: _Question, pinned: Reference, state: ImportState
+        self, stream: ImageStream, question: _Question, pinned: Reference, state: ImportState
     ) -> ImportState:
         """Find out what a digest is that is new to the tag."""
         image = await self._images.learn(pinned, question.access, question.now)
         imported = image.name
         if image.docker_image_manifests and question.request.legacy:
-            imported = await self._child(question, image, pinned)
+            imported = await self._child(stream, question, image, pinned)
         elif image.docker_image_manifests:
             await self._images.learn_children(image, pinned, question.access, question.now)
         return state.model_copy(
@@ -166,7 +168,9 @@ class TagImporter:
             }
         )
 
-    async def _child(self, question: _Question, index: Image, pinned: Reference) -> str:
+    async def _child(
+        self, stream: ImageStream, question: _Question, index: Image, pinned: Reference
+    ) -> str:
         """Return the digest of the manifest that takes an index's place, its Image kept."""
         entry = question.request.child_of(index.docker_image_manifests, self._images.platforms)
         if entry is None:
@@ -175,7 +179,8 @@ class TagImporter:
             child = pinned.with_digest(Digest.parse(entry.digest))
         except InvalidDigestError as error:
             raise InvalidAnswerError(str(pinned), str(error)) from error
-        return (await self._images.learn(child, question.access, question.now)).name
+        learning = self._images.learn(child, question.access, question.now)
+        return (await self._policies.beside(_imported(stream, child), learning)).name
 
     async def _ignored(
         self, stream: ImageStream, tag: TagReference, event: TagEvent
@@ -211,6 +216,10 @@ class TagImporter:
         message = with_next_attempt(str(error), again)
         times = {"last_check_time": now, "failures": failures, "next_check_time": again}
         return _failure(tag, state.model_copy(update=times), error.reason, message)
+
+
+def _imported(stream: ImageStream, image: Reference) -> ImageQuestion:
+    return ImageQuestion(image, stream.namespace, PolicyPoint.IMPORT)
 
 
 def _state_before(stream: ImageStream, tag: TagReference, request: ImportRequest) -> ImportState:

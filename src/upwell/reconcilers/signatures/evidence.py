@@ -44,9 +44,14 @@ class EvidenceUnknownError(Exception):
 
 
 async def evidence_at(
-    reader: AttachmentReader, places: Sequence[EvidencePlace], predicates: frozenset[str]
+    reader: AttachmentReader,
+    places: Sequence[EvidencePlace],
+    predicates: frozenset[str],
+    names: Sequence[str] = (),
 ) -> AsyncGenerator[ImageEvidence]:
     """Yield the evidence that was found so far, the more with each one.
+
+    `names` are those that the image goes by.
 
     Whoever has found enough asks no further. Raises EvidenceUnknownError at the end when one of
     the places could not be asked.
@@ -55,16 +60,22 @@ async def evidence_at(
     for place in places:
         found = before
         try:
-            readings = reader.readings(place.image, predicates, place.access)
+            readings = reader.readings(place.image, predicates, place.access, names)
             async with aclosing(readings):
                 async for reading in readings:
-                    found = before + await asyncio.to_thread(_evidence, reading)
+                    found = before + await _evidence_of(reading)
                     yield found
         except RegistryError as error:
             failure = failure or error
         before = found
     if failure is not None:
         raise EvidenceUnknownError(failure) from failure
+
+
+async def _evidence_of(found: FoundAttachments) -> ImageEvidence:
+    if found.attestations:  # which may be large
+        return await asyncio.to_thread(_evidence, found)
+    return _evidence(found)
 
 
 def _evidence(found: FoundAttachments) -> ImageEvidence:

@@ -79,7 +79,8 @@ class ImageExamination:
             async with self._turns, asyncio.timeout(_LONGEST):
                 images = await self._images(reference, namespace, image, origin)
                 places = [*self._copies_of(images), *images]
-                readings = evidence_at(self._reader, places, _predicates(specs.values()))
+                predicates = _predicates(specs.values())
+                readings = evidence_at(self._reader, places, predicates, image.names)
                 async with aclosing(readings):
                     async for evidence in readings:
                         open_ones = _without_pass(specs, found)

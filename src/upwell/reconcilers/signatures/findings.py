@@ -1,9 +1,11 @@
 """Findings in the status of image policies: which images do not pass, where, and why."""
 
+import asyncio
 import logging
 from collections import OrderedDict
 from collections.abc import Callable
 from datetime import datetime
+from typing import Protocol
 
 from upwell.api.image_policies.policy import (
     ImagePolicyResource,
@@ -19,9 +21,20 @@ from upwell.store.retry import update_with_retry
 log = logging.getLogger(__name__)
 
 _MAX_REMEMBERED = 10_000
+_MAX_WAITING = 1000
 
 type _Place = tuple[str, int, str, str, str]
 """Policy (uid and generation), image, point and namespace."""
+
+
+class VerdictFindings(Protocol):
+    """Takes in what policies found."""
+
+    async def record(
+        self, judged: PolicyVerdict, image: str, point: PolicyPoint, namespace: str
+    ) -> None:
+        """Note that an image does not pass, or that it does now."""
+        ...
 
 
 class FindingRecorder:
@@ -38,7 +51,7 @@ class FindingRecorder:
     ) -> None:
         """Note that an image does not pass, or that it does now; a fault of the store is logged."""
         policy = judged.policy
-        place = (policy.uid, policy.generation, image, point.value, namespace)
+        place = _place(policy, image, point, namespace)
         said = (judged.verdict.reason.value, judged.verdict.message)
         if self._written.get(place) == said:
             return
@@ -76,3 +89,43 @@ class FindingRecorder:
         self._written.move_to_end(place)
         while len(self._written) > _MAX_REMEMBERED:
             self._written.popitem(last=False)
+
+
+class DeferredPasses:
+    """Implements VerdictFindings: what passes goes on at once, and is recorded a moment later.
+
+    `run` does so; it is lost in a crash, and recorded when the image is judged again. What does not
+    pass is recorded before anybody hears of it.
+    """
+
+    def __init__(self, recorder: FindingRecorder) -> None:
+        self._recorder = recorder
+        self._waiting: OrderedDict[_Place, tuple[PolicyVerdict, str, PolicyPoint, str]] = (
+            OrderedDict()
+        )
+        self._work = asyncio.Event()
+
+    async def record(
+        self, judged: PolicyVerdict, image: str, point: PolicyPoint, namespace: str
+    ) -> None:
+        """Note that an image does not pass, or that it does now."""
+        place = _place(judged.policy, image, point, namespace)
+        if judged.verdict.passed and len(self._waiting) < _MAX_WAITING:
+            self._waiting[place] = (judged, image, point, namespace)
+            self._work.set()
+            return
+        self._waiting.pop(place, None)
+        await self._recorder.record(judged, image, point, namespace)
+
+    async def run(self) -> None:
+        """Record what waits, for ever."""
+        while True:
+            await self._work.wait()
+            while self._waiting:
+                _, (judged, image, point, namespace) = self._waiting.popitem(last=False)
+                await self._recorder.record(judged, image, point, namespace)
+            self._work.clear()
+
+
+def _place(policy: ImagePolicyResource, image: str, point: PolicyPoint, namespace: str) -> _Place:
+    return policy.uid, policy.generation, image, point.value, namespace

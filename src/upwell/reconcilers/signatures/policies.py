@@ -5,8 +5,9 @@ Whatever a policy says, what runs goes on: it is asked before something new begi
 
 import asyncio
 import logging
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Coroutine, Sequence
+from dataclasses import dataclass, replace
+from typing import Any
 from weakref import WeakValueDictionary
 
 from upwell.api.image_policies.policy import (
@@ -29,7 +30,7 @@ from upwell.reconcilers.signatures.examination import (
     ImageExamination,
 )
 from upwell.reconcilers.signatures.exemptions import exemption
-from upwell.reconcilers.signatures.findings import FindingRecorder
+from upwell.reconcilers.signatures.findings import VerdictFindings
 from upwell.reconcilers.signatures.questions import (
     ImagePolicyError,
     ImagePolicyUnknownError,
@@ -65,7 +66,7 @@ class ImagePolicies:
         store: Store | None = None,
         registry: Registry | None = None,
         access: ImageAccess | None = None,
-        findings: FindingRecorder | None = None,
+        findings: VerdictFindings | None = None,
         *,
         internal: InternalImages = InternalImages(),
         count: CountVerdict = lambda _point, _mode, _reason: None,
@@ -97,6 +98,22 @@ class ImagePolicies:
         for warning in warnings:
             log.warning("image policy not satisfied", extra={"warning": warning})
         return warnings
+
+    async def beside[T](self, question: ImageQuestion, work: Coroutine[Any, Any, T]) -> T:
+        """Do `work`, and judge an image meanwhile, as it is going to be asked about.
+
+        Nothing is recorded or raised of it; what `work` raises ends it.
+        """
+        ahead = asyncio.create_task(self.judge(replace(question, quiet=True)))
+        try:
+            return await work
+        except BaseException:
+            ahead.cancel()
+            raise
+        finally:
+            await asyncio.wait([ahead])
+            if not ahead.cancelled() and ahead.exception() is not None:
+                log.debug("judged in vain", exc_info=ahead.exception())
 
     async def judge(self, question: ImageQuestion) -> ImageJudgement:
         """Judge an image by every policy that is about it at this point."""

@@ -33,6 +33,7 @@ MAX_BYTES = 64 * 1024 * 1024
 """Bytes beside one image that are brought at a time."""
 MAX_REFERRERS = 64
 """Referrers of one image that are brought; signatures and attestations first."""
+DEFAULT_PAUSE = 10.0
 _ACTOR = "mirror"
 _SECONDS = 60.0
 """Longest time for one image."""
@@ -69,9 +70,15 @@ class _Look:
 
 
 class AttachmentMirror:
-    """Brings what lies beside images of `remote` into `hosted`, one image at a time."""
+    """Brings what lies beside images of `remote` into `hosted`, one image at a time.
 
-    def __init__(self, remote: Registry, hosted: HostedRegistry) -> None:
+    `pause` is how long it waits, in seconds, so that the work that names an image comes first.
+    """
+
+    def __init__(
+        self, remote: Registry, hosted: HostedRegistry, pause: float = DEFAULT_PAUSE
+    ) -> None:
+        self._pause = pause
         self._remote = remote
         self._hosted = hosted
         self._waiting: OrderedDict[tuple[str, Sequence[Digest]], MirroredImage] = OrderedDict()
@@ -100,6 +107,7 @@ class AttachmentMirror:
         """Bring what is noted, for ever."""
         while True:
             await self._work.wait()
+            await asyncio.sleep(self._pause)
             while self._waiting:
                 _, image = self._waiting.popitem(last=False)
                 await self._try(image)

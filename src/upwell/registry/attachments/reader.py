@@ -6,7 +6,13 @@ They are found as cosign leaves them: by a tag made of the image's digest, and a
 from collections.abc import AsyncGenerator, Iterable, Sequence
 from dataclasses import dataclass, field
 
-from upwell.formats.sigstore import Blob, attestation_tag, layer_signature, signature_tag
+from upwell.formats.sigstore import (
+    Blob,
+    SimpleSigning,
+    attestation_tag,
+    layer_signature,
+    signature_tag,
+)
 from upwell.formats.sigstore.artifacts import (
     BUNDLE_PREDICATE,
     BUNDLE_TYPE,
@@ -67,14 +73,19 @@ class AttachmentReader:
         image: Reference,
         predicates: frozenset[str] = frozenset(),
         access: RequestAccess = DEFAULT_ACCESS,
+        names: Iterable[str] = (),
     ) -> AsyncGenerator[FoundAttachments]:
         """Yield what was found so far: first by the tags, then, if there is more, as referrers.
 
         Whoever has found enough asks no further. Of attestations, those of the predicate types
         count. What is too large, or no such document, is passed over. Raises a RegistryError when
         the registry does not say what there is.
+
+        `names` are those under which it may be signed: what a signature is of is known by its
+        digest then, and not asked for.
         """
         reading = _Reading(self._registry, image, predicates, access)
+        reading.expect({image.name, *names})
         await reading.take_tags()
         yield reading.found()
         if await reading.take_referrers():
@@ -114,7 +125,7 @@ class _Reading:
     seen: set[Digest] = field(default_factory=set)
     """Manifests that were looked at."""
     payloads: dict[Digest, bytes] = field(default_factory=dict)
-    """Payloads of signatures: several keys sign the same one."""
+    """Payloads of signatures, by digest: several keys sign the same one."""
     room: int = MAX_ATTESTATION_BYTES
     """Bytes of attestations that may still be read."""
 
@@ -126,6 +137,11 @@ class _Reading:
         if self.image.digest is None:
             raise ValueError(f"{self.image} names no digest")
         return self.image.digest
+
+    def expect(self, names: Iterable[str]) -> None:
+        """Take the payloads of the usual claims for known, each by its digest."""
+        claims = (SimpleSigning(name, self.digest).encode() for name in names)
+        self.payloads.update({Digest.of(payload): payload for payload in claims})
 
     async def take_tags(self) -> None:
         """Read what the tags of cosign name."""

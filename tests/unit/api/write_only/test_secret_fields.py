@@ -31,6 +31,7 @@ REASONS = {
     "CustomBuildStrategy.secrets": _NAMES,
     "WebHookCause.secret": "is never the secret itself",
     "RootOfTrust.public_key": "has public keys",
+    "FulcioSubject.signed_uri": "names whose signature counts",
     "GitTarget.keys": "says where in the files of a repository the images stand",
     "HttpGetAction.http_headers": "is shown as in Kubernetes: a probe's credentials come by env",
     "GitBuildSource.no_proxy": "lists hosts",

@@ -1,5 +1,6 @@
 """The judge of images: what it asks, what it remembers, and what it writes down."""
 
+import asyncio
 import json
 from datetime import timedelta
 
@@ -17,6 +18,7 @@ from tests.support.registry.signed_images import (
     namespace_policy,
 )
 from tests.support.rollouts.memory_machine import MemoryClock
+from tests.support.workload.waiting import eventually
 
 from upwell.api.image_policies.policy import (
     AttestationRequirement,
@@ -29,7 +31,9 @@ from upwell.formats.sigstore import Blob, signature_manifest, signature_tag
 from upwell.formats.sigstore.artifacts import SIGNATURE_TYPE
 from upwell.oci import Descriptor, Digest, Manifest, Reference, parse_manifest
 from upwell.policy.signatures.findings import MAX_PASSED
-from upwell.policy.signatures.verification import VerdictReason
+from upwell.policy.signatures.judgement import PolicyVerdict
+from upwell.policy.signatures.verification import VERIFIED, Verdict, VerdictReason
+from upwell.reconcilers.signatures.findings import DeferredPasses, FindingRecorder
 from upwell.reconcilers.signatures.questions import (
     ImagePolicyError,
     ImagePolicyUnknownError,
@@ -99,6 +103,15 @@ async def test_a_signature_is_found_by_its_tag_and_remembered(setup: PolicySetup
     setup.images.tagged.clear()
     assert await setup.reason() is VerdictReason.VERIFIED
     assert setup.images.asked <= 2 * asked
+
+
+async def test_what_a_usual_signature_is_of_is_known_by_its_digest(setup: PolicySetup) -> None:
+    await setup.store.create(cluster_policy("signed", KEY.spec("registry.test")))
+    add_evidence(setup.images, IMAGE, [SIGNATURE])
+    setup.images.blobs.clear()
+    assert await setup.reason() is VerdictReason.VERIFIED
+    assert setup.images.asked == 1
+    assert len(setup.images.fetched) == 1
 
 
 async def test_a_signature_is_found_among_the_referrers(setup: PolicySetup) -> None:
@@ -274,3 +287,24 @@ async def test_images_that_pass_are_named_and_none_is_written_again_that_a_statu
         await setup.judge.require(ImageQuestion(image, "shop", PolicyPoint.ROLLOUT))
     (after,) = (await setup.store.list(ClusterImagePolicy)).items
     assert after == before
+
+
+async def test_what_passes_is_recorded_later_and_what_does_not_at_once(setup: PolicySetup) -> None:
+    policy = await setup.store.create(cluster_policy("signed", KEY.spec("*")))
+    findings = DeferredPasses(FindingRecorder(setup.store, setup.clock))
+    refused = Verdict(VerdictReason.NOT_SIGNED, "it has no signature")
+    points = (PolicyPoint.IMPORT, PolicyPoint.BUILD)
+    for point, verdict in zip(points, (VERIFIED, VERIFIED), strict=True):
+        await findings.record(PolicyVerdict(policy, verdict), str(IMAGE), point, "shop")
+    assert await setup.findings() == []
+    await findings.record(PolicyVerdict(policy, refused), str(IMAGE), points[0], "shop")
+    assert await setup.findings() == ["import NotSigned"]
+
+    async def passed() -> list[str]:
+        (stored,) = (await setup.store.list(ClusterImagePolicy)).items
+        return [one.at for one in stored.status.passed]
+
+    running = asyncio.create_task(findings.run())
+    await eventually(passed, ["build"].__eq__)
+    running.cancel()
+    assert await setup.findings() == ["import NotSigned"]

@@ -57,7 +57,7 @@ async def test_a_namespace_has_its_own_policies_and_not_the_clusters(granted: Gr
 
 async def test_what_is_not_supported_is_refused_by_its_field(granted: GrantedApi) -> None:
     document = policy("quay.io")
-    document["spec"]["policy"]["rootOfTrust"] = {"policyType": "FulcioCAWithRekor"}
+    document["spec"]["policy"]["rootOfTrust"] = {"policyType": "Elsewhere"}
     answer = await granted.send("admin", "POST", CLUSTER_POLICIES, document)
     assert answer.status == 422
     assert "spec.policy.rootOfTrust.policyType" in answer.json["message"]
