@@ -82,6 +82,11 @@ class ReleaseStage(Model):
     """The Promotion that holds the evidence."""
 
 
+BY_HAND_ANNOTATION = "upwell.dev/made-by-hand"
+"""On a Release that a client has written, and not Upwell of what its Pipeline's components name.
+Kept by the server alone."""
+
+
 class ReleaseStatus(Model):
     """Status of a Release."""
 

@@ -3,10 +3,12 @@
 from collections.abc import Iterable, Iterator, Sequence
 
 from upwell.api.conditions import AS_EXPECTED, DEGRADED, find
-from upwell.api.meta import Condition
+from upwell.api.meta import Condition, Resource
 from upwell.api.pipeline import Pipeline
 from upwell.api.promotion import Promotion, PromotionPhase, Release
 from upwell.policy.health.fault import FaultEvent, HealthFault
+from upwell.policy.rollouts.report import DRIFTED
+from upwell.policy.rollouts.settings import WORKLOADS
 
 
 def rejection_of(release: Release) -> str:
@@ -31,11 +33,13 @@ def pipeline_degradation(
     promotions: Iterable[Promotion],
     before: Condition | None,
     missing: Sequence[str] = (),
+    drifted: Sequence[str] = (),
 ) -> Condition | None:
     """Return the condition of a Pipeline; there once it was faulty.
 
     A person's rejection is a decision, and no fault. `missing` components have no image: before
-    the first Release they wait for one, afterwards nothing is followed any more.
+    the first Release they wait for one, afterwards nothing is followed any more. `drifted` says
+    which workloads of stages somebody has changed by hand (`drift_of`).
     """
     no = newest.status.rejection if newest is not None else None
     if newest is not None and no is not None and not no.by:
@@ -51,9 +55,21 @@ def pipeline_degradation(
         return _condition("ImageStreamTagNotFound", why)
     if failed:
         return _condition("PromotionFailed", "; ".join(map(failure_of, failed)))
+    if drifted:
+        return _condition("WorkloadDrifted", "; ".join(drifted))
     if before is None:
         return None
     return Condition(type=DEGRADED, status="False", reason=AS_EXPECTED)
+
+
+def drift_of(stage: str, workloads: Iterable[Resource]) -> Iterator[str]:
+    """Yield which workloads of a stage run what was not rolled out, in their own words."""
+    for one in workloads:
+        if not isinstance(one, WORKLOADS):
+            continue
+        found = find(one.status.conditions, DRIFTED)
+        if found is not None and found.is_true:
+            yield f"stage {stage}: {one.key}: {found.message}"
 
 
 def pipeline_faults(pipeline: Pipeline) -> Iterator[HealthFault]:

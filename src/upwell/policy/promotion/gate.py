@@ -91,10 +91,23 @@ def _rejected(here: StageSituation, promotion: Promotion, release: Release) -> G
 def _quarantined(here: StageSituation, release: Release) -> Gate | None:
     found = here.all.quarantine(release)
     if found is None:
-        return None
+        return _of_unknown_bases(here, release)
     return Blocked(
         f"the end of Quarantine {found.name} of {found.spec.image or found.spec.digest}"
         f" ({found.spec.reason}); `upwell quarantine lift {found.name}` ends it"
+    )
+
+
+def _of_unknown_bases(here: StageSituation, release: Release) -> Gate | None:
+    """Say that nobody knows whether a quarantine is about a Release: that is no clean one."""
+    names = sorted(one.name for one in here.all.quarantines.values())
+    component = here.all.unknown(release) if names else ""
+    if not component:
+        return None
+    return Blocked(
+        f"the base images of component {component} to be known: {release.name} was written by hand,"
+        f" and no build is known that made its image, which may stand on what Quarantine"
+        f" {', '.join(names)} is about; build it again, or `upwell quarantine lift NAME` ends one"
     )
 
 

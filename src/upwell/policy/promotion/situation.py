@@ -8,7 +8,8 @@ from itertools import chain
 
 from upwell.api.meta import Resource
 from upwell.api.pipeline import Freeze, Pipeline, Quarantine, Stage
-from upwell.api.promotion import Promotion, Rejection, Release
+from upwell.api.promotion import BY_HAND_ANNOTATION, Promotion, Rejection, Release
+from upwell.policy.builds.triggers import digest_of
 from upwell.policy.promotion.approval import Approved, approval_of
 from upwell.policy.promotion.components import FindBuild
 from upwell.policy.promotion.four_eyes import involved
@@ -58,6 +59,25 @@ class Situation:
         found = (self.quarantines[one] for one in named if one in self.quarantines)
         built = (quarantine_of(one.image, self.quarantines, self.maker) for one in components)
         return next(filter(None, chain(found, built)), None)
+
+    def unknown(self, release: Release) -> str:
+        """Return the component whose bases nobody knows, of a Release that was written by hand.
+
+        Its build is gone, or was never here: what the Release says of it is its writer's word.
+        """
+        if BY_HAND_ANNOTATION not in release.annotations:
+            return ""  # Upwell has recorded the bases when it made it
+        recorded = {
+            digest_of(component.image)
+            for one in self.releases.values()
+            if BY_HAND_ANNOTATION not in one.annotations
+            for component in one.spec.components
+        }
+        for component in release.spec.components:
+            digest = digest_of(component.image)
+            if digest not in recorded and self.maker(digest) is None:
+                return component.name
+        return ""
 
     @cached_property
     def stamp(self) -> datetime:

@@ -15,7 +15,7 @@ from upwell.api.meta import Condition, ObjectKey, Resource
 from upwell.api.pipeline import Freeze, Pipeline, PipelineStatus, Quarantine, Stage
 from upwell.api.promotion import PIPELINE_LABEL, Component, Promotion, Release
 from upwell.controller import Result
-from upwell.policy.health.promotion import pipeline_degradation
+from upwell.policy.health.promotion import drift_of, pipeline_degradation
 from upwell.policy.images.streams import StreamTag, resolve_tag
 from upwell.policy.promotion.claims import foreign_claim
 from upwell.policy.promotion.components import component
@@ -185,8 +185,13 @@ class PipelineReconciler:
         )
         newest = max(situation.releases.values(), key=lambda one: one.spec.number, default=None)
         conditions = set_condition(pipeline.status.conditions, condition, situation.now)
+        drifted = [
+            why
+            for stage, workloads in situation.workloads.items()
+            for why in drift_of(stage, workloads)
+        ]
         degraded = pipeline_degradation(
-            newest, situation.promotions, find(conditions, DEGRADED), due.missing
+            newest, situation.promotions, find(conditions, DEGRADED), due.missing, drifted
         )
         if degraded is not None:
             observed = degraded.model_copy(update={"observed_generation": pipeline.generation})

@@ -9,7 +9,7 @@ from typing import Any
 from upwell.api.codec import Fault, InvalidObjectError
 from upwell.api.meta import Resource
 from upwell.api.pipeline import Freeze
-from upwell.api.promotion import PIPELINE_LABEL, Promotion, Purpose, Release
+from upwell.api.promotion import BY_HAND_ANNOTATION, PIPELINE_LABEL, Promotion, Purpose, Release
 
 _IMMUTABLE = (Release, Promotion)
 _VERBS = {
@@ -32,11 +32,19 @@ def admitted(resource: Resource, old: Resource | None, user: str) -> Resource:
             spec = resource.spec.model_copy(update={"requested_by": user})
             return _labelled(resource.model_copy(update={"spec": spec}), spec.pipeline)
         case Release() if old is None:
-            return _labelled(resource, resource.spec.pipeline)
+            return _marked(_labelled(resource, resource.spec.pipeline), by_hand=True)
         case Release() | Promotion() if old is not None:
             _require_unchanged(resource, old)
-            return _labelled(resource, resource.spec.pipeline)
+            kept = _labelled(resource, resource.spec.pipeline)
+            return _marked(kept, by_hand=BY_HAND_ANNOTATION in old.annotations)
     return resource
+
+
+def _marked[R: Resource](resource: R, *, by_hand: bool) -> R:
+    """Return the object with the mark of what a client has written, or without it."""
+    others = {name: v for name, v in resource.annotations.items() if name != BY_HAND_ANNOTATION}
+    mark = {BY_HAND_ANNOTATION: "true"} if by_hand else {}
+    return resource.with_metadata(annotations={**others, **mark})
 
 
 def _labelled[R: Resource](resource: R, pipeline: str) -> R:

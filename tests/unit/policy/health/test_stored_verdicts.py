@@ -3,12 +3,13 @@
 from datetime import UTC, datetime
 from typing import Any
 
+from upwell.api.apps import Deployment
 from upwell.api.build import Build
 from upwell.api.codec import decode_as
 from upwell.api.meta import Condition
 from upwell.api.promotion import Promotion, Release
 from upwell.policy.health.builds import build_degradation
-from upwell.policy.health.promotion import pipeline_degradation
+from upwell.policy.health.promotion import drift_of, pipeline_degradation
 
 BEFORE = Condition(type="Degraded", status="True", reason="X", message="build web-1 failed: X")
 
@@ -90,3 +91,21 @@ def test_the_newest_promotion_of_each_stage_decides() -> None:
     assert whole.status == "False"
     elsewhere = promotion("c", "Succeeded", 11, "live")
     assert pipeline_degradation(release(None), [failed, elsewhere], None) is not None
+
+
+def test_a_workload_of_a_stage_that_somebody_changed_degrades_in_its_own_words() -> None:
+    words = "instance web-0 runs web = sha256:12; mended"
+    drifted = {"type": "Drifted", "status": "True", "reason": "ChangedByHand", "message": words}
+    document = {"metadata": {"name": "web", "namespace": "shop"}}
+    as_rolled_out = decode_as(Deployment, document)
+    changed = decode_as(Deployment, {**document, "status": {"conditions": [drifted]}})
+    assert list(drift_of("qa", [as_rolled_out])) == []
+    told = list(drift_of("qa", [as_rolled_out, changed]))
+    assert told == [f"stage qa: Deployment shop/web: {words}"]
+
+    found = pipeline_degradation(release(None), [], None, drifted=told)
+    assert found is not None
+    assert (found.status, found.reason, found.message) == ("True", "WorkloadDrifted", told[0])
+    over = pipeline_degradation(release(None), [], found)
+    assert over is not None
+    assert over.status == "False"

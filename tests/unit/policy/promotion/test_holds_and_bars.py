@@ -15,7 +15,7 @@ from upwell.api.pipeline import (
     Stage,
     Window,
 )
-from upwell.api.promotion import PromotionPhase, Rejection
+from upwell.api.promotion import BY_HAND_ANNOTATION, PromotionPhase, Rejection
 
 HOLD, HOLD_UNTIL = "stage-hold.upwell.dev/dev", "stage-hold-until.upwell.dev/dev"
 EMERGENCY = "CVE-2015-7547 is being exploited"
@@ -218,3 +218,40 @@ def test_a_stage_that_serves_a_rejected_release_waits_for_a_new_one() -> None:
     planned.settle()
     assert planned.stage("dev").release == "shop-2"
     assert planned.stage("dev").waits_for == "a new Release: shop-2 was rejected: it leaks"
+
+
+def test_a_release_by_hand_of_a_build_that_is_gone_waits_for_any_quarantine() -> None:
+    """Nothing tells whether the quarantine is about it: that is not clean."""
+    planned = PlannedPipeline()
+    spec = QuarantineSpec(digest=f"sha256:{7:064x}", image="debian:11", reason="2 failed on it")
+    planned.quarantines["base"] = Quarantine(metadata=ObjectMeta(name="base-7"), spec=spec)
+    planned.publish(1, base=5)
+    planned.succeed("shop-1.dev")
+    first = planned.releases["shop-1"]
+    other = f"sha256:{99:064x}"
+    component = first.spec.components[0]
+    by_hand = first.model_copy(
+        update={
+            "metadata": first.metadata.model_copy(
+                update={"name": "mine", "annotations": {BY_HAND_ANNOTATION: "true"}}
+            ),
+            "spec": first.spec.model_copy(
+                update={
+                    "number": 9,
+                    "components": (
+                        component.model_copy(
+                            update={"image": f"{component.image.partition('@')[0]}@{other}"}
+                        ),
+                    ),
+                }
+            ),
+        }
+    )
+    planned.releases["mine"] = by_hand
+    urgent = planned.ask("mine", "dev", bypass=EMERGENCY)
+    assert planned.phase(urgent) == PromotionPhase.WAITING
+    assert "base images of component" in planned.status(urgent).message
+    assert "Quarantine base-7" in planned.status(urgent).message
+    planned.quarantines.clear()
+    planned.settle()
+    assert planned.phase(urgent) == PromotionPhase.ROLLING_OUT
