@@ -221,7 +221,7 @@ def test_a_stage_that_serves_a_rejected_release_waits_for_a_new_one() -> None:
 
 
 def test_a_release_by_hand_of_a_build_that_is_gone_waits_for_any_quarantine() -> None:
-    """Nothing tells whether the quarantine is about it: that is not clean."""
+    """Unknown bases are not clean ones."""
     planned = PlannedPipeline()
     spec = QuarantineSpec(digest=f"sha256:{7:064x}", image="debian:11", reason="2 failed on it")
     planned.quarantines["base"] = Quarantine(metadata=ObjectMeta(name="base-7"), spec=spec)
