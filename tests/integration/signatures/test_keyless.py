@@ -12,7 +12,13 @@ from tests.support.signing.cosign import Cosign, cosign_in
 from tests.support.signing.keyless_policies import fulcio_policy
 from tests.support.signing.sigstore_services import Sigstore, identity_token, sigstore_services
 
-from upwell.api.image_policies.policy import AttestationRequirement, ImagePolicySpec, PolicyPoint
+from upwell.api.image_policies.policy import (
+    AttestationRequirement,
+    ImagePolicySpec,
+    PolicyPoint,
+    SignedIdentity,
+)
+from upwell.formats.sigstore.statement import COSIGN_SIGNATURE
 from upwell.oci import Reference
 from upwell.policy.signatures.verification import Verdict, VerdictReason
 from upwell.reconcilers.signatures.questions import ImageQuestion
@@ -55,8 +61,8 @@ async def test_what_cosign_has_signed_keyless_passes(
         image = Reference.parse(f"{host}/team/app").with_digest(manifest.digest)
         judge = image_judge(store, client, MemoryClock())
 
-        async def verdict(spec: ImagePolicySpec) -> Verdict:
-            asked = ImageQuestion(image, "shop", PolicyPoint.ROLLOUT, trial=spec, quiet=True)
+        async def verdict(spec: ImagePolicySpec, of: Reference = image) -> Verdict:
+            asked = ImageQuestion(of, "shop", PolicyPoint.ROLLOUT, trial=spec, quiet=True)
             (found,) = (await judge.judge(asked)).verdicts
             return found.verdict
 
@@ -79,3 +85,18 @@ async def test_what_cosign_has_signed_keyless_passes(
                 str(image),
             )  # fmt: skip
             assert (await verdict(wanted)).passed, form
+
+        # A signature of cosign 3: a bundle, which refers to an image that has nothing else.
+        other = Reference.parse(f"{host}/team/other").with_digest(manifest.digest)
+        await push_image(host, "team/other", "1")
+        by_digest = fulcio_policy(
+            services, DEVELOPER, identity=SignedIdentity(match_policy="MatchDigest")
+        )
+        assert (await verdict(by_digest, other)).reason is VerdictReason.NOT_SIGNED
+        await cosign.run(
+            "attest", *keyless, "--new-bundle-format", f"--type={COSIGN_SIGNATURE}",
+            "--predicate=predicate.json", str(other),
+        )  # fmt: skip
+        assert (await verdict(by_digest, other)).passed
+        named = fulcio_policy(services, DEVELOPER)
+        assert (await verdict(named, other)).reason is VerdictReason.NOT_SIGNED

@@ -12,6 +12,7 @@ from upwell.api.image_policies.policy import (
     PolicyType,
     RootOfTrust,
     SignaturePolicy,
+    SignedIdentity,
 )
 
 
@@ -21,6 +22,7 @@ def fulcio_policy(
     uri: str = "",
     issuer: str = ISSUER,
     attestations: tuple[AttestationRequirement, ...] = (),
+    identity: SignedIdentity | None = None,
 ) -> ImagePolicySpec:
     subject = FulcioSubject(oidc_issuer=issuer, signed_email=email, signed_uri=uri)
     root = FulcioRoot(
@@ -31,6 +33,6 @@ def fulcio_policy(
     trusted = RootOfTrust(policy_type=PolicyType.FULCIO, fulcio_ca_with_rekor=root)
     return ImagePolicySpec(
         scopes=("*",),
-        policy=SignaturePolicy(root_of_trust=trusted),
+        policy=SignaturePolicy(root_of_trust=trusted, signed_identity=identity),
         attestations=attestations,
     )

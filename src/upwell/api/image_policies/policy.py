@@ -31,6 +31,8 @@ class MatchPolicy(StrEnum):
     REPOSITORY = "MatchRepository"
     EXACT_REPOSITORY = "ExactRepository"
     REMAP_IDENTITY = "RemapIdentity"
+    DIGEST = "MatchDigest"
+    """The digest alone, whatever name is stated, or none; an addition of ours."""
 
 
 class PublicKeyRoot(Model):

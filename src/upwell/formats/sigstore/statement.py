@@ -19,6 +19,8 @@ _TYPE = "https://in-toto.io/Statement/v1"
 _TYPES = frozenset({_TYPE, "https://in-toto.io/Statement/v0.1"})
 """Statements have the same fields in both."""
 _MAX_SUBJECTS = 1_000
+COSIGN_SIGNATURE = "https://sigstore.dev/cosign/sign/v1"
+"""Predicate type of a signature of cosign 3, whose subject has a digest and no name."""
 
 
 class PredicateType(StrEnum):

@@ -19,6 +19,7 @@ from upwell.formats.regular_expressions import InvalidExpressionError, RegularEx
 from upwell.formats.sigstore import (
     NO_PROOF,
     InTotoStatement,
+    SignedBy,
     SignedContent,
     SignedEnvelope,
     SigningProof,
@@ -27,6 +28,7 @@ from upwell.formats.sigstore import (
     claim_of,
     statement_of,
 )
+from upwell.formats.sigstore.statement import COSIGN_SIGNATURE
 from upwell.oci import InvalidReferenceError, Reference
 from upwell.oci.registry_names import canonical_name
 from upwell.policy.signatures.roots import InvalidRootError, root_of_trust
@@ -113,14 +115,35 @@ def verify(
         return Verdict(VerdictReason.UNSUPPORTED, f"{where}: {error.why}")
     identity = spec.policy.signed_identity or SignedIdentity()
     signed = _signed(root, identity, image, evidence.signatures)
-    if not signed.passed or not spec.attestations:
+    asked = asked_predicates(spec)
+    if not asked:
         return signed
-    statements = list(_statements(root, image, evidence.attestations))
+    found = list(_statements(root, image, evidence.attestations))
+    if not signed.passed and COSIGN_SIGNATURE in asked:
+        signed = _signed_by_digest(found) or signed
+    if not signed.passed:
+        return signed
+    statements = [statement for _, statement in found]
     for wanted in spec.attestations:
         verdict = _attested(wanted, statements)
         if not verdict.passed:
             return verdict
     return signed
+
+
+def asked_predicates(spec: ImagePolicySpec) -> frozenset[str]:
+    """Return the predicate types of the attestations that a policy needs to see."""
+    identity = spec.policy.signed_identity or SignedIdentity()
+    signatures = [COSIGN_SIGNATURE] if identity.match_policy == MatchPolicy.DIGEST else []
+    return frozenset([*(one.predicate_type for one in spec.attestations), *signatures])
+
+
+def _signed_by_digest(statements: Iterable[tuple[SignedBy, InTotoStatement]]) -> Verdict | None:
+    """Return that somebody trusted has signed the digest alone; None: nobody has."""
+    for signer, statement in statements:
+        if statement.predicate_type == COSIGN_SIGNATURE:
+            return Verdict(VerdictReason.VERIFIED, str(signer))
+    return None
 
 
 def _signed(
@@ -144,7 +167,9 @@ def _signed(
         claim = claim_of(one.payload)
         if claim is None or claim.image != image.digest:
             faults.append("its signature is of another image")
-        elif _is_own(claim.repository, identity, image):
+        elif identity.match_policy == MatchPolicy.DIGEST or _is_own(
+            claim.repository, identity, image
+        ):
             return Verdict(VerdictReason.VERIFIED, str(signer))
         else:
             others.append(claim.repository)
@@ -158,16 +183,16 @@ def _signed(
 
 def _statements(
     root: TrustRoot, image: JudgedImage, attestations: Iterable[ImageAttestation]
-) -> Iterator[InTotoStatement]:
-    """Yield what somebody trusted attests of an image."""
+) -> Iterator[tuple[SignedBy, InTotoStatement]]:
+    """Yield what somebody trusted attests of an image, and who."""
     for one in attestations:
         try:
-            root.signer(SignedContent.of_envelope(one.envelope, one.raw), one.proof)
+            signer = root.signer(SignedContent.of_envelope(one.envelope, one.raw), one.proof)
         except UntrustedSignatureError:
             continue
         statement = statement_of(one.envelope, image.digest)
         if statement is not None:
-            yield statement
+            yield signer, statement
 
 
 def _is_own(stated: str, identity: SignedIdentity, image: JudgedImage) -> bool:

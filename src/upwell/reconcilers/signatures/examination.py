@@ -10,7 +10,13 @@ from upwell.api.image_policies.policy import ImagePolicySpec
 from upwell.machine.clock import now
 from upwell.oci import Reference
 from upwell.policy.signatures.scopes import JudgedImage
-from upwell.policy.signatures.verification import ImageEvidence, Verdict, VerdictReason, verify
+from upwell.policy.signatures.verification import (
+    ImageEvidence,
+    Verdict,
+    VerdictReason,
+    asked_predicates,
+    verify,
+)
 from upwell.reconcilers.signatures.evidence import (
     EvidencePlace,
     EvidenceUnknownError,
@@ -116,7 +122,7 @@ class ImageExamination:
 
 
 def _predicates(specs: Iterable[ImagePolicySpec]) -> frozenset[str]:
-    return frozenset(one.predicate_type for spec in specs for one in spec.attestations)
+    return frozenset().union(*map(asked_predicates, specs))
 
 
 def _without_pass(

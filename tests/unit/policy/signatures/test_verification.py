@@ -18,6 +18,7 @@ from upwell.api.image_policies.policy import (
     SignedIdentity,
 )
 from upwell.formats.sigstore import SignedEnvelope
+from upwell.formats.sigstore.statement import COSIGN_SIGNATURE
 from upwell.oci import Digest, Reference
 from upwell.policy.signatures.scopes import JudgedImage, judged_image
 from upwell.policy.signatures.verification import (
@@ -285,6 +286,33 @@ def test_tests_have_to_be_those_of_the_stage(stages: list[str], *, passes: bool)
     )
     predicate = {"result": "PASSED", "configuration": [{"name": one} for one in stages]}
     assert attested(KEY.envelope(DIGEST, kind, predicate), wanted=wanted).passed is passes
+
+
+BY_DIGEST = SignedIdentity(match_policy="MatchDigest")
+
+
+def test_a_signature_without_a_name_counts_where_the_digest_is_enough() -> None:
+    signed = ImageAttestation(KEY.envelope(DIGEST, COSIGN_SIGNATURE, {}))
+    evidence = ImageEvidence((), (signed,))
+    assert verify(KEY.spec("*", identity=BY_DIGEST), app(), evidence, NOW).passed
+    assert verify(KEY.spec("*"), app(), evidence, NOW).reason is VerdictReason.NOT_SIGNED
+    assert judged(KEY.spec("*", identity=BY_DIGEST), KEY.signature("any name", DIGEST)).passed
+    both = KEY.spec("*", identity=BY_DIGEST, attestations=(WANTED,))
+    assert verify(both, app(), evidence, NOW).reason is VerdictReason.NOT_ATTESTED
+
+
+@pytest.mark.parametrize(
+    "envelope",
+    [
+        STRANGER.envelope(DIGEST, COSIGN_SIGNATURE, {}),
+        KEY.envelope(OTHER, COSIGN_SIGNATURE, {}),
+        KEY.envelope(DIGEST, PROVENANCE, GOOD),
+    ],
+)
+def test_no_other_statement_is_a_signature(envelope: SignedEnvelope) -> None:
+    evidence = ImageEvidence((), (ImageAttestation(envelope),))
+    spec = KEY.spec("*", identity=BY_DIGEST, attestations=(WANTED,))
+    assert verify(spec, app(), evidence, NOW).reason is VerdictReason.NOT_SIGNED
 
 
 def test_every_attestation_of_a_policy_is_needed() -> None:
