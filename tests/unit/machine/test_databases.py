@@ -26,7 +26,9 @@ def path(tmp_path: Path) -> Path:
     path = tmp_path / "data.db"
     with closing(open_database(path, set_up)) as connection:
         texts = [(number, f"text {number}" * 10) for number in range(ROWS)]
+        connection.execute("BEGIN")
         connection.executemany("INSERT INTO entry VALUES (?, ?)", texts)
+        connection.execute("COMMIT")
     return path
 
 
