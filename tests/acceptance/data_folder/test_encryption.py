@@ -3,6 +3,7 @@
 import json
 from pathlib import Path
 
+from tests.support.installation.data_folder_files import leaking, unlisted
 from tests.support.installation.data_folders import refused
 from tests.support.installation.installation import Installation, installation
 
@@ -13,6 +14,22 @@ apiVersion: v1
 kind: Secret
 metadata: {{name: one, namespace: default}}
 data: {{password: {MARK}}}
+---
+apiVersion: build.openshift.io/v1
+kind: BuildConfig
+metadata: {{name: app, namespace: default}}
+spec:
+  source: {{type: Dockerfile, dockerfile: FROM scratch}}
+  strategy: {{type: Docker, dockerStrategy: {{}}}}
+  triggers: [{{type: Generic, generic: {{secret: {MARK}}}}}]
+---
+apiVersion: route.openshift.io/v1
+kind: Route
+metadata: {{name: web, namespace: default}}
+spec:
+  host: web.example.com
+  to: {{name: web}}
+  tls: {{termination: passthrough, key: {MARK}}}
 """
 
 
@@ -20,10 +37,6 @@ def said(made: Installation, *arguments: str) -> str:
     done = made.upwell(*arguments)
     assert done.returncode == 0, done.stderr
     return done.stdout
-
-
-def plain_files(folder: Path) -> list[str]:
-    return [path.name for path in folder.glob("upwell.db*") if MARK.encode() in path.read_bytes()]
 
 
 def plain_keys(folder: Path) -> list[str]:
@@ -46,7 +59,7 @@ async def test_a_database_is_encrypted_rotated_and_refused_without_its_key() -> 
         said(made, "apply", "-f", str(manifest))
         assert "not encrypted" in said(made, "encryption", "status")
         assert made.upwell("encryption", "rotate").returncode == 1
-        assert plain_files(made.data_dir)
+        assert leaking(made.data_dir, MARK.encode())
         assert plain_keys(made.data_dir) == list(KEY_FILES)
         signs_images = key_of_images(made)
         made.stop()
@@ -57,7 +70,8 @@ async def test_a_database_is_encrypted_rotated_and_refused_without_its_key() -> 
         made.options = (*made.options, "--config", str(config))
         await made.start()
         assert kept(made) == MARK
-        assert plain_files(made.data_dir) == []
+        assert leaking(made.data_dir, MARK.encode()) == []
+        assert unlisted(made.data_dir) == []
         assert plain_keys(made.data_dir) == []
         sealed = [(made.data_dir / name).read_bytes() for name in KEY_FILES]
 
@@ -71,7 +85,7 @@ async def test_a_database_is_encrypted_rotated_and_refused_without_its_key() -> 
         again = [(made.data_dir / name).read_bytes() for name in KEY_FILES]
         assert not set(sealed) & set(again)
         made.stop()
-        assert plain_files(made.data_dir) == []
+        assert leaking(made.data_dir, MARK.encode()) == []
 
         hidden = key.rename(made.folder / "hidden.key")
         why = refused(made)
