@@ -20,6 +20,8 @@ _SECRET_FIELDS = frozenset({"secret", "key", "token", "password", "headers"})
 _MAX_FIELDS = 2000
 """Fields that are compared; what a larger object has beyond them is not told."""
 _MAX_VALUE = 300
+"""Letters that are told of one."""
+_ABSENT = object()
 
 type Document = Mapping[str, Any]
 
@@ -36,13 +38,18 @@ def changed_fields(old: Document | None, new: Document | None) -> list[FieldChan
     kind = str((new or old or {}).get("kind", ""))
     changes = []
     for path in sorted(before.keys() | after.keys()):
-        if before.get(path) == after.get(path):
+        was, became = before.get(path, _ABSENT), after.get(path, _ABSENT)
+        if type(was) is type(became) and was == became:  # 1 is not True
             continue
         if _is_hidden(kind, path):
             changes.append(FieldChange(path))
         else:
-            changes.append(FieldChange(path, before.get(path), after.get(path)))
+            changes.append(FieldChange(path, _shown(was), _shown(became)))
     return changes
+
+
+def _shown(value: object) -> str | None:
+    return None if value is _ABSENT else json.dumps(value)[:_MAX_VALUE]
 
 
 def _is_hidden(kind: str, path: str) -> bool:
@@ -52,8 +59,8 @@ def _is_hidden(kind: str, path: str) -> bool:
     return last in _SECRET_FIELDS or "headers[" in path or _VARIABLE.search(path) is not None
 
 
-def _fields(document: Document) -> Iterator[tuple[str, str]]:
-    """Yield the path and the JSON of each value that has no values inside."""
+def _fields(document: Document) -> Iterator[tuple[str, object]]:
+    """Yield the path and each value that has no values inside."""
     count = 0
     waiting: list[tuple[str, Any]] = [
         (name, value) for name, value in document.items() if name not in {"kind", "apiVersion"}
@@ -71,7 +78,7 @@ def _fields(document: Document) -> Iterator[tuple[str, str]]:
                 waiting += [(f"{path}[{_index(one, at)}]", one) for at, one in enumerate(value)]
             case _:
                 count += 1
-                yield path, json.dumps(value)[:_MAX_VALUE]
+                yield path, value
 
 
 def _below(path: str, name: str) -> str:

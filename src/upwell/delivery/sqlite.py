@@ -314,10 +314,12 @@ class SqliteOutbox:
         return 0 if rotation is None else max(0, rotation.total - rotation.seen)
 
     async def rotate(self) -> None:
-        """Seal all events by a new data key, some at a time; goes on at the next start if cut off.
+        """Seal all events by a new data key, some at a time; none where nothing is to be sealed.
 
-        Raises EncryptionKeyError or OutboxError.
+        One that is cut off goes on at the next start. Raises EncryptionKeyError or OutboxError.
         """
+        if not self._keyring.encrypts:
+            return
         made = DataKey.generate()
         facts = await asyncio.to_thread(self._keyring.wrapped, [made])
         with self._guarded() as connection:

@@ -1,5 +1,7 @@
 """Differences of objects, as the audit log tells them."""
 
+import pytest
+
 from upwell.audit.changes import changed_fields
 from upwell.audit.events import FieldChange
 
@@ -25,6 +27,14 @@ def test_a_new_object_is_told_as_what_it_brings() -> None:
     found = {change.path: change for change in changed_fields(None, DEPLOYMENT)}
     assert found["spec.replicas"] == FieldChange("spec.replicas", None, "1")
     assert "metadata.resourceVersion" not in found
+
+
+@pytest.mark.parametrize(
+    ("old", "new"), [("x" * 400 + "a", "x" * 400 + "b"), (1, True), ("1", 1), (None, "")]
+)
+def test_a_value_that_differs_late_or_by_its_type_alone_is_told(old: object, new: object) -> None:
+    change = changed_fields({"kind": "A", "spec": {"f": old}}, {"kind": "A", "spec": {"f": new}})
+    assert [one.path for one in change] == ["spec.f"]
 
 
 def test_values_of_secrets_are_not_told() -> None:
