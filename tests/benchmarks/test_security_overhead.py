@@ -76,14 +76,20 @@ def counted_async(part, function):
 
 from upwell.audit import log
 from upwell.delivery.sealed_events import SealedEvents
+from upwell.reconcilers import authority
 from upwell.server.auth import caller
 from upwell.server.objects import writes
 from upwell.store.encryption.envelope import EnvelopeCipher
 EnvelopeCipher.seal = counted(0, EnvelopeCipher.seal)
 SealedEvents.kept = counted(0, SealedEvents.kept)
-writes.refusal = counted(1, writes.refusal)
-writes.authored = counted(1, writes.authored)
-caller.refusal = counted(1, caller.refusal)
+asked = {{
+    writes: ("refusal", "authored"),
+    caller: ("refusal", "lacking", "content_needs"),
+    authority: ("needs_in_use", "content_needs", "pull_needs", "image_needs", "lacking"),
+}}
+for module, names in asked.items():
+    for name in names:
+        setattr(module, name, counted(1, getattr(module, name)))
 writes._changes = counted(2, writes._changes)
 log.ChainFiles.append = counted(2, log.ChainFiles.append)
 log.AuditLog.record = counted_async(2, log.AuditLog.record)
