@@ -13,7 +13,6 @@ from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
-from tests.support.installation.data_folder_files import unlisted
 
 from upwell.cli.demo.teardown import PLACE, mounts_below
 from upwell.workload.podman.bridge import candidates
@@ -255,7 +254,6 @@ def test_a_base_on_which_tests_fail_stays_in_dev_and_a_kept_demo_goes_on(folder:
             check=True,
         )
         assert '"application": "shop"' in answer.stdout
-        assert unlisted(folder / "upwell") == []
     finally:
         done = stop(folder)
     assert done.returncode == 0, done.stderr

@@ -46,7 +46,8 @@ def files_of(folder: Path) -> Iterator[tuple[str, FileRow | None]]:
 
 
 def _is_in(name: str, row: FileRow) -> bool:
-    return any(fnmatchcase(name, pattern) for pattern in row.patterns)
+    whole = name.removesuffix(".new")  # which is being written
+    return any(fnmatchcase(whole, pattern) for pattern in row.patterns)
 
 
 def unlisted(folder: Path) -> list[str]:
