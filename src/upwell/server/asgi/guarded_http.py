@@ -96,6 +96,8 @@ class GuardedHttpProtocol(HttpToolsProtocol):
         """End."""
         self._table.close(self._tracked)
         super().connection_lost(exc)
+        self.transport.close()  # until then it refers to methods of its own
+        self._let_go()
 
     @override
     def data_received(self, data: bytes) -> None:
@@ -132,6 +134,18 @@ class GuardedHttpProtocol(HttpToolsProtocol):
             self.parser = cast("Any", None)
         self.transport.abort()
 
+    def _let_go(self) -> None:
+        """Break the circles of references, so that all of it goes without the collector.
+
+        Much comes and goes between two looks of the collector, and it looks no more at what it has
+        set apart (`garbage`).
+        """
+        for request in (self._newest, *(waiting for waiting, _ in self.pipeline)):
+            if request is not None:
+                request.body = bytearray()  # nobody is given it any more
+        self.pipeline.clear()
+        self.cycle, self.app, self.parser = cast("Any", (None, None, None))
+
     def _judge(self, size: int) -> None:
         """Count what was fed to the parser; raises _RefusalError beyond a limit."""
         limits = self._limits
@@ -152,6 +166,7 @@ class GuardedHttpProtocol(HttpToolsProtocol):
             self._table.busy(self._tracked)
             self._tracked.expire = lambda _: None
             self.handle_websocket_upgrade()
+            self._let_go()
         else:  # it is answered as if it had not been asked for (RFC 9110, 7.8), and is the last
             self.cycle.keep_alive = False
             self._ignores = True
@@ -206,8 +221,10 @@ class GuardedHttpProtocol(HttpToolsProtocol):
     def on_response_complete(self) -> None:
         """End an answer."""
         super().on_response_complete()
+        if (newest := self._newest) is None:  # the connection was lost before
+            return
         self._hold_again()
-        if self.cycle.response_complete:  # and none waits behind it
+        if newest.response_complete:  # and none waits behind it
             self._table.idle(self._tracked)
             if self._head_since is not None:
                 self._head_since = self._table.clock()
@@ -241,7 +258,7 @@ class GuardedHttpProtocol(HttpToolsProtocol):
 
     @property
     def _newest(self) -> RequestResponseCycle | None:
-        """The request that has begun last; None before the first one, and for a WebSocket's."""
+        """The request that has begun last; None before the first one, and after the end."""
         return self.cycle
 
     def _hold_again(self) -> None:

@@ -37,9 +37,33 @@ def most_seen(*, mended: bool) -> int:
 
 
 def test_a_full_collection_looks_at_what_has_come_since_the_last() -> None:
-    assert most_seen(mended=True) < 150_000
+    # After a look at all, Python waits until a quarter as much has come.
+    assert most_seen(mended=True) < 400_000
 
 
 def test_without_it_a_full_collection_looks_at_everything() -> None:
     if sys.version_info < (3, 14):  # whose collector works in increments
         assert most_seen(mended=False) > 500_000
+
+
+CIRCLES = """
+import gc
+from upwell.server.asgi.garbage import keep_collections_short
+
+keep_collections_short()
+seen = 0
+for _ in range(40):
+    circles = [[] for _ in range(50_000)]  # much is in memory, as in a flood of connections
+    for one in circles:
+        one.append(one)
+    gc.collect()
+    seen = max(seen, gc.get_freeze_count())
+print(seen)
+"""
+
+
+def test_cycles_that_were_set_apart_are_found_all_the_same() -> None:
+    told = subprocess.run(
+        [sys.executable, "-c", CIRCLES], check=True, capture_output=True, text=True, timeout=55
+    )
+    assert int(told.stdout) < 1_000_000  # of the two million that there were

@@ -2,122 +2,32 @@
 
 import asyncio
 import contextlib
-import socket
-from collections.abc import AsyncIterator, Callable
-from dataclasses import dataclass, field
-from datetime import UTC, datetime
+from collections.abc import AsyncIterator
 from functools import partial
 from pathlib import Path
 
 import pytest
-from starlette.requests import ClientDisconnect, Request
-from starlette.responses import Response
-from starlette.types import Receive, Scope, Send
+from tests.support.server.guarded_server import (
+    HOST,
+    SECONDS,
+    GuardedServer,
+    Served,
+    guarded_server,
+    statuses,
+)
 
 from upwell.server.asgi.connections import ConnectionLimits, ConnectionTable
-from upwell.server.asgi.serving import serve
-from upwell.server.asgi.tls import generated, server_context
-
-SECONDS = 20
-HOST = b"Host: localhost\r\n"
-
-
-@dataclass
-class RequestRecorder:
-    """An application that remembers each request that reached it."""
-
-    seen: list[tuple[str, str, bytes]] = field(default_factory=list)
-    headers: list[dict[bytes, bytes]] = field(default_factory=list)
-    answer: bytes = b"ok"
-    may_read: asyncio.Event = field(default_factory=asyncio.Event)
-    may_answer: asyncio.Event = field(default_factory=asyncio.Event)
-
-    def __post_init__(self) -> None:
-        self.may_read.set()
-        self.may_answer.set()
-
-    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        if scope["type"] == "lifespan":
-            await receive()
-            await send({"type": "lifespan.startup.complete"})
-            await receive()
-            await send({"type": "lifespan.shutdown.complete"})
-            return
-        request = Request(scope, receive)
-        await self.may_read.wait()
-        try:
-            body = await request.body()
-        except ClientDisconnect:
-            return
-        self.seen.append((request.method, request.url.path, body))
-        self.headers.append(dict(scope["headers"]))
-        await self.may_answer.wait()
-        await Response(self.answer)(scope, receive, send)
-
-
-@dataclass
-class GuardedServer:
-    port: int
-    table: ConnectionTable
-    app: RequestRecorder
-
-    async def connect(self) -> tuple[asyncio.StreamReader, asyncio.StreamWriter]:
-        return await asyncio.open_connection("127.0.0.1", self.port)
-
-    async def send(self, raw: bytes) -> bytes:
-        """Send bytes and the end, and return all that is answered."""
-        reader, writer = await self.connect()
-        async with asyncio.timeout(SECONDS):
-            with contextlib.suppress(OSError):
-                writer.write(raw)
-                await writer.drain()
-                writer.write_eof()
-            try:
-                return await reader.read()
-            except OSError:
-                return b""
-            finally:
-                writer.close()
-
-    async def until(self, holds: Callable[[], bool]) -> None:
-        async with asyncio.timeout(SECONDS):
-            while not holds():  # noqa: ASYNC110 - a table tells no event
-                await asyncio.sleep(0.01)
-
-
-type Served = Callable[[ConnectionLimits], contextlib.AbstractAsyncContextManager[GuardedServer]]
 
 
 @pytest.fixture
 def serving(tmp_path: Path) -> Served:
-    @contextlib.asynccontextmanager
-    async def started(limits: ConnectionLimits) -> AsyncIterator[GuardedServer]:
-        certificate = generated(tmp_path / "tls", ["localhost"], datetime.now(UTC))
-        shutdown, app, table = asyncio.Event(), RequestRecorder(), ConnectionTable(limits)
-        with socket.create_server(("127.0.0.1", 0)) as listener:
-            server = GuardedServer(listener.getsockname()[1], table, app)
-            tls = server_context(certificate)
-            task = asyncio.create_task(
-                serve(app, listener, shutdown, tls=tls, plain=True, grace_seconds=1, table=table)
-            )
-            try:
-                yield server
-            finally:
-                shutdown.set()
-                async with asyncio.timeout(SECONDS):
-                    await task
-
-    return started
+    return partial(guarded_server, tmp_path)
 
 
 @pytest.fixture
 async def server(serving: Served) -> AsyncIterator[GuardedServer]:
     async with serving(ConnectionLimits()) as running:
         yield running
-
-
-def statuses(answer: bytes) -> list[int]:
-    return [int(part[:3]) for part in answer.split(b"HTTP/1.1 ")[1:]]
 
 
 ACCEPTED = {
