@@ -1,7 +1,7 @@
 """Run one attack until killed: `python -m tests.support.attacks.run NAME HOST PORT`.
 
 The token, where there is one, is in ATTACK_TOKEN. Attackers have machines of their own, and take no
-processor time from the server: here they get what nobody else wants.
+processor time from the server: here they have the lowest priority.
 """
 
 import asyncio
@@ -16,7 +16,7 @@ from upwell.machine.descriptors import raise_descriptor_limit
 def main() -> None:
     name, host, port = sys.argv[1:]
     raise_descriptor_limit()
-    os.sched_setscheduler(0, os.SCHED_IDLE, os.sched_param(0))
+    os.nice(19)
     asyncio.run(ATTACKS[name](Target(host, int(port), os.environ.get("ATTACK_TOKEN", ""))))  # type: ignore[arg-type]
 
 

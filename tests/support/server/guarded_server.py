@@ -68,13 +68,18 @@ class GuardedServer:
     async def connect(self) -> tuple[asyncio.StreamReader, asyncio.StreamWriter]:
         return await asyncio.open_connection("127.0.0.1", self.port)
 
-    async def send(self, raw: bytes) -> bytes:
-        """Send bytes and the end, and return all that is answered."""
+    async def send(self, raw: bytes, *, piece: int = 0) -> bytes:
+        """Send bytes and the end, and return all that is answered.
+
+        With `piece`, so many bytes at a time, and others have their turn in between.
+        """
         reader, writer = await self.connect()
         async with asyncio.timeout(SECONDS):
             with contextlib.suppress(OSError):
-                writer.write(raw)
-                await writer.drain()
+                for at in range(0, len(raw), piece or len(raw)):
+                    writer.write(raw[at : at + (piece or len(raw))])
+                    await writer.drain()
+                    await asyncio.sleep(0)
                 writer.write_eof()
             try:
                 return await reader.read()

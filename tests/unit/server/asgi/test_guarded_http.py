@@ -107,6 +107,15 @@ MALFORMED = {
         b"Transfer-Encoding: chunked\r\n\r\n10000000000000001\r\na\r\n0\r\n\r\n"
     ),
     "a chunk's size with a space": b"Transfer-Encoding: chunked\r\n\r\n1 1\r\na\r\n0\r\n\r\n",
+    "no size of a chunk": b"Transfer-Encoding: chunked\r\n\r\n\r\na\r\n0\r\n\r\n",
+    "a carriage return alone after a chunk": (
+        b"Transfer-Encoding: chunked\r\n\r\n1\r\na\r0\r\n\r\n"
+    ),
+    "a space before the first name": b" X: a\r\n\r\n",
+    "a space in a name": b"X Y: a\r\n\r\n",
+    "a control character in a name": b"X\x01: a\r\n\r\n",
+    "a name in Unicode": "Ünïcode: a\r\n\r\n".encode(),
+    "a value that ends in a carriage return": b"X: a\r\r\n\r\n",
 }
 BEGINNINGS = {
     "no HTTP": b"\x16\x03\x01\x02\x00\x01\x00",
@@ -131,6 +140,19 @@ async def test_what_two_parsers_may_read_differently_is_refused(
     answer = await server.send(raw)
     assert all(path != "/smuggled" for _, path, _ in server.app.seen)
     assert statuses(answer) in ([400], [])  # none to a body that went wrong while it was read
+
+
+async def test_where_a_request_is_cut_says_nothing_of_it(server: GuardedServer) -> None:
+    """Bytes that come one at a time are judged as those that come at once."""
+    for case, (raw, expected) in ACCEPTED.items():
+        server.app.seen.clear()
+        assert statuses(await server.send(raw, piece=1)) == [200] * len(expected), case
+        assert server.app.seen == expected, case
+    for case, lines in MALFORMED.items():
+        raw = b"POST /a HTTP/1.1\r\n" + HOST + lines + SMUGGLED
+        assert statuses(await server.send(raw, piece=1)) in ([400], []), case
+        assert all(path != "/smuggled" for _, path, _ in server.app.seen), case
+    assert statuses(await server.send(SMUGGLED)) == [200]
 
 
 @pytest.mark.parametrize("case", BEGINNINGS)
