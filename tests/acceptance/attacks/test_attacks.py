@@ -13,7 +13,7 @@ MOST_MIB = 160
 
 
 async def test_a_fix_gets_to_production_while_the_server_is_attacked_in_every_way() -> None:
-    async with installation("--log-level", "warning") as made, made.client() as client:
+    async with installation("--log-level", "info") as made, made.client() as client:
         target = attacker_of(made)
         story = Story(PromotedInstallation(made, client))
         await story.prepare()

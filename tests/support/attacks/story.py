@@ -51,7 +51,11 @@ class Story:
         version = self.promoted.versions[-1]
         for stage in STAGES:
             served = partial(self.promoted.served, stage)
-            await until(served, version.__eq__, _ROUND_SECONDS)
+            try:
+                await until(served, version.__eq__, _ROUND_SECONDS)
+            except AssertionError as error:
+                error.add_note(f"{stage} does not serve {version}")
+                raise
 
     def __str__(self) -> str:
         slowest = max(self.seconds, default=0.0)
