@@ -272,6 +272,15 @@ async def test_what_has_ended_is_started_anew(machine: RuntimeUnderTest) -> None
     assert after.started_at >= before.started_at
 
 
+async def test_what_is_started_anew_is_there_all_the_while(machine: RuntimeUnderTest) -> None:
+    await machine.ended(3)
+    start = asyncio.create_task(machine.runtime.start(machine.spec()))
+    while not start.done():
+        assert len(await machine.runtime.instances()) == 1
+        await asyncio.sleep(0)
+    await start
+
+
 @pytest.mark.parametrize("once", [True, False])
 async def test_what_the_machine_lost_has_no_exit_and_is_started_anew_uncounted(
     machine: RuntimeUnderTest, *, once: bool

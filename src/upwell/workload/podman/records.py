@@ -4,10 +4,11 @@ One folder for each instance, `instances/<name>/`, readable by us alone: `record
 `volumes/`. Records are written atomically and hold no environment and no login.
 """
 
+import contextlib
 import json
 import logging
 import secrets
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import asdict, dataclass, field, replace
 from datetime import datetime
 from pathlib import Path
@@ -24,6 +25,7 @@ from upwell.workload.interface import (
     Owner,
     Pause,
     ProbeSpec,
+    RuntimeUnavailableError,
     TcpProbe,
     WorkloadError,
 )
@@ -347,3 +349,13 @@ def _action(document: Mapping[str, Any] | None) -> Action | None:
         return Pause(document["seconds"])
     check = _check(document)
     return None if isinstance(check, TcpProbe) else check
+
+
+@contextlib.contextmanager
+def writing(name: str) -> Iterator[None]:
+    """Turn a fault of the disk into the runtime's, to be tried again."""
+    try:
+        yield
+    except OSError as error:
+        why = f"cannot write the files of instance {name}: {error.strerror}"
+        raise RuntimeUnavailableError(why) from error

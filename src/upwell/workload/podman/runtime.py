@@ -17,7 +17,7 @@ import contextlib
 import logging
 import math
 import shutil
-from collections.abc import AsyncIterator, Awaitable, Iterator, Mapping, Sequence
+from collections.abc import AsyncIterator, Awaitable, Mapping, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import replace
 from datetime import datetime
@@ -81,7 +81,7 @@ from upwell.workload.podman.observation import (
 )
 from upwell.workload.podman.previous_logs import PreviousLogs
 from upwell.workload.podman.pulls import Pulls
-from upwell.workload.podman.records import InstanceRecord, RecordStore
+from upwell.workload.podman.records import InstanceRecord, RecordStore, writing
 from upwell.workload.podman.tokens.renewal import InstanceTokens
 from upwell.workload.podman.users.assignment import UserAssignment
 from upwell.workload.podman.volumes import instance_volumes as volumes
@@ -135,6 +135,8 @@ class PodmanRuntime:
             self._faults,
             InstanceActions(self._go_on, self._mend),
         )
+        self._renewed: dict[str, Instance] = {}
+        """Instances whose containers have gone to be replaced, as they were seen last."""
         self._networking = asyncio.Lock()
         self._locks: WeakValueDictionary[str, asyncio.Lock] = WeakValueDictionary()
 
@@ -197,7 +199,7 @@ class PodmanRuntime:
             name: replace(one, timeline=timeline) for name, one in self._pulls.instances().items()
         }
         # What waits may have ended before: then its old containers are still there.
-        return [one for _, one in sorted({**found, **waiting}.items())]
+        return [one for _, one in sorted({**self._renewed, **found, **waiting}.items())]
 
     async def start(self, spec: InstanceSpec) -> None:
         """Start; while images are missing, have them pulled. A running one is left alone.
@@ -207,46 +209,53 @@ class PodmanRuntime:
         """
         volumes.refuse_forbidden(spec, self._settings.allowed_host_paths)
         async with self._lock(spec.name):
-            record = self._records.load(spec.name)
-            old = (await self._observe_containers(spec.name)).get(spec.name, [])
-            state = observe(old, record, {}).state if old else State.CREATED
-            if state in {State.RUNNING, State.INITIALIZING}:
-                return
-            restarts = restarts_of(old, record)
-            if await self._pulls.are_needed(spec, restarts):
-                return
-            begun = (record.begun_at if record else None) or self._clock.now()
-            spec = await self._call(with_users(spec, self._api.image_user))
-            uid = (record.uid if record else "") or str(uuid4())
-            tokens = await self._call(self._tokens.ask(spec, uid, self._api.image_user))
-            ids = await self._call(self._users.choose(spec, record))
-            record = InstanceRecord.of(spec, restarts, begun, losses_of(state, record))
-            record = replace(record, timeline=self._settings.timeline(), users=ids, uid=uid)
-            with _writing(spec.name):
-                self._records.save(record)
-            ended = any(container.ended for container in old)
-            await self._remove_broken(spec.name)
-            await self._end(old, _RESTART_GRACE_SECONDS if ended else 0, keep_logs=True)
-            folder = self._records.folder(spec.name) / "volumes"
-            claims = self._settings.data_dir / "claims"
-            with _writing(spec.name):
-                held = await asyncio.to_thread(self._tokens.mount, spec)
-                places = await asyncio.to_thread(volumes.prepare, spec, folder, claims)
-                await asyncio.to_thread(self._hosts.create, spec)
-            places = {**places, **held}
-            kept = await self._call(self._kept.provide(spec))
-            if ids is not None:
-                await self._call(self._kept.fill(spec, kept))
-                spec, folders = with_mounts(spec, kept)
-                places, kept = {**places, **folders}, {}
-            with _writing(spec.name):
-                record, sources = await self._users.show(spec, places, record, self._pins)
-                record = await asyncio.to_thread(self._tokens.write, spec, held, record, tokens)
-            await self._ensure_network()
-            for container_id in await self._create(spec, record, sources, kept):
-                await self._call(start_container(self._api, container_id))
-            self._tokens.follow(spec.name)
+            try:
+                await self._start(spec)
+            finally:
+                self._renewed.pop(spec.name, None)
         self._wake.set()
+
+    async def _start(self, spec: InstanceSpec) -> None:
+        record = self._records.load(spec.name)
+        old = (await self._observe_containers(spec.name)).get(spec.name, [])
+        state = observe(old, record, {}).state if old else State.CREATED
+        if state in {State.RUNNING, State.INITIALIZING}:
+            return
+        restarts = restarts_of(old, record)
+        if await self._pulls.are_needed(spec, restarts):
+            return
+        begun = (record.begun_at if record else None) or self._clock.now()
+        spec = await self._call(with_users(spec, self._api.image_user))
+        uid = (record.uid if record else "") or str(uuid4())
+        tokens = await self._call(self._tokens.ask(spec, uid, self._api.image_user))
+        ids = await self._call(self._users.choose(spec, record))
+        record = InstanceRecord.of(spec, restarts, begun, losses_of(state, record))
+        record = replace(record, timeline=self._settings.timeline(), users=ids, uid=uid)
+        with writing(spec.name):
+            self._records.save(record)
+        ended = any(container.ended for container in old)
+        await self._remove_broken(spec.name)
+        self._renewed.update(self._watch.instances({spec.name: old} if old else {}, {}))
+        await self._end(old, _RESTART_GRACE_SECONDS if ended else 0, keep_logs=True)
+        folder = self._records.folder(spec.name) / "volumes"
+        claims = self._settings.data_dir / "claims"
+        with writing(spec.name):
+            held = await asyncio.to_thread(self._tokens.mount, spec)
+            places = await asyncio.to_thread(volumes.prepare, spec, folder, claims)
+            await asyncio.to_thread(self._hosts.create, spec)
+        places = {**places, **held}
+        kept = await self._call(self._kept.provide(spec))
+        if ids is not None:
+            await self._call(self._kept.fill(spec, kept))
+            spec, folders = with_mounts(spec, kept)
+            places, kept = {**places, **folders}, {}
+        with writing(spec.name):
+            record, sources = await self._users.show(spec, places, record, self._pins)
+            record = await asyncio.to_thread(self._tokens.write, spec, held, record, tokens)
+        await self._ensure_network()
+        for container_id in await self._create(spec, record, sources, kept):
+            await self._call(start_container(self._api, container_id))
+        self._tokens.follow(spec.name)
 
     def is_there(self, name: str, uid: str) -> bool:
         """Return True while an instance is there that has not ended for good."""
@@ -305,7 +314,7 @@ class PodmanRuntime:
             left = await self._health.before_stop(found, grace_seconds)
             await self._remove_broken(name)
             await self._end(found, math.ceil(left))
-            with _writing(name):
+            with writing(name):
                 await asyncio.to_thread(self._pins.release, name)
                 await asyncio.to_thread(self._tokens.release, name)
                 await asyncio.to_thread(self._records.remove, name)
@@ -372,7 +381,7 @@ class PodmanRuntime:
             ):
                 return
             if is_folder:
-                with _writing(name):
+                with writing(name):
                     await asyncio.to_thread(self._pins.release, name)
                     await asyncio.to_thread(self._tokens.release, name)
             await self._leftovers.remove(leftover)
@@ -447,7 +456,7 @@ class PodmanRuntime:
         async with side_by_side() as group:
             for name in names:
                 group.create_task(self.stop(name, 0))
-        with _writing("all"):
+        with writing("all"):
             await asyncio.to_thread(self._pins.clear)
             await asyncio.to_thread(self._tokens.release_all)
         await self._kept.remove_cut_short()
@@ -527,7 +536,7 @@ class PodmanRuntime:
         for container in spec.containers:
             joined = replace(around, joins=created[0] if created else None)
             created.append(await self._create_one(spec, container, joined))
-        with _writing(spec.name):
+        with writing(spec.name):
             self._records.save(replace(record, made=(*initial, *created)))
         return initial[:1] or created
 
@@ -579,7 +588,7 @@ class PodmanRuntime:
 
     async def _keep_files(self, container: ContainerFacts) -> bool:
         """Keep what an earlier version's volumes hold; False: it is in them still."""
-        with _writing(container.instance):
+        with writing(container.instance):
             moved = [
                 await self._kept.take_over(
                     container.owner, container.instance, container.name, volume
@@ -587,13 +596,3 @@ class PodmanRuntime:
                 for volume in container.unkept
             ]
         return all(moved)
-
-
-@contextlib.contextmanager
-def _writing(name: str) -> Iterator[None]:
-    """Turn a fault of the disk into the runtime's, to be tried again."""
-    try:
-        yield
-    except OSError as error:
-        why = f"cannot write the files of instance {name}: {error.strerror}"
-        raise RuntimeUnavailableError(why) from error
