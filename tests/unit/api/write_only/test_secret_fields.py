@@ -25,6 +25,8 @@ REASONS = {
     "Volume.secret": _NAMES,
     "BuildVolumeSource.secret": _NAMES,
     "ProjectedSource.secret": _NAMES,
+    "ProjectedSource.service_account_token": "asks for a token that the instance alone is given",
+    "PodSpec.automount_service_account_token": "says yes or no",
     "EnvVarSource.secret_key_ref": _NAMES,
     "EnvFromSource.secret_ref": _NAMES,
     "BuildSource.secrets": _NAMES,
