@@ -73,6 +73,8 @@ RESOURCES: tuple[type[Resource], ...] = (
     reviews.SelfSubjectReview,
     reviews.SelfSubjectAccessReview,
     reviews.SelfSubjectRulesReview,
+    reviews.SubjectAccessReview,
+    reviews.TokenReview,
     image_review.ImagePolicyReview,
 )
 """Every kind, in the order in which a set of them is applied."""

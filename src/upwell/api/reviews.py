@@ -1,4 +1,4 @@
-"""Questions about oneself: who am I, what may I do (authentication.k8s.io, authorization.k8s.io).
+"""Questions about oneself and others: who, and what may they do (authentication.k8s.io and others).
 
 They are asked by being created, and answered in their status; nothing is kept.
 """
@@ -83,6 +83,49 @@ class SelfSubjectAccessReview(Resource):
 
     spec: SelfSubjectAccessReviewSpec = Field(default_factory=SelfSubjectAccessReviewSpec)
     status: SubjectAccessReviewStatus = Field(default_factory=SubjectAccessReviewStatus)
+
+
+class SubjectAccessReviewSpec(SelfSubjectAccessReviewSpec):
+    """Question of a review about somebody."""
+
+    user: str = ""
+    """Name of a token, a ServiceAccount or a person."""
+    groups: tuple[str, ...] = ()
+
+
+class SubjectAccessReview(Resource):
+    """Review of the rights of somebody, asked by programs that authorize by them."""
+
+    KIND: ClassVar[Kind] = _question(_AUTHORIZATION, "SubjectAccessReview", "subjectaccessreviews")
+
+    spec: SubjectAccessReviewSpec = Field(default_factory=SubjectAccessReviewSpec)
+    status: SubjectAccessReviewStatus = Field(default_factory=SubjectAccessReviewStatus)
+
+
+class TokenReviewSpec(Model):
+    """A token that somebody was sent, and the receivers that they are."""
+
+    token: str = Field(default="", repr=False)
+    audiences: tuple[str, ...] = ()
+    """Empty: the API."""
+
+
+class TokenReviewStatus(Model):
+    """Owner of a token; none: it is valid for nobody of these."""
+
+    authenticated: bool = False
+    user: UserInfo | None = None
+    audiences: tuple[str, ...] = ()
+    error: str | None = None
+
+
+class TokenReview(Resource):
+    """Review of a token, asked by programs that take those of ServiceAccounts."""
+
+    KIND: ClassVar[Kind] = _question("authentication.k8s.io", "TokenReview", "tokenreviews")
+
+    spec: TokenReviewSpec = Field(default_factory=TokenReviewSpec)
+    status: TokenReviewStatus = Field(default_factory=TokenReviewStatus)
 
 
 class SelfSubjectRulesReviewSpec(Model):

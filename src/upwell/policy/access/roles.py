@@ -53,6 +53,8 @@ class Role(StrEnum):
     OVERRIDER = "overrider"
     """Answers for what goes past a gate: emergencies, rollbacks, lifted rejections, self-approval;
     each with its reason in the audit log."""
+    AUTH_DELEGATOR = "auth-delegator"
+    """Asks whose tokens are, and what people may do: of programs that others sign in to."""
     ADMIN = "admin"
 
 
@@ -228,6 +230,7 @@ RULES: Mapping[Role, tuple[Rule, ...]] = {
         _rule(_ACT, "releases promotions pipelines", "override restore rollback"),
         _rule(frozenset({"delete"}), "freezes quarantines"),
     ),
+    Role.AUTH_DELEGATOR: (_rule(frozenset({"create"}), "tokenreviews subjectaccessreviews"),),
     Role.ADMIN: (Rule(_ALL, _ALL, _ALL),),
 }
 """Secrets are an admin's alone, and so is the status of an object, which reconcilers write."""

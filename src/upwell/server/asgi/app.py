@@ -214,7 +214,7 @@ class _Api:
         self._objects = ObjectHandlers(deps.store, self._reads, deps.limits, deps.clock)
         tags = StreamTagHandlers(deps.store, actions.images, deps.limits, deps.clock)
         mappings = ImageMappingHandlers(deps.store, actions.images, deps.limits)
-        reviews, templates = ReviewHandlers(deps.limits), TemplateHandlers(deps.limits)
+        reviews, templates = ReviewHandlers(deps.limits, deps.access), TemplateHandlers(deps.limits)
         imports = ImageImportHandlers(deps.store, actions.examiner, deps.limits, deps.clock)
         policies = ImagePolicyReviewHandlers(actions.examiner, deps.limits)
         builds = BuildHandlers(deps.store, deps.build_logs, actions.builds, streams, deps.limits)
@@ -260,6 +260,10 @@ class _Api:
             ("selfsubjectreviews", _OBJECT): {},
             ("selfsubjectaccessreviews", _COLLECTION): {"POST": reviews.access},
             ("selfsubjectaccessreviews", _OBJECT): {},
+            ("subjectaccessreviews", _COLLECTION): {"POST": reviews.access_of},
+            ("subjectaccessreviews", _OBJECT): {},
+            ("tokenreviews", _COLLECTION): {"POST": reviews.token},
+            ("tokenreviews", _OBJECT): {},
             ("selfsubjectrulesreviews", _COLLECTION): {"POST": reviews.rules},
             ("selfsubjectrulesreviews", _OBJECT): {},
         }

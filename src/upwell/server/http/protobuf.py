@@ -84,6 +84,12 @@ _KINDS: Mapping[tuple[str, str], _Fields] = {
     },
     ("authentication.k8s.io/v1", "SelfSubjectReview"): {1: ("metadata", _METADATA)},
     ("authorization.k8s.io/v1", "SelfSubjectAccessReview"): {2: ("spec", _ACCESS_SPEC)},
+    ("authorization.k8s.io/v1", "SubjectAccessReview"): {
+        2: ("spec", {**_ACCESS_SPEC, 3: ("user", "text"), 4: ("groups", "texts")}),
+    },
+    ("authentication.k8s.io/v1", "TokenReview"): {
+        2: ("spec", {1: ("token", "text"), 2: ("audiences", "texts")}),
+    },
     ("authorization.k8s.io/v1", "SelfSubjectRulesReview"): {
         2: ("spec", {1: ("namespace", "text")}),
     },

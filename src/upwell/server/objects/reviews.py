@@ -10,11 +10,16 @@ from upwell.api.reviews import (
     ResourceAttributes,
     ResourceRule,
     SelfSubjectAccessReview,
+    SelfSubjectAccessReviewSpec,
     SelfSubjectReview,
     SelfSubjectReviewStatus,
     SelfSubjectRulesReview,
+    SubjectAccessReview,
     SubjectAccessReviewStatus,
     SubjectRulesReviewStatus,
+    TokenReview,
+    TokenReviewSpec,
+    TokenReviewStatus,
     UserInfo,
 )
 from upwell.policy.access.roles import (
@@ -29,8 +34,9 @@ from upwell.policy.access.roles import (
     rules_in,
 )
 from upwell.policy.access.service_accounts import parse_account
-from upwell.server.auth.middleware import is_open_path
+from upwell.server.auth.middleware import AccessControl, is_open_path
 from upwell.server.auth.principals import Principal
+from upwell.server.auth.service_accounts import API_AUDIENCE
 from upwell.server.http.body import decode_object, media_type, read_body
 from upwell.server.http.limits import ServerLimits
 from upwell.server.http.rendering import json_response
@@ -40,6 +46,7 @@ GRANTS = "upwell.dev/grants"
 """In `extra` of a user: the grants of the token."""
 ENDS = "upwell.dev/ends"
 """In `extra` of a user: the end of the token or session, in UTC."""
+_MAX_AUDIENCES = 8
 _EVERYONE = Principal("system:anonymous", (Grant(Role.ADMIN, frozenset({EVERYWHERE})),))
 """Principal of every request where no tokens are asked for."""
 _OPEN_PATHS = (
@@ -51,42 +58,57 @@ _OPEN_PATHS = (
 class ReviewHandlers:
     """Answers the creation of reviews."""
 
-    def __init__(self, limits: ServerLimits) -> None:
+    def __init__(self, limits: ServerLimits, access: AccessControl | None = None) -> None:
+        """Without `access`, nobody is anybody."""
         self._limits = limits
+        self._access = access
 
     async def identity(self, request: Request, target: RequestTarget) -> Response:
         """Say who the client is."""
         del target
         review = await self._asked(request, SelfSubjectReview)
         user = _user(request)
-        extra = {GRANTS: tuple(grant_text(grant) for grant in user.grants)}
-        if user.ends is not None:
-            extra[ENDS] = (format_time(user.ends),)
-        info = UserInfo(
-            username=user.username or _EVERYONE.username,
-            groups=(*_groups(user), *user.groups),
-            extra=extra,
-        )
-        return _answer(review, SelfSubjectReviewStatus(user_info=info))
+        return _answer(review, SelfSubjectReviewStatus(user_info=_info(user)))
+
+    async def token(self, request: Request, target: RequestTarget) -> Response:
+        """Say whose token somebody was sent, and for which of the receivers it is."""
+        del target
+        review = await self._asked(request, TokenReview)
+        wanted = review.spec.audiences[:_MAX_AUDIENCES] or (API_AUDIENCE,)
+        found: dict[str, Principal] = {}
+        for audience in wanted:
+            user = await self._owner(review.spec.token, audience)
+            if user is not None and not user.registry_only:
+                found[audience] = user
+        review = review.model_copy(update={"spec": TokenReviewSpec(audiences=wanted)})
+        if not found:
+            why = "the token is unknown, has ended, or is for somebody else"
+            return _answer(review, TokenReviewStatus(error=why))
+        user = next(iter(found.values()))
+        status = TokenReviewStatus(authenticated=True, user=_info(user), audiences=tuple(found))
+        return _answer(review, status)
+
+    async def _owner(self, token: str, audience: str) -> Principal | None:
+        if self._access is None or not token:
+            return None
+        if audience == API_AUDIENCE:
+            return await self._access.principal(token)
+        return await self._access.tokens.accounts.principal(token, audience)
+
+    async def access_of(self, request: Request, target: RequestTarget) -> Response:
+        """Say whether somebody may do something, by their rights of now."""
+        del target
+        review = await self._asked(request, SubjectAccessReview)
+        if not review.spec.user:
+            raise InvalidObjectError(str(review.KIND), (Fault("spec.user", "name somebody"),))
+        grants = await self._access.grants(review.spec.user) if self._access is not None else ()
+        return _answer(review, _access_status(review, review.spec, grants))
 
     async def access(self, request: Request, target: RequestTarget) -> Response:
         """Say whether the client may do something."""
         del target
         review = await self._asked(request, SelfSubjectAccessReview)
-        grants = _user(request).grants
-        wanted = review.spec.resource_attributes
-        path = review.spec.non_resource_attributes
-        if wanted is not None:
-            action = _action(wanted)
-        elif path is not None:
-            action = Action(path.verb, path.path.strip("/"))
-        else:
-            fault = Fault("spec", "name resourceAttributes or nonResourceAttributes")
-            raise InvalidObjectError(str(review.KIND), (fault,))
-        open_path = path is not None and wanted is None and is_open_path(path.path)
-        allowed = open_path or is_allowed(grants, action)
-        reason = None if allowed else missing(action)
-        return _answer(review, SubjectAccessReviewStatus(allowed=allowed, reason=reason))
+        return _answer(review, _access_status(review, review.spec, _user(request).grants))
 
     async def rules(self, request: Request, target: RequestTarget) -> Response:
         """Say all that the client may do in a namespace."""
@@ -102,6 +124,35 @@ class ReviewHandlers:
     async def _asked[R: Resource](self, request: Request, kind: type[R]) -> R:
         body = await read_body(request, self._limits.body_bytes, self._limits.body_seconds)
         return decode_as(kind, decode_object(body, media_type(request)))
+
+
+def _access_status(
+    review: Resource, spec: SelfSubjectAccessReviewSpec, grants: tuple[Grant, ...]
+) -> SubjectAccessReviewStatus:
+    """Return whether the grants allow what is asked; raises InvalidObjectError for nothing."""
+    wanted, path = spec.resource_attributes, spec.non_resource_attributes
+    if wanted is not None:
+        action = _action(wanted)
+    elif path is not None:
+        action = Action(path.verb, path.path.strip("/"))
+    else:
+        fault = Fault("spec", "name resourceAttributes or nonResourceAttributes")
+        raise InvalidObjectError(str(review.KIND), (fault,))
+    open_path = path is not None and wanted is None and is_open_path(path.path)
+    allowed = open_path or is_allowed(grants, action)
+    return SubjectAccessReviewStatus(allowed=allowed, reason=None if allowed else missing(action))
+
+
+def _info(user: Principal) -> UserInfo:
+    """Return what is told of somebody."""
+    extra = {GRANTS: tuple(grant_text(grant) for grant in user.grants)}
+    if user.ends is not None:
+        extra[ENDS] = (format_time(user.ends),)
+    return UserInfo(
+        username=user.username or _EVERYONE.username,
+        groups=(*_groups(user), *user.groups),
+        extra=extra,
+    )
 
 
 def _groups(user: Principal) -> tuple[str, ...]:

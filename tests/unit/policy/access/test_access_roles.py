@@ -28,16 +28,19 @@ REQUESTS = {
     "imagestreamimports",
     "imagestreammappings",
     "processedtemplates",
+    "subjectaccessreviews",
+    "tokenreviews",
     *SELF_REVIEWS,
 }
 """Kinds that are sent and not kept: there is nothing to look at."""
+READERS = [role for role in Role if role is not Role.AUTH_DELEGATOR]
 
 
 def may(grant: str, verb: str, resource: str, namespace: str = "shop", part: str = "") -> bool:
     return is_allowed([parse_grant(grant)], Action(verb, resource, namespace, "x", part))
 
 
-@pytest.mark.parametrize("role", Role)
+@pytest.mark.parametrize("role", READERS)
 @pytest.mark.parametrize("plural", sorted(set(PLURALS) - {"secrets"} - REQUESTS))
 def test_every_role_may_look_at_every_kind_but_secrets(role: Role, plural: str) -> None:
     assert all(may(f"{role}@shop", verb, plural) for verb in ("get", "list", "watch"))
@@ -78,8 +81,8 @@ def test_secrets_are_an_admins_alone(role: Role, verb: str) -> None:
         ("update", "imagestreams", "status", "admin"),
         ("create", "namespaces", "", "admin"),
         ("create", "images", "", "admin"),
-        ("get", "builds", "log", " ".join(Role)),
-        ("pull", "repositories", "", " ".join(Role)),
+        ("get", "builds", "log", " ".join(READERS)),
+        ("pull", "repositories", "", " ".join(READERS)),
     ],
 )
 def test_what_changes_something_needs_its_role(
@@ -89,7 +92,7 @@ def test_what_changes_something_needs_its_role(
     assert found == roles.split()
 
 
-@pytest.mark.parametrize("role", Role)
+@pytest.mark.parametrize("role", READERS)
 def test_a_role_ends_at_its_namespaces(role: Role) -> None:
     assert may(f"{role}@shop", "list", "builds", "shop")
     assert not may(f"{role}@shop", "list", "builds", "bank")
@@ -113,7 +116,7 @@ def test_every_namespace_is_not_that_of_the_tokens(role: Role) -> None:
     ]
     assert not any(may(f"{role}@*", verb, plural, SYSTEM_NAMESPACE) for verb, plural in changes)
     assert not may(f"{role}@*", "create", "deployments", SYSTEM_NAMESPACE, "exec")
-    assert may(f"{role}@*", "list", "pods", SYSTEM_NAMESPACE)
+    assert may(f"{role}@*", "list", "pods", SYSTEM_NAMESPACE) is (role in READERS)
     assert may("admin@*", "create", "deployments", SYSTEM_NAMESPACE)
 
 
