@@ -30,7 +30,12 @@ settings.load_profile("upwell")
 
 
 def pytest_sessionstart() -> None:
-    """Let SIGTERM do as Ctrl-C does: what fixtures have started is ended."""
+    """Let SIGTERM do as Ctrl-C does: what fixtures have started is ended.
+
+    Shells start what runs in the background with Ctrl-C ignored.
+    """
+    if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
+        signal.signal(signal.SIGINT, signal.default_int_handler)
     signal.signal(signal.SIGTERM, lambda *_: signal.raise_signal(signal.SIGINT))
 
 

@@ -95,15 +95,17 @@ def test_a_second_try_has_its_whole_time(tmp_path: Path, monkeypatch: pytest.Mon
     assert "1 passed, 1 rerun" in done.stdout, done.stdout + done.stderr
 
 
+@pytest.mark.parametrize("shell", ["", "trap '' INT; "], ids=["foreground", "background"])
 def test_a_run_that_is_ended_by_sigterm_cleans_up(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, shell: str
 ) -> None:
     """Or servers and containers of the test would go on without it."""
     (tmp_path / "conftest.py").write_text("from tests.conftest import pytest_sessionstart")
     (tmp_path / "test_killed.py").write_text(_IS_KILLED)
     monkeypatch.setenv("PYTHONPATH", str(ROOT))
+    pytest_run = [sys.executable, "-m", "pytest", "--rootdir", str(tmp_path)]
     done = subprocess.run(
-        [sys.executable, "-m", "pytest", "--rootdir", tmp_path, "-o", "asyncio_mode=auto"],
+        ["sh", "-c", f'{shell}exec "$@"', "sh", *pytest_run, "-o", "asyncio_mode=auto"],
         cwd=tmp_path,
         capture_output=True,
         text=True,
