@@ -21,6 +21,8 @@ class UserInfo(Model):
     """Sender of requests; `extra` holds the grants of the token."""
 
     username: str = ""
+    uid: str | None = None
+    """Of a ServiceAccount."""
     groups: tuple[str, ...] = ()
     extra: dict[str, tuple[str, ...]] = Field(default_factory=dict)
 

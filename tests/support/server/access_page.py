@@ -24,7 +24,7 @@ def _table() -> Iterator[str]:
     for role, rules in RULES.items():
         own = rules if role is Role.VIEWER else [rule for rule in rules if rule not in common]
         for number, rule in enumerate(own):
-            extends = role not in {Role.VIEWER, Role.ADMIN}
+            extends = role is not Role.VIEWER and set(common) <= set(rules)
             name = f"{role}, a viewer too" if extends else str(role)
             yield f"| {'' if number else name} | {_listed(rule.verbs)} | {_subjects(rule)} |"
 

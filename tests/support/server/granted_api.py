@@ -83,6 +83,8 @@ async def open_granted_api(
     folder: Path,
     inputs: BinaryInputs | None = None,
     exchange: Callable[[AccessControl, ApiClock], TokenExchange] | None = None,
+    *,
+    admin_by_socket: bool = False,
 ) -> AsyncIterator[GrantedApi]:
     """Serve the API with the local administrator's token alone."""
     admin = new_token("admin")
@@ -90,8 +92,10 @@ async def open_granted_api(
 
     def guard(store: MemoryStore, clock: ApiClock) -> AccessControl:
         tokens = Tokens(store, clock, [own_token(admin)])
-        found.append(AccessControl(tokens, audit_log(folder, clock), registry=REGISTRY))
-        return found[0]
+        audit = audit_log(folder, clock)
+        control = AccessControl(tokens, audit, registry=REGISTRY, admin_by_socket=admin_by_socket)
+        found.append(control)
+        return control
 
     limits = ServerLimits(requests_per_second=1e6, requests_burst=10**6)
     async with serving(limits, guard=guard, inputs=inputs, exchange=exchange) as api:

@@ -123,6 +123,10 @@ class AccessControl:
             return await self.people.principal(token) if self.people is not None else None
         return await self.tokens.principal(token)
 
+    def is_local_alone(self, user: Principal | None) -> bool:
+        """Return True for the server's own user where their token is refused over the network."""
+        return user is LOCAL_ADMIN and self.admin_by_socket
+
     async def grants(self, author: str) -> tuple[Grant, ...]:
         """Return what an author of objects may do now; none: nobody has the name any more."""
         if author == ANONYMOUS:
@@ -218,7 +222,7 @@ class AuthMiddleware:
     async def _principal(self, request: "_RequestInfo") -> Principal | None:
         if token := request.token:
             found = await self._access.principal(token)
-            if found is LOCAL_ADMIN and request.peer is None and self._access.admin_by_socket:
+            if request.peer is None and self._access.is_local_alone(found):
                 raise _unauthorized("admin.token opens the local socket alone")
             return found
         is_local = request.peer is not None and not request.has_credentials

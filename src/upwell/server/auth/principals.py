@@ -29,6 +29,8 @@ class Principal:
     """Id of their session."""
     person: str = ""
     """Name of the person whose token it is, where that names one."""
+    uid: str = ""
+    """Of a ServiceAccount: one of the same name that is made later has another."""
     is_ending: bool = False
     """True once their owner should be told of it."""
 

@@ -146,7 +146,7 @@ class AccountTokens:
             return None
         grants = await self.grants_of(account)
         ends, person = _time(claims["exp"]), claims.get(_PERSON, "")
-        return Principal(claims["sub"], grants, ends=ends, person=person)
+        return Principal(claims["sub"], grants, ends=ends, person=person, uid=account.uid)
 
     async def grants(self, namespace: str, name: str) -> tuple[Grant, ...]:
         """Return what an account may do now; none when there is no such one."""

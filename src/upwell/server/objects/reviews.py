@@ -92,7 +92,8 @@ class ReviewHandlers:
         if self._access is None or not token:
             return None
         if audience == API_AUDIENCE:
-            return await self._access.principal(token)
+            found = await self._access.principal(token)
+            return None if self._access.is_local_alone(found) else found
         return await self._access.tokens.accounts.principal(token, audience)
 
     async def access_of(self, request: Request, target: RequestTarget) -> Response:
@@ -139,7 +140,7 @@ def _access_status(
         fault = Fault("spec", "name resourceAttributes or nonResourceAttributes")
         raise InvalidObjectError(str(review.KIND), (fault,))
     open_path = path is not None and wanted is None and is_open_path(path.path)
-    allowed = open_path or is_allowed(grants, action)
+    allowed = (open_path and bool(grants)) or is_allowed(grants, action)
     return SubjectAccessReviewStatus(allowed=allowed, reason=None if allowed else missing(action))
 
 
@@ -150,6 +151,7 @@ def _info(user: Principal) -> UserInfo:
         extra[ENDS] = (format_time(user.ends),)
     return UserInfo(
         username=user.username or _EVERYONE.username,
+        uid=user.uid or None,
         groups=(*_groups(user), *user.groups),
         extra=extra,
     )

@@ -44,7 +44,9 @@ async def test_a_receiver_learns_whose_token_it_was_sent(
     assert answer.status == 201, answer.text
     status = answer.json["status"]
     assert (status["authenticated"], status["audiences"]) == (True, ["vault"])
+    account = await granted.send("admin", "GET", path_of("serviceaccounts", "shop", "bot"))
     assert status["user"]["username"] == BOT
+    assert status["user"]["uid"] == account.json["metadata"]["uid"]
     assert "system:serviceaccounts:shop" in status["user"]["groups"]
     assert token not in answer.text
     assert token not in str(audit_lines(tmp_path))
@@ -63,6 +65,17 @@ async def test_a_token_for_others_or_of_nobody_is_nobodys(granted: GrantedApi) -
 async def test_tokens_of_people_are_told_too(granted: GrantedApi) -> None:
     status = (await review(granted, granted.tokens["vera"])).json["status"]
     assert status["user"]["username"] == "vera"
+
+
+async def test_the_servers_own_token_is_nobodys_where_it_opens_the_local_socket_alone(
+    granted: GrantedApi, tmp_path: Path
+) -> None:
+    assert (await review(granted, granted.admin)).json["status"]["authenticated"] is True
+    folder = tmp_path / "by-socket"
+    folder.mkdir()
+    async with open_granted_api(folder, admin_by_socket=True) as api:
+        await api.grant("vault", "auth-delegator@*")
+        assert not (await review(api, api.admin)).json["status"].get("authenticated")
 
 
 async def access(granted: GrantedApi, user: str, verb: str, who: str = "vault") -> Any:
@@ -87,6 +100,15 @@ async def test_what_somebody_may_do_is_said_by_their_rights_of_now(
     granted: GrantedApi, user: str, verb: str, *, allowed: bool
 ) -> None:
     assert (await access(granted, user, verb)).get("allowed", False) is allowed
+
+
+@pytest.mark.parametrize(("user", "allowed"), [("vera", True), (BOT, True), ("nobody", False)])
+async def test_paths_that_take_no_role_take_somebody(
+    granted: GrantedApi, user: str, *, allowed: bool
+) -> None:
+    spec = {"user": user, "nonResourceAttributes": {"path": "/apis", "verb": "get"}}
+    answer = await granted.send("vault", "POST", ACCESS, {"spec": spec})
+    assert answer.json["status"].get("allowed", False) is allowed
 
 
 async def test_a_question_about_nobody_is_refused(granted: GrantedApi) -> None:
