@@ -26,11 +26,11 @@ demo: python system  ## Replay a glibc fix with real parts (ARGS="--keep" leaves
 	$(RUN) upwell demo $(ARGS)
 
 .PHONY: test
-# Four files of tests at a time on two cores: among real parts, tests mostly wait. The slowest folders
+# Five files of tests at a time on two cores: among real parts, tests mostly wait. The slowest folders
 # come first, so that all workers end together. tests/conftest.py says which tests get a second try;
 # the summary names them.
 test: python system identity-provider  ## Run all tests, each against the real parts that it names (PYTHON=3.14)
-	./scripts/with-memory-disk $(RUN) pytest -n 4 --dist loadfile --no-loadscope-reorder \
+	./scripts/with-memory-disk $(RUN) pytest -n 5 --dist loadfile --no-loadscope-reorder \
 		tests/acceptance tests/integration tests/contract tests/unit $(ARGS)
 
 .PHONY: identity-provider
