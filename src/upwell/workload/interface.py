@@ -341,6 +341,8 @@ class Instance:
     """Addresses of all that runs of it, init containers too, each of which has its own."""
     uid: str = ""
     """Identity that it keeps when it is started anew; empty: of a version before there was one."""
+    accounts: tuple[str, ...] = ()
+    """ServiceAccounts whose tokens it was started with."""
     labels: Mapping[str, str] = field(default_factory=dict)
     """Those of the template that it was made from."""
     containers: tuple[ObservedContainer, ...] = ()

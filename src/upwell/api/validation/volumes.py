@@ -8,6 +8,8 @@ from upwell.api.core import DownwardVolume, PodTemplate, TokenProjection
 _SHORTEST = 600
 """Seconds of a token's life, as in Kubernetes: it has to be made anew in time."""
 _MAX_AUDIENCE = 256
+_MAX_TOKENS = 32
+"""Of a template: each is signed, written and noted anew again and again, for every instance."""
 
 
 def volume_faults(template: PodTemplate, path: str) -> Iterator[Fault]:
@@ -15,6 +17,8 @@ def volume_faults(template: PodTemplate, path: str) -> Iterator[Fault]:
     automount = template.spec.automount_service_account_token
     if automount is not None and not isinstance(automount, bool):
         yield Fault(f"{path}.spec.automountServiceAccountToken", "expected true or false")
+    if _number_of_tokens(template) > _MAX_TOKENS:
+        yield Fault(f"{path}.spec.volumes", f"more than {_MAX_TOKENS} serviceAccountTokens")
     for at, volume in enumerate(template.spec.volumes):
         where = f"{path}.spec.volumes[{at}]"
         yield from _downward(volume.downward_api, f"{where}.downwardAPI")
@@ -29,6 +33,14 @@ def is_below(path: str) -> bool:
     """Return True for a path that stays in the volume that it is relative to."""
     parts = [part for part in path.split("/") if part not in {"", "."}]
     return bool(parts) and not path.startswith("/") and ".." not in parts and "\0" not in path
+
+
+def _number_of_tokens(template: PodTemplate) -> int:
+    return sum(
+        source.service_account_token is not None
+        for volume in template.spec.volumes
+        for source in (volume.projected.sources if volume.projected else ())
+    )
 
 
 def _token(token: TokenProjection, path: str) -> Iterator[Fault]:

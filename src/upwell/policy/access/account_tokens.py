@@ -8,7 +8,7 @@ from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 
 from upwell.api.meta import Resource
-from upwell.policy.access.declared import images_chosen
+from upwell.policy.access.declared import run_beside
 from upwell.policy.access.needs import Need
 from upwell.policy.access.roles import Action, Grant, grant_text
 from upwell.policy.access.service_accounts import exceeding
@@ -32,7 +32,8 @@ def token_uses(resource: Resource) -> Iterator[TokenUse]:
     """Yield the tokens that the templates of an object give to what they run."""
     for placed in templates_of(resource):
         if has_tokens(placed.template):
-            subject = f"{template_hash(placed.template)} {images_chosen(resource)}"
+            chosen = f"{run_beside(resource)} {placed.commands}"
+            subject = f"{template_hash(placed.template)} {chosen}"
             account = account_of(placed.template)
             yield TokenUse(placed.path, placed.namespace, account, subject)
 

@@ -11,6 +11,7 @@ from upwell.api.meta import Resource
 from upwell.api.pipeline import Pipeline
 from upwell.policy.images.local_names import RESOLVE_NAMES_ANNOTATION
 from upwell.policy.images.repository_tags import INSECURE_ANNOTATION
+from upwell.policy.rollouts.hooks import declared_hooks
 from upwell.policy.rollouts.image_ownership import PROMOTED_ANNOTATION
 from upwell.policy.rollouts.triggers import followers_of
 from upwell.policy.rollouts.written_volumes import SHARE_ANNOTATION
@@ -32,13 +33,14 @@ def declared(resource: Resource) -> object:
     return resource.model_dump(exclude={"metadata", "status"}), _of(resource, _DECLARING)
 
 
-def images_chosen(resource: Resource) -> str:
-    """Return what chooses the images of an object's Pods besides its templates, as one text."""
+def run_beside(resource: Resource) -> str:
+    """Return what an object's Pods run besides its templates, as one text: images, and hooks."""
     if isinstance(resource, Pipeline):
         return repr([component.model_dump() for component in resource.spec.components])
     followed = [(one.slot, str(one.tag), one.mode.value) for one in followers_of(resource).entries]
     named = _of(resource, _NAMING)
-    return repr((followed, named)) if followed or named else ""
+    hooks = [hook.model_dump() for hook in declared_hooks(resource)]
+    return repr((followed, named, hooks)) if followed or named or hooks else ""
 
 
 def _of(resource: Resource, keys: tuple[str, ...]) -> dict[str, str]:

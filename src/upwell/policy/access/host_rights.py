@@ -4,7 +4,7 @@ from collections.abc import Iterator
 
 from upwell.api.build import HOST_NETWORK_ANNOTATION, Build, BuildConfig
 from upwell.api.meta import Resource
-from upwell.policy.access.declared import images_chosen
+from upwell.policy.access.declared import run_beside
 from upwell.policy.access.needs import Need
 from upwell.policy.access.roles import Action
 from upwell.policy.builds.host_network import asks_for_host_network
@@ -23,15 +23,15 @@ def host_needs(resource: Resource) -> Iterator[Need]:
     """Yield the rights to the host.
 
     Everything that profile `baseline` forbids takes the right to the part of the host that it is
-    about, and so do the host's user ids. Whoever changes the template, or what chooses its images,
-    is asked again: they say what is done with the right.
+    about, and so do the host's user ids. Whoever changes the template, what chooses its images,
+    or a command that runs in it (a hook, a check) is asked again: they say what is done with it.
     """
-    chosen = images_chosen(resource)
     if isinstance(resource, Build | BuildConfig) and asks_for_host_network(resource):
         action = Action("use", HostRight.NETWORK, resource.namespace)
         why = f"has annotation {HOST_NETWORK_ANNOTATION}, the machine's network for its builds"
         yield Need(action, why, stays=False)
     for template in templates_of(resource):
+        chosen = f"{run_beside(resource)} {template.commands}"
         for found in (*violations(template, Profile.BASELINE), *host_users(template)):
             if found.right is not None:
                 action = Action("use", found.right, template.namespace)

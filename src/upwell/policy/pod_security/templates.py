@@ -1,7 +1,7 @@
 """The Pod templates of an object, each with its path and the namespace in which it runs; pure."""
 
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from upwell.api.apps import CronJob, DaemonSet, Deployment, DeploymentConfig, Job, StatefulSet
 from upwell.api.codec import Fault
@@ -23,6 +23,8 @@ class PlacedTemplate:
     """`spec.template`, say."""
     namespace: str
     template: PodTemplate
+    commands: str = field(default="", compare=False)
+    """What a check says of its Job besides the template, as one text."""
 
     @property
     def pod(self) -> PodSecurity:
@@ -85,7 +87,8 @@ def templates_of(resource: Resource) -> Iterator[PlacedTemplate]:
                 for number, check in enumerate(stage.verification.checks):
                     if check.job is not None and check.job.template is not None:
                         path = f"spec.stages[{at}].verification.checks[{number}].job.template"
-                        yield PlacedTemplate(path, namespace, check.job.template)
+                        commands = repr(check.job.model_dump(exclude={"template"}))
+                        yield PlacedTemplate(path, namespace, check.job.template, commands)
         case _:
             pass
 

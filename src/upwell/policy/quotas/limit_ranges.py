@@ -142,8 +142,12 @@ def violations(resource: Resource, old: Resource | None, bounds: BoundsOf) -> It
         return
     for template in changed_templates(resource, old):
         path = f"{template.path}.spec"
-        containers = _resources(f"{path}.containers", template.template.spec.containers)
-        initial = _resources(f"{path}.initContainers", template.template.spec.init_containers)
+        pod = template.template.spec
+        containers = _resources(f"{path}.containers", pod.containers)
+        initial = _resources(f"{path}.initContainers", pod.init_containers)
+        for where, one in zip(tuple(initial), pod.init_containers, strict=True):
+            if one.restart_policy == "Always":  # a sidecar, which runs beside the others
+                containers[where] = initial.pop(where)
         yield from _of_pod(containers, initial, path, bounds.get(template.namespace, ()))
     if isinstance(resource, StatefulSet):
         yield from _of_claims(resource, old, [one for one in own if one.type == CLAIM])

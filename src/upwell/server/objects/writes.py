@@ -21,7 +21,7 @@ from upwell.server.admission.admission import Admitted, admit
 from upwell.server.http.errors import ApiError
 from upwell.server.http.target import RequestTarget
 from upwell.server.http.values import MAX_VALUES, number_of_values, require_bounded
-from upwell.server.objects.account_rights import require_account_rights
+from upwell.server.objects.account_rights import within_account_rights
 from upwell.server.objects.image_volumes import image_volume_warnings
 from upwell.server.objects.limit_ranges import within_limit_ranges
 from upwell.server.objects.pod_security import enforce_profiles
@@ -173,7 +173,7 @@ class Writer:
         )
         resource = await within_limit_ranges(self._store, resource, None)
         await require_free_workloads(self._store, resource, None)
-        await require_account_rights(self._store, resource, None, options.user, options.grants)
+        await within_account_rights(self._store, resource, None, options.user, options.grants)
         review = await enforce_profiles(self._store, resource, None)
         warnings = (
             *admitted.warnings,
@@ -216,7 +216,8 @@ class Writer:
             wanted = resource.with_metadata(resource_version=version)
             wanted = await within_limit_ranges(self._store, wanted, old)
             await require_free_workloads(self._store, wanted, old)
-            await require_account_rights(self._store, wanted, old, options.user, options.grants)
+            asking = (options.user, options.grants)
+            wanted = await within_account_rights(self._store, wanted, old, *asking)
             review = await enforce_profiles(self._store, wanted, old)
             volumes = await image_volume_warnings(self._store, wanted, old)
             return _Replacement(
@@ -248,7 +249,7 @@ async def permitted(
     """
     resource = _authorized(wanted, old, options)
     resource = await within_limit_ranges(store, resource, old)
-    await require_account_rights(store, resource, old, options.user, options.grants)
+    resource = await within_account_rights(store, resource, old, options.user, options.grants)
     await enforce_profiles(store, resource, old)
     return resource
 

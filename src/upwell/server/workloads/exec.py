@@ -61,8 +61,9 @@ class ExecutionHandlers:
     async def _require_entry(self, websocket: WebSocket, instance: Instance) -> None:
         """Raise ApiError 403 for who would get the token of an account that may do more."""
         owner, user = await self._instances.owner(instance), websocket.scope.get("user")
-        if owner is not None and isinstance(user, Principal):
-            await require_entry(self._instances.objects, owner, user.username, user.grants)
+        if isinstance(user, Principal):
+            entrant = (user.username, user.grants)
+            await require_entry(self._instances.objects, instance, owner, *entrant)
 
 
 async def _converse(execution: ExecSession, channels: Channels) -> None:

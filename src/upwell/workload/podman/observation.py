@@ -289,6 +289,7 @@ def observe(
         losses=_losses(record) + (state is State.LOST),
         begun_at=record.begun_at if record else None,
         uid=record.uid if record else "",
+        accounts=tuple(sorted({one.account for one in record.tokens})) if record else (),
         labels=record.labels if record else {},  # a container's own have its image's among them
         containers=tuple(_observed(container, record) for container in containers),
         volumes=tuple(sorted({path for one in regular for path in one.written})),

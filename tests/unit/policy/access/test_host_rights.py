@@ -108,6 +108,24 @@ def test_a_trigger_of_a_deployment_config_is_asked_for_like_its_template() -> No
     assert refusal(config("app:1"), config("app:1"), DEPLOYER) is None
 
 
+def test_who_has_a_hook_run_with_the_rights_of_the_host_is_asked_again() -> None:
+    def config(*command: str) -> DeploymentConfig:
+        hook = {"failurePolicy": "Abort", "execNewPod": {"command": command, "volumes": ["d"]}}
+        strategy = {"type": "Rolling", "rollingParams": {"pre": hook} if command else {}}
+        spec = deployment(**HOST_PATH).spec.template.model_dump(by_alias=True, mode="json")
+        document = {
+            "metadata": {"name": "web", "namespace": "shop"},
+            "spec": {"template": spec, "strategy": strategy},
+        }
+        return decode_as(DeploymentConfig, document)
+
+    assert refusal(config("cat", "/d"), config(), DEPLOYER) is not None
+    assert refusal(config("cat", "/d"), config("true"), DEPLOYER) is not None
+    assert refusal(config("true"), config("true"), DEPLOYER) is None
+    assert refusal(config(), config(), DEPLOYER) is None
+    assert refusal(config("cat", "/d"), config(), ADMIN) is None
+
+
 def test_who_changes_a_trigger_is_the_author_of_what_it_runs() -> None:
     given = deployment().with_metadata(annotations={"upwell.dev/author": "root"})
     eve = Requester("eve", DEPLOYER)

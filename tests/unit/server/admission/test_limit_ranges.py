@@ -190,3 +190,15 @@ async def test_a_limit_range_that_means_nothing_is_refused(
     answer = await api.send("POST", f"{SHOP}/limitranges", document)
     assert answer.status == 422
     assert said in answer.json["message"]
+
+
+async def test_a_sidecar_counts_beside_the_containers_of_its_pod(api: Api) -> None:
+    await limit(api, {"type": "Pod", "max": {"memory": "1Gi"}})
+    stated = {"limits": {"memory": "768Mi"}}
+    before: dict[str, Any] = {"name": "before", "image": "web:1", "resources": stated}
+    sidecar = before | {"restartPolicy": "Always"}
+
+    refused = await api.send("POST", DEPLOYMENTS, workload(stated, initContainers=[sidecar]))
+    assert (refused.status, "1610612736 is more than" in refused.text) == (403, True), refused.text
+    taken = await api.send("POST", DEPLOYMENTS, workload(stated, initContainers=[before]))
+    assert taken.status == 201, taken.text

@@ -256,10 +256,44 @@ async def test_who_may_do_less_changes_nothing_that_runs_as_an_account(granted: 
         "dora", "PATCH", path, {"spec": {"replicas": 3}}, content_type=MERGE
     )
     assert scaled.status == 200
+    assert scaled.json["metadata"]["annotations"]["upwell.dev/author"] == "system:admin"
     containers = [{"name": "web", "image": "evil:1"}]
     patch = {"spec": {"template": {"spec": {"containers": containers}}}}
     changed = await granted.send("dora", "PATCH", path, patch, content_type=MERGE)
     assert (changed.status, "strong has promoter@shop" in changed.text) == (403, True)
+
+
+async def test_a_check_with_a_token_is_changed_by_nobody_who_may_do_less(
+    granted: GrantedApi,
+) -> None:
+    await granted.grant("petra", "pipeline-editor@shop")
+    await make(granted, "admin", "promoter@shop", name="strong")
+
+    def pipeline(**check: Any) -> dict[str, Any]:
+        job = {"template": template("strong")["spec"]["template"], **check}
+        stage = {
+            "name": "dev",
+            "workloads": [{"kind": "Deployment", "name": "web"}],
+            "verification": {"checks": [{"name": "smoke", "job": job}]},
+        }
+        component = {"name": "web", "from": {"kind": "ImageStreamTag", "name": "web:1"}}
+        return {"spec": {"components": [component], "stages": [stage]}}
+
+    document = {"metadata": {"name": "web"}, **pipeline()}
+    assert (await granted.create("admin", "pipelines", "shop", document)).status == 201
+    path = path_of("pipelines", "shop", "web")
+    for check in (
+        {"command": ["cat", "/token"]},
+        {"args": ["/token"]},
+        {"image": "evil:1"},
+        {"component": "web"},
+        {"artifacts": ["/token"]},
+    ):
+        body = pipeline(**check)
+        changed = await granted.send("petra", "PATCH", path, body, content_type=MERGE)
+        assert (changed.status, check) == (403, check), changed.text
+    body = {"metadata": {"labels": {"team": "web"}}}
+    assert (await granted.send("petra", "PATCH", path, body, content_type=MERGE)).status == 200
 
 
 async def test_a_token_in_what_runs_takes_the_right_to_ask_for_one(granted: GrantedApi) -> None:
@@ -284,6 +318,21 @@ async def test_a_token_in_what_runs_takes_the_right_to_ask_for_one(granted: Gran
     ("pod", "path"),
     [
         ({"automountServiceAccountToken": "yes"}, "spec.automountServiceAccountToken"),
+        (
+            {
+                "volumes": [
+                    {
+                        "name": "v",
+                        "projected": {
+                            "sources": [
+                                {"serviceAccountToken": {"path": f"t{at}"}} for at in range(33)
+                            ]
+                        },
+                    }
+                ]
+            },
+            "spec.volumes",
+        ),
         (
             {"volumes": [{"name": "v", "downwardAPI": {"items": [{"path": "x"}]}}]},
             "spec.volumes[0].downwardAPI.items[0].fieldRef",

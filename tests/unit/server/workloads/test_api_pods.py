@@ -13,7 +13,7 @@ import aiohttp
 import pytest
 from tests.support.server.api_server import START, Api, ApiClock, deployment, next_event, serving
 from tests.support.server.audit_logs import audit_log
-from tests.support.server.granted_api import open_granted_api
+from tests.support.server.granted_api import GrantedApi, open_granted_api
 
 from upwell.oci import Digest
 from upwell.policy.access.roles import parse_grant
@@ -456,16 +456,40 @@ async def test_nobody_enters_what_has_the_token_of_who_may_do_more(
         pod |= {"serviceAccountName": "bot", "automountServiceAccountToken": True}
         assert (await granted.create("admin", "deployments", "shop", wanted)).status == 201
         granted.api.runtime.shown = [instance("web-1")]
-        url = f"{granted.api.url}{PODS}/web-1/exec?command=id"
-        headers = {"Authorization": f"Bearer {granted.tokens['dora']}"}
-        entered = granted.api.session.ws_connect(
-            url, headers=headers, protocols=("v4.channel.k8s.io",)
-        )
         if enters:
-            async with entered as socket:
+            async with entering(granted) as socket:
                 assert 3 in await read_channels(socket)
         else:
-            with pytest.raises(aiohttp.WSServerHandshakeError) as refused:
-                await entered
-            assert refused.value.status == 403
-            assert not granted.api.runtime.executions
+            await assert_no_entry(granted)
+
+
+@pytest.mark.parametrize("is_there", [True, False])
+async def test_the_token_that_an_instance_has_counts_whatever_its_owner_says_since(
+    tmp_path: Path,
+    is_there: bool,  # noqa: FBT001 - a parameter of the test
+) -> None:
+    async with open_granted_api(tmp_path) as granted:
+        await granted.grant("dora", "deployer@shop")
+        account = {
+            "metadata": {"name": "bot", "annotations": {"upwell.dev/grants": "promoter@shop"}}
+        }
+        assert (await granted.create("admin", "serviceaccounts", "shop", account)).status == 201
+        if is_there:
+            made = await granted.create("dora", "deployments", "shop", deployment("web"))
+            assert made.status == 201
+        granted.api.runtime.shown = [instance("web-1", accounts=("bot",))]
+        await assert_no_entry(granted)
+
+
+def entering(granted: GrantedApi) -> Any:
+    """Return a WebSocket into an instance, to be opened."""
+    url = f"{granted.api.url}{PODS}/web-1/exec?command=id"
+    headers = {"Authorization": f"Bearer {granted.tokens['dora']}"}
+    return granted.api.session.ws_connect(url, headers=headers, protocols=("v4.channel.k8s.io",))
+
+
+async def assert_no_entry(granted: GrantedApi) -> None:
+    with pytest.raises(aiohttp.WSServerHandshakeError) as refused:
+        await entering(granted)
+    assert refused.value.status == 403
+    assert not granted.api.runtime.executions
