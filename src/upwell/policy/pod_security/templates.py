@@ -24,7 +24,7 @@ class PlacedTemplate:
     namespace: str
     template: PodTemplate
     commands: str = field(default="", compare=False)
-    """What a check says of its Job besides the template, as one text."""
+    """Rest of what a check says of its Job, as one text."""
 
     @property
     def pod(self) -> PodSecurity:
