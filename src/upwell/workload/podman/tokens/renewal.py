@@ -123,7 +123,11 @@ class InstanceTokens:
         """Make tokens anew in time, until cancelled."""
         for name in await asyncio.to_thread(self._volumes.names):
             if self._records.load(name) is None:  # its end was cut short
-                await asyncio.to_thread(self.release, name)
+                try:
+                    await asyncio.to_thread(self.release, name)
+                except OSError as error:
+                    extra = {"instance": name, "why": str(error)}
+                    _log.warning("tokens of an ended instance not removed", extra=extra)
         for name in self._records.names():
             self.follow(name)
         while True:
