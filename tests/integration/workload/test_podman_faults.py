@@ -411,6 +411,8 @@ class FaultyCreations:
     settings: PodmanSettings
     next: Path
     """A shell command in a line for each; it may use `$$` and `create`."""
+    late: Path
+    """Holds the seconds for which the runtime stays when it has started a container."""
 
 
 @pytest.fixture
@@ -419,12 +421,15 @@ def creations(settings: PodmanSettings, tmp_path: Path) -> FaultyCreations:
     conf = settings.containers_conf.read_text()
     found = re.search(r'^runtime = "(\w+)"', conf, re.MULTILINE)
     runtime = found[1] if found else "crun"
-    faults, program = tmp_path / "faults", tmp_path / runtime
+    faults, late, program = tmp_path / "faults", tmp_path / "late", tmp_path / runtime
     program.write_text(
         f"""#!/bin/sh
 create() {{ {shutil.which(runtime)} "$@"; }}
 case " $* " in *" create "*) if test -s {faults}; then
     fault=$(head -n 1 {faults}); sed -i 1d {faults}; eval "$fault"
+fi;;
+*" start "*) if test -s {late}; then
+    {shutil.which(runtime)} "$@"; code=$?; sleep "$(cat {late})"; exit $code
 fi;; esac
 exec {shutil.which(runtime)} "$@"
 """
@@ -432,7 +437,7 @@ exec {shutil.which(runtime)} "$@"
     program.chmod(0o755)
     changed = tmp_path / "containers.conf"
     changed.write_text(f'{conf}\n[engine.runtimes]\n{runtime} = ["{program}"]\n')
-    return FaultyCreations(replace(settings, containers_conf=changed), faults)
+    return FaultyCreations(replace(settings, containers_conf=changed), faults, late)
 
 
 KILLED = 'create "$@"; kill -9 $$'
@@ -476,3 +481,14 @@ async def test_what_a_killed_creation_left_goes_when_the_instance_is_made_anew(
         assert await running(runtime) == [NAMES[0]]
         await eventually(monitors, lambda found: left not in found)
         assert len(await monitors()) == 1
+
+
+async def test_a_container_that_runs_is_not_ended_as_its_start_is_answered_late(
+    creations: FaultyCreations, workload: Workload, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(cut_starts, "_LOOK_SECONDS", 0.5)
+    creations.late.write_text("3")
+    spec = workload.spec(workload.container("sleep", "600"), name=NAMES[0])
+    async with PodmanRuntime.open(creations.settings) as runtime:
+        await runtime.start(spec)
+        assert await running(runtime) == [NAMES[0]]

@@ -67,7 +67,7 @@ def _unstarted(container_id: str) -> int:
     """Return the process below a monitor whose runtime has ended; 0 where there is none."""
     for monitor in _monitors(container_id):
         children = _children(monitor)
-        if len(children) == 1 and _is_inside(children[0]):
+        if len(children) == 1 and _waits_for_start(children[0]):
             return children[0]
     return 0
 
@@ -88,10 +88,11 @@ def _children(pid: int) -> list[int]:
     return []
 
 
-def _is_inside(pid: int) -> bool:
-    """Return True if a process is a container's: one of a PID namespace below our own."""
+def _waits_for_start(pid: int) -> bool:
+    """Return True if a process waits for the runtime's start: at the end of a pipe of its own."""
     with contextlib.suppress(OSError):
-        for line in (_PROC / str(pid) / "status").read_text().splitlines():
-            if line.startswith("NSpid:"):
-                return len(line.split()) > 2  # noqa: PLR2004 - the word, and a number in each
+        for descriptor in (_PROC / str(pid) / "fd").iterdir():
+            with contextlib.suppress(OSError):
+                if descriptor.readlink().name == "exec.fifo":
+                    return True
     return False
