@@ -75,9 +75,10 @@ class DatabaseKeys:
             resealer = self._rows(self.sealer)
             while not resealer.is_done:
                 self.step(connection, resealer)
-            self.finish(connection)
-            connection.execute("VACUUM")  # pages that were freed before hold plain texts still
+            # Pages that were freed before hold plain texts still. What ends it goes on next time.
+            connection.execute("VACUUM")
             truncate_log(connection)
+            self.finish(connection)
 
     def begin(
         self, connection: sqlite3.Connection, made: DataKey, facts: Mapping[str, str]

@@ -11,9 +11,11 @@ import pytest
 
 from upwell.api.core import Secret
 from upwell.api.meta import ObjectMeta
+from upwell.encryption.databases import DatabaseKeys
 from upwell.encryption.faults import EncryptionKeyError
 from upwell.encryption.keyring import Keyring
 from upwell.encryption.keys import InvalidKeySourceError, KeySource, write_new_key
+from upwell.store.encryption.resealing import StoreResealer
 from upwell.store.interface import EVERYTHING, RejectedError, UnavailableError
 from upwell.store.sqlite import DamagedStoreError, SqliteStore
 
@@ -108,6 +110,36 @@ async def test_what_was_plain_is_sealed_at_the_next_start_freed_pages_too(
         assert store.encryption.source == str(key)
         assert plain_files(data) == []
     assert plain_files(data) == []
+
+
+class Dying(sqlite3.Connection):
+    """A process that dies before the pages that are free are overwritten."""
+
+    def execute(self, sql: str, *parameters: object) -> sqlite3.Cursor:
+        if sql == "VACUUM":
+            raise KeyboardInterrupt
+        return super().execute(sql, *parameters)  # type: ignore[arg-type]
+
+
+async def test_freed_pages_are_sealed_later_when_the_process_died_before(
+    data: Path, key: KeySource
+) -> None:
+    async with opened(data) as store:
+        for at in range(50):
+            await store.create(secret(f"s{at}", f"{MARK}-{'x' * 2000}"))
+    with database(data) as connection:
+        connection.execute("PRAGMA secure_delete = OFF")
+        connection.execute("DELETE FROM objects WHERE name <> 's0'")
+        connection.execute("DELETE FROM changes WHERE version > 1")
+    path = data / "upwell.db"
+    keys = DatabaseKeys(path, Keyring([key], data), StoreResealer)
+    dying = sqlite3.connect(path, factory=Dying, isolation_level=None)
+    with closing(dying), pytest.raises(KeyboardInterrupt):
+        keys.open(dying)
+    assert plain_files(data) == ["upwell.db"]
+    async with opened(data, key) as store:
+        assert len(await values(store)) == 1
+        assert plain_files(data) == []
 
 
 async def test_encryption_can_be_taken_back(data: Path, key: KeySource) -> None:

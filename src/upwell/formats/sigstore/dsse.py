@@ -21,7 +21,7 @@ MEDIA_TYPE = "application/vnd.dsse.envelope.v1+json"
 IN_TOTO = "application/vnd.in-toto+json"
 """The payload type of in-toto statements."""
 MAX_ENVELOPE_BYTES = MAX_DOCUMENT_BYTES * 4 // 3 + 64 * 1024
-_MAX_SIGNATURES = 32
+_MAX_SIGNATURES = 8
 
 
 @dataclass(frozen=True, slots=True)

@@ -13,7 +13,7 @@ from cryptography.hazmat.primitives.asymmetric.padding import PKCS1v15
 from cryptography.hazmat.primitives.asymmetric.rsa import RSAPublicKey
 
 MAX_KEY_BYTES = 16 * 1024
-_MIN_RSA_BITS = 2048
+_MIN_RSA_BITS, _MAX_RSA_BITS = 2048, 8192
 
 type _Key = EllipticCurvePublicKey | Ed25519PublicKey | RSAPublicKey
 
@@ -41,6 +41,8 @@ class SignatureKey:
             raise InvalidPublicKeyError("its kind is none of ECDSA, RSA and Ed25519")
         if isinstance(key, RSAPublicKey) and key.key_size < _MIN_RSA_BITS:
             raise InvalidPublicKeyError(f"an RSA key of {key.key_size} bits is too short")
+        if isinstance(key, RSAPublicKey) and key.key_size > _MAX_RSA_BITS:
+            raise InvalidPublicKeyError(f"an RSA key of {key.key_size} bits is too long")
         return cls(key)
 
     @property

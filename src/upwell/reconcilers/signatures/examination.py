@@ -1,10 +1,11 @@
 """Examination of an image: its evidence is read as far as policies ask for it, and verified."""
 
 import asyncio
-from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
-from contextlib import aclosing
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Mapping, Sequence
+from contextlib import aclosing, asynccontextmanager
 from dataclasses import dataclass
 from datetime import datetime
+from weakref import WeakValueDictionary
 
 from upwell.api.image_policies.policy import ImagePolicySpec
 from upwell.machine.clock import now
@@ -28,8 +29,10 @@ from upwell.registry.origins import Origin
 
 _LONGEST = 60.0
 """Seconds in which the evidence about one image has to be here."""
-_AT_ONCE = 4
+_AT_ONCE = 8
 """Images whose evidence is read at a time."""
+_OF_ONE_NAMESPACE = 2
+"""Of those: a registry that does not answer holds up those alone who ask it."""
 
 type ImageAccess = Callable[[Reference, str], Awaitable[RequestAccess]]
 """Returns the access to an image on behalf of a namespace."""
@@ -67,6 +70,7 @@ class ImageExamination:
         self._copies = copies
         self._clock = clock
         self._turns = asyncio.Semaphore(_AT_ONCE)
+        self._of_namespaces: WeakValueDictionary[str, asyncio.Semaphore] = WeakValueDictionary()
 
     async def verdicts(
         self,
@@ -82,7 +86,7 @@ class ImageExamination:
         """
         found: dict[str, Verdict] = {}
         try:
-            async with self._turns, asyncio.timeout(_LONGEST):
+            async with self._turn(namespace), asyncio.timeout(_LONGEST):
                 images = await self._images(reference, namespace, image, origin)
                 places = [*self._copies_of(images), *images]
                 predicates = _predicates(specs.values())
@@ -101,6 +105,12 @@ class ImageExamination:
             unknown = Verdict(VerdictReason.UNKNOWN, f"it cannot be checked: {why}")
             found |= dict.fromkeys(_without_pass(specs, found), unknown)
         return found
+
+    @asynccontextmanager
+    async def _turn(self, namespace: str) -> AsyncIterator[None]:
+        own = self._of_namespaces.setdefault(namespace, asyncio.Semaphore(_OF_ONE_NAMESPACE))
+        async with own, self._turns:
+            yield
 
     async def _images(
         self, reference: Reference, namespace: str, image: JudgedImage, origin: Origin | None

@@ -80,7 +80,9 @@ class ImagePolicies:
         self._origins = internal.origins
         self._count = count
         self._memory = VerdictMemory()
-        self._locks: WeakValueDictionary[JudgedImage, asyncio.Lock] = WeakValueDictionary()
+        self._locks: WeakValueDictionary[tuple[str, JudgedImage], asyncio.Lock] = (
+            WeakValueDictionary()
+        )
         self.on_signed: list[Callable[[], None]] = []
         """Called when an image that was kept out has been signed: it may be asked for again."""
 
@@ -130,7 +132,8 @@ class ImagePolicies:
         policies = policies_for(stored, image, question.namespace, question.point, question.stage)
         if not policies:
             return ImageJudgement(image)
-        async with self._locks.setdefault(image, asyncio.Lock()):
+        asked = (question.namespace, image)
+        async with self._locks.setdefault(asked, asyncio.Lock()):
             verdicts = await self._verdicts(question, image, policies, origin)
         judged = [PolicyVerdict(one, verdicts[_name(one)]) for one in policies]
         if not question.quiet:

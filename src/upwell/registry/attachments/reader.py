@@ -37,7 +37,7 @@ from upwell.registry.interface import DEFAULT_ACCESS, Registry, RequestAccess
 MAX_ATTESTATION_BYTES = 4 * 1024 * 1024
 """Bytes of one attestation, and of those of an image altogether, that are read for policies."""
 MAX_SIGNATURES = 64
-"""Signatures of an image that are read."""
+"""Signatures of an image that are read, and as many attestations."""
 _MAX_MANIFESTS = 32
 _MAX_LAYERS = 1000
 """Layers of one manifest that are looked at."""
@@ -211,6 +211,8 @@ class _Reading:
         self.signatures.append(Blob(layer.media_type, payload, layer.annotations))
 
     async def _take_attestation(self, layer: Descriptor) -> None:
+        if len(self.attestations) >= MAX_SIGNATURES:
+            return
         self.room -= layer.size
         content = await self.registry.blob(self.image, layer.digest, layer.size, self.access)
         self.attestations.append(Blob(layer.media_type, content, layer.annotations))

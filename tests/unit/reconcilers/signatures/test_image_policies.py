@@ -31,7 +31,7 @@ from upwell.formats.sigstore import Blob, signature_manifest, signature_tag
 from upwell.formats.sigstore.artifacts import SIGNATURE_TYPE
 from upwell.oci import Descriptor, Digest, Manifest, Reference, parse_manifest
 from upwell.policy.signatures.findings import MAX_PASSED
-from upwell.policy.signatures.judgement import PolicyVerdict
+from upwell.policy.signatures.judgement import ImageJudgement, PolicyVerdict
 from upwell.policy.signatures.verification import VERIFIED, Verdict, VerdictReason
 from upwell.reconcilers.signatures.findings import DeferredPasses, FindingRecorder
 from upwell.reconcilers.signatures.questions import (
@@ -39,9 +39,13 @@ from upwell.reconcilers.signatures.questions import (
     ImagePolicyUnknownError,
     ImageQuestion,
 )
-from upwell.registry.attachments.reader import MAX_ATTESTATION_BYTES
+from upwell.registry.attachments.reader import (
+    MAX_ATTESTATION_BYTES,
+    MAX_SIGNATURES,
+    AttachmentReader,
+)
 from upwell.registry.errors import RegistryUnavailableError
-from upwell.registry.interface import PushEvent
+from upwell.registry.interface import DEFAULT_ACCESS, PushEvent, RequestAccess
 from upwell.store.memory import MemoryStore
 
 KEY, STRANGER = CosignKey(), CosignKey()
@@ -240,6 +244,62 @@ async def test_a_thousand_referrers_and_large_attestations_cost_little(
 
     assert await setup.reason() is VerdictReason.NOT_ATTESTED
     assert len(setup.images.fetched) < 50
+
+
+class DeafTo(RegistryInMemory):
+    """A registry that answers nobody about images whose name has a word."""
+
+    def __init__(self, word: str, *manifests: Manifest) -> None:
+        super().__init__(*manifests)
+        self.word = word
+        self.asked_in_vain = asyncio.Event()
+
+    async def resolve(
+        self, reference: Reference, access: RequestAccess = DEFAULT_ACCESS
+    ) -> Descriptor:
+        if self.word in reference.name:
+            self.asked_in_vain.set()
+            await asyncio.Event().wait()
+        return await super().resolve(reference, access)
+
+
+async def test_images_of_a_deaf_registry_hold_up_their_own_namespace_alone() -> None:
+    clock = MemoryClock()
+    store, images = MemoryStore(clock), DeafTo("deaf", APP)
+    judge = image_judge(store, images, clock)
+    add_evidence(images, IMAGE, [SIGNATURE])
+    await store.create(cluster_policy("signed", KEY.spec("*")))
+
+    def ask(name: str, namespace: str) -> asyncio.Task[ImageJudgement]:
+        image = Reference.parse(f"{name}@{APP.digest}")
+        question = ImageQuestion(image, namespace, PolicyPoint.ROLLOUT)
+        return asyncio.create_task(judge.judge(question))
+
+    hanging = [ask(f"deaf.test/a/{number}", "mallory") for number in range(20)]
+    await images.asked_in_vain.wait()
+    hanging.append(ask(IMAGE.name, "mallory"))  # it waits for its turn with the image of others
+    await asyncio.sleep(0)
+    async with asyncio.timeout(20):
+        assert (await ask(IMAGE.name, "shop")).allowed
+    assert not any(one.done() for one in hanging)
+    for one in hanging:
+        one.cancel()
+    await asyncio.gather(*hanging, return_exceptions=True)
+
+
+async def test_of_very_many_small_attestations_a_few_are_looked_at(setup: PolicySetup) -> None:
+    wanted = AttestationRequirement(predicate_type=PROVENANCE)
+    await setup.store.create(
+        cluster_policy("built", KEY.spec("registry.test", attestations=(wanted,)))
+    )
+    noise = [
+        STRANGER.attestation_blob(APP.digest, PROVENANCE, {"n": number}) for number in range(200)
+    ]
+    add_evidence(setup.images, IMAGE, [SIGNATURE], noise)
+    reader = AttachmentReader(setup.images)
+    found = [one async for one in reader.readings(IMAGE, frozenset({PROVENANCE}))]
+    assert len(found[-1].attestations) == MAX_SIGNATURES
+    assert await setup.reason() is VerdictReason.NOT_ATTESTED
 
 
 async def test_the_findings_of_a_policy_keep_their_time(setup: PolicySetup) -> None:
