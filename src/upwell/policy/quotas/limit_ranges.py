@@ -35,6 +35,12 @@ from upwell.api.values.quantities import InvalidQuantityError, parse_quantity
 from upwell.policy.pod_security.templates import PlacedTemplate, templates_of
 
 TYPES = frozenset({CONTAINER, POD, CLAIM, IMAGE, IMAGE_STREAM})
+_BOUNDS = {
+    CLAIM: {"max": {STORAGE}, "min": {STORAGE}},
+    IMAGE: {"max": {STORAGE}},
+    IMAGE_STREAM: {"max": {IMAGE_TAGS, IMAGES}},
+}
+"""Names that each field of these types bounds; a Container and a Pod have any."""
 _COMPUTE = frozenset({"cpu", "memory", "ephemeral-storage"})
 _ONE_BUILD = "spec.resources"
 
@@ -91,13 +97,7 @@ def range_faults(limits: LimitRange) -> Iterator[Fault]:
         path = f"spec.limits[{at}]"
         if item.type not in TYPES:
             yield Fault(f"{path}.type", f"{item.type!r} is none of {', '.join(sorted(TYPES))}")
-        fields = {
-            "max": item.max,
-            "min": item.min,
-            "default": item.default,
-            "defaultRequest": item.default_request,
-            "maxLimitRequestRatio": item.max_limit_request_ratio,
-        }
+        fields = _fields(item)
         for field, values in fields.items():
             for name, text in values.items():
                 try:
@@ -111,6 +111,28 @@ def range_faults(limits: LimitRange) -> Iterator[Fault]:
             for name, amount in _amounts(fields[field]).items():
                 if name in most and amount > most[name]:
                     yield Fault(f"{path}.{field}[{name}]", "is more than the maximum")
+
+
+def range_warnings(limits: LimitRange) -> Iterator[str]:
+    """Yield which bounds of a LimitRange hold for nothing."""
+    for at, item in enumerate(limits.spec.limits):
+        if (known := _BOUNDS.get(item.type)) is None:
+            continue
+        for field, values in _fields(item).items():
+            for name in values:
+                if name not in known.get(field, ()):
+                    path = f"spec.limits[{at}].{field}[{name}]"
+                    yield f"{path} limits nothing: type {item.type} has no such bound"
+
+
+def _fields(item: LimitRangeItem) -> Mapping[str, Mapping[str, Quantity]]:
+    return {
+        "max": item.max,
+        "min": item.min,
+        "default": item.default,
+        "defaultRequest": item.default_request,
+        "maxLimitRequestRatio": item.max_limit_request_ratio,
+    }
 
 
 def with_defaults(resource: Resource, old: Resource | None, bounds: BoundsOf) -> Resource:

@@ -23,7 +23,7 @@ from upwell.policy.images.schedule import interval_fault
 from upwell.policy.images.selection import selection_faults
 from upwell.policy.pod_security.namespaces import label_faults
 from upwell.policy.pod_security.templates import template_faults
-from upwell.policy.quotas.limit_ranges import range_faults
+from upwell.policy.quotas.limit_ranges import range_faults, range_warnings
 from upwell.policy.quotas.usage import unknown_names
 from upwell.policy.rollouts.image_ownership import (
     ignored_images,
@@ -148,6 +148,8 @@ def _oddities(resource: Resource) -> Iterator[str]:
     if isinstance(resource, ResourceQuota):
         for name in unknown_names(resource.spec.hard):
             yield f"spec.hard[{name}] limits nothing: no kind of this server counts as it"
+    if isinstance(resource, LimitRange):
+        yield from range_warnings(resource)
     if isinstance(resource, BuildConfig):
         yield from build_warnings(resource)
     if isinstance(resource, ImageStream):

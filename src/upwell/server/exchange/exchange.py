@@ -29,6 +29,7 @@ _LONGEST_VALID = timedelta(days=31)
 _LEEWAY = timedelta(minutes=5)
 _NAME_LETTERS = 40
 _MAX_SHOWN = 80
+_SCOPES = "ask for system:serviceaccount:NAMESPACE:NAME, or name no scope"
 
 
 class ExchangeError(Exception):
@@ -80,8 +81,9 @@ class TokenExchange:
         rules = [one for one in rules if wanted in {"", account_name(one.namespace, one.account)}]
         rule = first_match(rules, claims)
         if not isinstance(rule, ExchangeRule):
-            told = "; ".join(rule) or "none is for the account that was asked for"
-            raise ExchangeError(f"no rule allows this token; claims that differ: {told}")
+            if not rule:
+                raise ExchangeError(f"no rule is for scope {wanted[:_MAX_SHOWN]!r}: {_SCOPES}")
+            raise ExchangeError(f"no rule allows this token; claims that differ: {'; '.join(rule)}")
         account = await self._account(store, rule)
         ends = self._end(claims)
         now = self._clock()
@@ -90,7 +92,8 @@ class TokenExchange:
         made = self._accounts.issue(issued)
         facts = {**rule.matched(claims), "sub": str(claims["sub"]), "token": made.id}
         told = " ".join(f"{name}={value[:_MAX_SHOWN]}" for name, value in facts.items())
-        return Exchanged(rule, made, made.ends - now, f"exchange {rule.name}: {told}")
+        left = made.ends - self._clock()  # a slow disk may have taken some of it
+        return Exchanged(rule, made, left, f"exchange {rule.name}: {told}")
 
     async def _verified(self, foreign: str) -> tuple[Sequence[ExchangeRule], Mapping[str, Any]]:
         try:

@@ -202,3 +202,41 @@ async def test_a_sidecar_counts_beside_the_containers_of_its_pod(api: Api) -> No
     assert (refused.status, "1610612736 is more than" in refused.text) == (403, True), refused.text
     taken = await api.send("POST", DEPLOYMENTS, workload(stated, initContainers=[before]))
     assert taken.status == 201, taken.text
+
+
+@pytest.mark.parametrize(
+    ("item", "path"),
+    [
+        ({"type": "openshift.io/Image", "max": {"memory": "1Gi"}}, "max[memory]"),
+        ({"type": "openshift.io/Image", "min": {"storage": "1Mi"}}, "min[storage]"),
+        ({"type": "openshift.io/ImageStream", "max": {"storage": "1Gi"}}, "max[storage]"),
+        ({"type": "PersistentVolumeClaim", "max": {"cpu": 1}}, "max[cpu]"),
+        (
+            {"type": "PersistentVolumeClaim", "maxLimitRequestRatio": {"storage": 2}},
+            "maxLimitRequestRatio[storage]",
+        ),
+    ],
+)
+async def test_a_bound_that_holds_for_nothing_is_warned_of(
+    api: Api, item: dict[str, Any], path: str
+) -> None:
+    document = {"metadata": {"name": "sizes"}, "spec": {"limits": [item]}}
+    answer = await api.send("POST", f"{SHOP}/limitranges", document)
+    assert answer.status == 201, answer.text
+    said = f"spec.limits[0].{path} limits nothing: type {item['type']} has no such bound"
+    assert [said] == [one.split('"')[1] for one in answer.warnings if "limits nothing" in one]
+
+
+async def test_a_bound_that_holds_is_not_warned_of(api: Api) -> None:
+    items = [
+        {"type": "Container", "max": {"cpu": 1, "example.com/device": 1}},
+        {"type": "PersistentVolumeClaim", "max": {"storage": "1Gi"}, "min": {"storage": 1}},
+        {"type": "openshift.io/Image", "max": {"storage": "1Gi"}},
+        {
+            "type": "openshift.io/ImageStream",
+            "max": {"openshift.io/images": 9, "openshift.io/image-tags": 9},
+        },
+    ]
+    document = {"metadata": {"name": "sizes"}, "spec": {"limits": items}}
+    answer = await api.send("POST", f"{SHOP}/limitranges", document)
+    assert (answer.status, list(answer.warnings)) == (201, [])

@@ -106,6 +106,21 @@ async def test_a_token_of_a_ci_becomes_one_of_the_account_of_its_rule(
     assert await looks(granted, answer) == 401
 
 
+async def test_what_is_left_of_a_token_is_counted_when_it_is_given(
+    granted: GrantedApi, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    store, clock = granted.api.store, granted.api.clock
+    create = store.create
+
+    async def slowly(resource: Any) -> Any:
+        clock.advance(seconds=2)
+        return await create(resource)
+
+    monkeypatch.setattr(store, "create", slowly)
+    answer = await exchange(granted, signed(claims(**MAIN)))
+    assert answer.json["expires_in"] == 900
+
+
 async def test_a_token_is_exchanged_once(granted: GrantedApi) -> None:
     foreign = signed(claims(jti="run-7", **MAIN))
     assert (await exchange(granted, foreign)).status == 200
@@ -177,7 +192,11 @@ async def test_a_scope_names_the_account_that_is_wanted(granted: GrantedApi) -> 
     answer = await exchange(granted, signed(claims(**MAIN)), scope=wanted)
     assert answer.json["scope"] == wanted
     other = "system:serviceaccount:bank:ci"
-    assert (await exchange(granted, signed(claims(**MAIN)), scope=other)).status == 400
+    for scope in (other, "read"):
+        refused = await exchange(granted, signed(claims(**MAIN)), scope=scope)
+        assert (refused.status, refused.json["error"]) == (400, "invalid_grant")
+        said = refused.json["error_description"]
+        assert f"no rule is for scope '{scope}': ask for system:serviceaccount:" in said
 
 
 async def test_a_rule_without_its_account_says_so(granted: GrantedApi) -> None:
