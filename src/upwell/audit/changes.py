@@ -15,7 +15,10 @@ _LAST_APPLIED = "kubectl.kubernetes.io/last-applied-configuration"
 """Annotation with the object once more."""
 _SECRET_KINDS = frozenset({"Secret", "ConfigMap"})
 """Kinds of whose values nothing is told, as in Kubernetes' own audit policies."""
-_VARIABLE = re.compile(r"(?:^|\.)env\[[^\]]*\]\.value$")
+_NAMED_VALUE = re.compile(
+    r"(?:^|\.)(?:env|buildArgs|parameters|httpHeaders)\[.*\]\.value$", re.DOTALL
+)
+"""Value of an entry that may hold a secret, whatever its name, which anybody may choose."""
 _SECRET_FIELDS = frozenset({"secret", "key", "token", "password", "headers"})
 _MAX_FIELDS = 2000
 """Fields that are compared; what a larger object has beyond them is not told."""
@@ -30,8 +33,8 @@ def changed_fields(old: Document | None, new: Document | None) -> list[FieldChan
     """Return the fields in which two states of an object differ, in the order of their paths.
 
     `old` is None for an object that is made, `new` for one that is deleted. Values of Secrets and
-    ConfigMaps, of variables, and of fields that hold a secret, are left out: that they changed is
-    told.
+    ConfigMaps, of variables and their like, and of fields that hold a secret, are left out: that they
+    changed is told.
     """
     before = dict(_fields(old)) if old is not None else {}
     after = dict(_fields(new)) if new is not None else {}
@@ -56,7 +59,7 @@ def _is_hidden(kind: str, path: str) -> bool:
     if kind in _SECRET_KINDS and not path.startswith("metadata."):
         return True
     last = path.rpartition(".")[2].partition("[")[0]
-    return last in _SECRET_FIELDS or "headers[" in path or _VARIABLE.search(path) is not None
+    return last in _SECRET_FIELDS or "headers[" in path or _NAMED_VALUE.search(path) is not None
 
 
 def _fields(document: Document) -> Iterator[tuple[str, object]]:

@@ -71,3 +71,14 @@ def test_work_is_bounded() -> None:
     found = changed_fields(None, huge)
     assert len(found) <= 2000
     assert all(len(change.new or "") <= 300 for change in found)
+
+
+@pytest.mark.parametrize("place", ["env", "buildArgs", "parameters", "httpHeaders"])
+@pytest.mark.parametrize("name", ["TOKEN", "A]B", "Authorization", "A\n[B].c"])
+def test_values_that_may_be_secret_are_left_out_whatever_they_are_called(
+    place: str, name: str
+) -> None:
+    old = {"kind": "Thing", "spec": {place: [{"name": name, "value": "hunter2"}]}}
+    new = {"kind": "Thing", "spec": {place: [{"name": name, "value": "hunter3"}]}}
+    (change,) = changed_fields(old, new)
+    assert (change.old, change.new) == (None, None)
