@@ -33,8 +33,8 @@ def changed_fields(old: Document | None, new: Document | None) -> list[FieldChan
     """Return the fields in which two states of an object differ, in the order of their paths.
 
     `old` is None for an object that is made, `new` for one that is deleted. Values of Secrets and
-    ConfigMaps, of variables and their like, and of fields that hold a secret, are left out: that they
-    changed is told.
+    ConfigMaps, of variables and their like, and of fields that hold a secret, are left out: that
+    they changed is told.
     """
     before = dict(_fields(old)) if old is not None else {}
     after = dict(_fields(new)) if new is not None else {}
