@@ -31,6 +31,7 @@ REASONS = {
     "EnvFromSource.secret_ref": _NAMES,
     "BuildSource.secrets": _NAMES,
     "CustomBuildStrategy.secrets": _NAMES,
+    "TokenReviewSpec.token": "is asked about, and neither kept nor answered",
     "WebHookCause.secret": "is never the secret itself",
     "RootOfTrust.public_key": "has public keys",
     "FulcioSubject.signed_uri": "names whose signature counts",
