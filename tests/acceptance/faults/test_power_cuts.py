@@ -6,6 +6,7 @@ import pytest
 from tests.support.installation.installation import installation, until
 from tests.support.installation.promoted_installation import PromotedInstallation, manifests
 
+from upwell.api.pod import Pod
 from upwell.api.promotion import CheckPhase, Promotion, PromotionPhase
 
 KEPT_OR_WIPED = pytest.mark.parametrize("wipe", [True, False], ids=["wiped", "kept"])
@@ -28,12 +29,17 @@ async def promoted() -> AsyncIterator[PromotedInstallation]:
         yield promoted
 
 
+async def running_pods(promoted: PromotedInstallation) -> list[str]:
+    """Return the names of the Pods that run; a list of Podman's own is too slow for moments."""
+    pods = (await promoted.client.list(Pod)).items
+    return [one.name for one in pods if one.status.phase == "Running"]
+
+
 async def until_tested(promoted: PromotedInstallation) -> None:
     """Wait until the newest Release's test runs."""
 
     async def running() -> bool:
-        names = promoted.made.podman_names("--filter=status=running")
-        return any("-job-" in name for name in names)
+        return any("-job-" in name for name in await running_pods(promoted))
 
     await until(running, bool)
 
@@ -42,7 +48,7 @@ async def until_new_instance(promoted: PromotedInstallation) -> None:
     """Wait until an instance of the newest Release runs beside the old one."""
 
     async def running() -> int:
-        names = promoted.made.podman_names("--filter=status=running")
+        names = await running_pods(promoted)
         return len([name for name in names if "shop-dev" in name and "-job-" not in name])
 
     await until(running, (2).__eq__)
