@@ -296,8 +296,8 @@ async def serving(
         for connection in list(state.connections):
             connection.shutdown()
         await server.wait_closed()
-        while state.tasks:
-            await asyncio.gather(*state.tasks, return_exceptions=True)
+        while going := [task for task in state.tasks if not task.done()]:
+            await asyncio.gather(*going, return_exceptions=True)
         await asyncio.wait({following})
         logs.close_all()
         folder.cleanup()
