@@ -108,9 +108,10 @@ class NftFirewall:
                 self._applied = ""
                 return f"the table {self._name} of nftables was changed by somebody else"
             if not await asyncio.to_thread(_is_filtered, self._bridge):
-                if await asyncio.to_thread(_index, self._bridge) != self._filtered:
-                    return await self._filter()
-                return f"the bridge {self._bridge} does not hand its packets to the filter"
+                index = await asyncio.to_thread(_index, self._bridge)
+                if index == self._filtered != -1:
+                    return f"the bridge {self._bridge} does not hand its packets to the filter"
+                return await self._filter()  # it came anew, or has just gone
             return ""
 
     async def _is_intact(self) -> bool:

@@ -48,6 +48,7 @@ async def start(api: PodmanApi, container_id: str) -> None:
         await asyncio.to_thread(end_unstarted, container_id)
     finally:
         request.cancel()
+        await asyncio.gather(request, return_exceptions=True)  # what it says now is of no use
     raise RuntimeUnavailableError(f"the container runtime {why} ({container_id})")
 
 
@@ -58,7 +59,7 @@ def end_unstarted(container_id: str) -> None:
     """
     for monitor in _monitors(container_id):
         for pid in (*_children(monitor), monitor):
-            with contextlib.suppress(ProcessLookupError):
+            with contextlib.suppress(ProcessLookupError, PermissionError):
                 os.kill(pid, signal.SIGKILL)
         _log.warning("start of a container is given up", extra={"container": container_id})
 
