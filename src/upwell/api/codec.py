@@ -5,7 +5,6 @@ Unknown fields are kept and can be listed; wrong types are refused with the path
 
 import json
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
 from difflib import get_close_matches
 from typing import Any
 
@@ -27,6 +26,7 @@ from upwell.api import (
     subscription,
     template,
 )
+from upwell.api.faults import Fault
 from upwell.api.image_policies import policy as image_policy
 from upwell.api.image_policies import review as image_review
 from upwell.api.meta import Kind, Model, Resource
@@ -89,17 +89,6 @@ _BY_NAME = (
     }
 )
 _BY_KIND = {r.KIND.kind: r for r in RESOURCES}
-
-
-@dataclass(frozen=True, slots=True)
-class Fault:
-    """One thing that is wrong with an object: where, and what."""
-
-    path: str
-    message: str
-
-    def __str__(self) -> str:
-        return f"{self.path}: {self.message}" if self.path else self.message
 
 
 class InvalidObjectError(ValueError):

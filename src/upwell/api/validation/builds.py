@@ -10,8 +10,8 @@ from upwell.api.build import (
     BuildStrategy,
     BuildTriggerPolicy,
 )
-from upwell.api.codec import Fault
 from upwell.api.defaults import DOCKER_IMAGE, IMAGE_STREAM_TAG
+from upwell.api.faults import Fault
 from upwell.api.meta import ObjectReference
 from upwell.oci import InvalidReferenceError, Reference
 

@@ -3,7 +3,7 @@
 from collections.abc import Collection, Iterator
 from urllib.parse import urlsplit
 
-from upwell.api.codec import Fault
+from upwell.api.faults import Fault
 from upwell.api.pipeline import (
     Check,
     HttpCheck,

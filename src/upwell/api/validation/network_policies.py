@@ -3,7 +3,7 @@
 from collections.abc import Iterator, Sequence
 from ipaddress import IPv4Network, IPv6Network, ip_network
 
-from upwell.api.codec import Fault
+from upwell.api.faults import Fault
 from upwell.api.networking.network_policy import (
     IPBlock,
     NetworkPolicy,

@@ -9,7 +9,7 @@ from collections.abc import Iterator
 
 from pydantic import BaseModel
 
-from upwell.api.codec import Fault
+from upwell.api.faults import Fault
 from upwell.api.meta import Resource
 
 MAX_REPLICAS = 10_000

@@ -7,9 +7,10 @@ from collections.abc import Iterator, Mapping
 
 from upwell.api.apps import DaemonSet, Deployment, DeploymentConfig, StatefulSet
 from upwell.api.build import BuildConfig
-from upwell.api.codec import Fault, unknown_fields
+from upwell.api.codec import unknown_fields
 from upwell.api.core import ConfigMap, PodTemplate, ResourceQuota, Secret, Service
 from upwell.api.defaults import DOCKER_IMAGE
+from upwell.api.faults import Fault
 from upwell.api.image import ImageStream
 from upwell.api.meta import Resource
 from upwell.api.networking.network_policy import NetworkPolicy

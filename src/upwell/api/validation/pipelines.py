@@ -3,8 +3,8 @@
 import re
 from collections.abc import Collection, Iterator, Sequence
 
-from upwell.api.codec import Fault
 from upwell.api.defaults import IMAGE_STREAM_TAG
+from upwell.api.faults import Fault
 from upwell.api.pipeline import (
     GROUP_APPROVER,
     Approval,

@@ -2,7 +2,7 @@
 
 from collections.abc import Iterator, Sequence
 
-from upwell.api.codec import Fault
+from upwell.api.faults import Fault
 from upwell.api.pipeline import Window
 from upwell.api.values.schedules import (
     InvalidScheduleError,

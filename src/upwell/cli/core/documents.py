@@ -7,8 +7,9 @@ from pathlib import Path
 from typing import Any, cast
 from urllib.parse import urlsplit
 
-from upwell.api.codec import Fault, InvalidObjectError, UnknownKindError, decode
+from upwell.api.codec import InvalidObjectError, UnknownKindError, decode
 from upwell.api.defaults import apply_defaults
+from upwell.api.faults import Fault
 from upwell.api.manifests import MAX_MANIFEST_BYTES, InvalidManifestTextError, parse_manifests
 from upwell.api.meta import Resource
 from upwell.api.validation.objects import validate

@@ -7,8 +7,8 @@ asked of the account's author again whenever the account acts.
 
 from collections.abc import Iterable, Iterator
 
-from upwell.api.codec import Fault
 from upwell.api.core import GRANTS_ANNOTATION, ServiceAccount
+from upwell.api.faults import Fault
 from upwell.api.meta import Resource
 from upwell.policy.access.needs import Need
 from upwell.policy.access.roles import (

@@ -8,8 +8,8 @@ forbid (`policy/access`). With the label the profile holds for everybody, admini
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 
-from upwell.api.codec import Fault
 from upwell.api.core import Namespace
+from upwell.api.faults import Fault
 from upwell.api.meta import Resource
 from upwell.policy.pod_security.standards import Profile, violations
 from upwell.policy.pod_security.templates import PlacedTemplate

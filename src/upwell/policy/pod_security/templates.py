@@ -4,8 +4,8 @@ from collections.abc import Iterator
 from dataclasses import dataclass, field
 
 from upwell.api.apps import CronJob, DaemonSet, Deployment, DeploymentConfig, Job, StatefulSet
-from upwell.api.codec import Fault
 from upwell.api.core import Container, PodTemplate
+from upwell.api.faults import Fault
 from upwell.api.meta import Resource
 from upwell.api.pipeline import Pipeline
 from upwell.api.validation.volumes import volume_faults

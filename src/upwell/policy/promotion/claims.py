@@ -6,7 +6,7 @@ What one asks approval for, another would set without.
 import json
 from collections.abc import Iterable, Iterator
 
-from upwell.api.codec import Fault
+from upwell.api.faults import Fault
 from upwell.api.meta import Resource
 from upwell.api.pipeline import Pipeline, Stage, StageWorkloads
 from upwell.policy.promotion.stages import (

@@ -12,7 +12,7 @@ from typing import Any
 
 from upwell.api.apps import StatefulSet
 from upwell.api.build import Build, BuildConfig
-from upwell.api.codec import Fault, encode
+from upwell.api.codec import encode
 from upwell.api.core import (
     CLAIM,
     CONTAINER,
@@ -29,6 +29,7 @@ from upwell.api.core import (
     Quantity,
     ResourceRequirements,
 )
+from upwell.api.faults import Fault
 from upwell.api.image import ImageStream
 from upwell.api.meta import Resource
 from upwell.api.values.quantities import InvalidQuantityError, parse_quantity

@@ -3,8 +3,8 @@
 from collections.abc import Iterator
 from ipaddress import IPv4Address
 
-from upwell.api.codec import Fault
 from upwell.api.core import Service
+from upwell.api.faults import Fault
 from upwell.api.meta import Resource
 from upwell.api.route import Route
 from upwell.policy.routing.addresses import LOOPBACK

@@ -3,7 +3,8 @@
 from collections.abc import Collection, Iterator
 from datetime import UTC, datetime
 
-from upwell.api.codec import Fault, unknown_fields
+from upwell.api.codec import unknown_fields
+from upwell.api.faults import Fault
 from upwell.api.image_policies.policy import (
     AttestationRequirement,
     Enforcement,

@@ -9,7 +9,8 @@ from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
-from upwell.api.codec import Fault, UnknownKindError
+from upwell.api.codec import UnknownKindError
+from upwell.api.faults import Fault
 from upwell.api.legacy import to_group_form
 from upwell.api.manifests import MAX_DEPTH, MAX_MANIFEST_BYTES
 from upwell.api.template import Parameter, Template

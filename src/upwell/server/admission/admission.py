@@ -9,9 +9,10 @@ from dataclasses import dataclass
 from typing import Any
 
 from upwell.api.build import BuildConfig
-from upwell.api.codec import Fault, InvalidObjectError, decode, resource_for, unknown_fields
+from upwell.api.codec import InvalidObjectError, decode, resource_for, unknown_fields
 from upwell.api.core import LimitRange, ResourceQuota
 from upwell.api.defaults import apply_defaults
+from upwell.api.faults import Fault
 from upwell.api.image import ImageStream
 from upwell.api.legacy import to_group_form
 from upwell.api.meta import Resource

@@ -172,9 +172,7 @@ def to_api_error(error: Exception) -> ApiError:
 
 
 def _fault_causes(error: InvalidObjectError) -> tuple[ErrorCause, ...]:
-    return tuple(
-        ErrorCause("FieldValueInvalid", fault.message, fault.path) for fault in error.faults
-    )
+    return tuple(ErrorCause(fault.cause.value, fault.message, fault.path) for fault in error.faults)
 
 
 def _conflict_causes(error: ApplyConflictError) -> tuple[ErrorCause, ...]:

@@ -6,7 +6,8 @@ from starlette.requests import Request
 from starlette.responses import Response
 
 from upwell.actions.images import ExaminationError, ImageExaminer
-from upwell.api.codec import Fault, InvalidObjectError, decode_as, encode_json
+from upwell.api.codec import InvalidObjectError, decode_as, encode_json
+from upwell.api.faults import Fault
 from upwell.api.image_policies.policy import PolicyPoint
 from upwell.api.image_policies.review import ImagePolicyReview
 from upwell.policy.signatures.validation import policy_spec_faults

@@ -10,8 +10,9 @@ from starlette.requests import Request
 from starlette.responses import Response
 
 from upwell.actions.images import ExaminationError, ImageExaminer
-from upwell.api.codec import Fault, InvalidObjectError, decode_as, encode, encode_json
+from upwell.api.codec import InvalidObjectError, decode_as, encode, encode_json
 from upwell.api.defaults import DOCKER_IMAGE
+from upwell.api.faults import Fault
 from upwell.api.image import ImageStream, ImageStreamImport, ImportSpec
 from upwell.oci import InvalidReferenceError, Reference
 from upwell.policy.images.repository_tags import (

@@ -4,7 +4,8 @@ from starlette.requests import Request
 from starlette.responses import JSONResponse, Response
 
 from upwell.actions.images import ImageActions
-from upwell.api.codec import Fault, InvalidObjectError, decode_as
+from upwell.api.codec import InvalidObjectError, decode_as
+from upwell.api.faults import Fault
 from upwell.api.image import ImageStream, ImageStreamMapping
 from upwell.oci import Digest, InvalidDigestError, InvalidReferenceError, Reference
 from upwell.oci.reference import is_tag

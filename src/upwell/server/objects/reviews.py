@@ -3,7 +3,8 @@
 from starlette.requests import Request
 from starlette.responses import Response
 
-from upwell.api.codec import Fault, InvalidObjectError, decode_as, encode_json
+from upwell.api.codec import InvalidObjectError, decode_as, encode_json
+from upwell.api.faults import Fault
 from upwell.api.meta import Resource, format_time
 from upwell.api.reviews import (
     NonResourceRule,

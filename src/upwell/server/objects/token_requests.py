@@ -6,8 +6,9 @@ from datetime import timedelta
 from starlette.requests import Request
 from starlette.responses import Response
 
-from upwell.api.codec import Fault, InvalidObjectError, decode_as
+from upwell.api.codec import InvalidObjectError, decode_as
 from upwell.api.core import Secret, ServiceAccount
+from upwell.api.faults import Fault
 from upwell.api.requests.token_request import (
     ServiceAccountTokenRequest,
     TokenRequestSpec,

@@ -1,0 +1,91 @@
+"""Faults of objects in Kubernetes' words.
+
+Source: k8s.io/apimachinery `util/validation/field` (Error); meta/v1 StatusCause.
+"""
+
+import json
+from collections.abc import Iterable
+from dataclasses import dataclass
+from enum import StrEnum
+
+_MAX_SHOWN = 256
+"""Characters of a value in a message."""
+_PRINTABLE_BITS = 128
+"""Of a number: Python prints none of thousands of digits."""
+
+
+class CauseType(StrEnum):
+    """Type of a fault, as clients read it (meta/v1 CauseType)."""
+
+    REQUIRED = "FieldValueRequired"
+    INVALID = "FieldValueInvalid"
+    NOT_SUPPORTED = "FieldValueNotSupported"
+    DUPLICATE = "FieldValueDuplicate"
+    FORBIDDEN = "FieldValueForbidden"
+    TOO_LONG = "FieldValueTooLong"
+    TOO_MANY = "FieldValueTooMany"
+    NOT_FOUND = "FieldValueNotFound"
+
+
+@dataclass(frozen=True, slots=True)
+class Fault:
+    """One thing that is wrong with an object: where, and what."""
+
+    path: str
+    message: str
+    cause: CauseType = CauseType.INVALID
+
+    def __str__(self) -> str:
+        return f"{self.path}: {self.message}" if self.path else self.message
+
+    @classmethod
+    def required(cls, path: str, detail: str = "") -> "Fault":
+        """Return the fault of a field that is missing or empty."""
+        return cls(path, _joined("Required value", detail), CauseType.REQUIRED)
+
+    @classmethod
+    def invalid(cls, path: str, value: object, detail: str) -> "Fault":
+        """Return the fault of a value that may be shown."""
+        return cls(path, f"Invalid value: {_shown(value)}: {detail}")
+
+    @classmethod
+    def not_supported(cls, path: str, value: object, supported: Iterable[str]) -> "Fault":
+        """Return the fault of a value that is none of those there are."""
+        known = ", ".join(f'"{one}"' for one in supported)
+        message = f"Unsupported value: {_shown(value)}: supported values: {known}"
+        return cls(path, message, CauseType.NOT_SUPPORTED)
+
+    @classmethod
+    def duplicate(cls, path: str, value: object) -> "Fault":
+        """Return the fault of a value that another entry has too."""
+        return cls(path, f"Duplicate value: {_shown(value)}", CauseType.DUPLICATE)
+
+    @classmethod
+    def forbidden(cls, path: str, detail: str) -> "Fault":
+        """Return the fault of a field that may not be set, or not be changed."""
+        return cls(path, _joined("Forbidden", detail), CauseType.FORBIDDEN)
+
+    @classmethod
+    def too_long(cls, path: str, most: int) -> "Fault":
+        """Return the fault of a text; `most` is what it may have, in bytes."""
+        return cls(path, f"Too long: may not be more than {most} bytes", CauseType.TOO_LONG)
+
+    @classmethod
+    def too_many(cls, path: str, found: int, most: int) -> "Fault":
+        """Return the fault of a list with more than `most` entries."""
+        message = f"Too many: {found}: must have at most {most} items"
+        return cls(path, message, CauseType.TOO_MANY)
+
+
+def _joined(what: str, detail: str) -> str:
+    return f"{what}: {detail}" if detail else what
+
+
+def _shown(value: object) -> str:
+    if isinstance(value, int) and value.bit_length() > _PRINTABLE_BITS:
+        return "a number of many digits"
+    try:
+        text = json.dumps(value, ensure_ascii=False)
+    except (TypeError, ValueError):
+        text = repr(value)
+    return text if len(text) <= _MAX_SHOWN else f"{text[:_MAX_SHOWN]}…"
