@@ -26,11 +26,11 @@ from upwell.api import (
     subscription,
     template,
 )
-from upwell.api.faults import Fault
 from upwell.api.image_policies import policy as image_policy
 from upwell.api.image_policies import review as image_review
 from upwell.api.meta import Kind, Model, Resource
 from upwell.api.networking import network_policy
+from upwell.api.values.faults import Fault
 
 RESOURCES: tuple[type[Resource], ...] = (
     core.Namespace,

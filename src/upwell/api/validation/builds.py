@@ -11,8 +11,8 @@ from upwell.api.build import (
     BuildTriggerPolicy,
 )
 from upwell.api.defaults import DOCKER_IMAGE, IMAGE_STREAM_TAG
-from upwell.api.faults import Fault
 from upwell.api.meta import ObjectReference
+from upwell.api.values.faults import Fault
 from upwell.oci import InvalidReferenceError, Reference
 
 IMAGE_STREAM_IMAGE = "ImageStreamImage"

@@ -3,7 +3,6 @@
 from collections.abc import Collection, Iterator
 from urllib.parse import urlsplit
 
-from upwell.api.faults import Fault
 from upwell.api.pipeline import (
     Check,
     HttpCheck,
@@ -16,6 +15,7 @@ from upwell.api.pipeline import (
 from upwell.api.validation.labels import label_faults
 from upwell.api.validation.windows import schedule_faults
 from upwell.api.values.addresses import host_and_port, is_http_url
+from upwell.api.values.faults import Fault
 from upwell.api.values.thresholds import InvalidThresholdError, Threshold
 from upwell.oci import InvalidReferenceError, Reference
 

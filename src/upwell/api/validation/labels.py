@@ -3,7 +3,7 @@
 import re
 from collections.abc import Iterator, Sequence
 
-from upwell.api.faults import Fault
+from upwell.api.values.faults import Fault
 
 _LABEL = re.compile(r"[a-z0-9](?:[a-z0-9-]{0,61}[a-z0-9])?")
 

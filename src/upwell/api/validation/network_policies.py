@@ -3,7 +3,6 @@
 from collections.abc import Iterator, Sequence
 from ipaddress import IPv4Network, IPv6Network, ip_network
 
-from upwell.api.faults import Fault
 from upwell.api.networking.network_policy import (
     IPBlock,
     NetworkPolicy,
@@ -11,6 +10,7 @@ from upwell.api.networking.network_policy import (
     NetworkPolicyPort,
     PeerSelector,
 )
+from upwell.api.values.faults import Fault
 
 MAX_OPENINGS = 20_000
 """Peers times ports, over all rules of a policy."""

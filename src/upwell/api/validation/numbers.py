@@ -9,8 +9,8 @@ from collections.abc import Iterator
 
 from pydantic import BaseModel
 
-from upwell.api.faults import Fault
 from upwell.api.meta import Resource
+from upwell.api.values.faults import Fault
 
 MAX_REPLICAS = 10_000
 """Instances of one workload: far above what one machine runs, far below what hurts to count."""

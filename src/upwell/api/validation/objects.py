@@ -10,7 +10,6 @@ from upwell.api.build import BuildConfig
 from upwell.api.codec import unknown_fields
 from upwell.api.core import ConfigMap, PodTemplate, ResourceQuota, Secret, Service
 from upwell.api.defaults import DOCKER_IMAGE
-from upwell.api.faults import Fault
 from upwell.api.image import ImageStream
 from upwell.api.meta import Resource
 from upwell.api.networking.network_policy import NetworkPolicy
@@ -22,6 +21,7 @@ from upwell.api.validation.network_policies import validate_network_policy
 from upwell.api.validation.numbers import number_faults
 from upwell.api.validation.pipelines import validate_freeze, validate_pipeline
 from upwell.api.validation.subscriptions import validate_subscription
+from upwell.api.values.faults import Fault
 from upwell.api.values.quantities import InvalidQuantityError, parse_quantity
 from upwell.oci import InvalidReferenceError, Reference
 from upwell.oci.reference import is_tag

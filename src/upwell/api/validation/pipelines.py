@@ -4,7 +4,6 @@ import re
 from collections.abc import Collection, Iterator, Sequence
 
 from upwell.api.defaults import IMAGE_STREAM_TAG
-from upwell.api.faults import Fault
 from upwell.api.pipeline import (
     GROUP_APPROVER,
     Approval,
@@ -19,6 +18,7 @@ from upwell.api.validation.checks import verification_faults
 from upwell.api.validation.labels import is_label, label_faults
 from upwell.api.validation.windows import window_faults, windows_faults
 from upwell.api.values.addresses import host_and_port, is_http_url
+from upwell.api.values.faults import Fault
 from upwell.oci import InvalidReferenceError, Reference
 
 _WORKLOADS = ("Deployment", "DeploymentConfig", "StatefulSet", "DaemonSet", "CronJob")

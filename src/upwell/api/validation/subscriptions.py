@@ -3,9 +3,9 @@
 from collections.abc import Iterator
 from urllib.parse import urlsplit
 
-from upwell.api.faults import Fault
 from upwell.api.subscription import ALL_NAMESPACES, Subscription, SubscriptionDigest
 from upwell.api.values.addresses import is_metadata_address
+from upwell.api.values.faults import Fault
 from upwell.api.values.schedules import (
     InvalidScheduleError,
     UnknownTimeZoneError,

@@ -3,7 +3,7 @@
 from collections.abc import Iterator
 
 from upwell.api.core import DownwardVolume, PodTemplate, TokenProjection
-from upwell.api.faults import Fault
+from upwell.api.values.faults import Fault
 
 _SHORTEST = 600
 """Seconds of a token's life, as in Kubernetes: it has to be made anew in time."""

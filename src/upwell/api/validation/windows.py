@@ -2,8 +2,8 @@
 
 from collections.abc import Iterator, Sequence
 
-from upwell.api.faults import Fault
 from upwell.api.pipeline import Window
+from upwell.api.values.faults import Fault
 from upwell.api.values.schedules import (
     InvalidScheduleError,
     UnknownTimeZoneError,

@@ -18,8 +18,8 @@ from typing import Annotated, Any, TypeAliasType, TypeGuard, Union, get_args, ge
 from pydantic import BaseModel
 
 from upwell.api.codec import InvalidObjectError, UnknownKindError, encode, resource_for
-from upwell.api.faults import Fault
 from upwell.api.meta import Resource
+from upwell.api.values.faults import Fault
 from upwell.api.write_only.fields import Cover, ObjectsInside, WriteOnly
 
 LAST_APPLIED = "kubectl.kubernetes.io/last-applied-configuration"

@@ -9,10 +9,10 @@ from urllib.parse import urlsplit
 
 from upwell.api.codec import InvalidObjectError, UnknownKindError, decode
 from upwell.api.defaults import apply_defaults
-from upwell.api.faults import Fault
 from upwell.api.manifests import MAX_MANIFEST_BYTES, InvalidManifestTextError, parse_manifests
 from upwell.api.meta import Resource
 from upwell.api.validation.objects import validate
+from upwell.api.values.faults import Fault
 from upwell.cli.core.connection import Session
 from upwell.cli.core.errors import CommandError, Exit
 

@@ -8,8 +8,8 @@ asked of the account's author again whenever the account acts.
 from collections.abc import Iterable, Iterator
 
 from upwell.api.core import GRANTS_ANNOTATION, ServiceAccount
-from upwell.api.faults import Fault
 from upwell.api.meta import Resource
+from upwell.api.values.faults import Fault
 from upwell.policy.access.needs import Need
 from upwell.policy.access.roles import (
     EVERYWHERE,

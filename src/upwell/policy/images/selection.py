@@ -8,8 +8,8 @@ from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from enum import StrEnum
 
-from upwell.api.faults import Fault
 from upwell.api.image import ImageStream
+from upwell.api.values.faults import Fault
 from upwell.formats.regular_expressions import InvalidExpressionError, RegularExpression
 from upwell.policy.images.semver_range import InvalidRangeError, SemverRange
 from upwell.policy.images.versions import Version, natural_key

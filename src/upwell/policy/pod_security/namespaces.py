@@ -9,8 +9,8 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 
 from upwell.api.core import Namespace
-from upwell.api.faults import Fault
 from upwell.api.meta import Resource
+from upwell.api.values.faults import Fault
 from upwell.policy.pod_security.standards import Profile, violations
 from upwell.policy.pod_security.templates import PlacedTemplate
 

@@ -5,10 +5,10 @@ from dataclasses import dataclass, field
 
 from upwell.api.apps import CronJob, DaemonSet, Deployment, DeploymentConfig, Job, StatefulSet
 from upwell.api.core import Container, PodTemplate
-from upwell.api.faults import Fault
 from upwell.api.meta import Resource
 from upwell.api.pipeline import Pipeline
 from upwell.api.validation.volumes import volume_faults
+from upwell.api.values.faults import Fault
 from upwell.api.values.security_context import ContainerSecurity, PodSecurity, SecurityFault
 
 HOST_NAMESPACES = ("hostPID", "hostIPC")

@@ -6,9 +6,9 @@ What one asks approval for, another would set without.
 import json
 from collections.abc import Iterable, Iterator
 
-from upwell.api.faults import Fault
 from upwell.api.meta import Resource
 from upwell.api.pipeline import Pipeline, Stage, StageWorkloads
+from upwell.api.values.faults import Fault
 from upwell.policy.promotion.stages import (
     PipelineStage,
     names_workload,

@@ -29,9 +29,9 @@ from upwell.api.core import (
     Quantity,
     ResourceRequirements,
 )
-from upwell.api.faults import Fault
 from upwell.api.image import ImageStream
 from upwell.api.meta import Resource
+from upwell.api.values.faults import Fault
 from upwell.api.values.quantities import InvalidQuantityError, parse_quantity
 from upwell.policy.pod_security.templates import PlacedTemplate, templates_of
 

@@ -4,9 +4,9 @@ from collections.abc import Iterator
 from ipaddress import IPv4Address
 
 from upwell.api.core import Service
-from upwell.api.faults import Fault
 from upwell.api.meta import Resource
 from upwell.api.route import Route
+from upwell.api.values.faults import Fault
 from upwell.policy.routing.addresses import LOOPBACK
 from upwell.policy.routing.hosts import wildcard_fault
 from upwell.policy.routing.port_protocols import HEADLESS

@@ -4,7 +4,6 @@ from collections.abc import Collection, Iterator
 from datetime import UTC, datetime
 
 from upwell.api.codec import unknown_fields
-from upwell.api.faults import Fault
 from upwell.api.image_policies.policy import (
     AttestationRequirement,
     Enforcement,
@@ -18,6 +17,7 @@ from upwell.api.image_policies.policy import (
     SignedIdentity,
 )
 from upwell.api.meta import Resource
+from upwell.api.values.faults import Fault
 from upwell.formats.regular_expressions import InvalidExpressionError, RegularExpression
 from upwell.oci import InvalidReferenceError, Reference
 from upwell.oci.registry_names import canonical_name

@@ -10,10 +10,10 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from upwell.api.codec import UnknownKindError
-from upwell.api.faults import Fault
 from upwell.api.legacy import to_group_form
 from upwell.api.manifests import MAX_DEPTH, MAX_MANIFEST_BYTES
 from upwell.api.template import Parameter, Template
+from upwell.api.values.faults import Fault
 from upwell.policy.templates.generators import GeneratorError, generate_value
 
 GENERATE_EXPRESSION = "expression"

@@ -12,11 +12,11 @@ from upwell.api.build import BuildConfig
 from upwell.api.codec import InvalidObjectError, decode, resource_for, unknown_fields
 from upwell.api.core import LimitRange, ResourceQuota
 from upwell.api.defaults import apply_defaults
-from upwell.api.faults import Fault
 from upwell.api.image import ImageStream
 from upwell.api.legacy import to_group_form
 from upwell.api.meta import Resource
 from upwell.api.validation.objects import validate
+from upwell.api.values.faults import Fault
 from upwell.policy.access.service_accounts import account_faults
 from upwell.policy.builds.input_analysis import build_warnings
 from upwell.policy.images.generations import settle_generations

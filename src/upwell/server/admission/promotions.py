@@ -7,10 +7,10 @@ verb that has its own right, its reason and its line in the audit log.
 from typing import Any
 
 from upwell.api.codec import InvalidObjectError
-from upwell.api.faults import Fault
 from upwell.api.meta import Resource
 from upwell.api.pipeline import Freeze
 from upwell.api.promotion import BY_HAND_ANNOTATION, PIPELINE_LABEL, Promotion, Purpose, Release
+from upwell.api.values.faults import Fault
 
 _IMMUTABLE = (Release, Promotion)
 _VERBS = {

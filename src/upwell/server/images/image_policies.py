@@ -7,9 +7,9 @@ from starlette.responses import Response
 
 from upwell.actions.images import ExaminationError, ImageExaminer
 from upwell.api.codec import InvalidObjectError, decode_as, encode_json
-from upwell.api.faults import Fault
 from upwell.api.image_policies.policy import PolicyPoint
 from upwell.api.image_policies.review import ImagePolicyReview
+from upwell.api.values.faults import Fault
 from upwell.policy.signatures.validation import policy_spec_faults
 from upwell.server.auth.caller import require_rights
 from upwell.server.http.body import decode_object, media_type, read_body

@@ -12,8 +12,8 @@ from starlette.responses import Response
 from upwell.actions.images import ExaminationError, ImageExaminer
 from upwell.api.codec import InvalidObjectError, decode_as, encode, encode_json
 from upwell.api.defaults import DOCKER_IMAGE
-from upwell.api.faults import Fault
 from upwell.api.image import ImageStream, ImageStreamImport, ImportSpec
+from upwell.api.values.faults import Fault
 from upwell.oci import InvalidReferenceError, Reference
 from upwell.policy.images.repository_tags import (
     GENERATION_ANNOTATION,

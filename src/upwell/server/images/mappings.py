@@ -5,8 +5,8 @@ from starlette.responses import JSONResponse, Response
 
 from upwell.actions.images import ImageActions
 from upwell.api.codec import InvalidObjectError, decode_as
-from upwell.api.faults import Fault
 from upwell.api.image import ImageStream, ImageStreamMapping
+from upwell.api.values.faults import Fault
 from upwell.oci import Digest, InvalidDigestError, InvalidReferenceError, Reference
 from upwell.oci.reference import is_tag
 from upwell.server.auth.caller import require_rights

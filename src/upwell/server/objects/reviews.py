@@ -4,7 +4,6 @@ from starlette.requests import Request
 from starlette.responses import Response
 
 from upwell.api.codec import InvalidObjectError, decode_as, encode_json
-from upwell.api.faults import Fault
 from upwell.api.meta import Resource, format_time
 from upwell.api.reviews import (
     NonResourceRule,
@@ -23,6 +22,7 @@ from upwell.api.reviews import (
     TokenReviewStatus,
     UserInfo,
 )
+from upwell.api.values.faults import Fault
 from upwell.policy.access.roles import (
     EVERYWHERE,
     Action,

@@ -8,12 +8,12 @@ from starlette.responses import Response
 
 from upwell.api.codec import InvalidObjectError, decode_as
 from upwell.api.core import Secret, ServiceAccount
-from upwell.api.faults import Fault
 from upwell.api.requests.token_request import (
     ServiceAccountTokenRequest,
     TokenRequestSpec,
     TokenRequestStatus,
 )
+from upwell.api.values.faults import Fault
 from upwell.policy.access.roles import grant_text
 from upwell.policy.access.service_accounts import account_name, exceeding
 from upwell.server.auth.caller import caller_of, person_of
