@@ -1,0 +1,20 @@
+"""Defaults of fields that objects leave out: those of OpenShift's and Kubernetes' API servers.
+
+`apply_defaults` completes an object; a module for each group of kinds says with what.
+"""
+
+from upwell.api.defaults.names import (
+    DEFAULT_HISTORY_LIMIT,
+    DEFAULT_REVISION_LIMIT,
+    DOCKER_IMAGE,
+    IMAGE_STREAM_TAG,
+)
+from upwell.api.defaults.objects import apply_defaults
+
+__all__ = [
+    "DEFAULT_HISTORY_LIMIT",
+    "DEFAULT_REVISION_LIMIT",
+    "DOCKER_IMAGE",
+    "IMAGE_STREAM_TAG",
+    "apply_defaults",
+]

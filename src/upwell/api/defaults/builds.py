@@ -1,0 +1,104 @@
+"""Defaults of build.openshift.io."""
+
+from upwell.api.build import (
+    BinaryBuildSource,
+    Build,
+    BuildConfig,
+    BuildSource,
+    BuildStrategy,
+    CommonSpec,
+    RunPolicy,
+)
+from upwell.api.defaults.names import IMAGE_STREAM_TAG, with_kind
+
+_TRIGGER_TYPES = {
+    "imageChange": "ImageChange",
+    "github": "GitHub",
+    "gitlab": "GitLab",
+    "bitbucket": "Bitbucket",
+    "generic": "Generic",
+    "configChange": "ConfigChange",
+}
+
+
+def complete_build_config(config: BuildConfig) -> BuildConfig:
+    """Return a BuildConfig with its defaults."""
+    spec = _common(config.spec)
+    strategy = spec.strategy
+    triggers = tuple(
+        trigger.model_copy(update={"type": _TRIGGER_TYPES[trigger.type]})
+        if trigger.type in _TRIGGER_TYPES
+        else trigger
+        for trigger in spec.triggers
+    )
+    # A default trigger (no `from`) follows the strategy's image: without a stream it follows none.
+    if strategy.base is None or strategy.base.kind != IMAGE_STREAM_TAG:
+        triggers = tuple(
+            trigger
+            for trigger in triggers
+            if trigger.type != "ImageChange"
+            or (trigger.image_change is not None and trigger.image_change.from_ is not None)
+        )
+    changes = {"triggers": triggers, "run_policy": spec.run_policy or RunPolicy.SERIAL}
+    return config.model_copy(update={"spec": spec.model_copy(update=changes)})
+
+
+def complete_build(build: Build) -> Build:
+    """Return a Build with its defaults."""
+    return build.model_copy(update={"spec": _common(build.spec)})
+
+
+def _common[S: CommonSpec](spec: S) -> S:
+    """Complete what a BuildConfig and a Build share."""
+    changes: dict[str, object] = {
+        "strategy": _strategy(spec.strategy),
+        "source": _source(spec.source),
+    }
+    if spec.output.to is not None:
+        changes["output"] = spec.output.model_copy(update={"to": with_kind(spec.output.to)})
+    return spec.model_copy(update=changes)
+
+
+def _source(source: BuildSource) -> BuildSource:
+    """Complete a source: a Binary one needs no `binary`, a type follows from what is set."""
+    changes: dict[str, object] = {}
+    if source.binary is None and source.git is None and (source.type or "").lower() == "binary":
+        changes["binary"] = BinaryBuildSource()
+    if source.images:
+        changes["images"] = tuple(
+            image.model_copy(update={"from_": with_kind(image.from_)}) for image in source.images
+        )
+    source = source.model_copy(update=changes)
+    return source.model_copy(update={"type": source.type or _source_type(source)})
+
+
+def _source_type(source: BuildSource) -> str:
+    for name, value in (
+        ("Git", source.git),
+        ("Binary", source.binary),
+        ("Dockerfile", source.dockerfile),
+        ("Image", source.images or None),
+    ):
+        if value is not None:
+            return name
+    return "None"
+
+
+def _strategy(strategy: BuildStrategy) -> BuildStrategy:
+    """Recompute the type from what is set; an unnamed kind of `from` is an ImageStreamTag."""
+    if strategy.source_strategy is not None:
+        source = strategy.source_strategy
+        source = source.model_copy(update={"from_": with_kind(source.from_)})
+        return strategy.model_copy(update={"type": "Source", "source_strategy": source})
+    if strategy.docker_strategy is not None:
+        docker = strategy.docker_strategy
+        if docker.from_ is not None:
+            docker = docker.model_copy(update={"from_": with_kind(docker.from_)})
+        return strategy.model_copy(update={"type": "Docker", "docker_strategy": docker})
+    if strategy.custom_strategy is not None:
+        custom = strategy.custom_strategy
+        custom = custom.model_copy(update={"from_": with_kind(custom.from_)})
+        return strategy.model_copy(update={"type": "Custom", "custom_strategy": custom})
+    if strategy.jenkins_pipeline_strategy is not None:
+        return strategy.model_copy(update={"type": "JenkinsPipeline"})
+    return strategy
