@@ -131,13 +131,45 @@ class ChainFiles:
             link = Link(seq, digest_of(line))
             break
         else:
-            self.path.rename(self.path.with_name(f"{self.path.name}{_UNCHAINED}"))
-            return self._before()
+            return self._set_aside()
+        if any(len(line) > MAX_LINE_BYTES for line in damaged):
+            return self._set_aside()
         if not damaged:
             self._headed = link.seq if is_head(parse(lines[-1])) else 0
             return link
         # A power cut has left half a line: it stays, and the chain goes on beside it.
-        note = {"time": self._time(), "kind": "Damage", "lines": len(damaged)}
+        return self._noted(link, {"lines": len(damaged)})
+
+    def _set_aside(self) -> Link:
+        """Keep what follows the last whole line in a file of its own, and note that it is there.
+
+        So a damage of any size is told, and no line's number comes twice. Raises OSError.
+        """
+        link, end = self._last_whole()
+        size = self.path.stat().st_size
+        aside = self.path.with_name(f"{self.path.name}.damaged-{link.seq:012d}")
+        with self.path.open("rb") as file, _private_file(aside) as copy:
+            file.seek(end)
+            shutil.copyfileobj(file, copy)
+            copy.flush()
+            os.fsync(copy.fileno())
+        os.truncate(self.path, end)
+        link = link if link.seq else self._before()
+        return self._noted(link, {"bytes": size - end, "file": aside.name})
+
+    def _last_whole(self) -> tuple[Link, int]:
+        """Return the last whole line of the file being written, and the offset of its end."""
+        link, end = Link(), 0
+        with self.path.open("rb") as file:
+            while line := file.readline(MAX_LINE_BYTES + 1):
+                with suppress(BrokenChainError):
+                    seq = parse(line).get("seq")
+                    if line.endswith(b"\n") and isinstance(seq, int):
+                        link, end = Link(seq, digest_of(line)), file.tell()
+        return link, end
+
+    def _noted(self, link: Link, damage: Mapping[str, Any]) -> Link:
+        note = {"time": self._time(), "kind": "Damage", **damage}
         line, link = next_line(link, note)
         _append(self.path, line)
         return link
@@ -223,7 +255,7 @@ def _append(path: Path, data: bytes) -> int:
 
 
 def _tail(path: Path) -> bytes:
-    """Return the last lines of a file that are whole at their beginning."""
+    """Return the last lines of a file that are whole at their beginning; all of it if none is."""
     try:
         with path.open("rb") as file:
             size = file.seek(0, os.SEEK_END)
@@ -231,16 +263,15 @@ def _tail(path: Path) -> bytes:
             tail = file.read(_TAIL_BYTES)
     except FileNotFoundError:
         return b""
-    return tail if size <= _TAIL_BYTES else tail.partition(b"\n")[2]
+    return tail if size <= _TAIL_BYTES else tail.partition(b"\n")[2] or tail
 
 
 def _compress(path: Path) -> None:
     """Replace a file by its compressed form; a crash leaves the one or the other."""
     target = path.with_name(f"{path.name}.gz")
     draft = path.with_name(f"{path.name}.gz.new")
-    descriptor = os.open(draft, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600)
     facts = path.stat()
-    with open(descriptor, "wb") as raw:  # noqa: PTH123 - the descriptor has the mode already
+    with _private_file(draft) as raw:
         with (
             gzip.GzipFile(path.name, "wb", fileobj=raw, mtime=0) as packed,
             path.open("rb") as file,
@@ -251,6 +282,13 @@ def _compress(path: Path) -> None:
     os.utime(draft, ns=(facts.st_atime_ns, facts.st_mtime_ns))
     draft.rename(target)
     path.unlink()
+
+
+def _private_file(path: Path) -> IO[bytes]:
+    """Open a file of the owner alone for writing, from its beginning; raises OSError."""
+    flags = os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_NOFOLLOW
+    descriptor = os.open(path, flags, 0o600)
+    return open(descriptor, "wb")  # noqa: PTH123 - the descriptor has the mode already
 
 
 def _sync(path: Path) -> None:

@@ -26,7 +26,7 @@ class ChainReport:
     signed: Link = field(default_factory=Link)
     """The last head: everything up to it is covered by a signature."""
     damages: list[str] = field(default_factory=list)
-    """Half-written lines that a power cut has left, each noted by the line after it."""
+    """What a power cut has left of lines, each noted by the line after it."""
     faults: list[str] = field(default_factory=list)
     """Reasons why the chain is not to be trusted; empty if it is."""
 
@@ -73,6 +73,9 @@ def _walk(lines: Iterable[bytes], key: HeadKey, report: ChainReport, expected: L
                 raise BrokenChainError(f"{unread} lines before line {link.seq} are no JSON")
             report.damages.append(f"{unread} before line {link.seq}")
             unread = 0
+        elif document.get("kind") == "Damage":
+            where = f"{document.get('bytes')} bytes before line {link.seq}"
+            report.damages.append(f"{where}, kept in {document.get('file')}")
         report.lines += 1
         report.last, report.ends = link, str(document.get("time", ""))
         if report.lines == 1:

@@ -128,6 +128,38 @@ def test_half_a_line_of_a_power_cut_is_told_and_stays(tmp_path: Path) -> None:
     assert b'{"seq": 8, "user": "c' in lines(tmp_path)
 
 
+@pytest.mark.parametrize("garbage", [b"\0" * 300_000, b"\0" * 70_000, b"?\n" * 150_000])
+def test_damage_of_any_size_is_told_and_no_number_comes_twice(
+    tmp_path: Path, garbage: bytes
+) -> None:
+    written(tmp_path)
+    with (tmp_path / "audit.log").open("ab") as file:
+        file.write(garbage)
+    chain(tmp_path).append([{"user": "next"}])
+    found = report(tmp_path)
+    assert found.faults == []
+    assert (found.last.seq, found.lines) == (9, 9)
+    (damage,) = found.damages
+    assert damage.endswith("before line 8, kept in audit.log.damaged-000000000007")
+    kept = (tmp_path / "audit.log.damaged-000000000007").read_bytes()
+    assert kept.startswith(garbage)
+
+
+def test_a_file_with_nothing_whole_follows_the_one_before(tmp_path: Path) -> None:
+    files = chain(tmp_path, file_bytes=400)
+    for number in range(6):
+        files.append([{"number": number}])
+    last = files.link.seq
+    kept = [path for path in chain_files(tmp_path / "audit.log") if path.name != "audit.log"]
+    (tmp_path / "audit.log").write_bytes(b"\0" * 300_000)
+    chain(tmp_path, file_bytes=1 << 20).append([{"user": "next"}])
+    found = report(tmp_path)
+    assert kept
+    assert found.faults == []
+    assert 1 < found.last.seq <= last + 2
+    assert len(found.damages) == 1
+
+
 def test_a_chain_goes_through_its_files(tmp_path: Path) -> None:
     files = chain(tmp_path, file_bytes=400)
     for number in range(22):

@@ -105,7 +105,7 @@ def _table(reports: Mapping[str, ChainReport], key: HeadKey) -> Iterator[str]:
     yield from aligned(rows)
     for name, report in reports.items():
         yield from (f"\n{name}: {fault}" for fault in report.faults)
-        yield from (f"\n{name}: half-written lines, {one} (power cut)" for one in report.damages)
+        yield from (f"\n{name}: damaged lines, {one} (power cut)" for one in report.damages)
         if report.first > 1:
             yield f"\n{name} begins with line {report.first}: older files were removed"
         if report.unsigned and not report.faults:
