@@ -185,8 +185,10 @@ class Vote(Model):
     """Groups of the person, of those that were approvers of the stage."""
     link_by: str = ""
     """Person who made the link by which it was given, where nothing else shows whose it is."""
+    pipeline: str = ""
+    """Uid of the Pipeline that it is given under: it counts under no other of the same name."""
     generation: int = 0
-    """Generation of the Pipeline that it agrees to, as the vote of somebody without a part in it;
+    """Generation of that Pipeline that it agrees to, as the vote of somebody without a part in it;
     0: it is none."""
 
 

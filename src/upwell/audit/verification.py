@@ -26,7 +26,7 @@ class ChainReport:
     signed: Link = field(default_factory=Link)
     """The last head: everything up to it is covered by a signature."""
     damages: list[str] = field(default_factory=list)
-    """What a power cut has left of lines, each noted by the line after it."""
+    """Remains of lines that a power cut has cut, each noted by the line after it."""
     faults: list[str] = field(default_factory=list)
     """Reasons why the chain is not to be trusted; empty if it is."""
 

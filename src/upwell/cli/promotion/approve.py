@@ -157,7 +157,7 @@ async def _approval(
 ) -> Approved:
     """Return how the votes stand now."""
     if stage is None:
-        return approval_of(None, voted, clock.now())
+        return approval_of(pipeline, None, voted, clock.now())
     try:
         release = await client.get(Release, voted.namespace, voted.spec.release)
     except NotFoundError:
@@ -166,7 +166,7 @@ async def _approval(
     promotions = (await client.list(Promotion, mine)).items
     earlier = [one for one in promotions if one.spec.stage == stage.name]
     people = involved(pipeline, stage, release, voted, earlier)
-    return approval_of(stage.approval, voted, clock.now(), people)
+    return approval_of(pipeline, stage, voted, clock.now(), people)
 
 
 async def _print_link(

@@ -4,9 +4,9 @@ from dataclasses import dataclass
 from datetime import datetime, timedelta
 from enum import StrEnum
 
-from upwell.api.pipeline import GROUP_APPROVER, Approval
+from upwell.api.pipeline import GROUP_APPROVER, Approval, Pipeline, Stage
 from upwell.api.promotion import ApprovalLink, Promotion, Vote
-from upwell.policy.promotion.four_eyes import Involved, eyes_of
+from upwell.policy.promotion.four_eyes import Involved, eyes_of, votes_under
 
 
 class Agreement(StrEnum):
@@ -31,16 +31,21 @@ MAX_LINKS = 50
 
 
 def approval_of(
-    approval: Approval | None,
+    pipeline: Pipeline,
+    stage: Stage | None,
     promotion: Promotion,
     now: datetime,
     involved: Involved | None = None,
 ) -> Approved:
-    """Count the votes of a promotion; one refusal of somebody who counts is enough.
+    """Count the votes of a promotion into a stage of `pipeline`.
 
+    One refusal of somebody who counts is enough. `stage` is None when it is there no more, and
     `involved` are those whose approval alone is not enough; None: nobody asks whose it is.
     """
-    votes = [vote for vote in promotion.status.votes if counts(approval, vote)]
+    approval = stage.approval if stage is not None else None
+    votes = [
+        vote for vote in votes_under(pipeline, promotion.status.votes) if counts(approval, vote)
+    ]
     refusal = next((vote for vote in votes if not vote.approved), None)
     if refusal is not None:
         why = f": {refusal.comment}" if refusal.comment else ""
@@ -118,7 +123,8 @@ def opened_link(links: tuple[ApprovalLink, ...], which: str) -> ApprovalLink | N
 
 
 def _said(vote: Vote) -> tuple[object, ...]:
-    return vote.approved, vote.comment, vote.override, vote.groups, vote.link_by, vote.generation
+    what = vote.approved, vote.comment, vote.override, vote.groups, vote.link_by
+    return *what, vote.pipeline, vote.generation
 
 
 def _deadline(approval: Approval, promotion: Promotion) -> datetime | None:

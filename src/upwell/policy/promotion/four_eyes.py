@@ -43,6 +43,12 @@ def eyes_of(vote: Vote) -> str:
     return vote.link_by or vote.by
 
 
+def votes_under(pipeline: Pipeline, votes: Iterable[Vote]) -> Iterator[Vote]:
+    """Yield the votes that were not given under another Pipeline of the same name."""
+    # Votes of an earlier version of Upwell do not say it.
+    yield from (vote for vote in votes if vote.pipeline in {"", pipeline.uid})
+
+
 def needs_four_eyes(pipeline: Pipeline, stage: Stage) -> bool:
     """Return True if a stage asks for the approval of somebody else.
 
@@ -74,11 +80,11 @@ def involved(
         author_person_of(release) if release is not None else "": f"wrote {promotion.spec.release}",
         promotion.spec.requested_by: "asked for it",
     }
-    votes = (*promotion.status.votes, *((new,) if new is not None else ()))
+    votes = (*votes_under(pipeline, promotion.status.votes), *((new,) if new is not None else ()))
     programs = (one for vote in votes if parse_account(one := eyes_of(vote)))
     # Whoever gave one its grants would be both pairs of eyes.
     found |= dict.fromkeys(programs, "is a ServiceAccount, and nobody's eyes")
-    seen = max(_approved_generations(earlier), default=0)
+    seen = max(_approved_generations(pipeline, earlier), default=0)
     writers = {
         name: f"wrote a part of Pipeline {pipeline.name} that nobody else has approved yet"
         for name, generation in writers_of(pipeline).items()
@@ -87,7 +93,7 @@ def involved(
     return Involved({name: what for name, what in found.items() if name}, writers)
 
 
-def _approved_generations(promotions: Iterable[Promotion]) -> Iterator[int]:
+def _approved_generations(pipeline: Pipeline, promotions: Iterable[Promotion]) -> Iterator[int]:
     """Yield generations of the Pipeline with which somebody without a part in it has agreed.
 
     Only where the promotion has begun on that word.
@@ -95,4 +101,5 @@ def _approved_generations(promotions: Iterable[Promotion]) -> Iterator[int]:
     for promotion in promotions:
         spec, status = promotion.spec, promotion.status
         if spec.purpose is Purpose.PROMOTE and not spec.bypass and status.started is not None:
-            yield from (vote.generation for vote in status.votes if vote.approved)
+            votes = votes_under(pipeline, status.votes)
+            yield from (vote.generation for vote in votes if vote.approved)

@@ -193,7 +193,7 @@ def voted(
         raise RefusedError(f"stage {stage.name} needs no approval of promotion/{promotion.name}")
     result = promotion.with_status(promotion.status.model_copy(update={"votes": votes}))
     if vote.approved and involved is not None:
-        _require_other_eyes(result, stage, vote, involved)
+        _require_other_eyes(result, pipeline, stage, vote, involved)
     return result
 
 
@@ -202,18 +202,21 @@ def _attributed(vote: Vote, pipeline: Pipeline, stage: Stage, involved: Involved
     has_part = involved is not None and involved.has_part(vote)
     changes = {
         "override": vote.override if has_part else "",
+        "pipeline": pipeline.uid,
         "generation": 0 if has_part or not vote.approved else pipeline.generation,
     }
     return as_approver(stage.approval, vote).model_copy(update=changes)
 
 
-def _require_other_eyes(promotion: Promotion, stage: Stage, vote: Vote, involved: Involved) -> None:
+def _require_other_eyes(
+    promotion: Promotion, pipeline: Pipeline, stage: Stage, vote: Vote, involved: Involved
+) -> None:
     """Raise NotAnApproverError for a vote that is worth nothing whoever else votes."""
     eyes = eyes_of(vote)
     required = stage.approval.required if stage.approval is not None else 0
     if required != 1 or vote.override or eyes not in involved.parties:
         return
-    found = approval_of(stage.approval, promotion, vote.at, involved)
+    found = approval_of(pipeline, stage, promotion, vote.at, involved)
     if found.agreement is Agreement.AGREED:
         return
     link = ", who made this link," if vote.link_by else ""

@@ -139,7 +139,7 @@ class StageSituation:
         """Return how the votes of a promotion stand."""
         release = self.all.releases.get(promotion.spec.release)
         people = involved(self.all.pipeline, self.stage, release, promotion, self.promotions)
-        return approval_of(self.stage.approval, promotion, self.all.now, people)
+        return approval_of(self.all.pipeline, self.stage, promotion, self.all.now, people)
 
     def may_enter(self, release: Release) -> bool:
         """Return True if `release` is verified where it has to be before this stage."""

@@ -172,7 +172,8 @@ def _votes(view: ApprovalView) -> Iterator[str]:
     if status.phase is not PromotionPhase.WAITING:
         yield f"<p>It is {escape(status.phase)} now: no vote is needed any more.</p>"
         return
-    found = approval_of(view.stage.approval, view.promotion, view.known.now, view.involved)
+    known = view.known
+    found = approval_of(known.pipeline, view.stage, view.promotion, known.now, view.involved)
     until = f", until {found.until:%Y-%m-%d %H:%M} UTC" if found.until is not None else ""
     if found.agreement is Agreement.AGREED:
         yield f"<p>It is {escape(found.message)}, and begins when nothing else keeps it.</p>"

@@ -70,7 +70,7 @@ async def agreement(granted: GrantedApi) -> Agreement:
     stage = found.spec.stages[1]
     earlier = [one for one in (await store.list(Promotion)).items if one.spec.stage == stage.name]
     people = involved(found, stage, release, promotion, earlier)
-    return approval_of(stage.approval, promotion, granted.api.clock(), people).agreement
+    return approval_of(found, stage, promotion, granted.api.clock(), people).agreement
 
 
 @pytest.mark.parametrize(
@@ -324,8 +324,45 @@ async def test_what_somebody_else_has_approved_is_no_part_any_more(granted: Gran
     promotion = await store.get(Promotion, "a", "app-1.again")
     earlier = (await store.list(Promotion)).items
     people = involved(found, stage, release, promotion, earlier)
-    result = approval_of(stage.approval, promotion, granted.api.clock(), people)
+    result = approval_of(found, stage, promotion, granted.api.clock(), people)
     assert result.agreement is Agreement.AGREED
+
+
+async def test_a_pipeline_made_anew_inherits_no_votes(granted: GrantedApi) -> None:
+    await waiting(granted)
+    assert (await vote(granted, "cat")).status == 200
+    assert await agreement(granted) is Agreement.AGREED
+    path = path_of("pipelines", "a", "app")
+    gone = await granted.send("admin", "DELETE", path)
+    assert gone.status == 200, gone.text
+    assert (await granted.create("ann", "pipelines", "a", pipeline())).status == 201
+    assert await agreement(granted) is Agreement.OPEN
+    assert (await vote(granted, "cat")).status == 200
+    assert await agreement(granted) is Agreement.AGREED
+
+
+async def test_a_pipeline_made_anew_inherits_no_approved_generation(granted: GrantedApi) -> None:
+    await granted.grant("ann", "pipeline-editor@a", "approver@a")
+    await granted.grant("eve", "pipeline-editor@a", "approver@a")
+    await waiting(granted)
+    for seconds in (60, 70, 80):
+        await edited(granted, "ann", seconds)
+    assert (await vote(granted, "cat")).status == 200
+    store = granted.api.store
+    begun = await store.get(Promotion, "a", NAME)
+    status = begun.status.model_copy(
+        update={"started": granted.api.clock(), "phase": PromotionPhase.VERIFYING}
+    )
+    await store.update_status(begun.with_status(status))
+    path = path_of("pipelines", "a", "app")
+    await granted.send("admin", "DELETE", path)
+    assert (await granted.create("eve", "pipelines", "a", pipeline())).status == 201
+    await edited(granted, "ann", 50)
+    found = await store.get(Pipeline, "a", "app")
+    earlier = (await store.list(Promotion)).items
+    people = involved(found, found.spec.stages[1], None, begun, earlier)
+    assert people is not None
+    assert {"ann", "eve"} <= {*people.parties, *people.writers}
 
 
 async def test_no_client_says_who_wrote_a_pipeline(granted: GrantedApi) -> None:
