@@ -26,7 +26,7 @@ from tests.support.workload.waiting import eventually
 from upwell.api.image_policies.policy import PolicyPoint
 from upwell.formats.sigstore import Blob, InTotoStatement, Subject, layered_manifest, signature_tag
 from upwell.formats.sigstore.artifacts import SIGNATURE_TYPE
-from upwell.oci import Digest, Manifest, MediaType, Reference
+from upwell.oci import Descriptor, Digest, Manifest, MediaType, Reference
 from upwell.reconcilers.signatures.examination import EvidenceCopies
 from upwell.reconcilers.signatures.questions import ImagePolicyUnknownError, ImageQuestion
 from upwell.reconcilers.signing.images import ImageSigning
@@ -67,6 +67,22 @@ class LyingRegistry(UpstreamRegistry):
         while self.lies:
             await asyncio.sleep(0)
             yield b"x" * 65536
+
+
+class HangingRegistry(UpstreamRegistry):
+    """Never says what a tag of one host is."""
+
+    hanging = ""
+    hung = 0
+
+    @override
+    async def resolve(
+        self, reference: Reference, access: RequestAccess = DEFAULT_ACCESS
+    ) -> Descriptor:
+        if reference.registry == self.hanging:
+            self.hung += 1
+            await asyncio.Event().wait()
+        return await super().resolve(reference, access)
 
 
 class MirroredVendor:
@@ -209,6 +225,28 @@ async def test_a_source_that_is_away_is_not_asked_for_all_that_waits(made: Mirro
     assert len(made.vendor.requests) == 1
     made.beside.note(MirroredImage(source, PLACE, (Digest.of(b"7"),), DEFAULT_ACCESS))
     assert made.beside.is_idle
+
+
+async def test_a_registry_that_hangs_holds_up_no_other(tmp_path: Path) -> None:
+    made = MirroredVendor(tmp_path, HangingRegistry)
+    await made.publish()
+    await made.sign(made.index)
+    assert isinstance(made.vendor, HangingRegistry)
+    made.vendor.hanging = "hangs.example"
+    for number in range(20):
+        digests = (Digest.of(str(number).encode()),)
+        source = made.of(made.index, "hangs.example")
+        made.beside.note(MirroredImage(source, "upstream/hangs", digests, DEFAULT_ACCESS))
+    made.beside.note(made.image)
+    running = asyncio.create_task(made.beside.run())
+    copy = made.of(made.index, INTERNAL, PLACE)
+
+    async def mirrored() -> int:
+        return len(await made.internal.referrers_of(copy))
+
+    await eventually(mirrored, bool)
+    assert made.vendor.hung == 1
+    running.cancel()
 
 
 async def test_a_source_that_sends_more_than_it_says_is_cut_off(tmp_path: Path) -> None:

@@ -40,6 +40,8 @@ _SECONDS = 60.0
 _AGAIN = 3600.0
 """Seconds for which a look counts."""
 _ON_DEMAND_AGAIN = 60.0
+_AT_A_TIME = 4
+"""Registries that are asked at once."""
 _MAX_WAITING = 1000
 _MAX_REMEMBERED = 10_000
 _FIRST = (SIGNATURE_TYPE, BUNDLE_TYPE, ENVELOPE)
@@ -70,9 +72,10 @@ class _Look:
 
 
 class AttachmentMirror:
-    """Brings what lies beside images of `remote` into `hosted`, one image at a time.
+    """Brings what lies beside images of `remote` into `hosted`, one image of a registry at a time.
 
-    `pause` is how long it waits, in seconds, so that the work that names an image comes first.
+    A registry that hangs keeps few others waiting: some are asked at once, those that have failed
+    last. `pause` is how long it waits, in seconds, so that the work that names an image comes first.
     """
 
     def __init__(
@@ -83,6 +86,10 @@ class AttachmentMirror:
         self._hosted = hosted
         self._waiting: OrderedDict[tuple[str, Sequence[Digest]], MirroredImage] = OrderedDict()
         self._looks: OrderedDict[tuple[str, Sequence[Digest]], _Look] = OrderedDict()
+        self._asked: set[str] = set()
+        """Registries of which an image is being brought."""
+        self._failing: OrderedDict[str, None] = OrderedDict()
+        """Registries that have not answered lately."""
         self._work = asyncio.Event()
         self._backoff = Backoff(first=60.0, longest=_AGAIN)
 
@@ -108,22 +115,44 @@ class AttachmentMirror:
         while True:
             await self._work.wait()
             await asyncio.sleep(self._pause)
-            while self._waiting:
-                _, image = self._waiting.popitem(last=False)
+            async with asyncio.TaskGroup() as lines:
+                for _ in range(_AT_A_TIME):
+                    lines.create_task(self._drain())
+            if not self._waiting:
+                self._work.clear()
+
+    async def _drain(self) -> None:
+        """Bring images until none waits of a registry that nobody asks at the moment."""
+        while (image := self._next()) is not None:
+            registry = image.source.registry
+            self._asked.add(registry)
+            try:
                 await self._try(image)
-            self._work.clear()
+            finally:
+                self._asked.discard(registry)
+
+    def _next(self) -> MirroredImage | None:
+        """Take the image that is brought next, None where there is none now."""
+        free = [one for one in self._waiting.values() if one.source.registry not in self._asked]
+        found = min(free, key=lambda one: one.source.registry in self._failing, default=None)
+        return self._waiting.pop(found.key) if found is not None else None
 
     async def _try(self, image: MirroredImage) -> None:
+        registry = image.source.registry
         try:
             async with asyncio.timeout(_SECONDS):
                 await self.bring(image)
         except (RegistryError, TimeoutError) as error:
             why = str(error) or f"it took longer than {_SECONDS:g} s"
             log.info("attachments not mirrored", extra={"image": str(image.source), "why": why})
-            for one in self._of_registry(image.source.registry):
+            self._failing[registry] = None
+            while len(self._failing) > _MAX_REMEMBERED:
+                self._failing.popitem(last=False)
+            for one in self._of_registry(registry):
                 self._failed(self._waiting.pop(one.key))
             self._failed(image)
         else:
+            self._failing.pop(registry, None)
             self._remember(image, _Look(_now() + _AGAIN))
 
     def _of_registry(self, registry: str) -> Sequence[MirroredImage]:
