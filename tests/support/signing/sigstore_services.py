@@ -92,7 +92,7 @@ class CodeAuthority:
         usages: Sequence[x509.ObjectIdentifier] = (ExtendedKeyUsageOID.CODE_SIGNING,),
     ) -> x509.Certificate:
         """Return a certificate as Fulcio makes them."""
-        is_email = "://" not in identity
+        is_email = identity != "" and "://" not in identity
         name = x509.RFC822Name if is_email else x509.UniformResourceIdentifier
         der = issuer.encode()
         made = (

@@ -115,12 +115,16 @@ class TrustedFulcio:
         issuer = certificate.oidc_issuer()
         if issuer != self.issuer:
             raise InvalidCertificateError(f"it is signed at the issuer {_quoted(issuer)}")
-        named = certificate.emails() if self.email else certificate.uris()
-        for one in named:
-            if one == self.email or (self.is_signer is not None and self.is_signer(one)):
+        for one in certificate.emails() if self.email else certificate.uris():
+            if one and self._is_trusted(one):
                 return one
         names = [*certificate.emails(), *certificate.uris()]
         raise InvalidCertificateError(f"it is signed by {_listed(names)}")
+
+    def _is_trusted(self, name: str) -> bool:
+        if self.email:
+            return name == self.email
+        return self.is_signer is not None and self.is_signer(name)
 
 
 @dataclass(frozen=True, slots=True)

@@ -74,8 +74,9 @@ class _Look:
 class AttachmentMirror:
     """Brings what lies beside images of `remote` into `hosted`, one image of a registry at a time.
 
-    A registry that hangs keeps few others waiting: some are asked at once, those that have failed
-    last. `pause` is how long it waits, in seconds, so that the work that names an image comes first.
+    A registry that hangs keeps few others waiting: some are asked at once, and those that have
+    failed last. `pause` is how long it waits, in seconds, so that the work that names an image
+    comes first.
     """
 
     def __init__(

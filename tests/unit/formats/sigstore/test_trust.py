@@ -104,6 +104,13 @@ def test_a_workload_signs_by_its_uri() -> None:
     assert refusal(by_uri, person.content, person.proof)
 
 
+def test_a_certificate_for_an_empty_uri_is_nobodys() -> None:
+    made = Made(identity="")
+    for is_signer in (None, lambda uri: uri == WORKFLOW, lambda _uri: True):
+        by_uri = replace(FULCIO, email="", is_signer=is_signer)
+        assert "it is signed by" in refusal(by_uri, made.content, made.proof)
+
+
 @pytest.mark.parametrize(
     ("made", "why"),
     [
