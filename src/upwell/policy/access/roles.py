@@ -28,6 +28,9 @@ SELF_REVIEWS = frozenset(
     {"selfsubjectreviews", "selfsubjectaccessreviews", "selfsubjectrulesreviews"}
 )
 """Questions about oneself; every token may ask them."""
+REVIEWS_OF_OTHERS = frozenset({"tokenreviews", "subjectaccessreviews"})
+QUESTIONS = SELF_REVIEWS | REVIEWS_OF_OTHERS
+"""Resources that change nothing when they are created."""
 
 _READ = frozenset({"get", "list", "watch"})
 _WRITE = frozenset({"create", "update", "patch", "delete", "deletecollection"})
@@ -230,7 +233,7 @@ RULES: Mapping[Role, tuple[Rule, ...]] = {
         _rule(_ACT, "releases promotions pipelines", "override restore rollback"),
         _rule(frozenset({"delete"}), "freezes quarantines"),
     ),
-    Role.AUTH_DELEGATOR: (_rule(frozenset({"create"}), "tokenreviews subjectaccessreviews"),),
+    Role.AUTH_DELEGATOR: (Rule(frozenset({"create"}), REVIEWS_OF_OTHERS),),
     Role.ADMIN: (Rule(_ALL, _ALL, _ALL),),
 }
 """Secrets are an admin's alone, and so is the status of an object, which reconcilers write."""

@@ -18,8 +18,8 @@ from upwell.machine.clock import elapsed
 from upwell.oci.manifest import MAX_MANIFEST_BYTES
 from upwell.policy.access.roles import (
     EVERYWHERE,
+    QUESTIONS,
     REPOSITORIES,
-    SELF_REVIEWS,
     Action,
     Grant,
     Role,
@@ -422,7 +422,7 @@ class _RequestInfo:
             return pushed or self.scope["method"] == "DELETE"
         if action.resource == "secrets" or action.part in _INTO_CONTAINERS:
             return True
-        return action.verb in _WRITES and action.resource not in SELF_REVIEWS
+        return action.verb in _WRITES and action.resource not in QUESTIONS
 
     @property
     def is_change(self) -> bool:

@@ -49,7 +49,13 @@ async def test_a_receiver_learns_whose_token_it_was_sent(
     assert status["user"]["uid"] == account.json["metadata"]["uid"]
     assert "system:serviceaccounts:shop" in status["user"]["groups"]
     assert token not in answer.text
-    assert token not in str(audit_lines(tmp_path))
+    lines = audit_lines(tmp_path)
+    assert token not in str(lines)
+    assert not [one for one in lines if one.get("resource") == "tokenreviews"], "it changes nothing"
+    refused = await review(granted, token, "vault", who="vera")
+    assert refused.status == 403
+    (denied,) = [one for one in audit_lines(tmp_path) if one.get("resource") == "tokenreviews"]
+    assert denied["code"] == 403
 
 
 async def test_a_token_for_others_or_of_nobody_is_nobodys(granted: GrantedApi) -> None:
