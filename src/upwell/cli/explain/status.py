@@ -49,6 +49,7 @@ def status(
             echo(line)
         if not lines and not others:
             where = "any namespace" if all_namespaces else f"namespace {namespace}"
-            echo(f"no objects in {where}; create some with `upwell apply -f`", err=True)
+            elsewhere = "" if all_namespaces else "; `upwell status -A` shows all namespaces"
+            echo(f"no objects in {where}; create some with `upwell apply -f`{elsewhere}", err=True)
 
     session.run(work)

@@ -56,7 +56,12 @@ def new_key(place: str) -> None:
         KeySource,
     )
 
-    text = place if place.startswith("pkcs11:") else f"file:{Path(place).absolute()}"
+    if place.startswith("pkcs11:"):
+        text = place
+    else:
+        path = Path(place).absolute()
+        _require_outside_of_data(path)
+        text = f"file:{path}"
     try:
         source = KeySource.parse(text)
         source.make()
@@ -67,6 +72,16 @@ def new_key(place: str) -> None:
     except (EncryptionKeyError, InvalidKeySourceError) as error:
         raise CommandError(str(error)) from error
     echo(str(source))
+
+
+def _require_outside_of_data(path: Path) -> None:
+    """Raise CommandError for a file in a data folder: whoever copies that would have its key."""
+    folder = next((one for one in path.resolve().parents if (one / "upwell.db").exists()), None)
+    if folder is not None:
+        raise CommandError(
+            f"{path} is in the data folder {folder}, which it protects: name a file elsewhere, such"
+            " as /etc/upwell/encryption.key"
+        )
 
 
 @encryption.command(epilog=examples("upwell encryption status", "upwell encryption status -o json"))

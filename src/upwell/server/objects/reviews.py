@@ -149,7 +149,7 @@ def _info(user: Principal) -> UserInfo:
     """Return what is told of somebody."""
     extra = {GRANTS: tuple(grant_text(grant) for grant in user.grants)}
     if user.ends is not None:
-        extra[ENDS] = (format_time(user.ends),)
+        extra[ENDS] = (format_time(user.ends.replace(microsecond=0)),)
     return UserInfo(
         username=user.username or _EVERYONE.username,
         uid=user.uid or None,
