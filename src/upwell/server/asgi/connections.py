@@ -49,6 +49,9 @@ class ConnectionLimits:
     head_fields: int = 100
     head_seconds: float = 10.0
     """From the first byte of a head, or the connection's beginning, to the head's end."""
+    idle_seconds: int = 120
+    """Between two requests. Clients in Go keep a connection for 90 s and end it themselves, so
+    that none sends a request on one that is being closed."""
     held_bytes: int = 16 * 1024 * 1024
     """Of unfinished heads, of requests that wait and bodies that nobody reads yet, and of messages
     of WebSockets, of all connections."""

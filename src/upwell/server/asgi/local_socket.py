@@ -74,6 +74,7 @@ async def serve_local(
         log_config=None,
         server_header=False,
         proxy_headers=False,
+        timeout_keep_alive=table.limits.idle_seconds,
         timeout_graceful_shutdown=math.ceil(grace_seconds),
     )
     server = _LocalServer(config, table)

@@ -78,6 +78,7 @@ async def serve(
     `grace_seconds`; cancelling ends the same way. `table` bounds the connections. Raises OSError if
     the application does not start.
     """
+    table = table or ConnectionTable()
     config = uvicorn.Config(
         app,
         http="httptools",
@@ -91,9 +92,10 @@ async def serve(
         server_header=False,
         # A header must not say where a request comes from: limits and the audit log need the truth.
         proxy_headers=False,
+        timeout_keep_alive=table.limits.idle_seconds,
         timeout_graceful_shutdown=math.ceil(grace_seconds),
     )
-    server = _GuardedServer(config, tls, table or ConnectionTable(), plain=plain)
+    server = _GuardedServer(config, tls, table, plain=plain)
     serving = asyncio.create_task(server.serve(sockets=[listener]))
     stopping = asyncio.create_task(shutdown.wait())
     try:

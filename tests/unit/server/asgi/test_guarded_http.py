@@ -354,6 +354,16 @@ async def test_an_unfinished_head_ends_in_time(serving: Served) -> None:
         await server.until(lambda: server.table.count == 0)
 
 
+async def test_an_idle_connection_ends_later_than_clients_end_theirs(serving: Served) -> None:
+    assert ConnectionLimits().idle_seconds > 90, "http.Transport.IdleConnTimeout of Go's clients"
+    async with serving(ConnectionLimits(idle_seconds=1)) as server:
+        reader, writer = await server.connect()
+        writer.write(b"GET /a HTTP/1.1\r\n" + HOST + b"\r\n")
+        async with asyncio.timeout(SECONDS):
+            assert statuses(await reader.read()) == [200]
+        writer.close()
+
+
 async def test_a_connection_that_says_nothing_ends_in_time(serving: Served) -> None:
     async with serving(ConnectionLimits(head_seconds=0.1)) as server:
         reader, writer = await server.connect()
