@@ -32,6 +32,7 @@ BESIDE = {
     "TokenRegistry": SERVER,
     "FaultyRegistry": SERVER,
     "LyingRegistry": "the registry of the suite, but for the lie that one test is about",
+    "HangingRegistry": "hangs on purpose",
     "MirroredRegistry": PARTS,
     "CachedStore": PARTS,
     "ControlledStore": PARTS,
