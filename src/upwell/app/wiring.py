@@ -273,7 +273,7 @@ def _cleanups(adapters: Adapters) -> Sequence[Loop]:
         partial(clean_uploads, adapters.store, adapters.inputs, referenced_inputs),
         partial(clean_uploads, adapters.store, adapters.evidence, referenced_evidence),
         partial(watch_tokens, adapters.store, PROCESS_CLOCK, adapters.components),
-        partial(clean_exchanges, adapters.store, now),
+        partial(clean_exchanges, adapters.store, PROCESS_CLOCK),
         partial(keep_token_uses, adapters.store, adapters.protection.control.tokens.uses),
     )
 

@@ -12,7 +12,8 @@ from upwell.machine.clock import SteadyClock, now
 from upwell.machine.components import Components, WatchedComponent
 from upwell.policy.access.roles import SYSTEM_NAMESPACE, InvalidGrantError
 from upwell.server.auth.tokens import TOKEN_TYPE, TokenRecord
-from upwell.store.interface import ConflictError, NotFoundError, Selector, Store, StoreError
+from upwell.store.interface import ConflictError, NotFoundError, Selector, Store
+from upwell.store.periodic import repeat
 
 log = logging.getLogger(__name__)
 
@@ -29,16 +30,13 @@ _SHOWN = 5
 async def watch_tokens(store: Store, clock: SteadyClock, components: Components) -> None:
     """Report as component `tokens` which end soon, and remove old records, until cancelled."""
     component = components.add("tokens", required=False)
-    while True:
-        try:
-            await tell_of_ends(store, component, now())
-            if clock.is_certain():
-                removed = await remove_ended_tokens(store, now())
-                if removed:
-                    log.info("ended tokens removed", extra={"tokens": removed})
-        except StoreError as error:
-            log.warning("ends of tokens not looked at", extra={"why": str(error)})
-        await asyncio.sleep(_SECONDS)
+
+    async def look() -> None:
+        await tell_of_ends(store, component, now())
+        if clock.is_certain() and (removed := await remove_ended_tokens(store, now())):
+            log.info("ended tokens removed", extra={"tokens": removed})
+
+    await repeat(look, _SECONDS, "ends of tokens not looked at")
 
 
 async def tell_of_ends(store: Store, component: WatchedComponent, moment: datetime) -> None:

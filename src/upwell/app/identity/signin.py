@@ -1,7 +1,5 @@
 """Composes the sign-in of people of the settings."""
 
-import asyncio
-import logging
 from contextlib import AsyncExitStack
 
 from upwell.app.identity.providers import open_issuer
@@ -16,9 +14,8 @@ from upwell.server.signin.services import SignIn
 from upwell.server.signin.sessions import SessionPolicy, Sessions
 from upwell.settings import ServerSettings
 from upwell.settings.oidc import OidcSettings
-from upwell.store.interface import Store, StoreError
-
-log = logging.getLogger(__name__)
+from upwell.store.interface import Store
+from upwell.store.periodic import repeat
 
 _PRUNE_SECONDS = 3600.0
 
@@ -50,13 +47,8 @@ async def open_sign_in(
 
 
 async def prune_sessions(sessions: Sessions) -> None:
-    """Remove what is over of sessions and people, every hour."""
-    while True:
-        try:
-            await sessions.prune()
-        except StoreError as error:
-            log.warning("sessions not pruned", extra={"why": str(error)})
-        await asyncio.sleep(_PRUNE_SECONDS)
+    """Remove what is over of sessions and people, now and every hour."""
+    await repeat(sessions.prune, _PRUNE_SECONDS, "sessions not pruned")
 
 
 def _client(oidc: OidcSettings) -> ClientSettings:

@@ -1,16 +1,17 @@
 """Life of tokens: their last uses, and records of exchanges whose tokens have ended."""
 
-import asyncio
 import logging
-from collections.abc import Callable
 from datetime import datetime
+from functools import partial
 
 from upwell.api.core import Secret
+from upwell.machine.clock import SteadyClock
 from upwell.policy.access.roles import SYSTEM_NAMESPACE
 from upwell.server.auth.token_uses import TokenUses
 from upwell.server.auth.tokens import USED_ANNOTATION, secret_name
 from upwell.server.exchange.exchange import ENDS_ANNOTATION, EXCHANGE_TYPE
-from upwell.store.interface import NotFoundError, Store, StoreError
+from upwell.store.interface import NotFoundError, Store
+from upwell.store.periodic import repeat
 from upwell.store.retry import update_with_retry
 
 log = logging.getLogger(__name__)
@@ -19,25 +20,24 @@ _SECONDS = 3600.0
 _USES_SECONDS = 300.0
 
 
-async def clean_exchanges(store: Store, clock: Callable[[], datetime]) -> None:
-    """Remove records of exchanges whose tokens have ended, every hour, until cancelled."""
-    while True:
-        await asyncio.sleep(_SECONDS)
-        try:
-            removed = await remove_ended_exchanges(store, clock())
+async def clean_exchanges(store: Store, clock: SteadyClock) -> None:
+    """Remove records of exchanges whose tokens have ended, every hour, until cancelled.
+
+    While the clock is doubted none is: its token could be exchanged once more.
+    """
+
+    async def clean() -> None:
+        if clock.is_certain():
+            removed = await remove_ended_exchanges(store, clock.now())
             log.debug("records of token exchanges removed", extra={"records": removed})
-        except StoreError as error:
-            log.warning("records of token exchanges not removed", extra={"why": str(error)})
+
+    await repeat(clean, _SECONDS, "records of token exchanges not removed")
 
 
 async def keep_token_uses(store: Store, uses: TokenUses) -> None:
     """Write down which tokens were used, every five minutes, until cancelled."""
-    while True:
-        await asyncio.sleep(_USES_SECONDS)
-        try:
-            await write_token_uses(store, uses)
-        except StoreError as error:  # what is used in an hour from now is noted again
-            log.warning("uses of tokens not kept", extra={"why": str(error)})
+    # What fails is noted again by the first use in an hour from now.
+    await repeat(partial(write_token_uses, store, uses), _USES_SECONDS, "uses of tokens not kept")
 
 
 async def write_token_uses(store: Store, uses: TokenUses) -> None:

@@ -1,10 +1,10 @@
 """A build's identity: the hash of everything that its result depends on."""
 
-import hashlib
-import json
 from collections.abc import Mapping
 
 from upwell.api.build import BuildSpec
+from upwell.formats.canonical_json import canonical_json
+from upwell.oci import Digest
 from upwell.policy.builds.environment import takes_secrets
 from upwell.policy.images.streams import INPUTS_TAG_PREFIX
 
@@ -54,8 +54,7 @@ def inputs_hash(
         document["secretVariables"] = "of commands"  # once, results had them in their ENV
     if objects:
         document["objects"] = dict(objects)
-    text = json.dumps(document, sort_keys=True, separators=(",", ":"))
-    return hashlib.sha256(text.encode()).hexdigest()
+    return Digest.of(canonical_json(document)).hex
 
 
 def _takes_secret_variables(spec: BuildSpec) -> bool:

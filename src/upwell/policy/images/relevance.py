@@ -1,13 +1,12 @@
 """Relevance of a new image upstream: what of it differs from the image in force."""
 
-import hashlib
-import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 from upwell.api.image import Image, ImageManifest
-from upwell.oci import Platform
+from upwell.formats.canonical_json import canonical_json
+from upwell.oci import Digest, Platform
 
 CONTENT_ANNOTATION = "upwell.dev/content"
 """On an Image of one platform: the hash of all that its containers would notice."""
@@ -58,8 +57,7 @@ def content_hash(config: Mapping[str, Any]) -> str:
             run["Labels"] = {k: v for k, v in labels.items() if k not in _TIME_LABELS}
         # Builders differ in whether they write what is empty.
         kept["config"] = {key: value for key, value in run.items() if value}
-    canonical = json.dumps(kept, sort_keys=True, separators=(",", ":"))
-    return f"sha256:{hashlib.sha256(canonical.encode()).hexdigest()}"
+    return str(Digest.of(canonical_json(kept)))
 
 
 def irrelevance(old: ImagesByPlatform, new: ImagesByPlatform) -> Irrelevance | None:

@@ -4,7 +4,6 @@ Secrets and ConfigMaps come in as values; nothing here reads them.
 """
 
 import hashlib
-import json
 import re
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
@@ -18,6 +17,7 @@ from upwell.api.core import (
     PodTemplate,
     Volume,
 )
+from upwell.formats.canonical_json import canonical_json
 
 _HASH_LENGTH = 16
 
@@ -112,8 +112,7 @@ def template_hash(template: PodTemplate) -> str:
         # By the name that it had when it was no field: else an update alone would start rollouts.
         if known in spec:
             spec[name] = spec.pop(known)
-    text = json.dumps(document, sort_keys=True, separators=(",", ":"))
-    return hashlib.sha256(text.encode()).hexdigest()[:_HASH_LENGTH]
+    return hashlib.sha256(canonical_json(document)).hexdigest()[:_HASH_LENGTH]
 
 
 def repeated_hash(template: str, number: int) -> str:

@@ -3,9 +3,7 @@
 Events follow from statuses, so that a killed server forgets none and repeats none.
 """
 
-import asyncio
 import contextlib
-import logging
 from collections.abc import Callable
 from datetime import datetime, timedelta
 
@@ -22,9 +20,8 @@ from upwell.api.route import Route
 from upwell.controller import Controller, ObjectCache, Result, Watch
 from upwell.policy.notifications.events import EventRecord, events_of
 from upwell.policy.rollouts.settings import WORKLOADS
-from upwell.store.interface import AlreadyExistsError, NotFoundError, Store, StoreError
-
-log = logging.getLogger(__name__)
+from upwell.store.interface import AlreadyExistsError, NotFoundError, Store
+from upwell.store.periodic import repeat
 
 KEPT_FOR = timedelta(hours=24)
 MOST = 5000
@@ -122,9 +119,4 @@ def event_controller(reconciler: EventReconciler, cache: ObjectCache) -> Control
 
 async def remove_old_events(reconciler: EventReconciler) -> None:
     """Remove old Events now and every ten minutes, for ever."""
-    while True:
-        try:
-            await reconciler.remove_old()
-        except StoreError as error:
-            log.warning("old events not removed", extra={"error": error})
-        await asyncio.sleep(_CLEANUP_SECONDS)
+    await repeat(reconciler.remove_old, _CLEANUP_SECONDS, "old events not removed")

@@ -1,8 +1,7 @@
 """The CloudEvent by which a CI is asked for its verdict: the same bytes whenever it is sent."""
 
-import json
-
 from upwell.api.promotion import CheckResult
+from upwell.formats.canonical_json import canonical_json
 from upwell.policy.promotion.verification.checks import CheckAttempt
 from upwell.policy.promotion.verification.jobs import VerifiedRelease
 
@@ -47,4 +46,4 @@ def build_request(
             "answer": {"method": "POST", "url": url},
         },
     }
-    return json.dumps(document, sort_keys=True, separators=(",", ":")).encode()
+    return canonical_json(document)
