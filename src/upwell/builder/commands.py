@@ -77,8 +77,15 @@ class Recipe:
     use_cache: bool = True
     docker_format: bool = False
     squash: bool = False
+    all_stages: bool = False
+    """Build the stages too that nothing is taken of."""
     output: Path | None = None
     """A folder that gets the result's files."""
+
+    @property
+    def written_labels(self) -> Mapping[str, str]:
+        """The labels; in Docker's format, which has no annotations, with what these would say."""
+        return {**self.annotations, **self.labels} if self.docker_format else self.labels
 
 
 @dataclass(frozen=True, slots=True)
@@ -166,6 +173,7 @@ class BuildahCommands:
             *recipe.sandbox.flags(),
             *await self._runtime_flags(recipe, folder),
             *(["--squash"] if recipe.squash else []),
+            *(["--skip-unused-stages=false"] if recipe.all_stages else []),
             *([f"--output=type=local,dest={recipe.output}"] if recipe.output else []),
             f"--format={'docker' if recipe.docker_format else 'oci'}",
             *([] if recipe.use_cache else ["--no-cache"]),
@@ -175,7 +183,7 @@ class BuildahCommands:
             *(f"--build-context={name}={path}" for name, path in recipe.contexts.items()),
             *(mount.flag() for mount in recipe.mounts),
             *(f"--secret=id={name},src={path}" for name, path in recipe.secrets.items()),
-            *_pairs("--label", recipe.labels),
+            *_pairs("--label", recipe.written_labels),
             *_pairs("--annotation", recipe.annotations),
             str(recipe.context),
         )

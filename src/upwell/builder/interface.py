@@ -207,6 +207,8 @@ class BuildPlan:
     dockerfile_path: str = "Dockerfile"
     env: tuple[tuple[str, str], ...] = ()
     """In order; committed into the image (Source), set after FROM (Docker)."""
+    build_env: tuple[tuple[str, str], ...] = ()
+    """Facts about the build itself: set before `env` (Source), or at the very end (Docker)."""
     build_args: tuple[tuple[str, str], ...] = ()
     secret_env: tuple[tuple[str, str], ...] = field(default=(), repr=False)
     """For commands of the build alone: in no image, history, argument or log."""

@@ -124,6 +124,11 @@ class ImageConfig:
     working_dir: str = ""
     labels: Mapping[str, str] = field(default_factory=lambda: MappingProxyType({}))
     on_build: tuple[str, ...] = ()
+    needs_docker_format: bool = False
+    """True if it has a health check or a shell: fields that an OCI configuration has no place for.
+
+    (image-spec, config.md: "reserved")
+    """
 
     @classmethod
     def parse(cls, raw: bytes) -> Self:
@@ -140,6 +145,7 @@ class ImageConfig:
             working_dir=str(config.get("WorkingDir") or ""),
             labels=_string_map(config.get("Labels"), "config.Labels"),
             on_build=_strings(config.get("OnBuild")),
+            needs_docker_format=any(config.get(name) for name in ("Healthcheck", "Shell")),
         )
 
 

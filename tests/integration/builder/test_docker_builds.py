@@ -92,6 +92,70 @@ async def test_an_unchanged_build_comes_from_the_cache(
     assert "Using cache" not in fresh.text
 
 
+async def test_steps_are_found_again_by_a_build_of_another_name_and_not_with_other_variables(
+    builder: BuildahBuilder, images: BaseImages, tmp_path: Path
+) -> None:
+    text = (
+        'FROM base:1\nCOPY list /list\nRUN echo "mode=$MODE build=$BUILD"; cat /list\nCOPY . /app\n'
+    )
+
+    async def built(number: int, mode: str, source: str) -> tuple[str, list[str]]:
+        log = Log()
+        context = write_tree(tmp_path / f"tree-{number}", {"list": "a\n", "code": source})
+        wanted = plan(
+            images,
+            f"named-{number}",
+            context=context,
+            dockerfile=text,
+            env=(("MODE", mode), ("BUILD", "none")),
+            build_env=(("BUILD", f"app-{number}"),),
+            labels={"io.openshift.build.name": f"app-{number}"},
+        )
+        result = await builder.build(wanted, log)
+        assert wanted.push is not None
+        assert result.digest is not None
+        return log.text, inspect(wanted.push.with_digest(result.digest))["Env"]
+
+    odd = """it's "b" \\ ${HOME:-x} \\n # é \\ """
+    first, _ = await built(1, odd, "1")
+    second, variables = await built(2, odd, "2")
+    third, _ = await built(3, "other", "2")
+
+    assert f"mode={odd} build=none" in first.replace("\\\\", "\\")
+    assert "mode=" not in second.replace("mode=$MODE", "")
+    assert second.count("Using cache") > 2
+    assert {f"MODE={odd}", "BUILD=app-2"} <= set(variables)
+    assert "mode=other build=none" in third
+
+
+async def test_a_stage_that_nothing_is_taken_of_is_built_too(
+    builder: BuildahBuilder, images: BaseImages, log: Log
+) -> None:
+    text = "FROM base:1 AS tests\nRUN echo the tests fail; exit 7\nFROM base:1\nRUN true\n"
+    with pytest.raises(BuildError, match="exit status 7"):
+        await builder.build(plan(images, "unused", dockerfile=text, push=None), log)
+
+
+async def test_the_health_check_and_shell_of_a_base_stay(
+    builder: BuildahBuilder, images: BaseImages, log: Log
+) -> None:
+    text = 'FROM base:1\nHEALTHCHECK --retries=5 CMD ["/bin/true"]\nSHELL ["/bin/sh", "-ec"]\n'
+    base = plan(images, "healthy", dockerfile=text)
+    await builder.build(base, log)
+    upon = {"base:1": base.push}
+    wanted = plan(images, "upon", dockerfile="FROM base:1\nRUN true\n", images=upon, base_name="b")
+    result = await builder.build(wanted, log)
+    assert wanted.push is not None
+    assert result.digest is not None
+    config = inspect(wanted.push.with_digest(result.digest), "--config", "--raw")["config"]
+    assert (config["Healthcheck"]["Test"], config["Healthcheck"]["Retries"]) == (
+        ["CMD", "/bin/true"],
+        5,
+    )
+    assert config["Shell"] == ["/bin/sh", "-ec"]
+    assert config["Labels"]["org.opencontainers.image.base.name"] == "b"
+
+
 async def test_a_restarted_builder_has_its_cache_and_asks_no_registry_for_a_base(
     settings: BuildahSettings, containers_conf: Path, tmp_path_factory: pytest.TempPathFactory
 ) -> None:

@@ -29,7 +29,8 @@ async def build(work: Workspace) -> None:
     command = [*config.entrypoint, *config.cmd]
     if not command:
         raise BuildError("CustomBuildFailed", f"{builder} has neither ENTRYPOINT nor CMD")
-    variables = {**_variables(work, str(builder)), **dict(work.plan.env)}
+    own = {**_variables(work, str(builder)), **dict(work.plan.build_env)}
+    variables = {**own, **dict(work.plan.env)}
     try:
         lines, values = environment_instructions(variables.items())
     except S2iError as error:

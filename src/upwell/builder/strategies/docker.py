@@ -3,6 +3,8 @@
 import asyncio
 import ipaddress
 import socket
+from collections.abc import Mapping
+from dataclasses import replace
 from pathlib import Path
 
 from upwell.builder.commands import Recipe
@@ -10,6 +12,7 @@ from upwell.builder.context import read_dockerfile
 from upwell.builder.inputs import fill_context, secret_files, volume_mounts
 from upwell.builder.interface import BuildError
 from upwell.builder.workspace import Workspace
+from upwell.formats.dockerfile.environment import environment_lines
 from upwell.formats.dockerfile.isolation import (
     Download,
     check_isolation,
@@ -20,7 +23,8 @@ from upwell.formats.dockerfile.lines import DockerfileError
 from upwell.formats.dockerfile.normalise import normalise
 from upwell.formats.dockerfile.parse import parse
 from upwell.formats.dockerfile.secrets import check_secret_variables
-from upwell.formats.s2i.contract import S2iError, environment_instructions
+from upwell.formats.s2i.contract import S2iError
+from upwell.oci import ImageConfig, Reference
 
 _ONLY_IN_DOCKER_FORMAT = frozenset({"HEALTHCHECK", "ONBUILD", "SHELL"})
 """Instructions whose result an OCI image configuration has no field for."""
@@ -33,9 +37,12 @@ async def build(work: Workspace) -> str:
     """Build the plan's Dockerfile; return the image's id in the store. Raises BuildError."""
     try:
         text = await asyncio.to_thread(_dockerfile, work)
-        await _check(work, text)
+        bases = await _bases(work)
+        await _check(work, text, bases)
         context = await fill_context(work)
         recipe = await asyncio.to_thread(_prepare, work, text, context)
+        if any(config.needs_docker_format for config in bases.values()):
+            recipe = replace(recipe, docker_format=True)
     except (DockerfileError, S2iError) as error:
         raise BuildError(_REASON, str(error)) from error
     outcome, image = await work.commands.build(recipe, work.folder.path, work.log)
@@ -49,24 +56,25 @@ def _prepare(work: Workspace, text: str, context: Path) -> Recipe:
     images = {name: str(reference) for name, reference in plan.images.items()}
     for image in plan.source_images:
         images |= dict.fromkeys(image.as_names, str(image.reference))
-    lines, values = environment_instructions(plan.env)
     final = str(plan.final_image) if plan.final_image else None
     document = parse(text, arguments)
     check_secret_variables(document.script, work.secret_variables)
-    written = normalise(document, images, lines, final=final)
+    escape = document.script.escape
+    lines, values = environment_lines(plan.env, "UPWELL_ENV", escape)
+    # As in OpenShift at the end: a build's name before a RUN would be in no later build's cache.
+    own_lines, own_values = environment_lines(plan.build_env, "UPWELL_BUILD", escape)
+    written = normalise(document, images, lines, at_end=own_lines, final=final)
     for name, value in arguments.items():
         if "\n" in value or "=" in name or not name:
             raise BuildError(_REASON, f"build argument {name!r} has a line break or a bad name")
     argument_lines = "".join(f"{name}={value}\n" for name, value in arguments.items())
-    docker_format = not document.keywords.isdisjoint(_ONLY_IN_DOCKER_FORMAT)
     return Recipe(
         containerfile=work.folder.write("Dockerfile", written),
         context=context,
         arguments_file=work.folder.write("build-args", argument_lines) if arguments else None,
-        environment={**work.proxies, **values},
+        environment={**work.proxies, **values, **own_values},
         secret_variables=work.secret_variables,
-        # Docker's format has no annotations: there, labels carry what they would have said.
-        labels={**work.annotations, **plan.labels} if docker_format else plan.labels,
+        labels=plan.labels,
         annotations=work.annotations,
         mounts=volume_mounts(work),
         secrets=secret_files(work),
@@ -75,18 +83,23 @@ def _prepare(work: Workspace, text: str, context: Path) -> Recipe:
         squash=plan.squash,
         # Kept steps know nothing of what is in a volume or secret variable.
         use_cache=not (plan.no_cache or plan.volumes or plan.secret_env),
-        docker_format=docker_format,
+        docker_format=not document.keywords.isdisjoint(_ONLY_IN_DOCKER_FORMAT),
+        all_stages=True,  # as in OpenShift: a stage may be there to test
     )
 
 
-async def _check(work: Workspace, text: str) -> None:
+async def _bases(work: Workspace) -> Mapping[Reference, ImageConfig]:
+    """Return the images that the Dockerfile builds upon, or takes files from."""
+    plan = work.plan
+    wanted = {*plan.images.values(), *([plan.final_image] if plan.final_image else [])}
+    return {base: await work.commands.image_config(str(base), work.folder.path) for base in wanted}
+
+
+async def _check(work: Workspace, text: str, bases: Mapping[Reference, ImageConfig]) -> None:
     """Refuse what reaches out of the build; the bases' ONBUILD instructions are part of it."""
     allowed = work.sandbox.has_machine_network
     check_isolation(text, host_network=allowed)
-    plan = work.plan
-    bases = {*plan.images.values(), *([plan.final_image] if plan.final_image else [])}
-    for base in bases:
-        config = await work.commands.image_config(str(base), work.folder.path)
+    for base, config in bases.items():
         try:
             for trigger in config.on_build:
                 check_trigger(trigger, host_network=allowed)
@@ -94,7 +107,7 @@ async def _check(work: Workspace, text: str) -> None:
         except DockerfileError as error:
             message = f"the image {base} has an ONBUILD instruction that is refused: {error}"
             raise BuildError(_REASON, message) from error
-    await _check_downloads(text, dict(plan.build_args), allowed=allowed)
+    await _check_downloads(text, dict(work.plan.build_args), allowed=allowed)
 
 
 async def _check_downloads(text: str, arguments: dict[str, str], *, allowed: bool) -> None:

@@ -162,7 +162,7 @@ def _plain_recipe(work: Workspace, builder: str, text: str, values: Mapping[str,
 def _environment(work: Workspace) -> dict[str, str]:
     """Return the image's environment; in one mapping, so that the plan replaces the file."""
     declared = _text(work.context, ".s2i/environment")
-    return dict(s2i.parse_environment(declared)) | dict(work.plan.env)
+    return dict(s2i.parse_environment(declared)) | dict(work.plan.build_env) | dict(work.plan.env)
 
 
 def _check_users(work: Workspace, image: s2i.BuilderImage) -> None:
@@ -233,6 +233,7 @@ async def _relabel(work: Workspace, recipe: Recipe, built: str, raw: bytes) -> s
         labels=labels,
         annotations=recipe.annotations,
         sandbox=recipe.sandbox,
+        docker_format=recipe.docker_format,
         layers=True,  # adds no layer of files
     )
     outcome, image = await work.commands.build(again, work.folder.path, lambda _: None)

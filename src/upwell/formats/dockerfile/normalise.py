@@ -17,10 +17,12 @@ def normalise(
     images: Mapping[str, str],
     after_from: Sequence[str] = (),
     *,
+    at_end: Sequence[str] = (),
     final: str | None = None,
 ) -> str:
     """Write `document` with every external image as its pin, and `after_from` after each FROM.
 
+    `at_end` are the last instructions: what they say changes nothing that is kept of the others.
     `final` takes the place of what the last FROM names, be it an earlier stage, and of that alone.
     Raises DockerfileError if an image has no pin.
     """
@@ -42,7 +44,7 @@ def normalise(
         lines += _written(instruction, names)
         if instruction.keyword == "FROM":
             lines += after_from
-    return "".join(f"{line}\n" for line in lines)
+    return "".join(f"{line}\n" for line in (*lines, *at_end))
 
 
 def _written(instruction: Instruction, names: Mapping[int, str]) -> Iterator[str]:

@@ -106,7 +106,7 @@ def test_the_commit_is_told_by_labels_and_variables_and_no_empty_one() -> None:
     assert plan.labels["io.openshift.build.commit.message"] == "one"
     assert plan.labels["io.openshift.build.commit.author"] == "Ann <ann@x.example>"
     assert "io.openshift.build.source-context-dir" not in plan.labels
-    assert dict(plan.env)["OPENSHIFT_BUILD_COMMIT"] == "abc"
+    assert dict(plan.build_env)["OPENSHIFT_BUILD_COMMIT"] == "abc"
     revision = inputs(source=source).revision
     assert revision is not None
     assert (revision.commit, revision.git.author.email) == ("abc", "ann@x.example")
@@ -125,7 +125,7 @@ def test_no_credentials_of_the_source_stay_in_the_image(uri: str) -> None:
     build = docker_build(source={"git": {"uri": uri}})
     source = FetchedSource(GitSource(uri), None, "FROM a\n")
     plan = plan_build(build, inputs(source=source), BuildDefaults())
-    variables, labels = dict(plan.env), plan.labels
+    variables, labels = dict(plan.build_env), plan.labels
     assert "git-pass-1" not in json.dumps([variables, dict(labels)])
     assert variables["OPENSHIFT_BUILD_SOURCE"] == labels["io.openshift.build.source-location"]
     assert variables["OPENSHIFT_BUILD_SOURCE"].partition("?")[0].endswith("h/x")
@@ -228,6 +228,6 @@ def test_values_of_secrets_are_for_commands_alone_be_they_variables_or_arguments
     build = docker_build(strategy={"type": "Docker", "dockerStrategy": docker})
     plan = plan_build(build, inputs(objects={KEYS: content(token="hidden")}), BuildDefaults())
     assert dict(plan.secret_env) == {"A": "hidden", "URL": "x:hidden@y", "B": "hidden"}
-    assert dict(plan.env)["BOTH"] == "plain"  # as ENV takes the place of ARG in a Dockerfile
+    assert dict(plan.build_env)["BOTH"] == "plain"  # as ENV takes the place of ARG in a Dockerfile
     assert plan.build_args == (("C", "1"),)
     assert "hidden" not in repr(plan)

@@ -88,8 +88,8 @@ async def test_a_source_build_stands_on_its_builder_image(
     assert plan.scripts_url == "https://scripts.example"
     (pulled,) = plan.images.values()
     assert (pulled.registry, pulled.digest) == (INTERNAL, base)  # the mirrored copy
-    assert dict(plan.env)["OPENSHIFT_BUILD_SOURCE"] == "https://git.example/shop.git"
-    assert dict(plan.env)["OPENSHIFT_BUILD_COMMIT"] == commit_of("main")
+    assert dict(plan.build_env)["OPENSHIFT_BUILD_SOURCE"] == "https://git.example/shop.git"
+    assert dict(plan.build_env)["OPENSHIFT_BUILD_COMMIT"] == commit_of("main")
     assert plan.labels["io.openshift.build.commit.id"] == commit_of("main")
     assert plan.labels["io.openshift.build.name"] == "app-1"
 
