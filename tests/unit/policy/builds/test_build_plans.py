@@ -228,6 +228,6 @@ def test_values_of_secrets_are_for_commands_alone_be_they_variables_or_arguments
     build = docker_build(strategy={"type": "Docker", "dockerStrategy": docker})
     plan = plan_build(build, inputs(objects={KEYS: content(token="hidden")}), BuildDefaults())
     assert dict(plan.secret_env) == {"A": "hidden", "URL": "x:hidden@y", "B": "hidden"}
-    assert dict(plan.build_env)["BOTH"] == "plain"  # as ENV takes the place of ARG in a Dockerfile
+    assert dict(plan.env)["BOTH"] == "plain"  # as ENV takes the place of ARG in a Dockerfile
     assert plan.build_args == (("C", "1"),)
     assert "hidden" not in repr(plan)
