@@ -199,8 +199,6 @@ async def test_objects_can_be_created_from_the_command_line(kubectl: Kubectl) ->
     assert (
         json.loads(secret.decoded()[".dockerconfigjson"])["auths"]["r.example"]["username"] == "u"
     )
-    refused = await kubectl("create", "deployment", "web", "--image=web:1")
-    assert "--dry-run=client -o yaml" in refused.stderr
 
 
 async def test_tables_show_the_columns_of_the_kind(kubectl: Kubectl) -> None:
@@ -260,3 +258,31 @@ async def test_mistakes_are_shown_with_their_place(kubectl: Kubectl) -> None:
     odd = await kubectl("apply", "-f", "-", stdin=MANIFEST.replace("replicas: 2", "replica: 2"))
     assert odd.code == 0
     assert 'Warning: unknown field "spec.replica" is kept and has no effect' in odd.stderr
+
+
+async def test_lists_are_applied_replaced_and_deleted(kubectl: Kubectl) -> None:
+    await kubectl.ok("create", "configmap", "one", "--from-literal=a=1")
+    listed = await kubectl.ok("get", "configmap", "-o", "yaml")
+    assert "kind: List" in listed
+    await kubectl.ok("delete", "-f", "-", stdin=listed)
+    assert await kubectl.ok("create", "-f", "-", stdin=listed) == "configmap/one created\n"
+    fresh = {"apiVersion": "v1", "kind": "ConfigMap", "metadata": {"name": "one"}}
+    text = json.dumps({"apiVersion": "v1", "kind": "List", "items": [fresh]})
+    for arguments in (("apply",), ("apply", "--server-side", "--force-conflicts"), ("replace",)):
+        assert "configmap/one" in await kubectl.ok(*arguments, "-f", "-", stdin=text)
+    foreign = text.replace('"v1", "kind": "ConfigMap"', '"x/v1", "kind": "Foo"')
+    refused = await kubectl("apply", "-f", "-", stdin=foreign)
+    assert 'no matches for kind "Foo" in version "x/v1"' in refused.stderr
+
+
+async def test_it_creates_by_command(kubectl: Kubectl) -> None:
+    for words in (
+        "deployment web --image=web:1 --replicas=0",
+        "job once --image=web:1",
+        "service clusterip web --tcp=80:8080",
+        "quota few --hard=pods=9",
+    ):
+        assert "created" in await kubectl.ok("create", *words.split())
+    cron = ("create", "cronjob", "tick", "--image=web:1", "--schedule=0 1 1 1 *")
+    assert await kubectl.ok(*cron) == "cronjob.batch/tick created\n"
+    assert (await kubectl.json("get", "deployment", "web"))["spec"]["replicas"] == 0

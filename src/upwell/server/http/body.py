@@ -48,7 +48,10 @@ def decode_object(body: bytes, content_type: str) -> Document:
     if content_type in _YAML:
         return decode_yaml_object(body)
     if content_type == protobuf.MEDIA_TYPE:
-        return protobuf.decode_protobuf(body)
+        read = protobuf.decode_protobuf(body)
+        require_bounded(read)
+        _require_unicode(read)
+        return read
     if content_type not in {_JSON, ""}:
         raise ApiError(415, f"cannot read {content_type}: send {_JSON} or {_YAML[0]}")
     document = decode_json(body)

@@ -1,156 +1,135 @@
-"""The few objects that kubectl can only create in Kubernetes' protobuf form.
+"""Objects in Kubernetes' protobuf form, as JSON.
 
-`kubectl create namespace|configmap|secret|serviceaccount|token` and `kubectl auth` send it whatever
-the server offers; all other commands speak JSON. Field numbers are those of the generated.proto of
-k8s.io/api/core/v1, authorization/v1 and authentication/v1.
+`kubectl create deployment|job|service|secret|…`, `kubectl auth` and client libraries send it
+whatever the server offers. Field numbers come from `kubernetes_messages.json`, which is made of the
+Go types of Kubernetes' API. A field holds `text`, `bytes`, `bool`, `int`, `double`, `raw` (JSON),
+one of Kubernetes' own values (`Time`, `Quantity`, `IntOrString`), or a message by its name; `[]`
+before it says a list, `{}` a map, and `!` behind it that a zero is a value, where it else means
+that nothing was set. A field without a name is part of the message around it.
 """
 
 import base64
-from collections.abc import Iterator, Mapping
+import functools
+import json
+import struct
+from collections.abc import Callable, Iterator, Mapping
+from datetime import UTC, datetime, timedelta
+from importlib.resources import files
 from typing import Any
 
 from upwell.server.http.errors import ApiError
+from upwell.server.http.values import MAX_VALUES, too_many_values
 
 MEDIA_TYPE = "application/vnd.kubernetes.protobuf"
 
 type Document = dict[str, Any]
-type _Fields = Mapping[int, tuple[str, str | _Fields]]
-"""Field number -> JSON name, and what it holds: text, bytes, bool, number, texts, text map, bytes
-map, or the fields of a message."""
+type _Fields = Mapping[str, tuple[str, str]]
+"""Field number -> JSON name, and what it holds."""
 
 _MAGIC = b"k8s\x00"
 _VARINT, _LENGTH_DELIMITED = 0, 2
 _FIXED_SIZES = {1: 8, 5: 4}
 _MAX_VARINT_BYTES = 10
-
-_METADATA: _Fields = {
-    1: ("name", "text"),
-    2: ("generateName", "text"),
-    3: ("namespace", "text"),
-    11: ("labels", "text map"),
-    12: ("annotations", "text map"),
-    14: ("finalizers", "texts"),
-}
-_RESOURCE_ATTRIBUTES: _Fields = {
-    1: ("namespace", "text"),
-    2: ("verb", "text"),
-    3: ("group", "text"),
-    4: ("version", "text"),
-    5: ("resource", "text"),
-    6: ("subresource", "text"),
-    7: ("name", "text"),
-}
-_ACCESS_SPEC: _Fields = {
-    1: ("resourceAttributes", _RESOURCE_ATTRIBUTES),
-    2: ("nonResourceAttributes", {1: ("path", "text"), 2: ("verb", "text")}),
-}
-_KINDS: Mapping[tuple[str, str], _Fields] = {
-    ("v1", "Namespace"): {1: ("metadata", _METADATA)},
-    ("v1", "ConfigMap"): {
-        1: ("metadata", _METADATA),
-        2: ("data", "text map"),
-        3: ("binaryData", "bytes map"),
-        4: ("immutable", "bool"),
-    },
-    ("v1", "Secret"): {
-        1: ("metadata", _METADATA),
-        2: ("data", "bytes map"),
-        3: ("type", "text"),
-        4: ("stringData", "text map"),
-        5: ("immutable", "bool"),
-    },
-    ("v1", "ServiceAccount"): {
-        1: ("metadata", _METADATA),
-        4: ("automountServiceAccountToken", "bool"),
-    },
-    ("authentication.k8s.io/v1", "TokenRequest"): {
-        1: ("metadata", _METADATA),
-        2: (
-            "spec",
-            {
-                1: ("audiences", "texts"),
-                3: (
-                    "boundObjectRef",
-                    {
-                        1: ("kind", "text"),
-                        2: ("apiVersion", "text"),
-                        3: ("name", "text"),
-                        4: ("uid", "text"),
-                    },
-                ),
-                4: ("expirationSeconds", "number"),
-            },
-        ),
-    },
-    ("authentication.k8s.io/v1", "SelfSubjectReview"): {1: ("metadata", _METADATA)},
-    ("authorization.k8s.io/v1", "SelfSubjectAccessReview"): {2: ("spec", _ACCESS_SPEC)},
-    ("authorization.k8s.io/v1", "SubjectAccessReview"): {
-        2: ("spec", {**_ACCESS_SPEC, 3: ("user", "text"), 4: ("groups", "texts")}),
-    },
-    ("authentication.k8s.io/v1", "TokenReview"): {
-        2: ("spec", {1: ("token", "text"), 2: ("audiences", "texts")}),
-    },
-    ("authorization.k8s.io/v1", "SelfSubjectRulesReview"): {
-        2: ("spec", {1: ("namespace", "text")}),
-    },
-}
-_TYPE_META: _Fields = {1: ("apiVersion", "text"), 2: ("kind", "text")}
-_ENVELOPE: _Fields = {1: ("typeMeta", _TYPE_META), 2: ("raw", "raw")}
+_MICROSECONDS = 1000
+"""Nanoseconds of one."""
+_EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 _ENTRY_KEY, _ENTRY_VALUE = 1, 2
+_DELETE_OPTIONS = "DeleteOptions"
+"""A kind that clients send in the group and version of what they delete."""
 
 
 def decode_protobuf(body: bytes) -> Document:
-    """Return the object in `body` as its JSON; raises ApiError, 415 for any other kind."""
+    """Return the object in `body` as its JSON; raises ApiError, 415 for a kind that is unknown."""
     if not body.startswith(_MAGIC):
         raise ApiError(400, "the body is not Kubernetes' protobuf")
-    envelope = _message(body[len(_MAGIC) :], _ENVELOPE)
-    type_meta: Document = envelope.get("typeMeta", {})
-    kind = (type_meta.get("apiVersion", ""), type_meta.get("kind", ""))
-    fields = _KINDS.get(kind)
-    if fields is None:
+    envelope = _last_values(body[len(_MAGIC) :])
+    type_meta = _last_values(_bytes(envelope.get(1, b""), "typeMeta"))
+    version = _text(_bytes(type_meta.get(1, b""), "apiVersion"))
+    kind = _text(_bytes(type_meta.get(2, b""), "kind"))
+    table = _table()
+    place = "v1" if kind == _DELETE_OPTIONS else version
+    message = table["kinds"].get(f"{place}/{kind}")
+    if message is None:
         raise ApiError(
             415,
-            f"cannot read a {kind[1] or 'nameless kind'} in protobuf, only in JSON or YAML:"
+            f"cannot read a {kind or 'nameless kind'} in protobuf, only in JSON or YAML:"
             " with kubectl, add --dry-run=client -o yaml and pipe it to kubectl apply -f -",
         )
-    return type_meta | _message(envelope.get("raw", b""), fields)
+    found = _Decoder(table["messages"]).message(_bytes(envelope.get(2, b""), "raw"), message)
+    return {"apiVersion": version, "kind": kind} | found
 
 
-def _message(raw: bytes, fields: _Fields) -> Document:
-    """Return the known fields of a message that are not empty."""
-    found: Document = {}
-    for number, value in _wire_fields(raw):
-        if number not in fields:
-            continue
-        name, holds = fields[number]
-        if holds == "bool":
-            found[name] = bool(value)
-            continue
-        if holds == "number" and isinstance(value, int):
-            found[name] = value
-            continue
-        if not isinstance(value, bytes):
-            raise ApiError(400, f"protobuf: {name} has the wrong type")
-        _put(found, name, holds, value)
-    return {name: value for name, value in found.items() if value not in ("", b"", {}, [])}
+@functools.cache
+def _table() -> dict[str, Any]:
+    text = files("upwell.server.http").joinpath("kubernetes_messages.json").read_text()
+    table: dict[str, Any] = json.loads(text)
+    return table
 
 
-def _put(found: Document, name: str, holds: str | _Fields, value: bytes) -> None:
-    if not isinstance(holds, str):
-        found[name] = _message(value, holds)
-    elif holds == "text":
-        found[name] = _text(value)
-    elif holds == "texts":
-        found.setdefault(name, []).append(_text(value))
-    elif holds == "raw":
-        found[name] = value
-    else:
-        entry = dict(_wire_fields(value))
-        key, content = entry.get(_ENTRY_KEY, b""), entry.get(_ENTRY_VALUE, b"")
-        if not isinstance(key, bytes) or not isinstance(content, bytes):
-            raise ApiError(400, f"protobuf: {name} has the wrong type")
-        readable = _text(content) if holds == "text map" else base64.b64encode(content).decode()
-        found.setdefault(name, {})[_text(key)] = readable
+class _Decoder:
+    """Reads the messages of one body, which hold no more values than JSON may."""
+
+    def __init__(self, messages: Mapping[str, _Fields]) -> None:
+        self._messages = messages
+        self._values = 0
+
+    def message(self, raw: bytes, name: str) -> Document:
+        """Return the known fields of a message that say something."""
+        fields = self._messages[name]
+        found: Document = {}
+        for number, value in _wire_fields(raw):
+            self._values += 1
+            if self._values > MAX_VALUES:
+                raise too_many_values()
+            if (field := fields.get(str(number))) is not None:
+                self._put(found, *field, value)
+        return found
+
+    def _put(self, found: Document, name: str, holds: str, value: int | bytes) -> None:
+        keeps_zero = holds.endswith("!")
+        holds = holds.removesuffix("!")
+        if holds.startswith("[]"):
+            one = self._value(name, holds[2:], value)
+            several = one if isinstance(one, list) else [one]
+            found.setdefault(name, []).extend(several)
+        elif holds.startswith("{}"):
+            entry = _last_values(_bytes(value, name))
+            key = _text(_bytes(entry.get(_ENTRY_KEY, b""), name))
+            content = entry.get(_ENTRY_VALUE, b"")
+            found.setdefault(name, {})[key] = self._value(name, holds[2:], content)
+        elif not name:
+            found.update(self.message(_bytes(value, holds), holds))
+        elif (one := self._value(name, holds, value)) is not None and (one or keeps_zero):
+            found[name] = one
+
+    def _value(self, name: str, holds: str, value: int | bytes) -> Any:
+        if holds in _NUMBERS:
+            if isinstance(value, bytes) and holds in {"int", "bool"} and value:
+                return [_NUMBERS[holds](number) for number in _packed(value)]
+            return _NUMBERS[holds](value) if _fits(holds, value) else _wrong_type(name)
+        raw = _bytes(value, name)
+        if (read := _VALUES.get(holds)) is not None:
+            return read(raw)
+        if holds.startswith("items:"):
+            items = [item for number, item in _wire_fields(raw) if number == 1]
+            return [self._value(name, holds.removeprefix("items:[]"), item) for item in items]
+        return self.message(raw, holds)
+
+
+def _fits(holds: str, value: int | bytes) -> bool:
+    return isinstance(value, bytes) if holds == "double" else isinstance(value, int)
+
+
+def _wrong_type(name: str) -> Any:
+    raise ApiError(400, f"protobuf: {name} has the wrong type")
+
+
+def _bytes(value: int | bytes, name: str) -> bytes:
+    return value if isinstance(value, bytes) else _wrong_type(name)
+
+
+def _last_values(raw: bytes) -> dict[int, int | bytes]:
+    return dict(_wire_fields(raw))
 
 
 def _wire_fields(raw: bytes) -> Iterator[tuple[int, int | bytes]]:
@@ -187,8 +166,83 @@ def _varint(raw: bytes, at: int) -> tuple[int, int]:
     raise ApiError(400, "protobuf: a number does not end")
 
 
+def _packed(raw: bytes) -> Iterator[int]:
+    at = 0
+    while at < len(raw):
+        number, at = _varint(raw, at)
+        yield number
+
+
+def _signed(value: int | bytes) -> int:
+    """Return a number of 64 bits in two's complement."""
+    number = int(value) & (1 << 64) - 1
+    return number - (1 << 64) if number >> 63 else number
+
+
+def _double(value: int | bytes) -> float:
+    return float(struct.unpack("<d", _bytes(value, "a number"))[0])
+
+
 def _text(raw: bytes) -> str:
     try:
         return raw.decode()
     except UnicodeDecodeError:
         raise ApiError(400, "protobuf: a text is not UTF-8") from None
+
+
+def _base64(raw: bytes) -> str:
+    return base64.b64encode(raw).decode()
+
+
+def _quantity(raw: bytes) -> str:
+    return _text(_bytes(_last_values(raw).get(1, b""), "a quantity"))
+
+
+def _int_or_string(raw: bytes) -> int | str:
+    fields = _last_values(raw)
+    if fields.get(1, 0):
+        return _text(_bytes(fields.get(3, b""), "a text"))
+    number = fields.get(2, 0)
+    return _signed(number) if isinstance(number, int) else _wrong_type("a number")
+
+
+def _time(raw: bytes) -> str | None:
+    """Return a time as RFC 3339 has it; None for one that was not set."""
+    fields = _last_values(raw)
+    if not fields:
+        return None
+    seconds, nanoseconds = fields.get(1, 0), fields.get(2, 0)
+    if not isinstance(seconds, int) or not isinstance(nanoseconds, int):
+        return str(_wrong_type("a time"))
+    try:
+        moment = _EPOCH + timedelta(
+            seconds=_signed(seconds), microseconds=_signed(nanoseconds) // _MICROSECONDS
+        )
+    except OverflowError:
+        raise ApiError(400, "protobuf: a time is out of range") from None
+    return moment.isoformat().replace("+00:00", "Z")
+
+
+def _json(raw: bytes) -> Any:
+    """Return the JSON in a RawExtension."""
+    text = _bytes(_last_values(raw).get(1, b""), "raw")
+    try:
+        return json.loads(text) if text else None
+    except (ValueError, RecursionError):
+        raise ApiError(400, "protobuf: an embedded object is not JSON") from None
+
+
+_NUMBERS: Mapping[str, Callable[[int | bytes], Any]] = {
+    "int": _signed,
+    "bool": bool,
+    "double": _double,
+}
+_VALUES: Mapping[str, Callable[[bytes], Any]] = {
+    "text": _text,
+    "bytes": _base64,
+    "raw": _json,
+    "Quantity": _quantity,
+    "IntOrString": _int_or_string,
+    "Time": _time,
+    "MicroTime": _time,
+}

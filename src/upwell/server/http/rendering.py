@@ -1,4 +1,4 @@
-"""Objects as answers: JSON as it is, or a Table where the client asks for one."""
+"""Objects as answers: JSON as it is, a Table or the metadata alone where the client asks for it."""
 
 import asyncio
 import json
@@ -15,13 +15,16 @@ from upwell.api.meta import Kind, Resource
 from upwell.policy.access.visibility import EVERYTHING_VISIBLE, SecretView
 from upwell.server.http.encoding import Piece, encoded, in_chunks
 from upwell.server.http.errors import ApiError
-from upwell.server.http.tables import table
+from upwell.server.http.tables import META_VERSION, partial_metadata, table
 from upwell.server.http.visibility import view_of
 
 type Document = dict[str, Any]
 
 _JSON = "application/json"
 _READABLE = {_JSON, "application/*", "*/*", ""}
+_METADATA = "PartialObjectMetadata"
+_FORMS = {"Table", _METADATA, f"{_METADATA}List"}
+"""Forms of meta.k8s.io/v1 that a client may ask for."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -33,12 +36,13 @@ class Rendering:
     """Content of a Table's rows: Metadata, Object or None."""
     now: datetime
     view: SecretView = EVERYTHING_VISIBLE
+    metadata_only: bool = False
 
     def one(self, resource: Resource) -> Piece:
         """Return the JSON of an object, as its reader may see it."""
         resource = self.view.of(resource)
         if not self.as_table:
-            return encoded(resource)
+            return self._plain(resource)
         rendered = table(resource.KIND, [resource], self.now, self.include)
         rendered["metadata"] = {"resourceVersion": resource.resource_version}
         return json.dumps(rendered).encode()
@@ -54,13 +58,20 @@ class Rendering:
             texts: Iterable[Piece] = (self._row(kind, resource) for resource in shown)
         else:
             head, items = {"kind": kind.list_kind, "apiVersion": kind.api_version}, "items"
-            texts = (encoded(resource) for resource in shown)
+            if self.metadata_only:
+                head = {"kind": f"{_METADATA}List", "apiVersion": META_VERSION}
+            texts = (self._plain(resource) for resource in shown)
         yield f'{json.dumps({**head, "metadata": metadata})[:-1]},"{items}":['.encode()
         for number, text in enumerate(texts):
             if number:
                 yield b","
             yield text
         yield b"]}"
+
+    def _plain(self, resource: Resource) -> Piece:
+        if not self.metadata_only:
+            return encoded(resource)
+        return json.dumps(partial_metadata(resource)).encode()
 
     def _row(self, kind: Kind, resource: Resource) -> bytes:
         (row,) = table(kind, [resource], self.now, self.include)["rows"]
@@ -71,7 +82,8 @@ class Rendering:
         metadata = {"resourceVersion": version, "annotations": annotations}
         if self.as_table:
             return b"".join(self.many(kind, (), metadata))
-        document = {"kind": kind.kind, "apiVersion": kind.api_version, "metadata": metadata}
+        names = (_METADATA, META_VERSION) if self.metadata_only else (kind.kind, kind.api_version)
+        document = {"kind": names[0], "apiVersion": names[1], "metadata": metadata}
         return json.dumps(document).encode()
 
 
@@ -84,11 +96,18 @@ def rendering_for(request: Request, now: datetime) -> Rendering:
         options = dict(part.partition("=")[::2] for part in parameters)
         if name not in _READABLE:
             continue
-        if options.get("as") == "Table" and options.get("v") == "v1":
-            return Rendering(as_table=True, include=include, now=now, view=view)
-        if "as" not in options:
-            return Rendering(as_table=False, include=include, now=now, view=view)
-    raise ApiError(406, f"the answer can be {_JSON}, also as a Table of meta.k8s.io/v1")
+        form = options.get("as")
+        if form is None or (form in _FORMS and options.get("v") == "v1"):
+            return Rendering(
+                as_table=form == "Table",
+                include=include,
+                now=now,
+                view=view,
+                metadata_only=form is not None and form.startswith(_METADATA),
+            )
+    raise ApiError(
+        406, f"the answer can be {_JSON}, also as Table or {_METADATA} of {META_VERSION}"
+    )
 
 
 def object_response(

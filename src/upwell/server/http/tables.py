@@ -10,7 +10,7 @@ from upwell.formats.table_cells import cells
 
 type Document = dict[str, Any]
 
-_API_VERSION = "meta.k8s.io/v1"
+META_VERSION = "meta.k8s.io/v1"
 _NAME = Column("NAME", "metadata.name")
 
 
@@ -21,7 +21,7 @@ def table(
     columns = (_NAME, *kind.printed_columns)
     return {
         "kind": "Table",
-        "apiVersion": _API_VERSION,
+        "apiVersion": META_VERSION,
         "metadata": {},
         "columnDefinitions": [_definition(column) for column in columns],
         "rows": [_row(resource, columns, now, include) for resource in resources],
@@ -43,9 +43,14 @@ def _row(resource: Resource, columns: Sequence[Column], now: datetime, include: 
     if include == "Object":
         row["object"] = encode(resource)
     elif include != "None":
-        row["object"] = {
-            "kind": "PartialObjectMetadata",
-            "apiVersion": _API_VERSION,
-            "metadata": encode(resource).get("metadata", {}),
-        }
+        row["object"] = partial_metadata(resource)
     return row
+
+
+def partial_metadata(resource: Resource) -> Document:
+    """Return the metadata of an object alone (meta.k8s.io/v1 PartialObjectMetadata)."""
+    return {
+        "kind": "PartialObjectMetadata",
+        "apiVersion": META_VERSION,
+        "metadata": encode(resource).get("metadata", {}),
+    }

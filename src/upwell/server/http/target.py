@@ -58,4 +58,6 @@ def parse_target(group: str, version: str, path: str) -> RequestTarget:
 
 def _unknown(group: str, version: str, path: str) -> ApiError:
     where = f"{group}/{version}" if group else version
-    return ApiError(404, f"{where} has no resource {path!r}")
+    steps = path.strip("/").split("/")
+    plural = steps[2] if steps[0] == "namespaces" and len(steps) > 2 else steps[0]  # noqa: PLR2004 - namespaces/NAME/PLURAL
+    return ApiError(404, f"there is no resource {plural!r} in {where}")

@@ -10,7 +10,7 @@ from starlette.routing import BaseRoute, Route
 
 from upwell.api.codec import RESOURCES
 from upwell.api.meta import Kind, Resource
-from upwell.api.schemas import openapi
+from upwell.api.schemas import openapi, openapi_protobuf
 from upwell.server.http.errors import ApiError
 
 _PART_KINDS = {
@@ -133,10 +133,13 @@ class _Discovery:
         return self._resource_list(request.path_params["group"], request.path_params["version"])
 
     async def openapi_v2(self, request: Request) -> Response:
-        """Answer the OpenAPI 2 document; in JSON alone."""
+        """Answer the OpenAPI 2 document: in JSON, and to kubectl in protobuf."""
         accept = request.headers.get("Accept", "")
+        if any(name in accept for name in openapi_protobuf.ASKED_FOR):
+            content = openapi_protobuf.document_v2_protobuf()
+            return Response(content, media_type=openapi_protobuf.MEDIA_TYPE)
         if "json" not in accept and "*" not in accept and accept:
-            raise ApiError(406, "the OpenAPI 2 document is JSON")
+            raise ApiError(406, f"the answer can be JSON or {openapi_protobuf.MEDIA_TYPE}")
         return JSONResponse(openapi.document_v2())
 
     async def openapi_v3(self, request: Request) -> Response:

@@ -33,11 +33,16 @@ from upwell.server.http.rendering import (
 )
 from upwell.server.http.target import RequestTarget
 from upwell.server.objects.large_work import LargeWork, large_work
+from upwell.server.objects.orphans import orphan_dependents, require_orphans
 from upwell.server.objects.reads import ReadHandlers
 from upwell.server.objects.scale import scale_of, with_replicas
 from upwell.server.objects.write_options import WriteOptions, is_dry, write_options
 from upwell.server.objects.writes import DEFAULT_NAMESPACE, Change, Writer, WriteResult
 from upwell.store.interface import ConflictError, NotFoundError, Store
+
+_ORPHAN = "Orphan"
+_PROPAGATION = ("Background", "Foreground", _ORPHAN)
+"""Policies of a deletion; what is stored goes with its owner in the first two."""
 
 type Document = dict[str, Any]
 type Handler = Callable[[Request, RequestTarget], Awaitable[Response]]
@@ -143,10 +148,14 @@ class ObjectHandlers:
         old = await self._store.get(target.resource, target.namespace, target.name)
         _require_deletable(old)
         require_deletion(request, old)
+        if _orphans(request, options):
+            require_orphans(old)
         wanted = options.get("preconditions") or {}
         if wanted.get("uid") not in {None, old.uid}:
             raise ConflictError(old.key, f"its uid is {old.uid}, not {wanted['uid']}")
         if not is_dry(request, options):
+            if _orphans(request, options):
+                await orphan_dependents(self._store, old)
             await self._store.delete(
                 target.resource,
                 target.namespace,
@@ -162,8 +171,13 @@ class ObjectHandlers:
         for resource in found:
             _require_deletable(resource)
             require_deletion(request, resource)
+        orphans = _orphans(request, options)
+        for resource in found if orphans else ():
+            require_orphans(resource)
         for resource in () if is_dry(request, options) else found:
             try:
+                if orphans:
+                    await orphan_dependents(self._store, resource)
                 await self._store.delete(target.resource, resource.namespace, resource.name)
             except NotFoundError:
                 continue  # another request, or its owner's deletion, was faster
@@ -183,9 +197,7 @@ class ObjectHandlers:
     async def _delete_options(self, request: Request) -> Document:
         body = await self._body(request)
         options = decode_object(body, media_type(request)) if body.strip() else {}
-        policy = options.get("propagationPolicy") or request.query_params.get("propagationPolicy")
-        if policy == "Orphan" or options.get("orphanDependents"):
-            raise ApiError(400, "what an object owns is deleted with it: Orphan is not supported")
+        _orphans(request, options)
         if not isinstance(options.get("preconditions") or {}, dict):
             raise ApiError(400, "preconditions: expected an object")
         return options
@@ -222,6 +234,15 @@ async def _patch_of(content_type: str, body: bytes, work: LargeWork) -> Change:
         raise ApiError(415, f"cannot patch with {content_type or 'no Content-Type'}: send {known}")
     wanted = await work.computed(lambda: decode_json(body), len(body))
     return lambda document: patch(document, wanted)
+
+
+def _orphans(request: Request, options: Document) -> bool:
+    """Return True if what an object owns is to stay when it is deleted; raises ApiError."""
+    policy = options.get("propagationPolicy") or request.query_params.get("propagationPolicy")
+    if policy not in {None, *_PROPAGATION}:
+        known = ", ".join(_PROPAGATION)
+        raise ApiError(422, f"propagationPolicy: expected one of {known}, found {policy!r}")
+    return policy == _ORPHAN or (policy is None and options.get("orphanDependents") is True)
 
 
 def _require_deletable(resource: Resource) -> None:

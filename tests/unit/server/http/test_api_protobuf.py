@@ -1,4 +1,5 @@
 import base64
+from typing import Any
 
 import pytest
 from hypothesis import given
@@ -84,3 +85,79 @@ def test_no_bytes_raise_anything_else(raw: bytes, kind: str) -> None:
     except ApiError:
         return
     assert (document["apiVersion"], document["kind"]) == ("v1", kind)
+
+
+DEPLOYMENT = (
+    "azhzAAoVCgdhcHBzL3YxEgpEZXBsb3ltZW50EsoBCh8KA3dlYhIAGgAiACoAMgA4AEIAWgoKA2FwcBIDd2ViEpgB"
+    "CAASDAoKCgNhcHASA3dlYhp+ChwKABIAGgAiACoAMgA4AEIAWgoKA2FwcBIDd2ViEl4SQAoFbmdpbngSB25naW54"
+    "OjEaAnNoGgItYxoGZXhpdCAxKgAyCgoAEAAYUCIAKgBCAGoAcgCAAQCIAQCQAQCiAQAaADIAQgBKAFIAWABgAGgA"
+    "ggEAigEAmgEAwgEAIgIKACgAOAAaDAgAEAAYACAAKAA4ABoAIgA="
+)
+"""Sent by `kubectl create deployment web --image=nginx:1 --replicas=0 --port=80 -- …` (1.32)."""
+CRON_JOB = (
+    "azhzAAoTCghiYXRjaC92MRIHQ3JvbkpvYhKkAQoUCgR0aWNrEgAaACIAKgAyADgAQgASiQEKCyovNSAqICogKiAq"
+    "GgAqeAoUCgR0aWNrEgAaACIAKgAyADgAQgASYDJeChAKABIAGgAiACoAMgA4AEIAEkoSIwoEdGljaxIHbmdpbng6"
+    "MSoAQgBqAHIAgAEAiAEAkAEAogEAGglPbkZhaWx1cmUyAEIASgBSAFgAYABoAIIBAIoBAJoBAMIBABoAGgAiAA=="
+)
+SERVICE = (
+    "azhzAAoNCgJ2MRIHU2VydmljZRJtCh8KA3dlYhIAGgAiACoAMgA4AEIAWgoKA2FwcBIDd2ViEkYKIAoHODAtaHR0"
+    "cBIDVENQGFAiCggBEAAaBGh0dHAogOsBEgoKA2FwcBIDd2ViGgAiCE5vZGVQb3J0OgBCAFIAWgBgAGgAGgIKABoA"
+    "IgA="
+)
+QUOTA = (
+    "azhzAAoTCgJ2MRINUmVzb3VyY2VRdW90YRI1ChMKA2ZldxIAGgAiACoAMgA4AEIAEhwKDQoDY3B1EgYKBDUwMG0K"
+    "CwoEcG9kcxIDCgEzGgAaACIA"
+)
+
+
+def read(text: str) -> Any:
+    return decode_protobuf(base64.b64decode(text))
+
+
+def test_a_deployment_of_kubectl_is_what_it_says_in_json() -> None:
+    assert read(DEPLOYMENT) == {
+        "apiVersion": "apps/v1",
+        "kind": "Deployment",
+        "metadata": {"name": "web", "labels": {"app": "web"}},
+        "spec": {
+            "replicas": 0,
+            "selector": {"matchLabels": {"app": "web"}},
+            "template": {
+                "metadata": {"labels": {"app": "web"}},
+                "spec": {
+                    "containers": [
+                        {
+                            "name": "nginx",
+                            "image": "nginx:1",
+                            "command": ["sh", "-c", "exit 1"],
+                            "ports": [{"containerPort": 80}],
+                        }
+                    ]
+                },
+            },
+        },
+    }
+
+
+def test_templates_in_templates_and_values_of_kubernetes_own_are_read() -> None:
+    job = read(CRON_JOB)["spec"]["jobTemplate"]
+    assert job["spec"]["template"]["spec"]["restartPolicy"] == "OnFailure"
+    (port,) = read(SERVICE)["spec"]["ports"]
+    assert (port["targetPort"], port["nodePort"]) == ("http", 30080)
+    assert read(QUOTA)["spec"] == {"hard": {"pods": "3", "cpu": "500m"}}
+
+
+def test_a_pointer_to_nothing_is_kept_and_negative_numbers_are_negative() -> None:
+    empty_dir = field(1, b"tmp") + field(2, field(2, b""))
+    pod = field(2, field(1, empty_dir) + field(4, (1 << 64) - 1))
+    spec = decode_protobuf(envelope("Pod", pod))["spec"]
+    assert spec == {
+        "volumes": [{"name": "tmp", "emptyDir": {}}],
+        "terminationGracePeriodSeconds": -1,
+    }
+
+
+def test_a_body_of_too_many_values_is_refused() -> None:
+    with pytest.raises(ApiError) as caught:
+        decode_protobuf(envelope("Pod", field(2, field(2, b"") * 30_000)))
+    assert caught.value.code == 413

@@ -4,6 +4,7 @@ import pytest
 from tests.support.server.api_server import Api
 
 from upwell.api.codec import RESOURCES
+from upwell.api.schemas.openapi_protobuf import document_v2_protobuf
 
 AGGREGATED = "application/json;g=apidiscovery.k8s.io;v=v2;as=APIGroupDiscoveryList"
 
@@ -54,8 +55,14 @@ async def test_unknown_groups_are_not_found(api: Api) -> None:
     assert (await api.get("/apis/nope")).status == 404
     assert (await api.get("/apis/apps/v9")).status == 404
     assert (await api.get("/openapi/v3/apis/nope/v1")).status == 404
-    protobuf = "application/com.github.proto-openapi.spec.v2@v1.0+protobuf"
-    assert (await api.get("/openapi/v2", Accept=protobuf)).status == 406
+    assert (await api.get("/openapi/v2", Accept="application/xml")).status == 406
+
+
+def test_kubectl_gets_the_openapi_document_in_protobuf() -> None:
+    """Its fields are those of gnostic's OpenAPIv2.proto; kubectl itself reads it elsewhere."""
+    document = document_v2_protobuf()
+    assert document.startswith(b"\n\x032.0\x12")
+    assert b'"kind": "BuildConfig"' in document
 
 
 def references(value: Any) -> set[str]:

@@ -262,9 +262,46 @@ async def test_a_deletion_keeps_to_its_preconditions(api: Api) -> None:
     assert other.status == 409
     stale = await api.send("DELETE", path, {"preconditions": {"resourceVersion": "0"}})
     assert stale.status == 409
-    orphan = await api.send("DELETE", path, {"propagationPolicy": "Orphan"})
-    assert orphan.status == 400
+    unknown = await api.send("DELETE", path, {"propagationPolicy": "Sideways"})
+    assert unknown.status == 422
     assert (await api.send("DELETE", path, {"preconditions": {"uid": uid}})).status == 200
+
+
+async def test_what_an_object_owns_stays_if_that_is_wanted(api: Api) -> None:
+    uid = (await api.send("POST", MAPS, config_map("owner"))).json["metadata"]["uid"]
+    owned = config_map("owned")
+    reference = {"apiVersion": "v1", "kind": "ConfigMap", "name": "owner", "uid": uid}
+    owned["metadata"]["ownerReferences"] = [reference]
+    await api.send("POST", MAPS, owned)
+    path = f"{MAPS}/owner?propagationPolicy=Orphan"
+    assert (await api.send("DELETE", f"{path}&dryRun=All")).status == 200
+    assert (await api.get(f"{MAPS}/owned")).json["metadata"]["ownerReferences"]
+    assert (await api.send("DELETE", path)).status == 200
+    assert [*names(await api.get(MAPS))] == ["owned"]
+    assert not (await api.get(f"{MAPS}/owned")).json["metadata"].get("ownerReferences")
+
+
+async def test_instances_cannot_stay_behind(api: Api) -> None:
+    await api.send("POST", DEPLOYMENTS, deployment("web"))
+    refused = await api.send("DELETE", f"{DEPLOYMENTS}/web", {"propagationPolicy": "Orphan"})
+    assert refused.status == 400
+    assert "without --cascade=orphan" in refused.json["message"]
+    one = await api.send("DELETE", DEPLOYMENTS, {"orphanDependents": True})
+    assert one.status == 400
+    assert (await api.get(f"{DEPLOYMENTS}/web")).status == 200
+
+
+async def test_a_client_gets_metadata_alone_if_it_asks_for_that(api: Api) -> None:
+    await api.send("POST", MAPS, config_map("one"))
+    form = "application/json;as=PartialObjectMetadataList;g=meta.k8s.io;v=v1"
+    listed = (await api.get(MAPS, Accept=form)).json
+    assert (listed["kind"], listed["apiVersion"]) == ("PartialObjectMetadataList", "meta.k8s.io/v1")
+    (item,) = listed["items"]
+    assert item.keys() == {"kind", "apiVersion", "metadata"}
+    one = await api.get(f"{MAPS}/one", Accept=form.replace("List", ""))
+    assert one.json["kind"] == "PartialObjectMetadata"
+    unknown = await api.get(MAPS, Accept="application/json;as=Whatever;g=meta.k8s.io;v=v1")
+    assert unknown.status == 406
 
 
 async def test_a_finalizer_holds_an_object_until_it_is_removed(api: Api) -> None:
