@@ -41,7 +41,10 @@ _REASONS = {
     400: b"Bad Request",
     408: b"Request Timeout",
     431: b"Request Header Fields Too Large",
+    501: b"Not Implemented",
 }
+_CODING = b"transfer-encoding"
+_FRAMING = {_CODING, b"content-length"}
 
 
 class _RefusalError(Exception):
@@ -69,6 +72,8 @@ class GuardedHttpProtocol(HttpToolsProtocol):
         self._refusal: tuple[int, str] | None = None
         self._ignores = False
         self._parses = False
+        self._repeats = False
+        """The head that is parsed is that of the request that has begun last."""
         self._head_since: float | None = table.clock()
         self._head_bytes = 0
         self._fields = 0
@@ -112,12 +117,10 @@ class GuardedHttpProtocol(HttpToolsProtocol):
             if not self._is_head:
                 self._framing += len(data)
             self._parses = True
-            self.parser.feed_data(data)
+            self._feed(data)
             self._judge(len(data))
         except _RefusalError:
             self._end()
-        except httptools.HttpParserUpgrade:
-            self._upgrade()
         except httptools.HttpParserError:
             self._refusal = self._refusal or (
                 400,
@@ -160,20 +163,47 @@ class GuardedHttpProtocol(HttpToolsProtocol):
         elif self._framing > limits.framing_bytes:
             self._refuse(400, "the body has more framing than content")
 
-    def _upgrade(self) -> None:
+    def _feed(self, data: bytes) -> None:
+        try:
+            self.parser.feed_data(data)
+        except httptools.HttpParserUpgrade as upgrade:
+            self._upgrade(data[upgrade.args[0] :])
+
+    def _upgrade(self, rest: bytes) -> None:
+        """Change the protocol, or answer as if that had not been asked for (RFC 9110, 7.8)."""
         if self._should_upgrade():
             self._table.release(self._tracked)
             self._table.busy(self._tracked)
             self._tracked.expire = lambda _: None
             self.handle_websocket_upgrade()
             self._let_go()
-        else:  # it is answered as if it had not been asked for (RFC 9110, 7.8), and is the last
+            self._ignores = True
+        elif framing := self._framing_fields():
+            self._begin_body(framing)
+            self._framing += len(rest)
+            self._feed(rest)
+        else:  # the parser takes no further request
             self.cycle.keep_alive = False
             self._ignores = True
+
+    def _framing_fields(self) -> list[tuple[bytes, bytes]]:
+        return [(name, value) for name, value in self.headers if name in _FRAMING]
+
+    def _begin_body(self, framing: list[tuple[bytes, bytes]]) -> None:
+        """Have a body parsed that came with an upgrade, after which the parser expects none."""
+        self.parser = httptools.HttpRequestParser(self)
+        fields = b"".join(b"%b: %b\r\n" % field for field in framing)
+        self._repeats = True
+        try:
+            self.parser.feed_data(b"POST / HTTP/1.1\r\n" + fields + b"\r\n")
+        finally:
+            self._repeats = False
 
     @override
     def on_message_begin(self) -> None:
         """Begin a head."""
+        if self._repeats:
+            return
         if len(self.pipeline) >= self._limits.waiting_requests:
             self._refuse(400, f"more than {self._limits.waiting_requests} requests wait")
         self._is_head = self._begun_now = True
@@ -181,9 +211,15 @@ class GuardedHttpProtocol(HttpToolsProtocol):
         super().on_message_begin()
 
     @override
+    def on_url(self, url: bytes) -> None:
+        """Take a part of the target."""
+        if not self._repeats:
+            super().on_url(url)
+
+    @override
     def on_header(self, name: bytes, value: bytes) -> None:
         """Take a header field; those after a body (trailers) say nothing to us."""
-        if not self._is_head:
+        if self._repeats or not self._is_head:
             return
         self._fields += 1
         if self._fields > self._limits.head_fields:
@@ -193,8 +229,16 @@ class GuardedHttpProtocol(HttpToolsProtocol):
     @override
     def on_headers_complete(self) -> None:
         """End a head, and begin to answer, or to wait for the answer before."""
+        if self._repeats:
+            return
         if self.parser.get_http_version() not in _VERSIONS:
             self._refuse(400, "the request is of no version of HTTP that is served: send HTTP/1.1")
+        codings = [value for name, value in self.headers if name == _CODING]
+        if codings and [one.strip().lower() for one in codings] != [b"chunked"]:
+            # RFC 9112, 6.1: nobody would undo it, and where the body ends is a matter of opinion.
+            self._refuse(
+                501, "the body has a transfer coding of its own: send it as it is, or chunked"
+            )
         self._is_head, self._head_since, self._head_bytes = False, None, 0
         self._unfinished = None
         super().on_headers_complete()
@@ -214,6 +258,8 @@ class GuardedHttpProtocol(HttpToolsProtocol):
     @override
     def on_message_complete(self) -> None:
         """End a request."""
+        if self.parser.should_upgrade() and self._framing_fields() and not self._should_upgrade():
+            return  # its body is still to come
         self._is_head = True
         super().on_message_complete()
 

@@ -56,6 +56,7 @@ _REASONS = {
     422: "Invalid",
     429: "TooManyRequests",
     431: "RequestHeaderFieldsTooLarge",
+    501: "NotImplemented",
     503: "ServiceUnavailable",
 }
 
