@@ -26,7 +26,7 @@ BESIDE = {
     "CountingStore": "the store in memory, which passes, and counts what is listed",
     "LocalStore": "what the stores in memory and in SQLite share, which pass",
     "PodFeed": "shows what runs as Pods, in the API alone: nothing is written",
-    "ReplicaSetReader": "shows revisions as ReplicaSets, in the API alone: nothing is written",
+    "RevisionReader": "shows revisions as ReplicaSets, in the API alone: nothing is written",
     "ScriptedRegistry": SERVER,
     "SilentRegistry": SERVER,
     "TokenRegistry": SERVER,

@@ -31,14 +31,23 @@ type _Change = Callable[[Resource], Awaitable[Workload]]
 
 
 class RolloutActions:
-    """Rollouts by hand. Methods return the workload; they raise RolloutRefusedError, StoreError."""
+    """Rollouts by hand. Methods return the workload; they raise RolloutRefusedError, StoreError.
+
+    With `dry_run` they return it as it would be, and write nothing.
+    """
 
     def __init__(self, store: Store, clock: Callable[[], datetime]) -> None:
         self._store = store
         self._clock = clock
 
     async def latest(
-        self, kind: type[Resource], namespace: str, name: str, *, again: bool
+        self,
+        kind: type[Resource],
+        namespace: str,
+        name: str,
+        *,
+        again: bool,
+        dry_run: bool = False,
     ) -> Workload:
         """Start a new rollout of a DeploymentConfig, whatever its triggers say.
 
@@ -50,24 +59,44 @@ class RolloutActions:
             config = require_startable(resource)
             if not again:
                 images = images_of_all(config, await self._streams(config))
-                config = await self._store.update(with_images(config, images))
-            return await self._store.update_status(started(config))
+                config = with_images(config, images)
+                config = config if dry_run else await self._store.update(config)
+            begun = started(config, self._clock())
+            return begun if dry_run else await self._store.update_status(begun)
 
         return await self._changed(kind, (namespace, name), change)
 
-    async def cancel(self, kind: type[Resource], namespace: str, name: str) -> Workload:
-        """End the rollout that is under way: what served before serves again."""
+    async def cancel(
+        self,
+        kind: type[Resource],
+        namespace: str,
+        name: str,
+        *,
+        revision: int | None = None,
+        dry_run: bool = False,
+    ) -> Workload:
+        """End the rollout that is under way, if `revision` names it: what served serves again."""
 
         async def change(resource: Resource) -> Workload:
-            return await self._store.update_status(cancelled(resource))
+            ended = cancelled(resource, self._clock(), revision)
+            return ended if dry_run else await self._store.update_status(ended)
 
         return await self._changed(kind, (namespace, name), change)
 
-    async def retry(self, kind: type[Resource], namespace: str, name: str) -> Workload:
-        """Roll out once more what has failed, hooks included."""
+    async def retry(
+        self,
+        kind: type[Resource],
+        namespace: str,
+        name: str,
+        *,
+        revision: int | None = None,
+        dry_run: bool = False,
+    ) -> Workload:
+        """Roll out once more what has failed, if `revision` names it, hooks included."""
 
         async def change(resource: Resource) -> Workload:
-            return await self._store.update_status(retried(resource, self._clock()))
+            begun = retried(resource, self._clock(), revision)
+            return begun if dry_run else await self._store.update_status(begun)
 
         return await self._changed(kind, (namespace, name), change)
 
@@ -78,6 +107,8 @@ class RolloutActions:
         name: str,
         to_revision: int | None,
         permit: Permit,
+        *,
+        dry_run: bool = False,
     ) -> Workload:
         """Write the template of an earlier revision back, and hold automation away from it.
 
@@ -88,6 +119,9 @@ class RolloutActions:
         """
         asked = await self._store.get(kind, namespace, name)
         workload, record = require_revision(asked, to_revision)
+        if dry_run:
+            wanted = rolled_back(workload, record, self._clock())
+            return cast("Workload", await permit(wanted, workload))
         declared, number = template_of(workload), record.revision
 
         async def unedited() -> _Rollback:

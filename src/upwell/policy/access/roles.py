@@ -165,8 +165,8 @@ _WORKLOADS = "deployments deploymentconfigs statefulsets daemonsets cronjobs job
 _VIEW = (
     _rule(
         _READ,
-        f"{_WORKLOADS} pods replicasets namespaces resourcequotas limitranges configmaps services"
-        " networkpolicies serviceaccounts events"
+        f"{_WORKLOADS} pods replicasets replicationcontrollers namespaces resourcequotas"
+        " limitranges configmaps services networkpolicies serviceaccounts events"
         " routes templates"
         " imagestreams imagestreamtags imagestreamimages images buildconfigs builds"
         " pipelines releases promotions freezes quarantines subscriptions metrics"
@@ -206,6 +206,7 @@ RULES: Mapping[Role, tuple[Rule, ...]] = {
         _rule(frozenset({"create"}), "processedtemplates"),
         _rule(_ACT, f"{_WORKLOADS} pods", "scale rollback rollout instantiate exec portforward"),
         _rule(frozenset({"delete"}), "pods"),
+        _rule(frozenset({"update", "patch"}), "replicationcontrollers"),
         _REVIEW_IMAGES,
         _USE_SECRETS,
     ),

@@ -19,6 +19,10 @@ class Phase(StrEnum):
     FAILED = "Failed"
 
 
+CANCELLED_BY_PERSON = " was cancelled by a person"
+"""End of the message of a revision whose rollout somebody has ended."""
+
+
 class RolloutCause(StrEnum):
     """Cause of a revision's rollout."""
 
@@ -53,6 +57,11 @@ def last_good(records: Records, *, besides: str = "") -> RevisionRecord | None:
     return next(
         (one for one in records if one.phase == Phase.COMPLETE and one.hash != besides), None
     )
+
+
+def is_cancelled(record: RevisionRecord) -> bool:
+    """Return True if a person has ended the rollout."""
+    return record.phase == Phase.FAILED and record.message.endswith(CANCELLED_BY_PERSON)
 
 
 def begin(records: Records, new: RevisionRecord) -> Records:

@@ -8,17 +8,10 @@ from upwell.policy.rollouts.history import Phase, last_good, with_record
 from upwell.policy.rollouts.report import describe, failure_message
 from upwell.policy.rollouts.snapshot import PULLING, Obstacle, RolloutSnapshot
 from upwell.policy.rollouts.steps import FailureReason
+from upwell.policy.rollouts.summary import AS_USUAL, IS_PAUSED
 from upwell.workload.interface import State
 
-OWN_REASONS = frozenset(
-    {
-        "NewReplicaSetCreated",
-        "NewReplicaSetAvailable",
-        "ReplicaSetUpdated",
-        "DeploymentPaused",
-        PULLING,
-    }
-)
+OWN_REASONS = AS_USUAL | IS_PAUSED | {PULLING}
 """Reasons of the condition Progressing that tell of no obstacle, or of a pull."""
 
 

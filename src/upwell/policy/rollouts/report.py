@@ -4,17 +4,30 @@ from collections.abc import Sequence
 from datetime import datetime
 from typing import Any
 
-from upwell.api.apps import DeploymentConfigStatus, RevisionRecord, WorkloadStatus
+from upwell.api.apps import (
+    DeploymentConfig,
+    DeploymentConfigStatus,
+    RevisionRecord,
+    WorkloadStatus,
+)
 from upwell.api.conditions import set_condition, without
 from upwell.api.meta import Condition
 from upwell.policy.rollouts.degradation import degradation
 from upwell.policy.rollouts.drift import DRIFT_ANNOTATION, faults, mends
-from upwell.policy.rollouts.history import Phase, RolloutCause, find
+from upwell.policy.rollouts.history import Phase, RolloutCause, find, is_cancelled
 from upwell.policy.rollouts.instance import is_available
 from upwell.policy.rollouts.settings import Workload
 from upwell.policy.rollouts.snapshot import RolloutSnapshot
 from upwell.policy.rollouts.steps import FailureReason
-from upwell.policy.rollouts.summary import IS_PROGRESSING
+from upwell.policy.rollouts.summary import (
+    IS_PROGRESSING,
+    REVISION_AVAILABLE,
+    REVISION_CREATED,
+    REVISION_UPDATED,
+    ROLLOUT_CANCELLED,
+    ROLLOUT_PAUSED,
+    progressing_reason,
+)
 from upwell.policy.rollouts.target import TargetReason
 from upwell.policy.rollouts.triggers import hold_text
 from upwell.policy.rollouts.written_volumes import stops_first, written_volumes
@@ -145,7 +158,7 @@ def _conditions(
             if enough
             else f"{kind} does not have minimum availability.",
         ),
-        _progressing(snapshot, available),
+        _progressing(workload, snapshot, available),
     ]
     failed = find(snapshot.records, snapshot.wanted)
     if snapshot.failed_hash == snapshot.wanted and failed is not None:
@@ -157,31 +170,50 @@ def _conditions(
     return conditions
 
 
-def _progressing(snapshot: RolloutSnapshot, available: Sequence[Instance]) -> Condition:
+def _progressing(
+    workload: Workload, snapshot: RolloutSnapshot, available: Sequence[Instance]
+) -> Condition:
+    """Say how the rollout goes on, with the reasons that the clients of its API wait for."""
+    said = _progress(workload, snapshot, available)
+    return said.model_copy(update={"reason": progressing_reason(workload, said.reason)})
+
+
+def _progress(
+    workload: Workload, snapshot: RolloutSnapshot, available: Sequence[Instance]
+) -> Condition:
     obstacle = snapshot.obstacle
     record = find(snapshot.records, snapshot.wanted)
     if snapshot.chosen.choice is not TargetReason.KEPT and record and record.phase == Phase.FAILED:
-        # Kubernetes' clients take this reason, and no other, for a failed rollout.
-        return _condition("False", FailureReason.NEVER_READY, record.message)
+        return _condition("False", failure_reason(workload, record), record.message)
     if obstacle is not None:
         return _condition(obstacle.status, obstacle.reason, obstacle.message)
     if record is None:
-        return _condition("True", "NewReplicaSetCreated", "a new revision begins")
+        return _condition("True", REVISION_CREATED, "a new revision begins")
     if snapshot.settings.paused and record.phase != Phase.COMPLETE:
-        return _condition("Unknown", "DeploymentPaused", f"{describe(record)} is paused")
+        return _condition("Unknown", ROLLOUT_PAUSED, f"{describe(record)} is paused")
     if record.phase == Phase.COMPLETE:
         return _condition(
-            "True", "NewReplicaSetAvailable", f"{describe(record)} has successfully progressed."
+            "True", REVISION_AVAILABLE, f"{describe(record)} has successfully progressed."
         )
     count = sum(one.revision == record.hash for one in available)
     waiting = (one for one in snapshot.instances if one.revision == record.hash and not one.ready)
     why = next((f": {one.message[-_MAX_DETAIL:]}" for one in waiting if one.message), "")
     return _condition(
         "True",
-        "ReplicaSetUpdated",
+        REVISION_UPDATED,
         f"{describe(record)}{IS_PROGRESSING}"
         f"{count} of {snapshot.settings.replicas} updated replicas are available{why}",
     )
+
+
+def failure_reason(workload: Workload, record: RevisionRecord) -> str:
+    """Return the reason of the condition Progressing for a rollout that has failed.
+
+    Kubernetes' clients take this one, and no other, for a failure; OpenShift's know one more.
+    """
+    if isinstance(workload, DeploymentConfig) and is_cancelled(record):
+        return ROLLOUT_CANCELLED
+    return FailureReason.NEVER_READY
 
 
 def _condition(status: str, reason: str, message: str) -> Condition:

@@ -8,8 +8,10 @@ from collections.abc import Mapping
 from datetime import datetime
 
 from upwell.api.apps import DeploymentConfig, RequestedRevision, RevisionRecord
-from upwell.api.meta import ObjectKey, Resource
+from upwell.api.conditions import set_condition
+from upwell.api.meta import Condition, ObjectKey, Resource
 from upwell.policy.rollouts.history import (
+    CANCELLED_BY_PERSON,
     Phase,
     Records,
     find,
@@ -18,12 +20,18 @@ from upwell.policy.rollouts.history import (
     with_record,
 )
 from upwell.policy.rollouts.pod_template import repeated_hash, template_hash
+from upwell.policy.rollouts.report import PROGRESSING, failure_reason
 from upwell.policy.rollouts.settings import (
     WORKLOADS,
     Workload,
     is_paused,
     template_of,
     with_pod_template,
+)
+from upwell.policy.rollouts.summary import (
+    REVISION_CREATED,
+    REVISION_UPDATED,
+    progressing_reason,
 )
 from upwell.policy.rollouts.triggers import HOLD_ANNOTATION, without_hold
 
@@ -104,44 +112,50 @@ def require_startable(resource: Resource) -> DeploymentConfig:
     return workload
 
 
-def started(config: DeploymentConfig) -> Workload:
-    """Return a DeploymentConfig whose template is rolled out, also when it has been before."""
+def started(config: DeploymentConfig, now: datetime) -> Workload:
+    """Return a DeploymentConfig whose template is rolled out, also when it has been before.
+
+    Its status says at once that something begins: who waits for the end waits for this one.
+    """
     records = config.status.revisions
     declared = template_hash(template_of(config))
     newest = max((one.revision for one in records), default=0)
     known = find(records, declared)
     revision = declared if known is None else repeated_hash(declared, newest + 1)
     requested = RequestedRevision(template=declared, revision=revision)
-    return _with_status(config, {"requested": requested, "failed_hash": None})
+    changes = {"requested": requested, "failed_hash": None, "latest_version": newest + 1}
+    begun = _with_status(config, changes)
+    return _progressing(begun, "True", REVISION_CREATED, "a new revision begins", now)
 
 
-def cancelled(resource: Resource) -> Workload:
+def cancelled(resource: Resource, now: datetime, revision: int | None = None) -> Workload:
     """Return a workload whose rollout has ended: what served before serves again.
 
-    Raises RolloutRefusedError.
+    `revision`: the one that is meant, if that is said. Raises RolloutRefusedError.
     """
-    workload = _workload(resource)
+    workload = _meant(_workload(resource), revision)
     if is_paused(workload):
         raise PausedWorkloadError(workload.key, "unable to cancel paused deployment")
     records = workload.status.revisions
     if not records or records[0].phase != Phase.PROGRESSING:
         raise NothingToDoError(f"{workload.key}: no rollout is in progress{_newest(workload)}")
     first = records[0]
-    message = f"revision {first.revision} was cancelled by a person"
+    message = f"revision {first.revision}{CANCELLED_BY_PERSON}"
     updated = with_record(
         records, first.hash, phase=Phase.FAILED.value, message=message, aborted=True
     )
     good = last_good(updated, besides=first.hash)
     failed = wanted_revision(workload) if good is not None else workload.status.failed_hash
-    return _with_status(workload, {"revisions": updated, "failed_hash": failed})
+    ended = _with_status(workload, {"revisions": updated, "failed_hash": failed})
+    return _progressing(ended, "False", failure_reason(workload, updated[0]), message, now)
 
 
-def retried(resource: Resource, now: datetime) -> Workload:
+def retried(resource: Resource, now: datetime, revision: int | None = None) -> Workload:
     """Return a workload that rolls out once more what has failed, hooks included.
 
-    Raises RolloutRefusedError.
+    `revision`: the one that is meant, if that is said. Raises RolloutRefusedError.
     """
-    workload = _workload(resource)
+    workload = _meant(_workload(resource), revision)
     if is_paused(workload):
         paused = "deployment config" if isinstance(workload, DeploymentConfig) else "deployment"
         raise PausedWorkloadError(workload.key, f"unable to retry paused {paused}")
@@ -160,7 +174,9 @@ def retried(resource: Resource, now: datetime) -> Workload:
         hooks={},
         created=now,
     )
-    return _with_status(workload, {"revisions": anew, "failed_hash": None})
+    begun = _with_status(workload, {"revisions": anew, "failed_hash": None})
+    message = f"revision {records[0].revision} is tried again"
+    return _progressing(begun, "True", REVISION_UPDATED, message, now)
 
 
 def require_revision(resource: Resource, number: int | None) -> tuple[Workload, RevisionRecord]:
@@ -204,6 +220,29 @@ def _workload(resource: Resource) -> Workload:
     if not isinstance(resource, WORKLOADS):
         raise NoRolloutsError(resource.key, "rollout", WORKLOADS, "name one of those")
     return resource
+
+
+def _meant(workload: Workload, revision: int | None) -> Workload:
+    """Return the workload; raises RolloutRefusedError if its newest revision is another one."""
+    records = workload.status.revisions
+    if revision is not None and (not records or records[0].revision != revision):
+        raise NothingToDoError(f"{workload.key}: revision {revision} is over{_newest(workload)}")
+    return workload
+
+
+def _progressing(
+    workload: Workload, status: str, reason: str, message: str, now: datetime
+) -> Workload:
+    """Return the workload with this condition; its reconciler says the same, or more, soon."""
+    condition = Condition(
+        type=PROGRESSING,
+        status=status,
+        reason=progressing_reason(workload, reason),
+        message=message,
+        observed_generation=workload.generation,
+    )
+    conditions = set_condition(workload.status.conditions, condition, now)
+    return _with_status(workload, {"conditions": conditions})
 
 
 def _chosen(workload: Workload, number: int | None) -> RevisionRecord:

@@ -25,6 +25,7 @@ from upwell.policy.rollouts.settings import (
     template_of,
 )
 from upwell.policy.rollouts.steps import Rollout, RolloutTarget, Settings
+from upwell.policy.rollouts.summary import ROLLOUT_PAUSED
 from upwell.policy.rollouts.target import Chosen, TargetReason
 from upwell.policy.rollouts.triggers import hold_text, unresolved
 from upwell.policy.rollouts.written_volumes import one_at_a_time, written_volumes
@@ -112,7 +113,7 @@ def settings_in_force(workload: Workload, wanted: str) -> tuple[Settings, Obstac
         return fallback, Obstacle(error.reason, str(error))
     if settings.paused:
         why = "spec.paused is set: the template is not rolled out until it is false"
-        return settings, Obstacle("DeploymentPaused", why, "Unknown")
+        return settings, Obstacle(ROLLOUT_PAUSED, why, "Unknown")
     # What has run before was resolved then, and its record has the digests.
     known = find(workload.status.revisions, wanted)
     waiting = unresolved(workload) if known is None else None

@@ -4,12 +4,30 @@ from dataclasses import dataclass
 from enum import StrEnum
 
 from upwell.api import conditions
-from upwell.api.apps import DaemonSet, RevisionRecord
+from upwell.api.apps import DaemonSet, DeploymentConfig, RevisionRecord
 from upwell.policy.rollouts.history import Phase
 from upwell.policy.rollouts.settings import Workload
 
-_AS_USUAL = frozenset({"NewReplicaSetCreated", "ReplicaSetUpdated", "NewReplicaSetAvailable"})
+REVISION_CREATED = "NewReplicaSetCreated"
+REVISION_UPDATED = "ReplicaSetUpdated"
+REVISION_AVAILABLE = "NewReplicaSetAvailable"
+ROLLOUT_PAUSED = "DeploymentPaused"
+ROLLOUT_CANCELLED = "RolloutCancelled"
+"""Reason of OpenShift's for a rollout that a person has cancelled; Kubernetes has none."""
+_OF_CONFIGS = {
+    REVISION_CREATED: "NewReplicationControllerCreated",
+    REVISION_UPDATED: "ReplicationControllerUpdated",
+    REVISION_AVAILABLE: "NewReplicationControllerAvailable",
+    ROLLOUT_PAUSED: "DeploymentConfigPaused",
+}
+"""Kubernetes' reasons of the condition Progressing -> OpenShift's, which `oc` waits for."""
+AS_USUAL = frozenset(
+    word
+    for reason in (REVISION_CREATED, REVISION_UPDATED, REVISION_AVAILABLE)
+    for word in (reason, _OF_CONFIGS[reason])
+)
 """Reasons of the condition Progressing that tell of no obstacle."""
+IS_PAUSED = frozenset({ROLLOUT_PAUSED, _OF_CONFIGS[ROLLOUT_PAUSED]})
 
 IS_PROGRESSING = " is progressing: "
 """Words between the revision and its state in the message of the condition."""
@@ -44,6 +62,11 @@ def desired_replicas(workload: Workload) -> int:
     if isinstance(workload, DaemonSet) or workload.spec.replicas is None:
         return 1
     return workload.spec.replicas
+
+
+def progressing_reason(workload: Workload, reason: str) -> str:
+    """Return a reason of the condition Progressing in the words of the workload's own API."""
+    return _OF_CONFIGS.get(reason, reason) if isinstance(workload, DeploymentConfig) else reason
 
 
 def rollout_of(workload: Workload) -> RolloutProgress:
@@ -81,7 +104,10 @@ def rollout_of(workload: Workload) -> RolloutProgress:
 def _unready(workload: Workload) -> str:
     """Say how many new instances are available and why the others are not, if that is known."""
     progressing = conditions.find(workload.status.conditions, "Progressing")
-    if progressing is None or progressing.reason != "ReplicaSetUpdated":
+    if progressing is None or progressing.reason not in {
+        REVISION_UPDATED,
+        _OF_CONFIGS[REVISION_UPDATED],
+    }:
         return ""
     text = progressing.message.partition(IS_PROGRESSING)[2]
     return text if ": " in text else ""
@@ -99,6 +125,6 @@ def _degradation(workload: Workload, newest: RevisionRecord) -> str:
 def _hindrance(workload: Workload) -> str:
     """Say what a rollout under way waits for, when it is more than its instances."""
     progressing = conditions.find(workload.status.conditions, "Progressing")
-    if progressing is None or progressing.reason in _AS_USUAL or not progressing.message:
+    if progressing is None or progressing.reason in AS_USUAL or not progressing.message:
         return ""
     return f": {progressing.message}"

@@ -14,6 +14,7 @@ from starlette.responses import Response
 from starlette.routing import BaseRoute, Route, WebSocketRoute
 
 from upwell.actions.catalog import Actions
+from upwell.api.apps import Deployment, DeploymentConfig
 from upwell.api.codec import RESOURCES
 from upwell.builder.interface import BuildLogs
 from upwell.machine.clock import elapsed
@@ -61,7 +62,12 @@ from upwell.server.signin.services import SignIn
 from upwell.server.signing import image_signing_keys
 from upwell.server.signing.image_signing_keys import ImageSigningKeys
 from upwell.server.workloads.pod_api import PodApi
-from upwell.server.workloads.replica_sets import ReplicaSetReader
+from upwell.server.workloads.replica_sets import replica_sets_of
+from upwell.server.workloads.replication_controllers import (
+    ReplicationControllerHandlers,
+    controllers_of,
+)
+from upwell.server.workloads.revisions import RevisionReader
 from upwell.server.workloads.workloads import WorkloadHandlers
 from upwell.store.interface import StoreKeys
 from upwell.uploads.interface import BinaryInputs
@@ -220,9 +226,14 @@ class _Api:
         builds = BuildHandlers(deps.store, deps.build_logs, actions.builds, streams, deps.limits)
         uploads = UploadHandlers(deps.store, deps.inputs, actions.builds)
         images = ImageHandlers(deps.store, actions.images)
-        replica_sets = ReplicaSetReader(deps.store)
-        revisions = ReadHandlers(
-            replica_sets, Watches(replica_sets, streams, deps.limits, deps.clock), deps.clock
+        sets = RevisionReader(deps.store, Deployment, replica_sets_of)
+        controllers = RevisionReader(deps.store, DeploymentConfig, controllers_of)
+        set_reads, controller_reads = (
+            ReadHandlers(reader, Watches(reader, streams, deps.limits, deps.clock), deps.clock)
+            for reader in (sets, controllers)
+        )
+        controller_writes = ReplicationControllerHandlers(
+            controllers, actions.rollouts, deps.limits
         )
         workloads = WorkloadHandlers(
             deps.store, pods.instances, actions.rollouts, streams, deps.limits, deps.clock
@@ -252,8 +263,18 @@ class _Api:
             ("imagepolicyreviews", _OBJECT): {},
             ("pods", _COLLECTION): pods.collection,
             ("pods", _OBJECT): pods.object,
-            ("replicasets", _COLLECTION): {"GET": revisions.list},
-            ("replicasets", _OBJECT): {"GET": revisions.get},
+            ("replicasets", _COLLECTION): {"GET": set_reads.list},
+            ("replicasets", _OBJECT): {"GET": set_reads.get},
+            ("replicationcontrollers", _COLLECTION): {
+                "GET": controller_reads.list,
+                "POST": controller_writes.refuse,
+            },
+            ("replicationcontrollers", _OBJECT): {
+                "GET": controller_reads.get,
+                "PUT": controller_writes.replace,
+                "PATCH": controller_writes.patch,
+                "DELETE": controller_writes.refuse,
+            },
             ("processedtemplates", _COLLECTION): {"POST": templates.process},
             ("processedtemplates", _OBJECT): {},
             ("selfsubjectreviews", _COLLECTION): {"POST": reviews.identity},

@@ -16,7 +16,9 @@ from upwell.api.pod import (
     PodIP,
     PodStatus,
 )
+from upwell.policy.rollouts.history import find
 from upwell.policy.rollouts.settings import template_of
+from upwell.server.workloads.revisions import revision_labels
 from upwell.workload.interface import Instance, ObservedContainer, State
 
 _IDENTITIES = uuid.UUID("7a0a6d5c-2f2b-4e59-9d0c-0f7b8f6f2a11")
@@ -38,7 +40,7 @@ def pod_of(instance: Instance, owner: Resource | None) -> Pod:
             namespace=instance.owner.namespace,
             uid=instance.uid or _identity(instance),
             creation_timestamp=instance.begun_at or instance.started_at,
-            labels=dict(instance.labels),
+            labels={**instance.labels, **_revision_labels(instance, owner)},
             annotations={_REVISION: instance.revision}
             | ({_ROLE: instance.role} if instance.role else {}),
             owner_references=_references(owner),
@@ -52,6 +54,14 @@ def _identity(instance: Instance) -> str:
     """Return a uid that an instance keeps when it is started anew, as a Pod does."""
     text = f"{instance.name}/{instance.revision}/{instance.begun_at}"
     return str(uuid.uuid5(_IDENTITIES, text))
+
+
+def _revision_labels(instance: Instance, owner: Resource | None) -> dict[str, str]:
+    """Return the labels by which OpenShift's clients find the Pods of a revision."""
+    if not isinstance(owner, DeploymentConfig):
+        return {}
+    record = find(owner.status.revisions, instance.revision)
+    return {} if record is None else revision_labels(owner.name, record.revision)
 
 
 def _references(owner: Resource | None) -> tuple[OwnerReference, ...]:

@@ -76,34 +76,44 @@ class WorkloadHandlers:
         return log_response(self._streams, one)
 
     async def rollback(self, request: Request, target: RequestTarget) -> Response:
-        """Roll the workload back; the body is `{"toRevision": n}`, without it the one before."""
+        """Roll the workload back; the body is `{"toRevision": n}`, without it the one before.
+
+        For OpenShift's DeploymentConfigRollback, answer the object as it would be rolled back, and
+        change nothing: its client writes it.
+        """
         body = await read_body(request, self._limits.body_bytes, self._limits.body_seconds)
         wanted = decode_object(body, media_type(request)) if body.strip() else {}
-        revision = wanted.get("toRevision", 0)
-        if not isinstance(revision, int) or isinstance(revision, bool) or revision < 0:
-            raise ApiError(422, "toRevision: expected a number of 0 or more")
         options = write_options(request, len(body))
+        only_shown = "spec" in wanted or wanted.get("kind") == "DeploymentConfigRollback"
+        revision = _wanted_revision(wanted)
 
         async def permit(wanted: Resource, old: Resource) -> Resource:
             return await permitted(self._store, wanted, old, options)
 
         rolled_back = await self._rollouts.roll_back(
-            target.resource, target.namespace, target.name, revision or None, permit
+            target.resource,
+            target.namespace,
+            target.name,
+            revision or None,
+            permit,
+            dry_run=only_shown or options.dry_run,
         )
-        return object_response(request, rolled_back)
+        return object_response(request, rolled_back, 201 if only_shown else 200)
 
     async def roll_out(self, request: Request, target: RequestTarget) -> Response:
         """Do a verb to the rollout; the body is `{"verb": "latest|cancel|retry", "again": …}`."""
         body = await read_body(request, self._limits.body_bytes, self._limits.body_seconds)
         wanted = decode_object(body, media_type(request))
+        dry_run = write_options(request).dry_run
         place = (target.resource, target.namespace, target.name)
         match str(wanted.get("verb", "")):
             case "latest":
-                changed = await self._rollouts.latest(*place, again=wanted.get("again") is True)
+                again = wanted.get("again") is True
+                changed = await self._rollouts.latest(*place, again=again, dry_run=dry_run)
             case "cancel":
-                changed = await self._rollouts.cancel(*place)
+                changed = await self._rollouts.cancel(*place, dry_run=dry_run)
             case "retry":
-                changed = await self._rollouts.retry(*place)
+                changed = await self._rollouts.retry(*place, dry_run=dry_run)
             case verb:
                 raise ApiError(422, f"{verb!r} is none of latest, cancel and retry")
         return object_response(request, changed)
@@ -139,9 +149,33 @@ class WorkloadHandlers:
         body = await read_body(request, self._limits.body_bytes, self._limits.body_seconds)
         wanted = decode_object(body, media_type(request)) if body.strip() else {}
         changed = await self._rollouts.latest(
-            target.resource, target.namespace, target.name, again=wanted.get("latest") is False
+            target.resource,
+            target.namespace,
+            target.name,
+            again=wanted.get("latest") is False,
+            dry_run=write_options(request).dry_run,
         )
         return object_response(request, changed, 201)
+
+
+def _wanted_revision(wanted: Document) -> int:
+    """Return the number that a request to roll back names, 0 for none; raises ApiError 422.
+
+    That of a DeploymentConfigRollback (apps.openshift.io/v1) is `spec.revision`, or the number of
+    the ReplicationController that `spec.from` names.
+    """
+    spec = wanted.get("spec")
+    if spec is None:
+        path, number = "toRevision", wanted.get("toRevision", 0)
+    else:
+        if not isinstance(spec, dict):
+            raise ApiError(422, "spec: expected an object")
+        path, number = "spec.revision", spec.get("revision") or 0
+        named = str((spec.get("from") or {}).get("name") or "").rpartition("-")[2]
+        number = number or (int(named) if named.isdecimal() else 0)
+    if not isinstance(number, int) or isinstance(number, bool) or number < 0:
+        raise ApiError(422, f"{path}: expected a number of 0 or more")
+    return number
 
 
 def _describe(instance: Instance) -> Document:

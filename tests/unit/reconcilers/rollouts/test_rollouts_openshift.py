@@ -368,6 +368,9 @@ async def test_only_an_image_starts_what_has_no_trigger_for_changes() -> None:
     await setup.settle(key(triggered))
     status = (await stored(setup, triggered)).status
     assert status.latest_version == 2
+    progressing = find(status.conditions, "Progressing")
+    assert progressing is not None  # the reason that `oc rollout status` waits for
+    assert progressing.reason == "NewReplicationControllerAvailable"
     assert status.details is not None
     assert status.details["message"] == "image change"
     assert setup.runtime.images() == [BETTER]
@@ -460,6 +463,9 @@ async def test_latest_replaces_every_instance_and_undo_goes_back_to_the_first() 
     await setup.settle(key(tested))
     status = (await stored(setup, tested)).status
     assert status.latest_version == 2
+    progressing = find(status.conditions, "Progressing")
+    assert progressing is not None  # the reason that `oc rollout status` waits for
+    assert progressing.reason == "NewReplicationControllerAvailable"
     assert status.details is not None
     assert status.details["message"] == "manual change"
     assert set(setup.runtime.names()).isdisjoint(before)

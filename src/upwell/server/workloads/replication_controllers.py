@@ -1,0 +1,192 @@
+"""ReplicationControllers: the revisions of DeploymentConfigs, as `oc` reads and writes them.
+
+`oc rollout cancel` and `retry` write annotations of a revision's ReplicationController: these are
+requests about the rollout, and are carried out as such. Nothing else of it can be written.
+"""
+
+import uuid
+from typing import Any, NoReturn, cast
+
+from starlette.requests import Request
+from starlette.responses import Response
+
+from upwell.actions.rollouts import RolloutActions
+from upwell.api.apps import DeploymentConfig, RevisionRecord
+from upwell.api.codec import encode
+from upwell.api.core import PodTemplate
+from upwell.api.meta import ObjectMeta
+from upwell.api.patches.content_types import PATCHES
+from upwell.api.revisions import ReplicationController, ReplicationControllerSpec, RevisionStatus
+from upwell.policy.rollouts.history import Phase, is_cancelled, wanted_revision
+from upwell.policy.rollouts.summary import desired_replicas
+from upwell.server.http.body import decode_json, decode_object, media_type, read_body
+from upwell.server.http.errors import ApiError
+from upwell.server.http.limits import ServerLimits
+from upwell.server.http.rendering import object_response
+from upwell.server.http.target import RequestTarget
+from upwell.server.objects.write_options import write_options
+from upwell.server.workloads.revisions import RevisionReader, controller_name, revision_labels
+from upwell.store.interface import ConflictError
+
+_IDENTITIES = uuid.UUID("f0f5c3f4-6f0e-4f0b-8f39-3f2e6f4e6a52")
+_CONFIG = "openshift.io/deployment-config.name"
+_VERSION = "openshift.io/deployment-config.latest-version"
+_DEPLOYMENT = "openshift.io/deployment.name"
+_PHASE = "openshift.io/deployment.phase"
+_REASON = "openshift.io/deployment.status-reason"
+_CANCELLED = "openshift.io/deployment.cancelled"
+_REPLICAS = "kubectl.kubernetes.io/desired-replicas"
+_PHASES = {Phase.PROGRESSING: "Running", Phase.COMPLETE: "Complete", Phase.FAILED: "Failed"}
+_NEW = "New"
+_ONLY = (
+    "a ReplicationController shows a revision: its rollout can be cancelled and retried"
+    " (`oc rollout cancel|retry`, `upwell rollout cancel|retry`), all else is changed in"
+)
+
+type Document = dict[str, Any]
+
+
+def controllers_of(config: DeploymentConfig) -> list[ReplicationController]:
+    """Return one for each revision that is remembered, newest first."""
+    wanted = wanted_revision(config)
+    return [
+        _controller(config, record, wanted=record.hash == wanted)
+        for record in config.status.revisions
+    ]
+
+
+def _controller(
+    config: DeploymentConfig, record: RevisionRecord, *, wanted: bool
+) -> ReplicationController:
+    name, replicas = controller_name(config.name, record.revision), desired_replicas(config)
+    own = revision_labels(config.name, record.revision)
+    selector = config.spec.selector or record.template.metadata.labels
+    status = config.status
+    return ReplicationController(
+        api_version=ReplicationController.KIND.api_version,
+        kind=ReplicationController.KIND.kind,
+        metadata=ObjectMeta(
+            name=name,
+            namespace=config.namespace,
+            uid=str(uuid.uuid5(_IDENTITIES, f"{config.uid}/{record.revision}")),
+            creation_timestamp=record.created,
+            resource_version=config.resource_version,
+            generation=1,
+            labels={**config.labels, _CONFIG: config.name},
+            annotations=_annotations(config, record, replicas),
+            owner_references=(config.owner_reference(),),
+        ),
+        spec=ReplicationControllerSpec(
+            replicas=replicas if wanted else 0,
+            min_ready_seconds=config.spec.min_ready_seconds,
+            selector={**selector, **own},
+            template=_template(record, own, config.name, name),
+        ),
+        status=RevisionStatus(
+            replicas=status.updated_replicas,
+            ready_replicas=min(status.ready_replicas, status.updated_replicas),
+            available_replicas=min(status.available_replicas, status.updated_replicas),
+            observed_generation=1,
+        )
+        if wanted
+        else RevisionStatus(observed_generation=1),
+    )
+
+
+def _annotations(config: DeploymentConfig, record: RevisionRecord, replicas: int) -> dict[str, str]:
+    found = {
+        _CONFIG: config.name,
+        _VERSION: str(record.revision),
+        _PHASE: _PHASES.get(Phase(record.phase), _NEW) if record.phase else _NEW,
+        _REPLICAS: str(replicas),
+    }
+    if reason := (record.message or record.cause).partition("\n")[0]:
+        found[_REASON] = reason
+    if is_cancelled(record):
+        found[_CANCELLED] = "true"
+    return found
+
+
+def _template(record: RevisionRecord, own: dict[str, str], config: str, name: str) -> PodTemplate:
+    metadata = record.template.metadata
+    annotations = {_CONFIG: config, _DEPLOYMENT: name, _VERSION: str(record.revision)}
+    return record.template.model_copy(
+        update={
+            "metadata": metadata.model_copy(
+                update={
+                    "labels": {**metadata.labels, **own},
+                    "annotations": {**metadata.annotations, **annotations},
+                }
+            )
+        }
+    )
+
+
+class ReplicationControllerHandlers:
+    """Answers what is not read: requests about a rollout, and everything that cannot be done."""
+
+    def __init__(
+        self,
+        reader: RevisionReader[DeploymentConfig],
+        rollouts: RolloutActions,
+        limits: ServerLimits,
+    ) -> None:
+        self._reader = reader
+        self._rollouts = rollouts
+        self._limits = limits
+
+    async def replace(self, request: Request, target: RequestTarget) -> Response:
+        """Cancel or retry the rollout of a revision, as the annotations ask."""
+        body = await self._body(request)
+        found = await self._get(target)
+        wanted = decode_object(body, media_type(request))
+        return await self._carry_out(request, found, wanted)
+
+    async def patch(self, request: Request, target: RequestTarget) -> Response:
+        """Cancel or retry the rollout of a revision, as the patched annotations ask."""
+        body = await self._body(request)
+        change = PATCHES.get(media_type(request))
+        if change is None:
+            raise ApiError(415, f"cannot patch with this: send {', '.join(PATCHES)}")
+        found = await self._get(target)
+        return await self._carry_out(request, found, change(encode(found), decode_json(body)))
+
+    async def refuse(self, request: Request, target: RequestTarget) -> NoReturn:
+        """Say where to go instead."""
+        raise ApiError(
+            405,
+            f"{request.method} is not possible for replicationcontrollers: they show the revisions"
+            " of DeploymentConfigs. Apply a DeploymentConfig or a Deployment",
+            key=target.key,
+        )
+
+    async def _carry_out(
+        self, request: Request, found: ReplicationController, wanted: Document
+    ) -> Response:
+        owner = found.metadata.owner_references[0].name
+        old, new = encode(found), wanted
+        asked = (new.get("metadata") or {}).get("resourceVersion")
+        if asked and asked != found.resource_version:
+            raise ConflictError(found.key)
+        if new.get("spec") != old.get("spec"):
+            raise ApiError(422, f"{_ONLY} DeploymentConfig {owner}", key=found.key)
+        before = found.annotations
+        after = (new.get("metadata") or {}).get("annotations") or {}
+        place = (DeploymentConfig, found.namespace, owner)
+        dry_run = write_options(request).dry_run
+        if after.get(_CANCELLED) == "true" and _CANCELLED not in before:
+            verb = self._rollouts.cancel
+        elif after.get(_PHASE) == _NEW and before[_PHASE] != _NEW:
+            verb = self._rollouts.retry
+        else:
+            return object_response(request, found)
+        changed = await verb(*place, revision=int(before[_VERSION]), dry_run=dry_run)
+        config = cast("DeploymentConfig", changed)
+        named = (one for one in controllers_of(config) if one.name == found.name)
+        return object_response(request, next(named, found))
+
+    async def _get(self, target: RequestTarget) -> ReplicationController:
+        return await self._reader.get(ReplicationController, target.namespace, target.name)
+
+    async def _body(self, request: Request) -> bytes:
+        return await read_body(request, self._limits.body_bytes, self._limits.body_seconds)

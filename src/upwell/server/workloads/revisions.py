@@ -1,0 +1,117 @@
+"""Revisions of workloads as objects that are read and watched like others."""
+
+from collections.abc import AsyncGenerator, Callable, Mapping, Sequence
+from typing import cast
+
+from upwell.api.meta import ObjectKey, Resource
+from upwell.store.interface import (
+    EVERYTHING,
+    Change,
+    Listing,
+    NotFoundError,
+    Reader,
+    Selector,
+    WatchEvent,
+)
+
+_CONFIG_LABEL, _REVISION_LABEL = "deploymentconfig", "deployment"
+
+type _ByUid = Mapping[str, Resource]
+
+
+def controller_name(config: str, revision: int) -> str:
+    """Return the name of the ReplicationController of a DeploymentConfig's revision."""
+    return f"{config}-{revision}"
+
+
+def revision_labels(config: str, revision: int) -> dict[str, str]:
+    """Return the labels that OpenShift gives the Pods of a revision, beside the template's."""
+    return {_CONFIG_LABEL: config, _REVISION_LABEL: controller_name(config, revision)}
+
+
+class RevisionReader[W: Resource]:
+    """Implements Reader for one kind of revision; their versions are those of their workloads.
+
+    `revisions_of` returns those of a workload, each owned by it.
+    """
+
+    def __init__(
+        self,
+        objects: Reader,
+        workload: type[W],
+        revisions_of: Callable[[W], Sequence[Resource]],
+    ) -> None:
+        self._objects = objects
+        self._workload = workload
+        self._revisions_of = revisions_of
+
+    async def get[R: Resource](self, kind: type[R], namespace: str, name: str) -> R:
+        """Return one; raises NotFoundError."""
+        listing = await self.list(kind, Selector(namespace, name=name))
+        for found in listing.items:
+            return found
+        raise NotFoundError(ObjectKey(kind.KIND.kind, namespace, name))
+
+    async def list[R: Resource](self, kind: type[R], selector: Selector = EVERYTHING) -> Listing[R]:
+        """Return those that match."""
+        del kind
+        listing = await self._objects.list(self._workload, Selector(selector.namespace))
+        found = [
+            one
+            for workload in listing.items
+            for one in self._revisions_of(workload)
+            if _matches(one, selector)
+        ]
+        found.sort(key=lambda one: (one.namespace, one.name))
+        return cast("Listing[R]", Listing(found, listing.resource_version))
+
+    async def watch[R: Resource](
+        self, kind: type[R], selector: Selector = EVERYTHING, *, since: str = ""
+    ) -> AsyncGenerator[WatchEvent[R]]:
+        """Yield changes after `since` in order, for ever; raises ExpiredError.
+
+        From a watch of the workloads that begins at the client's version.
+        """
+        listing = await self.list(kind, selector)
+        known: dict[str, Resource] = {one.uid: one for one in listing.items} if since else {}
+        events = self._objects.watch(self._workload, Selector(selector.namespace), since=since)
+        async for event in events:
+            gone = event.change is Change.DELETED
+            present: dict[str, Resource] = {
+                one.uid: one
+                for one in ([] if gone else self._revisions_of(event.resource))
+                if _matches(one, selector)
+            }
+            owner = event.resource.uid
+            for change, one in _changes(_owned(known, owner), present):
+                versioned = one.with_metadata(resource_version=event.resource.resource_version)
+                yield cast("WatchEvent[R]", WatchEvent(change, versioned))
+            known = {uid: one for uid, one in known.items() if not _is_owned(one, owner)} | present
+
+
+def _changes(old: _ByUid, new: _ByUid) -> list[tuple[Change, Resource]]:
+    gone = [(Change.DELETED, one) for uid, one in old.items() if uid not in new]
+    return gone + [
+        (Change.MODIFIED if uid in old else Change.ADDED, one)
+        for uid, one in new.items()
+        if uid not in old or _content(one) != _content(old[uid])
+    ]
+
+
+def _content(one: Resource) -> Resource:
+    """Return what matters of it: the version is raised by every change of its workload."""
+    return one.with_metadata(resource_version=None)
+
+
+def _owned(known: _ByUid, owner: str) -> _ByUid:
+    return {uid: one for uid, one in known.items() if _is_owned(one, owner)}
+
+
+def _is_owned(one: Resource, owner: str) -> bool:
+    return any(reference.uid == owner for reference in one.metadata.owner_references)
+
+
+def _matches(one: Resource, selector: Selector) -> bool:
+    return selector.name in {"", one.name} and all(
+        one.labels.get(key) == text for key, text in selector.labels.items()
+    )
