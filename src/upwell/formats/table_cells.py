@@ -6,7 +6,7 @@ from typing import Any
 
 from upwell.api.meta import Column, ColumnType, Resource
 from upwell.formats.human_duration import human_duration
-from upwell.formats.json_path import text_of, values_at
+from upwell.formats.printing.json_path import text_of, values_at
 
 type Cell = str | int
 """A cell of an integer or boolean column is a number or a truth value, where there is one."""

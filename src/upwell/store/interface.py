@@ -96,6 +96,14 @@ EVERYTHING = Selector()
 
 
 @dataclass(frozen=True, slots=True)
+class QuerySelector(Selector):
+    """A selector in the API's own words (labelSelector, fieldSelector), which its server tests."""
+
+    label_query: str = ""
+    field_query: str = ""
+
+
+@dataclass(frozen=True, slots=True)
 class Listing[R: Resource]:
     """Objects at one moment, ordered by namespace and name; a watch can go on from there."""
 

@@ -24,6 +24,7 @@ from upwell.store.interface import (
     Conversation,
     ExpiredError,
     Listing,
+    QuerySelector,
     RejectedError,
     Selector,
     StoreError,
@@ -312,12 +313,13 @@ def _about(kind: type[Resource], namespace: str, name: str, method: str) -> ApiR
 
 
 def _selection(selector: Selector) -> dict[str, str]:
-    params = {}
-    if selector.labels:
-        params["labelSelector"] = ",".join(f"{k}={v}" for k, v in sorted(selector.labels.items()))
-    if selector.name:
-        params["fieldSelector"] = f"metadata.name={selector.name}"
-    return params
+    labels = [f"{key}={value}" for key, value in sorted(selector.labels.items())]
+    fields = [f"metadata.name={selector.name}"] if selector.name else []
+    if isinstance(selector, QuerySelector):
+        labels += filter(None, [selector.label_query])
+        fields += filter(None, [selector.field_query])
+    given = {"labelSelector": ",".join(labels), "fieldSelector": ",".join(fields)}
+    return {name: query for name, query in given.items() if query}
 
 
 def _require_namespace(resource: Resource) -> None:

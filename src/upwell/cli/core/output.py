@@ -6,7 +6,7 @@ from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from enum import StrEnum
-from typing import Any
+from typing import TYPE_CHECKING, Any, Self, override
 
 import click
 import yaml
@@ -15,8 +15,11 @@ from upwell.api.codec import encode
 from upwell.api.meta import Kind, Resource
 from upwell.cli.core.terminal import echo, json_shown, shown
 from upwell.formats.human_duration import human_duration
-from upwell.formats.json_path import text_of
-from upwell.formats.table_cells import cells
+from upwell.formats.printing.json_path import text_of
+from upwell.formats.table_cells import NO_VALUE, cells
+
+if TYPE_CHECKING:
+    from upwell.cli.core.templates import OutputTemplate
 
 MISSING = "-"
 _PINNED = re.compile(r"(?:[^\s@=(]+@)?sha256:([0-9a-f]{12})[0-9a-f]{52}")
@@ -33,15 +36,70 @@ class Format(StrEnum):
     YAML = "yaml"
 
 
-def output_option[F: Callable[..., Any]](*formats: Format) -> Callable[[F], F]:
-    """Return the option `-o`, which takes these formats; the first is the default."""
+class OutputFormat(str):
+    """An output format that was given; with a template, that is what it is about."""
+
+    __slots__ = ("template",)
+    template: "OutputTemplate | None"
+
+    def __new__(cls, text: str, template: "OutputTemplate | None" = None) -> Self:  # noqa: D102
+        made = super().__new__(cls, text)
+        made.template = template
+        return made
+
+
+class OutputType(click.ParamType[OutputFormat]):
+    """Type of `-o`: a format by its name or, where there is JSON, a template of the user's."""
+
+    name = "format"
+
+    def __init__(self, formats: Sequence[str], *, columns: bool) -> None:
+        self._formats = formats
+        self._columns = columns
+
+    @override
+    def get_metavar(self, param: click.Parameter, ctx: click.Context) -> str:
+        return f"[{'|'.join(self._formats)}]"
+
+    @override
+    def convert(
+        self, value: Any, param: click.Parameter | None, ctx: click.Context | None
+    ) -> OutputFormat:
+        if isinstance(value, OutputFormat):
+            return value
+        text = str(value).removeprefix("=")  # `-o=json`, as kubectl takes it
+        if text in self._formats:
+            return OutputFormat(text)
+        known = list(self._formats)
+        found = None
+        if Format.JSON in self._formats:
+            from upwell.cli.core import templates  # noqa: PLC0415 - most calls have no template
+
+            form, _, template = text.partition("=")
+            found = templates.read_template(form, template, columns=self._columns)
+            known += [f"{name}=…" for name in templates.known_forms(columns=self._columns)]
+        if found is None:
+            self.fail(f"{text!r} is not one of {', '.join(known)}", param, ctx)
+        return OutputFormat(text, found)
+
+
+def output_option[F: Callable[..., Any]](
+    *formats: Format, columns: bool = False
+) -> Callable[[F], F]:
+    """Return the option `-o`, which takes these formats; the first is the default.
+
+    Where there is JSON, a template of it may be given instead; with `columns` of objects too.
+    """
+    templates = "jsonpath=…, go-template=… or custom-columns=…"
+    if not columns:
+        templates = "jsonpath=… or go-template=…"
     return click.option(
         "-o",
         "--output",
-        type=click.Choice([str(chosen) for chosen in formats]),
+        type=OutputType([str(chosen) for chosen in formats], columns=columns),
         default=str(formats[0]),
         show_default=True,
-        help="Output format.",
+        help=f"Output format; also {templates}" if Format.JSON in formats else "Output format.",
     )
 
 
@@ -57,14 +115,21 @@ def on_one_line(text: str) -> str:
 
 
 def write_data(data: object, output: str) -> None:
-    """Write JSON data to stdout as JSON or YAML."""
-    if output == Format.YAML:
+    """Write JSON data to stdout as JSON, YAML, or by a template."""
+    if (template := template_of(output)) is not None:
+        template.write(data)
+    elif output == Format.YAML:
         text = yaml.safe_dump(data, sort_keys=False, allow_unicode=True)
         if text != shown(text):  # YAML's own escapes keep what is shown otherwise
             text = yaml.safe_dump(data, sort_keys=False)
         echo(text, nl=False)
     else:
         echo(json_shown(json.dumps(data, indent=2, ensure_ascii=False)))
+
+
+def template_of(output: str) -> "OutputTemplate | None":
+    """Return the template of an output format; None for a format of its own name."""
+    return output.template if isinstance(output, OutputFormat) else None
 
 
 def full_name(resource: Resource) -> str:
@@ -87,6 +152,10 @@ class TableStyle:
     """A column with the namespace."""
     kinds: bool = False
     """Names with their kind, for tables of several kinds."""
+    label_columns: tuple[str, ...] = ()
+    """Keys of labels with a column each."""
+    labels: bool = False
+    """A column with all labels."""
 
 
 class Table:
@@ -99,12 +168,18 @@ class Table:
     def header(self) -> tuple[str, ...]:
         """Return the titles."""
         titles = ("NAME", *(column.title for column in self._columns))
+        titles += tuple(key.rsplit("/", 1)[-1].upper() for key in self._style.label_columns)
+        titles += ("LABELS",) if self._style.labels else ()
         return ("NAMESPACE", *titles) if self._style.namespaces else titles
 
     def row(self, resource: Resource, now: datetime) -> tuple[str, ...]:
         """Return the texts of one object."""
         name = full_name(resource) if self._style.kinds else resource.name
         texts = (name, *map(text_of, cells(resource, self._columns, now)))
+        labels = resource.labels
+        texts += tuple(labels.get(key) or NO_VALUE for key in self._style.label_columns)
+        if self._style.labels:
+            texts += (",".join(f"{key}={labels[key]}" for key in sorted(labels)) or NO_VALUE,)
         return (resource.namespace, *texts) if self._style.namespaces else texts
 
 
@@ -132,12 +207,17 @@ def align(row: Sequence[str], widths: Sequence[int]) -> str:
 
 
 def write_objects(resources: Sequence[Resource], output: str, *, single: bool) -> None:
-    """Write objects as JSON, YAML or names; `single` writes one object, not a List."""
+    """Write objects as JSON, YAML, names or by a template; `single` writes one, not a List."""
     if output == Format.NAME:
         for resource in resources:
             echo(full_name(resource))
         return
     documents = [encode(resource) for resource in resources]
+    template = template_of(output)
+    if template is not None and (columns := template.columns) is not None:
+        for line in aligned([columns.titles, *map(columns.row, documents)]):
+            echo(line)
+        return
     if single and len(documents) == 1:
         write_data(documents[0], output)
     else:

@@ -38,6 +38,11 @@ def json_shown(text: str) -> str:
     return _CONTROLS.sub(lambda found: f"\\u{ord(found[0]):04x}", text)
 
 
+def write_text(text: str) -> None:
+    """Write text to stdout, without another line's end; what goes into a file is left as it is."""
+    click.echo(shown(text) if sys.stdout.isatty() else text, nl=False)
+
+
 class LogFilter:
     """A log on its way to a terminal: colours, returns and backspaces stay, the rest is shown.
 

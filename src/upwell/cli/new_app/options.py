@@ -7,10 +7,9 @@ from typing import Any
 import click
 
 from upwell.cli.core.assignments import parse_assignments, read_assignments
+from upwell.cli.core.kept_options import keep_option, kept
 from upwell.policy.new_app.components import NewAppStrategy
 from upwell.policy.new_app.images import ImportOptions
-
-_KEY = "upwell.cli.new_app.options"
 
 
 @dataclass(slots=True)
@@ -60,8 +59,7 @@ def application_options[F: Callable[..., Any]](function: F) -> F:
 
 def chosen_options(ctx: click.Context) -> NewAppOptions:
     """Return the options of this call."""
-    options: NewAppOptions = ctx.meta.setdefault(_KEY, NewAppOptions())
-    return options
+    return kept(ctx, NewAppOptions)
 
 
 def _options() -> list[Callable[[Any], Any]]:
@@ -204,8 +202,4 @@ def _source_options() -> list[Callable[[Any], Any]]:
 
 
 def _option(target: str, *names: str, **facts: Any) -> Callable[[Any], Any]:
-    def keep(ctx: click.Context, _: click.Parameter, value: Any) -> None:
-        if value is not None:
-            setattr(chosen_options(ctx), target, value)
-
-    return click.option(*names, expose_value=False, callback=keep, **facts)
+    return keep_option(NewAppOptions, target, *names, **facts)

@@ -18,7 +18,8 @@ from upwell.cli.core.names import parse_one
 from upwell.cli.core.output import full_name
 from upwell.cli.core.terminal import echo
 from upwell.cli.core.waiting import until, until_created, until_deleted
-from upwell.formats.json_path import text_of, values_at
+from upwell.formats.printing.errors import PrintingError
+from upwell.formats.printing.json_path import parse_relaxed, text_of, values_at
 from upwell.store.interface import ApiClient, NotFoundError
 
 _CREATED = "create"
@@ -131,6 +132,10 @@ def _parse_state(text: str) -> _State:
     match = _JSON_PATH.fullmatch(text)
     if match is not None:
         path = match["braced"] or match["plain"]
+        try:
+            parse_relaxed(path)
+        except PrintingError as error:
+            raise click.UsageError(f"--for={text}: {error}") from error
         return _State(text, _value(path, match["value"].strip("'\"")))
     raise click.UsageError(
         f"--for={text}: write condition=TYPE, create, delete, phase=VALUE or"

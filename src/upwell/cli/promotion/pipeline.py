@@ -76,7 +76,7 @@ async def _show(client: ApiClient, wanted: Selector, output: str) -> None:
             f"pipeline/{wanted.name} does not exist; `upwell pipeline status -A` lists all",
             Exit.NOT_FOUND,
         )
-    if output in {Format.JSON, Format.YAML}:
+    if output not in {Format.TABLE, Format.WIDE}:
         write_data([view.data() for view in views], output)
         return
     for at, view in enumerate(views):

@@ -77,7 +77,11 @@ def test_an_empty_list_says_so_on_stderr_only(upwell: Upwell) -> None:
     "arguments",
     [
         ("get", "gadgets"),
-        *(("get", "bc", "-l", text) for text in ("x", "a=b=c", "a===b", "a!=b", "a=-b", "A B/c=d")),
+        *(
+            ("get", "bc", "-l", text)
+            for text in ("x,", "a=b=c", "a===b", "!a=b", "a=-b", "A B/c=d")
+        ),
+        *(("get", "bc", "-l", text) for text in ("a in b", "a in (b c)", "a between (b)", "!!a")),
     ],
 )
 def test_a_wrong_kind_or_selector_is_a_usage_error(

@@ -2,7 +2,7 @@
 
 import pytest
 
-from upwell.formats.json_path import text_of, values_at
+from upwell.formats.printing.json_path import text_of, values_at
 
 
 @pytest.mark.parametrize(

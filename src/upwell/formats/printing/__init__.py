@@ -1,0 +1,1 @@
+"""Templates by which kubectl prints: JSONPath, Go's text/template, columns and an order."""
