@@ -1,6 +1,6 @@
 """Pruning that an administrator asks for: what may be removed, or its removal."""
 
-from upwell.api.prune import PrunedItem, PruneSpec, PruneStatus
+from upwell.api.requests.prune import PrunedItem, PruneSpec, PruneStatus
 from upwell.policy.pruning.leftovers import UnneededItem
 from upwell.policy.pruning.retention import Rules, rules_of
 from upwell.reconcilers.pruning import LeftoverSweep, Pruning

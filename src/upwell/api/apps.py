@@ -56,6 +56,8 @@ class VolumeClaimTemplate(Model):
     """A volume that each replica has for itself."""
 
     metadata: PodTemplateMeta = Field(default_factory=PodTemplateMeta)
+    spec: Any = None
+    """As a PersistentVolumeClaim has it; earlier versions took anything."""
 
 
 class StatefulSetSpec(WorkloadSpec):

@@ -23,11 +23,13 @@ from upwell.api import (
     reviews,
     revisions,
     route,
+    storage,
     subscription,
     template,
 )
 from upwell.api.image_policies import policy as image_policy
 from upwell.api.image_policies import review as image_review
+from upwell.api.kept import KEPT
 from upwell.api.meta import Kind, Model, Resource
 from upwell.api.networking import network_policy
 from upwell.api.values.faults import Fault
@@ -39,6 +41,7 @@ RESOURCES: tuple[type[Resource], ...] = (
     core.ServiceAccount,
     core.Secret,
     core.ConfigMap,
+    storage.PersistentVolumeClaim,
     core.Service,
     network_policy.NetworkPolicy,
     core.Event,
@@ -77,6 +80,7 @@ RESOURCES: tuple[type[Resource], ...] = (
     reviews.SubjectAccessReview,
     reviews.TokenReview,
     image_review.ImagePolicyReview,
+    *KEPT,
 )
 """Every kind, in the order in which a set of them is applied."""
 
@@ -88,6 +92,7 @@ _BY_NAME = (
         for r in RESOURCES
         for version in r.KIND.earlier_versions
     }
+    | {(alias, r.KIND.kind): r for r in RESOURCES for alias in r.KIND.aliases}
 )
 _BY_KIND = {r.KIND.kind: r for r in RESOURCES}
 

@@ -138,6 +138,8 @@ class Kind:
     """OpenShift's older manifests write this kind with the group-less apiVersion `v1`."""
     earlier_versions: tuple[str, ...] = ()
     """Versions of the group in which manifests write this kind with the same fields."""
+    aliases: tuple[str, ...] = ()
+    """Other groups, `group/version`, in which clients find the same objects."""
     verbs: tuple[str, ...] = ()
     """Verbs of a view or a request that is never stored; empty: all."""
     read_only: bool = False

@@ -51,6 +51,7 @@ from upwell.reconcilers.builds.planner import BuildPlanner
 from upwell.reconcilers.builds.room import BuildRooms
 from upwell.reconcilers.builds.run import BuildRun
 from upwell.reconcilers.builds.slots import BuildCapacity
+from upwell.reconcilers.claims.reconciler import claim_controller
 from upwell.reconcilers.components.reconciler import component_controller
 from upwell.reconcilers.images.image_streams import ImageStreams, image_stream_controller
 from upwell.reconcilers.images.insecure import InsecureRegistries
@@ -165,6 +166,7 @@ def wire(adapters: Adapters) -> Wired:
         resource_quota_controller(
             adapters.cache, measures(adapters.internal, rooms, adapters.inputs), now
         ),
+        claim_controller(adapters.cache),
         component_controller(adapters.components, adapters.cache, __version__, now),
         *(trace_controller(traces, adapters.cache) for traces in adapters.traces),
         *adapters.subscriptions.controllers,

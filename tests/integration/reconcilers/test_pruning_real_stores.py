@@ -12,7 +12,7 @@ from tests.support.pruning.pruned_stores import HOST, PrunedStores, once
 from upwell.api.build import Build
 from upwell.api.core import ConfigMap
 from upwell.api.image import Image
-from upwell.api.prune import PruneStatus
+from upwell.api.requests.prune import PruneStatus
 from upwell.oci import Digest, Manifest, Reference
 from upwell.policy.builds.identity import inputs_tag
 from upwell.policy.pruning.retention import Rules

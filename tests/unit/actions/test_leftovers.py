@@ -11,7 +11,7 @@ from tests.support.rollouts.memory_machine import TIMELINE
 from tests.support.workload.waiting import eventually
 
 from upwell.actions.pruning import PruningActions
-from upwell.api.prune import PruneSpec
+from upwell.api.requests.prune import PruneSpec
 from upwell.machine.components import Components
 from upwell.oci import Digest
 from upwell.policy.pruning.retention import Rules

@@ -8,7 +8,7 @@ import pytest
 from tests.support.pruning.pruned_stores import PrunedStores
 
 from upwell.actions.pruning import PruningActions
-from upwell.api.prune import PruneSpec
+from upwell.api.requests.prune import PruneSpec
 from upwell.oci import Digest
 from upwell.policy.pruning.retention import InvalidRulesError, Rules
 

@@ -4,6 +4,7 @@ from collections.abc import Iterator
 from typing import Any
 
 from upwell.api.codec import RESOURCES
+from upwell.api.kept import KEPT
 from upwell.api.meta import Column, Kind
 
 _NATIVE = {"", "apps", "batch", "networking.k8s.io"}
@@ -11,7 +12,7 @@ _NATIVE = {"", "apps", "batch", "networking.k8s.io"}
 
 
 def custom_resource_definitions() -> tuple[dict[str, Any], ...]:
-    """Return a definition of each kind that a cluster does not know itself.
+    """Return a definition of each kind of ours that a cluster does not know itself.
 
     The schema leaves fields to our codec and validation: a cluster keeps the unknown ones as the
     store of one machine does. Views and requests have none.
@@ -22,7 +23,7 @@ def custom_resource_definitions() -> tuple[dict[str, Any], ...]:
 def _ours() -> Iterator[Kind]:
     for resource in RESOURCES:
         kind = resource.KIND
-        if kind.group not in _NATIVE and kind.is_stored:
+        if kind.group not in _NATIVE and kind.is_stored and resource not in KEPT:
             yield kind
 
 

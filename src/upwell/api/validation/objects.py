@@ -15,8 +15,10 @@ from upwell.api.meta import Resource
 from upwell.api.networking.network_policy import NetworkPolicy
 from upwell.api.pipeline import Freeze, Pipeline
 from upwell.api.route import Route
+from upwell.api.storage import PersistentVolumeClaim
 from upwell.api.subscription import Subscription
 from upwell.api.validation.builds import validate_build_config, validate_image_reference
+from upwell.api.validation.claims import validate_claim
 from upwell.api.validation.network_policies import validate_network_policy
 from upwell.api.validation.numbers import number_faults
 from upwell.api.validation.pipelines import validate_freeze, validate_pipeline
@@ -33,6 +35,9 @@ _DATA_KEY = re.compile(r"(?!\.\Z)[A-Za-z0-9._-]+")
 _MAX_NAME = 253
 _MAX_NAMESPACE = 63
 _NAMES_WITH_COLONS = {"Image", "ImageStreamTag", "ImageStreamImage"}
+_PATH_SEGMENT = re.compile(r"(?!\.{1,2}\Z)[^/%\x00-\x1f]+")
+_PATH_SEGMENT_NAMES = {"Role", "RoleBinding", "ClusterRole", "ClusterRoleBinding"}
+"""Kinds whose names are any segment of a path (rbac/v1 ValidateRBACName)."""
 
 
 def validate(resource: Resource) -> tuple[Fault, ...]:
@@ -42,6 +47,7 @@ def validate(resource: Resource) -> tuple[Fault, ...]:
         *number_faults(resource),
         *_spec(resource),
         *_resource_quota(resource),
+        *(validate_claim(resource) if isinstance(resource, PersistentVolumeClaim) else ()),
     )
 
 
@@ -51,8 +57,11 @@ def _metadata(resource: Resource) -> Iterator[Fault]:
         yield Fault("metadata.name", "required")
     elif resource.KIND.kind not in _NAMES_WITH_COLONS:
         name = meta.name or f"{meta.generate_name}x"
-        if len(name) > _MAX_NAME or _NAME.fullmatch(name) is None:
-            yield Fault("metadata.name", f"{name!r} is not a lower-case DNS name")
+        is_segment = resource.KIND.kind in _PATH_SEGMENT_NAMES
+        form = _PATH_SEGMENT if is_segment else _NAME
+        if len(name) > _MAX_NAME or form.fullmatch(name) is None:
+            what = "segment of a path" if is_segment else "lower-case DNS name"
+            yield Fault("metadata.name", f"{name!r} is not a {what}")
     if meta.namespace and (
         len(meta.namespace) > _MAX_NAMESPACE or re.fullmatch(_LABEL, meta.namespace) is None
     ):

@@ -11,7 +11,7 @@ from upwell.cli.core.output import Format, aligned, output_option, shortened, wr
 from upwell.cli.core.terminal import echo
 
 if TYPE_CHECKING:
-    from upwell.api.prune import Prune
+    from upwell.api.requests.prune import Prune
     from upwell.store.interface import ApiClient
 
 _UNITS = ("B", "KiB", "MiB", "GiB")
@@ -72,7 +72,7 @@ def prune(  # noqa: PLR0913, PLR0917 - each option is a parameter
 
     async def work(client: "ApiClient") -> None:
         from upwell.api.codec import encode  # noqa: PLC0415 - loads the API's models
-        from upwell.api.prune import Prune, PruneSpec  # noqa: PLC0415 - the same
+        from upwell.api.requests.prune import Prune, PruneSpec  # noqa: PLC0415 - the same
 
         spec = PruneSpec(
             confirm=confirm,

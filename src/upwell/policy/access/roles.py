@@ -8,6 +8,7 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from enum import StrEnum
 
+from upwell.api.kept import KEPT
 from upwell.api.validation.labels import is_label
 
 EVERYWHERE = "*"
@@ -161,6 +162,8 @@ def _rule(verbs: frozenset[str], resources: str, parts: str = "") -> Rule:
     return Rule(verbs, frozenset(resources.split()), frozenset(parts.split() or {""}))
 
 
+_KEPT = " ".join(kind.KIND.plural for kind in KEPT)
+"""Kinds without an effect: who deploys a folder that has them may write them."""
 _WORKLOADS = "deployments deploymentconfigs statefulsets daemonsets cronjobs jobs"
 _VIEW = (
     _rule(
@@ -170,7 +173,8 @@ _VIEW = (
         " routes templates"
         " imagestreams imagestreamtags imagestreamimages images buildconfigs builds"
         " pipelines releases promotions freezes quarantines subscriptions metrics"
-        " imagepolicies clusterimagepolicies"
+        " imagepolicies clusterimagepolicies persistentvolumeclaims ingresses"
+        f" {_KEPT}"
         f" {COMPONENTS}",
     ),
     _rule(frozenset({"get"}), EVERYWHERE, "log status scale instances packages layers evidence"),
@@ -200,7 +204,8 @@ RULES: Mapping[Role, tuple[Rule, ...]] = {
         *_VIEW,
         _rule(
             _WRITE,
-            f"{_WORKLOADS} configmaps services networkpolicies routes serviceaccounts templates",
+            f"{_WORKLOADS} configmaps services networkpolicies routes ingresses serviceaccounts"
+            f" persistentvolumeclaims templates {_KEPT}",
         ),
         _rule(frozenset({"create"}), "serviceaccounts", "token"),
         _rule(frozenset({"create"}), "processedtemplates"),

@@ -14,7 +14,7 @@ from datetime import datetime, timedelta
 from upwell.api.build import Build
 from upwell.api.image import Image, ImageStream, TagEvent
 from upwell.api.meta import Resource
-from upwell.api.prune import PruneSpec
+from upwell.api.requests.prune import PruneSpec
 from upwell.formats.sigstore import image_of_tag
 from upwell.oci import Digest, InvalidDigestError, Reference
 from upwell.oci.index_tags import index_of_tag

@@ -10,9 +10,7 @@ from decimal import Decimal
 from itertools import chain
 from typing import Any
 
-from upwell.api.apps import StatefulSet
 from upwell.api.build import Build, BuildConfig
-from upwell.api.codec import encode
 from upwell.api.core import (
     CLAIM,
     CONTAINER,
@@ -34,6 +32,7 @@ from upwell.api.meta import Resource
 from upwell.api.values.faults import Fault
 from upwell.api.values.quantities import InvalidQuantityError, parse_quantity
 from upwell.policy.pod_security.templates import PlacedTemplate, templates_of
+from upwell.policy.quotas.claims import asked_of_claims
 
 TYPES = frozenset({CONTAINER, POD, CLAIM, IMAGE, IMAGE_STREAM})
 _BOUNDS = {
@@ -172,8 +171,7 @@ def violations(resource: Resource, old: Resource | None, bounds: BoundsOf) -> It
             if one.restart_policy == "Always":  # a sidecar, which runs beside the others
                 containers[where] = initial.pop(where)
         yield from _of_pod(containers, initial, path, bounds.get(template.namespace, ()))
-    if isinstance(resource, StatefulSet):
-        yield from _of_claims(resource, old, [one for one in own if one.type == CLAIM])
+    yield from _of_claims(resource, old, [one for one in own if one.type == CLAIM])
 
 
 def changed_templates(resource: Resource, old: Resource | None) -> list[PlacedTemplate]:
@@ -285,10 +283,10 @@ def _outside(one: Bounds, path: str, limits: Amounts, requests: Amounts) -> Iter
 
 
 def _of_claims(
-    resource: StatefulSet, old: Resource | None, bounds: Sequence[Bounds]
+    resource: Resource, old: Resource | None, bounds: Sequence[Bounds]
 ) -> Iterator[Fault]:
-    known = _claims(old) if isinstance(old, StatefulSet) else {}
-    for path, amount in _claims(resource).items():
+    known = asked_of_claims(old) if old is not None else {}
+    for path, amount in asked_of_claims(resource).items():
         for one in bounds:
             whose = f"(LimitRange {one.name}, {one.type})"
             most, least = one.max.get(STORAGE), one.min.get(STORAGE)
@@ -298,20 +296,6 @@ def _of_claims(
                 yield Fault(path, f"{_text(amount)} is more than {_text(most)} {whose}")
             if least is not None and amount < least:
                 yield Fault(path, f"{_text(amount)} is less than {_text(least)} {whose}")
-
-
-def _claims(resource: StatefulSet) -> dict[str, Decimal]:
-    """Return the bytes that each claim of one replica asks for, by their paths."""
-    found = {}
-    templates = (encode(resource).get("spec") or {}).get("volumeClaimTemplates") or []
-    for at, template in enumerate(templates):
-        value: Any = template
-        for step in ("spec", "resources", "requests", STORAGE):
-            value = value.get(step) if isinstance(value, dict) else None
-        path = f"spec.volumeClaimTemplates[{at}].spec.resources.requests[{STORAGE}]"
-        stated = _amounts({STORAGE: value} if isinstance(value, str | int) else {})
-        found[path] = stated.get(STORAGE, Decimal(0))
-    return found
 
 
 def _of_stream(

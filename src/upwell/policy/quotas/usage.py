@@ -7,13 +7,14 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from decimal import Decimal
 from itertools import chain
-from typing import Any
 
 from upwell.api.apps import DaemonSet, Deployment, DeploymentConfig, Job, StatefulSet
-from upwell.api.codec import RESOURCES, encode
+from upwell.api.codec import RESOURCES
 from upwell.api.core import BUILD_STORAGE, IMAGE_STORAGE, UPLOAD_STORAGE, ResourceQuota
 from upwell.api.meta import Kind, Resource
+from upwell.api.storage import PersistentVolumeClaim
 from upwell.api.values.quantities import InvalidQuantityError, format_bytes, parse_quantity
+from upwell.policy.quotas.claims import asked_of_claims
 
 PODS, STORAGE, CLAIMS = "pods", "requests.storage", "persistentvolumeclaims"
 MEASURED = frozenset({IMAGE_STORAGE, BUILD_STORAGE, UPLOAD_STORAGE})
@@ -30,6 +31,8 @@ _ALIASES = {
 _WORKLOADS: tuple[type[Resource], ...] = (
     Deployment, DeploymentConfig, StatefulSet, DaemonSet, Job,
 )  # fmt: skip
+
+_CLAIMING: tuple[type[Resource], ...] = (StatefulSet, PersistentVolumeClaim)
 
 _FULL, _MANY = Decimal("0.8"), 10
 """Part of a limit above which it is nearly used, if it is of so many at least."""
@@ -84,10 +87,10 @@ def charge_of(resource: Resource) -> Usage:
     found = dict.fromkeys(_counts(kind), Decimal(1))
     if isinstance(resource, _WORKLOADS):
         found[PODS] = Decimal(_replicas(resource))
-    if isinstance(resource, StatefulSet):
-        claims = list(_claims(resource))
-        found[CLAIMS] = Decimal(len(claims)) * found[PODS]
-        found[STORAGE] = sum(claims, Decimal(0)) * found[PODS]
+    if isinstance(resource, _CLAIMING):
+        claims, replicas = asked_of_claims(resource), found.get(PODS, Decimal(1))
+        found[CLAIMS] = Decimal(len(claims)) * replicas
+        found[STORAGE] = sum(claims.values(), Decimal(0)) * replicas
     return found
 
 
@@ -181,7 +184,7 @@ def _names_of(kind: type[Resource]) -> set[str]:
     names = set(_counts(kind.KIND))
     if kind in _WORKLOADS:
         names.add(PODS)
-    if kind is StatefulSet:
+    if kind in _CLAIMING:
         names |= {CLAIMS, STORAGE}
     return names
 
@@ -196,14 +199,3 @@ def _replicas(resource: Resource) -> int:
             return 1 if parallel is None else parallel
         case _:
             return 1
-
-
-def _claims(resource: StatefulSet) -> Iterable[Decimal]:
-    """Yield the bytes that each claim of one replica asks for."""
-    templates = (encode(resource).get("spec") or {}).get("volumeClaimTemplates") or []
-    for template in templates:
-        text: Any = template
-        for step in ("spec", "resources", "requests", "storage"):
-            text = text.get(step) if isinstance(text, dict) else None
-        amount = readable({STORAGE: text} if isinstance(text, str | int) else {})
-        yield amount.get(STORAGE, Decimal(0))

@@ -12,7 +12,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
 from upwell.api.image import Image, ImageStream
-from upwell.api.prune import KeptImage, PrunedItem, PruneStatus
+from upwell.api.requests.prune import KeptImage, PrunedItem, PruneStatus
 from upwell.builder.interface import BuildError
 from upwell.policy.images.streams import StreamName, replace_tag
 from upwell.policy.pruning.retention import (

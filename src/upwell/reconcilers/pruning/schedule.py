@@ -7,7 +7,7 @@ from datetime import datetime, timedelta
 
 from upwell.api.core import ConfigMap
 from upwell.api.meta import ObjectMeta, format_time
-from upwell.api.prune import PruneStatus
+from upwell.api.requests.prune import PruneStatus
 from upwell.policy.access.roles import SYSTEM_NAMESPACE
 from upwell.policy.pruning.retention import Rules
 from upwell.reconcilers.pruning.ports import Stores

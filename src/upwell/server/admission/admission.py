@@ -13,10 +13,13 @@ from upwell.api.codec import InvalidObjectError, decode, resource_for, unknown_f
 from upwell.api.core import LimitRange, ResourceQuota
 from upwell.api.defaults import apply_defaults
 from upwell.api.image import ImageStream
+from upwell.api.kept import Kept
 from upwell.api.legacy import to_group_form
 from upwell.api.meta import Resource
+from upwell.api.storage import BLOCK, PersistentVolumeClaim
 from upwell.api.validation.objects import validate
 from upwell.api.values.faults import Fault
+from upwell.policy.access.role_bindings import binding_advice
 from upwell.policy.access.service_accounts import account_faults
 from upwell.policy.builds.input_analysis import build_warnings
 from upwell.policy.images.generations import settle_generations
@@ -139,6 +142,10 @@ def _placed(target: RequestTarget, document: Document) -> Document:
 
 def _oddities(resource: Resource) -> Iterator[str]:
     """Yield what an object has that its author may have meant differently."""
+    if isinstance(resource, Kept):
+        advice = binding_advice(resource)
+        yield f"a {resource.KIND} is kept and has no effect: {advice or resource.INSTEAD}"
+        return
     for path in unknown_fields(resource):
         if not path.startswith("status."):  # a client's status is not written
             yield f'unknown field "{path[:_MAX_WARNING]}" is kept and has no effect'
@@ -151,6 +158,8 @@ def _oddities(resource: Resource) -> Iterator[str]:
             yield f"spec.hard[{name}] limits nothing: no kind of this server counts as it"
     if isinstance(resource, LimitRange):
         yield from range_warnings(resource)
+    if isinstance(resource, PersistentVolumeClaim) and resource.spec.volume_mode == BLOCK:
+        yield "spec.volumeMode Block has no effect: each claim is a folder"
     if isinstance(resource, BuildConfig):
         yield from build_warnings(resource)
     if isinstance(resource, ImageStream):

@@ -9,6 +9,10 @@ from upwell.server.http.errors import ApiError
 _BY_PLACE = {
     (resource.KIND.group, resource.KIND.version, resource.KIND.plural): resource
     for resource in RESOURCES
+} | {
+    (*alias.rsplit("/", 1), resource.KIND.plural): resource
+    for resource in RESOURCES
+    for alias in resource.KIND.aliases
 }
 
 

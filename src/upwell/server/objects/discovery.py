@@ -1,6 +1,6 @@
 """Discovery: groups, versions, resources; plain, and aggregated (apidiscovery.k8s.io)."""
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -236,17 +236,26 @@ def _wanted_aggregate(request: Request) -> str | None:
     return None
 
 
+def _places(kind: Kind) -> Iterator[tuple[str, str]]:
+    """Yield each group and version in which a kind is found."""
+    yield kind.group, kind.version
+    for alias in kind.aliases:
+        group, _, version = alias.rpartition("/")
+        yield group, version
+
+
 def _group_names() -> list[str]:
-    return list(dict.fromkeys(resource.KIND.group for resource in RESOURCES))
+    places = (place for resource in RESOURCES for place in _places(resource.KIND))
+    return list(dict.fromkeys(group for group, _ in places))
 
 
 def _versions(group: str) -> list[str]:
-    found = (resource.KIND.version for resource in RESOURCES if resource.KIND.group == group)
-    return list(dict.fromkeys(found))
+    places = (place for resource in RESOURCES for place in _places(resource.KIND))
+    return list(dict.fromkeys(version for other, version in places if other == group))
 
 
 def _resources_of(group: str, version: str) -> list[type[Resource]]:
-    return [r for r in RESOURCES if (r.KIND.group, r.KIND.version) == (group, version)]
+    return [r for r in RESOURCES if (group, version) in _places(r.KIND)]
 
 
 def _group(name: str) -> Document:

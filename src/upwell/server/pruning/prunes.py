@@ -6,7 +6,7 @@ from starlette.routing import BaseRoute, Route
 
 from upwell.actions.pruning import PruningActions
 from upwell.api.codec import decode_as, encode_json
-from upwell.api.prune import Prune
+from upwell.api.requests.prune import Prune
 from upwell.server.http.body import read_body
 from upwell.server.http.limits import ServerLimits
 

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 import pytest
 
 from upwell.api.meta import Resource
-from upwell.api.prune import KeptImage, Prune, PrunedItem, PruneStatus
+from upwell.api.requests.prune import KeptImage, Prune, PrunedItem, PruneStatus
 from upwell.cli.pruning.prune import format_bytes
 
 if TYPE_CHECKING:

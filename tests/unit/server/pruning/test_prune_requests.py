@@ -10,7 +10,7 @@ from tests.support.pruning.pruned_stores import PrunedStores
 from tests.support.server.api_server import Api, ApiAnswer, serving
 
 from upwell.actions.pruning import PruningActions
-from upwell.api.prune import Prune
+from upwell.api.requests.prune import Prune
 from upwell.oci import Digest
 from upwell.policy.access.roles import Action, Role, allows, is_allowed, parse_grant
 from upwell.policy.pruning.retention import Rules

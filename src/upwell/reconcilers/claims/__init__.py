@@ -1,0 +1,1 @@
+"""PersistentVolumeClaims: each is bound as soon as it is there."""
