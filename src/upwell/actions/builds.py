@@ -29,14 +29,23 @@ class BuildClient:
 
 
 class BuildActions:
-    """Builds on demand. Methods return the new Build; raise BuildRefusedError or StoreError."""
+    """Builds on demand. Methods return the new Build; raise BuildRefusedError or StoreError.
+
+    With `dry_run` they return it as it would be, and write nothing.
+    """
 
     def __init__(self, index: BuildIndex) -> None:
         self._store = index.cache.store
         self._index = index
 
     async def instantiate(
-        self, namespace: str, name: str, request: BuildRequest, client: BuildClient | None = None
+        self,
+        namespace: str,
+        name: str,
+        request: BuildRequest,
+        client: BuildClient | None = None,
+        *,
+        dry_run: bool = False,
     ) -> Build:
         """Start a build of a BuildConfig; without a client, its author stands for all of it."""
         config = await self._store.get(BuildConfig, namespace, name)
@@ -51,7 +60,8 @@ class BuildActions:
             images = context.followed(config)
             return requested_build(config, context.streams, context.earlier(key), images, asked)
 
-        return await self._create(key, make, client if asked.decided_by else None)
+        client = client if asked.decided_by else None
+        return await self._create(key, make, client, dry_run=dry_run)
 
     async def instantiate_binary(
         self,
@@ -61,6 +71,7 @@ class BuildActions:
         client: BuildClient | None = None,
         *,
         unless_built: bool = False,
+        dry_run: bool = False,
     ) -> Build:
         """Start a build of a BuildConfig from uploaded content, whatever its source is.
 
@@ -68,10 +79,16 @@ class BuildActions:
         """
         binary = BinaryBuildSource(as_file=upload.as_file, digest=upload.digest)
         request = BuildRequest(binary=binary, revision=upload.revision, unless_built=unless_built)
-        return await self.instantiate(namespace, name, request, client)
+        return await self.instantiate(namespace, name, request, client, dry_run=dry_run)
 
     async def clone(
-        self, namespace: str, name: str, request: BuildRequest, client: BuildClient | None = None
+        self,
+        namespace: str,
+        name: str,
+        request: BuildRequest,
+        client: BuildClient | None = None,
+        *,
+        dry_run: bool = False,
     ) -> Build:
         """Make the Build `name` again from the same inputs."""
         original = await self._store.get(Build, namespace, name)
@@ -81,10 +98,28 @@ class BuildActions:
         def make(context: BuildContext) -> Build:
             return requested_clone(original, context.configs.get(key), context.earlier(key), asked)
 
-        return await self._create(key, make, client if asked.decided_by else None)
+        client = client if asked.decided_by else None
+        return await self._create(key, make, client, dry_run=dry_run)
+
+    async def cancel(self, namespace: str, name: str, *, dry_run: bool = False) -> Build:
+        """Have the Build `name` end as Cancelled; one that has ended stays as it is."""
+
+        async def write(build: Build) -> Build:
+            if build.status.phase.is_terminal or build.status.cancelled:
+                return build
+            status = build.status.model_copy(update={"cancelled": True})
+            ending = build.with_status(status)
+            return ending if dry_run else await self._store.update_status(ending)
+
+        return await update_with_retry(lambda: self._store.get(Build, namespace, name), write)
 
     async def _create(
-        self, key: ObjectKey, make: Callable[[BuildContext], Build], client: BuildClient | None
+        self,
+        key: ObjectKey,
+        make: Callable[[BuildContext], Build],
+        client: BuildClient | None,
+        *,
+        dry_run: bool,
     ) -> Build:
         """Create what `make` decides for the BuildConfig `key`, if the client may have it."""
 
@@ -95,6 +130,8 @@ class BuildActions:
             return build
 
         async def create(build: Build) -> Build:
+            if dry_run:
+                return build.with_status(Build.first_status())
             try:
                 return await self._store.create(build)
             except AlreadyExistsError as error:

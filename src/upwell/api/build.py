@@ -2,7 +2,7 @@
 
 from datetime import timedelta
 from enum import StrEnum
-from typing import Annotated, ClassVar
+from typing import Annotated, ClassVar, override
 
 from pydantic import Field
 
@@ -575,6 +575,12 @@ class Build(Resource):
 
     spec: BuildSpec = Field(default_factory=BuildSpec)
     status: BuildStatus = Field(default_factory=BuildStatus)
+
+    @override
+    @classmethod
+    def first_status(cls) -> BuildStatus:
+        """Return that of a build that waits: clients look for its phase."""
+        return BuildStatus(phase=BuildPhase.NEW)
 
     @property
     def revision(self) -> SourceRevision:

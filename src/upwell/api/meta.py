@@ -266,6 +266,11 @@ class Resource(Model):
         """Return a copy with these fields of its metadata changed."""
         return self.model_copy(update={"metadata": self.metadata.model_copy(update=changes)})
 
+    @classmethod
+    def first_status(cls) -> Model | None:
+        """Return the status of a new object; None: it has none on the wire."""
+        return None
+
     def with_status(self, status: Model) -> Self:
         """Return a copy with another status."""
         return self.model_copy(update={"status": status})

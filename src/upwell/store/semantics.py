@@ -28,7 +28,7 @@ def created[R: Resource](resource: R, birth: Birth) -> R:
     _require_place(resource)
     if not birth.name:
         raise RejectedError(f"{resource.KIND} has no name: set metadata.name or generateName")
-    fresh = _without_status(resource) if resource.KIND.has_status else resource
+    fresh = _with_first_status(resource) if resource.KIND.has_status else resource
     return _of_its_kind(fresh).with_metadata(
         name=birth.name,
         uid=birth.uid,
@@ -137,6 +137,11 @@ def _of_its_kind[R: Resource](resource: R) -> R:
     if resource.api_version == kind.api_version and resource.kind == kind.kind:
         return resource
     return resource.model_copy(update={"api_version": kind.api_version, "kind": kind.kind})
+
+
+def _with_first_status[R: Resource](resource: R) -> R:
+    status = resource.first_status()
+    return _without_status(resource) if status is None else resource.with_status(status)
 
 
 def _without_status[R: Resource](resource: R) -> R:

@@ -79,9 +79,15 @@ class InstantBuilds(BuildActions):
         self._tasks: set[asyncio.Task[None]] = set()
 
     async def instantiate(
-        self, namespace: str, name: str, request: BuildRequest, client: BuildClient | None = None
+        self,
+        namespace: str,
+        name: str,
+        request: BuildRequest,
+        client: BuildClient | None = None,
+        *,
+        dry_run: bool = False,
     ) -> Build:
-        del request, client
+        del request, client, dry_run
         config = await self._store.get(BuildConfig, namespace, name)
         build = await self._store.create(
             Build(

@@ -229,7 +229,7 @@ async def _cancel(client: ApiClient, build: Build, states: Sequence[str], *, qui
             echo(f"{full_name(build)} {what}: {phase}", err=True)
         return False
     cancel = {"status": {"cancelled": True}}
-    await client.patch(Build, build.namespace, build.name, cancel, subresource="status")
+    await client.patch(Build, build.namespace, build.name, cancel)
     echo(f"{full_name(build)} cancelled")
     return True
 

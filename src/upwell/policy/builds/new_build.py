@@ -176,17 +176,23 @@ def clone_build(
 
 
 def unsupported_options(spec: CommonSpec, request: BuildRequest) -> tuple[str, ...]:
-    """Say what `request` asks for that a build of `spec` cannot do."""
+    """Say what `request` asks for that a build of `spec` cannot do.
+
+    Options of another strategy that ask for nothing are nothing: `oc` sends them always.
+    """
     strategy = spec.strategy
+    docker, source = request.docker_strategy_options, request.source_strategy_options
     unsupported = {
         "a commit needs spec.source.git": (
             request.revision is not None and request.binary is None and spec.source.git is None
         ),
         "build arguments and noCache need dockerStrategy": (
-            request.docker_strategy_options is not None and strategy.docker_strategy is None
+            docker is not None
+            and bool(docker.build_args or docker.no_cache)
+            and strategy.docker_strategy is None
         ),
         "incremental needs sourceStrategy": (
-            request.source_strategy_options is not None and strategy.source_strategy is None
+            source is not None and bool(source.incremental) and strategy.source_strategy is None
         ),
     }
     return tuple(text for text, is_vain in unsupported.items() if is_vain)

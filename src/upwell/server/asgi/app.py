@@ -15,6 +15,7 @@ from starlette.routing import BaseRoute, Route, WebSocketRoute
 
 from upwell.actions.catalog import Actions
 from upwell.api.apps import Deployment, DeploymentConfig
+from upwell.api.build import Build
 from upwell.api.codec import RESOURCES
 from upwell.builder.interface import BuildLogs
 from upwell.machine.clock import elapsed
@@ -28,6 +29,7 @@ from upwell.server.auth.middleware import AccessControl, AuthMiddleware
 from upwell.server.auth.signatures import Signatures, new_signatures
 from upwell.server.builds import webhooks as build_webhooks
 from upwell.server.builds.builds import BuildHandlers, ImageHandlers
+from upwell.server.builds.cancellation import BuildCancellation
 from upwell.server.builds.uploads import UploadHandlers
 from upwell.server.encryption import encryptions
 from upwell.server.exchange import routes as token_exchange
@@ -217,7 +219,14 @@ class _Api:
         actions = deps.actions
         watches = Watches(deps.store, streams, deps.limits, deps.clock)
         self._reads = ReadHandlers(deps.store, watches, deps.clock)
-        self._objects = ObjectHandlers(deps.store, self._reads, deps.limits, deps.clock)
+        cancellation = BuildCancellation(deps.store, actions.builds)
+        self._objects = ObjectHandlers(
+            deps.store,
+            self._reads,
+            deps.limits,
+            deps.clock,
+            {Build: cancellation.carried_out},
+        )
         tags = StreamTagHandlers(deps.store, actions.images, deps.limits, deps.clock)
         mappings = ImageMappingHandlers(deps.store, actions.images, deps.limits)
         reviews, templates = ReviewHandlers(deps.limits, deps.access), TemplateHandlers(deps.limits)
@@ -288,6 +297,11 @@ class _Api:
             ("selfsubjectrulesreviews", _COLLECTION): {"POST": reviews.rules},
             ("selfsubjectrulesreviews", _OBJECT): {},
         }
+        acting = {
+            **promotions.parts(),
+            **subscriptions.parts(deps.actions.subscriptions, deps.limits),
+        }
+        self._never_tried = {*acting, *((plural, "exec") for plural in (*_WORKLOADS, "jobs"))}
         self._parts: Mapping[tuple[str, str], _Handlers] = {
             ("builds", "log"): {"GET": builds.log},
             ("builds", "clone"): {"POST": builds.clone},
@@ -308,8 +322,7 @@ class _Api:
             ("pods", "exec"): pods.entrance,
             ("pods", "log"): {"GET": workloads.log},
             ("deploymentconfigs", "instantiate"): {"POST": workloads.instantiate},
-            **promotions.parts(),
-            **subscriptions.parts(deps.actions.subscriptions, deps.limits),
+            **acting,
             ("jobs", "log"): {"GET": workloads.log},
             ("jobs", "instances"): {"GET": workloads.instances},
         }
@@ -340,6 +353,9 @@ class _Api:
         handler = handlers.get(method)
         if handler is None:
             raise ApiError(405, f"{method} is not possible here: {', '.join(handlers)}")
+        part = (target.kind.plural, target.subresource)
+        if method != "GET" and request.query_params.get("dryRun") and part in self._never_tried:
+            raise ApiError(400, f"dryRun: {'/'.join(part)} acts at once and cannot be tried")
         try:
             return await handler(request, target)
         except ExceptionGroup as group:

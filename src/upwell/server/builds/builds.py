@@ -31,6 +31,7 @@ from upwell.server.http.query import integer, is_true
 from upwell.server.http.rendering import object_response
 from upwell.server.http.streaming import OpenStreams
 from upwell.server.http.target import RequestTarget
+from upwell.server.objects.write_options import write_options
 from upwell.server.workloads.log_streams import last_lines, log_response
 from upwell.store.interface import Change, Selector, Store
 
@@ -92,7 +93,11 @@ class BuildHandlers:
         """Start a build of a BuildConfig; the body is a BuildRequest or empty."""
         wanted = await self._build_request(request, target)
         build = await self._actions.instantiate(
-            target.namespace, target.name, wanted, build_client(request)
+            target.namespace,
+            target.name,
+            wanted,
+            build_client(request),
+            dry_run=write_options(request).dry_run,
         )
         return object_response(request, build, 201, _without_effect(wanted))
 
@@ -100,7 +105,11 @@ class BuildHandlers:
         """Make a build again; the body is a BuildRequest or empty."""
         wanted = await self._build_request(request, target)
         build = await self._actions.clone(
-            target.namespace, target.name, wanted, build_client(request)
+            target.namespace,
+            target.name,
+            wanted,
+            build_client(request),
+            dry_run=write_options(request).dry_run,
         )
         return object_response(request, build, 201, _without_effect(wanted))
 

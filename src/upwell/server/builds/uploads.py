@@ -1,5 +1,6 @@
 """POST …/buildconfigs/NAME/instantiatebinary: the body is what is built."""
 
+import hashlib
 from collections.abc import AsyncIterator
 from typing import Any
 
@@ -14,15 +15,18 @@ from upwell.api.build import (
     SourceControlUser,
     SourceRevision,
 )
+from upwell.oci import Digest
 from upwell.server.builds.builds import build_client
 from upwell.server.http.bounded_body import DEFAULT_BODY_LIMITS, BodyError, bounded, drained
 from upwell.server.http.errors import ApiError
 from upwell.server.http.rendering import object_response
 from upwell.server.http.target import RequestTarget
+from upwell.server.objects.write_options import write_options
 from upwell.store.interface import Store
 from upwell.uploads.interface import (
     BinaryInputs,
     InputTooLargeError,
+    StoredInput,
     StoreFullError,
     UploadQuotaError,
 )
@@ -53,8 +57,13 @@ class UploadHandlers:
         if "/" in as_file or as_file in {".", ".."} or len(as_file) > _MAX_TEXT:
             raise ApiError(400, f"asFile {as_file[:100]!r} is not the name of a file")
         unless_built = _is_set(request, "unlessBuilt")
+        dry_run = write_options(request).dry_run
         try:
-            stored = await self._inputs.save(_pieces(request), target.namespace)
+            stored = await (
+                _measured(_pieces(request))
+                if dry_run
+                else self._inputs.save(_pieces(request), target.namespace)
+            )
         except InputTooLargeError as error:
             await drained(request)
             raise ApiError(413, str(error)) from error
@@ -75,8 +84,18 @@ class UploadHandlers:
             upload,
             build_client(request),
             unless_built=unless_built,
+            dry_run=dry_run,
         )
         return object_response(request, build, 201)
+
+
+async def _measured(pieces: AsyncIterator[bytes]) -> StoredInput:
+    """Return what an upload would be stored as, and keep nothing of it."""
+    content, size = hashlib.sha256(), 0
+    async for piece in pieces:
+        content.update(piece)
+        size += len(piece)
+    return StoredInput(Digest("sha256", content.hexdigest()), size)
 
 
 async def _pieces(request: Request) -> AsyncIterator[bytes]:

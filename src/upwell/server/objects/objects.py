@@ -1,6 +1,6 @@
 """create, replace, patch, apply and delete of every kind that is stored."""
 
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import replace
 from datetime import datetime
 from typing import Any
@@ -46,6 +46,8 @@ _PROPAGATION = ("Background", "Foreground", _ORPHAN)
 
 type Document = dict[str, Any]
 type Handler = Callable[[Request, RequestTarget], Awaitable[Response]]
+type Intercept = Callable[[RequestTarget, Change, WriteOptions], Awaitable[WriteResult | None]]
+"""Carries out a write that asks for more than other fields; returns None for any other one."""
 
 
 class ObjectHandlers:
@@ -57,7 +59,9 @@ class ObjectHandlers:
         reads: ReadHandlers,
         limits: ServerLimits,
         clock: Callable[[], datetime],
+        intercepts: Mapping[type[Resource], Intercept] | None = None,
     ) -> None:
+        self._intercepts = intercepts or {}
         self._store = store
         self._reads = reads
         self._limits = limits
@@ -78,7 +82,7 @@ class ObjectHandlers:
         """Put an object in the place of a stored one."""
         async with large_work(request, self._large) as work:
             document, options = await self._document(request, work)
-            written = await self._writer.replace(target, document, options)
+            written = await self._modify(target, lambda _: document, options)
             return self._written(request, written)
 
     async def patch(self, request: Request, target: RequestTarget) -> Response:
@@ -93,8 +97,16 @@ class ObjectHandlers:
                 written = await self._writer.apply(target, declared, options)
             else:
                 change = await _patch_of(media_type(request), body, work)
-                written = await self._writer.modify(target, change, options)
+                written = await self._modify(target, change, options)
             return self._written(request, written)
+
+    async def _modify(
+        self, target: RequestTarget, change: Change, options: WriteOptions
+    ) -> WriteResult:
+        """Write what `change` makes of the stored object, or carry out what it asks for."""
+        intercept = self._intercepts.get(target.resource)
+        done = await intercept(target, change, options) if intercept is not None else None
+        return done or await self._writer.modify(target, change, options)
 
     async def replace_status(self, request: Request, target: RequestTarget) -> Response:
         """Write the status alone."""

@@ -86,12 +86,6 @@ class Writer:
 
         return await self._create(*await options.work.computed(decide, options.size), options)
 
-    async def replace(
-        self, target: RequestTarget, document: Document, options: WriteOptions
-    ) -> WriteResult:
-        """Put `document` in the place of a stored object."""
-        return await self.modify(target, lambda _: document, options)
-
     async def modify(
         self, target: RequestTarget, change: Change, options: WriteOptions
     ) -> WriteResult:
