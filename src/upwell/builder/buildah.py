@@ -15,6 +15,9 @@ from upwell.builder.archive import ArchiveLimits
 from upwell.builder.commands import BuildahCommands, ImageStore
 from upwell.builder.context import context_of
 from upwell.builder.diagnosis import disk_pressure, is_out_of_space
+from upwell.builder.disk.cache_mounts import CacheMounts
+from upwell.builder.disk.pruning import Occupancy, prunable
+from upwell.builder.disk.room import BuildRoom, RoomOnDisk
 from upwell.builder.folder import BuildFolder
 from upwell.builder.interface import (
     BinarySource,
@@ -27,9 +30,7 @@ from upwell.builder.interface import (
 )
 from upwell.builder.network import BuildNetworkAccess, build_network, is_possible, remove_networks
 from upwell.builder.post_commit import check_image
-from upwell.builder.pruning import Occupancy, prunable
 from upwell.builder.registries import registry_network
-from upwell.builder.room import BuildRoom
 from upwell.builder.sandbox import (
     Sandbox,
     UserIds,
@@ -93,6 +94,8 @@ class BuildahSettings:
     """True if git sources, scripts URLs and volumes may name paths of this machine."""
     pull_policy: str = "missing"
     """Of images that a plan does not force: `missing`, `always` or `never`."""
+    cache_mount_bytes: int = 8 * 1024**3
+    """Of what commands keep for later builds (`RUN --mount=type=cache`), all together."""
     git_limits: GitLimits = field(default_factory=GitLimits)
     archive_limits: ArchiveLimits = field(default_factory=ArchiveLimits)
     environment: Mapping[str, str] = field(default_factory=dict)
@@ -122,6 +125,10 @@ class BuildahBuilder:
         self._occupancy = Occupancy()
         self._rooms: dict[str, BuildRoom] = {}
         self._launcher = Launcher(str(settings.work_dir.resolve()))
+        self._disk = RoomOnDisk(self._launcher, SYSTEM_PATH)
+        self._caches = CacheMounts(
+            settings.work_dir.resolve() / "cache-mounts", settings.cache_mount_bytes, self._disk
+        )
         shifted = settings.user_namespaces and settings.isolation == "oci"
         self._store_root = (settings.storage_root or settings.work_dir / "storage").resolve()
         store = ImageStore(
@@ -175,7 +182,8 @@ class BuildahBuilder:
                 with self._process_limit(sandbox, plan.id) as confined:
                     async with self._network(confined, redaction) as inside:
                         work = self._workspace(plan, folder, redaction, inside)
-                        return await self._build(work)
+                        async with self._cache_mounts(work):
+                            return await self._build(work)
         except BuildError as error:
             await self._remove_containers(plan.id)
             raise BuildError(
@@ -190,15 +198,12 @@ class BuildahBuilder:
     async def storage_used(self, build_id: str) -> int:
         """Return the bytes that a running build takes on the disk."""
         folder = self._folder(build_id)
-        room = self._rooms.setdefault(build_id, BuildRoom(seconds()))
         containers = await self._commands.containers_of(folder.path)
-        return await room.look(
-            self._launcher,
-            SYSTEM_PATH,
-            (folder.path, folder.temporary.resolve()),
-            self._store_root,
-            containers,
-        )
+        folders = (folder.path, folder.temporary.resolve())
+        return await self._room(build_id).look(self._disk, folders, self._store_root, containers)
+
+    def _room(self, build_id: str) -> BuildRoom:
+        return self._rooms.setdefault(build_id, BuildRoom(seconds()))
 
     async def discard(self, build_id: str) -> None:
         """Remove the build's working containers, unneeded image and folder; idempotent."""
@@ -239,7 +244,7 @@ class BuildahBuilder:
                 ]
         finally:
             folder.remove()
-        return tuple(removed)
+        return (*removed, *await self._caches.prune(oldest, dry_run=dry_run))
 
     async def inspect(self, image: Reference) -> ImageConfig:
         """Pull an image by the pull policy and return its configuration; raises BuildError."""
@@ -360,6 +365,21 @@ class BuildahBuilder:
                 if await network.refused():
                     log(_REFUSED_NETWORK)
                 raise
+
+    @asynccontextmanager
+    async def _cache_mounts(self, work: Workspace) -> AsyncIterator[None]:
+        """Run the block with what earlier builds have kept for `RUN --mount=type=cache`."""
+        if not work.plan.cache_key or work.plan.strategy is not BuilderStrategy.DOCKER:
+            yield
+            return
+        owner = await self._commands.owner()  # whose files they are
+        key = f"{work.plan.cache_key} {owner}"
+        async with self._caches.linked(key, work.folder.temporary.resolve()) as cache:
+            self._room(work.plan.id).cache = cache
+            try:
+                yield
+            finally:
+                self._room(work.plan.id).cache = None
 
     def _process_limit(self, sandbox: Sandbox, build_id: str) -> AbstractContextManager[Sandbox]:
         if not takes_control_groups(self._settings.containers_conf):

@@ -2,6 +2,7 @@
 
 import asyncio
 import json
+import os
 from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field, replace
@@ -112,6 +113,18 @@ class BuildahCommands:
         self._environment = environment
         self._configs: dict[str, ImageConfig] = {}
         """Of images that are named by digest, the latest last."""
+
+    async def owner(self) -> int:
+        """Return the id that root in a build has on this machine."""
+        return await self._store.ids.root()
+
+    async def give(self, tree: Path, folder: Path) -> None:
+        """Make root in the build the owner of a tree: it may write then, and is nobody's guest."""
+        owner = await self.owner()
+        if owner == os.geteuid():
+            return
+        argv = ("chown", "--recursive", "-P", f"{owner}:{owner}", "--", str(tree))
+        await self._launcher.run(replace(await self._command(folder, ()), argv=argv), _nowhere)
 
     async def pull(
         self,

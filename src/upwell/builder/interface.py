@@ -217,6 +217,11 @@ class BuildPlan:
     annotations: Mapping[str, str] = field(default_factory=dict)
     scripts_url: str = ""
     no_cache: bool = False
+    cache_key: str = ""
+    """Docker: builds with the same one share what commands keep (`--mount=type=cache`).
+
+    Empty: nothing is kept.
+    """
     limits: BuildLimits = BuildLimits()
     deadline_seconds: float | None = None
     logins: tuple[RegistryLogin, ...] = ()

@@ -74,6 +74,10 @@ class UserIds:
             self._flags = (f"--userns-uid-map={ids}", f"--userns-gid-map={ids}") if works else ()
         return self._flags
 
+    async def root(self) -> int:
+        """Return the id that root in a build has on this machine."""
+        return _FIRST_ID if await self.flags() else os.geteuid()
+
     async def _work(self, ids: str) -> bool:
         if os.geteuid() != 0:
             return False  # Buildah itself makes a user namespace, from /etc/subuid

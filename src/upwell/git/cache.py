@@ -14,6 +14,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from upwell.git.interface import GitError, GitSource
+from upwell.machine.folder import remove_least_recent
 from upwell.machine.tasks import first_error
 
 _MAX_PACKS = 64
@@ -49,14 +50,12 @@ class GitCache:
 
     def _evict(self, *, keep: str) -> None:
         """Remove the mirrors that were used least recently until the rest fits."""
-        found = sorted(self.folder.iterdir(), key=lambda path: path.stat().st_mtime, reverse=True)
-        total = 0
-        for path in found:
-            total += size_of(path)
-            lock = self._locks.get(path.name)
-            busy = path.name == keep or (lock is not None and lock.locked())
-            if total > self.limit_bytes and not busy:
-                shutil.rmtree(path, ignore_errors=True)
+        remove_least_recent(
+            self.folder,
+            self.limit_bytes,
+            size_of,
+            lambda name: name == keep or (name in self._locks and self._locks[name].locked()),
+        )
 
 
 def reference_name(ref: str) -> str:

@@ -1,8 +1,9 @@
-"""A folder of our own for one piece of work, removed as a whole."""
+"""Folders of our own: for one piece of work, removed as a whole, and those kept as a cache."""
 
 import os
 import shutil
 import subprocess
+from collections.abc import Callable
 from pathlib import Path
 
 from upwell.machine.private_file import write_private
@@ -50,3 +51,21 @@ def remove_deep(folder: Path) -> None:
         stderr=subprocess.DEVNULL,
         check=False,
     )
+
+
+def remove_least_recent(
+    folder: Path, limit_bytes: int, size_of: Callable[[Path], int], is_busy: Callable[[str], bool]
+) -> list[str]:
+    """Remove the folders below `folder` that were used least recently, until the rest fits.
+
+    The time of use is the folder's mtime. Returns the names of those that went; one that is busy
+    stays, and counts.
+    """
+    removed = []
+    total = 0
+    for path in sorted(folder.iterdir(), key=lambda path: path.stat().st_mtime, reverse=True):
+        total += size_of(path)
+        if total > limit_bytes and not is_busy(path.name):
+            remove_deep(path)
+            removed.append(path.name)
+    return removed

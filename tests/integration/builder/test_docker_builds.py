@@ -1,4 +1,7 @@
+import tarfile
 from contextlib import contextmanager
+from dataclasses import replace
+from datetime import timedelta
 from pathlib import Path
 
 import pytest
@@ -12,7 +15,14 @@ from tests.support.builds.base_images import (
 )
 
 from upwell.builder.buildah import BuildahBuilder, BuildahSettings
-from upwell.builder.interface import BuildError, BuilderStrategy, BuildLimits, BuildPlan
+from upwell.builder.interface import (
+    BinaryKind,
+    BinarySource,
+    BuildError,
+    BuilderStrategy,
+    BuildLimits,
+    BuildPlan,
+)
 from upwell.oci import Reference
 
 DOCKERFILE = """\
@@ -126,6 +136,54 @@ async def test_steps_are_found_again_by_a_build_of_another_name_and_not_with_oth
     assert second.count("Using cache") > 2
     assert {f"MODE={odd}", "BUILD=app-2"} <= set(variables)
     assert "mode=other build=none" in third
+
+
+async def test_what_commands_keep_is_there_for_the_next_build_of_the_same_buildconfig_alone(
+    settings: BuildahSettings, images: BaseImages
+) -> None:
+    """The limit is of all caches: a quarter of it is one cache's."""
+    builder = BuildahBuilder(replace(settings, cache_mount_bytes=4 * 1024**2))
+
+    async def lines(key: str, name: str, more: str = "") -> str:
+        log = Log()
+        text = (
+            "FROM base:1\nUSER 431\n"
+            f"RUN --mount=type=cache,target=/keep,uid=431 echo {name} >>/keep/n; wc -l </keep/n\n"
+        )
+        wanted = plan(images, name, dockerfile=f"{text}{more}", push=None, cache_key=key)
+        await builder.build(wanted, log)
+        return next(line for line in log.text.splitlines() if line.isdecimal())
+
+    large = (
+        "RUN --mount=type=cache,target=/large,uid=431 head -c 2000000 /dev/urandom >/large/file\n"
+    )
+    assert [await lines("shop/1", f"n{number}") for number in range(2)] == ["1", "2"]
+    assert [await lines(key, f"k{index}") for index, key in enumerate(("shop/2", ""))] == ["1", "1"]
+    assert [await lines("shop/1", "large", large), await lines("shop/1", "l2")] == ["3", "1"]
+    assert len(await builder.prune(frozenset(), unused_for=timedelta(0), dry_run=True)) > 1
+    await builder.prune(frozenset(), unused_for=timedelta(0))
+    assert await lines("shop/1", "pruned") == "1"
+
+
+async def test_a_mounted_context_may_be_written_and_stays_as_it_is(
+    builder: BuildahBuilder, images: BaseImages, tmp_path: Path, log: Log
+) -> None:
+    """The context is a build's own, as one that was fetched or uploaded."""
+    archive = tmp_path / "source.tar"
+    with tarfile.open(archive, "w") as tar:
+        tar.add(write_tree(tmp_path / "tree", {"sub/file": "kept\n"}), ".")
+    checkout = await builder.unpack("uid-bind", BinarySource(archive, BinaryKind.ARCHIVE), log)
+    text = (
+        "FROM base:1\n"
+        "WORKDIR /in\n"
+        "RUN --mount=type=bind,target=/in,rw echo x >out && echo y >>sub/file && wc -l s*/*\n"
+        "COPY . /copied\nRUN cat /copied/sub/file; ls -ln /copied\n"
+    )
+    await builder.build(plan(images, "bind", context=checkout.path, dockerfile=text), log)
+    assert "2 sub/file" in log.text
+    assert "kept\ndrwx" in log.text.replace("total 4\n", "")
+    assert "out" not in log.text.rpartition("kept")[2]
+    assert log.text.rpartition("kept")[2].split()[4:6] == ["0", "0"], log.text
 
 
 async def test_a_stage_that_nothing_is_taken_of_is_built_too(

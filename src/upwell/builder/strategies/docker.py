@@ -21,7 +21,7 @@ from upwell.formats.dockerfile.isolation import (
 )
 from upwell.formats.dockerfile.lines import DockerfileError
 from upwell.formats.dockerfile.normalise import normalise
-from upwell.formats.dockerfile.parse import parse
+from upwell.formats.dockerfile.parse import Dockerfile, parse
 from upwell.formats.dockerfile.secrets import check_secret_variables
 from upwell.formats.s2i.contract import S2iError
 from upwell.oci import ImageConfig, Reference
@@ -40,7 +40,10 @@ async def build(work: Workspace) -> str:
         bases = await _bases(work)
         await _check(work, text, bases)
         context = await fill_context(work)
-        recipe = await asyncio.to_thread(_prepare, work, text, context)
+        document = await asyncio.to_thread(parse, text, dict(work.plan.build_args))
+        recipe = await asyncio.to_thread(_prepare, work, document, context)
+        if document.mounts_context and context.is_relative_to(work.folder.path):
+            await work.commands.give(context, work.folder.path)
         if any(config.needs_docker_format for config in bases.values()):
             recipe = replace(recipe, docker_format=True)
     except (DockerfileError, S2iError) as error:
@@ -50,14 +53,13 @@ async def build(work: Workspace) -> str:
     return image
 
 
-def _prepare(work: Workspace, text: str, context: Path) -> Recipe:
+def _prepare(work: Workspace, document: Dockerfile, context: Path) -> Recipe:
     plan = work.plan
     arguments = dict(plan.build_args)
     images = {name: str(reference) for name, reference in plan.images.items()}
     for image in plan.source_images:
         images |= dict.fromkeys(image.as_names, str(image.reference))
     final = str(plan.final_image) if plan.final_image else None
-    document = parse(text, arguments)
     check_secret_variables(document.script, work.secret_variables)
     escape = document.script.escape
     lines, values = environment_lines(plan.env, "UPWELL_ENV", escape)

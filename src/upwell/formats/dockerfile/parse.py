@@ -57,6 +57,17 @@ class Dockerfile:
         return frozenset(instruction.keyword for instruction in self.script.instructions)
 
     @property
+    def mounts_context(self) -> bool:
+        """True if a command sees files of the context itself (`RUN --mount=type=bind`)."""
+        mounts = (
+            mount_options(flag, instruction.line)
+            for instruction in self.script.instructions
+            for flag in instruction.flags
+            if flag.name == "--mount"
+        )
+        return any("from" not in one and one.get("type", "bind") == "bind" for one in mounts)
+
+    @property
     def images(self) -> tuple[str, ...]:
         """The distinct external images, in order of first use; never `scratch`."""
         return tuple(dict.fromkeys(use.name for use in self.uses))

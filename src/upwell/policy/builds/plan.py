@@ -5,6 +5,7 @@ from dataclasses import dataclass, field, replace
 
 from upwell.api.build import (
     Build,
+    BuildConfig,
     GitSourceRevision,
     SourceControlUser,
     SourceRevision,
@@ -158,6 +159,7 @@ def plan_build(build: Build, inputs: ResolvedInputs, defaults: BuildDefaults) ->
         annotations={"dev.upwell.build.inputs": inputs.hash},
         scripts_url=(source.scripts if source else None) or "",
         no_cache=bool(docker and docker.no_cache),
+        cache_key=_cache_key(build),
         limits=_limits(build, defaults.limits),
         logins=inputs.logins,
         insecure_registries=inputs.insecure_registries,
@@ -292,6 +294,14 @@ def _own_variables(build: Build, source: FetchedSource) -> tuple[tuple[str, str]
         "OPENSHIFT_BUILD_COMMIT": source.commit.commit if source.commit else "",
     }
     return tuple((name, value) for name, value in facts.items() if value)
+
+
+def _cache_key(build: Build) -> str:
+    """Return what stands for the BuildConfig, and no later one of its name; empty without one."""
+    owner = next(
+        (one for one in build.metadata.owner_references if one.kind == BuildConfig.KIND.kind), None
+    )
+    return f"{build.namespace}/{owner.uid}" if owner else ""
 
 
 def _secret_env(env: Environment, arguments: Environment) -> tuple[tuple[str, str], ...]:

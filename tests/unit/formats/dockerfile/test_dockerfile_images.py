@@ -110,3 +110,17 @@ def test_faults_name_their_line(text: str, line: int, problem: str) -> None:
         parse(text)
     assert problem in str(caught.value)
     assert caught.value.line == line
+
+
+@pytest.mark.parametrize(
+    ("flag", "expected"),
+    [
+        ("--mount=type=bind,target=/in", True),
+        ("--mount=target=/in,source=a", True),
+        ("--mount=type=bind,from=a,target=/in", False),
+        ("--mount=type=cache,target=/in", False),
+        ("--mount=type=secret,id=a", False),
+    ],
+)
+def test_mounts_of_the_context_are_told_from_others(flag: str, *, expected: bool) -> None:
+    assert parse(f"FROM a AS a\nFROM b\nRUN {flag} true\n").mounts_context is expected

@@ -7,7 +7,7 @@ import pytest
 from tests.support.builds.memory_builds import docker_build
 
 from upwell.api.build import Build, BuildStrategy, ResolvedImage
-from upwell.api.meta import ObjectReference
+from upwell.api.meta import ObjectReference, OwnerReference
 from upwell.builder.interface import BuildError, BuildLimits, Checkout
 from upwell.git.interface import CommitInfo, GitSource
 from upwell.oci import Digest, Reference
@@ -231,3 +231,22 @@ def test_values_of_secrets_are_for_commands_alone_be_they_variables_or_arguments
     assert dict(plan.env)["BOTH"] == "plain"  # as ENV takes the place of ARG in a Dockerfile
     assert plan.build_args == (("C", "1"),)
     assert "hidden" not in repr(plan)
+
+
+def test_what_commands_keep_belongs_to_the_buildconfig_and_to_no_later_one_of_its_name() -> None:
+    def key(**metadata: object) -> str:
+        build = docker_build()
+        changed = build.model_copy(
+            update={"metadata": build.metadata.model_copy(update=dict(metadata))}
+        )
+        return plan_build(changed, inputs(), BuildDefaults()).cache_key
+
+    def owned(uid: str, kind: str = "BuildConfig") -> tuple[OwnerReference, ...]:
+        return (OwnerReference(api_version="v1", kind=kind, name="app", uid=uid),)
+
+    one = key(owner_references=owned("1"))
+    assert one
+    assert one == key(owner_references=owned("1"), name="app-2")
+    others = {key(owner_references=owned("2")), key(owner_references=owned("1"), namespace="b")}
+    assert one not in others
+    assert key(owner_references=()) == key(owner_references=owned("1", "Job")) == ""

@@ -20,39 +20,65 @@ _MAX_OUTPUT = 1024 * 1024
 _VFS = "vfs"
 
 
+@dataclass(frozen=True, slots=True)
+class CacheInUse:
+    """A cache that a build uses, and its bytes before that."""
+
+    path: Path
+    bytes_before: int
+
+
+@dataclass(frozen=True, slots=True)
+class RoomOnDisk:
+    """Counts the bytes of trees on the disk, in a process of its own.
+
+    So a tree of a million files keeps nothing of ours waiting.
+    """
+
+    launcher: Launcher
+    path: str
+    """PATH of the process."""
+
+    async def bytes_of(self, folders: Collection[Path]) -> int | None:
+        """Return the bytes of all `folders` together; None: they could not be counted in time."""
+        paths = [str(one) for one in folders if one.exists()]
+        if not paths:
+            return 0
+        argv = ("nice", "-n", "10", "du", "-s", "-x", "-c", "--block-size=1", "--", *paths)
+        command = ChildCommand(argv, {"PATH": self.path, "LC_ALL": "C"}, Path("/"))
+        with suppress(TimeoutError, OutputTooLargeError):
+            async with asyncio.timeout(_SECONDS):
+                outcome = await self.launcher.capture(command, _MAX_OUTPUT)
+            # What goes away meanwhile makes it fail, and is no longer there to be counted.
+            return _total(outcome.output)
+        return None
+
+
 @dataclass(slots=True)
 class BuildRoom:
     """The room of one build, whose steps began at `since` (seconds since 1970)."""
 
     since: float
+    cache: CacheInUse | None = None
     layers: set[str] = field(default_factory=set)
     """Layers that its steps have made, wherever they are by now."""
     used: int = 0
-    """Bytes, as of the last look."""
+    """Bytes, as of the last look, without its cache."""
 
     async def look(
-        self,
-        launcher: Launcher,
-        path: str,
-        folders: Collection[Path],
-        root: Path,
-        containers: Collection[str],
+        self, disk: RoomOnDisk, folders: Collection[Path], root: Path, containers: Collection[str]
     ) -> int:
-        """Count the bytes on the disk below `folders`, and of the steps' layers in `root`."""
+        """Count the bytes on the disk below `folders`, and of the steps' layers in `root`.
+
+        And those by which its cache has grown.
+        """
         found = await asyncio.to_thread(self._layers, root, containers)
-        paths = [str(one) for one in (*folders, *found) if one.exists()]
-        if not paths:
-            self.used = 0
-            return 0
-        # A process of its own: a tree of a million files keeps nothing of ours waiting.
-        argv = ("nice", "-n", "10", "du", "-s", "-x", "-c", "--block-size=1", "--", *paths)
-        command = ChildCommand(argv, {"PATH": path, "LC_ALL": "C"}, Path("/"))
-        with suppress(TimeoutError, OutputTooLargeError):
-            async with asyncio.timeout(_SECONDS):
-                outcome = await launcher.capture(command, _MAX_OUTPUT)
-            # What goes away meanwhile makes it fail, and is no longer there to be counted.
-            self.used = _total(outcome.output, self.used)
-        return self.used
+        used = await disk.bytes_of((*folders, *found))
+        self.used = self.used if used is None else used
+        if self.cache is None:
+            return self.used
+        cached = await disk.bytes_of([self.cache.path]) or 0
+        return self.used + max(0, cached - self.cache.bytes_before)
 
     def _layers(self, root: Path, containers: Collection[str]) -> list[Path]:
         """Return the folders of the layers that the steps have made."""
@@ -109,7 +135,7 @@ def _entries(root: Path, pattern: str) -> Iterator[Mapping[str, Any]]:
             yield from json.loads(listing.read_text() or "[]")
 
 
-def _total(output: str, known: int) -> int:
+def _total(output: str) -> int | None:
     """Return the sum that `du -c` ends with."""
     number = output.rstrip().rpartition("\n")[2].partition("\t")[0]
-    return int(number) if number.isdecimal() else known
+    return int(number) if number.isdecimal() else None
