@@ -31,7 +31,7 @@ from upwell.api.image_policies import policy as image_policy
 from upwell.api.image_policies import review as image_review
 from upwell.api.kept import KEPT
 from upwell.api.meta import Kind, Model, Resource
-from upwell.api.networking import network_policy
+from upwell.api.networking import ingress, network_policy
 from upwell.api.values.faults import Fault
 
 RESOURCES: tuple[type[Resource], ...] = (
@@ -67,6 +67,7 @@ RESOURCES: tuple[type[Resource], ...] = (
     template.Template,
     template.ProcessedTemplate,
     route.Route,
+    ingress.Ingress,
     pipeline.Freeze,
     pipeline.Quarantine,
     pipeline.Pipeline,

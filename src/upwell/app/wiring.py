@@ -69,6 +69,7 @@ from upwell.reconcilers.quotas.reconciler import resource_quota_controller
 from upwell.reconcilers.rollouts.index import WorkloadIndex
 from upwell.reconcilers.rollouts.local_images import LocalImages
 from upwell.reconcilers.rollouts.triggers import workload_trigger_controller
+from upwell.reconcilers.routing.ingresses import ingress_controller
 from upwell.reconcilers.routing.reconciler import routing_controller
 from upwell.reconcilers.routing.supervision import router_supervision_controller
 from upwell.reconcilers.signatures.findings import DeferredPasses, FindingRecorder
@@ -262,6 +263,7 @@ def _workloads(
         job_controller(cache, machine, images, now),
         cron_job_controller(cache, now),
         rollouts.rollout_controller(index, machine, images, now),
+        ingress_controller(cache, now, machine.authority),
         routing_controller(cache, machine, now, adapters.settings.own_places),
         router_supervision_controller(cache, machine),
         *firewall(adapters, traffic),

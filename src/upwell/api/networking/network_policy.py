@@ -45,14 +45,14 @@ class NetworkPolicyPort(Model):
     end_port: int | None = Field(default=None, ge=1, le=65535)
 
 
-class IngressRule(Model):
+class NetworkPolicyIngressRule(Model):
     """Connections that are let in: from any of these, to any of these ports."""
 
     from_: tuple[NetworkPolicyPeer, ...] = Field(default=(), alias="from")
     ports: tuple[NetworkPolicyPort, ...] = ()
 
 
-class EgressRule(Model):
+class NetworkPolicyEgressRule(Model):
     """Connections that are let out: to any of these, at any of these ports."""
 
     to: tuple[NetworkPolicyPeer, ...] = ()
@@ -64,8 +64,8 @@ class NetworkPolicySpec(Model):
 
     pod_selector: PeerSelector = Field(default_factory=PeerSelector)
     policy_types: tuple[Literal["Ingress", "Egress"], ...] = ()
-    ingress: tuple[IngressRule, ...] = ()
-    egress: tuple[EgressRule, ...] = ()
+    ingress: tuple[NetworkPolicyIngressRule, ...] = ()
+    egress: tuple[NetworkPolicyEgressRule, ...] = ()
 
     @property
     def directions(self) -> tuple[str, ...]:

@@ -13,6 +13,7 @@ from upwell.api.core import ResourceQuota, Service
 from upwell.api.image import Image, ImageStream, ImageStreamTag
 from upwell.api.image_policies.policy import ClusterImagePolicy, ImagePolicy
 from upwell.api.meta import Resource, format_time
+from upwell.api.networking.ingress import Ingress
 from upwell.api.pipeline import Pipeline
 from upwell.api.route import Route
 from upwell.cli.core.connection import Session, connection_options
@@ -46,7 +47,7 @@ _FEW = 8
 """Package changes that are listed unless the user asks for all."""
 _KINDS = (
     *(Build, BuildConfig, ImageStream, ImageStreamTag, Image, *WORKLOADS, ClusterOperator),
-    *(Route, Service, Job, Pipeline, ResourceQuota, ClusterImagePolicy, ImagePolicy),
+    *(Route, Ingress, Service, Job, Pipeline, ResourceQuota, ClusterImagePolicy, ImagePolicy),
 )
 
 type _Changes = Mapping[tuple[str, str], PackageChanges]

@@ -9,6 +9,7 @@ from upwell.api.core import ResourceQuota, Service
 from upwell.api.image import ImageStream
 from upwell.api.image_policies.policy import ClusterImagePolicy, ImagePolicy
 from upwell.api.meta import Resource
+from upwell.api.networking.ingress import Ingress
 from upwell.api.pipeline import Pipeline
 from upwell.api.promotion import Promotion, Release
 from upwell.api.route import Route
@@ -27,6 +28,7 @@ _KINDS: tuple[type[Resource], ...] = (
     Release,
     Promotion,
     Route,
+    Ingress,
     Service,
     Job,
     ResourceQuota,

@@ -6,6 +6,7 @@ from upwell.api.apps import DeploymentConfig, Job
 from upwell.api.build import Build, BuildConfig, BuildRequest
 from upwell.api.core import PodTemplate
 from upwell.api.meta import LocalReference, Resource
+from upwell.api.networking.ingress import Ingress
 from upwell.api.pipeline import Check, JobCheck, Pipeline, Stage
 from upwell.api.subscription import Subscription
 from upwell.policy.access.needs import Need
@@ -15,6 +16,7 @@ from upwell.policy.builds.objects import objects_read, objects_required
 from upwell.policy.rollouts.hooks import declared_hooks
 from upwell.policy.rollouts.image_ownership import pod_template
 from upwell.policy.rollouts.pod_template import SECRET, SourceName, needed_sources
+from upwell.policy.routing.ingresses import certificate_secrets
 
 type _Named = tuple[str, str]
 """A namespace, and the name of a Secret there."""
@@ -42,13 +44,19 @@ def _named(resource: Resource) -> Iterable[_Named]:
             return _here(resource, _of_subscription(resource))
         case Pipeline():
             return _of_pipeline(resource)
-        case Job():
-            return _here(resource, _of_template(resource.spec.template))
-        case DeploymentConfig():
-            return _here(resource, _of_config(resource))
+        case Ingress():
+            return _here(resource, certificate_secrets(resource))
         case _:
-            template = pod_template(resource)
-            return _here(resource, _of_template(template)) if template is not None else ()
+            return _here(resource, _of_workload(resource))
+
+
+def _of_workload(resource: Resource) -> Iterator[str]:
+    if isinstance(resource, DeploymentConfig):
+        yield from _of_config(resource)
+    elif isinstance(resource, Job):
+        yield from _of_template(resource.spec.template)
+    elif (template := pod_template(resource)) is not None:
+        yield from _of_template(template)
 
 
 def _here(resource: Resource, names: Iterable[str]) -> Iterator[_Named]:

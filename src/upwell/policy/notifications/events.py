@@ -13,6 +13,7 @@ from upwell.api.core import ResourceQuota, Service
 from upwell.api.image import ImageStream, NamedTagEventList
 from upwell.api.image_policies.policy import ImagePolicyResource, PolicyFinding
 from upwell.api.meta import Condition, Resource
+from upwell.api.networking.ingress import Ingress
 from upwell.api.pipeline import Freeze, Pipeline, Quarantine
 from upwell.api.promotion import APPROVED, Promotion, PromotionPhase, Release, ReleasePhase
 from upwell.api.route import Route
@@ -70,7 +71,7 @@ def events_of(resource: Resource) -> Iterator[EventRecord]:
             yield from _of_stream(resource)
         case Job():
             yield from _of_conditions(resource.status.conditions, {"Complete": "", "Failed": "!"})
-        case BuildConfig() | Pipeline() | Service() | Route() | ResourceQuota():
+        case BuildConfig() | Pipeline() | Service() | Route() | Ingress() | ResourceQuota():
             yield from _of_faults(resource)
         case ImagePolicyResource():
             yield from _of_image_policy(resource)

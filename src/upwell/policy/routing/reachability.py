@@ -7,11 +7,14 @@ from datetime import datetime
 from upwell.api.conditions import find
 from upwell.api.core import Service
 from upwell.api.meta import Condition, ObjectKey, Resource
+from upwell.api.networking.ingress import Ingress
 from upwell.api.route import Route
 from upwell.policy.rollouts.settings import WORKLOADS
 
 ADMITTED = "Admitted"
 READY = "Ready"
+SERVED = "Served"
+"""Of an Ingress."""
 ENDPOINTS = "EndpointsAvailable"
 """Of a Service or a Route; it is there once there were none for a while."""
 HOST_PORTS = "HostPortsServed"
@@ -56,6 +59,8 @@ def _reports(resource: Resource) -> Iterator[Condition]:
         found = [find(one.conditions, kind) for one in ingress for kind in (ADMITTED, ENDPOINTS)]
     elif isinstance(resource, Service):
         found = [find(resource.status.conditions, kind) for kind in (READY, ENDPOINTS)]
+    elif isinstance(resource, Ingress):
+        found = [find(resource.status.conditions, SERVED)]
     elif isinstance(resource, WORKLOADS):
         found = [find(resource.status.conditions, HOST_PORTS)]
     yield from (condition for condition in found if condition is not None)

@@ -14,6 +14,7 @@ from upwell.api.core import Event, ResourceQuota, Service
 from upwell.api.image import ImageStream
 from upwell.api.image_policies.policy import ClusterImagePolicy, ImagePolicy
 from upwell.api.meta import ObjectKey, ObjectMeta, ObjectReference, Resource
+from upwell.api.networking.ingress import Ingress
 from upwell.api.pipeline import Freeze, Pipeline, Quarantine
 from upwell.api.promotion import Promotion, Release
 from upwell.api.route import Route
@@ -36,6 +37,7 @@ EVENT_KINDS: tuple[type[Resource], ...] = (
     Pipeline,
     Service,
     Route,
+    Ingress,
     *WORKLOADS,
     Release,
     Promotion,

@@ -18,6 +18,7 @@ _NAMES = "names a Secret, or a key of one"
 REASONS = {
     "ServiceAccount.secrets": _NAMES,
     "ServiceAccount.automount_service_account_token": "is a wish",
+    "IngressTLS.secret_name": _NAMES,
     "KeySelector.key": _NAMES,
     "KeyToPath.key": _NAMES,
     "SecretVolume.secret_name": _NAMES,
