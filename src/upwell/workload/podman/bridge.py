@@ -8,7 +8,7 @@ from ipaddress import IPv4Network
 from typing import Any
 
 from upwell.machine.process import run_command
-from upwell.workload.podman.container_body import LABEL_UPWELL
+from upwell.workload.podman.containers.body import LABEL_UPWELL
 
 _log = logging.getLogger(__name__)
 

@@ -13,7 +13,7 @@ from pathlib import Path
 from upwell.workload.interface import Leftover, LeftoverKind
 from upwell.workload.podman.api.client import PodmanApi, PodmanNotFoundError
 from upwell.workload.podman.api.service import PodmanSettings
-from upwell.workload.podman.container_body import LABEL_UPWELL
+from upwell.workload.podman.containers.body import LABEL_UPWELL
 from upwell.workload.podman.observation import parse_time
 from upwell.workload.podman.records import RecordStore
 

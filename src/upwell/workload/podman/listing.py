@@ -15,7 +15,7 @@ from typing import Any
 
 from upwell.workload.interface import LogQuery, Owner, RuntimeUnavailableError
 from upwell.workload.podman.api.client import PodmanApi, PodmanNotFoundError, PodmanRefusedError
-from upwell.workload.podman.container_body import (
+from upwell.workload.podman.containers.body import (
     LABEL_CONTAINER,
     LABEL_KIND,
     LABEL_NAME,

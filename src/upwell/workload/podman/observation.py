@@ -11,7 +11,7 @@ from typing import Any, Self
 from upwell.machine.clock import PastTimes
 from upwell.oci import Digest, InvalidDigestError
 from upwell.workload.interface import Instance, ObservedContainer, Owner, State
-from upwell.workload.podman.container_body import (
+from upwell.workload.podman.containers.body import (
     LABEL_CONTAINER,
     LABEL_INIT,
     LABEL_KEPT,

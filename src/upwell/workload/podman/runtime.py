@@ -22,7 +22,6 @@ from contextlib import asynccontextmanager
 from dataclasses import replace
 from datetime import datetime
 from ipaddress import IPv4Network
-from pathlib import Path
 from typing import Self
 from uuid import uuid4
 from weakref import WeakValueDictionary
@@ -33,7 +32,6 @@ from upwell.machine.tasks import side_by_side
 from upwell.workload.interface import (
     WHOLE_LOG,
     ContainerFile,
-    ContainerSpec,
     ExecSession,
     FileLimits,
     Instance,
@@ -58,14 +56,11 @@ from upwell.workload.podman.api.supervision import ServiceSupervisor
 from upwell.workload.podman.bridge import BridgeNetwork, candidates, leave, make_local
 from upwell.workload.podman.changes import OwnerChanges
 from upwell.workload.podman.confinement import with_users
-from upwell.workload.podman.container_body import (
-    LABEL_UPWELL,
-    ContainerContext,
-    create_body,
-)
-from upwell.workload.podman.container_files import collect
-from upwell.workload.podman.cut_starts import end_unstarted
-from upwell.workload.podman.cut_starts import start as start_container
+from upwell.workload.podman.containers.body import LABEL_UPWELL
+from upwell.workload.podman.containers.creation import ContainerCreation, PlacedInstance
+from upwell.workload.podman.containers.cut_starts import end_unstarted
+from upwell.workload.podman.containers.cut_starts import start as start_container
+from upwell.workload.podman.containers.files import collect
 from upwell.workload.podman.health import Health
 from upwell.workload.podman.hosts_files import HostsFiles
 from upwell.workload.podman.instance_network import connect_inside
@@ -82,18 +77,16 @@ from upwell.workload.podman.observation import (
 from upwell.workload.podman.previous_logs import PreviousLogs
 from upwell.workload.podman.pulls import Pulls
 from upwell.workload.podman.records import InstanceRecord, RecordStore, writing
-from upwell.workload.podman.tokens.renewal import InstanceTokens
+from upwell.workload.podman.tokens.renewal import InstanceTokens, NewTokens
 from upwell.workload.podman.users.assignment import UserAssignment
 from upwell.workload.podman.volumes import instance_volumes as volumes
-from upwell.workload.podman.volumes.kept_volumes import KeptVolume, KeptVolumes, with_mounts
-from upwell.workload.podman.volumes.pins import Pins, VolumePath
+from upwell.workload.podman.volumes.kept_volumes import KeptVolumes, with_mounts
+from upwell.workload.podman.volumes.pins import Pins
 
 __all__ = ["PodmanRuntime", "PodmanSettings"]
 
 _log = logging.getLogger(__name__)
 
-_STORAGE_ALONE = "in use by an external entity"
-"""Podman's words when a name is that of a container in its storage which it does not know."""
 _RESTART_GRACE_SECONDS = 10
 """For the containers of an instance that still run when another of it has ended. What a start
 that was cut short left behind has served nobody, and gets none."""
@@ -123,6 +116,7 @@ class PodmanRuntime:
         issue = settings.issue_token
         self._tokens = InstanceTokens(settings.tokens_root, self._records, issue, clock)
         self._users = UserAssignment(settings, api, self._records)
+        self._creation = ContainerCreation(settings, api, self._hosts)
         self._wake = asyncio.Event()
         self._health = Health(api, self._records, clock, self._wake.set)
         self._listing = ContainerListing(api, self._label, clock.now)
@@ -237,6 +231,19 @@ class PodmanRuntime:
         await self._remove_broken(spec.name)
         self._renewed.update(self._watch.instances({spec.name: old} if old else {}, {}))
         await self._end(old, _RESTART_GRACE_SECONDS if ended else 0, keep_logs=True)
+        wanted = await self._placed(spec, record, tokens)
+        await self._ensure_network()
+        made = await self._call(self._creation.create(wanted))
+        with writing(spec.name):
+            self._records.save(replace(wanted.record, made=made.all))
+        for container_id in made.first:
+            await self._call(start_container(self._api, container_id))
+        self._tokens.follow(spec.name)
+
+    async def _placed(
+        self, spec: InstanceSpec, record: InstanceRecord, tokens: NewTokens
+    ) -> PlacedInstance:
+        """Make the volumes of an instance, with all that is in them, and show them to its users."""
         folder = self._records.folder(spec.name) / "volumes"
         claims = self._settings.data_dir / "claims"
         with writing(spec.name):
@@ -245,17 +252,14 @@ class PodmanRuntime:
             await asyncio.to_thread(self._hosts.create, spec)
         places = {**places, **held}
         kept = await self._call(self._kept.provide(spec))
-        if ids is not None:
+        if record.users is not None:
             await self._call(self._kept.fill(spec, kept))
             spec, folders = with_mounts(spec, kept)
             places, kept = {**places, **folders}, {}
         with writing(spec.name):
             record, sources = await self._users.show(spec, places, record, self._pins)
             record = await asyncio.to_thread(self._tokens.write, spec, held, record, tokens)
-        await self._ensure_network()
-        for container_id in await self._create(spec, record, sources, kept):
-            await self._call(start_container(self._api, container_id))
-        self._tokens.follow(spec.name)
+        return PlacedInstance(spec, record, sources, kept)
 
     def is_there(self, name: str, uid: str) -> bool:
         """Return True while an instance is there that has not ended for good."""
@@ -504,55 +508,6 @@ class PodmanRuntime:
             await self._observe_containers(broken.instance)
             await self._remove_broken(broken.instance)
         self._wake.set()
-
-    async def _create(
-        self,
-        spec: InstanceSpec,
-        record: InstanceRecord,
-        sources: Mapping[VolumePath, Path],
-        kept: Mapping[str, Sequence[KeptVolume]],
-    ) -> list[str]:
-        """Create all containers of an instance; the first that lasts owns the network of all.
-
-        Returns the IDs of those to start now; the record says that all of them are ours.
-        """
-        around = ContainerContext(
-            upwell=self._settings.instance_id,
-            network=self._settings.network_name,
-            joins=None,
-            hosts=self._hosts.path(spec.name),
-            sources=sources,
-            restarts=record.restarts,
-            timeline=self._settings.timeline(),
-            kept=kept,
-            limits=self._settings.limits,
-            users=record.users,
-        )
-        initial = [
-            await self._create_one(spec, container, replace(around, init=number))
-            for number, container in enumerate(spec.init)
-        ]
-        created: list[str] = []
-        for container in spec.containers:
-            joined = replace(around, joins=created[0] if created else None)
-            created.append(await self._create_one(spec, container, joined))
-        with writing(spec.name):
-            self._records.save(replace(record, made=(*initial, *created)))
-        return initial[:1] or created
-
-    async def _create_one(
-        self, spec: InstanceSpec, container: ContainerSpec, around: ContainerContext
-    ) -> str:
-        body = create_body(spec, container, around)
-        try:
-            return await self._call(self._api.create(body))
-        except PodmanRefusedError as error:
-            if _STORAGE_ALONE not in str(error):
-                raise
-            # A Podman that was killed in a creation leaves storage that it does not list.
-            _log.warning("storage of an unknown container is removed", extra={"why": str(error)})
-            await self._call(self._api.remove(body["name"]))
-            return await self._call(self._api.create(body))
 
     async def _call[T](self, call: Awaitable[T]) -> T:
         try:

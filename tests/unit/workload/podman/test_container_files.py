@@ -12,7 +12,7 @@ from upwell.workload.interface import (
     RuntimeUnavailableError,
     UnreadableFilesError,
 )
-from upwell.workload.podman.container_files import collect
+from upwell.workload.podman.containers.files import collect
 
 LIMITS = FileLimits(content_bytes=100, entries=5)
 

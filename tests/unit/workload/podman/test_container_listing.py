@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any, cast
 
 import pytest
 
-from upwell.workload.podman.container_body import LABEL_CONTAINER, LABEL_NAME
+from upwell.workload.podman.containers.body import LABEL_CONTAINER, LABEL_NAME
 from upwell.workload.podman.listing import ContainerListing
 
 if TYPE_CHECKING:

@@ -6,7 +6,7 @@ from typing import Any
 from upwell.oci import Reference
 from upwell.workload.interface import ContainerSpec, Files, InstanceMount, InstanceSpec, Owner
 from upwell.workload.podman.bridge import candidates
-from upwell.workload.podman.container_body import ContainerContext, create_body
+from upwell.workload.podman.containers.body import ContainerContext, create_body
 from upwell.workload.podman.users.ids import OwnIds
 
 OWNER = Owner("Deployment", "shop", "web")
