@@ -29,6 +29,11 @@ class Entry:
 
 
 COMMANDS: Mapping[str, Entry] = {
+    "annotate": Entry("changes.label:annotate", "Set and remove annotations of objects."),
+    "label": Entry("changes.label:label", "Set and remove labels of objects."),
+    "patch": Entry("changes.patch:patch", "Change fields of objects by a patch."),
+    "scale": Entry("changes.scale:scale", "Set the number of replicas of workloads."),
+    "set": Entry("changes.set:set_command", "Change parts of workloads and BuildConfigs."),
     "apply": Entry("objects.apply:apply", "Create or change objects from manifests."),
     "approval-link": Entry(
         "promotion.approval_link:approval_link", "List and revoke approval links."

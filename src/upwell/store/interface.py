@@ -207,6 +207,17 @@ class StoreKeys:
     """Seals everything by a new data key; raises a StoreError."""
 
 
+@dataclass(frozen=True, slots=True)
+class WriteRequest:
+    """Way in which a document or patch is written; without a manager the client's own name."""
+
+    content_type: str = "application/json"
+    field_manager: str = ""
+    dry_run: bool = False
+    """The server checks the write and answers what would be, and changes nothing."""
+    subresource: str = ""
+
+
 class Conversation(Protocol):
     """A WebSocket. Both methods raise UnavailableError when it breaks."""
 
@@ -249,6 +260,20 @@ class ApiClient(Store, Protocol):
         subresource: str = "",
     ) -> R:
         """Merge `patch` (RFC 7386) into an object or its subresource."""
+        ...
+
+    async def write(
+        self,
+        method: str,
+        resource: Resource,
+        body: Mapping[str, Any] | Sequence[Any],
+        request: WriteRequest,
+    ) -> tuple[dict[str, Any], Sequence[str]]:
+        """Create (POST), replace (PUT) or patch (PATCH) the object that `resource` names.
+
+        Return its JSON, or that of its subresource, and the server's warnings. Raises
+        ConflictError when the body has a resourceVersion that is not the stored one's.
+        """
         ...
 
     async def call(

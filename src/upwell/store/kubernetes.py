@@ -29,6 +29,7 @@ from upwell.store.interface import (
     Selector,
     StoreError,
     WatchEvent,
+    WriteRequest,
 )
 from upwell.store.kubernetes_errors import ApiStatus
 from upwell.store.kubernetes_http import ApiConnection, ApiRequest, ServerAccess, parse_object
@@ -178,6 +179,33 @@ class KubernetesStore:
         return await self._send(
             kind, replace(request, subresource=subresource, body=patch, content_type=MERGE_PATCH)
         )
+
+    async def write(
+        self,
+        method: str,
+        resource: Resource,
+        body: Mapping[str, Any] | Sequence[Any],
+        request: WriteRequest,
+    ) -> tuple[dict[str, Any], Sequence[str]]:
+        """Create (POST), replace (PUT) or patch (PATCH) the object that `resource` names.
+
+        Raises AlreadyExistsError, NotFoundError, ConflictError or RejectedError.
+        """
+        params = {"fieldManager": request.field_manager} if request.field_manager else {}
+        if request.dry_run:
+            params["dryRun"] = "All"
+        about = _about(type(resource), resource.namespace, resource.name, method)
+        answer = await self._api.ask(
+            replace(
+                about,
+                subresource=request.subresource,
+                params=params,
+                body=body,
+                content_type=request.content_type,
+                collection=method == "POST" and not request.subresource,
+            )
+        )
+        return answer.document, answer.warnings
 
     async def call(
         self,

@@ -61,7 +61,7 @@ class ApiRequest:
     key: ObjectKey
     subresource: str = ""
     params: Mapping[str, str] = field(default_factory=dict)
-    body: Mapping[str, Any] | None = field(default=None, repr=False)
+    body: Mapping[str, Any] | Sequence[Any] | None = field(default=None, repr=False)
     content: AsyncIterator[bytes] | None = field(default=None, repr=False)
     """In place of `body`: bytes of any length, sent as they come."""
     content_type: str = "application/json"

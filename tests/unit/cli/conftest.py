@@ -16,7 +16,13 @@ from upwell.api.defaults import apply_defaults
 from upwell.api.meta import ObjectKey, Resource
 from upwell.cli import main
 from upwell.cli.core.connection import Session
-from upwell.store.interface import MissingPathError, NotFoundError, RejectedError, StoreError
+from upwell.store.interface import (
+    MissingPathError,
+    NotFoundError,
+    RejectedError,
+    StoreError,
+    WriteRequest,
+)
 from upwell.store.kubernetes_errors import StoreForbiddenError
 from upwell.store.memory import MemoryStore
 
@@ -117,6 +123,15 @@ class FakeClient(MemoryStore):
         if subresource == "status":
             return await self.update_status(after)
         return await self.update(after)
+
+    async def write(
+        self,
+        method: str,
+        resource: Resource,
+        body: Mapping[str, Any] | Sequence[Any],
+        request: WriteRequest,
+    ) -> tuple[dict[str, Any], Sequence[str]]:
+        raise AssertionError(method, resource.key, body, request)
 
     async def call(
         self,

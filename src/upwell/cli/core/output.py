@@ -212,7 +212,11 @@ def write_objects(resources: Sequence[Resource], output: str, *, single: bool) -
         for resource in resources:
             echo(full_name(resource))
         return
-    documents = [encode(resource) for resource in resources]
+    write_documents([encode(resource) for resource in resources], output, single=single)
+
+
+def write_documents(documents: Sequence[dict[str, Any]], output: str, *, single: bool) -> None:
+    """Write the JSON of objects as JSON, YAML or by a template; `single` writes no List of one."""
     template = template_of(output)
     if template is not None and (columns := template.columns) is not None:
         for line in aligned([columns.titles, *map(columns.row, documents)]):

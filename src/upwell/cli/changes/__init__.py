@@ -1,0 +1,1 @@
+"""Commands that change parts of objects: set, label, annotate, patch, scale, edit, expose."""
