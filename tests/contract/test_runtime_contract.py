@@ -542,6 +542,22 @@ async def test_a_command_needs_a_container(
             pass
 
 
+async def test_whoever_is_attached_leaves_the_process_as_it_is(
+    interactive: RuntimeUnderTest,
+) -> None:
+    before = await interactive.serving()
+    runtime = interactive.runtime
+    assert isinstance(runtime, PodmanRuntime | StubRuntime)
+    async with asyncio.timeout(_SECONDS), runtime.attach(NAME, "web") as session:
+        await session.close_input()
+    after = await interactive.one(lambda one: one.ready)
+    assert (after.restarts, after.started_at) == (before.restarts, before.started_at)
+    for name, container in ((NAME, "none"), ("never-was", "")):
+        with pytest.raises(RuntimeUnavailableError, match=f"{name} has no container"):
+            async with runtime.attach(name, container):
+                pass
+
+
 @pytest.mark.parametrize("name", [NAME, "never-was"])
 async def test_a_port_where_nothing_listens_is_unreachable(
     entered: InteractiveRuntime, name: str

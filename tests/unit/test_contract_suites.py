@@ -51,6 +51,7 @@ BESIDE = {
 MADE_BY = {
     "GitClone": "GitRepositories",
     "NoticeSink": "Notices",
+    "PodmanAttachment": "PodmanRuntime",
     "PodmanExecution": "PodmanRuntime",
     "ReceivingSink": "Receivers",
     "StubExecution": "StubRuntime",

@@ -404,6 +404,10 @@ class Container(Model):
     image_pull_policy: str | None = None
     security_context: dict[str, Any] | None = None
     lifecycle: Lifecycle | None = None
+    stdin: Any = None
+    """True keeps the input open for whoever attaches; earlier versions kept whatever was there."""
+    tty: Any = None
+    """True gives it a terminal; earlier versions kept whatever was there."""
     restart_policy: str | None = None
     """"Always" makes an init container one that serves beside the others (a sidecar)."""
 

@@ -1,11 +1,15 @@
-"""core/v1 Pod: an instance as Kubernetes' clients see it; a view of what runs, never stored."""
+"""core/v1 Pod: an instance as Kubernetes' clients see it.
+
+An instance of a workload is a view of what runs. A Pod that a person makes is stored, and has one
+instance of its own.
+"""
 
 from collections.abc import Mapping
 from typing import Any, ClassVar
 
 from pydantic import Field
 
-from upwell.api.core import PodSpec
+from upwell.api.core import PodSpec, PodTemplate, PodTemplateMeta
 from upwell.api.meta import Column, Condition, Kind, Model, Resource, Time
 
 
@@ -71,6 +75,10 @@ class PodStatus(Model):
     start_time: Time | None = None
     init_container_statuses: tuple[ContainerStatus, ...] = ()
     container_statuses: tuple[ContainerStatus, ...] = ()
+    images: dict[str, str] = Field(default_factory=dict)
+    """Container name -> pull spec with digest, of a stored Pod: what it was started with."""
+    grace_seconds: int | None = None
+    """Time that whoever deletes it gives its instance to end."""
 
 
 def _statuses(pod: Mapping[str, Any]) -> list[Mapping[str, Any]]:
@@ -85,6 +93,8 @@ def _ready(pod: Mapping[str, Any]) -> str:
 
 def _status(pod: Mapping[str, Any]) -> str:
     """Say what the first container that does not run waits for or ended with, else the phase."""
+    if (pod.get("metadata") or {}).get("deletionTimestamp"):
+        return "Terminating"
     for status in _statuses(pod):
         state = status.get("state") or {}
         for kind in ("waiting", "terminated"):
@@ -99,7 +109,7 @@ def _restarts(pod: Mapping[str, Any]) -> str:
 
 
 class Pod(Resource):
-    """One instance of a workload."""
+    """One instance: of a workload, or of a Pod that is stored."""
 
     KIND: ClassVar[Kind] = Kind(
         "",
@@ -107,8 +117,6 @@ class Pod(Resource):
         "Pod",
         "pods",
         ("po",),
-        has_status=False,
-        verbs=("delete", "get", "list", "watch"),
         columns=(
             Column("READY", "status.containerStatuses[*].ready", text=_ready),
             Column("STATUS", "status.phase", text=_status),
@@ -120,3 +128,20 @@ class Pod(Resource):
 
     spec: PodSpec = Field(default_factory=PodSpec)
     status: PodStatus = Field(default_factory=PodStatus)
+
+
+_OWN_ANNOTATIONS = "upwell.dev/"
+SUCCEEDED, FAILED = "Succeeded", "Failed"
+"""Phases in which a Pod has ended (core/v1 PodPhase)."""
+
+
+def template_of_pod(pod: Pod) -> PodTemplate:
+    """Return what the one instance of a stored Pod is made from."""
+    annotations = {
+        name: value
+        for name, value in pod.annotations.items()
+        if not name.startswith(_OWN_ANNOTATIONS)
+    }
+    return PodTemplate(
+        metadata=PodTemplateMeta(labels=dict(pod.labels), annotations=annotations), spec=pod.spec
+    )

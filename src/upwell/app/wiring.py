@@ -59,6 +59,7 @@ from upwell.reconcilers.images.packages import ImageContents, image_contents_con
 from upwell.reconcilers.images.pull_secrets import PullSecrets
 from upwell.reconcilers.jobs.cron_jobs import cron_job_controller
 from upwell.reconcilers.jobs.jobs import job_controller
+from upwell.reconcilers.jobs.pods import pod_controller
 from upwell.reconcilers.notifications.events import (
     EventReconciler,
     event_controller,
@@ -261,6 +262,7 @@ def _workloads(
     return (
         workload_trigger_controller(index, now),
         job_controller(cache, machine, images, now),
+        pod_controller(cache, machine, images, now),
         cron_job_controller(cache, now),
         rollouts.rollout_controller(index, machine, images, now),
         ingress_controller(cache, now, machine.authority),

@@ -203,6 +203,9 @@ class ContainerSpec:
     """The container is not ready before it is done, and is ended when it fails."""
     pre_stop: Action | None = None
     """Done within the grace time, before SIGTERM."""
+    stdin: bool = False
+    """Its input is open, for whoever attaches."""
+    tty: bool = False
     sidecar: bool = False
     """Serves the others: an instance that runs once does not wait for its end."""
     memory_bytes: int | None = None
@@ -578,6 +581,12 @@ class InteractiveRuntime(Runtime, Protocol):
 
         Raises RuntimeUnavailableError when there is no such container, or it does not run.
         """
+        ...
+
+    def attach(
+        self, name: str, container: str = "", *, stdin: bool = False
+    ) -> AbstractAsyncContextManager[ExecSession]:
+        """Attach to a container's own process while the block lasts; raises as `run` does."""
         ...
 
     async def connect(

@@ -3,6 +3,7 @@
 import asyncio
 import contextlib
 from collections.abc import AsyncIterator
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 
 import pytest
@@ -78,6 +79,38 @@ async def test_a_terminal_has_the_size_that_it_is_given(entered: PodmanRuntime) 
     assert code == 0
     assert b"37 101\r\n" in written
     assert b"got hello\r\n" in written
+
+
+async def test_whoever_is_attached_feeds_the_process_itself_and_reads_what_it_writes(
+    runtime: PodmanRuntime, workload: Workload
+) -> None:
+    cat = replace(workload.container("sh", "-c", "read line; echo got $line; cat"), stdin=True)
+    await runtime.start(replace(workload.spec(cat), once=True))
+    sent = b"0123456789" * 10_000
+
+    async with runtime.attach(NAME, stdin=True) as attached:
+        await attached.write(b"one\n" + sent)
+        await attached.close_input()
+        code, written, _ = await outcome(attached)
+    assert (code, written) == (0, b"got one\n" + sent)
+
+
+async def test_a_terminal_of_a_process_is_one_stream_and_has_a_size(
+    runtime: PodmanRuntime, workload: Workload
+) -> None:
+    words = ("sh", "-c", "read line; busybox stty size; echo to the log >&2")
+    shell = replace(workload.container(*words), stdin=True, tty=True)
+    await runtime.start(replace(workload.spec(shell), once=True))
+
+    async with runtime.attach(NAME, stdin=True) as attached:
+        await attached.resize(columns=101, rows=37)
+        await attached.write(b"hello\n")
+        _, written, aside = await outcome(attached)
+    assert b"37 101\r\n" in written
+    assert (b"to the log" in written, aside) == (True, b"")
+    log = b"".join([piece async for piece in runtime.logs(NAME)])
+    assert b"37 101" in log
+    assert b"\x00" not in log
 
 
 async def test_a_command_ends_with_the_block_that_runs_it(entered: PodmanRuntime) -> None:

@@ -25,8 +25,8 @@ from upwell.workload.interface import (
     RuntimeUnavailableError,
     State,
 )
-from upwell.workload.podman.containers import cut_starts
 from upwell.workload.podman.api import service as podman_service
+from upwell.workload.podman.containers import cut_starts
 from upwell.workload.podman.containers.body import container_name
 from upwell.workload.podman.records import InstanceRecord, RecordStore
 from upwell.workload.podman.runtime import PodmanRuntime, PodmanSettings

@@ -125,6 +125,15 @@ class StubRuntime(FakeRuntime):
             self.tell(one.owner)
 
     @contextlib.asynccontextmanager
+    async def attach(
+        self, name: str, container: str = "", *, stdin: bool = False
+    ) -> AsyncIterator[ExecSession]:
+        self.entered(name, container)
+        attached = InstanceCommand(("attached",), container, stdin=stdin)
+        self.executions.append(StubExecution(name, attached))
+        yield self.executions[-1]
+
+    @contextlib.asynccontextmanager
     async def run(self, name: str, command: InstanceCommand) -> AsyncIterator[ExecSession]:
         self.entered(name, command.container)
         execution = StubExecution(name, command)

@@ -48,7 +48,8 @@ def token_needs(resource: Resource) -> Iterator[Need]:
     """Yield the right to ask for the token of each account; whoever says what runs is asked."""
     for use in token_uses(resource):
         action = Action("create", "serviceaccounts", use.namespace, use.account, "token")
-        why = f"gives {use.path} a token of ServiceAccount {use.namespace}/{use.account}"
+        where = use.path or "its containers"
+        why = f"gives {where} a token of ServiceAccount {use.namespace}/{use.account}"
         yield Need(action, why, subject=use.subject)
 
 

@@ -13,6 +13,7 @@ from upwell.api.image import ImageStream, ImageStreamImport, ImageStreamMapping
 from upwell.api.image_policies.review import ImagePolicyReview
 from upwell.api.meta import ObjectReference, Resource
 from upwell.api.pipeline import Pipeline
+from upwell.api.pod import Pod, template_of_pod
 from upwell.api.promotion import Release
 from upwell.oci import InvalidReferenceError, Reference
 from upwell.policy.access.needs import Need
@@ -75,6 +76,8 @@ def _images(resource: Resource) -> Iterator[str]:
             yield from _named((resource.spec.strategy.base, *sources))
         case DeploymentConfig():
             yield from _of_config(resource)
+        case Pod():
+            yield from _of_template(template_of_pod(resource))
         case _:
             template = (
                 resource.spec.template if isinstance(resource, Job) else pod_template(resource)

@@ -204,13 +204,14 @@ RULES: Mapping[Role, tuple[Rule, ...]] = {
         *_VIEW,
         _rule(
             _WRITE,
-            f"{_WORKLOADS} configmaps services networkpolicies routes ingresses serviceaccounts"
-            f" persistentvolumeclaims templates {_KEPT}",
+            f"{_WORKLOADS} pods configmaps services networkpolicies routes ingresses"
+            f" serviceaccounts persistentvolumeclaims templates {_KEPT}",
         ),
         _rule(frozenset({"create"}), "serviceaccounts", "token"),
         _rule(frozenset({"create"}), "processedtemplates"),
-        _rule(_ACT, f"{_WORKLOADS} pods", "scale rollback rollout instantiate exec portforward"),
-        _rule(frozenset({"delete"}), "pods"),
+        _rule(
+            _ACT, f"{_WORKLOADS} pods", "scale rollback rollout instantiate exec attach portforward"
+        ),
         _rule(frozenset({"update", "patch"}), "replicationcontrollers"),
         _REVIEW_IMAGES,
         _USE_SECRETS,

@@ -8,11 +8,13 @@ from upwell.api.core import PodTemplate
 from upwell.api.meta import LocalReference, Resource
 from upwell.api.networking.ingress import Ingress
 from upwell.api.pipeline import Check, JobCheck, Pipeline, Stage
+from upwell.api.pod import Pod
 from upwell.api.subscription import Subscription
 from upwell.policy.access.needs import Need
 from upwell.policy.access.roles import Action
 from upwell.policy.builds.environment import sources_of
 from upwell.policy.builds.objects import objects_read, objects_required
+from upwell.policy.pod_security.templates import templates_of
 from upwell.policy.rollouts.hooks import declared_hooks
 from upwell.policy.rollouts.image_ownership import pod_template
 from upwell.policy.rollouts.pod_template import SECRET, SourceName, needed_sources
@@ -53,8 +55,9 @@ def _named(resource: Resource) -> Iterable[_Named]:
 def _of_workload(resource: Resource) -> Iterator[str]:
     if isinstance(resource, DeploymentConfig):
         yield from _of_config(resource)
-    elif isinstance(resource, Job):
-        yield from _of_template(resource.spec.template)
+    elif isinstance(resource, Job | Pod):
+        (placed,) = templates_of(resource)
+        yield from _of_template(placed.template)
     elif (template := pod_template(resource)) is not None:
         yield from _of_template(template)
 

@@ -93,7 +93,7 @@ def host_users(template: PlacedTemplate) -> Iterator[Violation]:
     It is none of the standards' controls, which know no default: here a user namespace is one.
     """
     if template.host_users:
-        path = f"{template.path}.spec.hostUsers"
+        path = f"{template.spec_path}.hostUsers"
         yield Violation(path, "root of the host is not allowed", HostRight.USERS)
 
 
@@ -106,16 +106,16 @@ def _baseline(template: PlacedTemplate) -> Iterator[Violation]:
     spec = template.template.spec
     if spec.host_network:
         yield Violation(
-            f"{template.path}.spec.hostNetwork",
+            f"{template.spec_path}.hostNetwork",
             "the host's network is not allowed",
             HostRight.NETWORK,
         )
     for name in HOST_NAMESPACES:
         if (spec.model_extra or {}).get(name):
-            yield Violation(f"{template.path}.spec.{name}", "must be false")
+            yield Violation(f"{template.spec_path}.{name}", "must be false")
     for at, volume in enumerate(spec.volumes):
-        yield from _host_path(volume, f"{template.path}.spec.volumes[{at}].hostPath")
-    sysctls = f"{template.path}.spec.securityContext.sysctls"
+        yield from _host_path(volume, f"{template.spec_path}.volumes[{at}].hostPath")
+    sysctls = f"{template.spec_path}.securityContext.sysctls"
     for name in sorted({name for name, _ in template.pod.sysctls} - _SAFE_SYSCTLS):
         yield Violation(sysctls, f"{name} is not allowed", HostRight.PRIVILEGED)
     for path, container, security, _ in template.secured():
@@ -165,7 +165,7 @@ def _restricted(template: PlacedTemplate) -> Iterator[Violation]:
     yield from host_users(template)
     for at, volume in enumerate(template.template.spec.volumes):
         for name in sorted(set(volume.model_extra or {}) - _NO_NAMESPACE):
-            path = f"{template.path}.spec.volumes[{at}].{name}"
+            path = f"{template.spec_path}.volumes[{at}].{name}"
             yield Violation(path, "such a volume is not allowed")
     for path, container, security, _ in template.secured():
         context = container.security_context or {}

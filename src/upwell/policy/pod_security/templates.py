@@ -7,6 +7,7 @@ from upwell.api.apps import CronJob, DaemonSet, Deployment, DeploymentConfig, Jo
 from upwell.api.core import Container, PodTemplate
 from upwell.api.meta import Resource
 from upwell.api.pipeline import Pipeline
+from upwell.api.pod import Pod, template_of_pod
 from upwell.api.validation.volumes import volume_faults
 from upwell.api.values.faults import Fault
 from upwell.api.values.security_context import ContainerSecurity, PodSecurity, SecurityFault
@@ -20,17 +21,22 @@ class PlacedTemplate:
     """A Pod template of an object."""
 
     path: str
-    """`spec.template`, say."""
+    """`spec.template`, say; empty: the object is one itself."""
     namespace: str
     template: PodTemplate
     commands: str = field(default="", compare=False)
     """Rest of what a check says of its Job, as one text."""
 
     @property
+    def spec_path(self) -> str:
+        """Path of its spec."""
+        return f"{self.path}.spec" if self.path else "spec"
+
+    @property
     def pod(self) -> PodSecurity:
         """Its securityContext."""
         return PodSecurity.parse(
-            self.template.spec.security_context, f"{self.path}.spec.securityContext"
+            self.template.spec.security_context, f"{self.spec_path}.securityContext"
         )
 
     @property
@@ -45,7 +51,7 @@ class PlacedTemplate:
         value = self.template.spec.host_users
         if value is None or isinstance(value, bool):
             return ()
-        path = f"{self.path}.spec.hostUsers"
+        path = f"{self.spec_path}.hostUsers"
         return (SecurityFault(path, "expected true or false", is_malformed=True),)
 
     def containers(self) -> Iterator[tuple[str, Container]]:
@@ -56,7 +62,7 @@ class PlacedTemplate:
             ("containers", spec.containers),
         ):
             for at, container in enumerate(several):
-                yield f"{self.path}.spec.{name}[{at}]", container
+                yield f"{self.spec_path}.{name}[{at}]", container
 
     def secured(
         self,
@@ -78,6 +84,8 @@ def templates_of(resource: Resource) -> Iterator[PlacedTemplate]:
             yield PlacedTemplate("spec.template", resource.namespace, resource.spec.template)
         case DeploymentConfig() if resource.spec.template is not None:
             yield PlacedTemplate("spec.template", resource.namespace, resource.spec.template)
+        case Pod():
+            yield PlacedTemplate("", resource.namespace, template_of_pod(resource))
         case CronJob():
             template = resource.spec.job_template.spec.template
             yield PlacedTemplate("spec.jobTemplate.spec.template", resource.namespace, template)
@@ -110,7 +118,7 @@ def _shared_with_host(template: PlacedTemplate) -> Iterator[SecurityFault]:
     for name in HOST_NAMESPACES:
         if (template.template.spec.model_extra or {}).get(name):
             why = "instances never share this with the machine: remove the field"
-            yield SecurityFault(f"{template.path}.spec.{name}", why)
+            yield SecurityFault(f"{template.spec_path}.{name}", why)
 
 
 def faults_of_template(template: PlacedTemplate) -> Iterator[SecurityFault]:

@@ -29,6 +29,7 @@ from upwell.api.core import (
 )
 from upwell.api.image import ImageStream
 from upwell.api.meta import Resource
+from upwell.api.pod import Pod
 from upwell.api.values.faults import Fault
 from upwell.api.values.quantities import InvalidQuantityError, parse_quantity
 from upwell.policy.pod_security.templates import PlacedTemplate, templates_of
@@ -147,7 +148,11 @@ def with_defaults(resource: Resource, old: Resource | None, bounds: BoundsOf) ->
     filled: Resource = resource
     for one in changed_templates(resource, old):
         if mine := _of_containers(bounds.get(one.namespace, ())):
-            filled = _replaced(filled, one.path.split("."), _fill(one.template, mine))
+            template = _fill(one.template, mine)
+            if isinstance(filled, Pod):
+                filled = filled.model_copy(update={"spec": template.spec})
+            else:
+                filled = _replaced(filled, one.path.split("."), template)
     return filled
 
 
@@ -163,7 +168,7 @@ def violations(resource: Resource, old: Resource | None, bounds: BoundsOf) -> It
         yield from _of_stream(resource, old, own)
         return
     for template in changed_templates(resource, old):
-        path = f"{template.path}.spec"
+        path = template.spec_path
         pod = template.template.spec
         containers = _resources(f"{path}.containers", pod.containers)
         initial = _resources(f"{path}.initContainers", pod.init_containers)

@@ -1,6 +1,6 @@
 """Amounts that objects take of a quota, by the names that Kubernetes has for it; pure.
 
-Pods are not stored: a workload takes as many as it wants to have.
+A workload takes as many Pods as it wants to have; one that is stored takes itself until it ends.
 """
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
@@ -12,6 +12,7 @@ from upwell.api.apps import DaemonSet, Deployment, DeploymentConfig, Job, Statef
 from upwell.api.codec import RESOURCES
 from upwell.api.core import BUILD_STORAGE, IMAGE_STORAGE, UPLOAD_STORAGE, ResourceQuota
 from upwell.api.meta import Kind, Resource
+from upwell.api.pod import FAILED, SUCCEEDED, Pod
 from upwell.api.storage import PersistentVolumeClaim
 from upwell.api.values.quantities import InvalidQuantityError, format_bytes, parse_quantity
 from upwell.policy.quotas.claims import asked_of_claims
@@ -29,7 +30,7 @@ _ALIASES = {
 }
 """Names that Kubernetes and OpenShift have for the count of a kind as well."""
 _WORKLOADS: tuple[type[Resource], ...] = (
-    Deployment, DeploymentConfig, StatefulSet, DaemonSet, Job,
+    Deployment, DeploymentConfig, StatefulSet, DaemonSet, Job, Pod,
 )  # fmt: skip
 
 _CLAIMING: tuple[type[Resource], ...] = (StatefulSet, PersistentVolumeClaim)
@@ -197,5 +198,7 @@ def _replicas(resource: Resource) -> int:
         case Job():
             parallel = resource.spec.parallelism
             return 1 if parallel is None else parallel
+        case Pod():
+            return int(resource.status.phase not in {SUCCEEDED, FAILED})
         case _:
             return 1

@@ -67,6 +67,8 @@ _COMING_OR_THERE = frozenset({State.PULLING, State.INITIALIZING, State.RUNNING})
 _VOLUME_KINDS = (
     "emptyDir, hostPath, secret, configMap, downwardAPI, projected or persistentVolumeClaim"
 )
+POD_ROLE = "pod"
+"""Role of the instance of a stored Pod that is meant to end."""
 _TOKEN_VOLUME = "kube-api-access"  # noqa: S105 - a name
 
 
@@ -162,7 +164,19 @@ def build_task(revision: RevisionTemplate, name: str, role: str) -> InstanceSpec
     return replace(_instance(revision, name, 0), once=True, role=role)
 
 
-def _instance(revision: RevisionTemplate, name: str, index: int) -> InstanceSpec:
+def build_pod(revision: RevisionTemplate, name: str, *, once: bool) -> InstanceSpec:
+    """Return the instance of a stored Pod, which knows itself by that name; raises TemplateError.
+
+    `once`: it is meant to end.
+    """
+    pod = revision.workload.name
+    spec = _instance(revision, name, 0, pod)
+    return replace(spec, once=once, role=POD_ROLE if once else "", hostname=pod[:_MAX_HOSTNAME])
+
+
+def _instance(
+    revision: RevisionTemplate, name: str, index: int, known_as: str = ""
+) -> InstanceSpec:
     pod = revision.template.spec
     if not pod.containers:
         raise TemplateError("InvalidTemplate", "spec.template.spec.containers is empty")
@@ -179,7 +193,7 @@ def _instance(revision: RevisionTemplate, name: str, index: int) -> InstanceSpec
     initial = [one for one in pod.init_containers if one.restart_policy != "Always"]
     labels = instance_labels(revision.workload, revision.template)
     identity = Identity(
-        name,
+        known_as or name,
         revision.workload.namespace,
         labels,
         revision.template.metadata.annotations,
@@ -239,6 +253,8 @@ def _container(
         args=tuple(expand(word, env) for word in container.args),
         env=env,
         working_dir=container.working_dir or "",
+        stdin=container.stdin is True,
+        tty=container.tty is True,
         mounts=(
             *(_mount(mount, revision) for mount in container.volume_mounts),
             *_token_mount(container, revision),

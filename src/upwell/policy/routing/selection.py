@@ -3,9 +3,11 @@
 from collections import Counter, defaultdict
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from types import MappingProxyType
 
 from upwell.api.core import PodTemplate, Service
 from upwell.api.meta import ObjectKey
+from upwell.api.pod import FAILED, SUCCEEDED, Pod, template_of_pod
 from upwell.policy.rollouts.history import find
 from upwell.policy.rollouts.instance import key_of
 from upwell.policy.rollouts.settings import Workload, instance_labels, template_of
@@ -27,19 +29,27 @@ class Members:
     """The instances that Services may select: each call costs as much as the rarest label has."""
 
     def __init__(
-        self, instances: Iterable[Instance], workloads: Mapping[ObjectKey, Workload]
+        self,
+        instances: Iterable[Instance],
+        workloads: Mapping[ObjectKey, Workload],
+        pods: Mapping[ObjectKey, Pod] = MappingProxyType({}),
     ) -> None:
         self._labelled: dict[_Label, list[tuple[Mapping[str, str], Member]]] = defaultdict(list)
         for instance in sorted(instances, key=lambda one: one.name):
-            workload = workloads.get(key_of(instance.owner))
+            owner = key_of(instance.owner)
+            if (pod := pods.get(owner)) is not None:
+                self._add(pod.namespace, pod.labels, Member(instance, template_of_pod(pod)))
+            workload = workloads.get(owner)
             if workload is None or instance.role:
                 continue  # a hook or a job serves nobody
             record = find(workload.status.revisions, instance.revision)
             template = record.template if record else template_of(workload)
             labels = instance_labels(workload, template)
-            for label, value in labels.items():
-                place = (workload.namespace, label, value)
-                self._labelled[place].append((labels, Member(instance, template)))
+            self._add(workload.namespace, labels, Member(instance, template))
+
+    def _add(self, namespace: str, labels: Mapping[str, str], member: Member) -> None:
+        for label, value in labels.items():
+            self._labelled[namespace, label, value].append((labels, member))
 
     def of(self, service: Service) -> list[Member]:
         """Return the instances that a Service selects, in the order of their names."""
@@ -76,3 +86,12 @@ class Selectors:
 
 def _places(service: Service) -> list[_Label]:
     return [(service.namespace, label, value) for label, value in service.spec.selector.items()]
+
+
+def selects_pod(service: Service, pod: Pod) -> bool:
+    """Return True if a Service selects a stored Pod that has not ended."""
+    if pod.status.phase in {SUCCEEDED, FAILED}:
+        return False
+    selector = service.spec.selector
+    is_near = service.namespace == pod.namespace
+    return bool(selector) and is_near and selector.items() <= pod.labels.items()

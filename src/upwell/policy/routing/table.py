@@ -8,6 +8,7 @@ from ipaddress import IPv4Network
 
 from upwell.api.core import ContainerPort, PodTemplate, Service, ServicePort
 from upwell.api.meta import ObjectKey, Resource
+from upwell.api.pod import Pod
 from upwell.api.route import Route, RouteSpec, RouteTarget
 from upwell.policy.rollouts.instance import key_of, stays_up_at
 from upwell.policy.rollouts.settings import Workload, template_of
@@ -24,7 +25,7 @@ from upwell.policy.routing.claims import (
 from upwell.policy.routing.endpoints import without_endpoints
 from upwell.policy.routing.hosts import effective_host, refused_hosts
 from upwell.policy.routing.port_protocols import HEADLESS, SERVED
-from upwell.policy.routing.selection import Member, Members, Selectors
+from upwell.policy.routing.selection import Member, Members, Selectors, selects_pod
 from upwell.router.interface import (
     Backend,
     BackendServer,
@@ -56,6 +57,8 @@ class RoutingState:
     """Owners of places until now."""
     reserved: Collection[Place] = ()
     """Places of the server itself: nobody else listens there."""
+    pods: Mapping[ObjectKey, Pod] = field(default_factory=dict)
+    """Those that are stored."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -145,7 +148,7 @@ def tcp_ports(service: Service) -> list[ServicePort]:
 
 def compute(state: RoutingState) -> Routing:
     """Return the whole table; equal state gives an equal table, in the same order."""
-    selected = Members(state.instances, state.workloads)
+    selected = Members(state.instances, state.workloads, state.pods)
     members = {service.key: selected.of(service) for service in state.services}
     backends = [
         Backend(backend_name(service, port), _endpoints(port, members[service.key], state))
@@ -175,6 +178,7 @@ def compute(state: RoutingState) -> Routing:
         service
         for service in state.services
         if not any(one.instance.ready for one in members[service.key])
+        and not any(selects_pod(service, pod) for pod in state.pods.values())
     ]
     empty = without_endpoints(silent, state.workloads)
     return Routing(table, in_force, names, admissions, faults, held, empty, _until(state))

@@ -10,6 +10,7 @@ from datetime import datetime
 
 from upwell.api.apps import Job
 from upwell.api.meta import Resource
+from upwell.api.pod import Pod
 from upwell.machine.components import WatchedComponent
 from upwell.policy.pruning.leftovers import (
     LeftoverFacts,
@@ -32,7 +33,7 @@ _AT_ONCE = 16
 """Removals beside each other: each instance may take the whole grace time to stop."""
 _GRACE_SECONDS = 10.0
 _SHOWN = 5
-_OWNERS: Sequence[type[Resource]] = (*WORKLOADS, Job)
+_OWNERS: Sequence[type[Resource]] = (*WORKLOADS, Job, Pod)
 
 
 async def instance_owners(store: Store) -> set[Owner]:

@@ -7,6 +7,7 @@ from datetime import datetime, timedelta
 
 from upwell.api.apps import Job
 from upwell.api.meta import ObjectKey
+from upwell.api.pod import Pod
 from upwell.controller import Result
 from upwell.policy.rollouts.degradation import degradation
 from upwell.policy.rollouts.drift import foreign_names, under_control, with_mending
@@ -61,6 +62,8 @@ _HOOK_PERIOD = 2.0
 """Seconds until a hook is looked at again, in case that nothing else tells of its end."""
 _STOPPING_PERIOD = 2.0
 """Seconds until a workload is looked at again of which an instance is stopping."""
+_OTHERS = {Job.KIND.kind, Pod.KIND.kind}
+"""Kinds whose instances another reconciler starts."""
 _KINDS = {kind.KIND.kind: kind for kind in WORKLOADS}
 
 
@@ -115,7 +118,7 @@ class RolloutReconciler:
 
     async def reconcile(self, key: ObjectKey) -> Result:
         """Do the next steps of the workload that `key` names; a deleted one leaves nothing."""
-        if key.kind == Job.KIND.kind:
+        if key.kind in _OTHERS:
             return Result()  # its instances are another reconciler's
         workload = await self._find(key)
         stopping = self._execution.stops.names

@@ -10,6 +10,7 @@ from ipaddress import IPv4Network
 from upwell.api.conditions import find, set_condition
 from upwell.api.core import Service
 from upwell.api.meta import ObjectKey, Resource
+from upwell.api.pod import Pod
 from upwell.api.route import Route, RouteIngress, RouteStatus
 from upwell.controller import Controller, ObjectCache, Result, Watch
 from upwell.machine.backoff import Backoff
@@ -123,6 +124,7 @@ class RoutingReconciler:
         workloads: dict[ObjectKey, Workload] = {}
         for kind in WORKLOADS:
             workloads.update({one.key: one for one in (await self._store.list(kind)).items})
+        pods = [one for one in (await self._store.list(Pod)).items if not one.is_deleting]
         instances = await self._machine.runtime.instances()
         return RoutingState(
             services,
@@ -134,6 +136,7 @@ class RoutingReconciler:
             network=await self._network(),
             held=held_by(services, workloads.values()) if self._held is None else self._held,
             reserved=self._reserved,
+            pods={one.key: one for one in pods},
         )
 
     async def _services(self) -> list[Service]:
@@ -241,6 +244,7 @@ def routing_controller(
         (
             Watch(Service, router),
             Watch(Route, router),
+            Watch(Pod, router),
             *(Watch(kind, routed) for kind in WORKLOADS),
         ),
         feeds=(

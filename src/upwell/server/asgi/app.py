@@ -319,7 +319,7 @@ class _Api:
                 for plural in (*_WORKLOADS, "jobs")
             },
             **{(plural, "portforward"): pods.entrance for plural in (*_WORKLOADS, "jobs", "pods")},
-            ("pods", "exec"): pods.entrance,
+            **pods.parts,
             ("pods", "log"): {"GET": workloads.log},
             ("deploymentconfigs", "instantiate"): {"POST": workloads.instantiate},
             **acting,
@@ -340,7 +340,7 @@ class _Api:
                 ("GET",) if resource.KIND.read_only else ("GET", "PATCH", "PUT"),
             )
             for resource in RESOURCES
-            if resource.KIND.has_status
+            if resource.KIND.has_status and (resource.KIND.plural, _STATUS) not in self._parts
         ]
         return parts
 
@@ -365,17 +365,17 @@ class _Api:
         if target.kind.read_only and target.subresource in {"", _STATUS}:
             return {"GET": self._reads.get if target.name else self._reads.list}
         objects, plural = self._objects, target.kind.plural
-        if target.subresource == _STATUS and target.kind.has_status:
+        own = self._parts.get((plural, target.subresource))
+        if own is None and target.subresource == _STATUS and target.kind.has_status:
             return {
                 "GET": self._reads.get,
                 "PUT": objects.replace_status,
                 "PATCH": objects.patch_status,
             }
         if target.subresource:
-            found = self._parts.get((plural, target.subresource))
-            if found is None:
+            if own is None:
                 raise ApiError(404, f"{plural} have no {target.subresource}")
-            return found
+            return own
         view = self._views.get((plural, _OBJECT if target.name else _COLLECTION))
         if view is not None:
             return view

@@ -60,13 +60,14 @@ class ObjectHandlers:
         limits: ServerLimits,
         clock: Callable[[], datetime],
         intercepts: Mapping[type[Resource], Intercept] | None = None,
+        writer: Writer | None = None,
     ) -> None:
         self._intercepts = intercepts or {}
         self._store = store
         self._reads = reads
         self._limits = limits
         self._clock = clock
-        self._writer = Writer(store, clock)
+        self._writer = writer or Writer(store, clock)
         self._large = RequestSeats(limits.large)
 
     async def create(self, request: Request, target: RequestTarget) -> Response:

@@ -79,7 +79,7 @@ class Writer:
 
         def decide() -> tuple[Admitted, Document]:
             meant = options.view.restored(document, None)
-            admitted = admit(target, meant, None, options.person)
+            admitted = self._admit(target, meant, None, options.person)
             wanted = encode(admitted.resource)
             wanted["metadata"].pop("managedFields", None)
             return admitted, record_update({}, wanted, manager)
@@ -94,7 +94,7 @@ class Writer:
 
         def decide(old: Resource, stored: Document) -> Admitted:
             changed = _changed_as_seen(old, stored, change, options.view)
-            admitted = admit(target, changed, old, options.person)
+            admitted = self._admit(target, changed, old, options.person)
             owned = record_update(stored, encode(admitted.resource), manager)
             return _with_managed_fields(admitted, owned)
 
@@ -112,11 +112,11 @@ class Writer:
 
         def decide(old: Resource, live: Document) -> Admitted:
             def settle(merged: Document) -> Document:
-                return encode(admit(target, merged, old, options.person).resource)
+                return encode(self._admit(target, merged, old, options.person).resource)
 
             meant = options.view.restored(declared, old)
             merged = apply(live, meant, manager, force=options.force, settle=settle)
-            return admit(target, merged, old, options.person)
+            return self._admit(target, merged, old, options.person)
 
         try:
             return await self._update(target, decide, options)
@@ -125,7 +125,7 @@ class Writer:
             def create() -> tuple[Admitted, Document]:
                 meant = options.view.restored(declared, None)
                 applied = apply({}, meant, manager, force=options.force)
-                admitted = admit(target, applied, None, options.person)
+                admitted = self._admit(target, applied, None, options.person)
                 return admitted, encode(admitted.resource)
 
             return await self._create(*await options.work.computed(create, options.size), options)
@@ -228,6 +228,12 @@ class Writer:
             return WriteResult(stored, new.warnings, changes=changes, audited=new.audited)
 
         return await update_with_retry(admitted_change, write)
+
+    def _admit(
+        self, target: RequestTarget, document: Document, old: Resource | None, user: str
+    ) -> Admitted:
+        """Return what a document becomes; raises as `admit` does."""
+        return admit(target, document, old, user)
 
     def _manager(self, target: RequestTarget, options: WriteOptions) -> Manager:
         return Manager(options.manager, target.kind.api_version, self._clock())

@@ -23,7 +23,7 @@ _MAX_SIDE = 65535
 
 
 class ExecutionHandlers:
-    """Serves `exec` of Pods and workloads."""
+    """Serves `exec` of Pods and workloads, and `attach` of Pods."""
 
     def __init__(self, instances: Instances, streams: OpenStreams) -> None:
         self._instances = instances
@@ -54,6 +54,25 @@ class ExecutionHandlers:
                 with self._streams.counted():
                     peer = Peer(websocket)
                     await _converse(execution, Channels(peer, protocol))
+                    await peer.close()
+        except WorkloadError as error:
+            raise ApiError(400, str(error), key=target.key) from error
+
+    async def attach(self, websocket: WebSocket, target: RequestTarget) -> None:
+        """Connect the client to a container's own process, from now on; it outlives the client."""
+        query = websocket.query_params
+        container = query.get("container", "")
+        protocol = negotiate(websocket, PROTOCOLS)
+        found = await self._instances.running(target, query.get("instance", ""), container)
+        await self._require_entry(websocket, found)
+        self._streams.require_room()
+        stdin = is_true(websocket, "stdin")
+        try:
+            async with self._instances.runtime.attach(found.name, container, stdin=stdin) as held:
+                await websocket.accept(protocol)
+                with self._streams.counted():
+                    peer = Peer(websocket)
+                    await _converse(held, Channels(peer, protocol))
                     await peer.close()
         except WorkloadError as error:
             raise ApiError(400, str(error), key=target.key) from error

@@ -30,10 +30,9 @@ class Instances:
 
     async def of(self, target: RequestTarget) -> Sequence[Instance]:
         """Return the instances of a workload, or the one of a Pod; raises NotFoundError."""
-        if target.resource is not Pod:
-            await self.objects.get(target.resource, target.namespace, target.name)
+        stored = await self._stored(target)
         instances = sorted(await self.runtime.instances(), key=lambda instance: instance.name)
-        if target.resource is not Pod:
+        if stored is not None:
             owner = Owner(target.kind.kind, target.namespace, target.name)
             return [one for one in instances if one.owner == owner]
         place = (target.namespace, target.name)
@@ -42,12 +41,31 @@ class Instances:
             raise NotFoundError(target.key)
         return found
 
+    async def of_pod(self, namespace: str, name: str) -> Sequence[Instance]:
+        """Return the instance of a stored Pod, if there is one."""
+        owner = Owner(Pod.KIND.kind, namespace, name)
+        return [one for one in await self.runtime.instances() if one.owner == owner]
+
+    async def _stored(self, target: RequestTarget) -> Resource | None:
+        """Return the workload, or the Pod that is stored; None: the target is an instance's name.
+
+        Raises NotFoundError for any other.
+        """
+        try:
+            return await self.objects.get(target.resource, target.namespace, target.name)
+        except NotFoundError:
+            if target.resource is not Pod:
+                raise
+            return None
+
     async def why_none(self, target: RequestTarget, found: Sequence[Instance]) -> str:
         """Say why none of the instances of a workload runs, or why there are none."""
         if found:
             told = f": {found[0].message}" if found[0].message else ""
             return f"{found[0].name} is {found[0].state.value.lower()}{told}"
         workload = await self.objects.get(target.resource, target.namespace, target.name)
+        if isinstance(workload, Pod) and workload.status.message:
+            return workload.status.message
         reasons = [fault.message for fault in faults_of(workload)]
         if isinstance(workload, WORKLOADS):
             if getattr(workload.spec, "replicas", None) == 0:
@@ -67,7 +85,7 @@ class Instances:
         running = [one for one in found if one.state in {State.RUNNING, State.INITIALIZING}]
         chosen = [one for one in running if name in {"", one.name}]
         if not chosen:
-            if target.resource is Pod:
+            if target.resource is Pod and found:
                 state = found[0].state.value.lower()
                 raise ApiError(400, f"{target.key} does not run: it is {state}", key=target.key)
             if name:

@@ -9,16 +9,17 @@ from upwell.server.http.errors import ApiError, to_api_error
 from upwell.server.http.limits import ServerLimits
 from upwell.server.http.streaming import OpenStreams
 from upwell.server.http.target import RequestTarget, parse_target
-from upwell.server.objects.objects import Handler
+from upwell.server.objects.objects import Handler, ObjectHandlers
 from upwell.server.objects.reads import ReadHandlers
 from upwell.server.objects.watches import Watches
 from upwell.server.websocket.websockets import refuse
 from upwell.server.workloads.exec import ExecutionHandlers
 from upwell.server.workloads.instances import Instances
 from upwell.server.workloads.pod_feed import PodFeed
+from upwell.server.workloads.pod_writer import PodWriter
 from upwell.server.workloads.pods import PodHandlers
 from upwell.server.workloads.port_forward import PortForwardHandlers
-from upwell.store.interface import Reader, StoreError
+from upwell.store.interface import Store, StoreError
 from upwell.workload.interface import InteractiveRuntime, WorkloadError
 
 type SocketHandler = Callable[[WebSocket, RequestTarget], Awaitable[None]]
@@ -30,7 +31,7 @@ class PodApi:
 
     def __init__(
         self,
-        objects: Reader,
+        objects: Store,
         runtime: InteractiveRuntime | None,
         streams: OpenStreams,
         limits: ServerLimits,
@@ -39,8 +40,12 @@ class PodApi:
         self.instances = Instances(objects, runtime)
         self._feed = PodFeed(runtime, objects, clock())
         self._reads = ReadHandlers(self._feed, Watches(self._feed, streams, limits, clock), clock)
-        self._pods = PodHandlers(self._feed, self.instances, limits)
-        self._execute = ExecutionHandlers(self.instances, streams).execute
+        stored = ObjectHandlers(
+            objects, self._reads, limits, clock, writer=PodWriter(objects, clock)
+        )
+        self._pods = PodHandlers(objects, self._feed, self.instances, stored, self._reads, limits)
+        execution = ExecutionHandlers(self.instances, streams)
+        self._execute, self._attach = execution.execute, execution.attach
         self._forward = PortForwardHandlers(self.instances, streams).forward
 
     async def run(self) -> None:
@@ -50,14 +55,32 @@ class PodApi:
     @property
     def collection(self) -> Mapping[str, Handler]:
         """By method, for all Pods."""
-        refused = dict.fromkeys(("POST", "DELETE"), self._pods.refuse)
-        return {"GET": self._reads.list, **refused}
+        return {
+            "GET": self._reads.list,
+            "POST": self._pods.create,
+            "DELETE": self._pods.delete_collection,
+        }
 
     @property
     def object(self) -> Mapping[str, Handler]:
         """By method, for one Pod."""
-        refused = dict.fromkeys(("PUT", "PATCH"), self._pods.refuse)
-        return {"GET": self._reads.get, "DELETE": self._pods.delete, **refused}
+        return {
+            "GET": self._reads.get,
+            "PUT": self._pods.replace,
+            "PATCH": self._pods.patch,
+            "DELETE": self._pods.delete,
+        }
+
+    @property
+    def parts(self) -> Mapping[tuple[str, str], Mapping[str, Handler]]:
+        """Parts of one Pod, by method."""
+        unsupported = dict.fromkeys(("GET", "PATCH", "PUT"), self._pods.refuse_ephemeral)
+        return {
+            ("pods", "attach"): self.entrance,
+            ("pods", "ephemeralcontainers"): unsupported,
+            ("pods", "exec"): self.entrance,
+            ("pods", "status"): {"GET": self._reads.get},
+        }
 
     @property
     def entrance(self) -> Mapping[str, Handler]:
@@ -77,6 +100,8 @@ class PodApi:
         match target.subresource:
             case "exec":
                 return self._execute
+            case "attach":
+                return self._attach
             case "portforward":
                 return self._forward
             case _:

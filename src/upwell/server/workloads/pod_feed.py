@@ -1,20 +1,20 @@
-"""Pods to read and to watch, made from what the runtime says runs.
+"""Pods to read and to watch: instances that the runtime says run, and Pods that are stored.
 
-Nothing is stored: each list asks the runtime, and what differs from the last answer becomes an
+No view is stored: each list asks the runtime, and what differs from the last answer becomes an
 event of the history that watches follow. Versions begin with the time of the start, in
 microseconds, so that those of an earlier process have expired, and clients list again.
 """
 
 import asyncio
 import logging
-from collections.abc import AsyncGenerator, Mapping
+from collections.abc import AsyncGenerator, AsyncIterator, Callable, Mapping
 from datetime import datetime
 from typing import cast
 
 from upwell.api.codec import UnknownKindError, resource_of_kind
 from upwell.api.meta import ObjectKey, Resource
 from upwell.api.pod import Pod
-from upwell.server.workloads.pod_view import pod_of
+from upwell.server.workloads.pod_view import pod_of, stored_pod_of
 from upwell.store.history import ChangeRecord, History
 from upwell.store.interface import (
     EVERYTHING,
@@ -24,6 +24,7 @@ from upwell.store.interface import (
     NotFoundError,
     Reader,
     Selector,
+    StoreError,
     UnavailableError,
     WatchEvent,
 )
@@ -57,12 +58,17 @@ class PodFeed:
         """Tell watches what changes, for ever."""
         if self._runtime is None:
             return
+        async with asyncio.TaskGroup() as group:
+            group.create_task(self._follow(self._runtime.changes))
+            group.create_task(self._follow(lambda: self._objects.watch(Pod)))
+
+    async def _follow(self, changes: Callable[[], AsyncIterator[object]]) -> None:
         while True:
             try:
-                async for _ in self._runtime.changes():
+                async for _ in changes():
                     if self._watches:
                         await self._refresh()
-            except (WorkloadError, UnavailableError) as error:
+            except (WorkloadError, StoreError) as error:
                 _LOG.warning("pods cannot be read", extra={"why": str(error)})
             await asyncio.sleep(_RECONNECT_SECONDS)
 
@@ -114,9 +120,11 @@ class PodFeed:
         except WorkloadError as error:
             raise UnavailableError(str(error)) from error
         owners = {owner: await self._owner(owner) for owner in {one.owner for one in instances}}
-        return {
-            (one.owner.namespace, one.name): pod_of(one, owners[one.owner]) for one in instances
-        }
+        shown = [pod_of(one, owners[one.owner]) for one in instances]
+        found = {(pod.namespace, pod.name): pod for pod in shown}
+        for pod in (await self._objects.list(Pod)).items:
+            found.setdefault((pod.namespace, pod.name), stored_pod_of(pod, None))
+        return found
 
     async def _owner(self, owner: Owner) -> Resource | None:
         try:

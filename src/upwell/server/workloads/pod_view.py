@@ -7,6 +7,8 @@ from upwell.api.apps import DaemonSet, Deployment, DeploymentConfig, Job, Statef
 from upwell.api.core import Container, ContainerPort, PodSpec
 from upwell.api.meta import Condition, ObjectMeta, OwnerReference, Resource
 from upwell.api.pod import (
+    FAILED,
+    SUCCEEDED,
     ContainerRunning,
     ContainerState,
     ContainerStatus,
@@ -16,6 +18,7 @@ from upwell.api.pod import (
     PodIP,
     PodStatus,
 )
+from upwell.policy.jobs.pods import CRASH_LOOP
 from upwell.policy.rollouts.history import find
 from upwell.policy.rollouts.settings import template_of
 from upwell.server.workloads.revisions import revision_labels
@@ -31,7 +34,9 @@ _SIGKILL = 137
 
 
 def pod_of(instance: Instance, owner: Resource | None) -> Pod:
-    """Return the Pod of an instance; `owner` is its workload, while that exists."""
+    """Return the Pod of an instance; `owner` is its workload, or its Pod, while that exists."""
+    if isinstance(owner, Pod):
+        return stored_pod_of(owner, instance)
     return Pod(
         api_version=Pod.KIND.api_version,
         kind=Pod.KIND.kind,
@@ -48,6 +53,42 @@ def pod_of(instance: Instance, owner: Resource | None) -> Pod:
         spec=_spec(instance, owner),
         status=_status(instance),
     )
+
+
+def stored_pod_of(pod: Pod, instance: Instance | None) -> Pod:
+    """Return a stored Pod with the status that its instance has, if there is one."""
+    status = _status(instance) if instance is not None else PodStatus()
+    phase = pod.status.phase or "Pending"
+    if instance is not None and phase not in {SUCCEEDED, FAILED}:
+        phase = phase if instance.state is State.EXITED else _phase(instance)
+    containers = status.container_statuses
+    if phase == "Pending" or pod.status.reason == CRASH_LOOP:
+        known = {one.name: one for one in containers}
+        waiting = ContainerWaiting(
+            reason=pod.status.reason or "ContainerCreating", message=pod.status.message
+        )
+        containers = tuple(
+            _waits(known.get(one.name) or ContainerStatus(name=one.name), waiting)
+            for one in pod.spec.containers
+        )
+    changes = {
+        "phase": phase,
+        "reason": pod.status.reason if phase == FAILED else "",
+        "message": pod.status.message or status.message,
+        "start_time": pod.status.start_time,
+        "container_statuses": containers,
+    }
+    shown = pod.with_status(status.model_copy(update=changes))
+    return shown.with_metadata(resource_version=None)  # the feed gives it one
+
+
+def _waits(status: ContainerStatus, waiting: ContainerWaiting) -> ContainerStatus:
+    """Return a container's status that says what it waits for, unless it runs."""
+    if status.state.running is not None or (
+        status.state.waiting is not None and status.state.waiting.reason == "PodInitializing"
+    ):
+        return status
+    return status.model_copy(update={"state": ContainerState(waiting=waiting)})
 
 
 def _identity(instance: Instance) -> str:

@@ -1,53 +1,150 @@
-"""Pods: instances as Kubernetes' clients know them. They are read and entered, never written."""
+"""Pods as Kubernetes' clients know them: instances, and Pods that are stored."""
 
-from typing import NoReturn
+from typing import Any, NoReturn
 
 from starlette.requests import Request
 from starlette.responses import Response
 
+from upwell.api.pod import Pod
 from upwell.policy.rollouts.settings import DEFAULT_GRACE
+from upwell.server.auth.caller import require_deletion
 from upwell.server.http.body import decode_object, media_type, read_body
 from upwell.server.http.errors import ApiError
 from upwell.server.http.limits import ServerLimits
 from upwell.server.http.query import integer
 from upwell.server.http.rendering import object_response
 from upwell.server.http.target import RequestTarget
+from upwell.server.objects.objects import ObjectHandlers
+from upwell.server.objects.reads import ReadHandlers
 from upwell.server.objects.write_options import is_dry
 from upwell.server.workloads.instances import Instances
 from upwell.server.workloads.pod_feed import PodFeed
+from upwell.store.interface import NotFoundError, Store
+from upwell.store.retry import update_with_retry
 
 _MOST_GRACE = 3600
 
+type Document = dict[str, Any]
+
 
 class PodHandlers:
-    """Answers what is not read: deletions, and everything that cannot be done to a Pod."""
+    """Answers what is not read; a workload's instance can only be deleted."""
 
-    def __init__(self, feed: PodFeed, instances: Instances, limits: ServerLimits) -> None:
+    def __init__(
+        self,
+        store: Store,
+        feed: PodFeed,
+        instances: Instances,
+        stored: ObjectHandlers,
+        reads: ReadHandlers,
+        limits: ServerLimits,
+    ) -> None:
+        self._store = store
         self._feed = feed
         self._instances = instances
+        self._stored = stored
+        self._reads = reads
         self._limits = limits
 
+    async def create(self, request: Request, target: RequestTarget) -> Response:
+        """Store a Pod, which is run then."""
+        return await self._stored.create(request, target)
+
+    async def replace(self, request: Request, target: RequestTarget) -> Response:
+        """Put a Pod in the place of a stored one."""
+        await self._refuse_instance(target)
+        return await self._stored.replace(request, target)
+
+    async def patch(self, request: Request, target: RequestTarget) -> Response:
+        """Patch or apply a stored Pod."""
+        await self._refuse_instance(target)
+        return await self._stored.patch(request, target)
+
     async def delete(self, request: Request, target: RequestTarget) -> Response:
-        """Stop an instance, for its workload to start another; answers what it was when it is gone.
+        """Delete a Pod. That of a workload is stopped, for its workload to start another.
 
         Clients expect the Pod, where other kinds answer a Status.
         """
-        body = await read_body(request, self._limits.body_bytes, self._limits.body_seconds)
-        options = decode_object(body, media_type(request)) if body.strip() else {}
-        pod = await self._feed.get(target.resource, target.namespace, target.name)
+        options = await self._options(request)
+        pod = await self._feed.get(Pod, target.namespace, target.name)
         wanted = (options.get("preconditions") or {}).get("uid")
         if wanted not in {None, pod.uid}:
             raise ApiError(409, f"{pod.key} was not deleted: its uid is {pod.uid}", key=pod.key)
-        if not is_dry(request, options):
-            await self._instances.runtime.stop(pod.name, _grace(request, options))
-        return object_response(request, pod)
+        deleted = await self._delete(request, pod, options)
+        return object_response(request, deleted)
 
-    async def refuse(self, request: Request, target: RequestTarget) -> NoReturn:
-        """Say where to go instead."""
+    async def delete_collection(self, request: Request, target: RequestTarget) -> Response:
+        """Delete every Pod that the selectors match."""
+        options = await self._options(request)
+        found, _ = await self._reads.select(request, target)
+        for pod in found:
+            if isinstance(pod, Pod):
+                await self._delete(request, pod, options)
+        return await self._reads.list(request, target)
+
+    async def _options(self, request: Request) -> Document:
+        body = await read_body(request, self._limits.body_bytes, self._limits.body_seconds)
+        options = decode_object(body, media_type(request)) if body.strip() else {}
+        if not isinstance(options.get("preconditions") or {}, dict):
+            raise ApiError(400, "preconditions: expected an object")
+        return options
+
+    async def _delete(self, request: Request, pod: Pod, options: Document) -> Pod:
+        """Delete the Pod that is seen, or stop the instance that it shows."""
+        grace = _grace(request, options)
+        try:
+            old = await self._store.get(Pod, pod.namespace, pod.name)
+        except NotFoundError:
+            if not is_dry(request, options):
+                await self._instances.runtime.stop(
+                    pod.name, DEFAULT_GRACE if grace is None else grace
+                )
+            return pod
+        require_deletion(request, old)
+        if is_dry(request, options):
+            return pod
+        return await self._delete_stored(old, pod, grace)
+
+    async def _delete_stored(self, old: Pod, shown: Pod, grace: int | None) -> Pod:
+        async def with_grace() -> Pod:
+            found = await self._store.get(Pod, old.namespace, old.name)
+            status = found.status.model_copy(update={"grace_seconds": grace})
+            return found.with_status(status)
+
+        try:
+            if grace is not None:
+                await update_with_retry(with_grace, self._store.update_status)
+            await self._store.delete(Pod, old.namespace, old.name)
+            if old.is_deleting and grace is not None:  # it stops already, and has less time now
+                for instance in await self._instances.of_pod(old.namespace, old.name):
+                    await self._instances.runtime.stop(instance.name, grace)
+            return await self._feed.get(Pod, old.namespace, old.name)
+        except NotFoundError:
+            return shown
+
+    async def _refuse_instance(self, target: RequestTarget) -> None:
+        """Raise ApiError 405 for the name of a workload's instance; others may be stored."""
+        try:
+            await self._store.get(Pod, target.namespace, target.name)
+        except NotFoundError:
+            try:
+                pod = await self._feed.get(Pod, target.namespace, target.name)
+            except NotFoundError:
+                return
+            raise ApiError(
+                405,
+                f"{pod.key} shows what runs of a workload: change the workload that it belongs to"
+                " (Deployment, StatefulSet, Job, …)",
+                key=pod.key,
+            ) from None
+
+    async def refuse_ephemeral(self, request: Request, target: RequestTarget) -> NoReturn:
+        """Say what to do instead of an ephemeral container."""
+        del request
         raise ApiError(
             405,
-            f"{request.method} is not possible for pods: they show what runs."
-            " Change the workload that they belong to (Deployment, StatefulSet, Job, …)",
+            "containers cannot be added to what runs: use kubectl exec, or kubectl debug"
+            f" {target.name} --copy-to=NAME for a Pod of its own",
             key=target.key,
         )
 
@@ -63,10 +160,11 @@ class PodHandlers:
         )
 
 
-def _grace(request: Request, options: dict[str, object]) -> int:
+def _grace(request: Request, options: Document) -> int | None:
+    """Return the time to end that is asked for; None: that of the Pod."""
     seconds = options.get("gracePeriodSeconds", integer(request, "gracePeriodSeconds"))
     if seconds is None:
-        return DEFAULT_GRACE
+        return None
     if not isinstance(seconds, int) or not 0 <= seconds <= _MOST_GRACE:
         raise ApiError(400, f"gracePeriodSeconds: expected a number from 0 to {_MOST_GRACE}")
     return seconds

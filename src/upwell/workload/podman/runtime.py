@@ -47,7 +47,7 @@ from upwell.workload.interface import (
     UnreadableFilesError,
 )
 from upwell.workload.podman.api.client import PodmanApi, PodmanNotFoundError, PodmanRefusedError
-from upwell.workload.podman.api.execution import conversation, execution_body
+from upwell.workload.podman.api.execution import attachment, conversation, execution_body
 from upwell.workload.podman.api.faults import RuntimeFaults
 from upwell.workload.podman.api.judged_pulls import JudgedPulls
 from upwell.workload.podman.api.orphans import end_orphans
@@ -88,8 +88,7 @@ __all__ = ["PodmanRuntime", "PodmanSettings"]
 _log = logging.getLogger(__name__)
 
 _RESTART_GRACE_SECONDS = 10
-"""For the containers of an instance that still run when another of it has ended. What a start
-that was cut short left behind has served nobody, and gets none."""
+"""For containers that run when another of their instance has ended, and that have served."""
 _PURGE_SECONDS = 3600.0
 
 
@@ -402,10 +401,7 @@ class PodmanRuntime:
     async def logs(
         self, name: str, container: str = "", wanted: LogQuery = WHOLE_LOG
     ) -> AsyncIterator[bytes]:
-        """Yield the log of an instance's container (the first when no name is given).
-
-        Raises RuntimeUnavailableError when there is no such container, or NoPreviousLogError.
-        """
+        """Yield the log of an instance's container (the first when no name is given)."""
         chosen = await self._container(name, container)
         if wanted.previous:
             pieces = self._previous.read(name, chosen.name, wanted)
@@ -428,10 +424,7 @@ class PodmanRuntime:
 
     @asynccontextmanager
     async def run(self, name: str, command: InstanceCommand) -> AsyncIterator[ExecSession]:
-        """Run a command in an instance while the block lasts; leaving the block ends it.
-
-        Raises RuntimeUnavailableError when there is no such container, or it does not run.
-        """
+        """Run a command in an instance while the block lasts; leaving the block ends it."""
         chosen = await self._container(name, command.container)
         session = await self._call(self._api.prepare(chosen.id, execution_body(command)))
         try:
@@ -440,6 +433,15 @@ class PodmanRuntime:
         finally:
             # A command that outlives its caller must not pile up inside the container.
             await asyncio.shield(self._api.end(session))
+
+    @asynccontextmanager
+    async def attach(
+        self, name: str, container: str = "", *, stdin: bool = False
+    ) -> AsyncIterator[ExecSession]:
+        """Attach to a container's own process while the block lasts; it runs on after it."""
+        chosen = await self._container(name, container)
+        async with attachment(self._api, chosen.id, stdin=stdin) as attached:
+            yield attached
 
     async def connect(
         self, name: str, port: int

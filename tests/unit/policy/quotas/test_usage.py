@@ -59,7 +59,7 @@ def test_an_object_takes_what_kubernetes_would_count(
 
 
 def test_names_that_nothing_counts_as_are_told() -> None:
-    assert unknown_names(["pods", "count/pods", "requests.cpu"]) == ["count/pods", "requests.cpu"]
+    assert unknown_names(["pods", "count/nodes", "requests.cpu"]) == ["count/nodes", "requests.cpu"]
 
 
 def test_only_what_exceeds_is_named() -> None:

@@ -282,6 +282,15 @@ class PodmanApi:
         await self._service.ensure()
         return await hijack(self._service.socket, f"{_PATH}{session}/start", body)
 
+    async def attach(
+        self, container: str, *, stdin: bool
+    ) -> tuple[asyncio.StreamReader, asyncio.StreamWriter]:
+        """Make a connection the input and output of a container's own process, from now on."""
+        await self._service.ensure()
+        query = f"stream=true&stdout=true&stderr=true&stdin={str(stdin).lower()}"
+        path = f"{_PATH}/containers/{container}/attach?{query}"
+        return await hijack(self._service.socket, path, None)
+
     async def resize(self, session: str, columns: int, rows: int) -> None:
         """Give a session's terminal another size."""
         parameters = {"w": str(columns), "h": str(rows)}

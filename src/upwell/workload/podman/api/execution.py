@@ -4,7 +4,7 @@ import contextlib
 from asyncio import StreamReader, StreamWriter
 from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager
-from typing import Any
+from typing import Any, override
 
 from upwell.workload.interface import InstanceCommand, Output, RuntimeUnavailableError
 from upwell.workload.podman.api.client import PodmanApi, PodmanNotFoundError
@@ -33,6 +33,25 @@ async def conversation(
     reader, writer = await api.converse(session, body)
     try:
         yield PodmanExecution(api, session, reader, writer, tty=command.tty)
+    finally:
+        writer.close()
+        with contextlib.suppress(OSError):
+            await writer.wait_closed()
+
+
+@asynccontextmanager
+async def attachment(
+    api: PodmanApi, container: str, *, stdin: bool
+) -> AsyncIterator["PodmanAttachment"]:
+    """Attach to a container's own process, and leave it at the end of the block."""
+    try:
+        config = (await api.inspect(container)).get("Config") or {}
+    except PodmanNotFoundError as error:
+        raise RuntimeUnavailableError(f"podman: {error}") from error
+    reader, writer = await api.attach(container, stdin=stdin)
+    path = f"/containers/{container}"
+    try:
+        yield PodmanAttachment(api, path, reader, writer, tty=bool(config.get("Tty")))
     finally:
         writer.close()
         with contextlib.suppress(OSError):
@@ -93,3 +112,12 @@ class PodmanExecution:
             return await self._api.exit_code(self._session)
         except PodmanNotFoundError as error:
             raise RuntimeUnavailableError(f"podman: {error}") from error
+
+
+class PodmanAttachment(PodmanExecution):
+    """The Execution port: the process of a container, to which somebody is attached."""
+
+    @override
+    async def exit_code(self) -> int:
+        """Return 0: that the output has ended says nothing about the process."""
+        return 0

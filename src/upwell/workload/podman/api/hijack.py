@@ -19,9 +19,11 @@ _SWITCHING_PROTOCOLS = b"101"
 
 
 async def hijack(
-    socket: Path, path: str, body: Mapping[str, Any]
+    socket: Path, path: str, body: Mapping[str, Any] | None
 ) -> tuple[asyncio.StreamReader, asyncio.StreamWriter]:
     """POST `body` to a Unix socket, and return the stream that follows; the caller closes it.
+
+    None sends nothing: what is attached to takes all that is sent for its input.
 
     Raises RuntimeUnavailableError, with the server's own words when it refuses.
     """
@@ -40,8 +42,8 @@ async def hijack(
     return reader, writer
 
 
-def _request(path: str, body: Mapping[str, Any]) -> bytes:
-    content = json.dumps(body).encode()
+def _request(path: str, body: Mapping[str, Any] | None) -> bytes:
+    content = b"" if body is None else json.dumps(body).encode()
     head = (
         f"POST {path} HTTP/1.1\r\n"
         "Host: podman\r\n"

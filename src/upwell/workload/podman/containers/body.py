@@ -97,6 +97,10 @@ def create_body(
     if container.command or container.args:
         # An own command without args means none, not the image's (core/v1 Container).
         body["command"] = list(container.args)
+    if container.stdin:
+        body["stdin"] = True
+    if container.tty:
+        body["terminal"] = True
     if container.working_dir:
         body["work_dir"] = container.working_dir
     body |= confine(container, surroundings.limits, joins=surroundings.joins is not None)
