@@ -29,7 +29,7 @@ class PodWriter(Writer):
         found = document.get("metadata")
         metadata = {**found} if isinstance(found, dict) else {}
         metadata.pop("resourceVersion", None)
-        if old is None:
+        if old is None or not old.is_deleting:
             held = metadata.get("finalizers") or ()
             metadata["finalizers"] = list(dict.fromkeys((*held, FINALIZER)))
         admitted = super()._admit(target, {**document, "metadata": metadata}, old, user)
