@@ -84,3 +84,5 @@ async def whole[T](work: asyncio.Future[T]) -> T:
         if not work.cancelled():
             work.exception()  # seen, so that the loop does not report it as lost
         raise
+    finally:
+        del work  # its error's traceback has this frame: all that was stored would wait for gc

@@ -77,9 +77,12 @@ class _WriteBehind:
     async def settle(self) -> None:
         """Wait until nothing is being written; raises the StorageError of the last write."""
         work, self._work = self._work, None
-        if work is not None:
-            with storing(self._repository):
-                await whole(work)
+        try:
+            if work is not None:
+                with storing(self._repository):
+                    await whole(work)
+        finally:
+            del work  # as in `whole`
 
 
 class Uploads:

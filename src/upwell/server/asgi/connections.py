@@ -47,6 +47,9 @@ class ConnectionLimits:
     head_bytes: int = 64 * 1024
     """Of a request line and its header fields."""
     head_fields: int = 100
+    begun_heads: int = 128
+    """First heads that are read although they are not whole yet; the others wait in the kernel,
+    and have their turns by address."""
     head_seconds: float = 10.0
     """From the first byte of a head, or the connection's beginning, to the head's end."""
     idle_seconds: int = 120
@@ -105,6 +108,8 @@ class TrackedConnection:
     """Closes it at once."""
     expire: Callable[[float], None] = field(default=lambda _: None)
     """Closes it if it has been too slow by now."""
+    settle: Callable[[], object] = field(default=lambda: None)
+    """Called once its first head is whole, or it has ended."""
     is_idle: bool = True
     held: int = 0
     """Bytes that have arrived and that nobody has taken yet."""
@@ -128,7 +133,7 @@ class TrackedConnection:
 
     def forget(self) -> None:
         """Let its protocol go, with all that it has read, without waiting for the collector."""
-        self.abort, self.expire = _nothing, _nothing
+        self.abort, self.expire, self.settle = _nothing, _nothing, _nothing
 
 
 def _nothing(*_: object) -> None:
@@ -198,12 +203,16 @@ class ConnectionTable:
         self.release(connection)
         self._dequeue(connection)
         self._count(connection, -1)
+        settle = connection.settle
         connection.forget()
         del self._open[connection]
+        settle()
 
     def busy(self, connection: TrackedConnection) -> None:
         """Note that an answer is under way."""
+        settle, connection.settle = connection.settle, _nothing
         self._change(connection, is_idle=False)
+        settle()
 
     def idle(self, connection: TrackedConnection) -> None:
         """Note that no answer is under way any more."""

@@ -32,6 +32,10 @@ _WRITE_BYTES = 16 * 1024
 """Of answers that wait for a slow reader; the kernel's buffers come before."""
 _READ_BYTES = 64 * 1024
 """Of one read: what is parsed before other connections have their turn."""
+_FEW_BYTES = 4 * 1024
+"""Of one read of a body in so many parts that more would hold the loop."""
+_MANY_PARTS = 512
+"""Of a body, in one read."""
 _BODY_AHEAD = 16 * 1024
 """Bytes of a body that nobody has asked for yet; the kernel keeps what comes after them."""
 _LINGER_SECONDS = 2.0
@@ -82,6 +86,8 @@ class GuardedHttpProtocol(HttpToolsProtocol):
         self._unfinished: int | None = None
         """Bytes of the head that has begun, if one has."""
         self._framing = 0
+        self._parts = 0
+        """Of the body, in what was read last."""
         self._blocked_since: float | None = None
         self._ending_since: float | None = None
         self.app = self._counting(self.app)
@@ -90,8 +96,7 @@ class GuardedHttpProtocol(HttpToolsProtocol):
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
         """Begin."""
         super().connection_made(transport)
-        if hasattr(transport, "max_size"):  # of a socket; TLS has its own, in records
-            transport.max_size = _READ_BYTES
+        self._pace()
         transport.set_write_buffer_limits(high=_WRITE_BYTES)
         self._tracked.abort = self._abort
         self._tracked.expire = self._expire
@@ -116,9 +121,10 @@ class GuardedHttpProtocol(HttpToolsProtocol):
         try:
             if not self._is_head:
                 self._framing += len(data)
-            self._parses = True
+            self._parses, self._parts = True, 0
             self._feed(data)
             self._judge(len(data))
+            self._pace()
         except _RefusalError:
             self._end()
         except httptools.HttpParserError:
@@ -168,6 +174,11 @@ class GuardedHttpProtocol(HttpToolsProtocol):
             self.parser.feed_data(data)
         except httptools.HttpParserUpgrade as upgrade:
             self._upgrade(data[upgrade.args[0] :])
+
+    def _pace(self) -> None:
+        """Read as much at a time as takes little of it."""
+        if hasattr(self.transport, "max_size"):  # of a socket; TLS has its own, in records
+            self.transport.max_size = _FEW_BYTES if self._parts > _MANY_PARTS else _READ_BYTES
 
     def _upgrade(self, rest: bytes) -> None:
         """Change the protocol, or answer as if that had not been asked for (RFC 9110, 7.8)."""
@@ -248,6 +259,7 @@ class GuardedHttpProtocol(HttpToolsProtocol):
     @override
     def on_body(self, body: bytes) -> None:
         """Take a part of the body."""
+        self._parts += 1
         self._framing -= len(body) * (1 + self._limits.framing_share)
         super().on_body(body)
         if (newest := self._newest) is not None and not newest.response_complete:

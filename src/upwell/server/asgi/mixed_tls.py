@@ -13,6 +13,7 @@ import ssl
 from collections.abc import Callable
 from functools import partial
 
+from upwell.server.asgi.begun_heads import BegunHeads
 from upwell.server.asgi.connections import (
     ConnectionTable,
     RefusedConnectionError,
@@ -35,6 +36,9 @@ _SECONDS = 10.0
 """For the handshake."""
 _PAUSE = 0.1
 """Before connections are taken again when there are too many open files."""
+_PEEK = 16 * 1024
+"""Bytes among which a head is looked for its end before it is read: most have fewer."""
+_END_OF_HEAD = b"\r\n\r\n"
 _TLS_BUFFER = 32 * 1024
 """Of one connection: room for two records (RFC 8446, 5.1)."""
 
@@ -99,7 +103,8 @@ async def _take(listener: socket.socket, opener: "_Opener", table: ConnectionTab
 class _Opener:
     """Finds out how connections begin, and gives each to its protocol.
 
-    Until its first byte a connection costs little: a descriptor, and who waits for it.
+    Until its first byte a connection costs little: a descriptor, and who waits for it. So does one
+    whose head is not whole, where many are read already.
     """
 
     def __init__(
@@ -120,6 +125,7 @@ class _Opener:
         self._handshakes: LongestQueues[str, TrackedConnection] = LongestQueues()
         """By address: those whose handshake is under way."""
         self._shaking: set[TrackedConnection] = set()
+        self._heads = BegunHeads(table.limits.begun_heads)
 
     def begin(self, connection: socket.socket, peer: object) -> None:
         """Wait for the first byte, which is there already for most; or close where no room is."""
@@ -143,28 +149,55 @@ class _Opener:
         if now - since > self._table.limits.head_seconds:
             self._table.refuse("unused")
             self._drop(tracked)
+        elif tracked in self._heads and self._is_worth_reading(tracked):
+            self._heads.leave(tracked)
+            self._open(tracked)
+
+    def _is_worth_reading(self, tracked: TrackedConnection) -> bool:
+        """Return True if its head is whole now, or its peer has gone."""
+        begun = self._peek(tracked)
+        return begun is not None and (not begun or _END_OF_HEAD in begun)
 
     def _drop(self, tracked: TrackedConnection) -> None:
         self._table.close(tracked)
+        self._heads.leave(tracked)
         if (connection := self._waiting.pop(tracked, None)) is not None:
             self._loop.remove_reader(connection)
             connection.close()
 
-    def _open(self, tracked: TrackedConnection) -> None:
-        """Read what kind it is, leave that to be read, and give it to its protocol."""
-        connection = self._waiting[tracked]
+    def _peek(self, tracked: TrackedConnection) -> bytes | None:
+        """Return how it begins, and leave that to be read; None: nothing is there, b"": no more."""
         try:
-            first = connection.recv(1, socket.MSG_PEEK)
+            return self._waiting[tracked].recv(_PEEK, socket.MSG_PEEK)
         except BlockingIOError:
-            return
+            return None
         except OSError:
-            first = b""
-        if not first:
+            return b""
+
+    def _open(self, tracked: TrackedConnection) -> None:
+        """Find out of what kind it is, and give it to its protocol, in its turn."""
+        begun = self._peek(tracked)
+        if begun is None:
+            return
+        if not begun:
             self._drop(tracked)
             return
-        self._loop.remove_reader(connection)
-        del self._waiting[tracked]
-        tls = self._tls if first == _HANDSHAKE else self._always
+        self._loop.remove_reader(self._waiting[tracked])
+        tls = self._tls if begun[:1] == _HANDSHAKE else self._always
+        if tls is None and _END_OF_HEAD not in begun:
+            if not self._heads.begin(tracked):
+                return
+            tracked.settle = partial(self._settle, tracked)
+        self._start(tracked, tls)
+
+    def _settle(self, tracked: TrackedConnection) -> None:
+        """Have the next head read, as this one is whole, or has ended."""
+        if (following := self._heads.end(tracked)) is not None:
+            following.settle = partial(self._settle, following)
+            self._start(following, None)
+
+    def _start(self, tracked: TrackedConnection, tls: ssl.SSLContext | None) -> None:
+        connection = self._waiting.pop(tracked)
         task = self._tasks.create_task(self._connect(tracked, connection, tls))
         tracked.abort = task.cancel
         tracked.expire = lambda _: None

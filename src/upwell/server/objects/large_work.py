@@ -36,6 +36,7 @@ class LargeWork:
             return await asyncio.shield(working)
         finally:
             await asyncio.wait({working})  # a thread works on when nobody waits, and has the turn
+            del working  # its error's traceback has this frame: it would wait for gc
 
     async def end(self) -> None:
         """Give the turn back."""
