@@ -4,6 +4,7 @@ from collections.abc import Iterator
 
 from upwell.api.core import Service
 from upwell.api.meta import Resource
+from upwell.api.networking.ingress import Ingress
 from upwell.api.route import Route
 from upwell.api.values.addresses import NODE_PORTS
 from upwell.policy.rollouts.settings import WORKLOADS, template_of
@@ -29,3 +30,7 @@ def network_rights(resource: Resource) -> Iterator[tuple[str, str]]:
         resource.spec.host.startswith("*.") or resource.spec.wildcard_policy == "Subdomain"
     ):
         yield WILDCARD_HOSTS, f"takes the whole domain of host {resource.spec.host}"
+    elif isinstance(resource, Ingress):
+        for rule in resource.spec.rules:
+            if rule.host.startswith("*."):
+                yield WILDCARD_HOSTS, f"takes the whole domain of host {rule.host}"

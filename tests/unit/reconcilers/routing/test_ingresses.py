@@ -258,6 +258,12 @@ async def test_a_certificate_takes_the_right_to_use_the_secret() -> None:
     assert "mallory" in message
 
 
+def test_a_whole_domain_takes_the_right_that_it_takes_of_a_route() -> None:
+    taken = needs(ingress(rule("*.shop.example"), rule("shop.example")))
+    (need,) = [one for one in taken if one.action.resource == "wildcardhosts"]
+    assert "*.shop.example" in need.why
+
+
 async def test_routes_have_the_author_of_the_ingress(shop: ServedIngress) -> None:
     await shop.apply(with_author(ingress(rule("shop.example")), "ann"))
     (route,) = await shop.routes()

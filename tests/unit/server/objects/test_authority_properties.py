@@ -96,6 +96,16 @@ def _others() -> Mapping[str, dict[str, Any]]:
         "templates": noted | {"objects": [{"apiVersion": "v1", "kind": "ConfigMap"} | noted]},
         "networkpolicies": noted | {"spec": {"podSelector": {}}},
         "resourcequotas": noted | {"spec": {"hard": {"pods": "5"}}},
+        "pods": noted | {"spec": {"containers": [{"name": "web", "image": "web:1"} | container]}},
+        "ingresses": noted | {"spec": {"rules": [{"host": "app.example"}]}},
+        "persistentvolumeclaims": noted
+        | {
+            "spec": {
+                "accessModes": ["ReadWriteOnce"],
+                "resources": {"requests": {"storage": "1Gi"}},
+            }
+        },
+        "rolebindings": noted | {"roleRef": {"name": "edit"}},
     }
 
 
