@@ -149,7 +149,7 @@ def python_sees_mistakes(clients: ClientsInstallation, name: str) -> None:
         with pytest.raises(ApiException) as refused:
             core.patch_namespaced_pod(name, "default", {"metadata": {"labels": {"a": "b"}}})
         assert refused.value.status == 405
-        assert "Change the workload that they belong to" in str(refused.value.body)
+        assert "change the workload that it belongs to" in str(refused.value.body)
 
 
 def terminal_is_one(clients: ClientsInstallation, program: list[str], name: str) -> None:

@@ -31,7 +31,7 @@ from upwell.api.image_policies import policy as image_policy
 from upwell.api.image_policies import review as image_review
 from upwell.api.kept import KEPT
 from upwell.api.meta import Kind, Model, Resource
-from upwell.api.networking import ingress, network_policy
+from upwell.api.networking import endpoints, ingress, network_policy
 from upwell.api.values.faults import Fault
 
 RESOURCES: tuple[type[Resource], ...] = (
@@ -46,6 +46,8 @@ RESOURCES: tuple[type[Resource], ...] = (
     network_policy.NetworkPolicy,
     core.Event,
     pod.Pod,
+    endpoints.Endpoints,
+    endpoints.EndpointSlice,
     apps.Deployment,
     revisions.ReplicaSet,
     apps.StatefulSet,

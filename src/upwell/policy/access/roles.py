@@ -169,8 +169,8 @@ _VIEW = (
     _rule(
         _READ,
         f"{_WORKLOADS} pods replicasets replicationcontrollers namespaces resourcequotas"
-        " limitranges configmaps services networkpolicies serviceaccounts events"
-        " routes templates"
+        " endpoints endpointslices limitranges configmaps services networkpolicies"
+        " serviceaccounts events routes templates"
         " imagestreams imagestreamtags imagestreamimages images buildconfigs builds"
         " pipelines releases promotions freezes quarantines subscriptions metrics"
         " imagepolicies clusterimagepolicies persistentvolumeclaims ingresses"

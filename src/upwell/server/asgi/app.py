@@ -272,6 +272,8 @@ class _Api:
             ("imagepolicyreviews", _OBJECT): {},
             ("pods", _COLLECTION): pods.collection,
             ("pods", _OBJECT): pods.object,
+            **{(one, _COLLECTION): {"GET": read.list} for one, read in pods.endpoints.items()},
+            **{(one, _OBJECT): {"GET": read.get} for one, read in pods.endpoints.items()},
             ("replicasets", _COLLECTION): {"GET": set_reads.list},
             ("replicasets", _OBJECT): {"GET": set_reads.get},
             ("replicationcontrollers", _COLLECTION): {

@@ -16,6 +16,17 @@ _BY_PLACE = {
 }
 
 
+_ABSENT = {
+    ("", "nodes"): "there are no nodes: all runs on this machine (upwell doctor looks at it)",
+    ("autoscaling", "horizontalpodautoscalers"): (
+        "nothing is scaled by load here: set spec.replicas (kubectl scale)."
+        " A HorizontalPodAutoscaler of autoscaling/v2 is kept, and has no effect"
+    ),
+    ("metrics.k8s.io", "pods"): "nothing is measured here: see /metrics, and podman stats",
+}
+"""Words about resources that clients look for, by group and plural."""
+
+
 @dataclass(frozen=True, slots=True)
 class RequestTarget:
     """`namespace` is empty for cluster scope and for all namespaces, `name` for a collection."""
@@ -64,4 +75,6 @@ def _unknown(group: str, version: str, path: str) -> ApiError:
     where = f"{group}/{version}" if group else version
     steps = path.strip("/").split("/")
     plural = steps[2] if steps[0] == "namespaces" and len(steps) > 2 else steps[0]  # noqa: PLR2004 - namespaces/NAME/PLURAL
-    return ApiError(404, f"there is no resource {plural!r} in {where}")
+    return ApiError(
+        404, _ABSENT.get((group, plural), f"there is no resource {plural!r} in {where}")
+    )

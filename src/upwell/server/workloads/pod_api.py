@@ -1,5 +1,6 @@
 """API of Pods, and of workloads that are entered as Pods are."""
 
+import asyncio
 from collections.abc import Awaitable, Callable, Mapping
 from datetime import datetime
 
@@ -13,6 +14,7 @@ from upwell.server.objects.objects import Handler, ObjectHandlers
 from upwell.server.objects.reads import ReadHandlers
 from upwell.server.objects.watches import Watches
 from upwell.server.websocket.websockets import refuse
+from upwell.server.workloads.endpoints import endpoint_feeds
 from upwell.server.workloads.exec import ExecutionHandlers
 from upwell.server.workloads.instances import Instances
 from upwell.server.workloads.pod_feed import PodFeed
@@ -40,6 +42,12 @@ class PodApi:
         self.instances = Instances(objects, runtime)
         self._feed = PodFeed(runtime, objects, clock())
         self._reads = ReadHandlers(self._feed, Watches(self._feed, streams, limits, clock), clock)
+        self._feeds = (self._feed, *endpoint_feeds(runtime, objects, clock()))
+        self.endpoints = {
+            feed.kind.plural: ReadHandlers(feed, Watches(feed, streams, limits, clock), clock)
+            for feed in self._feeds[1:]
+        }
+        """Handlers of Endpoints and EndpointSlices, by their plurals."""
         stored = ObjectHandlers(
             objects, self._reads, limits, clock, writer=PodWriter(objects, clock)
         )
@@ -50,7 +58,9 @@ class PodApi:
 
     async def run(self) -> None:
         """Follow what runs, until it is cancelled."""
-        await self._feed.run()
+        async with asyncio.TaskGroup() as group:
+            for feed in self._feeds:
+                group.create_task(feed.run())
 
     @property
     def collection(self) -> Mapping[str, Handler]:
