@@ -1,10 +1,10 @@
 """Instances by labels: each look-up costs as much as the rarest label has instances."""
 
 from collections import defaultdict
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 
-from upwell.api.networking.network_policy import PeerSelector, SelectorRequirement
+from upwell.api.networking.network_policy import PeerSelector
 
 NAME_LABEL = "kubernetes.io/metadata.name"
 """Label that every namespace has, with its own name."""
@@ -52,35 +52,51 @@ class InstancePeers:
 
     def namespaces(self, selector: PeerSelector) -> list[str]:
         """Return the namespaces with instances that a selector matches."""
+        is_match = matcher(selector)
         return [
             name
             for name in self._in
-            if matches(selector, {**self._namespaces.get(name, {}), NAME_LABEL: name})
+            if is_match({**self._namespaces.get(name, {}), NAME_LABEL: name})
         ]
 
+    def looks(self, namespace: str, selector: PeerSelector) -> int:
+        """Return how many labels are looked at to select with a selector."""
+        requirements = len(selector.match_labels) + len(selector.match_expressions)
+        return 1 + len(self._candidates(namespace, selector)) * requirements
+
     def _select(self, namespace: str, selector: PeerSelector) -> Iterable[int]:
+        is_match = matcher(selector)
+        candidates = self._candidates(namespace, selector)
+        return (one for one in candidates if is_match(self.all[one].labels))
+
+    def _candidates(self, namespace: str, selector: PeerSelector) -> Sequence[int]:
         near = [
             self._labelled.get((namespace, label, value), [])
             for label, value in selector.match_labels.items()
         ]
-        candidates = min(near, key=len) if near else self.in_namespace(namespace)
-        return (one for one in candidates if matches(selector, self.all[one].labels))
+        return min(near, key=len) if near else self.in_namespace(namespace)
 
 
-def matches(selector: PeerSelector, labels: Mapping[str, str]) -> bool:
-    """Return True if a selector matches these labels (Kubernetes' LabelSelector)."""
-    return selector.match_labels.items() <= labels.items() and all(
-        _holds(one, labels) for one in selector.match_expressions
-    )
+def matcher(selector: PeerSelector) -> Callable[[Mapping[str, str]], bool]:
+    """Return what says whether labels match a selector (Kubernetes' LabelSelector)."""
+    wanted = selector.match_labels.items()
+    requirements = [
+        (one.operator, one.key, frozenset(one.values)) for one in selector.match_expressions
+    ]
+
+    def is_match(labels: Mapping[str, str]) -> bool:
+        return wanted <= labels.items() and all(_holds(*one, labels) for one in requirements)
+
+    return is_match
 
 
-def _holds(one: SelectorRequirement, labels: Mapping[str, str]) -> bool:
-    match one.operator:
+def _holds(operator: str, key: str, values: frozenset[str], labels: Mapping[str, str]) -> bool:
+    match operator:
         case "In":
-            return labels.get(one.key) in one.values
+            return labels.get(key) in values
         case "NotIn":
-            return labels.get(one.key) not in one.values
+            return labels.get(key) not in values
         case "Exists":
-            return one.key in labels
-        case "DoesNotExist":
-            return one.key not in labels
+            return key in labels
+        case _:  # DoesNotExist
+            return key not in labels

@@ -7,20 +7,31 @@ node are in Kubernetes.
 """
 
 from collections import defaultdict
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from enum import StrEnum
-from ipaddress import IPv4Network, ip_network
+from ipaddress import IPv4Network
+from itertools import islice
 
 from upwell.api.core import Service
 from upwell.api.meta import ObjectKey
 from upwell.api.networking.network_policy import (
-    IPBlock,
     NetworkPolicy,
     NetworkPolicyPeer,
     NetworkPolicyPort,
+    PeerSelector,
 )
 from upwell.firewall.interface import MAX_PORT, Access, Bridge, FirewallTable, Opening
+from upwell.policy.firewall.openings import (
+    MAX_EXPANDED,
+    MAX_JOINED,
+    MAX_LOOKS,
+    TCP,
+    Openings,
+    Room,
+    common,
+    without_exceptions,
+)
 from upwell.policy.firewall.selectors import InstancePeer, InstancePeers
 from upwell.policy.rollouts.instance import key_of
 from upwell.policy.rollouts.settings import Workload, template_of
@@ -30,7 +41,6 @@ from upwell.policy.routing.table import port_number_in, tcp_ports
 from upwell.workload.interface import Instance
 
 _PROTOCOLS = {"TCP": 6, "UDP": 17, "SCTP": 132}
-_TCP = 6
 _EVERYWHERE = IPv4Network("0.0.0.0/0")
 
 
@@ -97,9 +107,13 @@ class _Decision:
         peers = [_peer(one, state.workloads) for one in running]
         self._peers = InstancePeers(peers, state.namespaces)
         self._faults: defaultdict[ObjectKey, list[str]] = defaultdict(list)
-        self._ingress: defaultdict[int, set[Opening]] = defaultdict(set)
+        self._ingress: defaultdict[int, list[Access]] = defaultdict(list)
         """Instance that policies isolate -> what they let in; absent: none isolates it."""
-        self._egress: defaultdict[int, set[Opening]] = defaultdict(set)
+        self._egress: defaultdict[int, list[Access]] = defaultdict(list)
+        self._expanded, self._together = Room(MAX_EXPANDED), Room(MAX_JOINED)
+        self._looks = Room(MAX_LOOKS)
+        self._joined: dict[tuple[int, ...], Openings] = {}
+        """Openings by the identities of the sets that they are joined of."""
         self._backends: dict[Place, list[tuple[int, int]]] = {}
         """Address and port of a Service -> its instances, each with the port that is meant."""
 
@@ -116,9 +130,10 @@ class _Decision:
         for peer in self._peers.all:
             if peer.namespace not in own and isolation is not NetworkIsolation.OPEN:
                 own[peer.namespace] = self._own(peer.namespace)
+        ingress = {one: self._together_of(one, sets).access for one, sets in self._ingress.items()}
         table = FirewallTable(
             bridge=state.bridge,
-            ingress=dict(self._accesses(self._ingress, own)),
+            ingress=dict(self._accesses(ingress, own)),
             egress=dict(self._accesses(self._egress_with_services(), {})),
             services=dict(self._service_accesses()),
             known=frozenset(ip for peer in self._peers.all for ip in peer.addresses),
@@ -126,7 +141,18 @@ class _Decision:
             machine=state.rules.machine | frozenset(_machine_places(state)),
             metadata=state.rules.metadata,
         )
+        self._tell_of_bounds()
         return FirewallDecision(table, {key: tuple(one) for key, one in self._faults.items()})
+
+    def _tell_of_bounds(self) -> None:
+        full = self._expanded.full | self._together.full | self._looks.full
+        for policy in self._state.policies:
+            if policy.namespace in full:
+                self._faults[policy.key].append(
+                    f"the policies of namespace {policy.namespace} come to more openings than a"
+                    f" namespace has ({MAX_EXPANDED}; {MAX_JOINED} where instances differ): what"
+                    " goes beyond is closed; write networks in the place of addresses"
+                )
 
     def _add_backends(self, service: Service, members: Members) -> None:
         address = service.spec.cluster_ip
@@ -145,7 +171,7 @@ class _Decision:
             self._backends[address, port.port] = backends
 
     def _add_policy(self, policy: NetworkPolicy) -> None:
-        selected = self._peers.select(policy.namespace, policy.spec.pod_selector)
+        selected = tuple(self._select(policy, policy.namespace, policy.spec.pod_selector))
         if "Ingress" in policy.spec.directions:
             for number in selected:
                 self._ingress[number]  # isolated, even if nothing is let in
@@ -157,7 +183,7 @@ class _Decision:
             for way in policy.spec.egress:
                 openings = self._egress_openings(policy, way.to, way.ports)
                 for number in selected:
-                    self._egress[number] |= openings
+                    self._egress[number].append(openings)
 
     def _add_ingress(
         self,
@@ -167,31 +193,51 @@ class _Decision:
         selected: Iterable[int],
     ) -> None:
         networks = self._networks(policy, peers)
+        made: dict[tuple[tuple[int, int, int], ...], Access] = {}
         for number in selected:
-            for protocol, first, last in self._ports(ports, number):
-                self._ingress[number] |= {
-                    Opening(network, protocol, first, last) for network in networks
-                }
+            numbers = tuple(self._ports(ports, number))
+            if numbers not in made:
+                made[numbers] = self._openings(policy, networks, numbers)
+            self._ingress[number].append(made[numbers])
 
     def _egress_openings(
         self,
         policy: NetworkPolicy,
         peers: Sequence[NetworkPolicyPeer],
         ports: Sequence[NetworkPolicyPort],
-    ) -> set[Opening]:
+    ) -> Access:
         if not any(isinstance(port.port, str) for port in ports):
-            networks = self._networks(policy, peers)
-            return {
-                Opening(network, *one) for one in self._ports(ports, None) for network in networks
-            }
+            numbers = tuple(self._ports(ports, None))
+            return self._openings(policy, self._networks(policy, peers), numbers)
         # A name means another number with each instance.
-        numbers = self._selected(policy, peers) if peers else range(len(self._peers.all))
-        return {
-            Opening(network, *one)
-            for number in numbers
-            for one in self._ports(ports, number)
-            for network in _hosts(self._peers.all[number])
-        }
+        found: set[Opening] = set()
+        for number in self._selected(policy, peers) if peers else range(len(self._peers.all)):
+            networks = _hosts(self._peers.all[number])
+            found |= self._openings(policy, networks, tuple(self._ports(ports, number)))
+        return frozenset(found)
+
+    def _openings(
+        self,
+        policy: NetworkPolicy,
+        networks: Collection[IPv4Network],
+        ports: Sequence[tuple[int, int, int]],
+    ) -> Access:
+        """Return the openings of some networks at some ports; none where there is no room."""
+        if not self._expanded.take(policy.namespace, len(networks) * len(ports)):
+            return frozenset()
+        return frozenset(Opening(network, *one) for one in ports for network in networks)
+
+    def _together_of(self, number: int, sets: Iterable[Access]) -> Openings:
+        """Return what an instance's policies let through together."""
+        parts = {id(one): one for one in sets}
+        key = tuple(sorted(parts))
+        if key not in self._joined:
+            amount = sum(map(len, parts.values())) if len(parts) > 1 else 0
+            namespace = self._peers.all[number].namespace
+            has_room = self._together.take(namespace, amount)
+            access = frozenset[Opening]().union(*parts.values()) if has_room else frozenset()
+            self._joined[key] = Openings(access)
+        return self._joined[key]
 
     def _ports(
         self, ports: Sequence[NetworkPolicyPort], number: int | None
@@ -215,11 +261,14 @@ class _Decision:
     ) -> set[IPv4Network]:
         if not peers:
             return {_EVERYWHERE}
+        if policy.namespace in self._expanded.full:
+            return set()
         found = {
             network
             for number in self._selected(policy, peers)
             for network in _hosts(self._peers.all[number])
         }
+        left = MAX_EXPANDED
         for peer in peers:
             if peer.ip_block is not None:
                 if ":" in peer.ip_block.cidr:
@@ -227,7 +276,10 @@ class _Decision:
                         f"ipBlock {peer.ip_block.cidr} matches nothing: instances have IPv4 alone"
                     )
                 else:
-                    found.update(_without_exceptions(peer.ip_block))
+                    before = len(found)
+                    # One more than there is room for, so that all of it is refused.
+                    found.update(islice(without_exceptions(peer.ip_block), left + 1))
+                    left = max(left - len(found) + before, 0)
         return found
 
     def _selected(self, policy: NetworkPolicy, peers: Sequence[NetworkPolicyPeer]) -> Iterator[int]:
@@ -242,7 +294,19 @@ class _Decision:
                 if peer.pod_selector is None:
                     yield from self._peers.in_namespace(namespace)
                 else:
-                    yield from self._peers.select(namespace, peer.pod_selector)
+                    yield from self._select(policy, namespace, peer.pod_selector)
+
+    def _select(
+        self, policy: NetworkPolicy, namespace: str, selector: PeerSelector
+    ) -> Iterable[int]:
+        """Return the instances that a selector of a policy matches.
+
+        Where that takes too long, no peers, and all that the policy might isolate.
+        """
+        if self._looks.take(policy.namespace, self._peers.looks(namespace, selector)):
+            return self._peers.select(namespace, selector)
+        isolates = selector is policy.spec.pod_selector
+        return self._peers.in_namespace(namespace) if isolates else ()
 
     def _own(self, namespace: str) -> Access:
         """Return the access that instances have to others of their namespace."""
@@ -250,26 +314,30 @@ class _Decision:
         return frozenset(Opening(net) for one in numbers for net in _hosts(self._peers.all[one]))
 
     def _accesses(
-        self, isolated: Mapping[int, Iterable[Opening]], own: Mapping[str, Access]
+        self, isolated: Mapping[int, Access], own: Mapping[str, Access]
     ) -> Iterator[tuple[str, Access]]:
         """Yield the access by address; `own` is that of instances which nothing isolates."""
         for number, peer in enumerate(self._peers.all):
             access = isolated.get(number)
-            found = own.get(peer.namespace) if access is None else frozenset(access)
+            found = own.get(peer.namespace) if access is None else access
             if found is not None:
                 yield from ((address, found) for address in peer.addresses)
 
-    def _egress_with_services(self) -> dict[int, set[Opening]]:
+    def _egress_with_services(self) -> dict[int, Access]:
         """Return the ways out, with the Services all of whose instances may be connected to."""
-        found: dict[int, set[Opening]] = {}
-        for number, openings in self._egress.items():
-            services = {
-                Opening(IPv4Network(address), _TCP, port, port)
-                for (address, port), backends in self._backends.items()
-                if backends and all(self._reaches(openings, one, to) for one, to in backends)
-            }
-            found[number] = {*self._beside_services(openings), *services}
-        return found
+        found: dict[Openings, Access] = {}
+        ways: dict[int, Access] = {}
+        for number, sets in self._egress.items():
+            openings = self._together_of(number, sets)
+            if openings not in found:
+                services = (
+                    Opening(IPv4Network(address), TCP, port, port)
+                    for (address, port), backends in self._backends.items()
+                    if backends and all(self._reaches(openings, one, to) for one, to in backends)
+                )
+                found[openings] = frozenset((*self._beside_services(openings.access), *services))
+            ways[number] = found[openings]
+        return ways
 
     def _beside_services(self, openings: Iterable[Opening]) -> Iterator[Opening]:
         """Yield the openings without the addresses of Services: what is behind those counts."""
@@ -281,10 +349,9 @@ class _Decision:
                 for rest in one.network.address_exclude(services):
                     yield one._replace(network=rest)
 
-    def _reaches(self, openings: Iterable[Opening], number: int, port: int) -> bool:
+    def _reaches(self, openings: Openings, number: int, port: int) -> bool:
         """Return True if a TCP port of an instance is among the openings."""
-        wanted = _hosts(self._peers.all[number])
-        return all(any(_covers(one, network, port) for one in openings) for network in wanted)
+        return all(openings.covers(one, port) for one in _hosts(self._peers.all[number]))
 
     def _service_accesses(self) -> Iterator[tuple[Place, Access | None]]:
         """Yield who may connect to a Service: who may connect to each of its instances."""
@@ -296,15 +363,11 @@ class _Decision:
                 continue
             allowed: set[IPv4Network] | None = None
             for number, port in isolated:
-                through = {
-                    one.network
-                    for one in self._ingress[number]
-                    if one.protocol in {0, _TCP} and one.first <= port <= one.last
-                }
-                allowed = through if allowed is None else _common(allowed, through)
+                through = self._together_of(number, self._ingress[number]).networks_at(port)
+                allowed = set(through) if allowed is None else common(allowed, through)
             if allowed is None or (closed and len(isolated) < len(backends)):
                 own = {one.network for one in self._own(self._state.places[place].namespace)}
-                allowed = own if allowed is None else _common(allowed, own)
+                allowed = own if allowed is None else common(allowed, own)
             yield place, frozenset(Opening(network) for network in allowed)
 
 
@@ -321,44 +384,6 @@ def _peer(instance: Instance, workloads: Mapping[ObjectKey, Workload]) -> Instan
 
 def _hosts(peer: InstancePeer) -> list[IPv4Network]:
     return [IPv4Network(address) for address in peer.addresses]
-
-
-def _covers(opening: Opening, network: IPv4Network, port: int) -> bool:
-    return (
-        opening.protocol in {0, _TCP}
-        and opening.first <= port <= opening.last
-        and network.subnet_of(opening.network)
-    )
-
-
-def _common(some: set[IPv4Network], others: set[IPv4Network]) -> set[IPv4Network]:
-    """Return what is in both: of two networks that overlap, the smaller one."""
-    inside = {one for one in some if _is_within(one, others)}
-    return inside | {one for one in others if _is_within(one, some)}
-
-
-def _is_within(network: IPv4Network, others: set[IPv4Network]) -> bool:
-    """Return True if a network, or one that holds it, is among the others."""
-    return any(
-        network.supernet(new_prefix=length) in others for length in range(network.prefixlen + 1)
-    )
-
-
-def _without_exceptions(block: IPBlock) -> list[IPv4Network]:
-    """Return the networks of a block that nothing excepts."""
-    found = [IPv4Network(block.cidr, strict=False)]
-    for text in block.except_:
-        part = ip_network(text, strict=False)
-        if not isinstance(part, IPv4Network):
-            continue
-        rest: list[IPv4Network] = []
-        for network in found:
-            if part.subnet_of(network):
-                rest += network.address_exclude(part)
-            elif not network.subnet_of(part):
-                rest.append(network)
-        found = rest
-    return found
 
 
 def _machine_places(state: FirewallState) -> Iterator[Place]:

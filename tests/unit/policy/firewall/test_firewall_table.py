@@ -2,6 +2,7 @@
 
 import time
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from ipaddress import IPv4Address, IPv4Network
 from typing import Any
 
@@ -14,6 +15,8 @@ from upwell.api.meta import ObjectKey
 from upwell.api.networking.network_policy import NetworkPolicy
 from upwell.firewall.interface import Access, Bridge, FirewallTable
 from upwell.machine.clock import now
+from upwell.policy.firewall import table as firewall_table
+from upwell.policy.firewall.openings import MAX_LOOKS
 from upwell.policy.firewall.table import (
     FirewallDecision,
     FirewallRules,
@@ -316,6 +319,87 @@ def test_what_is_not_honoured_is_told() -> None:
     [[fault]] = decision.faults.values()
     assert "2001:db8::/32" in fault
     assert not connects(decision.table, WEB, DB)
+
+
+def blocks(number: int, count: int) -> list[dict[str, Any]]:
+    places = (f"{20 + number}.{n // 62_500}.{n // 250 % 250}.{n % 250}" for n in range(count))
+    return [{"ipBlock": {"cidr": f"{place}/32"}} for place in places]
+
+
+def of_shop(count: int) -> list[Instance]:
+    return [instance("web", "shop", f"10.9.{n // 250}.{n % 250 + 1}") for n in range(count)]
+
+
+def test_instances_that_are_treated_alike_share_what_is_let_in() -> None:
+    many = [policy(podSelector={}, ingress=[{"from": blocks(n, 1000)}]) for n in range(20)]
+    table = decided(*many, instances=of_shop(400)).table
+    assert len({id(access) for access in table.ingress.values()}) == 1
+    assert {len(access) for access in table.ingress.values()} == {20_000}
+
+
+@pytest.mark.parametrize("direction", ["ingress", "egress"])
+def test_a_namespace_that_asks_for_too_much_is_closed_and_told(
+    monkeypatch: pytest.MonkeyPatch, direction: str
+) -> None:
+    monkeypatch.setattr(firewall_table, "MAX_EXPANDED", 550)
+    peers = "from" if direction == "ingress" else "to"
+    many = []
+    for number in range(8):
+        rules: dict[str, Any] = {direction: [{peers: blocks(number, 100)}]}
+        one = policy(podSelector={}, **rules, policyTypes=[direction.title()])
+        many.append(one.with_metadata(name=f"p{number}"))
+    other = policy("else", podSelector={}, ingress=[{"from": blocks(1, 1)}])
+    found = decided(*many, other, instances=[*of_shop(50), instance("other", "else", OTHER)])
+    table = found.table
+    accesses = table.ingress if direction == "ingress" else table.egress
+    assert len(accesses["10.9.0.1"]) == 500
+    assert "more openings than a namespace has" in found.faults[many[-1].key][0]
+    assert len(table.ingress[OTHER]) == 1, "another namespace has what it asks for"
+    assert other.key not in found.faults
+
+
+def test_instances_that_all_differ_take_no_more_than_a_namespace_has(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(firewall_table, "MAX_JOINED", 9000)
+    alike = [policy(podSelector={}, ingress=[{"from": blocks(n, 100)}]) for n in range(8)]
+    own = [
+        policy(podSelector={"matchLabels": {"own": str(n)}}, ingress=[{"from": blocks(30, 1)}])
+        for n in range(40)
+    ]
+    instances = [replace(one, labels={"own": str(n)}) for n, one in enumerate(of_shop(40))]
+    found = decided(*alike, *own, instances=instances)
+    assert 8000 < sum(map(len, found.table.ingress.values())) <= 9000
+    assert "closed" in found.faults[alike[0].key][0]
+
+
+def test_selectors_that_look_for_too_long_close_what_they_might_select() -> None:
+    rules = [{"key": f"k{n}", "operator": "DoesNotExist"} for n in range(10_000)]
+    many = [
+        policy(podSelector={"matchExpressions": [*rules, {"key": f"n{n}", "operator": "Exists"}]})
+        for n in range(MAX_LOOKS // (10_000 * 50) + 2)
+    ]
+    found = decided(*many, instances=of_shop(50))
+    assert set(found.table.ingress.values()) == {frozenset()}
+    assert found.faults
+
+
+def test_a_block_has_many_exceptions() -> None:
+    excepted = [f"10.{n // 250}.{n % 250}.7/32" for n in range(5000)]
+    block = {"cidr": "10.0.0.0/8", "except": [*excepted, "10.200.0.0/16", "10.200.3.0/24"]}
+    table = decided(policy(podSelector={}, ingress=[{"from": [{"ipBlock": block}]}])).table
+    access = table.ingress[DB]
+    for address, is_open in {
+        "10.0.0.7": False,
+        "10.0.0.6": True,
+        "10.0.0.8": True,
+        "10.19.249.7": False,
+        "10.200.3.1": False,
+        "10.201.0.0": True,
+        "10.255.255.255": True,
+        "11.0.0.0": False,
+    }.items():
+        assert allows(access, address, 1) is is_open, address
 
 
 def test_ten_thousand_policies_take_no_time_to_speak_of() -> None:
