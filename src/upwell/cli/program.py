@@ -29,6 +29,15 @@ class Entry:
 
 
 COMMANDS: Mapping[str, Entry] = {
+    "create": Entry("changes.create:create", "Create objects from manifests or arguments."),
+    "diff": Entry("changes.diff:diff", "Show what apply would change."),
+    "edit": Entry("changes.edit:edit", "Change objects in an editor."),
+    "expose": Entry(
+        "changes.expose:expose", "Create a Route for a Service, or a Service for a workload."
+    ),
+    "new-project": Entry("objects.projects:new_project", "Create a project and use it."),
+    "project": Entry("objects.projects:project", "Show the project in use, or use another."),
+    "projects": Entry("objects.projects:projects", "List the projects (namespaces)."),
     "annotate": Entry("changes.label:annotate", "Set and remove annotations of objects."),
     "label": Entry("changes.label:label", "Set and remove labels of objects."),
     "patch": Entry("changes.patch:patch", "Change fields of objects by a patch."),

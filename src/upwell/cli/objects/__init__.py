@@ -1,1 +1,1 @@
-"""Commands on objects of every kind: apply, get, describe, delete, wait."""
+"""Commands on objects of every kind: apply, get, describe, delete, wait; and on projects."""

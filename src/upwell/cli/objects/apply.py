@@ -104,7 +104,7 @@ async def apply_one(client: ApiClient, manifest: LoadedManifest, options: ApplyO
     except (NotFoundError, StoreForbiddenError):
         before = None  # whoever may not even read it is told below what writing takes
     after, warnings = await client.apply(
-        _without_server_fields(manifest.document),
+        without_server_fields(manifest.document),
         field_manager=options.field_manager,
         force=options.force,
         dry_run=options.dry_run,
@@ -125,12 +125,13 @@ def _outcome(before: Resource | None, after: Resource) -> str:
 
 def _desired(resource: Resource) -> dict[str, Any]:
     """Return the fields of an object that users set."""
-    document = _without_server_fields(encode(resource))
+    document = without_server_fields(encode(resource))
     document.pop("status", None)
     return document
 
 
-def _without_server_fields(document: Mapping[str, Any]) -> dict[str, Any]:
+def without_server_fields(document: Mapping[str, Any]) -> dict[str, Any]:
+    """Return a manifest without the metadata that a server sets."""
     metadata = document.get("metadata") or {}
     kept = {key: value for key, value in metadata.items() if key not in _SERVER_FIELDS}
     return {**document, "metadata": kept}
