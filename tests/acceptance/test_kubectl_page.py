@@ -1,4 +1,4 @@
-"""The session on docs/kubectl.md, run as it stands there against a real server."""
+"""The sessions on docs/kubectl.md and docs/oc-to-upwell.md, run as they stand there."""
 
 import asyncio
 import os
@@ -18,7 +18,7 @@ pytestmark = pytest.mark.skipif(
     shutil.which("kubectl") is None, reason="needs kubectl (Debian package kubernetes-client)"
 )
 
-PAGE = ROOT / "docs" / "kubectl.md"
+PAGES = [ROOT / "docs" / name for name in ("kubectl.md", "oc-to-upwell.md")]
 SECONDS = 300
 OURS = "127.0.0.1:7080"
 """Address of the server on the page."""
@@ -81,7 +81,7 @@ def script_of(steps: list[PageStep]) -> str:
 async def run(made: Installation, steps: list[PageStep]) -> list[tuple[str, int]]:
     """Return what each command has said, and its exit code."""
     programs = made.folder / "bin"
-    programs.mkdir()
+    programs.mkdir(exist_ok=True)
     upwell = programs / "upwell"
     upwell.write_text(f'#!/bin/sh\nexec {sys.executable} -m upwell --server {made.url} "$@"\n')
     upwell.chmod(0o755)
@@ -115,19 +115,24 @@ def addressed(made: Installation, text: str) -> str:
     return text.replace(OURS, f"127.0.0.1:{made.port}").replace("18080", str(free_port()))
 
 
-async def test_every_command_on_the_page_answers_as_it_says() -> None:
-    page = PAGE.read_text()
+async def wrong_steps(made: Installation, page: str) -> list[str]:
+    """Run a page's session; return the commands that do not answer as the page says."""
     steps = steps_of(page)
+    for file in _FILE.finditer(page):
+        (made.folder / file["name"]).write_text(addressed(made, file["text"]))
+    outcomes = await run(made, steps)
+    wrong = [
+        f"$ {step.command}\n{output}\nexit code {code}; missing: {missing or 'nothing'}"
+        for step, (output, code) in zip(steps, outcomes, strict=False)
+        if (missing := step.missing(output)) or code != step.code
+    ]
+    return wrong if len(outcomes) == len(steps) else [*wrong, f"only {len(outcomes)} have run"]
+
+
+async def test_every_command_on_the_pages_answers_as_they_say() -> None:
+    pages = [page.read_text() for page in PAGES]
     async with installation() as made:
         registry = made.url.removeprefix("http://")
         await publish(registry, "default/hello:1", "1.0", token=made.token)
-        for file in _FILE.finditer(page):
-            (made.folder / file["name"]).write_text(addressed(made, file["text"]))
-        outcomes = await run(made, steps)
-        wrong = [
-            f"$ {step.command}\n{output}\nexit code {code}; missing: {missing or 'nothing'}"
-            for step, (output, code) in zip(steps, outcomes, strict=False)
-            if (missing := step.missing(output)) or code != step.code
-        ]
+        wrong = [step for page in pages for step in await wrong_steps(made, page)]
         assert not wrong, "\n\n".join(wrong)
-        assert len(outcomes) == len(steps)
