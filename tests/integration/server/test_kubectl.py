@@ -255,7 +255,11 @@ async def test_mistakes_are_shown_with_their_place(kubectl: Kubectl) -> None:
     assert refused.code == 1
     assert "spec.replicas: expected an integer, found a string" in refused.stderr
     assert "spec.ports[0].port" in refused.stderr
-    odd = await kubectl("apply", "-f", "-", stdin=MANIFEST.replace("replicas: 2", "replica: 2"))
+    mistyped = MANIFEST.replace("replicas: 2", "replica: 2")
+    strict = await kubectl("apply", "-f", "-", stdin=mistyped)
+    assert strict.code == 1
+    assert 'strict decoding error: unknown field "spec.replica"' in strict.stderr
+    odd = await kubectl("apply", "--validate=warn", "-f", "-", stdin=mistyped)
     assert odd.code == 0
     assert 'Warning: unknown field "spec.replica" is kept and has no effect' in odd.stderr
 

@@ -43,6 +43,8 @@ from upwell.server.admission import promotions as promotions_admission
 from upwell.server.http.errors import ApiError
 from upwell.server.http.target import RequestTarget
 
+UNKNOWN_FIELD = "unknown field"
+"""Beginning of the warnings about fields that nobody knows."""
 _MAX_WARNINGS = 20
 _MAX_WARNING = 256
 
@@ -148,7 +150,7 @@ def _oddities(resource: Resource) -> Iterator[str]:
         return
     for path in unknown_fields(resource):
         if not path.startswith("status."):  # a client's status is not written
-            yield f'unknown field "{path[:_MAX_WARNING]}" is kept and has no effect'
+            yield f'{UNKNOWN_FIELD} "{path[:_MAX_WARNING]}" is kept and has no effect'
     yield from trigger_warnings(resource)
     yield from protocol_warnings(resource)
     yield from rollout_warnings(resource)

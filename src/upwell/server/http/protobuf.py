@@ -9,15 +9,14 @@ that nothing was set. A field without a name is part of the message around it.
 """
 
 import base64
-import functools
 import json
 import struct
 from collections.abc import Callable, Iterator, Mapping
 from datetime import UTC, datetime, timedelta
-from importlib.resources import files
 from typing import Any
 
 from upwell.server.http.errors import ApiError
+from upwell.server.http.kubernetes_fields import message_table
 from upwell.server.http.values import MAX_VALUES, too_many_values
 
 MEDIA_TYPE = "application/vnd.kubernetes.protobuf"
@@ -46,7 +45,7 @@ def decode_protobuf(body: bytes) -> Document:
     type_meta = _last_values(_bytes(envelope.get(1, b""), "typeMeta"))
     version = _text(_bytes(type_meta.get(1, b""), "apiVersion"))
     kind = _text(_bytes(type_meta.get(2, b""), "kind"))
-    table = _table()
+    table = message_table()
     place = "v1" if kind == _DELETE_OPTIONS else version
     message = table["kinds"].get(f"{place}/{kind}")
     if message is None:
@@ -57,13 +56,6 @@ def decode_protobuf(body: bytes) -> Document:
         )
     found = _Decoder(table["messages"]).message(_bytes(envelope.get(2, b""), "raw"), message)
     return {"apiVersion": version, "kind": kind} | found
-
-
-@functools.cache
-def _table() -> dict[str, Any]:
-    text = files("upwell.server.http").joinpath("kubernetes_messages.json").read_text()
-    table: dict[str, Any] = json.loads(text)
-    return table
 
 
 class _Decoder:

@@ -17,8 +17,9 @@ from upwell.oci.json_values import has_more_values
 from upwell.policy.access.authority import Requester, authored, refusal
 from upwell.policy.access.visibility import SecretView
 from upwell.policy.promotion.lowered_approvals import lowering_refusal
-from upwell.server.admission.admission import Admitted, admit
+from upwell.server.admission.admission import UNKNOWN_FIELD, Admitted, admit
 from upwell.server.http.errors import ApiError
+from upwell.server.http.kubernetes_fields import unknown_kubernetes_fields
 from upwell.server.http.target import RequestTarget
 from upwell.server.http.values import MAX_VALUES, number_of_values, require_bounded
 from upwell.server.objects.account_rights import within_account_rights
@@ -26,12 +27,14 @@ from upwell.server.objects.image_volumes import image_volume_warnings
 from upwell.server.objects.limit_ranges import within_limit_ranges
 from upwell.server.objects.pod_security import enforce_profiles
 from upwell.server.objects.workload_claims import require_free_workloads
-from upwell.server.objects.write_options import WriteOptions
+from upwell.server.objects.write_options import STRICT, WriteOptions
 from upwell.store import semantics
 from upwell.store.interface import AlreadyExistsError, ConflictError, NotFoundError, Store
 from upwell.store.retry import update_with_retry
 
 DEFAULT_NAMESPACE = "default"
+_MAX_FIELDS = 20
+"""Unknown fields that are named in a refusal."""
 type Document = dict[str, Any]
 type Change = Callable[[Document], Document]
 """Takes the stored object's JSON and returns the wanted one's."""
@@ -163,14 +166,15 @@ class Writer:
     ) -> WriteResult:
         owned = _with_managed_fields(admitted, document).resource
         resource = await options.work.computed(
-            lambda: _authorized(_bounded(owned, None), None, options), options.size
+            lambda: _authorized(_known(_bounded(owned, None), None, options), None, options),
+            options.size,
         )
         resource = await within_limit_ranges(self._store, resource, None)
         await require_free_workloads(self._store, resource, None)
         await within_account_rights(self._store, resource, None, options.user, options.grants)
         review = await enforce_profiles(self._store, resource, None)
         warnings = (
-            *admitted.warnings,
+            *options.heard(admitted.warnings),
             *review.warnings,
             *await image_volume_warnings(self._store, resource, None),
         )
@@ -202,7 +206,7 @@ class Writer:
 
             def compute() -> tuple[Resource, tuple[str, ...]]:
                 admitted = decide(old, json.loads(text))
-                wanted = _bounded(admitted.resource, old)
+                wanted = _known(_bounded(admitted.resource, old), old, options)
                 return _authorized(wanted, old, options), admitted.warnings
 
             resource, warnings = await options.work.computed(compute, size)
@@ -215,7 +219,11 @@ class Writer:
             review = await enforce_profiles(self._store, wanted, old)
             volumes = await image_volume_warnings(self._store, wanted, old)
             return _Replacement(
-                old, wanted, (*warnings, *review.warnings, *volumes), review.audited, size
+                old,
+                wanted,
+                (*options.heard(warnings), *review.warnings, *volumes),
+                review.audited,
+                size,
             )
 
         async def write(new: _Replacement) -> WriteResult:
@@ -277,6 +285,24 @@ def _bounded(resource: Resource, old: Resource | None) -> Resource:
     if old is None or number_of_values(document) > number_of_values(encode(old)):
         require_bounded(document, f"the object {resource.name!r}")
     return resource
+
+
+def _known(resource: Resource, old: Resource | None, options: WriteOptions) -> Resource:
+    """Return the object; raises ApiError for fields that a strict client brings in unknown."""
+    if options.field_validation != STRICT:
+        return resource
+    before = set(unknown_kubernetes_fields(encode(old))) if old is not None else set()
+    found = [one for one in unknown_kubernetes_fields(encode(resource)) if one not in before]
+    if not found:
+        return resource
+    kind = resource.KIND
+    fields = ", ".join(f'{UNKNOWN_FIELD} "{path}"' for path in found[:_MAX_FIELDS])
+    raise ApiError(
+        400,
+        f'{kind} in version "{kind.version}" cannot be handled as a {kind}:'
+        f" strict decoding error: {fields}",
+        key=resource.key,
+    )
 
 
 def _authorized(resource: Resource, old: Resource | None, options: WriteOptions) -> Resource:

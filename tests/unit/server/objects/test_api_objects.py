@@ -246,6 +246,24 @@ async def test_pages_hold_every_object_once(api: Api) -> None:
     assert (await api.get(f"{MAPS}?continue=nonsense")).status == 400
 
 
+async def test_a_strict_client_is_refused_what_kubernetes_does_not_know(api: Api) -> None:
+    odd = deployment("web")
+    odd["spec"]["template"]["spec"]["containers"][0]["colour"] = "red"
+    path = "spec.template.spec.containers[0].colour"
+    refused = await api.send("POST", f"{DEPLOYMENTS}?fieldValidation=Strict", odd)
+    assert refused.status == 400
+    assert f'strict decoding error: unknown field "{path}"' in refused.json["message"]
+    assert (await api.send("POST", f"{DEPLOYMENTS}?fieldValidation=strict", odd)).status == 422
+
+    kept = await api.send("POST", f"{DEPLOYMENTS}?fieldValidation=Ignore", odd)
+    assert (kept.status, kept.warnings) == (201, ())
+    # What is stored already hinders no other change.
+    strict = f"{DEPLOYMENTS}/web?fieldValidation=Strict"
+    for patch, code in (({"spec": {"replicas": 3}}, 200), ({"spec": {"shape": 1}}, 400)):
+        answer = await api.send("PATCH", strict, patch, "application/merge-patch+json")
+        assert answer.status == code
+
+
 async def test_a_collection_is_deleted_by_its_selector(api: Api) -> None:
     for name in ("a", "b", "c"):
         document = config_map(name)
