@@ -10,6 +10,7 @@ from upwell.api.meta import (
     Column,
     ColumnType,
     Condition,
+    KeptText,
     Kind,
     Model,
     ObjectReference,
@@ -31,25 +32,25 @@ class LabelSelector(Model):
 class RollingUpdate(Model):
     """Bounds of replicas missing or extra during a rollout; a number or a percentage."""
 
-    max_unavailable: int | str | None = None
-    max_surge: int | str | None = None
+    max_unavailable: int | str = "25%"
+    max_surge: int | str = "25%"
 
 
 class DeploymentStrategy(Model):
     """RollingUpdate or Recreate."""
 
-    type: str | None = None
+    type: str = "RollingUpdate"
     rolling_update: RollingUpdate | None = None
 
 
 class WorkloadSpec(Model):
     """Fields that Deployment, StatefulSet and DaemonSet share."""
 
-    replicas: int | None = Field(default=None, ge=0)
+    replicas: int = Field(default=1, ge=0)
     selector: LabelSelector = Field(default_factory=LabelSelector)
     template: PodTemplate = Field(default_factory=PodTemplate)
-    min_ready_seconds: Seconds | None = Field(default=None, ge=0)
-    revision_history_limit: int | None = Field(default=None, ge=0)
+    min_ready_seconds: Seconds = Field(default=0, ge=0)
+    revision_history_limit: int = Field(default=10, ge=0)
 
 
 class VolumeClaimTemplate(Model):
@@ -64,13 +65,14 @@ class StatefulSetSpec(WorkloadSpec):
     """Desired state of a StatefulSet."""
 
     volume_claim_templates: tuple[VolumeClaimTemplate, ...] = ()
+    pod_management_policy: KeptText = "OrderedReady"
 
 
 class DeploymentSpec(WorkloadSpec):
     """Desired state of a Deployment."""
 
-    strategy: DeploymentStrategy | None = None
-    progress_deadline_seconds: Seconds | None = Field(default=None, ge=1)
+    strategy: DeploymentStrategy = Field(default_factory=DeploymentStrategy)
+    progress_deadline_seconds: Seconds = Field(default=600, ge=1)
     paused: bool | None = None
 
 
@@ -185,11 +187,13 @@ class JobSpec(Model):
 
     template: PodTemplate = Field(default_factory=PodTemplate)
     completions: int | None = Field(default=None, ge=0)
-    parallelism: int | None = Field(default=None, ge=0)
-    backoff_limit: int | None = Field(default=None, ge=0)
+    """None: once, where `parallelism` is set alone."""
+    parallelism: int = Field(default=1, ge=0)
+    backoff_limit: int = Field(default=6, ge=0)
     active_deadline_seconds: Seconds | None = Field(default=None, ge=1)
     ttl_seconds_after_finished: int | None = Field(default=None, ge=0)
-    suspend: bool | None = None
+    suspend: bool = False
+    completion_mode: KeptText = "NonIndexed"
 
 
 class JobStatus(Model):
@@ -248,13 +252,13 @@ class CronJobSpec(Model):
     """Schedule of a Job."""
 
     schedule: str = ""
-    suspend: bool | None = None
+    suspend: bool = False
     time_zone: str | None = None
-    concurrency_policy: str | None = None
-    """Allow (the default), Forbid or Replace."""
+    concurrency_policy: str = "Allow"
+    """Allow, Forbid or Replace."""
     starting_deadline_seconds: Seconds | None = Field(default=None, ge=0)
-    successful_jobs_history_limit: int | None = Field(default=None, ge=0)
-    failed_jobs_history_limit: int | None = Field(default=None, ge=0)
+    successful_jobs_history_limit: int = Field(default=3, ge=0)
+    failed_jobs_history_limit: int = Field(default=1, ge=0)
     job_template: JobTemplate = Field(default_factory=JobTemplate)
 
 
@@ -340,9 +344,9 @@ class CustomParams(Model):
 class RollingParams(Model):
     """OpenShift's rolling strategy; seconds."""
 
-    update_period_seconds: Seconds | None = None
-    interval_seconds: Seconds | None = None
-    timeout_seconds: Seconds | None = None
+    update_period_seconds: Seconds = 1
+    interval_seconds: Seconds = 1
+    timeout_seconds: Seconds = 600
     max_unavailable: int | str | None = None
     max_surge: int | str | None = None
     pre: LifecycleHook | None = None
@@ -352,7 +356,7 @@ class RollingParams(Model):
 class RecreateParams(Model):
     """OpenShift's recreate strategy; seconds."""
 
-    timeout_seconds: Seconds | None = None
+    timeout_seconds: Seconds = 600
     pre: LifecycleHook | None = None
     mid: LifecycleHook | None = None
     post: LifecycleHook | None = None
@@ -361,23 +365,24 @@ class RecreateParams(Model):
 class DeploymentConfigStrategy(Model):
     """Rolling, Recreate or Custom."""
 
-    type: str | None = None
+    type: str = "Rolling"
     rolling_params: RollingParams | None = None
     recreate_params: RecreateParams | None = None
     custom_params: CustomParams | None = None
-    active_deadline_seconds: Seconds | None = None
+    active_deadline_seconds: Seconds = 21600
+    """Time that a rollout may take (apps.openshift.io MaxDeploymentDurationSeconds)."""
 
 
 class DeploymentConfigSpec(Model):
     """Desired state of a DeploymentConfig."""
 
-    replicas: int | None = Field(default=None, ge=0)
+    replicas: int = Field(default=1, ge=0)
     selector: dict[str, str] = Field(default_factory=dict)
     template: PodTemplate | None = None
-    strategy: DeploymentConfigStrategy | None = None
+    strategy: DeploymentConfigStrategy = Field(default_factory=DeploymentConfigStrategy)
     triggers: tuple[DeploymentTrigger, ...] | None = None
-    min_ready_seconds: Seconds | None = Field(default=None, ge=0)
-    revision_history_limit: int | None = Field(default=None, ge=0)
+    min_ready_seconds: Seconds = Field(default=0, ge=0)
+    revision_history_limit: int = Field(default=10, ge=0)
     paused: bool | None = None
     test: bool | None = None
 

@@ -326,10 +326,10 @@ class CommonSpec(Model):
 class BuildConfigSpec(CommonSpec):
     """Description of builds, and their triggers."""
 
-    run_policy: RunPolicy | None = Field(default=None, strict=False)
+    run_policy: RunPolicy = Field(default=RunPolicy.SERIAL, strict=False)
     triggers: tuple[BuildTriggerPolicy, ...] = ()
-    successful_builds_history_limit: int | None = Field(default=None, ge=0)
-    failed_builds_history_limit: int | None = Field(default=None, ge=0)
+    successful_builds_history_limit: int = Field(default=5, ge=0)
+    failed_builds_history_limit: int = Field(default=5, ge=0)
 
 
 class ImageChangeTriggerStatus(Model):

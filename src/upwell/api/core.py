@@ -9,6 +9,7 @@ from pydantic import Field
 from upwell.api.meta import (
     Column,
     Condition,
+    KeptText,
     Kind,
     LocalReference,
     Model,
@@ -197,7 +198,8 @@ class ServiceSpec(Model):
     selector: dict[str, str] = Field(default_factory=dict)
     ports: tuple[ServicePort, ...] = ()
     cluster_ip: str | None = Field(default=None, alias="clusterIP")
-    type: str | None = None
+    type: str = "ClusterIP"
+    session_affinity: KeptText = "None"
 
 
 class Service(Resource):
@@ -263,7 +265,7 @@ class FieldSelector(Model):
     """A field of the object itself (downward API)."""
 
     field_path: str
-    api_version: str | None = None
+    api_version: str = "v1"
 
 
 class EnvVarSource(Model):
@@ -362,11 +364,11 @@ class Probe(Model):
     http_get: HttpGetAction | None = None
     tcp_socket: TcpSocketAction | None = None
     exec: ExecAction | None = None
-    initial_delay_seconds: Seconds | None = None
-    period_seconds: Seconds | None = None
-    timeout_seconds: Seconds | None = None
-    success_threshold: int | None = None
-    failure_threshold: int | None = None
+    initial_delay_seconds: Seconds = 0
+    period_seconds: Seconds = 10
+    timeout_seconds: Seconds = 1
+    success_threshold: int = 1
+    failure_threshold: int = 3
 
 
 class ResourceRequirements(Model):
@@ -410,6 +412,11 @@ class Container(Model):
     """True gives it a terminal; earlier versions kept whatever was there."""
     restart_policy: str | None = None
     """"Always" makes an init container one that serves beside the others (a sidecar)."""
+    termination_message_path: KeptText = "/dev/termination-log"
+    termination_message_policy: KeptText = "File"
+
+
+DEFAULT_FILE_MODE = 0o644
 
 
 class KeyToPath(Model):
@@ -426,16 +433,21 @@ class SecretVolume(Model):
     secret_name: str
     items: tuple[KeyToPath, ...] = ()
     optional: bool | None = None
-    default_mode: int | None = None
+    default_mode: int = DEFAULT_FILE_MODE
 
 
-class ConfigMapVolume(Model):
-    """A ConfigMap as files."""
+class ProjectedObject(Model):
+    """A Secret or ConfigMap as files in a folder of several sources."""
 
     name: str = ""
     items: tuple[KeyToPath, ...] = ()
     optional: bool | None = None
-    default_mode: int | None = None
+
+
+class ConfigMapVolume(ProjectedObject):
+    """A ConfigMap as files."""
+
+    default_mode: int = DEFAULT_FILE_MODE
 
 
 class DownwardFile(Model):
@@ -446,11 +458,16 @@ class DownwardFile(Model):
     mode: int | None = None
 
 
-class DownwardVolume(Model):
-    """Fields of the object itself as files (downward API)."""
+class ProjectedFields(Model):
+    """Fields of the object itself as files in a folder of several sources."""
 
     items: tuple[DownwardFile, ...] = ()
-    default_mode: int | None = None
+
+
+class DownwardVolume(ProjectedFields):
+    """Fields of the object itself as files (downward API)."""
+
+    default_mode: int = DEFAULT_FILE_MODE
 
 
 class TokenProjection(Model):
@@ -465,9 +482,9 @@ class TokenProjection(Model):
 class ProjectedSource(Model):
     """One of the sources of a projected volume."""
 
-    secret: ConfigMapVolume | None = None
-    config_map: ConfigMapVolume | None = None
-    downward_api: DownwardVolume | None = Field(default=None, alias="downwardAPI")
+    secret: ProjectedObject | None = None
+    config_map: ProjectedObject | None = None
+    downward_api: ProjectedFields | None = Field(default=None, alias="downwardAPI")
     service_account_token: TokenProjection | None = None
 
 
@@ -475,7 +492,7 @@ class ProjectedVolume(Model):
     """Files of several sources in one folder."""
 
     sources: tuple[ProjectedSource, ...] = ()
-    default_mode: int | None = None
+    default_mode: int = DEFAULT_FILE_MODE
 
 
 class ClaimVolume(Model):
@@ -489,7 +506,7 @@ class HostPathVolume(Model):
     """A path of the host."""
 
     path: str
-    type: str | None = None
+    type: str = ""
 
 
 class Volume(Model):
@@ -511,8 +528,8 @@ class PodSpec(Model):
     containers: tuple[Container, ...] = ()
     init_containers: tuple[Container, ...] = ()
     volumes: tuple[Volume, ...] = ()
-    restart_policy: str | None = None
-    termination_grace_period_seconds: Seconds | None = None
+    restart_policy: str = "Always"
+    termination_grace_period_seconds: Seconds = 30
     image_pull_secrets: tuple[LocalReference, ...] = ()
     service_account_name: str | None = None
     automount_service_account_token: Any = None
@@ -521,6 +538,8 @@ class PodSpec(Model):
     host_users: Any = None
     """True or false; earlier versions kept whatever was there."""
     security_context: dict[str, Any] | None = None
+    dns_policy: KeptText = "ClusterFirst"
+    scheduler_name: KeptText = "default-scheduler"
 
 
 class PodTemplateMeta(Model):

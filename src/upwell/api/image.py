@@ -38,7 +38,7 @@ class ImportPolicy(Model):
 class ReferencePolicy(Model):
     """Policy for the pull spec that a reference to the tag becomes: `Source` or `Local`."""
 
-    type: str | None = None
+    type: str = "Source"
 
 
 class TagReference(Model):
@@ -50,7 +50,7 @@ class TagReference(Model):
     reference: bool | None = None
     generation: int | None = None
     import_policy: ImportPolicy | None = None
-    reference_policy: ReferencePolicy | None = None
+    reference_policy: ReferencePolicy = Field(default_factory=ReferencePolicy)
 
     @property
     def imports(self) -> str | None:
@@ -78,7 +78,7 @@ class TagReference(Model):
 class LookupPolicy(Model):
     """Policy for short image names in the namespace: they resolve through this stream or not."""
 
-    local: bool | None = None
+    local: bool = False
 
 
 class ImageStreamSpec(Model):
@@ -86,7 +86,7 @@ class ImageStreamSpec(Model):
 
     tags: tuple[TagReference, ...] = ()
     docker_image_repository: str | None = None
-    lookup_policy: LookupPolicy | None = None
+    lookup_policy: LookupPolicy = Field(default_factory=LookupPolicy)
 
 
 class TagEvent(Model):

@@ -10,7 +10,14 @@ from datetime import UTC, datetime
 from enum import StrEnum
 from typing import Annotated, Any, ClassVar, Self
 
-from pydantic import AwareDatetime, BaseModel, ConfigDict, Field, PlainSerializer
+from pydantic import (
+    AwareDatetime,
+    BaseModel,
+    ConfigDict,
+    Field,
+    PlainSerializer,
+    WithJsonSchema,
+)
 from pydantic.alias_generators import to_camel
 
 
@@ -22,6 +29,8 @@ def format_time(time: datetime) -> str:
 type Time = Annotated[AwareDatetime, PlainSerializer(format_time, when_used="json-unless-none")]
 Seconds = Annotated[int, Field(ge=-(2**31), le=2**31 - 1)]
 """A duration; no alias of its own kind, so that schemas show a plain integer."""
+KeptText = Annotated[Any, WithJsonSchema({"type": "string"})]
+"""A text without effect; earlier versions kept whatever was there, and all of it still loads."""
 
 
 class Model(BaseModel):

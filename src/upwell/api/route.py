@@ -13,7 +13,7 @@ class RouteTarget(Model):
 
     kind: str = "Service"
     name: str = ""
-    weight: int | None = Field(default=None, ge=0, le=256)
+    weight: int = Field(default=100, ge=0, le=256)
 
 
 class RoutePort(Model):
@@ -43,7 +43,7 @@ class RouteSpec(Model):
     alternate_backends: tuple[RouteTarget, ...] = ()
     port: RoutePort | None = None
     tls: RouteTls | None = None
-    wildcard_policy: str | None = None
+    wildcard_policy: str = "None"
 
 
 class RouteIngress(Model):

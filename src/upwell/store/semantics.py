@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from datetime import datetime
 
 from upwell.api.core import Namespace
+from upwell.api.defaults import as_stored
 from upwell.api.meta import ObjectMeta, Resource
 from upwell.store.interface import ConflictError, RejectedError, Selector
 
@@ -29,7 +30,7 @@ def created[R: Resource](resource: R, birth: Birth) -> R:
     if not birth.name:
         raise RejectedError(f"{resource.KIND} has no name: set metadata.name or generateName")
     fresh = _with_first_status(resource) if resource.KIND.has_status else resource
-    return _of_its_kind(fresh).with_metadata(
+    named = _of_its_kind(fresh).with_metadata(
         name=birth.name,
         uid=birth.uid,
         creation_timestamp=_to_seconds(birth.time),
@@ -37,6 +38,7 @@ def created[R: Resource](resource: R, birth: Birth) -> R:
         generation=1,
         resource_version=None,
     )
+    return as_stored(named)
 
 
 def updated[R: Resource](stored: R, wanted: R) -> R:
@@ -55,6 +57,7 @@ def updated[R: Resource](stored: R, wanted: R) -> R:
         "deletion_timestamp": meta.deletion_timestamp,
     }
     candidate = _of_its_kind(_with_status_of(stored, wanted)).with_metadata(**owned_by_store)
+    candidate = as_stored(candidate)
     if candidate == stored:
         return stored
     if _without_metadata(candidate) != _without_metadata(stored):

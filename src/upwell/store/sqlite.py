@@ -16,6 +16,7 @@ from pathlib import Path
 from typing import Self
 
 from upwell.api.codec import InvalidObjectError, UnknownKindError, decode_as, resource_of_kind
+from upwell.api.defaults import as_stored
 from upwell.api.meta import ObjectKey, Resource
 from upwell.encryption.databases import DatabaseKeys, Resealer, truncate_log
 from upwell.encryption.keyring import Keyring
@@ -241,10 +242,13 @@ class _SqliteJournal:
         return self._cipher.open(kept)
 
     def _decode(self, kind: str, body: str) -> Resource:
-        """Return the object; raises UnknownKindError or DamagedStoreError."""
+        """Return the object, with defaults that earlier versions did not store.
+
+        Raises UnknownKindError or DamagedStoreError.
+        """
         resource = resource_of_kind(kind)
         try:
-            return decode_as(resource, body)
+            return as_stored(decode_as(resource, body))
         except InvalidObjectError as error:
             raise DamagedStoreError(self._path, f"{error}: {_RESTORE}") from error
 

@@ -86,7 +86,10 @@ def test_a_default_image_trigger_needs_a_stream_to_follow() -> None:
     stream = {"dockerStrategy": {"from": {"kind": "ImageStreamTag", "name": "a:1"}}}
 
     assert build_config(strategy=image, triggers=triggers)["triggers"] == triggers[1:]
-    assert build_config(strategy=stream, triggers=triggers)["triggers"] == triggers
+    assert build_config(strategy=stream, triggers=triggers)["triggers"] == [
+        {"type": "ImageChange", "imageChange": {}},
+        triggers[1],
+    ]
 
 
 def test_a_tag_of_an_unnamed_kind_follows_another_tag() -> None:
@@ -96,9 +99,10 @@ def test_a_tag_of_an_unnamed_kind_follows_another_tag() -> None:
         spec={"tags": [{"name": "a", "from": {"name": "b:1"}}, {"name": "c"}]},
     )["spec"]
 
+    policy = {"referencePolicy": {"type": "Source"}}
     assert spec["tags"] == [
-        {"name": "a", "from": {"kind": "ImageStreamTag", "name": "b:1"}},
-        {"name": "c"},
+        {"name": "a", "from": {"kind": "ImageStreamTag", "name": "b:1"}, **policy},
+        {"name": "c", **policy},
     ]
 
 
@@ -123,7 +127,10 @@ def test_a_service_port_leads_to_the_same_port() -> None:
 
     spec = complete("v1", "Service", spec={"ports": ports})["spec"]
 
-    assert spec["ports"] == [{"port": 80, "targetPort": 80}, {"port": 81, "targetPort": "web"}]
+    assert spec["ports"] == [
+        {"port": 80, "protocol": "TCP", "targetPort": 80},
+        {"port": 81, "protocol": "TCP", "targetPort": "web"},
+    ]
 
 
 def test_plain_text_of_a_secret_is_folded_into_its_data() -> None:

@@ -4,17 +4,23 @@
 """
 
 from upwell.api.defaults.names import (
-    DEFAULT_HISTORY_LIMIT,
-    DEFAULT_REVISION_LIMIT,
     DOCKER_IMAGE,
     IMAGE_STREAM_TAG,
 )
-from upwell.api.defaults.objects import apply_defaults
+from upwell.api.defaults.objects import (
+    apply_defaults,
+    as_stored,
+    completed,
+    with_defaults,
+    with_kept_form,
+)
 
 __all__ = [
-    "DEFAULT_HISTORY_LIMIT",
-    "DEFAULT_REVISION_LIMIT",
     "DOCKER_IMAGE",
     "IMAGE_STREAM_TAG",
     "apply_defaults",
+    "as_stored",
+    "completed",
+    "with_defaults",
+    "with_kept_form",
 ]

@@ -1,15 +1,21 @@
 """Defaults of build.openshift.io."""
 
+from collections.abc import Mapping
+
 from upwell.api.build import (
     BinaryBuildSource,
     Build,
     BuildConfig,
+    BuildConfigSpec,
     BuildSource,
     BuildStrategy,
+    BuildTriggerPolicy,
     CommonSpec,
-    RunPolicy,
+    DockerBuildStrategy,
+    ImageChangeTrigger,
 )
 from upwell.api.defaults.names import IMAGE_STREAM_TAG, with_kind
+from upwell.api.meta import Model
 
 _TRIGGER_TYPES = {
     "imageChange": "ImageChange",
@@ -21,8 +27,24 @@ _TRIGGER_TYPES = {
 }
 
 
-def complete_build_config(config: BuildConfig) -> BuildConfig:
-    """Return a BuildConfig with its defaults."""
+STORED: Mapping[type[Model], tuple[str, ...]] = {
+    BuildConfigSpec: (
+        "run_policy",
+        "successful_builds_history_limit",
+        "failed_builds_history_limit",
+    ),
+}
+
+
+def trigger_policy(trigger: BuildTriggerPolicy) -> dict[str, object]:
+    """Return the image that a trigger follows where it names none: the strategy's."""
+    if trigger.type != "ImageChange" or trigger.image_change is not None:
+        return {}
+    return {"image_change": ImageChangeTrigger()}
+
+
+def settled_config(config: BuildConfig) -> BuildConfig:
+    """Return a BuildConfig with types that follow from what it says, and with names of today."""
     spec = _common(config.spec)
     strategy = spec.strategy
     triggers = tuple(
@@ -39,12 +61,12 @@ def complete_build_config(config: BuildConfig) -> BuildConfig:
             if trigger.type != "ImageChange"
             or (trigger.image_change is not None and trigger.image_change.from_ is not None)
         )
-    changes = {"triggers": triggers, "run_policy": spec.run_policy or RunPolicy.SERIAL}
+    changes = {"triggers": triggers}
     return config.model_copy(update={"spec": spec.model_copy(update=changes)})
 
 
-def complete_build(build: Build) -> Build:
-    """Return a Build with its defaults."""
+def settled_build(build: Build) -> Build:
+    """Return a Build with types that follow from what it says; a person may write one."""
     return build.model_copy(update={"spec": _common(build.spec)})
 
 
@@ -86,6 +108,8 @@ def _source_type(source: BuildSource) -> str:
 
 def _strategy(strategy: BuildStrategy) -> BuildStrategy:
     """Recompute the type from what is set; an unnamed kind of `from` is an ImageStreamTag."""
+    if strategy == BuildStrategy(type="Docker"):
+        strategy = strategy.model_copy(update={"docker_strategy": DockerBuildStrategy()})
     if strategy.source_strategy is not None:
         source = strategy.source_strategy
         source = source.model_copy(update={"from_": with_kind(source.from_)})

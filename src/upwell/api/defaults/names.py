@@ -2,8 +2,6 @@
 
 from upwell.api.meta import ObjectReference
 
-DEFAULT_HISTORY_LIMIT = 5
-DEFAULT_REVISION_LIMIT = 10
 IMAGE_STREAM_TAG = "ImageStreamTag"
 DOCKER_IMAGE = "DockerImage"
 

@@ -124,10 +124,13 @@ def apply(
     return _with_entries(merged, [*others, _renewed(mine, manager, _APPLY, wanted)])
 
 
-def record_update(old: Document, new: Document, manager: Manager) -> Document:
+def record_update(
+    old: Document, new: Document, manager: Manager, declared: Document | None = None
+) -> Document:
     """Return `new` with managedFields that say what `manager` changed from `old` (empty: created).
 
-    managedFields that `new` brings count as the base; without any, those of `old` do.
+    Of what changed, the manager owns what `declared` has, if that is given: the rest are defaults,
+    which nobody owns. managedFields that `new` brings count as the base, or else those of `old`.
     """
     entries = _entries(new) or _entries(old)
     changed = _changed(old, new)
@@ -138,8 +141,9 @@ def record_update(old: Document, new: Document, manager: Manager) -> Document:
         for entry in entries
         if not entry.is_of(manager, _UPDATE)
     ]
-    kept = frozenset(mine.paths - gone) if mine else frozenset()
-    return _with_entries(new, [*others, _renewed(mine, manager, _UPDATE, kept | changed)])
+    meant = changed if declared is None else changed & owned_paths(declared)
+    kept = mine.paths - gone - (changed - meant) if mine else frozenset()
+    return _with_entries(new, [*others, _renewed(mine, manager, _UPDATE, kept | meant)])
 
 
 def owned_paths(document: Document) -> frozenset[Path]:

@@ -2,7 +2,7 @@
 
 from collections.abc import Iterator
 
-from upwell.api.core import DownwardVolume, PodTemplate, TokenProjection
+from upwell.api.core import PodTemplate, ProjectedFields, TokenProjection
 from upwell.api.values.faults import Fault
 
 _SHORTEST = 600
@@ -52,7 +52,7 @@ def _token(token: TokenProjection, path: str) -> Iterator[Fault]:
         yield Fault(f"{path}.audience", f"at most {_MAX_AUDIENCE} characters")
 
 
-def _downward(volume: DownwardVolume | None, path: str) -> Iterator[Fault]:
+def _downward(volume: ProjectedFields | None, path: str) -> Iterator[Fault]:
     for at, item in enumerate(volume.items if volume is not None else ()):
         if not is_below(item.path):
             yield Fault(f"{path}.items[{at}].path", "a path in the volume is needed")

@@ -108,7 +108,7 @@ def _of_config(config: DeploymentConfig) -> Iterator[str]:
     if config.spec.template is not None:
         yield from _of_template(config.spec.template)
     strategy = config.spec.strategy
-    if strategy is not None and strategy.custom_params is not None:
+    if strategy.custom_params is not None:
         yield strategy.custom_params.image
 
 

@@ -116,7 +116,7 @@ def _of_config(config: DeploymentConfig) -> Iterator[str]:
         if hook.exec_new_pod is not None:
             yield from _secrets(sorted(sources_of(hook.exec_new_pod.env)))
     strategy = config.spec.strategy
-    if strategy is not None and strategy.custom_params is not None:
+    if strategy.custom_params is not None:
         yield from _secrets(sorted(sources_of(strategy.custom_params.environment)))
 
 

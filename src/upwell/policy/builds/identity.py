@@ -1,8 +1,10 @@
 """A build's identity: the hash of everything that its result depends on."""
 
 from collections.abc import Mapping
+from typing import Any
 
 from upwell.api.build import BuildSpec
+from upwell.api.core import DEFAULT_FILE_MODE
 from upwell.formats.canonical_json import canonical_json
 from upwell.oci import Digest
 from upwell.policy.builds.environment import takes_secrets
@@ -11,6 +13,8 @@ from upwell.policy.images.streams import INPUTS_TAG_PREFIX
 _TAG_DIGITS = 40
 _IDENTITY_VERSION = 1
 """Raised when the same inputs would be built into something else than before."""
+_LATER = {"apiVersion": "v1", "defaultMode": DEFAULT_FILE_MODE}
+"""Defaults of variables and volumes; builds of before they were stored are found again."""
 
 
 def inputs_hash(
@@ -43,7 +47,7 @@ def inputs_hash(
         source.get("git", {}).pop("ref", None)
     document = {
         "version": _IDENTITY_VERSION,
-        "strategy": strategy,
+        "strategy": _bare(strategy),
         "source": source,
         "commit": commit,
         "images": {name: reference.partition("@")[2] for name, reference in images.items()},
@@ -55,6 +59,13 @@ def inputs_hash(
     if objects:
         document["objects"] = dict(objects)
     return Digest.of(canonical_json(document)).hex
+
+
+def _bare(value: Any) -> Any:
+    """Return data without the defaults that were not always stored."""
+    if isinstance(value, dict):
+        return {key: _bare(one) for key, one in value.items() if _LATER.get(key) != one}
+    return [_bare(one) for one in value] if isinstance(value, list) else value
 
 
 def _takes_secret_variables(spec: BuildSpec) -> bool:

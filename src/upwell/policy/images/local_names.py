@@ -48,4 +48,4 @@ def resolve_local(
 
 def is_local(stream: ImageStream) -> bool:
     """Return True if short names in the stream's namespace resolve through it."""
-    return bool(stream.spec.lookup_policy and stream.spec.lookup_policy.local)
+    return stream.spec.lookup_policy.local

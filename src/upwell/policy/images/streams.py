@@ -116,9 +116,7 @@ def resolve_tag(stream: ImageStream, tag: str) -> str | None:
     if latest is None:
         return None
     declared = next((entry for entry in stream.spec.tags if entry.name == tag), None)
-    local = declared is not None and (
-        declared.reference_policy is not None and declared.reference_policy.type == "Local"
-    )
+    local = declared is not None and declared.reference_policy.type == "Local"
     if local and stream.status.docker_image_repository and latest.image:
         return f"{stream.status.docker_image_repository}@{latest.image}"
     return pinned(latest)

@@ -1,6 +1,5 @@
 """Times of a CronJob: its last due time, its next, and what to do about those that were missed."""
 
-from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from enum import StrEnum
@@ -69,14 +68,9 @@ def job_name(job: CronJob, due: datetime) -> str:
     return f"{job.name}-{int(due.timestamp()) // 60}"
 
 
-def surplus[T](ended: Sequence[T], limit: int | None, default: int) -> Sequence[T]:
-    """Return the oldest of `ended` (newest first) beyond the history's limit."""
-    return ended[default if limit is None else limit :]
-
-
 def _concurrency(spec: CronJobSpec) -> Concurrency:
     try:
-        return Concurrency(spec.concurrency_policy or Concurrency.ALLOW)
+        return Concurrency(spec.concurrency_policy)
     except ValueError:
         known = ", ".join(Concurrency)
         raise CronError(

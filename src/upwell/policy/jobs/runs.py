@@ -9,7 +9,6 @@ from upwell.api.apps import Job
 from upwell.api.validation.numbers import MAX_COMPLETIONS, MAX_PARALLELISM
 from upwell.policy.rollouts.steps import FIRST_BACKOFF, LONGEST_BACKOFF, restart_after_loss
 
-DEFAULT_BACKOFF_LIMIT = 6
 SUPERSEDED = "Superseded"
 """Condition of a failed Job of a CronJob: a newer run has succeeded."""
 
@@ -73,8 +72,7 @@ def plan(
     if spec.suspend:
         return JobPlan(completed=completed, message="spec.suspend is set")
     failures = sum(run.failures for run in runs)
-    limit = DEFAULT_BACKOFF_LIMIT if spec.backoff_limit is None else spec.backoff_limit
-    if failures > limit:
+    if failures > spec.backoff_limit:
         last = next((run.message for run in runs if run.failures), "")
         why = f"failed {failures} times: {last}"
         return JobPlan(completed=completed, outcome="BackoffLimitExceeded", message=why)
@@ -91,7 +89,7 @@ def plan(
 def _starts(job: Job, runs: Sequence[Run], completed: tuple[int, ...], now: datetime) -> JobPlan:
     spec = job.spec
     wanted = 1 if spec.completions is None else spec.completions
-    parallelism = 1 if spec.parallelism is None else spec.parallelism
+    parallelism = spec.parallelism
     if (
         wanted > MAX_COMPLETIONS or parallelism > MAX_PARALLELISM
     ):  # admitted before there was a bound

@@ -119,15 +119,14 @@ def _deployment(app: Application, metadata: ObjectMeta, follows: str) -> Deploym
         }
         annotations = {TRIGGERS_ANNOTATION: json.dumps([entry])}
         metadata = metadata.model_copy(update={"annotations": annotations})
-    return Deployment(
-        metadata=metadata,
-        spec=DeploymentSpec(
-            replicas=1,
-            selector=LabelSelector(match_labels=_selector(app)),
-            template=_template(app),
-            progress_deadline_seconds=PROGRESS_DEADLINE_SECONDS if app.is_probed else None,
-        ),
+    spec = DeploymentSpec(
+        replicas=1,
+        selector=LabelSelector(match_labels=_selector(app)),
+        template=_template(app),
     )
+    if app.is_probed:
+        spec = spec.model_copy(update={"progress_deadline_seconds": PROGRESS_DEADLINE_SECONDS})
+    return Deployment(metadata=metadata, spec=spec)
 
 
 def _deployment_config(app: Application, metadata: ObjectMeta, follows: str) -> DeploymentConfig:
@@ -139,20 +138,17 @@ def _deployment_config(app: Application, metadata: ObjectMeta, follows: str) -> 
             from_=ObjectReference(kind=IMAGE_STREAM_TAG, name=follows),
         )
         triggers.append(DeploymentTrigger(type="ImageChange", image_change_params=image))
-    strategy = None
+    spec = DeploymentConfigSpec(
+        replicas=1,
+        selector=_selector(app),
+        template=_template(app),
+        triggers=tuple(triggers),
+    )
     if app.is_probed:
         rolling = RollingParams(timeout_seconds=PROGRESS_DEADLINE_SECONDS)
         strategy = DeploymentConfigStrategy(type="Rolling", rolling_params=rolling)
-    return DeploymentConfig(
-        metadata=metadata,
-        spec=DeploymentConfigSpec(
-            replicas=1,
-            selector=_selector(app),
-            template=_template(app),
-            strategy=strategy,
-            triggers=tuple(triggers),
-        ),
-    )
+        spec = spec.model_copy(update={"strategy": strategy})
+    return DeploymentConfig(metadata=metadata, spec=spec)
 
 
 def _pipeline(app: Application, follows: str) -> Pipeline:

@@ -193,11 +193,9 @@ def _names_of(kind: type[Resource]) -> set[str]:
 def _replicas(resource: Resource) -> int:
     match resource:
         case Deployment() | DeploymentConfig() | StatefulSet():
-            wanted = resource.spec.replicas
-            return 1 if wanted is None else wanted
+            return resource.spec.replicas
         case Job():
-            parallel = resource.spec.parallelism
-            return 1 if parallel is None else parallel
+            return resource.spec.parallelism
         case Pod():
             return int(resource.status.phase not in {SUCCEEDED, FAILED})
         case _:

@@ -5,7 +5,7 @@ from enum import StrEnum
 
 from upwell.api.apps import RevisionRecord
 from upwell.api.core import Container, PodTemplate
-from upwell.policy.rollouts.pod_template import template_hash
+from upwell.policy.rollouts.pod_template import same_meaning, template_hash
 from upwell.policy.rollouts.settings import Workload, template_of
 
 type Records = tuple[RevisionRecord, ...]
@@ -33,12 +33,28 @@ class RolloutCause(StrEnum):
 
 
 def wanted_revision(workload: Workload) -> str:
-    """Return what the declared template is called: its hash, or what a person's request says."""
-    declared = template_hash(template_of(workload))
-    requested = workload.status.requested
+    """Return what the declared template is called: its hash, or what a person's request says.
+
+    A revision of the same meaning keeps the name under which it was recorded, as its instances have
+    that in their labels: earlier versions counted defaults that were written out.
+    """
+    template, requested = template_of(workload), workload.status.requested
+    declared = template_hash(template)
     if requested is not None and requested.template == declared:
         return requested.revision
-    return declared
+    known = newest_alike(workload.status.revisions, template)
+    if known is None:
+        return declared
+    if requested is not None and known.hash in {requested.template, requested.revision}:
+        return requested.revision
+    return known.hash
+
+
+def newest_alike(records: Records, template: PodTemplate) -> RevisionRecord | None:
+    """Return the newest revision whose template means the same."""
+    declared = template_hash(template)
+    alike = (one for one in records if declared in {one.hash, template_hash(one.template)})
+    return next(alike, None)
 
 
 def is_requested(workload: Workload, revision: str) -> bool:
@@ -115,7 +131,7 @@ def cause_of(
     if undone:
         return RolloutCause.ROLLBACK
     before = records[0].template
-    if before != template and _without_images(before) == _without_images(template):
+    if before != template and same_meaning(_without_images(before), _without_images(template)):
         return RolloutCause.IMAGE_CHANGE
     return RolloutCause.CONFIG_CHANGE
 

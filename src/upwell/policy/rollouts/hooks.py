@@ -62,7 +62,7 @@ class RetryAt:
 
 def hooks_of(workload: Resource) -> Mapping[HookMoment, LifecycleHook]:
     """Return the hooks of a workload by moment; raises TemplateError for what cannot be run."""
-    if not isinstance(workload, DeploymentConfig) or workload.spec.strategy is None:
+    if not isinstance(workload, DeploymentConfig):
         return {}
     strategy = workload.spec.strategy
     recreate = strategy.type == "Recreate"
@@ -76,7 +76,7 @@ def hooks_of(workload: Resource) -> Mapping[HookMoment, LifecycleHook]:
 
 def declared_hooks(workload: Resource) -> Iterator[LifecycleHook]:
     """Yield each hook that a workload declares, also of a strategy that is not the one in force."""
-    if not isinstance(workload, DeploymentConfig) or workload.spec.strategy is None:
+    if not isinstance(workload, DeploymentConfig):
         return
     strategy = workload.spec.strategy
     for params in (strategy.rolling_params, strategy.recreate_params):

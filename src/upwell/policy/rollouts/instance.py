@@ -61,7 +61,6 @@ _MAX_NAME = 200
 """Bytes; a folder and a container carry the name, with something of their own added."""
 _MAX_HOSTNAME = 63
 _REVISION_DIGITS = 8
-_DEFAULT_FILE_MODE = 0o644
 _COMING_OR_THERE = frozenset({State.PULLING, State.INITIALIZING, State.RUNNING})
 
 _VOLUME_KINDS = (
@@ -320,18 +319,13 @@ def _action(handler: core.LifecycleHandler | None, container: core.Container) ->
 def _probe(probe: core.Probe | None, container: core.Container) -> ProbeSpec | None:
     if probe is None:
         return None
-    defaults = ProbeSpec(ExecProbe(()))
-
-    def given(value: int | None, default: float) -> float:
-        return default if value is None else value
-
     return ProbeSpec(
         check=_check(probe, container),
-        initial_delay=given(probe.initial_delay_seconds, defaults.initial_delay),
-        period=given(probe.period_seconds, defaults.period),
-        timeout=given(probe.timeout_seconds, defaults.timeout),
-        success_threshold=probe.success_threshold or defaults.success_threshold,
-        failure_threshold=probe.failure_threshold or defaults.failure_threshold,
+        initial_delay=probe.initial_delay_seconds,
+        period=probe.period_seconds,
+        timeout=probe.timeout_seconds,
+        success_threshold=probe.success_threshold or 1,
+        failure_threshold=probe.failure_threshold or 3,
     )
 
 
@@ -369,7 +363,7 @@ def _volume(
     if volume.persistent_volume_claim is not None:
         return VolumeClaim(revision.workload.namespace, volume.persistent_volume_claim.claim_name)
     if volume.host_path is not None:
-        return HostPath(volume.host_path.path, volume.host_path.type or "")
+        return HostPath(volume.host_path.path, volume.host_path.type)
     if (files := _volume_files(volume, revision.sources, identity)) is not None:
         return files
     others = sorted(volume.model_extra or {})
@@ -387,23 +381,23 @@ def _volume_files(volume: core.Volume, sources: Sources, identity: Identity) -> 
     if volume.projected is not None:
         return _projected(volume, volume.projected, sources, identity)
     if volume.downward_api is not None:
-        mode = volume.downward_api.default_mode or _DEFAULT_FILE_MODE
+        mode = volume.downward_api.default_mode
         return _downward(volume.name, volume.downward_api, mode, identity)
     if volume.secret is not None:
         secret = volume.secret
         found = sources.all_of(SourceName(SECRET, secret.secret_name), optional=secret.optional)
-        return _files(secret, SourceName(SECRET, secret.secret_name), found)
+        return _files(secret, SourceName(SECRET, secret.secret_name), found, secret.default_mode)
     if volume.config_map is not None:
         config = volume.config_map
         found = sources.all_of(SourceName(CONFIG_MAP, config.name), optional=config.optional)
-        return _files(config, SourceName(CONFIG_MAP, config.name), found)
+        return _files(config, SourceName(CONFIG_MAP, config.name), found, config.default_mode)
     return None
 
 
 def _projected(
     volume: core.Volume, projected: core.ProjectedVolume, sources: Sources, identity: Identity
 ) -> Files:
-    mode = projected.default_mode or _DEFAULT_FILE_MODE
+    mode = projected.default_mode
     content: dict[str, bytes] = {}
     modes: dict[str, int] = {}
     tokens: list[TokenFile] = []
@@ -433,12 +427,12 @@ def _sources(
     for kind, named in ((SECRET, source.secret), (CONFIG_MAP, source.config_map)):
         if named is not None:
             name = SourceName(kind, named.name)
-            yield _files(named, name, sources.all_of(name, optional=named.optional))
+            yield _files(named, name, sources.all_of(name, optional=named.optional), mode)
     if source.downward_api is not None:
         yield _downward(volume.name, source.downward_api, mode, identity)
 
 
-def _downward(name: str, volume: core.DownwardVolume, mode: int, identity: Identity) -> Files:
+def _downward(name: str, volume: core.ProjectedFields, mode: int, identity: Identity) -> Files:
     """Return the fields of the instance that a volume shows (core/v1 DownwardAPIVolumeSource)."""
     content: dict[str, bytes] = {}
     for item in volume.items:
@@ -485,11 +479,11 @@ def _require_below(path: str, where: str) -> None:
 
 
 def _files(
-    volume: core.SecretVolume | core.ConfigMapVolume,
+    volume: core.SecretVolume | core.ProjectedObject,
     source: SourceName,
     found: Mapping[str, bytes],
+    mode: int,
 ) -> Files:
-    mode = volume.default_mode or _DEFAULT_FILE_MODE
     if not volume.items:
         return Files(found, mode)
     content: dict[str, bytes] = {}

@@ -17,6 +17,7 @@ from upwell.api.core import (
     PodTemplate,
     Volume,
 )
+from upwell.api.defaults.pod_templates import without_defaults
 from upwell.formats.canonical_json import canonical_json
 
 _HASH_LENGTH = 16
@@ -24,11 +25,6 @@ _HASH_LENGTH = 16
 _VARIABLE = re.compile(r"\$(?:\$|\((?P<name>[^()]*)\))")
 _META_MAP = re.compile(r"metadata\.(?P<map>labels|annotations)\['(?P<key>[^']+)'\]")
 
-
-_FORMERLY_NO_FIELDS = {
-    "host_users": "hostUsers",
-    "automount_service_account_token": "automountServiceAccountToken",
-}
 DEFAULT_ACCOUNT = "default"
 """ServiceAccount of an instance that names none."""
 TOKEN_FOLDER = "/var/run/secrets/kubernetes.io/serviceaccount"  # noqa: S105 - a path
@@ -102,17 +98,22 @@ class Identity:
 
 
 def template_hash(template: PodTemplate) -> str:
-    """Return the identity of a template: equal for equal meaning, whatever was left out or null.
+    """Return the identity of a template: equal for equal meaning.
+
+    A default is no part of it, whether it was left out, null or written out: so a version that
+    stores further defaults starts no rollout. Earlier versions have counted defaults that were
+    written out: `same_meaning` tells which of their revisions a template is.
 
     The content of Secrets and ConfigMaps is no part of it: changing them restarts nothing.
     """
     document = template.model_dump(mode="json", exclude_defaults=True, exclude_none=True)
-    spec = document.get("spec", {})
-    for known, name in _FORMERLY_NO_FIELDS.items():
-        # By the name that it had when it was no field: else an update alone would start rollouts.
-        if known in spec:
-            spec[name] = spec.pop(known)
-    return hashlib.sha256(canonical_json(document)).hexdigest()[:_HASH_LENGTH]
+    canonical = canonical_json(without_defaults(document))
+    return hashlib.sha256(canonical).hexdigest()[:_HASH_LENGTH]
+
+
+def same_meaning(one: PodTemplate, other: PodTemplate) -> bool:
+    """Return True if instances of both are the same, whatever defaults each writes out."""
+    return one == other or template_hash(one) == template_hash(other)
 
 
 def repeated_hash(template: str, number: int) -> str:

@@ -14,8 +14,8 @@ from upwell.policy.rollouts.history import (
     CANCELLED_BY_PERSON,
     Phase,
     Records,
-    find,
     last_good,
+    newest_alike,
     wanted_revision,
     with_record,
 )
@@ -120,7 +120,7 @@ def started(config: DeploymentConfig, now: datetime) -> Workload:
     records = config.status.revisions
     declared = template_hash(template_of(config))
     newest = max((one.revision for one in records), default=0)
-    known = find(records, declared)
+    known = newest_alike(records, template_of(config))
     revision = declared if known is None else repeated_hash(declared, newest + 1)
     requested = RequestedRevision(template=declared, revision=revision)
     changes = {"requested": requested, "failed_hash": None, "latest_version": newest + 1}
@@ -202,10 +202,10 @@ def naming_revision(workload: Workload, record: RevisionRecord) -> Workload:
 
     The same workload where the template alone says which is meant.
     """
-    declared = template_hash(record.template)
-    if record.hash == declared and workload.status.requested is None:
+    status = workload.status
+    if status.requested is None and newest_alike(status.revisions, record.template) == record:
         return workload
-    requested = RequestedRevision(template=declared, revision=record.hash)
+    requested = RequestedRevision(template=template_hash(record.template), revision=record.hash)
     return _with_status(workload, {"requested": requested})
 
 

@@ -11,12 +11,12 @@ from upwell.api.apps import (
     DaemonSet,
     Deployment,
     DeploymentConfig,
+    RecreateParams,
     RollingParams,
     RollingUpdate,
     StatefulSet,
 )
 from upwell.api.core import PodTemplate
-from upwell.api.defaults import DEFAULT_REVISION_LIMIT
 from upwell.api.meta import Resource
 from upwell.api.validation.numbers import MAX_REPLICAS
 from upwell.policy.rollouts.pod_template import TemplateError
@@ -47,8 +47,7 @@ def settings_of(workload: Workload) -> Settings:
         case DeploymentConfig():
             return _deployment_config(workload)
         case StatefulSet():
-            replicas = 1 if workload.spec.replicas is None else workload.spec.replicas
-            return _settings(workload, replicas, RolloutStrategy.ORDERED, (0, 1))
+            return _settings(workload, workload.spec.replicas, RolloutStrategy.ORDERED, (0, 1))
         case DaemonSet():
             # Kubernetes stops the old one first; beside it is better, since no node is full here.
             return _settings(workload, 1, RolloutStrategy.ROLLING, (1, 0))
@@ -91,14 +90,12 @@ def instance_labels(workload: Resource, template: PodTemplate) -> dict[str, str]
 
 def history_limit(workload: Workload) -> int:
     """Return how many old revisions are kept."""
-    limit = workload.spec.revision_history_limit
-    return DEFAULT_REVISION_LIMIT if limit is None else limit
+    return workload.spec.revision_history_limit
 
 
 def grace_seconds(template: PodTemplate) -> float:
     """Return how long an instance may take to end."""
-    grace = template.spec.termination_grace_period_seconds
-    return DEFAULT_GRACE if grace is None else grace
+    return template.spec.termination_grace_period_seconds
 
 
 def drain_limit(workload: Workload) -> timedelta:
@@ -139,36 +136,31 @@ def is_paused(workload: Resource) -> bool:
 
 
 def _deployment(deployment: Deployment) -> Settings:
-    spec = deployment.spec
-    replicas = 1 if spec.replicas is None else spec.replicas
-    kind = (spec.strategy.type if spec.strategy else None) or "RollingUpdate"
+    spec, kind = deployment.spec, deployment.spec.strategy.type
+    replicas = spec.replicas
     if kind not in {"RollingUpdate", "Recreate"}:
         raise TemplateError("InvalidStrategy", f"spec.strategy.type {kind!r} is not known")
     seconds = spec.progress_deadline_seconds
     if kind == "Recreate":
         return _settings(deployment, replicas, RolloutStrategy.RECREATE, (0, 0), seconds)
-    rolling = (spec.strategy.rolling_update if spec.strategy else None) or RollingUpdate()
+    rolling = spec.strategy.rolling_update or RollingUpdate()
     limits = _limits(rolling, replicas)
     return _settings(deployment, replicas, RolloutStrategy.ROLLING, limits, seconds)
 
 
 def _deployment_config(config: DeploymentConfig) -> Settings:
     spec = config.spec
-    replicas = 1 if spec.replicas is None else spec.replicas
-    strategy = spec.strategy
-    limit = strategy.active_deadline_seconds if strategy else None
-    active = timedelta(seconds=limit or DEFAULT_ACTIVE_DEADLINE)
-    kind = (strategy.type if strategy else None) or "Rolling"
+    replicas, strategy, kind = spec.replicas, spec.strategy, spec.strategy.type
+    active = timedelta(seconds=strategy.active_deadline_seconds or DEFAULT_ACTIVE_DEADLINE)
     if kind == "Recreate":
-        recreate = strategy.recreate_params if strategy else None
-        seconds = recreate.timeout_seconds if recreate else None
+        seconds = (strategy.recreate_params or RecreateParams()).timeout_seconds
         found = _settings(config, replicas, RolloutStrategy.RECREATE, (0, 0), seconds)
         return replace(found, active_deadline=active)
     if kind not in {"Rolling", "Custom"}:
         raise TemplateError("InvalidStrategy", f"spec.strategy.type {kind!r} is not known")
-    if kind == "Custom" and (strategy is None or strategy.custom_params is None):
+    if kind == "Custom" and strategy.custom_params is None:
         raise TemplateError("InvalidStrategy", "spec.strategy.customParams is missing")
-    rolling = (strategy.rolling_params if strategy else None) or RollingParams()
+    rolling = strategy.rolling_params or RollingParams()
     found = _settings(
         config,
         replicas,
@@ -184,7 +176,7 @@ def _settings(
     replicas: int,
     strategy: RolloutStrategy,
     limits: tuple[int, int],
-    deadline_seconds: int | None = None,
+    deadline_seconds: int = DEFAULT_DEADLINE,
 ) -> Settings:
     surge, unavailable = limits
     if replicas > MAX_REPLICAS:  # admitted before there was a bound
@@ -196,7 +188,7 @@ def _settings(
         strategy=strategy,
         max_surge=surge,
         max_unavailable=unavailable,
-        min_ready=timedelta(seconds=workload.spec.min_ready_seconds or 0),
+        min_ready=timedelta(seconds=workload.spec.min_ready_seconds),
         deadline=timedelta(seconds=deadline_seconds or DEFAULT_DEADLINE),
         paused=is_paused(workload),
         drain=drain_limit(workload),

@@ -59,9 +59,7 @@ def serving(workload: Workload) -> RevisionRecord | None:
 
 def desired_replicas(workload: Workload) -> int:
     """Return how many instances are wanted."""
-    if isinstance(workload, DaemonSet) or workload.spec.replicas is None:
-        return 1
-    return workload.spec.replicas
+    return 1 if isinstance(workload, DaemonSet) else workload.spec.replicas
 
 
 def progressing_reason(workload: Workload, reason: str) -> str:

@@ -37,7 +37,6 @@ from upwell.router.interface import (
 )
 from upwell.workload.interface import Instance, ServiceName
 
-DEFAULT_WEIGHT = 100
 _TERMINATIONS = ("edge", "passthrough", "reencrypt")
 
 
@@ -436,8 +435,7 @@ def _targets(
         service = services[route.namespace, target.name]
         port = service_port(route, service)
         if port is not None:
-            weight = DEFAULT_WEIGHT if target.weight is None else target.weight
-            found.append((backend_name(service, port), weight))
+            found.append((backend_name(service, port), target.weight))
     return tuple(found)
 
 

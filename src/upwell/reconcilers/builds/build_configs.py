@@ -16,7 +16,6 @@ from upwell.api.build import (
     ImageChangeTriggerStatus,
 )
 from upwell.api.conditions import DEGRADED, find, set_condition
-from upwell.api.defaults import DEFAULT_HISTORY_LIMIT
 from upwell.api.image import ImageStream
 from upwell.api.meta import Condition, ObjectKey
 from upwell.api.pipeline import Quarantine
@@ -192,13 +191,8 @@ class BuildConfigs:
 
     async def _prune(self, config: BuildConfig, builds: Sequence[Build]) -> None:
         spec = config.spec
-        good = spec.successful_builds_history_limit
-        bad = spec.failed_builds_history_limit
-        for build in beyond_history(
-            builds,
-            DEFAULT_HISTORY_LIMIT if good is None else good,
-            DEFAULT_HISTORY_LIMIT if bad is None else bad,
-        ):
+        good, bad = spec.successful_builds_history_limit, spec.failed_builds_history_limit
+        for build in beyond_history(builds, good, bad):
             with suppress(NotFoundError):  # somebody else did it
                 await self._store.delete(Build, build.namespace, build.name)
 

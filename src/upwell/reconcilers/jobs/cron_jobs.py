@@ -15,7 +15,7 @@ from upwell.api.meta import (
 )
 from upwell.api.values.author import made_of
 from upwell.controller import Controller, ObjectCache, Result, Watch, of_both
-from upwell.policy.jobs.cron import CronError, Due, decide, job_name, surplus
+from upwell.policy.jobs.cron import CronError, Due, decide, job_name
 from upwell.policy.jobs.runs import SUPERSEDED
 from upwell.policy.rollouts.triggers import unresolved
 from upwell.reconcilers.jobs.jobs import finished_at, has_succeeded
@@ -23,8 +23,6 @@ from upwell.store.interface import AlreadyExistsError, NotFoundError
 
 SCHEDULED = "Scheduled"
 SCHEDULED_TIME_ANNOTATION = "batch.kubernetes.io/cronjob-scheduled-timestamp"
-_SUCCESSFUL_KEPT = 3
-_FAILED_KEPT = 1
 
 
 class CronJobReconciler:
@@ -137,8 +135,8 @@ class CronJobReconciler:
         bad = [job for job in ended if not has_succeeded(job)]
         spec = cron.spec
         for job in (
-            *surplus(good, spec.successful_jobs_history_limit, _SUCCESSFUL_KEPT),
-            *surplus(bad, spec.failed_jobs_history_limit, _FAILED_KEPT),
+            *good[spec.successful_jobs_history_limit :],
+            *bad[spec.failed_jobs_history_limit :],
         ):
             await self._delete(job)
 

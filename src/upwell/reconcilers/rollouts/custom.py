@@ -49,7 +49,7 @@ class Extent:
 
 def custom_params(workload: Resource) -> CustomParams | None:
     """Return the command that drives the workload's rollouts, if one does."""
-    if not isinstance(workload, DeploymentConfig) or workload.spec.strategy is None:
+    if not isinstance(workload, DeploymentConfig):
         return None
     return workload.spec.strategy.custom_params
 

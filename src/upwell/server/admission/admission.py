@@ -11,7 +11,7 @@ from typing import Any
 from upwell.api.build import BuildConfig
 from upwell.api.codec import InvalidObjectError, decode, resource_for, unknown_fields
 from upwell.api.core import LimitRange, ResourceQuota
-from upwell.api.defaults import apply_defaults
+from upwell.api.defaults import with_defaults, with_kept_form
 from upwell.api.image import ImageStream
 from upwell.api.kept import Kept
 from upwell.api.legacy import to_group_form
@@ -57,6 +57,8 @@ class Admitted:
 
     resource: Resource
     warnings: tuple[str, ...] = ()
+    declared: Resource | None = None
+    """Declaration of its author, where defaults add to that."""
 
 
 def admit(
@@ -68,13 +70,14 @@ def admit(
 
     Raises ApiError, UnknownKindError or InvalidObjectError.
     """
-    declared = resource = decode(_placed(target, document))
+    declared = with_kept_form(decode(_placed(target, document)))
+    # Before images are kept: when one is pulled follows from what was declared.
+    resource = complete = with_defaults(declared)
     if old is not None:
-        resource = keep_triggered_images(old, declared)
+        resource = keep_triggered_images(old, complete)
     known = set() if old is None else set(_oddities(old))
     oddities = (*ignored_images(declared, resource), *_oddities(resource))
     warnings = tuple(_worth_saying(o for o in oddities if o not in known))
-    resource = apply_defaults(resource)
     if isinstance(resource, ImageStream):
         known_stream = old if isinstance(old, ImageStream) else None
         resource = settle_generations(known_stream, resource)
@@ -90,7 +93,7 @@ def admit(
     )
     if faults:
         raise InvalidObjectError(f"{resource.KIND} {resource.name!r}", faults)
-    return Admitted(resource, warnings)
+    return Admitted(resource, warnings, None if complete is declared else declared)
 
 
 def _new_selection_faults(resource: Resource, old: Resource | None) -> Iterator[Fault]:

@@ -83,7 +83,7 @@ class Writer:
         def decide() -> tuple[Admitted, Document]:
             meant = options.view.restored(document, None)
             admitted = self._admit(target, meant, None, options.person)
-            wanted = encode(admitted.resource)
+            wanted = encode(admitted.declared or admitted.resource)
             wanted["metadata"].pop("managedFields", None)
             return admitted, record_update({}, wanted, manager)
 
@@ -98,7 +98,8 @@ class Writer:
         def decide(old: Resource, stored: Document) -> Admitted:
             changed = _changed_as_seen(old, stored, change, options.view)
             admitted = self._admit(target, changed, old, options.person)
-            owned = record_update(stored, encode(admitted.resource), manager)
+            declared = encode(admitted.declared) if admitted.declared is not None else None
+            owned = record_update(stored, encode(admitted.resource), manager, declared)
             return _with_managed_fields(admitted, owned)
 
         return await self._update(target, decide, options)

@@ -50,7 +50,7 @@ def _replica_set(deployment: Deployment, record: RevisionRecord, *, wanted: bool
             owner_references=(_owner(deployment),),
         ),
         spec=ReplicaSetSpec(
-            replicas=_desired_replicas(deployment) if wanted else 0,
+            replicas=deployment.spec.replicas if wanted else 0,
             selector=deployment.spec.selector,
             template=record.template,
         ),
@@ -63,10 +63,6 @@ def _replica_set(deployment: Deployment, record: RevisionRecord, *, wanted: bool
         if wanted
         else RevisionStatus(observed_generation=1),
     )
-
-
-def _desired_replicas(deployment: Deployment) -> int:
-    return 1 if deployment.spec.replicas is None else deployment.spec.replicas
 
 
 def _owner(deployment: Deployment) -> OwnerReference:

@@ -44,7 +44,8 @@ def status(*items: TagEvent, **entry: object) -> ImageStreamStatus:
 
 
 def stream(policy: str | None, of: ImageStreamStatus) -> ImageStream:
-    tag = TagReference(name="11", reference_policy=ReferencePolicy(type=policy))
+    how = ReferencePolicy(type=policy) if policy else ReferencePolicy()
+    tag = TagReference(name="11", reference_policy=how)
     return ImageStream(
         metadata=ObjectMeta(name="debian", namespace="shop"),
         spec=ImageStreamSpec(tags=(tag,)),

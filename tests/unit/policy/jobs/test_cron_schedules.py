@@ -7,7 +7,7 @@ import pytest
 
 from upwell.api.apps import CronJob
 from upwell.api.codec import decode_as
-from upwell.policy.jobs.cron import CronError, decide, job_name, surplus
+from upwell.policy.jobs.cron import CronError, decide, job_name
 
 
 def at(text: str) -> datetime:
@@ -99,8 +99,3 @@ def test_each_time_has_one_job() -> None:
     job, time = cron("* * * * *"), at("2026-03-02T03:00")
     assert job_name(job, time) == job_name(job, time)
     assert job_name(job, time) != job_name(job, time + timedelta(minutes=1))
-
-
-def test_the_oldest_beyond_the_limit_go() -> None:
-    assert surplus([3, 2, 1], None, 1) == [2, 1]
-    assert surplus([3, 2, 1], 0, 1) == [3, 2, 1]
