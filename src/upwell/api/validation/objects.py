@@ -14,6 +14,7 @@ from upwell.api.image import ImageStream
 from upwell.api.meta import Resource
 from upwell.api.networking.network_policy import NetworkPolicy
 from upwell.api.pipeline import Freeze, Pipeline
+from upwell.api.pod import Pod, template_of_pod
 from upwell.api.route import Route
 from upwell.api.storage import PersistentVolumeClaim
 from upwell.api.subscription import Subscription
@@ -93,7 +94,7 @@ def _spec(resource: Resource) -> Iterator[Fault]:
         case Secret() | ConfigMap():
             yield from _data(resource)
         case _:
-            pass
+            yield from _pod(resource)
 
 
 def _resource_quota(quota: Resource) -> Iterator[Fault]:
@@ -107,6 +108,11 @@ def _resource_quota(quota: Resource) -> Iterator[Fault]:
     for field in unknown_fields(quota):
         if field.startswith("spec.scope"):
             yield Fault(field, "is not supported: a quota counts all that its namespace holds")
+
+
+def _pod(pod: Resource) -> Iterator[Fault]:
+    for fault in _template(template_of_pod(pod), "spec.template") if isinstance(pod, Pod) else ():
+        yield Fault(fault.path.removeprefix("spec.template."), fault.message)
 
 
 def _service(service: Service) -> Iterator[Fault]:

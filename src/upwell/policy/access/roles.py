@@ -210,7 +210,9 @@ RULES: Mapping[Role, tuple[Rule, ...]] = {
         _rule(frozenset({"create"}), "serviceaccounts", "token"),
         _rule(frozenset({"create"}), "processedtemplates"),
         _rule(
-            _ACT, f"{_WORKLOADS} pods", "scale rollback rollout instantiate exec attach portforward"
+            _ACT,
+            f"{_WORKLOADS} pods",
+            "scale rollback rollout instantiate exec attach eviction portforward",
         ),
         _rule(frozenset({"update", "patch"}), "replicationcontrollers"),
         _REVIEW_IMAGES,

@@ -15,6 +15,7 @@ from upwell.server.http.errors import ApiError
 
 _PART_KINDS = {
     "scale": {"group": "autoscaling", "version": "v1", "kind": "Scale"},
+    "eviction": {"group": "policy", "version": "v1", "kind": "Eviction"},
     "token": {"group": "authentication.k8s.io", "version": "v1", "kind": "TokenRequest"},
 }
 """Kinds of parts that are not those of their objects."""

@@ -88,6 +88,7 @@ class PodApi:
         return {
             ("pods", "attach"): self.entrance,
             ("pods", "ephemeralcontainers"): unsupported,
+            ("pods", "eviction"): {"POST": self._pods.evict},
             ("pods", "exec"): self.entrance,
             ("pods", "status"): {"GET": self._reads.get},
         }

@@ -3,13 +3,13 @@
 from typing import Any, NoReturn
 
 from starlette.requests import Request
-from starlette.responses import Response
+from starlette.responses import JSONResponse, Response
 
 from upwell.api.pod import Pod
 from upwell.policy.rollouts.settings import DEFAULT_GRACE
 from upwell.server.auth.caller import require_deletion
 from upwell.server.http.body import decode_object, media_type, read_body
-from upwell.server.http.errors import ApiError
+from upwell.server.http.errors import ApiError, success
 from upwell.server.http.limits import ServerLimits
 from upwell.server.http.query import integer
 from upwell.server.http.rendering import object_response
@@ -72,6 +72,16 @@ class PodHandlers:
             raise ApiError(409, f"{pod.key} was not deleted: its uid is {pod.uid}", key=pod.key)
         deleted = await self._delete(request, pod, options)
         return object_response(request, deleted)
+
+    async def evict(self, request: Request, target: RequestTarget) -> Response:
+        """Delete a Pod as `delete` does: no budget holds it (policy/v1 Eviction)."""
+        eviction = await self._options(request)
+        options = eviction.get("deleteOptions") or {}
+        if not isinstance(options, dict):
+            raise ApiError(400, "deleteOptions: expected an object")
+        pod = await self._feed.get(Pod, target.namespace, target.name)
+        await self._delete(request, pod, options)
+        return JSONResponse(success(pod.key, pod.uid), 201)
 
     async def delete_collection(self, request: Request, target: RequestTarget) -> Response:
         """Delete every Pod that the selectors match."""

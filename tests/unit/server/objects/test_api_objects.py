@@ -264,6 +264,24 @@ async def test_a_strict_client_is_refused_what_kubernetes_does_not_know(api: Api
         assert answer.status == code
 
 
+@pytest.mark.parametrize(
+    ("query", "code"),
+    [
+        ("resourceVersionMatch=Exact", 422),
+        ("resourceVersionMatch=Whatever&resourceVersion=1", 422),
+        ("resourceVersionMatch=Exact&resourceVersion=0", 422),
+        ("resourceVersionMatch=Exact&resourceVersion=1", 410),
+        ("resourceVersionMatch=NotOlderThan&resourceVersion=1", 200),
+        ("resourceVersionMatch=Exact&resourceVersion={now}", 200),
+    ],
+)
+async def test_a_list_is_of_the_version_that_is_asked_for(api: Api, query: str, code: int) -> None:
+    for name in ("a", "b"):
+        await api.send("POST", MAPS, config_map(name))
+    now = (await api.get(MAPS)).json["metadata"]["resourceVersion"]
+    assert (await api.get(f"{MAPS}?{query.format(now=now)}")).status == code
+
+
 async def test_a_collection_is_deleted_by_its_selector(api: Api) -> None:
     for name in ("a", "b", "c"):
         document = config_map(name)

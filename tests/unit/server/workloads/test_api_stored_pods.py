@@ -16,6 +16,7 @@ from upwell.workload.interface import Instance, ObservedContainer, Owner, State
 PODS = "/api/v1/namespaces/shop/pods"
 APPLY = "application/apply-patch+yaml"
 MERGE = "application/merge-patch+json"
+MOUNT = {"name": "none", "mountPath": "/x"}
 DIGEST = Digest.of(b"an image")
 TABLE = "application/json;as=Table;v=v1;g=meta.k8s.io,application/json"
 
@@ -110,6 +111,10 @@ async def test_its_spec_stays_and_its_labels_change_with_every_verb(api: Api) ->
         (pod(activeDeadlineSeconds=0), "spec.activeDeadlineSeconds"),
         (pod(containers=[]), "spec.containers: required"),
         (pod(hostPID=True), "spec.hostPID"),
+        (
+            pod(containers=[{"name": "a", "image": "b", "volumeMounts": [MOUNT]}]),
+            "spec.containers[0].volumeMounts[0]",
+        ),
     ],
 )
 async def test_what_would_not_run_is_refused_with_its_path(
@@ -153,6 +158,19 @@ async def test_whoever_deletes_it_says_how_long_it_may_take(api: Api) -> None:
     assert (stored.is_deleting, stored.status.grace_seconds) == (True, 7)
     await api.send("DELETE", f"{PODS}/task", {"gracePeriodSeconds": 0})
     assert api.runtime.stopped == [("upwell-shop-po-task-0-0", 0)]
+
+
+async def test_an_eviction_is_a_deletion(api: Api) -> None:
+    await api.send("POST", PODS, pod())
+    eviction = {"apiVersion": "policy/v1", "kind": "Eviction", "metadata": {"name": "task"}}
+    dry = eviction | {"deleteOptions": {"dryRun": ["All"]}}
+    assert (await api.send("POST", f"{PODS}/task/eviction", dry)).status == 201
+    assert not (await api.store.get(Pod, "shop", "task")).is_deleting
+    wanted = eviction | {"deleteOptions": {"gracePeriodSeconds": 3}}
+    done = await api.send("POST", f"{PODS}/task/eviction", wanted)
+    assert (done.status, done.json["status"]) == (201, "Success")
+    stored = await api.store.get(Pod, "shop", "task")
+    assert (stored.is_deleting, stored.status.grace_seconds) == (True, 3)
 
 
 async def test_a_client_attaches_to_what_runs(api: Api) -> None:
