@@ -1,5 +1,6 @@
-"""Composes the builder that works on a user's own image store, for the command line."""
+"""Composes, for the command line, the builder of a user's own images, and git for their sources."""
 
+import os
 import shutil
 import tempfile
 from collections.abc import AsyncIterator
@@ -9,6 +10,13 @@ from pathlib import Path
 
 from upwell.builder.buildah import BuildahBuilder, BuildahSettings
 from upwell.builder.interface import LocalBuilder
+from upwell.git.client import GitClient
+from upwell.git.commands import GitProgram
+from upwell.git.interface import GitLimits, GitSource
+from upwell.machine.folder import PrivateFolder
+from upwell.machine.process import Launcher
+
+_LOOK = GitLimits(seconds=60.0, tree_bytes=512 * 1024**2)
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,3 +57,23 @@ async def open_local_builder(
         )
     finally:
         shutil.rmtree(work, ignore_errors=True)
+
+
+@asynccontextmanager
+async def open_source_tree(uri: str, ref: str) -> AsyncIterator[Path]:
+    """Yield the newest commit of a repository as a folder, which goes with the block.
+
+    Takes at most a minute and 512 MiB; submodules are left out. git gets none of the user's own
+    settings and logins. Raises GitError.
+    """
+    work = PrivateFolder(Path(tempfile.mkdtemp(prefix="upwell-source-")))
+    try:
+        tree = work.empty("tree")
+        environment = {"PATH": os.environ.get("PATH", os.defpath)}
+        # Who runs it may read this machine's disk anyway.
+        program = GitProgram(Launcher(work.path.name), environment, allow_local=True)
+        source = GitSource(uri, ref, submodules=False)
+        await GitClient(program, _LOOK).fetch(source, work, tree, lambda _: None)
+        yield tree
+    finally:
+        shutil.rmtree(work.path, ignore_errors=True)

@@ -1,19 +1,24 @@
-"""Local clones of repositories: address, branch and Dockerfile."""
+"""Clones of repositories, of the user or for a look: address, branch and Dockerfile."""
 
+import shutil
 import subprocess
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
 from upwell.cli.core.errors import CommandError, Exit
 from upwell.formats.dockerfile.parse import MAX_DOCKERFILE_BYTES
+from upwell.policy.new_app.components import SourceRepository
 
 GIT_TIMEOUT_SECONDS = 10
+_NO_GIT = "git is not installed: install it, or name the repository as BUILDER~URL"
 _DOCKERFILES = ("Dockerfile", "Containerfile")
 
 
 @dataclass(frozen=True, slots=True)
 class LocalClone:
-    """Folder of a local clone."""
+    """Folder with a repository's files."""
 
     folder: Path
     uri: str
@@ -30,8 +35,15 @@ class LocalClone:
         for name in _DOCKERFILES:
             path = self.folder / context_dir / name
             if path.is_file():
+                if not path.resolve().is_relative_to(self._root()):
+                    raise CommandError(f"{context_dir}/{name} leads out of {self.uri}", Exit.USAGE)
                 return _read(path)
         return None
+
+    def _root(self) -> Path:
+        """Return the folder of the whole repository."""
+        root = self.folder.resolve()
+        return root.parents[self.context_dir.count("/")] if self.context_dir else root
 
 
 def is_folder(text: str) -> bool:
@@ -55,6 +67,17 @@ def read_clone(text: str) -> LocalClone:
     return LocalClone(folder, uri, ref, prefix.rstrip("/"))
 
 
+@asynccontextmanager
+async def remote_clone(repository: SourceRepository) -> AsyncIterator[LocalClone]:
+    """Yield a repository as it is at its address now; raises GitError when it cannot be had."""
+    if shutil.which("git") is None:
+        raise CommandError(_NO_GIT, Exit.USAGE)
+    from upwell.app.local_builds import open_source_tree  # noqa: PLC0415 - of few calls
+
+    async with open_source_tree(repository.uri, repository.ref) as folder:
+        yield LocalClone(folder, repository.uri, repository.ref, "")
+
+
 def _git(folder: Path, *arguments: str) -> str | None:
     """Return git's output, None if it fails; raises CommandError without git."""
     try:
@@ -66,9 +89,7 @@ def _git(folder: Path, *arguments: str) -> str | None:
             check=False,
         )
     except FileNotFoundError as error:
-        raise CommandError(
-            "git is not installed: install it, or name the repository's URL", Exit.USAGE
-        ) from (error)
+        raise CommandError(_NO_GIT, Exit.USAGE) from error
     except subprocess.TimeoutExpired as error:
         raise CommandError(f"{folder}: git did not answer in {GIT_TIMEOUT_SECONDS} s") from error
     return done.stdout.strip() if done.returncode == 0 else None

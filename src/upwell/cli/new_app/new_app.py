@@ -47,9 +47,9 @@ _MODE = 0o600
 def new_app(ctx: click.Context, components: tuple[str, ...], output: str) -> None:
     """Create applications from source, images or templates.
 
-    A COMPONENT is BUILDER~REPOSITORY (Source-to-Image), a REPOSITORY with a Dockerfile, each with
-    #BRANCH if need be; a folder that is a clone of one (./shop); an IMAGE, or a TAG of a stream;
-    or the name of a Template.
+    A COMPONENT is BUILDER~REPOSITORY (Source-to-Image), or a REPOSITORY with a Dockerfile, which is
+    cloned for a look at it, each with #BRANCH if need be; a folder that is a clone of one (./shop);
+    an IMAGE, or a TAG of a stream; or the name of a Template.
 
     Each becomes an image stream that follows the base image, a BuildConfig that builds at each
     change, a stream for the result, a Deployment that runs it, and a Service. With --stages there

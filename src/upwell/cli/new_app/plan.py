@@ -2,6 +2,7 @@
 
 import asyncio
 from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import AsyncExitStack
 from dataclasses import dataclass, field, replace
 from secrets import token_urlsafe
 from typing import Any
@@ -19,10 +20,11 @@ from upwell.api.image import (
 )
 from upwell.api.meta import ObjectMeta, ObjectReference
 from upwell.api.template import Template
-from upwell.cli.new_app.clones import LocalClone, is_folder, read_clone
+from upwell.cli.new_app.clones import LocalClone, is_folder, read_clone, remote_clone
 from upwell.cli.new_app.options import NewAppOptions
 from upwell.cli.objects.apply import FIELD_MANAGER
 from upwell.cli.templates.values import expand
+from upwell.git.interface import GitError
 from upwell.policy.new_app.application import (
     APP_LABEL,
     DEFAULT_PORT,
@@ -34,6 +36,7 @@ from upwell.policy.new_app.components import (
     NewAppComponent,
     NewAppError,
     NewAppStrategy,
+    SourceRepository,
     application_name,
     checked_name,
     parse_component,
@@ -116,13 +119,34 @@ class NewAppPlanner:
             return
         component = parse_component(text)
         if component.repository is not None:
-            await self._add_build(component, None)
+            await self._add_remote(component, component.repository)
             return
         template = None if names_tag(text, self._streams) else await self._template(text)
         if template is None:
             await self._add_image(text)
         else:
             self._add_template(template)
+
+    async def _add_remote(self, component: NewAppComponent, repository: SourceRepository) -> None:
+        """Add the build of a repository, whose Dockerfile is looked for unless a builder is named.
+
+        Without a look, what the user has said has to do.
+        """
+        if component.image or self._options.strategy is NewAppStrategy.SOURCE:
+            await self._add_build(component, None)
+            return
+        async with AsyncExitStack() as stack:
+            clone = None
+            try:
+                clone = await stack.enter_async_context(remote_clone(repository))
+            except GitError as error:
+                about = f"cannot look into {repository.uri}: {error}"
+                if self._options.strategy is None:
+                    raise NewAppError(
+                        f"{about}; name its builder as BUILDER~REPOSITORY, or --strategy=docker"
+                    ) from error
+                self._plan.notes.append(about)
+            await self._add_build(component, clone)
 
     async def _template(self, name: str) -> Template | None:
         if any(character in name for character in ":/@"):
@@ -216,8 +240,9 @@ class NewAppPlanner:
         if has_dockerfile:
             return NewAppStrategy.DOCKER
         raise NewAppError(
-            "no builder for the repository: write BUILDER~REPOSITORY, or --strategy=docker if"
-            " it has a Dockerfile"
+            "no builder for the repository, in which there is no Dockerfile: write"
+            " BUILDER~REPOSITORY, or name the Dockerfile's folder with --context-dir, or"
+            " --strategy=docker"
         )
 
     def _application(self, name: str, followed: FollowedImage | None) -> Application:

@@ -20,6 +20,7 @@ if TYPE_CHECKING:
 
 type Upwell = Callable[..., "Result"]
 
+NO_REPOSITORY = "file:///nowhere/a.git"
 SHOP = "python:3.11~https://git.test/shop.git"
 TEMPLATE = """\
 apiVersion: template.openshift.io/v1
@@ -273,6 +274,40 @@ def clone(tmp_path: Path) -> Path:
     return folder
 
 
+def test_a_repository_is_looked_into(upwell: Upwell, clone: Path) -> None:
+    result = upwell("new-app", f"file://{clone}#work", "--context-dir=web", "-o", "yaml")
+
+    config = items(result)["BuildConfig/shop"]["spec"]
+    assert config["source"]["git"] == {"uri": f"file://{clone}", "ref": "work"}
+    assert config["strategy"]["dockerStrategy"]["from"]["name"] == "debian:12"
+    assert port_of(result, "shop") == 9000
+
+
+def test_a_repository_without_a_dockerfile_needs_a_builder(upwell: Upwell, clone: Path) -> None:
+    refused = upwell("new-app", f"file://{clone}")
+
+    assert refused.exit_code == 2
+    assert "no builder for the repository, in which there is no Dockerfile" in refused.stderr
+
+
+def test_a_dockerfile_that_leads_out_of_its_repository_is_not_read(
+    upwell: Upwell, clone: Path, tmp_path: Path
+) -> None:
+    (tmp_path / "own").write_text("FROM vendor.test/secret:1\n")
+    (clone / "web" / "Dockerfile").unlink()
+    (clone / "web" / "Dockerfile").symlink_to(tmp_path / "own")
+    for arguments in (
+        ("add", "."),
+        ("-c", "user.name=a", "-c", "user.email=a@b", "commit", "-qm", "b"),
+    ):
+        subprocess.run(["git", "-C", str(clone), *arguments], check=True)
+
+    refused = upwell("new-app", f"file://{clone}", "--context-dir=web")
+
+    assert refused.exit_code == 2
+    assert "leads out of" in refused.stderr
+
+
 @pytest.mark.parametrize(("inner", "context_dir"), [("", "web"), ("web", "")])
 def test_a_clone_tells_the_address_the_branch_and_the_dockerfile(
     upwell: Upwell, clone: Path, inner: str, context_dir: str
@@ -326,8 +361,9 @@ def test_a_folder_that_is_no_clone_is_refused(upwell: Upwell, tmp_path: Path) ->
 
 
 def test_a_dockerfile_that_nobody_has_read_is_told(upwell: Upwell) -> None:
-    result = upwell("new-app", "https://git.test/a.git", "--strategy=docker", "-o", "yaml")
+    result = upwell("new-app", NO_REPOSITORY, "--strategy=docker", "-o", "yaml")
 
+    assert "cannot look into file:///nowhere/a.git" in result.stderr
     assert "their changes do not start a build" in result.stderr
     triggers = items(result)["BuildConfig/a"]["spec"]["triggers"]
     assert [trigger["type"] for trigger in triggers] == ["GitHub", "Generic", "ConfigChange"]
@@ -337,7 +373,7 @@ def test_a_dockerfile_that_nobody_has_read_is_told(upwell: Upwell) -> None:
     ("arguments", "why"),
     [
         ((), "name an image"),
-        (("https://git.test/a.git",), "--strategy=docker"),
+        ((NO_REPOSITORY,), "--strategy=docker"),
         (("nginx", "httpd", "--name=web"), "--name needs a single application"),
         (("nginx", "--name=Web"), "is not a valid application name"),
         (("NGINX",), "not an image reference"),
