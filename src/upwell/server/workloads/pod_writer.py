@@ -2,6 +2,7 @@
 
 from typing import Any, override
 
+from upwell.api.defaults import apply_defaults
 from upwell.api.meta import Resource
 from upwell.api.pod import Pod
 from upwell.policy.jobs.pods import FINALIZER, RESTART_POLICIES, deadline_seconds, restart_policy
@@ -35,7 +36,11 @@ class PodWriter(Writer):
         admitted = super()._admit(target, {**document, "metadata": metadata}, old, user)
         pod = admitted.resource
         if isinstance(pod, Pod):
-            faults = _faults(pod) if not isinstance(old, Pod) else _changed_faults(pod, old)
+            faults = (
+                _faults(pod)
+                if not isinstance(old, Pod)
+                else _changed_faults(pod, apply_defaults(old))
+            )
             if faults:
                 message = f"Pod {pod.name!r} is invalid: {'; '.join(faults)}"
                 raise ApiError(422, message, key=pod.key)
@@ -61,8 +66,8 @@ def _faults(pod: Pod) -> list[str]:
     return faults
 
 
-def _changed_faults(pod: Pod, old: Pod) -> list[str]:
-    if _fixed(pod) == _fixed(old):
+def _changed_faults(pod: Pod, old: Resource) -> list[str]:
+    if isinstance(old, Pod) and _fixed(pod) == _fixed(old):
         return []
     changeable = " and ".join(_MAY_CHANGE)
     forbidden = f"spec: Forbidden: a Pod's spec cannot be changed, but for {changeable}"

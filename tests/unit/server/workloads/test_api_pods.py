@@ -78,7 +78,7 @@ async def test_a_pod_shows_what_runs(pods: Api) -> None:
             "controller": True,
         }
     ]
-    ports = [{"containerPort": 8080, "name": "http"}]
+    ports = [{"containerPort": 8080, "name": "http", "protocol": "TCP"}]
     image = f"localhost/web@{DIGEST}"
     assert pod["spec"]["containers"] == [{"name": "web", "image": image, "ports": ports}]
     status = pod["status"]
