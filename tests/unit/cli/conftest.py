@@ -118,6 +118,7 @@ class FakeClient(MemoryStore):
         document = merge(encode(before), patch)
         if document.get("status", {}).get("cancelled"):
             document["status"]["phase"] = "Cancelled"  # as the server does at once
+            subresource = "status"  # which it takes in a build itself too
         after = decode(document)
         assert isinstance(after, kind)
         if subresource == "status":

@@ -34,7 +34,7 @@ class TestRunningBuild:
     @pytest.mark.usefixtures("running")
     def test_cancel_marks_the_build(self, upwell: Upwell, client: "FakeClient") -> None:
         assert upwell("cancel-build", "shop-9").stdout.endswith("shop-9 cancelled\n")
-        assert client.calls[-1][1:] == ("builds/shop-9/status", {"status": {"cancelled": True}})
+        assert client.calls[-1][1:] == ("builds/shop-9/", {"status": {"cancelled": True}})
 
     @pytest.mark.usefixtures("running")
     def test_follow_ends_with_the_build(self, upwell: Upwell, client: "FakeClient") -> None:
