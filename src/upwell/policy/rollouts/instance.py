@@ -169,8 +169,9 @@ def build_pod(revision: RevisionTemplate, name: str, *, once: bool) -> InstanceS
     `once`: it is meant to end.
     """
     pod = revision.workload.name
+    hostname = pod[:_MAX_HOSTNAME].rstrip("-.")
     spec = _instance(revision, name, 0, pod)
-    return replace(spec, once=once, role=POD_ROLE if once else "", hostname=pod[:_MAX_HOSTNAME])
+    return replace(spec, once=once, role=POD_ROLE if once else "", hostname=hostname)
 
 
 def _instance(

@@ -15,6 +15,8 @@ type Document = dict[str, Any]
 
 _INSTANCES = "upwell-"
 """Beginning of the names of instances of workloads."""
+_LONGEST = 2**31 - 1
+"""Seconds, as in Kubernetes."""
 _MAY_CHANGE = ("activeDeadlineSeconds", "tolerations")
 """Fields of the spec that may be changed, as in Kubernetes."""
 
@@ -59,16 +61,21 @@ def _faults(pod: Pod) -> list[str]:
     if restart_policy(pod) not in RESTART_POLICIES:
         known = ", ".join(RESTART_POLICIES)
         faults.append(f"spec.restartPolicy: expected one of {known}")
+    return [*faults, *_deadline_faults(pod)]
+
+
+def _deadline_faults(pod: Pod) -> list[str]:
     extra = pod.spec.model_extra or {}
     seconds = deadline_seconds(extra)
-    if "activeDeadlineSeconds" in extra and (seconds is None or seconds < 1):
-        faults.append("spec.activeDeadlineSeconds: expected a number above 0")
-    return faults
+    fits = seconds is not None and 1 <= seconds <= _LONGEST
+    if fits or "activeDeadlineSeconds" not in extra:
+        return []
+    return [f"spec.activeDeadlineSeconds: expected a number from 1 to {_LONGEST}"]
 
 
 def _changed_faults(pod: Pod, old: Resource) -> list[str]:
     if isinstance(old, Pod) and _fixed(pod) == _fixed(old):
-        return []
+        return _deadline_faults(pod)
     changeable = " and ".join(_MAY_CHANGE)
     forbidden = f"spec: Forbidden: a Pod's spec cannot be changed, but for {changeable}"
     return [f"{forbidden}: delete it and create it anew"]

@@ -99,6 +99,10 @@ async def test_its_spec_stays_and_its_labels_change_with_every_verb(api: Api) ->
     assert (await api.send("PATCH", path, pod(), APPLY)).status == 200
     patch = {"spec": {"activeDeadlineSeconds": 30}}
     assert (await api.send("PATCH", f"{PODS}/task", patch, MERGE)).status == 200
+    wrongs: list[Any] = [0, 10**30, "soon"]
+    for wrong in wrongs:
+        patch = {"spec": {"activeDeadlineSeconds": wrong}}
+        assert (await api.send("PATCH", f"{PODS}/task", patch, MERGE)).status == 422
     other = await api.send("PATCH", f"{PODS}/another?fieldManager=me", pod("another"), APPLY)
     assert other.status == 201
 
@@ -109,6 +113,7 @@ async def test_its_spec_stays_and_its_labels_change_with_every_verb(api: Api) ->
         (pod("upwell-x"), "an instance of a workload"),
         (pod(restartPolicy="Sometimes"), "spec.restartPolicy"),
         (pod(activeDeadlineSeconds=0), "spec.activeDeadlineSeconds"),
+        (pod(activeDeadlineSeconds=10**30), "spec.activeDeadlineSeconds"),
         (pod(containers=[]), "spec.containers: required"),
         (pod(hostPID=True), "spec.hostPID"),
         (
