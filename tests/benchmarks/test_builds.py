@@ -122,6 +122,7 @@ def by_hand(setup: BuildComparison, base: Reference) -> Stages:
 
 async def ours(setup: BuildComparison, base: Reference) -> Stages:
     docker = setup.app.strategy is BuilderStrategy.DOCKER
+    name = f"app-{time.monotonic_ns()}"
     plan = BuildPlan(
         id="uid",
         namespace="bench",
@@ -131,6 +132,9 @@ async def ours(setup: BuildComparison, base: Reference) -> Stages:
         images={"base:1" if docker else "builder": base},
         push=setup.reference("ours/app:1"),
         dockerfile=setup.app.recipe if docker else None,
+        # As the server has it: no two builds have the same name.
+        build_env=(("OPENSHIFT_BUILD_NAME", name), ("OPENSHIFT_BUILD_NAMESPACE", "bench")),
+        labels={"io.openshift.build.name": name, "io.openshift.build.namespace": "bench"},
         insecure_registries=frozenset({setup.registry}),
     )
     watch = StageTimer()

@@ -3,13 +3,14 @@
 import os
 import shutil
 import tempfile
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
 from upwell.builder.buildah import BuildahBuilder, BuildahSettings
 from upwell.builder.interface import LocalBuilder
+from upwell.builder.strategies.s2i_scripts import ScriptSources, collect_scripts
 from upwell.git.client import GitClient
 from upwell.git.commands import GitProgram
 from upwell.git.interface import GitLimits, GitSource
@@ -26,16 +27,27 @@ class SharedImageStore:
     root: Path
     run_root: Path
     containers_conf: Path | None = None
+    person: Mapping[str, str] = field(default_factory=dict)
+    """Variables by which both find a person's logins, registries.conf and proxies."""
+
+
+async def collect_own_scripts(url: str, tree: Path, image_url: str, target: Path) -> None:
+    """Put the scripts into `target` that `url`, the source or `image_url` gives; raises BuildError.
+
+    Those of an image stay there.
+    """
+    sources = ScriptSources(url, tree, image_url, allow_local=True, optional=True)
+    await collect_scripts(sources, target)
 
 
 @asynccontextmanager
 async def open_local_builder(
-    store: SharedImageStore, pull_policy: str
+    store: SharedImageStore, pull_policy: str, network: str = "private"
 ) -> AsyncIterator[LocalBuilder]:
     """Yield a builder on `store`; its own folder goes with the block.
 
-    `pull_policy` is `missing`, `always` or `never`. Who runs it owns the machine: its plans may
-    name local paths and the host's network.
+    `pull_policy` is `missing`, `always` or `never`; `network` is `private`, `none` or `host`. Who
+    runs it owns the machine: its plans may name local paths and the host's network.
     """
     work = Path(tempfile.mkdtemp(prefix="upwell-builds-"))
     try:
@@ -48,7 +60,8 @@ async def open_local_builder(
                 containers_conf=store.containers_conf,
                 allow_local_sources=True,
                 # The user's own commands, on the user's own machine.
-                network="private",
+                network=network,
+                person=store.person,
                 allow_host_network=True,
                 pull_policy=pull_policy,
                 # Podman reads the same store, and takes no layers whose owners are shifted.

@@ -40,6 +40,7 @@ from upwell.builder.sandbox import (
 )
 from upwell.builder.strategies import custom, docker
 from upwell.builder.strategies import source as source_to_image
+from upwell.builder.strategies.trial import script_output
 from upwell.builder.uploads import unpack_upload
 from upwell.builder.workspace import Workspace
 from upwell.git.client import GitClient
@@ -98,6 +99,8 @@ class BuildahSettings:
     """Of what commands keep for later builds (`RUN --mount=type=cache`), all together."""
     git_limits: GitLimits = field(default_factory=GitLimits)
     archive_limits: ArchiveLimits = field(default_factory=ArchiveLimits)
+    person: Mapping[str, str] | None = None
+    """Variables by which Buildah finds a person's own logins and registries; None: nobody's."""
     environment: Mapping[str, str] = field(default_factory=dict)
     """Added to every child's environment: proxies, for example."""
 
@@ -136,7 +139,7 @@ class BuildahBuilder:
             (settings.run_root or settings.work_dir / "run").resolve(),
             UserIds(self._launcher, SYSTEM_PATH, shifted=shifted),
         )
-        self._commands = BuildahCommands(self._launcher, store, environment)
+        self._commands = BuildahCommands(self._launcher, store, environment, settings.person)
         self._git = GitClient(
             GitProgram(
                 self._launcher, environment, allow_local=settings.allow_local_sources, dialer=dialer
@@ -246,15 +249,30 @@ class BuildahBuilder:
             folder.remove()
         return (*removed, *await self._caches.prune(oldest, dry_run=dry_run))
 
-    async def inspect(self, image: Reference) -> ImageConfig:
-        """Pull an image by the pull policy and return its configuration; raises BuildError."""
+    async def inspect(self, image: Reference, *, pull: bool = True) -> ImageConfig:
+        """Return an image's configuration, pulled by the policy if asked; raises BuildError."""
         folder = BuildFolder(self._folders, f"inspect-{time.monotonic_ns()}")
         folder.create()
         try:
             auth, policy = folder.write_logins(()), self._settings.pull_policy
-            await self._pull_image(image, folder.path, auth, insecure=False, policy=policy)
+            if pull:
+                await self._pull_image(image, folder.path, auth, insecure=False, policy=policy)
             return await self._commands.image_config(str(image), folder.path)
         finally:
+            folder.remove()
+
+    async def output_of(self, image: Reference, script: str) -> bytes:
+        """Return what a script of an image in the store prints; raises BuildError."""
+        folder = self._folder(f"script-{time.monotonic_ns()}")
+        folder.create()
+        plan = BuildPlan(folder.path.name, "", "", BuilderStrategy.SOURCE, None, {}, None)
+        try:
+            work = self._workspace(
+                plan, folder, lambda _: None, self._sandbox(plan, lambda _: None)
+            )
+            return await script_output(work, str(image), script)
+        finally:
+            await self._remove_containers(plan.id)
             folder.remove()
 
     async def image_id(self, name: str) -> str | None:
@@ -306,10 +324,11 @@ class BuildahBuilder:
         policy = "always" if plan.force_pull else self._settings.pull_policy
         for image in plan.pulled:
             work.say(f"Pulling image {image} ...")
+            wanted = policy if plan.force_pull else plan.pull_policies.get(image, policy)
             insecure = image.registry in plan.insecure_registries
             try:
                 await self._pull_image(
-                    image, work.folder.path, auth, insecure=insecure, policy=policy
+                    image, work.folder.path, auth, insecure=insecure, policy=wanted
                 )
             except BuildError as error:
                 # An incremental build without its previous image is a clean one.
@@ -420,6 +439,10 @@ class BuildahBuilder:
 
     def _folder(self, build_id: str) -> BuildFolder:
         return BuildFolder(self._folders, build_id, self._temporary)
+
+
+def _nowhere(_: bytes) -> None:
+    """Drop a log that nobody reads."""
 
 
 def _environment(settings: BuildahSettings) -> dict[str, str]:

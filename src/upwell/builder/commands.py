@@ -10,6 +10,7 @@ from datetime import datetime
 from pathlib import Path
 
 from upwell.builder.diagnosis import is_out_of_space, machine_fault, may_pass
+from upwell.builder.disk.room import top_layer
 from upwell.builder.interface import BuildError
 from upwell.builder.sandbox import Sandbox, UserIds
 from upwell.builder.secret_variables import runtime_with
@@ -34,13 +35,16 @@ class BuildMount:
     path: Path
     target: str
     writable: bool = False
+    options: tuple[str, ...] = ()
+    """Of `--volume`; empty: as `writable` says."""
 
     def flag(self) -> str:
         """Return the option; raises BuildError for a name that would mean something else."""
         if ":" in f"{self.path}{self.target}":
             message = f"{self.target!r} cannot be mounted: a path may not contain a colon"
             raise BuildError("GenericBuildFailed", message)
-        return f"--volume={self.path}:{self.target}:{'rw' if self.writable else 'ro'}"
+        options = self.options or ("rw" if self.writable else "ro",)
+        return f"--volume={self.path}:{self.target}:{','.join(options)}"
 
 
 @dataclass(frozen=True, slots=True)
@@ -106,11 +110,20 @@ class BuildahCommands:
     """Runs buildah on one store; `environment` is each child's whole environment."""
 
     def __init__(
-        self, launcher: Launcher, store: ImageStore, environment: Mapping[str, str]
+        self,
+        launcher: Launcher,
+        store: ImageStore,
+        environment: Mapping[str, str],
+        person: Mapping[str, str] | None = None,
     ) -> None:
+        """`person` are variables by which Buildah finds logins and registries.conf of a person.
+
+        None: registries are asked as each call says, and by nothing else.
+        """
         self._launcher = launcher
         self._store = store
         self._environment = environment
+        self._person = person
         self._configs: dict[str, ImageConfig] = {}
         """Of images that are named by digest, the latest last."""
 
@@ -138,11 +151,11 @@ class BuildahCommands:
     ) -> None:
         """Pull unless the store has this digest; raises BuildError PullBuilderImageFailed."""
         argv = (
-            *("pull", "--quiet", f"--policy={policy}", *_ONE_TRY, f"--authfile={auth}"),
-            f"--tls-verify={str(not insecure).lower()}",
+            *("pull", "--quiet", f"--policy={policy}", *_ONE_TRY),
+            *self._access_flags(auth, insecure=insecure),
             str(image),
         )
-        command = network.enter(await self._command(folder, argv))
+        command = network.enter(await self._registry_command(folder, argv))
         outcome = await self._launcher.run(command, _nowhere)
         if outcome.code != 0:
             raise _transfer_error("PullBuilderImageFailed", f"Failed to pull {image}", outcome)
@@ -207,6 +220,10 @@ class BuildahCommands:
         outcome = await self._launcher.run(command, log)
         return outcome, id_file.read_text().strip() if outcome.code == 0 else ""
 
+    def written(self, image: str) -> Path | None:
+        """Return the folder of what an image adds to its base; None: its layers are not folders."""
+        return top_layer(self._store.root, image.removeprefix("sha256:"))
+
     async def push(
         self,
         image: str,
@@ -220,12 +237,11 @@ class BuildahCommands:
         """Push; return the manifest's digest. Raises BuildError PushImageToRegistryFailed."""
         digest_file = folder / "digest"
         argv = (
-            *("push", "--quiet", *_ONE_TRY, f"--authfile={auth}"),
-            f"--tls-verify={str(not insecure).lower()}",
+            *("push", "--quiet", *_ONE_TRY, *self._access_flags(auth, insecure=insecure)),
             f"--digestfile={digest_file}",
             *(image, f"docker://{to}"),
         )
-        command = network.enter(await self._command(folder, argv))
+        command = network.enter(await self._registry_command(folder, argv))
         outcome = await self._launcher.run(command, _nowhere)
         if outcome.code != 0:
             raise _transfer_error("PushImageToRegistryFailed", f"Failed to push to {to}", outcome)
@@ -332,6 +348,15 @@ class BuildahCommands:
 
     async def _capture(self, folder: Path, *argv: str) -> ProcessResult:
         return await self._launcher.capture(await self._command(folder, argv), _MAX_INSPECT)
+
+    def _access_flags(self, auth: Path, *, insecure: bool) -> tuple[str, ...]:
+        if self._person is not None:
+            return ()  # flags would go before what their configuration says
+        return (f"--authfile={auth}", f"--tls-verify={str(not insecure).lower()}")
+
+    async def _registry_command(self, folder: Path, argv: tuple[str, ...]) -> ChildCommand:
+        command = await self._command(folder, argv)
+        return replace(command, environment={**command.environment, **(self._person or {})})
 
     async def _command(
         self, folder: Path, argv: tuple[str, ...], more: Mapping[str, str] | None = None

@@ -5,7 +5,7 @@ import json
 import os
 import posixpath
 import shutil
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 
@@ -19,31 +19,29 @@ _REASON = "FetchSourceFailed"
 
 @dataclass(frozen=True, slots=True)
 class Injections:
-    """Files beside the source: mounted ones leave nothing behind, copied ones stay."""
+    """Files beside the source: all are copied, and secret ones are emptied after assemble."""
 
-    mounts: tuple[BuildMount, ...]
     copies: tuple[Copy, ...]
     contexts: dict[str, Path]
+    emptied: tuple[str, ...]
 
 
 def prepare_injections(work: Workspace, working_dir: str) -> Injections:
     """Write the plan's injected files for a Source build, relative ones below `working_dir`."""
-    mounts, copies, contexts = [], [], {}
+    copies, contexts, emptied = [], {}, []
     for index, given in enumerate(work.plan.inputs):
         target = posixpath.normpath(
             posixpath.join("/", working_dir, given.destination_dir or "."),
         )
         folder = _write(work, f"input-{index}", given)
+        contexts[folder.name] = folder
+        copies.append(Copy(folder.name, ".", f"{target.rstrip('/')}/"))
         if given.secret:
-            # Each file on its own: a folder's mount would hide what else is in that place.
-            mounts += [
-                BuildMount(path, posixpath.join(target, path.relative_to(folder).as_posix()))
+            emptied += [
+                posixpath.join(target, path.relative_to(folder).as_posix())
                 for path in _files(folder)
             ]
-        else:
-            contexts[folder.name] = folder
-            copies.append(Copy(folder.name, ".", f"{target.rstrip('/')}/"))
-    return Injections(tuple(mounts), tuple(copies), contexts)
+    return Injections(tuple(copies), contexts, tuple(emptied))
 
 
 def volume_mounts(work: Workspace) -> tuple[BuildMount, ...]:
@@ -86,15 +84,33 @@ async def fill_context(work: Workspace) -> Path:
     paths = [path for image in plan.source_images for path in image.paths]
     if not paths and not plan.inputs:
         return work.context
-    context = work.context
-    if not context.is_relative_to(work.folder.path):
-        own = work.folder.empty("context")
-        await asyncio.to_thread(shutil.copytree, context, own, symlinks=True, dirs_exist_ok=True)
-        context = own
+    context = await asyncio.to_thread(_own_context, work)
     if paths:
         await _extract(work, context)
     await asyncio.to_thread(_add_files, work, context)
     return context
+
+
+def context_with(work: Workspace, files: Mapping[str, bytes]) -> Path:
+    """Return the build's context with executable files at its root; a tree of others is copied."""
+    if not files:
+        return work.context
+    context = _own_context(work)
+    for name, content in files.items():
+        _vacate(context, Path(name))
+        (context / name).write_bytes(content)
+        (context / name).chmod(0o755)
+    return context
+
+
+def _own_context(work: Workspace) -> Path:
+    """Return the source tree, or a copy if it is not the build's own."""
+    context = work.context
+    if context.is_relative_to(work.folder.path):
+        return context
+    own = work.folder.empty("context")
+    shutil.copytree(context, own, symlinks=True, dirs_exist_ok=True)
+    return own
 
 
 def secret_files(work: Workspace) -> dict[str, Path]:

@@ -165,6 +165,16 @@ class RuntimeImage:
 
 
 @dataclass(frozen=True, slots=True)
+class HostVolume:
+    """A file or folder of this machine that scripts see."""
+
+    path: Path
+    target: str
+    options: tuple[str, ...] = ("rw",)
+    """Of `buildah build --volume`."""
+
+
+@dataclass(frozen=True, slots=True)
 class SourceOptions:
     """Options of Source builds alone."""
 
@@ -178,8 +188,8 @@ class SourceOptions:
     assemble_runtime_user: str = ""
     allowed_uids: str = ""
     """Ranges such as `1-,5`; empty: any user."""
-    volumes: Mapping[Path, str] = field(default_factory=dict)
-    """Host folders seen by assemble and save-artifacts, where host paths are allowed."""
+    volumes: tuple[HostVolume, ...] = ()
+    """Seen by assemble and save-artifacts, where host paths are allowed."""
     exclude: str | None = None
     """A regular expression on paths of the source in place of the one that leaves out `.git`."""
 
@@ -235,12 +245,16 @@ class BuildPlan:
     source_images: tuple[SourceImage, ...] = ()
     post_commit: PostCommit | None = None
     source: SourceOptions = SourceOptions()
+    display_name: str = ""
+    """Source: for the label io.k8s.display-name; empty: the name under which it is pushed."""
     local_name: str = ""
     """A name that the result keeps in the builder's own store; empty: none."""
     squash: bool = False
     """One layer above the base (imageOptimizationPolicy SkipLayers)."""
     force_pull: bool = False
     """Ask the registry even for a digest that the store has."""
+    pull_policies: Mapping[Reference, str] = field(default_factory=dict)
+    """Of images that have another one than the builder: `missing`, `always` or `never`."""
     proxies: Proxies = field(default_factory=Proxies)
     """For the build's commands; they do not stay in the image."""
     build_document: str = field(default="", repr=False)
@@ -327,8 +341,15 @@ class Builder(Protocol):
 class LocalBuilder(Builder, Protocol):
     """A builder that leaves its images in a store of this machine."""
 
-    async def inspect(self, image: Reference) -> ImageConfig:
-        """Return an image's configuration, pulling it by the policy; raises BuildError."""
+    async def inspect(self, image: Reference, *, pull: bool = True) -> ImageConfig:
+        """Return an image's configuration; raises BuildError.
+
+        With `pull`, after pulling it by the policy; without, as it is in the store.
+        """
+        ...
+
+    async def output_of(self, image: Reference, script: str) -> bytes:
+        """Return what a script of an image in the store prints; raises BuildError."""
         ...
 
     async def image_id(self, name: str) -> str | None:

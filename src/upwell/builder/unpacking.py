@@ -17,7 +17,11 @@ async def unpack(archive: Path, target: Path, limits: ArchiveLimits) -> None:
     Files are ours, and keep their permissions. Raises ArchiveError, with the OSError of a full disk
     as its cause, or WorkerFailedError.
     """
-    argument = {"content_bytes": limits.content_bytes, "entries": limits.entries}
+    argument = {
+        "content_bytes": limits.content_bytes,
+        "entries": limits.entries,
+        "any_links": limits.any_links,
+    }
     try:
         file = await asyncio.to_thread(archive.open, "rb")
         folder = await asyncio.to_thread(target.resolve)

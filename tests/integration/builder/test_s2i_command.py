@@ -12,8 +12,10 @@ from pathlib import Path
 import pytest
 from aiohttp import web
 from tests.integration.builder.test_git_sources import IDENTITY
-from tests.support.builds.base_images import BaseImages, run, write_tree
+from tests.support.builds.base_images import BaseImages, inspect, run, write_tree
 from tests.support.builds.s2i_images import BuilderImages
+
+_PLAIN = ("--src-tls-verify=false", "--dest-tls-verify=false")
 
 
 class S2iCommand:
@@ -102,12 +104,21 @@ async def test_a_source_becomes_an_image_of_the_local_store(
     environment = tmp_path / "env"
     environment.write_text("# comment\n// too\nA=file\n")
     url, received = callbacks
-    options = ("-e", "A=option", "-e", "B=x,C=y", "-E", str(environment), "-u", "1-")
+    options = ["-e", "A=option", "-e", "B=x,C=y", "-E", str(environment), "-u", "1-"]
+    given = write_tree(tmp_path / "given", {"key": "inner", "cache/kept": "cached"})
+    options += ["-i", f"{given}/key:/srv/renamed", "-v", f"{given}/cache:/cache:ro"]
+    options += ["--network", "none"]
+    script = (
+        "#!/bin/sh -e\necho $(cat /srv/renamed /cache/kept) $(ls /sys/class/net)\n"
+        "! touch /cache/new 2>/dev/null\n. /usr/bin/sti-fake/assemble\n"
+    )
+    write_tree(tree, {".s2i/bin/assemble": script})
     code, output, errors = await command(
         "build", str(tree), builder_name, "localhost/app:1", *options, "--callback-url", url
     )
     assert code == 0, errors
     assert output == "localhost/app:1\n"
+    assert "\n********cached lo\n" in errors  # what is injected is in no log
     config = command.config("localhost/app:1")
     assert {"A=file", "B=x,C=y"} <= set(config["Env"])  # type: ignore[call-overload]
     labels = config["Labels"]
@@ -145,6 +156,9 @@ async def test_only_what_is_committed_is_built_unless_asked(
         assert code == 0, errors
         config = command.config("localhost/git:1")
         assert ("UNCOMMITTED=1" in config["Env"]) is expected  # type: ignore[operator]
+    labels = command.config("localhost/git:1")["Labels"]
+    assert isinstance(labels, dict)
+    assert labels["io.openshift.build.source-location"] == str(tree)
     code, _, errors = await command("rebuild", "localhost/git:1", "localhost/git:2")
     assert code == 0, errors
     assert command.config("localhost/git:2")["User"] == "431"
@@ -161,6 +175,9 @@ async def test_only_what_is_committed_is_built_unless_asked(
         (("build", "TREE", "BUILDER", "localhost/x", "-s", "ftp://x"), 12, "expected image://"),
         (("build", "TREE", "BUILDER", "localhost/x", "-s", "EMPTY"), 1, "there are no scripts at"),
         (("build", "TREE", "BUILDER"), 2, "Missing argument"),
+        (("build", "TREE", "BUILDER", "localhost/x", "--network", "container:x"), 2, "not host"),
+        (("build", "TREE", "BUILDER", "localhost/x", "-v", "/a:b"), 2, "an absolute DST"),
+        (("usage", "BASE"), 11, "it names none"),
         (("build", "TREE", "BUILDER", "localhost/x", "-e", "A"), 2, "not NAME=VALUE"),
         (
             ("build", "TREE", "BUILDER", "x", "--incremental", "--runtime-image=y"),
@@ -220,9 +237,27 @@ async def test_a_failure_is_called_back(
 
 
 async def test_usage_is_the_images_own(command: S2iCommand, builder_name: str) -> None:
+    images = command.images()
     code, output, errors = await command("usage", builder_name)
-    assert code == 0, errors
-    assert "how to use sti-fake" in output
+    assert (code, output) == (0, "how to use sti-fake\n"), errors
+    assert command.images() == images
+
+
+async def test_a_registry_is_asked_as_the_persons_own_configuration_says(
+    command: S2iCommand, images: BaseImages, fakes: BuilderImages, tree: Path, tmp_path: Path
+) -> None:
+    """And the image of TAG is the one that was built, though the registry has another."""
+    conf = tmp_path / "registries.conf"
+    conf.write_text(f'[[registry]]\nlocation = "{images.registry}"\ninsecure = true\n')
+    tag = str(images.reference("mine/replaced:1"))
+    run("skopeo", "copy", "-q", *_PLAIN, f"docker://{fakes['scripts']}", f"docker://{tag}")
+    builder = str(images.reference("fake/numericuser:1"))
+    words = ("build", str(tree), builder, tag, "-p", "always", "-e", "MARK=new", "--push")
+    process = await command.start(*words, CONTAINERS_REGISTRIES_CONF=str(conf))
+    _, errors = await process.communicate()
+    assert process.returncode == 0, errors.decode()
+    assert "MARK=new" in command.config(tag)["Env"]  # type: ignore[operator]
+    assert "MARK=new" in inspect(images.reference("mine/replaced:1"))["Env"]
 
 
 async def test_a_written_dockerfile_builds_without_us(

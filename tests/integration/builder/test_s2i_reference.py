@@ -110,6 +110,8 @@ async def test_assemble_runs_as_its_user_and_the_image_keeps_its_own(
     assert built.config.get("User") == user
     assert built.config["Cmd"] == ["/usr/bin/sti-fake/run"]
     assert built.config["Labels"]["io.openshift.s2i.build.image"] == str(fakes[name])
+    raw = inspect(s2i.images.reference(f"result/{name}:1"), "--config", "--raw")["config"]
+    assert ("Healthcheck" in raw) == (name == "user")
 
 
 async def test_settings_in_the_environment_are_those_of_old_images(
@@ -161,7 +163,10 @@ async def test_a_secret_is_seen_by_assemble_and_leaves_nothing(
     secret, hidden = "correct-horse-battery", "staple-in-a-folder"
     write_tree(
         tree,
-        {".s2i/bin/assemble": "#!/bin/sh -e\ncat secret/token\n. /usr/bin/sti-fake/assemble\n"},
+        {
+            ".s2i/bin/assemble": "#!/bin/sh -e\ncat secret/token\n. /usr/bin/sti-fake/assemble\n"
+            "rm secret/token; sed -i s/correct/other/ /tmp/secret; stat -c 'tmp %a' /tmp\n"
+        },
     )
     built = await s2i.build(
         fakes["fake"],
@@ -180,7 +185,9 @@ async def test_a_secret_is_seen_by_assemble_and_leaves_nothing(
         assert text.encode() not in built.layers
         assert text not in built.history
         assert text not in s2i.log.text
-    assert built.files.get("/srv/secret/token", b"") == b""
+    assert "/srv/secret/token" not in built.files
+    assert built.files["/tmp/secret"] == b""  # noqa: S108  # in the image
+    assert "tmp 1777" in s2i.log.text
 
 
 async def test_files_of_other_images_join_the_source(
@@ -224,8 +231,14 @@ async def test_a_runtime_image_gets_only_the_artifacts(
 async def test_a_builder_with_triggers_needs_no_scripts(
     s2i: Fixture, fakes: BuilderImages, tree: Path, name: str
 ) -> None:
+    own = name == "onbuild-rootuser"
+    if own:
+        (tree / "run").unlink()
+        scripts = {"assemble": "id -u >assembled\n", "run": "#!/bin/sh\n"}
+        write_tree(tree, {f".s2i/bin/{script}": text for script, text in scripts.items()})
     built = await s2i.build(fakes[name], tree, name, env=(("A", "1"),))
     assert built.files["/sti-fake/src/Gemfile"] == b"gem\n"
+    assert built.files.get("/sti-fake/src/assembled") == (b"0\n" if own else None)
     assert built.config["Entrypoint"] == ["./run"]
     assert "A=1" in built.config["Env"]
 

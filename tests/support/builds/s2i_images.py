@@ -33,7 +33,7 @@ RECIPES: Mapping[str, str] = {
     "assemble-root": MAKE + IN_IMAGE + "LABEL io.openshift.s2i.assemble-user=0\nUSER 1001\n",
     "assemble-user": MAKE + IN_IMAGE + "LABEL io.openshift.s2i.assemble-user=431\nUSER 1001\n",
     "env": MAKE + "ENV STI_SCRIPTS_URL=image:///usr/bin/sti-fake STI_LOCATION=/opt\n",
-    "user": MAKE + IN_IMAGE + "USER maker\n",
+    "user": MAKE + IN_IMAGE + "USER maker\nHEALTHCHECK CMD true\n",
     "numericuser": MAKE + IN_IMAGE + "USER 431\n",
     "scripts": MAKE + IN_IMAGE,
     "no-save-artifacts": MAKE + IN_IMAGE + "RUN rm /usr/bin/sti-fake/save-artifacts\n",

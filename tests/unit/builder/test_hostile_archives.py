@@ -43,6 +43,7 @@ def unpack(archive: Path, target: Path, limits: ArchiveLimits) -> None:
         "target": str(target),
         "content_bytes": limits.content_bytes,
         "entries": limits.entries,
+        "any_links": limits.any_links,
     }
     try:
         with archive.open("rb") as source:
@@ -83,6 +84,19 @@ def test_every_compression_unpacks(tmp_path: Path, target: Path, mode: str) -> N
     assert (target / "up/er/file").read_text() == "content of deep/er/file"
     assert stat.S_IMODE((target / "bin/tool").stat().st_mode) == 0o755
     assert stat.S_IMODE((target / "deep/er/file").stat().st_mode) == 0o600
+
+
+def test_links_that_nothing_follows_may_lead_anywhere(tmp_path: Path, target: Path) -> None:
+    entries = [link("modules", "/opt/app/modules"), link("a/up", "../../x"), file("kept")]
+    archive = tar_of(tmp_path / "archive", entries)
+    unpack(archive, target, replace(LIMITS, any_links=True))
+    assert (target / "modules").readlink() == Path("/opt/app/modules")
+    assert (target / "a/up").readlink() == Path("../../x")
+    behind = tar_of(tmp_path / "behind", [link("out", str(tmp_path)), file("out/file")])
+    other = tmp_path / "inside" / "other"
+    other.mkdir()
+    with pytest.raises(ArchiveError, match="behind a link"):
+        unpack(behind, other, replace(LIMITS, any_links=True))
 
 
 def test_a_zip_unpacks_with_permissions_and_links(tmp_path: Path, target: Path) -> None:

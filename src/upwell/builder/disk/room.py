@@ -99,6 +99,17 @@ class BuildRoom:
         return []
 
 
+def top_layer(root: Path, image: str) -> Path | None:
+    """Return the folder with the uppermost layer of an image, by its id; None: there is none."""
+    for listing in root.glob("*-images"):
+        driver = listing.name.removesuffix("-images")
+        for one in _entries(root, f"{driver}-images/images.json"):
+            if one["id"] == image and one.get("layer"):
+                folder = _content(root, driver, one["layer"])
+                return folder if folder.is_dir() else None
+    return None
+
+
 def _tops_of_named(root: Path, driver: str) -> Iterator[str]:
     """Yield the uppermost layers of the images with a name, which a build did not make just now."""
     for image in _entries(root, f"{driver}-images/images.json"):

@@ -2,7 +2,7 @@
 
 import os
 import stat
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from pathlib import Path
 
 from upwell.builder.archive import ArchiveError, ArchiveLimits
@@ -18,15 +18,10 @@ from upwell.machine.beneath import opened_beneath
 from upwell.workers.interface import WorkerFailedError
 
 _SCRIPT = "save-artifacts"
-_LIMITS = ArchiveLimits()
+_LIMITS = ArchiveLimits(any_links=True)
 
 
-async def saved_artifacts(
-    work: Workspace,
-    scripts: Mapping[str, str],
-    lines: Sequence[str],
-    values: Mapping[str, str],
-) -> bool:
+async def saved_artifacts(work: Workspace, scripts: Mapping[str, str]) -> bool:
     """Put the previous image's artifacts into the folder `artifacts`; return whether there are any.
 
     `scripts` says where images hold scripts that are not in the folder `scripts`. What goes wrong
@@ -37,7 +32,7 @@ async def saved_artifacts(
     if previous is None:
         return False
     try:
-        await _save(work, _script(work, scripts), lines, values)
+        await _save(work, _script(work, scripts))
         await _unpack_saved(work.folder.path / "saved", target)
     except (BuildError, ArchiveError, WorkerFailedError, OSError) as error:
         if disk_full(error):
@@ -68,9 +63,7 @@ def _script(work: Workspace, scripts: Mapping[str, str]) -> str:
     return scripts[_SCRIPT]
 
 
-async def _save(
-    work: Workspace, script: str, lines: Sequence[str], values: Mapping[str, str]
-) -> None:
+async def _save(work: Workspace, script: str) -> None:
     previous = str(work.plan.source.previous)
     config = await work.commands.image_config(previous, work.folder.path)
     image = BuilderImage.of(config, work.plan.source.assemble_user)
@@ -79,12 +72,9 @@ async def _save(
     mounts = [
         BuildMount(state, STATE_FOLDER, writable=True),
         BuildMount(work.folder.path / "scripts", SCRIPTS_MOUNT),
-        *(
-            BuildMount(path, target, writable=True)
-            for path, target in work.plan.source.volumes.items()
-        ),
+        *(BuildMount(v.path, v.target, options=v.options) for v in work.plan.source.volumes),
     ]
     work.say("Saving artifacts of the previous image ...")
-    recipe = artifacts_recipe(previous, image.assemble_user, script, lines)
-    outcome = await run_inside(work, recipe, mounts, dict(values))
+    recipe = artifacts_recipe(previous, image.assemble_user, script)
+    outcome = await run_inside(work, recipe, mounts)
     work.check(outcome, "GenericBuildFailed", f"save-artifacts exited with {outcome.code}")

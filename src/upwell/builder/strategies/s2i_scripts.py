@@ -2,7 +2,7 @@
 
 import asyncio
 import re
-from collections.abc import Iterable, Mapping
+from collections.abc import Collection, Iterable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from urllib.parse import urlsplit
@@ -34,6 +34,8 @@ class ScriptSources:
     image_url: str
     allow_local: bool = False
     """True if a `file://` URL may name a path of this machine."""
+    optional: bool = False
+    """True if the image does without scripts."""
     runtime: bool = False
     """True if the image is a runtime image, with scripts of its own."""
     proxies: Mapping[str, str] = field(default_factory=dict, repr=False)
@@ -74,7 +76,9 @@ async def collect_scripts(sources: ScriptSources, upload: Path) -> dict[str, str
     in_image: dict[str, str] = {}
     missing = []
     wanted = bool(sources.override_url) and image_path(sources.override_url) is None
-    required = RUNTIME_SCRIPTS if sources.runtime else REQUIRED_SCRIPTS
+    required: Collection[str] = RUNTIME_SCRIPTS if sources.runtime else REQUIRED_SCRIPTS
+    if sources.optional:
+        required = ()
     for name in RUNTIME_SCRIPTS if sources.runtime else SCRIPTS:
         content = None
         path = image_path(sources.override_url)

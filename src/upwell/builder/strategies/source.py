@@ -7,7 +7,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 from upwell.builder.commands import BuildMount, Recipe
-from upwell.builder.inputs import image_copies, prepare_injections, volume_mounts
+from upwell.builder.inputs import context_with, image_copies, prepare_injections, volume_mounts
 from upwell.builder.interface import BuildError, RuntimeImage
 from upwell.builder.strategies.s2i_artifacts import saved_artifacts
 from upwell.builder.strategies.s2i_scripts import ScriptSources, collect_scripts, download_proxies
@@ -17,9 +17,10 @@ from upwell.formats.dockerfile.lines import DockerfileError
 from upwell.formats.regular_expressions import InvalidExpressionError, RegularExpression
 from upwell.formats.s2i import contract as s2i
 from upwell.formats.s2i import recipe as s2i_recipe
-from upwell.formats.s2i.ignore import GIT_RULE, ignore_rules, literal_rule
+from upwell.formats.s2i.ignore import GIT_RULE, ignore_rules, invalid_rules, literal_rule
 from upwell.formats.s2i.users import AllowedUids, onbuild_users
 from upwell.machine.beneath import LeavesFolderError, read_beneath
+from upwell.machine.process import ProcessResult
 
 _REASON = "GenericBuildFailed"
 _MAX_FILE_BYTES = 1024 * 1024
@@ -39,11 +40,9 @@ class _Preparation:
 
     builder: str
     image: s2i.BuilderImage
-    lines: Sequence[str]
-    """Instructions that set the environment."""
-    values: Mapping[str, str]
+    env: Mapping[str, str]
     scripts: Mapping[str, str]
-    artifacts: bool
+    docker_format: bool
 
 
 async def _build(work: Workspace) -> str:
@@ -55,51 +54,69 @@ async def _build(work: Workspace) -> str:
     image = s2i.BuilderImage.of(config, plan.source.assemble_user)
     _check_users(work, image)
     env = await asyncio.to_thread(_environment, work)
-    lines, values = s2i.environment_instructions(env.items())
+    known = _Preparation(str(builder), image, env, {}, config.needs_docker_format)
+    sources = _script_sources(work, image)
     if image.on_build:
         _check_triggers(work, str(builder), image.on_build)
-        return await _build_on_triggers(work, str(builder), lines, values)
-    scripts = await collect_scripts(_script_sources(work, image), work.folder.empty("scripts"))
-    work.folder.empty("metadata").chmod(0o777)  # the assemble user writes here
-    artifacts = await saved_artifacts(work, scripts, lines, values)
-    known = _Preparation(str(builder), image, lines, values, scripts, artifacts)
-    recipe = await _recipe(work, known)
+        await collect_scripts(replace(sources, optional=True), work.folder.empty("scripts"))
+        return await _build_on_triggers(work, known)
+    scripts = await collect_scripts(sources, work.folder.empty("scripts"))
+    await saved_artifacts(work, scripts)
+    recipe = await _recipe(work, replace(known, scripts=scripts))
     outcome, built = await work.commands.build(recipe, work.folder.path, work.log)
-    work.check(outcome, _REASON, f"assemble exited with {outcome.code}")
-    raw = _read_inside(work.folder.path / "metadata", s2i.METADATA_FILE, links=False)
+    _check_assembly(work, outcome)
+    raw = await asyncio.to_thread(_metadata, work, built)
     return built if raw is None else await _relabel(work, recipe, built, raw)
+
+
+def _check_assembly(work: Workspace, outcome: ProcessResult) -> None:
+    """Raise BuildError if a step failed: the last line of the output says which."""
+    ran = 'STEP "RUN' in outcome.last_line
+    what = f"assemble exited with {outcome.code}" if ran else "the source cannot be uploaded"
+    work.check(outcome, _REASON, what)
+
+
+def _metadata(work: Workspace, built: str) -> bytes | None:
+    """Return what assemble has written about the image, if it has."""
+    written = work.commands.written(built)
+    path = f"{s2i.METADATA_FOLDER.lstrip('/')}/{s2i.METADATA_FILE}"
+    return None if written is None else _read_inside(written, path, links=False)
 
 
 async def _recipe(work: Workspace, known: _Preparation) -> Recipe:
     injections = await asyncio.to_thread(prepare_injections, work, known.image.working_dir)
     uploads = [name for name in ("scripts", "artifacts") if _has_files(work.folder.path / name)]
     contexts = {name: work.folder.path / name for name in uploads}
+    lines, values = s2i.environment_instructions(known.env.items())
     assembly = s2i_recipe.Assembly(
         builder=known.builder,
         image=known.image,
         scripts=known.scripts,
-        environment=known.lines,
+        environment=lines,
         uploads=uploads,
         copies=(*image_copies(work), *injections.copies),
+        emptied=injections.emptied,
     )
+    plain = _plain_recipe(work, known)
     if work.plan.source.runtime is None:
         text = s2i_recipe.assemble_recipe(assembly)
     else:
-        runtime = await _runtime(work, work.plan.source.runtime)
+        runtime, needs_docker_format = await _runtime(work, work.plan.source.runtime)
+        plain = replace(plain, docker_format=needs_docker_format)
         text = s2i_recipe.runtime_recipe(assembly, runtime)
         contexts["runtime-scripts"] = work.folder.path / "runtime-scripts"
-    rules = await asyncio.to_thread(_ignore_rules, work)
-    mounts = await asyncio.to_thread(_volumes, work)
-    metadata = BuildMount(work.folder.path / "metadata", s2i.METADATA_FOLDER, writable=True)
     return replace(
-        _plain_recipe(work, known.builder, text, known.values),
+        plain,
+        containerfile=work.folder.write("Containerfile", text),
+        environment={**plain.environment, **values},
         contexts={**contexts, **injections.contexts},
-        ignore_file=work.folder.write("ignore", rules),
-        mounts=(metadata, *injections.mounts, *mounts),
+        ignore_file=work.folder.write("ignore", await asyncio.to_thread(_ignore_rules, work)),
+        mounts=await asyncio.to_thread(_volumes, work),
     )
 
 
-async def _runtime(work: Workspace, wanted: RuntimeImage) -> s2i_recipe.RuntimeRecipe:
+async def _runtime(work: Workspace, wanted: RuntimeImage) -> tuple[s2i_recipe.RuntimeRecipe, bool]:
+    """Return the recipe of the runtime image, and whether it needs Docker's format."""
     name = str(wanted.reference)
     config = await work.commands.image_config(name, work.folder.path)
     image = s2i.BuilderImage.of_runtime(config, work.plan.source.assemble_runtime_user)
@@ -114,21 +131,34 @@ async def _runtime(work: Workspace, wanted: RuntimeImage) -> s2i_recipe.RuntimeR
     folder = work.folder.empty("runtime-scripts")
     sources = replace(_script_sources(work, image), runtime=True)
     scripts = await collect_scripts(sources, folder)
-    return s2i_recipe.RuntimeRecipe(
+    recipe = s2i_recipe.RuntimeRecipe(
         name, image, scripts, artifacts, uploads_scripts=_has_files(folder)
     )
+    return recipe, config.needs_docker_format
 
 
-async def _build_on_triggers(
-    work: Workspace, builder: str, lines: Sequence[str], values: Mapping[str, str]
-) -> str:
-    """Build with a builder image whose ONBUILD instructions do the work."""
-    files = await asyncio.to_thread(_root_files, work.context)
-    text = s2i_recipe.onbuild_recipe(builder, lines, files)
+async def _build_on_triggers(work: Workspace, known: _Preparation) -> str:
+    """Build with a builder image whose ONBUILD instructions do the work.
+
+    Scripts, from wherever they come, lie at the root of the source then.
+    """
+    scripts = {
+        name: (work.folder.path / "scripts" / name).read_bytes()
+        for name in s2i.REQUIRED_SCRIPTS
+        if (work.folder.path / "scripts" / name).exists()
+    }
+    context = await asyncio.to_thread(context_with, work, scripts)
+    files = await asyncio.to_thread(_root_files, context)
+    lines, values = s2i.environment_instructions(known.env.items())
+    text = s2i_recipe.onbuild_recipe(known.builder, lines, files)
     rules = await asyncio.to_thread(_ignore_rules, work)
+    plain = _plain_recipe(work, known)
     recipe = replace(
-        _plain_recipe(work, builder, text, values),
-        ignore_file=work.folder.write("ignore", rules),
+        plain,
+        context=context,
+        containerfile=work.folder.write("Containerfile", text),
+        environment={**plain.environment, **values},
+        ignore_file=work.folder.write("ignore", rules + "".join(f"!/{name}\n" for name in scripts)),
         mounts=await asyncio.to_thread(_volumes, work),
     )
     outcome, built = await work.commands.build(recipe, work.folder.path, work.log)
@@ -146,23 +176,29 @@ def _check_triggers(work: Workspace, builder: str, triggers: Sequence[str]) -> N
             raise BuildError(_REASON, message) from error
 
 
-def _plain_recipe(work: Workspace, builder: str, text: str, values: Mapping[str, str]) -> Recipe:
+def _plain_recipe(work: Workspace, known: _Preparation) -> Recipe:
     plan = work.plan
+    name = plan.display_name or str(plan.push or "")
     return Recipe(
-        containerfile=work.folder.write("Containerfile", text),
+        containerfile=work.folder.path / "Containerfile",
         context=work.context,
-        environment={**work.proxies, **values},
-        secret_variables=work.secret_variables,
-        labels=s2i.generated_labels(plan.labels, builder, str(plan.push or "")),
+        environment=work.proxies,
+        # From the runtime: as build arguments, they would stand in the image's history.
+        secret_variables={**known.env, **work.secret_variables},
+        labels=s2i.generated_labels(plan.labels, known.builder, name),
         annotations=work.annotations,
         sandbox=work.sandbox,
+        docker_format=known.docker_format,
     )
 
 
 def _environment(work: Workspace) -> dict[str, str]:
     """Return the image's environment; in one mapping, so that the plan replaces the file."""
-    declared = _text(work.context, ".s2i/environment")
-    return dict(s2i.parse_environment(declared)) | dict(work.plan.build_env) | dict(work.plan.env)
+    declared = dict(s2i.parse_environment(_text(work.context, ".s2i/environment")))
+    for name in [name for name in declared if not s2i.is_name(name)]:
+        work.say(f"Warning: .s2i/environment: {name!r} is not the name of a variable: left out")
+        del declared[name]
+    return declared | dict(work.plan.build_env) | dict(work.plan.env)
 
 
 def _check_users(work: Workspace, image: s2i.BuilderImage) -> None:
@@ -189,12 +225,14 @@ def _volumes(work: Workspace) -> tuple[BuildMount, ...]:
     volumes = work.plan.source.volumes
     if volumes and not work.allow_local:
         raise BuildError(_REASON, "builds may not use local paths of this machine")
-    own = (BuildMount(path, target, writable=True) for path, target in volumes.items())
+    own = (BuildMount(one.path, one.target, options=one.options) for one in volumes)
     return (*own, *volume_mounts(work))
 
 
 def _ignore_rules(work: Workspace) -> str:
     text, exclude = _text(work.context, ".s2iignore"), work.plan.source.exclude
+    for rule in invalid_rules(text):
+        work.say(f"Warning: .s2iignore: {rule!r} is not a valid pattern: left out")
     rules = ignore_rules(text, (path for path, _, _ in _walk(work.context)))
     if exclude is not None:
         rules = (*(rule for rule in rules if rule != GIT_RULE), *_excluded(work.context, exclude))

@@ -1,12 +1,14 @@
 """Build context of `upwell s2i build --as-dockerfile`: Dockerfile and upload."""
 
+import os
 import shutil
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from pathlib import Path, PurePosixPath
 
 import click
 
 from upwell.cli.s2i.request import S2iOptions
+from upwell.formats.regular_expressions import InvalidExpressionError, RegularExpression
 from upwell.formats.s2i.as_dockerfile import (
     DEFAULT_SCRIPTS,
     DEFAULT_USER,
@@ -17,28 +19,71 @@ from upwell.formats.s2i.as_dockerfile import (
 from upwell.formats.s2i.contract import (
     SCRIPTS,
     SOURCE_SCRIPT_FOLDERS,
+    generated_labels,
     image_path,
     parse_environment,
 )
+from upwell.formats.s2i.ignore import left_out
+
+_GIT = ".git"
 
 
-def write_context(options: S2iOptions, tree: Path, target: Path) -> None:
-    """Write a Dockerfile at `target`, and beside it the source; raises click.UsageError."""
-    folder = target.absolute().parent
-    if folder.is_relative_to(tree.resolve()):
-        raise click.UsageError(
-            "--as-dockerfile: choose a folder outside the source, which would contain itself"
-        )
-    upload = folder / UPLOAD
-    if upload.exists():
+def new_upload(target: Path) -> Path:
+    """Make the folder beside the Dockerfile `target` that is uploaded; raises click.UsageError."""
+    upload = target.absolute().parent / UPLOAD
+    if upload.exists() and any(path.is_file() for path in upload.rglob("*")):
         raise click.UsageError(
             f"--as-dockerfile: {upload} exists: remove it, or choose another folder"
         )
-    upload.mkdir(parents=True)
-    shutil.copytree(tree, upload / "src", symlinks=True, ignore=shutil.ignore_patterns(".git"))
-    (upload / "scripts").mkdir()
-    scripts = frozenset(_move_scripts(upload))
-    targets = []
+    for name in ("src", "scripts"):
+        (upload / name).mkdir(parents=True, exist_ok=True)
+    return upload
+
+
+def copy_source(options: S2iOptions, tree: Path, target: Path) -> None:
+    """Copy what is to be built of the source beside the Dockerfile; raises click.UsageError."""
+    folder = target.absolute().parent
+    upload = folder / UPLOAD
+    own = {path.resolve() for path in ((upload, target) if tree.resolve() == folder else (folder,))}
+    paths = [path for path in _paths(tree) if (tree / path).resolve() not in own]
+    skipped = left_out(_text(tree / ".s2iignore"), paths) | _excluded(options["exclude"], paths)
+
+    def ignored(place: str, names: list[str]) -> Collection[str]:
+        inside = Path(place).relative_to(tree)
+        return {
+            name
+            for name in names
+            if (inside / name).as_posix() in skipped or (tree / inside / name).resolve() in own
+        }
+
+    shutil.copytree(tree, upload / "src", symlinks=True, ignore=ignored, dirs_exist_ok=True)
+    for place in SOURCE_SCRIPT_FOLDERS:
+        for name in SCRIPTS:
+            (upload / "src" / place / name).unlink(missing_ok=True)
+
+
+def write_dockerfile(
+    options: S2iOptions, labels: dict[str, str], upload: Path, target: Path
+) -> None:
+    """Write the Dockerfile for what lies in the upload; raises click.UsageError."""
+    urls = (options["scripts_url"], options["image_scripts_url"])
+    declared = _text(upload / "src/.s2i/environment")
+    request = DockerfileRequest(
+        builder=options.builder,
+        tag=options.tag,
+        assemble_user=options["assemble_user"] or DEFAULT_USER,
+        scripts_path=next(filter(None, map(image_path, urls)), DEFAULT_SCRIPTS),
+        own_scripts=frozenset(path.name for path in (upload / "scripts").iterdir()),
+        environment={**dict(parse_environment(declared)), **options.environment()},
+        labels=generated_labels(labels, options.builder, ""),
+        injections=tuple(_write_injections(options, upload)),
+        incremental=options["incremental"],
+    )
+    target.write_text(dockerfile(request))
+
+
+def _write_injections(options: S2iOptions, upload: Path) -> Iterator[str]:
+    """Write the files of -i into the upload, and yield where each belongs."""
     for index, given in enumerate(options.injections()):
         for name, content in given.files.items():
             path = upload / "injections" / str(index) / name
@@ -47,29 +92,28 @@ def write_context(options: S2iOptions, tree: Path, target: Path) -> None:
         if not PurePosixPath(given.destination_dir).is_absolute():
             message = "--as-dockerfile needs -i SRC:/DST with an absolute DST"
             raise click.UsageError(message)
-        targets.append(given.destination_dir)
-    declared = tree / ".s2i" / "environment"
-    environment = dict(parse_environment(declared.read_text()) if declared.is_file() else ())
-    url = options["image_scripts_url"] or options["scripts_url"]
-    request = DockerfileRequest(
-        builder=options.builder,
-        tag=options.tag,
-        assemble_user=options["assemble_user"] or DEFAULT_USER,
-        scripts_path=image_path(url) or DEFAULT_SCRIPTS,
-        own_scripts=scripts,
-        environment={**environment, **options.environment()},
-        labels={"io.openshift.s2i.build.image": options.builder},
-        injections=tuple(targets),
-        incremental=options["incremental"],
-    )
-    target.write_text(dockerfile(request))
+        yield given.destination_dir
 
 
-def _move_scripts(upload: Path) -> Iterator[str]:
-    for folder in reversed(SOURCE_SCRIPT_FOLDERS):
-        for name in SCRIPTS:
-            path = upload / "src" / folder / name
-            if path.is_file() and not path.is_symlink():
-                shutil.move(path, upload / "scripts" / name)
-                (upload / "scripts" / name).chmod(0o755)
-                yield name
+def _paths(tree: Path) -> Iterator[str]:
+    for folder, folders, files in os.walk(tree):
+        inside = Path(folder).relative_to(tree)
+        yield from ((inside / name).as_posix() for name in (*folders, *files))
+        folders[:] = [name for name in folders if name != _GIT]
+
+
+def _excluded(pattern: str | None, paths: Collection[str]) -> set[str]:
+    """Return the paths that --exclude leaves out; by itself, that is `.git`."""
+    if pattern is None:
+        return {path for path in paths if PurePosixPath(path).name == _GIT}
+    if not pattern:
+        return set()
+    try:
+        expression = RegularExpression(pattern)
+    except InvalidExpressionError as error:
+        raise click.UsageError(f"--exclude: {error}") from error
+    return {path for path in paths if expression.search(path)}
+
+
+def _text(path: Path) -> str:
+    return path.read_text(errors="replace") if path.is_file() else ""

@@ -11,7 +11,7 @@ from pathlib import Path
 
 import aiohttp
 
-from upwell.app.local_builds import SharedImageStore, open_local_builder
+from upwell.app.local_builds import SharedImageStore, collect_own_scripts, open_local_builder
 from upwell.builder.context import context_of
 from upwell.builder.interface import (
     BuildError,
@@ -26,13 +26,22 @@ from upwell.builder.interface import (
 )
 from upwell.cli.core.errors import CommandError, Exit
 from upwell.cli.core.terminal import LogFilter, echo
-from upwell.cli.s2i.request import S2iOptions, image
-from upwell.formats.s2i.contract import BuilderImage, image_path
+from upwell.cli.s2i.context import copy_source, new_upload, write_dockerfile
+from upwell.cli.s2i.request import S2iOptions, image, pull_policy
+from upwell.formats.s2i.contract import SCRIPTS_LABEL, BuilderImage, image_path
 from upwell.formats.s2i.users import UserNotAllowedError
 from upwell.git.interface import GitSource
 from upwell.machine.process import LogSink
 
 _CALLBACK_TRIES = 3
+_PERSONAL = frozenset(
+    {
+        *("HOME", "XDG_CONFIG_HOME", "XDG_RUNTIME_DIR", "REGISTRY_AUTH_FILE", "DOCKER_CONFIG"),
+        *("CONTAINERS_REGISTRIES_CONF", "CONTAINERS_REGISTRIES_CONF_DIR"),
+        *("HTTP_PROXY", "HTTPS_PROXY", "NO_PROXY", "ALL_PROXY", "SSL_CERT_FILE", "SSL_CERT_DIR"),
+    }
+)
+"""Variables that say how a person reaches registries (containers-auth.json(5), registries.conf)."""
 _REMOTE = re.compile(r"[a-z+]+://|[\w.-]+@[\w.-]+:")
 _CAUSES = {MissingScriptsError: 11, UnknownSchemeError: 12, UserNotAllowedError: 15}
 _CODES = {"PullBuilderImageFailed": 2, "FetchSourceFailed": 14, "InvalidContextDirectory": 14}
@@ -50,18 +59,31 @@ def user_store(folder: Path | None) -> SharedImageStore:
     """Return the store in `folder`; with None, that of root or of this user."""
     given = os.environ.get("CONTAINERS_CONF")
     conf = Path(given) if given else None
+    person = {name: value for name, value in os.environ.items() if name.upper() in _PERSONAL}
+    root, run_root = _places(folder)
+    return SharedImageStore(root, run_root, conf, person)
+
+
+def _places(folder: Path | None) -> tuple[Path, Path]:
     if folder is not None:
-        return SharedImageStore(folder.absolute() / "storage", folder.absolute() / "run", conf)
+        return folder.absolute() / "storage", folder.absolute() / "run"
     if os.geteuid() == 0:
-        root, run_root = Path("/var/lib/containers/storage"), Path("/run/containers/storage")
-        return SharedImageStore(root, run_root, conf)
+        return Path("/var/lib/containers/storage"), Path("/run/containers/storage")
     data = os.environ.get("XDG_DATA_HOME") or Path.home() / ".local/share"
     runtime = os.environ.get("XDG_RUNTIME_DIR") or f"/run/user/{os.geteuid()}"
-    return SharedImageStore(Path(data) / "containers/storage", Path(runtime) / "containers", conf)
+    return Path(data) / "containers/storage", Path(runtime) / "containers"
 
 
-def _builder(policy: str, store: SharedImageStore) -> AbstractAsyncContextManager[LocalBuilder]:
-    return open_local_builder(store, {"if-not-present": "missing"}.get(policy, policy))
+def podman_run(folder: Path | None, tag: str) -> tuple[str, ...]:
+    """Return the command that runs an image of the store."""
+    places = () if folder is None else zip(("--root", "--runroot"), _places(folder), strict=True)
+    return ("podman", *(f"{flag}={path}" for flag, path in places), "run", "--rm", tag)
+
+
+def _builder(
+    policy: str, store: SharedImageStore, network: str = "private"
+) -> AbstractAsyncContextManager[LocalBuilder]:
+    return open_local_builder(store, pull_policy(policy), network)
 
 
 def run[T](work: Coroutine[object, object, T]) -> T:
@@ -83,7 +105,7 @@ async def build_image(options: S2iOptions, storage: SharedImageStore) -> None:
     labels: Mapping[str, str] = {}
     success = False
     try:
-        async with _builder(options["pull_policy"], storage) as builder:
+        async with _builder(options["pull_policy"], storage, options.network()) as builder:
             labels = await _build(builder, options)
             success = True
     except BuildError as error:
@@ -93,13 +115,33 @@ async def build_image(options: S2iOptions, storage: SharedImageStore) -> None:
             await _call_back(url, labels, success=success)
 
 
+async def write_context(options: S2iOptions, storage: SharedImageStore, target: Path) -> None:
+    """Write a Dockerfile at `target`, and beside it what it takes; raises CommandError.
+
+    Without a source, its place is left empty.
+    """
+    upload = new_upload(target)
+    labels: dict[str, str] = {}
+    try:
+        if options.source:
+            async with _builder(options["pull_policy"], storage) as builder:
+                checkout = await _fetch(builder, options)
+                urls = options["scripts_url"], options["image_scripts_url"]
+                await collect_own_scripts(urls[0], checkout.path, urls[1], upload / "scripts")
+                copy_source(options, checkout.path, target)
+                labels = _labels(options, checkout)
+    except BuildError as error:
+        raise S2iFailedError(error) from error
+    write_dockerfile(options, labels, upload, target)
+
+
 async def _build(builder: LocalBuilder, options: S2iOptions) -> Mapping[str, str]:
     tag = image(options.tag, "TAG")
     checkout = await _fetch(builder, options)
     previous = await builder.image_id(str(tag)) if options["remove_previous"] else None
     plan = _plan(options, checkout)
     await builder.build(plan, _log(options))
-    config = await builder.inspect(tag)
+    config = await builder.inspect(tag, pull=False)  # the image of now, whatever its registry has
     if previous and previous != await builder.image_id(str(tag)):
         await builder.remove_image(previous)
     echo(str(tag))
@@ -115,14 +157,34 @@ def _local_tree(options: S2iOptions, path: Path) -> Checkout | None:
     return None
 
 
+def _local_path(address: str) -> Path | None:
+    """Return the folder that a source names on this machine; None for one elsewhere."""
+    if _REMOTE.match(address) is not None and not address.startswith("file://"):
+        return None
+    return (Path.cwd() / address.removeprefix("file://")).resolve()
+
+
+def _ref(options: S2iOptions) -> str:
+    """Return what is built of a repository: as asked for, or the branch of one on this machine."""
+    address, _, ref = options.source.partition("#")
+    path = _local_path(address)
+    if options["ref"] or ref or path is None:
+        return options["ref"] or ref
+    try:
+        head = (path / ".git/HEAD").read_text()
+    except (OSError, UnicodeDecodeError):
+        return ""
+    branch = head.removeprefix("ref: refs/heads/")
+    return "" if branch == head else branch.strip()
+
+
 async def _fetch(builder: LocalBuilder, options: S2iOptions) -> Checkout:
     address, _, ref = options.source.partition("#")
     context = options["context_dir"]
-    if _REMOTE.match(address) is None or address.startswith("file://"):
-        path = Path.cwd() / address.removeprefix("file://")
+    if (path := _local_path(address)) is not None:
         if (checkout := _local_tree(options, path)) is not None:
             return checkout
-        address = f"file://{path.resolve()}"
+        address = f"file://{path}"
     source = GitSource(
         address, options["ref"] or ref, context, submodules=not options["ignore_submodules"]
     )
@@ -145,7 +207,15 @@ def _plan(options: S2iOptions, checkout: Checkout) -> BuildPlan:
         scripts_url=options["scripts_url"],
         inputs=options.injections(),
         local_name=str(tag),
-        host_network=options["network"] == "host",
+        host_network=options.network() == "host",
+        pull_policies={
+            tag: options.pull_policy("incremental_pull_policy"),
+            **(
+                {image(runtime, "--runtime-image"): options.pull_policy("runtime_pull_policy")}
+                if runtime
+                else {}
+            ),
+        },
         source=SourceOptions(
             previous=tag if options["incremental"] else None,
             runtime=RuntimeImage(image(runtime, "--runtime-image"), options.artifacts())
@@ -162,10 +232,13 @@ def _plan(options: S2iOptions, checkout: Checkout) -> BuildPlan:
 
 def _labels(options: S2iOptions, checkout: Checkout) -> dict[str, str]:
     """Return the labels that describe the source; empty ones are left out."""
+    address = options.source.partition("#")[0]
+    path = _local_path(address)
     labels = {
         "io.k8s.display-name": options["application_name"] or options.tag,
         "io.k8s.description": options["description"],
-        "io.openshift.build.source-location": options.source.partition("#")[0],
+        # An absolute path: so it is found from any folder by `rebuild`.
+        "io.openshift.build.source-location": address if path is None else str(path),
         "io.openshift.build.source-context-dir": options["context_dir"],
     }
     if (revision := checkout.revision) is not None:
@@ -176,7 +249,7 @@ def _labels(options: S2iOptions, checkout: Checkout) -> dict[str, str]:
             ),
             "io.openshift.build.commit.date": revision.date,
             "io.openshift.build.commit.message": revision.message[:80],
-            "io.openshift.build.commit.ref": options["ref"] or options.source.partition("#")[2],
+            "io.openshift.build.commit.ref": _ref(options),
         }
     return {name: text for name, text in labels.items() if text}
 
@@ -212,19 +285,8 @@ async def show_usage(builder_image: str, policy: str, storage: SharedImageStore)
     reference = image(builder_image, "BUILDER")
     try:
         async with _builder(policy, storage) as builder:
-            found = BuilderImage.of(await builder.inspect(reference))
-            plan = BuildPlan(
-                id="usage",
-                namespace="",
-                name="usage",
-                strategy=BuilderStrategy.DOCKER,
-                context=None,
-                images={"builder": reference},
-                push=None,
-                dockerfile=f'FROM builder\nRUN ["{_scripts_folder(found)}/usage"]\n',
-                no_cache=True,
-            )
-            await builder.build(plan, lambda piece: echo(piece.decode(), nl=False))
+            folder = _scripts_folder(BuilderImage.of(await builder.inspect(reference)))
+            echo((await builder.output_of(reference, f"{folder}/usage")).decode(), nl=False)
     except BuildError as error:
         raise S2iFailedError(error) from error
 
@@ -232,9 +294,9 @@ async def show_usage(builder_image: str, policy: str, storage: SharedImageStore)
 def _scripts_folder(found: BuilderImage) -> str:
     folder = image_path(found.scripts_url)
     if folder is None:
-        url = found.scripts_url or "none"
-        message = f"the builder image has no scripts of its own: scripts-url is {url!r}"
-        raise BuildError("GenericBuildFailed", message)
+        url = f"it names {found.scripts_url!r}" if found.scripts_url else "it names none"
+        message = f"the builder image has no scripts of its own (label {SCRIPTS_LABEL}): {url}"
+        raise MissingScriptsError("GenericBuildFailed", message)
     return folder
 
 

@@ -28,6 +28,19 @@ _PULL = click.option(
     show_default=True,
     help="Policy for pulling images.",
 )
+
+
+def _policy(flag: str, name: str, what: str) -> Callable[..., Any]:
+    return click.option(
+        flag,
+        name,
+        type=click.Choice(["always", "if-not-present", "never"]),
+        default="if-not-present",
+        show_default=True,
+        help=f"Policy for pulling {what}.",
+    )
+
+
 _STORAGE = click.option(
     "--storage",
     type=click.Path(path_type=Path, file_okay=False),
@@ -65,7 +78,7 @@ _TEXTS = (
     (("--callback-url",), "callback_url", "URL to POST the result to; default: none."),
     (("--application-name", "-n"), "application_name", "Display name of the image; default: TAG."),
     (("--description",), "description", "Description label of the image; default: none."),
-    (("--network",), "network", "`host` for the host's network; default: a private network."),
+    (("--network",), "network", "`host`, `none` or `bridge`; default: a network of its own."),
 )
 _LISTS = (
     (("--env", "-e"), "env", "NAME=VALUE environment variable; repeatable."),
@@ -73,7 +86,7 @@ _LISTS = (
     (
         ("--volume", "-v"),
         "volume",
-        "SRC:DST of a mount for assemble and save-artifacts; repeatable.",
+        "SRC:DST[:OPTION] of a mount for assemble and save-artifacts; repeatable.",
     ),
     (
         ("--runtime-artifact", "-a"),
@@ -109,6 +122,8 @@ def _build_options(command: Callable[..., Any]) -> Callable[..., Any]:
         click.option(
             "--loglevel", type=click.IntRange(0, 5), default=0, help="Accepted, unused; default: 0."
         ),
+        _policy("--runtime-pull-policy", "runtime_pull_policy", "the runtime image"),
+        _policy("--incremental-pull-policy", "incremental_pull_policy", "the previous image"),
         _PULL,
         _STORAGE,
     ):
@@ -152,7 +167,9 @@ def build(source: str, builder: str, tag: str, as_dockerfile: Path | None, **val
 @s2i.command(epilog=examples("upwell s2i generate localhost/builder out/Dockerfile"))
 @click.argument("builder")
 @click.argument("target", type=click.Path(path_type=Path, dir_okay=False))
-@click.option("--source", default=".", show_default=True, help="Folder of the source.")
+@click.option(
+    "--source", default="", help="Source to put beside it; default: none, for you to fill in."
+)
 @_build_options
 def generate(builder: str, target: Path, source: str, **values: Any) -> None:
     """Write a Dockerfile for a build with BUILDER, and its context."""
@@ -221,8 +238,13 @@ def create(name: str, target: Path) -> None:
 def _build(
     source: str, builder: str, tag: str, as_dockerfile: Path | None, values: dict[str, Any]
 ) -> None:
-    from upwell.cli.s2i.context import write_context  # noqa: PLC0415  # only when it runs
-    from upwell.cli.s2i.engine import build_image, run, user_store  # noqa: PLC0415
+    from upwell.cli.s2i.engine import (  # noqa: PLC0415  # only when it runs
+        build_image,
+        podman_run,
+        run,
+        user_store,
+        write_context,
+    )
     from upwell.cli.s2i.request import S2iOptions  # noqa: PLC0415
 
     options = S2iOptions(source, builder, tag, values)
@@ -231,9 +253,7 @@ def _build(
             raise click.UsageError("--as-dockerfile does not work with --run or --runtime-image")
         if values["incremental"] and not tag:
             raise click.UsageError("--incremental needs TAG")
-        if not Path(source).is_dir():
-            raise click.UsageError("--as-dockerfile needs a folder as SOURCE")
-        write_context(options, Path(source), as_dockerfile)
+        run(write_context(options, user_store(values["storage"]), as_dockerfile))
         return
     if not tag:
         raise click.UsageError("Missing argument 'TAG'.")
@@ -244,4 +264,4 @@ def _build(
         podman = shutil.which("podman")
         if podman is None:
             raise click.UsageError("--run needs podman: install it")
-        os.execv(podman, [podman, "run", "--rm", tag])  # noqa: S606  # our arguments, no shell
+        os.execv(podman, podman_run(values["storage"], tag))  # noqa: S606  # no shell

@@ -1,5 +1,6 @@
 """Options of `upwell s2i build`, read and checked."""
 
+import posixpath
 import re
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -8,12 +9,20 @@ from typing import Any
 
 import click
 
-from upwell.builder.interface import InjectedFiles
+from upwell.builder.interface import HostVolume, InjectedFiles
 from upwell.formats.s2i.contract import S2iError, parse_environment
 from upwell.formats.s2i.recipe import artifact_mappings
 from upwell.oci import InvalidReferenceError, Reference
 
 _FORBIDDEN = re.compile(r"""[;*?"<>|%#$!+{}&\[\],'`:]""")
+_MOUNT_OPTIONS = frozenset({"ro", "rw", "z", "Z", "U", "nosuid", "nodev", "noexec", "exec"})
+_NETWORKS = {
+    "": "private",
+    "bridge": "private",
+    "default": "private",
+    "host": "host",
+    "none": "none",
+}
 _MAX_ENVIRONMENT_BYTES = 1024 * 1024
 _MAX_INJECTED_BYTES = 16 * 1024 * 1024
 
@@ -47,15 +56,39 @@ class S2iOptions:
         for index, (origin, target) in enumerate(_pairs(self["inject"])):
             if _FORBIDDEN.search(target):
                 raise click.UsageError(f"--inject: {target!r} has an invalid character")
+            folder, renamed = _place(Path(origin), target)
             files = {
-                name: _bounded(path, _MAX_INJECTED_BYTES) for name, path in _files(Path(origin))
+                renamed or name: _bounded(path, _MAX_INJECTED_BYTES)
+                for name, path in _files(Path(origin))
             }
-            found.append(InjectedFiles(f"injection-{index}", files, target))
+            found.append(InjectedFiles(f"injection-{index}", files, folder))
         return tuple(found)
 
-    def volumes(self) -> dict[Path, str]:
-        """Return the folders of -v."""
-        return {Path(origin).absolute(): target for origin, target in _pairs(self["volume"])}
+    def volumes(self) -> tuple[HostVolume, ...]:
+        """Return the mounts of -v, `SRC:DST[:OPTION,…]`; raises click.UsageError."""
+        found = []
+        for origin, rest in _pairs(self["volume"]):
+            target, _, options = rest.partition(":")
+            unknown = [one for one in options.split(",") if options and one not in _MOUNT_OPTIONS]
+            if unknown or not target.startswith("/"):
+                raise click.UsageError(
+                    f"--volume: {origin}:{rest} is not SRC:DST[:OPTION,…] with an absolute DST and"
+                    f" options of {', '.join(sorted(_MOUNT_OPTIONS))}"
+                )
+            wanted = tuple(options.split(",")) if options else ("rw",)
+            found.append(HostVolume(Path(origin).absolute(), target, wanted))
+        return tuple(found)
+
+    def network(self) -> str:
+        """Return the network of the build's commands; raises click.UsageError."""
+        named: str = self["network"]
+        if named not in _NETWORKS:
+            raise click.UsageError(f"--network: {named!r} is not host, none or bridge")
+        return _NETWORKS[named]
+
+    def pull_policy(self, option: str) -> str:
+        """Return the policy of an option, by the builder's name of it."""
+        return pull_policy(self[option])
 
     def artifacts(self) -> tuple[tuple[str, str], ...]:
         """Return the mappings of --runtime-artifact; raises click.UsageError."""
@@ -63,6 +96,11 @@ class S2iOptions:
             return artifact_mappings(";".join(self["runtime_artifact"]))
         except S2iError as error:
             raise click.UsageError(f"--runtime-artifact: {error}") from error
+
+
+def pull_policy(text: str) -> str:
+    """Return the builder's name of a pull policy."""
+    return {"if-not-present": "missing"}.get(text, text)
 
 
 def image(text: str, what: str) -> Reference:
@@ -85,6 +123,13 @@ def _pairs(values: tuple[str, ...]) -> Iterator[tuple[str, str]]:
         if value.strip():
             origin, _, target = value.strip().partition(":")
             yield origin, target
+
+
+def _place(origin: Path, target: str) -> tuple[str, str]:
+    """Return the folder that gets the files, and the name of a single one that has a new name."""
+    if not origin.is_file() or not target or target.endswith("/"):
+        return target, ""
+    return posixpath.split(target)
 
 
 def _files(origin: Path) -> Iterator[tuple[str, Path]]:

@@ -21,6 +21,8 @@ METADATA_FILE = "image_metadata.json"
 MAX_LABEL_BYTES = 10240
 """Of all labels in image_metadata.json together."""
 
+SCRIPTS_LABEL = "io.openshift.s2i.scripts-url"
+
 _DEFAULT_DESTINATION = "/tmp"  # noqa: S108  # the same
 _BUILD_LABEL = "io.openshift.build."
 _S2I_LABEL = "io.openshift.s2i.build."
@@ -67,7 +69,7 @@ class BuilderImage:
         return cls(
             scripts_url=_path(
                 "scripts URL",
-                labels.get("io.openshift.s2i.scripts-url")
+                labels.get(SCRIPTS_LABEL)
                 or labels.get("io.s2i.scripts-url")
                 or env.get("STI_SCRIPTS_URL", ""),
             ),
@@ -118,6 +120,11 @@ def parse_environment(text: str) -> tuple[tuple[str, str], ...]:
     return tuple(found.items())
 
 
+def is_name(name: str) -> bool:
+    """Return True if an environment variable can be called so."""
+    return _ENV_NAME.fullmatch(name) is not None and name.isprintable()
+
+
 def generated_labels(labels: Mapping[str, str], builder: str, display_name: str) -> dict[str, str]:
     """Return the labels of a source build: OpenShift's, their S2I twins, then `labels` itself."""
     generated = {f"{_BUILD_LABEL}image": builder}
@@ -151,7 +158,7 @@ def metadata_labels(raw: bytes) -> dict[str, str]:
 
 def checked_name(name: str) -> str:
     """Return the name of an environment variable; raises S2iError for what is none."""
-    if _ENV_NAME.fullmatch(name) is None or not name.isprintable():
+    if not is_name(name):
         raise S2iError(f"not the name of an environment variable: {name!r}")
     return name
 

@@ -26,15 +26,38 @@ def ignore_rules(text: str, paths: Iterable[str]) -> tuple[str, ...]:
 
     Both languages match from the root, but `**` is not special in `.s2iignore`, and its `!` takes
     back nothing but what an earlier rule matched by itself. So with `!` the rules become the paths
-    that they leave out, of `paths`, which are those of the source. Raises S2iError.
+    that they leave out, of `paths`, which are those of the source. A rule that is no pattern has no
+    effect, as in the reference: `invalid_rules` tells of it.
     """
-    lines = [line.strip() for line in text.splitlines()]
-    rules = [re.sub(r"\*{2,}", "*", line) for line in lines if line and line[0] != "#"]
+    rules = [rule for rule in _rules(text) if _is_pattern(rule)]
     if any(rule.startswith("!") for rule in rules):
         rules = [literal_rule(path) for path in _left_out(rules, tuple(paths))]
     # Scripts were taken before, and history is nobody's business: no rule may bring them back.
     scripts = (f"{folder}/{name}" for folder in SOURCE_SCRIPT_FOLDERS for name in SCRIPTS)
     return (*rules, *scripts, GIT_RULE)
+
+
+def invalid_rules(text: str) -> tuple[str, ...]:
+    """Return the rules of `.s2iignore` that are no patterns."""
+    return tuple(rule for rule in _rules(text) if not _is_pattern(rule))
+
+
+def _rules(text: str) -> list[str]:
+    lines = [line.strip() for line in text.splitlines()]
+    return [re.sub(r"\*{2,}", "*", line) for line in lines if line and line[0] != "#"]
+
+
+def _is_pattern(rule: str) -> bool:
+    try:
+        _matcher(rule.removeprefix("!"))
+    except S2iError:
+        return False
+    return True
+
+
+def left_out(text: str, paths: Collection[str]) -> set[str]:
+    """Return the paths of a source that its `.s2iignore` leaves out, with what is below each."""
+    return set(_left_out([rule for rule in _rules(text) if _is_pattern(rule)], paths))
 
 
 def literal_rule(path: str) -> str:

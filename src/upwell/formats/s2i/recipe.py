@@ -4,6 +4,7 @@ import json
 import posixpath
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from itertools import batched
 
 from upwell.formats.s2i.contract import BuilderImage, S2iError
 
@@ -12,6 +13,9 @@ STATE_FOLDER = "/run/upwell"
 ARTIFACTS_FILE = "artifacts.tar"
 SCRIPTS_MOUNT = "/run/upwell-scripts"
 
+_ROOT = frozenset({"", "0", "root"})
+_EMPTY = 'for f; do if [ -f "$f" ] && [ ! -L "$f" ]; then : >"$f" || exit 1; fi; done'
+_FILES_IN_A_COMMAND = 100
 _ENTRYPOINTS = tuple(
     f"{name}{suffix}" for name in ("run", "start", "exec", "execute") for suffix in ("", ".sh")
 )
@@ -36,11 +40,16 @@ class Assembly:
     scripts: Mapping[str, str]
     """Paths in the image of those scripts that are not uploaded, by name."""
     environment: Sequence[str] = ()
-    """Ready-made instructions."""
+    """Instructions that set the result's environment; commands have got it from elsewhere.
+
+    They come last: so no line of the image's history tells of the values.
+    """
     uploads: Sequence[str] = ()
     """Of `scripts` and `artifacts`, the build contexts that have something in them."""
     copies: Sequence[Copy] = ()
     """Further files, after the source; a relative target lies in the source."""
+    emptied: Sequence[str] = ()
+    """Files whose content assemble alone may see: none of it is in the result."""
 
     @property
     def destination(self) -> str:
@@ -54,7 +63,7 @@ class Assembly:
     def lines(self, stage: str = "") -> list[str]:
         """Return the instructions up to and with assemble."""
         user, owner = self.image.assemble_user, _owner(self.image.assemble_user)
-        lines = [f"FROM {self.builder}{f' AS {stage}' if stage else ''}", *self.environment]
+        lines = [f"FROM {self.builder}{f' AS {stage}' if stage else ''}"]
         if user != self.image.user:
             lines.append(f"USER {user}")
         source = f"{self.destination}/src/"
@@ -65,15 +74,36 @@ class Assembly:
         lines += [
             _copy(Copy(name, ".", f"{self.destination}/{name}/"), owner) for name in self.uploads
         ]
-        return [*lines, _run(self.script("assemble"))]
+        return [*lines, _run(self.script("assemble")), *self._emptying()]
+
+    @property
+    def last_user(self) -> str:
+        """The user that the last instruction runs as."""
+        return "0" if self.emptied and not self._is_root else self.image.assemble_user
+
+    @property
+    def _is_root(self) -> bool:
+        return self.image.assemble_user in _ROOT
+
+    def _emptying(self) -> list[str]:
+        """Return the instructions that empty files, as root; in the same layer as assemble.
+
+        What assemble has removed, or put a link in the place of, stays as it is.
+        """
+        lines = [] if not self.emptied or self._is_root else ["USER 0"]
+        runs = (
+            f"RUN {_exec('/bin/sh', '-c', _EMPTY, 'sh', *files)}"
+            for files in batched(self.emptied, _FILES_IN_A_COMMAND)
+        )
+        return [*lines, *runs]
 
 
 def assemble_recipe(assembly: Assembly) -> str:
     """Write the recipe of a build whose result is the builder image with the assembled source."""
     lines = assembly.lines()
-    if assembly.image.assemble_user != assembly.image.user:
+    if assembly.last_user != assembly.image.user:
         lines.append(f"USER {assembly.image.user or '0'}")
-    return _text([*lines, f"CMD {_exec(assembly.script('run'))}"])
+    return _text([*lines, *assembly.environment, f"CMD {_exec(assembly.script('run'))}"])
 
 
 @dataclass(frozen=True, slots=True)
@@ -97,7 +127,7 @@ class RuntimeRecipe:
 
     def lines(self, stage: str, environment: Iterable[str]) -> list[str]:
         """Return the instructions that follow the stage which assembled."""
-        lines = [f"FROM {self.name}", *environment]
+        lines = [f"FROM {self.name}"]
         for source, folder in self.artifacts:
             # Onto its own name: so a file stays one, and a folder keeps its name.
             target = posixpath.join(self._folder, folder, posixpath.basename(source.rstrip("/")))
@@ -110,7 +140,7 @@ class RuntimeRecipe:
         lines.append(_run(self.script("assemble-runtime")))
         if self.image.assemble_user != self.image.user:
             lines.append(f"USER {self.image.user or '0'}")
-        return [*lines, f"CMD {_exec(self.script('run'))}"]
+        return [*lines, *environment, f"CMD {_exec(self.script('run'))}"]
 
 
 def runtime_recipe(assembly: Assembly, runtime: RuntimeRecipe) -> str:
@@ -137,21 +167,20 @@ def onbuild_recipe(
     return _text(
         [
             f"FROM {builder}",
-            *environment,
             *assemble,
             *([f"USER {user}"] if user else []),
+            *environment,
             f"ENTRYPOINT {_exec(f'./{entry}')}",
         ]
     )
 
 
-def artifacts_recipe(previous: str, user: str, script: str, environment: Iterable[str] = ()) -> str:
+def artifacts_recipe(previous: str, user: str, script: str) -> str:
     """Write a recipe that runs save-artifacts of an earlier result into the state folder."""
     command = f'exec "$0" > {STATE_FOLDER}/{ARTIFACTS_FILE}'
     return _text(
         [
             f"FROM {previous}",
-            *environment,
             *([f"USER {user}"] if user else []),
             f"RUN {_exec('/bin/sh', '-c', command, script)}",
         ]

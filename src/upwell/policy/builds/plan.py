@@ -158,6 +158,7 @@ def plan_build(build: Build, inputs: ResolvedInputs, defaults: BuildDefaults) ->
         labels=image_labels(build, inputs.source),
         annotations={"dev.upwell.build.inputs": inputs.hash},
         scripts_url=(source.scripts if source else None) or "",
+        display_name=_display_name(build, inputs.push),
         no_cache=bool(docker and docker.no_cache),
         cache_key=_cache_key(build),
         limits=_limits(build, defaults.limits),
@@ -294,6 +295,15 @@ def _own_variables(build: Build, source: FetchedSource) -> tuple[tuple[str, str]
         "OPENSHIFT_BUILD_COMMIT": source.commit.commit if source.commit else "",
     }
     return tuple((name, value) for name, value in facts.items() if value)
+
+
+def _display_name(build: Build, push: Reference | None) -> str:
+    """Return the output's own name: where it is pushed says its inputs."""
+    to = build.spec.output.to
+    if to is None or push is None or to.kind != IMAGE_STREAM_TAG:
+        return ""
+    named = StreamTag.of(to, build.namespace)
+    return str(Reference(push.registry, named.stream_name.repository, tag=named.tag))
 
 
 def _cache_key(build: Build) -> str:

@@ -5,8 +5,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from upwell.formats.s2i.contract import S2iError
-from upwell.formats.s2i.ignore import ignore_rules, literal_rule
+from upwell.formats.s2i.ignore import ignore_rules, invalid_rules, literal_rule
 
 TREE = (".git", "a", "a/b", "a/b.log", "a/c", "b.log", "keep.log", "x[1]", "y*")
 OURS = (".s2i/bin/assemble", ".sti/bin/run", "**/.git")
@@ -51,9 +50,10 @@ def test_history_and_scripts_never_come_back(text: str) -> None:
 
 
 @pytest.mark.parametrize("rule", ["[", "[]", "a[b", "[z-a]", "x\\"])
-def test_what_is_no_pattern_is_refused(rule: str) -> None:
-    with pytest.raises(S2iError, match="is not a valid pattern"):
-        ignore_rules(f"!x\n{rule}", TREE)
+def test_what_is_no_pattern_is_told_and_left_out(rule: str) -> None:
+    assert invalid_rules(f"!x\n{rule}\n# [\n") == (rule,)
+    for text in ("kept", "kept\n!x"):
+        assert ignore_rules(f"{rule}\n{text}", TREE) == ignore_rules(text, TREE)
 
 
 @given(st.text("ab*?", min_size=1, max_size=6), st.lists(st.text("ab", min_size=1, max_size=5)))

@@ -30,7 +30,6 @@ def test_the_recipe_keeps_the_builders_user_and_runs_the_scripts_found() -> None
     )
     assert assemble_recipe(assembly).splitlines() == [
         "FROM r/b@d",
-        "ENV A=1",
         "USER 5",
         'COPY --chown=5:0 [".", "/opt/a b/src/"]',
         'COPY --from=r/i@d --chown=5:0 ["/lib", "/opt/a b/src/deps/lib"]',
@@ -39,8 +38,33 @@ def test_the_recipe_keeps_the_builders_user_and_runs_the_scripts_found() -> None
         'COPY --from=artifacts --chown=5:0 [".", "/opt/a b/artifacts/"]',
         f'RUN {SHELL}"/opt/a b/scripts/assemble"]',
         "USER 1001",
+        "ENV A=1",
         'CMD ["/s2i/run"]',
     ]
+
+
+@pytest.mark.parametrize(
+    ("assemble_user", "user", "before", "after"),
+    [
+        ("5", "1001", ["USER 0"], ["USER 1001"]),
+        ("1001", "1001", ["USER 0"], ["USER 1001"]),
+        ("0", "1001", [], ["USER 1001"]),
+        ("", "", [], []),
+        ("5", "0", ["USER 0"], []),
+    ],
+)
+def test_files_for_assemble_alone_are_emptied_by_root_and_the_user_stays(
+    assemble_user: str, user: str, before: list[str], after: list[str]
+) -> None:
+    image = BuilderImage("", "/tmp", assemble_user, user)  # noqa: S108  # the contract's default
+    files = [f"/srv/{number}" for number in range(101)]
+    scripts = {"run": "/r", "assemble": "/a"}
+    lines = assemble_recipe(Assembly("b", image, scripts, emptied=files)).splitlines()
+    at = lines.index(f'RUN {SHELL}"/a"]') + 1
+    runs = [index for index, line in enumerate(lines) if "/srv/" in line]
+    assert lines[at : runs[0]] == before
+    assert (runs[1], len(runs)) == (runs[0] + 1, 2)
+    assert lines[runs[1] + 1 : -1] == after
 
 
 def test_the_user_is_not_restated_without_need() -> None:
@@ -63,17 +87,16 @@ def test_a_runtime_image_gets_artifacts_and_keeps_its_user() -> None:
     assembly = Assembly("b", image, {"assemble": "/a", "run": "/r"}, ["ENV A=1"])
     assert runtime_recipe(assembly, runtime).splitlines() == [
         "FROM b AS assembled",
-        "ENV A=1",
         'COPY --chown=1001:0 [".", "/tmp/src/"]',
         f'RUN {SHELL}"/a"]',
         "FROM r/run@d",
-        "ENV A=1",
         'COPY --from=assembled ["/opt/app/bin", "/srv/bin"]',
         'COPY --from=assembled ["/opt/app/config", "/srv/etc/config"]',
         'COPY --from=runtime-scripts [".", "/srv/scripts/"]',
         "USER 7",
         f'RUN {SHELL}"/srv/scripts/assemble-runtime"]',
         "USER 9",
+        "ENV A=1",
         'CMD ["/opt/run"]',
     ]
 
@@ -82,8 +105,8 @@ def test_the_first_executable_of_the_known_names_is_the_entrypoint() -> None:
     files = {"start.sh": True, "run": False, "exec": True, "assemble": False}
     assert onbuild_recipe("b", ["ENV A=1"], files).splitlines() == [
         "FROM b",
-        "ENV A=1",
         'RUN ["sh", "assemble"]',
+        "ENV A=1",
         'ENTRYPOINT ["./start.sh"]',
     ]
     with pytest.raises(S2iError, match="no valid entrypoint specified"):
