@@ -11,7 +11,6 @@ from upwell.api.apps import (
     DeploymentConfigStrategy,
     DeploymentStrategy,
     Job,
-    JobSpec,
     RollingParams,
     StatefulSet,
     StatefulSetSpec,
@@ -54,7 +53,6 @@ _COMPLETION = (
     .with_rule(DeploymentStrategy, workloads.deployment_strategy)
     .with_rule(StatefulSetSpec, workloads.stateful_set_spec)
     .with_rule(VolumeClaimTemplate, workloads.claim_template)
-    .with_rule(JobSpec, workloads.job_spec)
     .with_rule(DeploymentConfigSpec, workloads.config_spec)
     .with_rule(DeploymentConfigStrategy, workloads.config_strategy)
     .with_rule(RollingParams, workloads.rolling_params)

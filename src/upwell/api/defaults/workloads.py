@@ -12,7 +12,6 @@ from upwell.api.apps import (
     DeploymentStrategy,
     DeploymentTrigger,
     Job,
-    JobSpec,
     LifecycleHook,
     RecreateParams,
     RollingParams,
@@ -35,7 +34,6 @@ STORED: Mapping[type[Model], tuple[str, ...]] = {
     RollingUpdate: ("max_unavailable", "max_surge"),
     StatefulSetSpec: ("replicas", "revision_history_limit", "pod_management_policy"),
     WorkloadSpec: ("revision_history_limit",),
-    JobSpec: ("parallelism", "backoff_limit", "suspend", "completion_mode"),
     CronJobSpec: (
         "concurrency_policy",
         "suspend",
@@ -47,6 +45,7 @@ STORED: Mapping[type[Model], tuple[str, ...]] = {
     RollingParams: ("update_period_seconds", "interval_seconds", "timeout_seconds"),
     RecreateParams: ("timeout_seconds",),
 }
+_OF_JOBS = ("parallelism", "backoff_limit", "suspend", "completion_mode")
 _SHARE = RollingUpdate().max_surge
 _NOTHING = (0, "0%")
 
@@ -69,7 +68,7 @@ def stateful_set_spec(spec: StatefulSetSpec) -> dict[str, object]:
 
 def claim_template(template: VolumeClaimTemplate) -> dict[str, object]:
     """Return the kind of a volume that each replica has."""
-    spec = (template.model_extra or {}).get("spec")
+    spec = template.spec
     if not isinstance(spec, dict) or "volumeMode" in spec:
         return {}
     return {"spec": {**spec, "volumeMode": "Filesystem"}}
@@ -88,14 +87,18 @@ def daemon_set(workload: DaemonSet) -> DaemonSet:
     return workload.model_copy(update={"spec": spec})
 
 
-def job_spec(spec: JobSpec) -> dict[str, object]:
-    """Return how often a Job has to end well: once, if it says nothing about its runs."""
-    return {} if {"completions", "parallelism"} & spec.model_fields_set else {"completions": 1}
-
-
 def job(found: Job) -> Job:
-    """Return a Job with the labels of its template, if it has none."""
-    labels = found.spec.template.metadata.labels
+    """Return a Job with how it runs, and with the labels of its template, if it has none.
+
+    The template of a CronJob says nothing about what it leaves out: its Jobs do.
+    """
+    spec, given = found.spec, found.spec.model_fields_set
+    changes = {name: getattr(spec, name) for name in _OF_JOBS if name not in given}
+    if not {"completions", "parallelism"} & given:
+        changes["completions"] = 1
+    if changes:
+        found = found.model_copy(update={"spec": spec.model_copy(update=changes)})
+    labels = spec.template.metadata.labels
     return found if found.labels or not labels else found.with_metadata(labels=dict(labels))
 
 
