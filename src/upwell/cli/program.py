@@ -29,6 +29,7 @@ class Entry:
 
 
 COMMANDS: Mapping[str, Entry] = {
+    "new-build": Entry("new_app.new_build:new_build", "Create a build and the streams it needs."),
     "create": Entry("changes.create:create", "Create objects from manifests or arguments."),
     "diff": Entry("changes.diff:diff", "Show what apply would change."),
     "edit": Entry("changes.edit:edit", "Change objects in an editor."),

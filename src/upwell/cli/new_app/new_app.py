@@ -8,6 +8,7 @@ import click
 import yaml
 
 from upwell.api.image import ImageStream
+from upwell.api.template import Template
 from upwell.cli.core.connection import Session, connection_options
 from upwell.cli.core.documents import LoadedManifest, check_documents
 from upwell.cli.core.errors import CommandError, Exit
@@ -20,6 +21,7 @@ from upwell.cli.objects.apply import FIELD_MANAGER, ApplyOptions, apply_one
 from upwell.cli.templates.sources import read_template
 from upwell.cli.templates.values import requested_values, value_options
 from upwell.policy.new_app.components import NewAppError
+from upwell.policy.templates.process import ProcessRequest
 from upwell.store.interface import ApiClient, NotFoundError
 
 _MODE = 0o600
@@ -61,6 +63,19 @@ def new_app(ctx: click.Context, components: tuple[str, ...], output: str) -> Non
     session: Session = ctx.ensure_object(Session)
     options, request = chosen_options(ctx), requested_values(ctx)
     templates = [read_template(source, session) for source in options.files]
+
+    make_application(session, components, templates, (options, request), output)
+
+
+def make_application(
+    session: Session,
+    components: Sequence[str],
+    templates: Sequence[Template],
+    asked: tuple[NewAppOptions, ProcessRequest],
+    output: str,
+) -> None:
+    """Plan objects, and create or print them; raises CommandError."""
+    options, request = asked
 
     async def work(client: ApiClient) -> None:
         planner = NewAppPlanner(client, session.namespace, options, request)

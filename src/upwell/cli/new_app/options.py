@@ -11,6 +11,19 @@ from upwell.cli.core.kept_options import keep_option, kept
 from upwell.policy.new_app.components import NewAppStrategy
 from upwell.policy.new_app.images import ImportOptions
 
+_OF_BUILDS = {
+    "name",
+    "strategy",
+    "context_dir",
+    "source_secret",
+    "build_env",
+    "scheduled",
+    "insecure",
+    "save",
+    "dry_run",
+}
+_BUILD_ALONE = {"binary", "dockerfile"}
+
 
 @dataclass(slots=True)
 class NewAppOptions:
@@ -35,6 +48,9 @@ class NewAppOptions:
     insecure: bool = False
     save: str = ""
     dry_run: bool = False
+    binary: bool = False
+    dockerfile: str = ""
+    build_only: bool = False
 
     def variables(self) -> dict[str, str]:
         """Return the variables of the containers; raises click.UsageError."""
@@ -52,8 +68,17 @@ class NewAppOptions:
 
 def application_options[F: Callable[..., Any]](function: F) -> F:
     """Add the options of `new-app` to a command; `chosen_options` reads them."""
-    for option in reversed(_options()):
-        function = option(function)
+    for target, option in reversed(_options()):
+        if target not in _BUILD_ALONE:
+            function = option(function)
+    return function
+
+
+def build_options[F: Callable[..., Any]](function: F) -> F:
+    """Add the options of `new-build` to a command; `chosen_options` reads them."""
+    for target, option in reversed(_options()):
+        if target in _OF_BUILDS | _BUILD_ALONE:
+            function = option(function)
     return function
 
 
@@ -62,7 +87,7 @@ def chosen_options(ctx: click.Context) -> NewAppOptions:
     return kept(ctx, NewAppOptions)
 
 
-def _options() -> list[Callable[[Any], Any]]:
+def _options() -> list[tuple[str, Callable[[Any], Any]]]:
     return [
         *_source_options(),
         _option(
@@ -86,6 +111,20 @@ def _options() -> list[Callable[[Any], Any]]:
             multiple=True,
             metavar="NAME=VALUE",
             help="Environment variable of the build; repeatable.",
+        ),
+        _option(
+            "binary",
+            "--binary",
+            is_flag=True,
+            help="Build what is uploaded when a build is started (start-build --from-dir).",
+        ),
+        _option(
+            "dockerfile",
+            "-D",
+            "--dockerfile",
+            metavar="TEXT",
+            show_default="that of the repository",
+            help="Text of the Dockerfile to build, or - for stdin.",
         ),
         _option(
             "port",
@@ -146,7 +185,7 @@ def _options() -> list[Callable[[Any], Any]]:
     ]
 
 
-def _source_options() -> list[Callable[[Any], Any]]:
+def _source_options() -> list[tuple[str, Callable[[Any], Any]]]:
     return [
         _option(
             "name",
@@ -201,5 +240,5 @@ def _source_options() -> list[Callable[[Any], Any]]:
     ]
 
 
-def _option(target: str, *names: str, **facts: Any) -> Callable[[Any], Any]:
-    return keep_option(NewAppOptions, target, *names, **facts)
+def _option(target: str, *names: str, **facts: Any) -> tuple[str, Callable[[Any], Any]]:
+    return target, keep_option(NewAppOptions, target, *names, **facts)

@@ -85,7 +85,8 @@ class NewAppPlanner:
         """Return the plan; raises NewAppError, CommandError or StoreError."""
         parts = len(components) + len(templates) + len(self._options.images)
         parts += len(self._options.templates)
-        if parts == 0:
+        own_source = self._options.binary or bool(self._options.dockerfile)
+        if parts == 0 and not own_source:
             raise NewAppError("name an image, a repository, BUILDER~REPOSITORY or a template")
         if self._options.test and not self._options.stages:
             raise NewAppError("--test needs stages: name them with --stages")
@@ -104,8 +105,11 @@ class NewAppPlanner:
             self._add_template(await self._client.get(Template, self._namespace, name))
         for image in self._options.images:
             await self._add_image(image)
-        for text in components:
-            await self._add_component(text)
+        if own_source:
+            self._add_own_source(components)
+        else:
+            for text in components:
+                await self._add_component(text)
         self._plan.documents = _without_earlier_streams(self._plan.documents)
         return self._plan
 
@@ -163,7 +167,40 @@ class NewAppPlanner:
         if processed.message:
             self._plan.notes.append(processed.message)
 
+    def _add_own_source(self, components: Sequence[str]) -> None:
+        """Add the build of uploads, or of a Dockerfile; a component is the image to build from."""
+        options = self._options
+        if len(components) > 1 or (options.binary and options.dockerfile):
+            raise NewAppError("--binary and --dockerfile exclude each other, and take one image")
+        image = components[0] if components else ""
+        if not image and not options.name:
+            raise NewAppError("nothing gives the build a name: use --name")
+        facts = read_dockerfile(options.dockerfile) if options.dockerfile else DockerfileFacts()
+        base = image or facts.base
+        is_docker = bool(options.dockerfile) or not image
+        strategy = NewAppStrategy.DOCKER if is_docker else NewAppStrategy.SOURCE
+        name = application_name(options.name, NewAppComponent(image))
+        build = ApplicationBuild(
+            None,
+            options.strategy or strategy,
+            options.dockerfile,
+            context_dir=options.context_dir,
+            env=options.build_variables(),
+            inputs=tuple(self._follow(other) for other in facts.others),
+        )
+        followed = self._follow(base) if base else None
+        self._finish(replace(self._application(name, followed), build=build))
+        if options.binary:
+            self._plan.next_steps.append(
+                f"`upwell start-build {name} --from-dir=. --follow` builds what is in a folder"
+            )
+
     async def _add_image(self, image: str) -> None:
+        if self._options.build_only:
+            raise NewAppError(
+                f"{image!r} is an image, and there is nothing to build from it: write"
+                " IMAGE~REPOSITORY, or use --binary or --dockerfile"
+            )
         followed = self._follow(image)
         name = application_name(self._options.name, NewAppComponent(image))
         app = self._application(name, followed)
@@ -203,10 +240,12 @@ class NewAppPlanner:
                 f" `upwell new-app IMAGE~{repository.uri} --strategy=docker`, or name a local clone"
             )
         port, volumes = facts.port, facts.volumes
-        if port is None and followed is not None and self._options.port is None:
+        has_port = port is not None or self._options.port is not None
+        if not has_port and followed is not None and not self._options.build_only:
             metadata = await self._examine(followed)
             port, volumes = exposed_port(metadata), (*volumes, *declared_volumes(metadata))
-        self._note_volumes(name, volumes)
+        if not self._options.build_only:
+            self._note_volumes(name, volumes)
         app = _with_port(replace(self._application(name, followed), build=build), port)
         waits = f" once {followed.stream_tag} is imported" if followed is not None else ""
         self._plan.next_steps.append(
@@ -253,6 +292,7 @@ class NewAppPlanner:
             labels=self._request.labels,
             expose=self._options.expose,
             as_deployment_config=self._options.as_deployment_config,
+            build_only=self._options.build_only,
             stages=parse_stages(self._options.stages, name) if self._options.stages else (),
             test=self._options.test,
         )
@@ -268,7 +308,7 @@ class NewAppPlanner:
     def _finish(self, app: Application) -> None:
         if self._options.port is not None:
             app = _with_port(app, self._options.port)
-        if app.port_is_assumed:
+        if app.port_is_assumed and not app.build_only:
             self._plan.notes.append(_about_port(app))
         self._plan.namespaces.update(stage.namespace for stage in app.stages)
         self._plan.documents += [encode(resource) for resource in application_objects(app)]

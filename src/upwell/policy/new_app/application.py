@@ -54,8 +54,11 @@ def _refuse_twice(what: str, names: Iterable[str]) -> None:
 class ApplicationBuild:
     """Build of the application's image."""
 
-    repository: SourceRepository
+    repository: SourceRepository | None
+    """None: what is uploaded when a build is started, or a Dockerfile alone."""
     strategy: NewAppStrategy
+    dockerfile: str = ""
+    """Text of the Dockerfile that is the whole source."""
     context_dir: str = ""
     source_secret: str = ""
     env: Mapping[str, str] = field(default_factory=dict, repr=False)
@@ -81,6 +84,8 @@ class Application:
     as_deployment_config: bool = False
     stages: tuple[StagePlace, ...] = ()
     """It goes through these, moved by a Pipeline; without them, it runs where it is built."""
+    build_only: bool = False
+    """True if nothing is to run the image."""
     test: str = ""
     """Shell command that is run in each stage, in the application's own image."""
     port_is_assumed: bool = False

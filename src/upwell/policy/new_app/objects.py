@@ -7,6 +7,7 @@ base from then on.
 from collections.abc import Iterator
 
 from upwell.api.build import (
+    BinaryBuildSource,
     BuildConfig,
     BuildConfigSpec,
     BuildOutput,
@@ -53,6 +54,8 @@ def _objects(app: Application) -> Iterator[Resource]:
         if app.build.webhook_secret:
             yield _webhook_secret(app, app.build.webhook_secret)
         yield _build_config(app, app.build, runs)
+    if app.build_only:
+        return
     yield from staged_objects(app, runs) if app.stages else workload_objects(app, runs)
 
 
@@ -67,15 +70,10 @@ def _declared(images: tuple[FollowedImage, ...]) -> dict[str, ImageStream]:
 
 
 def _build_config(app: Application, plan: ApplicationBuild, output: str) -> BuildConfig:
-    git = GitBuildSource(uri=plan.repository.uri, ref=plan.repository.ref or None)
-    source = BuildSource(
-        type="Git",
-        git=git,
-        context_dir=plan.context_dir or None,
-        source_secret=LocalReference(name=plan.source_secret) if plan.source_secret else None,
-    )
     triggers = _webhooks(app) if plan.webhook_secret else []
-    triggers.append(BuildTriggerPolicy(type="ConfigChange"))
+    if plan.repository is not None or plan.dockerfile:
+        # Without a source to begin with, the first build is that of the first upload.
+        triggers.append(BuildTriggerPolicy(type="ConfigChange"))
     if app.base is not None:
         triggers.append(BuildTriggerPolicy(type="ImageChange", image_change=ImageChangeTrigger()))
     triggers += [
@@ -87,11 +85,26 @@ def _build_config(app: Application, plan: ApplicationBuild, output: str) -> Buil
     return BuildConfig(
         metadata=app.metadata,
         spec=BuildConfigSpec(
-            source=source,
+            source=_source(plan),
             strategy=_strategy(app.base, plan),
             output=BuildOutput(to=ObjectReference(kind=IMAGE_STREAM_TAG, name=output)),
             triggers=tuple(triggers),
         ),
+    )
+
+
+def _source(plan: ApplicationBuild) -> BuildSource:
+    if plan.dockerfile:
+        return BuildSource(type="Dockerfile", dockerfile=plan.dockerfile)
+    if plan.repository is None:
+        return BuildSource(
+            type="Binary", binary=BinaryBuildSource(), context_dir=plan.context_dir or None
+        )
+    return BuildSource(
+        type="Git",
+        git=GitBuildSource(uri=plan.repository.uri, ref=plan.repository.ref or None),
+        context_dir=plan.context_dir or None,
+        source_secret=LocalReference(name=plan.source_secret) if plan.source_secret else None,
     )
 
 

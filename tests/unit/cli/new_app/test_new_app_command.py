@@ -416,3 +416,51 @@ def test_stages_that_cannot_be_made_change_nothing(
 
     assert (made.exit_code, made.stdout) == (2, "")
     assert said in made.stderr
+
+
+def test_a_build_alone_runs_nothing(upwell: Upwell) -> None:
+    made = items(upwell("new-build", SHOP, "-o", "yaml"))
+
+    kinds = {what.partition("/")[0] for what in made}
+    assert kinds == {"ImageStream", "BuildConfig", "Secret"}
+    assert made["BuildConfig/shop"]["spec"]["strategy"]["sourceStrategy"]
+
+
+def test_a_build_of_uploads_waits_for_the_first(upwell: Upwell) -> None:
+    result = upwell("new-build", "python:3.11", "--binary", "--name=shop", "-o", "yaml")
+    spec = items(result)["BuildConfig/shop"]["spec"]
+
+    assert spec["source"]["type"] == "Binary"
+    assert spec["strategy"]["sourceStrategy"]["from"]["name"] == "python:3.11"
+    assert [one["type"] for one in spec["triggers"]] == ["ImageChange"]
+
+
+def test_a_build_of_a_dockerfile_follows_its_images(upwell: Upwell) -> None:
+    text = "FROM golang:1 AS made\nFROM debian:12\nCOPY --from=made /a /a\n"
+    result = upwell("new-build", "--name=tools", "-D", "-", "-o", "yaml", stdin=text)
+    spec = items(result)["BuildConfig/tools"]["spec"]
+
+    assert spec["source"] == {"type": "Dockerfile", "dockerfile": text}
+    assert spec["strategy"]["dockerStrategy"]["from"]["name"] == "debian:12"
+    assert [one["type"] for one in spec["triggers"]] == [
+        "ConfigChange",
+        "ImageChange",
+        "ImageChange",
+    ]
+
+
+@pytest.mark.parametrize(
+    ("arguments", "why"),
+    [
+        (("nginx",), "there is nothing to build from it"),
+        (("--binary",), "nothing gives the build a name"),
+        ((), "name an image, a repository"),
+    ],
+)
+def test_a_build_of_nothing_is_refused(
+    upwell: Upwell, arguments: tuple[str, ...], why: str
+) -> None:
+    result = upwell("new-build", *arguments)
+
+    assert result.exit_code == 2
+    assert why in result.stderr
