@@ -32,10 +32,13 @@ from upwell.api.image_policies import review as image_review
 from upwell.api.kept import KEPT
 from upwell.api.meta import Kind, Model, Resource
 from upwell.api.networking import endpoints, ingress, network_policy
+from upwell.api.requests import projects
 from upwell.api.values.faults import Fault
 
 RESOURCES: tuple[type[Resource], ...] = (
     core.Namespace,
+    projects.Project,
+    projects.ProjectRequest,
     core.ResourceQuota,
     core.LimitRange,
     core.ServiceAccount,

@@ -33,6 +33,15 @@ REVIEWS_OF_OTHERS = frozenset({"tokenreviews", "subjectaccessreviews"})
 QUESTIONS = SELF_REVIEWS | REVIEWS_OF_OTHERS
 """Resources that change nothing when they are created."""
 
+_ANSWERED_BY_RIGHTS = frozenset(
+    {
+        ("list", "projects"),
+        ("watch", "projects"),
+        ("list", "projectrequests"),
+        ("create", "projectrequests"),
+    }
+)
+"""What each token is answered by its own rights: whoever answers asks for them."""
 _READ = frozenset({"get", "list", "watch"})
 _WRITE = frozenset({"create", "update", "patch", "delete", "deletecollection"})
 _ACT = frozenset({"create", "update", "patch", "get"})
@@ -168,7 +177,7 @@ _WORKLOADS = "deployments deploymentconfigs statefulsets daemonsets cronjobs job
 _VIEW = (
     _rule(
         _READ,
-        f"{_WORKLOADS} pods replicasets replicationcontrollers namespaces resourcequotas"
+        f"{_WORKLOADS} pods replicasets replicationcontrollers namespaces projects resourcequotas"
         " endpoints endpointslices limitranges configmaps services networkpolicies"
         " serviceaccounts events routes templates"
         " imagestreams imagestreamtags imagestreamimages images buildconfigs builds"
@@ -290,11 +299,14 @@ def missing(action: Action) -> str:
 def _is_shared(action: Action) -> bool:
     """Return True if every token may do it.
 
-    It may ask about itself, read by digest outside namespaces, and see whether the server is well.
+    It may ask about itself, see and ask for its namespaces, read by digest outside namespaces, and
+    see whether the server is well.
     """
     if action.verb == "create" and action.resource in SELF_REVIEWS:
         return True
     if action.verb in _READ and action.resource == COMPONENTS:
+        return True
+    if (action.verb, action.resource) in _ANSWERED_BY_RIGHTS:
         return True
     mirrored = action.verb == "pull" and action.namespace == MIRROR_NAMESPACE
     return mirrored or (action.verb == "get" and action.resource == "images" and bool(action.name))

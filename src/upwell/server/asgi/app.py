@@ -24,7 +24,7 @@ from upwell.machine.tasks import first_error
 from upwell.server.admission.quota import LimitedStore
 from upwell.server.asgi.access_log import AccessLogMiddleware
 from upwell.server.asgi.connections import ConnectionTable
-from upwell.server.auth import admin_token
+from upwell.server.auth import admin_token, passwords
 from upwell.server.auth.middleware import AccessControl, AuthMiddleware
 from upwell.server.auth.signatures import Signatures, new_signatures
 from upwell.server.builds import webhooks as build_webhooks
@@ -50,6 +50,7 @@ from upwell.server.metrics.metrics import Gauges, Measured, Metrics
 from upwell.server.notifications import subscriptions
 from upwell.server.objects import discovery
 from upwell.server.objects.objects import Handler, ObjectHandlers
+from upwell.server.objects.projects import ProjectHandlers
 from upwell.server.objects.reads import ReadHandlers
 from upwell.server.objects.reviews import ReviewHandlers
 from upwell.server.objects.templates import TemplateHandlers
@@ -161,6 +162,7 @@ def create_app(deps: ServerDependencies) -> Starlette:
             *admin_token.create_routes(
                 deps.access.rotate_admin if deps.access else None, deps.limits
             ),
+            *passwords.create_routes(),
             *token_exchange.create_routes(deps.token_exchange, deps.store, deps.limits, elapsed),
             *(DeviceHandlers(deps.sign_in).routes() if deps.sign_in is not None else ()),
             *(pages.routes() if pages is not None else ()),
@@ -249,12 +251,17 @@ class _Api:
         )
         accounts = deps.access.tokens.accounts if deps.access else None
         token_requests = TokenRequestHandlers(deps.store, accounts, deps.limits)
+        projects = ProjectHandlers(deps.store, self._objects, streams, deps.limits, deps.clock)
         scale: _Handlers = {
             "GET": self._objects.get_scale,
             "PUT": self._objects.replace_scale,
             "PATCH": self._objects.patch_scale,
         }
         self._views: Mapping[tuple[str, str], _Handlers] = {
+            ("projects", _COLLECTION): {"GET": projects.list, "POST": projects.create},
+            ("projects", _OBJECT): {"GET": projects.get, "DELETE": projects.delete},
+            ("projectrequests", _COLLECTION): {"GET": projects.may_ask, "POST": projects.ask},
+            ("projectrequests", _OBJECT): {},
             ("imagestreamtags", _COLLECTION): {"GET": tags.list, "POST": tags.create},
             ("imagestreamtags", _OBJECT): {
                 "GET": tags.get,

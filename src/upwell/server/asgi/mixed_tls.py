@@ -1,8 +1,10 @@
 """Takes connections: with TLS alone, or those that begin with it and those that do not on one port.
 
-On loopback the API is plain HTTP, but kubectl sends no token without TLS. Registry clients try TLS
-first even where they may do without, and it would only slow them down; so TLS is spoken to those
-alone who ask for the server by `TLS_NAME`, as a kubeconfig can tell them to.
+On loopback the API is plain HTTP, but kubectl and oc send no token without TLS. Registry clients
+try TLS first even where they may do without, and it would only slow them down; so TLS is spoken to
+those alone who ask for the server by `TLS_NAME`, as a kubeconfig can tell them to, or who offer
+HTTP/2, as Kubernetes' clients do and registry clients do not: `oc login https://127.0.0.1:7080`
+asks for no name.
 """
 
 import asyncio
@@ -11,6 +13,7 @@ import logging
 import socket
 import ssl
 from collections.abc import Callable
+from contextvars import ContextVar, copy_context
 from functools import partial
 
 from upwell.server.asgi.begun_heads import BegunHeads
@@ -28,6 +31,10 @@ TLS_NAME = "upwell"
 
 _HANDSHAKE = b"\x16"
 """The type of the first record of TLS (RFC 8446, 5.1); no method of HTTP begins with it."""
+_OFFERS = b"\x02h2\x08http/1.1"
+"""Protocols that Kubernetes' clients offer (RFC 7301, 3.1), as Go writes them."""
+_ANY_NAME: ContextVar[bool] = ContextVar("_ANY_NAME", default=False)
+"""True in the tasks and callbacks of a connection that is answered by whatever name."""
 _BACKLOG = 65_535
 """At most what the machine allows: net.core.somaxconn (listen(2))."""
 _PORTION = 256
@@ -46,10 +53,11 @@ type Protocols = Callable[[TrackedConnection], asyncio.Protocol]
 
 
 def answer_to_name(context: ssl.SSLContext) -> ssl.SSLContext:
-    """Let `context` refuse whoever does not ask for `TLS_NAME`; returns it."""
+    """Let `context` refuse whoever does not ask for `TLS_NAME` nor offers HTTP/2; returns it."""
 
     def judge(_connection: ssl.SSLObject, name: str | None, _context: ssl.SSLContext) -> int | None:
-        return None if name == TLS_NAME else ssl.ALERT_DESCRIPTION_UNRECOGNIZED_NAME
+        is_meant = name == TLS_NAME or _ANY_NAME.get()
+        return None if is_meant else ssl.ALERT_DESCRIPTION_UNRECOGNIZED_NAME
 
     context.sni_callback = judge
     return context
@@ -188,7 +196,7 @@ class _Opener:
             if not self._heads.begin(tracked):
                 return
             tracked.settle = partial(self._settle, tracked)
-        self._start(tracked, tls)
+        self._start(tracked, tls, any_name=_OFFERS in begun)
 
     def _settle(self, tracked: TrackedConnection) -> None:
         """Have the next head read, as this one is whole, or has ended."""
@@ -196,9 +204,13 @@ class _Opener:
             following.settle = partial(self._settle, following)
             self._start(following, None)
 
-    def _start(self, tracked: TrackedConnection, tls: ssl.SSLContext | None) -> None:
+    def _start(
+        self, tracked: TrackedConnection, tls: ssl.SSLContext | None, *, any_name: bool = False
+    ) -> None:
         connection = self._waiting.pop(tracked)
-        task = self._tasks.create_task(self._connect(tracked, connection, tls))
+        context = copy_context()
+        context.run(_ANY_NAME.set, any_name)
+        task = self._tasks.create_task(self._connect(tracked, connection, tls), context=context)
         tracked.abort = task.cancel
         tracked.expire = lambda _: None
         if tls is not None:

@@ -27,6 +27,7 @@ from upwell.policy.access.roles import (
 )
 from upwell.policy.access.visibility import SecretView, WriteOnlyValues
 from upwell.policy.images.streams import INPUTS_TAG_PREFIX
+from upwell.server.auth import passwords
 from upwell.server.auth.admin_token import RotateAdminToken
 from upwell.server.auth.caller import ANONYMOUS, EMBEDDED_REGISTRY
 from upwell.server.auth.long_running import ResponseProgress, run_while
@@ -56,7 +57,7 @@ _HEALTH = {"/livez", "/readyz", "/healthz"}
 _OPEN = {
     *_HEALTH,
     *("/version", "/image-signing.pub", "/webhooks/registry"),
-    TOKEN_EXCHANGE_PATH,
+    *(TOKEN_EXCHANGE_PATH, passwords.METADATA, passwords.AUTHORIZE),
     *OPEN_PATHS,
 }
 """Needs no token: says nothing that is private, is a hint that is looked into, takes another, or

@@ -72,6 +72,8 @@ def is_registry(scope: Scope) -> bool:
     return path == _REGISTRY.rstrip("/") or path.startswith(_REGISTRY)
 
 
+_SCOPES = frozenset({"namespaces", "projects"})
+"""Kinds whose objects are namespaces, and lie in themselves."""
 _BOUNDS = frozenset({"resourcequotas", "limitranges"})
 
 
@@ -87,7 +89,7 @@ def action_of(scope: Scope) -> Action:
     if target is None:
         return Action(_VERBS.get(scope["method"], "get"), scope["path"].strip("/"))
     namespace = target.namespace
-    if target.kind.plural == "namespaces":
+    if target.kind.plural in _SCOPES:
         namespace = target.name
     verb = _verb(scope, target)
     if target.kind.plural in _BOUNDS and verb not in _READS:

@@ -104,6 +104,23 @@ async def test_who_tries_tls_without_the_name_may_do_without_it(tmp_path: Path, 
         assert await place.ask("http") == "http"
 
 
+@pytest.mark.parametrize("name", ["127.0.0.1", "localhost"])
+async def test_who_offers_http_2_is_answered_by_any_name(tmp_path: Path, name: str) -> None:
+    """`oc login https://127.0.0.1:7080` sends no name; registry clients do not offer it."""
+    async with served(tmp_path, plain=True) as place:
+        place.trust.set_alpn_protocols(["h2", "http/1.1"])
+        async with asyncio.timeout(SECONDS):
+            reader, writer = await asyncio.open_connection(
+                "127.0.0.1", place.port, ssl=place.trust, server_hostname=name
+            )
+            writer.write(b"GET / HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n")
+            answer = await reader.read()
+        writer.close()
+        assert answer.startswith(b"HTTP/1.1 200")
+        assert answer.endswith(b"https\r\n0\r\n\r\n")
+        assert await place.ask("http") == "http"
+
+
 async def test_where_all_is_encrypted_any_name_of_the_certificate_will_do(tmp_path: Path) -> None:
     async with served(tmp_path, plain=False) as place:
         assert await place.ask("https", "127.0.0.1") == "https"
