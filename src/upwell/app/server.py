@@ -149,8 +149,9 @@ async def _run(
     async with asyncio.TaskGroup() as group:
         loops = [group.create_task(keep_running(loop)) for loop in wired.loops]
         try:
-            app = create_app(replace(wired.deps, shutdown=shutdown, connections=table))
             tls, plain = protection.tls, protection.plain
+            deps = replace(wired.deps, shutdown=shutdown, connections=table, plain=plain)
+            app = create_app(deps)
             if protection.local is not None:
                 group.create_task(serve_local(app, protection.local, shutdown, table))
             await serve(app, listener, shutdown, tls=tls, plain=plain, table=table)

@@ -98,6 +98,8 @@ class ServerDependencies:
     shutdown: asyncio.Event
     """Set it to end watches and followed logs, before the HTTP server waits for its answers."""
     version: str
+    plain: bool = False
+    """True where the port answers without TLS too."""
     runtime: InteractiveRuntime | None = None
     inputs: BinaryInputs | None = None
     """Uploads for builds; None: none are taken."""
@@ -162,7 +164,7 @@ def create_app(deps: ServerDependencies) -> Starlette:
             *admin_token.create_routes(
                 deps.access.rotate_admin if deps.access else None, deps.limits
             ),
-            *passwords.create_routes(),
+            *passwords.create_routes(plain=deps.plain),
             *token_exchange.create_routes(deps.token_exchange, deps.store, deps.limits, elapsed),
             *(DeviceHandlers(deps.sign_in).routes() if deps.sign_in is not None else ()),
             *(pages.routes() if pages is not None else ()),

@@ -20,8 +20,14 @@ does that, and `upwell kubeconfig` then has the session's token.
 """
 
 
-def create_routes() -> list[BaseRoute]:
-    """Return the routes; they need no token."""
+def create_routes(*, plain: bool) -> list[BaseRoute]:
+    """Return the routes; they need no token.
+
+    `plain`: the port answers without TLS too, and in TLS only those who offer HTTP/2: no such
+    client could ask, so none is told to. It says then that there is no such server.
+    """
+    if plain:
+        return []
     return [
         Route(METADATA, _describe, methods=["GET"]),
         Route(AUTHORIZE, _refuse, methods=["GET"]),
