@@ -27,6 +27,7 @@ BESIDE = {
     "LocalStore": "what the stores in memory and in SQLite share, which pass",
     "ViewFeed": "shows views of what runs, in the API alone: nothing is written",
     "PodFeed": "shows what runs as Pods, in the API alone: nothing is written",
+    "ProjectReader": "shows Namespaces as Projects, in the API alone: nothing is written",
     "RevisionReader": "shows revisions as ReplicaSets, in the API alone: nothing is written",
     "ScriptedRegistry": SERVER,
     "SilentRegistry": SERVER,

@@ -14,7 +14,7 @@ REQUESTER = "openshift.io/requester"
 
 
 class ProjectSpec(Model):
-    """What holds the deletion up."""
+    """Finalizers that hold the deletion up."""
 
     finalizers: tuple[str, ...] = ()
 

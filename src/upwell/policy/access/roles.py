@@ -41,7 +41,7 @@ _ANSWERED_BY_RIGHTS = frozenset(
         ("create", "projectrequests"),
     }
 )
-"""What each token is answered by its own rights: whoever answers asks for them."""
+"""Requests that every token may send: they are answered by its rights in each namespace."""
 _READ = frozenset({"get", "list", "watch"})
 _WRITE = frozenset({"create", "update", "patch", "delete", "deletecollection"})
 _ACT = frozenset({"create", "update", "patch", "get"})

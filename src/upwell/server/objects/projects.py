@@ -28,7 +28,7 @@ from upwell.server.objects.writes import Writer
 from upwell.store.interface import EVERYTHING, Listing, Reader, Selector, Store, WatchEvent
 
 _BEGINS_WITH = ("namespaces", "deployments", "buildconfigs")
-"""Who may create one of these in a namespace begins it by doing so, and so may ask for it."""
+"""Kinds whose creation begins a namespace: a client that may create one may ask for it too."""
 
 type _Sees = Callable[[str], bool]
 
@@ -103,7 +103,7 @@ class ProjectHandlers:
         return decode_object(body, media_type(request))
 
     def _reads(self, request: Request) -> ReadHandlers:
-        reader = _Projects(self._store, _sight_of(request))
+        reader = ProjectReader(self._store, _sight_of(request))
         watches = Watches(reader, self._streams, self._limits, self._clock)
         return ReadHandlers(reader, watches, self._clock)
 
@@ -118,7 +118,7 @@ def _sight_of(request: Request) -> _Sees:
     return lambda name: is_allowed(grants, Action("get", "namespaces", name, name))
 
 
-class _Projects:
+class ProjectReader:
     """Implements Reader for Projects: those whose Namespaces are seen, as they are now."""
 
     def __init__(self, namespaces: Reader, sees: _Sees) -> None:
