@@ -16,6 +16,7 @@ from upwell.api.core import Namespace, ResourceQuota, Secret, ServiceAccount
 from upwell.api.image_policies.policy import ClusterImagePolicy
 from upwell.api.meta import Resource
 from upwell.api.pipeline import Pipeline
+from upwell.api.pod import Pod
 from upwell.api.requests.encryption import Encryption
 from upwell.app.access import LOCAL_SOCKET
 from upwell.app.hardening.instance_ids import host_instances, instance_ids_fault
@@ -42,7 +43,7 @@ _SECONDS = 60.0
 _AUDIT_BYTES = 8 * 1024 * 1024
 _LOCAL_SOURCE = "uid "
 _WORKLOADS: tuple[type[Resource], ...] = (
-    Deployment, DeploymentConfig, StatefulSet, DaemonSet, CronJob, Job,
+    Deployment, DeploymentConfig, StatefulSet, DaemonSet, CronJob, Job, Pod,
 )  # fmt: skip
 
 

@@ -13,7 +13,7 @@ from enum import StrEnum
 from ipaddress import IPv4Network
 from itertools import islice
 
-from upwell.api.core import Service
+from upwell.api.core import Container, Service
 from upwell.api.meta import ObjectKey
 from upwell.api.networking.network_policy import (
     NetworkPolicy,
@@ -21,6 +21,7 @@ from upwell.api.networking.network_policy import (
     NetworkPolicyPort,
     PeerSelector,
 )
+from upwell.api.pod import Pod
 from upwell.firewall.interface import MAX_PORT, Access, Bridge, FirewallTable, Opening
 from upwell.policy.firewall.openings import (
     MAX_EXPANDED,
@@ -82,6 +83,8 @@ class FirewallState:
     """Namespace -> its labels."""
     workloads: Mapping[ObjectKey, Workload]
     instances: Sequence[Instance]
+    pods: Mapping[ObjectKey, Pod] = field(default_factory=dict)
+    """Those that are stored."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -104,7 +107,7 @@ class _Decision:
         self._state = state
         running = [one for one in state.instances if one.addresses]
         self._numbers = {one.name: number for number, one in enumerate(running)}
-        peers = [_peer(one, state.workloads) for one in running]
+        peers = [_peer(one, state) for one in running]
         self._peers = InstancePeers(peers, state.namespaces)
         self._faults: defaultdict[ObjectKey, list[str]] = defaultdict(list)
         self._ingress: defaultdict[int, list[Access]] = defaultdict(list)
@@ -120,7 +123,7 @@ class _Decision:
     def result(self) -> FirewallDecision:
         """Compute."""
         state = self._state
-        members = Members(state.instances, state.workloads)
+        members = Members(state.instances, state.workloads, state.pods)
         for service in state.services:
             self._add_backends(service, members)
         for policy in state.policies:
@@ -371,15 +374,20 @@ class _Decision:
             yield place, frozenset(Opening(network) for network in allowed)
 
 
-def _peer(instance: Instance, workloads: Mapping[ObjectKey, Workload]) -> InstancePeer:
+def _peer(instance: Instance, state: FirewallState) -> InstancePeer:
     ports: dict[str, tuple[int, str]] = {}
-    workload = workloads.get(key_of(instance.owner))
-    if workload is not None:
-        for container in template_of(workload).spec.containers:
-            for port in container.ports:
-                if port.name:
-                    ports[port.name] = (port.container_port, port.protocol)
-    return InstancePeer(instance.owner.namespace, instance.labels, instance.addresses, ports)
+    labels = instance.labels
+    containers: Sequence[Container] = ()
+    owner = key_of(instance.owner)
+    if (pod := state.pods.get(owner)) is not None:
+        labels, containers = pod.labels, pod.spec.containers
+    elif (workload := state.workloads.get(owner)) is not None:
+        containers = template_of(workload).spec.containers
+    for container in containers:
+        for port in container.ports:
+            if port.name:
+                ports[port.name] = (port.container_port, port.protocol)
+    return InstancePeer(instance.owner.namespace, labels, instance.addresses, ports)
 
 
 def _hosts(peer: InstancePeer) -> list[IPv4Network]:

@@ -18,6 +18,7 @@ from upwell.api.conditions import find, set_condition, without
 from upwell.api.core import Namespace, Service
 from upwell.api.meta import Condition, ObjectKey, Resource
 from upwell.api.networking.network_policy import NetworkPolicy
+from upwell.api.pod import Pod
 from upwell.controller import Controller, ObjectCache, Result, Watch
 from upwell.firewall.interface import Bridge, Firewall, FirewallError
 from upwell.machine.backoff import Backoff
@@ -81,6 +82,7 @@ class FirewallReconciler:
         workloads: dict[ObjectKey, Workload] = {}
         for kind in WORKLOADS:
             workloads.update({one.key: one for one in (await self._store.list(kind)).items})
+        pods = (await self._store.list(Pod)).items
         services = (await self._store.list(Service)).items
         policies = (await self._store.list(NetworkPolicy)).items
         namespaces = (await self._store.list(Namespace)).items
@@ -98,6 +100,7 @@ class FirewallReconciler:
             namespaces={one.name: one.labels for one in namespaces},
             workloads=workloads,
             instances=await self._ports.runtime.instances(),
+            pods={one.key: one for one in pods},
         )
 
     def _first_places(
@@ -171,6 +174,11 @@ def firewall_controller(
             return (FIREWALL_KEY,)
         return ()
 
+    def relabelled(before: Resource | None, after: Resource | None) -> Iterable[ObjectKey]:
+        if before is None or after is None or before.labels != after.labels:
+            return (FIREWALL_KEY,)
+        return ()
+
     async def instances() -> AsyncIterator[ObjectKey]:
         yield FIREWALL_KEY  # once at the start, even when there is no object to watch
         async for _ in changed_owners(ports.runtime):
@@ -188,6 +196,7 @@ def firewall_controller(
             Watch(Service, changed),
             Watch(NetworkPolicy, changed),
             Watch(Namespace, everything),
+            Watch(Pod, relabelled),
             *(Watch(kind, changed) for kind in WORKLOADS),
         ),
         feeds=(instances, ports.traffic.for_firewall.keys, disruptions),

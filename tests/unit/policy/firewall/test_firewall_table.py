@@ -13,6 +13,7 @@ from upwell.api.codec import decode_as
 from upwell.api.core import Service
 from upwell.api.meta import ObjectKey
 from upwell.api.networking.network_policy import NetworkPolicy
+from upwell.api.pod import Pod
 from upwell.firewall.interface import Access, Bridge, FirewallTable
 from upwell.machine.clock import now
 from upwell.policy.firewall import table as firewall_table
@@ -82,6 +83,7 @@ def decided(
     services: Sequence[Service] = (),
     instances: Sequence[Instance] | None = None,
     places: Mapping[Place, ObjectKey] | None = None,
+    pods: Sequence[Pod] = (),
 ) -> FirewallDecision:
     """Decide of web and db in namespace shop, and other in namespace else."""
     workloads = [
@@ -104,6 +106,7 @@ def decided(
             instance("db", "shop", DB),
             instance("other", "else", OTHER),
         ],
+        pods={one.key: one for one in pods},
     )
     return decide(state)
 
@@ -158,6 +161,27 @@ def test_a_policy_without_rules_closes_what_it_selects(isolation: NetworkIsolati
         assert not allows(table.ingress[DB], source, 8080)
         assert not reaches(table, source)
     assert connects(table, DB, WEB)
+
+
+@pytest.mark.parametrize(("labels", "is_open"), [({"app": "task"}, False), ({"app": "x"}, True)])
+def test_a_stored_pod_is_selected_by_the_labels_that_it_has_now(
+    labels: dict[str, str], *, is_open: bool
+) -> None:
+    container = {"name": "app", "image": "a", "ports": [{"name": "web", "containerPort": 8080}]}
+    metadata = {"namespace": "shop", "name": "task", "labels": labels}
+    pod = decode_as(Pod, {"metadata": metadata, "spec": {"containers": [container]}})
+    started = replace(instance("task", "shop", DB), owner=Owner("Pod", "shop", "task"))
+    other = service("any")
+    selector = {"selector": labels}
+    chosen = other.model_copy(update={"spec": other.spec.model_copy(update=selector)})
+    table = decided(
+        policy(podSelector={"matchLabels": {"app": "task"}}),
+        services=[chosen],
+        instances=[started, instance("web", "shop", WEB)],
+        pods=[pod],
+    ).table
+    assert connects(table, WEB, DB) == is_open
+    assert reaches(table, WEB) == is_open  # nor by way of the Service
 
 
 PEERS = [
