@@ -21,9 +21,9 @@ from upwell.builder.interface import (
     BuildError,
     BuilderStrategy,
     BuildPlan,
+    MountedFiles,
 )
 from upwell.builder.logs import FileBuildLogs
-from upwell.formats.s2i.contract import METADATA_FOLDER
 from upwell.workload.podman.volumes.mounts import mounts_below
 
 HANG = "#!/bin/sh\n(trap '' TERM; exec sleep {seconds}) &\necho hanging\nsleep {seconds}\n"
@@ -232,7 +232,7 @@ async def test_one_cancelled_build_leaves_another_alone(
     builder: BuildahBuilder, images: BaseImages, tmp_path: Path, marker: str
 ) -> None:
     first, second = Log(), Log()
-    waiting = f"while [ ! -e {METADATA_FOLDER}/go ]; do sleep 0.05; done"
+    waiting = "while [ ! -e /signals/go ]; do sleep 0.05; done"
     hook = f"#!/bin/sh\necho begun; {waiting}; echo over\n"
     slow = write_tree(tmp_path / "slow", {"hook": hook})
     other = BuildPlan(
@@ -244,6 +244,7 @@ async def test_one_cancelled_build_leaves_another_alone(
         images={"builder": images.s2i},
         push=None,
         insecure_registries=frozenset({images.registry}),
+        volumes=(MountedFiles("signals", {"none": b""}, ("/signals",)),),
     )
     async with asyncio.TaskGroup() as group:
         surviving = group.create_task(builder.build(other, second))
@@ -252,7 +253,7 @@ async def test_one_cancelled_build_leaves_another_alone(
         doomed.cancel()
         with suppress(asyncio.CancelledError):
             await doomed
-        (builder._folder("uid-other").path / "metadata/go").touch()
+        (builder._folder("uid-other").path / "volume-0/go").touch()
     assert surviving.result().digest is None
     assert "over" in second.text
 
