@@ -190,7 +190,7 @@ class JobSpec(Model):
     """None: once, where `parallelism` is set alone."""
     parallelism: int = Field(default=1, ge=0)
     backoff_limit: int = Field(default=6, ge=0)
-    active_deadline_seconds: Seconds | None = Field(default=None, ge=1)
+    active_deadline_seconds: Seconds | None = Field(default=None, ge=0)
     ttl_seconds_after_finished: int | None = Field(default=None, ge=0)
     suspend: bool = False
     completion_mode: KeptText = "NonIndexed"

@@ -1,6 +1,7 @@
 """Defaults of workloads: apps/v1, batch/v1 and apps.openshift.io/v1."""
 
 from collections.abc import Mapping
+from typing import Any, TypeGuard
 
 from upwell.api.apps import (
     CronJobSpec,
@@ -57,12 +58,20 @@ def deployment_strategy(strategy: DeploymentStrategy) -> dict[str, object]:
     return {"rolling_update": RollingUpdate()}
 
 
+def _may_roll(strategy: object) -> TypeGuard[dict[str, Any]]:
+    """Return True for a strategy to complete; one of wrong types is left to validation."""
+    if not isinstance(strategy, dict) or not isinstance(strategy.get("rollingUpdate", {}), dict):
+        return False
+    kind = strategy.get("type", "")
+    return isinstance(kind, str) and kind in {"", "RollingUpdate"}
+
+
 def stateful_set_spec(spec: StatefulSetSpec) -> dict[str, object]:
     """Return how a StatefulSet is updated; there are no partitions here."""
-    given = (spec.model_extra or {}).get("updateStrategy") or {}
-    if not isinstance(given, dict) or given.get("type"):
+    given = (spec.model_extra or {}).get("updateStrategy", {})
+    if not _may_roll(given) or given.get("type"):
         return {}
-    rolling = {"partition": 0, **(given.get("rollingUpdate") or {})}
+    rolling = {"partition": 0, **given.get("rollingUpdate", {})}
     return {"updateStrategy": {"type": "RollingUpdate", "rollingUpdate": rolling}}
 
 
@@ -76,10 +85,10 @@ def claim_template(template: VolumeClaimTemplate) -> dict[str, object]:
 
 def daemon_set(workload: DaemonSet) -> DaemonSet:
     """Return a DaemonSet with how it is updated."""
-    given = (workload.spec.model_extra or {}).get("updateStrategy") or {}
-    if not isinstance(given, dict) or given.get("type", "RollingUpdate") != "RollingUpdate":
+    given = (workload.spec.model_extra or {}).get("updateStrategy", {})
+    if not _may_roll(given):
         return workload
-    rolling = {"maxUnavailable": 1, "maxSurge": 0, **(given.get("rollingUpdate") or {})}
+    rolling = {"maxUnavailable": 1, "maxSurge": 0, **given.get("rollingUpdate", {})}
     wanted = {"type": "RollingUpdate", "rollingUpdate": rolling}
     if given == wanted:
         return workload

@@ -8,6 +8,14 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from enum import StrEnum
 
+_TYPES: dict[type, str] = {
+    str: "a string",
+    bool: "true or false",
+    int: "a number",
+    float: "a number",
+    list: "a list",
+    dict: "an object",
+}
 _MAX_SHOWN = 256
 """Characters of a value in a message."""
 _PRINTABLE_BITS = 128
@@ -25,6 +33,7 @@ class CauseType(StrEnum):
     TOO_LONG = "FieldValueTooLong"
     TOO_MANY = "FieldValueTooMany"
     NOT_FOUND = "FieldValueNotFound"
+    TYPE = "FieldValueTypeInvalid"
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,6 +51,18 @@ class Fault:
     def required(cls, path: str, detail: str = "") -> "Fault":
         """Return the fault of a field that is missing or empty."""
         return cls(path, _joined("Required value", detail), CauseType.REQUIRED)
+
+    @classmethod
+    def wrong_type(cls, path: str, expected: str, found: object) -> "Fault":
+        """Return the fault of a value of another type, which is not shown: it may be a secret."""
+        return cls(
+            path, f"expected {expected}, found {_TYPES.get(type(found), 'null')}", CauseType.TYPE
+        )
+
+    @classmethod
+    def not_found(cls, path: str, value: object) -> "Fault":
+        """Return the fault of a name that nothing has."""
+        return cls(path, f"Not found: {_shown(value)}", CauseType.NOT_FOUND)
 
     @classmethod
     def invalid(cls, path: str, value: object, detail: str) -> "Fault":

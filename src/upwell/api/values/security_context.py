@@ -6,10 +6,14 @@ Stored objects hold it as it came. Here it becomes what is to be done, or faults
 every field is honoured or refused, and none is passed over.
 """
 
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
+_SEGMENT = r"[a-z0-9](?:[-_a-z0-9]*[a-z0-9])?"
+_SYSCTL = re.compile(rf"(?:{_SEGMENT}[./])*{_SEGMENT}")
+_MAX_SYSCTL = 253
 _MAX_ID = 2**31 - 1
 """Kubernetes' own limit of user and group ids."""
 _SECCOMP = {"RuntimeDefault": "", "Unconfined": "unconfined"}
@@ -182,6 +186,8 @@ def _seccomp(profile: _Reader | None) -> str | None:
     if profile is None:
         return None
     kind = profile.choice("type", (*_SECCOMP, "Localhost"))
+    if not kind and not profile.values.get("type"):
+        profile.malformed("type", "required: RuntimeDefault or Unconfined")
     if kind == "Localhost":
         profile.unsupported("type", f"Localhost {_UNSUPPORTED_LOCALHOST}")
     profile.others("type", "localhostProfile")
@@ -192,6 +198,8 @@ def _apparmor(profile: _Reader | None) -> str | None:
     if profile is None:
         return None
     kind = profile.choice("type", ("RuntimeDefault", "Unconfined", "Localhost"))
+    if not kind and not profile.values.get("type"):
+        profile.malformed("type", "required: RuntimeDefault, Unconfined or Localhost")
     name = profile.word("localhostProfile")
     if kind == "Localhost" and not name:
         profile.malformed("localhostProfile", "required: the name of a loaded profile")
@@ -220,15 +228,22 @@ def _capabilities(reader: _Reader | None, name: str) -> tuple[str, ...]:
     return tuple(found)
 
 
+def _is_sysctl(name: str) -> bool:
+    return len(name) <= _MAX_SYSCTL and _SYSCTL.fullmatch(name) is not None
+
+
 def _sysctls(reader: _Reader) -> tuple[tuple[str, str], ...]:
-    found = []
+    found: list[tuple[str, str]] = []
     for at, item in enumerate(reader.entries("sysctls")):
         entry = item if isinstance(item, Mapping) else {}
         name, value = entry.get("name"), entry.get("value")
-        if isinstance(name, str) and isinstance(value, str) and name:
+        if isinstance(name, str) and isinstance(value, str) and _is_sysctl(name):
+            if name in dict(found):
+                reader.malformed(f"sysctls[{at}].name", f"{name!r} is set twice")
             found.append((name, value))
         else:
-            reader.malformed(f"sysctls[{at}]", "expected name and value, both strings")
+            what = "expected the lower-case name of a sysctl and a value, both strings"
+            reader.malformed(f"sysctls[{at}]", what)
     return tuple(found)
 
 

@@ -95,7 +95,8 @@ def history_limit(workload: Workload) -> int:
 
 def grace_seconds(template: PodTemplate) -> float:
     """Return how long an instance may take to end."""
-    return template.spec.termination_grace_period_seconds
+    grace = template.spec.termination_grace_period_seconds
+    return grace if grace >= 0 else 1  # as Kubernetes takes it
 
 
 def drain_limit(workload: Workload) -> timedelta:

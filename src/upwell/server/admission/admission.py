@@ -18,6 +18,7 @@ from upwell.api.legacy import to_group_form
 from upwell.api.meta import Resource
 from upwell.api.storage import BLOCK, PersistentVolumeClaim
 from upwell.api.validation.objects import validate
+from upwell.api.validation.updates import immutable_faults, new_faults
 from upwell.api.values.faults import Fault
 from upwell.policy.access.role_bindings import binding_advice
 from upwell.policy.access.service_accounts import account_faults
@@ -83,7 +84,7 @@ def admit(
         resource = settle_generations(known_stream, resource)
     resource = promotions_admission.admitted(resource, old, user)
     faults = (
-        *validate(resource),
+        *_object_faults(resource, old),
         *image_policy_faults(resource),
         *_new_selection_faults(resource, old),
         *account_faults(resource),
@@ -92,8 +93,28 @@ def admit(
         *_new_template_faults(resource, old),
     )
     if faults:
-        raise InvalidObjectError(f"{resource.KIND} {resource.name!r}", faults)
+        raise InvalidObjectError(f"{resource.KIND} {resource.name!r}", _one_for_each(faults))
     return Admitted(resource, warnings, None if complete is declared else declared)
+
+
+def _one_for_each(faults: Iterable[Fault]) -> tuple[Fault, ...]:
+    """Return the first fault of each path that several rules find wrong."""
+    found: dict[str, Fault] = {}
+    for fault in faults:
+        found.setdefault(fault.path, fault)
+    return tuple(found.values())
+
+
+def _object_faults(resource: Resource, old: Resource | None) -> Iterator[Fault]:
+    """Yield what is wrong with the object, but for what a stored one has had before."""
+    found = validate(resource)
+    if old is None:
+        yield from found
+        return
+    complete = with_defaults(old)
+    if found:
+        yield from new_faults(found, validate(complete))
+    yield from immutable_faults(resource, complete)
 
 
 def _new_selection_faults(resource: Resource, old: Resource | None) -> Iterator[Fault]:

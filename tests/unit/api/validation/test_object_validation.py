@@ -43,9 +43,10 @@ def test_good_names_pass(name: str) -> None:
 
 
 def test_a_name_or_a_prefix_for_one_is_required() -> None:
-    assert faults(("v1", "ConfigMap"), "") == {"metadata.name": "required"}
+    assert list(faults(("v1", "ConfigMap"), "")) == ["metadata.name"]
     assert faults(("v1", "ConfigMap"), "", metadata={"generateName": "run-"}) == {}
-    assert "metadata.name" in faults(("v1", "ConfigMap"), "", metadata={"generateName": "Run-"})
+    found = faults(("v1", "ConfigMap"), "", metadata={"generateName": "Run-"})
+    assert list(found) == ["metadata.generateName"]
 
 
 @pytest.mark.parametrize("namespace", ["a.b", "A", "-", "a" * 64])
@@ -148,8 +149,18 @@ def test_tags_have_good_names_used_once() -> None:
     }
 
 
+LABELS = {"app": "web"}
+
+
 def workload_spec(**container: Any) -> dict[str, Any]:
-    return {"template": {"spec": {"containers": [{"name": "web", **container}]}}}
+    """Return the spec of a DeploymentConfig, whose selector is that of its template."""
+    pod = {"containers": [{"name": "web", "image": "web:1", **container}]}
+    return {"template": {"metadata": {"labels": LABELS}, "spec": pod}}
+
+
+def selecting(kind: tuple[str, str], spec: dict[str, Any]) -> dict[str, Any]:
+    """Return the spec with the selector that a kind of workload needs."""
+    return spec if kind[1] == "DeploymentConfig" else spec | {"selector": {"matchLabels": LABELS}}
 
 
 @pytest.mark.parametrize(
@@ -164,19 +175,26 @@ def workload_spec(**container: Any) -> dict[str, Any]:
 def test_a_workload_has_a_good_template(kind: tuple[str, str]) -> None:
     path = "spec.template.spec.containers"
 
-    assert faults(kind, spec=workload_spec(image=" ")) == {}
-    assert faults(kind, spec={"template": {}}) == {path: "required: at least one container"}
-    assert list(faults(kind, spec=workload_spec(image="a b"))) == [f"{path}[0].image"]
+    def of(spec: dict[str, Any]) -> dict[str, str]:
+        return faults(kind, spec=selecting(kind, spec))
+
+    assert of(workload_spec(image=" ")) == {}
+    assert of({"template": {"metadata": {"labels": LABELS}}}) == {path: "Required value"}
+    assert list(of(workload_spec(image="a b"))) == [f"{path}[0].image"]
     mount = {"name": "none", "mountPath": "/x"}
-    assert faults(kind, spec=workload_spec(volumeMounts=[mount])) == {
-        f"{path}[0].volumeMounts[0].name": "no volume is named 'none'"
+    assert of(workload_spec(volumeMounts=[mount])) == {
+        f"{path}[0].volumeMounts[0].name": 'Not found: "none"'
     }
 
 
 def test_container_names_differ() -> None:
-    spec = {"template": {"spec": {"containers": [{"name": "a"}, {"name": "a"}, {"name": ""}]}}}
+    kind = ("apps/v1", "Deployment")
+    spec = selecting(kind, workload_spec())
+    spec["template"]["spec"]["containers"] = [
+        {"name": name, "image": "web:1"} for name in ("a", "a", "")
+    ]
 
-    assert list(faults(("apps/v1", "Deployment"), spec=spec)) == [
+    assert list(faults(kind, spec=spec)) == [
         "spec.template.spec.containers[1].name",
         "spec.template.spec.containers[2].name",
     ]
@@ -203,14 +221,19 @@ def test_a_trigger_of_a_deployment_config_names_its_containers() -> None:
 def test_a_deployment_config_has_a_template() -> None:
     found = faults(("apps.openshift.io/v1", "DeploymentConfig"), spec={})
 
-    assert found == {"spec.template": "required"}
+    assert found["spec.template"] == "Required value"
 
 
 def test_several_ports_have_names_that_differ() -> None:
     service = ("v1", "Service")
 
     assert faults(service, spec={"ports": [{"port": 80}]}) == {}
-    assert list(faults(service, spec={"ports": [{"port": 80}, {"port": 81}]})) == ["spec.ports"]
+    assert list(faults(service, spec={"ports": [{"port": 80}, {"port": 81}]})) == [
+        "spec.ports[0].name",
+        "spec.ports[1].name",
+    ]
+    same = [{"name": "a", "port": port} for port in (80, 81)]
+    assert list(faults(service, spec={"ports": same})) == ["spec.ports[1].name"]
 
 
 def test_a_route_leads_from_a_host_to_a_service() -> None:
@@ -225,7 +248,7 @@ def test_a_route_leads_from_a_host_to_a_service() -> None:
 def test_the_data_of_a_secret_is_base64_and_stays_hidden() -> None:
     found = faults(("v1", "Secret"), data={"good": "YQ==", "bad": "hunter2!"})
 
-    assert found == {"data.bad": "not base64"}
+    assert found == {"data[bad]": "not base64"}
 
 
 @pytest.mark.parametrize("key", ["../up", "..", ".", "..x", "a/b", "a b", "", "a\n", "x" * 254])
@@ -237,4 +260,4 @@ def test_a_key_cannot_lead_out_of_its_folder(kind: str, key: str) -> None:
 def test_the_binary_data_of_a_config_map_is_base64() -> None:
     found = faults(("v1", "ConfigMap"), data={"a": "!"}, binaryData={"bad": "a"})
 
-    assert found == {"binaryData.bad": "not base64"}
+    assert found == {"binaryData[bad]": "not base64"}

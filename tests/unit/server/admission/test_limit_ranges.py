@@ -125,10 +125,8 @@ async def test_what_is_not_within_bounds_is_refused_by_its_path(
     answer = await api.send("POST", DEPLOYMENTS, workload(*containers))
     assert answer.status == 403
     assert said in answer.json["message"]
-    job = {
-        "metadata": {"name": "j"},
-        "spec": {"template": workload(*containers)["spec"]["template"]},
-    }
+    template = workload(*containers, restartPolicy="Never")["spec"]["template"]
+    job = {"metadata": {"name": "j"}, "spec": {"template": template}}
     path = "/apis/batch/v1/namespaces/shop/jobs"
     assert (await api.send("POST", path, job)).status == 403
 
@@ -145,7 +143,8 @@ async def test_init_containers_count_where_they_take_more(api: Api) -> None:
 async def test_claims_have_bounds(api: Api) -> None:
     await limit(api, {"type": "PersistentVolumeClaim", "max": {"storage": "1Gi"}})
     document = workload({})
-    claim = {"metadata": {"name": "d"}, "spec": {"resources": {"requests": {"storage": "2Gi"}}}}
+    asked = {"accessModes": ["ReadWriteOnce"], "resources": {"requests": {"storage": "2Gi"}}}
+    claim = {"metadata": {"name": "d"}, "spec": asked}
     document["spec"]["volumeClaimTemplates"] = [claim]
     answer = await api.send("POST", STATEFUL, document)
     assert answer.status == 403

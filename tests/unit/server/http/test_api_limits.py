@@ -67,12 +67,14 @@ async def test_without_a_runtime_the_instances_are_unavailable() -> None:
 
 
 def daemon_set() -> dict[str, object]:
-    template = {"spec": {"containers": [{"name": "a", "image": "a:1"}]}}
+    labels = {"app": "x"}
+    pod = {"containers": [{"name": "a", "image": "a:1"}]}
+    template = {"metadata": {"labels": labels}, "spec": pod}
     return {
         "apiVersion": "apps/v1",
         "kind": "DaemonSet",
         "metadata": {"name": "x"},
-        "spec": {"template": template},
+        "spec": {"selector": {"matchLabels": labels}, "template": template},
     }
 
 

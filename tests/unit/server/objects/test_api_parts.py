@@ -349,7 +349,12 @@ async def test_a_deployment_config_is_rolled_out_anew(api: Api) -> None:
         "apiVersion": "apps.openshift.io/v1",
         "kind": "DeploymentConfig",
         "metadata": {"name": "db"},
-        "spec": {"template": {"spec": {"containers": [{"name": "db", "image": "db:1"}]}}},
+        "spec": {
+            "template": {
+                "metadata": {"labels": {"app": "db"}},
+                "spec": {"containers": [{"name": "db", "image": "db:1"}]},
+            }
+        },
     }
     assert (await api.send("POST", configs, config)).status == 201
     latest = await api.send("POST", f"{configs}/db/rollout", {"verb": "latest", "again": True})

@@ -89,6 +89,11 @@ COMPONENT_OF_B["spec"]["components"] = [{"name": "web", "from": FOREIGN}]
 STAGE_IN_B = pipeline(namespace="b", verification=job_check(template=secret_volume("key")))
 
 
+def once(template: dict[str, Any]) -> dict[str, Any]:
+    """Return the template as that of a Job."""
+    return {**template, "spec": {**template["spec"], "restartPolicy": "Never"}}
+
+
 @pytest.mark.parametrize(
     ("plural", "document", "right"),
     [
@@ -132,7 +137,7 @@ STAGE_IN_B = pipeline(namespace="b", verification=job_check(template=secret_volu
             "jobs",
             {
                 "metadata": {"name": "j"},
-                "spec": {"template": deployment(f"{REGISTRY}/b/app:1")["spec"]["template"]},
+                "spec": {"template": once(deployment(f"{REGISTRY}/b/app:1")["spec"]["template"])},
             },
             "pull repositories in namespace b",
         ),

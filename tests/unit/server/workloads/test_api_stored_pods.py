@@ -114,7 +114,7 @@ async def test_its_spec_stays_and_its_labels_change_with_every_verb(api: Api) ->
         (pod(restartPolicy="Sometimes"), "spec.restartPolicy"),
         (pod(activeDeadlineSeconds=0), "spec.activeDeadlineSeconds"),
         (pod(activeDeadlineSeconds=10**30), "spec.activeDeadlineSeconds"),
-        (pod(containers=[]), "spec.containers: required"),
+        (pod(containers=[]), "spec.containers: Required"),
         (pod(hostPID=True), "spec.hostPID"),
         (
             pod(containers=[{"name": "a", "image": "b", "volumeMounts": [MOUNT]}]),

@@ -1,0 +1,125 @@
+"""Metadata of objects: names, labels, annotations, finalizers, owners (meta/v1 ObjectMeta)."""
+
+import re
+from collections.abc import Callable, Iterator, Mapping
+from typing import Any
+
+from upwell.api.meta import ObjectMeta, Resource
+from upwell.api.validation.formats import (
+    MAX_SUBDOMAIN,
+    label_problem,
+    label_value_problem,
+    qualified_name_problem,
+    service_name_problem,
+    subdomain_problem,
+)
+from upwell.api.validation.shapes import mapped, text
+from upwell.api.values.faults import Fault
+
+MAX_ANNOTATIONS = 256 * 1024
+"""Bytes of all annotations of an object together, keys included."""
+_MAX_CRON_JOB = 52
+"""Characters of a CronJob's name: its Jobs add eleven."""
+_FINALIZERS = {"kubernetes", "orphan", "foregroundDeletion"}
+_PATH_SEGMENT = re.compile(r"(?!\.{1,2}\Z)[^/%\x00-\x1f]+")
+
+
+def _cron_job_problem(name: str) -> str:
+    if len(name) > _MAX_CRON_JOB:
+        return f"must be no more than {_MAX_CRON_JOB} characters"
+    return subdomain_problem(name)
+
+
+def _path_segment_problem(name: str) -> str:
+    if len(name) > MAX_SUBDOMAIN:
+        return f"must be no more than {MAX_SUBDOMAIN} characters"
+    if _PATH_SEGMENT.fullmatch(name) is None:
+        return "must not be '.' or '..', nor contain '/' or '%'"
+    return ""
+
+
+_NAMES: dict[str, Callable[[str], str]] = {
+    "Service": service_name_problem,
+    "Namespace": label_problem,
+    "CronJob": _cron_job_problem,
+    "Image": _path_segment_problem,
+    "ImageStreamTag": _path_segment_problem,
+    "ImageStreamImage": _path_segment_problem,
+    "Role": _path_segment_problem,
+    "RoleBinding": _path_segment_problem,
+    "ClusterRole": _path_segment_problem,
+    "ClusterRoleBinding": _path_segment_problem,
+}
+"""By kind; names of others are subdomains."""
+
+
+def _annotation_key(key: str) -> str:
+    return qualified_name_problem(key.lower())
+
+
+_annotation_texts = mapped(text(), _annotation_key)
+
+
+def annotations(value: Mapping[str, Any], path: str) -> Iterator[Fault]:
+    """Check annotations: their keys, and the size of all of them."""
+    yield from _annotation_texts(value, path)
+    if not isinstance(value, dict):
+        return
+    texts = [one for item in value.items() for one in item if isinstance(one, str)]
+    if sum(len(one.encode()) for one in texts) > MAX_ANNOTATIONS:
+        yield Fault.too_long(path, MAX_ANNOTATIONS)
+
+
+def _finalizer_problem(name: str) -> str:
+    if "/" not in name and name not in _FINALIZERS:
+        return "name is neither a standard finalizer name nor is it fully qualified"
+    return qualified_name_problem(name)
+
+
+def metadata_faults(resource: Resource) -> Iterator[Fault]:
+    """Yield what is wrong with an object's metadata."""
+    meta = resource.metadata
+    yield from _name_faults(meta, _NAMES.get(resource.KIND.kind, subdomain_problem))
+    if meta.namespace and (why := label_problem(meta.namespace)):
+        yield Fault.invalid("metadata.namespace", meta.namespace, why)
+    for key, value in meta.labels.items():
+        if why := qualified_name_problem(key):
+            yield Fault.invalid("metadata.labels", key, why)
+        if why := label_value_problem(value):
+            yield Fault.invalid(f"metadata.labels[{key}]", value, why)
+    yield from annotations(meta.annotations, "metadata.annotations")
+    for at, finalizer in enumerate(meta.finalizers):
+        if why := _finalizer_problem(finalizer):
+            yield Fault.invalid(f"metadata.finalizers[{at}]", finalizer, why)
+    yield from _owner_faults(meta)
+
+
+def _name_faults(meta: ObjectMeta, problem: Callable[[str], str]) -> Iterator[Fault]:
+    if not meta.name and not meta.generate_name:
+        yield Fault.required("metadata.name", "name or generateName is required")
+    if meta.name and (why := problem(meta.name)):
+        yield Fault.invalid("metadata.name", meta.name, why)
+    if meta.generate_name:
+        # What is made of it has letters and digits at its end, and may be cut to fit them.
+        example = meta.generate_name.removesuffix("-") or "-"
+        if why := problem(example):
+            yield Fault.invalid("metadata.generateName", meta.generate_name, why)
+
+
+def _owner_faults(meta: ObjectMeta) -> Iterator[Fault]:
+    controllers: dict[str, str] = {}
+    for at, owner in enumerate(meta.owner_references):
+        path = f"metadata.ownerReferences[{at}]"
+        for name, value in (
+            ("apiVersion", owner.api_version),
+            ("kind", owner.kind),
+            ("name", owner.name),
+            ("uid", owner.uid),
+        ):
+            if not value:
+                yield Fault.required(f"{path}.{name}", "must not be empty")
+        if owner.controller:
+            controllers.setdefault(owner.uid, f"{path}.controller")
+    for path in list(controllers.values())[1:]:
+        why = "only one reference can have controller set to true"
+        yield Fault.invalid(path, value=True, detail=why)

@@ -1,0 +1,86 @@
+"""The judgement of a real Kubernetes API server: a dry run of an object's creation."""
+
+import json
+import ssl
+import sys
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import closing
+from dataclasses import dataclass
+from http.client import HTTPSConnection
+from urllib.parse import urlsplit
+
+from tests.support.mutations.kubernetes.verdicts import KINDS, RECORDING, mutants_of
+from tests.support.mutations.mutants import Document
+
+_PATHS = {
+    **dict.fromkeys(("Deployment", "StatefulSet", "DaemonSet"), "apis/apps/v1"),
+    "Job": "apis/batch/v1",
+    "CronJob": "apis/batch/v1beta1",
+    **dict.fromkeys(("Service", "ConfigMap", "Secret"), "api/v1"),
+}
+_NAMESPACE = "default"
+_TIMEOUT = 60
+_THREADS = 4
+
+
+@dataclass(frozen=True)
+class DryRunJudge:
+    """A Kubernetes API server of the test kit."""
+
+    base_url: str
+    token: str
+    ca: str
+
+    def accepts(self, documents: list[Document]) -> list[bool]:
+        """Return the verdict about each object."""
+        verdicts = [False] * len(documents)
+
+        def ask(first: int) -> None:
+            context = ssl.create_default_context(cafile=self.ca)
+            host = urlsplit(self.base_url).netloc
+            connection = HTTPSConnection(host, context=context, timeout=_TIMEOUT)
+            with closing(connection):
+                for at in range(first, len(documents), _THREADS):
+                    verdicts[at] = self._ask(connection, documents[at])
+
+        with ThreadPoolExecutor(_THREADS) as threads:
+            list(threads.map(ask, range(_THREADS)))
+        return verdicts
+
+    def _ask(self, connection: HTTPSConnection, document: Document) -> bool:
+        kind = document["kind"]
+        path = _PATHS[kind]
+        metadata = {**document["metadata"], "namespace": _NAMESPACE}
+        version = path.removeprefix("apis/").removeprefix("api/")
+        body = json.dumps({**document, "apiVersion": version, "metadata": metadata})
+        headers = {"Authorization": f"Bearer {self.token}", "Content-Type": "application/json"}
+        url = f"/{path}/namespaces/{_NAMESPACE}/{kind.lower()}s?dryRun=All"
+        connection.request("POST", url, body, headers)
+        response = connection.getresponse()
+        answer = response.read()
+        if response.status not in {201, 400, 422}:
+            raise AssertionError(f"{kind}: {response.status} {answer[:500]!r}")
+        return response.status == 201
+
+
+def record(judge: DryRunJudge) -> None:
+    """Write the recording anew."""
+    found: dict[str, dict[str, list[str]]] = {}
+    for kind in KINDS:
+        asked = list(mutants_of(kind))
+        verdicts = judge.accepts([mutant.document for _, (_, _, mutant) in asked])
+        for (place, (path, label, _)), is_accepted in zip(asked, verdicts, strict=True):
+            paths = found.setdefault(place, {})
+            if is_accepted:
+                paths.setdefault(path, []).append(label)
+    lines = ",\n".join(
+        f" {json.dumps(place)}: {{\n"
+        + ",\n".join(f"  {json.dumps(path)}: {json.dumps(has)}" for path, has in paths.items())
+        + "\n }"
+        for place, paths in found.items()
+    )
+    RECORDING.write_text("{\n" + lines + "\n}\n")
+
+
+if __name__ == "__main__":
+    record(DryRunJudge(*sys.argv[1:4]))

@@ -1,0 +1,75 @@
+"""Recorded verdicts of Kubernetes 1.20 about mutants of its own kinds."""
+
+import json
+from collections.abc import Iterator
+from pathlib import Path
+
+from tests.support.mutations.mutants import Breakage, Document, Mutant, mutants, path_text
+from tests.support.mutations.valid_objects import valid_objects
+
+KINDS = (
+    "Deployment",
+    "StatefulSet",
+    "DaemonSet",
+    "Job",
+    "CronJob",
+    "Service",
+    "ConfigMap",
+    "Secret",
+)
+RECORDING = Path(__file__).with_name("accepted.json")
+"""By kind and number of the object, and path: the changes that were accepted."""
+
+type Labelled = tuple[str, str, Mutant]
+"""The path of a mutant, a label of its change that no other has there, and the mutant."""
+
+
+def mutants_of(kind: str) -> Iterator[tuple[str, Labelled]]:
+    """Yield every mutant of the kind's valid objects, with the object's place in the recording."""
+    for number, document in enumerate(valid_objects(kind)):
+        for labelled in _labelled(document):
+            yield f"{kind} {number}", labelled
+
+
+def accepted() -> dict[str, dict[str, list[str]]]:
+    """Return the recording."""
+    found: dict[str, dict[str, list[str]]] = json.loads(RECORDING.read_text())
+    return found
+
+
+_MAPS = {
+    "annotations",
+    "binaryData",
+    "data",
+    "labels",
+    "limits",
+    "matchLabels",
+    "nodeSelector",
+    "requests",
+    "selector",
+    "stringData",
+}
+"""Fields whose own fields have names of the user's."""
+
+
+def _is_null_entry(mutant: Mutant) -> bool:
+    """Return True for a null in a list, or in a map of the user's.
+
+    Kubernetes takes it for an empty value, we for none.
+    """
+    if mutant.change is not Breakage.NULL:
+        return False
+    return isinstance(mutant.path[-1], int) or bool({*mutant.path[-2:-1]} & _MAPS)
+
+
+def _labelled(document: Document) -> Iterator[Labelled]:
+    counts: dict[tuple[str, str], int] = {}
+    for root in document:
+        if root in {"apiVersion", "kind"}:
+            continue
+        for mutant in mutants(document, (root,)):
+            if mutant.path == ("metadata",) or _is_null_entry(mutant):
+                continue
+            key = (path_text(mutant.path), mutant.change.value)
+            counts[key] = counts.get(key, 0) + 1
+            yield key[0], f"{key[1]} {counts[key]}", mutant
