@@ -1,4 +1,4 @@
-"""The sessions on docs/kubectl.md and docs/oc-to-upwell.md, run as they stand there."""
+"""The sessions on docs/kubectl.md, docs/oc-to-upwell.md and docs/oc.md, run as they stand there."""
 
 import asyncio
 import os
@@ -111,8 +111,9 @@ async def run(made: Installation, steps: list[PageStep]) -> list[tuple[str, int]
 
 
 def addressed(made: Installation, text: str) -> str:
-    """Put this server's address, and a port that is free, in the place of the page's."""
-    return text.replace(OURS, f"127.0.0.1:{made.port}").replace("18080", str(free_port()))
+    """Put this server's address and folder, and a port that is free, in the place of the page's."""
+    ours = text.replace(OURS, f"127.0.0.1:{made.port}").replace("18080", str(free_port()))
+    return ours.replace("/var/lib/upwell", str(made.data_dir))
 
 
 async def wrong_steps(made: Installation, page: str) -> list[str]:
@@ -135,4 +136,15 @@ async def test_every_command_on_the_pages_answers_as_they_say() -> None:
         registry = made.url.removeprefix("http://")
         await publish(registry, "default/hello:1", "1.0", token=made.token)
         wrong = [step for page in pages for step in await wrong_steps(made, page)]
+        assert not wrong, "\n\n".join(wrong)
+
+
+@pytest.mark.skipif(
+    shutil.which("oc") is None, reason="needs oc (mirror.openshift.com, openshift-client)"
+)
+async def test_every_command_of_oc_answers_as_its_page_says() -> None:
+    async with installation() as made:
+        registry = made.url.removeprefix("http://")
+        await publish(registry, "default/hello:1", "1.0", token=made.token)
+        wrong = await wrong_steps(made, (ROOT / "docs" / "oc.md").read_text())
         assert not wrong, "\n\n".join(wrong)
