@@ -1,4 +1,4 @@
-"""What the server's builds find again of earlier ones, whatever their names and commits are."""
+"""Steps that builds of the server find again, whatever their names and commits are."""
 
 from tests.support.builds.openshift_builds import BuildInstallation
 
