@@ -4,6 +4,7 @@ from collections.abc import Callable
 from typing import Any
 
 import click
+from click.core import ParameterSource
 
 
 def kept[T](ctx: click.Context, kind: type[T]) -> T:
@@ -14,10 +15,15 @@ def kept[T](ctx: click.Context, kind: type[T]) -> T:
 
 
 def keep_option(kind: type[Any], target: str, *names: str, **facts: Any) -> Callable[[Any], Any]:
-    """Return a decorator that adds an option, whose value becomes the field `target` of `kind`."""
+    """Return a decorator that adds an option, whose value becomes the field `target` of `kind`.
 
-    def keep(ctx: click.Context, _: click.Parameter, value: Any) -> None:
-        if value is not None:
+    The default of the option is that of the field: what was given to a group stays in force when
+    its command has the option too.
+    """
+
+    def keep(ctx: click.Context, parameter: click.Parameter, value: Any) -> None:
+        source = ctx.get_parameter_source(parameter.name or "")
+        if value is not None and source is not ParameterSource.DEFAULT:
             setattr(kept(ctx, kind), target, value)
 
     return click.option(*names, expose_value=False, callback=keep, **facts)

@@ -117,6 +117,13 @@ async def test_the_command_of_a_container(commands: ServedCommands) -> None:
     await commands.refused(3, "get", "deployment/new")
 
 
+async def test_a_dry_run_of_the_group_is_one(commands: ServedCommands) -> None:
+    said = await commands.done("create", "--dry-run=client", "configmap", "new")
+
+    assert said == "configmap/new created (dry run)\n"
+    await commands.refused(3, "get", "cm/new")
+
+
 async def test_a_cron_job_runs_now(commands: ServedCommands) -> None:
     await commands.done("create", "cronjob", "backup", "--image=t:1", "--schedule=0 3 * * *")
     said = await commands.done("create", "job", "again", "--from=cronjob/backup")
