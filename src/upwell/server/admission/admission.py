@@ -9,9 +9,10 @@ from dataclasses import dataclass
 from typing import Any
 
 from upwell.api.build import BuildConfig
-from upwell.api.codec import InvalidObjectError, decode, resource_for, unknown_fields
+from upwell.api.codec import InvalidObjectError, decode, resource_for
 from upwell.api.core import LimitRange, ResourceQuota
 from upwell.api.defaults import with_defaults, with_kept_form
+from upwell.api.defaults.effects import effectless_fields
 from upwell.api.image import ImageStream
 from upwell.api.kept import Kept
 from upwell.api.legacy import to_group_form
@@ -172,8 +173,12 @@ def _oddities(resource: Resource) -> Iterator[str]:
         advice = binding_advice(resource)
         yield f"a {resource.KIND} is kept and has no effect: {advice or resource.INSTEAD}"
         return
-    for path in unknown_fields(resource):
-        if not path.startswith("status."):  # a client's status is not written
+    for path, instead in effectless_fields(resource):
+        if path.startswith("status."):  # a client's status is not written
+            continue
+        if instead:
+            yield f"{path} has no effect: {instead}"
+        else:
             yield f'{UNKNOWN_FIELD} "{path[:_MAX_WARNING]}" is kept and has no effect'
     yield from trigger_warnings(resource)
     yield from protocol_warnings(resource)
