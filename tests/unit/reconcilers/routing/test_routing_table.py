@@ -319,7 +319,6 @@ async def test_a_table_that_is_in_force_is_written_about_once(setup: RolloutSetu
     [
         ({"tls": {"termination": "reencrypt"}}, "needs tls.destinationCACertificate"),
         ({"tls": {"termination": "offload"}}, "'offload' is not served"),
-        ({"tls": {}}, "'' is not served"),
         (
             {"tls": {"termination": "edge", "insecureEdgeTerminationPolicy": "Maybe"}},
             "'Maybe' is none of",
