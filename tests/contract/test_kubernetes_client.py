@@ -104,7 +104,7 @@ async def test_apply_of_a_wrong_object_says_what_is_wrong(client: KubernetesStor
 
 async def test_a_warning_of_the_server_is_handed_on(own: KubernetesStore) -> None:
     odd = manifest() | {"kind": "BuildConfig", "apiVersion": "build.openshift.io/v1"}
-    odd["spec"] = {"strategy": {"jenkinsPipelineStrategy": {}}, "odd": 1}
+    odd["spec"] = {"strategy": {"jenkinsPipelineStrategy": {"jenkinsfile": "node {}"}}, "odd": 1}
 
     _, warnings = await own.apply(odd, field_manager="me")
 

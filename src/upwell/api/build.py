@@ -243,7 +243,7 @@ class WebHookTrigger(Model):
 class BuildTriggerPolicy(Model):
     """One reason to build."""
 
-    type: str
+    type: str = ""
     image_change: ImageChangeTrigger | None = None
     github: WebHookTrigger | None = None
     gitlab: WebHookTrigger | None = None
@@ -268,6 +268,11 @@ class RunPolicy(StrEnum):
     SERIAL = "Serial"
     SERIAL_LATEST_ONLY = "SerialLatestOnly"
     PARALLEL = "Parallel"
+
+    @classmethod
+    def _missing_(cls, value: object) -> "RunPolicy | None":
+        """Return what an empty text means."""
+        return cls.SERIAL if value == "" else None
 
 
 class SourceControlUser(Model):

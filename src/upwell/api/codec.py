@@ -30,10 +30,10 @@ from upwell.api import (
 from upwell.api.image_policies import policy as image_policy
 from upwell.api.image_policies import review as image_review
 from upwell.api.kept import KEPT
-from upwell.api.meta import Kind, Model, Resource
+from upwell.api.meta import Kind, Model, ObjectKey, Resource
 from upwell.api.networking import endpoints, ingress, network_policy
 from upwell.api.requests import projects
-from upwell.api.values.faults import Fault
+from upwell.api.values.faults import CauseType, Fault
 
 RESOURCES: tuple[type[Resource], ...] = (
     core.Namespace,
@@ -104,12 +104,13 @@ _BY_KIND = {r.KIND.kind: r for r in RESOURCES}
 
 
 class InvalidObjectError(ValueError):
-    """The document is not a valid object; `faults` has every reason."""
+    """The document is not a valid object; `faults` has every reason, `key` names it if it can."""
 
-    def __init__(self, what: str, faults: tuple[Fault, ...]) -> None:
+    def __init__(self, what: str, faults: tuple[Fault, ...], key: ObjectKey | None = None) -> None:
         super().__init__(f"{what} is invalid: " + "; ".join(str(fault) for fault in faults))
         self.what = what
         self.faults = faults
+        self.key = key
 
 
 class UnknownKindError(ValueError):
@@ -182,8 +183,10 @@ def decode_as[R: Resource](resource: type[R], document: Mapping[str, Any] | byte
     try:
         decoded = resource.model_validate_json(document)
     except ValidationError as error:
-        what = f"{resource.KIND.kind} {_name_in(document)!r}"
-        raise InvalidObjectError(what, _faults(error)) from None
+        name = _name_in(document)
+        key = ObjectKey(resource.KIND.kind, "", name) if resource in RESOURCES else None
+        what = f"{resource.KIND.kind} {name!r}"
+        raise InvalidObjectError(what, _faults(error), key) from None
     kind = resource.KIND
     if decoded.api_version == kind.api_version and decoded.kind == kind.kind:
         return decoded
@@ -278,10 +281,13 @@ def _faults(error: ValidationError) -> tuple[Fault, ...]:
         path = _path(detail)
         message = _message(detail)
         earlier = found.get(path)
-        if earlier is None:
-            found[path] = Fault(path, message)
+        if detail["type"] == "missing":
+            found[path] = Fault.required(path)
+        elif earlier is None:
+            found[path] = Fault(path, message, _cause(detail["type"]))
         elif message not in earlier.message:
-            found[path] = Fault(path, f"{earlier.message} or {message.removeprefix('expected ')}")
+            both = f"{earlier.message} or {message.removeprefix('expected ')}"
+            found[path] = Fault(path, both, earlier.cause)
     return tuple(found.values())
 
 
@@ -312,11 +318,15 @@ _EXPECTED = {
 }
 
 
+def _cause(kind: str) -> CauseType:
+    """Return the type of a fault that pydantic calls `kind`."""
+    if kind in _EXPECTED:
+        return CauseType.TYPE
+    return CauseType.NOT_SUPPORTED if kind == "enum" else CauseType.INVALID
+
+
 def _message(detail: ErrorDetails) -> str:
-    kind = detail["type"]
-    if kind == "missing":
-        return "required"
-    expected = _EXPECTED.get(kind)
+    expected = _EXPECTED.get(detail["type"])
     if expected is None:
         return detail["msg"].removeprefix("Input ").removeprefix("Value error, ")
     return f"expected {expected}, found {_describe(detail['input'])}"

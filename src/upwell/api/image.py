@@ -1,9 +1,9 @@
 """image.openshift.io/v1: tags as histories of digests."""
 
 from enum import StrEnum
-from typing import Any, ClassVar
+from typing import Annotated, Any, ClassVar
 
-from pydantic import Field
+from pydantic import BeforeValidator, Field
 
 from upwell.api.meta import (
     Column,
@@ -27,12 +27,19 @@ class ImportMode(StrEnum):
     PRESERVE_ORIGINAL = "PreserveOriginal"
 
 
+def _given(value: object) -> object:
+    """Return None for an empty text, which says nothing."""
+    return None if value == "" else value
+
+
 class ImportPolicy(Model):
     """Policy by which a tag is imported."""
 
     insecure: bool | None = None
     scheduled: bool | None = None
-    import_mode: ImportMode | None = Field(default=None, strict=False)
+    import_mode: Annotated[ImportMode | None, BeforeValidator(_given)] = Field(
+        default=None, strict=False
+    )
 
 
 class ReferencePolicy(Model):

@@ -1,5 +1,6 @@
 """Manifest text, YAML or JSON with several documents and Lists, to documents."""
 
+import json
 import math
 from collections.abc import Iterator
 from typing import Any
@@ -71,18 +72,63 @@ _JsonLoader.add_constructor("tag:yaml.org,2002:map", _mapping)
 def parse_manifests(text: str, source: str, most: int = MAX_VALUES) -> list[dict[str, Any]]:
     """Return every object in `text`, Lists flattened; `source` names it in errors.
 
-    More than `most` values are refused before they are made, aliases expanded.
+    In JSON the last of equal keys counts, as for Kubernetes; in YAML they are refused. More than
+    `most` values are refused before they are made, aliases expanded.
     Raises InvalidManifestTextError.
     """
     if len(text) > MAX_MANIFEST_BYTES:
         raise InvalidManifestTextError(source, f"larger than {MAX_MANIFEST_BYTES} bytes")
+    documents = _of_json(text, source) if text.lstrip().startswith(("{", "[")) else None
     try:
-        require_shallow(text, source, most)
-        documents = list(_loaded(text, most))
+        if documents is None:
+            require_shallow(text, source, most)
+            documents = list(_loaded(text, most))
     except yaml.YAMLError as error:
-        raise InvalidManifestTextError(source, f"not YAML: {error}") from error
+        raise InvalidManifestTextError(source, _why_neither(text, source, error)) from error
     _require_json(documents, source, most)
     return [item for document in documents for item in _flatten(document, source)]
+
+
+def _of_json(text: str, source: str) -> list[Any] | None:
+    """Return the one document of a JSON text; None: it is something else.
+
+    Raises InvalidManifestTextError for one that is nested too deep.
+    """
+    try:
+        document = json.loads(text, parse_constant=_no_number)
+    except (ValueError, RecursionError):
+        return None
+    if _is_deeper(document, MAX_DEPTH):
+        raise InvalidManifestTextError(source, f"nested more than {MAX_DEPTH} deep")
+    return [document]
+
+
+def _no_number(name: str) -> Any:
+    raise ValueError(name)
+
+
+def _is_deeper(document: object, most: int) -> bool:
+    level: list[Any] = [document]
+    for _ in range(most + 1):
+        level = [
+            inner
+            for value in level
+            for inner in (value.values() if isinstance(value, dict) else value)
+            if isinstance(inner, dict | list)
+        ]
+        if not level:
+            return False
+    return True
+
+
+def _why_neither(text: str, source: str, error: yaml.YAMLError) -> str:
+    """Return why a text cannot be read, as the format that its writer meant."""
+    if source.endswith(".json"):
+        try:
+            json.loads(text, parse_constant=_no_number)
+        except (ValueError, RecursionError) as why:
+            return f"not JSON: {why}"
+    return f"not YAML: {error}"
 
 
 def _loaded(text: str, most: int) -> Iterator[Any]:

@@ -44,6 +44,7 @@ apiVersion: build.openshift.io/v1
 kind: BuildConfig
 metadata: {name: shop}
 spec:
+  source: {dockerfile: "FROM debian:11"}
   strategy: {dockerStrategy: {from: {kind: ImageStreamTag, name: "debian:11"}}}
   output: {to: {kind: ImageStreamTag, name: "shop:latest"}}
   triggers: [{type: ImageChange, imageChange: {}}]

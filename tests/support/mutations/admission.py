@@ -2,9 +2,17 @@
 
 from tests.support.mutations.mutants import Document
 
-from upwell.api.codec import InvalidObjectError, UnknownKindError, decode, resource_of_kind
+from upwell.api.codec import (
+    InvalidObjectError,
+    UnknownKindError,
+    decode,
+    decode_as,
+    resource_of_kind,
+)
 from upwell.api.defaults import apply_defaults
+from upwell.api.image import ImageStreamImport
 from upwell.api.meta import Resource
+from upwell.api.validation.openshift.images import import_faults
 from upwell.server.admission.admission import admit
 from upwell.server.http.errors import ApiError
 from upwell.server.http.target import RequestTarget
@@ -17,9 +25,12 @@ def refusal(document: Document, old: Document | None = None) -> str | None:
 
     None: it is accepted.
     """
-    kind = str(document.get("kind"))
-    target = RequestTarget(resource_of_kind(kind), NAMESPACE)
+    target = RequestTarget(resource_of_kind(str(document.get("kind"))), NAMESPACE)
     try:
+        if target.resource is ImageStreamImport:
+            return (
+                "; ".join(map(str, import_faults(decode_as(ImageStreamImport, document)))) or None
+            )
         admit(target, document, None if old is None else stored(old))
     except (ApiError, InvalidObjectError, UnknownKindError) as error:
         return str(error)

@@ -48,7 +48,7 @@ def documents(secrets: Secrets) -> Iterator[Document]:
         {
             "host": "shop.example.com",
             "to": {"name": "web"},
-            "tls": {"termination": "passthrough", "key": secrets.value()},
+            "tls": {"termination": "edge", "key": secrets.value()},
         },
     )
     yield route

@@ -42,6 +42,36 @@ def test_a_key_given_twice_is_refused_with_its_place() -> None:
         parse("a: 1\na: 2\n")
 
 
+def test_the_last_of_equal_keys_counts_in_json() -> None:
+    assert parse('{"a": {"b": 1, "b": 2}, "a": {"b": 3}}') == [{"a": {"b": 3}}]
+
+
+def test_a_broken_json_file_is_called_one() -> None:
+    with pytest.raises(InvalidManifestTextError, match=r"app\.json: not JSON: .*line 2"):
+        parse_manifests('{"a":\n[1}', "app.json")
+
+
+def test_braces_of_yaml_are_no_json() -> None:
+    assert parse("{a: 1}") == [{"a": 1}]
+    with pytest.raises(InvalidManifestTextError, match="not YAML"):
+        parse("{a: [}")
+
+
+@pytest.mark.parametrize("text", ['{"a": NaN}', '{"a": -Infinity}'])
+def test_json_has_no_endless_numbers(text: str) -> None:
+    assert isinstance(parse(text)[0]["a"], str)
+
+
+def test_json_is_no_deeper_than_yaml() -> None:
+    deep = '{"a":' * 98 + "{}" + "}" * 98
+
+    assert parse(deep)
+    with pytest.raises(InvalidManifestTextError, match="nested more than 100 deep"):
+        parse('{"a":' * 105 + "1" + "}" * 105)
+    with pytest.raises(InvalidManifestTextError, match="nested more than 100 deep"):
+        parse("[" * 100_000)
+
+
 def test_a_merged_key_may_be_overridden() -> None:
     text = "base: &base {a: 1, b: 2}\nitem:\n  <<: *base\n  b: 3\n"
 

@@ -14,7 +14,7 @@ from upwell.api.build import (
     DockerBuildStrategy,
     ImageChangeTrigger,
 )
-from upwell.api.defaults.names import IMAGE_STREAM_TAG, with_kind
+from upwell.api.defaults.names import IMAGE_STREAM_TAG, with_kind, with_tag
 from upwell.api.meta import Model
 
 _TRIGGER_TYPES = {
@@ -26,6 +26,8 @@ _TRIGGER_TYPES = {
     "configChange": "ConfigChange",
 }
 
+
+_KNOWN_TRIGGERS = frozenset(_TRIGGER_TYPES.values())
 
 STORED: Mapping[type[Model], tuple[str, ...]] = {
     BuildConfigSpec: (
@@ -47,12 +49,14 @@ def settled_config(config: BuildConfig) -> BuildConfig:
     """Return a BuildConfig with types that follow from what it says, and with names of today."""
     spec = _common(config.spec)
     strategy = spec.strategy
-    triggers = tuple(
+    named = (
         trigger.model_copy(update={"type": _TRIGGER_TYPES[trigger.type]})
         if trigger.type in _TRIGGER_TYPES
         else trigger
         for trigger in spec.triggers
     )
+    # One of no known type starts nothing, and is taken out.
+    triggers = tuple(trigger for trigger in named if trigger.type in _KNOWN_TRIGGERS)
     # A default trigger (no `from`) follows the strategy's image: without a stream it follows none.
     if strategy.base is None or strategy.base.kind != IMAGE_STREAM_TAG:
         triggers = tuple(
@@ -77,7 +81,7 @@ def _common[S: CommonSpec](spec: S) -> S:
         "source": _source(spec.source),
     }
     if spec.output.to is not None:
-        changes["output"] = spec.output.model_copy(update={"to": with_kind(spec.output.to)})
+        changes["output"] = spec.output.model_copy(update={"to": with_tag(spec.output.to)})
     return spec.model_copy(update=changes)
 
 
@@ -112,16 +116,16 @@ def _strategy(strategy: BuildStrategy) -> BuildStrategy:
         strategy = strategy.model_copy(update={"docker_strategy": DockerBuildStrategy()})
     if strategy.source_strategy is not None:
         source = strategy.source_strategy
-        source = source.model_copy(update={"from_": with_kind(source.from_)})
+        source = source.model_copy(update={"from_": with_tag(source.from_)})
         return strategy.model_copy(update={"type": "Source", "source_strategy": source})
     if strategy.docker_strategy is not None:
         docker = strategy.docker_strategy
         if docker.from_ is not None:
-            docker = docker.model_copy(update={"from_": with_kind(docker.from_)})
+            docker = docker.model_copy(update={"from_": with_tag(docker.from_)})
         return strategy.model_copy(update={"type": "Docker", "docker_strategy": docker})
     if strategy.custom_strategy is not None:
         custom = strategy.custom_strategy
-        custom = custom.model_copy(update={"from_": with_kind(custom.from_)})
+        custom = custom.model_copy(update={"from_": with_tag(custom.from_)})
         return strategy.model_copy(update={"type": "Custom", "custom_strategy": custom})
     if strategy.jenkins_pipeline_strategy is not None:
         return strategy.model_copy(update={"type": "JenkinsPipeline"})

@@ -21,7 +21,7 @@ from upwell.api.apps import (
     VolumeClaimTemplate,
     WorkloadSpec,
 )
-from upwell.api.defaults.names import with_kind
+from upwell.api.defaults.names import with_tag
 from upwell.api.meta import Model
 
 STORED: Mapping[type[Model], tuple[str, ...]] = {
@@ -158,7 +158,7 @@ def _placed(trigger: DeploymentTrigger, namespace: str) -> DeploymentTrigger:
     params = trigger.image_change_params
     if params is None:
         return trigger
-    from_ = with_kind(params.from_)
+    from_ = with_tag(params.from_)
     if not from_.namespace and namespace:
         from_ = from_.model_copy(update={"namespace": namespace})
     if from_ is params.from_:

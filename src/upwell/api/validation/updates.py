@@ -12,6 +12,7 @@ from upwell.api.apps import DaemonSet, Deployment, Job, StatefulSet
 from upwell.api.codec import encode
 from upwell.api.core import ConfigMap, Secret
 from upwell.api.meta import Resource
+from upwell.api.validation.openshift.updates import openshift_immutable_faults
 from upwell.api.values.faults import Fault
 
 _IMMUTABLE = "field is immutable"
@@ -64,7 +65,7 @@ def immutable_faults(new: Resource, old: Resource) -> Iterator[Fault]:
         case Job(), Job():
             yield from _unchanged(_spec(new), _spec(old), _OF_JOBS)
         case _:
-            pass
+            yield from openshift_immutable_faults(new, old)
 
 
 def _spec(resource: Resource) -> dict[str, Any]:

@@ -47,10 +47,11 @@ class LoadedManifest:
 
 
 def load_manifests(
-    sources: Sequence[str], session: Session, *, recursive: bool
+    sources: Sequence[str], session: Session, *, recursive: bool, to_store: bool = True
 ) -> list[LoadedManifest]:
     """Return every object of the sources in the order to apply them.
 
+    What is not `to_store` needs no name that an object may have.
     Raises CommandError with every fault of every document.
     """
     faults: list[str] = []
@@ -60,7 +61,7 @@ def load_manifests(
             documents += [(f"{where}: ", found) for found in parse_manifests(text, where)]
         except InvalidManifestTextError as error:
             faults.append(str(error))
-    manifests = _check_all(documents, faults, session)
+    manifests = _check_all(documents, faults, session, to_store=to_store)
     if not manifests:
         raise CommandError(f"no objects found in {', '.join(sources)}", Exit.USAGE)
     return manifests
@@ -82,11 +83,13 @@ def _check_all(
     faults: list[str],
     session: Session,
     namespaces: Collection[str] = (),
+    *,
+    to_store: bool = True,
 ) -> list[LoadedManifest]:
     """Check documents, each with the prefix of its faults; `faults` has earlier ones."""
     manifests: list[LoadedManifest] = []
     for where, document in documents:
-        checked = _check(document, session, namespaces)
+        checked = _check(document, session, namespaces, to_store=to_store)
         if isinstance(checked, LoadedManifest):
             manifests.append(checked)
         else:
@@ -98,7 +101,7 @@ def _check_all(
 
 
 def _check(
-    document: dict[str, Any], session: Session, namespaces: Collection[str]
+    document: dict[str, Any], session: Session, namespaces: Collection[str], *, to_store: bool
 ) -> LoadedManifest | list[str]:
     try:
         resource = decode(document)
@@ -107,7 +110,11 @@ def _check(
     except InvalidObjectError as error:
         return [f"{error.what}: {fault}" for fault in error.faults]
     what = f"{resource.KIND.kind} {resource.name!r}"
-    faults = [f"{what}: {fault}" for fault in validate(apply_defaults(resource))]
+    faults = [
+        f"{what}: {fault}"
+        for fault in validate(apply_defaults(resource))
+        if to_store or not fault.path.startswith("metadata.")
+    ]
     if resource.KIND.namespaced:
         allowed = {"", session.namespace, *namespaces}
         if session.namespace_given and resource.namespace not in allowed:

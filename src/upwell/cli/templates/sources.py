@@ -30,7 +30,8 @@ def load_template(source: str, session: Session) -> Template:
 
 def read_template(source: str, session: Session) -> Template:
     """Return the one Template of a manifest; raises CommandError."""
-    resources = [m.resource for m in load_manifests((source,), session, recursive=False)]
+    loaded = load_manifests((source,), session, recursive=False, to_store=False)
+    resources = [manifest.resource for manifest in loaded]
     templates = [resource for resource in resources if isinstance(resource, Template)]
     if len(templates) != 1 or len(resources) != 1:
         kinds = ", ".join(resource.KIND.kind for resource in resources)

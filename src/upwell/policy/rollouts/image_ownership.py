@@ -1,7 +1,7 @@
 """Owner of a container's image: what promoted it, a trigger that has resolved it, or a person."""
 
 import json
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 
 from upwell.api.apps import (
     TRIGGERS_ANNOTATION,
@@ -100,13 +100,27 @@ def _with_note(old: Resource, new: Resource) -> Resource:
 
 
 def trigger_warnings(resource: Resource) -> list[str]:
-    """Return what is unusual about a workload's triggers annotation."""
+    """Return what is unusual about a workload's triggers."""
     template = pod_template(resource)
+    if isinstance(resource, DeploymentConfig):
+        return [] if template is None else list(_lost_containers(resource, template))
     text = resource.annotations.get(TRIGGERS_ANNOTATION)
-    if template is None or text is None or isinstance(resource, DeploymentConfig):
+    if template is None or text is None:
         return []
     _, warnings = trigger_annotation.parse(text, template.spec)
     return [f"annotation {TRIGGERS_ANNOTATION}{warning}" for warning in warnings]
+
+
+def _lost_containers(config: DeploymentConfig, template: PodTemplate) -> Iterator[str]:
+    """Say which triggers name a container that the template does not have."""
+    containers = (*template.spec.containers, *template.spec.init_containers)
+    known = {container.name for container in containers}
+    for at, trigger in enumerate(config.spec.triggers or ()):
+        params = trigger.image_change_params
+        for name in params.container_names if params is not None else ():
+            if name not in known:
+                where = f"spec.triggers[{at}].imageChangeParams.containerNames"
+                yield f"{where}: no container is named {name!r}, so its image follows nothing"
 
 
 def pod_template(resource: Resource) -> PodTemplate | None:

@@ -94,7 +94,8 @@ def admit(
         *_new_template_faults(resource, old),
     )
     if faults:
-        raise InvalidObjectError(f"{resource.KIND} {resource.name!r}", _one_for_each(faults))
+        what = f"{resource.KIND} {resource.name!r}"
+        raise InvalidObjectError(what, _one_for_each(faults), resource.key)
     return Admitted(resource, warnings, None if complete is declared else declared)
 
 

@@ -95,7 +95,9 @@ def status_of(error: ApiError) -> Document:
     details: Document = {}
     if error.key is not None:
         kind = resource_of_kind(error.key.kind).KIND
-        details |= {"name": error.key.name, "group": kind.group, "kind": kind.plural}
+        # Of what is invalid clients print the kind, of all else they know the resource.
+        named = kind.kind if error.reason == _REASONS[422] else kind.plural
+        details |= {"name": error.key.name, "group": kind.group, "kind": named}
     if error.causes:
         details["causes"] = [
             {"reason": cause.reason, "message": cause.message}
@@ -138,7 +140,7 @@ def to_api_error(error: Exception) -> ApiError:
                 _STORE_CODES.get(error.reason, 500), text, reason=error.reason, key=key
             )
         case InvalidObjectError():
-            answer = ApiError(422, text, causes=_fault_causes(error))
+            answer = ApiError(422, text, causes=_fault_causes(error), key=error.key)
         case ApplyConflictError():
             answer = ApiError(409, text, causes=_conflict_causes(error))
         case NotAnApproverError():

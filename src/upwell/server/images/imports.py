@@ -11,9 +11,8 @@ from starlette.responses import Response
 
 from upwell.actions.images import ExaminationError, ImageExaminer
 from upwell.api.codec import InvalidObjectError, decode_as, encode, encode_json
-from upwell.api.defaults import DOCKER_IMAGE
 from upwell.api.image import ImageStream, ImageStreamImport, ImportSpec
-from upwell.api.values.faults import Fault
+from upwell.api.validation.openshift.images import import_faults
 from upwell.oci import InvalidReferenceError, Reference
 from upwell.policy.images.repository_tags import (
     GENERATION_ANNOTATION,
@@ -32,7 +31,6 @@ from upwell.store.interface import NotFoundError, Store
 
 type Document = dict[str, Any]
 
-_MAX_IMAGES = 200
 _AT_ONCE = 8
 
 
@@ -168,20 +166,8 @@ def _tag_of(image: ImportSpec) -> str:
 
 def _check(wanted: ImageStreamImport) -> None:
     """Raise InvalidObjectError with all that is wrong."""
-    faults = []
-    if not wanted.name:
-        faults.append(Fault("metadata.name", "required: the stream"))
-    if not wanted.spec.images and wanted.spec.repository is None:
-        faults.append(Fault("spec.images", "required: images or a repository"))
-    if len(wanted.spec.images) > _MAX_IMAGES:
-        faults.append(Fault("spec.images", f"more than {_MAX_IMAGES}"))
-    for at, image in enumerate(wanted.spec.images):
-        if image.from_.kind != DOCKER_IMAGE:
-            faults.append(Fault(f"spec.images[{at}].from.kind", f"expected {DOCKER_IMAGE}"))
-    if wanted.spec.repository is not None and wanted.spec.repository.from_.kind != DOCKER_IMAGE:
-        faults.append(Fault("spec.repository.from.kind", f"expected {DOCKER_IMAGE}"))
-    if faults:
-        raise InvalidObjectError(f"ImageStreamImport {wanted.name!r}", tuple(faults))
+    if faults := tuple(import_faults(wanted)):
+        raise InvalidObjectError(f"ImageStreamImport {wanted.name!r}", faults)
 
 
 def _failure(error: ExaminationError) -> Document:

@@ -226,7 +226,10 @@ def _inputs(source: Document, name: str, strategy: Document) -> Iterator[str]:
         yield "spec.source.git"
     names: list[str] = []
     for at, image in enumerate(source.get("images") or ()):
-        yield from image_faults(part_of(image, "from"), f"spec.source.images[{at}].from")
+        # More lenient: without a kind it is a tag, as everywhere else.
+        yield from image_faults(
+            part_of(image, "from"), f"spec.source.images[{at}].from", "ImageStreamTag"
+        )
         if not image.get("paths") and not image.get("as"):
             yield f"spec.source.images[{at}].paths"
         names += image.get("as") or ()

@@ -140,7 +140,9 @@ def _selected(document: Document) -> Iterator[str]:
     spec = part_of(document, "spec")
     metadata = spec["template"].get("metadata")
     labels = metadata.get("labels") or {} if isinstance(metadata, dict) else {}
-    selector = spec.get("selector") or labels
+    # More lenient: a value that is null is absent, in a map too.
+    given = {key: value for key, value in (spec.get("selector") or {}).items() if value is not None}
+    selector = given or labels
     if not selector.items() <= labels.items() or not selector:
         yield "spec.template.metadata.labels"
 

@@ -42,7 +42,8 @@ def _stream_tags(document: Document) -> Iterator[str]:
         if reference is None:
             continue
         path = f"spec.tags[{at}].from"
-        kind, name = reference.get("kind") or "", reference.get("name") or ""
+        # More lenient: without a kind it is a tag, as everywhere else.
+        kind, name = reference.get("kind") or "ImageStreamTag", reference.get("name") or ""
         if kind not in {"DockerImage", "ImageStreamTag", "ImageStreamImage"}:
             yield f"{path}.kind"
         elif not (re.fullmatch(PULL_SPEC, name) if kind == "DockerImage" else name):

@@ -66,24 +66,33 @@ def test_a_strategy_is_exactly_one() -> None:
 
 
 def test_volumes_of_a_build_name_a_source_and_folders_of_their_own() -> None:
-    good = {"secret": {"secretName": "s"}}
+    good = {"type": "Secret", "secret": {"secretName": "s"}}
     volumes = [
         {"name": "a", "source": good, "mounts": [{"destinationPath": "/x"}]},
-        {"name": "a", "source": {"csi": {"driver": "d"}}, "mounts": [{"destinationPath": "/x/"}]},
+        {
+            "name": "a",
+            "source": {"type": "CSI", "csi": {"driver": "d"}},
+            "mounts": [{"destinationPath": "/x/"}],
+        },
         {"name": "b", "source": {"secret": {"secretName": ""}}, "mounts": []},
         {"name": "c", "source": good, "mounts": [{"destinationPath": "up/../x"}]},
         {"name": "d", "source": good, "mounts": [{"destinationPath": "/"}]},
     ]
     path = "spec.strategy.dockerStrategy.volumes"
-    assert set(build_faults(strategy={"dockerStrategy": {"volumes": volumes}})) == {
+    source = {"dockerfile": "FROM base\n"}
+    found = build_faults(source=source, strategy={"dockerStrategy": {"volumes": volumes}})
+    assert set(found) == {
         f"{path}[1].name",
         f"{path}[1].source",
         f"{path}[1].mounts[0].destinationPath",
+        f"{path}[2].source.type",
         f"{path}[2].source.secret.secretName",
+        f"{path}[2].mounts",
         f"{path}[3].mounts[0].destinationPath",
         f"{path}[4].mounts[0].destinationPath",
     }
-    assert build_faults(strategy={"dockerStrategy": {"volumes": volumes[:1]}}) == {}
+    fine = {"dockerStrategy": {"volumes": volumes[:1]}}
+    assert build_faults(source=source, strategy=fine) == {}
 
 
 def test_every_fault_of_a_build_config_is_found_at_once() -> None:
@@ -96,7 +105,8 @@ def test_every_fault_of_a_build_config_is_found_at_once() -> None:
 
     assert set(found) == {
         "spec.strategy.sourceStrategy.from.name",
-        "spec.source",
+        "spec.source.git",
+        "spec.source.binary",
         "spec.source.git.uri",
         "spec.source.contextDir",
         "spec.output.to.name",
@@ -104,23 +114,32 @@ def test_every_fault_of_a_build_config_is_found_at_once() -> None:
     }
 
 
-@pytest.mark.parametrize("path", ["/etc", "..", "a/../../b"])
+@pytest.mark.parametrize("path", ["/etc/..", "..", "a/../../b"])
 def test_a_context_stays_in_the_source_tree(path: str) -> None:
-    assert list(build_faults(source={"contextDir": path})) == ["spec.source.contextDir"]
+    source = {"git": {"uri": "https://example.com/a.git"}}
+
+    assert list(build_faults(source={**source, "contextDir": path})) == ["spec.source.contextDir"]
+    assert build_faults(source={**source, "contextDir": "/app"}) == {}  # below the source
 
 
 def test_an_image_is_followed_once() -> None:
     found = build_faults(
+        source={"dockerfile": "FROM base\n"},
         triggers=[
             {"type": "ImageChange"},
             {
                 "type": "ImageChange",
                 "imageChange": {"from": {"kind": "ImageStreamTag", "name": "base:1"}},
             },
-        ]
+        ],
     )
 
-    assert found == {"spec.triggers[1].imageChange.from": "base:1 is followed twice"}
+    assert found == {
+        "spec.triggers[1].imageChange.from": (
+            'Invalid value: "base:1": multiple ImageChange triggers refer to the same image stream '
+            "tag"
+        )
+    }
 
 
 def test_tags_have_good_names_used_once() -> None:
@@ -200,7 +219,7 @@ def test_container_names_differ() -> None:
     ]
 
 
-def test_a_trigger_of_a_deployment_config_names_its_containers() -> None:
+def test_a_trigger_of_a_deployment_config_names_containers() -> None:
     params = {"containerNames": ["other"], "from": {"kind": "ImageStreamTag", "name": "a:1"}}
     spec = workload_spec() | {
         "triggers": [
@@ -212,9 +231,8 @@ def test_a_trigger_of_a_deployment_config_names_its_containers() -> None:
     }
 
     assert faults(("apps.openshift.io/v1", "DeploymentConfig"), spec=spec) == {
-        "spec.triggers[0].imageChangeParams": "required",
-        "spec.triggers[1].imageChangeParams.containerNames": "no container is named 'other'",
-        "spec.triggers[3].imageChangeParams.containerNames": "required",
+        "spec.triggers[0].imageChangeParams": "Required value",
+        "spec.triggers[3].imageChangeParams.containerNames": "Required value",
     }
 
 

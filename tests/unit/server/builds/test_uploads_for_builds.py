@@ -114,7 +114,7 @@ async def test_a_build_is_made_again(api: Api) -> None:
         "apiVersion": "build.openshift.io/v1",
         "kind": "Build",
         "metadata": {"name": "app-1"},
-        "spec": {"strategy": {"dockerStrategy": {}}},
+        "spec": {"source": {"dockerfile": "FROM base\n"}, "strategy": {"dockerStrategy": {}}},
     }
     assert (await api.send("POST", builds, build)).status == 201
     body = {"kind": "BuildRequest", "env": [{"name": "A", "value": "b"}]}

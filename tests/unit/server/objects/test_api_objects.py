@@ -176,7 +176,12 @@ async def test_status_and_spec_are_written_apart(api: Api) -> None:
 
 async def test_a_build_can_be_cancelled_through_its_status(api: Api) -> None:
     path = "/apis/build.openshift.io/v1/namespaces/shop/builds"
-    build = {"apiVersion": "build.openshift.io/v1", "kind": "Build", "metadata": {"name": "b-1"}}
+    build = {
+        "apiVersion": "build.openshift.io/v1",
+        "kind": "Build",
+        "metadata": {"name": "b-1"},
+        "spec": {"source": {"dockerfile": "FROM base\n"}, "strategy": {"dockerStrategy": {}}},
+    }
     await api.send("POST", path, build)
     patch = {"status": {"cancelled": True}}
     merge = "application/merge-patch+json"

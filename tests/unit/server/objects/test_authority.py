@@ -82,7 +82,10 @@ PUSH_TO_B = "push repositories in namespace b"
 KEY_OF_A_SECRET = [
     {"name": "K", "valueFrom": {"secretKeyRef": {"name": "key", "key": "k"}}},
 ]
-HOOK = {"execNewPod": {"command": ["x"], "containerName": "web", "env": KEY_OF_A_SECRET}}
+HOOK = {
+    "failurePolicy": "Abort",
+    "execNewPod": {"command": ["x"], "containerName": "web", "env": KEY_OF_A_SECRET},
+}
 FOREIGN = {"kind": "ImageStreamTag", "name": "app:1", "namespace": "b"}
 COMPONENT_OF_B = pipeline()
 COMPONENT_OF_B["spec"]["components"] = [{"name": "web", "from": FOREIGN}]

@@ -50,7 +50,7 @@ ROUTE: Document = {
     "spec": {
         "host": "shop.example.com",
         "to": {"name": "web"},
-        "tls": {"termination": "passthrough", "key": TLS_KEY, "certificate": "public"},
+        "tls": {"termination": "edge", "key": TLS_KEY, "certificate": "public"},
     },
 }
 
