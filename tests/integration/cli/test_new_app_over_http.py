@@ -164,7 +164,8 @@ async def test_an_application_adds_a_tag_to_a_stream_and_takes_nothing_away(
 
 
 async def test_a_name_that_is_taken_changes_nothing(upwell: Upwell) -> None:
-    await upwell("apply", "-f", "-", text="apiVersion: v1\nkind: Service\nmetadata: {name: shop}\n")
+    service = "{apiVersion: v1, kind: Service, metadata: {name: shop}, spec: {ports: [{port: 80}]}}"
+    await upwell("apply", "-f", "-", text=service)
 
     result = await upwell("new-app", SHOP)
 
