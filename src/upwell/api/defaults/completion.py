@@ -6,7 +6,7 @@ completed, wherever it stands.
 """
 
 from collections.abc import Callable, Mapping
-from typing import Any, Self
+from typing import Any, Self, cast
 
 from upwell.api.meta import Model
 
@@ -20,6 +20,8 @@ class Completion:
     def __init__(self, stored: Mapping[type[Model], tuple[str, ...]]) -> None:
         self._stored = dict(stored)
         self._rules: dict[type[Model], Rule[Any]] = {}
+        self._of_nothing: dict[type[Model], Model] = {}
+        """Structures in which nothing was said: one for all objects, as none ever changes."""
 
     def with_rule[M: Model](self, structure: type[M], rule: Rule[M]) -> Self:
         """Add the rule of a structure; what it holds is complete when the rule is asked."""
@@ -28,6 +30,15 @@ class Completion:
 
     def complete[M: Model](self, model: M) -> M:
         """Return a structure with its defaults; a complete one comes back as it is."""
+        if model.model_fields_set:
+            return self._complete(model)
+        structure = type(model)
+        found = self._of_nothing.get(structure)
+        if found is None:
+            found = self._of_nothing[structure] = self._complete(model)
+        return cast("M", found)
+
+    def _complete[M: Model](self, model: M) -> M:
         given = model.model_fields_set
         changes: dict[str, object] = {}
         for name in given:
