@@ -1,6 +1,7 @@
 """The plan of a build out of what was read for it."""
 
 import json
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -250,3 +251,11 @@ def test_what_commands_keep_belongs_to_the_buildconfig_and_to_no_later_one_of_it
     others = {key(owner_references=owned("2")), key(owner_references=owned("1"), namespace="b")}
     assert one not in others
     assert key(owner_references=()) == key(owner_references=owned("1", "Job")) == ""
+
+
+def test_an_image_is_called_as_its_output_and_not_by_its_inputs() -> None:
+    build = docker_build()
+    pushed = push_reference(build, "own:5000", "f" * 64)
+    plan = plan_build(build, replace(inputs(), push=pushed), BuildDefaults())
+    assert plan.display_name == f"own:5000/{build.namespace}/app:latest"
+    assert plan_build(docker_build(output={}), inputs(), BuildDefaults()).display_name == ""
