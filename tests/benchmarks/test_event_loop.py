@@ -42,8 +42,9 @@ CONFIG_MAPS = "/api/v1/namespaces/default/configmaps"
 BUILDS = "/apis/build.openshift.io/v1/namespaces/default/buildconfigs/app/instantiate"
 MANIFEST = "/v2/bench/app/manifests/v1"
 _ON_UVLOOP = """
-import asyncio, functools, uvloop
-asyncio.run = functools.partial(asyncio.run, loop_factory=uvloop.new_event_loop)
+import uvloop
+from upwell.server.asgi import event_loop
+event_loop.create_event_loop = uvloop.new_event_loop
 from upwell.cli import main
 main()
 """

@@ -13,8 +13,10 @@ from upwell.api.meta import Resource
 from upwell.store import semantics
 from upwell.store.interface import Change, ExpiredError, Selector, WatchEvent
 
-HISTORY_SIZE = 32 * 2**20
-"""Characters: most objects of a full history are far smaller than the largest that is accepted."""
+HISTORY_SIZE = 48 * 2**20
+"""Bytes of memory, about: most objects of a full history are far smaller than the largest."""
+_FIELD_BYTES = 200
+"""Of a field, beside its text: what Python takes for the text and for its place in the object."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,8 +53,9 @@ class ChangeRecord:
 class History:
     """Records with consecutive versions: the newest `limit` of them, and no more than `size`.
 
-    `size` is in characters of their bodies, so that large objects cannot fill the memory by being
-    changed often. The newest record is kept whatever its size.
+    `size` is in bytes of memory, as their bodies and objects take it, so that neither large objects
+    nor those of many fields can fill the memory by being changed often. The newest record is kept
+    whatever its size.
     """
 
     def __init__(
@@ -92,11 +95,11 @@ class History:
     def _append(self, record: ChangeRecord) -> None:
         self._records.append(record)
         self._newest = record.version
-        self._size += len(record.body)
+        self._size += _memory(record)
         while len(self._records) > 1 and (
             len(self._records) > self._limit or self._size > self._size_limit
         ):
-            self._size -= len(self._records.popleft().body)
+            self._size -= _memory(self._records.popleft())
 
     async def follow(self, since: int) -> AsyncGenerator[ChangeRecord]:
         """Yield the changes after `since`, for ever; raises ExpiredError."""
@@ -121,6 +124,11 @@ class History:
             start = len(self._records) - missing
             return [self._records[at] for at in range(start, start + _BATCH)]
         return [self._records[-at] for at in range(missing, 0, -1)]
+
+
+def _memory(record: ChangeRecord) -> int:
+    """Return the bytes that a record takes: its body, its texts again, and its fields."""
+    return 2 * len(record.body) + _FIELD_BYTES * record.body.count('"') // 2
 
 
 _BATCH = 64

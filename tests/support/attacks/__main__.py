@@ -5,7 +5,8 @@ import argparse
 import asyncio
 import sys
 
-from tests.support.attacks.attacks import ATTACKS
+from tests.support.attacks.attacks import ATTACKS, Target
+from tests.support.attacks.bare_server import bare_server
 from tests.support.attacks.measurement import attacked, attacker_of
 from tests.support.attacks.story import HOSTS, Story
 from tests.support.installation.installation import installation
@@ -34,14 +35,27 @@ async def run(minutes: float, names: list[str], most_mib: float, most_ms: float)
         return int(bool(faults))
 
 
+async def run_bare(minutes: float, names: list[str]) -> int:
+    """Attack a bare server instead, and report; returns the exit code."""
+    async with bare_server() as (port, pid):
+        target = Target("127.0.0.1", port, "none")
+        async with attacked(target, pid, names) as found:
+            await asyncio.sleep(minutes * 60)
+    print(f"a bare server: {', '.join(names)}: {found}")
+    return 0
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--minutes", type=float, default=10)
     parser.add_argument("--only", action="append", choices=sorted(ATTACKS), default=[])
     parser.add_argument("--mib", type=float, default=64, help="memory above idle that is allowed")
     parser.add_argument("--ms", type=float, default=250, help="99th percentile that is allowed")
+    parser.add_argument("--bare", action="store_true", help="attack a bare server, to compare")
     wanted = parser.parse_args()
     names = wanted.only or list(ATTACKS)
+    if wanted.bare:
+        sys.exit(asyncio.run(run_bare(wanted.minutes, names)))
     sys.exit(asyncio.run(run(wanted.minutes, names, wanted.mib, wanted.ms)))
 
 

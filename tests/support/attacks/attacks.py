@@ -12,6 +12,7 @@ import ssl
 from collections.abc import Awaitable, Callable, Mapping
 from contextlib import suppress
 from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
 import aiohttp
@@ -254,8 +255,8 @@ async def slow_pulls(target: Target) -> None:
     blob = bytes(16 * MIB)
     digest = f"sha256:{hashlib.sha256(blob).hexdigest()}"
     uploads = f"/v2/{NAMESPACE}/pulled/blobs/uploads/?digest={digest}"
-    async with target.session() as session, session.post(uploads, data=io.BytesIO(blob)) as answer:
-        await answer.read()
+    async with target.session() as session:
+        await _until_created(session, uploads, lambda: io.BytesIO(blob))
     head = (
         f"GET /v2/{NAMESPACE}/pulled/blobs/{digest} HTTP/1.1\r\nHost: localhost\r\n"
         f"Authorization: Bearer {target.token}\r\n\r\n"
@@ -437,14 +438,22 @@ async def _large_objects(target: Target, count: int = 18, size: int = 100_000) -
     async with target.session() as session:
         for number in range(count):
             body = {"metadata": {"name": f"large-{number}"}, "data": {"x": "y" * size}}
-            status = 0
-            while status not in {201, 409}:  # other attacks go on, and may be in the way
-                with suppress(aiohttp.ClientError, OSError):
-                    async with session.post(MAPS, json=body) as answer:
-                        status = answer.status
-                        await answer.read()
-                if status not in {201, 409}:
-                    await asyncio.sleep(_PAUSE)
+            text = json.dumps(body).encode()
+            await _until_created(session, MAPS, partial(io.BytesIO, text))
+
+
+async def _until_created(
+    session: aiohttp.ClientSession, path: str, body: Callable[[], io.BytesIO]
+) -> None:
+    """Post until it is there: other attacks go on, and may be in the way."""
+    headers = {"Content-Type": "application/json"}
+    while True:
+        with suppress(aiohttp.ClientError, OSError):
+            async with session.post(path, data=body(), headers=headers) as answer:
+                await answer.read()
+                if answer.status in {201, 409}:
+                    return
+        await asyncio.sleep(_PAUSE)
 
 
 async def _unfinished_bodies(

@@ -152,6 +152,7 @@ def serve(  # noqa: PLR0913, PLR0917 - each option is a parameter
     """
     from upwell.app.server import ServeError, run_server  # noqa: PLC0415 - keeps `--help` fast
     from upwell.registry.credentials import default_auth_files  # noqa: PLC0415
+    from upwell.server.asgi.event_loop import create_event_loop  # noqa: PLC0415
     from upwell.server.asgi.logs import configure_logging  # noqa: PLC0415
     from upwell.settings import (  # noqa: PLC0415
         FileSettings,
@@ -200,7 +201,7 @@ def serve(  # noqa: PLR0913, PLR0917 - each option is a parameter
             git_author=file.git.author,
             adopt_empty=adopt_empty,
         )
-        asyncio.run(run_server(settings))
+        asyncio.run(run_server(settings), loop_factory=create_event_loop)
     except (SettingsError, ServeError) as error:
         echo(f"error: {error}", err=True)
         sys.exit(1)

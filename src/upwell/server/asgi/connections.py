@@ -15,6 +15,7 @@ from collections import Counter, defaultdict
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
 from enum import IntEnum
+from functools import lru_cache
 from ipaddress import IPv6Address, ip_address
 
 from upwell.server.asgi.longest_queues import LongestQueues
@@ -140,6 +141,7 @@ def _nothing(*_: object) -> None:
     """Do nothing."""
 
 
+@lru_cache(maxsize=1024)
 def address_of(host: str) -> str:
     """Return the name under which connections from a host are counted."""
     try:

@@ -37,7 +37,7 @@ _ANY_NAME: ContextVar[bool] = ContextVar("_ANY_NAME", default=False)
 """True in the tasks and callbacks of a connection that is answered by whatever name."""
 _BACKLOG = 65_535
 """At most what the machine allows: net.core.somaxconn (listen(2))."""
-_PORTION = 256
+_PORTION = 64
 """Connections that are taken before others have their turn."""
 _SECONDS = 10.0
 """For the handshake."""
@@ -146,7 +146,8 @@ class _Opener:
         self._waiting[tracked] = connection
         tracked.abort = partial(self._drop, tracked)
         tracked.expire = partial(self._expire, tracked, self._table.clock())
-        self._loop.add_reader(connection, self._open, tracked)
+        if not self._open(tracked):
+            self._loop.add_reader(connection, self._open, tracked)
 
     def close(self) -> None:
         """Close those of whom nothing was heard."""
@@ -182,21 +183,25 @@ class _Opener:
         except OSError:
             return b""
 
-    def _open(self, tracked: TrackedConnection) -> None:
-        """Find out of what kind it is, and give it to its protocol, in its turn."""
+    def _open(self, tracked: TrackedConnection) -> bool:
+        """Find out of what kind it is, and give it to its protocol, in its turn.
+
+        Return False as long as nothing is there.
+        """
         begun = self._peek(tracked)
         if begun is None:
-            return
+            return False
         if not begun:
             self._drop(tracked)
-            return
+            return True
         self._loop.remove_reader(self._waiting[tracked])
         tls = self._tls if begun[:1] == _HANDSHAKE else self._always
         if tls is None and _END_OF_HEAD not in begun:
             if not self._heads.begin(tracked):
-                return
+                return True
             tracked.settle = partial(self._settle, tracked)
         self._start(tracked, tls, any_name=_OFFERS in begun)
+        return True
 
     def _settle(self, tracked: TrackedConnection) -> None:
         """Have the next head read, as this one is whole, or has ended."""
