@@ -28,6 +28,7 @@ from upwell.server.asgi.connections import (
     ConnectionLimits,
     ConnectionTable,
 )
+from upwell.server.asgi.event_loop import create_event_loop
 from upwell.server.asgi.garbage import keep_collections_short
 from upwell.server.asgi.local_socket import serve_local
 from upwell.server.asgi.serving import serve
@@ -53,6 +54,11 @@ _EXPLAINED = (
     CertificateError,
 )
 """Errors whose messages say what to do."""
+
+
+def serve_until_stopped(settings: ServerSettings) -> None:
+    """Run the server on an event loop of its own; see `run_server`."""
+    asyncio.run(run_server(settings), loop_factory=create_event_loop)
 
 
 async def run_server(settings: ServerSettings) -> None:

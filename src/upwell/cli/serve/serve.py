@@ -1,6 +1,5 @@
 """`upwell serve`: run the server."""
 
-import asyncio
 import logging
 import os
 import sys
@@ -150,9 +149,8 @@ def serve(  # noqa: PLR0913, PLR0917 - each option is a parameter
 
     Workloads and the router keep running when it stops, and are adopted when it starts.
     """
-    from upwell.app.server import ServeError, run_server  # noqa: PLC0415 - keeps `--help` fast
+    from upwell.app.server import ServeError, serve_until_stopped  # noqa: PLC0415 - keeps `--help` fast
     from upwell.registry.credentials import default_auth_files  # noqa: PLC0415
-    from upwell.server.asgi.event_loop import create_event_loop  # noqa: PLC0415
     from upwell.server.asgi.logs import configure_logging  # noqa: PLC0415
     from upwell.settings import (  # noqa: PLC0415
         FileSettings,
@@ -201,7 +199,7 @@ def serve(  # noqa: PLR0913, PLR0917 - each option is a parameter
             git_author=file.git.author,
             adopt_empty=adopt_empty,
         )
-        asyncio.run(run_server(settings), loop_factory=create_event_loop)
+        serve_until_stopped(settings)
     except (SettingsError, ServeError) as error:
         echo(f"error: {error}", err=True)
         sys.exit(1)
