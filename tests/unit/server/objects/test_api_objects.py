@@ -59,9 +59,27 @@ async def test_every_fault_is_a_cause_with_its_field(api: Api) -> None:
     wrong["spec"]["template"]["spec"]["containers"][0]["image"] = 5
     answer = await api.send("POST", DEPLOYMENTS, wrong)
     assert (answer.status, answer.json["reason"]) == (422, "Invalid")
-    assert [cause["field"] for cause in answer.json["details"]["causes"]] == [
-        "spec.replicas",
-        "spec.template.spec.containers[0].image",
+    details = answer.json["details"]
+    assert (details["kind"], details["name"], details["group"]) == ("Deployment", "web", "apps")
+    assert [(cause["reason"], cause["field"]) for cause in details["causes"]] == [
+        ("FieldValueTypeInvalid", "spec.replicas"),
+        ("FieldValueTypeInvalid", "spec.template.spec.containers[0].image"),
+    ]
+
+
+async def test_what_breaks_a_rule_is_told_with_its_type_and_its_object(api: Api) -> None:
+    route = {
+        "apiVersion": "route.openshift.io/v1",
+        "kind": "Route",
+        "metadata": {"name": "web"},
+        "spec": {"to": {"kind": "Service", "name": ""}, "tls": {"termination": "none"}},
+    }
+    path = "/apis/route.openshift.io/v1/namespaces/shop/routes"
+    details = (await api.send("POST", path, route)).json["details"]
+    assert (details["kind"], details["name"]) == ("Route", "web")
+    assert [(cause["reason"], cause["field"]) for cause in details["causes"]] == [
+        ("FieldValueRequired", "spec.to.name"),
+        ("FieldValueNotSupported", "spec.tls.termination"),
     ]
 
 
