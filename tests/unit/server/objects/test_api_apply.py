@@ -134,3 +134,13 @@ async def test_an_image_that_a_trigger_resolved_survives_every_kind_of_write(api
         assert answer.status == 200, answer.text
         assert answer.json["spec"]["template"]["spec"]["containers"][0]["image"] == PINNED
         assert answer.json["metadata"]["generation"] == resolved.generation
+
+
+async def test_nobody_owns_a_default_and_it_comes_back(api: Api) -> None:
+    created = await api.send("POST", PATH.removesuffix("/web"), deployment("web"))
+    assert created.json["spec"]["progressDeadlineSeconds"] == 600
+    assert "progressDeadlineSeconds" not in str(created.json["metadata"]["managedFields"])
+    slower = partial(progressDeadlineSeconds=900)
+    assert (await apply(api, slower, "other")).json["spec"]["progressDeadlineSeconds"] == 900
+    given_up = await apply(api, partial(paused=False), "other")
+    assert given_up.json["spec"]["progressDeadlineSeconds"] == 600
