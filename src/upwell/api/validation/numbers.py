@@ -7,7 +7,9 @@ server's own.
 
 from collections.abc import Iterator
 
+from annotated_types import Ge
 from pydantic import BaseModel
+from pydantic.fields import FieldInfo
 
 from upwell.api.meta import Resource
 from upwell.api.values.faults import Fault
@@ -29,31 +31,43 @@ _OURS = {"metadata", "status"}
 
 def number_faults(resource: Resource) -> Iterator[Fault]:
     """Yield every number of the object that is out of bounds, with its path."""
-    for name, alias, value in _fields(resource):
+    for name, alias, value, bounds in _fields(resource):
         if name not in _OURS:
-            yield from _faults(value, alias, _LARGEST.get(name, _INT32))
+            yield from _faults(value, alias, bounds)
 
 
-def _faults(value: object, path: str, largest: int) -> Iterator[Fault]:
+def _faults(value: object, path: str, bounds: tuple[int, int]) -> Iterator[Fault]:
+    least, largest = bounds
     if isinstance(value, BaseModel):
-        for name, alias, inner in _fields(value):
-            yield from _faults(inner, f"{path}.{alias}", _LARGEST.get(name, _INT32))
+        for _, alias, inner, its in _fields(value):
+            yield from _faults(inner, f"{path}.{alias}", its)
     elif isinstance(value, tuple):
         for at, item in enumerate(value):
-            yield from _faults(item, f"{path}[{at}]", largest)
+            yield from _faults(item, f"{path}[{at}]", bounds)
     elif isinstance(value, dict):
         for key, item in value.items():
             if isinstance(item, BaseModel):
-                yield from _faults(item, f"{path}[{key}]", largest)
-    elif isinstance(value, int) and not -largest - 1 <= value <= largest:
-        bound = f"more than {largest}" if value > 0 else f"less than {-largest - 1}"
+                yield from _faults(item, f"{path}[{key}]", bounds)
+    elif isinstance(value, int) and not least <= value <= largest:
+        bound = f"more than {largest}" if value > largest else f"less than {least}"
         yield Fault(path, f"{_shown(value)} is {bound}")
 
 
-def _fields(model: BaseModel) -> Iterator[tuple[str, str, object]]:
-    """Yield each field's name, its name on the wire, and its value."""
+def _fields(model: BaseModel) -> Iterator[tuple[str, str, object, tuple[int, int]]]:
+    """Yield each field's name, its name on the wire, its value, and the bounds of a number."""
     for name, field in type(model).model_fields.items():
-        yield name, field.serialization_alias or field.alias or name, getattr(model, name)
+        largest = _LARGEST.get(name, _INT32)
+        alias = field.serialization_alias or field.alias or name
+        yield name, alias, getattr(model, name), (_least(field, largest), largest)
+
+
+def _least(field: FieldInfo, largest: int) -> int:
+    """Return the least value that a field declares: of several bounds, pydantic asks for the last.
+
+    A type that asked for more would not read what earlier versions have stored.
+    """
+    stated = (one.ge for one in field.metadata if isinstance(one, Ge))
+    return max((one for one in stated if isinstance(one, int)), default=-largest - 1)
 
 
 def _shown(number: int) -> str:

@@ -260,3 +260,10 @@ def test_no_text_breaks_the_reader_of_conditions(text: str) -> None:
         return
     assert not threshold.holds(float("nan"))
     assert Threshold.parse(f"{threshold.op} {threshold.number!r}") == threshold
+
+
+@pytest.mark.parametrize(
+    ("field", "value"), [("soakSeconds", -1), ("rolloutSeconds", 0), ("coalesceSeconds", -1)]
+)
+def test_a_number_below_the_least_of_its_field_is_a_fault(field: str, value: int) -> None:
+    assert field in str(stage_faults(**{field: value}) or pipeline_faults(**{field: value}))
