@@ -29,7 +29,7 @@ metadata: {{name: web, namespace: default}}
 spec:
   host: web.example.com
   to: {{name: web}}
-  tls: {{termination: passthrough, key: {MARK}}}
+  tls: {{termination: edge, key: {MARK}}}
 """
 
 
