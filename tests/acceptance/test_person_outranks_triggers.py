@@ -23,6 +23,7 @@ metadata:
   annotations: {{image.openshift.io/triggers: '{TRIGGER}'}}
 spec:
   progressDeadlineSeconds: 3
+  selector: {{matchLabels: {{app: app}}}}
   template:
     metadata: {{labels: {{app: app}}}}
     spec:
