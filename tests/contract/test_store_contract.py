@@ -11,6 +11,8 @@ from upwell.api.build import (
     BuildConfig,
     BuildConfigSpec,
     BuildPhase,
+    BuildSource,
+    BuildSpec,
     BuildStatus,
     BuildStrategy,
     DockerBuildStrategy,
@@ -306,14 +308,18 @@ async def test_a_kind_without_status_has_none_to_write(store: Store) -> None:
 async def test_a_rich_object_comes_back_as_it_was_written(store: Store) -> None:
     base = ObjectReference(kind="ImageStreamTag", name="base:1")
     strategy = BuildStrategy(docker_strategy=DockerBuildStrategy(from_=base))
+    source = BuildSource(dockerfile="FROM base")
     config = BuildConfig(
         metadata=ObjectMeta(name="rich", namespace=NAMESPACE, annotations={"a/b": "ü"}),
-        spec=BuildConfigSpec(strategy=strategy, run_policy=RunPolicy.PARALLEL),
+        spec=BuildConfigSpec(strategy=strategy, source=source, run_policy=RunPolicy.PARALLEL),
     )
     complete = apply_defaults(config)  # a server completes what is not
     assert isinstance(complete, BuildConfig)
     made = await store.create(complete)
-    build = await store.create(Build(metadata=ObjectMeta(name="rich-1", namespace=NAMESPACE)))
+    meta = ObjectMeta(name="rich-1", namespace=NAMESPACE)
+    spec = BuildSpec(strategy=strategy, source=source)
+    build = await store.create(apply_defaults(Build(metadata=meta, spec=spec)))
+    assert isinstance(build, Build)
     status = BuildStatus(phase=BuildPhase.RUNNING, start_timestamp=now(), duration=10**12)
     await store.update_status(build.with_status(status))
 

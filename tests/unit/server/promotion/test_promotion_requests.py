@@ -67,7 +67,7 @@ async def test_a_run_that_failed_gets_its_answer_again(served: PromotionApiServe
         ({"stage": "prod"}, "no stage 'prod'; its stages: dev, staging, production"),
         ({"stage": "staging"}, "not verified in dev, which staging comes after"),
         ({"stage": "staging"}, "`--bypass REASON`"),
-        ({}, "stage: required"),
+        ({}, "stage: Required value"),
         ({"stage": 7}, "stage: expected a string"),
         ({"stage": "dev", "reason": "x" * 2001}, "reason: "),
     ],
@@ -233,7 +233,8 @@ async def test_a_rollback_needs_a_reason_and_something_to_go_back_to(
     served: PromotionApiServer,
 ) -> None:
     path = f"{PIPELINES}/shop/rollback"
-    assert "reason: required" in (await served.post("ada", path, {"stage": "dev"})).text
+    answer = await served.post("ada", path, {"stage": "dev"})
+    assert "reason: Required value" in answer.json["message"]
     answer = await served.post("ada", path, {"stage": "dev", "reason": "slow"})
     assert "no other release served in stage dev" in answer.json["message"]
 
