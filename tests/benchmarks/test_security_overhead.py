@@ -1,4 +1,4 @@
-"""Shares of encryption, authority checks and the audit log in what a request costs.
+"""Shares of encryption, authority, audit log, defaults and validation in what a request costs.
 
 The server is as users start it, encrypted, but that each part counts the processor time that it
 takes (of its own thread). So all shares are of the same requests, and a loaded machine changes the
@@ -31,12 +31,12 @@ MOST = 1.05
 CONFIG_MAPS = "/api/v1/namespaces/default/configmaps"
 DEPLOYMENTS = "/apis/apps/v1/namespaces/default/deployments"
 CONFIGS = "/apis/build.openshift.io/v1/namespaces/default/buildconfigs"
-PARTS = ("encryption", "authority", "audit")
+PARTS = ("encryption", "authority", "audit", "defaults", "validation")
 _COUNTING = """
 import functools, mmap, struct, sys, time
 from pathlib import Path
 with Path({path!r}).open("r+b") as file:
-    totals = mmap.mmap(file.fileno(), 24)
+    totals = mmap.mmap(file.fileno(), {size})
 
 def add(part, nanoseconds):
     spent = struct.unpack_from("q", totals, 8 * part)[0]
@@ -77,6 +77,7 @@ def counted_async(part, function):
 from upwell.audit import log
 from upwell.delivery.sealed_events import SealedEvents
 from upwell.reconcilers import authority
+from upwell.server.admission import admission
 from upwell.server.auth import caller
 from upwell.server.objects import writes
 from upwell.store.encryption.envelope import EnvelopeCipher
@@ -90,6 +91,11 @@ asked = {{
 for module, names in asked.items():
     for name in names:
         setattr(module, name, counted(1, getattr(module, name)))
+for part, names in ((3, ("with_defaults",)), (4, ("_object_faults", "_new_template_faults"))):
+    for name in names:
+        asked_for = getattr(admission, name)
+        whole = (lambda *objects, ask=asked_for: tuple(ask(*objects))) if part == 4 else asked_for
+        setattr(admission, name, counted(part, whole))
 writes._changes = counted(2, writes._changes)
 log.ChainFiles.append = counted(2, log.ChainFiles.append)
 log.AuditLog.record = counted_async(2, log.AuditLog.record)
@@ -112,7 +118,7 @@ class CountedServer:
     def spent(self) -> tuple[float, ...]:
         """Return the milliseconds of processor time so far: of the process, and of each part."""
         clock = (~self.server.pid << 3) | 2  # clock_getcpuclockid(3)
-        parts = struct.unpack("3q", self.totals.read_bytes())
+        parts = struct.unpack(f"{len(PARTS)}q", self.totals.read_bytes())
         return (1e3 * time.clock_gettime(clock), *(part / 1e6 for part in parts))
 
     async def measure(self, what: str, work: Callable[["CountedServer"], Awaitable[int]]) -> None:
@@ -138,7 +144,11 @@ async def serving(folder: Path) -> AsyncIterator[CountedServer]:
         assert made.upwell("encryption", "new-key", str(key)).returncode == 0
         config.write_text(f'[encryption]\nkeys = ["file:{key}"]\n')
         made.options = ("--log-level", "info", "--config", str(config))
-        made.program = (made.program[0], "-c", _COUNTING.format(path=str(totals)))
+        made.program = (
+            made.program[0],
+            "-c",
+            _COUNTING.format(path=str(totals), size=8 * len(PARTS)),
+        )
 
     async with installation(prepare=choose) as server:
         headers = {"Authorization": f"Bearer {server.token}", "Content-Type": "application/json"}

@@ -9,7 +9,8 @@ import asyncio
 import os
 import sys
 
-from tests.support.attacks.attacks import ATTACKS, Target
+from tests.support.attacks.all_attacks import ALL_ATTACKS
+from tests.support.attacks.attacks import Target
 
 from upwell.machine.descriptors import raise_descriptor_limit
 
@@ -20,7 +21,7 @@ def main() -> None:
     name, host, port = sys.argv[1:]
     raise_descriptor_limit()
     os.nice(int(os.environ.get("ATTACK_NICE", LOWEST)))
-    asyncio.run(ATTACKS[name](Target(host, int(port), os.environ.get("ATTACK_TOKEN", ""))))  # type: ignore[arg-type]
+    asyncio.run(ALL_ATTACKS[name](Target(host, int(port), os.environ.get("ATTACK_TOKEN", ""))))  # type: ignore[arg-type]
 
 
 if __name__ == "__main__":

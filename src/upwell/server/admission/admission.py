@@ -136,10 +136,9 @@ def _new_selection_faults(resource: Resource, old: Resource | None) -> Iterator[
 
 def _new_template_faults(resource: Resource, old: Resource | None) -> Iterator[Fault]:
     """Yield faults that objects of earlier versions may have: they can be written all the same."""
-    known = set() if old is None else {*template_faults(old), *label_faults(old)}
-    for fault in (*template_faults(resource), *label_faults(resource)):
-        if fault not in known:
-            yield fault
+    found = (*template_faults(resource), *label_faults(resource))
+    known = {*template_faults(old), *label_faults(old)} if found and old is not None else set()
+    yield from (fault for fault in found if fault not in known)
 
 
 def _placed(target: RequestTarget, document: Document) -> Document:

@@ -67,6 +67,8 @@ class ConnectionLimits:
     framing_share: int = 16
     write_seconds: float = 30.0
     """A client that takes nothing for so long, while there is something to send, is cut off."""
+    stalled_seconds: float = 300.0
+    """The same of a WebSocket, behind which somebody may sit who has stopped their terminal."""
 
     def within(self, room: int) -> "ConnectionLimits":
         """Return limits in the same proportions for at most `room` connections in all."""

@@ -20,11 +20,10 @@ from uvicorn._types import (
 )
 from uvicorn.config import Config
 from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol, RequestResponseCycle
-from uvicorn.protocols.websockets.wsproto_impl import WSProtocol
 from uvicorn.server import ServerState
-from wsproto.events import BytesMessage, Ping, TextMessage
 
 from upwell.server.asgi.connections import ConnectionTable, TrackedConnection
+from upwell.server.asgi.guarded_websocket import GuardedWebSocketProtocol
 from upwell.server.auth.request_info import IDENTIFY
 from upwell.server.http.errors import ApiError, status_of
 
@@ -185,7 +184,6 @@ class GuardedHttpProtocol(HttpToolsProtocol):
         if self._should_upgrade():
             self._table.release(self._tracked)
             self._table.busy(self._tracked)
-            self._tracked.expire = lambda _: None
             self.handle_websocket_upgrade()
             self._let_go()
             self._ignores = True
@@ -373,41 +371,6 @@ class GuardedHttpProtocol(HttpToolsProtocol):
         else:
             self._table.refuse("unused")
             self.transport.close()
-
-
-class GuardedWebSocketProtocol(WSProtocol):
-    """A WebSocket whose end the table of connections is told of."""
-
-    def __init__(self, *, table: ConnectionTable, tracked: TrackedConnection, **rest: Any) -> None:
-        super().__init__(**rest)
-        self._table = table
-        self._tracked = tracked
-
-    @override
-    def connection_lost(self, exc: Exception | None) -> None:
-        """End."""
-        self._table.close(self._tracked)
-        super().connection_lost(exc)
-
-    @override
-    def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
-        """Begin."""
-        super().connection_made(transport)
-        self._tracked.abort = transport.abort
-
-    @override
-    def handle_message(self, event: TextMessage | BytesMessage) -> None:
-        """Take a part of a message, which is in memory until its end."""
-        self._table.hold(self._tracked, len(event.data))
-        super().handle_message(event)
-        if event.message_finished:
-            self._table.release(self._tracked)
-
-    @override
-    def handle_ping(self, event: Ping) -> None:
-        """Answer, unless the client takes none: the last of several will do (RFC 6455, 5.5.3)."""
-        if self.writable.is_set():
-            super().handle_ping(event)
 
 
 def _size(headers: Iterable[tuple[bytes, bytes]]) -> int:

@@ -32,6 +32,9 @@ class ServerLimits:
     """Watches and followed logs that are open at one time."""
     watches_per_client: int = 500
     watches_per_namespace: int = 750
+    forwards: int = 512
+    """Connections to the ports of instances, over WebSockets."""
+    forwards_per_client: int = 256
     requests_per_second: float = 500.0
     """Of one token, in the long run."""
     requests_burst: int = 2000

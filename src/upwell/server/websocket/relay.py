@@ -2,37 +2,62 @@
 
 import asyncio
 import contextlib
+from collections import deque
 from collections.abc import AsyncIterator, Awaitable, Callable
+from contextlib import AbstractAsyncContextManager
 
 _CHUNK = 32 * 1024
+_WAITING_BYTES = 64 * 1024
+"""For one connection, before more is taken from its client."""
 
 type Connection = tuple[asyncio.StreamReader, asyncio.StreamWriter]
+type Connect = Callable[[int], AbstractAsyncContextManager[Connection]]
+"""Connects to a port for as long as the block lasts; raises WorkloadError."""
 type Send = Callable[[bytes], Awaitable[None]]
 """Takes a piece that the connection sent; the empty one is the end."""
 
 
 class InboundPieces:
-    """Pieces that a client sends for one connection, of which a few may wait."""
+    """Bytes that a client sends for one connection, of which a few may wait."""
 
-    def __init__(self, most_waiting: int) -> None:
-        self._queue: asyncio.Queue[bytes] = asyncio.Queue(most_waiting)
+    def __init__(self) -> None:
+        self._pieces: deque[bytes] = deque()
+        self._bytes = 0
         self._is_closed = False
+        self._room = asyncio.Event()
+        self._news = asyncio.Event()
 
     async def put(self, piece: bytes) -> None:
-        """Add a piece, the empty one for the end; returns when there is room, or nobody reads."""
-        if not self._is_closed:
-            await self._queue.put(piece)
+        """Add a piece, the empty one for the end; returns when all of it waits, or nobody reads."""
+        for at in range(0, len(piece) or 1, _CHUNK):
+            while self._bytes >= _WAITING_BYTES and not self._is_closed:
+                self._room.clear()
+                await self._room.wait()
+            if self._is_closed:
+                return
+            part = piece[at : at + _CHUNK]
+            self._pieces.append(part)
+            self._bytes += len(part)
+            self._news.set()
 
     async def pieces(self) -> AsyncIterator[bytes]:
         """Yield the pieces to the end."""
-        while piece := await self._queue.get():
+        while True:
+            while not self._pieces and not self._is_closed:
+                self._news.clear()
+                await self._news.wait()
+            if self._is_closed or not (piece := self._pieces.popleft()):
+                return
+            self._bytes -= len(piece)
+            self._room.set()
             yield piece
 
     def close(self) -> None:
         """Drop what waits and what is still to come."""
         self._is_closed = True
-        while not self._queue.empty():
-            self._queue.get_nowait()
+        self._pieces.clear()
+        self._room.set()
+        self._news.set()
 
 
 async def relay(connection: Connection, inbound: InboundPieces, send: Send) -> None:

@@ -8,7 +8,7 @@ import asyncio
 from collections.abc import AsyncIterator, Awaitable, Callable
 from dataclasses import dataclass, field
 
-from upwell.server.websocket.relay import Connection, InboundPieces, relay
+from upwell.server.websocket.relay import Connect, InboundPieces, relay
 from upwell.server.websocket.spdy import (
     Data,
     Decoder,
@@ -26,15 +26,10 @@ from upwell.workload.interface import WorkloadError
 
 _MAX_STREAMS = 256
 """128 connections at one time."""
-_WAITING_PIECES = 4
-"""Frames of one stream that wait for its connection before the session is not read on."""
 _STALL_SECONDS = 30.0
 """A connection that takes nothing for so long is ended: it keeps all others of the session."""
 _PROTOCOL_ERROR, _REFUSED_STREAM, _CANCEL = 1, 3, 5
 _HIGHEST_PORT = 65535
-
-type Connect = Callable[[int], Awaitable[Connection]]
-"""Connects to a port; raises WorkloadError."""
 
 
 @dataclass(slots=True)
@@ -42,7 +37,7 @@ class _Stream:
     """Data that the client sends on one stream."""
 
     id: int
-    inbound: InboundPieces = field(default_factory=lambda: InboundPieces(_WAITING_PIECES))
+    inbound: InboundPieces = field(default_factory=InboundPieces)
     forwarding: asyncio.Task[None] | None = None
     error: int = 0
     """Of a data stream: the error stream of the same request."""
@@ -139,13 +134,12 @@ class Tunnel:
 
         error = b""
         try:
-            connection = await self._connect(port)
+            async with self._connect(port) as connection:
+                await relay(connection, stream.inbound, send)
         except WorkloadError as failure:
             error = str(failure).encode()
             stream.inbound.close()
             await send(b"")
-        else:
-            await relay(connection, stream.inbound, send)
         self._streams.pop(stream.id, None)
         await self._finish_error(stream.error, error)
 

@@ -1,5 +1,6 @@
 """WebSockets as Kubernetes' clients use them: a protocol that both speak, or a Status."""
 
+import asyncio
 from collections.abc import AsyncIterator, Sequence
 
 from starlette.websockets import WebSocket, WebSocketDisconnect
@@ -30,6 +31,8 @@ class Peer:
     def __init__(self, websocket: WebSocket) -> None:
         self._websocket = websocket
         self._has_left = False
+        self._sending = asyncio.Lock()
+        """Held by who waits for room: else all who wait would send at once when there is some."""
 
     async def messages(self) -> AsyncIterator[bytes]:
         """Yield what the client sends, text as UTF-8, until it leaves."""
@@ -46,7 +49,8 @@ class Peer:
         if self._has_left:
             return
         try:
-            await self._websocket.send_bytes(data)
+            async with self._sending:
+                await self._websocket.send_bytes(data)
         except (WebSocketDisconnect, RuntimeError):  # it leaves while we speak
             self._has_left = True
 

@@ -49,9 +49,9 @@ class ExecutionHandlers:
         await self._require_entry(websocket, found)
         self._streams.require_room()
         try:
-            async with self._instances.runtime.run(found.name, command) as execution:
-                await websocket.accept(protocol)
-                with self._streams.counted():
+            with self._streams.counted():
+                async with self._instances.runtime.run(found.name, command) as execution:
+                    await websocket.accept(protocol)
                     peer = Peer(websocket)
                     await _converse(execution, Channels(peer, protocol))
                     await peer.close()
@@ -67,10 +67,11 @@ class ExecutionHandlers:
         await self._require_entry(websocket, found)
         self._streams.require_room()
         stdin = is_true(websocket, "stdin")
+        runtime = self._instances.runtime
         try:
-            async with self._instances.runtime.attach(found.name, container, stdin=stdin) as held:
-                await websocket.accept(protocol)
-                with self._streams.counted():
+            with self._streams.counted():
+                async with runtime.attach(found.name, container, stdin=stdin) as held:
+                    await websocket.accept(protocol)
                     peer = Peer(websocket)
                     await _converse(held, Channels(peer, protocol))
                     await peer.close()

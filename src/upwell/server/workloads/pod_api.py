@@ -54,7 +54,7 @@ class PodApi:
         self._pods = PodHandlers(objects, self._feed, self.instances, stored, self._reads, limits)
         execution = ExecutionHandlers(self.instances, streams)
         self._execute, self._attach = execution.execute, execution.attach
-        self._forward = PortForwardHandlers(self.instances, streams).forward
+        self._forward = PortForwardHandlers(self.instances, streams, limits).forward
 
     async def run(self) -> None:
         """Follow what runs, until it is cancelled."""

@@ -6,36 +6,39 @@ data and 2n+1 its error, and each begins with the port's number (two bytes, the 
 """
 
 import asyncio
-from collections.abc import Awaitable, Callable
+from collections import Counter
+from collections.abc import AsyncIterator, Iterator
+from contextlib import asynccontextmanager, contextmanager
 from functools import partial
 
 from starlette.websockets import WebSocket
 
+from upwell.server.auth.principals import Principal
 from upwell.server.http.errors import ApiError
+from upwell.server.http.limits import ServerLimits
 from upwell.server.http.streaming import OpenStreams
 from upwell.server.http.target import RequestTarget
 from upwell.server.websocket.channels import V4, V5, Channels
-from upwell.server.websocket.relay import Connection, InboundPieces, relay
+from upwell.server.websocket.relay import Connect, Connection, InboundPieces, relay
 from upwell.server.websocket.spdy import SpdyError, goaway_frame
-from upwell.server.websocket.tunnel import Connect, Tunnel
+from upwell.server.websocket.tunnel import Tunnel
 from upwell.server.websocket.websockets import Peer, negotiate
 from upwell.server.workloads.instances import Instances
-from upwell.workload.interface import WorkloadError
+from upwell.workload.interface import UnreachableError, WorkloadError
 
 _SPDY = "SPDY/3.1+portforward.k8s.io"
 _MAX_PORTS = 64
 _HIGHEST_PORT = 65535
-_WAITING_PIECES = 16
-"""Pieces for one connection that wait, before the client's WebSocket is not read on."""
 _PROTOCOL_ERROR = 1
 
 
 class PortForwardHandlers:
     """Serves `portforward` of Pods and workloads."""
 
-    def __init__(self, instances: Instances, streams: OpenStreams) -> None:
+    def __init__(self, instances: Instances, streams: OpenStreams, limits: ServerLimits) -> None:
         self._instances = instances
         self._streams = streams
+        self._open = OpenForwards(limits)
 
     async def forward(self, websocket: WebSocket, target: RequestTarget) -> None:
         """Lead connections to an instance's ports; `instance` chooses one of a workload's."""
@@ -44,7 +47,9 @@ class PortForwardHandlers:
         found = await self._instances.running(target, websocket.query_params.get("instance", ""))
         self._streams.require_room()
         await websocket.accept(protocol)
-        connect = partial(self._instances.runtime.connect, found.name)
+        user = websocket.scope.get("user")
+        client = f"token {user.username}" if isinstance(user, Principal) else "this client"
+        connect = partial(self._connected, client, found.name)
         peer = Peer(websocket)
         with self._streams.counted():
             if protocol == _SPDY:
@@ -52,6 +57,34 @@ class PortForwardHandlers:
             else:
                 await _forward_channels(Channels(peer, protocol), connect, ports)
         await peer.close()
+
+    @asynccontextmanager
+    async def _connected(self, client: str, instance: str, port: int) -> AsyncIterator[Connection]:
+        with self._open.counted(client):
+            yield await self._instances.runtime.connect(instance, port)
+
+
+class OpenForwards:
+    """Counts the connections that are forwarded: each takes descriptors and buffers."""
+
+    def __init__(self, limits: ServerLimits) -> None:
+        self._limits = limits
+        self._open: Counter[str] = Counter()
+
+    @contextmanager
+    def counted(self, client: str) -> Iterator[None]:
+        """Count one while the block lasts; raises UnreachableError at a limit."""
+        if self._open[client] >= self._limits.forwards_per_client:
+            most = self._limits.forwards_per_client
+            raise UnreachableError(f"{client} has {most} forwarded connections: close some first")
+        if self._open.total() >= self._limits.forwards:
+            raise UnreachableError("too many connections are forwarded: try again later")
+        self._open[client] += 1
+        try:
+            yield
+        finally:
+            self._open[client] -= 1
+            self._open += Counter()  # without those that have none
 
 
 def _known(websocket: WebSocket) -> tuple[str, ...]:
@@ -84,13 +117,13 @@ def _ports(websocket: WebSocket) -> list[int]:
 
 async def _forward_channels(channels: Channels, connect: Connect, ports: list[int]) -> None:
     """Serve until all connections have ended or the client leaves."""
-    inbounds = [InboundPieces(_WAITING_PIECES) for _ in ports]
+    inbounds = [InboundPieces() for _ in ports]
     for n, port in enumerate(ports):
         for channel in (2 * n, 2 * n + 1):
             await channels.send(channel, port.to_bytes(2, "little"))
     async with asyncio.TaskGroup() as group:
         forwards = [
-            group.create_task(_forward_one(channels, partial(connect, port), 2 * n, inbounds[n]))
+            group.create_task(_forward_one(channels, connect, port, 2 * n, inbounds[n]))
             for n, port in enumerate(ports)
         ]
         dealing = group.create_task(_deal(channels, inbounds, forwards))
@@ -116,7 +149,8 @@ class _OverError(Exception):
 
 async def _forward_one(
     channels: Channels,
-    connect: Callable[[], Awaitable[Connection]],
+    connect: Connect,
+    port: int,
     channel: int,
     inbound: InboundPieces,
 ) -> None:
@@ -129,7 +163,8 @@ async def _forward_one(
             raise _OverError
 
     try:
-        await relay(await connect(), inbound, send)
+        async with connect(port) as connection:
+            await relay(connection, inbound, send)
     except* _OverError:
         pass
     except* WorkloadError as group:

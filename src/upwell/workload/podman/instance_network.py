@@ -11,6 +11,7 @@ import socket
 from concurrent.futures import ThreadPoolExecutor
 
 from upwell.workload.interface import UnreachableError
+from upwell.workload.podman.api.slow_readers import PIECE, read_little
 
 _CONNECT_SECONDS = 10.0
 
@@ -27,12 +28,14 @@ async def connect_inside(
     try:
         async with asyncio.timeout(_CONNECT_SECONDS):
             try:
-                return await _connect_to_loopback(network, port)
+                connected = await _connect_to_loopback(network, port)
             except (PermissionError, FileNotFoundError):
-                return await asyncio.open_connection(address, port)
+                connected = await asyncio.open_connection(address, port, limit=PIECE)
     except OSError as error:  # a TimeoutError is one too
         why = os.strerror(error.errno) if error.errno else "no answer"
         raise UnreachableError(f"port {port}: {why}: does the instance listen there?") from error
+    read_little(connected[1].transport)
+    return connected
 
 
 async def _connect_to_loopback(
@@ -45,7 +48,7 @@ async def _connect_to_loopback(
             made = await loop.run_in_executor(entering, _make_socket, network, family)
         try:
             await loop.sock_connect(made, (address, port))
-            return await asyncio.open_connection(sock=made)
+            return await asyncio.open_connection(sock=made, limit=PIECE)
         except OSError as error:
             made.close()
             last = error if family is socket.AF_INET else last

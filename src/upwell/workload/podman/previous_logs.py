@@ -7,10 +7,10 @@ may ask for the lines since some moment.
 import asyncio
 import contextlib
 import logging
-from collections import deque
 from collections.abc import AsyncIterator, Iterable, Iterator
 from datetime import datetime
 from pathlib import Path
+from typing import BinaryIO
 
 from upwell.workload.interface import LogQuery, NoPreviousLogError
 from upwell.workload.podman.observation import parse_time
@@ -19,7 +19,7 @@ _log = logging.getLogger(__name__)
 
 _MAX_BYTES = 16 * 1024 * 1024
 """As much as Podman keeps of a log."""
-_PIECE_LINES = 500
+_PIECE_BYTES = 64 * 1024
 
 
 class PreviousLogs:
@@ -58,25 +58,36 @@ class PreviousLogs:
         """Yield what is wanted of the log; raises NoPreviousLogError."""
         path = self._path(instance, container)
         try:
-            content = await asyncio.to_thread(path.read_bytes)
+            file = await asyncio.to_thread(path.open, "rb")
         except FileNotFoundError:
             raise NoPreviousLogError(
                 f"container {container} of {instance} has not ended before: it has one log"
             ) from None
-        lines = list(_wanted(content.splitlines(keepends=True), wanted))
-        for start in range(0, len(lines), _PIECE_LINES):
-            yield b"".join(lines[start : start + _PIECE_LINES])
+        with file:
+            skip = await asyncio.to_thread(_number_before_tail, file, wanted)
+            while lines := await asyncio.to_thread(file.readlines, _PIECE_BYTES):
+                chosen = list(_wanted(lines, wanted))
+                if piece := b"".join(chosen[skip:]):
+                    yield piece
+                skip = max(0, skip - len(chosen))
 
     def _path(self, instance: str, container: str) -> Path:
         return self._root / instance / "previous" / f"{container}.log"
+
+
+def _number_before_tail(file: BinaryIO, wanted: LogQuery) -> int:
+    """Return how many of the wanted lines come before the last ones; they are read again."""
+    if wanted.tail is None:
+        return 0
+    count = sum(1 for _ in _wanted(file, wanted))
+    file.seek(0)
+    return max(0, count - wanted.tail)
 
 
 def _wanted(lines: Iterable[bytes], wanted: LogQuery) -> Iterator[bytes]:
     if wanted.since is not None:
         since = wanted.since
         lines = (line for line in lines if _is_later(line, since))
-    if wanted.tail is not None:
-        lines = deque(lines, maxlen=wanted.tail)
     return (line if wanted.timestamps else line.partition(b" ")[2] for line in lines)
 
 

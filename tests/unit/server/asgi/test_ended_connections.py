@@ -15,7 +15,8 @@ from tests.support.server.guarded_server import (
 )
 
 from upwell.server.asgi.connections import ConnectionLimits
-from upwell.server.asgi.guarded_http import GuardedHttpProtocol, GuardedWebSocketProtocol
+from upwell.server.asgi.guarded_http import GuardedHttpProtocol
+from upwell.server.asgi.guarded_websocket import GuardedWebSocketProtocol
 
 REQUEST = b"GET /a HTTP/1.1\r\n" + HOST + b"\r\n"
 BODY = b"POST /a HTTP/1.1\r\n" + HOST + b"Content-Length: 100000\r\n\r\n" + b"a" * 50_000

@@ -7,7 +7,7 @@ from collections.abc import AsyncIterator
 from datetime import UTC, datetime
 from pathlib import Path
 
-from starlette.types import Receive, Scope, Send
+from starlette.types import ASGIApp, Receive, Scope, Send
 from starlette.websockets import WebSocket
 
 from upwell.server.asgi.connections import ConnectionLimits, ConnectionTable
@@ -29,12 +29,27 @@ def frame(kind: int, payload: bytes) -> bytes:
     return bytes([kind]) + length + bytes(4) + payload
 
 
+async def lives(receive: Receive, send: Send) -> None:
+    await receive()
+    await send({"type": "lifespan.startup.complete"})
+    await receive()
+    await send({"type": "lifespan.shutdown.complete"})
+
+
+async def deaf(scope: Scope, receive: Receive, send: Send) -> None:
+    """Work on the first message without end."""
+    if scope["type"] == "lifespan":
+        await lives(receive, send)
+        return
+    websocket = WebSocket(scope, receive, send)
+    await websocket.accept()
+    await websocket.receive_bytes()
+    await asyncio.Event().wait()
+
+
 async def echo(scope: Scope, receive: Receive, send: Send) -> None:
     if scope["type"] == "lifespan":
-        await receive()
-        await send({"type": "lifespan.startup.complete"})
-        await receive()
-        await send({"type": "lifespan.shutdown.complete"})
+        await lives(receive, send)
         return
     websocket = WebSocket(scope, receive, send)
     await websocket.accept()
@@ -44,7 +59,7 @@ async def echo(scope: Scope, receive: Receive, send: Send) -> None:
 
 @contextlib.asynccontextmanager
 async def connected(
-    folder: Path, table: ConnectionTable
+    folder: Path, table: ConnectionTable, app: ASGIApp = echo
 ) -> AsyncIterator[tuple[asyncio.StreamReader, asyncio.StreamWriter]]:
     """Open a WebSocket to a server whose kernel keeps little for a client that does not read."""
     certificate = generated(folder / "tls", ["localhost"], datetime.now(UTC))
@@ -54,7 +69,7 @@ async def connected(
         client.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4096)
         address = listener.getsockname()
         serving = asyncio.create_task(
-            serve(echo, listener, shutdown, tls=tls, plain=True, grace_seconds=1, table=table)
+            serve(app, listener, shutdown, tls=tls, plain=True, grace_seconds=1, table=table)
         )
         client.settimeout(0)
         try:
@@ -88,6 +103,31 @@ async def test_a_message_without_end_is_held_against_its_client(tmp_path: Path) 
         writer.write(frame(BINARY, b"a" * 60_000))
         with contextlib.suppress(ConnectionError):
             writer.write(frame(0, b"a" * 60_000))
+            assert await reader.read() == b""
+    assert table.refused == {"held-bytes": 1}
+    assert table.held_bytes == 0
+
+
+async def test_a_client_that_takes_nothing_is_cut_off(tmp_path: Path) -> None:
+    table = ConnectionTable(ConnectionLimits(stalled_seconds=0.2))
+    async with connected(tmp_path, table) as (_, writer):
+        length = 2_000_000
+        head = bytes([FINAL | BINARY, 0xFF]) + length.to_bytes(8) + bytes(4)
+        writer.write(bytes([FINAL | TEXT]) + head[1:] + b"a" * length)
+        async with asyncio.timeout(SECONDS):
+            while table.refused["slow-reader"] == 0 or table.count:  # noqa: ASYNC110 - tells nobody
+                await asyncio.sleep(0.01)
+    assert table.held_bytes == 0
+
+
+async def test_messages_count_for_their_client_until_the_next_one_is_asked_for(
+    tmp_path: Path,
+) -> None:
+    table = ConnectionTable(ConnectionLimits(held_bytes=100_000))
+    async with connected(tmp_path, table, deaf) as (reader, writer):
+        for _ in range(4):
+            writer.write(frame(FINAL | BINARY, b"a" * 40_000))
+        with contextlib.suppress(ConnectionError):
             assert await reader.read() == b""
     assert table.refused == {"held-bytes": 1}
     assert table.held_bytes == 0

@@ -41,12 +41,13 @@ class TunnelClient:
     writers: list[asyncio.StreamWriter] = field(default_factory=list)
     next_stream: int = 1
 
-    async def connect(self, port: int) -> Connection:
+    @contextlib.asynccontextmanager
+    async def connect(self, port: int) -> AsyncIterator[Connection]:
         if port not in self.ports:
             raise UnreachableError(f"port {port}: nothing listens")
         reader, writer = await asyncio.open_connection("127.0.0.1", self.ports[port])
         self.writers.append(writer)
-        return reader, writer
+        yield reader, writer
 
     async def take(self, data: bytes) -> None:
         for frame in self.decoder.feed(data):

@@ -23,6 +23,7 @@ from upwell.workload.interface import ImagePullError, LogQuery, RuntimeUnavailab
 from upwell.workload.podman.api.hijack import hijack
 from upwell.workload.podman.api.log_frames import BadFrameError, FrameReader
 from upwell.workload.podman.api.service import PodmanService
+from upwell.workload.podman.api.slow_readers import read_little
 from upwell.workload.podman.volumes.mounts import unmount_below
 
 _PATH = "/v5.0.0/libpod"
@@ -43,6 +44,8 @@ _NO_LIMIT = aiohttp.ClientTimeout(total=None)
 _MAX_LISTINGS = 20
 _MAX_OUTPUT_BYTES = 64 * 1024
 _CHUNK = 64 * 1024
+_LOG_PIECE = 4 * 1024
+"""Of a log: each of its lines is a frame, and others have their turn between pieces."""
 _PLAIN_HTTP = "server gave HTTP response to HTTPS client"
 _UNTRUSTED = ("x509: ", "tls: failed to verify certificate")
 
@@ -65,6 +68,8 @@ class PodmanRequest:
     body: Mapping[str, Any] | None = field(default=None, repr=False)
     headers: Mapping[str, str] = field(default_factory=dict, repr=False)
     timeout: aiohttp.ClientTimeout = _REQUEST_TIMEOUT
+    ahead: int = _CHUNK
+    """Bytes of the answer that wait until they are read."""
 
 
 class PodmanApi:
@@ -321,11 +326,12 @@ class PodmanApi:
         path = f"/containers/{container}/logs"
         frames = FrameReader()
         async with self._open(
-            PodmanRequest("GET", path, parameters, timeout=_NO_LIMIT)
+            PodmanRequest("GET", path, parameters, timeout=_NO_LIMIT, ahead=_LOG_PIECE)
         ) as response:
-            async for chunk in response.content.iter_chunked(_CHUNK):
-                for payload in frames.feed(chunk):
-                    yield payload
+            read_little(response.connection and response.connection.transport, _LOG_PIECE)
+            async for chunk in response.content.iter_chunked(_LOG_PIECE):
+                if payloads := frames.feed(chunk):  # a line each
+                    yield b"".join(payloads)
 
     async def archive(self, container: str, path: str) -> AsyncGenerator[bytes]:
         """Yield a tar of a file or folder, running or not; raises PodmanNotFoundError."""
@@ -383,6 +389,7 @@ class PodmanApi:
             json=call.body,
             headers=call.headers,
             timeout=call.timeout,
+            read_bufsize=call.ahead,
         )
         try:
             async with request as response:

@@ -79,8 +79,9 @@ class PodmanExecution:
     async def write(self, piece: bytes) -> None:
         """Hand it input; what comes after its end is dropped."""
         with contextlib.suppress(OSError):
-            self._writer.write(piece)
-            await self._writer.drain()
+            for at in range(0, len(piece), _CHUNK):  # else a transport would copy all of it
+                self._writer.write(piece[at : at + _CHUNK])
+                await self._writer.drain()
 
     async def close_input(self) -> None:
         """Let it read the end of its input."""

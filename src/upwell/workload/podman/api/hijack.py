@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from upwell.workload.interface import RuntimeUnavailableError
+from upwell.workload.podman.api.slow_readers import read_little
 
 _ANSWER_SECONDS = 30.0
 _MAX_HEAD_BYTES = 64 * 1024
@@ -39,6 +40,7 @@ async def hijack(
     except (OSError, EOFError, IndexError, asyncio.LimitOverrunError, TimeoutError) as error:
         why = str(error) or type(error).__name__
         raise RuntimeUnavailableError(f"podman: POST {path}: {why}") from error
+    read_little(writer.transport)
     return reader, writer
 
 

@@ -25,15 +25,15 @@ class FrameReader:
 
     def frames(self, chunk: bytes) -> list[tuple[int, bytes]]:
         """Return what `chunk` completes: stream and payload of each; raises BadFrameError."""
-        self._buffer += chunk
-        complete = []
-        while len(self._buffer) >= _HEADER:
-            length = int.from_bytes(self._buffer[4:_HEADER], "big")
+        buffer, at, complete = self._buffer, 0, []
+        buffer += chunk
+        while len(buffer) >= (start := at + _HEADER):
+            length = int.from_bytes(buffer[at + 4 : start], "big")
             if length > _MAX_FRAME_BYTES:
                 raise BadFrameError(f"a frame of {length} bytes")
-            if len(self._buffer) < _HEADER + length:
+            if len(buffer) < start + length:
                 break
-            payload = bytes(self._buffer[_HEADER : _HEADER + length])
-            complete.append((self._buffer[0], payload))
-            del self._buffer[: _HEADER + length]
+            complete.append((buffer[at], bytes(buffer[start : start + length])))
+            at = start + length
+        del buffer[:at]
         return complete
