@@ -1,3 +1,4 @@
+import re
 import tarfile
 from contextlib import contextmanager
 from dataclasses import replace
@@ -181,7 +182,7 @@ async def test_a_mounted_context_may_be_written_and_stays_as_it_is(
     )
     await builder.build(plan(images, "bind", context=checkout.path, dockerfile=text), log)
     assert "2 sub/file" in log.text
-    assert "kept\ndrwx" in log.text.replace("total 4\n", "")
+    assert "kept\ndrwx" in re.sub(r"total \d+\n", "", log.text)
     assert "out" not in log.text.rpartition("kept")[2]
     assert log.text.rpartition("kept")[2].split()[4:6] == ["0", "0"], log.text
 

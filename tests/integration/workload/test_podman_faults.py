@@ -486,8 +486,8 @@ async def test_what_a_killed_creation_left_goes_when_the_instance_is_made_anew(
 async def test_a_container_that_runs_is_not_ended_as_its_start_is_answered_late(
     creations: FaultyCreations, workload: Workload, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(cut_starts, "_LOOK_SECONDS", 0.5)
-    creations.late.write_text("3")
+    monkeypatch.setattr(cut_starts, "_LOOK_SECONDS", 1.5)
+    creations.late.write_text("5")
     spec = workload.spec(workload.container("sleep", "600"), name=NAMES[0])
     async with PodmanRuntime.open(creations.settings) as runtime:
         await runtime.start(spec)

@@ -169,6 +169,9 @@ def _responses(kind: Kind, action: str) -> Document:
     """Return what the server answers: objects, a list of them, and a Status for all else."""
     one = _reference(kind)
     match action:
+        case "list" if kind.verbs and "get" not in kind.verbs:
+            # A request of which there are none: whether it may be made is told by a Status.
+            answers = {"200": {"type": "object"}}
         case "list":
             many = {"type": "array", "items": one}
             answers = {
