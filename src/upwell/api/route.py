@@ -1,6 +1,7 @@
 """route.openshift.io/v1: hosts and paths of Services."""
 
-from typing import Annotated, ClassVar
+from collections.abc import Mapping
+from typing import Annotated, Any, ClassVar
 
 from pydantic import Field
 
@@ -60,6 +61,16 @@ class RouteStatus(Model):
     ingress: tuple[RouteIngress, ...] = ()
 
 
+def _backends_of(route: Mapping[str, Any]) -> str:
+    """Return the Services of a Route, each with its part of the requests unless it has all."""
+    spec = route["spec"]
+    backends = [spec["to"], *(spec.get("alternateBackends") or ())]
+    if len(backends) == 1 and backends[0]["weight"]:
+        return str(backends[0]["name"])
+    total = sum(one["weight"] for one in backends) or 1
+    return ",".join(f"{one['name']}({one['weight'] * 100 // total}%)" for one in backends)
+
+
 class Route(Resource):
     """A host name for a Service."""
 
@@ -72,7 +83,7 @@ class Route(Resource):
         columns=(
             Column("HOST", "spec.host"),
             Column("PATH", "spec.path"),
-            Column("SERVICE", "spec.to.name"),
+            Column("SERVICE", "spec.to.name", text=_backends_of),
             Column("ADMITTED", "status.ingress[*].conditions[*].status"),
             Column("TERMINATION", "spec.tls.termination", wide=True),
         ),

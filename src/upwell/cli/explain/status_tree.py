@@ -96,7 +96,7 @@ class StatusTree:
         for root in self._roots():
             if root not in drawn:
                 yield from self._draw(root, drawn)
-        for cycle in self._graph.cycles:
+        for cycle in self._snapshot.endless:
             if self._shown.issuperset(cycle):
                 names = " -> ".join(map(str, (*cycle, cycle[0])))
                 yield f"cycle, would build itself endlessly: {names}"
@@ -108,7 +108,7 @@ class StatusTree:
         return {
             "components": [_component_data(one) for one in self._components],
             "nodes": nodes,
-            "cycles": [[str(node) for node in cycle] for cycle in self._graph.cycles],
+            "cycles": [[str(node) for node in cycle] for cycle in self._snapshot.endless],
             "faults": [_fault_data(one) for one in self._faults()],
             "unserved": [
                 {"name": str(one.key), "reason": one.reason, "message": one.message}
@@ -221,7 +221,9 @@ class StatusTree:
         faults = self._snapshot.faults_about(tag.stream_key, tag.tag)
         latest = history.latest if history is not None else None
         if latest is None:
-            return NodeFacts(f"ImageStreamTag {tag}", "no image yet", faults=faults)
+            known = tag.stream_name in self._snapshot.streams
+            text = "no image yet" if known else f"! {tag.stream_key} does not exist: create it"
+            return NodeFacts(f"ImageStreamTag {tag}", text, faults=faults)
         return NodeFacts(
             f"ImageStreamTag {tag}",
             "" if self._snapshot.is_followed(tag) else "imported once, not scheduled",

@@ -3,6 +3,7 @@
 from collections import defaultdict
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from functools import cached_property
 
 from upwell.api import conditions
 from upwell.api.build import (
@@ -16,7 +17,7 @@ from upwell.api.image import ImageStream, NamedTagEventList, TagEvent
 from upwell.api.meta import ObjectKey, Resource
 from upwell.policy.builds.run_policy import number_of
 from upwell.policy.builds.triggers import FollowedTag, digest_of, followed_images
-from upwell.policy.explain.graph import Graph, build_graph
+from upwell.policy.explain.graph import Graph, Node, build_graph
 from upwell.policy.explain.image_policies import PolicyRecord, PolicyRecords
 from upwell.policy.explain.lineage import PromotionLineage
 from upwell.policy.health.builds import outcome_of
@@ -27,7 +28,7 @@ from upwell.policy.images.repository_tags import effective_tags
 from upwell.policy.images.streams import StreamName, StreamTag
 from upwell.policy.rollouts.settings import WORKLOADS, Workload
 from upwell.policy.rollouts.summary import RolloutState, rollout_of, serving
-from upwell.policy.rollouts.triggers import followers_of, hold_text
+from upwell.policy.rollouts.triggers import IMAGE_TRIGGERED, followers_of, hold_text
 
 SHORT_DIGEST = 12
 
@@ -75,6 +76,20 @@ class Snapshot:
         for build in sorted(builds, key=number_of, reverse=True):
             name = build.labels.get(BUILD_CONFIG_LABEL, "")
             self._builds[ObjectKey(BuildConfig.KIND.kind, build.namespace, name)].append(build)
+
+    @cached_property
+    def endless(self) -> Sequence[Sequence[Node]]:
+        """The rings of BuildConfigs that would build themselves endlessly: each follows the last.
+
+        A ring in which somebody has to start a build is none of them.
+        """
+        followed = {
+            (image.name, key)
+            for key, config in self.configs.items()
+            for image in self.built_from(config)
+            if not image.paused
+        }
+        return self.graph.of_changes(followed).cycles
 
     def faults_about(self, key: ObjectKey, part: str = "") -> Sequence[HealthFault]:
         """Return the faults of an object, or of a part of it."""
@@ -232,7 +247,7 @@ class Snapshot:
     @staticmethod
     def _keeps(workload: Workload) -> str:
         """Say what keeps a workload from the image that its tag has already."""
-        triggered = conditions.find(workload.status.conditions, "ImageTriggered")
+        triggered = conditions.find(workload.status.conditions, IMAGE_TRIGGERED)
         if hold := hold_text(workload):
             return f"held: {hold}"
         if triggered is not None and not triggered.is_true:

@@ -4,7 +4,7 @@ An edge points the way that a change takes: from a base image to all that must f
 """
 
 from collections import defaultdict
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
 from contextlib import suppress
 from dataclasses import dataclass, replace
 from enum import StrEnum
@@ -113,7 +113,7 @@ class Graph:
 
     @cached_property
     def cycles(self) -> tuple[tuple[Node, ...], ...]:
-        """The rings that would build themselves for ever, each as the way around it."""
+        """The rings of what is made from itself, each as the way around it."""
         return tuple(
             self._way_around(component)
             for component in self._components
@@ -124,6 +124,23 @@ class Graph:
         """Return `node` and all that it reaches and is reached by; empty: it is in no cycle."""
         component = self._component_of.get(node, frozenset())
         return component if len(component) > 1 or self._feeds_itself(component) else frozenset()
+
+    def of_changes(self, followed: Collection[tuple[str, ObjectKey]]) -> "Graph":
+        """Return the graph of the ways that a change takes by itself; its cycles never end.
+
+        `followed` are the names of images, each with the BuildConfig that builds by itself when it
+        changes.
+        """
+        return Graph(
+            (),
+            (
+                edge
+                for edge in self.edges
+                if edge.role is EdgeRole.OUTPUT
+                or (isinstance(edge.target, StreamTag) and edge.automatic)
+                or (str(edge.source), edge.target) in followed
+            ),
+        )
 
     def _sources(self, node: Node) -> list[Node]:
         return [edge.source for edge in self._into.get(node, ())]

@@ -6,13 +6,13 @@ from dataclasses import replace
 from upwell.api.conditions import DEGRADED, find
 from upwell.api.meta import Condition
 from upwell.policy.health.fault import FaultEvent, HealthFault
-from upwell.policy.rollouts.history import last_good
+from upwell.policy.rollouts.history import Phase, last_good
 from upwell.policy.rollouts.judgement import OWN_REASONS
 from upwell.policy.rollouts.report import DRIFTED, PROGRESSING, ROLLED_BACK
 from upwell.policy.rollouts.settings import Workload
 from upwell.policy.rollouts.steps import FailureReason
 from upwell.policy.rollouts.summary import RolloutState, rollout_of
-from upwell.policy.rollouts.triggers import Reason
+from upwell.policy.rollouts.triggers import IMAGE_TRIGGERED, Reason
 from upwell.router.interface import RouterUnavailableError
 from upwell.workload.interface import RuntimeUnavailableError
 
@@ -23,7 +23,6 @@ _PASSING = frozenset(
 )
 """Reasons of a rollout that goes on: a hook, or a component that tells of its own fault."""
 
-_IMAGE_TRIGGERED = "ImageTriggered"
 _NOT_FOLLOWED = frozenset({Reason.STREAM_NOT_FOUND, Reason.TAG_NOT_FOUND, Reason.INVALID_TRIGGER})
 
 
@@ -46,7 +45,7 @@ def workload_faults(workload: Workload) -> Iterator[HealthFault]:
 
 def _trigger_faults(workload: Workload) -> Iterator[HealthFault]:
     """Yield that nothing is followed any more; before the first revision that is a wait."""
-    triggered = find(workload.status.conditions, _IMAGE_TRIGGERED)
+    triggered = find(workload.status.conditions, IMAGE_TRIGGERED)
     if (
         triggered is not None
         and triggered.status == "False"
@@ -87,9 +86,11 @@ def _failure(workload: Workload) -> HealthFault:
     reason = found.reason if found is not None else FailureReason.NEVER_READY.value
     since = found.last_transition_time if found is not None else None
     message = rollout_of(workload).text
-    return HealthFault(
-        workload.key, event, reason, message, since, f"`upwell rollout retry {_name(workload)}`"
-    )
+    newest = next(iter(workload.status.revisions), None)
+    # What has not begun begins by itself once the cause is gone: there is nothing to retry.
+    begun = newest is not None and newest.phase == Phase.FAILED
+    how = f"`upwell rollout retry {_name(workload)}`" if begun else ""
+    return HealthFault(workload.key, event, reason, message, since, how)
 
 
 def _name(workload: Workload) -> str:

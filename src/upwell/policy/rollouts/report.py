@@ -10,6 +10,7 @@ from upwell.api.apps import (
     RevisionRecord,
     WorkloadStatus,
 )
+from upwell.api.conditions import find as find_condition
 from upwell.api.conditions import set_condition, without
 from upwell.api.meta import Condition
 from upwell.policy.rollouts.degradation import degradation
@@ -89,8 +90,10 @@ def status_of(workload: Workload, snapshot: RolloutSnapshot, now: datetime) -> W
     available = [one for one in instances if is_available(one, settings.min_ready, now)]
     updated = [one for one in instances if one.revision == snapshot.wanted]
     conditions = workload.status.conditions
+    if late_at(workload, snapshot, now) == now + settings.deadline:
+        conditions = without(conditions, PROGRESSING)  # its time counts from now
     volumes = stops_first(settings, written_volumes(workload, instances))
-    found = (*_conditions(workload, snapshot, available), drifted(workload, snapshot), volumes)
+    found = (*_conditions(workload, snapshot, available, now), drifted(workload, snapshot), volumes)
     for condition in found:
         if condition.status == "False" and condition.type == volumes.type:
             conditions = without(conditions, volumes.type)
@@ -144,7 +147,7 @@ def _details(record: RevisionRecord) -> dict[str, Any]:
 
 
 def _conditions(
-    workload: Workload, snapshot: RolloutSnapshot, available: Sequence[Instance]
+    workload: Workload, snapshot: RolloutSnapshot, available: Sequence[Instance], now: datetime
 ) -> list[Condition]:
     kind = workload.KIND.kind
     minimum = max(snapshot.settings.replicas - snapshot.settings.max_unavailable, 0)
@@ -158,7 +161,7 @@ def _conditions(
             if enough
             else f"{kind} does not have minimum availability.",
         ),
-        _progressing(workload, snapshot, available),
+        _progressing(workload, snapshot, available, now),
     ]
     failed = find(snapshot.records, snapshot.wanted)
     if snapshot.failed_hash == snapshot.wanted and failed is not None:
@@ -171,11 +174,36 @@ def _conditions(
 
 
 def _progressing(
-    workload: Workload, snapshot: RolloutSnapshot, available: Sequence[Instance]
+    workload: Workload, snapshot: RolloutSnapshot, available: Sequence[Instance], now: datetime
 ) -> Condition:
     """Say how the rollout goes on, with the reasons that the clients of its API wait for."""
+    late = late_at(workload, snapshot, now)
+    if late is not None and late <= now:
+        return _never_begun(snapshot)
     said = _progress(workload, snapshot, available)
     return said.model_copy(update={"reason": progressing_reason(workload, said.reason)})
+
+
+def late_at(workload: Workload, snapshot: RolloutSnapshot, now: datetime) -> datetime | None:
+    """Return when a rollout that cannot begin has failed; None when nothing keeps one back.
+
+    Its time counts from when the obstacle to what is declared now was met.
+    """
+    if snapshot.obstacle is None or not snapshot.obstacle.hurried:
+        return None
+    met = find_condition(workload.status.conditions, PROGRESSING)
+    if met is None or met.status != "False" or met.observed_generation != workload.generation:
+        return now + snapshot.settings.deadline
+    return (met.last_transition_time or now) + snapshot.settings.deadline
+
+
+def _never_begun(snapshot: RolloutSnapshot) -> Condition:
+    why = snapshot.obstacle.message if snapshot.obstacle is not None else ""
+    message = (
+        f"the rollout could not begin for {snapshot.settings.deadline.total_seconds():.0f} s:"
+        f" {why}; it is still tried"
+    )
+    return _condition("False", FailureReason.NEVER_READY, message)
 
 
 def _progress(

@@ -45,6 +45,8 @@ class Obstacle:
     """Of the condition Progressing."""
     error: Exception | None = None
     """Error to be tried again, since no object's change will announce its end."""
+    hurried: bool = False
+    """Whether the rollout was to begin, and has failed when it has not by the deadline."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -7,6 +7,8 @@ from upwell.api import conditions
 from upwell.api.apps import DaemonSet, DeploymentConfig, RevisionRecord
 from upwell.policy.rollouts.history import Phase
 from upwell.policy.rollouts.settings import Workload
+from upwell.policy.rollouts.steps import FailureReason
+from upwell.policy.rollouts.triggers import IMAGE_TRIGGERED
 
 REVISION_CREATED = "NewReplicaSetCreated"
 REVISION_UPDATED = "ReplicaSetUpdated"
@@ -75,10 +77,18 @@ def rollout_of(workload: Workload) -> RolloutProgress:
             RolloutState.PROGRESSING, "the server has not seen the last change yet"
         )
     newest = next(iter(status.revisions), None)
+    if never_begun := _never_begun(workload, newest):
+        return RolloutProgress(RolloutState.FAILED, never_begun)
     if newest is None:
-        triggered = conditions.find(status.conditions, "ImageTriggered")
+        triggered = conditions.find(status.conditions, IMAGE_TRIGGERED)
         why = f": {triggered.message}" if triggered and triggered.message else ""
         return RolloutProgress(RolloutState.PROGRESSING, f"no revision was rolled out yet{why}")
+    return _progress_of(workload, newest)
+
+
+def _progress_of(workload: Workload, newest: RevisionRecord) -> RolloutProgress:
+    """Say where the rollout of a revision stands that has begun."""
+    status = workload.status
     wanted = desired_replicas(workload)
     if newest.phase == Phase.FAILED:
         kept = serving(workload)
@@ -97,6 +107,16 @@ def rollout_of(workload: Workload) -> RolloutProgress:
     counts = f"{status.updated_replicas} of {wanted} updated, {status.ready_replicas} ready"
     text = _unready(workload) or f"{counts}{_hindrance(workload)}"
     return RolloutProgress(RolloutState.PROGRESSING, f"revision {newest.revision}: {text}")
+
+
+def _never_begun(workload: Workload, newest: RevisionRecord | None) -> str:
+    """Return why what is declared could not begin until its deadline; empty if it did."""
+    progressing = conditions.find(workload.status.conditions, "Progressing")
+    if progressing is None or progressing.reason != FailureReason.NEVER_READY:
+        return ""
+    if newest is not None and newest.phase == Phase.FAILED:
+        return ""
+    return progressing.message
 
 
 def _unready(workload: Workload) -> str:

@@ -9,6 +9,7 @@ from datetime import UTC, datetime
 from enum import StrEnum
 
 from upwell.api.apps import TRIGGERS_ANNOTATION, DeploymentConfig
+from upwell.api.conditions import find
 from upwell.api.core import Container, PodSpec
 from upwell.api.image import ImageStream
 from upwell.api.meta import Resource
@@ -22,6 +23,9 @@ HOLD_ANNOTATION = "upwell.dev/hold"
 """Present while a person's decision keeps automation away; its value says why."""
 HOLD_UNTIL_ANNOTATION = "upwell.dev/hold-until"
 """Time at which the hold ends by itself (RFC 3339); absent, it ends when a person lifts it."""
+
+IMAGE_TRIGGERED = "ImageTriggered"
+"""Type of the condition that says which images the triggers have set, and why not."""
 
 type Slot = tuple[str, bool]
 """A container's name, and whether it is an init container."""
@@ -234,24 +238,46 @@ def images_of_all(workload: Resource, streams: Mapping[StreamName, ImageStream])
 
 
 def unresolved(workload: Resource) -> str | None:
-    """Say which container cannot run yet: its image is blank, or not yet set by its trigger.
+    """Say which containers cannot run yet: their images are blank, or not yet set by triggers.
 
-    A trigger that acts owns the image: what the manifest declares beside it is never run.
+    A trigger that acts owns the image: what the manifest declares beside it is never run. Which of
+    several tags it is that has no image, the condition `ImageTriggered` says, if it is of now.
     """
     template = pod_template(workload)
     if template is None:
         return None
     owned = {entry.slot: entry for entry in followers_of(workload).automatic()}
-    for slot, container in _containers(template.spec):
-        owner = owned.get(slot)
-        if owner is not None and not is_pinned(container.image):
-            return f"container {slot[0]} waits for {owner.source} to have an image"
+    containers = _containers(template.spec)
+    waiting = [
+        owned[slot] for slot, one in containers if slot in owned and not is_pinned(one.image)
+    ]
+    if len({one.tag for one in waiting}) > 1 and (verdict := _verdict_of_now(workload)):
+        return f"{_containers_of(waiting)} wait: {verdict}"
+    if waiting:
+        sources = dict.fromkeys(one.source for one in waiting)
+        verb = "wait" if len(waiting) > 1 else "waits"
+        return f"{_containers_of(waiting)} {verb} for {' and '.join(sources)} to have an image"
+    for slot, container in containers:
         if not container.image.strip():
             return (
                 f"container {slot[0]} has no image, and no automatic trigger sets it:"
                 " set the image, or add a trigger"
             )
     return None
+
+
+def _containers_of(waiting: Sequence[ImageFollower]) -> str:
+    noun = "containers" if len(waiting) > 1 else "container"
+    return f"{noun} {_listed(one.slot[0] for one in waiting)}"
+
+
+def _verdict_of_now(workload: Resource) -> str:
+    """Return why the triggers set no image, if that was said of the workload as it is."""
+    status = getattr(workload, "status", None)
+    found = find(getattr(status, "conditions", ()), IMAGE_TRIGGERED)
+    if found is None or found.is_true or found.observed_generation != workload.generation:
+        return ""
+    return found.message
 
 
 def with_images[R: Resource](workload: R, images: Mapping[Slot, str]) -> R:

@@ -19,9 +19,8 @@ from upwell.policy.builds.triggers import (
     has_built_since,
     waiting_since,
 )
-from upwell.policy.explain.graph import EdgeRole, Graph
+from upwell.policy.explain.graph import Graph
 from upwell.policy.images.names import ImageNames
-from upwell.policy.images.streams import StreamTag
 
 
 @dataclass(frozen=True, slots=True)
@@ -113,17 +112,7 @@ class BuildContext:
             for image in self._followed(member)
             if not image.paused
         }
-        edges = [
-            edge
-            for edge in self.graph.edges
-            if {edge.source, edge.target} <= members
-            and (
-                edge.role is EdgeRole.OUTPUT
-                or (isinstance(edge.target, StreamTag) and edge.automatic)
-                or (str(edge.source), edge.target) in follows
-            )
-        ]
-        return frozenset(Graph((), edges).cycle_of(config.key))
+        return frozenset(self.graph.of_changes(follows).cycle_of(config.key))
 
     def _due(self, config: BuildConfig) -> Decision:
         is_new = config.status.last_version == 0 and not self.builds(config.key)

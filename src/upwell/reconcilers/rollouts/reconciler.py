@@ -15,7 +15,7 @@ from upwell.policy.rollouts.instance import key_of, owner_of
 from upwell.policy.rollouts.judgement import pulling_first
 from upwell.policy.rollouts.orphans import remains
 from upwell.policy.rollouts.pod_template import TemplateError
-from upwell.policy.rollouts.report import status_of
+from upwell.policy.rollouts.report import late_at, status_of
 from upwell.policy.rollouts.settings import (
     DEFAULT_GRACE,
     WORKLOADS,
@@ -204,10 +204,18 @@ class RolloutReconciler:
         for failure in failures:
             if getattr(failure, "retryable", False):
                 raise failure
+        now = self._clock()
+        late = late_at(workload, snapshot, now)
+        if late is not None and late <= now:
+            late = None
         if failures:
-            return Result(_REFUSED_PERIOD)
+            period = _REFUSED_PERIOD if late is None else (late - now).total_seconds()
+            return Result(min(period, _REFUSED_PERIOD))
         watched = record is not None and is_driven(workload, record)
-        again = degradation(workload, snapshot, self._clock()).look_again
+        again = min(
+            (one for one in (degradation(workload, snapshot, now).look_again, late) if one),
+            default=None,
+        )
         return self._result(steps, watched=watched, again=again)
 
     async def _steps(

@@ -68,7 +68,7 @@ class SnapshotReader:
                     error, MissingRightError
                 )
                 again = None if waits else error
-                obstacle = Obstacle(error.reason, str(error), error=again)
+                obstacle = Obstacle(error.reason, str(error), error=again, hurried=not waits)
                 chosen = choose(records, wanted, failed, may_begin=False)
             else:
                 records = prune(begin(records, new), history_limit(workload))

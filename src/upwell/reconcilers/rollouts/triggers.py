@@ -19,6 +19,7 @@ from upwell.controller import Controller, Result, Watch, of_both
 from upwell.policy.images.streams import StreamName, resolve_tag
 from upwell.policy.promotion.stages import setting_stage, stages_with
 from upwell.policy.rollouts.triggers import (
+    IMAGE_TRIGGERED,
     TriggerVerdict,
     decide,
     followers_of,
@@ -39,7 +40,6 @@ TRIGGERED: tuple[type[Triggered], ...] = (
     DeploymentConfig,
     CronJob,
 )
-IMAGE_TRIGGERED = "ImageTriggered"
 
 _KINDS = {kind.KIND.kind: kind for kind in TRIGGERED}
 
