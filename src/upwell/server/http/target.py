@@ -22,6 +22,23 @@ _ABSENT = {
         "nothing is scaled by load here: set spec.replicas (kubectl scale)."
         " A HorizontalPodAutoscaler of autoscaling/v2 is kept, and has no effect"
     ),
+    **dict.fromkeys(
+        [
+            ("authorization.openshift.io", "localresourceaccessreviews"),
+            ("authorization.openshift.io", "resourceaccessreviews"),
+        ],
+        "who may do something is not listed by what it is: rights are grants of tokens and of"
+        " ServiceAccounts; `upwell token list` shows who has which (docs/access.md)",
+    ),
+    **dict.fromkeys(
+        [
+            ("security.openshift.io", "podsecuritypolicyreviews"),
+            ("security.openshift.io", "podsecuritypolicyselfsubjectreviews"),
+            ("security.openshift.io", "podsecuritypolicysubjectreviews"),
+        ],
+        "there are no SecurityContextConstraints: the label pod-security.kubernetes.io/enforce of a"
+        " Namespace says what its Pods may; `kubectl apply --dry-run=server` asks",
+    ),
     ("metrics.k8s.io", "pods"): "nothing is measured here: see /metrics, and podman stats",
 }
 """Words about resources that clients look for, by group and plural."""
