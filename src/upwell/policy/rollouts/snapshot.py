@@ -46,7 +46,7 @@ class Obstacle:
     error: Exception | None = None
     """Error to be tried again, since no object's change will announce its end."""
     hurried: bool = False
-    """Whether the rollout was to begin, and has failed when it has not by the deadline."""
+    """True for a rollout that was to begin: it has failed when it has not by its deadline."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,4 +1,4 @@
-"""Which container cannot run yet, when several follow tags."""
+"""Containers that cannot run yet, where several follow tags."""
 
 import json
 
