@@ -168,6 +168,7 @@ def _reference(kind: Kind) -> Document:
 def _responses(kind: Kind, action: str) -> Document:
     """Return what the server answers: objects, a list of them, and a Status for all else."""
     one = _reference(kind)
+    answers: dict[str, Document]
     match action:
         case "list" if kind.verbs and "get" not in kind.verbs:
             # A request of which there are none: whether it may be made is told by a Status.
