@@ -9,7 +9,12 @@ from collections.abc import Iterator, Mapping
 from typing import Any
 
 from upwell.api.values.faults import Fault
-from upwell.api.values.schedules import UnknownTimeZoneError, parse_zone
+from upwell.api.values.schedules import (
+    InvalidScheduleError,
+    UnknownTimeZoneError,
+    check_schedule,
+    parse_zone,
+)
 
 _MONTHS = ["jan", "feb", "mar", "apr", "may", "jun", "jul", "aug", "sep", "oct", "nov", "dec"]
 _DAYS = ["sun", "mon", "tue", "wed", "thu", "fri", "sat"]
@@ -21,16 +26,6 @@ _FIELDS: tuple[tuple[str, int, int, tuple[str, ...], int], ...] = (
     ("day of week", 0, 6, tuple(_DAYS), 0),
 )
 """Name, least and most, words, and the number of the first word."""
-_MACROS = {
-    "@yearly",
-    "@annually",
-    "@monthly",
-    "@weekly",
-    "@daily",
-    "@midnight",
-    "@hourly",
-}
-_EVERY = re.compile(r"@every ([0-9]+(\.[0-9]+)?(ns|us|µs|ms|s|m|h))+")
 _MAX_SCHEDULE = 1024
 _ZONE = re.compile(r"(CRON_)?TZ=")
 
@@ -64,8 +59,7 @@ def _schedule_problem(schedule: str) -> str:
     if _ZONE.match(schedule):
         return "cannot use TZ or CRON_TZ in schedule, use timeZone field instead"
     if schedule.startswith("@"):
-        known = schedule in _MACROS or _EVERY.fullmatch(schedule)
-        return "" if known else "unrecognized descriptor"
+        return _descriptor_problem(schedule)
     parts = schedule.split()
     if len(parts) != len(_FIELDS):
         return f"expected exactly {len(_FIELDS)} fields, found {len(parts)}"
@@ -75,6 +69,14 @@ def _schedule_problem(schedule: str) -> str:
                 piece, least, most, {word: at for at, word in enumerate(words, first)}
             ):
                 return f"{piece!r} is no {name} ({least}-{most})"
+    return ""
+
+
+def _descriptor_problem(schedule: str) -> str:
+    try:
+        check_schedule(schedule)
+    except InvalidScheduleError:
+        return "unrecognized descriptor"
     return ""
 
 

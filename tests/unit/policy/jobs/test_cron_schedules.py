@@ -7,6 +7,7 @@ import pytest
 
 from upwell.api.apps import CronJob
 from upwell.api.codec import decode_as
+from upwell.api.validation.schedules import schedule_faults
 from upwell.policy.jobs.cron import CronError, decide, job_name
 
 
@@ -32,6 +33,9 @@ def cron(schedule: str, last: str = "2026-03-01T00:00", **spec: Any) -> CronJob:
         ("*/10 * * * *", None, "2026-03-02T12:05", "2026-03-02T12:00", "2026-03-02T12:10"),
         ("0 3 * * *", None, "2026-03-02T03:00", "2026-03-02T03:00", "2026-03-03T03:00"),
         ("@hourly", None, "2026-03-02T03:59", "2026-03-02T03:00", "2026-03-02T04:00"),
+        ("0 3 ? * ?", None, "2026-03-02T12:00", "2026-03-02T03:00", "2026-03-03T03:00"),
+        ("@every 1h30m", None, "2026-03-02T12:05", "2026-03-02T12:00", "2026-03-02T13:30"),
+        ("@every 90m", "Europe/Berlin", "2026-03-02T12:00", "2026-03-02T12:00", "2026-03-02T13:30"),
         ("0 3 * * *", "Europe/Berlin", "2026-03-02T12:00", "2026-03-02T02:00", "2026-03-03T02:00"),
         # Summer time begins on 29 March: the same local hour is another hour of UTC.
         ("0 3 * * *", "Europe/Berlin", "2026-03-28T12:00", "2026-03-28T02:00", "2026-03-29T01:00"),
@@ -99,3 +103,23 @@ def test_each_time_has_one_job() -> None:
     job, time = cron("* * * * *"), at("2026-03-02T03:00")
     assert job_name(job, time) == job_name(job, time)
     assert job_name(job, time) != job_name(job, time + timedelta(minutes=1))
+
+
+@pytest.mark.parametrize(
+    "schedule",
+    ["@every 5m", "@every 1h30m1.5s", "@every 1ns", "@midnight", "? 3 * * ?", "1-59/2 * * jan *"],
+)
+def test_what_is_valid_is_kept(schedule: str) -> None:
+    assert list(schedule_faults({"schedule": schedule}, "spec")) == []
+    assert decide(cron(schedule), running=0, now=at("2026-03-02T12:05")).next is not None
+
+
+@pytest.mark.parametrize(
+    "schedule", ["@every", "@every 5", "@every -5m", "@every 1d", f"@every {'9' * 400}h", "@Hourly"]
+)
+def test_what_cannot_be_kept_is_not_valid(schedule: str) -> None:
+    assert [one.path for one in schedule_faults({"schedule": schedule}, "spec")] == [
+        "spec.schedule"
+    ]
+    with pytest.raises(CronError):
+        decide(cron(schedule), running=0, now=at("2026-03-02T12:05"))
