@@ -12,6 +12,7 @@ from upwell.api.apps import DaemonSet, Deployment, Job, StatefulSet
 from upwell.api.codec import encode
 from upwell.api.core import ConfigMap, Secret
 from upwell.api.meta import Resource
+from upwell.api.pod import Pod
 from upwell.api.validation.openshift.updates import openshift_immutable_faults
 from upwell.api.values.faults import Fault
 
@@ -27,6 +28,8 @@ _STATEFUL = (
     "minReadySeconds",
 )
 _OF_JOBS = ("selector", "template", "completionMode", "completions")
+_OF_PODS = ("activeDeadlineSeconds", "tolerations")
+"""Fields of a Pod's spec that may be changed."""
 _INDEX = re.compile(r"\[[0-9]+\]")
 
 
@@ -64,12 +67,21 @@ def immutable_faults(new: Resource, old: Resource) -> Iterator[Fault]:
             yield from _stateful_set(_spec(new), _spec(old))
         case Job(), Job():
             yield from _unchanged(_spec(new), _spec(old), _OF_JOBS)
+        case Pod(), Pod():
+            if _fixed(new) != _fixed(old):
+                why = f"a Pod's spec cannot be changed, but for {' and '.join(_OF_PODS)}"
+                yield Fault.forbidden("spec", f"{why}: delete it and create it anew")
         case _:
             yield from openshift_immutable_faults(new, old)
 
 
 def _spec(resource: Resource) -> dict[str, Any]:
     return encode(resource).get("spec") or {}
+
+
+def _fixed(pod: Pod) -> dict[str, Any]:
+    spec = pod.spec.model_dump(mode="json", exclude_defaults=True, exclude_none=True)
+    return {name: value for name, value in spec.items() if name not in _OF_PODS}
 
 
 def _unchanged(

@@ -12,9 +12,7 @@ from upwell.workload.interface import Instance, State
 
 FINALIZER = "upwell.dev/pod"
 """Holds a Pod that is deleted until its instance is gone."""
-ALWAYS, ON_FAILURE, NEVER = "Always", "OnFailure", "Never"
-RESTART_POLICIES = (ALWAYS, NEVER, ON_FAILURE)
-"""Values of spec.restartPolicy (core/v1)."""
+ALWAYS, NEVER = "Always", "Never"
 RUNNING, PENDING = "Running", "Pending"
 CRASH_LOOP = "CrashLoopBackOff"
 """Reason of one that waits until it is started again."""

@@ -96,6 +96,7 @@ async def test_its_spec_stays_and_its_labels_change_with_every_verb(api: Api) ->
     path = f"{PODS}/task?fieldManager=me&force=true"
     refused = await api.send("PATCH", path, json.loads(text), APPLY)
     assert (refused.status, "cannot be changed" in refused.json["message"]) == (422, True)
+    assert [one["field"] for one in refused.json["details"]["causes"]] == ["spec"]
     assert (await api.send("PATCH", path, pod(), APPLY)).status == 200
     patch = {"spec": {"activeDeadlineSeconds": 30}}
     assert (await api.send("PATCH", f"{PODS}/task", patch, MERGE)).status == 200
