@@ -232,6 +232,12 @@ class BuildPlan:
 
     Empty: nothing is kept.
     """
+    step_scope: str = ""
+    """Docker: builds with the same one find each other's steps again, and no others do.
+
+    What a command leaves depends on more than its words: on caches, proxies, Secrets and what
+    answers it. Empty: the builds are one person's.
+    """
     limits: BuildLimits = BuildLimits()
     deadline_seconds: float | None = None
     logins: tuple[RegistryLogin, ...] = ()

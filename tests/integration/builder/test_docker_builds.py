@@ -166,6 +166,29 @@ async def test_what_commands_keep_is_there_for_the_next_build_of_the_same_buildc
     assert await lines("shop/1", "pruned") == "1"
 
 
+async def test_no_build_finds_the_steps_of_another_buildconfig(
+    builder: BuildahBuilder, images: BaseImages
+) -> None:
+    """A step's words do not say what was in its cache, nor who answered it."""
+
+    async def built(scope: str, name: str, *steps: str) -> str:
+        log = Log()
+        text = "".join(f"{line}\n" for line in ("FROM base:1", *steps))
+        wanted = plan(images, name, dockerfile=text, push=None, cache_key=scope, step_scope=scope)
+        await builder.build(wanted, log)
+        return log.text
+
+    step = "RUN --mount=type=cache,target=/c cp /c/tool /tool || echo good >/tool"
+    await built("evil/1", "filled", "RUN --mount=type=cache,target=/c echo evil >/c/tool")
+    await built("evil/1", "poisoned", step)
+    again = await built("evil/1", "again", step, "RUN cat /tool")
+    mine = await built("shop/2", "mine", step, "RUN cat /tool")
+    assert "Using cache" in again
+    assert "\nevil\n" in again
+    assert "Using cache" not in mine
+    assert "\ngood\n" in mine
+
+
 async def test_a_mounted_context_may_be_written_and_stays_as_it_is(
     builder: BuildahBuilder, images: BaseImages, tmp_path: Path, log: Log
 ) -> None:

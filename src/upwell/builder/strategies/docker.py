@@ -1,6 +1,7 @@
 """The Docker strategy: a Dockerfile whose images are pinned, and whose environment is set."""
 
 import asyncio
+import hashlib
 import ipaddress
 import socket
 from collections.abc import Mapping
@@ -29,6 +30,8 @@ from upwell.oci import ImageConfig, Reference
 _ONLY_IN_DOCKER_FORMAT = frozenset({"HEALTHCHECK", "ONBUILD", "SHELL"})
 """Instructions whose result an OCI image configuration has no field for."""
 
+_SCOPE = "dev.upwell.build.steps"
+"""Label of what stands for the builds that find each other's steps again."""
 _FAILED = "Dockerfile build strategy has failed"
 _REASON = "ManageDockerfileFailed"
 
@@ -41,7 +44,8 @@ async def build(work: Workspace) -> str:
         await _check(work, text, bases)
         context = await fill_context(work)
         document = await asyncio.to_thread(parse, text, dict(work.plan.build_args))
-        recipe = await asyncio.to_thread(_prepare, work, document, context)
+        triggered = any(config.on_build for config in bases.values())
+        recipe = await asyncio.to_thread(_prepare, work, document, context, triggered=triggered)
         if document.mounts_context and context.is_relative_to(work.folder.path):
             await work.commands.give(context, work.folder.path)
         if any(config.needs_docker_format for config in bases.values()):
@@ -53,7 +57,10 @@ async def build(work: Workspace) -> str:
     return image
 
 
-def _prepare(work: Workspace, document: Dockerfile, context: Path) -> Recipe:
+def _prepare(
+    work: Workspace, document: Dockerfile, context: Path, *, triggered: bool = False
+) -> Recipe:
+    """Return what to build; `triggered`: a base's ONBUILD instructions run before any scope."""
     plan = work.plan
     arguments = dict(plan.build_args)
     images = {name: str(reference) for name, reference in plan.images.items()}
@@ -65,7 +72,8 @@ def _prepare(work: Workspace, document: Dockerfile, context: Path) -> Recipe:
     lines, values = environment_lines(plan.env, "UPWELL_ENV", escape)
     # As in OpenShift at the end: a build's name before a RUN would be in no later build's cache.
     own_lines, own_values = environment_lines(plan.build_env, "UPWELL_BUILD", escape)
-    written = normalise(document, images, lines, at_end=own_lines, final=final)
+    after_from = (*_scope_lines(plan.step_scope), *lines)
+    written = normalise(document, images, after_from, at_end=own_lines, final=final)
     for name, value in arguments.items():
         if "\n" in value or "=" in name or not name:
             raise BuildError(_REASON, f"build argument {name!r} has a line break or a bad name")
@@ -84,10 +92,21 @@ def _prepare(work: Workspace, document: Dockerfile, context: Path) -> Recipe:
         layers=not plan.squash,
         squash=plan.squash,
         # Kept steps know nothing of what is in a volume or secret variable.
-        use_cache=not (plan.no_cache or plan.volumes or plan.secret_env),
+        use_cache=not (plan.no_cache or plan.volumes or plan.secret_env or triggered),
         docker_format=not document.keywords.isdisjoint(_ONLY_IN_DOCKER_FORMAT),
         all_stages=True,  # as in OpenShift: a stage may be there to test
     )
+
+
+def _scope_lines(scope: str) -> tuple[str, ...]:
+    """Return the instruction that parts the steps of one scope from those of all others.
+
+    Buildah finds a step again by the whole history before it. A label is part of that as it
+    stands here: a build argument could give an ARG another value.
+    """
+    if not scope:
+        return ()
+    return (f"LABEL {_SCOPE}={hashlib.sha256(scope.encode()).hexdigest()}",)
 
 
 async def _bases(work: Workspace) -> Mapping[Reference, ImageConfig]:

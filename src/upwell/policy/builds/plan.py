@@ -161,6 +161,7 @@ def plan_build(build: Build, inputs: ResolvedInputs, defaults: BuildDefaults) ->
         display_name=_display_name(build, inputs.push),
         no_cache=bool(docker and docker.no_cache),
         cache_key=_cache_key(build),
+        step_scope=_cache_key(build) or f"{build.namespace}/{build.uid}",
         limits=_limits(build, defaults.limits),
         logins=inputs.logins,
         insecure_registries=inputs.insecure_registries,

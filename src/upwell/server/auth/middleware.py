@@ -428,7 +428,8 @@ class _RequestInfo:
     @property
     def is_change(self) -> bool:
         """Return True if it may change something, or goes into a container."""
-        return self.is_noteworthy and self.action.verb not in _READS
+        enters = self.action.part in _INTO_CONTAINERS  # over a WebSocket, which begins with a GET
+        return self.is_noteworthy and (enters or self.action.verb not in _READS)
 
 
 def _carries_secret(path: str) -> bool:

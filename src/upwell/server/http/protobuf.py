@@ -11,8 +11,9 @@ that nothing was set. A field without a name is part of the message around it.
 import base64
 import json
 import struct
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from datetime import UTC, datetime, timedelta
+from itertools import islice
 from typing import Any
 
 from upwell.server.http.errors import ApiError
@@ -29,6 +30,8 @@ _MAGIC = b"k8s\x00"
 _VARINT, _LENGTH_DELIMITED = 0, 2
 _FIXED_SIZES = {1: 8, 5: 4}
 _MAX_VARINT_BYTES = 10
+_MAX_SMALL_FIELDS = 8
+"""Of the messages that have up to four fields: an envelope, a time, an entry of a map."""
 _MICROSECONDS = 1000
 """Nanoseconds of one."""
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
@@ -69,13 +72,17 @@ class _Decoder:
         """Return the known fields of a message that say something."""
         fields = self._messages[name]
         found: Document = {}
-        for number, value in _wire_fields(raw):
-            self._values += 1
-            if self._values > MAX_VALUES:
-                raise too_many_values()
+        for number, value in self._counted(_wire_fields(raw)):
             if (field := fields.get(str(number))) is not None:
                 self._put(found, *field, value)
         return found
+
+    def _counted[V](self, values: Iterable[V]) -> Iterator[V]:
+        for value in values:
+            self._values += 1
+            if self._values > MAX_VALUES:
+                raise too_many_values()
+            yield value
 
     def _put(self, found: Document, name: str, holds: str, value: int | bytes) -> None:
         keeps_zero = holds.endswith("!")
@@ -97,13 +104,13 @@ class _Decoder:
     def _value(self, name: str, holds: str, value: int | bytes) -> Any:
         if holds in _NUMBERS:
             if isinstance(value, bytes) and holds in {"int", "bool"} and value:
-                return [_NUMBERS[holds](number) for number in _packed(value)]
+                return [_NUMBERS[holds](number) for number in self._counted(_packed(value))]
             return _NUMBERS[holds](value) if _fits(holds, value) else _wrong_type(name)
         raw = _bytes(value, name)
         if (read := _VALUES.get(holds)) is not None:
             return read(raw)
         if holds.startswith("items:"):
-            items = [item for number, item in _wire_fields(raw) if number == 1]
+            items = [item for number, item in self._counted(_wire_fields(raw)) if number == 1]
             return [self._value(name, holds.removeprefix("items:[]"), item) for item in items]
         return self.message(raw, holds)
 
@@ -121,7 +128,11 @@ def _bytes(value: int | bytes, name: str) -> bytes:
 
 
 def _last_values(raw: bytes) -> dict[int, int | bytes]:
-    return dict(_wire_fields(raw))
+    """Return the fields of a small message, by number; raises ApiError for one of many."""
+    found = list(islice(_wire_fields(raw), _MAX_SMALL_FIELDS + 1))
+    if len(found) > _MAX_SMALL_FIELDS:
+        raise too_many_values()
+    return dict(found)
 
 
 def _wire_fields(raw: bytes) -> Iterator[tuple[int, int | bytes]]:

@@ -253,6 +253,20 @@ def test_what_commands_keep_belongs_to_the_buildconfig_and_to_no_later_one_of_it
     assert key(owner_references=()) == key(owner_references=owned("1", "Job")) == ""
 
 
+def test_steps_are_found_again_by_builds_of_the_same_buildconfig_alone() -> None:
+    def scope(**metadata: object) -> str:
+        build = docker_build()
+        changed = build.model_copy(update={"metadata": build.metadata.model_copy(update=metadata)})
+        return plan_build(changed, inputs(), BuildDefaults()).step_scope
+
+    owner = (OwnerReference(api_version="v1", kind="BuildConfig", name="app", uid="1"),)
+    one = scope(owner_references=owner)
+    assert one == scope(owner_references=owner, uid="another", name="app-2")
+    alone = [scope(uid=uid, namespace=where) for uid, where in (("a", "x"), ("b", "x"), ("a", "y"))]
+    assert len({one, scope(owner_references=owner, namespace="b"), *alone}) == 5
+    assert all(alone)
+
+
 def test_an_image_is_called_as_its_output_and_not_by_its_inputs() -> None:
     build = docker_build()
     pushed = push_reference(build, "own:5000", "f" * 64)

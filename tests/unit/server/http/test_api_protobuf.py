@@ -161,3 +161,29 @@ def test_a_body_of_too_many_values_is_refused() -> None:
     with pytest.raises(ApiError) as caught:
         decode_protobuf(envelope("Pod", field(2, field(2, b"") * 30_000)))
     assert caught.value.code == 413
+
+
+MANY = field(9, 1) * 50_000
+"""Fields that no message has."""
+
+
+@pytest.mark.parametrize(
+    "body",
+    [
+        pytest.param(b"k8s\x00" + MANY, id="envelope"),
+        pytest.param(b"k8s\x00" + field(1, field(1, b"v1") + MANY), id="type"),
+        pytest.param(envelope("ConfigMap", field(2, entry("a", b"b") + MANY)), id="map"),
+        pytest.param(
+            envelope("Pod", field(2, field(14, field(4, b"\x01" * 50_000)))), id="packed numbers"
+        ),
+        pytest.param(
+            envelope(
+                "Pod", b"".join(field(2, field(14, field(4, b"\x01" * 9_000))) for _ in "abc")
+            ),
+            id="several",
+        ),
+    ],
+)
+def test_numbers_and_fields_that_stand_for_little_count_too(body: bytes) -> None:
+    with pytest.raises(ApiError, match="more than 20000 values"):
+        decode_protobuf(body)
