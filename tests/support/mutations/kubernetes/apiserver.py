@@ -1,4 +1,9 @@
-"""The judgement of a real Kubernetes API server: a dry run of an object's creation."""
+"""The judgement of a real Kubernetes API server: a dry run of an object's creation.
+
+    python -m tests.support.mutations.kubernetes.apiserver URL TOKEN CA-FILE
+
+makes `accepted.json` anew, of the API server there.
+"""
 
 import json
 import ssl

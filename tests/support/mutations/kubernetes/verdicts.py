@@ -1,4 +1,7 @@
-"""Recorded verdicts of Kubernetes 1.20 about mutants of its own kinds."""
+"""Recorded verdicts of Kubernetes 1.20 about mutants of its own kinds.
+
+`apiserver` beside this asks a server, and records its verdicts anew when objects or mutants change.
+"""
 
 import json
 from collections.abc import Iterator

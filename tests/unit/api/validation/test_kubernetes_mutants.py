@@ -1,6 +1,6 @@
 """Broken variants of Kubernetes' kinds are refused as a real API server refuses them.
 
-Its verdicts are recorded; `tests/contract/test_kubernetes_verdicts.py` asks it again.
+Its verdicts are recorded; `tests/contract/kubernetes` asks it again.
 """
 
 import pytest
