@@ -18,7 +18,7 @@ from upwell.api.meta import ObjectMeta
 from upwell.api.patches.content_types import PATCHES
 from upwell.api.revisions import ReplicationController, ReplicationControllerSpec, RevisionStatus
 from upwell.policy.rollouts.history import Phase, is_cancelled, wanted_revision
-from upwell.policy.rollouts.summary import desired_replicas
+from upwell.policy.rollouts.summary import desired_replicas, serving
 from upwell.server.http.body import decode_json, decode_object, media_type, read_body
 from upwell.server.http.errors import ApiError
 from upwell.server.http.limits import ServerLimits
@@ -61,7 +61,7 @@ def _controller(
     name, replicas = controller_name(config.name, record.revision), desired_replicas(config)
     own = revision_labels(config.name, record.revision)
     selector = config.spec.selector or record.template.metadata.labels
-    status = config.status
+    shown = _replicas(config, record, wanted=wanted)
     return ReplicationController(
         api_version=ReplicationController.KIND.api_version,
         kind=ReplicationController.KIND.kind,
@@ -77,19 +77,34 @@ def _controller(
             owner_references=(config.owner_reference(),),
         ),
         spec=ReplicationControllerSpec(
-            replicas=replicas if wanted else 0,
+            replicas=replicas if wanted else shown.replicas,
             min_ready_seconds=config.spec.min_ready_seconds,
             selector={**selector, **own},
             template=_template(record, own, config.name, name),
         ),
-        status=RevisionStatus(
+        status=shown,
+    )
+
+
+def _replicas(config: DeploymentConfig, record: RevisionRecord, *, wanted: bool) -> RevisionStatus:
+    """Return what runs of a revision: of the wanted one, and of the one that serves beside it."""
+    status = config.status
+    ready = min(status.ready_replicas, status.updated_replicas)
+    available = min(status.available_replicas, status.updated_replicas)
+    if wanted:
+        return RevisionStatus(
             replicas=status.updated_replicas,
-            ready_replicas=min(status.ready_replicas, status.updated_replicas),
-            available_replicas=min(status.available_replicas, status.updated_replicas),
+            ready_replicas=ready,
+            available_replicas=available,
             observed_generation=1,
         )
-        if wanted
-        else RevisionStatus(observed_generation=1),
+    if record != serving(config):
+        return RevisionStatus(observed_generation=1)
+    return RevisionStatus(
+        replicas=max(status.replicas - status.updated_replicas, 0),
+        ready_replicas=status.ready_replicas - ready,
+        available_replicas=status.available_replicas - available,
+        observed_generation=1,
     )
 
 

@@ -255,3 +255,27 @@ async def test_a_new_rollout_is_waited_for_from_the_start(api: Api) -> None:
     assert answer.json["status"]["latestVersion"] == 5
     conditions = {one["type"]: one for one in answer.json["status"]["conditions"]}
     assert conditions["Progressing"]["reason"] == "NewReplicationControllerCreated"
+
+
+async def test_the_one_that_serves_has_its_replicas_while_the_wanted_one_has_none(
+    api: Api,
+) -> None:
+    await remember(api, Phase.FAILED)
+    gate = await stored(api)
+    counts = {"replicas": 2, "updated_replicas": 0, "ready_replicas": 2, "available_replicas": 1}
+    await api.store.update_status(gate.with_status(gate.status.model_copy(update=counts)))
+
+    found = {}
+    for number in (4, 3, 2):
+        one = (await api.get(f"{CONTROLLERS}/gate-{number}")).json
+        status = one["status"]
+        found[number] = (
+            one["spec"].get("replicas", 0),
+            status.get("replicas", 0),
+            status.get("readyReplicas", 0),
+            status.get("availableReplicas", 0),
+        )
+
+    assert found[3] == (2, 2, 2, 1)
+    assert found[4][1:] == (0, 0, 0)
+    assert found[2] == (0, 0, 0, 0)
