@@ -11,7 +11,7 @@ from upwell.api.core import Service
 from upwell.api.meta import Resource
 from upwell.api.pod import Pod
 from upwell.cli.changes.creating import create_one
-from upwell.cli.changes.pod_templates import pod_spec
+from upwell.cli.changes.pod_templates import pod_spec, port_of
 from upwell.cli.changes.writing import WritingOptions, write_options
 from upwell.cli.core.assignments import parse_assignments
 from upwell.cli.core.connection import Session, connection_options
@@ -179,7 +179,7 @@ def _route(service: Service, options: _ExposeOptions) -> Document:
         str(ports[0].get("name") or ports[0].get("targetPort") or "") if ports else ""
     )
     if port:
-        spec["port"] = {"targetPort": _port(port)}
+        spec["port"] = {"targetPort": port_of(port)}
     given = {
         "host": options.hostname,
         "path": options.path,
@@ -225,12 +225,12 @@ def _service(workload: Resource, options: _ExposeOptions) -> Document:
 def _ports(document: Document, options: _ExposeOptions) -> list[Document]:
     if options.port:
         numbers = options.port.split(",")
-        if not all(number.isdigit() for number in numbers):
+        if not all(number.isdecimal() for number in numbers):
             raise click.UsageError(f"--port={options.port}: write a number")
         found = [
             {
                 "port": int(number),
-                "targetPort": _port(options.target_port or number),
+                "targetPort": port_of(options.target_port or number),
                 "protocol": options.protocol or "TCP",
             }
             for number in numbers
@@ -239,7 +239,7 @@ def _ports(document: Document, options: _ExposeOptions) -> list[Document]:
         found = [
             {
                 "port": port["containerPort"],
-                "targetPort": _port(options.target_port or str(port["containerPort"])),
+                "targetPort": port_of(options.target_port or str(port["containerPort"])),
                 "protocol": options.protocol or port.get("protocol") or "TCP",
             }
             for container in pod_spec(document).get("containers") or ()
@@ -251,7 +251,3 @@ def _ports(document: Document, options: _ExposeOptions) -> list[Document]:
         for at, port in enumerate(found, 1):
             port["name"] = f"port-{at}"
     return found
-
-
-def _port(text: str) -> int | str:
-    return int(text) if text.isdigit() else text

@@ -74,3 +74,8 @@ def store(parent: Document, field: str, values: list[Document]) -> None:
         parent[field] = values
     else:
         parent.pop(field, None)
+
+
+def port_of(text: str) -> int | str:
+    """Return the number of a port, or its name."""
+    return int(text) if text.isdecimal() else text

@@ -7,7 +7,7 @@ from urllib.parse import urlsplit
 
 import click
 
-from upwell.cli.changes.pod_templates import containers, pod_spec
+from upwell.cli.changes.pod_templates import containers, pod_spec, port_of
 from upwell.cli.changes.writing import (
     Document,
     Wanted,
@@ -69,12 +69,8 @@ class _ProbeOptions:
         if self.command:
             return {"exec": {"command": list(self.command)}}
         if self.open_tcp:
-            return {"tcpSocket": {"port": _port(self.open_tcp)}}
+            return {"tcpSocket": {"port": port_of(self.open_tcp)}}
         return {"httpGet": _http_get(self.get_url)} if self.get_url else None
-
-
-def _port(text: str) -> int | str:
-    return int(text) if text.isdigit() else text
 
 
 def _http_get(url: str) -> Document:
@@ -86,7 +82,7 @@ def _http_get(url: str) -> Document:
     if not colon:
         host, port = port, {"http": "80", "https": "443"}[parts.scheme]
     path = parts.path + (f"?{parts.query}" if parts.query else "")
-    action: Document = {"path": path or "/", "port": _port(port), "scheme": parts.scheme.upper()}
+    action: Document = {"path": path or "/", "port": port_of(port), "scheme": parts.scheme.upper()}
     return {**action, "host": host} if host else action
 
 

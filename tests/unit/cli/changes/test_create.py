@@ -144,6 +144,7 @@ async def test_exposing(commands: ServedCommands) -> None:
     none = await commands.refused(2, "expose", "dc/gate")
     wrong = await commands.refused(2, "expose", "deployment/shop", "--hostname=shop.test")
     other = await commands.refused(2, "expose", "bc/shop")
+    power = await commands.refused(2, "expose", "deployment/shop", "--port=8\N{SUPERSCRIPT TWO}")
 
     assert first == "service/shop exposed\n"
     assert second == "route.route.openshift.io/shop exposed\n"
@@ -156,6 +157,7 @@ async def test_exposing(commands: ServedCommands) -> None:
     assert json.loads(declared)["spec"]["ports"][0]["port"] == 8080
     assert "its containers declare no port" in none
     assert "expose the workload as a Service first" in wrong
+    assert "write a number" in power
     assert "cannot expose buildconfig/shop" in other
 
 
