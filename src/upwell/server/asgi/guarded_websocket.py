@@ -2,9 +2,17 @@
 
 import asyncio
 from collections import deque
+from functools import partial
 from typing import Any, override
 
-from uvicorn._types import WebSocketEvent
+from uvicorn._types import (
+    ASGI3Application,
+    ASGIReceiveCallable,
+    ASGISendCallable,
+    Scope,
+    WebSocketEvent,
+)
+from uvicorn.protocols.utils import ClientDisconnected
 from uvicorn.protocols.websockets.wsproto_impl import WSProtocol
 from wsproto.events import BytesMessage, Ping, TextMessage
 
@@ -17,6 +25,9 @@ _MANY_MESSAGES = 64
 """Of one read."""
 _MESSAGE_BYTES = 512
 """Of memory that a message takes beside its content."""
+_LARGE_MESSAGE = 256 * 1024
+_GRACE_SECONDS = 5.0
+"""To deal with what a client has sent before it left, unless that is large."""
 
 
 class GuardedWebSocketProtocol(WSProtocol):
@@ -38,6 +49,8 @@ class GuardedWebSocketProtocol(WSProtocol):
         self._messages = 0
         """That the last read has brought."""
         self._blocked_since: float | None = None
+        self._answering: asyncio.Task[None] | None = None
+        self._has_left = False
 
     @override
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
@@ -52,6 +65,9 @@ class GuardedWebSocketProtocol(WSProtocol):
         """End."""
         self._table.close(self._tracked)
         super().connection_lost(exc)
+        if self._answering is not None:  # it may work on a message for ever, and never ask again
+            grace = 0 if self._given > _LARGE_MESSAGE else _GRACE_SECONDS
+            self.loop.call_later(grace, self._leave, self._answering)
 
     @override
     def data_received(self, data: bytes) -> None:
@@ -79,6 +95,12 @@ class GuardedWebSocketProtocol(WSProtocol):
             super().handle_ping(event)
 
     @override
+    async def run_asgi(self) -> None:
+        """Have the request answered."""
+        self.app = partial(self._answer, self.app)
+        await super().run_asgi()
+
+    @override
     async def receive(self) -> WebSocketEvent:
         """Return the next message, as the one before has been dealt with."""
         self._given = 0
@@ -99,6 +121,30 @@ class GuardedWebSocketProtocol(WSProtocol):
         """Note that the client has taken what was sent."""
         super().resume_writing()
         self._blocked_since = None
+
+    async def _answer(
+        self,
+        app: ASGI3Application,
+        scope: Scope,
+        receive: ASGIReceiveCallable,
+        send: ASGISendCallable,
+    ) -> None:
+        self.app = app  # not the circle that it was for a moment
+        self._answering = asyncio.current_task()
+        try:
+            await app(scope, receive, send)
+        except asyncio.CancelledError:
+            if not self._has_left:
+                raise
+            raise ClientDisconnected from None
+        finally:
+            self._answering = None
+
+    def _leave(self, answering: asyncio.Task[None]) -> None:
+        """End an answer that nobody waits for."""
+        if self._answering is answering:
+            self._has_left = True
+            answering.cancel()
 
     def _hold_again(self) -> None:
         self._table.release(self._tracked)

@@ -7,6 +7,7 @@ from collections.abc import AsyncIterator
 from datetime import UTC, datetime
 from pathlib import Path
 
+import pytest
 from starlette.types import ASGIApp, Receive, Scope, Send
 from starlette.websockets import WebSocket
 
@@ -131,3 +132,25 @@ async def test_messages_count_for_their_client_until_the_next_one_is_asked_for(
             assert await reader.read() == b""
     assert table.refused == {"held-bytes": 1}
     assert table.held_bytes == 0
+
+
+async def test_an_answer_to_a_client_that_has_left_ends_though_it_reads_no_more(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    ended = asyncio.Event()
+
+    async def app(scope: Scope, receive: Receive, send: Send) -> None:
+        try:
+            await deaf(scope, receive, send)
+        finally:
+            ended.set()
+
+    async with connected(tmp_path, ConnectionTable(), app) as (_, writer):
+        for kind in (BINARY, *[0] * 8):  # one message, in parts
+            writer.write(frame(kind, b"a" * 60_000))
+        writer.write(frame(FINAL, b"a"))
+        await writer.drain()
+        writer.close()
+        async with asyncio.timeout(SECONDS):
+            await ended.wait()
+    assert "ASGI" not in caplog.text

@@ -1,5 +1,6 @@
 """A command in a container whose input and output are streams (Podman's exec sessions)."""
 
+import asyncio
 import contextlib
 from asyncio import StreamReader, StreamWriter
 from collections.abc import AsyncIterator, Mapping
@@ -11,6 +12,7 @@ from upwell.workload.podman.api.client import PodmanApi, PodmanNotFoundError
 from upwell.workload.podman.api.log_frames import STDERR, BadFrameError, FrameReader
 
 _CHUNK = 32 * 1024
+_CLOSE_SECONDS = 1.0
 
 
 def execution_body(command: InstanceCommand) -> Mapping[str, Any]:
@@ -34,9 +36,7 @@ async def conversation(
     try:
         yield PodmanExecution(api, session, reader, writer, tty=command.tty)
     finally:
-        writer.close()
-        with contextlib.suppress(OSError):
-            await writer.wait_closed()
+        await _close(writer)
 
 
 @asynccontextmanager
@@ -53,9 +53,18 @@ async def attachment(
     try:
         yield PodmanAttachment(api, path, reader, writer, tty=bool(config.get("Tty")))
     finally:
-        writer.close()
-        with contextlib.suppress(OSError):
-            await writer.wait_closed()
+        await _close(writer)
+
+
+async def _close(writer: StreamWriter) -> None:
+    """Close a stream; who reads no input for so long gets none of what is left."""
+    writer.close()
+    with contextlib.suppress(OSError):
+        try:
+            async with asyncio.timeout(_CLOSE_SECONDS):
+                await writer.wait_closed()
+        except TimeoutError:
+            writer.transport.abort()
 
 
 class PodmanExecution:
