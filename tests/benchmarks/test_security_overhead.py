@@ -91,11 +91,11 @@ asked = {{
 for module, names in asked.items():
     for name in names:
         setattr(module, name, counted(1, getattr(module, name)))
-for part, names in ((3, ("with_defaults",)), (4, ("_object_faults", "_new_template_faults"))):
-    for name in names:
-        asked_for = getattr(admission, name)
-        whole = (lambda *objects, ask=asked_for: tuple(ask(*objects))) if part == 4 else asked_for
-        setattr(admission, name, counted(part, whole))
+admission.with_defaults = counted(3, admission.with_defaults)
+for name in ("validate", "immutable_faults", "template_faults", "label_faults"):
+    asked_for = getattr(admission, name)
+    whole = lambda *objects, ask=asked_for: tuple(ask(*objects))
+    setattr(admission, name, counted(4, whole))
 writes._changes = counted(2, writes._changes)
 log.ChainFiles.append = counted(2, log.ChainFiles.append)
 log.AuditLog.record = counted_async(2, log.AuditLog.record)

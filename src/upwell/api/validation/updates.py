@@ -62,7 +62,7 @@ def immutable_faults(new: Resource, old: Resource) -> Iterator[Fault]:
             if old.immutable:
                 yield from _sealed(new, old, ("data", "binary_data"))
         case (Deployment(), Deployment()) | (DaemonSet(), DaemonSet()):
-            yield from _unchanged(_spec(new), _spec(old), ("selector",))
+            yield from _selects_the_same(new, old)
         case StatefulSet(), StatefulSet():
             yield from _stateful_set(_spec(new), _spec(old))
         case Job(), Job():
@@ -73,6 +73,13 @@ def immutable_faults(new: Resource, old: Resource) -> Iterator[Fault]:
                 yield Fault.forbidden("spec", f"{why}: delete it and create it anew")
         case _:
             yield from openshift_immutable_faults(new, old)
+
+
+def _selects_the_same(new: Resource, old: Resource) -> Iterator[Fault]:
+    kinds = Deployment | DaemonSet
+    if isinstance(new, kinds) and isinstance(old, kinds) and new.spec.selector == old.spec.selector:
+        return  # and nothing is to be encoded
+    yield from _unchanged(_spec(new), _spec(old), ("selector",))
 
 
 def _spec(resource: Resource) -> dict[str, Any]:

@@ -64,6 +64,10 @@ class GuardedWebSocketProtocol(WSProtocol):
     def connection_lost(self, exc: Exception | None) -> None:
         """End."""
         self._table.close(self._tracked)
+        self.buffer.clear()
+        while sum(self._waiting) > _LARGE_MESSAGE:  # whoever answers may not ask for them
+            self.queue.get_nowait()
+            self._waiting.popleft()
         super().connection_lost(exc)
         if self._answering is not None:  # it may work on a message for ever, and never ask again
             grace = 0 if self._given > _LARGE_MESSAGE else _GRACE_SECONDS

@@ -2,6 +2,7 @@
 
 import asyncio
 import json
+import traceback
 from typing import Any
 
 from starlette.websockets import WebSocket
@@ -98,9 +99,18 @@ async def _converse(execution: ExecSession, channels: Channels) -> None:
         for task in (answering, listening):
             task.cancel()
         await asyncio.wait({answering, listening})
+        _let_go(listening)
     for task in (answering, listening):
         if not task.cancelled():
             task.result()
+
+
+def _let_go(ended: asyncio.Task[None]) -> None:
+    """Free what a task has worked on: its end refers to it, until the command has ended too."""
+    try:
+        ended.result()
+    except BaseException as error:  # noqa: BLE001 - it is told by who asks for the result
+        traceback.clear_frames(error.__traceback__)
 
 
 async def _answer(execution: ExecSession, channels: Channels) -> None:
