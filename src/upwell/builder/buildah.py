@@ -38,6 +38,7 @@ from upwell.builder.sandbox import (
     remove_control_groups,
     takes_control_groups,
 )
+from upwell.builder.step_marks import StepMarks
 from upwell.builder.strategies import custom, docker
 from upwell.builder.strategies import source as source_to_image
 from upwell.builder.strategies.trial import script_output
@@ -127,6 +128,7 @@ class BuildahBuilder:
         self._temporary = settings.temporary_dir / f"upwell-{self._owner}"
         self._occupancy = Occupancy()
         self._rooms: dict[str, BuildRoom] = {}
+        self._step_marks = StepMarks(settings.work_dir.resolve() / "step-marks.key")
         self._launcher = Launcher(str(settings.work_dir.resolve()))
         self._disk = RoomOnDisk(self._launcher, SYSTEM_PATH)
         self._caches = CacheMounts(
@@ -422,6 +424,7 @@ class BuildahBuilder:
                 **{name: text for name, text in base.items() if text},
                 **plan.annotations,
             },
+            step_mark=self._step_marks.of(plan.step_scope),
             allow_local=self._settings.allow_local_sources,
             dialer=self._dialer,
         )

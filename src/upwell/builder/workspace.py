@@ -24,6 +24,8 @@ class Workspace:
     commands: BuildahCommands
     sandbox: Sandbox
     annotations: Mapping[str, str]
+    step_mark: str = ""
+    """Parts its steps from those of builds of other scopes; empty: they are anybody's."""
     allow_local: bool = False
     """True if the plan may name paths of this machine."""
     dialer: Dialer = field(default_factory=unrestricted)

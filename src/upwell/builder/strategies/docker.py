@@ -1,7 +1,6 @@
 """The Docker strategy: a Dockerfile whose images are pinned, and whose environment is set."""
 
 import asyncio
-import hashlib
 import ipaddress
 import socket
 from collections.abc import Mapping
@@ -72,7 +71,7 @@ def _prepare(
     lines, values = environment_lines(plan.env, "UPWELL_ENV", escape)
     # As in OpenShift at the end: a build's name before a RUN would be in no later build's cache.
     own_lines, own_values = environment_lines(plan.build_env, "UPWELL_BUILD", escape)
-    after_from = (*_scope_lines(plan.step_scope), *lines)
+    after_from = (*_mark_lines(work.step_mark), *lines)
     written = normalise(document, images, after_from, at_end=own_lines, final=final)
     for name, value in arguments.items():
         if "\n" in value or "=" in name or not name:
@@ -98,15 +97,13 @@ def _prepare(
     )
 
 
-def _scope_lines(scope: str) -> tuple[str, ...]:
+def _mark_lines(mark: str) -> tuple[str, ...]:
     """Return the instruction that parts the steps of one scope from those of all others.
 
     Buildah finds a step again by the whole history before it. A label is part of that as it
     stands here: a build argument could give an ARG another value.
     """
-    if not scope:
-        return ()
-    return (f"LABEL {_SCOPE}={hashlib.sha256(scope.encode()).hexdigest()}",)
+    return (f"LABEL {_SCOPE}={mark}",) if mark else ()
 
 
 async def _bases(work: Workspace) -> Mapping[Reference, ImageConfig]:

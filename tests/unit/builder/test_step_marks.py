@@ -1,0 +1,24 @@
+"""Marks of steps: the same for a scope, and to be known by nobody who has not seen them."""
+
+from pathlib import Path
+
+from upwell.builder.step_marks import StepMarks
+
+
+def test_a_scope_has_one_mark_after_a_restart_too(tmp_path: Path) -> None:
+    path = tmp_path / "step-marks.key"
+    mark = StepMarks(path).of("shop/uid")
+    assert StepMarks(path).of("shop/uid") == mark
+    assert StepMarks(path).of("bank/uid") != mark
+    assert path.stat().st_mode & 0o777 == 0o600
+
+
+def test_another_installation_has_other_marks(tmp_path: Path) -> None:
+    assert StepMarks(tmp_path / "a").of("shop/uid") != StepMarks(tmp_path / "b").of("shop/uid")
+
+
+def test_a_damaged_key_is_made_anew(tmp_path: Path) -> None:
+    path = tmp_path / "key"
+    path.write_bytes(b"short")
+    assert len(StepMarks(path).of("shop/uid")) == 64
+    assert StepMarks(path).of("") == ""
