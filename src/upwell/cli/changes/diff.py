@@ -16,7 +16,7 @@ import yaml
 from upwell.api.codec import encode
 from upwell.api.core import Secret
 from upwell.cli.core.connection import Session, connection_options
-from upwell.cli.core.documents import LoadedManifest, load_manifests
+from upwell.cli.core.documents import LoadedManifest, load_manifests, require_no_new_faults
 from upwell.cli.core.errors import CommandError, Exit
 from upwell.cli.core.examples import examples
 from upwell.cli.core.terminal import echo
@@ -68,10 +68,11 @@ def diff(
     two folders.
     """
     try:
-        manifests = load_manifests(sources, session, recursive=recursive)
+        manifests = load_manifests(sources, session, recursive=recursive, may_be_there=True)
         pairs: list[tuple[str, str, str]] = []
 
         async def work(client: ApiClient) -> None:
+            await require_no_new_faults(client, manifests)
             for manifest in manifests:
                 pair = await _pair(client, manifest, field_manager, force=force_conflicts)
                 pairs.append(pair)

@@ -8,13 +8,16 @@ from typing import Any, cast
 from urllib.parse import urlsplit
 
 from upwell.api.codec import InvalidObjectError, UnknownKindError, decode
-from upwell.api.defaults import apply_defaults
+from upwell.api.defaults import apply_defaults, with_defaults
 from upwell.api.manifests import MAX_MANIFEST_BYTES, InvalidManifestTextError, parse_manifests
 from upwell.api.meta import Resource
 from upwell.api.validation.objects import validate
+from upwell.api.validation.updates import new_faults
 from upwell.api.values.faults import Fault
 from upwell.cli.core.connection import Session
 from upwell.cli.core.errors import CommandError, Exit
+from upwell.store.interface import ApiClient, NotFoundError
+from upwell.store.kubernetes_errors import StoreForbiddenError
 
 URL_TIMEOUT_SECONDS = 30
 STDIN = "-"
@@ -39,6 +42,15 @@ class LoadedManifest:
 
     document: dict[str, Any]
     resource: Resource
+    where: str = ""
+    """Prefix of what is told of it: its source."""
+    faults: tuple[Fault, ...] = ()
+    """Rules that it breaks, and that the object which is there may break already."""
+
+    @property
+    def told_faults(self) -> Iterator[str]:
+        """Yield what is told of its faults."""
+        yield from _told(self.where, self.resource, self.faults)
 
     @property
     def rank(self) -> int:
@@ -47,11 +59,17 @@ class LoadedManifest:
 
 
 def load_manifests(
-    sources: Sequence[str], session: Session, *, recursive: bool, to_store: bool = True
+    sources: Sequence[str],
+    session: Session,
+    *,
+    recursive: bool,
+    to_store: bool = True,
+    may_be_there: bool = False,
 ) -> list[LoadedManifest]:
     """Return every object of the sources in the order to apply them.
 
-    What is not `to_store` needs no name that an object may have.
+    What is not `to_store` needs no name that an object may have. What `may_be_there` is returned
+    with the rules that it breaks: `require_no_new_faults` looks whether they were broken before.
     Raises CommandError with every fault of every document.
     """
     faults: list[str] = []
@@ -61,7 +79,7 @@ def load_manifests(
             documents += [(f"{where}: ", found) for found in parse_manifests(text, where)]
         except InvalidManifestTextError as error:
             faults.append(str(error))
-    manifests = _check_all(documents, faults, session, to_store=to_store)
+    manifests = _check_all(documents, faults, session, to_store=to_store, may_be_there=may_be_there)
     if not manifests:
         raise CommandError(f"no objects found in {', '.join(sources)}", Exit.USAGE)
     return manifests
@@ -85,23 +103,60 @@ def _check_all(
     namespaces: Collection[str] = (),
     *,
     to_store: bool = True,
+    may_be_there: bool = False,
 ) -> list[LoadedManifest]:
     """Check documents, each with the prefix of its faults; `faults` has earlier ones."""
     manifests: list[LoadedManifest] = []
     for where, document in documents:
-        checked = _check(document, session, namespaces, to_store=to_store)
+        checked = _check(where, document, session, namespaces, to_store=to_store)
         if isinstance(checked, LoadedManifest):
             manifests.append(checked)
         else:
             faults.extend(f"{where}{fault}" for fault in checked)
     faults.extend(_duplicates(manifests))
-    if faults:
-        raise CommandError("nothing was changed:\n  " + "\n  ".join(faults), Exit.USAGE)
+    if faults or not may_be_there:
+        faults.extend(fault for manifest in manifests for fault in manifest.told_faults)
+    _require_none(faults)
     return sorted(manifests, key=lambda manifest: manifest.rank)
 
 
+async def require_no_new_faults(client: ApiClient, manifests: Iterable[LoadedManifest]) -> None:
+    """Raise CommandError with the faults that objects which are there do not have already.
+
+    A rule holds for what an update brings in, as on the server. Raises StoreError.
+    """
+    faults: list[str] = []
+    for manifest in manifests:
+        if not manifest.faults:
+            continue
+        wanted = manifest.resource
+        known: Iterable[Fault] = ()
+        try:
+            there = await client.get(type(wanted), wanted.namespace, wanted.name)
+        except (NotFoundError, StoreForbiddenError):
+            pass
+        else:
+            known = validate(with_defaults(there))
+        faults.extend(_told(manifest.where, wanted, new_faults(manifest.faults, known)))
+    _require_none(faults)
+
+
+def _require_none(faults: Sequence[str]) -> None:
+    if faults:
+        raise CommandError("nothing was changed:\n  " + "\n  ".join(faults), Exit.USAGE)
+
+
+def _told(where: str, resource: Resource, faults: Iterable[Fault]) -> Iterator[str]:
+    yield from (f"{where}{resource.KIND.kind} {resource.name!r}: {fault}" for fault in faults)
+
+
 def _check(
-    document: dict[str, Any], session: Session, namespaces: Collection[str], *, to_store: bool
+    where: str,
+    document: dict[str, Any],
+    session: Session,
+    namespaces: Collection[str],
+    *,
+    to_store: bool,
 ) -> LoadedManifest | list[str]:
     try:
         resource = decode(document)
@@ -109,22 +164,22 @@ def _check(
         return [str(error)]
     except InvalidObjectError as error:
         return [f"{error.what}: {fault}" for fault in error.faults]
-    what = f"{resource.KIND.kind} {resource.name!r}"
-    faults = [
-        f"{what}: {fault}"
+    faults = tuple(
+        fault
         for fault in validate(apply_defaults(resource))
         if to_store or not fault.path.startswith("metadata.")
-    ]
+    )
     if resource.KIND.namespaced:
         allowed = {"", session.namespace, *namespaces}
         if session.namespace_given and resource.namespace not in allowed:
             fault = f"is {resource.namespace!r}, but --namespace is {session.namespace!r}"
-            faults.append(f"{what}: {Fault('metadata.namespace', fault)}")
+            elsewhere = Fault("metadata.namespace", fault)
+            return list(_told("", resource, (*faults, elsewhere)))
         if not resource.namespace:
             metadata = {**document.get("metadata", {}), "namespace": session.namespace}
             document = {**document, "metadata": metadata}
             resource = resource.with_metadata(namespace=session.namespace)
-    return faults or LoadedManifest(document, resource)
+    return LoadedManifest(document, resource, where, faults)
 
 
 def _duplicates(manifests: Iterable[LoadedManifest]) -> Iterator[str]:

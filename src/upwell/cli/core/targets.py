@@ -114,7 +114,9 @@ def parse_targets(session: Session, options: TargetOptions, words: Sequence[str]
     if options.sources:
         if words or selects:
             raise click.UsageError("name objects, or manifests with -f, not both")
-        manifests = load_manifests(options.sources, session, recursive=options.recursive)
+        manifests = load_manifests(
+            options.sources, session, recursive=options.recursive, may_be_there=True
+        )
         named = [
             (type(one.resource), one.resource.namespace, one.resource.name) for one in manifests
         ]

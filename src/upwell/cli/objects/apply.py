@@ -9,7 +9,7 @@ from upwell.api.codec import encode
 from upwell.api.meta import Resource
 from upwell.api.template import Template
 from upwell.cli.core.connection import Session, connection_options
-from upwell.cli.core.documents import LoadedManifest, load_manifests
+from upwell.cli.core.documents import LoadedManifest, load_manifests, require_no_new_faults
 from upwell.cli.core.examples import examples
 from upwell.cli.core.output import full_name
 from upwell.cli.core.terminal import echo
@@ -77,10 +77,11 @@ def apply(
     maps, image streams, builds, services, workloads, routes. Fields that a server set in exported
     objects (uid, resourceVersion, …) are left out.
     """
-    manifests = load_manifests(sources, session, recursive=recursive)
+    manifests = load_manifests(sources, session, recursive=recursive, may_be_there=True)
     options = ApplyOptions(field_manager, force=force_conflicts, dry_run=dry_run == "server")
 
     async def work(client: ApiClient) -> None:
+        await require_no_new_faults(client, manifests)
         for manifest in manifests:
             await apply_one(client, manifest, options)
 

@@ -1,11 +1,17 @@
 """apply, delete and wait: writes, output and exit codes."""
 
+import asyncio
 import json
 from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import pytest
+import yaml
+
+from upwell.api.codec import decode
+from upwell.api.defaults import apply_defaults
+from upwell.api.meta import Resource
 
 if TYPE_CHECKING:
     from click.testing import Result
@@ -43,6 +49,55 @@ def test_apply_tells_created_unchanged_and_configured(upwell: Upwell) -> None:
         "configmap/settings unchanged\n",
         "configmap/settings configured\n",
     ]
+
+
+ODD = """\
+apiVersion: v1
+kind: Service
+metadata: {name: odd, labels: {tier: web}}
+spec: {type: Bogus, ports: [{port: 80}]}
+"""
+"""It breaks a rule that there was not always."""
+
+
+@pytest.fixture
+def odd(client: "FakeClient") -> Resource:
+    """Return what was stored before there was the rule."""
+    stored = decode(yaml.safe_load(ODD)).with_metadata(namespace="default")
+    return asyncio.run(client.create(apply_defaults(stored)))
+
+
+@pytest.mark.usefixtures("odd")
+def test_a_fault_that_is_there_keeps_nothing_from_being_applied(upwell: Upwell) -> None:
+    folder = f"{ODD}---\n{json.dumps(config_map('settings'))}"
+    outcomes = [upwell("apply", "-f", "-", stdin=text) for text in (folder, ODD)]
+    assert [one.stdout for one in outcomes] == [
+        "configmap/settings created\nservice/odd unchanged\n",
+        "service/odd unchanged\n",
+    ]
+
+
+@pytest.mark.usefixtures("odd")
+def test_a_fault_that_is_brought_in_keeps_all_from_being_applied(upwell: Upwell) -> None:
+    worse = ODD.replace("[{port: 80}]", "[{port: 70000}]")
+    result = upwell("apply", "-f", "-", stdin=f"{json.dumps(config_map('settings'))}\n---\n{worse}")
+    assert result.exit_code == 2
+    assert "stdin: Service 'odd': spec.ports[0].port" in result.stderr
+    assert "spec.type" not in result.stderr
+    assert upwell("get", "cm", "-o", "name").stdout == ""
+
+
+def test_what_is_not_there_has_all_its_faults(upwell: Upwell) -> None:
+    result = upwell("apply", "-f", "-", stdin=ODD)
+    assert result.exit_code == 2
+    assert "stdin: Service 'odd': spec.type" in result.stderr
+    assert upwell("get", "svc", "-o", "name").stdout == ""
+
+
+@pytest.mark.usefixtures("odd")
+def test_what_has_a_fault_is_deleted_by_its_manifest(upwell: Upwell) -> None:
+    assert upwell("delete", "-f", "-", stdin=ODD).exit_code == 0
+    assert upwell("get", "svc", "-o", "name").stdout == ""
 
 
 def test_who_may_not_even_read_is_told_what_writing_takes(
