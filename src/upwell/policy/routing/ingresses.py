@@ -63,6 +63,14 @@ def routes_of(ingress: Ingress, service: Found[Service], secret: Found[Secret]) 
     return WantedRoutes(tuple(routes.values()), tuple(dict.fromkeys(problems)))
 
 
+def backend_services(ingress: Ingress) -> Iterator[str]:
+    """Yield the Services that the Routes of an Ingress lead to."""
+    for rule in ingress.spec.rules:
+        for target in rule.http.paths if rule.http is not None else ():
+            if target.backend.service is not None:
+                yield target.backend.service.name
+
+
 def certificate_secrets(ingress: Ingress) -> Iterator[str]:
     """Yield the Secrets that the router takes certificates from."""
     if _termination(ingress) != "passthrough":

@@ -14,10 +14,15 @@ from upwell.api.networking.ingress import (
 )
 from upwell.api.route import Route
 from upwell.controller import Controller, ObjectCache, Result, Watch, of_both
-from upwell.policy.routing.ingresses import WantedRoutes, certificate_secrets, routes_of
+from upwell.policy.routing.ingresses import (
+    WantedRoutes,
+    backend_services,
+    certificate_secrets,
+    routes_of,
+)
 from upwell.policy.routing.reachability import ADMITTED, SERVED
 from upwell.reconcilers.authority import ASK_AGAIN_SECONDS, MISSING_RIGHT, Authority
-from upwell.store.interface import AlreadyExistsError, NotFoundError, Selector
+from upwell.store.interface import AlreadyExistsError, NotFoundError
 
 
 class IngressReconciler:
@@ -31,11 +36,11 @@ class IngressReconciler:
         self._clock = clock
         self._authority = authority
         self._owned = cache.index(Route, _owners)
-        self._here = cache.index(Ingress, lambda ingress: (ingress.namespace,))
+        self._of = cache.index(Ingress, _needed)
 
-    def in_namespace(self, resource: Resource) -> Iterator[ObjectKey]:
-        """Yield the keys of the Ingresses of an object's namespace."""
-        yield from (ingress.key for ingress in self._here.get(resource.namespace))
+    def of_needed(self, resource: Resource) -> Iterator[ObjectKey]:
+        """Yield the keys of the Ingresses that a Service or a Secret is needed for."""
+        yield from (ingress.key for ingress in self._of.get(resource.key))
 
     async def reconcile(self, key: ObjectKey) -> Result:
         """Make, change and remove Routes of the Ingress that `key` names."""
@@ -68,10 +73,12 @@ class IngressReconciler:
         return Result()
 
     async def _wanted(self, ingress: Ingress) -> WantedRoutes:
-        services = {
-            service.name: service
-            for service in (await self._store.list(Service, Selector(ingress.namespace))).items
-        }
+        services: dict[str, Service] = {}
+        for name in dict.fromkeys(backend_services(ingress)):
+            try:
+                services[name] = await self._store.get(Service, ingress.namespace, name)
+            except NotFoundError:
+                continue
         secrets: dict[str, Secret] = {}
         for name in dict.fromkeys(certificate_secrets(ingress)):
             try:
@@ -133,10 +140,17 @@ def ingress_controller(
     watches = (
         Watch(Ingress),
         Watch(Route, of_both(_ingresses)),
-        Watch(Service, of_both(ingresses.in_namespace)),
-        Watch(Secret, of_both(ingresses.in_namespace)),
+        Watch(Service, of_both(ingresses.of_needed)),
+        Watch(Secret, of_both(ingresses.of_needed)),
     )
     return Controller("ingresses", ingresses, cache, watches)
+
+
+def _needed(ingress: Ingress) -> Iterator[ObjectKey]:
+    for name in set(backend_services(ingress)):
+        yield ObjectKey(Service.KIND.kind, ingress.namespace, name)
+    for name in set(certificate_secrets(ingress)):
+        yield ObjectKey(Secret.KIND.kind, ingress.namespace, name)
 
 
 def _owners(route: Route) -> Iterator[str]:

@@ -218,9 +218,20 @@ async def test_a_service_that_comes_later_gives_the_port() -> None:
     await shop.service()
     await shop.cache.ready(Ingress, Service)
     service = await shop.store.get(Service, "shop", "web")
-    assert list(shop.reconciler.in_namespace(service)) == [KEY]
+    assert list(shop.reconciler.of_needed(service)) == [KEY]
     (route,) = await shop.routes()
     assert route.spec.port is not None
+
+
+async def test_an_ingress_is_looked_at_for_what_it_names_alone(shop: ServedIngress) -> None:
+    await shop.apply(ingress(rule("a.example"), tls=[{"secretName": "cert"}]))
+    await shop.certificate()
+    other = document("Service", "other", "v1", spec={"ports": [{"port": 80}]})
+    token = document("Secret", "token", "v1")
+    await shop.cache.ready(Ingress, Service)
+    certificate = await shop.store.get(Secret, "shop", "cert")
+    assert list(shop.reconciler.of_needed(certificate)) == [KEY]
+    assert [*shop.reconciler.of_needed(other), *shop.reconciler.of_needed(token)] == []
 
 
 async def test_hosts_are_shown_once_they_are_admitted(shop: ServedIngress) -> None:
