@@ -48,9 +48,9 @@ class LoadedManifest:
     """Rules that it breaks, and that the object which is there may break already."""
 
     @property
-    def told_faults(self) -> Iterator[str]:
+    def fault_messages(self) -> Iterator[str]:
         """Yield what is told of its faults."""
-        yield from _told(self.where, self.resource, self.faults)
+        yield from _fault_messages(self.where, self.resource, self.faults)
 
     @property
     def rank(self) -> int:
@@ -115,7 +115,7 @@ def _check_all(
             faults.extend(f"{where}{fault}" for fault in checked)
     faults.extend(_duplicates(manifests))
     if faults or not may_be_there:
-        faults.extend(fault for manifest in manifests for fault in manifest.told_faults)
+        faults.extend(fault for manifest in manifests for fault in manifest.fault_messages)
     _require_none(faults)
     return sorted(manifests, key=lambda manifest: manifest.rank)
 
@@ -137,7 +137,7 @@ async def require_no_new_faults(client: ApiClient, manifests: Iterable[LoadedMan
             pass
         else:
             known = validate(with_defaults(there))
-        faults.extend(_told(manifest.where, wanted, new_faults(manifest.faults, known)))
+        faults.extend(_fault_messages(manifest.where, wanted, new_faults(manifest.faults, known)))
     _require_none(faults)
 
 
@@ -146,7 +146,7 @@ def _require_none(faults: Sequence[str]) -> None:
         raise CommandError("nothing was changed:\n  " + "\n  ".join(faults), Exit.USAGE)
 
 
-def _told(where: str, resource: Resource, faults: Iterable[Fault]) -> Iterator[str]:
+def _fault_messages(where: str, resource: Resource, faults: Iterable[Fault]) -> Iterator[str]:
     yield from (f"{where}{resource.KIND.kind} {resource.name!r}: {fault}" for fault in faults)
 
 
@@ -174,7 +174,7 @@ def _check(
         if session.namespace_given and resource.namespace not in allowed:
             fault = f"is {resource.namespace!r}, but --namespace is {session.namespace!r}"
             elsewhere = Fault("metadata.namespace", fault)
-            return list(_told("", resource, (*faults, elsewhere)))
+            return list(_fault_messages("", resource, (*faults, elsewhere)))
         if not resource.namespace:
             metadata = {**document.get("metadata", {}), "namespace": session.namespace}
             document = {**document, "metadata": metadata}
