@@ -193,7 +193,7 @@ class LocalStore:
         self, kind: type[R], selector: Selector = EVERYTHING, *, since: str = ""
     ) -> AsyncGenerator[WatchEvent[R]]:
         """Yield changes after `since` in order, for ever; raises ExpiredError."""
-        if since and not (since.isascii() and since.isdigit()):
+        if since and not semantics.is_version(since):
             raise ExpiredError(since)
         # No await between the list and the position, so nothing falls between them.
         listed = () if since else (await self.list(kind, selector)).items

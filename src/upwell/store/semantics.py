@@ -24,6 +24,10 @@ class Birth:
     time: datetime
 
 
+_VERSION_DIGITS = 19
+"""Of a number of 64 bits (Kubernetes' resourceVersions)."""
+
+
 def created[R: Resource](resource: R, birth: Birth) -> R:
     """Return the first state of a new object, without a status where the kind has one."""
     _require_place(resource)
@@ -87,6 +91,11 @@ def marked_for_deletion[R: Resource](stored: R, now: datetime) -> R:
     if stored.is_deleting:
         return stored
     return stored.with_metadata(deletion_timestamp=_to_seconds(now))
+
+
+def is_version(text: str) -> bool:
+    """Return True for the text of a resourceVersion that a store may have given."""
+    return text.isascii() and text.isdigit() and len(text) <= _VERSION_DIGITS
 
 
 def require_version(stored: Resource, resource_version: str) -> None:

@@ -19,6 +19,7 @@ from upwell.cli.changes.file_data import (
     read_data,
     read_file,
 )
+from upwell.cli.changes.pod_templates import PORT_DIGITS, port_of
 from upwell.cli.changes.writing import WritingOptions, write_options
 from upwell.cli.core.connection import Session, connection_options
 from upwell.cli.core.documents import load_manifests
@@ -453,9 +454,9 @@ def clusterip(name: str, ports: tuple[str, ...]) -> Document:
     found = []
     for text in ports:
         port, _, target = text.partition(":")
-        if not port.isdigit():
+        if not (port.isascii() and port.isdecimal() and len(port) <= PORT_DIGITS):
             raise click.UsageError(f"--tcp={text}: write PORT or PORT:TARGET")
-        goal: int | str = int(target) if target.isdigit() else target or int(port)
+        goal = port_of(target) if target else int(port)
         found.append(
             {
                 "name": text.replace(":", "-"),
@@ -483,7 +484,7 @@ def _route(name: str, target: str, host: str, port: str, tls_: Document) -> Docu
     if host:
         spec["host"] = host
     if port:
-        spec["port"] = {"targetPort": int(port) if port.isdigit() else port}
+        spec["port"] = {"targetPort": port_of(port)}
     return _object("route.openshift.io/v1", "Route", name or target, spec=spec)
 
 

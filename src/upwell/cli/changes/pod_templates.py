@@ -12,6 +12,7 @@ _PATHS = {
     "CronJob": ("spec", "jobTemplate", "spec", "template", "spec"),
     "Pod": ("spec",),
 }
+PORT_DIGITS = 5
 _TEMPLATE = ("spec", "template", "spec")
 
 
@@ -78,4 +79,5 @@ def store(parent: Document, field: str, values: list[Document]) -> None:
 
 def port_of(text: str) -> int | str:
     """Return the number of a port, or its name."""
-    return int(text) if text.isdecimal() else text
+    is_number = text.isascii() and text.isdecimal() and len(text) <= PORT_DIGITS
+    return int(text) if is_number else text

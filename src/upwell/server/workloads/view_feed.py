@@ -31,7 +31,7 @@ from upwell.store.interface import (
     StoreError,
     WatchEvent,
 )
-from upwell.store.semantics import matches
+from upwell.store.semantics import is_version, matches
 from upwell.workload.interface import WorkloadError
 
 _LOG = logging.getLogger(__name__)
@@ -110,7 +110,7 @@ class ViewFeed:
         self, kind: type[R], selector: Selector = EVERYTHING, *, since: str = ""
     ) -> AsyncGenerator[WatchEvent[R]]:
         """Yield changes after `since` in order, for ever; raises ExpiredError."""
-        if since and not (since.isascii() and since.isdigit()):
+        if since and not is_version(since):
             raise ExpiredError(since)
         self._watches += 1
         try:
