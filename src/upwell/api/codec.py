@@ -4,6 +4,7 @@ Unknown fields are kept and can be listed; wrong types are refused with the path
 """
 
 import json
+import re
 from collections.abc import Iterator, Mapping
 from difflib import get_close_matches
 from typing import Any
@@ -277,18 +278,39 @@ def _name_in(document: bytes | str) -> str:
 
 def _faults(error: ValidationError) -> tuple[Fault, ...]:
     found: dict[str, Fault] = {}
-    for detail in error.errors(include_url=False, include_context=False):
-        path = _path(detail)
-        message = _message(detail)
-        earlier = found.get(path)
-        if detail["type"] == "missing":
-            found[path] = Fault.required(path)
-        elif earlier is None:
-            found[path] = Fault(path, message, _cause(detail["type"]))
-        elif message not in earlier.message:
-            both = f"{earlier.message} or {message.removeprefix('expected ')}"
-            found[path] = Fault(path, both, earlier.cause)
+    for detail in error.errors(include_url=False):
+        fault = _fault(_path(detail), detail)
+        earlier = found.get(fault.path)
+        if earlier is None or fault.cause is CauseType.REQUIRED:
+            found[fault.path] = fault
+        elif fault.message not in earlier.message:
+            both = f"{earlier.message} or {fault.message.removeprefix('expected ')}"
+            found[fault.path] = Fault(fault.path, both, earlier.cause)
     return tuple(found.values())
+
+
+_BOUNDS = {
+    "greater_than": ("gt", "greater than"),
+    "greater_than_equal": ("ge", "greater than or equal to"),
+    "less_than": ("lt", "less than"),
+    "less_than_equal": ("le", "less than or equal to"),
+}
+"""By pydantic's type of an error: where it tells the bound, and Kubernetes' words for it."""
+_NAMES = re.compile(r"'([^']*)'")
+"""Of the values that pydantic says there are: 'A', 'B' or 'C'."""
+
+
+def _fault(path: str, detail: ErrorDetails) -> Fault:
+    """Return the fault of what pydantic found."""
+    kind, value, context = detail["type"], detail["input"], detail.get("ctx", {})
+    if kind == "missing":
+        return Fault.required(path)
+    if kind in _BOUNDS:
+        bound, words = _BOUNDS[kind]
+        return Fault.invalid(path, value, f"must be {words} {context[bound]}")
+    if kind in {"enum", "literal_error"} and isinstance(value, str):
+        return Fault.not_supported(path, value, sorted(_NAMES.findall(context["expected"])))
+    return Fault(path, _message(detail), _cause(kind))
 
 
 _UNION_MEMBERS = {"int", "str", "float", "bool"}

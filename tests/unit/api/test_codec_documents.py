@@ -24,6 +24,7 @@ from upwell.api.core import ConfigMap, Secret
 from upwell.api.image import ImageStream
 from upwell.api.meta import Condition, ObjectMeta, Resource
 from upwell.api.pipeline import Pipeline, PipelineStatus
+from upwell.api.values.faults import CauseType
 
 _names = st.from_regex(r"[a-z][a-z0-9]{0,12}", fullmatch=True)
 _texts = st.text(st.characters(codec="utf-8"), max_size=20)
@@ -124,6 +125,39 @@ def test_a_field_that_may_be_text_or_number_names_both() -> None:
 
 def _container_with_port(port: object) -> dict[str, object]:
     return {"name": "web", "readinessProbe": {"tcpSocket": {"port": port}}}
+
+
+def test_what_is_out_of_bounds_is_told_as_kubernetes_tells_it() -> None:
+    port = {"name": "web", "image": "web:1", "ports": [{"containerPort": 80_000}]}
+    document = {
+        "apiVersion": "apps/v1",
+        "kind": "Deployment",
+        "metadata": {"name": "web"},
+        "spec": {"replicas": -1, "template": {"spec": {"containers": [port]}}},
+    }
+
+    with pytest.raises(InvalidObjectError) as caught:
+        decode(document)
+
+    at = "spec.template.spec.containers[0].ports[0].containerPort"
+    assert {str(fault) for fault in caught.value.faults} == {
+        "spec.replicas: Invalid value: -1: must be greater than or equal to 0",
+        f"{at}: Invalid value: 80000: must be less than or equal to 65535",
+    }
+
+
+def test_a_value_that_is_none_of_a_few_is_told_with_those_there_are() -> None:
+    spec = {"runPolicy": "Always", "strategy": {"dockerStrategy": {}}}
+
+    with pytest.raises(InvalidObjectError) as caught:
+        decode_as(BuildConfig, {"metadata": {"name": "web"}, "spec": spec})
+
+    (fault,) = caught.value.faults
+    assert fault.cause is CauseType.NOT_SUPPORTED
+    assert str(fault) == (
+        'spec.runPolicy: Unsupported value: "Always":'
+        ' supported values: "Parallel", "Serial", "SerialLatestOnly"'
+    )
 
 
 def test_a_wrong_secret_does_not_show_in_the_error() -> None:
