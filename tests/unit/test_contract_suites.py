@@ -22,6 +22,8 @@ PARTS = "one of the suite, with what works beside it: it is not used as the port
 BESIDE = {
     "CutImage": "breaks in the middle of a layer, for the suite of inventories",
     "PersonClient": "the fake of the suite, but for the review of a person who signs in",
+    "ContainerClient": "the fake of the suite, but for programs of this machine as containers",
+    "RealProcess": "a program of this machine, for the client whose containers it is",
     "OneImageRegistry": "knows every name, so that nothing is unknown to it",
     "CountingStore": "the store in memory, which passes, and counts what is listed",
     "LocalStore": "what the stores in memory and in SQLite share, which pass",

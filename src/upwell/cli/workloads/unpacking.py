@@ -1,0 +1,167 @@
+"""Archives of containers, unpacked here: what they say is somebody else's.
+
+Nothing is written outside the destination, and nothing through a link below it: neither one of
+the archive, since none is made, nor one that was there. Links, devices and pipes are left out.
+"""
+
+import asyncio
+import os
+import posixpath
+import shutil
+import stat
+import tarfile
+from collections.abc import AsyncIterator, Callable
+from contextlib import suppress
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import BinaryIO
+
+from upwell.cli.core.errors import CommandError
+from upwell.cli.core.terminal import echo
+from upwell.cli.workloads.file_choice import FileChoice
+from upwell.formats.bounded_tar import BoundedTar, BoundedTarError
+
+MAX_ENTRIES = 1_000_000
+_PIECE = 1024 * 1024
+_MAX_REST = 1024 * 1024
+"""Bytes after the archive's end, which fill its last record."""
+
+
+@dataclass
+class Unpacking:
+    """Unpacks entries whose names begin with `prefix` to `destination`, in place of the prefix."""
+
+    prefix: str
+    destination: Path
+    max_bytes: int
+    choice: FileChoice = field(default_factory=FileChoice)
+    modes: bool = True
+    """Tells whether the entries' permissions are kept; never their owners, nor set-user-ID."""
+    tell: Callable[[str], None] = lambda _: None
+    written: set[str] = field(default_factory=set)
+    """Paths below the destination, of all that the archive has; of the destination itself empty."""
+
+    async def take(self, pieces: AsyncIterator[bytes]) -> None:
+        """Unpack an archive as it comes; raises CommandError, also for one that is hostile."""
+        reading, writing = os.pipe()
+        source = os.fdopen(reading, "rb")
+        working = asyncio.create_task(asyncio.to_thread(self._work, source))
+        try:
+            with os.fdopen(writing, "wb", buffering=0) as sink, suppress(BrokenPipeError):
+                # Without a reader, what has come is enough, or the reader has failed.
+                async for piece in pieces:
+                    rest = memoryview(piece)
+                    while rest:
+                        rest = rest[await asyncio.to_thread(sink.write, rest) :]
+        except BaseException:
+            with suppress(CommandError):  # it misses the rest
+                await working
+            raise
+        await working
+
+    def _work(self, source: BinaryIO) -> None:
+        with source:
+            try:
+                self._unpack(source)
+                rest = 0
+                while (piece := source.read(_PIECE)) and rest <= _MAX_REST:
+                    rest += len(piece)
+            except (BoundedTarError, tarfile.TarError) as error:
+                raise CommandError(
+                    f"the container's archive cannot be unpacked: {error}"
+                ) from error
+            except OSError as error:
+                where = error.filename or self.destination
+                raise CommandError(f"{where}: {error.strerror or error}") from error
+
+    def _unpack(self, source: BinaryIO) -> None:
+        for count, (archive, entry) in enumerate(BoundedTar(source, self.max_bytes)):
+            if count >= MAX_ENTRIES:
+                raise BoundedTarError(f"it has more than {MAX_ENTRIES} entries")
+            path = self._path(entry.name)
+            if self.choice.leaves_out(path):
+                continue
+            if not path and not entry.isdir() and self.destination.is_dir():
+                path = posixpath.basename(self.prefix.rstrip("/"))
+            self.written.add(path)
+            target = self.destination / path if path else self.destination
+            if path and (why := self._blocked(path)):
+                echo(f"warning: skipping {target}: {why}", err=True)
+            elif entry.isdir():
+                self._make_folder(target)
+                self.tell(path or ".")
+            elif entry.isreg() and not entry.issparse():
+                self._write(target, archive, entry)
+                self.tell(path or target.name)
+            elif entry.islnk():
+                self._copy(target, entry)
+                self.tell(path)
+            else:
+                kind = f"a symlink to {entry.linkname!r}" if entry.issym() else "a special file"
+                echo(f"warning: skipping {target}: it is {kind}", err=True)
+
+    def _path(self, name: str) -> str:
+        """Return an entry's path below the destination; raises BoundedTarError."""
+        steps = [step for step in name.split("/") if step not in {"", "."}]
+        if ".." in steps or "\0" in name:
+            raise BoundedTarError(f"entry {name!r} leads out of it")
+        above = [step for step in self.prefix.split("/") if step not in {"", "."}]
+        if steps[: len(above)] != above:
+            raise BoundedTarError(f"entry {name!r} is not below {self.prefix!r}")
+        return "/".join(steps[len(above) :])
+
+    def _blocked(self, path: str) -> str:
+        """Return why a path cannot be written; empty if it can."""
+        at = self.destination
+        steps = path.split("/")
+        for number, step in enumerate(steps, 1):
+            at /= step
+            try:
+                mode = at.lstat().st_mode
+            except FileNotFoundError:
+                return ""
+            except NotADirectoryError:
+                return f"{at.parent} is no folder"
+            if stat.S_ISLNK(mode):
+                return f"{at} is a symlink here"
+            if number == len(steps) and not (stat.S_ISREG(mode) or stat.S_ISDIR(mode)):
+                return "it is neither a file nor a folder here"
+        return ""
+
+    @staticmethod
+    def _make_folder(path: Path) -> None:
+        path.mkdir(parents=True, exist_ok=True)
+
+    def _write(self, path: Path, archive: tarfile.TarFile, entry: tarfile.TarInfo) -> None:
+        content = archive.extractfile(entry)
+        with self._opened(path, entry.mode) as file:
+            while content is not None and (piece := content.read(_PIECE)):
+                file.write(piece)
+        if self.modes and _is_time(entry.mtime):
+            os.utime(path, (entry.mtime, entry.mtime))
+
+    def _copy(self, path: Path, entry: tarfile.TarInfo) -> None:
+        """Make a file of an entry that is a hard link to one before it."""
+        other = self._path(entry.linkname)
+        origin = self.destination / other if other else self.destination
+        if other not in self.written or origin == path or self._blocked(other):
+            echo(f"warning: skipping {path}: it is a link to {entry.linkname!r}", err=True)
+            return
+        if not origin.is_file():
+            echo(f"warning: skipping {path}: {entry.linkname!r} was left out", err=True)
+            return
+        with origin.open("rb") as content, self._opened(path, entry.mode) as file:
+            shutil.copyfileobj(content, file)
+
+    def _opened(self, path: Path, mode: int) -> BinaryIO:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        flags = os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC | os.O_NONBLOCK
+        kept = mode & 0o777 if self.modes else 0o666
+        # The destination itself may be a link of the user's; nothing below it.
+        flags |= 0 if path == self.destination else os.O_NOFOLLOW
+        descriptor = os.open(path, flags, kept | stat.S_IWUSR | stat.S_IRUSR)
+        return os.fdopen(descriptor, "wb")
+
+
+def _is_time(seconds: float) -> bool:
+    return 0 <= seconds < 2**33
