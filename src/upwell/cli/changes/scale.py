@@ -8,10 +8,12 @@ from upwell.api.codec import encode
 from upwell.api.meta import Resource
 from upwell.cli.changes.writing import Document, WritingOptions, reader, warn, write_options
 from upwell.cli.core.connection import Session, connection_options
+from upwell.cli.core.durations import TIMEOUT, within
 from upwell.cli.core.errors import CommandError, Exit
 from upwell.cli.core.examples import examples
 from upwell.cli.core.kept_options import kept
 from upwell.cli.core.targets import TargetOptions, parse_targets, target_options
+from upwell.cli.core.waiting import until
 from upwell.store.interface import ApiClient
 from upwell.store.retry import update_with_retry
 
@@ -41,6 +43,7 @@ class _Scaling:
         "upwell scale deployment/shop --replicas=3",
         "upwell scale dc gate --replicas=0",
         "upwell scale deployment/shop --current-replicas=2 --replicas=3",
+        "upwell scale deployment/shop --replicas=3 --timeout=2m",
         "upwell scale deployment --all --replicas=0",
     )
 )
@@ -55,11 +58,20 @@ class _Scaling:
     show_default="any",
     help="Number of replicas that there has to be before.",
 )
+@click.option(
+    "--timeout",
+    type=TIMEOUT,
+    default="0",
+    show_default="do not wait",
+    help="Time to wait until as many replicas run.",
+)
 @target_options
 @write_options(resource_version=True)
 @connection_options
 @click.pass_context
-def scale(ctx: click.Context, words: tuple[str, ...], replicas: int, current: int | None) -> None:
+def scale(
+    ctx: click.Context, words: tuple[str, ...], replicas: int, current: int | None, timeout: float
+) -> None:
     """Set the number of replicas of workloads."""
     session: Session = ctx.ensure_object(Session)
     options = kept(ctx, WritingOptions)
@@ -80,8 +92,27 @@ def scale(ctx: click.Context, words: tuple[str, ...], replicas: int, current: in
         for resource in found:
             after = await _scaled(client, resource, scaling, options)
             options.tell(resource, after, "scaled")
+        if timeout and options.dry_run == "none":
+            for resource in found:
+                await _settled(client, resource, replicas, timeout)
 
     session.run(work)
+
+
+async def _settled(client: ApiClient, first: Resource, replicas: int, seconds: float) -> None:
+    """Wait until a workload has that many instances; raises CommandError."""
+    name = f"{first.KIND.singular}/{first.name}"
+
+    def has_settled(resource: Resource) -> bool:
+        document = encode(resource)
+        status = document.get("status") or {}
+        seen = status.get("observedGeneration", 0) >= document["metadata"].get("generation", 0)
+        # Another has scaled it meanwhile: there is nothing to wait for.
+        wanted = document.get("spec", {}).get("replicas", 1)
+        return bool(wanted != replicas or (seen and status.get("replicas", 0) == replicas))
+
+    async with within(seconds, f"{name} does not have {replicas} replicas"):
+        await until(client, first, has_settled)
 
 
 async def _scaled(

@@ -1,10 +1,19 @@
 """`upwell set`: change parts of workloads and BuildConfigs."""
 
+from collections.abc import Sequence
 from typing import override
 
 import click
 
+from upwell.cli.changes.set_builds import build_hook, build_secret, deployment_hook
 from upwell.cli.changes.set_env import env
+from upwell.cli.changes.set_fields import (
+    data,
+    image_lookup,
+    route_backends,
+    selector,
+    serviceaccount,
+)
 from upwell.cli.changes.set_image import image
 from upwell.cli.changes.set_probe import probe
 from upwell.cli.changes.set_resources import resources
@@ -12,7 +21,13 @@ from upwell.cli.changes.set_triggers import triggers
 from upwell.cli.changes.set_volume import volume
 from upwell.cli.core.examples import examples
 
-_ALIASES = {"volumes": "volume", "probes": "probe", "trigger": "triggers", "images": "image"}
+_ALIASES = {
+    "volumes": "volume",
+    "probes": "probe",
+    "trigger": "triggers",
+    "images": "image",
+    "sa": "serviceaccount",
+}
 
 
 class SetGroup(click.Group):
@@ -34,11 +49,27 @@ class SetGroup(click.Group):
     ),
 )
 def set_command() -> None:
-    """Change parts of workloads and BuildConfigs.
+    """Change parts of workloads, BuildConfigs and other objects.
 
-    Each command changes the pod templates of the named objects, and patches only that.
+    Each command reads the named objects, and patches only what it is about.
     """
 
 
-for _command in (image, env, resources, probe, triggers, volume):
+_COMMANDS: Sequence[click.Command] = (
+    build_hook,
+    build_secret,
+    data,
+    deployment_hook,
+    env,
+    image,
+    image_lookup,
+    probe,
+    resources,
+    route_backends,
+    selector,
+    serviceaccount,
+    triggers,
+    volume,
+)
+for _command in _COMMANDS:
     set_command.add_command(_command)

@@ -2,7 +2,7 @@
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any, override
+from typing import Any
 from urllib.parse import urlsplit
 
 import click
@@ -15,6 +15,7 @@ from upwell.cli.changes.writing import (
     change_objects,
     write_options,
 )
+from upwell.cli.core.after_dashes import CommandAfterDashes, words_after_dashes
 from upwell.cli.core.connection import Session, connection_options
 from upwell.cli.core.errors import CommandError
 from upwell.cli.core.examples import examples
@@ -121,20 +122,8 @@ def _number(target: str, name: str, text: str) -> Callable[[Any], Any]:
     return _option(target, name, type=whole, show_default="as it is", help=text)
 
 
-class _CommandAfterDashes(click.Command):
-    """A command whose words after `--` are kept apart from its own."""
-
-    @override
-    def parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:
-        if "--" in args:
-            at = args.index("--")
-            kept(ctx, _ProbeOptions).command = tuple(args[at + 1 :])
-            args = args[:at]
-        return super().parse_args(ctx, args)
-
-
 @click.command(
-    cls=_CommandAfterDashes,
+    cls=CommandAfterDashes,
     epilog=examples(
         "upwell set probe deployment/shop --readiness --get-url=http://:8080/healthz",
         "upwell set probe dc/gate --liveness --open-tcp=5432 --initial-delay-seconds=30",
@@ -185,6 +174,7 @@ def probe(ctx: click.Context, words: tuple[str, ...]) -> None:
     """
     session: Session = ctx.ensure_object(Session)
     options = kept(ctx, _ProbeOptions)
+    options.command = words_after_dashes(ctx)
     if not options.fields:
         raise click.UsageError("say which probe: --readiness, --liveness, --startup")
     action = options.action()

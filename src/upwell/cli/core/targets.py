@@ -6,6 +6,7 @@ from typing import Any
 
 import click
 
+from upwell.api.codec import find_kind
 from upwell.api.meta import Resource
 from upwell.cli.core.connection import Session
 from upwell.cli.core.documents import LoadedManifest, load_manifests
@@ -135,6 +136,15 @@ def parse_targets(session: Session, options: TargetOptions, words: Sequence[str]
     return ChosenObjects(
         [(one.resource, one.namespace(session.namespace), one.name) for one in parse_named(words)]
     )
+
+
+def of_kind(kind: str, words: Sequence[str], options: TargetOptions) -> list[str]:
+    """Return the words that name objects, where `kind` may be left out."""
+    if options.sources or (words and find_kind(words[0]) is not None):
+        return list(words)
+    if not words and (options.labels or options.fields or options.all):
+        return [kind]
+    return [word if "/" in word else f"{kind}/{word}" for word in words]
 
 
 def split_words(words: Sequence[str]) -> tuple[list[str], list[str]]:

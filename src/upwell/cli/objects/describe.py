@@ -10,8 +10,9 @@ from upwell.api.core import Event
 from upwell.api.meta import Resource
 from upwell.cli.core.connection import Session, connection_options
 from upwell.cli.core.examples import examples
-from upwell.cli.core.names import parse_named
+from upwell.cli.core.kept_options import kept
 from upwell.cli.core.output import Format, output_option, write_data
+from upwell.cli.core.targets import TargetOptions, parse_targets, target_options
 from upwell.cli.core.terminal import echo
 from upwell.cli.explain.snapshot import read_snapshot
 from upwell.cli.objects.descriptions import DescriptionContext, describe, render
@@ -25,26 +26,27 @@ from upwell.store.interface import ApiClient, Selector, StoreError
     epilog=examples(
         "upwell describe deployment/shop",
         "upwell describe build shop-1 shop-2",
+        "upwell describe pods -l app=shop",
+        "upwell describe -f shop.yaml",
         "upwell describe is/debian -o json",
     ),
 )
-@click.argument("what", nargs=-1, required=True, metavar="KIND/NAME...")
+@click.argument("what", nargs=-1, metavar="[KIND/NAME]...")
+@target_options
 @output_option(Format.TABLE, Format.JSON, Format.YAML)
 @connection_options
-@click.pass_obj
-def describe_command(session: Session, what: tuple[str, ...], output: str) -> None:
+@click.pass_context
+def describe_command(ctx: click.Context, what: tuple[str, ...], output: str) -> None:
     """Show the details of objects: state, history, triggers, conditions and events.
 
     For a build also its causes, images, stages and the end of its log; for a workload its
     revisions and the instances that run.
     """
-    wanted = parse_named(what)
+    session: Session = ctx.ensure_object(Session)
+    chosen = parse_targets(session, kept(ctx, TargetOptions), what)
 
     async def work(client: ApiClient) -> None:
-        found = [
-            await client.get(one.resource, one.namespace(session.namespace), one.name)
-            for one in wanted
-        ]
+        found = await chosen.read(client)
         for at, resource in enumerate(found):
             context = await _context(client, resource)
             if output != Format.TABLE:

@@ -2,17 +2,18 @@
 
 import asyncio
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 import click
 
 from upwell.api.codec import encode
 from upwell.api.meta import Resource
 from upwell.cli.core.connection import Session, connection_options
+from upwell.cli.core.documents import load_manifests
 from upwell.cli.core.errors import CommandError
 from upwell.cli.core.examples import examples
 from upwell.cli.core.kept_options import keep_option, kept
-from upwell.cli.core.names import Named, parse_kinds, parse_named
+from upwell.cli.core.names import parse_kinds, parse_named
 from upwell.cli.core.output import (
     Format,
     Table,
@@ -53,6 +54,8 @@ class _ListOptions:
     show_kind: bool = False
     no_headers: bool = False
     ignore_not_found: bool = False
+    sources: tuple[str, ...] = ()
+    recursive: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -107,11 +110,29 @@ class _GetRequest:
         "upwell get builds -l openshift.io/build-config.name=shop --watch",
         "upwell get builds --field-selector status=Failed --sort-by=.metadata.creationTimestamp",
         "upwell get deployment -l 'tier in (web,api)' --show-labels",
+        "upwell get -f shop.yaml",
         "upwell get route shop -o jsonpath='{.spec.host}'",
         "upwell get pods -o custom-columns=NAME:.metadata.name,NODE:.spec.nodeName",
     )
 )
-@click.argument("what", nargs=-1, required=True, metavar="KIND [NAME]... | KIND/NAME...")
+@keep_option(
+    _ListOptions,
+    "sources",
+    "-f",
+    "--filename",
+    multiple=True,
+    metavar="SOURCE",
+    help="Objects of a file, folder, URL or - for stdin; repeatable.",
+)
+@keep_option(
+    _ListOptions,
+    "recursive",
+    "-R",
+    "--recursive",
+    is_flag=True,
+    help="Read the subfolders of a folder as well.",
+)
+@click.argument("what", nargs=-1, metavar="[KIND [NAME]... | KIND/NAME...]")
 @click.option("-A", "--all-namespaces", is_flag=True, help="List the objects of all namespaces.")
 @selection_options
 @click.option("-w", "--watch", is_flag=True, help="Print changes until interrupted.")
@@ -174,9 +195,7 @@ def get(
         all_namespaces,
         kept(ctx, _ListOptions),
     )
-    by_name = "/" in what[0] or len(what) > 1
-    named = parse_named(what) if by_name else []
-    kinds = [] if by_name else parse_kinds(what[0])
+    named, kinds = _wanted(session, what, request.options)
     if watch and len(named or kinds) != 1:
         raise click.UsageError("--watch takes one kind or one object")
     if named and (labels or fields or all_namespaces):
@@ -184,25 +203,48 @@ def get(
 
     async def work(client: ApiClient) -> None:
         if watch:
-            kind, name = (named[0].resource, named[0].name) if named else (kinds[0], "")
-            await _watch(client, kind, request.selector(kind, name), request)
+            kind, namespace, name = named[0] if named else (kinds[0], request.wanted.namespace, "")
+            selector = replace(request.selector(kind, name), namespace=namespace)
+            if not kind.KIND.namespaced:
+                selector = replace(selector, namespace="")
+            await _watch(client, kind, selector, request)
         elif named:
-            await _show_named(client, named, session, request)
+            await _show_named(client, named, request)
         else:
             await _show_kinds(client, kinds, request)
 
     session.run(work)
 
 
-async def _show_named(
-    client: ApiClient, named: Sequence[Named], session: Session, request: _GetRequest
-) -> None:
+type _Place = tuple[type[Resource], str, str]
+"""Kind, namespace and name."""
+
+
+def _wanted(
+    session: Session, what: Sequence[str], options: _ListOptions
+) -> tuple[Sequence[_Place], Sequence[type[Resource]]]:
+    """Return the objects that are named, and else the kinds; raises click.UsageError."""
+    if options.sources:
+        if what:
+            raise click.UsageError("name objects, or manifests with -f, not both")
+        manifests = load_manifests(options.sources, session, recursive=options.recursive)
+        found = [one.resource for one in manifests]
+        return [(type(one), one.namespace, one.name) for one in found], []
+    if not what:
+        raise click.UsageError("name a kind, objects as KIND/NAME, or manifests with -f")
+    if "/" not in what[0] and len(what) == 1:
+        return [], parse_kinds(what[0])
+    return [
+        (one.resource, one.namespace(session.namespace), one.name) for one in parse_named(what)
+    ], []
+
+
+async def _show_named(client: ApiClient, named: Sequence[_Place], request: _GetRequest) -> None:
     resources: list[Resource] = []
     missing: list[NotFoundError] = []
     for one in named:
         try:
-            namespace = one.namespace(session.namespace)
-            resources.append(await client.get(one.resource, namespace, one.name))
+            resources.append(await client.get(*one))
         except NotFoundError as error:
             if len(named) == 1 and not request.options.ignore_not_found:
                 raise
