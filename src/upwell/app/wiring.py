@@ -70,7 +70,7 @@ from upwell.reconcilers.quotas.reconciler import resource_quota_controller
 from upwell.reconcilers.rollouts.index import WorkloadIndex
 from upwell.reconcilers.rollouts.local_images import LocalImages
 from upwell.reconcilers.rollouts.triggers import workload_trigger_controller
-from upwell.reconcilers.routing.ingresses import ingress_controller
+from upwell.reconcilers.routing.ingresses import CreateRoute, ingress_controller
 from upwell.reconcilers.routing.reconciler import routing_controller
 from upwell.reconcilers.routing.supervision import router_supervision_controller
 from upwell.reconcilers.signatures.findings import DeferredPasses, FindingRecorder
@@ -162,7 +162,7 @@ def wire(adapters: Adapters) -> Wired:
         build_config_controller(builds, now),
         build_controller(building, builds),
         *signing.controllers,
-        *_workloads(adapters, workloads, secrets, policies),
+        *_workloads(adapters, workloads, secrets, policies, clients.create),
         *promotion(adapters, workloads, builds, secrets, policies),
         event_controller(events, adapters.cache),
         resource_quota_controller(
@@ -237,7 +237,11 @@ def _streams(adapters: Adapters, secrets: PullSecrets, policies: ImagePolicies) 
 
 
 def _workloads(
-    adapters: Adapters, index: WorkloadIndex, secrets: PullSecrets, policies: ImagePolicies
+    adapters: Adapters,
+    index: WorkloadIndex,
+    secrets: PullSecrets,
+    policies: ImagePolicies,
+    create: CreateRoute,
 ) -> Sequence[Controller]:
     """Return what runs instances and routes to them."""
     cache = adapters.cache
@@ -265,7 +269,7 @@ def _workloads(
         pod_controller(cache, machine, images, now),
         cron_job_controller(cache, now),
         rollouts.rollout_controller(index, machine, images, now),
-        ingress_controller(cache, now, machine.authority),
+        ingress_controller(cache, now, machine.authority, create),
         routing_controller(cache, machine, now, adapters.settings.own_places),
         router_supervision_controller(cache, machine),
         *firewall(adapters, traffic),

@@ -8,6 +8,7 @@ from upwell.api.codec import unknown_fields
 from upwell.api.core import ConfigMap, ResourceQuota, Secret, Service
 from upwell.api.image import ImageStream
 from upwell.api.meta import Resource
+from upwell.api.networking.ingress import Ingress
 from upwell.api.networking.network_policy import NetworkPolicy
 from upwell.api.pipeline import Freeze, Pipeline
 from upwell.api.pod import Pod
@@ -17,6 +18,7 @@ from upwell.api.subscription import Subscription
 from upwell.api.template import Template
 from upwell.api.validation.claims import validate_claim
 from upwell.api.validation.data import data_faults
+from upwell.api.validation.ingresses import ingress_faults
 from upwell.api.validation.metadata import metadata_faults
 from upwell.api.validation.network_policies import validate_network_policy
 from upwell.api.validation.numbers import number_faults
@@ -31,8 +33,7 @@ from upwell.api.values.quantities import InvalidQuantityError, parse_quantity
 
 def validate(resource: Resource) -> tuple[Fault, ...]:
     """Return every fault of a defaulted object; none means that it is valid."""
-    claims = validate_claim(resource) if isinstance(resource, PersistentVolumeClaim) else ()
-    found = (*metadata_faults(resource), *_spec(resource), *_resource_quota(resource), *claims)
+    found = (*metadata_faults(resource), *_spec(resource), *_resource_quota(resource))
     paths = {fault.path for fault in found}
     numbers = (fault for fault in number_faults(resource) if fault.path not in paths)
     return (*found, *numbers)
@@ -59,6 +60,16 @@ def _spec(resource: Resource) -> Iterator[Fault]:
             yield from validate_subscription(resource)
         case Secret() | ConfigMap():
             yield from data_faults(resource)
+        case _:
+            yield from _others(resource)
+
+
+def _others(resource: Resource) -> Iterator[Fault]:
+    match resource:
+        case PersistentVolumeClaim():
+            yield from validate_claim(resource)
+        case Ingress():
+            yield from ingress_faults(resource)
         case _:
             yield from _pod(resource)
 

@@ -2,6 +2,7 @@
 
 import json
 from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
 
 from upwell.api.apps import (
     TRIGGERS_ANNOTATION,
@@ -12,6 +13,7 @@ from upwell.api.apps import (
     StatefulSet,
 )
 from upwell.api.core import Container, PodSpec, PodTemplate
+from upwell.api.defaults.pod_templates import pull_policy
 from upwell.api.meta import Resource
 from upwell.oci import InvalidReferenceError, Reference
 from upwell.policy.rollouts import trigger_annotation
@@ -53,10 +55,11 @@ def keep_triggered_images(old: Resource, new: Resource) -> Resource:
         for slot, source in _followed(new, paused=True).items()
         if slot in resolved and followed_before.get(slot) == source
     }
-    pod = template.spec
+    pod, policies = template.spec, _pull_policies(before.spec)
+    kept_images = _KeptImages(keep, keep_if_blank, policies)
     changes = {
-        "containers": _with_images(pod.containers, keep, keep_if_blank, init=False),
-        "init_containers": _with_images(pod.init_containers, keep, keep_if_blank, init=True),
+        "containers": _with_images(pod.containers, kept_images, init=False),
+        "init_containers": _with_images(pod.init_containers, kept_images, init=True),
     }
     if changes == {"containers": pod.containers, "init_containers": pod.init_containers}:
         return new
@@ -188,19 +191,43 @@ def _is_pinned(image: str) -> bool:
         return False
 
 
+def _pull_policies(pod: PodSpec) -> dict[_Slot, str | None]:
+    return {(one.name, False): one.image_pull_policy for one in pod.containers} | {
+        (one.name, True): one.image_pull_policy for one in pod.init_containers
+    }
+
+
+@dataclass(frozen=True, slots=True)
+class _KeptImages:
+    """Images that stay, those that stay where none is declared, and when they are pulled."""
+
+    always: Mapping[_Slot, str]
+    if_blank: Mapping[_Slot, str]
+    policies: Mapping[_Slot, str | None]
+
+
 def _with_images(
-    containers: tuple[Container, ...],
-    keep: Mapping[_Slot, str],
-    keep_if_blank: Mapping[_Slot, str],
-    *,
-    init: bool,
+    containers: tuple[Container, ...], kept: _KeptImages, *, init: bool
 ) -> tuple[Container, ...]:
     changed: list[Container] = []
     for container in containers:
         slot = (container.name, init)
-        image = keep.get(slot, container.image)
+        image = kept.always.get(slot, container.image)
         if not image.strip():
-            image = keep_if_blank.get(slot, image)
+            image = kept.if_blank.get(slot, image)
         same = image == container.image
-        changed.append(container if same else container.model_copy(update={"image": image}))
+        changed.append(
+            container if same else _with_image(container, image, kept.policies.get(slot))
+        )
     return tuple(changed)
+
+
+def _with_image(container: Container, image: str, before: str | None) -> Container:
+    """Return a container with its kept image, pulled as `before` where nobody has said when.
+
+    An object of before there were stored defaults has that of its image by digest.
+    """
+    changes = {"image": image}
+    if container.image_pull_policy == pull_policy(container.image) and before == pull_policy(image):
+        changes["image_pull_policy"] = before
+    return container.model_copy(update=changes)

@@ -1,6 +1,6 @@
 """Keeps the Routes of each Ingress equal to what it asks for."""
 
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Awaitable, Callable, Iterable, Iterator
 from datetime import datetime
 
 from upwell.api.conditions import find, set_condition
@@ -22,16 +22,28 @@ from upwell.policy.routing.ingresses import (
 )
 from upwell.policy.routing.reachability import ADMITTED, SERVED
 from upwell.reconcilers.authority import ASK_AGAIN_SECONDS, MISSING_RIGHT, Authority
-from upwell.store.interface import AlreadyExistsError, NotFoundError
+from upwell.store.interface import AlreadyExistsError, NotFoundError, StoreError
+
+_FULL = "Forbidden"
+"""Reason of the error of a store that takes no more objects of a namespace."""
+_FULL_SECONDS = 60.0
+
+type CreateRoute = Callable[[Route], Awaitable[Route]]
 
 
 class IngressReconciler:
     """Writes Routes that belong to an Ingress, and its status."""
 
     def __init__(
-        self, cache: ObjectCache, clock: Callable[[], datetime], authority: Authority
+        self,
+        cache: ObjectCache,
+        clock: Callable[[], datetime],
+        authority: Authority,
+        create: CreateRoute | None = None,
     ) -> None:
+        """`create` stores a Route within the quotas of its namespace."""
         self._cache = cache
+        self._create = create or cache.store.create
         self._store = cache.store
         self._clock = clock
         self._authority = authority
@@ -65,12 +77,18 @@ class IngressReconciler:
             except AlreadyExistsError:
                 taken = f"{route.key} is there, and does not belong to it: delete or rename it"
                 problems.append(("NameTaken", taken))
+            except StoreError as error:
+                if error.reason != _FULL:
+                    raise
+                problems.append(("QuotaExceeded", str(error)))
+                break
         names = {route.name for route in wanted.routes}
         for route in self._owned.get(ingress.uid):
             if route.name not in names:
                 await self._remove(route)
         await self._report(ingress, problems, routes)
-        return Result()
+        is_full = any(reason == "QuotaExceeded" for reason, _ in problems)
+        return Result(requeue_after=_FULL_SECONDS if is_full else None)
 
     async def _wanted(self, ingress: Ingress) -> WantedRoutes:
         services: dict[str, Service] = {}
@@ -93,7 +111,7 @@ class IngressReconciler:
         try:
             there = await self._store.get(Route, wanted.namespace, wanted.name)
         except NotFoundError:
-            made = await self._store.create(wanted)
+            made = await self._create(wanted)
             await self._cache.wait_for(made)
             return made
         if owner not in set(_owners(there)):
@@ -133,10 +151,13 @@ class IngressReconciler:
 
 
 def ingress_controller(
-    cache: ObjectCache, clock: Callable[[], datetime], authority: Authority
+    cache: ObjectCache,
+    clock: Callable[[], datetime],
+    authority: Authority,
+    create: CreateRoute | None = None,
 ) -> Controller:
-    """Return the controller of Ingresses."""
-    ingresses = IngressReconciler(cache, clock, authority)
+    """Return the controller of Ingresses; `create` stores a Route within quotas."""
+    ingresses = IngressReconciler(cache, clock, authority, create)
     watches = (
         Watch(Ingress),
         Watch(Route, of_both(_ingresses)),

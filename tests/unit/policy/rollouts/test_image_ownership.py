@@ -5,6 +5,7 @@ import pytest
 
 from upwell.api.apps import DeploymentConfig
 from upwell.api.codec import decode, encode
+from upwell.api.defaults import with_defaults
 from upwell.api.meta import Resource
 from upwell.policy.rollouts.image_ownership import (
     PROMOTED_ANNOTATION,
@@ -78,6 +79,24 @@ def test_a_declared_image_never_overwrites_a_resolved_one(kind: str, declared: s
     expected = encode(new)
     assert encode(kept) != expected
     assert json.dumps(encode(kept)).replace(PINNED, declared) == json.dumps(expected)
+
+
+def test_a_kept_image_is_pulled_as_before_where_nobody_says_when() -> None:
+    old, new = with_defaults(config(PINNED)), with_defaults(config("web:latest"))
+    kept = pod_template(keep_triggered_images(old, new))
+    assert kept == pod_template(old), "of before defaults were stored: nothing has changed"
+    stored = pod_template(keep_triggered_images(with_policy(old, "Always"), new))
+    assert stored is not None
+    assert stored.spec.containers[0].image_pull_policy == "Always"
+    never = pod_template(keep_triggered_images(old, with_policy(new, "Never")))
+    assert never is not None
+    assert never.spec.containers[0].image_pull_policy == "Never", "somebody has said when"
+
+
+def with_policy(resource: Resource, policy: str) -> Resource:
+    document = encode(resource)
+    document["spec"]["template"]["spec"]["containers"][0]["imagePullPolicy"] = policy
+    return decode(document)
 
 
 def test_containers_without_a_trigger_are_declared() -> None:

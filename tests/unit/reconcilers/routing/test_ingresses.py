@@ -21,6 +21,8 @@ from upwell.policy.routing.ingresses import MAX_ROUTES
 from upwell.policy.routing.reachability import ADMITTED, unserved
 from upwell.reconcilers.authority import UNASKED, Authority
 from upwell.reconcilers.routing.ingresses import IngressReconciler
+from upwell.server.admission.quota import LimitedStore
+from upwell.server.http.limits import ServerLimits
 from upwell.store.interface import NotFoundError
 from upwell.store.memory import MemoryStore
 
@@ -208,6 +210,18 @@ async def test_a_route_of_somebody_else_stays_theirs(shop: ServedIngress) -> Non
     assert (status, reason) == ("False", "NameTaken")
     assert f"Route shop/{mine.name} is there" in message
     assert (await shop.store.get(Route, "shop", mine.name)).spec.host == "x"
+
+
+async def test_a_namespace_has_no_more_routes_than_its_quota(shop: ServedIngress) -> None:
+    hard = {"count/routes.route.openshift.io": "2"}
+    await shop.store.create(document("ResourceQuota", "few", "v1", spec={"hard": hard}))
+    limited = LimitedStore(shop.store, ServerLimits())
+    shop.reconciler = IngressReconciler(shop.cache, lambda: START, UNASKED, limited.create)
+    await shop.apply(ingress(*(rule(f"{n}.example") for n in range(5))))
+    status, reason, message = await shop.condition()
+    assert (status, reason) == ("False", "QuotaExceeded")
+    assert "exceeded quota: few" in message
+    assert len((await shop.store.list(Route)).items) == 2
 
 
 async def test_a_service_that_comes_later_gives_the_port() -> None:
