@@ -84,6 +84,15 @@ class NotifierSetup:
         wanted = decode({**found.model_dump(mode="json"), "spec": spec})
         await self.store.update(wanted)
 
+    async def taken_in(self, name: str) -> None:
+        """Wait until what a Subscription asks for now is what is sent."""
+        async with asyncio.timeout(DEADLINE):
+            while True:
+                found = await self.store.get(Subscription, "shop", name)
+                if found.status.observed_generation == found.generation:
+                    return
+                await asyncio.sleep(0.005)
+
     async def push(self, digest: str, stream: str = "base", namespace: str = "shop") -> None:
         """Let the stream's tag name a digest."""
         try:

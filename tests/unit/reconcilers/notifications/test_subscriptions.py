@@ -107,6 +107,7 @@ async def test_what_a_filter_did_not_want_is_not_told_when_it_is_widened(
         await until(lambda: "sha256:b" in setup.told())
         setup.receivers.received.clear()
         await setup.change("ci", webhook={"url": "http://ci.test/"})
+        await setup.taken_in("ci")
         await setup.push("sha256:c")
         await until(lambda: setup.told() == ["sha256:c", "sha256:c"])
         assert (await setup.actions.dead_letters("shop", "ci")) == []
