@@ -67,9 +67,7 @@ class PodHandlers:
         """
         options = await self._options(request)
         pod = await self._feed.get(Pod, target.namespace, target.name)
-        wanted = (options.get("preconditions") or {}).get("uid")
-        if wanted not in {None, pod.uid}:
-            raise ApiError(409, f"{pod.key} was not deleted: its uid is {pod.uid}", key=pod.key)
+        _require_same(pod, options)
         deleted = await self._delete(request, pod, options)
         return object_response(request, deleted)
 
@@ -79,7 +77,9 @@ class PodHandlers:
         options = eviction.get("deleteOptions") or {}
         if not isinstance(options, dict):
             raise ApiError(400, "deleteOptions: expected an object")
+        _require_preconditions(options)
         pod = await self._feed.get(Pod, target.namespace, target.name)
+        _require_same(pod, options)
         await self._delete(request, pod, options)
         return JSONResponse(success(pod.key, pod.uid), 201)
 
@@ -95,8 +95,7 @@ class PodHandlers:
     async def _options(self, request: Request) -> Document:
         body = await read_body(request, self._limits.body_bytes, self._limits.body_seconds)
         options = decode_object(body, media_type(request)) if body.strip() else {}
-        if not isinstance(options.get("preconditions") or {}, dict):
-            raise ApiError(400, "preconditions: expected an object")
+        _require_preconditions(options)
         return options
 
     async def _delete(self, request: Request, pod: Pod, options: Document) -> Pod:
@@ -168,6 +167,19 @@ class PodHandlers:
             " unless KUBECTL_REMOTE_COMMAND_WEBSOCKETS or KUBECTL_PORT_FORWARD_WEBSOCKETS is false",
             key=target.key,
         )
+
+
+def _require_preconditions(options: Document) -> None:
+    """Raise ApiError where the preconditions are none."""
+    if not isinstance(options.get("preconditions") or {}, dict):
+        raise ApiError(400, "preconditions: expected an object")
+
+
+def _require_same(pod: Pod, options: Document) -> None:
+    """Raise ApiError 409 for another Pod than the one whose uid the preconditions name."""
+    wanted = (options.get("preconditions") or {}).get("uid")
+    if wanted is not None and wanted != pod.uid:
+        raise ApiError(409, f"{pod.key} was not deleted: its uid is {pod.uid}", key=pod.key)
 
 
 def _grace(request: Request, options: Document) -> int | None:

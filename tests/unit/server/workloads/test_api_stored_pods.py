@@ -172,6 +172,11 @@ async def test_an_eviction_is_a_deletion(api: Api) -> None:
     dry = eviction | {"deleteOptions": {"dryRun": ["All"]}}
     assert (await api.send("POST", f"{PODS}/task/eviction", dry)).status == 201
     assert not (await api.store.get(Pod, "shop", "task")).is_deleting
+    other = eviction | {"deleteOptions": {"preconditions": {"uid": "of-another"}}}
+    assert (await api.send("POST", f"{PODS}/task/eviction", other)).status == 409
+    strange = eviction | {"deleteOptions": {"preconditions": "uid"}}
+    assert (await api.send("POST", f"{PODS}/task/eviction", strange)).status == 400
+    assert not (await api.store.get(Pod, "shop", "task")).is_deleting
     wanted = eviction | {"deleteOptions": {"gracePeriodSeconds": 3}}
     done = await api.send("POST", f"{PODS}/task/eviction", wanted)
     assert (done.status, done.json["status"]) == (201, "Success")
