@@ -28,7 +28,8 @@ def status(
     The tree includes the inputs of the namespace's objects, and the targets of its Pipelines in
     other namespaces, and what image policies say of each image. Components of the server that are
     faulty come first; what is wrong with other objects comes last: Routes and Services that are not
-    served, Jobs and Pipelines that failed.
+    served, Jobs and Pipelines that failed. While builds wait for their turn, it says how many, and
+    how long all will take by what earlier ones took.
     """
 
     async def work(client: ApiClient) -> None:
@@ -44,6 +45,8 @@ def status(
             echo(line)
         if lines:
             echo(f"\n{tree.counts()}")
+        for line in tree.backlog_lines():
+            echo(line)
         others = list(tree.other_lines())
         for line in others:
             echo(line)

@@ -8,6 +8,7 @@ from typing import Any
 from upwell.api.cluster_operator import ClusterOperator
 from upwell.api.meta import ObjectKey, format_time
 from upwell.cli.core.output import format_age, shortened
+from upwell.formats.human_duration import human_duration
 from upwell.policy.explain.freshness import Freshness, Snapshot, images_of, short
 from upwell.policy.explain.graph import Node
 from upwell.policy.explain.image_policies import PolicyRecord
@@ -101,6 +102,17 @@ class StatusTree:
                 names = " -> ".join(map(str, (*cycle, cycle[0])))
                 yield f"cycle, would build itself endlessly: {names}"
 
+    def backlog_lines(self) -> Iterator[str]:
+        """Yield how many builds wait for their turn, if any do, and how long all will take."""
+        backlog = self._snapshot.backlog(self._now)
+        if not backlog.waiting:
+            return
+        queue = f"builds that wait for their turn: {backlog.waiting}, running: {backlog.running}"
+        if backlog.remaining is None:
+            yield f"{queue}; none has ended yet that tells how long they take"
+        else:
+            yield f"{queue}; about {human_duration(backlog.remaining)} until all have ended"
+
     def data(self) -> dict[str, Any]:
         """Return the same as JSON data: nodes in topological order, with their inputs."""
         nodes = [self._node_data(node) for node in self._graph.order() if node in self._shown]
@@ -115,11 +127,22 @@ class StatusTree:
                 for one in self._faults()
                 if one.event is FaultEvent.NOT_SERVED
             ],
+            "builds": self._backlog_data(),
             "summary": {
                 "workloads": counts.workloads,
                 "current": counts.current,
                 "faults": counts.faults,
             },
+        }
+
+    def _backlog_data(self) -> dict[str, Any]:
+        backlog = self._snapshot.backlog(self._now)
+        left = backlog.remaining
+        return {
+            "waiting": backlog.waiting,
+            "running": backlog.running,
+            "remainingSeconds": round(left.total_seconds()) if left is not None else None,
+            "withoutHistory": backlog.guessed,
         }
 
     def counts(self) -> Counts:

@@ -23,6 +23,8 @@ class QueuedBuild:
     config: ObjectKey
     since: datetime
     number: int = 0
+    dependents: int = 0
+    """BuildConfigs and workloads that stand on its result."""
 
 
 @dataclass(frozen=True, slots=True, order=True)
@@ -32,6 +34,8 @@ class _Rank:
     running: int
     turn: int
     """Number of the start with which it had a slot last; 0: it had none."""
+    weight: int
+    """The dependents, negated: that on which most stands is first."""
     since: datetime
     number: int
 
@@ -40,10 +44,11 @@ class FairQueue:
     """Builds that wait for a slot, and those that have one.
 
     The next build is one of the namespace with the fewest running ones; among equals, of that
-    which had a slot longest ago; among those that had none, of that which has waited longest. The
-    same decides among the BuildConfigs of the namespace; of one BuildConfig the oldest is next.
-    So nobody waits because somebody else has many builds. A call costs the same, but for a
-    logarithm, however many wait.
+    which had a slot longest ago; among those that had none, of that on whose build most stands,
+    and then of that which has waited longest. The same decides among the BuildConfigs of the
+    namespace; of one BuildConfig the oldest is next. So nobody waits because somebody else has
+    many builds, and after a change of a base image the longest chains begin first. A call costs
+    the same, but for a logarithm, however many wait.
     """
 
     def __init__(self) -> None:
@@ -133,7 +138,7 @@ class FairQueue:
     def _rank_of(self, share: _Share, oldest: ObjectKey) -> _Rank:
         build = self._queued[oldest]
         turn = self._turns.get(share, 0)
-        return _Rank(self._running[share], turn, build.since, build.number)
+        return _Rank(self._running[share], turn, -build.dependents, build.since, build.number)
 
 
 class _Ranking[K: Hashable, R]:

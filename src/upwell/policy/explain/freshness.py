@@ -3,6 +3,7 @@
 from collections import defaultdict
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from datetime import datetime
 from functools import cached_property
 
 from upwell.api import conditions
@@ -15,6 +16,7 @@ from upwell.api.build import (
 from upwell.api.core import Service
 from upwell.api.image import ImageStream, NamedTagEventList, TagEvent
 from upwell.api.meta import ObjectKey, Resource
+from upwell.policy.builds.backlog import Backlog, backlog_of
 from upwell.policy.builds.run_policy import number_of
 from upwell.policy.builds.triggers import FollowedTag, digest_of, followed_images
 from upwell.policy.explain.graph import Graph, Node, build_graph
@@ -76,6 +78,10 @@ class Snapshot:
         for build in sorted(builds, key=number_of, reverse=True):
             name = build.labels.get(BUILD_CONFIG_LABEL, "")
             self._builds[ObjectKey(BuildConfig.KIND.kind, build.namespace, name)].append(build)
+
+    def backlog(self, now: datetime) -> Backlog:
+        """Return how many builds wait, and how long all of them will take."""
+        return backlog_of(self._builds.values(), now)
 
     @cached_property
     def endless(self) -> Sequence[Sequence[Node]]:

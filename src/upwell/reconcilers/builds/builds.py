@@ -171,7 +171,8 @@ class Builds:
         two builds.
         """
         config, since = config_of(build), build.metadata.creation_timestamp or self._clock()
-        queued = QueuedBuild(build.key, config, since, number_of(build))
+        dependents = 0 if build.key in self._slots else self._index.dependents(config)
+        queued = QueuedBuild(build.key, config, since, number_of(build), dependents)
         if self._slots.take(queued):
             self._launch(build)
             return Result()

@@ -8,12 +8,13 @@ seen yet holds its name in the store, so that nobody starts it twice.
 from collections.abc import Collection, Iterable, Iterator
 from contextlib import suppress
 from dataclasses import dataclass
+from itertools import islice
 
 from upwell.api.build import Build, BuildConfig, BuildPhase
 from upwell.api.defaults import DOCKER_IMAGE
 from upwell.api.image import ImageStream
 from upwell.api.meta import ObjectKey, ObjectReference, Resource
-from upwell.api.pipeline import Quarantine
+from upwell.api.pipeline import Pipeline, Quarantine
 from upwell.controller import ObjectCache
 from upwell.policy.builds.run_policy import newest
 from upwell.policy.builds.triggers import (
@@ -36,11 +37,16 @@ from upwell.policy.images.names import (
 from upwell.policy.images.repository_tags import effective_tags
 from upwell.policy.images.streams import StreamName, StreamTag
 from upwell.policy.promotion.quarantine import quarantine_of
+from upwell.policy.rollouts.settings import WORKLOADS, Workload
+from upwell.policy.rollouts.triggers import followers_of
 from upwell.reconcilers.builds.context import BuildContext, config_of
 from upwell.store.interface import NotFoundError
 
 _TURN = frozenset({"NoFreeSlot", "RunPolicy"})
 """Reasons of builds that wait for their turn: their inputs are looked at when it comes."""
+
+_MOST_DEPENDENTS = 1_000
+"""Dependents that are counted: nobody waits for the count of more."""
 
 _KINDS = (BuildConfig, Build, ImageStream, Quarantine)
 
@@ -62,6 +68,8 @@ class BuildIndex:
         self._writers = self.cache.index(BuildConfig, names_written)
         self._waiting = self.cache.index(BuildConfig, _waits)
         self._copies = self.cache.index(ImageStream, _names_copied)
+        self._followers = [self.cache.index(kind, _names_followed) for kind in WORKLOADS]
+        self._pipelines = self.cache.index(Pipeline, _names_promoted)
 
     async def context_of(self, config: ObjectKey) -> BuildContext:
         """Return the context of a decision about a BuildConfig; it may not exist."""
@@ -125,17 +133,42 @@ class BuildIndex:
         """Return the BuildConfigs downstream of `config` that wait for a build above them."""
         if not self._waiting.get(UPSTREAM_BUILDING):
             return []
-        found: dict[ObjectKey, BuildConfig] = {}
+        return [below.key for below in self._all_below(config) if waits_for_upstream(below)]
+
+    def dependents(self, config: ObjectKey) -> int:
+        """Return how many BuildConfigs, workloads and Pipelines stand on what `config` makes."""
+        found = {key for name in self._results_of(config) for key in self._users(name)}
+        for below in islice(self._all_below(config), _MOST_DEPENDENTS):
+            found.add(below.key)
+            found.update(key for name in self._results_of(below.key) for key in self._users(name))
+            if len(found) >= _MOST_DEPENDENTS:
+                return _MOST_DEPENDENTS
+        return len(found)
+
+    def _users(self, name: Name) -> Iterator[ObjectKey]:
+        """Yield the workloads and Pipelines that follow an image."""
+        for index in self._followers:
+            yield from (workload.key for workload in index.get(name))
+        yield from (pipeline.key for pipeline in self._pipelines.get(name))
+
+    def _all_below(self, config: ObjectKey) -> Iterator[BuildConfig]:
+        """Yield every BuildConfig downstream of `config`, once."""
+        found = {config}
         walk = [config]
         while walk:
             for below in self._below(walk.pop()):
                 if below.key not in found:
-                    found[below.key] = below
+                    found.add(below.key)
                     walk.append(below.key)
-        return [key for key, below in found.items() if waits_for_upstream(below)]
+                    yield below
 
     def _below(self, key: ObjectKey) -> Iterator[BuildConfig]:
         """Yield the BuildConfigs that read what `key` writes, or a tag that copies it."""
+        for name in self._results_of(key):
+            yield from self._readers.get(name)
+
+    def _results_of(self, key: ObjectKey) -> set[Name]:
+        """Return the names of what `key` writes, and of the tags that copy it."""
         config = self.cache.get(BuildConfig, key.namespace, key.name)
         names = names_written(config) if config is not None else set()
         walk = list(names)
@@ -144,8 +177,7 @@ class BuildIndex:
                 new = names_of(copy) - names
                 names |= new
                 walk += new
-        for name in names:
-            yield from self._readers.get(name)
+        return names
 
     def _above(self, config: ObjectKey) -> Iterator[Edge]:
         """Yield every edge on a way to `config`."""
@@ -220,6 +252,18 @@ class _BuildNames:
 def _unstarted(build: Build) -> Iterable[BuildPhase]:
     waits = build.status.phase is BuildPhase.NEW and build.status.reason not in _TURN
     return (BuildPhase.NEW,) if waits else ()
+
+
+def _names_followed(workload: Workload) -> set[Name]:
+    return {follower.tag.stream_name for follower in followers_of(workload).entries}
+
+
+def _names_promoted(pipeline: Pipeline) -> set[Name]:
+    return {
+        name
+        for component in pipeline.spec.components
+        for name in names_in(component.from_, pipeline.namespace)
+    }
 
 
 def _waits(config: BuildConfig) -> Iterable[str]:

@@ -48,6 +48,9 @@ class BuildSlots:
         self._call_next()
         return is_next
 
+    def __contains__(self, key: object) -> bool:
+        return key in self._queue
+
     def leave(self, key: ObjectKey) -> None:
         """Let a build wait no longer, if it does: something else than a slot is missing."""
         self._queue.discard(key)

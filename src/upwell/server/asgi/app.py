@@ -205,7 +205,7 @@ def _gauges(deps: ServerDependencies, streams: OpenStreams) -> list[Gauges]:
     async def connections() -> Sequence[Metric]:
         return connection_metrics(deps.connections.count, deps.connections.refused)
 
-    state: Gauges = StateGauges(deps.store, streams)
+    state: Gauges = StateGauges(deps.store, streams, deps.clock)
     others = [] if deps.gauges is None else [deps.gauges]
     return [state, components, connections, *others]
 

@@ -2,10 +2,12 @@
 
 import asyncio
 from collections import Counter
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from contextlib import suppress
+from datetime import datetime
 from decimal import Decimal
 from itertools import islice
+from math import nan
 from operator import itemgetter
 
 from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily
@@ -17,6 +19,7 @@ from upwell.api.core import ResourceQuota, Secret
 from upwell.api.meta import Resource
 from upwell.machine.components import ComponentState
 from upwell.policy.access.roles import SYSTEM_NAMESPACE
+from upwell.policy.builds.backlog import Backlog
 from upwell.policy.explain.freshness import Snapshot
 from upwell.policy.health.fault import FaultEvent
 from upwell.policy.health.judgement import faults_of
@@ -37,9 +40,10 @@ _WAITING = (BuildPhase.NEW, BuildPhase.PENDING)
 class StateGauges:
     """Reads all objects at once, each time it is called."""
 
-    def __init__(self, store: Store, streams: OpenStreams) -> None:
+    def __init__(self, store: Store, streams: OpenStreams, clock: Callable[[], datetime]) -> None:
         self._store = store
         self._streams = streams
+        self._clock = clock
 
     async def __call__(self) -> Sequence[Metric]:
         """Return the gauges."""
@@ -47,11 +51,13 @@ class StateGauges:
         async with asyncio.TaskGroup() as tasks:
             lists = [tasks.create_task(self._store.list(kind)) for kind in kinds]
         objects = [item for task in lists for item in task.result().items]
+        snapshot = Snapshot(objects)
         return [
             gauge("upwell_watches", "Open watches and followed logs.", self._streams.count),
             labelled("upwell_objects", "Objects by kind.", "kind", _counted(objects)),
             *_builds([item for item in objects if isinstance(item, Build)]),
-            *_rollouts(Snapshot(objects)),
+            *_backlog(snapshot.backlog(self._clock())),
+            *_rollouts(snapshot),
             *fault_gauges(objects),
             *token_gauges(item for item in objects if isinstance(item, Secret)),
             *quota_gauges(item for item in objects if isinstance(item, ResourceQuota)),
@@ -71,6 +77,13 @@ def _builds(builds: Sequence[Build]) -> list[Metric]:
         labelled("upwell_builds", "Builds that are kept, by phase.", "phase", by_phase),
         gauge("upwell_builds_waiting", "Builds that have not started.", waiting),
     ]
+
+
+def _backlog(backlog: Backlog) -> list[Metric]:
+    what = "Estimated seconds until all builds have ended that run or wait for their turn."
+    remaining = backlog.remaining
+    seconds = remaining.total_seconds() if remaining is not None else nan
+    return [gauge("upwell_builds_remaining_seconds", what, seconds)]
 
 
 def _rollouts(snapshot: Snapshot) -> list[Metric]:

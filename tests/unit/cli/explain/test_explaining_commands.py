@@ -49,6 +49,32 @@ def test_status_as_json_has_nodes_in_order_and_a_summary(upwell: Upwell) -> None
     assert data["summary"] == {"workloads": 1, "current": 1, "faults": 0}
 
 
+async def test_status_estimates_how_long_the_builds_that_wait_will_take(
+    upwell: Upwell, client: "FakeClient"
+) -> None:
+    assert "until all have ended" not in (await asyncio.to_thread(upwell, "status")).stdout
+    labels = {"openshift.io/build-config.name": "shop"}
+    took_a_minute = {
+        "phase": "Complete",
+        "startTimestamp": "2026-01-01T10:00:00Z",
+        "completionTimestamp": "2026-01-01T10:01:00Z",
+    }
+    waits = {"phase": "New", "reason": "NoFreeSlot"}
+    for name, build_status in (("shop-3", took_a_minute), ("shop-4", waits), ("shop-5", waits)):
+        document = {
+            "apiVersion": "build.openshift.io/v1",
+            "kind": "Build",
+            "metadata": {"namespace": "default", "name": name, "labels": labels},
+            "status": build_status,
+        }
+        await client.put(document)
+    said = (await asyncio.to_thread(upwell, "status")).stdout
+    assert "builds that wait for their turn: 2, running: 0; about 2m until all have ended" in said
+    data = (await asyncio.to_thread(upwell, "status", "-o", "json")).stdout
+    builds = json.loads(data)["builds"]
+    assert builds == {"waiting": 2, "running": 0, "remainingSeconds": 120, "withoutHistory": 0}
+
+
 async def test_status_ends_with_what_the_router_does_not_serve(
     upwell: Upwell, client: "FakeClient"
 ) -> None:

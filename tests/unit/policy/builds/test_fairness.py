@@ -13,12 +13,15 @@ from upwell.policy.builds.fairness import FairQueue, QueuedBuild
 NOW = datetime(2026, 5, 1, tzinfo=UTC)
 
 
-def queued(namespace: str, config: str, number: int, waited: int = 0) -> QueuedBuild:
+def queued(
+    namespace: str, config: str, number: int, waited: int = 0, dependents: int = 0
+) -> QueuedBuild:
     return QueuedBuild(
         ObjectKey("Build", namespace, f"{config}-{number}"),
         ObjectKey("BuildConfig", namespace, config),
         NOW - timedelta(seconds=waited),
         number,
+        dependents,
     )
 
 
@@ -65,6 +68,22 @@ def test_who_never_had_a_slot_is_served_by_how_long_it_has_waited() -> None:
     assert order(builds) == [f"ns-{n}/app-1" for n in reversed(range(5))]
 
 
+def test_of_those_that_had_no_slot_that_is_first_on_which_most_stands() -> None:
+    builds = [
+        queued("apps", "leaf", 1, waited=9),
+        queued("apps", "library", 1, waited=1, dependents=2),
+        queued("tools", "builder", 1, waited=1, dependents=40),
+        queued("tools", "lint", 1, waited=9),
+    ]
+    assert order(builds) == ["tools/builder-1", "apps/library-1", "tools/lint-1", "apps/leaf-1"]
+
+
+def test_what_most_stands_on_does_not_keep_others_from_their_turn() -> None:
+    many = [queued("shop", "base", n, waited=100 - n, dependents=9) for n in range(1, 4)]
+    one = [queued("shop", "leaf", 1)]
+    assert order([*many, *one]) == ["shop/base-1", "shop/leaf-1", "shop/base-2", "shop/base-3"]
+
+
 def test_a_namespace_whose_builds_run_long_does_not_take_every_slot() -> None:
     builds = [queued("slow", "app", n, waited=100) for n in range(9)]
     builds += [queued("quick", "app", n) for n in range(9)]
@@ -97,6 +116,7 @@ BUILDS = st.lists(
         st.sampled_from("xyz"),
         st.integers(1, 12),
         st.integers(0, 30),
+        st.integers(0, 2),
     ),
     unique_by=lambda build: build.key,
     max_size=40,

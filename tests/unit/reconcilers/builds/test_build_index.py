@@ -9,6 +9,7 @@ from typing import Any
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from upwell.api.apps import Deployment
 from upwell.api.build import BuildConfig
 from upwell.api.image import ImageStream
 from upwell.api.meta import ObjectKey
@@ -165,6 +166,56 @@ async def test_only_those_that_wait_downstream_are_looked_at_again() -> None:
     top = ObjectKey("BuildConfig", "shop", "top")
     await index.context_of(top)
     assert [key.name for key in index.waiting_below(top)] == ["tip"]
+
+
+async def test_dependents_are_counted_through_every_copy_once() -> None:
+    store = MemoryStore(lambda: datetime.now(UTC))
+    for name, base in (("top", "debian"), ("mid", "top-copy"), ("tip", "mid"), ("other", "debian")):
+        source = {"kind": "ImageStreamTag", "name": f"{base}:latest"}
+        made = {"kind": "ImageStreamTag", "name": f"{name}:latest"}
+        await _put(store, config(name, "shop", source, made))
+    copied = {"kind": "ImageStreamTag", "name": "top:latest"}
+    await _put(store, stream("top-copy", "shop", copied))
+    for name, followed in (("web", ["tip", "mid"]), ("jobs", ["tip"]), ("aside", ["other"])):
+        await store.create(deployment(name, followed))
+    index = BuildIndex(ObjectCache(store))
+    await index.cache.ready(BuildConfig, ImageStream, Deployment)
+    expected = {"top": 4, "mid": 3, "tip": 2, "other": 1, "unknown": 0}  # mid, tip, web, jobs
+    keys = {name: ObjectKey("BuildConfig", "shop", name) for name in expected}
+    assert {name: index.dependents(key) for name, key in keys.items()} == expected
+
+
+async def test_dependents_in_a_ring_come_to_an_end() -> None:
+    store = MemoryStore(lambda: datetime.now(UTC))
+    for name, base in (("a", "b"), ("b", "a")):
+        source = {"kind": "ImageStreamTag", "name": f"{base}:latest"}
+        await _put(store, config(name, "shop", source, {**source, "name": f"{name}:latest"}))
+    index = BuildIndex(ObjectCache(store))
+    await index.cache.ready(BuildConfig)
+    assert index.dependents(ObjectKey("BuildConfig", "shop", "a")) == 1
+
+
+def deployment(name: str, followed: Sequence[str]) -> Deployment:
+    """Return a Deployment with a container for each stream of its namespace that it follows."""
+    triggers = [
+        {
+            "from": {"kind": "ImageStreamTag", "name": f"{stream_name}:latest"},
+            "fieldPath": f"spec.template.spec.containers[{at}].image",
+        }
+        for at, stream_name in enumerate(followed)
+    ]
+    labels = {"app": name}
+    containers = [{"name": f"c{at}", "image": "x"} for at in range(len(followed))]
+    template = {"metadata": {"labels": labels}, "spec": {"containers": containers}}
+    annotations = {"image.openshift.io/triggers": json.dumps(triggers)}
+    return Deployment.model_validate_json(
+        json.dumps(
+            {
+                "metadata": {"name": name, "namespace": "shop", "annotations": annotations},
+                "spec": {"selector": {"matchLabels": labels}, "template": template},
+            }
+        )
+    )
 
 
 def _waiting(made: BuildConfig) -> BuildConfig:

@@ -1,6 +1,7 @@
 """/metrics: what it counts, and that no label grows without bound; /readyz's checks."""
 
 from collections.abc import Iterator, Sequence
+from math import isnan
 
 import pytest
 from prometheus_client.metrics_core import Metric
@@ -76,6 +77,7 @@ async def test_the_state_of_objects_is_told(api: Api) -> None:
     assert found["upwell_builds{phase=Running}"] == 1
     assert found["upwell_builds{phase=Failed}"] == 0
     assert found["upwell_builds_waiting"] == 2
+    assert isnan(found["upwell_builds_remaining_seconds"])  # none has told how long it takes
     assert found["upwell_objects{kind=Build}"] == 4
     assert found["upwell_rollouts{state=Progressing}"] == 1
     assert found["upwell_workloads_behind"] == 1  # it has never served
