@@ -9,7 +9,7 @@ into its next batch, so that one flush to disk serves them all.
 import asyncio
 import random
 import uuid
-from collections import Counter, defaultdict
+from collections import Counter
 from collections.abc import AsyncGenerator, Callable, Iterable, Iterator, Mapping, Sequence
 from datetime import datetime
 from typing import Protocol, cast
@@ -30,6 +30,7 @@ from upwell.store.interface import (
     UnavailableError,
     WatchEvent,
 )
+from upwell.store.stored_objects import StoredObjects
 
 type Clock = Callable[[], datetime]
 
@@ -51,71 +52,6 @@ class Journal(Protocol):
         ...
 
 
-class _Objects:
-    """The objects as of the last durable change, and who owns whom."""
-
-    def __init__(self, resources: Iterable[Resource]) -> None:
-        self._placed: dict[str, dict[str, dict[ObjectKey, Resource]]] = defaultdict(dict)
-        """By kind and namespace."""
-        self._owned: dict[str, set[ObjectKey]] = defaultdict(set)
-        self._labelled: dict[tuple[str, str, str], dict[ObjectKey, Resource]] = defaultdict(dict)
-        """By kind, label and value."""
-        for resource in resources:
-            self._put(resource)
-
-    def get(self, key: ObjectKey) -> Resource | None:
-        return self._placed[key.kind].get(key.namespace, {}).get(key)
-
-    def matching(self, kind: str, selector: Selector) -> Iterator[Resource]:
-        placed = self._placed[kind]
-        some = [
-            self._labelled.get((kind, label, value), {}) for label, value in selector.labels.items()
-        ]
-        if selector.namespace:
-            some.append(placed.get(selector.namespace, {}))
-        found = [min(some, key=len)] if some else placed.values()
-        for resources in found:
-            yield from (one for one in resources.values() if semantics.matches(selector, one))
-
-    def owned_by(self, uid: str) -> Iterable[ObjectKey]:
-        return self._owned.get(uid, ())
-
-    def __iter__(self) -> Iterator[Resource]:
-        for placed in self._placed.values():
-            for resources in placed.values():
-                yield from resources.values()
-
-    def apply(self, record: ChangeRecord) -> None:
-        self._remove(record.resource.key)
-        if record.change is not Change.DELETED:
-            self._put(record.resource)
-
-    def _put(self, resource: Resource) -> None:
-        placed = self._placed[resource.KIND.kind]
-        placed.setdefault(resource.namespace, {})[resource.key] = resource
-        for uid in semantics.owner_uids(resource):
-            self._owned[uid].add(resource.key)
-        for label, value in resource.labels.items():
-            self._labelled[resource.KIND.kind, label, value][resource.key] = resource
-
-    def _remove(self, key: ObjectKey) -> None:
-        placed = self._placed[key.kind].get(key.namespace, {})
-        old = placed.pop(key, None)
-        if old is None:
-            return
-        if not placed:
-            del self._placed[key.kind][key.namespace]
-        for uid in semantics.owner_uids(old):
-            self._owned[uid].discard(key)
-            if not self._owned[uid]:
-                del self._owned[uid]
-        for label, value in old.labels.items():
-            place = (key.kind, label, value)
-            del self._labelled[place][key]
-            if not self._labelled[place]:
-                del self._labelled[place]
-
-
 class LocalStore:
     """The store port over a Journal; one process, one event loop."""
 
@@ -129,7 +65,7 @@ class LocalStore:
         self._clock = clock
         self._journal = journal
         self._history = history
-        self._objects = _Objects(resources)
+        self._objects = StoredObjects(resources)
         self._version = history.newest
         self._staged: dict[ObjectKey, ChangeRecord] = {}
         self._batch: list[ChangeRecord] = []
@@ -149,10 +85,7 @@ class LocalStore:
 
     async def list[R: Resource](self, kind: type[R], selector: Selector = EVERYTHING) -> Listing[R]:
         """Return the objects that match, by namespace and name."""
-        found = [
-            cast("R", resource) for resource in self._objects.matching(kind.KIND.kind, selector)
-        ]
-        found.sort(key=lambda resource: (resource.namespace, resource.name))
+        found = self._objects.matching(kind, selector)
         return Listing(found, str(self._history.newest))
 
     async def create[R: Resource](self, resource: R) -> R:
