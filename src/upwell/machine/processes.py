@@ -3,6 +3,7 @@
 import asyncio
 import contextlib
 import os
+import signal
 from collections.abc import Callable, Collection
 from pathlib import Path
 
@@ -11,6 +12,8 @@ _PROC = Path("/proc")
 _HAS_ENDED = frozenset("ZX")
 _AT_WORK = frozenset("RD")
 """It runs, waits for a processor, or for a disk."""
+_SESSION = 3
+"""Field 6 of /proc/PID/stat, counted from the one after the name."""
 _STARTTIME = 19
 """Field 22 of /proc/PID/stat, counted from the one after the name."""
 
@@ -43,6 +46,31 @@ def is_process_of(pid: int, identity: str) -> bool:
             return False
         return any(wanted in (place / name).read_bytes() for name in ("cmdline", "cgroup"))
     return False
+
+
+def session_processes(leader: int, identity: str) -> set[int]:
+    """Return the processes of the session that `leader` began, and that bear `identity`; blocks.
+
+    A session is a process with all that it has started, but for what has begun one of its own.
+    """
+    found = set()
+    for place in _PROC.glob("[0-9]*"):
+        with contextlib.suppress(OSError, IndexError):
+            if int(_fields(place)[_SESSION]) == leader and is_process_of(int(place.name), identity):
+                found.add(int(place.name))
+    return found
+
+
+def signal_process(pid: int, number: signal.Signals, identity: str) -> None:
+    """Signal a process, if it still bears `identity`, and if it is ours to signal."""
+    with contextlib.suppress(OSError):
+        handle = os.pidfd_open(pid)
+        try:
+            # Asked after the descriptor was opened: the number may be somebody else's by now.
+            if is_process_of(pid, identity):
+                signal.pidfd_send_signal(handle, number)
+        finally:
+            os.close(handle)
 
 
 def is_running(pid: int) -> bool:

@@ -113,17 +113,6 @@ async def test_a_terminal_of_a_process_is_one_stream_and_has_a_size(
     assert b"\x00" not in log
 
 
-async def test_a_command_ends_with_the_block_that_runs_it(entered: PodmanRuntime) -> None:
-    async with entered.run(NAME, InstanceCommand(("/bin/sleep", "4567"))):
-        pass
-
-    async def is_gone() -> bool:
-        _, listing = await entered.execute(NAME, ("/bin/busybox", "ps"))
-        return b"4567" not in listing
-
-    await eventually(is_gone, bool)
-
-
 async def test_what_cannot_be_run_is_said(entered: PodmanRuntime) -> None:
     with pytest.raises(RuntimeUnavailableError, match="no container nope"):
         async with entered.run(NAME, InstanceCommand(("/bin/id",), container="nope")):

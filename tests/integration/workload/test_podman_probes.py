@@ -76,22 +76,16 @@ async def test_readiness_turns_with_what_the_probe_finds(
         assert ready.ready_since >= ready.started_at
         assert await change() == OWNER
 
-        api = runtime._api
-        await api.execute(await container_id(runtime), ("/bin/busybox", "rm", "/www/healthz"))
+        await runtime.execute(NAME, ("/bin/busybox", "rm", "/www/healthz"))
         unready = await eventually(one(runtime), lambda seen: not seen.ready)
         assert unready.state is State.RUNNING
         assert "readiness probe" in unready.message
         assert await change() == OWNER
 
-        await api.execute(await container_id(runtime), ("/bin/busybox", "touch", "/www/healthz"))
+        await runtime.execute(NAME, ("/bin/busybox", "touch", "/www/healthz"))
         again = await eventually(one(runtime), lambda seen: seen.ready)
         assert again.ready_since is not None
         assert again.ready_since > ready.ready_since
-
-
-async def container_id(runtime: PodmanRuntime) -> str:
-    [[facts]] = (await runtime._observe_containers()).values()
-    return facts.id
 
 
 async def test_a_port_that_nobody_listens_on_is_not_ready(
@@ -119,7 +113,7 @@ async def test_a_ready_instance_stays_ready_over_a_restart_of_upwell(
     async with PodmanRuntime.open(settings) as successor:
         assert await one(successor)() == before, "no gap in its traffic"
         remove = ("/bin/busybox", "rm", "/www/healthz")
-        await successor._api.execute(await container_id(successor), remove)
+        await successor.execute(NAME, remove)
         await eventually(one(successor), lambda seen: not seen.ready)
 
 

@@ -22,7 +22,7 @@ TALKER = "talker"
 _SPEAKS, _LISTENS = 8080, 8081
 _SCRIPT = f"""
 nc -ll -p {_SPEAKS} -e yes &
-nc -ll -p {_LISTENS} -e sleep 3600 &
+nc -ll -p {_LISTENS} -e sleep 30 &
 yes 'a line of the log, of some length' | head -c 20000000
 while yes 'and another one of those that come' | head -c 20000; do sleep 0.1; done
 """

@@ -17,6 +17,7 @@ from upwell.workload.interface import (
     RuntimeUnavailableError,
 )
 from upwell.workload.podman.api.client import PodmanApi, PodmanNotFoundError, PodmanRefusedError
+from upwell.workload.podman.api.commands import ContainerCommands
 from upwell.workload.podman.api.faults import InstanceFaults
 from upwell.workload.podman.observation import ContainerFacts
 from upwell.workload.podman.probes import ProbeClient, ProbeCounter, ProbeResult, watch
@@ -50,11 +51,17 @@ class Health:
     """
 
     def __init__(
-        self, api: PodmanApi, records: RecordStore, clock: Clock, turned: Callable[[], None]
+        self,
+        api: PodmanApi,
+        commands: ContainerCommands,
+        records: RecordStore,
+        clock: Clock,
+        turned: Callable[[], None],
     ) -> None:
         self.complaints: dict[str, str] = {}
         """Container ID -> what the readiness probe said last, while it does not succeed."""
         self._api = api
+        self._commands = commands
         self._records = records
         self._clock = clock
         self._turned = turned
@@ -210,7 +217,7 @@ class Health:
     async def _attempt(self, target: ProbeTarget, probe: ProbeSpec) -> ProbeResult:
         async def execute(command: tuple[str, ...]) -> tuple[int, bytes]:
             try:
-                return await self._api.execute(target.container.id, command)
+                return await self._commands.execute(target.container.id, command)
             except PodmanNotFoundError as error:
                 raise PodmanRefusedError(str(error)) from error
 

@@ -47,6 +47,7 @@ from upwell.workload.interface import (
     UnreadableFilesError,
 )
 from upwell.workload.podman.api.client import PodmanApi, PodmanNotFoundError, PodmanRefusedError
+from upwell.workload.podman.api.commands import ContainerCommands
 from upwell.workload.podman.api.execution import attachment, conversation, execution_body
 from upwell.workload.podman.api.faults import RuntimeFaults
 from upwell.workload.podman.api.judged_pulls import JudgedPulls
@@ -117,7 +118,8 @@ class PodmanRuntime:
         self._users = UserAssignment(settings, api, self._records)
         self._creation = ContainerCreation(settings, api, self._hosts)
         self._wake = asyncio.Event()
-        self._health = Health(api, self._records, clock, self._wake.set)
+        self._commands = ContainerCommands(api, settings.data_dir / "commands")
+        self._health = Health(api, self._commands, self._records, clock, self._wake.set)
         self._listing = ContainerListing(api, self._label, clock.now)
         self._faults = RuntimeFaults(component, self._recovered)
         self._watch = InstanceWatch(
@@ -173,6 +175,7 @@ class PodmanRuntime:
                     group.create_task(runtime._pulls.run()),
                     group.create_task(runtime._tokens.run()),
                     group.create_task(runtime._purge()),
+                    group.create_task(runtime._commands.run()),
                 ]
                 yield runtime
                 runtime._health.follow([], group)
@@ -331,7 +334,7 @@ class PodmanRuntime:
         Raises RuntimeUnavailableError when there is no such container, or it does not run.
         """
         chosen = await self._container(name, container)
-        return await self._call(self._api.execute(chosen.id, command))
+        return await self._call(self._commands.execute(chosen.id, command))
 
     async def publish_names(self, names: Sequence[ServiceName]) -> None:
         """Let instances, present and future, find exactly these Services by name."""
@@ -426,13 +429,10 @@ class PodmanRuntime:
     async def run(self, name: str, command: InstanceCommand) -> AsyncIterator[ExecSession]:
         """Run a command in an instance while the block lasts; leaving the block ends it."""
         chosen = await self._container(name, command.container)
-        session = await self._call(self._api.prepare(chosen.id, execution_body(command)))
-        try:
-            async with conversation(self._api, session, command) as execution:
-                yield execution
-        finally:
-            # A command that outlives its caller must not pile up inside the container.
-            await asyncio.shield(self._api.end(session))
+        async with contextlib.AsyncExitStack() as stack:
+            prepared = self._commands.session(chosen.id, execution_body(command))
+            session = await self._call(stack.enter_async_context(prepared))
+            yield await stack.enter_async_context(conversation(self._api, session, command))
 
     @asynccontextmanager
     async def attach(

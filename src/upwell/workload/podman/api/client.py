@@ -259,19 +259,13 @@ class PodmanApi:
         with contextlib.suppress(PodmanNotFoundError):
             await self._json(PodmanRequest("DELETE", f"/networks/{name}"))
 
-    async def execute(self, container: str, command: tuple[str, ...]) -> tuple[int, bytes]:
-        """Run a command in a container; returns its exit code and the start of its output."""
-        body = {"Cmd": list(command), "AttachStdout": True, "AttachStderr": True}
-        session = await self.prepare(container, body)
+    async def run_session(self, session: str) -> tuple[int, bytes]:
+        """Run a session's command; returns its exit code and the start of its output."""
         start = PodmanRequest("POST", f"{session}/start", body={"Detach": False, "Tty": False})
-        try:
-            async with self._open(start) as response:
-                # To its end: a command that has written something has not ended yet.
-                output = b"".join([piece async for piece in _first_pieces(response)])
-            return await self.exit_code(session), output
-        finally:
-            # A command that outlives its caller must not pile up inside the container.
-            await asyncio.shield(self.end(session))
+        async with self._open(start) as response:
+            # To its end: a command that has written something has not ended yet.
+            output = b"".join([piece async for piece in _first_pieces(response)])
+        return await self.exit_code(session), output
 
     async def prepare(self, container: str, body: Mapping[str, Any]) -> str:
         """Make a session for a command; return its path. Raises PodmanNotFoundError."""
@@ -303,7 +297,7 @@ class PodmanApi:
 
     async def exit_code(self, session: str) -> int:
         """Return the exit code of a session's command, which has ended."""
-        state = await self._json(PodmanRequest("GET", f"{session}/json"))
+        state = await self.session_state(session)
         if state["Running"]:
             raise RuntimeUnavailableError("podman closed the output of a command that runs")
         code = int(state["ExitCode"])
@@ -354,10 +348,18 @@ class PodmanApi:
             async for _ in response.content.iter_any():
                 yield
 
-    async def end(self, session: str) -> None:
-        """End a session's command, if it runs, and forget it."""
-        with contextlib.suppress(PodmanNotFoundError, RuntimeUnavailableError):
-            await self._json(PodmanRequest("POST", f"{session}/remove", body={"Force": True}))
+    async def session_state(self, session: str) -> Mapping[str, Any]:
+        """Return a session as Podman describes it. Raises PodmanNotFoundError."""
+        found: Mapping[str, Any] = await self._json(PodmanRequest("GET", f"{session}/json"))
+        return found
+
+    async def remove_session(self, session: str, *, by_force: bool = False) -> None:
+        """Forget a session; by force, its first process is ended before.
+
+        Raises PodmanNotFoundError, or PodmanRefusedError for one that runs.
+        """
+        body = {"Force": by_force}
+        await self._json(PodmanRequest("POST", f"{session}/remove", body=body))
 
     async def _json(self, call: PodmanRequest) -> Any:
         async with self._open(call) as response:

@@ -1,0 +1,144 @@
+"""Commands in containers (Podman's exec sessions), each of which ends with its caller.
+
+A command is a child of conmon: it outlives Podman's service, this process, and whoever reads what
+it writes. So each has a file while it is wanted, made before it starts: what has one and no caller
+is what a killed server left, or what could not be ended, and is ended as soon as Podman answers.
+What ended by itself may leave processes behind, as on Kubernetes; what is ended leaves none of its
+session's.
+"""
+
+import asyncio
+import contextlib
+import logging
+import os
+import signal
+from collections.abc import AsyncIterator, Mapping
+from contextlib import asynccontextmanager
+from pathlib import Path
+from typing import Any
+
+from upwell.machine.backoff import Backoff
+from upwell.machine.processes import session_processes, signal_process
+from upwell.workload.interface import RuntimeUnavailableError
+from upwell.workload.podman.api.client import PodmanApi, PodmanNotFoundError, PodmanRefusedError
+
+_log = logging.getLogger(__name__)
+
+_PAUSES = Backoff(first=1, longest=60)
+_POLL_SECONDS = 0.05
+_GRACE_SECONDS = 3.0
+"""From being asked to end until there is no asking."""
+_KILL_SECONDS = 5.0
+"""For processes that begin others while they are killed; then it is tried again later."""
+_ASKED = (signal.SIGHUP, signal.SIGTERM, signal.SIGCONT)
+
+
+class ContainerCommands:
+    """Runs commands in containers, and ends what nobody waits for any more."""
+
+    def __init__(self, api: PodmanApi, folder: Path) -> None:
+        self._api = api
+        self._folder = folder
+        self._wanted: set[str] = set()
+        self._unwanted: set[str] = set()
+        """Sessions that could not be ended yet."""
+        self._wake = asyncio.Event()
+
+    async def execute(self, container: str, command: tuple[str, ...]) -> tuple[int, bytes]:
+        """Run a command; returns its exit code and the start of its output."""
+        body = {"Cmd": list(command), "AttachStdout": True, "AttachStderr": True}
+        async with self.session(container, body) as session:
+            return await self._api.run_session(session)
+
+    @asynccontextmanager
+    async def session(self, container: str, body: Mapping[str, Any]) -> AsyncIterator[str]:
+        """Prepare a command for the block, which may start it; leaving the block ends it."""
+        session = await self._api.prepare(container, body)
+        self._wanted.add(session)
+        with contextlib.suppress(OSError):  # a full disk is no reason to fail a probe
+            self._folder.mkdir(mode=0o700, exist_ok=True)
+            self._note(session).touch()
+        try:
+            yield session
+        finally:
+            await asyncio.shield(self._leave(session))
+
+    async def run(self) -> None:
+        """End what an earlier server left, and whatever could not be ended, until cancelled."""
+        self._unwanted |= await asyncio.to_thread(self._noted)
+        failures = 0
+        while True:
+            self._wake.clear()
+            failures = 0 if await self._end_all() else failures + 1
+            with contextlib.suppress(TimeoutError):
+                async with asyncio.timeout(_PAUSES.delay(failures) if failures else None):
+                    await self._wake.wait()
+
+    async def _end_all(self) -> bool:
+        for session in sorted(self._unwanted):
+            try:
+                await self._end(session)
+            except RuntimeUnavailableError as error:
+                count = len(self._unwanted)
+                _log.warning("commands not ended", extra={"count": count, "why": str(error)})
+                return False
+        return True
+
+    async def _leave(self, session: str) -> None:
+        self._unwanted.add(session)
+        self._wanted.discard(session)
+        try:
+            await self._end(session)
+        except RuntimeUnavailableError:
+            self._wake.set()
+
+    async def _end(self, session: str) -> None:
+        """End a session's command, if it runs, and forget it; what fails stays in `_unwanted`."""
+        await end_session(self._api, session)
+        self._unwanted.discard(session)
+        with contextlib.suppress(OSError):
+            self._note(session).unlink()
+
+    def _note(self, session: str) -> Path:
+        return self._folder / session.rpartition("/")[2]
+
+    def _noted(self) -> set[str]:
+        try:
+            noted = {f"/exec/{name}" for name in os.listdir(self._folder)}  # noqa: PTH208 - closed at once
+        except OSError:
+            return set()
+        return noted - self._wanted
+
+
+async def end_session(api: PodmanApi, session: str) -> None:
+    """End a session's command with all that it has begun, if it runs, and forget the session.
+
+    Raises RuntimeUnavailableError when that cannot be done now.
+    """
+    try:
+        with contextlib.suppress(PodmanRefusedError):  # it runs
+            return await api.remove_session(session)
+        state = await api.session_state(session)
+        if state["Running"]:
+            await _end_processes(int(state["Pid"]), str(state["ContainerID"]))
+        await api.remove_session(session, by_force=True)
+    except PodmanNotFoundError:
+        return None
+
+
+async def _end_processes(leader: int, container: str) -> None:
+    """End the processes of a command's session: asked first, then by force."""
+    asked: set[int] = set()
+    waited, pause = 0.0, _POLL_SECONDS
+    while waited < _GRACE_SECONDS + _KILL_SECONDS:
+        found = await asyncio.to_thread(session_processes, leader, container)
+        if not found:
+            return
+        by_force = waited >= _GRACE_SECONDS
+        for pid in found if by_force else found - asked:
+            for number in (signal.SIGKILL,) if by_force else _ASKED:
+                signal_process(pid, number, container)
+        asked |= found
+        await asyncio.sleep(pause)
+        # To look at all processes of the machine takes a while: ever more rarely.
+        waited, pause = waited + pause, _POLL_SECONDS if by_force else 2 * pause

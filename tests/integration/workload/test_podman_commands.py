@@ -1,0 +1,104 @@
+"""Commands in containers end with whoever wanted them: a client, a server, Podman's service."""
+
+import asyncio
+import os
+import signal
+from collections.abc import AsyncIterator
+
+import pytest
+from tests.support.workload.podman_faults import service_of
+from tests.support.workload.podman_home import PodmanHome, Workload
+from tests.support.workload.waiting import eventually
+
+from upwell.workload.interface import ExecSession, InstanceCommand, Output, RuntimeUnavailableError
+from upwell.workload.podman.api.service import PodmanSettings
+from upwell.workload.podman.runtime import PodmanRuntime
+
+NAME = "web-1-a"
+STUBBORN = "trap '' TERM HUP; sleep 4567 & sleep 4567 & echo begun; wait"
+
+
+@pytest.fixture
+async def runtime(settings: PodmanSettings) -> AsyncIterator[PodmanRuntime]:
+    async with PodmanRuntime.open(settings) as opened:
+        yield opened
+
+
+@pytest.fixture
+async def entered(runtime: PodmanRuntime, workload: Workload) -> PodmanRuntime:
+    await runtime.start(workload.spec(workload.container("sleep", "600")))
+    return runtime
+
+
+async def said(execution: ExecSession) -> bytes:
+    """Return the first piece of its output."""
+    async for output, piece in execution.output():
+        assert output is Output.STDOUT
+        return piece
+    raise AssertionError("it has ended")
+
+
+async def sleepers(runtime: PodmanRuntime) -> int:
+    """Return how many processes of the commands run."""
+    _, listing = await runtime.execute(NAME, ("/bin/busybox", "ps"))
+    return sum(line.rstrip().endswith(b"sleep 4567") for line in listing.splitlines())
+
+
+async def test_a_command_ends_with_its_block_and_so_does_all_that_it_has_begun(
+    entered: PodmanRuntime, settings: PodmanSettings
+) -> None:
+    notes = settings.data_dir / "commands"
+    async with entered.run(NAME, InstanceCommand(("/bin/sh", "-c", STUBBORN))) as execution:
+        assert await said(execution) == b"begun\n"
+        assert len(list(notes.iterdir())) == 1
+        assert await sleepers(entered) == 2
+    assert await sleepers(entered) == 0
+    assert list(notes.iterdir()) == []
+
+
+async def test_what_a_command_left_that_ended_by_itself_runs_on(entered: PodmanRuntime) -> None:
+    words = ("/bin/sh", "-c", "sleep 4567 >/dev/null 2>&1 & exit 3")
+    async with entered.run(NAME, InstanceCommand(words)) as execution:
+        assert [piece async for piece in execution.output()] == []
+        assert await execution.exit_code() == 3
+    assert await sleepers(entered) == 1
+
+
+async def test_a_command_ends_that_podman_could_not_be_asked_to_end(
+    entered: PodmanRuntime, settings: PodmanSettings
+) -> None:
+    async with entered.run(NAME, InstanceCommand(("/bin/sleep", "4567"))):
+        assert await sleepers(entered) == 1
+        os.kill(service_of(settings), signal.SIGKILL)
+
+    async def left() -> int:
+        try:
+            return await sleepers(entered)
+        except RuntimeUnavailableError:
+            return -1
+
+    await eventually(left, (0).__eq__)
+
+
+async def test_a_command_of_a_killed_server_is_ended_by_the_next_and_an_administrators_is_not(
+    settings: PodmanSettings, workload: Workload, podman_home: PodmanHome
+) -> None:
+    async with PodmanRuntime.open(settings) as runtime:
+        await runtime.start(workload.spec(workload.container("sleep", "600")))
+    container = f"upwell-{settings.instance_id}.{NAME}.web"
+
+    def begun() -> str:
+        before = podman_home.run("inspect", "--format={{.ExecIDs}}", container)
+        podman_home.run("exec", "--detach", container, "/bin/sleep", "4567")
+        after = podman_home.run("inspect", "--format={{.ExecIDs}}", container)
+        [session] = set(after.strip("[]\n").split()) - set(before.strip("[]\n").split())
+        return session
+
+    session = await asyncio.to_thread(begun)
+    await asyncio.to_thread(begun)
+    (settings.data_dir / "commands").mkdir(exist_ok=True)
+    (settings.data_dir / "commands" / session).touch()
+
+    async with PodmanRuntime.open(settings) as runtime:
+        assert await eventually(lambda: sleepers(runtime), lambda count: count < 2) == 1
+        assert session not in podman_home.run("inspect", "--format={{.ExecIDs}}", container)
