@@ -31,7 +31,7 @@ def test_what_is_beyond_a_limit_is_told(found: AttackMeasurement, message: str) 
 
 @pytest.mark.parametrize("code", [0, 1])
 async def test_an_attack_that_ends_is_none(monkeypatch: pytest.MonkeyPatch, code: int) -> None:
-    async def start(_target: Target, _name: str) -> asyncio.subprocess.Process:
+    async def start(_target: Target, _names: list[str]) -> asyncio.subprocess.Process:
         script = f"raise SystemExit({code})"
         process = await asyncio.create_subprocess_exec(sys.executable, "-c", script)
         await process.wait()
@@ -39,6 +39,6 @@ async def test_an_attack_that_ends_is_none(monkeypatch: pytest.MonkeyPatch, code
 
     monkeypatch.setattr(measurement, "_start", start)
     monkeypatch.setattr(measurement, "memory_mib", lambda _: 1.0)
-    with pytest.raises(AssertionError, match="ended by themselves"):
+    with pytest.raises(AssertionError, match="ended by itself"):
         async with attacked(Target("127.0.0.1", 1), 1, ["early"]):
             pass

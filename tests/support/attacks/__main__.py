@@ -23,16 +23,22 @@ async def run(minutes: float, names: list[str], most_mib: float, most_ms: float)
         await begin_talker(made)
         story = Story(PromotedInstallation(made, client))
         await story.prepare()
+        unfinished = ""
         async with (
             traffic(made.router_port, HOSTS) as seen,
             attacked(target, made.pid, names) as found,
         ):
-            await story.tell(minutes * 60)
+            try:
+                await story.tell(minutes * 60)
+            except AssertionError as error:
+                unfinished = "\n".join([str(error), *getattr(error, "__notes__", ())])
         lost = [failure for one in seen.values() for failure in one.failures]
         asked = sum(one.answers.total() for one in seen.values())
         print(f"{', '.join(names)}: {found}")
         print(f"{story}; {asked} requests to applications, {len(lost)} failed")
         faults = [*found.excesses(most_mib, most_ms), *found.failures, *lost]
+        if unfinished:
+            faults.insert(0, unfinished)
         for fault in faults[:20]:
             print(f"  {fault}")
         return int(bool(faults))

@@ -3,6 +3,7 @@
 import asyncio
 import math
 import os
+import signal
 import sys
 import time
 from collections.abc import AsyncIterator, Sequence
@@ -83,31 +84,29 @@ async def attacked(
 ) -> AsyncIterator[AttackMeasurement]:
     """Run attacks, each in a process of its own, and measure while the block lasts."""
     found = AttackMeasurement(memory_mib(pid))
-    processes = [await _start(target, name) for name in names]
+    attackers = await _start(target, names)
     sampling = [
         asyncio.create_task(_watch_memory(pid, found)),
         asyncio.create_task(_ask(target, path, found)),
     ]
     try:
         yield found
-        died = [
-            name for name, one in zip(names, processes, strict=True) if one.returncode is not None
-        ]
-        assert not died, f"attacks ended by themselves: {died}"
+        assert attackers.returncode is None, "an attack ended by itself, as is told above"
     finally:
         for task in sampling:
             task.cancel()
-        for process in processes:
-            with suppress(ProcessLookupError):
-                process.kill()
-            await process.wait()
+        with suppress(ProcessLookupError):
+            os.killpg(attackers.pid, signal.SIGKILL)
+        await attackers.wait()
         await asyncio.gather(*sampling, return_exceptions=True)
 
 
-async def _start(target: Target, name: str) -> asyncio.subprocess.Process:
+async def _start(target: Target, names: Sequence[str]) -> asyncio.subprocess.Process:
     return await asyncio.create_subprocess_exec(
-        *(sys.executable, "-m", "tests.support.attacks.run", name, target.host, str(target.port)),
+        *(sys.executable, "-m", "tests.support.attacks.run", target.host, str(target.port)),
+        *names,
         env={**os.environ, "ATTACK_TOKEN": target.token},
+        start_new_session=True,
     )
 
 

@@ -1,8 +1,9 @@
-"""Run one attack until killed: `python -m tests.support.attacks.run NAME HOST PORT`.
+"""Run attacks until killed: `python -m tests.support.attacks.run HOST PORT NAME...`.
 
-The token, where there is one, is in ATTACK_TOKEN. Attackers have machines of their own, and take no
-processor time from the server: here they have the lowest priority, unless ATTACK_NICE says how much
-lower than the server's it is.
+Each is a process of its own, forked from this one, which ends as soon as one of them does: what
+they need is imported once. The token, where there is one, is in ATTACK_TOKEN. Attackers have
+machines of their own, and take no processor time from the server: here they have the lowest
+priority, unless ATTACK_NICE says how much lower than the server's it is.
 """
 
 import asyncio
@@ -18,10 +19,18 @@ LOWEST = 19
 
 
 def main() -> None:
-    name, host, port = sys.argv[1:]
+    host, port, *names = sys.argv[1:]
     raise_descriptor_limit()
     os.nice(int(os.environ.get("ATTACK_NICE", LOWEST)))
-    asyncio.run(ALL_ATTACKS[name](Target(host, int(port), os.environ.get("ATTACK_TOKEN", ""))))  # type: ignore[arg-type]
+    target = Target(host, int(port), os.environ.get("ATTACK_TOKEN", ""))
+    running = {}
+    for name in names:
+        if (pid := os.fork()) == 0:
+            asyncio.run(ALL_ATTACKS[name](target))  # type: ignore[arg-type]
+            return
+        running[pid] = name
+    ended, _ = os.wait()
+    sys.exit(f"{running[ended]} ended by itself")
 
 
 if __name__ == "__main__":

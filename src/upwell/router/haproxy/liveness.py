@@ -9,6 +9,9 @@ PATIENCE = 3
 """Questions in a row without an answer before a process that lives counts as hanging."""
 PATIENCE_WHILE_LOADING = 8
 """The same while a configuration is loaded, in which HAProxy may be busy for seconds."""
+PATIENCE_AT_WORK = 15
+"""The same for one that runs or waits for a processor: on a busy machine an answer takes its time,
+and the end of the router would be the end of all traffic."""
 
 
 class Answer(StrEnum):
@@ -48,6 +51,8 @@ def next_remedy(
     if not processes:
         return Remedy.WAIT if loading else Remedy.START
     patience = PATIENCE_WHILE_LOADING if loading else PATIENCE
+    if any(one.at_work for one in processes):
+        patience = PATIENCE_AT_WORK
     if any(one.stopped for one in processes):
         return Remedy.CONTINUE if misses <= patience else Remedy.KILL
     if misses < patience:

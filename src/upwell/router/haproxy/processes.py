@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from itertools import pairwise
 from pathlib import Path
 
-from upwell.machine.processes import process_state
+from upwell.machine.processes import is_at_work, process_state
 
 _PROC = Path("/proc")
 _VARIABLE = "UPWELL_ROUTER"
@@ -30,6 +30,8 @@ class HaproxyProcess:
     pid: int
     stopped: bool
     """By SIGSTOP: it does nothing until it is continued."""
+    at_work: bool = False
+    """It runs, or waits for a processor or a disk."""
 
 
 class HaproxyProcesses:
@@ -103,7 +105,7 @@ class HaproxyProcesses:
         for entry in _PROC.iterdir():
             if entry.name.isdecimal() and self._is_ours(int(entry.name)):
                 pid = int(entry.name)
-                yield HaproxyProcess(pid, process_state(pid) in _STOPPED)
+                yield HaproxyProcess(pid, process_state(pid) in _STOPPED, is_at_work(pid))
 
     def _is_ours(self, pid: int) -> bool:
         """Return True if the process lives and is ours; one that has ended has no arguments."""

@@ -190,6 +190,11 @@ class HaproxyRouter:
         """Return what is in force; raises RouterUnavailableError or RouterDownError."""
         running = await self._is_running()
         leftovers = () if running else await self._processes.find()
+        if any(one.at_work for one in leftovers):
+            # Held up by a busy machine: whoever takes over from it would lose who waits for it.
+            with contextlib.suppress(RouterUnavailableError):
+                await self._wait_for_answer()
+                running, leftovers = True, ()
         wanted = plan(table, self.http_address, self._settings.limits)
         try:
             self._config.parent.mkdir(parents=True, exist_ok=True)

@@ -9,12 +9,14 @@ from upwell.api.codec import decode_as, encode_json
 from upwell.api.requests.prune import Prune
 from upwell.server.http.body import read_body
 from upwell.server.http.limits import ServerLimits
+from upwell.server.objects.write_options import write_options
 
 
 def create_routes(actions: PruningActions | None, limits: ServerLimits) -> list[BaseRoute]:
     """Return the route; none where nothing is pruned.
 
-    It names no resource that a role knows: an admin everywhere may use it.
+    It names no resource that a role knows: an admin everywhere may use it. With `dryRun` nothing
+    is removed, whatever is confirmed.
     """
     if actions is None:
         return []
@@ -22,7 +24,10 @@ def create_routes(actions: PruningActions | None, limits: ServerLimits) -> list[
     async def create(request: Request) -> Response:
         body = await read_body(request, limits.webhook_bytes, limits.body_seconds)
         asked = decode_as(Prune, body)
-        answer = asked.with_status(await actions.prune(asked.spec))
+        spec = asked.spec
+        if write_options(request).dry_run:
+            spec = spec.model_copy(update={"confirm": False})
+        answer = asked.with_status(await actions.prune(spec))
         return Response(encode_json(answer), 201, media_type="application/json")
 
     kind = Prune.KIND

@@ -6,6 +6,7 @@ from hypothesis import strategies as st
 
 from upwell.router.haproxy.liveness import (
     PATIENCE,
+    PATIENCE_AT_WORK,
     PATIENCE_WHILE_LOADING,
     Answer,
     Remedy,
@@ -42,6 +43,17 @@ def test_one_that_is_silent_is_killed_when_patience_ends() -> None:
         for misses in range(1, PATIENCE + 1)
     ]
     assert remedies == [*[Remedy.WAIT] * (PATIENCE - 1), Remedy.KILL]
+
+
+def test_one_that_waits_for_a_processor_has_more_time_and_one_that_turns_for_ever_is_killed() -> (
+    None
+):
+    busy = [MASTER, HaproxyProcess(11, stopped=False, at_work=True)]
+    remedies = [
+        next_remedy(Answer.SILENT, busy, misses, loading=False)
+        for misses in range(1, PATIENCE_AT_WORK + 1)
+    ]
+    assert remedies == [*[Remedy.WAIT] * (PATIENCE_AT_WORK - 1), Remedy.KILL]
 
 
 def test_one_that_takes_no_commands_but_lives_is_replaced() -> None:

@@ -35,9 +35,9 @@ async def api(machine: PrunedStores) -> AsyncIterator[Api]:
         yield running
 
 
-async def post(api: Api, **spec: Any) -> ApiAnswer:
+async def post(api: Api, query: str = "", **spec: Any) -> ApiAnswer:
     body = {"apiVersion": Prune.KIND.api_version, "kind": "Prune", "spec": spec}
-    return await api.send("POST", PATH, body)
+    return await api.send("POST", PATH + query, body)
 
 
 def removed(answer: ApiAnswer) -> list[str]:
@@ -52,12 +52,24 @@ async def lost(machine: PrunedStores, mark: str) -> Digest:
     return digest
 
 
+async def test_a_dry_run_removes_nothing(api: Api, machine: PrunedStores) -> None:
+    gone = await lost(machine, "old")
+    machine.grow_old()
+    for _ in range(2):
+        found = removed(await post(api, "?dryRun=All", confirm=True, keepYoungerThanSeconds=3600))
+        assert found == [f"shop/lost@{gone}"]
+    refused = await post(api, "?dryRun=Some", confirm=True, keepYoungerThanSeconds=3600)
+    assert refused.status == 400
+    assert removed(await post(api, confirm=True, keepYoungerThanSeconds=3600)) == found
+    assert removed(await post(api, confirm=True, keepYoungerThanSeconds=3600)) == []
+
+
 async def test_what_is_asked_for_is_done(api: Api, machine: PrunedStores) -> None:
     gone = await lost(machine, "old")
     machine.grow_old()
     asked = {"confirm": True, "keepTagRevisions": 1, "keepYoungerThanSeconds": 3600}
 
-    assert removed(await post(api, **asked)) == [f"shop/lost@{gone}"]
+    assert removed(await post(api, "", **asked)) == [f"shop/lost@{gone}"]
     assert await machine.manifests("shop/lost") == set()
 
 
