@@ -49,6 +49,7 @@ from upwell.server.metrics.gauges import StateGauges, component_metrics, connect
 from upwell.server.metrics.metrics import Gauges, Measured, Metrics
 from upwell.server.notifications import subscriptions
 from upwell.server.objects import discovery
+from upwell.server.objects.large_work import seat_large_work
 from upwell.server.objects.objects import Handler, ObjectHandlers
 from upwell.server.objects.projects import ProjectHandlers
 from upwell.server.objects.reads import ReadHandlers
@@ -184,6 +185,7 @@ def create_app(deps: ServerDependencies) -> Starlette:
         lifespan=lifespan,
     )
     app.router.redirect_slashes = False
+    seat_large_work(app, deps.limits)
     return app
 
 

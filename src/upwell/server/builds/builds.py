@@ -24,13 +24,13 @@ from upwell.server.auth.caller import (
     require_content_rights,
     require_right,
 )
-from upwell.server.http.body import decode_object, media_type, read_body
 from upwell.server.http.errors import ApiError
 from upwell.server.http.limits import ServerLimits
 from upwell.server.http.query import integer, is_true
 from upwell.server.http.rendering import object_response
 from upwell.server.http.streaming import OpenStreams
 from upwell.server.http.target import RequestTarget
+from upwell.server.objects.large_work import read_object
 from upwell.server.objects.write_options import write_options
 from upwell.server.workloads.log_streams import last_lines, log_response
 from upwell.store.interface import Change, Selector, Store
@@ -118,8 +118,7 @@ class BuildHandlers:
 
         Its values may be secret: no error quotes one.
         """
-        body = await read_body(request, self._limits.body_bytes, self._limits.body_seconds)
-        document = decode_object(body, media_type(request)) if body.strip() else {}
+        document = await read_object(request, self._limits, may_be_empty=True)
         try:
             decoded = BuildRequest.model_validate_json(json.dumps(document))
         except ValidationError as error:

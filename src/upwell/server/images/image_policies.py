@@ -6,17 +6,17 @@ from starlette.requests import Request
 from starlette.responses import Response
 
 from upwell.actions.images import ExaminationError, ImageExaminer
-from upwell.api.codec import InvalidObjectError, decode_as, encode_json
+from upwell.api.codec import InvalidObjectError, encode_json
 from upwell.api.image_policies.policy import PolicyPoint
 from upwell.api.image_policies.review import ImagePolicyReview
 from upwell.api.values.faults import Fault
 from upwell.policy.signatures.validation import policy_spec_faults
 from upwell.server.auth.caller import require_rights
-from upwell.server.http.body import decode_object, media_type, read_body
 from upwell.server.http.errors import ApiError
 from upwell.server.http.limits import ServerLimits
 from upwell.server.http.rendering import json_response
 from upwell.server.http.target import RequestTarget
+from upwell.server.objects.large_work import read_as
 
 _AT_ONCE = 4
 
@@ -31,8 +31,7 @@ class ImagePolicyReviewHandlers:
 
     async def create(self, request: Request, target: RequestTarget) -> Response:
         """Say which policies of the namespace let the image pass, and why others do not."""
-        body = await read_body(request, self._limits.body_bytes, self._limits.body_seconds)
-        asked = decode_as(ImagePolicyReview, decode_object(body, media_type(request)))
+        asked = await read_as(request, self._limits, ImagePolicyReview)
         asked = asked.with_metadata(namespace=target.namespace)
         if faults := _faults(asked):
             raise InvalidObjectError(str(asked.KIND), faults)

@@ -10,7 +10,7 @@ from starlette.requests import Request
 from starlette.responses import Response
 
 from upwell.actions.images import ExaminationError, ImageExaminer
-from upwell.api.codec import InvalidObjectError, decode_as, encode, encode_json
+from upwell.api.codec import InvalidObjectError, encode, encode_json
 from upwell.api.image import ImageStream, ImageStreamImport, ImportSpec
 from upwell.api.validation.openshift.images import import_faults
 from upwell.oci import InvalidReferenceError, Reference
@@ -20,11 +20,11 @@ from upwell.policy.images.repository_tags import (
     repository_generation,
 )
 from upwell.server.auth.caller import require_rights
-from upwell.server.http.body import decode_object, media_type, read_body
 from upwell.server.http.errors import to_api_error
 from upwell.server.http.limits import ServerLimits
 from upwell.server.http.rendering import json_response
 from upwell.server.http.target import RequestTarget
+from upwell.server.objects.large_work import read_as
 from upwell.server.objects.write_options import WriteOptions, write_options
 from upwell.server.objects.writes import Writer
 from upwell.store.interface import NotFoundError, Store
@@ -54,8 +54,7 @@ class ImageImportHandlers:
 
         The import itself is the stream's own, and is tried again where it fails.
         """
-        body = await read_body(request, self._limits.body_bytes, self._limits.body_seconds)
-        wanted = decode_as(ImageStreamImport, decode_object(body, media_type(request)))
+        wanted = await read_as(request, self._limits, ImageStreamImport)
         _check(wanted)
         require_rights(request, wanted.with_metadata(namespace=target.namespace))
         status: Document = {}

@@ -4,16 +4,16 @@ from starlette.requests import Request
 from starlette.responses import JSONResponse, Response
 
 from upwell.actions.images import ImageActions
-from upwell.api.codec import InvalidObjectError, decode_as
+from upwell.api.codec import InvalidObjectError
 from upwell.api.image import ImageStream, ImageStreamMapping
 from upwell.api.values.faults import Fault
 from upwell.oci import Digest, InvalidDigestError, InvalidReferenceError, Reference
 from upwell.oci.reference import is_tag
 from upwell.server.auth.caller import require_rights
-from upwell.server.http.body import decode_object, media_type, read_body
 from upwell.server.http.errors import success
 from upwell.server.http.limits import ServerLimits
 from upwell.server.http.target import RequestTarget
+from upwell.server.objects.large_work import read_as
 from upwell.server.objects.write_options import write_options
 from upwell.store.interface import Store
 
@@ -28,8 +28,7 @@ class ImageMappingHandlers:
 
     async def create(self, request: Request, target: RequestTarget) -> Response:
         """Make an image the newest of a stream's tag; no tag is declared."""
-        body = await read_body(request, self._limits.body_bytes, self._limits.body_seconds)
-        mapping = decode_as(ImageStreamMapping, decode_object(body, media_type(request)))
+        mapping = await read_as(request, self._limits, ImageStreamMapping)
         _check(mapping)
         require_rights(request, mapping.with_metadata(namespace=target.namespace))
         stream = await self._store.get(ImageStream, target.namespace, mapping.name)

@@ -11,14 +11,10 @@ from starlette.responses import JSONResponse, Response
 from upwell.actions.images import ImageActions
 from upwell.api.codec import decode_as, encode
 from upwell.api.image import Image, ImageStream, ImageStreamTag, TagReference
-from upwell.api.patches.content_types import APPLY, PATCHES
+from upwell.api.patches.content_types import APPLY
 from upwell.policy.images.streams import StreamTag
 from upwell.server.http.body import (
-    decode_json,
-    decode_object,
-    decode_yaml_object,
     media_type,
-    read_body,
 )
 from upwell.server.http.errors import ApiError, success
 from upwell.server.http.limits import ServerLimits
@@ -29,6 +25,7 @@ from upwell.server.http.selectors import parse_filter
 from upwell.server.http.target import RequestTarget
 from upwell.server.http.visibility import view_of
 from upwell.server.images.views import find_event, image_of, tag_of, tags_of, with_details
+from upwell.server.objects.large_work import read_applied, read_object, read_patched
 from upwell.server.objects.write_options import WriteOptions, write_options
 from upwell.server.objects.writes import Writer
 from upwell.store.interface import (
@@ -106,16 +103,12 @@ class StreamTagHandlers:
 
     async def patch(self, request: Request, target: RequestTarget) -> Response:
         """Patch or apply a tag; what is applied takes the place of the tag."""
-        body = await read_body(request, self._limits.body_bytes, self._limits.body_seconds)
-        kind = media_type(request)
-        if kind == APPLY:
-            return await self._set(request, target, decode_yaml_object(body), 200)
-        if kind not in PATCHES:
-            raise ApiError(415, f"cannot patch with {kind}: send one of {', '.join(PATCHES)}")
+        if media_type(request) == APPLY:
+            return await self._set(request, target, await read_applied(request, self._limits), 200)
         _, tag = await self._find(target)
         # Without the version: the stream changes for other reasons than this tag, too.
         unversioned = encode(tag.with_metadata(resource_version=None))
-        document = PATCHES[kind](unversioned, decode_json(body))
+        document = await read_patched(request, self._limits, unversioned)
         return await self._set(request, target, document, 200)
 
     async def delete(self, request: Request, target: RequestTarget) -> Response:
@@ -194,8 +187,7 @@ class StreamTagHandlers:
         return stream, tag
 
     async def _document(self, request: Request) -> dict[str, Any]:
-        body = await read_body(request, self._limits.body_bytes, self._limits.body_seconds)
-        return decode_object(body, media_type(request))
+        return await read_object(request, self._limits)
 
 
 def _tag(target: RequestTarget) -> StreamTag:

@@ -15,7 +15,6 @@ from upwell.api.patches.content_types import APPLY, PATCHES
 from upwell.policy.pod_security.namespaces import AUDIT_VIOLATIONS
 from upwell.server.auth.caller import require_deletion
 from upwell.server.auth.request_info import AUDIT_NOTE, AuditNote
-from upwell.server.auth.request_seats import RequestSeats
 from upwell.server.http.body import (
     decode_json,
     decode_object,
@@ -32,7 +31,7 @@ from upwell.server.http.rendering import (
     rendering_for,
 )
 from upwell.server.http.target import RequestTarget
-from upwell.server.objects.large_work import LargeWork, large_work
+from upwell.server.objects.large_work import LargeWork, large_work, read_object
 from upwell.server.objects.orphans import orphan_dependents, require_orphans
 from upwell.server.objects.reads import ReadHandlers
 from upwell.server.objects.scale import scale_of, with_replicas
@@ -68,20 +67,19 @@ class ObjectHandlers:
         self._limits = limits
         self._clock = clock
         self._writer = writer or Writer(store, clock)
-        self._large = RequestSeats(limits.large)
 
     async def create(self, request: Request, target: RequestTarget) -> Response:
         """Store a new object."""
         if target.kind.namespaced and not target.namespace:
             raise ApiError(405, f"create {target.kind.plural} in a namespace")
-        async with large_work(request, self._large) as work:
+        async with large_work(request) as work:
             document, options = await self._document(request, work)
             written = await self._writer.create(target, document, options)
             return self._written(request, written)
 
     async def replace(self, request: Request, target: RequestTarget) -> Response:
         """Put an object in the place of a stored one."""
-        async with large_work(request, self._large) as work:
+        async with large_work(request) as work:
             document, options = await self._document(request, work)
             written = await self._modify(target, lambda _: document, options)
             return self._written(request, written)
@@ -89,7 +87,7 @@ class ObjectHandlers:
     async def patch(self, request: Request, target: RequestTarget) -> Response:
         """Patch or apply an object."""
         body = await self._body(request)
-        async with large_work(request, self._large) as work:
+        async with large_work(request) as work:
             options = write_options(request, len(body), work)
             if media_type(request) == APPLY:
                 if "fieldManager" not in request.query_params:
@@ -111,7 +109,7 @@ class ObjectHandlers:
 
     async def replace_status(self, request: Request, target: RequestTarget) -> Response:
         """Write the status alone."""
-        async with large_work(request, self._large) as work:
+        async with large_work(request) as work:
             document, options = await self._document(request, work)
             written = await self._writer.modify_status(target, lambda _: document, options)
             return self._written(request, written)
@@ -119,7 +117,7 @@ class ObjectHandlers:
     async def patch_status(self, request: Request, target: RequestTarget) -> Response:
         """Patch the status alone."""
         body = await self._body(request)
-        async with large_work(request, self._large) as work:
+        async with large_work(request) as work:
             change = await _patch_of(media_type(request), body, work)
             options = write_options(request, len(body), work)
             written = await self._writer.modify_status(target, change, options)
@@ -133,14 +131,14 @@ class ObjectHandlers:
 
     async def replace_scale(self, request: Request, target: RequestTarget) -> Response:
         """Set how many replicas a workload has."""
-        async with large_work(request, self._large) as work:
+        async with large_work(request) as work:
             scale, options = await self._document(request, work)
             return await self._scale(request, target, lambda _: scale, options)
 
     async def patch_scale(self, request: Request, target: RequestTarget) -> Response:
         """Patch how many replicas a workload has."""
         body = await self._body(request)
-        async with large_work(request, self._large) as work:
+        async with large_work(request) as work:
             change = await _patch_of(media_type(request), body, work)
             options = write_options(request, len(body), work)
             return await self._scale(request, target, change, options)
@@ -208,8 +206,7 @@ class ObjectHandlers:
         return JSONResponse(success(old.key, old.uid))
 
     async def _delete_options(self, request: Request) -> Document:
-        body = await self._body(request)
-        options = decode_object(body, media_type(request)) if body.strip() else {}
+        options = await read_object(request, self._limits, may_be_empty=True)
         _orphans(request, options)
         if not isinstance(options.get("preconditions") or {}, dict):
             raise ApiError(400, "preconditions: expected an object")

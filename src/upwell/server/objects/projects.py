@@ -14,12 +14,12 @@ from upwell.api.requests.projects import Project, ProjectRequest
 from upwell.policy.access.roles import Action, is_allowed
 from upwell.server.auth.caller import caller_of, grants_of
 from upwell.server.auth.request_info import AUDIT_NOTE, AuditNote
-from upwell.server.http.body import decode_object, media_type, read_body
 from upwell.server.http.errors import ApiError
 from upwell.server.http.limits import ServerLimits
 from upwell.server.http.rendering import object_response
 from upwell.server.http.streaming import OpenStreams
 from upwell.server.http.target import RequestTarget
+from upwell.server.objects.large_work import read_object
 from upwell.server.objects.objects import ObjectHandlers
 from upwell.server.objects.reads import ReadHandlers
 from upwell.server.objects.watches import Watches
@@ -99,8 +99,7 @@ class ProjectHandlers:
         return object_response(request, made, 201, written.warnings)
 
     async def _document(self, request: Request) -> dict[str, Any]:
-        body = await read_body(request, self._limits.body_bytes, self._limits.body_seconds)
-        return decode_object(body, media_type(request))
+        return await read_object(request, self._limits)
 
     def _reads(self, request: Request) -> ReadHandlers:
         reader = ProjectReader(self._store, _sight_of(request))

@@ -3,7 +3,7 @@
 from starlette.requests import Request
 from starlette.responses import Response
 
-from upwell.api.codec import InvalidObjectError, decode_as, encode_json
+from upwell.api.codec import InvalidObjectError, encode_json
 from upwell.api.meta import Resource, format_time
 from upwell.api.reviews import (
     NonResourceRule,
@@ -38,10 +38,10 @@ from upwell.policy.access.service_accounts import parse_account
 from upwell.server.auth.middleware import AccessControl, is_open_path
 from upwell.server.auth.principals import Principal
 from upwell.server.auth.service_accounts import API_AUDIENCE
-from upwell.server.http.body import decode_object, media_type, read_body
 from upwell.server.http.limits import ServerLimits
 from upwell.server.http.rendering import json_response
 from upwell.server.http.target import RequestTarget
+from upwell.server.objects.large_work import read_as
 
 GRANTS = "upwell.dev/grants"
 """In `extra` of a user: the grants of the token."""
@@ -124,8 +124,7 @@ class ReviewHandlers:
         return _answer(review, status)
 
     async def _asked[R: Resource](self, request: Request, kind: type[R]) -> R:
-        body = await read_body(request, self._limits.body_bytes, self._limits.body_seconds)
-        return decode_as(kind, decode_object(body, media_type(request)))
+        return await read_as(request, self._limits, kind)
 
 
 def _access_status(

@@ -8,12 +8,12 @@ from starlette.responses import JSONResponse, Response
 from upwell.api.pod import Pod
 from upwell.policy.rollouts.settings import DEFAULT_GRACE
 from upwell.server.auth.caller import require_deletion
-from upwell.server.http.body import decode_object, media_type, read_body
 from upwell.server.http.errors import ApiError, success
 from upwell.server.http.limits import ServerLimits
 from upwell.server.http.query import integer
 from upwell.server.http.rendering import object_response
 from upwell.server.http.target import RequestTarget
+from upwell.server.objects.large_work import read_object
 from upwell.server.objects.objects import ObjectHandlers
 from upwell.server.objects.reads import ReadHandlers
 from upwell.server.objects.write_options import is_dry
@@ -93,8 +93,7 @@ class PodHandlers:
         return await self._reads.list(request, target)
 
     async def _options(self, request: Request) -> Document:
-        body = await read_body(request, self._limits.body_bytes, self._limits.body_seconds)
-        options = decode_object(body, media_type(request)) if body.strip() else {}
+        options = await read_object(request, self._limits, may_be_empty=True)
         _require_preconditions(options)
         return options
 

@@ -15,15 +15,14 @@ from upwell.api.apps import DeploymentConfig, RevisionRecord
 from upwell.api.codec import encode
 from upwell.api.core import PodTemplate
 from upwell.api.meta import ObjectMeta
-from upwell.api.patches.content_types import PATCHES
 from upwell.api.revisions import ReplicationController, ReplicationControllerSpec, RevisionStatus
 from upwell.policy.rollouts.history import Phase, is_cancelled, wanted_revision
 from upwell.policy.rollouts.summary import desired_replicas, serving
-from upwell.server.http.body import decode_json, decode_object, media_type, read_body
 from upwell.server.http.errors import ApiError
 from upwell.server.http.limits import ServerLimits
 from upwell.server.http.rendering import object_response
 from upwell.server.http.target import RequestTarget
+from upwell.server.objects.large_work import read_object, read_patched
 from upwell.server.objects.write_options import write_options
 from upwell.server.workloads.revisions import RevisionReader, controller_name, revision_labels
 from upwell.store.interface import ConflictError
@@ -152,19 +151,15 @@ class ReplicationControllerHandlers:
 
     async def replace(self, request: Request, target: RequestTarget) -> Response:
         """Cancel or retry the rollout of a revision, as the annotations ask."""
-        body = await self._body(request)
+        wanted = await read_object(request, self._limits)
         found = await self._get(target)
-        wanted = decode_object(body, media_type(request))
         return await self._carry_out(request, found, wanted)
 
     async def patch(self, request: Request, target: RequestTarget) -> Response:
         """Cancel or retry the rollout of a revision, as the patched annotations ask."""
-        body = await self._body(request)
-        change = PATCHES.get(media_type(request))
-        if change is None:
-            raise ApiError(415, f"cannot patch with this: send {', '.join(PATCHES)}")
         found = await self._get(target)
-        return await self._carry_out(request, found, change(encode(found), decode_json(body)))
+        wanted = await read_patched(request, self._limits, encode(found))
+        return await self._carry_out(request, found, wanted)
 
     async def refuse(self, request: Request, target: RequestTarget) -> NoReturn:
         """Say where to go instead."""
@@ -202,6 +197,3 @@ class ReplicationControllerHandlers:
 
     async def _get(self, target: RequestTarget) -> ReplicationController:
         return await self._reader.get(ReplicationController, target.namespace, target.name)
-
-    async def _body(self, request: Request) -> bytes:
-        return await read_body(request, self._limits.body_bytes, self._limits.body_seconds)

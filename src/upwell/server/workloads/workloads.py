@@ -10,12 +10,12 @@ from starlette.responses import JSONResponse, Response
 
 from upwell.actions.rollouts import RolloutActions
 from upwell.api.meta import Resource, format_time
-from upwell.server.http.body import decode_object, media_type, read_body
 from upwell.server.http.errors import ApiError
 from upwell.server.http.limits import ServerLimits
 from upwell.server.http.rendering import object_response
 from upwell.server.http.streaming import OpenStreams
 from upwell.server.http.target import RequestTarget
+from upwell.server.objects.large_work import read_object
 from upwell.server.objects.write_options import write_options
 from upwell.server.objects.writes import permitted
 from upwell.server.workloads.instances import Instances, require_container
@@ -81,9 +81,8 @@ class WorkloadHandlers:
         For OpenShift's DeploymentConfigRollback, answer the object as it would be rolled back, and
         change nothing: its client writes it.
         """
-        body = await read_body(request, self._limits.body_bytes, self._limits.body_seconds)
-        wanted = decode_object(body, media_type(request)) if body.strip() else {}
-        options = write_options(request, len(body))
+        wanted = await read_object(request, self._limits, may_be_empty=True)
+        options = write_options(request)
         only_shown = "spec" in wanted or wanted.get("kind") == "DeploymentConfigRollback"
         revision = _wanted_revision(wanted)
 
@@ -102,8 +101,7 @@ class WorkloadHandlers:
 
     async def roll_out(self, request: Request, target: RequestTarget) -> Response:
         """Do a verb to the rollout; the body is `{"verb": "latest|cancel|retry", "again": …}`."""
-        body = await read_body(request, self._limits.body_bytes, self._limits.body_seconds)
-        wanted = decode_object(body, media_type(request))
+        wanted = await read_object(request, self._limits)
         dry_run = write_options(request).dry_run
         place = (target.resource, target.namespace, target.name)
         match str(wanted.get("verb", "")):
@@ -124,8 +122,7 @@ class WorkloadHandlers:
         `instance` and `container` may be named; without them it is the first that is ready, and
         its main container. Answers `{"exitCode": n, "output": text}`, the output cut to 64 KiB.
         """
-        body = await read_body(request, self._limits.body_bytes, self._limits.body_seconds)
-        wanted = decode_object(body, media_type(request))
+        wanted = await read_object(request, self._limits)
         command = wanted.get("command")
         if not (isinstance(command, list) and command and all(isinstance(w, str) for w in command)):
             raise ApiError(422, "command: expected a list of words")
@@ -146,8 +143,7 @@ class WorkloadHandlers:
 
     async def instantiate(self, request: Request, target: RequestTarget) -> Response:
         """Start a rollout, as OpenShift's DeploymentRequest asks (`latest`: newer images too)."""
-        body = await read_body(request, self._limits.body_bytes, self._limits.body_seconds)
-        wanted = decode_object(body, media_type(request)) if body.strip() else {}
+        wanted = await read_object(request, self._limits, may_be_empty=True)
         changed = await self._rollouts.latest(
             target.resource,
             target.namespace,

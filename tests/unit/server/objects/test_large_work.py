@@ -113,3 +113,41 @@ async def test_too_many_large_requests_of_one_client_are_told_to_wait(narrow: Ap
     statuses = {answer.status for answer in answers}
     assert statuses == {201, 429}
     assert (await narrow.send("POST", MAPS, bodies[0])).status in {201, 409}
+
+
+@pytest.fixture
+async def without_turns() -> AsyncIterator[Api]:
+    none = SeatLimits(total=0, per_client=1, waiting_per_client=0)
+    async with serving(ServerLimits(large=none)) as running:
+        yield running
+
+
+@pytest.mark.parametrize(
+    ("method", "path"),
+    [
+        ("POST", MAPS),
+        ("PUT", f"{MAPS}/one"),
+        ("DELETE", f"{MAPS}/one"),
+        ("DELETE", MAPS),
+        ("DELETE", "/api/v1/namespaces/shop/pods/one"),
+        ("DELETE", "/api/v1/namespaces/shop/pods"),
+        ("POST", "/api/v1/namespaces/shop/pods/one/eviction"),
+        ("PUT", "/api/v1/namespaces/shop/replicationcontrollers/one-1"),
+        ("POST", "/apis/project.openshift.io/v1/projectrequests"),
+        ("POST", "/apis/project.openshift.io/v1/projects"),
+        ("POST", "/apis/authorization.k8s.io/v1/selfsubjectaccessreviews"),
+        ("POST", "/apis/template.openshift.io/v1/namespaces/shop/processedtemplates"),
+        ("POST", "/apis/image.openshift.io/v1/namespaces/shop/imagestreamimports"),
+        ("POST", "/apis/image.openshift.io/v1/namespaces/shop/imagestreammappings"),
+        ("POST", "/apis/image.openshift.io/v1/namespaces/shop/imagestreamtags"),
+        ("POST", "/apis/build.openshift.io/v1/namespaces/shop/buildconfigs/one/instantiate"),
+        ("POST", "/apis/apps.openshift.io/v1/namespaces/shop/deploymentconfigs/one/instantiate"),
+        ("POST", "/apis/apps.openshift.io/v1/namespaces/shop/deploymentconfigs/one/rollback"),
+    ],
+)
+async def test_every_large_body_waits_for_its_turn(
+    without_turns: Api, method: str, path: str
+) -> None:
+    large = {"metadata": {"name": "one", "annotations": {"a": "x" * 100_000}}}
+    assert (await without_turns.send(method, path, large)).status == 429
+    assert (await without_turns.send(method, path, {"metadata": {"name": "one"}})).status != 429
