@@ -4,7 +4,7 @@ import asyncio
 import hashlib
 import shutil
 import time
-from collections.abc import AsyncIterator, Iterator, Mapping
+from collections.abc import AsyncIterator, Collection, Iterator, Mapping
 from contextlib import AbstractContextManager, asynccontextmanager, contextmanager, nullcontext
 from dataclasses import dataclass, field, replace
 from datetime import timedelta
@@ -38,7 +38,8 @@ from upwell.builder.sandbox import (
     remove_control_groups,
     takes_control_groups,
 )
-from upwell.builder.step_marks import StepMarks
+from upwell.builder.steps.marks import StepMarks
+from upwell.builder.steps.store import StepStore, are_plain, may_find_steps
 from upwell.builder.strategies import custom, docker
 from upwell.builder.strategies import source as source_to_image
 from upwell.builder.strategies.trial import script_output
@@ -142,6 +143,11 @@ class BuildahBuilder:
             UserIds(self._launcher, SYSTEM_PATH, shifted=shifted),
         )
         self._commands = BuildahCommands(self._launcher, store, environment, settings.person)
+        self._steps = StepStore(
+            self._commands,
+            self._store_root.with_name("steps"),
+            store.run_root.with_name(f"{store.run_root.name}-steps"),
+        )
         self._git = GitClient(
             GitProgram(
                 self._launcher, environment, allow_local=settings.allow_local_sources, dialer=dialer
@@ -203,9 +209,15 @@ class BuildahBuilder:
     async def storage_used(self, build_id: str) -> int:
         """Return the bytes that a running build takes on the disk."""
         folder = self._folder(build_id)
-        containers = await self._commands.containers_of(folder.path)
+        stores = await self._stores()
+        containers = [one for store in stores for one in await store.containers_of(folder.path)]
         folders = (folder.path, folder.temporary.resolve())
-        return await self._room(build_id).look(self._disk, folders, self._store_root, containers)
+        roots = [store.root for store in stores]
+        return await self._room(build_id).look(self._disk, folders, roots, containers)
+
+    async def _stores(self) -> list[BuildahCommands]:
+        """Return the commands on every store there is."""
+        return [self._commands, *await self._steps.opened()]
 
     def _room(self, build_id: str) -> BuildRoom:
         return self._rooms.setdefault(build_id, BuildRoom(seconds()))
@@ -222,10 +234,13 @@ class BuildahBuilder:
         """Kill and remove all that builds of an earlier, killed process left."""
         self._launcher.kill_leftovers()
         self._settings.work_dir.mkdir(parents=True, exist_ok=True, mode=0o700)
+        stores = await self._stores()
         for folder in await asyncio.to_thread(lambda: list(self._folders.glob("*"))):
-            await self._commands.remove_containers(folder)
+            for store in stores:
+                await store.remove_containers(folder)
             await self._remove_unneeded_image(folder)
-        await self._commands.remove_all_containers(self._settings.work_dir)
+        for store in stores:
+            await store.remove_all_containers(self._settings.work_dir)
         await asyncio.to_thread(shutil.rmtree, self._folders, ignore_errors=True)
         await asyncio.to_thread(shutil.rmtree, self._temporary, ignore_errors=True)
         await asyncio.to_thread(remove_control_groups, self._owner)
@@ -241,12 +256,16 @@ class BuildahBuilder:
         oldest = seconds() - unused_for.total_seconds()
         try:
             async with self._occupancy.pruning() as needs:
-                images = await self._commands.images(folder.path)
-                removed = [
-                    image.names[0] if image.names else image.id
-                    for image in prunable(images, keep, needs, oldest)
-                    if dry_run or await self._commands.remove_image(image.id, folder.path)
-                ]
+                removed = []
+                # Steps go before what they stand on: what is needed is seen after that.
+                for store in reversed(await self._stores()):
+                    needed = await self._steps.needed() if store is self._commands else ()
+                    removed += [
+                        image.names[0] if image.names else image.id
+                        for image in prunable(await store.images(), keep, needs, oldest)
+                        if image.id not in needed
+                        and (dry_run or await store.remove_image(image.id, folder.path))
+                    ]
         finally:
             folder.remove()
         return (*removed, *await self._caches.prune(oldest, dry_run=dry_run))
@@ -280,7 +299,7 @@ class BuildahBuilder:
     async def image_id(self, name: str) -> str | None:
         """Return the id of the image with this name in the store; raises BuildError."""
         self._settings.work_dir.mkdir(parents=True, exist_ok=True)
-        found = await self._commands.images(self._settings.work_dir)
+        found = await self._commands.images()
         return next((image.id for image in found if name in image.names), None)
 
     async def remove_image(self, image: str) -> bool:
@@ -292,7 +311,7 @@ class BuildahBuilder:
         stages: dict[str, float] = {}
         auth = folder.write_logins(plan.logins)
         with _timed(stages, "PullImages"):
-            await self._pull(work, auth)
+            pulled = await self._pull(work, auth)
         if plan.strategy is BuilderStrategy.CUSTOM:
             with _timed(stages, "Build"):
                 await custom.build(work)
@@ -301,8 +320,13 @@ class BuildahBuilder:
             names = ", ".join(sorted(name for name, _ in plan.secret_env))
             work.say(f"Values of Secrets, for commands of the build and not in the image: {names}")
         with _timed(stages, "Build"):
-            strategy = source_to_image if plan.strategy is BuilderStrategy.SOURCE else docker
-            image = await strategy.build(work)
+            if plan.strategy is BuilderStrategy.SOURCE:
+                image = await source_to_image.build(work)
+            else:
+                work = await self._with_steps(work, pulled)
+                image = await docker.build(work)
+        commands = work.steps.commands if work.steps else self._commands
+        work = replace(work, commands=commands)  # on the store that the image is in
         if plan.strategy is BuilderStrategy.SOURCE and not plan.local_name:
             # A Docker build's image is the cache of the next; this one nobody reads once it is
             # pushed. Removing its many files takes seconds: `discard` does, when the build is over.
@@ -315,44 +339,59 @@ class BuildahBuilder:
         if plan.push is not None:
             work.say(f"Pushing image {plan.push} ...")
             with _timed(stages, "PushImage"):
-                digest = await self._push(plan, plan.push, image, auth)
+                digest = await self._push(work, plan.push, image, auth)
             work.say(f"Pushed {plan.push.with_digest(digest)}")
         if plan.local_name:
-            await self._commands.tag(image, plan.local_name, folder.path)
+            await work.commands.tag(image, plan.local_name, folder.path)
         return BuildResult(digest, stages)
 
-    async def _pull(self, work: Workspace, auth: Path) -> None:
+    async def _with_steps(self, work: Workspace, pulled: Collection[str]) -> Workspace:
+        """Let a build find its steps again, if it may; `pulled` are its images' ids."""
+        plan, folder = work.plan, work.folder.path
+        if not plan.step_scope or not may_find_steps(plan):
+            return work
+        bases = [await self._commands.image_config(str(one), folder) for one in plan.pulled]
+        if not are_plain(bases, work.step_mark):
+            return work
+        return replace(work, steps=await self._steps.kept_steps(folder, pulled))
+
+    async def _pull(self, work: Workspace, auth: Path) -> list[str]:
+        """Pull what the build needs; return the ids of these images in the store."""
         plan = work.plan
+        found = []
         policy = "always" if plan.force_pull else self._settings.pull_policy
         for image in plan.pulled:
             work.say(f"Pulling image {image} ...")
             wanted = policy if plan.force_pull else plan.pull_policies.get(image, policy)
             insecure = image.registry in plan.insecure_registries
             try:
-                await self._pull_image(
-                    image, work.folder.path, auth, insecure=insecure, policy=wanted
+                found.append(
+                    await self._pull_image(
+                        image, work.folder.path, auth, insecure=insecure, policy=wanted
+                    )
                 )
             except BuildError as error:
                 # An incremental build without its previous image is a clean one.
                 if image != plan.source.previous or plan.source.previous_required:
                     raise
                 work.say(f"Warning: {error}")
+        return found
 
     async def _pull_image(
         self, image: Reference, folder: Path, auth: Path, *, insecure: bool, policy: str
-    ) -> None:
+    ) -> str:
         failure = BuildError("PullBuilderImageFailed", f"Failed to pull {image}")
         async with registry_network(self._registries, image, failure, insecure=insecure) as network:
-            await self._commands.pull(
+            return await self._commands.pull(
                 image, folder, auth, insecure=insecure, network=network, policy=policy
             )
 
-    async def _push(self, plan: BuildPlan, to: Reference, image: str, auth: Path) -> Digest:
-        folder = self._folder(plan.id).path
-        insecure = to.registry in plan.insecure_registries
+    async def _push(self, work: Workspace, to: Reference, image: str, auth: Path) -> Digest:
+        folder = work.folder.path
+        insecure = to.registry in work.plan.insecure_registries
         failure = BuildError("PushImageToRegistryFailed", f"Failed to push to {to}")
         async with registry_network(self._registries, to, failure, insecure=insecure) as network:
-            return await self._commands.push(
+            return await work.commands.push(
                 image, to, folder, auth, insecure=insecure, network=network
             )
 
@@ -432,7 +471,8 @@ class BuildahBuilder:
     async def _remove_containers(self, build_id: str) -> None:
         folder = self._folder(build_id)
         if folder.path.exists():
-            await self._commands.remove_containers(folder.path)
+            for store in await self._stores():
+                await store.remove_containers(folder.path)
         remove_control_groups(self._owner, build_id)
 
     async def _remove_unneeded_image(self, folder: Path) -> None:

@@ -6,10 +6,10 @@ import os
 from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field, replace
-from datetime import datetime
 from pathlib import Path
 
 from upwell.builder.diagnosis import is_out_of_space, machine_fault, may_pass
+from upwell.builder.disk.listings import StoredImage, stored_images
 from upwell.builder.disk.room import top_layer
 from upwell.builder.interface import BuildError
 from upwell.builder.sandbox import Sandbox, UserIds
@@ -48,17 +48,6 @@ class BuildMount:
 
 
 @dataclass(frozen=True, slots=True)
-class StoredImage:
-    """An image of the store."""
-
-    id: str
-    names: tuple[str, ...]
-    digest: str
-    created: float
-    """Seconds since 1970."""
-
-
-@dataclass(frozen=True, slots=True)
 class Recipe:
     """One image to build: what to write, from where, and with what."""
 
@@ -86,6 +75,8 @@ class Recipe:
     """Build the stages too that nothing is taken of."""
     output: Path | None = None
     """A folder that gets the result's files."""
+    images_of: Path | None = None
+    """The store that the build sees besides its own; None: that of the commands."""
 
     @property
     def written_labels(self) -> Mapping[str, str]:
@@ -101,9 +92,19 @@ class ImageStore:
     run_root: Path
     ids: UserIds
 
-    async def flags(self) -> tuple[str, ...]:
+    options: tuple[str, ...] = ()
+    """Of `buildah`, besides."""
+    images_of: Path | None = None
+    """Another store, whose images and layers are seen too."""
+
+    async def flags(self, images_of: Path | None = None) -> tuple[str, ...]:
         """Return the options of `buildah` that come before its command."""
-        return (f"--root={self.root}", f"--runroot={self.run_root}", *await self.ids.flags())
+        seen = images_of or self.images_of
+        return (
+            *(f"--root={self.root}", f"--runroot={self.run_root}", *self.options),
+            *([f"--storage-opt=.imagestore={seen}"] if seen else []),
+            *await self.ids.flags(),
+        )
 
 
 class BuildahCommands:
@@ -127,6 +128,29 @@ class BuildahCommands:
         self._configs: dict[str, ImageConfig] = {}
         """Of images that are named by digest, the latest last."""
 
+    @property
+    def root(self) -> Path:
+        """The folder of the store."""
+        return self._store.root
+
+    async def above(self, root: Path, run_root: Path, folder: Path) -> "BuildahCommands":
+        """Return the same commands on a store at `root` that sees what is in this one.
+
+        `folder` is one to work in. Raises BuildError.
+        """
+        options = await self._storage_options(folder)
+        store = ImageStore(root, run_root, self._store.ids, options, self.root)
+        return BuildahCommands(self._launcher, store, self._environment, self._person)
+
+    async def _storage_options(self, folder: Path) -> tuple[str, ...]:
+        """Return the options by which a store is kept as this one: naming one replaces them all."""
+        outcome = await self._capture(folder, "info")
+        if outcome.code != 0:
+            raise machine_fault(outcome) or BuildError("GenericBuildFailed", outcome.last_line)
+        facts = json.loads(outcome.output)["store"]
+        options = (f"--storage-opt={one}" for one in facts.get("GraphOptions") or ())
+        return (f"--storage-driver={facts['GraphDriverName']}", *options)
+
     async def owner(self) -> int:
         """Return the id that root in a build has on this machine."""
         return await self._store.ids.root()
@@ -148,8 +172,11 @@ class BuildahCommands:
         insecure: bool,
         network: RegistryNetwork,
         policy: str = "missing",
-    ) -> None:
-        """Pull unless the store has this digest; raises BuildError PullBuilderImageFailed."""
+    ) -> str:
+        """Pull unless the store has this digest; return the image's id in the store.
+
+        Raises BuildError PullBuilderImageFailed.
+        """
         argv = (
             *("pull", "--quiet", f"--policy={policy}", *_ONE_TRY),
             *self._access_flags(auth, insecure=insecure),
@@ -159,6 +186,7 @@ class BuildahCommands:
         outcome = await self._launcher.run(command, _nowhere)
         if outcome.code != 0:
             raise _transfer_error("PullBuilderImageFailed", f"Failed to pull {image}", outcome)
+        return outcome.last_line
 
     async def image_config(self, image: str, folder: Path) -> ImageConfig:
         """Return the configuration of an image in the store; raises BuildError.
@@ -213,7 +241,7 @@ class BuildahCommands:
             *_pairs("--annotation", recipe.annotations),
             str(recipe.context),
         )
-        command = await self._command(folder, argv, recipe.environment)
+        command = await self._command(folder, argv, recipe.environment, recipe.images_of)
         if recipe.sandbox.namespace is not None:
             inside = await asyncio.to_thread(recipe.sandbox.namespace.enter, folder, command.argv)
             command = replace(command, argv=inside)
@@ -258,21 +286,9 @@ class BuildahCommands:
         """Remove an image from the store, if nothing else needs it; return whether it went."""
         return (await self._tidy(folder, "rmi", image)).code == 0
 
-    async def images(self, folder: Path) -> list[StoredImage]:
+    async def images(self) -> list[StoredImage]:
         """Return every image of the store, those of single steps too."""
-        argv = ("images", "--all", "--json", "--no-trunc")
-        outcome = await self._capture(folder, *argv)
-        if outcome.code != 0:
-            raise BuildError("GenericBuildFailed", f"the image store: {outcome.last_line}")
-        return [
-            StoredImage(
-                entry["id"],
-                tuple(entry.get("names") or ()),
-                entry.get("digest") or "",
-                datetime.fromisoformat(entry["createdatraw"]).timestamp(),
-            )
-            for entry in json.loads(outcome.output or "[]")
-        ]
+        return await asyncio.to_thread(stored_images, self.root)
 
     async def remove_containers(self, folder: Path) -> None:
         """Remove what a killed build in `folder` left in the store and at the container runtime."""
@@ -359,7 +375,11 @@ class BuildahCommands:
         return replace(command, environment={**command.environment, **(self._person or {})})
 
     async def _command(
-        self, folder: Path, argv: tuple[str, ...], more: Mapping[str, str] | None = None
+        self,
+        folder: Path,
+        argv: tuple[str, ...],
+        more: Mapping[str, str] | None = None,
+        images_of: Path | None = None,
     ) -> ChildCommand:
         environment = {
             **(more or {}),
@@ -367,7 +387,9 @@ class BuildahCommands:
             "HOME": str(folder),  # nobody's own logins and settings
             "TMPDIR": str(_temporary(folder)),
         }
-        return ChildCommand(("buildah", *await self._store.flags(), *argv), environment, folder)
+        return ChildCommand(
+            ("buildah", *await self._store.flags(images_of), *argv), environment, folder
+        )
 
 
 def _temporary(folder: Path) -> Path:

@@ -9,6 +9,7 @@ from upwell.builder.diagnosis import machine_fault, was_killed
 from upwell.builder.folder import BuildFolder
 from upwell.builder.interface import BUILDER_KILLED, BuildError, BuildPlan
 from upwell.builder.sandbox import Sandbox
+from upwell.builder.steps.store import KeptSteps
 from upwell.formats.s2i.contract import S2iError, checked_name
 from upwell.machine.process import LogSink, ProcessResult
 from upwell.outbound.dialing import Dialer, unrestricted
@@ -26,6 +27,8 @@ class Workspace:
     annotations: Mapping[str, str]
     step_mark: str = ""
     """Parts its steps from those of builds of other scopes; empty: they are anybody's."""
+    steps: KeptSteps | None = None
+    """Steps that it may find again; None: it makes them all itself, if they are not anybody's."""
     allow_local: bool = False
     """True if the plan may name paths of this machine."""
     dialer: Dialer = field(default_factory=unrestricted)

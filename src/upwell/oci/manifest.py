@@ -5,7 +5,7 @@ A Manifest or Index keeps the raw bytes that its digest is the hash of: nothing 
 
 import json
 import re
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from enum import StrEnum
 from types import MappingProxyType
@@ -129,6 +129,8 @@ class ImageConfig:
 
     (image-spec, config.md: "reserved")
     """
+    history: tuple[str, ...] = field(default=(), repr=False)
+    """Steps that made it, as it says itself: `created_by` of each, the oldest first."""
 
     @classmethod
     def parse(cls, raw: bytes) -> Self:
@@ -146,6 +148,7 @@ class ImageConfig:
             labels=_string_map(config.get("Labels"), "config.Labels"),
             on_build=_strings(config.get("OnBuild")),
             needs_docker_format=any(config.get(name) for name in ("Healthcheck", "Shell")),
+            history=tuple(_steps(document.get("history"))),
         )
 
 
@@ -230,6 +233,13 @@ def _strings(value: object) -> tuple[str, ...]:
     if not isinstance(value, list) or not all(isinstance(item, str) for item in value):
         raise InvalidManifestError("image configuration: expected a list of strings")
     return tuple(value)
+
+
+def _steps(history: object) -> Iterator[str]:
+    """Yield what the steps of a history say of themselves; they bind nobody to any form."""
+    for step in history if isinstance(history, list) else ():
+        if isinstance(step, dict) and isinstance(step.get("created_by"), str):
+            yield step["created_by"]
 
 
 def _string_map(value: object, what: str) -> Mapping[str, str]:

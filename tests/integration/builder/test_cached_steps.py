@@ -1,8 +1,15 @@
 """Steps that builds of the server find again, whatever their names and commits are."""
 
-from tests.support.builds.openshift_builds import BuildInstallation
+import asyncio
+import json
+from pathlib import Path
+
+from tests.support.builds.base_images import run
+from tests.support.builds.openshift_builds import BuildInstallation, files_of
+from tests.support.registry.layered_images import layer_of
 
 from upwell.api.build import BuildPhase
+from upwell.oci import Digest, Reference
 
 CONFIG = """\
 kind: BuildConfig
@@ -42,3 +49,58 @@ async def test_a_change_of_the_code_installs_nothing_anew(
         logs[1].count("Using cache") == 4
     )  # whose they are, MODE, the list, and what was installed
     assert "\nseen: one two \n" in logs[1]
+
+
+def forged(image: Reference, old: str, new: str, copy: Path) -> Path:
+    """Return a copy of an image whose last step says `new` in place of `old`, with a layer of ours.
+
+    As anybody can make it who may pull the image.
+    """
+    run("skopeo", "copy", "--src-tls-verify=false", f"docker://{image}", f"dir:{copy}")
+    manifest = json.loads((copy / "manifest.json").read_text())
+    config = json.loads((copy / manifest["config"]["digest"].removeprefix("sha256:")).read_text())
+    at = next(n for n, step in enumerate(config["history"]) if old in step["created_by"])
+    step = config["history"][at]
+    step["created_by"] = step["created_by"].replace(old, new)
+    config["history"] = config["history"][: at + 1]
+    layer, plain = layer_of({"installed": b"evil\n"})
+    # The base has one layer; what stands between it and the step adds none.
+    manifest["layers"] = [manifest["layers"][0], {**manifest["layers"][0]}]
+    config["rootfs"]["diff_ids"] = [config["rootfs"]["diff_ids"][0], str(plain)]
+    raw = json.dumps(config).encode()
+    for part, content in ((manifest["config"], raw), (manifest["layers"][1], layer)):
+        part |= {"digest": str(Digest.of(content)), "size": len(content)}
+        (copy / Digest.of(content).hex).write_bytes(content)
+    (copy / "manifest.json").write_text(json.dumps(manifest))
+    return copy
+
+
+async def test_an_image_that_is_pulled_is_never_taken_for_a_step(
+    installed: BuildInstallation, docker_hub: str, tmp_path: Path
+) -> None:
+    """A copy of somebody's image with their history and another layer, as the base of any build."""
+    await installed.stream("test")
+    config = CONFIG.replace("BASE", f"{docker_hub}/vendor/base:1")
+    await installed.create(config)
+    first, second = "echo honest one", "echo honest two"
+    text = f"FROM x\nRUN {first} | tee /installed\n"
+    mine = await installed.upload("app", {"Dockerfile": text})
+    assert mine.status.phase is BuildPhase.COMPLETE, installed.log(mine)
+    # In threads, as the registry is served by this one.
+    copy = await asyncio.to_thread(forged, installed.pushed(mine), first, second, tmp_path / "copy")
+    theirs = f"{docker_hub}/vendor/forged:1"
+    run("skopeo", "copy", "--dest-tls-verify=false", f"dir:{copy}", f"docker://{theirs}")
+    await installed.create(
+        config.replace("name: app", "name: other").replace("vendor/base:1", "vendor/forged:1")
+    )
+    other = await installed.upload("other", {"Dockerfile": "FROM x\nRUN cat /installed\n"})
+    assert "\nevil\n" in installed.logs.tail(other.uid, 100), installed.log(other)
+    # First with the copy among the images that the build itself names.
+    for content in (f"{text}COPY --from={theirs} /installed /theirs\n", text):
+        next_one = {"Dockerfile": content.replace(first, second)}
+        done = await installed.upload("app", next_one)
+        assert done.status.phase is BuildPhase.COMPLETE, installed.log(done)
+        log = installed.logs.tail(done.uid, 100)
+        assert "\nhonest two\n" in log, log
+        files = await asyncio.to_thread(files_of, installed.pushed(done))
+        assert b"evil" not in files["/installed"]

@@ -6,7 +6,7 @@ from collections.abc import AsyncIterator, Iterable, Iterator
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 
-from upwell.builder.commands import StoredImage
+from upwell.builder.disk.listings import StoredImage
 from upwell.oci import Digest
 
 

@@ -4,20 +4,26 @@ Layers of the images that it takes from elsewhere are the store's: other builds 
 """
 
 import asyncio
-import json
-from collections.abc import Collection, Iterator, Mapping
+from collections.abc import Collection, Iterator
 from contextlib import suppress
 from dataclasses import dataclass, field
 from datetime import datetime
 from pathlib import Path
-from typing import Any
 
+from upwell.builder.disk.listings import (
+    Entry,
+    chain,
+    driver_of,
+    entries,
+    layer_folder,
+    layers_of,
+    stored_images,
+)
 from upwell.machine.process import ChildCommand, Launcher, OutputTooLargeError
 
 _SECONDS = 120.0
 """For one look."""
 _MAX_OUTPUT = 1024 * 1024
-_VFS = "vfs"
 
 
 @dataclass(frozen=True, slots=True)
@@ -60,19 +66,25 @@ class BuildRoom:
 
     since: float
     cache: CacheInUse | None = None
-    layers: set[str] = field(default_factory=set)
-    """Layers that its steps have made, wherever they are by now."""
+    layers: dict[Path, set[str]] = field(default_factory=dict)
+    """Layers that its steps have made in each store, wherever they are by now."""
     used: int = 0
     """Bytes, as of the last look, without its cache."""
 
     async def look(
-        self, disk: RoomOnDisk, folders: Collection[Path], root: Path, containers: Collection[str]
+        self,
+        disk: RoomOnDisk,
+        folders: Collection[Path],
+        roots: Collection[Path],
+        containers: Collection[str],
     ) -> int:
-        """Count the bytes on the disk below `folders`, and of the steps' layers in `root`.
+        """Count the bytes on the disk below `folders`, and of the steps' layers in the stores.
 
         And those by which its cache has grown.
         """
-        found = await asyncio.to_thread(self._layers, root, containers)
+        found: list[Path] = []
+        for root in roots:
+            found += await asyncio.to_thread(self._layers, root, containers)
         used = await disk.bytes_of((*folders, *found))
         self.used = self.used if used is None else used
         if self.cache is None:
@@ -81,69 +93,44 @@ class BuildRoom:
         return self.used + max(0, cached - self.cache.bytes_before)
 
     def _layers(self, root: Path, containers: Collection[str]) -> list[Path]:
-        """Return the folders of the layers that the steps have made."""
-        for listing in root.glob("*-layers"):
-            driver = listing.name.removesuffix("-layers")
-            layers = {one["id"]: one for one in _entries(root, f"{driver}-layers/*layers.json")}
-            tops = [
-                one["layer"]
-                for one in _entries(root, f"{driver}-containers/*containers.json")
-                if one["id"] in containers
-            ]
-            taken = _chain(layers, _tops_of_named(root, driver))
-            self.layers |= {
-                one for one in _chain(layers, tops) - taken if _created(layers[one]) >= self.since
-            }
-            self.layers &= layers.keys()
-            return [_content(root, driver, one) for one in self.layers]
-        return []
+        """Return the folders of the layers that the steps have made in a store."""
+        driver = driver_of(root)
+        if driver is None:
+            return []
+        layers = layers_of(root, driver)
+        tops = [
+            one["layer"]
+            for one in entries(root, f"{driver}-containers/*containers.json")
+            if one["id"] in containers
+        ]
+        taken = chain(layers, _tops_of_named(root, driver))
+        made = self.layers.get(root, set()) | {
+            one for one in chain(layers, tops) - taken if _created(layers[one]) >= self.since
+        }
+        self.layers[root] = made & layers.keys()
+        return [layer_folder(root, driver, one) for one in self.layers[root]]
 
 
 def top_layer(root: Path, image: str) -> Path | None:
     """Return the folder with the uppermost layer of an image, by its id; None: there is none."""
-    for listing in root.glob("*-images"):
-        driver = listing.name.removesuffix("-images")
-        for one in _entries(root, f"{driver}-images/images.json"):
-            if one["id"] == image and one.get("layer"):
-                folder = _content(root, driver, one["layer"])
-                return folder if folder.is_dir() else None
+    driver = driver_of(root)
+    for one in stored_images(root):
+        if driver and one.id == image and one.layer:
+            folder = layer_folder(root, driver, one.layer)
+            return folder if folder.is_dir() else None
     return None
 
 
 def _tops_of_named(root: Path, driver: str) -> Iterator[str]:
     """Yield the uppermost layers of the images with a name, which a build did not make just now."""
-    for image in _entries(root, f"{driver}-images/images.json"):
+    for image in entries(root, f"{driver}-images/images.json"):
         if image.get("names"):
             yield image.get("layer") or ""
             yield from image.get("mapped-layers") or ()
 
 
-def _chain(
-    layers: Mapping[str, Mapping[str, Any]], tops: Collection[str] | Iterator[str]
-) -> set[str]:
-    """Return some layers and all below them."""
-    found: set[str] = set()
-    for top in tops:
-        layer = top
-        while layer in layers and layer not in found:
-            found.add(layer)
-            layer = layers[layer].get("parent") or ""
-    return found
-
-
-def _created(layer: Mapping[str, Any]) -> float:
+def _created(layer: Entry) -> float:
     return datetime.fromisoformat(layer["created"]).timestamp()
-
-
-def _content(root: Path, driver: str, layer: str) -> Path:
-    return root / driver / "dir" / layer if driver == _VFS else root / driver / layer / "diff"
-
-
-def _entries(root: Path, pattern: str) -> Iterator[Mapping[str, Any]]:
-    """Yield the entries of lists that Buildah replaces as a whole at each change."""
-    for listing in root.glob(pattern):
-        with suppress(FileNotFoundError):
-            yield from json.loads(listing.read_text() or "[]")
 
 
 def _total(output: str) -> int | None:

@@ -11,6 +11,8 @@ from upwell.builder.commands import Recipe
 from upwell.builder.context import read_dockerfile
 from upwell.builder.inputs import fill_context, secret_files, volume_mounts
 from upwell.builder.interface import BuildError
+from upwell.builder.steps.marks import mark_lines
+from upwell.builder.steps.store import may_find_steps
 from upwell.builder.workspace import Workspace
 from upwell.formats.dockerfile.environment import environment_lines
 from upwell.formats.dockerfile.isolation import (
@@ -29,14 +31,15 @@ from upwell.oci import ImageConfig, Reference
 _ONLY_IN_DOCKER_FORMAT = frozenset({"HEALTHCHECK", "ONBUILD", "SHELL"})
 """Instructions whose result an OCI image configuration has no field for."""
 
-_SCOPE = "dev.upwell.build.steps"
-"""Label of what stands for the builds that find each other's steps again."""
 _FAILED = "Dockerfile build strategy has failed"
 _REASON = "ManageDockerfileFailed"
 
 
 async def build(work: Workspace) -> str:
-    """Build the plan's Dockerfile; return the image's id in the store. Raises BuildError."""
+    """Build the plan's Dockerfile; return the image's id in the store. Raises BuildError.
+
+    That is the store of kept steps, if the build may find some.
+    """
     try:
         text = await asyncio.to_thread(_dockerfile, work)
         bases = await _bases(work)
@@ -51,7 +54,8 @@ async def build(work: Workspace) -> str:
             recipe = replace(recipe, docker_format=True)
     except (DockerfileError, S2iError) as error:
         raise BuildError(_REASON, str(error)) from error
-    outcome, image = await work.commands.build(recipe, work.folder.path, work.log)
+    commands = work.steps.commands if work.steps else work.commands
+    outcome, image = await commands.build(recipe, work.folder.path, work.log)
     work.check(outcome, "DockerBuildFailed", _FAILED)
     return image
 
@@ -71,7 +75,7 @@ def _prepare(
     lines, values = environment_lines(plan.env, "UPWELL_ENV", escape)
     # As in OpenShift at the end: a build's name before a RUN would be in no later build's cache.
     own_lines, own_values = environment_lines(plan.build_env, "UPWELL_BUILD", escape)
-    after_from = (*_mark_lines(work.step_mark), *lines)
+    after_from = (*mark_lines(work.step_mark), *lines)
     written = normalise(document, images, after_from, at_end=own_lines, final=final)
     for name, value in arguments.items():
         if "\n" in value or "=" in name or not name:
@@ -90,20 +94,17 @@ def _prepare(
         sandbox=work.sandbox,
         layers=not plan.squash,
         squash=plan.squash,
-        # Kept steps know nothing of what is in a volume or secret variable.
-        use_cache=not (plan.no_cache or plan.volumes or plan.secret_env or triggered),
+        use_cache=_may_use_kept(work, triggered=triggered),
+        images_of=work.steps.bases if work.steps else None,
         docker_format=not document.keywords.isdisjoint(_ONLY_IN_DOCKER_FORMAT),
         all_stages=True,  # as in OpenShift: a stage may be there to test
     )
 
 
-def _mark_lines(mark: str) -> tuple[str, ...]:
-    """Return the instruction that parts the steps of one scope from those of all others.
-
-    Buildah finds a step again by the whole history before it. A label is part of that as it
-    stands here: a build argument could give an ARG another value.
-    """
-    return (f"LABEL {_SCOPE}={mark}",) if mark else ()
+def _may_use_kept(work: Workspace, *, triggered: bool) -> bool:
+    if work.plan.step_scope:
+        return work.steps is not None
+    return may_find_steps(work.plan) and not triggered
 
 
 async def _bases(work: Workspace) -> Mapping[Reference, ImageConfig]:

@@ -1,8 +1,8 @@
 """Marks that part the steps of builds which must not take each other's place in the layers.
 
-Buildah finds a step again by the history before it, in all images that it has: pulled ones too. A
-mark is in that history. It follows from a key that stays here, so that nobody who has not seen an
-image of a build can make one that passes for its steps.
+Buildah finds a step again by the history before it, in all images that it sees. A mark stands there
+before the first step of a build, and whoever may pull its image can read it. So it keeps builds
+apart in a store that holds steps alone (`store`), and says nothing of an image from a registry.
 """
 
 import hashlib
@@ -12,8 +12,11 @@ from pathlib import Path
 from secrets import token_bytes
 
 from upwell.machine.private_file import write_private
+from upwell.oci import ImageConfig
 
 _KEY_BYTES = 32
+_SCOPE = "dev.upwell.build.steps"
+"""Label of what stands for the builds that find each other's steps again."""
 
 
 class StepMarks:
@@ -37,3 +40,17 @@ class StepMarks:
         key = token_bytes(_KEY_BYTES)
         write_private(self._path, key)
         return key
+
+
+def mark_lines(mark: str) -> tuple[str, ...]:
+    """Return the instruction that parts the steps of one scope from those of all others.
+
+    A label is part of the history as it stands here: a build argument could give an ARG another
+    value.
+    """
+    return (f"LABEL {_SCOPE}={mark}",) if mark else ()
+
+
+def bears(image: ImageConfig, mark: str) -> bool:
+    """Say whether an image claims to have steps with this mark, or with what could be it."""
+    return any(mark in step for step in image.history)

@@ -2,7 +2,7 @@
 
 from pathlib import Path
 
-from upwell.builder.step_marks import StepMarks
+from upwell.builder.steps.marks import StepMarks
 
 
 def test_a_scope_has_one_mark_after_a_restart_too(tmp_path: Path) -> None:

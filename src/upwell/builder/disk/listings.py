@@ -1,0 +1,81 @@
+"""Lists of images and layers that containers/storage keeps in the folder of a store.
+
+Read as files: of a layer whose parent is in another store, Buildah itself tells nothing.
+"""
+
+import json
+from collections.abc import Iterable, Iterator, Mapping
+from contextlib import suppress
+from dataclasses import dataclass
+from datetime import datetime
+from pathlib import Path
+from typing import Any
+
+_VFS = "vfs"
+
+type Entry = Mapping[str, Any]
+
+
+@dataclass(frozen=True, slots=True)
+class StoredImage:
+    """An image of the store."""
+
+    id: str
+    names: tuple[str, ...]
+    digest: str
+    created: float
+    """Seconds since 1970."""
+    layer: str = ""
+    """The uppermost; empty: it has none."""
+
+
+def entries(root: Path, pattern: str) -> Iterator[Entry]:
+    """Yield the entries of lists that Buildah replaces as a whole at each change."""
+    for listing in root.glob(pattern):
+        with suppress(FileNotFoundError):
+            yield from json.loads(listing.read_text() or "[]")
+
+
+def driver_of(root: Path) -> str | None:
+    """Return the storage driver of a store; None: there is no store yet."""
+    return next((path.name.removesuffix("-images") for path in root.glob("*-images")), None)
+
+
+def stored_images(root: Path) -> list[StoredImage]:
+    """Return every image of a store, those of single steps too."""
+    return [
+        StoredImage(
+            one["id"],
+            tuple(one.get("names") or ()),
+            one.get("digest") or "",
+            _seconds(one),
+            one.get("layer") or "",
+        )
+        for one in entries(root, "*-images/images.json")
+    ]
+
+
+def layers_of(root: Path, driver: str = "*") -> dict[str, Entry]:
+    """Return the layers of a store by their ids."""
+    return {one["id"]: one for one in entries(root, f"{driver}-layers/*layers.json")}
+
+
+def chain(layers: Mapping[str, Entry], tops: Iterable[str]) -> set[str]:
+    """Return some layers and all below them."""
+    found: set[str] = set()
+    for top in tops:
+        layer = top
+        while layer in layers and layer not in found:
+            found.add(layer)
+            layer = layers[layer].get("parent") or ""
+    return found
+
+
+def layer_folder(root: Path, driver: str, layer: str) -> Path:
+    """Return the folder with the files of a layer."""
+    return root / driver / "dir" / layer if driver == _VFS else root / driver / layer / "diff"
+
+
+def _seconds(entry: Entry) -> float:
+    written = entry.get("created")
+    return datetime.fromisoformat(written).timestamp() if written else 0.0

@@ -1,0 +1,111 @@
+"""Stores of images as Buildah lists them: what a build sees of the pulled ones, and what stays."""
+
+import json
+from pathlib import Path
+
+import pytest
+
+from upwell.builder.disk.listings import stored_images
+from upwell.builder.interface import BuilderStrategy, BuildPlan
+from upwell.builder.steps.store import StepStore, are_plain, may_find_steps
+from upwell.oci import ImageConfig
+
+MARK = "a1" * 32
+
+
+class BuildahOnFiles:
+    """A `buildah` on one store, as far as these tests ask for it."""
+
+    def __init__(self, root: Path) -> None:
+        self.root = root
+        self.removed: list[str] = []
+
+    async def above(self, root: Path, _run_root: Path, _folder: Path) -> "BuildahOnFiles":
+        self.steps = BuildahOnFiles(root)
+        return self.steps
+
+    async def remove_image(self, image: str, _folder: Path) -> bool:
+        self.removed.append(image)
+        return True
+
+
+def write_store(root: Path, images: dict[str, str], layers: dict[str, str]) -> None:
+    """Write a store of images with their uppermost layers, and of layers with their parents."""
+    for name, content in {
+        "images/images": [
+            {"id": name, "layer": layer, "created": f"2026-01-0{day}T00:00:00Z"}
+            for day, (name, layer) in enumerate(images.items(), 1)
+        ],
+        "layers/layers": [{"id": name, "parent": parent} for name, parent in layers.items()],
+    }.items():
+        path = root / f"overlay-{name}.json"
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_text(json.dumps(content))
+    for image in images:
+        (root / "overlay-images" / image).mkdir()
+
+
+@pytest.fixture
+def pulled(tmp_path: Path) -> BuildahOnFiles:
+    images = {"base": "l2", "forged": "l3", "lone": "l9"}
+    write_store(tmp_path / "storage", images, {"l1": "", "l2": "l1", "l3": "l2", "l9": ""})
+    return BuildahOnFiles(tmp_path / "storage")
+
+
+@pytest.fixture
+def store(tmp_path: Path, pulled: BuildahOnFiles) -> StepStore:
+    return StepStore(pulled, tmp_path / "steps", tmp_path / "run")  # type: ignore[arg-type]
+
+
+async def test_a_build_sees_the_images_that_it_names_alone(
+    tmp_path: Path, store: StepStore
+) -> None:
+    kept = await store.kept_steps(tmp_path, ["base"])
+    assert kept.commands.root == tmp_path / "steps"
+    assert [one.id for one in stored_images(kept.bases)] == ["base"]
+    assert not (kept.bases / "overlay-images/forged").exists()
+    assert (kept.bases / "overlay-images/base").samefile(tmp_path / "storage/overlay-images/base")
+    assert (await store.kept_steps(tmp_path, ["base"])).bases == kept.bases  # tried again
+
+
+async def test_a_step_that_lost_its_base_goes_before_it_fails_builds(
+    tmp_path: Path, pulled: BuildahOnFiles, store: StepStore
+) -> None:
+    images = {"label": "l2", "old-label": "gone", "run": "s1", "lost": "s9"}
+    write_store(tmp_path / "steps", images, {"s1": "l2"})
+    await store.kept_steps(tmp_path, ["base"])
+    assert pulled.steps.removed == ["lost", "old-label"]
+
+
+async def test_what_steps_stand_on_is_needed(tmp_path: Path, store: StepStore) -> None:
+    assert await store.needed() == frozenset()
+    assert await store.opened() == []
+    write_store(tmp_path / "steps", {"run": "s2"}, {"s1": "l2", "s2": "s1"})
+    assert await store.needed() == {"base", "forged"}
+    assert [one.root for one in await store.opened()] == [tmp_path / "steps"]
+
+
+@pytest.mark.parametrize(
+    "more", [{"no_cache": True}, {"squash": True}, {"secret_env": (("A", "b"),)}]
+)
+def test_a_build_that_may_not_find_steps_adds_none(more: dict[str, object]) -> None:
+    def plan(**given: object) -> BuildPlan:
+        return BuildPlan("uid", "shop", "app-1", BuilderStrategy.DOCKER, None, {}, None, **given)  # type: ignore[arg-type]
+
+    assert may_find_steps(plan())
+    assert not may_find_steps(plan(**more))
+
+
+@pytest.mark.parametrize(
+    ("config", "plain"),
+    [
+        ({}, True),
+        ({"config": {"OnBuild": ["RUN make"]}}, False),
+        ({"history": [{"created_by": f"LABEL dev.upwell.build.steps={MARK}"}]}, False),
+        ({"history": [{"created_by": "LABEL dev.upwell.build.steps=0"}, {}, 7]}, True),
+        ({"history": "none"}, True),
+    ],
+)
+def test_a_base_may_be_no_step_and_make_none(config: dict[str, object], *, plain: bool) -> None:
+    document = {"architecture": "amd64", "os": "linux", **config}
+    assert are_plain([ImageConfig.parse(json.dumps(document).encode())], MARK) == plain
