@@ -4,13 +4,11 @@ Unknown fields are kept and can be listed; wrong types are refused with the path
 """
 
 import json
-import re
 from collections.abc import Iterator, Mapping
 from difflib import get_close_matches
 from typing import Any
 
 from pydantic import BaseModel, ValidationError
-from pydantic_core import ErrorDetails
 
 from upwell.api import (
     apps,
@@ -28,13 +26,15 @@ from upwell.api import (
     subscription,
     template,
 )
+from upwell.api.decoding.faults import faults_of
+from upwell.api.decoding.repair import repaired_as
 from upwell.api.image_policies import policy as image_policy
 from upwell.api.image_policies import review as image_review
 from upwell.api.kept import KEPT
 from upwell.api.meta import Kind, Model, ObjectKey, Resource
 from upwell.api.networking import endpoints, ingress, network_policy
 from upwell.api.requests import projects
-from upwell.api.values.faults import CauseType, Fault
+from upwell.api.values.faults import Fault
 
 RESOURCES: tuple[type[Resource], ...] = (
     core.Namespace,
@@ -187,11 +187,24 @@ def decode_as[R: Resource](resource: type[R], document: Mapping[str, Any] | byte
         name = _name_in(document)
         key = ObjectKey(resource.KIND.kind, "", name) if resource in RESOURCES else None
         what = f"{resource.KIND.kind} {name!r}"
-        raise InvalidObjectError(what, _faults(error), key) from None
+        raise InvalidObjectError(what, faults_of(error), key) from None
     kind = resource.KIND
     if decoded.api_version == kind.api_version and decoded.kind == kind.kind:
         return decoded
     return decoded.model_copy(update={"api_version": kind.api_version, "kind": kind.kind})
+
+
+def decode_rest(document: Mapping[str, Any]) -> Resource | None:
+    """Return the object of a document that `decode` refuses, without what is wrong with it.
+
+    It is for looking at: what else is wrong can be told of it. None: nothing can.
+    """
+    api_version, kind = document.get("apiVersion"), document.get("kind")
+    resource = _BY_NAME.get((str(api_version), str(kind)))
+    try:
+        return None if resource is None else repaired_as(resource, _to_text(document))
+    except InvalidObjectError:
+        return None
 
 
 def decode_part[M: Model](model: type[M], what: str, document: Mapping[str, Any]) -> M:
@@ -202,7 +215,7 @@ def decode_part[M: Model](model: type[M], what: str, document: Mapping[str, Any]
     try:
         return model.model_validate_json(_to_text(document))
     except ValidationError as error:
-        raise InvalidObjectError(what, _faults(error)) from None
+        raise InvalidObjectError(what, faults_of(error)) from None
 
 
 def encode_json(resource: Resource) -> str:
@@ -274,91 +287,3 @@ def _name_in(document: bytes | str) -> str:
         return str(json.loads(document)["metadata"]["name"])
     except (ValueError, KeyError, TypeError):
         return ""
-
-
-def _faults(error: ValidationError) -> tuple[Fault, ...]:
-    found: dict[str, Fault] = {}
-    for detail in error.errors(include_url=False):
-        fault = _fault(_path(detail), detail)
-        earlier = found.get(fault.path)
-        if earlier is None or fault.cause is CauseType.REQUIRED:
-            found[fault.path] = fault
-        elif fault.message not in earlier.message:
-            both = f"{earlier.message} or {fault.message.removeprefix('expected ')}"
-            found[fault.path] = Fault(fault.path, both, earlier.cause)
-    return tuple(found.values())
-
-
-_BOUNDS = {
-    "greater_than": ("gt", "greater than"),
-    "greater_than_equal": ("ge", "greater than or equal to"),
-    "less_than": ("lt", "less than"),
-    "less_than_equal": ("le", "less than or equal to"),
-}
-"""By pydantic's type of an error: where it tells the bound, and Kubernetes' words for it."""
-_NAMES = re.compile(r"'([^']*)'")
-"""Of the values that pydantic says there are: 'A', 'B' or 'C'."""
-
-
-def _fault(path: str, detail: ErrorDetails) -> Fault:
-    """Return the fault of what pydantic found."""
-    kind, value, context = detail["type"], detail["input"], detail.get("ctx", {})
-    if kind == "missing":
-        return Fault.required(path)
-    if kind in _BOUNDS:
-        bound, words = _BOUNDS[kind]
-        return Fault.invalid(path, value, f"must be {words} {context[bound]}")
-    if kind in {"enum", "literal_error"} and isinstance(value, str):
-        return Fault.not_supported(path, value, sorted(_NAMES.findall(context["expected"])))
-    return Fault(path, _message(detail), _cause(kind))
-
-
-_UNION_MEMBERS = {"int", "str", "float", "bool"}
-"""pydantic adds the tried type of a union to the path; a user's path has no such step."""
-
-
-def _path(detail: ErrorDetails) -> str:
-    steps = list(detail["loc"])
-    if len(steps) > 1 and steps[-1] in _UNION_MEMBERS:
-        steps.pop()
-    text = ""
-    for step in steps:
-        text += f"[{step}]" if isinstance(step, int) else f".{step}"
-    return text.removeprefix(".")
-
-
-_EXPECTED = {
-    "string_type": "a string",
-    "int_type": "an integer",
-    "float_type": "a number",
-    "bool_type": "true or false",
-    "tuple_type": "a list",
-    "list_type": "a list",
-    "dict_type": "an object",
-    "model_type": "an object",
-    "datetime_type": "an RFC 3339 time",
-}
-
-
-def _cause(kind: str) -> CauseType:
-    """Return the type of a fault that pydantic calls `kind`."""
-    if kind in _EXPECTED:
-        return CauseType.TYPE
-    return CauseType.NOT_SUPPORTED if kind == "enum" else CauseType.INVALID
-
-
-def _message(detail: ErrorDetails) -> str:
-    expected = _EXPECTED.get(detail["type"])
-    if expected is None:
-        return detail["msg"].removeprefix("Input ").removeprefix("Value error, ")
-    return f"expected {expected}, found {_describe(detail['input'])}"
-
-
-def _describe(value: object) -> str:
-    """Describe a wrong value by its type only: it may be a secret."""
-    names = {str: "a string", bool: "true or false", int: "a number", float: "a number"}
-    if value is None:
-        return "null"
-    if isinstance(value, list):
-        return "a list"
-    return names.get(type(value), "an object")

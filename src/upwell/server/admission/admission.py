@@ -9,8 +9,9 @@ from dataclasses import dataclass
 from typing import Any
 
 from upwell.api.build import BuildConfig
-from upwell.api.codec import InvalidObjectError, decode, resource_for
+from upwell.api.codec import InvalidObjectError, decode, decode_rest, resource_for
 from upwell.api.core import LimitRange, ResourceQuota
+from upwell.api.decoding.repair import beside
 from upwell.api.defaults import with_defaults, with_kept_form
 from upwell.api.defaults.effects import effectless_fields
 from upwell.api.image import ImageStream
@@ -72,7 +73,11 @@ def admit(
 
     Raises ApiError, UnknownKindError or InvalidObjectError.
     """
-    declared = with_kept_form(decode(_placed(target, document)))
+    placed = _placed(target, document)
+    try:
+        declared = with_kept_form(decode(placed))
+    except InvalidObjectError as error:
+        raise _with_further_faults(error, placed, old) from None
     # Before images are kept: when one is pulled follows from what was declared.
     resource = complete = with_defaults(declared)
     if old is not None:
@@ -84,19 +89,36 @@ def admit(
         known_stream = old if isinstance(old, ImageStream) else None
         resource = settle_generations(known_stream, resource)
     resource = promotions_admission.admitted(resource, old, user)
-    faults = (
-        *_object_faults(resource, old),
-        *image_policy_faults(resource),
-        *_new_selection_faults(resource, old),
-        *account_faults(resource),
-        *(range_faults(resource) if isinstance(resource, LimitRange) else ()),
-        *requested_faults(resource, old),
-        *_new_template_faults(resource, old),
-    )
-    if faults:
+    if faults := _faults(resource, old):
         what = f"{resource.KIND} {resource.name!r}"
-        raise InvalidObjectError(what, _one_for_each(faults), resource.key)
+        raise InvalidObjectError(what, faults, resource.key)
     return Admitted(resource, warnings, None if complete is declared else declared)
+
+
+def _with_further_faults(
+    error: InvalidObjectError, document: Document, old: Resource | None
+) -> InvalidObjectError:
+    """Return the faults of a document that is no object, with those of the rest of it."""
+    rest = decode_rest(document)
+    if rest is None:
+        return error
+    further = beside(_faults(with_defaults(with_kept_form(rest)), old), error.faults)
+    return InvalidObjectError(error.what, (*error.faults, *further), error.key)
+
+
+def _faults(resource: Resource, old: Resource | None) -> tuple[Fault, ...]:
+    """Return what is wrong with a complete object that is to take the place of `old`."""
+    return _one_for_each(
+        (
+            *_object_faults(resource, old),
+            *image_policy_faults(resource),
+            *_new_selection_faults(resource, old),
+            *account_faults(resource),
+            *(range_faults(resource) if isinstance(resource, LimitRange) else ()),
+            *requested_faults(resource, old),
+            *_new_template_faults(resource, old),
+        )
+    )
 
 
 def _one_for_each(faults: Iterable[Fault]) -> tuple[Fault, ...]:

@@ -1,0 +1,167 @@
+"""Wrong types are told together with what else is wrong: nothing hides the rest."""
+
+from typing import Any
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from tests.support.mutations.admission import refusal, stored
+
+from upwell.api.apps import Deployment
+from upwell.api.codec import InvalidObjectError, decode_rest
+from upwell.server.admission.admission import admit
+from upwell.server.http.target import RequestTarget
+
+CONTAINER = {"name": "web", "image": "web:1"}
+
+
+def deployment(container: object = CONTAINER, **spec: object) -> dict[str, Any]:
+    """Return a Deployment with one container."""
+    return {
+        "apiVersion": "apps/v1",
+        "kind": "Deployment",
+        "metadata": {"name": "web"},
+        "spec": {
+            "selector": {"matchLabels": {"app": "web"}},
+            "template": {
+                "metadata": {"labels": {"app": "web"}},
+                "spec": {"containers": [container]},
+            },
+            **spec,
+        },
+    }
+
+
+def faults(document: dict[str, Any], old: dict[str, Any] | None = None) -> dict[str, str]:
+    """Return the answer to a document: messages by path."""
+    target = RequestTarget(Deployment, "shop")
+    with pytest.raises(InvalidObjectError) as raised:
+        admit(target, document, None if old is None else stored(old))
+    found = {fault.path: fault.message for fault in raised.value.faults}
+    assert len(found) == len(raised.value.faults)
+    return found
+
+
+def test_wrong_types_missing_fields_and_broken_rules_are_told_in_one_answer() -> None:
+    container = {
+        "image": "web:1",
+        "imagePullPolicy": "Bogus",
+        "ports": [{"containerPort": "80"}, {"containerPort": 0}],
+        "resources": {"limits": {"cpu": "much"}},
+    }
+    document = deployment(container, replicas="many", minReadySeconds=-1)
+    document["metadata"]["labels"] = {"tier": 5}
+    path = "spec.template.spec.containers[0]"
+
+    found = faults(document)
+
+    assert set(found) == {
+        "metadata.labels.tier",
+        "spec.replicas",
+        "spec.minReadySeconds",
+        f"{path}.name",
+        f"{path}.imagePullPolicy",
+        f"{path}.ports[0].containerPort",
+        f"{path}.ports[1].containerPort",
+        f"{path}.resources.limits[cpu]",
+    }
+    assert found[f"{path}.name"] == "Required value"
+    assert found["spec.replicas"] == "expected an integer, found a string"
+
+
+@pytest.mark.parametrize(
+    ("document", "path"),
+    [
+        # The rest is as it would be, had the value been right: none of these breaks a rule.
+        (deployment("web"), "spec.template.spec.containers[0]"),
+        (deployment({**CONTAINER, "name": ["web"]}), "spec.template.spec.containers[0].name"),
+        (deployment(selector={"matchLabels": "app"}), "spec.selector.matchLabels"),
+        (deployment(selector={"matchLabels": {"app": {}}}), "spec.selector.matchLabels.app"),
+        (deployment(template="web"), "spec.template"),
+        (deployment(progressDeadlineSeconds=[]), "spec.progressDeadlineSeconds"),
+        (
+            deployment({**CONTAINER, "volumeMounts": [{"name": 7, "mountPath": "/a"}]}),
+            "spec.template.spec.containers[0].volumeMounts[0].name",
+        ),
+    ],
+)
+def test_what_is_wrong_with_a_value_is_told_once(document: dict[str, Any], path: str) -> None:
+    assert list(faults(document)) == [path]
+
+
+def test_a_value_that_spells_the_right_one_stands_for_it() -> None:
+    document = deployment(replicas="3", selector={"matchLabels": {"app": 5}})
+    document["spec"]["template"]["metadata"]["labels"] = {"app": 5}
+
+    rest = decode_rest(document)
+
+    assert isinstance(rest, Deployment)
+    assert rest.spec.replicas == 3
+    assert set(faults(document)) == {
+        "spec.replicas",
+        "spec.selector.matchLabels.app",
+        "spec.template.metadata.labels.app",
+    }
+
+
+def test_what_was_stored_before_is_not_held_against_an_update() -> None:
+    old = deployment({**CONTAINER, "imagePullPolicy": "Bogus"})
+    new = deployment({**CONTAINER, "imagePullPolicy": "Bogus"}, replicas="many")
+
+    assert list(faults(new, old)) == ["spec.replicas"]
+
+
+def test_an_unknown_choice_and_a_missing_field_of_a_build_hide_nothing() -> None:
+    document = {
+        "apiVersion": "build.openshift.io/v1",
+        "kind": "BuildConfig",
+        "metadata": {"name": "shop"},
+        "spec": {
+            "runPolicy": "Sometimes",
+            "source": {"git": {}},
+            "output": {"pushSecret": {"name": ""}},
+            "strategy": {"sourceStrategy": {"from": {"kind": "ImageStreamTag", "name": "python"}}},
+        },
+    }
+
+    found = str(refusal(document))
+
+    assert "spec.runPolicy: Unsupported value" in found
+    assert "spec.source.git.uri: Required value" in found
+    assert "spec.output.pushSecret.name: Required value" in found
+    assert "sourceStrategy.from.name: Invalid value" in found
+
+
+def test_a_flood_of_faults_is_told_and_nothing_more_is_looked_for() -> None:
+    document = deployment(selector={}, template={"spec": {"containers": ["x"] * 1000}})
+
+    assert decode_rest(document) is None
+    assert len(faults(document)) == 1000
+
+
+_values = st.recursive(
+    st.none() | st.booleans() | st.integers(-(2**70), 2**70) | st.text(max_size=3),
+    lambda inner: (
+        st.lists(inner, max_size=2)
+        | st.dictionaries(
+            st.sampled_from(("name", "ports", "image", "containers", "spec", "env", "limits")),
+            inner,
+            max_size=3,
+        )
+    ),
+    max_leaves=12,
+)
+
+
+@given(_values, _values, _values)
+@settings(max_examples=60)
+def test_whatever_is_sent_is_refused_with_words_or_taken(
+    container: object, template: object, spec: object
+) -> None:
+    for document in (
+        deployment(container),
+        deployment(template=template),
+        {**deployment(), "spec": spec},
+        {**deployment(), "metadata": template},
+    ):
+        assert refusal(document) != ""
