@@ -12,7 +12,7 @@ from upwell.store.interface import Change, Selector
 
 
 class StoredObjects:
-    """All objects, by kind and namespace, by label, and by owner.
+    """Index of all objects by kind and namespace, by label, and by owner.
 
     A list costs as much as what it returns, whatever else is there.
     """

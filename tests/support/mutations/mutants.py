@@ -64,7 +64,8 @@ def mutants(
     """Yield every variant of the object in which one value at or below `below` is broken.
 
     What is at a path of `whole` is broken as a whole, and nothing in it. The object itself is
-    never changed; each mutant has a copy of its own.
+    never changed; a mutant shares with it what is the same: copies of all of it took longer than
+    the judgement.
     """
     root = _at(document, below)
     if root is not None:
@@ -158,16 +159,25 @@ def _of_list(value: list[Any]) -> Iterator[tuple[Breakage, object]]:
 
 
 def _with(document: Document, path: Path, change: Breakage, value: object) -> Mutant:
-    changed = copy.deepcopy(document)
-    parent = _at(changed, path[:-1])
+    changed, parent = _copied(document, path)
     parent[path[-1]] = value
     return Mutant(path, change, changed)
 
 
 def _without(document: Document, path: Path) -> Mutant:
-    changed = copy.deepcopy(document)
-    del _at(changed, path[:-1])[path[-1]]
+    changed, parent = _copied(document, path)
+    del parent[path[-1]]
     return Mutant(path, Breakage.DELETED, changed)
+
+
+def _copied(document: Document, path: Path) -> tuple[Document, Any]:
+    """Return a copy of the object, and in it what holds the value at `path`, to be changed."""
+    changed = dict(document)
+    parent: Any = changed
+    for step in path[:-1]:
+        parent[step] = copy.copy(parent[step])
+        parent = parent[step]
+    return changed, parent
 
 
 def _at(document: Document, path: Sequence[Step]) -> Any:

@@ -5,6 +5,7 @@ says what was meant (`"80"` for a port), or left out; what has to be there is em
 is left out is for Kubernetes' validation.
 """
 
+import copy
 import json
 from collections.abc import Iterable, Sequence
 from typing import Any
@@ -98,7 +99,7 @@ def _repair(document: Any, detail: ErrorDetails, made: set[tuple[Step, ...]]) ->
     elif isinstance(parent, dict) and place not in made:
         parent.pop(step, None)
     else:
-        parent[step] = _EMPTY.get(kind, "")
+        parent[step] = copy.copy(_EMPTY.get(kind, ""))
 
 
 def _place(document: Any, steps: Sequence[Step]) -> tuple[tuple[Step, ...], Any]:

@@ -12,7 +12,9 @@ from upwell.api.pipeline import (
     Verification,
     WebhookCheck,
 )
+from upwell.api.validation.formats import has_backsteps
 from upwell.api.validation.labels import label_faults
+from upwell.api.validation.pods.template import template_faults
 from upwell.api.validation.windows import schedule_faults
 from upwell.api.values.addresses import host_and_port, is_http_url
 from upwell.api.values.faults import Fault
@@ -69,8 +71,9 @@ def _job(job: JobCheck, path: str, components: Collection[str]) -> Iterator[Faul
         except InvalidReferenceError as error:
             yield Fault(f"{path}.image", str(error))
     containers = job.template.spec.containers if job.template is not None else ()
-    if job.template is not None and not containers:
-        yield Fault(f"{path}.template.spec.containers", "required: the first is the test")
+    if job.template is not None:
+        template = job.template.model_dump(mode="json", exclude_unset=True, exclude_none=True)
+        yield from template_faults(template, f"{path}.template", triggered=None)
     if not (job.component or job.image or (containers and containers[0].image)):
         yield Fault(path, "set component or image: what the test is run in")
     for at, variable in enumerate(job.env):
@@ -86,7 +89,7 @@ def _job(job: JobCheck, path: str, components: Collection[str]) -> Iterator[Faul
 
 
 def _is_path(text: str) -> bool:
-    return text.startswith("/") and text.strip("/") != "" and ".." not in text.split("/")
+    return text.startswith("/") and text.strip("/") != "" and not has_backsteps(text)
 
 
 def _http(http: HttpCheck, path: str) -> Iterator[Fault]:

@@ -133,9 +133,23 @@ def address_problem(text: str) -> str:
     return ""
 
 
+def has_backsteps(path: str) -> bool:
+    """Return True for a path that has `..` among its parts.
+
+    One that would stay inside counts too: what it means depends on links.
+    """
+    return ".." in path.split("/")
+
+
+def is_below(path: str) -> bool:
+    """Return True for the path of something in the folder that it is relative to."""
+    named = any(part not in {"", "."} for part in path.split("/"))
+    return named and not path.startswith("/") and not has_backsteps(path) and "\0" not in path
+
+
 def no_backsteps_problem(text: str) -> str:
     """Check a path that has no `..` among its parts."""
-    return "must not contain '..'" if ".." in text.split("/") else ""
+    return "must not contain '..'" if has_backsteps(text) else ""
 
 
 def relative_path_problem(text: str) -> str:

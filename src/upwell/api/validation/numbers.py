@@ -12,18 +12,18 @@ from pydantic import BaseModel
 from pydantic.fields import FieldInfo
 
 from upwell.api.meta import Resource
+from upwell.api.validation.shapes import INT32, INT64
 from upwell.api.values.faults import Fault
 
 MAX_REPLICAS = 10_000
 """Instances of one workload: far above what one machine runs, far below what hurts to count."""
 MAX_COMPLETIONS = 100_000
 MAX_PARALLELISM = 10_000
-_INT32, _INT64 = 2**31 - 1, 2**63 - 1
 _LARGEST = {
     "replicas": MAX_REPLICAS,
     "completions": MAX_COMPLETIONS,
     "parallelism": MAX_PARALLELISM,
-    **dict.fromkeys(("generation", "generation_", "size", "manifest_size", "bytes"), _INT64),
+    **dict.fromkeys(("generation", "generation_", "size", "manifest_size", "bytes"), INT64),
 }
 """By the names of fields; int32 for others."""
 _OURS = {"metadata", "status"}
@@ -56,7 +56,7 @@ def _faults(value: object, path: str, bounds: tuple[int, int]) -> Iterator[Fault
 def _fields(model: BaseModel) -> Iterator[tuple[str, str, object, tuple[int, int]]]:
     """Yield each field's name, its name on the wire, its value, and the bounds of a number."""
     for name, field in type(model).model_fields.items():
-        largest = _LARGEST.get(name, _INT32)
+        largest = _LARGEST.get(name, INT32)
         alias = field.serialization_alias or field.alias or name
         yield name, alias, getattr(model, name), (_least(field, largest), largest)
 
@@ -72,4 +72,4 @@ def _least(field: FieldInfo, largest: int) -> int:
 
 def _shown(number: int) -> str:
     """Return a number as text; Python prints none of thousands of digits."""
-    return str(number) if number.bit_length() <= _INT64.bit_length() else "a number of many digits"
+    return str(number) if number.bit_length() <= INT64.bit_length() else "a number of many digits"

@@ -15,6 +15,7 @@ from upwell.api.pipeline import (
     StageWorkloads,
 )
 from upwell.api.validation.checks import verification_faults
+from upwell.api.validation.formats import has_backsteps
 from upwell.api.validation.labels import is_label, label_faults
 from upwell.api.validation.windows import window_faults, windows_faults
 from upwell.api.values.addresses import host_and_port, is_http_url
@@ -135,7 +136,7 @@ def _git(stage: Stage, git: GitTarget, path: str, components: Collection[str]) -
         yield Fault(f"{path}.branch", f"{git.branch!r} is not the name of a branch")
     yield from _push_branch(git, f"{path}.pushBranch")
     yield from _one_of(git.format, _FORMATS, f"{path}.format")
-    if git.path.startswith("/") or ".." in git.path.split("/"):
+    if git.path.startswith("/") or has_backsteps(git.path):
         yield Fault(f"{path}.path", f"{git.path!r} leaves the repository")
     yield from _known(git.keys, components, f"{path}.keys")
     for component, key in git.keys.items():

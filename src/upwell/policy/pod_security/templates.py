@@ -8,7 +8,7 @@ from upwell.api.core import Container, PodTemplate
 from upwell.api.meta import Resource
 from upwell.api.pipeline import Pipeline
 from upwell.api.pod import Pod, template_of_pod
-from upwell.api.validation.volumes import volume_faults
+from upwell.api.validation.pods.unsupported import unsupported_faults
 from upwell.api.values.faults import Fault
 from upwell.api.values.security_context import ContainerSecurity, PodSecurity, SecurityFault
 
@@ -104,13 +104,13 @@ def templates_of(resource: Resource) -> Iterator[PlacedTemplate]:
 def template_faults(resource: Resource) -> tuple[Fault, ...]:
     """Return the fields of every template that cannot be honoured.
 
-    They say how it is isolated, or what of the server it is shown.
+    They say how it is isolated, or ask for what one machine does not have.
     """
     found: list[Fault] = []
     for template in templates_of(resource):
         isolation = (*_shared_with_host(template), *faults_of_template(template))
         found += (Fault(fault.path, fault.message) for fault in isolation)
-        found += volume_faults(template.template, template.path)
+        found += unsupported_faults(template.template.spec, template.spec_path)
     return tuple(found)
 
 

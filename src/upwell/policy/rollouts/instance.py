@@ -10,7 +10,7 @@ from decimal import Decimal
 from upwell.api import core
 from upwell.api.apps import StatefulSet
 from upwell.api.meta import ObjectKey, Resource
-from upwell.api.validation.volumes import is_below
+from upwell.api.validation.formats import has_backsteps, is_below
 from upwell.api.values.quantities import InvalidQuantityError, parse_quantity
 from upwell.api.values.security_context import SecurityFault
 from upwell.oci import InvalidReferenceError, Reference
@@ -489,7 +489,7 @@ def _files(
         return Files(found, mode)
     content: dict[str, bytes] = {}
     for item in volume.items:
-        if item.path.startswith("/") or ".." in item.path.split("/"):
+        if item.path.startswith("/") or has_backsteps(item.path):
             raise TemplateError("InvalidTemplate", f"{item.path!r} leaves the volume {source.name}")
         if item.key in found:
             content[item.path] = found[item.key]

@@ -159,8 +159,10 @@ def _new_selection_faults(resource: Resource, old: Resource | None) -> Iterator[
 def _new_template_faults(resource: Resource, old: Resource | None) -> Iterator[Fault]:
     """Yield faults that objects of earlier versions may have: they can be written all the same."""
     found = (*template_faults(resource), *label_faults(resource))
-    known = {*template_faults(old), *label_faults(old)} if found and old is not None else set()
-    yield from (fault for fault in found if fault not in known)
+    if found and old is not None:
+        yield from new_faults(found, (*template_faults(old), *label_faults(old)))
+    else:
+        yield from found
 
 
 def _placed(target: RequestTarget, document: Document) -> Document:

@@ -8,6 +8,7 @@ STRICTER: tuple[tuple[str, str], ...] = (
     (rf"{_POD}\.(init)?[cC]ontainers\[\d+\]\.image", "an image has to be a reference"),
     (rf"{_POD}.*\.capabilities\.(add|drop)\[\d+\]", "a capability that nobody knows"),
     (rf"{_POD}.*\.securityContext.*", "every restriction is honoured or refused"),
+    (rf"{_POD}\.hostNetwork", "instances have a network of their own"),
     (rf"{_POD}.*\.audience", "an audience has 256 characters at most"),
     (
         r".*(expiration|terminationGracePeriod|Deadline|ttl)Seconds(AfterFinished)?",

@@ -2,18 +2,12 @@
 
 import posixpath
 
-
-def leaves(path: str) -> bool:
-    """Return True for a path that leads out of the folder that it is relative to.
-
-    A `..` that stays inside counts too: what it means depends on links in the source.
-    """
-    return ".." in path.split("/")
+from upwell.api.validation.formats import has_backsteps
 
 
 def relative_problem(path: str) -> str:
     """Check a path that has to be relative, and to stay inside."""
-    if path.startswith("/") or leaves(path):
+    if path.startswith("/") or has_backsteps(path):
         return "must be a relative path within your source location"
     return ""
 
@@ -32,6 +26,6 @@ def folder_problem(path: str) -> str:
         return "must be an absolute path"
     if ":" in path:
         return "must not contain ':'"
-    if leaves(path) or not path.strip("/"):
+    if has_backsteps(path) or not path.strip("/"):
         return "must be the path of a folder, without '..'"
     return ""

@@ -14,8 +14,8 @@ from upwell.api.build import (
     ImageSource,
     SecretBuildSource,
 )
-from upwell.api.validation.formats import subdomain_problem
-from upwell.api.validation.openshift.paths import file_name_problem, leaves, relative_problem
+from upwell.api.validation.formats import has_backsteps, subdomain_problem
+from upwell.api.validation.openshift.paths import file_name_problem, relative_problem
 from upwell.api.validation.openshift.references import image_faults, secret_faults
 from upwell.api.values.faults import Fault
 
@@ -43,7 +43,7 @@ class SourceRules:
             yield Fault.invalid(f"{path}.binary.asFile", as_file, why)
         if source.dockerfile is not None and len(source.dockerfile) > _MAX_DOCKERFILE:
             yield Fault.too_long(f"{path}.dockerfile", _MAX_DOCKERFILE)
-        if source.context_dir and leaves(source.context_dir):
+        if source.context_dir and has_backsteps(source.context_dir):
             why = "must stay in the source, without '..'"
             yield Fault.invalid(f"{path}.contextDir", source.context_dir, why)
         yield from secret_faults(source.source_secret, f"{path}.sourceSecret")
@@ -79,7 +79,7 @@ class SourceRules:
         elif why := subdomain_problem(name):
             yield Fault.invalid(f"{path}.{field}.name", name, why)
         folder = entry.destination_dir or ""
-        if leaves(folder):
+        if has_backsteps(folder):
             yield Fault.invalid(f"{path}.destinationDir", folder, "must not contain '..'")
         # A Source build's container may have an absolute one.
         if folder.startswith("/") and self.strategy.docker_strategy is not None:
