@@ -110,6 +110,10 @@ class StubRuntime(FakeRuntime):
         self.ports: dict[int, int] = {}
         """Port inside -> where it is served on loopback."""
         self.stopped: list[tuple[str, float]] = []
+        self.may_start = asyncio.Event()
+        """Lets commands start that wait for it; set unless a test clears it."""
+        self.may_start.set()
+        self.starting = 0
 
     @override
     def observed(self) -> list[Instance]:
@@ -136,6 +140,9 @@ class StubRuntime(FakeRuntime):
     @contextlib.asynccontextmanager
     async def run(self, name: str, command: InstanceCommand) -> AsyncIterator[ExecSession]:
         self.entered(name, command.container)
+        self.starting += 1
+        await self.may_start.wait()
+        self.starting -= 1
         execution = StubExecution(name, command)
         self.executions.append(execution)
         try:

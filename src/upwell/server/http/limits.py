@@ -48,6 +48,8 @@ class ServerLimits:
     """Bytes of bodies that are held in memory at once."""
     large: SeatLimits = SeatLimits(total=1, per_client=1, waiting_per_client=8)
     """Of requests that work on large objects, which take memory while they do."""
+    commands: SeatLimits = SeatLimits(total=4, per_client=2, waiting_per_client=64)
+    """Of commands in containers that are being started, for which the runtime starts processes."""
     objects: int = 200_000
     objects_per_namespace: int = 20_000
     namespace_quota: Usage = field(default_factory=dict)

@@ -3,12 +3,16 @@
 import asyncio
 import json
 import traceback
+from collections.abc import Mapping
+from contextlib import AsyncExitStack
 from typing import Any
 
 from starlette.websockets import WebSocket
 
 from upwell.server.auth.principals import Principal
+from upwell.server.auth.request_seats import RequestSeats
 from upwell.server.http.errors import ApiError
+from upwell.server.http.limits import ServerLimits
 from upwell.server.http.query import is_true
 from upwell.server.http.streaming import OpenStreams
 from upwell.server.http.target import RequestTarget
@@ -26,9 +30,10 @@ _MAX_SIDE = 65535
 class ExecutionHandlers:
     """Serves `exec` of Pods and workloads, and `attach` of Pods."""
 
-    def __init__(self, instances: Instances, streams: OpenStreams) -> None:
+    def __init__(self, instances: Instances, streams: OpenStreams, limits: ServerLimits) -> None:
         self._instances = instances
         self._streams = streams
+        self._starts = RequestSeats(limits.commands)
 
     async def execute(self, websocket: WebSocket, target: RequestTarget) -> None:
         """Run the command that the query names; `instance` chooses one of a workload's.
@@ -51,11 +56,18 @@ class ExecutionHandlers:
         self._streams.require_room()
         try:
             with self._streams.counted():
-                async with self._instances.runtime.run(found.name, command) as execution:
+                async with AsyncExitStack() as stack:
+                    # In turn: a start takes processors from all that runs here.
+                    async with self._starts.seat(_client(websocket)):
+                        running = self._instances.runtime.run(found.name, command)
+                        execution = await stack.enter_async_context(running)
                     await websocket.accept(protocol)
                     peer = Peer(websocket)
-                    await _converse(execution, Channels(peer, protocol))
-                    await peer.close()
+                    channels = Channels(peer, protocol)
+                    outcome = await _converse(execution, channels)
+                # The command has ended, however long the client takes to hear of it.
+                await _tell(channels, outcome)
+                await peer.close()
         except WorkloadError as error:
             raise ApiError(400, str(error), key=target.key) from error
 
@@ -74,8 +86,10 @@ class ExecutionHandlers:
                 async with runtime.attach(found.name, container, stdin=stdin) as held:
                     await websocket.accept(protocol)
                     peer = Peer(websocket)
-                    await _converse(held, Channels(peer, protocol))
-                    await peer.close()
+                    channels = Channels(peer, protocol)
+                    outcome = await _converse(held, channels)
+                await _tell(channels, outcome)
+                await peer.close()
         except WorkloadError as error:
             raise ApiError(400, str(error), key=target.key) from error
 
@@ -87,8 +101,16 @@ class ExecutionHandlers:
             await require_entry(self._instances.objects, instance, owner, *entrant)
 
 
-async def _converse(execution: ExecSession, channels: Channels) -> None:
-    """Copy between a command and its client until the one has ended or the other has left."""
+def _client(websocket: WebSocket) -> str:
+    user, source = websocket.scope.get("user"), str((websocket.scope.get("client") or ("",))[0])
+    return f"token {user.username} at {source}" if isinstance(user, Principal) else source
+
+
+async def _converse(execution: ExecSession, channels: Channels) -> Mapping[str, Any] | None:
+    """Copy between a command and its client until the one has ended or the other has left.
+
+    Returns how the command ended; None when the client left.
+    """
     # Clients take the first message as a sign that the command runs.
     await channels.send(_STDOUT, b"")
     answering = asyncio.create_task(_answer(execution, channels))
@@ -100,9 +122,9 @@ async def _converse(execution: ExecSession, channels: Channels) -> None:
             task.cancel()
         await asyncio.wait({answering, listening})
         _let_go(listening)
-    for task in (answering, listening):
-        if not task.cancelled():
-            task.result()
+    if not listening.cancelled():
+        listening.result()
+    return None if answering.cancelled() else answering.result()
 
 
 def _let_go(ended: asyncio.Task[None]) -> None:
@@ -113,14 +135,19 @@ def _let_go(ended: asyncio.Task[None]) -> None:
         traceback.clear_frames(error.__traceback__)
 
 
-async def _answer(execution: ExecSession, channels: Channels) -> None:
+async def _answer(execution: ExecSession, channels: Channels) -> Mapping[str, Any]:
+    """Send what a command writes, and return how it ended."""
     try:
         async for output, piece in execution.output():
             await channels.send(_STDERR if output is Output.STDERR else _STDOUT, piece)
-        outcome = _exit_status(await execution.exit_code())
+        return _exit_status(await execution.exit_code())
     except WorkloadError as error:
-        outcome = _failure("InternalError", str(error))
-    await channels.send(_ERROR, json.dumps(outcome).encode())
+        return _failure("InternalError", str(error))
+
+
+async def _tell(channels: Channels, outcome: Mapping[str, Any] | None) -> None:
+    if outcome is not None:
+        await channels.send(_ERROR, json.dumps(outcome).encode())
 
 
 async def _listen(execution: ExecSession, channels: Channels) -> None:

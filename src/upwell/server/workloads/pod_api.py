@@ -52,7 +52,7 @@ class PodApi:
             objects, self._reads, limits, clock, writer=PodWriter(objects, clock)
         )
         self._pods = PodHandlers(objects, self._feed, self.instances, stored, self._reads, limits)
-        execution = ExecutionHandlers(self.instances, streams)
+        execution = ExecutionHandlers(self.instances, streams, limits)
         self._execute, self._attach = execution.execute, execution.attach
         self._forward = PortForwardHandlers(self.instances, streams, limits).forward
 

@@ -14,6 +14,7 @@ import pytest
 from tests.support.server.api_server import START, Api, ApiClock, deployment, next_event, serving
 from tests.support.server.audit_logs import audit_log
 from tests.support.server.granted_api import GrantedApi, open_granted_api
+from tests.support.workload.waiting import eventually
 
 from upwell.oci import Digest
 from upwell.policy.access.roles import parse_grant
@@ -280,6 +281,24 @@ async def test_a_command_ends_when_its_client_leaves(pods: Api) -> None:
         assert (execution.name, execution.over.is_set()) == ("web-2", False)
     async with asyncio.timeout(SECONDS):
         await execution.over.wait()
+
+
+async def test_commands_of_a_client_are_started_in_turn(pods: Api) -> None:
+    pods.runtime.may_start.clear()
+    url = f"{pods.url}{PODS}/web-1/exec?command=id"
+
+    async def run() -> dict[int, bytes]:
+        async with pods.session.ws_connect(url, protocols=("v4.channel.k8s.io",)) as socket:
+            return await read_channels(socket)
+
+    async def arrived() -> bool:
+        return "upwell_watches 7.0" in (await pods.send("GET", "/metrics")).text
+
+    commands = [asyncio.create_task(run()) for _ in range(7)]
+    await eventually(arrived, bool)
+    assert pods.runtime.starting == 2
+    pods.runtime.may_start.set()
+    assert [found[2] for found in await asyncio.gather(*commands)] == [b"id"] * 7
 
 
 @pytest.mark.parametrize(

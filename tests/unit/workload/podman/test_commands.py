@@ -1,6 +1,7 @@
 """Sessions of commands whose end Podman refuses at first: they are ended all the same."""
 
 import asyncio
+import itertools
 from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, cast, override
@@ -21,11 +22,18 @@ class UnwillingPodman(PodmanApi):
     def __init__(self, hangs: int) -> None:
         super().__init__(cast("PodmanService", None))
         self.hangs = hangs
+        self.starts = 1
+        self._numbers = itertools.count()
         self.sessions: set[str] = set()
+
+    @property
+    @override
+    def service_starts(self) -> int:
+        return self.starts
 
     @override
     async def prepare(self, container: str, body: Mapping[str, Any]) -> str:
-        session = f"/exec/{len(self.sessions)}"
+        session = f"/exec/{next(self._numbers)}"
         self.sessions.add(session)
         return session
 
@@ -70,6 +78,24 @@ async def test_a_session_that_is_wanted_is_left_alone_and_one_of_an_earlier_serv
 
         await eventually(left, {"/exec/administrators", wanted}.__eq__)
     assert podman.sessions == {"/exec/administrators"}
+    running.cancel()
+
+
+async def test_a_session_whose_output_is_cut_off_ends_though_its_caller_does_not_see_it(
+    tmp_path: Path,
+) -> None:
+    podman = UnwillingPodman(hangs=0)
+    commands = ContainerCommands(podman, tmp_path / "commands")
+    running = asyncio.create_task(commands.run())
+    async with commands.session("web", {}) as cut:
+        podman.starts += 1
+        async with commands.session("web", {}) as anew:
+
+            async def left() -> set[str]:
+                return set(podman.sessions)
+
+            assert cut != anew
+            await eventually(left, {anew}.__eq__)
     running.cancel()
 
 

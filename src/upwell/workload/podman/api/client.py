@@ -86,6 +86,11 @@ class PodmanApi:
         if self._session is not None:
             await self._session.close()
 
+    @property
+    def service_starts(self) -> int:
+        """Number of times that the service was started: what began with an earlier one is cut."""
+        return self._service.starts
+
     async def answers(self) -> bool:
         """Return True if the service answers within a moment."""
         return await self._service.answers(_ANSWER_SECONDS)

@@ -25,6 +25,7 @@ from upwell.workload.podman.api.client import PodmanApi, PodmanNotFoundError, Po
 _log = logging.getLogger(__name__)
 
 _PAUSES = Backoff(first=1, longest=60)
+_LOOK_SECONDS = 2.0
 _POLL_SECONDS = 0.05
 _GRACE_SECONDS = 3.0
 """From being asked to end until there is no asking."""
@@ -39,7 +40,8 @@ class ContainerCommands:
     def __init__(self, api: PodmanApi, folder: Path) -> None:
         self._api = api
         self._folder = folder
-        self._wanted: set[str] = set()
+        self._wanted: dict[str, int] = {}
+        """Session -> start of the service that it began with."""
         self._unwanted: set[str] = set()
         """Sessions that could not be ended yet."""
         self._wake = asyncio.Event()
@@ -54,7 +56,7 @@ class ContainerCommands:
     async def session(self, container: str, body: Mapping[str, Any]) -> AsyncIterator[str]:
         """Prepare a command for the block, which may start it; leaving the block ends it."""
         session = await self._api.prepare(container, body)
-        self._wanted.add(session)
+        self._wanted[session] = self._api.service_starts
         with contextlib.suppress(OSError):  # a full disk is no reason to fail a probe
             self._folder.mkdir(mode=0o700, exist_ok=True)
             self._note(session).touch()
@@ -69,10 +71,20 @@ class ContainerCommands:
         failures = 0
         while True:
             self._wake.clear()
+            self._unwanted |= self._cut_off()
             failures = 0 if await self._end_all() else failures + 1
             with contextlib.suppress(TimeoutError):
-                async with asyncio.timeout(_PAUSES.delay(failures) if failures else None):
+                async with asyncio.timeout(_PAUSES.delay(failures) if failures else _LOOK_SECONDS):
                     await self._wake.wait()
+
+    def _cut_off(self) -> set[str]:
+        """Return the sessions whose output went with an earlier service.
+
+        conmon drops what such a command writes, so that it runs on unhindered; its caller may wait
+        for a client who reads nothing, and not see that.
+        """
+        starts = self._api.service_starts
+        return {session for session, begun in self._wanted.items() if begun != starts}
 
     async def _end_all(self) -> bool:
         for session in sorted(self._unwanted):
@@ -86,7 +98,7 @@ class ContainerCommands:
 
     async def _leave(self, session: str) -> None:
         self._unwanted.add(session)
-        self._wanted.discard(session)
+        self._wanted.pop(session, None)
         try:
             await self._end(session)
         except RuntimeUnavailableError:
@@ -107,7 +119,7 @@ class ContainerCommands:
             noted = {f"/exec/{name}" for name in os.listdir(self._folder)}  # noqa: PTH208 - closed at once
         except OSError:
             return set()
-        return noted - self._wanted
+        return noted - self._wanted.keys()
 
 
 async def end_session(api: PodmanApi, session: str) -> None:
