@@ -1,7 +1,8 @@
-"""Listening TCP sockets of this machine, and the processes that have them (proc(5))."""
+"""Listeners of this machine: the processes that have them (proc(5)), and whether they answer."""
 
 import socket
 import struct
+import time
 from collections.abc import Collection, Iterator
 from contextlib import suppress
 from ipaddress import IPv4Address, IPv6Address, ip_address
@@ -9,6 +10,7 @@ from pathlib import Path
 
 _PROC = Path("/proc")
 _LISTEN = "0A"
+_MOST_BYTES = 64 * 1024
 _TABLES = (("tcp", socket.AF_INET), ("tcp6", socket.AF_INET6))
 
 
@@ -60,3 +62,25 @@ def _address(text: str, family: socket.AddressFamily) -> IPv4Address | IPv6Addre
     """Return the address of a table, which is made of words in the machine's order of bytes."""
     words = [int(text[at : at + 8], 16) for at in range(0, len(text), 8)]
     return ip_address(socket.inet_ntop(family, struct.pack(f"={len(words)}I", *words)))
+
+
+def ask_listener(path: Path, sent: bytes, seconds: float) -> bytes:
+    """Send to a Unix socket, and return what is answered until its end; blocks.
+
+    For questions whether something lives: in a thread, the answer does not wait for the event loop,
+    whose own delay would be taken for the other's. Raises OSError, TimeoutError among them.
+    """
+    deadline = time.monotonic() + seconds
+    with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as client:
+        client.settimeout(seconds)
+        client.connect(str(path))
+        client.sendall(sent)
+        found = b""
+        while len(found) <= _MOST_BYTES:
+            if (left := deadline - time.monotonic()) <= 0:
+                raise TimeoutError(f"no answer in {seconds:g} s")
+            client.settimeout(left)
+            if not (piece := client.recv(_MOST_BYTES)):
+                break
+            found += piece
+        return found

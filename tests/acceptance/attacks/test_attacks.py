@@ -1,9 +1,8 @@
 """Attacks at once on a running server, which goes on with its work and answers everybody else."""
 
-from tests.support.attacks.all_attacks import ALL_ATTACKS
+from tests.support.attacks.attacks import ATTACKS
 from tests.support.attacks.measurement import attacked, attacker_of
 from tests.support.attacks.story import HOSTS, Story
-from tests.support.attacks.streams import begin_talker
 from tests.support.installation.installation import installation
 from tests.support.installation.promoted_installation import PromotedInstallation
 from tests.support.installation.traffic import traffic
@@ -16,12 +15,11 @@ MOST_MIB = 160
 async def test_a_fix_gets_to_production_while_the_server_is_attacked_in_every_way() -> None:
     async with installation("--log-level", "info") as made, made.client() as client:
         target = attacker_of(made)
-        await begin_talker(made)
         story = Story(PromotedInstallation(made, client))
         await story.prepare()
         async with (
             traffic(made.router_port, HOSTS) as seen,
-            attacked(target, made.pid, list(ALL_ATTACKS)) as found,
+            attacked(target, made.pid, list(ATTACKS)) as found,
         ):
             await story.tell(SECONDS)
         print(found, story, sep="\n")  # noqa: T201

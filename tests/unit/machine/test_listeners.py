@@ -1,11 +1,13 @@
 """Listening sockets, and whose they are."""
 
+import asyncio
 import os
 import socket
+from pathlib import Path
 
 import pytest
 
-from upwell.machine.listeners import listener_at, listening_sockets, sockets_of
+from upwell.machine.listeners import ask_listener, listener_at, listening_sockets, sockets_of
 
 
 @pytest.mark.parametrize(
@@ -42,3 +44,29 @@ def test_a_listener_at_another_address_is_not_meant() -> None:
 
 def test_a_process_that_is_gone_has_no_sockets() -> None:
     assert sockets_of([2**22]) == set()
+
+
+async def test_a_listener_is_asked_while_the_event_loop_is_held_up(tmp_path: Path) -> None:
+    path = tmp_path / "socket"
+    with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as listener:
+        listener.bind(str(path))
+        listener.listen()
+        asking = asyncio.create_task(asyncio.to_thread(ask_listener, path, b"well?", 30))
+        await asyncio.sleep(0)
+        client, _ = listener.accept()  # holds up the event loop, as does the rest
+        with client:
+            assert client.recv(5) == b"well?"
+            client.sendall(b"quite ")
+            client.sendall(b"well")
+    assert await asking == b"quite well"
+
+
+def test_who_says_nothing_or_never_ends_is_not_waited_for(tmp_path: Path) -> None:
+    path = tmp_path / "socket"
+    with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as listener:
+        listener.bind(str(path))
+        listener.listen()
+        with pytest.raises(TimeoutError):
+            ask_listener(path, b"well?", 0.01)
+    with pytest.raises(ConnectionRefusedError):
+        ask_listener(path, b"well?", 30)

@@ -19,6 +19,7 @@ from subprocess import DEVNULL
 from upwell.machine.authorities import certificate_folders
 from upwell.machine.backoff import Backoff
 from upwell.machine.disk import PressureCheck, no_pressure
+from upwell.machine.listeners import ask_listener
 from upwell.machine.processes import is_at_work
 from upwell.outbound.image_registries import ImageRegistries
 from upwell.workload.interface import RuntimeUnavailableError
@@ -27,6 +28,7 @@ from upwell.workload.podman.tokens.issue import IssueToken, issue_none
 
 _IDLE_SECONDS = 60
 _START_SECONDS = 20.0
+_ASK_SECONDS = 1.0
 _STOP_SECONDS = 5.0
 _POLL_SECONDS = 0.02
 _LOG_TAIL_BYTES = 2048
@@ -183,21 +185,14 @@ class PodmanService:
 
         Raises RuntimeUnavailableError when this process has no descriptor or memory to ask with.
         """
-        writer = None
         try:
-            async with asyncio.timeout(seconds):
-                reader, writer = await asyncio.open_unix_connection(str(self.socket))
-                writer.write(_PING)
-                return b" 200 " in await reader.readline()
+            # In a thread: while the event loop is held up, everybody else would seem to hang.
+            answer = await asyncio.to_thread(ask_listener, self.socket, _PING, seconds)
         except OSError as error:  # a TimeoutError is one too
             if error.errno in _OURS:
                 raise RuntimeUnavailableError(f"podman cannot be asked: {error}") from error
             return False
-        except ValueError:
-            return False
-        finally:
-            if writer is not None:
-                writer.close()
+        return b" 200 " in answer.partition(b"\n")[0]
 
     def is_at_work(self) -> bool:
         """Return True if a thread of the process runs, waits for a processor or for a disk."""
@@ -264,7 +259,7 @@ class PodmanService:
     async def _wait_until_answering(self, process: asyncio.subprocess.Process) -> None:
         try:
             async with asyncio.timeout(_START_SECONDS):
-                while not await self.answers(_START_SECONDS):
+                while not await self.answers(_ASK_SECONDS):
                     if process.returncode is not None:
                         raise RuntimeUnavailableError(f"podman does not start: {self._log_tail()}")
                     await asyncio.sleep(_POLL_SECONDS)
