@@ -166,7 +166,7 @@ class ObjectHandlers:
             raise ConflictError(old.key, f"its uid is {old.uid}, not {wanted['uid']}")
         if not is_dry(request, options):
             if _orphans(request, options):
-                await orphan_dependents(self._store, old)
+                await orphan_dependents(self._store, [old])
             await self._store.delete(
                 target.resource,
                 target.namespace,
@@ -185,10 +185,10 @@ class ObjectHandlers:
         orphans = _orphans(request, options)
         for resource in found if orphans else ():
             require_orphans(resource)
+        if orphans and not is_dry(request, options):
+            await orphan_dependents(self._store, found)
         for resource in () if is_dry(request, options) else found:
             try:
-                if orphans:
-                    await orphan_dependents(self._store, resource)
                 await self._store.delete(target.resource, resource.namespace, resource.name)
             except NotFoundError:
                 continue  # another request, or its owner's deletion, was faster

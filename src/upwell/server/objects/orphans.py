@@ -1,5 +1,7 @@
 """Deletion of an object alone: what it owns stays, and belongs to nobody."""
 
+from collections.abc import Collection, Sequence
+
 from upwell.api.apps import Job
 from upwell.api.codec import RESOURCES
 from upwell.api.meta import Resource
@@ -20,20 +22,24 @@ def require_orphans(owner: Resource) -> None:
         )
 
 
-async def orphan_dependents(store: Store, owner: Resource) -> None:
-    """Take the owner's name from all that belongs to it, so that its deletion leaves them."""
-    for resource in RESOURCES:
-        if not resource.KIND.is_stored or not resource.KIND.namespaced:
-            continue
-        for item in (await store.list(resource, Selector(owner.namespace))).items:
-            if any(one.uid == owner.uid for one in item.metadata.owner_references):
-                await _release(store, item, owner.uid)
+async def orphan_dependents(store: Store, owners: Sequence[Resource]) -> None:
+    """Take the owners' names from all that belongs to them, so that their deletion leaves it.
+
+    What there is is listed once for each namespace, however many owners are in it.
+    """
+    uids = {owner.uid for owner in owners}
+    kinds = [one for one in RESOURCES if one.KIND.is_stored and one.KIND.namespaced]
+    for namespace in sorted({owner.namespace for owner in owners}):
+        for resource in kinds:
+            for item in (await store.list(resource, Selector(namespace))).items:
+                if any(one.uid in uids for one in item.metadata.owner_references):
+                    await _release(store, item, uids)
 
 
-async def _release(store: Store, item: Resource, uid: str) -> None:
+async def _release(store: Store, item: Resource, uids: Collection[str]) -> None:
     async def freed() -> Resource:
         found = await store.get(type(item), item.namespace, item.name)
-        kept = tuple(one for one in found.metadata.owner_references if one.uid != uid)
+        kept = tuple(one for one in found.metadata.owner_references if one.uid not in uids)
         return found.with_metadata(owner_references=kept)
 
     try:

@@ -1,13 +1,15 @@
 import asyncio
+from collections import Counter
 
 import pytest
 from tests.support.server.api_server import Api, config_map, deployment, names
 
 from upwell.api.cluster_operator import ClusterOperator
 from upwell.api.codec import decode
-from upwell.api.core import ConfigMap, Namespace
-from upwell.api.meta import ObjectMeta
-from upwell.store.interface import NotFoundError
+from upwell.api.core import ConfigMap, Namespace, Service
+from upwell.api.meta import ObjectMeta, Resource
+from upwell.store.interface import EVERYTHING, Listing, NotFoundError, Selector
+from upwell.store.memory import MemoryStore
 
 MAPS = "/api/v1/namespaces/shop/configmaps"
 DEPLOYMENTS = "/apis/apps/v1/namespaces/shop/deployments"
@@ -338,6 +340,36 @@ async def test_what_an_object_owns_stays_if_that_is_wanted(api: Api) -> None:
     assert (await api.send("DELETE", path)).status == 200
     assert [*names(await api.get(MAPS))] == ["owned"]
     assert not (await api.get(f"{MAPS}/owned")).json["metadata"].get("ownerReferences")
+
+
+async def test_what_many_objects_own_is_looked_for_once(
+    api: Api, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for at in range(5):
+        owner = config_map(f"owner-{at}")
+        owner["metadata"]["labels"] = {"goes": "yes"}
+        uid = (await api.send("POST", MAPS, owner)).json["metadata"]["uid"]
+        owned = config_map(f"owned-{at}")
+        reference = {"apiVersion": "v1", "kind": "ConfigMap", "name": f"owner-{at}", "uid": uid}
+        owned["metadata"]["ownerReferences"] = [reference]
+        await api.send("POST", MAPS, owned)
+    listed = Counter[type[Resource]]()
+    list_all = MemoryStore.list
+
+    async def counted[R: Resource](
+        store: MemoryStore, kind: type[R], selector: Selector = EVERYTHING
+    ) -> Listing[R]:
+        listed[kind] += 1
+        return await list_all(store, kind, selector)
+
+    monkeypatch.setattr(MemoryStore, "list", counted)
+    path = f"{MAPS}?labelSelector=goes&propagationPolicy=Orphan"
+    assert (await api.send("DELETE", path)).status == 200
+    assert [*names(await api.get(MAPS))] == [f"owned-{at}" for at in range(5)]
+    assert (listed[ConfigMap], listed[Service]) == (3, 1), "before, for it, and afterwards"
+    for at in range(5):
+        owned = (await api.get(f"{MAPS}/owned-{at}")).json
+        assert not owned["metadata"].get("ownerReferences")
 
 
 async def test_instances_cannot_stay_behind(api: Api) -> None:
