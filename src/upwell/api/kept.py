@@ -1,6 +1,7 @@
 """Kinds that nothing here acts on: kept as they are written, so that folders that have them apply.
 
-Each says what it has no effect on, and what does. Their fields are not looked at.
+Each says what it has no effect on, and what does. Validation looks at the fields of autoscalers
+alone, which clients make of options.
 """
 
 from dataclasses import dataclass, field
@@ -12,6 +13,9 @@ _GRANTS = "rights are grants of tokens and ServiceAccounts (docs/access.md)"
 _STORAGE = "each claim is a folder of the data folder"
 _ONE_MACHINE = "instances run on this machine, whatever their priority"
 _ALERTS = "metrics are read at /metrics, and alerts are Subscriptions (docs/metrics.md)"
+
+
+AUTOSCALER = "HorizontalPodAutoscaler"
 
 
 class Kept(Resource):
@@ -64,7 +68,7 @@ _CLUSTER = Scope.CLUSTER
 _ROWS = (
     _Row(
         "autoscaling/v2",
-        "HorizontalPodAutoscaler",
+        AUTOSCALER,
         "horizontalpodautoscalers",
         "a workload has the replicas that it declares (`kubectl scale`)",
         ("hpa",),

@@ -1,5 +1,6 @@
 """Valid objects from which mutants are made: small ones that set as many fields as they can."""
 
+from functools import cache
 from pathlib import Path
 
 from tests.support.mutations.mutants import Document
@@ -17,6 +18,7 @@ def valid_objects(kind: str) -> list[Document]:
     return found
 
 
+@cache
 def _all() -> list[Document]:
     return [
         document

@@ -7,6 +7,7 @@ from upwell.api.build import Build, BuildConfig
 from upwell.api.codec import unknown_fields
 from upwell.api.core import ConfigMap, ResourceQuota, Secret, Service
 from upwell.api.image import ImageStream
+from upwell.api.kept import AUTOSCALER, Kept
 from upwell.api.meta import Resource
 from upwell.api.networking.ingress import Ingress
 from upwell.api.networking.network_policy import NetworkPolicy
@@ -16,6 +17,7 @@ from upwell.api.route import Route
 from upwell.api.storage import PersistentVolumeClaim
 from upwell.api.subscription import Subscription
 from upwell.api.template import Template
+from upwell.api.validation.autoscaling import autoscaler_faults
 from upwell.api.validation.claims import validate_claim
 from upwell.api.validation.data import data_faults
 from upwell.api.validation.ingresses import ingress_faults
@@ -70,6 +72,8 @@ def _others(resource: Resource) -> Iterator[Fault]:
             yield from validate_claim(resource)
         case Ingress():
             yield from ingress_faults(resource)
+        case Kept() if resource.KIND.kind == AUTOSCALER:
+            yield from autoscaler_faults(resource)
         case _:
             yield from _pod(resource)
 

@@ -14,7 +14,7 @@ from dataclasses import dataclass
 from http.client import HTTPSConnection
 from urllib.parse import urlsplit
 
-from tests.support.mutations.kubernetes.verdicts import KINDS, RECORDING, mutants_of
+from tests.support.mutations.kubernetes.verdicts import KINDS, RECORDING, mutants_of, places
 from tests.support.mutations.mutants import Document
 
 _PATHS = {
@@ -71,11 +71,11 @@ class DryRunJudge:
 def record(judge: DryRunJudge) -> None:
     """Write the recording anew."""
     found: dict[str, dict[str, list[str]]] = {}
-    for kind in KINDS:
-        asked = list(mutants_of(kind))
-        verdicts = judge.accepts([mutant.document for _, (_, _, mutant) in asked])
-        for (place, (path, label, _)), is_accepted in zip(asked, verdicts, strict=True):
-            paths = found.setdefault(place, {})
+    for place in [place for kind in KINDS for place in places(kind)]:
+        asked = list(mutants_of(place))
+        verdicts = judge.accepts([mutant.document for _, _, mutant in asked])
+        paths = found.setdefault(place, {})
+        for (path, label, _), is_accepted in zip(asked, verdicts, strict=True):
             if is_accepted:
                 paths.setdefault(path, []).append(label)
     lines = ",\n".join(

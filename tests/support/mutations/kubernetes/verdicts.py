@@ -5,9 +5,10 @@
 
 import json
 from collections.abc import Iterator
-from pathlib import Path
+from functools import cache
+from pathlib import Path as FilePath
 
-from tests.support.mutations.mutants import Breakage, Document, Mutant, mutants, path_text
+from tests.support.mutations.mutants import Breakage, Document, Mutant, Path, mutants, path_text
 from tests.support.mutations.valid_objects import valid_objects
 
 KINDS = (
@@ -20,20 +21,37 @@ KINDS = (
     "ConfigMap",
     "Secret",
 )
-RECORDING = Path(__file__).with_name("accepted.json")
+RECORDING = FilePath(__file__).with_name("accepted.json")
 """By kind and number of the object, and path: the changes that were accepted."""
 
 type Labelled = tuple[str, str, Mutant]
 """The path of a mutant, a label of its change that no other has there, and the mutant."""
 
 
-def mutants_of(kind: str) -> Iterator[tuple[str, Labelled]]:
-    """Yield every mutant of the kind's valid objects, with the object's place in the recording."""
-    for number, document in enumerate(valid_objects(kind)):
-        for labelled in _labelled(document):
-            yield f"{kind} {number}", labelled
+_TEMPLATE = ("spec", "template", "spec")
 
 
+def places(kind: str) -> list[str]:
+    """Return the places of the kind's valid objects in the recording."""
+    return [f"{kind} {number}" for number in range(len(valid_objects(kind)))]
+
+
+def mutants_of(place: str) -> Iterator[Labelled]:
+    """Yield every mutant of the valid object at a place in the recording.
+
+    Of further Deployments, Pods alone: what is around these is the same as in the first.
+    """
+    kind, number = place.split(" ")
+    document = valid_objects(kind)[int(number)]
+    if kind == "Deployment" and int(number):
+        yield from _labelled(document, [_TEMPLATE])
+    else:
+        yield from _labelled(
+            document, [(root,) for root in document if root not in {"apiVersion", "kind"}]
+        )
+
+
+@cache
 def accepted() -> dict[str, dict[str, list[str]]]:
     """Return the recording."""
     found: dict[str, dict[str, list[str]]] = json.loads(RECORDING.read_text())
@@ -65,12 +83,10 @@ def _is_null_entry(mutant: Mutant) -> bool:
     return isinstance(mutant.path[-1], int) or bool({*mutant.path[-2:-1]} & _MAPS)
 
 
-def _labelled(document: Document) -> Iterator[Labelled]:
+def _labelled(document: Document, roots: list[Path]) -> Iterator[Labelled]:
     counts: dict[tuple[str, str], int] = {}
-    for root in document:
-        if root in {"apiVersion", "kind"}:
-            continue
-        for mutant in mutants(document, (root,)):
+    for root in roots:
+        for mutant in mutants(document, root):
             if mutant.path == ("metadata",) or _is_null_entry(mutant):
                 continue
             key = (path_text(mutant.path), mutant.change.value)
