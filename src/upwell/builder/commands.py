@@ -9,7 +9,7 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 from upwell.builder.diagnosis import is_out_of_space, machine_fault, may_pass
-from upwell.builder.disk.listings import StoredImage, stored_images
+from upwell.builder.disk.listings import StoredImage, stored_images, whole_image
 from upwell.builder.disk.room import top_layer
 from upwell.builder.interface import BuildError
 from upwell.builder.sandbox import Sandbox, UserIds
@@ -177,6 +177,11 @@ class BuildahCommands:
 
         Raises BuildError PullBuilderImageFailed.
         """
+        if policy == "missing" and image.digest is not None:
+            # As Buildah would say, once it had started and opened the store.
+            found = await asyncio.to_thread(whole_image, self.root, str(image))
+            if found is not None:
+                return found
         argv = (
             *("pull", "--quiet", f"--policy={policy}", *_ONE_TRY),
             *self._access_flags(auth, insecure=insecure),

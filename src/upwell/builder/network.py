@@ -37,6 +37,8 @@ _OWN_SYS = (
     ' && shift && exec "$@"'
 )
 """The machine's own /sys shows its interfaces; control groups are needed of it."""
+_BATCH = r"""printf '%s\n' "$@" | ip -n "$0" -batch -"""
+"""Runs commands of ip(8) in a namespace, in one process."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -98,28 +100,31 @@ async def _set_up(network: BuildNetwork, policy: BuildNetworkAccess) -> None:
     name, outside = network.name, _interface(network.name)
     await _run("ip", "netns", "add", name)
     await _run("ip", "link", "add", outside, "type", "veth", "peer", "name", "eth0", "netns", name)
-    gateway, inside = await _take_addresses(outside)
+    gateway, inside, taken = await _take_addresses(outside)
     # Closed before it is opened: no packet passes without the filters.
-    own = sorted({str(one.ip) for one in await _addresses()})
+    own = sorted({str(one.ip) for one in taken})
     rules = "\n".join(_inner_rules(network, policy, own))
     await _run("ip", "netns", "exec", name, "nft", rules)
     await _run("nft", "\n".join(_outer_rules(network, policy, own, outside, inside)))
-    for command in (
-        f"ip link set {outside} up",
-        f"ip -n {name} addr add {inside}/30 dev eth0",
-        f"ip -n {name} link set lo up",
-        f"ip -n {name} link set eth0 up",
-        f"ip -n {name} route add default via {gateway}",
-    ):
-        await _run(*command.split())
+    await _run("ip", "link", "set", outside, "up")
+    lines = (
+        f"addr add {inside}/30 dev eth0",
+        "link set lo up",
+        "link set eth0 up",
+        f"route add default via {gateway}",
+    )
+    await _run("sh", "-c", _BATCH, name, *lines)
     await asyncio.to_thread(_forward)
 
 
-async def _take_addresses(outside: str) -> tuple[ipaddress.IPv4Address, ipaddress.IPv4Address]:
+async def _take_addresses(
+    outside: str,
+) -> tuple[ipaddress.IPv4Address, ipaddress.IPv4Address, list[ipaddress.IPv4Interface]]:
     """Give an interface an address that no other network of this machine holds; raises BuildError.
 
-    Returns it, and the one for the other end. Another build, of whatever process, may take the
-    same at the same moment: each sees the other, and both choose anew.
+    Returns it, the one for the other end, and all that this machine has then. Another
+    build, of whatever process, may take the same at the same moment: each sees the other, and both
+    choose anew.
     """
     for _ in range(_ATTEMPTS):
         network = _free([one.network for one in await _addresses()])
@@ -127,8 +132,9 @@ async def _take_addresses(outside: str) -> tuple[ipaddress.IPv4Address, ipaddres
             break
         place = (f"{network[1]}/30", "dev", outside)
         await _run("ip", "addr", "add", *place)
-        if sum(network.overlaps(one.network) for one in await _addresses()) == 1:
-            return network[1], network[2]
+        taken = await _addresses()
+        if sum(network.overlaps(one.network) for one in taken) == 1:
+            return network[1], network[2], taken
         await _run("ip", "addr", "del", *place)
     raise BuildError(
         "GenericBuildFailed",

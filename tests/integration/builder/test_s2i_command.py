@@ -1,6 +1,8 @@
 """`upwell s2i`, called as a person would, on an image store of its own."""
 
 import asyncio
+import base64
+import contextlib
 import json
 import os
 import signal
@@ -11,9 +13,17 @@ from pathlib import Path
 
 import pytest
 from aiohttp import web
+from tests.integration.builder.test_build_credentials import HTPASSWD, PASSWORD
 from tests.integration.builder.test_git_sources import IDENTITY
-from tests.support.builds.base_images import BaseImages, inspect, run, write_tree
+from tests.support.builds.base_images import (
+    BaseImages,
+    inspect,
+    run,
+    serve_registry,
+    write_tree,
+)
 from tests.support.builds.s2i_images import BuilderImages
+from tests.support.workload.tls_servers import make_certificate
 
 _PLAIN = ("--src-tls-verify=false", "--dest-tls-verify=false")
 
@@ -258,6 +268,50 @@ async def test_a_registry_is_asked_as_the_persons_own_configuration_says(
     assert process.returncode == 0, errors.decode()
     assert "MARK=new" in command.config(tag)["Env"]  # type: ignore[operator]
     assert "MARK=new" in inspect(images.reference("mine/replaced:1"))["Env"]
+
+
+async def test_a_private_registry_is_asked_with_the_persons_own_login(
+    command: S2iCommand, fakes: BuilderImages, tree: Path, tmp_path: Path
+) -> None:
+    """Over TLS by a certificate of the site's own, as Podman does with the same files."""
+    certificate = make_certificate(tmp_path, "localhost")
+    (tmp_path / "htpasswd").write_text(HTPASSWD)
+    served = {
+        "REGISTRY_HTTP_TLS_CERTIFICATE": str(certificate.chain),
+        "REGISTRY_HTTP_TLS_KEY": str(certificate.key),
+        "REGISTRY_AUTH": "htpasswd",
+        "REGISTRY_AUTH_HTPASSWD_REALM": "test",
+        "REGISTRY_AUTH_HTPASSWD_PATH": str(tmp_path / "htpasswd"),
+    }
+    with contextlib.contextmanager(serve_registry)(tmp_path, served, "localhost") as registry:
+        logins, mirrors = tmp_path / "auth.json", tmp_path / "registries.conf"
+        auth = base64.b64encode(f"alice:{PASSWORD}".encode()).decode()
+        logins.write_text(json.dumps({"auths": {registry: {"auth": auth}}}))
+        mirrors.write_text(
+            '[[registry]]\nlocation = "builders.example.com"\n'
+            f'[[registry.mirror]]\nlocation = "{registry}"\n'
+        )
+        own = {"SSL_CERT_FILE": str(certificate.chain), "REGISTRY_AUTH_FILE": str(logins)}
+        run(
+            *("skopeo", "copy", "-q", "--src-tls-verify=false", f"docker://{fakes['numericuser']}"),
+            f"docker://{registry}/team/builder:1",
+            env=own,
+        )
+        words = ("build", str(tree), "builders.example.com/team/builder:1")
+        own["CONTAINERS_REGISTRIES_CONF"] = str(mirrors)
+        pushed = f"{registry}/team/app:1"
+        process = await command.start(*words, pushed, "--push", stored=True, **own)
+        _, errors = await process.communicate()
+        assert process.returncode == 0, errors.decode()
+        found = run("skopeo", "inspect", "--config", f"docker://{pushed}", env=own)
+        assert "io.openshift" in found
+        logins.write_text("{}")
+        process = await command.start(
+            *words, f"{registry}/team/other:1", "--push", stored=True, **own
+        )
+        _, errors = await process.communicate()
+        assert process.returncode != 0
+        assert b"authentication required" in errors, errors.decode()
 
 
 async def test_a_written_dockerfile_builds_without_us(

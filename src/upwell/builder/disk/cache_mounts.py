@@ -84,7 +84,10 @@ class CacheMounts:
         One that cannot be counted in time is too large.
         """
         if name not in self._sizes:
-            found = await self.disk.bytes_of([self.folder / name])
+            path = self.folder / name
+            # The cache of a Dockerfile without such mounts is empty: nothing has to be counted.
+            filled = path.exists() and not _is_empty(path)
+            found = await self.disk.bytes_of([path]) if filled else 0
             self._sizes[name] = self.limit_bytes + 1 if found is None else found
         return self._sizes[name]
 

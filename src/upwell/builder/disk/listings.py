@@ -60,6 +60,20 @@ def layers_of(root: Path, driver: str = "*") -> dict[str, Entry]:
     return {one["id"]: one for one in entries(root, f"{driver}-layers/*layers.json")}
 
 
+def whole_image(root: Path, name: str) -> str | None:
+    """Return the id of the image with this name; None: it is not there, or has lost a layer."""
+    image = next((one for one in stored_images(root) if name in one.names), None)
+    if image is None or not image.layer:
+        return image.id if image else None
+    layers = layers_of(root)
+    return image.id if image.layer in layers and not _lost(layers, image.layer) else None
+
+
+def _lost(layers: Mapping[str, Entry], top: str) -> bool:
+    parents = {layers[one].get("parent") or "" for one in chain(layers, [top])}
+    return not parents - {""} <= layers.keys()
+
+
 def chain(layers: Mapping[str, Entry], tops: Iterable[str]) -> set[str]:
     """Return some layers and all below them."""
     found: set[str] = set()
