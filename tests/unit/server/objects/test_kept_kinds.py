@@ -7,10 +7,11 @@ from typing import Any
 import pytest
 from tests.support.server.granted_api import GrantedApi, open_granted_api
 
-from upwell.api.kept import KEPT
+from upwell.api.kept import AUTOSCALER, KEPT
 from upwell.api.meta import Kind
 
 RBAC = "/apis/rbac.authorization.k8s.io/v1/namespaces/shop/rolebindings"
+AUTOSCALED = {"scaleTargetRef": {"kind": "Deployment", "name": "web"}, "maxReplicas": 2}
 OPENSHIFT = "/apis/authorization.openshift.io/v1/namespaces/shop/rolebindings"
 
 
@@ -29,7 +30,8 @@ def path(kind: Kind, name: str = "") -> str:
 
 @pytest.mark.parametrize("kind", [one.KIND for one in KEPT], ids=str)
 async def test_it_is_kept_as_it_is_written_and_said(granted: GrantedApi, kind: Kind) -> None:
-    own: dict[str, Any] = {"spec": {"any": [{"thing": 1}]}, "value": 7, "status": {"is": "kept"}}
+    spec = {"any": [{"thing": 1}], **(AUTOSCALED if kind.kind == AUTOSCALER else {})}
+    own: dict[str, Any] = {"spec": spec, "value": 7, "status": {"is": "kept"}}
     made = await granted.send("admin", "POST", path(kind), {"metadata": {"name": "x"}} | own)
     assert made.status == 201, made.text
     (warning,) = made.warnings
@@ -99,7 +101,7 @@ async def test_a_binding_has_the_names_that_they_have(
 async def test_an_older_version_of_it_is_the_same(granted: GrantedApi) -> None:
     kind = next(one.KIND for one in KEPT if one.KIND.kind == "HorizontalPodAutoscaler")
     scaler = {"apiVersion": "autoscaling/v1", "kind": kind.kind, "metadata": {"name": "web"}}
-    made = await granted.send("dora", "POST", path(kind), scaler | {"spec": {"maxReplicas": 3}})
+    made = await granted.send("dora", "POST", path(kind), scaler | {"spec": AUTOSCALED})
     assert made.status == 201, made.text
 
 
