@@ -60,6 +60,10 @@ class ImageActions:
         """Make the imports of pushed images due; return how many tags follow them."""
         return await self._streams.note(notices) if notices else 0
 
+    def as_checked(self, stream: ImageStream) -> ImageStream:
+        """Return a stream with the times of the checks since it was written."""
+        return self._streams.as_checked(stream)
+
     async def packages(self, digest: Digest) -> Sequence[Package]:
         """Return the packages of an image; empty when none are known."""
         return await self._inventory.packages(digest) or ()

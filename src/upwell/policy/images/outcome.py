@@ -6,6 +6,7 @@ from datetime import datetime
 from upwell.api.conditions import set_condition
 from upwell.api.image import ImageStreamStatus, ImportState, NamedTagEventList, TagEvent
 from upwell.api.meta import Condition
+from upwell.policy.images.checks import is_news
 from upwell.policy.images.streams import record_image, replace_tag
 
 IMPORT_SUCCESS = "ImportSuccess"
@@ -19,6 +20,15 @@ class TagOutcome:
     tag: str
     state: ImportState
     result: TagEvent | Condition | None
+
+    def is_news(self, status: ImageStreamStatus) -> bool:
+        """Return True if it changes more of `status` than the times of checks."""
+        old = status.tag(self.tag)
+        if old is None or old.import_state is None or old.conditions:
+            return True
+        if isinstance(self.result, Condition) or (self.result is not None and not old.items):
+            return True
+        return is_news(old.import_state, self.state)
 
     def fold_into(self, status: ImageStreamStatus, now: datetime) -> ImageStreamStatus:
         """Return `status` with this outcome; a failure keeps the last good image in force."""

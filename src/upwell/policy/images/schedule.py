@@ -1,7 +1,7 @@
 """Schedule of imports: when a tag's upstream is asked again, and how long a failing one waits."""
 
 import re
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 
@@ -73,14 +73,12 @@ class ImportSchedule:
         again = None if interval is None else state.last_check_time + interval
         return state.model_copy(update={"interval": wanted, "next_check_time": again})
 
-    def after_success(
-        self, interval: timedelta, now: datetime, jitter: Callable[[], float]
-    ) -> datetime:
-        """Return the next check: the interval, moved by up to `spread` either way."""
-        return now + interval * (1 + self.spread * (2 * jitter() - 1))
+    def after_success(self, interval: timedelta, now: datetime, chance: float) -> datetime:
+        """Return the next check: the interval, moved by `chance` (0 to 1) up to `spread`."""
+        return now + interval * (1 + self.spread * (2 * chance - 1))
 
     def after_failure(
-        self, failures: int, wanted: float | None, now: datetime, jitter: Callable[[], float]
+        self, failures: int, wanted: float | None, now: datetime, chance: float
     ) -> datetime:
         """Return the next try after this many failures in a row.
 
@@ -88,7 +86,6 @@ class ImportSchedule:
         registry asked for, in seconds, and is never undercut: a part is added at random, since it
         asks the same of everyone.
         """
-        chance = jitter()
         doubled = self.first_retry * 2.0 ** min(failures - 1, _MAX_DOUBLINGS)
         delay = min(doubled, self.longest_retry) * (1 - chance / 2)
         asked = timedelta(seconds=(wanted or 0) * (1 + self.spread * chance))

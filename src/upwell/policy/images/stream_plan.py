@@ -1,11 +1,17 @@
 """Plan of an ImageStream's imports, and what the answers make of its status."""
 
 from collections.abc import Container, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import datetime
 from zlib import crc32
 
 from upwell.api.image import ImageStream, ImageStreamStatus, RepositoryImport, TagReference
+from upwell.policy.images.checks import (
+    WHOLE_REPOSITORY,
+    Check,
+    Checks,
+    is_news,
+)
 from upwell.policy.images.import_request import request_of
 from upwell.policy.images.outcome import TagOutcome
 from upwell.policy.images.repository_tags import (
@@ -15,6 +21,7 @@ from upwell.policy.images.repository_tags import (
 )
 from upwell.policy.images.schedule import (
     AT_ONCE,
+    OVERDUE,
     ImportSchedule,
     due_at,
     next_check,
@@ -22,7 +29,7 @@ from upwell.policy.images.schedule import (
 )
 from upwell.policy.images.streams import forget_imports, replace_tag
 
-WHOLE = TagReference(name="")
+WHOLE = TagReference(name=WHOLE_REPOSITORY)
 """Stands for a repository's list of tags where a schedule asks for a tag."""
 
 
@@ -36,10 +43,17 @@ class StreamPlan:
     """By the names of tags that are imported again."""
     listing: datetime | None
     """None: there is no repository to list."""
+    early: Mapping[str, datetime] = field(default_factory=dict)
+    """Times from which on a scheduled tag is asked for along with another one."""
 
     def imports(self, now: datetime, hints: Container[str] = ()) -> list[TagReference]:
-        """Return the tags whose import is due; a hint makes one due at once."""
-        return [tag for tag in self.tags if self._is_due(tag, now, hints)]
+        """Return the tags whose import is due; a hint makes one due at once.
+
+        With a check that is due come those that soon are: the tags of a stream keep together,
+        so that it is looked at once in an interval.
+        """
+        times = {**self.due, **self.early} if self._checks(now) else self.due
+        return [tag for tag in self.tags if _is_due(tag, times, now, hints)]
 
     def lists(self, now: datetime) -> bool:
         """Return True if the repository's list of tags is due."""
@@ -51,11 +65,17 @@ class StreamPlan:
         listing = () if self.listing is None else (self.listing,)
         return min((*self.due.values(), *listing), default=None)
 
-    def _is_due(self, tag: TagReference, now: datetime, hints: Container[str]) -> bool:
-        if tag.name in hints:
-            return tag.imports is not None
-        due = self.due.get(tag.name)
-        return due is not None and due <= now
+    def _checks(self, now: datetime) -> bool:
+        return any(self.due[name] <= now for name in self.early)
+
+
+def _is_due(
+    tag: TagReference, times: Mapping[str, datetime], now: datetime, hints: Container[str]
+) -> bool:
+    if tag.name in hints:
+        return tag.imports is not None
+    due = times.get(tag.name)
+    return due is not None and due <= now
 
 
 @dataclass(frozen=True, slots=True)
@@ -73,11 +93,23 @@ def plan_stream(
     started: datetime,
     now: datetime,
 ) -> StreamPlan:
-    """Return what `stream` asks of upstream; checks overdue at the start come one by one."""
+    """Return what `stream` asks of upstream; streams overdue at the start come one by one."""
     tags = effective_tags(stream)
-    times = {tag.name: _due(stream, tag, schedule, started, now) for tag in tags}
-    due = {name: time for name, time in times.items() if time is not None}
-    return StreamPlan(tags, due, _listing(stream, internal_host, now))
+    states = {entry.tag: entry.import_state for entry in stream.status.tags}
+    # By the stream, not the tag: all of it is asked for in one turn.
+    place = crc32(stream.uid.encode()) / 2**32
+    due: dict[str, datetime] = {}
+    early: dict[str, datetime] = {}
+    for tag in tags:
+        state = states.get(tag.name)
+        time = due_at(tag, state, now)
+        if time is None:
+            continue
+        interval = schedule.interval_of(stream, tag)
+        time = due[tag.name] = spread_overdue(time, started, interval, place)
+        if tag.scheduled and state is not None and not state.failures and time > OVERDUE:
+            early[tag.name] = time - interval * schedule.spread
+    return StreamPlan(tags, due, _listing(stream, internal_host, now), early)
 
 
 def fold_answers(
@@ -85,7 +117,8 @@ def fold_answers(
 ) -> ImageStreamStatus:
     """Return the status with the answers to the questions that the spec still asks.
 
-    And with the next checks as the spec and annotations ask for them now.
+    And with the next checks as the spec and annotations ask for them now. What changes nothing but
+    the time of a check is left out.
     """
     status = _with_repository(stream, answers.repository, schedule)
     tags = effective_tags(stream.with_status(status))
@@ -94,26 +127,37 @@ def fold_answers(
     for outcome in answers.outcomes:
         request = asked.get(outcome.tag)
         answered = (outcome.state.source, outcome.state.request)
-        if request is not None and (request.source, request.text) == answered:
+        if request is None or (request.source, request.text) != answered:
+            continue
+        if outcome.is_news(status):
             status = outcome.fold_into(status, now)
     for tag in tags:
         status = _with_time(stream, status, tag, schedule)
     return status
 
 
-def _due(
-    stream: ImageStream,
-    tag: TagReference,
-    schedule: ImportSchedule,
-    started: datetime,
-    now: datetime,
-) -> datetime | None:
-    history = stream.status.tag(tag.name)
-    due = due_at(tag, history.import_state if history is not None else None, now)
-    if due is None:
-        return None
-    place = crc32(f"{stream.uid}/{tag.name}".encode()) / 2**32
-    return spread_overdue(due, started, schedule.interval_of(stream, tag), place)
+def checks_without_news(
+    written: ImageStream, answers: StreamAnswers, before: Checks
+) -> dict[str, Check]:
+    """Return the checks that `written` does not tell of, those of `answers` among them."""
+    outcomes = {outcome.tag: outcome.state for outcome in answers.outcomes}
+    found: dict[str, Check] = {}
+    for entry in written.status.tags:
+        stored, asked = entry.import_state, outcomes.get(entry.tag)
+        if stored is None:
+            continue
+        kept = before.get(entry.tag)
+        if asked is not None:
+            kept = None if is_news(stored, asked) else Check.of(asked)
+        if kept is not None and kept.times(stored):
+            found[entry.tag] = kept
+    listed, repository = written.status.repository, answers.repository
+    kept = before.get(WHOLE_REPOSITORY)
+    if listed is not None and repository is not None:
+        kept = None if is_news(listed, repository) else Check.of(repository)
+    if listed is not None and kept is not None and kept.times(listed):
+        found[WHOLE_REPOSITORY] = kept
+    return found
 
 
 def _listing(stream: ImageStream, internal_host: str, now: datetime) -> datetime | None:
@@ -130,7 +174,10 @@ def _with_repository(
     stream: ImageStream, answer: RepositoryImport | None, schedule: ImportSchedule
 ) -> ImageStreamStatus:
     source = stream.spec.docker_image_repository
-    known = answer if answer is not None and answer.source == source else stream.status.repository
+    known = stream.status.repository
+    if answer is not None and answer.source == source:
+        told = known is None or is_news(known, answer)
+        known = answer if told else known
     if known is None or known.source != source:
         return stream.status.model_copy(update={"repository": None})
     moved = schedule.moved(known, schedule.interval_of(stream, WHOLE))

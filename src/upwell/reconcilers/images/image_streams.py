@@ -13,11 +13,18 @@ from upwell.controller import Controller, ObjectCache, Result, Watch, WorkQueue,
 from upwell.formats.sigstore import image_of_tag
 from upwell.machine.tasks import side_by_side
 from upwell.oci import InvalidReferenceError, Platform, Reference
+from upwell.policy.images.checks import Check, with_checks
 from upwell.policy.images.import_request import request_of
 from upwell.policy.images.registry_webhooks import PushNotice
 from upwell.policy.images.repository_tags import effective_tags
 from upwell.policy.images.schedule import ImportSchedule
-from upwell.policy.images.stream_plan import StreamAnswers, StreamPlan, fold_answers, plan_stream
+from upwell.policy.images.stream_plan import (
+    StreamAnswers,
+    StreamPlan,
+    checks_without_news,
+    fold_answers,
+    plan_stream,
+)
 from upwell.policy.images.streams import is_image_tag, take_push
 from upwell.policy.images.tracking import TrackingRefusal
 from upwell.reconcilers.authority import (
@@ -30,7 +37,7 @@ from upwell.reconcilers.images.hints import Hint, ImportHints
 from upwell.reconcilers.images.pull_secrets import PullSecrets
 from upwell.reconcilers.images.records import ImageRecords
 from upwell.reconcilers.images.repositories import RepositoryImporter
-from upwell.reconcilers.images.tags import TagImporter
+from upwell.reconcilers.images.tags import ImportTurn, TagImporter
 from upwell.reconcilers.images.tracking import TagTracking, take_sources
 from upwell.reconcilers.signatures.policies import UNRESTRICTED, ImagePolicies
 from upwell.registry.errors import RegistryError
@@ -73,11 +80,13 @@ class ImageStreams:
         self._schedule = schedule
         images = ImageRecords(cache.store, upstream, platforms)
         self._importer = TagImporter(
-            upstream, images, schedule, jitter, authority=authority, policies=policies
+            upstream, images, schedule, authority=authority, policies=policies
         )
-        self._repositories = RepositoryImporter(upstream, internal.host, schedule, jitter)
+        self._repositories = RepositoryImporter(upstream, internal.host, schedule)
         self.tracking = TagTracking(cache)
         self._clock = clock
+        self._jitter = jitter
+        self._checks: dict[ObjectKey, dict[str, Check]] = {}
         self._started = clock()
         self._hints = ImportHints()
         self._importing = cache.index(ImageStream, _repositories)
@@ -130,14 +139,31 @@ class ImageStreams:
             answers = await self._ask(stream, hints, now)
             written = await self._write(key, answers, now)
         except NotFoundError:
+            self._checks.pop(key, None)
             return Result()
         except StoreError:
             self._hints.put_back(key, hints)
             raise
         self._hints.repeat_unseen(written, hints, now)
+        self._note_checks(written, answers)
         return Result(requeue_after=self._pause(written))
 
+    def as_checked(self, stream: ImageStream) -> ImageStream:
+        """Return a stream with the times of the checks since it was written.
+
+        A check without news writes nothing: its time is kept here alone. A server that starts
+        checks all anew, over a while.
+        """
+        checks = self._checks.get(stream.key)
+        return stream if checks is None else with_checks(stream, checks)
+
+    def _note_checks(self, written: ImageStream, answers: StreamAnswers) -> None:
+        before = self._checks.pop(written.key, {})
+        if checks := checks_without_news(written, answers, before):
+            self._checks[written.key] = checks
+
     def _plan(self, stream: ImageStream) -> StreamPlan:
+        stream = self.as_checked(stream)
         host, now = self._internal.host, self._clock()
         self._started = min(self._started, now)  # the clock may have been set back
         return plan_stream(stream, self._schedule, host, self._started, now)
@@ -159,12 +185,13 @@ class ImageStreams:
         if not due and not lists:
             return StreamAnswers()
         logins = await self._secrets.of_namespace(stream.namespace)
+        turn = ImportTurn(logins, now, self._jitter())
         repository = None
         async with side_by_side() as group:
-            asked = (self._importer.ask(stream, tag, logins, now) for tag in due)
+            asked = (self._importer.ask(stream, tag, turn) for tag in due)
             tasks = [group.create_task(question) for question in asked]
             if lists:
-                repository = await self._repositories.ask(stream, logins, now)
+                repository = await self._repositories.ask(stream, turn)
         return StreamAnswers([task.result() for task in tasks], repository)
 
     async def _write(self, key: ObjectKey, answers: StreamAnswers, now: datetime) -> ImageStream:

@@ -1,5 +1,6 @@
 """Images as objects: one for every digest that was met, with what its manifest and config say."""
 
+import asyncio
 import json
 from collections.abc import Mapping, Sequence
 from datetime import datetime
@@ -39,6 +40,8 @@ class ImageRecords:
         self._store = store
         self._upstream = upstream
         self._platforms = platforms
+        self._flights: dict[tuple[str, str], asyncio.Event] = {}
+        """By registry and digest: set when the fetch has ended, however it did."""
 
     @property
     def platforms(self) -> Sequence[Platform]:
@@ -46,8 +49,25 @@ class ImageRecords:
         return self._platforms
 
     async def learn(self, pinned: Reference, access: RequestAccess, now: datetime) -> Image:
-        """Return the Image of `pinned`, fetched if it is not known yet. Raises RegistryError."""
-        return await self.find(str(pinned.digest)) or await self._fetch(pinned, access, now)
+        """Return the Image of `pinned`, fetched if it is not known yet. Raises RegistryError.
+
+        Who wants an image that is being fetched from the same registry waits for that; where it
+        fails, each asks by its own repository and login. Of another registry nobody waits.
+        """
+        digest = str(pinned.digest)
+        if known := await self.find(digest):
+            return known
+        flight = (pinned.registry, digest)
+        under_way = self._flights.get(flight)
+        if under_way is not None:
+            await under_way.wait()
+            return await self.find(digest) or await self._fetch(pinned, access, now)
+        self._flights[flight] = landed = asyncio.Event()
+        try:
+            return await self._fetch(pinned, access, now)
+        finally:
+            del self._flights[flight]
+            landed.set()
 
     async def learn_children(
         self, index: Image, pinned: Reference, access: RequestAccess, now: datetime

@@ -1,7 +1,6 @@
 """The import of a whole repository (spec.dockerImageRepository): finds its tags, now and later."""
 
 import logging
-from collections.abc import Callable
 from datetime import datetime
 
 from upwell.api.conditions import set_condition
@@ -16,8 +15,9 @@ from upwell.policy.images.repository_tags import (
 )
 from upwell.policy.images.schedule import ImportSchedule
 from upwell.policy.images.stream_plan import WHOLE
+from upwell.reconcilers.images.tags import ImportTurn
 from upwell.registry.errors import RegistryError
-from upwell.registry.interface import CredentialSource, Registry, RequestAccess
+from upwell.registry.interface import Registry, RequestAccess
 
 log = logging.getLogger(__name__)
 
@@ -30,17 +30,14 @@ class RepositoryImporter:
         upstream: Registry,
         internal_host: str,
         schedule: ImportSchedule,
-        jitter: Callable[[], float],
     ) -> None:
         self._upstream = upstream
         self._host = internal_host
         self._schedule = schedule
-        self._jitter = jitter
 
-    async def ask(
-        self, stream: ImageStream, logins: CredentialSource, now: datetime
-    ) -> RepositoryImport:
+    async def ask(self, stream: ImageStream, turn: ImportTurn) -> RepositoryImport:
         """List the repository's tags, and say which of them are imported."""
+        now = turn.now
         source = bulk_source(stream, self._host) or ""
         state = stream.status.repository
         if state is None or state.source != source:
@@ -49,13 +46,13 @@ class RepositoryImporter:
         state = state.model_copy(update={"generation": generation})
         try:
             reference = Reference.parse(source)
-            access = RequestAccess(logins, insecure=is_insecure(stream))
+            access = RequestAccess(turn.logins, insecure=is_insecure(stream))
             present = await self._upstream.tags(reference, access)
         except InvalidReferenceError as error:
             return _failed(state, "InvalidReference", str(error), now, None)
         except RegistryError as error:
             failures = state.failures + 1
-            again = self._schedule.after_failure(failures, error.retry_after, now, self._jitter)
+            again = self._schedule.after_failure(failures, error.retry_after, now, turn.chance)
             if not error.retryable:
                 again = max(again, now + self._schedule.interval_of(stream, WHOLE))
             return _failed(state, error.reason, str(error), now, again)
@@ -66,7 +63,7 @@ class RepositoryImporter:
                 "tags": plan.imported,
                 "additional_tags": plan.additional,
                 "last_check_time": now,
-                "next_check_time": self._schedule.after_success(interval, now, self._jitter),
+                "next_check_time": self._schedule.after_success(interval, now, turn.chance),
                 "interval": interval.total_seconds(),
                 "failures": 0,
                 "conditions": (),

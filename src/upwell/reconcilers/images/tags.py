@@ -2,7 +2,6 @@
 
 import asyncio
 import logging
-from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import datetime
 
@@ -43,27 +42,33 @@ class NoTagMatchesError(RegistryError):
 
 
 @dataclass(frozen=True, slots=True)
+class ImportTurn:
+    """Turn of a stream, in which all that is due is asked."""
+
+    logins: CredentialSource
+    now: datetime
+    chance: float
+    """From 0 to 1: by how much next times are moved; one for all, so that they stay together."""
+
+
+@dataclass(frozen=True, slots=True)
 class _Question:
     """Question to upstream that is due now, and the right by which it is asked."""
 
     request: ImportRequest
     reference: Reference
     access: RequestAccess
-    now: datetime
+    turn: ImportTurn
 
 
 class TagImporter:
-    """Asks upstream registries for tags, and keeps an Image for every digest that it meets.
-
-    `jitter` gives numbers from 0 to 1.
-    """
+    """Asks upstream registries for tags, and keeps an Image for every digest that it meets."""
 
     def __init__(
         self,
         upstream: Registry,
         images: ImageRecords,
         schedule: ImportSchedule,
-        jitter: Callable[[], float],
         *,
         authority: Authority = UNASKED,
         policies: ImagePolicies = UNRESTRICTED,
@@ -73,11 +78,8 @@ class TagImporter:
         self._upstream = upstream
         self._images = images
         self._schedule = schedule
-        self._jitter = jitter
 
-    async def ask(
-        self, stream: ImageStream, tag: TagReference, logins: CredentialSource, now: datetime
-    ) -> TagOutcome:
+    async def ask(self, stream: ImageStream, tag: TagReference, turn: ImportTurn) -> TagOutcome:
         """Ask for one tag: a HEAD, and a GET only for a digest that is not yet known.
 
         A registry's failure is an outcome; raises StoreError alone.
@@ -85,20 +87,20 @@ class TagImporter:
         request = request_of(tag) or ImportRequest("")
         state = _state_before(stream, tag, request)
         try:
-            access = RequestAccess(logins, insecure=request.insecure)
+            access = RequestAccess(turn.logins, insecure=request.insecure)
             reference = Reference.parse(request.source)
             await require_pull(self._authority, stream, reference)
-            question = _Question(request, reference, access, now)
+            question = _Question(request, reference, access, turn)
             return await self._answer(stream, tag, question, state)
         except (InvalidReferenceError, InvalidSelectionError) as error:
             return _refused(tag, state, error)
         except RegistryError as error:
-            return self._failed(stream, tag, state, error, now)
+            return self._failed(stream, tag, state, error, turn)
 
     async def _answer(
         self, stream: ImageStream, tag: TagReference, question: _Question, state: ImportState
     ) -> TagOutcome:
-        now = question.now
+        now = question.turn.now
         reference = question.reference
         if question.request.selection:
             state = await self._select(question, state)
@@ -126,7 +128,9 @@ class TagImporter:
         times = {"last_check_time": now, "failures": 0, "next_check_time": None, "interval": None}
         if tag.scheduled:
             interval = self._schedule.interval_of(stream, tag)
-            times["next_check_time"] = self._schedule.after_success(interval, now, self._jitter)
+            times["next_check_time"] = self._schedule.after_success(
+                interval, now, question.turn.chance
+            )
             times["interval"] = interval.total_seconds()
         result = event if state.ignored is None else None
         return TagOutcome(tag.name, state.model_copy(update=times), result)
@@ -152,17 +156,17 @@ class TagImporter:
         self, stream: ImageStream, question: _Question, pinned: Reference, state: ImportState
     ) -> ImportState:
         """Find out what a digest is that is new to the tag."""
-        image = await self._images.learn(pinned, question.access, question.now)
+        image = await self._images.learn(pinned, question.access, question.turn.now)
         imported = image.name
         if image.docker_image_manifests and question.request.legacy:
             imported = await self._child(stream, question, image, pinned)
         elif image.docker_image_manifests:
-            await self._images.learn_children(image, pinned, question.access, question.now)
+            await self._images.learn_children(image, pinned, question.access, question.turn.now)
         return state.model_copy(
             update={
                 "upstream_digest": image.name,
                 "imported_digest": imported,
-                "first_seen": _first_seen(image, question.now),
+                "first_seen": _first_seen(image, question.turn.now),
                 "media_type": image.docker_image_manifest_media_type or "",
                 "platforms": _platforms_of(image),
             }
@@ -179,7 +183,7 @@ class TagImporter:
             child = pinned.with_digest(Digest.parse(entry.digest))
         except InvalidDigestError as error:
             raise InvalidAnswerError(str(pinned), str(error)) from error
-        learning = self._images.learn(child, question.access, question.now)
+        learning = self._images.learn(child, question.access, question.turn.now)
         return (await self._policies.beside(_imported(stream, child), learning)).name
 
     async def _ignored(
@@ -206,10 +210,10 @@ class TagImporter:
         tag: TagReference,
         state: ImportState,
         error: RegistryError,
-        now: datetime,
+        turn: ImportTurn,
     ) -> TagOutcome:
-        failures = state.failures + 1
-        again = self._schedule.after_failure(failures, error.retry_after, now, self._jitter)
+        failures, now = state.failures + 1, turn.now
+        again = self._schedule.after_failure(failures, error.retry_after, now, turn.chance)
         if tag.scheduled and not error.retryable:
             # Nothing suggests that a refusal passes sooner than the next look.
             again = max(again, now + self._schedule.interval_of(stream, tag))

@@ -40,6 +40,7 @@ from upwell.server.http.limits import DEFAULT_LIMITS, ServerLimits
 from upwell.server.http.streaming import OpenStreams
 from upwell.server.http.target import RequestTarget, parse_target
 from upwell.server.images import webhooks
+from upwell.server.images.checked_streams import CheckedStreams
 from upwell.server.images.image_policies import ImagePolicyReviewHandlers
 from upwell.server.images.imports import ImageImportHandlers
 from upwell.server.images.mappings import ImageMappingHandlers
@@ -224,7 +225,8 @@ class _Api:
     ) -> None:
         actions = deps.actions
         watches = Watches(deps.store, streams, deps.limits, deps.clock)
-        self._reads = ReadHandlers(deps.store, watches, deps.clock)
+        checked = CheckedStreams(deps.store, actions.images.as_checked)
+        self._reads = ReadHandlers(checked, watches, deps.clock)
         cancellation = BuildCancellation(deps.store, actions.builds)
         self._objects = ObjectHandlers(
             deps.store,

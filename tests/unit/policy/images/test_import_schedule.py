@@ -73,7 +73,7 @@ def test_a_wrong_interval_is_reported_and_the_default_holds() -> None:
 
 @given(st.integers(1, 10_000), st.floats(0, 1), st.none() | st.floats(0, 10_000))
 def test_retries_neither_storm_nor_stop(failures: int, jitter: float, wanted: float | None) -> None:
-    wait = SCHEDULE.after_failure(failures, wanted, NOW, lambda: jitter) - NOW
+    wait = SCHEDULE.after_failure(failures, wanted, NOW, jitter) - NOW
     assert wait >= SCHEDULE.first_retry / 2
     assert wait >= timedelta(seconds=wanted or 0)
     spread = 1 + SCHEDULE.spread
@@ -83,7 +83,7 @@ def test_retries_neither_storm_nor_stop(failures: int, jitter: float, wanted: fl
 @given(st.floats(0, 1))
 def test_checks_are_spread_around_the_interval(jitter: float) -> None:
     interval = timedelta(minutes=10)
-    wait = SCHEDULE.after_success(interval, NOW, lambda: jitter) - NOW
+    wait = SCHEDULE.after_success(interval, NOW, jitter) - NOW
     assert timedelta(minutes=9) <= wait <= timedelta(minutes=11)
 
 

@@ -394,9 +394,11 @@ async def test_checks_missed_by_a_stopped_server_are_made_one_after_the_other(
     machine: BuildMachine,
 ) -> None:
     await push(machine.vendor.registry, "debian:11", "old")
-    tags = [imported(f"t{number}", SOURCE, scheduled=True) for number in range(40)]
-    streams = await create(machine, *tags)
-    await streams.reconcile(KEY)
+    tag = imported("t", SOURCE, scheduled=True)
+    keys = [stream_key(f"debian{number}") for number in range(40)]
+    for key in keys:
+        streams = await create(machine, tag, name=key.name)
+        await streams.reconcile(key)
     machine.clock.advance(3600)
     machine.vendor.requests.clear()
     restarted = machine.streams()
@@ -404,7 +406,8 @@ async def test_checks_missed_by_a_stopped_server_are_made_one_after_the_other(
     busiest = 0
     while machine.clock() <= started + timedelta(seconds=60):
         before = len(machine.vendor.requests)
-        await restarted.reconcile(KEY)
+        for key in keys:
+            await restarted.reconcile(key)
         busiest = max(busiest, len(machine.vendor.requests) - before)
         machine.clock.advance(5)
     assert len(machine.vendor.requests) == 40

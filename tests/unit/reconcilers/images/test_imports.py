@@ -73,24 +73,109 @@ async def test_the_first_import_keeps_digest_image_and_time(
     assert result == Result(requeue_after=60)
 
 
-async def test_a_known_digest_costs_one_head_and_changes_times_alone(
+async def test_a_known_digest_costs_one_head_and_no_write_and_its_time_is_told(
     machine: BuildMachine, streams: ImageStreams
 ) -> None:
     await push(machine.vendor.registry, "debian:11", "old")
     await streams.reconcile(KEY)
-    before = await machine.history("debian", "11")
+    before = await machine.stream("debian")
     machine.vendor.requests.clear()
-    machine.clock.advance(60)
-    await streams.reconcile(KEY)
-    after = await machine.history("debian", "11")
-    assert machine.vendor.requests == [f"HEAD {SOURCE}"]
-    assert before.import_state is not None
+    for _ in range(2):
+        machine.clock.advance(60)
+        assert await streams.reconcile(KEY) == Result(requeue_after=60)
+    after = await machine.stream("debian")
+    assert machine.vendor.requests == [f"HEAD {SOURCE}"] * 2
+    assert after == before
+    assert after.resource_version == before.resource_version
+    told, stored = streams.as_checked(after).status.tags[0], after.status.tags[0]
+    assert stored.import_state is not None
     times = {
         "last_check_time": machine.clock(),
         "next_check_time": machine.clock() + timedelta(0, 60),
     }
-    state = before.import_state.model_copy(update=times)
-    assert after == before.model_copy(update={"import_state": state})
+    state = stored.import_state.model_copy(update=times)
+    assert told == stored.model_copy(update={"import_state": state})
+
+
+async def test_after_checks_without_news_a_fault_and_its_end_are_written(
+    machine: BuildMachine, streams: ImageStreams
+) -> None:
+    await push(machine.vendor.registry, "debian:11", "old")
+    for _ in range(2):
+        await streams.reconcile(KEY)
+        machine.clock.advance(60)
+    machine.vendor.failure = RegistryUnavailableError("vendor.example", "HTTP 500")
+    await streams.reconcile(KEY)
+    failing = await machine.stream("debian")
+    assert streams.as_checked(failing) == failing
+    (condition,) = failing.status.tags[0].conditions
+    assert condition.reason == "Unavailable"
+    machine.vendor.failure = None
+    machine.clock.advance(60)
+    await streams.reconcile(KEY)
+    mended = (await machine.history("debian", "11")).import_state
+    assert mended is not None
+    assert (mended.failures, mended.last_check_time) == (0, machine.clock())
+
+
+async def test_a_changed_interval_counts_from_a_check_that_was_not_written(
+    machine: BuildMachine, streams: ImageStreams
+) -> None:
+    await push(machine.vendor.registry, "debian:11", "old")
+    await streams.reconcile(KEY)
+    machine.clock.advance(60)
+    await streams.reconcile(KEY)
+    machine.clock.advance(20)
+    stream = await machine.stream("debian")
+    await machine.store.update(stream.with_metadata(annotations={INTERVAL_ANNOTATION: "1h"}))
+    assert await streams.reconcile(KEY) == Result(requeue_after=3580)
+
+
+async def test_a_check_under_a_clock_that_was_set_back_is_written(
+    machine: BuildMachine, streams: ImageStreams
+) -> None:
+    await push(machine.vendor.registry, "debian:11", "old")
+    await streams.reconcile(KEY)
+    machine.clock.advance(-3600)
+    again = machine.streams()
+    machine.clock.advance(60)
+    assert (await again.reconcile(KEY)).requeue_after == 60
+    state = (await machine.history("debian", "11")).import_state
+    assert state is not None
+    assert state.last_check_time == machine.clock()
+
+
+async def test_tags_that_are_due_soon_are_asked_along_and_keep_together(
+    machine: BuildMachine,
+) -> None:
+    tags = [imported(name, f"{VENDOR}/debian:{name}", scheduled=True) for name in "ab"]
+    for name in "ab":
+        await push(machine.vendor.registry, f"debian:{name}", "old")
+    await machine.store.create(image_stream("debian", tags[0], **{INTERVAL_ANNOTATION: "100s"}))
+    streams = machine.streams()
+    await streams.reconcile(KEY)
+    machine.clock.advance(9)
+    await apply_tags(machine, *tags)
+    await streams.reconcile(KEY)
+    machine.vendor.requests.clear()
+    machine.clock.advance(91)
+    assert await streams.reconcile(KEY) == Result(requeue_after=100)
+    assert sorted(machine.vendor.requests) == [f"HEAD {VENDOR}/debian:{name}" for name in "ab"]
+
+
+async def test_tags_of_one_new_digest_that_are_asked_at_once_share_its_gets(
+    machine: BuildMachine,
+) -> None:
+    names = [f"t{number}" for number in range(10)]
+    for name in names:
+        digest = await push(machine.vendor.registry, f"debian:{name}", "same")
+    tags = [imported(name, f"{VENDOR}/debian:{name}") for name in names]
+    await machine.store.create(image_stream("debian", *tags))
+    await machine.streams().reconcile(KEY)
+    gets = [asked for asked in machine.vendor.requests if asked.startswith("GET")]
+    assert gets == [f"GET {VENDOR}/debian@{digest}"]
+    found = [await machine.history("debian", name) for name in names]
+    assert {history.items[0].image for history in found} == {str(digest)}
 
 
 async def test_nothing_is_asked_or_written_before_it_is_due(

@@ -1,0 +1,79 @@
+"""Checks that brought nothing new: their times, beside the status that they leave as it is."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+from typing import Self
+
+from upwell.api.image import ImageStream, ImportState, RepositoryImport
+
+WHOLE_REPOSITORY = ""
+"""Stands for a repository's list of tags among the names of tags."""
+
+
+@dataclass(frozen=True, slots=True)
+class Check:
+    """Check of a tag, or of a repository's list of tags, that brought nothing new."""
+
+    source: str
+    generation: int
+    last: datetime
+    following: datetime | None
+    interval: float | None
+    """Seconds that the following one was planned with."""
+
+    @classmethod
+    def of(cls, state: ImportState | RepositoryImport) -> Self | None:
+        """Return the check that `state` came from; None if it does not say when that was."""
+        last = state.last_check_time
+        if last is None:
+            return None
+        return cls(state.source, state.generation, last, state.next_check_time, state.interval)
+
+    def times(self, stored: ImportState | RepositoryImport) -> dict[str, datetime | None]:
+        """Return what it changes of a state as it is stored; nothing of one that is newer."""
+        last = stored.last_check_time
+        if stored.failures or last is None or last >= self.last:
+            return {}
+        if (stored.source, stored.generation) != (self.source, self.generation):
+            return {}
+        following = self.following
+        if stored.interval != self.interval:
+            pause = stored.interval
+            following = None if pause is None else self.last + timedelta(seconds=pause)
+        return {"last_check_time": self.last, "next_check_time": following}
+
+
+type Checks = Mapping[str, Check]
+"""By the names of tags, or WHOLE_REPOSITORY."""
+
+
+def with_checks(stream: ImageStream, checks: Checks) -> ImageStream:
+    """Return a stream as it is stored, with the times of what was checked since."""
+    changes: dict[str, object] = {}
+    tags = list(stream.status.tags)
+    for at, entry in enumerate(tags):
+        check, state = checks.get(entry.tag), entry.import_state
+        times = check.times(state) if check is not None and state is not None else {}
+        if state is not None and times:
+            checked = state.model_copy(update=times)
+            tags[at] = entry.model_copy(update={"import_state": checked})
+            changes["tags"] = tags
+    whole, listed = checks.get(WHOLE_REPOSITORY), stream.status.repository
+    times = whole.times(listed) if whole is not None and listed is not None else {}
+    if listed is not None and times:
+        changes["repository"] = listed.model_copy(update=times)
+    if not changes:
+        return stream
+    if "tags" in changes:
+        changes["tags"] = tuple(tags)
+    return stream.with_status(stream.status.model_copy(update=changes))
+
+
+def is_news[S: (ImportState, RepositoryImport)](stored: S, found: S) -> bool:
+    """Return True if a check changes more of the stored state than the times of checks."""
+    before, last = stored.last_check_time, found.last_check_time
+    if before is None or last is None or last < before:
+        return True  # one that the clock was ahead for is told anew, or it would never end
+    times = {"last_check_time": before, "next_check_time": stored.next_check_time}
+    return bool(found.model_copy(update=times) != stored)
