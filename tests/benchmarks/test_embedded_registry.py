@@ -12,6 +12,7 @@ from collections.abc import Awaitable, Callable
 
 import aiohttp
 import pytest
+from tests.support.benchmarks.ratios import Ratios
 from tests.support.installation.installation import installation
 from tests.support.registry.docker_registry import push_image
 
@@ -89,7 +90,7 @@ async def pulled_mib_per_second(session: aiohttp.ClientSession, host: str) -> fl
         (pulled_mib_per_second, "MiB/s pulled"),
     ],
 )
-async def test_against_docker_registry(measure: Measure, unit: str) -> None:
+async def test_against_docker_registry(measure: Measure, unit: str, ratios: Ratios) -> None:
     async with installation("--log-level", "info") as made:
         theirs, ours = made.vendor, f"127.0.0.1:{made.port}"
         login = f"Bearer {made.token}"  # docker-registry does not look at it
@@ -108,4 +109,5 @@ async def test_against_docker_registry(measure: Measure, unit: str) -> None:
                 f"\n{unit}: embedded {median[ours]:.0f}, docker-registry {median[theirs]:.0f},"
                 f" ratio {median[ours] / median[theirs]:.2f} (medians of {ROUNDS})"
             )
+            ratios.note_speed(f"embedded registry, {unit}", median[ours] / median[theirs])
             assert min(figures[ours]) > 0

@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
+from tests.support.benchmarks.ratios import Ratios
 from tests.support.registry.docker_registry import docker_registry, push_image
 
 from upwell.oci import Digest, MediaType, Reference
@@ -85,7 +86,7 @@ async def compare(folder: Path) -> dict[str, list[Cost]]:
 
 
 @pytest.mark.benchmark
-async def test_heads_per_second(tmp_path: Path) -> None:
+async def test_heads_per_second(tmp_path: Path, ratios: Ratios) -> None:
     costs = await compare(tmp_path)
     print()  # noqa: T201 - the result of a benchmark
     for name, rounds in costs.items():
@@ -96,3 +97,6 @@ async def test_heads_per_second(tmp_path: Path) -> None:
             f"  wall {wall:.3f} s  cpu {cpu:.3f} s"
         )
     assert all(len(rounds) == ROUNDS for rounds in costs.values())
+    pairs = list(zip(costs["client"], costs["bare sockets"], strict=True))
+    ratios.note_cost("HEADs, time", statistics.median(a.wall / b.wall for a, b in pairs))
+    ratios.note_cost("HEADs, processor", statistics.median(a.cpu / b.cpu for a, b in pairs))

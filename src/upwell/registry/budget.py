@@ -134,7 +134,8 @@ class RequestBudget:
     ) -> None:
         # Docker Hub: "100;w=21600". `w` is the window's length, not the time until it ends,
         # and HEAD is not counted: so HEADs go on, and tell when pulls are possible again.
-        match = _REMAINING.match(headers.get("ratelimit-remaining", ""))
+        left = headers.get("ratelimit-remaining")
+        match = _REMAINING.match(left) if left else None
         if match is None:
             return
         window = float(match["window"] or PULL_PAUSE)

@@ -9,6 +9,7 @@ import json
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, replace
 from enum import StrEnum
+from functools import lru_cache
 from pathlib import Path
 
 from upwell.oci import Reference
@@ -208,6 +209,7 @@ class RegistryHosts:
         return "\n".join(["unqualified-search-registries = []", *blocks]) + "\n"
 
 
+@lru_cache(maxsize=1024)
 def is_loopback(authority: str) -> bool:
     """Return True if `host[:port]` is this machine by its name alone; nothing is looked up."""
     host = authority

@@ -21,11 +21,15 @@ CONFIG = b'{"architecture":"amd64","os":"linux","rootfs":{"type":"layers","diff_
 
 @asynccontextmanager
 async def docker_registry(
-    folder: Path, auth: Mapping[str, Any] | None = None, tls: Mapping[str, str] | None = None
+    folder: Path,
+    auth: Mapping[str, Any] | None = None,
+    tls: Mapping[str, str] | None = None,
+    *,
+    access_log: bool = False,
 ) -> AsyncIterator[str]:
     """Run a registry that keeps its files in `folder`; yields `host:port` when it answers.
 
-    `tls` names its `certificate` and `key`.
+    `tls` names its `certificate` and `key`. An access log goes into `registry.log`.
     """
     program = shutil.which("docker-registry")
     if program is None:
@@ -33,14 +37,14 @@ async def docker_registry(
     port = free_port()
     config = {
         "version": "0.1",
-        "log": {"level": "error", "accesslog": {"disabled": True}},
+        "log": {"level": "error", "accesslog": {"disabled": not access_log}},
         "storage": {"filesystem": {"rootdirectory": str(folder / "data")}},
         "http": {"addr": f"127.0.0.1:{port}", **({"tls": tls} if tls else {})},
         **({"auth": auth} if auth else {}),
     }
     path = folder / "config.yml"
     path.write_text(json.dumps(config))  # JSON is YAML
-    with (folder / "registry.log").open("wb") as log:
+    with (folder / "registry.log").open("ab") as log:
         process = await asyncio.create_subprocess_exec(
             program, "serve", str(path), stdout=log, stderr=log
         )

@@ -1,0 +1,60 @@
+"""Ratios of benchmarks, kept from run to run: which of them fell behind what was recorded last.
+
+Times and rates differ from machine to machine and from hour to hour; a ratio to a peer, measured in
+the same run, differs much less.
+"""
+
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Self
+
+RECORDED = Path(__file__).parents[2] / "benchmarks" / "recorded_ratios.json"
+_BEHIND = 2 / 3
+
+
+@dataclass
+class Ratios:
+    """Ratios of this run beside those of `file`. All are speeds: a greater one is better."""
+
+    file: Path
+    recorded: Mapping[str, float]
+    measured: dict[str, float] = field(default_factory=dict)
+
+    @classmethod
+    def of(cls, file: Path = RECORDED) -> Self:
+        """Read what was recorded; nothing was where there is no file."""
+        return cls(file, json.loads(file.read_text()) if file.exists() else {})
+
+    def note_speed(self, name: str, ratio: float) -> None:
+        """Note a ratio that is better the greater it is, as of requests a second."""
+        self.measured[name] = ratio
+
+    def note_cost(self, name: str, ratio: float) -> None:
+        """Note a ratio that is better the smaller it is, as of seconds."""
+        self.measured[name] = 1 / ratio
+
+    @property
+    def behind(self) -> list[str]:
+        """Names of those that fell by a third or more since they were recorded."""
+        return [
+            name
+            for name, ratio in self.measured.items()
+            if name in self.recorded and ratio <= _BEHIND * self.recorded[name]
+        ]
+
+    def report(self) -> list[str]:
+        """Say of each that fell behind, from what to what."""
+        return [
+            f"{name}: {self.measured[name]:.3g}, recorded was {self.recorded[name]:.3g}"
+            for name in self.behind
+        ]
+
+    def record(self, *, accept: bool = False) -> None:
+        """Write the ratios; one that fell behind keeps its old value unless that is accepted."""
+        kept = () if accept else self.behind
+        new = {name: float(f"{one:.3g}") for name, one in self.measured.items() if name not in kept}
+        if new:
+            text = json.dumps({**self.recorded, **new}, indent=2, sort_keys=True)
+            self.file.write_text(text + "\n")

@@ -1,0 +1,91 @@
+"""Records of images that are asked for at the same time."""
+
+import asyncio
+from datetime import UTC, datetime
+
+import pytest
+from tests.support.registry.docker_registry import CONFIG, image_manifest
+from tests.support.registry.memory import RegistryInMemory
+
+from upwell.oci import Digest, Index, Manifest, Reference
+from upwell.reconcilers.images.records import ImageRecords
+from upwell.registry.errors import RegistryUnavailableError
+from upwell.registry.interface import DEFAULT_ACCESS, RequestAccess
+from upwell.store.memory import MemoryStore
+
+NOW = datetime(2026, 11, 29, 12, tzinfo=UTC)
+MANIFEST = image_manifest()
+
+
+class HeldRegistry(RegistryInMemory):
+    """Answers for manifests when a test lets it; `failing` is the repository that is away."""
+
+    def __init__(self) -> None:
+        super().__init__(MANIFEST)
+        self.blobs[Digest.of(CONFIG)] = CONFIG
+        self.go = asyncio.Event()
+        self.begun: list[str] = []
+        self.failing = ""
+
+    async def manifest(
+        self, reference: Reference, access: RequestAccess = DEFAULT_ACCESS
+    ) -> Manifest | Index:
+        self.begun.append(reference.name)
+        await self.go.wait()
+        if reference.repository == self.failing:
+            raise RegistryUnavailableError(reference.name, "HTTP 500")
+        return await super().manifest(reference, access)
+
+
+@pytest.fixture
+async def registry() -> HeldRegistry:
+    return HeldRegistry()
+
+
+def pinned(name: str) -> Reference:
+    return Reference.parse(f"{name}@{MANIFEST.digest}")
+
+
+async def learn(registry: HeldRegistry, *names: str) -> list[asyncio.Task[object]]:
+    """Ask for the image by each of the names at once, until nobody goes on by themselves."""
+    records = ImageRecords(MemoryStore(lambda: NOW), registry, ())
+    asked = [
+        asyncio.ensure_future(records.learn(pinned(name), DEFAULT_ACCESS, NOW)) for name in names
+    ]
+    for _ in range(10):
+        await asyncio.sleep(0)
+    return list(asked)
+
+
+async def test_who_asks_for_an_image_that_is_fetched_waits_for_it(registry: HeldRegistry) -> None:
+    asked = await learn(registry, *(f"vendor.example/app{number}" for number in range(5)))
+    assert registry.begun == ["vendor.example/app0"]
+    registry.go.set()
+    images = await asyncio.gather(*asked)
+    assert all(image == images[0] for image in images)
+    assert registry.fetched == [MANIFEST.digest]
+
+
+async def test_where_the_fetch_fails_each_asks_for_themselves(registry: HeldRegistry) -> None:
+    registry.failing = "private"
+    private, public = await learn(registry, "vendor.example/private", "vendor.example/public")
+    registry.go.set()
+    with pytest.raises(RegistryUnavailableError):
+        await private
+    await public
+    assert registry.begun == ["vendor.example/private", "vendor.example/public"]
+
+
+async def test_a_fetch_that_is_given_up_takes_nothing_from_others(registry: HeldRegistry) -> None:
+    first, second = await learn(registry, "vendor.example/app", "vendor.example/app")
+    first.cancel()
+    registry.go.set()
+    await second
+    assert first.cancelled()
+
+
+async def test_nobody_waits_for_another_registry(registry: HeldRegistry) -> None:
+    asked = await learn(registry, "slow.example/app", "vendor.example/app")
+    assert registry.begun == ["slow.example/app", "vendor.example/app"]
+    registry.go.set()
+    await asyncio.gather(*asked)
