@@ -12,7 +12,7 @@ WHOLE_REPOSITORY = ""
 
 
 @dataclass(frozen=True, slots=True)
-class Check:
+class ImportCheck:
     """Check of a tag, or of a repository's list of tags, that brought nothing new."""
 
     source: str
@@ -44,11 +44,11 @@ class Check:
         return {"last_check_time": self.last, "next_check_time": following}
 
 
-type Checks = Mapping[str, Check]
+type ImportChecks = Mapping[str, ImportCheck]
 """By the names of tags, or WHOLE_REPOSITORY."""
 
 
-def with_checks(stream: ImageStream, checks: Checks) -> ImageStream:
+def with_checks(stream: ImageStream, checks: ImportChecks) -> ImageStream:
     """Return a stream as it is stored, with the times of what was checked since."""
     changes: dict[str, object] = {}
     tags = list(stream.status.tags)

@@ -8,8 +8,8 @@ from zlib import crc32
 from upwell.api.image import ImageStream, ImageStreamStatus, RepositoryImport, TagReference
 from upwell.policy.images.checks import (
     WHOLE_REPOSITORY,
-    Check,
-    Checks,
+    ImportCheck,
+    ImportChecks,
     is_news,
 )
 from upwell.policy.images.import_request import request_of
@@ -137,24 +137,24 @@ def fold_answers(
 
 
 def checks_without_news(
-    written: ImageStream, answers: StreamAnswers, before: Checks
-) -> dict[str, Check]:
+    written: ImageStream, answers: StreamAnswers, before: ImportChecks
+) -> dict[str, ImportCheck]:
     """Return the checks that `written` does not tell of, those of `answers` among them."""
     outcomes = {outcome.tag: outcome.state for outcome in answers.outcomes}
-    found: dict[str, Check] = {}
+    found: dict[str, ImportCheck] = {}
     for entry in written.status.tags:
         stored, asked = entry.import_state, outcomes.get(entry.tag)
         if stored is None:
             continue
         kept = before.get(entry.tag)
         if asked is not None:
-            kept = None if is_news(stored, asked) else Check.of(asked)
+            kept = None if is_news(stored, asked) else ImportCheck.of(asked)
         if kept is not None and kept.times(stored):
             found[entry.tag] = kept
     listed, repository = written.status.repository, answers.repository
     kept = before.get(WHOLE_REPOSITORY)
     if listed is not None and repository is not None:
-        kept = None if is_news(listed, repository) else Check.of(repository)
+        kept = None if is_news(listed, repository) else ImportCheck.of(repository)
     if listed is not None and kept is not None and kept.times(listed):
         found[WHOLE_REPOSITORY] = kept
     return found

@@ -13,7 +13,7 @@ from upwell.controller import Controller, ObjectCache, Result, Watch, WorkQueue,
 from upwell.formats.sigstore import image_of_tag
 from upwell.machine.tasks import side_by_side
 from upwell.oci import InvalidReferenceError, Platform, Reference
-from upwell.policy.images.checks import Check, with_checks
+from upwell.policy.images.checks import ImportCheck, with_checks
 from upwell.policy.images.import_request import request_of
 from upwell.policy.images.registry_webhooks import PushNotice
 from upwell.policy.images.repository_tags import effective_tags
@@ -86,7 +86,7 @@ class ImageStreams:
         self.tracking = TagTracking(cache)
         self._clock = clock
         self._jitter = jitter
-        self._checks: dict[ObjectKey, dict[str, Check]] = {}
+        self._checks: dict[ObjectKey, dict[str, ImportCheck]] = {}
         self._started = clock()
         self._hints = ImportHints()
         self._importing = cache.index(ImageStream, _repositories)

@@ -5,13 +5,13 @@ from datetime import UTC, datetime, timedelta
 from upwell.api.core import ConfigMap
 from upwell.api.image import ImageStream, ImageStreamStatus, ImportState, NamedTagEventList
 from upwell.api.meta import ObjectMeta
-from upwell.policy.images.checks import Check, with_checks
+from upwell.policy.images.checks import ImportCheck, with_checks
 from upwell.server.images.checked_streams import CheckedStreams
 from upwell.store.memory import MemoryStore
 
 NOW = datetime(2026, 11, 29, 12, tzinfo=UTC)
 SOURCE = "vendor.example/debian:12"
-CHECK = Check(SOURCE, 1, NOW, NOW + timedelta(minutes=15), 900)
+CHECK = ImportCheck(SOURCE, 1, NOW, NOW + timedelta(minutes=15), 900)
 
 
 def of_time(stream: ImageStream) -> tuple[datetime | None, datetime | None]:

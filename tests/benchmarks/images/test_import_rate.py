@@ -1,7 +1,7 @@
 """HEAD requests and processor time of imports by a running server.
 
 UPWELL_BESIDE names the Python of another version's environment, whose server is measured in the
-same run. Run with `pytest -m benchmark -s tests/benchmarks/test_import_rate.py`.
+same run. Run with `pytest -m benchmark -s tests/benchmarks/images/test_import_rate.py`.
 """
 
 import asyncio

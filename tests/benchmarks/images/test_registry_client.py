@@ -1,6 +1,6 @@
 """Digests per second that the client resolves, beside a bare socket client in the same run.
 
-Run with `pytest -m benchmark -s tests/benchmarks/test_registry_client.py`.
+Run with `pytest -m benchmark -s tests/benchmarks/images/test_registry_client.py`.
 """
 
 import asyncio
