@@ -3,6 +3,7 @@
 import asyncio
 import json
 import os
+import re
 from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field, replace
@@ -23,6 +24,7 @@ from upwell.outbound.registry_network import RegistryNetwork
 _ONE_TRY = ("--retry=1", "--retry-delay=1ms")
 """Options without retries: builds decide them; 0 would mean buildah's default of 3, over 7 s."""
 
+_ID_LINE = re.compile(r"^[0-9a-f]{64}$", re.MULTILINE)
 _KEPT_CONFIGS = 256
 _TIDY_SECONDS = 300.0
 _MAX_INSPECT = 32 * 1024 * 1024
@@ -173,7 +175,7 @@ class BuildahCommands:
         network: RegistryNetwork,
         policy: str = "missing",
     ) -> str:
-        """Pull unless the store has this digest; return the image's id in the store.
+        """Pull unless the store has this digest; return the image's id, empty if that is not told.
 
         Raises BuildError PullBuilderImageFailed.
         """
@@ -191,7 +193,8 @@ class BuildahCommands:
         outcome = await self._launcher.run(command, _nowhere)
         if outcome.code != 0:
             raise _transfer_error("PullBuilderImageFailed", f"Failed to pull {image}", outcome)
-        return outcome.last_line
+        ids = _ID_LINE.findall(outcome.tail)
+        return ids[-1] if ids else ""  # warnings may be among what it printed
 
     async def image_config(self, image: str, folder: Path) -> ImageConfig:
         """Return the configuration of an image in the store; raises BuildError.

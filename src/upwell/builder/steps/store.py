@@ -47,11 +47,15 @@ class StepStore:
         """Return the commands on the store, if there is one yet; raises BuildError."""
         return [await self._open()] if self.root.exists() else []
 
-    async def kept_steps(self, folder: Path, images: Collection[str]) -> KeptSteps:
-        """Return the steps for a build on pulled images, given by their ids; raises BuildError."""
+    async def kept_steps(self, folder: Path, images: Collection[str]) -> KeptSteps | None:
+        """Return the steps for a build on pulled images, given by their ids; raises BuildError.
+
+        None: one of them is not in the store.
+        """
         bases, pulled = folder / "bases", self._pulled.root
         commands = await self._open()
-        await asyncio.to_thread(_show_images, pulled, set(images), bases)
+        if not await asyncio.to_thread(_show_images, pulled, set(images), bases):
+            return None
         for image in await asyncio.to_thread(_orphans, self.root, pulled):
             await commands.remove_image(image, folder)
         return KeptSteps(commands, bases)
@@ -84,8 +88,8 @@ def are_plain(bases: Collection[ImageConfig], mark: str) -> bool:
     return not any(base.on_build or bears(base, mark) for base in bases)
 
 
-def _show_images(root: Path, ids: Collection[str], view: Path) -> None:
-    """Make a store, to be read only, of some images of the store at `root`."""
+def _show_images(root: Path, ids: Collection[str], view: Path) -> bool:
+    """Make a store, to be read only, of some images of the store at `root`; False: one is not."""
     driver = driver_of(root)
     images = view / f"{driver}-images"
     images.mkdir(parents=True, exist_ok=True)
@@ -96,6 +100,7 @@ def _show_images(root: Path, ids: Collection[str], view: Path) -> None:
     for name in (*links, f"{driver}-layers", str(driver)):
         if not (view / name).is_symlink():
             (view / name).symlink_to(root / name)
+    return len(shown) == len(ids)
 
 
 def _orphans(root: Path, pulled: Path) -> list[str]:
