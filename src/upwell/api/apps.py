@@ -1,14 +1,12 @@
 """Workloads: Kubernetes apps/v1 and batch/v1, OpenShift's apps.openshift.io/v1."""
 
-from collections.abc import Mapping
 from typing import Any, ClassVar
 
 from pydantic import Field
 
+from upwell.api.columns import workloads
 from upwell.api.core import EnvVar, PodTemplate, PodTemplateMeta
 from upwell.api.meta import (
-    Column,
-    ColumnType,
     Condition,
     KeptText,
     Kind,
@@ -140,20 +138,23 @@ class WorkloadStatus(Model):
     """`ADDRESS:PORT` of the machine that it has by its host ports."""
 
 
-_REPLICA_COLUMNS = (
-    Column("DESIRED", "spec.replicas", ColumnType.INTEGER),
-    Column("READY", "status.readyReplicas", ColumnType.INTEGER),
-    Column("UP-TO-DATE", "status.updatedReplicas", ColumnType.INTEGER),
-    Column("HOLD", "status.hold"),
-    Column("IMAGES", "spec.template.spec.containers[*].image", wide=True),
-)
+class DaemonSetStatus(WorkloadStatus):
+    """Status of a DaemonSet, whose instances are counted by machines too: there is one."""
+
+    desired_number_scheduled: int = 0
+    current_number_scheduled: int = 0
+    updated_number_scheduled: int = 0
+    number_ready: int = 0
+    number_available: int = 0
+    number_unavailable: int = 0
+    number_misscheduled: int = 0
 
 
 class Deployment(Resource):
     """Stateless replicas."""
 
     KIND: ClassVar[Kind] = Kind(
-        "apps", "v1", "Deployment", "deployments", ("deploy",), columns=_REPLICA_COLUMNS
+        "apps", "v1", "Deployment", "deployments", ("deploy",), columns=workloads.DEPLOYMENT
     )
 
     spec: DeploymentSpec = Field(default_factory=DeploymentSpec)
@@ -164,7 +165,7 @@ class StatefulSet(Resource):
     """Replicas with identities."""
 
     KIND: ClassVar[Kind] = Kind(
-        "apps", "v1", "StatefulSet", "statefulsets", ("sts",), columns=_REPLICA_COLUMNS
+        "apps", "v1", "StatefulSet", "statefulsets", ("sts",), columns=workloads.STATEFUL_SET
     )
 
     spec: StatefulSetSpec = Field(default_factory=StatefulSetSpec)
@@ -175,11 +176,11 @@ class DaemonSet(Resource):
     """One replica a machine."""
 
     KIND: ClassVar[Kind] = Kind(
-        "apps", "v1", "DaemonSet", "daemonsets", ("ds",), columns=_REPLICA_COLUMNS
+        "apps", "v1", "DaemonSet", "daemonsets", ("ds",), columns=workloads.DAEMON_SET
     )
 
     spec: WorkloadSpec = Field(default_factory=WorkloadSpec)
-    status: WorkloadStatus = Field(default_factory=WorkloadStatus)
+    status: DaemonSetStatus = Field(default_factory=DaemonSetStatus)
 
 
 class JobSpec(Model):
@@ -211,16 +212,6 @@ class JobStatus(Model):
     """Container name -> pull spec with digest: one for all runs."""
 
 
-def _state(job: Mapping[str, Any]) -> str:
-    """Say how a Job has ended, or why it does not run, or that it does."""
-    conditions = (job.get("status") or {}).get("conditions") or []
-    found = {one.get("type"): one for one in conditions if isinstance(one, Mapping)}
-    for ended in ("Complete", "Failed"):
-        if found.get(ended, {}).get("status") == "True":
-            return ended
-    return str(found.get("Started", {}).get("reason") or "Pending")
-
-
 class Job(Resource):
     """Workload that is run once, or so many times."""
 
@@ -229,12 +220,7 @@ class Job(Resource):
         "v1",
         "Job",
         "jobs",
-        columns=(
-            Column("STATUS", "status.conditions[*].type", text=_state),
-            Column("SUCCEEDED", "status.succeeded", ColumnType.INTEGER),
-            Column("FAILED", "status.failed", ColumnType.INTEGER),
-            Column("ACTIVE", "status.active", ColumnType.INTEGER),
-        ),
+        columns=workloads.JOB,
     )
 
     spec: JobSpec = Field(default_factory=JobSpec)
@@ -280,11 +266,7 @@ class CronJob(Resource):
         "CronJob",
         "cronjobs",
         ("cj",),
-        columns=(
-            Column("SCHEDULE", "spec.schedule"),
-            Column("SUSPEND", "spec.suspend", ColumnType.BOOLEAN),
-            Column("LAST RUN", "status.lastScheduleTime", ColumnType.DATE),
-        ),
+        columns=workloads.CRON_JOB,
     )
 
     spec: CronJobSpec = Field(default_factory=CronJobSpec)
@@ -413,7 +395,8 @@ class DeploymentConfig(Resource):
         "deploymentconfigs",
         ("dc",),
         legacy=True,
-        columns=(Column("REVISION", "status.latestVersion", ColumnType.INTEGER), *_REPLICA_COLUMNS),
+        has_age=False,
+        columns=workloads.DEPLOYMENT_CONFIG,
     )
 
     spec: DeploymentConfigSpec = Field(default_factory=DeploymentConfigSpec)

@@ -6,10 +6,9 @@ from typing import Annotated, ClassVar, override
 
 from pydantic import Field
 
+from upwell.api.columns import builds
 from upwell.api.core import ConfigMapVolume, EnvVar, ResourceRequirements, SecretVolume
 from upwell.api.meta import (
-    Column,
-    ColumnType,
     Condition,
     Kind,
     LocalReference,
@@ -379,11 +378,8 @@ class BuildConfig(Resource):
         "buildconfigs",
         ("bc",),
         legacy=True,
-        columns=(
-            Column("TYPE", "spec.strategy.type"),
-            Column("FROM", "spec.source.type"),
-            Column("LATEST", "status.lastVersion", ColumnType.INTEGER),
-        ),
+        has_age=False,
+        columns=builds.BUILD_CONFIG,
     )
 
     spec: BuildConfigSpec = Field(default_factory=BuildConfigSpec)
@@ -569,13 +565,8 @@ class Build(Resource):
         "Build",
         "builds",
         legacy=True,
-        columns=(
-            Column("TYPE", "spec.strategy.type"),
-            Column("STATUS", "status.phase"),
-            Column("REASON", "status.reason", wide=True),
-            Column("STARTED", "status.startTimestamp", ColumnType.DATE),
-            Column("IMAGE", "status.output.to.imageDigest", wide=True),
-        ),
+        has_age=False,
+        columns=builds.BUILD,
     )
 
     spec: BuildSpec = Field(default_factory=BuildSpec)

@@ -1,13 +1,12 @@
 """Kubernetes core/v1: what workloads are made of."""
 
 import base64
-from collections.abc import Mapping
 from typing import Annotated, Any, ClassVar
 
 from pydantic import Field
 
+from upwell.api.columns import core, networking
 from upwell.api.meta import (
-    Column,
     Condition,
     KeptText,
     Kind,
@@ -25,7 +24,9 @@ from upwell.api.write_only.fields import WriteOnly
 class Namespace(Resource):
     """A scope for names."""
 
-    KIND: ClassVar[Kind] = Kind("", "v1", "Namespace", "namespaces", ("ns",), Scope.CLUSTER)
+    KIND: ClassVar[Kind] = Kind(
+        "", "v1", "Namespace", "namespaces", ("ns",), Scope.CLUSTER, columns=core.NAMESPACE
+    )
 
     spec: dict[str, Any] = Field(default_factory=dict)
     status: dict[str, Any] = Field(default_factory=dict)
@@ -35,7 +36,7 @@ class Secret(Resource):
     """Sensitive data: base64 in `data`, plain in `stringData` on the way in."""
 
     KIND: ClassVar[Kind] = Kind(
-        "", "v1", "Secret", "secrets", has_status=False, columns=(Column("TYPE", "type"),)
+        "", "v1", "Secret", "secrets", has_status=False, columns=core.SECRET
     )
 
     type: str = "Opaque"
@@ -58,7 +59,9 @@ class Secret(Resource):
 class ConfigMap(Resource):
     """Plain data: text in `data`, base64 in `binaryData`."""
 
-    KIND: ClassVar[Kind] = Kind("", "v1", "ConfigMap", "configmaps", ("cm",), has_status=False)
+    KIND: ClassVar[Kind] = Kind(
+        "", "v1", "ConfigMap", "configmaps", ("cm",), has_status=False, columns=core.CONFIG_MAP
+    )
 
     data: dict[str, str] = Field(default_factory=dict)
     binary_data: dict[str, str] = Field(default_factory=dict)
@@ -75,11 +78,6 @@ GRANTS_ANNOTATION = "upwell.dev/grants"
 """Of a ServiceAccount: `ROLE@NAMESPACE[,NAMESPACE…]`, several apart by spaces."""
 
 
-def _grants(document: Mapping[str, Any]) -> str:
-    annotations = document["metadata"].get("annotations") or {}
-    return str(annotations.get(GRANTS_ANNOTATION, ""))
-
-
 class ServiceAccount(Resource):
     """A name for programs, which get short-lived tokens; its grants stand in an annotation."""
 
@@ -90,7 +88,7 @@ class ServiceAccount(Resource):
         "serviceaccounts",
         ("sa",),
         has_status=False,
-        columns=(Column("GRANTS", "metadata.annotations", text=_grants),),
+        columns=core.SERVICE_ACCOUNT,
     )
 
     secrets: tuple[ObjectReference, ...] = ()
@@ -122,13 +120,6 @@ class ResourceQuotaStatus(Model):
     """Upwell's own: whether much of a limit is used."""
 
 
-def _used_of_hard(document: Mapping[str, Any]) -> str:
-    """Return what is used of each limit, as Kubernetes shows it."""
-    used = document["status"].get("used") or {}
-    hard = document["spec"].get("hard") or {}
-    return ", ".join(f"{name}: {used.get(name, '0')}/{hard[name]}" for name in sorted(hard))
-
-
 class ResourceQuota(Resource):
     """Limits of what a namespace holds."""
 
@@ -138,7 +129,7 @@ class ResourceQuota(Resource):
         "ResourceQuota",
         "resourcequotas",
         ("quota",),
-        columns=(Column("REQUEST", "spec.hard", text=_used_of_hard),),
+        columns=core.RESOURCE_QUOTA,
     )
 
     spec: ResourceQuotaSpec = Field(default_factory=ResourceQuotaSpec)
@@ -175,7 +166,14 @@ class LimitRange(Resource):
     """Defaults and bounds of what a single thing in a namespace takes."""
 
     KIND: ClassVar[Kind] = Kind(
-        "", "v1", "LimitRange", "limitranges", ("limits",), has_status=False
+        "",
+        "v1",
+        "LimitRange",
+        "limitranges",
+        ("limits",),
+        has_status=False,
+        has_age=False,
+        columns=core.LIMIT_RANGE,
     )
 
     spec: LimitRangeSpec = Field(default_factory=LimitRangeSpec)
@@ -211,7 +209,7 @@ class Service(Resource):
         "Service",
         "services",
         ("svc",),
-        columns=(Column("CLUSTER-IP", "spec.clusterIP"), Column("PORTS", "spec.ports[*].port")),
+        columns=networking.SERVICE,
     )
 
     class Status(Model):
@@ -235,12 +233,9 @@ class Event(Resource):
         "events",
         ("ev",),
         has_status=False,
-        columns=(
-            Column("TYPE", "type"),
-            Column("REASON", "reason"),
-            Column("OBJECT", "involvedObject.name"),
-            Column("MESSAGE", "message"),
-        ),
+        has_age=False,
+        has_name=False,
+        columns=core.EVENT,
     )
 
     involved_object: ObjectReference = Field(default_factory=ObjectReference)

@@ -5,8 +5,8 @@ from typing import Annotated, Any, ClassVar
 
 from pydantic import BeforeValidator, Field
 
+from upwell.api.columns import images
 from upwell.api.meta import (
-    Column,
     Condition,
     Kind,
     LocalReference,
@@ -208,10 +208,8 @@ class ImageStream(Resource):
         "imagestreams",
         ("is",),
         legacy=True,
-        columns=(
-            Column("IMAGE REPOSITORY", "status.dockerImageRepository"),
-            Column("TAGS", "status.tags[*].tag"),
-        ),
+        has_age=False,
+        columns=images.IMAGE_STREAM,
     )
 
     spec: ImageStreamSpec = Field(default_factory=ImageStreamSpec)
@@ -248,7 +246,8 @@ class Image(Resource):
         scope=Scope.CLUSTER,
         has_status=False,
         legacy=True,
-        columns=(Column("REFERENCE", "dockerImageReference"),),
+        has_age=False,
+        columns=images.IMAGE,
     )
 
     docker_image_reference: str = ""
@@ -271,7 +270,8 @@ class ImageStreamTag(Resource):
         has_status=False,
         legacy=True,
         verbs=("create", "delete", "get", "list", "patch", "update"),
-        columns=(Column("IMAGE REFERENCE", "image.dockerImageReference"),),
+        has_age=False,
+        columns=images.IMAGE_STREAM_TAG,
     )
 
     tag: TagReference | None = None
@@ -293,7 +293,8 @@ class ImageStreamImage(Resource):
         has_status=False,
         legacy=True,
         verbs=("get",),
-        columns=(Column("IMAGE REFERENCE", "image.dockerImageReference"),),
+        has_age=False,
+        columns=images.IMAGE_STREAM_IMAGE,
     )
 
     image: dict[str, Any] = Field(default_factory=dict)

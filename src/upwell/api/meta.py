@@ -111,7 +111,21 @@ class ColumnType(StrEnum):
     INTEGER = "integer"
     BOOLEAN = "boolean"
     DATE = "date"
-    """A time that has passed; its age is shown."""
+    """A time that has passed; its age is shown: `5m`."""
+    AGO = "ago"
+    """A time that has passed, in words: `5 minutes ago`."""
+    SPAN = "span"
+    """A time until another one, or until now: `5m`."""
+
+    @property
+    def of_table(self) -> str:
+        """Its name in the Tables of an API server, which sends these as text."""
+        return "string" if self in {ColumnType.AGO, ColumnType.SPAN} else self.value
+
+    @property
+    def of_definition(self) -> str:
+        """Its name in a CustomResourceDefinition, whose paths lead to the times themselves."""
+        return "date" if self in {ColumnType.AGO, ColumnType.SPAN} else self.value
 
 
 @dataclass(frozen=True, slots=True)
@@ -125,10 +139,17 @@ class Column:
     text: Callable[[Mapping[str, Any]], str] | None = None
     """Makes the cell from the whole object, where what is at the path does not say enough.
 
-    Empty where there is nothing to show.
+    Empty where there is nothing to show; of a column of times, it makes the time (RFC 3339).
     """
+    until: str = ""
+    """Path of the end of a SPAN."""
+    empty: str = "<none>"
+    """The cell where there is nothing to show."""
+    notable: Callable[[Any], bool] | None = None
+    """Addition of ours, which is wide unless this is true of a listed object."""
 
 
+_NAME = Column("NAME", "metadata.name")
 _AGE = Column("AGE", "metadata.creationTimestamp", ColumnType.DATE)
 
 
@@ -155,6 +176,8 @@ class Kind:
     """Clients get, list and watch what the server alone writes."""
     has_age: bool = True
     """A column with its age is among the printed ones."""
+    has_name: bool = True
+    """The first column is the name."""
     columns: tuple[Column, ...] = field(default=())
     """Columns of the kind's own; `printed_columns` are all."""
 
@@ -165,10 +188,13 @@ class Kind:
 
     @property
     def printed_columns(self) -> tuple[Column, ...]:
-        """Every column after the name, in order; those of `-o wide` stand last."""
-        narrow = (column for column in self.columns if not column.wide)
+        """Every column in order; those of `-o wide` stand last."""
+        narrow = [column for column in self.columns if not (column.wide or column.notable)]
+        wide = (column for column in self.columns if column.wide)
+        notable = (column for column in self.columns if column.notable)
+        name = (_NAME,) if self.has_name else ()
         age = (_AGE,) if self.has_age else ()
-        return (*narrow, *age, *(column for column in self.columns if column.wide))
+        return (*name, *narrow, *age, *notable, *wide)
 
     @property
     def is_stored(self) -> bool:

@@ -122,6 +122,9 @@ class Pod(Resource):
             Column("STATUS", "status.phase", text=_status),
             Column("RESTARTS", "status.containerStatuses[*].restartCount", text=_restarts),
             Column("IP", "status.podIP", wide=True),
+            Column("NODE", "spec.nodeName", wide=True),
+            Column("NOMINATED NODE", "status.nominatedNodeName", wide=True),
+            Column("READINESS GATES", "spec.readinessGates[*].conditionType", wide=True),
             Column("IMAGES", "spec.containers[*].image", wide=True),
         ),
     )

@@ -5,8 +5,9 @@ from typing import ClassVar
 from pydantic import Field
 
 from upwell.api.apps import LabelSelector
+from upwell.api.columns import workloads
 from upwell.api.core import PodTemplate
-from upwell.api.meta import Column, ColumnType, Kind, Model, Resource
+from upwell.api.meta import Kind, Model, Resource
 
 
 class ReplicaSetSpec(Model):
@@ -27,14 +28,6 @@ class RevisionStatus(Model):
     observed_generation: int | None = None
 
 
-_COLUMNS = (
-    Column("DESIRED", "spec.replicas", ColumnType.INTEGER),
-    Column("CURRENT", "status.replicas", ColumnType.INTEGER),
-    Column("READY", "status.readyReplicas", ColumnType.INTEGER),
-    Column("IMAGES", "spec.template.spec.containers[*].image", wide=True),
-)
-
-
 class ReplicaSet(Resource):
     """One revision of a Deployment."""
 
@@ -46,7 +39,7 @@ class ReplicaSet(Resource):
         ("rs",),
         has_status=False,
         verbs=("get", "list", "watch"),
-        columns=_COLUMNS,
+        columns=workloads.REPLICA_SET,
     )
 
     spec: ReplicaSetSpec = Field(default_factory=ReplicaSetSpec)
@@ -74,7 +67,7 @@ class ReplicationController(Resource):
         ("rc",),
         has_status=False,
         verbs=("get", "list", "patch", "update", "watch"),
-        columns=_COLUMNS,
+        columns=workloads.REPLICATION_CONTROLLER,
     )
 
     spec: ReplicationControllerSpec = Field(default_factory=ReplicationControllerSpec)

@@ -1,11 +1,11 @@
 """route.openshift.io/v1: hosts and paths of Services."""
 
-from collections.abc import Mapping
-from typing import Annotated, Any, ClassVar
+from typing import Annotated, ClassVar
 
 from pydantic import Field
 
-from upwell.api.meta import Column, Condition, Kind, Model, Resource
+from upwell.api.columns import networking
+from upwell.api.meta import Condition, Kind, Model, Resource
 from upwell.api.write_only.fields import WriteOnly
 
 
@@ -61,16 +61,6 @@ class RouteStatus(Model):
     ingress: tuple[RouteIngress, ...] = ()
 
 
-def _backends_of(route: Mapping[str, Any]) -> str:
-    """Return the Services of a Route, each with its part of the requests unless it has all."""
-    spec = route["spec"]
-    backends = [spec["to"], *(spec.get("alternateBackends") or ())]
-    if len(backends) == 1 and backends[0]["weight"]:
-        return str(backends[0]["name"])
-    total = sum(one["weight"] for one in backends) or 1
-    return ",".join(f"{one['name']}({one['weight'] * 100 // total}%)" for one in backends)
-
-
 class Route(Resource):
     """A host name for a Service."""
 
@@ -80,13 +70,8 @@ class Route(Resource):
         "Route",
         "routes",
         legacy=True,
-        columns=(
-            Column("HOST", "spec.host"),
-            Column("PATH", "spec.path"),
-            Column("SERVICE", "spec.to.name", text=_backends_of),
-            Column("ADMITTED", "status.ingress[*].conditions[*].status"),
-            Column("TERMINATION", "spec.tls.termination", wide=True),
-        ),
+        has_age=False,
+        columns=networking.ROUTE,
     )
 
     spec: RouteSpec = Field(default_factory=RouteSpec)

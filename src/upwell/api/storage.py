@@ -4,8 +4,9 @@ from typing import Any, ClassVar
 
 from pydantic import Field
 
+from upwell.api.columns import core
 from upwell.api.core import Quantity
-from upwell.api.meta import Column, Kind, Model, Resource
+from upwell.api.meta import Kind, Model, Resource
 
 BLOCK = "Block"
 """The volumeMode of a device, which no claim is here."""
@@ -49,12 +50,7 @@ class PersistentVolumeClaim(Resource):
         "PersistentVolumeClaim",
         "persistentvolumeclaims",
         ("pvc",),
-        columns=(
-            Column("STATUS", "status.phase"),
-            Column("CAPACITY", "status.capacity.storage"),
-            Column("ACCESS MODES", "status.accessModes[*]"),
-            Column("STORAGECLASS", "spec.storageClassName"),
-        ),
+        columns=core.CLAIM,
     )
 
     spec: PersistentVolumeClaimSpec = Field(default_factory=PersistentVolumeClaimSpec)

@@ -4,6 +4,7 @@ from typing import Annotated, Any, ClassVar
 
 from pydantic import Field
 
+from upwell.api.columns import core
 from upwell.api.meta import Kind, Model, Resource
 from upwell.api.write_only.fields import ObjectsInside
 
@@ -24,7 +25,14 @@ class Template(Resource):
     """Objects with parameters, as they were written."""
 
     KIND: ClassVar[Kind] = Kind(
-        "template.openshift.io", "v1", "Template", "templates", has_status=False, legacy=True
+        "template.openshift.io",
+        "v1",
+        "Template",
+        "templates",
+        has_status=False,
+        legacy=True,
+        has_age=False,
+        columns=core.TEMPLATE,
     )
 
     objects: Annotated[tuple[dict[str, Any], ...], ObjectsInside()] = ()

@@ -1,11 +1,12 @@
 """Cells of the tables of `get`: the same for kubectl, which a server answers, and for our CLI."""
 
 from collections.abc import Iterable
+from dataclasses import replace
 from datetime import datetime
 from typing import Any
 
-from upwell.api.meta import Column, ColumnType, Resource
-from upwell.formats.human_duration import human_duration
+from upwell.api.meta import Column, ColumnType, Kind, Resource
+from upwell.formats.human_duration import elapsed_words, human_duration
 from upwell.formats.printing.json_path import text_of, values_at
 
 type Cell = str | int
@@ -20,17 +21,37 @@ def cells(resource: Resource, columns: Iterable[Column], now: datetime) -> list[
     return [_cell(document, column, now) for column in columns]
 
 
+def listed_columns(kind: Kind, resources: Iterable[Resource]) -> list[Column]:
+    """Return the columns of a list: those in which something is notable are narrow."""
+    listed = list(resources)
+    return [
+        replace(column, wide=not any(map(column.notable, listed))) if column.notable else column
+        for column in kind.printed_columns
+    ]
+
+
 def _cell(document: dict[str, Any], column: Column, now: datetime) -> Cell:
-    if column.text is not None:
-        return column.text(document) or NO_VALUE
-    values = values_at(document, column.path)
+    values = _found(document, column)
     if not values:
-        return NO_VALUE
+        return column.empty
     match column.type:
         case ColumnType.DATE:
             return human_duration(now - datetime.fromisoformat(values[0]))
+        case ColumnType.AGO:
+            return f"{elapsed_words(now - datetime.fromisoformat(values[0]))} ago"
+        case ColumnType.SPAN:
+            ends = values_at(document, column.until) if column.until else []
+            end = datetime.fromisoformat(ends[0]) if ends else now
+            return human_duration(end - datetime.fromisoformat(values[0]))
         case ColumnType.INTEGER | ColumnType.BOOLEAN:
             value: int = values[0]
             return value
         case ColumnType.STRING:
             return ",".join(text_of(value) for value in values)
+
+
+def _found(document: dict[str, Any], column: Column) -> list[Any]:
+    if column.text is None:
+        return values_at(document, column.path)
+    text = column.text(document)
+    return [text] if text else []

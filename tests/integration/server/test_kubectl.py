@@ -204,8 +204,8 @@ async def test_objects_can_be_created_from_the_command_line(kubectl: Kubectl) ->
 async def test_tables_show_the_columns_of_the_kind(kubectl: Kubectl) -> None:
     await kubectl.ok("apply", "-f", "-", stdin=MANIFEST)
     heading, row = (await kubectl.ok("get", "deploy", "-l", "app=web")).splitlines()
-    assert heading.split() == ["NAME", "DESIRED", "READY", "UP-TO-DATE", "HOLD", "AGE"]
-    assert row.split() == ["web", "2", "0", "0", "<none>", "0s"]
+    assert heading.split() == ["NAME", "READY", "UP-TO-DATE", "AVAILABLE", "AGE"]
+    assert row.split() == ["web", "0/2", "0", "0", "0s"]
     assert "web:1" in await kubectl.ok("get", "deploy", "-A", "-o", "wide")
     assert "service/web" in await kubectl.ok("get", "all")
 
@@ -220,9 +220,9 @@ async def test_a_wait_and_a_watch_see_what_happens(kubectl: Kubectl) -> None:
         kubectl.running("wait", "--for=condition=Available", "deploy/web") as waiting,
     ):
         assert watching.stdout is not None
-        assert (await watching.stdout.readline()).split()[:3] == [b"web", b"2", b"0"]
+        assert (await watching.stdout.readline()).split()[:2] == [b"web", b"0/2"]
         await kubectl.ok("patch", "deploy", "web", *patch)
-        assert (await watching.stdout.readline()).split()[:3] == [b"web", b"2", b"2"]
+        assert (await watching.stdout.readline()).split()[:2] == [b"web", b"2/2"]
         assert await waiting.wait() == 0
     await kubectl.ok("delete", "deploy", "web", "--timeout=10s")
 

@@ -39,4 +39,4 @@ def test_each_service_has_its_part_of_the_requests(
     )
     titles = [one.title for one in Route.KIND.columns]
 
-    assert cells(route, Route.KIND.columns, NOW)[titles.index("SERVICE")] == shown
+    assert cells(route, Route.KIND.columns, NOW)[titles.index("SERVICES")] == shown

@@ -1,11 +1,11 @@
 """Addresses at which a Service is served, as Kubernetes' clients know them: views, never stored."""
 
-from collections.abc import Mapping
-from typing import Any, ClassVar
+from typing import ClassVar
 
 from pydantic import Field
 
-from upwell.api.meta import Column, Kind, Model, ObjectReference, Resource
+from upwell.api.columns import networking
+from upwell.api.meta import Kind, Model, ObjectReference, Resource
 
 _READ = ("get", "list", "watch")
 
@@ -33,15 +33,6 @@ class EndpointSubset(Model):
     ports: tuple[EndpointPort, ...] = ()
 
 
-def _places(endpoints: Mapping[str, Any]) -> str:
-    return ",".join(
-        f"{address['ip']}:{port['port']}"
-        for subset in endpoints.get("subsets") or ()
-        for address in subset.get("addresses") or ()
-        for port in subset.get("ports") or ()
-    )
-
-
 class Endpoints(Resource):
     """core/v1 Endpoints: all addresses of a Service, under its name."""
 
@@ -53,7 +44,7 @@ class Endpoints(Resource):
         ("ep",),
         has_status=False,
         verbs=_READ,
-        columns=(Column("ENDPOINTS", "subsets[*].addresses[*].ip", text=_places),),
+        columns=networking.ENDPOINTS,
     )
 
     subsets: tuple[EndpointSubset, ...] = ()
@@ -85,11 +76,7 @@ class EndpointSlice(Resource):
         "endpointslices",
         has_status=False,
         verbs=_READ,
-        columns=(
-            Column("ADDRESSTYPE", "addressType"),
-            Column("PORTS", "ports[*].port"),
-            Column("ENDPOINTS", "endpoints[*].addresses[*]"),
-        ),
+        columns=networking.ENDPOINT_SLICE,
     )
 
     address_type: str = "IPv4"

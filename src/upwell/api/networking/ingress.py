@@ -4,7 +4,8 @@ from typing import Any, ClassVar
 
 from pydantic import Field
 
-from upwell.api.meta import Column, Condition, Kind, Model, Resource
+from upwell.api.columns import networking
+from upwell.api.meta import Condition, Kind, Model, Resource
 
 
 class ServiceBackendPort(Model):
@@ -94,12 +95,7 @@ class Ingress(Resource):
         "Ingress",
         "ingresses",
         ("ing",),
-        columns=(
-            Column("CLASS", "spec.ingressClassName"),
-            Column("HOSTS", "spec.rules[*].host"),
-            Column("ADDRESS", "status.loadBalancer.ingress[*].hostname"),
-            Column("SERVED", "status.conditions[*].status"),
-        ),
+        columns=networking.INGRESS,
     )
 
     spec: IngressSpec = Field(default_factory=IngressSpec)

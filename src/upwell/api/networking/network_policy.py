@@ -4,7 +4,8 @@ from typing import ClassVar, Literal
 
 from pydantic import Field
 
-from upwell.api.meta import Column, Condition, Kind, Model, Resource
+from upwell.api.columns import networking
+from upwell.api.meta import Condition, Kind, Model, Resource
 
 
 class SelectorRequirement(Model):
@@ -88,7 +89,7 @@ class NetworkPolicy(Resource):
         "NetworkPolicy",
         "networkpolicies",
         ("netpol",),
-        columns=(Column("POD-SELECTOR", "spec.podSelector.matchLabels"),),
+        columns=networking.NETWORK_POLICY,
     )
 
     spec: NetworkPolicySpec = Field(default_factory=NetworkPolicySpec)

@@ -36,8 +36,9 @@ class Project(Resource):
         scope=Scope.CLUSTER,
         has_status=False,
         verbs=("create", "delete", "get", "list", "watch"),
+        has_age=False,
         columns=(
-            Column("DISPLAY NAME", f"metadata.annotations['{DISPLAY_NAME}']"),
+            Column("DISPLAY NAME", f"metadata.annotations['{DISPLAY_NAME}']", empty=""),
             Column("STATUS", "status.phase"),
         ),
     )

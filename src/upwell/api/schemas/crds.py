@@ -35,7 +35,11 @@ def _definition(kind: Kind) -> dict[str, Any]:
         "schema": {
             "openAPIV3Schema": {"type": "object", "x-kubernetes-preserve-unknown-fields": True}
         },
-        "additionalPrinterColumns": [_printer_column(column) for column in kind.printed_columns],
+        "additionalPrinterColumns": [
+            _printer_column(column)
+            for column in kind.printed_columns
+            if column.path != "metadata.name"  # a cluster shows it itself
+        ],
     }
     if kind.has_status:
         version["subresources"] = {"status": {}}
@@ -62,7 +66,7 @@ def _printer_column(column: Column) -> dict[str, Any]:
     # Priority 1 shows with `-o wide` only.
     return {
         "name": column.title,
-        "type": column.type.value,
+        "type": column.type.of_definition,
         "jsonPath": f".{column.path}",
-        "priority": int(column.wide),
+        "priority": int(column.wide or column.notable is not None),
     }

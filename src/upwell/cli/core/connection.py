@@ -117,10 +117,13 @@ class Session:
                 # One that speaks of the object that was named says that it exists.
                 exists = str(error.key) in error.cause
                 return CommandError(error.cause, Exit.FAILED if exists else Exit.NOT_FOUND)
-            kind, name = error.key.kind.lower(), error.key.name
+            from upwell.api.codec import resource_of_kind  # noqa: PLC0415 - the same
+
+            kind = resource_of_kind(error.key.kind).KIND
             where = f" in namespace {error.key.namespace}" if error.key.namespace else ""
             return CommandError(
-                f"{kind}/{name} does not exist{where}; `upwell get {kind} -A` lists what does",
+                f'{kind.resource} "{error.key.name}" not found{where};'
+                f" `upwell get {kind.singular} -A` lists what exists",
                 Exit.NOT_FOUND,
             )
         if isinstance(error, UnavailableError) and not isinstance(error, ServerFaultError):

@@ -2,7 +2,7 @@
 
 import json
 import re
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from enum import StrEnum
@@ -16,7 +16,7 @@ from upwell.api.meta import Kind, Resource
 from upwell.cli.core.terminal import echo, json_shown, shown
 from upwell.formats.human_duration import human_duration
 from upwell.formats.printing.json_path import text_of
-from upwell.formats.table_cells import NO_VALUE, cells
+from upwell.formats.table_cells import NO_VALUE, cells, listed_columns
 
 if TYPE_CHECKING:
     from upwell.cli.core.templates import OutputTemplate
@@ -161,21 +161,23 @@ class TableStyle:
 class Table:
     """Objects of one kind as lines of text."""
 
-    def __init__(self, kind: Kind, style: TableStyle) -> None:
+    def __init__(self, kind: Kind, style: TableStyle, listed: Iterable[Resource] = ()) -> None:
         self._style = style
-        self._columns = [one for one in kind.printed_columns if style.wide or not one.wide]
+        columns = listed_columns(kind, listed)
+        self._columns = [one for one in columns if style.wide or not one.wide]
 
     def header(self) -> tuple[str, ...]:
         """Return the titles."""
-        titles = ("NAME", *(column.title for column in self._columns))
+        titles = tuple(column.title for column in self._columns)
         titles += tuple(key.rsplit("/", 1)[-1].upper() for key in self._style.label_columns)
         titles += ("LABELS",) if self._style.labels else ()
         return ("NAMESPACE", *titles) if self._style.namespaces else titles
 
     def row(self, resource: Resource, now: datetime) -> tuple[str, ...]:
         """Return the texts of one object."""
-        name = full_name(resource) if self._style.kinds else resource.name
-        texts = (name, *map(text_of, cells(resource, self._columns, now)))
+        texts = tuple(map(text_of, cells(resource, self._columns, now)))
+        if self._style.kinds and self._columns[0].path == "metadata.name":
+            texts = (full_name(resource), *texts[1:])
         labels = resource.labels
         texts += tuple(labels.get(key) or NO_VALUE for key in self._style.label_columns)
         if self._style.labels:

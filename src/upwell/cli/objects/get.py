@@ -76,7 +76,7 @@ class _GetRequest:
             return Selector(namespace, wanted.labels, name)
         return QuerySelector(namespace, wanted.labels, name, *queries)
 
-    def table(self, kind: type[Resource], *, kinds: bool) -> Table:
+    def table(self, kind: type[Resource], listed: Sequence[Resource], *, kinds: bool) -> Table:
         style = TableStyle(
             wide=self.output == Format.WIDE,
             namespaces=self.all_namespaces and kind.KIND.namespaced,
@@ -84,7 +84,7 @@ class _GetRequest:
             label_columns=self.options.label_columns,
             labels=self.options.show_labels,
         )
-        return Table(kind.KIND, style)
+        return Table(kind.KIND, style, listed)
 
     def ordered(self, resources: Sequence[Resource]) -> list[Resource]:
         """Return objects in the order that was asked for; raises CommandError."""
@@ -284,7 +284,7 @@ def _write_tables(groups: Sequence[Sequence[Resource]], request: _GetRequest) ->
     for at, group in enumerate(groups):
         if at:
             echo()
-        table = request.table(type(group[0]), kinds=len(groups) > 1)
+        table = request.table(type(group[0]), group, kinds=len(groups) > 1)
         rows = [table.row(item, now) for item in group]
         for line in aligned(rows if request.options.no_headers else [table.header(), *rows]):
             echo(line)
@@ -315,7 +315,9 @@ def _line_writer(
     if not request.tabular:
         return _DocumentWriter(request.output)
     return _RowWriter(
-        request.table(kind, kinds=False), listing, titles=not request.options.no_headers
+        request.table(kind, listing.items, kinds=False),
+        listing,
+        titles=not request.options.no_headers,
     )
 
 

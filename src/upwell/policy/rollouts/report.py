@@ -1,10 +1,11 @@
 """The status of a workload, in Kubernetes' words where it has words for it."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from datetime import datetime
 from typing import Any
 
 from upwell.api.apps import (
+    DaemonSetStatus,
     DeploymentConfig,
     DeploymentConfigStatus,
     RevisionRecord,
@@ -124,7 +125,21 @@ def status_of(workload: Workload, snapshot: RolloutSnapshot, now: datetime) -> W
     if isinstance(workload.status, DeploymentConfigStatus) and snapshot.records:
         changes["latest_version"] = snapshot.records[0].revision
         changes["details"] = _details(snapshot.records[0])
+    if isinstance(workload.status, DaemonSetStatus):
+        changes |= _numbers_of_machines(changes)
     return workload.status.model_copy(update=changes)
+
+
+def _numbers_of_machines(replicas: Mapping[str, Any]) -> dict[str, Any]:
+    """Return the counts of a DaemonSet, by which `rollout status` judges it."""
+    return {
+        "desired_number_scheduled": 1,
+        "current_number_scheduled": min(replicas["replicas"], 1),
+        "updated_number_scheduled": replicas["updated_replicas"],
+        "number_ready": replicas["ready_replicas"],
+        "number_available": replicas["available_replicas"],
+        "number_unavailable": replicas["unavailable_replicas"],
+    }
 
 
 def drifted(workload: Workload, snapshot: RolloutSnapshot) -> Condition:

@@ -21,7 +21,7 @@ from upwell.policy.images.registry_webhooks import InvalidWebhookError
 from upwell.policy.promotion.requests import NotAnApproverError, RefusedError
 from upwell.policy.pruning.retention import InvalidRulesError
 from upwell.policy.rollouts.requests import RolloutRefusedError
-from upwell.store.interface import StoreError
+from upwell.store.interface import AlreadyExistsError, NotFoundError, StoreError
 from upwell.workload.interface import NoPreviousLogError, WorkloadError
 
 type Document = dict[str, Any]
@@ -137,7 +137,10 @@ def to_api_error(error: Exception) -> ApiError:
         case StoreError():
             key = getattr(error, "key", None)
             answer = ApiError(
-                _STORE_CODES.get(error.reason, 500), text, reason=error.reason, key=key
+                _STORE_CODES.get(error.reason, 500),
+                _store_text(error),
+                reason=error.reason,
+                key=key,
             )
         case InvalidObjectError():
             answer = ApiError(422, text, causes=_fault_causes(error), key=error.key)
@@ -172,6 +175,17 @@ def to_api_error(error: Exception) -> ApiError:
         case _:
             answer = ApiError(500, "the server failed; its log says why")
     return answer
+
+
+def _store_text(error: StoreError) -> str:
+    """Return what a client is told, in the words of an API server where scripts look for them."""
+    match error:
+        case NotFoundError(key=key, cause="") if key.name:
+            return f'{resource_of_kind(key.kind).KIND.resource} "{key.name}" not found'
+        case AlreadyExistsError(key=key) if key.name:
+            return f'{resource_of_kind(key.kind).KIND.resource} "{key.name}" already exists'
+        case _:
+            return str(error)
 
 
 def _fault_causes(error: InvalidObjectError) -> tuple[ErrorCause, ...]:

@@ -15,7 +15,7 @@ from upwell.api.meta import Kind, Resource
 from upwell.policy.access.visibility import EVERYTHING_VISIBLE, SecretView
 from upwell.server.http.encoding import Piece, encoded, in_chunks
 from upwell.server.http.errors import ApiError
-from upwell.server.http.tables import META_VERSION, partial_metadata, table
+from upwell.server.http.tables import META_VERSION, partial_metadata, table, table_head, table_row
 from upwell.server.http.visibility import view_of
 
 type Document = dict[str, Any]
@@ -51,10 +51,11 @@ class Rendering:
         self, kind: Kind, resources: Iterable[Resource], metadata: Document
     ) -> Iterator[Piece]:
         """Yield the JSON of a list in pieces, as its reader may see it."""
-        shown = map(self.view.of, resources)
+        shown: Iterable[Resource] = map(self.view.of, resources)
         if self.as_table:
-            head, items = table(kind, (), self.now), "rows"
-            head = {key: value for key, value in head.items() if key != items}
+            if any(column.notable for column in kind.columns):
+                shown = list(shown)
+            head, items = table_head(kind, shown if isinstance(shown, list) else ()), "rows"
             texts: Iterable[Piece] = (self._row(kind, resource) for resource in shown)
         else:
             head, items = {"kind": kind.list_kind, "apiVersion": kind.api_version}, "items"
@@ -74,8 +75,7 @@ class Rendering:
         return json.dumps(partial_metadata(resource)).encode()
 
     def _row(self, kind: Kind, resource: Resource) -> bytes:
-        (row,) = table(kind, [resource], self.now, self.include)["rows"]
-        return json.dumps(row).encode()
+        return json.dumps(table_row(kind, resource, self.now, self.include)).encode()
 
     def bookmark(self, kind: Kind, version: str, annotations: Document) -> bytes:
         """Return the JSON of the object of a bookmark."""

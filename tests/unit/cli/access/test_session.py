@@ -29,7 +29,7 @@ def raising(error: BaseException) -> Callable[[str, str, str], Never]:
 @pytest.mark.parametrize(
     ("error", "code", "text"),
     [
-        (NotFoundError(KEY), 3, "build/shop-1 does not exist in namespace default"),
+        (NotFoundError(KEY), 3, '"shop-1" not found in namespace default'),
         (NotFoundError(KEY, f"no instance of {KEY} runs"), 1, f"no instance of {KEY} runs"),
         (NotFoundError(KEY, "BuildConfig default/a does not exist"), 3, "BuildConfig default/a"),
         (UnavailableError("refused"), 4, "is `upwell serve` running at http://127.0.0.1:7080?"),

@@ -34,7 +34,7 @@ async def test_images_that_no_container_has(commands: ServedCommands) -> None:
     await commands.refused(2, "set", "image", "deployment/shop", "web")
     await commands.refused(2, "set", "image", "web=web:2")
     missing = await commands.refused(3, "set", "image", "deployment/nope", "web=web:2")
-    assert "deployment/nope does not exist" in missing
+    assert 'deployments.apps "nope" not found' in missing
     none = await commands.refused(1, "set", "image", "bc/shop", "web=web:2")
     assert "buildconfig/shop: it has no pod template" in none
     nobody = await commands.refused(3, "set", "image", "sts", "--all", "web=web:2")

@@ -46,4 +46,4 @@ def test_a_stream_that_does_not_exist_is_named(upwell: Upwell, web: "FakeClient"
     del web
     result = upwell("tag", f"other@{OLD}", "web:y")
     assert result.exit_code == 3
-    assert "imagestream/other does not exist in namespace default" in result.stderr
+    assert '"other" not found in namespace default' in result.stderr

@@ -96,7 +96,7 @@ async def test_of_several_names_those_that_exist_are_shown(upwell: Upwell) -> No
     ignored = await asyncio.to_thread(upwell, "get", "cm", "nope", "--ignore-not-found")
 
     assert (some.exit_code, some.stdout) == (3, "configmap/small\n")
-    assert "configmap/nope does not exist" in some.stderr
+    assert 'configmaps "nope" not found' in some.stderr
     assert (ignored.exit_code, ignored.stdout) == (0, "")
 
 

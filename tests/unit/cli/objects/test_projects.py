@@ -38,7 +38,7 @@ async def test_another_project_is_used(commands: ServedCommands) -> None:
     await commands.done("project", "staging")
     shown = await commands.done("project", "-q")
 
-    assert "namespace/nope does not exist" in unknown
+    assert 'namespaces "nope" not found' in unknown
     assert nothing == ()
     assert [one.namespace for one in read_logins(logins_path()).known] == ["staging"]
     assert shown == "default\n"  # of the session that the test gives

@@ -94,7 +94,7 @@ def test_one_port_stands_for_both_and_an_empty_one_is_chosen() -> None:
 def test_what_is_not_there_is_said_before_anything_listens(upwell: Upwell) -> None:
     result = upwell("port-forward", "deploy/shop", "8080")
     assert result.exit_code == 3
-    assert "deployment/shop does not exist" in result.stderr
+    assert '"shop" not found' in result.stderr
 
 
 async def test_a_connection_is_led_there_and_back_to_its_end(client: "FakeClient") -> None:

@@ -307,7 +307,7 @@ async def test_commands_of_a_client_are_started_in_turn(pods: Api) -> None:
         (f"{PODS}/web-1/exec", "v4.channel.k8s.io", 400, "command"),
         (f"{PODS}/web-1/exec?command=x", "base64.channel.k8s.io", 400, "v5.channel.k8s.io"),
         (f"{PODS}/web-1/exec?command=x&container=y", "v4.channel.k8s.io", 400, "no container"),
-        (f"{PODS}/nobody/exec?command=x", "v4.channel.k8s.io", 404, "does not exist"),
+        (f"{PODS}/nobody/exec?command=x", "v4.channel.k8s.io", 404, "not found"),
         (f"{PODS}/gone/exec?command=x", "v4.channel.k8s.io", 400, "does not run"),
         (f"{DEPLOYMENTS}/idle/exec?command=x", "v4.channel.k8s.io", 400, "no instance of"),
         (f"{DEPLOYMENTS}/idle/portforward?ports=80", "v4.channel.k8s.io", 400, "no instance of"),
