@@ -25,7 +25,12 @@ from upwell.reconcilers.images.records import ImageRecords, as_described
 from upwell.reconcilers.signatures.policies import UNRESTRICTED, ImagePolicies
 from upwell.reconcilers.signatures.questions import ImageQuestion
 from upwell.registry.errors import ManifestUnknownError, RegistryError
-from upwell.registry.interface import InternalRegistry, Registry, RequestAccess
+from upwell.registry.interface import (
+    DEFAULT_ACCESS,
+    InternalRegistry,
+    Registry,
+    RequestAccess,
+)
 from upwell.store.interface import AlreadyExistsError, ConflictError, NotFoundError, Store
 from upwell.store.retry import update_with_retry
 
@@ -71,6 +76,21 @@ class ImageActions:
     async def unknown_packages(self, digest: Digest) -> str | None:
         """Return why the packages of an image cannot be read; None: they can, or nobody tried."""
         return await self._inventory.failure(digest)
+
+    async def pushed_image(self, namespace: str, pinned: str) -> Image | None:
+        """Return the Image of what was pushed to the internal registry; no import keeps one.
+
+        None of what is elsewhere, in a repository of another namespace, or gone.
+        """
+        try:
+            reference = Reference.parse(pinned)
+            is_own = reference.repository.startswith(f"{namespace}/")
+            if reference.registry != self._internal.host or not is_own:
+                return None
+            images = ImageRecords(self._store, self._internal, ())
+            return await images.examine(reference, DEFAULT_ACCESS, self._clock())
+        except (InvalidReferenceError, RegistryError):
+            return None
 
     async def remove_tag(self, namespace: str, stream: str, tag: str) -> None:
         """Take a tag out of a stream, declared, recorded and pushed.

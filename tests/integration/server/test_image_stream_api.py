@@ -255,3 +255,31 @@ async def test_a_removed_tag_does_not_come_back_from_the_internal_registry(
     assert await site.internal.tag_names("shop/app") == ["2"]
     await site.streams.reconcile((await site.stream("app")).key)
     assert [history.tag for history in (await site.stream("app")).status.tags] == ["2"]
+
+
+async def test_what_was_pushed_is_described_as_what_was_imported(upstream: Upstream) -> None:
+    """`oc new-app` takes a stream's image by its configuration, and passes over others."""
+    site = upstream.site
+    await site.send("POST", "imagestreams", {"metadata": {"name": "app"}})
+    await push(site.internal, "shop/app:1", "pushed")
+    digest = await site.imported("app", "1")
+    for path in ("imagestreamtags/app:1", f"imagestreamimages/app@{digest}"):
+        image = (await site.send("GET", path)).json["image"]
+        assert image["metadata"]["name"] == digest
+        assert image["dockerImageMetadata"]["Architecture"] == "amd64"
+
+
+async def test_a_stream_tells_nothing_of_the_images_of_another_namespace(
+    upstream: Upstream,
+) -> None:
+    site = upstream.site
+    await site.send("POST", "imagestreams", {"metadata": {"name": "app"}})
+    victim = await push(site.internal, "bank/app:1", "secret")
+    image = {
+        "metadata": {"name": str(victim)},
+        "dockerImageReference": f"registry.internal:5000/bank/app@{victim}",
+    }
+    mapping = {"metadata": {"name": "app", "namespace": "shop"}, "tag": "1", "image": image}
+    await site.send("POST", "imagestreammappings", mapping)
+    shown = (await site.send("GET", "imagestreamtags/app:1")).json
+    assert "dockerImageMetadata" not in (shown.get("image") or {})

@@ -14,11 +14,13 @@ from upwell.cli.templates.values import expand, requested_values, value_options
 @click.command(
     epilog=examples(
         "upwell process shop.yaml -p NAME=shop | upwell apply -f -",
+        "upwell process -f shop.yaml --parameters",
         "upwell process shop-template --param-file shop.env -l team=web -o json",
         "upwell process https://example.com/shop.yaml --parameters",
     )
 )
-@click.argument("template", metavar="TEMPLATE")
+@click.argument("template", metavar="[TEMPLATE]", required=False)
+@click.option("-f", "--filename", "file", metavar="FILE", help="Template, as the argument.")
 @value_options
 @click.option("--parameters", is_flag=True, help="List the parameters of the Template instead.")
 @output_option(Format.YAML, Format.JSON)
@@ -26,7 +28,8 @@ from upwell.cli.templates.values import expand, requested_values, value_options
 @click.pass_context
 def process(
     ctx: click.Context,
-    template: str,
+    template: str | None,
+    file: str | None,
     parameters: bool,  # noqa: FBT001 - click passes options by name
     output: str,
 ) -> None:
@@ -35,7 +38,10 @@ def process(
     TEMPLATE is a file, an http(s) URL, - for stdin, or the name of a Template in the namespace.
     Nothing is written to the server.
     """
-    found = load_template(template, ctx.ensure_object(Session))
+    sources = [one for one in (template, file) if one]
+    if len(sources) != 1:
+        raise click.UsageError("name one Template: as TEMPLATE, or by -f FILE")
+    found = load_template(sources[0], ctx.ensure_object(Session))
     if parameters:
         rows = [("NAME", "DESCRIPTION", "GENERATED", "VALUE"), *map(_row, found.parameters)]
         for line in aligned(rows):

@@ -12,7 +12,7 @@ from upwell.actions.images import ImageActions
 from upwell.api.codec import decode_as, encode
 from upwell.api.image import Image, ImageStream, ImageStreamTag, TagReference
 from upwell.api.patches.content_types import APPLY
-from upwell.policy.images.streams import StreamTag
+from upwell.policy.images.streams import StreamTag, pinned
 from upwell.server.http.body import (
     media_type,
 )
@@ -81,7 +81,8 @@ class StreamTagHandlers:
         event = find_event(stream, digest)
         if event is None:
             raise NotFoundError(target.key)
-        found = image_of(stream, event, await self._image(event.image))
+        image = await self._image(event.image, stream.namespace, pinned(event))
+        found = image_of(stream, event, image)
         return json_response(rendering.one(found))
 
     async def create(self, request: Request, target: RequestTarget) -> Response:
@@ -163,14 +164,15 @@ class StreamTagHandlers:
 
     async def _detailed(self, tag: ImageStreamTag) -> ImageStreamTag:
         name = (tag.image.get("metadata") or {}).get("name")
-        image = await self._image(name) if name else None
+        place = str(tag.image.get("dockerImageReference") or "")
+        image = await self._image(name, tag.namespace, place) if name else None
         return with_details(tag, image) if image is not None else tag
 
-    async def _image(self, digest: str) -> Image | None:
+    async def _image(self, digest: str, namespace: str, place: str) -> Image | None:
         try:
             return await self._store.get(Image, "", digest)
         except NotFoundError:
-            return None
+            return await self._actions.pushed_image(namespace, place)
 
     async def _stream(self, target: RequestTarget, name: str) -> ImageStream:
         try:

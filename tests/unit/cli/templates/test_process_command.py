@@ -65,6 +65,13 @@ def test_the_objects_of_a_file_are_printed_as_a_list(upwell: Upwell, file: str) 
     assert deployment["metadata"]["labels"] == {"team": "web"}
 
 
+def test_a_file_is_named_as_oc_names_it(upwell: Upwell, file: str) -> None:
+    named = upwell("process", "-f", file, "-p", "LEVEL=loud")
+    assert [one["kind"] for one in items(named)] == ["ConfigMap", "Deployment"]
+    assert upwell("process", file, "-f", file).exit_code == 2
+    assert upwell("process").exit_code == 2
+
+
 def test_generated_values_differ_from_one_call_to_the_next(upwell: Upwell, file: str) -> None:
     first, second = (items(upwell("process", file, "-p", "LEVEL=loud")) for _ in range(2))
 
