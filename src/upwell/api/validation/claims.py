@@ -4,6 +4,7 @@ from collections.abc import Iterator
 
 from upwell.api.core import STORAGE
 from upwell.api.storage import BLOCK, PersistentVolumeClaim
+from upwell.api.validation.formats import subdomain_problem
 from upwell.api.values.faults import Fault
 from upwell.api.values.quantities import InvalidQuantityError, parse_quantity
 
@@ -29,5 +30,8 @@ def validate_claim(claim: PersistentVolumeClaim) -> Iterator[Fault]:
                 yield Fault.invalid(path, asked, "must be greater than zero")
         except InvalidQuantityError as error:
             yield Fault.invalid(path, asked, str(error))
+    name = spec.storage_class_name
+    if name and (why := subdomain_problem(name)):
+        yield Fault.invalid("spec.storageClassName", name, why)
     if spec.volume_mode is not None and spec.volume_mode not in _VOLUME_MODES:
         yield Fault.not_supported("spec.volumeMode", spec.volume_mode, _VOLUME_MODES)

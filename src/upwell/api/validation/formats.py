@@ -164,3 +164,15 @@ def volume_path_problem(text: str) -> str:
     if text.startswith(".."):
         return "must not start with '..'"
     return relative_path_problem(text)
+
+
+_PATH_SEGMENT = re.compile(r"(?!\.{1,2}\Z)[^/%\x00-\x1f]+")
+
+
+def path_segment_problem(name: str) -> str:
+    """Check a name that stands in paths of the API, and has no other rules."""
+    if len(name) > MAX_SUBDOMAIN:
+        return f"must be no more than {MAX_SUBDOMAIN} characters"
+    if _PATH_SEGMENT.fullmatch(name) is None:
+        return "must not be '.' or '..', nor contain '/' or '%'"
+    return ""

@@ -1,14 +1,13 @@
 """Metadata of objects: names, labels, annotations, finalizers, owners (meta/v1 ObjectMeta)."""
 
-import re
 from collections.abc import Callable, Iterator, Mapping
 from typing import Any
 
 from upwell.api.meta import ObjectMeta, Resource
 from upwell.api.validation.formats import (
-    MAX_SUBDOMAIN,
     label_problem,
     label_value_problem,
+    path_segment_problem,
     qualified_name_problem,
     service_name_problem,
     subdomain_problem,
@@ -21,7 +20,6 @@ MAX_ANNOTATIONS = 256 * 1024
 _MAX_CRON_JOB = 52
 """Characters of a CronJob's name: its Jobs add eleven."""
 _FINALIZERS = {"kubernetes", "orphan", "foregroundDeletion"}
-_PATH_SEGMENT = re.compile(r"(?!\.{1,2}\Z)[^/%\x00-\x1f]+")
 
 
 def _cron_job_problem(name: str) -> str:
@@ -30,25 +28,17 @@ def _cron_job_problem(name: str) -> str:
     return subdomain_problem(name)
 
 
-def _path_segment_problem(name: str) -> str:
-    if len(name) > MAX_SUBDOMAIN:
-        return f"must be no more than {MAX_SUBDOMAIN} characters"
-    if _PATH_SEGMENT.fullmatch(name) is None:
-        return "must not be '.' or '..', nor contain '/' or '%'"
-    return ""
-
-
 _NAMES: dict[str, Callable[[str], str]] = {
     "Service": service_name_problem,
     "Namespace": label_problem,
     "CronJob": _cron_job_problem,
-    "Image": _path_segment_problem,
-    "ImageStreamTag": _path_segment_problem,
-    "ImageStreamImage": _path_segment_problem,
-    "Role": _path_segment_problem,
-    "RoleBinding": _path_segment_problem,
-    "ClusterRole": _path_segment_problem,
-    "ClusterRoleBinding": _path_segment_problem,
+    "Image": path_segment_problem,
+    "ImageStreamTag": path_segment_problem,
+    "ImageStreamImage": path_segment_problem,
+    "Role": path_segment_problem,
+    "RoleBinding": path_segment_problem,
+    "ClusterRole": path_segment_problem,
+    "ClusterRoleBinding": path_segment_problem,
 }
 """By kind; names of others are subdomains."""
 

@@ -28,6 +28,7 @@ VALID = {"accessModes": ["ReadWriteOnce"], "resources": {"requests": {"storage":
             "spec.resources.requests[storage]",
             "FieldValueInvalid",
         ),
+        ({"storageClassName": "Very fast"}, "spec.storageClassName", "FieldValueInvalid"),
         ({"volumeMode": "Folder"}, "spec.volumeMode", "FieldValueNotSupported"),
     ],
 )

@@ -53,9 +53,36 @@ def test_a_host_is_a_name(host: str) -> None:
         ({"backend": {}}, "backend", "FieldValueRequired"),
         ({"backend": {"service": {"name": "", "port": {"number": 1}}}}, "backend.service.name", ""),
         ({"backend": {"service": {"name": "web"}}}, "backend", "FieldValueRequired"),
+        (
+            {"backend": {"service": {**SERVICE, "name": "Web"}}},
+            "backend.service.name",
+            "FieldValueInvalid",
+        ),
+        (
+            {"backend": {"service": {"name": "web", "port": {"name": "a b"}}}},
+            "backend.service.port.name",
+            "FieldValueInvalid",
+        ),
+        ({"backend": {"resource": {"kind": "A"}}}, "backend.resource.name", "FieldValueRequired"),
+        (
+            {"backend": {"resource": {"kind": "A", "name": "a/b"}}},
+            "backend.resource.name",
+            "FieldValueInvalid",
+        ),
     ],
 )
 def test_a_fault_has_its_path(changes: dict[str, Any], field: str, cause: str) -> None:
     found = of_path(**changes)
     assert list(found) == [f"spec.rules[0].http.paths[0].{field}"]
     assert not cause or list(found.values()) == [cause]
+
+
+@pytest.mark.parametrize("name", ["Nginx", "a b", ""])
+def test_a_class_is_a_name(name: str) -> None:
+    found = faults(ingressClassName=name, rules=[{"host": "shop.test"}])
+    assert found == {"spec.ingressClassName": "FieldValueInvalid"}
+
+
+def test_a_secret_is_a_name() -> None:
+    found = faults(rules=[{"host": "shop.test"}], tls=[{"secretName": "My cert"}])
+    assert found == {"spec.tls[0].secretName": "FieldValueInvalid"}

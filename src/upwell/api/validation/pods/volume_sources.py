@@ -7,6 +7,7 @@ from upwell.api.validation.formats import (
     label_problem,
     no_backsteps_problem,
     qualified_name_problem,
+    subdomain_problem,
     volume_path_problem,
 )
 from upwell.api.validation.pods.environment import file_field, resource_reference
@@ -130,7 +131,7 @@ claim_spec = record(
             {"requests": _amounts, "limits": mapped(quantity, qualified_name_problem)},
             required=("requests",),
         ),
-        "storageClassName": text(),
+        "storageClassName": text(subdomain_problem),
         "volumeMode": one_of("Filesystem", "Block"),
         "volumeName": text(),
     },
