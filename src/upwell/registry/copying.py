@@ -18,7 +18,7 @@ from enum import StrEnum
 from functools import partial
 from typing import Any
 
-from upwell.formats.sigstore import attachment_tags, layered_manifest
+from upwell.formats.attachment_tags import attachment_tags
 from upwell.machine.tasks import first_error
 from upwell.oci import Descriptor, Digest, Index, Manifest, Platform, Reference, parse_manifest
 from upwell.registry.announced import announced
@@ -254,6 +254,10 @@ class _Copy:
         if not more:
             return
         await _together(self._blob(layer) for layer in more)
+        from upwell.formats.sigstore import (  # noqa: PLC0415 - few copies have two sides to merge
+            layered_manifest,
+        )
+
         subject = present.subject or found.subject
         merged = layered_manifest([*present.layers, *more], (), subject)
         for blob in merged.blobs:

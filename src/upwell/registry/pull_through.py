@@ -10,7 +10,7 @@ from contextlib import asynccontextmanager, suppress
 from pathlib import Path
 from weakref import WeakValueDictionary
 
-from upwell.formats.sigstore import image_of_tag
+from upwell.formats.attachment_tags import image_of_tag
 from upwell.machine.disk import PressureCheck, no_pressure
 from upwell.oci import Descriptor, Digest, Index, Manifest, Reference
 from upwell.registry.announced import announced

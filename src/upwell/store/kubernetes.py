@@ -31,8 +31,9 @@ from upwell.store.interface import (
     WatchEvent,
     WriteRequest,
 )
+from upwell.store.kubernetes_connections import ServerAccess
 from upwell.store.kubernetes_errors import ApiStatus
-from upwell.store.kubernetes_http import ApiConnection, ApiRequest, ServerAccess, parse_object
+from upwell.store.kubernetes_http import ApiConnection, ApiRequest, parse_object
 from upwell.store.retry import update_with_retry
 
 _PAGE = 500

@@ -1,55 +1,38 @@
 """HTTP to an API server: sessions, limits, timeouts, and paths of objects."""
 
-import asyncio
 import json
 import re
-import ssl
 from collections.abc import AsyncGenerator, AsyncIterator, Iterable, Iterator, Mapping, Sequence
 from contextlib import asynccontextmanager, contextmanager
 from dataclasses import dataclass, field, replace
 from http import HTTPStatus
-from pathlib import Path
 from typing import Any, cast
-from urllib.parse import quote
-
-import aiohttp
+from urllib.parse import quote, urlencode
 
 from upwell.api.meta import Kind, ObjectKey
-from upwell.machine.connecting import connection_failure
 from upwell.store.interface import (
+    Conversation,
     MissingPathError,
     RejectedError,
     StoreError,
     UnavailableError,
 )
-from upwell.store.kubernetes_errors import ApiStatus
-from upwell.store.kubernetes_socket import (
-    HEARTBEAT,
-    MAX_MESSAGE_BYTES,
-    KubernetesConversation,
+from upwell.store.kubernetes_connections import (
+    ApiAnswer,
+    ConnectionFailedError,
+    HttpConnections,
+    HttpRequest,
+    ServerAccess,
+    TimeLimits,
 )
+from upwell.store.kubernetes_errors import ApiStatus
 
 MAX_ANSWER_BYTES = 64 * 1024 * 1024
 """A page of the largest objects that etcd takes (1.5 MiB) is far below; a broken server is not."""
 MAX_LINE_BYTES = 16 * 1024 * 1024
-_CHUNK = 64 * 1024
-_CONNECT_TIMEOUT = 10.0
-IDLE_TIMEOUT = 300.0
-"""Seconds without a byte on a stream; a server's bookmarks come each minute."""
-_UPLOAD = aiohttp.ClientTimeout(sock_connect=_CONNECT_TIMEOUT, sock_read=IDLE_TIMEOUT)
-"""An upload takes as long as its bytes do."""
-
-
-@dataclass(frozen=True, slots=True)
-class ServerAccess:
-    """Address of the server and access to it: `ca` is the path of a PEM file, times in seconds."""
-
-    base_url: str
-    token: str | None = field(default=None, repr=False)
-    ca: str | None = None
-    timeout: float = 30.0
-    socket: Path | None = None
-    """Unix socket on which the server is asked, instead of the address."""
+_REFUSAL_BYTES = 64 * 1024
+_STREAM = TimeLimits(idle=300.0)
+"""A stream takes as long as its bytes do; a server's bookmarks come each minute."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -97,46 +80,37 @@ class ApiConnection:
     def __init__(self, access: ServerAccess) -> None:
         self._access = access
         self._base = access.base_url.rstrip("/")
-        self._session: aiohttp.ClientSession | None = None
+        self._connections = HttpConnections(self._base, access.ca, access.socket)
+        self._whole = TimeLimits(whole=access.timeout)
 
     async def close(self) -> None:
         """Close all connections."""
-        if self._session is not None:
-            await self._session.close()
-            self._session = None
+        await self._connections.close()
 
     async def ask(self, request: ApiRequest) -> ApiResponse:
         """Send `request` and return its JSON answer."""
-        limits = self._whole() if request.content is None else _UPLOAD
-        async with self.open(request, limits) as response:
-            body = await _read_at_most(MAX_ANSWER_BYTES, response)
-            warnings = _warnings(response.headers.getall("Warning", []))
+        limits = self._whole if request.content is None else _STREAM
+        async with self._open(request, limits) as answer:
+            body = await _read_at_most(MAX_ANSWER_BYTES, answer)
+            warnings = _warnings(answer.header("warning"))
         return ApiResponse(parse_object(body, str(request.key)), warnings)
 
     async def get_raw(self, path: str) -> bytes:
         """Return the answer at `path`."""
-        url = f"{self._base}/{path.lstrip('/')}"
-        with _reachable(self._base):
-            async with self._open_session().get(url, timeout=self._whole()) as response:
-                body = await _read_at_most(MAX_ANSWER_BYTES, response)
-        if response.status >= HTTPStatus.BAD_REQUEST:
-            raise RejectedError(f"{path}: {ApiStatus.parse(body, response.status).message}")
+        status, body = await self._ask_raw("GET", path)
+        if status >= HTTPStatus.MULTIPLE_CHOICES:
+            raise RejectedError(f"{path}: {ApiStatus.parse(body, status).message}")
         return body
 
     async def send_raw(
         self, method: str, path: str, body: Mapping[str, Any] | None = None
     ) -> dict[str, Any]:
         """Return the JSON object that a path answers; `path` may have a query."""
-        url = f"{self._base}/{path.lstrip('/')}"
-        with _reachable(self._base):
-            async with self._open_session().request(
-                method, url, json=body, timeout=self._whole(), allow_redirects=False
-            ) as response:
-                raw = await _read_at_most(MAX_ANSWER_BYTES, response)
-        if response.status >= HTTPStatus.MULTIPLE_CHOICES:
-            message = ApiStatus.parse(raw, response.status).message
+        status, raw = await self._ask_raw(method, path, body)
+        if status >= HTTPStatus.MULTIPLE_CHOICES:
+            message = ApiStatus.parse(raw, status).message
             kind = RejectedError
-            if response.status == HTTPStatus.NOT_FOUND:
+            if status == HTTPStatus.NOT_FOUND:
                 kind = MissingPathError
             raise kind(message)
         return parse_object(raw, path)
@@ -155,79 +129,74 @@ class ApiConnection:
 
     async def chunks(self, request: ApiRequest) -> AsyncGenerator[bytes]:
         """Yield the answer's bytes as they come, for as long as they come."""
-        timeout = aiohttp.ClientTimeout(sock_connect=_CONNECT_TIMEOUT, sock_read=IDLE_TIMEOUT)
-        async with self.open(request, timeout) as response:
-            while chunk := await response.content.read(_CHUNK):
+        async with self._open(request, _STREAM) as answer:
+            while chunk := await answer.read():
                 yield chunk
 
     @asynccontextmanager
     async def converse(
         self, request: ApiRequest, params: Sequence[tuple[str, str]], protocol: str
-    ) -> AsyncGenerator[KubernetesConversation]:
+    ) -> AsyncGenerator[Conversation]:
         """Open a WebSocket for the block; the server has to speak `protocol`."""
+        # The library for WebSockets takes long to load, and most commands need none.
+        from upwell.store.kubernetes_socket import (  # noqa: PLC0415
+            RefusedConversationError,
+            open_conversation,
+        )
+
         with _reachable(self._base):
             try:
-                async with asyncio.timeout(self._access.timeout):
-                    socket = await self._open_session().ws_connect(
-                        self._base + request.path,
-                        params=params,
-                        protocols=(protocol,),
-                        heartbeat=HEARTBEAT,
-                        max_msg_size=MAX_MESSAGE_BYTES,
-                    )
-            except aiohttp.WSServerHandshakeError as error:
+                async with open_conversation(
+                    self._access, request.path, params, protocol, dict(self._headers())
+                ) as conversation:
+                    yield conversation
+            except RefusedConversationError as error:
                 # The library drops the answer's body: the same without the upgrade says why.
-                plain = replace(request, params=dict(params))
-                async with self.open(plain, self._whole()):
-                    raise StoreError(f"{request.key}: {error.message}") from error
-        async with socket:
-            yield KubernetesConversation(socket)
+                async with self._open(replace(request, params=dict(params)), self._whole):
+                    raise StoreError(f"{request.key}: {error}") from error
 
     @asynccontextmanager
-    async def open(
-        self, request: ApiRequest, limits: aiohttp.ClientTimeout
-    ) -> AsyncIterator[aiohttp.ClientResponse]:
-        """Send `request` and give its successful response, to be read within the context."""
-        data: bytes | AsyncIterator[bytes] | None = request.content
+    async def _open(self, request: ApiRequest, limits: TimeLimits) -> AsyncIterator[ApiAnswer]:
+        """Send `request` and give its successful answer, to be read within the context."""
+        content: bytes | AsyncIterator[bytes] | None = request.content
         if request.body is not None:
-            data = json.dumps(request.body).encode()
-        headers = {} if data is None else {"Content-Type": request.content_type}
+            content = json.dumps(request.body).encode()
+        path = request.path
+        if request.params:
+            path += f"?{urlencode(request.params)}"
+        headers = self._headers()
+        if content is not None:
+            headers.append(("Content-Type", request.content_type))
+        asked = HttpRequest(request.method, path, headers, content)
         with _reachable(self._base):
-            async with self._open_session().request(
-                request.method,
-                self._base + request.path,
-                params=request.params,
-                data=data,
-                headers=headers,
-                timeout=limits,
-                allow_redirects=False,  # the token is for this server alone
-            ) as response:
-                if response.status >= HTTPStatus.MULTIPLE_CHOICES:
-                    body = await response.content.read(_CHUNK)
-                    status = ApiStatus.parse(body, response.status)
-                    after = response.headers.get("Retry-After", "")
+            async with self._connections.ask(asked, limits) as answer:
+                if answer.status >= HTTPStatus.MULTIPLE_CHOICES:
+                    body = await answer.read_at_most(_REFUSAL_BYTES)
+                    status = ApiStatus.parse(body, answer.status)
+                    after = "".join(answer.header("retry-after"))
                     raise status.error(
                         request.kind, request.key, float(after) if after.isdigit() else 0
                     )
-                yield response
+                yield answer
 
-    def _whole(self) -> aiohttp.ClientTimeout:
-        return aiohttp.ClientTimeout(total=self._access.timeout, sock_connect=_CONNECT_TIMEOUT)
+    async def _ask_raw(
+        self, method: str, path: str, body: Mapping[str, Any] | None = None
+    ) -> tuple[int, bytes]:
+        """Return status and body of what a path answers."""
+        content = None if body is None else json.dumps(body).encode()
+        headers = self._headers()
+        if content is not None:
+            headers.append(("Content-Type", "application/json"))
+        asked = HttpRequest(method, f"/{path.lstrip('/')}", headers, content)
+        with _reachable(self._base):
+            async with self._connections.ask(asked, self._whole) as answer:
+                return answer.status, await _read_at_most(MAX_ANSWER_BYTES, answer)
 
-    def _open_session(self) -> aiohttp.ClientSession:
-        if self._session is None:
-            headers = {"Accept": "application/json", "User-Agent": "upwell"}
-            if self._access.token:
-                headers["Authorization"] = f"Bearer {self._access.token}"
-            # Watches hold their connections for ever: no limit may make a write wait for one.
-            self._session = aiohttp.ClientSession(connector=self._connector(), headers=headers)
-        return self._session
-
-    def _connector(self) -> aiohttp.BaseConnector:
-        if self._access.socket is not None:
-            return aiohttp.UnixConnector(str(self._access.socket), limit=0)
-        tls = ssl.create_default_context(cafile=self._access.ca) if self._access.ca else True
-        return aiohttp.TCPConnector(limit=0, ssl=tls)
+    def _headers(self) -> list[tuple[str, str]]:
+        headers = [("Accept", "application/json"), ("User-Agent", "upwell")]
+        if self._access.token:
+            headers.append(("Authorization", f"Bearer {self._access.token}"))
+        return headers
 
 
 def parse_object(body: bytes, what: str) -> dict[str, Any]:
@@ -248,25 +217,15 @@ def _reachable(base: str) -> Iterator[None]:
         yield
     except TimeoutError as error:
         raise UnavailableError(f"{base} did not answer in time") from error
-    except aiohttp.ClientSSLError as error:
+    except ConnectionFailedError as error:
         raise UnavailableError(f"{base} cannot be reached: {error}") from error
-    except aiohttp.ClientConnectorError as error:
-        why = connection_failure(error.host, error.port, error.os_error)
-        raise UnavailableError(f"{base} cannot be reached: {why}") from error
-    except aiohttp.ClientError as error:
-        raise UnavailableError(f"{base} cannot be reached: {error}") from error
-    except ssl.SSLError as error:
-        message = f"{base} cannot be reached: the authority to trust is not a certificate in PEM"
-        raise UnavailableError(message) from error
 
 
-async def _read_at_most(limit: int, response: aiohttp.ClientResponse) -> bytes:
-    body = bytearray()
-    while chunk := await response.content.read(_CHUNK):
-        body += chunk
-        if len(body) > limit:
-            raise StoreError(f"the server's answer has more than {limit} bytes")
-    return bytes(body)
+async def _read_at_most(limit: int, answer: ApiAnswer) -> bytes:
+    body = await answer.read_at_most(limit)
+    if len(body) > limit:
+        raise StoreError(f"the server's answer has more than {limit} bytes")
+    return body
 
 
 _WARNING = re.compile(r'299 \S+ "((?:[^"\\]|\\.)*)"')

@@ -1,10 +1,18 @@
 """A WebSocket of an API server, as the command line enters containers and reaches their ports."""
 
-from collections.abc import AsyncGenerator
+import asyncio
+from collections.abc import AsyncGenerator, Mapping, Sequence
+from contextlib import asynccontextmanager
 
 import aiohttp
 
+from upwell.machine.connecting import connection_failure
 from upwell.store.interface import UnavailableError
+from upwell.store.kubernetes_connections import (
+    ConnectionFailedError,
+    ServerAccess,
+    trusted,
+)
 
 MAX_MESSAGE_BYTES = 4 * 1024 * 1024
 HEARTBEAT = 30.0
@@ -33,3 +41,49 @@ class KubernetesConversation:
                 yield message.data.encode()
             elif message.type is aiohttp.WSMsgType.ERROR:
                 raise UnavailableError(f"the connection broke: {message.data}")
+
+
+class RefusedConversationError(Exception):
+    """The server opens no WebSocket here; the message is its status line."""
+
+
+@asynccontextmanager
+async def open_conversation(
+    access: ServerAccess,
+    path: str,
+    params: Sequence[tuple[str, str]],
+    protocol: str,
+    headers: Mapping[str, str],
+) -> AsyncGenerator[KubernetesConversation]:
+    """Open a WebSocket for the block; the server has to speak `protocol`.
+
+    Raises RefusedConversationError, ConnectionFailedError or TimeoutError.
+    """
+    url = access.base_url.rstrip("/") + path
+    async with aiohttp.ClientSession(connector=_connector(access), headers=headers) as session:
+        try:
+            async with asyncio.timeout(access.timeout):
+                socket = await session.ws_connect(
+                    url,
+                    params=params,
+                    protocols=(protocol,),
+                    heartbeat=HEARTBEAT,
+                    max_msg_size=MAX_MESSAGE_BYTES,
+                )
+        except aiohttp.WSServerHandshakeError as error:
+            raise RefusedConversationError(error.message) from error
+        except aiohttp.ClientSSLError as error:
+            raise ConnectionFailedError(str(error)) from error
+        except aiohttp.ClientConnectorError as error:
+            why = connection_failure(error.host, error.port, error.os_error)
+            raise ConnectionFailedError(why) from error
+        except aiohttp.ClientError as error:
+            raise ConnectionFailedError(str(error)) from error
+        async with socket:
+            yield KubernetesConversation(socket)
+
+
+def _connector(access: ServerAccess) -> aiohttp.BaseConnector:
+    if access.socket is not None:
+        return aiohttp.UnixConnector(str(access.socket))
+    return aiohttp.TCPConnector(ssl=trusted(access.ca) if access.ca else True)

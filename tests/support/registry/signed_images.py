@@ -29,6 +29,7 @@ from upwell.api.image_policies.policy import (
     SignaturePolicy,
     SignedIdentity,
 )
+from upwell.formats.attachment_tags import attestation_tag, signature_tag
 from upwell.formats.sigstore import (
     Blob,
     EnvelopeSignature,
@@ -37,10 +38,8 @@ from upwell.formats.sigstore import (
     SignedEnvelope,
     SimpleSigning,
     Subject,
-    attestation_tag,
     layered_manifest,
     pre_authentication,
-    signature_tag,
 )
 from upwell.formats.sigstore.artifacts import attestation_layer, signature_layer
 from upwell.formats.sigstore.dsse import IN_TOTO

@@ -24,7 +24,8 @@ EXCEPTIONS = {
     "server/asgi/local_socket.py": "the socket that the server listens at",
     # What the administrator names.
     "audit/export.py": "the receiver of the audit log, of the configuration file",
-    "store/kubernetes_http.py": "the API that the command line is a client of",
+    "store/kubernetes_connections.py": "the API that the command line is a client of",
+    "store/kubernetes_socket.py": "the API that the command line is a client of",
     # A check before Buildah fetches.
     "builder/strategies/docker.py": "the addresses of ADD, of which nothing is fetched here",
     # What a person who runs a command names.

@@ -24,7 +24,8 @@ from tests.support.registry.signed_images import CosignKey, cluster_policy, imag
 from tests.support.workload.waiting import eventually
 
 from upwell.api.image_policies.policy import PolicyPoint
-from upwell.formats.sigstore import Blob, InTotoStatement, Subject, layered_manifest, signature_tag
+from upwell.formats.attachment_tags import signature_tag
+from upwell.formats.sigstore import Blob, InTotoStatement, Subject, layered_manifest
 from upwell.formats.sigstore.artifacts import SIGNATURE_TYPE
 from upwell.oci import Descriptor, Digest, Manifest, MediaType, Reference
 from upwell.reconcilers.signatures.examination import EvidenceCopies

@@ -15,6 +15,7 @@ from upwell.store.interface import (
     StoreError,
     UnavailableError,
 )
+from upwell.store.kubernetes_connections import ServerAccess
 from upwell.store.kubernetes_errors import (
     ApiStatus,
     BusyError,
@@ -22,7 +23,7 @@ from upwell.store.kubernetes_errors import (
     ServerFaultError,
     StoreForbiddenError,
 )
-from upwell.store.kubernetes_http import ApiRequest, ServerAccess
+from upwell.store.kubernetes_http import ApiRequest
 
 KEY = ObjectKey("BuildConfig", "shop", "a")
 

@@ -8,11 +8,8 @@ from typing import Any, cast
 from urllib.parse import urlsplit
 
 from upwell.api.codec import InvalidObjectError, UnknownKindError, decode
-from upwell.api.defaults import apply_defaults, with_defaults
 from upwell.api.manifests import MAX_MANIFEST_BYTES, InvalidManifestTextError, parse_manifests
 from upwell.api.meta import Resource
-from upwell.api.validation.objects import validate
-from upwell.api.validation.updates import new_faults
 from upwell.api.values.faults import Fault
 from upwell.cli.core.connection import Session
 from upwell.cli.core.errors import CommandError, Exit
@@ -125,6 +122,10 @@ async def require_no_new_faults(client: ApiClient, manifests: Iterable[LoadedMan
 
     A rule holds for what an update brings in, as on the server. Raises StoreError.
     """
+    from upwell.api.defaults import with_defaults  # noqa: PLC0415 - the rules take long to load
+    from upwell.api.validation.objects import validate  # noqa: PLC0415 - the same
+    from upwell.api.validation.updates import new_faults  # noqa: PLC0415 - the same
+
     faults: list[str] = []
     for manifest in manifests:
         if not manifest.faults:
@@ -158,6 +159,9 @@ def _check(
     *,
     to_store: bool,
 ) -> LoadedManifest | list[str]:
+    from upwell.api.defaults import apply_defaults  # noqa: PLC0415 - the rules take long to load
+    from upwell.api.validation.objects import validate  # noqa: PLC0415 - the same
+
     try:
         resource = decode(document)
     except UnknownKindError as error:

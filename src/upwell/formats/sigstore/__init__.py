@@ -7,14 +7,10 @@ keys that check them. Bytes of strangers are parsed by code whose work their siz
 from upwell.formats.sigstore.artifacts import (
     Artifact,
     Blob,
-    attachment_tags,
-    attestation_tag,
     bundle_manifest,
-    image_of_tag,
     layer_signature,
     layered_manifest,
     signature_manifest,
-    signature_tag,
 )
 from upwell.formats.sigstore.bundle import Bundle
 from upwell.formats.sigstore.certificates import CertificateAuthorities, InvalidCertificateError
@@ -62,16 +58,12 @@ __all__ = [
     "TrustedFulcio",
     "TrustedKeys",
     "UntrustedSignatureError",
-    "attachment_tags",
-    "attestation_tag",
     "bundle_manifest",
     "canonical",
     "claim_of",
-    "image_of_tag",
     "layer_signature",
     "layered_manifest",
     "pre_authentication",
     "signature_manifest",
-    "signature_tag",
     "statement_of",
 ]

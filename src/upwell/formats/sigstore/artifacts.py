@@ -4,7 +4,6 @@ Two ways to find them are in use, and clients read one or the other: a tag made 
 digest (cosign, specs/SIGNATURE_SPEC.md), and the list of referrers (OCI distribution-spec 1.1).
 """
 
-import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from types import MappingProxyType
@@ -31,10 +30,6 @@ _IMAGE_CONFIG = "application/vnd.oci.image.config.v1+json"
 EMPTY_TYPE = "application/vnd.oci.empty.v1+json"
 """Type that cosign's index of referrers has for bundles, by their configuration."""
 _EMPTY = Descriptor(EMPTY_TYPE, Digest.of(b"{}"), 2)
-_TAG = re.compile(
-    r"(sha256(?=-[0-9a-f]{64}\.)|sha512(?=-[0-9a-f]{128}\.))-([0-9a-f]+)\.(?:sig|att|sbom)",
-    re.ASCII,
-)
 
 
 @dataclass(frozen=True, slots=True)
@@ -62,27 +57,6 @@ class Artifact:
 
     manifest: Manifest
     blobs: tuple[Blob, ...]
-
-
-def signature_tag(image: Digest) -> str:
-    """Return the tag under which cosign finds the signatures of an image."""
-    return f"{image.algorithm}-{image.hex}.sig"
-
-
-def attestation_tag(image: Digest) -> str:
-    """Return the tag under which cosign finds the attestations of an image."""
-    return f"{image.algorithm}-{image.hex}.att"
-
-
-def attachment_tags(image: Digest) -> tuple[str, ...]:
-    """Return every tag under which cosign keeps something about an image."""
-    return tuple(f"{image.algorithm}-{image.hex}.{kind}" for kind in ("sig", "att", "sbom"))
-
-
-def image_of_tag(tag: str) -> Digest | None:
-    """Return the image whose signatures, attestations or SBOM a tag names; None: another tag."""
-    match = _TAG.fullmatch(tag)
-    return Digest.parse(f"{match[1]}:{match[2]}") if match else None
 
 
 def signature_layer(payload: bytes, signature: bytes, proof: SigningProof = NO_PROOF) -> Blob:

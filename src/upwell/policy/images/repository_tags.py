@@ -6,7 +6,7 @@ from dataclasses import dataclass
 
 from upwell.api.image import ImageStream, ImportPolicy, TagReference
 from upwell.api.meta import ObjectReference
-from upwell.formats.sigstore import image_of_tag
+from upwell.formats.attachment_tags import image_of_tag
 from upwell.oci import InvalidReferenceError, Reference
 from upwell.policy.images.versions import Version, natural_key
 

@@ -14,7 +14,7 @@ from upwell.api.image import (
     TagEvent,
 )
 from upwell.api.meta import ObjectKey, ObjectReference
-from upwell.formats.sigstore import image_of_tag
+from upwell.formats.attachment_tags import image_of_tag
 from upwell.oci import Digest, InvalidReferenceError, Reference
 
 MAX_HISTORY = 100

@@ -15,7 +15,7 @@ from upwell.api.build import Build
 from upwell.api.image import Image, ImageStream, TagEvent
 from upwell.api.meta import Resource
 from upwell.api.requests.prune import PruneSpec
-from upwell.formats.sigstore import image_of_tag
+from upwell.formats.attachment_tags import image_of_tag
 from upwell.oci import Digest, InvalidDigestError, Reference
 from upwell.oci.index_tags import index_of_tag
 from upwell.policy.access.roles import MIRROR_NAMESPACE

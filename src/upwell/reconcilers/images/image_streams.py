@@ -10,7 +10,7 @@ from random import random
 from upwell.api.image import ImageStream, ImageStreamStatus, TagReference
 from upwell.api.meta import ObjectKey
 from upwell.controller import Controller, ObjectCache, Result, Watch, WorkQueue, of_both
-from upwell.formats.sigstore import image_of_tag
+from upwell.formats.attachment_tags import image_of_tag
 from upwell.machine.tasks import side_by_side
 from upwell.oci import InvalidReferenceError, Platform, Reference
 from upwell.policy.images.checks import ImportCheck, with_checks

@@ -17,7 +17,7 @@ from upwell.api.image_policies.policy import (
     PolicyPoint,
 )
 from upwell.api.meta import ObjectMeta
-from upwell.formats.sigstore import image_of_tag
+from upwell.formats.attachment_tags import image_of_tag
 from upwell.oci import Digest, Reference
 from upwell.policy.signatures.judgement import ImageJudgement, PolicyVerdict
 from upwell.policy.signatures.scopes import JudgedImage, holds_at, is_registry, judged_image

@@ -12,7 +12,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from weakref import WeakValueDictionary
 
-from upwell.formats.sigstore import attachment_tags
+from upwell.formats.attachment_tags import attachment_tags
 from upwell.formats.sigstore.artifacts import BUNDLE_TYPE, SIGNATURE_TYPE
 from upwell.formats.sigstore.dsse import MEDIA_TYPE as ENVELOPE
 from upwell.machine.backoff import Backoff

@@ -6,13 +6,8 @@ They are found as cosign leaves them: by a tag made of the image's digest, and a
 from collections.abc import AsyncGenerator, Iterable, Sequence
 from dataclasses import dataclass, field
 
-from upwell.formats.sigstore import (
-    Blob,
-    SimpleSigning,
-    attestation_tag,
-    layer_signature,
-    signature_tag,
-)
+from upwell.formats.attachment_tags import attestation_tag, signature_tag
+from upwell.formats.sigstore import Blob, SimpleSigning, layer_signature
 from upwell.formats.sigstore.artifacts import (
     BUNDLE_PREDICATE,
     BUNDLE_TYPE,

@@ -8,15 +8,8 @@ import asyncio
 from collections.abc import Sequence
 from weakref import WeakValueDictionary
 
-from upwell.formats.sigstore import (
-    Artifact,
-    Blob,
-    Bundle,
-    attestation_tag,
-    bundle_manifest,
-    layered_manifest,
-    signature_tag,
-)
+from upwell.formats.attachment_tags import attestation_tag, signature_tag
+from upwell.formats.sigstore import Artifact, Blob, Bundle, bundle_manifest, layered_manifest
 from upwell.formats.sigstore.artifacts import attestation_layer
 from upwell.formats.sigstore.dsse import MEDIA_TYPE as ENVELOPE
 from upwell.oci import Descriptor, Digest, Reference

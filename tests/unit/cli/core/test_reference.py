@@ -1,5 +1,6 @@
 """The commands' help: in step with docs/cli.md, complete, and quick to print."""
 
+import socket
 import subprocess
 import sys
 
@@ -56,6 +57,51 @@ def test_the_help_imports_no_command_and_no_model() -> None:
         "heavy = {'pydantic', 'aiohttp', 'yaml', 'rich', 'upwell.app', 'upwell.cli.objects.get'}\n"
         "print(*sorted(heavy & set(sys.modules)))\n"
     )
+
+    done = subprocess.run(
+        [sys.executable, "-c", script], capture_output=True, text=True, check=True
+    )
+
+    assert done.stdout.split() == []
+
+
+_READERS = ("get pods", "delete pod/a", "label pod/a b=c", "scale deploy/a --replicas 2", "tag a b")
+_HEAVY = {
+    "aiohttp",
+    "cryptography",
+    "rich",
+    "upwell.api.validation.objects",
+    "upwell.formats.sigstore",
+    "upwell.settings",
+}
+
+
+def test_commands_load_what_they_use() -> None:
+    # Loading is nearly all that a short command takes: the rules of manifests, the libraries for
+    # WebSockets, signatures and registries, and the server's settings are for those who need them.
+    script = (
+        "import sys\n"
+        "from click.testing import CliRunner\n"
+        "from upwell.cli import main\n"
+        f"for command in {_READERS!r}:\n"
+        "    asked = CliRunner().invoke(main, [*command.split(), '--server', sys.argv[1]])\n"
+        "    assert 'is `upwell serve` running' in asked.output, (command, asked.output)\n"
+        f"print(*sorted({_HEAVY!r} & set(sys.modules)))\n"
+    )
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        server = f"http://127.0.0.1:{free.getsockname()[1]}"
+
+        done = subprocess.run(
+            [sys.executable, "-c", script, server], capture_output=True, text=True, check=True
+        )
+
+    assert done.stdout.split() == []
+
+
+def test_a_copy_loads_no_server() -> None:
+    heavy = {"upwell.settings", "upwell.formats.sigstore", "upwell.api.validation.objects"}
+    script = f"import sys, upwell.cli.images.image\nprint(*sorted({heavy!r} & set(sys.modules)))\n"
 
     done = subprocess.run(
         [sys.executable, "-c", script], capture_output=True, text=True, check=True

@@ -2,16 +2,14 @@
 
 import json
 
+from upwell.formats.attachment_tags import attestation_tag, image_of_tag, signature_tag
 from upwell.formats.sigstore import (
     Bundle,
     EnvelopeSignature,
     SignedEnvelope,
-    attestation_tag,
     bundle_manifest,
-    image_of_tag,
     layered_manifest,
     signature_manifest,
-    signature_tag,
 )
 from upwell.formats.sigstore.artifacts import attestation_layer, signature_layer
 from upwell.oci import Descriptor, Digest, MediaType

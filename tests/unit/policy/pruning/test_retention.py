@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from upwell.api.codec import decode
 from upwell.api.meta import Resource, format_time
 from upwell.api.requests.prune import PruneSpec
-from upwell.formats.sigstore import attestation_tag, signature_tag
+from upwell.formats.attachment_tags import attestation_tag, signature_tag
 from upwell.oci import Digest, Platform, Reference
 from upwell.oci.index_tags import index_of_tag, index_tag
 from upwell.policy.builds.identity import inputs_tag

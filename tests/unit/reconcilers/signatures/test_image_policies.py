@@ -27,7 +27,8 @@ from upwell.api.image_policies.policy import (
     ImagePolicyResource,
     PolicyPoint,
 )
-from upwell.formats.sigstore import Blob, signature_manifest, signature_tag
+from upwell.formats.attachment_tags import signature_tag
+from upwell.formats.sigstore import Blob, signature_manifest
 from upwell.formats.sigstore.artifacts import SIGNATURE_TYPE
 from upwell.oci import Descriptor, Digest, Manifest, Reference, parse_manifest
 from upwell.policy.signatures.findings import MAX_PASSED

@@ -12,7 +12,8 @@ from upwell.api.build import Build
 from upwell.api.codec import decode
 from upwell.api.conditions import find
 from upwell.builder.interface import BuildError
-from upwell.formats.sigstore import Blob, PredicateType, attestation_tag, signature_tag
+from upwell.formats.attachment_tags import attestation_tag, signature_tag
+from upwell.formats.sigstore import Blob, PredicateType
 from upwell.inventory.interface import InventoryError, InventoryFailedError, Package
 from upwell.oci import Digest, Reference
 from upwell.policy.health.builds import SBOM_ATTESTED, SIGNED

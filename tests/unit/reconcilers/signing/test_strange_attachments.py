@@ -10,15 +10,8 @@ from tests.support.registry.hosted_images import CONFIG, image, index, push, pus
 from tests.support.registry.signed_images import CosignKey, cluster_policy, image_judge
 
 from upwell.api.image_policies.policy import PolicyPoint
-from upwell.formats.sigstore import (
-    Blob,
-    InTotoStatement,
-    PredicateType,
-    Subject,
-    attestation_tag,
-    layered_manifest,
-    signature_tag,
-)
+from upwell.formats.attachment_tags import attestation_tag, signature_tag
+from upwell.formats.sigstore import Blob, InTotoStatement, PredicateType, Subject, layered_manifest
 from upwell.formats.sigstore.dsse import MEDIA_TYPE as ENVELOPE
 from upwell.formats.sigstore.simple_signing import MAX_PAYLOAD_BYTES, SIGNATURE_ANNOTATION
 from upwell.formats.sigstore.simple_signing import MEDIA_TYPE as SIMPLE_SIGNING
