@@ -69,7 +69,7 @@ class HttpRequest:
         return is_whole and self.method in {"GET", "HEAD", "OPTIONS", "PUT", "DELETE"}
 
 
-class ApiAnswer:
+class AnswerReader:
     """An answer; its head has come, and its body is read once, in order."""
 
     def __init__(self, connection: "_Connection", idle: float | None) -> None:
@@ -222,7 +222,7 @@ class HttpConnections:
         await asyncio.sleep(0)  # the event loop closes them when it gets to it
 
     @asynccontextmanager
-    async def ask(self, request: HttpRequest, limits: TimeLimits) -> AsyncIterator[ApiAnswer]:
+    async def ask(self, request: HttpRequest, limits: TimeLimits) -> AsyncIterator[AnswerReader]:
         """Send a request and give its answer, to be read within the context.
 
         Raises ConnectionFailedError, or TimeoutError.
@@ -289,9 +289,9 @@ class HttpConnections:
 
     async def _exchange(
         self, connection: _Connection, request: HttpRequest, idle: float | None
-    ) -> ApiAnswer | None:
+    ) -> AnswerReader | None:
         """Send a request and return its answer; None if the server has closed without one."""
-        answer = ApiAnswer(connection, idle)
+        answer = AnswerReader(connection, idle)
         content = request.content
         connection.writer.write(self._head(request))
         if content is None or isinstance(content, bytes):

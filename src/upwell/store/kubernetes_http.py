@@ -18,7 +18,7 @@ from upwell.store.interface import (
     UnavailableError,
 )
 from upwell.store.kubernetes_connections import (
-    ApiAnswer,
+    AnswerReader,
     ConnectionFailedError,
     HttpConnections,
     HttpRequest,
@@ -156,7 +156,7 @@ class ApiConnection:
                     raise StoreError(f"{request.key}: {error}") from error
 
     @asynccontextmanager
-    async def _open(self, request: ApiRequest, limits: TimeLimits) -> AsyncIterator[ApiAnswer]:
+    async def _open(self, request: ApiRequest, limits: TimeLimits) -> AsyncIterator[AnswerReader]:
         """Send `request` and give its successful answer, to be read within the context."""
         content: bytes | AsyncIterator[bytes] | None = request.content
         if request.body is not None:
@@ -221,7 +221,7 @@ def _reachable(base: str) -> Iterator[None]:
         raise UnavailableError(f"{base} cannot be reached: {error}") from error
 
 
-async def _read_at_most(limit: int, answer: ApiAnswer) -> bytes:
+async def _read_at_most(limit: int, answer: AnswerReader) -> bytes:
     body = await answer.read_at_most(limit)
     if len(body) > limit:
         raise StoreError(f"the server's answer has more than {limit} bytes")
