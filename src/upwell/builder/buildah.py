@@ -270,17 +270,21 @@ class BuildahBuilder:
             folder.remove()
         return (*removed, *await self._caches.prune(oldest, dry_run=dry_run))
 
-    async def inspect(self, image: Reference, *, pull: bool = True) -> ImageConfig:
-        """Return an image's configuration, pulled by the policy if asked; raises BuildError."""
+    async def inspect(self, image: Reference) -> ImageConfig:
+        """Pull an image by the policy, and return its configuration; raises BuildError."""
         folder = BuildFolder(self._folders, f"inspect-{time.monotonic_ns()}")
         folder.create()
         try:
             auth, policy = folder.write_logins(()), self._settings.pull_policy
-            if pull:
-                await self._pull_image(image, folder.path, auth, insecure=False, policy=policy)
+            await self._pull_image(image, folder.path, auth, insecure=False, policy=policy)
             return await self._commands.image_config(str(image), folder.path)
         finally:
             folder.remove()
+
+    async def stored_config(self, image: str) -> ImageConfig:
+        """Return the configuration of an image in the store, by name or id; raises BuildError."""
+        self._settings.work_dir.mkdir(parents=True, exist_ok=True)
+        return await self._commands.image_config(image, self._settings.work_dir)
 
     async def output_of(self, image: Reference, script: str) -> bytes:
         """Return what a script of an image in the store prints; raises BuildError."""
@@ -343,7 +347,7 @@ class BuildahBuilder:
             work.say(f"Pushed {plan.push.with_digest(digest)}")
         if plan.local_name:
             await work.commands.tag(image, plan.local_name, folder.path)
-        return BuildResult(digest, stages)
+        return BuildResult(digest, stages, image)
 
     async def _with_steps(self, work: Workspace, pulled: Collection[str]) -> Workspace:
         """Let a build find its steps again, if it may; `pulled` are its images' ids."""

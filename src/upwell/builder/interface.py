@@ -186,6 +186,8 @@ class SourceOptions:
     assemble_user: str = ""
     """In place of the builder's label and USER."""
     assemble_runtime_user: str = ""
+    destination: str = ""
+    """Folder in the image to upload to, in place of the builder's label."""
     allowed_uids: str = ""
     """Ranges such as `1-,5`; empty: any user."""
     volumes: tuple[HostVolume, ...] = ()
@@ -289,6 +291,8 @@ class BuildResult:
     digest: Digest | None
     """The manifest's digest as pushed; None when nothing was pushed."""
     stages: Mapping[str, float]
+    image: str = ""
+    """Its id in the builder's own store."""
 
 
 class Builder(Protocol):
@@ -347,11 +351,12 @@ class Builder(Protocol):
 class LocalBuilder(Builder, Protocol):
     """A builder that leaves its images in a store of this machine."""
 
-    async def inspect(self, image: Reference, *, pull: bool = True) -> ImageConfig:
-        """Return an image's configuration; raises BuildError.
+    async def inspect(self, image: Reference) -> ImageConfig:
+        """Pull an image by the policy, and return its configuration; raises BuildError."""
+        ...
 
-        With `pull`, after pulling it by the policy; without, as it is in the store.
-        """
+    async def stored_config(self, image: str) -> ImageConfig:
+        """Return the configuration of an image in the store, by name or id; raises BuildError."""
         ...
 
     async def output_of(self, image: Reference, script: str) -> bytes:

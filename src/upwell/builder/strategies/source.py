@@ -51,7 +51,7 @@ async def _build(work: Workspace) -> str:
     if builder is None:
         raise BuildError(_REASON, "the plan names no builder image")
     config = await work.commands.image_config(str(builder), work.folder.path)
-    image = s2i.BuilderImage.of(config, plan.source.assemble_user)
+    image = s2i.BuilderImage.of(config, plan.source.assemble_user).at(plan.source.destination)
     _check_users(work, image)
     env = await asyncio.to_thread(_environment, work)
     known = _Preparation(str(builder), image, env, {}, config.needs_docker_format)

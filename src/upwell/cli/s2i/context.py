@@ -1,9 +1,13 @@
 """Build context of `upwell s2i build --as-dockerfile`: Dockerfile and upload."""
 
 import os
+import posixpath
+import re
 import shutil
-from collections.abc import Collection, Iterator
+from collections.abc import Collection, Iterator, Mapping
+from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
+from typing import Self
 
 import click
 
@@ -17,15 +21,49 @@ from upwell.formats.s2i.as_dockerfile import (
     dockerfile,
 )
 from upwell.formats.s2i.contract import (
+    DESTINATION_LABEL,
     SCRIPTS,
+    SCRIPTS_LABEL,
     SOURCE_SCRIPT_FOLDERS,
+    BuilderImage,
     generated_labels,
     image_path,
     parse_environment,
 )
 from upwell.formats.s2i.ignore import left_out
+from upwell.formats.s2i.users import AllowedUids
 
 _GIT = ".git"
+_UNKNOWN = BuilderImage("", "/tmp", "", "", "/opt/app-root/src")  # noqa: S108  # in the image
+"""A builder image that nobody has looked at, as the reference takes it to be."""
+_IN_AN_OPTION = re.compile(r"[^\s\"'\\$,=]+")
+"""A path that an option of RUN can name."""
+
+
+@dataclass(frozen=True, slots=True)
+class ContextRequest:
+    """Build context that is asked for, checked before anything of it is written."""
+
+    options: S2iOptions
+    builder: BuilderImage
+    injections: Mapping[str, bytes]
+    """Files of -i, by the path of each in the image."""
+
+    @classmethod
+    def of(cls, options: S2iOptions, builder: BuilderImage | None) -> Self:
+        """Read the files, and check the user; raises click.UsageError or S2iError.
+
+        `builder` is None for an image that nobody has looked at.
+        """
+        known = (builder or _UNKNOWN).at(options["destination"])
+        user = options["assemble_user"] or DEFAULT_USER
+        AllowedUids.parse(options["allowed_uids"]).check(user, "assemble")
+        return cls(options, known, _injections(options, known.working_dir or "/"))
+
+    @property
+    def image_scripts(self) -> str:
+        """The URL of the image's scripts: as the option says, then as the image does."""
+        return self.options["image_scripts_url"] or self.builder.scripts_url
 
 
 def new_upload(target: Path) -> Path:
@@ -63,36 +101,47 @@ def copy_source(options: S2iOptions, tree: Path, target: Path) -> None:
 
 
 def write_dockerfile(
-    options: S2iOptions, labels: dict[str, str], upload: Path, target: Path
+    wanted: ContextRequest, labels: Mapping[str, str], upload: Path, target: Path
 ) -> None:
-    """Write the Dockerfile for what lies in the upload; raises click.UsageError."""
-    urls = (options["scripts_url"], options["image_scripts_url"])
+    """Write the injected files, and the Dockerfile for what lies in the upload."""
+    options = wanted.options
+    _write_injections(wanted.injections, upload)
+    given = {SCRIPTS_LABEL: options["scripts_url"], DESTINATION_LABEL: options["destination"]}
+    labels = {**labels, **{name: text for name, text in given.items() if text}}
+    urls = (options["scripts_url"], wanted.image_scripts)
     declared = _text(upload / "src/.s2i/environment")
     request = DockerfileRequest(
         builder=options.builder,
         tag=options.tag,
         assemble_user=options["assemble_user"] or DEFAULT_USER,
+        destination=wanted.builder.destination.rstrip("/"),
         scripts_path=next(filter(None, map(image_path, urls)), DEFAULT_SCRIPTS),
         own_scripts=frozenset(path.name for path in (upload / "scripts").iterdir()),
         environment={**dict(parse_environment(declared)), **options.environment()},
         labels=generated_labels(labels, options.builder, ""),
-        injections=tuple(_write_injections(options, upload)),
+        injections=tuple(wanted.injections),
         incremental=options["incremental"],
     )
     target.write_text(dockerfile(request))
 
 
-def _write_injections(options: S2iOptions, upload: Path) -> Iterator[str]:
-    """Write the files of -i into the upload, and yield where each belongs."""
-    for index, given in enumerate(options.injections()):
-        for name, content in given.files.items():
-            path = upload / "injections" / str(index) / name
-            path.parent.mkdir(parents=True, exist_ok=True)
-            path.write_bytes(content)
-        if not PurePosixPath(given.destination_dir).is_absolute():
-            message = "--as-dockerfile needs -i SRC:/DST with an absolute DST"
-            raise click.UsageError(message)
-        yield given.destination_dir
+def _injections(options: S2iOptions, working_dir: str) -> dict[str, bytes]:
+    """Read the files of -i, by the path of each in the image; raises click.UsageError."""
+    files = {
+        posixpath.normpath(posixpath.join("/", working_dir, given.destination_dir, name)): content
+        for given in options.injections()
+        for name, content in given.files.items()
+    }
+    if odd := [path for path in files if _IN_AN_OPTION.fullmatch(path) is None]:
+        raise click.UsageError(f"--inject: a Dockerfile cannot name the file {odd[0]!r}: rename it")
+    return files
+
+
+def _write_injections(files: Mapping[str, bytes], upload: Path) -> None:
+    for name, content in files.items():
+        path = upload / "injections" / name.lstrip("/")
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_bytes(content)
 
 
 def _paths(tree: Path) -> Iterator[str]:

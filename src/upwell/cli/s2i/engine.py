@@ -26,9 +26,9 @@ from upwell.builder.interface import (
 )
 from upwell.cli.core.errors import CommandError, Exit
 from upwell.cli.core.terminal import LogFilter, echo
-from upwell.cli.s2i.context import copy_source, new_upload, write_dockerfile
+from upwell.cli.s2i.context import ContextRequest, copy_source, new_upload, write_dockerfile
 from upwell.cli.s2i.request import S2iOptions, image, pull_policy
-from upwell.formats.s2i.contract import SCRIPTS_LABEL, BuilderImage, image_path
+from upwell.formats.s2i.contract import SCRIPTS_LABEL, BuilderImage, S2iError, image_path
 from upwell.formats.s2i.users import UserNotAllowedError
 from upwell.git.interface import GitSource
 from upwell.machine.process import LogSink
@@ -100,14 +100,18 @@ async def _until_terminated[T](work: Coroutine[object, object, T]) -> T:
     return await task
 
 
-async def build_image(options: S2iOptions, storage: SharedImageStore) -> None:
-    """Build, then tag, push, clean up and call back; raises CommandError."""
+async def build_image(options: S2iOptions, storage: SharedImageStore) -> str:
+    """Build, then tag, push, clean up and call back; raises CommandError.
+
+    Returns TAG, or the id of an image without one.
+    """
     labels: Mapping[str, str] = {}
     success = False
     try:
         async with _builder(options["pull_policy"], storage, options.network()) as builder:
-            labels = await _build(builder, options)
+            name, labels = await _build(builder, options)
             success = True
+            return name
     except BuildError as error:
         raise S2iFailedError(error) from error
     finally:
@@ -120,32 +124,45 @@ async def write_context(options: S2iOptions, storage: SharedImageStore, target: 
 
     Without a source, its place is left empty.
     """
-    upload = new_upload(target)
     labels: dict[str, str] = {}
     try:
-        if options.source:
-            async with _builder(options["pull_policy"], storage) as builder:
+        async with _builder(options["pull_policy"], storage) as builder:
+            wanted = await _context_request(builder, options)
+            upload = new_upload(target)
+            if options.source:
                 checkout = await _fetch(builder, options)
-                urls = options["scripts_url"], options["image_scripts_url"]
+                urls = options["scripts_url"], wanted.image_scripts
                 await collect_own_scripts(urls[0], checkout.path, urls[1], upload / "scripts")
                 copy_source(options, checkout.path, target)
                 labels = _labels(options, checkout)
     except BuildError as error:
         raise S2iFailedError(error) from error
-    write_dockerfile(options, labels, upload, target)
+    write_dockerfile(wanted, labels, upload, target)
 
 
-async def _build(builder: LocalBuilder, options: S2iOptions) -> Mapping[str, str]:
-    tag = image(options.tag, "TAG")
+async def _context_request(builder: LocalBuilder, options: S2iOptions) -> ContextRequest:
+    """Look at the builder image if this machine has it: for a text alone, none is pulled."""
+    try:
+        try:
+            known = BuilderImage.of(await builder.stored_config(options.builder))
+        except BuildError:
+            known = None
+        return ContextRequest.of(options, known)
+    except S2iError as error:
+        raise BuildError("GenericBuildFailed", str(error)) from error
+
+
+async def _build(builder: LocalBuilder, options: S2iOptions) -> tuple[str, Mapping[str, str]]:
     checkout = await _fetch(builder, options)
-    previous = await builder.image_id(str(tag)) if options["remove_previous"] else None
     plan = _plan(options, checkout)
-    await builder.build(plan, _log(options))
-    config = await builder.inspect(tag, pull=False)  # the image of now, whatever its registry has
-    if previous and previous != await builder.image_id(str(tag)):
+    tag = plan.local_name
+    previous = await builder.image_id(tag) if options["remove_previous"] else None
+    built = await builder.build(plan, _log(options))
+    config = await builder.stored_config(built.image)  # whatever the registry of TAG has
+    if previous and previous != await builder.image_id(tag):
         await builder.remove_image(previous)
-    echo(str(tag))
-    return config.labels
+    echo(tag or built.image)
+    return tag or built.image, config.labels
 
 
 def _local_tree(options: S2iOptions, path: Path) -> Checkout | None:
@@ -192,7 +209,7 @@ async def _fetch(builder: LocalBuilder, options: S2iOptions) -> Checkout:
 
 
 def _plan(options: S2iOptions, checkout: Checkout) -> BuildPlan:
-    tag = image(options.tag, "TAG")
+    tag = image(options.tag, "TAG") if options.tag else None
     runtime = options["runtime_image"]
     return BuildPlan(
         id="s2i",
@@ -206,10 +223,10 @@ def _plan(options: S2iOptions, checkout: Checkout) -> BuildPlan:
         labels=_labels(options, checkout),
         scripts_url=options["scripts_url"],
         inputs=options.injections(),
-        local_name=str(tag),
+        local_name=str(tag or ""),
         host_network=options.network() == "host",
         pull_policies={
-            tag: options.pull_policy("incremental_pull_policy"),
+            **({tag: options.pull_policy("incremental_pull_policy")} if tag else {}),
             **(
                 {image(runtime, "--runtime-image"): options.pull_policy("runtime_pull_policy")}
                 if runtime
@@ -223,6 +240,7 @@ def _plan(options: S2iOptions, checkout: Checkout) -> BuildPlan:
             else None,
             assemble_user=options["assemble_user"],
             assemble_runtime_user=options["assemble_runtime_user"],
+            destination=options["destination"],
             allowed_uids=options["allowed_uids"],
             volumes=options.volumes(),
             exclude=options["exclude"],

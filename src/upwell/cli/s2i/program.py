@@ -50,7 +50,7 @@ _TEXTS = (
     (("--ref", "-r"), "ref", "Branch, tag or commit; default: the remote's HEAD."),
     (("--context-dir",), "context_dir", "Folder of the source to build; default: its root."),
     (
-        ("--scripts-url", "-s"),
+        ("--scripts-url", "-s", "--scripts"),
         "scripts_url",
         "URL of the scripts; default: those of the source, then the image.",
     ),
@@ -63,6 +63,11 @@ _TEXTS = (
         ("--allowed-uids", "-u"),
         "allowed_uids",
         "User ids that may run assemble, such as 1-,5; default: all.",
+    ),
+    (
+        ("--destination", "-d", "--location", "-l"),
+        "destination",
+        "Folder of the image to upload to; default: the image's, /tmp.",
     ),
     (("--assemble-user",), "assemble_user", "User that runs assemble; default: the image's."),
     (
@@ -98,6 +103,7 @@ _FLAGS = (
     (("--incremental",), "incremental", "Reuse the artifacts of the image TAG."),
     (("--rm",), "remove_previous", "Remove the previous image of TAG."),
     (("--copy", "-c"), "copy", "Build a folder with its uncommitted changes."),
+    (("--keep-symlinks",), "keep_symlinks", "Accepted, unused: links are kept."),
     (("--ignore-submodules",), "ignore_submodules", "Do not fetch git submodules."),
     (("--push",), "push", "Push TAG to its registry after the build."),
     (("--quiet", "-q"), "quiet", "Print no log."),
@@ -147,7 +153,7 @@ def s2i() -> None:
     epilog=examples(
         "upwell s2i build . localhost/builder localhost/shop",
         "upwell s2i build https://github.com/acme/shop#v2 localhost/builder localhost/shop -e A=1",
-        "upwell s2i build --as-dockerfile out/Dockerfile . localhost/builder",
+        "upwell s2i build --as-dockerfile out/ . localhost/builder",
     )
 )
 @click.argument("source")
@@ -155,23 +161,26 @@ def s2i() -> None:
 @click.argument("tag", default="")
 @click.option(
     "--as-dockerfile",
-    type=click.Path(path_type=Path, dir_okay=False),
-    help="Write a Dockerfile and its context instead of building; default: build.",
+    default="",
+    help="Write this Dockerfile (FOLDER/ for FOLDER/Dockerfile) and its context; default: build.",
 )
 @_build_options
-def build(source: str, builder: str, tag: str, as_dockerfile: Path | None, **values: Any) -> None:
-    """Build SOURCE with the image BUILDER into the image TAG of the local store."""
+def build(source: str, builder: str, tag: str, as_dockerfile: str, **values: Any) -> None:
+    """Build SOURCE with the image BUILDER into the image TAG of the local store.
+
+    Without TAG, the image has no name: its id is printed.
+    """
     _build(source, builder, tag, as_dockerfile, values)
 
 
 @s2i.command(epilog=examples("upwell s2i generate localhost/builder out/Dockerfile"))
 @click.argument("builder")
-@click.argument("target", type=click.Path(path_type=Path, dir_okay=False))
+@click.argument("target")
 @click.option(
     "--source", default="", help="Source to put beside it; default: none, for you to fill in."
 )
 @_build_options
-def generate(builder: str, target: Path, source: str, **values: Any) -> None:
+def generate(builder: str, target: str, source: str, **values: Any) -> None:
     """Write a Dockerfile for a build with BUILDER, and its context."""
     _build(source, builder, "", target, values)
 
@@ -235,9 +244,7 @@ def create(name: str, target: Path) -> None:
         file.chmod(0o755 if text.startswith("#!") else 0o644)
 
 
-def _build(
-    source: str, builder: str, tag: str, as_dockerfile: Path | None, values: dict[str, Any]
-) -> None:
+def _build(source: str, builder: str, tag: str, as_dockerfile: str, values: dict[str, Any]) -> None:
     from upwell.cli.s2i.engine import (  # noqa: PLC0415  # only when it runs
         build_image,
         podman_run,
@@ -248,20 +255,29 @@ def _build(
     from upwell.cli.s2i.request import S2iOptions  # noqa: PLC0415
 
     options = S2iOptions(source, builder, tag, values)
-    if as_dockerfile is not None:
+    if as_dockerfile:
         if values["run_image"] or values["runtime_image"]:
             raise click.UsageError("--as-dockerfile does not work with --run or --runtime-image")
         if values["incremental"] and not tag:
             raise click.UsageError("--incremental needs TAG")
-        run(write_context(options, user_store(values["storage"]), as_dockerfile))
+        run(write_context(options, user_store(values["storage"]), _dockerfile(as_dockerfile)))
         return
-    if not tag:
-        raise click.UsageError("Missing argument 'TAG'.")
+    if needs := [f for f in ("incremental", "push", "remove_previous") if values[f] and not tag]:
+        name = "rm" if needs[0] == "remove_previous" else needs[0]
+        raise click.UsageError(f"--{name} needs TAG")
     if values["incremental"] and values["runtime_image"]:
         raise click.UsageError("--incremental does not work with --runtime-image")
-    run(build_image(options, user_store(values["storage"])))
+    built = run(build_image(options, user_store(values["storage"])))
     if values["run_image"]:
         podman = shutil.which("podman")
         if podman is None:
             raise click.UsageError("--run needs podman: install it")
-        os.execv(podman, podman_run(values["storage"], tag))  # noqa: S606  # no shell
+        os.execv(podman, podman_run(values["storage"], built))  # noqa: S606  # no shell
+
+
+def _dockerfile(text: str) -> Path:
+    """Return the path that --as-dockerfile names; raises click.UsageError."""
+    path = Path(text) / "Dockerfile" if text.endswith("/") else Path(text)
+    if path.is_dir():
+        raise click.UsageError(f"{text!r} is a folder: write {text}/ for a Dockerfile in it")
+    return path

@@ -15,7 +15,7 @@ _ARTIFACTS = "/tmp/artifacts.tar"  # noqa: S108  # a path inside the image, name
 
 @dataclass(frozen=True, slots=True)
 class DockerfileRequest:
-    """Source of the Dockerfile; the builder image is not looked at."""
+    """Source of the Dockerfile."""
 
     builder: str
     tag: str = ""
@@ -28,7 +28,7 @@ class DockerfileRequest:
     environment: Mapping[str, str] = field(default_factory=dict)
     labels: Mapping[str, str] = field(default_factory=dict)
     injections: Sequence[str] = ()
-    """Targets inside the image of the folders `injections/0`, `injections/1` and so on."""
+    """Paths of files, in the image and below the folder `injections`."""
     incremental: bool = False
 
 
@@ -52,9 +52,10 @@ def dockerfile(request: DockerfileRequest) -> str:
         mount = f"--mount=type=bind,from=cached,source={_ARTIFACTS},target={_ARTIFACTS}"
         command = f"mkdir -p {target} && if [ -s {_ARTIFACTS} ]; then {unpack}; fi"
         lines.append(f"RUN {mount} {_shell(command)}")
+    # One for each file: mounted over a folder, they would hide what the image has there.
     mounts = "".join(
-        f"--mount=type=bind,source={UPLOAD}/injections/{index},target={target} "
-        for index, target in enumerate(request.injections)
+        f"--mount=type=bind,source={UPLOAD}/injections{path},target={path} "
+        for path in request.injections
     )
     lines.append(f"RUN {mounts}{json.dumps([_script(request, 'assemble')])}")
     lines.append(f"CMD {json.dumps([_script(request, 'run')])}")
@@ -63,8 +64,14 @@ def dockerfile(request: DockerfileRequest) -> str:
 
 def _cached(request: DockerfileRequest) -> list[str]:
     """Return the stage that saves artifacts of the image TAG; none are no reason to fail."""
-    save = f"{_script(request, 'save-artifacts')} > {_ARTIFACTS} || : > {_ARTIFACTS}"
-    return [f"FROM {request.tag} AS cached", f"USER {request.assemble_user}", f"RUN {_shell(save)}"]
+    name = "save-artifacts"
+    script = _script(request, name)
+    save = f"{script} > {_ARTIFACTS} || : > {_ARTIFACTS}"
+    lines = [f"FROM {request.tag} AS cached"]
+    if name in request.own_scripts:  # that image has the scripts of another build
+        uploaded = json.dumps([f"{UPLOAD}/scripts/{name}", script])
+        lines.append(f"COPY --chown={request.assemble_user}:0 {uploaded}")
+    return [*lines, f"USER {request.assemble_user}", f"RUN {_shell(save)}"]
 
 
 def _script(request: DockerfileRequest, name: str) -> str:

@@ -8,7 +8,8 @@ assemble script does not run through the builder's ENTRYPOINT.
 import json
 import re
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from typing import Self
 
 from upwell.oci import ImageConfig
 
@@ -22,6 +23,7 @@ MAX_LABEL_BYTES = 10240
 """Of all labels in image_metadata.json together."""
 
 SCRIPTS_LABEL = "io.openshift.s2i.scripts-url"
+DESTINATION_LABEL = "io.openshift.s2i.destination"
 
 _DEFAULT_DESTINATION = "/tmp"  # noqa: S108  # the same
 _BUILD_LABEL = "io.openshift.build."
@@ -61,6 +63,10 @@ class BuilderImage:
         label = "io.openshift.s2i.assemble-runtime-user"
         return cls._read(config, assemble_user or config.labels.get(label, ""))
 
+    def at(self, destination: str) -> Self:
+        """Return the image with another place for uploads, unless it is empty; raises S2iError."""
+        return replace(self, destination=_path("destination", destination or self.destination))
+
     @classmethod
     def _read(cls, config: ImageConfig, assemble_user: str) -> "BuilderImage":
         """Read what a recipe is made of: each is a value of its kind, or S2iError is raised."""
@@ -75,7 +81,7 @@ class BuilderImage:
             ),
             destination=_path(
                 "destination",
-                labels.get("io.openshift.s2i.destination")
+                labels.get(DESTINATION_LABEL)
                 or labels.get("io.s2i.destination")
                 or env.get("STI_LOCATION", "")
                 or _DEFAULT_DESTINATION,

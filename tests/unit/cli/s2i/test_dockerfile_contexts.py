@@ -115,7 +115,7 @@ def test_the_folder_of_the_dockerfile_may_lie_in_the_source(
     tree: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.chdir(tree)
-    for target in ("out/Dockerfile", "Dockerfile.gen"):
+    for target in ("out/", "Dockerfile.gen"):
         written("build", "--as-dockerfile", target, ".", "b")
     assert {name for name in upload(tree / "out") if "a.log" not in name} == {
         "src/app.rb",
@@ -123,6 +123,62 @@ def test_the_folder_of_the_dockerfile_may_lie_in_the_source(
         "src/sub/b.rb",
     }
     assert "exists: remove it" in written("build", "--as-dockerfile", "out/D", ".", "b", code=2)
+
+
+def test_what_is_asked_for_is_a_label_and_a_place(tree: Path, tmp_path: Path) -> None:
+    target = tmp_path / "out/Dockerfile"
+    options = ["--destination", "/srv/", "-s", "image:///scripts", "-n", "shop"]
+    written("build", "-c", str(tree), "b", "--as-dockerfile", str(target), *options)
+    lines = target.read_text().splitlines()
+    assert {
+        'LABEL "io.k8s.display-name"="shop"',
+        'LABEL "io.openshift.s2i.destination"="/srv/"',
+        'LABEL "io.openshift.s2i.scripts-url"="image:///scripts"',
+        'COPY --chown=1001:0 ["upload/src", "/srv/src"]',
+    } <= set(lines)
+    assert lines[-1] == 'CMD ["/scripts/run"]'
+
+
+def test_injected_files_come_one_by_one_beside_what_the_image_has(
+    tree: Path, tmp_path: Path
+) -> None:
+    secret = write(tmp_path / "secret", "token", "sub/key")
+    target = tmp_path / "out/Dockerfile"
+    options = ["-i", f"{secret}:/tmp", "-i", f"{secret}/token:inner/renamed"]
+    written("build", "-c", str(tree), "b", "--as-dockerfile", str(target), *options)
+    places = ("/tmp/sub/key", "/tmp/token", "/opt/app-root/src/inner/renamed")  # noqa: S108
+    mounts = " ".join(
+        f"--mount=type=bind,source=upload/injections{place},target={place}" for place in places
+    )
+    assert f'RUN {mounts} ["/usr/libexec/s2i/assemble"]\n' in target.read_text()
+    assert (target.parent / "upload/injections/tmp/sub/key").read_text() == "sub/key\n"
+
+
+@pytest.mark.parametrize(
+    ("options", "code", "message"),
+    [
+        (["-i", "SECRET:/tmp"], 2, "cannot name the file '/tmp/a b'"),
+        (["-u", "1-9"], 15, "user 1001, which is not an allowed one"),
+        (["-u", "1-9", "--assemble-user", "maker"], 15, "no number"),
+        (["--destination", "$HOME"], 1, "'$HOME', which is no path"),
+        (["--as-dockerfile", "SECRET"], 2, "is a folder"),
+        (["-s", "file://SECRET"], 1, "there are no scripts at"),
+        (["--incremental"], 2, "--incremental needs TAG"),
+        (["--run"], 2, "does not work with --run"),
+        (["--runtime-image", "r"], 2, "does not work with --run"),
+    ],
+)
+def test_a_refusal_writes_no_dockerfile(
+    tree: Path, tmp_path: Path, *, options: list[str], code: int, message: str
+) -> None:
+    secret = write(tmp_path / "secret", "a b")
+    target = tmp_path / "out/Dockerfile"
+    words = [word.replace("SECRET", str(secret)) for word in options]
+    output = written(
+        "build", "--as-dockerfile", str(target), "-c", str(tree), "b", *words, code=code
+    )
+    assert message in output
+    assert not target.exists()
 
 
 def test_a_dockerfile_is_generated_for_a_source_that_comes_later(tmp_path: Path) -> None:
