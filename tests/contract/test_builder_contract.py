@@ -83,11 +83,8 @@ def images(tmp_path_factory: pytest.TempPathFactory) -> Iterator[BaseImages]:
         pytest.skip(f"apt install {' '.join(missing)}")
     if os.geteuid() != 0:
         pytest.skip("building needs root")
-    folder = tmp_path_factory.mktemp("images")
-    conf = tmp_path_factory.mktemp("conf") / "containers.conf"
-    asyncio.run(write_containers_conf(conf, folder))
     for registry in serve_registry(tmp_path_factory.mktemp("registry")):
-        yield push_base_images(registry, conf, folder)
+        yield push_base_images(registry)
 
 
 @pytest.fixture(scope="module")

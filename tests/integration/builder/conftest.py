@@ -58,10 +58,8 @@ def registry(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
 
 
 @pytest.fixture(scope="session")
-def images(
-    registry: str, containers_conf: Path, tmp_path_factory: pytest.TempPathFactory
-) -> BaseImages:
-    return push_base_images(registry, containers_conf, tmp_path_factory.mktemp("images"))
+def images(registry: str) -> BaseImages:
+    return push_base_images(registry)
 
 
 @pytest.fixture(scope="session")
@@ -104,10 +102,8 @@ def log() -> Log:
 
 
 @pytest.fixture(scope="session")
-def fakes(
-    images: BaseImages, containers_conf: Path, tmp_path_factory: pytest.TempPathFactory
-) -> BuilderImages:
-    return push_builder_images(images, containers_conf, tmp_path_factory.mktemp("fakes"))
+def fakes(images: BaseImages) -> BuilderImages:
+    return push_builder_images(images)
 
 
 @pytest.fixture(scope="session")

@@ -239,12 +239,12 @@ async def test_the_health_check_and_shell_of_a_base_stay(
 
 
 async def test_a_restarted_builder_has_its_cache_and_asks_no_registry_for_a_base(
-    settings: BuildahSettings, containers_conf: Path, tmp_path_factory: pytest.TempPathFactory
+    settings: BuildahSettings, tmp_path_factory: pytest.TempPathFactory
 ) -> None:
     text = "FROM base:1\nRUN date +%N > /kept\n"
     first, again = Log(), Log()
     with contextmanager(serve_registry)(tmp_path_factory.mktemp("vendor")) as address:
-        vendor = push_base_images(address, containers_conf, tmp_path_factory.mktemp("pushed"))
+        vendor = push_base_images(address)
         wanted = plan(vendor, "kept", dockerfile=text, push=None)
         await BuildahBuilder(settings).build(wanted, first)
 

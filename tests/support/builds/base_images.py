@@ -11,10 +11,11 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from tests.support.builds.written_images import Layer, WrittenImage
 from tests.support.ports import free_port
 
 from upwell.builder.buildah import BuildahBuilder
-from upwell.oci import Digest, Reference
+from upwell.oci import Reference
 
 ASSEMBLE = """\
 #!/bin/sh -e
@@ -120,20 +121,22 @@ def _wait_for_port(address: str) -> None:
     raise TimeoutError(address)
 
 
-def root_file_system(root: Path) -> None:
-    (root / "bin").mkdir(parents=True)
+def root_file_system() -> bytes:
+    """Return a layer with busybox and what programs expect of a system."""
     busybox = shutil.which("busybox") or ""
-    shutil.copy(busybox, root / "bin")
+    layer = Layer()
+    for name, mode in {"bin": 0o755, "etc": 0o755, "root": 0o700, "srv": 0o755}.items():
+        layer.folder(name, mode)
+    layer.folder("tmp", 0o1777)
+    layer.file("bin/busybox", Path(busybox).read_bytes())
     for applet in run(busybox, "--list").split():
         if applet != "busybox":
-            (root / "bin" / applet).symlink_to("busybox")
-    (root / "bin/entry").write_text('#!/bin/sh\necho through the entrypoint\nexec "$@"\n')
-    (root / "bin/entry").chmod(0o755)
-    for name, mode in {"tmp": 0o1777, "etc": 0o755, "srv": 0o755, "root": 0o700}.items():
-        (root / name).mkdir()
-        (root / name).chmod(mode)
-    (root / "etc/passwd").write_text("root:x:0:0:root:/root:/bin/sh\nmaker:x:431:77::/:/bin/sh\n")
-    (root / "etc/group").write_text("root:x:0:\nmakers:x:77:\n")
+            layer.link(f"bin/{applet}", "busybox")
+    layer.file("bin/entry", b'#!/bin/sh\necho through the entrypoint\nexec "$@"\n')
+    users = b"root:x:0:0:root:/root:/bin/sh\nmaker:x:431:77::/:/bin/sh\n"
+    layer.file("etc/passwd", users, 0o644)
+    layer.file("etc/group", b"root:x:0:\nmakers:x:77:\n", 0o644)
+    return layer.tar()
 
 
 def write_tree(root: Path, files: Mapping[str, str]) -> Path:
@@ -146,31 +149,27 @@ def write_tree(root: Path, files: Mapping[str, str]) -> Path:
     return root
 
 
-def push_base_images(registry: str, containers_conf: Path, folder: Path) -> BaseImages:
-    """Build a base and an S2I builder from it, and push both."""
-    root_file_system(folder / "rootfs")
-    (folder / "Base").write_text(
-        'FROM scratch\nCOPY rootfs /\nENV PATH=/bin BASE=1\nCMD ["/bin/sh"]\n'
+def push_base_images(registry: str) -> BaseImages:
+    """Write a base and an S2I builder on it, and push both."""
+    system = root_file_system()
+    scripts = Layer()
+    for folder in ("usr", "usr/libexec", "usr/libexec/s2i"):
+        scripts.folder(folder)
+    scripts.file("usr/libexec/s2i/assemble", ASSEMBLE.encode())
+    scripts.file("usr/libexec/s2i/run", b"#!/bin/sh\nexec sleep 1\n")
+    base = {"Env": ["PATH=/bin", "BASE=1"], "Cmd": ["/bin/sh"]}
+    s2i = {
+        "Env": base["Env"],
+        "Labels": {"io.openshift.s2i.scripts-url": "image:///usr/libexec/s2i/"},
+        "Entrypoint": ["/bin/entry"],
+        "ExposedPorts": {"8080/tcp": {}},
+        "WorkingDir": "/srv",
+        "User": "1001",
+    }
+    return BaseImages(
+        registry,
+        WrittenImage([system], base).push(Reference.parse(f"{registry}/vendor/base:1")),
+        WrittenImage([system, scripts.tar()], s2i).push(
+            Reference.parse(f"{registry}/vendor/s2i:1")
+        ),
     )
-    (folder / "S2i").write_text(
-        "FROM base\nCOPY scripts /usr/libexec/s2i\n"
-        "LABEL io.openshift.s2i.scripts-url=image:///usr/libexec/s2i/\n"
-        'ENTRYPOINT ["/bin/entry"]\nEXPOSE 8080\nWORKDIR /srv\nUSER 1001\n'
-    )
-    scripts = folder / "scripts"
-    scripts.mkdir()
-    for name, text in {"assemble": ASSEMBLE, "run": "#!/bin/sh\nexec sleep 1\n"}.items():
-        (scripts / name).write_text(text)
-        (scripts / name).chmod(0o755)
-    store = ["buildah", f"--root={folder / 'store'}", f"--runroot={folder / 'run'}"]
-    pinned = {}
-    environment = {"CONTAINERS_CONF": str(containers_conf)}
-    for name, recipe in {"base": "Base", "s2i": "S2i"}.items():
-        run(*store, "build", f"--tag={name}", f"--file={recipe}", ".", cwd=folder, env=environment)
-        tagged = Reference.parse(f"{registry}/vendor/{name}:1")
-        digest = folder / "digest"
-        target = ("--tls-verify=false", f"--digestfile={digest}", name, f"docker://{tagged}")
-        run(*store, "push", *target, env=environment)
-        pinned[name] = tagged.with_digest(Digest.parse(digest.read_text()))
-    shutil.rmtree(folder)
-    return BaseImages(registry, pinned["base"], pinned["s2i"])

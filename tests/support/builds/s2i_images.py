@@ -1,12 +1,13 @@
 """Builder images after the reference implementation's own test images, made from busybox."""
 
-from collections.abc import Mapping
-from dataclasses import dataclass
-from pathlib import Path
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any
 
-from tests.support.builds.base_images import BaseImages, run, write_tree
+from tests.support.builds.base_images import BaseImages, root_file_system
+from tests.support.builds.written_images import Layer, WrittenImage
 
-from upwell.oci import Digest, Reference
+from upwell.oci import Reference
 
 SCRIPTS = {
     "assemble": """\
@@ -23,26 +24,60 @@ id -u > /sti-fake/assemble-invoked
     "tar -cf - save-artifacts-invoked\n",
     "usage": "#!/bin/sh\necho how to use sti-fake\n",
 }
-URL = "LABEL io.openshift.s2i.scripts-url={url}\n"
-IN_IMAGE = URL.format(url="image:///usr/bin/sti-fake")
-MAKE = "RUN mkdir -p /sti-fake && chmod 777 /sti-fake\n"
-ONBUILD = "RUN mkdir -p /sti-fake/src\nWORKDIR /sti-fake/src\nONBUILD COPY . /sti-fake/src\n"
+URL = "io.openshift.s2i.scripts-url"
+IN_IMAGE = {"Labels": {URL: "image:///usr/bin/sti-fake"}}
 
-RECIPES: Mapping[str, str] = {
-    "fake": MAKE + IN_IMAGE + "WORKDIR /srv\nRUN chmod 777 /srv\n",
-    "assemble-root": MAKE + IN_IMAGE + "LABEL io.openshift.s2i.assemble-user=0\nUSER 1001\n",
-    "assemble-user": MAKE + IN_IMAGE + "LABEL io.openshift.s2i.assemble-user=431\nUSER 1001\n",
-    "env": MAKE + "ENV STI_SCRIPTS_URL=image:///usr/bin/sti-fake STI_LOCATION=/opt\n",
-    "user": MAKE + IN_IMAGE + "USER maker\nHEALTHCHECK CMD true\n",
-    "numericuser": MAKE + IN_IMAGE + "USER 431\n",
-    "scripts": MAKE + IN_IMAGE,
-    "no-save-artifacts": MAKE + IN_IMAGE + "RUN rm /usr/bin/sti-fake/save-artifacts\n",
-    "no-tar": MAKE + IN_IMAGE + "RUN rm /bin/tar\n",
-    "onbuild": ONBUILD,
-    "onbuild-rootuser": ONBUILD + "ONBUILD USER root\nUSER 431\n",
-    "onbuild-numericuser": ONBUILD + "ONBUILD USER 431\nUSER 431\n",
-    "runtime": "WORKDIR /srv/app\nRUN chmod 777 /srv/app\nUSER 1001\n"
-    "LABEL io.openshift.s2i.assemble-input-files='/sti-fake/src;/sti-fake/assemble-invoked:got'\n",
+
+@dataclass(frozen=True)
+class ImageChanges:
+    """Difference of an image from the shared base with the scripts."""
+
+    config: Mapping[str, Any]
+    folders: Mapping[str, int] = field(default_factory=lambda: {"/sti-fake": 0o777})
+    """Modes by path, parents first."""
+    removed: Sequence[str] = ()
+
+
+def assembled_by(user: str) -> dict[str, Any]:
+    labels = {**IN_IMAGE["Labels"], "io.openshift.s2i.assemble-user": user}
+    return {"Labels": labels, "User": "1001"}
+
+
+def with_triggers(*triggers: str, user: str = "") -> ImageChanges:
+    source = "/sti-fake/src"
+    on_build = [f"COPY . {source}", *triggers]
+    config = {"WorkingDir": source, "OnBuild": on_build, **({"User": user} if user else {})}
+    return ImageChanges(config, {"/sti-fake": 0o755, source: 0o755})
+
+
+RECIPES: Mapping[str, ImageChanges] = {
+    "fake": ImageChanges({**IN_IMAGE, "WorkingDir": "/srv"}, {"/sti-fake": 0o777, "/srv": 0o777}),
+    "assemble-root": ImageChanges(assembled_by("0")),
+    "assemble-user": ImageChanges(assembled_by("431")),
+    "env": ImageChanges(
+        {"Env": ["STI_SCRIPTS_URL=image:///usr/bin/sti-fake", "STI_LOCATION=/opt"]}
+    ),
+    "user": ImageChanges(
+        {**IN_IMAGE, "User": "maker", "Healthcheck": {"Test": ["CMD-SHELL", "true"]}}
+    ),
+    "numericuser": ImageChanges({**IN_IMAGE, "User": "431"}),
+    "scripts": ImageChanges(IN_IMAGE),
+    "no-save-artifacts": ImageChanges(IN_IMAGE, removed=["/usr/bin/sti-fake/save-artifacts"]),
+    "no-tar": ImageChanges(IN_IMAGE, removed=["/bin/tar"]),
+    "onbuild": with_triggers(),
+    "onbuild-rootuser": with_triggers("USER root", user="431"),
+    "onbuild-numericuser": with_triggers("USER 431", user="431"),
+    "runtime": ImageChanges(
+        {
+            "WorkingDir": "/srv/app",
+            "User": "1001",
+            "Labels": {
+                "io.openshift.s2i.assemble-input-files": "/sti-fake/src;"
+                "/sti-fake/assemble-invoked:got"
+            },
+        },
+        {"/srv": 0o755, "/srv/app": 0o777},
+    ),
 }
 
 
@@ -56,30 +91,39 @@ class BuilderImages:
         return self.pinned[name]
 
 
-def push_builder_images(images: BaseImages, containers_conf: Path, folder: Path) -> BuilderImages:
-    """Build every image on the shared base, and push it."""
-    context = write_tree(folder / "context", {f"scripts/{n}": t for n, t in SCRIPTS.items()})
-    store = ["buildah", f"--root={folder / 'store'}", f"--runroot={folder / 'run'}"]
-    environment = {"CONTAINERS_CONF": str(containers_conf)}
-    plain = ("--tls-verify=false",)
-    pinned = {}
-    for name, recipe in RECIPES.items():
-        text = f"FROM {images.base}\nCOPY scripts /usr/bin/sti-fake\n{recipe}"
-        (folder / "Dockerfile").write_text(text)
-        file = f"--file={folder / 'Dockerfile'}"
-        build = (
-            "build",
-            *plain,
-            "--layers",  # most begin alike
-            "--ulimit=nproc=1024:1024",
-            "--format=docker",
-            f"--tag={name}",
-            file,
-            str(context),
-        )
-        run(*store, *build, env=environment)
-        tagged = images.reference(f"fake/{name}:1")
-        digest = f"--digestfile={folder / 'digest'}"
-        run(*store, "push", *plain, digest, name, f"docker://{tagged}", env=environment)
-        pinned[name] = tagged.with_digest(Digest.parse((folder / "digest").read_text()))
-    return BuilderImages(pinned)
+def push_builder_images(images: BaseImages) -> BuilderImages:
+    """Write every image on the shared base, and push it."""
+    system, scripts = root_file_system(), _scripts()
+    return BuilderImages(
+        {
+            name: WrittenImage(
+                [system, scripts, _changes(recipe)],
+                {"Cmd": ["/bin/sh"], **recipe.config, "Env": _environment(recipe)},
+                docker_format=True,
+            ).push(images.reference(f"fake/{name}:1"))
+            for name, recipe in RECIPES.items()
+        }
+    )
+
+
+def _environment(recipe: ImageChanges) -> list[str]:
+    return ["PATH=/bin", "BASE=1", *recipe.config.get("Env", ())]
+
+
+def _scripts() -> bytes:
+    layer = Layer()
+    for folder in ("usr", "usr/bin", "usr/bin/sti-fake"):
+        layer.folder(folder)
+    for name, text in SCRIPTS.items():
+        layer.file(f"usr/bin/sti-fake/{name}", text.encode())
+    return layer.tar()
+
+
+def _changes(recipe: ImageChanges) -> bytes:
+    layer = Layer()
+    for path, mode in recipe.folders.items():
+        layer.folder(path, mode)
+    for path in recipe.removed:
+        layer.folder(path.rpartition("/")[0])
+        layer.remove(path)
+    return layer.tar()
