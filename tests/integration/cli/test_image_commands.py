@@ -153,7 +153,7 @@ async def test_a_failed_import_ends_with_1_and_says_why(setup: ImportSetup) -> N
 @pytest.mark.parametrize(
     ("arguments", "code", "text"),
     [
-        (["import-image", "none:1"], 3, "does not exist"),
+        (["import-image", "none:1"], 3, "not found"),
         (["import-image", "a/b/c:1"], 2, "is not a tag"),
         (["tag", "shop:1"], 2, "at least one TAG"),
         (["tag", "shop:1", "shop:2", "--scheduled"], 2, "--scheduled needs an image of another"),
