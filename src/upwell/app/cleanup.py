@@ -7,7 +7,7 @@ from dataclasses import asdict
 from datetime import timedelta
 
 from upwell.api.promotion import Promotion
-from upwell.machine.clock import SteadyClock
+from upwell.machine.clock import SteadyClock, elapsed
 from upwell.machine.components import Components
 from upwell.machine.disk import DiskFault
 from upwell.oci import Digest
@@ -25,6 +25,8 @@ _UNDER_PRESSURE_SECONDS = 300.0
 _UNCERTAIN_SECONDS = 60.0
 _DAMAGE_SECONDS = 5.0
 _SHOWN = 5
+_SCRUB_SECONDS = 24 * 3600.0
+"""From the beginning of one look at all content to the beginning of the next."""
 _GRACE = timedelta(hours=24)
 
 type Named = Callable[[Store], Awaitable[Collection[Digest]]]
@@ -55,12 +57,25 @@ async def watch_registry(registry: EmbeddedRegistry, components: Components) -> 
             more = f" and {len(found) - _SHOWN} more" if len(found) > _SHOWN else ""
             component.fail(
                 "ContentDamaged",
-                f"{', '.join(found[:_SHOWN])}{more}: damaged on the disk. Nothing is removed from"
-                " there until it is whole: push or build it again, or delete it",
+                f"{', '.join(found[:_SHOWN])}{more}: damaged on the disk, and not served: push or"
+                " build it again, or delete it. Until then nothing is removed from where a manifest"
+                " or tag is damaged",
             )
         else:
             component.recover()
         await asyncio.sleep(_DAMAGE_SECONDS)
+
+
+async def scrub_registry(registry: EmbeddedRegistry) -> None:
+    """Look for content that the disk has changed, all of it again and again, slowly."""
+    while True:
+        began = elapsed()
+        try:
+            size = await registry.scrub()
+            log.debug("registry verified", extra={"bytes": size})
+        except RegistryError as error:
+            log.warning("registry not verified", extra={"why": str(error)})
+        await asyncio.sleep(max(_SECONDS, _SCRUB_SECONDS - (elapsed() - began)))
 
 
 async def clean_uploads(store: Store, inputs: BinaryInputs, named: Named) -> None:

@@ -16,6 +16,7 @@ from upwell.app.cleanup import (
     clean_uploads,
     free_space,
     referenced_evidence,
+    scrub_registry,
     watch_registry,
 )
 from upwell.app.configuration import build_slots, build_storage
@@ -280,6 +281,7 @@ def _cleanups(adapters: Adapters) -> Sequence[Loop]:
     return (
         partial(clean_registry, adapters.internal, PROCESS_CLOCK),
         partial(watch_registry, adapters.internal, adapters.components),
+        partial(scrub_registry, adapters.internal),
         partial(clean_uploads, adapters.store, adapters.inputs, referenced_inputs),
         partial(clean_uploads, adapters.store, adapters.evidence, referenced_evidence),
         partial(watch_tokens, adapters.store, PROCESS_CLOCK, adapters.components),

@@ -202,8 +202,11 @@ class HostedRegistry(InternalRegistry, Protocol):
         """List the manifests whose subject is `subject`, which need not exist."""
         ...
 
-    async def blob_size(self, repository: str, digest: Digest) -> int:
-        """Return the bytes that a blob has; raises BlobUnknownError."""
+    async def blob_size(self, repository: str, digest: Digest, *, verified: bool = False) -> int:
+        """Return the bytes that a blob has; raises BlobUnknownError.
+
+        With `verified`, they are known to be what they were when they were pushed.
+        """
         ...
 
     def read_blob(

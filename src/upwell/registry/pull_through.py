@@ -91,10 +91,18 @@ class PullThroughRegistry(EmbeddedRegistry):
             source = origin.reference.with_digest(image)
             await self._beside.bring(MirroredImage(source, repository, (image,), origin.access))
 
-    async def blob_size(self, repository: str, digest: Digest) -> int:
+    async def read_manifest(self, repository: str, digest: Digest) -> bytes:
+        """Return the bytes of a manifest; of one that is damaged, those of its origin."""
+        try:
+            return await super().read_manifest(repository, digest)
+        except ManifestUnknownError:
+            await self.find_manifest(repository, digest)
+        return await super().read_manifest(repository, digest)
+
+    async def blob_size(self, repository: str, digest: Digest, *, verified: bool = False) -> int:
         """Return the bytes that a blob has, which is here afterwards."""
         try:
-            return await super().blob_size(repository, digest)
+            return await super().blob_size(repository, digest, verified=verified)
         except BlobUnknownError:
             if await self._origin(repository, digest) is None:
                 raise

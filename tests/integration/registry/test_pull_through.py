@@ -103,6 +103,21 @@ async def test_after_a_restart_the_rest_of_an_image_is_found(servers: PullThroug
     assert await restarted.blob(own, Digest.of(b"layer"), 100) == b"layer"
 
 
+async def test_what_the_disk_changes_is_fetched_again(servers: PullThroughServers) -> None:
+    layer = b"layer" * 1000
+    image = await push_layered(servers.pusher, f"{servers.vendor}/library/debian:11", layer)
+    servers.follow("11", image.digest)
+    own = servers.reference(f"{STREAM}:11")
+    await servers.client.manifest(own)
+    await servers.client.blob(own, Digest.of(layer), len(layer))
+    for digest in (image.digest, Digest.of(layer)):
+        damaged = servers.root / "blobs" / "sha256" / digest.hex[:2] / digest.hex
+        damaged.write_bytes(b"damaged")
+    assert (await servers.client.manifest(own)).raw == image.raw
+    assert await servers.client.blob(own, Digest.of(layer), len(layer)) == layer
+    assert servers.registry.damage() == {}
+
+
 async def test_one_fetch_serves_all_who_ask(servers: PullThroughServers) -> None:
     layer = os.urandom(400_000)
     image = await push_layered(servers.pusher, f"{servers.vendor}/library/debian:11", layer)

@@ -5,12 +5,12 @@ from datetime import UTC, datetime
 from pathlib import Path
 
 import pytest
-from tests.support.registry.hosted_images import CONFIG, image, index, push
+from tests.support.registry.hosted_images import CONFIG, image, index, push, push_blob
 
 from upwell.oci import Digest, MediaType
 from upwell.registry.embedded import EmbeddedRegistry, StorageLimits
-from upwell.registry.errors import ManifestUnknownError
-from upwell.registry.hosting import ManifestPush
+from upwell.registry.errors import BlobUnknownError, ManifestUnknownError
+from upwell.registry.hosting import ManifestContentUnknownError, ManifestPush
 
 HOST = "registry.internal:5000"
 DAY = 24 * 3600.0
@@ -132,3 +132,108 @@ async def test_other_repositories_are_collected_as_before(registries: RegistryFo
     registry = registries.later()
     assert (await registry.collect_garbage()).blobs == 1
     assert list(registry.damage()) == ["team/third"]
+
+
+# Blobs
+
+
+def flip(registries: RegistryFolder, digest: Digest) -> None:
+    """Change a byte, as a failing disk does: no time of the file tells."""
+    path = registries.root / "blobs" / "sha256" / digest.hex[:2] / digest.hex
+    facts = path.stat()
+    content = bytearray(path.read_bytes())
+    content[0] ^= 1
+    path.write_bytes(content)
+    os.utime(path, ns=(facts.st_atime_ns, facts.st_mtime_ns))
+
+
+async def read(registry: EmbeddedRegistry, repository: str, digest: Digest) -> bytes:
+    size = await registry.blob_size(repository, digest, verified=True)
+    async with registry.read_blob(repository, digest, range(size)) as chunks:
+        return b"".join([chunk async for chunk in chunks])
+
+
+async def test_a_damaged_blob_is_as_good_as_none_and_is_told(registries: RegistryFolder) -> None:
+    registry = registries.open()
+    digest = await push_blob(registry, "team/app", b"layer")
+    assert await registry.mount_blob("team/web", digest, "team/app")
+    flip(registries, digest)
+
+    registry = registries.open()
+    with pytest.raises(BlobUnknownError):
+        await read(registry, "team/app", digest)
+    for repository in ("team/app", "team/web"):
+        with pytest.raises(BlobUnknownError):
+            await registry.blob_size(repository, digest)
+    assert not await registry.mount_blob("team/third", digest, "team/app")
+    what = [f"blob {digest}"]
+    assert registry.damage() == {"team/app": what, "team/web": what}
+
+
+async def test_a_push_heals_a_damaged_blob_in_every_repository(registries: RegistryFolder) -> None:
+    registry = registries.open()
+    digest = await push_blob(registry, "team/app", b"layer")
+    await registry.mount_blob("team/web", digest, "team/app")
+    flip(registries, digest)
+
+    registry = registries.open()  # it has not looked at the blob
+    await push_blob(registry, "team/web", b"layer")
+    again = registries.open()
+    assert await read(again, "team/app", digest) == b"layer"
+    assert await read(again, "team/web", digest) == b"layer"
+    assert registry.damage() == {}
+
+
+async def test_scrubbing_finds_what_no_time_tells(registries: RegistryFolder) -> None:
+    registry = registries.open()
+    bad, good = [await push_blob(registry, "team/app", one) for one in (b"layer", b"another")]
+    assert await read(registry, "team/app", bad) == b"layer"
+    flip(registries, bad)
+
+    assert await registry.scrub(rate=10**9) == len(b"layer" + b"another")
+    assert registry.damage() == {"team/app": [f"blob {bad}"]}
+    assert await read(registry, "team/app", good) == b"another"
+
+    await push_blob(registry, "team/app", b"layer")
+    assert registry.damage() == {}
+    await registry.delete_blob("team/app", bad)
+    await registry.scrub(rate=10**9)
+    assert registry.damage() == {}
+
+
+async def test_what_was_written_to_is_hashed_again_before_it_is_served(
+    registries: RegistryFolder,
+) -> None:
+    registry = registries.open()
+    digest = await push_blob(registry, "team/app", b"layer")
+    registries.damage(digest, b"wrong")
+    with pytest.raises(BlobUnknownError):
+        await read(registry, "team/app", digest)
+
+
+async def test_a_manifest_is_refused_that_names_a_damaged_blob(registries: RegistryFolder) -> None:
+    registry = registries.open()
+    await push(registry, "team/app")
+    flip(registries, Digest.of(CONFIG))
+    await registry.scrub(rate=10**9)
+    with pytest.raises(ManifestContentUnknownError):
+        await registry.put_manifest(
+            ManifestPush("team/app", image("other"), str(MediaType.OCI_MANIFEST), "v2")
+        )
+
+
+async def test_a_push_heals_a_manifest_that_nobody_has_read(registries: RegistryFolder) -> None:
+    registry = registries.open()
+    digest = await push(registry, "team/app")
+    await push(registry, "team/web")
+    registries.damage(digest, b"damaged")
+    with pytest.raises(ManifestUnknownError):
+        await registry.read_manifest("team/web", digest)
+    with pytest.raises(ManifestUnknownError):
+        await registry.find_manifest("team/web", digest)
+
+    assert await push(registry, "team/app") == digest
+    for repository in ("team/app", "team/web"):
+        assert Digest.of(await registry.read_manifest(repository, digest)) == digest
+    assert registry.damage() == {}
+    assert (await registry.find_manifest("team/web", digest)).digest == digest

@@ -14,10 +14,10 @@ from upwell.oci import Digest, Index, Manifest, MediaType, Reference
 from upwell.registry.embedded import EmbeddedRegistry, StorageLimits
 from upwell.registry.embedded.contents import Allowance, Contents
 from upwell.registry.embedded.files import run_whole, storing
+from upwell.registry.embedded.integrity import Integrity
 from upwell.registry.embedded.usage import StorageUsage
 from upwell.registry.errors import (
     BlobUnknownError,
-    DigestMismatchError,
     InvalidAnswerError,
     ManifestUnknownError,
 )
@@ -222,7 +222,7 @@ async def test_what_the_disk_changed_is_not_served_as_the_truth(
     for changed in (digest, Digest.of(CONFIG)):
         (root / "blobs" / "sha256" / changed.hex[:2] / changed.hex).write_bytes(b"damaged")
 
-    with pytest.raises(DigestMismatchError):
+    with pytest.raises(BlobUnknownError):
         await registry.blob(reference("team/app"), Digest.of(CONFIG), 100)
     again = EmbeddedRegistry(root, HOST)
     assert not await again.has_manifest("team/app", digest)
@@ -303,7 +303,8 @@ async def test_garbage_collection_removes_only_what_is_old_and_unused(
 def test_content_with_too_many_links_gets_another_copy(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    contents = Contents(tmp_path / "blobs", StorageUsage(tmp_path, tmp_path / "uploads"))
+    usage = StorageUsage(tmp_path, tmp_path / "uploads")
+    contents = Contents(tmp_path / "blobs", tmp_path / "repositories", usage, Integrity())
     digest = Digest.of(CONFIG)
     links = [tmp_path / name / digest.hex for name in "abc"]
     real = os.link

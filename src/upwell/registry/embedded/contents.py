@@ -1,13 +1,18 @@
 """The content store: each content once, hard-linked into the repositories that may see it."""
 
 import errno
-import os
 from dataclasses import dataclass
 from pathlib import Path
 
 from upwell.oci import Digest
 from upwell.registry.embedded.files import make_directories, remove, sync_directory
-from upwell.registry.embedded.usage import StorageUsage
+from upwell.registry.embedded.integrity import Integrity
+from upwell.registry.embedded.usage import (
+    BLOBS,
+    MANIFESTS,
+    StorageUsage,
+    folders_of_repositories,
+)
 from upwell.registry.hosting import StorageQuota
 
 
@@ -22,12 +27,16 @@ class Allowance:
 class Contents:
     """Files under `root/ALGORITHM/XX/HEX`; every method blocks and is safe in threads.
 
-    Links are made and removed here alone, and counted in `usage`.
+    Links are made and removed here alone, below the folder `repositories`, and counted in `usage`.
     """
 
-    def __init__(self, root: Path, usage: StorageUsage) -> None:
+    def __init__(
+        self, root: Path, repositories: Path, usage: StorageUsage, integrity: Integrity
+    ) -> None:
         self._root = root
+        self._repositories = repositories
         self._usage = usage
+        self.integrity = integrity
         # Guards "no link is left, so remove the content" against a link being made meanwhile.
         self._lock = usage.lock
 
@@ -41,51 +50,84 @@ class Contents:
         """Take over the file `verified`, synced and known to be `digest`, and link it.
 
         The file is gone afterwards, whether the content was new, was known, or could not be kept.
+        Content that is known and that the disk has changed is replaced in every repository.
         Raises QuotaExceededError.
         """
         content = self.path(digest)
         try:
             make_directories(content.parent)
             make_directories(link.parent)
+            damaged = not (self._is_whole(content, digest) and self._is_whole(link, digest))
             with self._lock:
                 self._usage.end(verified)  # no upload any more, but content
                 if allowed is not None:
-                    present = content if content.exists() else verified
+                    present = verified if damaged or not content.exists() else content
                     self._usage.require(allowed.repository, present.stat(), allowed.quota)
-                if not content.exists():
-                    verified.rename(content)
+                if damaged:
+                    self._heal(verified, digest)
+                elif not content.exists():
+                    self._take(verified, content)
                 try:
                     self._link(content, link)
                 except OSError as error:
                     if error.errno != errno.EMLINK:
                         raise
                     # The file has as many links as the file system allows: start another copy.
-                    verified.rename(content)
+                    self._take(verified, content)
                     self._link(content, link)
-                os.utime(link)  # known content is as young as its last push
+                self.integrity.touch(link)  # known content is as young as its last push
             sync_directory(content.parent)
             sync_directory(link.parent)
         finally:
             verified.unlink(missing_ok=True)
 
-    def replace(self, verified: Path, digest: Digest, link: Path) -> None:
-        """Take over the file `verified` in place of content that is damaged, and link it anew."""
-        with self._lock:
-            self._unlink(link)
-            self.path(digest).unlink(missing_ok=True)
-        self.adopt(verified, digest, link)
+    def _is_whole(self, file: Path, digest: Digest) -> bool:
+        """Return False for a file that is there, and is damaged; blocks while it is hashed."""
+        try:
+            return self.integrity.check(file, digest)
+        except FileNotFoundError:
+            return True
+
+    def _take(self, verified: Path, content: Path) -> None:
+        verified.rename(content)
+        self.integrity.note_whole(content.stat())
+
+    def _heal(self, verified: Path, digest: Digest) -> None:
+        """Put a file in the place of what is damaged, under all names that this has."""
+        content = self.path(digest)
+        self._take(verified, content)
+        for link in self.links_of(digest):
+            if self.integrity.is_damaged(link.stat()):
+                self._unlink(link)
+                try:
+                    self._link(content, link)
+                except OSError as error:
+                    if error.errno != errno.EMLINK:
+                        raise
+
+    def links_of(self, digest: Digest) -> list[Path]:
+        """Return the names of content in all repositories."""
+        name = Path(digest.algorithm, digest.hex)
+        links = (
+            folder / kind / name
+            for folder in folders_of_repositories(self._repositories)
+            for kind in (BLOBS, MANIFESTS)
+        )
+        return [link for link in links if link.exists()]
 
     def share(self, source: Path, link: Path, allowed: Allowance) -> bool:
         """Make `link` another name of `source`; False when `source` is not there or is full.
 
-        Raises QuotaExceededError.
+        So it is with one that is damaged. Raises QuotaExceededError.
         """
         make_directories(link.parent)
         try:
             with self._lock:
+                if self.integrity.is_damaged(source.stat()):
+                    return False
                 self._usage.require(allowed.repository, source.stat(), allowed.quota)
                 self._link(source, link)
-                os.utime(link)
+                self.integrity.touch(link)
         except OSError as error:
             if error.errno in {errno.ENOENT, errno.EMLINK}:
                 return False
@@ -131,11 +173,12 @@ class Contents:
         self._usage.unlinked(link, facts)
         return True
 
-    @staticmethod
-    def _drop_unlinked(content: Path) -> bool:
+    def _drop_unlinked(self, content: Path) -> bool:
         try:
-            if content.stat().st_nlink > 1:
-                return False
+            facts = content.stat()
         except FileNotFoundError:
             return False
+        if facts.st_nlink > 1:
+            return False
+        self.integrity.forget(facts)
         return remove(content)

@@ -13,6 +13,7 @@ from upwell.machine.disk import PressureCheck, no_pressure
 from upwell.oci import Descriptor, Digest, Index, Manifest, Reference, parse_manifest
 from upwell.registry.embedded.contents import Allowance, Contents
 from upwell.registry.embedded.files import make_directories, run_whole, storing
+from upwell.registry.embedded.integrity import SCRUB_BYTES, Integrity, StoredFile
 from upwell.registry.embedded.repositories import Repository, StoredRepositories, TagHook
 from upwell.registry.embedded.uploads import Uploads
 from upwell.registry.embedded.usage import StorageUsage, namespace_of
@@ -94,7 +95,10 @@ class EmbeddedRegistry:
         self._clock = clock
         self._temporary = root / "temporary"
         self._usage = StorageUsage(root / "repositories", root / "uploads")
-        self._contents = Contents(root / "blobs", self._usage)
+        self._integrity = Integrity()
+        self._contents = Contents(
+            root / "blobs", root / "repositories", self._usage, self._integrity
+        )
         self._uploads = Uploads(root / "uploads", limits.blob_bytes, self._usage, pressure)
         self._repositories = StoredRepositories(
             root / "repositories", self._contents, self._usage, self._temporary
@@ -116,8 +120,18 @@ class EmbeddedRegistry:
             await run_whole(self._uploads.remove_empty_folders)
 
     def damage(self) -> Mapping[str, Sequence[str]]:
-        """Return what was found to be damaged by the disk, by repository; does not block."""
+        """Return what was found to be damaged by the disk, by repository; blocks."""
         return self._repositories.damage()
+
+    async def scrub(self, rate: int = SCRUB_BYTES) -> int:
+        """Look for blobs that the disk has changed, `rate` bytes a second; return the bytes."""
+
+        def found(stored: StoredFile) -> None:
+            self._repositories.note_damage(stored.digest)
+
+        with storing("the registry"):
+            files = await asyncio.to_thread(lambda: list(self._repositories.files()))
+            return await self._integrity.scrub(files, found, rate)
 
     async def storage_used(self, namespace: str) -> int:
         """Return the bytes that a namespace's repositories and uploads count as."""
@@ -209,7 +223,7 @@ class EmbeddedRegistry:
     ) -> AsyncIterator[AsyncIterator[bytes]]:
         """Stream a blob; the iterator raises DigestMismatchError when the disk has changed it."""
         del access
-        size = await self.blob_size(reference.repository, digest)
+        size = await self.blob_size(reference.repository, digest, verified=True)
         async with self.read_blob(reference.repository, digest, range(size)) as chunks:
             yield _verifying(chunks, reference.name, digest)
 
@@ -269,7 +283,7 @@ class EmbeddedRegistry:
     async def has_manifest(self, repository: str, digest: Digest) -> bool:
         """Return True if `repository` holds the manifest or index `digest`."""
         found = await self._find(repository)
-        return found is not None and digest in found.manifests
+        return found is not None and digest in found.manifests and not found.is_damaged(digest)
 
     async def delete_manifest(self, repository: str, digest: Digest) -> None:
         """Remove a manifest and every tag that points at it."""
@@ -286,7 +300,7 @@ class EmbeddedRegistry:
         if found is not None:
             digest = target if isinstance(target, Digest) else found.tags.get(target)
             entry = found.manifests.get(digest) if digest else None
-            if entry is not None:
+            if entry is not None and not found.is_damaged(entry.digest):
                 return entry
         raise ManifestUnknownError(self._reference(repository, target))
 
@@ -319,21 +333,34 @@ class EmbeddedRegistry:
 
     # The HostedRegistry port: blobs
 
-    async def blob_size(self, repository: str, digest: Digest) -> int:
-        """Return the bytes that a blob has."""
+    async def blob_size(self, repository: str, digest: Digest, *, verified: bool = False) -> int:
+        """Return the bytes that a blob has; one that the disk has changed is as good as none."""
         found = await self._find(repository)
+        if found is None:
+            raise BlobUnknownError(repository, digest)
+        link = found.blob_link(digest)
         try:
-            if found is None:
-                raise BlobUnknownError(repository, digest)
-            facts = found.blob_link(digest).stat()
+            facts = link.stat()
+            if verified and not self._integrity.is_whole(facts):
+                with storing(repository):
+                    await self._require_whole(repository, digest, link)
+                facts = link.stat()
         except FileNotFoundError:
             raise BlobUnknownError(repository, digest) from None
+        if self._integrity.is_damaged(facts):
+            raise BlobUnknownError(repository, digest)
         if facts.st_mtime < self._clock() - _USE_NOTED:
             # Who pushes an image asks for its blobs, and sends only those that are not here.
             with storing(repository):
                 if not await run_whole(found.touch_blob, digest):
                     raise BlobUnknownError(repository, digest)
         return facts.st_size
+
+    async def _require_whole(self, repository: str, digest: Digest, link: Path) -> None:
+        """Raise BlobUnknownError for a blob that the disk has changed."""
+        if not await self._integrity.require(link, digest):
+            await asyncio.to_thread(self._repositories.note_damage, digest)
+            raise BlobUnknownError(repository, digest)
 
     @contextlib.asynccontextmanager
     async def read_blob(

@@ -2,8 +2,8 @@
 
 import errno
 import logging
-import os
 import threading
+import time
 from collections.abc import Callable, Iterator
 from datetime import UTC, datetime
 from pathlib import Path
@@ -25,6 +25,7 @@ from upwell.registry.embedded.files import (
     sync_directory,
     write_temporary,
 )
+from upwell.registry.embedded.integrity import StoredFile
 from upwell.registry.embedded.usage import BLOBS, MANIFESTS, TAGS, StorageUsage
 from upwell.registry.errors import DigestMismatchError
 from upwell.registry.hosting import (
@@ -77,10 +78,19 @@ class Repository:
         """Return the file that holds manifest `digest`, if it is there."""
         return self._root / MANIFESTS / digest.algorithm / digest.hex
 
-    @property
     def damage(self) -> list[str]:
-        """Content that the disk has changed, and nobody has pushed again or deleted since."""
-        return sorted(self._damaged.values())
+        """Return the manifests and tags that the disk has changed; blocks.
+
+        What was pushed again or deleted since is none of them.
+        """
+        with self._lock:
+            for link in [one for one in self._damaged if one.parent.parent.name == MANIFESTS]:
+                self.read(Digest(link.parent.name, link.name))  # healed by a push to another one
+            return sorted(self._damaged.values())
+
+    def is_damaged(self, digest: Digest) -> bool:
+        """Return True if a manifest is known to be damaged."""
+        return bool(self._damaged) and self.manifest_link(digest) in self._damaged
 
     def read(self, digest: Digest) -> bytes | None:
         """Return the bytes of a manifest; None when it is not there, or is damaged: it is noted."""
@@ -94,9 +104,18 @@ class Repository:
                 raise
             raw = b""
         if digest.matches(raw):
+            if link in self._damaged:
+                self._recover(link, digest, raw)
             return raw
         self._note_damage(link, f"manifest {digest}")
         return None
+
+    def _recover(self, link: Path, digest: Digest, raw: bytes) -> None:
+        """Take in a manifest that is whole again."""
+        with self._lock:
+            if digest not in self.manifests:
+                self._remember(_examine(raw, digest, "")[0])
+            self._damaged.pop(link, None)
 
     def referrers(self, subject: Digest) -> list[ManifestEntry]:
         """Return the manifests whose subject is `subject`, in the order of their digests."""
@@ -117,19 +136,15 @@ class Repository:
             if missing and not push.sparse:
                 raise ManifestContentUnknownError(self.name, list(dict.fromkeys(missing)))
             link = self.manifest_link(digest)
-            if digest not in self.manifests or link in self._damaged:
-                self._require_tag(push.tag, quota)
+            self._require_tag(push.tag, quota)
+            if digest in self.manifests and self.read(digest) is not None:
+                self._contents.integrity.touch(link)  # its age counts from the last push
+            else:
                 file = write_temporary(self._temporary, push.raw)
-                if link in self._damaged:
-                    self._contents.replace(file, digest, link)
-                else:
-                    self._contents.adopt(file, digest, link, Allowance(self.name, quota))
+                self._contents.adopt(file, digest, link, Allowance(self.name, quota))
                 self._forget(digest)
                 self._remember(entry)
                 self._damaged.pop(link, None)
-            else:
-                self._require_tag(push.tag, quota)
-                os.utime(link)  # its age counts from the last push
             if push.tag is not None:
                 self.set_tag(push.tag, digest, tagged)
         return self.manifests[digest]
@@ -212,7 +227,7 @@ class Repository:
         """Note that a blob is used, so that it stays while its manifest is pushed; False: gone."""
         with self._lock:
             try:
-                os.utime(self.blob_link(digest))
+                self._contents.integrity.touch(self.blob_link(digest))
             except FileNotFoundError:
                 return False
             return True
@@ -275,7 +290,12 @@ class Repository:
         )
 
     def _holds(self, digest: Digest) -> bool:
-        return digest in self.manifests or self.blob_link(digest).exists()
+        if digest in self.manifests:
+            return not self.is_damaged(digest)
+        try:
+            return not self._contents.integrity.is_damaged(self.blob_link(digest).stat())
+        except FileNotFoundError:
+            return False
 
     def _remember(self, entry: ManifestEntry) -> None:
         self.manifests[entry.digest] = entry
@@ -296,6 +316,7 @@ class Repository:
             raw = self.read(digest)
             if raw is not None:  # a damaged disk must not be served as the truth
                 self._remember(_examine(raw, digest, "")[0])
+            time.sleep(0)  # the event loop waits for no more than one of thousands
         for file in self._root.glob(f"{TAGS}/*"):
             try:
                 target = Digest.parse(file.read_text(errors="replace"))
@@ -323,26 +344,57 @@ class StoredRepositories:
         self._usage = usage
         self._temporary = temporary
         self._loaded: dict[str, Repository] = {}
+        self._damaged: dict[Path, Digest] = {}
+        """Names of blobs that are damaged."""
         self._lock = threading.Lock()
+        self._loading: dict[str, threading.Lock] = {}
+        """Held while one is read: others do not wait for it."""
 
     def loaded(self, name: str) -> Repository | None:
         """Return a repository that was asked for before; does not block."""
         return self._loaded.get(name)
 
     def damage(self) -> dict[str, list[str]]:
-        """Return what is damaged in the repositories that were asked for, by their names."""
-        with self._lock:
-            return {name: one.damage for name, one in sorted(self._loaded.items()) if one.damage}
+        """Return what is damaged, of what was asked for or looked at, by repository; blocks."""
+        found: dict[str, list[str]] = {}
+        for name, one in sorted(self._loaded.items()):
+            if damage := one.damage():
+                found[name] = damage
+        for link, digest in sorted(self._damaged.items()):
+            if self._is_still_damaged(link):
+                name = str(link.parent.parent.parent.relative_to(self._root))
+                found.setdefault(name, []).append(f"blob {digest}")
+            else:
+                self._damaged.pop(link, None)
+        return found
+
+    def note_damage(self, digest: Digest) -> None:
+        """Note each repository that has a blob which is damaged; blocks."""
+        for link in self._contents.links_of(digest):
+            is_blob = link.parent.parent.name == BLOBS
+            if is_blob and link not in self._damaged and self._is_still_damaged(link):
+                log.error("damaged on the disk; not served", extra={"file": str(link)})
+                self._damaged[link] = digest
+
+    def files(self) -> Iterator[StoredFile]:
+        """Name each blob of each repository; blocks a little at each step."""
+        for name in self.all_names():
+            for link in (self._root / name / BLOBS).glob("*/*"):
+                yield StoredFile(name, link, Digest(link.parent.name, link.name))
+
+    def _is_still_damaged(self, link: Path) -> bool:
+        try:
+            return self._contents.integrity.is_damaged(link.stat())
+        except FileNotFoundError:
+            return False
 
     def find(self, name: str) -> Repository | None:
-        """Return a repository that something was pushed to, or None."""
-        with self._lock:
-            return self._open(name) if self._exists(name) else None
+        """Return a repository that something was pushed to, or None; blocks while it is read."""
+        return self._open(name) if self._exists(name) else None
 
     def create(self, name: str) -> Repository:
-        """Return a repository, whether or not something was pushed to it."""
-        with self._lock:
-            return self._open(name)
+        """Return a repository, whether or not something was pushed to it; blocks."""
+        return self._open(name)
 
     def names(self) -> list[str]:
         """List the repositories that hold a manifest, sorted."""
@@ -362,12 +414,19 @@ class StoredRepositories:
         return name in self._loaded or any((folder / kind).is_dir() for kind in (BLOBS, MANIFESTS))
 
     def _open(self, name: str) -> Repository:
-        repository = self._loaded.get(name)
-        if repository is None:
-            repository = Repository(
-                name, self._root / name, self._contents, self._usage, self._temporary
-            )
-            self._loaded[name] = repository
+        with self._lock:
+            if (known := self._loaded.get(name)) is not None:
+                return known
+            loading = self._loading.setdefault(name, threading.Lock())
+        with loading:
+            repository = self._loaded.get(name)
+            if repository is None:
+                repository = Repository(
+                    name, self._root / name, self._contents, self._usage, self._temporary
+                )
+                with self._lock:
+                    self._loaded[name] = repository
+                    self._loading.pop(name, None)
         return repository
 
 

@@ -159,7 +159,7 @@ class StorageUsage:
     def _uncounted(self, namespace: str, found: _Contents) -> list[Path]:
         return [
             one
-            for one in _folders_of_repositories(self._repositories / namespace)
+            for one in folders_of_repositories(self._repositories / namespace)
             if one not in found.repositories
         ]
 
@@ -235,7 +235,8 @@ def _require(quota: StorageQuota, repository: str, used: int, more: int) -> None
         raise QuotaExceededError(repository, quota, used, more)
 
 
-def _folders_of_repositories(root: Path) -> Iterator[Path]:
+def folders_of_repositories(root: Path) -> Iterator[Path]:
+    """Name the folders of all repositories below `root`."""
     kinds = {BLOBS, MANIFESTS, TAGS}
     for folder, children, _ in root.walk():
         if not kinds.isdisjoint(children):

@@ -152,7 +152,8 @@ class _ContentRoutes:
     async def pull_blob(self, request: Request) -> Response:
         """Answer a blob or one range of it (end-2)."""
         name, digest = repository_of(request), digest_in(request)
-        size = await self._registry.blob_size(name, digest)
+        reads = request.method != "HEAD"
+        size = await self._registry.blob_size(name, digest, verified=reads)
         headers = {
             **_content_headers(digest),
             "Accept-Ranges": "bytes",
@@ -168,7 +169,7 @@ class _ContentRoutes:
             status = 206
             headers["Content-Range"] = f"bytes {span.start}-{span.stop - 1}/{size}"
         headers["Content-Length"] = str(len(span))
-        if request.method == "HEAD":
+        if not reads:
             return Response(status_code=status, headers=headers)
         return StreamingResponse(self._stream(name, digest, span), status, headers)
 
