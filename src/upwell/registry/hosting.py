@@ -182,6 +182,10 @@ class HostedRegistry(InternalRegistry, Protocol):
         """Return what a tag or a digest names; raises ManifestUnknownError."""
         ...
 
+    async def keep_manifest(self, repository: str, digest: Digest) -> None:
+        """Note that somebody relies on a manifest, so that it stays for as long as a young one."""
+        ...
+
     async def read_manifest(self, repository: str, digest: Digest) -> bytes:
         """Return the bytes of a manifest; raises ManifestUnknownError."""
         ...

@@ -604,3 +604,36 @@ async def test_a_method_that_is_not_specified(client: ConformanceClient) -> None
     await client.push_image("team/app")
 
     assert (await client("PATCH", "/v2/team/app/manifests/v1")).status == 405
+
+
+async def test_a_manifest_that_is_pushed_by_digest_gets_the_tags_that_are_named(
+    client: ConformanceClient,
+) -> None:
+    digest = await client.push_image("team/app")
+    path = f"/v2/team/app/manifests/{digest}"
+    answer = await client("PUT", f"{path}?tag=1.2&tag=latest", image(), Content_Type=MANIFEST)
+    assert (answer.status, answer.headers["oci-tag"]) == (201, "1.2, latest")
+    listed = await client("GET", "/v2/team/app/tags/list")
+    assert listed.json["tags"] == ["1.2", "latest", "v1"]
+    for wrong in ("tag=-", "&".join(f"tag=t{number}" for number in range(11))):
+        answer = await client("PUT", f"{path}?{wrong}", image(), Content_Type=MANIFEST)
+        assert answer.status in {400, 413}
+    assert (await client("GET", "/v2/team/app/tags/list")).json == listed.json
+
+
+async def test_a_range_that_ends_before_it_begins_is_refused(client: ConformanceClient) -> None:
+    digest = await client.push_blob("team/app", LAYER)
+    answer = await client("GET", f"/v2/team/app/blobs/{digest}", Range="bytes=500-0")
+    assert (answer.status, answer.headers["content-range"]) == (416, f"bytes */{len(LAYER)}")
+
+
+async def test_a_damaged_blob_is_answered_as_one_that_is_not_there(
+    client: ConformanceClient, tmp_path: Path
+) -> None:
+    digest = await client.push_blob("team/app", LAYER)
+    for file in stored(tmp_path, digest.hex):
+        file.write_bytes(LAYER[:-1] + b"?")
+    url = f"/v2/team/app/blobs/{digest}"
+    assert [(await client(method, url)).status for method in ("GET", "HEAD")] == [404, 404]
+    await client.push_blob("team/app", LAYER)
+    assert (await client("GET", url)).body == LAYER

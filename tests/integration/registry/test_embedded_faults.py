@@ -15,7 +15,7 @@ from pathlib import Path
 import aiohttp
 import pytest
 from tests.support.paths import ROOT
-from tests.support.registry.embedded_server import serving
+from tests.support.registry.embedded_server import serving, serving_registry
 
 from upwell.oci import Digest, MediaType, Reference
 from upwell.registry.embedded import EmbeddedRegistry, StorageLimits
@@ -317,3 +317,15 @@ async def test_a_blob_deleted_while_it_is_read_is_read_to_its_end(tmp_path: Path
             await served.registry.delete_blob("a", Digest.of(content))
             assert head + await answer.read() == content
         assert not files(tmp_path)
+
+
+async def test_a_client_in_the_middle_of_a_large_body_is_told_that_the_disk_is_full(
+    tmp_path: Path,
+) -> None:
+    def create(host: str) -> EmbeddedRegistry:
+        return EmbeddedRegistry(tmp_path, host, pressure=lambda: "the disk is full")
+
+    content = bytes(64 * MIB)
+    async with serving_registry(create) as registry, aiohttp.ClientSession() as session:
+        url = f"http://{registry.host}/v2/a/b/blobs/uploads/"
+        assert await post(session, url, content) == 507

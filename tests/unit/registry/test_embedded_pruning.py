@@ -3,7 +3,7 @@
 import json
 import os
 import time
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 import pytest
@@ -118,3 +118,15 @@ async def test_known_content_that_is_uploaded_again_is_young(
     await registry.collect(day_ago())
 
     await put(registry, image(), "v1")
+
+
+async def test_a_manifest_that_was_asked_for_is_as_good_as_young(tmp_path: Path) -> None:
+    registry = EmbeddedRegistry(tmp_path, "registry.test")
+    digest = await push(registry, "team/app", tag=None)
+    now = datetime.now(UTC)
+    file = tmp_path / "blobs" / "sha256" / digest.hex[:2] / digest.hex
+    os.utime(file, (1, 1))
+    await registry.keep_manifest("team/app", digest)
+    assert not await registry.expire_manifest("team/app", digest, now - timedelta(minutes=10))
+    os.utime(file, (1, 1))
+    assert await registry.expire_manifest("team/app", digest, now)

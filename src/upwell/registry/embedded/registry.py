@@ -43,10 +43,10 @@ from upwell.registry.interface import (
 _READ_BYTES = 128 * 1024
 """Of one read; a client that is slow to take it keeps it in memory."""
 _ACTOR = "upwell"
-_IDLE_UPLOAD = 600.0
-"""Seconds after which an upload is given up while space is short."""
-_USE_NOTED = 600.0
-"""Seconds for which a blob counts as used; well below any age at which content is removed."""
+_IDLE_UPLOAD = 60.0
+"""Seconds after which an upload is given up while space is short: it would get none."""
+_USE_NOTED = 30.0
+"""Seconds for which content counts as used; well below any age at which it is removed."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -303,6 +303,14 @@ class EmbeddedRegistry:
             if entry is not None and not found.is_damaged(entry.digest):
                 return entry
         raise ManifestUnknownError(self._reference(repository, target))
+
+    async def keep_manifest(self, repository: str, digest: Digest) -> None:
+        """Note that somebody relies on a manifest."""
+        found = await self._find(repository)
+        if found is not None and found.used.get(digest, 0.0) < self._clock() - _USE_NOTED:
+            found.used[digest] = self._clock()
+            with storing(repository):
+                await run_whole(found.touch_manifest, digest)
 
     async def read_manifest(self, repository: str, digest: Digest) -> bytes:
         """Return the bytes of a manifest."""

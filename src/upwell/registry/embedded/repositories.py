@@ -1,5 +1,6 @@
 """Repositories: manifests, tags and referrers as files, with an index of them in memory."""
 
+import contextlib
 import errno
 import logging
 import threading
@@ -60,6 +61,8 @@ class Repository:
         self._referrers: dict[Digest, tuple[ManifestEntry, ...]] = {}
         self._children: dict[Digest, frozenset[Digest]] = {}
         """Children of each index, once it was asked for."""
+        self.used: dict[Digest, float] = {}
+        """Time at which the use of a manifest was noted last, of those that were asked for."""
         self._damaged: dict[Path, str] = {}
         """File -> what it holds, for people."""
         self._root = root
@@ -232,6 +235,11 @@ class Repository:
                 return False
             return True
 
+    def touch_manifest(self, digest: Digest) -> None:
+        """Note that a manifest is used, so that it stays for as long as a young one."""
+        with self._lock, contextlib.suppress(FileNotFoundError):
+            self._contents.integrity.touch(self.manifest_link(digest))
+
     def remove_blob(self, digest: Digest) -> bool:
         """Take a blob out of this repository; False when it is not in it."""
         with self._lock:
@@ -305,6 +313,7 @@ class Repository:
 
     def _forget(self, digest: Digest) -> None:
         self._children.pop(digest, None)
+        self.used.pop(digest, None)
         entry = self.manifests.pop(digest, None)
         if entry is not None and entry.subject is not None:
             others = self._referrers[entry.subject]

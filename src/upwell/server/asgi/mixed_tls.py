@@ -3,8 +3,9 @@
 On loopback the API is plain HTTP, but kubectl and oc send no token without TLS. Registry clients
 try TLS first even where they may do without, and it would only slow them down; so TLS is spoken to
 those alone who ask for the server by `TLS_NAME`, as a kubeconfig can tell them to, or who offer
-HTTP/2, as Kubernetes' clients do and registry clients do not: `oc login https://127.0.0.1:7080`
-asks for no name.
+HTTP/2, as Kubernetes' clients do and most registry clients do not: `oc login
+https://127.0.0.1:7080` asks for no name. The others are told in HTTP, as Go's server does: they go
+on without TLS at once, where a connection that is closed would be tried again.
 """
 
 import asyncio
@@ -13,10 +14,12 @@ import logging
 import socket
 import ssl
 from collections.abc import Callable
+from contextlib import suppress
 from contextvars import ContextVar, copy_context
 from functools import partial
 
 from upwell.server.asgi.begun_heads import BegunHeads
+from upwell.server.asgi.client_hello import HANDSHAKE, server_name
 from upwell.server.asgi.connections import (
     ConnectionTable,
     RefusedConnectionError,
@@ -29,8 +32,10 @@ log = logging.getLogger(__name__)
 TLS_NAME = "upwell"
 """Server name (SNI) that clients must send to be answered in TLS."""
 
-_HANDSHAKE = b"\x16"
-"""The type of the first record of TLS (RFC 8446, 5.1); no method of HTTP begins with it."""
+_SPEAK_PLAIN = (
+    b"HTTP/1.1 400 Bad Request\r\nContent-Type: text/plain; charset=utf-8\r\n"
+    b"Connection: close\r\n\r\n400 Bad Request: without TLS, please"
+)
 _OFFERS = b"\x02h2\x08http/1.1"
 """Protocols that Kubernetes' clients offer (RFC 7301, 3.1), as Go writes them."""
 _ANY_NAME: ContextVar[bool] = ContextVar("_ANY_NAME", default=False)
@@ -195,13 +200,26 @@ class _Opener:
             self._drop(tracked)
             return True
         self._loop.remove_reader(self._waiting[tracked])
-        tls = self._tls if begun[:1] == _HANDSHAKE else self._always
+        tls = self._tls if begun[:1] == HANDSHAKE else self._always
+        any_name = _OFFERS in begun
+        if tls is not self._always and not any_name and server_name(begun) not in {TLS_NAME, None}:
+            self._refuse(tracked, _SPEAK_PLAIN)
+            return True
         if tls is None and _END_OF_HEAD not in begun:
             if not self._heads.begin(tracked):
                 return True
             tracked.settle = partial(self._settle, tracked)
-        self._start(tracked, tls, any_name=_OFFERS in begun)
+        self._start(tracked, tls, any_name=any_name)
         return True
+
+    def _refuse(self, tracked: TrackedConnection, answer: bytes) -> None:
+        """Answer and close; what has arrived is read first, or the answer might never arrive."""
+        connection = self._waiting[tracked]
+        with suppress(OSError):
+            connection.recv(_PEEK)
+            connection.send(answer)
+            connection.shutdown(socket.SHUT_WR)
+        self._drop(tracked)
 
     def _settle(self, tracked: TrackedConnection) -> None:
         """Have the next head read, as this one is whole, or has ended."""

@@ -48,7 +48,7 @@ from upwell.server.auth.request_info import (
 )
 from upwell.server.auth.request_seats import RequestSeats, SeatError
 from upwell.server.auth.tokens import LOCAL_ADMIN, Tokens
-from upwell.server.http.bounded_body import drained
+from upwell.server.http.bounded_body import EarlyResponse, drained
 from upwell.server.http.errors import ApiError, status_of
 from upwell.server.http.limits import ServerLimits
 from upwell.server.http.visibility import VIEW
@@ -66,8 +66,10 @@ _BUILD_WEBHOOK = re.compile(
     r"/(?:apis/build\.openshift\.io|oapi)/v1/namespaces/[^/]+/buildconfigs/[^/]+/webhooks/[^/]+/[^/]+"
 )
 """Has a secret of its own in its path."""
-_DISCOVERY = re.compile(r"/api(?:/v1)?|/apis(?:/[^/]+){0,2}|/openapi/v[23](?:/.*)?|/v2/?")
-"""Needs a token, and no role."""
+_DISCOVERY = re.compile(
+    r"/api(?:/v1)?|/apis(?:/[^/]+){0,2}|/openapi/v[23](?:/.*)?|/v2/(?:_catalog)?|/v2"
+)
+"""Needs a token, and no role: what is listed there is what the token may pull."""
 _WRITES = {"create", "update", "patch", "delete", "deletecollection"}
 _READS = {"get", "list", "watch"}
 _INTO_CONTAINERS = {"exec", "attach", "portforward"}
@@ -453,14 +455,14 @@ def _require_build(request: _RequestInfo) -> None:
     What has the tag is taken for the result of these inputs, and signed as one, by every build
     that has the same: so a build whose code has its login sets no other's.
     """
-    tag = request.path.rpartition("/manifests/")[2]
-    if request.action.verb != "push" or not tag.startswith(INPUTS_TAG_PREFIX):
+    if request.action.verb != "push" or request.scope["method"] != "PUT":
         return
     user = request.user
     is_server = user.registry_only and user.repositories is None
-    if request.scope["method"] == "PUT" and not (is_server or user.inputs_tag == tag):
-        message = f"tag {tag[:100]} is set by its build alone: push to another tag"
-        raise ApiError(403, message)
+    named = request.path.rpartition("/manifests/")[2]
+    for tag in (named, *query_of(request.scope).get("tag", ())):
+        if tag.startswith(INPUTS_TAG_PREFIX) and not (is_server or user.inputs_tag == tag):
+            raise ApiError(403, f"tag {tag[:100]} is set by its build alone: push to another tag")
 
 
 def _keep_mounts_inside(request: _RequestInfo) -> None:
@@ -526,10 +528,8 @@ async def _refusal(scope: Scope, receive: Receive, error: ApiError) -> Response:
     registry = is_registry(scope)
     if error.code == 401:  # noqa: PLR2004 - Unauthorized
         headers["WWW-Authenticate"] = f'{"Basic" if registry else "Bearer"} realm="upwell"'
-    if not await drained(Request(scope, receive)):
-        # The rest of the body may never end; closing is the only way to stop reading it.
-        headers["Connection"] = "close"
+    answer = JSONResponse if await drained(Request(scope, receive)) else EarlyResponse
     if not registry:
-        return JSONResponse(status_of(error), error.code, headers)
+        return answer(status_of(error), error.code, headers)
     entry = {"code": _OCI_CODES[error.code], "message": str(error), "detail": None}
-    return JSONResponse({"errors": [entry]}, error.code, headers)
+    return answer({"errors": [entry]}, error.code, headers)

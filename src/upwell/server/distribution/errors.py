@@ -30,7 +30,7 @@ from upwell.registry.hosting import (
     UploadUnknownError,
 )
 from upwell.server.distribution.requests import DistributionError
-from upwell.server.http.bounded_body import BodyError, drained
+from upwell.server.http.bounded_body import BodyError, EarlyResponse, drained
 
 type Endpoint = Callable[[Request], Awaitable[Response]]
 
@@ -85,8 +85,7 @@ def answering_errors(endpoint: Endpoint) -> Endpoint:
 async def _response(
     request: Request, status: int, code: str, message: str, headers: dict[str, str]
 ) -> Response:
-    if request.method in {"POST", "PUT", "PATCH"} and not await drained(request):
-        # The rest of the body may never end; closing is the only way to stop reading it.
-        headers = {**headers, "Connection": "close"}
     body = {"errors": [{"code": code, "message": message, "detail": None}]}
+    if request.method in {"POST", "PUT", "PATCH"} and not await drained(request):
+        return EarlyResponse(body, status, headers)
     return JSONResponse(body, status, headers)

@@ -6,9 +6,12 @@ from starlette.requests import Request
 
 from upwell.oci import Digest, InvalidDigestError
 from upwell.oci.reference import is_repository, is_tag
+from upwell.policy.access.roles import REPOSITORIES, Action
+from upwell.server.auth.principals import Principal
 
 _RANGE = re.compile(r"bytes=(?P<first>[0-9]{0,19})-(?P<last>[0-9]{0,19})")
 _CONTENT_RANGE = re.compile(r"(?:bytes )?(?P<first>[0-9]{1,19})-(?P<last>[0-9]{1,19})(?:/.*)?")
+MAX_TAGS = 10
 _LENIENT_TYPES = {"*/*", "application/*", "application/json"}
 
 
@@ -57,6 +60,17 @@ def tag_or_digest(request: Request, *, pushing: bool) -> str | Digest:
     return text
 
 
+def tags_of(request: Request) -> list[str]:
+    """Return the tags that a manifest gets which is pushed by its digest (end-7b)."""
+    tags = request.query_params.getlist("tag")
+    if len(tags) > MAX_TAGS:
+        raise DistributionError(413, "SIZE_INVALID", f"more than {MAX_TAGS} tags in one push")
+    for tag in tags:
+        if not is_tag(tag):
+            raise DistributionError(400, "MANIFEST_INVALID", f"not a tag: {tag[:300]!r}")
+    return tags
+
+
 def page_of(request: Request, maximum: int) -> tuple[int, str]:
     """Return how many names are asked for, and the name that they come after."""
     text = request.query_params.get("n", str(maximum))
@@ -86,8 +100,6 @@ def byte_span(request: Request, size: int) -> range | None:
         span = range(max(0, size - int(match["last"])), size)
     else:
         last = int(match["last"]) if match["last"] else size - 1
-        if last < int(match["first"]) and match["last"]:
-            return None
         span = range(int(match["first"]), min(last + 1, size))
     if not span:
         raise DistributionError(
@@ -119,6 +131,14 @@ def last_digest(request: Request) -> Digest | None:
     """Return the digest after which a page begins, or None; raises DistributionError."""
     text = request.query_params.get("last", "")
     return digest_of(text) if text else None
+
+
+def may_pull(request: Request, repository: str) -> bool:
+    """Return True if the client has the right to pull; so have all where nobody asks who it is."""
+    user = request.scope.get("user")
+    if not isinstance(user, Principal):
+        return True
+    return user.may(Action("pull", REPOSITORIES, repository.partition("/")[0], repository))
 
 
 def actor_of(request: Request) -> str:

@@ -28,9 +28,11 @@ from upwell.server.distribution.requests import (
     byte_span,
     digest_in,
     last_digest,
+    may_pull,
     page_of,
     repository_of,
     tag_or_digest,
+    tags_of,
 )
 from upwell.server.distribution.uploads import UploadRoutes
 from upwell.server.http.bounded_body import DEFAULT_BODY_LIMITS, BodyLimits, read_at_most
@@ -110,6 +112,7 @@ class _ContentRoutes:
         if _is_known(request, entry.digest):
             return Response(status_code=304, headers=_content_headers(entry.digest))
         if request.method == "HEAD":
+            await self._registry.keep_manifest(name, entry.digest)
             return Response(headers=headers)
         raw = await self._registry.read_manifest(name, entry.digest)
         return Response(raw, headers=headers)
@@ -121,20 +124,31 @@ class _ContentRoutes:
         raw = await read_at_most(MAX_MANIFEST_BYTES, request, self._limits)
         if raw is None:
             raise ContentTooLargeError(name, MAX_MANIFEST_BYTES)
-        push = ManifestPush(
-            repository=name,
-            raw=raw,
-            media_type=request.headers.get("Content-Type", ""),
-            tag=target if isinstance(target, str) else None,
-            digest=target if isinstance(target, Digest) else None,
-            actor=self._actor(request),
-        )
-        await self._image_limits.require(self._registry, push)
-        entry = await self._registry.put_manifest(push)
+        if isinstance(target, str):
+            tags: list[str | None] = [target]
+        else:
+            tags = [*tags_of(request)] or [None]
+        pushes = [
+            ManifestPush(
+                repository=name,
+                raw=raw,
+                media_type=request.headers.get("Content-Type", ""),
+                tag=tag,
+                digest=target if isinstance(target, Digest) else None,
+                actor=self._actor(request),
+            )
+            for tag in tags
+        ]
+        for push in pushes:
+            await self._image_limits.require(self._registry, push)
+        for push in pushes:
+            entry = await self._registry.put_manifest(push)
         headers = {
             "Location": f"/v2/{name}/manifests/{target}",
             "Docker-Content-Digest": str(entry.digest),
         }
+        if isinstance(target, Digest) and tags != [None]:
+            headers["OCI-Tag"] = ", ".join(map(str, tags))
         if entry.subject is not None:
             headers["OCI-Subject"] = str(entry.subject)
         return Response(status_code=201, headers=headers)
@@ -191,8 +205,8 @@ class _ContentRoutes:
         return JSONResponse({"name": name, "tags": page}, headers=headers)
 
     async def list_repositories(self, request: Request) -> Response:
-        """List repositories in pages (distribution's /v2/_catalog)."""
-        names = await self._registry.repositories()
+        """List the repositories that the client may pull, in pages (distribution's _catalog)."""
+        names = [name for name in await self._registry.repositories() if may_pull(request, name)]
         page, headers = _page(request, names, "/v2/_catalog")
         return JSONResponse({"repositories": page}, headers=headers)
 

@@ -104,6 +104,18 @@ async def test_who_tries_tls_without_the_name_may_do_without_it(tmp_path: Path, 
         assert await place.ask("http") == "http"
 
 
+async def test_who_tries_tls_is_told_in_http_to_do_without_it(tmp_path: Path) -> None:
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
+    hello = ssl.MemoryBIO()
+    with pytest.raises(ssl.SSLWantReadError):
+        context.wrap_bio(ssl.MemoryBIO(), hello, server_hostname="localhost").do_handshake()
+    async with served(tmp_path, plain=True) as place, asyncio.timeout(SECONDS):
+        reader, writer = await asyncio.open_connection("127.0.0.1", place.port)
+        writer.write(hello.read())
+        assert (await reader.read()).startswith(b"HTTP/1.1 400 ")
+        writer.close()
+
+
 @pytest.mark.parametrize("name", ["127.0.0.1", "localhost"])
 async def test_who_offers_http_2_is_answered_by_any_name(tmp_path: Path, name: str) -> None:
     """`oc login https://127.0.0.1:7080` sends no name; registry clients do not offer it."""

@@ -196,7 +196,7 @@ async def test_a_registry_login_is_a_token_as_password(guarded: GuardedApi) -> N
     denied = await guarded.login(token, "PUT", "/v2/bank/app/manifests/v1")
     assert (denied.status, denied.json["errors"][0]["code"]) == (403, "DENIED")
     assert "needs role builder there" in denied.json["errors"][0]["message"]
-    assert (await guarded.login(token, "GET", "/v2/_catalog")).status == 403
+    assert (await guarded.login(token, "GET", "/v2/_catalog")).status == 200  # of what it may pull
 
 
 async def test_a_password_opens_the_registry_alone(guarded: GuardedApi) -> None:
@@ -229,7 +229,7 @@ async def test_a_builds_token_reaches_its_repositories_alone(guarded: GuardedApi
             ("GET", "upstream/other/manifests/v", 403),
             ("PUT", "shop/c/manifests/v", 403),
             ("DELETE", "shop/c/manifests/v", 403),
-            ("GET", "_catalog", 403),
+            ("GET", "_catalog", 200),
         ):
             assert (await guarded.login(token, method, f"/v2/{path}")).status == status, path
         uploads = "/v2/shop/b/blobs/uploads/?mount=sha256:1&from="

@@ -1,4 +1,4 @@
-"""Tags of builds' inputs in the embedded registry: a build alone sets them."""
+"""Rights in the embedded registry: tags of builds' inputs, and what the catalog lists."""
 
 from pathlib import Path
 
@@ -6,10 +6,12 @@ import pytest
 from starlette.requests import Request
 from starlette.responses import Response
 from starlette.routing import Route
+from tests.support.registry.hosted_images import push
 from tests.support.server.api_server import ApiClock, serving
 from tests.support.server.audit_logs import audit_log
 
 from upwell.policy.access.roles import parse_grant
+from upwell.registry.embedded import EmbeddedRegistry
 from upwell.server.auth.middleware import AccessControl
 from upwell.server.auth.tokens import (
     RegistryTokens,
@@ -19,6 +21,7 @@ from upwell.server.auth.tokens import (
     new_token,
     own_token,
 )
+from upwell.server.distribution.routes import create_routes
 from upwell.server.http.limits import ServerLimits
 from upwell.store.memory import MemoryStore
 
@@ -65,3 +68,26 @@ async def test_a_build_alone_sets_them(tmp_path: Path, who: str, tag: str, statu
             headers = {"Authorization": f"Bearer {token}"}
             answer = await api.send("PUT", f"/v2/a/app/manifests/{tag}", b"{}", **headers)
             assert answer.status == status, answer.text
+            by_digest = f"/v2/a/app/manifests/sha256:{'0' * 64}?tag=other&tag={tag}"
+            answer = await api.send("PUT", by_digest, b"{}", **headers)
+            assert answer.status == status, answer.text
+
+
+async def test_the_catalog_has_what_the_client_may_pull(tmp_path: Path) -> None:
+    ann = new_token("ann")
+    record = TokenRecord("ann", hash_of(ann), (parse_grant("viewer@shop"),))
+    registry = EmbeddedRegistry(tmp_path / "registry", "registry.test")
+    builds = RegistryTokens()
+    for name in ("bank/app", "shop/app", "shop/web"):
+        await push(registry, name)
+
+    def guard(store: MemoryStore, clock: ApiClock) -> AccessControl:
+        return AccessControl(Tokens(store, clock, (), builds), audit_log(tmp_path, clock))
+
+    async with serving(ServerLimits(), guard=guard, registry_routes=create_routes(registry)) as api:
+        await api.store.create(record.as_secret())
+        with builds.of_build("shop/web-1", {"bank/app"}, None) as build:
+            for token, found in ((ann, ["shop/app", "shop/web"]), (build, ["bank/app"])):
+                headers = {"Authorization": f"Bearer {token}"}
+                answer = await api.send("GET", "/v2/_catalog", **headers)
+                assert answer.json == {"repositories": found}

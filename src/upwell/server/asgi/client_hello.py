@@ -1,0 +1,54 @@
+"""The first message of TLS, as far as a server must know it before it answers (RFC 8446, 4.1.2)."""
+
+HANDSHAKE = b"\x16"
+"""The type of the first record of TLS (RFC 8446, 5.1); no method of HTTP begins with it."""
+_CLIENT_HELLO = 1
+_RECORD_HEAD, _MESSAGE_HEAD = 5, 4
+_VERSION_AND_RANDOM = 34
+_SERVER_NAME = 0
+"""The extension (RFC 6066, 3), and in it the type of a host name."""
+
+
+class _Fields:
+    """Fields of a message, each after its length; raises IndexError at the end of what is there."""
+
+    def __init__(self, data: bytes) -> None:
+        self._data = data
+        self._at = 0
+
+    @property
+    def is_at_end(self) -> bool:
+        return self._at >= len(self._data)
+
+    def take(self, size: int) -> bytes:
+        if self._at + size > len(self._data):
+            raise IndexError(size)
+        self._at += size
+        return self._data[self._at - size : self._at]
+
+    def number(self, size: int) -> int:
+        return int.from_bytes(self.take(size))
+
+    def sized(self, size: int) -> bytes:
+        return self.take(self.number(size))
+
+
+def server_name(begun: bytes) -> str | None:
+    """Return the name that a client asks for, empty for none; None where that cannot be told."""
+    record = _Fields(begun[_RECORD_HEAD:])
+    try:
+        if begun[:1] != HANDSHAKE or record.number(1) != _CLIENT_HELLO:
+            return None
+        hello = _Fields(record.sized(_MESSAGE_HEAD - 1))
+        hello.take(_VERSION_AND_RANDOM)
+        for length in (1, 2, 1):  # session, ciphers, compressions
+            hello.sized(length)
+        extensions = _Fields(b"" if hello.is_at_end else hello.sized(2))
+        while not extensions.is_at_end:
+            kind, content = extensions.number(2), extensions.sized(2)
+            if kind == _SERVER_NAME:
+                names = _Fields(_Fields(content).sized(2))
+                return names.sized(2).decode("ascii") if names.number(1) == _SERVER_NAME else ""
+    except (IndexError, UnicodeDecodeError):
+        return None
+    return ""

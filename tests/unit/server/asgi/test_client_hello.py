@@ -1,0 +1,29 @@
+"""The name in the first message of TLS, as Python's own TLS writes it."""
+
+import ssl
+
+import pytest
+
+from upwell.server.asgi.client_hello import server_name
+
+
+def hello(name: str) -> bytes:
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
+    sent = ssl.MemoryBIO()
+    with pytest.raises(ssl.SSLWantReadError):
+        context.wrap_bio(ssl.MemoryBIO(), sent, server_hostname=name).do_handshake()
+    return sent.read()
+
+
+@pytest.mark.parametrize(
+    ("asked", "found"), [("upwell", "upwell"), ("images.example", "images.example"), ("::1", "")]
+)
+def test_the_name_is_read(asked: str, found: str) -> None:
+    assert server_name(hello(asked)) == found
+
+
+def test_of_a_part_nothing_is_said_and_nothing_fails() -> None:
+    whole = hello("upwell")
+    assert {server_name(whole[:size]) for size in range(len(whole))} <= {None, "upwell"}
+    assert server_name(whole[:40]) is None
+    assert server_name(b"GET / HTTP/1.1\r\n\r\n") is None
