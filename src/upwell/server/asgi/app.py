@@ -31,6 +31,7 @@ from upwell.server.builds import webhooks as build_webhooks
 from upwell.server.builds.builds import BuildHandlers, ImageHandlers
 from upwell.server.builds.cancellation import BuildCancellation
 from upwell.server.builds.uploads import UploadHandlers
+from upwell.server.distribution import tokens as registry_tokens
 from upwell.server.encryption import encryptions
 from upwell.server.exchange import routes as token_exchange
 from upwell.server.exchange.exchange import TokenExchange
@@ -179,6 +180,7 @@ def create_app(deps: ServerDependencies) -> Starlette:
             WebSocketRoute("/api/{version}/{path:path}", pods.answer),
             WebSocketRoute("/apis/{group}/{version}/{path:path}", pods.answer),
             *webhooks.create_routes(deps.actions.images, deps.limits),
+            *registry_tokens.create_routes(deps.access),
             *deps.registry_routes,
         ],
         middleware=_middleware(deps),

@@ -34,6 +34,14 @@ from upwell.server.auth.long_running import ResponseProgress, run_while
 from upwell.server.auth.people import OPEN_PATHS, SESSION_PREFIX, People, is_sessions_path
 from upwell.server.auth.principals import Principal
 from upwell.server.auth.rate_limits import OpenByClient, Rate, RateError, Rates
+from upwell.server.auth.registry_access import (
+    LOGIN,
+    REGISTRY_TOKEN_PATH,
+    RegistryAccess,
+    RegistryAccessTokens,
+    challenge,
+    is_registry_access,
+)
 from upwell.server.auth.request_info import (
     AUDIT_NOTE,
     IDENTIFY,
@@ -67,7 +75,7 @@ _BUILD_WEBHOOK = re.compile(
 )
 """Has a secret of its own in its path."""
 _DISCOVERY = re.compile(
-    r"/api(?:/v1)?|/apis(?:/[^/]+){0,2}|/openapi/v[23](?:/.*)?|/v2/(?:_catalog)?|/v2"
+    r"/api(?:/v1)?|/apis(?:/[^/]+){0,2}|/openapi/v[23](?:/.*)?|/v2/(?:_catalog|auth)?|/v2"
 )
 """Needs a token, and no role: what is listed there is what the token may pull."""
 _WRITES = {"create", "update", "patch", "delete", "deletecollection"}
@@ -113,6 +121,10 @@ class AccessControl:
     """The `host:port` by which images of the embedded registry are named."""
     people: People | None = None
     """People who sign in; None: nobody does."""
+    registry_tokens: RegistryAccessTokens = field(
+        default_factory=lambda: RegistryAccessTokens(elapsed)
+    )
+    """Tokens for some repositories, which registry clients get for their login."""
     admin_by_socket: bool = False
     """True if the token of the server's own user is refused over the network."""
 
@@ -142,6 +154,13 @@ class AccessControl:
 def anonymous_grants(role: Role | None) -> tuple[Grant, ...]:
     """Return the grants of a client without a token."""
     return (Grant(role, frozenset({EVERYWHERE})),) if role else ()
+
+
+class ScopeError(ApiError):
+    """A registry client has the right, but its token is for something else: it gets another."""
+
+    def __init__(self, why: str) -> None:
+        super().__init__(401, why, reason="Unauthorized")
 
 
 class AuthMiddleware:
@@ -200,7 +219,7 @@ class AuthMiddleware:
         request.scope[EMBEDDED_REGISTRY] = self._access.registry
         request.identify()
         self._count(request)
-        if request.path in _OPEN or _carries_secret(request.path):
+        if request.path in _OPEN or _carries_secret(request.path) or request.sends_login:
             return
         if principal is None and request.has_credentials:
             raise _unauthorized("the token is unknown or has expired")
@@ -209,6 +228,8 @@ class AuthMiddleware:
             _keep_mounts_inside(request)
         elif principal is None:
             raise _unauthorized("no token was sent")
+        elif request.owner is not None and self._allows(request.owner, request):
+            raise ScopeError("the token is for other repositories")
         else:
             raise ApiError(
                 403,
@@ -224,12 +245,28 @@ class AuthMiddleware:
 
     async def _principal(self, request: "_RequestInfo") -> Principal | None:
         if token := request.token:
-            found = await self._access.principal(token)
+            found = await self._owner(request, token)
             if request.peer is None and self._access.is_local_alone(found):
                 raise _unauthorized("admin.token opens the local socket alone")
+            if request.access is not None and found is not None:
+                request.owner = found
+                return request.access.of(found, request.path)
             return found
         is_local = request.peer is not None and not request.has_credentials
         return LOCAL_ADMIN if is_local and request.peer in self._access.local_users else None
+
+    async def _owner(self, request: "_RequestInfo", token: str) -> Principal | None:
+        """Return whose token it is; of one for some repositories, whose login it was given for."""
+        if not is_registry_access(token):
+            request.scope[LOGIN] = token
+            return await self._access.principal(token)
+        if not is_registry(request.scope) or request.path == REGISTRY_TOKEN_PATH:
+            return None
+        request.access = self._access.registry_tokens.open(token)
+        if request.access is None:
+            return None
+        login = request.access.login
+        return await self._access.principal(login) if login else self._anonymous
 
     def _count(self, request: "_RequestInfo") -> None:
         limits = self._limits
@@ -343,6 +380,10 @@ class _RequestInfo:
         self.user = Principal("", ())
         header: bytes = dict(scope["headers"]).get(b"authorization", b"")
         self._authorization = header.decode("latin-1")
+        self.access: RegistryAccess | None = None
+        """What the token is for, of one for some repositories."""
+        self.owner: Principal | None = None
+        """Owner of the login that it was given for."""
         self.peer: int | None = scope.get("state", {}).get(PEER)
         """The uid of a client on the local socket."""
 
@@ -383,6 +424,11 @@ class _RequestInfo:
                 return text.partition(":")[2]
             case _:
                 return ""
+
+    @property
+    def sends_login(self) -> bool:
+        """Return True if the login is in the body, in exchange for a token."""
+        return self.path == REGISTRY_TOKEN_PATH and self.scope["method"] == "POST"
 
     @property
     def is_long_running(self) -> bool:
@@ -525,11 +571,23 @@ async def _refusal(scope: Scope, receive: Receive, error: ApiError) -> Response:
         headers["Retry-After"] = str(error.retry_after)
     elif error.code == 429:  # noqa: PLR2004 - Too Many Requests
         headers["Retry-After"] = "1"
-    registry = is_registry(scope)
+    registry, bearer = is_registry(scope), ""
     if error.code == 401:  # noqa: PLR2004 - Unauthorized
         headers["WWW-Authenticate"] = f'{"Basic" if registry else "Bearer"} realm="upwell"'
+        bearer = _challenge(scope, error) if registry else ""
     answer = JSONResponse if await drained(Request(scope, receive)) else EarlyResponse
     if not registry:
         return answer(status_of(error), error.code, headers)
     entry = {"code": _OCI_CODES[error.code], "message": str(error), "detail": None}
-    return answer({"errors": [entry]}, error.code, headers)
+    response = answer({"errors": [entry]}, error.code, headers)
+    if bearer:
+        response.headers.append("WWW-Authenticate", bearer)
+    return response
+
+
+def _challenge(scope: Scope, error: ApiError) -> str:
+    """Return the challenge for those who want a token; Basic comes before it."""
+    host = dict(scope["headers"]).get(b"host", b"localhost").decode("latin-1").replace('"', "")
+    address = f"{scope.get('scheme', 'http')}://{host}"
+    why = "insufficient_scope" if isinstance(error, ScopeError) else ""
+    return challenge(address, action_of(scope), scope["path"], why)

@@ -6,8 +6,8 @@ from starlette.requests import Request
 
 from upwell.oci import Digest, InvalidDigestError
 from upwell.oci.reference import is_repository, is_tag
-from upwell.policy.access.roles import REPOSITORIES, Action
 from upwell.server.auth.principals import Principal
+from upwell.server.auth.registry_access import may
 
 _RANGE = re.compile(r"bytes=(?P<first>[0-9]{0,19})-(?P<last>[0-9]{0,19})")
 _CONTENT_RANGE = re.compile(r"(?:bytes )?(?P<first>[0-9]{1,19})-(?P<last>[0-9]{1,19})(?:/.*)?")
@@ -138,7 +138,7 @@ def may_pull(request: Request, repository: str) -> bool:
     user = request.scope.get("user")
     if not isinstance(user, Principal):
         return True
-    return user.may(Action("pull", REPOSITORIES, repository.partition("/")[0], repository))
+    return may(user, "pull", repository)
 
 
 def actor_of(request: Request) -> str:

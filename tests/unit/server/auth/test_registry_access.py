@@ -1,0 +1,125 @@
+"""Tokens that registry clients get for their login, for some repositories and minutes."""
+
+import base64
+from collections.abc import AsyncIterator
+from dataclasses import dataclass
+from pathlib import Path
+from urllib.parse import urlencode
+
+import pytest
+from starlette.requests import Request
+from starlette.responses import Response
+from starlette.routing import Route
+from tests.support.server.api_server import Api, ApiAnswer, ApiClock, serving
+from tests.support.server.audit_logs import audit_log
+
+from upwell.policy.access.roles import parse_grant
+from upwell.server.auth.middleware import AccessControl
+from upwell.server.auth.registry_access import LIFETIME, RegistryAccessTokens
+from upwell.server.auth.tokens import RegistryTokens, TokenRecord, Tokens, hash_of, new_token
+from upwell.server.http.limits import ServerLimits
+from upwell.store.memory import MemoryStore
+
+MANIFEST = "manifests/v1"
+
+
+async def _served(_request: Request) -> Response:
+    return Response(status_code=200)
+
+
+@dataclass
+class TokenClient:
+    api: Api
+    login: str
+    seconds: list[float]
+
+    async def token(self, *scopes: str, login: str = "") -> str:
+        basic = base64.b64encode(f"ann:{login or self.login}".encode()).decode()
+        query = urlencode([("service", "upwell"), *(("scope", scope) for scope in scopes)])
+        answer = await self.api.send("GET", f"/v2/auth?{query}", Authorization=f"Basic {basic}")
+        assert answer.status == 200, answer.text
+        return str(answer.json["token"])
+
+    async def ask(self, token: str, method: str, path: str) -> ApiAnswer:
+        return await self.api.send(method, path, Authorization=f"Bearer {token}")
+
+
+@pytest.fixture
+async def client(tmp_path: Path) -> AsyncIterator[TokenClient]:
+    login, seconds = new_token("ann"), [0.0]
+    record = TokenRecord("ann", hash_of(login), (parse_grant("builder@shop"),))
+
+    def guard(store: MemoryStore, clock: ApiClock) -> AccessControl:
+        return AccessControl(
+            Tokens(store, clock, (), RegistryTokens()),
+            audit_log(tmp_path, clock),
+            registry_tokens=RegistryAccessTokens(lambda: seconds[0]),
+        )
+
+    route = Route("/v2/{path:path}", _served, methods=["GET", "PUT", "DELETE"])
+    async with serving(ServerLimits(), guard=guard, registry_routes=[route]) as api:
+        await api.store.create(record.as_secret())
+        yield TokenClient(api, login, seconds)
+
+
+async def test_a_token_gives_what_was_asked_for_and_no_more_than_the_login(
+    client: TokenClient,
+) -> None:
+    token = await client.token("repository:shop/app:pull", "repository:bank/app:pull,push")
+    for method, path, status in (
+        ("GET", "/v2/", 200),
+        ("GET", f"/v2/shop/app/{MANIFEST}", 200),
+        ("PUT", f"/v2/shop/app/{MANIFEST}", 401),  # the login has the right: another token will do
+        ("GET", f"/v2/shop/web/{MANIFEST}", 401),
+        ("GET", f"/v2/bank/app/{MANIFEST}", 403),
+        ("PUT", f"/v2/bank/app/{MANIFEST}", 403),
+        ("GET", "/apis", 401),
+        ("GET", "/v2/auth", 401),
+    ):
+        assert (await client.ask(token, method, path)).status == status, (method, path)
+
+
+async def test_challenges_say_where_and_for_what(client: TokenClient) -> None:
+    path = f"/v2/shop/app/{MANIFEST}"
+    async with client.api.session.put(client.api.url + path) as answer:
+        basic, bearer = answer.headers.getall("WWW-Authenticate")
+    assert basic == 'Basic realm="upwell"'
+    scope = 'service="upwell",scope="repository:shop/app:pull,push"'
+    assert bearer == f'Bearer realm="{client.api.url}/v2/auth",{scope}'
+    token = await client.token("repository:shop/app:pull")
+    login = {"Authorization": f"Bearer {token}"}
+    async with client.api.session.put(client.api.url + path, headers=login) as answer:
+        assert 'error="insufficient_scope"' in answer.headers.getall("WWW-Authenticate")[1]
+
+
+async def test_it_ends_by_time_and_with_the_login(client: TokenClient) -> None:
+    path = f"/v2/shop/app/{MANIFEST}"
+    token = await client.token("repository:shop/app:*")
+    assert (await client.ask(token, "DELETE", path)).status == 200
+    client.seconds[0] = LIFETIME
+    assert (await client.ask(token, "GET", path)).status == 401
+    token = await client.token("repository:shop/app:pull")
+    for wrong in (token[:-9] + "AAAAAAAA=", "upwell-registry_", "upwell-registry_ü"):
+        assert (await client.ask(wrong.encode().decode("latin-1"), "GET", path)).status == 401
+    kept = TokenRecord("ann", hash_of(client.login), ()).as_secret()
+    await client.api.store.delete(type(kept), kept.namespace, kept.name)
+    assert (await client.ask(token, "GET", path)).status == 401
+
+
+async def test_a_login_in_a_form_will_do(client: TokenClient) -> None:
+    url, scope = client.api.url + "/v2/auth", "repository:shop/app:pull repository:bank/app:pull"
+    form = {"grant_type": "password", "username": "ann", "scope": scope, "access_type": "offline"}
+    async with client.api.session.post(url, data={**form, "password": client.login}) as answer:
+        found = await answer.json()
+    assert (found["scope"], found["expires_in"]) == ("repository:shop/app:pull", LIFETIME)
+    again = {"grant_type": "refresh_token", "refresh_token": found["refresh_token"]}
+    async with client.api.session.post(url, data={**again, "scope": scope}) as answer:
+        token = (await answer.json())["access_token"]
+    assert (await client.ask(token, "GET", f"/v2/shop/app/{MANIFEST}")).status == 200
+    for wrong in ("", "upwell_ann_wrong", token):
+        async with client.api.session.post(url, data={**form, "password": wrong}) as answer:
+            assert answer.status == 401
+
+
+async def test_no_login_gets_no_token(client: TokenClient) -> None:
+    assert (await client.api.get("/v2/auth?scope=repository:shop/app:pull")).status == 401
