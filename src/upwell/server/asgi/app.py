@@ -31,8 +31,8 @@ from upwell.server.builds import webhooks as build_webhooks
 from upwell.server.builds.builds import BuildHandlers, ImageHandlers
 from upwell.server.builds.cancellation import BuildCancellation
 from upwell.server.builds.uploads import UploadHandlers
-from upwell.server.distribution import tokens as registry_tokens
 from upwell.server.encryption import encryptions
+from upwell.server.exchange import registry_tokens
 from upwell.server.exchange import routes as token_exchange
 from upwell.server.exchange.exchange import TokenExchange
 from upwell.server.http.errors import ERROR_HANDLERS, ApiError

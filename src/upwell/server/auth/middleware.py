@@ -381,7 +381,7 @@ class _RequestInfo:
         header: bytes = dict(scope["headers"]).get(b"authorization", b"")
         self._authorization = header.decode("latin-1")
         self.access: RegistryAccess | None = None
-        """What the token is for, of one for some repositories."""
+        """Access that a token for some repositories gives."""
         self.owner: Principal | None = None
         """Owner of the login that it was given for."""
         self.peer: int | None = scope.get("state", {}).get(PEER)

@@ -6,8 +6,7 @@ from starlette.requests import Request
 
 from upwell.oci import Digest, InvalidDigestError
 from upwell.oci.reference import is_repository, is_tag
-from upwell.server.auth.principals import Principal
-from upwell.server.auth.registry_access import may
+from upwell.policy.access.roles import REPOSITORIES, Action
 
 _RANGE = re.compile(r"bytes=(?P<first>[0-9]{0,19})-(?P<last>[0-9]{0,19})")
 _CONTENT_RANGE = re.compile(r"(?:bytes )?(?P<first>[0-9]{1,19})-(?P<last>[0-9]{1,19})(?:/.*)?")
@@ -135,10 +134,9 @@ def last_digest(request: Request) -> Digest | None:
 
 def may_pull(request: Request, repository: str) -> bool:
     """Return True if the client has the right to pull; so have all where nobody asks who it is."""
-    user = request.scope.get("user")
-    if not isinstance(user, Principal):
-        return True
-    return may(user, "pull", repository)
+    may = getattr(request.scope.get("user"), "may", None)
+    pull = Action("pull", REPOSITORIES, repository.partition("/")[0], repository)
+    return may is None or bool(may(pull))
 
 
 def actor_of(request: Request) -> str:

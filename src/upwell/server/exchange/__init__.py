@@ -1,1 +1,1 @@
-"""Exchange of tokens of CIs for those of ServiceAccounts (RFC 8693)."""
+"""Exchange of tokens of CIs (RFC 8693) and of logins of registry clients for others."""

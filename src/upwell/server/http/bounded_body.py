@@ -24,7 +24,7 @@ class BodyLimits:
     idle: float = 60.0
     total: float = 24 * 3600.0
     grace: float = 60.0
-    """What it may take beyond its bytes at `rate`."""
+    """Time that it may take beyond that of its bytes at `rate`."""
     rate: int = 4096
     """Bytes a second, at least."""
 
