@@ -415,14 +415,16 @@ async def test_a_table_has_the_columns_of_the_kind(api: Api) -> None:
     columns = [(c["name"], c["priority"]) for c in table["columnDefinitions"]]
     assert columns == [
         ("Name", 0),
-        ("Desired", 0),
         ("Ready", 0),
         ("Up-To-Date", 0),
-        ("Hold", 0),
+        ("Available", 0),
         ("Age", 0),
+        ("Hold", 1),
+        ("Containers", 1),
         ("Images", 1),
+        ("Selector", 1),
     ]
-    assert table["rows"][0]["cells"] == ["web", 2, 0, 0, "<none>", "2d3h", "app:1"]
+    assert table["rows"][0]["cells"] == ["web", "0/2", 0, 0, "2d3h", "<none>", "web", "app:1", "app=web"]
     assert table["rows"][0]["object"]["kind"] == "PartialObjectMetadata"
     whole = await api.get(f"{DEPLOYMENTS}/web?includeObject=Object", Accept=TABLE)
     assert whole.json["rows"][0]["object"]["kind"] == "Deployment"
