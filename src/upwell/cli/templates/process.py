@@ -20,7 +20,9 @@ from upwell.cli.templates.values import expand, requested_values, value_options
     )
 )
 @click.argument("template", metavar="[TEMPLATE]", required=False)
-@click.option("-f", "--filename", "file", metavar="FILE", help="Template, as the argument; no default.")
+@click.option(
+    "-f", "--filename", "file", metavar="FILE", help="Template, as the argument; no default."
+)
 @value_options
 @click.option("--parameters", is_flag=True, help="List the parameters of the Template instead.")
 @output_option(Format.YAML, Format.JSON)

@@ -424,7 +424,17 @@ async def test_a_table_has_the_columns_of_the_kind(api: Api) -> None:
         ("Images", 1),
         ("Selector", 1),
     ]
-    assert table["rows"][0]["cells"] == ["web", "0/2", 0, 0, "2d3h", "<none>", "web", "app:1", "app=web"]
+    assert table["rows"][0]["cells"] == [
+        "web",
+        "0/2",
+        0,
+        0,
+        "2d3h",
+        "<none>",
+        "web",
+        "app:1",
+        "app=web",
+    ]
     assert table["rows"][0]["object"]["kind"] == "PartialObjectMetadata"
     whole = await api.get(f"{DEPLOYMENTS}/web?includeObject=Object", Accept=TABLE)
     assert whole.json["rows"][0]["object"]["kind"] == "Deployment"
