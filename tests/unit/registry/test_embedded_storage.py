@@ -386,10 +386,10 @@ async def test_idle_uploads_go_first_when_space_is_short(
     registry: EmbeddedRegistry, clock: ProbedClock
 ) -> None:
     idle = await registry.start_upload("team/app")
-    clock.ahead = 300
+    clock.ahead = 30
     assert await registry.drop_idle_uploads() == 0
 
-    clock.ahead = 700
+    clock.ahead = 70
     assert await registry.drop_idle_uploads() == 1
     with pytest.raises(UploadUnknownError):
         await registry.upload_offset("team/app", idle)

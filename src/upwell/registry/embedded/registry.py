@@ -147,7 +147,7 @@ class EmbeddedRegistry:
             )
 
     async def drop_idle_uploads(self) -> int:
-        """Remove uploads that nobody has gone on with for some minutes; return how many."""
+        """Remove uploads that nobody has gone on with for a minute; return how many."""
         with storing("the registry"):
             return await run_whole(self._uploads.expire, self._clock() - _IDLE_UPLOAD)
 
