@@ -34,7 +34,7 @@ from upwell.api.kept import KEPT
 from upwell.api.meta import Kind, Model, ObjectKey, Resource
 from upwell.api.networking import endpoints, ingress, network_policy
 from upwell.api.requests import projects
-from upwell.api.values.faults import Fault
+from upwell.api.values.faults import Fault, limited_faults
 
 RESOURCES: tuple[type[Resource], ...] = (
     core.Namespace,
@@ -105,12 +105,15 @@ _BY_KIND = {r.KIND.kind: r for r in RESOURCES}
 
 
 class InvalidObjectError(ValueError):
-    """The document is not a valid object; `faults` has every reason, `key` names it if it can."""
+    """The document is not a valid object; `faults` has the reasons, `key` names it if it can.
+
+    Those beyond MAX_FAULTS are left out.
+    """
 
     def __init__(self, what: str, faults: tuple[Fault, ...], key: ObjectKey | None = None) -> None:
-        super().__init__(f"{what} is invalid: " + "; ".join(str(fault) for fault in faults))
+        self.faults = limited_faults(faults)
+        super().__init__(f"{what} is invalid: " + "; ".join(str(fault) for fault in self.faults))
         self.what = what
-        self.faults = faults
         self.key = key
 
 

@@ -5,13 +5,15 @@ import re
 from pydantic import ValidationError
 from pydantic_core import ErrorDetails
 
-from upwell.api.values.faults import CauseType, Fault
+from upwell.api.values.faults import MAX_FAULTS, CauseType, Fault
 
 
 def faults_of(error: ValidationError) -> tuple[Fault, ...]:
-    """Return every fault, one for each path."""
+    """Return the faults, one for each path; of far too many the first."""
     found: dict[str, Fault] = {}
     for detail in error.errors(include_url=False):
+        if len(found) > MAX_FAULTS:
+            break
         fault = _fault(_path(detail), detail)
         earlier = found.get(fault.path)
         if earlier is None or fault.cause is CauseType.REQUIRED:

@@ -16,6 +16,8 @@ _TYPES: dict[type, str] = {
     list: "a list",
     dict: "an object",
 }
+MAX_FAULTS = 256
+"""Faults that one answer tells: nobody reads more, and thousands take a second and megabytes."""
 _MAX_SHOWN = 256
 """Characters of a value in a message."""
 _PRINTABLE_BITS = 128
@@ -96,6 +98,14 @@ class Fault:
         """Return the fault of a list with more than `most` entries."""
         message = f"Too many: {found}: must have at most {most} items"
         return cls(path, message, CauseType.TOO_MANY)
+
+
+def limited_faults(faults: tuple[Fault, ...]) -> tuple[Fault, ...]:
+    """Return the faults that are told; the last one says if there are more."""
+    if len(faults) <= MAX_FAULTS:
+        return faults
+    more = Fault("", f"there is more, once the first {MAX_FAULTS} faults are mended")
+    return (*faults[:MAX_FAULTS], more)
 
 
 def _joined(what: str, detail: str) -> str:

@@ -21,7 +21,7 @@ from upwell.api.meta import Resource
 from upwell.api.storage import BLOCK, PersistentVolumeClaim
 from upwell.api.validation.objects import validate
 from upwell.api.validation.updates import immutable_faults, new_faults
-from upwell.api.values.faults import Fault
+from upwell.api.values.faults import MAX_FAULTS, Fault
 from upwell.policy.access.role_bindings import binding_advice
 from upwell.policy.access.service_accounts import account_faults
 from upwell.policy.builds.input_analysis import build_warnings
@@ -99,7 +99,7 @@ def _with_further_faults(
     error: InvalidObjectError, document: Document, old: Resource | None
 ) -> InvalidObjectError:
     """Return the faults of a document that is no object, with those of the rest of it."""
-    rest = decode_rest(document)
+    rest = decode_rest(document) if len(error.faults) <= MAX_FAULTS else None
     if rest is None:
         return error
     further = beside(_faults(with_defaults(with_kept_form(rest)), old), error.faults)

@@ -31,7 +31,7 @@ from upwell.server.http.rendering import (
     rendering_for,
 )
 from upwell.server.http.target import RequestTarget
-from upwell.server.objects.large_work import LargeWork, large_work, read_object
+from upwell.server.objects.large_work import LargeWork, large_work, read_object, size_of
 from upwell.server.objects.orphans import orphan_dependents, require_orphans
 from upwell.server.objects.reads import ReadHandlers
 from upwell.server.objects.scale import scale_of, with_replicas
@@ -88,11 +88,11 @@ class ObjectHandlers:
         """Patch or apply an object."""
         body = await self._body(request)
         async with large_work(request) as work:
-            options = write_options(request, len(body), work)
+            options = write_options(request, size_of(body), work)
             if media_type(request) == APPLY:
                 if "fieldManager" not in request.query_params:
                     raise ApiError(400, "fieldManager: required to apply")
-                declared = await work.computed(lambda: decode_yaml_object(body), len(body))
+                declared = await work.computed(lambda: decode_yaml_object(body), size_of(body))
                 written = await self._writer.apply(target, declared, options)
             else:
                 change = await _patch_of(media_type(request), body, work)
@@ -119,7 +119,7 @@ class ObjectHandlers:
         body = await self._body(request)
         async with large_work(request) as work:
             change = await _patch_of(media_type(request), body, work)
-            options = write_options(request, len(body), work)
+            options = write_options(request, size_of(body), work)
             written = await self._writer.modify_status(target, change, options)
             return self._written(request, written)
 
@@ -140,7 +140,7 @@ class ObjectHandlers:
         body = await self._body(request)
         async with large_work(request) as work:
             change = await _patch_of(media_type(request), body, work)
-            options = write_options(request, len(body), work)
+            options = write_options(request, size_of(body), work)
             return await self._scale(request, target, change, options)
 
     async def _scale(
@@ -215,8 +215,8 @@ class ObjectHandlers:
     async def _document(self, request: Request, work: LargeWork) -> tuple[Document, WriteOptions]:
         """Return the object that is sent, and who writes it and how; raises ApiError."""
         body, kind = await self._body(request), media_type(request)
-        options = write_options(request, len(body), work)
-        return await work.computed(lambda: decode_object(body, kind), len(body)), options
+        options = write_options(request, size_of(body), work)
+        return await work.computed(lambda: decode_object(body, kind), size_of(body)), options
 
     async def _body(self, request: Request) -> bytes:
         return await read_body(request, self._limits.body_bytes, self._limits.body_seconds)
@@ -242,7 +242,7 @@ async def _patch_of(content_type: str, body: bytes, work: LargeWork) -> Change:
     if patch is None:
         known = ", ".join((*PATCHES, APPLY))
         raise ApiError(415, f"cannot patch with {content_type or 'no Content-Type'}: send {known}")
-    wanted = await work.computed(lambda: decode_json(body), len(body))
+    wanted = await work.computed(lambda: decode_json(body), size_of(body))
     return lambda document: patch(document, wanted)
 
 

@@ -24,6 +24,7 @@ from upwell.server.http.target import RequestTarget
 from upwell.server.http.values import MAX_VALUES, number_of_values, require_bounded
 from upwell.server.objects.account_rights import within_account_rights
 from upwell.server.objects.image_volumes import image_volume_warnings
+from upwell.server.objects.large_work import size_of
 from upwell.server.objects.limit_ranges import within_limit_ranges
 from upwell.server.objects.pod_security import enforce_profiles
 from upwell.server.objects.workload_claims import require_free_workloads
@@ -142,7 +143,7 @@ class Writer:
         async def changed_status() -> _Replacement:
             old = await self._store.get(target.resource, target.namespace, target.name)
             text = encode_json(old)
-            size = len(text) + options.size
+            size = size_of(text) + options.size
             wanted = await options.work.computed(
                 lambda: _bounded(
                     _with_changed_status(old, json.loads(text), change, options.view), old
@@ -203,7 +204,7 @@ class Writer:
         async def admitted_change() -> _Replacement:
             old = await self._store.get(target.resource, target.namespace, target.name)
             text = encode_json(old)
-            size = len(text) + options.size
+            size = size_of(text) + options.size
 
             def compute() -> tuple[Resource, tuple[str, ...]]:
                 admitted = decide(old, json.loads(text))

@@ -9,6 +9,7 @@ from tests.support.mutations.admission import refusal, stored
 
 from upwell.api.apps import Deployment
 from upwell.api.codec import InvalidObjectError, decode_rest
+from upwell.api.values.faults import MAX_FAULTS
 from upwell.server.admission.admission import admit
 from upwell.server.http.target import RequestTarget
 
@@ -132,11 +133,15 @@ def test_an_unknown_choice_and_a_missing_field_of_a_build_hide_nothing() -> None
     assert "sourceStrategy.from.name: Invalid value" in found
 
 
-def test_a_flood_of_faults_is_told_and_nothing_more_is_looked_for() -> None:
-    document = deployment(selector={}, template={"spec": {"containers": ["x"] * 1000}})
+@pytest.mark.parametrize("entry", [1, {}, {"name": 5}, {"name": "a b"}])
+def test_of_thousands_of_faults_the_first_are_told_and_that_there_are_more(entry: object) -> None:
+    document = deployment({**CONTAINER, "env": [entry] * 5_000}, replicas="many")
 
-    assert decode_rest(document) is None
-    assert len(faults(document)) == 1000
+    found = faults(document)
+
+    assert len(found) == MAX_FAULTS + 1
+    assert "there is more" in found[""]
+    assert any(path.startswith("spec.template.spec.containers[0].env[0]") for path in found)
 
 
 _values = st.recursive(

@@ -151,3 +151,11 @@ async def test_every_large_body_waits_for_its_turn(
     large = {"metadata": {"name": "one", "annotations": {"a": "x" * 100_000}}}
     assert (await without_turns.send(method, path, large)).status == 429
     assert (await without_turns.send(method, path, {"metadata": {"name": "one"}})).status != 429
+
+
+@pytest.mark.parametrize("path", [MAPS, "/apis/apps/v1/namespaces/shop/deployments"])
+async def test_a_small_body_of_thousands_of_values_is_large_work(
+    without_turns: Api, path: str
+) -> None:
+    body = {"metadata": {"name": "one"}, "spec": {"paused": [1] * 5_000}}
+    assert (await without_turns.send("POST", path, body)).status == 429
