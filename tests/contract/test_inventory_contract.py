@@ -101,6 +101,18 @@ async def test_what_cannot_be_read_is_remembered_with_the_reason(inventory: Inve
     assert await inventory.failure(OTHER) is None
 
 
+async def test_what_one_image_says_of_a_layer_is_not_held_against_another(
+    inventory: Inventory,
+) -> None:
+    shared = layer((STATUS, ONE))
+    strange = ImageInMemory(shared, media_type="application/vnd.oci.image.layer.v1.tar+zstd")
+    with pytest.raises(InventoryError, match="zstd"):
+        await inventory.index(OTHER, strange)
+
+    assert list(await inventory.index(IMAGE, ImageInMemory(shared))) == [Package("a", "1")]
+    assert "zstd" in (await inventory.failure(OTHER) or "")
+
+
 async def test_a_fault_of_the_registry_goes_through(inventory: Inventory) -> None:
     with pytest.raises(ConnectionError, match="lost"):
         await inventory.index(IMAGE, CutImage(layer((STATUS, ONE))))

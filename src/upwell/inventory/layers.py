@@ -27,20 +27,26 @@ _WAIT = 4
 """A worker may wait for the processor, on a busy machine, for this much longer than it uses it."""
 
 
+class UnsupportedLayerError(InventoryError):
+    """The manifest says of a layer what is not read; another may say else of the same content."""
+
+
 async def read_layer(layers: Layers, layer: Descriptor) -> "LayerContents":
     """Read what one layer says about packages; the layer is read once and not kept.
 
     Raises InventoryError; what the layers' source raises goes through.
     """
     if "zstd" in layer.media_type:
-        raise InventoryError(f"layer {layer.digest} is compressed with zstd, which is not read")
+        why = f"layer {layer.digest} is compressed with zstd, which is not read"
+        raise UnsupportedLayerError(why)
     with tempfile.TemporaryFile(prefix="upwell-layer-") as file:
         size = 0
         async with layers.open(layer) as chunks:
             async for chunk in chunks:
                 size += len(chunk)
                 if size > MAX_LAYER_BYTES:
-                    raise InventoryError(f"layer {layer.digest} is too large to be read")
+                    # Bytes of which nobody knows yet whose they are: a digest tells at the end.
+                    raise UnsupportedLayerError(f"layer {layer.digest} is too large to be read")
                 await asyncio.to_thread(file.write, chunk)
         await asyncio.to_thread(file.seek, 0)
         seconds = _LEAST_SECONDS + size // _BYTES_PER_SECOND

@@ -7,7 +7,13 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from upwell.inventory.interface import InventoryError, Layers, Package
-from upwell.inventory.layers import LIMITS_VERSION, LayerContents, packages_of, read_layer
+from upwell.inventory.layers import (
+    LIMITS_VERSION,
+    LayerContents,
+    UnsupportedLayerError,
+    packages_of,
+    read_layer,
+)
 from upwell.machine.databases import open_derived
 from upwell.oci import Descriptor, Digest
 
@@ -113,6 +119,8 @@ class SqliteInventory:
         self._raise_failure(layer.digest)
         try:
             contents = await read_layer(layers, layer)
+        except UnsupportedLayerError:
+            raise  # kept of the image, whose digest is its manifest's, and not of the layer
         except InventoryError as error:
             self._keep_failure(layer.digest, error)
             raise

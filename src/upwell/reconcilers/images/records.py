@@ -29,6 +29,10 @@ DESCRIBED_ANNOTATION = "upwell.dev/described-in"
 """On an Image that a client has described (ImageStreamMapping): the namespace in which it did.
 It is shown, and nothing is decided by it; the first import of the digest takes its place."""
 
+UNREAD_ANNOTATION = "upwell.dev/unread"
+"""On an Image whose registry has not given its configuration. Another that has the digest may:
+so whoever imports it asks anew, and nobody's registry decides what others know of an image."""
+
 _MAX_METADATA_BYTES = 256 * 1024
 """A configuration beyond this is hashed, and not kept in the Image."""
 
@@ -83,12 +87,12 @@ class ImageRecords:
                     continue  # an index may name more than its registry holds
 
     async def find(self, digest: str) -> Image | None:
-        """Return a kept Image, as its registry has described it."""
+        """Return a kept Image, as a registry has described it in full."""
         try:
             image = await self._store.get(Image, "", digest)
         except NotFoundError:
             return None
-        return None if DESCRIBED_ANNOTATION in image.annotations else image
+        return image if _is_complete(image) else None
 
     async def content(self, digest: str) -> ImagesByPlatform | None:
         """Return what a kept image is on our platforms; None when that is not known."""
@@ -106,7 +110,7 @@ class ImageRecords:
     async def examine(self, pinned: Reference, access: RequestAccess, now: datetime) -> Image:
         """Return what the Image of `pinned` would be, keeping nothing; raises RegistryError."""
         manifest = await self._upstream.manifest(pinned, access)
-        config = None
+        config: Mapping[str, Any] | None = {}
         if isinstance(manifest, Manifest):
             config = await self._config(pinned, manifest.config, access)
         return _image(pinned, manifest, config, now)
@@ -116,17 +120,20 @@ class ImageRecords:
         try:
             return await self._store.create(image)
         except AlreadyExistsError:
-            # Two tags of one digest: either's record is the same. A client's is replaced.
-            return await self._in_place_of_described(image)
+            # Two tags of one digest: either's record is the same. One that says less is replaced.
+            return await self._in_place_of_incomplete(image)
 
-    async def _in_place_of_described(self, image: Image) -> Image:
+    async def _in_place_of_incomplete(self, image: Image) -> Image:
         async def written() -> Image:
             known = await self._store.get(Image, "", image.name)
-            metadata = known.metadata.model_copy(
-                update={"annotations": image.annotations, "labels": {}}
-            )
-            described = DESCRIBED_ANNOTATION in known.annotations
-            return image.model_copy(update={"metadata": metadata}) if described else known
+            is_described = DESCRIBED_ANNOTATION in known.annotations
+            if not is_described and (_is_complete(known) or not _is_complete(image)):
+                return known
+            annotations = dict(image.annotations)
+            if not is_described and FIRST_SEEN_ANNOTATION in known.annotations:
+                annotations[FIRST_SEEN_ANNOTATION] = known.annotations[FIRST_SEEN_ANNOTATION]
+            metadata = known.metadata.model_copy(update={"annotations": annotations, "labels": {}})
+            return image.model_copy(update={"metadata": metadata})
 
         async def write(wanted: Image) -> Image:
             return await self._store.update(wanted)
@@ -136,9 +143,9 @@ class ImageRecords:
     async def _config(
         self, pinned: Reference, config: Descriptor, access: RequestAccess
     ) -> Mapping[str, Any] | None:
-        """Return an image's configuration; None of what has none, or another kind of it."""
+        """Return an image's configuration; {} of what has another kind of it, None: not given."""
         if config.size > MAX_CONFIG_BYTES:
-            return None
+            return {}
         try:
             raw = await self._upstream.blob(pinned, config.digest, MAX_CONFIG_BYTES, access)
             document = json.loads(raw)
@@ -149,8 +156,12 @@ class ImageRecords:
                 raise
             return None
         except (ValueError, RecursionError):
-            return None
-        return document if isinstance(document, dict) and "rootfs" in document else None
+            return {}
+        return document if isinstance(document, dict) and "rootfs" in document else {}
+
+
+def _is_complete(image: Image) -> bool:
+    return image.annotations.keys().isdisjoint({DESCRIBED_ANNOTATION, UNREAD_ANNOTATION})
 
 
 def _image(
@@ -166,7 +177,9 @@ def _image(
             ImageLayer(name=str(layer.digest), size=layer.size, media_type=layer.media_type)
             for layer in manifest.layers
         )
-    if config is not None:
+    if config is None:
+        annotations[UNREAD_ANNOTATION] = "true"
+    elif config:
         annotations[CONTENT_ANNOTATION] = content_hash(config)
     return Image(
         metadata=ObjectMeta(name=str(pinned.digest), annotations=annotations),
@@ -175,7 +188,7 @@ def _image(
         docker_image_layers=layers,
         docker_image_manifests=manifests,
         docker_image_metadata=_metadata(manifest, config),
-        docker_image_metadata_version="1.0" if config is not None else None,
+        docker_image_metadata_version="1.0" if config else None,
     )
 
 
@@ -193,7 +206,7 @@ def _manifest_of(entry: Descriptor) -> ImageManifest:
 
 def _metadata(manifest: Manifest | Index, config: Mapping[str, Any] | None) -> dict[str, Any]:
     """Return the configuration as OpenShift's Image shows it (image/docker10 DockerImage)."""
-    if config is None or isinstance(manifest, Index):
+    if not config or isinstance(manifest, Index):
         return {}
     found = {
         "kind": "DockerImage",

@@ -1,15 +1,21 @@
 """Records of images that are asked for at the same time."""
 
 import asyncio
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 
 import pytest
 from tests.support.registry.docker_registry import CONFIG, image_manifest
 from tests.support.registry.memory import RegistryInMemory
 
+from upwell.api.meta import format_time
 from upwell.oci import Digest, Index, Manifest, Reference
-from upwell.reconcilers.images.records import ImageRecords
-from upwell.registry.errors import RegistryUnavailableError
+from upwell.reconcilers.images.records import FIRST_SEEN_ANNOTATION, ImageRecords
+from upwell.registry.errors import (
+    BlobUnknownError,
+    RegistryError,
+    RegistryUnavailableError,
+    UnauthorizedError,
+)
 from upwell.registry.interface import DEFAULT_ACCESS, RequestAccess
 from upwell.store.memory import MemoryStore
 
@@ -26,6 +32,8 @@ class HeldRegistry(RegistryInMemory):
         self.go = asyncio.Event()
         self.begun: list[str] = []
         self.failing = ""
+        self.refusal: RegistryError | None = None
+        """Answer of the repository `mean` to who asks for a configuration."""
 
     async def manifest(
         self, reference: Reference, access: RequestAccess = DEFAULT_ACCESS
@@ -35,6 +43,17 @@ class HeldRegistry(RegistryInMemory):
         if reference.repository == self.failing:
             raise RegistryUnavailableError(reference.name, "HTTP 500")
         return await super().manifest(reference, access)
+
+    async def blob(
+        self,
+        reference: Reference,
+        digest: Digest,
+        limit: int,
+        access: RequestAccess = DEFAULT_ACCESS,
+    ) -> bytes:
+        if reference.repository == "mean":
+            raise self.refusal or BlobUnknownError(reference.name, digest)
+        return await super().blob(reference, digest, limit, access)
 
 
 @pytest.fixture
@@ -89,3 +108,25 @@ async def test_nobody_waits_for_another_registry(registry: HeldRegistry) -> None
     assert registry.begun == ["slow.example/app", "vendor.example/app"]
     registry.go.set()
     await asyncio.gather(*asked)
+
+
+@pytest.mark.parametrize("refusal", [None, UnauthorizedError("evil.example/mean", "HTTP 403")])
+async def test_what_one_registry_does_not_give_of_an_image_another_does(
+    registry: HeldRegistry, refusal: RegistryError | None
+) -> None:
+    registry.refusal = refusal
+    registry.go.set()
+    records = ImageRecords(MemoryStore(lambda: NOW), registry, ())
+    later = NOW + timedelta(days=1)
+
+    poor = await records.learn(pinned("evil.example/mean"), DEFAULT_ACCESS, NOW)
+    again = await records.learn(pinned("evil.example/mean"), DEFAULT_ACCESS, later)
+    whole = await records.learn(pinned("vendor.example/app"), DEFAULT_ACCESS, later)
+
+    assert again == poor
+    assert not poor.docker_image_metadata
+    assert whole.docker_image_metadata["Architecture"] == "amd64"
+    assert whole.docker_image_reference == str(pinned("vendor.example/app"))
+    assert whole.annotations[FIRST_SEEN_ANNOTATION] == format_time(NOW)
+    assert await records.find(str(MANIFEST.digest)) == whole
+    assert await records.learn(pinned("evil.example/mean"), DEFAULT_ACCESS, later) == whole
