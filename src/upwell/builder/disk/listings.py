@@ -4,7 +4,7 @@ Read as files: of a layer whose parent is in another store, Buildah itself tells
 """
 
 import json
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Collection, Iterable, Iterator, Mapping
 from contextlib import suppress
 from dataclasses import dataclass
 from datetime import datetime
@@ -63,15 +63,13 @@ def layers_of(root: Path, driver: str = "*") -> dict[str, Entry]:
 def whole_image(root: Path, name: str) -> str | None:
     """Return the id of the image with this name; None: it is not there, or has lost a layer."""
     image = next((one for one in stored_images(root) if name in one.names), None)
-    if image is None or not image.layer:
-        return image.id if image else None
-    layers = layers_of(root)
-    return image.id if image.layer in layers and not _lost(layers, image.layer) else None
+    return image.id if image and is_whole(layers_of(root), image.layer) else None
 
 
-def _lost(layers: Mapping[str, Entry], top: str) -> bool:
+def is_whole(layers: Mapping[str, Entry], top: str) -> bool:
+    """Say whether a layer and all below it are listed; an image without layers has them all."""
     parents = {layers[one].get("parent") or "" for one in chain(layers, [top])}
-    return not parents - {""} <= layers.keys()
+    return {top, *parents} - {""} <= layers.keys()
 
 
 def chain(layers: Mapping[str, Entry], tops: Iterable[str]) -> set[str]:
@@ -88,6 +86,19 @@ def chain(layers: Mapping[str, Entry], tops: Iterable[str]) -> set[str]:
 def layer_folder(root: Path, driver: str, layer: str) -> Path:
     """Return the folder with the files of a layer."""
     return root / driver / "dir" / layer if driver == _VFS else root / driver / layer / "diff"
+
+
+def can_be_mounted(roots: Collection[Path], driver: str, layer: str) -> bool:
+    """Say whether a layer of the first store has its files, and those below it the names it knows.
+
+    Overlay names layers anew whenever they are pulled; those of all `roots` are seen.
+    """
+    files = layer_folder(next(iter(roots)), driver, layer)
+    if not files.is_dir():
+        return False
+    below = files.with_name("lower")
+    names = below.read_text().split(":") if driver != _VFS and below.exists() else ()
+    return all(any((root / driver / name).exists() for root in roots) for name in names)
 
 
 def _seconds(entry: Entry) -> float:

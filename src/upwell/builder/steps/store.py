@@ -13,9 +13,11 @@ from pathlib import Path
 
 from upwell.builder.commands import BuildahCommands
 from upwell.builder.disk.listings import (
+    can_be_mounted,
     chain,
     driver_of,
     entries,
+    is_whole,
     layers_of,
     stored_images,
 )
@@ -50,14 +52,17 @@ class StepStore:
     async def kept_steps(self, folder: Path, images: Collection[str]) -> KeptSteps | None:
         """Return the steps for a build on pulled images, given by their ids; raises BuildError.
 
-        None: one of them is not in the store.
+        None: one of them is not in the store, or there are steps that would fail the build.
         """
         bases, pulled = folder / "bases", self._pulled.root
         commands = await self._open()
         if not await asyncio.to_thread(_show_images, pulled, set(images), bases):
             return None
-        for image in await asyncio.to_thread(_orphans, self.root, pulled):
-            await commands.remove_image(image, folder)
+        if lost := await asyncio.to_thread(_lost, self.root, pulled):
+            for image in lost:
+                await commands.remove_image(image, folder)
+            if await asyncio.to_thread(_lost, self.root, pulled):
+                return None
         return KeptSteps(commands, bases)
 
     async def needed(self) -> frozenset[str]:
@@ -103,20 +108,30 @@ def _show_images(root: Path, ids: Collection[str], view: Path) -> bool:
     return len(shown) == len(ids)
 
 
-def _orphans(root: Path, pulled: Path) -> list[str]:
-    """Return the images whose own layer went with the base that was removed: Buildah fails at them.
+def _lost(root: Path, pulled: Path) -> list[str]:
+    """Return the images of which a layer is lost, or stands on a base that was pulled anew.
 
-    The youngest first: so a step goes before what it stands on.
+    Buildah finds them, and fails as it mounts them. The youngest first: so a step goes before what
+    it stands on. Images are read before layers: of one that is just being made, all are there then.
     """
-    layers = layers_of(root).keys() | layers_of(pulled).keys()
-    lost = [one for one in stored_images(root) if one.layer and one.layer not in layers]
+    images, driver = stored_images(root), driver_of(root)
+    own = layers_of(root)
+    layers = {**layers_of(pulled), **own}
+    used = chain(layers, [one.layer for one in images]) & own.keys()
+    roots = (root, pulled)
+    torn = {one for one in used if not (driver and can_be_mounted(roots, driver, one))}
+    lost = [
+        one
+        for one in images
+        if not is_whole(layers, one.layer) or not torn.isdisjoint(chain(layers, [one.layer]))
+    ]
     return [one.id for one in sorted(lost, key=lambda one: one.created, reverse=True)]
 
 
 def _needed(root: Path, pulled: Path) -> frozenset[str]:
+    stood_on = {one.layer for one in stored_images(root)}
     own, below = layers_of(root), layers_of(pulled)
-    stood_on = {one.get("parent") for one in own.values()}
-    stood_on |= {one.layer for one in stored_images(root)}
+    stood_on |= {one.get("parent") or "" for one in own.values()}
     used = stood_on & below.keys()
     return frozenset(
         one.id for one in stored_images(pulled) if not used.isdisjoint(chain(below, [one.layer]))

@@ -19,6 +19,8 @@ class BuildahOnFiles:
     def __init__(self, root: Path) -> None:
         self.root = root
         self.removed: list[str] = []
+        self.busy: set[str] = set()
+        """Images that cannot be removed."""
 
     async def above(self, root: Path, _run_root: Path, _folder: Path) -> "BuildahOnFiles":
         self.steps = BuildahOnFiles(root)
@@ -26,7 +28,11 @@ class BuildahOnFiles:
 
     async def remove_image(self, image: str, _folder: Path) -> bool:
         self.removed.append(image)
-        return True
+        listing = self.root / "overlay-images/images.json"
+        kept = [one for one in json.loads(listing.read_text()) if one["id"] != image]
+        if image not in self.busy:
+            listing.write_text(json.dumps(kept))
+        return image not in self.busy
 
 
 def write_store(root: Path, images: dict[str, str], layers: dict[str, str]) -> None:
@@ -43,6 +49,18 @@ def write_store(root: Path, images: dict[str, str], layers: dict[str, str]) -> N
         path.write_text(json.dumps(content))
     for image in images:
         (root / "overlay-images" / image).mkdir()
+    for layer in layers:
+        write_files(root, layer)
+
+
+def write_files(root: Path, layer: str, *lower: str) -> None:
+    """Write the files of a layer, under a name of its own, above those of these names."""
+    files = root / "overlay" / layer
+    (files / "diff").mkdir(parents=True)
+    (files / "lower").write_text(":".join(f"l/{name}" for name in lower))
+    names = root / "overlay/l"
+    names.mkdir(exist_ok=True)
+    (names / f"name-{layer}").symlink_to(f"../{layer}/diff")
 
 
 @pytest.fixture
@@ -74,10 +92,36 @@ async def test_a_build_sees_the_images_that_it_names_alone(
 async def test_a_step_that_lost_its_base_goes_before_it_fails_builds(
     tmp_path: Path, pulled: BuildahOnFiles, store: StepStore
 ) -> None:
-    images = {"label": "l2", "old-label": "gone", "run": "s1", "lost": "s9"}
-    write_store(tmp_path / "steps", images, {"s1": "l2"})
-    await store.kept_steps(tmp_path, ["base"])
-    assert pulled.steps.removed == ["lost", "old-label"]
+    images = {"label": "l2", "old-label": "gone", "run": "s1", "lost": "s9", "above": "s2"}
+    write_store(tmp_path / "steps", images, {"s1": "l2", "s2": "gone"})
+    assert await store.kept_steps(tmp_path, ["base"])
+    assert pulled.steps.removed == ["above", "lost", "old-label"]
+    pulled.steps.removed.clear()
+    assert await store.kept_steps(tmp_path, ["base"])
+    assert pulled.steps.removed == []
+
+
+async def test_a_step_on_a_base_that_was_pulled_anew_goes(
+    tmp_path: Path, pulled: BuildahOnFiles, store: StepStore
+) -> None:
+    """Layers have the same ids then, and other names, by which overlay finds them."""
+    root = tmp_path / "steps"
+    images = {"label": "l2", "one": "s1", "two": "s2", "old": "s3", "above": "s4", "empty": "s5"}
+    write_store(root, images, {})
+    layers = {"s1": "l2", "s2": "s1", "s3": "l2", "s4": "s3", "s5": "l2"}
+    listed = [{"id": name, "parent": parent} for name, parent in layers.items()]
+    (root / "overlay-layers/layers.json").write_text(json.dumps(listed))
+    write_files(root, "s1", "name-l2", "name-l1")
+    write_files(root, "s2", "name-s1", "name-l2", "name-l1")
+    write_files(root, "s3", "older-l2", "name-l1")
+    write_files(root, "s4", "name-s3")
+    (root / "overlay/s5").mkdir()  # its files are lost
+    assert await store.kept_steps(tmp_path, ["base"])
+    assert pulled.steps.removed == ["empty", "above", "old"]
+
+    (root / "overlay/s2/diff").rmdir()
+    pulled.steps.busy.add("two")
+    assert await store.kept_steps(tmp_path, ["base"]) is None
 
 
 async def test_what_steps_stand_on_is_needed(tmp_path: Path, store: StepStore) -> None:
