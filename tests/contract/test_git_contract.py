@@ -92,6 +92,17 @@ async def test_a_tree_is_fetched_at_a_ref(sources: GitSources, ref: str) -> None
     assert PASSWORD not in log.text
 
 
+async def test_the_branch_of_a_repository_is_told(sources: GitSources, host: GitHost) -> None:
+    builder = sources.builder
+    if not isinstance(builder, BuildahBuilder):
+        pytest.skip("a server asks for no branch")
+    assert await builder.default_branch(sources.at()) == "main"
+    host.git("update-ref", "--no-deref", "HEAD", host.git("rev-parse", "main"))
+    assert await builder.default_branch(sources.at()) == ""  # it is at a commit
+    sources.lose()
+    assert await builder.default_branch(sources.at()) == ""
+
+
 async def test_what_was_fetched_can_be_fetched_again_by_its_commit(sources: GitSources) -> None:
     first = await sources.builder.fetch(BUILD, sources.at("main"), Log())
     assert first.revision is not None

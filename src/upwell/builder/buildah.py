@@ -270,6 +270,17 @@ class BuildahBuilder:
             folder.remove()
         return (*removed, *await self._caches.prune(oldest, dry_run=dry_run))
 
+    async def default_branch(self, source: GitSource) -> str:
+        """Return the branch that HEAD of a repository names; empty: it cannot be found out."""
+        folder = BuildFolder(self._folders, f"branch-{time.monotonic_ns()}")
+        folder.create()
+        try:
+            return await self._git.default_branch(source, folder)
+        except GitError:
+            return ""
+        finally:
+            folder.remove()
+
     async def inspect(self, image: Reference) -> ImageConfig:
         """Pull an image by the policy, and return its configuration; raises BuildError."""
         folder = BuildFolder(self._folders, f"inspect-{time.monotonic_ns()}")

@@ -351,6 +351,10 @@ class Builder(Protocol):
 class LocalBuilder(Builder, Protocol):
     """A builder that leaves its images in a store of this machine."""
 
+    async def default_branch(self, source: GitSource) -> str:
+        """Return the branch that HEAD of a repository names; empty: it cannot be found out."""
+        ...
+
     async def inspect(self, image: Reference) -> ImageConfig:
         """Pull an image by the policy, and return its configuration; raises BuildError."""
         ...

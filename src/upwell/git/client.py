@@ -16,6 +16,8 @@ from upwell.machine.redaction import Redaction
 
 _COMMIT_OR_PART = re.compile(r"[0-9a-f]{7,64}")
 _REF = re.compile(r"[^-\x00-\x20~^:?*\[\\\x7f][^\x00-\x20~^:?*\[\\\x7f]*")
+_BRANCH_OF_HEAD = re.compile(r"^ref: refs/heads/(\S+)\tHEAD$", re.MULTILINE)
+_ASK_SECONDS = 60.0
 _MAX_COMMIT = 1024 * 1024
 
 
@@ -39,6 +41,21 @@ class GitClient:
         async with self._program.network(source) as network:
             git = self._program.commands(source, folder, tree, network)
             return await self._fetch(git, log)
+
+    async def default_branch(self, source: GitSource, folder: PrivateFolder) -> str:
+        """Return the branch that HEAD of a repository names; empty: none, or it is not told.
+
+        `folder` is for what git needs of `source`. Raises GitError.
+        """
+        tree = folder.empty("asked")
+        async with self._program.network(source) as network:
+            git = self._program.commands(source, folder, tree, network)
+            async with git.within(_ASK_SECONDS):
+                # In a repository of its own: it looks for settings of one in the folders above.
+                await git.capture("init", "--quiet", "--bare", ".")
+                outcome = await git.capture("ls-remote", "--symref", "--", git.source.uri, "HEAD")
+        found = _BRANCH_OF_HEAD.search(outcome.output) if outcome.code == 0 else None
+        return found[1] if found else ""
 
     async def _fetch(self, git: GitCommands, log: LogSink) -> CommitInfo:
         redaction = Redaction(log, secrets(git.source))

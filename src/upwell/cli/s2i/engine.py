@@ -134,7 +134,7 @@ async def write_context(options: S2iOptions, storage: SharedImageStore, target: 
                 urls = options["scripts_url"], wanted.image_scripts
                 await collect_own_scripts(urls[0], checkout.path, urls[1], upload / "scripts")
                 copy_source(options, checkout.path, target)
-                labels = _labels(options, checkout)
+                labels = await _labels(builder, options, checkout)
     except BuildError as error:
         raise S2iFailedError(error) from error
     write_dockerfile(wanted, labels, upload, target)
@@ -154,7 +154,7 @@ async def _context_request(builder: LocalBuilder, options: S2iOptions) -> Contex
 
 async def _build(builder: LocalBuilder, options: S2iOptions) -> tuple[str, Mapping[str, str]]:
     checkout = await _fetch(builder, options)
-    plan = _plan(options, checkout)
+    plan = _plan(options, checkout, await _labels(builder, options, checkout))
     tag = plan.local_name
     previous = await builder.image_id(tag) if options["remove_previous"] else None
     built = await builder.build(plan, _log(options))
@@ -181,12 +181,13 @@ def _local_path(address: str) -> Path | None:
     return (Path.cwd() / address.removeprefix("file://")).resolve()
 
 
-def _ref(options: S2iOptions) -> str:
-    """Return what is built of a repository: as asked for, or the branch of one on this machine."""
+async def _ref(builder: LocalBuilder, options: S2iOptions) -> str:
+    """Return what is built of a repository: as asked for, or the branch that it is on."""
     address, _, ref = options.source.partition("#")
-    path = _local_path(address)
-    if options["ref"] or ref or path is None:
+    if options["ref"] or ref:
         return options["ref"] or ref
+    if (path := _local_path(address)) is None:
+        return await builder.default_branch(GitSource(address))
     try:
         head = (path / ".git/HEAD").read_text()
     except (OSError, UnicodeDecodeError):
@@ -208,7 +209,7 @@ async def _fetch(builder: LocalBuilder, options: S2iOptions) -> Checkout:
     return await builder.fetch("s2i", source, _log(options))
 
 
-def _plan(options: S2iOptions, checkout: Checkout) -> BuildPlan:
+def _plan(options: S2iOptions, checkout: Checkout, labels: Mapping[str, str]) -> BuildPlan:
     tag = image(options.tag, "TAG") if options.tag else None
     runtime = options["runtime_image"]
     return BuildPlan(
@@ -220,7 +221,7 @@ def _plan(options: S2iOptions, checkout: Checkout) -> BuildPlan:
         images={"builder": image(options.builder, "BUILDER")},
         push=tag if options["push"] else None,
         env=tuple(options.environment().items()),
-        labels=_labels(options, checkout),
+        labels=labels,
         scripts_url=options["scripts_url"],
         inputs=options.injections(),
         local_name=str(tag or ""),
@@ -248,7 +249,7 @@ def _plan(options: S2iOptions, checkout: Checkout) -> BuildPlan:
     )
 
 
-def _labels(options: S2iOptions, checkout: Checkout) -> dict[str, str]:
+async def _labels(builder: LocalBuilder, options: S2iOptions, checkout: Checkout) -> dict[str, str]:
     """Return the labels that describe the source; empty ones are left out."""
     address = options.source.partition("#")[0]
     path = _local_path(address)
@@ -267,7 +268,7 @@ def _labels(options: S2iOptions, checkout: Checkout) -> dict[str, str]:
             ),
             "io.openshift.build.commit.date": revision.date,
             "io.openshift.build.commit.message": revision.message[:80],
-            "io.openshift.build.commit.ref": _ref(options),
+            "io.openshift.build.commit.ref": await _ref(builder, options),
         }
     return {name: text for name, text in labels.items() if text}
 

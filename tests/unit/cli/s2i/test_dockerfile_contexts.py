@@ -6,6 +6,7 @@ from pathlib import Path
 
 import pytest
 from click.testing import CliRunner
+from tests.support.gitops.git_host import GitHost
 
 from upwell.cli.s2i import s2i
 
@@ -72,6 +73,18 @@ def test_a_repository_is_written_as_it_is_committed_at_its_ref(tree: Path, tmp_p
         text = target.read_text()
         assert f'"io.openshift.s2i.build.source-location"="{tree}"' in text
         assert ('build.commit.ref"="trunk"' in text) == (not options)
+
+
+def test_the_branch_of_a_repository_elsewhere_is_a_label(tmp_path: Path) -> None:
+    host = GitHost(tmp_path / "host")
+    host.push("first", {"app.rb": "puts 1\n"})
+    host.start()
+    target = tmp_path / "out/Dockerfile"
+    try:
+        written("build", host.uri, "b", "--as-dockerfile", str(target))
+    finally:
+        host.stop()
+    assert 'build.commit.ref"="main"' in target.read_text()
 
 
 @pytest.mark.parametrize(
