@@ -2,13 +2,19 @@
 
 import asyncio
 import json
+import subprocess
+from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 
-from tests.support.builds.base_images import run
+import pytest
+from tests.support.builds.base_images import BaseImages, Log, run
 from tests.support.builds.openshift_builds import BuildInstallation, files_of
 from tests.support.registry.layered_images import layer_of
 
 from upwell.api.build import BuildPhase
+from upwell.builder.buildah import BuildahBuilder, BuildahSettings
+from upwell.builder.interface import BuilderStrategy, BuildPlan
 from upwell.oci import Digest, Reference
 
 CONFIG = """\
@@ -104,3 +110,46 @@ async def test_an_image_that_is_pulled_is_never_taken_for_a_step(
         assert "\nhonest two\n" in log, log
         files = await asyncio.to_thread(files_of, installed.pushed(done))
         assert b"evil" not in files["/installed"]
+
+
+PLAIN = "FROM base\nRUN echo first > /first\nRUN cat /first > /second\n"
+
+
+@pytest.fixture
+def own(settings: BuildahSettings) -> Iterator[BuildahSettings]:
+    """A builder with stores of its own."""
+    place = settings.work_dir
+    yield replace(settings, storage_root=place / "storage", run_root=place / "run")
+    for store in ("storage", "steps"):
+        subprocess.run(["umount", place / store / "overlay"], check=False, capture_output=True)
+
+
+async def found_steps(builder: BuildahBuilder, images: BaseImages) -> int:
+    """Build; return how many steps were found again."""
+    log = Log()
+    plan = BuildPlan(
+        id="uid-steps",
+        namespace="shop",
+        name="steps-1",
+        strategy=BuilderStrategy.DOCKER,
+        context=None,
+        images={"base": images.base},
+        dockerfile=PLAIN,
+        push=None,
+        insecure_registries=frozenset({images.registry}),
+        step_scope="scope",
+    )
+    await builder.build(plan, log)
+    await builder.discard(plan.id)
+    return log.text.count("Using cache")
+
+
+async def test_steps_on_a_base_that_was_removed_and_pulled_anew_are_made_again(
+    own: BuildahSettings, images: BaseImages
+) -> None:
+    builder = BuildahBuilder(own)
+    assert await found_steps(builder, images) == 0
+    pulled = (f"--root={own.storage_root}", f"--runroot={own.run_root}")
+    run("buildah", *pulled, "rmi", "--all", "--force")
+    assert await found_steps(builder, images) < 3  # the label is no layer
+    assert await found_steps(builder, images) == 3
