@@ -29,7 +29,7 @@ type Document = dict[str, Any]
 type ChangeDocument = Callable[[Document], None]
 """Changes the JSON of an object in place; raises CommandError when it cannot."""
 
-_SUFFIXES = {"none": "", "client": " (dry run)", "server": " (server dry run)"}
+DRY_RUN_SUFFIXES = {"none": "", "client": " (dry run)", "server": " (server dry run)"}
 
 
 @dataclass(slots=True)
@@ -45,7 +45,7 @@ class WritingOptions:
     @property
     def suffix(self) -> str:
         """End of a message about what was done, or was not."""
-        return _SUFFIXES["client" if self.local else self.dry_run]
+        return DRY_RUN_SUFFIXES["client" if self.local else self.dry_run]
 
     @property
     def is_written(self) -> bool:

@@ -8,6 +8,7 @@ import click
 
 from upwell.api.codec import RESOURCES, find_kind
 from upwell.api.meta import Kind, Resource
+from upwell.api.pod import Pod
 
 ALL = ("is", "bc", "build", "deploy", "dc", "sts", "ds", "cj", "job", "svc", "route")
 """Kinds that `all` stands for: those of an application, without secrets and events."""
@@ -79,6 +80,15 @@ def parse_one(arguments: Sequence[str]) -> Named:
     if len(found) != 1:
         raise click.UsageError("name exactly one object as KIND/NAME")
     return found[0]
+
+
+def parse_entered(arguments: Sequence[str]) -> Named:
+    """Return the one object of `KIND/NAME` or `KIND NAME`, or the Pod of a `NAME` alone.
+
+    Raises click.UsageError.
+    """
+    alone = len(arguments) == 1 and "/" not in arguments[0]
+    return Named(Pod, arguments[0]) if alone else parse_one(arguments)
 
 
 def _parse_one(text: str, default: type[Resource] | None) -> Named:

@@ -13,6 +13,7 @@ from upwell.policy.new_app.images import ImportOptions
 
 _OF_BUILDS = {
     "name",
+    "image_streams",
     "strategy",
     "context_dir",
     "source_secret",
@@ -22,7 +23,7 @@ _OF_BUILDS = {
     "save",
     "dry_run",
 }
-_BUILD_ALONE = {"binary", "dockerfile"}
+_BUILD_ALONE = {"binary", "dockerfile", "output"}
 
 
 @dataclass(slots=True)
@@ -31,6 +32,7 @@ class NewAppOptions:
 
     name: str = ""
     images: tuple[str, ...] = ()
+    image_streams: tuple[str, ...] = ()
     templates: tuple[str, ...] = ()
     files: tuple[str, ...] = ()
     strategy: NewAppStrategy | None = None
@@ -50,6 +52,7 @@ class NewAppOptions:
     dry_run: bool = False
     binary: bool = False
     dockerfile: str = ""
+    output: str = ""
     build_only: bool = False
 
     def variables(self) -> dict[str, str]:
@@ -127,6 +130,13 @@ def _options() -> list[tuple[str, Callable[[Any], Any]]]:
             help="Text of the Dockerfile to build, or - for stdin.",
         ),
         _option(
+            "output",
+            "--to",
+            metavar="NAME[:TAG]",
+            show_default="latest of a stream with the name of the build",
+            help="Tag of a stream to which the result is pushed.",
+        ),
+        _option(
             "port",
             "--port",
             type=click.IntRange(1, 65535),
@@ -200,6 +210,14 @@ def _source_options() -> list[tuple[str, Callable[[Any], Any]]]:
             multiple=True,
             metavar="IMAGE",
             help="Image to run, even if a template or folder has that name; repeatable.",
+        ),
+        _option(
+            "image_streams",
+            "-i",
+            "--image-stream",
+            multiple=True,
+            metavar="NAME[:TAG]",
+            help="Tag of a stream of the namespace, never an image elsewhere; repeatable.",
         ),
         _option(
             "templates",

@@ -25,6 +25,7 @@ from upwell.cli.new_app.options import NewAppOptions
 from upwell.cli.objects.apply import FIELD_MANAGER
 from upwell.cli.templates.values import expand
 from upwell.git.interface import GitError
+from upwell.policy.images.streams import StreamTag
 from upwell.policy.new_app.application import (
     APP_LABEL,
     DEFAULT_PORT,
@@ -84,7 +85,7 @@ class NewAppPlanner:
     async def plan(self, components: Sequence[str], templates: Sequence[Template]) -> NewAppPlan:
         """Return the plan; raises NewAppError, CommandError or StoreError."""
         parts = len(components) + len(templates) + len(self._options.images)
-        parts += len(self._options.templates)
+        parts += len(self._options.templates) + len(self._options.image_streams)
         own_source = self._options.binary or bool(self._options.dockerfile)
         if parts == 0 and not own_source:
             raise NewAppError("name an image, a repository, BUILDER~REPOSITORY or a template")
@@ -105,13 +106,24 @@ class NewAppPlanner:
             self._add_template(await self._client.get(Template, self._namespace, name))
         for image in self._options.images:
             await self._add_image(image)
+        tags = [self._existing_tag(text) for text in self._options.image_streams]
         if own_source:
-            self._add_own_source(components)
+            self._add_own_source([*components, *tags])
         else:
+            for tag in tags:
+                await self._add_image(tag)
             for text in components:
                 await self._add_component(text)
         self._plan.documents = _without_earlier_streams(self._plan.documents)
         return self._plan
+
+    def _existing_tag(self, text: str) -> str:
+        if not names_tag(text, self._streams):
+            raise NewAppError(
+                f"--image-stream {text}: namespace {self._namespace} has no such tag;"
+                " `upwell get istag` lists the tags"
+            )
+        return text
 
     async def _add_component(self, text: str) -> None:
         builder, _, folder = ("", "", text) if is_folder(text) else text.partition("~")
@@ -285,9 +297,12 @@ class NewAppPlanner:
         )
 
     def _application(self, name: str, followed: FollowedImage | None) -> Application:
+        output = StreamTag.named(self._options.output, "") if self._options.output else None
         return Application(
             name,
             followed,
+            output=f"{checked_name(output.stream)}:{output.tag}" if output else "",
+            output_exists=output is not None and output.stream in self._existing,
             env=self._options.variables(),
             labels=self._request.labels,
             expose=self._options.expose,

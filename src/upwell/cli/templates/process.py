@@ -1,5 +1,8 @@
 """`upwell process`: print the objects of a Template with its parameters replaced."""
 
+from collections.abc import Mapping
+from typing import Any
+
 import click
 
 from upwell.api.template import Parameter
@@ -25,7 +28,13 @@ from upwell.cli.templates.values import expand, requested_values, value_options
 )
 @value_options
 @click.option("--parameters", is_flag=True, help="List the parameters of the Template instead.")
-@output_option(Format.YAML, Format.JSON)
+@click.option(
+    "--local",
+    is_flag=True,
+    expose_value=False,
+    help="Ask no server, as none is asked anyhow for a Template in a file.",
+)
+@output_option(Format.YAML, Format.JSON, Format.NAME)
 @connection_options
 @click.pass_context
 def process(
@@ -50,7 +59,19 @@ def process(
             echo(line)
         return
     items = expand(found, requested_values(ctx)).objects
+    if output == Format.NAME:
+        for item in items:
+            echo(_name(item))
+        return
     write_data({"apiVersion": "v1", "kind": "List", "items": list(items)}, output)
+
+
+def _name(document: Mapping[str, Any]) -> str:
+    """Return `KIND.GROUP/NAME`, as kubectl's -o name."""
+    group, slash, _ = str(document.get("apiVersion", "")).rpartition("/")
+    kind = str(document.get("kind", "")).lower()
+    name = (document.get("metadata") or {}).get("name", "")
+    return f"{kind}.{group}/{name}" if slash else f"{kind}/{name}"
 
 
 def _row(parameter: Parameter) -> tuple[str, str, str, str]:

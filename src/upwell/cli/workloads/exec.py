@@ -6,7 +6,7 @@ import click
 
 from upwell.cli.core.connection import Session, connection_options
 from upwell.cli.core.examples import examples
-from upwell.cli.core.names import parse_one
+from upwell.cli.core.names import parse_entered
 from upwell.cli.core.terminal import echo
 from upwell.cli.workloads.conversations import ENTERED, Place, interact
 from upwell.store.interface import ApiClient
@@ -19,10 +19,10 @@ from upwell.store.interface import ApiClient
         "upwell exec deployment/shop -- env",
         "upwell exec -it dc/gate -- sh",
         "upwell exec -i -c db deployment/shop -- psql <dump.sql",
-        "upwell exec pod/upwell-default-deploy-shop-1b2c3d4e-0 -- ps",
+        "upwell exec upwell-default-deploy-shop-1b2c3d4e-0 -- ps",
     ),
 )
-@click.argument("what", metavar="KIND/NAME")
+@click.argument("what", metavar="[KIND/]NAME")
 @click.argument("command", nargs=-1, required=True, type=click.UNPROCESSED)
 @click.option("-i", "--stdin", is_flag=True, help="Pass stdin to the command.")
 @click.option("-t", "--tty", is_flag=True, help="Allocate a terminal for the command.")
@@ -41,9 +41,9 @@ def exec_command(
 ) -> None:
     """Run COMMAND in a container of a workload or Pod, and exit with its code.
 
-    The output is streamed. The command is ended when this one is.
+    A NAME alone is a Pod's. The output is streamed. The command is ended when this one is.
     """
-    named = parse_one((what,))
+    named = parse_entered((what,))
     if not issubclass(named.resource, ENTERED):
         raise click.UsageError(f"cannot run a command in {named}: name a workload or a pod")
     if tty and not sys.stdin.isatty():

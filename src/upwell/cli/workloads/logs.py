@@ -10,7 +10,7 @@ from upwell.cli.builds.logs import builds_of, follow_build, write_log
 from upwell.cli.core.connection import Session, connection_options
 from upwell.cli.core.errors import CommandError, Exit
 from upwell.cli.core.examples import examples
-from upwell.cli.core.names import Named, parse_one
+from upwell.cli.core.names import Named, parse_entered
 from upwell.policy.builds.run_policy import number_of
 from upwell.policy.rollouts.settings import WORKLOADS
 from upwell.store.interface import ApiClient
@@ -18,10 +18,13 @@ from upwell.store.interface import ApiClient
 
 @click.command(
     epilog=examples(
-        "upwell logs -f build/shop-2", "upwell logs bc/shop", "upwell logs dc/gate --tail 20"
+        "upwell logs -f build/shop-2",
+        "upwell logs bc/shop",
+        "upwell logs dc/gate --tail 20",
+        "upwell logs upwell-default-deploy-shop-1b2c3d4e-0",
     )
 )
-@click.argument("what", nargs=-1, required=True, metavar="KIND/NAME")
+@click.argument("what", nargs=-1, required=True, metavar="[KIND/]NAME")
 @click.option("-f", "--follow", is_flag=True, help="Print the log until it ends.")
 @click.option(
     "--tail", type=click.IntRange(min=0), help="Number of last lines to print.  [default: all]"
@@ -49,8 +52,11 @@ def logs(
     container: str | None,
     previous: bool,  # noqa: FBT001 - the same
 ) -> None:
-    """Print the log of a build, of a BuildConfig's latest build, of a workload or of a Pod."""
-    named = parse_one(what)
+    """Print the log of a build, of a BuildConfig's latest build, of a workload or of a Pod.
+
+    A NAME alone is a Pod's.
+    """
+    named = parse_entered(what)
     flags = {"follow": follow, "previous": previous}
     params = {flag: "true" for flag, holds in flags.items() if holds}
     if tail is not None:

@@ -4,56 +4,33 @@ import asyncio
 import contextlib
 from collections.abc import AsyncIterator, Callable, Coroutine, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager
-from dataclasses import dataclass
 from typing import Any
 
 import click
 
-from upwell.api.apps import Job
-from upwell.api.pod import Pod
 from upwell.cli.core.addresses import PORT_RANGE, parse_port
 from upwell.cli.core.connection import Session, connection_options
 from upwell.cli.core.errors import CommandError
 from upwell.cli.core.examples import examples
-from upwell.cli.core.names import Named, parse_one
 from upwell.cli.core.terminal import echo
-from upwell.policy.rollouts.settings import WORKLOADS
+from upwell.cli.workloads.forward_targets import ForwardTarget, target_of
 from upwell.store.interface import ApiClient, Conversation, StoreError
 
-_PROTOCOL = "v5.channel.k8s.io"
 _DATA, _ERROR, _CLOSE = 0, 1, 255
 _CHUNK = 64 * 1024
 
 type Serve = Callable[[asyncio.StreamReader, asyncio.StreamWriter], Coroutine[Any, Any, None]]
 
 
-@dataclass(frozen=True, slots=True)
-class _ForwardTarget:
-    """Workload or Pod, and instance, to forward to."""
-
-    named: Named
-    namespace: str
-    instance: str
-
-    def converse(
-        self, client: ApiClient, port: int
-    ) -> contextlib.AbstractAsyncContextManager[Conversation]:
-        """Open one connection to a port."""
-        params = [("ports", str(port))]
-        params += [("instance", self.instance)] if self.instance else []
-        return client.converse(
-            self.named.resource, self.namespace, self.named.name, "portforward", params, _PROTOCOL
-        )
-
-
 @click.command(
     epilog=examples(
         "upwell port-forward deployment/shop 8080",
         "upwell port-forward dc/gate 9000:8080 9443:8443",
+        "upwell port-forward service/shop 8080:80",
         "upwell port-forward pod/upwell-default-deploy-shop-1b2c3d4e-0 :5432",
     )
 )
-@click.argument("what", metavar="KIND/NAME")
+@click.argument("what", metavar="[KIND/]NAME")
 @click.argument("ports", nargs=-1, required=True, metavar="[[LOCAL]:]REMOTE...")
 @click.option("--instance", help="Instance of the workload.  [default: one that is ready]")
 @connection_options
@@ -61,17 +38,14 @@ class _ForwardTarget:
 def port_forward(session: Session, what: str, ports: tuple[str, ...], instance: str | None) -> None:
     """Listen on local ports, and forward connections to an instance, until interrupted.
 
-    Each connection goes to an instance that is ready at that time. An empty LOCAL port is chosen
-    and printed.
+    Each connection goes to an instance that is ready at that time; REMOTE of a Service is a port
+    of the Service. A NAME alone is a Pod's. An empty LOCAL port is chosen and printed.
     """
-    named = parse_one((what,))
-    if not issubclass(named.resource, (*WORKLOADS, Job, Pod)):
-        raise click.UsageError(f"cannot forward to {named}: name a workload or a pod")
+    target = target_of(what, session.namespace, instance or "")
     pairs = [_ports(text) for text in ports]
-    target = _ForwardTarget(named, named.namespace(session.namespace), instance or "")
 
     async def work(client: ApiClient) -> None:
-        async with target.converse(client, pairs[0][1]):
+        async with await target.converse(client, pairs[0][1]):
             pass  # report a wrong target now
         await _listen(client, target, pairs)
 
@@ -90,7 +64,7 @@ def _ports(text: str) -> tuple[int, int]:
 
 
 async def _listen(
-    client: ApiClient, target: _ForwardTarget, pairs: Sequence[tuple[int, int]]
+    client: ApiClient, target: ForwardTarget, pairs: Sequence[tuple[int, int]]
 ) -> None:
     async with AsyncExitStack() as stack:
         for local, remote in pairs:
@@ -108,10 +82,13 @@ async def _listen(
         await asyncio.get_running_loop().create_future()
 
 
-def _forwarding(client: ApiClient, target: _ForwardTarget, port: int) -> Serve:
+def _forwarding(client: ApiClient, target: ForwardTarget, port: int) -> Serve:
     async def serve(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         try:
-            async with _closing(writer), target.converse(client, port) as conversation:
+            async with (
+                _closing(writer),
+                await target.converse(client, port) as conversation,
+            ):
                 sending = asyncio.create_task(_send(reader, conversation))
                 try:
                     await _receive(conversation, writer)

@@ -6,6 +6,7 @@ from typing import Any
 import click
 
 from upwell.api.apps import Deployment, DeploymentConfig
+from upwell.cli.changes.writing import DRY_RUN_SUFFIXES
 from upwell.cli.core.connection import Session, connection_options
 from upwell.cli.core.durations import TIMEOUT, within
 from upwell.cli.core.errors import CommandError, Exit
@@ -150,7 +151,9 @@ def history(session: Session, what: tuple[str, ...], output: str) -> None:
 
 @rollout.command(
     epilog=examples(
-        "upwell rollout undo deployment/shop", "upwell rollout undo dc/gate --to-revision=3"
+        "upwell rollout undo deployment/shop",
+        "upwell rollout undo dc/gate --to-revision=3",
+        "upwell rollout undo dc/gate --dry-run=server",
     )
 )
 @click.option(
@@ -158,8 +161,15 @@ def history(session: Session, what: tuple[str, ...], output: str) -> None:
     type=click.IntRange(min=1),
     help="Revision to return to.  [default: the last complete one]",
 )
+@click.option(
+    "--dry-run",
+    type=click.Choice(["none", "client", "server"]),
+    default="none",
+    show_default=True,
+    help="Have the server check the return, and change nothing.",
+)
 @_workload_command
-def undo(session: Session, what: tuple[str, ...], to_revision: int | None) -> None:
+def undo(session: Session, what: tuple[str, ...], to_revision: int | None, dry_run: str) -> None:
     """Return to an earlier revision, and hold the workload there.
 
     A workload on hold gets no new images until `rollout resume`.
@@ -169,9 +179,12 @@ def undo(session: Session, what: tuple[str, ...], to_revision: int | None) -> No
 
     async def work(client: ApiClient) -> None:
         workload = await _get(client, named, session)
-        await client.call(
-            "POST", type(workload), workload.namespace, workload.name, "rollback", body
-        )
+        place = (type(workload), workload.namespace, workload.name, "rollback")
+        if dry_run != "none":
+            await client.call("POST", *place, body, {"dryRun": "All"})
+            echo(f"{full_name(workload)} rolled back{DRY_RUN_SUFFIXES[dry_run]}")
+            return
+        await client.call("POST", *place, body)
         echo(f"{full_name(workload)} rolled back")
         echo(f"on hold: `upwell rollout resume {named}` lets new images roll out", err=True)
 

@@ -86,6 +86,10 @@ class Application:
     """It goes through these, moved by a Pipeline; without them, it runs where it is built."""
     build_only: bool = False
     """True if nothing is to run the image."""
+    output: str = ""
+    """`NAME:TAG` to which the result is pushed; empty: `latest` of the stream with its name."""
+    output_exists: bool = False
+    """True if the stream of `output` is there already: it stays as it is."""
     test: str = ""
     """Shell command that is run in each stage, in the application's own image."""
     port_is_assumed: bool = False

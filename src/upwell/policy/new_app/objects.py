@@ -38,25 +38,40 @@ def application_objects(app: Application) -> tuple[Resource, ...]:
 
 def _objects(app: Application) -> Iterator[Resource]:
     # Without the application's labels: other applications may stand on the streams too.
-    yield from _declared(_followed(app)).values()
+    declared = _declared(_followed(app))
+    yield from declared.values()
     if app.build is None:
         if app.base is None:
             raise NewAppError("an application needs an image or a repository")
         runs = app.base.stream_tag
     else:
-        if any(image.stream == app.name for image in _followed(app)):
-            raise NewAppError(
-                f"the result would go into imagestream/{app.name}, which holds an image that it"
-                " is made from: give the application another --name"
-            )
-        runs = f"{app.name}:latest"
-        yield ImageStream(metadata=app.metadata)
+        runs = app.output or f"{app.name}:latest"
+        stream = runs.partition(":")[0]
+        _refuse_circle(app, runs)
+        if not app.output_exists and stream not in declared:
+            yield ImageStream(metadata=app.metadata.model_copy(update={"name": stream}))
         if app.build.webhook_secret:
             yield _webhook_secret(app, app.build.webhook_secret)
         yield _build_config(app, app.build, runs)
     if app.build_only:
         return
     yield from staged_objects(app, runs) if app.stages else workload_objects(app, runs)
+
+
+def _refuse_circle(app: Application, output: str) -> None:
+    """Refuse a result in the place of an image that it is made from.
+
+    A tag that the user has named may stand beside it in the same stream.
+    """
+    stream = output.partition(":")[0]
+    for image in _followed(app):
+        if app.output and image.stream_tag == output:
+            raise NewAppError(f"the result would replace {output}, which it is made from")
+        if not app.output and image.stream == stream:
+            raise NewAppError(
+                f"the result would go into imagestream/{stream}, which holds an image that it"
+                " is made from: give the application another --name"
+            )
 
 
 def _followed(app: Application) -> tuple[FollowedImage, ...]:

@@ -435,6 +435,34 @@ def test_a_build_of_uploads_waits_for_the_first(upwell: Upwell) -> None:
     assert [one["type"] for one in spec["triggers"]] == ["ImageChange"]
 
 
+@pytest.mark.usefixtures("imported")
+def test_a_result_goes_into_the_tag_that_is_named(upwell: Upwell) -> None:
+    own = ("new-build", "-D", "FROM alpine", "--name=tools", "-o", "yaml")
+    made = items(upwell(*own, "--to=results:new"))
+    assert made["BuildConfig/tools"]["spec"]["output"]["to"]["name"] == "results:new"
+    assert {"ImageStream/results", "ImageStream/alpine"} <= made.keys()
+
+    kept = items(upwell(*own, "--to=web"))
+    assert kept["BuildConfig/tools"]["spec"]["output"]["to"]["name"] == "web:latest"
+    assert "ImageStream/web" not in kept  # it stays as it is
+
+    for tag, code in (("alpine:mine", 0), ("alpine:latest", 2), ("a.test/b", 2)):
+        assert upwell(*own, f"--to={tag}").exit_code == code
+
+
+@pytest.mark.usefixtures("imported")
+def test_a_tag_of_a_stream_is_never_an_image_elsewhere(upwell: Upwell) -> None:
+    made = items(upwell("new-app", "--image-stream=web:1", "--name=front", "-o", "yaml"))
+    assert {what.partition("/")[0] for what in made} == {"Deployment", "Service"}
+
+    built = items(upwell("new-build", "-i", "web:1", "--binary", "--name=site", "-o", "yaml"))
+    strategy = built["BuildConfig/site"]["spec"]["strategy"]
+    assert strategy["sourceStrategy"]["from"]["name"] == "web:1"
+
+    refused = upwell("new-app", "-i", "nginx")
+    assert (refused.exit_code, "has no such tag" in refused.stderr) == (2, True)
+
+
 def test_a_build_of_a_dockerfile_follows_its_images(upwell: Upwell) -> None:
     text = "FROM golang:1 AS made\nFROM debian:12\nCOPY --from=made /a /a\n"
     result = upwell("new-build", "--name=tools", "-D", "-", "-o", "yaml", stdin=text)

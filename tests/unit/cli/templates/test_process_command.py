@@ -56,6 +56,11 @@ def items(result: "Result") -> list[dict[str, Any]]:
     return found
 
 
+def test_names_are_printed_as_kubectls(upwell: Upwell, file: str) -> None:
+    result = upwell("process", "--local", "-f", file, "-p", "LEVEL=loud", "-o", "name")
+    assert result.stdout == "configmap/settings\ndeployment.apps/shop\n"
+
+
 def test_the_objects_of_a_file_are_printed_as_a_list(upwell: Upwell, file: str) -> None:
     config_map, deployment = items(upwell("process", file, "-p", "LEVEL=loud", "-l", "team=web"))
 

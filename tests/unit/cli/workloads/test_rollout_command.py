@@ -1,7 +1,7 @@
 """rollout, hold and resume: requests, output and exit codes."""
 
 from collections.abc import Callable
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import pytest
 
@@ -39,6 +39,23 @@ class TestRollout:
         assert client.calls[-1] == ("POST", "deployments/shop/rollback", {"toRevision": 1})
         assert result.stdout == "deployment.apps/shop rolled back\n"
         assert "rollout resume" in result.stderr
+
+    @pytest.mark.parametrize("way", ["client", "server"])
+    def test_a_dry_run_of_undo_asks_for_one(
+        self, upwell: Upwell, client: "FakeClient", monkeypatch: pytest.MonkeyPatch, way: str
+    ) -> None:
+        asked = []
+
+        async def call(*words: Any) -> dict[str, Any]:
+            asked.append(words[4:])
+            return {}
+
+        monkeypatch.setattr(client, "call", call)
+        result = upwell("rollout", "undo", "deploy/shop", f"--dry-run={way}")
+        assert asked == [("rollback", {}, {"dryRun": "All"})]
+        suffix = " (dry run)" if way == "client" else " (server dry run)"
+        assert result.stdout == f"deployment.apps/shop rolled back{suffix}\n"
+        assert result.stderr == ""
 
     def test_pause_and_resume(self, upwell: Upwell, client: "FakeClient") -> None:
         upwell("rollout", "pause", "deploy/shop")

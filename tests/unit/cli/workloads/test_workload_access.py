@@ -3,14 +3,13 @@
 import asyncio
 import json
 from collections.abc import Callable
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import pytest
 from tests.unit.cli.conftest import ScriptedConversation
 
-from upwell.api.apps import Deployment
-from upwell.cli.core.names import Named
-from upwell.cli.workloads.port_forward import _forwarding, _ForwardTarget, _ports
+from upwell.cli.workloads.forward_targets import target_of
+from upwell.cli.workloads.port_forward import _forwarding, _ports
 
 if TYPE_CHECKING:
     from click.testing import Result
@@ -97,11 +96,72 @@ def test_what_is_not_there_is_said_before_anything_listens(upwell: Upwell) -> No
     assert '"shop" not found' in result.stderr
 
 
+POD: dict[str, Any] = {
+    "apiVersion": "v1",
+    "kind": "Pod",
+    "metadata": {"name": "gate-1", "namespace": "default", "labels": {"app": "shop"}},
+    "spec": {
+        "containers": [
+            {"name": "gate", "image": "gate", "ports": [{"name": "web", "containerPort": 8080}]}
+        ]
+    },
+}
+READY = {"phase": "Running", "conditions": [{"type": "Ready", "status": "True"}]}
+
+
+def service(selector: dict[str, str], *ports: dict[str, Any]) -> dict[str, Any]:
+    metadata = {"name": "shop", "namespace": "default"}
+    spec = {"selector": selector, "ports": list(ports)}
+    return {"apiVersion": "v1", "kind": "Service", "metadata": metadata, "spec": spec}
+
+
+@pytest.mark.parametrize(("target", "number"), [("web", "8080"), (9000, "9000"), (None, "80")])
+async def test_a_port_of_a_service_leads_to_a_ready_pod(
+    client: "FakeClient", target: str | int | None, number: str
+) -> None:
+    waiting = {**POD, "metadata": {**POD["metadata"], "name": "gate-0"}}
+    other = {**POD, "metadata": {"name": "other", "namespace": "default"}}
+    for pod, status in ((waiting, {"phase": "Running"}), (POD, READY), (other, READY)):
+        await client.put({**pod, "status": status})
+    port = {"port": 80} if target is None else {"port": 80, "targetPort": target}
+    await client.put(service({"app": "shop"}, {"port": 81, "name": "other"}, port | {"name": "a"}))
+    client.conversations["pods/gate-1/portforward"] = ScriptedConversation()
+
+    async with await target_of("svc/shop", "default").converse(client, 80):
+        assert client.calls[-1][1:] == ("pods/gate-1/portforward", [("ports", number)])
+
+
+@pytest.mark.parametrize(
+    ("selector", "port", "why"),
+    [
+        ({"app": "shop"}, "81", "does not have a service port 81; it has 80"),
+        ({"app": "shop"}, "80", "pod/gate-1 has no port 'none'"),
+        ({"app": "none"}, "80", "no pod of service/shop runs: see `upwell get pods -n default`"),
+        ({}, "80", "has no selector"),
+    ],
+)
+def test_a_service_that_leads_nowhere_is_told(
+    upwell: Upwell, client: "FakeClient", selector: dict[str, str], port: str, why: str
+) -> None:
+    asyncio.run(client.put({**POD, "status": READY}))
+    asyncio.run(client.put(service(selector, {"port": 80, "targetPort": "none"})))
+    result = upwell("port-forward", "service/shop", port)
+    assert (result.exit_code, why in result.stderr) == (1, True), result.stderr
+
+
+def test_a_name_alone_is_a_pods(upwell: Upwell, client: "FakeClient") -> None:
+    client.conversations["pods/gate-1/exec"] = ScriptedConversation(b"\x01ok\n", ended(0))
+    assert upwell("exec", "gate-1", "--", "id").stdout == "ok\n"
+    assert 'pods "gate-1" not found' in upwell("logs", "gate-1").stderr
+    assert upwell("port-forward", "gate-1", "8080").exit_code == 3
+    assert client.calls[-1][1:] == ("pods/gate-1/portforward", [("ports", "8080")])
+
+
 async def test_a_connection_is_led_there_and_back_to_its_end(client: "FakeClient") -> None:
     said = (b"\x00\x90\x1f", b"\x01\x90\x1f", b"\x00good ", b"\x00day", b"\xff\x00")
     conversation = ScriptedConversation(*said, after=2)
     client.conversations["deployments/shop/portforward"] = conversation
-    place = _ForwardTarget(Named(Deployment, "shop"), "default", "shop-2")
+    place = target_of("deploy/shop", "default", "shop-2")
     serve = _forwarding(client, place, 8080)
     async with await asyncio.start_server(serve, "127.0.0.1", 0) as server:
         local = server.sockets[0].getsockname()[1]
@@ -120,7 +180,7 @@ async def test_what_goes_wrong_there_ends_the_connection_and_is_told(
 ) -> None:
     said = (b"\x00\x90\x1f", b"\x01\x90\x1f", b"\x01nothing listens")
     client.conversations["deployments/shop/portforward"] = ScriptedConversation(*said)
-    serve = _forwarding(client, _ForwardTarget(Named(Deployment, "shop"), "default", ""), 8080)
+    serve = _forwarding(client, target_of("deploy/shop", "default"), 8080)
     async with await asyncio.start_server(serve, "127.0.0.1", 0) as server:
         local = server.sockets[0].getsockname()[1]
         reader, writer = await asyncio.open_connection("127.0.0.1", local)
