@@ -2,10 +2,11 @@
 
 On loopback the API is plain HTTP, but kubectl and oc send no token without TLS. Registry clients
 try TLS first even where they may do without, and it would only slow them down; so TLS is spoken to
-those alone who ask for the server by `TLS_NAME`, as a kubeconfig can tell them to, or who offer
-HTTP/2, as Kubernetes' clients do and most registry clients do not: `oc login
-https://127.0.0.1:7080` asks for no name. The others are told in HTTP, as Go's server does: they go
-on without TLS at once, where a connection that is closed would be tried again.
+those alone who ask for the server by `TLS_NAME`, as a kubeconfig can tell them to, or who say what
+they would speak (ALPN), HTTP/1.1 or HTTP/2, as Kubernetes' clients, browsers and most libraries do
+and most registry clients do not: `oc login https://127.0.0.1:7080` asks for no name. The others
+are told in HTTP, as Go's server does: they go on without TLS at once, where a connection that is
+closed would be tried again.
 """
 
 import asyncio
@@ -19,7 +20,7 @@ from contextvars import ContextVar, copy_context
 from functools import partial
 
 from upwell.server.asgi.begun_heads import BegunHeads
-from upwell.server.asgi.client_hello import HANDSHAKE, server_name
+from upwell.server.asgi.client_hello import HANDSHAKE, offers_protocol, server_name
 from upwell.server.asgi.connections import (
     ConnectionTable,
     RefusedConnectionError,
@@ -37,7 +38,7 @@ _SPEAK_PLAIN = (
     b"Connection: close\r\n\r\n400 Bad Request: without TLS, please"
 )
 _OFFERS = b"\x02h2\x08http/1.1"
-"""Protocols that Kubernetes' clients offer (RFC 7301, 3.1), as Go writes them."""
+"""Protocols that Kubernetes' clients offer, as Go writes them: before all of a hello is there."""
 _ANY_NAME: ContextVar[bool] = ContextVar("_ANY_NAME", default=False)
 """True in the tasks and callbacks of a connection that is answered by whatever name."""
 _BACKLOG = 65_535
@@ -58,7 +59,7 @@ type Protocols = Callable[[TrackedConnection], asyncio.Protocol]
 
 
 def answer_to_name(context: ssl.SSLContext) -> ssl.SSLContext:
-    """Let `context` refuse whoever does not ask for `TLS_NAME` nor offers HTTP/2; returns it."""
+    """Let `context` refuse whoever neither asks for `TLS_NAME` nor offers a protocol."""
 
     def judge(_connection: ssl.SSLObject, name: str | None, _context: ssl.SSLContext) -> int | None:
         is_meant = name == TLS_NAME or _ANY_NAME.get()
@@ -201,7 +202,7 @@ class _Opener:
             return True
         self._loop.remove_reader(self._waiting[tracked])
         tls = self._tls if begun[:1] == HANDSHAKE else self._always
-        any_name = _OFFERS in begun
+        any_name = _OFFERS in begun or offers_protocol(begun)
         if tls is not self._always and not any_name and server_name(begun) not in {TLS_NAME, None}:
             self._refuse(tracked, _SPEAK_PLAIN)
             return True

@@ -23,7 +23,7 @@ does that, and `upwell kubeconfig` then has the session's token.
 def create_routes(*, plain: bool) -> list[BaseRoute]:
     """Return the routes; they need no token.
 
-    `plain`: the port answers without TLS too, and in TLS only those who offer HTTP/2: no such
+    `plain`: the port answers without TLS too, and in TLS only those who offer a protocol: no such
     client could ask, so none is told to. It says then that there is no such server.
     """
     if plain:

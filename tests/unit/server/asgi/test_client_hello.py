@@ -4,11 +4,13 @@ import ssl
 
 import pytest
 
-from upwell.server.asgi.client_hello import server_name
+from upwell.server.asgi.client_hello import offers_protocol, server_name
 
 
-def hello(name: str) -> bytes:
+def hello(name: str, *protocols: str) -> bytes:
     context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
+    if protocols:
+        context.set_alpn_protocols(protocols)
     sent = ssl.MemoryBIO()
     with pytest.raises(ssl.SSLWantReadError):
         context.wrap_bio(ssl.MemoryBIO(), sent, server_hostname=name).do_handshake()
@@ -27,3 +29,10 @@ def test_of_a_part_nothing_is_said_and_nothing_fails() -> None:
     assert {server_name(whole[:size]) for size in range(len(whole))} <= {None, "upwell"}
     assert server_name(whole[:40]) is None
     assert server_name(b"GET / HTTP/1.1\r\n\r\n") is None
+
+
+def test_it_is_seen_whether_a_protocol_is_offered() -> None:
+    offered = hello("upwell", "http/1.1")
+    assert offers_protocol(offered)
+    assert not offers_protocol(hello("upwell"))
+    assert not any(offers_protocol(offered[:size]) for size in range(40))

@@ -117,6 +117,15 @@ async def test_who_tries_tls_is_told_in_http_to_do_without_it(tmp_path: Path) ->
 
 
 @pytest.mark.parametrize("name", ["127.0.0.1", "localhost"])
+async def test_who_offers_http_1_is_answered_by_any_name(tmp_path: Path, name: str) -> None:
+    """Libraries of Python do, curl and browsers: the clients of `docker pull` do not."""
+    async with served(tmp_path, plain=True) as place:
+        place.trust.set_alpn_protocols(["http/1.1"])
+        assert await place.ask("https", name) == "https"
+        assert await place.ask("http") == "http"
+
+
+@pytest.mark.parametrize("name", ["127.0.0.1", "localhost"])
 async def test_who_offers_http_2_is_answered_by_any_name(tmp_path: Path, name: str) -> None:
     """`oc login https://127.0.0.1:7080` sends no name; registry clients do not offer it."""
     async with served(tmp_path, plain=True) as place:
