@@ -17,7 +17,8 @@ SYSTEM_NAMESPACE = "upwell-system"
 """Holds the tokens: who may write here may give themselves every right, so no grant names it, and
 of those for every namespace an admin's alone reaches it with more than a look."""
 MIRROR_NAMESPACE = "upstream"
-"""The embedded registry's copies of upstream images; every token may pull them."""
+"""The embedded registry's copies of upstream images. Every token may pull one by its
+digest; who has a role here sees which there are: some come from private registries."""
 REPOSITORIES = "repositories"
 """The resource of the embedded registry's content; its verbs are pull and push."""
 _ALL = frozenset({EVERYWHERE})
@@ -267,8 +268,11 @@ def is_allowed(grants: Iterable[Grant], action: Action) -> bool:
     grants = tuple(grants)
     if not grants:
         return False
-    if _is_shared(action):
-        return True
+    return _is_shared(action) or is_granted(grants, action)
+
+
+def is_granted(grants: Iterable[Grant], action: Action) -> bool:
+    """Return True if a role allows the action: not because every token may do it."""
     return any(grant.reaches(action.namespace) and _is_within(grant, action) for grant in grants)
 
 

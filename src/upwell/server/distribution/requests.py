@@ -6,7 +6,7 @@ from starlette.requests import Request
 
 from upwell.oci import Digest, InvalidDigestError
 from upwell.oci.reference import is_repository, is_tag
-from upwell.policy.access.roles import REPOSITORIES, Action
+from upwell.policy.access.roles import MIRROR_NAMESPACE, REPOSITORIES, Action, is_granted
 
 _RANGE = re.compile(r"bytes=(?P<first>[0-9]{0,19})-(?P<last>[0-9]{0,19})")
 _CONTENT_RANGE = re.compile(r"(?:bytes )?(?P<first>[0-9]{1,19})-(?P<last>[0-9]{1,19})(?:/.*)?")
@@ -135,8 +135,23 @@ def last_digest(request: Request) -> Digest | None:
 def may_pull(request: Request, repository: str) -> bool:
     """Return True if the client has the right to pull; so have all where nobody asks who it is."""
     may = getattr(request.scope.get("user"), "may", None)
-    pull = Action("pull", REPOSITORIES, repository.partition("/")[0], repository)
-    return may is None or bool(may(pull))
+    return may is None or bool(may(_pull(repository)))
+
+
+def may_list(request: Request, repository: str) -> bool:
+    """Return True if the client may know that a repository is there, and what its tags are.
+
+    Copies of upstream images may be pulled by all who know a digest; they are listed to those alone
+    who have a role in their namespace.
+    """
+    pull, grants = _pull(repository), getattr(request.scope.get("user"), "grants", None)
+    if grants is None or pull.namespace != MIRROR_NAMESPACE:
+        return may_pull(request, repository)
+    return may_pull(request, repository) and is_granted(grants, pull)
+
+
+def _pull(repository: str) -> Action:
+    return Action("pull", REPOSITORIES, repository.partition("/")[0], repository)
 
 
 def actor_of(request: Request) -> str:

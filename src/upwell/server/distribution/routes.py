@@ -13,6 +13,7 @@ from starlette.routing import BaseRoute, Mount, Route, Router
 
 from upwell.oci import Digest, MediaType
 from upwell.oci.manifest import MAX_MANIFEST_BYTES
+from upwell.policy.access.roles import MIRROR_NAMESPACE
 from upwell.registry.hosting import (
     ContentTooLargeError,
     HostedRegistry,
@@ -28,7 +29,7 @@ from upwell.server.distribution.requests import (
     byte_span,
     digest_in,
     last_digest,
-    may_pull,
+    may_list,
     page_of,
     repository_of,
     tag_or_digest,
@@ -200,13 +201,16 @@ class _ContentRoutes:
     async def list_tags(self, request: Request) -> Response:
         """List tags in pages (end-8)."""
         name = repository_of(request)
+        if not may_list(request, name):
+            why = f"{name} has its tags listed for who has a role in namespace {MIRROR_NAMESPACE}"
+            raise DistributionError(403, "DENIED", why)
         tags = await self._registry.tag_names(name)
         page, headers = _page(request, tags, f"/v2/{name}/tags/list")
         return JSONResponse({"name": name, "tags": page}, headers=headers)
 
     async def list_repositories(self, request: Request) -> Response:
-        """List the repositories that the client may pull, in pages (distribution's _catalog)."""
-        names = [name for name in await self._registry.repositories() if may_pull(request, name)]
+        """List the repositories that the client may list, in pages (distribution's _catalog)."""
+        names = [name for name in await self._registry.repositories() if may_list(request, name)]
         page, headers = _page(request, names, "/v2/_catalog")
         return JSONResponse({"repositories": page}, headers=headers)
 

@@ -1,12 +1,17 @@
 """ImageStreams with the times of their checks: those without news are written nowhere."""
 
+import asyncio
 from collections.abc import AsyncGenerator, Callable
 from dataclasses import replace
+from itertools import batched
 from typing import cast
 
 from upwell.api.image import ImageStream
 from upwell.api.meta import Resource
 from upwell.store.interface import EVERYTHING, Listing, Reader, Selector, WatchEvent
+
+_TURN = 16
+"""Streams whose times are told before others have their turn."""
 
 
 class CheckedStreams:
@@ -25,7 +30,11 @@ class CheckedStreams:
         listing = await self._reader.list(kind, selector)
         if kind is not ImageStream:
             return listing
-        return replace(listing, items=[self._checked(one) for one in listing.items])
+        items: list[R] = []
+        for some in batched(listing.items, _TURN):
+            items += map(self._checked, some)
+            await asyncio.sleep(0)
+        return replace(listing, items=items)
 
     def watch[R: Resource](
         self, kind: type[R], selector: Selector = EVERYTHING, *, since: str = ""

@@ -91,3 +91,31 @@ async def test_the_catalog_has_what_the_client_may_pull(tmp_path: Path) -> None:
                 headers = {"Authorization": f"Bearer {token}"}
                 answer = await api.send("GET", "/v2/_catalog", **headers)
                 assert answer.json == {"repositories": found}
+
+
+async def test_copies_of_upstream_images_are_pulled_by_digest_and_listed_by_a_role(
+    tmp_path: Path,
+) -> None:
+    copy, shop, every = "upstream/private.example/base", new_token("ann"), new_token("bob")
+    records = [
+        TokenRecord("ann", hash_of(shop), (parse_grant("builder@shop"),)),
+        TokenRecord("bob", hash_of(every), (parse_grant("viewer@*"),)),
+    ]
+    registry = EmbeddedRegistry(tmp_path / "registry", "registry.test")
+    await push(registry, "shop/app")
+    digest = await push(registry, copy)
+
+    def guard(store: MemoryStore, clock: ApiClock) -> AccessControl:
+        return AccessControl(Tokens(store, clock, ()), audit_log(tmp_path, clock))
+
+    async with serving(ServerLimits(), guard=guard, registry_routes=create_routes(registry)) as api:
+        for record in records:
+            await api.store.create(record.as_secret())
+        for token, found, status in ((shop, ["shop/app"], 403), (every, ["shop/app", copy], 200)):
+            headers = {"Authorization": f"Bearer {token}"}
+            catalog = await api.send("GET", "/v2/_catalog", **headers)
+            assert catalog.json == {"repositories": found}
+            tags = await api.send("GET", f"/v2/{copy}/tags/list", **headers)
+            assert tags.status == status, tags.text
+            pulled = await api.send("GET", f"/v2/{copy}/manifests/{digest}", **headers)
+            assert pulled.status == 200

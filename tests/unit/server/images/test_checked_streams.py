@@ -1,5 +1,6 @@
 """ImageStreams of the API, with the times of checks that are written nowhere."""
 
+import asyncio
 from datetime import UTC, datetime, timedelta
 
 from upwell.api.core import ConfigMap
@@ -45,3 +46,27 @@ async def test_a_get_and_a_list_tell_of_checks_and_nothing_else_is_changed() -> 
     assert listing.items == [told, await store.get(ImageStream, "shop", "other")]
     assert listing.resource_version == (await store.list(ImageStream)).resource_version
     assert await reader.get(ConfigMap, "shop", "app") is settings
+
+
+async def test_others_have_their_turn_while_many_streams_are_listed() -> None:
+    store = MemoryStore(lambda: NOW)
+    for number in range(100):
+        metadata = ObjectMeta(name=f"app{number}", namespace="shop")
+        await store.create(ImageStream(metadata=metadata))
+    asked: list[str] = []
+    turns: list[int] = []
+
+    def as_checked(stream: ImageStream) -> ImageStream:
+        asked.append(stream.name)
+        return stream
+
+    async def others() -> None:
+        while len(asked) < 100:
+            turns.append(len(asked))
+            await asyncio.sleep(0)
+
+    async with asyncio.TaskGroup() as group:
+        group.create_task(others())
+        await CheckedStreams(store, as_checked).list(ImageStream)
+
+    assert len(set(turns)) >= 3
