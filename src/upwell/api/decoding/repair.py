@@ -48,9 +48,9 @@ def repaired_as[M: Model](model: type[M], text: bytes | str) -> M | None:
         try:
             return model.model_validate_json(json.dumps(document))
         except ValidationError as error:
+            if error.error_count() > _MAX_FAULTS:
+                return None
             details = error.errors(include_url=False)
-        if len(details) > _MAX_FAULTS:
-            return None
         for detail in details:
             _repair(document, detail, made)
     return None
@@ -60,24 +60,25 @@ def beside(found: Iterable[Fault], told: Sequence[Fault]) -> tuple[Fault, ...]:
     """Return the faults of repaired data that do not follow from those that it had.
 
     One about the same value, about what it holds or what holds it may come from its repair; so
-    may a name that nothing has.
+    may a name that nothing has, and one that follows from what another field says.
     """
-    known = [_steps(fault) for fault in told]
+    known = {_steps(fault.path) for fault in told}
+    above = {steps[:length] for steps in known for length in range(len(steps))}
+
+    def is_related(path: str) -> bool:
+        steps = _steps(path)
+        return steps in above or any(steps[:length] in known for length in range(len(steps) + 1))
+
     return tuple(
         fault
         for fault in found
         if fault.cause is not CauseType.NOT_FOUND
-        and not any(_is_related(_steps(fault), steps) for steps in known)
+        and not any(is_related(path) for path in (fault.path, *fault.sources))
     )
 
 
-def _steps(fault: Fault) -> str:
-    path = fault.path.replace("[", ".").replace("]", "")
-    return f"{path}." if path else ""
-
-
-def _is_related(one: str, other: str) -> bool:
-    return one.startswith(other) or other.startswith(one)
+def _steps(path: str) -> tuple[str, ...]:
+    return tuple(path.replace("[", ".").replace("]", "").split(".")) if path else ()
 
 
 def _repair(document: Any, detail: ErrorDetails, made: set[tuple[Step, ...]]) -> None:

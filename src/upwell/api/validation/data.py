@@ -75,8 +75,8 @@ def _secret_type(secret: Secret) -> Iterator[Fault]:
     if kind == "kubernetes.io/service-account-token" and not secret.annotations.get(_ACCOUNT):
         yield Fault.required(f"metadata.annotations[{_ACCOUNT}]")
     elif kind == "kubernetes.io/basic-auth" and not {"username", "password"} & data.keys():
-        yield Fault.required("data[username]")
-        yield Fault.required("data[password]")
+        for key in ("username", "password"):
+            yield Fault.required(f"data[{key}]").following("data")
     for key in _NEEDED.get(kind, ()):
         if key not in data:
             yield Fault.required(f"data[{key}]")

@@ -147,7 +147,7 @@ def _git(stage: Stage, git: GitTarget, path: str, components: Collection[str]) -
     if git.running_url and stage.workloads:
         yield Fault(f"{path}.runningUrl", "not with workloads: they show what runs")
     elif git.running_url and not is_http_url(git.running_url):
-        yield Fault(f"{path}.runningUrl", f"{git.running_url!r} is not an http or https URL")
+        yield Fault(f"{path}.runningUrl", "not an http or https URL")  # it may have a login
 
 
 def _push_branch(git: GitTarget, path: str) -> Iterator[Fault]:

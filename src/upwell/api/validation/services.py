@@ -40,7 +40,7 @@ def _ports(spec: Mapping[str, Any], path: str) -> Iterator[Fault]:
     found = spec.get("ports") or ()
     kind = spec.get("type") or "ClusterIP"
     if not found and spec.get("clusterIP") != _NONE and kind != _EXTERNAL_NAME:
-        yield Fault.required(f"{path}.ports")
+        yield Fault.required(f"{path}.ports").following(f"{path}.type", f"{path}.clusterIP")
     seen, node_ports = set(), set()
     for at, one in enumerate(found):
         where = f"{path}.ports[{at}]"
@@ -54,7 +54,7 @@ def _ports(spec: Mapping[str, Any], path: str) -> Iterator[Fault]:
             continue
         if kind == "ClusterIP":
             why = "may not be used when `type` is 'ClusterIP'"
-            yield Fault.forbidden(f"{where}.nodePort", why)
+            yield Fault.forbidden(f"{where}.nodePort", why).following(f"{path}.type")
         if (protocol, node_port) in node_ports:
             yield Fault.duplicate(f"{where}.nodePort", node_port)
         node_ports.add((protocol, node_port))
@@ -79,6 +79,13 @@ def _addresses(spec: Mapping[str, Any], path: str) -> Iterator[Fault]:
 
 
 def _outside(spec: Mapping[str, Any], path: str) -> Iterator[Fault]:
+    for fault in _outside_alone(spec, path):
+        yield fault.following(
+            f"{path}.type", f"{path}.externalIPs", f"{path}.externalTrafficPolicy"
+        )
+
+
+def _outside_alone(spec: Mapping[str, Any], path: str) -> Iterator[Fault]:
     kind = spec.get("type") or "ClusterIP"
     is_outside = kind in _OUTSIDE or bool(spec.get("externalIPs"))
     if (policy := spec.get("externalTrafficPolicy")) and not is_outside:

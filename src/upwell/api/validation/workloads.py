@@ -243,7 +243,8 @@ def _selector(selector: Mapping[str, Any] | None, template: Mapping[str, Any]) -
         found = (template.get("metadata") or {}).get("labels") or {}
         if not selects(selector, found):
             path = "spec.template.metadata.labels"
-            yield Fault.invalid(path, found, "`selector` does not match template `labels`")
+            fault = Fault.invalid(path, found, "`selector` does not match template `labels`")
+            yield fault.following("spec.selector")
 
 
 def _endless(pod: Mapping[str, Any], path: str) -> Iterator[Fault]:
@@ -285,7 +286,8 @@ def _deployment_config(config: DeploymentConfig, spec: Mapping[str, Any]) -> Ite
         yield Fault.required("spec.selector")
     elif any(labels.get(key) != value for key, value in selector.items()):
         path = "spec.template.metadata.labels"
-        yield Fault.invalid(path, labels, "`selector` does not match template `labels`")
+        fault = Fault.invalid(path, labels, "`selector` does not match template `labels`")
+        yield fault.following("spec.selector")
 
 
 def _name_of(claim: Mapping[str, Any]) -> str:

@@ -5,7 +5,7 @@ Source: k8s.io/apimachinery `util/validation/field` (Error); meta/v1 StatusCause
 
 import json
 from collections.abc import Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
 from enum import StrEnum
 
 _TYPES: dict[type, str] = {
@@ -45,6 +45,12 @@ class Fault:
     path: str
     message: str
     cause: CauseType = CauseType.INVALID
+    sources: tuple[str, ...] = field(default=(), compare=False)
+    """Paths of other fields that it follows from."""
+
+    def following(self, *paths: str) -> "Fault":
+        """Return it as one that follows from what is at `paths`, too."""
+        return replace(self, sources=(*self.sources, *paths))
 
     def __str__(self) -> str:
         return f"{self.path}: {self.message}" if self.path else self.message

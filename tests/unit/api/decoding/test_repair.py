@@ -1,15 +1,20 @@
 """Wrong types are told together with what else is wrong: nothing hides the rest."""
 
+import sys
 from typing import Any
 
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from tests.support.mutations.admission import refusal, stored
+from tests.support.mutations.mutants import Breakage, mutants, path_text
+from tests.support.mutations.valid_objects import valid_objects
+from tests.support.server.write_only_documents import Secrets, documents
 
 from upwell.api.apps import Deployment
-from upwell.api.codec import InvalidObjectError, decode_rest
-from upwell.api.values.faults import MAX_FAULTS
+from upwell.api.codec import InvalidObjectError, decode_rest, resource_of_kind
+from upwell.api.decoding.repair import beside
+from upwell.api.values.faults import MAX_FAULTS, CauseType, Fault
 from upwell.server.admission.admission import admit
 from upwell.server.http.target import RequestTarget
 
@@ -131,6 +136,68 @@ def test_an_unknown_choice_and_a_missing_field_of_a_build_hide_nothing() -> None
     assert "spec.source.git.uri: Required value" in found
     assert "spec.output.pushSecret.name: Required value" in found
     assert "sourceStrategy.from.name: Invalid value" in found
+
+
+@pytest.mark.parametrize(
+    "kind",
+    ["Build", "Deployment", "DeploymentConfig", "ImageStream", "Secret", "Service", "StatefulSet"],
+)
+def test_nothing_is_told_that_follows_from_a_wrong_type(kind: str) -> None:
+    """A lost kind, selector or template makes other fields look wrong."""
+    target = RequestTarget(resource_of_kind(kind), "shop")
+    for document in valid_objects(kind)[:1]:
+        for path, broken in wrong_types(document).items():
+            try:
+                admit(target, broken, None)
+            except InvalidObjectError as error:
+                found = {fault.path: fault.cause for fault in error.faults}
+                if CauseType.TYPE in found.values():
+                    assert [one for one in found if is_apart(one, path)] == [], path
+
+
+def wrong_types(document: dict[str, Any]) -> dict[str, dict[str, Any]]:
+    """Return the object with a wrong type at each path."""
+    return {
+        path_text(mutant.path): mutant.document
+        for root in document.keys() & {"metadata", "spec", "data"}
+        for mutant in mutants(document, (root,))
+        if mutant.change is Breakage.RETYPED and len(mutant.path) > 1
+    }
+
+
+def is_apart(one: str, other: str) -> bool:
+    """Return True for paths of which none holds the other."""
+    one, other = (path.replace("[", ".").replace("]", "") for path in (one, other))
+    return not one.startswith(other) and not other.startswith(one)
+
+
+def test_what_follows_from_what_is_found_in_linear_time() -> None:
+    told = [Fault.required(f"spec.a[{at}].name") for at in range(150)]
+    found = [Fault.required(f"spec.b[{at}].name") for at in range(2_000)]
+    calls = 0
+
+    def count(frame: object, event: str, argument: object) -> None:
+        nonlocal calls
+        del frame, argument
+        calls += event in {"call", "c_call"}
+
+    sys.setprofile(count)
+    try:
+        rest = beside([*found, Fault.invalid("spec.a[7]", 0, "odd")], told)
+    finally:
+        sys.setprofile(None)
+
+    assert rest == tuple(found)
+    assert calls < 40 * (len(told) + len(found))
+
+
+def test_no_refusal_of_a_broken_object_tells_its_secrets() -> None:
+    secrets = Secrets("word")
+    for document in documents(secrets):
+        for mutant in mutants(document):
+            if mutant.change in {Breakage.CASE, Breakage.DELETED, Breakage.PADDED}:
+                told = refusal(mutant.document) or ""
+                assert [mark for mark in secrets.marks if mark in told] == [], mutant.path
 
 
 @pytest.mark.parametrize("entry", [1, {}, {"name": 5}, {"name": "a b"}])

@@ -103,6 +103,37 @@ async def test_lists_of_a_patch_take_linear_time_and_no_step_of_the_loop(
     assert longest < 2.5  # generous for a busy machine: quadratic, it was a minute
 
 
+async def test_what_was_repaired_to_be_looked_at_is_never_stored(api: Api) -> None:
+    await api.send("POST", DEPLOYMENTS, deployment("web"))
+    before = (await api.get(f"{DEPLOYMENTS}/web")).text
+    broken, changes = deployment("web"), {"replicas": "3", "paused": "true"}
+    broken["spec"] |= changes
+    operations = [{"op": "add", "path": "/spec/replicas", "value": "3"}]
+    new = json.loads(json.dumps(broken).replace('"web"', '"new"'))
+    apply, one = "application/apply-patch+yaml", f"{DEPLOYMENTS}/web?fieldManager=m"
+
+    requests: list[tuple[str, str, Any, str]] = [
+        ("POST", f"{DEPLOYMENTS}?fieldManager=m", new, "application/json"),
+        ("PUT", one, broken, "application/json"),
+        ("PATCH", one, {"spec": changes}, MERGE),
+        ("PATCH", one, {"spec": changes}, STRATEGIC),
+        ("PATCH", one, operations, JSON_PATCH),
+        ("PATCH", f"{one}&force=true", broken, apply),
+        ("PATCH", f"{DEPLOYMENTS}/new?fieldManager=m", new, apply),
+    ]
+
+    answers = [
+        await api.send(method, f"{path}{dry_run}", body, sent_as)
+        for method, path, body, sent_as in requests
+        for dry_run in ("", "&dryRun=All")
+    ]
+
+    found = {(answer.status, "spec.replicas" in answer.text) for answer in answers}
+    assert found == {(422, True)}
+    assert (await api.get(f"{DEPLOYMENTS}/web")).text == before
+    assert (await api.get(f"{DEPLOYMENTS}/new")).status == 404
+
+
 async def longest_step(request: Any) -> tuple[float, Any]:
     """Return the longest time that the loop did not turn while a request was answered."""
     task, longest = asyncio.ensure_future(request), 0.0

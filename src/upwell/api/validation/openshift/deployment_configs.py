@@ -167,7 +167,7 @@ def _command(run: ExecNewPodHook, containers: Collection[str], path: str) -> Ite
     if not run.command:
         yield Fault.required(f"{path}.command")
     if not run.container_name and len(containers) != 1:
-        yield Fault.required(f"{path}.containerName")
+        yield Fault.required(f"{path}.containerName").following("spec.template")
     yield from identifier_faults(run.env, f"{path}.env")
     for at, volume in enumerate(run.volumes):
         if not volume:
@@ -176,10 +176,12 @@ def _command(run: ExecNewPodHook, containers: Collection[str], path: str) -> Ite
 
 def _tag(tag: TagImageHook, containers: Collection[str], path: str) -> Iterator[Fault]:
     if not tag.container_name and len(containers) != 1:
-        yield Fault.required(f"{path}.containerName", "a containerName is required")
+        fault = Fault.required(f"{path}.containerName", "a containerName is required")
+        yield fault.following("spec.template")
     elif tag.container_name and tag.container_name not in containers:
         why = f"no container {tag.container_name!r} found"
-        yield Fault.invalid(f"{path}.containerName", tag.container_name, why)
+        fault = Fault.invalid(f"{path}.containerName", tag.container_name, why)
+        yield fault.following("spec.template")
     if tag.to.kind != IMAGE_STREAM_TAG:
         yield Fault.invalid(f"{path}.to.kind", tag.to.kind, f"Must be '{IMAGE_STREAM_TAG}'")
     if not tag.to.name:

@@ -62,7 +62,8 @@ def tag_faults(tag: TagReference, path: str) -> Iterator[Fault]:
             yield Fault.invalid(f"{path}.from.name", source.name, why)
         if tag.scheduled and source.kind != DOCKER_IMAGE:
             why = f"only tags with from.kind {DOCKER_IMAGE} may be scheduled for background import"
-            yield Fault(f"{path}.importPolicy.scheduled", f"Invalid value: true: {why}")
+            fault = Fault(f"{path}.importPolicy.scheduled", f"Invalid value: true: {why}")
+            yield fault.following(f"{path}.from.kind")
     policy = tag.reference_policy.type
     if policy and policy not in _POLICIES:
         yield Fault.not_supported(f"{path}.referencePolicy.type", policy, _POLICIES)

@@ -22,6 +22,11 @@ def stream_name_problem(name: str) -> str:
 
 def image_faults(reference: ObjectReference, path: str) -> Iterator[Fault]:
     """Yield what is wrong with a reference to an image."""
+    for fault in _of_its_kind(reference, path):
+        yield fault.following(f"{path}.kind")
+
+
+def _of_its_kind(reference: ObjectReference, path: str) -> Iterator[Fault]:
     match reference.kind:
         case "ImageStreamTag":
             yield from stream_tag_faults(reference, path)
