@@ -11,6 +11,9 @@ from upwell.api.meta import ObjectKey
 _SLACK = 64
 """Outdated entries that a heap may have, beside as many as it has others."""
 
+_WINDOW_SECONDS = 600
+"""Builds that came so close together go by what stands on them; before them is who came earlier."""
+
 type _Share = str | ObjectKey
 """Holder of a share: a namespace, or a BuildConfig."""
 
@@ -34,6 +37,8 @@ class _Rank:
     running: int
     turn: int
     """Number of the start with which it had a slot last; 0: it had none."""
+    window: int
+    """Number of the time in which the build began to wait."""
     weight: int
     """The dependents, negated: that on which most stands is first."""
     since: datetime
@@ -44,11 +49,12 @@ class FairQueue:
     """Builds that wait for a slot, and those that have one.
 
     The next build is one of the namespace with the fewest running ones; among equals, of that
-    which had a slot longest ago; among those that had none, of that on whose build most stands,
-    and then of that which has waited longest. The same decides among the BuildConfigs of the
-    namespace; of one BuildConfig the oldest is next. So nobody waits because somebody else has
-    many builds, and after a change of a base image the longest chains begin first. A call costs
-    the same, but for a logarithm, however many wait.
+    which had a slot longest ago; among those that had none, of that which has waited longest, and
+    of builds that came within ten minutes of that on which most stands. The same decides among the
+    BuildConfigs of the namespace; of one BuildConfig the oldest is next. So nobody waits because
+    somebody else has many builds, or many namespaces with ever new ones, and after a change of a
+    base image the longest chains begin first. A call costs the same, but for a logarithm, however
+    many wait.
     """
 
     def __init__(self) -> None:
@@ -138,7 +144,9 @@ class FairQueue:
     def _rank_of(self, share: _Share, oldest: ObjectKey) -> _Rank:
         build = self._queued[oldest]
         turn = self._turns.get(share, 0)
-        return _Rank(self._running[share], turn, -build.dependents, build.since, build.number)
+        window = int(build.since.timestamp()) // _WINDOW_SECONDS
+        weight = -build.dependents
+        return _Rank(self._running[share], turn, window, weight, build.since, build.number)
 
 
 class _Ranking[K: Hashable, R]:

@@ -84,6 +84,15 @@ def test_what_most_stands_on_does_not_keep_others_from_their_turn() -> None:
     assert order([*many, *one]) == ["shop/base-1", "shop/leaf-1", "shop/base-2", "shop/base-3"]
 
 
+def test_ever_new_namespaces_on_whose_builds_much_stands_do_not_keep_who_came_earlier() -> None:
+    early = [queued("small", "leaf", 1, waited=1200), queued("small", "other", 1, waited=1190)]
+    late = [queued(f"new{n}", "base", 1, dependents=1000) for n in range(9)]
+    late.append(queued("small", "base", 1, dependents=1000))
+    names = order([*late, *early])
+    assert names[0] == "small/leaf-1"
+    assert names.index("small/other-1") < names.index("small/base-1")
+
+
 def test_a_namespace_whose_builds_run_long_does_not_take_every_slot() -> None:
     builds = [queued("slow", "app", n, waited=100) for n in range(9)]
     builds += [queued("quick", "app", n) for n in range(9)]
