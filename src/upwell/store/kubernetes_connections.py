@@ -6,10 +6,11 @@ Commands start with it: what it imports loads in a tenth of the time of a librar
 import asyncio
 import ssl
 import time
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator, Iterable, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any, SupportsIndex
 from urllib.parse import quote, urlsplit
 
 import httptools
@@ -22,6 +23,8 @@ _CHUNK = 64 * 1024
 _HEAD_BYTES = 64 * 1024
 _KEPT_SECONDS = 15.0
 """A connection that was idle for longer is not used again: servers close such ones."""
+_OPENING = 32
+"""Connections that are opened at once: of too many that say nothing yet, a server closes some."""
 _FIRST_FINAL_STATUS = 200
 _KEPT_CHARACTERS = "%/:=&?~+!$,;'@()*"
 """Characters of a path with a query that stand for themselves, besides letters and digits."""
@@ -74,7 +77,8 @@ class AnswerReader:
 
     def __init__(self, connection: "_Connection", idle: float | None) -> None:
         self._connection = connection
-        self._idle = idle
+        self.idle = idle
+        """Seconds that the server may be silent; None: any time."""
         self._parser = httptools.HttpResponseParser(self)
         self._head_bytes = 0
         self._headers: list[tuple[str, str]] = []
@@ -123,16 +127,22 @@ class AnswerReader:
     async def _feed(self) -> bool:
         """Read and parse some bytes; return False if there are no more."""
         try:
-            async with asyncio.timeout(self._idle):
+            async with asyncio.timeout(self.idle):
                 data = await self._connection.reader.read(_CHUNK)
             if not data:
                 return False
             self._parser.feed_data(data)
         except TimeoutError:
             raise
+        except httptools.HttpParserUpgrade as error:
+            message = "the server speaks another protocol from here on"
+            raise ConnectionFailedError(message) from error
         except (OSError, httptools.HttpParserError) as error:
             if isinstance(error, ConnectionError) and not self._head_bytes:
                 return False
+            if self.is_complete:
+                self._stays_open = False
+                return True
             raise ConnectionFailedError(str(error) or type(error).__name__) from error
         if not self._has_head:
             self._head_bytes += len(data)
@@ -144,31 +154,58 @@ class AnswerReader:
 
     def on_message_begin(self) -> None:
         """Begin anew: what came before was an interim answer (RFC 9110, 15.2)."""
-        self._headers.clear()
+        if self.is_complete:
+            # Nobody has asked for this one: whose it is cannot be known, nor what follows it.
+            self._stays_open = False
+        else:
+            self._headers.clear()
 
     def on_header(self, name: bytes, value: bytes) -> None:
         """Keep a header."""
-        self._headers.append((name.decode("latin-1").lower(), value.decode("latin-1")))
+        if not self.is_complete:
+            text = value.decode("utf-8", "surrogateescape")
+            self._headers.append((name.decode("latin-1").lower(), text))
 
     def on_headers_complete(self) -> None:
         """Keep the status."""
+        if self.is_complete:
+            return
         self.status = self._parser.get_status_code()
         self._has_head = self.status >= _FIRST_FINAL_STATUS
         self._stays_open = bool(self._parser.should_keep_alive())
 
     def on_body(self, data: bytes) -> None:
         """Keep bytes of the body."""
-        self._body += data
+        if not self.is_complete:
+            self._body += data
 
     def on_message_complete(self) -> None:
         """Note the end."""
         self.is_complete = self._has_head
 
 
+class _CountedReader(asyncio.StreamReader):
+    """Reader that knows whether something has come that nobody has read."""
+
+    unread = 0
+    """Bytes."""
+
+    def feed_data(self, data: Iterable[SupportsIndex]) -> None:
+        """Take bytes from the connection."""
+        self.unread += len(bytes(data))
+        super().feed_data(data)
+
+    async def read(self, n: int = -1) -> bytes:
+        """Return bytes as they come."""
+        data = await super().read(n)
+        self.unread -= len(data)
+        return data
+
+
 class _Connection:
     """A connection with one request at a time."""
 
-    def __init__(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+    def __init__(self, reader: _CountedReader, writer: asyncio.StreamWriter) -> None:
         self.reader = reader
         self.writer = writer
         self.idle_since: float | None = None
@@ -178,20 +215,25 @@ class _Connection:
 
     @property
     def is_usable(self) -> bool:
-        """True if nothing says that the server has closed it, or soon does."""
+        """True if nothing says that the server has closed it, or soon does.
+
+        What comes before a request, such as 408 (Request Timeout), is not the answer to it.
+        """
         is_fresh = self.idle_since is None or time.monotonic() - self.idle_since < _KEPT_SECONDS
-        return is_fresh and not self.reader.at_eof() and not self.writer.is_closing()
+        is_open = not self.reader.at_eof() and not self.writer.is_closing()
+        return is_fresh and is_open and not self.reader.unread
 
     def close(self) -> None:
         """Close it, without waiting for the server's consent."""
         self.writer.transport.abort()
 
-    async def send_stream(self, content: AsyncIterator[bytes]) -> None:
-        """Send a body in chunks (RFC 9112, 7.1)."""
+    async def send_stream(self, content: AsyncIterator[bytes], idle: float | None) -> None:
+        """Send a body in chunks (RFC 9112, 7.1); each has `idle` seconds to be taken."""
         async for data in content:
             if data:
                 self.writer.write(b"%x\r\n%b\r\n" % (len(data), data))
-                await self.writer.drain()
+                async with asyncio.timeout(idle):
+                    await self.writer.drain()
         self.writer.write(b"0\r\n\r\n")
         await self.writer.drain()
 
@@ -214,6 +256,7 @@ class HttpConnections:
         self._socket = socket
         self._tls: ssl.SSLContext | None = None
         self._idle: list[_Connection] = []
+        self._opening = asyncio.Semaphore(_OPENING)
 
     async def close(self) -> None:
         """Close the connections that are kept."""
@@ -228,7 +271,7 @@ class HttpConnections:
         Raises ConnectionFailedError, or TimeoutError.
         """
         async with asyncio.timeout(limits.whole):
-            kept = self._take_kept()
+            kept = await self._take_kept()
             connection = kept or await self._connect()
             try:
                 answer = await self._exchange(connection, request, limits.idle)
@@ -246,9 +289,13 @@ class HttpConnections:
                 if connection not in self._idle:
                     connection.close()
 
-    def _take_kept(self) -> _Connection | None:
+    async def _take_kept(self) -> _Connection | None:
         while self._idle:
             connection = self._idle.pop()
+            # Whoever blocks the event loop, as a question to the user does, has kept it from
+            # noticing that the server has closed: it looks in the first turn, and tells us after.
+            await asyncio.sleep(0)
+            await asyncio.sleep(0)
             if connection.is_usable:
                 return connection
             connection.close()
@@ -256,26 +303,39 @@ class HttpConnections:
 
     async def _connect(self) -> _Connection:
         try:
-            async with asyncio.timeout(CONNECT_SECONDS):
-                if self._socket is not None:
-                    return _Connection(*await asyncio.open_unix_connection(self._socket))
-                return _Connection(
-                    *await asyncio.open_connection(
-                        self._host,
-                        self._port,
-                        ssl=self._trust() if self._is_secure else None,
-                        happy_eyeballs_delay=0.25,
-                        all_errors=True,
-                    )
-                )
+            # Its time begins when it has its turn.
+            async with self._opening, asyncio.timeout(CONNECT_SECONDS):
+                return await self._open()
         except TimeoutError:
             raise
+        except UnicodeError as error:
+            message = f"{self._host} is not a name of a host"
+            raise ConnectionFailedError(message) from error
         except (OSError, ExceptionGroup) as error:
             # One for each address that the name has; the first stands for all.
             first = first_error(error)
             if not isinstance(first, OSError):
                 raise
             raise self._unreachable(first) from error
+
+    async def _open(self) -> _Connection:
+        loop = asyncio.get_running_loop()
+        reader = _CountedReader(loop=loop)
+        protocol = asyncio.StreamReaderProtocol(reader, loop=loop)
+        transport: asyncio.Transport
+        every_error: dict[str, Any] = {"all_errors": True}  # unknown to the types of the library
+        if self._socket is not None:
+            transport, _ = await loop.create_unix_connection(lambda: protocol, str(self._socket))
+        else:
+            transport, _ = await loop.create_connection(
+                lambda: protocol,
+                self._host,
+                self._port,
+                ssl=self._trust() if self._is_secure else None,
+                happy_eyeballs_delay=0.25,
+                **every_error,
+            )
+        return _Connection(reader, asyncio.StreamWriter(transport, protocol, reader, loop))
 
     def _unreachable(self, error: OSError) -> ConnectionFailedError:
         if self._socket is not None:
@@ -291,20 +351,24 @@ class HttpConnections:
         self, connection: _Connection, request: HttpRequest, idle: float | None
     ) -> AnswerReader | None:
         """Send a request and return its answer; None if the server has closed without one."""
-        answer = AnswerReader(connection, idle)
         content = request.content
         connection.writer.write(self._head(request))
         if content is None or isinstance(content, bytes):
+            answer = AnswerReader(connection, idle)
             connection.writer.write(content or b"")
             return answer if await answer.read_head() else None
-        # A server may refuse an upload that it has not read to the end.
-        sending = asyncio.ensure_future(connection.send_stream(content))
+        # A server may refuse an upload that it has not read to the end, and is silent until then.
+        answer = AnswerReader(connection, None)
+        sending = asyncio.ensure_future(connection.send_stream(content, idle))
         reading = asyncio.ensure_future(answer.read_head())
         try:
             await asyncio.wait({sending, reading}, return_when=asyncio.FIRST_COMPLETED)
             if sending.done() and not isinstance(sending.exception(), OSError):
                 sending.result()
-            return answer if await reading else None
+            async with asyncio.timeout(idle):
+                has_answered = await reading
+            answer.idle = idle
+            return answer if has_answered else None
         finally:
             connection.is_spent = not sending.done() or sending.exception() is not None
             for task in (sending, reading):
@@ -333,6 +397,9 @@ def trusted(authority: str | None) -> ssl.SSLContext:
         context = ssl.create_default_context(cafile=authority)
     except ssl.SSLError as error:
         message = "the authority to trust is not a certificate in PEM"
+        raise ConnectionFailedError(message) from error
+    except OSError as error:
+        message = f"read the authority to trust at {authority}: {error.strerror or error}"
         raise ConnectionFailedError(message) from error
     context.set_alpn_protocols(["http/1.1"])
     return context

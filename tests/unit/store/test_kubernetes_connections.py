@@ -191,3 +191,125 @@ async def test_a_stream_that_stalls_is_given_up() -> None:
         with pytest.raises(TimeoutError):
             async with connections.ask(GET, TimeLimits(idle=0.1)) as answer:
                 await answer.read()
+
+
+@pytest.mark.parametrize(
+    "answer",
+    [
+        b"HTTP/1.1 101 Switching Protocols\r\nUpgrade: a\r\nConnection: upgrade\r\n\r\nclose",
+        b"HTTP/1.1 101 Switching Protocols\r\n\r\nclose",
+        b"HTTP/1.1 100 Continue\r\n\r\n" * 4000 + b"close",
+    ],
+    ids=["upgrade", "no upgrade", "endless"],
+)
+async def test_an_answer_that_nobody_asked_for_is_refused(answer: bytes) -> None:
+    async with connected(Scripted(answer)) as connections:
+        with pytest.raises(ConnectionFailedError):
+            await body_of(connections, GET)
+
+
+async def test_an_answer_ends_where_it_says() -> None:
+    server = Scripted(OK + OK.replace(b"200 OK", b"500 No"), OK)
+    async with connected(server) as connections:
+        async with connections.ask(GET, LIMITS) as found:
+            assert (await found.read_at_most(99), found.status) == (b"ok", 200)
+        assert await body_of(connections, GET) == b"ok"
+    assert server.connections == 2
+
+
+async def test_a_kept_connection_with_an_answer_before_the_request_is_not_used() -> None:
+    told, seen = asyncio.Event(), asyncio.Event()
+    heads: list[bytes] = []
+
+    async def exchange(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        heads.append(await reader.readuntil(b"\r\n\r\n"))
+        writer.write(OK)
+        if len(heads) == 1:
+            await told.wait()
+            writer.write(b"HTTP/1.1 408 Request Timeout\r\nContent-Length: 2\r\n\r\nno")
+            await writer.drain()
+            seen.set()
+        writer.close()
+
+    async with connected(exchange) as connections:
+        assert await body_of(connections, GET) == b"ok"
+        told.set()
+        await seen.wait()
+        assert await body_of(connections, HttpRequest("POST", "/api", content=b"{}")) == b"ok"
+
+
+async def test_an_upload_may_take_longer_than_a_silent_answer() -> None:
+    async def exchange(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        end = b""
+        while end != b"0\r\n\r\n":
+            end = (end + await reader.read(65536))[-5:]
+        writer.write(OK)
+        writer.close()
+
+    async def slow() -> AsyncIterator[bytes]:
+        loop = asyncio.get_running_loop()
+        start = loop.time()
+        while loop.time() < start + 4 * idle:
+            yield b"some"
+            await asyncio.sleep(0)
+
+    idle = 0.2
+    async with connected(exchange) as connections:
+        request = HttpRequest("POST", "/", content=slow())
+        async with connections.ask(request, TimeLimits(idle=idle)) as found:
+            assert await found.read() == b"ok"
+
+
+async def test_an_upload_that_nobody_reads_is_given_up() -> None:
+    async def stuck(_reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        await gone.wait()
+        writer.close()
+
+    async def endless() -> AsyncIterator[bytes]:
+        while True:
+            yield bytes(2**20)
+
+    gone = asyncio.Event()
+    async with connected(stuck) as connections:
+        with pytest.raises(TimeoutError):
+            async with connections.ask(
+                HttpRequest("POST", "/", content=endless()), TimeLimits(idle=0.2)
+            ):
+                pass
+        gone.set()
+
+
+async def test_headers_are_read_as_utf_8() -> None:
+    answer = 'HTTP/1.1 200 OK\r\nWarning: 299 - "größer"\r\nContent-Length: 2\r\n\r\nok'.encode()
+    async with connected(Scripted(answer)) as connections, connections.ask(GET, LIMITS) as found:
+        assert found.header("warning") == ['299 - "größer"']
+
+
+async def test_a_name_that_no_host_can_have_is_refused() -> None:
+    with pytest.raises(ConnectionFailedError, match="not a name of a host"):
+        await body_of(HttpConnections(f"http://{'a' * 70}.x"), GET)
+
+
+async def test_an_authority_that_is_not_there_is_named() -> None:
+    with pytest.raises(ConnectionFailedError, match=r"trust at /none/ca\.pem: No such"):
+        await body_of(HttpConnections("https://127.0.0.1:1", ca="/none/ca.pem"), GET)
+
+
+async def test_connections_are_opened_a_few_at_a_time() -> None:
+    silent: set[int] = set()
+    most = 0
+
+    async def exchange(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        nonlocal most
+        silent.add(id(writer))
+        most = max(most, len(silent))
+        await reader.readuntil(b"\r\n\r\n")
+        silent.remove(id(writer))
+        writer.write(OK)
+        writer.close()
+
+    async with connected(exchange) as connections:
+        found = await asyncio.gather(*(body_of(connections, GET) for _ in range(200)))
+
+    assert found == [b"ok"] * 200
+    assert most <= 64
