@@ -8,7 +8,6 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import aiohttp
 import click
 
 from upwell.cli.builds.commits import commit_facts
@@ -125,6 +124,8 @@ def _read(source: str) -> str:
 
 
 async def _post(url: str, payload: Mapping[str, Any]) -> None:
+    import aiohttp  # noqa: PLC0415 - for webhooks alone: other builds start sooner
+
     timeout = aiohttp.ClientTimeout(total=_SECONDS)
     try:
         async with (

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 import click
 
 from upwell.cli.core.addresses import join_address, parse_address
+from upwell.cli.core.loading import uncollected
 from upwell.cli.core.terminal import echo
 from upwell.cli.serve.access import access_options
 from upwell.cli.serve.options import data_dir_option, router_options
@@ -149,17 +150,21 @@ def serve(  # noqa: PLR0913, PLR0917 - each option is a parameter
 
     Workloads and the router keep running when it stops, and are adopted when it starts.
     """
-    from upwell.app.server import ServeError, serve_until_stopped  # noqa: PLC0415 - keeps `--help` fast
-    from upwell.registry.credentials import default_auth_files  # noqa: PLC0415
-    from upwell.server.asgi.logs import configure_logging  # noqa: PLC0415
-    from upwell.settings import (  # noqa: PLC0415
-        FileSettings,
-        ServerSettings,
-        SettingsError,
-        parse_size,
-        read_file,
-        trace_export,
-    )
+    with uncollected():
+        from upwell.app.server import (  # noqa: PLC0415 - keeps `--help` fast
+            ServeError,
+            serve_until_stopped,
+        )
+        from upwell.registry.credentials import default_auth_files  # noqa: PLC0415
+        from upwell.server.asgi.logs import configure_logging  # noqa: PLC0415
+        from upwell.settings import (  # noqa: PLC0415
+            FileSettings,
+            ServerSettings,
+            SettingsError,
+            parse_size,
+            read_file,
+            trace_export,
+        )
 
     host, port = listen
     configure_logging(getattr(logging, log_level.upper()))

@@ -14,8 +14,8 @@ from upwell.api.image_policies.policy import (
 from upwell.api.meta import Resource
 from upwell.policy.builds.triggers import digest_of
 from upwell.policy.explain.statement import Statement, Topic
-from upwell.policy.signatures.judgement import policy_name
 from upwell.policy.signatures.selection import is_enforced
+from upwell.policy.signatures.wording import policy_name
 
 _POINTS = tuple(PolicyPoint)
 

@@ -6,7 +6,7 @@ from datetime import datetime
 from enum import StrEnum
 
 from upwell.api.meta import Condition, ObjectKey
-from upwell.policy.signatures.judgement import NOT_CHECKED, NOT_SATISFIED
+from upwell.policy.signatures.wording import NOT_CHECKED, NOT_SATISFIED
 
 
 class FaultEvent(StrEnum):

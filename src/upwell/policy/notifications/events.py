@@ -25,9 +25,9 @@ from upwell.policy.health.judgement import faults_of
 from upwell.policy.health.promotion import rejection_of
 from upwell.policy.rollouts.history import Phase, RolloutCause
 from upwell.policy.rollouts.settings import WORKLOADS, Workload
-from upwell.policy.signatures.judgement import policy_name
 from upwell.policy.signatures.selection import is_enforced
 from upwell.policy.signatures.verification import VerdictReason
+from upwell.policy.signatures.wording import policy_name
 
 _MAX_MESSAGE = 1024
 """Characters, as the Kubernetes API limits an Event's message."""

@@ -4,7 +4,6 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
 from upwell.api.image_policies.policy import (
-    ClusterImagePolicy,
     EnforcementMode,
     ImagePolicyResource,
 )
@@ -12,11 +11,7 @@ from upwell.api.image_policies.review import PolicyAnswer
 from upwell.policy.signatures.scopes import JudgedImage
 from upwell.policy.signatures.selection import is_enforced
 from upwell.policy.signatures.verification import Verdict, VerdictReason
-
-NOT_SATISFIED = "ImagePolicyNotSatisfied"
-"""Reason of conditions: an enforced policy keeps an image out."""
-NOT_CHECKED = "ImagePolicyNotChecked"
-"""Reason of conditions: it is not known whether an enforced policy lets an image pass."""
+from upwell.policy.signatures.wording import policy_name
 
 
 @dataclass(frozen=True, slots=True)
@@ -75,10 +70,3 @@ class ImageJudgement:
         for one in self.verdicts:
             if not one.verdict.passed and not one.refuses:
                 yield f"image {self.image} would not satisfy {one}"
-
-
-def policy_name(policy: ImagePolicyResource) -> str:
-    """Return how messages name a policy."""
-    if isinstance(policy, ClusterImagePolicy):
-        return f"ClusterImagePolicy {policy.name}"
-    return f"ImagePolicy {policy.namespace}/{policy.name}"

@@ -4,7 +4,8 @@ from dataclasses import dataclass
 
 from upwell.api.image_policies.policy import ImagePolicySpec, PolicyPoint
 from upwell.oci import Reference
-from upwell.policy.signatures.judgement import NOT_CHECKED, NOT_SATISFIED, ImageJudgement
+from upwell.policy.signatures.judgement import ImageJudgement
+from upwell.policy.signatures.wording import NOT_CHECKED, NOT_SATISFIED
 from upwell.registry.errors import RegistryError
 
 

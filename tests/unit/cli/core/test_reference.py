@@ -65,7 +65,18 @@ def test_the_help_imports_no_command_and_no_model() -> None:
     assert done.stdout.split() == []
 
 
-_READERS = ("get pods", "delete pod/a", "label pod/a b=c", "scale deploy/a --replicas 2", "tag a b")
+_READERS = (
+    "get pods",
+    "delete pod/a",
+    "describe pod/a",
+    "explain deploy/a",
+    "label pod/a b=c",
+    "logs pod/a",
+    "scale deploy/a --replicas 2",
+    "start-build a",
+    "status",
+    "tag a b",
+)
 _HEAVY = {
     "aiohttp",
     "cryptography",
