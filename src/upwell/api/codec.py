@@ -122,7 +122,7 @@ class UnknownKindError(ValueError):
 
     def __init__(self, api_version: str, kind: str) -> None:
         what = f"unknown kind {kind or '(none)'} in {api_version or '(none)'}"
-        super().__init__(f"{what}; {_kind_hint(kind)}")
+        super().__init__(f"{what}; {_kind_hint(kind)}{_change_hint(api_version, kind)}")
         self.api_version = api_version
         self.kind = kind
 
@@ -134,6 +134,26 @@ def _kind_hint(kind: str) -> str:
         renamed = "" if near[0] == kind else f"kind {found.kind} in "
         return f"did you mean {renamed}apiVersion {found.api_version}?"
     return f"known kinds: {', '.join(sorted(_BY_KIND))}"
+
+
+_SELECTED = "there, spec.selector is required"
+_CHANGES = {
+    "Ingress": (
+        "there, a backend has service.name and service.port.number (or .name) in place of"
+        " serviceName and servicePort, spec.backend is spec.defaultBackend,"
+        " and each path has a pathType"
+    ),
+    "Deployment": _SELECTED,
+    "DaemonSet": _SELECTED,
+    "StatefulSet": _SELECTED,
+}
+"""By kind: what its beta versions, of which Kubernetes serves none any more, have otherwise."""
+
+
+def _change_hint(api_version: str, kind: str) -> str:
+    """Return what to change in an object of an old version, beside its apiVersion."""
+    changed = _CHANGES.get(kind)
+    return f" {changed}" if changed is not None and "/v1beta" in api_version else ""
 
 
 def resource_for(api_version: str, kind: str) -> type[Resource]:

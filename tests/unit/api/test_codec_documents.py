@@ -220,6 +220,16 @@ def test_a_wrong_api_version_hints_at_the_right_one() -> None:
         resource_for("extensions/v1beta1", "Deployment")
 
 
+@pytest.mark.parametrize("group", ["extensions", "networking.k8s.io"])
+def test_an_ingress_of_an_old_version_is_refused_with_what_has_changed(group: str) -> None:
+    with pytest.raises(UnknownKindError) as raised:
+        resource_for(f"{group}/v1beta1", "Ingress")
+
+    told = str(raised.value)
+    assert "did you mean apiVersion networking.k8s.io/v1?" in told
+    assert all(name in told for name in ("service.name", "serviceName", "servicePort", "pathType"))
+
+
 def test_the_old_group_less_version_becomes_the_kinds_own() -> None:
     decoded = decode({"apiVersion": "v1", "kind": "BuildConfig", "metadata": {"name": "a"}})
 
