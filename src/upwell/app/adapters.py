@@ -197,7 +197,7 @@ async def open_adapters(settings: ServerSettings, stack: AsyncExitStack) -> Adap
         signing_keys=await asyncio.to_thread(open_signing_keys, settings, key_files),
         keyless=await open_keyless(settings, stack),
         metrics=metrics,
-        gauges=MachineGauges(data, client, store, disk),
+        gauges=MachineGauges(data, client, store, disk, internal),
         traces=tracing(settings.tracing, cache, now, stack),
         subscriptions=await subscriptions(
             settings, cache, outbox, dialers.events, protection.control, stack

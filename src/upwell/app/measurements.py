@@ -11,6 +11,7 @@ from prometheus_client.metrics_core import Metric
 
 from upwell.machine.disk import DiskSpace
 from upwell.registry.client.client import RegistryClient
+from upwell.registry.embedded import EmbeddedRegistry
 from upwell.server.metrics.gauges import budget_gauges, gauge, labelled
 from upwell.store.local import LocalStore
 
@@ -18,6 +19,7 @@ _KEPT_SECONDS = 60.0
 """A walk over many files is not repeated at each scrape."""
 _USED = "Part of each file system that is in use, 0 to 1; from 0.8 on component storage-room warns."
 _FREE = "Room that is free on each file system that the server writes to."
+_DAMAGED = "Blobs, manifests and tags of the embedded registry that the disk has changed."
 _WATCHES = "Watches of the store: one of the server itself, and those of clients."
 
 
@@ -29,6 +31,7 @@ class MachineGauges:
     client: RegistryClient
     store: LocalStore
     disk: DiskSpace
+    registry: EmbeddedRegistry
     _sizes: tuple[int, int] = field(default=(0, 0), init=False)
     _read_at: float = field(default=float("-inf"), init=False)
 
@@ -38,12 +41,14 @@ class MachineGauges:
             self._sizes = await asyncio.to_thread(_sizes, self.data_dir)
             self._read_at = time.monotonic()
         store, registry = self._sizes
+        damage = await asyncio.to_thread(self.registry.damage)
         free: dict[str, float] = {str(path): room for path, room in self.disk.free.items()}
         used: dict[str, float] = {str(path): part for path, part in self.disk.used.items()}
         return [
             gauge("upwell_store_bytes", "Room on disk that the objects take.", store),
             labelled("upwell_store_watches", _WATCHES, "kind", dict(self.store.watches)),
             gauge("upwell_registry_bytes", "Room on disk of the embedded registry.", registry),
+            gauge("upwell_registry_damaged", _DAMAGED, sum(map(len, damage.values()))),
             labelled("upwell_disk_free_bytes", _FREE, "path", free),
             labelled("upwell_disk_used_ratio", _USED, "path", used),
             *budget_gauges(self.client.connection.budget.closings()),

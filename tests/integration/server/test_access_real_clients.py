@@ -405,4 +405,5 @@ def test_prometheus_scrapes_with_a_viewers_token(installed: InstalledServer) -> 
     text = scrape("--header", f"Authorization: Bearer {token}").stdout
     assert "\nupwell_store_bytes " in text
     assert "\nupwell_registry_bytes " in text
+    assert "\nupwell_registry_damaged 0" in text
     assert scrape().returncode != 0

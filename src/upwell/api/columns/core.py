@@ -24,7 +24,7 @@ SERVICE_ACCOUNT = (
     Column("SECRETS", "secrets[*].name", text=count_of("secrets")),
     Column(
         "GRANTS",
-        "metadata.annotations['upwell.dev/grants']",
+        r"metadata.annotations.upwell\.dev/grants",
         notable=lambda account: "upwell.dev/grants" in account.annotations,
     ),
 )

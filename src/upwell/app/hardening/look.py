@@ -79,14 +79,15 @@ async def look_at_server(data_dir: Path, now: datetime) -> ServerState:
             f"no server runs from {data_dir}: start it, or name its folder with --data-dir"
         )
     try:
-        async with asyncio.timeout(_SECONDS), _client(data_dir, settings) as client:
+        async with asyncio.timeout(_SECONDS), server_client(data_dir, settings) as client:
             return await _ask(client, data_dir, settings, now)
     except TimeoutError as error:
         message = f"process {settings.process} did not answer within {_SECONDS:.0f} s: try again"
         raise NoServerError(message) from error
 
 
-def _client(data_dir: Path, settings: ServedSettings) -> ApiClient:
+def server_client(data_dir: Path, settings: ServedSettings) -> ApiClient:
+    """Return a client of the server that runs from a folder, as its own user; raises OSError."""
     socket = data_dir / LOCAL_SOCKET
     if socket.is_socket():
         # No TLS there, and no token.

@@ -73,12 +73,17 @@ def _make_folder(folder: Path) -> Callable[[], None]:
 async def _check(
     data_dir: Path, host: Host, conf: ContainersConf, routes: Addresses
 ) -> Sequence[HostCheck]:
+    from upwell.app.hardening.components import (  # noqa: PLC0415 - loads the models and aiohttp
+        check_components,
+    )
+
     # Not the server's own file: checks beside a running server change nothing.
     path = data_dir / f"doctor-{id(conf):x}.conf"
     path.write_text(render(conf.decisions))
     try:
         found = await check_machine(HostPaths(data_dir, host, conf, path, routes=routes))
-        return [*found, await check_instance_isolation(data_dir), await check_workers()]
+        found = [*found, await check_instance_isolation(data_dir), await check_workers()]
+        return [*found, *await check_components(data_dir)]
     finally:
         path.unlink(missing_ok=True)
 

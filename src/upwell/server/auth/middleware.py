@@ -93,6 +93,8 @@ _DENIALS = "websocket.http.response"
 _MAX_CLOSE_BYTES = 123
 """Of a reason to close (RFC 6455, 5.5)."""
 _KEY_BYTES = 32
+_PROXY_SCHEME = b"x-forwarded-proto"
+"""Header in which a proxy tells how the client has reached it."""
 _OCI_CODES = {401: "UNAUTHORIZED", 403: "DENIED", 429: "TOOMANYREQUESTS", 503: "UNAVAILABLE"}
 
 
@@ -587,7 +589,10 @@ async def _refusal(scope: Scope, receive: Receive, error: ApiError) -> Response:
 
 def _challenge(scope: Scope, error: ApiError) -> str:
     """Return the challenge for those who want a token; Basic comes before it."""
-    host = dict(scope["headers"]).get(b"host", b"localhost").decode("latin-1").replace('"', "")
-    address = f"{scope.get('scheme', 'http')}://{host}"
+    headers = dict(scope["headers"])
+    host = headers.get(b"host", b"localhost").decode("latin-1").replace('"', "")
+    # Whoever says so, it can but move the login of this client from the plain port to TLS.
+    behind_tls = headers.get(_PROXY_SCHEME, b"").strip().lower() == b"https"
+    address = f"{'https' if behind_tls else scope.get('scheme', 'http')}://{host}"
     why = "insufficient_scope" if isinstance(error, ScopeError) else ""
     return challenge(address, action_of(scope), scope["path"], why)

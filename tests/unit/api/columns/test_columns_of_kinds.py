@@ -262,6 +262,16 @@ def test_cells_say_what_clients_expect(
     assert cells(api_version, kind, **fields) == shown
 
 
+def test_grants_are_shown_where_there_are_some() -> None:
+    grants = {"upwell.dev/grants": "viewer@shop"}
+    account = decode(
+        {"apiVersion": "v1", "kind": "ServiceAccount", "metadata": {**META, "annotations": grants}}
+    )
+    found = table(account.KIND, [account], NOW)
+    assert found["rows"][0]["cells"] == ["web", "0", "3h", "viewer@shop"]
+    assert found["columnDefinitions"][-1]["priority"] == 0
+
+
 def test_a_hold_is_shown_without_wide_where_there_is_one() -> None:
     plain, held = (
         decode(

@@ -92,6 +92,16 @@ async def test_challenges_say_where_and_for_what(client: TokenClient) -> None:
         assert 'error="insufficient_scope"' in answer.headers.getall("WWW-Authenticate")[1]
 
 
+async def test_a_proxy_with_tls_keeps_the_login_off_the_plain_port(client: TokenClient) -> None:
+    url, path = client.api.url, f"/v2/shop/app/{MANIFEST}"
+    secure = url.replace("http://", "https://", 1)
+    for told, address in (("https", secure), ("HTTPS", secure), ("http", url), ("ftp", url)):
+        headers = {"X-Forwarded-Proto": told}
+        async with client.api.session.get(url + path, headers=headers) as answer:
+            bearer = answer.headers.getall("WWW-Authenticate")[1]
+        assert bearer.startswith(f'Bearer realm="{address}/v2/auth",'), told
+
+
 async def test_it_ends_by_time_and_with_the_login(client: TokenClient) -> None:
     path = f"/v2/shop/app/{MANIFEST}"
     token = await client.token("repository:shop/app:*")

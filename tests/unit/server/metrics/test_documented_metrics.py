@@ -16,6 +16,7 @@ OF_THE_MACHINE = {
     "upwell_store_bytes",
     "upwell_store_watches",
     "upwell_registry_bytes",
+    "upwell_registry_damaged",
 }
 """Only a whole server has them; tests/integration/server/test_access_real_clients.py looks."""
 
