@@ -19,7 +19,7 @@ pytestmark = pytest.mark.skipif(
 )
 
 PAGES = [ROOT / "docs" / name for name in ("kubectl.md", "oc-to-upwell.md")]
-SECONDS = 300
+SECONDS = 420
 OURS = "127.0.0.1:7080"
 """Address of the server on the page."""
 _FILE = re.compile(
