@@ -228,7 +228,7 @@ async def test_a_builder_that_is_killed(made: Installation, client: ApiClient) -
         uid = (await found(client, "killed-1")).uid
         return made.builder_pids(uid) if uid and "RUN sleep" in made.build_log(uid) else []
 
-    for pid in await until(pids, bool):
+    for pid in await until(pids, bool, closely=True):
         os.kill(pid, signal.SIGKILL)
     await waiting_for_retry(client, "killed-1", "BuilderKilled")
     build = await ended(client, "killed-1", BuildPhase.COMPLETE)
@@ -247,7 +247,7 @@ async def test_a_builder_that_is_stopped_ends_at_the_deadline(
         uid = (await found(client, "stopped-1")).uid
         return made.builder_pids(uid) if uid and "RUN sleep" in made.build_log(uid) else []
 
-    for pid in await until(pids, bool):
+    for pid in await until(pids, bool, closely=True):
         os.kill(pid, signal.SIGSTOP)
     build = await ended(client, "stopped-1", BuildPhase.FAILED)
     assert build.status.reason == "DeadlineExceeded"

@@ -101,7 +101,7 @@ async def kill_at(promoted: PromotedInstallation, moment: Moment) -> bool:
     async def now() -> bool | None:
         return await moment(promoted)
 
-    hit = await until(now, lambda found: found is not False)
+    hit = await until(now, lambda found: found is not False, closely=True)
     promoted.made.kill()
     await promoted.made.start()
     return bool(hit)

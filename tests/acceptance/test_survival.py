@@ -188,7 +188,7 @@ async def test_a_kill_at_any_moment_loses_and_repeats_nothing() -> None:
     async with running_loop() as (loop, seen):
         for name, moment in MOMENTS.items():
             await loop.publish()
-            await until(partial(moment, loop), bool)
+            await until(partial(moment, loop), bool, closely=True)
             await kill_and_restart(loop)
             await finish(loop, f"killed when {name}")
     assert failures(seen) == []

@@ -41,7 +41,7 @@ async def until_tested(promoted: PromotedInstallation) -> None:
     async def running() -> bool:
         return any("-job-" in name for name in await running_pods(promoted))
 
-    await until(running, bool)
+    await until(running, bool, closely=True)
 
 
 async def until_new_instance(promoted: PromotedInstallation) -> None:
@@ -51,7 +51,7 @@ async def until_new_instance(promoted: PromotedInstallation) -> None:
         names = await running_pods(promoted)
         return len([name for name in names if "shop-dev" in name and "-job-" not in name])
 
-    await until(running, (2).__eq__)
+    await until(running, (2).__eq__, closely=True)
 
 
 async def cut_power(promoted: PromotedInstallation, *, wipe: bool) -> None:

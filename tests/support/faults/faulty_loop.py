@@ -133,11 +133,11 @@ class FaultyLoop:
             case LoopStep.IDLE:
                 return
             case LoopStep.IMPORTED:
-                await until(self._imported, bool)
+                await until(self._imported, bool, closely=True)
             case LoopStep.WORKING:
-                await until(self._working, bool)
+                await until(self._working, bool, closely=True)
             case LoopStep.ROLLING_OUT:
-                await until(self._rolling_out, bool)
+                await until(self._rolling_out, bool, closely=True)
 
     async def rejected(self) -> Promotion:
         """Wait until the newest version has failed in the first stage, by its own test."""

@@ -43,6 +43,7 @@ TOOLS = {
 DEADLINE_SECONDS = 120.0
 _POLL_SECONDS = 0.02
 _CHEAP_SECONDS = 0.05
+_LONGEST_CHEAP_POLL_SECONDS = 0.1
 _LONGEST_POLL_SECONDS = 0.5
 _START_SECONDS = 60.0
 _STOP_SECONDS = 20.0
@@ -52,25 +53,37 @@ async def until[T](
     observe: Callable[[], Awaitable[T]],
     holds: Callable[[T], bool],
     seconds: float = DEADLINE_SECONDS,
+    *,
+    closely: bool = False,
 ) -> T:
-    """Observe until it holds, and return what was observed; fails with what was seen last."""
+    """Observe until it holds, and return what was observed; fails with what was seen last.
+
+    `closely`: what is waited for passes, so that each look is as soon as ever after the last.
+    """
+    began = time.monotonic()
     pause = _POLL_SECONDS
     seen = await observe()
     try:
         async with asyncio.timeout(seconds):
             while not holds(seen):
                 await asyncio.sleep(pause)
-                began = time.monotonic()
+                looked = time.monotonic()
                 seen = await observe()
-                pause = _pause_after(time.monotonic() - began)
+                now = time.monotonic()
+                pause = _pause_after(now - looked, 0.0 if closely else now - began)
     except TimeoutError:
         raise AssertionError(f"still after {seconds:.0f} s: {seen}") from None
     return seen
 
 
-def _pause_after(seconds: float) -> float:
-    """Return the pause after an observation: a long one must not take all the processor."""
-    return _POLL_SECONDS if seconds < _CHEAP_SECONDS else min(2 * seconds, _LONGEST_POLL_SECONDS)
+def _pause_after(seconds: float, waited: float) -> float:
+    """Return the pause after an observation of so many seconds, once so many have been waited.
+
+    A long one must not take all the processor, nor many short ones a part that others need.
+    """
+    if seconds < _CHEAP_SECONDS:
+        return min(max(_POLL_SECONDS, waited / 10), _LONGEST_CHEAP_POLL_SECONDS)
+    return min(2 * seconds, _LONGEST_POLL_SECONDS)
 
 
 @dataclass
