@@ -320,10 +320,15 @@ def _scripts_folder(found: BuilderImage) -> str:
 
 
 async def labels_of(name: str, policy: str, storage: SharedImageStore) -> Mapping[str, str]:
-    """Return the labels of an image; raises CommandError."""
+    """Return the labels of an image, pulled only if it is not here; raises CommandError."""
+    reference = image(name, "IMAGE")
     try:
         async with _builder(policy, storage) as builder:
-            return (await builder.inspect(image(name, "IMAGE"))).labels
+            try:
+                found = await builder.stored_config(str(reference))
+            except BuildError:
+                found = await builder.inspect(reference)
+            return found.labels
     except BuildError as error:
         raise S2iFailedError(error) from error
 
