@@ -11,6 +11,14 @@ CPU = {
     "resource": {"name": "cpu", "target": {"type": "Utilization", "averageUtilization": 80}},
 }
 
+HITS = {"name": "hits", "selector": {"matchLabels": {"app": "web"}}}
+BETA_OBJECT = {"target": TARGET, "metricName": "hits", "targetValue": 5}
+
+
+def metric(kind: str, value: object) -> dict[str, object]:
+    """Return what measures by a source of the kind."""
+    return {"metrics": [{"type": kind, kind.lower(): value}]}
+
 
 def autoscaler(version: str = "v2", **changes: object) -> dict[str, Any]:
     """Return an autoscaler whose spec has these fields; None takes one out."""
@@ -38,6 +46,14 @@ def autoscaler(version: str = "v2", **changes: object) -> dict[str, Any]:
         autoscaler(
             "v2beta1",
             metrics=[{"type": "Resource", "resource": {"name": "cpu", "targetAverageValue": 1}}],
+        ),
+        autoscaler("v2beta1", **metric("Object", BETA_OBJECT)),
+        autoscaler(
+            "v2",
+            **metric("Pods", {"metric": HITS, "target": {"type": "Value", "averageValue": "10"}}),
+        ),
+        autoscaler(
+            "v2", **metric("External", {"metric": HITS, "target": {"type": "Value", "value": "5"}})
         ),
         autoscaler(
             behavior={
@@ -68,6 +84,25 @@ def test_a_valid_one_is_kept(document: dict[str, Any]) -> None:
         ({"metrics": [{"type": "Memory"}]}, "spec.metrics[0].type: Unsupported"),
         ({"metrics": [{"type": "Pods"}]}, "spec.metrics[0].pods: Required"),
         ({"metrics": [{**CPU, "pods": {}}]}, "spec.metrics[0].pods: Forbidden"),
+        (metric("Resource", {"name": "cpu"}), "resource.target: Required"),
+        (
+            metric("Resource", {"name": "cpu", "target": {"type": "Utilization"}}),
+            "resource.target.averageUtilization: Required",
+        ),
+        (
+            metric("Pods", {"metric": HITS, "target": {"type": "Value", "averageValue": "0"}}),
+            'pods.target.averageValue: Invalid value: "0": must be positive',
+        ),
+        (
+            metric("Pods", {"metric": {"name": "a/b"}, "target": {"type": "Value"}}),
+            "pods.metric.name: Invalid",
+        ),
+        (
+            metric("External", {"metric": HITS, "target": {"type": "Value", "value": "much"}}),
+            "external.target.value: Invalid",
+        ),
+        (metric("Object", {"metric": HITS}), "object.describedObject: Required"),
+        ({"behavior": {"scaleUp": {"policies": []}}}, "scaleUp.policies: Required"),
         ({"behavior": {"scaleUp": {"selectPolicy": "max"}}}, "scaleUp.selectPolicy: Unsupported"),
     ],
 )
