@@ -26,6 +26,7 @@ from upwell.server.asgi.connections import ConnectionTable, TrackedConnection
 from upwell.server.asgi.guarded_websocket import GuardedWebSocketProtocol
 from upwell.server.auth.request_info import IDENTIFY
 from upwell.server.http.errors import ApiError, status_of
+from upwell.server.http.streaming import CutOffAnswerError
 
 _WRITE_BYTES = 16 * 1024
 """Of answers that wait for a slow reader; the kernel's buffers come before."""
@@ -308,7 +309,12 @@ class GuardedHttpProtocol(HttpToolsProtocol):
                 self._hold_again()
                 return event
 
-            await app(scope, receive_counted, send)
+            try:
+                await app(scope, receive_counted, send)
+            except CutOffAnswerError:
+                self.transport.close()  # once what there is was taken
+                while (await receive())["type"] != "http.disconnect":
+                    pass  # what is left of the request
 
         return counted
 

@@ -11,6 +11,10 @@ _READ_AHEAD = 32
 """Items of a source that wait for a slow reader, and are kept in memory by it."""
 
 
+class CutOffAnswerError(Exception):
+    """An answer that has begun cannot be ended as it should be; why is in the log already."""
+
+
 @dataclass
 class OpenStreams:
     """Counts what is open, and ends all of it when `shutdown` is set."""

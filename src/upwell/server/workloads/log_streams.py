@@ -1,23 +1,45 @@
 """Logs as answers: the last lines, followed until their end, several instances side by side."""
 
 import asyncio
+import logging
 from collections import deque
 from collections.abc import AsyncGenerator, AsyncIterator, Mapping
 from contextlib import aclosing
+from typing import override
 
 from starlette.responses import Response, StreamingResponse
+from starlette.types import Send
 
-from upwell.server.http.streaming import OpenStreams, paced
+from upwell.machine.tasks import first_error
+from upwell.server.http.streaming import CutOffAnswerError, OpenStreams, paced
+from upwell.workload.interface import WorkloadError
+
+_log = logging.getLogger(__name__)
 
 _QUEUED_PIECES = 64
 """Pieces that wait for a slow client before the instances' logs are read on."""
 _MAX_LINE = 64 * 1024
 
 
+class _LogResponse(StreamingResponse):
+    """A log, cut off where the runtime fails: its client must not take it for the whole."""
+
+    @override
+    async def stream_response(self, send: Send) -> None:
+        """Send the log; raises CutOffAnswerError."""
+        try:
+            await super().stream_response(send)
+        except Exception as error:
+            if not isinstance(why := first_error(error), WorkloadError):
+                raise
+            _log.warning("log cut off", extra={"why": str(why)})
+            raise CutOffAnswerError from error
+
+
 def log_response(streams: OpenStreams, pieces: AsyncIterator[bytes]) -> Response:
     """Return a log as an answer that ends at the latest when the server does."""
     streams.require_room()
-    return StreamingResponse(_counted(streams, pieces), media_type="text/plain; charset=utf-8")
+    return _LogResponse(_counted(streams, pieces), media_type="text/plain; charset=utf-8")
 
 
 async def _counted(streams: OpenStreams, pieces: AsyncIterator[bytes]) -> AsyncIterator[bytes]:

@@ -9,7 +9,7 @@ import base64
 import contextlib
 import json
 from collections.abc import AsyncGenerator, AsyncIterator, Mapping, Sequence
-from contextlib import asynccontextmanager
+from contextlib import aclosing, asynccontextmanager
 from dataclasses import dataclass, field
 from http import HTTPStatus
 from pathlib import Path
@@ -328,9 +328,10 @@ class PodmanApi:
             PodmanRequest("GET", path, parameters, timeout=_NO_LIMIT, ahead=_LOG_PIECE)
         ) as response:
             read_little(response.connection and response.connection.transport, _LOG_PIECE)
-            async for chunk in response.content.iter_chunked(_LOG_PIECE):
-                if payloads := frames.feed(chunk):  # a line each
-                    yield b"".join(payloads)
+            async with aclosing(_pieces(response, _LOG_PIECE)) as chunks:
+                async for chunk in chunks:
+                    if payloads := frames.feed(chunk):  # a line each
+                        yield b"".join(payloads)
 
     async def archive(self, container: str, path: str) -> AsyncGenerator[bytes]:
         """Yield a tar of a file or folder, running or not; raises PodmanNotFoundError."""
@@ -338,8 +339,8 @@ class PodmanApi:
         call = PodmanRequest(
             "GET", f"/containers/{container}/archive", {"path": path}, timeout=timeout
         )
-        async with self._open(call) as response:
-            async for chunk in response.content.iter_chunked(_CHUNK):
+        async with self._open(call) as response, aclosing(_pieces(response, _CHUNK)) as chunks:
+            async for chunk in chunks:
                 yield chunk
 
     async def events(self, label: str) -> AsyncIterator[None]:
@@ -411,9 +412,18 @@ class PodmanApi:
             raise RuntimeUnavailableError(f"podman: {call.method} {call.path}: {why}") from error
 
 
+async def _pieces(response: aiohttp.ClientResponse, size: int) -> AsyncGenerator[bytes]:
+    """Yield the body; raises ClientError where the connection ended, whoever read at that time."""
+    try:
+        async for piece in response.content.iter_chunked(size):
+            yield piece
+    except RuntimeError as error:  # aiohttp's, of one that ended while nobody read from it
+        raise aiohttp.ClientConnectionError(str(error)) from error
+
+
 async def _read(response: aiohttp.ClientResponse) -> bytes:
     content = bytearray()
-    async for chunk in response.content.iter_chunked(_CHUNK):
+    async for chunk in _pieces(response, _CHUNK):
         content += chunk
         if len(content) > _MAX_ANSWER_BYTES:
             raise RuntimeUnavailableError(f"podman answered over {_MAX_ANSWER_BYTES} bytes")

@@ -1,0 +1,58 @@
+"""A service that ends while a log is followed: that is a fault of the runtime, and no other."""
+
+import asyncio
+from collections.abc import AsyncIterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, cast
+
+import pytest
+
+from upwell.workload.interface import LogQuery, RuntimeUnavailableError
+from upwell.workload.podman.api.client import PodmanApi
+
+if TYPE_CHECKING:
+    from upwell.workload.podman.api.service import PodmanService
+
+HEAD = b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n"
+LINE = b"one\n"
+FRAME = bytes((1, 0, 0, 0, 0, 0, 0, len(LINE))) + LINE
+LIST = b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\n[]"
+
+
+@dataclass
+class RestartedService:
+    socket: Path
+    starts: int = 1
+
+    async def ensure(self) -> None:
+        """Claim that it runs."""
+
+
+async def answer(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+    """Begin a log that does not end, or list no container."""
+    head = await reader.readuntil(b"\r\n\r\n")
+    if b"/logs" in head:
+        writer.write(HEAD + b"%x\r\n%b\r\n" % (len(FRAME), FRAME))
+    else:
+        writer.write(LIST)
+    await reader.read()
+    writer.close()
+
+
+@pytest.fixture
+async def service(tmp_path: Path) -> AsyncIterator[RestartedService]:
+    async with await asyncio.start_unix_server(answer, tmp_path / "podman.sock"):
+        yield RestartedService(tmp_path / "podman.sock")
+
+
+async def test_a_followed_log_ends_with_the_service_that_gave_it(service: RestartedService) -> None:
+    api = PodmanApi(cast("PodmanService", service))
+    log = api.logs("id", LogQuery(follow=True))
+    async with asyncio.timeout(20):
+        assert await anext(log) == LINE
+        service.starts += 1
+        await api.containers("id")  # by the new one
+        with pytest.raises(RuntimeUnavailableError, match="closed"):
+            await anext(log)
+    await api.close()
