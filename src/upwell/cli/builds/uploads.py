@@ -3,6 +3,7 @@
 import asyncio
 import os
 import re
+import stat
 import sys
 import tarfile
 import tempfile
@@ -162,6 +163,8 @@ def pack(folder: Path, file: BinaryIO, exclude: str) -> None:
                     if name in folders:
                         folders.remove(name)
                     continue
+                if stat.S_ISSOCK((Path(where) / name).lstat().st_mode):
+                    continue  # no archive can hold one
                 entry = archive.gettarinfo(Path(where) / name, arcname=path)
                 # The local owner means nothing on the server.
                 entry.uid = entry.gid = 0

@@ -8,6 +8,7 @@ from typing import Any
 
 from upwell.api.codec import decode, encode, encode_json
 from upwell.api.core import Namespace
+from upwell.api.image import ImageStream
 from upwell.api.meta import ObjectMeta, Resource
 from upwell.api.patches.apply import Manager, apply, record_update
 from upwell.api.values.author import authored_as
@@ -348,8 +349,30 @@ def _with_changed_status(
     """Return the object with the status that a change makes; raises InvalidObjectError."""
     changed = _changed_as_seen(old, stored, change, view)
     wanted = decode(stored | {"status": changed.get("status") or {}})
+    _require_history(old, wanted)
     asked = (changed.get("metadata") or {}).get("resourceVersion")
     return wanted.with_metadata(resource_version=_version(asked, old))
+
+
+def _require_history(old: Resource, wanted: Resource) -> None:
+    """Raise ApiError if a client takes images out of a stream's history, as pruners of `oc` do.
+
+    They know neither what runs nor what a rollback needs.
+    """
+    if not isinstance(old, ImageStream) or not isinstance(wanted, ImageStream):
+        return
+    if lost := sorted(_images(old) - _images(wanted)):
+        tag, image = lost[0]
+        raise ApiError(
+            403,
+            f"{old.key}: status.tags: no client takes {image} out of the history of {tag!r}:"
+            " `upwell prune` removes what nothing runs and no rollback needs",
+            key=old.key,
+        )
+
+
+def _images(stream: ImageStream) -> set[tuple[str, str]]:
+    return {(tag.tag, item.image) for tag in stream.status.tags for item in tag.items}
 
 
 def _version(asked: str | None, old: Resource) -> str:

@@ -1,6 +1,8 @@
 import asyncio
 import io
 import json
+import os
+import socket
 import subprocess
 import tarfile
 import threading
@@ -70,6 +72,18 @@ class TestUploads:
         [(content, params)] = client.uploads
         assert params == {}
         assert names(content) == {"app.py": "", "link": "app.py", "web": "", "web/.gitignore": ""}
+
+    def test_what_no_archive_holds_is_left_out(
+        self, upwell: Upwell, client: FakeClient, folder: Path, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        monkeypatch.chdir(folder)  # the path of a socket is short
+        with socket.socket(socket.AF_UNIX) as listener:
+            listener.bind("web/socket")
+            os.mkfifo(folder / "pipe")
+            result = upwell("start-build", "shop", "--from-dir", ".")
+
+        assert result.exit_code == 0, result.stderr
+        assert set(names(client.uploads[0][0])) == {"app.py", "link", "web", "web/.gitignore"}
 
     def test_what_is_left_out_can_be_chosen(
         self, upwell: Upwell, client: FakeClient, folder: Path
