@@ -7,7 +7,9 @@ import asyncio
 import io
 import os
 import statistics
+import sys
 import time
+from asyncio.subprocess import PIPE
 from collections.abc import Awaitable, Callable
 
 import aiohttp
@@ -25,6 +27,7 @@ HEADS = 2000
 CONNECTIONS = 32
 MIB = 1024 * 1024
 BLOB_BYTES = 64 * MIB
+API_REQUESTS, API_PAUSE = 400, 0.02
 
 type Measure = Callable[[aiohttp.ClientSession, str], Awaitable[float]]
 
@@ -111,3 +114,35 @@ async def test_against_docker_registry(measure: Measure, unit: str, ratios: Rati
             )
             ratios.note_speed(f"embedded registry, {unit}", median[ours] / median[theirs])
             assert min(figures[ours]) > 0
+
+
+async def test_the_api_while_clients_push_and_pull() -> None:
+    async with installation() as made:
+        login = {"Authorization": f"Bearer {made.token}"}
+        url = f"http://127.0.0.1:{made.port}/api/v1/namespaces/default/serviceaccounts"
+        async with aiohttp.ClientSession(headers=login) as session:
+            alone = await api_milliseconds(session, url)
+            command = ("-m", "tests.support.benchmarks.registry_load", url.split("/")[2])
+            seconds = API_REQUESTS * API_PAUSE * 2
+            clients = await asyncio.create_subprocess_exec(
+                *(sys.executable, *command, made.token, str(seconds)), stdout=PIPE
+            )
+            beside = await api_milliseconds(session, url)
+            is_under_load = clients.returncode is None
+            rate = (await clients.communicate())[0].decode().strip()
+    for title, found in (("alone", alone), (f"beside {rate} MiB/s", beside)):
+        p99 = statistics.quantiles(found, n=100)[98]
+        print(f"\nAPI GET {title}: p50 {statistics.median(found):.1f}, p99 {p99:.1f} ms")  # noqa: T201 - the result
+    assert is_under_load
+
+
+async def api_milliseconds(session: aiohttp.ClientSession, url: str) -> list[float]:
+    found = []
+    for _ in range(API_REQUESTS):
+        began = time.perf_counter()
+        async with session.get(url) as answer:
+            await answer.read()
+        assert answer.status == 200
+        found.append((time.perf_counter() - began) * 1000)
+        await asyncio.sleep(API_PAUSE)
+    return found
