@@ -20,16 +20,17 @@ def validate_claim(claim: PersistentVolumeClaim) -> Iterator[Fault]:
     for at, mode in enumerate(spec.access_modes):
         if mode not in _ACCESS_MODES:
             yield Fault.not_supported(f"spec.accessModes[{at}]", mode, _ACCESS_MODES)
-    path = f"spec.resources.requests[{STORAGE}]"
     if STORAGE not in spec.resources.requests:
-        yield Fault.required(path)
-    else:
-        asked = spec.resources.requests[STORAGE]
+        yield Fault.required(f"spec.resources.requests[{STORAGE}]")
+    for what, asked in spec.resources.requests.items():
+        path = f"spec.resources.requests[{what}]"
         try:
-            if parse_quantity(asked) <= 0:
-                yield Fault.invalid(path, asked, "must be greater than zero")
+            amount = parse_quantity(asked)
         except InvalidQuantityError as error:
             yield Fault.invalid(path, asked, str(error))
+            continue
+        if what == STORAGE and amount <= 0:
+            yield Fault.invalid(path, asked, "must be greater than zero")
     name = spec.storage_class_name
     if name and (why := subdomain_problem(name)):
         yield Fault.invalid("spec.storageClassName", name, why)

@@ -28,6 +28,11 @@ VALID = {"accessModes": ["ReadWriteOnce"], "resources": {"requests": {"storage":
             "spec.resources.requests[storage]",
             "FieldValueInvalid",
         ),
+        (
+            {"resources": {"requests": {"storage": "1Gi", "cpu": "much"}}},
+            "spec.resources.requests[cpu]",
+            "FieldValueInvalid",
+        ),
         ({"storageClassName": "Very fast"}, "spec.storageClassName", "FieldValueInvalid"),
         ({"volumeMode": "Folder"}, "spec.volumeMode", "FieldValueNotSupported"),
     ],
