@@ -8,8 +8,11 @@ from upwell.store.interface import ConflictError
 
 UPDATE_TRIES = 20
 """Against other writers of the same object: nobody is asked to try again at once."""
-_FIRST_PAUSE, _LONGEST_PAUSE = 0.001, 0.1
-"""Seconds, at most: writers that lost the same race part, each after a random share of it."""
+_FIRST_PAUSE, _LONGEST_PAUSE = 0.001, 1.0
+"""Seconds, at most: writers that lost the same race part, each after a random share of it.
+
+A write may take as long as a slow disk does, and a crowd needs one write after the other.
+"""
 
 
 async def update_with_retry[Decided, Written](
