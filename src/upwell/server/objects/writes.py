@@ -243,7 +243,13 @@ class Writer:
     def _admit(
         self, target: RequestTarget, document: Document, old: Resource | None, user: str
     ) -> Admitted:
-        """Return what a document becomes; raises as `admit` does."""
+        """Return what a document becomes; raises as `admit` does.
+
+        Raises ConflictError first if its client has read an older object, as Kubernetes does: such
+        a client reads anew, and may send what is valid then.
+        """
+        if old is not None:
+            _version(_asked_version(document), old)
         return admit(target, document, old, user)
 
     def _manager(self, target: RequestTarget, options: WriteOptions) -> Manager:
@@ -350,8 +356,7 @@ def _with_changed_status(
     changed = _changed_as_seen(old, stored, change, view)
     wanted = decode(stored | {"status": changed.get("status") or {}})
     _require_history(old, wanted)
-    asked = (changed.get("metadata") or {}).get("resourceVersion")
-    return wanted.with_metadata(resource_version=_version(asked, old))
+    return wanted.with_metadata(resource_version=_version(_asked_version(changed), old))
 
 
 def _require_history(old: Resource, wanted: Resource) -> None:
@@ -373,6 +378,12 @@ def _require_history(old: Resource, wanted: Resource) -> None:
 
 def _images(stream: ImageStream) -> set[tuple[str, str]]:
     return {(tag.tag, item.image) for tag in stream.status.tags for item in tag.items}
+
+
+def _asked_version(document: Document) -> str | None:
+    metadata = document.get("metadata")
+    asked = metadata.get("resourceVersion") if isinstance(metadata, dict) else None
+    return asked if isinstance(asked, str) else None
 
 
 def _version(asked: str | None, old: Resource) -> str:

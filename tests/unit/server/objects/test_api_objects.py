@@ -150,6 +150,20 @@ async def test_a_stale_resource_version_conflicts(api: Api) -> None:
     assert stale.status == 409
 
 
+async def test_who_read_an_older_object_is_told_that_before_what_is_invalid(api: Api) -> None:
+    """As `oc cancel-build` relies on, whose Build gets its spec meanwhile: it tries anew."""
+    read = (await api.send("POST", DEPLOYMENTS, deployment("web"))).json
+    newer = {**read, "metadata": {**read["metadata"], "labels": {"a": "b"}}}
+    assert (await api.send("PUT", f"{DEPLOYMENTS}/web", newer)).status == 200
+    read["spec"]["selector"]["matchLabels"] = {"app": "other"}  # immutable
+    stale = await api.send("PUT", f"{DEPLOYMENTS}/web", read)
+    assert (stale.status, stale.json["reason"]) == (409, "Conflict")
+    patch = {"metadata": read["metadata"], "spec": read["spec"]}
+    kind = "application/merge-patch+json"
+    stale = await api.send("PATCH", f"{DEPLOYMENTS}/web", patch, kind)
+    assert stale.status == 409
+
+
 async def test_patches_that_race_all_count(api: Api) -> None:
     await api.send("POST", MAPS, config_map("one"))
 
