@@ -1,7 +1,6 @@
 """HAProxy's master CLI (management manual, 9.4): commands to the master and to its workers."""
 
 import asyncio
-import contextlib
 import csv
 import io
 from collections.abc import Callable, Sequence
@@ -13,6 +12,10 @@ from upwell.router.interface import RouterUnavailableError
 _ANSWER_SECONDS = 30.0
 _WORKER_SECONDS = 2.0
 """A worker that lives answers within milliseconds."""
+LATE_SECONDS = 0.5
+"""Beyond its time by so much, a question says nothing about HAProxy: this process was held up."""
+_QUESTIONS = 3
+"""To the master, while this process is too late for its answers."""
 _MAX_ANSWER_BYTES = 16 * 1024 * 1024
 _COMMANDS_AT_ONCE = 20
 """Keeps a line well below the 16 KiB that HAProxy reads (tune.bufsize)."""
@@ -63,10 +66,21 @@ class HaproxyCli:
         return " ".join(" ".join(said).split())
 
     async def master(self) -> int | None:
-        """Return the process ID of the master; None unless it answers at once."""
-        with contextlib.suppress(RouterUnavailableError, TimeoutError):
-            async with asyncio.timeout(_WORKER_SECONDS):
-                return next(iter(_pids(await self.ask("show proc"), "master")), None)
+        """Return the process ID of the master; None unless it answers at once.
+
+        What this process was too late to hear says nothing of HAProxy: it is asked again.
+        """
+        clock = asyncio.get_running_loop().time
+        for _ in range(_QUESTIONS):
+            began = clock()
+            try:
+                async with asyncio.timeout(_WORKER_SECONDS):
+                    return next(iter(_pids(await self.ask("show proc"), "master")), None)
+            except RouterUnavailableError:
+                return None
+            except TimeoutError:
+                if clock() - began < _WORKER_SECONDS + LATE_SECONDS:
+                    return None
         return None
 
     async def ping(self) -> Sequence[int]:

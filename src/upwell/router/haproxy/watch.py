@@ -9,7 +9,7 @@ from dataclasses import dataclass
 
 from upwell.machine.components import WatchedComponent
 from upwell.machine.processes import ProcessWatch
-from upwell.router.haproxy.cli import HaproxyCli
+from upwell.router.haproxy.cli import LATE_SECONDS, HaproxyCli
 from upwell.router.haproxy.liveness import Answer, Remedy, next_remedy
 from upwell.router.haproxy.processes import HaproxyProcess, HaproxyProcesses
 from upwell.router.interface import RouterUnavailableError
@@ -20,8 +20,6 @@ _PERIOD_SECONDS = 1.0
 """Between questions while all is well; the end of a process is noticed at once."""
 _AGAIN_SECONDS = 0.25
 _ANSWER_SECONDS = 1.0
-_LATE_SECONDS = 0.5
-"""Beyond its time by so much, a question says nothing about HAProxy: this process was held up."""
 
 _FAULTS = {
     Remedy.CONTINUE: ("RouterStopped", "haproxy was stopped by a signal; it is continued"),
@@ -135,6 +133,6 @@ class HaproxyWatch:
         except RouterUnavailableError:
             return Answer.REFUSED
         except TimeoutError:
-            late = clock() - began > _ANSWER_SECONDS + _LATE_SECONDS
+            late = clock() - began > _ANSWER_SECONDS + LATE_SECONDS
             return None if late else Answer.SILENT
         return Answer.GOOD
