@@ -3,6 +3,7 @@
 from base64 import b64encode
 from collections.abc import Sequence
 from pathlib import Path
+from secrets import token_hex
 
 import aiohttp
 import pytest
@@ -42,6 +43,19 @@ async def push(made: Installation) -> tuple[int, str]:
     async with (
         aiohttp.ClientSession() as session,
         session.post(url, headers={"Authorization": f"Basic {login}"}) as got,
+    ):
+        return got.status, await got.text()
+
+
+async def record(made: Installation) -> tuple[int, str]:
+    """Create an object that takes room."""
+    item = {"metadata": {"generateName": "large-"}, "data": {"text": token_hex(250_000)}}
+    headers = {"Authorization": f"Bearer {made.token}"}
+    async with (
+        aiohttp.ClientSession() as session,
+        session.post(
+            f"{made.url}/api/v1/namespaces/default/configmaps", json=item, headers=headers
+        ) as got,
     ):
         return got.status, await got.text()
 
@@ -94,12 +108,18 @@ async def test_a_disk_that_fills_in_the_loop_stops_no_server(leave: int) -> None
             anew = made.container_started_at(container) != started
             return anew and await answer(made.router_port, "web.test") == "1.0"
 
-        async def loop_has_met_it() -> bool:
-            return ("build started" if leave else "was not written") in made.log()
+        async def build_started() -> bool:
+            return "build started" in made.log()
+
+        async def refused() -> bool:
+            code, text = await record(made)
+            return code == 503 and "was not written" in text
 
         if leave:  # without any room, there is none for the record of a start
             await until(mended, bool)
-        await until(loop_has_met_it, bool)
+            await until(build_started, bool)
+        else:
+            await until(refused, bool)  # the log that is there takes some records yet
         assert made.is_alive, made.log()[-3000:]
 
         filler.unlink()
