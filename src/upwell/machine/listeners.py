@@ -64,8 +64,10 @@ def _address(text: str, family: socket.AddressFamily) -> IPv4Address | IPv6Addre
     return ip_address(socket.inet_ntop(family, struct.pack(f"={len(words)}I", *words)))
 
 
-def ask_listener(path: Path, sent: bytes, seconds: float) -> bytes:
+def ask_listener(path: Path, sent: bytes, seconds: float, *, is_all: bool = False) -> bytes:
     """Send to a Unix socket, and return what is answered until its end; blocks.
+
+    `is_all`: the listener is told that nothing more comes.
 
     For questions whether something lives: in a thread, the answer does not wait for the event loop,
     whose own delay would be taken for the other's. Raises OSError, TimeoutError among them.
@@ -75,6 +77,8 @@ def ask_listener(path: Path, sent: bytes, seconds: float) -> bytes:
         client.settimeout(seconds)
         client.connect(str(path))
         client.sendall(sent)
+        if is_all:
+            client.shutdown(socket.SHUT_WR)
         found = b""
         while len(found) <= _MOST_BYTES:
             if (left := deadline - time.monotonic()) <= 0:

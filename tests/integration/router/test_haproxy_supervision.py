@@ -299,9 +299,11 @@ async def test_one_that_a_new_table_started_again_is_well_once_it_stays_up(
 async def test_one_that_does_not_answer_is_killed_and_started_anew(
     served: SupervisedSite, settings: HaproxySettings
 ) -> None:
+    ended = asyncio.Event()
+
     async def say_nothing(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         await reader.read(-1)
-        await asyncio.Event().wait()
+        await ended.wait()
         writer.close()
 
     before = await served.router._cli.ping()
@@ -310,6 +312,8 @@ async def test_one_that_does_not_answer_is_killed_and_started_anew(
     silent = await asyncio.start_unix_server(say_nothing, control)
     fault = await assert_mended_in_time(served)
     silent.close()
+    ended.set()
+    await silent.wait_closed()
     assert fault.reason == "RouterHung"
     assert set(before).isdisjoint(await served.router._cli.ping())
     assert served.component.state.restarts == 1

@@ -7,15 +7,12 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+from upwell.machine.listeners import ask_listener
 from upwell.router.interface import RouterUnavailableError
 
 _ANSWER_SECONDS = 30.0
 _WORKER_SECONDS = 2.0
 """A worker that lives answers within milliseconds."""
-LATE_SECONDS = 0.5
-"""Beyond its time by so much, a question says nothing about HAProxy: this process was held up."""
-_QUESTIONS = 3
-"""To the master, while this process is too late for its answers."""
 _MAX_ANSWER_BYTES = 16 * 1024 * 1024
 _COMMANDS_AT_ONCE = 20
 """Keeps a line well below the 16 KiB that HAProxy reads (tune.bufsize)."""
@@ -66,30 +63,37 @@ class HaproxyCli:
         return " ".join(" ".join(said).split())
 
     async def master(self) -> int | None:
-        """Return the process ID of the master; None unless it answers at once.
+        """Return the process ID of the master; None unless it answers at once."""
+        try:
+            answer = await self._ask_beside("show proc", _WORKER_SECONDS)
+        except (RouterUnavailableError, TimeoutError):
+            return None
+        return next(iter(_pids(answer, "master")), None)
 
-        What this process was too late to hear says nothing of HAProxy: it is asked again.
+    async def ping(self, seconds: float = _WORKER_SECONDS) -> Sequence[int]:
+        """Return the process IDs of the master and of the present worker, which both answer.
+
+        Raises RouterUnavailableError, or TimeoutError after so many seconds of silence.
         """
-        clock = asyncio.get_running_loop().time
-        for _ in range(_QUESTIONS):
-            began = clock()
-            try:
-                async with asyncio.timeout(_WORKER_SECONDS):
-                    return next(iter(_pids(await self.ask("show proc"), "master")), None)
-            except RouterUnavailableError:
-                return None
-            except TimeoutError:
-                if clock() - began < _WORKER_SECONDS + LATE_SECONDS:
-                    return None
-        return None
-
-    async def ping(self) -> Sequence[int]:
-        """Return the process IDs of the master and of the present worker, which both answer."""
-        answer = await self.ask("show proc;@1 show version")
+        answer = await self._ask_beside("show proc;@1 show version", seconds)
         masters, workers = _pids(answer, "master"), _pids(answer, "worker")
         if not masters or not workers or not answer.strip().splitlines()[-1].strip():
             raise RouterUnavailableError(f"{self._socket} has no HAProxy master with a worker")
         return masters[0], workers[0]
+
+    async def _ask_beside(self, command: str, seconds: float) -> str:
+        """Ask in a thread whether HAProxy lives: the event loop's delay would be taken for its own.
+
+        Under load, thousands of other connections have their turn before the answer is read.
+        """
+        sent = command.encode() + b"\n"
+        try:
+            answer = await asyncio.to_thread(ask_listener, self._socket, sent, seconds, is_all=True)
+        except TimeoutError:
+            raise
+        except OSError as error:
+            raise RouterUnavailableError(f"haproxy at {self._socket}: {error}") from error
+        return answer.decode(errors="replace")
 
     async def workers(self) -> Sequence[int]:
         """Return the process IDs of all workers, the present one first, then those that drain."""

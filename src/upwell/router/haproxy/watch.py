@@ -9,7 +9,7 @@ from dataclasses import dataclass
 
 from upwell.machine.components import WatchedComponent
 from upwell.machine.processes import ProcessWatch
-from upwell.router.haproxy.cli import LATE_SECONDS, HaproxyCli
+from upwell.router.haproxy.cli import HaproxyCli
 from upwell.router.haproxy.liveness import Answer, Remedy, next_remedy
 from upwell.router.haproxy.processes import HaproxyProcess, HaproxyProcesses
 from upwell.router.interface import RouterUnavailableError
@@ -90,8 +90,6 @@ class HaproxyWatch:
     async def _look(self) -> str:
         """Ask once, act upon the answer, and return what is to be told."""
         answer = await self._ask()
-        if answer is None:
-            return ""
         if answer is Answer.GOOD:
             self._misses, self._told = 0, None
             return (
@@ -123,16 +121,11 @@ class HaproxyWatch:
         self._component.fail(reason, message)
         return message
 
-    async def _ask(self) -> Answer | None:
-        """Return the answer; None where that says nothing, as we were held up ourselves."""
-        clock = asyncio.get_running_loop().time
-        began = clock()
+    async def _ask(self) -> Answer:
         try:
-            async with asyncio.timeout(_ANSWER_SECONDS):
-                self._followed.follow(frozenset(await self._cli.ping()))
+            self._followed.follow(frozenset(await self._cli.ping(_ANSWER_SECONDS)))
         except RouterUnavailableError:
             return Answer.REFUSED
         except TimeoutError:
-            late = clock() - began > _ANSWER_SECONDS + LATE_SECONDS
-            return None if late else Answer.SILENT
+            return Answer.SILENT
         return Answer.GOOD
