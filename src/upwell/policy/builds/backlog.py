@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from datetime import datetime, timedelta
 from statistics import median
 
-from upwell.api.build import Build, BuildPhase, RunPolicy
+from upwell.api.build import BUILD_CONFIG_LABEL, Build, BuildPhase, RunPolicy
 from upwell.policy.builds.failures import waits_for_retry
 from upwell.policy.builds.run_policy import number_of, policy_of
 
@@ -58,8 +58,14 @@ def backlog_of(configs: Iterable[Sequence[Build]], now: datetime) -> Backlog:
 
 
 def _in_a_row(queued: Sequence[Build], left: Sequence[timedelta]) -> timedelta:
-    """Return how long a BuildConfig's builds take, if one begins when the other has ended."""
-    serial = all(policy_of(build) is not RunPolicy.PARALLEL for build in queued)
+    """Return how long a BuildConfig's builds take, if one begins when the other has ended.
+
+    Those that belong to none wait for nobody.
+    """
+    serial = all(
+        BUILD_CONFIG_LABEL in build.labels and policy_of(build) is not RunPolicy.PARALLEL
+        for build in queued
+    )
     return sum(left, timedelta()) if serial else timedelta()
 
 

@@ -3,6 +3,7 @@
 from datetime import UTC, datetime, timedelta
 
 from upwell.api.build import (
+    BUILD_CONFIG_LABEL,
     BUILD_NUMBER_ANNOTATION,
     RUN_POLICY_LABEL,
     Build,
@@ -18,7 +19,7 @@ NOW = datetime(2026, 5, 1, tzinfo=UTC)
 
 def build(number: int, status: BuildStatus, policy: RunPolicy = RunPolicy.SERIAL) -> Build:
     annotations = {BUILD_NUMBER_ANNOTATION: str(number)}
-    labels: dict[str, str] = {RUN_POLICY_LABEL: policy}
+    labels: dict[str, str] = {RUN_POLICY_LABEL: policy, BUILD_CONFIG_LABEL: "b"}
     meta = ObjectMeta(name=f"b-{number}", annotations=annotations, labels=labels)
     return Build(metadata=meta, status=status)
 
@@ -73,6 +74,12 @@ def test_builds_of_one_config_follow_one_another_unless_they_may_run_beside() ->
     parallel = [ended(1, 10), *(waiting(n, RunPolicy.PARALLEL) for n in range(2, 12))]
     assert remaining(*busy, serial) == 100
     assert remaining(*busy, parallel) == 35
+
+
+def test_builds_of_no_config_wait_for_nobody() -> None:
+    busy = [[ended(1, 10), running(2, 0)] for _ in range(4)]
+    own = [build(n, BuildStatus(reason="NoFreeSlot")).with_metadata(labels={}) for n in range(8)]
+    assert remaining(*busy, own) == 30
 
 
 def test_one_that_takes_longer_than_it_ever_did_is_due_at_any_time() -> None:
