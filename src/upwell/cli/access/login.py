@@ -3,7 +3,6 @@
 import json
 from dataclasses import dataclass, replace
 from pathlib import Path
-from urllib.parse import urlsplit
 
 import click
 
@@ -213,10 +212,7 @@ def _end_session(session: Session, login: Login) -> None:
 
 
 def _require_address(url: str) -> None:
-    fault = server_url_fault(url)
-    if not fault and "@" in urlsplit(url).netloc:
-        fault = f"{url!r} names a user: log in with a token"
-    if fault:
+    if fault := server_url_fault(url):
         raise click.BadParameter(fault, param_hint="URL")
 
 

@@ -32,7 +32,16 @@ def join_address(address: tuple[str, int]) -> str:
 
 
 def server_url_fault(text: str) -> str:
-    """Return why this is not the URL of a server; empty if it is."""
+    """Return why this is not the URL of a server; empty if it is.
+
+    A user in it is refused, as tokens say who asks. The fault repeats nothing of it: a password
+    would stand in logs then.
+    """
+    if "@" in text:
+        return (
+            "a server's URL has no user or password: write http://HOST:PORT or https://HOST:PORT,"
+            " and give the token by `upwell login` or UPWELL_TOKEN"
+        )
     try:
         parts = urlsplit(text)
         _ = parts.port  # raises ValueError for one that is out of range

@@ -1,7 +1,7 @@
 """Revisions of workloads as objects that are read and watched like others."""
 
 from collections.abc import AsyncGenerator, Callable, Mapping, Sequence
-from typing import cast
+from typing import Any, cast
 
 from upwell.api.meta import ObjectKey, Resource
 from upwell.store.interface import (
@@ -70,23 +70,49 @@ class RevisionReader[W: Resource]:
     ) -> AsyncGenerator[WatchEvent[R]]:
         """Yield changes after `since` in order, for ever; raises ExpiredError.
 
-        From a watch of the workloads that begins at the client's version.
+        From a watch of the workloads that begins at the client's version. What a workload's
+        revisions were at that version is not known if it has changed since: its first change tells
+        all that it has. One that it forgot by that change is the sole that is not told of.
         """
-        listing = await self.list(kind, selector)
-        known: dict[str, Resource] = {one.uid: one for one in listing.items} if since else {}
+        listing = await self.list(kind, selector) if since else Listing[R]([], "0")
+        known: dict[str, Resource] = {one.uid: one for one in listing.items}
+        told: set[str] = set()
         events = self._objects.watch(self._workload, Selector(selector.namespace), since=since)
         async for event in events:
-            gone = event.change is Change.DELETED
-            present: dict[str, Resource] = {
-                one.uid: one
-                for one in ([] if gone else self._revisions_of(event.resource))
-                if _matches(one, selector)
-            }
             owner = event.resource.uid
-            for change, one in _changes(_owned(known, owner), present):
+            every = self._revisions_of(event.resource)
+            seen: _ByUid = {one.uid: one for one in every if _matches(one, selector)}
+            present = {} if event.change is Change.DELETED else seen
+            before = _owned(known, owner)
+            if since and owner not in told and _is_older(event, listing):
+                changes = _all_anew(event, every, selector)
+            else:
+                changes = _changes(before, present)
+            told.add(owner)
+            for change, one in changes:
                 versioned = one.with_metadata(resource_version=event.resource.resource_version)
                 yield cast("WatchEvent[R]", WatchEvent(change, versioned))
-            known = {uid: one for uid, one in known.items() if not _is_owned(one, owner)} | present
+            known = {uid: one for uid, one in known.items() if uid not in before} | present
+
+
+def _is_older(event: WatchEvent[Any], listing: Listing[Any]) -> bool:
+    """Return True if the listing was made after the change, and says nothing of before it."""
+    return int(event.resource.resource_version) <= int(listing.resource_version)
+
+
+def _all_anew(
+    event: WatchEvent[Any], revisions: Sequence[Resource], selector: Selector
+) -> list[tuple[Change, Resource]]:
+    """Return a change for each revision, whatever it was before: to be told twice harms nobody.
+
+    One that does not match may have done so with the workload's labels of before.
+    """
+    relabelled = event.previous_labels not in (None, event.resource.labels)
+    return [
+        (event.change if _matches(one, selector) else Change.DELETED, one)
+        for one in revisions
+        if _matches(one, selector) or (relabelled and _is_named(one, selector))
+    ]
 
 
 def _changes(old: _ByUid, new: _ByUid) -> list[tuple[Change, Resource]]:
@@ -112,6 +138,10 @@ def _is_owned(one: Resource, owner: str) -> bool:
 
 
 def _matches(one: Resource, selector: Selector) -> bool:
-    return selector.name in {"", one.name} and all(
+    return _is_named(one, selector) and all(
         one.labels.get(key) == text for key, text in selector.labels.items()
     )
+
+
+def _is_named(one: Resource, selector: Selector) -> bool:
+    return selector.name in {"", one.name}

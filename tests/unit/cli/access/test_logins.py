@@ -98,7 +98,7 @@ def test_a_login_holds_where_nothing_else_is_said(
     ("arguments", "text"),
     [
         (["login", "upwell.example.com"], "needs http:// or https://"),
-        (["login", "https://user@upwell.example.com"], "names a user: log in with a token"),
+        (["login", "https://user@upwell.example.com"], "no user or password"),
         (["login", "https://x", "--token-file", "/no/such/file"], "No such file"),
     ],
 )

@@ -63,6 +63,9 @@ def test_each_error_has_its_exit_code_and_one_line(
         ("http://", "'http://' needs http:// or https://, as in https://HOST:PORT"),
         ("http://x:99999", "a port is 1 to 65535"),
         ("http://[x", "is not http://HOST:PORT"),
+        ("http://ada:s3cret@127.0.0.1:7080", "no user or password"),
+        ("http://ada:s3/cret@127.0.0.1:7080", "no user or password"),
+        ("ada:s3cret@127.0.0.1:7080", "no user or password"),
     ],
 )
 @pytest.mark.parametrize("by", ["option", "variable"])
@@ -73,6 +76,7 @@ def test_a_server_that_is_no_url_is_a_usage_error(server: str, text: str, by: st
     result = CliRunner().invoke(main, arguments, obj=Session(), env=environment)
 
     assert result.exit_code == 2
+    assert "cret" not in result.output
     assert text in " ".join(result.stderr.split())
 
 

@@ -108,6 +108,27 @@ async def test_a_watch_sees_revisions_come_and_go(api: Api) -> None:
     assert told == [("DELETED", "1"), ("ADDED", "3"), ("DELETED", "2"), ("DELETED", "3")]
 
 
+async def test_a_watch_that_is_resumed_tells_what_came_meanwhile(api: Api) -> None:
+    version = (await api.get(SETS)).json["metadata"]["resourceVersion"]
+    await note(api, 2, 1, 3)
+    async with api.stream(f"{SETS}?watch=true&resourceVersion={version}") as stream:
+        seen = [await next_event(stream) for _ in range(3)]
+        await note(api, 2, 3)
+        seen.append(await next_event(stream))
+    assert sorted(revision_of(event) for event in seen[:3]) == ["1", "2", "3"]
+    assert {event["type"] for event in seen[:3]} == {"MODIFIED"}
+    assert (seen[3]["type"], revision_of(seen[3])) == ("DELETED", "1")
+
+
+async def test_a_watch_that_is_resumed_tells_what_went_meanwhile(api: Api) -> None:
+    version = (await api.get(SETS)).json["metadata"]["resourceVersion"]
+    await api.send("DELETE", f"{DEPLOYMENTS}/web")
+    async with api.stream(f"{SETS}?watch=true&resourceVersion={version}") as stream:
+        seen = [await next_event(stream) for _ in range(2)]
+    assert {event["type"] for event in seen} == {"DELETED"}
+    assert {revision_of(event) for event in seen} == {"1", "2"}
+
+
 def revision_of(event: dict[str, dict[str, dict[str, dict[str, str]]]]) -> str:
     return event["object"]["metadata"]["annotations"][REVISION]
 

@@ -105,6 +105,16 @@ def image_of(document: Document) -> str:
     return str(document["spec"]["template"]["spec"]["containers"][0]["image"])
 
 
+async def test_a_watch_that_is_resumed_tells_what_does_not_match_any_more(api: Api) -> None:
+    path = f"{CONTROLLERS}?labelSelector=team%3Dshop"
+    version = (await api.get(path)).json["metadata"]["resourceVersion"]
+    moved = {"metadata": {"labels": {"team": "bank"}}}
+    assert (await api.send("PATCH", f"{CONFIGS}/gate", moved, STRATEGIC)).status == 200
+    async with api.stream(f"{path}&watch=1&resourceVersion={version}") as stream:
+        seen = [await next_event(stream) for _ in range(4)]
+    assert {event["type"] for event in seen} == {"DELETED"}
+
+
 async def test_the_history_of_a_config_is_read_from_them(api: Api) -> None:
     answer = await api.get(f"{CONTROLLERS}?labelSelector={OF_CONFIG}")
     items = {item["metadata"]["name"]: item for item in answer.json["items"]}
