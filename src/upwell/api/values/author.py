@@ -23,6 +23,11 @@ CONTENT_AUTHORS_ANNOTATION = "upwell.dev/content-authors"
 author: who uploaded, named the commit, set variables, or changed less than its author stands for.
 Kept by the server alone."""
 
+MADE_OF_ANNOTATION = "upwell.dev/made-of"
+"""On a Build that the server has made of a BuildConfig: the uid of that. Kept by the server alone.
+
+An ownerReference says it too, and is written by whoever writes the Build."""
+
 WRITERS_ANNOTATION = "upwell.dev/writers"
 """On a Pipeline: the people who have written its spec, one a line, each behind the generation that
 they found: `7 oidc:ada@example.com`. Kept by the server alone."""
@@ -44,6 +49,16 @@ def content_authors_of(resource: Resource) -> tuple[str, ...]:
     """Return the names of those who decide what is built, besides the author."""
     text = resource.annotations.get(CONTENT_AUTHORS_ANNOTATION, "")
     return tuple(text.split("\n")) if text else ()
+
+
+def made_of_uid(resource: Resource) -> str:
+    """Return the uid of what the server has made the object of; empty: somebody else wrote it."""
+    return resource.annotations.get(MADE_OF_ANNOTATION, "")
+
+
+def with_made_of_uid[R: Resource](resource: R, uid: str) -> R:
+    """Return the object as the server has made it of what has this uid; empty: of nothing."""
+    return _annotated(resource, MADE_OF_ANNOTATION, uid)
 
 
 def writers_of(resource: Resource) -> Mapping[str, int]:
@@ -78,12 +93,17 @@ def with_content_authors[R: Resource](resource: R, names: Iterable[str]) -> R:
 
 
 def authored_as[R: Resource](resource: R, other: Resource | None) -> R:
-    """Return the object with the authors of another; None: with none."""
+    """Return the object with the authors of another; None: with none.
+
+    An earlier state of it says besides what the server has made it of.
+    """
+    earlier = other if isinstance(other, type(resource)) else None
+    resource = with_made_of_uid(resource, made_of_uid(earlier) if earlier else "")
     if other is None:
         return with_writers(with_content_authors(with_author(resource, ""), ()), {})
     kept = with_author(resource, author_of(other), author_person_of(other))
     kept = with_content_authors(kept, content_authors_of(other))
-    return with_writers(kept, writers_of(other) if isinstance(other, type(resource)) else {})
+    return with_writers(kept, writers_of(earlier) if earlier else {})
 
 
 def made_of[R: Resource](made: R, source: Resource) -> R:

@@ -11,6 +11,8 @@ from datetime import datetime
 from pathlib import Path
 from typing import Any
 
+from upwell.builder.interface import BuildError
+
 _VFS = "vfs"
 
 type Entry = Mapping[str, Any]
@@ -29,11 +31,50 @@ class StoredImage:
     """The uppermost; empty: it has none."""
 
 
+class UnreadableStoreError(BuildError):
+    """A list of a store is not what Buildah writes: Buildah cannot use the store either."""
+
+    def __init__(self, root: Path, why: str) -> None:
+        super().__init__(
+            "GenericBuildFailed",
+            f"the image store {root} cannot be read ({why}): remove it while no build runs,"
+            " images are pulled anew then",
+        )
+        self.why = why
+
+
 def entries(root: Path, pattern: str) -> Iterator[Entry]:
-    """Yield the entries of lists that Buildah replaces as a whole at each change."""
+    """Yield the entries of lists that Buildah replaces as a whole at each change.
+
+    Raises UnreadableStoreError.
+    """
     for listing in root.glob(pattern):
         with suppress(FileNotFoundError):
-            yield from json.loads(listing.read_text() or "[]")
+            yield from _read(root, listing)
+
+
+def require_readable(root: Path) -> None:
+    """Raise UnreadableStoreError if a list of a store cannot be read; one without lists can."""
+    try:
+        stored_images(root)
+        layers_of(root)
+        list(entries(root, "*-containers/*containers.json"))
+    except (ValueError, TypeError) as error:
+        raise UnreadableStoreError(root, str(error)) from error
+
+
+def _read(root: Path, listing: Path) -> list[Entry]:
+    try:
+        found = json.loads(listing.read_text() or "[]") or []
+    except (ValueError, RecursionError) as error:
+        raise UnreadableStoreError(root, f"{listing.name}: {error}") from error
+    if isinstance(found, list) and all(isinstance(_id(one), str) for one in found):
+        return found
+    raise UnreadableStoreError(root, f"{listing.name}: it is no list of objects with ids")
+
+
+def _id(entry: object) -> object:
+    return entry.get("id") if isinstance(entry, dict) else None
 
 
 def driver_of(root: Path) -> str | None:

@@ -7,23 +7,32 @@ steps sees of these only what it names itself; builds that may not are made besi
 
 import asyncio
 import json
+import logging
+import time
 from collections.abc import Collection
 from dataclasses import dataclass
 from pathlib import Path
 
 from upwell.builder.commands import BuildahCommands
 from upwell.builder.disk.listings import (
+    UnreadableStoreError,
     can_be_mounted,
     chain,
     driver_of,
     entries,
     is_whole,
     layers_of,
+    require_readable,
     stored_images,
 )
 from upwell.builder.interface import BuilderStrategy, BuildPlan
 from upwell.builder.steps.marks import bears
+from upwell.machine.folder import remove_deep
 from upwell.oci import ImageConfig
+
+_LOG = logging.getLogger(__name__)
+
+_ASIDE = ".unreadable-"
 
 
 @dataclass(frozen=True, slots=True)
@@ -37,16 +46,21 @@ class KeptSteps:
 
 
 class StepStore:
-    """The store, beside that of pulled images; it may be deleted while no build runs."""
+    """The store, beside that of pulled images; it may be deleted while no build runs.
+
+    One that cannot be read fails every build that would find steps: it begins anew.
+    """
 
     def __init__(self, pulled: BuildahCommands, root: Path, run_root: Path) -> None:
         self._pulled = pulled
         self.root = root
         self._run_root = run_root
         self._commands: BuildahCommands | None = None
+        self._renewing = asyncio.Lock()
 
     async def opened(self) -> list[BuildahCommands]:
         """Return the commands on the store, if there is one yet; raises BuildError."""
+        await self._renew_unreadable()
         return [await self._open()] if self.root.exists() else []
 
     async def kept_steps(self, folder: Path, images: Collection[str]) -> KeptSteps | None:
@@ -55,6 +69,7 @@ class StepStore:
         None: one of them is not in the store, or there are steps that would fail the build.
         """
         bases, pulled = folder / "bases", self._pulled.root
+        await self._renew_unreadable()
         commands = await self._open()
         if not await asyncio.to_thread(_show_images, pulled, set(images), bases):
             return None
@@ -66,13 +81,33 @@ class StepStore:
         return KeptSteps(commands, bases)
 
     async def needed(self) -> frozenset[str]:
-        """Return the ids of the pulled images that steps stand on."""
+        """Return the ids of the pulled images that steps stand on; raises BuildError."""
+        await self._renew_unreadable()
         return await asyncio.to_thread(_needed, self.root, self._pulled.root)
+
+    async def _renew_unreadable(self) -> None:
+        """Remove the store if its lists cannot be read: the next step begins another."""
+        async with self._renewing:  # who looks next sees what has begun meanwhile
+            await asyncio.to_thread(_renew_unreadable, self.root)
 
     async def _open(self) -> BuildahCommands:
         if self._commands is None:  # the folder is there, as the store of pulled images is in it
             self._commands = await self._pulled.above(self.root, self._run_root, self.root.parent)
         return self._commands
+
+
+def _renew_unreadable(root: Path) -> None:
+    try:
+        require_readable(root)
+    except UnreadableStoreError as error:
+        _LOG.warning(
+            "store of build steps cannot be read and begins anew",
+            extra={"store": str(root), "why": error.why},
+        )
+        # Away at once, so that nobody writes to what is being removed.
+        root.rename(root.with_name(f"{root.name}{_ASIDE}{time.time_ns()}"))
+        for old in root.parent.glob(f"{root.name}{_ASIDE}*"):
+            remove_deep(old)
 
 
 def may_find_steps(plan: BuildPlan) -> bool:

@@ -17,8 +17,10 @@ from upwell.api.values.author import (
     author_person_of,
     authored_as,
     content_authors_of,
+    made_of_uid,
     with_author,
     with_content_authors,
+    with_made_of_uid,
     with_writers,
     writers_of,
 )
@@ -142,6 +144,7 @@ def authored[R: Resource](resource: R, old: Resource | None, requester: Requeste
     Images of the embedded registry are asked for when they are named alone: triggers and
     promotions name them afterwards.
     """
+    resource = with_made_of_uid(resource, made_of_uid(old) if old is not None else "")
     resource = _with_writer(resource, old, requester)
     written = with_author(resource, requester.name, requester.person)
     if old is None:

@@ -30,6 +30,7 @@ from upwell.api.values.author import (
     content_authors_of,
     made_of,
     with_content_authors,
+    with_made_of_uid,
 )
 from upwell.policy.builds.run_policy import newest, number_of
 from upwell.policy.builds.triggers import FollowedTag, Streams, image_inputs
@@ -119,7 +120,8 @@ def new_build(
     )
     uploaded = () if request.binary else _authors_of_upload(source, config, earlier.builds)
     deciding = (*content_authors_of(config), *uploaded, start.decided_by)
-    return with_content_authors(made_of(made, config), deciding)
+    made = with_made_of_uid(made_of(made, config), config.uid)
+    return with_content_authors(made, deciding)
 
 
 def _annotations(config: BuildConfig, number: int) -> dict[str, str]:

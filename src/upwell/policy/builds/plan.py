@@ -5,7 +5,6 @@ from dataclasses import dataclass, field, replace
 
 from upwell.api.build import (
     Build,
-    BuildConfig,
     GitSourceRevision,
     SourceControlUser,
     SourceRevision,
@@ -14,6 +13,7 @@ from upwell.api.codec import encode_json
 from upwell.api.core import EnvVar
 from upwell.api.defaults import DOCKER_IMAGE, IMAGE_STREAM_TAG
 from upwell.api.meta import ObjectReference
+from upwell.api.values.author import made_of_uid
 from upwell.api.values.quantities import InvalidQuantityError, parse_quantity
 from upwell.api.write_only.fields import without_credentials
 from upwell.api.write_only.hidden import published
@@ -308,11 +308,12 @@ def _display_name(build: Build, push: Reference | None) -> str:
 
 
 def _cache_key(build: Build) -> str:
-    """Return what stands for the BuildConfig, and no later one of its name; empty without one."""
-    owner = next(
-        (one for one in build.metadata.owner_references if one.kind == BuildConfig.KIND.kind), None
-    )
-    return f"{build.namespace}/{owner.uid}" if owner else ""
+    """Return what stands for the BuildConfig, and no later one of its name; empty without one.
+
+    By the server's word alone: an ownerReference may be written by whoever writes a Build.
+    """
+    uid = made_of_uid(build)
+    return f"{build.namespace}/{uid}" if uid else ""
 
 
 def _secret_env(env: Environment, arguments: Environment) -> tuple[tuple[str, str], ...]:

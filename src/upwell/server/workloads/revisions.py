@@ -80,9 +80,9 @@ class RevisionReader[W: Resource]:
         events = self._objects.watch(self._workload, Selector(selector.namespace), since=since)
         async for event in events:
             owner = event.resource.uid
-            every = self._revisions_of(event.resource)
-            seen: _ByUid = {one.uid: one for one in every if _matches(one, selector)}
-            present = {} if event.change is Change.DELETED else seen
+            every: Sequence[Resource] = self._revisions_of(event.resource)
+            gone = event.change is Change.DELETED
+            present = {} if gone else {one.uid: one for one in every if _matches(one, selector)}
             before = _owned(known, owner)
             if since and owner not in told and _is_older(event, listing):
                 changes = _all_anew(event, every, selector)

@@ -1,12 +1,13 @@
 """Stores of images as Buildah lists them: what a build sees of the pulled ones, and what stays."""
 
+import asyncio
 import json
 from pathlib import Path
 
 import pytest
 
 from upwell.builder.disk.listings import stored_images
-from upwell.builder.interface import BuilderStrategy, BuildPlan
+from upwell.builder.interface import BuildError, BuilderStrategy, BuildPlan
 from upwell.builder.steps.store import StepStore, are_plain, may_find_steps
 from upwell.oci import ImageConfig
 
@@ -130,6 +131,68 @@ async def test_what_steps_stand_on_is_needed(tmp_path: Path, store: StepStore) -
     write_store(tmp_path / "steps", {"run": "s2"}, {"s1": "l2", "s2": "s1"})
     assert await store.needed() == {"base", "forged"}
     assert [one.root for one in await store.opened()] == [tmp_path / "steps"]
+
+
+@pytest.mark.parametrize(
+    ("listing", "content"),
+    [
+        ("images/images", b"\0\0\0\0"),
+        ("images/images", b'[{"id": "run", "layer'),
+        ("images/images", b'[{"id": "run", "created": "yesterday"}]'),
+        ("images/images", b"[" * 100_000),
+        ("images/images", b'{"id": "run"}'),
+        ("layers/layers", b"\xff\xfe"),
+        ("layers/volatile-layers", b"[7]"),
+        ("containers/containers", b"garbage"),
+    ],
+)
+@pytest.mark.parametrize("by", ["build", "start", "pruning"])
+async def test_a_store_that_cannot_be_read_begins_anew(
+    tmp_path: Path,
+    store: StepStore,
+    listing: str,
+    content: bytes,
+    by: str,
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    root = tmp_path / "steps"
+    write_store(root, {"run": "s1"}, {"s1": "l2"})
+    broken = root / f"overlay-{listing}.json"
+    broken.parent.mkdir(exist_ok=True)
+    broken.write_bytes(content)
+    if by == "build":
+        assert await store.kept_steps(tmp_path, ["base"])
+    elif by == "start":
+        assert await store.opened() == []
+    else:
+        assert await store.needed() == frozenset()
+    left = await asyncio.to_thread(lambda: list(tmp_path.glob("steps*")))
+    assert left == []
+    (told,) = caplog.messages
+    assert told == "store of build steps cannot be read and begins anew"
+
+    write_store(root, {"run": "s1"}, {"s1": "l2"})
+    assert await store.kept_steps(tmp_path, ["base"])
+    assert await store.needed() == {"base", "forged"}
+    assert len(caplog.messages) == 1
+
+
+@pytest.mark.parametrize("content", ["", "null", "[]"])
+async def test_a_store_without_images_can_be_read(
+    tmp_path: Path, store: StepStore, content: str
+) -> None:
+    write_store(tmp_path / "steps", {}, {"s1": ""})
+    (tmp_path / "steps/overlay-images/images.json").write_text(content)
+    assert await store.kept_steps(tmp_path, ["base"])
+    assert (tmp_path / "steps").is_dir()
+
+
+async def test_pulled_images_that_cannot_be_read_are_told_with_the_next_step(
+    tmp_path: Path, pulled: BuildahOnFiles, store: StepStore
+) -> None:
+    (pulled.root / "overlay-images/images.json").write_text("garbage")
+    with pytest.raises(BuildError, match=r"storage cannot be read \(images.json: .*remove it"):
+        await store.kept_steps(tmp_path, ["base"])
 
 
 @pytest.mark.parametrize(

@@ -9,6 +9,7 @@ from tests.support.builds.memory_builds import docker_build
 
 from upwell.api.build import Build, BuildStrategy, ResolvedImage
 from upwell.api.meta import ObjectReference, OwnerReference
+from upwell.api.values.author import with_made_of_uid
 from upwell.builder.interface import BuildError, BuildLimits, Checkout
 from upwell.git.interface import CommitInfo, GitSource
 from upwell.oci import Digest, Reference
@@ -235,36 +236,34 @@ def test_values_of_secrets_are_for_commands_alone_be_they_variables_or_arguments
 
 
 def test_what_commands_keep_belongs_to_the_buildconfig_and_to_no_later_one_of_its_name() -> None:
-    def key(**metadata: object) -> str:
-        build = docker_build()
-        changed = build.model_copy(
-            update={"metadata": build.metadata.model_copy(update=dict(metadata))}
-        )
-        return plan_build(changed, inputs(), BuildDefaults()).cache_key
+    def key(uid: str, **metadata: object) -> str:
+        build = with_made_of_uid(docker_build().with_metadata(**metadata), uid)
+        return plan_build(build, inputs(), BuildDefaults()).cache_key
 
-    def owned(uid: str, kind: str = "BuildConfig") -> tuple[OwnerReference, ...]:
-        return (OwnerReference(api_version="v1", kind=kind, name="app", uid=uid),)
-
-    one = key(owner_references=owned("1"))
+    one = key("1")
     assert one
-    assert one == key(owner_references=owned("1"), name="app-2")
-    others = {key(owner_references=owned("2")), key(owner_references=owned("1"), namespace="b")}
-    assert one not in others
-    assert key(owner_references=()) == key(owner_references=owned("1", "Job")) == ""
+    assert one == key("1", name="app-2")
+    assert one not in {key("2"), key("1", namespace="b")}
+    assert key("") == ""
 
 
 def test_steps_are_found_again_by_builds_of_the_same_buildconfig_alone() -> None:
-    def scope(**metadata: object) -> str:
-        build = docker_build()
-        changed = build.model_copy(update={"metadata": build.metadata.model_copy(update=metadata)})
-        return plan_build(changed, inputs(), BuildDefaults()).step_scope
+    def scope(made_of: str = "", **metadata: object) -> str:
+        build = with_made_of_uid(docker_build().with_metadata(**metadata), made_of)
+        return plan_build(build, inputs(), BuildDefaults()).step_scope
 
-    owner = (OwnerReference(api_version="v1", kind="BuildConfig", name="app", uid="1"),)
-    one = scope(owner_references=owner)
-    assert one == scope(owner_references=owner, uid="another", name="app-2")
+    one = scope("1")
+    assert one == scope("1", uid="another", name="app-2")
     alone = [scope(uid=uid, namespace=where) for uid, where in (("a", "x"), ("b", "x"), ("a", "y"))]
-    assert len({one, scope(owner_references=owner, namespace="b"), *alone}) == 5
+    assert len({one, scope("1", namespace="b"), *alone}) == 5
     assert all(alone)
+
+
+def test_an_owner_that_the_build_names_itself_lends_it_nothing() -> None:
+    owner = OwnerReference(api_version="v1", kind="BuildConfig", name="app", uid="1")
+    forged = docker_build().with_metadata(owner_references=(owner,), uid="forged")
+    plan = plan_build(forged, inputs(), BuildDefaults())
+    assert (plan.cache_key, plan.step_scope) == ("", f"{forged.namespace}/forged")
 
 
 def test_an_image_is_called_as_its_output_and_not_by_its_inputs() -> None:

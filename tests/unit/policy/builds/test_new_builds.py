@@ -17,6 +17,7 @@ from upwell.api.image import ImageStream
 from upwell.api.values.author import (
     author_of,
     content_authors_of,
+    made_of_uid,
     with_author,
     with_content_authors,
 )
@@ -141,6 +142,15 @@ def test_a_build_has_all_who_decide_about_it_and_a_clone_too() -> None:
     again = BuildStart(START.causes, decided_by="bob")
     cloned = clone_build(made, changed, Earlier(), again)
     assert (author_of(cloned), content_authors_of(cloned)) == ("ann", ("eve", "ci", "bob"))
+
+
+def test_a_build_says_which_buildconfig_it_is_made_of_and_a_clone_too() -> None:
+    asked = config().with_metadata(uid="c1")
+    made = new_build(asked, streams("base"), Earlier(), (), START)
+    assert made_of_uid(made) == "c1"
+    assert made_of_uid(clone_build(made, None, Earlier(), START)) == "c1"
+    by_hand = made.with_metadata(annotations={})  # it names the BuildConfig as its owner
+    assert made_of_uid(clone_build(by_hand, asked, Earlier(), START)) == ""
 
 
 def test_a_name_that_is_taken_is_passed_over() -> None:

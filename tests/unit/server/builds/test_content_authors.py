@@ -8,7 +8,7 @@ import pytest
 from tests.support.server.granted_api import REGISTRY, GrantedApi, open_granted_api, path_of
 
 from upwell.api.build import Build, BuildConfig
-from upwell.api.values.author import author_of, content_authors_of
+from upwell.api.values.author import MADE_OF_ANNOTATION, author_of, content_authors_of
 from upwell.uploads.files import FileInputs
 
 TAR = "application/x-tar"
@@ -170,6 +170,41 @@ async def test_an_argument_names_no_image_that_its_client_may_not_pull(
     assert "pull repositories in namespace b" in refused.json["message"]
     await granted.grant("ci", "ci@a", "viewer@b")
     assert (await asked(granted, "ci", request)).status == 201
+
+
+async def test_only_the_server_says_of_which_buildconfig_a_build_is_made(
+    granted: GrantedApi,
+) -> None:
+    await set_up(granted, config())
+    await granted.grant("eve", "builder@a")
+    uid = (await granted.api.store.get(BuildConfig, "a", "app")).uid
+    owner = {"apiVersion": "build.openshift.io/v1", "kind": "BuildConfig", "name": "app"}
+    forged: dict[str, Any] = {
+        "metadata": {
+            "name": "forged",
+            "annotations": {MADE_OF_ANNOTATION: uid},
+            "ownerReferences": [{**owner, "uid": uid}],
+        },
+        "spec": {"source": {"dockerfile": "FROM x"}, "strategy": {"dockerStrategy": {}}},
+    }
+    for who in ("eve", "admin"):
+        forged["metadata"]["name"] = f"forged-by-{who}"
+        answer = await granted.create(who, "builds", "a", forged)
+        assert answer.status == 201, answer.text
+        path = path_of("builds", "a", f"forged-by-{who}")
+        again = {"metadata": {"annotations": {MADE_OF_ANNOTATION: uid}}}
+        assert (await granted.send(who, "PATCH", path, again, content_type=MERGE)).status == 200
+        assert MADE_OF_ANNOTATION not in (await granted.send(who, "GET", path)).json[
+            "metadata"
+        ].get("annotations", {})
+
+    made = (await asked(granted, "eve", {})).json["metadata"]
+    assert made["annotations"][MADE_OF_ANNOTATION] == uid
+    for taken in (None, "another"):
+        change = {"metadata": {"annotations": {MADE_OF_ANNOTATION: taken}}}
+        path = path_of("builds", "a", made["name"])
+        answer = await granted.send("eve", "PATCH", path, change, content_type=MERGE)
+        assert answer.json["metadata"]["annotations"][MADE_OF_ANNOTATION] == uid
 
 
 async def test_nobody_names_who_decides_the_content_and_who_changes_it_in_part_is_named(
