@@ -1,19 +1,18 @@
 """Defaults that are stored, beside those that the API servers of Kubernetes and OpenShift store.
 
-`stored_defaults.json` was recorded from their own decoders and defaulters (Kubernetes 1.34,
-openshift-apiserver 4.22); what is empty is left out, as their clients cannot tell it from nothing.
+These are recorded from their own decoders and defaulters (Kubernetes 1.34, openshift-apiserver
+4.22); what is empty is left out, as their clients cannot tell it from nothing.
 """
 
-import json
-from pathlib import Path
 from typing import Any
 
 import pytest
+from tests.support.stored_defaults.recording import cases
 
 from upwell.api.codec import decode, encode
 from upwell.api.defaults import as_stored, with_kept_form
 
-_CASES = json.loads((Path(__file__).parents[2] / "support" / "stored_defaults.json").read_text())
+_CASES = cases()
 _EMPTY: tuple[Any, ...] = (None, {}, [], "", False)
 _ELSEWHERE = {
     # An index is kept whole unless a tag says otherwise.

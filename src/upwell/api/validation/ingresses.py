@@ -19,7 +19,7 @@ _PATH = re.compile(r"/[!-~]*")
 _MAX_HOST = 253
 _resource = record(
     {
-        "apiGroup": text(subdomain_problem),
+        "apiGroup": text(subdomain_problem, empty=False),
         "kind": text(path_segment_problem),
         "name": text(path_segment_problem),
     },

@@ -82,6 +82,12 @@ def pod_faults(pod: Pod) -> Iterator[Fault]:
     spec = encode(pod).get("spec") or {}
     for fault in template_faults({"spec": spec}, _TEMPLATE):
         yield replace(fault, path=fault.path.removeprefix(f"{_TEMPLATE}."))
+    for name in ("initContainers", "containers"):
+        for at, container in enumerate(spec.get(name) or ()):
+            image = container.get("image") if isinstance(container, dict) else None
+            if isinstance(image, str) and image != image.strip():
+                why = "must not have leading or trailing whitespace"
+                yield Fault.invalid(f"spec.{name}[{at}].image", image, why)
 
 
 def _one_at_least(value: Mapping[str, Any], path: str) -> Iterator[Fault]:

@@ -17,12 +17,10 @@ from urllib.parse import urlsplit
 from tests.support.mutations.kubernetes.verdicts import KINDS, RECORDING, mutants_of, places
 from tests.support.mutations.mutants import Document
 
-_PATHS = {
-    **dict.fromkeys(("Deployment", "StatefulSet", "DaemonSet"), "apis/apps/v1"),
-    "Job": "apis/batch/v1",
-    "CronJob": "apis/batch/v1beta1",
-    **dict.fromkeys(("Service", "ConfigMap", "Secret"), "api/v1"),
-}
+from upwell.api.codec import resource_of_kind
+
+_VERSIONS = {"CronJob": "batch/v1beta1"}
+"""Versions that Kubernetes 1.20 has of kinds whose objects here are of a later one."""
 _NAMESPACE = "default"
 _TIMEOUT = 60
 _THREADS = 4
@@ -54,12 +52,13 @@ class DryRunJudge:
 
     def _ask(self, connection: HTTPSConnection, document: Document) -> bool:
         kind = document["kind"]
-        path = _PATHS[kind]
+        version = _VERSIONS.get(kind) or str(document["apiVersion"])
+        path = f"apis/{version}" if "/" in version else f"api/{version}"
+        plural = resource_of_kind(kind).KIND.plural
         metadata = {**document["metadata"], "namespace": _NAMESPACE}
-        version = path.removeprefix("apis/").removeprefix("api/")
         body = json.dumps({**document, "apiVersion": version, "metadata": metadata})
         headers = {"Authorization": f"Bearer {self.token}", "Content-Type": "application/json"}
-        url = f"/{path}/namespaces/{_NAMESPACE}/{kind.lower()}s?dryRun=All"
+        url = f"/{path}/namespaces/{_NAMESPACE}/{plural}?dryRun=All"
         connection.request("POST", url, body, headers)
         response = connection.getresponse()
         answer = response.read()

@@ -2,7 +2,7 @@
 
 import re
 
-_POD = r"spec\.(jobTemplate\.spec\.)?template\.spec"
+_POD = r"(Pod spec|spec\.(jobTemplate\.spec\.)?template\.spec)"
 
 STRICTER: tuple[tuple[str, str], ...] = (
     (rf"{_POD}\.(init)?[cC]ontainers\[\d+\]\.image", "an image has to be a reference"),
@@ -20,6 +20,7 @@ STRICTER: tuple[tuple[str, str], ...] = (
     ),
     (r"spec\.selector\.matchExpressions\[\d+\]\.values.*", "Kubernetes 1.27 refuses it too"),
     (r"spec\.ports\[\d+\]\.nodePort", "a port is not negative"),
+    (r"Ingress .*\.resource\.(kind|name)", "no name has more than 253 characters"),
     (r"StatefulSet spec\.template.*", "Kubernetes 1.20 does not look at its Pods"),
     (r"StatefulSet spec\.volumeClaimTemplates.*", "Kubernetes 1.20 does not look at its claims"),
     (r"StatefulSet spec\.revisionHistoryLimit", "a count is not negative"),

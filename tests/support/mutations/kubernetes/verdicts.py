@@ -20,6 +20,10 @@ KINDS = (
     "Service",
     "ConfigMap",
     "Secret",
+    "Pod",
+    "PersistentVolumeClaim",
+    "Ingress",
+    "HorizontalPodAutoscaler",
 )
 RECORDING = FilePath(__file__).with_name("accepted.json")
 """By kind and number of the object, and path: the changes that were accepted."""
