@@ -12,6 +12,7 @@ from contextlib import asynccontextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
 
+import aiohttp
 import pytest
 from tests.support.workload.podman_faults import lose_layer, lose_record, monitors_of, service_of
 from tests.support.workload.podman_home import OWNER, PodmanHome, Workload
@@ -25,6 +26,7 @@ from upwell.workload.interface import (
     RuntimeUnavailableError,
     State,
 )
+from upwell.workload.podman.api import client
 from upwell.workload.podman.api import service as podman_service
 from upwell.workload.podman.containers import cut_starts
 from upwell.workload.podman.containers.body import container_name
@@ -455,6 +457,34 @@ async def test_a_container_runtime_that_comes_to_nothing_holds_nobody_up(
         with pytest.raises(RuntimeUnavailableError, match="the container runtime "):
             await runtime.start(spec)
         await runtime.start(spec)
+        assert await running(runtime) == [NAMES[0]]
+        assert len(monitors_of(creations.settings)) == 1
+
+
+async def test_a_start_that_takes_long_and_goes_on_is_waited_for_and_told(
+    creations: FaultyCreations, workload: Workload, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(cut_starts, "_LOOK_SECONDS", 1.0)
+    monkeypatch.setattr(cut_starts, "_IDLE_LOOKS", 3)
+    monkeypatch.setattr(client, "_SLOW_START_SECONDS", 0.5)
+    monkeypatch.setattr(client, "_LIST_TIMEOUT", aiohttp.ClientTimeout(total=1.0))
+    slow = "for _ in $(seq 25); do sleep 0.2; echo on; done >/dev/null"
+    creations.next.write_text(f"{slow}\n")
+    spec = workload.spec(workload.container("sleep", "600"), name=NAMES[0])
+    async with PodmanRuntime.open(creations.settings) as runtime:
+        start = asyncio.create_task(runtime.start(spec))
+
+        async def why() -> str:
+            try:
+                await runtime.instances()
+            except RuntimeUnavailableError as error:
+                return str(error)
+            return ""
+
+        await eventually(why, lambda text: "has been starting container" in text)
+        assert not start.done()
+        await start
+        monkeypatch.undo()
         assert await running(runtime) == [NAMES[0]]
         assert len(monitors_of(creations.settings)) == 1
 

@@ -24,6 +24,7 @@ from upwell.policy.rollouts.pod_template import TemplateError, template_hash
 from upwell.policy.rollouts.settings import grace_seconds
 from upwell.reconcilers.authority import MissingRightError
 from upwell.reconcilers.rollouts import RolloutPorts, TemplateImages
+from upwell.reconcilers.rollouts.instances import OwnedInstances
 from upwell.reconcilers.rollouts.loading import Revisions
 from upwell.reconcilers.rollouts.stops import PendingStops
 from upwell.reconcilers.rollouts.wiring import changed_owners, owners_of_instances
@@ -56,6 +57,7 @@ class JobReconciler:
     ) -> None:
         self._store = store
         self._runtime = machine.runtime
+        self.instances = OwnedInstances(machine.runtime)
         self._timeline = machine.timeline
         self._pressure = machine.pressure
         self._authority = machine.authority
@@ -72,7 +74,7 @@ class JobReconciler:
         """Take the Job that `key` names further; one that was deleted leaves nothing running."""
         if key.kind != Job.KIND.kind:
             return Result()
-        instances = [one for one in await self._runtime.instances() if key_of(one.owner) == key]
+        instances = await self.instances.of(key)
         try:
             job = await self._store.get(Job, key.namespace, key.name)
         except NotFoundError:
@@ -166,11 +168,16 @@ class JobReconciler:
         revision = await self._revisions.load(job, record)
         for index in indices:
             spec = build_task(revision, instance_name(job, record.hash, index), ROLE)
-            await self._runtime.start(spec)
+            try:
+                await self._runtime.start(spec)
+            finally:
+                self.instances.forget(job.key)
 
     async def _stop(self, instances: Sequence[Instance], grace: float) -> bool:
         """Begin to stop; return True if all are gone."""
         names = {one.name for one in instances}
+        for owner in {one.owner for one in instances}:
+            self.instances.forget(key_of(owner))
         for error in await self._stops.stop(names, grace):
             raise error
         return not names & self._stops.names
@@ -261,8 +268,8 @@ def job_controller(
     """Return the controller of Jobs."""
     reconciler = JobReconciler(cache.store, machine, images, clock)
     feeds = (
-        partial(changed_owners, machine.runtime),
-        partial(owners_of_instances, machine.runtime),
+        partial(changed_owners, reconciler.instances),
+        partial(owners_of_instances, reconciler.instances),
     )
     return Controller(
         "jobs",

@@ -18,6 +18,7 @@ from upwell.policy.rollouts.pod_template import TemplateError
 from upwell.policy.rollouts.settings import grace_seconds
 from upwell.reconcilers.authority import MissingRightError
 from upwell.reconcilers.rollouts import RolloutPorts, TemplateImages
+from upwell.reconcilers.rollouts.instances import OwnedInstances
 from upwell.reconcilers.rollouts.loading import Revisions
 from upwell.reconcilers.rollouts.stops import PendingStops
 from upwell.reconcilers.rollouts.wiring import changed_owners, owners_of_instances
@@ -42,6 +43,7 @@ class PodReconciler:
     ) -> None:
         self._store = store
         self._runtime = machine.runtime
+        self.instances = OwnedInstances(machine.runtime)
         self._timeline = machine.timeline
         self._pressure = machine.pressure
         self._authority = machine.authority
@@ -58,7 +60,7 @@ class PodReconciler:
         """Take the Pod that `key` names further; one that was deleted leaves nothing running."""
         if key.kind != Pod.KIND.kind:
             return Result()
-        instances = [one for one in await self._runtime.instances() if key_of(one.owner) == key]
+        instances = await self.instances.of(key)
         try:
             pod = await self._store.get(Pod, key.namespace, key.name)
         except NotFoundError:
@@ -131,7 +133,10 @@ class PodReconciler:
             images=pod.status.images,
         )
         revision = await self._revisions.load(pod, record)
-        await self._runtime.start(build_pod(revision, name, once=is_run_once(pod)))
+        try:
+            await self._runtime.start(build_pod(revision, name, once=is_run_once(pod)))
+        finally:
+            self.instances.forget(pod.key)
 
     async def _stop_all(self, pod: Pod, instances: Sequence[Instance]) -> None:
         """Stop what still runs of one that has ended; what has ended stays to be read."""
@@ -141,6 +146,8 @@ class PodReconciler:
     async def _stop(self, instances: Sequence[Instance], grace: float) -> bool:
         """Begin to stop; return True if all are gone."""
         names = {one.name for one in instances}
+        for owner in {one.owner for one in instances}:
+            self.instances.forget(key_of(owner))
         for error in await self._stops.stop(names, grace):
             raise error
         return not names & self._stops.names
@@ -169,8 +176,8 @@ def pod_controller(
     """Return the controller of stored Pods."""
     reconciler = PodReconciler(cache.store, machine, images, clock)
     feeds = (
-        partial(changed_owners, machine.runtime),
-        partial(owners_of_instances, machine.runtime),
+        partial(changed_owners, reconciler.instances),
+        partial(owners_of_instances, reconciler.instances),
     )
     return Controller(
         "pods",

@@ -2,9 +2,10 @@
 
 import asyncio
 import logging
-from collections.abc import AsyncIterator, Callable, Iterable
+from collections.abc import AsyncIterator, Callable, Iterable, Sequence
 from datetime import datetime
 from functools import partial
+from typing import Protocol
 
 from upwell.api.core import ConfigMap, Secret
 from upwell.api.meta import ObjectKey, Resource
@@ -16,13 +17,25 @@ from upwell.reconcilers.rollouts.images import TemplateImages
 from upwell.reconcilers.rollouts.index import WorkloadIndex
 from upwell.reconcilers.rollouts.machine import RolloutPorts
 from upwell.reconcilers.rollouts.reconciler import RolloutReconciler
-from upwell.workload.interface import Runtime, WorkloadError
+from upwell.workload.interface import Instance, Owner, WorkloadError
 
 log = logging.getLogger(__name__)
 
 ORPHANS_PERIOD = 60.0
 """Seconds between two looks for instances that nobody owns, or whose change was missed."""
 _RECONNECT_PAUSE = 1.0
+
+
+class InstanceSource(Protocol):
+    """Lists instances, and tells of changes. Both raise WorkloadError."""
+
+    async def instances(self) -> Sequence[Instance]:
+        """Return all."""
+        ...
+
+    def changes(self) -> AsyncIterator[Owner]:
+        """Yield owners whose instances changed, for ever."""
+        ...
 
 
 def rollout_controller(
@@ -57,7 +70,7 @@ def rollout_controller(
     )
 
 
-async def changed_owners(runtime: Runtime) -> AsyncIterator[ObjectKey]:
+async def changed_owners(runtime: InstanceSource) -> AsyncIterator[ObjectKey]:
     """Yield the owners whose instances changed, for ever."""
     while True:
         try:
@@ -69,7 +82,7 @@ async def changed_owners(runtime: Runtime) -> AsyncIterator[ObjectKey]:
 
 
 async def owners_of_instances(
-    runtime: Runtime, period: float = ORPHANS_PERIOD
+    runtime: InstanceSource, period: float = ORPHANS_PERIOD
 ) -> AsyncIterator[ObjectKey]:
     """Yield every owner at once and periodically: one that is gone leaves instances behind."""
     while True:

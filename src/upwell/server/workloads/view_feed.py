@@ -65,6 +65,7 @@ class ViewFeed:
         newest = int(started.timestamp() * 1_000_000)
         self._history = History(newest=newest, limit=_HISTORY_LIMIT)
         self._refreshing = asyncio.Lock()
+        self._changed = asyncio.Event()
         self._begun = 0
         self._watches = 0
 
@@ -76,6 +77,7 @@ class ViewFeed:
     async def run(self) -> None:
         """Tell watches what changes, for ever."""
         async with asyncio.TaskGroup() as group:
+            group.create_task(self._look_after_changes())
             for source in self._sources:
                 group.create_task(self._follow(source))
 
@@ -83,13 +85,31 @@ class ViewFeed:
         while True:
             try:
                 async for _ in source():
-                    if self._watches:
-                        await self._refresh()
+                    self._changed.set()
             except (WorkloadError, StoreError) as error:
-                _LOG.warning(
-                    "views cannot be read", extra={"kind": self._kind.KIND.kind, "why": str(error)}
-                )
+                self._warn(error)
             await asyncio.sleep(_RECONNECT_SECONDS)
+            self._changed.set()  # nobody heard of what changed meanwhile
+
+    async def _look_after_changes(self) -> None:
+        """Look anew after changes: one look for all that came before it began."""
+        while True:
+            await self._changed.wait()
+            self._changed.clear()
+            began = asyncio.get_running_loop().time()
+            if self._watches:
+                try:
+                    await self._refresh()
+                except (WorkloadError, StoreError) as error:
+                    self._warn(error)
+                    self._changed.set()  # what changed is still to be told
+                    await asyncio.sleep(_RECONNECT_SECONDS)
+            # Where a look takes long, changes without end leave half of the time to others.
+            await asyncio.sleep(asyncio.get_running_loop().time() - began)
+
+    def _warn(self, error: Exception) -> None:
+        extra = {"kind": self._kind.KIND.kind, "why": str(error)}
+        _LOG.warning("views cannot be read", extra=extra)
 
     async def get[R: Resource](self, kind: type[R], namespace: str, name: str) -> R:
         """Return one view; raises NotFoundError."""

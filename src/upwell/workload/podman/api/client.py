@@ -38,6 +38,9 @@ PULL_SILENCE_SECONDS = 300.0
 """Longest time in which nothing comes of one."""
 _ARCHIVE_SECONDS = 120.0
 _REQUEST_TIMEOUT = aiohttp.ClientTimeout(total=_REQUEST_SECONDS)
+_START_TIMEOUT = aiohttp.ClientTimeout(total=15 * 60.0)
+"""Of a creation or start: the first of a large image changes the owners of all its files."""
+_SLOW_START_SECONDS = 10.0
 _LIST_TIMEOUT = aiohttp.ClientTimeout(total=20.0)
 """Milliseconds are usual: all work waits for lists, so that one that hangs is told soon."""
 _NO_LIMIT = aiohttp.ClientTimeout(total=None)
@@ -78,6 +81,8 @@ class PodmanApi:
     def __init__(self, service: PodmanService) -> None:
         self._service = service
         self._session: aiohttp.ClientSession | None = None
+        self._starts: dict[str, float] = {}
+        """Containers that are being started, with the time at which that began."""
         self._start = 0
         """Number of the start of the service that the connections belong to."""
 
@@ -104,7 +109,12 @@ class PodmanApi:
             # Podman lists names first and looks at each then: a container that is removed in
             # between fails the whole list, which says nothing about the others.
             with contextlib.suppress(PodmanNotFoundError):
-                return list(await self._json(call) or [])
+                try:
+                    return list(await self._json(call) or [])
+                except RuntimeUnavailableError as error:
+                    if (why := self._slow_start()) and isinstance(error.__cause__, TimeoutError):
+                        raise RuntimeUnavailableError(f"{error}: {why}") from error
+                    raise
         raise RuntimeUnavailableError("podman: containers vanish faster than they can be listed")
 
     async def inspect(self, container: str) -> dict[str, Any]:
@@ -113,12 +123,27 @@ class PodmanApi:
 
     async def create(self, body: Mapping[str, Any]) -> str:
         """Create a container from a SpecGenerator and return its ID; it does not run yet."""
-        created = await self._json(PodmanRequest("POST", "/containers/create", body=body))
+        path = "/containers/create"
+        created = await self._json(PodmanRequest("POST", path, body=body, timeout=_START_TIMEOUT))
         return str(created["Id"])
 
     async def start(self, container: str) -> None:
         """Start a container; nothing happens when it runs."""
-        await self._json(PodmanRequest("POST", f"/containers/{container}/start"))
+        path = f"/containers/{container}/start"
+        self._starts[container] = asyncio.get_running_loop().time()
+        try:
+            await self._json(PodmanRequest("POST", path, timeout=_START_TIMEOUT))
+        finally:
+            self._starts.pop(container, None)
+
+    def _slow_start(self) -> str:
+        """Say which start keeps Podman from listing containers; empty: none takes long."""
+        now = asyncio.get_running_loop().time()
+        container, since = min(self._starts.items(), key=lambda one: one[1], default=("", now))
+        seconds = now - since
+        if seconds < _SLOW_START_SECONDS:
+            return ""
+        return f"it has been starting container {container[:12]} for {seconds:.0f} s, and goes on"
 
     async def stop(self, container: str, grace_seconds: int) -> None:
         """SIGTERM, and SIGKILL after the grace time; returns when it has ended."""

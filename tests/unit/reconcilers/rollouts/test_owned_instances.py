@@ -1,0 +1,167 @@
+"""Lists of instances that owners share: how many are made, and that none is too old."""
+
+import asyncio
+from collections.abc import AsyncIterator, Sequence
+from contextlib import asynccontextmanager, suppress
+from datetime import UTC, datetime
+from typing import override
+
+import pytest
+from tests.support.rollouts.memory_machine import FakeRuntime
+
+from upwell.api.meta import ObjectKey
+from upwell.oci import Digest
+from upwell.policy.rollouts.instance import key_of
+from upwell.reconcilers.rollouts.instances import OwnedInstances
+from upwell.workload.interface import Instance, Owner, RuntimeUnavailableError, State
+
+NOW = datetime(2026, 3, 1, 12, tzinfo=UTC)
+MANY = 2000
+
+
+def instance(number: int, state: State = State.RUNNING) -> Instance:
+    return Instance(
+        name=f"task-{number}",
+        owner=Owner("Pod", "shop", f"task-{number}"),
+        revision="1",
+        state=state,
+        ready=True,
+        ready_since=NOW,
+        started_at=NOW,
+        address="",
+        images={"app": Digest.of(b"")},
+    )
+
+
+class Machine(FakeRuntime):
+    """Counts its lists, and makes one wait when a test wants it."""
+
+    def __init__(self) -> None:
+        super().__init__(lambda: NOW)
+        self.shown: dict[str, Instance] = {}
+        self.lists = 0
+        self.may_list = asyncio.Event()
+        self.may_list.set()
+        self.listing = asyncio.Event()
+        """Set while a list waits."""
+
+    @override
+    async def instances(self) -> Sequence[Instance]:
+        self.lists += 1
+        found = await super().instances()
+        if not self.may_list.is_set():
+            self.listing.set()
+            await self.may_list.wait()
+        return found
+
+    @override
+    def observed(self) -> list[Instance]:
+        return list(self.shown.values())
+
+    def put(self, one: Instance) -> None:
+        self.shown[one.name] = one
+        self.tell(one.owner)
+
+
+def key(number: int) -> ObjectKey:
+    return key_of(instance(number).owner)
+
+
+@asynccontextmanager
+async def followed(owned: OwnedInstances) -> AsyncIterator[None]:
+    async def follow() -> None:
+        async for _ in owned.changes():
+            pass
+
+    following = asyncio.create_task(follow())
+    await asyncio.sleep(0)
+    yield
+    following.cancel()
+    with suppress(asyncio.CancelledError):
+        await following
+
+
+async def heard() -> None:
+    """Let what was told come to its listener, which never waits for anything else."""
+    for _ in range(MANY + 10):
+        await asyncio.sleep(0)
+
+
+async def test_many_owners_share_one_list_and_a_change_takes_one_more() -> None:
+    machine = Machine()
+    machine.shown = {f"task-{number}": instance(number) for number in range(MANY)}
+    owned = OwnedInstances(machine)
+    async with followed(owned):
+        for number in range(MANY):
+            (found,) = await owned.of(key(number))
+            assert found.name == f"task-{number}"
+        assert machine.lists == 1
+
+        for number in range(MANY):
+            machine.put(instance(number, State.EXITED))
+        await heard()
+        for number in range(MANY):
+            (found,) = await owned.of(key(number))
+            assert found.state is State.EXITED
+        assert machine.lists == 2
+        assert await owned.of(key(MANY)) == ()
+        assert len(await owned.instances()) == MANY
+        assert machine.lists == 3
+
+
+async def test_a_change_during_a_list_is_looked_for_again() -> None:
+    machine = Machine()
+    owned = OwnedInstances(machine)
+    async with followed(owned):
+        machine.may_list.clear()
+        asking = asyncio.create_task(owned.of(key(1)))
+        await machine.listing.wait()
+        machine.put(instance(1))
+        await heard()
+        machine.may_list.set()
+        assert await asking == ()
+        assert [one.name for one in await owned.of(key(1))] == ["task-1"]
+
+
+async def test_what_was_done_to_instances_is_looked_for_before_anybody_tells_of_it() -> None:
+    machine = Machine()
+    owned = OwnedInstances(machine)
+    async with followed(owned):
+        assert await owned.of(key(1)) == ()
+        machine.shown["task-1"] = instance(1)
+        owned.forget(key(1))
+        assert await owned.of(key(2)) == ()
+        assert machine.lists == 1
+        assert len(await owned.of(key(1))) == 1
+
+
+async def test_while_nobody_hears_of_changes_every_question_lists() -> None:
+    machine = Machine()
+    owned = OwnedInstances(machine)
+    for _ in range(3):
+        await owned.of(key(1))
+    assert machine.lists == 3
+    async with followed(owned):
+        machine.may_list.clear()
+        asking = asyncio.create_task(owned.of(key(1)))
+        await machine.listing.wait()
+        async with followed(owned):  # a new subscription: the list began before it
+            machine.may_list.set()
+            await asking
+            machine.shown["task-1"] = instance(1)
+            assert len(await owned.of(key(1))) == 1
+
+
+async def test_a_list_that_fails_is_made_again() -> None:
+    machine = Machine()
+    owned = OwnedInstances(machine)
+    async with followed(owned):
+        await owned.of(key(1))
+        machine.put(instance(1))
+        await heard()
+        machine.unavailable = "podman: no answer in time"
+        for _ in range(2):
+            with pytest.raises(RuntimeUnavailableError):
+                await owned.of(key(1))
+        machine.unavailable = ""
+        assert len(await owned.of(key(1))) == 1
