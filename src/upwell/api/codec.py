@@ -6,102 +6,27 @@ Unknown fields are kept and can be listed; wrong types are refused with the path
 import json
 from collections.abc import Iterator, Mapping
 from difflib import get_close_matches
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from pydantic import BaseModel, ValidationError
 
-from upwell.api import (
-    apps,
-    build,
-    cluster_operator,
-    core,
-    image,
-    pipeline,
-    pod,
-    promotion,
-    reviews,
-    revisions,
-    route,
-    storage,
-    subscription,
-    template,
-)
 from upwell.api.decoding.faults import faults_of
+from upwell.api.decoding.kinds import BY_API, BY_KIND, KINDS, is_known
 from upwell.api.decoding.repair import repaired_as
-from upwell.api.image_policies import policy as image_policy
-from upwell.api.image_policies import review as image_review
-from upwell.api.kept import KEPT
-from upwell.api.meta import Kind, Model, ObjectKey, Resource
-from upwell.api.networking import endpoints, ingress, network_policy
-from upwell.api.requests import projects
+from upwell.api.meta import Model, ObjectKey, Resource
 from upwell.api.values.faults import Fault, limited_faults
 
-RESOURCES: tuple[type[Resource], ...] = (
-    core.Namespace,
-    projects.Project,
-    projects.ProjectRequest,
-    core.ResourceQuota,
-    core.LimitRange,
-    core.ServiceAccount,
-    core.Secret,
-    core.ConfigMap,
-    storage.PersistentVolumeClaim,
-    core.Service,
-    network_policy.NetworkPolicy,
-    core.Event,
-    pod.Pod,
-    endpoints.Endpoints,
-    endpoints.EndpointSlice,
-    apps.Deployment,
-    revisions.ReplicaSet,
-    apps.StatefulSet,
-    apps.DaemonSet,
-    apps.CronJob,
-    apps.Job,
-    image.ImageStream,
-    image.ImageStreamTag,
-    image.ImageStreamImage,
-    image.ImageStreamMapping,
-    image.ImageStreamImport,
-    image.Image,
-    image_policy.ClusterImagePolicy,
-    image_policy.ImagePolicy,
-    build.BuildConfig,
-    build.Build,
-    apps.DeploymentConfig,
-    revisions.ReplicationController,
-    template.Template,
-    template.ProcessedTemplate,
-    route.Route,
-    ingress.Ingress,
-    pipeline.Freeze,
-    pipeline.Quarantine,
-    pipeline.Pipeline,
-    promotion.Release,
-    promotion.Promotion,
-    subscription.Subscription,
-    cluster_operator.ClusterOperator,
-    reviews.SelfSubjectReview,
-    reviews.SelfSubjectAccessReview,
-    reviews.SelfSubjectRulesReview,
-    reviews.SubjectAccessReview,
-    reviews.TokenReview,
-    image_review.ImagePolicyReview,
-    *KEPT,
-)
-"""Every kind, in the order in which a set of them is applied."""
+if TYPE_CHECKING:
+    RESOURCES: tuple[type[Resource], ...]
+    """Every kind, in the order in which a set of them is applied."""
+else:
 
-_BY_NAME = (
-    {(r.KIND.api_version, r.KIND.kind): r for r in RESOURCES}
-    | {("v1", r.KIND.kind): r for r in RESOURCES if r.KIND.legacy}
-    | {
-        (f"{r.KIND.group}/{version}", r.KIND.kind): r
-        for r in RESOURCES
-        for version in r.KIND.earlier_versions
-    }
-    | {(alias, r.KIND.kind): r for r in RESOURCES for alias in r.KIND.aliases}
-)
-_BY_KIND = {r.KIND.kind: r for r in RESOURCES}
+    def __getattr__(name: str) -> tuple[type[Resource], ...]:
+        """Return RESOURCES, whose modules are loaded when somebody asks for all kinds."""
+        if name == "RESOURCES":
+            globals()[name] = tuple(names.resource() for names in KINDS)
+            return globals()[name]
+        raise AttributeError(name)
 
 
 class InvalidObjectError(ValueError):
@@ -129,11 +54,11 @@ class UnknownKindError(ValueError):
 
 def _kind_hint(kind: str) -> str:
     """Return the kind that was probably meant, or all that there are."""
-    if near := get_close_matches(kind, _BY_KIND, n=1, cutoff=0.75):
-        found = _BY_KIND[near[0]].KIND
+    if near := get_close_matches(kind, BY_KIND, n=1, cutoff=0.75):
+        found = BY_KIND[near[0]]
         renamed = "" if near[0] == kind else f"kind {found.kind} in "
         return f"did you mean {renamed}apiVersion {found.api_version}?"
-    return f"known kinds: {', '.join(sorted(_BY_KIND))}"
+    return f"known kinds: {', '.join(sorted(BY_KIND))}"
 
 
 _SELECTED = "there, spec.selector is required"
@@ -159,7 +84,7 @@ def _change_hint(api_version: str, kind: str) -> str:
 def resource_for(api_version: str, kind: str) -> type[Resource]:
     """Return the class of a kind, OpenShift's group-less `v1` included; raises UnknownKindError."""
     try:
-        return _BY_NAME[api_version, kind]
+        return BY_API[api_version, kind].resource()
     except KeyError:
         raise UnknownKindError(api_version, kind) from None
 
@@ -167,20 +92,9 @@ def resource_for(api_version: str, kind: str) -> type[Resource]:
 def resource_of_kind(kind: str) -> type[Resource]:
     """Return the class of a kind by its bare name; raises UnknownKindError."""
     try:
-        return _BY_KIND[kind]
+        return BY_KIND[kind].resource()
     except KeyError:
         raise UnknownKindError("", kind) from None
-
-
-def find_kind(name: str) -> Kind | None:
-    """Return the kind that a user means by `bc`, `build`, `builds` or `builds.GROUP`."""
-    wanted = name.lower()
-    for resource in RESOURCES:
-        kind = resource.KIND
-        without_group = wanted.removesuffix(f".{kind.group}")
-        if without_group in {kind.plural, kind.singular, *kind.short_names}:
-            return kind
-    return None
 
 
 def decode(document: Mapping[str, Any] | bytes | str) -> Resource:
@@ -208,7 +122,7 @@ def decode_as[R: Resource](resource: type[R], document: Mapping[str, Any] | byte
         decoded = resource.model_validate_json(document)
     except ValidationError as error:
         name = _name_in(document)
-        key = ObjectKey(resource.KIND.kind, "", name) if resource in RESOURCES else None
+        key = ObjectKey(resource.KIND.kind, "", name) if is_known(resource) else None
         what = f"{resource.KIND.kind} {name!r}"
         raise InvalidObjectError(what, faults_of(error), key) from None
     kind = resource.KIND
@@ -223,9 +137,9 @@ def decode_rest(document: Mapping[str, Any]) -> Resource | None:
     It is for looking at: what else is wrong can be told of it. None: nothing can.
     """
     api_version, kind = document.get("apiVersion"), document.get("kind")
-    resource = _BY_NAME.get((str(api_version), str(kind)))
+    names = BY_API.get((str(api_version), str(kind)))
     try:
-        return None if resource is None else repaired_as(resource, _to_text(document))
+        return None if names is None else repaired_as(names.resource(), _to_text(document))
     except InvalidObjectError:
         return None
 

@@ -136,3 +136,6 @@ _ROWS = (
 
 KEPT: tuple[type[Kept], ...] = tuple(row.resource() for row in _ROWS)
 """Every such kind."""
+
+# By their names, as the classes of all other kinds are found in their modules.
+globals().update({kind.KIND.kind: kind for kind in KEPT})

@@ -3,7 +3,6 @@
 from collections.abc import Mapping
 from typing import Any
 
-from upwell.api.build import BuildConfig
 from upwell.api.codec import resource_for
 
 NO_LIMIT = 2**31 - 1
@@ -23,7 +22,7 @@ def to_group_form(document: Mapping[str, Any]) -> dict[str, Any]:
     resource = resource_for(_LEGACY, kind)
     changed = {**document, "apiVersion": resource.KIND.api_version}
     spec = document.get("spec")
-    if resource is BuildConfig and isinstance(spec, dict):
+    if resource.KIND.kind == "BuildConfig" and isinstance(spec, dict):
         limits = ("successfulBuildsHistoryLimit", "failedBuildsHistoryLimit")
         given = {name: value for name, value in spec.items() if value is not None}
         changed["spec"] = {**dict.fromkeys(limits, NO_LIMIT), **given}

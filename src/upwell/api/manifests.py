@@ -7,7 +7,8 @@ from typing import Any
 
 import yaml
 
-MAX_MANIFEST_BYTES = 8 * 1024 * 1024
+from upwell.api.decoding.limits import MAX_MANIFEST_BYTES
+
 MAX_DEPTH = 100
 """Nesting; the C parser of YAML ends the process when its stack does."""
 MAX_VALUES = 1_000_000

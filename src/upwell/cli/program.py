@@ -9,6 +9,7 @@ import click
 
 from upwell.cli.core.connection import connection_options
 from upwell.cli.core.examples import block, examples
+from upwell.cli.core.loading import uncollected
 
 
 @dataclass(frozen=True, slots=True)
@@ -22,7 +23,8 @@ class Entry:
     def load(self) -> click.Command:
         """Import the command's module and return the command."""
         module, _, attribute = self.target.partition(":")
-        command = getattr(importlib.import_module(f"upwell.cli.{module}"), attribute)
+        with uncollected():
+            command = getattr(importlib.import_module(f"upwell.cli.{module}"), attribute)
         if not isinstance(command, click.Command):
             raise TypeError(f"{self.target} is no command")
         return command

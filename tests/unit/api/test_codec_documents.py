@@ -15,12 +15,12 @@ from upwell.api.codec import (
     decode_as,
     encode,
     encode_json,
-    find_kind,
     resource_for,
     resource_of_kind,
     unknown_fields,
 )
 from upwell.api.core import ConfigMap, Secret
+from upwell.api.decoding.kinds import find_names
 from upwell.api.image import ImageStream
 from upwell.api.meta import Condition, ObjectMeta, Resource
 from upwell.api.pipeline import Pipeline, PipelineStatus
@@ -249,7 +249,9 @@ def test_every_kind_decodes_from_its_name_alone(resource: type[Resource]) -> Non
     assert resource_of_kind(kind.kind) is resource
     full_singular = f"{kind.singular}.{kind.group}" if kind.group else kind.singular
     for name in (kind.plural, kind.kind, kind.resource, full_singular, *kind.short_names):
-        assert find_kind(name) == kind
+        names = find_names(name)
+        assert names is not None
+        assert names.resource() is resource
 
 
 def test_no_two_kinds_share_a_name() -> None:
@@ -263,8 +265,8 @@ def test_no_two_kinds_share_a_name() -> None:
 
 
 def test_a_name_that_means_no_kind_finds_none() -> None:
-    assert find_kind("nodes") is None
-    assert find_kind("build.image.openshift.io") is None
+    assert find_names("nodes") is None
+    assert find_names("build.image.openshift.io") is None
 
 
 def test_fields_that_nobody_set_are_not_on_the_wire() -> None:

@@ -1,6 +1,7 @@
 import pytest
 
-from upwell.api.manifests import MAX_MANIFEST_BYTES, InvalidManifestTextError, parse_manifests
+from upwell.api.decoding.limits import MAX_MANIFEST_BYTES
+from upwell.api.manifests import InvalidManifestTextError, parse_manifests
 
 
 def parse(text: str) -> list[dict[str, object]]:

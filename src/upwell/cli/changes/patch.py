@@ -9,7 +9,7 @@ import click
 import yaml
 
 from upwell.api.codec import encode
-from upwell.api.manifests import MAX_MANIFEST_BYTES
+from upwell.api.decoding.limits import MAX_MANIFEST_BYTES
 from upwell.api.patches.content_types import (
     JSON_PATCH,
     MERGE_PATCH,

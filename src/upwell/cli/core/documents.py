@@ -8,7 +8,7 @@ from typing import Any, cast
 from urllib.parse import urlsplit
 
 from upwell.api.codec import InvalidObjectError, UnknownKindError, decode
-from upwell.api.manifests import MAX_MANIFEST_BYTES, InvalidManifestTextError, parse_manifests
+from upwell.api.decoding.limits import MAX_MANIFEST_BYTES
 from upwell.api.meta import Resource
 from upwell.api.values.faults import Fault
 from upwell.cli.core.connection import Session
@@ -69,6 +69,11 @@ def load_manifests(
     with the rules that it breaks: `require_no_new_faults` looks whether they were broken before.
     Raises CommandError with every fault of every document.
     """
+    from upwell.api.manifests import (  # noqa: PLC0415 - most calls read none, and YAML takes long
+        InvalidManifestTextError,
+        parse_manifests,
+    )
+
     faults: list[str] = []
     documents: list[tuple[str, dict[str, Any]]] = []
     for where, text in _read_all(sources, faults, recursive=recursive):

@@ -6,14 +6,11 @@ from difflib import get_close_matches
 
 import click
 
-from upwell.api.codec import RESOURCES, find_kind
+from upwell.api.decoding.kinds import KINDS, find_names
 from upwell.api.meta import Kind, Resource
-from upwell.api.pod import Pod
 
 ALL = ("is", "bc", "build", "deploy", "dc", "sts", "ds", "cj", "job", "svc", "route")
 """Kinds that `all` stands for: those of an application, without secrets and events."""
-
-_CLASSES = {resource.KIND: resource for resource in RESOURCES}
 
 
 @dataclass(frozen=True, slots=True)
@@ -38,18 +35,18 @@ class Named:
 
 def parse_kind(text: str) -> type[Resource]:
     """Return the kind that `text` names; raises click.UsageError."""
-    kind = find_kind(text)
-    if kind is None:
+    names = find_names(text)
+    if names is None:
         raise click.UsageError(f"unknown kind {text!r}; {_hint(text)}")
-    return _CLASSES[kind]
+    return names.resource()
 
 
 def _hint(text: str) -> str:
     """Return the kind that was probably meant, or all that there are."""
-    names = [name for one in RESOURCES for name in (one.KIND.plural, one.KIND.singular)]
+    names = [name for one in KINDS for name in (one.plural, one.singular)]
     if near := get_close_matches(text.lower(), names, n=1, cutoff=0.75):
         return f"did you mean {near[0]}?"
-    known = ("/".join((one.KIND.singular, *one.KIND.short_names)) for one in RESOURCES)
+    known = ("/".join((one.singular, *one.short_names)) for one in KINDS)
     return f"known kinds: {', '.join(known)}"
 
 
@@ -88,7 +85,7 @@ def parse_entered(arguments: Sequence[str]) -> Named:
     Raises click.UsageError.
     """
     alone = len(arguments) == 1 and "/" not in arguments[0]
-    return Named(Pod, arguments[0]) if alone else parse_one(arguments)
+    return Named(parse_kind("pod"), arguments[0]) if alone else parse_one(arguments)
 
 
 def _parse_one(text: str, default: type[Resource] | None) -> Named:

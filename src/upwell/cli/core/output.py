@@ -9,7 +9,6 @@ from enum import StrEnum
 from typing import TYPE_CHECKING, Any, Self, override
 
 import click
-import yaml
 
 from upwell.api.codec import encode
 from upwell.api.meta import Kind, Resource
@@ -119,6 +118,8 @@ def write_data(data: object, output: str) -> None:
     if (template := template_of(output)) is not None:
         template.write(data)
     elif output == Format.YAML:
+        import yaml  # noqa: PLC0415 - takes long to load, and most calls write none
+
         text = yaml.safe_dump(data, sort_keys=False, allow_unicode=True)
         if text != shown(text):  # YAML's own escapes keep what is shown otherwise
             text = yaml.safe_dump(data, sort_keys=False)

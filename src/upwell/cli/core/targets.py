@@ -6,7 +6,7 @@ from typing import Any
 
 import click
 
-from upwell.api.codec import find_kind
+from upwell.api.decoding.kinds import find_names
 from upwell.api.meta import Resource
 from upwell.cli.core.connection import Session
 from upwell.cli.core.documents import LoadedManifest, load_manifests
@@ -140,7 +140,7 @@ def parse_targets(session: Session, options: TargetOptions, words: Sequence[str]
 
 def of_kind(kind: str, words: Sequence[str], options: TargetOptions) -> list[str]:
     """Return the words that name objects, where `kind` may be left out."""
-    if options.sources or (words and find_kind(words[0]) is not None):
+    if options.sources or (words and find_names(words[0]) is not None):
         return list(words)
     if not words and (options.labels or options.fields or options.all):
         return [kind]

@@ -5,11 +5,9 @@ from dataclasses import dataclass
 
 import click
 
-from upwell.api.codec import RESOURCES, find_kind
+from upwell.api.decoding.kinds import find_names
 from upwell.cli.core.connection import Session
 from upwell.cli.workloads.conversations import ENTERED, Place
-
-_CLASSES = {resource.KIND: resource for resource in RESOURCES}
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,8 +49,8 @@ def _parse(session: Session, text: str, container: str) -> FilePath:
         raise click.UsageError(f"{text!r}: write [[NAMESPACE/]POD:]PATH or KIND/NAME:PATH")
     resource, namespace = ENTERED[-1], session.namespace  # a Pod
     if len(parts) > 1:
-        kind = find_kind(parts[0])
-        found = _CLASSES.get(kind) if kind is not None else None
+        names = find_names(parts[0])
+        found = names.resource() if names is not None else None
         if found is not None and issubclass(found, ENTERED):
             resource = found
         else:

@@ -10,8 +10,9 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from upwell.api.codec import UnknownKindError
+from upwell.api.decoding.limits import MAX_MANIFEST_BYTES
 from upwell.api.legacy import to_group_form
-from upwell.api.manifests import MAX_DEPTH, MAX_MANIFEST_BYTES
+from upwell.api.manifests import MAX_DEPTH
 from upwell.api.template import Parameter, Template
 from upwell.api.values.faults import Fault
 from upwell.policy.templates.generators import GeneratorError, generate_value

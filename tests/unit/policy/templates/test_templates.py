@@ -10,7 +10,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from upwell.api.codec import decode_as
-from upwell.api.manifests import MAX_DEPTH, MAX_MANIFEST_BYTES
+from upwell.api.decoding.limits import MAX_MANIFEST_BYTES
+from upwell.api.manifests import MAX_DEPTH
 from upwell.api.template import Template
 from upwell.policy.templates.generators import GeneratorError, generate_value
 from upwell.policy.templates.process import (
