@@ -33,7 +33,7 @@ def instance(number: int, state: State = State.RUNNING) -> Instance:
     )
 
 
-class Machine(FakeRuntime):
+class CountingRuntime(FakeRuntime):
     """Counts its lists, and makes one wait when a test wants it."""
 
     def __init__(self) -> None:
@@ -88,7 +88,7 @@ async def heard() -> None:
 
 
 async def test_many_owners_share_one_list_and_a_change_takes_one_more() -> None:
-    machine = Machine()
+    machine = CountingRuntime()
     machine.shown = {f"task-{number}": instance(number) for number in range(MANY)}
     owned = OwnedInstances(machine)
     async with followed(owned):
@@ -110,7 +110,7 @@ async def test_many_owners_share_one_list_and_a_change_takes_one_more() -> None:
 
 
 async def test_a_change_during_a_list_is_looked_for_again() -> None:
-    machine = Machine()
+    machine = CountingRuntime()
     owned = OwnedInstances(machine)
     async with followed(owned):
         machine.may_list.clear()
@@ -124,7 +124,7 @@ async def test_a_change_during_a_list_is_looked_for_again() -> None:
 
 
 async def test_what_was_done_to_instances_is_looked_for_before_anybody_tells_of_it() -> None:
-    machine = Machine()
+    machine = CountingRuntime()
     owned = OwnedInstances(machine)
     async with followed(owned):
         assert await owned.of(key(1)) == ()
@@ -136,7 +136,7 @@ async def test_what_was_done_to_instances_is_looked_for_before_anybody_tells_of_
 
 
 async def test_while_nobody_hears_of_changes_every_question_lists() -> None:
-    machine = Machine()
+    machine = CountingRuntime()
     owned = OwnedInstances(machine)
     for _ in range(3):
         await owned.of(key(1))
@@ -153,7 +153,7 @@ async def test_while_nobody_hears_of_changes_every_question_lists() -> None:
 
 
 async def test_a_list_that_fails_is_made_again() -> None:
-    machine = Machine()
+    machine = CountingRuntime()
     owned = OwnedInstances(machine)
     async with followed(owned):
         await owned.of(key(1))
