@@ -74,6 +74,10 @@ class ConfigMap(Resource):
         }
 
 
+BUILD_ACCOUNT, DEFAULT_ACCOUNT = "builder", "default"
+"""ServiceAccounts of builds, and of instances whose template names none."""
+PROJECT_ACCOUNTS = (BUILD_ACCOUNT, DEFAULT_ACCOUNT, "deployer")
+"""Names of the ServiceAccounts that every namespace has, as in OpenShift."""
 GRANTS_ANNOTATION = "upwell.dev/grants"
 """Of a ServiceAccount: `ROLE@NAMESPACE[,NAMESPACE…]`, several apart by spaces."""
 

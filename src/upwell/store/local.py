@@ -125,13 +125,16 @@ class LocalStore:
     async def watch[R: Resource](
         self, kind: type[R], selector: Selector = EVERYTHING, *, since: str = ""
     ) -> AsyncGenerator[WatchEvent[R]]:
-        """Yield changes after `since` in order, for ever; raises ExpiredError."""
+        """Yield changes after `since` in order, for ever; raises ExpiredError.
+
+        `Resource` itself stands for every kind: with `since`, changes of all in their order.
+        """
         if since and not semantics.is_version(since):
             raise ExpiredError(since)
         # No await between the list and the position, so nothing falls between them.
         listed = () if since else (await self.list(kind, selector)).items
         position = int(since) if since else self._history.newest
-        self._watches[kind.KIND.kind] += 1
+        self._watches[kind.__name__] += 1
         try:
             for resource in listed:
                 yield WatchEvent(Change.ADDED, resource)
@@ -140,7 +143,7 @@ class LocalStore:
                 if event is not None:
                     yield event
         finally:
-            self._watches[kind.KIND.kind] -= 1
+            self._watches[kind.__name__] -= 1
 
     @property
     def watches(self) -> Mapping[str, int]:

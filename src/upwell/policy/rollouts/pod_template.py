@@ -9,6 +9,7 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 
 from upwell.api.core import (
+    DEFAULT_ACCOUNT,
     Container,
     EnvFromSource,
     EnvVar,
@@ -25,8 +26,6 @@ _HASH_LENGTH = 16
 _VARIABLE = re.compile(r"\$(?:\$|\((?P<name>[^()]*)\))")
 _META_MAP = re.compile(r"metadata\.(?P<map>labels|annotations)\['(?P<key>[^']+)'\]")
 
-DEFAULT_ACCOUNT = "default"
-"""ServiceAccount of an instance that names none."""
 TOKEN_FOLDER = "/var/run/secrets/kubernetes.io/serviceaccount"  # noqa: S105 - a path
 """Place of a token that no volume names, as Kubernetes' clients look for it."""
 AUTHORITY_CONFIG_MAP = "kube-root-ca.crt"

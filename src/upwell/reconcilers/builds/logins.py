@@ -5,7 +5,7 @@ from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass, field
 
 from upwell.api.build import Build
-from upwell.api.core import Secret
+from upwell.api.core import BUILD_ACCOUNT, Secret
 from upwell.api.meta import LocalReference
 from upwell.builder.interface import BuildError, BuildPlan, RegistryLogin
 from upwell.oci import Reference
@@ -65,8 +65,12 @@ class BuildLogins:
         return matching.decoded() if matching is not None else {}
 
     async def read(self, build: Build) -> BuildCredentials:
-        """Return the logins that the build names, before those of its namespace and the server."""
-        others = await self._secrets.of_namespace(build.namespace)
+        """Return the logins that the build names, before those of its namespace and the server.
+
+        Of the namespace's, those that are linked to the build's ServiceAccount come first.
+        """
+        account = build.spec.service_account or BUILD_ACCOUNT
+        others = await self._secrets.of_account(build.namespace, account)
         return BuildCredentials(
             pulls=await self._chained(build, build.spec.strategy.pull_secret, others),
             push=await self._chained(build, build.spec.output.push_secret, others),

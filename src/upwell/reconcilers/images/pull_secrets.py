@@ -1,12 +1,12 @@
 """Registry logins from the Secrets of a namespace."""
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 
-from upwell.api.core import Secret
+from upwell.api.core import Secret, ServiceAccount
 from upwell.registry.credentials import ChainedCredentials, SecretCredentials
 from upwell.registry.errors import RegistryError
 from upwell.registry.interface import CredentialSource
-from upwell.store.interface import Selector, Store
+from upwell.store.interface import NotFoundError, Selector, Store
 
 _CONFIG_JSON = ("kubernetes.io/dockerconfigjson", ".dockerconfigjson")
 _CONFIG = ("kubernetes.io/dockercfg", ".dockercfg")
@@ -20,14 +20,34 @@ class PullSecrets:
         self._store = store
         self._fallback = fallback
 
-    async def of_namespace(self, namespace: str) -> CredentialSource:
-        """Return the logins of every pull Secret in the namespace (as OpenShift's import does)."""
+    async def of_namespace(self, namespace: str, first: Sequence[str] = ()) -> CredentialSource:
+        """Return the logins of every pull Secret in the namespace (as OpenShift's import does).
+
+        Those of `first`, by name, come before the others.
+        """
         listing = await self._store.list(Secret, Selector(namespace=namespace))
+        places = {name: at for at, name in reversed(list(enumerate(first)))}
+        secrets = sorted(listing.items, key=lambda one: places.get(one.name, len(first)))
         return self._chain(
-            secret
-            for secret in listing.items
-            if secret.annotations.get(EXCLUDE_ANNOTATION) != "true"
+            secret for secret in secrets if secret.annotations.get(EXCLUDE_ANNOTATION) != "true"
         )
+
+    async def of_account(
+        self, namespace: str, account: str, first: Sequence[str] = ()
+    ) -> CredentialSource:
+        """Return the same logins, those that a ServiceAccount links right after `first`.
+
+        A link decides which of several logins is taken, and gives none that would not be.
+        """
+        return await self.of_namespace(namespace, (*first, *await self._links(namespace, account)))
+
+    async def _links(self, namespace: str, account: str) -> Sequence[str]:
+        try:
+            found = await self._store.get(ServiceAccount, namespace, account)
+        except NotFoundError:
+            return ()
+        pulls = (one.name for one in found.image_pull_secrets)
+        return [*pulls, *(one.name for one in found.secrets)]
 
     def _chain(self, secrets: Iterable[Secret]) -> CredentialSource:
         sources: list[CredentialSource] = []

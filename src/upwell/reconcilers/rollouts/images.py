@@ -7,12 +7,13 @@ from upwell.api.image_policies.policy import PolicyPoint
 from upwell.oci import Reference
 from upwell.policy.images.local_names import RESOLVE_NAMES_ANNOTATION
 from upwell.policy.rollouts.instance import parse_image
+from upwell.policy.rollouts.pod_template import account_of
 from upwell.reconcilers.images.insecure import InsecureRegistries
 from upwell.reconcilers.images.pull_secrets import PullSecrets
 from upwell.reconcilers.rollouts.local_images import LocalImages
 from upwell.reconcilers.signatures.policies import UNRESTRICTED, ImagePolicies
 from upwell.reconcilers.signatures.questions import ImageQuestion
-from upwell.registry.interface import Registry, RequestAccess
+from upwell.registry.interface import CredentialSource, Registry, RequestAccess
 from upwell.workload.interface import Login
 
 
@@ -48,7 +49,7 @@ class TemplateImages:
             image = await self._resolve(container.image, template, namespace)
             reference = parse_image(image, container.name)
             if reference.digest is None:
-                credentials = await self._secrets.of_namespace(namespace)
+                credentials = await self._credentials(namespace, template)
                 insecure = reference.registry in await self._insecure.among([reference], namespace)
                 access = RequestAccess(credentials, insecure=insecure)
                 found = await self._registry.resolve(reference, access)
@@ -70,9 +71,19 @@ class TemplateImages:
         """Return which of the images' registries may be asked insecurely."""
         return await self._insecure.among(map(Reference.parse, images), namespace)
 
-    async def logins(self, images: Iterable[str], namespace: str) -> tuple[Login, ...]:
-        """Return what is known of the images' registries: the namespace's Secrets come first."""
-        credentials = await self._secrets.of_namespace(namespace)
+    async def _credentials(self, namespace: str, template: PodTemplate) -> CredentialSource:
+        """Return the namespace's logins: first the template's own, then its ServiceAccount's."""
+        named = [one.name for one in template.spec.image_pull_secrets]
+        return await self._secrets.of_account(namespace, account_of(template), named)
+
+    async def logins(
+        self, images: Iterable[str], namespace: str, template: PodTemplate
+    ) -> tuple[Login, ...]:
+        """Return what is known of the registries of a template's images.
+
+        The Secrets that it and its ServiceAccount link come first, then the namespace's others.
+        """
+        credentials = await self._credentials(namespace, template)
         found: dict[str, Login] = {}
         for image in images:
             reference = Reference.parse(image)

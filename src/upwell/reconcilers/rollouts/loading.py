@@ -52,7 +52,8 @@ class Revisions:
         if is_missing and (authority := await self._api_authority()):
             values[_AUTHORITY] = {"ca.crt": authority}
         sources = Sources(values)
-        logins = await self._images.logins(record.images.values(), workload.namespace)
+        images = record.images.values()
+        logins = await self._images.logins(images, workload.namespace, record.template)
         return RevisionTemplate(
             workload,
             record.hash,
@@ -60,6 +61,6 @@ class Revisions:
             record.images,
             sources,
             logins,
-            await self._images.insecure(record.images.values(), workload.namespace),
+            await self._images.insecure(images, workload.namespace),
             NamespaceProfiles.of(await namespace_labels(self._store, workload.namespace)),
         )

@@ -17,6 +17,7 @@ from upwell.actions.catalog import Actions
 from upwell.api.apps import Deployment, DeploymentConfig
 from upwell.api.build import Build
 from upwell.api.codec import RESOURCES
+from upwell.api.core import ServiceAccount
 from upwell.builder.interface import BuildLogs
 from upwell.machine.clock import elapsed
 from upwell.machine.components import Components
@@ -53,13 +54,14 @@ from upwell.server.notifications import subscriptions
 from upwell.server.objects import discovery
 from upwell.server.objects.large_work import seat_large_work
 from upwell.server.objects.objects import Handler, ObjectHandlers
+from upwell.server.objects.project_accounts import ProjectAccounts, ProjectAccountWrites
 from upwell.server.objects.projects import ProjectHandlers
 from upwell.server.objects.reads import ReadHandlers
 from upwell.server.objects.reviews import ReviewHandlers
 from upwell.server.objects.templates import TemplateHandlers
 from upwell.server.objects.token_requests import TokenRequestHandlers
 from upwell.server.objects.watches import Watches
-from upwell.server.objects.writes import DEFAULT_NAMESPACE, ensure_namespace
+from upwell.server.objects.writes import DEFAULT_NAMESPACE, Writer, ensure_namespace
 from upwell.server.promotion.api import PromotionApi
 from upwell.server.pruning import prunes
 from upwell.server.signin.device import DeviceHandlers
@@ -230,12 +232,14 @@ class _Api:
         checked = CheckedStreams(deps.store, actions.images.as_checked)
         self._reads = ReadHandlers(checked, watches, deps.clock)
         cancellation = BuildCancellation(deps.store, actions.builds)
+        project_accounts = ProjectAccounts(deps.store)
+        first_writes = ProjectAccountWrites(project_accounts, Writer(deps.store, deps.clock))
         self._objects = ObjectHandlers(
             deps.store,
             self._reads,
             deps.limits,
             deps.clock,
-            {Build: cancellation.carried_out},
+            {Build: cancellation.carried_out, ServiceAccount: first_writes.create},
         )
         tags = StreamTagHandlers(deps.store, actions.images, deps.limits, deps.clock)
         mappings = ImageMappingHandlers(deps.store, actions.images, deps.limits)
@@ -247,9 +251,9 @@ class _Api:
         images = ImageHandlers(deps.store, actions.images)
         sets = RevisionReader(deps.store, Deployment, replica_sets_of)
         controllers = RevisionReader(deps.store, DeploymentConfig, controllers_of)
-        set_reads, controller_reads = (
+        set_reads, controller_reads, account_reads = (
             ReadHandlers(reader, Watches(reader, streams, deps.limits, deps.clock), deps.clock)
-            for reader in (sets, controllers)
+            for reader in (sets, controllers, project_accounts)
         )
         controller_writes = ReplicationControllerHandlers(
             controllers, actions.rollouts, deps.limits
@@ -258,7 +262,7 @@ class _Api:
             deps.store, pods.instances, actions.rollouts, streams, deps.limits, deps.clock
         )
         accounts = deps.access.tokens.accounts if deps.access else None
-        token_requests = TokenRequestHandlers(deps.store, accounts, deps.limits)
+        token_requests = TokenRequestHandlers(deps.store, first_writes, accounts, deps.limits)
         projects = ProjectHandlers(deps.store, self._objects, streams, deps.limits, deps.clock)
         scale: _Handlers = {
             "GET": self._objects.get_scale,
@@ -270,6 +274,17 @@ class _Api:
             ("projects", _OBJECT): {"GET": projects.get, "DELETE": projects.delete},
             ("projectrequests", _COLLECTION): {"GET": projects.may_ask, "POST": projects.ask},
             ("projectrequests", _OBJECT): {},
+            ("serviceaccounts", _COLLECTION): {
+                "GET": account_reads.list,
+                "POST": self._objects.create,
+                "DELETE": self._objects.delete_collection,
+            },
+            ("serviceaccounts", _OBJECT): {
+                "GET": account_reads.get,
+                "PUT": self._objects.replace,
+                "PATCH": self._objects.patch,
+                "DELETE": first_writes.delete(self._objects.delete),
+            },
             ("imagestreamtags", _COLLECTION): {"GET": tags.list, "POST": tags.create},
             ("imagestreamtags", _OBJECT): {
                 "GET": tags.get,

@@ -33,6 +33,7 @@ from upwell.server.http.errors import ApiError
 from upwell.server.http.limits import ServerLimits
 from upwell.server.http.rendering import object_response
 from upwell.server.http.target import RequestTarget
+from upwell.server.objects.project_accounts import ProjectAccountWrites
 from upwell.server.objects.write_options import write_options
 from upwell.store.interface import NotFoundError, Store
 
@@ -43,8 +44,15 @@ _MAX_AUDIENCE = 256
 class TokenRequestHandlers:
     """Answers requests for tokens; without `tokens`, nobody is asked for one."""
 
-    def __init__(self, store: Store, tokens: AccountTokens | None, limits: ServerLimits) -> None:
+    def __init__(
+        self,
+        store: Store,
+        accounts: ProjectAccountWrites,
+        tokens: AccountTokens | None,
+        limits: ServerLimits,
+    ) -> None:
         self._store = store
+        self._accounts = accounts
         self._tokens = tokens
         self._limits = limits
 
@@ -54,7 +62,8 @@ class TokenRequestHandlers:
         asked = decode_as(ServiceAccountTokenRequest, decode_object(body, media_type(request)))
         if faults := tuple(_faults(asked.spec)):
             raise InvalidObjectError(f"{asked.KIND} of {target.key}", faults)
-        account = await self._store.get(ServiceAccount, target.namespace, target.name)
+        options = write_options(request)
+        account = await self._accounts.kept(target, options)
         user = request.scope.get("user")
         if self._tokens is None or not isinstance(user, Principal):
             raise ApiError(405, "this server asks nobody for a token")
@@ -78,7 +87,7 @@ class TokenRequestHandlers:
             reason=f"token {made.id} of {account_name(account.namespace, account.name)}"
             f" until {made.ends.isoformat()}"
         )
-        token = "" if write_options(request).dry_run else made.token
+        token = "" if options.dry_run else made.token
         status = TokenRequestStatus(token=token, expiration_timestamp=made.ends)
         spec = asked.spec.model_copy(
             update={

@@ -1,11 +1,13 @@
 import base64
 import json
+from typing import Any
 
 import pytest
 from tests.support.registry.logins import OneLogin
 from tests.support.rollouts.memory_machine import MemoryClock
 
-from upwell.api.core import Secret
+from upwell.api.codec import decode_as
+from upwell.api.core import Secret, ServiceAccount
 from upwell.api.meta import ObjectMeta
 from upwell.reconcilers.images.pull_secrets import EXCLUDE_ANNOTATION, PullSecrets, credentials_of
 from upwell.registry.errors import InvalidCredentialsError
@@ -78,3 +80,32 @@ async def test_a_secret_of_another_type_has_no_login() -> None:
     opaque = secret("opaque", "Opaque", ".dockerconfigjson", "{}")
     assert credentials_of(opaque) is None
     assert await login(opaque) == "server"
+
+
+async def chosen(account: str, *first: str, accounts: dict[str, dict[str, Any]]) -> str | None:
+    """Return whose login is taken of those in the Secrets `a`, `b` and `c`."""
+    store = MemoryStore(MemoryClock())
+    for name in "abc":
+        await store.create(pull_secret(name, f"user-{name}"))
+    for name, links in accounts.items():
+        place = {"name": name, "namespace": "shop"}
+        await store.create(decode_as(ServiceAccount, {"metadata": place, **links}))
+    source = await PullSecrets(store).of_account("shop", account, first)
+    found = await source.find("vendor.example", "debian")
+    return found.username if found else None
+
+
+async def test_the_secrets_that_an_account_links_come_first() -> None:
+    pulls = {"default": {"imagePullSecrets": [{"name": "gone"}, {"name": "c"}, {"name": "b"}]}}
+    assert await chosen("default", accounts=pulls) == "user-c"
+    assert await chosen("builder", accounts=pulls) == "user-a"
+    assert await chosen("default", "b", accounts=pulls) == "user-b"
+    assert await chosen("default", "b", "c", "b", accounts={}) == "user-b"
+    assert await chosen("builder", accounts={"builder": {"secrets": [{"name": "b"}]}}) == "user-b"
+
+
+async def test_a_link_takes_no_secret_in_that_is_left_out() -> None:
+    store = MemoryStore(MemoryClock())
+    await store.create(pull_secret("kept-back", "shop", **{EXCLUDE_ANNOTATION: "true"}))
+    source = await PullSecrets(store).of_account("shop", "default", ["kept-back"])
+    assert await source.find("vendor.example", "debian") is None

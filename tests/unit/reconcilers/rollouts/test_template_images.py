@@ -2,7 +2,7 @@
 
 from tests.support.rollouts.memory_machine import GOOD, RolloutSetup
 
-from upwell.api.core import Secret
+from upwell.api.core import PodTemplate, Secret
 from upwell.reconcilers.images.insecure import InsecureRegistries
 from upwell.reconcilers.images.pull_secrets import PullSecrets
 from upwell.reconcilers.rollouts.images import TemplateImages
@@ -19,7 +19,7 @@ async def test_pull_secrets_become_logins() -> None:
     insecure = InsecureRegistries(setup.store)
     images = TemplateImages(setup.registry, PullSecrets(setup.store), insecure)
 
-    logins = await images.logins([GOOD, GOOD], "shop")
+    logins = await images.logins([GOOD, GOOD], "shop", PodTemplate())
 
     assert logins == (("registry.test", "robot", "hunter2"),)
-    assert await images.logins([GOOD], "elsewhere") == ()
+    assert await images.logins([GOOD], "elsewhere", PodTemplate()) == ()
