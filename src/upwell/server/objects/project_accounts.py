@@ -132,13 +132,13 @@ class ProjectAccounts:
             async for happened in events:
                 told = [
                     event
-                    for event in await self._told(happened, stored)
+                    for event in await self._events_of(happened, stored)
                     if semantics.is_named(selector, event.resource)
                 ]
                 for one_told in _numbered(told, happened.resource.resource_version):
                     yield cast("WatchEvent[R]", one_told)
 
-    async def _told(
+    async def _events_of(
         self, event: WatchEvent[Resource], stored: set[tuple[str, str]]
     ) -> Sequence[_Event]:
         """Return what a change is for clients; `stored` are the accounts that are, and is kept."""
