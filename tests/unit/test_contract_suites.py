@@ -31,6 +31,7 @@ BESIDE = {
     "ViewFeed": "shows views of what runs, in the API alone: nothing is written",
     "PodFeed": "shows what runs as Pods, in the API alone: nothing is written",
     "ProjectReader": "shows Namespaces as Projects, in the API alone: nothing is written",
+    "ProjectAccounts": "shows accounts that nobody wrote, in the API alone: nothing is written",
     "HeldRegistry": "the registry in memory, which passes, and answers when a test lets it",
     "CheckedStreams": "shows when ImageStreams were checked, in the API alone: nothing is written",
     "RevisionReader": "shows revisions as ReplicaSets, in the API alone: nothing is written",

@@ -6,6 +6,7 @@ created meanwhile may or may not appear, none appears twice.
 
 import base64
 import json
+from bisect import bisect_right
 from collections.abc import Sequence
 from typing import Any
 
@@ -29,8 +30,8 @@ def page_of(
     token = request.query_params.get("continue", "")
     metadata: Document = {"resourceVersion": version}
     if token:
-        after = _decode(token)
-        resources = [item for item in resources if (item.namespace, item.name) > after]
+        begin = bisect_right(resources, _decode(token), key=lambda one: (one.namespace, one.name))
+        resources = resources[begin:]
     if not limit or len(resources) <= limit:
         return resources, metadata
     last = resources[limit - 1]

@@ -5,10 +5,12 @@ when a namespace begins or an installation is upgraded, and no quota counts what
 for. What acts as an account reads the store alone: a view has no token and no rights.
 """
 
+import asyncio
 from collections.abc import AsyncGenerator, Iterator, Sequence
 from contextlib import aclosing
-from dataclasses import replace
-from typing import cast
+from dataclasses import dataclass, replace
+from itertools import batched
+from typing import cast, overload
 from uuid import UUID, uuid5
 
 from starlette.requests import Request
@@ -37,6 +39,8 @@ from upwell.store.interface import Change as Happened
 
 type _Event = WatchEvent[ServiceAccount]
 
+_TURN = 1000
+"""Namespaces that are looked at before others have their turn."""
 _ACCOUNTS = UUID("5c1f6f1e-0d0e-4f0b-9a55-6b1c0a3d7a42")
 """Space of the names of which the uids of views are made."""
 
@@ -46,18 +50,42 @@ def project_accounts(namespace: Namespace) -> tuple[ServiceAccount, ...]:
 
     They have no grants, and no author. The uid of each is the same each time, and no other's.
     """
-    return tuple(
-        ServiceAccount(
-            metadata=ObjectMeta(
-                name=name,
-                namespace=namespace.name,
-                uid=str(uuid5(_ACCOUNTS, f"{namespace.uid}/{name}")),
-                creation_timestamp=namespace.metadata.creation_timestamp,
-                resource_version=namespace.resource_version,
-            )
+    return tuple(_view(namespace, name) for name in PROJECT_ACCOUNTS)
+
+
+def _view(namespace: Namespace, name: str) -> ServiceAccount:
+    return ServiceAccount(
+        metadata=ObjectMeta(
+            name=name,
+            namespace=namespace.name,
+            uid=str(uuid5(_ACCOUNTS, f"{namespace.uid}/{name}")),
+            creation_timestamp=namespace.metadata.creation_timestamp,
+            resource_version=namespace.resource_version,
         )
-        for name in PROJECT_ACCOUNTS
     )
+
+
+@dataclass(frozen=True, slots=True)
+class _Accounts(Sequence[ServiceAccount]):
+    """Accounts in order: each by its name, and what is stored of it or the Namespace that has it.
+
+    A cluster of many namespaces is listed in pages, of which each costs what it shows.
+    """
+
+    _places: Sequence[tuple[str, Resource]]
+
+    def __len__(self) -> int:
+        return len(self._places)
+
+    @overload
+    def __getitem__(self, index: int) -> ServiceAccount: ...
+    @overload
+    def __getitem__(self, index: slice) -> "_Accounts": ...
+    def __getitem__(self, index: int | slice) -> "ServiceAccount | _Accounts":
+        if isinstance(index, slice):
+            return _Accounts(self._places[index])
+        name, found = self._places[index]
+        return _view(found, name) if isinstance(found, Namespace) else cast("ServiceAccount", found)
 
 
 class ProjectAccounts:
@@ -92,21 +120,22 @@ class ProjectAccounts:
             found = await self._objects.get(Namespace, "", namespace)
         except NotFoundError:
             return None
-        return next(one for one in project_accounts(found) if one.name == name)
+        return _view(found, name)
 
     async def list[R: Resource](self, kind: type[R], selector: Selector = EVERYTHING) -> Listing[R]:
-        """Return those that match."""
+        """Return those that match; views are made as they are looked at, page by page."""
         listing = await self._objects.list(kind, selector)
-        stored = {(one.namespace, one.name) for one in listing.items}
+        if selector.labels:  # which no view has
+            return listing
         namespaces = await self._objects.list(Namespace, Selector(name=selector.namespace))
-        views = [
-            cast("R", view)
-            for namespace in namespaces.items
-            for view in project_accounts(namespace)
-            if semantics.matches(selector, view) and (view.namespace, view.name) not in stored
-        ]
-        items = sorted((*listing.items, *views), key=lambda one: (one.namespace, one.name))
-        return replace(listing, items=items)
+        names = [name for name in PROJECT_ACCOUNTS if selector.name in {"", name}]
+        found: dict[tuple[str, str], Resource] = {}
+        for some in batched(namespaces.items, _TURN):
+            found |= {(one.name, name): one for one in some for name in names}
+            await asyncio.sleep(0)
+        found |= {(one.namespace, one.name): one for one in listing.items}
+        items = _Accounts([(name, found[space, name]) for space, name in sorted(found)])
+        return replace(listing, items=cast("Sequence[R]", items))
 
     async def watch[R: Resource](
         self, kind: type[R], selector: Selector = EVERYTHING, *, since: str = ""

@@ -67,6 +67,26 @@ async def test_each_namespace_has_them_and_nothing_is_stored(api: Api) -> None:
     assert await stored(api) == []
 
 
+async def test_many_are_listed_in_pages_with_those_that_are_stored_in_their_place(api: Api) -> None:
+    kept = [("shop", "robot"), ("shop", "builder"), ("default", "a"), ("zoo", "keeper")]
+    for namespace, name in kept:
+        await api.store.create(ServiceAccount(metadata=ObjectMeta(name=name, namespace=namespace)))
+    expected = [("default", name) for name in ("a", *NAMES)]
+    expected += [("shop", name) for name in (*NAMES, "robot")] + [("zoo", "keeper")]
+    found, token = list[tuple[str, str]](), ""
+    while True:
+        answer = await api.send("GET", f"{ALL}?limit=2&continue={token}")
+        assert answer.status == 200, answer.text
+        found += [
+            (one["metadata"]["namespace"], one["metadata"]["name"]) for one in answer.json["items"]
+        ]
+        token = answer.json["metadata"].get("continue", "")
+        if not token:
+            break
+        assert answer.json["metadata"]["remainingItemCount"] == len(expected) - len(found)
+    assert found == expected
+
+
 async def test_no_others_are_there(api: Api) -> None:
     assert (await api.send("GET", f"{ACCOUNTS}/robot")).status == 404
     assert (await api.send("GET", "/api/v1/namespaces/none/serviceaccounts/default")).status == 404
