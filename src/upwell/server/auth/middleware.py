@@ -37,6 +37,7 @@ from upwell.server.auth.rate_limits import OpenByClient, Rate, RateError, Rates
 from upwell.server.auth.registry_access import (
     LOGIN,
     REGISTRY_TOKEN_PATH,
+    REGISTRY_TOKENS,
     RegistryAccess,
     RegistryAccessTokens,
     challenge,
@@ -307,8 +308,9 @@ class AuthMiddleware:
                 try:
                     await self._record(request, message.get("status", 101))
                 except AuditUnavailableError as error:
-                    is_replaced = True
-                    await _refuse(request.scope, receive, send, _unrecorded(error))
+                    is_replaced = not request.goes_on_unrecorded
+                    if is_replaced:
+                        await _refuse(request.scope, receive, send, _unrecorded(error))
             if not is_replaced:
                 await send(message)
 
@@ -479,7 +481,17 @@ class _RequestInfo:
     def is_change(self) -> bool:
         """Return True if it may change something, or goes into a container."""
         enters = self.action.part in _INTO_CONTAINERS  # over a WebSocket, which begins with a GET
+        if self.goes_on_unrecorded:
+            return False
         return self.is_noteworthy and (enters or self.action.verb not in _READS)
+
+    @property
+    def goes_on_unrecorded(self) -> bool:
+        """Return True for a token that gives its client no more than the login it came with.
+
+        Images are pulled while nothing can be recorded.
+        """
+        return self.action.resource == REGISTRY_TOKENS
 
 
 def _carries_secret(path: str) -> bool:

@@ -24,6 +24,8 @@ SERVICE = "upwell"
 LIFETIME = 300
 """Seconds."""
 CATALOG = "/v2/_catalog"
+REGISTRY_TOKENS = "registrytokens"
+"""Resource of these tokens in the audit log: there are no such objects."""
 LOGIN = "upwell.registry_login"
 """Key of the scope under which is the token that a client has sent to get another."""
 _PREFIX = "upwell-registry_"
@@ -56,6 +58,14 @@ class RegistryAccess:
             for verb, names in self.repositories.items()
         }
         return replace(self, repositories=allowed)
+
+    def without(self, other: "RegistryAccess") -> "RegistryAccess":
+        """Return what of it is not in another."""
+        rest = {
+            verb: names - other.repositories.get(verb, frozenset())
+            for verb, names in self.repositories.items()
+        }
+        return replace(self, repositories=rest, lists=self.lists and not other.lists)
 
 
 class RegistryAccessTokens:

@@ -11,6 +11,7 @@ from starlette.types import Scope
 from upwell.audit.events import FieldChange
 from upwell.policy.access.roles import REPOSITORIES, Action
 from upwell.server.auth.people import BEGINNINGS, SESSIONS, is_sessions_path
+from upwell.server.auth.registry_access import REGISTRY_TOKEN_PATH, REGISTRY_TOKENS
 from upwell.server.http.errors import ApiError
 from upwell.server.http.target import RequestTarget, parse_target
 
@@ -79,6 +80,8 @@ _BOUNDS = frozenset({"resourcequotas", "limitranges"})
 
 def action_of(scope: Scope) -> Action:
     """Return what the request is about to do; a path that names no object stands for itself."""
+    if scope["path"] == REGISTRY_TOKEN_PATH:
+        return Action("create", REGISTRY_TOKENS)
     if is_registry(scope):
         return _registry_action(scope)
     if scope["path"] in BEGINNINGS:

@@ -11,8 +11,9 @@ from starlette.requests import Request
 from starlette.responses import Response
 from starlette.routing import Route
 from tests.support.server.api_server import Api, ApiAnswer, ApiClock, serving
-from tests.support.server.audit_logs import audit_log
+from tests.support.server.audit_logs import audit_lines, audit_log
 
+from upwell.audit.log import AuditFiles
 from upwell.policy.access.roles import parse_grant
 from upwell.server.auth.middleware import AccessControl
 from upwell.server.auth.registry_access import LIFETIME, RegistryAccessTokens
@@ -129,6 +130,57 @@ async def test_a_login_in_a_form_will_do(client: TokenClient) -> None:
     for wrong in ("", "upwell_ann_wrong", token):
         async with client.api.session.post(url, data={**form, "password": wrong}) as answer:
             assert answer.status == 401
+
+
+def lines(folder: Path) -> list[tuple[str, int, dict[str, str]]]:
+    return [
+        (line["user"], line["code"], line.get("annotations", {}))
+        for line in audit_lines(folder)
+        if line["resource"] == "registrytokens"
+    ]
+
+
+async def test_a_token_has_a_line_once_in_its_time_and_what_is_refused_always(
+    client: TokenClient, tmp_path: Path
+) -> None:
+    given = ("ann", 200, {"upwell.dev/scope": "repository:shop/app:pull"})
+    for _ in range(3):
+        await client.token("repository:shop/app:pull")
+    assert lines(tmp_path) == [given]
+    for _ in range(2):
+        await client.token("repository:shop/app:pull", "repository:bank/app:pull,push")
+    refused = {"upwell.dev/scope-refused": "repository:bank/app:pull,push"}
+    denied = ("ann", 200, {**given[2], **refused})
+    assert lines(tmp_path) == [given, denied, denied]
+    _, denied_file = AuditFiles(tmp_path).paths
+    assert denied_file.read_text().count("registrytokens") == 2
+
+
+async def test_who_is_refused_a_token_has_a_line(client: TokenClient, tmp_path: Path) -> None:
+    wrong = base64.b64encode(b"ann:wrong").decode()
+    answer = await client.api.send("GET", "/v2/auth", Authorization=f"Basic {wrong}")
+    assert answer.status == 401
+    form = {"grant_type": "password", "username": "ann", "password": "wrong"}
+    async with client.api.session.post(client.api.url + "/v2/auth", data=form) as refused:
+        assert refused.status == 401
+    assert lines(tmp_path) == [("", 401, {}), ("", 401, {})]
+
+
+async def test_tokens_of_a_login_push_nothing_out_of_the_log(
+    client: TokenClient, tmp_path: Path
+) -> None:
+    for number in range(100):
+        await client.token(f"repository:shop/app-{number}:pull")
+    assert 10 < len(lines(tmp_path)) < 50
+
+
+async def test_images_are_pulled_while_nothing_can_be_recorded(
+    client: TokenClient, tmp_path: Path
+) -> None:
+    for path in AuditFiles(tmp_path).paths:
+        path.mkdir()
+    token = await client.token("repository:shop/app:pull")
+    assert (await client.ask(token, "GET", f"/v2/shop/app/{MANIFEST}")).status == 200
 
 
 async def test_no_login_gets_no_token(client: TokenClient) -> None:
