@@ -1,13 +1,12 @@
 """Lists of instances that owners share: how many are made, and that none is too old."""
 
 import asyncio
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager, suppress
 from datetime import UTC, datetime
-from typing import override
 
 import pytest
-from tests.support.rollouts.memory_machine import FakeRuntime
+from tests.support.rollouts.counting_runtime import CountingRuntime
 
 from upwell.api.meta import ObjectKey
 from upwell.oci import Digest
@@ -31,36 +30,6 @@ def instance(number: int, state: State = State.RUNNING) -> Instance:
         address="",
         images={"app": Digest.of(b"")},
     )
-
-
-class CountingRuntime(FakeRuntime):
-    """Counts its lists, and makes one wait when a test wants it."""
-
-    def __init__(self) -> None:
-        super().__init__(lambda: NOW)
-        self.shown: dict[str, Instance] = {}
-        self.lists = 0
-        self.may_list = asyncio.Event()
-        self.may_list.set()
-        self.listing = asyncio.Event()
-        """Set while a list waits."""
-
-    @override
-    async def instances(self) -> Sequence[Instance]:
-        self.lists += 1
-        found = await super().instances()
-        if not self.may_list.is_set():
-            self.listing.set()
-            await self.may_list.wait()
-        return found
-
-    @override
-    def observed(self) -> list[Instance]:
-        return list(self.shown.values())
-
-    def put(self, one: Instance) -> None:
-        self.shown[one.name] = one
-        self.tell(one.owner)
 
 
 def key(number: int) -> ObjectKey:
@@ -88,7 +57,7 @@ async def heard() -> None:
 
 
 async def test_many_owners_share_one_list_and_a_change_takes_one_more() -> None:
-    machine = CountingRuntime()
+    machine = CountingRuntime(lambda: NOW)
     machine.shown = {f"task-{number}": instance(number) for number in range(MANY)}
     owned = OwnedInstances(machine)
     async with followed(owned):
@@ -110,7 +79,7 @@ async def test_many_owners_share_one_list_and_a_change_takes_one_more() -> None:
 
 
 async def test_a_change_during_a_list_is_looked_for_again() -> None:
-    machine = CountingRuntime()
+    machine = CountingRuntime(lambda: NOW)
     owned = OwnedInstances(machine)
     async with followed(owned):
         machine.may_list.clear()
@@ -124,7 +93,7 @@ async def test_a_change_during_a_list_is_looked_for_again() -> None:
 
 
 async def test_what_was_done_to_instances_is_looked_for_before_anybody_tells_of_it() -> None:
-    machine = CountingRuntime()
+    machine = CountingRuntime(lambda: NOW)
     owned = OwnedInstances(machine)
     async with followed(owned):
         assert await owned.of(key(1)) == ()
@@ -136,7 +105,7 @@ async def test_what_was_done_to_instances_is_looked_for_before_anybody_tells_of_
 
 
 async def test_while_nobody_hears_of_changes_every_question_lists() -> None:
-    machine = CountingRuntime()
+    machine = CountingRuntime(lambda: NOW)
     owned = OwnedInstances(machine)
     for _ in range(3):
         await owned.of(key(1))
@@ -153,7 +122,7 @@ async def test_while_nobody_hears_of_changes_every_question_lists() -> None:
 
 
 async def test_a_list_that_fails_is_made_again() -> None:
-    machine = CountingRuntime()
+    machine = CountingRuntime(lambda: NOW)
     owned = OwnedInstances(machine)
     async with followed(owned):
         await owned.of(key(1))

@@ -1,12 +1,11 @@
 """Lists of the feed of Pods, before any selector of the API."""
 
 import asyncio
-from collections.abc import Sequence
 from contextlib import aclosing
 from datetime import UTC, datetime
-from typing import override
 
 import pytest
+from tests.support.rollouts.counting_runtime import CountingRuntime
 from tests.support.server.api_server import StubRuntime
 
 from upwell.api.pod import Pod
@@ -62,19 +61,8 @@ async def test_a_list_has_the_pods_that_the_selector_wants(
     assert [f"{pod.namespace}/{pod.name}" for pod in listing.items] == found
 
 
-class CountingRuntime(StubRuntime):
-    """Counts how often its instances are listed."""
-
-    lists = 0
-
-    @override
-    async def instances(self) -> Sequence[Instance]:
-        self.lists += 1
-        return await super().instances()
-
-
 async def test_changes_of_many_at_once_are_one_look_and_none_is_missed() -> None:
-    runtime, many = CountingRuntime(), 1000
+    runtime, many = CountingRuntime(lambda: NOW), 1000
     feed = PodFeed(runtime, MemoryStore(lambda: NOW), NOW)
     running = asyncio.create_task(feed.run())
     seen: set[str] = set()
@@ -84,8 +72,7 @@ async def test_changes_of_many_at_once_are_one_look_and_none_is_missed() -> None
             await asyncio.sleep(0)
         assert runtime.lists == 1
         for number in range(many):
-            runtime.shown.append(instance(f"web-{number}", "shop", app="web"))
-            runtime.tell(runtime.shown[-1].owner)
+            runtime.put(instance(f"web-{number}", "shop", app="web"))
         seen.add((await first).resource.name)
         while len(seen) < many:
             seen.add((await anext(events)).resource.name)
