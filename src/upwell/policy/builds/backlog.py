@@ -3,6 +3,7 @@
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
+from heapq import nlargest
 from statistics import median
 
 from upwell.api.build import BUILD_CONFIG_LABEL, Build, BuildPhase, RunPolicy
@@ -36,16 +37,16 @@ def backlog_of(configs: Iterable[Sequence[Build]], now: datetime) -> Backlog:
     takes at least their sum. Builds that have to be tried again, that wait for an input or for
     a build above them are left out.
     """
-    groups = [list(builds) for builds in configs]
-    usual = _median(length for builds in groups for length in _lengths(builds))
+    groups = [(list(builds), list(_lengths(builds))) for builds in configs]
+    usual = _median(length for _, lengths in groups for length in lengths)
     waiting = running = guessed = 0
     whole = longest = timedelta()
-    for builds in groups:
+    for builds, lengths in groups:
         queued = [build for build in builds if _waits(build)]
         started = [build for build in builds if build.status.phase in _ACTIVE]
         waiting += len(queued)
         running += len(started)
-        own = _median(_lengths(builds))
+        own = _median(lengths)
         guessed += len(queued) if own is None else 0
         expected = own or usual or timedelta()
         left = [max(expected - _elapsed(build, now), timedelta()) for build in started]
@@ -82,7 +83,7 @@ def _waits(build: Build) -> bool:
 def _lengths(builds: Sequence[Build]) -> Iterator[timedelta]:
     """Yield how long the last builds took, of those that made an image."""
     ended = [build for build in builds if build.status.phase is BuildPhase.COMPLETE]
-    for build in sorted(ended, key=number_of, reverse=True)[:_RECENT]:
+    for build in nlargest(_RECENT, ended, key=number_of):
         status = build.status
         if status.start_timestamp is not None and status.completion_timestamp is not None:
             yield max(status.completion_timestamp - status.start_timestamp, timedelta())

@@ -3,6 +3,7 @@
 import asyncio
 import json
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Any
 
@@ -33,8 +34,33 @@ UNREAD_ANNOTATION = "upwell.dev/unread"
 """On an Image whose registry has not given its configuration. Another that has the digest may:
 so whoever imports it asks anew, and nobody's registry decides what others know of an image."""
 
+_TRIES = 2
 _MAX_METADATA_BYTES = 256 * 1024
 """A configuration beyond this is hashed, and not kept in the Image."""
+
+
+@dataclass(slots=True)
+class _Flight:
+    """Those who want one image of a registry at the same time: one asks after the other."""
+
+    turn: asyncio.Lock = field(default_factory=asyncio.Lock)
+    waiting: int = 0
+    failures: list[tuple[str, RequestAccess, RegistryError]] = field(default_factory=list)
+    """With the repository and the access by which each was asked."""
+
+    def raise_failure(self, since: int, pinned: Reference, access: RequestAccess) -> None:
+        """Raise what another request would meet too, of the failures from number `since` on.
+
+        That is one of the same repository by the same login. Where two others have met what may
+        pass, it is the registry that is away.
+        """
+        met = self.failures[since:]
+        for repository, other, error in met:
+            if (repository, other) == (pinned.repository, access):
+                raise error
+        passing = [error for *_, error in met if error.retryable]
+        if len(passing) >= _TRIES:
+            raise passing[-1]
 
 
 class ImageRecords:
@@ -44,8 +70,8 @@ class ImageRecords:
         self._store = store
         self._upstream = upstream
         self._platforms = platforms
-        self._flights: dict[tuple[str, str], asyncio.Event] = {}
-        """By registry and digest: set when the fetch has ended, however it did."""
+        self._flights: dict[tuple[str, str], _Flight] = {}
+        """By registry and digest."""
 
     @property
     def platforms(self) -> Sequence[Platform]:
@@ -55,23 +81,35 @@ class ImageRecords:
     async def learn(self, pinned: Reference, access: RequestAccess, now: datetime) -> Image:
         """Return the Image of `pinned`, fetched if it is not known yet. Raises RegistryError.
 
-        Who wants an image that is being fetched from the same registry waits for that; where it
-        fails, each asks by its own repository and login. Of another registry nobody waits.
+        Who wants an image that is being fetched from the same registry waits for that, and shares
+        its failure, unless another repository or login may do better: these ask one by one, until
+        one gets it, or the registry is away. Of another registry nobody waits.
         """
         digest = str(pinned.digest)
         if known := await self.find(digest):
             return known
-        flight = (pinned.registry, digest)
-        under_way = self._flights.get(flight)
-        if under_way is not None:
-            await under_way.wait()
-            return await self.find(digest) or await self._fetch(pinned, access, now)
-        self._flights[flight] = landed = asyncio.Event()
+        place = (pinned.registry, digest)
+        flight = self._flights.setdefault(place, _Flight())
+        flight.waiting, since = flight.waiting + 1, len(flight.failures)
+        try:
+            async with flight.turn:
+                if known := await self.find(digest):
+                    return known
+                flight.raise_failure(since, pinned, access)
+                return await self._fetch_in(flight, pinned, access, now)
+        finally:
+            flight.waiting -= 1
+            if not flight.waiting:
+                del self._flights[place]
+
+    async def _fetch_in(
+        self, flight: _Flight, pinned: Reference, access: RequestAccess, now: datetime
+    ) -> Image:
         try:
             return await self._fetch(pinned, access, now)
-        finally:
-            del self._flights[flight]
-            landed.set()
+        except RegistryError as error:
+            flight.failures.append((pinned.repository, access, error))
+            raise
 
     async def learn_children(
         self, index: Image, pinned: Reference, access: RequestAccess, now: datetime

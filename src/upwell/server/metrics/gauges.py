@@ -4,6 +4,7 @@ import asyncio
 from collections import Counter
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from contextlib import suppress
+from dataclasses import dataclass
 from datetime import datetime
 from decimal import Decimal
 from itertools import islice
@@ -15,7 +16,7 @@ from prometheus_client.metrics_core import Metric
 
 from upwell.api.build import Build, BuildPhase
 from upwell.api.codec import RESOURCES
-from upwell.api.core import ResourceQuota, Secret
+from upwell.api.core import Namespace, ResourceQuota, Secret
 from upwell.api.meta import Resource
 from upwell.machine.components import ComponentState
 from upwell.policy.access.roles import SYSTEM_NAMESPACE
@@ -28,8 +29,10 @@ from upwell.policy.rollouts.settings import WORKLOADS
 from upwell.policy.rollouts.summary import RolloutState, rollout_of
 from upwell.server.auth.tokens import TOKEN_TYPE, TokenRecord
 from upwell.server.http.streaming import OpenStreams
-from upwell.store.interface import Store
+from upwell.store.interface import Selector, Store
 
+_KEPT_SECONDS = 5.0
+"""Seconds for which gauges count while nothing changes: what has not ended yet takes longer."""
 _MAX_TOKENS = 1000
 """Tokens that have a metric."""
 _MAX_LIMITS = 1000
@@ -38,30 +41,70 @@ _WAITING = (BuildPhase.NEW, BuildPhase.PENDING)
 
 
 class StateGauges:
-    """Reads all objects at once, each time it is called."""
+    """Reads all objects at once, when one has changed or the last gauges are some seconds old.
+
+    Who asks while they are made gets these.
+    """
 
     def __init__(self, store: Store, streams: OpenStreams, clock: Callable[[], datetime]) -> None:
         self._store = store
         self._streams = streams
         self._clock = clock
+        self._making = asyncio.Lock()
+        self._made: _Made | None = None
 
     async def __call__(self) -> Sequence[Metric]:
         """Return the gauges."""
+        watches = gauge("upwell_watches", "Open watches and followed logs.", self._streams.count)
+        asked = asyncio.get_running_loop().time()
+        async with self._making:
+            if not await self._counts(asked):
+                self._made = await self._make()
+            made = self._made
+        return [watches, *(made.gauges if made is not None else ())]
+
+    async def _counts(self, asked: float) -> bool:
+        """Return True if the last gauges are those of now, or were made since somebody asked."""
+        made, now = self._made, asyncio.get_running_loop().time()
+        if made is None or made.began + _KEPT_SECONDS < now:
+            return False
+        return made.began >= asked or made.version == await self._version()
+
+    async def _version(self) -> str:
+        """Return the version of the last change of any object."""
+        nothing = await self._store.list(Namespace, Selector(name=SYSTEM_NAMESPACE))
+        return nothing.resource_version
+
+    async def _make(self) -> "_Made":
+        began, version = asyncio.get_running_loop().time(), await self._version()
         kinds = [kind for kind in RESOURCES if kind.KIND.is_stored]
         async with asyncio.TaskGroup() as tasks:
             lists = [tasks.create_task(self._store.list(kind)) for kind in kinds]
         objects = [item for task in lists for item in task.result().items]
-        snapshot = Snapshot(objects)
-        return [
-            gauge("upwell_watches", "Open watches and followed logs.", self._streams.count),
-            labelled("upwell_objects", "Objects by kind.", "kind", _counted(objects)),
-            *_builds([item for item in objects if isinstance(item, Build)]),
-            *_backlog(snapshot.backlog(self._clock())),
-            *_rollouts(snapshot),
-            *fault_gauges(objects),
-            *token_gauges(item for item in objects if isinstance(item, Secret)),
-            *quota_gauges(item for item in objects if isinstance(item, ResourceQuota)),
-        ]
+        gauges = await asyncio.to_thread(_gauges_of, objects, self._clock())
+        return _Made(gauges, version, began)
+
+
+@dataclass(frozen=True, slots=True)
+class _Made:
+    gauges: Sequence[Metric]
+    version: str
+    """Version of the last change before they were begun."""
+    began: float
+    """Time of the loop."""
+
+
+def _gauges_of(objects: Sequence[Resource], now: datetime) -> Sequence[Metric]:
+    snapshot = Snapshot(objects)
+    return [
+        labelled("upwell_objects", "Objects by kind.", "kind", _counted(objects)),
+        *_builds([item for item in objects if isinstance(item, Build)]),
+        *_backlog(snapshot.backlog(now)),
+        *_rollouts(snapshot),
+        *fault_gauges(objects),
+        *token_gauges(item for item in objects if isinstance(item, Secret)),
+        *quota_gauges(item for item in objects if isinstance(item, ResourceQuota)),
+    ]
 
 
 def _counted(objects: Iterable[Resource]) -> dict[str, float]:

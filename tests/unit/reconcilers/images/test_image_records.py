@@ -24,7 +24,7 @@ MANIFEST = image_manifest()
 
 
 class HeldRegistry(RegistryInMemory):
-    """Answers for manifests when a test lets it; `failing` is the repository that is away."""
+    """Answers for manifests when a test lets it; what begins with `failing` is away."""
 
     def __init__(self) -> None:
         super().__init__(MANIFEST)
@@ -32,6 +32,7 @@ class HeldRegistry(RegistryInMemory):
         self.go = asyncio.Event()
         self.begun: list[str] = []
         self.failing = ""
+        self.refused: set[str] = set()
         self.refusal: RegistryError | None = None
         """Answer of the repository `mean` to who asks for a configuration."""
 
@@ -40,7 +41,9 @@ class HeldRegistry(RegistryInMemory):
     ) -> Manifest | Index:
         self.begun.append(reference.name)
         await self.go.wait()
-        if reference.repository == self.failing:
+        if reference.repository in self.refused:
+            raise UnauthorizedError(reference.name, "HTTP 401")
+        if self.failing and reference.repository.startswith(self.failing):
             raise RegistryUnavailableError(reference.name, "HTTP 500")
         return await super().manifest(reference, access)
 
@@ -85,7 +88,7 @@ async def test_who_asks_for_an_image_that_is_fetched_waits_for_it(registry: Held
     assert registry.fetched == [MANIFEST.digest]
 
 
-async def test_where_the_fetch_fails_each_asks_for_themselves(registry: HeldRegistry) -> None:
+async def test_where_the_fetch_fails_another_repository_is_asked(registry: HeldRegistry) -> None:
     registry.failing = "private"
     private, public = await learn(registry, "vendor.example/private", "vendor.example/public")
     registry.go.set()
@@ -93,6 +96,35 @@ async def test_where_the_fetch_fails_each_asks_for_themselves(registry: HeldRegi
         await private
     await public
     assert registry.begun == ["vendor.example/private", "vendor.example/public"]
+
+
+@pytest.mark.parametrize(
+    ("names", "begun"),
+    [
+        (["vendor.example/private"] * 50, 1),
+        ([f"vendor.example/private/{number}" for number in range(50)], 2),
+    ],
+)
+async def test_a_failure_is_shared_and_no_storm_of_requests_follows(
+    registry: HeldRegistry, names: list[str], begun: int
+) -> None:
+    registry.failing = "private"
+    asked = await learn(registry, *names)
+    registry.go.set()
+    ends = await asyncio.gather(*asked, return_exceptions=True)
+    assert {type(end) for end in ends} == {RegistryUnavailableError}
+    assert len(registry.begun) == begun
+
+
+async def test_those_that_are_refused_ask_one_by_one_until_one_gets_it(
+    registry: HeldRegistry,
+) -> None:
+    registry.refused = {f"app{number}" for number in range(5)}
+    asked = await learn(registry, *(f"vendor.example/app{number}" for number in range(20)))
+    registry.go.set()
+    ends = await asyncio.gather(*asked, return_exceptions=True)
+    assert [isinstance(end, UnauthorizedError) for end in ends] == [True] * 5 + [False] * 15
+    assert len(registry.begun) == 6
 
 
 async def test_a_fetch_that_is_given_up_takes_nothing_from_others(registry: HeldRegistry) -> None:

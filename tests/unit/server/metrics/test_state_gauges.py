@@ -1,0 +1,81 @@
+"""Gauges of the state: how much work asking for them is."""
+
+import asyncio
+from collections.abc import Sequence
+from datetime import UTC, datetime, timedelta
+
+import pytest
+from prometheus_client.metrics_core import Metric
+
+from upwell.api.build import (
+    BUILD_CONFIG_LABEL,
+    BUILD_NUMBER_ANNOTATION,
+    Build,
+    BuildPhase,
+    BuildStatus,
+)
+from upwell.api.meta import ObjectMeta
+from upwell.policy.builds import backlog
+from upwell.policy.builds.run_policy import number_of
+from upwell.policy.explain import freshness
+from upwell.server.http.streaming import OpenStreams
+from upwell.server.metrics.gauges import StateGauges
+from upwell.store.memory import MemoryStore
+
+NOW = datetime(2026, 11, 29, 12, tzinfo=UTC)
+MANY = 2000
+
+
+def build(number: int) -> Build:
+    return Build(
+        metadata=ObjectMeta(
+            namespace="shop",
+            name=f"app-{number}",
+            labels={BUILD_CONFIG_LABEL: f"app{number % 7}"},
+            annotations={BUILD_NUMBER_ANNOTATION: str(number)},
+        ),
+        status=BuildStatus(
+            phase=BuildPhase.COMPLETE,
+            start_timestamp=NOW - timedelta(minutes=1),
+            completion_timestamp=NOW,
+        ),
+    )
+
+
+def value_of(gauges: Sequence[Metric], name: str, **labels: str) -> float:
+    return next(
+        sample.value
+        for family in gauges
+        for sample in family.samples
+        if sample.name == name and sample.labels == labels
+    )
+
+
+async def test_builds_are_looked_at_once_for_all_who_ask_until_something_changes(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    looks = 0
+
+    def counted(one: Build) -> int:
+        nonlocal looks
+        looks += 1
+        return number_of(one)
+
+    monkeypatch.setattr(backlog, "number_of", counted)
+    monkeypatch.setattr(freshness, "number_of", counted)
+    store = MemoryStore(lambda: NOW)
+    for number in range(MANY):
+        made = await store.create(build(number))
+        await store.update_status(made.with_status(build(number).status))
+    gauges = StateGauges(store, OpenStreams(1, asyncio.Event()), lambda: NOW)
+
+    together = await asyncio.gather(*(gauges() for _ in range(20)))
+    for _ in range(20):
+        again = await gauges()
+    assert looks <= 2 * MANY
+    assert {value_of(one, "upwell_builds", phase="Complete") for one in together} == {MANY}
+    assert value_of(again, "upwell_objects", kind="Build") == MANY
+
+    await store.create(build(MANY))
+    assert value_of(await gauges(), "upwell_objects", kind="Build") == MANY + 1
+    assert looks <= 4 * MANY + 2
