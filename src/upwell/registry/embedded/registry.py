@@ -14,6 +14,7 @@ from upwell.oci import Descriptor, Digest, Index, Manifest, Reference, parse_man
 from upwell.registry.embedded.contents import Allowance, Contents
 from upwell.registry.embedded.files import make_directories, run_whole, storing
 from upwell.registry.embedded.integrity import SCRUB_BYTES, Integrity, StoredFile
+from upwell.registry.embedded.reading import BlobReads
 from upwell.registry.embedded.repositories import Repository, StoredRepositories, TagHook
 from upwell.registry.embedded.uploads import Uploads
 from upwell.registry.embedded.usage import StorageUsage, namespace_of
@@ -40,8 +41,6 @@ from upwell.registry.interface import (
     StoredRepository,
 )
 
-_READ_BYTES = 128 * 1024
-"""Of one read; a client that is slow to take it keeps it in memory."""
 _ACTOR = "upwell"
 _IDLE_UPLOAD = 60.0
 """Seconds after which an upload is given up while space is short: it would get none."""
@@ -96,6 +95,7 @@ class EmbeddedRegistry:
         self._temporary = root / "temporary"
         self._usage = StorageUsage(root / "repositories", root / "uploads")
         self._integrity = Integrity()
+        self._reads = BlobReads()
         self._contents = Contents(
             root / "blobs", root / "repositories", self._usage, self._integrity
         )
@@ -385,7 +385,9 @@ class EmbeddedRegistry:
             raise BlobUnknownError(repository, digest) from None
         with file:
             file.seek(span.start)
-            yield _chunks(repository, file.read, len(span))
+            chunks = self._reads.chunks(repository, file.read, len(span))
+            async with contextlib.aclosing(chunks):
+                yield chunks
 
     async def mount_blob(self, repository: str, digest: Digest, source: str) -> bool:
         """Make a blob of `source` visible in `repository`, without copying it."""
@@ -492,18 +494,6 @@ class EmbeddedRegistry:
         for name in list(self._repositories.all_names()):
             blobs += self._repositories.create(name).remove_unused_blobs(unused_before)
         return CollectedGarbage(uploads, blobs, self._contents.collect(unused_before))
-
-
-async def _chunks(
-    repository: str, read: Callable[[int], bytes], length: int
-) -> AsyncIterator[bytes]:
-    while length > 0:
-        with storing(repository):
-            chunk = await run_whole(read, min(length, _READ_BYTES))
-        if not chunk:
-            return
-        length -= len(chunk)
-        yield chunk
 
 
 async def _verifying(
