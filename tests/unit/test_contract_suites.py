@@ -39,6 +39,7 @@ BESIDE = {
     "SilentRegistry": SERVER,
     "TokenRegistry": SERVER,
     "FaultyRegistry": SERVER,
+    "GatedRegistry": "the registry of the suite, but for those whom it does not know",
     "LyingRegistry": "the registry of the suite, but for the lie that one test is about",
     "HangingRegistry": "hangs on purpose",
     "MirroredRegistry": PARTS,

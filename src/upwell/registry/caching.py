@@ -5,9 +5,11 @@ from typing import override
 
 from upwell.oci import Digest, Index, Manifest, Reference
 from upwell.registry.forwarding import ForwardingRegistry
-from upwell.registry.interface import DEFAULT_ACCESS, Registry, RequestAccess
+from upwell.registry.interface import DEFAULT_ACCESS, Credential, Registry, RequestAccess
 
 DEFAULT_MAX_BYTES = 32 * 1024 * 1024
+
+type _Key = tuple[str, Digest, Credential | None]
 
 
 class CachingRegistry(ForwardingRegistry):
@@ -21,7 +23,7 @@ class CachingRegistry(ForwardingRegistry):
     def __init__(self, remote: Registry, max_bytes: int = DEFAULT_MAX_BYTES) -> None:
         super().__init__(remote)
         self._max_bytes = max_bytes
-        self._manifests: OrderedDict[tuple[str, Digest], Manifest | Index] = OrderedDict()
+        self._manifests: OrderedDict[_Key, Manifest | Index] = OrderedDict()
         self._bytes = 0
 
     @override
@@ -29,17 +31,19 @@ class CachingRegistry(ForwardingRegistry):
         self, reference: Reference, access: RequestAccess = DEFAULT_ACCESS
     ) -> Manifest | Index:
         """Return a manifest or index: from memory, if it is named by digest and was read before."""
-        # The repository is part of the key: who may read it in one may not read it in another.
+        # Repository and login are parts of the key: who may read it in one, or with one, may not
+        # read it in another, or without.
+        login = await _login(reference, access)
         if reference.digest is not None:
-            key = (reference.name, reference.digest)
+            key = (reference.name, reference.digest, login)
             if key in self._manifests:
                 self._manifests.move_to_end(key)
                 return self._manifests[key]
         found = await self._registry.manifest(reference, access)
-        self._keep((reference.name, found.digest), found)
+        self._keep((reference.name, found.digest, login), found)
         return found
 
-    def _keep(self, key: tuple[str, Digest], found: Manifest | Index) -> None:
+    def _keep(self, key: _Key, found: Manifest | Index) -> None:
         if key in self._manifests:
             return
         self._manifests[key] = found
@@ -47,3 +51,9 @@ class CachingRegistry(ForwardingRegistry):
         while self._bytes > self._max_bytes:
             _, oldest = self._manifests.popitem(last=False)
             self._bytes -= len(oldest.raw)
+
+
+async def _login(reference: Reference, access: RequestAccess) -> Credential | None:
+    if access.credentials is None:
+        return None
+    return await access.credentials.find(reference.registry, reference.repository)

@@ -3,14 +3,19 @@
 A build pulls its base from here: each byte comes over the network once for all builds, a push
 finds the base's layers already stored and in their compressed form, and an upstream that is away
 or rate-limited stops no build.
+
+One namespace's copy is no other's: a build is given a view (`oci/copies`) that holds what was
+fetched without a login, or what the source has given to the build's own namespace. The bytes lie
+there once, whoever may see them.
 """
 
 import asyncio
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from contextlib import suppress
 from weakref import WeakValueDictionary
 
 from upwell.oci import Descriptor, Digest, Index, Manifest, Platform, Reference
+from upwell.oci.copies import ROOT, private_view, public_view
 from upwell.oci.index_tags import index_tag
 from upwell.registry.announced import announced
 from upwell.registry.attachments.mirrored import MirroredImage
@@ -22,8 +27,6 @@ from upwell.registry.errors import (
 )
 from upwell.registry.hosting import HostedRegistry, ManifestPush, UploadUnknownError
 from upwell.registry.interface import Registry, RequestAccess
-
-_PREFIX = "upstream"
 
 type NoteMirrored = Callable[[MirroredImage], None]
 """Takes in that an image is used that has a copy here; never blocks."""
@@ -48,26 +51,67 @@ class Mirror:
         self._platform = platform
         self._locks: WeakValueDictionary[Digest, asyncio.Lock] = WeakValueDictionary()
 
-    async def fetch(self, reference: Reference, access: RequestAccess) -> Reference:
+    async def fetch(self, reference: Reference, access: RequestAccess, namespace: str) -> Reference:
         """Return an internal reference to the image that `reference` pins, copying what is missing.
 
-        An index comes as the manifest of our platform. An internal image is returned as it is.
-        Raises RegistryError.
+        It is in a view that `namespace` may read. What is in none of them its source is asked for,
+        with `access`, whether there is a copy or not. An index comes as the manifest of our
+        platform. An internal image is returned as it is. Raises RegistryError.
         """
         digest = reference.digest
         if reference.registry == self._hosted.host or digest is None:
             return reference
-        repository = mirror_repository(reference)
+        store = mirror_repository(reference)
         async with self._locks.setdefault(digest, asyncio.Lock()):
-            known = await self._known(repository, digest)
-            if known is None:
-                manifest = await self._manifest(reference, access)
-                await self._copy(reference, repository, manifest, access)
-                await self._remember(repository, digest, manifest.digest)
-                known = manifest.digest
+            seen = await self._seen(views(reference, namespace), digest)
+            if seen is None:
+                manifest = await self._stored(reference, store, access)
+                view = await _view_of(reference, access, namespace)
+                await self._show(reference, view, manifest, access)
+                await self._remember(view, digest, manifest.digest)
+                seen = view, manifest.digest
+        view, known = seen
         digests = tuple(dict.fromkeys((digest, known)))
-        self._note(MirroredImage(reference, repository, digests, access))
-        return Reference(self._hosted.host, repository, digest=known)
+        self._note(MirroredImage(reference, store, digests, access))
+        return Reference(self._hosted.host, view, digest=known)
+
+    async def _seen(self, repositories: Sequence[str], digest: Digest) -> tuple[str, Digest] | None:
+        """Return the first of the repositories that has the image, and its manifest there."""
+        for repository in repositories:
+            known = await self._known(repository, digest)
+            if known is not None:
+                return repository, known
+        return None
+
+    async def _stored(self, reference: Reference, store: str, access: RequestAccess) -> Manifest:
+        """Return our platform's manifest, in the store afterwards, as its source gives it.
+
+        A copy spares the bytes, not the question: the source says who may read what.
+        """
+        digest = reference.digest
+        known = await self._known(store, digest) if digest is not None else None
+        if digest is None or known is None:
+            manifest = await self._manifest(reference, access)
+            await self._copy(reference, store, manifest, access)
+            if digest is not None:
+                await self._remember(store, digest, manifest.digest)
+            return manifest
+        await self._remote.resolve(reference, access)
+        found = await self._hosted.manifest(Reference(self._hosted.host, store, digest=known))
+        if isinstance(found, Index):
+            raise InvalidAnswerError(str(reference), "an index inside an index")
+        return found
+
+    async def _show(
+        self, reference: Reference, view: str, manifest: Manifest, access: RequestAccess
+    ) -> None:
+        """Put an image of the store into a view, by links to its content."""
+        store = mirror_repository(reference)
+        for blob in manifest.references:
+            if blob.urls or await self._hosted.mount_blob(view, blob.digest, store):
+                continue
+            await self._copy_blob(reference, view, blob, access)
+        await self._put(view, manifest)
 
     async def _known(self, repository: str, digest: Digest) -> Digest | None:
         """Return our platform's manifest of the image `digest`, if it is here."""
@@ -101,6 +145,9 @@ class Mirror:
         for blob in manifest.references:
             if not blob.urls:  # a foreign layer is fetched from where its urls say
                 await self._copy_blob(reference, repository, blob, access)
+        await self._put(repository, manifest)
+
+    async def _put(self, repository: str, manifest: Manifest) -> None:
         await self._hosted.put_manifest(
             ManifestPush(
                 repository,
@@ -130,6 +177,21 @@ class Mirror:
                 raise
 
 
+def views(reference: Reference, namespace: str) -> tuple[str, str]:
+    """Return the repositories with what a namespace may read of an upstream repository's copies."""
+    store = mirror_repository(reference)
+    return public_view(store), private_view(store, namespace)
+
+
+async def _view_of(reference: Reference, access: RequestAccess, namespace: str) -> str:
+    """Return the view that shows what was fetched: with any login at hand, the namespace's own."""
+    public, private = views(reference, namespace)
+    if access.credentials is None:
+        return public
+    login = await access.credentials.find(reference.registry, reference.repository)
+    return public if login is None else private
+
+
 def mirrored_copy(reference: Reference, host: str) -> Reference | None:
     """Return where the mirror of the registry `host` keeps an image; None: it keeps it not."""
     if reference.registry == host:
@@ -139,13 +201,13 @@ def mirrored_copy(reference: Reference, host: str) -> Reference | None:
 
 def is_mirror(repository: str) -> bool:
     """Return True if an internal repository mirrors an upstream one."""
-    return repository.startswith(f"{_PREFIX}/") and repository.count("/") > 1
+    return repository.startswith(f"{ROOT}/") and repository.count("/") > 1
 
 
 def mirror_repository(reference: Reference) -> str:
-    """Return the internal repository that mirrors an upstream one.
+    """Return the internal repository that stores the copies of an upstream one.
 
     It has at least three parts, so that it is no ImageStream's, which has two.
     """
     host = reference.registry.lower().replace(":", "-").strip("[]")
-    return f"{_PREFIX}/{host}/{reference.repository}"
+    return f"{ROOT}/{host}/{reference.repository}"

@@ -29,7 +29,7 @@ from upwell.registry.hosting import (
     no_quota,
 )
 from upwell.registry.interface import Registry
-from upwell.registry.mirror import mirror_repository
+from upwell.registry.mirror import views
 from upwell.registry.origins import ImageOrigins, Origin
 
 _ACTOR = "pull-through"
@@ -153,8 +153,9 @@ class PullThroughRegistry(EmbeddedRegistry):
             await self.blob_size(source.repository, digest)  # which may pull it through itself
             await self.mount_blob(repository, digest, source.repository)
             return
-        if await self.mount_blob(repository, digest, mirror_repository(source)):
-            return  # a build has brought it here already
+        for view in views(source, repository.partition("/")[0]):
+            if await self.mount_blob(repository, digest, view):
+                return  # a build has brought it here already, and this namespace may read it
         upload = await self.start_upload(repository, digest.algorithm)
         try:
             blob = await self._descriptor(repository, digest)

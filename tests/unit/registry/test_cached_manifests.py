@@ -3,10 +3,12 @@
 import json
 
 import pytest
+from tests.support.registry.logins import OneLogin
 from tests.support.registry.memory import RegistryInMemory
 
 from upwell.oci import Digest, Manifest, MediaType, Reference, parse_manifest
 from upwell.registry.caching import CachingRegistry
+from upwell.registry.interface import Credential, RequestAccess
 
 _NAME = "registry.example/team/app"
 
@@ -54,6 +56,15 @@ async def test_what_one_repository_gave_is_asked_of_another() -> None:
     await registry.manifest(pinned(ONE))
     await registry.manifest(pinned(ONE, "registry.example/other/app"))
     assert remote.fetched == [ONE.digest] * 2
+
+
+async def test_what_one_login_may_read_is_asked_anew_with_another() -> None:
+    remote = RegistryInMemory(ONE, tags={f"{_NAME}:1": ONE.digest})
+    registry = CachingRegistry(remote)
+    logins = [None, *(OneLogin(Credential("ann", password)) for password in ("one", "two"))]
+    for login in (*logins, *logins):
+        await registry.manifest(pinned(ONE), RequestAccess(login))
+    assert remote.fetched == [ONE.digest] * 3
 
 
 @pytest.mark.parametrize("again", [ONE, TWO])

@@ -126,7 +126,7 @@ class MirroredVendor:
     async def mirrored(self) -> None:
         """Fetch the base as a build does, and wait for what comes along."""
         mirror = Mirror(self.vendor, self.internal, AMD64, self.beside.note)
-        await mirror.fetch(self.of(self.index), DEFAULT_ACCESS)
+        await mirror.fetch(self.of(self.index), DEFAULT_ACCESS, "shop")
         await self.worked()
 
     async def worked(self) -> None:

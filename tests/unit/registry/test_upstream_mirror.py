@@ -18,6 +18,7 @@ from tests.support.builds.memory_builds import (
 )
 
 from upwell.oci import Digest, Platform, Reference
+from upwell.oci.copies import public_view
 from upwell.oci.index_tags import index_tag
 from upwell.registry.embedded import EmbeddedRegistry
 from upwell.registry.errors import InvalidAnswerError
@@ -56,10 +57,13 @@ async def test_an_index_is_fetched_once_for_all_builds_and_restarts(
 ) -> None:
     mirror = mirrored.mirror()
     async with asyncio.TaskGroup() as group:
-        fetches = [group.create_task(mirror.fetch(mirrored.base, DEFAULT_ACCESS)) for _ in range(3)]
-    later = await mirrored.mirror().fetch(mirrored.base, DEFAULT_ACCESS)
+        fetches = [
+            group.create_task(mirror.fetch(mirrored.base, DEFAULT_ACCESS, namespace))
+            for namespace in ("shop", "shop", "bank")
+        ]
+    later = await mirrored.mirror().fetch(mirrored.base, DEFAULT_ACCESS, "shop")
 
-    wanted = Reference(INTERNAL, f"upstream/{VENDOR}/base", digest=mirrored.amd64)
+    wanted = Reference(INTERNAL, f"upstream/public/{VENDOR}/base", digest=mirrored.amd64)
     assert [task.result() for task in fetches] == [wanted] * 3
     assert later == wanted
     assert mirrored.vendor.requests == [
@@ -71,29 +75,31 @@ async def test_an_index_is_fetched_once_for_all_builds_and_restarts(
 async def test_a_machine_of_another_platform_finds_its_own_image(
     mirrored: MirroredRegistry,
 ) -> None:
-    first = await mirrored.mirror(AMD64).fetch(mirrored.base, DEFAULT_ACCESS)
-    other = await mirrored.mirror(ARM64).fetch(mirrored.base, DEFAULT_ACCESS)
+    first = await mirrored.mirror(AMD64).fetch(mirrored.base, DEFAULT_ACCESS, "shop")
+    other = await mirrored.mirror(ARM64).fetch(mirrored.base, DEFAULT_ACCESS, "shop")
 
     assert first.digest == mirrored.amd64 != other.digest
 
 
 async def test_what_was_pruned_is_fetched_again(mirrored: MirroredRegistry) -> None:
     repository = mirror_repository(mirrored.base)
-    await mirrored.mirror().fetch(mirrored.base, DEFAULT_ACCESS)
+    await mirrored.mirror().fetch(mirrored.base, DEFAULT_ACCESS, "shop")
     tag = index_tag(mirrored.index, AMD64)
     assert tag is not None
-    await mirrored.internal.untag(repository, tag)
-    await mirrored.internal.delete_manifest(repository, mirrored.amd64)
+    for held in (repository, public_view(repository)):
+        await mirrored.internal.untag(held, tag)
+        await mirrored.internal.delete_manifest(held, mirrored.amd64)
 
-    fetched = await mirrored.mirror().fetch(mirrored.base, DEFAULT_ACCESS)
+    fetched = await mirrored.mirror().fetch(mirrored.base, DEFAULT_ACCESS, "shop")
 
     assert await mirrored.internal.has_manifest(repository, mirrored.amd64)
     assert fetched.digest == mirrored.amd64
 
 
 async def test_an_index_without_our_platform_is_refused(mirrored: MirroredRegistry) -> None:
+    mirror = mirrored.mirror(Platform("linux", "s390x"))
     with pytest.raises(InvalidAnswerError, match="no image for linux/s390x"):
-        await mirrored.mirror(Platform("linux", "s390x")).fetch(mirrored.base, DEFAULT_ACCESS)
+        await mirror.fetch(mirrored.base, DEFAULT_ACCESS, "shop")
 
 
 async def test_a_layer_without_end_is_left_at_the_size_that_its_manifest_says(
@@ -113,6 +119,6 @@ async def test_a_layer_without_end_is_left_at_the_size_that_its_manifest_says(
 
     monkeypatch.setattr(mirrored.vendor, "open_blob", open_blob)
     with pytest.raises(InvalidAnswerError, match=r"has more than the \d+ bytes of its manifest"):
-        await mirrored.mirror().fetch(mirrored.base, DEFAULT_ACCESS)
+        await mirrored.mirror().fetch(mirrored.base, DEFAULT_ACCESS, "shop")
     assert given < 1_000_000
     assert await mirrored.internal.storage_used("upstream") == 0, "and nothing of it is kept"

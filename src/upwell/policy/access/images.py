@@ -16,8 +16,9 @@ from upwell.api.pipeline import Pipeline
 from upwell.api.pod import Pod, template_of_pod
 from upwell.api.promotion import Release
 from upwell.oci import InvalidReferenceError, Reference
+from upwell.oci.copies import is_public_view
 from upwell.policy.access.needs import Need
-from upwell.policy.access.roles import MIRROR_NAMESPACE, REPOSITORIES, Action
+from upwell.policy.access.roles import REPOSITORIES, Action
 from upwell.policy.rollouts.image_ownership import pod_template
 
 
@@ -43,7 +44,7 @@ def pull_needs(home: str, images: Iterable[str], registry: str) -> Iterator[Need
     for image in dict.fromkeys(images):
         repository = _repository(image, registry)
         namespace = repository.partition("/")[0]
-        if repository and namespace not in {home, MIRROR_NAMESPACE}:
+        if repository and namespace != home and not is_public_view(repository):
             action = Action("pull", REPOSITORIES, namespace, repository)
             yield Need(action, f"names an image of repository {repository}")
 

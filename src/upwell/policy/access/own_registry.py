@@ -14,6 +14,7 @@ from upwell.api.pipeline import Pipeline, Stage
 from upwell.formats.dockerfile.lines import DockerfileError
 from upwell.formats.dockerfile.parse import Dockerfile, parse
 from upwell.oci import InvalidReferenceError, Reference
+from upwell.oci.copies import is_public_view
 from upwell.oci.registry_names import canonical_name
 from upwell.policy.access.needs import Need
 from upwell.policy.access.roles import MIRROR_NAMESPACE, REPOSITORIES, Action
@@ -44,7 +45,7 @@ def dockerfile_needs(
         if reference is None:
             continue
         namespace = _namespace(reference.repository)
-        if namespace not in {build.namespace, MIRROR_NAMESPACE}:
+        if namespace != build.namespace and not is_public_view(reference.repository):
             action = Action("pull", REPOSITORIES, namespace, reference.repository)
             yield Need(action, f"takes {image} in its Dockerfile")
 

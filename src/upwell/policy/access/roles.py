@@ -10,6 +10,7 @@ from enum import StrEnum
 
 from upwell.api.kept import KEPT
 from upwell.api.validation.labels import is_label
+from upwell.oci.copies import is_public_view
 
 EVERYWHERE = "*"
 """In a grant: every namespace, and what lies in none."""
@@ -18,7 +19,8 @@ SYSTEM_NAMESPACE = "upwell-system"
 of those for every namespace an admin's alone reaches it with more than a look."""
 MIRROR_NAMESPACE = "upstream"
 """The embedded registry's copies of upstream images. Every token may pull one by its
-digest; who has a role here sees which there are: some come from private registries."""
+digest that needed no login at its source; who has a role here has them all, and sees which there
+are."""
 REPOSITORIES = "repositories"
 """The resource of the embedded registry's content; its verbs are pull and push."""
 _ALL = frozenset({EVERYWHERE})
@@ -312,5 +314,7 @@ def _is_shared(action: Action) -> bool:
         return True
     if (action.verb, action.resource) in _ANSWERED_BY_RIGHTS:
         return True
-    mirrored = action.verb == "pull" and action.namespace == MIRROR_NAMESPACE
-    return mirrored or (action.verb == "get" and action.resource == "images" and bool(action.name))
+    is_public = action.namespace == MIRROR_NAMESPACE and is_public_view(action.name)
+    if action.verb == "pull" and is_public:
+        return True
+    return action.verb == "get" and action.resource == "images" and bool(action.name)

@@ -17,6 +17,7 @@ from upwell.api.meta import Resource
 from upwell.api.requests.prune import PruneSpec
 from upwell.formats.attachment_tags import image_of_tag
 from upwell.oci import Digest, InvalidDigestError, Reference
+from upwell.oci.copies import store_of
 from upwell.oci.index_tags import index_of_tag
 from upwell.policy.access.roles import MIRROR_NAMESPACE
 from upwell.policy.builds.identity import inputs_tag
@@ -345,7 +346,7 @@ class _Retention:
         """Say why nothing of a mirrored repository goes now; empty: it may."""
         if not _is_mirror(repository):
             return ""
-        holder = self._unclear.get(repository.name)
+        holder = self._unclear.get(store_of(repository.name))
         if holder is not None:
             return f"may be what {holder} names by an index"
         starting = next((build for build in self._builds if _is_starting(build)), None)

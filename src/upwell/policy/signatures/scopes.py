@@ -10,6 +10,7 @@ from dataclasses import dataclass
 
 from upwell.api.image_policies.policy import Enforcement, ImagePolicySpec, PolicyPoint
 from upwell.oci import Digest, InvalidReferenceError, Reference
+from upwell.oci.copies import store_of
 from upwell.oci.registry_names import OPENSHIFT_NAME, canonical_name
 
 EVERY_IMAGE = "*"
@@ -56,7 +57,7 @@ def _mirrored_names(repository: str) -> list[str]:
     """Return the names that a repository of the mirror may stand for: it writes `:` as `-`."""
     if not repository.startswith(_MIRROR):
         return []
-    host, slash, path = repository.removeprefix(_MIRROR).partition("/")
+    host, slash, path = store_of(repository).removeprefix(_MIRROR).partition("/")
     if not slash:
         return []
     with_port = _PORT.fullmatch(host)

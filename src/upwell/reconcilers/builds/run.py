@@ -58,8 +58,11 @@ log = logging.getLogger(__name__)
 class ImageMirror(Protocol):
     """Keeps copies of upstream images in the internal registry."""
 
-    async def fetch(self, reference: Reference, access: RequestAccess) -> Reference:
-        """Return an internal reference to the pinned image; raises RegistryError."""
+    async def fetch(self, reference: Reference, access: RequestAccess, namespace: str) -> Reference:
+        """Return an internal reference to the pinned image, which the namespace may read.
+
+        Raises RegistryError.
+        """
         ...
 
 
@@ -189,7 +192,7 @@ class BuildRun:
     ) -> Digest | None:
         """Mirror what is pulled, build and push; add how long each stage took to `stages`."""
         with self._timed(stages, "MirrorImages"):
-            copies = await self._mirrored(pulls)
+            copies = await self._mirrored(pulls, plan.namespace)
         begun = self._clock()
         plan = with_copies(plan, copies)
         # The login knows what the build is made of, and ends with it.
@@ -199,11 +202,13 @@ class BuildRun:
         stages += _successive(result.stages, begun)
         return result.digest
 
-    async def _mirrored(self, pulls: Sequence[ImagePull]) -> dict[Reference, Reference]:
+    async def _mirrored(
+        self, pulls: Sequence[ImagePull], namespace: str
+    ) -> dict[Reference, Reference]:
         """Return the internal copies of images, each made if it is not there."""
         try:
             return {
-                pull.reference: await self._mirror.fetch(pull.reference, pull.access)
+                pull.reference: await self._mirror.fetch(pull.reference, pull.access, namespace)
                 for pull in pulls
             }
         except RegistryError as error:

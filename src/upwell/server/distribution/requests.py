@@ -141,7 +141,7 @@ def may_pull(request: Request, repository: str) -> bool:
 def may_list(request: Request, repository: str) -> bool:
     """Return True if the client may know that a repository is there, and what its tags are.
 
-    Copies of upstream images may be pulled by all who know a digest; they are listed to those alone
+    Copies of public images may be pulled by all who know a digest; they are listed to those alone
     who have a role in their namespace.
     """
     pull, grants = _pull(repository), getattr(request.scope.get("user"), "grants", None)

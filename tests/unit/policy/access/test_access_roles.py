@@ -121,9 +121,21 @@ def test_every_namespace_is_not_that_of_the_tokens(role: Role) -> None:
     assert may("admin@*", "create", "deployments", SYSTEM_NAMESPACE)
 
 
-def test_images_and_mirrors_are_for_everyone_who_has_a_grant() -> None:
+def test_images_and_public_copies_are_for_everyone_who_has_a_grant() -> None:
     assert may("viewer@shop", "get", "images", "")
-    assert may("viewer@shop", "pull", "repositories", "upstream")
+    public, private = "upstream/public/h.example/base", "upstream/private/shop/h.example/base"
+    shop, all_copies = [parse_grant("viewer@shop")], [parse_grant("viewer@upstream")]
+    for name, grants, allowed in (
+        (public, shop, True),
+        (private, shop, False),
+        ("upstream/h.example/base", shop, False),
+        ("upstream/public", shop, False),
+        ("upstream/publicity/base", shop, False),
+        (private, all_copies, True),
+        (public, [], False),
+    ):
+        assert is_allowed(grants, Action("pull", "repositories", "upstream", name)) is allowed, name
+    assert not is_allowed(shop, Action("push", "repositories", "upstream", public))
     assert not may("builder@shop", "push", "repositories", "upstream")
     assert not is_allowed([], Action("get", "images", "", "sha256:0"))
     assert not is_allowed([parse_grant("viewer@shop")], Action("list", "images"))

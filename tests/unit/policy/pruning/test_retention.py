@@ -214,6 +214,18 @@ def test_an_image_record_says_which_mirrored_manifest_an_index_means() -> None:
     assert not gone(decide(facts([used], mirror), RULES)), "any of them may be the index's"
 
 
+@pytest.mark.parametrize("view", ["", "public/", "private/shop/"])
+def test_what_a_view_shows_stays_while_nobody_can_tell_which_manifest_an_index_means(
+    view: str,
+) -> None:
+    used = build(
+        "Complete", images=[{"name": "base", "reference": f"vendor.example/base@{digest('index')}"}]
+    )
+    mirror = repository(f"upstream/{view}vendor.example/base", manifest("amd64"))
+    other = repository(f"upstream/{view}vendor.example/other", manifest("unused"))
+    assert gone(decide(facts([used], mirror, other), RULES)) == {digest("unused")}
+
+
 def test_a_mirrors_own_tag_keeps_what_a_named_index_means_here() -> None:
     def mirror(base: str) -> StoredRepository:
         tag = StoredTag(digest(base), OLD)

@@ -192,7 +192,8 @@ async def test_a_registry_login_is_a_token_as_password(guarded: GuardedApi) -> N
     assert ping.json["errors"][0]["code"] == "UNAUTHORIZED"
     assert (await guarded.login(token, "GET", "/v2/")).text == "ci GET "
     assert (await guarded.login(token, "PUT", "/v2/shop/app/manifests/v1")).status == 200
-    assert (await guarded.login(token, "GET", "/v2/upstream/x/y/manifests/v1")).status == 200
+    assert (await guarded.login(token, "GET", "/v2/upstream/public/x/y/manifests/v1")).status == 200
+    assert (await guarded.login(token, "GET", "/v2/upstream/x/y/manifests/v1")).status == 403
     denied = await guarded.login(token, "PUT", "/v2/bank/app/manifests/v1")
     assert (denied.status, denied.json["errors"][0]["code"]) == (403, "DENIED")
     assert "needs role builder there" in denied.json["errors"][0]["message"]
@@ -213,6 +214,8 @@ async def test_blobs_are_mounted_only_from_what_may_be_pulled(guarded: GuardedAp
     assert own.text.endswith("mount=sha256:1&from=shop/base")
     foreign = await guarded.login(token, "POST", f"{uploads}?mount=sha256:1&from=bank/secret")
     assert foreign.text == "ci POST "
+    copied = await guarded.login(token, "POST", f"{uploads}?mount=sha256:1&from=upstream/h/base")
+    assert copied.text == "ci POST "
 
 
 async def test_a_builds_token_reaches_its_repositories_alone(guarded: GuardedApi) -> None:

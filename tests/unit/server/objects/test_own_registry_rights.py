@@ -42,6 +42,7 @@ def pipeline(mirror: str) -> dict[str, Any]:
 
 
 B = f"{REGISTRY}/b/app"
+COPY = "pull repositories in namespace upstream"
 PULL, PUSH = "pull repositories in namespace b", "push repositories in namespace b"
 ARGUMENT = [{"name": "BASE", "value": B}]
 REFUSED = [
@@ -49,6 +50,8 @@ REFUSED = [
     (build(output=B), PUSH),
     (build(output=f"{REGISTRY}/upstream/base:1"), "use upstreamcopies in namespace upstream"),
     (build(f"FROM {B}:latest\n"), PULL),
+    (build(f"FROM {REGISTRY}/upstream/h.example/base:1\n"), COPY),
+    (build(f"FROM {REGISTRY}/upstream/private/b/h.example/base:1\n"), COPY),
     (build(f"FROM {B}:latest AS one\nFROM scratch\nCOPY --from=one /a /a\n"), PULL),
     (build(f"FROM scratch\nCOPY --from={B} /a /a\n"), PULL),
     (build(f"FROM base:1\nRUN --mount=type=bind,from={B},target=/m cat /m/a\n"), PULL),
@@ -77,7 +80,9 @@ async def test_a_build_takes_the_right_to_what_it_moves_in_the_embedded_registry
     "document",
     [
         build(f"FROM {REGISTRY}/a/base:1\n", f"{REGISTRY}/a/app:1"),
-        build(f"FROM {REGISTRY}/upstream/docker.io/base:1\n", "registry.example.com/b/app:1"),
+        build(
+            f"FROM {REGISTRY}/upstream/public/docker.io/base:1\n", "registry.example.com/b/app:1"
+        ),
         build("FROM registry.example.com/b/app:1\n"),
     ],
 )
