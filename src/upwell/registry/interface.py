@@ -33,6 +33,10 @@ class RequestAccess:
 
     credentials: CredentialSource | None = None
     insecure: bool = False
+    behind_mirrors: bool = False
+    """Ask the source of a tag that its mirrors, which may have an older one, were asked for before.
+
+    Where it has none, nothing is asked: ManifestUnknownError."""
 
 
 DEFAULT_ACCESS = RequestAccess()

@@ -16,6 +16,7 @@ from upwell.formats.sigstore import InTotoStatement, Subject
 from upwell.formats.sigstore.artifacts import BUNDLE_TYPE
 from upwell.oci import Descriptor, Digest, Index, Reference
 from upwell.reconcilers.signing.images import ImageSigning
+from upwell.registry.attachments.reader import AttachmentReader
 from upwell.registry.attachments.targets import RemoteArtifacts
 from upwell.registry.attachments.writer import ImageAttachments
 from upwell.registry.client.client import RegistryClient
@@ -275,6 +276,32 @@ async def test_mirrors_are_read_first_and_the_source_where_they_fail(two: TwoReg
     assert (await two.client.resolve(app.with_tag("2"))).digest == here.digest
     with pytest.raises(ManifestUnknownError):
         await two.client.resolve(Reference.parse(f"{two.embedded}/mirror/app:2"))
+
+
+async def test_a_signature_that_its_mirror_does_not_have_is_found_at_the_source(
+    two: TwoRegistries, tmp_path: Path
+) -> None:
+    mirror = Reference.parse(f"{two.embedded}/mirror/app:1")
+    source = Reference.parse(f"{two.distribution}/vendor/app:1")
+    for place in (mirror, source):
+        await push_layered(two.pusher, str(place), b"content")
+    digest = (await two.client.resolve(source)).digest
+    remote = RemoteArtifacts(two.client, two.pusher)
+    attachments = ImageAttachments(two.client, "", remote, remote)
+
+    async def sign(place: Reference, signer: str) -> None:
+        (tmp_path / signer).mkdir(exist_ok=True)
+        keys = SigningKeys(tmp_path / signer)
+        signing = ImageSigning(attachments, KeySigner(lambda: keys.signer))
+        await signing.sign(place.with_digest(digest), DEFAULT_ACCESS)
+
+    await sign(mirror, "first")
+    await sign(source, "first")
+    await sign(source, "second")
+    async with mirrored(two) as client:
+        readings = AttachmentReader(client).readings(source.with_digest(digest))
+        found = [len(one.signatures) async for one in readings]
+    assert (found[0], found[-1]) == (1, 3)  # that of the mirror first, and both of the source
 
 
 async def test_a_mirror_for_digests_is_not_asked_for_tags(two: TwoRegistries) -> None:

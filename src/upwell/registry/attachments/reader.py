@@ -4,7 +4,7 @@ They are found as cosign leaves them: by a tag made of the image's digest, and a
 """
 
 from collections.abc import AsyncGenerator, Iterable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 from upwell.formats.attachment_tags import attestation_tag, signature_tag
 from upwell.formats.sigstore import Blob, SimpleSigning, layer_signature
@@ -72,6 +72,9 @@ class AttachmentReader:
     ) -> AsyncGenerator[FoundAttachments]:
         """Yield what was found so far: first by the tags, then, if there is more, as referrers.
 
+        Last by the tags of the source, if it has mirrors: a signature is added to a tag, and a
+        mirror may have the older one.
+
         Whoever has found enough asks no further. Of attestations, those of the predicate types
         count. What is too large, or no such document, is passed over. Raises a RegistryError when
         the registry does not say what there is.
@@ -84,6 +87,8 @@ class AttachmentReader:
         await reading.take_tags()
         yield reading.found()
         if await reading.take_referrers():
+            yield reading.found()
+        if await reading.take_tags_behind_mirrors():
             yield reading.found()
 
     async def signatures(
@@ -140,16 +145,26 @@ class _Reading:
 
     async def take_tags(self) -> None:
         """Read what the tags of cosign name."""
-        await self.take_tag(signature_tag(self.digest))
-        if self.predicates:
-            await self.take_tag(attestation_tag(self.digest))
+        for tag in self._tags():
+            await self.take_tag(tag)
 
-    async def take_tag(self, tag: str) -> None:
+    async def take_tags_behind_mirrors(self) -> bool:
+        """Read what the same tags name at the source; return True if it was any use."""
+        before = len(self.signatures) + len(self.attestations)
+        for tag in self._tags():
+            await self.take_tag(tag, replace(self.access, behind_mirrors=True))
+        return len(self.signatures) + len(self.attestations) > before
+
+    def _tags(self) -> Sequence[str]:
+        attestations = (attestation_tag(self.digest),) if self.predicates else ()
+        return signature_tag(self.digest), *attestations
+
+    async def take_tag(self, tag: str, access: RequestAccess | None = None) -> None:
         """Read what one tag names."""
         try:
             named = self.image.with_tag(tag)
             # A HEAD counts against no pull limit, and most images have no signature.
-            there = await self.registry.resolve(named, self.access)
+            there = await self.registry.resolve(named, access or self.access)
         except (InvalidReferenceError, *_USELESS):
             return
         await self._take_manifest(there.digest)

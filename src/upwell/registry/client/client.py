@@ -272,6 +272,10 @@ class RegistryClient:
     ) -> T:
         """Ask the mirrors in turn, and the source last: its answer counts, whatever theirs were."""
         *mirrors, source = self._connection.hosts.endpoints(reference, insecure=access.insecure)
+        if access.behind_mirrors:
+            if not mirrors:
+                raise ManifestUnknownError(reference)
+            mirrors = []
         for mirror in mirrors:
             try:
                 return await ask(mirror)
