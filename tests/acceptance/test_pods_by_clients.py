@@ -6,17 +6,14 @@ import pty
 import select
 import shutil
 import subprocess
-from collections.abc import AsyncIterator, Callable, Iterator
+from collections.abc import AsyncIterator, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 from urllib.request import urlopen
 
-import kubernetes
 import pytest
-from kubernetes.client import ApiException, CoreV1Api
-from kubernetes.stream import portforward, stream
 from tests.support.installation.installation import Installation, installation, until
 from tests.support.installation.vendor_images import publish
 
@@ -49,6 +46,13 @@ spec:
 """
 
 
+def python_client() -> Any:
+    """Load Kubernetes' own client: not where tests are only collected, for it takes a second."""
+    import kubernetes  # noqa: PLC0415
+
+    return kubernetes
+
+
 @dataclass
 class ClientsInstallation:
     made: Installation
@@ -57,9 +61,8 @@ class ClientsInstallation:
     @contextmanager
     def core(self) -> Iterator[Any]:
         """Give the Python client; Any, for its types say that everything may be missing."""
-        connect: Callable[[str], Any] = kubernetes.config.new_client_from_config
-        with connect(str(self.config)) as client:
-            yield CoreV1Api(client)
+        with python_client().config.new_client_from_config(str(self.config)) as client:
+            yield python_client().client.CoreV1Api(client)
 
     async def pod(self) -> Any:
         """Return the one Pod, once it is ready."""
@@ -98,7 +101,7 @@ async def test_they_are_entered_watched_and_reached(clients: ClientsInstallation
 
 def python_runs_commands(clients: ClientsInstallation, name: str) -> None:
     with clients.core() as core:
-        inside = stream(
+        inside = python_client().stream.stream(
             core.connect_get_namespaced_pod_exec,
             name,
             "default",
@@ -118,7 +121,7 @@ def python_runs_commands(clients: ClientsInstallation, name: str) -> None:
 
 def python_reaches_a_port(clients: ClientsInstallation, name: str) -> None:
     with clients.core() as core:
-        forwarded = portforward(
+        forwarded = python_client().stream.portforward(
             core.connect_get_namespaced_pod_portforward, name, "default", ports="8080"
         )
         connection = forwarded.socket(8080)
@@ -133,9 +136,10 @@ def python_reaches_a_port(clients: ClientsInstallation, name: str) -> None:
 
 
 def python_sees_mistakes(clients: ClientsInstallation, name: str) -> None:
+    refusal = python_client().client.ApiException
     with clients.core() as core:
-        with pytest.raises(ApiException, match="no container 'none'"):
-            stream(
+        with pytest.raises(refusal, match="no container 'none'"):
+            python_client().stream.stream(
                 core.connect_get_namespaced_pod_exec,
                 name,
                 "default",
@@ -143,10 +147,10 @@ def python_sees_mistakes(clients: ClientsInstallation, name: str) -> None:
                 command=["true"],
                 stdout=True,
             )
-        with pytest.raises(ApiException) as refused:
+        with pytest.raises(refusal) as refused:
             core.read_namespaced_pod("none", "default")
         assert refused.value.status == 404
-        with pytest.raises(ApiException) as refused:
+        with pytest.raises(refusal) as refused:
             core.patch_namespaced_pod(name, "default", {"metadata": {"labels": {"a": "b"}}})
         assert refused.value.status == 405
         assert "change the workload that it belongs to" in str(refused.value.body)
@@ -224,7 +228,7 @@ def python_watches_a_replacement(clients: ClientsInstallation, pod: Any) -> None
     with clients.core() as core:
         version = core.list_namespaced_pod("default").metadata.resource_version
         core.delete_namespaced_pod(pod.metadata.name, "default")
-        watch: Any = kubernetes.watch.Watch()  # type: ignore[no-untyped-call]
+        watch = python_client().watch.Watch()
         for event in watch.stream(
             core.list_namespaced_pod,
             "default",

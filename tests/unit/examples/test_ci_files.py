@@ -8,7 +8,6 @@ from typing import Any
 import click
 import pytest
 import yaml
-from check_jsonschema.cli.main_command import main as check_schema  # type: ignore[import-untyped]
 from click.testing import CliRunner
 from tests.support.examples import command_lines, jenkinsfile
 from tests.support.paths import ROOT
@@ -89,6 +88,10 @@ def test_a_wrong_command_line_is_found(line: str) -> None:
 def test_it_has_the_form_that_its_ci_publishes(
     file: str, options: list[str], tmp_path: Path
 ) -> None:
+    from check_jsonschema.cli.main_command import (  # type: ignore[import-untyped] # noqa: PLC0415 - slow
+        main as check_schema,
+    )
+
     good = CliRunner().invoke(check_schema, [*options, str(FILES / file)])
     assert good.exit_code == 0, good.output
     broken = tmp_path / file

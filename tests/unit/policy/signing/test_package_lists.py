@@ -7,8 +7,6 @@ from pathlib import Path
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
-from spdx_tools.spdx.parser.parse_anything import parse_file
-from spdx_tools.spdx.validation.document_validator import validate_full_spdx_document
 
 from upwell.formats.sigstore import InTotoStatement, Subject
 from upwell.inventory.interface import Package
@@ -25,6 +23,12 @@ PACKAGES = (
 
 
 def faults(statement: InTotoStatement, folder: Path) -> list[str]:
+    # Not for whoever collects tests and runs none of these: they cost half a second.
+    from spdx_tools.spdx.parser.parse_anything import parse_file  # noqa: PLC0415
+    from spdx_tools.spdx.validation.document_validator import (  # noqa: PLC0415
+        validate_full_spdx_document,
+    )
+
     document = folder / "document.spdx.json"
     document.write_text(json.dumps(statement.predicate))
     return [str(one) for one in validate_full_spdx_document(parse_file(str(document)))]
