@@ -4,7 +4,7 @@ Unknown fields are kept and can be listed; wrong types are refused with the path
 """
 
 import json
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from difflib import get_close_matches
 from typing import TYPE_CHECKING, Any
 
@@ -12,9 +12,9 @@ from pydantic import BaseModel, ValidationError
 
 from upwell.api.decoding.faults import faults_of
 from upwell.api.decoding.kinds import BY_API, BY_KIND, KINDS, is_known
-from upwell.api.decoding.repair import repaired_as
+from upwell.api.decoding.repair import beside, repaired_as
 from upwell.api.meta import Model, ObjectKey, Resource
-from upwell.api.values.faults import Fault, limited_faults
+from upwell.api.values.faults import MAX_FAULTS, Fault, limited_faults
 
 if TYPE_CHECKING:
     RESOURCES: tuple[type[Resource], ...]
@@ -131,17 +131,48 @@ def decode_as[R: Resource](resource: type[R], document: Mapping[str, Any] | byte
     return decoded.model_copy(update={"api_version": kind.api_version, "kind": kind.kind})
 
 
-def decode_rest(document: Mapping[str, Any]) -> Resource | None:
-    """Return the object of a document that `decode` refuses, without what is wrong with it.
+def decode_and_check[R: Resource, T](
+    resource: type[R], document: Mapping[str, Any], check: Callable[[R], T]
+) -> T:
+    """Return what `check` makes of the object; it raises InvalidObjectError for a wrong one.
 
-    It is for looking at: what else is wrong can be told of it. None: nothing can.
+    Of a document that is no object of the kind, the rest is checked too, so that one answer has
+    every fault: `check` has no effect, as it is called for an object that nobody sent.
     """
-    api_version, kind = document.get("apiVersion"), document.get("kind")
-    names = BY_API.get((str(api_version), str(kind)))
     try:
-        return None if names is None else repaired_as(names.resource(), _to_text(document))
-    except InvalidObjectError:
-        return None
+        decoded = decode_as(resource, document)
+    except InvalidObjectError as error:
+        raise with_further_faults(error, resource, document, check) from None
+    return check(decoded)
+
+
+def check_part[M: Model, T](
+    model: type[M], what: str, document: Mapping[str, Any], check: Callable[[M], T]
+) -> T:
+    """Return what `check` makes of data that is no object, as `decode_and_check` does."""
+    try:
+        decoded = decode_part(model, what, document)
+    except InvalidObjectError as error:
+        raise with_further_faults(error, model, document, check) from None
+    return check(decoded)
+
+
+def with_further_faults[M: Model, T](
+    error: InvalidObjectError,
+    model: type[M],
+    document: Mapping[str, Any],
+    check: Callable[[M], T],
+) -> InvalidObjectError:
+    """Return the error of what cannot be decoded, with what `check` finds in the rest of it."""
+    if len(error.faults) > MAX_FAULTS:
+        return error
+    try:
+        if (rest := repaired_as(model, _to_text(document))) is not None:
+            check(rest)
+    except InvalidObjectError as found:
+        further = beside(found.faults, error.faults)
+        return InvalidObjectError(error.what, (*error.faults, *further), error.key)
+    return error
 
 
 def decode_part[M: Model](model: type[M], what: str, document: Mapping[str, Any]) -> M:

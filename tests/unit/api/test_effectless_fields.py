@@ -26,6 +26,8 @@ def in_pod(**pod: Any) -> dict[str, str]:
         {"nodeSelector": {}, "tolerations": [], "affinity": {}, "hostname": ""},
         {"enableServiceLinks": True, "shareProcessNamespace": False},
         {"serviceAccount": "bot", "serviceAccountName": "bot"},
+        # As `kubectl run -i` writes it.
+        {"containers": [{"name": "a", "stdin": True, "stdinOnce": True}]},
     ],
 )
 def test_what_asks_for_nothing_is_not_told(pod: dict[str, Any]) -> None:

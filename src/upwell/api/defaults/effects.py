@@ -41,6 +41,8 @@ _KNOWN: Mapping[type[BaseModel], Mapping[str, tuple[tuple[object, ...], str]]] =
     Container: {
         "terminationMessagePath": (("/dev/termination-log",), _MESSAGES),
         "terminationMessagePolicy": (("File",), _MESSAGES),
+        # As it is here for every container without a terminal; `kubectl run -i` asks for it.
+        "stdinOnce": ((True,), ""),
     },
     ServiceSpec: {
         "sessionAffinity": (("None",), _TRAFFIC),

@@ -70,7 +70,8 @@ async def started(
         status = _status(state, container)
         waiting = status.state.waiting if status is not None else None
         told = waiting.message or waiting.reason if waiting and waiting.reason in _FAULTS else ""
-        told = told or state.status.message
+        if status is None or status.state.terminated is None:  # else it tells how it has ended
+            told = told or state.status.message
         if told and told != last[0] and not quiet:
             last[0] = told
             echo(f"warning: container {container} is unable to start: {told}", err=True)

@@ -9,9 +9,8 @@ from dataclasses import dataclass
 from typing import Any
 
 from upwell.api.build import BuildConfig
-from upwell.api.codec import InvalidObjectError, decode, decode_rest, resource_for
+from upwell.api.codec import InvalidObjectError, decode, resource_for, with_further_faults
 from upwell.api.core import LimitRange, ResourceQuota
-from upwell.api.decoding.repair import beside
 from upwell.api.defaults import with_defaults, with_kept_form
 from upwell.api.defaults.effects import effectless_fields
 from upwell.api.image import ImageStream
@@ -21,7 +20,7 @@ from upwell.api.meta import Resource
 from upwell.api.storage import BLOCK, PersistentVolumeClaim
 from upwell.api.validation.objects import validate
 from upwell.api.validation.updates import immutable_faults, new_faults
-from upwell.api.values.faults import MAX_FAULTS, Fault
+from upwell.api.values.faults import Fault
 from upwell.policy.access.role_bindings import binding_advice
 from upwell.policy.access.service_accounts import account_faults
 from upwell.policy.builds.input_analysis import build_warnings
@@ -77,7 +76,12 @@ def admit(
     try:
         declared = with_kept_form(decode(placed))
     except InvalidObjectError as error:
-        raise _with_further_faults(error, placed, old) from None
+        raise with_further_faults(
+            error,
+            target.resource,
+            placed,
+            lambda rest: _require_valid(with_defaults(with_kept_form(rest)), old),
+        ) from None
     # Before images are kept: when one is pulled follows from what was declared.
     resource = complete = with_defaults(declared)
     if old is not None:
@@ -89,21 +93,15 @@ def admit(
         known_stream = old if isinstance(old, ImageStream) else None
         resource = settle_generations(known_stream, resource)
     resource = promotions_admission.admitted(resource, old, user)
-    if faults := _faults(resource, old):
-        what = f"{resource.KIND} {resource.name!r}"
-        raise InvalidObjectError(what, faults, resource.key)
+    _require_valid(resource, old)
     return Admitted(resource, warnings, None if complete is declared else declared)
 
 
-def _with_further_faults(
-    error: InvalidObjectError, document: Document, old: Resource | None
-) -> InvalidObjectError:
-    """Return the faults of a document that is no object, with those of the rest of it."""
-    rest = decode_rest(document) if len(error.faults) <= MAX_FAULTS else None
-    if rest is None:
-        return error
-    further = beside(_faults(with_defaults(with_kept_form(rest)), old), error.faults)
-    return InvalidObjectError(error.what, (*error.faults, *further), error.key)
+def _require_valid(resource: Resource, old: Resource | None) -> None:
+    """Raise InvalidObjectError with what is wrong with a complete object in the place of `old`."""
+    if faults := _faults(resource, old):
+        what = f"{resource.KIND} {resource.name!r}"
+        raise InvalidObjectError(what, faults, resource.key)
 
 
 def _faults(resource: Resource, old: Resource | None) -> tuple[Fault, ...]:

@@ -1,19 +1,19 @@
 """Parts of builds and images: a build's log, a new build, an image's packages."""
 
-import json
 from collections.abc import AsyncGenerator
 from dataclasses import asdict
 from functools import partial
 
-from pydantic import ValidationError
 from starlette.requests import Request
 from starlette.responses import JSONResponse, Response
 
 from upwell.actions.builds import BuildActions, BuildClient
 from upwell.actions.images import ImageActions
 from upwell.api.build import Build, BuildPhase, BuildRequest
-from upwell.api.codec import unknown_fields
+from upwell.api.codec import InvalidObjectError, check_part, unknown_fields
 from upwell.api.image import Image
+from upwell.api.validation.openshift.builds import build_request_faults
+from upwell.api.values.faults import Fault
 from upwell.builder.interface import BuildLogs
 from upwell.oci import Digest, InvalidDigestError
 from upwell.policy.access.roles import Action
@@ -35,6 +35,7 @@ from upwell.server.objects.write_options import write_options
 from upwell.server.workloads.log_streams import last_lines, log_response
 from upwell.store.interface import Change, Selector, Store
 
+_REQUEST = "BuildRequest"
 _MAX_WARNINGS = 20
 _MAX_WARNING = 256
 _OF_CONFIG = "the build takes the images that its BuildConfig follows: change the strategy's from"
@@ -114,19 +115,12 @@ class BuildHandlers:
         return object_response(request, build, 201, _without_effect(wanted))
 
     async def _build_request(self, request: Request, target: RequestTarget) -> BuildRequest:
-        """Return the body's BuildRequest; raises ApiError.
+        """Return the body's BuildRequest; raises ApiError or InvalidObjectError.
 
         Its values may be secret: no error quotes one.
         """
         document = await read_object(request, self._limits, may_be_empty=True)
-        try:
-            decoded = BuildRequest.model_validate_json(json.dumps(document))
-        except ValidationError as error:
-            faults = error.errors(include_url=False, include_input=False)
-            messages = (f"{'.'.join(str(step) for step in f['loc'])}: {f['msg']}" for f in faults)
-            raise ApiError(422, f"BuildRequest: {'; '.join(messages)}") from None
-        if decoded.binary is not None:
-            raise ApiError(422, "BuildRequest: binary: upload the content with instantiatebinary")
+        decoded = check_part(BuildRequest, _REQUEST, document, _checked)
         for name in secrets_requested(decoded):
             require_right(request, Action("use", "secrets", target.namespace, name))
         return decoded
@@ -137,6 +131,16 @@ def build_client(request: Request) -> BuildClient | None:
     if grants_of(request) is None:
         return None
     return BuildClient(caller_of(request), partial(require_content_rights, request))
+
+
+def _checked(wanted: BuildRequest) -> BuildRequest:
+    """Return a request that is valid; raises InvalidObjectError with every fault."""
+    faults = list(build_request_faults(wanted))
+    if wanted.binary is not None:
+        faults.append(Fault("binary", "upload the content with instantiatebinary"))
+    if faults:
+        raise InvalidObjectError(_REQUEST, tuple(faults))
+    return wanted
 
 
 def _without_effect(wanted: BuildRequest) -> tuple[str, ...]:

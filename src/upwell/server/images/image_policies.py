@@ -31,10 +31,8 @@ class ImagePolicyReviewHandlers:
 
     async def create(self, request: Request, target: RequestTarget) -> Response:
         """Say which policies of the namespace let the image pass, and why others do not."""
-        asked = await read_as(request, self._limits, ImagePolicyReview)
+        asked = await read_as(request, self._limits, ImagePolicyReview, _check)
         asked = asked.with_metadata(namespace=target.namespace)
-        if faults := _faults(asked):
-            raise InvalidObjectError(str(asked.KIND), faults)
         require_rights(request, asked)
         try:
             async with self._slots:
@@ -45,7 +43,8 @@ class ImagePolicyReviewHandlers:
         return json_response(encode_json(asked.with_status(status)), 201)
 
 
-def _faults(asked: ImagePolicyReview) -> tuple[Fault, ...]:
+def _check(asked: ImagePolicyReview) -> None:
+    """Raise InvalidObjectError with all that is wrong."""
     faults = []
     if not asked.spec.image:
         faults.append(Fault("spec.image", "required: the image to judge"))
@@ -54,4 +53,5 @@ def _faults(asked: ImagePolicyReview) -> tuple[Fault, ...]:
         faults.append(Fault("spec.at", f"{asked.spec.at!r} is none of {known}"))
     if asked.spec.policy is not None:
         faults += policy_spec_faults(asked.spec.policy, "spec.policy")
-    return tuple(faults)
+    if faults:
+        raise InvalidObjectError(str(asked.KIND), tuple(faults))

@@ -54,8 +54,7 @@ class ImageImportHandlers:
 
         The import itself is the stream's own, and is tried again where it fails.
         """
-        wanted = await read_as(request, self._limits, ImageStreamImport)
-        _check(wanted)
+        wanted = await read_as(request, self._limits, ImageStreamImport, _check)
         require_rights(request, wanted.with_metadata(namespace=target.namespace))
         status: Document = {}
         images = [self._image(target.namespace, image) for image in wanted.spec.images]

@@ -28,8 +28,7 @@ class ImageMappingHandlers:
 
     async def create(self, request: Request, target: RequestTarget) -> Response:
         """Make an image the newest of a stream's tag; no tag is declared."""
-        mapping = await read_as(request, self._limits, ImageStreamMapping)
-        _check(mapping)
+        mapping = await read_as(request, self._limits, ImageStreamMapping, _check)
         require_rights(request, mapping.with_metadata(namespace=target.namespace))
         stream = await self._store.get(ImageStream, target.namespace, mapping.name)
         if not write_options(request).dry_run:

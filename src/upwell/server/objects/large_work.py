@@ -10,7 +10,7 @@ from contextlib import AsyncExitStack, asynccontextmanager
 from starlette.applications import Starlette
 from starlette.requests import Request
 
-from upwell.api.codec import decode_as
+from upwell.api.codec import decode_and_check
 from upwell.api.meta import Resource
 from upwell.api.patches.content_types import PATCHES
 from upwell.server.auth.caller import caller_of
@@ -100,19 +100,36 @@ async def read_object(
         return await work.computed(lambda: decode_object(body, kind), size_of(body))
 
 
-async def read_as[R: Resource](request: Request, limits: ServerLimits, kind: type[R]) -> R:
-    """Return the object of a kind that a request sends; raises ApiError or InvalidObjectError."""
-    return await read_and_do(request, limits, kind, lambda found: found)
+async def read_as[R: Resource](
+    request: Request,
+    limits: ServerLimits,
+    kind: type[R],
+    check: Callable[[R], object] | None = None,
+) -> R:
+    """Return the object of a kind that a request sends; raises ApiError or InvalidObjectError.
+
+    `check` raises InvalidObjectError for what is wrong beyond types.
+    """
+
+    def checked(found: R) -> R:
+        if check is not None:
+            check(found)
+        return found
+
+    return await read_and_do(request, limits, kind, checked)
 
 
 async def read_and_do[R: Resource, T](
     request: Request, limits: ServerLimits, kind: type[R], do: Callable[[R], T]
 ) -> T:
-    """Return what `do` makes of the object that a request sends, in one piece of work."""
+    """Return what `do` makes of the object that a request sends, in one piece of work.
+
+    It has no effect beyond that, and is asked what is wrong with the rest of what is no object.
+    """
     body, sent_as = await _body(request, limits), media_type(request)
     async with large_work(request) as work:
         return await work.computed(
-            lambda: do(decode_as(kind, decode_object(body, sent_as))), size_of(body)
+            lambda: decode_and_check(kind, decode_object(body, sent_as), do), size_of(body)
         )
 
 

@@ -1,5 +1,7 @@
 """Reviews of a client's identity and rights, by the same rules as its requests."""
 
+from collections.abc import Callable
+
 from starlette.requests import Request
 from starlette.responses import Response
 
@@ -10,7 +12,6 @@ from upwell.api.reviews import (
     ResourceAttributes,
     ResourceRule,
     SelfSubjectAccessReview,
-    SelfSubjectAccessReviewSpec,
     SelfSubjectReview,
     SelfSubjectReviewStatus,
     SelfSubjectRulesReview,
@@ -100,17 +101,15 @@ class ReviewHandlers:
     async def access_of(self, request: Request, target: RequestTarget) -> Response:
         """Say whether somebody may do something, by their rights of now."""
         del target
-        review = await self._asked(request, SubjectAccessReview)
-        if not review.spec.user:
-            raise InvalidObjectError(str(review.KIND), (Fault("spec.user", "name somebody"),))
+        review = await self._asked(request, SubjectAccessReview, _wanted)
         grants = await self._access.grants(review.spec.user) if self._access is not None else ()
-        return _answer(review, _access_status(review, review.spec, grants))
+        return _answer(review, _access_status(review, grants))
 
     async def access(self, request: Request, target: RequestTarget) -> Response:
         """Say whether the client may do something."""
         del target
-        review = await self._asked(request, SelfSubjectAccessReview)
-        return _answer(review, _access_status(review, review.spec, _user(request).grants))
+        review = await self._asked(request, SelfSubjectAccessReview, _wanted)
+        return _answer(review, _access_status(review, _user(request).grants))
 
     async def rules(self, request: Request, target: RequestTarget) -> Response:
         """Say all that the client may do in a namespace."""
@@ -123,22 +122,36 @@ class ReviewHandlers:
         )
         return _answer(review, status)
 
-    async def _asked[R: Resource](self, request: Request, kind: type[R]) -> R:
-        return await read_as(request, self._limits, kind)
+    async def _asked[R: Resource](
+        self, request: Request, kind: type[R], check: Callable[[R], object] | None = None
+    ) -> R:
+        return await read_as(request, self._limits, kind, check)
 
 
-def _access_status(
-    review: Resource, spec: SelfSubjectAccessReviewSpec, grants: tuple[Grant, ...]
-) -> SubjectAccessReviewStatus:
-    """Return whether the grants allow what is asked; raises InvalidObjectError for nothing."""
-    wanted, path = spec.resource_attributes, spec.non_resource_attributes
+def _wanted(review: SelfSubjectAccessReview | SubjectAccessReview) -> Action:
+    """Return what a review asks about; raises InvalidObjectError for nothing, or nobody."""
+    faults = []
+    if isinstance(review, SubjectAccessReview) and not review.spec.user:
+        faults.append(Fault("spec.user", "name somebody"))
+    wanted, path = review.spec.resource_attributes, review.spec.non_resource_attributes
+    action = None
     if wanted is not None:
         action = _action(wanted)
     elif path is not None:
         action = Action(path.verb, path.path.strip("/"))
     else:
-        fault = Fault("spec", "name resourceAttributes or nonResourceAttributes")
-        raise InvalidObjectError(str(review.KIND), (fault,))
+        faults.append(Fault("spec", "name resourceAttributes or nonResourceAttributes"))
+    if faults or action is None:
+        raise InvalidObjectError(str(review.KIND), tuple(faults))
+    return action
+
+
+def _access_status(
+    review: SelfSubjectAccessReview | SubjectAccessReview, grants: tuple[Grant, ...]
+) -> SubjectAccessReviewStatus:
+    """Return whether the grants allow what is asked; raises InvalidObjectError for nothing."""
+    action = _wanted(review)
+    wanted, path = review.spec.resource_attributes, review.spec.non_resource_attributes
     open_path = path is not None and wanted is None and is_open_path(path.path)
     allowed = (open_path and bool(grants)) or is_allowed(grants, action)
     return SubjectAccessReviewStatus(allowed=allowed, reason=None if allowed else missing(action))

@@ -6,7 +6,7 @@ from datetime import timedelta
 from starlette.requests import Request
 from starlette.responses import Response
 
-from upwell.api.codec import InvalidObjectError, decode_as
+from upwell.api.codec import InvalidObjectError, decode_and_check
 from upwell.api.core import Secret, ServiceAccount
 from upwell.api.requests.token_request import (
     ServiceAccountTokenRequest,
@@ -59,9 +59,14 @@ class TokenRequestHandlers:
     async def create(self, request: Request, target: RequestTarget) -> Response:
         """Make a token, no longer valid and no more powerful than that of who asks."""
         body = await read_body(request, self._limits.webhook_bytes, self._limits.body_seconds)
-        asked = decode_as(ServiceAccountTokenRequest, decode_object(body, media_type(request)))
-        if faults := tuple(_faults(asked.spec)):
-            raise InvalidObjectError(f"{asked.KIND} of {target.key}", faults)
+
+        def checked(asked: ServiceAccountTokenRequest) -> ServiceAccountTokenRequest:
+            if faults := tuple(_faults(asked.spec)):
+                raise InvalidObjectError(f"{asked.KIND} of {target.key}", faults)
+            return asked
+
+        document = decode_object(body, media_type(request))
+        asked = decode_and_check(ServiceAccountTokenRequest, document, checked)
         options = write_options(request)
         account = await self._accounts.kept(target, options)
         user = request.scope.get("user")

@@ -9,7 +9,9 @@ from starlette.requests import Request
 from starlette.responses import JSONResponse, Response
 
 from upwell.actions.rollouts import RolloutActions
+from upwell.api.codec import decode_part
 from upwell.api.meta import Resource, format_time
+from upwell.api.requests.rollouts import DeploymentRequest, RollbackRequest
 from upwell.server.http.errors import ApiError
 from upwell.server.http.limits import ServerLimits
 from upwell.server.http.rendering import object_response
@@ -81,10 +83,9 @@ class WorkloadHandlers:
         For OpenShift's DeploymentConfigRollback, answer the object as it would be rolled back, and
         change nothing: its client writes it.
         """
-        wanted = await read_object(request, self._limits, may_be_empty=True)
+        document = await read_object(request, self._limits, may_be_empty=True)
+        asked = decode_part(RollbackRequest, f"the request to roll back {target.key}", document)
         options = write_options(request)
-        only_shown = "spec" in wanted or wanted.get("kind") == "DeploymentConfigRollback"
-        revision = _wanted_revision(wanted)
 
         async def permit(wanted: Resource, old: Resource) -> Resource:
             return await permitted(self._store, wanted, old, options)
@@ -93,11 +94,11 @@ class WorkloadHandlers:
             target.resource,
             target.namespace,
             target.name,
-            revision or None,
+            asked.revision or None,
             permit,
-            dry_run=only_shown or options.dry_run,
+            dry_run=asked.is_only_shown or options.dry_run,
         )
-        return object_response(request, rolled_back, 201 if only_shown else 200)
+        return object_response(request, rolled_back, 201 if asked.is_only_shown else 200)
 
     async def roll_out(self, request: Request, target: RequestTarget) -> Response:
         """Do a verb to the rollout; the body is `{"verb": "latest|cancel|retry", "again": …}`."""
@@ -143,35 +144,16 @@ class WorkloadHandlers:
 
     async def instantiate(self, request: Request, target: RequestTarget) -> Response:
         """Start a rollout, as OpenShift's DeploymentRequest asks (`latest`: newer images too)."""
-        wanted = await read_object(request, self._limits, may_be_empty=True)
+        document = await read_object(request, self._limits, may_be_empty=True)
+        asked = decode_part(DeploymentRequest, f"the request to roll out {target.key}", document)
         changed = await self._rollouts.latest(
             target.resource,
             target.namespace,
             target.name,
-            again=wanted.get("latest") is False,
+            again=asked.latest is False,
             dry_run=write_options(request).dry_run,
         )
         return object_response(request, changed, 201)
-
-
-def _wanted_revision(wanted: Document) -> int:
-    """Return the number that a request to roll back names, 0 for none; raises ApiError 422.
-
-    That of a DeploymentConfigRollback (apps.openshift.io/v1) is `spec.revision`, or the number of
-    the ReplicationController that `spec.from` names.
-    """
-    spec = wanted.get("spec")
-    if spec is None:
-        path, number = "toRevision", wanted.get("toRevision", 0)
-    else:
-        if not isinstance(spec, dict):
-            raise ApiError(422, "spec: expected an object")
-        path, number = "spec.revision", spec.get("revision") or 0
-        named = str((spec.get("from") or {}).get("name") or "").rpartition("-")[2]
-        number = number or (int(named) if named.isdecimal() else 0)
-    if not isinstance(number, int) or isinstance(number, bool) or number < 0:
-        raise ApiError(422, f"{path}: expected a number of 0 or more")
-    return number
 
 
 def _describe(instance: Instance) -> Document:

@@ -1,5 +1,6 @@
 """Wrong types are told together with what else is wrong: nothing hides the rest."""
 
+import json
 import sys
 from typing import Any
 
@@ -12,8 +13,8 @@ from tests.support.mutations.valid_objects import valid_objects
 from tests.support.server.write_only_documents import Secrets, documents
 
 from upwell.api.apps import Deployment
-from upwell.api.codec import InvalidObjectError, decode_rest, resource_of_kind
-from upwell.api.decoding.repair import beside
+from upwell.api.codec import InvalidObjectError, resource_of_kind
+from upwell.api.decoding.repair import beside, repaired_as
 from upwell.api.values.faults import MAX_FAULTS, CauseType, Fault
 from upwell.server.admission.admission import admit
 from upwell.server.http.target import RequestTarget
@@ -99,9 +100,9 @@ def test_a_value_that_spells_the_right_one_stands_for_it() -> None:
     document = deployment(replicas="3", selector={"matchLabels": {"app": 5}})
     document["spec"]["template"]["metadata"]["labels"] = {"app": 5}
 
-    rest = decode_rest(document)
+    rest = repaired_as(Deployment, json.dumps(document))
 
-    assert isinstance(rest, Deployment)
+    assert rest is not None
     assert rest.spec.replicas == 3
     assert set(faults(document)) == {
         "spec.replicas",

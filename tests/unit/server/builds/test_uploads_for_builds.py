@@ -130,7 +130,7 @@ async def test_a_build_is_made_again(api: Api) -> None:
 async def test_a_wrong_build_request_is_refused_without_its_values(api: Api, env: object) -> None:
     answer = await api.send("POST", f"{CONFIGS}/app/instantiate", {"env": env})
     assert (answer.status, answer.json["reason"]) == (422, "Invalid")
-    assert answer.json["message"].startswith("BuildRequest: env")
+    assert answer.json["message"].startswith("BuildRequest is invalid: env")
     assert "debug" not in answer.json["message"]
     assert (await api.store.list(Build)).items == []
 
@@ -138,7 +138,10 @@ async def test_a_wrong_build_request_is_refused_without_its_values(api: Api, env
 @pytest.mark.parametrize(
     ("body", "message"),
     [
-        ({"binary": {}}, "BuildRequest: binary: upload the content with instantiatebinary"),
+        (
+            {"binary": {}},
+            "BuildRequest is invalid: binary: upload the content with instantiatebinary",
+        ),
         (
             {"lastVersion": 99},
             "the LastVersion(0) on build config shop/app does not match the build request",

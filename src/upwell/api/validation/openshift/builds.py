@@ -3,12 +3,20 @@
 from collections.abc import Iterator, Sequence
 from typing import Any
 
-from upwell.api.build import Build, BuildConfig, BuildOutput, CommonSpec, ImageLabel
+from upwell.api.build import (
+    Build,
+    BuildConfig,
+    BuildOutput,
+    BuildRequest,
+    CommonSpec,
+    ImageLabel,
+)
 from upwell.api.validation.formats import label_value_problem, qualified_name_problem
 from upwell.api.validation.openshift.references import output_faults, secret_faults
 from upwell.api.validation.openshift.sources import SourceRules
-from upwell.api.validation.openshift.strategies import strategy_faults
+from upwell.api.validation.openshift.strategies import argument_faults, strategy_faults
 from upwell.api.validation.openshift.triggers import trigger_faults
+from upwell.api.validation.openshift.variables import variable_faults
 from upwell.api.validation.shapes import mapped, quantity
 from upwell.api.values.faults import Fault
 
@@ -22,6 +30,14 @@ def build_config_faults(config: BuildConfig) -> Iterator[Fault]:
 def build_faults(build: Build) -> Iterator[Fault]:
     """Yield every fault of a defaulted Build that a client wrote."""
     yield from _common(build.spec)
+
+
+def build_request_faults(request: BuildRequest) -> Iterator[Fault]:
+    """Yield what would be wrong with the Build that is asked for."""
+    yield from variable_faults(request.env, "env")
+    options = request.docker_strategy_options
+    if options is not None:
+        yield from argument_faults(options.build_args, "dockerStrategyOptions.buildArgs")
 
 
 def _common(spec: CommonSpec) -> Iterator[Fault]:

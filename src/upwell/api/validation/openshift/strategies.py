@@ -9,6 +9,7 @@ from upwell.api.build import (
     DockerBuildStrategy,
     JenkinsPipelineBuildStrategy,
 )
+from upwell.api.core import EnvVar
 from upwell.api.validation.formats import label_problem, subdomain_problem
 from upwell.api.validation.openshift.paths import folder_problem, relative_problem
 from upwell.api.validation.openshift.references import image_faults, secret_faults
@@ -53,8 +54,13 @@ def _docker(docker: DockerBuildStrategy, path: str) -> Iterator[Fault]:
         yield Fault.not_supported(f"{path}.imageOptimizationPolicy", policy, _OPTIMIZATIONS)
     if docker.dockerfile_path and (why := relative_problem(docker.dockerfile_path)):
         yield Fault.invalid(f"{path}.dockerfilePath", docker.dockerfile_path, why)
-    for at, argument in enumerate(docker.build_args):
-        where = f"{path}.buildArgs[{at}].name"
+    yield from argument_faults(docker.build_args, f"{path}.buildArgs")
+
+
+def argument_faults(arguments: Sequence[EnvVar], path: str) -> Iterator[Fault]:
+    """Yield what is wrong with the arguments of a Dockerfile's build."""
+    for at, argument in enumerate(arguments):
+        where = f"{path}[{at}].name"
         if not argument.name:
             yield Fault.required(where)
         elif "=" in argument.name:
