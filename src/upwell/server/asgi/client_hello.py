@@ -11,6 +11,8 @@ _SERVER_NAME = 0
 """The extension (RFC 6066, 3), and in it the type of a host name."""
 _PROTOCOLS = 16
 """The extension that offers protocols for what is encrypted (RFC 7301, 3.1)."""
+_CHACHA20 = {0xCCA8, 0xCCA9}
+"""ECDHE with ChaCha20-Poly1305 in TLS 1.2 (RFC 7905, 2)."""
 
 
 class _Fields:
@@ -55,6 +57,20 @@ def offers_protocol(begun: bytes) -> bool:
         return any(kind == _PROTOCOLS for kind, _ in _extensions(begun))
     except IndexError:
         return False
+
+
+def offers_chacha20(begun: bytes) -> bool:
+    """Return True if a client takes ChaCha20 in TLS 1.2 too; False where that cannot be told."""
+    if begun[:1] != HANDSHAKE:
+        return False
+    hello = _Fields(begun[_RECORD_HEAD + _MESSAGE_HEAD :])
+    try:
+        hello.take(_VERSION_AND_RANDOM)
+        hello.sized(1)  # session
+        suites = hello.sized(2)
+    except IndexError:
+        return False
+    return any(int.from_bytes(suites[at : at + 2]) in _CHACHA20 for at in range(0, len(suites), 2))
 
 
 def _extensions(begun: bytes) -> Iterator[tuple[int, bytes]]:

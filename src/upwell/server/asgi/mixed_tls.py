@@ -1,12 +1,13 @@
 """Takes connections: with TLS alone, or those that begin with it and those that do not on one port.
 
 On loopback the API is plain HTTP, but kubectl and oc send no token without TLS. Registry clients
-try TLS first even where they may do without, and it would only slow them down; so TLS is spoken to
-those alone who ask for the server by `TLS_NAME`, as a kubeconfig can tell them to, or who say what
-they would speak (ALPN), HTTP/1.1 or HTTP/2, as Kubernetes' clients, browsers and most libraries do
-and most registry clients do not: `oc login https://127.0.0.1:7080` asks for no name. The others
-are told in HTTP, as Go's server does: they go on without TLS at once, where a connection that is
-closed would be tried again.
+try TLS first even where they may do without, and it would only slow them down. Those of Docker and
+Podman share a list of cipher suites that has no ChaCha20, name no protocol (ALPN), and never ask
+for `TLS_NAME`: who does one of these is spoken to in TLS. Kubernetes' clients, browsers and most
+libraries name HTTP/1.1 or HTTP/2; the WebSockets of `oc exec`, and of clients in other languages,
+take ChaCha20; a kubeconfig can have the name. A registry client that is taken for one of them is
+served: where it may do without TLS it does not verify either. The others are told in HTTP, as Go's
+server does: they go on without TLS at once, where a connection that is closed would be tried again.
 """
 
 import asyncio
@@ -20,7 +21,12 @@ from contextvars import ContextVar, copy_context
 from functools import partial
 
 from upwell.server.asgi.begun_heads import BegunHeads
-from upwell.server.asgi.client_hello import HANDSHAKE, offers_protocol, server_name
+from upwell.server.asgi.client_hello import (
+    HANDSHAKE,
+    offers_chacha20,
+    offers_protocol,
+    server_name,
+)
 from upwell.server.asgi.connections import (
     ConnectionTable,
     RefusedConnectionError,
@@ -59,7 +65,7 @@ type Protocols = Callable[[TrackedConnection], asyncio.Protocol]
 
 
 def answer_to_name(context: ssl.SSLContext) -> ssl.SSLContext:
-    """Let `context` refuse whoever neither asks for `TLS_NAME` nor offers a protocol."""
+    """Let `context` refuse whoever neither asks for `TLS_NAME` nor is answered by any name."""
 
     def judge(_connection: ssl.SSLObject, name: str | None, _context: ssl.SSLContext) -> int | None:
         is_meant = name == TLS_NAME or _ANY_NAME.get()
@@ -202,7 +208,7 @@ class _Opener:
             return True
         self._loop.remove_reader(self._waiting[tracked])
         tls = self._tls if begun[:1] == HANDSHAKE else self._always
-        any_name = _OFFERS in begun or offers_protocol(begun)
+        any_name = _OFFERS in begun or offers_protocol(begun) or offers_chacha20(begun)
         if tls is not self._always and not any_name and server_name(begun) not in {TLS_NAME, None}:
             self._refuse(tracked, _SPEAK_PLAIN)
             return True

@@ -24,6 +24,8 @@ from upwell.server.asgi.serving import serve
 from upwell.server.asgi.tls import generated, server_context
 
 SECONDS = 10
+OF_REGISTRY_CLIENTS = "ECDHE+AESGCM"
+"""Cipher suites of Docker's and Podman's clients, for TLS 1.2."""
 
 
 async def tell_scheme(scope: Scope, receive: Receive, send: Send) -> None:
@@ -99,6 +101,7 @@ async def test_both_are_spoken_on_one_port(tmp_path: Path) -> None:
 @pytest.mark.parametrize("name", ["127.0.0.1", "localhost"])
 async def test_who_tries_tls_without_the_name_may_do_without_it(tmp_path: Path, name: str) -> None:
     async with served(tmp_path, plain=True) as place:
+        place.trust.set_ciphers(OF_REGISTRY_CLIENTS)
         with pytest.raises(aiohttp.ClientConnectionError):
             await place.ask("https", name)
         assert await place.ask("http") == "http"
@@ -106,6 +109,7 @@ async def test_who_tries_tls_without_the_name_may_do_without_it(tmp_path: Path, 
 
 async def test_who_tries_tls_is_told_in_http_to_do_without_it(tmp_path: Path) -> None:
     context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
+    context.set_ciphers(OF_REGISTRY_CLIENTS)
     hello = ssl.MemoryBIO()
     with pytest.raises(ssl.SSLWantReadError):
         context.wrap_bio(ssl.MemoryBIO(), hello, server_hostname="localhost").do_handshake()
@@ -114,6 +118,14 @@ async def test_who_tries_tls_is_told_in_http_to_do_without_it(tmp_path: Path) ->
         writer.write(hello.read())
         assert (await reader.read()).startswith(b"HTTP/1.1 400 ")
         writer.close()
+
+
+@pytest.mark.parametrize("name", ["127.0.0.1", "localhost"])
+async def test_who_takes_chacha20_is_answered_by_any_name(tmp_path: Path, name: str) -> None:
+    """The WebSockets of `oc exec` and `oc port-forward` name no protocol."""
+    async with served(tmp_path, plain=True) as place:
+        assert await place.ask("https", name) == "https"
+        assert await place.ask("http") == "http"
 
 
 @pytest.mark.parametrize("name", ["127.0.0.1", "localhost"])
