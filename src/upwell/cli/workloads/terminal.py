@@ -60,12 +60,20 @@ def send_input(send: Send) -> None:
     def pump() -> None:
         with suppress(Exception):  # the connection's own end is what is reported
             while True:
-                piece = os.read(sys.stdin.fileno(), _CHUNK)
+                piece = _read_input()
                 asyncio.run_coroutine_threadsafe(_sent(send, piece), loop).result()
                 if not piece:
                     return
 
     threading.Thread(target=pump, name="stdin", daemon=True).start()
+
+
+def _read_input() -> bytes:
+    """Return what comes next of stdin; nothing at its end, or where it is closed."""
+    try:
+        return os.read(sys.stdin.fileno(), _CHUNK)
+    except (AttributeError, OSError):  # sys.stdin is None where a shell has closed it (`<&-`)
+        return b""
 
 
 async def _sent(send: Send, piece: bytes) -> None:
