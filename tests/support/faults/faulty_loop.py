@@ -171,17 +171,13 @@ class FaultyLoop:
 
     async def surfaces_agree(self, surfaces: Surfaces) -> None:
         """Wait until each object's faults are told alike by all five surfaces."""
-        for kind, name in OBJECTS:
-
-            async def disagreements(kind: str = kind, name: str = name) -> list[str]:
-                return (await surfaces.ask(kind, name)).disagreements(kind)
-
-            await until(disagreements, [].__eq__)
+        await surfaces.all_agree(OBJECTS, lambda kind, seen: seen.disagreements(kind))
 
     async def surfaces_are_well(self, surfaces: Surfaces) -> None:
         """Wait until all five surfaces say of each object that nothing is wrong."""
-        for kind, name in OBJECTS:
-            await surfaces.agreeing(kind, name, lambda seen: not seen.status)
+        await surfaces.all_agree(
+            OBJECTS, lambda kind, seen: [*seen.status, *seen.disagreements_at_rest(kind)]
+        )
 
     async def told(self, component: str, since: datetime) -> None:
         """Wait until an Event says that the component was faulty after `since`, and it is well."""

@@ -2,23 +2,25 @@
 
 import json
 import re
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
+from functools import partial
+from typing import Any
 
 import aiohttp
 from tests.support.delivery.http_receiver import HttpReceiver, receiving
 from tests.support.installation.installation import DEADLINE_SECONDS, Installation, until
 
-from upwell.api.build import BUILD_CONFIG_LABEL, Build, BuildConfig
 from upwell.api.cluster_operator import ClusterOperator
 from upwell.api.codec import encode, resource_of_kind
 from upwell.api.core import Event
-from upwell.api.meta import ObjectKey
+from upwell.api.meta import Resource
 from upwell.cli.explain.snapshot import read_snapshot
 from upwell.cli.explain.status_tree import StatusTree
 from upwell.policy.explain.changes import explain
+from upwell.policy.explain.freshness import Snapshot
 from upwell.store.interface import Selector
 
 _SAMPLE = re.compile(
@@ -78,6 +80,47 @@ class SurfaceAnswers:
         return found
 
 
+@dataclass(frozen=True, slots=True)
+class _Look:
+    """Answers about all objects at one moment."""
+
+    snapshot: Snapshot
+    status: Mapping[str, Any]
+    events: Sequence[Event]
+    notices: Sequence[Mapping[str, Any]]
+    metric: dict[tuple[str, str], float]
+
+    def answers(self, asked: Resource) -> SurfaceAnswers:
+        key = re.escape(str(asked.key))
+        faults = [
+            one for one in self.status["faults"] if re.fullmatch(rf"{key}(:.*)?", one["name"])
+        ]
+        # A BuildConfig's builds are told of, each for itself.
+        builds = [("Build", build.name) for build in self.snapshot.builds(asked.key)]
+        tellers = {(asked.KIND.kind, asked.name), *builds}
+        subjects = {
+            "/".join(part for part in (asked.namespace, *teller) if part) for teller in tellers
+        }
+        return SurfaceAnswers(
+            tuple(one["message"] for one in faults),
+            frozenset(one["reason"] for one in faults),
+            self.status["summary"]["current"],
+            "\n".join(one.text for one in explain(self.snapshot, asked)),
+            json.dumps(encode(asked)["status"]),
+            tuple(
+                (one.reason, one.message)
+                for one in self.events
+                if (one.involved_object.kind, one.involved_object.name) in tellers
+            ),
+            tuple(
+                (one["type"], one["data"]["message"])
+                for one in self.notices
+                if one["subject"] in subjects
+            ),
+            self.metric,
+        )
+
+
 class Surfaces:
     """Asks a running server what its users see.
 
@@ -91,35 +134,46 @@ class Surfaces:
 
     async def ask(self, kind: str, name: str, namespace: str = "default") -> SurfaceAnswers:
         """Return what the surfaces say of an object; `kind` as it is written in its manifest."""
+        (answers,) = await self._ask([(kind, name)], namespace)
+        return answers
+
+    async def all_agree(
+        self,
+        objects: Sequence[tuple[str, str]],
+        disagreements: Callable[[str, SurfaceAnswers], list[str]],
+    ) -> None:
+        """Wait until there was no disagreement about each (kind, name), each at its own time."""
+        pending = list(objects)
+
+        async def observe() -> dict[tuple[str, str], list[str]]:
+            asked = zip(pending, await self._ask(pending, "default"), strict=True)
+            judged = {one: disagreements(one[0], answers) for one, answers in asked}
+            pending[:] = [one for one, found in judged.items() if found]
+            return {one: judged[one] for one in pending}
+
+        while pending:  # each that comes to agree gives the others their whole time
+            left = len(pending)
+            await until(observe, partial(_is_shorter, left))
+
+    async def _ask(
+        self, objects: Sequence[tuple[str, str]], namespace: str
+    ) -> list[SurfaceAnswers]:
+        """Ask once for all (kind, name): to read and judge a whole installation is not cheap."""
         async with self._made.client() as client:
             snapshot = await read_snapshot(client)
             components = (await client.list(ClusterOperator)).items
-            asked = await client.get(resource_of_kind(kind), namespace, name)
+            asked = [
+                await client.get(resource_of_kind(kind), namespace, name) for kind, name in objects
+            ]
             events = (await client.list(Event, Selector(namespace))).items
-        status = StatusTree(snapshot, datetime.now(UTC), namespace, components).data()
-        tellers = {(kind, name)}
-        if kind == BuildConfig.KIND.kind:  # its builds are told of, each for itself
-            tellers |= {("Build", key.name) for key in await self._builds(name, namespace)}
-        subjects = {"/".join(part for part in (namespace, *teller) if part) for teller in tellers}
-        key = re.escape(str(asked.key))
-        faults = [one for one in status["faults"] if re.fullmatch(rf"{key}(:.*)?", one["name"])]
-        told = [json.loads(request.body) for request in self._receiver.arrived]
-        return SurfaceAnswers(
-            tuple(one["message"] for one in faults),
-            frozenset(one["reason"] for one in faults),
-            status["summary"]["current"],
-            "\n".join(one.text for one in explain(snapshot, asked)),
-            json.dumps(encode(asked)["status"]),
-            tuple(
-                (one.reason, one.message)
-                for one in events
-                if (one.involved_object.kind, one.involved_object.name) in tellers
-            ),
-            tuple(
-                (one["type"], one["data"]["message"]) for one in told if one["subject"] in subjects
-            ),
+        look = _Look(
+            snapshot,
+            StatusTree(snapshot, datetime.now(UTC), namespace, components).data(),
+            events,
+            [json.loads(request.body) for request in self._receiver.arrived],
             await self._metric(),
         )
+        return [look.answers(one) for one in asked]
 
     async def agreeing(
         self,
@@ -137,11 +191,6 @@ class Surfaces:
         answers, _ = await until(observe, lambda seen: holds(seen[0]) and not seen[1], seconds)
         return answers
 
-    async def _builds(self, config: str, namespace: str) -> list[ObjectKey]:
-        async with self._made.client() as client:
-            builds = (await client.list(Build, Selector(namespace))).items
-        return [one.key for one in builds if one.labels.get(BUILD_CONFIG_LABEL) == config]
-
     async def _metric(self) -> dict[tuple[str, str], float]:
         headers = {"Authorization": f"Bearer {self._made.token}"}
         async with (
@@ -150,6 +199,10 @@ class Surfaces:
         ):
             text = await answer.text()
         return {(kind, reason): float(count) for kind, reason, count in _SAMPLE.findall(text)}
+
+
+def _is_shorter(count: int, found: Mapping[Any, Any]) -> bool:
+    return len(found) < count
 
 
 @asynccontextmanager
