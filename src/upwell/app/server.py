@@ -19,6 +19,7 @@ from upwell.delivery.interface import OutboxError
 from upwell.encryption.faults import EncryptionKeyError
 from upwell.firewall.nftables import NftFirewall
 from upwell.machine.descriptors import connection_room, raise_descriptor_limit
+from upwell.machine.event_loop import create_event_loop
 from upwell.machine.private_file import tighten
 from upwell.router.haproxy.router import HaproxyRouter, HaproxySettings
 from upwell.router.interface import RouterUnavailableError
@@ -28,7 +29,6 @@ from upwell.server.asgi.connections import (
     ConnectionLimits,
     ConnectionTable,
 )
-from upwell.server.asgi.event_loop import create_event_loop
 from upwell.server.asgi.garbage import keep_collections_short
 from upwell.server.asgi.local_socket import serve_local
 from upwell.server.asgi.serving import serve

@@ -9,7 +9,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 
 from starlette.requests import ClientDisconnect, Request
-from starlette.responses import Response
+from starlette.responses import Response, StreamingResponse
 from starlette.types import Receive, Scope, Send
 from starlette.websockets import WebSocket
 
@@ -28,6 +28,8 @@ class RequestRecorder:
     seen: list[tuple[str, str, bytes]] = field(default_factory=list)
     headers: list[dict[bytes, bytes]] = field(default_factory=list)
     answer: bytes = b"ok"
+    streamed: int = 0
+    """Bytes of answers to `/stream`, which have no end."""
     may_read: asyncio.Event = field(default_factory=asyncio.Event)
     may_answer: asyncio.Event = field(default_factory=asyncio.Event)
 
@@ -56,7 +58,16 @@ class RequestRecorder:
         self.seen.append((request.method, request.url.path, body))
         self.headers.append(dict(scope["headers"]))
         await self.may_answer.wait()
+        if request.url.path == "/stream":
+            await StreamingResponse(self._pieces())(scope, receive, send)
+            return
         await Response(self.answer)(scope, receive, send)
+
+    async def _pieces(self) -> AsyncIterator[bytes]:
+        while True:
+            self.streamed += 16 * 1024
+            yield b"a" * 16 * 1024
+            await asyncio.sleep(0)  # of who has left, nobody else tells
 
 
 @dataclass

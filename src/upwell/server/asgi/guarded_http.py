@@ -16,6 +16,8 @@ from uvicorn._types import (
     ASGIReceiveCallable,
     ASGIReceiveEvent,
     ASGISendCallable,
+    ASGISendEvent,
+    HTTPResponseStartEvent,
     Scope,
 )
 from uvicorn.config import Config
@@ -24,6 +26,7 @@ from uvicorn.server import ServerState
 
 from upwell.server.asgi.connections import ConnectionTable, TrackedConnection
 from upwell.server.asgi.guarded_websocket import GuardedWebSocketProtocol
+from upwell.server.asgi.send_buffers import keep_little_unsent
 from upwell.server.auth.request_info import IDENTIFY
 from upwell.server.http.errors import ApiError, status_of
 from upwell.server.http.streaming import CutOffAnswerError
@@ -309,8 +312,13 @@ class GuardedHttpProtocol(HttpToolsProtocol):
                 self._hold_again()
                 return event
 
+            async def send_bounded(event: ASGISendEvent) -> None:
+                if event["type"] == "http.response.start" and _is_stream(event):
+                    keep_little_unsent(self.transport)
+                await send(event)
+
             try:
-                await app(scope, receive_counted, send)
+                await app(scope, receive_counted, send_bounded)
             except CutOffAnswerError:
                 self.transport.close()  # once what there is was taken
                 while (await receive())["type"] != "http.disconnect":
@@ -381,6 +389,11 @@ class GuardedHttpProtocol(HttpToolsProtocol):
 
 def _size(headers: Iterable[tuple[bytes, bytes]]) -> int:
     return sum(len(name) + len(value) for name, value in headers)
+
+
+def _is_stream(start: HTTPResponseStartEvent) -> bool:
+    """Return True of an answer whose length is not known."""
+    return all(name.lower() != b"content-length" for name, _ in start.get("headers", ()))
 
 
 def _refusal(code: int, why: str) -> bytes:

@@ -17,6 +17,7 @@ from uvicorn.protocols.websockets.wsproto_impl import WSProtocol
 from wsproto.events import BytesMessage, Ping, TextMessage
 
 from upwell.server.asgi.connections import ConnectionTable, TrackedConnection
+from upwell.server.asgi.send_buffers import keep_little_unsent
 
 _FEW_BYTES = 4 * 1024
 """Of one read as long as messages are short: each is some microseconds of the loop."""
@@ -56,6 +57,7 @@ class GuardedWebSocketProtocol(WSProtocol):
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
         """Begin."""
         super().connection_made(transport)
+        keep_little_unsent(transport)
         self._tracked.abort = transport.abort
         self._tracked.expire = self._expire
         self._pace(_FEW_BYTES)

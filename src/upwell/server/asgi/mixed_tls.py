@@ -20,6 +20,7 @@ from contextlib import suppress
 from contextvars import ContextVar, copy_context
 from functools import partial
 
+from upwell.machine.event_loop import let_strangers_wait
 from upwell.server.asgi.begun_heads import BegunHeads
 from upwell.server.asgi.client_hello import (
     HANDSHAKE,
@@ -91,6 +92,7 @@ async def take_connections(
     asyncio.sslproto.SSLProtocol.max_size = _TLS_BUFFER
     listener.settimeout(0)
     listener.listen(_BACKLOG)
+    let_strangers_wait(listener)
     async with asyncio.TaskGroup() as opening:
         opener = _Opener(protocols, None if plain else tls, tls, table, opening)
         try:

@@ -2,6 +2,7 @@
 
 import asyncio
 import contextlib
+import socket
 from collections.abc import AsyncIterator
 from functools import partial
 from pathlib import Path
@@ -384,6 +385,25 @@ async def test_who_reads_nothing_is_cut_off(serving: Served) -> None:
         with contextlib.suppress(OSError):
             assert len(await reader.read()) < 16 * MIB
         writer.close()
+
+
+async def test_of_a_stream_that_nobody_reads_little_is_made(serving: Served) -> None:
+    """The kernel would take 4 MiB of each; the client's half here keeps as little as it may."""
+    async with serving(ConnectionLimits(write_seconds=0.3)) as server:
+        with socket.socket() as client:
+            client.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4096)
+            client.connect(("127.0.0.1", server.port))
+            client.send(b"GET /stream HTTP/1.1\r\n" + HOST + b"\r\n")
+            await server.until(lambda: server.table.refused["slow-reader"] == 1)
+            assert 0 < server.app.streamed < MIB
+
+
+async def test_a_stream_that_is_read_goes_on(server: GuardedServer) -> None:
+    reader, writer = await server.connect()
+    writer.write(b"GET /stream HTTP/1.1\r\n" + HOST + b"\r\n")
+    async with asyncio.timeout(SECONDS):
+        assert len(await reader.readexactly(8 * MIB)) == 8 * MIB
+    writer.close()
 
 
 async def test_who_closes_slowly_is_cut_off(serving: Served) -> None:

@@ -11,6 +11,7 @@ import pytest
 from starlette.types import ASGIApp, Receive, Scope, Send
 from starlette.websockets import WebSocket
 
+from upwell.server.asgi import send_buffers
 from upwell.server.asgi.connections import ConnectionLimits, ConnectionTable
 from upwell.server.asgi.serving import serve
 from upwell.server.asgi.tls import generated, server_context
@@ -62,11 +63,10 @@ async def echo(scope: Scope, receive: Receive, send: Send) -> None:
 async def connected(
     folder: Path, table: ConnectionTable, app: ASGIApp = echo
 ) -> AsyncIterator[tuple[asyncio.StreamReader, asyncio.StreamWriter]]:
-    """Open a WebSocket to a server whose kernel keeps little for a client that does not read."""
+    """Open a WebSocket of a client whose kernel keeps little of what it does not read."""
     certificate = generated(folder / "tls", ["localhost"], datetime.now(UTC))
     tls, shutdown = server_context(certificate), asyncio.Event()
     with socket.create_server(("127.0.0.1", 0)) as listener, socket.socket() as client:
-        listener.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, 4096)
         client.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4096)
         address = listener.getsockname()
         serving = asyncio.create_task(
@@ -87,8 +87,11 @@ async def connected(
                 await serving
 
 
-async def test_pings_of_a_client_that_reads_nothing_are_not_all_answered(tmp_path: Path) -> None:
+async def test_pings_of_a_client_that_reads_nothing_are_not_all_answered(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """Else their answers are in memory until it does."""
+    monkeypatch.setattr(send_buffers, "STREAM_BYTES", 4096)
     async with connected(tmp_path, ConnectionTable()) as (reader, writer):
         count = 4000
         writer.write(frame(FINAL | PING, b"a" * 125) * count + frame(FINAL | TEXT, b"over"))

@@ -357,6 +357,7 @@ class PodmanApi:
                 async for chunk in chunks:
                     if payloads := frames.feed(chunk):  # a line each
                         yield b"".join(payloads)
+            response.close()  # its connection is a stream's, and of no further use
 
     async def archive(self, container: str, path: str) -> AsyncGenerator[bytes]:
         """Yield a tar of a file or folder, running or not; raises PodmanNotFoundError."""
