@@ -11,7 +11,9 @@ from collections import defaultdict
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime
+from functools import partial
 from typing import Any
+from weakref import WeakValueDictionary
 
 from upwell.workload.interface import LogQuery, Owner, RuntimeUnavailableError
 from upwell.workload.podman.api.client import PodmanApi, PodmanNotFoundError, PodmanRefusedError
@@ -63,7 +65,9 @@ class ContainerListing:
         self.times = ContainerTimes(clock)
         """Times of containers as they count now."""
         self._label = label
-        self._list_all = SharedCall(self._list)
+        self._calls: WeakValueDictionary[str, SharedCall[Mapping[str, list[ContainerFacts]]]]
+        self._calls = WeakValueDictionary()
+        """By instance, or of all: while somebody waits for an answer."""
         self._facts: dict[_Version, ContainerFacts] = {}
         """Facts that were inspected once: they do not change within a version."""
         self._living: dict[_Version, int] = {}
@@ -87,7 +91,10 @@ class ContainerListing:
 
         Raises RuntimeUnavailableError, also when Podman refuses to inspect any of several.
         """
-        return await (self._list(name) if name else self._list_all())
+        call = self._calls.get(name)
+        if call is None:
+            call = self._calls[name] = SharedCall(partial(self._list, name))
+        return await call()
 
     def broken(self, name: str = "") -> Sequence[BrokenContainer]:
         """Return what was set apart when it was listed last, of one instance or of all."""
@@ -132,7 +139,7 @@ class ContainerListing:
                 return True
         return not others and _LOST.search(one.message) is not None
 
-    async def _list(self, name: str = "") -> Mapping[str, list[ContainerFacts]]:
+    async def _list(self, name: str) -> Mapping[str, list[ContainerFacts]]:
         label, began = f"{LABEL_NAME}={name}" if name else "", self._clock()
         listing = await self._api.containers(*filter(None, [self._label, label]))
         grouped: defaultdict[str, list[ContainerFacts]] = defaultdict(list)

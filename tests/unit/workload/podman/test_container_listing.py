@@ -1,5 +1,6 @@
 """The list of containers, where Podman takes what has ended for running."""
 
+import asyncio
 import subprocess
 import sys
 from collections.abc import AsyncIterator, Iterator
@@ -23,8 +24,10 @@ class UnawareApi:
 
     def __init__(self, pid: int) -> None:
         self.pid = pid
+        self.lists = 0
 
     async def containers(self, *_labels: str) -> list[dict[str, Any]]:
+        self.lists += 1
         started = int(STARTED.timestamp())
         return [{"Id": CONTAINER, "State": "running", "StartedAt": started}]
 
@@ -73,3 +76,17 @@ async def test_one_whose_process_has_ended_is_lost_as_soon_as_that_is_doubted(
     [after] = (await listing.observe())["web-1"]
     assert (after.running, after.lost, after.last_lines) == (False, True, "its last words")
     assert listing.processes == set()
+
+
+@pytest.mark.parametrize("name", ["", "web-1"])
+async def test_all_who_ask_at_the_same_time_share_an_answer(
+    monitor: subprocess.Popen[bytes], name: str
+) -> None:
+    """Each of a client's many connections asks where the instance is."""
+    api = UnawareApi(monitor.pid)
+    listing = ContainerListing(cast("PodmanApi", api), "", lambda: STARTED)
+    answers = await asyncio.gather(*(listing.observe(name) for _ in range(100)))
+    assert all(set(one) == {"web-1"} for one in answers)
+    assert api.lists <= 2
+    await listing.observe(name)
+    assert api.lists <= 3
