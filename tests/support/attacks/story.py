@@ -14,8 +14,9 @@ from tests.support.installation.promoted_installation import (
 
 HOSTS = tuple(f"shop-{stage}.test" for stage in STAGES)
 _DOCKERFILE = "FROM base:1\nRUN cp /etc/base-version /etc/built-upon\n"
-_ROUND_SECONDS = 150
-"""For one update to get to production, on a machine that attackers load."""
+_ROUND_SECONDS = 240
+"""For one update to get to a stage, on a machine that attackers load."""
+_DEADLINE = "progressDeadlineSeconds: 60"
 
 
 @dataclass
@@ -34,6 +35,8 @@ class Story:
         assert components in pipeline
         built = stream("web") + docker_build("web", dockerfile=_DOCKERFILE)
         pipeline = pipeline.replace(components, components.replace("base:1", "web:latest"))
+        assert _DEADLINE in pipeline
+        pipeline = pipeline.replace(_DEADLINE, f"progressDeadlineSeconds: {_ROUND_SECONDS}")
         await self.promoted.publish()
         await made.apply(self.promoted.client, built + pipeline)
         await self._until_served()
@@ -55,6 +58,8 @@ class Story:
                 await until(served, version.__eq__, _ROUND_SECONDS)
             except AssertionError as error:
                 error.add_note(f"{stage} does not serve {version}")
+                for name, one in (await self.promoted.promotions()).items():
+                    error.add_note(f"{name}: {one.status.phase}: {one.status.message}")
                 raise
 
     def __str__(self) -> str:
