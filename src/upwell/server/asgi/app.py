@@ -201,7 +201,10 @@ def _middleware(deps: ServerDependencies) -> list[Middleware]:
         Middleware(Measured, metrics=deps.metrics),
     ]
     if deps.access is not None:
-        around.append(Middleware(AuthMiddleware, access=deps.access, limits=deps.limits))
+        admission = Middleware(
+            AuthMiddleware, access=deps.access, limits=deps.limits, shutdown=deps.shutdown
+        )
+        around.append(admission)
     return around
 
 

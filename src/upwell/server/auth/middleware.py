@@ -1,5 +1,6 @@
 """Authentication, authorization, rate limits and the audit log."""
 
+import asyncio
 import base64
 import binascii
 import re
@@ -169,7 +170,13 @@ class ScopeError(ApiError):
 class AuthMiddleware:
     """ASGI middleware in front of everything that is served."""
 
-    def __init__(self, app: ASGIApp, access: AccessControl, limits: ServerLimits) -> None:
+    def __init__(
+        self,
+        app: ASGIApp,
+        access: AccessControl,
+        limits: ServerLimits,
+        shutdown: asyncio.Event | None = None,
+    ) -> None:
         self._app = app
         self._access = access
         self._limits = limits
@@ -177,9 +184,9 @@ class AuthMiddleware:
         self._watches = OpenByClient(limits.watches_per_client)
         self._namespace_watches = OpenByClient(limits.watches_per_namespace)
         self._anonymous = Principal("", anonymous_grants(access.anonymous))
-        self._seats = RequestSeats(limits.seats)
-        self._transfers = RequestSeats(limits.transfers)
-        self._bodies = RequestSeats(limits.bodies)
+        self._seats = RequestSeats(limits.seats, shutdown)
+        self._transfers = RequestSeats(limits.transfers, shutdown)
+        self._bodies = RequestSeats(limits.bodies, shutdown)
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Let one request in, or answer why not."""

@@ -10,6 +10,7 @@ from collections import Counter, OrderedDict, deque
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
+from itertools import chain
 
 from upwell.server.http.errors import ApiError
 from upwell.server.http.limits import SeatLimits
@@ -24,19 +25,19 @@ class _Waiting:
 
 
 class SeatError(ApiError):
-    """A client has too many requests open."""
-
-    def __init__(self, client: str) -> None:
-        super().__init__(
-            429, f"{client} has as many requests open as may be: wait for some of them first"
-        )
+    """There is no seat: a client has too many requests open, or the server stops."""
 
 
 class RequestSeats:
-    """Seats, and a queue for each client that waits for one."""
+    """Seats, and a queue for each client that waits for one.
 
-    def __init__(self, limits: SeatLimits) -> None:
+    Once `shutdown` is set nobody is waited for: those who have a seat end the sooner.
+    """
+
+    def __init__(self, limits: SeatLimits, shutdown: asyncio.Event | None = None) -> None:
         self._limits = limits
+        self._shutdown = shutdown
+        self._stopping: asyncio.Task[bool] | None = None
         self._taken: Counter[str] = Counter()
         self._queues: OrderedDict[str, deque[_Waiting]] = OrderedDict()
         """In the order of their next turns."""
@@ -71,7 +72,12 @@ class RequestSeats:
     async def _wait(self, client: str, count: int) -> None:
         queue = self._queues.setdefault(client, deque())
         if len(queue) >= self._limits.waiting_per_client:
-            raise SeatError(client)
+            raise _too_many(client)
+        if self._shutdown is not None and self._shutdown.is_set():
+            raise _stopping()
+        if self._shutdown is not None and self._stopping is None:
+            self._stopping = asyncio.create_task(self._shutdown.wait())
+            self._stopping.add_done_callback(lambda _: self._refuse_all())
         waiting = _Waiting(asyncio.get_running_loop().create_future(), count)
         queue.append(waiting)
         self._give()  # its turn may have come
@@ -80,15 +86,20 @@ class RequestSeats:
             async with asyncio.timeout(self._limits.seconds):
                 await turn
         except BaseException as error:
-            if turn.done() and not turn.cancelled():
+            if turn.done() and not turn.cancelled() and turn.exception() is None:
                 self._leave(client, count)  # the seat came together with the end of the wait
             elif waiting in queue:
                 queue.remove(waiting)
                 self._forget(client)
                 self._give()  # to those that it stood before
             if isinstance(error, TimeoutError):
-                raise SeatError(client) from None
+                raise _too_many(client) from None
             raise
+
+    def _refuse_all(self) -> None:
+        for waiting in chain.from_iterable(self._queues.values()):
+            if not waiting.turn.done():
+                waiting.turn.set_exception(_stopping())
 
     def _leave(self, client: str, count: int) -> None:
         self._taken[client] -= count
@@ -122,3 +133,13 @@ class RequestSeats:
     def _forget(self, client: str) -> None:
         if client in self._queues and not self._queues[client]:
             del self._queues[client]
+
+
+def _too_many(client: str) -> SeatError:
+    return SeatError(
+        429, f"{client} has as many requests open as may be: wait for some of them first"
+    )
+
+
+def _stopping() -> SeatError:
+    return SeatError(503, "the server stops: ask again when it is back")

@@ -168,3 +168,24 @@ def test_seats_are_never_lost_and_never_too_many(steps: list[tuple[str, bool, in
         assert made.queue._taken.total() == made.queue.waiting == 0
 
     asyncio.run(play())
+
+
+async def test_nobody_waits_for_a_seat_of_a_server_that_stops() -> None:
+    shutdown = asyncio.Event()
+    seats = RequestSeats(SeatLimits(total=1, per_client=1), shutdown)
+
+    async def ask() -> None:
+        async with seats.seat("one"):
+            pass
+
+    async with seats.seat("one"):
+        waiting = [asyncio.create_task(ask()) for _ in range(3)]
+        await asyncio.sleep(0)
+        assert seats.waiting == 3
+        shutdown.set()
+        told = await asyncio.gather(*waiting, return_exceptions=True)
+        late = await asyncio.gather(ask(), return_exceptions=True)
+        assert all(isinstance(one, SeatError) and one.code == 503 for one in (*told, *late))
+        assert seats.waiting == 0
+    async with seats.seat("one"):
+        pass
