@@ -21,7 +21,7 @@ from enum import Enum, auto
 from functools import partial
 
 _TURN_SECONDS = 0.01
-"""A turn that takes longer is followed by one with fewer sockets of others."""
+"""Of the processor: a turn that takes more is followed by one with fewer sockets of others."""
 
 
 class _Rank(Enum):
@@ -34,7 +34,7 @@ class _Rank(Enum):
 
 _MOST = {_Rank.OWN: 64, _Rank.STRANGERS: 64, _Rank.STREAMS: 16}
 """Sockets in one turn."""
-_LEAST = {_Rank.OWN: 64, _Rank.STRANGERS: 8, _Rank.STREAMS: 1}
+_LEAST = {_Rank.OWN: 64, _Rank.STRANGERS: 16, _Rank.STREAMS: 4}
 """The same after long ones."""
 
 
@@ -117,7 +117,7 @@ class FairSelector(selectors.EpollSelector):
 
     _selector: _RankedPoll
 
-    def __init__(self, clock: Callable[[], float] = time.monotonic) -> None:
+    def __init__(self, clock: Callable[[], float] = time.thread_time) -> None:
         self._selector_cls = partial(_RankedPoll, clock)
         super().__init__()
 
