@@ -4,7 +4,8 @@ import asyncio
 import contextlib
 import os
 import signal
-from collections.abc import Callable, Collection
+from collections import defaultdict
+from collections.abc import Callable, Collection, Mapping
 from pathlib import Path
 
 _BOOT_ID = Path("/proc/sys/kernel/random/boot_id")
@@ -48,16 +49,16 @@ def is_process_of(pid: int, identity: str) -> bool:
     return False
 
 
-def session_processes(leader: int, identity: str) -> set[int]:
-    """Return the processes of the session that `leader` began, and that bear `identity`; blocks.
+def sessions() -> Mapping[int, set[int]]:
+    """Return the processes of each session, by the process that began it; blocks.
 
     A session is a process with all that it has started, but for what has begun one of its own.
     """
-    found = set()
-    for place in _PROC.glob("[0-9]*"):
-        with contextlib.suppress(OSError, IndexError):
-            if int(_fields(place)[_SESSION]) == leader and is_process_of(int(place.name), identity):
-                found.add(int(place.name))
+    found: defaultdict[int, set[int]] = defaultdict(set)
+    for name in os.listdir(_PROC):  # noqa: PTH208 - thousands of them, more than once
+        if name.isdecimal():
+            with contextlib.suppress(OSError, IndexError, ValueError):
+                found[int(_fields(_PROC / name)[_SESSION])].add(int(name))
     return found
 
 
@@ -102,7 +103,8 @@ def _state(place: Path) -> str:
 
 def _fields(place: Path) -> list[str]:
     """Return the fields of a process after its name, which may hold any character."""
-    return (place / "stat").read_text(errors="replace").rpartition(")")[2].split()
+    with open(place / "stat", "rb") as file:  # noqa: PTH123 - a third of read_text's time
+        return file.read().rpartition(b")")[2].decode(errors="replace").split()
 
 
 class ProcessWatch:

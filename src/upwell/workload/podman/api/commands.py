@@ -12,15 +12,17 @@ import contextlib
 import logging
 import os
 import signal
-from collections.abc import AsyncIterator, Mapping
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
 from contextlib import asynccontextmanager
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 from upwell.machine.backoff import Backoff
-from upwell.machine.processes import session_processes, signal_process
+from upwell.machine.processes import is_process_of, sessions, signal_process
 from upwell.workload.interface import RuntimeUnavailableError
 from upwell.workload.podman.api.client import PodmanApi, PodmanNotFoundError, PodmanRefusedError
+from upwell.workload.podman.shared_calls import SharedCall
 
 _log = logging.getLogger(__name__)
 
@@ -44,6 +46,8 @@ class ContainerCommands:
         """Session -> start of the service that it began with."""
         self._unwanted: set[str] = set()
         """Sessions that could not be ended yet."""
+        self._look = SharedCall(partial(asyncio.to_thread, sessions))
+        """At all processes of the machine, once for all whose ends are waited for."""
         self._wake = asyncio.Event()
 
     async def execute(self, container: str, command: tuple[str, ...]) -> tuple[int, bytes]:
@@ -106,10 +110,23 @@ class ContainerCommands:
 
     async def _end(self, session: str) -> None:
         """End a session's command, if it runs, and forget it; what fails stays in `_unwanted`."""
-        await end_session(self._api, session)
+        with contextlib.suppress(PodmanNotFoundError):
+            await self._end_command(session)
         self._unwanted.discard(session)
         with contextlib.suppress(OSError):
             self._note(session).unlink()
+
+    async def _end_command(self, session: str) -> None:
+        """End a session's command with all that it has begun, if it runs, and forget the session.
+
+        Raises RuntimeUnavailableError when that cannot be done now, or PodmanNotFoundError.
+        """
+        with contextlib.suppress(PodmanRefusedError):  # it runs
+            return await self._api.remove_session(session)
+        state = await self._api.session_state(session)
+        if state["Running"]:
+            await _end_processes(self._look, int(state["Pid"]), str(state["ContainerID"]))
+        await self._api.remove_session(session, by_force=True)
 
     def _note(self, session: str) -> Path:
         return self._folder / session.rpartition("/")[2]
@@ -122,28 +139,16 @@ class ContainerCommands:
         return noted - self._wanted.keys()
 
 
-async def end_session(api: PodmanApi, session: str) -> None:
-    """End a session's command with all that it has begun, if it runs, and forget the session.
-
-    Raises RuntimeUnavailableError when that cannot be done now.
-    """
-    try:
-        with contextlib.suppress(PodmanRefusedError):  # it runs
-            return await api.remove_session(session)
-        state = await api.session_state(session)
-        if state["Running"]:
-            await _end_processes(int(state["Pid"]), str(state["ContainerID"]))
-        await api.remove_session(session, by_force=True)
-    except PodmanNotFoundError:
-        return None
+type _Look = Callable[[], Awaitable[Mapping[int, set[int]]]]
 
 
-async def _end_processes(leader: int, container: str) -> None:
+async def _end_processes(look: _Look, leader: int, container: str) -> None:
     """End the processes of a command's session: asked first, then by force."""
     asked: set[int] = set()
     waited, pause = 0.0, _POLL_SECONDS
     while waited < _GRACE_SECONDS + _KILL_SECONDS:
-        found = await asyncio.to_thread(session_processes, leader, container)
+        there = (await look()).get(leader, set())
+        found = {pid for pid in there if is_process_of(pid, container)}
         if not found:
             return
         by_force = waited >= _GRACE_SECONDS
