@@ -43,7 +43,7 @@ BUILDS = "/apis/build.openshift.io/v1/namespaces/default/buildconfigs/app/instan
 MANIFEST = "/v2/bench/app/manifests/v1"
 _ON_UVLOOP = """
 import uvloop
-from upwell.machine import event_loop
+from upwell.machine.sockets import event_loop
 event_loop.create_event_loop = uvloop.new_event_loop
 from upwell.cli import main
 main()

@@ -19,8 +19,8 @@ from upwell.delivery.interface import OutboxError
 from upwell.encryption.faults import EncryptionKeyError
 from upwell.firewall.nftables import NftFirewall
 from upwell.machine.descriptors import connection_room, raise_descriptor_limit
-from upwell.machine.event_loop import create_event_loop
 from upwell.machine.private_file import tighten
+from upwell.machine.sockets.event_loop import create_event_loop
 from upwell.router.haproxy.router import HaproxyRouter, HaproxySettings
 from upwell.router.interface import RouterUnavailableError
 from upwell.server.asgi.app import create_app

@@ -7,7 +7,7 @@ from http import HTTPStatus
 
 import aiohttp
 
-from upwell.machine.connecting import connection_failure
+from upwell.machine.sockets.connecting import connection_failure
 from upwell.outbound.dialing import Dialer
 
 _CHUNK = 64 * 1024

@@ -12,7 +12,7 @@ from typing import Self
 
 import aiohttp
 
-from upwell.machine.connecting import connection_failure
+from upwell.machine.sockets.connecting import connection_failure
 from upwell.outbound.dialing import Dialer
 
 _SECONDS = 10.0

@@ -15,7 +15,7 @@ from urllib.parse import quote, urlsplit
 
 import httptools
 
-from upwell.machine.connecting import connection_failure
+from upwell.machine.sockets.connecting import connection_failure
 from upwell.machine.tasks import first_error
 
 CONNECT_SECONDS = 10.0

@@ -6,7 +6,7 @@ from contextlib import asynccontextmanager
 
 import aiohttp
 
-from upwell.machine.connecting import connection_failure
+from upwell.machine.sockets.connecting import connection_failure
 from upwell.store.interface import UnavailableError
 from upwell.store.kubernetes_connections import (
     ConnectionFailedError,

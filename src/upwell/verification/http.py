@@ -9,7 +9,7 @@ from typing import Self
 import aiohttp
 from yarl import URL
 
-from upwell.machine.connecting import connection_failure
+from upwell.machine.sockets.connecting import connection_failure
 from upwell.outbound.dialing import Dialer
 from upwell.verification.interface import HttpAnswer, HttpQuestion, ProbeError
 

@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, Self
 import aiohttp
 from yarl import URL
 
-from upwell.machine.connecting import connection_failure
+from upwell.machine.sockets.connecting import connection_failure
 from upwell.outbound.dialing import Dialer, unrestricted
 from upwell.outbound.policy import ForbiddenAddressError
 from upwell.registry.budget import RequestBudget

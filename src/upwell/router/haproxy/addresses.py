@@ -4,7 +4,7 @@ import socket
 from collections.abc import Collection
 from contextlib import suppress
 
-from upwell.machine.listeners import listener_at, listening_sockets, sockets_of
+from upwell.machine.sockets.listeners import listener_at, listening_sockets, sockets_of
 
 
 def bind_fault(address: str, port: int, own: Collection[int] = ()) -> str:

@@ -7,7 +7,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from upwell.machine.listeners import ask_listener
+from upwell.machine.sockets.listeners import ask_listener
 from upwell.router.interface import RouterUnavailableError
 
 _ANSWER_SECONDS = 30.0

@@ -20,7 +20,7 @@ from contextlib import suppress
 from contextvars import ContextVar, copy_context
 from functools import partial
 
-from upwell.machine.event_loop import let_strangers_wait
+from upwell.machine.sockets.event_loop import let_strangers_wait
 from upwell.server.asgi.begun_heads import BegunHeads
 from upwell.server.asgi.client_hello import (
     HANDSHAKE,

@@ -1,4 +1,4 @@
-"""What the kernel keeps of a stream that its client does not read."""
+"""Bounds of what the kernel keeps of a stream that its client does not read."""
 
 import asyncio
 import socket

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 import aiohttp
 
 from upwell.machine.clock import Clock
-from upwell.machine.connecting import connection_failure
+from upwell.machine.sockets.connecting import connection_failure
 from upwell.workload.interface import (
     ExecProbe,
     HttpProbe,

@@ -47,7 +47,7 @@ class ContainerCommands:
         self._unwanted: set[str] = set()
         """Sessions that could not be ended yet."""
         self._look = SharedCall(partial(asyncio.to_thread, sessions))
-        """At all processes of the machine, once for all whose ends are waited for."""
+        """Looks at all processes of the machine, once for all whose ends are waited for."""
         self._wake = asyncio.Event()
 
     async def execute(self, container: str, command: tuple[str, ...]) -> tuple[int, bytes]:
@@ -121,8 +121,12 @@ class ContainerCommands:
 
         Raises RuntimeUnavailableError when that cannot be done now, or PodmanNotFoundError.
         """
-        with contextlib.suppress(PodmanRefusedError):  # it runs
-            return await self._api.remove_session(session)
+        try:
+            await self._api.remove_session(session)
+        except PodmanRefusedError:  # it runs
+            await self._end_running(session)
+
+    async def _end_running(self, session: str) -> None:
         state = await self._api.session_state(session)
         if state["Running"]:
             await _end_processes(self._look, int(state["Pid"]), str(state["ContainerID"]))

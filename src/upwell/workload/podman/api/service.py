@@ -19,8 +19,8 @@ from subprocess import DEVNULL
 from upwell.machine.authorities import certificate_folders
 from upwell.machine.backoff import Backoff
 from upwell.machine.disk import PressureCheck, no_pressure
-from upwell.machine.listeners import ask_listener
 from upwell.machine.processes import is_at_work
+from upwell.machine.sockets.listeners import ask_listener
 from upwell.outbound.image_registries import ImageRegistries
 from upwell.workload.interface import RuntimeUnavailableError
 from upwell.workload.podman.confinement import DefaultLimits

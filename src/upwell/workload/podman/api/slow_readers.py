@@ -2,7 +2,7 @@
 
 import asyncio
 
-from upwell.machine.event_loop import let_stream_wait
+from upwell.machine.sockets.event_loop import let_stream_wait
 
 PIECE = 16 * 1024
 """Bytes of one read; the kernel's buffers come before."""

@@ -6,7 +6,7 @@ import ssl
 
 import pytest
 
-from upwell.machine.connecting import connection_failure
+from upwell.machine.sockets.connecting import connection_failure
 
 
 def closed_port() -> int:

@@ -7,7 +7,12 @@ from pathlib import Path
 
 import pytest
 
-from upwell.machine.listeners import ask_listener, listener_at, listening_sockets, sockets_of
+from upwell.machine.sockets.listeners import (
+    ask_listener,
+    listener_at,
+    listening_sockets,
+    sockets_of,
+)
 
 
 @pytest.mark.parametrize(

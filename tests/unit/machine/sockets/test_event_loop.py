@@ -7,7 +7,7 @@ import socket
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
 
-from upwell.machine.event_loop import FairSelector, create_event_loop, let_strangers_wait
+from upwell.machine.sockets.event_loop import FairSelector, create_event_loop, let_strangers_wait
 
 
 def test_a_turn_takes_few_of_many_ready_sockets_and_each_has_its_own() -> None:

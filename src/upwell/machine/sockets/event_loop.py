@@ -25,7 +25,7 @@ _TURN_SECONDS = 0.01
 
 
 class _Rank(Enum):
-    """Whose a socket is."""
+    """Owners of sockets, by the turns that these have."""
 
     OWN = auto()
     STRANGERS = auto()
