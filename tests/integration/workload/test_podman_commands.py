@@ -4,6 +4,8 @@ import asyncio
 import os
 import signal
 from collections.abc import AsyncIterator
+from contextlib import suppress
+from pathlib import Path
 
 import pytest
 from tests.support.workload.podman_faults import service_of
@@ -54,6 +56,44 @@ async def test_a_command_ends_with_its_block_and_so_does_all_that_it_has_begun(
         assert await sleepers(entered) == 2
     assert await sleepers(entered) == 0
     assert list(notes.iterdir()) == []
+
+
+LINE = b"yes\0unread-output\0"
+
+
+async def test_a_command_whose_output_nobody_takes_any_more_takes_no_processor_until_its_end(
+    entered: PodmanRuntime,
+) -> None:
+    words = ("/bin/sh", "-c", "trap '' HUP TERM; exec /bin/busybox yes unread-output")
+    block = entered.run(NAME, InstanceCommand(words))
+    assert (await said(await block.__aenter__())).startswith(b"unread-output\n")
+    (pid,) = [one for one in map(int, process_ids()) if command_line(one).endswith(LINE)]
+    at_first = most = ticks(pid)
+    leaving = asyncio.create_task(block.__aexit__(None, None, None))
+    while not leaving.done():  # for some seconds, as it has to be killed
+        most = max(most, ticks(pid))
+        await asyncio.sleep(0.05)
+    await leaving
+    assert command_line(pid) == b""
+    assert most - at_first < os.sysconf("SC_CLK_TCK")
+
+
+def process_ids() -> list[str]:
+    return [name for name in os.listdir("/proc") if name.isdecimal()]  # noqa: PTH208
+
+
+def command_line(pid: int) -> bytes:
+    with suppress(OSError):
+        return Path(f"/proc/{pid}/cmdline").read_bytes()
+    return b""
+
+
+def ticks(pid: int) -> int:
+    """Return the processor time that a process has taken; 0 when it is gone."""
+    with suppress(OSError):
+        fields = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
+        return int(fields[11]) + int(fields[12])
+    return 0
 
 
 async def test_what_a_command_left_that_ended_by_itself_runs_on(entered: PodmanRuntime) -> None:

@@ -432,7 +432,8 @@ class PodmanRuntime:
         async with contextlib.AsyncExitStack() as stack:
             prepared = self._commands.session(chosen.id, execution_body(command))
             session = await self._call(stack.enter_async_context(prepared))
-            yield await stack.enter_async_context(conversation(self._api, session, command))
+            begun = conversation(self._api, session, command, self._commands.stop)
+            yield await stack.enter_async_context(begun)
 
     @asynccontextmanager
     async def attach(

@@ -69,6 +69,15 @@ class ContainerCommands:
         finally:
             await asyncio.shield(self._leave(session))
 
+    async def stop(self, session: str) -> None:
+        """End a session's command, as far as that can be done now, while its output is held.
+
+        To be called before its streams are closed: from then on conmon drops what it writes, and
+        one that writes without end takes a processor until it is ended.
+        """
+        with contextlib.suppress(RuntimeUnavailableError, PodmanNotFoundError):
+            await asyncio.shield(self._end_processes(session))
+
     async def run(self) -> None:
         """End what an earlier server left, and whatever could not be ended, until cancelled."""
         self._unwanted |= await asyncio.to_thread(self._noted)
@@ -127,10 +136,13 @@ class ContainerCommands:
             await self._end_running(session)
 
     async def _end_running(self, session: str) -> None:
+        await self._end_processes(session)
+        await self._api.remove_session(session, by_force=True)
+
+    async def _end_processes(self, session: str) -> None:
         state = await self._api.session_state(session)
         if state["Running"]:
             await _end_processes(self._look, int(state["Pid"]), str(state["ContainerID"]))
-        await self._api.remove_session(session, by_force=True)
 
     def _note(self, session: str) -> Path:
         return self._folder / session.rpartition("/")[2]

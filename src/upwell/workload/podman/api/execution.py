@@ -3,7 +3,7 @@
 import asyncio
 import contextlib
 from asyncio import StreamReader, StreamWriter
-from collections.abc import AsyncIterator, Mapping
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
 from contextlib import asynccontextmanager
 from typing import Any, override
 
@@ -28,15 +28,22 @@ def execution_body(command: InstanceCommand) -> Mapping[str, Any]:
 
 @asynccontextmanager
 async def conversation(
-    api: PodmanApi, session: str, command: InstanceCommand
+    api: PodmanApi, session: str, command: InstanceCommand, stop: Callable[[str], Awaitable[None]]
 ) -> AsyncIterator["PodmanExecution"]:
-    """Start a prepared command, and close its streams at the end of the block."""
+    """Start a prepared command, and close its streams at the end of the block.
+
+    One that has not ended by then is stopped before, by `stop` with the session.
+    """
     body = {"Detach": False, "Tty": command.tty}
     reader, writer = await api.converse(session, body)
     try:
         yield PodmanExecution(api, session, reader, writer, tty=command.tty)
     finally:
-        await _close(writer)
+        try:
+            if not reader.at_eof():
+                await stop(session)
+        finally:
+            await _close(writer)
 
 
 @asynccontextmanager
