@@ -49,6 +49,7 @@ _READ = frozenset({"get", "list", "watch"})
 _WRITE = frozenset({"create", "update", "patch", "delete", "deletecollection"})
 _ACT = frozenset({"create", "update", "patch", "get"})
 _HARMLESS = _READ | {"pull"}
+_STATUS = "status"
 
 
 class Role(StrEnum):
@@ -257,7 +258,7 @@ RULES: Mapping[Role, tuple[Rule, ...]] = {
     Role.AUTH_DELEGATOR: (Rule(frozenset({"create"}), REVIEWS_OF_OTHERS),),
     Role.ADMIN: (Rule(_ALL, _ALL, _ALL),),
 }
-"""Secrets are an admin's alone, and so is the status of an object, which reconcilers write."""
+"""Secrets are an admin's alone."""
 
 
 def allows(role: Role, action: Action) -> bool:
@@ -279,12 +280,17 @@ def is_granted(grants: Iterable[Grant], action: Action) -> bool:
 
 
 def _is_within(grant: Grant, action: Action) -> bool:
-    """Return True if the role allows the action; what changes the tokens' namespace is an admin's.
+    """Return True if the role allows the action; two kinds of changes are an admin's alone.
 
-    Every namespace is not that one: whoever may write there may give themselves every right.
+    Every namespace is not that of the tokens: whoever may write there may give themselves every
+    right. And reconcilers write the status: of several namespaces' objects, it says whose a host,
+    an address or an image is, so that it is left to the admin of all.
     """
-    if action.namespace == SYSTEM_NAMESPACE and action.verb not in _HARMLESS:
-        return grant.role is Role.ADMIN
+    if action.verb not in _HARMLESS:
+        if action.namespace == SYSTEM_NAMESPACE:
+            return grant.role is Role.ADMIN
+        if action.part == _STATUS:
+            return grant.role is Role.ADMIN and EVERYWHERE in grant.namespaces
     return allows(grant.role, action)
 
 
@@ -297,7 +303,8 @@ def rules_in(grants: Iterable[Grant], namespace: str) -> list[Rule]:
 def missing(action: Action) -> str:
     """Return what a token needs for the action: the least of the roles that allow it, and where."""
     needed = next((role for role in Role if allows(role, action)), Role.ADMIN)
-    if not action.namespace or action.namespace == SYSTEM_NAMESPACE:
+    is_shared = action.part == _STATUS and action.verb not in _HARMLESS
+    if not action.namespace or action.namespace == SYSTEM_NAMESPACE or is_shared:
         return f"needs role {needed} in all namespaces"
     return f"needs role {needed} there"
 

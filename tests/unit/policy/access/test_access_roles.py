@@ -78,8 +78,8 @@ def test_secrets_are_an_admins_alone(role: Role, verb: str) -> None:
         ("create", "pipelines", "rollback", "promoter overrider admin"),
         ("create", "promotions", "override", "overrider admin"),
         ("use", "secrets", "", "secret-user builder deployer promoter pipeline-editor admin"),
-        ("update", "builds", "status", "admin"),
-        ("update", "imagestreams", "status", "admin"),
+        ("update", "builds", "status", ""),
+        ("patch", "routes", "status", ""),
         ("create", "namespaces", "", "admin"),
         ("create", "images", "", "admin"),
         ("get", "builds", "log", " ".join(READERS)),
@@ -91,6 +91,14 @@ def test_what_changes_something_needs_its_role(
 ) -> None:
     found = [role for role in Role if may(f"{role}@shop", verb, resource, part=part)]
     assert found == roles.split()
+
+
+@pytest.mark.parametrize("resource", ["routes", "services", "imagestreams", "builds"])
+def test_a_status_is_read_by_all_and_written_by_the_admin_of_all(resource: str) -> None:
+    for verb in ("update", "patch"):
+        assert may("admin@*", verb, resource, part="status")
+        assert not may("admin@shop", verb, resource, part="status")
+    assert may("viewer@shop", "get", resource, part="status")
 
 
 @pytest.mark.parametrize("role", READERS)
@@ -163,6 +171,7 @@ def test_the_rules_of_a_namespace_are_those_of_the_grants_that_reach_it() -> Non
         (Action("create", "builds", "prod"), "needs role builder there"),
         (Action("list", "builds"), "needs role viewer in all namespaces"),
         (Action("get", "secrets", "prod", "x"), "needs role admin there"),
+        (Action("patch", "routes", "prod", "x", "status"), "needs role admin in all namespaces"),
         (Action("get", "secrets", SYSTEM_NAMESPACE), "needs role admin in all namespaces"),
         (Action("get", "no/such/path"), "needs role admin in all namespaces"),
     ],

@@ -150,6 +150,34 @@ async def test_a_denial_says_what_is_missing(guarded: GuardedApi) -> None:
     assert answer.json["reason"] == "Forbidden"
 
 
+async def test_nobody_says_of_their_route_that_it_was_served_for_anothers_host(
+    guarded: GuardedApi,
+) -> None:
+    routes = "/apis/route.openshift.io/v1/namespaces/shop/routes"
+    admitted = {"type": "Admitted", "status": "True", "reason": "Admitted"}
+    served = {"host": "www.bank.test", "routerName": "upwell", "conditions": [admitted]}
+    status = {"ingress": [served]}
+    route = {
+        "apiVersion": "route.openshift.io/v1",
+        "kind": "Route",
+        "metadata": {"name": "web", "namespace": "shop"},
+        "spec": {"host": "www.bank.test", "to": {"kind": "Service", "name": "web"}},
+        "status": status,
+    }
+    owner = await guarded.token("owner", "admin@shop")
+    for step in (
+        await guarded.send(owner, "POST", routes, route),
+        await guarded.send(owner, "PUT", f"{routes}/web", route),
+    ):
+        assert step.status < 300, step.text
+        assert "ingress" not in step.json.get("status", {}), "what clients say of it is left out"
+    refused = await guarded.send(owner, "PUT", f"{routes}/web/status", route)
+    assert refused.status == 403
+    assert "needs role admin in all namespaces" in refused.text
+    assert (await guarded.send(owner, "GET", f"{routes}/web/status")).status == 200
+    assert (await guarded.send(ADMIN, "PUT", f"{routes}/web/status", route)).status == 200
+
+
 @pytest.mark.parametrize(
     "path",
     [
