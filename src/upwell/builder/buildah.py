@@ -51,7 +51,7 @@ from upwell.git.interface import GitError, GitLimits, GitSource
 from upwell.machine.authorities import certificate_folders
 from upwell.machine.clock import seconds
 from upwell.machine.process import SYSTEM_PATH, Launcher, LogSink
-from upwell.machine.redaction import Redaction, basic_auth
+from upwell.machine.redaction import Redaction, TooManySecretsError, basic_auth
 from upwell.oci import Digest, ImageConfig, Reference
 from upwell.outbound.dialing import Dialer, unrestricted
 from upwell.outbound.image_registries import ImageRegistries
@@ -183,7 +183,7 @@ class BuildahBuilder:
         """Build and push; raises BuildError."""
         folder = self._folder(plan.id)
         folder.create()
-        redaction = await asyncio.to_thread(Redaction, log, _secrets(plan))
+        redaction = await _redaction(plan, log)
         try:
             async with (
                 _deadline(plan.deadline_seconds),
@@ -530,6 +530,13 @@ def _limits(wanted: BuildLimits, default: BuildLimits) -> BuildLimits:
         wanted.cpus or default.cpus,
         min(wanted.pids, default.pids),
     )
+
+
+async def _redaction(plan: BuildPlan, log: LogSink) -> Redaction:
+    try:
+        return await asyncio.to_thread(Redaction, log, _secrets(plan))
+    except TooManySecretsError as error:
+        raise BuildError("GenericBuildFailed", str(error)) from error
 
 
 def _secrets(plan: BuildPlan) -> Iterator[str | bytes]:

@@ -23,6 +23,9 @@ _TRANSIENT = re.compile(
     re.IGNORECASE,
 )
 _VAGUE = re.compile(r"could not read from remote|fsck error in packed", re.IGNORECASE)
+_MAX_LOGIN_BYTES = 64 * 1024
+"""No variable of a process holds more than twice as much, and no git host takes more."""
+
 _HARDENING = {
     "core.hooksPath": "/dev/null",
     "core.symlinks": "true",
@@ -86,6 +89,16 @@ def check_address(uri: str, *, allow_local: bool) -> None:
     if not (local or scheme in _SCHEMES or (not scheme and _SCP.fullmatch(uri))):
         shown = without_credentials(uri)
         raise GitError(f"{shown!r} is not a git address (https, http, ssh, git or user@host:path)")
+
+
+def check_login(source: GitSource) -> None:
+    """Refuse a password or key that is none: all that git prints is searched for it."""
+    size = len(source.password) + len(source.ssh_private_key)
+    if size > _MAX_LOGIN_BYTES:
+        raise GitError(
+            f"the login for {source.shown_uri} has {size} bytes, more than {_MAX_LOGIN_BYTES}:"
+            " look at the keys password and ssh-privatekey of its source Secret"
+        )
 
 
 def secrets(source: GitSource) -> list[str]:

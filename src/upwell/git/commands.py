@@ -6,7 +6,7 @@ from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from upwell.git.access import access, check_address, fault, masked, without_login
+from upwell.git.access import access, check_address, check_login, fault, masked, without_login
 from upwell.git.interface import GitError, GitSource
 from upwell.git.network import GitNetwork, git_network
 from upwell.machine.folder import PrivateFolder
@@ -96,10 +96,11 @@ class GitProgram:
     ) -> GitCommands:
         """Return git in `tree` with the login of `source`, whose keys are kept in `folder`.
 
-        Raises GitError for an address that is none, or is not allowed.
+        Raises GitError for an address or a login that is none, or is not allowed.
         """
         source = without_login(source)
         check_address(source.uri, allow_local=self.allow_local)
+        check_login(source)
         environment = access(
             self.environment, folder, source, allow_local=self.allow_local, network=network
         )

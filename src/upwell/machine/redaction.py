@@ -9,6 +9,8 @@ import json
 import re
 from bisect import bisect_left, bisect_right
 from collections.abc import Iterable, Iterator
+from heapq import merge
+from itertools import batched
 from urllib.parse import quote, quote_plus
 
 from upwell.machine.process import LogSink
@@ -27,9 +29,30 @@ _FEW_LINES = 64
 _WRAPPED = (64, 76)
 """The widths of lines of PEM and of base64(1)."""
 
+MOST_TEXTS = 1024 * 1024
+MOST_BYTES = 64 * 1024 * 1024
+"""Of all forms of the secrets of one log: those of several MiB of files, or of 200,000 values."""
+
+_RUN = 32 * 1024
+"""Texts that are sorted at once: while it sorts, no other thread of the process goes on."""
+
+
+class TooManySecretsError(Exception):
+    """Failure for secrets whose texts are more than can be kept out of a log."""
+
+    def __init__(self) -> None:
+        super().__init__(
+            f"its secrets are more than can be kept out of its log ({MOST_TEXTS} texts in"
+            f" {MOST_BYTES >> 20} MiB, with their encoded forms): give it those that it needs"
+        )
+
 
 class Redaction:
-    """A sink that passes output on with every secret masked; `flush` at the end."""
+    """A sink that passes output on with every secret masked; `flush` at the end.
+
+    With many secrets it takes seconds to make one, in a thread of its own. Raises
+    TooManySecretsError.
+    """
 
     def __init__(self, log: LogSink, secrets: Iterable[str | bytes]) -> None:
         self._log = log
@@ -73,7 +96,7 @@ class _KnownTexts:
     """Texts that are looked for, all at once; none is longer than `_LONGEST`."""
 
     def __init__(self, texts: Iterable[bytes]) -> None:
-        self._texts = sorted(set(texts))
+        self._texts = list(_in_order(texts))
         self._inner = list(_beginnings(self._texts))
         self._prefixes = frozenset(text[:_SHORTEST] for text in self._texts)
         # What can begin one, letter by letter: so most of the output is passed over at once.
@@ -96,7 +119,7 @@ class _KnownTexts:
 
     def open_end(self, text: bytes) -> int:
         """Return where the end of `text` may be the beginning of one that goes on."""
-        for at in range(max(0, len(text) - _LONGEST + 1), len(text)):
+        for at in self._begun(text):
             end = text[at:]
             # Of all that begin with `end`, `end` itself is the first.
             place = bisect_left(self._texts, end)
@@ -104,6 +127,15 @@ class _KnownTexts:
             if place < len(self._texts) and self._texts[place].startswith(end):
                 return at
         return len(text)
+
+    def _begun(self, text: bytes) -> Iterator[int]:
+        """Yield the places near the end of `text` where one may begin."""
+        at = max(0, len(text) - _LONGEST + 1)
+        while self._begin is not None and (match := self._begin.search(text, at)):
+            if match[0] in self._prefixes:
+                yield match.start()
+            at = match.start() + 1
+        yield from range(max(at, len(text) - _SHORTEST + 1), len(text))
 
     def _longest(self, text: bytes, start: int) -> int:
         """Return the length of the longest text that stands at `start`; 0: none does."""
@@ -120,6 +152,22 @@ class _KnownTexts:
         return inner[shorter - 1] if shorter else 0
 
 
+def _in_order(texts: Iterable[bytes]) -> Iterator[bytes]:
+    """Yield texts sorted, each once; raises TooManySecretsError."""
+    runs, count, size = list[list[bytes]](), 0, 0
+    for run in batched(texts, _RUN):
+        runs.append(sorted(set(run)))
+        count += len(runs[-1])
+        size += sum(map(len, runs[-1]))
+        if count > MOST_TEXTS or size > MOST_BYTES:
+            raise TooManySecretsError
+    before = None
+    for text in merge(*runs):
+        if text != before:
+            yield text
+        before = text
+
+
 def basic_auth(username: str, password: str) -> str:
     """Return the value that HTTP basic authentication sends (RFC 7617)."""
     return base64.b64encode(f"{username}:{password}".encode()).decode()
@@ -127,12 +175,14 @@ def basic_auth(username: str, password: str) -> str:
 
 def _beginnings(texts: Iterable[bytes]) -> Iterator[tuple[int, ...]]:
     """Yield, for each of sorted texts, the lengths of those that it begins with."""
-    above: list[bytes] = []
+    above: list[tuple[bytes, tuple[int, ...]]] = []
+    """Each with the lengths that all have which begin with it."""
     for text in texts:
-        while above and not text.startswith(above[-1]):
+        while above and not text.startswith(above[-1][0]):
             above.pop()
-        yield tuple(map(len, above))
-        above.append(text)
+        lengths = above[-1][1] if above else ()
+        yield lengths
+        above.append((text, (*lengths, len(text))))
 
 
 def _common(one: bytes, other: bytes) -> int:

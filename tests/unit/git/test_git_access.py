@@ -43,6 +43,20 @@ def test_a_login_in_an_address_becomes_no_argument() -> None:
     assert (source.username, source.password) == ("ann", f"{PASSWORD}!")
 
 
+@pytest.mark.parametrize("key", ["password", "ssh-privatekey"])
+def test_a_login_that_no_host_can_mean_is_refused(
+    folder: PrivateFolder, tmp_path: Path, key: str
+) -> None:
+    program = GitProgram(Launcher(str(tmp_path)), {}, allow_local=False)
+    for size, refused in ((64 * 1024, False), (64 * 1024 + 1, True)):
+        source = GitSource("https://git.test/app.git").with_login({key: b"x" * size})
+        if refused:
+            with pytest.raises(GitError, match="more than 65536: look at the keys password"):
+                program.commands(source, folder, tmp_path)
+        else:
+            program.commands(source, folder, tmp_path)
+
+
 def test_a_login_that_is_given_outranks_the_one_in_the_address() -> None:
     source = without_login(GitSource("https://a:b@h/x", username="ann", password=PASSWORD))
     assert (source.username, source.password) == ("ann", PASSWORD)

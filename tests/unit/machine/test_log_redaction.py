@@ -1,4 +1,5 @@
 import base64
+import hashlib
 import json
 import re
 import time
@@ -9,7 +10,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from upwell.machine.redaction import Redaction, basic_auth
+from upwell.machine import redaction as redaction_module
+from upwell.machine.redaction import Redaction, TooManySecretsError, basic_auth
 
 
 def masked(secrets: Sequence[str | bytes], pieces: Sequence[bytes]) -> list[bytes]:
@@ -116,6 +118,37 @@ def test_every_occurrence_is_masked_however_it_is_cut(secrets: list[str], cut: l
     assert shown.replace("*", "") == "".join(
         char for at, char in enumerate(text) if at not in hidden
     )
+
+
+VALUES = [hashlib.sha256(b"%d" % at).hexdigest()[:8] for at in range(8_192)]
+EXPRESSIONS = [f"(a+)+${at}|[{at}" for at in range(4_096)]
+
+
+@pytest.mark.parametrize("values", [VALUES, EXPRESSIONS], ids=["values", "expressions"])
+def test_many_values_are_masked_in_little_time(values: Sequence[str]) -> None:
+    begun = time.process_time()
+    printed = "\n".join(values[::16]).encode()
+    shown = masked(values, [printed[at : at + 64] for at in range(0, len(printed), 64)])
+    masked(values, [b"aaab" * 16] * 1024)
+    assert set(b"".join(shown).split()) == {b"********"}
+    assert time.process_time() - begun < 3
+
+
+def test_values_of_a_few_letters_hide_no_log() -> None:
+    few = list("abcdefghijklmnopqrstuvwxyz0123456789./") * 1000
+    assert redacted([*few, "abc"], [b"abc a.b/c 123"]) == b"abc a.b/c 123"
+
+
+def test_secrets_are_sorted_by_parts_and_are_not_endless(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(redaction_module, "_RUN", 100)
+    assert redacted(VALUES[:500], [" ".join(VALUES[:500]).encode()]) == b" ".join(
+        [b"********"] * 500
+    )
+    for limit in ("MOST_TEXTS", "MOST_BYTES"):
+        with monkeypatch.context() as few:
+            few.setattr(redaction_module, limit, 400)
+            with pytest.raises(TooManySecretsError, match="give it those that it needs"):
+                Redaction(lambda _: None, VALUES[:500])
 
 
 @pytest.mark.parametrize(
