@@ -1,6 +1,7 @@
 """Work that is done side by side, and the errors of it."""
 
 import asyncio
+import traceback
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 
@@ -20,3 +21,15 @@ async def side_by_side() -> AsyncIterator[asyncio.TaskGroup]:
             yield group
     except ExceptionGroup as errors:
         raise first_error(errors) from errors
+
+
+def let_go[T](ended: asyncio.Task[T]) -> None:
+    """Free what a task that has ended has worked on.
+
+    Its exception refers to its frames, these to all that was in hand, and something of that may
+    refer to the task: such a circle stays until the garbage collector comes to it.
+    """
+    try:
+        ended.result()
+    except BaseException as error:  # noqa: BLE001 - it is told by who asks for the result
+        traceback.clear_frames(error.__traceback__)

@@ -552,7 +552,7 @@ class Output(StrEnum):
 class ExecSession(Protocol):
     """A command that runs."""
 
-    async def write(self, piece: bytes) -> None:
+    async def write(self, piece: bytes | memoryview) -> None:
         """Hand it input; returns when there is room for more."""
         ...
 

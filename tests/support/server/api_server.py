@@ -78,8 +78,8 @@ class StubExecution:
         self.over = asyncio.Event()
         self._input: asyncio.Queue[bytes] = asyncio.Queue()
 
-    async def write(self, piece: bytes) -> None:
-        await self._input.put(piece)
+    async def write(self, piece: bytes | memoryview) -> None:
+        await self._input.put(bytes(piece))
 
     async def close_input(self) -> None:
         await self._input.put(b"")

@@ -9,7 +9,7 @@ LEAST_BYTES = 128 * 1024
 """Of one read; a client that is slow to take it keeps it in memory."""
 MOST_BYTES = 1024 * 1024
 """Of one read; a client that turns slow has to take it in the time that one write may take."""
-MOST_LARGER_BYTES = 16 * 1024 * 1024
+MOST_LARGER_BYTES = 8 * 1024 * 1024
 """Of all reads together, beyond the least of each."""
 _SOON = 0.1
 """Seconds: who has taken a piece after these gets one of twice the size."""

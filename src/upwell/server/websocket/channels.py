@@ -30,15 +30,16 @@ class Channels:
         if self.can_close:
             await self._peer.send(bytes((_CLOSE, channel)))
 
-    async def pieces(self) -> AsyncIterator[tuple[int, bytes]]:
+    async def pieces(self) -> AsyncIterator[tuple[int, memoryview]]:
         """Yield channel and piece as they come, an empty piece where a channel ends.
 
+        A piece is a view of the message, which may be megabytes: whoever keeps a part copies that.
         Ends when the client leaves.
         """
         async for message in self._peer.messages():
-            channel, piece = message[:1], message[1:]
+            channel, piece = message[:1], memoryview(message)[1:]
             if self.can_close and channel == bytes((_CLOSE,)):
                 if piece:
-                    yield piece[0], b""
+                    yield piece[0], piece[:0]
             elif channel and piece:  # an empty one says nothing: clients send it to begin with
                 yield channel[0], piece

@@ -27,7 +27,7 @@ class InboundPieces:
         self._room = asyncio.Event()
         self._news = asyncio.Event()
 
-    async def put(self, piece: bytes) -> None:
+    async def put(self, piece: bytes | memoryview) -> None:
         """Add a piece, the empty one for the end; returns when all of it waits, or nobody reads."""
         for at in range(0, len(piece) or 1, _CHUNK):
             while self._bytes >= _WAITING_BYTES and not self._is_closed:
@@ -35,7 +35,7 @@ class InboundPieces:
                 await self._room.wait()
             if self._is_closed:
                 return
-            part = piece[at : at + _CHUNK]
+            part = bytes(piece[at : at + _CHUNK])
             self._pieces.append(part)
             self._bytes += len(part)
             self._news.set()

@@ -2,13 +2,13 @@
 
 import asyncio
 import json
-import traceback
 from collections.abc import Mapping
 from contextlib import AsyncExitStack
 from typing import Any
 
 from starlette.websockets import WebSocket
 
+from upwell.machine.tasks import let_go
 from upwell.server.auth.principals import Principal
 from upwell.server.auth.request_seats import RequestSeats
 from upwell.server.http.errors import ApiError
@@ -121,18 +121,11 @@ async def _converse(execution: ExecSession, channels: Channels) -> Mapping[str, 
         for task in (answering, listening):
             task.cancel()
         await asyncio.wait({answering, listening})
-        _let_go(listening)
+        for task in (answering, listening):
+            let_go(task)
     if not listening.cancelled():
         listening.result()
     return None if answering.cancelled() else answering.result()
-
-
-def _let_go(ended: asyncio.Task[None]) -> None:
-    """Free what a task has worked on: its end refers to it, until the command has ended too."""
-    try:
-        ended.result()
-    except BaseException as error:  # noqa: BLE001 - it is told by who asks for the result
-        traceback.clear_frames(error.__traceback__)
 
 
 async def _answer(execution: ExecSession, channels: Channels) -> Mapping[str, Any]:
@@ -154,7 +147,7 @@ async def _listen(execution: ExecSession, channels: Channels) -> None:
     async for channel, piece in channels.pieces():
         if channel == _STDIN:
             await (execution.write(piece) if piece else execution.close_input())
-        elif channel == _RESIZE and (size := _size(piece)):
+        elif channel == _RESIZE and (size := _size(bytes(piece))):
             await execution.resize(*size)
 
 

@@ -13,6 +13,7 @@ from functools import partial
 
 from starlette.websockets import WebSocket
 
+from upwell.machine.tasks import let_go
 from upwell.server.auth.principals import Principal
 from upwell.server.http.errors import ApiError
 from upwell.server.http.limits import ServerLimits
@@ -121,14 +122,20 @@ async def _forward_channels(channels: Channels, connect: Connect, ports: list[in
     for n, port in enumerate(ports):
         for channel in (2 * n, 2 * n + 1):
             await channels.send(channel, port.to_bytes(2, "little"))
-    async with asyncio.TaskGroup() as group:
-        forwards = [
-            group.create_task(_forward_one(channels, connect, port, 2 * n, inbounds[n]))
-            for n, port in enumerate(ports)
-        ]
-        dealing = group.create_task(_deal(channels, inbounds, forwards))
-        await asyncio.wait(forwards)
-        dealing.cancel()
+    begun: list[asyncio.Task[None]] = []
+    try:
+        async with asyncio.TaskGroup() as group:
+            forwards = [
+                group.create_task(_forward_one(channels, connect, port, 2 * n, inbounds[n]))
+                for n, port in enumerate(ports)
+            ]
+            dealing = group.create_task(_deal(channels, inbounds, forwards))
+            begun += [*forwards, dealing]
+            await asyncio.wait(forwards)
+            dealing.cancel()
+    finally:
+        for task in begun:
+            let_go(task)
 
 
 async def _deal(

@@ -92,7 +92,7 @@ class PodmanExecution:
         self._writer = writer
         self._tty = tty
 
-    async def write(self, piece: bytes) -> None:
+    async def write(self, piece: bytes | memoryview) -> None:
         """Hand it input; what comes after its end is dropped."""
         with contextlib.suppress(OSError):
             for at in range(0, len(piece), _CHUNK):  # else a transport would copy all of it
