@@ -1,4 +1,4 @@
-"""What tasks have worked on goes with them, without waiting for the garbage collector."""
+"""Ends of tasks, which free what was in hand without waiting for the garbage collector."""
 
 import asyncio
 import gc
