@@ -40,6 +40,10 @@ class BoundedTar:
             yield from self._entries()
         except RecursionError:  # `tarfile` reads the headers of an entry one inside the other
             raise BoundedTarError("an entry has more extended headers than any needs") from None
+        except BoundedTarError:
+            raise
+        except ValueError:  # of a number in a record, which `tarfile` lets through
+            raise BoundedTarError("an entry has a header that cannot be read") from None
 
     def _entries(self) -> Iterator[tuple[tarfile.TarFile, tarfile.TarInfo]]:
         stream = self._stream
@@ -51,11 +55,15 @@ class BoundedTar:
                 stream.header_bytes = None
                 yield archive, entry
                 stream.header_bytes = MAX_HEADER_BYTES
+        if any(stream.last):  # `tarfile` takes it for the end
+            raise BoundedTarError("it breaks off, or goes on with what is no header")
 
 
 def _check(archive: tarfile.TarFile, entry: tarfile.TarInfo) -> None:
     if max(len(entry.name), len(entry.linkname)) > MAX_PATH:
         raise BoundedTarError(f"an entry has a name of more than {MAX_PATH} characters")
+    if entry.size < 0:
+        raise BoundedTarError("an entry has less than no content")
     records = archive.pax_headers
     if len(records) > _MAX_GLOBAL_RECORDS or (
         sum(len(key) + len(value) for key, value in records.items()) > _MAX_GLOBAL_CHARACTERS
@@ -72,6 +80,8 @@ class _ForwardStream(io.RawIOBase):
         self._position = 0
         self.header_bytes: int | None = None
         """Bytes that may still be read of headers; None: content is read."""
+        self.last = b""
+        """Bytes that were read last."""
 
     @override
     def read(self, n: int = -1, /) -> bytes:
@@ -82,7 +92,8 @@ class _ForwardStream(io.RawIOBase):
             )
         if self.header_bytes is not None:
             self.header_bytes -= n
-        return self._take(n)
+        self.last = self._take(n)
+        return self.last
 
     @override
     def seek(self, offset: int, whence: int = io.SEEK_SET, /) -> int:

@@ -130,7 +130,7 @@ async def _send(
     client: ApiClient, packing: Packing, target: tuple[Place, str], options: _SyncOptions
 ) -> None:
     place, root = target
-    made, _ = await run_quietly(client, place, ("mkdir", "-p", root))
+    made, _ = await run_quietly(client, place, ("mkdir", "-p", "--", root))
     made.expect_success(f"cannot make {place}:{root}")
     flags = ("--no-same-permissions", "-xof", "-") if options.no_perms else ("-xof", "-")
     await send(client, packing, FilePath(root, place), root, flags)

@@ -7,14 +7,14 @@ the archive, since none is made, nor one that was there. Links, devices and pipe
 import asyncio
 import os
 import posixpath
-import shutil
 import stat
 import tarfile
 from collections.abc import AsyncIterator, Callable
 from contextlib import suppress
 from dataclasses import dataclass, field
+from itertools import takewhile
 from pathlib import Path
-from typing import BinaryIO
+from typing import IO, BinaryIO
 
 from upwell.cli.core.errors import CommandError
 from upwell.cli.core.terminal import echo
@@ -22,6 +22,9 @@ from upwell.cli.workloads.file_choice import FileChoice
 from upwell.formats.bounded_tar import BoundedTar, BoundedTarError
 
 MAX_ENTRIES = 1_000_000
+"""Files and folders, those above an entry with them."""
+_MAX_NAMES = 128 * 1024 * 1024
+"""Characters of all paths, which are kept in memory."""
 _PIECE = 1024 * 1024
 _MAX_REST = 1024 * 1024
 """Bytes after the archive's end, which fill its last record."""
@@ -40,6 +43,10 @@ class Unpacking:
     tell: Callable[[str], None] = lambda _: None
     written: set[str] = field(default_factory=set)
     """Paths below the destination, of all that the archive has; of the destination itself empty."""
+    _entries: int = 0
+    _names: int = 0
+    _bytes: int = 0
+    """Written; links make these more than the archive has."""
 
     async def take(self, pieces: AsyncIterator[bytes]) -> None:
         """Unpack an archive as it comes; raises CommandError, also for one that is hostile."""
@@ -75,15 +82,14 @@ class Unpacking:
                 raise CommandError(f"{where}: {error.strerror or error}") from error
 
     def _unpack(self, source: BinaryIO) -> None:
-        for count, (archive, entry) in enumerate(BoundedTar(source, self.max_bytes)):
-            if count >= MAX_ENTRIES:
-                raise BoundedTarError(f"it has more than {MAX_ENTRIES} entries")
+        for archive, entry in BoundedTar(source, self.max_bytes):
+            self._count()
             path = self._path(entry.name)
             if self.choice.leaves_out(path):
                 continue
             if not path and not entry.isdir() and self.destination.is_dir():
                 path = posixpath.basename(self.prefix.rstrip("/"))
-            self.written.add(path)
+            self._remember(path)
             target = self.destination / path if path else self.destination
             if path and (why := self._blocked(path)):
                 echo(f"warning: skipping {target}: {why}", err=True)
@@ -97,8 +103,18 @@ class Unpacking:
                 self._copy(target, entry)
                 self.tell(path)
             else:
-                kind = f"a symlink to {entry.linkname!r}" if entry.issym() else "a special file"
-                echo(f"warning: skipping {target}: it is {kind}", err=True)
+                echo(f"warning: skipping {target}: it is {_kind(entry)}", err=True)
+
+    def _count(self) -> None:
+        self._entries += 1
+        if self._entries > MAX_ENTRIES:
+            raise BoundedTarError(f"it has more than {MAX_ENTRIES} files and folders")
+
+    def _remember(self, path: str) -> None:
+        self._names += len(path)
+        if self._names > _MAX_NAMES:
+            raise BoundedTarError(f"its names have more than {_MAX_NAMES} characters")
+        self.written.add(path)
 
     def _path(self, name: str) -> str:
         """Return an entry's path below the destination; raises BoundedTarError."""
@@ -128,15 +144,21 @@ class Unpacking:
                 return "it is neither a file nor a folder here"
         return ""
 
-    @staticmethod
-    def _make_folder(path: Path) -> None:
-        path.mkdir(parents=True, exist_ok=True)
+    def _make_folder(self, path: Path) -> None:
+        self._make_folders_above(path)
+        path.mkdir(exist_ok=True)
+
+    def _make_folders_above(self, path: Path) -> None:
+        missing = list(takewhile(lambda folder: not folder.exists(), path.parents))
+        for folder in reversed(missing):
+            self._count()
+            folder.mkdir(exist_ok=True)
 
     def _write(self, path: Path, archive: tarfile.TarFile, entry: tarfile.TarInfo) -> None:
         content = archive.extractfile(entry)
         with self._opened(path, entry.mode) as file:
-            while content is not None and (piece := content.read(_PIECE)):
-                file.write(piece)
+            if content is not None:
+                self._fill(file, content)
         if self.modes and _is_time(entry.mtime):
             os.utime(path, (entry.mtime, entry.mtime))
 
@@ -151,16 +173,29 @@ class Unpacking:
             echo(f"warning: skipping {path}: {entry.linkname!r} was left out", err=True)
             return
         with origin.open("rb") as content, self._opened(path, entry.mode) as file:
-            shutil.copyfileobj(content, file)
+            self._fill(file, content)
+
+    def _fill(self, file: BinaryIO, content: IO[bytes]) -> None:
+        while piece := content.read(_PIECE):
+            self._bytes += len(piece)
+            if self._bytes > self.max_bytes:
+                raise BoundedTarError(f"the archive unpacks to more than {self.max_bytes} bytes")
+            file.write(piece)
 
     def _opened(self, path: Path, mode: int) -> BinaryIO:
-        path.parent.mkdir(parents=True, exist_ok=True)
+        self._make_folders_above(path)
         flags = os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC | os.O_NONBLOCK
         kept = mode & 0o777 if self.modes else 0o666
         # The destination itself may be a link of the user's; nothing below it.
         flags |= 0 if path == self.destination else os.O_NOFOLLOW
         descriptor = os.open(path, flags, kept | stat.S_IWUSR | stat.S_IRUSR)
         return os.fdopen(descriptor, "wb")
+
+
+def _kind(entry: tarfile.TarInfo) -> str:
+    if entry.issym():
+        return f"a symlink to {entry.linkname!r}"
+    return "a sparse file" if entry.issparse() else "a special file"
 
 
 def _is_time(seconds: float) -> bool:
