@@ -8,7 +8,7 @@ from upwell.machine.tasks import let_go
 
 
 class Large:
-    """Something that takes memory."""
+    """Memory of somebody's."""
 
 
 async def test_what_a_cancelled_task_had_in_hand_goes_at_once() -> None:
