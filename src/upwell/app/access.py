@@ -38,7 +38,7 @@ from upwell.registry.interface import Credential
 from upwell.server.asgi.local_socket import bind_local
 from upwell.server.asgi.mixed_tls import TLS_NAME
 from upwell.server.asgi.tls import Certificate, generated, keep_fresh, server_context
-from upwell.server.auth.middleware import AccessControl
+from upwell.server.auth.access_control import AccessControl
 from upwell.server.auth.own_jwt import OwnJwts
 from upwell.server.auth.signatures import Signatures
 from upwell.server.auth.tokens import ADMIN, RegistryTokens, Tokens, new_token, own_token

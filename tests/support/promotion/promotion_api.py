@@ -13,7 +13,7 @@ from upwell.api.codec import decode
 from upwell.api.pipeline import Pipeline
 from upwell.api.promotion import Promotion, PromotionPhase, Release
 from upwell.policy.access.roles import parse_grant
-from upwell.server.auth.middleware import AccessControl
+from upwell.server.auth.access_control import AccessControl
 from upwell.server.auth.signatures import Signatures
 from upwell.server.auth.tokens import TokenRecord, Tokens, hash_of, new_token, own_token
 from upwell.server.http.limits import ServerLimits

@@ -33,7 +33,7 @@ from upwell.server.asgi.connections import (
     ConnectionTable,
 )
 from upwell.server.asgi.guarded_http import GuardedHttpProtocol
-from upwell.server.auth.middleware import AccessControl
+from upwell.server.auth.access_control import AccessControl
 from upwell.server.auth.signatures import Signatures, new_signatures
 from upwell.server.exchange.exchange import TokenExchange
 from upwell.server.http.limits import ServerLimits

@@ -12,7 +12,7 @@ from tests.support.server.audit_logs import audit_log
 from upwell.api.codec import RESOURCES
 from upwell.api.core import Secret
 from upwell.policy.access.roles import parse_grant
-from upwell.server.auth.middleware import AccessControl
+from upwell.server.auth.access_control import AccessControl
 from upwell.server.auth.tokens import (
     TokenRecord,
     Tokens,

@@ -14,7 +14,7 @@ from tests.support.server.audit_logs import audit_log
 from tests.support.server.browser import Browser
 from tests.support.server.identity_provider import ProviderByTest, sign_in
 
-from upwell.server.auth.middleware import AccessControl
+from upwell.server.auth.access_control import AccessControl
 from upwell.server.auth.tokens import Tokens, new_token, own_token
 from upwell.server.http.limits import ServerLimits
 from upwell.server.signin.services import SignIn

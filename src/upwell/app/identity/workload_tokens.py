@@ -10,7 +10,7 @@ from upwell.api.meta import Resource
 from upwell.api.values.author import author_of, author_person_of
 from upwell.policy.access.account_tokens import excess
 from upwell.policy.access.service_accounts import account_name
-from upwell.server.auth.middleware import AccessControl
+from upwell.server.auth.access_control import AccessControl
 from upwell.server.auth.service_accounts import InstanceName, WantedAccountToken
 from upwell.server.auth.tokens import named_person
 from upwell.server.http.errors import ApiError

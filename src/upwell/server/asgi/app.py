@@ -26,7 +26,8 @@ from upwell.server.admission.quota import LimitedStore
 from upwell.server.asgi.access_log import AccessLogMiddleware
 from upwell.server.asgi.connections import ConnectionTable
 from upwell.server.auth import admin_token, passwords
-from upwell.server.auth.middleware import AccessControl, AuthMiddleware
+from upwell.server.auth.access_control import AccessControl
+from upwell.server.auth.middleware import AuthMiddleware
 from upwell.server.auth.signatures import Signatures, new_signatures
 from upwell.server.builds import webhooks as build_webhooks
 from upwell.server.builds.builds import BuildHandlers, ImageHandlers

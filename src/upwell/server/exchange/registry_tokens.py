@@ -12,7 +12,7 @@ from starlette.responses import JSONResponse, Response
 from starlette.routing import BaseRoute, Route
 
 from upwell.machine.clock import now
-from upwell.server.auth.middleware import AccessControl
+from upwell.server.auth.access_control import AccessControl
 from upwell.server.auth.principals import Principal
 from upwell.server.auth.rate_limits import Rate, RateError, Rates
 from upwell.server.auth.registry_access import (

@@ -36,8 +36,9 @@ from upwell.policy.access.roles import (
     rules_in,
 )
 from upwell.policy.access.service_accounts import parse_account
-from upwell.server.auth.middleware import AccessControl, is_open_path
+from upwell.server.auth.access_control import AccessControl
 from upwell.server.auth.principals import Principal
+from upwell.server.auth.requests.paths import is_open_path
 from upwell.server.auth.service_accounts import API_AUDIENCE
 from upwell.server.http.limits import ServerLimits
 from upwell.server.http.rendering import json_response

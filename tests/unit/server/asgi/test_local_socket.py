@@ -24,7 +24,8 @@ from upwell.api.meta import ObjectMeta
 from upwell.policy.access.roles import SYSTEM_NAMESPACE, parse_grant
 from upwell.server.asgi.connections import ConnectionLimits, ConnectionTable
 from upwell.server.asgi.local_socket import bind_local, serve_local
-from upwell.server.auth.middleware import AccessControl, AuthMiddleware
+from upwell.server.auth.access_control import AccessControl
+from upwell.server.auth.middleware import AuthMiddleware
 from upwell.server.auth.tokens import TokenRecord, Tokens, hash_of, new_token, own_token
 from upwell.server.http.limits import ServerLimits
 from upwell.store.interface import UnavailableError

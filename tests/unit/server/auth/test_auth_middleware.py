@@ -22,7 +22,8 @@ from upwell.api.core import Secret
 from upwell.api.meta import ObjectMeta
 from upwell.policy.access.roles import SYSTEM_NAMESPACE, Role, parse_grant
 from upwell.server.asgi.connections import ConnectionLimits
-from upwell.server.auth.middleware import AccessControl, AuthMiddleware
+from upwell.server.auth.access_control import AccessControl
+from upwell.server.auth.middleware import AuthMiddleware
 from upwell.server.auth.tokens import (
     RegistryTokens,
     TokenRecord,

@@ -8,7 +8,8 @@ from tests.support.server.api_server import START
 from tests.support.server.audit_logs import audit_log
 
 from upwell.policy.access.roles import Role
-from upwell.server.auth.middleware import AccessControl, AuthMiddleware
+from upwell.server.auth.access_control import AccessControl
+from upwell.server.auth.middleware import AuthMiddleware
 from upwell.server.auth.tokens import Tokens
 from upwell.server.http.limits import ServerLimits
 from upwell.store.memory import MemoryStore

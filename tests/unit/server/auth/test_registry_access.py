@@ -15,7 +15,7 @@ from tests.support.server.audit_logs import audit_lines, audit_log
 
 from upwell.audit.log import AuditFiles
 from upwell.policy.access.roles import parse_grant
-from upwell.server.auth.middleware import AccessControl
+from upwell.server.auth.access_control import AccessControl
 from upwell.server.auth.registry_access import LIFETIME, RegistryAccessTokens
 from upwell.server.auth.tokens import RegistryTokens, TokenRecord, Tokens, hash_of, new_token
 from upwell.server.http.limits import ServerLimits

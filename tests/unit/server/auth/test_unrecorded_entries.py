@@ -5,7 +5,8 @@ import pytest
 from tests.support.server.api_server import ApiClock
 from tests.support.server.audit_logs import audit_log
 
-from upwell.server.auth.middleware import AccessControl, AuthMiddleware
+from upwell.server.auth.access_control import AccessControl
+from upwell.server.auth.middleware import AuthMiddleware
 from upwell.server.auth.tokens import Tokens, new_token, own_token
 from upwell.server.http.limits import ServerLimits
 from upwell.store.memory import MemoryStore

@@ -24,7 +24,7 @@ from tests.support.server.issuers import (
 from upwell.api.core import Secret
 from upwell.app.identity.token_life import remove_ended_exchanges
 from upwell.policy.access.token_exchange import ClaimPattern, ExchangeRule
-from upwell.server.auth.middleware import AccessControl
+from upwell.server.auth.access_control import AccessControl
 from upwell.server.exchange.exchange import TokenExchange
 from upwell.store.interface import Selector
 

@@ -16,7 +16,7 @@ from upwell.delivery.interface import DeliveryError, Envelope, Fate
 from upwell.delivery.sqlite import SqliteOutbox
 from upwell.policy.access.roles import parse_grant
 from upwell.reconcilers.notifications import Senders, Subscriptions
-from upwell.server.auth.middleware import AccessControl
+from upwell.server.auth.access_control import AccessControl
 from upwell.server.auth.tokens import TokenRecord, Tokens, hash_of, new_token
 from upwell.server.http.limits import DEFAULT_LIMITS
 from upwell.store.memory import MemoryStore

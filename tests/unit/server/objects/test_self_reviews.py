@@ -9,7 +9,7 @@ from tests.support.server.api_server import Api, ApiClock, serving
 from tests.support.server.audit_logs import audit_log
 
 from upwell.policy.access.roles import Role, parse_grant
-from upwell.server.auth.middleware import AccessControl
+from upwell.server.auth.access_control import AccessControl
 from upwell.server.auth.tokens import TokenRecord, Tokens, hash_of, new_token
 from upwell.server.http.limits import ServerLimits
 from upwell.store.memory import MemoryStore

@@ -17,7 +17,7 @@ from tests.support.server.granted_api import GrantedApi, open_granted_api, path_
 from upwell.api.core import Secret, ServiceAccount
 from upwell.api.values.author import with_author
 from upwell.policy.access.roles import Grant, parse_grant
-from upwell.server.auth.middleware import AccessControl
+from upwell.server.auth.access_control import AccessControl
 from upwell.server.auth.own_jwt import OwnJwts
 from upwell.server.auth.principals import Principal
 from upwell.server.auth.service_accounts import InstanceName, WantedAccountToken

@@ -24,7 +24,7 @@ from tests.support.server.write_only_documents import (
 
 from upwell.api.codec import decode, resource_for
 from upwell.policy.access.roles import parse_grant
-from upwell.server.auth.middleware import AccessControl
+from upwell.server.auth.access_control import AccessControl
 from upwell.server.auth.tokens import TokenRecord, Tokens, hash_of, new_token
 from upwell.server.http.limits import ServerLimits
 from upwell.store.memory import MemoryStore

@@ -17,7 +17,7 @@ from upwell.api.meta import ObjectMeta, Resource
 from upwell.api.route import Route
 from upwell.api.write_only.hidden import LAST_APPLIED, hidden
 from upwell.policy.access.roles import parse_grant
-from upwell.server.auth.middleware import AccessControl
+from upwell.server.auth.access_control import AccessControl
 from upwell.server.auth.tokens import TokenRecord, Tokens, hash_of, new_token
 from upwell.server.http.limits import ServerLimits
 from upwell.store.memory import MemoryStore

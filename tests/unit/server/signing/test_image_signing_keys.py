@@ -8,7 +8,7 @@ from tests.support.server.audit_logs import audit_log
 
 from upwell.app.signing.keys import served_keys
 from upwell.policy.access.roles import parse_grant
-from upwell.server.auth.middleware import AccessControl
+from upwell.server.auth.access_control import AccessControl
 from upwell.server.auth.tokens import (
     TokenRecord,
     Tokens,

@@ -18,7 +18,7 @@ from tests.support.workload.waiting import eventually
 
 from upwell.oci import Digest
 from upwell.policy.access.roles import parse_grant
-from upwell.server.auth.middleware import AccessControl
+from upwell.server.auth.access_control import AccessControl
 from upwell.server.auth.tokens import RegistryTokens, TokenRecord, Tokens, hash_of, new_token
 from upwell.server.http.limits import ServerLimits
 from upwell.store.memory import MemoryStore

@@ -1,0 +1,86 @@
+"""Refusals: errors of requests that are not served, and their answers in the client's protocol."""
+
+from starlette.requests import Request
+from starlette.responses import JSONResponse, Response
+from starlette.types import Receive, Scope, Send
+
+from upwell.server.auth.rate_limits import RateError
+from upwell.server.auth.registry_access import challenge
+from upwell.server.auth.request_info import action_of, is_registry
+from upwell.server.http.bounded_body import EarlyResponse, drained
+from upwell.server.http.errors import ApiError, status_of
+
+_POLICY_VIOLATION = 1008
+_DENIALS = "websocket.http.response"
+"""The ASGI extension for answers to a websocket that is not accepted."""
+_MAX_CLOSE_BYTES = 123
+_PROXY_SCHEME = b"x-forwarded-proto"
+"""Header in which a proxy tells how the client has reached it."""
+_OCI_CODES = {401: "UNAUTHORIZED", 403: "DENIED", 429: "TOOMANYREQUESTS", 503: "UNAVAILABLE"}
+
+
+class UnauthenticatedError(ApiError):
+    """The client has sent no token, or one that opens nothing here."""
+
+    def __init__(self, why: str) -> None:
+        message = (
+            f"{why}: `upwell token create` makes one, UPWELL_TOKEN passes it to the command line"
+        )
+        super().__init__(401, message, reason="Unauthorized")
+
+
+class ScopeError(ApiError):
+    """A registry client has the right, but its token is for something else: it gets another."""
+
+    def __init__(self, why: str) -> None:
+        super().__init__(401, why, reason="Unauthorized")
+
+
+async def refuse(scope: Scope, receive: Receive, send: Send, error: ApiError) -> None:
+    """Answer with an error, in the form that the client's protocol has for it."""
+    if scope["type"] == "websocket":
+        await _refuse_websocket(scope, receive, send, error)
+    else:
+        answer = await _refusal(scope, receive, error)
+        await answer(scope, receive, send)
+
+
+async def _refuse_websocket(scope: Scope, receive: Receive, send: Send, error: ApiError) -> None:
+    """Answer before it is accepted; where the server cannot, it answers 403 to a close."""
+    await receive()
+    if _DENIALS in scope.get("extensions", {}):
+        await JSONResponse(status_of(error), error.code)(scope, receive, send)
+        return
+    reason = str(error).encode()[:_MAX_CLOSE_BYTES].decode(errors="ignore")
+    await send({"type": "websocket.close", "code": _POLICY_VIOLATION, "reason": reason})
+
+
+async def _refusal(scope: Scope, receive: Receive, error: ApiError) -> Response:
+    headers = {}
+    if isinstance(error, RateError):
+        headers["Retry-After"] = str(error.retry_after)
+    elif error.code == 429:  # noqa: PLR2004 - Too Many Requests
+        headers["Retry-After"] = "1"
+    registry, bearer = is_registry(scope), ""
+    if error.code == 401:  # noqa: PLR2004 - Unauthorized
+        headers["WWW-Authenticate"] = f'{"Basic" if registry else "Bearer"} realm="upwell"'
+        bearer = _challenge(scope, error) if registry else ""
+    answer = JSONResponse if await drained(Request(scope, receive)) else EarlyResponse
+    if not registry:
+        return answer(status_of(error), error.code, headers)
+    entry = {"code": _OCI_CODES[error.code], "message": str(error), "detail": None}
+    response = answer({"errors": [entry]}, error.code, headers)
+    if bearer:
+        response.headers.append("WWW-Authenticate", bearer)
+    return response
+
+
+def _challenge(scope: Scope, error: ApiError) -> str:
+    """Return the challenge for those who want a token; Basic comes before it."""
+    headers = dict(scope["headers"])
+    host = headers.get(b"host", b"localhost").decode("latin-1").replace('"', "")
+    # Whoever says so, it can but move the login of this client from the plain port to TLS.
+    behind_tls = headers.get(_PROXY_SCHEME, b"").strip().lower() == b"https"
+    address = f"{'https' if behind_tls else scope.get('scheme', 'http')}://{host}"
+    why = "insufficient_scope" if isinstance(error, ScopeError) else ""
+    return challenge(address, action_of(scope), scope["path"], why)
