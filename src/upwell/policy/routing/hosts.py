@@ -55,8 +55,8 @@ def refused_hosts(routes: Iterable[Route]) -> Mapping[ObjectKey, HostRefusal]:
     refused: dict[ObjectKey, HostRefusal] = {}
     namespaces: dict[str, Route] = {}
     places: dict[tuple[str, str], Route] = {}
-    domains: dict[str, Route] = {}
-    """Domain -> the oldest Route of it, or below it."""
+    domains: dict[str, dict[str, Route]] = {}
+    """Domain -> namespace -> its oldest Route below it."""
     for route in sorted(routes, key=_precedence):
         host = effective_host(route)
         if fault := wildcard_fault(route):
@@ -74,18 +74,21 @@ def refused_hosts(routes: Iterable[Route]) -> Mapping[ObjectKey, HostRefusal]:
         places[place] = route
         namespaces.setdefault(host, route)
         for domain in _domains(host):
-            domains.setdefault(domain, route)
+            domains.setdefault(domain, {}).setdefault(route.namespace, route)
     return refused
 
 
 def _foreign_holder(
-    route: Route, host: str, namespaces: Mapping[str, Route], domains: Mapping[str, Route]
+    route: Route,
+    host: str,
+    namespaces: Mapping[str, Route],
+    domains: Mapping[str, Mapping[str, Route]],
 ) -> Route | None:
     """Return a Route of another namespace that has the host, a domain of it, or a part of it."""
     known = [namespaces.get(host)]
     known += [namespaces.get(f"{_WILDCARD}{domain}") for domain in _domains(host)]
     if host.startswith(_WILDCARD):
-        known.append(domains.get(host.removeprefix(_WILDCARD)))
+        known += domains.get(host.removeprefix(_WILDCARD), {}).values()
     return next((one for one in known if one and one.namespace != route.namespace), None)
 
 

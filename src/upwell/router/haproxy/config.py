@@ -413,10 +413,11 @@ def _server_line(endpoint: BackendServer) -> str:
     return f"server {_quoted(endpoint.name)} {address}{disabled}"
 
 
-def _precedence(rule: HttpRule) -> tuple[int, int, str]:
-    """Exact hosts before wildcards before any; then the longest path."""
+def _precedence(rule: HttpRule) -> tuple[int, int, int, str]:
+    """Exact hosts before wildcards, narrow ones first, before any; then the longest path."""
     kind = 2 if not rule.host else 1 if rule.host.startswith("*") else 0
-    return kind, -len(rule.path.rstrip("/")), f"{rule.host} {rule.path}"
+    labels = rule.host.count(".") if kind == 1 else 0
+    return kind, -labels, -len(rule.path.rstrip("/")), f"{rule.host} {rule.path}"
 
 
 def _rule_fault(rule: HttpRule, backends: Mapping[str, Backend]) -> str:

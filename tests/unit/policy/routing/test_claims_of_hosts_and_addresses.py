@@ -5,12 +5,13 @@ from ipaddress import IPv4Network
 from typing import Any
 
 import pytest
-from hypothesis import given
+from hypothesis import example, given
 from hypothesis import strategies as st
 
 from upwell.api.codec import decode_as
 from upwell.api.core import Service
 from upwell.api.meta import Resource
+from upwell.api.networking.ingress import Ingress
 from upwell.api.route import Route
 from upwell.policy.access.authority import refusal
 from upwell.policy.access.roles import parse_grants
@@ -44,6 +45,12 @@ def route(
             "status": {"ingress": ingress if served else []},
         },
     )
+
+
+def ingress(*hosts: str) -> Ingress:
+    metadata = {"namespace": "shop", "name": "web"}
+    rules = [{"host": host} for host in hosts]
+    return decode_as(Ingress, {"metadata": metadata, "spec": {"rules": rules}})
 
 
 @pytest.mark.parametrize(
@@ -176,6 +183,53 @@ def test_a_domain_belongs_to_one_namespace(first: str, second: str) -> None:
     assert not refused(route(first, "a"), route(second, "a", day=2))
 
 
+@pytest.mark.parametrize(
+    ("first", "second"),
+    [
+        ("*.shop.test", "WEB.Shop.Test"),
+        ("Web.Shop.test", "*.SHOP.test"),
+        ("*.test.example", "*.a.b.test.example"),
+    ],
+)
+@pytest.mark.parametrize("policy", ["None", "Subdomain"])
+def test_no_spelling_of_a_domain_takes_it(first: str, second: str, policy: str) -> None:
+    def wanted(host: str, namespace: str, day: int) -> Route:
+        if policy == "Subdomain" and host.startswith("*."):
+            host = host.replace("*", "any")
+            return route(host, namespace, day=day, wildcardPolicy="Subdomain")
+        return route(host, namespace, day=day)
+
+    assert set(refused(wanted(first, "a", 1), wanted(second, "b", 2))) == {"Route b/r2"}
+
+
+@example([("www.", "shop.test", "b"), ("*.www.", "shop.test", "a"), ("*.", "shop.test", "b")])
+@given(
+    st.lists(
+        st.tuples(
+            st.sampled_from(["*.", "www.", "*.www.", "a.www.", ""]),
+            st.sampled_from(["shop.test", "Shop.test", "eu.shop.test", "bank.test"]),
+            st.sampled_from("ab"),
+        ),
+        max_size=8,
+    )
+)
+def test_a_name_is_served_by_one_namespace(wanted: list[tuple[str, str, str]]) -> None:
+    routes = [
+        route(f"{first}{domain}", namespace, day=day)
+        for day, (first, domain, namespace) in enumerate(wanted, 1)
+    ]
+    lost = refused_hosts(routes)
+    served = [one for one in routes if one.key not in lost]
+    owners: dict[str, set[str]] = {}
+    for name in ("shop.test", "www.shop.test", "a.www.shop.test", "x.eu.shop.test", "bank.test"):
+        for one in served:
+            host = one.spec.host.lower()
+            if name == host or (host.startswith("*.") and name.endswith(host[1:])):
+                owners.setdefault(name, set()).add(one.namespace)
+    assert all(len(found) == 1 for found in owners.values())
+    assert not routes or routes[0] in served
+
+
 def test_domains_beside_each_other_are_different_ones() -> None:
     assert not refused(route("*.shop.test", "a"), route("shop.test", "b", day=2))
     assert not refused(route("*.shop.test", "a"), route("*.workshop.test", "b", day=2))
@@ -203,6 +257,8 @@ def test_nobody_has_a_public_suffix(host: str) -> None:
         (route("*.shop.test"), "wildcardhosts"),
         (route("www.shop.test", wildcardPolicy="Subdomain"), "wildcardhosts"),
         (route("www.shop.test", wildcardPolicy="None"), ""),
+        (ingress("www.shop.test"), ""),
+        (ingress("www.shop.test", "*.shop.test"), "wildcardhosts"),
     ],
 )
 def test_ports_of_the_machine_and_domains_take_a_right(wanted: Resource, right: str) -> None:

@@ -91,6 +91,14 @@ def test_the_order_of_the_table_does_not_matter() -> None:
     assert with_rules(RULE, other).fingerprint() == with_rules(other, RULE).fingerprint()
 
 
+def test_the_narrowest_domain_has_a_name() -> None:
+    hosts = ("*.shop.example", "*.eu.shop.example", "web.eu.shop.example")
+    wide, narrow, exact = (replace(RULE, host=host) for host in hosts)
+    made = lines(with_rules(replace(wide, path="/api"), narrow, exact), "use_backend")
+    found = [word.strip("'") for line in made for word in line.split() if "shop.example" in word]
+    assert list(dict.fromkeys(found)) == [host.lstrip("*") for host in reversed(hosts)]
+
+
 def test_a_backend_that_nothing_uses_is_left_out() -> None:
     unused = Backend("unused", (BackendServer("x", "10.0.0.9", 1),))
     assert planned(replace(TABLE, backends=(WEB, unused))).fingerprint() == planned().fingerprint()
