@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from tests.support.cli.command_process import run_upwell
 from tests.support.ports import free_port
 from tests.support.server.audit_logs import audit_lines
 
@@ -46,10 +47,13 @@ class InstalledServer:
     def authority(self) -> Path:
         return self.folder / "data" / "tls" / "ca.pem"
 
+    @property
+    def inherited(self) -> dict[str, str]:
+        return {"PATH": os.environ["PATH"], "HOME": str(self.folder), "LC_ALL": "C.UTF-8"}
+
     def run(
         self, *argv: str, stdin: str = "", **environment: str
     ) -> subprocess.CompletedProcess[str]:
-        inherited = {"PATH": os.environ["PATH"], "HOME": str(self.folder), "LC_ALL": "C.UTF-8"}
         return subprocess.run(
             argv,
             check=False,
@@ -58,13 +62,15 @@ class InstalledServer:
             input=stdin,
             timeout=SECONDS,
             cwd=self.folder,
-            env={**inherited, **environment},
+            env={**self.inherited, **environment},
         )
 
     def upwell(self, *arguments: str, **environment: str) -> subprocess.CompletedProcess[str]:
-        command = (sys.executable, "-m", "upwell", arguments[0])
-        return self.run(
-            *command, *arguments[1:], UPWELL_SERVER=f"https://{self.host}", **environment
+        return run_upwell(
+            *arguments,
+            seconds=SECONDS,
+            folder=self.folder,
+            environment={**self.inherited, "UPWELL_SERVER": f"https://{self.host}", **environment},
         )
 
     def token(self, name: str, *grants: str) -> str:
@@ -265,7 +271,14 @@ def test_a_login_is_kept_for_the_user_alone_and_tried_first(installed: Installed
 
     def upwell(*arguments: str, stdin: str = "", **more: str) -> subprocess.CompletedProcess[str]:
         home = {"XDG_CONFIG_HOME": str(installed.folder / "config"), **more}
-        return installed.run(sys.executable, "-m", "upwell", *arguments, stdin=stdin, **home)
+        environment = {**installed.inherited, **home}
+        return run_upwell(
+            *arguments,
+            text=stdin,
+            seconds=SECONDS,
+            folder=installed.folder,
+            environment=environment,
+        )
 
     refused = upwell("login", url, *ca, "--token-file", "-", stdin="upwell_ada_wrong")
     assert refused.returncode == 1

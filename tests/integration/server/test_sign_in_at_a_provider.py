@@ -13,10 +13,12 @@ import tempfile
 import time
 from collections.abc import Iterator
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 
 import aiohttp
 import pytest
+from tests.support.cli.command_process import run_upwell
 from tests.support.identity_provider.process import (
     MISSING,
     RunningProvider,
@@ -74,7 +76,9 @@ class SigningInServer:
         return process.returncode, out.decode(), err.decode()
 
     async def upwell(self, home: str, *arguments: str) -> tuple[int, str, str]:
-        return await self.run(home, sys.executable, "-m", "upwell", *arguments)
+        run = partial(run_upwell, folder=self.folder, environment=self.environment(home))
+        done = await asyncio.to_thread(run, *arguments, seconds=SECONDS)
+        return done.returncode, done.stdout, done.stderr
 
     async def log_in(self, home: str, person: str) -> str:
         """Log a command line in, as a person who confirms it in a browser; return its stdout."""

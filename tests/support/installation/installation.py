@@ -20,6 +20,7 @@ from urllib.parse import urlsplit
 import aiohttp
 import pytest
 from tests.support.builds.base_images import serve_registry
+from tests.support.cli.command_process import run_upwell
 from tests.support.ports import free_port
 from tests.support.workload.power import cut_power
 
@@ -222,14 +223,11 @@ class Installation:
 
     def upwell(self, *arguments: str, text: str = "") -> subprocess.CompletedProcess[str]:
         """Run the command line against this server."""
-        return subprocess.run(
-            [sys.executable, "-m", "upwell", "--server", self.url, *arguments],
-            check=False,
-            capture_output=True,
-            text=True,
-            input=text,
-            timeout=DEADLINE_SECONDS,
-            cwd=self.folder,
+        return run_upwell(
+            *("--server", self.url, *arguments),
+            text=text,
+            seconds=DEADLINE_SECONDS,
+            folder=self.folder,
         )
 
     def commit(self, repository: str, files: Mapping[str, str]) -> None:
