@@ -354,7 +354,11 @@ class _Api:
                 (plural, "exec"): {**pods.entrance, "POST": workloads.execute}
                 for plural in (*_WORKLOADS, "jobs")
             },
-            **{(plural, "portforward"): pods.entrance for plural in (*_WORKLOADS, "jobs", "pods")},
+            **{
+                (plural, part): pods.entrance
+                for plural in (*_WORKLOADS, "jobs", "pods")
+                for part in ("attach", "portforward")
+            },
             **pods.parts,
             ("pods", "log"): {"GET": workloads.log},
             ("deploymentconfigs", "instantiate"): {"POST": workloads.instantiate},

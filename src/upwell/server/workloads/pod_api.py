@@ -86,7 +86,6 @@ class PodApi:
         """Parts of one Pod, by method."""
         unsupported = dict.fromkeys(("GET", "PATCH", "PUT"), self._pods.refuse_ephemeral)
         return {
-            ("pods", "attach"): self.entrance,
             ("pods", "ephemeralcontainers"): unsupported,
             ("pods", "eviction"): {"POST": self._pods.evict},
             ("pods", "exec"): self.entrance,
@@ -95,7 +94,7 @@ class PodApi:
 
     @property
     def entrance(self) -> Mapping[str, Handler]:
-        """By method, for `exec` and `portforward` without an upgrade to a WebSocket."""
+        """By method, for `exec`, `attach` and `portforward` without an upgrade to a WebSocket."""
         return dict.fromkeys(("GET", "POST"), self._pods.refuse_plain)
 
     async def answer(self, websocket: WebSocket) -> None:

@@ -341,12 +341,15 @@ async def test_an_upgrade_is_refused_with_a_status(
     assert why in answer.json["message"]
 
 
-@pytest.mark.parametrize("part", ["exec", "portforward"])
+@pytest.mark.parametrize("part", ["exec", "attach", "portforward"])
 async def test_without_a_websocket_it_is_said_what_is_missing(pods: Api, part: str) -> None:
     answer = await pods.send("POST", f"{PODS}/web-1/{part}")
     assert answer.status == 400
     assert "WebSocket" in answer.json["message"]
     assert (await pods.send("POST", f"{PODS}/nobody/{part}")).status == 404
+    # Clients tell by the name whether it is the object that is missing, or the whole part.
+    missing = await pods.send("GET", f"{DEPLOYMENTS}/nobody/{part}")
+    assert (missing.status, missing.json["details"].get("name")) == (404, "nobody")
 
 
 async def test_a_page_of_another_site_opens_no_websocket(pods: Api) -> None:
