@@ -53,7 +53,7 @@ class _RankedPoll:
         for gate in self._gates:
             own.register(gate, select.EPOLLIN)
         self._ranks: dict[int, _Rank] = {}
-        """Those of all that are followed, but for own ones."""
+        """Ranks of the followed descriptors, but for own ones."""
         self._most = dict(_MOST)
         self._began = clock()
         self.fileno = own.fileno

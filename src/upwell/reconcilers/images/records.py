@@ -35,13 +35,14 @@ UNREAD_ANNOTATION = "upwell.dev/unread"
 so whoever imports it asks anew, and nobody's registry decides what others know of an image."""
 
 _TRIES = 2
+"""Failures that may pass, of as many repositories or logins, after which the registry is away."""
 _MAX_METADATA_BYTES = 256 * 1024
 """A configuration beyond this is hashed, and not kept in the Image."""
 
 
 @dataclass(slots=True)
 class _Flight:
-    """Those who want one image of a registry at the same time: one asks after the other."""
+    """Requests for one image of a registry at the same time: one asks after the other."""
 
     turn: asyncio.Lock = field(default_factory=asyncio.Lock)
     waiting: int = 0

@@ -1,1 +1,1 @@
-"""Jobs and CronJobs: runs them in instances that end."""
+"""Pods, Jobs and CronJobs: runs them in instances that end."""

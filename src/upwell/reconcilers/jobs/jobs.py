@@ -41,6 +41,7 @@ _STARTED = "Started"
 _STOPPING_PERIOD = 2.0
 """Seconds until a Job is looked at again whose instances are stopping."""
 _REFUSED_PERIOD = 60.0
+"""Seconds until one is tried again that did not start, and whose trouble does not pass soon."""
 _ENDED = frozenset({State.CREATED, State.LOST, State.EXITED})
 """States of an instance that does not go on by itself."""
 

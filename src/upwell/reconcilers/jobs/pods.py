@@ -29,6 +29,7 @@ from upwell.workload.interface import ImagePullError, Instance, State, WorkloadE
 _STOPPING_PERIOD = 2.0
 """Seconds until a Pod is looked at again whose instance is stopping."""
 _REFUSED_PERIOD = 60.0
+"""Seconds until one is tried again that did not start, and whose trouble does not pass soon."""
 
 
 class PodReconciler:

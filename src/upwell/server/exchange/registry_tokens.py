@@ -39,6 +39,7 @@ _LEFT_OUT = "upwell.dev/tokens-without-a-line"
 _LINES = Rate(0.1, 30)
 """Lines of a login: six a minute in the long run."""
 _MAX_GIVEN = 10_000
+"""Lines whose times are remembered; the oldest goes first."""
 
 
 def create_routes(access: AccessControl | None) -> list[BaseRoute]:

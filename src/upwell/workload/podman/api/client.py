@@ -41,6 +41,7 @@ _REQUEST_TIMEOUT = aiohttp.ClientTimeout(total=_REQUEST_SECONDS)
 _START_TIMEOUT = aiohttp.ClientTimeout(total=15 * 60.0)
 """Of a creation or start: the first of a large image changes the owners of all its files."""
 _SLOW_START_SECONDS = 10.0
+"""A start that takes longer is named where a list of containers is not answered."""
 _LIST_TIMEOUT = aiohttp.ClientTimeout(total=20.0)
 """Milliseconds are usual: all work waits for lists, so that one that hangs is told soon."""
 _NO_LIMIT = aiohttp.ClientTimeout(total=None)
