@@ -211,9 +211,33 @@ def naming_revision(workload: Workload, record: RevisionRecord) -> Workload:
 
 def rolled_back(workload: Workload, record: RevisionRecord, now: datetime) -> Workload:
     """Return the workload with the template of a revision, and automation held away from it."""
-    reason = f"rolled back to revision {record.revision} by hand, {now:%Y-%m-%d %H:%M} UTC"
+    reason = f"{rollback_reason(record)}, {now:%Y-%m-%d %H:%M} UTC"
     annotations = {**without_hold(workload).annotations, HOLD_ANNOTATION: reason}
     return with_pod_template(workload, record.template).with_metadata(annotations=annotations)
+
+
+def rollback_reason(record: RevisionRecord) -> str:
+    """Return why automation is held after a rollback: the beginning of the annotation's value."""
+    return f"rolled back to revision {record.revision} by hand"
+
+
+def is_rolled_back(old: Resource, new: Resource) -> bool:
+    """Return True if `new` goes back to a revision of `old`, its images included.
+
+    So do the clients that write a revision's template themselves, as oc and kubectl: with it they
+    write the annotation that holds automation, which names the revision.
+    """
+    if not isinstance(old, WORKLOADS) or not isinstance(new, WORKLOADS):
+        return False
+    reason = new.annotations.get(HOLD_ANNOTATION)
+    if reason is None or reason == old.annotations.get(HOLD_ANNOTATION):
+        return False
+    template = template_of(new)
+    return any(
+        reason.partition(",")[0] == rollback_reason(record)
+        and newest_alike((record,), template) is not None
+        for record in old.status.revisions
+    )
 
 
 def _workload(resource: Resource) -> Workload:

@@ -36,6 +36,7 @@ from upwell.policy.rollouts.image_ownership import (
     keep_triggered_images,
     trigger_warnings,
 )
+from upwell.policy.rollouts.requests import is_rolled_back
 from upwell.policy.rollouts.settings import rollout_warnings
 from upwell.policy.rollouts.written_volumes import volume_warnings
 from upwell.policy.routing.port_protocols import protocol_warnings
@@ -84,7 +85,7 @@ def admit(
         ) from None
     # Before images are kept: when one is pulled follows from what was declared.
     resource = complete = with_defaults(declared)
-    if old is not None:
+    if old is not None and not is_rolled_back(old, complete):
         resource = keep_triggered_images(old, complete)
     known = set() if old is None else set(_oddities(old))
     oddities = (*ignored_images(declared, resource), *_oddities(resource))

@@ -10,6 +10,7 @@ from upwell.api.apps import Deployment, RevisionRecord
 from upwell.api.meta import ObjectMeta, OwnerReference
 from upwell.api.revisions import ReplicaSet, ReplicaSetSpec, RevisionStatus
 from upwell.policy.rollouts.history import wanted_revision
+from upwell.policy.rollouts.requests import rollback_reason
 from upwell.policy.rollouts.triggers import HOLD_ANNOTATION, without_hold
 
 _IDENTITIES = uuid.UUID("a7d7a5d2-5b0e-4f0c-9a60-6d2f1f2c7b35")
@@ -32,7 +33,7 @@ def _replica_set(deployment: Deployment, record: RevisionRecord, *, wanted: bool
     if wanted:
         annotations = {**deployment.annotations, **annotations}
     else:
-        held = {HOLD_ANNOTATION: f"rolled back to revision {record.revision} by hand"}
+        held = {HOLD_ANNOTATION: rollback_reason(record)}
         annotations = {**without_hold(deployment).annotations, **annotations, **held}
     status = deployment.status
     return ReplicaSet(

@@ -6,15 +6,17 @@ from collections.abc import AsyncIterator
 import pytest
 from tests.support.server.api_server import START, Api, deployment, next_event, serving
 
-from upwell.api.apps import Deployment, RevisionRecord
+from upwell.api.apps import TRIGGERS_ANNOTATION, Deployment, RevisionRecord
+from upwell.api.core import PodTemplate
 from upwell.policy.rollouts.pod_template import template_hash
-from upwell.policy.rollouts.settings import template_of
+from upwell.policy.rollouts.settings import template_of, with_pod_template
 from upwell.policy.rollouts.triggers import HOLD_ANNOTATION
 from upwell.server.http.limits import ServerLimits
 
 DEPLOYMENTS = "/apis/apps/v1/namespaces/shop/deployments"
 SETS = "/apis/apps/v1/namespaces/shop/replicasets"
 REVISION, CAUSE = "deployment.kubernetes.io/revision", "kubernetes.io/change-cause"
+MERGE = "application/merge-patch+json"
 TABLE = "application/json;as=Table;v=v1;g=meta.k8s.io,application/json"
 
 
@@ -80,6 +82,53 @@ async def test_who_writes_an_earlier_one_back_holds_the_deployment(api: Api) -> 
     assert earlier[HOLD_ANNOTATION] == "rolled back to revision 1 by hand"
     assert wanted[HOLD_ANNOTATION] == "by Ada"
     assert earlier["team"] == wanted["team"] == "shop"
+
+
+async def test_an_earlier_one_that_is_written_back_brings_the_image_that_a_trigger_has_replaced(
+    api: Api,
+) -> None:
+    triggers = [
+        {
+            "from": {"kind": "ImageStreamTag", "name": "app:latest"},
+            "fieldPath": 'spec.template.spec.containers[?(@.name=="web")].image',
+        }
+    ]
+    follows = {"metadata": {"annotations": {TRIGGERS_ANNOTATION: json.dumps(triggers)}}}
+    assert (await api.send("PATCH", f"{DEPLOYMENTS}/web", follows, MERGE)).status == 200
+    stored = await api.store.get(Deployment, "shop", "web")
+    records = [with_image(template_of(stored), 1), with_image(template_of(stored), 2)]
+    current = await api.store.update(with_pod_template(stored, records[1]))
+    known = tuple(
+        RevisionRecord(revision=at, hash=template_hash(one), template=one, created=START)
+        for at, one in reversed(list(enumerate(records, 1)))
+    )
+    status = current.status.model_copy(update={"revisions": known})
+    await api.store.update_status(current.with_status(status))
+    items = (await api.get(SETS)).json["items"]
+    (earlier,) = [one for one in items if one["metadata"]["annotations"][REVISION] == "1"]
+    patch = [
+        {"op": "replace", "path": "/spec/template", "value": earlier["spec"]["template"]},
+        {
+            "op": "replace",
+            "path": "/metadata/annotations",
+            "value": earlier["metadata"]["annotations"],
+        },
+    ]
+    answer = await api.send("PATCH", f"{DEPLOYMENTS}/web", patch, "application/json-patch+json")
+    assert answer.status == 200, answer.text
+    (container,) = template_of(await api.store.get(Deployment, "shop", "web")).spec.containers
+    assert container.image == pinned(1)
+
+
+def pinned(number: int) -> str:
+    return f"registry.test/shop/app@sha256:{number:064}"
+
+
+def with_image(template: PodTemplate, number: int) -> PodTemplate:
+    (container,) = template.spec.containers
+    changed = container.model_copy(update={"image": pinned(number)})
+    pod = template.spec.model_copy(update={"containers": (changed,)})
+    return template.model_copy(update={"spec": pod})
 
 
 async def test_they_are_selected_by_label_name_and_namespace(api: Api) -> None:

@@ -9,9 +9,10 @@ from tests.support.server.api_server import START, Api, next_event, serving
 
 from upwell.api.apps import DeploymentConfig, RevisionRecord
 from upwell.api.conditions import find
+from upwell.api.core import PodTemplate
 from upwell.policy.rollouts.history import Phase
 from upwell.policy.rollouts.pod_template import template_hash
-from upwell.policy.rollouts.settings import template_of
+from upwell.policy.rollouts.settings import template_of, with_pod_template
 from upwell.policy.rollouts.triggers import HOLD_ANNOTATION
 from upwell.server.http.limits import ServerLimits
 from upwell.workload.interface import Instance, Owner, State
@@ -229,6 +230,66 @@ async def test_a_rollback_is_only_shown_until_its_client_writes_it(api: Api, rev
     after = await stored(api)
     assert template_of(after).spec.containers[0].image == f"app:{revision}"
     assert f"revision {revision}" in after.annotations[HOLD_ANNOTATION]
+
+
+FOLLOWING = {
+    "spec": {
+        "triggers": [
+            {"type": "ConfigChange"},
+            {
+                "type": "ImageChange",
+                "imageChangeParams": {
+                    "automatic": True,
+                    "containerNames": ["web"],
+                    "from": {"kind": "ImageStreamTag", "name": "app:latest"},
+                },
+            },
+        ]
+    }
+}
+
+
+async def test_a_rollback_brings_the_image_back_that_a_trigger_has_replaced(api: Api) -> None:
+    await follow(api)
+    answer = await api.send("POST", f"{CONFIGS}/gate/rollback", request(2))
+    before = image_of(answer.json)
+    assert before == pinned(2)
+    written = await api.send("PUT", f"{CONFIGS}/gate", answer.json)
+    assert (written.status, image_of(written.json)) == (200, before)
+    assert template_of(await stored(api)).spec.containers[0].image == before
+    # Any other write leaves the image to its owner, a person's hold or not.
+    for held in ("rolled back to revision 2 by hand", "rolled back to revision 9 by hand", "mine"):
+        document = written.json
+        document["metadata"]["annotations"][HOLD_ANNOTATION] = held
+        document["spec"]["template"]["spec"]["containers"][0]["image"] = pinned(1)
+        written = await api.send("PUT", f"{CONFIGS}/gate", document)
+        assert (written.status, image_of(written.json)) == (200, before)
+
+
+def pinned(number: int) -> str:
+    return f"registry.test/shop/app@sha256:{number:064}"
+
+
+async def follow(api: Api) -> None:
+    """Let the container follow a tag, whose images its revisions have had."""
+    changed = await api.send("PATCH", f"{CONFIGS}/gate", FOLLOWING, STRATEGIC)
+    assert changed.status == 200, changed.text
+    config = await stored(api)
+    (container,) = template_of(config).spec.containers
+
+    def template(number: int) -> PodTemplate:
+        image = container.model_copy(update={"image": pinned(number)})
+        pod = template_of(config).spec.model_copy(update={"containers": (image,)})
+        return template_of(config).model_copy(update={"spec": pod})
+
+    records = tuple(
+        record.model_copy(update={"template": one, "hash": template_hash(one)})
+        for record in config.status.revisions
+        for one in (template(record.revision),)
+    )
+    current = await api.store.update(with_pod_template(config, template(4)))
+    status = current.status.model_copy(update={"revisions": records})
+    await api.store.update_status(current.with_status(status))
 
 
 async def test_a_rollback_by_name_and_to_the_one_before(api: Api) -> None:
