@@ -1,14 +1,13 @@
 """Runs Jobs in instances that end: each index to one recorded good end, whatever is killed."""
 
 from collections.abc import Callable, Sequence
-from contextlib import AbstractAsyncContextManager
 from datetime import datetime, timedelta
-from functools import partial
+from typing import override
 
 from upwell.api.apps import Job, JobStatus, RevisionRecord
 from upwell.api.conditions import find, set_condition
 from upwell.api.meta import Condition, ObjectKey
-from upwell.controller import Controller, ObjectCache, Result, Watch
+from upwell.controller import Controller, ObjectCache, Result
 from upwell.machine.disk import DiskPressureError
 from upwell.policy.jobs.runs import JobPlan, Run, plan
 from upwell.policy.rollouts.history import with_pinned_images
@@ -17,19 +16,15 @@ from upwell.policy.rollouts.instance import (
     index_of,
     instance_name,
     is_interrupted,
-    key_of,
 )
 from upwell.policy.rollouts.orphans import remains
 from upwell.policy.rollouts.pod_template import TemplateError, template_hash
 from upwell.policy.rollouts.settings import grace_seconds
 from upwell.reconcilers.authority import MissingRightError
+from upwell.reconcilers.jobs.instances import InstanceReconciler, instance_controller
 from upwell.reconcilers.rollouts import RolloutPorts, TemplateImages
-from upwell.reconcilers.rollouts.instances import OwnedInstances
-from upwell.reconcilers.rollouts.loading import Revisions
-from upwell.reconcilers.rollouts.stops import PendingStops
-from upwell.reconcilers.rollouts.wiring import changed_owners, owners_of_instances
 from upwell.registry.errors import RegistryError
-from upwell.store.interface import NotFoundError, Store
+from upwell.store.interface import NotFoundError
 from upwell.workload.interface import Instance, State, WorkloadError
 
 FINALIZER = "upwell.dev/job"
@@ -46,31 +41,10 @@ _ENDED = frozenset({State.CREATED, State.LOST, State.EXITED})
 """States of an instance that does not go on by itself."""
 
 
-class JobReconciler:
+class JobReconciler(InstanceReconciler):
     """Starts the runs of a Job, counts how they end, and leaves them to be read until it goes."""
 
-    def __init__(
-        self,
-        store: Store,
-        machine: RolloutPorts,
-        images: TemplateImages,
-        clock: Callable[[], datetime],
-    ) -> None:
-        self._store = store
-        self._runtime = machine.runtime
-        self.instances = OwnedInstances(machine.runtime)
-        self._timeline = machine.timeline
-        self._pressure = machine.pressure
-        self._authority = machine.authority
-        self._images = images
-        self._revisions = Revisions(store, images, machine.api_authority)
-        self._clock = clock
-        self._stops = PendingStops(machine.runtime)
-
-    def lifespan(self) -> AbstractAsyncContextManager[None]:
-        """Return the block in which everything is done; leaving it ends what is under way."""
-        return self._stops.lifespan()
-
+    @override
     async def reconcile(self, key: ObjectKey) -> Result:
         """Take the Job that `key` names further; one that was deleted leaves nothing running."""
         if key.kind != Job.KIND.kind:
@@ -133,11 +107,6 @@ class JobReconciler:
             return Result(0) if found.start else Result()
         return Result(max((found.look_at - self._clock()).total_seconds(), 0))
 
-    def _need_room(self) -> None:
-        """Raise DiskPressureError while there is no room for the images of what has not begun."""
-        if why := self._pressure():
-            raise DiskPressureError(why)
-
     async def _not_ahead(self, job: Job) -> Job:
         """Count a start in the future, under a clock that was ahead, as now."""
         now = self._clock()
@@ -173,15 +142,6 @@ class JobReconciler:
                 await self._runtime.start(spec)
             finally:
                 self.instances.forget(job.key)
-
-    async def _stop(self, instances: Sequence[Instance], grace: float) -> bool:
-        """Begin to stop; return True if all are gone."""
-        names = {one.name for one in instances}
-        for owner in {one.owner for one in instances}:
-            self.instances.forget(key_of(owner))
-        for error in await self._stops.stop(names, grace):
-            raise error
-        return not names & self._stops.names
 
     async def _report(self, job: Job, instances: Sequence[Instance], found: JobPlan) -> None:
         now = self._clock()
@@ -268,16 +228,4 @@ def job_controller(
 ) -> Controller:
     """Return the controller of Jobs."""
     reconciler = JobReconciler(cache.store, machine, images, clock)
-    feeds = (
-        partial(changed_owners, reconciler.instances),
-        partial(owners_of_instances, reconciler.instances),
-    )
-    return Controller(
-        "jobs",
-        reconciler,
-        cache,
-        (Watch(Job),),
-        feeds=feeds,
-        workers=2,
-        lifespan=reconciler.lifespan,
-    )
+    return instance_controller("jobs", Job, reconciler, cache)

@@ -1,29 +1,25 @@
 """Runs Pods that are stored: one instance each, started by the same path as any workload's."""
 
 from collections.abc import Callable, Sequence
-from contextlib import AbstractAsyncContextManager
 from datetime import datetime
-from functools import partial
+from typing import override
 
 from upwell.api.apps import RevisionRecord
 from upwell.api.meta import ObjectKey
 from upwell.api.pod import FAILED, SUCCEEDED, Pod, PodStatus, template_of_pod
-from upwell.controller import Controller, ObjectCache, Result, Watch
+from upwell.controller import Controller, ObjectCache, Result
 from upwell.machine.disk import DiskPressureError
 from upwell.policy.jobs.pods import FINALIZER, PENDING, PodPlan, is_run_once, plan, revision_of
 from upwell.policy.rollouts.history import with_pinned_images
-from upwell.policy.rollouts.instance import build_pod, instance_name, key_of
+from upwell.policy.rollouts.instance import build_pod, instance_name
 from upwell.policy.rollouts.orphans import remains
 from upwell.policy.rollouts.pod_template import TemplateError
 from upwell.policy.rollouts.settings import grace_seconds
 from upwell.reconcilers.authority import MissingRightError
+from upwell.reconcilers.jobs.instances import InstanceReconciler, instance_controller
 from upwell.reconcilers.rollouts import RolloutPorts, TemplateImages
-from upwell.reconcilers.rollouts.instances import OwnedInstances
-from upwell.reconcilers.rollouts.loading import Revisions
-from upwell.reconcilers.rollouts.stops import PendingStops
-from upwell.reconcilers.rollouts.wiring import changed_owners, owners_of_instances
 from upwell.registry.errors import RegistryError
-from upwell.store.interface import NotFoundError, Store
+from upwell.store.interface import NotFoundError
 from upwell.workload.interface import ImagePullError, Instance, State, WorkloadError
 
 _STOPPING_PERIOD = 2.0
@@ -32,31 +28,10 @@ _REFUSED_PERIOD = 60.0
 """Seconds until one is tried again that did not start, and whose trouble does not pass soon."""
 
 
-class PodReconciler:
+class PodReconciler(InstanceReconciler):
     """Starts the instance of each stored Pod, and starts it again as spec.restartPolicy says."""
 
-    def __init__(
-        self,
-        store: Store,
-        machine: RolloutPorts,
-        images: TemplateImages,
-        clock: Callable[[], datetime],
-    ) -> None:
-        self._store = store
-        self._runtime = machine.runtime
-        self.instances = OwnedInstances(machine.runtime)
-        self._timeline = machine.timeline
-        self._pressure = machine.pressure
-        self._authority = machine.authority
-        self._images = images
-        self._revisions = Revisions(store, images, machine.api_authority)
-        self._clock = clock
-        self._stops = PendingStops(machine.runtime)
-
-    def lifespan(self) -> AbstractAsyncContextManager[None]:
-        """Return the block in which everything is done; leaving it ends what is under way."""
-        return self._stops.lifespan()
-
+    @override
     async def reconcile(self, key: ObjectKey) -> Result:
         """Take the Pod that `key` names further; one that was deleted leaves nothing running."""
         if key.kind != Pod.KIND.kind:
@@ -110,11 +85,6 @@ class PodReconciler:
             return Result(0) if found.start else Result()
         return Result(max((found.look_at - self._clock()).total_seconds(), 0))
 
-    def _need_room(self) -> None:
-        """Raise DiskPressureError while there is no room for the images of what has not begun."""
-        if why := self._pressure():
-            raise DiskPressureError(why)
-
     async def _begin(self, pod: Pod) -> None:
         """Record what the images are now: a restart has the same."""
         self._need_room()
@@ -144,15 +114,6 @@ class PodReconciler:
         running = [one for one in instances if one.state is not State.EXITED]
         await self._stop(running, grace_seconds(template_of_pod(pod)))
 
-    async def _stop(self, instances: Sequence[Instance], grace: float) -> bool:
-        """Begin to stop; return True if all are gone."""
-        names = {one.name for one in instances}
-        for owner in {one.owner for one in instances}:
-            self.instances.forget(key_of(owner))
-        for error in await self._stops.stop(names, grace):
-            raise error
-        return not names & self._stops.names
-
     async def _report(self, pod: Pod, found: PodPlan) -> None:
         changes = {"phase": found.phase, "reason": found.reason, "message": found.message}
         await self._write(pod, pod.status.model_copy(update=changes))
@@ -176,16 +137,4 @@ def pod_controller(
 ) -> Controller:
     """Return the controller of stored Pods."""
     reconciler = PodReconciler(cache.store, machine, images, clock)
-    feeds = (
-        partial(changed_owners, reconciler.instances),
-        partial(owners_of_instances, reconciler.instances),
-    )
-    return Controller(
-        "pods",
-        reconciler,
-        cache,
-        (Watch(Pod),),
-        feeds=feeds,
-        workers=2,
-        lifespan=reconciler.lifespan,
-    )
+    return instance_controller("pods", Pod, reconciler, cache)
