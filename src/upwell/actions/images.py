@@ -1,5 +1,6 @@
 """Images that people and registries ask about, push by name, or take out of a stream."""
 
+import asyncio
 from collections.abc import Callable, Sequence
 from contextlib import suppress
 from datetime import datetime
@@ -9,19 +10,20 @@ from upwell.api.image_policies.policy import PolicyPoint
 from upwell.api.image_policies.review import ImagePolicyReviewSpec, ImagePolicyReviewStatus
 from upwell.api.meta import ObjectKey
 from upwell.inventory.interface import Inventory, Package
-from upwell.oci import Digest, InvalidReferenceError, Reference
+from upwell.oci import Digest, InvalidDigestError, InvalidReferenceError, Reference
 from upwell.policy.images.registry_webhooks import PushNotice
 from upwell.policy.images.repository_tags import BulkPlan, has_tag, plan_bulk_import
 from upwell.policy.images.short_names import is_short, meaning, stream_of
 from upwell.policy.images.streams import (
     mapped,
+    newest_event,
     newest_image,
     without_declaration,
     without_record,
 )
 from upwell.reconcilers.images.image_streams import ImageStreams
 from upwell.reconcilers.images.pull_secrets import PullSecrets
-from upwell.reconcilers.images.records import ImageRecords, as_described
+from upwell.reconcilers.images.records import as_described, examine, is_unread
 from upwell.reconcilers.signatures.policies import UNRESTRICTED, ImagePolicies
 from upwell.reconcilers.signatures.questions import ImageQuestion
 from upwell.registry.errors import ManifestUnknownError, RegistryError
@@ -33,6 +35,9 @@ from upwell.registry.interface import (
 )
 from upwell.store.interface import AlreadyExistsError, ConflictError, NotFoundError, Store
 from upwell.store.retry import update_with_retry
+
+_PROOF_SECONDS = 10
+"""For a registry to show an image that a client names the newest of a tag."""
 
 
 class ExaminationError(Exception):
@@ -87,8 +92,7 @@ class ImageActions:
             is_own = reference.repository.startswith(f"{namespace}/")
             if reference.registry != self._internal.host or not is_own:
                 return None
-            images = ImageRecords(self._store, self._internal, ())
-            return await images.examine(reference, DEFAULT_ACCESS, self._clock())
+            return await examine(self._internal, reference, DEFAULT_ACCESS, self._clock())
         except (InvalidReferenceError, RegistryError):
             return None
 
@@ -103,16 +107,22 @@ class ImageActions:
 
         await update_with_retry(found, lambda one: self._remove(one, tag))
 
-    async def map_image(self, stream: ImageStream, mapping: ImageStreamMapping) -> None:
+    async def map_image(
+        self, stream: ImageStream, mapping: ImageStreamMapping, *, proven: bool = False
+    ) -> None:
         """Make an image the newest of a stream's tag; no tag is declared.
 
-        The same again changes nothing. Another image that came to the tag meanwhile is a
-        ConflictError: which of the two is the newer, nobody can say.
+        `proven`: its registry gives it to the stream's namespace (`ImageExaminer.is_given`).
+
+        The same again changes nothing, unless it proves now what it did not then. Another image
+        that came to the tag meanwhile is a ConflictError: which of the two is the newer, nobody can
+        say.
         """
         with suppress(AlreadyExistsError):
             await self._store.create(as_described(mapping.image, stream.namespace))
-        before = newest_image(stream, mapping.tag)
-        if before == mapping.image.name:
+        newest, before = newest_event(stream, mapping.tag), newest_image(stream, mapping.tag)
+        is_news = newest is None or (proven and newest.unproven)
+        if before == mapping.image.name and not is_news:
             return
 
         async def with_mapping() -> ImageStream:
@@ -120,7 +130,7 @@ class ImageActions:
             if newest_image(current, mapping.tag) != before:
                 why = f"another image was pushed to {mapping.tag} meanwhile"
                 raise ConflictError(current.key, why)
-            return mapped(current, mapping, self._clock())
+            return mapped(current, mapping, self._clock(), proven=proven)
 
         await update_with_retry(with_mapping, self._store.update_status)
 
@@ -149,7 +159,6 @@ class ImageExaminer:
         self._store = store
         self._policies = policies
         self._upstream = upstream
-        self._images = ImageRecords(store, upstream, ())
         self._secrets = secrets
         self._clock = clock
 
@@ -160,9 +169,19 @@ class ImageExaminer:
             access = RequestAccess(await self._secrets.of_namespace(namespace), insecure=insecure)
             found = await self._upstream.resolve(reference, access)
             pinned = reference.with_digest(found.digest)
-            return await self._images.examine(pinned, access, self._clock())
+            return await examine(self._upstream, pinned, access, self._clock())
         except (InvalidReferenceError, RegistryError) as error:
             raise _examination_error(error) from error
+
+    async def is_given(self, namespace: str, place: str, digest: str) -> bool:
+        """Return True if an image's registry gives it to the namespace, with its configuration."""
+        try:
+            pinned = Reference.parse(place).with_digest(Digest.parse(digest))
+            access = RequestAccess(await self._secrets.of_namespace(namespace))
+            async with asyncio.timeout(_PROOF_SECONDS):
+                return not is_unread(await examine(self._upstream, pinned, access, self._clock()))
+        except (InvalidReferenceError, InvalidDigestError, RegistryError, TimeoutError):
+            return False
 
     async def review(self, namespace: str, asked: ImagePolicyReviewSpec) -> ImagePolicyReviewStatus:
         """Return what image policies would say of an image; raises ExaminationError."""

@@ -103,6 +103,9 @@ class TagEvent(Model):
     docker_image_reference: str
     image: str
     generation: int = 0
+    unproven: bool | None = None
+    """Upwell's own: True where no registry has given the image to the stream's namespace, so that
+    nothing is shown of it but its digest."""
 
 
 class PlatformDigest(Model):
@@ -145,6 +148,8 @@ class ImportState(Model):
     """Failed checks in a row."""
     first_seen: Time | None = None
     """Time at which the current digest was first seen upstream."""
+    unproven: bool | None = None
+    """True where the source has not given the configuration of the imported image."""
     media_type: str = ""
     platforms: tuple[PlatformDigest, ...] = ()
     ignored: IgnoredImage | None = None

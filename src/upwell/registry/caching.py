@@ -33,7 +33,7 @@ class CachingRegistry(ForwardingRegistry):
         """Return a manifest or index: from memory, if it is named by digest and was read before."""
         # Repository and login are parts of the key: who may read it in one, or with one, may not
         # read it in another, or without.
-        login = await _login(reference, access)
+        login = await access.login(reference)
         if reference.digest is not None:
             key = (reference.name, reference.digest, login)
             if key in self._manifests:
@@ -51,9 +51,3 @@ class CachingRegistry(ForwardingRegistry):
         while self._bytes > self._max_bytes:
             _, oldest = self._manifests.popitem(last=False)
             self._bytes -= len(oldest.raw)
-
-
-async def _login(reference: Reference, access: RequestAccess) -> Credential | None:
-    if access.credentials is None:
-        return None
-    return await access.credentials.find(reference.registry, reference.repository)

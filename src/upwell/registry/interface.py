@@ -38,6 +38,12 @@ class RequestAccess:
 
     Where it has none, nothing is asked: ManifestUnknownError."""
 
+    async def login(self, reference: Reference) -> Credential | None:
+        """Return the login that goes to the registry of `reference`; None: it is asked without."""
+        if self.credentials is None:
+            return None
+        return await self.credentials.find(reference.registry, reference.repository)
+
 
 DEFAULT_ACCESS = RequestAccess()
 

@@ -186,10 +186,7 @@ def views(reference: Reference, namespace: str) -> tuple[str, str]:
 async def _view_of(reference: Reference, access: RequestAccess, namespace: str) -> str:
     """Return the view that shows what was fetched: with any login at hand, the namespace's own."""
     public, private = views(reference, namespace)
-    if access.credentials is None:
-        return public
-    login = await access.credentials.find(reference.registry, reference.repository)
-    return public if login is None else private
+    return public if await access.login(reference) is None else private
 
 
 def mirrored_copy(reference: Reference, host: str) -> Reference | None:

@@ -17,13 +17,10 @@ from upwell.api.image import (
 )
 from upwell.api.meta import ObjectMeta, Resource
 from upwell.oci import Digest, Platform, Reference
+from upwell.policy.images.proofs import DESCRIBED_ANNOTATION
 from upwell.policy.images.relevance import CONTENT_ANNOTATION
 from upwell.policy.images.streams import mapped, newest_image
-from upwell.reconcilers.images.records import (
-    DESCRIBED_ANNOTATION,
-    FIRST_SEEN_ANNOTATION,
-    ImageRecords,
-)
+from upwell.reconcilers.images.records import FIRST_SEEN_ANNOTATION, ImageRecords
 from upwell.registry.embedded import EmbeddedRegistry
 from upwell.registry.interface import RequestAccess
 from upwell.store.interface import ConflictError, NotFoundError
@@ -101,7 +98,9 @@ async def test_what_a_client_says_of_an_image_decides_nothing_and_gives_way(
     assert kept.annotations == {DESCRIBED_ANNOTATION: "shop"}
     assert kept.labels == {}
 
-    records = ImageRecords(setup.store, setup.registry, [Platform("linux", "amd64")])
+    records = ImageRecords(
+        setup.store, setup.registry, [Platform("linux", "amd64")], setup.registry.host
+    )
     assert await records.find(str(digest)) is None
     assert await records.content(str(digest)) is None
     pinned = Reference.parse("registry.internal:5000/shop/app").with_digest(digest)
@@ -150,6 +149,14 @@ async def test_the_same_image_again_changes_nothing(setup: ImageActionsSetup) ->
     before = await setup.stream()
     await setup.actions.map_image(before, mapping(OLD))
     assert await setup.stream() == before
+
+
+async def test_a_mapping_is_proven_later_and_stays_so(setup: ImageActionsSetup) -> None:
+    async def unproven(*, proven: bool) -> list[bool | None]:
+        await setup.actions.map_image(await setup.stream(), mapping(OLD), proven=proven)
+        return [event.unproven for event in (await setup.stream()).status.tags[0].items]
+
+    assert [await unproven(proven=one) for one in (False, True, False)] == [[True], [None], [None]]
 
 
 async def test_another_image_that_came_meanwhile_is_a_conflict(setup: ImageActionsSetup) -> None:

@@ -312,7 +312,7 @@ def missing(action: Action) -> str:
 def _is_shared(action: Action) -> bool:
     """Return True if every token may do it.
 
-    It may ask about itself, see and ask for its namespaces, read by digest outside namespaces, and
+    It may ask about itself, see and ask for its namespaces, ask for images by their digests, and
     see whether the server is well.
     """
     if action.verb == "create" and action.resource in SELF_REVIEWS:
@@ -321,7 +321,7 @@ def _is_shared(action: Action) -> bool:
         return True
     if (action.verb, action.resource) in _ANSWERED_BY_RIGHTS:
         return True
+    if action.verb == "get" and action.resource == "images" and action.name:
+        return True  # answered by what is public, and by the streams that it may read
     is_public = action.namespace == MIRROR_NAMESPACE and is_public_view(action.name)
-    if action.verb == "pull" and is_public:
-        return True
-    return action.verb == "get" and action.resource == "images" and bool(action.name)
+    return action.verb == "pull" and is_public

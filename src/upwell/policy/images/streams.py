@@ -139,11 +139,13 @@ def record_image(
     """Return `status` with `event` as the newest of the tag, and `changes` made to its entry.
 
     The same image again is no new event: it says only where the image is pulled from now. It
-    clears the tag's conditions, as any success does.
+    clears the tag's conditions, as any success does. What was proven of it stays so.
     """
     old = status.tag(tag) or NamedTagEventList(tag=tag)
     if old.latest is not None and _same_image(old.latest, event):
-        items = (event.model_copy(update={"created": old.latest.created}), *old.items[1:])
+        unproven = event.unproven and old.latest.unproven
+        kept = {"created": old.latest.created, "unproven": unproven}
+        items = (event.model_copy(update=kept), *old.items[1:])
     else:
         items = (event, *old.items)[:MAX_HISTORY]
     return replace_tag(status, old.model_copy(update={"items": items, "conditions": (), **changes}))
@@ -191,20 +193,37 @@ def forget_imports(status: ImageStreamStatus, imported: Collection[str]) -> Imag
 
 def newest_image(stream: ImageStream, tag: str) -> str:
     """Return the digest that a tag names; empty when it names none."""
+    newest = newest_event(stream, tag)
+    return newest.image if newest is not None else ""
+
+
+def newest_event(stream: ImageStream, tag: str) -> TagEvent | None:
+    """Return what a tag names now; None when it names nothing."""
     history = stream.status.tag(tag)
-    return history.latest.image if history is not None and history.latest is not None else ""
+    return history.latest if history is not None else None
 
 
-def mapped(stream: ImageStream, mapping: ImageStreamMapping, now: datetime) -> ImageStream:
-    """Return the stream with the image of a mapping as the newest of its tag."""
-    own = f"{stream.status.docker_image_repository}@{mapping.image.name}"
+def mapped(
+    stream: ImageStream, mapping: ImageStreamMapping, now: datetime, *, proven: bool = False
+) -> ImageStream:
+    """Return the stream with the image of a mapping as the newest of its tag.
+
+    `proven`: the image's registry gives it to the stream's namespace.
+    """
     event = TagEvent(
         created=now,
-        docker_image_reference=mapping.image.docker_image_reference or own,
+        docker_image_reference=mapped_reference(stream, mapping),
         image=mapping.image.name,
         generation=stream.generation,
+        unproven=None if proven else True,
     )
     return stream.with_status(record_image(stream.status, mapping.tag, event, changes={}))
+
+
+def mapped_reference(stream: ImageStream, mapping: ImageStreamMapping) -> str:
+    """Return where the image of a mapping lies: where it says, or in the stream's repository."""
+    own = f"{stream.status.docker_image_repository}@{mapping.image.name}"
+    return mapping.image.docker_image_reference or own
 
 
 def without_declaration(stream: ImageStream, tag: str) -> ImageStream:

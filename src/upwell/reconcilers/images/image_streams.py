@@ -78,7 +78,7 @@ class ImageStreams:
         self._internal = internal
         self._secrets = secrets
         self._schedule = schedule
-        images = ImageRecords(cache.store, upstream, platforms)
+        images = ImageRecords(cache.store, upstream, platforms, internal.host)
         self._importer = TagImporter(
             upstream, images, schedule, authority=authority, policies=policies
         )

@@ -2,6 +2,7 @@
 
 import asyncio
 import json
+from collections import OrderedDict
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
@@ -11,6 +12,12 @@ from upwell.api.image import Image, ImageLayer, ImageManifest
 from upwell.api.meta import ObjectMeta, format_time
 from upwell.oci import Descriptor, Digest, Index, Manifest, Platform, Reference
 from upwell.oci.manifest import MAX_CONFIG_BYTES
+from upwell.policy.images.proofs import (
+    DESCRIBED_ANNOTATION,
+    PUBLIC_ANNOTATION,
+    UNREAD_ANNOTATION,
+    is_public,
+)
 from upwell.policy.images.relevance import (
     CONTENT_ANNOTATION,
     ImagesByPlatform,
@@ -19,25 +26,22 @@ from upwell.policy.images.relevance import (
     content_hash,
 )
 from upwell.registry.errors import BlobUnknownError, ManifestUnknownError, RegistryError
-from upwell.registry.interface import Registry, RequestAccess
+from upwell.registry.interface import Credential, Registry, RequestAccess
 from upwell.store.interface import AlreadyExistsError, NotFoundError, Store
 from upwell.store.retry import update_with_retry
 
 FIRST_SEEN_ANNOTATION = "upwell.dev/first-seen"
 """On an Image: when any stream met its digest for the first time."""
 
-DESCRIBED_ANNOTATION = "upwell.dev/described-in"
-"""On an Image that a client has described (ImageStreamMapping): the namespace in which it did.
-It is shown, and nothing is decided by it; the first import of the digest takes its place."""
-
-UNREAD_ANNOTATION = "upwell.dev/unread"
-"""On an Image whose registry has not given its configuration. Another that has the digest may:
-so whoever imports it asks anew, and nobody's registry decides what others know of an image."""
-
 _TRIES = 2
 """Failures that may pass, of as many repositories or logins, after which the registry is away."""
 _MAX_METADATA_BYTES = 256 * 1024
 """A configuration beyond this is hashed, and not kept in the Image."""
+
+_MAX_GIVEN = 8192
+"""Answers that are remembered: which repository has given which login which image."""
+
+type _Question = tuple[str, Digest | None, Credential | None]
 
 
 @dataclass(slots=True)
@@ -65,14 +69,22 @@ class _Flight:
 
 
 class ImageRecords:
-    """Keeps Images; `platforms` are those whose images are used here."""
+    """Keeps Images; `platforms` are those whose images are used here.
 
-    def __init__(self, store: Store, upstream: Registry, platforms: Sequence[Platform]) -> None:
+    `host` is that of the embedded registry: what lies there needs no login of ours, and is not
+    everybody's for that.
+    """
+
+    def __init__(
+        self, store: Store, upstream: Registry, platforms: Sequence[Platform], host: str
+    ) -> None:
         self._store = store
+        self._host = host
         self._upstream = upstream
         self._platforms = platforms
         self._flights: dict[tuple[str, str], _Flight] = {}
         """By registry and digest."""
+        self._given: OrderedDict[_Question, None] = OrderedDict()
 
     @property
     def platforms(self) -> Sequence[Platform]:
@@ -80,34 +92,43 @@ class ImageRecords:
         return self._platforms
 
     async def learn(self, pinned: Reference, access: RequestAccess, now: datetime) -> Image:
-        """Return the Image of `pinned`, fetched if it is not known yet. Raises RegistryError.
+        """Return the Image of `pinned` as its registry gives it. Raises RegistryError.
+
+        What is known of it spares the question only where it needs no login, or the same repository
+        has given it to the same login: a registry may claim the digest of anybody's image. One that
+        gives no configuration has its own Image returned, whatever is known from others.
 
         Who wants an image that is being fetched from the same registry waits for that, and shares
         its failure, unless another repository or login may do better: these ask one by one, until
         one gets it, or the registry is away. Of another registry nobody waits.
         """
-        digest = str(pinned.digest)
-        if known := await self.find(digest):
+        question = (pinned.name, pinned.digest, await access.login(pinned))
+        if known := await self._answer(question):
             return known
-        place = (pinned.registry, digest)
+        place = (pinned.registry, str(pinned.digest))
         flight = self._flights.setdefault(place, _Flight())
         flight.waiting, since = flight.waiting + 1, len(flight.failures)
         try:
             async with flight.turn:
-                if known := await self.find(digest):
+                if known := await self._answer(question):
                     return known
                 flight.raise_failure(since, pinned, access)
-                return await self._fetch_in(flight, pinned, access, now)
+                return await self._fetch_in(flight, question, pinned, access, now)
         finally:
             flight.waiting -= 1
             if not flight.waiting:
                 del self._flights[place]
 
     async def _fetch_in(
-        self, flight: _Flight, pinned: Reference, access: RequestAccess, now: datetime
+        self,
+        flight: _Flight,
+        question: _Question,
+        pinned: Reference,
+        access: RequestAccess,
+        now: datetime,
     ) -> Image:
         try:
-            return await self._fetch(pinned, access, now)
+            return await self._fetch(pinned, access, question, now)
         except RegistryError as error:
             flight.failures.append((pinned.repository, access, error))
             raise
@@ -146,57 +167,96 @@ class ImageRecords:
                 children[name] = child
         return by_platform(image, children, self._platforms)
 
-    async def examine(self, pinned: Reference, access: RequestAccess, now: datetime) -> Image:
-        """Return what the Image of `pinned` would be, keeping nothing; raises RegistryError."""
-        manifest = await self._upstream.manifest(pinned, access)
-        config: Mapping[str, Any] | None = {}
-        if isinstance(manifest, Manifest):
-            config = await self._config(pinned, manifest.config, access)
-        return _image(pinned, manifest, config, now)
+    async def _answer(self, question: _Question) -> Image | None:
+        """Return the kept Image, if it is nothing new to the repository and login that ask."""
+        _, digest, _ = question
+        known = await self.find(str(digest))
+        return known if known and (is_public(known) or question in self._given) else None
 
-    async def _fetch(self, pinned: Reference, access: RequestAccess, now: datetime) -> Image:
-        image = await self.examine(pinned, access, now)
+    async def _fetch(
+        self, pinned: Reference, access: RequestAccess, question: _Question, now: datetime
+    ) -> Image:
+        image = await examine(self._upstream, pinned, access, now)
+        _, _, login = question
+        if login is None and pinned.registry != self._host and _is_complete(image):
+            annotations = {**image.annotations, PUBLIC_ANNOTATION: "true"}
+            image = image.with_metadata(annotations=annotations)
         try:
-            return await self._store.create(image)
+            kept = await self._store.create(image)
         except AlreadyExistsError:
             # Two tags of one digest: either's record is the same. One that says less is replaced.
-            return await self._in_place_of_incomplete(image)
+            kept = await self._in_place_of_less(image)
+        if not _is_complete(image):
+            return image if _is_complete(kept) else kept
+        self._given[question] = None
+        while len(self._given) > _MAX_GIVEN:
+            self._given.popitem(last=False)
+        return kept
 
-    async def _in_place_of_incomplete(self, image: Image) -> Image:
-        async def written() -> Image:
+    async def _in_place_of_less(self, image: Image) -> Image:
+        async def decided() -> tuple[Image, Image]:
             known = await self._store.get(Image, "", image.name)
-            is_described = DESCRIBED_ANNOTATION in known.annotations
-            if not is_described and (_is_complete(known) or not _is_complete(image)):
-                return known
-            annotations = dict(image.annotations)
-            if not is_described and FIRST_SEEN_ANNOTATION in known.annotations:
-                annotations[FIRST_SEEN_ANNOTATION] = known.annotations[FIRST_SEEN_ANNOTATION]
-            metadata = known.metadata.model_copy(update={"annotations": annotations, "labels": {}})
-            return image.model_copy(update={"metadata": metadata})
+            return known, _merged(known, image)
 
-        async def write(wanted: Image) -> Image:
-            return await self._store.update(wanted)
+        async def write(images: tuple[Image, Image]) -> Image:
+            known, wanted = images
+            return known if wanted is known else await self._store.update(wanted)
 
-        return await update_with_retry(written, write)
+        return await update_with_retry(decided, write)
 
-    async def _config(
-        self, pinned: Reference, config: Descriptor, access: RequestAccess
-    ) -> Mapping[str, Any] | None:
-        """Return an image's configuration; {} of what has another kind of it, None: not given."""
-        if config.size > MAX_CONFIG_BYTES:
-            return {}
-        try:
-            raw = await self._upstream.blob(pinned, config.digest, MAX_CONFIG_BYTES, access)
-            document = json.loads(raw)
-        except BlobUnknownError:
-            return None
-        except RegistryError as error:
-            if error.retryable:
-                raise
-            return None
-        except (ValueError, RecursionError):
-            return {}
-        return document if isinstance(document, dict) and "rootfs" in document else {}
+
+async def examine(
+    registry: Registry, pinned: Reference, access: RequestAccess, now: datetime
+) -> Image:
+    """Return what the Image of `pinned` would be, keeping nothing; raises RegistryError."""
+    manifest = await registry.manifest(pinned, access)
+    config: Mapping[str, Any] | None = {}
+    if isinstance(manifest, Manifest):
+        config = await _config(registry, pinned, manifest.config, access)
+    return _image(pinned, manifest, config, now)
+
+
+async def _config(
+    registry: Registry, pinned: Reference, config: Descriptor, access: RequestAccess
+) -> Mapping[str, Any] | None:
+    """Return an image's configuration; {} of what has another kind of it, None: not given."""
+    if config.size > MAX_CONFIG_BYTES:
+        return {}
+    try:
+        raw = await registry.blob(pinned, config.digest, MAX_CONFIG_BYTES, access)
+        document = json.loads(raw)
+    except BlobUnknownError:
+        return None
+    except RegistryError as error:
+        if error.retryable:
+            raise
+        return None
+    except (ValueError, RecursionError):
+        return {}
+    return document if isinstance(document, dict) and "rootfs" in document else {}
+
+
+def _merged(known: Image, image: Image) -> Image:
+    """Return what to keep of a digest: what says more, with its first day, and if it is public."""
+    if DESCRIBED_ANNOTATION in known.annotations:
+        annotations = dict(image.annotations)
+    elif _is_complete(known):
+        if is_public(known) or not is_public(image):
+            return known
+        return known.with_metadata(annotations={**known.annotations, PUBLIC_ANNOTATION: "true"})
+    elif not _is_complete(image):
+        return known
+    else:
+        annotations = dict(image.annotations)
+        if FIRST_SEEN_ANNOTATION in known.annotations:
+            annotations[FIRST_SEEN_ANNOTATION] = known.annotations[FIRST_SEEN_ANNOTATION]
+    metadata = known.metadata.model_copy(update={"annotations": annotations, "labels": {}})
+    return image.model_copy(update={"metadata": metadata})
+
+
+def is_unread(image: Image) -> bool:
+    """Return True if the registry that was asked has not given the image's configuration."""
+    return UNREAD_ANNOTATION in image.annotations
 
 
 def _is_complete(image: Image) -> bool:

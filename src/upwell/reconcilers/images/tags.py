@@ -23,7 +23,7 @@ from upwell.policy.images.schedule import ImportSchedule
 from upwell.policy.images.selection import InvalidSelectionError, TagSelection
 from upwell.reconcilers.authority import UNASKED, Authority
 from upwell.reconcilers.images.pull_rights import require_pull
-from upwell.reconcilers.images.records import FIRST_SEEN_ANNOTATION, ImageRecords
+from upwell.reconcilers.images.records import FIRST_SEEN_ANNOTATION, ImageRecords, is_unread
 from upwell.reconcilers.signatures.policies import UNRESTRICTED, ImagePolicies
 from upwell.reconcilers.signatures.questions import ImageQuestion
 from upwell.registry.errors import InvalidAnswerError, RegistryError
@@ -108,7 +108,7 @@ class TagImporter:
         found = await self._upstream.resolve(reference, question.access)
         pinned = reference.with_digest(found.digest)
         changed = str(found.digest) != state.upstream_digest
-        if changed:
+        if changed or (state.unproven and _is_asked_anew(stream, tag)):
             learning = self._learn(stream, question, pinned, state)
             if not (question.request.legacy and MediaType(found.media_type).is_index):
                 learning = self._policies.beside(_imported(stream, pinned), learning)
@@ -119,6 +119,7 @@ class TagImporter:
             docker_image_reference=f"{pinned.name}@{state.imported_digest}",
             image=state.imported_digest,
             generation=tag.generation or stream.generation,
+            unproven=state.unproven,
         )
         if _is_asked_anew(stream, tag):  # a person asks for what there is, whatever it is
             state = state.model_copy(update={"ignored": None})
@@ -157,7 +158,7 @@ class TagImporter:
     ) -> ImportState:
         """Find out what a digest is that is new to the tag."""
         image = await self._images.learn(pinned, question.access, question.turn.now)
-        imported = image.name
+        imported = image
         if image.docker_image_manifests and question.request.legacy:
             imported = await self._child(stream, question, image, pinned)
         elif image.docker_image_manifests:
@@ -165,7 +166,8 @@ class TagImporter:
         return state.model_copy(
             update={
                 "upstream_digest": image.name,
-                "imported_digest": imported,
+                "imported_digest": imported.name,
+                "unproven": is_unread(imported) or None,
                 "first_seen": _first_seen(image, question.turn.now),
                 "media_type": image.docker_image_manifest_media_type or "",
                 "platforms": _platforms_of(image),
@@ -174,8 +176,8 @@ class TagImporter:
 
     async def _child(
         self, stream: ImageStream, question: _Question, index: Image, pinned: Reference
-    ) -> str:
-        """Return the digest of the manifest that takes an index's place, its Image kept."""
+    ) -> Image:
+        """Return the Image of the manifest that takes an index's place."""
         entry = question.request.child_of(index.docker_image_manifests, self._images.platforms)
         if entry is None:
             raise InvalidAnswerError(str(pinned), "its index is empty")
@@ -184,7 +186,7 @@ class TagImporter:
         except InvalidDigestError as error:
             raise InvalidAnswerError(str(pinned), str(error)) from error
         learning = self._images.learn(child, question.access, question.turn.now)
-        return (await self._policies.beside(_imported(stream, child), learning)).name
+        return await self._policies.beside(_imported(stream, child), learning)
 
     async def _ignored(
         self, stream: ImageStream, tag: TagReference, event: TagEvent

@@ -30,7 +30,7 @@ from upwell.server.auth.access_control import AccessControl
 from upwell.server.auth.middleware import AuthMiddleware
 from upwell.server.auth.signatures import Signatures, new_signatures
 from upwell.server.builds import webhooks as build_webhooks
-from upwell.server.builds.builds import BuildHandlers, ImageHandlers
+from upwell.server.builds.builds import BuildHandlers
 from upwell.server.builds.cancellation import BuildCancellation
 from upwell.server.builds.uploads import UploadHandlers
 from upwell.server.encryption import encryptions
@@ -45,6 +45,7 @@ from upwell.server.http.target import RequestTarget, parse_target
 from upwell.server.images import webhooks
 from upwell.server.images.checked_streams import CheckedStreams
 from upwell.server.images.image_policies import ImagePolicyReviewHandlers
+from upwell.server.images.images import ImageHandlers
 from upwell.server.images.imports import ImageImportHandlers
 from upwell.server.images.mappings import ImageMappingHandlers
 from upwell.server.images.tags import StreamTagHandlers
@@ -246,13 +247,13 @@ class _Api:
             {Build: cancellation.carried_out, ServiceAccount: first_writes.create},
         )
         tags = StreamTagHandlers(deps.store, actions.images, deps.limits, deps.clock)
-        mappings = ImageMappingHandlers(deps.store, actions.images, deps.limits)
+        mappings = ImageMappingHandlers(deps.store, actions.images, actions.examiner, deps.limits)
         reviews, templates = ReviewHandlers(deps.limits, deps.access), TemplateHandlers(deps.limits)
         imports = ImageImportHandlers(deps.store, actions.examiner, deps.limits, deps.clock)
         policies = ImagePolicyReviewHandlers(actions.examiner, deps.limits)
         builds = BuildHandlers(deps.store, deps.build_logs, actions.builds, streams, deps.limits)
         uploads = UploadHandlers(deps.store, deps.inputs, actions.builds)
-        images = ImageHandlers(deps.store, actions.images)
+        images = ImageHandlers(deps.store, actions.images, self._reads)
         sets = RevisionReader(deps.store, Deployment, replica_sets_of)
         controllers = RevisionReader(deps.store, DeploymentConfig, controllers_of)
         set_reads, controller_reads, account_reads = (
@@ -289,6 +290,7 @@ class _Api:
                 "PATCH": self._objects.patch,
                 "DELETE": first_writes.delete(self._objects.delete),
             },
+            ("images", _OBJECT): {**self._of_objects(), "GET": images.get},
             ("imagestreamtags", _COLLECTION): {"GET": tags.list, "POST": tags.create},
             ("imagestreamtags", _OBJECT): {
                 "GET": tags.get,
@@ -425,9 +427,13 @@ class _Api:
                 "POST": objects.create,
                 "DELETE": objects.delete_collection,
             }
+        return self._of_objects()
+
+    def _of_objects(self) -> _Handlers:
+        """Return the handlers of one object of most kinds."""
         return {
             "GET": self._reads.get,
-            "PUT": objects.replace,
-            "PATCH": objects.patch,
-            "DELETE": objects.delete,
+            "PUT": self._objects.replace,
+            "PATCH": self._objects.patch,
+            "DELETE": self._objects.delete,
         }

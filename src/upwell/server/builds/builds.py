@@ -1,21 +1,17 @@
-"""Parts of builds and images: a build's log, a new build, an image's packages."""
+"""Parts of builds: a build's log, a new build."""
 
 from collections.abc import AsyncGenerator
-from dataclasses import asdict
 from functools import partial
 
 from starlette.requests import Request
-from starlette.responses import JSONResponse, Response
+from starlette.responses import Response
 
 from upwell.actions.builds import BuildActions, BuildClient
-from upwell.actions.images import ImageActions
 from upwell.api.build import Build, BuildPhase, BuildRequest
 from upwell.api.codec import InvalidObjectError, check_part, unknown_fields
-from upwell.api.image import Image
 from upwell.api.validation.openshift.builds import build_request_faults
 from upwell.api.values.faults import Fault
 from upwell.builder.interface import BuildLogs
-from upwell.oci import Digest, InvalidDigestError
 from upwell.policy.access.roles import Action
 from upwell.policy.access.secrets import secrets_requested
 from upwell.server.auth.caller import (
@@ -24,7 +20,6 @@ from upwell.server.auth.caller import (
     require_content_rights,
     require_right,
 )
-from upwell.server.http.errors import ApiError
 from upwell.server.http.limits import ServerLimits
 from upwell.server.http.query import integer, is_true
 from upwell.server.http.rendering import object_response
@@ -150,26 +145,3 @@ def _without_effect(wanted: BuildRequest) -> tuple[str, ...]:
         f'BuildRequest: field "{path[:_MAX_WARNING]}" has no effect: {_INSTEAD.get(path, _OTHER)}'
         for path in unknown[:_MAX_WARNINGS]
     )
-
-
-class ImageHandlers:
-    """Answers requests for the parts of Images."""
-
-    def __init__(self, store: Store, actions: ImageActions) -> None:
-        self._store = store
-        self._actions = actions
-
-    async def packages(self, request: Request, target: RequestTarget) -> Response:
-        """Answer the packages of an image, by its digest."""
-        del request
-        try:
-            digest = Digest.parse(target.name)
-        except InvalidDigestError as error:
-            raise ApiError(400, str(error)) from None
-        packages = await self._actions.packages(digest)
-        if not packages:
-            await self._store.get(Image, "", target.name)  # none known, or no such image
-        found = [asdict(package) for package in packages]
-        why = await self._actions.unknown_packages(digest)
-        unknown = {} if why is None else {"unknown": why}
-        return JSONResponse({"digest": str(digest), "packages": found} | unknown)

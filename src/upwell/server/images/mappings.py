@@ -3,12 +3,13 @@
 from starlette.requests import Request
 from starlette.responses import JSONResponse, Response
 
-from upwell.actions.images import ImageActions
+from upwell.actions.images import ImageActions, ImageExaminer
 from upwell.api.codec import InvalidObjectError
 from upwell.api.image import ImageStream, ImageStreamMapping
 from upwell.api.values.faults import Fault
 from upwell.oci import Digest, InvalidDigestError, InvalidReferenceError, Reference
 from upwell.oci.reference import is_tag
+from upwell.policy.images.streams import mapped_reference
 from upwell.server.auth.caller import require_rights
 from upwell.server.http.errors import success
 from upwell.server.http.limits import ServerLimits
@@ -21,9 +22,12 @@ from upwell.store.interface import Store
 class ImageMappingHandlers:
     """Answers the creation of ImageStreamMappings."""
 
-    def __init__(self, store: Store, actions: ImageActions, limits: ServerLimits) -> None:
+    def __init__(
+        self, store: Store, actions: ImageActions, examiner: ImageExaminer, limits: ServerLimits
+    ) -> None:
         self._store = store
         self._actions = actions
+        self._examiner = examiner
         self._limits = limits
 
     async def create(self, request: Request, target: RequestTarget) -> Response:
@@ -32,7 +36,9 @@ class ImageMappingHandlers:
         require_rights(request, mapping.with_metadata(namespace=target.namespace))
         stream = await self._store.get(ImageStream, target.namespace, mapping.name)
         if not write_options(request).dry_run:
-            await self._actions.map_image(stream, mapping)
+            place = mapped_reference(stream, mapping)
+            proven = await self._examiner.is_given(target.namespace, place, mapping.image.name)
+            await self._actions.map_image(stream, mapping, proven=proven)
         return JSONResponse(success(stream.key, stream.uid), 201)
 
 

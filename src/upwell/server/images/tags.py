@@ -1,6 +1,7 @@
 """ImageStreamTags and ImageStreamImages: parts of ImageStreams; computed, never stored."""
 
 from collections.abc import Callable
+from contextlib import suppress
 from dataclasses import replace
 from datetime import datetime
 from typing import Any
@@ -12,6 +13,7 @@ from upwell.actions.images import ImageActions
 from upwell.api.codec import decode_as, encode
 from upwell.api.image import Image, ImageStream, ImageStreamTag, TagReference
 from upwell.api.patches.content_types import APPLY
+from upwell.policy.images.proofs import shows
 from upwell.policy.images.streams import StreamTag, pinned
 from upwell.server.http.body import (
     media_type,
@@ -70,8 +72,8 @@ class StreamTagHandlers:
     async def get(self, request: Request, target: RequestTarget) -> Response:
         """Answer one tag, with all that is known of its image."""
         rendering = rendering_for(request, self._clock())
-        _, tag = await self._find(target)
-        return json_response(rendering.one(await self._detailed(tag)))
+        stream, tag = await self._find(target)
+        return json_response(rendering.one(await self._detailed(stream, tag)))
 
     async def get_image(self, request: Request, target: RequestTarget) -> Response:
         """Answer one image of a stream, named `stream@digest`; a digest may be shortened."""
@@ -81,7 +83,7 @@ class StreamTagHandlers:
         event = find_event(stream, digest)
         if event is None:
             raise NotFoundError(target.key)
-        image = await self._image(event.image, stream.namespace, pinned(event))
+        image = await self._image(stream, event.image, pinned(event))
         found = image_of(stream, event, image)
         return json_response(rendering.one(found))
 
@@ -138,7 +140,7 @@ class StreamTagHandlers:
         if found is None:
             raise NotFoundError(target.key)
         rendering = rendering_for(request, self._clock())
-        return json_response(rendering.one(await self._detailed(found)), code)
+        return json_response(rendering.one(await self._detailed(written, found)), code)
 
     async def _write(
         self, target: RequestTarget, tag: dict[str, Any], options: WriteOptions, version: object
@@ -162,17 +164,18 @@ class StreamTagHandlers:
             raise NotFoundError(target.key)
         return written.resource
 
-    async def _detailed(self, tag: ImageStreamTag) -> ImageStreamTag:
+    async def _detailed(self, stream: ImageStream, tag: ImageStreamTag) -> ImageStreamTag:
         name = (tag.image.get("metadata") or {}).get("name")
         place = str(tag.image.get("dockerImageReference") or "")
-        image = await self._image(name, tag.namespace, place) if name else None
+        image = await self._image(stream, name, place) if name else None
         return with_details(tag, image) if image is not None else tag
 
-    async def _image(self, digest: str, namespace: str, place: str) -> Image | None:
-        try:
-            return await self._store.get(Image, "", digest)
-        except NotFoundError:
-            return await self._actions.pushed_image(namespace, place)
+    async def _image(self, stream: ImageStream, digest: str, place: str) -> Image | None:
+        with suppress(NotFoundError):
+            known = await self._store.get(Image, "", digest)
+            if shows(stream, known):
+                return known
+        return await self._actions.pushed_image(stream.namespace, place)
 
     async def _stream(self, target: RequestTarget, name: str) -> ImageStream:
         try:

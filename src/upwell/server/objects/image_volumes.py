@@ -1,12 +1,13 @@
 """Warnings about volumes that the images of a workload declare, as far as images are known."""
 
-from upwell.api.image import Image, ImageStream
+from upwell.api.image import ImageStream
 from upwell.api.meta import Resource
 from upwell.policy.builds.triggers import digest_of
 from upwell.policy.images.streams import StreamName, resolve_tag
 from upwell.policy.rollouts.settings import WORKLOADS, Workload, template_of
 from upwell.policy.rollouts.triggers import followers_of
 from upwell.policy.rollouts.written_volumes import declared_volumes, declared_warnings
+from upwell.server.objects.shown_images import shown_image
 from upwell.store.interface import NotFoundError, Store
 
 
@@ -23,11 +24,14 @@ async def image_volume_warnings(
 async def _warnings(store: Store, workload: Workload) -> tuple[str, ...]:
     containers = template_of(workload).spec.containers
     images = {container.name: container.image for container in containers}
+    shown_in = dict.fromkeys(images, workload.namespace)
     for entry in followers_of(workload).entries:
         name, init = entry.slot
-        if not init:
-            images[name] = await _image_of(store, entry.stream, entry.tag.tag) or images[name]
-    declared = {name: await _declared(store, image) for name, image in images.items()}
+        if not init and (found := await _image_of(store, entry.stream, entry.tag.tag)):
+            images[name], shown_in[name] = found, entry.stream.namespace
+    declared = {
+        name: await _declared(store, image, shown_in[name]) for name, image in images.items()
+    }
     return tuple(declared_warnings(workload, declared))
 
 
@@ -38,9 +42,7 @@ async def _image_of(store: Store, stream: StreamName, tag: str) -> str:
         return ""
 
 
-async def _declared(store: Store, image: str) -> tuple[str, ...]:
-    try:
-        found = await store.get(Image, "", digest_of(image))
-    except NotFoundError:
-        return ()
-    return declared_volumes(found.docker_image_metadata)
+async def _declared(store: Store, image: str, namespace: str) -> tuple[str, ...]:
+    digest = digest_of(image)
+    found = await shown_image(store, digest, [namespace]) if digest else None
+    return declared_volumes(found.docker_image_metadata) if found is not None else ()

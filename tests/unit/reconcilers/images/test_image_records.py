@@ -5,22 +5,33 @@ from datetime import UTC, datetime, timedelta
 
 import pytest
 from tests.support.registry.docker_registry import CONFIG, image_manifest
+from tests.support.registry.logins import OneLogin
 from tests.support.registry.memory import RegistryInMemory
 
-from upwell.api.meta import format_time
+from upwell.api.image import ImageStream, TagReference
+from upwell.api.meta import ObjectMeta, ObjectReference, format_time
 from upwell.oci import Digest, Index, Manifest, Reference
-from upwell.reconcilers.images.records import FIRST_SEEN_ANNOTATION, ImageRecords
+from upwell.policy.images.proofs import is_public
+from upwell.policy.images.schedule import ImportSchedule
+from upwell.reconcilers.images.records import (
+    FIRST_SEEN_ANNOTATION,
+    ImageRecords,
+    is_unread,
+)
+from upwell.reconcilers.images.tags import ImportTurn, TagImporter
 from upwell.registry.errors import (
     BlobUnknownError,
     RegistryError,
     RegistryUnavailableError,
     UnauthorizedError,
 )
-from upwell.registry.interface import DEFAULT_ACCESS, RequestAccess
+from upwell.registry.interface import DEFAULT_ACCESS, Credential, RequestAccess
 from upwell.store.memory import MemoryStore
 
 NOW = datetime(2026, 11, 29, 12, tzinfo=UTC)
 MANIFEST = image_manifest()
+HOST = "registry.internal:5000"
+LOGIN, OTHER_LOGIN = (RequestAccess(OneLogin(Credential(one, "password"))) for one in ("a", "b"))
 
 
 class HeldRegistry(RegistryInMemory):
@@ -32,6 +43,8 @@ class HeldRegistry(RegistryInMemory):
         self.go = asyncio.Event()
         self.begun: list[str] = []
         self.failing = ""
+        self.mean = "mean"
+        """Repository that gives no configuration."""
         self.refused: set[str] = set()
         self.refusal: RegistryError | None = None
         """Answer of the repository `mean` to who asks for a configuration."""
@@ -54,7 +67,7 @@ class HeldRegistry(RegistryInMemory):
         limit: int,
         access: RequestAccess = DEFAULT_ACCESS,
     ) -> bytes:
-        if reference.repository == "mean":
+        if reference.repository == self.mean:
             raise self.refusal or BlobUnknownError(reference.name, digest)
         return await super().blob(reference, digest, limit, access)
 
@@ -70,7 +83,7 @@ def pinned(name: str) -> Reference:
 
 async def learn(registry: HeldRegistry, *names: str) -> list[asyncio.Task[object]]:
     """Ask for the image by each of the names at once, until nobody goes on by themselves."""
-    records = ImageRecords(MemoryStore(lambda: NOW), registry, ())
+    records = ImageRecords(MemoryStore(lambda: NOW), registry, (), HOST)
     asked = [
         asyncio.ensure_future(records.learn(pinned(name), DEFAULT_ACCESS, NOW)) for name in names
     ]
@@ -148,7 +161,7 @@ async def test_what_one_registry_does_not_give_of_an_image_another_does(
 ) -> None:
     registry.refusal = refusal
     registry.go.set()
-    records = ImageRecords(MemoryStore(lambda: NOW), registry, ())
+    records = ImageRecords(MemoryStore(lambda: NOW), registry, (), HOST)
     later = NOW + timedelta(days=1)
 
     poor = await records.learn(pinned("evil.example/mean"), DEFAULT_ACCESS, NOW)
@@ -162,3 +175,84 @@ async def test_what_one_registry_does_not_give_of_an_image_another_does(
     assert whole.annotations[FIRST_SEEN_ANNOTATION] == format_time(NOW)
     assert await records.find(str(MANIFEST.digest)) == whole
     assert await records.learn(pinned("evil.example/mean"), DEFAULT_ACCESS, later) == whole
+
+
+@pytest.fixture
+def records(registry: HeldRegistry) -> ImageRecords:
+    registry.go.set()
+    return ImageRecords(MemoryStore(lambda: NOW), registry, (), HOST)
+
+
+async def test_what_needed_a_login_is_not_told_to_a_registry_that_claims_it(
+    registry: HeldRegistry, records: ImageRecords
+) -> None:
+    """The claimant has the manifest, and no configuration; before the owner asks, and after."""
+    claimed = await records.learn(pinned("evil.example/mean"), LOGIN, NOW)
+    whole = await records.learn(pinned("vendor.example/app"), LOGIN, NOW)
+    assert whole.docker_image_metadata
+    for access in (LOGIN, OTHER_LOGIN, DEFAULT_ACCESS):
+        again = await records.learn(pinned("evil.example/mean"), access, NOW)
+        assert is_unread(claimed)
+        assert is_unread(again)
+        assert not again.docker_image_metadata
+    registry.manifests.clear()
+    with pytest.raises(RegistryError):
+        await records.learn(pinned("evil.example/other"), LOGIN, NOW)
+    kept = await records.find(str(MANIFEST.digest))
+    assert kept == whole
+    assert not is_public(whole)
+
+
+async def test_a_repository_is_asked_once_for_each_login(
+    registry: HeldRegistry, records: ImageRecords
+) -> None:
+    for access in (LOGIN, LOGIN, OTHER_LOGIN, LOGIN, OTHER_LOGIN):
+        await records.learn(pinned("vendor.example/app"), access, NOW)
+    assert len(registry.begun) == 2
+
+
+async def test_what_needs_no_login_is_known_for_all_once_somebody_has_asked_without(
+    registry: HeldRegistry, records: ImageRecords
+) -> None:
+    first = await records.learn(pinned("vendor.example/app"), LOGIN, NOW)
+    later = NOW + timedelta(days=1)
+    found = await records.learn(pinned("vendor.example/app"), DEFAULT_ACCESS, later)
+    assert is_public(found)
+    assert found.annotations[FIRST_SEEN_ANNOTATION] == first.annotations[FIRST_SEEN_ANNOTATION]
+    asked = len(registry.begun)
+    for access in (LOGIN, OTHER_LOGIN, DEFAULT_ACCESS):
+        assert await records.learn(pinned("elsewhere.example/mean"), access, later) == found
+    assert len(registry.begun) == asked
+
+
+async def test_what_lies_in_the_embedded_registry_is_not_everybodys(records: ImageRecords) -> None:
+    assert not is_public(await records.learn(pinned(f"{HOST}/bank/app"), DEFAULT_ACCESS, NOW))
+
+
+async def test_an_image_of_which_nothing_new_is_found_is_not_written(
+    records: ImageRecords,
+) -> None:
+    first = await records.learn(pinned("vendor.example/app"), LOGIN, NOW)
+    again = await records.learn(pinned("vendor.example/copy"), LOGIN, NOW)
+    assert again.resource_version == first.resource_version
+
+
+async def test_a_person_has_the_registry_asked_anew_for_what_it_did_not_give(
+    registry: HeldRegistry, records: ImageRecords
+) -> None:
+    registry.tagged["vendor.example/mean:1"] = MANIFEST.digest
+    importer = TagImporter(registry, records, ImportSchedule())
+    turn = ImportTurn(OneLogin(Credential("a", "password")), NOW, 0.5)
+    stream = ImageStream(metadata=ObjectMeta(name="app", namespace="shop"))
+    source = ObjectReference(kind="DockerImage", name="vendor.example/mean:1")
+
+    async def unproven(generation: int) -> bool | None:
+        nonlocal stream
+        tag = TagReference(name="1", from_=source, generation=generation)
+        outcome = await importer.ask(stream, tag, turn)
+        stream = stream.with_status(outcome.fold_into(stream.status, NOW))
+        return stream.status.tags[0].items[0].unproven
+
+    assert await unproven(1)
+    registry.mean = ""
+    assert [await unproven(1), await unproven(2)] == [True, None]
