@@ -9,7 +9,7 @@ from upwell.registry.interface import DEFAULT_ACCESS, Credential, Registry, Requ
 
 DEFAULT_MAX_BYTES = 32 * 1024 * 1024
 
-type _Key = tuple[str, Digest, Credential | None]
+type _Key = tuple[str, Digest, tuple[Credential, ...]]
 
 
 class CachingRegistry(ForwardingRegistry):
@@ -31,16 +31,16 @@ class CachingRegistry(ForwardingRegistry):
         self, reference: Reference, access: RequestAccess = DEFAULT_ACCESS
     ) -> Manifest | Index:
         """Return a manifest or index: from memory, if it is named by digest and was read before."""
-        # Repository and login are parts of the key: who may read it in one, or with one, may not
+        # Repository and logins are parts of the key: who may read it in one, or with one, may not
         # read it in another, or without.
-        login = await access.login(reference)
+        logins = await self.logins(reference, access)
         if reference.digest is not None:
-            key = (reference.name, reference.digest, login)
+            key = (reference.name, reference.digest, logins)
             if key in self._manifests:
                 self._manifests.move_to_end(key)
                 return self._manifests[key]
         found = await self._registry.manifest(reference, access)
-        self._keep((reference.name, found.digest, login), found)
+        self._keep((reference.name, found.digest, logins), found)
         return found
 
     def _keep(self, key: _Key, found: Manifest | Index) -> None:

@@ -4,7 +4,7 @@ from collections.abc import AsyncIterator, Sequence
 from contextlib import AbstractAsyncContextManager
 
 from upwell.oci import Descriptor, Digest, Index, Manifest, Reference
-from upwell.registry.interface import DEFAULT_ACCESS, Registry, RequestAccess
+from upwell.registry.interface import DEFAULT_ACCESS, Credential, Registry, RequestAccess
 
 
 class ForwardingRegistry:
@@ -45,6 +45,12 @@ class ForwardingRegistry:
     ) -> AbstractAsyncContextManager[AsyncIterator[bytes]]:
         """Stream a blob."""
         return self._for(reference).open_blob(reference, digest, access)
+
+    async def logins(
+        self, reference: Reference, access: RequestAccess = DEFAULT_ACCESS
+    ) -> tuple[Credential, ...]:
+        """Return the logins that may be sent for `reference`."""
+        return await self._for(reference).logins(reference, access)
 
     async def tags(
         self, reference: Reference, access: RequestAccess = DEFAULT_ACCESS

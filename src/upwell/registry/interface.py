@@ -38,12 +38,6 @@ class RequestAccess:
 
     Where it has none, nothing is asked: ManifestUnknownError."""
 
-    async def login(self, reference: Reference) -> Credential | None:
-        """Return the login that goes to the registry of `reference`; None: it is asked without."""
-        if self.credentials is None:
-            return None
-        return await self.credentials.find(reference.registry, reference.repository)
-
 
 DEFAULT_ACCESS = RequestAccess()
 
@@ -80,6 +74,15 @@ class Registry(Protocol):
         self, reference: Reference, digest: Digest, access: RequestAccess = DEFAULT_ACCESS
     ) -> AbstractAsyncContextManager[AsyncIterator[bytes]]:
         """Stream a blob; the iterator raises DigestMismatchError at the end when it was wrong."""
+        ...
+
+    async def logins(
+        self, reference: Reference, access: RequestAccess = DEFAULT_ACCESS
+    ) -> tuple[Credential, ...]:
+        """Return the logins that may be sent to whatever is asked for `reference`, mirrors too.
+
+        Empty: it is given to everybody who asks there.
+        """
         ...
 
     async def tags(

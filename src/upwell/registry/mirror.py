@@ -66,7 +66,7 @@ class Mirror:
             seen = await self._seen(views(reference, namespace), digest)
             if seen is None:
                 manifest = await self._stored(reference, store, access)
-                view = await _view_of(reference, access, namespace)
+                view = await self._view_of(reference, access, namespace)
                 await self._show(reference, view, manifest, access)
                 await self._remember(view, digest, manifest.digest)
                 seen = view, manifest.digest
@@ -112,6 +112,11 @@ class Mirror:
                 continue
             await self._copy_blob(reference, view, blob, access)
         await self._put(view, manifest)
+
+    async def _view_of(self, reference: Reference, access: RequestAccess, namespace: str) -> str:
+        """Return the view that shows what is fetched: with any login at hand, the namespace's."""
+        public, private = views(reference, namespace)
+        return private if await self._remote.logins(reference, access) else public
 
     async def _known(self, repository: str, digest: Digest) -> Digest | None:
         """Return our platform's manifest of the image `digest`, if it is here."""
@@ -181,12 +186,6 @@ def views(reference: Reference, namespace: str) -> tuple[str, str]:
     """Return the repositories with what a namespace may read of an upstream repository's copies."""
     store = mirror_repository(reference)
     return public_view(store), private_view(store, namespace)
-
-
-async def _view_of(reference: Reference, access: RequestAccess, namespace: str) -> str:
-    """Return the view that shows what was fetched: with any login at hand, the namespace's own."""
-    public, private = views(reference, namespace)
-    return public if await access.login(reference) is None else private
 
 
 def mirrored_copy(reference: Reference, host: str) -> Reference | None:

@@ -20,7 +20,7 @@ from upwell.reconcilers.builds.index import BuildIndex
 from upwell.reconcilers.images.image_streams import ImageStreams
 from upwell.reconcilers.images.pull_secrets import PullSecrets
 from upwell.registry.embedded import EmbeddedRegistry
-from upwell.registry.interface import DEFAULT_ACCESS, RequestAccess
+from upwell.registry.interface import DEFAULT_ACCESS, Credential, RequestAccess
 from upwell.server.http.limits import ServerLimits
 
 pytestmark = needs_corpus
@@ -63,6 +63,12 @@ class OneImageRegistry:
     ) -> AbstractAsyncContextManager[AsyncIterator[bytes]]:
         del reference
         return self._registry.open_blob(self._image, digest, access)
+
+    async def logins(
+        self, reference: Reference, access: RequestAccess = DEFAULT_ACCESS
+    ) -> tuple[Credential, ...]:
+        del reference, access
+        return ()
 
     async def tags(
         self, reference: Reference, access: RequestAccess = DEFAULT_ACCESS

@@ -14,6 +14,7 @@ from decimal import Decimal
 from hashlib import sha256
 from pathlib import Path
 
+from tests.support.registry.logins import logins_at
 from tests.support.rollouts.memory_machine import MemoryClock
 
 from upwell.api.build import (
@@ -69,7 +70,7 @@ from upwell.reconcilers.signatures.policies import UNRESTRICTED
 from upwell.registry.embedded import EmbeddedRegistry
 from upwell.registry.errors import RegistryError
 from upwell.registry.hosting import ManifestPush
-from upwell.registry.interface import DEFAULT_ACCESS, RequestAccess
+from upwell.registry.interface import DEFAULT_ACCESS, Credential, RequestAccess
 from upwell.registry.mirror import Mirror
 from upwell.registry.routed import RoutedRegistry
 from upwell.store.interface import StoreError
@@ -125,6 +126,11 @@ class UpstreamRegistry:
         self, reference: Reference, digest: Digest, access: RequestAccess = DEFAULT_ACCESS
     ) -> AbstractAsyncContextManager[AsyncIterator[bytes]]:
         return self.registry.open_blob(reference, digest, access)
+
+    async def logins(
+        self, reference: Reference, access: RequestAccess = DEFAULT_ACCESS
+    ) -> tuple[Credential, ...]:
+        return await logins_at(reference, access)
 
     async def tags(
         self, reference: Reference, access: RequestAccess = DEFAULT_ACCESS

@@ -2,7 +2,8 @@
 
 from dataclasses import dataclass
 
-from upwell.registry.interface import Credential
+from upwell.oci import Reference
+from upwell.registry.interface import Credential, RequestAccess
 
 
 @dataclass(frozen=True)
@@ -15,3 +16,10 @@ class OneLogin:
         assert registry
         assert repository
         return self.credential
+
+
+async def logins_at(reference: Reference, access: RequestAccess) -> tuple[Credential, ...]:
+    """Return the login that goes to a registry without mirrors, if there is one."""
+    source = access.credentials
+    login = None if source is None else await source.find(reference.registry, reference.repository)
+    return () if login is None else (login,)

@@ -3,6 +3,8 @@
 from collections.abc import AsyncIterator, Mapping, Sequence
 from contextlib import asynccontextmanager
 
+from tests.support.registry.logins import logins_at
+
 from upwell.oci import Descriptor, Digest, Index, Manifest, MediaType, Reference
 from upwell.registry.errors import (
     BlobUnknownError,
@@ -11,7 +13,7 @@ from upwell.registry.errors import (
     RegistryError,
 )
 from upwell.registry.hosting import RepositoryUnknownError
-from upwell.registry.interface import DEFAULT_ACCESS, RequestAccess
+from upwell.registry.interface import DEFAULT_ACCESS, Credential, RequestAccess
 
 _UNKNOWN_SIZE = 100
 
@@ -77,6 +79,11 @@ class RegistryInMemory:
     ) -> AsyncIterator[AsyncIterator[bytes]]:
         del access
         yield _pieces(self._content(reference, digest))
+
+    async def logins(
+        self, reference: Reference, access: RequestAccess = DEFAULT_ACCESS
+    ) -> tuple[Credential, ...]:
+        return await logins_at(reference, access)
 
     async def tags(
         self, reference: Reference, access: RequestAccess = DEFAULT_ACCESS

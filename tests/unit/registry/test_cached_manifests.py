@@ -8,6 +8,9 @@ from tests.support.registry.memory import RegistryInMemory
 
 from upwell.oci import Digest, Manifest, MediaType, Reference, parse_manifest
 from upwell.registry.caching import CachingRegistry
+from upwell.registry.client.client import RegistryClient
+from upwell.registry.credentials import SecretCredentials
+from upwell.registry.hosts import RegistryHost, RegistryHosts, RegistryMirror
 from upwell.registry.interface import Credential, RequestAccess
 
 _NAME = "registry.example/team/app"
@@ -65,6 +68,19 @@ async def test_what_one_login_may_read_is_asked_anew_with_another() -> None:
     for login in (*logins, *logins):
         await registry.manifest(pinned(ONE), RequestAccess(login))
     assert remote.fetched == [ONE.digest] * 3
+
+
+@pytest.mark.parametrize("place", ["mirror.example", "real.example"])
+async def test_a_login_counts_at_the_places_that_are_really_asked(place: str) -> None:
+    """They are the key of what is remembered, and decide what is everybody's."""
+    mirrors = (RegistryMirror("mirror.example/all"),)
+    host = RegistryHost("registry.example", location="real.example", mirrors=mirrors)
+    async with RegistryClient(RegistryHosts([host])) as client:
+        registry = CachingRegistry(client)
+        for asked, found in ((place, (Credential("ann", "word"),)), ("registry.example", ())):
+            auths = {"auths": {asked: {"username": "ann", "password": "word"}}}
+            source = SecretCredentials.from_dockerconfigjson(json.dumps(auths).encode(), "a Secret")
+            assert await registry.logins(pinned(ONE), RequestAccess(source)) == found
 
 
 @pytest.mark.parametrize("again", [ONE, TWO])

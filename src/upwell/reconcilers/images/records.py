@@ -39,9 +39,9 @@ _MAX_METADATA_BYTES = 256 * 1024
 """A configuration beyond this is hashed, and not kept in the Image."""
 
 _MAX_GIVEN = 8192
-"""Answers that are remembered: which repository has given which login which image."""
+"""Answers that are remembered: which repository has given which logins which image."""
 
-type _Question = tuple[str, Digest | None, Credential | None]
+type _Question = tuple[str, Digest | None, tuple[Credential, ...]]
 
 
 @dataclass(slots=True)
@@ -102,7 +102,7 @@ class ImageRecords:
         its failure, unless another repository or login may do better: these ask one by one, until
         one gets it, or the registry is away. Of another registry nobody waits.
         """
-        question = (pinned.name, pinned.digest, await access.login(pinned))
+        question = (pinned.name, pinned.digest, await self._upstream.logins(pinned, access))
         if known := await self._answer(question):
             return known
         place = (pinned.registry, str(pinned.digest))
@@ -177,8 +177,8 @@ class ImageRecords:
         self, pinned: Reference, access: RequestAccess, question: _Question, now: datetime
     ) -> Image:
         image = await examine(self._upstream, pinned, access, now)
-        _, _, login = question
-        if login is None and pinned.registry != self._host and _is_complete(image):
+        _, _, logins = question
+        if not logins and pinned.registry != self._host and _is_complete(image):
             annotations = {**image.annotations, PUBLIC_ANNOTATION: "true"}
             image = image.with_metadata(annotations=annotations)
         try:

@@ -39,7 +39,7 @@ from upwell.registry.errors import (
 )
 from upwell.registry.hosting import RepositoryUnknownError
 from upwell.registry.hosts import RegistryEndpoint, RegistryHosts
-from upwell.registry.interface import DEFAULT_ACCESS, CredentialSource, RequestAccess
+from upwell.registry.interface import DEFAULT_ACCESS, Credential, CredentialSource, RequestAccess
 
 log = logging.getLogger(__name__)
 
@@ -202,6 +202,13 @@ class RegistryClient:
         async with self._connection.open(call, access) as answer:
             await raise_for_status(answer, BlobUnknownError(endpoint.name, digest))
             yield answer
+
+    async def logins(
+        self, reference: Reference, access: RequestAccess = DEFAULT_ACCESS
+    ) -> tuple[Credential, ...]:
+        """Return the logins that go to the mirrors of `reference` and its source; BlockedError."""
+        endpoints = self._connection.hosts.endpoints(reference, insecure=access.insecure)
+        return await self._connection.logins(endpoints, access)
 
     async def tags(
         self, reference: Reference, access: RequestAccess = DEFAULT_ACCESS

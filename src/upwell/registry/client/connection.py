@@ -1,7 +1,7 @@
 """Connection to remote registries: settings, logins, budget, transport."""
 
 import time
-from collections.abc import AsyncIterator, Callable, Collection
+from collections.abc import AsyncIterator, Callable, Collection, Iterable
 from contextlib import asynccontextmanager
 from http import HTTPStatus
 from random import random
@@ -18,8 +18,8 @@ from upwell.registry.errors import (
     RegistryUnavailableError,
     UnauthorizedError,
 )
-from upwell.registry.hosts import RegistryHosts
-from upwell.registry.interface import CredentialSource, RequestAccess
+from upwell.registry.hosts import RegistryEndpoint, RegistryHosts
+from upwell.registry.interface import Credential, CredentialSource, RequestAccess
 
 _OK = frozenset({HTTPStatus.OK})
 
@@ -53,16 +53,24 @@ class Connection:
         await self._authorizer.aclose()
         await self._transport.aclose()
 
+    async def logins(
+        self, endpoints: Iterable[RegistryEndpoint], access: RequestAccess
+    ) -> tuple[Credential, ...]:
+        """Return the logins that `access` finds for the endpoints."""
+        found = [await self._login(endpoint, access) for endpoint in endpoints]
+        return tuple(login for login in found if login is not None)
+
+    async def _login(self, endpoint: RegistryEndpoint, access: RequestAccess) -> Credential | None:
+        source = access.credentials or self._credentials
+        return None if source is None else await source.find(endpoint.registry, endpoint.repository)
+
     @asynccontextmanager
     async def open(
         self, call: RegistryRequest, access: RequestAccess
     ) -> AsyncIterator[RegistryResponse]:
         """Send `call` with the credentials that `access` finds, within the registry's budget."""
         endpoint = call.endpoint
-        source = access.credentials or self._credentials
-        credential = (
-            None if source is None else await source.find(endpoint.registry, endpoint.repository)
-        )
+        credential = await self._login(endpoint, access)
         async with (
             self.budget.slot(endpoint.registry, pull=call.is_pull),
             await self._authorizer.send(call, credential) as answer,

@@ -35,6 +35,7 @@ from upwell.registry.hosting import (
 )
 from upwell.registry.interface import (
     DEFAULT_ACCESS,
+    Credential,
     PushEvent,
     PushListener,
     RequestAccess,
@@ -226,6 +227,13 @@ class EmbeddedRegistry:
         size = await self.blob_size(reference.repository, digest, verified=True)
         async with self.read_blob(reference.repository, digest, range(size)) as chunks:
             yield _verifying(chunks, reference.name, digest)
+
+    async def logins(
+        self, reference: Reference, access: RequestAccess = DEFAULT_ACCESS
+    ) -> tuple[Credential, ...]:
+        """Return no login: who may read what is decided before it is asked."""
+        del reference, access
+        return ()
 
     async def tags(
         self, reference: Reference, access: RequestAccess = DEFAULT_ACCESS
