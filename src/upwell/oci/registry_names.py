@@ -83,8 +83,9 @@ def serve_as(own: OwnRegistry) -> OwnRegistry:
 def canonical_registry(text: str) -> str:
     """Return the one spelling of a registry's `host[:port]`; raises ValueError when it is none.
 
-    Hosts have no case, ports no leading zeros, the port of https goes without saying, and an
-    address is written in one way (RFC 5952 for IPv6). The own registry has its own name.
+    Hosts have no case, ports no leading zeros, the port of https goes without saying but of a host
+    without a dot, and an address is written in one way (RFC 5952 for IPv6). The own registry has
+    its own name.
     """
     spelling = _spelling(text)
     own = _process.own
@@ -106,7 +107,10 @@ def _spelling(text: str) -> str:
         raise ValueError(f"the registry {text!r} is not a host[:port]")
     host, port = _host(found["host"]), found["port"]
     place = host if port is None else f"{host}:{int(port)}"
-    place = place.removesuffix(_HTTPS_PORT)
+    if "." in host or ":" in host or host == "localhost":
+        place = place.removesuffix(_HTTPS_PORT)
+    elif port is None:  # by itself it would read as a path of Docker Hub's
+        place += _HTTPS_PORT
     return DOCKER_HUB if place in _HUB_ALIASES else place
 
 

@@ -121,3 +121,12 @@ def test_a_spelling_is_stable(text: str) -> None:
 )
 def test_other_registries_have_one_spelling_too(text: str, expected: str) -> None:
     assert canonical_registry(text) == expected
+
+
+@pytest.mark.parametrize(
+    "text", ["nexus:443/team/app:1", "nexus./team/app:1", "NEXUS:0443/team/app:1"]
+)
+def test_a_host_without_a_dot_stays_a_host_when_it_is_written(text: str) -> None:
+    found = Reference.parse(text)
+    assert found.registry == "nexus:443"
+    assert Reference.parse(str(found)) == found

@@ -59,7 +59,7 @@ async def _refusal(scope: Scope, receive: Receive, error: ApiError) -> Response:
     headers = {}
     if isinstance(error, RateError):
         headers["Retry-After"] = str(error.retry_after)
-    elif error.code == 429:  # noqa: PLR2004 - Too Many Requests
+    elif error.code in {429, 503}:
         headers["Retry-After"] = "1"
     registry, bearer = is_registry(scope), ""
     if error.code == 401:  # noqa: PLR2004 - Unauthorized
