@@ -2,7 +2,7 @@
 
 import click
 
-from upwell.api.apps import Job
+from upwell.api.apps import DeploymentConfig, Job
 from upwell.api.build import Build, BuildConfig
 from upwell.api.meta import Resource
 from upwell.api.pod import Pod
@@ -21,6 +21,7 @@ from upwell.store.interface import ApiClient
         "upwell logs -f build/shop-2",
         "upwell logs bc/shop",
         "upwell logs dc/gate --tail 20",
+        "upwell logs dc/gate --version 3",
         "upwell logs upwell-default-deploy-shop-1b2c3d4e-0",
     )
 )
@@ -32,7 +33,8 @@ from upwell.store.interface import ApiClient
 @click.option(
     "--version",
     type=click.IntRange(min=1),
-    help="Number of the BuildConfig's build.  [default: the latest]",
+    help="Number of the BuildConfig's build, or of the DeploymentConfig's revision."
+    "  [default: the latest build, all that runs]",
 )
 @click.option("-c", "--container", help="Container of the workload.  [default: the first]")
 @click.option(
@@ -66,6 +68,8 @@ def logs(
 
     async def work(client: ApiClient) -> None:
         target = await _target(client, named, session.namespace, version)
+        if version is not None and isinstance(target, DeploymentConfig):
+            params["version"] = str(version)
         if follow and isinstance(target, Build):
             await follow_build(client, target, params)
         else:
@@ -89,8 +93,11 @@ async def _target(client: ApiClient, named: Named, namespace: str, version: int 
                 Exit.NOT_FOUND,
             )
         return builds[0]
-    if version is not None:
-        raise CommandError("--version needs a BuildConfig: write bc/NAME", Exit.USAGE)
+    if version is not None and not isinstance(found, DeploymentConfig):
+        raise CommandError(
+            "--version needs a BuildConfig or a DeploymentConfig: write bc/NAME or dc/NAME",
+            Exit.USAGE,
+        )
     if not isinstance(found, (Build, Job, Pod, *WORKLOADS)):
         raise CommandError(f"{named} has no log: name a build, a workload or a pod", Exit.USAGE)
     return found

@@ -182,12 +182,14 @@ class Writer:
             *await image_volume_warnings(self._store, resource, None),
         )
         if options.dry_run:
-            return WriteResult(await self._preview(resource), warnings, created=True)
+            preview = _with_repository(await self._preview(resource), options.registry)
+            return WriteResult(preview, warnings, created=True)
         if resource.KIND.namespaced:
             await ensure_namespace(self._store, resource.namespace)
         stored = await self._store.create(resource.with_metadata(resource_version=None))
         changes = await options.work.computed(lambda: _changes(None, stored, options), options.size)
-        return WriteResult(stored, warnings, created=True, changes=changes, audited=review.audited)
+        shown = _with_repository(stored, options.registry)
+        return WriteResult(shown, warnings, created=True, changes=changes, audited=review.audited)
 
     async def _preview(self, resource: Resource) -> Resource:
         """Return what `create` would store; raises AlreadyExistsError."""
@@ -236,7 +238,8 @@ class Writer:
             changes = await options.work.computed(
                 lambda: _changes(new.old, stored, options), new.size
             )
-            return WriteResult(stored, new.warnings, changes=changes, audited=new.audited)
+            shown = _with_repository(stored, options.registry)
+            return WriteResult(shown, new.warnings, changes=changes, audited=new.audited)
 
         return await update_with_retry(admitted_change, write)
 
@@ -374,6 +377,20 @@ def _require_history(old: Resource, wanted: Resource) -> None:
             " `upwell prune` removes what nothing runs and no rollback needs",
             key=old.key,
         )
+
+
+def _with_repository(resource: Resource, registry: str) -> Resource:
+    """Return the object as it is answered: a stream with where its images are pushed to.
+
+    Its status says so a moment later; `oc new-app` and `oc import-image` read it from the answer.
+    """
+    if not registry or not isinstance(resource, ImageStream):
+        return resource
+    if resource.status.docker_image_repository:
+        return resource
+    repository = f"{registry}/{resource.namespace}/{resource.name}"
+    status = resource.status.model_copy(update={"docker_image_repository": repository})
+    return resource.with_status(status)
 
 
 def _images(stream: ImageStream) -> set[tuple[str, str]]:

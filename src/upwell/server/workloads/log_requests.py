@@ -1,14 +1,16 @@
 """Requests for a log (core/v1 PodLogOptions), read from their query."""
 
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 
 from starlette.requests import Request
 
+from upwell.api.apps import DeploymentConfig
 from upwell.server.http.errors import ApiError
 from upwell.server.http.query import integer, is_true
-from upwell.workload.interface import LogQuery
+from upwell.server.workloads.revisions import controller_name
+from upwell.workload.interface import Instance, LogQuery
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,6 +53,38 @@ def _since(request: Request, now: datetime) -> datetime | None:
     if moment is None or moment.tzinfo is None:
         raise ApiError(400, f"sinceTime: expected a time of RFC 3339, found {text[:40]!r}")
     return moment
+
+
+def of_version(
+    request: Request, config: DeploymentConfig, found: Sequence[Instance]
+) -> Sequence[Instance]:
+    """Return the instances of the revision that is asked for; without one, all.
+
+    `version` is its number (apps.openshift.io/v1 DeploymentLogOptions). Raises ApiError 400 for
+    one that there was never, 404 for one that is forgotten, 400 for one that nothing runs of.
+    """
+    version = integer(request, "version")
+    if version is None:
+        return found
+    records = {record.revision: record for record in config.status.revisions}
+    if not 0 < version <= max((config.status.latest_version, *records)):
+        raise ApiError(
+            400,
+            f'invalid version for deploymentConfig "{config.name}": {version}',
+            key=config.key,
+        )
+    name = controller_name(config.name, version)
+    if version not in records:
+        raise ApiError(404, f'replicationcontrollers "{name}" not found', key=config.key)
+    wanted = [one for one in found if one.revision == records[version].hash]
+    if not wanted:
+        raise ApiError(
+            400,
+            f"{config.key} has no instance of version {version}, so no log: `oc rollout history"
+            f" dc/{config.name}` lists its versions",
+            key=config.key,
+        )
+    return wanted
 
 
 async def limited(pieces: AsyncIterator[bytes], most: int) -> AsyncIterator[bytes]:

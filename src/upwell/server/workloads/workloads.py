@@ -9,6 +9,7 @@ from starlette.requests import Request
 from starlette.responses import JSONResponse, Response
 
 from upwell.actions.rollouts import RolloutActions
+from upwell.api.apps import DeploymentConfig
 from upwell.api.codec import decode_part
 from upwell.api.meta import Resource, format_time
 from upwell.api.requests.rollouts import DeploymentRequest, RollbackRequest
@@ -21,7 +22,7 @@ from upwell.server.objects.large_work import read_object
 from upwell.server.objects.write_options import write_options
 from upwell.server.objects.writes import permitted
 from upwell.server.workloads.instances import Instances, require_container
-from upwell.server.workloads.log_requests import limited, log_request
+from upwell.server.workloads.log_requests import limited, log_request, of_version
 from upwell.server.workloads.log_streams import begun, log_response, side_by_side
 from upwell.store.interface import Store
 from upwell.workload.interface import Instance, WorkloadError
@@ -60,6 +61,9 @@ class WorkloadHandlers:
         """Answer the logs of the workload's instances, or of the one that is named."""
         wanted = log_request(request, self._clock())
         found = await self._instances.of(target)
+        if target.resource is DeploymentConfig:
+            config = await self._store.get(DeploymentConfig, target.namespace, target.name)
+            found = of_version(request, config, found)
         if name := request.query_params.get("instance"):
             found = [instance for instance in found if instance.name == name]
             if not found:

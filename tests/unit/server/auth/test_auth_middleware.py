@@ -122,6 +122,30 @@ async def test_all_else_does(guarded: GuardedApi, path: str) -> None:
     assert (answer.json["kind"], answer.json["reason"]) == ("Status", "Unauthorized")
 
 
+OC = "oc/4.22.0 (linux/amd64) kubernetes/d1b12b6"
+KUBECTL = "kubectl/v1.32.4 (linux/amd64) kubernetes/59526cd"
+
+
+@pytest.mark.parametrize(
+    ("agent", "scheme", "advice"),
+    [
+        (OC, "http", "log in over https://"),
+        (KUBECTL, "http", "log in over https://"),
+        (OC, "https", "`upwell token create` makes one"),
+        ("upwell/1.0", "http", "UPWELL_TOKEN passes it"),
+        ("octopus/1.0", "http", "UPWELL_TOKEN passes it"),
+    ],
+)
+async def test_a_client_without_a_token_hears_what_it_can_do(
+    guarded: GuardedApi, agent: str, scheme: str, advice: str
+) -> None:
+    headers = {"User-Agent": agent, "X-Forwarded-Proto": scheme}
+    answer = await guarded.api.get(f"{CORE}/shop/configmaps", **headers)
+    assert answer.status == 401
+    assert answer.json["message"].startswith("no token was sent: ")
+    assert advice in answer.json["message"]
+
+
 @pytest.mark.parametrize(
     "token", ["wrong", "upwell_ci_wrong", "upwell_nobody_x", "upwell__", "ü", "x" * 5000]
 )

@@ -102,6 +102,21 @@ async def stored(api: Api) -> DeploymentConfig:
     return await api.store.get(DeploymentConfig, "shop", "gate")
 
 
+def shown(name: str, revision: str) -> Instance:
+    return Instance(
+        name=name,
+        owner=Owner("DeploymentConfig", "shop", "gate"),
+        revision=revision,
+        state=State.RUNNING,
+        ready=True,
+        ready_since=START,
+        started_at=START,
+        address="10.0.0.7",
+        images={},
+        labels={"app": "gate"},
+    )
+
+
 def image_of(document: Document) -> str:
     return str(document["spec"]["template"]["spec"]["containers"][0]["image"])
 
@@ -136,24 +151,39 @@ async def test_the_history_of_a_config_is_read_from_them(api: Api) -> None:
 
 async def test_pods_are_found_by_their_revision(api: Api) -> None:
     newest, *_ = (await stored(api)).status.revisions
-    api.runtime.shown = [
-        Instance(
-            name="gate-x",
-            owner=Owner("DeploymentConfig", "shop", "gate"),
-            revision=newest.hash,
-            state=State.RUNNING,
-            ready=True,
-            ready_since=START,
-            started_at=START,
-            address="10.0.0.7",
-            images={},
-            labels={"app": "gate"},
-        )
-    ]
+    api.runtime.shown = [shown("gate-x", newest.hash)]
     selector = (await api.get(f"{CONTROLLERS}/gate-4")).json["spec"]["selector"]
     wanted = ",".join(f"{key}={text}" for key, text in selector.items())
     found = (await api.get(f"/api/v1/namespaces/shop/pods?labelSelector={wanted}")).json["items"]
     assert [one["metadata"]["name"] for one in found] == ["gate-x"]
+
+
+async def test_a_log_is_that_of_the_revision_asked_for(api: Api) -> None:
+    newest, _, second, _ = (await stored(api)).status.revisions
+    for name, record in (("gate-new", newest), ("gate-old", second)):
+        api.runtime.shown.append(shown(name, record.hash))
+        api.runtime.log_texts[(name, "")] = f"log of {name}\n".encode()
+    log = f"{CONFIGS}/gate/log"
+    assert (await api.get(f"{log}?version=4")).text == "log of gate-new\n"
+    assert (await api.get(f"{log}?version=2")).text == "log of gate-old\n"
+    both = (await api.get(log)).text
+    assert "log of gate-new" in both
+    assert "log of gate-old" in both
+    nothing_runs = await api.get(f"{log}?version=3")
+    assert nothing_runs.status == 400
+    assert "no instance of version 3" in nothing_runs.json["message"]
+    for version in (0, 5):
+        refused = await api.get(f"{log}?version={version}")
+        told = f'invalid version for deploymentConfig "gate": {version}'
+        assert (refused.status, refused.json["message"]) == (400, told)
+
+
+async def test_a_log_of_a_forgotten_revision_is_not_found(api: Api) -> None:
+    config = await stored(api)
+    kept = {"revisions": config.status.revisions[:2]}
+    await api.store.update_status(config.with_status(config.status.model_copy(update=kept)))
+    forgotten = await api.get(f"{CONFIGS}/gate/log?version=2")
+    assert (forgotten.status, forgotten.json["reason"]) == (404, "NotFound")
 
 
 async def test_a_failed_one_says_why_on_one_line(api: Api) -> None:

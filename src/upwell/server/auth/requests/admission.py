@@ -12,7 +12,11 @@ from upwell.server.auth.registry_access import LOGIN, REGISTRY_TOKEN_PATH, is_re
 from upwell.server.auth.request_info import is_registry, query_of
 from upwell.server.auth.requests.head import RequestHead
 from upwell.server.auth.requests.paths import is_health, is_open_path, needs_no_token
-from upwell.server.auth.requests.refusals import ScopeError, UnauthenticatedError
+from upwell.server.auth.requests.refusals import (
+    ScopeError,
+    UnauthenticatedError,
+    without_token,
+)
 from upwell.server.auth.tokens import LOCAL_ADMIN
 from upwell.server.http.errors import ApiError
 from upwell.server.http.limits import ServerLimits
@@ -50,7 +54,7 @@ class RequestAdmission:
             _require_build(request)
             _keep_mounts_inside(request)
         elif principal is None:
-            raise UnauthenticatedError("no token was sent")
+            raise without_token(request.scope)
         elif request.owner is not None and self._allows(request.owner, request):
             raise ScopeError("the token is for other repositories")
         else:

@@ -18,15 +18,25 @@ _PROXY_SCHEME = b"x-forwarded-proto"
 """Header in which a proxy tells how the client has reached it."""
 _OCI_CODES = {401: "UNAUTHORIZED", 403: "DENIED", 429: "TOOMANYREQUESTS", 503: "UNAVAILABLE"}
 
+_NEXT_STEP = "`upwell token create` makes one, UPWELL_TOKEN passes it to the command line"
+_USE_TLS = "log in over https://, as without TLS oc and kubectl send no token"
+_TLS_ONLY_CLIENTS = {b"oc", b"kubectl"}
+"""Clients, as User-Agent names them, whose tokens go over TLS alone (client-go)."""
+_TLS_SCHEMES = {"https", "wss"}
+
 
 class UnauthenticatedError(ApiError):
     """The client has sent no token, or one that opens nothing here."""
 
-    def __init__(self, why: str) -> None:
-        message = (
-            f"{why}: `upwell token create` makes one, UPWELL_TOKEN passes it to the command line"
-        )
-        super().__init__(401, message, reason="Unauthorized")
+    def __init__(self, why: str, next_step: str = _NEXT_STEP) -> None:
+        super().__init__(401, f"{why}: {next_step}", reason="Unauthorized")
+
+
+def without_token(scope: Scope) -> UnauthenticatedError:
+    """Return the error for a client that has sent no token, with what this client can do."""
+    agent: bytes = dict(scope["headers"]).get(b"user-agent", b"")
+    withheld = agent.partition(b"/")[0] in _TLS_ONLY_CLIENTS and not _over_tls(scope)
+    return UnauthenticatedError("no token was sent", _USE_TLS if withheld else _NEXT_STEP)
 
 
 class ScopeError(ApiError):
@@ -80,7 +90,16 @@ def _challenge(scope: Scope, error: ApiError) -> str:
     headers = dict(scope["headers"])
     host = headers.get(b"host", b"localhost").decode("latin-1").replace('"', "")
     # Whoever says so, it can but move the login of this client from the plain port to TLS.
-    behind_tls = headers.get(_PROXY_SCHEME, b"").strip().lower() == b"https"
-    address = f"{'https' if behind_tls else scope.get('scheme', 'http')}://{host}"
+    address = f"{'https' if _behind_tls(scope) else scope.get('scheme', 'http')}://{host}"
     why = "insufficient_scope" if isinstance(error, ScopeError) else ""
     return challenge(address, action_of(scope), scope["path"], why)
+
+
+def _behind_tls(scope: Scope) -> bool:
+    """Return True if a proxy says that the client has reached it over TLS."""
+    scheme: bytes = dict(scope["headers"]).get(_PROXY_SCHEME, b"")
+    return scheme.strip().lower() == b"https"
+
+
+def _over_tls(scope: Scope) -> bool:
+    return scope.get("scheme", "http") in _TLS_SCHEMES or _behind_tls(scope)
