@@ -55,6 +55,8 @@ class ContainerStatus(Model):
     container_id: str = Field(default="", alias="containerID")
     started: bool = False
     state: ContainerState = Field(default_factory=ContainerState)
+    last_state: ContainerState = Field(default_factory=ContainerState)
+    """Its last end, while it waits to be started anew."""
 
 
 class PodIP(Model):

@@ -20,6 +20,7 @@ from upwell.api.pod import (
 )
 from upwell.policy.jobs.pods import CRASH_LOOP
 from upwell.policy.rollouts.history import find
+from upwell.policy.rollouts.instance import replica_of
 from upwell.policy.rollouts.settings import template_of
 from upwell.server.workloads.revisions import revision_labels
 from upwell.workload.interface import Instance, ObservedContainer, State
@@ -88,7 +89,10 @@ def _waits(status: ContainerStatus, waiting: ContainerWaiting) -> ContainerStatu
         status.state.waiting is not None and status.state.waiting.reason == "PodInitializing"
     ):
         return status
-    return status.model_copy(update={"state": ContainerState(waiting=waiting)})
+    changes = {"state": ContainerState(waiting=waiting)}
+    if status.state.terminated is not None:
+        changes["last_state"] = status.state
+    return status.model_copy(update=changes)
 
 
 def _identity(instance: Instance) -> str:
@@ -175,18 +179,22 @@ def _phase(instance: Instance) -> str:
         return "Unknown"
     if instance.state is not State.EXITED:
         return "Pending"
-    if instance.succeeded:
-        return "Succeeded"
-    runs_once = instance.role or instance.owner.kind == Job.KIND.kind
-    return "Failed" if runs_once else "Running"
+    if not _runs_once(instance):
+        return "Running"
+    return "Succeeded" if instance.succeeded else "Failed"
+
+
+def _runs_once(instance: Instance) -> bool:
+    return bool(instance.role) or instance.owner.kind == Job.KIND.kind
 
 
 def _conditions(instance: Instance) -> tuple[Condition, ...]:
     initialized = instance.state in {State.RUNNING, State.EXITED}
     since = instance.ready_since or instance.started_at
     why = "" if instance.ready else "ContainersNotReady"
+    begun = instance.begun_at or instance.started_at
     return (
-        _condition("PodScheduled", instance.started_at, holds=True),
+        _condition("PodScheduled", begun, holds=True),
         _condition("Initialized", instance.started_at, holds=initialized),
         _condition("ContainersReady", since, why, instance.message, holds=instance.ready),
         _condition("Ready", since, why, instance.message, holds=instance.ready),
@@ -206,6 +214,9 @@ def _condition(
 
 
 def _container(one: ObservedContainer, instance: Instance) -> ContainerStatus:
+    state, last = _state(one, instance), ContainerState()
+    if (back_off := _back_off(one, instance)) is not None:
+        state, last = ContainerState(waiting=back_off), state
     return ContainerStatus(
         name=one.name,
         ready=one.ready,
@@ -214,8 +225,28 @@ def _container(one: ObservedContainer, instance: Instance) -> ContainerStatus:
         image_id=_image_id(one),
         container_id=f"{_RUNTIME}{one.id}",
         started=one.running,
-        state=_state(one, instance),
+        state=state,
+        last_state=last,
     )
+
+
+def _back_off(one: ObservedContainer, instance: Instance) -> ContainerWaiting | None:
+    """Say that a container waits until its replica is started anew; None: it does not.
+
+    The words are kubelet's. One that has run for long is started at once, and waits for nothing.
+    Of a stored Pod its status says it.
+    """
+    if instance.state is not State.EXITED or _runs_once(instance):
+        return None
+    if one.ended_at is None or one.lost or (one.init and not one.exit_code):
+        return None
+    again = replica_of(instance, drained=False).restart_at
+    if instance.owner.kind == Pod.KIND.kind or one.ended_at >= again:
+        return None
+    seconds = (again - instance.started_at).total_seconds()
+    pod = f"{instance.name}_{instance.owner.namespace}({instance.uid or _identity(instance)})"
+    message = f"back-off {seconds:.0f}s restarting failed container={one.name} pod={pod}"
+    return ContainerWaiting(reason=CRASH_LOOP, message=message)
 
 
 def _image_id(one: ObservedContainer) -> str:

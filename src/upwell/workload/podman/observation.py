@@ -313,7 +313,7 @@ def _observed(container: ContainerFacts, record: InstanceRecord | None) -> Obser
         image=container.image_name,
         digest=container.image,
         started_at=container.started_at,
-        ended_at=container.ended_at if container.finished else None,
+        ended_at=_ended_at(container) if container.finished else None,
         running=container.running,
         ready=regular and _ready_since(container, record) is not None,
         exit_code=container.exit_code if container.finished else None,
@@ -322,6 +322,12 @@ def _observed(container: ContainerFacts, record: InstanceRecord | None) -> Obser
         lost=container.lost,
         out_of_memory=container.finished and container.out_of_memory,
     )
+
+
+def _ended_at(container: ContainerFacts) -> datetime | None:
+    """Return when it ended, not before its start: Podman notes that after it has begun to run."""
+    times = [time for time in (container.started_at, container.ended_at) if time is not None]
+    return max(times) if container.ended_at is not None else None
 
 
 def _kept(document: Mapping[str, Any]) -> tuple[str, ...]:

@@ -107,7 +107,12 @@ async def test_what_is_secret_in_a_template_stays_there(pods: Api) -> None:
         ({"state": State.CREATED, "containers": ()}, "Pending", "ContainerCreating"),
         ({"state": State.EXITED}, "Running", "Running"),
         ({"state": State.LOST, "role": "pre"}, "Unknown", "Unknown"),
-        ({"state": State.EXITED, "exit_codes": {"web": 0}}, "Succeeded", "Succeeded"),
+        ({"state": State.EXITED, "exit_codes": {"web": 0}}, "Running", "Running"),
+        (
+            {"state": State.EXITED, "exit_codes": {"web": 0}, "role": "pre"},
+            "Succeeded",
+            "Succeeded",
+        ),
         ({"state": State.EXITED, "exit_codes": {"web": 1}, "role": "pre"}, "Failed", "Failed"),
     ],
 )
@@ -136,6 +141,50 @@ async def test_a_table_has_the_columns_that_people_know(pods: Api) -> None:
         ["web-1", "1/1", "Running", "0", "5m"],
         ["web-2", "0/1", "Error", "2", "5m"],
     ]
+
+
+def ended(code: int, after: timedelta, **changes: Any) -> Instance:
+    """Return a replica whose container has ended for the third time, so long after its start."""
+    container = replace(
+        instance("web-1").containers[0],
+        running=False,
+        ready=False,
+        exit_code=code,
+        restarts=2,
+        ended_at=START + after,
+    )
+    state: dict[str, Any] = {"state": State.EXITED, "ready": False, "ready_since": None}
+    return instance("web-1", containers=(container,), restarts=2, **state | changes)
+
+
+@pytest.mark.parametrize(("code", "why"), [(3, "Error"), (0, "Completed")])
+async def test_a_crash_loop_is_shown_as_kubelet_does(pods: Api, code: int, why: str) -> None:
+    pods.runtime.shown = [ended(code, timedelta(seconds=2), exit_codes={"web": code})]
+    pod = (await pods.get(f"{PODS}/web-1")).json
+    [status] = pod["status"]["containerStatuses"]
+    uid = pod["metadata"]["uid"]
+    message = f"back-off 40s restarting failed container=web pod=web-1_shop({uid})"
+    assert status["state"] == {"waiting": {"reason": "CrashLoopBackOff", "message": message}}
+    times = {"startedAt": "2024-05-01T12:00:00Z", "finishedAt": "2024-05-01T12:00:02Z"}
+    assert status["lastState"] == {"terminated": {"exitCode": code, "reason": why, **times}}
+    assert (pod["status"]["phase"], status["restartCount"]) == ("Running", 2)
+    [scheduled] = [one for one in pod["status"]["conditions"] if one["type"] == "PodScheduled"]
+    assert scheduled["lastTransitionTime"] == pod["metadata"]["creationTimestamp"]
+    table = (await pods.get(f"{PODS}/web-1", Accept=TABLE)).json
+    assert table["rows"][0]["cells"][:4] == ["web-1", "0/1", "CrashLoopBackOff", "2"]
+
+
+@pytest.mark.parametrize(
+    ("after", "changes"),
+    [(41, {}), (2, {"role": "pre"}), (2, {"owner": Owner("Job", "shop", "web")})],
+)
+async def test_what_waits_for_no_restart_is_no_crash_loop(
+    pods: Api, after: int, changes: dict[str, Any]
+) -> None:
+    pods.runtime.shown = [ended(3, timedelta(seconds=after), **changes)]
+    [status] = (await pods.get(f"{PODS}/web-1")).json["status"]["containerStatuses"]
+    assert status["state"]["terminated"]["reason"] == "Error"
+    assert not status.get("lastState")
 
 
 async def test_what_the_machine_lost_is_shown_as_kubernetes_does(pods: Api) -> None:

@@ -309,3 +309,9 @@ def test_a_link_in_the_place_of_the_old_folder_is_no_move(tmp_path: Path) -> Non
     (tmp_path / "old").symlink_to(tmp_path / "new")
     found = facts(hosts=str(tmp_path / "old" / "instances" / "web-1" / "hosts"))
     assert not is_moved([found], tmp_path / "new" / "instances")
+
+
+def test_a_container_ends_after_its_start_though_podman_notes_the_start_late() -> None:
+    late = LATER + timedelta(milliseconds=3)
+    seen = observe([facts(status="exited", started_at=late, exit_code=3)], record("web"), {})
+    assert [(one.started_at, one.ended_at) for one in seen.containers] == [(late, late)]
