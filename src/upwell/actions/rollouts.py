@@ -4,13 +4,15 @@ from collections.abc import Awaitable, Callable
 from datetime import datetime
 from typing import cast
 
-from upwell.api.apps import RevisionRecord
+from upwell.api.apps import DeploymentConfig, RevisionRecord
 from upwell.api.image import ImageStream
 from upwell.api.meta import Resource
 from upwell.policy.images.streams import StreamName
+from upwell.policy.rollouts.history import wanted_revision
 from upwell.policy.rollouts.requests import (
     cancelled,
     naming_revision,
+    progressing_revision,
     require_revision,
     require_startable,
     retried,
@@ -54,15 +56,27 @@ class RolloutActions:
         Containers get the newest images of all tags that they follow, those of triggers that are
         not automatic included; with `again` they keep what they have.
         """
+        asked: set[str] = set()
 
         async def change(resource: Resource) -> Workload:
+            if isinstance(resource, DeploymentConfig) and progressing_revision(resource) in asked:
+                return resource  # another writer was faster with the same images
             config = require_startable(resource)
-            if not again:
-                images = images_of_all(config, await self._streams(config))
-                config = with_images(config, images)
-                config = config if dry_run else await self._store.update(config)
-            begun = started(config, self._clock())
-            return begun if dry_run else await self._store.update_status(begun)
+            images = {} if again else images_of_all(config, await self._streams(config))
+            newer = with_images(config, images)
+            begun = started(newer, self._clock())
+            if dry_run:
+                return begun
+            if newer.spec == config.spec:
+                return await self._store.update_status(begun)
+            # The request first: a template that comes before it is taken for an image change,
+            # and its rollout for another one's. What failed stays given up until then.
+            failed = config.status.failed_hash
+            named = begun.with_status(begun.status.model_copy(update={"failed_hash": failed}))
+            asked.add(wanted_revision(begun))
+            stored = await self._store.update_status(named)
+            version = stored.resource_version
+            return await self._store.update(begun.with_metadata(resource_version=version))
 
         return await self._changed(kind, (namespace, name), change)
 

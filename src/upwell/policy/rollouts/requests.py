@@ -128,6 +128,12 @@ def started(config: DeploymentConfig, now: datetime) -> Workload:
     return _progressing(begun, "True", REVISION_CREATED, "a new revision begins", now)
 
 
+def progressing_revision(config: DeploymentConfig) -> str | None:
+    """Return the hash of the revision that is rolled out now; None: none is."""
+    newest = next(iter(config.status.revisions), None)
+    return newest.hash if newest is not None and newest.phase == Phase.PROGRESSING else None
+
+
 def cancelled(resource: Resource, now: datetime, revision: int | None = None) -> Workload:
     """Return a workload whose rollout has ended: what served before serves again.
 
