@@ -14,6 +14,7 @@ from upwell.api.build import (
     BinaryInput,
     Build,
     BuildConfig,
+    BuildPhase,
     BuildRequest,
     BuildSource,
     BuildSpec,
@@ -201,13 +202,25 @@ def unsupported_options(spec: CommonSpec, request: BuildRequest) -> tuple[str, .
 
 
 def last_binary_input(config: BuildConfig, builds: Sequence[Build]) -> BinaryInput | None:
-    """Return what was uploaded last for `config`; its status remembers for deleted builds."""
+    """Return what was uploaded last for `config`; its status remembers for deleted builds.
+
+    What a person cancelled the build of does not count.
+    """
+    cancelled = {
+        build.name
+        for build in builds
+        if build.status.cancelled or build.status.phase is BuildPhase.CANCELLED
+    }
     uploaded = [
         build
         for build in builds
-        if build.spec.source.binary is not None and build.spec.source.binary.digest
+        if build.spec.source.binary is not None
+        and build.spec.source.binary.digest
+        and build.name not in cancelled
     ]
     known = config.status.binary_input
+    if known is not None and known.build in cancelled:
+        known = None
     last = newest(uploaded)
     if last is None or last.spec.source.binary is None:
         return known

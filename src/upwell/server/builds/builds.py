@@ -7,7 +7,7 @@ from starlette.requests import Request
 from starlette.responses import Response
 
 from upwell.actions.builds import BuildActions, BuildClient
-from upwell.api.build import Build, BuildPhase, BuildRequest
+from upwell.api.build import Build, BuildConfig, BuildPhase, BuildRequest
 from upwell.api.codec import InvalidObjectError, check_part, unknown_fields
 from upwell.api.validation.openshift.builds import build_request_faults
 from upwell.api.values.faults import Fault
@@ -95,7 +95,21 @@ class BuildHandlers:
             build_client(request),
             dry_run=write_options(request).dry_run,
         )
-        return object_response(request, build, 201, _without_effect(wanted))
+        warnings = (*_without_effect(wanted), *await self._used_again(build, target))
+        return object_response(request, build, 201, warnings)
+
+    async def _used_again(self, build: Build, target: RequestTarget) -> tuple[str, ...]:
+        """Say which upload a build uses that came without one."""
+        binary = build.spec.source.binary
+        if binary is None or not binary.digest:
+            return ()
+        config = await self._store.get(BuildConfig, target.namespace, target.name)
+        known = config.status.binary_input
+        of = f" of build {known.build}" if known and known.digest == binary.digest else ""
+        said = f"nothing was uploaded: build {build.name} uses the upload{of} again"
+        return (
+            f"{said} ({binary.digest}); `oc start-build {target.name} --from-dir=.` uploads anew",
+        )
 
     async def clone(self, request: Request, target: RequestTarget) -> Response:
         """Make a build again; the body is a BuildRequest or empty."""

@@ -6,7 +6,9 @@ from upwell.api.build import (
     HOST_NETWORK_ANNOTATION,
     Build,
     BuildConfig,
+    BuildConfigStatus,
     BuildRequest,
+    BuildStatus,
     BuildTriggerCause,
     GitSourceRevision,
     SourceRevision,
@@ -243,6 +245,20 @@ def test_the_newest_upload_counts() -> None:
     assert found is not None
     assert (found.digest, found.build) == (NEW, "app-3")
     assert last_binary_input(config(), [plain]) is None
+
+
+@pytest.mark.parametrize("status", [{"cancelled": True}, {"phase": "Cancelled"}])
+def test_an_upload_of_a_cancelled_build_is_not_used_again(status: dict[str, Any]) -> None:
+    kept, dropped = uploaded(2, OLD, "ada"), uploaded(3, NEW, "ada")
+    remembering = config().model_copy(
+        update={"status": BuildConfigStatus(binary_input=last_binary_input(config(), [dropped]))}
+    )
+    dropped = dropped.with_status(BuildStatus.model_validate(status))
+
+    found = last_binary_input(remembering, [kept, dropped])
+    assert found is not None
+    assert (found.digest, found.build) == (OLD, "app-2")
+    assert last_binary_input(remembering, [dropped]) is None
 
 
 def test_everything_that_is_missing_is_named() -> None:

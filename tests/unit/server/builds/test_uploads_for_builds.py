@@ -4,7 +4,7 @@ from pathlib import Path
 import pytest
 from tests.support.server.api_server import Api, serving
 
-from upwell.api.build import Build
+from upwell.api.build import BinaryInput, Build, BuildConfig
 from upwell.oci import Digest
 from upwell.server.http.limits import ServerLimits
 from upwell.uploads.files import FileInputs
@@ -69,6 +69,23 @@ async def test_an_archive_has_no_name_and_needs_no_revision(api: Api) -> None:
     assert build.spec.source.binary is not None
     assert (build.spec.source.binary.as_file, build.spec.revision) == (None, None)
     assert build.spec.forced
+
+
+async def test_a_build_without_an_upload_says_which_one_it_uses_again(api: Api) -> None:
+    path = f"{CONFIGS}/app/instantiatebinary"
+    sent = await api.send("POST", path, b"tar", content_type=TAR)
+    assert "Warning" not in sent.headers
+    config = await api.store.get(BuildConfig, "shop", "app")
+    known = BinaryInput(digest=str(Digest.of(b"tar")), build="app-1")
+    status = config.status.model_copy(update={"binary_input": known})
+    await api.store.update_status(config.with_status(status))
+
+    again = await api.send("POST", f"{CONFIGS}/app/instantiate", {})
+    assert again.status == 201, again.text
+    said = (
+        f"nothing was uploaded: build app-2 uses the upload of build app-1 again ({known.digest})"
+    )
+    assert said in again.headers["Warning"]
 
 
 async def test_a_retried_upload_takes_the_image_that_it_has_made_before(api: Api) -> None:
