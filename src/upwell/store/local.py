@@ -12,9 +12,11 @@ import uuid
 from collections import Counter
 from collections.abc import AsyncGenerator, Callable, Iterable, Iterator, Mapping, Sequence
 from datetime import datetime
+from itertools import chain
 from typing import Protocol, cast
 
 from upwell.api.codec import encode_json
+from upwell.api.core import Namespace
 from upwell.api.meta import ObjectKey, Resource
 from upwell.store import semantics
 from upwell.store.history import ChangeRecord, History
@@ -72,6 +74,8 @@ class LocalStore:
         self._batch_done: asyncio.Future[None] | None = None
         self._in_flight: asyncio.Future[None] | None = None
         self._flushing: asyncio.Task[None] | None = None
+        self._emptying: set[ObjectKey] = set()
+        """Namespaces from which the write that is decided removes objects."""
         self._closed = False
         self._watches: Counter[str] = Counter()
 
@@ -198,45 +202,65 @@ class LocalStore:
     def _replace[R: Resource](self, stored: R, wanted: R) -> R:
         if wanted is stored:
             return stored
-        if semantics.is_finished(wanted):
+        if semantics.is_finished(wanted) and self._emptied(wanted):
             return self._remove(wanted, stored)
         return self._stage(Change.MODIFIED, wanted, stored)
 
     def _delete(self, stored: Resource) -> None:
         marked = semantics.marked_for_deletion(stored, self._clock())
-        if semantics.is_finished(marked):
+        if self._emptied(stored) and semantics.is_finished(marked):
             self._remove(stored, stored)
         elif marked is not stored:
             self._stage(Change.MODIFIED, marked, stored)
 
     def _remove[R: Resource](self, last: R, stored: R) -> R:
         removed = self._stage(Change.DELETED, last, stored)
-        for child in list(self._children(removed)):
-            if self._find(child.key) is not None:  # else an earlier child took it along
-                self._delete(child)
+        self._delete_each(self._children(removed))
+        home = self._find(ObjectKey(Namespace.KIND.kind, "", removed.namespace))
+        if home is not None and home.is_deleting and home.key not in self._emptying:
+            self._go_on_with(home)
         return removed
+
+    def _emptied(self, resource: Resource) -> bool:
+        """Delete what is in a Namespace, and return True if nothing holds it up any more.
+
+        What has finalizers stays in it for now; the removal of the last ends the Namespace too.
+        """
+        if not isinstance(resource, Namespace):
+            return True
+        self._emptying.add(resource.key)  # what is removed from it now need not ask again
+        try:
+            self._delete_each(self._inside(resource))
+        finally:
+            self._emptying.discard(resource.key)
+        return not any(self._inside(resource))
+
+    def _go_on_with(self, namespace: Resource) -> None:
+        """End a Namespace that is being deleted, unless something in it is still ending."""
+        if not any(one.is_deleting for one in self._inside(namespace)):
+            self._delete(namespace)
+
+    def _delete_each(self, resources: Iterable[Resource]) -> None:
+        for one in list(resources):
+            if self._find(one.key) is not None:  # else an earlier one took it along
+                self._delete(one)
+
+    def _inside(self, namespace: Resource) -> Iterator[Resource]:
+        """Yield what is in a Namespace, in the newest state."""
+        stored = (one.key for one in self._objects.in_namespace(namespace.name))
+        for key in chain(stored, list(self._staged)):
+            if key.namespace == namespace.name and (found := self._find(key)) is not None:
+                yield found
 
     def _children(self, owner: Resource) -> Iterator[Resource]:
         """Yield what lived by `owner` alone, in the newest state."""
-        for resource in self._related(owner):
+        for key in {*self._objects.owned_by(owner.uid), *self._staged}:
+            resource = self._find(key)
+            if resource is None:
+                continue
             uids = set(semantics.owner_uids(resource))
             others = uids - {owner.uid}
-            if semantics.lives_in(resource, owner) or (
-                owner.uid in uids and not any(self._exists(uid) for uid in others)
-            ):
-                yield resource
-
-    def _related(self, owner: Resource) -> Iterator[Resource]:
-        # A Namespace is searched for in full: its deletion is rare, an index for it is not free.
-        whole_namespace = owner.KIND.kind == "Namespace"
-        stored = (
-            [resource.key for resource in self._objects]
-            if whole_namespace
-            else self._objects.owned_by(owner.uid)
-        )
-        for key in {*stored, *self._staged}:
-            resource = self._find(key)
-            if resource is not None:
+            if owner.uid in uids and not any(self._exists(uid) for uid in others):
                 yield resource
 
     def _exists(self, uid: str) -> bool:

@@ -90,7 +90,10 @@ def marked_for_deletion[R: Resource](stored: R, now: datetime) -> R:
     """Return the state after a request to delete; one that was made before stands."""
     if stored.is_deleting:
         return stored
-    return stored.with_metadata(deletion_timestamp=_to_seconds(now))
+    marked = stored.with_metadata(deletion_timestamp=_to_seconds(now))
+    if not isinstance(stored, Namespace):
+        return marked
+    return marked.model_copy(update={"status": {**stored.status, "phase": "Terminating"}})
 
 
 def is_version(text: str) -> bool:
@@ -108,11 +111,6 @@ def owner_uids(resource: Resource) -> Iterator[str]:
     """Yield the uid of everything whose deletion deletes `resource`, if nothing else owns it."""
     for owner in resource.metadata.owner_references:
         yield owner.uid
-
-
-def lives_in(resource: Resource, owner: Resource) -> bool:
-    """Return True if `owner` is the Namespace of `resource`, and so takes it along."""
-    return isinstance(owner, Namespace) and resource.namespace == owner.name
 
 
 def matches(selector: Selector, resource: Resource) -> bool:

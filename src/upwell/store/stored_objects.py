@@ -46,6 +46,11 @@ class StoredObjects:
         """Return the keys of what names an object of this uid as its owner."""
         return self._owned.get(uid, ())
 
+    def in_namespace(self, namespace: str) -> Iterator[Resource]:
+        """Yield the objects of every kind that are in a namespace."""
+        for kind in list(self._placed):
+            yield from self._in_order(kind, namespace)
+
     def __iter__(self) -> Iterator[Resource]:
         for kind in self._placed:
             yield from self._in_order(kind, "")

@@ -12,6 +12,7 @@ from upwell.api.meta import ObjectMeta
 from upwell.store.history import ChangeRecord, History
 from upwell.store.interface import (
     AlreadyExistsError,
+    Change,
     ExpiredError,
     NotFoundError,
     RejectedError,
@@ -234,6 +235,81 @@ async def test_a_namespace_takes_along_what_lives_in_it() -> None:
     await store.delete(Namespace, "", "n")
 
     assert [one.name for one in (await store.list(ConfigMap)).items] == ["b"]
+
+
+async def namespace_of(store: MemoryStore) -> Namespace:
+    return await store.get(Namespace, "", "n")
+
+
+async def test_a_namespace_stays_until_all_in_it_has_ended() -> None:
+    store = MemoryStore(lambda: NOON)
+    await store.create(Namespace(metadata=ObjectMeta(name="n")))
+    await store.create(item("plain"))
+    held = [await store.create(item(name, finalizers=("x/y",))) for name in ("one", "two")]
+
+    await store.delete(Namespace, "", "n")
+
+    ending = await namespace_of(store)
+    assert ending.is_deleting
+    assert ending.status["phase"] == "Terminating"
+    left = (await store.list(ConfigMap)).items
+    assert [(one.name, one.is_deleting) for one in left] == [("one", True), ("two", True)]
+    with pytest.raises(AlreadyExistsError):
+        await store.create(Namespace(metadata=ObjectMeta(name="n")))
+
+    since = (await store.list(Namespace)).resource_version
+    await store.delete(Namespace, "", "n")  # asked for again, it goes on as it was
+    assert await namespace_of(store) == ending
+    await _release(store, held[0].name)
+    assert await namespace_of(store) == ending
+    await store.create(item("late"))  # by a controller that has not heard of it
+    await _release(store, held[1].name)
+
+    assert (await store.list(ConfigMap)).items == []
+    with pytest.raises(NotFoundError):
+        await namespace_of(store)
+    async with asyncio.timeout(30), aclosing(store.watch(Namespace, since=since)) as events:
+        assert (await anext(events)).change is Change.DELETED
+
+
+async def test_what_comes_late_into_a_namespace_holds_it_up_with_its_finalizer() -> None:
+    store = MemoryStore(lambda: NOON)
+    await store.create(Namespace(metadata=ObjectMeta(name="n")))
+    await store.create(item("first", finalizers=("x/y",)))
+    await store.delete(Namespace, "", "n")
+    for number in range(2000):  # none of them is a step on the way to another
+        await store.create(item(f"late-{number}"))
+    await store.create(item("held", finalizers=("x/y",)))
+
+    await _release(store, "first")
+
+    assert [one.name for one in (await store.list(ConfigMap)).items] == ["held"]
+    assert (await namespace_of(store)).is_deleting
+    await _release(store, "held")
+    with pytest.raises(NotFoundError):
+        await namespace_of(store)
+
+
+async def test_a_namespace_with_a_finalizer_of_its_own_waits_for_it() -> None:
+    store = MemoryStore(lambda: NOON)
+    meta = ObjectMeta(name="n", finalizers=("x/y",))
+    await store.create(Namespace(metadata=meta))
+    await store.create(item("plain"))
+    await store.delete(Namespace, "", "n")
+    assert (await store.list(ConfigMap)).items == []
+    await store.create(item("late"))
+    ending = await namespace_of(store)
+
+    await store.update(ending.with_metadata(finalizers=()))
+
+    assert (await store.list(ConfigMap)).items == []
+    with pytest.raises(NotFoundError):
+        await namespace_of(store)
+
+
+async def _release(store: MemoryStore, name: str) -> None:
+    found = await store.get(ConfigMap, "n", name)
+    await store.update(found.with_metadata(finalizers=()))
 
 
 async def test_an_owned_object_with_a_finalizer_waits_for_it() -> None:

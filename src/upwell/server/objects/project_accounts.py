@@ -174,8 +174,9 @@ class ProjectAccounts:
         resource = event.resource
         if isinstance(resource, Namespace) and event.change is not Happened.MODIFIED:
             views = project_accounts(resource)
-            # Those that are stored end by themselves.
+            # Those that were stored have ended before it, and were told of then.
             left = [one for one in views if (one.namespace, one.name) not in stored]
+            stored.difference_update((one.namespace, one.name) for one in views)
             return [WatchEvent(event.change, one) for one in left]
         if not isinstance(resource, ServiceAccount):
             return []
@@ -187,8 +188,10 @@ class ProjectAccounts:
             stored.add(place)
             was_seen = resource.name in PROJECT_ACCOUNTS
             return [replace(told, change=Happened.MODIFIED) if was_seen else told]
-        stored.discard(place)
         view = await self.view(*place)
+        if view is None and resource.name in PROJECT_ACCOUNTS:
+            return [told]  # it went with its Namespace, whose end is told next
+        stored.discard(place)
         return [told, WatchEvent(Happened.ADDED, view)] if view is not None else [told]
 
 

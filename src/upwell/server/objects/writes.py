@@ -172,6 +172,7 @@ class Writer:
             lambda: _authorized(_known(_bounded(owned, None), None, options), None, options),
             options.size,
         )
+        await _refuse_in_ending_namespace(self._store, resource)
         resource = await within_limit_ranges(self._store, resource, None)
         await require_free_workloads(self._store, resource, None)
         await within_account_rights(self._store, resource, None, options.user, options.grants)
@@ -283,6 +284,23 @@ async def ensure_namespace(store: Store, name: str) -> None:
             await store.create(Namespace(metadata=ObjectMeta(name=name)))
         except AlreadyExistsError:
             return  # another request was faster
+
+
+async def _refuse_in_ending_namespace(store: Store, new: Resource) -> None:
+    """Raise ApiError 403 for a new object in a namespace that is being deleted."""
+    if not new.KIND.namespaced:
+        return
+    try:
+        namespace = await store.get(Namespace, "", new.namespace)
+    except NotFoundError:
+        return
+    if namespace.is_deleting:
+        raise ApiError(
+            403,
+            f'{new.KIND.plural} "{new.name}" is forbidden: unable to create new content in'
+            f" namespace {new.namespace} because it is being terminated",
+            key=new.key,
+        )
 
 
 def _bounded(resource: Resource, old: Resource | None) -> Resource:

@@ -4,7 +4,7 @@ from collections.abc import AsyncIterator
 from pathlib import Path
 
 import pytest
-from tests.support.server.api_server import next_event
+from tests.support.server.api_server import config_map, next_event
 from tests.support.server.granted_api import GrantedApi, open_granted_api
 
 from upwell.api.core import Namespace
@@ -83,6 +83,39 @@ async def test_a_project_is_deleted_by_an_admin_of_it(granted: GrantedApi) -> No
     assert (await granted.send("owner", "DELETE", f"{PROJECTS}/default")).status == 403
     assert (await granted.send("owner", "DELETE", f"{PROJECTS}/shop")).status == 200
     assert "shop" not in await names(granted, "admin")
+
+
+async def test_a_project_is_terminating_until_all_in_it_has_ended(granted: GrantedApi) -> None:
+    await granted.send("admin", "POST", REQUESTS, request("shop"))
+    maps = "/api/v1/namespaces/shop/configmaps"
+    held = config_map("held")
+    held["metadata"]["finalizers"] = ["example.com/backup"]
+    assert (await granted.send("admin", "POST", maps, held)).status == 201
+    version = (await granted.send("admin", "GET", PROJECTS)).json["metadata"]["resourceVersion"]
+    assert (await granted.send("admin", "DELETE", f"{PROJECTS}/shop")).status == 200
+
+    shown = (await granted.send("admin", "GET", f"{PROJECTS}/shop")).json
+    assert shown["status"] == {"phase": "Terminating"}
+    assert shown["metadata"]["deletionTimestamp"]
+    namespace = (await granted.send("admin", "GET", "/api/v1/namespaces/shop")).json
+    assert namespace["status"]["phase"] == "Terminating"
+    again = await granted.send("admin", "POST", REQUESTS, request("shop"))
+    assert (again.status, again.json["reason"]) == (409, "AlreadyExists")
+    for tried in (maps, f"{maps}?dryRun=All"):
+        refused = await granted.send("admin", "POST", tried, config_map("new"))
+        assert (refused.status, refused.json["reason"]) == (403, "Forbidden")
+        assert "because it is being terminated" in refused.json["message"]
+
+    path = f"{PROJECTS}?watch=1&resourceVersion={version}&fieldSelector=metadata.name%3Dshop"
+    headers = {"Authorization": f"Bearer {granted.admin}"}
+    async with granted.api.session.get(granted.api.url + path, headers=headers) as response:
+        assert (await next_event(response.content))["type"] == "MODIFIED"
+        freed = {"metadata": {"finalizers": None}}
+        merge = "application/merge-patch+json"
+        changed = await granted.send("admin", "PATCH", f"{maps}/held", freed, content_type=merge)
+        assert changed.status == 200, changed.text
+        assert (await next_event(response.content))["type"] == "DELETED"
+    assert (await granted.send("admin", "POST", REQUESTS, request("shop"))).status == 201
 
 
 async def test_a_dry_run_makes_none(granted: GrantedApi) -> None:
