@@ -104,6 +104,17 @@ async def test_what_a_command_left_that_ended_by_itself_runs_on(entered: PodmanR
     assert await sleepers(entered) == 1
 
 
+@pytest.mark.parametrize("tty", [False, True])
+async def test_of_a_command_that_is_not_there_that_alone_is_said(
+    entered: PodmanRuntime, *, tty: bool
+) -> None:
+    async with entered.run(NAME, InstanceCommand(("no-such-command",), tty=tty)) as execution:
+        said = b"".join([piece async for _, piece in execution.output()])
+        assert await execution.exit_code() == 127
+    assert b"no-such-command" in said
+    assert b"unixpacket" not in said, said
+
+
 async def test_a_command_ends_that_podman_could_not_be_asked_to_end(
     entered: PodmanRuntime, settings: PodmanSettings
 ) -> None:

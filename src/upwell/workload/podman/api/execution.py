@@ -2,6 +2,7 @@
 
 import asyncio
 import contextlib
+import re
 from asyncio import StreamReader, StreamWriter
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
 from contextlib import asynccontextmanager
@@ -13,6 +14,10 @@ from upwell.workload.podman.api.log_frames import STDERR, BadFrameError, FrameRe
 
 _CHUNK = 32 * 1024
 _CLOSE_SECONDS = 1.0
+_RESET = re.compile(
+    rb"Error: read unixpacket @->\S*/attach: read: connection reset by peer\r?\n?\Z"
+)
+"""Podman's words for the end of its own socket, after those of a command that cannot be begun."""
 
 
 def execution_body(command: InstanceCommand) -> Mapping[str, Any]:
@@ -74,6 +79,10 @@ async def _close(writer: StreamWriter) -> None:
             writer.transport.abort()
 
 
+def _without_reset(piece: bytes) -> bytes:
+    return _RESET.sub(b"", piece)
+
+
 class PodmanExecution:
     """The Execution port: a command that runs in a container."""
 
@@ -116,10 +125,14 @@ class PodmanExecution:
         try:
             while chunk := await self._reader.read(_CHUNK):
                 if self._tty:  # not framed: a terminal has one output
-                    yield Output.STDOUT, chunk
+                    if shown := _without_reset(chunk):
+                        yield Output.STDOUT, shown
                     continue
                 for stream, payload in frames.frames(chunk):
-                    yield Output.STDERR if stream == STDERR else Output.STDOUT, payload
+                    if stream != STDERR:
+                        yield Output.STDOUT, payload
+                    elif shown := _without_reset(payload):
+                        yield Output.STDERR, shown
         except (OSError, BadFrameError) as error:
             raise RuntimeUnavailableError(f"podman: output of a command: {error}") from error
 
