@@ -276,16 +276,24 @@ class CronJob(Resource):
 class ImageTriggerParams(Model):
     """Containers that follow a tag."""
 
-    automatic: bool | None = None
-    container_names: tuple[str, ...] = ()
+    automatic: bool | None = Field(
+        default=None, description="Whether a new image of the tag is rolled out by itself."
+    )
+    container_names: tuple[str, ...] = Field(
+        default=(), description="Containers and init containers whose image is the tag's."
+    )
     from_: ObjectReference = Field(alias="from")
-    last_triggered_image: str | None = None
+    last_triggered_image: str | None = Field(
+        default=None, description="Image that the trigger has set last."
+    )
 
 
 class DeploymentTrigger(Model):
     """ConfigChange or ImageChange."""
 
-    type: str
+    type: str = Field(
+        description="ConfigChange: a changed template is rolled out. ImageChange: a new image is."
+    )
     image_change_params: ImageTriggerParams | None = None
 
 

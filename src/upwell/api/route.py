@@ -26,13 +26,24 @@ class RoutePort(Model):
 class RouteTls(Model):
     """TLS of a Route; certificates and keys in PEM."""
 
-    termination: str = ""
-    """edge, passthrough or reencrypt."""
-    certificate: str = Field(default="", repr=False)
-    key: Annotated[str, WriteOnly()] = Field(default="", repr=False)
-    ca_certificate: str = Field(default="", alias="caCertificate")
-    destination_ca_certificate: str = Field(default="", alias="destinationCACertificate")
-    insecure_edge_termination_policy: str | None = None
+    termination: str = Field(default="", description="edge, passthrough or reencrypt.")
+    certificate: str = Field(
+        default="", repr=False, description="Certificate that clients are shown, in PEM."
+    )
+    key: Annotated[str, WriteOnly()] = Field(
+        default="", repr=False, description="Private key of the certificate, in PEM."
+    )
+    ca_certificate: str = Field(
+        default="", alias="caCertificate", description="Chain of the certificate, in PEM."
+    )
+    destination_ca_certificate: str = Field(
+        default="",
+        alias="destinationCACertificate",
+        description="With reencrypt: authority that the workload's certificate is checked by.",
+    )
+    insecure_edge_termination_policy: str | None = Field(
+        default=None, description="What plain HTTP gets: None, Allow or Redirect."
+    )
 
 
 class RouteSpec(Model):

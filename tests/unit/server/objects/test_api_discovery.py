@@ -103,6 +103,22 @@ async def test_openapi_shows_types_as_kubernetes_writes_them(api: Api) -> None:
     assert definitions["ObjectMeta"]["properties"]["generation"] == {"type": "integer"}
 
 
+@pytest.mark.parametrize(
+    ("group", "name", "field"),
+    [
+        ("route.openshift.io", "RouteTls", "destinationCACertificate"),
+        ("apps.openshift.io", "ImageTriggerParams", "automatic"),
+        ("apps.openshift.io", "DeploymentTrigger", "type"),
+    ],
+)
+async def test_openapi_describes_what_people_ask_to_have_explained(
+    api: Api, group: str, name: str, field: str
+) -> None:
+    schemas = (await api.get(f"/openapi/v3/apis/{group}/v1")).json["components"]["schemas"]
+    [found] = [schema for key, schema in schemas.items() if key.rpartition(".")[2] == name]
+    assert found["properties"][field]["description"]
+
+
 @pytest.mark.parametrize("path", ["/livez", "/readyz", "/healthz"])
 async def test_health_is_answered(api: Api, path: str) -> None:
     assert (await api.get(path)).text == "ok"
