@@ -131,6 +131,7 @@ KUBECTL = "kubectl/v1.32.4 (linux/amd64) kubernetes/59526cd"
     [
         (OC, "http", "log in over https://"),
         (KUBECTL, "http", "log in over https://"),
+        (f"{KUBECTL[:7]}-1.32.exe{KUBECTL[7:]}", "http", "log in over https://"),
         (OC, "https", "`upwell token create` makes one"),
         ("upwell/1.0", "http", "UPWELL_TOKEN passes it"),
         ("octopus/1.0", "http", "UPWELL_TOKEN passes it"),
