@@ -1,6 +1,8 @@
 """Images as far as a namespace, or a client, may see them."""
 
+import asyncio
 from collections.abc import Iterable
+from itertools import batched
 
 from starlette.requests import Request
 
@@ -11,6 +13,9 @@ from upwell.server.auth.caller import caller_of, grants_of
 from upwell.server.http.errors import ApiError
 from upwell.server.http.target import RequestTarget
 from upwell.store.interface import NotFoundError, Reader, Selector
+
+_TURN = 64
+"""Streams that are looked at before others have their turn."""
 
 
 async def shown_image(store: Reader, digest: str, namespaces: Iterable[str]) -> Image | None:
@@ -55,9 +60,12 @@ async def _is_in_streams(
     store: Reader, digest: str, image: Image | None, namespaces: Iterable[str]
 ) -> bool:
     for namespace in namespaces:
-        for stream in (await store.list(ImageStream, Selector(namespace))).items:
-            if has_proof(stream, digest) or (image is not None and shows(stream, image)):
-                return True
+        listing = await store.list(ImageStream, Selector(namespace))
+        for some in batched(listing.items, _TURN):
+            for stream in some:
+                if has_proof(stream, digest) or (image is not None and shows(stream, image)):
+                    return True
+            await asyncio.sleep(0)
     return False
 
 

@@ -67,17 +67,21 @@ def _busy_listener(count: int) -> Iterator[tuple[socket.socket, list[socket.sock
         yield listener, taken
 
 
-def _selector(stack: ExitStack, clock: Callable[[], float] = lambda: 0.0) -> FairSelector:
-    return stack.enter_context(FairSelector(clock))
+def _with_strangers(
+    stack: ExitStack, count: int, clock: Callable[[], float] = lambda: 0.0
+) -> tuple[FairSelector, list[socket.socket]]:
+    """Return a selector, and strangers' sockets that are registered with it and stay ready."""
+    selector = stack.enter_context(FairSelector(clock))
+    listener, taken = stack.enter_context(_busy_listener(count))
+    selector.count_as_strangers(listener.getsockname()[1])
+    for one in taken:
+        selector.register(one, selectors.EVENT_READ)
+    return selector, taken
 
 
 def test_own_sockets_are_in_every_turn_however_many_strangers_are_ready() -> None:
     with ExitStack() as stack:
-        selector = _selector(stack)
-        listener, taken = stack.enter_context(_busy_listener(300))
-        selector.count_as_strangers(listener.getsockname()[1])
-        for one in taken:
-            selector.register(one, selectors.EVENT_READ)
+        selector, taken = _with_strangers(stack, 300)
         ours, theirs = (stack.enter_context(one) for one in socket.socketpair())
         theirs.send(b"a")
         selector.register(ours, selectors.EVENT_READ)
@@ -93,11 +97,7 @@ def test_own_sockets_are_in_every_turn_however_many_strangers_are_ready() -> Non
 
 def test_a_number_that_was_a_stranger_s_is_its_next_owner_s() -> None:
     with ExitStack() as stack:
-        selector = _selector(stack)
-        listener, taken = stack.enter_context(_busy_listener(100))
-        selector.count_as_strangers(listener.getsockname()[1])
-        for one in taken:
-            selector.register(one, selectors.EVENT_READ)
+        selector, taken = _with_strangers(stack, 100)
         number = taken[50].fileno()
         taken[50].close()
         selector.unregister(number)
@@ -111,11 +111,7 @@ def test_a_number_that_was_a_stranger_s_is_its_next_owner_s() -> None:
 def test_a_long_turn_is_followed_by_shorter_ones_until_there_is_time_again() -> None:
     with ExitStack() as stack:
         now, length = itertools.count().__next__, 1.0
-        selector = _selector(stack, lambda: now() * length)  # each turn takes that long
-        listener, taken = stack.enter_context(_busy_listener(100))
-        selector.count_as_strangers(listener.getsockname()[1])
-        for one in taken:
-            selector.register(one, selectors.EVENT_READ)
+        selector, _ = _with_strangers(stack, 100, lambda: now() * length)  # of each turn
         long = [len(selector.select(0)) for _ in range(8)]
         assert long == sorted(long, reverse=True)
         assert 1 <= long[-1] < long[0] <= 64
@@ -165,7 +161,7 @@ def test_the_server_s_own_questions_are_answered_among_strangers_that_are_always
 
 def test_a_stream_has_the_least_of_a_turn_until_it_is_closed() -> None:
     with ExitStack() as stack:
-        selector = _selector(stack)
+        selector = stack.enter_context(FairSelector(lambda: 0.0))
         streams = [stack.enter_context(pair) for pair in _ready_pairs(100)]
         for one in streams:
             selector.register(one, selectors.EVENT_READ)

@@ -76,7 +76,7 @@ class ContainerCommands:
         one that writes without end takes a processor until it is ended.
         """
         with contextlib.suppress(RuntimeUnavailableError, PodmanNotFoundError):
-            await asyncio.shield(self._end_processes(session))
+            await asyncio.shield(self._end_command_of(session))
 
     async def run(self) -> None:
         """End what an earlier server left, and whatever could not be ended, until cancelled."""
@@ -136,10 +136,10 @@ class ContainerCommands:
             await self._end_running(session)
 
     async def _end_running(self, session: str) -> None:
-        await self._end_processes(session)
+        await self._end_command_of(session)
         await self._api.remove_session(session, by_force=True)
 
-    async def _end_processes(self, session: str) -> None:
+    async def _end_command_of(self, session: str) -> None:
         state = await self._api.session_state(session)
         if state["Running"]:
             await _end_processes(self._look, int(state["Pid"]), str(state["ContainerID"]))
@@ -164,7 +164,8 @@ async def _end_processes(look: _Look, leader: int, container: str) -> None:
     waited, pause = 0.0, _POLL_SECONDS
     while waited < _GRACE_SECONDS + _KILL_SECONDS:
         there = (await look()).get(leader, set())
-        found = {pid for pid in there if is_process_of(pid, container)}
+        # In a thread: a command may have begun thousands.
+        found = await asyncio.to_thread(_bearers, there, container)
         if not found:
             return
         by_force = waited >= _GRACE_SECONDS
@@ -175,3 +176,7 @@ async def _end_processes(look: _Look, leader: int, container: str) -> None:
         await asyncio.sleep(pause)
         # To look at all processes of the machine takes a while: ever more rarely.
         waited, pause = waited + pause, _POLL_SECONDS if by_force else 2 * pause
+
+
+def _bearers(pids: set[int], container: str) -> set[int]:
+    return {pid for pid in pids if is_process_of(pid, container)}
