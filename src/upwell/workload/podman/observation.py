@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any, Self
 
 from upwell.machine.clock import PastTimes
-from upwell.oci import Digest, InvalidDigestError
+from upwell.oci import Digest, InvalidDigestError, InvalidReferenceError, Reference
 from upwell.workload.interface import Instance, ObservedContainer, Owner, State
 from upwell.workload.podman.containers.body import (
     LABEL_CONTAINER,
@@ -74,6 +74,14 @@ class ContainerFacts:
     """Podman has the exit code and the finish time that conmon wrote down for this start."""
     gone: bool = False
     """Neither process is there, whatever Podman says: to be found out beside this document."""
+
+    def has_image(self, image: Reference) -> bool:
+        """Return True if it was made of an image, by digest alone where that has one."""
+        try:
+            own = Reference.parse(self.image_name)
+        except InvalidReferenceError:
+            return False
+        return image == (replace(own, tag=None) if own.digest else own)
 
     @classmethod
     def parse(cls, document: Mapping[str, Any]) -> Self:

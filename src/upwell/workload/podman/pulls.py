@@ -7,7 +7,7 @@ asks too early gets the same fault again, and when it is worth to ask.
 
 import asyncio
 import logging
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import datetime, timedelta
 from typing import Protocol
@@ -23,6 +23,7 @@ from upwell.workload.interface import (
     State,
     WorkloadError,
 )
+from upwell.workload.podman.given_images import GivenImages
 
 _log = logging.getLogger(__name__)
 
@@ -72,17 +73,25 @@ class _Pull:
 
 
 class Pulls:
-    """The pulls that are under way, one for each instance; `publish` hears of their ends."""
+    """The pulls that are under way, one for each instance; `publish` hears of their ends.
+
+    A private image that was not `given` to a namespace is pulled for it although it lies here.
+    `runs` says whether containers of a namespace have an image: it was given to it at some time.
+    """
 
     def __init__(
         self,
         api: ImageApi,
         clock: Clock,
         publish: Callable[[Owner], None],
+        given: GivenImages,
+        runs: Callable[[str, Reference], Awaitable[bool]],
     ) -> None:
         self._api = api
         self._clock = clock
         self._publish = publish
+        self._given = given
+        self._runs = runs
         self._asked: asyncio.Queue[_Pull] = asyncio.Queue()
         self._under_way: dict[str, _Pull] = {}
         self._faults: dict[_Source, _Fault] = {}
@@ -110,7 +119,8 @@ class Pulls:
         if (pull := self._under_way.get(spec.name)) is not None:
             pull.shown = pull.shown or shown
             return True
-        missing = [image for image in images_of(spec) if not await self._api.image_exists(image)]
+        namespace = spec.owner.namespace
+        missing = [one for one in images_of(spec) if not await self._is_there(namespace, one)]
         for image in missing:
             self._refuse_early(_source(spec, image))
         if not missing:
@@ -149,7 +159,7 @@ class Pulls:
                 pull.instance = replace(pull.instance, message=_message(image))
                 namespace = pull.spec.owner.namespace
                 async with self._places.setdefault(namespace, asyncio.Semaphore(_AT_A_TIME)):
-                    await self._fetch(_source(pull.spec, image))
+                    await self._fetch(namespace, _source(pull.spec, image))
         except WorkloadError as error:
             _log.warning("image not pulled", extra={"instance": name, "why": str(error)})
         except Exception:  # noqa: BLE001 - a fault of ours, which must not end the pulls of others
@@ -158,10 +168,21 @@ class Pulls:
             del self._under_way[name]
             self._publish(pull.spec.owner)
 
-    async def _fetch(self, source: _Source) -> None:
+    async def _is_there(self, namespace: str, image: Reference) -> bool:
+        """Return True if the image is here, and the namespace may have it."""
+        if not await self._api.image_exists(image):
+            return False
+        if self._given.has(namespace, image):
+            return True
+        if await self._runs(namespace, image):
+            self._given.add(namespace, image)
+            return True
+        return False
+
+    async def _fetch(self, namespace: str, source: _Source) -> None:
         image, login, insecure = source
         async with self._locks.setdefault(image, asyncio.Lock()):
-            if await self._api.image_exists(image):
+            if await self._is_there(namespace, image):
                 return
             self._refuse_early(source)
             try:
@@ -169,6 +190,10 @@ class Pulls:
             except ImagePullError as error:
                 self._remember(source, str(error))
                 raise
+            if login is None:
+                self._given.publish(image)
+            else:
+                self._given.add(namespace, image)
             self._faults.pop(source, None)
 
     def _refuse_early(self, source: _Source) -> None:

@@ -22,6 +22,7 @@ from contextlib import asynccontextmanager
 from dataclasses import replace
 from datetime import datetime
 from ipaddress import IPv4Network
+from itertools import chain
 from typing import Self
 from uuid import uuid4
 from weakref import WeakValueDictionary
@@ -29,6 +30,7 @@ from weakref import WeakValueDictionary
 from upwell.machine.clock import PROCESS_CLOCK, Clock, SystemClock
 from upwell.machine.components import Components, WatchedComponent
 from upwell.machine.tasks import side_by_side
+from upwell.oci import Reference
 from upwell.workload.interface import (
     WHOLE_LOG,
     ContainerFile,
@@ -57,11 +59,12 @@ from upwell.workload.podman.api.supervision import ServiceSupervisor
 from upwell.workload.podman.bridge import BridgeNetwork, candidates, leave, make_local
 from upwell.workload.podman.changes import OwnerChanges
 from upwell.workload.podman.confinement import with_users
-from upwell.workload.podman.containers.body import LABEL_UPWELL
+from upwell.workload.podman.containers.body import LABEL_NAMESPACE, LABEL_UPWELL
 from upwell.workload.podman.containers.creation import ContainerCreation, PlacedInstance
 from upwell.workload.podman.containers.cut_starts import end_unstarted
 from upwell.workload.podman.containers.cut_starts import start as start_container
 from upwell.workload.podman.containers.files import collect
+from upwell.workload.podman.given_images import GivenImages
 from upwell.workload.podman.health import Health
 from upwell.workload.podman.hosts_files import HostsFiles
 from upwell.workload.podman.instance_network import connect_inside
@@ -109,7 +112,8 @@ class PodmanRuntime:
         self._leftovers = Leftovers(settings, api, self._records)
         self._changes = OwnerChanges()
         self._images = JudgedPulls(settings, api)
-        self._pulls = Pulls(self._images, clock, self._changes.publish)
+        self._given = GivenImages(settings.data_dir / "given-images")
+        self._pulls = Pulls(self._images, clock, self._changes.publish, self._given, self._has_run)
         kept = settings.data_dir / "kept"
         self._kept = KeptVolumes(api, kept, {LABEL_UPWELL: settings.instance_id})
         self._pins = Pins(settings.pins_root, settings.allowed_host_paths)
@@ -162,6 +166,7 @@ class PodmanRuntime:
         runtime = cls(settings, api, clock or SystemClock(), component)
         await asyncio.to_thread(runtime._records.purge)
         await asyncio.to_thread(runtime._images.recover)
+        await asyncio.to_thread(runtime._given.load)
         try:
             with contextlib.suppress(RuntimeUnavailableError):  # the supervisor tells of it
                 await runtime._ensure_network()
@@ -495,6 +500,13 @@ class PodmanRuntime:
     async def _observe_containers(self, name: str = "") -> Mapping[str, list[ContainerFacts]]:
         """Return the containers by instance, each instance's in the order of their creation."""
         return await self._listing.observe(name)
+
+    async def _has_run(self, namespace: str, image: Reference) -> bool:
+        """Return True if a container of the namespace has the image."""
+        found = chain.from_iterable((await self._observe_containers()).values())
+        return any(
+            one.labels.get(LABEL_NAMESPACE) == namespace and one.has_image(image) for one in found
+        )
 
     async def _remove_broken(self, name: str) -> None:
         """Remove the containers of an instance that are set apart; its lock is held."""

@@ -15,8 +15,10 @@ from upwell.outbound.dialing import Dialer
 from upwell.outbound.image_registries import ImageRegistries
 from upwell.outbound.policy import OutboundPolicy
 from upwell.workload.interface import ContainerSpec, ImagePullError, InstanceSpec, Owner, State
+from upwell.workload.podman import given_images
 from upwell.workload.podman.api.judged_pulls import JudgedPulls
 from upwell.workload.podman.api.service import PodmanSettings
+from upwell.workload.podman.given_images import GivenImages
 from upwell.workload.podman.pulls import Pulls, images_of
 
 OWNER = Owner("Deployment", "shop", "web")
@@ -73,16 +75,25 @@ class PullsUnderTest:
     """Pulls that run, and who hears of them."""
 
     def __init__(
-        self, registries: ImageRegistries | None = None, pressure: PressureCheck = no_pressure
+        self,
+        registries: ImageRegistries | None = None,
+        pressure: PressureCheck = no_pressure,
+        given: Path = Path("/nowhere/given-images"),
     ) -> None:
         self.api = SlowApi()
+        self.runs: set[tuple[str, Reference]] = set()
         self.clock = ManualClock()
         self.told: asyncio.Queue[Owner] = asyncio.Queue()
         settings = PodmanSettings(
             Path("/nowhere"), "test", registries=registries, pressure=pressure
         )
         images = JudgedPulls(settings, self.api)
-        self.pulls = Pulls(images, self.clock, self.told.put_nowait)
+        self.given = GivenImages(given)
+        self.given.load()
+        self.pulls = Pulls(images, self.clock, self.told.put_nowait, self.given, self._has_run)
+
+    async def _has_run(self, namespace: str, image: Reference) -> bool:
+        return (namespace, image) in self.runs
 
     async def heard(self) -> Owner:
         async with asyncio.timeout(DEADLINE):
@@ -95,9 +106,11 @@ class PullsUnderTest:
 
 @asynccontextmanager
 async def pulling(
-    registries: ImageRegistries | None = None, pressure: PressureCheck = no_pressure
+    registries: ImageRegistries | None = None,
+    pressure: PressureCheck = no_pressure,
+    given: Path = Path("/nowhere/given-images"),
 ) -> AsyncIterator[PullsUnderTest]:
-    made = PullsUnderTest(registries, pressure)
+    made = PullsUnderTest(registries, pressure, given)
     task = asyncio.create_task(made.pulls.run())
     try:
         yield made
@@ -256,3 +269,98 @@ async def test_a_pull_ends_when_the_disk_gets_full() -> None:
         assert it.api.given_up == 1
         with pytest.raises(ImagePullError, match=r"cannot pull .* now: /data has 3 MiB free"):
             await it.pulls.are_needed(instance(), restarts=0)
+
+
+OTHERS = replace(OWNER, namespace="others")
+
+
+async def pulled(it: PullsUnderTest, spec: InstanceSpec) -> bool:
+    """Return whether it had to be pulled, once that has ended."""
+    if not await it.pulls.are_needed(spec, restarts=0):
+        return False
+    await it.heard()
+    return True
+
+
+async def test_an_image_that_lies_here_is_nobodys_who_was_not_given_it() -> None:
+    async with pulling() as it:
+        it.api.let.set()
+        assert await pulled(it, instance(logins=(ALICE,)))
+        it.api.fault = "cannot pull: 401 unauthorized"
+        assert await pulled(it, instance("evil-0", owner=OTHERS))
+        with pytest.raises(ImagePullError, match="401"):
+            await it.pulls.are_needed(instance("evil-0", owner=OTHERS), restarts=0)
+        assert it.api.pulled[-1] == (BY_DIGEST, None, False)
+        # Whoever has it keeps it, whatever the registry says now.
+        assert not await pulled(it, instance("web-1", logins=(ALICE,)))
+        assert not await pulled(it, instance("web-2"))
+        it.api.fault = ""
+        assert await pulled(it, instance("others-0", owner=OTHERS, logins=(ALICE,)))
+        assert not await pulled(it, instance("others-1", owner=OTHERS))
+
+
+async def test_what_needed_no_login_is_everybodys_and_so_is_what_an_administrator_has_loaded(
+    tmp_path: Path,
+) -> None:
+    file = tmp_path / "given-images"
+    async with pulling(given=file) as it:
+        it.api.let.set()
+        assert await pulled(it, instance())
+        loaded = replace(BY_DIGEST, digest=Digest.of(b"loaded"))
+        it.api.present.add(loaded)
+        for namespace in ("others", "third"):
+            owner = replace(OWNER, namespace=namespace)
+            containers = (ContainerSpec("web", IMAGE), ContainerSpec("tool", loaded))
+            spec = instance(f"{namespace}-0", owner=owner, containers=containers)
+            assert not await pulled(it, spec)
+        assert len(it.api.pulled) == 1
+        assert not file.exists()
+
+
+async def test_what_turns_out_to_need_no_login_is_everybodys() -> None:
+    async with pulling() as it:
+        it.api.let.set()
+        assert await pulled(it, instance(logins=(ALICE,)))
+        assert await pulled(it, instance("others-0", owner=OTHERS))
+        third = replace(OWNER, namespace="third")
+        assert not await pulled(it, instance("third-0", owner=third))
+
+
+async def test_what_was_given_is_known_after_a_restart(tmp_path: Path) -> None:
+    file = tmp_path / "given-images"
+    async with pulling(given=file) as it:
+        it.api.let.set()
+        assert await pulled(it, instance(logins=(ALICE,)))
+    assert file.stat().st_mode & 0o777 == 0o600
+    with file.open("a") as cut:
+        cut.write('["others", "registry.te')  # a power cut in the middle of a line
+    async with pulling(given=file) as it:
+        it.api.present.add(BY_DIGEST)
+        assert not await pulled(it, instance())
+        it.api.let.set()
+        assert await pulled(it, instance("others-0", owner=OTHERS))
+
+
+async def test_what_a_namespace_runs_was_given_to_it_at_some_time() -> None:
+    async with pulling() as it:
+        it.api.let.set()
+        assert await pulled(it, instance(logins=(ALICE,)))
+        it.runs.add(("others", BY_DIGEST))
+        assert not await pulled(it, instance("others-0", owner=OTHERS))
+        it.runs.clear()
+        assert not await pulled(it, instance("others-1", owner=OTHERS))
+
+
+async def test_so_many_are_remembered(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(given_images, "_MOST", 3)
+    known = GivenImages(tmp_path / "given-images")
+    images = [replace(BY_DIGEST, digest=Digest.of(b"%d" % number)) for number in range(5)]
+    for image in images:
+        known.add("shop", image)
+        known.add("shop", image)
+    assert [known.has("shop", image) for image in images] == [False, False, True, True, True]
+    again = GivenImages(tmp_path / "given-images")
+    again.load()
+    assert [again.has("shop", image) for image in images[2:]] == [True, True, True]
+    assert not again.has("others", images[4])
+    assert len((tmp_path / "given-images").read_text().splitlines()) == 3
