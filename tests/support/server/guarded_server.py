@@ -3,6 +3,7 @@
 import asyncio
 import contextlib
 import socket
+import time
 from collections.abc import AsyncIterator, Callable
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
@@ -105,14 +106,16 @@ class GuardedServer:
                 await asyncio.sleep(0.01)
 
 
-type Served = Callable[[ConnectionLimits], contextlib.AbstractAsyncContextManager[GuardedServer]]
+type Served = Callable[..., contextlib.AbstractAsyncContextManager[GuardedServer]]
 
 
 @contextlib.asynccontextmanager
-async def guarded_server(folder: Path, limits: ConnectionLimits) -> AsyncIterator[GuardedServer]:
+async def guarded_server(
+    folder: Path, limits: ConnectionLimits, clock: Callable[[], float] = time.monotonic
+) -> AsyncIterator[GuardedServer]:
     """Serve on a free port while the block lasts; `folder` is for its certificate."""
     certificate = generated(folder / "tls", ["localhost"], datetime.now(UTC))
-    shutdown, app, table = asyncio.Event(), RequestRecorder(), ConnectionTable(limits)
+    shutdown, app, table = asyncio.Event(), RequestRecorder(), ConnectionTable(limits, clock)
     with socket.create_server(("127.0.0.1", 0)) as listener:
         server = GuardedServer(listener.getsockname()[1], table, app)
         tls = server_context(certificate)

@@ -67,6 +67,8 @@ class ConnectionLimits:
     framing_share: int = 16
     write_seconds: float = 30.0
     """A client that takes nothing for so long, while there is something to send, is cut off."""
+    write_floor: int = 4 * 1024
+    """Bytes a second that a client has to take, as long as there is something to send."""
     stalled_seconds: float = 300.0
     """The same of a WebSocket, behind which somebody may sit who has stopped their terminal."""
 

@@ -26,6 +26,7 @@ from uvicorn.server import ServerState
 
 from upwell.server.asgi.connections import ConnectionTable, TrackedConnection
 from upwell.server.asgi.guarded_websocket import GuardedWebSocketProtocol
+from upwell.server.asgi.reader_pace import ReaderPace
 from upwell.server.asgi.send_buffers import keep_little_unsent
 from upwell.server.auth.request_info import IDENTIFY
 from upwell.server.http.errors import ApiError, status_of
@@ -91,8 +92,8 @@ class GuardedHttpProtocol(HttpToolsProtocol):
         self._framing = 0
         self._parts = 0
         """Of the body, in what was read last."""
-        self._blocked_since: float | None = None
-        self._ending_since: float | None = None
+        self._reader = ReaderPace(table.limits.write_seconds, table.limits.write_floor)
+        self._refused_since: float | None = None
         self.app = self._counting(self.app)
 
     @override
@@ -293,13 +294,13 @@ class GuardedHttpProtocol(HttpToolsProtocol):
     def pause_writing(self) -> None:
         """Note that the client takes less than is sent."""
         super().pause_writing()
-        self._blocked_since = self._table.clock()
+        self._reader.begin(self.transport, self._table.clock())
 
     @override
     def resume_writing(self) -> None:
         """Note that the client has taken what was sent."""
         super().resume_writing()
-        self._blocked_since = None
+        self._reader.end()
 
     def _counting(self, app: ASGI3Application) -> ASGI3Application:
         """Return the application, which takes from the table what it is given to read."""
@@ -350,7 +351,7 @@ class GuardedHttpProtocol(HttpToolsProtocol):
         self._ignores, self._unfinished = True, None
         self._table.refuse(str(code))
         self._table.release(self._tracked)
-        self._ending_since = self._table.clock()
+        self._refused_since = self._table.clock()
         if self.transport.is_closing():
             return
         if not self._tracked.is_idle:
@@ -364,18 +365,21 @@ class GuardedHttpProtocol(HttpToolsProtocol):
 
     def _expire(self, now: float) -> None:
         """Close the connection if it has been too slow by `now`."""
-        limits = self._limits
-        if self.transport.is_closing() and self._ending_since is None:
-            self._ending_since = now  # what is left to be sent may never be taken
-        if self._ending_since is not None:
-            most = _LINGER_SECONDS if self._refusal else limits.write_seconds
-            if now - self._ending_since > most:
+        is_closing = self.transport.is_closing()
+        if is_closing:
+            self._reader.begin(self.transport, now)  # what is left to be sent may never be taken
+        if self._refused_since is not None:
+            if now - self._refused_since > _LINGER_SECONDS:
                 self.transport.abort()
-        elif self._blocked_since is not None and now - self._blocked_since > limits.write_seconds:
-            self._table.refuse("slow-reader")
+        elif self._reader.is_over(self.transport, now):
+            if not is_closing:
+                self._table.refuse("slow-reader")
             self.transport.abort()
-        elif self._tracked.is_idle and now - (self._head_since or now) > limits.head_seconds:
+        elif self._tracked.is_idle and self._head_seconds(now) > self._limits.head_seconds:
             self._expire_head()
+
+    def _head_seconds(self, now: float) -> float:
+        return 0 if self._head_since is None else now - self._head_since
 
     def _expire_head(self) -> None:
         if self._unfinished is not None:

@@ -387,6 +387,52 @@ async def test_who_reads_nothing_is_cut_off(serving: Served) -> None:
         writer.close()
 
 
+STEP_SECONDS = 20
+"""Of the table's clock, between two reads; its connections may be without progress for 30."""
+
+
+async def read_slowly(serving: Served, head: bytes, piece: int) -> tuple[int, int]:
+    """Read 24 pieces of an answer, one in 20 s; return the bytes, and how often it was cut."""
+    now = 0.0
+    async with serving(ConnectionLimits(), clock=lambda: now) as server:
+        server.app.answer = b"a" * (16 * MIB)
+        with socket.create_connection(("127.0.0.1", server.port)) as client:
+            client.setblocking(False)  # noqa: FBT003 - of the standard library
+            loop = asyncio.get_running_loop()
+            await loop.sock_sendall(client, head)
+            await server.until(lambda: bool(server.app.seen))
+            taken = 0
+            for _ in range(24):
+                with contextlib.suppress(OSError):
+                    taken += len(await asyncio.wait_for(read(client, piece), SECONDS))
+                now += STEP_SECONDS
+                server.table.expire()
+                await asyncio.sleep(0)
+        return taken, server.table.refused["slow-reader"]
+
+
+async def read(client: socket.socket, size: int) -> bytes:
+    """Read so many bytes, or what there is until the end."""
+    loop, read = asyncio.get_running_loop(), bytearray()
+    while len(read) < size and (more := await loop.sock_recv(client, size - len(read))):
+        read += more
+    return bytes(read)
+
+
+@pytest.mark.parametrize("more", [b"", b"Connection: close\r\n"])
+async def test_who_goes_on_reading_slowly_is_answered(serving: Served, more: bytes) -> None:
+    """13 KB/s, of which the event loop sees nothing: the kernel's buffer stays full."""
+    head = b"GET /a HTTP/1.1\r\n" + HOST + more + b"\r\n"
+    assert await read_slowly(serving, head, 256 * 1024) == (24 * 256 * 1024, 0)
+
+
+async def test_who_reads_a_trickle_is_cut_off(serving: Served) -> None:
+    head = b"GET /a HTTP/1.1\r\n" + HOST + b"\r\n"
+    taken, cut = await read_slowly(serving, head, 1024)
+    assert cut == 1
+    assert taken < MIB
+
+
 async def test_of_a_stream_that_nobody_reads_little_is_made(serving: Served) -> None:
     """The kernel would take 4 MiB of each; the client's half here keeps as little as it may."""
     async with serving(ConnectionLimits(write_seconds=0.3)) as server:
