@@ -3,10 +3,11 @@
 import json
 import sqlite3
 import zlib
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 
-from upwell.inventory.interface import InventoryError, Layers, Package
+from upwell.inventory.interface import InventoryError, InventoryFailedError, Layers, Package
 from upwell.inventory.layers import (
     LIMITS_VERSION,
     LayerContents,
@@ -14,7 +15,7 @@ from upwell.inventory.layers import (
     packages_of,
     read_layer,
 )
-from upwell.machine.databases import open_derived
+from upwell.machine.databases import next_step, open_derived, transaction
 from upwell.oci import Descriptor, Digest
 
 _SCHEMA = """
@@ -67,6 +68,7 @@ class SqliteInventory:
 
     def __init__(self, path: Path) -> None:
         path.parent.mkdir(parents=True, exist_ok=True)
+        self._path = path
         self._connection = open_derived(path, _set_up, "the images of the registry")
 
     def close(self) -> None:
@@ -75,48 +77,49 @@ class SqliteInventory:
 
     async def packages(self, digest: Digest) -> Sequence[Package] | None:
         """Return the packages of an image; None when it was not indexed yet."""
-        if self._connection.execute(_IS_INDEXED, (str(digest),)).fetchone() is None:
-            return None
-        return [Package(*row) for row in self._connection.execute(_PACKAGES, (str(digest),))]
+        with self._using() as connection:
+            if connection.execute(_IS_INDEXED, (str(digest),)).fetchone() is None:
+                return None
+            return [Package(*row) for row in connection.execute(_PACKAGES, (str(digest),))]
 
     async def digests(self) -> Sequence[Digest]:
         """List the images that are indexed."""
-        return [Digest.parse(row[0]) for row in self._connection.execute(_DIGESTS)]
+        with self._using() as connection:
+            return [Digest.parse(row[0]) for row in connection.execute(_DIGESTS)]
 
     async def forget(self, digest: Digest) -> None:
         """Remove what is known of an image; idempotent."""
-        with self._connection:
-            self._connection.execute("BEGIN")
-            self._connection.execute(_FORGET_PACKAGES, (str(digest),))
-            self._connection.execute(_FORGET_IMAGE, (str(digest),))
-            self._connection.execute(_FORGET_FAILURE, (str(digest),))
+        with self._using() as connection, transaction(connection):
+            for forget in (_FORGET_PACKAGES, _FORGET_IMAGE, _FORGET_FAILURE):
+                connection.execute(forget, (str(digest),))
 
     async def failure(self, digest: Digest) -> str | None:
         """Return why the packages of an image cannot be read; None: they can, or nobody tried."""
-        row = self._connection.execute(_FAILURE, (str(digest), LIMITS_VERSION)).fetchone()
+        with self._using() as connection:
+            row = connection.execute(_FAILURE, (str(digest), LIMITS_VERSION)).fetchone()
         return None if row is None else str(row[0])
 
     async def index(self, digest: Digest, layers: Layers) -> Sequence[Package]:
         """Read the packages from the layers and keep them; raises InventoryError."""
-        self._raise_failure(digest)
+        await self._raise_failure(digest)
         try:
             packages = packages_of([await self._layer(layers, layer) for layer in layers.layers])
         except InventoryError as error:
             self._keep_failure(digest, error)
             raise
         rows = [(str(digest), p.name, p.version, p.architecture, p.source) for p in packages]
-        with self._connection:
-            self._connection.execute("BEGIN")
-            self._connection.execute(_ADD_IMAGE, (str(digest),))
-            self._connection.executemany(_ADD_PACKAGE, rows)
+        with self._using() as connection, transaction(connection):
+            connection.execute(_ADD_IMAGE, (str(digest),))
+            connection.executemany(_ADD_PACKAGE, rows)
         return packages
 
     async def _layer(self, layers: Layers, layer: Descriptor) -> LayerContents:
         """Return what a layer says; images share layers, so each is read once and remembered."""
-        row = self._connection.execute(_LAYER, (str(layer.digest),)).fetchone()
+        with self._using() as connection:
+            row = connection.execute(_LAYER, (str(layer.digest),)).fetchone()
         if row is not None:
             return LayerContents.parse(json.loads(zlib.decompress(row[0])))
-        self._raise_failure(layer.digest)
+        await self._raise_failure(layer.digest)
         try:
             contents = await read_layer(layers, layer)
         except UnsupportedLayerError:
@@ -124,21 +127,29 @@ class SqliteInventory:
         except InventoryError as error:
             self._keep_failure(layer.digest, error)
             raise
-        text = json.dumps(contents.data())
-        self._connection.execute(
-            _ADD_LAYER, (str(layer.digest), zlib.compress(text.encode(), level=1))
-        )
+        kept = zlib.compress(json.dumps(contents.data()).encode(), level=1)
+        with self._using() as connection:
+            connection.execute(_ADD_LAYER, (str(layer.digest), kept))
         return contents
 
-    def _raise_failure(self, digest: Digest) -> None:
+    async def _raise_failure(self, digest: Digest) -> None:
         """Raise InventoryError if what has this digest has failed before, under these limits."""
-        row = self._connection.execute(_FAILURE, (str(digest), LIMITS_VERSION)).fetchone()
-        if row is not None:
-            raise InventoryError(row[0])
+        if (why := await self.failure(digest)) is not None:
+            raise InventoryError(why)
 
     def _keep_failure(self, digest: Digest, error: InventoryError) -> None:
         if not error.retryable:
-            self._connection.execute(_ADD_FAILURE, (str(digest), LIMITS_VERSION, str(error)))
+            with self._using() as connection:
+                connection.execute(_ADD_FAILURE, (str(digest), LIMITS_VERSION, str(error)))
+
+    @contextmanager
+    def _using(self) -> Iterator[sqlite3.Connection]:
+        """Raise InventoryFailedError for faults of the file within the block."""
+        try:
+            yield self._connection
+        except sqlite3.Error as error:
+            why = f"{self._path} cannot be used: {error}{next_step(error)}"
+            raise InventoryFailedError(why) from error
 
 
 def _set_up(connection: sqlite3.Connection) -> None:

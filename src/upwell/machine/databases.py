@@ -17,6 +17,12 @@ log = logging.getLogger(__name__)
 _BESIDE = ("-wal", "-shm", "-journal")
 _ALWAYS_CHECKED_BYTES = 256 * 1024 * 1024
 """A larger file is checked only after a process that did not close it: a second per gigabyte."""
+_NEXT_STEPS = {
+    sqlite3.SQLITE_FULL: "free space, or enlarge the disk",
+    sqlite3.SQLITE_IOERR: "free space, or see `dmesg` for faults of the disk",
+    sqlite3.SQLITE_CANTOPEN: "free space, and see that the folder can be written to",
+    sqlite3.SQLITE_READONLY: "mount the file system for writing again",
+}
 
 type Setup = Callable[[sqlite3.Connection], None]
 """Sets a connection up: its pragmas and tables."""
@@ -83,6 +89,13 @@ def transaction(connection: sqlite3.Connection) -> Iterator[None]:
         if connection.in_transaction:
             connection.execute("ROLLBACK")
         raise
+
+
+def next_step(error: sqlite3.Error) -> str:
+    """Return what to do about a fault of the disk, to be said after it."""
+    # The low byte is the code, the rest says more of it (sqlite.org/rescode.html).
+    step = _NEXT_STEPS.get(getattr(error, "sqlite_errorcode", 0) & 0xFF)
+    return f"; {step}" if step else ""
 
 
 def _check(connection: sqlite3.Connection, path: Path) -> None:

@@ -21,7 +21,12 @@ from upwell.api.meta import ObjectKey, Resource
 from upwell.encryption.databases import DatabaseKeys, Resealer, truncate_log
 from upwell.encryption.keyring import Keyring
 from upwell.encryption.sealing import DataKey
-from upwell.machine.databases import DamagedDatabaseError, open_database, transaction
+from upwell.machine.databases import (
+    DamagedDatabaseError,
+    next_step,
+    open_database,
+    transaction,
+)
 from upwell.store.encryption.envelope import EnvelopeCipher, EnvelopeError, SealedIdentity
 from upwell.store.encryption.resealing import StoreResealer
 from upwell.store.history import ChangeRecord, History
@@ -45,12 +50,6 @@ _PRAGMAS = (
 _INSTANCE = "instance"
 _TIMELINES = "timelines"
 _FOLDER = "folder"
-_NEXT_STEPS = {
-    sqlite3.SQLITE_FULL: "free space, or enlarge the disk",
-    sqlite3.SQLITE_IOERR: "free space, or see `dmesg` for faults of the disk",
-    sqlite3.SQLITE_CANTOPEN: "free space, and see that the folder can be written to",
-    sqlite3.SQLITE_READONLY: "mount the file system for writing again",
-}
 _RESTORE = "restore a copy of it with its -wal file"
 _GET_SCHEMA = "PRAGMA user_version"
 _SET_SCHEMA = "PRAGMA user_version = {number:d}"  # a pragma takes no parameters
@@ -136,7 +135,7 @@ class _SqliteJournal:
         except EnvelopeError as error:
             raise DamagedStoreError(self._path, f"an envelope: {error}: {_RESTORE}") from error
         except sqlite3.OperationalError as error:
-            why = f"{self._path} cannot be opened: {error}{_next_step(error)}"
+            why = f"{self._path} cannot be opened: {error}{next_step(error)}"
             raise UnavailableError(why) from error
         except sqlite3.DatabaseError as error:
             raise DamagedStoreError(self._path, f"{error}: {_RESTORE}") from error
@@ -278,7 +277,7 @@ class _SqliteJournal:
         try:
             yield connection
         except sqlite3.Error as error:
-            why = f"{self._path} was not written: {error}{_next_step(error)}"
+            why = f"{self._path} was not written: {error}{next_step(error)}"
             raise UnavailableError(why) from error
 
     def _close(self) -> None:
@@ -387,13 +386,6 @@ class SqliteStore(LocalStore):
                 await asyncio.wait({self._rotation})
             await super().close()
             await self._file.close()
-
-
-def _next_step(error: sqlite3.Error) -> str:
-    """Return what to do about a fault of the disk, to be said after it."""
-    # The low byte is the code, the rest says more of it (sqlite.org/rescode.html).
-    step = _NEXT_STEPS.get(getattr(error, "sqlite_errorcode", 0) & 0xFF)
-    return f"; {step}" if step else ""
 
 
 def _unknown_kind(key: ObjectKey) -> str:

@@ -1,11 +1,14 @@
+import resource
+import signal
 from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
 from tests.support.inventory.layer_archives import ImageInMemory, layer
 
 from upwell.inventory import sqlite
-from upwell.inventory.interface import Inventory, InventoryError, Package
+from upwell.inventory.interface import Inventory, InventoryError, InventoryFailedError, Package
 from upwell.inventory.sqlite import SqliteInventory
 from upwell.oci import Digest
 
@@ -110,3 +113,32 @@ async def test_a_failed_layer_is_not_fetched_for_another_image_or_after_a_restar
         await again.index(DIGEST, second)
     assert second.opened == 1
     again.close()
+
+
+@contextmanager
+def no_room_behind(log: Path) -> Iterator[None]:
+    """Let no file of this process grow larger than the database's log is: as good as a full disk."""
+    _, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
+    before = signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (log.stat().st_size, hard))
+    try:
+        yield
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, (hard, hard))
+        signal.signal(signal.SIGXFSZ, before)
+
+
+async def test_a_full_disk_is_said_with_what_to_do_and_is_no_fault_of_the_image(
+    inventory: Inventory, path: Path
+) -> None:
+    image = ImageInMemory(layer((STATUS, "Package: a\nVersion: 1\n")))
+    with no_room_behind(path.with_name(f"{path.name}-wal")):
+        for found in (image, ImageInMemory(b"garbage")):
+            with pytest.raises(InventoryFailedError) as caught:
+                await inventory.index(DIGEST, found)
+            assert caught.value.retryable
+            assert str(caught.value).startswith(f"{path} cannot be used: ")
+            assert "; free space" in str(caught.value)
+
+    assert await inventory.failure(DIGEST) is None
+    assert await inventory.index(DIGEST, image) == [Package("a", "1")]
