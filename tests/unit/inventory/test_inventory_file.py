@@ -117,7 +117,7 @@ async def test_a_failed_layer_is_not_fetched_for_another_image_or_after_a_restar
 
 @contextmanager
 def no_room_behind(log: Path) -> Iterator[None]:
-    """Let no file of this process grow larger than the database's log is: as good as a full disk."""
+    """Let no file of this process grow beyond the database's log: as good as a full disk."""
     _, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
     before = signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
     resource.setrlimit(resource.RLIMIT_FSIZE, (log.stat().st_size, hard))
