@@ -90,6 +90,7 @@ COMMANDS: Mapping[str, Entry] = {
         "notifications.notify:notify", "Test Subscriptions; list and replay failed deliveries."
     ),
     "pipeline": Entry("promotion.pipeline:pipeline", "Show the stages of pipelines."),
+    "plan": Entry("waves.plan:plan", "Show what a change of an image would reach."),
     "port-forward": Entry(
         "workloads.port_forward:port_forward", "Forward local ports to an instance."
     ),

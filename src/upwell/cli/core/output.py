@@ -33,6 +33,9 @@ class Format(StrEnum):
     NAME = "name"
     JSON = "json"
     YAML = "yaml"
+    DOT = "dot"
+    """Graphviz's language."""
+    MERMAID = "mermaid"
 
 
 class OutputFormat(str):

@@ -8,6 +8,7 @@ from typing import Any
 from upwell.api.cluster_operator import ClusterOperator
 from upwell.api.meta import ObjectKey, format_time
 from upwell.cli.core.output import format_age, shortened
+from upwell.cli.explain.tree_lines import tree_lines
 from upwell.formats.human_duration import human_duration
 from upwell.policy.explain.freshness import Freshness, Snapshot, images_of, short
 from upwell.policy.explain.graph import Node
@@ -19,8 +20,6 @@ from upwell.policy.images.streams import StreamTag
 from upwell.policy.rollouts.settings import Workload
 from upwell.policy.rollouts.summary import desired_replicas, serving
 from upwell.policy.rollouts.triggers import hold_text
-
-_BRANCH, _LAST, _PIPE, _BLANK = "├─ ", "└─ ", "│  ", "   "
 
 
 @dataclass(frozen=True, slots=True)
@@ -93,10 +92,7 @@ class StatusTree:
 
     def lines(self) -> Iterator[str]:
         """Yield the tree; a node with several inputs is drawn once and named again."""
-        drawn: set[Node] = set()
-        for root in self._roots():
-            if root not in drawn:
-                yield from self._draw(root, drawn)
+        yield from tree_lines(self._roots(), self._targets, lambda one: self._line(self.facts(one)))
         for cycle in self._snapshot.endless:
             if self._shown.issuperset(cycle):
                 names = " -> ".join(map(str, (*cycle, cycle[0])))
@@ -186,25 +182,14 @@ class StatusTree:
         place = self._snapshot.lineage.placement(self._snapshot.workloads[key])
         return place is not None and place.pipeline.namespace == namespace
 
+    def _targets(self, node: Node) -> Sequence[Node]:
+        return [e.target for e in self._graph.outputs(node) if e.target in self._shown]
+
     def _roots(self) -> Iterator[Node]:
         """Yield nodes without input; then, for cycles without an input, their first node."""
         order = [node for node in self._graph.order() if node in self._shown]
         yield from (node for node in order if not self._graph.inputs(node))
         yield from order
-
-    def _draw(self, root: Node, drawn: set[Node]) -> Iterator[str]:
-        waiting: list[tuple[Node, str, str]] = [(root, "", "")]
-        while waiting:
-            node, branch, indent = waiting.pop()
-            if node in drawn:
-                yield f"{branch}{node} (shown above)"
-                continue
-            drawn.add(node)
-            yield f"{branch}{self._line(self.facts(node))}"
-            targets = [e.target for e in self._graph.outputs(node) if e.target in self._shown]
-            for at, target in enumerate(reversed(targets)):
-                mark, below = (_BRANCH, _PIPE) if at else (_LAST, _BLANK)
-                waiting.append((target, indent + mark, indent + below))
 
     def _line(self, facts: NodeFacts) -> str:
         parts = [facts.text, facts.digest and short(facts.digest)]

@@ -37,8 +37,8 @@ def backlog_of(configs: Iterable[Sequence[Build]], now: datetime) -> Backlog:
     takes at least their sum. Builds that have to be tried again, that wait for an input or for
     a build above them are left out.
     """
-    groups = [(list(builds), list(_lengths(builds))) for builds in configs]
-    usual = _median(length for _, lengths in groups for length in lengths)
+    groups = [(list(builds), list(lengths_of(builds))) for builds in configs]
+    usual = median_of(length for _, lengths in groups for length in lengths)
     waiting = running = guessed = 0
     whole = longest = timedelta()
     for builds, lengths in groups:
@@ -46,7 +46,7 @@ def backlog_of(configs: Iterable[Sequence[Build]], now: datetime) -> Backlog:
         started = [build for build in builds if build.status.phase in _ACTIVE]
         waiting += len(queued)
         running += len(started)
-        own = _median(lengths)
+        own = median_of(lengths)
         guessed += len(queued) if own is None else 0
         expected = own or usual or timedelta()
         left = [max(expected - _elapsed(build, now), timedelta()) for build in started]
@@ -80,7 +80,7 @@ def _waits(build: Build) -> bool:
     )
 
 
-def _lengths(builds: Sequence[Build]) -> Iterator[timedelta]:
+def lengths_of(builds: Sequence[Build]) -> Iterator[timedelta]:
     """Yield how long the last builds took, of those that made an image."""
     ended = [build for build in builds if build.status.phase is BuildPhase.COMPLETE]
     for build in nlargest(_RECENT, ended, key=number_of):
@@ -94,6 +94,7 @@ def _elapsed(build: Build, now: datetime) -> timedelta:
     return now - began if began is not None else timedelta()
 
 
-def _median(lengths: Iterable[timedelta]) -> timedelta | None:
+def median_of(lengths: Iterable[timedelta]) -> timedelta | None:
+    """Return the median; None of nothing."""
     seconds = [length.total_seconds() for length in lengths]
     return timedelta(seconds=median(seconds)) if seconds else None

@@ -5,6 +5,7 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from functools import cached_property
+from itertools import chain
 
 from upwell.api import conditions
 from upwell.api.build import (
@@ -104,6 +105,10 @@ class Snapshot:
     def builds(self, config: ObjectKey) -> Sequence[Build]:
         """Return a BuildConfig's builds, newest first."""
         return self._builds.get(config, [])
+
+    def every_build(self) -> Iterator[Build]:
+        """Yield the builds of all BuildConfigs."""
+        return chain.from_iterable(self._builds.values())
 
     def history(self, tag: StreamTag) -> NamedTagEventList | None:
         """Return the digests of a tag."""

@@ -72,11 +72,15 @@ class Graph:
         self.edges = tuple(sorted(merged.values(), key=lambda e: (str(e.source), str(e.target))))
         found = {*nodes, *(e.source for e in self.edges), *(e.target for e in self.edges)}
         self.nodes: tuple[Node, ...] = tuple(sorted(found, key=str))
+        self._known = frozenset(found)
         self._into: dict[Node, list[Edge]] = defaultdict(list)
         self._out_of: dict[Node, list[Edge]] = defaultdict(list)
         for edge in self.edges:
             self._into[edge.target].append(edge)
             self._out_of[edge.source].append(edge)
+
+    def __contains__(self, node: object) -> bool:
+        return node in self._known
 
     def inputs(self, node: Node) -> tuple[Edge, ...]:
         """Return the edges into `node`: what it is made from."""

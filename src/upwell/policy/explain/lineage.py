@@ -3,15 +3,24 @@
 from collections import defaultdict
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from datetime import timedelta
 
 from upwell.api.meta import Resource
 from upwell.api.pipeline import Pipeline, Stage, StageStatus
-from upwell.api.promotion import CheckResult, Component, Promotion, Purpose, Release, Vote
+from upwell.api.promotion import (
+    CheckResult,
+    Component,
+    Promotion,
+    PromotionPhase,
+    Purpose,
+    Release,
+    Vote,
+)
 from upwell.api.values.commits import short_commit
 from upwell.policy.builds.triggers import digest_of
 from upwell.policy.explain.statement import Statement, Topic
 from upwell.policy.promotion.releases import rejection_of
-from upwell.policy.promotion.stages import names_workload, serving, upstream
+from upwell.policy.promotion.stages import names_workload, namespace_of, serving, upstream
 
 type _Owner = tuple[str, str]
 """Namespace and name of a Pipeline."""
@@ -37,13 +46,15 @@ class PromotionLineage:
     """The Pipelines, Releases and Promotions among `objects`."""
 
     def __init__(self, objects: Iterable[Resource]) -> None:
-        self._pipelines: list[Pipeline] = []
+        self._stages: dict[str, list[StagePlacement]] = defaultdict(list)
+        """By the namespace of their workloads."""
         self._releases: dict[_Owner, list[Release]] = defaultdict(list)
         self._promotions: dict[_Owner, list[Promotion]] = defaultdict(list)
         for one in objects:
             match one:
                 case Pipeline():
-                    self._pipelines.append(one)
+                    for stage in one.spec.stages:
+                        self._stages[namespace_of(one, stage)].append(StagePlacement(one, stage))
                 case Release():
                     self._releases[one.namespace, one.spec.pipeline].append(one)
                 case Promotion():
@@ -53,11 +64,26 @@ class PromotionLineage:
 
     def placement(self, workload: Resource) -> StagePlacement | None:
         """Return the stage that a workload belongs to."""
-        for pipeline in self._pipelines:
-            for stage in pipeline.spec.stages:
-                if names_workload(pipeline, stage, workload) is not None:
-                    return StagePlacement(pipeline, stage)
-        return None
+        return next(
+            (
+                place
+                for place in self._stages.get(workload.namespace, ())
+                if names_workload(place.pipeline, place.stage, workload) is not None
+            ),
+            None,
+        )
+
+    def lengths(self, place: StagePlacement) -> Iterator[timedelta]:
+        """Yield how long the promotions took that a stage verified, with checks and soak."""
+        for one in self._of(place, self._promotions):
+            status = one.status
+            if (
+                one.spec.stage == place.stage.name
+                and status.phase is PromotionPhase.SUCCEEDED
+                and status.started is not None
+                and status.ended is not None
+            ):
+                yield max(status.ended - status.started, timedelta())
 
     def release_with(self, place: StagePlacement, image: str) -> tuple[Release, Component] | None:
         """Return the Release that has an image, and as which component; what serves goes first."""

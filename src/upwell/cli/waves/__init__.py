@@ -1,0 +1,1 @@
+"""Commands about changes of base images and all that they reach."""

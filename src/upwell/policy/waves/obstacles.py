@@ -1,0 +1,131 @@
+"""Obstacles: what keeps a change from going on at an object by itself, and who may remove it."""
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from datetime import datetime
+
+from upwell.api.build import PAUSED_ANNOTATION, BuildConfig
+from upwell.api.meta import ObjectKey
+from upwell.api.pipeline import Freeze, Quarantine
+from upwell.policy.builds.new_build import awaited_upload, awaits_upload
+from upwell.policy.explain.freshness import Snapshot
+from upwell.policy.explain.graph import Edge, EdgeRole, Node
+from upwell.policy.explain.lineage import StagePlacement
+from upwell.policy.images.streams import StreamTag
+from upwell.policy.promotion.windows import bar
+from upwell.policy.rollouts.settings import Workload, is_paused
+from upwell.policy.rollouts.triggers import Mode, followers_of, hold_end, hold_text
+
+
+@dataclass(frozen=True, slots=True)
+class PlanObstacle:
+    """One reason; with a time, it is over by itself then."""
+
+    reason: str
+    until: datetime | None = None
+
+    @property
+    def stops(self) -> bool:
+        """Return True if somebody has to act."""
+        return self.until is None
+
+
+class PlanObstacles:
+    """Finder of what is in the way of a change at a time."""
+
+    def __init__(
+        self,
+        snapshot: Snapshot,
+        digest: str,
+        now: datetime,
+        freezes: Sequence[Freeze],
+        quarantines: Sequence[Quarantine],
+    ) -> None:
+        self._snapshot = snapshot
+        self._now = now
+        self._freezes = freezes
+        self._quarantine = next(
+            (q for q in quarantines if digest and q.spec.digest == digest), None
+        )
+
+    def of(
+        self, node: Node, edges: Sequence[Edge], place: StagePlacement | None
+    ) -> Iterator[PlanObstacle]:
+        """Yield the obstacles at a node that the change reaches by these edges."""
+        if isinstance(node, StreamTag):
+            yield from _at_tag(node, edges)
+            return
+        if not isinstance(node, ObjectKey):
+            return
+        if (config := self._snapshot.configs.get(node)) is not None:
+            yield from self._at_config(config, edges)
+        elif (workload := self._snapshot.workloads.get(node)) is not None:
+            if place is not None:
+                yield from self._at_stage(place, edges)
+            else:
+                yield from _at_workload(workload, edges)
+
+    def _at_config(self, config: BuildConfig, edges: Sequence[Edge]) -> Iterator[PlanObstacle]:
+        if not any(edge.automatic for edge in edges):
+            start = f"`upwell start-build {config.name} -n {config.namespace}`"
+            follows = [one for one in config.spec.triggers if one.type == "ImageChange"]
+            if any(one.image_change is not None and one.image_change.paused for one in follows):
+                yield PlanObstacle(f"its trigger is paused: {start} builds it")
+            else:
+                yield PlanObstacle(f"it has no trigger for {edges[0].source}: {start} builds it")
+        if config.annotations.get(PAUSED_ANNOTATION) == "true":
+            yield PlanObstacle(f"annotation {PAUSED_ANNOTATION} is set: remove it to build")
+        if awaits_upload(config, self._snapshot.builds(config.key)):
+            yield PlanObstacle(awaited_upload(config))
+        if (found := self._quarantine) is not None:
+            yield PlanObstacle(
+                f"Quarantine {found.name} ({found.spec.reason}):"
+                f" `upwell quarantine lift {found.name}` ends it"
+            )
+
+    def _at_stage(self, place: StagePlacement, edges: Sequence[Edge]) -> Iterator[PlanObstacle]:
+        pipeline, stage = place.pipeline, place.stage
+        if not any(edge.automatic for edge in edges):
+            where = f"pipeline/{pipeline.name} --stage {stage.name} -n {pipeline.namespace}"
+            yield PlanObstacle(
+                f"a person promotes into stage {stage.name}: `upwell promote {where}`"
+            )
+        if place.status.hold:
+            yield PlanObstacle(f"{place} is held: {place.status.hold}; `upwell resume` lifts it")
+        if stage.approval is not None:
+            who = ", ".join(stage.approval.approvers) or "who may approve"
+            yield PlanObstacle(
+                f"stage {stage.name} needs {stage.approval.required} approval of {who}"
+            )
+        found = bar(pipeline, stage, self._freezes, self._now)
+        if found is not None:
+            yield PlanObstacle(f"stage {stage.name} waits for {found.message}", found.until)
+
+
+def _at_tag(tag: StreamTag, edges: Sequence[Edge]) -> Iterator[PlanObstacle]:
+    if any(edge.automatic for edge in edges):
+        return
+    if any(edge.role is EdgeRole.IMPORT for edge in edges):
+        command = f"`upwell import-image {tag.name} -n {tag.namespace}`"
+        yield PlanObstacle(f"it was imported once and is not scheduled: {command} imports it again")
+
+
+def _at_workload(workload: Workload, edges: Sequence[Edge]) -> Iterator[PlanObstacle]:
+    what = f"{workload.KIND.singular}/{workload.name} -n {workload.namespace}"
+    if not any(edge.automatic for edge in edges):
+        modes = {one.mode for one in followers_of(workload).entries}
+        if Mode.PAUSED in modes:
+            yield PlanObstacle(f"its image trigger is paused: `upwell set triggers {what} --auto`")
+        elif Mode.MANUAL in modes:
+            yield PlanObstacle(f"its image trigger is manual: `upwell rollout latest {what}`")
+        else:
+            source = edges[0].source
+            tag = source if isinstance(source, StreamTag) else "STREAM:TAG"
+            yield PlanObstacle(
+                f"it names {source} and follows no tag: `upwell set triggers {what}"
+                f" --from-image={tag}` changes that"
+            )
+    if hold := hold_text(workload):
+        yield PlanObstacle(f"it is held: {hold}; `upwell resume` lifts it", hold_end(workload))
+    if is_paused(workload):
+        yield PlanObstacle(f"it is paused: `upwell rollout resume {what}`")

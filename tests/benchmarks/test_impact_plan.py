@@ -1,0 +1,110 @@
+"""The plan of a change among 100,000 images and 20,000 workloads.
+
+Run with `pytest -m benchmark -s tests/benchmarks/test_impact_plan.py`.
+"""
+
+import gc
+import json
+import time
+import tracemalloc
+from collections.abc import Callable, Iterator
+from datetime import UTC, datetime
+from statistics import median
+from typing import Any
+
+import pytest
+
+from upwell.api.apps import Deployment
+from upwell.api.build import BuildConfig
+from upwell.api.codec import decode_as
+from upwell.api.image import ImageStream
+from upwell.api.meta import Resource
+from upwell.policy.explain.freshness import Snapshot
+from upwell.policy.waves.estimate import estimate
+from upwell.policy.waves.impact import PlannedChange, StepAction, impact_of, roots_of
+
+pytestmark = pytest.mark.benchmark
+
+NOW = datetime(2026, 5, 1, tzinfo=UTC)
+BASES, APPLICATIONS, WORKLOADS = 100, 99_900, 20_000
+"""Each base carries as many applications; every fifth runs."""
+PATH = 'spec.template.spec.containers[?(@.name=="web")].image'
+TIMES = 9
+
+
+def base(number: int) -> Resource:
+    origin = {"kind": "DockerImage", "name": f"vendor.test/base{number}:1"}
+    tag = {"name": "1", "from": origin, "importPolicy": {"scheduled": True}}
+    meta = {"namespace": "bases", "name": f"base{number}"}
+    return decode_as(ImageStream, {"metadata": meta, "spec": {"tags": [tag]}})
+
+
+def config(number: int) -> Resource:
+    from_ = {
+        "kind": "ImageStreamTag",
+        "namespace": "bases",
+        "name": f"base{number % BASES}:1",
+    }
+    spec = {
+        "strategy": {"dockerStrategy": {"from": from_}},
+        "output": {"to": {"kind": "ImageStreamTag", "name": f"app{number}:latest"}},
+        "triggers": [{"type": "ImageChange", "imageChange": {}}],
+    }
+    meta = {"namespace": f"team{number % 1000}", "name": f"app{number}"}
+    return decode_as(BuildConfig, {"metadata": meta, "spec": spec})
+
+
+def workload(number: int) -> Resource:
+    from_ = {"kind": "ImageStreamTag", "name": f"app{number}:latest"}
+    trigger = json.dumps([{"from": from_, "fieldPath": PATH}])
+    meta: dict[str, Any] = {"namespace": f"team{number % 1000}", "name": f"app{number}"}
+    meta["annotations"] = {"image.openshift.io/triggers": trigger}
+    containers = [{"name": "web", "image": " "}]
+    spec = {"template": {"spec": {"containers": containers}}}
+    return decode_as(Deployment, {"metadata": meta, "spec": spec})
+
+
+def objects() -> Iterator[Resource]:
+    yield from map(base, range(BASES))
+    yield from map(config, range(APPLICATIONS))
+    yield from map(workload, range(WORKLOADS))
+
+
+def seconds(work: Callable[[], object]) -> float:
+    found = []
+    for _ in range(TIMES):
+        gc.collect()
+        began = time.process_time()
+        work()
+        found.append(time.process_time() - began)
+    return median(found)
+
+
+def test_a_plan_among_a_hundred_thousand_images() -> None:
+    known = list(objects())
+    gc.collect()
+    tracemalloc.start()
+    before, _ = tracemalloc.get_traced_memory()
+    began = time.process_time()
+    snapshot = Snapshot(known)
+    took = time.process_time() - began
+    after, _ = tracemalloc.get_traced_memory()
+    tracemalloc.stop()
+    print(f"\ngraph of all, traced: {took:.1f} s, {(after - before) / 2**20:.0f} MiB")  # noqa: T201
+
+    change = PlannedChange(roots_of(snapshot, "vendor.test/base7:1", "bases"))
+    impact = impact_of(snapshot, change, NOW)
+    assert len(impact.of(StepAction.REBUILD)) == APPLICATIONS // BASES
+    one = seconds(lambda: impact_of(snapshot, change, NOW))
+    timed = seconds(lambda: estimate(impact, snapshot, NOW, at_once=2))
+    print(f"one base: {len(impact.steps)} steps planned in {one * 1000:.0f} ms")  # noqa: T201
+    print(f"its estimate: {timed * 1000:.0f} ms")  # noqa: T201
+
+    roots = [
+        roots_of(snapshot, f"vendor.test/base{number}:1", "bases")[0] for number in range(BASES)
+    ]
+    every = PlannedChange(tuple(roots))
+    began = time.process_time()
+    whole = impact_of(snapshot, every, NOW)
+    print(f"all bases: {len(whole.steps)} steps in {time.process_time() - began:.1f} s")  # noqa: T201
+    assert len(whole.of(StepAction.ROLL_OUT)) == WORKLOADS

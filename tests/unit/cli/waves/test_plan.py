@@ -1,0 +1,67 @@
+"""`upwell plan` against objects of a fix that has risen."""
+
+import json
+from collections.abc import Callable
+from typing import TYPE_CHECKING
+
+import pytest
+
+if TYPE_CHECKING:
+    from click.testing import Result
+    from tests.unit.cli.conftest import FakeClient
+
+type Upwell = Callable[..., "Result"]
+
+
+@pytest.fixture(autouse=True)
+def _objects(fixed: "FakeClient") -> None:
+    """Every test here reads the risen fix."""
+
+
+def test_plan_shows_what_would_be_built_and_rolled_out(upwell: Upwell) -> None:
+    result = upwell("plan", "--image", "vendor.test/debian:11")
+
+    assert result.stdout.splitlines() == [
+        "vendor.test/debian:11  changes",
+        "└─ ImageStreamTag default/debian:11  import",
+        "   └─ BuildConfig default/shop  rebuild, level 1, 1 object on it",
+        "      └─ ImageStreamTag default/shop:latest  tag",
+        "         └─ Deployment default/shop  roll out",
+        "",
+        "1 build in 1 level, 1 workload",
+        "nothing like it has ended yet that tells how long it takes",
+    ]
+
+
+def test_plan_as_graphs(upwell: Upwell) -> None:
+    dot = upwell("plan", "--image", "debian:11", "-o", "dot").stdout
+    assert dot.splitlines()[0] == "digraph plan {"
+    assert '  n1 [label="BuildConfig default/shop: rebuild"];' in dot
+    assert "  n0 -> n1;" in dot
+    mermaid = upwell("plan", "--image", "debian:11", "-o", "mermaid").stdout
+    assert mermaid.splitlines()[:2] == ["flowchart LR", '  n0["ImageStreamTag default/debian:11"]']
+    assert "  n0 --> n1" in mermaid
+
+
+def test_plan_as_data(upwell: Upwell) -> None:
+    data = json.loads(upwell("plan", "--image", "debian:11", "-o", "json").stdout)
+
+    assert [one["action"] for one in data["steps"]] == ["rebuild", "tag", "roll out"]
+    assert data["summary"]["builds"] == data["summary"]["workloads"] == 1
+
+
+def test_what_has_the_digest_is_not_to_be_done(upwell: Upwell) -> None:
+    digest = f"sha256:{'b' * 64}"
+    result = upwell("plan", "--image", "vendor.test/debian:11", "--to", digest)
+
+    assert "Deployment default/shop  runs it" in result.stdout
+    assert result.stdout.splitlines()[-1].startswith("nothing to do")
+
+
+def test_an_image_that_nothing_stands_on_and_a_wrong_digest_are_told(upwell: Upwell) -> None:
+    unknown = upwell("plan", "--image", "nginx:1")
+    assert (unknown.exit_code, unknown.stdout) == (3, "")
+    assert "nothing follows, builds on or runs nginx:1" in unknown.stderr
+    wrong = upwell("plan", "--image", "debian:11", "--to", "latest")
+    assert wrong.exit_code == 2
+    assert "--to: not a digest: 'latest'" in wrong.stderr
