@@ -121,13 +121,13 @@ class GuardedHttpProtocol(HttpToolsProtocol):
         self._unset_keepalive_if_required()
         if self._head_since is None and self._is_head:
             self._head_since = self._table.clock()
-        self._begun_now = False
+        self._begun_now, was_head = False, self._is_head
         try:
-            if not self._is_head:
+            if not was_head:
                 self._framing += len(data)
             self._parses, self._parts = True, 0
             self._feed(data)
-            self._judge(len(data))
+            self._judge(len(data), was_head=was_head)
             self._pace()
         except _RefusalError:
             self._end()
@@ -159,11 +159,15 @@ class GuardedHttpProtocol(HttpToolsProtocol):
         self.pipeline.clear()
         self.cycle, self.app, self.parser = cast("Any", (None, None, None))
 
-    def _judge(self, size: int) -> None:
-        """Count what was fed to the parser; raises _RefusalError beyond a limit."""
+    def _judge(self, size: int, *, was_head: bool) -> None:
+        """Count what was fed to the parser; raises _RefusalError beyond a limit.
+
+        `was_head`: it was fed where a head is expected, or has begun. Else it is of a body, to
+        whose end it may have come.
+        """
         limits = self._limits
         if self._is_head:
-            if not self._begun_now:  # else it began somewhere in what one read brought
+            if was_head and not self._begun_now:  # else it began somewhere in what one read brought
                 self._head_bytes += size
             if self._unfinished is not None:
                 self._unfinished += size

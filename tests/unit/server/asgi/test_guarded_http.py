@@ -254,6 +254,21 @@ async def test_a_large_body_before_the_next_head_is_no_part_of_it(server: Guarde
     assert statuses(await server.send(first + first)) == [200, 200]
 
 
+async def test_the_end_of_a_body_is_no_part_of_a_head(serving: Served) -> None:
+    """With TLS, one read brings more of a body than a head may have."""
+    body = b"a" * 5000
+    head = b"POST /a HTTP/1.1\r\n" + HOST + b"Expect: 100-continue\r\nContent-Length: 5000\r\n\r\n"
+    async with serving(ConnectionLimits(head_bytes=1000)) as server:
+        reader, writer = await server.connect()
+        writer.write(head)
+        assert statuses(await reader.readuntil(b"\r\n\r\n")) == [100]
+        writer.write(body)
+        assert statuses(await reader.readuntil(b"ok")) == [200]
+        assert server.app.seen == [("POST", "/a", body)]
+        assert not server.table.refused
+        writer.close()
+
+
 async def test_more_fields_than_a_head_may_have_are_refused(server: GuardedServer) -> None:
     few = b"".join(b"X-%d: a\r\n" % number for number in range(99))
     assert statuses(await server.send(b"GET /a HTTP/1.1\r\n" + HOST + few + b"\r\n")) == [200]
