@@ -83,9 +83,11 @@ from upwell.server.admission.quota import LimitedStore
 from upwell.server.asgi.app import ServerDependencies
 from upwell.server.asgi.mixed_tls import TLS_NAME
 from upwell.server.distribution.image_limits import ImageLimits
+from upwell.server.distribution.pushed_streams import PushedStreams
 from upwell.server.distribution.routes import create_routes
 from upwell.server.http.hosts import HostNames
 from upwell.server.http.limits import DEFAULT_LIMITS, ServerLimits
+from upwell.server.images.pushed_streams import PushedStreamCreation
 from upwell.server.metrics.loop_lag import watch_loop
 from upwell.settings import QuotaSettings, ServerSettings
 
@@ -139,7 +141,11 @@ def wire(adapters: Adapters) -> Wired:
         signing_keys=served_keys(adapters.signing_keys),
         evidence=adapters.evidence,
         signatures=adapters.protection.signatures,
-        registry_routes=create_routes(adapters.internal, image_limits=ImageLimits(adapters.store)),
+        registry_routes=create_routes(
+            adapters.internal,
+            image_limits=ImageLimits(store),
+            streams=PushedStreams(store, PushedStreamCreation(clients, now).create),
+        ),
         metrics=adapters.metrics,
         gauges=adapters.gauges,
         components=adapters.components,

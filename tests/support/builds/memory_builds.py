@@ -186,7 +186,7 @@ async def push_index(
     repository, _, tag = name.rpartition(":")
     manifests = []
     for platform, digest in images.items():
-        entry = await registry.resolve(Reference(VENDOR, repository, digest=digest))
+        entry = await registry.resolve(Reference(registry.host, repository, digest=digest))
         where = {"os": platform.os, "architecture": platform.architecture}
         manifests.append(
             {

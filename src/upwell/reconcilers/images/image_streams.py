@@ -34,6 +34,7 @@ from upwell.reconcilers.authority import (
     Authority,
 )
 from upwell.reconcilers.images.hints import Hint, ImportHints
+from upwell.reconcilers.images.hosted import HostedImages
 from upwell.reconcilers.images.pull_secrets import PullSecrets
 from upwell.reconcilers.images.records import ImageRecords
 from upwell.reconcilers.images.repositories import RepositoryImporter
@@ -82,6 +83,7 @@ class ImageStreams:
         self._importer = TagImporter(
             upstream, images, schedule, authority=authority, policies=policies
         )
+        self._hosted = HostedImages(images, internal)
         self._repositories = RepositoryImporter(upstream, internal.host, schedule)
         self.tracking = TagTracking(cache)
         self._clock = clock
@@ -138,8 +140,10 @@ class ImageStreams:
             stream = await self._store.get(ImageStream, key.namespace, key.name)
             answers = await self._ask(stream, hints, now)
             written = await self._write(key, answers, now)
+            await self._hosted.record(written)
         except NotFoundError:
             self._checks.pop(key, None)
+            self._hosted.forget(key)
             return Result()
         except StoreError:
             self._hints.put_back(key, hints)

@@ -4,6 +4,7 @@ import asyncio
 import json
 from collections import OrderedDict
 from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Any
@@ -26,7 +27,7 @@ from upwell.policy.images.relevance import (
     content_hash,
 )
 from upwell.registry.errors import BlobUnknownError, ManifestUnknownError, RegistryError
-from upwell.registry.interface import Credential, Registry, RequestAccess
+from upwell.registry.interface import DEFAULT_ACCESS, Credential, Registry, RequestAccess
 from upwell.store.interface import AlreadyExistsError, NotFoundError, Store
 from upwell.store.retry import update_with_retry
 
@@ -146,6 +147,23 @@ class ImageRecords:
                 except ManifestUnknownError:
                     continue  # an index may name more than its registry holds
 
+    async def record(self, hosted: Registry, pinned: Reference, seen: datetime) -> None:
+        """Keep what a registry of our own holds, an index with the manifests for our platforms.
+
+        Raises RegistryError. What is known already is not read again.
+        """
+        digest = str(pinned.digest)
+        image = await self.find(digest)
+        if image is None:
+            image = await examine(hosted, pinned, DEFAULT_ACCESS, seen)
+            await self._keep(image)
+        for platform in self._platforms:
+            name = child_digest(image, platform)
+            if name and name != digest and await self.find(name) is None:
+                child = pinned.with_digest(Digest.parse(name))
+                with suppress(ManifestUnknownError):  # an index may name more than lies here
+                    await self._keep(await examine(hosted, child, DEFAULT_ACCESS, seen))
+
     async def find(self, digest: str) -> Image | None:
         """Return a kept Image, as a registry has described it in full."""
         try:
@@ -181,17 +199,20 @@ class ImageRecords:
         if not logins and pinned.registry != self._host and _is_complete(image):
             annotations = {**image.annotations, PUBLIC_ANNOTATION: "true"}
             image = image.with_metadata(annotations=annotations)
-        try:
-            kept = await self._store.create(image)
-        except AlreadyExistsError:
-            # Two tags of one digest: either's record is the same. One that says less is replaced.
-            kept = await self._in_place_of_less(image)
+        kept = await self._keep(image)
         if not _is_complete(image):
             return image if _is_complete(kept) else kept
         self._given[question] = None
         while len(self._given) > _MAX_GIVEN:
             self._given.popitem(last=False)
         return kept
+
+    async def _keep(self, image: Image) -> Image:
+        try:
+            return await self._store.create(image)
+        except AlreadyExistsError:
+            # Two tags of one digest: either's record is the same. One that says less is replaced.
+            return await self._in_place_of_less(image)
 
     async def _in_place_of_less(self, image: Image) -> Image:
         async def decided() -> tuple[Image, Image]:

@@ -17,6 +17,8 @@ from upwell.server.http.target import RequestTarget, parse_target
 
 AUDIT_NOTE = "upwell.audit_note"
 """Key of the scope under which a handler puts an AuditNote."""
+CREATED = "upwell.created_objects"
+"""Key of the scope under which a handler puts CreatedObjects, a tuple."""
 PEER = "upwell.peer_uid"
 """Key of the scope's state under which the uid of a client on the local socket is."""
 IDENTIFY = "upwell.identify"
@@ -65,6 +67,17 @@ class AuditNote:
     """True of a refusal whose status does not say so: its line is among those of the denied."""
     is_nothing: bool = False
     """True if the request changed nothing, whatever its verb."""
+
+
+@dataclass(frozen=True, slots=True)
+class CreatedObject:
+    """Object that a request has made beside what it is for; it has an audit event of its own."""
+
+    resource: str
+    """The plural: `imagestreams`."""
+    namespace: str
+    name: str
+    changes: tuple[FieldChange, ...] = ()
 
 
 def is_registry(scope: Scope) -> bool:

@@ -22,6 +22,7 @@ from upwell.registry.hosting import (
 )
 from upwell.server.distribution.errors import answering_errors
 from upwell.server.distribution.image_limits import ImageLimits
+from upwell.server.distribution.pushed_streams import PushedStreams
 from upwell.server.distribution.requests import (
     DistributionError,
     accepts,
@@ -50,9 +51,10 @@ def create_routes(
     limits: BodyLimits = DEFAULT_BODY_LIMITS,
     actor: Callable[[Request], str] = actor_of,
     image_limits: ImageLimits | None = None,
+    streams: PushedStreams | None = None,
 ) -> list[BaseRoute]:
     """Return the routes of /v2/; `actor` names who pushes, for PushEvent."""
-    content = _ContentRoutes(registry, limits, actor, image_limits or ImageLimits())
+    content = _ContentRoutes(registry, limits, actor, image_limits or ImageLimits(), streams)
     uploads = UploadRoutes(registry, limits, actor)
     table = [
         ("/{name:path}/manifests/{reference}", content.pull_manifest, ["GET"]),
@@ -86,7 +88,9 @@ class _ContentRoutes:
         limits: BodyLimits,
         actor: Callable[[Request], str],
         image_limits: ImageLimits,
+        streams: PushedStreams | None,
     ) -> None:
+        self._streams = streams
         self._image_limits = image_limits
         self._registry = registry
         self._limits = limits
@@ -142,6 +146,8 @@ class _ContentRoutes:
         ]
         for push in pushes:
             await self._image_limits.require(self._registry, push)
+            if self._streams is not None:
+                await self._streams.require(self._registry, request, push)
         for push in pushes:
             entry = await self._registry.put_manifest(push)
         headers = {

@@ -7,7 +7,7 @@ from starlette.types import Message, Receive, Send
 from upwell.audit.events import AuditEvent
 from upwell.audit.log import AuditLog, AuditUnavailableError
 from upwell.server.auth.principals import Principal
-from upwell.server.auth.request_info import AUDIT_NOTE, AuditNote
+from upwell.server.auth.request_info import AUDIT_NOTE, CREATED, AuditNote, CreatedObject
 from upwell.server.auth.requests.head import RequestHead
 from upwell.server.auth.requests.refusals import refuse
 from upwell.server.http.errors import ApiError
@@ -27,7 +27,10 @@ class AuditRecorder:
         await self._log.require()
 
     async def record(self, request: RequestHead, code: int) -> None:
-        """Record a request that is worth it; raises AuditUnavailableError."""
+        """Record a request that is worth it, and what it has made; raises AuditUnavailableError."""
+        created: tuple[CreatedObject, ...] = request.scope.get(CREATED, ())
+        for made in created:
+            await self._log.record(_creation(request, made))
         if code not in _DENIED and not request.is_noteworthy:
             return
         action = request.action
@@ -90,6 +93,19 @@ class RecordedAnswer:
         """Record a request without an answer: its client has left, or its handler has failed."""
         if not self._is_recorded:
             await self._recorder.record_if_possible(self._request, 0)
+
+
+def _creation(request: RequestHead, made: CreatedObject) -> AuditEvent:
+    return AuditEvent(
+        request.user.username,
+        request.source,
+        "create",
+        made.resource,
+        namespace=made.namespace,
+        name=made.name,
+        code=201,
+        changes=made.changes,
+    )
 
 
 def _warn_of_end(user: Principal, answer: Message) -> None:

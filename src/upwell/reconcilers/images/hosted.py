@@ -1,0 +1,59 @@
+"""Images of the embedded registry as objects: pushed by clients, and made by builds."""
+
+from collections.abc import Iterator
+
+from upwell.api.image import ImageStream, TagEvent
+from upwell.api.meta import ObjectKey
+from upwell.oci import InvalidDigestError, InvalidReferenceError, Reference
+from upwell.reconcilers.images.records import ImageRecords
+from upwell.registry.errors import RegistryError
+from upwell.registry.interface import InternalRegistry
+
+
+class HostedImages:
+    """Keeps an Image for all that tags of streams have, or had, in the embedded registry.
+
+    What a stream has had is looked for once after a start, then only what is new to it.
+    """
+
+    def __init__(self, images: ImageRecords, internal: InternalRegistry) -> None:
+        self._images = images
+        self._internal = internal
+        self._recorded: dict[ObjectKey, frozenset[int]] = {}
+        """Hashes of the digests that were looked at: a digest itself takes thrice the memory."""
+
+    async def record(self, stream: ImageStream) -> None:
+        """Keep what is new to the stream; what the registry cannot give now is tried again.
+
+        Raises StoreError.
+        """
+        before = self._recorded.get(stream.key, frozenset())
+        recorded = set[int]()
+        for event in self._events(stream):
+            mark = hash(event.image)
+            if mark in before or mark in recorded or await self._record(event):
+                recorded.add(mark)
+        self._recorded[stream.key] = frozenset(recorded)
+
+    def forget(self, key: ObjectKey) -> None:
+        """Forget a stream that is no more."""
+        self._recorded.pop(key, None)
+
+    def _events(self, stream: ImageStream) -> Iterator[TagEvent]:
+        """Yield the events of images that the registry has given to the stream's namespace."""
+        own = f"{self._internal.host}/{stream.namespace}/"
+        for history in stream.status.tags:
+            for event in history.items:
+                if event.docker_image_reference.startswith(own) and not event.unproven:
+                    yield event
+
+    async def _record(self, event: TagEvent) -> bool:
+        """Return True unless another look may find what this one has not."""
+        try:
+            pinned = Reference.parse(event.docker_image_reference)
+            await self._images.record(self._internal, pinned, event.created)
+        except RegistryError as error:
+            return not error.retryable
+        except (InvalidReferenceError, InvalidDigestError):
+            return True
+        return True

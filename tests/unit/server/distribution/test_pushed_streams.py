@@ -1,0 +1,158 @@
+"""A push to a repository without an ImageStream, which makes one."""
+
+import contextlib
+import json
+from collections.abc import AsyncIterator
+from dataclasses import replace
+from decimal import Decimal
+from pathlib import Path
+
+import pytest
+from tests.support.registry.hosted_images import CONFIG, image, push, push_blob
+from tests.support.server.api_server import Api, ApiAnswer, ApiClock, serving
+from tests.support.server.audit_logs import audit_lines, audit_log
+
+from upwell.api.core import Namespace
+from upwell.api.image import ImageStream
+from upwell.api.meta import ObjectMeta
+from upwell.api.values.author import author_of
+from upwell.oci import MediaType
+from upwell.policy.access.roles import parse_grant
+from upwell.registry.embedded import EmbeddedRegistry
+from upwell.server.admission.quota import LimitedStore
+from upwell.server.auth.access_control import AccessControl
+from upwell.server.auth.tokens import (
+    RegistryTokens,
+    TokenRecord,
+    Tokens,
+    hash_of,
+    new_token,
+    own_token,
+)
+from upwell.server.distribution.pushed_streams import PushedStreams
+from upwell.server.distribution.routes import create_routes
+from upwell.server.http.limits import ServerLimits
+from upwell.server.images.pushed_streams import PushedStreamCreation
+from upwell.store.interface import NotFoundError
+from upwell.store.memory import MemoryStore
+
+HOST = "registry.test"
+
+
+class Pushes:
+    """Clients of the registry of an API whose namespaces are `shop` and `bank`."""
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+        self.registry = EmbeddedRegistry(folder / "registry", HOST)
+        self.builds = RegistryTokens()
+        self.tokens = {name: new_token(name) for name in ("admin", "ann")}
+        self.limits = ServerLimits()
+        self.api: Api
+
+    @contextlib.asynccontextmanager
+    async def serving(self) -> AsyncIterator["Pushes"]:
+        routes = create_routes(self.registry)[:0]
+
+        def guard(store: MemoryStore, clock: ApiClock) -> AccessControl:
+            clients = LimitedStore(store, self.limits)
+            streams = PushedStreams(store, PushedStreamCreation(clients, clock).create)
+            routes.extend(create_routes(self.registry, streams=streams))
+            tokens = Tokens(store, clock, [own_token(self.tokens["admin"])], self.builds)
+            return AccessControl(tokens, audit_log(self.folder, clock))
+
+        async with serving(self.limits, guard=guard, registry_routes=routes) as self.api:
+            for name in ("shop", "bank"):
+                await self.api.store.create(Namespace(metadata=ObjectMeta(name=name)))
+            ann = TokenRecord("ann", hash_of(self.tokens["ann"]), (parse_grant("builder@shop"),))
+            await self.api.store.create(ann.as_secret())
+            yield self
+
+    async def push(self, who: str, name: str, raw: bytes | None = None) -> ApiAnswer:
+        repository, _, tag = name.rpartition(":")
+        await push_blob(self.registry, repository, CONFIG)
+        headers = {"Authorization": f"Bearer {self.tokens.get(who, who)}"}
+        path = f"/v2/{repository}/manifests/{tag}"
+        body = image() if raw is None else raw
+        return await self.api.send("PUT", path, body, str(MediaType.OCI_MANIFEST), **headers)
+
+    async def stream(self, namespace: str, name: str) -> ImageStream | None:
+        try:
+            return await self.api.store.get(ImageStream, namespace, name)
+        except NotFoundError:
+            return None
+
+
+@pytest.fixture
+async def pushes(tmp_path: Path) -> AsyncIterator[Pushes]:
+    async with Pushes(tmp_path).serving() as made:
+        yield made
+
+
+def told(answer: ApiAnswer) -> str:
+    return str(json.loads(answer.text)["errors"][0]["message"])
+
+
+async def test_a_push_makes_the_stream_of_its_repository(pushes: Pushes) -> None:
+    answer = await pushes.push("ann", "shop/app:1")
+    assert answer.status == 201, answer.text
+    stream = await pushes.stream("shop", "app")
+    assert stream is not None
+    assert stream.spec.tags == ()
+    assert author_of(stream) == "ann"
+    named = ("verb", "resource", "name", "code", "user")
+    lines = [tuple(one[field] for field in named) for one in audit_lines(pushes.folder)]
+    assert lines == [
+        ("create", "imagestreams", "app", 201, "ann"),
+        ("push", "repositories", "shop/app", 201, "ann"),
+    ]
+
+    assert (await pushes.push("ann", "shop/app:2")).status == 201
+    assert await pushes.stream("shop", "app") == stream
+    made = [one for one in audit_lines(pushes.folder) if one["resource"] == "imagestreams"]
+    assert len(made) == 1
+
+
+async def test_what_is_no_image_of_a_stream_makes_none(pushes: Pushes) -> None:
+    signature = f"shop/b:sha256-{'0' * 64}.sig"
+    for name in ("shop/a:inputs-0123456789abcdef", signature, "shop/c/part:1", "upstream/d:1"):
+        answer = await pushes.push("admin", name)
+        assert answer.status in {201, 403}, answer.text
+    assert (await pushes.push("ann", "shop/e:1", b"{}")).status == 400
+    assert (await pushes.api.store.list(ImageStream)).items == []
+
+
+async def test_builds_make_no_streams(pushes: Pushes) -> None:
+    assert (await pushes.push(pushes.builds.to_push("shop"), "shop/app:1")).status == 201
+    with pushes.builds.of_build("shop/app-1", (), "shop/other") as token:
+        assert (await pushes.push(token, "shop/other:1")).status == 201
+    assert (await pushes.api.store.list(ImageStream)).items == []
+
+
+async def test_who_has_no_right_to_push_makes_nothing(pushes: Pushes) -> None:
+    assert (await pushes.push("ann", "bank/app:1")).status == 403
+    assert await pushes.stream("bank", "app") is None
+
+
+async def test_a_namespace_that_does_not_exist_is_said(pushes: Pushes) -> None:
+    answer = await pushes.push("admin", "shpo/app:1")
+    assert answer.status == 404
+    assert told(answer) == "namespace shpo does not exist: `oc new-project shpo` makes it"
+    with pytest.raises(NotFoundError):
+        await pushes.api.store.get(Namespace, "", "shpo")
+
+    await push(pushes.registry, "older/app")  # from before a push made streams
+    assert (await pushes.push("admin", "older/app:1")).status == 201
+
+
+async def test_the_stream_counts_in_quotas(tmp_path: Path) -> None:
+    limited = Pushes(tmp_path)
+    most = {"count/imagestreams.image.openshift.io": Decimal(1)}
+    limited.limits = replace(limited.limits, namespace_quota=most)
+    async with limited.serving() as pushes:
+        assert (await pushes.push("ann", "shop/a:1")).status == 201
+        answer = await pushes.push("ann", "shop/b:1")
+        assert answer.status == 403
+        assert "shop/b has no ImageStream, and none is made" in told(answer)
+        assert "exceeded quota" in told(answer)
+        assert (await pushes.push("ann", "shop/a:2")).status == 201
