@@ -22,6 +22,8 @@ PROMOTED_ANNOTATION = "upwell.dev/promoted"
 """JSON: the Pipeline, stage and Release that a workload's images come from, and its containers.
 Emptied by a person, the images are the person's again."""
 
+_LAST_APPLIED_ANNOTATION = "kubectl.kubernetes.io/last-applied-configuration"
+
 type _Slot = tuple[str, bool]
 """A container's name, and whether it is an init container."""
 type _Sources = Mapping[_Slot, str]
@@ -89,6 +91,36 @@ def ignored_images(declared: Resource, kept: Resource) -> list[str]:
         for slot, image in _images(wanted.spec).items()
         if slot[0] in promoted and image.strip() and stays.get(slot, image) != image
     ]
+
+
+def untaken_images(old: Resource, declared: Resource, kept: Resource) -> list[str]:
+    """Return what to say of images that a client sets where a container follows a tag.
+
+    Not of what the manifest named already that was applied last: a placeholder is no wish.
+    """
+    wanted, before, present = map(pod_template, (declared, old, kept))
+    if wanted is None or before is None or present is None:
+        return []
+    images, was, stays = (_images(one.spec) for one in (wanted, before, present))
+    promoted, name = promoted_containers(kept), f"{kept.KIND.kind.lower()}/{kept.name}"
+    said = []
+    for slot, source in _followed(kept, paused=False).items():
+        image = images.get(slot, "").strip()
+        if slot[0] in promoted or image in {"", was.get(slot)} or _was_applied(old, image):
+            continue
+        taken = f"it has {image} until that has an image"
+        result = taken if stays[slot] == image else f"it keeps that image, not {image}"
+        said.append(
+            f"container {slot[0]} follows {source}: {result}."
+            f" Move the tag by `oc tag`, or stop following by `oc set triggers {name} --manual`"
+        )
+    return said
+
+
+def _was_applied(resource: Resource, image: str) -> bool:
+    """Return True if kubectl's note of the manifest that was applied last names the image."""
+    note = resource.annotations.get(_LAST_APPLIED_ANNOTATION, "")
+    return f'"image":{json.dumps(image)}' in note.replace('": "', '":"')
 
 
 def _images(pod: PodSpec) -> dict[_Slot, str]:

@@ -35,6 +35,7 @@ from upwell.policy.rollouts.image_ownership import (
     ignored_images,
     keep_triggered_images,
     trigger_warnings,
+    untaken_images,
 )
 from upwell.policy.rollouts.requests import is_rolled_back
 from upwell.policy.rollouts.settings import rollout_warnings
@@ -65,11 +66,16 @@ class Admitted:
 
 
 def admit(
-    target: RequestTarget, document: Document, old: Resource | None, user: str = ""
+    target: RequestTarget,
+    document: Document,
+    old: Resource | None,
+    user: str = "",
+    *,
+    applied: bool = False,
 ) -> Admitted:
     """Return the object that the document becomes at `target`, where `old` is now.
 
-    `user` is who sends it.
+    `user` is who sends it; `applied` documents repeat what their manifest says, set or not.
 
     Raises ApiError, UnknownKindError or InvalidObjectError.
     """
@@ -88,7 +94,8 @@ def admit(
     if old is not None and not is_rolled_back(old, complete):
         resource = keep_triggered_images(old, complete)
     known = set() if old is None else set(_oddities(old))
-    oddities = (*ignored_images(declared, resource), *_oddities(resource))
+    untaken = () if old is None or applied else untaken_images(old, declared, resource)
+    oddities = (*ignored_images(declared, resource), *untaken, *_oddities(resource))
     warnings = tuple(_worth_saying(o for o in oddities if o not in known))
     if isinstance(resource, ImageStream):
         known_stream = old if isinstance(old, ImageStream) else None

@@ -122,7 +122,7 @@ class Writer:
 
             meant = options.view.restored(declared, old)
             merged = apply(live, meant, manager, force=options.force, settle=settle)
-            return self._admit(target, merged, old, options.person)
+            return self._admit(target, merged, old, options.person, applied=True)
 
         try:
             return await self._update(target, decide, options)
@@ -245,7 +245,13 @@ class Writer:
         return await update_with_retry(admitted_change, write)
 
     def _admit(
-        self, target: RequestTarget, document: Document, old: Resource | None, user: str
+        self,
+        target: RequestTarget,
+        document: Document,
+        old: Resource | None,
+        user: str,
+        *,
+        applied: bool = False,
     ) -> Admitted:
         """Return what a document becomes; raises as `admit` does.
 
@@ -254,7 +260,7 @@ class Writer:
         """
         if old is not None:
             _version(_asked_version(document), old)
-        return admit(target, document, old, user)
+        return admit(target, document, old, user, applied=applied)
 
     def _manager(self, target: RequestTarget, options: WriteOptions) -> Manager:
         return Manager(options.manager, target.kind.api_version, self._clock())

@@ -21,7 +21,13 @@ class PodWriter(Writer):
 
     @override
     def _admit(
-        self, target: RequestTarget, document: Document, old: Resource | None, user: str
+        self,
+        target: RequestTarget,
+        document: Document,
+        old: Resource | None,
+        user: str,
+        *,
+        applied: bool = False,
     ) -> Admitted:
         # The version that clients see is none of the store's.
         found = document.get("metadata")
@@ -30,7 +36,8 @@ class PodWriter(Writer):
         if old is None or not old.is_deleting:
             held = metadata.get("finalizers") or ()
             metadata["finalizers"] = list(dict.fromkeys((*held, FINALIZER)))
-        admitted = super()._admit(target, {**document, "metadata": metadata}, old, user)
+        placed = {**document, "metadata": metadata}
+        admitted = super()._admit(target, placed, old, user, applied=applied)
         pod = admitted.resource
         name = pod.name or pod.metadata.generate_name or ""
         if old is None and name.startswith(_INSTANCES):

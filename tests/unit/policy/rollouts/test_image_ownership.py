@@ -13,6 +13,7 @@ from upwell.policy.rollouts.image_ownership import (
     keep_triggered_images,
     pod_template,
     trigger_warnings,
+    untaken_images,
 )
 
 PINNED = "registry:5000/shop/web@sha256:" + "a" * 64
@@ -211,3 +212,58 @@ def test_a_person_is_told_of_an_image_that_a_promotion_keeps_away() -> None:
     assert said.startswith(f"container web keeps {PINNED}, which was promoted, and not mine:1")
     by_hand = new.with_metadata(annotations={PROMOTED_ANNOTATION: ""})
     assert ignored_images(by_hand, keep_triggered_images(old, by_hand)) == []
+
+
+def said_of(old: Resource, declared: Resource) -> list[str]:
+    return untaken_images(old, declared, keep_triggered_images(old, declared))
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "name"),
+    [
+        (workload(PINNED, trigger()), workload("mine:1", trigger()), "deployment/web"),
+        (config(PINNED), config("mine:1"), "deploymentconfig/web"),
+    ],
+)
+def test_a_person_is_told_of_an_image_that_a_tag_keeps_away(
+    old: Resource, new: Resource, name: str
+) -> None:
+    (said,) = said_of(old, new)
+    assert said == (
+        "container web follows shop/web:latest: it keeps that image, not mine:1. Move the tag by"
+        f" `oc tag`, or stop following by `oc set triggers {name} --manual`"
+    )
+
+
+def test_a_person_is_told_of_an_image_that_a_tag_will_replace() -> None:
+    (said,) = said_of(config("web:latest"), config("mine:1"))
+    assert "it has mine:1 until that has an image." in said
+
+
+@pytest.mark.parametrize(
+    "declared",
+    [
+        workload(PINNED, trigger()),
+        workload(" ", trigger()),
+        workload("mine:1", trigger(paused=True)),
+        workload("mine:1"),
+    ],
+)
+def test_nothing_is_said_of_images_that_no_tag_takes_back(declared: Resource) -> None:
+    assert said_of(workload(PINNED, trigger()), declared) == []
+
+
+def test_a_manifest_that_is_applied_again_says_nothing_new() -> None:
+    applied = workload("web:placeholder", trigger())
+    note = json.dumps(encode(applied), separators=(",", ":"))
+    annotations = {**applied.annotations, "kubectl.kubernetes.io/last-applied-configuration": note}
+    old = workload(PINNED, trigger()).with_metadata(annotations=annotations)
+    assert said_of(old, applied.with_metadata(annotations=annotations)) == []
+    assert len(said_of(old, workload("mine:1", trigger()))) == 1
+
+
+def test_what_a_promotion_keeps_is_said_once() -> None:
+    note = {PROMOTED_ANNOTATION: PROMOTED}
+    old, new = workload(PINNED, trigger()), workload("mine:1", trigger())
+    promoted = old.with_metadata(annotations={**old.annotations, **note})
+    assert said_of(promoted, new) == []
