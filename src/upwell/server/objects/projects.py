@@ -7,11 +7,12 @@ from typing import Any, cast
 from starlette.requests import Request
 from starlette.responses import JSONResponse, Response
 
-from upwell.api.codec import decode_as, encode
+from upwell.api.codec import encode
 from upwell.api.core import Namespace
 from upwell.api.meta import Resource
 from upwell.api.requests.projects import Project, ProjectRequest
 from upwell.policy.access.roles import Action, is_allowed
+from upwell.server.admission.admission import admit
 from upwell.server.auth.caller import caller_of, grants_of
 from upwell.server.auth.request_info import AUDIT_NOTE, AuditNote
 from upwell.server.http.errors import ApiError
@@ -19,7 +20,7 @@ from upwell.server.http.limits import ServerLimits
 from upwell.server.http.rendering import object_response
 from upwell.server.http.streaming import OpenStreams
 from upwell.server.http.target import RequestTarget
-from upwell.server.objects.large_work import read_object
+from upwell.server.objects.large_work import read_as
 from upwell.server.objects.objects import ObjectHandlers
 from upwell.server.objects.reads import ReadHandlers
 from upwell.server.objects.watches import Watches
@@ -66,13 +67,13 @@ class ProjectHandlers:
     async def create(self, request: Request, target: RequestTarget) -> Response:
         """Create the Namespace of a Project."""
         del target
-        document = await self._document(request)
-        return await self._created(request, decode_as(Project, document))
+        wanted = await read_as(request, self._limits, Project, _check)
+        return await self._created(request, wanted)
 
     async def ask(self, request: Request, target: RequestTarget) -> Response:
         """Create the Namespace of a ProjectRequest, and answer its Project."""
         del target
-        wanted = decode_as(ProjectRequest, await self._document(request))
+        wanted = await read_as(request, self._limits, ProjectRequest, _check_request)
         return await self._created(request, wanted.project(caller_of(request)))
 
     async def may_ask(self, request: Request, target: RequestTarget) -> Response:
@@ -98,13 +99,20 @@ class ProjectHandlers:
         made = Project.of(cast("Namespace", written.resource))
         return object_response(request, made, 201, written.warnings)
 
-    async def _document(self, request: Request) -> dict[str, Any]:
-        return await read_object(request, self._limits)
-
     def _reads(self, request: Request) -> ReadHandlers:
         reader = ProjectReader(self._store, _sight_of(request))
         watches = Watches(reader, self._streams, self._limits, self._clock)
         return ReadHandlers(reader, watches, self._clock)
+
+
+def _check_request(wanted: ProjectRequest) -> None:
+    """Raise InvalidObjectError with all that is wrong with the Namespace of a ProjectRequest."""
+    _check(wanted.project(""))
+
+
+def _check(wanted: Project) -> None:
+    """Raise InvalidObjectError with all that is wrong with the Namespace of a Project."""
+    admit(RequestTarget(Namespace, "", ""), encode(wanted.as_namespace()), None)
 
 
 def _sight_of(request: Request) -> _Sees:
