@@ -1,4 +1,4 @@
-"""Settings of the server that runs, in a file beside its data, for `upwell doctor --security`.
+"""Settings of the server that runs, in a file beside its data, for `upwell doctor`.
 
 They come from options, variables and a file that may have changed since: so the server itself
 writes them down when it starts. The file is believed while that process lives.
@@ -67,6 +67,8 @@ def served_settings(settings: ServerSettings) -> ServedSettings:
         url=settings.url,
         host=settings.host,
         on_loopback=is_loopback(settings.host),
+        router=settings.router_address,
+        router_https=settings.router_https_address,
         tls=access.is_encrypted,
         anonymous=access.anonymous or "",
         admin_by_socket=settings.listening.local_admin is LocalAdmin.SOCKET,

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any, NoReturn
 
 import click
+from click.core import ParameterSource
 
 from upwell.app.hardening.instance_ids import check_instance_isolation
 from upwell.cli.core.errors import Exit
@@ -115,12 +116,15 @@ def doctor(
     """Check this machine for what Upwell needs, with a remedy for each failure.
 
     Runs a container and removes it. With --security it looks at files, settings and objects of the
-    server that runs, and changes nothing. Exits 1 if a check fails, 0 with warnings or without.
+    server that runs, and changes nothing. The router's addresses are those of the server that runs
+    with the data directory, unless options name others. Exits 1 if a check fails, 0 with warnings
+    or without.
     """
     if security:
         _check_security(data_dir.absolute(), output)
     try:
-        found = asyncio.run(examine(data_dir.absolute(), (_bare(router), _bare(router_https))))
+        routes = _routes(data_dir.absolute(), router, router_https)
+        found = asyncio.run(examine(data_dir.absolute(), routes))
     except OSError as error:
         place = error.filename or data_dir
         checks = [
@@ -155,6 +159,21 @@ def _check_security(data_dir: Path, output: str) -> NoReturn:
     else:
         write_data(security_data(found), output)
     sys.exit(Exit.FAILED if str(worst(found)) == HostCheckStatus.FAIL.value else Exit.DONE)
+
+
+def _routes(data_dir: Path, router: tuple[str, int], router_https: tuple[str, int]) -> Addresses:
+    """Return the router's addresses: as options name them, else as the server that runs does."""
+    from upwell.app.hardening.served import read_served  # noqa: PLC0415 - loads the models
+
+    served = read_served(data_dir)
+    context = click.get_current_context()
+    named = {"router": router, "router_https": router_https}
+    for name in named:
+        told: str = getattr(served, name, "")
+        if told and context.get_parameter_source(name) is not ParameterSource.COMMANDLINE:
+            host, _, port = told.rpartition(":")
+            named[name] = host, int(port)
+    return tuple(_bare(address) for address in named.values())
 
 
 def _bare(address: tuple[str, int]) -> tuple[str, int]:

@@ -60,6 +60,9 @@ class ServedSettings(BaseModel):
     url: str
     host: str
     on_loopback: bool
+    router: str = ""
+    """HOST:PORT of Routes; empty: not told."""
+    router_https: str = ""
     tls: bool
     anonymous: str = ""
     """A role."""

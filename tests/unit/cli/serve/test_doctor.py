@@ -6,11 +6,13 @@ from pathlib import Path
 import pytest
 from click.testing import CliRunner
 
+from upwell.app.hardening.served import telling_settings
 from upwell.cli import main
 from upwell.cli.serve import doctor as module
 from upwell.cli.serve.doctor import Addresses, Examination
 from upwell.machine.checks import HostCheck, HostCheckStatus
 from upwell.machine.containers_conf import ConfigurationLine, ContainersConf
+from upwell.settings import ServerSettings
 
 CONF = ContainersConf(
     (ConfigurationLine("engine", "runtime", "runc", "crun is not installed, runc is"),),
@@ -51,6 +53,33 @@ def test_the_worst_finding_decides(
         assert " ".join(check.detail.split()) in done.output
         assert f"remedy: {check.remedy}" in done.output or not check.remedy
     assert '  # crun is not installed, runc is\n  runtime = "runc"\n' in done.output
+
+
+def test_the_router_is_that_of_the_server_that_runs(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    asked: list[Addresses] = []
+
+    async def examine(data_dir: Path, routes: Addresses) -> Examination:
+        assert data_dir == tmp_path
+        asked.append(routes)
+        return Examination([FINE], CONF)
+
+    monkeypatch.setattr(module, "examine", examine)
+    settings = ServerSettings(
+        data_dir=tmp_path, router_address="[::1]:8088", router_https_address="10.0.0.1:8443"
+    )
+    doctor = ["doctor", "--data-dir", str(tmp_path)]
+    with telling_settings(settings):
+        for options in ([], ["--router-https=127.0.0.1:9443"]):
+            done = CliRunner().invoke(main, [*doctor, *options], env={"UPWELL_ROUTER": "[::]:1"})
+            assert done.exit_code == 0, done.output
+    CliRunner().invoke(main, doctor)
+    assert asked == [
+        (("::1", 8088), ("10.0.0.1", 8443)),
+        (("::1", 8088), ("127.0.0.1", 9443)),
+        (("127.0.0.1", 7088), ("127.0.0.1", 7443)),
+    ]
 
 
 def test_a_router_s_address_needs_a_port() -> None:
