@@ -1,4 +1,4 @@
-"""The plan of a change among 100,000 images and 20,000 workloads.
+"""The plan of a change among 100,000 images and 20,000 workloads, and the graph that it stands on.
 
 Run with `pytest -m benchmark -s tests/benchmarks/test_impact_plan.py`.
 """
@@ -20,6 +20,7 @@ from upwell.api.codec import decode_as
 from upwell.api.image import ImageStream
 from upwell.api.meta import Resource
 from upwell.policy.explain.freshness import Snapshot
+from upwell.policy.explain.live_graph import LiveGraph
 from upwell.policy.waves.estimate import estimate
 from upwell.policy.waves.impact import PlannedChange, StepAction, impact_of, roots_of
 
@@ -39,7 +40,7 @@ def base(number: int) -> Resource:
     return decode_as(ImageStream, {"metadata": meta, "spec": {"tags": [tag]}})
 
 
-def config(number: int) -> Resource:
+def config(number: int, named: int | None = None) -> Resource:
     from_ = {
         "kind": "ImageStreamTag",
         "namespace": "bases",
@@ -50,7 +51,8 @@ def config(number: int) -> Resource:
         "output": {"to": {"kind": "ImageStreamTag", "name": f"app{number}:latest"}},
         "triggers": [{"type": "ImageChange", "imageChange": {}}],
     }
-    meta = {"namespace": f"team{number % 1000}", "name": f"app{number}"}
+    name = number if named is None else named
+    meta = {"namespace": f"team{name % 1000}", "name": f"app{name}"}
     return decode_as(BuildConfig, {"metadata": meta, "spec": spec})
 
 
@@ -108,3 +110,29 @@ def test_a_plan_among_a_hundred_thousand_images() -> None:
     whole = impact_of(snapshot, every, NOW)
     print(f"all bases: {len(whole.steps)} steps in {time.process_time() - began:.1f} s")  # noqa: T201
     assert len(whole.of(StepAction.ROLL_OUT)) == WORKLOADS
+
+
+def test_the_graph_of_a_hundred_thousand_images_follows_a_change() -> None:
+    known = {item.key: item for item in objects()}
+    gc.collect()
+    tracemalloc.start()
+    live = LiveGraph()
+    began = time.process_time()
+    for item in known.values():
+        live.move(None, item)
+    took = time.process_time() - began
+    size, _ = tracemalloc.get_traced_memory()
+    tracemalloc.stop()
+    print(f"\nall put in, traced: {took:.1f} s, {size / 2**20:.0f} MiB")  # noqa: T201
+    for name, changes in (
+        ("a BuildConfig on another base", [(config(n), config(n + 1, n)) for n in range(99)]),
+        ("a Deployment comes and goes", [(workload(n), None) for n in range(99)]),
+        ("a base of 999 goes", [(base(n), None) for n in range(9)]),
+    ):
+        times = []
+        for before, after in changes:
+            for old, new in ((before, after), (after, before)):
+                began = time.process_time()
+                live.move(old, new)
+                times.append(time.process_time() - began)
+        print(f"{name}: {median(times) * 1e6:.0f} us, at most {max(times) * 1e6:.0f}")  # noqa: T201

@@ -65,11 +65,11 @@ class Graph:
     """
 
     def __init__(self, nodes: Iterable[Node], edges: Iterable[Edge]) -> None:
-        merged: dict[tuple[Node, Node], Edge] = {}
+        pairs: dict[tuple[Node, Node], Edge] = {}
         for edge in edges:
             pair = (edge.source, edge.target)
-            merged[pair] = _merge(merged[pair], edge) if pair in merged else edge
-        self.edges = tuple(sorted(merged.values(), key=lambda e: (str(e.source), str(e.target))))
+            pairs[pair] = merged(pairs[pair], edge) if pair in pairs else edge
+        self.edges = tuple(sorted(pairs.values(), key=lambda e: (str(e.source), str(e.target))))
         found = {*nodes, *(e.source for e in self.edges), *(e.target for e in self.edges)}
         self.nodes: tuple[Node, ...] = tuple(sorted(found, key=str))
         self._known = frozenset(found)
@@ -200,6 +200,19 @@ class Graph:
         return (start,)
 
 
+def standing_on(start: Node, outputs: Callable[[Node], Iterable[Edge]]) -> Iterator[ObjectKey]:
+    """Yield the BuildConfigs and workloads that are reached from `start`, each once, near first."""
+    seen = {start}
+    waiting = [start]
+    for node in waiting:  # grows meanwhile
+        for edge in outputs(node):
+            if edge.target not in seen:
+                seen.add(edge.target)
+                waiting.append(edge.target)
+                if isinstance(edge.target, ObjectKey):
+                    yield edge.target
+
+
 def build_graph(objects: Iterable[Resource]) -> Graph:
     """Return the graph of these ImageStreams, BuildConfigs, workloads and Pipelines, no others."""
     known = list(objects)
@@ -316,23 +329,29 @@ def _of_workload(workload: Workload, names: ImageNames) -> Iterator[Edge]:
 
 
 def _of_pipeline(pipeline: Pipeline, known: Iterable[Resource]) -> Iterator[Edge]:
-    """Yield an edge from each component's tag to each workload that gets the component."""
+    for workload in known:
+        if isinstance(workload, WORKLOADS):
+            yield from promotions_of(pipeline, workload)
+
+
+def promotions_of(pipeline: Pipeline, workload: Workload) -> Iterator[Edge]:
+    """Yield an edge to `workload` from the tag of each component that it gets by a Pipeline."""
     tags = {
         one.name: StreamTag.of(one.from_, pipeline.namespace) for one in pipeline.spec.components
     }
     names = {name: name for name in tags}
-    for workload in known:
-        for stage in pipeline.spec.stages:
-            entry = names_workload(pipeline, stage, workload)
-            if entry is None or not isinstance(workload, WORKLOADS):
-                continue
-            with suppress(NoContainerError):
-                for name in set(images_for(entry, workload, names).values()):
-                    automatic = stage.promotion == "Automatic"
-                    yield Edge(tags[name], workload.key, EdgeRole.PROMOTE, automatic=automatic)
+    for stage in pipeline.spec.stages:
+        entry = names_workload(pipeline, stage, workload)
+        if entry is None:
+            continue
+        with suppress(NoContainerError):
+            for name in set(images_for(entry, workload, names).values()):
+                automatic = stage.promotion == "Automatic"
+                yield Edge(tags[name], workload.key, EdgeRole.PROMOTE, automatic=automatic)
 
 
-def _merge(one: Edge, other: Edge) -> Edge:
+def merged(one: Edge, other: Edge) -> Edge:
+    """Return what two edges between the same nodes say together."""
     roles = list(EdgeRole)
     first = min(one, other, key=lambda edge: roles.index(edge.role))
     return replace(first, automatic=one.automatic or other.automatic)

@@ -1,10 +1,11 @@
 """By which names images are known: the stream tag that keeps an image of a given pull spec."""
 
 from collections import defaultdict
-from collections.abc import Iterable, Iterator
+from collections.abc import Hashable, Iterable, Iterator
 from dataclasses import dataclass
 
 from upwell.api.build import BuildConfig
+from upwell.api.core import PodTemplate
 from upwell.api.defaults import DOCKER_IMAGE
 from upwell.api.image import ImageStream
 from upwell.api.meta import ObjectReference
@@ -114,6 +115,11 @@ def names_of(stream: ImageStream) -> set[Name]:
     return {StreamName(stream.namespace, stream.name), *_repositories(stream), *imported}
 
 
+def naming_of(stream: ImageStream) -> Hashable:
+    """Return what decides which names mean which tags of `stream`: equal, if they are the same."""
+    return is_local(stream), tuple(_repositories(stream)), tuple(_imports(stream))
+
+
 def names_in(reference: ObjectReference | None, namespace: str) -> Iterator[Name]:
     """Yield the names that a reference, written in `namespace`, may mean a stream by."""
     if reference is None or not reference.name:
@@ -141,6 +147,20 @@ def names_read(config: BuildConfig) -> set[Name]:
         *(ObjectReference(kind=DOCKER_IMAGE, name=n) for n in config.status.tracked_images),
     ]
     return {name for reference in named for name in names_in(reference, config.namespace)}
+
+
+def names_copied(stream: ImageStream) -> set[Name]:
+    """Return the names of what the stream's tags take their images from."""
+    return {
+        name for tag in effective_tags(stream) for name in names_in(tag.from_, stream.namespace)
+    }
+
+
+def names_run(template: PodTemplate | None, namespace: str) -> set[Name]:
+    """Return the names of the images that the containers of a pod template are written with."""
+    images = [one.image for one in template.spec.containers] if template is not None else []
+    named = (ObjectReference(kind=DOCKER_IMAGE, name=image.strip()) for image in images)
+    return {name for reference in named for name in names_in(reference, namespace)}
 
 
 def names_written(config: BuildConfig) -> set[Name]:

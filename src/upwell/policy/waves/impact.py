@@ -11,7 +11,7 @@ from upwell.api.meta import ObjectKey
 from upwell.api.pipeline import Freeze, Quarantine
 from upwell.oci import InvalidReferenceError, Reference
 from upwell.policy.explain.freshness import Snapshot
-from upwell.policy.explain.graph import Edge, EdgeRole, Node
+from upwell.policy.explain.graph import Edge, EdgeRole, Node, standing_on
 from upwell.policy.explain.lineage import StagePlacement
 from upwell.policy.images.names import UpstreamImage
 from upwell.policy.images.streams import StreamTag
@@ -124,10 +124,6 @@ def impact_of(
     stages = _stages(snapshot, into)
     obstacles = PlanObstacles(snapshot, change.digest, now, tuple(freezes), tuple(quarantines))
     steps: dict[Node, PlannedStep] = {}
-    out_of: dict[Node, list[Node]] = defaultdict(list)
-    for found in into.values():
-        for edge in found:
-            out_of[edge.source].append(edge.target)
     order, rings = _order(into, stages)
     for node in (*order, *rings):
         if node in change.roots:
@@ -148,7 +144,7 @@ def impact_of(
             () if done else tuple(stops),
             done or (_comes(edges, steps) and not any(one.stops for one in stops)),
             done,
-            _behind(node, out_of),
+            sum(1 for _ in islice(standing_on(node, snapshot.graph.outputs), _MOST_BEHIND)),
             place,
         )
     return Impact(change, steps)
@@ -284,20 +280,3 @@ def _is_done(
         return not snapshot.config_freshness(config).behind
     workload = snapshot.workloads.get(node)
     return workload is not None and not snapshot.workload_freshness(workload).behind
-
-
-def _behind(node: Node, out_of: Mapping[Node, Sequence[Node]]) -> int:
-    """Count the BuildConfigs and workloads that stand on `node`."""
-    return sum(1 for _ in islice(_standing_on(node, out_of), _MOST_BEHIND))
-
-
-def _standing_on(node: Node, out_of: Mapping[Node, Sequence[Node]]) -> Iterator[ObjectKey]:
-    seen = {node}
-    waiting = [node]
-    while waiting:
-        for target in out_of.get(waiting.pop(), ()):
-            if target not in seen:
-                seen.add(target)
-                waiting.append(target)
-                if isinstance(target, ObjectKey):
-                    yield target

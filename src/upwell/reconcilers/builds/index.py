@@ -11,9 +11,8 @@ from dataclasses import dataclass
 from itertools import islice
 
 from upwell.api.build import Build, BuildConfig, BuildPhase
-from upwell.api.defaults import DOCKER_IMAGE
 from upwell.api.image import ImageStream
-from upwell.api.meta import ObjectKey, ObjectReference, Resource
+from upwell.api.meta import ObjectKey
 from upwell.api.pipeline import Pipeline, Quarantine
 from upwell.controller import ObjectCache
 from upwell.policy.builds.run_policy import newest
@@ -24,21 +23,16 @@ from upwell.policy.builds.triggers import (
     waits_for_upstream,
 )
 from upwell.policy.explain.freshness import output_digest
-from upwell.policy.explain.graph import Edge, Graph, Node, edges_of
+from upwell.policy.explain.graph import Edge, Graph, Node, standing_on
+from upwell.policy.explain.live_graph import LiveGraph
 from upwell.policy.images.names import (
-    ImageNames,
-    Name,
-    UpstreamImage,
-    names_in,
     names_of,
     names_read,
     names_written,
 )
-from upwell.policy.images.repository_tags import effective_tags
 from upwell.policy.images.streams import StreamName, StreamTag
 from upwell.policy.promotion.quarantine import quarantine_of
-from upwell.policy.rollouts.settings import WORKLOADS, Workload
-from upwell.policy.rollouts.triggers import followers_of
+from upwell.policy.rollouts.settings import WORKLOADS
 from upwell.reconcilers.builds.context import BuildContext, config_of
 from upwell.store.interface import NotFoundError
 
@@ -56,8 +50,9 @@ class BuildIndex:
 
     def __init__(self, cache: ObjectCache) -> None:
         self.cache = cache
-        self._names = ImageNames()
-        self.cache.on_change(ImageStream, self._rename)
+        self._graph = LiveGraph()
+        for kind in (ImageStream, BuildConfig, Pipeline, *WORKLOADS):
+            self.cache.on_change(kind, self._graph.move)
         self._builds = self.cache.index(Build, lambda build: (config_of(build),))
         self._results = self.cache.index(Build, lambda build: (output_digest(build),))
         self._quarantines: dict[str, Quarantine] = {}
@@ -67,9 +62,6 @@ class BuildIndex:
         self._readers = self.cache.index(BuildConfig, names_read)
         self._writers = self.cache.index(BuildConfig, names_written)
         self._waiting = self.cache.index(BuildConfig, _waits)
-        self._copies = self.cache.index(ImageStream, _names_copied)
-        self._followers = [self.cache.index(kind, _names_followed) for kind in WORKLOADS]
-        self._pipelines = self.cache.index(Pipeline, _names_promoted)
 
     async def context_of(self, config: ObjectKey) -> BuildContext:
         """Return the context of a decision about a BuildConfig; it may not exist."""
@@ -86,14 +78,14 @@ class BuildIndex:
         for key, found in configs.items():
             named = names_read(found) | names_written(found)
             names |= {name for name in named if isinstance(name, StreamName)}
-            followed = followed_tags(found, self._names, newest(builds[key]))
+            followed = followed_tags(found, self._graph.names, newest(builds[key]))
             names |= {tag.stream_name for tag in followed}
         return BuildContext(
             Graph((config,), edges),
             await self._read(names),
             configs,
             builds,
-            self._names,
+            self._graph.names,
             _BuildNames(self.cache, config.namespace),
             self._quarantine_of,
         )
@@ -114,9 +106,9 @@ class BuildIndex:
         """Name the builds that will soon change what `tag` names: those that run, or are due."""
         await self.cache.ready(*_KINDS)
         found: list[str] = []
-        for maker in self._makers(tag):
-            if isinstance(maker, BuildConfig):
-                found += (await self.context_of(maker.key)).busy(maker.key)
+        for edge in self._graph.inputs(tag):
+            if isinstance(edge.source, ObjectKey):
+                found += (await self.context_of(edge.source)).busy(edge.source)
         return found
 
     def without_inputs(self) -> Collection[Build]:
@@ -133,87 +125,26 @@ class BuildIndex:
         """Return the BuildConfigs downstream of `config` that wait for a build above them."""
         if not self._waiting.get(UPSTREAM_BUILDING):
             return []
-        return [below.key for below in self._all_below(config) if waits_for_upstream(below)]
+        waiting = {one.key for one in self._waiting.get(UPSTREAM_BUILDING)}
+        return [below for below in self._below(config) if below in waiting]
 
     def dependents(self, config: ObjectKey) -> int:
-        """Return how many BuildConfigs, workloads and Pipelines stand on what `config` makes."""
-        found = {key for name in self._results_of(config) for key in self._users(name)}
-        for below in islice(self._all_below(config), _MOST_DEPENDENTS):
-            found.add(below.key)
-            found.update(key for name in self._results_of(below.key) for key in self._users(name))
-            if len(found) >= _MOST_DEPENDENTS:
-                return _MOST_DEPENDENTS
-        return len(found)
+        """Return how many BuildConfigs and workloads stand on what `config` makes."""
+        return sum(1 for _ in islice(self._below(config), _MOST_DEPENDENTS))
 
-    def _users(self, name: Name) -> Iterator[ObjectKey]:
-        """Yield the workloads and Pipelines that follow an image."""
-        for index in self._followers:
-            yield from (workload.key for workload in index.get(name))
-        yield from (pipeline.key for pipeline in self._pipelines.get(name))
-
-    def _all_below(self, config: ObjectKey) -> Iterator[BuildConfig]:
-        """Yield every BuildConfig downstream of `config`, once."""
-        found = {config}
-        walk = [config]
-        while walk:
-            for below in self._below(walk.pop()):
-                if below.key not in found:
-                    found.add(below.key)
-                    walk.append(below.key)
-                    yield below
-
-    def _below(self, key: ObjectKey) -> Iterator[BuildConfig]:
-        """Yield the BuildConfigs that read what `key` writes, or a tag that copies it."""
-        for name in self._results_of(key):
-            yield from self._readers.get(name)
-
-    def _results_of(self, key: ObjectKey) -> set[Name]:
-        """Return the names of what `key` writes, and of the tags that copy it."""
-        config = self.cache.get(BuildConfig, key.namespace, key.name)
-        names = names_written(config) if config is not None else set()
-        walk = list(names)
-        while walk:
-            for copy in self._copies.get(walk.pop()):
-                new = names_of(copy) - names
-                names |= new
-                walk += new
-        return names
+    def _below(self, config: ObjectKey) -> Iterator[ObjectKey]:
+        return standing_on(config, self._graph.outputs)
 
     def _above(self, config: ObjectKey) -> Iterator[Edge]:
         """Yield every edge on a way to `config`."""
         seen: set[Node] = {config}
         walk: list[Node] = [config]
         while walk:
-            for edge in self._into(walk.pop()):
+            for edge in self._graph.inputs(walk.pop()):
                 yield edge
                 if edge.source not in seen:
                     seen.add(edge.source)
                     walk.append(edge.source)
-
-    def _into(self, node: Node) -> Iterator[Edge]:
-        for item in self._makers(node):
-            yield from (e for e in edges_of(item, self._names) if e.target == node)
-
-    def _makers(self, node: Node) -> Iterator[Resource]:
-        """Yield the objects that may declare an edge into `node`."""
-        match node:
-            case ObjectKey():
-                config = self.cache.get(BuildConfig, node.namespace, node.name)
-                if config is not None:
-                    yield config
-            case StreamTag():
-                stream = self.cache.get(ImageStream, node.namespace, node.stream)
-                if stream is None:
-                    yield from self._writers.get(node.stream_name)
-                else:
-                    yield stream
-                    yield from self._writers_to(names_of(stream))
-            case UpstreamImage():
-                reference = ObjectReference(kind=DOCKER_IMAGE, name=node.name)
-                yield from self._writers_to(set(names_in(reference, "")))
-
-    def _writers_to(self, names: set[Name]) -> Iterator[BuildConfig]:
-        yield from {c.key: c for name in names for c in self._writers.get(name)}.values()
 
     async def _read(self, names: Iterable[StreamName]) -> Streams:
         found = {}
@@ -230,12 +161,6 @@ class BuildIndex:
             self._quarantines.pop(before.spec.digest, None)
         if after is not None:
             self._quarantines[after.spec.digest] = after
-
-    def _rename(self, before: ImageStream | None, after: ImageStream | None) -> None:
-        if before is not None:
-            self._names.drop(before)
-        if after is not None:
-            self._names.put(after)
 
 
 @dataclass(frozen=True, slots=True)
@@ -254,24 +179,5 @@ def _unstarted(build: Build) -> Iterable[BuildPhase]:
     return (BuildPhase.NEW,) if waits else ()
 
 
-def _names_followed(workload: Workload) -> set[Name]:
-    return {follower.tag.stream_name for follower in followers_of(workload).entries}
-
-
-def _names_promoted(pipeline: Pipeline) -> set[Name]:
-    return {
-        name
-        for component in pipeline.spec.components
-        for name in names_in(component.from_, pipeline.namespace)
-    }
-
-
 def _waits(config: BuildConfig) -> Iterable[str]:
     return (UPSTREAM_BUILDING,) if waits_for_upstream(config) else ()
-
-
-def _names_copied(stream: ImageStream) -> set[Name]:
-    """Return the names of what the stream's tags take their images from."""
-    return {
-        name for tag in effective_tags(stream) for name in names_in(tag.from_, stream.namespace)
-    }
