@@ -8,8 +8,8 @@ from tests.support.registry.memory import RegistryInMemory
 
 from upwell.inventory.interface import Layers
 from upwell.oci import Descriptor, Digest, Reference
-from upwell.reconcilers.images.packages import RegistryLayers
 from upwell.registry.interface import DEFAULT_ACCESS
+from upwell.registry.layers import RegistryLayers
 
 CONTENTS = [layer(("bin/sh", "lower")), layer(("bin/app", "upper" * 50_000))]
 

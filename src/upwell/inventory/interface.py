@@ -1,8 +1,10 @@
-"""The inventory port: packages by image digest."""
+"""The inventory port: packages by image digest; files of layers."""
 
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator, Mapping, Sequence
 from contextlib import AbstractAsyncContextManager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
+from enum import StrEnum
+from types import MappingProxyType
 from typing import ClassVar, Protocol
 
 from upwell.oci import Descriptor, Digest
@@ -62,3 +64,62 @@ class Inventory(Protocol):
         What no other try changes is kept as well, and raised again without a look at the layers.
         """
         ...
+
+
+class EntryKind(StrEnum):
+    """Kind of what a path of a layer names."""
+
+    FILE = "file"
+    DIRECTORY = "directory"
+    SYMLINK = "symlink"
+    HARD_LINK = "hardlink"
+    SPECIAL = "special"
+    """A device or a pipe."""
+
+
+@dataclass(frozen=True, slots=True)
+class LayerEntry:
+    """A path of a layer; equal where a container would notice no difference but times."""
+
+    kind: EntryKind
+    mode: int
+    uid: int
+    gid: int
+    size: int = 0
+    content: str = ""
+    """sha256 of a file in hex; target of a link; numbers of a device."""
+    extended: str = ""
+    """sha256 of the extended attributes; empty: there are none."""
+
+
+@dataclass(frozen=True, slots=True)
+class ElfFacts:
+    """Needs and offers of an ELF file (System V ABI; LSB, symbol versioning)."""
+
+    interpreter: str = ""
+    """Path of the program loader; empty: it needs none."""
+    soname: str = ""
+    needed: tuple[str, ...] = ()
+    required: Mapping[str, tuple[str, ...]] = field(default_factory=lambda: MappingProxyType({}))
+    """Symbol versions by the soname that must have them."""
+    defined: frozenset[str] = frozenset()
+    """Symbol versions that it has for others."""
+
+
+@dataclass(frozen=True, slots=True)
+class LayerFiles:
+    """One layer: paths relative to the root, without a leading slash."""
+
+    diff_id: Digest
+    """Digest of the uncompressed layer, as it was read."""
+    entries: Mapping[str, LayerEntry]
+    removed: frozenset[str] = frozenset()
+    """Paths that are gone with all below them: whiteouts (image-spec, layer.md)."""
+    opaque: frozenset[str] = frozenset()
+    """Folders of which nothing that lower layers have is left; "" is the root."""
+    elf: Mapping[str, ElfFacts | None] = field(default_factory=lambda: MappingProxyType({}))
+    """Programs and libraries; None for one that cannot be read."""
+    scripts: Mapping[str, str] = field(default_factory=lambda: MappingProxyType({}))
+    """First lines of executable scripts, without `#!`."""
+    texts: Mapping[str, str] = field(default_factory=lambda: MappingProxyType({}))
+    """Small files that say what a base is: os-release, passwd, versions of runtimes."""

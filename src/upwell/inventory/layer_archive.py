@@ -27,7 +27,7 @@ def run(source: IO[bytes], argument: Mapping[str, int]) -> Mapping[str, Any]:
     """
     reading = _Reading(argument)
     try:
-        with _uncompressed(source) as stream:
+        with uncompressed(source) as stream:
             for archive, entry in BoundedTar(stream, argument["unpacked"]):
                 reading.add(archive, entry)
     except (tarfile.TarError, zlib.error, EOFError, gzip.BadGzipFile) as error:
@@ -35,7 +35,7 @@ def run(source: IO[bytes], argument: Mapping[str, int]) -> Mapping[str, Any]:
     return {"databases": reading.databases, "hidden": sorted(reading.hidden)}
 
 
-def _uncompressed(file: IO[bytes]) -> IO[bytes]:
+def uncompressed(file: IO[bytes]) -> IO[bytes]:
     """Open what gzip may have compressed, whatever the media type says."""
     is_gzip = file.read(len(_GZIP)) == _GZIP
     file.seek(0)

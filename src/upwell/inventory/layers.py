@@ -2,7 +2,7 @@
 
 import asyncio
 import tempfile
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -18,7 +18,6 @@ MAX_ENTRIES = 2_000_000
 MAX_PACKAGES = 50_000
 LIMITS_VERSION = 1
 """Raised with any limit, and with what can be read: what had failed under another is tried anew."""
-_TASK = "upwell.inventory.layer_archive"
 _MEMORY_BYTES = 768 * MIB
 _BYTES_PER_SECOND = 4 * MIB
 """Of a compressed layer, on a slow machine."""
@@ -31,8 +30,34 @@ class UnsupportedLayerError(InventoryError):
     """The manifest says of a layer what is not read; another may say else of the same content."""
 
 
+@dataclass(frozen=True, slots=True)
+class LayerTask:
+    """Task of a worker that reads one layer."""
+
+    module: str
+    argument: Mapping[str, Any]
+    result_bytes: int = 4 * MIB
+    library: str = ""
+    """Installed package that the task needs besides the standard library."""
+
+
 async def read_layer(layers: Layers, layer: Descriptor) -> "LayerContents":
     """Read what one layer says about packages; the layer is read once and not kept.
+
+    Raises InventoryError; what the layers' source raises goes through.
+    """
+    argument = {
+        "unpacked": MAX_UNPACKED_BYTES,
+        "database": MAX_DATABASE_BYTES,
+        "entries": MAX_ENTRIES,
+        "packages": MAX_PACKAGES,
+    }
+    task = LayerTask("upwell.inventory.layer_archive", argument)
+    return LayerContents.parse(await run_on_layer(layers, layer, task))
+
+
+async def run_on_layer(layers: Layers, layer: Descriptor, task: LayerTask) -> Any:
+    """Fetch a layer into a file without a name, let a worker read it, and return its result.
 
     Raises InventoryError; what the layers' source raises goes through.
     """
@@ -50,17 +75,9 @@ async def read_layer(layers: Layers, layer: Descriptor) -> "LayerContents":
                 await asyncio.to_thread(file.write, chunk)
         await asyncio.to_thread(file.seek, 0)
         seconds = _LEAST_SECONDS + size // _BYTES_PER_SECOND
-        argument = {
-            "unpacked": MAX_UNPACKED_BYTES,
-            "database": MAX_DATABASE_BYTES,
-            "entries": MAX_ENTRIES,
-            "packages": MAX_PACKAGES,
-        }
+        limits = WorkerLimits(_MEMORY_BYTES, seconds, seconds * _WAIT, task.result_bytes)
         try:
-            found = await run_worker(
-                _TASK, file, argument, WorkerLimits(_MEMORY_BYTES, seconds, seconds * _WAIT)
-            )
-            return LayerContents.parse(found)
+            return await run_worker(task.module, file, task.argument, limits, library=task.library)
         except WorkerError as error:
             raised = InventoryError if error.final else InventoryFailedError
             raise raised(f"layer {layer.digest}: {error}") from error

@@ -1,7 +1,8 @@
 """The worker's own process: import the task, give up what it does not need, run it, answer.
 
-Started with the standard library alone. The order counts: what is imported before the confinement
-is of this installation; the input is opened before and read after.
+Started with the standard library alone, and what is installed beside the package that the task
+names. The order counts: what is imported before the confinement is of this installation; the input
+is opened before and read after.
 """
 
 import ctypes
@@ -37,6 +38,7 @@ type Task = Callable[[IO[bytes], Any], Any]
 def main(task: str, described: str) -> None:
     """Run a task on standard input and write its answer to standard output, both JSON."""
     settings = json.loads(described)
+    sys.path += settings["libraries"]
     run: Task = import_module(task).run
     with open(0, "rb") as source, open(1, "wb", buffering=0) as target:
         try:

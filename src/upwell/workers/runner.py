@@ -1,6 +1,7 @@
 """Runs a task in a worker and returns its result."""
 
 import asyncio
+import importlib.util
 import json
 import logging
 import signal
@@ -53,13 +54,16 @@ async def run_worker(
     argument: Mapping[str, Any],
     limits: WorkerLimits = _DEFAULT_LIMITS,
     folder: Path | None = None,
+    library: str = "",
 ) -> Any:
     """Run the module `task` on the open file `source` and return its result, JSON data.
 
-    A worker writes nothing but its result, or below `folder` alone, where it runs as we do.
+    A worker writes nothing but its result, or below `folder` alone, where it runs as we do. It has
+    the standard library, and what is installed beside the package `library`, if it names one.
     Cancelled, it is killed. Raises WorkerError, or OSError where the worker ran into one.
     """
-    code, raw = await _run(task, source, argument, limits, folder)
+    described = _described(argument, limits, folder, library)
+    code, raw = await _run(task, source, described, limits)
     answer = _parsed(raw)
     for gap in _gaps(answer) - _told:
         _told.add(gap)
@@ -70,26 +74,32 @@ async def run_worker(
 async def kept_rights() -> Sequence[str]:
     """Run a worker that does nothing, and say what it keeps; raises WorkerError."""
     with tempfile.TemporaryFile() as nothing:
-        code, raw = await _run(_PROBE, nothing, {}, _DEFAULT_LIMITS, None)
+        described = _described({}, _DEFAULT_LIMITS)
+        code, raw = await _run(_PROBE, nothing, described, _DEFAULT_LIMITS)
     answer = _parsed(raw)
     _result(code, answer, _DEFAULT_LIMITS)
     return [_GAPS[gap] for gap in sorted(_gaps(answer))]
 
 
-async def _run(
-    task: str,
-    source: IO[bytes],
-    argument: Mapping[str, Any],
-    limits: WorkerLimits,
-    folder: Path | None,
-) -> tuple[int, bytes]:
-    """Return the status with which a worker ended, and what it wrote."""
-    described = {
+def _described(
+    argument: Mapping[str, Any], limits: WorkerLimits, folder: Path | None = None, library: str = ""
+) -> Mapping[str, Any]:
+    """Return what a worker reads of itself."""
+    found = importlib.util.find_spec(library) if library else None
+    origin = found.origin if found is not None else None
+    return {
         "memory": limits.memory_bytes,
         "cpu": limits.cpu_seconds,
         "folder": str(folder or ""),
+        "libraries": [str(Path(origin).parents[1])] if origin else [],
         "argument": argument,
     }
+
+
+async def _run(
+    task: str, source: IO[bytes], described: Mapping[str, Any], limits: WorkerLimits
+) -> tuple[int, bytes]:
+    """Return the status with which a worker ended, and what it wrote."""
     command = (sys.executable, *_OPTIONS, "-c", _BOOTSTRAP, str(_ROOT), task, json.dumps(described))
     try:
         process = await start_group(

@@ -5,20 +5,19 @@ One image at a time: this reads whole layers, each once, and nothing waits for i
 
 import asyncio
 import logging
-from collections.abc import AsyncIterator, Sequence
-from contextlib import asynccontextmanager
+from collections.abc import Sequence
 
 from upwell.api.image import ImageStream
 from upwell.api.meta import ObjectKey
 from upwell.controller import Controller, ObjectCache, Result, Watch
 from upwell.inventory.interface import Inventory, InventoryError, Package
-from upwell.oci import Descriptor, Digest, Index, Platform, Reference
+from upwell.oci import Digest, Index, Platform, Reference
 from upwell.policy.images.repository_tags import effective_tags
 from upwell.policy.images.streams import pinned
 from upwell.reconcilers.images.pull_secrets import PullSecrets
-from upwell.registry.announced import announced
 from upwell.registry.errors import RegistryError
 from upwell.registry.interface import Registry, RequestAccess
+from upwell.registry.layers import RegistryLayers
 from upwell.store.interface import NotFoundError, Store
 
 log = logging.getLogger(__name__)
@@ -106,25 +105,3 @@ class ImageContents:
 def image_contents_controller(contents: ImageContents, cache: ObjectCache) -> Controller:
     """Return the controller that indexes packages."""
     return Controller("contents", contents, cache, (Watch(ImageStream),), workers=1)
-
-
-class RegistryLayers:
-    """Implements Layers of an image in a registry."""
-
-    def __init__(
-        self,
-        registry: Registry,
-        reference: Reference,
-        layers: Sequence[Descriptor],
-        access: RequestAccess,
-    ) -> None:
-        self.layers = layers
-        self._registry = registry
-        self._reference = reference
-        self._access = access
-
-    @asynccontextmanager
-    async def open(self, layer: Descriptor) -> AsyncIterator[AsyncIterator[bytes]]:
-        """Stream a layer as it is stored."""
-        async with self._registry.open_blob(self._reference, layer.digest, self._access) as chunks:
-            yield announced(chunks, layer, self._reference.name)
