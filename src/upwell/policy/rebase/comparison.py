@@ -1,0 +1,82 @@
+"""Difference that a base update makes, and an image's own layers above it."""
+
+import re
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from functools import cached_property
+
+from upwell.inventory.interface import EntryKind, LayerFiles
+from upwell.policy.rebase.layered_files import LayeredFiles, parents
+
+_LIBRARY_FOLDERS = re.compile(
+    r"(?:usr/|usr/local/)?lib(?:32|64|x32)?(?:/[a-z0-9_]+-linux-(?:gnu|musl)[a-z0-9]*)?"
+)
+"""Folders that a program loader looks into by itself (ld.so(8), and Debian's multiarch)."""
+PROGRAM_FOLDERS = ("usr/local/sbin", "usr/local/bin", "usr/sbin", "usr/bin", "sbin", "bin")
+
+
+@dataclass(frozen=True)
+class BaseUpdate:
+    """Old and new base, and the layers that an image has above."""
+
+    old: LayeredFiles
+    new: LayeredFiles
+    layers: Sequence[LayerFiles]
+
+    @cached_property
+    def own(self) -> LayeredFiles:
+        """Files of the image's own layers by themselves."""
+        return LayeredFiles.of(self.layers)
+
+    @cached_property
+    def before(self) -> LayeredFiles:
+        """The image as it is."""
+        return self.old.above(self.layers)
+
+    @cached_property
+    def after(self) -> LayeredFiles:
+        """The image on its new base."""
+        return self.new.above(self.layers)
+
+    @cached_property
+    def changed(self) -> frozenset[str]:
+        """Paths at which the bases differ, by more than times."""
+        old, new = self.old.entries, self.new.entries
+        return frozenset(path for path in old.keys() | new if old.get(path) != new.get(path))
+
+    @cached_property
+    def changed_folders(self) -> frozenset[str]:
+        """Folders below which something differs."""
+        return frozenset(folder for path in self.changed for folder in parents(path))
+
+    def names(self, path: str) -> Iterator[str]:
+        """Yield a path, and the one that it has in the bases if a folder of it is a link there."""
+        yield path
+        folder, _, base = path.rpartition("/")
+        for bottom in (self.old, self.new):
+            if any(_is_link(bottom, above) for above in parents(path)):
+                found = bottom.resolve(folder)
+                if found is not None:
+                    yield f"{found}/{base}" if found else base
+
+    def loses(self, path: str) -> bool:
+        """Return True if the image has a path now, and would not have it on its new base."""
+        return self.before.resolve(path) is not None and self.after.resolve(path) is None
+
+    def loses_program(self, name: str, folders: Sequence[str] = PROGRAM_FOLDERS) -> bool:
+        """Return True if a program by its name is found now, and would not be."""
+        if "/" in name:
+            return self.loses(name)
+        paths = [f"{folder.strip('/')}/{name}" for folder in folders]
+        found = [path for path in paths if self.before.resolve(path) is not None]
+        return bool(found) and all(self.after.resolve(path) is None for path in paths)
+
+
+def is_library_folder(folder: str) -> bool:
+    """Return True if a program loader looks for libraries there without being told."""
+    return _LIBRARY_FOLDERS.fullmatch(folder) is not None
+
+
+def _is_link(files: LayeredFiles, path: str) -> bool:
+    entry = files.entries.get(path)
+    return entry is not None and entry.kind is EntryKind.SYMLINK

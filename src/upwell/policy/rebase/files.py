@@ -1,0 +1,102 @@
+"""Findings about files: what an image replaces, removes or copies of what a base update changes."""
+
+import re
+from collections import defaultdict
+from collections.abc import Iterator
+
+from upwell.inventory.interface import EntryKind, LayerEntry
+from upwell.policy.rebase.comparison import BaseUpdate
+from upwell.policy.rebase.findings import RebaseFault, RebaseFinding
+
+_DATABASES = (
+    "var/lib/dpkg/",
+    "lib/apk/db/",
+    "usr/lib/apk/db/",
+    "var/lib/rpm/",
+    "usr/lib/sysimage/rpm/",
+    "usr/share/rpm/",
+    "var/lib/pacman/",
+)
+_COMPILED = re.compile(
+    r"(?P<folder>.*/|)__pycache__/(?P<name>[^/]+?)\.[a-z]+-\d+(?:\.opt-\d)?\.pyc"
+)
+
+
+def file_findings(update: BaseUpdate) -> Iterator[RebaseFinding]:
+    """Yield what is wrong with the files of the image's own layers."""
+    found: dict[tuple[RebaseFault, str], list[str]] = defaultdict(list)
+    copies = _outdated(update)
+    for path, entry in update.own.entries.items():
+        if (problem := _problem(update, path, entry, copies)) is not None:
+            found[problem].append(path)
+    for path in sorted(_removed(update)):
+        why = "the image removes what the base update changes"
+        found[RebaseFault.WHITEOUT, why].append(path)
+    for (fault, why), paths in found.items():
+        yield RebaseFinding(fault, why, tuple(sorted(paths)))
+
+
+def _problem(
+    update: BaseUpdate, path: str, entry: LayerEntry, copies: frozenset[str]
+) -> tuple[RebaseFault, str] | None:
+    if any(_overlaps(update, name, entry) for name in update.names(path)):
+        if path.startswith(_DATABASES):
+            why = "it would list the packages of the old base, not those that are there"
+            return RebaseFault.PACKAGE_DATABASE, why
+        return RebaseFault.FILE_OVERLAP, "the base update changes what the image has of its own"
+    if entry.kind is EntryKind.HARD_LINK and entry.content in update.changed:
+        return RebaseFault.FILE_OVERLAP, "it is a hard link to what the base update changes"
+    if entry.kind is EntryKind.SYMLINK and update.loses(path):
+        return RebaseFault.MISSING_FILE, "it is a link to what the new base has not"
+    return _copied(update, path, entry, copies)
+
+
+def _copied(
+    update: BaseUpdate, path: str, entry: LayerEntry, copies: frozenset[str]
+) -> tuple[RebaseFault, str] | None:
+    if entry.kind is EntryKind.FILE and entry.content in copies:
+        return RebaseFault.BASE_COPY, "it is a copy of what the base update replaces"
+    compiled = _COMPILED.fullmatch(path)
+    if compiled is not None and f"{compiled['folder']}{compiled['name']}.py" in update.changed:
+        return RebaseFault.BASE_COPY, "it was compiled of what the base update replaces"
+    return None
+
+
+def _overlaps(update: BaseUpdate, path: str, entry: LayerEntry) -> bool:
+    """Return True if an entry would stand in the place of something else than it was made for."""
+    new = update.new.entries.get(path)
+    if entry.kind is not EntryKind.DIRECTORY:
+        return (path in update.changed and new != entry) or path in update.changed_folders
+    # Layers name the folders of their files again, with the owner and mode that these had.
+    return path in update.changed and new is not None and new != entry
+
+
+def _outdated(update: BaseUpdate) -> frozenset[str]:
+    """Return the contents that only the old base has, of files that are not empty."""
+    kept = {entry.content for entry in update.new.entries.values()}
+    old = (update.old.entries.get(path) for path in update.changed)
+    return frozenset(
+        entry.content
+        for entry in old
+        if entry is not None and entry.kind is EntryKind.FILE and entry.size
+    ) - frozenset(kept)
+
+
+def _removed(update: BaseUpdate) -> Iterator[str]:
+    for layer in update.layers:
+        for path in layer.removed:
+            if any(_hides(update, name) for name in update.names(path)):
+                yield path
+        for folder in layer.opaque:
+            if folder in update.changed_folders and _has(update, folder):
+                yield folder
+
+
+def _hides(update: BaseUpdate, path: str) -> bool:
+    differs = path in update.changed or path in update.changed_folders
+    return differs and _has(update, path)
+
+
+def _has(update: BaseUpdate, path: str) -> bool:
+    """Return True if the new base has something to hide there."""
+    return path in update.new.entries or path in update.new.folders

@@ -1,0 +1,55 @@
+"""Findings about a rebase: each is a reason for which only a rebuild is right."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from enum import StrEnum
+
+
+class RebaseFault(StrEnum):
+    """Kind of a finding."""
+
+    FILE_OVERLAP = "FileOverlap"
+    """The image has its own version of what the base update changes."""
+    WHITEOUT = "Whiteout"
+    """The image removes what the base update changes."""
+    PACKAGE_DATABASE = "PackageDatabase"
+    """The package database would not say what is installed."""
+    BASE_COPY = "CopyOfBaseFile"
+    """The image has a copy of what the base update changes."""
+    MISSING_LIBRARY = "MissingLibrary"
+    MISSING_SYMBOL_VERSION = "MissingSymbolVersion"
+    SHADOWED_LIBRARY = "ShadowedLibrary"
+    """A library of the image comes before one that the base update changes."""
+    RUNTIME_VERSION = "RuntimeVersion"
+    DISTRIBUTION = "Distribution"
+    MISSING_FILE = "MissingFile"
+    """The image refers to what is not in the new base."""
+    USER = "User"
+    ON_BUILD = "OnBuild"
+    OPT_OUT = "OptOut"
+    SETTING_CONFLICT = "SettingConflict"
+    UNKNOWN = "Unknown"
+    """A part could not be looked at."""
+
+
+_SHOWN = 5
+
+
+@dataclass(frozen=True, slots=True)
+class RebaseFinding:
+    """One reason; `paths` are those of the image that it is about."""
+
+    fault: RebaseFault
+    why: str
+    paths: tuple[str, ...] = ()
+
+    def __str__(self) -> str:
+        shown = ", ".join(f"/{path}" for path in self.paths[:_SHOWN])
+        more = len(self.paths) - _SHOWN
+        ending = f" and {more} more" if more > 0 else ""
+        return f"{self.fault}: {self.why}" + (f": {shown}{ending}" if shown else "")
+
+
+def is_safe(findings: Sequence[RebaseFinding]) -> bool:
+    """Return True if nothing speaks for a rebuild."""
+    return not findings

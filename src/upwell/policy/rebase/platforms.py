@@ -1,0 +1,145 @@
+"""Findings about what a base is: its distribution, the versions of its runtimes, its users."""
+
+import re
+from collections import defaultdict
+from collections.abc import Iterator, Mapping
+from typing import Any
+
+from upwell.policy.rebase.comparison import PROGRAM_FOLDERS, BaseUpdate
+from upwell.policy.rebase.findings import RebaseFault, RebaseFinding
+from upwell.policy.rebase.layered_files import LayeredFiles
+
+_RUNTIMES = {
+    "Python": re.compile(r"(?:^|/)lib(?:64)?/python(\d+\.\d+)/"),
+    "Ruby": re.compile(r"(?:^|/)lib(?:64)?/ruby/(\d+\.\d+)\.\d+/"),
+    "Perl": re.compile(r"(?:^|/)perl/(\d+\.\d+)(?:\.\d+)?/"),
+    "PHP": re.compile(r"(?:^|/)php/(?:extensions/[a-z-]+)?(\d{8})/"),
+    ".NET": re.compile(r"(?:^|/)Microsoft\.NETCore\.App/(\d+\.\d+)\.[^/]+/"),
+}
+"""Version in the paths of a runtime's own library."""
+_JAVA = re.compile(r'^JAVA_VERSION="(1\.\d+|\d+)', re.MULTILINE)
+_NODE = re.compile(r"^#define NODE_MAJOR_VERSION (\d+)", re.MULTILINE)
+_NODE_VARIABLE = "NODE_VERSION"
+_PROGRAMS = ("python", "python3", "ruby", "perl", "php", "node", "nodejs", "java")
+_DIGITS = re.compile(r"\d+")
+_OS_RELEASE = ("etc/os-release", "usr/lib/os-release")
+_WHOLE_MAJORS = frozenset({"rhel", "centos", "rocky", "almalinux", "ol", "sles", "debian"})
+"""Distributions whose minor versions are updates of the same."""
+_TARGET_LABELS = (
+    "io.buildpacks.stack.id",
+    "io.buildpacks.base.distro.name",
+    "io.buildpacks.base.distro.version",
+)
+
+
+def platform_findings(
+    update: BaseUpdate,
+    old: Mapping[str, Any],
+    new: Mapping[str, Any],
+    merged: Mapping[str, Any],
+) -> Iterator[RebaseFinding]:
+    """Yield in what the bases are not the same platform; with the defaults of both, and merged."""
+    yield from _distribution(update)
+    yield from _runtimes(update, old, new)
+    yield from _user(update, merged)
+    before, after = _labels(old), _labels(new)
+    for label in _TARGET_LABELS:
+        if before.get(label) and before.get(label) != after.get(label):
+            why = f"label {label} was {before[label]!r} and is {after.get(label)!r}"
+            yield RebaseFinding(RebaseFault.DISTRIBUTION, why)
+
+
+def _distribution(update: BaseUpdate) -> Iterator[RebaseFinding]:
+    before, after = _distribution_of(update.old), _distribution_of(update.new)
+    if before != after:
+        why = f"the old base is {before or 'of no distribution'}, the new {after or 'of none'}"
+        yield RebaseFinding(RebaseFault.DISTRIBUTION, why)
+
+
+def _distribution_of(files: LayeredFiles) -> str:
+    for path in _OS_RELEASE:
+        text = files.texts.get(files.resolve(path) or "")
+        if text is not None:
+            pairs = (line.partition("=") for line in text.splitlines())
+            fields = {name: value.strip().strip("\"'") for name, _, value in pairs}
+            name = fields.get("ID", "linux")
+            parts = 1 if name in _WHOLE_MAJORS else 2
+            version = ".".join(fields.get("VERSION_ID", "").split(".")[:parts])
+            return f"{name} {version}".strip()
+    return ""
+
+
+def _runtimes(
+    update: BaseUpdate, old: Mapping[str, Any], new: Mapping[str, Any]
+) -> Iterator[RebaseFinding]:
+    before, after = _versions(update.old, old), _versions(update.new, new)
+    for name, versions in sorted(before.items()):
+        gone = versions - after.get(name, set())
+        if gone:
+            there = ", ".join(sorted(after.get(name, ()))) or "none"
+            why = f"the old base has {name} {', '.join(sorted(gone))}, the new {there}"
+            yield RebaseFinding(RebaseFault.RUNTIME_VERSION, why)
+    for program in _PROGRAMS:
+        was, now = _program(update.old, program), _program(update.new, program)
+        if was and now and _DIGITS.findall(was) != _DIGITS.findall(now):
+            why = f"{program} was /{was} and is /{now}"
+            yield RebaseFinding(RebaseFault.RUNTIME_VERSION, why)
+        elif (
+            program in {"node", "java"}
+            and was in update.changed
+            and not (before.get(_TITLES[program]) and after.get(_TITLES[program]))
+        ):
+            why = f"the version of {_TITLES[program]} cannot be read"
+            yield RebaseFinding(RebaseFault.UNKNOWN, why)
+
+
+_TITLES = {"node": "Node.js", "java": "Java"}
+
+
+def _versions(files: LayeredFiles, settings: Mapping[str, Any]) -> dict[str, set[str]]:
+    """Return the versions of runtimes, as far as programs written for one need that very one."""
+    found: dict[str, set[str]] = defaultdict(set)
+    for path in files.entries:
+        for name, pattern in _RUNTIMES.items():
+            if (match := pattern.search(path)) is not None:
+                found[name].add(match[1])
+    for path, text in files.texts.items():
+        for name, pattern, ending in (("Java", _JAVA, "release"), ("Node.js", _NODE, ".h")):
+            if path.endswith(ending) and (match := pattern.search(text)) is not None:
+                found[name].add(match[1])
+    for entry in settings.get("Env") or ():
+        variable, _, value = str(entry).partition("=")
+        if variable == _NODE_VARIABLE and (digits := _DIGITS.match(value.lstrip("v"))) is not None:
+            found["Node.js"].add(digits[0])
+    return found
+
+
+def _program(files: LayeredFiles, name: str) -> str:
+    """Return the path that a program's name leads to; empty: there is none."""
+    paths = (files.resolve(f"{folder}/{name}") for folder in PROGRAM_FOLDERS)
+    return next((path for path in paths if path), "")
+
+
+def _user(update: BaseUpdate, merged: Mapping[str, Any]) -> Iterator[RebaseFinding]:
+    user, _, group = str(merged.get("User") or "").partition(":")
+    for path, name in (("etc/passwd", user), ("etc/group", group)):
+        if not name or name.isdecimal() or path in update.own.entries:
+            continue
+        was, now = (_ids(files.texts.get(path), name) for files in (update.old, update.new))
+        if was != now:
+            why = f"{name} is {was or 'missing'} in the old base, {now or 'missing'} in the new"
+            yield RebaseFinding(RebaseFault.USER, why)
+
+
+def _ids(text: str | None, name: str) -> str:
+    """Return the ids of a user (passwd(5)) or group (group(5)) by its name."""
+    for line in (text or "").splitlines():
+        fields = line.split(":")
+        if fields[0] == name:
+            return ":".join(fields[2:4] if len(fields) > 4 else fields[2:3])  # noqa: PLR2004
+    return ""
+
+
+def _labels(settings: Mapping[str, Any]) -> Mapping[str, Any]:
+    labels = settings.get("Labels")
+    return labels if isinstance(labels, dict) else {}

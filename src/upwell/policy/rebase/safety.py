@@ -1,0 +1,69 @@
+"""Decision whether a rebase is safe. What is unknown is not."""
+
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from upwell.oci.rebase.documents import RebasedImage
+from upwell.oci.rebase.records import REBASABLE
+from upwell.policy.rebase.comparison import BaseUpdate
+from upwell.policy.rebase.files import file_findings
+from upwell.policy.rebase.findings import RebaseFault, RebaseFinding
+from upwell.policy.rebase.platforms import platform_findings
+from upwell.policy.rebase.programs import program_findings
+
+
+@dataclass(frozen=True, slots=True)
+class UnreadLayer:
+    """A layer that could not be looked at."""
+
+    digest: str
+    why: str
+
+
+def rebase_findings(
+    image: RebasedImage, update: BaseUpdate, unread: Sequence[UnreadLayer] = ()
+) -> list[RebaseFinding]:
+    """Return the reasons against a rebase, which is safe if there are none."""
+    return [*_findings(image, update, unread)]
+
+
+def document_findings(image: RebasedImage) -> list[RebaseFinding]:
+    """Return the reasons that the documents of image and bases give, without a look at layers."""
+    old, new = image.old.image, image.new.image
+    return [
+        *_opt_outs(image),
+        *_on_build(old.settings, "old"),
+        *_on_build(new.settings, "new"),
+        *(
+            RebaseFinding(RebaseFault.SETTING_CONFLICT, f"{conflict.path}: {conflict.why}")
+            for conflict in image.merged.conflicts
+        ),
+    ]
+
+
+def _findings(
+    image: RebasedImage, update: BaseUpdate, unread: Sequence[UnreadLayer]
+) -> Iterator[RebaseFinding]:
+    yield from document_findings(image)
+    for layer in unread:
+        why = f"layer {layer.digest} cannot be looked at: {layer.why}"
+        yield RebaseFinding(RebaseFault.UNKNOWN, why)
+    if unread:
+        return
+    old, new = image.old.image.settings, image.new.image.settings
+    yield from file_findings(update)
+    yield from program_findings(update, image.merged.settings)
+    yield from platform_findings(update, old, new, image.merged.settings)
+
+
+def _opt_outs(image: RebasedImage) -> Iterator[RebaseFinding]:
+    labels = image.merged.settings.get("Labels")
+    if isinstance(labels, dict) and str(labels.get(REBASABLE)).lower() == "false":
+        yield RebaseFinding(RebaseFault.OPT_OUT, f"its label {REBASABLE} says no")
+
+
+def _on_build(settings: Mapping[str, Any], which: str) -> Iterator[RebaseFinding]:
+    if settings.get("OnBuild"):
+        why = f"the {which} base has ONBUILD instructions, which a build alone carries out"
+        yield RebaseFinding(RebaseFault.ON_BUILD, why)
