@@ -97,6 +97,9 @@ COMMANDS: Mapping[str, Entry] = {
     "resume": Entry("promotion.hold:resume", "Resume a workload or stage that is held or paused."),
     "process": Entry("templates.process:process", "Print the objects of a Template."),
     "promote": Entry("promotion.promote:promote", "Promote a release into a stage now."),
+    "rebase": Entry(
+        "images.rebase:rebase", "Swap the base layers of an image in its registry, where safe."
+    ),
     "prune": Entry("pruning.prune:prune", "Remove images, tags, logs and records not in use."),
     "quarantine": Entry(
         "promotion.quarantine:quarantine",

@@ -16,12 +16,12 @@ from upwell.cli.core.errors import CommandError, Exit
 from upwell.cli.core.examples import examples
 from upwell.cli.core.terminal import echo
 from upwell.cli.images.mirror_mappings import MirrorMapping, read_mappings
+from upwell.cli.images.registry_settings import configured_registries
 from upwell.cli.images.verify import verify
 from upwell.oci import Platform, Reference
 from upwell.registry.copying import CopyProgress, CopyStep, ImageCopier, WantsPlatform
 from upwell.registry.credentials import default_auth_files
 from upwell.registry.errors import ManifestUnknownError, RegistryError
-from upwell.registry.hosts import RegistryHost
 
 
 @click.group(
@@ -92,7 +92,7 @@ def mirror(images: tuple[str, ...], files: tuple[Path, ...], **options: Any) -> 
     behaviour = _MirrorOptions(
         options["dry_run"], options["skip_missing"], options["continue_on_error"]
     )
-    registries = _registries(options["config"]) if options["config"] else ()
+    registries = configured_registries(options["config"]) if options["config"] else ()
     auth_files = default_auth_files(os.environ, Path.home())
     settings = CopySettings(auth_files, registries, insecure=options["insecure"])
     try:
@@ -103,17 +103,6 @@ def mirror(images: tuple[str, ...], files: tuple[Path, ...], **options: Any) -> 
         raise CommandError(str(error)) from error
     if failed:
         raise CommandError(f"cannot copy {failed} images; see the errors above")
-
-
-def _registries(config: Path) -> Sequence[RegistryHost]:
-    """Return the registries of a server's configuration file; raises CommandError."""
-    # The server's settings take longer to load than a small image to copy.
-    from upwell.settings import SettingsError, read_file  # noqa: PLC0415
-
-    try:
-        return read_file(config).registries
-    except SettingsError as error:
-        raise CommandError(str(error), Exit.USAGE) from error
 
 
 def _platforms(pattern: str) -> WantsPlatform | None:

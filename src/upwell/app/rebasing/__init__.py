@@ -1,0 +1,1 @@
+"""Composes what rebases images in registries, for the command line."""

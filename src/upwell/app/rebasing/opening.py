@@ -1,0 +1,46 @@
+"""Opens the client, the scanner of layers and the writer of a rebase."""
+
+from collections.abc import AsyncIterator, Sequence
+from contextlib import asynccontextmanager
+from dataclasses import dataclass
+from pathlib import Path
+
+from upwell.app.rebasing.planning import RebasePlanner
+from upwell.inventory.files.scanning import FileScanner
+from upwell.registry.client.client import RegistryClient
+from upwell.registry.client.push import RegistryPusher
+from upwell.registry.credential_helpers import CredentialHelpers
+from upwell.registry.credentials import AuthFile, ChainedCredentials
+from upwell.registry.hosts import RegistryHost, RegistryHosts
+from upwell.registry.interface import RequestAccess
+from upwell.registry.rebasing.reading import ImageReader
+from upwell.registry.rebasing.writing import RebaseWriter
+
+
+@dataclass(frozen=True, slots=True)
+class RebaseSettings:
+    """Logins, registry settings, and the folder that keeps what was found in layers."""
+
+    auth_files: Sequence[Path] = ()
+    registries: Sequence[RegistryHost] = ()
+    insecure: bool = False
+    cache: Path | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Rebaser:
+    """Plans and writes rebases; a plan writes nothing."""
+
+    planner: RebasePlanner
+    writer: RebaseWriter
+
+
+@asynccontextmanager
+async def open_rebaser(settings: RebaseSettings) -> AsyncIterator[Rebaser]:
+    """Open a rebaser; its connections are closed on the way out."""
+    helpers = CredentialHelpers()
+    logins = ChainedCredentials([AuthFile(path, helpers) for path in settings.auth_files])
+    access = RequestAccess(insecure=settings.insecure)
+    async with RegistryClient(RegistryHosts(settings.registries), logins) as client:
+        planner = RebasePlanner(ImageReader(client, access), FileScanner(settings.cache))
+        yield Rebaser(planner, RebaseWriter(client, RegistryPusher(client.connection), access))

@@ -1,0 +1,263 @@
+"""Plans of rebases: images and bases read, documents made, layers looked at, safety judged."""
+
+import asyncio
+from collections.abc import Coroutine, Iterable, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+from upwell.inventory.files.scanning import FileScanner
+from upwell.inventory.interface import InventoryError, LayerFiles
+from upwell.machine.tasks import first_error
+from upwell.oci import Descriptor, Digest, Index, Manifest, Platform, Reference
+from upwell.oci.rebase.documents import NamedBase, RebasedImage, rebased, rebased_index
+from upwell.oci.rebase.images import LayeredImage
+from upwell.oci.rebase.records import BaseRecord, base_records
+from upwell.policy.rebase.comparison import BaseUpdate
+from upwell.policy.rebase.findings import RebaseFinding
+from upwell.policy.rebase.layered_files import LayeredFiles
+from upwell.policy.rebase.safety import UnreadLayer, document_findings, rebase_findings
+from upwell.registry.errors import InvalidAnswerError, PlatformMissingError, RegistryError
+from upwell.registry.interface import Registry, RequestAccess
+from upwell.registry.layers import RegistryLayers
+from upwell.registry.rebasing.reading import BaseUnknownError, ImageReader, platforms_of
+from upwell.registry.rebasing.writing import PlacedImage, RebaseTarget
+
+
+@dataclass(frozen=True, slots=True)
+class RebaseRequest:
+    """An image, and what its user says about it; the rest is what the image records."""
+
+    image: Reference
+    old_base: Reference | None = None
+    new_base: Reference | None = None
+    candidates: Sequence[Reference] = ()
+    """Bases that it may stand on."""
+    platform: Platform | None = None
+    """Platform of an index to take alone; None takes all."""
+    target: Reference | None = None
+    check: bool = True
+    """False leaves the layers unread; the plan is then of no known safety."""
+
+
+@dataclass(frozen=True, slots=True)
+class PlatformPlan:
+    """One platform: what it becomes; without `rebased` it has the new base already."""
+
+    source: Manifest
+    platform: Platform
+    new: NamedBase
+    rebased: RebasedImage | None = None
+    findings: tuple[RebaseFinding, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class RebasePlan:
+    """A rebase that was not written yet."""
+
+    image: Reference
+    target: RebaseTarget
+    platforms: tuple[PlatformPlan, ...]
+    index: Index | None = None
+    """The new index; None for an image of one platform."""
+    dropped: tuple[Descriptor, ...] = ()
+    """Entries of the old index that speak of the images before."""
+
+    @property
+    def is_current(self) -> bool:
+        """True if there is nothing to do."""
+        return all(one.rebased is None for one in self.platforms)
+
+    @property
+    def is_safe(self) -> bool:
+        """True if nothing speaks for a rebuild."""
+        return not any(one.findings for one in self.platforms)
+
+    @property
+    def digest(self) -> Digest:
+        """Digest of the outcome."""
+        if self.index is not None:
+            return self.index.digest
+        (one,) = self.platforms
+        return one.source.digest if one.rebased is None else one.rebased.manifest.digest
+
+    @property
+    def images(self) -> list[PlacedImage]:
+        """The images to write."""
+        made = (one.rebased for one in self.platforms)
+        return [PlacedImage(one, self.image) for one in made if one is not None]
+
+    @property
+    def kept(self) -> list[tuple[Reference, Manifest]]:
+        """The manifests that the new index has of the old."""
+        if self.index is None:
+            return []
+        return [(self.image, one.source) for one in self.platforms if one.rebased is None]
+
+
+@dataclass(frozen=True, slots=True)
+class RebasePlanner:
+    """Planner of rebases; writes nothing."""
+
+    reader: ImageReader
+    scanner: FileScanner
+
+    async def plan(self, request: RebaseRequest) -> RebasePlan:
+        """Plan a rebase.
+
+        Raises a RegistryError, NotRebasableError or InvalidManifestError.
+        """
+        whole = await self.reader.document(request.image)
+        manifests = await self._manifests(whole, request)
+        platforms = await _together(self._platform(each, request) for each in manifests)
+        goal = request.target or request.image
+        replaced = whole.digest if _is_same_tag(goal, request.image) else None
+        plan = RebasePlan(request.image, RebaseTarget(goal, replaced), tuple(platforms))
+        if not isinstance(whole, Index) or request.platform is not None:
+            return plan
+        made = {one.source.digest: one.rebased.manifest for one in platforms if one.rebased}
+        kept = [one.source.digest for one in platforms if one.rebased is None]
+        index = rebased_index(whole, made, kept)
+        dropped = tuple(e for e in whole.manifests if e.digest not in {*made, *kept})
+        return RebasePlan(plan.image, plan.target, plan.platforms, index, dropped)
+
+    async def _manifests(self, whole: Manifest | Index, request: RebaseRequest) -> list[Manifest]:
+        if isinstance(whole, Manifest):
+            return [whole]
+        entries = platforms_of(whole)
+        if request.platform is not None:
+            chosen = whole.select(request.platform)
+            entries = () if chosen is None else (chosen,)
+        if not entries:
+            wanted = str(request.platform or "any platform")
+            raise PlatformMissingError(str(request.image), wanted)
+        found = await _together(
+            self.reader.document(request.image.with_digest(entry.digest)) for entry in entries
+        )
+        images = [one for one in found if isinstance(one, Manifest)]
+        if len(images) < len(found):
+            raise InvalidAnswerError(str(request.image), "an index that lists an index")
+        return images
+
+    async def _platform(self, manifest: Manifest, request: RebaseRequest) -> PlatformPlan:
+        image = await self.reader.image(request.image, manifest)
+        records = base_records(image)
+        name = request.new_base or next((one.name for one in records), None)
+        if name is None:
+            why = "it records none: name its new base with --new-base, and the old with --old-base"
+            raise BaseUnknownError(request.image, why)
+        new, old = await asyncio.gather(
+            self.reader.base(name, image.platform), self._old_base(image, records, request)
+        )
+        if isinstance(old, BaseUnknownError):
+            if not image.stands_on(new.image):
+                raise old
+            old = new
+        if old.image.digest == new.image.digest and image.stands_on(new.image):
+            return PlatformPlan(manifest, image.platform, new)
+        made = rebased(image, old, new)
+        findings = await self._findings(made, image, request)
+        return PlatformPlan(manifest, image.platform, new, made, tuple(findings))
+
+    async def _old_base(
+        self, image: LayeredImage, records: Sequence[BaseRecord], request: RebaseRequest
+    ) -> NamedBase | BaseUnknownError:
+        """Return the base that an image has, or why nobody knows it."""
+        if request.old_base is not None:
+            return await self.reader.base(request.old_base, image.platform)
+        try:
+            if request.candidates:
+                return await self.reader.best_base(request.image, image, request.candidates)
+            return await self.reader.recorded_base(request.image, image, records)
+        except BaseUnknownError as error:
+            return error
+
+    async def _findings(
+        self, made: RebasedImage, image: LayeredImage, request: RebaseRequest
+    ) -> list[RebaseFinding]:
+        if not request.check:
+            return document_findings(made)
+        old, new = made.old, made.new
+        count = len(old.image.layers)
+        scans = _Scans(self.reader.registry, self.reader.access, self.scanner)
+        below, above, own, _ = await _together(
+            [
+                scans.layers(old.name, old.image.layers, old.image.diff_ids),
+                scans.layers(new.name, new.image.layers, new.image.diff_ids),
+                scans.layers(request.image, image.layers[count:], image.diff_ids[count:]),
+                scans.layers(request.image, *_recompressed(image, old.image)),
+            ]
+        )
+        if scans.unread:
+            return rebase_findings(made, _NOTHING, scans.unread)
+        update = BaseUpdate(LayeredFiles.of(below), LayeredFiles.of(above), own)
+        return await asyncio.to_thread(rebase_findings, made, update)
+
+
+_NOTHING = BaseUpdate(LayeredFiles(), LayeredFiles(), ())
+
+
+def _recompressed(image: LayeredImage, base: LayeredImage) -> tuple[list[Descriptor], list[Digest]]:
+    """Return an image's layers that its configuration alone says are the base's."""
+    pairs = [
+        (layer, diff_id)
+        for layer, diff_id, known in zip(image.layers, image.diff_ids, base.layers, strict=False)
+        if layer.digest != known.digest
+    ]
+    return [layer for layer, _ in pairs], [diff_id for _, diff_id in pairs]
+
+
+@dataclass
+class _Scans:
+    """Looks into layers; `unread` has those that could not be looked at."""
+
+    registry: Registry
+    access: RequestAccess
+    scanner: FileScanner
+    unread: list[UnreadLayer] = field(default_factory=list)
+
+    async def layers(
+        self, source: Reference, layers: Sequence[Descriptor], diff_ids: Sequence[Digest]
+    ) -> list[LayerFiles]:
+        """Return the files of layers, without those that are unread."""
+        found = await _together(
+            self._layer(source, layer, diff_id)
+            for layer, diff_id in zip(layers, diff_ids, strict=True)
+        )
+        return [one for one in found if one is not None]
+
+    async def _layer(
+        self, source: Reference, layer: Descriptor, diff_id: Digest
+    ) -> LayerFiles | None:
+        try:
+            return await self._read(source, layer, diff_id)
+        except InventoryError as error:
+            why = str(error)
+        except RegistryError as error:
+            if error.retryable:
+                raise
+            why = str(error)
+        self.unread.append(UnreadLayer(str(layer.digest), why))
+        return None
+
+    async def _read(self, source: Reference, layer: Descriptor, diff_id: Digest) -> LayerFiles:
+        if layer.urls:
+            raise InventoryError("it is kept outside of registries")
+        stored = RegistryLayers(self.registry, source, (layer,), self.access)
+        found = await self.scanner.files(stored, layer)
+        if found.diff_id != diff_id:
+            raise InventoryError("its content is not what the configuration says")
+        return found
+
+
+def _is_same_tag(one: Reference, other: Reference) -> bool:
+    return one.name == other.name and one.tag is not None and one.tag == other.tag
+
+
+async def _together[T](work: Iterable[Coroutine[Any, Any, T]]) -> list[T]:
+    """Do all of `work`; the first error ends the rest and is raised as it is."""
+    try:
+        async with asyncio.TaskGroup() as group:
+            tasks = [group.create_task(each) for each in work]
+    except ExceptionGroup as failed:
+        raise first_error(failed) from failed
+    return [task.result() for task in tasks]

@@ -1,0 +1,170 @@
+"""Writes rebased images: blobs, manifests by their digest, and the tag last.
+
+Whatever request is the last one, the tag names the image before or the whole new one. Blobs of one
+registry are mounted, and only what it will not mount is sent.
+"""
+
+import asyncio
+from collections.abc import AsyncGenerator, AsyncIterator, Coroutine, Iterable, Sequence
+from dataclasses import dataclass, field
+from functools import partial
+from typing import Any
+
+from upwell.machine.tasks import first_error
+from upwell.oci import Descriptor, Digest, Index, Manifest, Reference
+from upwell.oci.rebase.documents import RebasedImage
+from upwell.registry.announced import announced
+from upwell.registry.client.push import RegistryPusher, once
+from upwell.registry.errors import ManifestUnknownError, RegistryError
+from upwell.registry.interface import DEFAULT_ACCESS, Registry, RequestAccess
+
+_AT_ONCE = 16
+
+
+class TagMovedError(RegistryError):
+    """The tag was pushed to meanwhile: what was made is of the image before."""
+
+    reason = "TagMoved"
+    retryable = True
+
+    def __init__(self, tag: Reference) -> None:
+        super().__init__(f"{tag} was pushed to meanwhile: it was left as it is; rebase it again")
+
+
+@dataclass(frozen=True, slots=True)
+class PlacedImage:
+    """A rebased image of one platform, and the repository that its own layers are in."""
+
+    image: RebasedImage
+    source: Reference
+
+
+@dataclass(frozen=True, slots=True)
+class RebaseTarget:
+    """Place of the outcome; `replaced` is the digest that its tag has to have until then."""
+
+    name: Reference
+    replaced: Digest | None = None
+
+
+@dataclass(slots=True)
+class WrittenBlobs:
+    """Outcome of the blobs of a rebase."""
+
+    mounted: int = 0
+    sent: int = 0
+    sent_bytes: int = 0
+
+
+@dataclass
+class RebaseWriter:
+    """Writer of rebased images from and to registries that `registry` reads and `pusher` writes."""
+
+    registry: Registry
+    pusher: RegistryPusher
+    access: RequestAccess = DEFAULT_ACCESS
+    blobs: WrittenBlobs = field(default_factory=WrittenBlobs)
+    _slots: asyncio.Semaphore = field(default_factory=lambda: asyncio.Semaphore(_AT_ONCE))
+
+    async def write(
+        self,
+        images: Sequence[PlacedImage],
+        kept: Sequence[tuple[Reference, Manifest]],
+        index: Index | None,
+        target: RebaseTarget,
+    ) -> Reference:
+        """Write images, what else `index` names, the index itself, and then the tag.
+
+        Without an index there is one image. Returns its name by digest; raises a RegistryError.
+        """
+        await _together(self._content(placed, target.name) for placed in images)
+        await _together(self._kept(source, manifest, target.name) for source, manifest in kept)
+        whole: Manifest | Index = images[0].image.manifest if index is None else index
+        manifests = [placed.image.manifest for placed in images] + [one for _, one in kept]
+        await _together(self._by_digest(one, target.name) for one in manifests)
+        if index is not None:
+            await self._by_digest(index, target.name)
+        if target.name.tag is not None:
+            await self._check(target)
+            await self.pusher.push_manifest(
+                Reference(target.name.registry, target.name.repository, target.name.tag),
+                whole,
+                self.access,
+            )
+        return target.name.with_digest(whole.digest)
+
+    async def _check(self, target: RebaseTarget) -> None:
+        if target.replaced is None:
+            return
+        try:
+            found = await self.registry.resolve(target.name, self.access)
+        except ManifestUnknownError as error:
+            raise TagMovedError(target.name) from error
+        if found.digest != target.replaced:
+            raise TagMovedError(target.name)
+
+    async def _content(self, placed: PlacedImage, goal: Reference) -> None:
+        """Bring all blobs of an image; those that the repository has are not asked for."""
+        image, base = placed.image, placed.image.new.name
+        described = image.manifest.config
+        await _together(
+            [
+                *(self._blob(blob, base, goal) for blob in _distinct(image.base_layers)),
+                *(self._blob(blob, placed.source, goal) for blob in _distinct(image.own_layers)),
+                self.pusher.push_blob(goal, described, partial(once, image.config), self.access),
+            ]
+        )
+
+    async def _kept(self, source: Reference, manifest: Manifest, goal: Reference) -> None:
+        blobs = _distinct(manifest.references)
+        await _together(self._blob(blob, source, goal) for blob in blobs)
+
+    async def _blob(self, blob: Descriptor, source: Reference, goal: Reference) -> None:
+        if blob.urls or source.name == goal.name:
+            return  # it is elsewhere for good, or there
+        async with self._slots:
+            same = source.registry == goal.registry
+            if same and await self.pusher.mount(goal, blob.digest, source.repository, self.access):
+                self.blobs.mounted += 1
+                return
+            if await self.pusher.has_blob(goal, blob.digest, self.access):
+                return
+            await self._send(blob, source, goal)
+        self.blobs.sent += 1
+        self.blobs.sent_bytes += blob.size
+
+    async def _send(self, blob: Descriptor, source: Reference, goal: Reference) -> None:
+        opened: list[AsyncGenerator[bytes]] = []
+
+        def content() -> AsyncIterator[bytes]:
+            opened.append(self._read(blob, source))
+            return opened[-1]
+
+        try:
+            await self.pusher.push_blob(goal, blob, content, self.access)
+        finally:
+            for stream in opened:
+                await stream.aclose()
+
+    async def _read(self, blob: Descriptor, source: Reference) -> AsyncGenerator[bytes]:
+        async with self.registry.open_blob(source, blob.digest, self.access) as chunks:
+            async for chunk in announced(chunks, blob, source.name):
+                yield chunk
+
+    async def _by_digest(self, manifest: Manifest | Index, goal: Reference) -> None:
+        pinned = goal.with_digest(manifest.digest)
+        await self.pusher.push_manifest(pinned, manifest, self.access)
+
+
+def _distinct(blobs: Iterable[Descriptor]) -> list[Descriptor]:
+    return list({blob.digest: blob for blob in blobs}.values())
+
+
+async def _together(work: Iterable[Coroutine[Any, Any, None]]) -> None:
+    """Do all of `work`; the first RegistryError ends the rest and is raised as it is."""
+    try:
+        async with asyncio.TaskGroup() as group:
+            for each in work:
+                group.create_task(each)
+    except* RegistryError as failed:
+        raise first_error(failed) from failed

@@ -1,0 +1,353 @@
+"""`upwell rebase` with real registries: what it finds, refuses, writes and leaves alone."""
+
+import asyncio
+import json
+from collections.abc import AsyncIterator, Awaitable, Callable
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import aiohttp
+import pytest
+from aiohttp import web
+from click.testing import CliRunner, Result
+from tests.support.registry.embedded_server import serving
+from tests.support.registry.made_images import (
+    MadeImage,
+    made_image,
+    push_made,
+    push_made_index,
+    tar_of,
+)
+from tests.support.registry.registry_proxy import RegistryProxy
+
+from upwell.cli import main
+from upwell.oci import Digest, Index, Manifest, Reference
+from upwell.oci.rebase.images import LayeredImage
+from upwell.oci.rebase.records import BASE_DIGEST, BASE_MANIFEST, BASE_NAME
+from upwell.registry.client.client import RegistryClient
+from upwell.registry.client.push import RegistryPusher
+from upwell.registry.errors import ManifestUnknownError
+
+OLD, NEW, MORE = (
+    tar_of({"bin/": b"", "bin/sh": text, "etc/os-release": b"ID=test\n"})
+    for text in (b"old", b"new", b"more")
+)
+APP = tar_of({"srv/": b"", "srv/app": b"app"})
+TRAP = tar_of({"bin/": b"", "bin/sh": b"own"})
+
+
+@pytest.fixture(scope="module")
+def cache(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Return a folder in which the layers of all tests are read once."""
+    return tmp_path_factory.mktemp("layers")
+
+
+@dataclass
+class RebaseSetup:
+    host: str
+    client: RegistryClient
+    cache: Path
+    bases: list[MadeImage] = field(default_factory=list)
+
+    @property
+    def pusher(self) -> RegistryPusher:
+        return RegistryPusher(self.client.connection)
+
+    async def run(self, *arguments: str, host: str = "") -> Result:
+        texts = [text.replace("HOST", host or self.host) for text in arguments]
+        env = {"XDG_CACHE_HOME": str(self.cache)}
+        return await asyncio.to_thread(CliRunner().invoke, main, ["rebase", *texts], env=env)
+
+    async def update_base(self, *layers: bytes, **options: Any) -> MadeImage:
+        image = made_image(*layers, **options)
+        await push_made(self.pusher, f"{self.host}/base:1", image)
+        self.bases.append(image)
+        return image
+
+    async def push(self, *own: bytes, tag: str = "team/app:1", **options: Any) -> MadeImage:
+        """Push an image that stands on the last base and says so."""
+        base = self.bases[-1]
+        annotations = {
+            BASE_NAME: f"{self.host}/base:1",
+            BASE_DIGEST: str(base.manifest.digest),
+        }
+        image = made_image(OLD, *own, annotations=annotations, **options)
+        await push_made(self.pusher, f"{self.host}/{tag}", image)
+        return image
+
+    async def manifest(self, name: str) -> Manifest | Index:
+        return await self.client.manifest(Reference.parse(f"{self.host}/{name}"))
+
+    async def pulled(self, name: str) -> LayeredImage:
+        """Fetch an image with all its content, every digest of which is checked."""
+        manifest = await self.manifest(name)
+        assert isinstance(manifest, Manifest)
+        reference = Reference.parse(f"{self.host}/{name}")
+        for layer in manifest.layers:
+            assert len(await self.client.blob(reference, layer.digest, layer.size)) == layer.size
+        raw = await self.client.blob(reference, manifest.config.digest, manifest.config.size)
+        return LayeredImage.parse(manifest, raw)
+
+
+@pytest.fixture
+async def setup(tmp_path: Path, cache: Path) -> AsyncIterator[RebaseSetup]:
+    async with serving(tmp_path) as served, RegistryClient() as client:
+        made = RebaseSetup(served.host, client, cache)
+        await made.update_base(OLD, settings={"Env": ["V=1"], "Cmd": ["sh"]})
+        yield made
+
+
+async def test_an_image_gets_its_updated_base_and_runs_what_it_ran(setup: RebaseSetup) -> None:
+    image = await setup.push(APP, settings={"Env": ["V=1", "A=2"], "Cmd": ["/srv/app"]})
+    new = await setup.update_base(NEW, MORE, settings={"Env": ["V=2"], "Cmd": ["sh"]})
+    done = await setup.run("HOST/team/app:1", "--tag", "2")
+    assert done.exit_code == 0, done.output
+    found = await setup.pulled("team/app:2")
+    assert done.stdout == f"{setup.host}/team/app@{found.digest}\n"
+    assert done.stderr.startswith("2 mounted, 0 sent")
+    assert found.diff_ids == tuple(map(Digest.of, (NEW, MORE, APP)))
+    assert found.settings == {"Env": ["V=2", "A=2"], "Cmd": ["/srv/app"]}
+    assert found.manifest.annotations[BASE_DIGEST] == str(new.manifest.digest)
+    assert (await setup.manifest("team/app:1")).digest == image.manifest.digest
+    again = await setup.run("HOST/team/app:2")
+    assert again.stdout == f"{setup.host}/team/app:2 is on its new base already: {found.digest}\n"
+
+
+async def test_an_unsafe_rebase_is_refused_with_its_reasons_and_forced(setup: RebaseSetup) -> None:
+    image = await setup.push(TRAP)
+    await setup.update_base(NEW)
+    refused = await setup.run("HOST/team/app:1")
+    assert refused.exit_code == 1
+    assert "FileOverlap" in refused.stderr
+    assert "/bin/sh" in refused.stderr
+    assert "rebuild it" in refused.stderr
+    assert (await setup.manifest("team/app:1")).digest == image.manifest.digest
+    forced = await setup.run("HOST/team/app:1", "--force")
+    assert forced.exit_code == 0, forced.output
+    assert (await setup.pulled("team/app:1")).diff_ids == tuple(map(Digest.of, (NEW, TRAP)))
+
+
+async def test_a_dry_run_explains_and_writes_nothing(setup: RebaseSetup) -> None:
+    await setup.push(APP, settings={"Env": ["V=1"]})
+    await setup.update_base(NEW, settings={"Env": ["V=2"]})
+    shown = await setup.run("HOST/team/app:1", "--tag=2", "--dry-run", "--explain")
+    assert shown.exit_code == 0, shown.output
+    assert f"+ layer {setup.bases[1].manifest.layers[0].digest}" in shown.stdout
+    assert '  Env.V: "1" -> "2"\n' in shown.stdout
+    assert "safe: nothing" in shown.stdout
+    assert "(dry run)" in shown.stdout
+    with pytest.raises(ManifestUnknownError):
+        await setup.manifest("team/app:2")
+    data = json.loads((await setup.run("HOST/team/app:1", "--dry-run", "-o=json")).stdout)
+    assert (data["safe"], data["written"], data["current"]) == (True, False, False)
+    assert data["platforms"][0]["changes"] == [{"path": "Env.V", "before": "1", "after": "2"}]
+
+
+async def test_cranes_options_and_bases_by_name(setup: RebaseSetup) -> None:
+    old = setup.bases[0]
+    await push_made(setup.pusher, f"{setup.host}/team/plain:1", made_image(OLD, APP))
+    unknown = await setup.run("HOST/team/plain:1")
+    assert unknown.exit_code == 1
+    assert "--new-base" in unknown.stderr
+    new = await setup.update_base(NEW)
+    lost = await setup.run("HOST/team/plain:1", "--new-base=HOST/base:1")
+    assert "--old-base" in lost.stderr
+    done = await setup.run(
+        "--original=HOST/team/plain:1",
+        f"--old_base=HOST/base@{old.manifest.digest}",
+        "--new_base=HOST/base:1",
+        "--rebased=HOST/other/plain:3",
+    )
+    assert done.exit_code == 0, done.output
+    found = await setup.pulled("other/plain:3")
+    assert found.layers[0] == new.manifest.layers[0]
+    guessed = await setup.run(
+        "HOST/team/plain:1",
+        "--new-base=HOST/base:1",
+        f"--candidate=HOST/base@{old.manifest.digest}",
+        "--candidate=HOST/base:none",
+        "-t",
+        "4",
+    )
+    assert guessed.exit_code == 0, guessed.output
+    assert (await setup.pulled("team/plain:4")).diff_ids == found.diff_ids
+
+
+async def test_a_base_of_another_registry_is_copied(setup: RebaseSetup, tmp_path: Path) -> None:
+    await setup.push(APP)
+    async with serving(tmp_path / "other") as other:
+        await push_made(setup.pusher, f"{other.host}/base:1", made_image(NEW))
+        done = await setup.run("HOST/team/app:1", f"--new-base={other.host}/base:1")
+    assert done.exit_code == 0, done.output
+    assert done.stderr.startswith("0 mounted, 1 sent")
+    assert (await setup.pulled("team/app:1")).diff_ids == tuple(map(Digest.of, (NEW, APP)))
+
+
+async def test_every_platform_of_an_index_is_rebased_or_none(setup: RebaseSetup) -> None:
+    def platforms(*layers: bytes, **options: Any) -> dict[str, MadeImage]:
+        return {
+            name: made_image(*layers, architecture=name, author=name, **options)
+            for name in ("amd64", "arm64")
+        }
+
+    old = await push_made_index(setup.pusher, f"{setup.host}/multi:1", platforms(OLD))
+    annotations = {BASE_NAME: f"{setup.host}/multi:1", BASE_DIGEST: str(old.digest)}
+    images = platforms(OLD, APP, annotations=annotations)
+    about = made_image(author="attestation")
+    await push_made(setup.pusher, f"{setup.host}/team/multi:attestation", about)
+    attestation = {
+        "mediaType": "application/vnd.oci.image.manifest.v1+json",
+        "digest": str(about.manifest.digest),
+        "size": len(about.manifest.raw),
+        "platform": {"os": "unknown", "architecture": "unknown"},
+    }
+    await push_made_index(setup.pusher, f"{setup.host}/team/multi:1", images, attestation)
+    half = {"amd64": platforms(NEW)["amd64"]}
+    await push_made_index(setup.pusher, f"{setup.host}/multi:1", half)
+    refused = await setup.run("HOST/team/multi:1")
+    assert refused.exit_code == 1
+    assert "linux/arm64" in refused.stderr
+    new = await push_made_index(setup.pusher, f"{setup.host}/multi:1", platforms(NEW))
+    done = await setup.run("HOST/team/multi:1", "-o=json")
+    assert done.exit_code == 0, done.output
+    index = await setup.manifest("team/multi:1")
+    assert isinstance(index, Index)
+    assert [str(one.platform) for one in index.manifests] == ["linux/amd64", "linux/arm64"]
+    for entry, child in zip(index.manifests, new.manifests, strict=True):
+        found = await setup.pulled(f"team/multi@{entry.digest}")
+        assert found.diff_ids == tuple(map(Digest.of, (NEW, APP)))
+        assert found.platform == entry.platform
+        assert found.manifest.annotations[BASE_DIGEST] == str(new.digest)
+        assert found.manifest.annotations[BASE_MANIFEST] == str(child.digest)
+    one = await setup.run("HOST/team/multi:1", "--platform=linux/arm64", "--tag=arm")
+    assert "on its new base already" in one.stdout
+
+
+async def test_a_tag_that_was_pushed_to_meanwhile_stays(setup: RebaseSetup) -> None:
+    await setup.push(APP)
+    await setup.update_base(NEW)
+    pushed: list[MadeImage] = []
+
+    async def meanwhile(_request: web.Request) -> None:
+        if not pushed:
+            setup.bases.append(setup.bases[0])
+            pushed.append(await setup.push(APP, author="somebody"))
+
+    async with watched(setup.host, meanwhile, "blobs/uploads") as proxy:
+        done = await setup.run("HOST/team/app:1", *named(setup), host=proxy.address)
+    assert done.exit_code == 1
+    assert "pushed to meanwhile" in done.stderr
+    assert (await setup.manifest("team/app:1")).digest == pushed[0].manifest.digest
+
+
+async def test_cut_off_at_any_request_the_tag_names_a_whole_image(setup: RebaseSetup) -> None:
+    image = await setup.push(APP)
+    await setup.update_base(NEW, MORE)
+    arguments = ("HOST/team/app:1", *named(setup))
+    outcomes = list[str]()
+    for allowed in range(40):
+        async with CuttingProxy(setup.host, allowed) as proxy:
+            done = await setup.run(*arguments, host=proxy.address)
+        found = await setup.pulled("team/app:1")
+        assert found.digest == image.manifest.digest or done.exit_code == 0
+        assert done.exit_code in {0, 1}, done.output
+        outcomes.append(f"{allowed}: {done.exit_code}")
+        if done.exit_code == 0:
+            break
+    assert (await setup.pulled("team/app:1")).diff_ids == tuple(map(Digest.of, (NEW, MORE, APP)))
+    assert len(outcomes) > 10
+
+
+async def test_few_requests_suffice(setup: RebaseSetup) -> None:
+    await setup.push(APP)
+    await setup.update_base(NEW, MORE)
+    asked = list[str]()
+
+    async def note(request: web.Request) -> None:
+        asked.append(f"{request.method} {request.path_qs}")
+
+    arguments = ("HOST/team/app:1", *named(setup))
+    assert (await setup.run(*arguments, "--dry-run")).exit_code == 0  # the layers are known
+    async with watched(setup.host, note) as proxy:
+        done = await setup.run(*arguments, host=proxy.address)
+    assert done.exit_code == 0, done.output
+    writes = [one for one in asked if one.split()[0] in {"POST", "PUT", "PATCH"}]
+    after = asked[asked.index(writes[0]) :]
+    assert len(after) <= 2 + 3 + 2, after  # two layers; floor of three more; two over it
+    assert len(asked) - len(after) <= 2 + 3 + 2, asked  # image, old and new base, each once
+
+
+def named(setup: RebaseSetup) -> tuple[str, str]:
+    """Return the options for the two bases, by the same registry as the image."""
+    return f"--old-base=HOST/base@{setup.bases[0].manifest.digest}", "--new-base=HOST/base:1"
+
+
+type Note = Callable[[web.Request], Awaitable[None]]
+
+
+class watched:  # noqa: N801 - a context, like the functions beside it
+    """A proxy that tells of each request whose path holds a text."""
+
+    def __init__(self, host: str, note: Note, part: str = "") -> None:
+        self._proxy = _NotingProxy(host)
+        self._proxy.note, self._proxy.part = note, part
+
+    async def __aenter__(self) -> RegistryProxy:
+        await self._proxy.start()
+        return self._proxy
+
+    async def __aexit__(self, *_error: object) -> None:
+        await self._proxy.stop()
+
+
+class _NotingProxy(RegistryProxy):
+    note: Note
+    part: str
+
+    async def answer(self, request: web.Request) -> web.StreamResponse:
+        if self.part in request.path:
+            await self.note(request)
+        return await forwarded(self.registry, request)
+
+
+class CuttingProxy:
+    """A proxy that lets a number of requests through, and cuts off the next after it was sent."""
+
+    def __init__(self, host: str, allowed: int) -> None:
+        self._proxy = _CutProxy(host)
+        self._proxy.left = allowed
+
+    async def __aenter__(self) -> RegistryProxy:
+        await self._proxy.start()
+        return self._proxy
+
+    async def __aexit__(self, *_error: object) -> None:
+        await self._proxy.stop()
+
+
+class _CutProxy(RegistryProxy):
+    left: int
+
+    async def answer(self, request: web.Request) -> web.StreamResponse:
+        self.left -= 1
+        if self.left < 0:
+            if request.transport is not None:
+                request.transport.abort()
+            raise ConnectionResetError
+        return await forwarded(self.registry, request)
+
+
+async def forwarded(host: str, request: web.Request) -> web.Response:
+    headers = {k: v for k, v in request.headers.items() if k.lower() != "host"}
+    async with (
+        aiohttp.ClientSession(auto_decompress=False) as session,
+        session.request(
+            request.method,
+            f"http://{host}{request.path_qs}",
+            headers=headers,
+            data=await request.read(),
+        ) as found,
+    ):
+        kept = {k: v for k, v in found.headers.items() if k.lower() != "transfer-encoding"}
+        return web.Response(body=await found.read(), status=found.status, headers=kept)
