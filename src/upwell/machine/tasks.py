@@ -2,7 +2,7 @@
 
 import asyncio
 import traceback
-from collections.abc import AsyncIterator
+from collections.abc import AsyncGenerator, AsyncIterator
 from contextlib import asynccontextmanager
 
 
@@ -21,6 +21,20 @@ async def side_by_side() -> AsyncIterator[asyncio.TaskGroup]:
             yield group
     except ExceptionGroup as errors:
         raise first_error(errors) from errors
+
+
+@asynccontextmanager
+async def closing[T](source: AsyncIterator[T]) -> AsyncIterator[AsyncIterator[T]]:
+    """Close a source with the block, however that ends.
+
+    A generator that is left for the collector ends some time later, perhaps when what it reads from
+    is gone.
+    """
+    try:
+        yield source
+    finally:
+        if isinstance(source, AsyncGenerator):
+            await source.aclose()
 
 
 def let_go[T](ended: asyncio.Task[T]) -> None:

@@ -76,6 +76,7 @@ class GuardedServer:
     port: int
     table: ConnectionTable
     app: RequestRecorder
+    shutdown: asyncio.Event
 
     async def connect(self) -> tuple[asyncio.StreamReader, asyncio.StreamWriter]:
         return await asyncio.open_connection("127.0.0.1", self.port)
@@ -117,7 +118,7 @@ async def guarded_server(
     certificate = generated(folder / "tls", ["localhost"], datetime.now(UTC))
     shutdown, app, table = asyncio.Event(), RequestRecorder(), ConnectionTable(limits, clock)
     with socket.create_server(("127.0.0.1", 0)) as listener:
-        server = GuardedServer(listener.getsockname()[1], table, app)
+        server = GuardedServer(listener.getsockname()[1], table, app, shutdown)
         tls = server_context(certificate)
         task = asyncio.create_task(
             serve(app, listener, shutdown, tls=tls, plain=True, grace_seconds=1, table=table)

@@ -326,8 +326,10 @@ class GuardedHttpProtocol(HttpToolsProtocol):
                 await app(scope, receive_counted, send_bounded)
             except CutOffAnswerError:
                 self.transport.close()  # once what there is was taken
-                while (await receive())["type"] != "http.disconnect":
-                    pass  # what is left of the request
+                await _disconnected(receive)
+            except asyncio.CancelledError:  # the server stops, and waits no longer
+                self.transport.abort()
+                await _disconnected(receive)
 
         return counted
 
@@ -393,6 +395,12 @@ class GuardedHttpProtocol(HttpToolsProtocol):
         else:
             self._table.refuse("unused")
             self.transport.close()
+
+
+async def _disconnected(receive: ASGIReceiveCallable) -> None:
+    """Wait for the end of the connection, past what is left of the request."""
+    while (await receive())["type"] != "http.disconnect":
+        pass
 
 
 def _size(headers: Iterable[tuple[bytes, bytes]]) -> int:

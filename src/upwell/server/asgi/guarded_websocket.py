@@ -51,7 +51,6 @@ class GuardedWebSocketProtocol(WSProtocol):
         """That the last read has brought."""
         self._blocked_since: float | None = None
         self._answering: asyncio.Task[None] | None = None
-        self._has_left = False
 
     @override
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
@@ -139,9 +138,7 @@ class GuardedWebSocketProtocol(WSProtocol):
         self._answering = asyncio.current_task()
         try:
             await app(scope, receive, send)
-        except asyncio.CancelledError:
-            if not self._has_left:
-                raise
+        except asyncio.CancelledError:  # nobody waits for it, or the server stops
             raise ClientDisconnected from None
         finally:
             self._answering = None
@@ -149,7 +146,6 @@ class GuardedWebSocketProtocol(WSProtocol):
     def _leave(self, answering: asyncio.Task[None]) -> None:
         """End an answer that nobody waits for."""
         if self._answering is answering:
-            self._has_left = True
             answering.cancel()
 
     def _hold_again(self) -> None:

@@ -7,6 +7,7 @@ from datetime import datetime, timedelta
 from starlette.requests import Request
 
 from upwell.api.apps import DeploymentConfig
+from upwell.machine.tasks import closing
 from upwell.server.http.errors import ApiError
 from upwell.server.http.query import integer, is_true
 from upwell.server.workloads.revisions import controller_name
@@ -90,8 +91,9 @@ def of_version(
 async def limited(pieces: AsyncIterator[bytes], most: int) -> AsyncIterator[bytes]:
     """Yield the first `most` bytes."""
     left = most
-    async for piece in pieces:
-        yield piece[:left]
-        left -= len(piece)
-        if left <= 0:
-            return
+    async with closing(pieces):
+        async for piece in pieces:
+            yield piece[:left]
+            left -= len(piece)
+            if left <= 0:
+                return

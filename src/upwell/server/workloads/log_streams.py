@@ -10,7 +10,7 @@ from typing import override
 from starlette.responses import Response, StreamingResponse
 from starlette.types import Send
 
-from upwell.machine.tasks import first_error
+from upwell.machine.tasks import closing, first_error
 from upwell.server.http.streaming import CutOffAnswerError, OpenStreams, paced
 from upwell.workload.interface import WorkloadError
 
@@ -55,9 +55,10 @@ async def begun(pieces: AsyncIterator[bytes]) -> AsyncIterator[bytes]:
     first = await anext(pieces, b"")
 
     async def whole() -> AsyncIterator[bytes]:
-        yield first
-        async for piece in pieces:
-            yield piece
+        async with closing(pieces):
+            yield first
+            async for piece in pieces:
+                yield piece
 
     return whole()
 
@@ -71,12 +72,13 @@ async def last_lines(
     reading it twice keeps it out of memory.
     """
     skip = await _start_of_last(present, lines)
-    async for piece in pieces:
-        if skip >= len(piece):
-            skip -= len(piece)
-        else:
-            yield piece[skip:]
-            skip = 0
+    async with closing(pieces):
+        async for piece in pieces:
+            if skip >= len(piece):
+                skip -= len(piece)
+            else:
+                yield piece[skip:]
+                skip = 0
 
 
 async def _start_of_last(pieces: AsyncIterator[bytes], lines: int) -> int:
@@ -99,16 +101,19 @@ async def side_by_side(logs: Mapping[str, AsyncIterator[bytes]]) -> AsyncGenerat
     queue: asyncio.Queue[bytes | None] = asyncio.Queue(_QUEUED_PIECES)
 
     async def copy(name: str, pieces: AsyncIterator[bytes]) -> None:
-        async for line in _lines(pieces):
-            await queue.put(f"[{name}] ".encode() + line)
+        async with closing(pieces), aclosing(_lines(pieces)) as lines:
+            async for line in lines:
+                await queue.put(f"[{name}] ".encode() + line)
 
     async def copy_all() -> None:
         try:
             async with asyncio.TaskGroup() as group:
                 for name, pieces in logs.items():
                     group.create_task(copy(name, pieces))
-        finally:
+        except Exception:  # but not once its reader has left: nobody would make room for it
             await queue.put(None)
+            raise
+        await queue.put(None)
 
     copying = asyncio.create_task(copy_all())
     try:
@@ -117,8 +122,6 @@ async def side_by_side(logs: Mapping[str, AsyncIterator[bytes]]) -> AsyncGenerat
         await copying
     finally:
         copying.cancel()
-        while not queue.empty():
-            queue.get_nowait()  # so that the last put finds room
         await asyncio.gather(copying, return_exceptions=True)
 
 

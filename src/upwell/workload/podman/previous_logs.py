@@ -12,6 +12,7 @@ from datetime import datetime
 from pathlib import Path
 from typing import BinaryIO
 
+from upwell.machine.tasks import closing
 from upwell.workload.interface import LogQuery, NoPreviousLogError
 from upwell.workload.podman.observation import parse_time
 
@@ -47,11 +48,12 @@ class PreviousLogs:
         size = 0
         file = await asyncio.to_thread(draft.open, "wb")
         with file:
-            async for piece in log:
-                size += len(piece)
-                if size > _MAX_BYTES:
-                    break
-                file.write(piece)
+            async with closing(log):
+                async for piece in log:
+                    size += len(piece)
+                    if size > _MAX_BYTES:
+                        break
+                    file.write(piece)
         await asyncio.to_thread(draft.replace, path)
 
     async def read(self, instance: str, container: str, wanted: LogQuery) -> AsyncIterator[bytes]:

@@ -29,7 +29,7 @@ from weakref import WeakValueDictionary
 
 from upwell.machine.clock import PROCESS_CLOCK, Clock, SystemClock
 from upwell.machine.components import Components, WatchedComponent
-from upwell.machine.tasks import side_by_side
+from upwell.machine.tasks import closing, side_by_side
 from upwell.oci import Reference
 from upwell.workload.interface import (
     WHOLE_LOG,
@@ -415,8 +415,9 @@ class PodmanRuntime:
             pieces = self._previous.read(name, chosen.name, wanted)
         else:
             pieces = self._api.logs(chosen.id, wanted)
-        async for piece in pieces:
-            yield piece
+        async with closing(pieces):
+            async for piece in pieces:
+                yield piece
 
     async def read_files(
         self, name: str, path: str, limits: FileLimits, container: str = ""

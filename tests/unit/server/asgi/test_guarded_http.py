@@ -441,6 +441,25 @@ async def test_who_goes_on_reading_slowly_is_answered(serving: Served, more: byt
     assert await read_slowly(serving, head, 256 * 1024) == (24 * 256 * 1024, 0)
 
 
+@pytest.mark.parametrize("path", [b"/stream", b"/waits"])
+async def test_a_stop_cuts_off_without_a_word_of_faults(
+    serving: Served, caplog: pytest.LogCaptureFixture, path: bytes
+) -> None:
+    async with serving(ConnectionLimits()) as server:
+        if path == b"/waits":
+            server.app.may_answer.clear()
+        reader, writer = await server.connect()
+        writer.write(b"GET " + path + b" HTTP/1.1\r\n" + HOST + b"\r\n")
+        await server.until(lambda: bool(server.app.seen))
+        server.shutdown.set()
+        await server.until(lambda: server.table.count == 0)
+        with contextlib.suppress(OSError):
+            assert not (await reader.read()).endswith(b"0\r\n\r\n")
+        writer.close()
+    assert [record.message for record in caplog.records if record.exc_info] == []
+    assert "Internal Server Error" not in caplog.text
+
+
 async def test_who_reads_a_trickle_is_cut_off(serving: Served) -> None:
     head = b"GET /a HTTP/1.1\r\n" + HOST + b"\r\n"
     taken, cut = await read_slowly(serving, head, 1024)

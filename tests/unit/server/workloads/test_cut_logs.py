@@ -3,7 +3,7 @@
 import asyncio
 import logging
 import socket
-from collections.abc import AsyncIterator
+from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable
 from datetime import UTC, datetime
 from pathlib import Path
 
@@ -17,7 +17,8 @@ from upwell.server.asgi.serving import serve
 from upwell.server.asgi.tls import generated, server_context
 from upwell.server.http.errors import ERROR_HANDLERS
 from upwell.server.http.streaming import OpenStreams
-from upwell.server.workloads.log_streams import log_response, side_by_side
+from upwell.server.workloads.log_requests import limited
+from upwell.server.workloads.log_streams import begun, log_response, side_by_side
 from upwell.workload.interface import RuntimeUnavailableError
 
 
@@ -55,3 +56,33 @@ async def test_a_client_sees_that_it_is_not_the_whole_log(
     told = [one for one in caplog.records if one.levelno >= logging.WARNING]
     assert [(one.message, one.exc_info) for one in told] == [("log cut off", None)]
     assert streams.count == 0
+
+
+async def at_once(pieces: AsyncGenerator[bytes]) -> AsyncIterator[bytes]:
+    return limited(pieces, 1)
+
+
+async def together(pieces: AsyncGenerator[bytes]) -> AsyncIterator[bytes]:
+    return side_by_side({"one": pieces})
+
+
+@pytest.mark.parametrize("way", [at_once, begun, together])
+async def test_who_leaves_ends_the_runtime_s_answer_too(
+    way: Callable[[AsyncGenerator[bytes]], Awaitable[AsyncIterator[bytes]]],
+) -> None:
+    """Left to the collector, it would end some time later: after the runtime's connections."""
+    ended = asyncio.Event()
+
+    async def followed() -> AsyncGenerator[bytes]:
+        try:
+            while True:
+                yield b"line\n"
+        finally:
+            ended.set()
+
+    log = followed()
+    response = await way(log)
+    await anext(response)
+    assert isinstance(response, AsyncGenerator)
+    await response.aclose()
+    assert ended.is_set()
