@@ -42,7 +42,7 @@ from upwell.registry.caching import CachingRegistry
 from upwell.registry.client.client import RegistryClient
 from upwell.registry.credential_helpers import CredentialHelpers
 from upwell.registry.credentials import AuthFile, ChainedCredentials
-from upwell.registry.embedded import EmbeddedRegistry
+from upwell.registry.embedded import EmbeddedRegistry, StorageLimits
 from upwell.registry.hosts import RegistryHosts
 from upwell.registry.pull_through import PullThroughRegistry
 from upwell.registry.routed import RoutedRegistry
@@ -151,6 +151,7 @@ async def open_adapters(settings: ServerSettings, stack: AsyncExitStack) -> Adap
         clock=seconds,
         pressure=disk.pressure,
         quota=image_quotas(store, settings.quota.of_namespaces),
+        limits=StorageLimits(sparse_indexes=settings.embedded_registry.sparse_indexes),
     )
     await internal.recover()
     usage = UploadUsage(upload_quotas(store, settings.quota.of_namespaces))

@@ -19,7 +19,7 @@ from upwell.registry.attachments.mirrored import (
     MirroredImage,
     OnDemandAttachments,
 )
-from upwell.registry.embedded import EmbeddedRegistry
+from upwell.registry.embedded import DEFAULT_STORAGE_LIMITS, EmbeddedRegistry, StorageLimits
 from upwell.registry.errors import BlobUnknownError, ManifestUnknownError
 from upwell.registry.hosting import (
     FindQuota,
@@ -44,7 +44,7 @@ class PullThroughRegistry(EmbeddedRegistry):
     what a stream names leads to it. Each is fetched once, however many ask, and verified.
     """
 
-    def __init__(
+    def __init__(  # noqa: PLR0913 - the storage's settings, and where the rest comes from
         self,
         root: Path,
         host: str,
@@ -54,8 +54,9 @@ class PullThroughRegistry(EmbeddedRegistry):
         clock: Callable[[], float] = time.time,
         pressure: PressureCheck = no_pressure,
         quota: FindQuota = no_quota,
+        limits: StorageLimits = DEFAULT_STORAGE_LIMITS,
     ) -> None:
-        super().__init__(root, host, clock=clock, pressure=pressure, quota=quota)
+        super().__init__(root, host, limits=limits, clock=clock, pressure=pressure, quota=quota)
         self._remote = remote
         self._origins = origins
         self._locks: WeakValueDictionary[tuple[str, Digest], asyncio.Lock] = WeakValueDictionary()

@@ -21,6 +21,7 @@ from upwell.settings.tables import (
     AuditSettings,
     BuildIsolation,
     DiskSettings,
+    EmbeddedRegistrySettings,
     EncryptionSettings,
     ListenSettings,
     NetworkSettings,
@@ -89,6 +90,7 @@ class ServerSettings(BaseModel):
     listening: ListenSettings = ListenSettings()
     quota: QuotaSettings = QuotaSettings()
     disk: DiskSettings = DiskSettings()
+    embedded_registry: EmbeddedRegistrySettings = EmbeddedRegistrySettings()
     audit: AuditSettings = AuditSettings()
     allowed_destinations: tuple[str, ...] = ()
     """Places that objects may name although they are on this machine, or link-local."""

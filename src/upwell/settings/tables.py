@@ -373,6 +373,14 @@ class DiskSettings(SettingsTable):
     but no more than a quarter."""
 
 
+class EmbeddedRegistrySettings(SettingsTable):
+    """Content that the registry of this server takes."""
+
+    sparse_indexes: Flag = False
+    """Takes an index of several platforms without the images that it names, as of a copy of some
+    platforms with the digest of all. Without it, such a push is refused, with what is missing."""
+
+
 class AuditSettings(SettingsTable):
     """The audit log: how long it is kept, and where else it goes."""
 
@@ -513,6 +521,7 @@ class FileSettings(SettingsTable):
     server: ListenSettings = ListenSettings()
     quota: QuotaSettings = QuotaSettings()
     disk: DiskSettings = DiskSettings()
+    embedded_registry: EmbeddedRegistrySettings = EmbeddedRegistrySettings()
     audit: AuditSettings = AuditSettings()
     outbound: OutboundSettings = OutboundSettings()
     encryption: EncryptionSettings = EncryptionSettings()

@@ -12,7 +12,7 @@ from tests.support.registry.memory import RegistryInMemory
 from tests.support.registry.origins import StreamInMemory
 
 from upwell.oci import Digest, MediaType, Reference
-from upwell.registry.embedded import EmbeddedRegistry
+from upwell.registry.embedded import EmbeddedRegistry, StorageLimits
 from upwell.registry.errors import BlobUnknownError, DigestMismatchError, ManifestUnknownError
 from upwell.registry.hosting import (
     HostedRegistry,
@@ -29,12 +29,22 @@ from upwell.registry.pull_through import PullThroughRegistry
 HOST, APP = "registry.internal:5000", "team/app"
 BLOB, MISSING = Digest.of(CONFIG), Digest.of(b"missing")
 
+SPARSE_INDEXES = StorageLimits(sparse_indexes=True)
+
 type Hosting = EmbeddedRegistry | PullThroughRegistry
 
 KINDS: dict[str, Callable[[Path], Hosting]] = {
     "embedded": lambda folder: EmbeddedRegistry(folder, HOST),
     "pull-through": lambda folder: PullThroughRegistry(
         folder, HOST, RegistryInMemory(), StreamInMemory()
+    ),
+}
+
+
+SPARSE: dict[str, Callable[[Path], Hosting]] = {
+    "embedded": lambda folder: EmbeddedRegistry(folder, HOST, limits=SPARSE_INDEXES),
+    "pull-through": lambda folder: PullThroughRegistry(
+        folder, HOST, RegistryInMemory(), StreamInMemory(), limits=SPARSE_INDEXES
     ),
 }
 
@@ -110,6 +120,28 @@ async def test_a_manifest_needs_its_content_unless_it_is_sparse(hosted: HostedRe
 
     sparse = ManifestPush(APP, image(), MediaType.OCI_MANIFEST, "v1", sparse=True)
     assert (await hosted.put_manifest(sparse)).digest == Digest.of(image())
+
+
+@pytest.mark.parametrize("kind", SPARSE)
+async def test_an_index_needs_no_images_where_sparse_ones_are_taken(
+    kind: str, tmp_path: Path
+) -> None:
+    hosted = SPARSE[kind](tmp_path)
+    await hosted.recover()
+    await push(hosted, APP)
+    raw = index(image(), image("elsewhere"))
+    pushed = ManifestPush(APP, raw, f"{MediaType.OCI_INDEX}; charset=utf-8", "all")
+
+    assert (await hosted.put_manifest(pushed)).digest == Digest.of(raw)
+    with pytest.raises(ManifestUnknownError):
+        await hosted.find_manifest(APP, Digest.of(image("elsewhere")))
+    with pytest.raises(ManifestContentUnknownError):  # an image has all of its layers
+        await hosted.put_manifest(ManifestPush("team/new", image(), MediaType.OCI_MANIFEST, "v1"))
+    again = SPARSE[kind](tmp_path)
+    await again.recover()
+    assert await again.read_manifest(APP, Digest.of(raw)) == raw
+    (found,) = await again.survey()
+    assert found.tags["all"].digest == Digest.of(raw)
 
 
 async def test_a_wrong_manifest_is_refused(hosted: HostedRegistry) -> None:

@@ -194,6 +194,7 @@ def serve(  # noqa: PLR0913, PLR0917 - each option is a parameter
             listening=file.server,
             quota=file.quota,
             disk=file.disk,
+            embedded_registry=file.embedded_registry,
             audit=file.audit,
             encryption=file.encryption,
             signing=file.signing,

@@ -17,6 +17,10 @@ There is no database and no lock file: one process owns the folder, and what it 
 (tags, manifests, referrers) is an index that it reads back from the files.
 """
 
-from upwell.registry.embedded.registry import EmbeddedRegistry, StorageLimits
+from upwell.registry.embedded.registry import (
+    DEFAULT_STORAGE_LIMITS,
+    EmbeddedRegistry,
+    StorageLimits,
+)
 
-__all__ = ["EmbeddedRegistry", "StorageLimits"]
+__all__ = ["DEFAULT_STORAGE_LIMITS", "EmbeddedRegistry", "StorageLimits"]

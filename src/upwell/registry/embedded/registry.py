@@ -5,12 +5,12 @@ import contextlib
 import hashlib
 import time
 from collections.abc import AsyncIterator, Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime
 from pathlib import Path
 
 from upwell.machine.disk import PressureCheck, no_pressure
-from upwell.oci import Descriptor, Digest, Index, Manifest, Reference, parse_manifest
+from upwell.oci import Descriptor, Digest, Index, Manifest, MediaType, Reference, parse_manifest
 from upwell.registry.embedded.contents import Allowance, Contents
 from upwell.registry.embedded.files import make_directories, run_whole, storing
 from upwell.registry.embedded.integrity import SCRUB_BYTES, Integrity, StoredFile
@@ -57,6 +57,11 @@ class StorageLimits:
     upload_age: float = 3600
     """Since the last byte: clients begin anew what they could not finish."""
     unused_age: float = 24 * 3600
+    sparse_indexes: bool = False
+    """Takes an index without the manifests that it names (image-spec: they may be elsewhere)."""
+
+
+DEFAULT_STORAGE_LIMITS = StorageLimits()
 
 
 @dataclass(frozen=True, slots=True)
@@ -82,7 +87,7 @@ class EmbeddedRegistry:
         root: Path,
         host: str,
         listeners: Sequence[PushListener] = (),
-        limits: StorageLimits = StorageLimits(),
+        limits: StorageLimits = DEFAULT_STORAGE_LIMITS,
         clock: Callable[[], float] = time.time,
         pressure: PressureCheck = no_pressure,
         quota: FindQuota = no_quota,
@@ -330,6 +335,8 @@ class EmbeddedRegistry:
 
     async def put_manifest(self, push: ManifestPush) -> ManifestEntry:
         """Check and store a manifest, and set its tag."""
+        if self._limits.sparse_indexes and _is_index(push.media_type):
+            push = replace(push, sparse=True)
         with storing(push.repository):
             quota = await self._quota(push.repository)
             repository = await asyncio.to_thread(self._repositories.create, push.repository)
@@ -514,3 +521,9 @@ async def _verifying(
     actual = Digest(digest.algorithm, hasher.hexdigest())
     if actual != digest:
         raise DigestMismatchError(name, digest, actual)
+
+
+def _is_index(media_type: str) -> bool:
+    """Return True if what is pushed says so, which its document has to say as well."""
+    declared = media_type.partition(";")[0].strip()
+    return declared in set(MediaType) and MediaType(declared).is_index
