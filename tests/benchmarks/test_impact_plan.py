@@ -19,6 +19,7 @@ from upwell.api.build import BuildConfig
 from upwell.api.codec import decode_as
 from upwell.api.image import ImageStream
 from upwell.api.meta import Resource
+from upwell.cli.explain.status_tree import StatusTree
 from upwell.policy.explain.freshness import Snapshot
 from upwell.policy.explain.live_graph import LiveGraph
 from upwell.policy.waves.estimate import estimate
@@ -136,3 +137,12 @@ def test_the_graph_of_a_hundred_thousand_images_follows_a_change() -> None:
                 live.move(old, new)
                 times.append(time.process_time() - began)
         print(f"{name}: {median(times) * 1e6:.0f} us, at most {max(times) * 1e6:.0f}")  # noqa: T201
+
+
+def test_status_takes_as_long_as_there_is_to_show() -> None:
+    for number in (1_000, 2_000, 4_000):
+        found = [*map(base, range(20)), *map(config, range(number)), *map(workload, range(number))]
+        snapshot = Snapshot(found)
+        began = time.process_time()
+        lines = sum(1 for _ in StatusTree(snapshot, NOW).lines())
+        print(f"\n{lines} lines of status: {time.process_time() - began:.2f} s")  # noqa: T201

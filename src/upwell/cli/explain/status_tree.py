@@ -66,6 +66,7 @@ class StatusTree:
         self._components = components
         self._snapshot = snapshot
         self._graph = snapshot.graph
+        self._known: dict[Node, NodeFacts] = {}
         self._now = now
         self._shown = self._concerning(namespace)
         drawn = {_key_of(node) for node in self._shown}
@@ -158,6 +159,11 @@ class StatusTree:
 
     def facts(self, node: Node) -> NodeFacts:
         """Return the facts of a node."""
+        if (known := self._known.get(node)) is None:
+            known = self._known[node] = self._facts(node)
+        return known
+
+    def _facts(self, node: Node) -> NodeFacts:
         match node:
             case UpstreamImage():
                 return NodeFacts(str(node))

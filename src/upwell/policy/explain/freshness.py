@@ -136,16 +136,15 @@ class Snapshot:
 
     def producer_of(self, image: str) -> Build | None:
         """Return the build whose result has this digest."""
-        digest = digest_of(image)
-        return next(
-            (
-                build
-                for builds in self._builds.values()
-                for build in builds
-                if output_digest(build) == digest
-            ),
-            None,
-        )
+        return self._producers.get(digest_of(image))
+
+    @cached_property
+    def _producers(self) -> Mapping[str, Build]:
+        found: dict[str, Build] = {}
+        for build in self.every_build():
+            if digest := output_digest(build):
+                found.setdefault(digest, build)
+        return found
 
     def config_freshness(self, config: BuildConfig) -> Freshness:
         """Say whether the newest image of `config` is made of what its inputs are now."""
@@ -237,10 +236,9 @@ class Snapshot:
 
     def _coming(self, workload: Workload) -> Iterator[str]:
         """Yield what each BuildConfig upstream that is behind waits for, the nearest first."""
-        order = self.graph.order()
         near_first = sorted(
             (self.configs[key] for key in self._upstream(workload) if key in self.configs),
-            key=lambda config: -order.index(config.key),
+            key=lambda config: -self.graph.place_of(config.key),
         )
         for config in near_first:
             freshness = self.config_freshness(config)

@@ -113,7 +113,11 @@ class Graph:
 
     def order(self) -> tuple[Node, ...]:
         """Return every node after all that it is made from; a cycle's members stand together."""
-        return tuple(node for component in self._components for node in sorted(component, key=str))
+        return self._order
+
+    def place_of(self, node: Node) -> int:
+        """Return the place of a node in that order, from 0."""
+        return self._places[node]
 
     @cached_property
     def cycles(self) -> tuple[tuple[Node, ...], ...]:
@@ -177,6 +181,14 @@ class Graph:
     @cached_property
     def _components(self) -> tuple[frozenset[Node], ...]:
         return tuple(_strong_components(self.nodes, self._sources))
+
+    @cached_property
+    def _order(self) -> tuple[Node, ...]:
+        return tuple(node for component in self._components for node in sorted(component, key=str))
+
+    @cached_property
+    def _places(self) -> Mapping[Node, int]:
+        return {node: place for place, node in enumerate(self._order)}
 
     @cached_property
     def _component_of(self) -> Mapping[Node, frozenset[Node]]:

@@ -354,3 +354,10 @@ def test_every_named_cycle_is_a_closed_way(edges: list[Edge]) -> None:
 
     for cycle in graph.cycles:
         assert set(zip(cycle, (*cycle[1:], cycle[0]), strict=True)) <= steps
+
+
+def test_the_order_is_found_once_however_many_ask_for_a_place_in_it() -> None:
+    graph = build_graph([config("web", "base:1"), config("tip", "web:latest")])
+
+    assert graph.order() is graph.order()
+    assert [graph.place_of(node) for node in graph.order()] == list(range(len(graph.nodes)))
