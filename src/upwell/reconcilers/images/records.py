@@ -34,8 +34,10 @@ from upwell.store.retry import update_with_retry
 FIRST_SEEN_ANNOTATION = "upwell.dev/first-seen"
 """On an Image: when any stream met its digest for the first time."""
 
-_TRIES = 2
-"""Failures that may pass, of as many repositories or logins, after which the registry is away."""
+_FEW_FAILURES = 2
+"""Failures that may pass, of as many repositories or logins, until those that wait ask together."""
+_AT_ONCE = 4
+"""Of them: the registry may be away, and each find that out after a long time."""
 _MAX_METADATA_BYTES = 256 * 1024
 """A configuration beyond this is hashed, and not kept in the Image."""
 
@@ -47,26 +49,35 @@ type _Question = tuple[str, Digest | None, tuple[Credential, ...]]
 
 @dataclass(slots=True)
 class _Flight:
-    """Requests for one image of a registry at the same time: one asks after the other."""
+    """Requests for one image of a registry at the same time: one asks after the other.
 
-    turn: asyncio.Lock = field(default_factory=asyncio.Lock)
+    After failures of others that may pass, some ask at the same time: none of these says anything
+    of another repository or login, and whoever met them may have wished for them.
+    """
+
+    turn: asyncio.Semaphore = field(default_factory=lambda: asyncio.Semaphore(1))
     waiting: int = 0
     failures: list[tuple[str, RequestAccess, RegistryError]] = field(default_factory=list)
     """With the repository and the access by which each was asked."""
+    _passing: int = 0
+    """Number of those that may pass."""
 
     def raise_failure(self, since: int, pinned: Reference, access: RequestAccess) -> None:
         """Raise what another request would meet too, of the failures from number `since` on.
 
-        That is one of the same repository by the same login. Where two others have met what may
-        pass, it is the registry that is away.
+        That is one of the same repository by the same login.
         """
-        met = self.failures[since:]
-        for repository, other, error in met:
+        for repository, other, error in self.failures[since:]:
             if (repository, other) == (pinned.repository, access):
                 raise error
-        passing = [error for *_, error in met if error.retryable]
-        if len(passing) >= _TRIES:
-            raise passing[-1]
+
+    def note(self, pinned: Reference, access: RequestAccess, error: RegistryError) -> None:
+        """Keep a failure for those that wait."""
+        self.failures.append((pinned.repository, access, error))
+        self._passing += error.retryable
+        if error.retryable and self._passing == _FEW_FAILURES:
+            for _ in range(_AT_ONCE - 1):
+                self.turn.release()
 
 
 class ImageRecords:
@@ -100,8 +111,8 @@ class ImageRecords:
         gives no configuration has its own Image returned, whatever is known from others.
 
         Who wants an image that is being fetched from the same registry waits for that, and shares
-        its failure, unless another repository or login may do better: these ask one by one, until
-        one gets it, or the registry is away. Of another registry nobody waits.
+        its failure, unless another repository or login may do better: these ask one by one, or few
+        at once where others have failed, until one gets it. Of another registry nobody waits.
         """
         question = (pinned.name, pinned.digest, await self._upstream.logins(pinned, access))
         if known := await self._answer(question):
@@ -131,7 +142,7 @@ class ImageRecords:
         try:
             return await self._fetch(pinned, access, question, now)
         except RegistryError as error:
-            flight.failures.append((pinned.repository, access, error))
+            flight.note(pinned, access, error)
             raise
 
     async def learn_children(

@@ -4,7 +4,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import datetime
 
-from upwell.policy.access.roles import REPOSITORIES, Action, Grant, is_allowed
+from upwell.policy.access.roles import REPOSITORIES, SELF_REVIEWS, Action, Grant, is_allowed
 
 
 @dataclass(frozen=True, slots=True)
@@ -35,13 +35,21 @@ class Principal:
     """True once their owner should be told of it."""
 
     def may(self, action: Action) -> bool:
-        """Return True if the principal has the right to an action."""
+        """Return True if the principal has the right to an action.
+
+        Who they are and what they may do, everybody may ask who has a name, as by the ClusterRole
+        system:basic-user of Kubernetes.
+        """
         if self.repositories is None:
-            return is_allowed(self.grants, action)
+            is_about_self = action.verb == "create" and action.resource in SELF_REVIEWS
+            return bool(self.username and is_about_self) or is_allowed(self.grants, action)
         names = self.repositories.get(action.verb, frozenset())
         return action.resource == REPOSITORIES and action.name in names
 
     @property
     def may_anything(self) -> bool:
-        """True if there is something that the principal may do."""
-        return bool(self.grants) or self.repositories is not None
+        """True if there is something that the principal may do beside what everyone may.
+
+        Who has a name may at least ask about themselves, and find out how (system:discovery).
+        """
+        return bool(self.username or self.grants) or self.repositories is not None

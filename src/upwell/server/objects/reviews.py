@@ -31,7 +31,6 @@ from upwell.policy.access.roles import (
     Role,
     Rule,
     grant_text,
-    is_allowed,
     missing,
     rules_in,
 )
@@ -104,13 +103,13 @@ class ReviewHandlers:
         del target
         review = await self._asked(request, SubjectAccessReview, _wanted)
         grants = await self._access.grants(review.spec.user) if self._access is not None else ()
-        return _answer(review, _access_status(review, grants))
+        return _answer(review, _access_status(review, Principal(review.spec.user, grants)))
 
     async def access(self, request: Request, target: RequestTarget) -> Response:
         """Say whether the client may do something."""
         del target
         review = await self._asked(request, SelfSubjectAccessReview, _wanted)
-        return _answer(review, _access_status(review, _user(request).grants))
+        return _answer(review, _access_status(review, _user(request)))
 
     async def rules(self, request: Request, target: RequestTarget) -> Response:
         """Say all that the client may do in a namespace."""
@@ -148,13 +147,13 @@ def _wanted(review: SelfSubjectAccessReview | SubjectAccessReview) -> Action:
 
 
 def _access_status(
-    review: SelfSubjectAccessReview | SubjectAccessReview, grants: tuple[Grant, ...]
+    review: SelfSubjectAccessReview | SubjectAccessReview, user: Principal
 ) -> SubjectAccessReviewStatus:
-    """Return whether the grants allow what is asked; raises InvalidObjectError for nothing."""
+    """Return whether somebody may do what is asked; raises InvalidObjectError for nothing."""
     action = _wanted(review)
     wanted, path = review.spec.resource_attributes, review.spec.non_resource_attributes
     open_path = path is not None and wanted is None and is_open_path(path.path)
-    allowed = (open_path and bool(grants)) or is_allowed(grants, action)
+    allowed = (open_path and user.may_anything) or user.may(action)
     return SubjectAccessReviewStatus(allowed=allowed, reason=None if allowed else missing(action))
 
 

@@ -8,7 +8,7 @@ from tests.support.registry.docker_registry import CONFIG, image_manifest
 from tests.support.registry.logins import OneLogin
 from tests.support.registry.memory import RegistryInMemory
 
-from upwell.api.image import ImageStream, TagReference
+from upwell.api.image import Image, ImageStream, TagReference
 from upwell.api.meta import ObjectMeta, ObjectReference, format_time
 from upwell.oci import Digest, Index, Manifest, Reference
 from upwell.policy.images.proofs import is_public
@@ -42,6 +42,9 @@ class HeldRegistry(RegistryInMemory):
         self.blobs[Digest.of(CONFIG)] = CONFIG
         self.go = asyncio.Event()
         self.begun: list[str] = []
+        self.at_once: list[int] = []
+        """Number of questions under way, at the beginning of each."""
+        self._under_way = 0
         self.failing = ""
         self.mean = "mean"
         """Repository that gives no configuration."""
@@ -53,7 +56,16 @@ class HeldRegistry(RegistryInMemory):
         self, reference: Reference, access: RequestAccess = DEFAULT_ACCESS
     ) -> Manifest | Index:
         self.begun.append(reference.name)
-        await self.go.wait()
+        self._under_way += 1
+        self.at_once.append(self._under_way)
+        try:
+            await self.go.wait()
+            await asyncio.sleep(0)
+            return await self._manifest(reference, access)
+        finally:
+            self._under_way -= 1
+
+    async def _manifest(self, reference: Reference, access: RequestAccess) -> Manifest | Index:
         if reference.repository in self.refused:
             raise UnauthorizedError(reference.name, "HTTP 401")
         if self.failing and reference.repository.startswith(self.failing):
@@ -111,22 +123,28 @@ async def test_where_the_fetch_fails_another_repository_is_asked(registry: HeldR
     assert registry.begun == ["vendor.example/private", "vendor.example/public"]
 
 
-@pytest.mark.parametrize(
-    ("names", "begun"),
-    [
-        (["vendor.example/private"] * 50, 1),
-        ([f"vendor.example/private/{number}" for number in range(50)], 2),
-    ],
-)
-async def test_a_failure_is_shared_and_no_storm_of_requests_follows(
-    registry: HeldRegistry, names: list[str], begun: int
-) -> None:
+async def test_a_failure_is_shared_by_those_that_ask_for_the_same(registry: HeldRegistry) -> None:
     registry.failing = "private"
-    asked = await learn(registry, *names)
+    asked = await learn(registry, *["vendor.example/private"] * 50)
     registry.go.set()
     ends = await asyncio.gather(*asked, return_exceptions=True)
     assert {type(end) for end in ends} == {RegistryUnavailableError}
-    assert len(registry.begun) == begun
+    assert len(registry.begun) == 1
+
+
+async def test_failures_of_others_fail_nobody_and_let_loose_no_storm(
+    registry: HeldRegistry,
+) -> None:
+    registry.failing = "private"
+    names = [f"vendor.example/private/{number}" for number in range(20)]
+    asked = await learn(registry, *names, "vendor.example/public")
+    registry.go.set()
+    *failed, public = await asyncio.gather(*asked, return_exceptions=True)
+    assert {type(end) for end in failed} == {RegistryUnavailableError}
+    assert isinstance(public, Image)
+    assert len(registry.begun) == 21
+    assert registry.at_once[:3] == [1, 1, 1]
+    assert max(registry.at_once) == 4
 
 
 async def test_those_that_are_refused_ask_one_by_one_until_one_gets_it(

@@ -17,6 +17,9 @@ from upwell.store.memory import MemoryStore
 AUTHORIZATION = "/apis/authorization.k8s.io/v1"
 TOKEN = new_token("ci")
 GRANTS = ("builder@shop", "viewer@bank")
+BARE = new_token("nothing")
+AS_NOTHING = {"Authorization": f"Bearer {BARE}"}
+"""Token that has no grant."""
 AS_CI = {"Authorization": f"Bearer {TOKEN}"}
 
 
@@ -29,6 +32,7 @@ async def api(tmp_path: Path) -> AsyncIterator[Api]:
     async with serving(ServerLimits(), guard=guard) as served:
         grants = tuple(map(parse_grant, GRANTS))
         await served.store.create(TokenRecord("ci", hash_of(TOKEN), grants).as_secret())
+        await served.store.create(TokenRecord("nothing", hash_of(BARE), ()).as_secret())
         yield served
 
 
@@ -116,3 +120,25 @@ async def test_reviews_are_neither_kept_nor_audited(api: Api, tmp_path: Path) ->
     lines = (tmp_path / "audit-denied.log").read_text()
     assert "create" not in lines
     assert not (tmp_path / "audit.log").exists()
+
+
+async def test_who_has_no_grant_may_ask_about_themselves_and_nothing_else(api: Api) -> None:
+    """As Kubernetes lets everybody who is authenticated: system:basic-user, system:discovery."""
+    path = "/apis/authentication.k8s.io/v1/selfsubjectreviews"
+    user = (await ask(api, path, "SelfSubjectReview", AS_NOTHING))["userInfo"]
+    assert user["username"] == "nothing"
+    about = {"verb": "create", "resource": "selfsubjectaccessreviews"}
+    assert (await may(api, AS_NOTHING, resourceAttributes=about))["allowed"]
+    version = {"verb": "get", "path": "/version"}
+    assert (await may(api, AS_NOTHING, nonResourceAttributes=version))["allowed"]
+    builds = {"verb": "get", "resource": "builds", "namespace": "shop"}
+    assert not (await may(api, AS_NOTHING, resourceAttributes=builds))["allowed"]
+    rules = f"{AUTHORIZATION}/selfsubjectrulesreviews"
+    found = await ask(api, rules, "SelfSubjectRulesReview", AS_NOTHING, namespace="shop")
+    assert found["resourceRules"] == []
+
+    assert (await api.get("/apis", **AS_NOTHING)).status == 200
+    for refused in ("/api/v1/namespaces", "/apis/build.openshift.io/v1/namespaces/shop/builds"):
+        assert (await api.get(refused, **AS_NOTHING)).status == 403
+    other = "/apis/authorization.k8s.io/v1/subjectaccessreviews"
+    assert (await api.send("POST", other, {}, **AS_NOTHING)).status == 403
