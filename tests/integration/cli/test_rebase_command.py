@@ -184,6 +184,16 @@ async def test_a_base_of_another_registry_is_copied(setup: RebaseSetup, tmp_path
     assert (await setup.pulled("team/app:1")).diff_ids == tuple(map(Digest.of, (NEW, APP)))
 
 
+async def test_what_a_registry_will_not_mount_is_sent(setup: RebaseSetup) -> None:
+    await setup.push(APP)
+    await setup.update_base(NEW)
+    async with MountlessProxy(setup.host) as proxy:
+        done = await setup.run("HOST/team/app:1", *named(setup), host=proxy.address)
+    assert done.exit_code == 0, done.output
+    assert done.stderr.startswith("0 mounted, 1 sent")
+    assert (await setup.pulled("team/app:1")).diff_ids == tuple(map(Digest.of, (NEW, APP)))
+
+
 async def test_every_platform_of_an_index_is_rebased_or_none(setup: RebaseSetup) -> None:
     def platforms(*layers: bytes, **options: Any) -> dict[str, MadeImage]:
         return {
@@ -234,7 +244,7 @@ async def test_a_tag_that_was_pushed_to_meanwhile_stays(setup: RebaseSetup) -> N
             setup.bases.append(setup.bases[0])
             pushed.append(await setup.push(APP, author="somebody"))
 
-    async with watched(setup.host, meanwhile, "blobs/uploads") as proxy:
+    async with NotingProxy(setup.host, meanwhile, "blobs/uploads") as proxy:
         done = await setup.run("HOST/team/app:1", *named(setup), host=proxy.address)
     assert done.exit_code == 1
     assert "pushed to meanwhile" in done.stderr
@@ -269,7 +279,7 @@ async def test_few_requests_suffice(setup: RebaseSetup) -> None:
 
     arguments = ("HOST/team/app:1", *named(setup))
     assert (await setup.run(*arguments, "--dry-run")).exit_code == 0  # the layers are known
-    async with watched(setup.host, note) as proxy:
+    async with NotingProxy(setup.host, note) as proxy:
         done = await setup.run(*arguments, host=proxy.address)
     assert done.exit_code == 0, done.output
     writes = [one for one in asked if one.split()[0] in {"POST", "PUT", "PATCH"}]
@@ -286,65 +296,64 @@ def named(setup: RebaseSetup) -> tuple[str, str]:
 type Note = Callable[[web.Request], Awaitable[None]]
 
 
-class watched:  # noqa: N801 - a context, like the functions beside it
-    """A proxy that tells of each request whose path holds a text."""
+class ForwardingProxy(RegistryProxy):
+    """Passes requests on with their bodies, and is open as long as its context."""
+
+    async def __aenter__(self) -> RegistryProxy:
+        await self.start()
+        return self
+
+    async def __aexit__(self, *_error: object) -> None:
+        await self.stop()
+
+    async def answer(self, request: web.Request) -> web.StreamResponse:
+        return await forwarded(self.registry, request, request.path_qs)
+
+
+class NotingProxy(ForwardingProxy):
+    """Tells of each request whose path holds a text, before it passes it on."""
 
     def __init__(self, host: str, note: Note, part: str = "") -> None:
-        self._proxy = _NotingProxy(host)
-        self._proxy.note, self._proxy.part = note, part
-
-    async def __aenter__(self) -> RegistryProxy:
-        await self._proxy.start()
-        return self._proxy
-
-    async def __aexit__(self, *_error: object) -> None:
-        await self._proxy.stop()
-
-
-class _NotingProxy(RegistryProxy):
-    note: Note
-    part: str
+        super().__init__(host)
+        self._note, self._part = note, part
 
     async def answer(self, request: web.Request) -> web.StreamResponse:
-        if self.part in request.path:
-            await self.note(request)
-        return await forwarded(self.registry, request)
+        if self._part in request.path:
+            await self._note(request)
+        return await super().answer(request)
 
 
-class CuttingProxy:
-    """A proxy that lets a number of requests through, and cuts off the next after it was sent."""
+class CuttingProxy(ForwardingProxy):
+    """Passes a number of requests on, and then none."""
 
     def __init__(self, host: str, allowed: int) -> None:
-        self._proxy = _CutProxy(host)
-        self._proxy.left = allowed
-
-    async def __aenter__(self) -> RegistryProxy:
-        await self._proxy.start()
-        return self._proxy
-
-    async def __aexit__(self, *_error: object) -> None:
-        await self._proxy.stop()
-
-
-class _CutProxy(RegistryProxy):
-    left: int
+        super().__init__(host)
+        self._left = allowed
 
     async def answer(self, request: web.Request) -> web.StreamResponse:
-        self.left -= 1
-        if self.left < 0:
+        self._left -= 1
+        if self._left < 0:
             if request.transport is not None:
                 request.transport.abort()
             raise ConnectionResetError
-        return await forwarded(self.registry, request)
+        return await super().answer(request)
 
 
-async def forwarded(host: str, request: web.Request) -> web.Response:
+class MountlessProxy(ForwardingProxy):
+    """Begins an upload where a blob is to be mounted, as the specification lets a registry do."""
+
+    async def answer(self, request: web.Request) -> web.StreamResponse:
+        target = request.path if "mount" in request.query else request.path_qs
+        return await forwarded(self.registry, request, target)
+
+
+async def forwarded(host: str, request: web.Request, target: str) -> web.Response:
     headers = {k: v for k, v in request.headers.items() if k.lower() != "host"}
     async with (
         aiohttp.ClientSession(auto_decompress=False) as session,
         session.request(
             request.method,
-            f"http://{host}{request.path_qs}",
+            f"http://{host}{target}",
             headers=headers,
             data=await request.read(),
         ) as found,

@@ -28,6 +28,8 @@ class RebaseFault(StrEnum):
     ON_BUILD = "OnBuild"
     OPT_OUT = "OptOut"
     SETTING_CONFLICT = "SettingConflict"
+    BUILD_SETTING = "BuildSetting"
+    """The steps of the image would have run otherwise on the new base."""
     UNKNOWN = "Unknown"
     """A part could not be looked at."""
 

@@ -12,6 +12,8 @@ from upwell.policy.rebase.findings import RebaseFault, RebaseFinding
 from upwell.policy.rebase.platforms import platform_findings
 from upwell.policy.rebase.programs import program_findings
 
+_STEPS_DEPEND_ON = ("User", "WorkingDir", "Shell")
+
 
 @dataclass(frozen=True, slots=True)
 class UnreadLayer:
@@ -35,6 +37,7 @@ def document_findings(image: RebasedImage) -> list[RebaseFinding]:
         *_opt_outs(image),
         *_on_build(old.settings, "old"),
         *_on_build(new.settings, "new"),
+        *_build_settings(image),
         *(
             RebaseFinding(RebaseFault.SETTING_CONFLICT, f"{conflict.path}: {conflict.why}")
             for conflict in image.merged.conflicts
@@ -53,8 +56,32 @@ def _findings(
         return
     old, new = image.old.image.settings, image.new.image.settings
     yield from file_findings(update)
+    yield from _covered(image, update)
     yield from program_findings(update, image.merged.settings)
     yield from platform_findings(update, old, new, image.merged.settings)
+
+
+def _build_settings(image: RebasedImage) -> Iterator[RebaseFinding]:
+    """Yield the defaults by which a build runs its steps, and which the base update changes."""
+    old, new = image.old.image.settings, image.new.image.settings
+    for name in _STEPS_DEPEND_ON:
+        was, now = old.get(name) or None, new.get(name) or None
+        if image.own_layers and was != now:
+            why = f"{name} was {was!r} in the old base, in which it was built, and is {now!r}"
+            yield RebaseFinding(RebaseFault.BUILD_SETTING, why)
+
+
+def _covered(image: RebasedImage, update: BaseUpdate) -> Iterator[RebaseFinding]:
+    """Yield the volumes of the new base that would cover files of the image."""
+    for change in image.merged.changes:
+        field, _, path = change.path.partition(".")
+        if field != "Volumes" or change.after is None:
+            continue
+        folder = path.strip("/")
+        paths = [one for one in update.own.entries if one.startswith(f"{folder}/")]
+        if paths:
+            why = f"the new base declares the volume {path}, where the image has files"
+            yield RebaseFinding(RebaseFault.SETTING_CONFLICT, why, tuple(sorted(paths)))
 
 
 def _opt_outs(image: RebasedImage) -> Iterator[RebaseFinding]:

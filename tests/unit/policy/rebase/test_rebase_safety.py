@@ -422,6 +422,29 @@ def test_configurations_alone_may_speak_against_it(settings: Any, fault: RebaseF
     assert findings(OLD, NEW, settings=({}, {}, rebasable)) == []
 
 
+@pytest.mark.parametrize(
+    ("old", "new"),
+    [
+        ({"User": "root"}, {"User": "app"}),
+        ({}, {"WorkingDir": "/srv"}),
+        ({"Shell": ["/bin/sh", "-c"]}, {"Shell": ["/bin/bash", "-c"]}),
+    ],
+)
+def test_steps_that_would_have_run_otherwise_are_a_fault(
+    old: dict[str, Any], new: dict[str, Any]
+) -> None:
+    own = {"User": "1", "WorkingDir": "/mine", "Shell": ["/mine"]}
+    assert faults(OLD, NEW, settings=(old, new, own)) == {RebaseFault.BUILD_SETTING}
+    assert findings(OLD, NEW, settings=({"User": ""}, {}, own)) == []
+
+
+def test_a_volume_of_the_new_base_may_not_cover_files_of_the_image() -> None:
+    settings: Settings = ({}, {"Volumes": {"/data": {}}}, {})
+    assert findings(OLD, NEW, layer({"database": file()}), settings=settings) == []
+    found = findings(OLD, NEW, layer({"data": FOLDER, "data/a": file()}), settings=settings)
+    assert [one.paths for one in found] == [("data/a",)]
+
+
 def test_links_that_lead_in_a_circle_lead_nowhere() -> None:
     files = LayeredFiles.of([layer({"a": link("b"), "b": link("/a"), "c": link("../../d")})])
     assert files.resolve("a/x") is None
