@@ -34,8 +34,9 @@ _MAX_TEXT = 128 * 1024
 def run(source: IO[bytes], argument: Mapping[str, int]) -> Mapping[str, Any]:
     """Return the entries of a layer, and the hash of its uncompressed content.
 
-    `argument` has the limits `unpacked` and `elf` (bytes), `entries` and `characters` (of paths and
-    links). Raises ValueError for what cannot be read.
+    `argument` has the limits `unpacked` and `elf` (bytes), `entries` and `characters`: of links and
+    of paths with all folders above them, which a reader may ask for. Raises ValueError for what it
+    cannot read.
     """
     reading = _Reading(argument)
     try:
@@ -111,7 +112,7 @@ class _Reading:
 
     def _bound(self, entry: tarfile.TarInfo, path: str) -> None:
         self._count += 1
-        self._characters += len(path) + len(entry.linkname)
+        self._characters += len(path) * (1 + path.count("/")) + len(entry.linkname)
         for name, found in (("entries", self._count), ("characters", self._characters)):
             if found > self._limits[name]:
                 raise LayerTooLargeError(f"too large: over {self._limits[name]} {name}")

@@ -13,7 +13,7 @@ type ElfRow = tuple[str, str, list[str], list[tuple[str, list[str]]], list[str]]
 
 MAGIC = b"\x7fELF"
 _LOADED = frozenset({"ET_EXEC", "ET_DYN"})
-_MAX_NAMES = 20_000
+_MAX_NAMES = 4_000
 """Of one file; libc has 40 versions, and a large program needs 300 libraries."""
 
 

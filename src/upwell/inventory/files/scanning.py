@@ -30,7 +30,7 @@ _TASK = LayerTask(
         "unpacked": MAX_UNPACKED_BYTES,
         "elf": 128 * MIB,
         "entries": 400_000,
-        "characters": 40_000_000,
+        "characters": 200_000_000,
     },
     _MAX_RESULT_BYTES,
     "elftools",

@@ -1,6 +1,5 @@
 """Findings about a rebase: each is a reason for which only a rebuild is right."""
 
-from collections.abc import Sequence
 from dataclasses import dataclass
 from enum import StrEnum
 
@@ -50,8 +49,3 @@ class RebaseFinding:
         more = len(self.paths) - _SHOWN
         ending = f" and {more} more" if more > 0 else ""
         return f"{self.fault}: {self.why}" + (f": {shown}{ending}" if shown else "")
-
-
-def is_safe(findings: Sequence[RebaseFinding]) -> bool:
-    """Return True if nothing speaks for a rebuild."""
-    return not findings

@@ -100,10 +100,6 @@ class LayeredFiles:
         found = "/".join(at)
         return found if not found or found in self.entries or found in self.folders else None
 
-    def entry(self, path: str) -> LayerEntry | None:
-        """Return what a path names, not following a last link."""
-        return self.entries.get(path.lstrip("/"))
-
     @cached_property
     def folders(self) -> frozenset[str]:
         """Every path that something lies below; archives need not name their folders."""
@@ -116,15 +112,6 @@ class LayeredFiles:
         for path in self.entries:
             found.setdefault(path.rpartition("/")[2], []).append(path)
         return {name: tuple(paths) for name, paths in found.items()}
-
-    def below(self, folder: str) -> dict[str, LayerEntry]:
-        """Return the path itself and all that lies below it."""
-        prefix = f"{folder}/" if folder else ""
-        return {
-            path: entry
-            for path, entry in self.entries.items()
-            if path == folder or path.startswith(prefix)
-        }
 
 
 def parents(path: str) -> Iterator[str]:

@@ -15,7 +15,7 @@ from upwell.oci import (
 )
 from upwell.oci.manifest import MAX_CONFIG_BYTES
 from upwell.oci.rebase.documents import NamedBase
-from upwell.oci.rebase.images import LayeredImage
+from upwell.oci.rebase.images import LayeredImage, closest_base
 from upwell.oci.rebase.records import BaseRecord
 from upwell.registry.errors import (
     BlobUnknownError,
@@ -110,12 +110,13 @@ class ImageReader:
         Those that do not exist, or not for its platform, are none. Raises BaseUnknownError.
         """
         found = await asyncio.gather(*(self._candidate(one, image) for one in candidates))
-        fitting = [base for base in found if base is not None and image.stands_on(base.image)]
-        if not fitting:
+        known = [base for base in found if base is not None]
+        closest = closest_base(image, [base.image for base in known])
+        if closest is None:
             names = ", ".join(map(str, candidates))
             why = f"its lowest layers are not those of {names}: name it with --old-base"
             raise BaseUnknownError(name, why)
-        return max(fitting, key=lambda base: len(base.image.layers))
+        return next(base for base in known if base.image is closest)
 
     async def _candidate(self, name: Reference, image: LayeredImage) -> NamedBase | None:
         try:

@@ -92,6 +92,7 @@ def test_what_follows_the_archive_is_a_part_of_the_layer() -> None:
         (tar_of({"../a": b""}), {}),
         (tar_of({"a": b"", "b": b""}), {"entries": 1}),
         (tar_of({"a" * 50: b""}), {"characters": 40}),
+        (tar_of({"a/" * 40 + "a": b""}), {"characters": 3000}),
         (tar_of({"a": b"\0" * 5000}), {"unpacked": 3000}),
         (compressed(tar_of({"a": b"a"}))[:-9], {}),
         (b"no archive", {}),
