@@ -174,6 +174,24 @@ async def test_cranes_options_and_bases_by_name(setup: RebaseSetup) -> None:
     assert (await setup.pulled("team/plain:4")).diff_ids == found.diff_ids
 
 
+async def test_of_several_images_one_that_fails_stops_no_other(setup: RebaseSetup) -> None:
+    await setup.push(APP, tag="team/one:1")
+    await setup.push(TRAP, tag="team/two:1")
+    await setup.push(APP, tag="team/three:1", author="three")
+    await setup.update_base(NEW)
+    names = [f"HOST/team/{name}:1" for name in ("one", "two", "three", "none")]
+    done = await setup.run(*names, "--tag=2", "-o=json")
+    assert done.exit_code == 1
+    assert [one["written"] for one in json.loads(done.stdout)] == [True, False, True]
+    assert "team/two:1 is not safe" in done.stderr
+    assert "no manifest" in done.stderr
+    assert "2 of 4 images" in done.stderr
+    for name in ("one", "three"):
+        assert (await setup.pulled(f"team/{name}:2")).diff_ids == tuple(map(Digest.of, (NEW, APP)))
+    several = await setup.run(*names, "--tag=HOST/other:1")
+    assert several.exit_code == 2
+
+
 async def test_a_base_of_another_registry_is_copied(setup: RebaseSetup, tmp_path: Path) -> None:
     await setup.push(APP)
     async with serving(tmp_path / "other") as other:

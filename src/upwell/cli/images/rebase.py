@@ -3,6 +3,7 @@
 import asyncio
 import os
 from collections.abc import Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -23,16 +24,20 @@ from upwell.oci.reference import is_tag
 from upwell.registry.credentials import default_auth_files
 from upwell.registry.errors import RegistryError
 
+_AT_ONCE = 16
+"""Images under way; each takes a few requests at a time."""
+
 
 @click.command(
     epilog=examples(
         "upwell rebase registry.example/team/shop:1 --dry-run --explain",
         "upwell rebase registry.example/team/shop:1 --tag 1-patched",
+        "upwell rebase registry.example/team/shop:1 registry.example/team/stock:1",
         "upwell rebase registry.example/team/shop:1 --old-base debian@sha256:…"
         " --new-base debian:11",
     )
 )
-@click.argument("image", required=False, metavar="IMAGE")
+@click.argument("images", nargs=-1, metavar="IMAGE...")
 @click.option("--original", default="", hidden=True, help="IMAGE, as crane takes it.")
 @click.option(
     "--old-base",
@@ -92,88 +97,125 @@ from upwell.registry.errors import RegistryError
     help="Configuration file of `upwell serve` with registries to apply here.",
 )
 @output_option(Format.TABLE, Format.JSON, Format.YAML)
-def rebase(image: str | None, candidates: tuple[str, ...], **options: Any) -> None:
+def rebase(images: tuple[str, ...], candidates: tuple[str, ...], **options: Any) -> None:
     """Swap the base layers of IMAGE for those of its updated base, in the registry.
 
     Nothing is built, and layers that the registry can mount are not sent. It is done only if
     nothing of the image depends on what the base update changes; otherwise this says why, and a
     rebuild is right. The tag is moved last. The logins are those of `podman login`.
+
+    Of several images, one that fails does not stop the others.
     """
-    request = _request(image or options["original"], candidates, options)
+    requests = _requests([*images, *filter(None, [options["original"]])], candidates, options)
     registries = configured_registries(options["config"]) if options["config"] else ()
     auth_files = default_auth_files(os.environ, Path.home())
     settings = RebaseSettings(auth_files, registries, options["insecure"], _cache())
     try:
-        plan, written = asyncio.run(_rebase(request, settings, options))
+        outcomes = asyncio.run(_rebase_all(requests, settings, options))
     except KeyboardInterrupt:
         raise CommandError("interrupted", Exit.INTERRUPTED) from None
-    except NotRebasableError as error:
-        raise CommandError(f"cannot rebase {request.image}: {error}") from error
-    except (RegistryError, InvalidManifestError) as error:
-        raise CommandError(str(error)) from error
-    _finish(plan, written, options)
+    data = [outcome.data for outcome in outcomes if outcome.data is not None]
+    if options["output"] != Format.TABLE and data:
+        write_data(data if len(requests) > 1 else data[0], options["output"])
+    failed = [outcome.error for outcome in outcomes if outcome.error is not None]
+    if len(requests) == 1 and failed:
+        raise failed[0]
+    if failed:
+        raise CommandError(f"{len(failed)} of {len(requests)} images: see the errors above")
 
 
-async def _rebase(
-    request: RebaseRequest, settings: RebaseSettings, options: dict[str, Any]
-) -> tuple[RebasePlan, bool]:
-    """Plan, and write if that is allowed; return whether it was."""
+@dataclass(frozen=True, slots=True)
+class _Outcome:
+    """Outcome for one image: JSON data, where there is a plan, and the error that ended it."""
+
+    data: dict[str, Any] | None = None
+    error: CommandError | None = None
+
+
+async def _rebase_all(
+    requests: Sequence[RebaseRequest], settings: RebaseSettings, options: dict[str, Any]
+) -> list[_Outcome]:
+    slots = asyncio.Semaphore(_AT_ONCE)
+
+    async def one(request: RebaseRequest) -> _Outcome:
+        async with slots:
+            outcome = await _rebase(rebaser, request, options)
+        if outcome.error is not None and len(requests) > 1:
+            echo(f"error: {outcome.error.message}", err=True)
+        return outcome
+
     async with open_rebaser(settings) as rebaser:
+        return list(await asyncio.gather(*map(one, requests)))
+
+
+async def _rebase(rebaser: Rebaser, request: RebaseRequest, options: dict[str, Any]) -> _Outcome:
+    """Plan, print, and write if that is allowed."""
+    try:
         plan = await rebaser.planner.plan(request)
         may_write = options["force"] or (plan.is_safe and request.check)
-        if plan.is_current or options["dry_run"] or not may_write:
-            return plan, False
-        await _write(rebaser, plan)
-        return plan, True
+        written = may_write and not plan.is_current and not options["dry_run"]
+        if written:
+            blobs = await rebaser.writer.write(plan.images, plan.kept, plan.index, plan.target)
+            done = f"{blobs.mounted} mounted, {blobs.sent} sent; {blobs.sent_bytes} bytes"
+            echo(done, err=True)
+    except NotRebasableError as error:
+        return _Outcome(error=CommandError(f"cannot rebase {request.image}: {error}"))
+    except (RegistryError, InvalidManifestError) as error:
+        return _Outcome(error=CommandError(str(error)))
+    data = None
+    if options["output"] == Format.TABLE:
+        _print(plan, options, is_done=written)
+    else:
+        data = plan_data(plan, written=written, checked=request.check)
+    return _Outcome(data, _refusal(plan, options))
 
 
-async def _write(rebaser: Rebaser, plan: RebasePlan) -> None:
-    await rebaser.writer.write(plan.images, plan.kept, plan.index, plan.target)
-    blobs = rebaser.writer.blobs
-    echo(f"{blobs.mounted} mounted, {blobs.sent} sent; {blobs.sent_bytes} bytes", err=True)
-
-
-def _finish(plan: RebasePlan, written: bool, options: dict[str, Any]) -> None:  # noqa: FBT001
-    """Print the outcome; raises CommandError where a rebase was asked for and would be wrong."""
-    as_text = options["output"] == Format.TABLE
-    if not as_text:
-        write_data(plan_data(plan, written=written, checked=options["check"]), options["output"])
-    elif options["explain"]:
+def _print(plan: RebasePlan, options: dict[str, Any], *, is_done: bool) -> None:
+    if options["explain"]:
         for line in plan_lines(plan, checked=options["check"]):
             echo(line)
-    if plan.is_current:
-        if as_text:
-            echo(f"{plan.image} is on its new base already: {plan.digest}")
-        return
-    if not plan.is_safe and not (as_text and options["explain"]):
+    elif not plan.is_safe:
         for line in verdict_lines(plan):
             echo(line, err=True)
-    if not options["force"]:
-        if not plan.is_safe:
-            raise CommandError(f"a rebase of {plan.image} is not safe: rebuild it, or use --force")
-        if not options["check"]:
-            raise CommandError(
-                f"it is unknown whether a rebase of {plan.image} is safe: leave --no-check out,"
-                " or use --force"
-            )
-    if as_text:
-        would = "" if written else " (dry run)"
+    if plan.is_current:
+        echo(f"{plan.image} is on its new base already: {plan.digest}")
+    elif _refusal(plan, options) is None:
+        would = "" if is_done else " (dry run)"
         echo(f"{plan.target.name.with_digest(plan.digest)}{would}")
 
 
-def _request(image: str, candidates: Sequence[str], options: dict[str, Any]) -> RebaseRequest:
-    if not image:
+def _refusal(plan: RebasePlan, options: dict[str, Any]) -> CommandError | None:
+    """Return why a rebase is refused, or would be."""
+    if plan.is_current or options["force"]:
+        return None
+    if not plan.is_safe:
+        return CommandError(f"a rebase of {plan.image} is not safe: rebuild it, or use --force")
+    if not options["check"]:
+        return CommandError(
+            f"it is unknown whether a rebase of {plan.image} is safe: leave --no-check out, or use"
+            " --force"
+        )
+    return None
+
+
+def _requests(
+    images: Sequence[str], candidates: Sequence[str], options: dict[str, Any]
+) -> list[RebaseRequest]:
+    if not images:
         raise click.UsageError("name the image to rebase: upwell rebase IMAGE")
-    name = parse(image)
-    return RebaseRequest(
-        name,
-        parse(options["old_base"]) if options["old_base"] else None,
-        parse(options["new_base"]) if options["new_base"] else None,
-        tuple(map(parse, candidates)),
-        _platform(options["platform"]),
-        _target(name, options["target"]),
-        options["check"],
+    if len(images) > 1 and options["target"] and not is_tag(options["target"]):
+        raise click.UsageError("--tag: name a tag alone for several images")
+    old, new = (
+        parse(text) if text else None for text in (options["old_base"], options["new_base"])
     )
+    known = tuple(map(parse, candidates))
+    platform = _platform(options["platform"])
+    return [
+        RebaseRequest(
+            name, old, new, known, platform, _target(name, options["target"]), options["check"]
+        )
+        for name in map(parse, images)
+    ]
 
 
 def _target(image: Reference, text: str) -> Reference | None:

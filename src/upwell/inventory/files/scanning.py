@@ -40,23 +40,25 @@ _TASK = LayerTask(
 class FileScanner:
     """Scanner of layers; `folder` keeps what was found by the digest of each, and may be deleted.
 
-    Two layers at most are read at once.
+    Two layers at most are read at once, and none twice at the same time.
     """
 
     def __init__(self, folder: Path | None = None) -> None:
         self._folder = folder and folder / str(FACTS_VERSION)
         self._slots = asyncio.Semaphore(2)
+        self._locks: dict[Digest, asyncio.Lock] = {}
 
     async def files(self, layers: Layers, layer: Descriptor) -> LayerFiles:
         """Return the files of a layer; raises InventoryError, or what `layers` raises."""
-        known = await asyncio.to_thread(self._load, layer.digest)
-        if known is not None:
-            return known
-        async with self._slots:
-            raw = await run_on_layer(layers, layer, _TASK)
-        found = layer_files(raw)
-        await asyncio.to_thread(self._keep, layer.digest, raw)
-        return found
+        async with self._locks.setdefault(layer.digest, asyncio.Lock()):
+            known = await asyncio.to_thread(self._load, layer.digest)
+            if known is not None:
+                return known
+            async with self._slots:
+                raw = await run_on_layer(layers, layer, _TASK)
+            found = layer_files(raw)
+            await asyncio.to_thread(self._keep, layer.digest, raw)
+            return found
 
     def _path(self, digest: Digest) -> Path | None:
         return self._folder and self._folder / f"{digest.algorithm}-{digest.hex}"

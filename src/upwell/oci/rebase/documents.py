@@ -157,7 +157,7 @@ def _merged(image: LayeredImage, old: NamedBase, new: NamedBase) -> MergedSettin
     if isinstance(labels, dict):
         labels = dict(labels)
         if BASE_NAME in image.labels:
-            labels = recorded(labels, str(new.name), new.digest, new.image.digest)
+            labels = recorded(labels, new.name, new.digest, new.image.digest)
         if BUILDPACKS in image.labels:
             labels[BUILDPACKS] = buildpacks_label(image.labels[BUILDPACKS], new.image, new.name)
         merged.settings["Labels"] = labels
@@ -199,7 +199,7 @@ def _manifest(image: LayeredImage, old: NamedBase, new: NamedBase, config: bytes
         "mediaType": str(family),
         "config": described,
         "layers": [_layer(layer, is_docker=is_docker) for layer in layers],
-        "annotations": recorded(annotations, str(new.name), new.digest, new.image.digest),
+        "annotations": recorded(annotations, new.name, new.digest, new.image.digest),
     }
 
 

@@ -8,7 +8,7 @@ hints: only layers say what an image stands on.
 import json
 from collections.abc import Iterator, Mapping
 from contextlib import suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 from upwell.oci import Digest, InvalidDigestError, InvalidReferenceError, Reference
@@ -45,10 +45,11 @@ def base_records(image: LayeredImage) -> list[BaseRecord]:
 
 
 def recorded(
-    values: Mapping[str, str], name: str, digest: Digest, manifest: Digest
+    values: Mapping[str, str], name: Reference, digest: Digest, manifest: Digest
 ) -> dict[str, str]:
     """Return annotations or labels that name a base by tag, digest and its platform's manifest."""
-    made = {**values, BASE_NAME: name, BASE_DIGEST: str(digest)}
+    tagged = name if name.tag is None else replace(name, digest=None)
+    made = {**values, BASE_NAME: str(tagged), BASE_DIGEST: str(digest)}
     made.pop(BASE_MANIFEST, None)
     return made if digest == manifest else {**made, BASE_MANIFEST: str(manifest)}
 

@@ -49,7 +49,7 @@ class RebaseTarget:
 
 @dataclass(slots=True)
 class WrittenBlobs:
-    """Outcome of the blobs of a rebase."""
+    """Outcome of the blobs of one rebase."""
 
     mounted: int = 0
     sent: int = 0
@@ -63,7 +63,6 @@ class RebaseWriter:
     registry: Registry
     pusher: RegistryPusher
     access: RequestAccess = DEFAULT_ACCESS
-    blobs: WrittenBlobs = field(default_factory=WrittenBlobs)
     _slots: asyncio.Semaphore = field(default_factory=lambda: asyncio.Semaphore(_AT_ONCE))
 
     async def write(
@@ -72,13 +71,18 @@ class RebaseWriter:
         kept: Sequence[tuple[Reference, Manifest]],
         index: Index | None,
         target: RebaseTarget,
-    ) -> Reference:
+    ) -> WrittenBlobs:
         """Write images, what else `index` names, the index itself, and then the tag.
 
-        Without an index there is one image. Returns its name by digest; raises a RegistryError.
+        Without an index there is one image. Raises a RegistryError.
         """
-        await _together(self._content(placed, target.name) for placed in images)
-        await _together(self._kept(source, manifest, target.name) for source, manifest in kept)
+        blobs = WrittenBlobs()
+        await _together(self._content(placed, target.name, blobs) for placed in images)
+        await _together(
+            self._blob(blob, source, target.name, blobs)
+            for source, manifest in kept
+            for blob in _distinct(manifest.references)
+        )
         whole: Manifest | Index = images[0].image.manifest if index is None else index
         manifests = [placed.image.manifest for placed in images] + [one for _, one in kept]
         await _together(self._by_digest(one, target.name) for one in manifests)
@@ -91,7 +95,7 @@ class RebaseWriter:
                 whole,
                 self.access,
             )
-        return target.name.with_digest(whole.digest)
+        return blobs
 
     async def _check(self, target: RebaseTarget) -> None:
         if target.replaced is None:
@@ -103,35 +107,36 @@ class RebaseWriter:
         if found.digest != target.replaced:
             raise TagMovedError(target.name)
 
-    async def _content(self, placed: PlacedImage, goal: Reference) -> None:
+    async def _content(self, placed: PlacedImage, goal: Reference, blobs: WrittenBlobs) -> None:
         """Bring all blobs of an image; those that the repository has are not asked for."""
         image, base = placed.image, placed.image.new.name
         described = image.manifest.config
         await _together(
             [
-                *(self._blob(blob, base, goal) for blob in _distinct(image.base_layers)),
-                *(self._blob(blob, placed.source, goal) for blob in _distinct(image.own_layers)),
+                *(self._blob(blob, base, goal, blobs) for blob in _distinct(image.base_layers)),
+                *(
+                    self._blob(blob, placed.source, goal, blobs)
+                    for blob in _distinct(image.own_layers)
+                ),
                 self.pusher.push_blob(goal, described, partial(once, image.config), self.access),
             ]
         )
 
-    async def _kept(self, source: Reference, manifest: Manifest, goal: Reference) -> None:
-        blobs = _distinct(manifest.references)
-        await _together(self._blob(blob, source, goal) for blob in blobs)
-
-    async def _blob(self, blob: Descriptor, source: Reference, goal: Reference) -> None:
+    async def _blob(
+        self, blob: Descriptor, source: Reference, goal: Reference, blobs: WrittenBlobs
+    ) -> None:
         if blob.urls or source.name == goal.name:
             return  # it is elsewhere for good, or there
         async with self._slots:
             same = source.registry == goal.registry
             if same and await self.pusher.mount(goal, blob.digest, source.repository, self.access):
-                self.blobs.mounted += 1
+                blobs.mounted += 1
                 return
             if await self.pusher.has_blob(goal, blob.digest, self.access):
                 return
             await self._send(blob, source, goal)
-        self.blobs.sent += 1
-        self.blobs.sent_bytes += blob.size
+        blobs.sent += 1
+        blobs.sent_bytes += blob.size
 
     async def _send(self, blob: Descriptor, source: Reference, goal: Reference) -> None:
         opened: list[AsyncGenerator[bytes]] = []
