@@ -140,6 +140,12 @@ async def test_a_subresource_can_be_called_and_streamed(client: KubernetesStore)
     assert json.loads(streamed) == document
 
 
+async def test_names_are_told_without_the_objects(client: KubernetesStore) -> None:
+    for name in ("b", "a", "c"):
+        await client.create(ConfigMap(metadata=ObjectMeta(name=name, namespace=NAMESPACE)))
+    assert await client.names(ConfigMap, NAMESPACE, 2) == ["a", "b"]
+
+
 async def test_the_server_tells_its_version(client: KubernetesStore) -> None:
     assert json.loads(await client.get_raw("/version"))["major"] == "1"
     with pytest.raises(RejectedError, match="/none"):

@@ -56,6 +56,7 @@ COMMANDS: Mapping[str, Entry] = {
         "explain.build_chain:build_chain", "Show the builds that depend on a tag."
     ),
     "cancel-build": Entry("builds.builds:cancel_build", "Cancel new, pending or running builds."),
+    "completion": Entry("access.completion:completion", "Print the completion of a shell."),
     "delete": Entry("objects.delete:delete", "Delete objects by name or from manifests."),
     "demo": Entry("demo:demo", "Replay a real base image fix on this machine."),
     "attach": Entry("workloads.attach:attach_command", "Reach the process of a pod's container."),
@@ -136,7 +137,14 @@ class LazyGroup(click.Group):
     @override
     def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
         entry = COMMANDS.get(cmd_name)
-        return entry.load() if entry is not None else None
+        if entry is None:
+            return None
+        command = entry.load()
+        if ctx.resilient_parsing:  # a shell asks, and nothing is run
+            from upwell.cli.core.completion import complete_parameters  # noqa: PLC0415 - loads kinds
+
+            complete_parameters(command, cmd_name)
+        return command
 
     @override
     def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:

@@ -240,6 +240,10 @@ class ApiClient(Store, Protocol):
 
     async def __aexit__(self, *exception: object) -> None: ...
 
+    async def names(self, kind: type[Resource], namespace: str, most: int) -> Sequence[str]:
+        """Return the names of objects, the first `most` of them, in one small answer."""
+        ...
+
     async def apply(
         self,
         document: Mapping[str, Any],

@@ -38,6 +38,7 @@ from upwell.store.retry import update_with_retry
 
 _PAGE = 500
 """Objects in one answer to a list."""
+_METADATA_LIST = "application/json;as=PartialObjectMetadataList;g=meta.k8s.io;v=v1"
 _WATCH_SECONDS = 240
 """After these the server ends a watch; it goes on from the last position."""
 
@@ -91,6 +92,14 @@ class KubernetesStore:
             params["continue"] = str(meta["continue"])
         found.sort(key=lambda resource: (resource.namespace, resource.name))
         return Listing(found, str(meta.get("resourceVersion") or ""))
+
+    async def names(self, kind: type[Resource], namespace: str, most: int) -> Sequence[str]:
+        """Return the names of objects, the first `most` of them, in one small answer."""
+        request = _about(kind, namespace, "", "GET")
+        params = {"limit": str(most)}
+        answer = await self._api.ask(replace(request, params=params, accept=_METADATA_LIST))
+        items = answer.document.get("items") or ()
+        return [str(one["metadata"]["name"]) for one in items]
 
     async def create[R: Resource](self, resource: R) -> R:
         """Store a new object; raises AlreadyExistsError or RejectedError."""

@@ -50,6 +50,7 @@ class ApiRequest:
     content_type: str = "application/json"
     collection: bool = False
     """The request goes to the collection, though its key has a name."""
+    accept: str = "application/json"
 
     @property
     def path(self) -> str:
@@ -164,7 +165,7 @@ class ApiConnection:
         path = request.path
         if request.params:
             path += f"?{urlencode(request.params)}"
-        headers = self._headers()
+        headers = self._headers(request.accept)
         if content is not None:
             headers.append(("Content-Type", request.content_type))
         asked = HttpRequest(request.method, path, headers, content)
@@ -192,8 +193,8 @@ class ApiConnection:
             async with self._connections.ask(asked, self._whole) as answer:
                 return answer.status, await _read_at_most(MAX_ANSWER_BYTES, answer)
 
-    def _headers(self) -> list[tuple[str, str]]:
-        headers = [("Accept", "application/json"), ("User-Agent", "upwell")]
+    def _headers(self, accept: str = "application/json") -> list[tuple[str, str]]:
+        headers = [("Accept", accept), ("User-Agent", "upwell")]
         if self._access.token:
             headers.append(("Authorization", f"Bearer {self._access.token}"))
         return headers

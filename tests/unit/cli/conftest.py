@@ -20,6 +20,7 @@ from upwell.store.interface import (
     MissingPathError,
     NotFoundError,
     RejectedError,
+    Selector,
     StoreError,
     WriteRequest,
 )
@@ -60,6 +61,7 @@ class FakeClient(MemoryStore):
         super().__init__(clock)
         self.answers: dict[str, dict[str, Any]] = {}
         self.logs: dict[str, bytes] = {}
+        self.asked_names: list[tuple[str, str]] = []
         self.calls: list[tuple[str, str, Any]] = []
         self.warnings: Sequence[str] = ()
         self.forbidden: set[str] = set()
@@ -79,6 +81,11 @@ class FakeClient(MemoryStore):
         if kind.KIND.kind in self.forbidden:
             raise StoreForbiddenError(f"{kind.KIND.kind} {name}: token ci may not read it")
         return await super().get(kind, namespace, name)
+
+    async def names(self, kind: type[Resource], namespace: str, most: int) -> Sequence[str]:
+        self.asked_names.append((kind.KIND.plural, namespace))
+        listing = await self.list(kind, Selector(namespace))
+        return [one.name for one in listing.items[:most]]
 
     async def apply(
         self,

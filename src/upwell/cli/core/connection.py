@@ -135,7 +135,7 @@ class Session:
         return CommandError(str(error))
 
 
-def _session(ctx: click.Context) -> Session:
+def session_of(ctx: click.Context) -> Session:
     """Return the session of this call, made when its first option is read."""
     session = ctx.find_object(Session)
     if session is None:
@@ -145,7 +145,7 @@ def _session(ctx: click.Context) -> Session:
 
 def _store(name: str) -> Callable[[click.Context, click.Parameter, Any], None]:
     def store(ctx: click.Context, parameter: click.Parameter, value: Any) -> None:
-        session = _session(ctx)
+        session = session_of(ctx)
         source = ctx.get_parameter_source(parameter.name or "")
         given = source not in {ParameterSource.DEFAULT, ParameterSource.DEFAULT_MAP, None}
         # A variable is read for the group and again for the command: an option given to the
@@ -157,6 +157,12 @@ def _store(name: str) -> Callable[[click.Context, click.Parameter, Any], None]:
             session.set_option(name, value)
 
     return store
+
+
+def _namespaces(ctx: click.Context, parameter: click.Parameter, incomplete: str) -> list[str]:
+    from upwell.cli.core.completion import namespaces  # noqa: PLC0415 - loads kinds
+
+    return namespaces(ctx, parameter, incomplete)
 
 
 def connection_options[F: Callable[..., Any]](function: F) -> F:
@@ -182,6 +188,7 @@ def connection_options[F: Callable[..., Any]](function: F) -> F:
             show_default=True,
             expose_value=False,
             callback=_store("namespace"),
+            shell_complete=_namespaces,
             help="Namespace of the objects.",
         ),
         click.option(

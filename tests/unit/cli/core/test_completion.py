@@ -1,0 +1,150 @@
+"""Completion in a shell: kinds, and names that the server tells in time."""
+
+import asyncio
+import os
+import subprocess
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import pytest
+from click.shell_completion import ShellComplete
+from click.testing import CliRunner
+from tests.unit.cli.conftest import FakeClient
+
+from upwell.api.codec import decode
+from upwell.api.core import Namespace
+from upwell.api.meta import ObjectMeta, Resource
+from upwell.api.requests.projects import Project
+from upwell.cli import main
+from upwell.cli.core import completion
+from upwell.cli.core.connection import Session
+from upwell.store.interface import UnavailableError
+
+POD = {"containers": [{"name": "web", "image": "a"}, {"name": "log", "image": "b"}]}
+LABELS = {"app": "shop"}
+OBJECTS: Sequence[dict[str, Any]] = (
+    {
+        "apiVersion": "apps/v1",
+        "kind": "Deployment",
+        "metadata": {"name": "shop"},
+        "spec": {
+            "selector": {"matchLabels": LABELS},
+            "template": {"metadata": {"labels": LABELS}, "spec": POD},
+        },
+    },
+    {"apiVersion": "apps/v1", "kind": "Deployment", "metadata": {"name": "site"}, "spec": {}},
+    {"apiVersion": "v1", "kind": "Pod", "metadata": {"name": "shop-1"}, "spec": POD},
+    {
+        "apiVersion": "build.openshift.io/v1",
+        "kind": "BuildConfig",
+        "metadata": {"name": "shop", "namespace": "other"},
+    },
+    {
+        "apiVersion": "upwell.dev/v1alpha1",
+        "kind": "Freeze",
+        "metadata": {"name": "winter"},
+        "spec": {"reason": "x"},
+    },
+)
+
+
+@pytest.fixture
+async def filled(client: FakeClient) -> FakeClient:
+    for one in OBJECTS:
+        found = decode(one)
+        place = found.namespace or ("default" if found.KIND.namespaced else None)
+        await client.create(found.with_metadata(namespace=place))
+    for name in ("default", "other"):
+        await client.create(Project.of(Namespace(metadata=ObjectMeta(name=name))))
+    return client
+
+
+def completed(client: FakeClient, line: str) -> list[str]:
+    """Return what is completed at the end of a line, after `upwell `."""
+    *words, last = line.split(" ")
+    session = Session(connect=lambda _server, _token, _authority: client)
+    found = ShellComplete(main, {"obj": session}, "upwell", "_UPWELL_COMPLETE")
+    return [one.value for one in found.get_completions(words, last)]
+
+
+@pytest.mark.parametrize("shell", ["bash", "zsh", "fish"])
+def test_a_shell_gets_its_script(shell: str) -> None:
+    done = CliRunner().invoke(main, ["completion", shell])
+    assert done.exit_code == 0, done.output
+    assert f"_UPWELL_COMPLETE={shell}_complete" in done.stdout
+
+
+def test_bash_completes_what_is_told(tmp_path: Path) -> None:
+    program = tmp_path / "upwell"
+    told = ("plain,deployment/shop", "plain,deployment/site")
+    program.write_text("#!/bin/sh\n" + "".join(f"echo {line}\n" for line in told))
+    program.chmod(0o755)
+    script = CliRunner().invoke(main, ["completion", "bash"]).stdout
+    asked = "COMP_WORDS=(upwell get deployment/s) COMP_CWORD=2; _upwell_completion upwell"
+    run = subprocess.run(
+        ["bash", "-c", f'{script}\n{asked}\nprintf "%s\\n" "${{COMPREPLY[@]}}"'],
+        env={"PATH": f"{tmp_path}:{os.environ['PATH']}"},
+        capture_output=True,
+        text=True,
+        check=True,
+        timeout=60,
+    )
+    assert run.stdout.split() == ["deployment/shop", "deployment/site"]
+
+
+@pytest.mark.parametrize(
+    ("line", "found"),
+    [
+        ("get dep", ["deployments", "deploymentconfigs"]),
+        ("get deployment ", ["shop", "site"]),
+        ("get deployment sh", ["shop"]),
+        ("get deploy shop ", ["site"]),
+        ("describe deployment/s", ["deployment/shop", "deployment/site"]),
+        ("-n other get bc/", ["bc/shop"]),
+        ("start-build -n other ", ["shop"]),
+        ("start-build ", []),
+        ("rollout undo d", ["deployments", "deploymentconfigs", "daemonsets"]),
+        ("set env deployment/si", ["deployment/site"]),
+        ("get nothing/", []),
+        ("logs sh", ["shop-1"]),
+        ("freeze lift ", ["winter"]),
+        ("exec shop-1 -c ", ["web", "log"]),
+        ("logs deployment/shop -c l", ["log"]),
+        ("logs deployment/none -c ", []),
+        ("exec -c ", []),
+        ("get -n ", ["default", "other"]),
+        ("-n ot", ["other"]),
+        ("project ", ["default", "other"]),
+        ("create configmap ", []),
+    ],
+)
+async def test_names_are_completed(filled: FakeClient, line: str, found: list[str]) -> None:
+    assert await asyncio.to_thread(completed, filled, line) == found
+
+
+async def test_one_small_request_is_sent(filled: FakeClient) -> None:
+    await asyncio.to_thread(completed, filled, "-n other get bc shop ")
+    assert filled.asked_names == [("buildconfigs", "other")]
+    filled.asked_names.clear()
+    for line in ("get ", "roll", "get --", "create configmap "):
+        await asyncio.to_thread(completed, filled, line)
+    assert filled.asked_names == []
+
+
+async def test_without_an_answer_in_time_there_are_no_names(
+    filled: FakeClient, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    async def hang(*_: object) -> Sequence[str]:
+        await asyncio.Event().wait()
+        return []
+
+    async def refuse(kind: type[Resource], *_: object) -> Sequence[str]:
+        raise UnavailableError(f"no {kind.KIND.plural}")
+
+    monkeypatch.setattr(completion, "_SECONDS", 0.05)
+    for names in (hang, refuse):
+        monkeypatch.setattr(filled, "names", names)
+        assert await asyncio.to_thread(completed, filled, "get deployment ") == []
+        assert "deployments" in await asyncio.to_thread(completed, filled, "get ")
+    assert capsys.readouterr() == ("", "")
