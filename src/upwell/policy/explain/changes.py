@@ -9,6 +9,7 @@ from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, replace
 from typing import Any
 
+from upwell.api.apps import RevisionRecord
 from upwell.api.build import Build, BuildConfig, BuildPhase, BuildTriggerCause, ImageChangeCause
 from upwell.api.cluster_operator import ClusterOperator
 from upwell.api.conditions import DEGRADED, find
@@ -24,6 +25,7 @@ from upwell.policy.explain.statement import Statement, Topic
 from upwell.policy.health.builds import SBOM_ATTESTED, SIGNED, reason_of
 from upwell.policy.health.judgement import faults_of
 from upwell.policy.images.streams import StreamTag
+from upwell.policy.rollouts.history import image_before
 from upwell.policy.rollouts.settings import WORKLOADS, Workload
 from upwell.policy.rollouts.summary import RolloutState, desired_replicas, rollout_of, serving
 from upwell.policy.rollouts.triggers import followers_of
@@ -114,6 +116,16 @@ def _component(component: ClusterOperator) -> Iterator[Statement]:
             yield Statement(Topic.RUNNING, "it worked again", depth=1, at=fault.until)
 
 
+def _ran_before(
+    workload: Workload, revision: RevisionRecord, container: str
+) -> Iterator[Statement]:
+    """Say what the container ran before: all that is known to who reads this namespace alone."""
+    if before := image_before(workload.status.revisions, revision, container):
+        number, old = before
+        text = f"in place of {short(old)}, which revision {number} ran"
+        yield Statement(Topic.CAUSE, text, 1, old=old, new=revision.images[container])
+
+
 class _Explainer:
     """Follows a change backwards; a fact is stated once."""
 
@@ -138,6 +150,8 @@ class _Explainer:
                     yield from self._snapshot.policies.statements(image, workload.namespace, 1)
                 else:
                     yield from self._container(workload, container, image)
+                if self._snapshot.producer_of(image) is None:  # else that says what has changed
+                    yield from _ran_before(workload, revision, container)
         for image in self._snapshot.next_images(workload):
             yield from self._snapshot.policies.statements(image, workload.namespace)
         yield from self._outlook(workload, place)

@@ -75,6 +75,25 @@ def last_good(records: Records, *, besides: str = "") -> RevisionRecord | None:
     )
 
 
+def has_run(records: Records, digest: str) -> bool:
+    """Return True if an instance that took traffic ran an image: so its registry gave it to us.
+
+    What a revision only names counts for nothing: anybody may name a digest.
+    """
+    lived = (record for record in records if record.live_at is not None)
+    return any(image.endswith(f"@{digest}") for one in lived for image in one.images.values())
+
+
+def image_before(records: Records, now: RevisionRecord, container: str) -> tuple[int, str] | None:
+    """Return the last revision that lived before `now` with another image, and this."""
+    for record in records:
+        image = record.images.get(container)
+        earlier = record.revision < now.revision and record.live_at is not None
+        if earlier and image and image != now.images.get(container):
+            return record.revision, image
+    return None
+
+
 def is_cancelled(record: RevisionRecord) -> bool:
     """Return True if a person has ended the rollout."""
     return record.phase == Phase.FAILED and record.message.endswith(CANCELLED_BY_PERSON)

@@ -2,13 +2,15 @@
 
 import asyncio
 from collections.abc import Iterable
-from itertools import batched
+from itertools import batched, product
 
 from starlette.requests import Request
 
 from upwell.api.image import Image, ImageStream
-from upwell.policy.access.roles import EVERYWHERE, Action, is_allowed, is_granted, missing
+from upwell.policy.access.roles import EVERYWHERE, Action, Grant, is_allowed, is_granted, missing
 from upwell.policy.images.proofs import has_proof, is_public, shows
+from upwell.policy.rollouts.history import has_run
+from upwell.policy.rollouts.settings import WORKLOADS
 from upwell.server.auth.caller import caller_of, grants_of
 from upwell.server.http.errors import ApiError
 from upwell.server.http.target import RequestTarget
@@ -31,7 +33,8 @@ async def require_image(request: Request, store: Reader, target: RequestTarget) 
 
     It is shown to all where a login is needed nowhere, else to those who may read a stream that has
     or had the image in a tag, and to roles in all namespaces. Parts, such as its packages, are not
-    shown for what a client has said of it.
+    shown for what a client has said of it, but also to those who may read a workload that runs it
+    or has run it.
     """
     grants = grants_of(request)
     digest, plural = target.name, target.kind.plural
@@ -41,19 +44,22 @@ async def require_image(request: Request, store: Reader, target: RequestTarget) 
     image = await _image(store, digest)
     if image is not None and is_public(image):
         return
-    named = {place for grant in grants for place in grant.namespaces} - {EVERYWHERE}
+    named = sorted({place for grant in grants for place in grant.namespaces} - {EVERYWHERE})
     readable = (
         place
-        for place in sorted(named)
+        for place in named
         if is_allowed(grants, Action("get", ImageStream.KIND.plural, place))
     )
     described = None if target.subresource else image
-    if not await _is_in_streams(store, digest, described, readable):
-        raise ApiError(
-            403,
-            f"token {caller_of(request)} may not {wanted}: {missing(wanted)}, or a role in the"
-            " namespace of an ImageStream that has it",
-        )
+    if await _is_in_streams(store, digest, described, readable):
+        return
+    if target.subresource and await _has_run(store, digest, grants, named):
+        return
+    raise ApiError(
+        403,
+        f"token {caller_of(request)} may not {wanted}: {missing(wanted)}, or a role in the"
+        " namespace of an ImageStream that has it",
+    )
 
 
 async def _is_in_streams(
@@ -65,6 +71,21 @@ async def _is_in_streams(
             for stream in some:
                 if has_proof(stream, digest) or (image is not None and shows(stream, image)):
                     return True
+            await asyncio.sleep(0)
+    return False
+
+
+async def _has_run(
+    store: Reader, digest: str, grants: Iterable[Grant], namespaces: Iterable[str]
+) -> bool:
+    """Return True if a workload that the grants let be read runs the image, or has run it."""
+    for kind, namespace in product(WORKLOADS, namespaces):
+        if not is_allowed(grants, Action("get", kind.KIND.plural, namespace)):
+            continue
+        listing = await store.list(kind, Selector(namespace))
+        for some in batched(listing.items, _TURN):
+            if any(has_run(workload.status.revisions, digest) for workload in some):
+                return True
             await asyncio.sleep(0)
     return False
 

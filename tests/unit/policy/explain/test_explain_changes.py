@@ -5,6 +5,7 @@ from typing import Any
 
 import pytest
 
+from upwell.api.apps import Deployment
 from upwell.api.build import Build, BuildTriggerCause
 from upwell.api.codec import decode, decode_as
 from upwell.api.meta import Resource
@@ -411,3 +412,39 @@ def test_a_passed_over_image_and_a_chosen_tag_are_told() -> None:
     passed = "vendor.test/debian is 111111111111 now, passed over: what changed is not for"
     assert any(text.startswith(passed) for text in told)
     assert any("takes tag 11.4 of vendor.test/debian: the best of 3" in text for text in told)
+
+
+def lived(workload: Resource, *numbers: int) -> Deployment:
+    """Return a workload whose revisions of these numbers have taken traffic."""
+    assert isinstance(workload, Deployment)
+    revisions = tuple(
+        one.model_copy(update={"live_at": one.created}) if one.revision in numbers else one
+        for one in workload.status.revisions
+    )
+    return workload.with_status(workload.status.model_copy(update={"revisions": revisions}))
+
+
+def test_who_reads_a_workload_alone_learns_what_has_changed_in_it() -> None:
+    """Neither its builds nor its streams: a token of production alone."""
+    workload = lived(deployment("Failed", "Complete", "Complete"), 2, 3)
+
+    found = explain(Snapshot([workload]), workload)
+
+    changes = [(one.old, one.new) for one in found if one.topic is Topic.CAUSE]
+    assert changes == [(f"x.test/shop@{SHOP[1]}", f"x.test/shop@{SHOP[2]}")]
+    (text,) = (one.text for one in found if one.topic is Topic.CAUSE)
+    assert text == "in place of bbbbbbbbbbbb, which revision 2 ran"
+
+
+def test_what_a_build_has_changed_is_said_once() -> None:
+    workload = lived(deployment("Complete", "Complete"), 1, 2)
+
+    found = explain(Snapshot([workload, build(1), build(2)]), workload)
+
+    assert all("in place of" not in one.text for one in found)
+
+
+def test_a_first_revision_is_in_place_of_nothing() -> None:
+    workload = lived(deployment("Failed", "Complete"), 2)
+
+    assert all("in place of" not in one.text for one in explain(Snapshot([workload]), workload))

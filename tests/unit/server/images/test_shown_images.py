@@ -10,6 +10,7 @@ from tests.support.builds.memory_builds import push
 from tests.support.server.api_server import Api, ApiAnswer, ApiClock, serving
 from tests.support.server.audit_logs import audit_log
 
+from upwell.api.apps import Deployment
 from upwell.api.codec import decode
 from upwell.api.image import Image, ImageStream, ImportState
 from upwell.inventory.interface import Package
@@ -58,7 +59,7 @@ class Site:
     async def keep(self, document: dict[str, Any]) -> None:
         wanted = decode(document)
         kept = await self.api.store.create(wanted)
-        if isinstance(wanted, ImageStream):
+        if isinstance(wanted, ImageStream | Deployment):
             await self.api.store.update_status(kept.with_status(wanted.status))
 
     async def stream(self, namespace: str, **event: Any) -> None:
@@ -228,3 +229,46 @@ async def test_a_manifest_is_shown_where_a_registry_has_given_it_without_a_confi
     assert await seen(site) == [given, given, given, False]
     await site.api.store.update(kept.with_metadata(annotations={}))
     assert await seen(site) == [False] * 4
+
+
+def running(**times: str) -> dict[str, Any]:
+    """Return a workload of the namespace `live` that follows the stream of `bank`."""
+    image = f"private.example/bank/app@{PRIVATE}"
+    record = {
+        "revision": 1,
+        "hash": "a",
+        "template": {},
+        "created": "2026-11-01T00:00:00Z",
+        "images": {"app": image},
+    }
+    container = {"name": "app", "image": image}
+    return {
+        "apiVersion": "apps/v1",
+        "kind": "Deployment",
+        "metadata": {"name": "app", "namespace": "live"},
+        "spec": {
+            "selector": {"matchLabels": {"app": "app"}},
+            "template": {
+                "metadata": {"labels": {"app": "app"}},
+                "spec": {"containers": [container]},
+            },
+        },
+        "status": {"revisions": [record | times]},
+    }
+
+
+@pytest.mark.parametrize(
+    ("times", "grants", "code"),
+    [
+        ({"liveAt": "2026-11-01T00:00:00Z"}, "viewer@live", 200),
+        ({"liveAt": "2026-11-01T00:00:00Z"}, "viewer@shop", 403),
+        ({}, "viewer@live", 403),
+    ],
+    ids=["runs", "runs elsewhere", "is only named"],
+)
+async def test_who_reads_what_runs_an_image_sees_its_packages(
+    site: Site, times: dict[str, str], grants: str, code: int
+) -> None:
+    await site.keep(running(**times))
+    assert (await site.ask(grants, f"images/{PRIVATE}/packages")).status == code
+    assert (await site.ask(grants, f"images/{PRIVATE}")).status == 403
