@@ -33,14 +33,23 @@ class KubernetesConversation:
             raise UnavailableError("the server closed the connection") from error
 
     async def messages(self) -> AsyncGenerator[bytes]:
-        """Yield messages until the server has no more; raises UnavailableError."""
-        async for message in self._socket:
-            if message.type is aiohttp.WSMsgType.BINARY:
-                yield message.data
-            elif message.type is aiohttp.WSMsgType.TEXT:
-                yield message.data.encode()
-            elif message.type is aiohttp.WSMsgType.ERROR:
-                raise UnavailableError(f"the connection broke: {message.data}")
+        """Yield messages until the server has no more; raises UnavailableError.
+
+        An end that the server does not declare is none (RFC 6455, 7.4.1).
+        """
+        while True:
+            message = await self._socket.receive()
+            match message.type:
+                case aiohttp.WSMsgType.BINARY:
+                    yield message.data
+                case aiohttp.WSMsgType.TEXT:
+                    yield message.data.encode()
+                case aiohttp.WSMsgType.CLOSE if message.data == aiohttp.WSCloseCode.OK:
+                    return
+                case aiohttp.WSMsgType.CLOSE if message.data == aiohttp.WSCloseCode.SERVICE_RESTART:
+                    raise UnavailableError("the server stopped")
+                case _:
+                    raise UnavailableError("the connection to the server broke")
 
 
 class RefusedConversationError(Exception):

@@ -22,6 +22,7 @@ from upwell.store.interface import (
     RejectedError,
     Selector,
     StoreError,
+    UnavailableError,
     WriteRequest,
 )
 from upwell.store.kubernetes_errors import StoreForbiddenError
@@ -31,9 +32,12 @@ NOW = datetime(2026, 3, 1, 12, 0, tzinfo=UTC)
 
 
 class ScriptedConversation:
-    """Implements Conversation by scripted messages, after it received `after` messages."""
+    """Implements Conversation by scripted messages, after it received `after` messages.
 
-    def __init__(self, *said: bytes, after: int = 0) -> None:
+    An error among them is raised.
+    """
+
+    def __init__(self, *said: bytes | Exception, after: int = 0) -> None:
         self._said = said
         self._after = after
         self._heard_enough = asyncio.Event()
@@ -48,6 +52,8 @@ class ScriptedConversation:
         if self._after:
             await self._heard_enough.wait()
         for message in self._said:
+            if isinstance(message, Exception):
+                raise message
             yield message
 
 
@@ -62,6 +68,8 @@ class FakeClient(MemoryStore):
         self.answers: dict[str, dict[str, Any]] = {}
         self.logs: dict[str, bytes] = {}
         self.asked_names: list[tuple[str, str]] = []
+        self.broken_logs: dict[str, bytes] = {}
+        """Second answers of logs whose first one breaks off."""
         self.calls: list[tuple[str, str, Any]] = []
         self.warnings: Sequence[str] = ()
         self.forbidden: set[str] = set()
@@ -184,8 +192,12 @@ class FakeClient(MemoryStore):
         subresource: str,
         params: Mapping[str, str] | None = None,
     ) -> AsyncGenerator[bytes]:
-        self.calls.append(("STREAM", f"{kind.KIND.plural}/{name}/{subresource}", params))
+        path = f"{kind.KIND.plural}/{name}/{subresource}"
+        self.calls.append(("STREAM", path, dict(params or {})))
         yield self.logs[name]
+        if rest := self.broken_logs.pop(name, b""):
+            self.logs[name] = rest
+            raise UnavailableError("the connection broke within the answer")
         if kind is Build and params and params.get("follow"):
             build = await self.get(Build, namespace, name)
             if not build.status.phase.is_terminal:
@@ -210,7 +222,8 @@ class FakeClient(MemoryStore):
         yield self.conversations[path]
 
     async def get_raw(self, path: str) -> bytes:
-        raise AssertionError(path)
+        assert path == "/version"
+        return b"{}"
 
     async def send_raw(
         self, method: str, path: str, body: Mapping[str, Any] | None = None

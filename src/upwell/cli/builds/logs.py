@@ -1,5 +1,7 @@
 """Builds of a BuildConfig, and the log of a build as it grows."""
 
+import asyncio
+import math
 import sys
 from collections.abc import Mapping, Sequence
 from contextlib import aclosing
@@ -7,9 +9,10 @@ from contextlib import aclosing
 from upwell.api.build import BUILD_CONFIG_LABEL, Build, BuildConfig, BuildPhase
 from upwell.api.meta import Resource
 from upwell.cli.core.terminal import LogFilter, echo
-from upwell.cli.core.waiting import answers, reconnected, until
+from upwell.cli.core.waiting import reconnected, until
 from upwell.policy.builds.run_policy import number_of
 from upwell.store.interface import ApiClient, Selector, UnavailableError
+from upwell.store.kubernetes_errors import BusyError, ServerFaultError
 
 
 async def builds_of(client: ApiClient, config: BuildConfig) -> Sequence[Build]:
@@ -67,24 +70,26 @@ async def ended_build(client: ApiClient, build: Build) -> Build:
 async def write_log(client: ApiClient, target: Resource, params: Mapping[str, str]) -> None:
     """Copy the log that an object keeps to stdout, byte by byte as it comes.
 
-    A followed log resumes after a restart of the server.
+    A followed log goes on after a restart of the server.
     """
-    log = LogCopy(target, params)
-    await log.resume(client)
-    while log.is_followed and not await answers(client):
-        # A server that stops ends its responses in good order.
-        await reconnected(client, UnavailableError("it stopped"))
-        await log.resume(client)
+    await LogCopy(target, params).resume(client)
 
 
 class LogCopy:
-    """Copy of a log to stdout, over as many responses as it takes."""
+    """Copy of a log to stdout, over as many responses as it takes.
+
+    The log of a build goes on at the byte that comes next. An instance may be another one by then,
+    and others may stand beside it: there it goes on by time, so that nothing is left out, and what
+    the last second brought may come twice.
+    """
 
     def __init__(self, target: Resource, params: Mapping[str, str]) -> None:
         self._target = target
         self._params = dict(params)
         self._written = 0
         self._begun = False
+        self._heard = 0.0
+        """Time of the event loop at which the last piece came."""
         self._filter = LogFilter()
 
     @property
@@ -93,24 +98,26 @@ class LogCopy:
         return "follow" in self._params
 
     async def resume(self, client: ApiClient) -> None:
-        """Copy the rest of the log, until the server ends its response."""
+        """Copy the rest of the log, until it ends."""
         while True:
             try:
                 await self._copy(client)
             except UnavailableError as error:
-                if not (self._begun and self.is_followed):
+                # It is there: what it answers first is about the log.
+                is_answer = isinstance(error, (BusyError, ServerFaultError))
+                if not self.is_followed or (is_answer and not self._begun):
                     raise
                 await reconnected(client, error)
             else:
                 return
 
     async def _copy(self, client: ApiClient) -> None:
-        skipped = self._skipped()
+        skipped = self._go_on()
         target = self._target
         chunks = client.stream(type(target), target.namespace, target.name, "log", self._params)
         async with aclosing(chunks) as log:
             async for chunk in log:
-                self._begun = True
+                self._begun, self._heard = True, asyncio.get_running_loop().time()
                 rest = chunk[skipped:]
                 skipped -= min(skipped, len(chunk))
                 sys.stdout.buffer.write(self._filter.feed(rest))
@@ -119,9 +126,17 @@ class LogCopy:
         sys.stdout.buffer.write(self._filter.end())
         self._begun = True
 
-    def _skipped(self) -> int:
-        """Return the bytes of the next response to skip; a tail resumes with new lines alone."""
-        if self._begun and "tailLines" in self._params:
-            self._params["tailLines"] = "0"
+    def _go_on(self) -> int:
+        """Ask for what comes next; return the bytes of the next response to skip."""
+        if not self._begun:
+            self._heard = asyncio.get_running_loop().time()
             return 0
-        return self._written
+        if isinstance(self._target, Build) and "tailLines" not in self._params:
+            return self._written
+        if isinstance(self._target, Build):
+            self._params["tailLines"] = "0"
+        else:
+            self._params.pop("tailLines", None)
+            since = asyncio.get_running_loop().time() - self._heard
+            self._params["sinceSeconds"] = str(math.ceil(since))
+        return 0

@@ -120,14 +120,15 @@ async def answer(conversation: Conversation, stdout: Take, stderr: Take) -> int:
 
 
 async def _pieces(conversation: Conversation) -> AsyncIterator[tuple[int, bytes]]:
-    async for message in conversation.messages():
-        yield message[0], message[1:]
+    try:
+        async for message in conversation.messages():
+            yield message[0], message[1:]
+    except UnavailableError as error:
+        raise _lost(str(error)) from error
 
 
-def _lost() -> CommandError:
-    return CommandError(
-        "the server closed the connection before the command ended", Exit.UNREACHABLE
-    )
+def _lost(why: str = "the server closed the connection") -> CommandError:
+    return CommandError(f"{why} before the command ended", Exit.UNREACHABLE)
 
 
 def exit_code(raw: bytes) -> int:

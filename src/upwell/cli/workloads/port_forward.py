@@ -2,6 +2,8 @@
 
 import asyncio
 import contextlib
+import socket
+import struct
 from collections.abc import AsyncIterator, Callable, Coroutine, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager
 from typing import Any
@@ -13,11 +15,15 @@ from upwell.cli.core.connection import Session, connection_options
 from upwell.cli.core.errors import CommandError
 from upwell.cli.core.examples import examples
 from upwell.cli.core.terminal import echo
+from upwell.cli.core.waiting import until
 from upwell.cli.workloads.forward_targets import ForwardTarget, target_of
 from upwell.store.interface import ApiClient, Conversation, StoreError
+from upwell.store.kubernetes_errors import StoreForbiddenError
 
 _DATA, _ERROR, _CLOSE = 0, 1, 255
 _CHUNK = 64 * 1024
+_RESET = struct.pack("ii", 1, 0)
+"""Linger for no time: what is closed then is reset (socket(7))."""
 
 type Serve = Callable[[asyncio.StreamReader, asyncio.StreamWriter], Coroutine[Any, Any, None]]
 
@@ -40,6 +46,9 @@ def port_forward(session: Session, what: str, ports: tuple[str, ...], instance: 
 
     Each connection goes to an instance that is ready at that time; REMOTE of a Service is a port
     of the Service. A NAME alone is a Pod's. An empty LOCAL port is chosen and printed.
+
+    A server that stops ends the connections, which is printed; new ones are forwarded once it runs
+    again. The exit code is 3 when what is forwarded to is deleted.
     """
     target = target_of(what, session.namespace, instance or "")
     pairs = [_ports(text) for text in ports]
@@ -79,6 +88,15 @@ async def _listen(
             await stack.enter_async_context(server)
             number = server.sockets[0].getsockname()[1]
             echo(f"forwarding from 127.0.0.1:{number} to port {remote} of {target.named}")
+        await _until_deleted(client, target)
+
+
+async def _until_deleted(client: ApiClient, target: ForwardTarget) -> None:
+    """Raise CommandError when the target is deleted; print when the server goes and comes."""
+    try:
+        found = await client.get(target.named.resource, target.namespace, target.named.name)
+        await until(client, found, lambda _: False)
+    except StoreForbiddenError:  # may connect, and not look
         await asyncio.get_running_loop().create_future()
 
 
@@ -96,7 +114,7 @@ def _forwarding(client: ApiClient, target: ForwardTarget, port: int) -> Serve:
                     sending.cancel()
                     await asyncio.wait({sending})
         except (OSError, StoreError, CommandError) as error:
-            echo(f"lost a forwarded connection: {error}", err=True)
+            echo(f"lost a forwarded connection to port {port}: {error}", err=True)
 
     return serve
 
@@ -126,8 +144,14 @@ async def _receive(conversation: Conversation, writer: asyncio.StreamWriter) -> 
 
 @asynccontextmanager
 async def _closing(writer: asyncio.StreamWriter) -> AsyncIterator[None]:
+    """Close a connection at the end; after an error reset it, so that its end is no good one."""
     try:
         yield
+    except (OSError, StoreError, CommandError):
+        connection: socket.socket = writer.get_extra_info("socket")
+        connection.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, _RESET)
+        writer.transport.abort()
+        raise
     finally:
         writer.close()
         with contextlib.suppress(OSError):

@@ -12,7 +12,10 @@ _READ_AHEAD = 32
 
 
 class CutOffAnswerError(Exception):
-    """An answer that has begun cannot be ended as it should be; why is in the log already."""
+    """An answer that has begun cannot be ended as it should be.
+
+    The server stops, or why is in its log already.
+    """
 
 
 @dataclass

@@ -37,17 +37,30 @@ class _LogResponse(StreamingResponse):
 
 
 def log_response(streams: OpenStreams, pieces: AsyncIterator[bytes]) -> Response:
-    """Return a log as an answer that ends at the latest when the server does."""
+    """Return a log as an answer; it is cut off when the server ends first."""
     streams.require_room()
     return _LogResponse(_counted(streams, pieces), media_type="text/plain; charset=utf-8")
 
 
 async def _counted(streams: OpenStreams, pieces: AsyncIterator[bytes]) -> AsyncIterator[bytes]:
+    """Yield the pieces; raises CutOffAnswerError where the server ends before the log does."""
     with streams.counted():
-        async with aclosing(paced(pieces, streams.shutdown, tick=None, seconds=None)) as paces:
+        source = paced(_with_end(pieces), streams.shutdown, tick=None, seconds=None)
+        async with aclosing(source) as paces:
             async for piece in paces:
+                if piece is None:
+                    return
                 if piece:
                     yield piece
+        raise CutOffAnswerError
+
+
+async def _with_end(pieces: AsyncIterator[bytes]) -> AsyncGenerator[bytes | None]:
+    """Yield the pieces, and None once there are no more."""
+    async with closing(pieces):
+        async for piece in pieces:
+            yield piece
+    yield None
 
 
 async def begun(pieces: AsyncIterator[bytes]) -> AsyncIterator[bytes]:

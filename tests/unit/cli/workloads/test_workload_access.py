@@ -6,10 +6,14 @@ from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
 import pytest
+from tests.support.installation.installation import until
 from tests.unit.cli.conftest import ScriptedConversation
 
+from upwell.api.apps import Deployment
+from upwell.cli.core.errors import CommandError
 from upwell.cli.workloads.forward_targets import target_of
-from upwell.cli.workloads.port_forward import _forwarding, _ports
+from upwell.cli.workloads.port_forward import _forwarding, _listen, _ports
+from upwell.store.interface import UnavailableError
 
 if TYPE_CHECKING:
     from click.testing import Result
@@ -66,6 +70,16 @@ def test_exec_says_when_there_is_no_exit_code(
     result = upwell("exec", "deploy/shop", "--", "id")
     assert result.exit_code == code
     assert text in result.stderr
+
+
+def test_a_server_that_stops_under_a_command_is_told(upwell: Upwell, client: "FakeClient") -> None:
+    said = (b"\x01half", UnavailableError("the server stopped"))
+    client.conversations["deployments/shop/exec"] = ScriptedConversation(*said)
+
+    result = upwell("exec", "deploy/shop", "--", "cat", "/rows")
+
+    assert result.stderr == "error: the server stopped before the command ended\n"
+    assert result.exit_code == 4
 
 
 def test_what_has_no_containers_is_a_usage_error(upwell: Upwell) -> None:
@@ -175,15 +189,39 @@ async def test_a_connection_is_led_there_and_back_to_its_end(client: "FakeClient
     assert client.calls[-1] == ("v5.channel.k8s.io", "deployments/shop/portforward", params)
 
 
-async def test_what_goes_wrong_there_ends_the_connection_and_is_told(
-    client: "FakeClient", capsys: pytest.CaptureFixture[str]
+@pytest.mark.parametrize(
+    ("fault", "told"),
+    [(b"\x01nothing listens", "nothing listens"), (UnavailableError("it stopped"), "it stopped")],
+)
+async def test_what_goes_wrong_there_resets_the_connection_and_is_told(
+    client: "FakeClient",
+    capsys: pytest.CaptureFixture[str],
+    fault: bytes | Exception,
+    told: str,
 ) -> None:
-    said = (b"\x00\x90\x1f", b"\x01\x90\x1f", b"\x01nothing listens")
+    said = (b"\x00\x90\x1f", b"\x01\x90\x1f", fault)
     client.conversations["deployments/shop/portforward"] = ScriptedConversation(*said)
     serve = _forwarding(client, target_of("deploy/shop", "default"), 8080)
     async with await asyncio.start_server(serve, "127.0.0.1", 0) as server:
         local = server.sockets[0].getsockname()[1]
         reader, writer = await asyncio.open_connection("127.0.0.1", local)
-        assert await reader.read() == b""
+        with pytest.raises(ConnectionResetError):  # what came is not taken for the whole
+            await reader.read()
         writer.close()
-    assert "lost a forwarded connection: nothing listens" in capsys.readouterr().err
+    assert f"lost a forwarded connection to port 8080: {told}" in capsys.readouterr().err
+
+
+async def test_a_target_that_is_deleted_ends_the_forwarding(
+    fixed: "FakeClient", capsys: pytest.CaptureFixture[str]
+) -> None:
+    target = target_of("deploy/shop", "default")
+    async with asyncio.timeout(60):
+        listening = asyncio.create_task(_listen(fixed, target, [(0, 8080)]))
+
+        async def listens() -> str:
+            return capsys.readouterr().out
+
+        await until(listens, lambda said: "forwarding from" in said)
+        await fixed.delete(Deployment, "default", "shop")
+        with pytest.raises(CommandError, match="deployment/shop was deleted"):
+            await listening
