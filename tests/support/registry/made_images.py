@@ -125,12 +125,15 @@ def made_index(images: Mapping[str, MadeImage], *extra: Mapping[str, Any]) -> In
     return index
 
 
-async def push_made(pusher: RegistryPusher, name: str, image: MadeImage) -> Digest:
-    """Push an image under a tag, or under its digest for a name without one."""
+async def push_made(
+    pusher: RegistryPusher, name: str, image: MadeImage, *, beside: str = ""
+) -> Digest:
+    """Push an image under a tag or its digest; what the repository `beside` has is mounted."""
     reference = Reference.parse(name)
     layers = zip(image.manifest.layers, image.layers, strict=True)
     for blob, content in [(image.manifest.config, image.config), *layers]:
-        await pusher.push_blob(reference, blob, partial(once, content))
+        if not beside or not await pusher.mount(reference, blob.digest, beside):
+            await pusher.push_blob(reference, blob, partial(once, content))
     await pusher.push_manifest(reference, image.manifest)
     return image.manifest.digest
 

@@ -12,10 +12,15 @@ from upwell.oci import Descriptor, Digest, Index, Manifest, Platform, Reference
 from upwell.oci.rebase.documents import NamedBase, RebasedImage, rebased, rebased_index
 from upwell.oci.rebase.images import LayeredImage
 from upwell.oci.rebase.records import BaseRecord, base_records
-from upwell.policy.rebase.comparison import BaseUpdate
+from upwell.policy.rebase.comparison import BaseComparison, BaseUpdate
 from upwell.policy.rebase.findings import RebaseFinding
 from upwell.policy.rebase.layered_files import LayeredFiles
-from upwell.policy.rebase.safety import UnreadLayer, document_findings, rebase_findings
+from upwell.policy.rebase.safety import (
+    UnreadLayer,
+    document_findings,
+    rebase_findings,
+    unread_findings,
+)
 from upwell.registry.errors import InvalidAnswerError, PlatformMissingError, RegistryError
 from upwell.registry.interface import Registry, RequestAccess
 from upwell.registry.layers import RegistryLayers
@@ -100,6 +105,8 @@ class RebasePlanner:
 
     reader: ImageReader
     scanner: FileScanner
+    _compared: dict[tuple[Digest, Digest], BaseComparison] = field(default_factory=dict)
+    _locks: dict[tuple[Digest, Digest], asyncio.Lock] = field(default_factory=dict)
 
     async def plan(self, request: RebaseRequest) -> RebasePlan:
         """Plan a rebase.
@@ -179,21 +186,29 @@ class RebasePlanner:
         old, new = made.old, made.new
         count = len(old.image.layers)
         scans = _Scans(self.reader.registry, self.reader.access, self.scanner)
-        below, above, own, _ = await _together(
-            [
-                scans.layers(old.name, old.image.layers, old.image.diff_ids),
-                scans.layers(new.name, new.image.layers, new.image.diff_ids),
-                scans.layers(request.image, image.layers[count:], image.diff_ids[count:]),
-                scans.layers(request.image, *_recompressed(image, old.image)),
-            ]
+        bases, own, _ = await asyncio.gather(
+            self._bases(old, new, scans),
+            scans.layers(request.image, image.layers[count:], image.diff_ids[count:]),
+            scans.layers(request.image, *_recompressed(image, old.image)),
         )
         if scans.unread:
-            return rebase_findings(made, _NOTHING, scans.unread)
-        update = BaseUpdate(LayeredFiles.of(below), LayeredFiles.of(above), own)
-        return await asyncio.to_thread(rebase_findings, made, update)
+            return [*document_findings(made), *unread_findings(scans.unread)]
+        return await asyncio.to_thread(rebase_findings, made, BaseUpdate(bases, own))
 
-
-_NOTHING = BaseUpdate(LayeredFiles(), LayeredFiles(), ())
+    async def _bases(self, old: NamedBase, new: NamedBase, scans: "_Scans") -> BaseComparison:
+        """Compare two bases, once for all images on them."""
+        key = old.image.digest, new.image.digest
+        async with self._locks.setdefault(key, asyncio.Lock()):
+            if key in self._compared:
+                return self._compared[key]
+            below, above = await _together(
+                scans.layers(base.name, base.image.layers, base.image.diff_ids)
+                for base in (old, new)
+            )
+            compared = BaseComparison(LayeredFiles.of(below), LayeredFiles.of(above))
+            if not scans.unread:
+                self._compared[key] = compared
+            return compared
 
 
 def _recompressed(image: LayeredImage, base: LayeredImage) -> tuple[list[Descriptor], list[Digest]]:

@@ -1,12 +1,13 @@
 """Difference that a base update makes, and an image's own layers above it."""
 
 import re
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 
 from upwell.inventory.interface import EntryKind, LayerFiles
 from upwell.policy.rebase.layered_files import LayeredFiles, parents
+from upwell.policy.rebase.runtimes import library_versions
 
 _LIBRARY_FOLDERS = re.compile(
     r"(?:usr/|usr/local/)?lib(?:32|64|x32)?(?:/[a-z0-9_]+-linux-(?:gnu|musl)[a-z0-9]*)?"
@@ -16,12 +17,66 @@ PROGRAM_FOLDERS = ("usr/local/sbin", "usr/local/bin", "usr/sbin", "usr/bin", "sb
 
 
 @dataclass(frozen=True)
-class BaseUpdate:
-    """Old and new base, and the layers that an image has above."""
+class BaseComparison:
+    """Difference of an old and a new base, the same for all images on them."""
 
     old: LayeredFiles
     new: LayeredFiles
+
+    @cached_property
+    def changed(self) -> frozenset[str]:
+        """Paths at which the bases differ, by more than times."""
+        old, new = self.old.entries, self.new.entries
+        return frozenset(path for path in old.keys() | new if old.get(path) != new.get(path))
+
+    @cached_property
+    def changed_folders(self) -> frozenset[str]:
+        """Folders below which something differs."""
+        return frozenset(folder for path in self.changed for folder in parents(path))
+
+    @cached_property
+    def outdated(self) -> frozenset[str]:
+        """Contents that only the old base has, of files that are not empty."""
+        kept = frozenset(entry.content for entry in self.new.entries.values())
+        old = (self.old.entries.get(path) for path in self.changed)
+        return frozenset(
+            entry.content
+            for entry in old
+            if entry is not None and entry.kind is EntryKind.FILE and entry.size
+        ).difference(kept)
+
+    @cached_property
+    def runtimes(self) -> tuple[Mapping[str, frozenset[str]], Mapping[str, frozenset[str]]]:
+        """Versions of runtimes in the old and in the new base."""
+        return library_versions(self.old), library_versions(self.new)
+
+
+@dataclass(frozen=True)
+class BaseUpdate:
+    """Old and new base, and the layers that an image has above."""
+
+    bases: BaseComparison
     layers: Sequence[LayerFiles]
+
+    @property
+    def old(self) -> LayeredFiles:
+        """The old base."""
+        return self.bases.old
+
+    @property
+    def new(self) -> LayeredFiles:
+        """The new base."""
+        return self.bases.new
+
+    @property
+    def changed(self) -> frozenset[str]:
+        """Paths at which the bases differ."""
+        return self.bases.changed
+
+    @property
+    def changed_folders(self) -> frozenset[str]:
+        """Folders below which something differs."""
+        return self.bases.changed_folders
 
     @cached_property
     def own(self) -> LayeredFiles:
@@ -37,17 +92,6 @@ class BaseUpdate:
     def after(self) -> LayeredFiles:
         """The image on its new base."""
         return self.new.above(self.layers)
-
-    @cached_property
-    def changed(self) -> frozenset[str]:
-        """Paths at which the bases differ, by more than times."""
-        old, new = self.old.entries, self.new.entries
-        return frozenset(path for path in old.keys() | new if old.get(path) != new.get(path))
-
-    @cached_property
-    def changed_folders(self) -> frozenset[str]:
-        """Folders below which something differs."""
-        return frozenset(folder for path in self.changed for folder in parents(path))
 
     def names(self, path: str) -> Iterator[str]:
         """Yield a path, and the one that it has in the bases if a folder of it is a link there."""

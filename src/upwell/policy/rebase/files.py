@@ -25,7 +25,7 @@ _COMPILED = re.compile(
 def file_findings(update: BaseUpdate) -> Iterator[RebaseFinding]:
     """Yield what is wrong with the files of the image's own layers."""
     found: dict[tuple[RebaseFault, str], list[str]] = defaultdict(list)
-    copies = _outdated(update)
+    copies = update.bases.outdated
     for path, entry in update.own.entries.items():
         if (problem := _problem(update, path, entry, copies)) is not None:
             found[problem].append(path)
@@ -69,17 +69,6 @@ def _overlaps(update: BaseUpdate, path: str, entry: LayerEntry) -> bool:
         return (path in update.changed and new != entry) or path in update.changed_folders
     # Layers name the folders of their files again, with the owner and mode that these had.
     return path in update.changed and new is not None and new != entry
-
-
-def _outdated(update: BaseUpdate) -> frozenset[str]:
-    """Return the contents that only the old base has, of files that are not empty."""
-    kept = {entry.content for entry in update.new.entries.values()}
-    old = (update.old.entries.get(path) for path in update.changed)
-    return frozenset(
-        entry.content
-        for entry in old
-        if entry is not None and entry.kind is EntryKind.FILE and entry.size
-    ) - frozenset(kept)
 
 
 def _removed(update: BaseUpdate) -> Iterator[str]:

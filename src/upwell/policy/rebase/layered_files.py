@@ -1,6 +1,6 @@
 """File system that layers make: whiteouts applied, links followed (image-spec, layer.md)."""
 
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
 
@@ -27,18 +27,20 @@ class LayeredFiles:
             made._add(layer)
         return made
 
-    def above(self, layers: Iterable[LayerFiles]) -> "LayeredFiles":
+    def above(self, layers: Sequence[LayerFiles]) -> "LayeredFiles":
         """Return a copy with further layers."""
         made = LayeredFiles(
             dict(self.entries), dict(self.elf), dict(self.scripts), dict(self.texts)
         )
-        for layer in layers:
-            made._add(layer)
+        hidden = [made._add(layer) for layer in layers]
+        if not any(hidden):  # most folders are the base's, which knows them
+            own = (folder for layer in layers for path in layer.entries for folder in parents(path))
+            made.folders = self.folders.union(own)
         return made
 
-    def _add(self, layer: LayerFiles) -> None:
-        """Put a layer above, before anything is asked."""
-        self._hide(layer)
+    def _add(self, layer: LayerFiles) -> bool:
+        """Put a layer above, before anything is asked; return True if it may have hidden paths."""
+        hides = self._hide(layer)
         for known in (self.elf, self.scripts, self.texts):
             for path in [path for path in known if path in layer.entries]:
                 del known[path]
@@ -49,6 +51,7 @@ class LayeredFiles:
                 self._link(path, entry)
         self.scripts.update(layer.scripts)
         self.texts.update(layer.texts)
+        return hides
 
     def _link(self, path: str, entry: LayerEntry) -> None:
         """Let a hard link be the file that it is another name of, where that is known."""
@@ -58,7 +61,7 @@ class LayeredFiles:
             if entry.content in self.elf:
                 self.elf[path] = self.elf[entry.content]
 
-    def _hide(self, layer: LayerFiles) -> None:
+    def _hide(self, layer: LayerFiles) -> bool:
         covered = {
             path
             for path, entry in layer.entries.items()
@@ -68,13 +71,14 @@ class LayeredFiles:
         }
         gone = layer.removed | covered
         if not gone and not layer.opaque:
-            return
+            return False
         for path in list(self.entries):
             folders = set(parents(path))
             if path in gone or folders & gone or folders & layer.opaque:
                 del self.entries[path]
                 for known in (self.elf, self.scripts, self.texts):
                     known.pop(path, None)
+        return True
 
     def resolve(self, path: str) -> str | None:
         """Return the path that a path leads to through all links; None: there is none."""

@@ -9,14 +9,6 @@ from upwell.policy.rebase.comparison import PROGRAM_FOLDERS, BaseUpdate
 from upwell.policy.rebase.findings import RebaseFault, RebaseFinding
 from upwell.policy.rebase.layered_files import LayeredFiles
 
-_RUNTIMES = {
-    "Python": re.compile(r"(?:^|/)lib(?:64)?/python(\d+\.\d+)/"),
-    "Ruby": re.compile(r"(?:^|/)lib(?:64)?/ruby/(\d+\.\d+)\.\d+/"),
-    "Perl": re.compile(r"(?:^|/)perl/(\d+\.\d+)(?:\.\d+)?/"),
-    "PHP": re.compile(r"(?:^|/)php/(?:extensions/[a-z-]+)?(\d{8})/"),
-    ".NET": re.compile(r"(?:^|/)Microsoft\.NETCore\.App/(\d+\.\d+)\.[^/]+/"),
-}
-"""Version in the paths of a runtime's own library."""
 _JAVA = re.compile(r'^JAVA_VERSION="(1\.\d+|\d+)', re.MULTILINE)
 _NODE = re.compile(r"^#define NODE_MAJOR_VERSION (\d+)", re.MULTILINE)
 _NODE_VARIABLE = "NODE_VERSION"
@@ -72,7 +64,9 @@ def _distribution_of(files: LayeredFiles) -> str:
 def _runtimes(
     update: BaseUpdate, old: Mapping[str, Any], new: Mapping[str, Any]
 ) -> Iterator[RebaseFinding]:
-    before, after = _versions(update.old, old), _versions(update.new, new)
+    was_there, is_there = update.bases.runtimes
+    before = _versions(update.old, was_there, old)
+    after = _versions(update.new, is_there, new)
     for name, versions in sorted(before.items()):
         gone = versions - after.get(name, set())
         if gone:
@@ -96,13 +90,13 @@ def _runtimes(
 _TITLES = {"node": "Node.js", "java": "Java"}
 
 
-def _versions(files: LayeredFiles, settings: Mapping[str, Any]) -> dict[str, set[str]]:
-    """Return the versions of runtimes, as far as programs written for one need that very one."""
+def _versions(
+    files: LayeredFiles, known: Mapping[str, frozenset[str]], settings: Mapping[str, Any]
+) -> dict[str, set[str]]:
+    """Return the known versions of runtimes, and those that files and variables tell."""
     found: dict[str, set[str]] = defaultdict(set)
-    for path in files.entries:
-        for name, pattern in _RUNTIMES.items():
-            if (match := pattern.search(path)) is not None:
-                found[name].add(match[1])
+    for name, versions in known.items():
+        found[name].update(versions)
     for path, text in files.texts.items():
         for name, pattern, ending in (("Java", _JAVA, "release"), ("Node.js", _NODE, ".h")):
             if path.endswith(ending) and (match := pattern.search(text)) is not None:

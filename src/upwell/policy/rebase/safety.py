@@ -23,11 +23,24 @@ class UnreadLayer:
     why: str
 
 
-def rebase_findings(
-    image: RebasedImage, update: BaseUpdate, unread: Sequence[UnreadLayer] = ()
-) -> list[RebaseFinding]:
-    """Return the reasons against a rebase, which is safe if there are none."""
-    return [*_findings(image, update, unread)]
+def rebase_findings(image: RebasedImage, update: BaseUpdate) -> list[RebaseFinding]:
+    """Return the reasons against a rebase, all layers of which are known; none: it is safe."""
+    old, new = image.old.image.settings, image.new.image.settings
+    return [
+        *document_findings(image),
+        *file_findings(update),
+        *_covered(image, update),
+        *program_findings(update, image.merged.settings),
+        *platform_findings(update, old, new, image.merged.settings),
+    ]
+
+
+def unread_findings(unread: Sequence[UnreadLayer]) -> list[RebaseFinding]:
+    """Return that nothing is known of layers, which speaks against a rebase."""
+    return [
+        RebaseFinding(RebaseFault.UNKNOWN, f"layer {layer.digest} cannot be looked at: {layer.why}")
+        for layer in unread
+    ]
 
 
 def document_findings(image: RebasedImage) -> list[RebaseFinding]:
@@ -43,22 +56,6 @@ def document_findings(image: RebasedImage) -> list[RebaseFinding]:
             for conflict in image.merged.conflicts
         ),
     ]
-
-
-def _findings(
-    image: RebasedImage, update: BaseUpdate, unread: Sequence[UnreadLayer]
-) -> Iterator[RebaseFinding]:
-    yield from document_findings(image)
-    for layer in unread:
-        why = f"layer {layer.digest} cannot be looked at: {layer.why}"
-        yield RebaseFinding(RebaseFault.UNKNOWN, why)
-    if unread:
-        return
-    old, new = image.old.image.settings, image.new.image.settings
-    yield from file_findings(update)
-    yield from _covered(image, update)
-    yield from program_findings(update, image.merged.settings)
-    yield from platform_findings(update, old, new, image.merged.settings)
 
 
 def _build_settings(image: RebasedImage) -> Iterator[RebaseFinding]:

@@ -9,10 +9,10 @@ from tests.support.registry.made_images import made_image, tar_of
 from upwell.inventory.interface import ElfFacts, EntryKind, LayerEntry, LayerFiles
 from upwell.oci import Digest
 from upwell.oci.rebase.documents import rebased
-from upwell.policy.rebase.comparison import BaseUpdate
+from upwell.policy.rebase.comparison import BaseComparison, BaseUpdate
 from upwell.policy.rebase.findings import RebaseFault, RebaseFinding
 from upwell.policy.rebase.layered_files import LayeredFiles
-from upwell.policy.rebase.safety import UnreadLayer, rebase_findings
+from upwell.policy.rebase.safety import UnreadLayer, rebase_findings, unread_findings
 
 LIB = "usr/lib/x86_64-linux-gnu"
 LIBC = f"{LIB}/libc.so.6"
@@ -55,7 +55,6 @@ def findings(
     new: LayerFiles,
     *own: LayerFiles,
     settings: Settings = ({}, {}, {}),
-    unread: tuple[UnreadLayer, ...] = (),
 ) -> list[RebaseFinding]:
     before, after, image = settings
     a, b, c = (tar_of({name: b""}) for name in "abc")
@@ -64,8 +63,8 @@ def findings(
         made_image(a, settings=before).named("base:1"),
         made_image(b, settings=after).named("base:1"),
     )
-    update = BaseUpdate(LayeredFiles.of([old]), LayeredFiles.of([new]), own)
-    return rebase_findings(made, update, unread)
+    bases = BaseComparison(LayeredFiles.of([old]), LayeredFiles.of([new]))
+    return rebase_findings(made, BaseUpdate(bases, own))
 
 
 def faults(*args: LayerFiles, **options: Any) -> set[RebaseFault]:
@@ -288,8 +287,9 @@ def test_what_cannot_be_read_is_unknown() -> None:
     assert faults(OLD, NEW, own) == {RebaseFault.UNKNOWN}
     unreadable = layer({LIBC: file("new"), LOADER[1:]: file("loader")}, elf={LIBC: None})
     assert faults(OLD, unreadable, program()) == {RebaseFault.UNKNOWN}
-    unread = (UnreadLayer("sha256:1", "compressed with zstd"),)
-    assert faults(OLD, NEW, unread=unread) == {RebaseFault.UNKNOWN}
+    (finding,) = unread_findings([UnreadLayer("sha256:1", "compressed with zstd")])
+    assert finding.fault is RebaseFault.UNKNOWN
+    assert "zstd" in finding.why
 
 
 @pytest.mark.parametrize(

@@ -1,0 +1,138 @@
+"""Rebases by one call of `upwell rebase`, and by crane, one process for each image.
+
+UPWELL_CRANE names crane's program, if it is not on PATH. Run with
+`pytest -m benchmark -s tests/benchmarks/images/test_rebase.py`.
+"""
+
+import asyncio
+import gzip
+import os
+import random
+import resource
+import shutil
+import sys
+import time
+from collections.abc import Awaitable, Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import pytest
+from tests.support.registry.docker_registry import docker_registry
+from tests.support.registry.made_images import MadeImage, made_image, push_made, tar_of
+
+from upwell.registry.client.client import RegistryClient
+from upwell.registry.client.push import RegistryPusher
+
+pytestmark = pytest.mark.benchmark
+
+CRANE = os.environ.get("UPWELL_CRANE") or shutil.which("crane")
+IMAGES = 100
+PROCESSES = 4
+BASE_BYTES = (30_000_000, 15_000_000, 5_000_000)
+STEPS = [{"created_by": "layer", "created": "2026-01-01T00:00:00Z"}] * 4
+
+
+@dataclass(frozen=True)
+class RebaseSample:
+    """Wall clock, processor time of the client, and requests, all for one image."""
+
+    milliseconds: float
+    processor: float
+    requests: float
+
+    def __str__(self) -> str:
+        return (
+            f"{self.milliseconds:.1f} ms, {self.processor:.1f} ms of processor,"
+            f" {self.requests:.1f} requests"
+        )
+
+
+def base(seed: int) -> MadeImage:
+    layers = [
+        tar_of({f"base/{at}": random.Random(f"{seed} {at}").randbytes(size)})  # noqa: S311
+        for at, size in enumerate(BASE_BYTES)
+    ]
+    return made_image(*layers, history=STEPS[:3], level=1)
+
+
+def plain(image: MadeImage) -> list[bytes]:
+    return [gzip.decompress(layer) for layer in image.layers]
+
+
+def requests(log: Path) -> int:
+    return log.read_text().count('HTTP/1.1"')
+
+
+async def sampled(log: Path, count: int, work: Callable[[], Awaitable[None]]) -> RebaseSample:
+    def processor() -> float:
+        used = resource.getrusage(resource.RUSAGE_CHILDREN)
+        return used.ru_utime + used.ru_stime
+
+    lines, began, used = requests(log), time.perf_counter(), processor()
+    await work()
+    took, used = time.perf_counter() - began, processor() - used
+    asked = requests(log) - lines
+    return RebaseSample(took / count * 1000, used / count * 1000, asked / count)
+
+
+async def called(*command: str, **env: str) -> None:
+    process = await asyncio.create_subprocess_exec(
+        *command,
+        stdout=asyncio.subprocess.DEVNULL,
+        stderr=asyncio.subprocess.PIPE,
+        env={**os.environ, **env},
+    )
+    _, stderr = await process.communicate()
+    assert process.returncode == 0, stderr.decode()
+
+
+async def by_upwell(host: str, names: Sequence[str], tag: str, cache: Path) -> None:
+    bases = f"--old-base={host}/base:1", f"--new-base={host}/base:2"
+    upwell = sys.executable, "-m", "upwell", "rebase"
+    await called(*upwell, *names, *bases, f"--tag={tag}", XDG_CACHE_HOME=str(cache))
+
+
+async def by_crane(host: str, names: Sequence[str], tag: str) -> None:
+    bases = f"--old_base={host}/base:1", f"--new_base={host}/base:2"
+    slots = asyncio.Semaphore(PROCESSES)
+
+    async def one(name: str) -> None:
+        target = f"{name.rpartition(':')[0]}:{tag}"
+        async with slots:
+            await called(str(CRANE), "rebase", name, *bases, "-t", target)
+
+    await asyncio.gather(*map(one, names))
+
+
+async def test_many_images_get_their_new_base(tmp_path: Path) -> None:
+    async with docker_registry(tmp_path, access_log=True) as host:
+        old, new = base(1), base(2)
+        names = [f"{host}/team/app{number}:1" for number in range(IMAGES)]
+        layers = plain(old)
+        async with RegistryClient() as client:
+            pusher = RegistryPusher(client.connection)
+            await push_made(pusher, f"{host}/base:1", old)
+            await push_made(pusher, f"{host}/base:2", new)
+            for number, name in enumerate(names):
+                application = tar_of({"srv/app": f"application {number}".encode()})
+                image = made_image(*layers, application, history=STEPS, level=1)
+                await push_made(pusher, name, image, beside="base")
+        log, cache = tmp_path / "registry.log", tmp_path / "cache"
+        found = {
+            "upwell, layers unknown": await sampled(
+                log, IMAGES, lambda: by_upwell(host, names, "unknown", cache)
+            ),
+            "upwell, layers known": await sampled(
+                log, IMAGES, lambda: by_upwell(host, names, "known", cache)
+            ),
+            "upwell, one image": await sampled(
+                log, 1, lambda: by_upwell(host, names[:1], "one", cache)
+            ),
+        }
+        if CRANE is not None:
+            found["crane"] = await sampled(log, IMAGES, lambda: by_crane(host, names, "crane"))
+            found["crane, one image"] = await sampled(
+                log, 1, lambda: by_crane(host, names[:1], "one-crane")
+            )
+        for title, sample in found.items():
+            print(f"{title}: {sample} for an image")  # noqa: T201
