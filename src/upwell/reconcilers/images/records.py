@@ -9,6 +9,7 @@ from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Any
 
+from upwell.api.codec import encode_json
 from upwell.api.image import Image, ImageLayer, ImageManifest
 from upwell.api.meta import ObjectMeta, format_time
 from upwell.oci import Descriptor, Digest, Index, Manifest, Platform, Reference
@@ -40,6 +41,9 @@ _AT_ONCE = 4
 """Of them: the registry may be away, and each find that out after a long time."""
 _MAX_METADATA_BYTES = 256 * 1024
 """A configuration beyond this is hashed, and not kept in the Image."""
+
+_MAX_HOSTED_BYTES = 16 * 1024
+"""JSON of an Image of the embedded registry: one with 30 layers and as many labels has the half."""
 
 _MAX_GIVEN = 8192
 """Answers that are remembered: which repository has given which logins which image."""
@@ -161,19 +165,21 @@ class ImageRecords:
     async def record(self, hosted: Registry, pinned: Reference, seen: datetime) -> None:
         """Keep what a registry of our own holds, an index with the manifests for our platforms.
 
-        Raises RegistryError. What is known already is not read again.
+        Raises RegistryError. What is known already is not read again. A push costs its client
+        little: so no more is kept of one image than an ordinary one has.
         """
         digest = str(pinned.digest)
         image = await self.find(digest)
         if image is None:
-            image = await examine(hosted, pinned, DEFAULT_ACCESS, seen)
+            image = _bounded(await examine(hosted, pinned, DEFAULT_ACCESS, seen))
             await self._keep(image)
         for platform in self._platforms:
             name = child_digest(image, platform)
             if name and name != digest and await self.find(name) is None:
                 child = pinned.with_digest(Digest.parse(name))
                 with suppress(ManifestUnknownError):  # an index may name more than lies here
-                    await self._keep(await examine(hosted, child, DEFAULT_ACCESS, seen))
+                    found = await examine(hosted, child, DEFAULT_ACCESS, seen)
+                    await self._keep(_bounded(found))
 
     async def find(self, digest: str) -> Image | None:
         """Return a kept Image, as a registry has described it in full."""
@@ -284,6 +290,15 @@ def _merged(known: Image, image: Image) -> Image:
             annotations[FIRST_SEEN_ANNOTATION] = known.annotations[FIRST_SEEN_ANNOTATION]
     metadata = known.metadata.model_copy(update={"annotations": annotations, "labels": {}})
     return image.model_copy(update={"metadata": metadata})
+
+
+def _bounded(image: Image) -> Image:
+    """Return an Image without its largest parts, where it has more than an ordinary one."""
+    for part in ("docker_image_metadata", "docker_image_layers", "docker_image_manifests"):
+        if len(encode_json(image)) <= _MAX_HOSTED_BYTES:
+            break
+        image = image.model_copy(update={part: {} if part.endswith("metadata") else ()})
+    return image
 
 
 def is_unread(image: Image) -> bool:

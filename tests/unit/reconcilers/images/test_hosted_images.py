@@ -1,5 +1,6 @@
 """Images of the embedded registry, pushed or built: each has its object."""
 
+import json
 from datetime import UTC, datetime
 from pathlib import Path
 
@@ -19,7 +20,8 @@ from tests.support.builds.memory_builds import (
 from upwell.api.image import Image, ImageStream, NamedTagEventList, TagEvent
 from upwell.oci import Digest
 from upwell.policy.images.proofs import is_public
-from upwell.reconcilers.images.records import FIRST_SEEN_ANNOTATION
+from upwell.reconcilers.images.hosted import HostedImages
+from upwell.reconcilers.images.records import FIRST_SEEN_ANNOTATION, ImageRecords
 from upwell.store.interface import NotFoundError
 
 REPOSITORY = f"{NAMESPACE}/app"
@@ -124,3 +126,36 @@ async def test_no_claim_of_an_image_makes_an_object(machine: BuildMachine) -> No
     await machine.streams().reconcile(stream_key("app"))
     assert await image_of(machine, foreign) is None
     assert await image_of(machine, gone) is None
+
+
+async def test_one_namespace_has_so_many(machine: BuildMachine) -> None:
+    images = ImageRecords(machine.store, machine.internal, (), INTERNAL)
+    hosted = HostedImages(images, machine.internal, 2)
+    streams = machine.streams()
+    digests = []
+    for tag in "abc":
+        digests.append(await push(machine.internal, f"{REPOSITORY}:{tag}", tag))
+        await streams.reconcile(stream_key("app"))
+        await machine.store.delete(Image, "", str(digests[-1]))
+    for _ in range(2):
+        stream = await machine.store.get(ImageStream, NAMESPACE, "app")
+        await hosted.record(stream)
+    shown = [await image_of(machine, one) is not None for one in digests]
+    assert shown == [True, True, False]
+
+    fewer = stream.status.model_copy(update={"tags": stream.status.tags[1:]})
+    await hosted.record(stream.with_status(fewer))
+    assert await image_of(machine, digests[2]) is not None
+    hosted.forget(stream.key)
+    assert not hosted._counted
+
+
+async def test_a_large_image_keeps_what_an_ordinary_one_has(machine: BuildMachine) -> None:
+    labels = {f"label-{number}": "x" * 100 for number in range(400)}
+    config = json.dumps({"os": "linux", "rootfs": {}, "config": {"Labels": labels}}).encode()
+    layers = [str(number).encode() for number in range(3)]
+    digest = await push(machine.internal, f"{REPOSITORY}:1", "large", config, layers)
+    await machine.streams().reconcile(stream_key("app"))
+    found = await image_of(machine, digest)
+    assert found is not None
+    assert (len(found.docker_image_layers), found.docker_image_metadata) == (3, {})
