@@ -6,7 +6,7 @@ import hashlib
 import os
 import re
 import uuid
-from collections.abc import AsyncGenerator, AsyncIterator, Iterator, Sequence
+from collections.abc import AsyncIterator, Iterator, Sequence
 from dataclasses import dataclass, field
 from io import FileIO
 from pathlib import Path
@@ -15,6 +15,7 @@ from upwell.machine.disk import PressureCheck, no_pressure
 from upwell.oci import Digest
 from upwell.registry.embedded.files import make_directories, run_whole, storing, whole
 from upwell.registry.embedded.usage import StorageUsage
+from upwell.registry.embedded.writing import BlobWrites
 from upwell.registry.errors import DigestMismatchError
 from upwell.registry.hosting import (
     ContentTooLargeError,
@@ -28,8 +29,8 @@ from upwell.registry.hosting import (
 )
 
 _NAME = re.compile(r"[0-9a-f]{32}")
-_WRITE_BYTES = 256 * 1024
-"""Of one write; a client that is slow to send it keeps it in memory."""
+_MANY_PIECES = 16
+"""Of one write, beyond which they are put together first."""
 
 
 @dataclass(slots=True, eq=False)
@@ -43,7 +44,7 @@ class _Session:
     busy: bool = False
 
     def write(self, file: FileIO, chunks: Sequence[bytes]) -> None:
-        for chunk in chunks:
+        for chunk in chunks if len(chunks) <= _MANY_PIECES else (b"".join(chunks),):
             rest = memoryview(chunk)
             while rest:
                 written = file.write(rest)  # may be less than all, just before the disk is full
@@ -100,6 +101,7 @@ class Uploads:
         self._limit = limit
         self._usage = usage
         self._sessions: dict[Path, _Session] = {}
+        self._writes = BlobWrites()
 
     async def start(
         self,
@@ -189,7 +191,7 @@ class Uploads:
         with file:
             behind = _WriteBehind(repository, session, file)
             try:
-                async with contextlib.aclosing(_batches(body)) as batches:
+                async with contextlib.aclosing(self._writes.batches(body)) as batches:
                     async for batch in batches:
                         received += sum(map(len, batch))
                         if received > self._limit:
@@ -265,26 +267,6 @@ class SealedUpload:
         finally:
             os.close(descriptor)
         return self._session.path
-
-
-async def _batches(body: AsyncIterator[bytes]) -> AsyncGenerator[list[bytes]]:
-    """Join pieces to batches that are worth a write; what came before a failure is yielded too."""
-    batch: list[bytes] = []
-    size = 0
-    failure: Exception | None = None
-    try:
-        async for piece in body:
-            batch.append(piece)
-            size += len(piece)
-            if size >= _WRITE_BYTES:
-                yield batch
-                batch, size = [], 0
-    except Exception as error:  # noqa: BLE001 - raised below, after what came before it
-        failure = error
-    if batch:
-        yield batch
-    if failure is not None:
-        raise failure
 
 
 def _create(path: Path) -> None:

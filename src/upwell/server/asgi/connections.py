@@ -18,7 +18,9 @@ from enum import IntEnum
 from functools import lru_cache
 from ipaddress import IPv6Address, ip_address
 
+from upwell.machine.larger_pieces import LargerPieces
 from upwell.server.asgi.longest_queues import LongestQueues
+from upwell.server.asgi.reads import MOST_LARGER_BYTES
 from upwell.server.http.errors import ApiError
 
 UNIX = "unix"
@@ -182,6 +184,7 @@ class ConnectionTable:
         self._holding: LongestQueues[str, TrackedConnection] = LongestQueues()
         """By owner: those that hold bytes."""
         self._held = 0
+        self.larger_reads = LargerPieces(MOST_LARGER_BYTES)
 
     @property
     def count(self) -> int:

@@ -27,6 +27,7 @@ from uvicorn.server import ServerState
 from upwell.server.asgi.connections import ConnectionTable, TrackedConnection
 from upwell.server.asgi.guarded_websocket import GuardedWebSocketProtocol
 from upwell.server.asgi.reader_pace import ReaderPace
+from upwell.server.asgi.reads import LEAST_BYTES, BodyPieces, next_size
 from upwell.server.asgi.send_buffers import keep_little_unsent
 from upwell.server.auth.request_info import IDENTIFY
 from upwell.server.http.errors import ApiError, status_of
@@ -34,8 +35,6 @@ from upwell.server.http.streaming import CutOffAnswerError
 
 _WRITE_BYTES = 16 * 1024
 """Of answers that wait for a slow reader; the kernel's buffers come before."""
-_READ_BYTES = 64 * 1024
-"""Of one read: what is parsed before other connections have their turn."""
 _FEW_BYTES = 4 * 1024
 """Of one read of a body in so many parts that more would hold the loop."""
 _MANY_PARTS = 512
@@ -94,13 +93,16 @@ class GuardedHttpProtocol(HttpToolsProtocol):
         """Of the body, in what was read last."""
         self._reader = ReaderPace(table.limits.write_seconds, table.limits.write_floor)
         self._refused_since: float | None = None
+        self._read_bytes = LEAST_BYTES
+        """Of the next read, as long as it is not of too many parts."""
+        self._chunked = False
         self.app = self._counting(self.app)
 
     @override
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
         """Begin."""
         super().connection_made(transport)
-        self._pace()
+        self._pace(0)
         transport.set_write_buffer_limits(high=_WRITE_BYTES)
         self._tracked.abort = self._abort
         self._tracked.expire = self._expire
@@ -109,6 +111,7 @@ class GuardedHttpProtocol(HttpToolsProtocol):
     def connection_lost(self, exc: Exception | None) -> None:
         """End."""
         self._table.close(self._tracked)
+        self._read_bytes = self._table.larger_reads.resized(self._read_bytes, LEAST_BYTES)
         super().connection_lost(exc)
         self.transport.close()  # until then it refers to methods of its own
         self._let_go()
@@ -128,7 +131,7 @@ class GuardedHttpProtocol(HttpToolsProtocol):
             self._parses, self._parts = True, 0
             self._feed(data)
             self._judge(len(data), was_head=was_head)
-            self._pace()
+            self._pace(len(data))
         except _RefusalError:
             self._end()
         except httptools.HttpParserError:
@@ -183,10 +186,16 @@ class GuardedHttpProtocol(HttpToolsProtocol):
         except httptools.HttpParserUpgrade as upgrade:
             self._upgrade(data[upgrade.args[0] :])
 
-    def _pace(self) -> None:
-        """Read as much at a time as takes little of it."""
-        if hasattr(self.transport, "max_size"):  # of a socket; TLS has its own, in records
-            self.transport.max_size = _FEW_BYTES if self._parts > _MANY_PARTS else _READ_BYTES
+    def _pace(self, received: int) -> None:
+        """Read as much at a time as takes little of the loop; more of who sends a body fast."""
+        if not hasattr(self.transport, "max_size"):  # of a socket; TLS has its own, in records
+            return
+        wanted = LEAST_BYTES
+        if not self._is_head and self._parts <= _MANY_PARTS:
+            wanted = next_size(self._read_bytes, received, chunked=self._chunked)
+        if wanted != self._read_bytes:
+            self._read_bytes = self._table.larger_reads.resized(self._read_bytes, wanted)
+        self.transport.max_size = _FEW_BYTES if self._parts > _MANY_PARTS else self._read_bytes
 
     def _upgrade(self, rest: bytes) -> None:
         """Change the protocol, or answer as if that had not been asked for (RFC 9110, 7.8)."""
@@ -258,8 +267,10 @@ class GuardedHttpProtocol(HttpToolsProtocol):
                 501, "the body has a transfer coding of its own: send it as it is, or chunked"
             )
         self._is_head, self._head_since, self._head_bytes = False, None, 0
-        self._unfinished = None
+        self._unfinished, self._chunked = None, bool(codings)
         super().on_headers_complete()
+        if self._newest is not None:
+            self._newest.body = cast("Any", BodyPieces())
         self._table.busy(self._tracked)
         self._hold_again()
 
@@ -314,6 +325,8 @@ class GuardedHttpProtocol(HttpToolsProtocol):
         ) -> None:
             async def receive_counted() -> ASGIReceiveEvent:
                 event = await receive()
+                if (newest := self._newest) is not None and not newest.body:
+                    newest.body = cast("Any", BodyPieces())  # it has put its own there again
                 self._hold_again()
                 return event
 
