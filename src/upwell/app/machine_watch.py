@@ -21,11 +21,15 @@ async def watch_disk(disk: DiskSpace, kept_back: KeptBackRoom, components: Compo
     """Report as component `storage` whether there is room on every file system."""
     storage = components.add("storage")
     room = components.add("storage-room", required=False)
+
+    def look() -> None:
+        disk.look()
+        kept_back.adjust(pressed=disk.fault is not None)
+
     while True:
-        await asyncio.to_thread(disk.look)
+        await asyncio.to_thread(look)
         _warn(room, disk.warning)
         fault, before = disk.fault, storage.state
-        await asyncio.to_thread(kept_back.adjust, pressed=fault is not None)
         if fault is not None:
             storage.fail(fault.reason, fault.message)
         else:

@@ -1,7 +1,8 @@
 """The last changes in order, shared by all watches.
 
 A watch is a position in this history, not a queue of its own: a slow one costs nothing, and one
-that falls behind the oldest change that is kept learns so by ExpiredError.
+that falls behind the oldest change that is kept learns so by ExpiredError. One that has seen all
+sleeps until a change of its own kind.
 """
 
 import asyncio
@@ -71,7 +72,8 @@ class History:
         self._size_limit = size
         self._size = 0
         self._newest = newest
-        self._published = asyncio.Event()
+        self._awaited: dict[type[Resource], _News] = {}
+        """Changes that watches wait for which have seen all, by the class of their objects."""
         for record in records:
             self._append(record)
 
@@ -86,11 +88,13 @@ class History:
         return self._newest - len(self._records)
 
     def publish(self, records: Iterable[ChangeRecord]) -> None:
-        """Append changes and wake every watch."""
+        """Append changes and wake the watches of their kinds."""
         for record in records:
             self._append(record)
-        self._published.set()
-        self._published = asyncio.Event()
+            for kind in type(record.resource).__mro__:
+                if (news := self._awaited.pop(kind, None)) is not None:
+                    news.first = record.version
+                    news.came.set()
 
     def _append(self, record: ChangeRecord) -> None:
         self._records.append(record)
@@ -101,19 +105,25 @@ class History:
         ):
             self._size -= _memory(self._records.popleft())
 
-    async def follow(self, since: int) -> AsyncGenerator[ChangeRecord]:
-        """Yield the changes after `since`, for ever; raises ExpiredError."""
+    async def follow(
+        self, since: int, kind: type[Resource] = Resource
+    ) -> AsyncGenerator[ChangeRecord]:
+        """Yield the changes after `since`, for ever; raises ExpiredError.
+
+        Changes of objects that are no `kind` may be left out: nobody is woken by them.
+        """
         position = since
         while True:
-            published = self._published  # taken before the read: what comes after it wakes us
             batch = self._after(position)
             for record in batch:
                 yield record
                 position = record.version
-            if batch:
+            if len(batch) == _BATCH:
                 await asyncio.sleep(0)  # one that has much to catch up with lets others go on
-            else:
-                await published.wait()
+            elif position == self._newest:
+                news = self._awaited.setdefault(kind, _News())
+                await news.came.wait()
+                position = news.first - 1  # what came before it was nothing of this kind
 
     def _after(self, version: int) -> list[ChangeRecord]:
         missing = self._newest - version
@@ -124,6 +134,17 @@ class History:
             start = len(self._records) - missing
             return [self._records[at] for at in range(start, start + _BATCH)]
         return [self._records[-at] for at in range(missing, 0, -1)]
+
+
+class _News:
+    """The next change of a kind: one for all that wait for it."""
+
+    __slots__ = ("came", "first")
+
+    def __init__(self) -> None:
+        self.came = asyncio.Event()
+        self.first = 0
+        """Version of it, once it came."""
 
 
 def _memory(record: ChangeRecord) -> int:

@@ -142,7 +142,7 @@ class LocalStore:
         try:
             for resource in listed:
                 yield WatchEvent(Change.ADDED, resource)
-            async for record in self._history.follow(position):
+            async for record in self._history.follow(position, kind):
                 event = record.seen_by(kind, selector)
                 if event is not None:
                     yield event

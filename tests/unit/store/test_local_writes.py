@@ -374,3 +374,15 @@ async def test_a_watch_that_catches_up_lets_others_go_on() -> None:
     task.cancel()
     await asyncio.wait([task])
     assert most == 64
+
+
+async def test_a_watch_is_not_behind_for_changes_of_other_kinds() -> None:
+    store = MemoryStore(lambda: NOON, history_limit=4)
+    async with aclosing(store.watch(ConfigMap)) as changes:
+        first = asyncio.ensure_future(anext(changes))
+        await asyncio.sleep(0)
+        others = [Namespace(metadata=ObjectMeta(name=f"n{number}")) for number in range(6)]
+        await asyncio.gather(*map(store.create, others))
+        assert not first.done()
+        await store.create(item("one"))
+        assert (await first).resource.name == "one"

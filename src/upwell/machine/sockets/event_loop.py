@@ -32,10 +32,12 @@ class _Rank(Enum):
     STREAMS = auto()
 
 
-_MOST = {_Rank.OWN: 64, _Rank.STRANGERS: 64, _Rank.STREAMS: 16}
-"""Sockets in one turn."""
-_LEAST = {_Rank.OWN: 64, _Rank.STRANGERS: 16, _Rank.STREAMS: 4}
-"""The same after long ones."""
+_MOST = (
+    {_Rank.OWN: 64, _Rank.STRANGERS: 64, _Rank.STREAMS: 16},
+    {_Rank.OWN: 64, _Rank.STRANGERS: 32, _Rank.STREAMS: 8},
+    {_Rank.OWN: 64, _Rank.STRANGERS: 16, _Rank.STREAMS: 4},
+)
+"""Sockets in one turn: after short ones, and fewer after each long one."""
 
 
 class _RankedPoll:
@@ -54,7 +56,8 @@ class _RankedPoll:
             own.register(gate, select.EPOLLIN)
         self._ranks: dict[int, _Rank] = {}
         """Ranks of the followed descriptors, but for own ones."""
-        self._most = dict(_MOST)
+        self._fewer = 0
+        """Index in `_MOST`: the number of halvings, which short turns take back."""
         self._began = clock()
         self.fileno = own.fileno
 
@@ -76,15 +79,16 @@ class _RankedPoll:
     def poll(self, timeout: float, _most: int) -> list[tuple[int, int]]:
         """Wait for events."""
         self._adapt(self._clock() - self._began)
+        most = _MOST[self._fewer]
         found, ready = [], []
-        for event in self._polls[_Rank.OWN].poll(timeout, self._most[_Rank.OWN]):
+        for event in self._polls[_Rank.OWN].poll(timeout, most[_Rank.OWN]):
             rank = self._gates.get(event[0])
             if rank is None:
                 found.append(event)
             else:
                 ready.append(rank)
         for rank in ready:
-            found += self._polls[rank].poll(0, self._most[rank])
+            found += self._polls[rank].poll(0, most[rank])
         self._began = self._clock()
         return found
 
@@ -107,9 +111,9 @@ class _RankedPoll:
     def _adapt(self, seconds: float) -> None:
         """Take fewer of others after a long turn, and more after a short one."""
         if seconds > _TURN_SECONDS:
-            self._most = {rank: max(most // 2, _LEAST[rank]) for rank, most in self._most.items()}
-        elif seconds < _TURN_SECONDS / 2:
-            self._most = {rank: min(most * 2, _MOST[rank]) for rank, most in self._most.items()}
+            self._fewer = min(self._fewer + 1, len(_MOST) - 1)
+        elif self._fewer and seconds < _TURN_SECONDS / 2:
+            self._fewer -= 1
 
 
 class FairSelector(selectors.EpollSelector):

@@ -7,8 +7,6 @@ import asyncio
 import math
 import socket
 import struct
-from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -20,9 +18,9 @@ from upwell.server.asgi.connections import (
     ConnectionTable,
     RefusedConnectionError,
     TrackedConnection,
-    keep_expiring,
 )
 from upwell.server.asgi.guarded_http import GuardedHttpProtocol
+from upwell.server.asgi.quiet_server import QuietServer
 from upwell.server.auth.request_info import PEER
 
 _BACKLOG = 128
@@ -60,7 +58,8 @@ async def serve_local(
 ) -> None:
     """Serve until `shutdown` is set, then finish the answers under way.
 
-    The application's lifespan is that of the server on the network, with which it shares `table`.
+    The application's lifespan is that of the server on the network, with which it shares `table`:
+    that one closes what is too slow.
     """
     config = uvicorn.Config(
         app,
@@ -83,12 +82,12 @@ async def serve_local(
     try:
         await asyncio.wait({serving, stopping}, return_when=asyncio.FIRST_COMPLETED)
     finally:
-        server.should_exit = True
+        server.stop()
         stopping.cancel()
         await asyncio.shield(serving)
 
 
-class _LocalServer(uvicorn.Server):
+class _LocalServer(QuietServer):
     """Takes connections and tells the application whose each is."""
 
     def __init__(self, config: uvicorn.Config, table: ConnectionTable) -> None:
@@ -96,16 +95,10 @@ class _LocalServer(uvicorn.Server):
         self._table = table
         self._tasks: list[asyncio.Task[None]] = []
 
-    @contextmanager
-    def capture_signals(self) -> Iterator[None]:
-        """Capture nothing: signals are the process's own."""
-        yield
-
     async def startup(self, sockets: list[socket.socket] | None = None) -> None:
         """Take connections."""
         await super().startup([])
         self._tasks = [asyncio.create_task(self._take(one)) for one in sockets or ()]
-        self._tasks.append(asyncio.create_task(keep_expiring(self._table)))
 
     async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
         """Take no more, and finish what is under way."""

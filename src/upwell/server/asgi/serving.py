@@ -4,8 +4,6 @@ import asyncio
 import math
 import socket
 import ssl
-from collections.abc import Iterator
-from contextlib import contextmanager
 
 import uvicorn
 from starlette.types import ASGIApp
@@ -13,21 +11,13 @@ from starlette.types import ASGIApp
 from upwell.server.asgi.connections import ConnectionTable, TrackedConnection, keep_expiring
 from upwell.server.asgi.guarded_http import GuardedHttpProtocol
 from upwell.server.asgi.mixed_tls import answer_to_name, take_connections
+from upwell.server.asgi.quiet_server import QuietServer
 
 _MAX_MESSAGE_BYTES = 4 * 1024 * 1024
 """Of a WebSocket: clients may send a whole file to a command as one."""
 
 
-class _Server(uvicorn.Server):
-    """A server that leaves signals to the process that runs it."""
-
-    @contextmanager
-    def capture_signals(self) -> Iterator[None]:
-        """Capture nothing."""
-        yield
-
-
-class _GuardedServer(_Server):
+class _GuardedServer(QuietServer):
     """Takes connections as the table of them allows, and closes those that are too slow."""
 
     def __init__(
@@ -102,7 +92,7 @@ async def serve(
         await asyncio.wait({serving, stopping}, return_when=asyncio.FIRST_COMPLETED)
     finally:
         shutdown.set()
-        server.should_exit = True
+        server.stop()
         stopping.cancel()
         await asyncio.shield(serving)
     if not server.started:

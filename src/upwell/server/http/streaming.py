@@ -1,8 +1,9 @@
 """Answers that go on for as long as something happens, and end when the server does."""
 
 import asyncio
+import math
 from collections.abc import AsyncGenerator, AsyncIterator, Iterator, Sequence
-from contextlib import aclosing, contextmanager, suppress
+from contextlib import aclosing, contextmanager
 from dataclasses import dataclass, field
 
 from upwell.server.http.errors import ApiError
@@ -75,6 +76,40 @@ class _Feed[T]:
         return taken
 
 
+class _Alarm:
+    """Sets an event at a time that is moved later again and again, mostly by nothing but a number.
+
+    The event loop's timer is set anew when it rings too early, not whenever the time is moved.
+    """
+
+    def __init__(self, event: asyncio.Event) -> None:
+        self._event = event
+        self._loop = asyncio.get_running_loop()
+        self._timer: asyncio.TimerHandle | None = None
+        self._at = math.inf
+
+    def move(self, at: float) -> None:
+        """Ring at a time of the event loop's clock, and not before."""
+        self._at = at
+        if self._timer is not None:
+            if self._timer.when() <= at:
+                return
+            self._timer.cancel()
+        self._timer = self._loop.call_at(at, self._ring)
+
+    def stop(self) -> None:
+        """Ring no more."""
+        if self._timer is not None:
+            self._timer.cancel()
+
+    def _ring(self) -> None:
+        self._timer = None
+        if self._loop.time() < self._at:
+            self.move(self._at)
+        else:
+            self._event.set()
+
+
 async def batched[T](
     source: AsyncIterator[T], stop: asyncio.Event, *, tick: float | None, seconds: float | None
 ) -> AsyncGenerator[Sequence[T]]:
@@ -82,32 +117,38 @@ async def batched[T](
 
     Ends with the source, when `stop` is set, or after `seconds`; then `source` is closed.
     """
-    loop = asyncio.get_running_loop()
-    end = None if seconds is None else loop.time() + seconds
+    now = asyncio.get_running_loop().time
+    quiet_since = now()
+    end = math.inf if seconds is None else quiet_since + seconds
+    tick = math.inf if tick is None else tick
     feed = _Feed(source)
+    alarm = _Alarm(feed.news)
     stopped = asyncio.ensure_future(stop.wait())
     stopped.add_done_callback(lambda _: feed.news.set())
     reading = asyncio.create_task(feed.run())
     try:
-        while not stop.is_set() and (end is None or loop.time() < end):
-            waits = [wait for wait in (tick, end and end - loop.time()) if wait is not None]
+        while not stop.is_set() and now() < end:
             if not reading.done():
-                with suppress(TimeoutError):
-                    async with asyncio.timeout(max(0, min(waits)) if waits else None):
-                        await feed.news.wait()
+                if (due := min(quiet_since + tick, end)) < math.inf:
+                    alarm.move(due)
+                await feed.news.wait()
             feed.news.clear()
             items = feed.take()
             if items:
                 yield items
+                quiet_since = now()
             elif reading.done():
                 reading.result()
                 return
-            elif tick is not None and not stop.is_set():
+            elif now() >= quiet_since + tick and not stop.is_set():
                 yield ()
+                quiet_since = now()
     finally:
-        for task in (stopped, reading):
-            task.cancel()
+        alarm.stop()
+        stopped.cancel()
+        reading.cancel()
         await asyncio.gather(stopped, reading, return_exceptions=True)
+        del reading  # its error refers to this frame, which would refer to it
         if isinstance(source, AsyncGenerator):
             await source.aclose()
 

@@ -5,7 +5,8 @@ import time
 
 from upwell.server.metrics.metrics import Metrics
 
-_PERIOD = 0.1
+_PERIOD = 0.25
+"""Seconds: each look wakes a server that has nothing else to do."""
 
 
 async def watch_loop(metrics: Metrics, period: float = _PERIOD) -> None:

@@ -121,9 +121,10 @@ class Watches:
         with self._streams.counted():
             try:
                 async for pieces in self._events(request):
-                    for chunk in in_chunks(pieces):
+                    for number, chunk in enumerate(in_chunks(pieces)):
+                        if number:
+                            await asyncio.sleep(0)
                         yield chunk
-                        await asyncio.sleep(0)
             except StoreError as error:
                 fault = json.dumps(status_of(to_api_error(error))).encode()
                 yield b"".join(_line("ERROR", fault))

@@ -22,7 +22,7 @@ from tests.support.server.audit_logs import audit_lines, audit_log
 from upwell.api.core import ConfigMap, Secret
 from upwell.api.meta import ObjectMeta
 from upwell.policy.access.roles import SYSTEM_NAMESPACE, parse_grant
-from upwell.server.asgi.connections import ConnectionLimits, ConnectionTable
+from upwell.server.asgi.connections import ConnectionLimits, ConnectionTable, keep_expiring
 from upwell.server.asgi.local_socket import bind_local, serve_local
 from upwell.server.auth.access_control import AccessControl
 from upwell.server.auth.middleware import AuthMiddleware
@@ -183,13 +183,15 @@ async def test_connections_to_the_socket_are_bounded(
 
 @pytest.mark.parametrize(("more", "code"), [(b"a" * 100_000, b"431"), (b"a", b"408")])
 async def test_a_head_on_the_socket_is_bounded_in_bytes_and_time(
-    serve: Serve, tmp_path: Path, more: bytes, code: bytes
+    serve: Serve, tmp_path: Path, table: ConnectionTable, more: bytes, code: bytes
 ) -> None:
+    expiring = asyncio.create_task(keep_expiring(table))  # as the server on the network does
     async with serve(OWN), asyncio.timeout(SECONDS):
         reader, writer = await asyncio.open_unix_connection(str(tmp_path / "api.sock"))
         writer.write(b"GET / HTTP/1.1\r\nX: " + more)
         assert (await reader.readline()).split()[1] == code
         writer.close()
+    expiring.cancel()
 
 
 async def test_the_socket_is_its_owners_alone_and_replaces_a_left_one(tmp_path: Path) -> None:

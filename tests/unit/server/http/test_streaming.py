@@ -1,6 +1,8 @@
 """Streams: content is taken at once, but never more than a slow reader may leave waiting."""
 
 import asyncio
+import gc
+import weakref
 from collections.abc import AsyncIterator
 from datetime import UTC, datetime
 
@@ -61,6 +63,51 @@ async def test_time_and_a_stop_end_it() -> None:
         stop = asyncio.Event()
         asyncio.get_running_loop().call_soon(stop.set)
         assert [x async for x in batched(silent(), stop, tick=None, seconds=None)] == []
+
+
+async def test_an_empty_batch_comes_whenever_nothing_has_for_so_long() -> None:
+    more = asyncio.Event()
+
+    async def source() -> AsyncIterator[int]:
+        yield 1
+        await more.wait()
+        yield 2
+
+    batches = batched(source(), asyncio.Event(), tick=0.01, seconds=None)
+    async with asyncio.timeout(30):
+        assert [list(await anext(batches)) for _ in range(3)] == [[1], [], []]
+        more.set()
+        while not (items := list(await anext(batches))):
+            pass
+        assert items == [2]
+        await batches.aclose()
+
+
+class GoneError(Exception):
+    """A failure that can be referred to weakly."""
+
+
+async def test_a_failure_leaves_nothing_to_the_collector() -> None:
+    async def source() -> AsyncIterator[int]:
+        yield 1
+        raise GoneError
+
+    async def read() -> weakref.ref[GoneError] | None:
+        try:
+            async for _ in batched(source(), asyncio.Event(), tick=None, seconds=None):
+                pass
+        except GoneError as error:
+            return weakref.ref(error)
+        return None
+
+    gc.disable()
+    try:
+        left = await read()
+        await asyncio.sleep(0)  # what the event loop has just called is let go
+        assert left is not None
+        assert left() is None
+    finally:
+        gc.enable()
 
 
 def test_a_changed_object_is_never_taken_for_the_one_before() -> None:

@@ -1,0 +1,39 @@
+"""uvicorn's server as a part of this process, which wakes the event loop no more than it must."""
+
+import asyncio
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from typing import override
+
+import uvicorn
+
+_TICK_SECONDS = 1.0
+"""Between two looks at the clock, for the date in answers."""
+_OF_A_SECOND = 0
+"""uvicorn counts tenths of seconds, and makes the date at the first of each ten."""
+
+
+class QuietServer(uvicorn.Server):
+    """A server that leaves signals to the process that runs it, and is told when it is to end."""
+
+    def __init__(self, config: uvicorn.Config) -> None:
+        super().__init__(config)
+        self._told = asyncio.Event()
+
+    def stop(self) -> None:
+        """End: take no more, and finish what is under way."""
+        self.should_exit = True
+        self._told.set()
+
+    @contextmanager
+    def capture_signals(self) -> Iterator[None]:
+        """Capture nothing: signals are the process's own."""
+        yield
+
+    @override
+    async def main_loop(self) -> None:
+        """Keep the date of answers until it is told to end."""
+        while not await self.on_tick(_OF_A_SECOND):
+            with suppress(TimeoutError):
+                async with asyncio.timeout(_TICK_SECONDS):
+                    await self._told.wait()
