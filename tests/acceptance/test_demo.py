@@ -232,6 +232,30 @@ def stop(folder: Path) -> subprocess.CompletedProcess[str]:
     )
 
 
+def assert_the_wave_tells_who_has_the_fix_and_why_the_others_have_not(output: str) -> None:
+    server = re.search(r"UPWELL_SERVER=(\S+)", output)
+    assert server is not None
+
+    def wave(*arguments: str) -> str:
+        return subprocess.run(
+            [sys.executable, "-m", "upwell", "wave", *arguments, "--server", server[1]],
+            capture_output=True,
+            text=True,
+            check=True,
+        ).stdout
+
+    [name] = wave("list", "-o", "name").split()
+    lines = wave("describe", name).splitlines()
+    assert any("libc6 2.31-13+deb11u11 -> 2.31-13+deb11u14" in line for line in lines)
+    [shop] = [line for line in lines if "Deployment production/shop" in line]
+    assert "runs it" in shop
+    [gate] = [line for line in lines if "DeploymentConfig dev/gate" in line]
+    assert "Release gate-2 is rejected" in gate
+    [status] = [line for line in lines if "workloads have it" in line]
+    assert "Waiting" in status
+    assert "3 of 6 workloads" in status
+
+
 def test_a_base_on_which_tests_fail_stays_in_dev_and_a_kept_demo_goes_on(folder: Path) -> None:
     with demo(folder, "--break", "--keep", "--webhook") as running:
         assert running.wait(_MAKING_SECONDS) == 0, running.output
@@ -254,6 +278,7 @@ def test_a_base_on_which_tests_fail_stays_in_dev_and_a_kept_demo_goes_on(folder:
             check=True,
         )
         assert '"application": "shop"' in answer.stdout
+        assert_the_wave_tells_who_has_the_fix_and_why_the_others_have_not(running.output)
     finally:
         done = stop(folder)
     assert done.returncode == 0, done.stderr

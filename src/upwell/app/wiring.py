@@ -36,7 +36,7 @@ from upwell.app.signing.keys import served_keys
 from upwell.app.signing.wiring import image_signing
 from upwell.app.supervision import retry_after_recovery
 from upwell.controller import Controller
-from upwell.machine.clock import PROCESS_CLOCK, now
+from upwell.machine.clock import PROCESS_CLOCK, elapsed, now
 from upwell.machine.platform import machine_platform
 from upwell.policy.builds.plan import BuildDefaults
 from upwell.policy.images.schedule import ImportSchedule
@@ -77,6 +77,8 @@ from upwell.reconcilers.routing.supervision import router_supervision_controller
 from upwell.reconcilers.signatures.findings import DeferredPasses, FindingRecorder
 from upwell.reconcilers.signatures.policies import ImagePolicies
 from upwell.reconcilers.tracing.reconciler import trace_controller
+from upwell.reconcilers.waves.index import WaveIndex
+from upwell.reconcilers.waves.waves import wave_controller
 from upwell.registry.attachments.mirrored import AttachmentMirror
 from upwell.registry.mirror import Mirror
 from upwell.server.admission.quota import LimitedStore
@@ -176,6 +178,7 @@ def wire(adapters: Adapters) -> Wired:
             adapters.cache, measures(adapters.internal, rooms, adapters.inputs), now
         ),
         claim_controller(adapters.cache),
+        wave_controller(WaveIndex(builds), now, elapsed),
         component_controller(adapters.components, adapters.cache, __version__, now),
         *(trace_controller(traces, adapters.cache) for traces in adapters.traces),
         *adapters.subscriptions.controllers,

@@ -122,6 +122,9 @@ COMMANDS: Mapping[str, Entry] = {
     "tag": Entry("images.tag:tag", "Tag images into image streams."),
     "verify": Entry("promotion.verify:verify", "Report the test result of a release in a stage."),
     "wait": Entry("objects.wait:wait", "Wait for a condition of an object."),
+    "wave": Entry(
+        "waves.wave:wave", "List, describe, pause and resume what follows a change of an image."
+    ),
     "whoami": Entry("access.login:whoami", "Show the current user and their grants."),
 }
 """The summaries are repeated here so that the list of commands needs no command's module."""

@@ -116,6 +116,7 @@ def addresses(folder: Path, ports: Ports) -> Iterator[str]:
     yield "  upwell status"
     yield "  upwell pipeline status"
     yield "  upwell history shop"
+    yield "  upwell wave list"
     yield "  upwell explain deployment/shop --namespace production"
     for name in ("shop", "gate"):
         yield f"  curl -H 'Host: {name}.localhost' http://{HOST}:{ports.router}/"

@@ -4,7 +4,6 @@ import asyncio
 
 import click
 
-from upwell.api.meta import Resource
 from upwell.api.pipeline import Freeze, Quarantine
 from upwell.cli.core.connection import Session, connection_options
 from upwell.cli.core.errors import CommandError, Exit
@@ -19,12 +18,12 @@ from upwell.cli.waves.plan_view import (
     plan_lines,
     summary_lines,
 )
+from upwell.cli.waves.readable import all_of
 from upwell.machine import clock
 from upwell.oci import Digest, InvalidDigestError
 from upwell.policy.waves.estimate import builds_at_once, estimate
 from upwell.policy.waves.impact import PlannedChange, impact_of, roots_of
 from upwell.store.interface import ApiClient
-from upwell.store.kubernetes_errors import StoreForbiddenError
 
 
 @click.command(
@@ -82,7 +81,7 @@ def plan(session: Session, image: str, digest: str, at_once: int | None, output:
                 Exit.NOT_FOUND,
             )
         freezes, quarantines = await asyncio.gather(
-            _all_of(client, Freeze), _all_of(client, Quarantine)
+            all_of(client, Freeze), all_of(client, Quarantine)
         )
         change = PlannedChange(roots, digest)
         found = impact_of(snapshot, change, now, freezes=freezes, quarantines=quarantines)
@@ -103,12 +102,3 @@ def plan(session: Session, image: str, digest: str, at_once: int | None, output:
             echo(line)
 
     session.run(work)
-
-
-async def _all_of[R: Resource](client: ApiClient, kind: type[R]) -> list[R]:
-    """Return all objects of a kind; none to a token that may not read them, which is told."""
-    try:
-        return list((await client.list(kind)).items)
-    except StoreForbiddenError:
-        echo(f"{kind.KIND.plural} are left out: your token cannot read them", err=True)
-        return []

@@ -185,7 +185,7 @@ _VIEW = (
         " endpoints endpointslices limitranges configmaps services networkpolicies"
         " serviceaccounts events routes templates"
         " imagestreams imagestreamtags imagestreamimages images buildconfigs builds"
-        " pipelines releases promotions freezes quarantines subscriptions metrics"
+        " pipelines releases promotions freezes quarantines waves subscriptions metrics"
         " imagepolicies clusterimagepolicies persistentvolumeclaims ingresses"
         f" {_KEPT}"
         f" {COMPONENTS}",
@@ -234,6 +234,7 @@ RULES: Mapping[Role, tuple[Rule, ...]] = {
     Role.PROMOTER: (
         *_VIEW,
         _rule(_WRITE, "pipelines releases promotions freezes quarantines subscriptions"),
+        _rule(frozenset({"update", "patch"}), "waves"),
         _rule(_ACT, "subscriptions", "test replay deadletters"),
         _rule(
             _ACT,

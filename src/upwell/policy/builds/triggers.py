@@ -44,6 +44,14 @@ type Streams = Mapping[StreamName, ImageStream]
 
 
 @dataclass(frozen=True, slots=True)
+class ImageBar:
+    """Reason why nothing is built on an image; the message goes on after the image's name."""
+
+    reason: str
+    message: str
+
+
+@dataclass(frozen=True, slots=True)
 class FollowedTag:
     """A tag that the BuildConfig follows: what it names now, and what was last built with."""
 
@@ -56,8 +64,8 @@ class FollowedTag:
     paused: bool = False
     cyclic: bool = False
     """It is made from the BuildConfig's own result: to follow it would never end."""
-    barred: str = ""
-    """Reason why nothing is built on the present image; empty: nothing bars it."""
+    barred: ImageBar | None = None
+    """Bar of builds on the present image."""
 
     @property
     def changed(self) -> bool:
@@ -121,9 +129,9 @@ def decide(
     missing = [image.name for image in images if image.now is None]
     if missing:
         return Hold("ImageNotResolved", f"waits for {', '.join(missing)} to have an image")
-    barred = [f"{image.name} {image.barred}" for image in images if image.barred]
-    if barred:
-        return Hold("Quarantined", "; ".join(barred))
+    bars = [(image.name, image.barred) for image in images if image.barred is not None]
+    if bars:
+        return Hold(bars[0][1].reason, "; ".join(f"{name} {bar.message}" for name, bar in bars))
     if busy:
         return Hold(UPSTREAM_BUILDING, f"waits for {', '.join(busy)}: its result is an input")
     return StartBuild(tuple(causes))

@@ -99,6 +99,18 @@ class PromotionLineage:
         _, _, release, component = max(having, key=lambda entry: entry[:2])
         return release, component
 
+    def rejected(self, place: StagePlacement, image: str) -> str:
+        """Say which Release with an image is rejected, and why; empty when none is."""
+        found = self.release_with(place, image)
+        rejection = rejection_of(found[0], self._of(place, self._releases)) if found else None
+        if found is None or rejection is None:
+            return ""
+        name = found[0].name
+        return (
+            f"Release {name} is rejected: {rejection.reason};"
+            f" `upwell release restore {name} -n {place.pipeline.namespace}` lifts that"
+        )
+
     def newer(self, place: StagePlacement) -> int:
         """Count the Releases that are newer than what serves in the stage, and may go on."""
         releases = self._of(place, self._releases)

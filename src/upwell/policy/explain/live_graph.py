@@ -73,6 +73,10 @@ class LiveGraph:
     def __contains__(self, node: object) -> bool:
         return node in self._into or node in self._out_of or node in self._items
 
+    def pipelines_in(self, namespace: str) -> Iterable[ObjectKey]:
+        """Return the Pipelines that have a stage in a namespace."""
+        return self._pipelines.get(namespace)
+
     def edges(self) -> Iterator[Edge]:
         """Yield all edges, one for each two nodes."""
         for node in self._into:

@@ -30,19 +30,17 @@ def quarantines(
             yield _quarantine(base, {one.key: one for one in [*failed, rejected]}.values())
 
 
-def quarantine_of(
-    image: str, quarantines: Mapping[str, Quarantine], find: FindBuild
-) -> Quarantine | None:
+def held_by[H](image: str, held: Mapping[str, H], find: FindBuild) -> H | None:
     """Return what keeps `image`, a pull spec with digest, out of builds: itself, or a base of it.
 
-    `quarantines` are found by their digests.
+    `held` are found by their digests.
     """
     digest = digest_of(image)
-    if not quarantines or digest in quarantines:
-        return quarantines.get(digest)
+    if not held or digest in held:
+        return held.get(digest)
     made_by = find(digest)
     below = bases(made_by, find) if made_by is not None else ()
-    return next((quarantines[one.digest] for one in below if one.digest in quarantines), None)
+    return next((held[one.digest] for one in below if one.digest in held), None)
 
 
 def _digests_blamed(release: Release, everywhere: Iterable[Release]) -> set[str]:

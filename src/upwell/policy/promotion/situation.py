@@ -13,7 +13,7 @@ from upwell.policy.builds.triggers import digest_of
 from upwell.policy.promotion.approval import Approved, approval_of
 from upwell.policy.promotion.components import FindBuild
 from upwell.policy.promotion.four_eyes import involved
-from upwell.policy.promotion.quarantine import quarantine_of
+from upwell.policy.promotion.quarantine import held_by
 from upwell.policy.promotion.releases import rejection_of
 from upwell.policy.promotion.stages import Serving, hold_of, may_enter, serving
 
@@ -57,7 +57,7 @@ class Situation:
         components = release.spec.components
         named = [base.digest for one in components for base in one.bases]
         found = (self.quarantines[one] for one in named if one in self.quarantines)
-        built = (quarantine_of(one.image, self.quarantines, self.maker) for one in components)
+        built = (held_by(one.image, self.quarantines, self.maker) for one in components)
         return next(filter(None, chain(found, built)), None)
 
     def unknown(self, release: Release) -> str:

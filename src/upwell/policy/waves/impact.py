@@ -10,6 +10,7 @@ from itertools import islice
 from upwell.api.meta import ObjectKey
 from upwell.api.pipeline import Freeze, Quarantine
 from upwell.oci import InvalidReferenceError, Reference
+from upwell.policy.builds.triggers import digest_of
 from upwell.policy.explain.freshness import Snapshot
 from upwell.policy.explain.graph import Edge, EdgeRole, Node, standing_on
 from upwell.policy.explain.lineage import StagePlacement
@@ -128,10 +129,12 @@ def impact_of(
     for node in (*order, *rings):
         if node in change.roots:
             continue
-        edges = tuple(into[node])
         place = stages.placed.get(node)
+        edges = _by_stage(into[node], place)
         before = [steps[edge.source] for edge in edges if edge.source in steps]
         stops = list(obstacles.of(node, edges, place))
+        if place is not None and before and all(one.done for one in before):
+            stops += obstacles.rejections(place, edges)
         if node in rings:
             stops.append(PlanObstacle("it is made from its own result: nothing is built endlessly"))
         done = _is_done(snapshot, node, before, change)
@@ -244,6 +247,14 @@ def _order(into: Mapping[Node, Sequence[Edge]], stages: _Stages) -> tuple[list[N
     return ordered, rings
 
 
+def _by_stage(edges: Iterable[Edge], place: StagePlacement | None) -> tuple[Edge, ...]:
+    """Return the edges to a node; a stage decides about its workloads, not their own triggers."""
+    if place is None:
+        return tuple(edges)
+    automatic = place.stage.promotion == "Automatic"
+    return tuple(replace(one, role=EdgeRole.PROMOTE, automatic=automatic) for one in edges)
+
+
 def _action(node: Node, edges: Sequence[Edge]) -> StepAction:
     roles = {edge.role for edge in edges}
     if isinstance(node, StreamTag):
@@ -279,4 +290,9 @@ def _is_done(
     if (config := snapshot.configs.get(node)) is not None:
         return not snapshot.config_freshness(config).behind
     workload = snapshot.workloads.get(node)
-    return workload is not None and not snapshot.workload_freshness(workload).behind
+    if workload is None:
+        return False
+    running = {digest_of(image) for image in snapshot.running(workload).values()}
+    tags = [one.node for one in before if isinstance(one.node, StreamTag)]
+    found = [event.image if (event := snapshot.latest(tag)) is not None else "" for tag in tags]
+    return all(digest_of(image) in running for image in found)

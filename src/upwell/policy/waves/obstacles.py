@@ -61,7 +61,7 @@ class PlanObstacles:
             yield from self._at_config(config, edges)
         elif (workload := self._snapshot.workloads.get(node)) is not None:
             if place is not None:
-                yield from self._at_stage(place, edges)
+                yield from self._at_stage(place)
             else:
                 yield from _at_workload(workload, edges)
 
@@ -83,9 +83,9 @@ class PlanObstacles:
                 f" `upwell quarantine lift {found.name}` ends it"
             )
 
-    def _at_stage(self, place: StagePlacement, edges: Sequence[Edge]) -> Iterator[PlanObstacle]:
+    def _at_stage(self, place: StagePlacement) -> Iterator[PlanObstacle]:
         pipeline, stage = place.pipeline, place.stage
-        if not any(edge.automatic for edge in edges):
+        if stage.promotion != "Automatic":
             where = f"pipeline/{pipeline.name} --stage {stage.name} -n {pipeline.namespace}"
             yield PlanObstacle(
                 f"a person promotes into stage {stage.name}: `upwell promote {where}`"
@@ -100,6 +100,14 @@ class PlanObstacles:
         found = bar(pipeline, stage, self._freezes, self._now)
         if found is not None:
             yield PlanObstacle(f"stage {stage.name} waits for {found.message}", found.until)
+
+    def rejections(self, place: StagePlacement, edges: Sequence[Edge]) -> Iterator[PlanObstacle]:
+        """Yield the rejections of what the tags have that go into a stage."""
+        tags = [edge.source for edge in edges if isinstance(edge.source, StreamTag)]
+        for event in map(self._snapshot.latest, tags):
+            rejected = self._snapshot.lineage.rejected(place, event.image) if event else ""
+            if rejected:
+                yield PlanObstacle(rejected)
 
 
 def _at_tag(tag: StreamTag, edges: Sequence[Edge]) -> Iterator[PlanObstacle]:

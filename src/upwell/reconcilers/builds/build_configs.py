@@ -19,6 +19,7 @@ from upwell.api.conditions import DEGRADED, find, set_condition
 from upwell.api.image import ImageStream
 from upwell.api.meta import Condition, ObjectKey
 from upwell.api.pipeline import Quarantine
+from upwell.api.waves.wave import Wave
 from upwell.controller import Controller, Result, Watch, of_both
 from upwell.policy.builds.failures import waits_for_retry
 from upwell.policy.builds.input_analysis import missing_inputs
@@ -215,11 +216,17 @@ def build_config_controller(
     def every_config(_before: Quarantine | None, _after: Quarantine | None) -> Iterable[ObjectKey]:
         return index.every_config()
 
+    def paused(before: Wave | None, after: Wave | None) -> Iterable[ObjectKey]:
+        """Look at every BuildConfig when a Wave is paused, resumed, or gone while it was."""
+        if (before is not None and before.spec.paused) != (after is not None and after.spec.paused):
+            yield from index.every_config()
+
     watches = (
         Watch(BuildConfig, of_both(of_config)),
         Watch(ImageStream, of_both(index.followers)),
         Watch(Build, of_build),
         Watch(Quarantine, every_config),
+        Watch(Wave, paused),
     )
     reconciler = BuildConfigs(index, clock=clock)
     return Controller("build-configs", reconciler, index.cache, watches, workers=workers)

@@ -5,13 +5,13 @@ from dataclasses import dataclass, replace
 
 from upwell.api.build import BUILD_CONFIG_LABEL, Build, BuildConfig
 from upwell.api.meta import ObjectKey
-from upwell.api.pipeline import Quarantine
 from upwell.policy.builds.failures import waits_for_retry
 from upwell.policy.builds.new_build import Earlier
 from upwell.policy.builds.run_policy import newest
 from upwell.policy.builds.triggers import (
     Decision,
     FollowedTag,
+    ImageBar,
     StartBuild,
     Streams,
     decide,
@@ -36,7 +36,7 @@ class BuildContext:
     image_names: ImageNames
     taken: Container[str]
     """The names of all Builds in the BuildConfig's namespace."""
-    quarantine_of: Callable[[str], Quarantine | None] = lambda _image: None
+    bar_of: Callable[[str], ImageBar | None] = lambda _image: None
     """Returns what keeps an image, by its pull spec, out of builds."""
 
     def builds(self, config: ObjectKey) -> Sequence[Build]:
@@ -52,7 +52,7 @@ class BuildContext:
         images = self._followed(config, without)
         cycle = {str(node) for node in self._cycle(config)}
         return [
-            replace(i, cyclic=i.name in cycle, barred=self._barred(i)) if i.now else i
+            replace(i, cyclic=i.name in cycle, barred=self.bar_of(i.now)) if i.now else i
             for i in images
         ]
 
@@ -89,16 +89,6 @@ class BuildContext:
     def _followed(self, config: BuildConfig, without: Build | None = None) -> list[FollowedTag]:
         builds = [b for b in self.builds(config.key) if without is None or b.name != without.name]
         return followed_images(config, self.streams, self.image_names, newest(builds))
-
-    def _barred(self, image: FollowedTag) -> str:
-        found = self.quarantine_of(image.now or "")
-        if found is None:
-            return ""
-        base = found.spec.image or found.spec.digest
-        return (
-            f"depends on {base}, which is in Quarantine {found.name}: {found.spec.reason};"
-            f" `upwell quarantine lift {found.name}` ends it"
-        )
 
     def _cycle(self, config: BuildConfig) -> frozenset[object]:
         """Return the ring that would build itself for ever: all of its inputs are followed."""

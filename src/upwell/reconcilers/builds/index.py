@@ -14,10 +14,12 @@ from upwell.api.build import Build, BuildConfig, BuildPhase
 from upwell.api.image import ImageStream
 from upwell.api.meta import ObjectKey
 from upwell.api.pipeline import Pipeline, Quarantine
+from upwell.api.waves.wave import Wave
 from upwell.controller import ObjectCache
 from upwell.policy.builds.run_policy import newest
 from upwell.policy.builds.triggers import (
     UPSTREAM_BUILDING,
+    ImageBar,
     Streams,
     followed_tags,
     waits_for_upstream,
@@ -31,7 +33,7 @@ from upwell.policy.images.names import (
     names_written,
 )
 from upwell.policy.images.streams import StreamName, StreamTag
-from upwell.policy.promotion.quarantine import quarantine_of
+from upwell.policy.promotion.quarantine import held_by
 from upwell.policy.rollouts.settings import WORKLOADS
 from upwell.reconcilers.builds.context import BuildContext, config_of
 from upwell.store.interface import NotFoundError
@@ -42,7 +44,7 @@ _TURN = frozenset({"NoFreeSlot", "RunPolicy"})
 _MOST_DEPENDENTS = 1_000
 """Dependents that are counted: nobody waits for the count of more."""
 
-_KINDS = (BuildConfig, Build, ImageStream, Quarantine)
+_KINDS = (BuildConfig, Build, ImageStream, Quarantine, Wave)
 
 
 class BuildIndex:
@@ -50,13 +52,16 @@ class BuildIndex:
 
     def __init__(self, cache: ObjectCache) -> None:
         self.cache = cache
-        self._graph = LiveGraph()
+        self.graph = LiveGraph()
+        """Graph of what stands on what; it follows each change."""
         for kind in (ImageStream, BuildConfig, Pipeline, *WORKLOADS):
-            self.cache.on_change(kind, self._graph.move)
+            self.cache.on_change(kind, self.graph.move)
         self._builds = self.cache.index(Build, lambda build: (config_of(build),))
         self._results = self.cache.index(Build, lambda build: (output_digest(build),))
         self._quarantines: dict[str, Quarantine] = {}
         self.cache.on_change(Quarantine, self._bar)
+        self._paused: dict[str, Wave] = {}
+        self.cache.on_change(Wave, self._pause)
         self._all = self.cache.index(BuildConfig, lambda _: (BuildConfig.KIND.kind,))
         self._unstarted = self.cache.index(Build, _unstarted)
         self._readers = self.cache.index(BuildConfig, names_read)
@@ -78,16 +83,16 @@ class BuildIndex:
         for key, found in configs.items():
             named = names_read(found) | names_written(found)
             names |= {name for name in named if isinstance(name, StreamName)}
-            followed = followed_tags(found, self._graph.names, newest(builds[key]))
+            followed = followed_tags(found, self.graph.names, newest(builds[key]))
             names |= {tag.stream_name for tag in followed}
         return BuildContext(
             Graph((config,), edges),
             await self._read(names),
             configs,
             builds,
-            self._graph.names,
+            self.graph.names,
             _BuildNames(self.cache, config.namespace),
-            self._quarantine_of,
+            self._bar_of,
         )
 
     def builds(self, config: ObjectKey) -> Collection[Build]:
@@ -106,7 +111,7 @@ class BuildIndex:
         """Name the builds that will soon change what `tag` names: those that run, or are due."""
         await self.cache.ready(*_KINDS)
         found: list[str] = []
-        for edge in self._graph.inputs(tag):
+        for edge in self.graph.inputs(tag):
             if isinstance(edge.source, ObjectKey):
                 found += (await self.context_of(edge.source)).busy(edge.source)
         return found
@@ -133,14 +138,14 @@ class BuildIndex:
         return sum(1 for _ in islice(self._below(config), _MOST_DEPENDENTS))
 
     def _below(self, config: ObjectKey) -> Iterator[ObjectKey]:
-        return standing_on(config, self._graph.outputs)
+        return standing_on(config, self.graph.outputs)
 
     def _above(self, config: ObjectKey) -> Iterator[Edge]:
         """Yield every edge on a way to `config`."""
         seen: set[Node] = {config}
         walk: list[Node] = [config]
         while walk:
-            for edge in self._graph.inputs(walk.pop()):
+            for edge in self.graph.inputs(walk.pop()):
                 yield edge
                 if edge.source not in seen:
                     seen.add(edge.source)
@@ -153,14 +158,42 @@ class BuildIndex:
                 found[name] = await self.cache.store.get(ImageStream, name.namespace, name.name)
         return found
 
-    def _quarantine_of(self, image: str) -> Quarantine | None:
-        return quarantine_of(image, self._quarantines, self.maker)
+    def _bar_of(self, image: str) -> ImageBar | None:
+        if (quarantine := held_by(image, self._quarantines, self.maker)) is not None:
+            return _bar_of_quarantine(quarantine)
+        if (wave := held_by(image, self._paused, self.maker)) is not None:
+            return _bar_of_pause(wave)
+        return None
 
     def _bar(self, before: Quarantine | None, after: Quarantine | None) -> None:
         if before is not None:
             self._quarantines.pop(before.spec.digest, None)
         if after is not None:
             self._quarantines[after.spec.digest] = after
+
+    def _pause(self, before: Wave | None, after: Wave | None) -> None:
+        if before is not None:
+            self._paused.pop(before.spec.digest, None)
+        if after is not None and after.spec.paused:
+            self._paused[after.spec.digest] = after
+
+
+def _bar_of_quarantine(found: Quarantine) -> ImageBar:
+    base = found.spec.image or found.spec.digest
+    return ImageBar(
+        "Quarantined",
+        f"depends on {base}, which is in Quarantine {found.name}: {found.spec.reason};"
+        f" `upwell quarantine lift {found.name}` ends it",
+    )
+
+
+def _bar_of_pause(found: Wave) -> ImageBar:
+    why = f" ({found.spec.reason})" if found.spec.reason else ""
+    return ImageBar(
+        "WavePaused",
+        f"depends on {found.spec.image}, whose Wave {found.name} is paused{why};"
+        f" `upwell wave resume {found.name}` goes on",
+    )
 
 
 @dataclass(frozen=True, slots=True)

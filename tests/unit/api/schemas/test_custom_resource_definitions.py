@@ -17,6 +17,7 @@ def test_kinds_that_every_cluster_has_are_not_defined() -> None:
         "Pipeline",
         "Freeze",
         "Quarantine",
+        "Wave",
         "Release",
         "Promotion",
         "Subscription",

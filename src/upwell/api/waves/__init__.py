@@ -1,0 +1,1 @@
+"""The kind Wave: changes of base images, and what follows."""

@@ -1,0 +1,106 @@
+"""upwell.dev/v1alpha1 Wave: one change of a base image, and all that follows from it."""
+
+from collections.abc import Mapping
+from enum import StrEnum
+from functools import partial
+from typing import Any, ClassVar
+
+from pydantic import Field
+
+from upwell.api.meta import Column, Kind, Model, Resource, Scope, Time
+from upwell.api.pipeline import GROUP
+
+
+class WavePhase(StrEnum):
+    """Phase of a Wave."""
+
+    RUNNING = "Running"
+    """Builds, rollouts and promotions go on, or wait for their turn."""
+    WAITING = "Waiting"
+    """None of what is left goes on by itself: `status.held` says what it waits for."""
+    PAUSED = "Paused"
+    """No further build begins on the image: `spec.paused` is set."""
+    COMPLETE = "Complete"
+    """Objects that follow the image have it, all of them."""
+    SUPERSEDED = "Superseded"
+    """The image has changed again: what was left belongs to the next Wave."""
+
+
+class WaveSpec(Model):
+    """The change; the server makes a Wave when an imported tag gets another digest."""
+
+    image: str = ""
+    """The image as its registry names it: `docker.io/library/debian:11`."""
+    digest: str = ""
+    """Digest of the new image."""
+    previous: str = ""
+    """Digest of the one before."""
+    paused: bool = False
+    """No build on this digest begins until it is unset; what runs goes on."""
+    reason: str = ""
+    """Reason of the pause, for people."""
+
+
+class WaveCount(Model):
+    """Objects of a sort, by how far they are."""
+
+    total: int = 0
+    done: int = 0
+    failed: int = 0
+    held: int = 0
+    """Those that do not get the change by themselves, now."""
+
+
+class HeldObject(Model):
+    """An object at which the change does not go on by itself."""
+
+    kind: str
+    namespace: str
+    name: str
+    reason: str
+    until: Time | None = None
+
+
+class WaveStatus(Model):
+    """Progress of a Wave."""
+
+    observed_generation: int | None = None
+    phase: WavePhase | None = None
+    message: str = ""
+    builds: WaveCount = Field(default_factory=WaveCount)
+    workloads: WaveCount = Field(default_factory=WaveCount)
+    levels: int = 0
+    """Builds one after the other on the longest way."""
+    held: tuple[HeldObject, ...] = ()
+    """Objects at which the change stops, the first fifty."""
+    estimated_end: Time | None = None
+    """Time at which the last step that goes on by itself will have ended, by what earlier took."""
+    ended: Time | None = None
+
+
+def _progress(wave: Mapping[str, Any], part: str) -> str:
+    """Return how many have the image, of how many: `3/12`."""
+    count = (wave.get("status") or {}).get(part) or {}
+    return f"{count.get('done', 0)}/{count.get('total', 0)}"
+
+
+class Wave(Resource):
+    """One change of a base image, and all that follows from it."""
+
+    KIND: ClassVar[Kind] = Kind(
+        GROUP,
+        "v1alpha1",
+        "Wave",
+        "waves",
+        scope=Scope.CLUSTER,
+        columns=(
+            Column("IMAGE", "spec.image"),
+            Column("PHASE", "status.phase"),
+            Column("BUILDS", "status.builds", text=partial(_progress, part="builds")),
+            Column("WORKLOADS", "status.workloads", text=partial(_progress, part="workloads")),
+            Column("MESSAGE", "status.message", wide=True),
+        ),
+    )
+
+    spec: WaveSpec = Field(default_factory=WaveSpec)
+    status: WaveStatus = Field(default_factory=WaveStatus)

@@ -1,0 +1,183 @@
+"""`upwell wave`: list, describe, pause and resume what follows changes of base images."""
+
+import asyncio
+from collections.abc import Iterator
+from datetime import datetime
+
+import click
+
+from upwell.api.pipeline import Freeze, Quarantine
+from upwell.api.waves.wave import Wave
+from upwell.cli.core.connection import Session, connection_options
+from upwell.cli.core.errors import CommandError, Exit
+from upwell.cli.core.examples import examples
+from upwell.cli.core.output import (
+    MISSING,
+    Format,
+    aligned,
+    format_age,
+    full_name,
+    output_option,
+    write_data,
+    write_objects,
+)
+from upwell.cli.core.terminal import echo
+from upwell.cli.explain.snapshot import read_snapshot
+from upwell.cli.images.packages import compared_packages, package_lines
+from upwell.cli.waves.plan_view import plan_data, plan_lines
+from upwell.cli.waves.readable import all_of
+from upwell.formats.human_duration import human_duration
+from upwell.machine import clock
+from upwell.policy.explain.freshness import short
+from upwell.policy.waves.estimate import builds_at_once, estimate
+from upwell.policy.waves.impact import PlannedChange, impact_of, roots_of
+from upwell.store.interface import ApiClient, NotFoundError
+
+_FEW = 8
+"""Package changes that are listed."""
+
+
+@click.group(
+    no_args_is_help=True,
+    epilog=examples("upwell wave list", "upwell wave describe debian-11-2f1e4d5c6b7a"),
+)
+def wave() -> None:
+    """List, describe, pause and resume Waves: changes of base images, and all that follows.
+
+    The server makes one when an image that it imports has changed and something stands on it.
+    """
+
+
+@wave.command("list", epilog=examples("upwell wave list", "upwell wave list -o json"))
+@output_option(Format.TABLE, Format.NAME, Format.JSON, Format.YAML)
+@connection_options
+@click.pass_obj
+def list_waves(session: Session, output: str) -> None:
+    """List the Waves, the newest first, with their progress."""
+
+    async def work(client: ApiClient) -> None:
+        listed = (await client.list(Wave)).items
+        found = sorted(listed, key=lambda one: str(one.metadata.creation_timestamp), reverse=True)
+        if output != Format.TABLE:
+            write_objects(found, output, single=False)
+            return
+        now = clock.now()
+        for line in aligned([("NAME", "PHASE", "AGE", "ENDS", "MESSAGE"), *_rows(found, now)]):
+            echo(line)
+        if not found:
+            echo("no Waves found: no imported image has changed under anything yet", err=True)
+
+    session.run(work)
+
+
+def _rows(found: list[Wave], now: datetime) -> Iterator[tuple[str, ...]]:
+    for one in found:
+        status = one.status
+        age = format_age(one.metadata.creation_timestamp, now)
+        phase = status.phase.value if status.phase is not None else MISSING
+        yield one.name, phase, age, _ends(one, now), status.message or MISSING
+
+
+def _ends(one: Wave, now: datetime) -> str:
+    end = one.status.estimated_end
+    if end is None:
+        return MISSING
+    return f"in about {human_duration(end - now)}" if end > now else "any time now"
+
+
+@wave.command(epilog=examples("upwell wave describe debian-11-2f1e4d5c6b7a"))
+@click.argument("name", metavar="NAME")
+@click.option(
+    "--packages",
+    type=click.Choice(["some", "all", "none"]),
+    default="some",
+    show_default=True,
+    help="Number of package changes to list.",
+)
+@output_option(Format.TABLE, Format.JSON, Format.YAML)
+@connection_options
+@click.pass_obj
+def describe(session: Session, name: str, packages: str, output: str) -> None:
+    """Show a Wave: the packages that changed, what has the image, and what stops the others."""
+
+    async def work(client: ApiClient) -> None:
+        found = await _named(client, name)
+        snapshot = await read_snapshot(client, session.namespace)
+        freezes, quarantines = await asyncio.gather(
+            all_of(client, Freeze), all_of(client, Quarantine)
+        )
+        now = clock.now()
+        roots = roots_of(snapshot, found.spec.image, "")
+        change = PlannedChange(roots, found.spec.digest)
+        impact = impact_of(snapshot, change, now, freezes=freezes, quarantines=quarantines)
+        at_once = builds_at_once(snapshot.every_build())
+        expected = estimate(impact, snapshot, now, at_once=at_once)
+        if output != Format.TABLE:
+            write_data({"wave": found.name, **plan_data(impact, expected)}, output)
+            return
+        for line in _head(found, now):
+            echo(line)
+        if packages != "none":
+            changes = await compared_packages(client, found.spec.previous, found.spec.digest)
+            for line in package_lines(changes, None if packages == "all" else _FEW):
+                echo(f"  {line}")
+        echo("")
+        for line in plan_lines(impact, expected):
+            echo(line)
+
+    session.run(work)
+
+
+def _head(found: Wave, now: datetime) -> Iterator[str]:
+    spec, status = found.spec, found.status
+    yield full_name(found)
+    yield f"  {spec.image} changed from {short(spec.previous)} to {short(spec.digest)}"
+    age = format_age(found.metadata.creation_timestamp, now)
+    phase = status.phase.value if status.phase is not None else "not looked at yet"
+    yield f"  {phase}, began {age} ago: {status.message}"
+    if status.estimated_end is not None:
+        yield f"  ends {_ends(found, now)}, by what earlier builds and rollouts took"
+
+
+@wave.command(
+    epilog=examples('upwell wave pause debian-11-2f1e4d5c6b7a --reason "waits for the weekend"')
+)
+@click.argument("name", metavar="NAME")
+@click.option("--reason", default="paused by a person", show_default=True, help="Reason to show.")
+@connection_options
+@click.pass_obj
+def pause(session: Session, name: str, reason: str) -> None:
+    """Pause a Wave: no further build begins on its image; what runs goes on.
+
+    What has been built is still rolled out and promoted: `upwell hold` and `upwell freeze` keep
+    that back.
+    """
+    _set(session, name, {"paused": True, "reason": reason}, "paused")
+
+
+@wave.command(epilog=examples("upwell wave resume debian-11-2f1e4d5c6b7a"))
+@click.argument("name", metavar="NAME")
+@connection_options
+@click.pass_obj
+def resume(session: Session, name: str) -> None:
+    """Resume a Wave that is paused: builds on its image begin again."""
+    _set(session, name, {"paused": False, "reason": ""}, "resumed")
+
+
+def _set(session: Session, name: str, spec: dict[str, object], done: str) -> None:
+    async def work(client: ApiClient) -> None:
+        found = await _named(client, name)
+        await client.patch(Wave, "", found.name, {"spec": spec})
+        echo(f"{full_name(found)} {done}")
+
+    session.run(work)
+
+
+async def _named(client: ApiClient, name: str) -> Wave:
+    bare = name.rpartition("/")[2]
+    try:
+        return await client.get(Wave, "", bare)
+    except NotFoundError:
+        raise CommandError(
+            f"wave/{bare} does not exist; `upwell wave list` lists the Waves", Exit.NOT_FOUND
+        ) from None

@@ -1,0 +1,183 @@
+"""Waves: their names, which of them has ended, and how far the others are."""
+
+import re
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+from itertools import islice
+
+from upwell.api.build import BuildPhase
+from upwell.api.meta import ObjectKey, ObjectMeta
+from upwell.api.waves.wave import HeldObject, Wave, WaveCount, WavePhase, WaveSpec, WaveStatus
+from upwell.oci import Digest, Reference
+from upwell.policy.explain.freshness import Snapshot
+from upwell.policy.explain.graph import Node
+from upwell.policy.health.builds import outcome_of
+from upwell.policy.rollouts.summary import RolloutState, rollout_of
+from upwell.policy.waves.estimate import Estimate
+from upwell.policy.waves.impact import Impact, PlannedStep, StepAction
+
+_MOST_HELD = 50
+_KEPT = 20
+"""Waves of one image that have ended and are kept."""
+_NOT_IN_NAMES = re.compile(r"[^a-z0-9.-]+")
+_BUILDS = (StepAction.REBUILD,)
+_WORKLOADS = (StepAction.ROLL_OUT, StepAction.PROMOTE)
+_STEADY = timedelta(minutes=1)
+"""Change of an estimate below which it stays as it is: it is no news."""
+
+ENDED = frozenset({WavePhase.COMPLETE, WavePhase.SUPERSEDED})
+
+
+@dataclass(frozen=True, slots=True)
+class ImageMove:
+    """Another digest that an imported tag has got."""
+
+    image: str
+    """The image as its registry names it."""
+    digest: str
+    previous: str
+
+    @property
+    def wave(self) -> str:
+        """Name of its Wave: whoever imports the same image has the same."""
+        reference = Reference.parse(self.image)
+        last = reference.name.rpartition("/")[2]
+        text = _NOT_IN_NAMES.sub("-", f"{last}-{reference.tag}".lower()).strip("-.")[:200]
+        return f"{text}-{Digest.of(f'{self.image}@{self.digest}'.encode()).short}"
+
+
+def new_wave(move: ImageMove) -> Wave:
+    """Return the Wave of a change that nothing of has been done for."""
+    spec = WaveSpec(image=move.image, digest=move.digest, previous=move.previous)
+    return Wave(metadata=ObjectMeta(name=move.wave), spec=spec)
+
+
+def is_superseded(wave: Wave, others: Iterable[Wave]) -> bool:
+    """Return True if one of `others` is of a later change of the same image."""
+    return any(
+        one.spec.image == wave.spec.image and one.name != wave.name and _began(one) > _began(wave)
+        for one in others
+    )
+
+
+def beyond_kept(waves: Iterable[Wave], image: str) -> list[Wave]:
+    """Return the oldest Waves of an image that have ended, beyond those that are kept."""
+    ended = [one for one in waves if one.spec.image == image and one.status.phase in ENDED]
+    return sorted(ended, key=_began, reverse=True)[_KEPT:]
+
+
+def wave_status(
+    wave: Wave, impact: Impact, snapshot: Snapshot, estimate: Estimate, now: datetime
+) -> WaveStatus:
+    """Return how far a Wave is that nothing has superseded."""
+    steps = list(impact.steps.values())
+    failed = {one.node: why for one in steps if (why := _failure(one, snapshot))}
+    builds = _count(steps, _BUILDS, failed.keys())
+    workloads = _count(steps, _WORKLOADS, failed.keys())
+    left = [one for one in steps if not one.done and one.action in {*_BUILDS, *_WORKLOADS}]
+    goes_on = any(one.arrives and one.node not in failed for one in left)
+    if not left:
+        phase = WavePhase.COMPLETE
+    elif wave.spec.paused:
+        phase = WavePhase.PAUSED
+    else:
+        phase = WavePhase.RUNNING if goes_on else WavePhase.WAITING
+    return WaveStatus(
+        observed_generation=wave.generation,
+        phase=phase,
+        message=_message(wave, builds, workloads),
+        builds=builds,
+        workloads=workloads,
+        levels=max((one.level for one in steps), default=0),
+        held=tuple(islice(_held(steps, failed), _MOST_HELD)),
+        estimated_end=_end(wave, estimate, now) if phase is WavePhase.RUNNING else None,
+        ended=now if phase is WavePhase.COMPLETE else None,
+    )
+
+
+def superseded_status(wave: Wave, now: datetime) -> WaveStatus:
+    """Return the status of a Wave whose image has changed again."""
+    return wave.status.model_copy(
+        update={
+            "phase": WavePhase.SUPERSEDED,
+            "message": f"{wave.spec.image} has changed again",
+            "estimated_end": None,
+            "held": (),
+            "ended": now,
+        }
+    )
+
+
+def _began(wave: Wave) -> tuple[float, str]:
+    created = wave.metadata.creation_timestamp
+    return (created.timestamp() if created is not None else 0.0, wave.name)
+
+
+def _failure(step: PlannedStep, snapshot: Snapshot) -> str:
+    """Say how the last try of a step failed; empty: it did not."""
+    if step.done or not isinstance(step.node, ObjectKey):
+        return ""
+    if step.action is StepAction.REBUILD:
+        newest = next(iter(snapshot.builds(step.node)), None)
+        if newest is None or not newest.status.phase.is_terminal:
+            return ""
+        return "" if newest.status.phase is BuildPhase.COMPLETE else outcome_of(newest)
+    workload = snapshot.workloads.get(step.node)
+    rollout = rollout_of(workload) if workload is not None else None
+    return rollout.text if rollout is not None and rollout.state is RolloutState.FAILED else ""
+
+
+def _count(
+    steps: Iterable[PlannedStep], actions: Iterable[StepAction], failed: Iterable[Node]
+) -> WaveCount:
+    found = [one for one in steps if one.action in actions]
+    bad = set(failed)
+    return WaveCount(
+        total=len(found),
+        done=sum(one.done for one in found),
+        failed=sum(one.node in bad for one in found),
+        held=sum(not one.arrives for one in found),
+    )
+
+
+def _held(steps: Iterable[PlannedStep], failed: dict[Node, str]) -> Iterator[HeldObject]:
+    for step in steps:
+        reasons = [(one.reason, one.until) for one in step.obstacles]
+        if step.node in failed:
+            reasons.append((failed[step.node], None))
+        for reason, until in reasons:
+            yield _held_object(step.node, reason, until)
+
+
+def _held_object(node: Node, reason: str, until: datetime | None) -> HeldObject:
+    key = node if isinstance(node, ObjectKey) else None
+    if key is not None:
+        return HeldObject(
+            kind=key.kind, namespace=key.namespace, name=key.name, reason=reason, until=until
+        )
+    namespace, _, name = str(node).partition("/")
+    return HeldObject(
+        kind="ImageStreamTag", namespace=namespace, name=name, reason=reason, until=until
+    )
+
+
+def _message(wave: Wave, builds: WaveCount, workloads: WaveCount) -> str:
+    text = (
+        f"{builds.done} of {builds.total} builds and {workloads.done} of {workloads.total}"
+        " workloads have it"
+    )
+    if wave.spec.paused:
+        why = f": {wave.spec.reason}" if wave.spec.reason else ""
+        text += f"; paused{why}, `upwell wave resume {wave.name}` goes on"
+    return text
+
+
+def _end(wave: Wave, estimate: Estimate, now: datetime) -> datetime | None:
+    if estimate.unknown and not estimate.whole:
+        return None
+    end = (now + estimate.whole).replace(microsecond=0)
+    before = wave.status.estimated_end
+    if before is not None and before > now and abs(before - end) < _STEADY:
+        return before
+    return end

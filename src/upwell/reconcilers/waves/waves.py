@@ -1,0 +1,170 @@
+"""Waves: made when an imported image changes; their statuses say how far the change is."""
+
+import asyncio
+import logging
+from collections.abc import Callable, Iterable
+from contextlib import suppress
+from datetime import datetime, timedelta
+
+from upwell.api.build import Build, BuildConfig
+from upwell.api.image import ImageStream, NamedTagEventList, TagEvent
+from upwell.api.meta import ObjectKey, Resource
+from upwell.api.pipeline import Pipeline
+from upwell.api.promotion import Promotion
+from upwell.api.waves.wave import Wave
+from upwell.controller import Controller, Result, Watch
+from upwell.oci import InvalidReferenceError, Reference
+from upwell.policy.explain.freshness import Snapshot
+from upwell.policy.images.repository_tags import effective_tags
+from upwell.policy.rollouts.settings import WORKLOADS
+from upwell.policy.waves.estimate import Estimate, builds_at_once, estimate
+from upwell.policy.waves.impact import Impact, PlannedChange, StepAction, impact_of, roots_of
+from upwell.policy.waves.progress import (
+    ENDED,
+    ImageMove,
+    beyond_kept,
+    is_superseded,
+    new_wave,
+    superseded_status,
+    wave_status,
+)
+from upwell.reconcilers.waves.index import WaveIndex
+from upwell.store.interface import AlreadyExistsError, NotFoundError
+
+log = logging.getLogger(__name__)
+
+_PAUSE = 2.0
+"""Seconds between two looks at one Wave, at the least."""
+_SHARE = 20
+"""Part of the time between two looks that one takes, at most: one in so many."""
+_MISSED = timedelta(hours=1)
+"""Age of a change that is still looked at after a start: the server ended before it had a Wave."""
+
+
+class Waves:
+    """Reconciles Waves."""
+
+    def __init__(
+        self, index: WaveIndex, clock: Callable[[], datetime], elapsed: Callable[[], float]
+    ) -> None:
+        self._index = index
+        self._store = index.cache.store
+        self._clock = clock
+        self._elapsed = elapsed
+        self._moves: dict[str, ImageMove] = {}
+        """Changes that may need a Wave, by its name."""
+        self._next: dict[str, float] = {}
+        """Time of the next look at a Wave, at the earliest."""
+
+    def moved(self, before: ImageStream | None, after: ImageStream | None) -> Iterable[ObjectKey]:
+        """Yield the Waves of the images that a stream has imported anew, and those that are open.
+
+        Of a stream that was not there, or not known yet, what has changed of late.
+        """
+        since = self._clock() - _MISSED
+        for move in _moves(before, after, since) if after is not None else ():
+            self._moves[move.wave] = move
+            yield ObjectKey(Wave.KIND.kind, "", move.wave)
+        yield from self._index.open()
+
+    async def reconcile(self, key: ObjectKey) -> Result:
+        """Make the Wave if there is something to do, or say how far it is."""
+        wait = self._next.get(key.name, 0.0) - self._elapsed()
+        if wait > 0:
+            return Result(requeue_after=wait)
+        await self._index.ready()
+        try:
+            wave = await self._store.get(Wave, "", key.name)
+        except NotFoundError:
+            await self._make(key.name)
+            return Result()
+        self._moves.pop(key.name, None)
+        if wave.is_deleting or wave.status.phase in ENDED:
+            self._next.pop(key.name, None)
+            return Result()
+        began = self._elapsed()
+        await self._tell(wave)
+        ended = self._elapsed()
+        self._next[key.name] = ended + max(_PAUSE, _SHARE * (ended - began))
+        return Result()
+
+    async def _make(self, name: str) -> None:
+        move = self._moves.get(name)
+        if move is None:
+            return
+        impact = (await self._look(move.image, move.digest))[0]
+        if impact.of(StepAction.REBUILD, StepAction.ROLL_OUT, StepAction.PROMOTE):
+            with suppress(AlreadyExistsError):
+                await self._store.create(new_wave(move))
+                log.info("wave begins", extra={"wave": name, "image": move.image})
+            for old in beyond_kept(self._index.waves_of(move.image), move.image):
+                with suppress(NotFoundError):
+                    await self._store.delete(Wave, "", old.name)
+        self._moves.pop(name, None)
+
+    async def _tell(self, wave: Wave) -> None:
+        now = self._clock()
+        if is_superseded(wave, self._index.waves_of(wave.spec.image)):
+            await self._store.update_status(wave.with_status(superseded_status(wave, now)))
+            return
+        impact, snapshot, expected = await self._look(wave.spec.image, wave.spec.digest)
+        status = wave_status(wave, impact, snapshot, expected, now)
+        await self._store.update_status(wave.with_status(status))
+        if status.phase in ENDED:
+            log.info("wave ends", extra={"wave": wave.name, "text": status.message})
+
+    async def _look(self, image: str, digest: str) -> tuple[Impact, Snapshot, Estimate]:
+        snapshot = await self._index.snapshot(image)
+        freezes, quarantines = self._index.freezes(), self._index.quarantines()
+        now = self._clock()
+
+        def work() -> tuple[Impact, Snapshot, Estimate]:
+            change = PlannedChange(roots_of(snapshot, image, ""), digest)
+            impact = impact_of(snapshot, change, now, freezes=freezes, quarantines=quarantines)
+            at_once = builds_at_once(snapshot.every_build())
+            return impact, snapshot, estimate(impact, snapshot, now, at_once=at_once)
+
+        return await asyncio.to_thread(work)
+
+
+def wave_controller(
+    index: WaveIndex, clock: Callable[[], datetime], elapsed: Callable[[], float]
+) -> Controller:
+    """Return the controller of Waves."""
+    waves = Waves(index, clock, elapsed)
+
+    def open_ones(_before: Resource | None, _after: Resource | None) -> Iterable[ObjectKey]:
+        return index.open()
+
+    watched = (Build, BuildConfig, *WORKLOADS, Pipeline, Promotion)
+    return Controller(
+        "waves",
+        waves,
+        index.cache,
+        (
+            Watch(Wave),
+            Watch(ImageStream, waves.moved),
+            *(Watch(kind, open_ones) for kind in watched),
+        ),
+        workers=1,
+    )
+
+
+def _moves(before: ImageStream | None, after: ImageStream, since: datetime) -> Iterable[ImageMove]:
+    for tag in effective_tags(after):
+        history, known = after.status.tag(tag.name), None
+        if before is not None:
+            known = before.status.tag(tag.name)
+        match history.items if history is not None and tag.imports else ():
+            case (new, old, *_) if _is_news(new, known, since):
+                with suppress(InvalidReferenceError):
+                    image = str(Reference.parse(tag.imports or ""))
+                    yield ImageMove(image, new.image, old.image)
+            case _:
+                pass
+
+
+def _is_news(new: TagEvent, known: NamedTagEventList | None, since: datetime) -> bool:
+    if known is not None and known.latest is not None:
+        return known.latest.image != new.image
+    return new.created >= since

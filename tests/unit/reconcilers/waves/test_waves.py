@@ -1,0 +1,235 @@
+"""Waves, with streams, builds and workloads as they stand in the store."""
+
+import pytest
+from tests.support.builds.build_namespace import (
+    IMAGE_TRIGGER,
+    NAMESPACE,
+    BuildNamespace,
+    pull_spec,
+)
+
+from upwell.api.apps import Deployment
+from upwell.api.build import BuildOutputStatus, BuildOutputTo, BuildPhase
+from upwell.api.image import ImageStream
+from upwell.api.meta import ObjectKey
+from upwell.api.waves.wave import Wave, WavePhase, WaveSpec
+from upwell.oci import Digest
+from upwell.policy.waves.progress import ImageMove
+from upwell.reconcilers.waves.index import WaveIndex
+from upwell.reconcilers.waves.waves import Waves
+
+IMAGE = "vendor.test/debian:11"
+
+
+class WavesNamespace(BuildNamespace):
+    """A base that a vendor changes, and BuildConfigs that stand on it."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.time = 0.0
+        self.wave_index = WaveIndex(self.index)
+        self.waves = Waves(self.wave_index, self.clock, lambda: self.time)
+
+    async def imports(self, mark: str) -> None:
+        """Let the vendor's image change, and the stream import it."""
+        before = None
+        try:
+            before = await self.store.get(ImageStream, NAMESPACE, "debian")
+        except Exception:  # noqa: BLE001 - there is none yet
+            tag = {
+                "name": "latest",
+                "from": {"kind": "DockerImage", "name": IMAGE},
+                "importPolicy": {"scheduled": True},
+            }
+            metadata = {"name": "debian", "namespace": NAMESPACE}
+            document = {"metadata": metadata, "spec": {"tags": (tag,)}}
+            await self.store.create(ImageStream.model_validate(document))
+        await self.stream("debian", mark)
+        await self.wave_index.ready()
+        after = await self.store.get(ImageStream, NAMESPACE, "debian")
+        for key in {*self.waves.moved(before, after)}:
+            await self.look(key)
+
+    async def look(self, *keys: ObjectKey) -> None:
+        """Reconcile Waves; without keys, all."""
+        found = (await self.store.list(Wave)).items
+        for key in keys or [one.key for one in found]:
+            self.time += 3600
+            await self.waves.reconcile(key)
+
+    async def all(self) -> list[Wave]:
+        """Return the Waves, the oldest first."""
+        await self.look()
+        found = (await self.store.list(Wave)).items
+        return sorted(found, key=lambda one: str(one.metadata.creation_timestamp))
+
+    async def built(self, name: str, mark: str) -> None:
+        """End the newest build of a BuildConfig, with a result."""
+        await self.reconcile(name)
+        newest = (await self.builds(name))[-1]
+        digest = str(Digest.of(mark.encode()))
+        output = BuildOutputStatus(to=BuildOutputTo(image_digest=digest))
+        status = newest.status.model_copy(update={"phase": BuildPhase.COMPLETE, "output": output})
+        await self.store.update_status(newest.with_status(status))
+        await self.stream(name, mark)
+        await self.reconcile(name)
+
+
+@pytest.fixture
+async def setup() -> WavesNamespace:
+    """Return `base`, which stands on the vendor's image, and `app`, which stands on `base`."""
+    setup = WavesNamespace()
+    await setup.imports("old")
+    for name in ("base", "app"):
+        await setup.stream(name)
+    await setup.config("base", "debian:latest", [IMAGE_TRIGGER])
+    await setup.config("app", "base:latest", [IMAGE_TRIGGER])
+    await setup.built("base", "base-old")
+    await setup.built("app", "app-old")
+    return setup
+
+
+async def test_a_first_import_is_no_wave(setup: WavesNamespace) -> None:
+    assert await setup.all() == []
+
+
+async def test_a_change_is_one_wave_until_all_that_follows_has_it(setup: WavesNamespace) -> None:
+    setup.clock.advance(60)
+    await setup.imports("new")
+    [wave] = await setup.all()
+    assert wave.spec.image == IMAGE
+    assert wave.spec.digest == str(Digest.of(b"new"))
+    assert wave.spec.previous == str(Digest.of(b"old"))
+    assert wave.status.phase is WavePhase.RUNNING
+    assert (wave.status.builds.done, wave.status.builds.total, wave.status.levels) == (0, 2, 2)
+
+    await setup.built("base", "base-new")
+    [wave] = await setup.all()
+    assert (wave.status.builds.done, wave.status.builds.total) == (1, 2)
+    await setup.built("app", "app-new")
+    [wave] = await setup.all()
+    assert wave.status.phase is WavePhase.COMPLETE
+    assert wave.status.ended == setup.clock()
+    assert wave.status.estimated_end is None
+
+
+async def test_the_same_change_of_two_streams_is_one_wave(setup: WavesNamespace) -> None:
+    await setup.imports("new")
+    first = await setup.all()
+    stream = await setup.store.get(ImageStream, NAMESPACE, "debian")
+    copy = stream.with_metadata(name="other", resource_version="", uid="")
+    await setup.store.create(copy)
+
+    for key in {*setup.waves.moved(None, copy)}:
+        await setup.look(key)
+    assert [one.name for one in await setup.all()] == [one.name for one in first]
+
+
+async def test_the_next_change_supersedes_what_is_left(setup: WavesNamespace) -> None:
+    await setup.imports("new")
+    setup.clock.advance(10)
+    await setup.imports("newer")
+
+    old, new = await setup.all()
+    assert (old.status.phase, new.status.phase) == (WavePhase.SUPERSEDED, WavePhase.RUNNING)
+
+
+async def test_a_failed_build_stops_the_wave_and_is_told(setup: WavesNamespace) -> None:
+    await setup.imports("new")
+    await setup.reconcile("base")
+    await setup.end("base-2", BuildPhase.FAILED)
+
+    [wave] = await setup.all()
+    assert wave.status.builds.failed == 1
+    assert [(one.kind, one.name) for one in wave.status.held] == [("BuildConfig", "base")]
+
+
+async def test_nothing_begins_while_a_wave_is_paused_and_all_goes_on_after(
+    setup: WavesNamespace,
+) -> None:
+    await setup.imports("new")
+    [wave] = await setup.all()
+    spec = wave.spec.model_copy(update={"paused": True, "reason": "weekend"})
+    await setup.store.update(wave.model_copy(update={"spec": spec}))
+    await setup.reconcile("base")
+
+    assert await setup.names("base") == ["base-1"]
+    condition = await setup.current("base")
+    assert condition.reason == "WavePaused"
+    assert "weekend" in condition.message
+    assert f"`upwell wave resume {wave.name}`" in condition.message
+    [paused] = await setup.all()
+    assert paused.status.phase is WavePhase.PAUSED
+
+    await setup.store.update(paused.model_copy(update={"spec": wave.spec}))
+    await setup.reconcile("base")
+    assert await setup.names("base") == ["base-1", "base-2"]
+
+
+async def test_a_change_that_nothing_follows_is_no_wave() -> None:
+    setup = WavesNamespace()
+    await setup.imports("old")
+    await setup.imports("new")
+    assert await setup.all() == []
+
+
+async def test_what_a_killed_server_has_missed_has_its_wave_after_the_start(
+    setup: WavesNamespace,
+) -> None:
+    await setup.stream("debian", "new")
+    await setup.wave_index.ready()
+    stream = await setup.store.get(ImageStream, NAMESPACE, "debian")
+
+    for key in {*setup.waves.moved(None, stream)}:
+        await setup.look(key)
+    assert len(await setup.all()) == 1
+    again = Waves(setup.wave_index, setup.clock, lambda: setup.time)
+    setup.clock.advance(7200)
+    assert {key.name for key in again.moved(None, stream)} == {
+        one.name for one in await setup.all()
+    }
+
+
+async def test_a_workload_that_runs_the_old_image_keeps_the_wave_open(
+    setup: WavesNamespace,
+) -> None:
+    old, new = pull_spec("app", "app-old"), pull_spec("app", "app-new")
+    deployment = Deployment.model_validate(
+        {
+            "metadata": {
+                "namespace": NAMESPACE,
+                "name": "web",
+                "annotations": {
+                    "image.openshift.io/triggers": '[{"from":{"kind":"ImageStreamTag","name":'
+                    '"app:latest"},"fieldPath":"spec.template.spec.containers[0].image"}]'
+                },
+            },
+            "spec": {"template": {"spec": {"containers": ({"name": "web", "image": old},)}}},
+        }
+    )
+    await setup.store.create(deployment)
+    await setup.imports("new")
+    await setup.built("base", "base-new")
+    await setup.built("app", "app-new")
+
+    [wave] = await setup.all()
+    assert wave.status.phase is WavePhase.RUNNING
+    assert (wave.status.workloads.done, wave.status.workloads.total) == (0, 1)
+    assert new != old
+
+
+async def test_ended_waves_of_an_image_are_kept_in_a_number(setup: WavesNamespace) -> None:
+    for number in range(30):
+        setup.clock.advance(10)
+        await setup.imports(f"new-{number}")
+        await setup.all()
+    assert len(await setup.all()) <= 22
+
+
+def test_the_name_of_a_wave_is_one_of_kubernetes_whatever_the_image_is_called() -> None:
+
+    for image in ("docker.io/library/debian:11", f"x.test/a/b_c__d:{'V' * 120}", "h:5000/x:1_2"):
+        name = ImageMove(image, str(Digest.of(b"x")), "").wave
+        assert len(name) <= 253
+        assert not set(name) - set("abcdefghijklmnopqrstuvwxyz0123456789.-")
+    assert WaveSpec().paused is False
