@@ -24,9 +24,13 @@ MIGRATIONS: tuple[tuple[str, ...], ...] = (
         )
         """,
     ),
-    # The kind was accepted and did nothing. Its changes stay in the history until they age out:
-    # versions are consecutive, and the newest one must not be given out again.
-    ("DELETE FROM objects WHERE kind = 'Wave'",),
+    # A kind of that name was accepted and did nothing. Its changes stay in the history until they
+    # age out, as of no kind that is known: versions are consecutive, and the newest one must not be
+    # given out again.
+    (
+        "DELETE FROM objects WHERE kind = 'Wave'",
+        "UPDATE changes SET kind = 'FormerWave' WHERE kind = 'Wave'",
+    ),
     # Facts about the database itself: `instance` (the instance-id of its data folder) and
     # `timelines`: one more once the database has lost changes that were acted upon.
     ("CREATE TABLE facts (name TEXT PRIMARY KEY, value TEXT NOT NULL) WITHOUT ROWID",),

@@ -38,7 +38,9 @@ _AT_ONCE = 16
     )
 )
 @click.argument("images", nargs=-1, metavar="IMAGE...")
-@click.option("--original", default="", hidden=True, help="IMAGE, as crane takes it.")
+@click.option(
+    "--original", default="", show_default="IMAGE", hidden=True, help="IMAGE, as crane takes it."
+)
 @click.option(
     "--old-base",
     "--old_base",

@@ -103,7 +103,9 @@ class ReviewHandlers:
         del target
         review = await self._asked(request, SubjectAccessReview, _wanted)
         grants = await self._access.grants(review.spec.user) if self._access is not None else ()
-        return _answer(review, _access_status(review, Principal(review.spec.user, grants)))
+        # Who has no grant may be nobody at all: of a name alone, nothing is known.
+        user = Principal(review.spec.user if grants else "", grants)
+        return _answer(review, _access_status(review, user))
 
     async def access(self, request: Request, target: RequestTarget) -> Response:
         """Say whether the client may do something."""
