@@ -29,7 +29,8 @@ class WaveIndex:
         self.cache = builds.cache
         self._builds = builds
         self._kinds = {kind.KIND.kind: kind for kind in (BuildConfig, *WORKLOADS)}
-        self._waves = self.cache.index(Wave, lambda wave: (_EVERY, wave.spec.image))
+        self._waves = self.cache.index(Wave, lambda wave: (wave.spec.image,))
+        self._open = self.cache.index(Wave, _while_open)
         self._freezes = self.cache.index(Freeze, lambda _: (_EVERY,))
         self._quarantines = self.cache.index(Quarantine, lambda _: (_EVERY,))
         self._pipelines = self.cache.index(Pipeline, lambda one: (one.key,))
@@ -47,7 +48,7 @@ class WaveIndex:
 
     def open(self) -> Iterable[ObjectKey]:
         """Yield the Waves that have not ended."""
-        return (one.key for one in self._waves.get(_EVERY) if one.status.phase not in ENDED)
+        return (one.key for one in self._open.get(_EVERY))
 
     def freezes(self) -> Iterable[Freeze]:
         """Return all Freezes."""
@@ -102,6 +103,10 @@ class WaveIndex:
     async def snapshot(self, image: str) -> Snapshot:
         """Return a snapshot of all that a change of an image reaches."""
         return await asyncio.to_thread(Snapshot, await self.standing_on(image))
+
+
+def _while_open(wave: Wave) -> tuple[str, ...]:
+    return () if wave.status.phase in ENDED else (_EVERY,)
 
 
 def _pipeline_of(one: Release | Promotion) -> tuple[str, str]:
