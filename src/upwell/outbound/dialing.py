@@ -2,12 +2,14 @@
 
 import asyncio
 import socket
-from collections.abc import Iterable, Sequence
+import ssl
+from collections.abc import Callable, Iterable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 from typing import Any, override
 
 import aiohttp
+from aiohappyeyeballs import start_connection
 from aiohttp.abc import AbstractResolver, ResolveResult
 from aiohttp.connector import AddrInfoType
 
@@ -19,6 +21,8 @@ keeps these threads from others of the same dialer, and from nobody else."""
 
 _ATTEMPT_SECONDS = 5.0
 """For an address of a host that has others."""
+_NEXT_ATTEMPT_SECONDS = 0.25
+"""Until the next address is tried beside one that has not answered (RFC 8305, 5)."""
 
 
 class Dialer:
@@ -53,12 +57,34 @@ class Dialer:
                     return await _connect(family, address, port, limit)
         return await _connect(*last, port, limit)
 
+    async def connect[T: asyncio.Protocol](
+        self, protocol: Callable[[], T], host: str, port: int, tls: ssl.SSLContext | None = None
+    ) -> T:
+        """Connect a protocol to an address of a host that is allowed, the one that accepts first.
+
+        Raises ForbiddenAddressError or another OSError; UnicodeError for what is no name.
+        """
+        found = await self.look_up(host, port)
+        places = [
+            (family, socket.SOCK_STREAM, socket.IPPROTO_TCP, "", (address, port))
+            for family, address in found
+        ]
+        made = await start_connection(places, happy_eyeballs_delay=_NEXT_ATTEMPT_SECONDS)
+        try:
+            _, connected = await asyncio.get_running_loop().create_connection(
+                protocol, sock=made, ssl=tls, server_hostname=host.rstrip(".") if tls else None
+            )
+        except BaseException:
+            made.close()
+            raise
+        return connected
+
     async def look_up(self, host: str, port: int) -> Sequence[tuple[socket.AddressFamily, str]]:
         """Return the addresses of a host that may be connected to, in the system's order.
 
         Raises ForbiddenAddressError when none may be, or socket.gaierror.
         """
-        found = await asyncio.get_running_loop().run_in_executor(
+        found = _as_address(host) or await asyncio.get_running_loop().run_in_executor(
             self._threads, _addresses, host, port
         )
         return self._judged(host, port, found)
@@ -95,6 +121,15 @@ async def _connect(
 def unrestricted() -> Dialer:
     """Return a dialer for what nobody else has named: a person's own command, found addresses."""
     return Dialer(OutboundPolicy.of(["0.0.0.0/0", "::/0"]))
+
+
+def _as_address(host: str) -> Sequence[tuple[socket.AddressFamily, str]]:
+    """Return the address that `host` spells, which nobody has to be asked for; none for a name."""
+    for family in (socket.AF_INET, socket.AF_INET6):
+        with suppress(OSError, ValueError):
+            socket.inet_pton(family, host)
+            return ((family, host),)
+    return ()
 
 
 def _addresses(host: str, port: int) -> Sequence[tuple[socket.AddressFamily, str]]:

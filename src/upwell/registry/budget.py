@@ -8,8 +8,7 @@ known: its limits are neither guessed nor configured.
 import asyncio
 import re
 import time
-from collections.abc import AsyncIterator, Callable, Mapping
-from contextlib import asynccontextmanager
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from datetime import UTC
 from email.utils import parsedate_to_datetime
@@ -59,18 +58,26 @@ class RequestBudget:
         self._jitter = jitter
         self._budgets: dict[str, _RegistryBudget] = {}
 
-    @asynccontextmanager
-    async def slot(self, registry: str, *, pull: bool = False) -> AsyncIterator[None]:
-        """Hold one of the registry's slots; `pull` says that the request counts as an image pull.
+    async def take(self, registry: str, *, pull: bool = False) -> None:
+        """Wait for one of the registry's slots, which has to be given back; raises as `check` does.
 
-        Waits while the slots are taken or the rate is reached. Raises as `check` does.
+        It waits while the slots are taken or the rate is reached. `pull` says that the request
+        counts as an image pull.
         """
         budget = self._budget(registry)
         self.check(registry, pull=pull)
-        async with budget.slots:
-            await self._pace(budget)
+        await budget.slots.acquire()
+        try:
+            if budget.limits.per_second is not None:
+                await self._pace(budget, budget.limits.per_second)
             self.check(registry, pull=pull)  # it may have closed while we waited
-            yield
+        except BaseException:
+            budget.slots.release()
+            raise
+
+    def give_back(self, registry: str) -> None:
+        """Give a slot back."""
+        self._budget(registry).slots.release()
 
     def check(self, registry: str, *, pull: bool = False) -> None:
         """Raise RateLimitedError or RegistryUnavailableError, with `retry_after`, while closed."""
@@ -116,12 +123,10 @@ class RequestBudget:
             self._budgets[registry] = budget
         return budget
 
-    async def _pace(self, budget: _RegistryBudget) -> None:
-        if budget.limits.per_second is None:
-            return
+    async def _pace(self, budget: _RegistryBudget, per_second: float) -> None:
         now = self._clock()
         start = max(now, budget.next_start)
-        budget.next_start = start + 1 / budget.limits.per_second
+        budget.next_start = start + 1 / per_second
         if start > now:
             await asyncio.sleep(start - now)
 

@@ -17,6 +17,7 @@ from upwell.oci.registry_names import DOCKER_HUB, canonical_name
 from upwell.registry.errors import BlockedError
 
 DEFAULT_CONCURRENCY = 8
+_MAX_ENDPOINTS = 10_000
 _HUB_SERVER = "registry-1.docker.io"
 
 
@@ -139,6 +140,8 @@ class RegistryHosts:
             key=lambda host: (len(host.prefix), host.prefix[0] != "*"),
             reverse=True,
         )
+        self._endpoints: dict[tuple[str, bool, bool], tuple[RegistryEndpoint, ...]] = {}
+        """Answers of `endpoints`, which is asked for each request."""
 
     def find(self, name: str) -> RegistryHost | None:
         """Return the settings of `name` (`host[:port]/repository`), by longest prefix."""
@@ -162,6 +165,15 @@ class RegistryHosts:
 
         Raises BlockedError.
         """
+        key = (reference.name, reference.digest is None, insecure)
+        if (known := self._endpoints.get(key)) is not None:
+            return known
+        if len(self._endpoints) >= _MAX_ENDPOINTS:
+            self._endpoints.clear()
+        self._endpoints[key] = found = self._found(reference, insecure=insecure)
+        return found
+
+    def _found(self, reference: Reference, *, insecure: bool) -> tuple[RegistryEndpoint, ...]:
         host = self._host(reference)
         mirrors = [
             _endpoint(

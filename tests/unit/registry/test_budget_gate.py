@@ -128,11 +128,12 @@ async def test_the_slots_of_a_registry_are_shared() -> None:
 
     async def request() -> None:
         nonlocal running, most
-        async with budget.slot(HUB):
-            running += 1
-            most = max(most, running)
-            await asyncio.sleep(0)
-            running -= 1
+        await budget.take(HUB)
+        running += 1
+        most = max(most, running)
+        await asyncio.sleep(0)
+        running -= 1
+        budget.give_back(HUB)
 
     await asyncio.gather(*(request() for _ in range(12)))
     assert most == 3
@@ -140,12 +141,15 @@ async def test_the_slots_of_a_registry_are_shared() -> None:
 
 async def test_who_waits_for_a_slot_is_refused_once_the_gate_closes(clock: SecondsClock) -> None:
     budget = RequestBudget(lambda _registry: RegistryLimits(concurrency=1), clock)
-    async with budget.slot(HUB):
-        waiting = asyncio.create_task(budget.slot(HUB).__aenter__())
-        await asyncio.sleep(0)
-        budget.observe(HUB, 429, {"retry-after": "9"})
+    await budget.take(HUB)
+    waiting = asyncio.create_task(budget.take(HUB))
+    await asyncio.sleep(0)
+    budget.observe(HUB, 429, {"retry-after": "9"})
+    budget.give_back(HUB)
     with pytest.raises(RateLimitedError):
         await waiting
+    clock.now += 10
+    await budget.take(HUB)  # the refused one has left the slot
 
 
 async def test_requests_start_no_faster_than_the_rate() -> None:
@@ -153,6 +157,6 @@ async def test_requests_start_no_faster_than_the_rate() -> None:
     loop = asyncio.get_running_loop()
     started = loop.time()
     for _ in range(6):
-        async with budget.slot(HUB):
-            pass
+        await budget.take(HUB)
+        budget.give_back(HUB)
     assert loop.time() - started >= 0.045

@@ -109,7 +109,7 @@ class Authorizer:
     def _reply(self, answer: RegistryResponse, endpoint: RegistryEndpoint) -> Reply:
         if answer.status not in {HTTPStatus.UNAUTHORIZED, HTTPStatus.FORBIDDEN}:
             return Reply(answer.status)
-        challenge = Challenge.parse(answer.response.headers.getall("WWW-Authenticate", []))
+        challenge = Challenge.parse(answer.response.headers.all("WWW-Authenticate"))
         if challenge is not None and not answer.redirected:
             _make_room(self._challenges)
             self._challenges[endpoint.registry, endpoint.repository] = challenge

@@ -49,6 +49,7 @@ _TAGS_PER_PAGE = 1000
 # All of them, always: without the OCI types, distribution answers 404 for an OCI manifest that
 # exists, and old registries convert an index into its linux/amd64 manifest.
 _ACCEPT = ", ".join(MediaType)
+_MANIFEST_TYPES = frozenset(MediaType)
 _NO_HEAD = {HTTPStatus.METHOD_NOT_ALLOWED, HTTPStatus.NOT_IMPLEMENTED}
 
 
@@ -119,14 +120,12 @@ class RegistryClient:
             # A presigned URL behind a redirect is often good for GET alone.
             head_failed = answer.redirected and answer.status != HTTPStatus.OK
             if answer.status not in _NO_HEAD and not head_failed:
-                await raise_for_status(answer, ManifestUnknownError(reference))
-                digest = stated_digest(answer)
-                if digest is not None and answer.media_type in set(MediaType):
+                if answer.status != HTTPStatus.OK:
+                    await raise_for_status(answer, ManifestUnknownError(reference))
+                digest, media_type = stated_digest(answer), answer.media_type
+                if digest is not None and media_type in _MANIFEST_TYPES:
                     _verify(reference.name, reference.digest, digest)
-                    size = answer.headers.get("Content-Length", "")
-                    return Descriptor(
-                        answer.media_type, digest, int(size) if size.isdecimal() else 0
-                    )
+                    return Descriptor(media_type, digest, answer.response.content_length or 0)
         return None
 
     async def manifest(

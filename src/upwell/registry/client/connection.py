@@ -1,10 +1,10 @@
 """Connection to remote registries: settings, logins, budget, transport."""
 
 import time
-from collections.abc import AsyncIterator, Callable, Collection, Iterable
-from contextlib import asynccontextmanager
+from collections.abc import Callable, Collection, Iterable
 from http import HTTPStatus
 from random import random
+from types import TracebackType
 
 from upwell.oci import Digest, InvalidDigestError
 from upwell.outbound.dialing import Dialer
@@ -57,25 +57,61 @@ class Connection:
         self, endpoints: Iterable[RegistryEndpoint], access: RequestAccess
     ) -> tuple[Credential, ...]:
         """Return the logins that `access` finds for the endpoints."""
-        found = [await self._login(endpoint, access) for endpoint in endpoints]
+        found = [await self.login(endpoint, access) for endpoint in endpoints]
         return tuple(login for login in found if login is not None)
 
-    async def _login(self, endpoint: RegistryEndpoint, access: RequestAccess) -> Credential | None:
+    async def login(self, endpoint: RegistryEndpoint, access: RequestAccess) -> Credential | None:
+        """Return the login that `access` finds for an endpoint; None for none."""
         source = access.credentials or self._credentials
         return None if source is None else await source.find(endpoint.registry, endpoint.repository)
 
-    @asynccontextmanager
-    async def open(
-        self, call: RegistryRequest, access: RequestAccess
-    ) -> AsyncIterator[RegistryResponse]:
+    def open(self, call: RegistryRequest, access: RequestAccess) -> "OpenCall":
         """Send `call` with the credentials that `access` finds, within the registry's budget."""
-        endpoint = call.endpoint
-        credential = await self._login(endpoint, access)
-        async with (
-            self.budget.slot(endpoint.registry, pull=call.is_pull),
-            await self._authorizer.send(call, credential) as answer,
-        ):
-            yield answer
+        return OpenCall(self, self._authorizer, call, access)
+
+
+class OpenCall:
+    """A call and its answer while a block lasts, with a slot of its registry.
+
+    A class, as there is one for each request: a generator costs more.
+    """
+
+    __slots__ = ("_access", "_answer", "_authorizer", "_call", "_connection")
+
+    def __init__(
+        self,
+        connection: Connection,
+        authorizer: Authorizer,
+        call: RegistryRequest,
+        access: RequestAccess,
+    ) -> None:
+        self._connection = connection
+        self._authorizer = authorizer
+        self._call = call
+        self._access = access
+        self._answer: RegistryResponse | None = None
+
+    async def __aenter__(self) -> RegistryResponse:
+        call, registry = self._call, self._call.endpoint.registry
+        credential = await self._connection.login(call.endpoint, self._access)
+        budget = self._connection.budget
+        await budget.take(registry, pull=call.is_pull)
+        try:
+            self._answer = await self._authorizer.send(call, credential)
+        except BaseException:
+            budget.give_back(registry)
+            raise
+        return self._answer
+
+    async def __aexit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None:
+        if self._answer is not None:
+            self._answer.response.release()
+        self._connection.budget.give_back(self._call.endpoint.registry)
 
 
 async def raise_for_status(

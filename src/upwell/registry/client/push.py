@@ -11,8 +11,9 @@ from urllib.parse import quote
 from yarl import URL
 
 from upwell.oci import Descriptor, Digest, Index, Manifest, MediaType, Reference
+from upwell.outbound.http.messages import Body
 from upwell.registry.client.connection import Connection, raise_for_status, stated_digest
-from upwell.registry.client.transport import Body, RegistryRequest, RegistryResponse
+from upwell.registry.client.transport import RegistryRequest, RegistryResponse
 from upwell.registry.errors import (
     BlobUnknownError,
     DigestMismatchError,

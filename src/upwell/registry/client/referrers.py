@@ -1,5 +1,6 @@
 """Referrers of a manifest, page by page (distribution-spec, Listing Referrers)."""
 
+import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 
@@ -27,6 +28,9 @@ from upwell.registry.interface import RequestAccess
 
 MAX_REFERRERS = 1000
 """Referrers of one image that are read."""
+_LINK = re.compile(r'<([^>]*)>((?:\s*;\s*[^\s;,="]+\s*=\s*(?:"[^"]*"|[^\s;,"]*))*)')
+"""A target and its parameters (RFC 8288, 3)."""
+_NEXT = re.compile(r';\s*rel\s*=\s*"?next"?\s*(?:;|$)', re.IGNORECASE)
 
 
 @dataclass(frozen=True, slots=True)
@@ -74,10 +78,14 @@ class ReferrerReader:
 
 def next_page(answer: RegistryResponse, endpoint: RegistryEndpoint, what: str) -> str | None:
     """Return path and query of the next page of a list (distribution-spec), if any."""
-    link = answer.response.links.get("next")
-    if link is None:
+    links = ",".join(answer.response.headers.all("Link"))
+    target = next((link[1] for link in _LINK.finditer(links) if _NEXT.search(link[2])), None)
+    if target is None:
         return None
-    url = URL(str(link["url"]))
+    try:
+        url = answer.url.join(URL(target))
+    except ValueError:
+        raise InvalidAnswerError(endpoint.name, f"{what} goes on nowhere") from None
     if url.origin() != answer.url.origin():
         raise InvalidAnswerError(endpoint.name, f"{what} goes on at another registry")
     return url.raw_path_qs

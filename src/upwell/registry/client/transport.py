@@ -1,4 +1,4 @@
-"""HTTP towards registries: one session, bounded and timed answers, failures as RegistryErrors.
+"""HTTP towards registries: one client, bounded and timed answers, failures as RegistryErrors.
 
 Sends what it is given, once: who asks is the authorizer's concern, what it means the client's.
 """
@@ -6,24 +6,34 @@ Sends what it is given, once: who asks is the authorizer's concern, what it mean
 import asyncio
 import math
 import ssl
-from collections.abc import AsyncIterator, Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import AsyncIterator, Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import cache
 from http import HTTPStatus
 from importlib.metadata import version
 from types import TracebackType
 from typing import TYPE_CHECKING, Self
+from urllib.parse import urlencode
 
-import aiohttp
 from yarl import URL
 
 from upwell.machine.sockets.connecting import connection_failure
 from upwell.outbound.dialing import Dialer, unrestricted
+from upwell.outbound.http.client import OutboundClient, OutboundResponse
+from upwell.outbound.http.errors import (
+    BrokenBodyError,
+    DisconnectedError,
+    HttpError,
+    NoConnectionError,
+)
+from upwell.outbound.http.messages import Body, HttpOrigin, OutboundRequest
+from upwell.outbound.http.pool import ConnectionPool
 from upwell.outbound.policy import ForbiddenAddressError
 from upwell.registry.budget import RequestBudget
 from upwell.registry.errors import (
     ForbiddenRegistryError,
     InvalidAnswerError,
+    RegistryError,
     RegistryUnavailableError,
 )
 from upwell.registry.hosts import RegistryEndpoint
@@ -34,8 +44,9 @@ if TYPE_CHECKING:
 _MAX_REDIRECTS = 5
 _MAX_CONNECTIONS = 256
 _KEEP_ALIVE = 30.0
-_CHUNK = 64 * 1024
+_MAX_ORIGINS = 10_000
 _MAX_WHY = 200
+_PROTOCOLS = ("http/1.1",)
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,15 +62,6 @@ class Timeouts:
     blob: float = 3600.0
     pace: float = 60.0
     pace_bytes: int = 60 * 4096
-
-
-@dataclass(frozen=True, slots=True)
-class Body:
-    """Body of a call: `size` bytes, opened anew each time that it must be sent again."""
-
-    open: Callable[[], AsyncIterator[bytes]] = field(repr=False)
-    size: int
-    media_type: str = "application/octet-stream"
 
 
 @dataclass(frozen=True, slots=True)
@@ -84,7 +86,7 @@ class RegistryRequest:
 class RegistryResponse:
     """A response whose body is still to be read; leave the context to give its connection back."""
 
-    response: aiohttp.ClientResponse = field(repr=False)
+    response: OutboundResponse = field(repr=False)
     name: str
     """Of whom the errors speak."""
     seconds: float
@@ -102,10 +104,7 @@ class RegistryResponse:
         error: BaseException | None,
         traceback: TracebackType | None,
     ) -> None:
-        if self.response.content.at_eof():
-            self.response.release()
-        else:
-            self.response.close()  # whatever is left may be endless
+        self.response.release()
 
     @property
     def status(self) -> int:
@@ -125,7 +124,7 @@ class RegistryResponse:
     @property
     def redirected(self) -> bool:
         """True if somebody else than the registry may have answered."""
-        return bool(self.response.history)
+        return self.response.redirected
 
     @property
     def media_type(self) -> str:
@@ -139,8 +138,10 @@ class RegistryResponse:
         waited, received = 0.0, 0
         while True:
             since = clock()
-            with _mapped_errors(self.name, self.seconds):
-                chunk = await self.response.content.read(_CHUNK)
+            try:
+                chunk = await self.response.read()
+            except (HttpError, TimeoutError) as error:
+                raise _as_registry_error(error, self.name, self.seconds) from error
             if not chunk:
                 return
             waited, received = waited + clock() - since, received + len(chunk)
@@ -172,21 +173,22 @@ class RegistryResponse:
 
 
 class Transport:
-    """Sends calls over one session and remembers on which scheme a registry answers."""
+    """Sends calls over one client and remembers on which scheme a registry answers."""
 
     def __init__(self, budget: RequestBudget, timeouts: Timeouts, dialer: Dialer | None) -> None:
         self._budget = budget
         self._dialer = dialer or unrestricted()
         self._timeouts = timeouts
-        self._session: aiohttp.ClientSession | None = None
+        self._http: OutboundClient | None = None
         self._contexts: dict[Path, ssl.SSLContext] = {}
+        self._origins: dict[tuple[str, str, bool, Path | None], HttpOrigin] = {}
         self._schemes: dict[str, str] = {}
 
     async def aclose(self) -> None:
         """Close every connection."""
-        if self._session is not None:
-            session, self._session = self._session, None
-            await session.close()
+        if self._http is not None:
+            client, self._http = self._http, None
+            await client.aclose()
 
     async def send(self, call: RegistryRequest, authorization: str | None) -> RegistryResponse:
         """Send `call` once, on the first of its endpoint's schemes that connects.
@@ -194,24 +196,17 @@ class Transport:
         Raises RateLimitedError, RegistryUnavailableError or InvalidAnswerError.
         """
         endpoint = call.endpoint
-        seconds = self._timeouts.blob if call.is_blob else self._timeouts.answer
-        headers = {"Accept": call.accept}
-        if authorization:
-            headers["Authorization"] = authorization
-        if call.body is not None:
-            headers["Content-Type"] = call.body.media_type
-            headers["Content-Length"] = str(call.body.size)
-        self._budget.check(endpoint.registry, pull=call.is_pull)
-        with _mapped_errors(endpoint.name, seconds):
-            response = await self._request(call, headers)
-        error = self._budget.observe(endpoint.registry, response.status, response.headers)
-        if error is not None:
-            response.close()
-            raise error
-        if response.url.scheme not in endpoint.schemes:
-            response.close()
-            raise InvalidAnswerError(endpoint.name, "it redirects from https to plain http")
         limits = self._timeouts
+        seconds = limits.blob if call.is_blob else limits.answer
+        self._budget.check(endpoint.registry, pull=call.is_pull)
+        try:
+            response = await self._request(call, authorization)
+        except (HttpError, TimeoutError, UnicodeError) as error:
+            raise _as_registry_error(error, endpoint.name, seconds) from error
+        refusal = self._budget.observe(endpoint.registry, response.status, response.headers)
+        if refusal is not None:
+            response.release()
+            raise refusal
         pace = (limits.pace, limits.pace_bytes) if call.is_blob else (math.inf, 0)
         return RegistryResponse(response, endpoint.name, seconds, pace)
 
@@ -219,15 +214,13 @@ class Transport:
         self, endpoint: RegistryEndpoint, url: URL, form: Sequence[tuple[str, str]]
     ) -> RegistryResponse:
         """Send a form to a token server; redirects are not followed: the form holds a secret."""
-        with _mapped_errors(url.host or endpoint.name, self._timeouts.answer):
-            response = await self._client().post(
-                url,
-                data=form,
-                allow_redirects=False,
-                ssl=self._trust(endpoint),
-                timeout=self._timeout(is_blob=False),
-            )
-        return self._token_answer(endpoint, response)
+        content = urlencode(form).encode()
+
+        async def opened() -> AsyncIterator[bytes]:
+            yield content
+
+        body = Body(opened, len(content), "application/x-www-form-urlencoded")
+        return await self._ask_token_server(endpoint, url, body=body)
 
     async def get(
         self,
@@ -237,57 +230,70 @@ class Transport:
         authorization: str | None,
     ) -> RegistryResponse:
         """Ask a token server; raises as `send` does."""
-        headers = {"Authorization": authorization} if authorization else {}
-        with _mapped_errors(url.host or endpoint.name, self._timeouts.answer):
-            response = await self._client().get(
-                url.extend_query(query),
-                headers=headers,
-                max_redirects=_MAX_REDIRECTS,
-                ssl=self._trust(endpoint),
-                timeout=self._timeout(is_blob=False),
-            )
-        return self._token_answer(endpoint, response)
+        return await self._ask_token_server(
+            endpoint, url.extend_query(query), authorization=authorization
+        )
 
-    def _token_answer(
-        self, endpoint: RegistryEndpoint, response: aiohttp.ClientResponse
+    async def _ask_token_server(
+        self,
+        endpoint: RegistryEndpoint,
+        url: URL,
+        *,
+        authorization: str | None = None,
+        body: Body | None = None,
     ) -> RegistryResponse:
+        name, seconds = url.host or endpoint.name, self._timeouts.answer
+        try:
+            request = OutboundRequest(
+                "GET" if body is None else "POST",
+                HttpOrigin.of(url, lambda: self._trust(endpoint)),
+                url.raw_path_qs,
+                _headers("*/*", authorization),
+                trust=lambda: self._trust(endpoint),
+                body=body,
+                seconds=seconds,
+                redirects=_MAX_REDIRECTS if body is None else 0,
+                schemes=endpoint.schemes,
+            )
+            response = await self._client().send(request)
+        except (HttpError, TimeoutError, ValueError) as error:  # UnicodeError is one
+            raise _as_registry_error(error, name, seconds) from error
         # Without a token the registry cannot be asked either: its gate is the one to close.
         if response.status in {HTTPStatus.TOO_MANY_REQUESTS, HTTPStatus.SERVICE_UNAVAILABLE}:
-            response.close()
-            error = self._budget.observe(endpoint.registry, response.status, response.headers)
-            if error is not None:
-                raise error
-        name = response.url.host or endpoint.name
-        return RegistryResponse(response, name, self._timeouts.answer)
+            response.release()
+            refusal = self._budget.observe(endpoint.registry, response.status, response.headers)
+            if refusal is not None:
+                raise refusal
+        return RegistryResponse(response, response.url.host or endpoint.name, seconds)
 
-    async def _request(
-        self, call: RegistryRequest, headers: Mapping[str, str]
-    ) -> aiohttp.ClientResponse:
-        authority = call.endpoint.authority
-        failures: list[aiohttp.ClientConnectionError] = []
-        for scheme in self._order(call.endpoint):
-            url = _url(call, scheme)
+    async def _request(self, call: RegistryRequest, authorization: str | None) -> OutboundResponse:
+        endpoint, limits = call.endpoint, self._timeouts
+        failures: list[HttpError] = []
+        for scheme in self._order(endpoint):
+            request = OutboundRequest(
+                call.method,
+                self._origin(endpoint, scheme),
+                call.path,
+                _headers(call.accept, authorization),
+                trust=lambda: self._trust(endpoint),
+                body=call.body,
+                seconds=limits.blob if call.is_blob else limits.answer,
+                idle=limits.idle if call.is_blob else None,
+                redirects=_MAX_REDIRECTS if call.body is None else 0,  # what was sent is gone
+                schemes=endpoint.schemes,
+            )
             try:
-                response = await self._client().request(
-                    call.method,
-                    url,
-                    headers=headers,
-                    data=call.body.open() if call.body is not None else None,
-                    allow_redirects=call.body is None,  # what was sent cannot be sent on
-                    max_redirects=_MAX_REDIRECTS,
-                    ssl=self._trust(call.endpoint),
-                    timeout=self._timeout(is_blob=call.is_blob),
-                )
-            except (TimeoutError, aiohttp.ClientConnectorCertificateError):
-                raise
-            except aiohttp.ClientConnectionError as error:
+                response = await self._client().send(request)
+            except (NoConnectionError, DisconnectedError) as error:
+                if isinstance(error, NoConnectionError) and error.is_untrusted:
+                    raise
                 failures.append(error)
             else:
                 if response.status == HTTPStatus.BAD_REQUEST and scheme == "http":
                     # How Go's servers answer plain http on a port that has got TLS.
-                    self._schemes.pop(authority, None)
+                    self._schemes.pop(endpoint.authority, None)
                 else:
-                    self._schemes[authority] = scheme
+                    self._schemes[endpoint.authority] = scheme
                 return response
         raise failures[-1]
 
@@ -296,35 +302,43 @@ class Transport:
         known = self._schemes.get(endpoint.authority)
         if known == "https":
             return ("https",)
-        return tuple(sorted(endpoint.schemes, key=lambda scheme: scheme != known))
+        if known is None or known == endpoint.schemes[0]:
+            return endpoint.schemes
+        return (known, *(scheme for scheme in endpoint.schemes if scheme != known))
 
-    def _client(self) -> aiohttp.ClientSession:
+    def _origin(self, endpoint: RegistryEndpoint, scheme: str) -> HttpOrigin:
+        key = (scheme, endpoint.authority, endpoint.insecure, endpoint.ca_file)
+        if (known := self._origins.get(key)) is not None:
+            return known
+        try:
+            url = URL(f"{scheme}://{endpoint.authority}", encoded=True)
+            origin = HttpOrigin.of(url, lambda: self._trust(endpoint))
+        except ValueError:
+            why = "its address is not a host and port"
+            raise RegistryUnavailableError(endpoint.name, why) from None
+        if len(self._origins) >= _MAX_ORIGINS:
+            self._origins.clear()
+        self._origins[key] = origin
+        return origin
+
+    def _client(self) -> OutboundClient:
         # Created late: it belongs to the loop that runs the first request.
-        if self._session is None:
-            self._session = aiohttp.ClientSession(
-                connector=self._dialer.connector(
-                    limit=_MAX_CONNECTIONS, keepalive_timeout=_KEEP_ALIVE
-                ),
-                cookie_jar=aiohttp.DummyCookieJar(),
-                # Digests are of the bytes as they are stored, and nothing may inflate.
-                auto_decompress=False,
-                headers={
-                    "User-Agent": f"upwell/{version('upwell')}",
-                    "Accept-Encoding": "identity",
-                },
+        if self._http is None:
+            pool = ConnectionPool(
+                self._dialer, _MAX_CONNECTIONS, self._timeouts.connect, _KEEP_ALIVE
             )
-        return self._session
+            # Digests are of the bytes as they are stored, and nothing may inflate.
+            headers = {"User-Agent": f"upwell/{version('upwell')}", "Accept-Encoding": "identity"}
+            self._http = OutboundClient(pool, headers)
+        return self._http
 
-    def _timeout(self, *, is_blob: bool) -> aiohttp.ClientTimeout:
-        limits = self._timeouts
-        total, idle = (limits.blob, limits.idle) if is_blob else (limits.answer, None)
-        return aiohttp.ClientTimeout(total=total, sock_connect=limits.connect, sock_read=idle)
-
-    def _trust(self, endpoint: RegistryEndpoint) -> ssl.SSLContext | bool:
-        if endpoint.insecure or endpoint.ca_file is None:
-            return not endpoint.insecure
+    def _trust(self, endpoint: RegistryEndpoint) -> ssl.SSLContext:
+        if endpoint.insecure:
+            return _unverified()
+        if endpoint.ca_file is None:
+            return _system_authorities()
         if endpoint.ca_file not in self._contexts:
-            context = ssl.create_default_context()
+            context = _verified()
             try:
                 context.load_verify_locations(cafile=endpoint.ca_file)
             except OSError as error:  # ssl.SSLError is one
@@ -334,57 +348,69 @@ class Transport:
         return self._contexts[endpoint.ca_file]
 
 
+def _verified() -> ssl.SSLContext:
+    context = ssl.create_default_context()
+    context.set_alpn_protocols(_PROTOCOLS)
+    return context
+
+
+_system_authorities = cache(_verified)
+"""To read them takes longer than many requests."""
+
+
+@cache
+def _unverified() -> ssl.SSLContext:
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
+    context.check_hostname = False
+    context.verify_mode = ssl.CERT_NONE
+    context.set_alpn_protocols(_PROTOCOLS)
+    return context
+
+
 _NO_TLS = ("WRONG_VERSION_NUMBER", "wrong version number", "record layer failure")
 """Words of OpenSSL's for an answer that is no TLS."""
 
 
-def _url(call: RegistryRequest, scheme: str) -> URL:
-    try:
-        url = URL(f"{scheme}://{call.endpoint.authority}{call.path}", encoded=True)
-        reachable = url.host and url.port  # a port out of range is found only here
-    except ValueError:
-        reachable = None
-    if not reachable:
-        raise RegistryUnavailableError(call.endpoint.name, "its address is not a host and port")
-    return url
+def _headers(accept: str, authorization: str | None) -> Mapping[str, str]:
+    if authorization is None:
+        return {"Accept": accept}
+    return {"Accept": accept, "Authorization": authorization}
 
 
-@contextmanager
-def _mapped_errors(name: str, seconds: float) -> Iterator[None]:
-    """Turn what aiohttp raises into our errors. No URL goes into them: it may be signed."""
-    try:
-        yield
-    except TimeoutError as error:
-        raise RegistryUnavailableError(name, f"no complete answer within {seconds:g} s") from error
-    except aiohttp.ClientConnectorCertificateError as error:
+def _as_registry_error(error: Exception, name: str, seconds: float) -> RegistryError:
+    """Return our error for what a request failed by. No URL goes into it: it may be signed."""
+    match error:
+        case NoConnectionError():
+            return _no_connection(error, name)
+        case TimeoutError():
+            why = f"no complete answer within {seconds:g} s"
+        case BrokenBodyError():
+            why = "its answer broke off"
+        case DisconnectedError():
+            why = "the connection broke"
+        case UnicodeError():
+            why = "its host is not a name that can be looked up"
+        case _:
+            return InvalidAnswerError(name, str(error) or "what it answers is not HTTP/1.1")
+    return RegistryUnavailableError(name, why)
+
+
+def _no_connection(failed: NoConnectionError, name: str) -> RegistryError:
+    error = failed.os_error
+    if isinstance(error, ForbiddenAddressError):
+        return ForbiddenRegistryError(name, str(error))
+    if failed.is_untrusted:
         why = (
             "its certificate is not trusted: set `ca-file` (or `insecure`) in a [[registry]] of the"
             " configuration file, or importPolicy.insecure of the tag"
         )
-        raise RegistryUnavailableError(name, why) from error
-    except aiohttp.ClientConnectorSSLError as error:
+    elif isinstance(error, ssl.SSLError):
         why = str(error)[:_MAX_WHY] or "no TLS"
         if any(words in why for words in _NO_TLS):
             why = (
                 "it speaks plain HTTP: allow that by `insecure` in a [[registry]] of the"
                 " configuration file, or by importPolicy.insecure of the tag"
             )
-        raise RegistryUnavailableError(name, why) from error
-    except aiohttp.ClientConnectorError as error:
-        if isinstance(error.os_error, ForbiddenAddressError):
-            raise ForbiddenRegistryError(name, str(error.os_error)) from error
-        why = connection_failure(error.host, error.port, error.os_error)
-        raise RegistryUnavailableError(name, why) from error
-    except aiohttp.ClientPayloadError as error:
-        raise RegistryUnavailableError(name, "its answer broke off") from error
-    except aiohttp.ClientConnectionError as error:
-        why = str(error)[:_MAX_WHY] or "the connection broke"
-        raise RegistryUnavailableError(name, why) from error
-    except UnicodeError as error:
-        raise RegistryUnavailableError(
-            name, "its host is not a name that can be looked up"
-        ) from error
-    except aiohttp.ClientError as error:
-        # Its message quotes what came, which may be another service's.
-        why = f"not HTTP as we know it: {type(error).__name__}"
-        raise InvalidAnswerError(name, why) from error
+    else:
+        why = connection_failure(failed.host, failed.port, error)
+    return RegistryUnavailableError(name, why)
