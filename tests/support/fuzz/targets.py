@@ -2,12 +2,15 @@
 
 import io
 import json
+import shutil
+import sys
 import tarfile
 import tempfile
 import zipfile
 from collections.abc import Callable, Mapping
 from contextlib import suppress
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 from upwell.api.manifests import InvalidManifestTextError
@@ -23,16 +26,23 @@ from upwell.formats.s2i.contract import S2iError
 from upwell.formats.s2i.ignore import ignore_rules
 from upwell.inventory import layer_archive
 from upwell.inventory.databases import APK_INSTALLED, DPKG_STATUS, parse_database
+from upwell.inventory.files import archive as layer_files
+from upwell.inventory.files.elf import UnreadableElfError, elf_row
 from upwell.machine import clock
 from upwell.oci import (
     ImageConfig,
     InvalidManifestError,
     InvalidReferenceError,
+    Manifest,
     Reference,
     parse_manifest,
 )
+from upwell.oci.rebase.documents import NamedBase, NotRebasableError, rebased
+from upwell.oci.rebase.images import LayeredImage
+from upwell.oci.rebase.records import base_records
 from upwell.policy.images.selection import InvalidSelectionError, TagSelection
 from upwell.policy.promotion.verification.junit import InvalidReportError, parse_report
+from upwell.policy.rebase.safety import document_findings
 from upwell.server.http.body import decode_json, decode_yaml_object
 from upwell.server.http.errors import ApiError
 from upwell.server.http.selectors import parse_filter
@@ -56,6 +66,28 @@ class FuzzTarget:
 def _layer(data: bytes) -> None:
     limits = {"unpacked": 4 * 1024**2, "database": 100_000, "entries": 1000, "packages": 1000}
     _require_answer(answer(layer_archive.run, io.BytesIO(data), limits))
+
+
+def _layer_files(data: bytes) -> None:
+    limits = {"unpacked": 4 * 1024**2, "elf": 1024**2, "entries": 1000, "characters": 100_000}
+    _require_answer(answer(layer_files.run, io.BytesIO(data), limits))
+
+
+def _elf(data: bytes) -> None:
+    with suppress(UnreadableElfError):
+        elf_row(io.BytesIO(data))
+
+
+def _rebase(data: bytes) -> None:
+    """Rebase an image of this configuration from and to a base of the same."""
+    with suppress(InvalidManifestError, NotRebasableError):
+        manifest = parse_manifest(_MANIFEST.replace(b"x/y", _CONFIG_TYPE, 1))
+        if isinstance(manifest, Manifest):
+            image = LayeredImage.parse(manifest, data)
+            base = NamedBase(image, Reference.parse("a.test/b:1"), image.digest)
+            made = rebased(image, base, base)
+            document_findings(made)
+            base_records(made.image)
 
 
 def _archive(data: bytes) -> None:
@@ -170,8 +202,28 @@ _MANIFEST = json.dumps(
     }
 ).encode()
 
+_CONFIG_TYPE = b"application/vnd.oci.image.config.v1+json"
+_CONFIG = json.dumps(
+    {
+        "architecture": "amd64",
+        "os": "linux",
+        "created": "2026-01-01T00:00:00Z",
+        "config": {
+            "Env": ["PATH=/a:/b", "A=b"],
+            "Cmd": ["x"],
+            "Labels": {"io.buildpacks.lifecycle.metadata": '{"runImage":{"reference":"a@b"}}'},
+            "Volumes": {"/a": {}},
+        },
+        "rootfs": {"type": "layers", "diff_ids": [f"sha256:{'c' * 64}"]},
+        "history": [{"created_by": "a"}, {"empty_layer": True}],
+    }
+).encode()
+
 TARGETS: Mapping[str, FuzzTarget] = {
     "layer": FuzzTarget(_layer, (_tar("w"), _tar("w:gz"))),
+    "layer files": FuzzTarget(_layer_files, (_tar("w"), _tar("w:gz"))),
+    "elf": FuzzTarget(_elf, (Path(shutil.which("true") or sys.executable).read_bytes(),)),
+    "rebase": FuzzTarget(_rebase, (_CONFIG,)),
     "archive": FuzzTarget(_archive, (_tar("w"), _tar("w:gz"), _tar("w:xz"), _zip())),
     "databases": FuzzTarget(_databases, (DPKG.encode(), b"P:a\nV:1\nA:x\no:b\n\n")),
     "report": FuzzTarget(

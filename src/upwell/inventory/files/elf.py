@@ -3,7 +3,6 @@
 from collections.abc import Iterator
 from typing import IO, Any
 
-from elftools.common.exceptions import ELFError
 from elftools.elf.dynamic import Dynamic
 from elftools.elf.elffile import ELFFile
 from elftools.elf.gnuversions import GNUVerDefSection, GNUVerNeedSection
@@ -28,9 +27,9 @@ def elf_row(content: IO[bytes]) -> ElfRow | None:
     """
     try:
         return _row(ELFFile(content))
-    except UnreadableElfError:
+    except (UnreadableElfError, MemoryError):
         raise
-    except (ELFError, ValueError, LookupError, TypeError, AttributeError, AssertionError) as error:
+    except Exception as error:  # the library raises anything on what nobody foresaw
         raise UnreadableElfError(f"{type(error).__name__}: {error}") from error
 
 

@@ -87,8 +87,11 @@ def rebased(image: LayeredImage, old: NamedBase, new: NamedBase) -> RebasedImage
     Raises NotRebasableError, or InvalidManifestError for documents that cannot be written.
     """
     _check(image, old, new)
-    merged = _merged(image, old, new)
-    config = encoded(_config(image, old.image, new.image, merged))
+    try:
+        merged = _merged(image, old, new)
+        config = encoded(_config(image, old.image, new.image, merged))
+    except RecursionError:  # of a comparison
+        raise InvalidManifestError(f"the configuration of {image.digest} is too deep") from None
     manifest = encoded(_manifest(image, old, new, config))
     made = parse_manifest(manifest)
     if not isinstance(made, Manifest):

@@ -18,6 +18,8 @@ from upwell.oci import (
     Platform,
 )
 
+_TOO_DEEP = "a document is nested deeper than any is"
+
 
 @dataclass(frozen=True, slots=True)
 class LayeredImage:
@@ -98,13 +100,18 @@ def encoded(document: Mapping[str, Any]) -> bytes:
     """Return the bytes of a document that was made anew; raises InvalidManifestError."""
     try:
         return json.dumps(document, separators=(",", ":"), allow_nan=False).encode()
+    except RecursionError:
+        raise InvalidManifestError(_TOO_DEEP) from None
     except ValueError as error:
         raise InvalidManifestError(f"a document has a number that JSON has not: {error}") from None
 
 
 def _strict(raw: bytes) -> Mapping[str, Any]:
     """Decode a document that was parsed before, whose numbers JSON must have."""
-    found = json.loads(raw, parse_constant=_refused)
+    try:
+        found = json.loads(raw, parse_constant=_refused)
+    except RecursionError:
+        raise InvalidManifestError(_TOO_DEEP) from None
     return found if isinstance(found, dict) else {}
 
 

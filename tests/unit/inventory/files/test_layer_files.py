@@ -127,6 +127,14 @@ def test_what_only_begins_as_a_program_cannot_be_read(cut: int) -> None:
     assert read(tar_of({"app": shell()[:cut]})).elf == {"app": None}
 
 
+def test_a_header_with_numbers_that_none_has_cannot_be_read() -> None:
+    for at in (0x20, 0x28):  # where the headers of segments and of sections begin
+        content = bytearray(shell())
+        content[at : at + 8] = b"\xff" * 8
+        with pytest.raises(UnreadableElfError):
+            elf_row(io.BytesIO(bytes(content)))
+
+
 async def test_a_worker_reads_a_layer_once_and_its_facts_are_kept(tmp_path: Path) -> None:
     image = ImageInMemory(compressed(tar_of({"bin/sh": shell(), "srv/a": b"#!/bin/sh\n"})))
     (layer,) = image.layers
