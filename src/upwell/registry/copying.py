@@ -204,14 +204,32 @@ class _Copy:
         What is no such thing, or is never taken, stays behind by itself: the image is there all the
         same. Raises RegistryError for what may pass.
         """
-        for tag in attachment_tags(image):
+        source, access = self.copier.source, self.copier.access.source
+        tagged: dict[str, Descriptor] = {}
+        listed: list[Descriptor] = []
+
+        async def look_up(tag: str) -> None:
             async with self._leaving_behind():
-                await self._tagged(tag)
-        async with self._leaving_behind():
-            source, access = self.copier.source, self.copier.access.source
-            for entry in await source.referrers_of(self.origin.with_digest(image), access):
+                try:
+                    tagged[tag] = await source.resolve(self.origin.with_tag(tag), access)
+                except ManifestUnknownError:
+                    return
+
+        async def list_referrers() -> None:
+            async with self._leaving_behind():
+                listed.extend(await source.referrers_of(self.origin.with_digest(image), access))
+
+        # Most images have none: all is asked for at once. What there is comes one after another,
+        # as the lists that some registries have of it are read and written again for each.
+        tags = tuple(attachment_tags(image))
+        await _together([*map(look_up, tags), list_referrers()])
+        for tag in tags:
+            if tag in tagged:
                 async with self._leaving_behind():
-                    await self._referrer(entry)
+                    await self._tagged(tag, tagged[tag].digest)
+        for entry in listed:
+            async with self._leaving_behind():
+                await self._referrer(entry)
 
     @asynccontextmanager
     async def _leaving_behind(self) -> AsyncIterator[None]:
@@ -225,13 +243,9 @@ class _Copy:
             extra = {"image": str(self.goal), "why": str(error)}
             log.warning("attachment left behind", extra=extra)
 
-    async def _tagged(self, tag: str) -> None:
-        source, access = self.copier.source, self.copier.access.source
-        try:
-            found = await source.resolve(self.origin.with_tag(tag), access)
-        except ManifestUnknownError:
-            return
-        manifest = await source.manifest(self.origin.with_digest(found.digest), access)
+    async def _tagged(self, tag: str, digest: Digest) -> None:
+        access = self.copier.access.source
+        manifest = await self.copier.source.manifest(self.origin.with_digest(digest), access)
         if isinstance(manifest, Manifest):
             await self._attach(tag, manifest)
 

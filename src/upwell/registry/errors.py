@@ -26,6 +26,16 @@ class ManifestUnknownError(RegistryError):
         self.reference = reference
 
 
+class RepositoryUnknownError(RegistryError):
+    """Error for a repository to which nothing was pushed."""
+
+    reason = "RepositoryUnknown"
+
+    def __init__(self, repository: str) -> None:
+        super().__init__(f"no repository {repository}: check the name, and that it was pushed")
+        self.repository = repository
+
+
 class BlobUnknownError(RegistryError):
     """No blob has this digest in the repository."""
 

@@ -42,16 +42,6 @@ class ManifestPush:
     """True if the content may be missing, since it is fetched when someone asks for it."""
 
 
-class RepositoryUnknownError(RegistryError):
-    """Error for a repository to which nothing was pushed."""
-
-    reason = "RepositoryUnknown"
-
-    def __init__(self, repository: str) -> None:
-        super().__init__(f"no repository {repository}: check the name, and that it was pushed")
-        self.repository = repository
-
-
 class UploadUnknownError(RegistryError):
     """The upload is finished, cancelled or expired, or never was."""
 

@@ -13,13 +13,17 @@ from tests.support.registry.origins import StreamInMemory
 
 from upwell.oci import Digest, MediaType, Reference
 from upwell.registry.embedded import EmbeddedRegistry, StorageLimits
-from upwell.registry.errors import BlobUnknownError, DigestMismatchError, ManifestUnknownError
+from upwell.registry.errors import (
+    BlobUnknownError,
+    DigestMismatchError,
+    ManifestUnknownError,
+    RepositoryUnknownError,
+)
 from upwell.registry.hosting import (
     HostedRegistry,
     ManifestContentUnknownError,
     ManifestInvalidError,
     ManifestPush,
-    RepositoryUnknownError,
     UploadOffsetError,
     UploadUnknownError,
 )

@@ -21,9 +21,9 @@ from upwell.registry.errors import (
     BlobUnknownError,
     InvalidAnswerError,
     ManifestUnknownError,
+    RepositoryUnknownError,
 )
 from upwell.registry.forwarding import ForwardingRegistry
-from upwell.registry.hosting import RepositoryUnknownError
 from upwell.registry.interface import Registry
 from upwell.registry.pull_through import PullThroughRegistry
 from upwell.registry.routed import RoutedRegistry

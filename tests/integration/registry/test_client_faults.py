@@ -28,9 +28,9 @@ from upwell.registry.errors import (
     RegistryError,
     RegistryRejectedError,
     RegistryUnavailableError,
+    RepositoryUnknownError,
     UnauthorizedError,
 )
-from upwell.registry.hosting import RepositoryUnknownError
 from upwell.registry.hosts import RegistryHost, RegistryHosts, RegistryLimits
 from upwell.registry.interface import Credential, RequestAccess
 

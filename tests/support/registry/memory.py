@@ -11,8 +11,8 @@ from upwell.registry.errors import (
     InvalidAnswerError,
     ManifestUnknownError,
     RegistryError,
+    RepositoryUnknownError,
 )
-from upwell.registry.hosting import RepositoryUnknownError
 from upwell.registry.interface import DEFAULT_ACCESS, Credential, RequestAccess
 
 _UNKNOWN_SIZE = 100

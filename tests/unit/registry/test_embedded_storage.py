@@ -20,12 +20,12 @@ from upwell.registry.errors import (
     BlobUnknownError,
     InvalidAnswerError,
     ManifestUnknownError,
+    RepositoryUnknownError,
 )
 from upwell.registry.hosting import (
     ContentTooLargeError,
     HostedRegistry,
     ManifestPush,
-    RepositoryUnknownError,
     StorageError,
     StorageFullError,
     UploadUnknownError,

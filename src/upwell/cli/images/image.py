@@ -7,7 +7,7 @@ from collections import Counter
 from collections.abc import AsyncIterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, override
 
 import click
 
@@ -17,22 +17,35 @@ from upwell.cli.core.examples import examples
 from upwell.cli.core.terminal import echo
 from upwell.cli.images.mirror_mappings import MirrorMapping, read_mappings
 from upwell.cli.images.registry_settings import configured_registries
-from upwell.cli.images.verify import verify
 from upwell.oci import Platform, Reference
 from upwell.registry.copying import CopyProgress, CopyStep, ImageCopier, WantsPlatform
 from upwell.registry.credentials import default_auth_files
 from upwell.registry.errors import ManifestUnknownError, RegistryError
 
 
+class _ImageGroup(click.Group):
+    """A group whose `verify` is imported when it is called: `mirror` starts in half the time."""
+
+    @override
+    def list_commands(self, ctx: click.Context) -> list[str]:
+        return sorted([*super().list_commands(ctx), "verify"])
+
+    @override
+    def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
+        if cmd_name != "verify":
+            return super().get_command(ctx, cmd_name)
+        from upwell.cli.images.verify import verify  # noqa: PLC0415 - as the docstring says
+
+        return verify
+
+
 @click.group(
+    cls=_ImageGroup,
     no_args_is_help=True,
     epilog=examples("upwell image mirror quay.io/team/app:1 backup.example/app"),
 )
 def image() -> None:
     """Copy images between registries, without a server; verify them by image policies."""
-
-
-image.add_command(verify)
 
 
 @dataclass(frozen=True, slots=True)

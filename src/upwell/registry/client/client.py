@@ -36,8 +36,8 @@ from upwell.registry.errors import (
     InvalidAnswerError,
     ManifestUnknownError,
     RegistryError,
+    RepositoryUnknownError,
 )
-from upwell.registry.hosting import RepositoryUnknownError
 from upwell.registry.hosts import RegistryEndpoint, RegistryHosts
 from upwell.registry.interface import DEFAULT_ACCESS, Credential, CredentialSource, RequestAccess
 

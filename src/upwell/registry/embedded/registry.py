@@ -23,12 +23,12 @@ from upwell.registry.errors import (
     DigestMismatchError,
     InvalidAnswerError,
     ManifestUnknownError,
+    RepositoryUnknownError,
 )
 from upwell.registry.hosting import (
     FindQuota,
     ManifestEntry,
     ManifestPush,
-    RepositoryUnknownError,
     StorageFullError,
     StorageQuota,
     no_quota,

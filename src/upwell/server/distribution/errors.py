@@ -14,6 +14,7 @@ from upwell.registry.errors import (
     RateLimitedError,
     RegistryError,
     RegistryUnavailableError,
+    RepositoryUnknownError,
     UnauthorizedError,
 )
 from upwell.registry.hosting import (
@@ -21,7 +22,6 @@ from upwell.registry.hosting import (
     ManifestContentUnknownError,
     ManifestInvalidError,
     QuotaExceededError,
-    RepositoryUnknownError,
     StorageError,
     StorageFullError,
     TooManyUploadsError,

@@ -10,7 +10,8 @@ from upwell.api.meta import Resource
 from upwell.oci import InvalidManifestError, parse_manifest
 from upwell.policy.access.roles import MIRROR_NAMESPACE
 from upwell.policy.images.streams import is_image_tag
-from upwell.registry.hosting import HostedRegistry, ManifestPush, RepositoryUnknownError
+from upwell.registry.errors import RepositoryUnknownError
+from upwell.registry.hosting import HostedRegistry, ManifestPush
 from upwell.server.distribution.requests import DistributionError
 from upwell.store.interface import NotFoundError, Reader
 
