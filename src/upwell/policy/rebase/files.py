@@ -7,6 +7,7 @@ from collections.abc import Iterator
 from upwell.inventory.interface import EntryKind, LayerEntry
 from upwell.policy.rebase.comparison import BaseUpdate
 from upwell.policy.rebase.findings import RebaseFault, RebaseFinding
+from upwell.policy.rebase.layered_files import parents
 
 _DATABASES = (
     "var/lib/dpkg/",
@@ -44,6 +45,8 @@ def _problem(
             why = "it would list the packages of the old base, not those that are there"
             return RebaseFault.PACKAGE_DATABASE, why
         return RebaseFault.FILE_OVERLAP, "the base update changes what the image has of its own"
+    if any(_leads_elsewhere(update, folder) for folder in parents(path)):
+        return RebaseFault.FILE_OVERLAP, "a folder above it is a link in one of the bases alone"
     if entry.kind is EntryKind.HARD_LINK and entry.content in update.changed:
         return RebaseFault.FILE_OVERLAP, "it is a hard link to what the base update changes"
     if entry.kind is EntryKind.SYMLINK and update.loses(path):
@@ -69,6 +72,14 @@ def _overlaps(update: BaseUpdate, path: str, entry: LayerEntry) -> bool:
         return (path in update.changed and new != entry) or path in update.changed_folders
     # Layers name the folders of their files again, with the owner and mode that these had.
     return path in update.changed and new is not None and new != entry
+
+
+def _leads_elsewhere(update: BaseUpdate, folder: str) -> bool:
+    """Return True if a folder is one in the old or the new base alone, and a link or file there."""
+    if folder not in update.changed:
+        return False
+    entries = (bottom.entries.get(folder) for bottom in (update.old, update.new))
+    return any(entry is not None and entry.kind is not EntryKind.DIRECTORY for entry in entries)
 
 
 def _removed(update: BaseUpdate) -> Iterator[str]:

@@ -151,6 +151,15 @@ def test_a_folder_that_is_a_link_in_the_new_base_is_an_overlap() -> None:
     assert faults(old, new, layer({"bin": FOLDER, "bin/app": file()})) == {RebaseFault.FILE_OVERLAP}
 
 
+@pytest.mark.parametrize("new", [link("srv"), link("gone"), file("1")])
+def test_a_folder_that_leads_elsewhere_counts_where_no_layer_names_it(new: LayerEntry) -> None:
+    own = layer({"opt/team/app": file()})
+    folder, other = layer({"opt": FOLDER, "srv": FOLDER}), layer({"opt": new, "srv": FOLDER})
+    assert faults(folder, other, own) == {RebaseFault.FILE_OVERLAP}
+    assert faults(other, folder, own) == {RebaseFault.FILE_OVERLAP}
+    assert findings(other, other, own) == []
+
+
 def test_a_path_through_a_link_of_the_base_is_the_file_behind_it() -> None:
     old = layer({"bin": link("usr/bin"), "usr/bin/sh": file("1")})
     new = layer({"bin": link("usr/bin"), "usr/bin/sh": file("2")})
