@@ -59,6 +59,8 @@ class NamedBase:
 class RebasedImage:
     """An image on its new base, of which nothing has been written."""
 
+    source: LayeredImage
+    """The image before."""
     image: LayeredImage
     config: bytes = field(repr=False)
     merged: MergedSettings
@@ -96,7 +98,7 @@ def rebased(image: LayeredImage, old: NamedBase, new: NamedBase) -> RebasedImage
     made = parse_manifest(manifest)
     if not isinstance(made, Manifest):
         raise NotRebasableError(f"{image.digest} is no image of one platform")
-    result = RebasedImage(LayeredImage.parse(made, config), config, merged, old, new)
+    result = RebasedImage(image, LayeredImage.parse(made, config), config, merged, old, new)
     _verify(image, result)
     return result
 

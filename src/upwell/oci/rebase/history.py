@@ -18,8 +18,7 @@ def rebased_history(image: LayeredImage, old: LayeredImage, new: LayeredImage) -
     """
     if not image.history and not new.history:
         return None
-    count = len(image.layers) - len(old.layers)
-    return [*_base_steps(new), *_own_steps(image, old, count)]
+    return [*_base_steps(new), *own_steps(image, old)]
 
 
 def _base_steps(base: LayeredImage) -> Sequence[Step]:
@@ -27,7 +26,9 @@ def _base_steps(base: LayeredImage) -> Sequence[Step]:
     return steps if _layers(steps) == len(base.layers) else _made_up(len(base.layers), "base layer")
 
 
-def _own_steps(image: LayeredImage, old: LayeredImage, count: int) -> Sequence[Step]:
+def own_steps(image: LayeredImage, old: LayeredImage) -> Sequence[Step]:
+    """Return the steps of an image above its base; made up where it has none that fit."""
+    count = len(image.layers) - len(old.layers)
     steps = image.history
     if _layers(steps) == count and count < len(image.layers):
         return steps  # a builder that writes no steps of its base

@@ -172,6 +172,14 @@ def _environment(value: object) -> dict[str, str]:
     return {name: text for name, _, text in pairs}
 
 
+def setting(settings: Mapping[str, Any], path: str) -> Any:
+    """Return the value at the path of a SettingChange; None: there is none."""
+    name, _, key = path.partition(".")
+    if name == "Env":
+        return _environment(settings.get(name)).get(key)
+    return _mapping(settings.get(name)).get(key) if name in _MAPS else settings.get(name)
+
+
 def commands(settings: Mapping[str, Any]) -> Iterator[str]:
     """Yield the words that a container of these defaults runs."""
     for name in ("Entrypoint", "Cmd"):

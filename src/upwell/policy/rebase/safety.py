@@ -1,10 +1,14 @@
 """Decision whether a rebase is safe. What is unknown is not."""
 
+import re
+from collections import defaultdict
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 from upwell.oci.rebase.documents import RebasedImage
+from upwell.oci.rebase.history import own_steps
+from upwell.oci.rebase.merging import setting
 from upwell.oci.rebase.records import REBASABLE
 from upwell.policy.rebase.comparison import BaseUpdate
 from upwell.policy.rebase.files import file_findings
@@ -12,6 +16,16 @@ from upwell.policy.rebase.findings import RebaseFault, RebaseFinding
 from upwell.policy.rebase.platforms import platform_findings
 from upwell.policy.rebase.programs import program_findings
 
+_INSTRUCTIONS = {
+    "Labels": "LABEL",
+    "ExposedPorts": "EXPOSE",
+    "Volumes": "VOLUME",
+    "WorkingDir": "WORKDIR",
+}
+"""Instructions of a Dockerfile that set a field, where they are not called as it is."""
+_NO_COMMAND = "/bin/sh -c #(nop)"
+"""Begins the steps of Docker's classic builder, and of Buildah, that run nothing."""
+_WORD = re.compile(r"[^\s=\"'\[\],]+")
 _STEPS_DEPEND_ON = ("User", "WorkingDir", "Shell")
 
 
@@ -51,6 +65,7 @@ def document_findings(image: RebasedImage) -> list[RebaseFinding]:
         *_on_build(old.settings, "old"),
         *_on_build(new.settings, "new"),
         *_build_settings(image),
+        *_set_again(image),
         *(
             RebaseFinding(RebaseFault.SETTING_CONFLICT, f"{conflict.path}: {conflict.why}")
             for conflict in image.merged.conflicts
@@ -66,6 +81,29 @@ def _build_settings(image: RebasedImage) -> Iterator[RebaseFinding]:
         if image.own_layers and was != now:
             why = f"{name} was {was!r} in the old base, in which it was built, and is {now!r}"
             yield RebaseFinding(RebaseFault.BUILD_SETTING, why)
+
+
+def _set_again(image: RebasedImage) -> Iterator[RebaseFinding]:
+    """Yield values that the image sets, though its old base has the same: a build keeps them."""
+    words = _words_by_instruction(own_steps(image.source, image.old.image))
+    for change in image.merged.changes:
+        name, _, key = change.path.partition(".")
+        if change.before is None or setting(image.old.image.settings, change.path) != change.before:
+            continue
+        found = words.get(_INSTRUCTIONS.get(name, name.upper()))
+        if found is not None and (not key or not found.isdisjoint((key, key.removesuffix("/tcp")))):
+            why = f"a step of the image sets {change.path}, to the value that its old base has too"
+            yield RebaseFinding(RebaseFault.SETTING_CONFLICT, why)
+
+
+def _words_by_instruction(steps: Sequence[Mapping[str, Any]]) -> dict[str, set[str]]:
+    """Return the words that follow the instructions of steps, keys and values alike."""
+    found: dict[str, set[str]] = defaultdict(set)
+    for step in steps:
+        text = str(step.get("created_by")).removeprefix(_NO_COMMAND).lstrip()
+        instruction, _, rest = text.partition(" ")
+        found[instruction.upper()].update(_WORD.findall(rest))
+    return found
 
 
 def _covered(image: RebasedImage, update: BaseUpdate) -> Iterator[RebaseFinding]:

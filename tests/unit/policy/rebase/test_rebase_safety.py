@@ -55,11 +55,12 @@ def findings(
     new: LayerFiles,
     *own: LayerFiles,
     settings: Settings = ({}, {}, {}),
+    history: list[dict[str, Any]] | None = None,
 ) -> list[RebaseFinding]:
     before, after, image = settings
     a, b, c = (tar_of({name: b""}) for name in "abc")
     made = rebased(
-        made_image(a, c, settings=image).layered,
+        made_image(a, c, settings=image, history=history).layered,
         made_image(a, settings=before).named("base:1"),
         made_image(b, settings=after).named("base:1"),
     )
@@ -445,6 +446,35 @@ def test_steps_that_would_have_run_otherwise_are_a_fault(
     own = {"User": "1", "WorkingDir": "/mine", "Shell": ["/mine"]}
     assert faults(OLD, NEW, settings=(old, new, own)) == {RebaseFault.BUILD_SETTING}
     assert findings(OLD, NEW, settings=({"User": ""}, {}, own)) == []
+
+
+@pytest.mark.parametrize(
+    "step",
+    [
+        "ENV LANG=C",
+        "/bin/sh -c #(nop) ENV LANG=C",
+        "ENV A=b LANG=C",
+        "ENV LANG C",
+        'CMD ["sh"]',
+        '/bin/sh -c #(nop)  CMD ["sh"]',
+    ],
+)
+def test_what_the_image_sets_to_its_old_bases_value_is_a_conflict(step: str) -> None:
+    old = {"Env": ["LANG=C", "V=1"], "Cmd": ["sh"]}
+    new = {"Env": ["LANG=C.UTF-8", "V=2"], "Cmd": ["bash"]}
+    steps: list[dict[str, Any]] = [
+        {"created_by": "base"},
+        {"created_by": step, "empty_layer": True},
+        {"created_by": "c"},
+    ]
+    settings: Settings = (old, new, old)
+    assert faults(OLD, NEW, settings=settings, history=steps) == {RebaseFault.SETTING_CONFLICT}
+    others: list[dict[str, Any]] = [
+        *steps[:1],
+        {"created_by": "ENV LANGUAGE=C CMD=1", "empty_layer": True},
+        *steps[2:],
+    ]
+    assert findings(OLD, NEW, settings=settings, history=others) == []
 
 
 def test_a_volume_of_the_new_base_may_not_cover_files_of_the_image() -> None:
