@@ -2,7 +2,7 @@
 
 import shutil
 import subprocess
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -14,6 +14,16 @@ from upwell.policy.new_app.components import SourceRepository
 GIT_TIMEOUT_SECONDS = 10
 _NO_GIT = "git is not installed: install it, or name the repository as BUILDER~URL"
 _DOCKERFILES = ("Dockerfile", "Containerfile")
+_LANGUAGES: Mapping[str, tuple[str, ...]] = {
+    "python": ("requirements.txt", "setup.py", "pyproject.toml"),
+    "nodejs": ("package.json",),
+    "java": ("pom.xml", "build.gradle"),
+    "ruby": ("Gemfile", "config.ru"),
+    "php": ("composer.json", "index.php"),
+    "golang": ("go.mod", "main.go"),
+    "perl": ("cpanfile", "index.pl"),
+}
+"""Builders, as OpenShift calls their streams, and the files that ask for each."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,6 +50,18 @@ class LocalClone:
                 return _read(path)
         return None
 
+    def language(self, context_dir: str) -> str:
+        """Return the builder that a folder's files ask for, as `oc new-app` names it; or empty."""
+        folder = self.folder / context_dir
+        return next(
+            (
+                builder
+                for builder, names in _LANGUAGES.items()
+                if any((folder / name).is_file() for name in names)
+            ),
+            "",
+        )
+
     def _root(self) -> Path:
         """Return the folder of the whole repository."""
         root = self.folder.resolve()
@@ -59,7 +81,8 @@ def read_clone(text: str) -> LocalClone:
     if not uri or prefix is None:
         raise CommandError(
             f"{text}: not a clone with a remote `origin`, from which builds fetch the repository."
-            " Push it to a remote, or use `upwell start-build --from-dir` with a binary source",
+            " Push it to a remote; or make a build with `upwell new-build IMAGE --binary`, send"
+            " the folder with `upwell start-build NAME --from-dir`",
             Exit.USAGE,
         )
     upstream = _git(folder, "rev-parse", "--abbrev-ref", "--symbolic-full-name", "@{upstream}")

@@ -228,7 +228,9 @@ class NewAppPlanner:
         if repository is None:
             raise NewAppError("a build needs a repository")
         dockerfile = clone.dockerfile(self._options.context_dir) if clone is not None else None
-        strategy = self._strategy(component, has_dockerfile=dockerfile is not None)
+        language = clone.language(self._options.context_dir) if clone is not None else ""
+        has_dockerfile = dockerfile is not None
+        strategy = self._strategy(component, language, has_dockerfile=has_dockerfile)
         facts = DockerfileFacts()
         if strategy is NewAppStrategy.DOCKER and dockerfile is not None:
             facts = read_dockerfile(dockerfile)
@@ -283,18 +285,29 @@ class NewAppPlanner:
             return ""
         return token_urlsafe(_SECRET_BYTES)
 
-    def _strategy(self, component: NewAppComponent, *, has_dockerfile: bool) -> NewAppStrategy:
+    def _strategy(
+        self, component: NewAppComponent, language: str, *, has_dockerfile: bool
+    ) -> NewAppStrategy:
         if self._options.strategy is not None:
             return self._options.strategy
         if component.image:
             return NewAppStrategy.SOURCE
         if has_dockerfile:
             return NewAppStrategy.DOCKER
+        builder, looks = self._builder_of(language), f", and {language} source" if language else ""
         raise NewAppError(
-            "no builder for the repository, in which there is no Dockerfile: write"
-            " BUILDER~REPOSITORY, or name the Dockerfile's folder with --context-dir, or"
+            f"no builder for the repository, in which there is no Dockerfile{looks}: write"
+            f" {builder}~REPOSITORY, or name the Dockerfile's folder with --context-dir, or"
             " --strategy=docker"
         )
+
+    def _builder_of(self, language: str) -> str:
+        """Return the tag of the namespace's stream for a language, else a word for one."""
+        stream = self._streams.get(language)
+        tags = [history.tag for history in stream.status.tags] if stream is not None else []
+        if not tags:
+            return "BUILDER"
+        return f"{language}:{'latest' if 'latest' in tags else tags[-1]}"
 
     def _application(self, name: str, followed: FollowedImage | None) -> Application:
         output = StreamTag.named(self._options.output, "") if self._options.output else None

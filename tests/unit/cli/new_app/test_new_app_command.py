@@ -1,5 +1,6 @@
 """`new-app`: what it makes of its arguments, refuses, saves and says."""
 
+import asyncio
 import base64
 import subprocess
 from collections.abc import Callable
@@ -288,6 +289,20 @@ def test_a_repository_without_a_dockerfile_needs_a_builder(upwell: Upwell, clone
 
     assert refused.exit_code == 2
     assert "no builder for the repository, in which there is no Dockerfile" in refused.stderr
+
+
+async def test_the_builder_of_its_language_is_named(
+    upwell: Upwell, client: "FakeClient", clone: Path
+) -> None:
+    (clone / "web" / "Dockerfile").unlink()
+    (clone / "web" / "requirements.txt").touch()
+    needs = ("new-app", str(clone), "--context-dir=web")
+    refused = await asyncio.to_thread(upwell, *needs)
+    assert "no Dockerfile, and python source: write BUILDER~REPOSITORY" in refused.stderr
+
+    await client.put(stream("python", "3.12", f"sha256:{'a' * 64}"))
+    refused = await asyncio.to_thread(upwell, *needs)
+    assert "no Dockerfile, and python source: write python:3.12~REPOSITORY" in refused.stderr
 
 
 def test_a_dockerfile_that_leads_out_of_its_repository_is_not_read(
