@@ -16,8 +16,9 @@ MAX_UNPACKED_BYTES = 64 * 1024**3
 MAX_DATABASE_BYTES = 64 * 1024**2
 MAX_ENTRIES = 2_000_000
 MAX_PACKAGES = 50_000
-LIMITS_VERSION = 1
-"""Raised with any limit, and with what can be read: what had failed under another is tried anew."""
+LIMITS_VERSION = 2
+"""Raised with any limit, with what can be read, and with what a failure says: what had failed under
+another is tried anew."""
 _MEMORY_BYTES = 768 * MIB
 _BYTES_PER_SECOND = 4 * MIB
 """Of a compressed layer, on a slow machine."""
@@ -62,7 +63,7 @@ async def run_on_layer(layers: Layers, layer: Descriptor, task: LayerTask) -> An
     Raises InventoryError; what the layers' source raises goes through.
     """
     if "zstd" in layer.media_type:
-        why = f"layer {layer.digest} is compressed with zstd, which is not read"
+        why = f"layer {layer.digest.short} is compressed with zstd, which is not read"
         raise UnsupportedLayerError(why)
     with tempfile.TemporaryFile(prefix="upwell-layer-") as file:
         size = 0
@@ -71,7 +72,9 @@ async def run_on_layer(layers: Layers, layer: Descriptor, task: LayerTask) -> An
                 size += len(chunk)
                 if size > MAX_LAYER_BYTES:
                     # Bytes of which nobody knows yet whose they are: a digest tells at the end.
-                    raise UnsupportedLayerError(f"layer {layer.digest} is too large to be read")
+                    raise UnsupportedLayerError(
+                        f"layer {layer.digest.short} is too large to be read"
+                    )
                 await asyncio.to_thread(file.write, chunk)
         await asyncio.to_thread(file.seek, 0)
         seconds = _LEAST_SECONDS + size // _BYTES_PER_SECOND
@@ -80,7 +83,7 @@ async def run_on_layer(layers: Layers, layer: Descriptor, task: LayerTask) -> An
             return await run_worker(task.module, file, task.argument, limits, library=task.library)
         except WorkerError as error:
             raised = InventoryError if error.final else InventoryFailedError
-            raise raised(f"layer {layer.digest}: {error}") from error
+            raise raised(f"layer {layer.digest.short}: {error}") from error
 
 
 def packages_of(contents: Iterable["LayerContents"]) -> list[Package]:

@@ -13,8 +13,16 @@ log = logging.getLogger(__name__)
 _DRAFT = ".new"
 MAX_SECRET_BYTES = 4096
 """Of a token, a password or the like in a file."""
-PRIVATE_FILES = ("*.db", "*.db-wal", "*.db-shm", "*.token", "*.key", "tls/*.key", "audit*.log*")
+PRIVATE_FILES = (
+    *("*.db", "*.db-wal", "*.db-shm", "*.token", "*.key", "audit*.log*"),
+    *("tls/*.key", "router/tls/*.key"),
+)
 """Of a data folder, besides what is made private where it is read."""
+PRIVATE_FOLDERS = (
+    *("builder", "builds", "evidence", "firewall", "logs/builds", "workloads"),
+    *("tls", "router/tls", "router/certificates"),
+)
+"""Of a data folder: each keeps all that is below from others, whatever modes that has."""
 _OTHERS = stat.S_IRWXG | stat.S_IRWXO
 
 
@@ -107,14 +115,19 @@ def remove_drafts(folders: Iterable[Path]) -> int:
 
 def make_private(path: Path) -> None:
     """Take a file of ours away from others, as after a copy that lost its mode; raises OSError."""
+    if path.is_file():
+        _take_away(path)
+
+
+def _take_away(path: Path) -> None:
     mode = stat.S_IMODE(path.stat().st_mode)
-    if mode & _OTHERS and path.is_file():
+    if mode & _OTHERS:
         path.chmod(mode & ~_OTHERS)
         log.warning("others could read it", extra={"file": str(path), "mode": f"{mode:o}"})
 
 
 def tighten(folder: Path) -> None:
-    """Take a data folder away from others, and secrets and databases in it; raises OSError."""
+    """Take a data folder away from others, with the secrets in it; raises OSError."""
     mode = stat.S_IMODE(folder.stat().st_mode)
     if mode & _OTHERS:
         folder.chmod(mode & ~_OTHERS)
@@ -126,3 +139,6 @@ def tighten(folder: Path) -> None:
         for path in folder.glob(pattern):
             if not path.is_symlink():
                 make_private(path)
+    for path in map(folder.joinpath, PRIVATE_FOLDERS):
+        if path.is_dir() and not path.is_symlink():
+            _take_away(path)

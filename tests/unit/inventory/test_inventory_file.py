@@ -9,6 +9,7 @@ from tests.support.inventory.layer_archives import ImageInMemory, layer
 
 from upwell.inventory import sqlite
 from upwell.inventory.interface import Inventory, InventoryError, InventoryFailedError, Package
+from upwell.inventory.layers import LIMITS_VERSION
 from upwell.inventory.sqlite import SqliteInventory
 from upwell.oci import Digest
 
@@ -107,7 +108,7 @@ async def test_a_failed_layer_is_not_fetched_for_another_image_or_after_a_restar
     assert second.opened == 0
 
     # Other limits may read what these could not.
-    monkeypatch.setattr(sqlite, "LIMITS_VERSION", 2)
+    monkeypatch.setattr(sqlite, "LIMITS_VERSION", LIMITS_VERSION + 1)
     assert await again.failure(DIGEST) is None
     with pytest.raises(InventoryError):
         await again.index(DIGEST, second)

@@ -83,12 +83,15 @@ def test_a_data_folder_that_others_can_enter_is_taken_from_them(
         (folder / name).chmod(0o644)
     (tmp_path / "elsewhere").write_text("x")
     (tmp_path / "elsewhere").chmod(0o644)
+    (folder / "workloads").mkdir()
+    (folder / "workloads").chmod(0o755)
     (folder / "linked.key").symlink_to(tmp_path / "elsewhere")
     folder.chmod(0o755)
 
     tighten(folder)
 
     assert stat.S_IMODE(folder.stat().st_mode) == 0o700
+    assert stat.S_IMODE((folder / "workloads").stat().st_mode) == 0o700
     assert {stat.S_IMODE((folder / name).stat().st_mode) for name in secrets} == {0o600}
     assert stat.S_IMODE((tmp_path / "elsewhere").stat().st_mode) == 0o644
     assert "others could enter the data folder" in caplog.text

@@ -24,7 +24,7 @@ from upwell.app.hardening.served import read_served
 from upwell.encryption.keys import KeySource
 from upwell.machine.checks import HostCheckStatus, check_build_isolation
 from upwell.machine.host import read_host
-from upwell.machine.private_file import PRIVATE_FILES
+from upwell.machine.private_file import PRIVATE_FILES, PRIVATE_FOLDERS
 from upwell.policy.access.roles import SYSTEM_NAMESPACE
 from upwell.policy.hardening.installation import (
     AdminUse,
@@ -55,7 +55,9 @@ def look_at_folder(data_dir: Path, now: datetime) -> FolderState:
     """Return who may open what of a data folder; raises OSError."""
     _require_access(data_dir)
     token = data_dir / "admin.token"
-    secrets = {path for pattern in PRIVATE_FILES for path in data_dir.glob(pattern)}
+    # What is private deeper down is so by the folder that it is in, and not looked through.
+    named = (*PRIVATE_FILES, *PRIVATE_FOLDERS)
+    secrets = {path for pattern in named for path in data_dir.glob(pattern)}
     age = None
     if token.exists():
         age = now - datetime.fromtimestamp(token.stat().st_mtime, now.tzinfo)

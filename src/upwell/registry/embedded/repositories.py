@@ -372,7 +372,7 @@ class StoredRepositories:
         for link, digest in sorted(self._damaged.items()):
             if self._is_still_damaged(link):
                 name = str(link.parent.parent.parent.relative_to(self._root))
-                found.setdefault(name, []).append(f"blob {digest}")
+                found.setdefault(name, []).append(f"blob {digest.short}")
             else:
                 self._damaged.pop(link, None)
         return found

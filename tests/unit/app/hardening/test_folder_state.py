@@ -40,6 +40,17 @@ def test_modes_of_secrets_are_told(data: Path) -> None:
     assert (found.admin_token_age, found.admin_uses) == (None, ())
 
 
+def test_folders_that_keep_what_is_below_are_told(data: Path) -> None:
+    for name, mode in (("workloads", 0o755), ("tls", 0o700), ("registry", 0o755)):
+        (data / name).mkdir()
+        (data / name).chmod(mode)
+    (data / "workloads" / "tls.key").touch(mode=0o644)  # a mounted Secret's, say
+
+    modes = {Path(file.path).name: file.mode for file in look_at_folder(data, NOW).secrets}
+
+    assert modes == {"upwell.db": 0o600, "signing.key": 0o640, "workloads": 0o755, "tls": 0o700}
+
+
 def test_uses_of_the_present_own_token_over_the_network_are_told(data: Path) -> None:
     token = data / "admin.token"
     token.touch(mode=0o600)
