@@ -6,14 +6,14 @@ import ssl
 from collections.abc import Callable, Iterable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
-from typing import Any, override
+from typing import TYPE_CHECKING, Any
 
-import aiohttp
 from aiohappyeyeballs import start_connection
-from aiohttp.abc import AbstractResolver, ResolveResult
-from aiohttp.connector import AddrInfoType
 
 from upwell.outbound.policy import ForbiddenAddressError, OutboundPolicy
+
+if TYPE_CHECKING:
+    import aiohttp
 
 _LOOKUPS = 8
 """Names that are looked up at once: whoever names hosts of a DNS server that does not answer
@@ -36,12 +36,11 @@ class Dialer:
         """Begin no further look-up."""
         self._threads.shutdown(wait=False, cancel_futures=True)
 
-    def connector(self, **limits: Any) -> aiohttp.TCPConnector:
+    def connector(self, **limits: Any) -> "aiohttp.TCPConnector":
         """Return a connector of aiohttp's that connects by the policy, redirects included."""
-        resolver = _JudgingResolver(self)
-        return aiohttp.TCPConnector(
-            resolver=resolver, socket_factory=resolver.judged_socket, **limits
-        )
+        from upwell.outbound.sessions import connector  # noqa: PLC0415 - loads aiohttp
+
+        return connector(self, **limits)
 
     async def open_connection(
         self, host: str, port: int, *, limit: int = 64 * 1024
@@ -136,46 +135,3 @@ def _addresses(host: str, port: int) -> Sequence[tuple[socket.AddressFamily, str
     flags = socket.AI_ADDRCONFIG  # without IPv6 in the machine, its addresses are of no use
     found = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM, flags=flags)
     return list(dict.fromkeys((family, str(place[0])) for family, _, _, _, place in found))
-
-
-class _JudgingResolver(AbstractResolver):
-    """Looks names up for one connector. It is not asked for addresses: its sockets judge those."""
-
-    def __init__(self, dialer: Dialer) -> None:
-        self._dialer = dialer
-        self._trusted: dict[tuple[str, int], frozenset[str]] = {}
-        """Addresses of names that the administrator allows: few, as they have written them."""
-
-    @override
-    async def resolve(
-        self, host: str, port: int = 0, family: socket.AddressFamily = socket.AF_UNSPEC
-    ) -> list[ResolveResult]:
-        found = await self._dialer.look_up(host, port)
-        if self._dialer.policy.allows_name(host, port):
-            self._trusted[host.lower(), port] = frozenset(address for _, address in found)
-        return [
-            ResolveResult(
-                hostname=host,
-                host=address,
-                port=port,
-                family=kind,
-                proto=0,
-                flags=socket.AI_NUMERICHOST | socket.AI_NUMERICSERV,
-            )
-            for kind, address in found
-            if family in {socket.AF_UNSPEC, kind}
-        ]
-
-    @override
-    async def close(self) -> None:
-        self._trusted.clear()
-
-    def judged_socket(self, info: AddrInfoType) -> socket.socket:
-        """Return a socket for the address that comes next; raises ForbiddenAddressError."""
-        family, kind, protocol, _, place = info
-        address, port = str(place[0]), int(place[1])
-        if not any(
-            address in known for (_, number), known in self._trusted.items() if number == port
-        ):
-            self._dialer.policy.check(address, port)
-        return socket.socket(family, kind, protocol)

@@ -31,3 +31,12 @@ def test_a_server_loads_without_looks_for_garbage(tmp_path: Path) -> None:
     assert int(looks) < 10, "the collector looked while the server loaded"
     assert is_enabled == "True"
     assert int(apart) > 100_000, "what the server has loaded is looked at again"
+
+
+def test_commands_that_copy_images_load_one_http_client() -> None:
+    program = "import sys, upwell.app.copying; print('aiohttp' in sys.modules)"
+    done = subprocess.run(
+        [sys.executable, "-c", program], check=True, capture_output=True, text=True
+    )
+
+    assert done.stdout.strip() == "False"
