@@ -271,10 +271,7 @@ class State(StrEnum):
     """The runtime runs its init containers, and goes on by itself."""
     RUNNING = "Running"
     EXITED = "Exited"
-    """A container has ended (of one that runs once: all, or one with a failure).
-
-    `message` has its exit code and last lines.
-    """
+    """A container has ended (of one that runs once: all, or one with a failure): see `message`."""
     LOST = "Lost"
     """The machine lost it (a power cut, say), and nobody knows how it ended.
 
@@ -303,6 +300,8 @@ class ObservedContainer:
     """The machine lost it: it does not run, and nobody knows how it ended."""
     out_of_memory: bool = False
     """It was killed for using more memory than its limit."""
+    previous: "ObservedContainer | None" = None
+    """The one that it took the place of, as that ended; None: none is known to have ended."""
 
 
 @dataclass(frozen=True, slots=True)

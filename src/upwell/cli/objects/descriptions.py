@@ -12,6 +12,7 @@ from upwell.api.image import ImageStream, NamedTagEventList
 from upwell.api.image_policies.policy import ImagePolicyResource
 from upwell.api.meta import Condition, Resource
 from upwell.api.pipeline import Pipeline
+from upwell.api.pod import ContainerState, Pod
 from upwell.api.promotion import Promotion, Release
 from upwell.api.route import Route
 from upwell.api.values.author import AUTHOR_ANNOTATION
@@ -85,6 +86,8 @@ def describe(resource: Resource, context: DescriptionContext) -> list[Section]:
             sections.append(Section("", list(_account_rows(resource))))
         case _:
             sections.append(Section("Spec", list(_flat(encode(resource).get("spec", {})))))
+    if isinstance(resource, Pod):
+        sections += _pod(resource, context)
     if isinstance(resource, ImagePolicyResource):
         sections.append(Section("Findings", list(_findings(resource, context))))
     if isinstance(resource, Pipeline | Release | Promotion):
@@ -287,6 +290,26 @@ def _workload(workload: Workload, context: DescriptionContext) -> Iterator[Secti
     instances = [tuple(key.upper() for key in keys)]
     instances += [tuple(_text(item.get(key)) for key in keys) for item in context.instances]
     yield Section("Instances", instances if context.instances else [])
+
+
+def _pod(pod: Pod, context: DescriptionContext) -> Iterator[Section]:
+    rows = [("CONTAINER", "READY", "STATE", "SINCE", "RESTARTS", "LAST STATE")]
+    for one in (*pod.status.init_container_statuses, *pod.status.container_statuses):
+        state, since = _container_state(one.state, context)
+        last, ended = _container_state(one.last_state, context)
+        before = f"{last}, {ended}" if one.last_state.terminated else MISSING
+        restarts = str(one.restart_count)
+        rows.append((one.name, _text(one.ready), state, since, restarts, before))
+    yield Section("Containers", rows if len(rows) > 1 else [])
+
+
+def _container_state(state: ContainerState, context: DescriptionContext) -> tuple[str, str]:
+    """Return a state in words, and since when it is so."""
+    if state.running is not None:
+        return "Running", context.age(state.running.started_at)
+    if (ended := state.terminated) is not None:
+        return f"{ended.reason} (exit code {ended.exit_code})", context.age(ended.finished_at)
+    return (state.waiting.reason if state.waiting is not None else MISSING), MISSING
 
 
 def _conditions(resource: Resource, context: DescriptionContext) -> Iterator[Sequence[str]]:

@@ -91,10 +91,12 @@ def admit(
         ) from None
     # Before images are kept: when one is pulled follows from what was declared.
     resource = complete = with_defaults(declared)
-    if old is not None and not is_rolled_back(old, complete):
+    goes_back = old is not None and is_rolled_back(old, complete)
+    if old is not None and not goes_back:
         resource = keep_triggered_images(old, complete)
     known = set() if old is None else set(_oddities(old))
-    untaken = () if old is None or applied else untaken_images(old, declared, resource)
+    is_wish = old is not None and not applied and not goes_back
+    untaken = untaken_images(old, declared, resource) if old is not None and is_wish else ()
     oddities = (*ignored_images(declared, resource), *untaken, *_oddities(resource))
     warnings = tuple(_worth_saying(o for o in oddities if o not in known))
     if isinstance(resource, ImageStream):

@@ -31,6 +31,7 @@ _REVISION = "upwell.dev/revision"
 _RUNTIME = "podman://"
 _LOST = "ContainerStatusUnknown"
 _SIGKILL = 137
+_OUT_OF_MEMORY = "OOMKilled"
 """Exit code that Kubernetes gives a container of whose end it has no evidence."""
 
 
@@ -215,6 +216,8 @@ def _condition(
 
 def _container(one: ObservedContainer, instance: Instance) -> ContainerStatus:
     state, last = _state(one, instance), ContainerState()
+    if one.previous is not None:
+        last = _state(one.previous, instance)
     if (back_off := _back_off(one, instance)) is not None:
         state, last = ContainerState(waiting=back_off), state
     return ContainerStatus(
@@ -265,6 +268,7 @@ def _state(one: ObservedContainer, instance: Instance) -> ContainerState:
         return ContainerState(terminated=terminated)
     if one.exit_code is not None:
         reason = "Error" if one.exit_code else "Completed"
+        reason = _OUT_OF_MEMORY if one.out_of_memory else reason
         terminated = ContainerTerminated(
             exit_code=one.exit_code,
             reason=reason,

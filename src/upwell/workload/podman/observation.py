@@ -25,7 +25,7 @@ from upwell.workload.podman.containers.body import (
     LABEL_ROLE,
     LABEL_TIMELINE,
 )
-from upwell.workload.podman.records import InstanceRecord
+from upwell.workload.podman.records import ContainerEnd, InstanceRecord
 from upwell.workload.podman.volumes.kept_volumes import VOLUME_PREFIX, NamelessVolume
 
 _ENDED = frozenset({"exited", "dead", "removing"})
@@ -329,6 +329,36 @@ def _observed(container: ContainerFacts, record: InstanceRecord | None) -> Obser
         init=not regular,
         lost=container.lost,
         out_of_memory=container.finished and container.out_of_memory,
+        previous=_previous(container, record),
+    )
+
+
+def ends_of(
+    old: Sequence[ContainerFacts], record: InstanceRecord | None
+) -> tuple[ContainerEnd, ...]:
+    """Return how the containers ended that others are about to take the place of."""
+    known = {end.name: end for end in record.ends} if record else {}
+    for one in old:
+        if one.finished:
+            times = (one.started_at, _ended_at(one))
+            end = ContainerEnd(one.name, one.id, one.exit_code, *times, one.out_of_memory)
+            known[one.name] = end
+    return tuple(known.values())
+
+
+def _previous(container: ContainerFacts, record: InstanceRecord | None) -> ObservedContainer | None:
+    end = record.end(container.name) if record else None
+    if end is None:
+        return None
+    return ObservedContainer(
+        name=end.name,
+        id=end.id,
+        image=container.image_name,
+        digest=container.image,
+        started_at=end.started_at,
+        ended_at=end.ended_at,
+        exit_code=end.exit_code,
+        out_of_memory=end.out_of_memory,
     )
 
 

@@ -88,6 +88,23 @@ class MountedToken:
 
 
 @dataclass(frozen=True, slots=True)
+class ContainerEnd:
+    """End of a container that another one has taken the place of."""
+
+    name: str
+    id: str
+    exit_code: int
+    started_at: datetime | None
+    ended_at: datetime | None
+    out_of_memory: bool = False
+
+    def with_times(self, past: Callable[[datetime], datetime]) -> Self:
+        """Return it with its times as they count now."""
+        started, ended = (time and past(time) for time in (self.started_at, self.ended_at))
+        return replace(self, started_at=started, ended_at=ended)
+
+
+@dataclass(frozen=True, slots=True)
 class InstanceRecord:
     """One instance as it was last started."""
 
@@ -122,6 +139,8 @@ class InstanceRecord:
     uid: str = ""
     """Identity that it keeps until `stop`; empty: of an earlier version."""
     tokens: tuple[MountedToken, ...] = ()
+    ends: tuple[ContainerEnd, ...] = ()
+    """The last end of each container that has ended, and was started anew."""
 
     @classmethod
     def of(cls, spec: InstanceSpec, restarts: int, begun_at: datetime, losses: int = 0) -> Self:
@@ -142,6 +161,10 @@ class InstanceRecord:
             losses=losses,
         )
 
+    def end(self, name: str) -> ContainerEnd | None:
+        """Return the last end of the container called `name`, if one is known."""
+        return next((entry for entry in self.ends if entry.name == name), None)
+
     def container(self, name: str) -> ContainerRecord | None:
         """Return the record of the container called `name`."""
         return next((entry for entry in self.containers if entry.name == name), None)
@@ -157,9 +180,10 @@ class InstanceRecord:
         """Return the record with its times as they count now."""
         ready = {key: past(since) for key, since in self.ready_since.items()}
         begun = self.begun_at and past(self.begun_at)
-        if (ready, begun) == (self.ready_since, self.begun_at):
+        ends = tuple(end.with_times(past) for end in self.ends)
+        if (ready, begun, ends) == (self.ready_since, self.begun_at, self.ends):
             return self
-        return replace(self, ready_since=ready, begun_at=begun)
+        return replace(self, ready_since=ready, begun_at=begun, ends=ends)
 
     def with_token(self, token: MountedToken) -> Self:
         """Return the record with a token in the place of the one before."""
@@ -311,7 +335,13 @@ def _decode(document: Mapping[str, Any]) -> InstanceRecord:
         losses=int(document.get("losses", 0)),
         uid=str(document.get("uid", "")),
         tokens=tuple(_token(one) for one in document.get("tokens", ())),
+        ends=tuple(_end(one) for one in document.get("ends", ())),
     )
+
+
+def _end(document: Mapping[str, Any]) -> ContainerEnd:
+    times = {key: _time(document.get(key)) for key in ("started_at", "ended_at")}
+    return ContainerEnd(**{**document, **times})
 
 
 def _token(document: Mapping[str, Any]) -> MountedToken:

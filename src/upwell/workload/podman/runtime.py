@@ -74,6 +74,7 @@ from upwell.workload.podman.listing import BrokenContainer, ContainerListing
 from upwell.workload.podman.losses import forget_earlier_boot, losses_of, record_losses
 from upwell.workload.podman.observation import (
     ContainerFacts,
+    ends_of,
     next_to_start,
     observe,
     restarts_of,
@@ -222,7 +223,7 @@ class PodmanRuntime:
         state = observe(old, record, {}).state if old else State.CREATED
         if state in {State.RUNNING, State.INITIALIZING}:
             return
-        restarts = restarts_of(old, record)
+        restarts, ends = restarts_of(old, record), ends_of(old, record)
         if await self._pulls.are_needed(spec, restarts):
             return
         begun = (record.begun_at if record else None) or self._clock.now()
@@ -231,7 +232,8 @@ class PodmanRuntime:
         tokens = await self._call(self._tokens.ask(spec, uid, self._api.image_user))
         ids = await self._call(self._users.choose(spec, record))
         record = InstanceRecord.of(spec, restarts, begun, losses_of(state, record))
-        record = replace(record, timeline=self._settings.timeline(), users=ids, uid=uid)
+        timeline = self._settings.timeline()
+        record = replace(record, timeline=timeline, users=ids, uid=uid, ends=ends)
         with writing(spec.name):
             self._records.save(record)
         ended = any(container.ended for container in old)

@@ -293,3 +293,28 @@ def test_describe_shows_what_a_quota_has_left_and_an_account_may(upwell: Upwell)
     assert ["secrets", "-", "9"] in lines
     assert "Grants: builder@shop" in " ".join(upwell("describe", "sa/ci").stdout.split())
     assert "{" not in upwell("get", "quota").stdout
+
+
+async def test_describe_a_pod_shows_how_its_containers_ended_last(
+    upwell: Upwell, client: "FakeClient"
+) -> None:
+    end = {"exitCode": 137, "reason": "OOMKilled", "finishedAt": "2026-03-01T11:59:00Z"}
+    status = {
+        "name": "web",
+        "ready": True,
+        "restartCount": 2,
+        "state": {"running": {"startedAt": "2026-03-01T11:59:30Z"}},
+        "lastState": {"terminated": end},
+    }
+    pod = {
+        "apiVersion": "v1",
+        "kind": "Pod",
+        "metadata": {"name": "web-1", "namespace": "default"},
+        "spec": {"containers": [{"name": "web", "image": "a"}]},
+        "status": {"containerStatuses": [status]},
+    }
+    await client.put(pod)
+    shown = (await asyncio.to_thread(upwell, "describe", "pod/web-1")).stdout
+    [row] = [line.split() for line in shown.splitlines() if line.split()[:1] == ["web"]]
+    last = ["OOMKilled", "(exit", "code", "137),", "6m"]
+    assert row == ["web", "yes", "Running", "5m30s", "2", *last]

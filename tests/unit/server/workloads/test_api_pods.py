@@ -187,6 +187,20 @@ async def test_what_waits_for_no_restart_is_no_crash_loop(
     assert not status.get("lastState")
 
 
+@pytest.mark.parametrize(("memory", "why"), [(False, "Error"), (True, "OOMKilled")])
+async def test_what_runs_again_shows_how_it_ended_last(pods: Api, memory: bool, why: str) -> None:  # noqa: FBT001 - a parameter of the test
+    [container] = ended(137, timedelta(seconds=2)).containers
+    last = replace(container, out_of_memory=memory)
+    [now] = instance("web-1").containers
+    pods.runtime.shown = [instance("web-1", containers=(replace(now, previous=last),))]
+
+    [status] = (await pods.get(f"{PODS}/web-1")).json["status"]["containerStatuses"]
+
+    assert "running" in status["state"]
+    times = {"startedAt": "2024-05-01T12:00:00Z", "finishedAt": "2024-05-01T12:00:02Z"}
+    assert status["lastState"] == {"terminated": {"exitCode": 137, "reason": why, **times}}
+
+
 async def test_what_the_machine_lost_is_shown_as_kubernetes_does(pods: Api) -> None:
     [container] = pods.runtime.shown[0].containers
     lost = replace(container, running=False, ready=False, lost=True)

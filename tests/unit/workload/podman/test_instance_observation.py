@@ -9,7 +9,7 @@ import pytest
 
 from upwell.oci import Digest, Reference
 from upwell.workload.interface import ContainerSpec, InstanceSpec, Owner, ProbeSpec, State, TcpProbe
-from upwell.workload.podman.observation import ContainerFacts, is_moved, observe
+from upwell.workload.podman.observation import ContainerFacts, ends_of, is_moved, observe
 from upwell.workload.podman.records import InstanceRecord
 
 OWNER = Owner("Deployment", "shop", "web")
@@ -315,3 +315,25 @@ def test_a_container_ends_after_its_start_though_podman_notes_the_start_late() -
     late = LATER + timedelta(milliseconds=3)
     seen = observe([facts(status="exited", started_at=late, exit_code=3)], record("web"), {})
     assert [(one.started_at, one.ended_at) for one in seen.containers] == [(late, late)]
+
+
+def test_a_container_tells_how_the_one_before_it_ended() -> None:
+    ended = facts(id="id-0", status="exited", exit_code=137, out_of_memory=True)
+    first = record("web", "b")
+    again = replace(first, ends=ends_of([ended, facts("b")], first))
+
+    web, b = observe([facts(), facts("b")], again, {}).containers
+
+    assert web.previous is not None
+    assert b.previous is None
+    assert (web.previous.id, web.previous.exit_code) == ("id-0", 137)
+    assert (web.previous.started_at, web.previous.ended_at) == (START, LATER)
+    assert web.previous.out_of_memory
+
+
+def test_a_start_that_was_cut_short_forgets_no_end() -> None:
+    first = record("web")
+    begun = replace(first, ends=ends_of([facts(status="exited", exit_code=3)], first))
+    created = facts(status="created", started_at=None)
+    lost = facts(gone=True)
+    assert ends_of([], begun) == ends_of([created], begun) == ends_of([lost], begun) == begun.ends

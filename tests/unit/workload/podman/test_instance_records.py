@@ -1,6 +1,6 @@
 import json
 from dataclasses import replace
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 import pytest
@@ -15,7 +15,12 @@ from upwell.workload.interface import (
     ProbeSpec,
     TcpProbe,
 )
-from upwell.workload.podman.records import InstanceRecord, InvalidNameError, RecordStore
+from upwell.workload.podman.records import (
+    ContainerEnd,
+    InstanceRecord,
+    InvalidNameError,
+    RecordStore,
+)
 from upwell.workload.podman.users.ids import OwnIds
 from upwell.workload.podman.volumes import mounts
 
@@ -42,6 +47,17 @@ def test_a_record_is_read_back_as_it_was(tmp_path: Path) -> None:
     RecordStore(tmp_path).save(record())
     assert RecordStore(tmp_path).load("web-1") == record()
     assert RecordStore(tmp_path).names() == ["web-1"]
+
+
+def test_a_record_keeps_how_its_containers_ended(tmp_path: Path) -> None:
+    end = ContainerEnd("web", "id-0", 137, SINCE, SINCE, out_of_memory=True)
+    kept = replace(record(), ends=(end,))
+    RecordStore(tmp_path).save(kept)
+    assert RecordStore(tmp_path).load("web-1") == kept
+    later = SINCE + timedelta(days=1)
+    assert kept.with_times(lambda _: later).ends == (
+        replace(end, started_at=later, ended_at=later),
+    )
 
 
 def test_a_record_keeps_the_ids_and_one_of_an_earlier_version_has_none(tmp_path: Path) -> None:
