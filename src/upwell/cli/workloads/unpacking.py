@@ -9,8 +9,8 @@ import os
 import posixpath
 import stat
 import tarfile
-from collections.abc import AsyncIterator, Callable
-from contextlib import suppress
+from collections.abc import AsyncIterator, Callable, Iterator
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from itertools import takewhile
 from pathlib import Path
@@ -158,7 +158,8 @@ class Unpacking:
         content = archive.extractfile(entry)
         with self._opened(path, entry.mode) as file:
             if content is not None:
-                self._fill(file, content)
+                with _removed_unless_whole(path):
+                    self._fill(file, content)
         if self.modes and _is_time(entry.mtime):
             os.utime(path, (entry.mtime, entry.mtime))
 
@@ -190,6 +191,18 @@ class Unpacking:
         flags |= 0 if path == self.destination else os.O_NOFOLLOW
         descriptor = os.open(path, flags, kept | stat.S_IWUSR | stat.S_IRUSR)
         return os.fdopen(descriptor, "wb")
+
+
+@contextmanager
+def _removed_unless_whole(path: Path) -> Iterator[None]:
+    """Remove a file that is only half there after an error: nobody is to take it for the whole."""
+    try:
+        yield
+    except BaseException:
+        with suppress(OSError):
+            if stat.S_ISREG(path.lstat().st_mode):
+                path.unlink()
+        raise
 
 
 def _kind(entry: tarfile.TarInfo) -> str:

@@ -254,6 +254,7 @@ def test_an_archive_that_breaks_off_is_a_failure(
     result = upwell("cp", "evil:/tmp/x", str(tmp_path / "x"))
     assert result.exit_code == 4
     assert "closed the connection" in result.stderr
+    assert not (tmp_path / "x").exists()  # a half file would pass as whole
 
 
 def test_rsync_makes_the_one_as_the_other(upwell: Upwell, here: Path, tmp_path: Path) -> None:
