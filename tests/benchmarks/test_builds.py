@@ -1,24 +1,41 @@
-"""Builds against the same steps by hand with Buildah, as ratios within one run."""
+"""Source builds of a running server beside the same steps by hand, and beside s2i.
 
+Run with `pytest -m benchmark -s tests/benchmarks/test_builds.py`; `s2i` is taken if it is in PATH.
+"""
+
+import asyncio
 import os
-import resource
-import shutil
 import statistics
+import subprocess
 import time
-from collections.abc import Iterator
-from dataclasses import dataclass
+from collections.abc import AsyncIterator, Iterator, Mapping
+from contextlib import asynccontextmanager, contextmanager
+from dataclasses import dataclass, field
 from pathlib import Path
+from shutil import which
 
 import pytest
+from tests.support.benchmarks.processor_time import measured, tree_seconds
+from tests.support.benchmarks.ratios import Ratios
 from tests.support.builds.base_images import run, serve_registry
-from tests.support.builds.debian_applications import NODE, PYTHON, App, BaseImageContext
+from tests.support.builds.debian_applications import (
+    EXPRESS,
+    LARGE_NODE,
+    PYTHON,
+    TINY,
+    App,
+    BuilderImageContext,
+)
+from tests.support.installation.applications import base_stream, source_build, stream
+from tests.support.installation.installation import PROGRAM, Installation, installation, until
 
-from upwell.builder.buildah import BuildahBuilder, BuildahSettings
-from upwell.builder.interface import BuilderStrategy, BuildPlan
-from upwell.oci import Digest, Reference
+from upwell.api.build import Build, BuildPhase
+from upwell.store.interface import ApiClient
 
 pytestmark = pytest.mark.benchmark
 
+ROUNDS = 4
+LIMIT_SECONDS = 300
 CONF = """\
 [containers]
 default_ulimits = ["nofile=1024:1024", "nproc=1024:1024"]
@@ -27,202 +44,282 @@ runtime = "runc"
 cgroup_manager = "cgroupfs"
 events_logger = "file"
 """
-ROUNDS = 4
-"""Even, since whoever comes second pays for what the first left to the disk."""
+RECIPE = """\
+FROM {builder}
+LABEL "io.k8s.display-name"="app" "io.openshift.s2i.build.image"="{builder}"
+USER root
+COPY --chown=1001:0 source/app /tmp/src
+USER 1001
+RUN /usr/libexec/s2i/assemble
+CMD /usr/libexec/s2i/run
+"""
+"""As `s2i build --as-dockerfile` writes it."""
 
-LIMIT_SECONDS = 120
+
+class EndedBuilds:
+    """Builds that a watch has seen end: asking again and again would be the server's work."""
+
+    def __init__(self) -> None:
+        self._ended: asyncio.Queue[Build] = asyncio.Queue()
+
+    async def watch(self, client: ApiClient) -> None:
+        seen = set()
+        async for event in client.watch(Build):
+            build = event.resource
+            if build.status.phase.is_terminal and build.name not in seen:
+                seen.add(build.name)
+                self._ended.put_nowait(build)
+
+    async def next_one(self) -> None:
+        async with asyncio.timeout(LIMIT_SECONDS):
+            build = await self._ended.get()
+        assert build.status.phase is BuildPhase.COMPLETE, build.status
+
+
+@dataclass
+class BuildSide:
+    """One way to build: what it took, build by build, and the processes that are its own."""
+
+    name: str
+    pids: tuple[int, ...]
+    clock: list[float] = field(default_factory=list)
+    processor: list[float] = field(default_factory=list)
+    """Seconds of its own processes, those of registries that serve it too."""
+
+    def used(self) -> float:
+        return sum(map(tree_seconds, self.pids))
+
+    def note(self, clock: float, processor: float) -> None:
+        self.clock.append(clock)
+        self.processor.append(processor)
+
+    def __str__(self) -> str:
+        used = sorted(self.processor)
+        return (
+            f"{self.name:<8} {statistics.median(used):6.2f} s of processors"
+            f" ({used[0]:.2f} to {used[-1]:.2f}), {statistics.median(self.clock):6.2f} s"
+        )
 
 
 @dataclass(frozen=True)
-class BuildComparison:
-    """An app's source, its base image in a registry, and what both sides build with."""
+class BuildSite:
+    """An installation, and a registry apart: for builder images, and what others push."""
 
-    app: App
+    made: Installation
+    client: ApiClient
+    ended: EndedBuilds
     registry: str
+    registry_pid: int
     folder: Path
-    base: BaseImageContext
-    builder: BuildahBuilder
+    builder: BuilderImageContext
+    podman: int | None
+    """The service of Podman that s2i builds with; None: there is no s2i."""
 
-    def reference(self, name: str) -> Reference:
-        return Reference.parse(f"{self.registry}/{name}")
-
-    def store(self, name: str) -> tuple[str, ...]:
-        folder = self.folder / name
-        return ("buildah", f"--root={folder / 'root'}", f"--runroot={folder / 'run'}")
-
-    def next_base(self) -> Reference:
-        """Push another base image: as another fix of the same distribution would be."""
+    def next_builder(self) -> str:
+        """Push another builder image, as another fix of the distribution would be."""
         fix = str(time.monotonic_ns())
-        self.base.change(fix)
-        store, digest = self.store("vendor"), self.folder / "digest"
-        target = self.reference(f"vendor/base:{fix}")
-        made = run(*store, "build", "--quiet", str(self.base.folder), seconds=LIMIT_SECONDS)
-        options = ("--quiet", "--tls-verify=false", f"--digestfile={digest}")
-        run(*store, "push", *options, made, f"docker://{target}", seconds=LIMIT_SECONDS)
+        self.builder.change(fix)
+        store, digest = _store(self.folder / "vendor"), self.folder / "digest"
+        made = run(*store, "build", "--quiet", str(self.builder.folder), seconds=LIMIT_SECONDS)
+        target = f"{self.registry}/vendor/builder"
+        flags = ("--quiet", "--tls-verify=false", f"--digestfile={digest}")
+        run(*store, "push", *flags, made, f"docker://{target}:1", seconds=LIMIT_SECONDS)
         run(*store, "rmi", made)
-        return target.with_digest(Digest.parse(digest.read_text()))
+        return f"{target}@{digest.read_text()}"
 
-
-@pytest.fixture(params=[PYTHON, NODE], ids=lambda app: app.name)
-def setup(
-    request: pytest.FixtureRequest, tmp_path: Path, *, user_namespaces: bool
-) -> Iterator[BuildComparison]:
-    tools = ("buildah", "runc", "docker-registry", "mmdebstrap")
-    missing = [tool for tool in tools if not shutil.which(tool)]
-    if missing:
-        pytest.skip(f"install {' '.join(missing)}")
-    app: App = request.param
-    for name in ("registry", "source", "base"):
-        (tmp_path / name).mkdir()
-    app.write_source(tmp_path / "source")
-    base = BaseImageContext(app, tmp_path / "base")
-    conf = tmp_path / "containers.conf"
-    conf.write_text(CONF)
-    builder = BuildahBuilder(
-        BuildahSettings(tmp_path / "ours", containers_conf=conf, user_namespaces=user_namespaces)
-    )
-    for registry in serve_registry(tmp_path / "registry"):
-        yield BuildComparison(app, registry, tmp_path, base, builder)
-
-
-type Stages = dict[str, float]
-
-
-class StageTimer:
-    """Notes how many seconds each stage took."""
-
-    def __init__(self) -> None:
-        self.stages: Stages = {}
-        self._last = time.monotonic()
-
-    def note(self, stage: str) -> None:
-        now = time.monotonic()
-        self.stages[stage], self._last = now - self._last, now
-
-
-def by_hand(setup: BuildComparison, base: Reference) -> Stages:
-    """Pull, build, push: what a person would type."""
-    store, conf = setup.store("hand"), {"CONTAINERS_CONF": str(setup.folder / "containers.conf")}
-    recipe = setup.folder / "Dockerfile"
-    recipe.write_text(setup.app.recipe.replace("base:1", str(base)))
-    target = setup.reference("hand/app:1")
-    plain = "--tls-verify=false"
-    watch = StageTimer()
-    run(*store, "pull", "--quiet", plain, str(base), env=conf, seconds=LIMIT_SECONDS)
-    watch.note("PullImages")
-    options = ("--quiet", "--pull=never", "--tag=app", f"--file={recipe}", *setup.app.options)
-    source = str(setup.folder / "source")
-    run(*store, "build", *options, source, env=conf, seconds=LIMIT_SECONDS)
-    watch.note("Build")
-    push = ("push", "--quiet", plain, "app", f"docker://{target}")
-    run(*store, *push, env=conf, seconds=LIMIT_SECONDS)
-    watch.note("PushImage")
-    return watch.stages
-
-
-async def ours(setup: BuildComparison, base: Reference) -> Stages:
-    docker = setup.app.strategy is BuilderStrategy.DOCKER
-    name = f"app-{time.monotonic_ns()}"
-    plan = BuildPlan(
-        id="uid",
-        namespace="bench",
-        name="app",
-        strategy=setup.app.strategy,
-        context=setup.folder / "source",
-        images={"base:1" if docker else "builder": base},
-        push=setup.reference("ours/app:1"),
-        dockerfile=setup.app.recipe if docker else None,
-        # As the server has it: no two builds have the same name.
-        build_env=(("OPENSHIFT_BUILD_NAME", name), ("OPENSHIFT_BUILD_NAMESPACE", "bench")),
-        labels={"io.openshift.build.name": name, "io.openshift.build.namespace": "bench"},
-        insecure_registries=frozenset({setup.registry}),
-    )
-    watch = StageTimer()
-    result = await setup.builder.build(plan, lambda _: None)
-    watch.note("all")
-    await setup.builder.discard("uid")
-    rest = watch.stages["all"] - sum(result.stages.values())
-    return {**result.stages, "rest": rest}
-
-
-class Comparison:
-    """The stages of both sides, round by round."""
-
-    def __init__(self, setup: BuildComparison, what: str) -> None:
-        self._site = setup
-        self._what = f"{setup.app.name}, {what}"
-        self._theirs: list[Stages] = []
-        self._ours: list[Stages] = []
-        self._processors: list[float] = []
-        """Processor time of our builds, as a multiple of that of builds by hand."""
-
-    async def round(self, base: Reference, *, we_begin: bool) -> None:
-        used = {}
-        for we in (we_begin, not we_begin):
-            os.sync()  # what an earlier step left to the disk is not this one's time
-            before = _processor_seconds()
-            if we:
-                self._ours.append(await ours(self._site, base))
-            else:
-                self._theirs.append(by_hand(self._site, base))
-            used[we] = _processor_seconds() - before
-        self._processors.append(used[True] / used[False])
-        _say(
-            f"{self._what}: {_sum(self._ours[-1]):.2f} s ({used[True]:.2f} s of processors),"
-            f" by hand {_sum(self._theirs[-1]):.2f} s ({used[False]:.2f} s)"
-        )
+    def change_source(self) -> None:
+        files = self.made.repositories / "app"
+        (files / "app" / "changed").write_text(str(time.monotonic_ns()))
+        author = ("-c", "user.name=Ada", "-c", "user.email=ada@example.com")
+        for command in (("add", "--all"), ("commit", "--quiet", "--message=change")):
+            run("git", *author, *command, cwd=files)
 
     @property
-    def ratio(self) -> float:
-        """The median of the rounds' ratios: the two sides of a round share what else runs."""
-        pairs = zip(self._ours, self._theirs, strict=True)
-        return statistics.median(_sum(ours) / _sum(theirs) for ours, theirs in pairs)
+    def repository(self) -> str:
+        return f"{self.made.git}/app"
 
-    def __str__(self) -> str:
-        return (
-            f"{self._what}: {_median(self._ours):.2f} s ({_stages(self._ours)}),"
-            f" by hand {_median(self._theirs):.2f} s ({_stages(self._theirs)}),"
-            f" ratio {self.ratio:.2f}, of processors {statistics.median(self._processors):.2f}"
+    async def by_server(self, side: BuildSide, request: str) -> None:
+        """Have the server build once, and wait until all is tidied up."""
+        began, used = time.monotonic(), side.used()
+        name = {"start-build": "app", "import-image": "builder:1"}[request]
+        asked = await asyncio.to_thread(self.made.upwell, request, name)
+        assert asked.returncode == 0, asked.stderr
+        await self.ended.next_one()
+        clock = time.monotonic() - began
+
+        async def folders() -> list[str]:
+            return self.made.build_folders()
+
+        await until(folders, [].__eq__)
+        side.note(clock, side.used() - used)
+
+    async def by_hand(self, side: BuildSide, image: str) -> None:
+        """Clone, pull, build, push, as a person would type it."""
+        work = _emptied(self.folder / "hand")
+        (work / "Dockerfile").write_text(RECIPE.format(builder=image))
+        buildah = " ".join(_store(self.folder / "by-hand"))
+        target = f"docker://{self.registry}/hand/app:1"
+        script = f"""
+            git clone --quiet --depth=1 {self.repository} source
+            {buildah} pull --quiet --tls-verify=false {image}
+            {buildah} build --quiet --pull=never --tag=app .
+            {buildah} push --quiet --tls-verify=false app {target}
+        """
+        await self._timed(side, script, work, {})
+
+    async def by_s2i(self, side: BuildSide, image: str) -> None:
+        work = _emptied(self.folder / "s2i")
+        podman = f"podman --root={self.folder}/podman/root --runroot={self.folder}/podman/run"
+        target = f"docker://{self.registry}/s2i/app:1"
+        script = f"""
+            s2i build --context-dir=app {self.repository} {image} app
+            {podman} push --quiet --tls-verify=false app {target}
+        """
+        await self._timed(side, script, work, {"DOCKER_HOST": _socket(self.folder)})
+
+    async def _timed(
+        self, side: BuildSide, script: str, work: Path, more: Mapping[str, str]
+    ) -> None:
+        began, used = time.monotonic(), side.used()
+        argv = ("sh", "-ec", script)
+        environment = {**os.environ, **_configuration(self.folder), "HOME": str(work), **more}
+        process = await asyncio.to_thread(
+            subprocess.Popen, measured(*argv), cwd=work, env=environment, stdout=subprocess.DEVNULL
         )
+        _, status, usage = await asyncio.to_thread(os.wait4, process.pid, 0)
+        process.returncode = os.waitstatus_to_exitcode(status)
+        assert process.returncode == 0, script
+        took = time.monotonic() - began
+        side.note(took, usage.ru_utime + usage.ru_stime + side.used() - used)
 
 
-def _median(rounds: list[Stages]) -> float:
-    return statistics.median(_sum(stages) for stages in rounds)
+def _emptied(folder: Path) -> Path:
+    run("rm", "-rf", str(folder))
+    folder.mkdir()
+    return folder
 
 
-def _sum(stages: Stages) -> float:
-    return sum(stages.values())
+def _store(folder: Path) -> tuple[str, ...]:
+    return ("buildah", f"--root={folder / 'root'}", f"--runroot={folder / 'run'}")
 
 
-def _processor_seconds() -> float:
-    """Return what this process and all that it has waited for have used so far."""
-    found = [resource.getrusage(of) for of in (resource.RUSAGE_SELF, resource.RUSAGE_CHILDREN)]
-    return sum(usage.ru_utime + usage.ru_stime for usage in found)
+def _socket(folder: Path) -> str:
+    return f"unix://{folder / 'podman.sock'}"
+
+
+def _configuration(folder: Path) -> dict[str, str]:
+    return {
+        "CONTAINERS_CONF": str(folder / "containers.conf"),
+        "CONTAINERS_REGISTRIES_CONF": str(folder / "registries.conf"),
+    }
+
+
+@contextmanager
+def podman_service(folder: Path) -> Iterator[int | None]:
+    """Run Podman's service for s2i; None: there is no s2i."""
+    if which("s2i") is None:
+        yield None
+        return
+    root = folder / "podman"
+    argv = ("podman", f"--root={root / 'root'}", f"--runroot={root / 'run'}")
+    with subprocess.Popen(
+        measured(*argv, "system", "service", "--time=0", _socket(folder)),
+        env={**os.environ, **_configuration(folder)},
+        stderr=subprocess.DEVNULL,
+    ) as process:
+        try:
+            while not (folder / "podman.sock").exists():
+                assert process.poll() is None, "Podman's service has ended"
+                time.sleep(0.1)
+            yield process.pid
+        finally:
+            process.terminate()
+
+
+@asynccontextmanager
+async def site(app: App, folder: Path) -> AsyncIterator[BuildSite]:
+    (folder / "builder").mkdir()
+    builder = BuilderImageContext(app, folder / "builder")
+    (folder / "containers.conf").write_text(CONF)
+    (folder / "registry").mkdir()
+    async with installation(program=measured(*PROGRAM)) as made, made.client() as client:
+        port = made.spare_port()
+        registry = f"127.0.0.1:{port}"
+        insecure = f'[[registry]]\nlocation = "{registry}"\ninsecure = true\n'
+        (folder / "registries.conf").write_text(insecure)
+        made.commit("app", {"app/name": "app\n"})
+        app.write_source(made.repositories / "app" / "app")
+        ended = EndedBuilds()
+        with (
+            contextmanager(serve_registry)(folder / "registry", port=port),
+            podman_service(folder) as podman,
+        ):
+            pid = _listener(port)
+            found = BuildSite(made, client, ended, registry, pid, folder, builder, podman)
+            watching = asyncio.create_task(ended.watch(client))
+            try:
+                yield found
+            finally:
+                watching.cancel()
+                await asyncio.wait([watching])
+
+
+def _listener(port: int) -> int:
+    """Return the process that serves a port."""
+    return int(run("lsof", "-t", "-sTCP:LISTEN", f"-iTCP:{port}"))
+
+
+@pytest.mark.parametrize("app", [TINY, PYTHON, EXPRESS, LARGE_NODE], ids=lambda app: app.name)
+async def test_builds_take_as_long_as_by_hand(app: App, tmp_path: Path, ratios: Ratios) -> None:
+    async with site(app, tmp_path) as place:
+        objects = base_stream(place.registry, "builder", scheduled=False) + stream("app")
+        place.change_source()
+        image = place.next_builder()
+        await place.made.apply(
+            place.client, objects + source_build("app", place.repository, "builder:1")
+        )
+        await place.ended.next_one()
+        for change in ("source", "builder"):
+            sides = await _compared(place, change, image)
+            _report(app.name, change, sides, ratios)
+
+
+async def _compared(place: BuildSite, change: str, image: str) -> list[BuildSide]:
+    """Return the sides after some rounds, in each of which another begins."""
+    podman = (place.podman,) if place.podman else ()
+    served = (place.registry_pid, _listener(int(place.made.git.rpartition(":")[2])))
+    sides = [BuildSide("upwell", (place.made.pid, *served)), BuildSide("by hand", served)]
+    sides += [BuildSide("s2i", (*podman, *served))] if podman else []
+    for number in range(ROUNDS + 1):
+        if change == "source":
+            place.change_source()
+        else:
+            image = place.next_builder()
+        for side in (*sides[number % len(sides) :], *sides[: number % len(sides)]):
+            os.sync()  # what an earlier step left to the disk is not this one's time
+            if side.name == "upwell":
+                await place.by_server(side, "start-build" if change == "source" else "import-image")
+            elif side.name == "s2i":
+                await place.by_s2i(side, image)
+            else:
+                await place.by_hand(side, image)
+        if number == 0:
+            for side in sides:  # all stores have the image now
+                side.clock.clear()
+                side.processor.clear()
+    return sides
+
+
+def _report(app: str, change: str, sides: list[BuildSide], ratios: Ratios) -> None:
+    ours, *others = sides
+    _say(f"\n{app}, {change} changed\n" + "\n".join(map(str, sides)))
+    for other in others:
+        pairs = list(zip(ours.processor, other.processor, strict=True))
+        found = sorted(we / they for we, they in pairs)
+        ratio = statistics.median(found)
+        _say(f"  of {other.name}: {ratio:.2f} ({found[0]:.2f} to {found[-1]:.2f})")
+        ratios.note_cost(f"build of {app}, {change} changed, processor of {other.name}", ratio)
 
 
 def _say(line: str) -> None:
     print(line, flush=True)  # noqa: T201  # a benchmark's result
-
-
-def _stages(rounds: list[Stages]) -> str:
-    medians = {name: statistics.median(stages[name] for stages in rounds) for name in rounds[0]}
-    return ", ".join(f"{name} {seconds:.2f}" for name, seconds in medians.items())
-
-
-@pytest.mark.parametrize("user_namespaces", [False, True], ids=["machine-ids", "own-ids"])
-async def test_a_rebuild_takes_as_long_as_by_hand(
-    setup: BuildComparison, *, user_namespaces: bool
-) -> None:
-    ids = "own ids" if user_namespaces else "machine ids"
-    changed = Comparison(setup, f"{ids}, base changed")
-    unchanged = Comparison(setup, f"{ids}, no change")
-    first = setup.next_base()
-    await ours(setup, first)
-    by_hand(setup, first)
-    for number in range(ROUNDS):
-        base = setup.next_base()
-        await changed.round(base, we_begin=number % 2 == 0)
-        await unchanged.round(base, we_begin=number % 2 == 0)
-    for found in (changed, unchanged):
-        _say(f"medians: {found}")
-        assert found.ratio < 1.5

@@ -4,6 +4,7 @@ import asyncio
 import json
 import os
 import re
+import shutil
 from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field, replace
@@ -128,6 +129,7 @@ class BuildahCommands:
         self._environment = environment
         self._person = person
         self._configs: dict[str, ImageConfig] = {}
+        self._known_runtime = ""
         """Of images that are named by digest, the latest last."""
 
     @property
@@ -345,8 +347,14 @@ class BuildahCommands:
         return (f"--runtime={program}",)
 
     async def _runtime(self, folder: Path) -> str:
-        """Return the container runtime that Buildah uses on this machine."""
-        return (await self._capture(folder, "info", "--format={{.host.OCIRuntime}}")).output.strip()
+        """Return the container runtime that Buildah uses on this machine: asked for once.
+
+        Another one is taken up at the next start, or when the old one is gone.
+        """
+        if not await asyncio.to_thread(shutil.which, self._known_runtime):
+            asked = await self._capture(folder, "info", "--format={{.host.OCIRuntime}}")
+            self._known_runtime = asked.output.strip()
+        return self._known_runtime
 
     async def remove_all_containers(self, folder: Path) -> None:
         """Remove every container in the store.

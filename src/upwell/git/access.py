@@ -37,6 +37,7 @@ _HARDENING = {
     "advice.detachedHead": "false",
     "init.defaultBranch": "main",
     "gc.auto": "0",
+    "maintenance.auto": "false",
     "fetch.unpackLimit": "1",
 }
 

@@ -1,11 +1,12 @@
 """Package databases in a file system: dpkg's (deb-control(5)) and apk's (apk-installed format).
 
-Pure: text in, packages out.
+Pure: text in, packages out. Workers import it, one for each layer: so it imports little.
 """
 
 from collections.abc import Iterator, Mapping
 
-from upwell.inventory.interface import Package
+type PackageRow = tuple[str, str, str, str]
+"""Name, version, architecture and source of a package, as `Package` has them."""
 
 DPKG_STATUS = "var/lib/dpkg/status"
 DPKG_STATUS_FOLDER = "var/lib/dpkg/status.d/"
@@ -32,7 +33,7 @@ def may_hold_databases(folder: str) -> bool:
     return any(known.startswith(prefix) for known in (DPKG_STATUS_FOLDER, *_FILES))
 
 
-def parse_database(path: str, text: str) -> list[Package]:
+def parse_database(path: str, text: str) -> list[PackageRow]:
     """Return the installed packages that the database at `path` names."""
     if path in APK_INSTALLED:
         return [_apk(fields) for fields in _apk_entries(text) if "P" in fields]
@@ -48,15 +49,16 @@ def _is_installed(fields: Mapping[str, str]) -> bool:
     return fields.get("Status", "install ok installed").endswith(" installed")
 
 
-def _dpkg(fields: Mapping[str, str]) -> Package:
+def _dpkg(fields: Mapping[str, str]) -> PackageRow:
     source = fields.get("Source", "").partition(" ")[0]
     return _package(
         fields["Package"], fields.get("Version", ""), fields.get("Architecture", ""), source
     )
 
 
-def _package(*values: str) -> Package:
-    return Package(*(value[:_MAX_VALUE] for value in values))
+def _package(name: str, version: str, architecture: str, source: str) -> PackageRow:
+    most = _MAX_VALUE
+    return name[:most], version[:most], architecture[:most], source[:most]
 
 
 def _paragraphs(text: str) -> Iterator[dict[str, str]]:
@@ -72,7 +74,7 @@ def _paragraphs(text: str) -> Iterator[dict[str, str]]:
             yield fields
 
 
-def _apk(fields: Mapping[str, str]) -> Package:
+def _apk(fields: Mapping[str, str]) -> PackageRow:
     return _package(fields["P"], fields.get("V", ""), fields.get("A", ""), fields.get("o", ""))
 
 

@@ -8,7 +8,12 @@ from pathlib import PurePosixPath
 from typing import IO, Any, cast
 
 from upwell.formats.bounded_tar import BoundedTar
-from upwell.inventory.databases import is_database, may_hold_databases, parse_database
+from upwell.inventory.databases import (
+    PackageRow,
+    is_database,
+    may_hold_databases,
+    parse_database,
+)
 
 _GZIP = b"\x1f\x8b"
 _WHITEOUT = ".wh."
@@ -46,7 +51,7 @@ class _Reading:
     """Findings of one layer so far."""
 
     def __init__(self, limits: Mapping[str, int]) -> None:
-        self.databases: dict[str, list[tuple[str, str, str, str]]] = {}
+        self.databases: dict[str, list[PackageRow]] = {}
         """Packages by the path of the database."""
         self.hidden: set[str] = set()
         """Paths below which nothing of the lower layers is left; "" is the root."""
@@ -84,10 +89,7 @@ class _Reading:
         if content is None:
             return
         text = b"".join(_pieces(content)).decode(errors="replace")
-        found = [
-            (package.name, package.version, package.architecture, package.source)
-            for package in parse_database(path, text)
-        ]
+        found = parse_database(path, text)
         self._packages += len(found)
         self.databases[path] = found
         self._count(self._packages + len(self.databases))

@@ -41,6 +41,7 @@ TOOLS = {
     "podman": "podman",
     "runc": "runc",
 }
+PROGRAM = (sys.executable, "-m", "upwell")
 DEADLINE_SECONDS = 120.0
 _POLL_SECONDS = 0.02
 _CHEAP_SECONDS = 0.05
@@ -99,7 +100,7 @@ class Installation:
     port: int = field(default_factory=free_port)
     router_port: int = field(default_factory=free_port)
     options: tuple[str, ...] = ()
-    program: tuple[str, ...] = (sys.executable, "-m", "upwell")
+    program: tuple[str, ...] = PROGRAM
     mounts: list[Path] = field(default_factory=list)
     spare_ports: list[int] = field(default_factory=lambda: [free_port() for _ in range(24)])
     """Ports on loopback that objects may name: whoever serves there takes one (`spare_port`)."""
@@ -406,11 +407,12 @@ async def installation(
     vendor: str | None = None,
     settings: Mapping[str, str] | None = None,
     prepare: Callable[[Installation], None] | None = None,
+    program: tuple[str, ...] = PROGRAM,
 ) -> AsyncIterator[Installation]:
     """Run all three while the block lasts; fails when anything is left afterwards.
 
     `settings` are variables of the vendor's registry; `vendor` is the address of another one;
-    `prepare` is called before the first start.
+    `prepare` is called before the first start; `program` is what serves.
     """
     require_tools()
     # Not pytest's folder: the paths of sockets are limited to 107 bytes.
@@ -420,7 +422,7 @@ async def installation(
             contextmanager(serve_registry)(_made(folder / "vendor"), settings) as address,
             _git_daemon(_made(folder / "git")) as git,
         ):
-            made = Installation(folder, git, vendor or address, options=options)
+            made = Installation(folder, git, vendor or address, options=options, program=program)
             if prepare is not None:
                 prepare(made)
             try:

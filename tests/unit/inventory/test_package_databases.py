@@ -5,7 +5,6 @@ from tests.support.inventory.layer_archives import ImageInMemory, read_packages
 from tests.support.paths import SHARED
 
 from upwell.inventory.databases import is_database, parse_database
-from upwell.inventory.interface import Package
 
 IMAGES = SHARED / "data" / "images"
 
@@ -50,21 +49,21 @@ def test_databases_are_known_by_their_path(path: str, *, expected: bool) -> None
 
 def test_dpkg_names_what_is_installed_and_its_source() -> None:
     assert parse_database("var/lib/dpkg/status", STATUS) == [
-        Package("libc6", "2.31-13+deb11u11", "amd64", "glibc"),
-        Package("base-files", "11.1"),
+        ("libc6", "2.31-13+deb11u11", "amd64", "glibc"),
+        ("base-files", "11.1", "", ""),
     ]
 
 
 def test_distroless_images_have_no_status_field() -> None:
     text = "Package: tzdata\nVersion: 2024a\nArchitecture: all\n"
     found = parse_database("var/lib/dpkg/status.d/tzdata", text)
-    assert found == [Package("tzdata", "2024a", "all")]
+    assert found == [("tzdata", "2024a", "all", "")]
 
 
 def test_apk_names_package_version_architecture_and_origin() -> None:
     text = "C:Q1abc=\nP:libcrypto3\nV:3.1.4-r5\nA:x86_64\no:openssl\nF:lib\nR:libcrypto.so.3\n\n"
     found = parse_database("lib/apk/db/installed", text)
-    assert found == [Package("libcrypto3", "3.1.4-r5", "x86_64", "openssl")]
+    assert found == [("libcrypto3", "3.1.4-r5", "x86_64", "openssl")]
 
 
 @pytest.mark.parametrize("path", ["var/lib/dpkg/status", "lib/apk/db/installed"])

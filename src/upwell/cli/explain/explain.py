@@ -38,7 +38,7 @@ from upwell.cli.images.packages import (
 from upwell.formats.human_duration import human_duration
 from upwell.machine import clock
 from upwell.policy.builds.triggers import digest_of
-from upwell.policy.explain.changes import explain
+from upwell.policy.explain.changes import explain, turn_of
 from upwell.policy.explain.statement import Statement, Topic
 from upwell.policy.rollouts.settings import WORKLOADS
 from upwell.store.interface import ApiClient
@@ -92,7 +92,8 @@ def explain_command(session: Session, what: tuple[str, ...], packages: str, outp
     async def work(client: ApiClient) -> None:
         namespace = session.namespace if named.resource.KIND.namespaced else ""
         asked = await client.get(named.resource, namespace, named.name)
-        statements = explain(await read_snapshot(client, session.namespace), asked)
+        snapshot = await read_snapshot(client, session.namespace)
+        statements = [*explain(snapshot, asked), *turn_of(snapshot, asked.key, clock.now())]
         changes = {} if packages == "none" else await _compare(client, statements)
         if output != Format.TABLE:
             write_data(_data(asked, statements, changes), output)

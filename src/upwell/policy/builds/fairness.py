@@ -77,6 +77,10 @@ class FairQueue:
         """Return the keys of all builds that wait."""
         return list(self._queued)
 
+    def queued(self, key: ObjectKey) -> QueuedBuild:
+        """Return a build that waits; raises KeyError for one that does not."""
+        return self._queued[key]
+
     def add(self, build: QueuedBuild) -> None:
         """Let a build wait; one that waits already keeps its place."""
         if build.key in self._queued or build.key in self._started:

@@ -7,6 +7,7 @@ held back, by what, and until when.
 from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, replace
+from datetime import datetime
 from typing import Any
 
 from upwell.api.apps import RevisionRecord
@@ -14,8 +15,9 @@ from upwell.api.build import Build, BuildConfig, BuildPhase, BuildTriggerCause, 
 from upwell.api.cluster_operator import ClusterOperator
 from upwell.api.conditions import DEGRADED, find
 from upwell.api.image import Image, ImageStream, ImageStreamTag, NamedTagEventList
-from upwell.api.meta import ObjectReference, Resource
+from upwell.api.meta import ObjectKey, ObjectReference, Resource
 from upwell.api.values.commits import short_commit
+from upwell.formats.human_duration import human_duration
 from upwell.policy.builds.triggers import digest_of
 from upwell.policy.explain.endpoints import destinations
 from upwell.policy.explain.freshness import Snapshot, images_of, output_digest, short
@@ -70,6 +72,24 @@ def explain(snapshot: Snapshot, asked: Resource) -> list[Statement]:
             if all(one.topic is Topic.RUNNING for one in found):
                 found.append(Statement(Topic.RUNNING, "nothing is wrong with it"))
             return found
+
+
+def turn_of(snapshot: Snapshot, key: ObjectKey, now: datetime) -> Iterator[Statement]:
+    """Yield when a build begins that waits for nothing but its turn, or a BuildConfig's next."""
+    if key.kind not in {Build.KIND.kind, BuildConfig.KIND.kind}:
+        return
+    turns = snapshot.turns(now)
+    found = [turns[one.key] for one in snapshot.builds(key) if one.key in turns]
+    turn = turns.get(key) or min(found, key=lambda one: one.place, default=None)
+    if turn is None:
+        return
+    text = f"its turn is number {turn.place} of {len(turns)} builds that wait"
+    if turn.begins is None:
+        yield Statement(Topic.NEXT, f"{text}; no build has ended yet that tells when that is")
+    else:
+        begins = human_duration(turn.begins)
+        text = f"{text}; it begins in about {begins}, if builds take as long as before"
+        yield Statement(Topic.NEXT, text)
 
 
 def package_changes(

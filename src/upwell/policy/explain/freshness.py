@@ -17,7 +17,7 @@ from upwell.api.build import (
 from upwell.api.core import Service
 from upwell.api.image import ImageStream, NamedTagEventList, TagEvent
 from upwell.api.meta import ObjectKey, Resource
-from upwell.policy.builds.backlog import Backlog, backlog_of
+from upwell.policy.builds.backlog import Backlog, BuildTurn, backlog_of, turns_of
 from upwell.policy.builds.run_policy import number_of
 from upwell.policy.builds.triggers import FollowedTag, digest_of, followed_images
 from upwell.policy.explain.graph import Graph, Node, build_graph
@@ -83,6 +83,14 @@ class Snapshot:
     def backlog(self, now: datetime) -> Backlog:
         """Return how many builds wait, and how long all of them will take."""
         return backlog_of(self._builds.values(), now)
+
+    def turns(self, now: datetime) -> Mapping[ObjectKey, BuildTurn]:
+        """Return whose turn is when, of the builds that wait for a slot."""
+
+        def dependents(config: ObjectKey) -> int:
+            return sum(isinstance(node, ObjectKey) for node in self.graph.descendants(config))
+
+        return turns_of(self._builds.values(), now, dependents)
 
     @cached_property
     def endless(self) -> Sequence[Sequence[Node]]:

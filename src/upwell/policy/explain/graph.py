@@ -111,6 +111,10 @@ class Graph:
         """Return everything that reaches `node`, itself left out."""
         return tuple(sorted(self._reachable(node, self._sources) - {node}, key=str))
 
+    def descendants(self, node: Node) -> tuple[Node, ...]:
+        """Return everything that `node` reaches, itself left out."""
+        return tuple(sorted(self._reachable(node, self._targets) - {node}, key=str))
+
     def order(self) -> tuple[Node, ...]:
         """Return every node after all that it is made from; a cycle's members stand together."""
         return self._order

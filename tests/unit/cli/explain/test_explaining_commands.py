@@ -73,6 +73,10 @@ async def test_status_estimates_how_long_the_builds_that_wait_will_take(
     data = (await asyncio.to_thread(upwell, "status", "-o", "json")).stdout
     builds = json.loads(data)["builds"]
     assert builds == {"waiting": 2, "running": 0, "remainingSeconds": 120, "withoutHistory": 0}
+    said = (await asyncio.to_thread(upwell, "explain", "build/shop-5")).stdout
+    turn = "its turn is number 2 of 2 builds that wait; it begins in about 60s"
+    assert f"{turn}, if builds take as long as before" in said
+    assert "number 1 of 2" in (await asyncio.to_thread(upwell, "explain", "bc/shop")).stdout
 
 
 async def test_status_ends_with_what_the_router_does_not_serve(

@@ -12,7 +12,7 @@ from upwell.api.build import (
     RunPolicy,
 )
 from upwell.api.meta import ObjectMeta
-from upwell.policy.builds.backlog import Backlog, backlog_of
+from upwell.policy.builds.backlog import Backlog, backlog_of, turns_of
 
 NOW = datetime(2026, 5, 1, tzinfo=UTC)
 
@@ -94,3 +94,57 @@ def test_what_lacks_more_than_its_turn_is_not_waited_for() -> None:
         build(4, BuildStatus(reason="NoFreeSlot", cancelled=True)),
     ]
     assert backlog_of([[ended(1, 10), *others]], NOW) == Backlog(0, 0, timedelta())
+
+
+def begun(*configs: list[Build], weights: dict[str, int] | None = None) -> dict[str, float]:
+    """Return in how many seconds each build begins, in their order; -1: it is not known."""
+    turns = turns_of(configs, NOW, lambda config: (weights or {}).get(config.name, 0))
+    order = sorted(turns.items(), key=lambda item: item[1].place)
+    assert [turn.place for _, turn in order] == list(range(1, len(order) + 1))
+    return {
+        key.name: turn.begins.total_seconds() if turn.begins is not None else -1.0
+        for key, turn in order
+    }
+
+
+def of_config(name: str, *builds: Build) -> list[Build]:
+    """Return the builds as those of another BuildConfig."""
+    return [
+        one.with_metadata(
+            name=one.name.replace("b-", f"{name}-"),
+            labels={**one.labels, BUILD_CONFIG_LABEL: name},
+        )
+        for one in builds
+    ]
+
+
+def test_what_most_stands_on_begins_first_and_as_many_as_run_now() -> None:
+    busy = [of_config(name, ended(1, 10), running(2, 4)) for name in ("x", "y")]
+    queued = [of_config(name, ended(1, 30), waiting(2)) for name in ("a", "b", "c")]
+    begins = begun(*busy, *queued, weights={"a": 1, "b": 7, "c": 3})
+    assert list(begins.items()) == [("b-2", 6.0), ("c-2", 6.0), ("a-2", 36.0)]
+
+
+def test_a_build_waits_for_those_of_its_config_before_it() -> None:
+    serial = of_config("a", ended(1, 10), running(2, 4), waiting(3), waiting(4))
+    both = of_config("p", ended(1, 5), *(waiting(n, RunPolicy.PARALLEL) for n in (2, 3)))
+    begins = begun(serial, both)
+    assert begins["a-4"] > begins["a-3"] >= 6.0
+    assert sorted(begins) == ["a-3", "a-4", "p-2", "p-3"]
+
+
+def test_without_a_build_that_has_ended_the_place_alone_is_known() -> None:
+    assert begun([waiting(1)]) == {"b-1": -1.0}
+
+
+def test_a_build_that_waits_for_its_input_has_no_turn() -> None:
+    lacking = build(2, BuildStatus(reason="InvalidOutputReference"))
+    assert begun([ended(1, 3), lacking]) == {}
+
+
+def test_turns_of_three_hundred_builds_on_one_base() -> None:
+    queued = [of_config(f"c{n}", ended(1, 10), waiting(2)) for n in range(300)]
+    busy = [of_config(name, ended(1, 10), running(2, 0)) for name in ("x", "y")]
+    begins = begun(*busy, *queued)
+    assert max(begins.values()) == 10.0 + 149 * 10
+    assert remaining(*busy, *queued) == max(begins.values()) + 10
