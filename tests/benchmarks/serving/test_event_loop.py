@@ -1,6 +1,6 @@
 """`upwell serve` as users start it, and the same on uvloop, in turns in one run.
 
-uv run --with uvloop pytest -m benchmark -s tests/benchmarks/test_event_loop.py
+uv run --with uvloop pytest -m benchmark -s tests/benchmarks/serving/test_event_loop.py
 """
 
 import asyncio
