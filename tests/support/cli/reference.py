@@ -38,9 +38,17 @@ def render() -> str:
 def _sections(command: click.Command, name: str, parent: click.Context) -> Iterator[str]:
     with click.Context(command, parent, name, terminal_width=88) as context:
         yield _section(context)
-        if isinstance(command, click.Group):
-            for inner, part in sorted(command.commands.items()):
-                yield from _sections(part, inner, context)
+        for inner, part in commands_of(command):
+            yield from _sections(part, inner, context)
+
+
+def commands_of(command: click.Command) -> Iterator[tuple[str, click.Command]]:
+    """Yield the commands of a group by name, those too that it loads when they are called."""
+    if isinstance(command, click.Group):
+        context = click.Context(command)
+        for name in sorted(command.list_commands(context)):
+            if (part := command.get_command(context, name)) is not None:
+                yield name, part
 
 
 def _section(context: click.Context) -> str:

@@ -64,8 +64,10 @@ _CONTAINERS = {"container", "containers"}
 def complete_parameters(command: click.Command, path: str) -> None:
     """Have the arguments of a command, named by its path, completed; its own commands' too."""
     if isinstance(command, click.Group):
-        for name, part in command.commands.items():
-            complete_parameters(part, f"{path} {name}")
+        context = click.Context(command)
+        for name in command.list_commands(context):
+            if (part := command.get_command(context, name)) is not None:
+                complete_parameters(part, f"{path} {name}")
     for parameter in command.params:
         complete = _completion_of(parameter, path)
         if complete is not None:

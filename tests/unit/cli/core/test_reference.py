@@ -6,7 +6,7 @@ import sys
 
 import click
 import pytest
-from tests.support.cli.reference import PAGE, render
+from tests.support.cli.reference import PAGE, commands_of, render
 
 from upwell.cli import main
 from upwell.cli.program import COMMANDS
@@ -20,8 +20,7 @@ def _commands() -> list[tuple[str, click.Command]]:
         command = main.get_command(click.Context(main), name)
         assert command is not None
         found.append((name, command))
-        if isinstance(command, click.Group):
-            found += [(f"{name} {inner}", part) for inner, part in command.commands.items()]
+        found += [(f"{name} {inner}", part) for inner, part in commands_of(command)]
     return found
 
 
