@@ -1,19 +1,26 @@
 """ImageStreams of repositories that clients push to: a push makes one where there is none."""
 
-from collections.abc import Awaitable, Callable
+import asyncio
+from collections.abc import Awaitable, Callable, Sequence
+from contextlib import suppress
 
 from starlette.requests import Request
 
 from upwell.api.core import Namespace
 from upwell.api.image import ImageStream
 from upwell.api.meta import Resource
-from upwell.oci import InvalidManifestError, parse_manifest
+from upwell.oci import Digest, InvalidManifestError, parse_manifest
 from upwell.policy.access.roles import MIRROR_NAMESPACE
+from upwell.policy.images.repository_tags import effective_tags
 from upwell.policy.images.streams import is_image_tag
 from upwell.registry.errors import RepositoryUnknownError
 from upwell.registry.hosting import HostedRegistry, ManifestPush
 from upwell.server.distribution.requests import DistributionError
-from upwell.store.interface import NotFoundError, Reader
+from upwell.store.interface import NotFoundError, Store
+from upwell.store.retry import update_with_retry
+
+_PAUSES = (*(0.002 * 2**look for look in range(6)), *([0.1] * 20))
+"""Seconds between looks at a stream that is to name what was pushed: two and a bit in all."""
 
 type CreateStream = Callable[[Request, str, str], Awaitable[None]]
 """Makes a stream, by namespace and name, for who pushes; raises DistributionError to refuse."""
@@ -22,9 +29,12 @@ type CreateStream = Callable[[Request, str, str], Awaitable[None]]
 class PushedStreams:
     """Makes the ImageStream of a repository when its first tag is pushed, as OpenShift does."""
 
-    def __init__(self, store: Reader, create: CreateStream) -> None:
+    def __init__(
+        self, store: Store, create: CreateStream, pauses: Sequence[float] = _PAUSES
+    ) -> None:
         self._store = store
         self._create = create
+        self._pauses = pauses
 
     async def require(self, registry: HostedRegistry, request: Request, push: ManifestPush) -> None:
         """Make the stream of a push unless there is one; raises DistributionError.
@@ -45,12 +55,62 @@ class PushedStreams:
             message = f"namespace {namespace} does not exist: `oc new-project {namespace}` makes it"
             raise DistributionError(404, "NAME_UNKNOWN", message)
 
+    async def wait_for(self, push: ManifestPush, digest: Digest) -> None:
+        """Wait, a few seconds at the most, until the stream names what was pushed to a tag.
+
+        So who pulls right after a push gets what they have pushed. Without a stream, or with a tag
+        that is imported, there is nothing to wait for.
+        """
+        if push.tag is None or not is_image_tag(push.tag):
+            return
+        for pause in self._pauses:
+            stream = await self._stream(push.repository)
+            if stream is None or _is_imported(stream, push.tag):
+                return
+            history = stream.status.tag(push.tag)
+            latest = history.latest if history is not None else None
+            if latest is not None and latest.image == str(digest):
+                return
+            await asyncio.sleep(pause)
+
+    async def require_pushed(self, repository: str, tag: str) -> None:
+        """Raise DistributionError for a tag that a stream imports: it would come back."""
+        stream = await self._stream(repository)
+        if stream is not None and _is_imported(stream, tag):
+            command = f"`upwell tag -d {stream.name}:{tag} -n {stream.namespace}` deletes it"
+            message = f"tag {tag} of {repository} is imported by its ImageStream: {command}"
+            raise DistributionError(405, "UNSUPPORTED", message)
+
+    async def untag(self, repository: str, tag: str) -> None:
+        """Take a tag that was deleted in the registry from its stream, if that has it."""
+        stream = await self._stream(repository)
+        if stream is not None and stream.status.tag(tag) is not None:
+            await update_with_retry(
+                lambda: self._store.get(ImageStream, stream.namespace, stream.name),
+                lambda found: self._store.update_status(_without(found, tag)),
+            )
+
+    async def _stream(self, repository: str) -> ImageStream | None:
+        namespace, _, name = repository.partition("/")
+        with suppress(NotFoundError):
+            return await self._store.get(ImageStream, namespace, name)
+        return None
+
     async def _has(self, kind: type[Resource], namespace: str, name: str) -> bool:
         try:
             await self._store.get(kind, namespace, name)
         except NotFoundError:
             return False
         return True
+
+
+def _is_imported(stream: ImageStream, tag: str) -> bool:
+    return any(one.name == tag and one.from_ is not None for one in effective_tags(stream))
+
+
+def _without(stream: ImageStream, tag: str) -> ImageStream:
+    left = tuple(one for one in stream.status.tags if one.tag != tag)
+    return stream.with_status(stream.status.model_copy(update={"tags": left}))
 
 
 async def _has_tags(registry: HostedRegistry, repository: str) -> bool:

@@ -150,6 +150,8 @@ class _ContentRoutes:
                 await self._streams.require(self._registry, request, push)
         for push in pushes:
             entry = await self._registry.put_manifest(push)
+            if self._streams is not None:
+                await self._streams.wait_for(push, entry.digest)
         headers = {
             "Location": f"/v2/{name}/manifests/{target}",
             "Docker-Content-Digest": str(entry.digest),
@@ -167,7 +169,11 @@ class _ContentRoutes:
         if isinstance(target, Digest):
             await self._registry.delete_manifest(name, target)
         else:
+            if self._streams is not None:
+                await self._streams.require_pushed(name, target)
             await self._registry.untag(name, target)
+            if self._streams is not None:
+                await self._streams.untag(name, target)
         return Response(status_code=202)
 
     async def pull_blob(self, request: Request) -> Response:

@@ -1,11 +1,14 @@
 """A push to a repository without an ImageStream, which makes one."""
 
+import asyncio
 import contextlib
 import json
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Sequence
 from dataclasses import replace
+from datetime import UTC, datetime
 from decimal import Decimal
 from pathlib import Path
+from typing import Any
 
 import pytest
 from tests.support.registry.hosted_images import CONFIG, image, push, push_blob
@@ -13,11 +16,12 @@ from tests.support.server.api_server import Api, ApiAnswer, ApiClock, serving
 from tests.support.server.audit_logs import audit_lines, audit_log
 
 from upwell.api.core import Namespace
-from upwell.api.image import ImageStream
+from upwell.api.image import ImageStream, TagEvent
 from upwell.api.meta import ObjectMeta
 from upwell.api.values.author import author_of
-from upwell.oci import MediaType
+from upwell.oci import Digest, MediaType
 from upwell.policy.access.roles import parse_grant
+from upwell.policy.images.streams import record_image
 from upwell.registry.embedded import EmbeddedRegistry
 from upwell.server.admission.quota import LimitedStore
 from upwell.server.auth.access_control import AccessControl
@@ -48,6 +52,7 @@ class Pushes:
         self.builds = RegistryTokens()
         self.tokens = {name: new_token(name) for name in ("admin", "ann")}
         self.limits = ServerLimits()
+        self.pauses: Sequence[float] = ()
         self.api: Api
 
     @contextlib.asynccontextmanager
@@ -56,7 +61,7 @@ class Pushes:
 
         def guard(store: MemoryStore, clock: ApiClock) -> AccessControl:
             clients = LimitedStore(store, self.limits)
-            streams = PushedStreams(store, PushedStreamCreation(clients, clock).create)
+            streams = PushedStreams(store, PushedStreamCreation(clients, clock).create, self.pauses)
             routes.extend(create_routes(self.registry, streams=streams))
             tokens = Tokens(store, clock, [own_token(self.tokens["admin"])], self.builds)
             return AccessControl(tokens, audit_log(self.folder, clock))
@@ -75,6 +80,23 @@ class Pushes:
         path = f"/v2/{repository}/manifests/{tag}"
         body = image() if raw is None else raw
         return await self.api.send("PUT", path, body, str(MediaType.OCI_MANIFEST), **headers)
+
+    async def name(self, stream: str, tag: str, digest: str, **declared: Any) -> None:
+        """Let a stream of `shop` name an image, as the reconciler does."""
+        found = await self.api.store.get(ImageStream, "shop", stream)
+        if declared:
+            spec = ImageStream.model_validate({"spec": {"tags": ({"name": tag, **declared},)}}).spec
+            found = await self.api.store.update(found.model_copy(update={"spec": spec}))
+        pull_spec = f"{HOST}/shop/{stream}@{digest}"
+        created = datetime(2026, 5, 1, tzinfo=UTC)
+        event = TagEvent(created=created, docker_image_reference=pull_spec, image=digest)
+        status = record_image(found.status, tag, event, changes={})
+        await self.api.store.update_status(found.with_status(status))
+
+    async def delete(self, name: str) -> ApiAnswer:
+        repository, _, tag = name.rpartition(":")
+        headers = {"Authorization": f"Bearer {self.tokens['ann']}"}
+        return await self.api.send("DELETE", f"/v2/{repository}/manifests/{tag}", **headers)
 
     async def stream(self, namespace: str, name: str) -> ImageStream | None:
         try:
@@ -156,3 +178,47 @@ async def test_the_stream_counts_in_quotas(tmp_path: Path) -> None:
         assert "shop/b has no ImageStream, and none is made" in told(answer)
         assert "exceeded quota" in told(answer)
         assert (await pushes.push("ann", "shop/a:2")).status == 201
+
+
+async def test_a_push_is_answered_when_the_stream_names_what_was_pushed(tmp_path: Path) -> None:
+    slow = Pushes(tmp_path)
+    slow.pauses = [0.01] * 3000
+    async with slow.serving() as pushes, asyncio.timeout(30):
+        stored = asyncio.Event()
+        pushes.registry.subscribe(lambda _: stored.set())
+        pushing = asyncio.create_task(pushes.push("ann", "shop/app:1"))
+        await stored.wait()
+        assert not pushing.done()
+        await pushes.name("app", "1", str(Digest.of(image())))
+        assert (await pushing).status == 201
+
+
+async def test_a_stream_that_never_names_it_holds_nobody_up(tmp_path: Path) -> None:
+    slow = Pushes(tmp_path)
+    slow.pauses = [0.001] * 5
+    async with slow.serving() as pushes:
+        assert (await pushes.push("ann", "shop/app:1")).status == 201
+
+
+async def test_a_tag_that_is_deleted_goes_from_its_stream_too(pushes: Pushes) -> None:
+    for tag in ("1", "2"):
+        assert (await pushes.push("ann", f"shop/app:{tag}")).status == 201
+        await pushes.name("app", tag, str(Digest.of(image())))
+
+    assert (await pushes.delete("shop/app:1")).status == 202
+    stream = await pushes.stream("shop", "app")
+    assert stream is not None
+    assert [one.tag for one in stream.status.tags] == ["2"]
+
+
+async def test_a_tag_that_the_stream_imports_is_not_deleted_by_the_registry(
+    pushes: Pushes,
+) -> None:
+    assert (await pushes.push("ann", "shop/app:1")).status == 201
+    origin = {"kind": "DockerImage", "name": "vendor.test/app:1"}
+    await pushes.name("app", "1", str(Digest.of(image())), **{"from": origin})
+
+    answer = await pushes.delete("shop/app:1")
+    assert answer.status == 405
+    assert "`upwell tag -d app:1 -n shop`" in told(answer)
+    assert list(await pushes.registry.tag_names("shop/app")) == ["1"]
