@@ -2,8 +2,9 @@
 
 import asyncio
 import traceback
-from collections.abc import AsyncGenerator, AsyncIterator
+from collections.abc import AsyncGenerator, AsyncIterator, Coroutine, Iterable
 from contextlib import asynccontextmanager
+from typing import Any
 
 
 def first_error(error: Exception) -> Exception:
@@ -21,6 +22,16 @@ async def side_by_side() -> AsyncIterator[asyncio.TaskGroup]:
             yield group
     except ExceptionGroup as errors:
         raise first_error(errors) from errors
+
+
+async def together[T](work: Iterable[Coroutine[Any, Any, T]]) -> list[T]:
+    """Do all of `work`, and return the results in its order.
+
+    The first error ends the rest, and is raised as it is.
+    """
+    async with side_by_side() as group:
+        tasks = [group.create_task(each) for each in work]
+    return [task.result() for task in tasks]
 
 
 @asynccontextmanager

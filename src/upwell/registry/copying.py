@@ -4,11 +4,8 @@ import asyncio
 import json
 import logging
 from collections.abc import (
-    AsyncGenerator,
     AsyncIterator,
     Callable,
-    Coroutine,
-    Iterable,
     Mapping,
     Sequence,
 )
@@ -16,16 +13,15 @@ from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from enum import StrEnum
 from functools import partial
-from typing import Any
 
 from upwell.formats.attachment_tags import attachment_tags
-from upwell.machine.tasks import first_error
+from upwell.machine.tasks import together
 from upwell.oci import Descriptor, Digest, Index, Manifest, Platform, Reference, parse_manifest
-from upwell.registry.announced import announced
 from upwell.registry.client.push import RegistryPusher, once
 from upwell.registry.errors import InvalidAnswerError, ManifestUnknownError, RegistryError
 from upwell.registry.interface import DEFAULT_ACCESS, Registry, RequestAccess
 from upwell.registry.referrer_index import push_referrer
+from upwell.registry.sending import BlobSource
 
 log = logging.getLogger(__name__)
 
@@ -152,10 +148,10 @@ class _Copy:
             return
         if isinstance(manifest, Manifest):
             blobs = {blob.digest: blob for blob in manifest.references if not blob.urls}
-            await _together(self._blob(blob) for blob in blobs.values())
+            await together(self._blob(blob) for blob in blobs.values())
             return
         children = {entry.digest: entry for entry in manifest.manifests}
-        await _together(self._child(entry) for entry in children.values())
+        await together(self._child(entry) for entry in children.values())
 
     async def _child(self, entry: Descriptor) -> None:
         pinned = self.origin.with_digest(entry.digest)
@@ -180,23 +176,8 @@ class _Copy:
         self.note(CopyStep.COPIED, blob)
 
     async def _send(self, blob: Descriptor) -> None:
-        opened: list[AsyncGenerator[bytes]] = []
-
-        def content() -> AsyncIterator[bytes]:
-            opened.append(self._content(blob))
-            return opened[-1]
-
-        try:
-            await self.copier.target.push_blob(self.goal, blob, content, self.copier.access.target)
-        finally:
-            for stream in opened:
-                await stream.aclose()
-
-    async def _content(self, blob: Descriptor) -> AsyncGenerator[bytes]:
-        source, access = self.copier.source, self.copier.access.source
-        async with source.open_blob(self.origin, blob.digest, access) as chunks:
-            async for chunk in announced(chunks, blob, self.origin.name):
-                yield chunk
+        source = BlobSource(self.copier.source, self.origin, self.copier.access.source)
+        await source.send(blob, self.copier.target, self.goal, self.copier.access.target)
 
     async def attachments(self, image: Digest) -> None:
         """Bring signatures, attestations and all else that refers to the image.
@@ -222,7 +203,7 @@ class _Copy:
         # Most images have none: all is asked for at once. What there is comes one after another,
         # as the lists that some registries have of it are read and written again for each.
         tags = tuple(attachment_tags(image))
-        await _together([*map(look_up, tags), list_referrers()])
+        await together([*map(look_up, tags), list_referrers()])
         for tag in tags:
             if tag in tagged:
                 async with self._leaving_behind():
@@ -267,7 +248,7 @@ class _Copy:
         more = [layer for layer in found.layers if _claim(layer) not in known]
         if not more:
             return
-        await _together(self._blob(layer) for layer in more)
+        await together(self._blob(layer) for layer in more)
         from upwell.formats.sigstore import (  # noqa: PLC0415 - few copies have two sides to merge
             layered_manifest,
         )
@@ -296,16 +277,6 @@ class _Copy:
     def note(self, step: CopyStep, piece: Descriptor) -> None:
         self.copied.counts[step] += 1
         self.copier.report(CopyProgress(step, piece, self.goal))
-
-
-async def _together(work: Iterable[Coroutine[Any, Any, None]]) -> None:
-    """Do all of `work`; the first RegistryError ends the rest and is raised as it is."""
-    try:
-        async with asyncio.TaskGroup() as group:
-            for each in work:
-                group.create_task(each)
-    except* RegistryError as failed:
-        raise first_error(failed) from failed
 
 
 def _claim(layer: Descriptor) -> tuple[Digest, frozenset[tuple[str, str]]]:

@@ -1,13 +1,12 @@
 """Plans of rebases: images and bases read, documents made, layers looked at, safety judged."""
 
 import asyncio
-from collections.abc import Coroutine, Iterable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, field
-from typing import Any
 
 from upwell.inventory.files.scanning import FileScanner
 from upwell.inventory.interface import InventoryError, LayerFiles
-from upwell.machine.tasks import first_error
+from upwell.machine.tasks import together
 from upwell.oci import Descriptor, Digest, Index, Manifest, Platform, Reference
 from upwell.oci.rebase.documents import NamedBase, RebasedImage, rebased, rebased_index
 from upwell.oci.rebase.images import LayeredImage
@@ -115,7 +114,7 @@ class RebasePlanner:
         """
         whole = await self.reader.document(request.image)
         manifests = await self._manifests(whole, request)
-        platforms = await _together(self._platform(each, request) for each in manifests)
+        platforms = await together(self._platform(each, request) for each in manifests)
         goal = request.target or request.image
         replaced = whole.digest if _is_same_tag(goal, request.image) else None
         plan = RebasePlan(request.image, RebaseTarget(goal, replaced), tuple(platforms))
@@ -137,7 +136,7 @@ class RebasePlanner:
         if not entries:
             wanted = str(request.platform or "any platform")
             raise PlatformMissingError(str(request.image), wanted)
-        found = await _together(
+        found = await together(
             self.reader.document(request.image.with_digest(entry.digest)) for entry in entries
         )
         images = [one for one in found if isinstance(one, Manifest)]
@@ -201,7 +200,7 @@ class RebasePlanner:
         async with self._locks.setdefault(key, asyncio.Lock()):
             if key in self._compared:
                 return self._compared[key]
-            below, above = await _together(
+            below, above = await together(
                 scans.layers(base.name, base.image.layers, base.image.diff_ids)
                 for base in (old, new)
             )
@@ -234,7 +233,7 @@ class _Scans:
         self, source: Reference, layers: Sequence[Descriptor], diff_ids: Sequence[Digest]
     ) -> list[LayerFiles]:
         """Return the files of layers, without those that are unread."""
-        found = await _together(
+        found = await together(
             self._layer(source, layer, diff_id)
             for layer, diff_id in zip(layers, diff_ids, strict=True)
         )
@@ -266,13 +265,3 @@ class _Scans:
 
 def _is_same_tag(one: Reference, other: Reference) -> bool:
     return one.name == other.name and one.tag is not None and one.tag == other.tag
-
-
-async def _together[T](work: Iterable[Coroutine[Any, Any, T]]) -> list[T]:
-    """Do all of `work`; the first error ends the rest and is raised as it is."""
-    try:
-        async with asyncio.TaskGroup() as group:
-            tasks = [group.create_task(each) for each in work]
-    except ExceptionGroup as failed:
-        raise first_error(failed) from failed
-    return [task.result() for task in tasks]

@@ -5,18 +5,17 @@ registry are mounted, and only what it will not mount is sent.
 """
 
 import asyncio
-from collections.abc import AsyncGenerator, AsyncIterator, Coroutine, Iterable, Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from functools import partial
-from typing import Any
 
-from upwell.machine.tasks import first_error
+from upwell.machine.tasks import together
 from upwell.oci import Descriptor, Digest, Index, Manifest, Reference
 from upwell.oci.rebase.documents import RebasedImage
-from upwell.registry.announced import announced
 from upwell.registry.client.push import RegistryPusher, once
 from upwell.registry.errors import ManifestUnknownError, RegistryError
 from upwell.registry.interface import DEFAULT_ACCESS, Registry, RequestAccess
+from upwell.registry.sending import BlobSource
 
 _AT_ONCE = 16
 
@@ -77,15 +76,15 @@ class RebaseWriter:
         Without an index there is one image. Raises a RegistryError.
         """
         blobs = WrittenBlobs()
-        await _together(self._content(placed, target.name, blobs) for placed in images)
-        await _together(
+        await together(self._content(placed, target.name, blobs) for placed in images)
+        await together(
             self._blob(blob, source, target.name, blobs)
             for source, manifest in kept
             for blob in _distinct(manifest.references)
         )
         whole: Manifest | Index = images[0].image.manifest if index is None else index
         manifests = [placed.image.manifest for placed in images] + [one for _, one in kept]
-        await _together(self._by_digest(one, target.name) for one in manifests)
+        await together(self._by_digest(one, target.name) for one in manifests)
         if index is not None:
             await self._by_digest(index, target.name)
         if target.name.tag is not None:
@@ -111,7 +110,7 @@ class RebaseWriter:
         """Bring all blobs of an image; those that the repository has are not asked for."""
         image, base = placed.image, placed.image.new.name
         described = image.manifest.config
-        await _together(
+        await together(
             [
                 *(self._blob(blob, base, goal, blobs) for blob in _distinct(image.base_layers)),
                 *(
@@ -134,27 +133,10 @@ class RebaseWriter:
                 return
             if await self.pusher.has_blob(goal, blob.digest, self.access):
                 return
-            await self._send(blob, source, goal)
+            origin = BlobSource(self.registry, source, self.access)
+            await origin.send(blob, self.pusher, goal, self.access)
         blobs.sent += 1
         blobs.sent_bytes += blob.size
-
-    async def _send(self, blob: Descriptor, source: Reference, goal: Reference) -> None:
-        opened: list[AsyncGenerator[bytes]] = []
-
-        def content() -> AsyncIterator[bytes]:
-            opened.append(self._read(blob, source))
-            return opened[-1]
-
-        try:
-            await self.pusher.push_blob(goal, blob, content, self.access)
-        finally:
-            for stream in opened:
-                await stream.aclose()
-
-    async def _read(self, blob: Descriptor, source: Reference) -> AsyncGenerator[bytes]:
-        async with self.registry.open_blob(source, blob.digest, self.access) as chunks:
-            async for chunk in announced(chunks, blob, source.name):
-                yield chunk
 
     async def _by_digest(self, manifest: Manifest | Index, goal: Reference) -> None:
         pinned = goal.with_digest(manifest.digest)
@@ -163,13 +145,3 @@ class RebaseWriter:
 
 def _distinct(blobs: Iterable[Descriptor]) -> list[Descriptor]:
     return list({blob.digest: blob for blob in blobs}.values())
-
-
-async def _together(work: Iterable[Coroutine[Any, Any, None]]) -> None:
-    """Do all of `work`; the first RegistryError ends the rest and is raised as it is."""
-    try:
-        async with asyncio.TaskGroup() as group:
-            for each in work:
-                group.create_task(each)
-    except* RegistryError as failed:
-        raise first_error(failed) from failed
