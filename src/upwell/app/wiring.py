@@ -89,7 +89,7 @@ from upwell.server.distribution.pushed_streams import PushedStreams
 from upwell.server.distribution.routes import create_routes
 from upwell.server.http.hosts import HostNames
 from upwell.server.http.limits import DEFAULT_LIMITS, ServerLimits
-from upwell.server.images.pushed_streams import PushedStreamCreation
+from upwell.server.images.pushed_stream_creation import PushedStreamCreation
 from upwell.server.metrics.loop_lag import watch_loop
 from upwell.settings import QuotaSettings, ServerSettings
 

@@ -12,7 +12,7 @@ from upwell.api.meta import Resource
 from upwell.oci import Digest, InvalidManifestError, parse_manifest
 from upwell.policy.access.roles import MIRROR_NAMESPACE
 from upwell.policy.images.repository_tags import effective_tags
-from upwell.policy.images.streams import is_image_tag
+from upwell.policy.images.streams import is_image_tag, without_record
 from upwell.registry.errors import RepositoryUnknownError
 from upwell.registry.hosting import HostedRegistry, ManifestPush
 from upwell.server.distribution.requests import DistributionError
@@ -87,7 +87,7 @@ class PushedStreams:
         if stream is not None and stream.status.tag(tag) is not None:
             await update_with_retry(
                 lambda: self._store.get(ImageStream, stream.namespace, stream.name),
-                lambda found: self._store.update_status(_without(found, tag)),
+                lambda found: self._store.update_status(without_record(found, tag)),
             )
 
     async def _stream(self, repository: str) -> ImageStream | None:
@@ -106,11 +106,6 @@ class PushedStreams:
 
 def _is_imported(stream: ImageStream, tag: str) -> bool:
     return any(one.name == tag and one.from_ is not None for one in effective_tags(stream))
-
-
-def _without(stream: ImageStream, tag: str) -> ImageStream:
-    left = tuple(one for one in stream.status.tags if one.tag != tag)
-    return stream.with_status(stream.status.model_copy(update={"tags": left}))
 
 
 async def _has_tags(registry: HostedRegistry, repository: str) -> bool:

@@ -36,7 +36,7 @@ from upwell.server.auth.tokens import (
 from upwell.server.distribution.pushed_streams import PushedStreams
 from upwell.server.distribution.routes import create_routes
 from upwell.server.http.limits import ServerLimits
-from upwell.server.images.pushed_streams import PushedStreamCreation
+from upwell.server.images.pushed_stream_creation import PushedStreamCreation
 from upwell.store.interface import NotFoundError
 from upwell.store.memory import MemoryStore
 
