@@ -39,7 +39,7 @@ class GivenImages:
         """By image."""
 
     def load(self) -> None:
-        """Read the file; blocks. What cannot be read is asked for again."""
+        """Read the file; blocks. An image of which it says nothing is not known as private."""
         try:
             lines = self._file.read_text(errors="replace").splitlines()
         except FileNotFoundError:
