@@ -25,7 +25,7 @@ from upwell.policy.images.stream_plan import (
     fold_answers,
     plan_stream,
 )
-from upwell.policy.images.streams import is_image_tag, take_push
+from upwell.policy.images.streams import take_push
 from upwell.policy.images.tracking import TrackingRefusal
 from upwell.reconcilers.authority import (
     ASK_AGAIN_SECONDS,
@@ -36,13 +36,13 @@ from upwell.reconcilers.authority import (
 from upwell.reconcilers.images.hints import Hint, ImportHints
 from upwell.reconcilers.images.hosted import HostedImages
 from upwell.reconcilers.images.pull_secrets import PullSecrets
+from upwell.reconcilers.images.pushes import PushedTagReader, PushedTags
 from upwell.reconcilers.images.records import ImageRecords
 from upwell.reconcilers.images.repositories import RepositoryImporter
 from upwell.reconcilers.images.tags import ImportTurn, TagImporter
 from upwell.reconcilers.images.tracking import TagTracking, take_sources
 from upwell.reconcilers.signatures.policies import UNRESTRICTED, ImagePolicies
-from upwell.registry.errors import RegistryError
-from upwell.registry.interface import InternalRegistry, PushEvent, Registry
+from upwell.registry.interface import InternalRegistry, Registry
 from upwell.store.interface import NotFoundError, StoreError
 from upwell.store.retry import update_with_retry
 
@@ -92,7 +92,7 @@ class ImageStreams:
         self._started = clock()
         self._hints = ImportHints()
         self._importing = cache.index(ImageStream, _repositories)
-        internal.subscribe(self._on_push)
+        self._pushes = PushedTagReader(internal, self.queue.add)
 
     async def note(self, notices: Sequence[PushNotice]) -> int:
         """Take a webhook's word that these images have changed; return how many tags follow them.
@@ -139,11 +139,13 @@ class ImageStreams:
         try:
             stream = await self._store.get(ImageStream, key.namespace, key.name)
             answers = await self._ask(stream, hints, now)
-            written = await self._write(key, answers, now)
+            async with self._pushes.taken(stream) as pushed:
+                written = await self._write(key, answers, pushed, now)
             await self._hosted.record(written)
         except NotFoundError:
             self._checks.pop(key, None)
             self._hosted.forget(key)
+            self._pushes.forget(key)
             return Result()
         except StoreError:
             self._hints.put_back(key, hints)
@@ -198,13 +200,15 @@ class ImageStreams:
                 repository = await self._repositories.ask(stream, turn)
         return StreamAnswers([task.result() for task in tasks], repository)
 
-    async def _write(self, key: ObjectKey, answers: StreamAnswers, now: datetime) -> ImageStream:
+    async def _write(
+        self, key: ObjectKey, answers: StreamAnswers, pushed: PushedTags, now: datetime
+    ) -> ImageStream:
         """Fold the answers into the status as it is now; return the stream."""
 
         async def folded() -> tuple[ImageStream, ImageStreamStatus]:
             stream = await self._store.get(ImageStream, key.namespace, key.name)
             status = fold_answers(stream, answers, self._schedule, now)
-            status = await self._take_pushes(stream, status, now)
+            status = self._take_pushes(stream, status, pushed, now)
             sources = await self.tracking.sources(stream)
             refusal = await self._refusal(stream)
             status = take_sources(stream, status, sources, now, refusal)
@@ -224,29 +228,15 @@ class ImageStreams:
         why = await self._authority.refusal(stream)
         return (MISSING_RIGHT, why) if why else None
 
-    async def _take_pushes(
-        self, stream: ImageStream, status: ImageStreamStatus, now: datetime
+    def _take_pushes(
+        self, stream: ImageStream, status: ImageStreamStatus, pushed: PushedTags, now: datetime
     ) -> ImageStreamStatus:
-        repository = f"{stream.namespace}/{stream.name}"
-        reference = Reference(self._internal.host, repository, tag="latest")
-        try:
-            tags = await self._internal.tags(reference)
-        except RegistryError:
-            return status  # nothing was ever pushed
-        for tag in tags:
-            if not is_image_tag(tag):
-                continue
-            digest = await self._internal.tag_digest(repository, tag)
+        name = f"{self._internal.host}/{stream.namespace}/{stream.name}"
+        for tag, digest in pushed:
             old = status.tag(tag)
-            if digest is None or (old is not None and old.pushed_digest == str(digest)):
-                continue
-            status = take_push(status, reference.name, tag, digest, now)
+            if old is None or old.pushed_digest != str(digest):
+                status = take_push(status, name, tag, digest, now)
         return status
-
-    def _on_push(self, event: PushEvent) -> None:
-        namespace, _, name = event.repository.partition("/")
-        if name and is_image_tag(event.tag):
-            self.queue.add(ObjectKey(ImageStream.KIND.kind, namespace, name))
 
 
 def image_stream_controller(streams: ImageStreams, cache: ObjectCache) -> Controller:

@@ -1,0 +1,70 @@
+"""Pushed tags: read once, again after each push, and again when nobody could take them."""
+
+import asyncio
+from pathlib import Path
+
+import pytest
+from tests.support.registry.hosted_images import push
+
+from upwell.api.image import ImageStream
+from upwell.api.meta import ObjectKey, ObjectMeta
+from upwell.reconcilers.images.pushes import PushedTagReader, PushedTags
+from upwell.registry.embedded import EmbeddedRegistry
+
+
+class PushedRepository:
+    """The repository of stream shop/app, and what is read of it."""
+
+    def __init__(self, folder: Path) -> None:
+        self.registry = EmbeddedRegistry(folder, "registry.test")
+        self.looks: list[ObjectKey] = []
+        self.pushes = PushedTagReader(self.registry, self.looks.append)
+
+    async def taken(self, uid: str = "1") -> PushedTags:
+        metadata = ObjectMeta(namespace="shop", name="app", uid=uid)
+        async with self.pushes.taken(ImageStream(metadata=metadata)) as pushed:
+            return pushed
+
+
+@pytest.fixture
+def repository(tmp_path: Path) -> PushedRepository:
+    return PushedRepository(tmp_path)
+
+
+async def test_tags_are_read_at_a_start_and_after_a_push_alone(
+    repository: PushedRepository,
+) -> None:
+    assert await repository.taken() == ()
+    first = await push(repository.registry, "shop/app", "1")
+    await asyncio.sleep(0)
+    assert [key.name for key in repository.looks] == ["app"]
+    assert await repository.taken() == [("1", first)]
+    assert await repository.taken() == ()
+
+    second = await push(repository.registry, "shop/app", "2", "other")
+    assert await repository.taken() == [("1", first), ("2", second)]
+
+
+async def test_what_could_not_be_taken_is_read_again(repository: PushedRepository) -> None:
+    pushed = await push(repository.registry, "shop/app", "1")
+    stream = ImageStream(metadata=ObjectMeta(namespace="shop", name="app", uid="1"))
+    with pytest.raises(OSError, match="full"):
+        async with repository.pushes.taken(stream):
+            raise OSError("full")
+
+    assert await repository.taken() == [("1", pushed)]
+
+
+async def test_a_push_while_tags_are_taken_is_not_lost(repository: PushedRepository) -> None:
+    first = await push(repository.registry, "shop/app", "1")
+    stream = ImageStream(metadata=ObjectMeta(namespace="shop", name="app", uid="1"))
+    async with repository.pushes.taken(stream) as pushed:
+        assert pushed == [("1", first)]
+        second = await push(repository.registry, "shop/app", "2", "other")
+    assert await repository.taken() == [("1", first), ("2", second)]
+
+
+async def test_another_stream_of_the_name_knows_nothing(repository: PushedRepository) -> None:
+    pushed = await push(repository.registry, "shop/app", "1")
+    assert await repository.taken("1") == [("1", pushed)]
+    assert await repository.taken("2") == [("1", pushed)]
