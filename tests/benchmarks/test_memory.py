@@ -5,15 +5,14 @@ Run with `pytest -m benchmark -s tests/benchmarks/test_memory.py`.
 
 import asyncio
 import json
-import os
 import re
 import time
 from collections.abc import Iterator
-from pathlib import Path
 from typing import Any
 
 import aiohttp
 import pytest
+from tests.support.benchmarks.measured_server import SECONDS, MeasuredServer
 from tests.support.installation.installation import Installation, installation
 
 pytestmark = pytest.mark.benchmark
@@ -21,10 +20,6 @@ pytestmark = pytest.mark.benchmark
 STREAMS = 5_000
 BUILD_CONFIGS = 5_000
 WRITERS = 16
-SECONDS = 300
-QUIET_SECONDS = 3.0
-"""A server that has used next to no processor for so long has looked at everything."""
-_TICKS = os.sysconf("SC_CLK_TCK")
 
 
 def stream(number: int) -> dict[str, Any]:
@@ -55,74 +50,37 @@ def requests() -> Iterator[tuple[str, bytes]]:
         yield builds, json.dumps(build_config(number)).encode()
 
 
-class MeasuredServer:
-    """The process of a server, as the kernel and its own metrics show it."""
+async def fill(server: Installation) -> float:
+    """Create all objects; return the seconds."""
+    objects, started = requests(), time.perf_counter()
+    headers = {"Authorization": f"Bearer {server.token}"}
+    headers["Content-Type"] = "application/json"
 
-    def __init__(self, server: Installation) -> None:
-        self._server = server
+    async def write(api: aiohttp.ClientSession) -> None:
+        for path, body in objects:
+            async with api.post(path, data=body):
+                pass
 
-    @property
-    def memory(self) -> float:
-        """Resident memory in MiB."""
-        status = Path(f"/proc/{self._server.pid}/status").read_text()
-        found = re.search(r"VmRSS:\s+(\d+) kB", status)
-        assert found is not None
-        return int(found[1]) / 1024
+    async with (
+        aiohttp.ClientSession(server.url, headers=headers, raise_for_status=True) as session,
+        asyncio.timeout(SECONDS),
+        asyncio.TaskGroup() as group,
+    ):
+        for _ in range(WRITERS):
+            group.create_task(write(session))
+    return time.perf_counter() - started
 
-    @property
-    def processor(self) -> float:
-        """Seconds of processor used since its start."""
-        fields = Path(f"/proc/{self._server.pid}/stat").read_text().rpartition(")")[2].split()
-        return (int(fields[11]) + int(fields[12])) / _TICKS
 
-    async def quiet(self) -> None:
-        """Wait until it has looked at everything."""
-        used, since = self.processor, time.monotonic()
-        async with asyncio.timeout(SECONDS):
-            while time.monotonic() - since < QUIET_SECONDS:
-                await asyncio.sleep(0.1)
-                if self.processor - used > 0.02 * QUIET_SECONDS:
-                    used, since = self.processor, time.monotonic()
-
-    async def restart(self) -> tuple[float, float]:
-        """Start it anew; return the seconds until it is ready, and those of the processor."""
-        self._server.stop()
-        started = time.perf_counter()
-        await self._server.start()
-        return time.perf_counter() - started, self.processor
-
-    async def fill(self) -> float:
-        """Create all objects; return the seconds."""
-        objects, started = requests(), time.perf_counter()
-        headers = {"Authorization": f"Bearer {self._server.token}"}
-        headers["Content-Type"] = "application/json"
-
-        async def write(api: aiohttp.ClientSession) -> None:
-            for path, body in objects:
-                async with api.post(path, data=body):
-                    pass
-
-        async with (
-            aiohttp.ClientSession(
-                self._server.url, headers=headers, raise_for_status=True
-            ) as session,
-            asyncio.timeout(SECONDS),
-            asyncio.TaskGroup() as group,
-        ):
-            for _ in range(WRITERS):
-                group.create_task(write(session))
-        return time.perf_counter() - started
-
-    async def watches(self) -> dict[str, int]:
-        """Return the watches of the store by kind, as the server's metrics tell them."""
-        headers = {"Authorization": f"Bearer {self._server.token}"}
-        async with (
-            aiohttp.ClientSession(self._server.url, headers=headers) as session,
-            session.get("/metrics") as answer,
-        ):
-            text = await answer.text()
-        found = re.findall(r'^upwell_store_watches{kind="(\w+)"} (\d+)', text, re.MULTILINE)
-        return {kind: int(count) for kind, count in found}
+async def watches(server: Installation) -> dict[str, int]:
+    """Return the watches of the store by kind, as the server's metrics tell them."""
+    headers = {"Authorization": f"Bearer {server.token}"}
+    async with (
+        aiohttp.ClientSession(server.url, headers=headers) as session,
+        session.get("/metrics") as answer,
+    ):
+        text = await answer.text()
+    found = re.findall(r'^upwell_store_watches{kind="(\w+)"} (\d+)', text, re.MULTILINE)
+    return {kind: int(count) for kind, count in found}
 
 
 async def measure(running: Installation) -> None:
@@ -131,7 +89,7 @@ async def measure(running: Installation) -> None:
     await server.quiet()
     print(f"\nempty: {server.memory:.0f} MiB, {server.processor:.1f} s of processor")  # noqa: T201
     used = server.processor
-    took = await server.fill()
+    took = await fill(running)
     await server.quiet()
     print(  # noqa: T201
         f"{STREAMS} ImageStreams and {BUILD_CONFIGS} BuildConfigs: created in {took:.1f} s,"
@@ -151,6 +109,6 @@ async def measure(running: Installation) -> None:
 async def test_ten_thousand_objects_in_a_running_server() -> None:
     async with installation() as running:
         await measure(running)
-        watches = await MeasuredServer(running).watches()
-    print(f"{sum(watches.values())} watches: {watches}")  # noqa: T201
-    assert set(watches.values()) == {1}, "each kind is followed once, whoever is told"
+        found = await watches(running)
+    print(f"{sum(found.values())} watches: {found}")  # noqa: T201
+    assert set(found.values()) == {1}, "each kind is followed once, whoever is told"

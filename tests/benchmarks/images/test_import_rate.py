@@ -16,7 +16,7 @@ from typing import Any, Self
 
 import aiohttp
 import pytest
-from tests.benchmarks.test_memory import MeasuredServer
+from tests.support.benchmarks.measured_server import MeasuredServer
 from tests.support.installation.installation import Installation, installation, until
 from tests.support.registry.docker_registry import CONFIG, docker_registry, push_image
 

@@ -19,6 +19,7 @@ from pathlib import Path
 
 import aiohttp
 import pytest
+from tests.support.benchmarks.processor_time import process_seconds
 from tests.support.installation.applications import docker_build, stream
 from tests.support.installation.installation import Installation, installation, until
 from tests.support.registry.docker_registry import push_image
@@ -48,7 +49,6 @@ event_loop.create_event_loop = uvloop.new_event_loop
 from upwell.cli import main
 main()
 """
-_TICKS = os.sysconf("SC_CLK_TCK")
 
 
 @dataclass
@@ -68,8 +68,7 @@ class MeasuredApi:
         return "/uvloop/" in Path(f"/proc/{self.server.pid}/maps").read_text()
 
     def cpu_seconds(self) -> float:
-        fields = Path(f"/proc/{self.server.pid}/stat").read_text().rpartition(")")[2].split()
-        return (int(fields[11]) + int(fields[12])) / _TICKS
+        return process_seconds(self.server.pid)
 
 
 @asynccontextmanager

@@ -15,7 +15,7 @@ from statistics import median
 import aiohttp
 import pytest
 from tests.benchmarks.test_api import PATH, WATCHES, item
-from tests.benchmarks.test_memory import MeasuredServer
+from tests.support.benchmarks.measured_server import MeasuredServer
 from tests.support.installation.installation import Installation, installation, until
 
 pytestmark = pytest.mark.benchmark

@@ -1,4 +1,4 @@
-"""Processor time of a command and of all that it starts, also of what outlives its own parent.
+"""Processor time of a process; of a command and all that it starts, also what outlives its parent.
 
 python -m tests.support.benchmarks.processor_time COMMAND [ARGUMENT…]
 
@@ -21,6 +21,12 @@ _TICKS = os.sysconf("SC_CLK_TCK")
 def measured(*argv: str) -> tuple[str, ...]:
     """Return the command that runs `argv` so that nothing that it starts is lost."""
     return (sys.executable, "-S", __file__, *argv)
+
+
+def process_seconds(pid: int) -> float:
+    """Return the processor seconds of a process alone; see proc_pid_stat(5)."""
+    fields = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
+    return sum(map(int, fields[11:13])) / _TICKS
 
 
 def tree_seconds(pid: int) -> float:
