@@ -223,7 +223,7 @@ async def test_ended_waves_of_an_image_are_kept_in_a_number(setup: WavesNamespac
         setup.clock.advance(10)
         await setup.imports(f"new-{number}")
         await setup.all()
-    assert len(await setup.all()) <= 22
+    assert len(await setup.all()) in {21, 22}
 
 
 def test_the_name_of_a_wave_is_one_of_kubernetes_whatever_the_image_is_called() -> None:
