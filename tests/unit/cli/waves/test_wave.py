@@ -1,0 +1,65 @@
+"""`upwell wave` against objects of a fix that has risen, and the Wave that tells of it."""
+
+import asyncio
+from collections.abc import Callable
+from datetime import timedelta
+from typing import TYPE_CHECKING
+
+import pytest
+from tests.unit.cli.conftest import NEW, NOW, OLD
+
+from upwell.api.meta import ObjectMeta
+from upwell.api.waves.wave import Wave, WavePhase, WaveSpec, WaveStatus
+
+if TYPE_CHECKING:
+    from click.testing import Result
+    from tests.unit.cli.conftest import FakeClient
+
+type Upwell = Callable[..., "Result"]
+
+NAME = "debian-11-0123456789ab"
+
+
+@pytest.fixture(autouse=True)
+async def _wave(fixed: "FakeClient") -> None:
+    """Have the Wave of the fix beside its objects."""
+    spec = WaveSpec(image="vendor.test/debian:11", digest=NEW, previous=OLD)
+    wave = await fixed.create(Wave(metadata=ObjectMeta(name=NAME), spec=spec))
+    end = NOW + timedelta(minutes=5 + 3)  # the command line runs five minutes later
+    text = "0 of 1 builds and 0 of 1 workloads have it"
+    status = WaveStatus(phase=WavePhase.RUNNING, message=text, estimated_end=end)
+    await fixed.update_status(wave.with_status(status))
+
+
+def test_list_tells_how_far_each_is(upwell: Upwell) -> None:
+    head, line = upwell("wave", "list").stdout.splitlines()
+    assert head.split() == ["NAME", "PHASE", "AGE", "ENDS", "MESSAGE"]
+    assert line.split()[:2] == [NAME, "Running"]
+    assert "in about 3m" in line
+    assert line.endswith("0 of 1 builds and 0 of 1 workloads have it")
+
+
+def test_describe_tells_what_has_the_image(upwell: Upwell) -> None:
+    lines = upwell("wave", "describe", f"wave/{NAME}", "--packages=none").stdout.splitlines()
+    assert lines[0] == f"wave.upwell.dev/{NAME}"
+    assert lines[1] == f"  vendor.test/debian:11 changed from {'a' * 12} to {'b' * 12}"
+    assert any("Deployment default/shop  runs it" in line for line in lines)
+
+
+def test_a_pause_is_set_and_lifted_again(upwell: Upwell, fixed: "FakeClient") -> None:
+    def spec() -> WaveSpec:
+        return asyncio.run(fixed.get(Wave, "", NAME)).spec
+
+    done = upwell("wave", "pause", NAME, "--reason", "weekend")
+    assert (done.exit_code, done.stdout) == (0, f"wave.upwell.dev/{NAME} paused\n")
+    assert (spec().paused, spec().reason, spec().digest) == (True, "weekend", NEW)
+
+    assert upwell("wave", "resume", NAME).stdout == f"wave.upwell.dev/{NAME} resumed\n"
+    assert (spec().paused, spec().reason, spec().digest) == (False, "", NEW)
+
+
+@pytest.mark.parametrize("verb", ["describe", "pause", "resume"])
+def test_a_wave_that_is_not_there_is_named(upwell: Upwell, verb: str) -> None:
+    missing = upwell("wave", verb, "debian-12")
+    assert (missing.exit_code, missing.stdout) == (3, "")
+    assert "wave/debian-12 does not exist; `upwell wave list`" in missing.stderr
