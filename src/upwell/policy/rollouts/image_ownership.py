@@ -213,10 +213,11 @@ def _followed_by_config(config: DeploymentConfig) -> _Sources:
 
 
 def _pinned_images(pod: PodSpec) -> dict[_Slot, str]:
-    return {slot: image for slot, image in _images(pod).items() if _is_pinned(image)}
+    return {slot: image for slot, image in _images(pod).items() if is_pinned(image)}
 
 
-def _is_pinned(image: str) -> bool:
+def is_pinned(image: str) -> bool:
+    """Return True if the image is named by digest."""
     try:
         return Reference.parse(image.strip()).digest is not None
     except InvalidReferenceError:

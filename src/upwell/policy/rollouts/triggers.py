@@ -13,10 +13,9 @@ from upwell.api.conditions import find
 from upwell.api.core import Container, PodSpec
 from upwell.api.image import ImageStream
 from upwell.api.meta import Resource
-from upwell.oci import InvalidReferenceError, Reference
 from upwell.policy.images.streams import StreamName, StreamTag, resolve_tag
 from upwell.policy.rollouts import trigger_annotation
-from upwell.policy.rollouts.image_ownership import pod_template
+from upwell.policy.rollouts.image_ownership import is_pinned, pod_template
 from upwell.policy.rollouts.settings import is_paused, with_pod_template
 
 HOLD_ANNOTATION = "upwell.dev/hold"
@@ -301,14 +300,6 @@ def with_images[R: Resource](workload: R, images: Mapping[Slot, str]) -> R:
         }
     )
     return with_pod_template(workload, template.model_copy(update={"spec": pod}))
-
-
-def is_pinned(image: str) -> bool:
-    """Return True if the image is named by digest."""
-    try:
-        return Reference.parse(image.strip()).digest is not None
-    except InvalidReferenceError:
-        return False
 
 
 def _containers(pod: PodSpec) -> list[tuple[Slot, Container]]:
