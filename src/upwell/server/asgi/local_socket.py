@@ -93,19 +93,11 @@ class _LocalServer(QuietServer):
     def __init__(self, config: uvicorn.Config, table: ConnectionTable) -> None:
         super().__init__(config)
         self._table = table
-        self._tasks: list[asyncio.Task[None]] = []
 
     async def startup(self, sockets: list[socket.socket] | None = None) -> None:
         """Take connections."""
         await super().startup([])
         self._tasks = [asyncio.create_task(self._take(one)) for one in sockets or ()]
-
-    async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
-        """Take no more, and finish what is under way."""
-        for task in self._tasks:
-            task.cancel()
-        await asyncio.gather(*self._tasks, return_exceptions=True)
-        await super().shutdown(sockets)
 
     async def _take(self, listener: socket.socket) -> None:
         loop = asyncio.get_running_loop()

@@ -1,6 +1,7 @@
 """uvicorn's server as a part of this process, which wakes the event loop no more than it must."""
 
 import asyncio
+import socket
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from typing import override
@@ -19,6 +20,8 @@ class QuietServer(uvicorn.Server):
     def __init__(self, config: uvicorn.Config) -> None:
         super().__init__(config)
         self._told = asyncio.Event()
+        self._tasks: list[asyncio.Task[None]] = []
+        """Tasks that take connections, begun by `startup`, and what goes on beside them."""
 
     def stop(self) -> None:
         """End: take no more, and finish what is under way."""
@@ -37,3 +40,11 @@ class QuietServer(uvicorn.Server):
             with suppress(TimeoutError):
                 async with asyncio.timeout(_TICK_SECONDS):
                     await self._told.wait()
+
+    @override
+    async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
+        """Take no more, and finish what is under way."""
+        for task in self._tasks:
+            task.cancel()
+        await asyncio.gather(*self._tasks, return_exceptions=True)
+        await super().shutdown(sockets)

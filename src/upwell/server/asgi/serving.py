@@ -27,7 +27,6 @@ class _GuardedServer(QuietServer):
         self._tls = answer_to_name(tls) if plain else tls
         self._plain = plain
         self._table = table
-        self._tasks: list[asyncio.Task[None]] = []
 
     async def startup(self, sockets: list[socket.socket] | None = None) -> None:
         """Start the application, and then take connections."""
@@ -38,13 +37,6 @@ class _GuardedServer(QuietServer):
             )
             self._tasks.append(asyncio.create_task(taking))
         self._tasks.append(asyncio.create_task(keep_expiring(self._table)))
-
-    async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
-        """Take no more, and finish what is under way."""
-        for task in self._tasks:
-            task.cancel()
-        await asyncio.gather(*self._tasks, return_exceptions=True)
-        await super().shutdown(sockets)
 
     def _protocol(self, tracked: TrackedConnection) -> asyncio.Protocol:
         return GuardedHttpProtocol(
