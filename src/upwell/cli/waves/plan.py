@@ -21,8 +21,8 @@ from upwell.cli.waves.plan_view import (
 from upwell.cli.waves.readable import all_of
 from upwell.machine import clock
 from upwell.oci import Digest, InvalidDigestError
-from upwell.policy.waves.estimate import builds_at_once, estimate
-from upwell.policy.waves.impact import PlannedChange, impact_of, roots_of
+from upwell.policy.waves.estimate import impact_and_estimate
+from upwell.policy.waves.impact import PlannedChange, roots_of
 from upwell.store.interface import ApiClient
 
 
@@ -84,9 +84,9 @@ def plan(session: Session, image: str, digest: str, at_once: int | None, output:
             all_of(client, Freeze), all_of(client, Quarantine)
         )
         change = PlannedChange(roots, digest)
-        found = impact_of(snapshot, change, now, freezes=freezes, quarantines=quarantines)
-        slots = at_once or builds_at_once(snapshot.every_build())
-        expected = estimate(found, snapshot, now, at_once=slots)
+        found, expected = impact_and_estimate(
+            snapshot, change, now, freezes=freezes, quarantines=quarantines, at_once=at_once
+        )
         match output:
             case Format.DOT:
                 lines = list(dot_lines(found))

@@ -29,8 +29,8 @@ from upwell.cli.waves.readable import all_of
 from upwell.formats.human_duration import human_duration
 from upwell.machine import clock
 from upwell.policy.explain.freshness import short
-from upwell.policy.waves.estimate import builds_at_once, estimate
-from upwell.policy.waves.impact import PlannedChange, impact_of, roots_of
+from upwell.policy.waves.estimate import impact_and_estimate
+from upwell.policy.waves.impact import PlannedChange, roots_of
 from upwell.store.interface import ApiClient, NotFoundError
 
 _FEW = 8
@@ -109,9 +109,9 @@ def describe(session: Session, name: str, packages: str, output: str) -> None:
         now = clock.now()
         roots = roots_of(snapshot, found.spec.image, "")
         change = PlannedChange(roots, found.spec.digest)
-        impact = impact_of(snapshot, change, now, freezes=freezes, quarantines=quarantines)
-        at_once = builds_at_once(snapshot.every_build())
-        expected = estimate(impact, snapshot, now, at_once=at_once)
+        impact, expected = impact_and_estimate(
+            snapshot, change, now, freezes=freezes, quarantines=quarantines
+        )
         if output != Format.TABLE:
             write_data({"wave": found.name, **plan_data(impact, expected)}, output)
             return

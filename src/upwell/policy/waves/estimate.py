@@ -11,11 +11,18 @@ from heapq import heappop, heappush
 
 from upwell.api.build import Build
 from upwell.api.meta import ObjectKey
+from upwell.api.pipeline import Freeze, Quarantine
 from upwell.policy.builds.backlog import lengths_of, median_of
 from upwell.policy.explain.freshness import Snapshot
 from upwell.policy.explain.graph import Node
 from upwell.policy.rollouts.settings import Workload
-from upwell.policy.waves.impact import Impact, PlannedStep, StepAction
+from upwell.policy.waves.impact import (
+    Impact,
+    PlannedChange,
+    PlannedStep,
+    StepAction,
+    impact_of,
+)
 
 _NO_TIME = timedelta()
 
@@ -64,6 +71,24 @@ def estimate(impact: Impact, snapshot: Snapshot, now: datetime, *, at_once: int)
     steps = [one for one in impact.steps.values() if one.arrives and not one.done]
     run = _Run(impact, now, lengths, at_once)
     return Estimate(run.play(steps), lengths.guessed, lengths.unknown, at_once)
+
+
+def impact_and_estimate(
+    snapshot: Snapshot,
+    change: PlannedChange,
+    now: datetime,
+    *,
+    freezes: Iterable[Freeze],
+    quarantines: Iterable[Quarantine],
+    at_once: int | None = None,
+) -> tuple[Impact, Estimate]:
+    """Return what the change reaches, and how long that takes.
+
+    Without `at_once`, as many builds run at a time as ever did.
+    """
+    impact = impact_of(snapshot, change, now, freezes=freezes, quarantines=quarantines)
+    at_once = at_once or builds_at_once(snapshot.every_build())
+    return impact, estimate(impact, snapshot, now, at_once=at_once)
 
 
 class _Run:

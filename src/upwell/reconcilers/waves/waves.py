@@ -17,8 +17,8 @@ from upwell.oci import InvalidReferenceError, Reference
 from upwell.policy.explain.freshness import Snapshot
 from upwell.policy.images.repository_tags import effective_tags
 from upwell.policy.rollouts.settings import WORKLOADS
-from upwell.policy.waves.estimate import Estimate, builds_at_once, estimate
-from upwell.policy.waves.impact import Impact, PlannedChange, StepAction, impact_of, roots_of
+from upwell.policy.waves.estimate import Estimate, impact_and_estimate
+from upwell.policy.waves.impact import Impact, PlannedChange, StepAction, roots_of
 from upwell.policy.waves.progress import (
     ENDED,
     ImageMove,
@@ -120,9 +120,10 @@ class Waves:
 
         def work() -> tuple[Impact, Snapshot, Estimate]:
             change = PlannedChange(roots_of(snapshot, image, ""), digest)
-            impact = impact_of(snapshot, change, now, freezes=freezes, quarantines=quarantines)
-            at_once = builds_at_once(snapshot.every_build())
-            return impact, snapshot, estimate(impact, snapshot, now, at_once=at_once)
+            impact, expected = impact_and_estimate(
+                snapshot, change, now, freezes=freezes, quarantines=quarantines
+            )
+            return impact, snapshot, expected
 
         return await asyncio.to_thread(work)
 
