@@ -28,9 +28,11 @@ from upwell.api.validation.openshift.objects import openshift_faults
 from upwell.api.validation.pipelines import validate_freeze, validate_pipeline
 from upwell.api.validation.services import service_faults
 from upwell.api.validation.subscriptions import validate_subscription
+from upwell.api.validation.waves import validate_wave
 from upwell.api.validation.workloads import pod_faults, workload_faults
 from upwell.api.values.faults import Fault
 from upwell.api.values.quantities import InvalidQuantityError, parse_quantity
+from upwell.api.waves.wave import Wave
 
 
 def validate(resource: Resource) -> tuple[Fault, ...]:
@@ -49,6 +51,8 @@ def _spec(resource: Resource) -> Iterator[Fault]:
             yield from validate_pipeline(resource)
         case Freeze():
             yield from validate_freeze(resource)
+        case Wave():
+            yield from validate_wave(resource)
         case DeploymentConfig():
             yield from workload_faults(resource)
             yield from openshift_faults(resource)

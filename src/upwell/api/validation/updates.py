@@ -14,7 +14,9 @@ from upwell.api.core import ConfigMap, Secret
 from upwell.api.meta import Resource
 from upwell.api.pod import Pod
 from upwell.api.validation.openshift.updates import openshift_immutable_faults
+from upwell.api.validation.waves import immutable_wave_faults
 from upwell.api.values.faults import Fault
+from upwell.api.waves.wave import Wave
 
 _IMMUTABLE = "field is immutable"
 _SEALED = "field is immutable when `immutable` is set"
@@ -71,6 +73,8 @@ def immutable_faults(new: Resource, old: Resource) -> Iterator[Fault]:
             if _fixed(new) != _fixed(old):
                 why = f"a Pod's spec cannot be changed, but for {' and '.join(_OF_PODS)}"
                 yield Fault.forbidden("spec", f"{why}: delete it and create it anew")
+        case Wave(), Wave():
+            yield from immutable_wave_faults(new, old)
         case _:
             yield from openshift_immutable_faults(new, old)
 

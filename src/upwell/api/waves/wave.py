@@ -26,6 +26,10 @@ class WavePhase(StrEnum):
     """The image has changed again: what was left belongs to the next Wave."""
 
 
+ENDED_WAVES = frozenset({WavePhase.COMPLETE, WavePhase.SUPERSEDED})
+"""Phases in which a Wave does nothing any more."""
+
+
 class WaveSpec(Model):
     """The change; the server makes a Wave when an imported tag gets another digest."""
 
@@ -35,6 +39,8 @@ class WaveSpec(Model):
     """Digest of the new image."""
     previous: str = ""
     """Digest of the one before."""
+    changed: Time | None = None
+    """Time of the import that brought it first."""
     paused: bool = False
     """No build on this digest begins until it is unset; what runs goes on."""
     reason: str = ""

@@ -56,6 +56,9 @@ _NAMES_OF: Mapping[str, str] = {
     "port-forward": "pods",
     "project": "projects",
     "quarantine lift": "quarantines",
+    "wave describe": "waves",
+    "wave pause": "waves",
+    "wave resume": "waves",
 }
 """Commands whose NAME is that of a kind."""
 _CONTAINERS = {"container", "containers"}

@@ -7,7 +7,7 @@ from datetime import datetime
 import click
 
 from upwell.api.pipeline import Freeze, Quarantine
-from upwell.api.waves.wave import Wave
+from upwell.api.waves.wave import ENDED_WAVES, Wave
 from upwell.cli.core.connection import Session, connection_options
 from upwell.cli.core.errors import CommandError, Exit
 from upwell.cli.core.examples import examples
@@ -167,6 +167,8 @@ def resume(session: Session, name: str) -> None:
 def _set(session: Session, name: str, spec: dict[str, object], done: str) -> None:
     async def work(client: ApiClient) -> None:
         found = await _named(client, name)
+        if found.status.phase in ENDED_WAVES:
+            raise CommandError(f"{full_name(found)} has ended: {found.status.message}")
         await client.patch(Wave, "", found.name, {"spec": spec})
         echo(f"{full_name(found)} {done}")
 

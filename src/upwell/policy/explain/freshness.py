@@ -2,7 +2,7 @@
 
 from collections import defaultdict
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime
 from functools import cached_property
 from itertools import chain
@@ -17,6 +17,7 @@ from upwell.api.build import (
 from upwell.api.core import Service
 from upwell.api.image import ImageStream, NamedTagEventList, TagEvent
 from upwell.api.meta import ObjectKey, Resource
+from upwell.oci import InvalidReferenceError, Reference
 from upwell.policy.builds.backlog import Backlog, BuildTurn, backlog_of, turns_of
 from upwell.policy.builds.run_policy import number_of
 from upwell.policy.builds.triggers import FollowedTag, digest_of, followed_images
@@ -26,7 +27,7 @@ from upwell.policy.explain.lineage import PromotionLineage
 from upwell.policy.health.builds import outcome_of
 from upwell.policy.health.fault import FaultEvent, HealthFault
 from upwell.policy.health.judgement import faults_of
-from upwell.policy.images.names import ImageNames
+from upwell.policy.images.names import ImageNames, ImageNode
 from upwell.policy.images.repository_tags import effective_tags
 from upwell.policy.images.streams import StreamName, StreamTag
 from upwell.policy.rollouts.settings import WORKLOADS, Workload
@@ -141,6 +142,16 @@ class Snapshot:
         """Return what a BuildConfig follows, as it is now and as the newest build used it."""
         newest = next(iter(self.builds(config.key)), None)
         return followed_images(config, self.streams, self._image_names, newest)
+
+    def origin(self, image: str) -> ImageNode | None:
+        """Return where `image` is pulled from: a tag of the internal registry, or an upstream.
+
+        By its complete name, without a digest; None if it is no name of an image.
+        """
+        try:
+            return self._image_names.origin(str(replace(Reference.parse(image), digest=None)))
+        except InvalidReferenceError:
+            return None
 
     def producer_of(self, image: str) -> Build | None:
         """Return the build whose result has this digest."""

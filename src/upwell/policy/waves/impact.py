@@ -99,17 +99,15 @@ def roots_of(snapshot: Snapshot, image: str, namespace: str) -> tuple[Node, ...]
 
     Empty: nothing here stands on it.
     """
-    found: list[Node] = []
+    origin = snapshot.origin(image)
+    if isinstance(origin, StreamTag):
+        return (origin,) if origin in snapshot.graph else ()
+    if origin is not None and (
+        origin in snapshot.graph or any(_running_directly(snapshot, [origin]))
+    ):
+        return (origin,)
     tag = _stream_tag(image, namespace)
-    if tag in snapshot.graph:
-        found.append(tag)
-    try:
-        upstream_image = UpstreamImage(str(replace(Reference.parse(image), digest=None)))
-    except InvalidReferenceError:
-        return tuple(found)
-    if upstream_image in snapshot.graph or any(_running_directly(snapshot, [upstream_image])):
-        return (upstream_image,)
-    return tuple(found)
+    return (tag,) if tag is not None and tag in snapshot.graph else ()
 
 
 def impact_of(
@@ -137,7 +135,7 @@ def impact_of(
             stops += obstacles.rejections(place, edges)
         if node in rings:
             stops.append(PlanObstacle("it is made from its own result: nothing is built endlessly"))
-        done = _is_done(snapshot, node, before, change)
+        done = _is_done(snapshot, node, edges, steps, change)
         steps[node] = PlannedStep(
             node,
             _action(node, edges),
@@ -153,9 +151,12 @@ def impact_of(
     return Impact(change, steps)
 
 
-def _stream_tag(image: str, namespace: str) -> StreamTag:
+def _stream_tag(image: str, namespace: str) -> StreamTag | None:
+    """Return the tag that `[NAMESPACE/]STREAM:TAG` names; None for what has more parts."""
     where, slash, name = image.rpartition("/")
-    return StreamTag.named(name, where if slash and "/" not in where else namespace)
+    if "/" in where or "@" in image:
+        return None
+    return StreamTag.named(name, where if slash else namespace)
 
 
 def _running_directly(snapshot: Snapshot, roots: Iterable[Node]) -> Iterator[Edge]:
@@ -277,15 +278,23 @@ def _comes(edges: Iterable[Edge], steps: Mapping[Node, PlannedStep]) -> bool:
 
 
 def _is_done(
-    snapshot: Snapshot, node: Node, before: Sequence[PlannedStep], change: PlannedChange
+    snapshot: Snapshot,
+    node: Node,
+    edges: Sequence[Edge],
+    steps: Mapping[Node, PlannedStep],
+    change: PlannedChange,
 ) -> bool:
     """Return True if an object has the new image, and all that it comes from too."""
-    if not change.digest or not all(one.done for one in before):
+    sources = [edge.source for edge in edges]
+    if not change.digest or not all(_has_image(snapshot, one, steps, change) for one in sources):
         return False
     if isinstance(node, StreamTag):
-        latest = snapshot.latest(node)
-        return bool(before) or (latest is not None and latest.image == change.digest)
-    if not before or not isinstance(node, ObjectKey):
+        latest = _digest_now(snapshot, node)
+        return all(
+            isinstance(one, ObjectKey) or latest == _digest_now(snapshot, one, change.digest)
+            for one in sources
+        )
+    if not isinstance(node, ObjectKey):
         return False
     if (config := snapshot.configs.get(node)) is not None:
         return not snapshot.config_freshness(config).behind
@@ -293,6 +302,20 @@ def _is_done(
     if workload is None:
         return False
     running = {digest_of(image) for image in snapshot.running(workload).values()}
-    tags = [one.node for one in before if isinstance(one.node, StreamTag)]
-    found = [event.image if (event := snapshot.latest(tag)) is not None else "" for tag in tags]
-    return all(digest_of(image) in running for image in found)
+    return all(_digest_now(snapshot, one, change.digest) in running for one in sources)
+
+
+def _has_image(
+    snapshot: Snapshot, source: Node, steps: Mapping[Node, PlannedStep], change: PlannedChange
+) -> bool:
+    if source in steps:
+        return steps[source].done
+    return _digest_now(snapshot, source, change.digest) == change.digest
+
+
+def _digest_now(snapshot: Snapshot, node: Node, upstream_digest: str = "") -> str:
+    """Return the digest of a tag; of an image of a registry, that which is told."""
+    if not isinstance(node, StreamTag):
+        return upstream_digest
+    latest = snapshot.latest(node)
+    return digest_of(latest.image) if latest is not None else ""

@@ -9,7 +9,7 @@ from upwell.api.meta import ObjectKey
 from upwell.api.pipeline import Freeze, Quarantine
 from upwell.policy.builds.new_build import awaited_upload, awaits_upload
 from upwell.policy.explain.freshness import Snapshot
-from upwell.policy.explain.graph import Edge, EdgeRole, Node
+from upwell.policy.explain.graph import Edge, Node
 from upwell.policy.explain.lineage import StagePlacement
 from upwell.policy.images.streams import StreamTag
 from upwell.policy.promotion.windows import bar
@@ -113,9 +113,8 @@ class PlanObstacles:
 def _at_tag(tag: StreamTag, edges: Sequence[Edge]) -> Iterator[PlanObstacle]:
     if any(edge.automatic for edge in edges):
         return
-    if any(edge.role is EdgeRole.IMPORT for edge in edges):
-        command = f"`upwell import-image {tag.name} -n {tag.namespace}`"
-        yield PlanObstacle(f"it was imported once and is not scheduled: {command} imports it again")
+    command = f"`upwell import-image {tag.name} -n {tag.namespace}`"
+    yield PlanObstacle(f"it was imported once and is not scheduled: {command} imports it again")
 
 
 def _at_workload(workload: Workload, edges: Sequence[Edge]) -> Iterator[PlanObstacle]:

@@ -4,15 +4,24 @@ import re
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from datetime import datetime, timedelta
-from itertools import islice
+from itertools import count, islice
 
 from upwell.api.build import BuildPhase
 from upwell.api.meta import ObjectKey, ObjectMeta
-from upwell.api.waves.wave import HeldObject, Wave, WaveCount, WavePhase, WaveSpec, WaveStatus
+from upwell.api.waves.wave import (
+    ENDED_WAVES,
+    HeldObject,
+    Wave,
+    WaveCount,
+    WavePhase,
+    WaveSpec,
+    WaveStatus,
+)
 from upwell.oci import Digest, Reference
 from upwell.policy.explain.freshness import Snapshot
 from upwell.policy.explain.graph import Node
 from upwell.policy.health.builds import outcome_of
+from upwell.policy.images.streams import StreamTag
 from upwell.policy.rollouts.summary import RolloutState, rollout_of
 from upwell.policy.waves.estimate import Estimate
 from upwell.policy.waves.impact import Impact, PlannedStep, StepAction
@@ -26,8 +35,6 @@ _WORKLOADS = (StepAction.ROLL_OUT, StepAction.PROMOTE)
 _STEADY = timedelta(minutes=1)
 """Change of an estimate below which it stays as it is: it is no news."""
 
-ENDED = frozenset({WavePhase.COMPLETE, WavePhase.SUPERSEDED})
-
 
 @dataclass(frozen=True, slots=True)
 class ImageMove:
@@ -37,20 +44,29 @@ class ImageMove:
     """The image as its registry names it."""
     digest: str
     previous: str
+    changed: datetime
+    """Time of the import."""
 
-    @property
-    def wave(self) -> str:
-        """Name of its Wave: whoever imports the same image has the same."""
+    def names(self) -> Iterator[str]:
+        """Yield the names that its Wave may have; the later ones if the digest has come back."""
         reference = Reference.parse(self.image)
         last = reference.name.rpartition("/")[2]
         text = _NOT_IN_NAMES.sub("-", f"{last}-{reference.tag}".lower()).strip("-.")[:200]
-        return f"{text}-{Digest.of(f'{self.image}@{self.digest}'.encode()).short}"
+        first = f"{text}-{Digest.parse(self.digest).short}"
+        yield first
+        yield from (f"{first}-{number}" for number in count(2))
+
+    def is_of(self, wave: Wave) -> bool:
+        """Return True if a Wave is of a change of the same image to the same digest."""
+        return (wave.spec.image, wave.spec.digest) == (self.image, self.digest)
 
 
-def new_wave(move: ImageMove) -> Wave:
+def new_wave(move: ImageMove, name: str) -> Wave:
     """Return the Wave of a change that nothing of has been done for."""
-    spec = WaveSpec(image=move.image, digest=move.digest, previous=move.previous)
-    return Wave(metadata=ObjectMeta(name=move.wave), spec=spec)
+    spec = WaveSpec(
+        image=move.image, digest=move.digest, previous=move.previous, changed=move.changed
+    )
+    return Wave(metadata=ObjectMeta(name=name), spec=spec)
 
 
 def is_superseded(wave: Wave, others: Iterable[Wave]) -> bool:
@@ -61,9 +77,21 @@ def is_superseded(wave: Wave, others: Iterable[Wave]) -> bool:
     )
 
 
+def has_moved_on(wave: Wave, impact: Impact, snapshot: Snapshot) -> bool:
+    """Return True if the tags that import the image have another digest since, all of them."""
+    tags = [one.node for one in impact.of(StepAction.IMPORT) if isinstance(one.node, StreamTag)]
+    latest = [event for event in map(snapshot.latest, tags) if event is not None]
+    began = wave.spec.changed
+    return (
+        began is not None
+        and not any(one.image == wave.spec.digest for one in latest)
+        and any(one.created > began for one in latest)
+    )
+
+
 def beyond_kept(waves: Iterable[Wave], image: str) -> list[Wave]:
     """Return the oldest Waves of an image that have ended, beyond those that are kept."""
-    ended = [one for one in waves if one.spec.image == image and one.status.phase in ENDED]
+    ended = [one for one in waves if one.spec.image == image and one.status.phase in ENDED_WAVES]
     return sorted(ended, key=_began, reverse=True)[_KEPT:]
 
 
@@ -110,8 +138,8 @@ def superseded_status(wave: Wave, now: datetime) -> WaveStatus:
 
 
 def _began(wave: Wave) -> tuple[float, str]:
-    created = wave.metadata.creation_timestamp
-    return (created.timestamp() if created is not None else 0.0, wave.name)
+    began = wave.spec.changed or wave.metadata.creation_timestamp
+    return (began.timestamp() if began is not None else 0.0, wave.name)
 
 
 def _failure(step: PlannedStep, snapshot: Snapshot) -> str:

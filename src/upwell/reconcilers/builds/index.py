@@ -8,13 +8,14 @@ seen yet holds its name in the store, so that nobody starts it twice.
 from collections.abc import Collection, Iterable, Iterator
 from contextlib import suppress
 from dataclasses import dataclass
+from functools import partial
 from itertools import islice
 
 from upwell.api.build import Build, BuildConfig, BuildPhase
 from upwell.api.image import ImageStream
 from upwell.api.meta import ObjectKey
 from upwell.api.pipeline import Pipeline, Quarantine
-from upwell.api.waves.wave import Wave
+from upwell.api.waves.wave import ENDED_WAVES, Wave
 from upwell.controller import ObjectCache
 from upwell.policy.builds.run_policy import newest
 from upwell.policy.builds.triggers import (
@@ -58,9 +59,10 @@ class BuildIndex:
             self.cache.on_change(kind, self.graph.move)
         self._builds = self.cache.index(Build, lambda build: (config_of(build),))
         self._results = self.cache.index(Build, lambda build: (output_digest(build),))
-        self._quarantines: dict[str, Quarantine] = {}
-        self.cache.on_change(Quarantine, self._bar)
-        self._paused: dict[str, Wave] = {}
+        self._quarantines: dict[str, dict[str, Quarantine]] = {}
+        """By digest and name: several may be of one digest, and so may paused Waves."""
+        self.cache.on_change(Quarantine, partial(_keep, self._quarantines))
+        self._paused: dict[str, dict[str, Wave]] = {}
         self.cache.on_change(Wave, self._pause)
         self._all = self.cache.index(BuildConfig, lambda _: (BuildConfig.KIND.kind,))
         self._unstarted = self.cache.index(Build, _unstarted)
@@ -159,23 +161,27 @@ class BuildIndex:
         return found
 
     def _bar_of(self, image: str) -> ImageBar | None:
-        if (quarantine := held_by(image, self._quarantines, self.maker)) is not None:
-            return _bar_of_quarantine(quarantine)
-        if (wave := held_by(image, self._paused, self.maker)) is not None:
-            return _bar_of_pause(wave)
+        if (quarantines := held_by(image, self._quarantines, self.maker)) is not None:
+            return _bar_of_quarantine(next(iter(quarantines.values())))
+        if (waves := held_by(image, self._paused, self.maker)) is not None:
+            return _bar_of_pause(next(iter(waves.values())))
         return None
 
-    def _bar(self, before: Quarantine | None, after: Quarantine | None) -> None:
-        if before is not None:
-            self._quarantines.pop(before.spec.digest, None)
-        if after is not None:
-            self._quarantines[after.spec.digest] = after
-
     def _pause(self, before: Wave | None, after: Wave | None) -> None:
-        if before is not None:
-            self._paused.pop(before.spec.digest, None)
-        if after is not None and after.spec.paused:
-            self._paused[after.spec.digest] = after
+        holds = after is not None and after.spec.paused and after.status.phase not in ENDED_WAVES
+        _keep(self._paused, before, after if holds else None)
+
+
+def _keep[H: (Quarantine, Wave)](
+    held: dict[str, dict[str, H]], before: H | None, after: H | None
+) -> None:
+    """Take a change in of what holds a digest back."""
+    if before is not None and (of_digest := held.get(before.spec.digest)) is not None:
+        of_digest.pop(before.name, None)
+        if not of_digest:
+            del held[before.spec.digest]
+    if after is not None:
+        held.setdefault(after.spec.digest, {})[after.name] = after
 
 
 def _bar_of_quarantine(found: Quarantine) -> ImageBar:

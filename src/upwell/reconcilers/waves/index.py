@@ -8,13 +8,12 @@ from upwell.api.image import ImageStream
 from upwell.api.meta import ObjectKey, Resource
 from upwell.api.pipeline import Freeze, Pipeline, Quarantine
 from upwell.api.promotion import Promotion, Release
-from upwell.api.waves.wave import Wave
+from upwell.api.waves.wave import ENDED_WAVES, Wave
 from upwell.policy.explain.freshness import Snapshot
 from upwell.policy.explain.graph import Node
 from upwell.policy.images.names import UpstreamImage
 from upwell.policy.images.streams import StreamTag
 from upwell.policy.rollouts.settings import WORKLOADS
-from upwell.policy.waves.progress import ENDED
 from upwell.reconcilers.builds.index import BuildIndex
 
 _SLICE = 200
@@ -106,7 +105,7 @@ class WaveIndex:
 
 
 def _while_open(wave: Wave) -> tuple[str, ...]:
-    return () if wave.status.phase in ENDED else (_EVERY,)
+    return () if wave.status.phase in ENDED_WAVES else (_EVERY,)
 
 
 def _pipeline_of(one: Release | Promotion) -> tuple[str, str]:

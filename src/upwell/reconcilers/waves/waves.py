@@ -11,7 +11,7 @@ from upwell.api.image import ImageStream, NamedTagEventList, TagEvent
 from upwell.api.meta import ObjectKey, Resource
 from upwell.api.pipeline import Pipeline
 from upwell.api.promotion import Promotion
-from upwell.api.waves.wave import Wave
+from upwell.api.waves.wave import ENDED_WAVES, Wave
 from upwell.controller import Controller, Result, Watch
 from upwell.oci import InvalidReferenceError, Reference
 from upwell.policy.explain.freshness import Snapshot
@@ -20,9 +20,9 @@ from upwell.policy.rollouts.settings import WORKLOADS
 from upwell.policy.waves.estimate import Estimate, impact_and_estimate
 from upwell.policy.waves.impact import Impact, PlannedChange, StepAction, roots_of
 from upwell.policy.waves.progress import (
-    ENDED,
     ImageMove,
     beyond_kept,
+    has_moved_on,
     is_superseded,
     new_wave,
     superseded_status,
@@ -52,7 +52,7 @@ class Waves:
         self._clock = clock
         self._elapsed = elapsed
         self._moves: dict[str, ImageMove] = {}
-        """Changes that may need a Wave, by its name."""
+        """Changes that may need a Wave, by the first of its names."""
         self._next: dict[str, float] = {}
         """Time of the next look at a Wave, at the earliest."""
 
@@ -63,8 +63,9 @@ class Waves:
         """
         since = self._clock() - _MISSED
         for move in _moves(before, after, since) if after is not None else ():
-            self._moves[move.wave] = move
-            yield ObjectKey(Wave.KIND.kind, "", move.wave)
+            name = next(move.names())
+            self._moves[name] = move
+            yield ObjectKey(Wave.KIND.kind, "", name)
         yield from self._index.open()
 
     async def reconcile(self, key: ObjectKey) -> Result:
@@ -73,13 +74,15 @@ class Waves:
         if wait > 0:
             return Result(requeue_after=wait)
         await self._index.ready()
+        if (move := self._moves.get(key.name)) is not None:
+            await self._make(move)
+            if self._moves.get(key.name) is move:
+                del self._moves[key.name]
         try:
             wave = await self._store.get(Wave, "", key.name)
         except NotFoundError:
-            await self._make(key.name)
             return Result()
-        self._moves.pop(key.name, None)
-        if wave.is_deleting or wave.status.phase in ENDED:
+        if wave.is_deleting or wave.status.phase in ENDED_WAVES:
             self._next.pop(key.name, None)
             return Result()
         began = self._elapsed()
@@ -88,19 +91,29 @@ class Waves:
         self._next[key.name] = ended + max(_PAUSE, _SHARE * (ended - began))
         return Result()
 
-    async def _make(self, name: str) -> None:
-        move = self._moves.get(name)
-        if move is None:
+    async def _make(self, move: ImageMove) -> None:
+        known = list(self._index.waves_of(move.image))
+        if any(move.is_of(one) and self._goes_on(one) for one in known):
             return
         impact = (await self._look(move.image, move.digest))[0]
-        if impact.of(StepAction.REBUILD, StepAction.ROLL_OUT, StepAction.PROMOTE):
-            with suppress(AlreadyExistsError):
-                await self._store.create(new_wave(move))
-                log.info("wave begins", extra={"wave": name, "image": move.image})
-            for old in beyond_kept(self._index.waves_of(move.image), move.image):
-                with suppress(NotFoundError):
-                    await self._store.delete(Wave, "", old.name)
-        self._moves.pop(name, None)
+        if not impact.of(StepAction.REBUILD, StepAction.ROLL_OUT, StepAction.PROMOTE):
+            return
+        for name in move.names():
+            try:
+                made = await self._store.create(new_wave(move, name))
+            except AlreadyExistsError:
+                continue  # of the same digest before, or of another image of that name
+            await self._index.cache.wait_for(made)
+            log.info("wave begins", extra={"wave": name, "image": move.image})
+            break
+        for old in beyond_kept(known, move.image):
+            with suppress(NotFoundError):
+                await self._store.delete(Wave, "", old.name)
+
+    def _goes_on(self, wave: Wave) -> bool:
+        """Return True if a Wave has not ended, and will not as superseded."""
+        others = self._index.waves_of(wave.spec.image)
+        return wave.status.phase not in ENDED_WAVES and not is_superseded(wave, others)
 
     async def _tell(self, wave: Wave) -> None:
         now = self._clock()
@@ -108,9 +121,12 @@ class Waves:
             await self._store.update_status(wave.with_status(superseded_status(wave, now)))
             return
         impact, snapshot, expected = await self._look(wave.spec.image, wave.spec.digest)
-        status = wave_status(wave, impact, snapshot, expected, now)
+        if has_moved_on(wave, impact, snapshot):
+            status = superseded_status(wave, now)
+        else:
+            status = wave_status(wave, impact, snapshot, expected, now)
         await self._store.update_status(wave.with_status(status))
-        if status.phase in ENDED:
+        if status.phase in ENDED_WAVES:
             log.info("wave ends", extra={"wave": wave.name, "text": status.message})
 
     async def _look(self, image: str, digest: str) -> tuple[Impact, Snapshot, Estimate]:
@@ -160,7 +176,7 @@ def _moves(before: ImageStream | None, after: ImageStream, since: datetime) -> I
             case (new, old, *_) if _is_news(new, known, since):
                 with suppress(InvalidReferenceError):
                     image = str(Reference.parse(tag.imports or ""))
-                    yield ImageMove(image, new.image, old.image)
+                    yield ImageMove(image, new.image, old.image, new.created)
             case _:
                 pass
 

@@ -63,3 +63,13 @@ def test_a_wave_that_is_not_there_is_named(upwell: Upwell, verb: str) -> None:
     missing = upwell("wave", verb, "debian-12")
     assert (missing.exit_code, missing.stdout) == (3, "")
     assert "wave/debian-12 does not exist; `upwell wave list`" in missing.stderr
+
+
+async def test_a_wave_that_has_ended_is_not_paused(upwell: Upwell, fixed: "FakeClient") -> None:
+    wave = await fixed.get(Wave, "", NAME)
+    ended = WaveStatus(phase=WavePhase.COMPLETE, message="1 of 1 builds have it")
+    await fixed.update_status(wave.with_status(ended))
+
+    result = await asyncio.to_thread(upwell, "wave", "pause", NAME)
+    assert result.exit_code == 1
+    assert "has ended: 1 of 1 builds have it" in result.stderr

@@ -5,7 +5,7 @@ from datetime import UTC, datetime, timedelta
 from typing import Any
 
 from upwell.api.build import PAUSED_ANNOTATION
-from upwell.api.codec import decode
+from upwell.api.codec import decode, encode
 from upwell.api.meta import ObjectKey, Resource
 from upwell.api.pipeline import Freeze, Quarantine
 from upwell.policy.explain.freshness import Snapshot
@@ -256,6 +256,45 @@ def test_who_has_the_digest_already_is_done() -> None:
     assert impact(base(digest=NEW), digest=NEW).steps[tag].done
     assert not impact(base(digest=OLD), digest=NEW).steps[tag].done
     assert not impact(base(digest=NEW)).steps[tag].done
+
+
+def test_what_stands_on_a_tag_that_has_the_digest_is_done_too() -> None:
+    pull_spec = f"docker.io/library/debian@{OLD}"
+    made = build("app", 1, 60)
+    spec = {
+        "imageInputs": [
+            {
+                "from": {"kind": "ImageStreamTag", "namespace": "shop", "name": "debian:11"},
+                "image": pull_spec,
+            }
+        ]
+    }
+    made = decode({**encode(made), "spec": spec})
+    snapshot = Snapshot([base(digest=OLD), config("app", "debian:11"), made])
+    tag = StreamTag("shop", "debian", "11")
+
+    found = impact_of(snapshot, PlannedChange((tag,), OLD), NOW)
+    assert found.steps[key("BuildConfig", "app")].done
+    other = impact_of(snapshot, PlannedChange((tag,), NEW), NOW)
+    assert not other.steps[key("BuildConfig", "app")].done
+
+
+def test_an_image_is_found_by_the_name_that_its_registry_gives_it_alone() -> None:
+    repository = "registry.internal/shop/debian"
+    stream = decode(
+        {
+            "apiVersion": "image.openshift.io/v1",
+            "kind": "ImageStream",
+            "metadata": {"namespace": "shop", "name": "debian"},
+            "status": {"dockerImageRepository": repository},
+        }
+    )
+    snapshot = Snapshot([stream, config("app", "debian:11")])
+    tag = StreamTag("shop", "debian", "11")
+
+    assert roots_of(snapshot, f"{repository}:11", "elsewhere") == (tag,)
+    assert roots_of(snapshot, "quay.io/evil/debian:11", "shop") == ()
+    assert roots_of(snapshot, "quay.io/debian:11", "shop") == ()
 
 
 def test_rings_end_the_plan_and_are_told() -> None:

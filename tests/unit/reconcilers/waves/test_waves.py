@@ -1,5 +1,7 @@
 """Waves, with streams, builds and workloads as they stand in the store."""
 
+from datetime import UTC, datetime
+
 import pytest
 from tests.support.builds.build_namespace import (
     IMAGE_TRIGGER,
@@ -11,7 +13,7 @@ from tests.support.builds.build_namespace import (
 from upwell.api.apps import Deployment
 from upwell.api.build import BuildOutputStatus, BuildOutputTo, BuildPhase
 from upwell.api.image import ImageStream
-from upwell.api.meta import ObjectKey
+from upwell.api.meta import ObjectKey, ObjectMeta
 from upwell.api.waves.wave import Wave, WavePhase, WaveSpec
 from upwell.oci import Digest
 from upwell.policy.waves.progress import ImageMove
@@ -134,6 +136,38 @@ async def test_the_next_change_supersedes_what_is_left(setup: WavesNamespace) ->
     assert (old.status.phase, new.status.phase) == (WavePhase.SUPERSEDED, WavePhase.RUNNING)
 
 
+async def test_a_digest_that_comes_back_is_another_wave(setup: WavesNamespace) -> None:
+    for mark in ("new", "newer", "new", "newer"):
+        setup.clock.advance(10)
+        await setup.imports(mark)
+        await setup.all()
+
+    waves = await setup.all()
+    assert [one.spec.digest for one in waves] == [
+        str(Digest.of(mark.encode())) for mark in ("new", "newer", "new", "newer")
+    ]
+    phases = [one.status.phase for one in waves]
+    assert phases == [*[WavePhase.SUPERSEDED] * 3, WavePhase.RUNNING]
+    assert waves[2].name == f"{waves[0].name}-2"
+
+
+async def test_a_wave_ends_when_the_image_is_what_it_was_before(setup: WavesNamespace) -> None:
+    setup.clock.advance(10)
+    await setup.imports("new")
+    [wave] = await setup.all()
+    spec = wave.spec.model_copy(update={"paused": True})
+    await setup.store.update(wave.model_copy(update={"spec": spec}))
+    setup.clock.advance(10)
+    await setup.imports("old")  # which all is built on still
+
+    [ended] = await setup.all()
+    assert ended.status.phase is WavePhase.SUPERSEDED
+    setup.clock.advance(10)
+    await setup.imports("new")
+    await setup.reconcile("base")
+    assert await setup.names("base") == ["base-1", "base-2"], "the old pause has ended"
+
+
 async def test_a_failed_build_stops_the_wave_and_is_told(setup: WavesNamespace) -> None:
     await setup.imports("new")
     await setup.reconcile("base")
@@ -164,6 +198,23 @@ async def test_nothing_begins_while_a_wave_is_paused_and_all_goes_on_after(
     await setup.store.update(paused.model_copy(update={"spec": wave.spec}))
     await setup.reconcile("base")
     assert await setup.names("base") == ["base-1", "base-2"]
+
+
+async def test_a_pause_outlives_what_is_written_of_another_wave_of_the_digest(
+    setup: WavesNamespace,
+) -> None:
+    await setup.imports("new")
+    [wave] = await setup.all()
+    spec = wave.spec.model_copy(update={"paused": True})
+    await setup.store.update(wave.model_copy(update={"spec": spec}))
+    same = wave.spec.model_copy(update={"image": "vendor.test/debian:bullseye"})
+    other = await setup.store.create(Wave(metadata=ObjectMeta(name="bullseye"), spec=same))
+    await setup.reconcile("base")
+    told = other.status.model_copy(update={"message": "news"})
+    await setup.store.update_status(other.with_status(told))
+
+    await setup.reconcile("base")
+    assert await setup.names("base") == ["base-1"]
 
 
 async def test_a_change_that_nothing_follows_is_no_wave() -> None:
@@ -229,7 +280,7 @@ async def test_ended_waves_of_an_image_are_kept_in_a_number(setup: WavesNamespac
 def test_the_name_of_a_wave_is_one_of_kubernetes_whatever_the_image_is_called() -> None:
 
     for image in ("docker.io/library/debian:11", f"x.test/a/b_c__d:{'V' * 120}", "h:5000/x:1_2"):
-        name = ImageMove(image, str(Digest.of(b"x")), "").wave
+        name = next(ImageMove(image, str(Digest.of(b"x")), "", datetime.now(UTC)).names())
         assert len(name) <= 253
         assert not set(name) - set("abcdefghijklmnopqrstuvwxyz0123456789.-")
     assert WaveSpec().paused is False
