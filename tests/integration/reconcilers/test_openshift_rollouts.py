@@ -68,7 +68,7 @@ async def test_latest_makes_a_version_and_undo_goes_back_in_a_third(
 
         await real_rollouts.actions.roll_back(DeploymentConfig, "shop", name, 1, permit_all)
         await until_complete(real_rollouts, name, 3)
-        assert await only(runtime, 1) == first
+        assert (await only(runtime, 1)).isdisjoint(first | second)
         undone = await stored(real_rollouts, name)
         assert undone.status.latest_version == 3
         assert "rolled back to revision 1 by hand" in undone.annotations[HOLD_ANNOTATION]

@@ -3,10 +3,11 @@
 from collections.abc import Mapping
 from enum import StrEnum
 
-from upwell.api.apps import RevisionRecord
+from upwell.api.apps import DeploymentConfig, RevisionRecord
 from upwell.api.core import Container, PodTemplate
-from upwell.policy.rollouts.pod_template import same_meaning, template_hash
-from upwell.policy.rollouts.settings import Workload, template_of
+from upwell.policy.rollouts.pod_template import repeated_hash, same_meaning, template_hash
+from upwell.policy.rollouts.settings import ROLL_OUT_ANNOTATION, Workload, template_of
+from upwell.policy.rollouts.triggers import HOLD_ANNOTATION
 
 type Records = tuple[RevisionRecord, ...]
 
@@ -36,8 +37,11 @@ def wanted_revision(workload: Workload) -> str:
     """Return what the declared template is called: its hash, or what a person's request says.
 
     A revision of the same meaning keeps the name under which it was recorded, as its instances have
-    that in their labels: earlier versions counted defaults that were written out.
+    that in their labels: earlier versions counted defaults that were written out. A
+    DeploymentConfig's stays what it was: a template that comes back is a new version of it.
     """
+    if isinstance(workload, DeploymentConfig):
+        return _wanted_version(workload)
     template, requested = template_of(workload), workload.status.requested
     declared = template_hash(template)
     if requested is not None and requested.template == declared:
@@ -48,6 +52,64 @@ def wanted_revision(workload: Workload) -> str:
     if requested is not None and known.hash in {requested.template, requested.revision}:
         return requested.revision
     return known.hash
+
+
+def _wanted_version(config: DeploymentConfig) -> str:
+    """Return what the next version of a DeploymentConfig is called, or the newest that is wanted.
+
+    Whoever asks for a version names the next one, so that it is asked for once.
+    """
+    template, records = template_of(config), config.status.revisions
+    following = next_version(records, template)
+    if config.annotations.get(ROLL_OUT_ANNOTATION) == following:
+        return following
+    known, requested = newest_alike(records, template), config.status.requested
+    if requested is not None and known is not None:
+        pending = repeated_hash(requested.template, _newest_number(records) + 1)
+        if requested.revision == pending and requested.template in {
+            known.hash,
+            template_hash(template),
+        }:
+            return pending
+    return known.hash if known is not None and known is records[0] else following
+
+
+def next_version(records: Records, template: PodTemplate) -> str:
+    """Return what a further version with this template is called, whether it is new or not."""
+    declared = template_hash(template)
+    if newest_alike(records, template) is None:
+        return declared
+    return repeated_hash(declared, _newest_number(records) + 1)
+
+
+def _newest_number(records: Records) -> int:
+    return max((record.revision for record in records), default=0)
+
+
+def known_before(workload: Workload, wanted: str) -> RevisionRecord | None:
+    """Return the record of the wanted revision, or of that to which it goes back.
+
+    Of several with the same template it is the one that a rollback names. One that `rollout
+    latest` asks for goes back to nothing.
+    """
+    records = workload.status.revisions
+    known = find(records, wanted)
+    if known is not None or not isinstance(workload, DeploymentConfig):
+        return known
+    template = template_of(workload)
+    if workload.annotations.get(ROLL_OUT_ANNOTATION) == wanted:
+        reason = workload.annotations.get(HOLD_ANNOTATION, "").partition(",")[0]
+        for record in records:
+            if reason == rollback_reason(record) and newest_alike((record,), template):
+                return record
+    elif is_requested(workload, wanted):
+        return None
+    return newest_alike(records, template)
+
+
+def rollback_reason(record: RevisionRecord) -> str:
+    """Return why automation is held after a rollback: the beginning of the annotation's value."""
+    return f"rolled back to revision {record.revision} by hand"
 
 
 def newest_alike(records: Records, template: PodTemplate) -> RevisionRecord | None:
@@ -102,12 +164,13 @@ def is_cancelled(record: RevisionRecord) -> bool:
 def begin(records: Records, new: RevisionRecord) -> Records:
     """Return the history with a rollout of `new` begun; what was under way is superseded.
 
-    A revision that was rolled out before moves to the front under a new number. The one that
-    still is the last good one stays that: going back to it can be relied on.
+    A revision that was rolled out before moves to the front under a new number, as a ReplicaSet
+    of Kubernetes does. The one that still is the last good one stays that: going back to it can
+    be relied on. What a DeploymentConfig goes back to is a revision with a name of its own.
     """
     good = last_good(records)
     known_good = good is not None and good.hash == new.hash
-    number = max((record.revision for record in records), default=0) + 1
+    number = _newest_number(records) + 1
     first = new.model_copy(
         update={
             "revision": number,

@@ -16,12 +16,15 @@ from upwell.policy.rollouts.history import (
     Records,
     last_good,
     newest_alike,
+    next_version,
+    rollback_reason,
     wanted_revision,
     with_record,
 )
-from upwell.policy.rollouts.pod_template import repeated_hash, template_hash
+from upwell.policy.rollouts.pod_template import template_hash
 from upwell.policy.rollouts.report import PROGRESSING, failure_reason
 from upwell.policy.rollouts.settings import (
+    ROLL_OUT_ANNOTATION,
     WORKLOADS,
     Workload,
     is_paused,
@@ -120,8 +123,7 @@ def started(config: DeploymentConfig, now: datetime) -> Workload:
     records = config.status.revisions
     declared = template_hash(template_of(config))
     newest = max((one.revision for one in records), default=0)
-    known = newest_alike(records, template_of(config))
-    revision = declared if known is None else repeated_hash(declared, newest + 1)
+    revision = next_version(records, template_of(config))
     requested = RequestedRevision(template=declared, revision=revision)
     changes = {"requested": requested, "failed_hash": None, "latest_version": newest + 1}
     begun = _with_status(config, changes)
@@ -206,8 +208,11 @@ def require_revision(resource: Resource, number: int | None) -> tuple[Workload, 
 def naming_revision(workload: Workload, record: RevisionRecord) -> Workload:
     """Return the workload with a status that names one of several rollouts of a template.
 
-    The same workload where the template alone says which is meant.
+    The same workload where the template alone says which is meant, and a DeploymentConfig, of
+    which a rollback makes a new version.
     """
+    if isinstance(workload, DeploymentConfig):
+        return workload
     status = workload.status
     if status.requested is None and newest_alike(status.revisions, record.template) == record:
         return workload
@@ -216,15 +221,16 @@ def naming_revision(workload: Workload, record: RevisionRecord) -> Workload:
 
 
 def rolled_back(workload: Workload, record: RevisionRecord, now: datetime) -> Workload:
-    """Return the workload with the template of a revision, and automation held away from it."""
+    """Return the workload with the template of a revision, and automation held away from it.
+
+    A DeploymentConfig asks for a new version by that, whatever its triggers are.
+    """
     reason = f"{rollback_reason(record)}, {now:%Y-%m-%d %H:%M} UTC"
     annotations = {**without_hold(workload).annotations, HOLD_ANNOTATION: reason}
+    if isinstance(workload, DeploymentConfig):
+        following = next_version(workload.status.revisions, record.template)
+        annotations[ROLL_OUT_ANNOTATION] = following
     return with_pod_template(workload, record.template).with_metadata(annotations=annotations)
-
-
-def rollback_reason(record: RevisionRecord) -> str:
-    """Return why automation is held after a rollback: the beginning of the annotation's value."""
-    return f"rolled back to revision {record.revision} by hand"
 
 
 def is_rolled_back(old: Resource, new: Resource) -> bool:

@@ -9,8 +9,8 @@ from upwell.policy.rollouts.history import (
     Phase,
     Records,
     RolloutCause,
-    find,
     is_requested,
+    known_before,
     last_good,
 )
 from upwell.policy.rollouts.hooks import hooks_of, last_end, pending
@@ -117,7 +117,7 @@ def settings_in_force(workload: Workload, wanted: str) -> tuple[Settings, Obstac
         why = "spec.paused is set: the template is not rolled out until it is false"
         return settings, Obstacle(ROLLOUT_PAUSED, why, "Unknown")
     # What has run before was resolved then, and its record has the digests.
-    known = find(workload.status.revisions, wanted)
+    known = known_before(workload, wanted)
     waiting = unresolved(workload) if known is None else None
     if waiting is not None:
         return settings, Obstacle("ImageNotResolved", waiting)

@@ -10,8 +10,8 @@ from upwell.policy.rollouts.history import (
     RolloutCause,
     begin,
     cause_of,
-    find,
     is_requested,
+    known_before,
     prune,
     wanted_revision,
 )
@@ -82,7 +82,7 @@ class SnapshotReader:
             raise MissingRightError(why)
         template = template_of(workload)
         records = workload.status.revisions
-        known = find(records, wanted)
+        known = known_before(workload, wanted)
         # What has run before needs no images, and may be the way out.
         if known is None and (why := self._pressure()):
             raise DiskPressureError(why)

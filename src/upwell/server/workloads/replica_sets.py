@@ -9,8 +9,7 @@ import uuid
 from upwell.api.apps import Deployment, RevisionRecord
 from upwell.api.meta import ObjectMeta, OwnerReference
 from upwell.api.revisions import ReplicaSet, ReplicaSetSpec, RevisionStatus
-from upwell.policy.rollouts.history import wanted_revision
-from upwell.policy.rollouts.requests import rollback_reason
+from upwell.policy.rollouts.history import rollback_reason, wanted_revision
 from upwell.policy.rollouts.triggers import HOLD_ANNOTATION, without_hold
 
 _IDENTITIES = uuid.UUID("a7d7a5d2-5b0e-4f0c-9a60-6d2f1f2c7b35")

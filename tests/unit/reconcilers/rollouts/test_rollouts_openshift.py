@@ -468,7 +468,8 @@ async def test_latest_replaces_every_instance_and_undo_goes_back_to_the_first() 
     assert progressing.reason == "NewReplicationControllerAvailable"
     assert status.details is not None
     assert status.details["message"] == "manual change"
-    assert set(setup.runtime.names()).isdisjoint(before)
+    second = setup.runtime.names()
+    assert set(second).isdisjoint(before)
 
     await setup.actions.roll_back(DeploymentConfig, "shop", tested.name, 1, permit_all)
     await setup.settle(key(tested))
@@ -476,8 +477,12 @@ async def test_latest_replaces_every_instance_and_undo_goes_back_to_the_first() 
     assert undone.status.latest_version == 3
     assert undone.status.details is not None
     assert undone.status.details["message"] == "rollback"
-    assert setup.runtime.names() == before
+    assert [one.revision for one in undone.status.revisions] == [3, 2, 1]
+    assert set(setup.runtime.names()).isdisjoint({*before, *second})
     assert HOLD_ANNOTATION in undone.annotations
+    settled = setup.runtime.names()
+    await setup.settle(key(tested))
+    assert setup.runtime.names() == settled
 
 
 async def test_a_rollout_is_cancelled_and_another_refused_while_it_goes_on() -> None:

@@ -10,7 +10,7 @@ from tests.support.server.api_server import START, Api, next_event, serving
 from upwell.api.apps import DeploymentConfig, RevisionRecord
 from upwell.api.conditions import find
 from upwell.api.core import PodTemplate
-from upwell.policy.rollouts.history import Phase
+from upwell.policy.rollouts.history import Phase, known_before, wanted_revision
 from upwell.policy.rollouts.pod_template import template_hash
 from upwell.policy.rollouts.settings import template_of, with_pod_template
 from upwell.policy.rollouts.triggers import HOLD_ANNOTATION
@@ -260,6 +260,10 @@ async def test_a_rollback_is_only_shown_until_its_client_writes_it(api: Api, rev
     after = await stored(api)
     assert template_of(after).spec.containers[0].image == f"app:{revision}"
     assert f"revision {revision}" in after.annotations[HOLD_ANNOTATION]
+    known = known_before(after, wanted_revision(after))
+    assert known is not None
+    assert known.revision == revision
+    assert wanted_revision(after) not in {one.hash for one in after.status.revisions}
 
 
 FOLLOWING = {
