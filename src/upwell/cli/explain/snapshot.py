@@ -47,7 +47,7 @@ async def read_snapshot(client: ApiClient, namespace: str = "") -> Snapshot:
         if not namespace or group.subgroup(StoreForbiddenError) is None:
             raise
     echo(f"showing namespace {namespace} only: your token cannot read other namespaces", err=True)
-    return Snapshot(await _read(client, Selector(namespace)))
+    return Snapshot(await _read(client, Selector(namespace)), namespace)
 
 
 async def _read(client: ApiClient, where: Selector) -> list[Resource]:

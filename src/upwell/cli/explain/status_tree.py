@@ -37,14 +37,16 @@ class NodeFacts:
 
 @dataclass(frozen=True, slots=True)
 class Counts:
-    """Summary: numbers of workloads, of current ones, and of faults."""
+    """Summary: numbers of workloads, of current ones, of faults, and of what nobody can tell."""
 
     workloads: int
     current: int
     faults: int
+    unknown: int
 
     def __str__(self) -> str:
         text = f"{self.current} of {self.workloads} workloads run the newest of what they follow"
+        text += f"; of {self.unknown} that is unknown" if self.unknown else ""
         if not self.faults:
             return text
         return f"{text}; {self.faults} {'fault' if self.faults == 1 else 'faults'}"
@@ -129,6 +131,7 @@ class StatusTree:
                 "workloads": counts.workloads,
                 "current": counts.current,
                 "faults": counts.faults,
+                "unknown": counts.unknown,
             },
         }
 
@@ -145,11 +148,10 @@ class StatusTree:
     def counts(self) -> Counts:
         """Return the counts of the shown nodes; what is current has no fault either."""
         workloads = [self.facts(node) for node in self._shown if node in self._snapshot.workloads]
-        current = sum(
-            one.freshness is not None and not one.freshness.behind and not one.faults
-            for one in workloads
-        )
-        return Counts(len(workloads), current, len(self._faults()))
+        told = [(one.freshness, one.faults) for one in workloads if one.freshness is not None]
+        current = sum(freshness.is_current and not faults for freshness, faults in told)
+        unknown = sum(bool(freshness.unknown) for freshness, _ in told)
+        return Counts(len(workloads), current, len(self._faults()), unknown)
 
     def _faults(self) -> Sequence[HealthFault]:
         """Return every fault that is shown, in the order of the lines."""
@@ -201,7 +203,7 @@ class StatusTree:
         parts = [facts.text, facts.digest and short(facts.digest)]
         if facts.since is not None:
             parts.append(f"{format_age(facts.since, self._now)} ago")
-        if facts.freshness is not None and (facts.freshness.behind or not facts.faults):
+        if facts.freshness is not None and not (facts.freshness.is_current and facts.faults):
             parts.append(str(facts.freshness))
         waits_for = facts.freshness.waits_for if facts.freshness is not None else ""
         parts.extend(f"! {fault}" for fault in facts.faults if fault.message not in waits_for)
@@ -226,7 +228,9 @@ class StatusTree:
         if facts.verdicts:
             data["imagePolicies"] = [_verdict_data(one) for one in facts.verdicts]
         if facts.freshness is not None:
-            data["behind"] = facts.freshness.behind
+            unknown = facts.freshness.unknown
+            data["behind"] = facts.freshness.behind if not unknown else None
+            data["unknown"] = unknown
             data["waitsFor"] = facts.freshness.waits_for
         return data
 

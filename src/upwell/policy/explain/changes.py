@@ -200,6 +200,9 @@ class _Explainer:
             if any(fault.message in text for fault in faults):
                 text = str(replace(freshness, waits_for=""))
             yield Statement(Topic.HELD, text, at=until)
+        elif freshness.unknown:
+            text = f"whether anything newer waits is unknown: {freshness.unknown}"
+            yield Statement(Topic.NEXT, text)
         elif faults:
             return
         elif place is not None:
@@ -329,13 +332,16 @@ class _Explainer:
 
     def _container(self, workload: Workload, container: str, image: str) -> Iterator[Statement]:
         text = f"container {container} runs {short(image)}"
-        followed = [f for f in followers_of(workload).entries if f.slot[0] == container]
+        stage = self._snapshot.unread_stage(workload)
+        entries = () if stage else followers_of(workload).entries
+        followed = [one for one in entries if one.slot[0] == container]
         for follower in followed:
             source = f"from {follower.tag} ({follower.mode})"
             yield Statement(Topic.IMAGE, f"{text}, {source}", new=image)
             yield from self._origin(follower.tag, image, 1)
         if not followed:
-            yield Statement(Topic.IMAGE, f"{text}; it follows no tag", new=image)
+            source = f"{stage} sets it" if stage else "it follows no tag"
+            yield Statement(Topic.IMAGE, f"{text}; {source}", new=image)
             yield from self._origin(None, image, 1)
         yield from self._snapshot.policies.statements(image, workload.namespace, 1)
 

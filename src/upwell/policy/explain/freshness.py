@@ -23,7 +23,7 @@ from upwell.policy.builds.run_policy import number_of
 from upwell.policy.builds.triggers import FollowedTag, digest_of, followed_images
 from upwell.policy.explain.graph import Graph, Node, build_graph
 from upwell.policy.explain.image_policies import PolicyRecord, PolicyRecords
-from upwell.policy.explain.lineage import PromotionLineage
+from upwell.policy.explain.lineage import PromotionLineage, StagePlacement, stage_by_note
 from upwell.policy.health.builds import outcome_of
 from upwell.policy.health.fault import FaultEvent, HealthFault
 from upwell.policy.health.judgement import faults_of
@@ -44,18 +44,31 @@ class Freshness:
     behind: int = 0
     waits_for: str = ""
     """Reason of the wait for the missing changes; empty when none is missing or it is not known."""
+    unknown: str = ""
+    """Reason why changes may be missing that cannot be read; empty when all are known."""
+
+    @property
+    def is_current(self) -> bool:
+        """True if no change is missing, as far as all are known."""
+        return not self.behind and not self.unknown
 
     def __str__(self) -> str:
+        if self.unknown and not self.behind:
+            return f"unknown: {self.unknown}"
         if not self.behind:
             return "current"
         return f"behind by {self.behind}" + (f": {self.waits_for}" if self.waits_for else "")
 
 
 class Snapshot:
-    """The objects of one moment, found by what they are to each other."""
+    """The objects of one moment, found by what they are to each other.
 
-    def __init__(self, objects: Iterable[Resource]) -> None:
+    `namespace` is the only one whose objects could be read; empty: those of all are known.
+    """
+
+    def __init__(self, objects: Iterable[Resource], namespace: str = "") -> None:
         known = list(objects)
+        self._namespace = namespace
         self.graph: Graph = build_graph(known)
         self.lineage = PromotionLineage(known)
         self.policies = PolicyRecords(known)
@@ -192,18 +205,42 @@ class Snapshot:
     def workload_freshness(self, workload: Workload) -> Freshness:
         """Say whether `workload` runs the newest of what it follows, builds to come included."""
         place = self.lineage.placement(workload)
-        if place is not None and (newer := self.lineage.newer(place)):
-            return Freshness(newer, place.status.waits_for)
         if place is not None:
-            coming = list(self._coming(workload))
-            return Freshness(len(coming), coming[0]) if coming else Freshness()
+            return self._promoted_freshness(workload, place)
+        if serving(workload) and (stage := self.unread_stage(workload)):
+            return Freshness(unknown=f"{stage} sets its images, and your token cannot read it")
         behind = sum(missing for _, missing in self._missing(workload))
         coming = list(self._coming(workload))
+        unknown = self._unknown(workload)
+        if not behind and not coming and serving(workload):
+            return Freshness(unknown=unknown)
         if not behind and not coming:
-            return Freshness() if serving(workload) else Freshness(1, self._keeps(workload))
+            return Freshness(1, self._keeps(workload))
         if behind:
             return Freshness(behind + len(coming), self._keeps(workload))
         return Freshness(len(coming), coming[0])
+
+    def _promoted_freshness(self, workload: Workload, place: StagePlacement) -> Freshness:
+        """Say whether `workload` runs the newest Release that may come into its stage."""
+        if newer := self.lineage.newer(place):
+            return Freshness(newer, place.status.waits_for)
+        coming = list(self._coming(workload))
+        return Freshness(len(coming), coming[0]) if coming else Freshness()
+
+    def unread_stage(self, workload: Workload) -> str:
+        """Return the stage that sets a workload's images and cannot be read; empty: none."""
+        if not self._namespace or self.lineage.placement(workload) is not None:
+            return ""
+        return stage_by_note(workload, self._namespace)
+
+    def _unknown(self, workload: Workload) -> str:
+        """Say which followed tag cannot be read, unless the server says that it is in force."""
+        triggered = conditions.find(workload.status.conditions, IMAGE_TRIGGERED)
+        if not self._namespace or (triggered is not None and triggered.is_true):
+            return ""
+        tags = [one.tag for one in followers_of(workload).entries]
+        unread = next((tag for tag in tags if tag.namespace != self._namespace), None)
+        return f"your token cannot read ImageStreamTag {unread}" if unread is not None else ""
 
     def running(self, workload: Workload) -> Mapping[str, str]:
         """Return the image of each container that serves: pull specs."""
@@ -222,7 +259,8 @@ class Snapshot:
             template = workload.spec.template
             named = template.spec.containers if template is not None else ()
             found = [one.image for one in named if "@" in one.image]
-            latest = [self.latest(one.tag) for one in followers_of(workload).entries]
+            followed = () if self.unread_stage(workload) else followers_of(workload).entries
+            latest = [self.latest(one.tag) for one in followed]
             found += [event.image for event in latest if event is not None]
         running = {digest_of(image) for image in self.running(workload).values()}
         return [

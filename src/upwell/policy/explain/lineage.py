@@ -5,6 +5,7 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import timedelta
 
+from upwell.api.conditions import find
 from upwell.api.meta import Resource
 from upwell.api.pipeline import Pipeline, Stage, StageStatus
 from upwell.api.promotion import (
@@ -21,6 +22,9 @@ from upwell.policy.builds.triggers import digest_of
 from upwell.policy.explain.statement import Statement, Topic
 from upwell.policy.promotion.releases import rejection_of
 from upwell.policy.promotion.stages import names_workload, namespace_of, serving, upstream
+from upwell.policy.rollouts.image_ownership import promotion_note
+from upwell.policy.rollouts.settings import Workload
+from upwell.policy.rollouts.triggers import IMAGE_TRIGGERED, Reason
 
 type _Owner = tuple[str, str]
 """Namespace and name of a Pipeline."""
@@ -179,6 +183,22 @@ class PromotionLineage:
     @staticmethod
     def _of[R: Resource](place: StagePlacement, kept: Mapping[_Owner, list[R]]) -> Sequence[R]:
         return kept.get((place.pipeline.namespace, place.pipeline.name), ())
+
+
+def stage_by_note(workload: Workload, read: str) -> str:
+    """Return the stage that sets a workload's images by what the workload says; empty: none.
+
+    One of a Pipeline in the namespace `read`, whose Pipelines are known, is none.
+    """
+    triggered = find(workload.status.conditions, IMAGE_TRIGGERED)
+    if triggered is not None and triggered.reason != Reason.PIPELINE:
+        return ""
+    note = promotion_note(workload)
+    pipeline, stage = (str(note.get(name, "")) for name in ("pipeline", "stage"))
+    if not pipeline:
+        return "a stage of a Pipeline" if triggered is not None else ""
+    is_known = pipeline.partition("/")[0] == read
+    return "" if is_known else f"stage {stage} of pipeline {pipeline}"
 
 
 def origin_of(component: Component, depth: int) -> Iterator[Statement]:

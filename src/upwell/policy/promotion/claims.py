@@ -3,7 +3,6 @@
 What one asks approval for, another would set without.
 """
 
-import json
 from collections.abc import Iterable, Iterator
 
 from upwell.api.meta import Resource
@@ -15,7 +14,7 @@ from upwell.policy.promotion.stages import (
     namespace_of,
     selects_workload,
 )
-from upwell.policy.rollouts.image_ownership import PROMOTED_ANNOTATION
+from upwell.policy.rollouts.image_ownership import promotion_note
 
 
 def foreign_claim(
@@ -113,11 +112,7 @@ def _precedence(pipeline: Pipeline, workload: Resource) -> tuple[bool, str, str]
 
 def _setter(workload: Resource) -> str:
     """Return the `namespace/name` of the Pipeline that has set the workload's images."""
-    try:
-        note = json.loads(workload.annotations.get(PROMOTED_ANNOTATION) or "{}")
-    except ValueError:
-        return ""
-    return str(note.get("pipeline", "")) if isinstance(note, dict) else ""
+    return str(promotion_note(workload).get("pipeline", ""))
 
 
 def _claimed(what: str, holder: Pipeline, stage: Stage) -> str:

@@ -3,6 +3,7 @@
 import json
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
+from typing import Any
 
 from upwell.api.apps import (
     TRIGGERS_ANNOTATION,
@@ -71,12 +72,17 @@ def keep_triggered_images(old: Resource, new: Resource) -> Resource:
 
 def promoted_containers(workload: Resource) -> tuple[str, ...]:
     """Return the containers whose images a promotion has set; what is no such note names none."""
+    names = promotion_note(workload).get("containers")
+    return tuple(map(str, names)) if isinstance(names, list) else ()
+
+
+def promotion_note(workload: Resource) -> Mapping[str, Any]:
+    """Return what a promotion has noted on a workload; what is no such note has nothing."""
     try:
         note = json.loads(workload.annotations.get(PROMOTED_ANNOTATION) or "{}")
     except ValueError:
-        return ()
-    names = note.get("containers") if isinstance(note, dict) else None
-    return tuple(map(str, names)) if isinstance(names, list) else ()
+        return {}
+    return note if isinstance(note, dict) else {}
 
 
 def ignored_images(declared: Resource, kept: Resource) -> list[str]:

@@ -46,7 +46,7 @@ def test_status_as_json_has_nodes_in_order_and_a_summary(upwell: Upwell) -> None
         "Deployment",
     ]
     assert data["nodes"][-1]["behind"] == 0
-    assert data["summary"] == {"workloads": 1, "current": 1, "faults": 0}
+    assert data["summary"] == {"workloads": 1, "current": 1, "faults": 0, "unknown": 0}
 
 
 async def test_status_estimates_how_long_the_builds_that_wait_will_take(

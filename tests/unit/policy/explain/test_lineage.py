@@ -1,17 +1,22 @@
 """Lineage of the images of a stage, back to the promotion that let them in."""
 
+import json
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
 import pytest
 
+from upwell.api.apps import TRIGGERS_ANNOTATION, Deployment
 from upwell.api.codec import decode
-from upwell.api.meta import ObjectKey, Resource
+from upwell.api.meta import Condition, ObjectKey, Resource
+from upwell.cli.explain.status_tree import StatusTree
 from upwell.policy.explain.changes import explain
-from upwell.policy.explain.freshness import Snapshot
+from upwell.policy.explain.freshness import Freshness, Snapshot
 from upwell.policy.explain.graph import EdgeRole
 from upwell.policy.explain.statement import Statement, Topic
 from upwell.policy.images.streams import StreamTag
+from upwell.policy.rollouts.image_ownership import PROMOTED_ANNOTATION
+from upwell.policy.rollouts.settings import Workload
 
 STAGE = "stage production of pipeline shop/shop"
 API = "upwell.dev/v1alpha1"
@@ -213,3 +218,78 @@ def test_workloads_of_other_namespaces_and_names_are_none_of_the_stage() -> None
     assert lineage.placement(other) is not None
     assert lineage.placement(away) is None
     assert lineage.placement(renamed) is None
+
+
+NOTE = {"pipeline": "ci/web", "stage": "production", "release": "web-1", "containers": ["web"]}
+SET_ASIDE = {"type": "ImageTriggered", "status": "False", "reason": "Pipeline", "message": "set"}
+PAUSED = {**SET_ASIDE, "reason": "Paused"}
+
+
+def promoted(*conditions: dict[str, Any], **annotations: str) -> Workload:
+    """Return a Deployment whose annotations and conditions a Pipeline elsewhere has left."""
+    workload = deployment(1).with_metadata(annotations=annotations)
+    assert isinstance(workload, Deployment)
+    told = tuple(Condition.model_validate(one) for one in conditions)
+    return workload.with_status(workload.status.model_copy(update={"conditions": told}))
+
+
+def noted(note: dict[str, Any]) -> dict[str, str]:
+    return {PROMOTED_ANNOTATION: json.dumps(note)}
+
+
+@pytest.mark.parametrize(
+    ("workload", "stage"),
+    [
+        (promoted(**noted(NOTE)), "stage production of pipeline ci/web"),
+        (promoted(SET_ASIDE, **noted(NOTE)), "stage production of pipeline ci/web"),
+        (promoted(SET_ASIDE), "a stage of a Pipeline"),
+    ],
+)
+def test_who_cannot_read_the_pipeline_is_not_told_that_all_is_current(
+    workload: Workload, stage: str
+) -> None:
+    snapshot = Snapshot([workload], "shop")
+
+    statements = explain(snapshot, workload)
+    tree = StatusTree(snapshot, START, "shop")
+
+    why = f"{stage} sets its images, and your token cannot read it"
+    assert f"container web runs {'1' * 12}; {stage} sets it" in texts(statements, Topic.IMAGE)
+    assert texts(statements, Topic.NEXT) == [f"whether anything newer waits is unknown: {why}"]
+    assert [line for line in tree.lines() if line.endswith(f"unknown: {why}")]
+    text = "0 of 1 workloads run the newest of what they follow; of 1 that is unknown"
+    assert str(tree.counts()) == text
+    assert tree.data()["nodes"][-1]["behind"] is None
+
+
+@pytest.mark.parametrize(
+    ("workload", "namespace"),
+    [
+        (promoted(**noted(NOTE)), ""),
+        (promoted(**noted({**NOTE, "pipeline": "shop/web"})), "shop"),
+        (promoted(PAUSED, **noted(NOTE)), "shop"),
+        (promoted(**{PROMOTED_ANNOTATION: "[]"}), "shop"),
+    ],
+)
+def test_a_note_of_a_pipeline_that_sets_nothing_any_more_hides_nothing(
+    workload: Workload, namespace: str
+) -> None:
+    assert Snapshot([workload], namespace).workload_freshness(workload) == Freshness()
+
+
+@pytest.mark.parametrize(
+    ("conditions", "text"),
+    [
+        ([], "unknown: your token cannot read ImageStreamTag infra/base:1"),
+        ([{**SET_ASIDE, "status": "True", "reason": "Resolved"}], "current"),
+    ],
+)
+def test_a_followed_tag_that_cannot_be_read_is_as_the_server_says(
+    conditions: list[dict[str, Any]], text: str
+) -> None:
+    source = {"kind": "ImageStreamTag", "name": "base:1", "namespace": "infra"}
+    path = 'spec.template.spec.containers[?(@.name=="web")].image'
+    triggers = json.dumps([{"from": source, "fieldPath": path}])
+    workload = promoted(*conditions, **{TRIGGERS_ANNOTATION: triggers})
+
+    assert str(Snapshot([workload], "shop").workload_freshness(workload)) == text
