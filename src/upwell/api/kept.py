@@ -7,7 +7,8 @@ alone, which clients make of options.
 from dataclasses import dataclass, field
 from typing import ClassVar
 
-from upwell.api.meta import Kind, Resource, Scope
+from upwell.api.columns import kept as columns
+from upwell.api.meta import Column, Kind, Resource, Scope
 
 _GRANTS = "rights are grants of tokens and ServiceAccounts (docs/access.md)"
 _STORAGE = "each claim is a folder of the data folder"
@@ -39,6 +40,9 @@ class _Row:
     legacy: bool = False
     earlier: tuple[str, ...] = field(default=())
     aliases: tuple[str, ...] = ()
+    columns: tuple[Column, ...] = ()
+    has_age: bool = True
+    has_name: bool = True
 
     def resource(self) -> type[Kept]:
         """Return the class of its objects."""
@@ -54,6 +58,9 @@ class _Row:
             legacy=self.legacy,
             earlier_versions=self.earlier,
             aliases=self.aliases,
+            has_age=self.has_age,
+            has_name=self.has_name,
+            columns=self.columns,
         )
         members = {
             "KIND": kind,
@@ -73,6 +80,7 @@ _ROWS = (
         "a workload has the replicas that it declares (`kubectl scale`)",
         ("hpa",),
         earlier=("v1", "v2beta1", "v2beta2"),
+        columns=columns.AUTOSCALER,
     ),
     _Row(
         "policy/v1",
@@ -81,6 +89,7 @@ _ROWS = (
         "a rollout keeps as many instances as the strategy of its workload says",
         ("pdb",),
         earlier=("v1beta1",),
+        columns=columns.DISRUPTION_BUDGET,
     ),
     _Row(
         "scheduling.k8s.io/v1",
@@ -90,6 +99,7 @@ _ROWS = (
         ("pc",),
         _CLUSTER,
         earlier=("v1beta1",),
+        columns=columns.PRIORITY_CLASS,
     ),
     _Row(
         "storage.k8s.io/v1",
@@ -99,8 +109,18 @@ _ROWS = (
         ("sc",),
         _CLUSTER,
         earlier=("v1beta1",),
+        columns=columns.STORAGE_CLASS,
+        has_name=False,
     ),
-    _Row("v1", "PersistentVolume", "persistentvolumes", _STORAGE, ("pv",), _CLUSTER),
+    _Row(
+        "v1",
+        "PersistentVolume",
+        "persistentvolumes",
+        _STORAGE,
+        ("pv",),
+        _CLUSTER,
+        columns=columns.PERSISTENT_VOLUME,
+    ),
     *(
         _Row(
             "rbac.authorization.k8s.io/v1",
@@ -111,6 +131,8 @@ _ROWS = (
             legacy=True,
             earlier=("v1beta1",),
             aliases=("authorization.openshift.io/v1",),
+            columns=columns.ROLE_BINDING if kind.endswith("Binding") else columns.ROLE,
+            has_age=kind.endswith("Binding"),
         )
         for kind, scope in (
             ("Role", Scope.NAMESPACED),
@@ -119,7 +141,17 @@ _ROWS = (
             ("ClusterRoleBinding", _CLUSTER),
         )
     ),
-    _Row("user.openshift.io/v1", "Group", "groups", _GRANTS, (), _CLUSTER, legacy=True),
+    _Row(
+        "user.openshift.io/v1",
+        "Group",
+        "groups",
+        _GRANTS,
+        (),
+        _CLUSTER,
+        legacy=True,
+        columns=columns.GROUP,
+        has_age=False,
+    ),
     _Row(
         "security.openshift.io/v1",
         "SecurityContextConstraints",
@@ -128,6 +160,8 @@ _ROWS = (
         ("scc",),
         _CLUSTER,
         legacy=True,
+        columns=columns.SECURITY_CONTEXT_CONSTRAINTS,
+        has_age=False,
     ),
     _Row("monitoring.coreos.com/v1", "ServiceMonitor", "servicemonitors", _ALERTS, ("smon",)),
     _Row("monitoring.coreos.com/v1", "PodMonitor", "podmonitors", _ALERTS, ("pmon",)),

@@ -1,15 +1,9 @@
 """Columns of Namespaces, what they hold for workloads, their limits, Events and Templates."""
 
-from upwell.api.columns.documents import Document, count_of, first_line, items, part
+from upwell.api.columns.documents import Document, access_modes, count_of, first_line, items, part
 from upwell.api.meta import Column, ColumnType
 
 _DESCRIPTION = 80
-_MODES = {
-    "ReadWriteOnce": "RWO",
-    "ReadOnlyMany": "ROX",
-    "ReadWriteMany": "RWX",
-    "ReadWriteOncePod": "RWOP",
-}
 
 
 def _namespace_phase(namespace: Document) -> str:
@@ -70,7 +64,7 @@ EVENT = (
 
 def _modes(claim: Document) -> str:
     found = part(claim, "status").get("accessModes") or part(claim, "spec").get("accessModes")
-    return ",".join(_MODES.get(str(mode), str(mode)) for mode in found or ())
+    return access_modes(map(str, found or ()))
 
 
 CLAIM = (

@@ -1,12 +1,19 @@
 """Cells that several kinds have alike, made from an object's JSON."""
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from typing import Any
 
 from upwell.api.meta import Column
 
 type Document = Mapping[str, Any]
 type Text = Callable[[Document], str]
+
+_MODES = {
+    "ReadWriteOnce": "RWO",
+    "ReadOnlyMany": "ROX",
+    "ReadWriteMany": "RWX",
+    "ReadWriteOncePod": "RWOP",
+}
 
 
 def part(document: Document, *names: str) -> Document:
@@ -20,7 +27,21 @@ def part(document: Document, *names: str) -> Document:
 def items(document: Document, *names: str) -> list[Document]:
     """Return the objects of the list at these fields."""
     found = part(document, *names[:-1]).get(names[-1])
-    return [one for one in found or () if isinstance(one, Mapping)]
+    return [one for one in _listed(found) if isinstance(one, Mapping)]
+
+
+def texts(document: Document, name: str) -> list[str]:
+    """Return what the list at this field holds, as texts."""
+    return list(map(str, _listed(document.get(name))))
+
+
+def _listed(found: object) -> list[Any] | tuple[Any, ...]:
+    return found if isinstance(found, list | tuple) else ()
+
+
+def access_modes(modes: Iterable[str]) -> str:
+    """Return the access modes of a volume, shortened as Kubernetes prints them."""
+    return ",".join(_MODES.get(mode, mode) for mode in modes)
 
 
 def number(document: Document, *names: str) -> int:

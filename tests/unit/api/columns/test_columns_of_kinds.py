@@ -14,6 +14,8 @@ POD = {"containers": [{"name": "web", "image": "web:1"}]}
 COLUMNS = """
 Build: NAME TYPE FROM STATUS STARTED DURATION
 BuildConfig: NAME TYPE FROM LATEST
+ClusterRole: NAME CREATED-AT
+ClusterRoleBinding: NAME ROLE AGE
 ConfigMap: NAME DATA AGE
 CronJob: NAME SCHEDULE TIMEZONE SUSPEND ACTIVE LAST-SCHEDULE AGE
 DaemonSet: NAME DESIRED CURRENT READY UP-TO-DATE AVAILABLE NODE-SELECTOR AGE
@@ -22,6 +24,8 @@ DeploymentConfig: NAME REVISION DESIRED CURRENT TRIGGERED-BY
 EndpointSlice: NAME ADDRESSTYPE PORTS ENDPOINTS AGE
 Endpoints: NAME ENDPOINTS AGE
 Event: LAST-SEEN TYPE REASON OBJECT MESSAGE
+Group: NAME USERS
+HorizontalPodAutoscaler: NAME REFERENCE TARGETS MINPODS MAXPODS REPLICAS AGE
 Image: NAME IMAGE-REFERENCE
 ImageStream: NAME IMAGE-REPOSITORY TAGS UPDATED
 ImageStreamImage: NAME UPDATED
@@ -32,15 +36,21 @@ LimitRange: NAME CREATED-AT
 Namespace: NAME STATUS AGE
 NetworkPolicy: NAME POD-SELECTOR AGE
 Pod: NAME READY STATUS RESTARTS AGE
+PodDisruptionBudget: NAME MIN-AVAILABLE MAX-UNAVAILABLE ALLOWED-DISRUPTIONS AGE
+PodMonitor: NAME AGE
+PriorityClass: NAME VALUE GLOBAL-DEFAULT AGE
 Project: NAME DISPLAY-NAME STATUS
 ReplicaSet: NAME DESIRED CURRENT READY AGE
 ReplicationController: NAME DESIRED CURRENT READY AGE
 ResourceQuota: NAME REQUEST LIMIT AGE
+Role: NAME CREATED-AT
+RoleBinding: NAME ROLE AGE
 Route: NAME HOST/PORT PATH SERVICES PORT TERMINATION WILDCARD
 Secret: NAME TYPE DATA AGE
 Service: NAME TYPE CLUSTER-IP EXTERNAL-IP PORT(S) AGE
 ServiceAccount: NAME SECRETS AGE
 StatefulSet: NAME READY AGE
+StorageClass: NAME PROVISIONER RECLAIMPOLICY VOLUMEBINDINGMODE ALLOWVOLUMEEXPANSION AGE
 Template: NAME DESCRIPTION PARAMETERS OBJECTS
 """
 
@@ -60,9 +70,19 @@ CLAIM_COLUMNS = (
 )
 
 
+VOLUME_COLUMNS = (
+    "PersistentVolume: NAME CAPACITY ACCESS-MODES RECLAIM-POLICY STATUS CLAIM STORAGECLASS"
+    " VOLUMEATTRIBUTESCLASS REASON AGE"
+)
+CONSTRAINTS_COLUMNS = (
+    "SecurityContextConstraints: NAME PRIV CAPS SELINUX RUNASUSER FSGROUP SUPGROUP PRIORITY"
+    " READONLYROOTFS VOLUMES"
+)
+
+
 def test_each_kind_has_the_columns_that_its_clients_know() -> None:
     kinds = {resource.KIND.kind: resource.KIND for resource in RESOURCES}
-    for line in [*COLUMNS.strip().splitlines(), CLAIM_COLUMNS]:
+    for line in [*COLUMNS.strip().splitlines(), CLAIM_COLUMNS, VOLUME_COLUMNS, CONSTRAINTS_COLUMNS]:
         name, _, titles = line.partition(": ")
         narrow = [
             definition["name"].upper().replace(" ", "-")
@@ -193,6 +213,21 @@ def test_each_kind_has_the_columns_that_its_clients_know() -> None:
                 *("web", "Docker", "Git@0123456", "Failed (PushImageToRegistryFailed)"),
                 *("About an hour ago", "65s"),
             ],
+        ),
+        (
+            "build.openshift.io/v1",
+            "Build",  # of a version that wrote no commit into its spec
+            {
+                "spec": {
+                    "source": {"git": {"uri": "https://git.test/a.git", "ref": "main"}},
+                    "strategy": {"dockerStrategy": {}},
+                },
+                "status": {
+                    "phase": "New",
+                    "revision": {"git": {"commit": "0123456789abcdef0123456789abcdef01234567"}},
+                },
+            },
+            ["web", "Docker", "Git@0123456", "New", "", ""],
         ),
         (
             "image.openshift.io/v1",
