@@ -474,7 +474,10 @@ class ImageInput(Model):
 
 
 class BuildSpec(CommonSpec):
-    """One making of an image: all tags resolved, never changed after creation."""
+    """One making of an image: all tags resolved.
+
+    Never changed once it began, but for the commit that was fetched, which is written into it.
+    """
 
     triggered_by: tuple[BuildTriggerCause, ...] = ()
     image_inputs: tuple[ImageInput, ...] = ()

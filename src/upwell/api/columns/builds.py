@@ -21,12 +21,18 @@ def _source(document: Document) -> str:
     if source.get("binary") is not None:
         names = ["Binary"]
     text = ",".join(names)
-    revision = _revision(spec, source)
+    # Builds of earlier versions have the commit in their status alone.
+    revision = _revision(spec, source, part(document, "status"))
     return f"{text}@{revision}" if revision and text not in {"", "Dockerfile"} else text
 
 
-def _revision(spec: Document, source: Document) -> str:
-    commit = part(spec, "revision", "git").get("commit") or part(source, "git").get("ref") or ""
+def _revision(spec: Document, source: Document, status: Document) -> str:
+    commit = (
+        part(spec, "revision", "git").get("commit")
+        or part(status, "revision", "git").get("commit")
+        or part(source, "git").get("ref")
+        or ""
+    )
     return commit[:_SHORT] if _COMMIT.fullmatch(str(commit)) else str(commit)
 
 

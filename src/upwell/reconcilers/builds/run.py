@@ -20,6 +20,7 @@ from upwell.api.build import (
     BuildPhase,
     BuildStage,
     BuildStatus,
+    SourceRevision,
 )
 from upwell.builder.context import read_dockerfile
 from upwell.builder.interface import (
@@ -181,6 +182,8 @@ class BuildRun:
             "inputs": inputs.hash,
             "replaces": inputs.replaces,
         }
+        if inputs.revision is not None:
+            await _write_revision(self._store, build, inputs.revision)
         return await write_status(self._store, build, changes)
 
     async def _carry_out(
@@ -243,15 +246,41 @@ async def write_status(store: Store, build: Build, changes: Mapping[str, Any]) -
     """
 
     async def changed() -> Build:
-        current = await store.get(Build, build.namespace, build.name)
-        if current.uid != build.uid:
-            raise NotFoundError(build.key)  # deleted; another one has its name
+        current = await _current(store, build)
         if current.status.phase.is_terminal:
             return current
         status: BuildStatus = current.status.model_copy(update=dict(changes))
         return current.with_status(status)
 
     return await update_with_retry(changed, store.update_status)
+
+
+async def _write_revision(store: Store, build: Build, revision: SourceRevision) -> None:
+    """Write the fetched commit into a build's spec, where OpenShift's clients look for it.
+
+    One that was declared before stays as it is.
+    """
+
+    async def changed() -> Build | None:
+        current = await _current(store, build)
+        if current.status.phase.is_terminal or current.spec.revision is not None:
+            return None
+        spec = current.spec.model_copy(update={"revision": revision})
+        return current.model_copy(update={"spec": spec})
+
+    async def write(changed: Build | None) -> None:
+        if changed is not None:
+            await store.update(changed)
+
+    await update_with_retry(changed, write)
+
+
+async def _current(store: Store, build: Build) -> Build:
+    """Return the build as it is stored; raises NotFoundError if another one has its name."""
+    current = await store.get(Build, build.namespace, build.name)
+    if current.uid != build.uid:
+        raise NotFoundError(build.key)
+    return current
 
 
 def _is_own(build: Build) -> bool:

@@ -21,7 +21,9 @@ from upwell.api.build import (
     BuildPhase,
     BuildRequest,
     BuildStatus,
+    GitSourceRevision,
     ResolvedImage,
+    SourceRevision,
 )
 from upwell.api.conditions import find
 from upwell.api.image import ImageStream
@@ -277,11 +279,15 @@ async def test_a_build_that_waits_for_a_retry_takes_newer_images_and_begins_anew
         "images": (pinned,),
         "inputs": "1234",
     }
+    fetched = SourceRevision.of_git(GitSourceRevision(commit="a" * 40))
+    spec = build.spec.model_copy(update={"revision": fetched})
+    build = await setup.store.update(build.model_copy(update={"spec": spec}))
     await setup.store.update_status(build.with_status(build.status.model_copy(update=failed)))
     await setup.stream("base", "new")
     await setup.reconcile("app")
     (build,) = await setup.builds("app")
     assert build.status == BuildStatus(renewed=1)
+    assert build.spec.revision is None  # the newest commit is fetched, too
     assert build.spec.image_inputs[0].image == pull_spec("base", "new")
 
 

@@ -21,7 +21,13 @@ from tests.support.builds.memory_builds import (
     until,
 )
 
-from upwell.api.build import Build, BuildPhase, SecretBuildSource
+from upwell.api.build import (
+    Build,
+    BuildPhase,
+    GitSourceRevision,
+    SecretBuildSource,
+    SourceRevision,
+)
 from upwell.api.core import ConfigMap, Secret
 from upwell.api.meta import LocalReference, ObjectMeta, Resource
 from upwell.builder.interface import BuilderStrategy, BuildPlan, RegistryLogin
@@ -92,6 +98,29 @@ async def test_a_source_build_stands_on_its_builder_image(
     assert dict(plan.build_env)["OPENSHIFT_BUILD_COMMIT"] == commit_of("main")
     assert plan.labels["io.openshift.build.commit.id"] == commit_of("main")
     assert plan.labels["io.openshift.build.name"] == "app-1"
+
+
+async def test_the_fetched_commit_is_in_the_builds_spec(
+    machine: BuildMachine, base: Digest
+) -> None:
+    done = await ended(machine, source_build(base))
+    assert done.status.phase is BuildPhase.COMPLETE, done.status.message
+    assert done.status.revision is not None
+    assert done.spec.revision == done.status.revision
+    assert (done.revision.type, done.revision.commit) == ("Git", commit_of("main"))
+    assert done.revision.git.author.name == "Ann"
+
+
+async def test_a_declared_commit_stays_in_the_builds_spec(
+    machine: BuildMachine, base: Digest
+) -> None:
+    declared = SourceRevision.of_git(GitSourceRevision(commit="a" * 40, message="as a hook said"))
+    build = source_build(base)
+    spec = build.spec.model_copy(update={"revision": declared})
+    done = await ended(machine, build.model_copy(update={"spec": spec}))
+    assert done.spec.revision == declared
+    assert done.status.revision is not None
+    assert done.status.revision.commit == "a" * 40
 
 
 @pytest.mark.parametrize(("named", "user"), [(None, "matching"), ("plain", "plain")])
