@@ -87,10 +87,11 @@ class BuildRoom:
             found += await asyncio.to_thread(self._layers, root, containers)
         used = await disk.bytes_of((*folders, *found))
         self.used = self.used if used is None else used
-        if self.cache is None:
+        cache = self.cache  # the steps may end while it is counted, and their use of it with them
+        if cache is None:
             return self.used
-        cached = await disk.bytes_of([self.cache.path]) or 0
-        return self.used + max(0, cached - self.cache.bytes_before)
+        cached = await disk.bytes_of([cache.path]) or 0
+        return self.used + max(0, cached - cache.bytes_before)
 
     def _layers(self, root: Path, containers: Collection[str]) -> list[Path]:
         """Return the folders of the layers that the steps have made in a store."""
