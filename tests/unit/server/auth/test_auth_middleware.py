@@ -451,6 +451,27 @@ async def test_the_audit_log_says_who_did_what(guarded: GuardedApi) -> None:
     assert (guarded.folder / "audit.log").stat().st_mode & 0o777 == 0o600
 
 
+IMPERSONATIONS = ("Impersonate-User", "impersonate-group", "Impersonate-Uid", "Impersonate-Extra-a")
+
+
+@pytest.mark.parametrize("header", IMPERSONATIONS)
+async def test_nobody_acts_as_somebody_else(guarded: GuardedApi, header: str) -> None:
+    login = {"Authorization": f"Bearer {ADMIN}", header: "viewer"}
+    paths = (f"{CORE}/shop/configmaps", "/v2/shop/app/manifests/1", "/version", "/readyz", "/v2/")
+    for path in paths:
+        answer = await guarded.api.send("GET", path, **login)
+        assert answer.status == 403, path
+        assert "impersonation (--as, Impersonate-User) is not supported" in answer.text
+        assert "upwell token create" in answer.text
+    assert (await guarded.api.get("/apis", **login)).status == 200, "the same for everybody"
+    written = await guarded.api.send("POST", f"{CORE}/shop/configmaps", config_map("a"), **login)
+    assert (written.status, written.json["reason"]) == (403, "Forbidden")
+    assert (await guarded.send(ADMIN, "GET", f"{CORE}/shop/configmaps/a")).status == 404
+    denied = guarded.audit(DENIED)
+    assert len(denied) == len(paths) + 1
+    assert {(line["user"], line["code"]) for line in denied} == {("system:admin", 403)}
+
+
 async def test_the_secret_of_a_build_webhook_is_not_audited(guarded: GuardedApi) -> None:
     path = f"{BUILDS}/shop/buildconfigs/app/webhooks/verysecret/generic"
     await guarded.send("", "POST", path, {})

@@ -11,7 +11,12 @@ from upwell.server.auth.rate_limits import Rate, Rates
 from upwell.server.auth.registry_access import LOGIN, REGISTRY_TOKEN_PATH, is_registry_access
 from upwell.server.auth.request_info import is_registry, query_of
 from upwell.server.auth.requests.head import RequestHead
-from upwell.server.auth.requests.paths import is_health, is_open_path, needs_no_token
+from upwell.server.auth.requests.paths import (
+    is_discovery,
+    is_health,
+    is_open_path,
+    needs_no_token,
+)
 from upwell.server.auth.requests.refusals import (
     ScopeError,
     UnauthenticatedError,
@@ -21,6 +26,13 @@ from upwell.server.auth.tokens import LOCAL_ADMIN
 from upwell.server.http.errors import ApiError
 from upwell.server.http.limits import ServerLimits
 from upwell.server.http.visibility import VIEW
+
+# oc and kubectl discover first, and show no words of a refusal there.
+_IMPERSONATED = (
+    "impersonation (--as, Impersonate-User) is not supported here, and nothing was done:"
+    " `upwell token create NAME --grant ROLE@NAMESPACE` makes a token with other rights,"
+    " `upwell login --token` logs in with it"
+)
 
 
 class RequestAdmission:
@@ -34,7 +46,7 @@ class RequestAdmission:
 
     async def admit(self, request: RequestHead) -> None:
         """Raise ApiError 401, 403 or 429 unless the request may go on."""
-        if is_health(request.path):
+        if is_health(request.path) and not request.impersonates:
             return
         if request.peer is not None and request.peer not in self._access.local_users:
             raise ApiError(
@@ -46,6 +58,8 @@ class RequestAdmission:
         request.scope[EMBEDDED_REGISTRY] = self._access.registry
         request.identify()
         self._count(request)
+        if request.impersonates and not is_discovery(request.path):
+            raise ApiError(403, _IMPERSONATED)
         if needs_no_token(request.path) or request.sends_login:
             return
         if principal is None and request.has_credentials:

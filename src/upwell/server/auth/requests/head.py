@@ -26,6 +26,8 @@ from upwell.server.auth.requests.paths import is_health, without_secret
 _WRITES = {"create", "update", "patch", "delete", "deletecollection"}
 _READS = {"get", "list", "watch"}
 _INTO_CONTAINERS = {"exec", "attach", "portforward"}
+_IMPERSONATION = b"impersonate-"
+"""Beginning of the headers that name another user, group, uid or extra (Kubernetes' --as)."""
 _STREAMED = {"instantiatebinary", "evidence"}
 """Parts whose bodies are written to files as they arrive."""
 _LARGEST_BODY = MAX_MANIFEST_BYTES
@@ -86,6 +88,11 @@ class RequestHead:
                 return text.partition(":")[2]
             case _:
                 return ""
+
+    @property
+    def impersonates(self) -> bool:
+        """Return True if it is to be carried out as somebody else than its sender."""
+        return any(name.lower().startswith(_IMPERSONATION) for name, _ in self.scope["headers"])
 
     @property
     def sends_login(self) -> bool:

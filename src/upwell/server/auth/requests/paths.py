@@ -20,9 +20,9 @@ _BUILD_WEBHOOK = re.compile(
     r"/(?:apis/build\.openshift\.io|oapi)/v1/namespaces/[^/]+/buildconfigs/[^/]+/webhooks/[^/]+/[^/]+"
 )
 """Has a secret of its own in its path."""
-_DISCOVERY = re.compile(
-    r"/api(?:/v1)?|/apis(?:/[^/]+){0,2}|/openapi/v[23](?:/.*)?|/v2/(?:_catalog|auth)?|/v2"
-)
+_DISCOVERY = re.compile(r"/api(?:/v1)?|/apis(?:/[^/]+){0,2}|/openapi/v[23](?:/.*)?")
+"""Needs a token, and no role."""
+_REGISTRY_BASE = re.compile(r"/v2/(?:_catalog|auth)?|/v2")
 """Needs a token, and no role: what is listed there is what the token may pull."""
 
 
@@ -38,7 +38,13 @@ def needs_no_token(path: str) -> bool:
 
 def is_open_path(path: str) -> bool:
     """Return True if every token may read the path, whatever its roles."""
-    return path in _OPEN or _DISCOVERY.fullmatch(path) is not None
+    is_base = _REGISTRY_BASE.fullmatch(path) is not None
+    return path in _OPEN or is_discovery(path) or is_base
+
+
+def is_discovery(path: str) -> bool:
+    """Return True if the path tells which kinds there are: the same to every token."""
+    return _DISCOVERY.fullmatch(path) is not None
 
 
 def carries_secret(path: str) -> bool:
