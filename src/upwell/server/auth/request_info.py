@@ -8,6 +8,7 @@ from urllib.parse import parse_qs
 
 from starlette.types import Scope
 
+from upwell.api.meta import Kind
 from upwell.audit.events import FieldChange
 from upwell.policy.access.roles import REPOSITORIES, Action
 from upwell.server.auth.people import BEGINNINGS, SESSIONS, is_sessions_path
@@ -104,13 +105,24 @@ def action_of(scope: Scope) -> Action:
     target = _target(scope["path"])
     if target is None:
         return Action(_VERBS.get(scope["method"], "get"), scope["path"].strip("/"))
-    namespace = target.namespace
-    if target.kind.plural in _SCOPES:
-        namespace = target.name
     verb = _verb(scope, target)
-    if target.kind.plural in _BOUNDS and verb not in _READS:
+    return action_on(target.kind, verb, target.namespace, target.name, target.subresource)
+
+
+def action_on(
+    kind: Kind, verb: str, namespace: str = "", name: str = "", subresource: str = ""
+) -> Action:
+    """Return the action on objects of a kind, in the namespace whose grants decide on it.
+
+    Where that is none, `namespace` counts for nothing.
+    """
+    if kind.plural in _SCOPES:
+        namespace = name
+    elif not kind.namespaced:
+        namespace = ""
+    elif kind.plural in _BOUNDS and verb not in _READS:
         namespace = ""  # a namespace's own admin is bound by its limits (as on OpenShift)
-    return Action(verb, target.kind.plural, namespace, target.name, target.subresource)
+    return Action(verb, kind.plural, namespace, name, subresource)
 
 
 def repository_namespace(repository: str) -> str:

@@ -1,11 +1,12 @@
 """Reviews of a client's identity and rights, by the same rules as its requests."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from dataclasses import replace
 
 from starlette.requests import Request
 from starlette.responses import Response
 
-from upwell.api.codec import InvalidObjectError, encode_json
+from upwell.api.codec import RESOURCES, InvalidObjectError, encode_json
 from upwell.api.meta import Resource, format_time
 from upwell.api.reviews import (
     NonResourceRule,
@@ -37,6 +38,7 @@ from upwell.policy.access.roles import (
 from upwell.policy.access.service_accounts import parse_account
 from upwell.server.auth.access_control import AccessControl
 from upwell.server.auth.principals import Principal
+from upwell.server.auth.request_info import action_on
 from upwell.server.auth.requests.paths import is_open_path
 from upwell.server.auth.service_accounts import API_AUDIENCE
 from upwell.server.http.limits import ServerLimits
@@ -51,6 +53,8 @@ ENDS = "upwell.dev/ends"
 _MAX_AUDIENCES = 8
 _EVERYONE = Principal("system:anonymous", (Grant(Role.ADMIN, frozenset({EVERYWHERE})),))
 """Principal of every request where no tokens are asked for."""
+_KINDS = {resource.KIND.plural: resource.KIND for resource in RESOURCES}
+_OF_COLLECTIONS = frozenset({"list", "watch", "create", "deletecollection"})
 _OPEN_PATHS = (
     *("/livez", "/readyz", "/healthz", "/version", "/image-signing.pub"),
     *("/api", "/api/*", "/apis", "/apis/*", "/openapi/*"),
@@ -117,7 +121,7 @@ class ReviewHandlers:
         """Say all that the client may do in a namespace."""
         del target
         review = await self._asked(request, SelfSubjectRulesReview)
-        rules = rules_in(_user(request).grants, review.spec.namespace)
+        rules = _rules_in(_user(request), review.spec.namespace)
         paths = NonResourceRule(verbs=("get",), non_resource_urls=_OPEN_PATHS)
         status = SubjectRulesReviewStatus(
             resource_rules=tuple(_rule(rule) for rule in rules), non_resource_rules=(paths,)
@@ -190,8 +194,40 @@ def _answer(review: Resource, status: object) -> Response:
 
 
 def _action(wanted: ResourceAttributes) -> Action:
-    namespace = wanted.name if wanted.resource == "namespaces" else wanted.namespace
-    return Action(wanted.verb, wanted.resource, namespace, wanted.name, wanted.subresource)
+    place = (wanted.namespace, wanted.name, wanted.subresource)
+    kind = _KINDS.get(wanted.resource)
+    if kind is None:
+        return Action(wanted.verb, wanted.resource, *place)
+    return action_on(kind, wanted.verb, *place)
+
+
+def _rules_in(user: Principal, namespace: str) -> Iterator[Rule]:
+    """Yield what the user may do in a namespace.
+
+    Of what lies in none, a role there brings but what the user may do with it all the same.
+    """
+    for rule in rules_in(user.grants, namespace):
+        by_verbs: dict[frozenset[str], set[str]] = {}
+        for resource in rule.resources:
+            by_verbs.setdefault(_verbs_on(user, rule, resource, namespace), set()).add(resource)
+        for verbs in filter(None, by_verbs):
+            yield replace(rule, verbs=verbs, resources=frozenset(by_verbs[verbs]))
+
+
+def _verbs_on(user: Principal, rule: Rule, resource: str, namespace: str) -> frozenset[str]:
+    """Return the verbs of a rule of a namespace that the user has on a resource.
+
+    A Namespace lies in itself: of its kind, this one object is asked about.
+    """
+    kind = _KINDS.get(resource)
+    if kind is None or kind.namespaced:
+        return rule.verbs
+
+    def may(verb: str) -> bool:
+        name = "" if verb in _OF_COLLECTIONS else namespace
+        return all(user.may(action_on(kind, verb, name=name, subresource=p)) for p in rule.parts)
+
+    return frozenset(filter(may, rule.verbs))
 
 
 def _rule(rule: Rule) -> ResourceRule:

@@ -1,6 +1,7 @@
 """Self reviews of identity and rights: the answers go by the same rules as the middleware."""
 
 from collections.abc import AsyncIterator
+from itertools import product
 from pathlib import Path
 from typing import Any
 
@@ -8,6 +9,7 @@ import pytest
 from tests.support.server.api_server import Api, ApiClock, serving
 from tests.support.server.audit_logs import audit_log
 
+from upwell.api.codec import RESOURCES
 from upwell.policy.access.roles import Role, parse_grant
 from upwell.server.auth.access_control import AccessControl
 from upwell.server.auth.tokens import TokenRecord, Tokens, hash_of, new_token
@@ -75,6 +77,8 @@ async def test_a_token_learns_whose_it_is(api: Api) -> None:
         ({"verb": "get", "resource": "namespaces", "name": "shop"}, True),
         ({"verb": "get", "resource": "namespaces", "name": "other"}, False),
         ({"verb": "*", "resource": "*", "namespace": "shop"}, False),
+        ({"verb": "delete", "resource": "projects", "name": "shop", "namespace": "bank"}, False),
+        ({"verb": "get", "resource": "projects", "name": "shop", "namespace": "else"}, True),
     ],
 )
 async def test_what_is_said_to_be_allowed_is(
@@ -83,6 +87,31 @@ async def test_what_is_said_to_be_allowed_is(
     status = await may(api, resourceAttributes=attributes)
     assert status["allowed"] is allowed
     assert ("needs role" in status.get("reason", "")) is not allowed
+
+
+PLURALS = (
+    *("waves", "images", "clusterroles", "groups", "namespaces", "projects", "freezes"),
+    *("clusteroperators", "resourcequotas", "configmaps"),
+)
+
+
+@pytest.mark.parametrize(("method", "verb"), [("GET", "list"), ("POST", "create")])
+async def test_a_namespace_in_the_question_counts_where_it_counts_in_the_request(
+    api: Api, method: str, verb: str
+) -> None:
+    token = new_token("both")
+    grants = tuple(map(parse_grant, ("builder@shop", "deployer@shop", "admin@bank")))
+    await api.store.create(TokenRecord("both", hash_of(token), grants).as_secret())
+    headers = {"Authorization": f"Bearer {token}"}
+    kinds = [resource.KIND for resource in RESOURCES if resource.KIND.plural in PLURALS]
+    assert len(kinds) == len(PLURALS)
+    for kind, namespace in product(kinds, ("shop", "bank")):
+        about = {"verb": verb, "resource": kind.plural, "namespace": namespace}
+        allowed = (await may(api, headers, resourceAttributes=about))["allowed"]
+        below = f"namespaces/{namespace}/" if kind.namespaced else ""
+        root = f"/apis/{kind.api_version}" if kind.group else "/api/v1"
+        answer = await api.send(method, f"{root}/{below}{kind.plural}", {}, **headers)
+        assert (answer.status != 403) is allowed, (kind.plural, namespace, answer.text)
 
 
 @pytest.mark.parametrize(("path", "allowed"), [("/version", True), ("/metrics", False)])
@@ -109,6 +138,17 @@ async def test_the_rules_of_a_namespace_are_listed(api: Api) -> None:
     assert verbs["buildconfigs/instantiate"] >= {"create"}
     assert "delete" in verbs["builds"]
     assert verbs["secrets"] == {"use"}
+    resources = {name for rule in status["resourceRules"] for name in rule["resources"]}
+    assert resources >= {"builds", "namespaces", "projects", "clusteroperators"}
+    assert not resources & {"waves", "freezes", "clusterroles", "groups"}
+    lists = {
+        name
+        for rule in status["resourceRules"]
+        for name in rule["resources"]
+        if "list" in rule["verbs"]
+    }
+    assert lists >= {"builds", "projects", "clusteroperators"}
+    assert not lists & {"namespaces", "images"}
     elsewhere = await ask(api, path, "SelfSubjectRulesReview", AS_CI, namespace="else")
     assert elsewhere["resourceRules"] == []
 
