@@ -6,6 +6,7 @@ from upwell.api.core import Namespace, Secret, ServicePort, ServiceSpec
 from upwell.api.meta import Model
 from upwell.api.networking.network_policy import NetworkPolicyPort, NetworkPolicySpec
 from upwell.api.route import RouteSpec, RouteTarget, RouteTls
+from upwell.api.validation.formats import label_problem
 
 STORED: Mapping[type[Model], tuple[str, ...]] = {
     Secret: ("type",),
@@ -22,8 +23,11 @@ _TERMINATIONS = {"Edge": "edge", "Reencrypt": "reencrypt", "Passthrough": "passt
 
 
 def namespace(found: Namespace) -> Namespace:
-    """Return a Namespace with the label by which others select it."""
-    if not found.name or found.labels.get(_NAME_LABEL) == found.name:
+    """Return a Namespace with the label by which others select it.
+
+    As in Kubernetes a name that is none gets no label: that would be a second fault.
+    """
+    if label_problem(found.name) or found.labels.get(_NAME_LABEL) == found.name:
         return found
     return found.with_metadata(labels={**found.labels, _NAME_LABEL: found.name})
 
