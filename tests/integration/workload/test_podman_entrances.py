@@ -152,13 +152,15 @@ async def test_the_log_before_the_last_start_is_kept(
     runtime: PodmanRuntime, workload: Workload
 ) -> None:
     script = "echo one; echo two; echo three; read nothing"
-    spec = workload.spec(workload.container("sh", "-c", script))
+    turns = "trap 'exit 3' TERM; while :; do sleep 0.1; done"
+    beside = workload.container("sh", "-c", turns, name="beside")
+    spec = workload.spec(beside, workload.container("sh", "-c", script))
 
     async def has_ended() -> bool:
         return (await runtime.instances())[0].state is State.EXITED
 
     async def log(wanted: LogQuery) -> bytes:
-        return b"".join([piece async for piece in runtime.logs(NAME, "", wanted)])
+        return b"".join([piece async for piece in runtime.logs(NAME, "web", wanted)])
 
     await runtime.start(spec)
     await eventually(has_ended, bool)
@@ -176,7 +178,10 @@ async def test_the_log_before_the_last_start_is_kept(
     hour = timedelta(hours=1)
     assert await log(LogQuery(previous=True, since=now - hour)) == b"one\ntwo\nthree\n"
     assert await log(LogQuery(previous=True, since=now + hour)) == b""
-    assert (await runtime.instances())[0].containers[0].restarts == 1
+    found = (await runtime.instances())[0].containers
+    assert [one.restarts for one in found] == [1, 1]
+    ends = {one.name: one.previous.exit_code for one in found if one.previous is not None}
+    assert ends == {"web": 1, "beside": 3}  # which was stopped along with it
 
 
 async def test_lines_may_have_their_times(entered: PodmanRuntime, workload: Workload) -> None:

@@ -239,7 +239,10 @@ class PodmanRuntime:
         ended = any(container.ended for container in old)
         await self._remove_broken(spec.name)
         self._renewed.update(self._watch.instances({spec.name: old} if old else {}, {}))
-        await self._end(old, _RESTART_GRACE_SECONDS if ended else 0, keep_logs=True)
+        if old:
+            await self._stop(old, _RESTART_GRACE_SECONDS if ended else 0)
+            record, old = await self._with_ends(record, old)
+            await self._end(old, 0, keep_logs=True)
         wanted = await self._placed(spec, record, tokens)
         await self._ensure_network()
         made = await self._call(self._creation.create(wanted))
@@ -248,6 +251,18 @@ class PodmanRuntime:
         for container_id in made.first:
             await self._call(start_container(self._api, container_id))
         self._tokens.follow(spec.name)
+
+    async def _with_ends(
+        self, record: InstanceRecord, old: Sequence[ContainerFacts]
+    ) -> tuple[InstanceRecord, list[ContainerFacts]]:
+        """Note how those ended that were stopped along with another; return all as they are now."""
+        found = (await self._observe_containers(record.name)).get(record.name, [])
+        now = {one.id: one for one in found}
+        stopped = [now.get(one.id, one) for one in old]
+        record = replace(record, ends=ends_of(stopped, record))
+        with writing(record.name):
+            self._records.save(record)
+        return record, stopped
 
     async def _placed(
         self, spec: InstanceSpec, record: InstanceRecord, tokens: NewTokens
@@ -533,10 +548,8 @@ class PodmanRuntime:
         except PodmanNotFoundError as error:
             raise RuntimeUnavailableError(f"podman: {error}") from error
 
-    async def _end(
-        self, containers: Sequence[ContainerFacts], grace_seconds: int, *, keep_logs: bool = False
-    ) -> None:
-        """Stop all at the same time, then remove, the owner of the shared network last."""
+    async def _stop(self, containers: Sequence[ContainerFacts], grace_seconds: int) -> None:
+        """Stop all at the same time; one that does not stop is removed by force later."""
 
         async def stop(container: ContainerFacts) -> None:
             # One that cannot be stopped in peace (its monitor is gone, say) is removed by force.
@@ -547,6 +560,12 @@ class PodmanRuntime:
             for container in containers:
                 if container.running:
                     group.create_task(stop(container))
+
+    async def _end(
+        self, containers: Sequence[ContainerFacts], grace_seconds: int, *, keep_logs: bool = False
+    ) -> None:
+        """Stop all at the same time, then remove, the owner of the shared network last."""
+        await self._stop(containers, grace_seconds)
         await asyncio.to_thread(record_losses, self._settings, containers)
         for container in reversed(containers):
             with contextlib.suppress(PodmanNotFoundError):
