@@ -7,13 +7,19 @@ from pathlib import Path
 from typing import Any, cast
 from urllib.parse import urlsplit
 
-from upwell.api.codec import InvalidObjectError, UnknownKindError, decode
+from upwell.api.codec import (
+    InvalidObjectError,
+    UnknownKindError,
+    decode,
+    resource_for,
+    with_further_faults,
+)
 from upwell.api.decoding.limits import MAX_MANIFEST_BYTES
 from upwell.api.meta import Resource
 from upwell.api.values.faults import Fault
 from upwell.cli.core.connection import Session
 from upwell.cli.core.errors import CommandError, Exit
-from upwell.store.interface import ApiClient, NotFoundError
+from upwell.store.interface import ApiClient, NotFoundError, StoreError
 from upwell.store.kubernetes_errors import StoreForbiddenError
 
 URL_TIMEOUT_SECONDS = 30
@@ -43,11 +49,13 @@ class LoadedManifest:
     """Prefix of what is told of it: its source."""
     faults: tuple[Fault, ...] = ()
     """Rules that it breaks, and that the object which is there may break already."""
+    unreadable: tuple[Fault, ...] = ()
+    """Values that are none of their fields; the object then has what can be read."""
 
     @property
     def fault_messages(self) -> Iterator[str]:
         """Yield what is told of its faults."""
-        yield from _fault_messages(self.where, self.resource, self.faults)
+        yield from _fault_messages(self.where, self.resource, (*self.unreadable, *self.faults))
 
     @property
     def rank(self) -> int:
@@ -128,23 +136,34 @@ async def require_no_new_faults(client: ApiClient, manifests: Iterable[LoadedMan
     A rule holds for what an update brings in, as on the server. Raises StoreError.
     """
     from upwell.api.defaults import with_defaults  # noqa: PLC0415 - the rules take long to load
-    from upwell.api.validation.objects import validate  # noqa: PLC0415 - the same
     from upwell.api.validation.updates import new_faults  # noqa: PLC0415 - the same
+    from upwell.policy.admission.faults import admission_faults  # noqa: PLC0415 - the same
 
     faults: list[str] = []
     for manifest in manifests:
-        if not manifest.faults:
-            continue
-        wanted = manifest.resource
-        known: Iterable[Fault] = ()
-        try:
-            there = await client.get(type(wanted), wanted.namespace, wanted.name)
-        except (NotFoundError, StoreForbiddenError):
-            pass
-        else:
-            known = validate(with_defaults(there))
-        faults.extend(_fault_messages(manifest.where, wanted, new_faults(manifest.faults, known)))
+        wanted, found = manifest.resource, list(manifest.unreadable)
+        if manifest.faults:
+            there = await _there(client, manifest)
+            known = () if there is None else admission_faults(with_defaults(there))
+            found += new_faults(manifest.faults, known)
+        faults.extend(_fault_messages(manifest.where, wanted, found))
     _require_none(faults)
+
+
+async def _there(client: ApiClient, manifest: LoadedManifest) -> Resource | None:
+    """Return what is in the place of an object; None: nothing that can be seen.
+
+    What cannot be read is refused without a server too. Raises StoreError.
+    """
+    wanted = manifest.resource
+    try:
+        return await client.get(type(wanted), wanted.namespace, wanted.name)
+    except (NotFoundError, StoreForbiddenError):
+        return None
+    except StoreError:
+        if manifest.unreadable:
+            return None
+        raise
 
 
 def _require_none(faults: Sequence[str]) -> None:
@@ -164,31 +183,61 @@ def _check(
     *,
     to_store: bool,
 ) -> LoadedManifest | list[str]:
-    from upwell.api.defaults import apply_defaults  # noqa: PLC0415 - the rules take long to load
-    from upwell.api.validation.objects import validate  # noqa: PLC0415 - the same
-
     try:
         resource = decode(document)
     except UnknownKindError as error:
         return [str(error)]
     except InvalidObjectError as error:
-        return [f"{error.what}: {fault}" for fault in error.faults]
-    faults = tuple(
-        fault
-        for fault in validate(apply_defaults(resource))
-        if to_store or not fault.path.startswith("metadata.")
-    )
+        found = _readable(error, document, to_store=to_store)
+        if found is None:
+            return [f"{error.what}: {fault}" for fault in error.faults]
+        resource, faults = found
+        unreadable = error.faults
+    else:
+        faults, unreadable = _rule_faults(resource, to_store=to_store), ()
     if resource.KIND.namespaced:
         allowed = {"", session.namespace, *namespaces}
         if session.namespace_given and resource.namespace not in allowed:
             fault = f"is {resource.namespace!r}, but --namespace is {session.namespace!r}"
             elsewhere = Fault("metadata.namespace", fault)
-            return list(_fault_messages("", resource, (*faults, elsewhere)))
+            return list(_fault_messages("", resource, (*unreadable, *faults, elsewhere)))
         if not resource.namespace:
             metadata = {**document.get("metadata", {}), "namespace": session.namespace}
             document = {**document, "metadata": metadata}
             resource = resource.with_metadata(namespace=session.namespace)
-    return LoadedManifest(document, resource, where, faults)
+    return LoadedManifest(document, resource, where, faults, unreadable)
+
+
+def _readable(
+    error: InvalidObjectError, document: dict[str, Any], *, to_store: bool
+) -> tuple[Resource, tuple[Fault, ...]] | None:
+    """Return what can be read of a document that `error` is about, and the rules that it breaks.
+
+    None: it is too little.
+    """
+    readable: list[Resource] = []
+
+    def check(rest: Resource) -> None:
+        readable.append(rest)
+        if faults := _rule_faults(rest, to_store=to_store):
+            raise InvalidObjectError(error.what, faults)
+
+    kind = resource_for(document["apiVersion"], document["kind"])
+    found = with_further_faults(error, kind, document, check)
+    further = tuple(fault for fault in found.faults if fault not in error.faults)
+    return (readable[0], further) if readable else None
+
+
+def _rule_faults(resource: Resource, *, to_store: bool) -> tuple[Fault, ...]:
+    """Return the rules that an object breaks, as the server finds them."""
+    from upwell.api.defaults import apply_defaults  # noqa: PLC0415 - the rules take long to load
+    from upwell.api.validation.objects import validate  # noqa: PLC0415 - the same
+    from upwell.policy.admission.faults import admission_faults  # noqa: PLC0415 - the same
+
+    complete = apply_defaults(resource)
+    if to_store:
+        return admission_faults(complete)
+    return tuple(one for one in validate(complete) if not one.path.startswith("metadata."))
 
 
 def _duplicates(manifests: Iterable[LoadedManifest]) -> Iterator[str]:

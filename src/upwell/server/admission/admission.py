@@ -18,18 +18,13 @@ from upwell.api.kept import Kept
 from upwell.api.legacy import to_group_form
 from upwell.api.meta import Resource
 from upwell.api.storage import BLOCK, PersistentVolumeClaim
-from upwell.api.validation.objects import validate
-from upwell.api.validation.updates import immutable_faults, new_faults
-from upwell.api.values.faults import Fault
 from upwell.policy.access.role_bindings import binding_advice
-from upwell.policy.access.service_accounts import account_faults
+from upwell.policy.admission.faults import admission_faults
 from upwell.policy.builds.input_analysis import build_warnings
 from upwell.policy.images.generations import settle_generations
 from upwell.policy.images.schedule import interval_fault
 from upwell.policy.images.selection import selection_faults
-from upwell.policy.pod_security.namespaces import label_faults
-from upwell.policy.pod_security.templates import template_faults
-from upwell.policy.quotas.limit_ranges import range_faults, range_warnings
+from upwell.policy.quotas.limit_ranges import range_warnings
 from upwell.policy.quotas.usage import unknown_names
 from upwell.policy.rollouts.image_ownership import (
     ignored_images,
@@ -41,8 +36,6 @@ from upwell.policy.rollouts.requests import is_rolled_back
 from upwell.policy.rollouts.settings import rollout_warnings
 from upwell.policy.rollouts.written_volumes import volume_warnings
 from upwell.policy.routing.port_protocols import protocol_warnings
-from upwell.policy.routing.requested_addresses import requested_faults
-from upwell.policy.signatures.validation import image_policy_faults
 from upwell.server.admission import promotions as promotions_admission
 from upwell.server.http.errors import ApiError
 from upwell.server.http.target import RequestTarget
@@ -109,68 +102,9 @@ def admit(
 
 def _require_valid(resource: Resource, old: Resource | None) -> None:
     """Raise InvalidObjectError with what is wrong with a complete object in the place of `old`."""
-    if faults := _faults(resource, old):
+    if faults := admission_faults(resource, old):
         what = f"{resource.KIND} {resource.name!r}"
         raise InvalidObjectError(what, faults, resource.key)
-
-
-def _faults(resource: Resource, old: Resource | None) -> tuple[Fault, ...]:
-    """Return what is wrong with a complete object that is to take the place of `old`."""
-    return _one_for_each(
-        (
-            *_object_faults(resource, old),
-            *image_policy_faults(resource),
-            *_new_selection_faults(resource, old),
-            *account_faults(resource),
-            *(range_faults(resource) if isinstance(resource, LimitRange) else ()),
-            *requested_faults(resource, old),
-            *_new_template_faults(resource, old),
-        )
-    )
-
-
-def _one_for_each(faults: Iterable[Fault]) -> tuple[Fault, ...]:
-    """Return the first fault of each path that several rules find wrong."""
-    found: dict[str, Fault] = {}
-    for fault in faults:
-        found.setdefault(fault.path, fault)
-    return tuple(found.values())
-
-
-def _object_faults(resource: Resource, old: Resource | None) -> Iterator[Fault]:
-    """Yield what is wrong with the object, but for what a stored one has had before."""
-    found = validate(resource)
-    if old is None:
-        yield from found
-        return
-    complete = with_defaults(old)
-    if found:
-        yield from new_faults(found, validate(complete))
-    yield from immutable_faults(resource, complete)
-
-
-def _new_selection_faults(resource: Resource, old: Resource | None) -> Iterator[Fault]:
-    """Yield the faults of tag selections that are brought in.
-
-    One that was stored before there was a rule is a failed import of its tag, and hinders no other
-    change.
-    """
-    if isinstance(resource, ImageStream):
-        known = (
-            {fault.message for fault in selection_faults(old)}
-            if isinstance(old, ImageStream)
-            else set()
-        )
-        yield from (one for one in selection_faults(resource) if one.message not in known)
-
-
-def _new_template_faults(resource: Resource, old: Resource | None) -> Iterator[Fault]:
-    """Yield faults that objects of earlier versions may have: they can be written all the same."""
-    found = (*template_faults(resource), *label_faults(resource))
-    if found and old is not None:
-        yield from new_faults(found, (*template_faults(old), *label_faults(old)))
-    else:
-        yield from found
 
 
 def _placed(target: RequestTarget, document: Document) -> Document:

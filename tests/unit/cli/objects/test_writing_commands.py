@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 import yaml
+from tests.support.mutations.admission import refusal
 
 from upwell.api.codec import decode
 from upwell.api.defaults import apply_defaults
@@ -92,6 +93,54 @@ def test_what_is_not_there_has_all_its_faults(upwell: Upwell) -> None:
     assert result.exit_code == 2
     assert "stdin: Service 'odd': spec.type" in result.stderr
     assert upwell("get", "svc", "-o", "name").stdout == ""
+
+
+BAD = """\
+apiVersion: apps/v1
+kind: Deployment
+metadata: {name: bad_name, labels: {"a b": c}}
+spec:
+  replicas: -1
+  selector: {matchLabels: {app: x}}
+  template:
+    metadata: {labels: {app: y}}
+    spec:
+      hostNetwork: true
+      containers:
+        - name: A
+          image: nginx
+          imagePullPolicy: Sometimes
+          ports: [{containerPort: "80"}, {containerPort: 99999}]
+          volumeMounts: [{name: nope, mountPath: /data}]
+"""
+
+
+def test_all_that_the_server_refuses_is_told_at_once(upwell: Upwell) -> None:
+    told = refusal(yaml.safe_load(BAD))
+    assert told is not None
+    faults = told.removeprefix("Deployment 'bad_name' is invalid: ").split("; ")
+
+    result = upwell("apply", "-f", "-", stdin=f"{BAD}---\n{ODD}")
+
+    lines = result.stderr.splitlines()[1:]
+    assert len(faults) > 6
+    assert lines[1:] == [f"  stdin: Deployment 'bad_name': {fault}" for fault in faults]
+    assert "Service 'odd': spec.type" in lines[0]
+
+
+PRIVILEGED = """\
+apiVersion: v1
+kind: Namespace
+metadata: {name: team, labels: {pod-security.kubernetes.io/enforce: strict}}
+"""
+
+
+def test_a_rule_of_policy_keeps_all_from_being_applied(upwell: Upwell) -> None:
+    text = f"{PRIVILEGED}---\n{json.dumps(config_map('settings'))}"
+    result = upwell("apply", "-f", "-", stdin=text)
+    assert result.exit_code == 2
+    assert "pod-security.kubernetes.io/enforce" in result.stderr
+    assert upwell("get", "cm", "-o", "name").stdout == ""
 
 
 @pytest.mark.usefixtures("odd")

@@ -1,0 +1,1 @@
+"""Admission: what keeps an object from being stored."""
