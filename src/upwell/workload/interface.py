@@ -32,9 +32,11 @@ class ImagePullError(WorkloadError):
     reason = "ImagePullFailed"
     retryable = True
 
-    def __init__(self, message: str, retry_after: float = 0) -> None:
+    def __init__(self, message: str, retry_after: float = 0, *, unanswered: bool = False) -> None:
         super().__init__(message)
         self.retry_after = retry_after
+        self.unanswered = unanswered
+        """True if no registry could be asked: it is away, or nothing is sent there."""
 
 
 class UnreachableError(WorkloadError):

@@ -45,6 +45,15 @@ async def test_an_image_is_pulled_with_its_login_and_by_its_digest(
             [instance] = await runtime.instances()
             assert instance.state is State.RUNNING
             assert instance.images == {"web": image.digest}
+        async with PodmanRuntime.open(settings) as runtime:  # which remembers no refusal
+            owner = replace(spec.owner, namespace="others")
+            others = replace(spec, name=f"{spec.name}-others", owner=owner)
+            assert "authentication required" in await refusal(runtime, others), "it lies here"
+            await refusal(runtime, replace(others, logins=wrong.logins))
+            assert len(await runtime.instances()) == 1
+            given = replace(others, logins=allowed.logins)
+            await eventually(lambda: runtime.provide(given), bool)
+            assert await runtime.provide(others), "it has been given to them"
     async with PodmanRuntime.open(settings) as runtime:
         await runtime.stop(spec.name, 0)
         await runtime.start(spec)  # the registry is gone, the image is not

@@ -23,7 +23,7 @@ from upwell.workload.interface import (
     State,
     WorkloadError,
 )
-from upwell.workload.podman.given_images import GivenImages
+from upwell.workload.podman.given_images import EVERYBODY, GivenImages
 
 _log = logging.getLogger(__name__)
 
@@ -75,7 +75,7 @@ class _Pull:
 class Pulls:
     """The pulls that are under way, one for each instance; `publish` hears of their ends.
 
-    A private image that was not `given` to a namespace is pulled for it although it lies here.
+    An image that is not known to be `given` to a namespace is pulled for it although it lies here.
     `runs` says whether containers of a namespace have an image: it was given to it at some time.
     """
 
@@ -188,12 +188,14 @@ class Pulls:
             try:
                 await self._api.pull(image, login, insecure=insecure)
             except ImagePullError as error:
+                if error.unanswered and await self._api.image_exists(image):
+                    # Nobody can say whose it is; it may well be what an administrator has loaded.
+                    _log.warning("image used unasked", extra={"image": str(image)})
+                    self._given.trust(namespace, image)
+                    return
                 self._remember(source, str(error))
                 raise
-            if login is None:
-                self._given.publish(image)
-            else:
-                self._given.add(namespace, image)
+            self._given.add(EVERYBODY if login is None else namespace, image)
             self._faults.pop(source, None)
 
     def _refuse_early(self, source: _Source) -> None:

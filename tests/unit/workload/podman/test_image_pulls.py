@@ -16,6 +16,7 @@ from upwell.outbound.image_registries import ImageRegistries
 from upwell.outbound.policy import OutboundPolicy
 from upwell.workload.interface import ContainerSpec, ImagePullError, InstanceSpec, Owner, State
 from upwell.workload.podman import given_images
+from upwell.workload.podman.api.client import failed_pull
 from upwell.workload.podman.api.judged_pulls import JudgedPulls
 from upwell.workload.podman.api.service import PodmanSettings
 from upwell.workload.podman.given_images import GivenImages
@@ -67,7 +68,7 @@ class SlowApi:
             self.given_up += 1
             raise
         if self.fault:
-            raise ImagePullError(self.fault)
+            raise failed_pull(reference, self.fault)
         self.present.add(reference)
 
 
@@ -299,22 +300,76 @@ async def test_an_image_that_lies_here_is_nobodys_who_was_not_given_it() -> None
         assert not await pulled(it, instance("others-1", owner=OTHERS))
 
 
-async def test_what_needed_no_login_is_everybodys_and_so_is_what_an_administrator_has_loaded(
-    tmp_path: Path,
-) -> None:
+async def test_what_needed_no_login_is_everybodys(tmp_path: Path) -> None:
     file = tmp_path / "given-images"
     async with pulling(given=file) as it:
         it.api.let.set()
         assert await pulled(it, instance())
-        loaded = replace(BY_DIGEST, digest=Digest.of(b"loaded"))
-        it.api.present.add(loaded)
-        for namespace in ("others", "third"):
-            owner = replace(OWNER, namespace=namespace)
-            containers = (ContainerSpec("web", IMAGE), ContainerSpec("tool", loaded))
-            spec = instance(f"{namespace}-0", owner=owner, containers=containers)
-            assert not await pulled(it, spec)
-        assert len(it.api.pulled) == 1
-        assert not file.exists()
+        assert not await pulled(it, instance("others-0", owner=OTHERS))
+    async with pulling(given=file) as it:
+        it.api.present.add(BY_DIGEST)
+        assert not await pulled(it, instance("others-1", owner=OTHERS))
+
+
+async def test_what_was_built_or_loaded_on_this_machine_is_everybodys() -> None:
+    async with pulling() as it:
+        local = replace(IMAGE, registry="localhost")
+        spec = instance(containers=(ContainerSpec("web", local),))
+        it.api.present.update(images_of(spec))
+        assert not await pulled(it, spec)
+
+
+@pytest.mark.parametrize(
+    ("fault", "starts"),
+    [
+        ("pinging registry.test: Get https://registry.test/v2/: dial tcp: no such host", True),
+        ("reading manifest: authentication required", False),
+        ("reading manifest: manifest unknown", False),
+        ("something that nobody has seen yet", False),
+    ],
+)
+async def test_what_lies_here_unknown_is_used_if_its_registry_cannot_be_asked(
+    fault: str, *, starts: bool
+) -> None:
+    async with pulling() as it:
+        it.api.present.add(BY_DIGEST)
+        it.api.fault = fault
+        it.api.let.set()
+        assert await pulled(it, instance())
+        if starts:
+            assert not await pulled(it, instance())
+            assert len(it.api.pulled) == 1
+        else:
+            with pytest.raises(ImagePullError, match=fault):
+                await it.pulls.are_needed(instance(), restarts=0)
+
+
+@pytest.mark.parametrize("damage", ["removed", "emptied", "cut", "other bytes"])
+async def test_a_damaged_file_gives_nobody_anything(tmp_path: Path, damage: str) -> None:
+    file = tmp_path / "given-images"
+    other = replace(BY_DIGEST, digest=Digest.of(b"other"))
+    known = GivenImages(file)
+    known.load()
+    known.add("shop", BY_DIGEST)
+    known.add("shop", other)
+    whole = file.read_bytes()
+    match damage:
+        case "removed":
+            file.unlink()
+        case "emptied":
+            file.write_bytes(b"")
+        case "cut":
+            file.write_bytes(whole[: len(whole) // 2 + 9])
+        case _:
+            file.write_bytes(b"\xff" * len(whole))
+    again = GivenImages(file)
+    again.load()
+    assert not again.has("others", BY_DIGEST)
+    again.add("others", other)  # on a line of its own, after whatever is there
+    third = GivenImages(file)
+    third.load()
+    assert third.has("others", other)
+    assert not third.has("others", BY_DIGEST)
 
 
 async def test_what_turns_out_to_need_no_login_is_everybodys() -> None:
@@ -339,6 +394,7 @@ async def test_what_was_given_is_known_after_a_restart(tmp_path: Path) -> None:
         assert not await pulled(it, instance())
         it.api.let.set()
         assert await pulled(it, instance("others-0", owner=OTHERS))
+    assert len(file.read_text().splitlines()) == 2, "the cut line has gone"
 
 
 async def test_what_a_namespace_runs_was_given_to_it_at_some_time() -> None:
@@ -361,6 +417,7 @@ async def test_so_many_are_remembered(tmp_path: Path, monkeypatch: pytest.Monkey
     assert [known.has("shop", image) for image in images] == [False, False, True, True, True]
     again = GivenImages(tmp_path / "given-images")
     again.load()
-    assert [again.has("shop", image) for image in images[2:]] == [True, True, True]
+    assert [again.has("shop", image) for image in images] == [False, False, True, True, True]
+    assert not any(again.has("others", image) for image in images)
     assert not again.has("others", images[4])
     assert len((tmp_path / "given-images").read_text().splitlines()) == 3

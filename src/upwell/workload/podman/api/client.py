@@ -51,6 +51,8 @@ _CHUNK = 64 * 1024
 _LOG_PIECE = 4 * 1024
 """Of a log: each of its lines is a frame, and others have their turn between pieces."""
 _PLAIN_HTTP = "server gave HTTP response to HTTPS client"
+_UNANSWERED = ("dial tcp", "dial udp", "no such host", "i/o timeout", "TLS handshake timeout")
+"""Words of Go's net package for a connection that came to nothing."""
 _UNTRUSTED = ("x509: ", "tls: failed to verify certificate")
 
 
@@ -236,9 +238,12 @@ class PodmanApi:
     async def pull(
         self, reference: Reference, login: tuple[str, str] | None, *, insecure: bool
     ) -> None:
-        """Pull an image; `login` is (username, password). Raises ImagePullError."""
+        """Pull an image; `login` is (username, password). Raises ImagePullError.
+
+        The registry is asked even if the image is here: whether it gives it to this login.
+        """
         # One layer retries, and it is not this one.
-        parameters = {"reference": str(reference), "policy": "missing", "retry": "0"}
+        parameters = {"reference": str(reference), "policy": "always", "retry": "0"}
         if insecure:
             parameters["tlsVerify"] = "false"
         headers = {}
@@ -482,7 +487,10 @@ async def _raise(response: aiohttp.ClientResponse) -> NoReturn:
 def failed_pull(reference: Reference, said: str) -> ImagePullError:
     """Return the error of a pull, of what Podman has said, without what a registry answered."""
     fault = without_answer(said)[:_MAX_ERROR_CHARACTERS]
-    return ImagePullError(f"cannot pull {reference}: {fault}{_hint(reference, fault)}")
+    return ImagePullError(
+        f"cannot pull {reference}: {fault}{_hint(reference, fault)}",
+        unanswered=any(words in fault for words in _UNANSWERED),
+    )
 
 
 def _hint(reference: Reference, fault: str) -> str:
