@@ -13,6 +13,7 @@ from upwell.api.codec import encode
 from upwell.api.core import ConfigMap, Secret
 from upwell.api.meta import Resource
 from upwell.api.pod import Pod
+from upwell.api.validation.openshift.idling import idling_faults
 from upwell.api.validation.openshift.updates import openshift_immutable_faults
 from upwell.api.validation.waves import immutable_wave_faults
 from upwell.api.values.faults import Fault
@@ -54,6 +55,7 @@ def _without_place(fault: Fault) -> tuple[str, str]:
 
 def immutable_faults(new: Resource, old: Resource) -> Iterator[Fault]:
     """Yield the fields of a stored object that `new`, defaulted as `old` is, may not change."""
+    yield from idling_faults(new, old)
     match new, old:
         case Secret(), Secret():
             if new.type != old.type:

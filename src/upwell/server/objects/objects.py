@@ -34,7 +34,7 @@ from upwell.server.http.target import RequestTarget
 from upwell.server.objects.large_work import LargeWork, large_work, read_object, size_of
 from upwell.server.objects.orphans import orphan_dependents, require_orphans
 from upwell.server.objects.reads import ReadHandlers
-from upwell.server.objects.scale import scale_of, with_replicas
+from upwell.server.objects.scale import refuse_idling, scale_of, with_replicas
 from upwell.server.objects.write_options import WriteOptions, is_dry, write_options
 from upwell.server.objects.writes import DEFAULT_NAMESPACE, Change, Writer, WriteResult
 from upwell.store.interface import ConflictError, NotFoundError, Store
@@ -133,6 +133,8 @@ class ObjectHandlers:
         """Set how many replicas a workload has."""
         async with large_work(request) as work:
             scale, options = await self._document(request, work)
+            old = await self._store.get(target.resource, target.namespace, target.name)
+            refuse_idling(old, scale, request.headers.get("User-Agent", ""))
             return await self._scale(request, target, lambda _: scale, options)
 
     async def patch_scale(self, request: Request, target: RequestTarget) -> Response:

@@ -4,6 +4,8 @@ from typing import Any
 
 from upwell.api.codec import encode
 from upwell.api.meta import Resource
+from upwell.api.validation.openshift.idling import NEVER_WOKEN
+from upwell.server.auth.requests.refusals import CLIENT_GO
 from upwell.server.http.errors import ApiError
 
 type Document = dict[str, Any]
@@ -31,10 +33,36 @@ def scale_of(resource: Resource) -> Document:
 
 def with_replicas(document: Document, scale: Document) -> Document:
     """Return a workload's JSON with the replicas of a Scale; raises ApiError 422."""
-    replicas = (scale.get("spec") or {}).get("replicas", 0)
+    replicas = _part(scale, "spec").get("replicas", 0)
     if not isinstance(replicas, int) or isinstance(replicas, bool) or replicas < 0:
         raise ApiError(422, "spec.replicas: expected a number of 0 or more")
-    version = (scale.get("metadata") or {}).get("resourceVersion")
+    version = _part(scale, "metadata").get("resourceVersion")
     metadata = document["metadata"] | ({"resourceVersion": version} if version else {})
     spec = document.get("spec", {}) | {"replicas": replicas}
     return {**document, "metadata": metadata, "spec": spec}
+
+
+def refuse_idling(resource: Resource, scale: Document, agent: str) -> None:
+    """Raise ApiError 403 if a Scale is the one by which `oc idle` stops a workload.
+
+    It has the identity that was read, and no resourceVersion: `oc` takes it out, to write over
+    whatever is there by then. `oc scale` patches, and other clients keep it.
+    """
+    metadata = _part(scale, "metadata")
+    is_read = metadata.get("uid") == resource.uid and not metadata.get("resourceVersion")
+    if CLIENT_GO.decode() in agent and is_read and not _part(scale, "spec").get("replicas"):
+        kind = resource.KIND
+        raise ApiError(
+            403,
+            f'{kind.plural} "{resource.name}" is not idled: {NEVER_WOKEN}:'
+            f" `oc scale {kind.singular}/{resource.name} --replicas=0` stops it",
+            key=resource.key,
+        )
+
+
+def _part(scale: Document, name: str) -> Document:
+    """Return an object in a Scale; raises ApiError 422 if it is none."""
+    found = scale.get(name)
+    if found is not None and not isinstance(found, dict):
+        raise ApiError(422, f"{name}: expected an object")
+    return found or {}

@@ -221,6 +221,58 @@ async def test_a_workload_is_scaled_apart_from_its_spec(api: Api) -> None:
     assert (await api.get(f"{DEPLOYMENTS}/web")).json["spec"]["replicas"] == 5
 
 
+OC = "oc/4.22.0 (linux/amd64) kubernetes/1a6edb8"
+
+
+async def test_idling_stops_nothing_as_no_request_would_wake_it(api: Api) -> None:
+    """`oc idle` marks a Service, then writes the Scale that it read, without its version."""
+    await api.send("POST", DEPLOYMENTS, deployment("web"))
+    path = f"{DEPLOYMENTS}/web/scale"
+    scale = (await api.get(path)).json
+    del scale["metadata"]["resourceVersion"]
+    scale["spec"]["replicas"] = 0
+
+    refused = await api.send("PUT", path, scale, User_Agent=OC)
+    assert refused.status == 403, refused.text
+    assert "`oc scale deployment/web --replicas=0` stops it" in refused.json["message"]
+    assert (await api.get(path)).json["spec"] == {"replicas": 2}
+
+    scale["spec"]["replicas"] = 1
+    assert (await api.send("PUT", path, scale, User_Agent=OC)).status == 200
+    scale["spec"]["replicas"] = 0
+    assert (await api.send("PUT", path, scale, User_Agent="fabric8/6")).status == 200
+    own = {"metadata": {"name": "web"}, "spec": {"replicas": 0}}
+    assert (await api.send("PUT", path, own, User_Agent=OC)).status == 200
+    read = (await api.get(path)).json
+    assert (await api.send("PUT", path, read, User_Agent=OC)).status == 200
+
+
+@pytest.mark.parametrize("kind", ["Service", "DeploymentConfig"])
+async def test_nothing_is_marked_as_idled_but_by_its_first_manifest(api: Api, kind: str) -> None:
+    template = deployment("web")["spec"]["template"]
+    group, spec = {
+        "Service": ("api/v1", {"ports": [{"port": 80}]}),
+        "DeploymentConfig": ("apis/apps.openshift.io/v1", {"replicas": 1, "template": template}),
+    }[kind]
+    place = f"/{group}/namespaces/shop/{kind.lower()}s"
+    mark = {"idling.alpha.openshift.io/idled-at": "2026-11-29T21:00:00Z"}
+    for name, annotations in (("web", {}), ("old", mark)):
+        metadata = {"name": name, "annotations": annotations}
+        answer = await api.send("POST", place, {"metadata": metadata, "spec": spec})
+        assert answer.status == 201, answer.text
+
+    for name, changed in (("web", mark), ("old", {next(iter(mark)): "2026-11-29T22:00:00Z"})):
+        patch = {"metadata": {"annotations": changed}, "spec": {}}
+        strategic = "application/strategic-merge-patch+json"
+        refused = await api.send("PATCH", f"{place}/{name}", patch, strategic)
+        assert refused.status == 422, refused.text
+        assert "metadata.annotations[idling.alpha.openshift.io/idled-at]" in refused.text
+        assert "`oc scale --replicas=0` stops one" in refused.text
+    kept = {"metadata": {"labels": {"a": "b"}}}
+    merge = "application/merge-patch+json"
+    assert (await api.send("PATCH", f"{place}/old", kept, merge)).status == 200
+
+
 async def rolled_out(api: Api, *images: str, phase: Phase = Phase.COMPLETE) -> None:
     """Make `web` a Deployment that has served these images; the last rollout is in `phase`."""
     await api.send("POST", DEPLOYMENTS, deployment("web", image=images[-1]))

@@ -56,6 +56,15 @@ async def test_a_scale_has_the_same_bound(api: Api) -> None:
     assert (answer.status, "spec.replicas" in answer.text) == (422, True), answer.text
 
 
+@pytest.mark.parametrize("field", ["spec", "metadata"])
+async def test_a_scale_that_is_no_scale_is_refused(api: Api, field: str) -> None:
+    await api.send("POST", DEPLOYMENTS, deployment("web"))
+
+    answer = await api.send("PUT", f"{DEPLOYMENTS}/web/scale", {field: [1]})
+
+    assert (answer.status, f"{field}: expected an object" in answer.text) == (422, True)
+
+
 async def test_the_numbers_of_a_container_are_bounded_too(api: Api) -> None:
     made = deployment("web")
     probe = {"httpGet": {"port": 80}, "failureThreshold": 2**40}

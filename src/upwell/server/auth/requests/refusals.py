@@ -20,7 +20,7 @@ _OCI_CODES = {401: "UNAUTHORIZED", 403: "DENIED", 429: "TOOMANYREQUESTS", 503: "
 
 _NEXT_STEP = "`upwell token create` makes one, UPWELL_TOKEN passes it to the command line"
 _USE_TLS = "log in over https://, as without TLS oc and kubectl send no token"
-_CLIENT_GO = b" kubernetes/"
+CLIENT_GO = b" kubernetes/"
 """Part of the User-Agent of oc and kubectl, whatever their file is named: client-go's own. The
 tokens of their configuration go over TLS alone."""
 _TLS_SCHEMES = {"https", "wss"}
@@ -36,7 +36,7 @@ class UnauthenticatedError(ApiError):
 def without_token(scope: Scope) -> UnauthenticatedError:
     """Return the error for a client that has sent no token, with what this client can do."""
     agent: bytes = dict(scope["headers"]).get(b"user-agent", b"")
-    withheld = _CLIENT_GO in agent and not _over_tls(scope)
+    withheld = CLIENT_GO in agent and not _over_tls(scope)
     return UnauthenticatedError("no token was sent", _USE_TLS if withheld else _NEXT_STEP)
 
 
