@@ -206,17 +206,22 @@ class ImageRecords:
         """Return the kept Image, if it is nothing new to the repository and login that ask."""
         _, digest, _ = question
         known = await self.find(str(digest))
-        return known if known and (is_public(known) or question in self._given) else None
+        if known is None or self._is_cut(known):
+            return None
+        return known if is_public(known) or question in self._given else None
 
     async def _fetch(
         self, pinned: Reference, access: RequestAccess, question: _Question, now: datetime
     ) -> Image:
         image = await examine(self._upstream, pinned, access, now)
         _, _, logins = question
-        if not logins and pinned.registry != self._host and _is_complete(image):
+        is_hosted = pinned.registry == self._host
+        if not logins and not is_hosted and _is_complete(image):
             annotations = {**image.annotations, PUBLIC_ANNOTATION: "true"}
             image = image.with_metadata(annotations=annotations)
-        kept = await self._keep(image)
+        kept = await self._keep(_bounded(image) if is_hosted else image)
+        if self._is_cut(kept):
+            return image
         if not _is_complete(image):
             return image if _is_complete(kept) else kept
         self._given[question] = None
@@ -234,13 +239,48 @@ class ImageRecords:
     async def _in_place_of_less(self, image: Image) -> Image:
         async def decided() -> tuple[Image, Image]:
             known = await self._store.get(Image, "", image.name)
-            return known, _merged(known, image)
+            return known, self._merged(known, image)
 
         async def write(images: tuple[Image, Image]) -> Image:
             known, wanted = images
             return known if wanted is known else await self._store.update(wanted)
 
         return await update_with_retry(decided, write)
+
+    def _merged(self, known: Image, image: Image) -> Image:
+        """Return what to keep of a digest: what says more, with its first day, and if it is public.
+
+        An image's own registry outranks whoever has pushed a copy to the embedded one: it says
+        where the image is from, and since when it was seen there.
+        """
+        labels: Mapping[str, str] = {}
+        if DESCRIBED_ANNOTATION in known.annotations:
+            annotations = dict(image.annotations)
+        elif not _is_complete(known):
+            if not _is_complete(image):
+                return known
+            annotations = dict(image.annotations)
+            if FIRST_SEEN_ANNOTATION in known.annotations:
+                annotations[FIRST_SEEN_ANNOTATION] = known.annotations[FIRST_SEEN_ANNOTATION]
+        elif self._is_hosted(known) and not self._is_hosted(image) and _is_complete(image):
+            annotations, labels = {**known.annotations, **image.annotations}, known.labels
+        elif is_public(known) or not is_public(image):
+            return known
+        else:
+            return known.with_metadata(annotations={**known.annotations, PUBLIC_ANNOTATION: "true"})
+        update = {"annotations": annotations, "labels": labels}
+        return image.model_copy(update={"metadata": known.metadata.model_copy(update=update)})
+
+    def _is_hosted(self, image: Image) -> bool:
+        return image.docker_image_reference.startswith(f"{self._host}/")
+
+    def _is_cut(self, image: Image) -> bool:
+        """Return True of a pushed image of which not all is kept: its own registry says more."""
+        if not self._is_hosted(image):
+            return False
+        if image.docker_image_metadata_version:  # it has a configuration
+            return not image.docker_image_metadata
+        return not (image.docker_image_manifests or image.docker_image_layers)
 
 
 async def examine(
@@ -272,24 +312,6 @@ async def _config(
     except (ValueError, RecursionError):
         return {}
     return document if isinstance(document, dict) and "rootfs" in document else {}
-
-
-def _merged(known: Image, image: Image) -> Image:
-    """Return what to keep of a digest: what says more, with its first day, and if it is public."""
-    if DESCRIBED_ANNOTATION in known.annotations:
-        annotations = dict(image.annotations)
-    elif _is_complete(known):
-        if is_public(known) or not is_public(image):
-            return known
-        return known.with_metadata(annotations={**known.annotations, PUBLIC_ANNOTATION: "true"})
-    elif not _is_complete(image):
-        return known
-    else:
-        annotations = dict(image.annotations)
-        if FIRST_SEEN_ANNOTATION in known.annotations:
-            annotations[FIRST_SEEN_ANNOTATION] = known.annotations[FIRST_SEEN_ANNOTATION]
-    metadata = known.metadata.model_copy(update={"annotations": annotations, "labels": {}})
-    return image.model_copy(update={"metadata": metadata})
 
 
 def _bounded(image: Image) -> Image:

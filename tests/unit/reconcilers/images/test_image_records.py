@@ -1,6 +1,7 @@
 """Records of images that are asked for at the same time."""
 
 import asyncio
+import json
 from datetime import UTC, datetime, timedelta
 
 import pytest
@@ -10,7 +11,7 @@ from tests.support.registry.memory import RegistryInMemory
 
 from upwell.api.image import Image, ImageStream, TagReference
 from upwell.api.meta import ObjectMeta, ObjectReference, format_time
-from upwell.oci import Digest, Index, Manifest, Reference
+from upwell.oci import Digest, Index, Manifest, MediaType, Reference, parse_manifest
 from upwell.policy.images.proofs import is_public
 from upwell.policy.images.schedule import ImportSchedule
 from upwell.reconcilers.images.records import (
@@ -245,6 +246,62 @@ async def test_what_needs_no_login_is_known_for_all_once_somebody_has_asked_with
 
 async def test_what_lies_in_the_embedded_registry_is_not_everybodys(records: ImageRecords) -> None:
     assert not is_public(await records.learn(pinned(f"{HOST}/bank/app"), DEFAULT_ACCESS, NOW))
+
+
+@pytest.mark.parametrize("access", [DEFAULT_ACCESS, LOGIN])
+async def test_the_registry_of_an_image_outranks_who_has_pushed_a_copy(
+    registry: HeldRegistry, records: ImageRecords, access: RequestAccess
+) -> None:
+    later = NOW + timedelta(days=1)
+    await records.record(registry, pinned(f"{HOST}/beta/copy"), NOW)
+    found = await records.learn(pinned("vendor.example/app"), access, later)
+    await records.record(registry, pinned(f"{HOST}/beta/copy"), NOW)
+    assert await records.find(str(MANIFEST.digest)) == found
+    assert found.docker_image_reference == str(pinned("vendor.example/app"))
+    assert found.annotations[FIRST_SEEN_ANNOTATION] == format_time(later)
+    assert found.docker_image_metadata["Architecture"] == "amd64"
+
+
+async def large_index(registry: HeldRegistry) -> Index:
+    """Have an index, larger than what is kept of one that was pushed."""
+    entry = {
+        "mediaType": str(MANIFEST.media_type),
+        "digest": str(MANIFEST.digest),
+        "size": len(MANIFEST.raw),
+        "platform": {"os": "linux", "architecture": "amd64"},
+    }
+    others = [{**entry, "digest": str(Digest.of(b"%d" % number))} for number in range(200)]
+    document = {"schemaVersion": 2, "manifests": [entry, *others]}
+    found = parse_manifest(json.dumps(document).encode(), MediaType.OCI_INDEX)
+    assert isinstance(found, Index)
+    registry.manifests[found.digest] = found
+    return found
+
+
+async def test_a_push_decides_nothing_of_what_others_know_of_a_large_image(
+    registry: HeldRegistry, records: ImageRecords
+) -> None:
+    index = await large_index(registry)
+    pushed = Reference.parse(f"{HOST}/beta/copy").with_digest(index.digest)
+    upstream = Reference.parse("vendor.example/app").with_digest(index.digest)
+    later = NOW + timedelta(days=1)
+
+    await records.record(registry, pushed, NOW)
+    cut = await records.find(str(index.digest))
+    own = await records.learn(pushed, DEFAULT_ACCESS, NOW)
+    assert cut is not None
+    assert not cut.docker_image_manifests
+    assert len(own.docker_image_manifests) == 201, "an import sees all"
+    assert await records.find(str(index.digest)) == cut, "which is not kept"
+
+    found = await records.learn(upstream, DEFAULT_ACCESS, later)
+    assert len(found.docker_image_manifests) == 201
+    assert found.docker_image_reference == str(upstream)
+    assert found.annotations[FIRST_SEEN_ANNOTATION] == format_time(later)
+    assert is_public(found)
+    for name in (pushed, upstream):
+        await records.record(registry, pushed, NOW)
+        assert await records.learn(name, DEFAULT_ACCESS, NOW) == found
 
 
 async def test_an_image_of_which_nothing_new_is_found_is_not_written(
