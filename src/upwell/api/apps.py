@@ -1,8 +1,8 @@
 """Workloads: Kubernetes apps/v1 and batch/v1, OpenShift's apps.openshift.io/v1."""
 
-from typing import Any, ClassVar
+from typing import Annotated, Any, ClassVar
 
-from pydantic import Field
+from pydantic import Field, WithJsonSchema
 
 from upwell.api.columns import workloads
 from upwell.api.core import EnvVar, PodTemplate, PodTemplateMeta
@@ -25,6 +25,15 @@ class LabelSelector(Model):
 
     match_labels: dict[str, str] = Field(default_factory=dict)
     match_expressions: tuple[dict[str, Any], ...] = ()
+
+
+_SELECTOR_SCHEMA = {
+    "type": "object",
+    "properties": {
+        "matchLabels": {"type": "object", "additionalProperties": {"type": "string"}},
+        "matchExpressions": {"type": "array", "items": {"type": "object"}},
+    },
+}
 
 
 class RollingUpdate(Model):
@@ -195,6 +204,10 @@ class JobSpec(Model):
     ttl_seconds_after_finished: int | None = Field(default=None, ge=0)
     suspend: bool = False
     completion_mode: KeptText = "NonIndexed"
+    selector: Annotated[Any, WithJsonSchema(_SELECTOR_SCHEMA)] = None
+    """A LabelSelector; earlier versions kept whatever was there, and all of it still loads."""
+    manual_selector: Annotated[Any, WithJsonSchema({"type": "boolean"})] = None
+    """True: which Pods are its own is said by its author, in `selector` and the labels."""
 
 
 class JobStatus(Model):

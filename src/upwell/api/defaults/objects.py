@@ -28,7 +28,7 @@ from upwell.api.core import (
     ServiceSpec,
     Volume,
 )
-from upwell.api.defaults import builds, core, images, pod_templates, workloads
+from upwell.api.defaults import builds, core, images, jobs, pod_templates, workloads
 from upwell.api.defaults.completion import Completion
 from upwell.api.image import ImageStream
 from upwell.api.meta import Model, Resource
@@ -129,7 +129,7 @@ def _of_metadata(resource: Resource) -> Resource:
         case DaemonSet():
             return workloads.daemon_set(resource)
         case Job():
-            return workloads.job(resource)
+            return jobs.job(resource)
         case Namespace():
             return core.namespace(resource)
         case Secret():

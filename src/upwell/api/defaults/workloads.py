@@ -12,7 +12,6 @@ from upwell.api.apps import (
     DeploymentSpec,
     DeploymentStrategy,
     DeploymentTrigger,
-    Job,
     LifecycleHook,
     RecreateParams,
     RollingParams,
@@ -46,7 +45,6 @@ STORED: Mapping[type[Model], tuple[str, ...]] = {
     RollingParams: ("update_period_seconds", "interval_seconds", "timeout_seconds"),
     RecreateParams: ("timeout_seconds",),
 }
-_OF_JOBS = ("parallelism", "backoff_limit", "suspend", "completion_mode")
 _SHARE = RollingUpdate().max_surge
 _NOTHING = (0, "0%")
 
@@ -94,21 +92,6 @@ def daemon_set(workload: DaemonSet) -> DaemonSet:
         return workload
     spec = workload.spec.model_copy(update={"updateStrategy": wanted})
     return workload.model_copy(update={"spec": spec})
-
-
-def job(found: Job) -> Job:
-    """Return a Job with how it runs, and with the labels of its template, if it has none.
-
-    The template of a CronJob says nothing about what it leaves out: its Jobs do.
-    """
-    spec, given = found.spec, found.spec.model_fields_set
-    changes = {name: getattr(spec, name) for name in _OF_JOBS if name not in given}
-    if not {"completions", "parallelism"} & given:
-        changes["completions"] = 1
-    if changes:
-        found = found.model_copy(update={"spec": spec.model_copy(update=changes)})
-    labels = spec.template.metadata.labels
-    return found if found.labels or not labels else found.with_metadata(labels=dict(labels))
 
 
 def config_strategy(strategy: DeploymentConfigStrategy) -> dict[str, object]:

@@ -14,6 +14,7 @@ from upwell.api.apps import (
     StatefulSet,
 )
 from upwell.api.codec import encode
+from upwell.api.defaults.jobs import OWN_LABELS
 from upwell.api.meta import Resource
 from upwell.api.pod import Pod
 from upwell.api.validation.pods.template import template_faults
@@ -67,6 +68,7 @@ def workload_faults(resource: Resource) -> Iterator[Fault]:
             yield from _serving(spec, resource.annotations)
         case Job():
             yield from _JOB(spec, "spec")
+            yield from _job_selector(spec)
             yield from _job_template(spec, "spec", resource.annotations)
         case CronJob():
             yield from _CRON_JOB(spec, "spec")
@@ -246,11 +248,29 @@ def _selector(selector: Mapping[str, Any] | None, template: Mapping[str, Any]) -
     elif not (selector.get("matchLabels") or selector.get("matchExpressions")):
         yield Fault.invalid("spec.selector", selector, "empty selector is invalid")
     elif not any(True for _ in label_selector(selector, "")):
-        found = (template.get("metadata") or {}).get("labels") or {}
-        if not selects(selector, found):
-            path = "spec.template.metadata.labels"
-            fault = Fault.invalid(path, found, "`selector` does not match template `labels`")
-            yield fault.following("spec.selector")
+        yield from _does_not_match(selector, template)
+
+
+def _job_selector(spec: Mapping[str, Any]) -> Iterator[Fault]:
+    """Check that a Job's own Pods are selected; the uid that it has without more is added later."""
+    selector, path = spec.get("selector"), "spec.selector"
+    if not isinstance(selector, dict) or any(True for _ in label_selector(selector, path)):
+        if selector is None and spec.get("manualSelector") is True:
+            yield Fault.required(path)
+        return
+    if spec.get("manualSelector") is not True:
+        given = selector.get("matchLabels") or {}
+        others = {key: value for key, value in given.items() if key not in OWN_LABELS}
+        selector = {**selector, "matchLabels": others}
+    yield from _does_not_match(selector, spec.get("template") or {})
+
+
+def _does_not_match(selector: Mapping[str, Any], template: Mapping[str, Any]) -> Iterator[Fault]:
+    found = (template.get("metadata") or {}).get("labels") or {}
+    if not selects(selector, found):
+        path = "spec.template.metadata.labels"
+        fault = Fault.invalid(path, found, "`selector` does not match template `labels`")
+        yield fault.following("spec.selector")
 
 
 def _endless(pod: Mapping[str, Any], path: str) -> Iterator[Fault]:

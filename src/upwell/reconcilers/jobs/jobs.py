@@ -6,6 +6,7 @@ from typing import override
 
 from upwell.api.apps import Job, JobStatus, RevisionRecord
 from upwell.api.conditions import find, set_condition
+from upwell.api.defaults.jobs import without_own_labels
 from upwell.api.meta import Condition, ObjectKey
 from upwell.controller import Controller, ObjectCache, Result
 from upwell.machine.disk import DiskPressureError
@@ -130,7 +131,7 @@ class JobReconciler(InstanceReconciler):
         template = with_pinned_images(job.spec.template, job.status.images)
         record = RevisionRecord(
             revision=1,
-            hash=template_hash(template),
+            hash=template_hash(with_pinned_images(without_own_labels(job), job.status.images)),
             template=template,
             created=self._clock(),
             images=job.status.images,

@@ -80,10 +80,12 @@ def admit(
             error,
             target.resource,
             placed,
-            lambda rest: _require_valid(with_defaults(with_kept_form(rest)), old),
+            lambda rest: _require_valid(
+                with_defaults(_with_identity(with_kept_form(rest), old)), old
+            ),
         ) from None
     # Before images are kept: when one is pulled follows from what was declared.
-    resource = complete = with_defaults(declared)
+    resource = complete = with_defaults(_with_identity(declared, old))
     goes_back = old is not None and is_rolled_back(old, complete)
     if old is not None and not goes_back:
         resource = keep_triggered_images(old, complete)
@@ -98,6 +100,13 @@ def admit(
     resource = promotions_admission.admitted(resource, old, user)
     _require_valid(resource, old)
     return Admitted(resource, warnings, None if complete is declared else declared)
+
+
+def _with_identity(resource: Resource, old: Resource | None) -> Resource:
+    """Return an object with the uid that it has, which a client may leave out."""
+    if old is None or resource.uid:
+        return resource
+    return resource.with_metadata(uid=old.uid)
 
 
 def _require_valid(resource: Resource, old: Resource | None) -> None:

@@ -5,6 +5,7 @@ from datetime import datetime
 
 from upwell.api.apps import DaemonSet, Deployment, DeploymentConfig, Job, StatefulSet
 from upwell.api.core import Container, ContainerPort, PodSpec
+from upwell.api.defaults.jobs import OWN_LABELS
 from upwell.api.meta import Condition, ObjectMeta, OwnerReference, Resource
 from upwell.api.pod import (
     FAILED,
@@ -47,7 +48,7 @@ def pod_of(instance: Instance, owner: Resource | None) -> Pod:
             namespace=instance.owner.namespace,
             uid=instance.uid or _identity(instance),
             creation_timestamp=instance.begun_at or instance.started_at,
-            labels={**instance.labels, **_revision_labels(instance, owner)},
+            labels={**instance.labels, **_found_by(instance, owner)},
             annotations={_REVISION: instance.revision}
             | ({_ROLE: instance.role} if instance.role else {}),
             owner_references=_references(owner),
@@ -102,8 +103,14 @@ def _identity(instance: Instance) -> str:
     return str(uuid.uuid5(_IDENTITIES, text))
 
 
-def _revision_labels(instance: Instance, owner: Resource | None) -> dict[str, str]:
-    """Return the labels by which OpenShift's clients find the Pods of a revision."""
+def _found_by(instance: Instance, owner: Resource | None) -> dict[str, str]:
+    """Return the labels by which clients find the Pods of a Job, or of a revision.
+
+    Earlier versions started those of Jobs without them.
+    """
+    if isinstance(owner, Job):
+        labels = owner.spec.template.metadata.labels
+        return {key: labels[key] for key in OWN_LABELS & labels.keys()}
     if not isinstance(owner, DeploymentConfig):
         return {}
     record = find(owner.status.revisions, instance.revision)

@@ -15,6 +15,8 @@ from upwell.api.meta import ObjectKey
 from upwell.controller import ObjectCache
 from upwell.machine.disk import DiskPressureError
 from upwell.policy.health.judgement import faults_of
+from upwell.policy.rollouts.instance import instance_name
+from upwell.policy.rollouts.pod_template import template_hash
 from upwell.reconcilers.images.insecure import InsecureRegistries
 from upwell.reconcilers.images.pull_secrets import PullSecrets
 from upwell.reconcilers.jobs.cron_jobs import CronJobReconciler
@@ -85,6 +87,20 @@ async def test_a_job_runs_as_often_as_it_says_and_keeps_its_instances_for_their_
     assert status.images == {"app": GOOD}
     assert jobs.setup.runtime.ran == ["job"] * 3
     assert len(jobs.setup.runtime.names()) == 3
+
+
+async def test_its_pods_have_its_labels_and_the_names_that_the_template_alone_gives_them(
+    jobs: Jobs,
+) -> None:
+    await jobs.setup.apply(job())
+    await jobs.pass_by(10)
+
+    stored = await jobs.one()
+    (instance,) = await jobs.setup.runtime.instances()
+    assert stored.spec.selector["matchLabels"].items() <= instance.labels.items()
+    assert instance.labels["job-name"] == "load"
+    declared = job(image=GOOD).spec.template
+    assert instance.name == instance_name(stored, template_hash(declared), 0)
 
 
 @pytest.mark.parametrize("kill_at", range(1, 6))
