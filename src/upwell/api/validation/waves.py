@@ -3,7 +3,7 @@
 from collections.abc import Iterator
 
 from upwell.api.values.faults import Fault
-from upwell.api.waves.wave import Wave
+from upwell.api.waves.wave import ENDED_WAVES, Wave
 from upwell.oci import Digest, InvalidDigestError, InvalidReferenceError, Reference
 
 _IS_THE_CHANGE = "field is immutable: another change is another Wave"
@@ -30,3 +30,5 @@ def immutable_wave_faults(new: Wave, old: Wave) -> Iterator[Fault]:
         value = getattr(new.spec, name)
         if value != getattr(old.spec, name):
             yield Fault.invalid(f"spec.{name}", str(value), _IS_THE_CHANGE)
+    if new.spec.paused and not old.spec.paused and old.status.phase in ENDED_WAVES:
+        yield Fault.forbidden("spec.paused", f"it has ended: {old.status.message}")

@@ -290,7 +290,7 @@ def _is_done(
         return False
     if isinstance(node, StreamTag):
         latest = _digest_now(snapshot, node)
-        return all(
+        return _has_imported(snapshot, node, change.digest) or all(
             isinstance(one, ObjectKey) or latest == _digest_now(snapshot, one, change.digest)
             for one in sources
         )
@@ -311,6 +311,17 @@ def _has_image(
     if source in steps:
         return steps[source].done
     return _digest_now(snapshot, source, change.digest) == change.digest
+
+
+def _has_imported(snapshot: Snapshot, tag: StreamTag, upstream_digest: str) -> bool:
+    """Return True if what a tag has is imported from that digest: one manifest of an index, too."""
+    history = snapshot.history(tag)
+    state = history.import_state if history is not None else None
+    return (
+        state is not None
+        and state.upstream_digest == upstream_digest
+        and state.imported_digest == _digest_now(snapshot, tag)
+    )
 
 
 def _digest_now(snapshot: Snapshot, node: Node, upstream_digest: str = "") -> str:

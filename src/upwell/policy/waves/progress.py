@@ -21,7 +21,6 @@ from upwell.oci import Digest, Reference
 from upwell.policy.explain.freshness import Snapshot
 from upwell.policy.explain.graph import Node
 from upwell.policy.health.builds import outcome_of
-from upwell.policy.images.streams import StreamTag
 from upwell.policy.rollouts.summary import RolloutState, rollout_of
 from upwell.policy.waves.estimate import Estimate
 from upwell.policy.waves.impact import Impact, PlannedStep, StepAction
@@ -29,7 +28,7 @@ from upwell.policy.waves.impact import Impact, PlannedStep, StepAction
 _MOST_HELD = 50
 _KEPT = 20
 """Waves of one image that have ended and are kept."""
-_NOT_IN_NAMES = re.compile(r"[^a-z0-9.-]+")
+_NOT_IN_NAMES = re.compile(r"[^a-z0-9]+")
 _BUILDS = (StepAction.REBUILD,)
 _WORKLOADS = (StepAction.ROLL_OUT, StepAction.PROMOTE)
 _STEADY = timedelta(minutes=1)
@@ -51,7 +50,7 @@ class ImageMove:
         """Yield the names that its Wave may have; the later ones if the digest has come back."""
         reference = Reference.parse(self.image)
         last = reference.name.rpartition("/")[2]
-        text = _NOT_IN_NAMES.sub("-", f"{last}-{reference.tag}".lower()).strip("-.")[:200]
+        text = _NOT_IN_NAMES.sub("-", f"{last}-{reference.tag}".lower()).strip("-")[:200]
         first = f"{text}-{Digest.parse(self.digest).short}"
         yield first
         yield from (f"{first}-{number}" for number in count(2))
@@ -69,24 +68,10 @@ def new_wave(move: ImageMove, name: str) -> Wave:
     return Wave(metadata=ObjectMeta(name=name), spec=spec)
 
 
-def is_superseded(wave: Wave, others: Iterable[Wave]) -> bool:
-    """Return True if one of `others` is of a later change of the same image."""
-    return any(
-        one.spec.image == wave.spec.image and one.name != wave.name and _began(one) > _began(wave)
-        for one in others
-    )
-
-
-def has_moved_on(wave: Wave, impact: Impact, snapshot: Snapshot) -> bool:
-    """Return True if the tags that import the image have another digest since, all of them."""
-    tags = [one.node for one in impact.of(StepAction.IMPORT) if isinstance(one.node, StreamTag)]
-    latest = [event for event in map(snapshot.latest, tags) if event is not None]
-    began = wave.spec.changed
-    return (
-        began is not None
-        and not any(one.image == wave.spec.digest for one in latest)
-        and any(one.created > began for one in latest)
-    )
+def has_moved_on(impact: Impact) -> bool:
+    """Return True if no tag that imports the image has the digest any more."""
+    imports = [one for one in impact.steps.values() if one.action is StepAction.IMPORT]
+    return bool(imports) and not any(one.done for one in imports)
 
 
 def beyond_kept(waves: Iterable[Wave], image: str) -> list[Wave]:

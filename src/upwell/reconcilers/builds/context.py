@@ -15,12 +15,14 @@ from upwell.policy.builds.triggers import (
     StartBuild,
     Streams,
     decide,
+    digest_of,
     followed_images,
     has_built_since,
     waiting_since,
 )
 from upwell.policy.explain.graph import Graph
 from upwell.policy.images.names import ImageNames
+from upwell.policy.images.streams import StreamTag
 
 
 @dataclass(frozen=True, slots=True)
@@ -52,9 +54,23 @@ class BuildContext:
         images = self._followed(config, without)
         cycle = {str(node) for node in self._cycle(config)}
         return [
-            replace(i, cyclic=i.name in cycle, barred=self.bar_of(i.now)) if i.now else i
-            for i in images
+            replace(i, cyclic=i.name in cycle, barred=self._bar(i)) if i.now else i for i in images
         ]
+
+    def _bar(self, image: FollowedTag) -> ImageBar | None:
+        """Return what bars the present image, or the upstream image that it is a part of."""
+        tag = StreamTag.of(image.reference, "")
+        stream = self.streams.get(tag.stream_name)
+        history = stream.status.tag(tag.tag) if stream is not None else None
+        state = history.import_state if history is not None else None
+        bar = self.bar_of(image.now or "")
+        if (
+            bar is None
+            and state is not None
+            and state.imported_digest == digest_of(image.now or "")
+        ):
+            return self.bar_of(state.upstream_digest)
+        return bar
 
     def busy_upstream(self, config: ObjectKey) -> list[str]:
         """Name what will soon change an input of `config`: running and due builds above it.

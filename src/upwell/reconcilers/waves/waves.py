@@ -7,7 +7,7 @@ from contextlib import suppress
 from datetime import datetime, timedelta
 
 from upwell.api.build import Build, BuildConfig
-from upwell.api.image import ImageStream, NamedTagEventList, TagEvent
+from upwell.api.image import ImageStream, ImportState, NamedTagEventList, TagEvent
 from upwell.api.meta import ObjectKey, Resource
 from upwell.api.pipeline import Pipeline
 from upwell.api.promotion import Promotion
@@ -23,7 +23,6 @@ from upwell.policy.waves.progress import (
     ImageMove,
     beyond_kept,
     has_moved_on,
-    is_superseded,
     new_wave,
     superseded_status,
     wave_status,
@@ -93,7 +92,7 @@ class Waves:
 
     async def _make(self, move: ImageMove) -> None:
         known = list(self._index.waves_of(move.image))
-        if any(move.is_of(one) and self._goes_on(one) for one in known):
+        if any(move.is_of(one) and one.status.phase not in ENDED_WAVES for one in known):
             return
         impact = (await self._look(move.image, move.digest))[0]
         if not impact.of(StepAction.REBUILD, StepAction.ROLL_OUT, StepAction.PROMOTE):
@@ -110,18 +109,10 @@ class Waves:
             with suppress(NotFoundError):
                 await self._store.delete(Wave, "", old.name)
 
-    def _goes_on(self, wave: Wave) -> bool:
-        """Return True if a Wave has not ended, and will not as superseded."""
-        others = self._index.waves_of(wave.spec.image)
-        return wave.status.phase not in ENDED_WAVES and not is_superseded(wave, others)
-
     async def _tell(self, wave: Wave) -> None:
         now = self._clock()
-        if is_superseded(wave, self._index.waves_of(wave.spec.image)):
-            await self._store.update_status(wave.with_status(superseded_status(wave, now)))
-            return
         impact, snapshot, expected = await self._look(wave.spec.image, wave.spec.digest)
-        if has_moved_on(wave, impact, snapshot):
+        if has_moved_on(impact):
             status = superseded_status(wave, now)
         else:
             status = wave_status(wave, impact, snapshot, expected, now)
@@ -172,13 +163,20 @@ def _moves(before: ImageStream | None, after: ImageStream, since: datetime) -> I
         history, known = after.status.tag(tag.name), None
         if before is not None:
             known = before.status.tag(tag.name)
+        state = history.import_state if history is not None else None
         match history.items if history is not None and tag.imports else ():
-            case (new, old, *_) if _is_news(new, known, since):
+            case (new, old, *_) if _is_news(new, known, since) and _is_imported(new, state):
                 with suppress(InvalidReferenceError):
                     image = str(Reference.parse(tag.imports or ""))
-                    yield ImageMove(image, new.image, old.image, new.created)
+                    digest = state.upstream_digest if state is not None else new.image
+                    yield ImageMove(image, digest, old.image, new.created)
             case _:
                 pass
+
+
+def _is_imported(new: TagEvent, state: ImportState | None) -> bool:
+    """Return True if upstream gave the image: a tag that imports may be pushed or mapped to."""
+    return state is not None and state.imported_digest == new.image and not new.unproven
 
 
 def _is_news(new: TagEvent, known: NamedTagEventList | None, since: datetime) -> bool:

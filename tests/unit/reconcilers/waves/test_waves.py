@@ -12,7 +12,7 @@ from tests.support.builds.build_namespace import (
 
 from upwell.api.apps import Deployment
 from upwell.api.build import BuildOutputStatus, BuildOutputTo, BuildPhase
-from upwell.api.image import ImageStream
+from upwell.api.image import ImageStream, ImportState
 from upwell.api.meta import ObjectKey, ObjectMeta
 from upwell.api.waves.wave import Wave, WavePhase, WaveSpec
 from upwell.oci import Digest
@@ -32,8 +32,11 @@ class WavesNamespace(BuildNamespace):
         self.wave_index = WaveIndex(self.index)
         self.waves = Waves(self.wave_index, self.clock, lambda: self.time)
 
-    async def imports(self, mark: str) -> None:
-        """Let the vendor's image change, and the stream import it."""
+    async def imports(self, mark: str, *, upstream: str = "", pushed: bool = False) -> None:
+        """Let the vendor's image change, and the stream import it.
+
+        `upstream` is the mark of the index that the image is one manifest of.
+        """
         before = None
         try:
             before = await self.store.get(ImageStream, NAMESPACE, "debian")
@@ -47,10 +50,23 @@ class WavesNamespace(BuildNamespace):
             document = {"metadata": metadata, "spec": {"tags": (tag,)}}
             await self.store.create(ImageStream.model_validate(document))
         await self.stream("debian", mark)
+        if not pushed:
+            await self.note_import(mark, upstream or mark)
         await self.wave_index.ready()
         after = await self.store.get(ImageStream, NAMESPACE, "debian")
         for key in {*self.waves.moved(before, after)}:
             await self.look(key)
+
+    async def note_import(self, mark: str, upstream: str) -> None:
+        stream = await self.store.get(ImageStream, NAMESPACE, "debian")
+        state = ImportState(
+            imported_digest=str(Digest.of(mark.encode())),
+            upstream_digest=str(Digest.of(upstream.encode())),
+        )
+        [history] = stream.status.tags
+        told = history.model_copy(update={"import_state": state})
+        status = stream.status.model_copy(update={"tags": (told,)})
+        await self.store.update_status(stream.with_status(status))
 
     async def look(self, *keys: ObjectKey) -> None:
         """Reconcile Waves; without keys, all."""
@@ -168,6 +184,23 @@ async def test_a_wave_ends_when_the_image_is_what_it_was_before(setup: WavesName
     assert await setup.names("base") == ["base-1", "base-2"], "the old pause has ended"
 
 
+async def test_what_is_pushed_to_a_tag_that_imports_is_no_wave(setup: WavesNamespace) -> None:
+    await setup.imports("evil", pushed=True)
+    assert await setup.all() == []
+
+
+async def test_a_pause_holds_who_imports_one_manifest_of_the_index(setup: WavesNamespace) -> None:
+    await setup.imports("child", upstream="index")
+    [wave] = await setup.all()
+    assert wave.spec.digest == str(Digest.of(b"index"))
+    assert wave.status.phase is WavePhase.RUNNING
+    spec = wave.spec.model_copy(update={"paused": True})
+    await setup.store.update(wave.model_copy(update={"spec": spec}))
+
+    await setup.reconcile("base")
+    assert (await setup.current("base")).reason == "WavePaused"
+
+
 async def test_a_failed_build_stops_the_wave_and_is_told(setup: WavesNamespace) -> None:
     await setup.imports("new")
     await setup.reconcile("base")
@@ -228,6 +261,7 @@ async def test_what_a_killed_server_has_missed_has_its_wave_after_the_start(
     setup: WavesNamespace,
 ) -> None:
     await setup.stream("debian", "new")
+    await setup.note_import("new", "new")
     await setup.wave_index.ready()
     stream = await setup.store.get(ImageStream, NAMESPACE, "debian")
 
