@@ -7,7 +7,7 @@ from upwell.api.build import Build, ResolvedImage
 from upwell.api.defaults import DOCKER_IMAGE
 from upwell.api.image import ImageStream, TagReference
 from upwell.api.meta import LocalReference, ObjectReference
-from upwell.formats.dockerfile.parse import Dockerfile
+from upwell.formats.dockerfile.parse import SCRATCH, Dockerfile
 from upwell.oci import Reference
 from upwell.policy.builds.triggers import SPEC_IMAGE_PREFIX, Streams
 from upwell.policy.images.names import ImageNames
@@ -134,9 +134,11 @@ def insecure_by_tag(images: Iterable[ResolvedImage], streams: Streams) -> frozen
 
 def _dockerfile_images(build: Build, dockerfile: Dockerfile) -> Iterator[NamedImage]:
     """Yield what a Dockerfile takes from outside; `as` names of source images are inside."""
-    base = build.spec.strategy.base
+    base, stage = build.spec.strategy.base, dockerfile.stages[-1]
+    if base is not None and (base.kind, base.name, stage.base) == (DOCKER_IMAGE, SCRATCH, SCRATCH):
+        base = None  # `oc new-build` repeats the last FROM, and this one names no image
     inside = {name for image in build.spec.source.images for name in image.as_}
-    last = dockerfile.stages[-1].image
+    last = stage.image
     # The strategy's image takes the last FROM's place, and no other's (build/v1).
     uses = [use for use in dockerfile.uses if base is None or use.start != last.start]
     for name in dict.fromkeys(use.name for use in uses):

@@ -100,6 +100,14 @@ async def test_a_source_build_stands_on_its_builder_image(
     assert plan.labels["io.openshift.build.name"] == "app-1"
 
 
+async def test_a_build_on_nothing_may_say_so_in_its_strategy_too(machine: BuildMachine) -> None:
+    """As `oc new-build` makes it of a Dockerfile that ends with FROM scratch."""
+    strategy = {"from": {"kind": "DockerImage", "name": "scratch"}}
+    document = {"type": "Docker", "dockerStrategy": strategy}
+    plan = await plan_of(machine, docker_build(strategy=document))
+    assert (plan.images, plan.final_image, plan.base_digest) == ({}, None, "")
+
+
 async def test_the_fetched_commit_is_in_the_builds_spec(
     machine: BuildMachine, base: Digest
 ) -> None:
