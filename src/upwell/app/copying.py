@@ -1,8 +1,8 @@
 """Composes what copies images between registries, for the command line."""
 
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator, Mapping, Sequence
 from contextlib import asynccontextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
 from upwell.registry.client.client import RegistryClient
@@ -21,6 +21,8 @@ class CopySettings:
     auth_files: Sequence[Path] = ()
     registries: Sequence[RegistryHost] = ()
     insecure: bool = False
+    authorities: Mapping[str, Path] = field(default_factory=dict)
+    """PEM files to trust by host name, where no registry's settings name one."""
 
 
 @asynccontextmanager
@@ -31,6 +33,7 @@ async def open_copier(
     helpers = CredentialHelpers()
     logins = ChainedCredentials([AuthFile(path, helpers) for path in settings.auth_files])
     access = RequestAccess(insecure=settings.insecure)
-    async with RegistryClient(RegistryHosts(settings.registries), logins) as client:
+    hosts = RegistryHosts(settings.registries, settings.authorities)
+    async with RegistryClient(hosts, logins) as client:
         pusher = RegistryPusher(client.connection)
         yield ImageCopier(client, pusher, CopyAccess(access, access), report, platforms)

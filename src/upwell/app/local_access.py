@@ -8,7 +8,7 @@ otherwise whoever listens there next would be sent the token.
 import json
 import os
 import stat
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -17,6 +17,7 @@ from urllib.parse import urlsplit
 from upwell.machine.processes import is_running
 
 _MAX_BYTES = 64 * 1024
+_LOOPBACK = ("127.0.0.1", "::1", "localhost")
 _PORTS = {"http": 80, "https": 443}
 
 
@@ -75,6 +76,23 @@ def find_access(server: str) -> LocalAccess | None:
         if _is_private(folder) and (found := _read(folder / name)) is not None:
             return found
     return None
+
+
+def server_authorities(server: str, authority: str = "") -> Mapping[str, Path]:
+    """Return the PEM file to trust by host name: that of a server is its registry's too.
+
+    `server` is its URL. One that is not named is that of the server which this user runs on this
+    machine at that address.
+    """
+    local = None if authority else find_access(server)
+    found = Path(authority) if authority else local.authority if local is not None else None
+    try:
+        host = urlsplit(server).hostname or ""
+    except ValueError:
+        return {}  # whoever connects there says what is wrong with it
+    if not host or found is None:
+        return {}
+    return dict.fromkeys(_LOOPBACK if host in _LOOPBACK else (host,), found)
 
 
 def _forget_ended(folder: Path) -> None:

@@ -110,6 +110,18 @@ class RegistryUnavailableError(RegistryError):
         self.retry_after = retry_after
 
 
+class UntrustedCertificateError(RegistryUnavailableError):
+    """The registry has a certificate of no authority that is trusted; `name` is the image's."""
+
+    def __init__(self, name: str) -> None:
+        why = (
+            "its certificate is not trusted: set `ca-file` (or `insecure`) in a [[registry]] of the"
+            " configuration file, or importPolicy.insecure of the tag"
+        )
+        super().__init__(name, why)
+        self.name = name
+
+
 class RateLimitedError(RegistryError):
     """The registry answered 429, or its budget is spent; every caller waits, not just this one."""
 

@@ -6,7 +6,7 @@ every subdomain. `render_registries_conf` hands the same settings to Buildah and
 
 import ipaddress
 import json
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, replace
 from enum import StrEnum
 from functools import lru_cache
@@ -132,7 +132,11 @@ class RegistryEndpoint:
 class RegistryHosts:
     """Settings of all registries; one without any gets the defaults."""
 
-    def __init__(self, hosts: Iterable[RegistryHost] = ()) -> None:
+    def __init__(
+        self, hosts: Iterable[RegistryHost] = (), authorities: Mapping[str, Path] | None = None
+    ) -> None:
+        """Keep the settings; `authorities` are PEM files by host name, where none names one."""
+        self._authorities = authorities or {}
         # Longest first, so the first match is the most specific; a wildcard is less so than
         # any exact prefix of the same length.
         self._hosts = sorted(
@@ -156,7 +160,8 @@ class RegistryHosts:
         name = reference.name
         if host.location:
             name = host.location + host.rest_of(name)
-        return _endpoint(name, insecure=insecure or host.insecure, ca_file=host.ca_file)
+        ca_file = host.ca_file or self._authorities.get(_host_name(name))
+        return _endpoint(name, insecure=insecure or host.insecure, ca_file=ca_file)
 
     def endpoints(
         self, reference: Reference, *, insecure: bool = False
@@ -224,17 +229,21 @@ class RegistryHosts:
 @lru_cache(maxsize=1024)
 def is_loopback(authority: str) -> bool:
     """Return True if `host[:port]` is this machine by its name alone; nothing is looked up."""
-    host = authority
-    if authority.startswith("["):
-        host = authority[1:].partition("]")[0]
-    elif authority.count(":") == 1:
-        host = authority.partition(":")[0]
+    host = _host_name(authority)
     if host == "localhost":
         return True
     try:
         return ipaddress.ip_address(host).is_loopback
     except ValueError:
         return False
+
+
+def _host_name(name: str) -> str:
+    """Return the host of `host[:port][/repository]`, without the brackets of an IPv6 address."""
+    authority = name.partition("/")[0]
+    if authority.startswith("["):
+        return authority[1:].partition("]")[0]
+    return authority.partition(":")[0] if authority.count(":") == 1 else authority
 
 
 def _endpoint(name: str, *, insecure: bool, ca_file: Path | None) -> RegistryEndpoint:

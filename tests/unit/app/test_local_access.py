@@ -8,7 +8,7 @@ import pytest
 
 from upwell.app import local_access
 from upwell.app.access import listening_locally
-from upwell.app.local_access import announced, find_access
+from upwell.app.local_access import announced, find_access, server_authorities
 
 
 @pytest.fixture(autouse=True)
@@ -92,3 +92,16 @@ def test_the_local_socket_is_found_while_it_is_one_of_ours(tmp_path: Path) -> No
             assert (found := find_access("http://127.0.0.1:1")) is not None
             assert found.socket == path
     assert not path.exists()
+
+
+def test_what_is_trusted_at_a_server_is_trusted_at_its_registry(token_file: Path) -> None:
+    authority = token_file.with_name("ca.pem")
+    here = dict.fromkeys(("127.0.0.1", "::1", "localhost"), authority)
+
+    with announced(["localhost:7080"], token_file, authority):
+        assert server_authorities("https://localhost:7080") == here
+        assert server_authorities("https://localhost:7081") == {}
+    assert server_authorities("https://127.0.0.1:7080", str(authority)) == here
+    named = server_authorities("https://upwell.test:7080", str(authority))
+    assert named == {"upwell.test": authority}
+    assert server_authorities("https://[", str(authority)) == {}

@@ -58,6 +58,18 @@ def test_docker_hub_is_reached_at_its_registry_host() -> None:
     assert endpoint.schemes == ("https",)
 
 
+def test_an_authority_of_a_host_is_trusted_where_no_setting_names_one() -> None:
+    own, named = Path("own.pem"), Path("named.pem")
+    settings = [RegistryHost("upwell.test:5001", ca_file=named)]
+    hosts = RegistryHosts(settings, {"upwell.test": own, "::1": own})
+
+    files = {
+        text: hosts.endpoint(Reference.parse(f"{text}/team/app")).ca_file
+        for text in ("upwell.test", "upwell.test:5000", "upwell.test:5001", "[::1]:5000", "quay.io")
+    }
+    assert list(files.values()) == [own, own, named, own, None]
+
+
 @pytest.mark.parametrize(
     ("text", "insecure", "schemes"),
     [

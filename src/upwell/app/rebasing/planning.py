@@ -2,13 +2,19 @@
 
 import asyncio
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 from upwell.inventory.files.scanning import FileScanner
 from upwell.inventory.interface import InventoryError, LayerFiles
 from upwell.machine.tasks import together
 from upwell.oci import Descriptor, Digest, Index, Manifest, Platform, Reference
-from upwell.oci.rebase.documents import NamedBase, RebasedImage, rebased, rebased_index
+from upwell.oci.rebase.documents import (
+    NamedBase,
+    NotRebasableError,
+    RebasedImage,
+    rebased,
+    rebased_index,
+)
 from upwell.oci.rebase.images import LayeredImage
 from upwell.oci.rebase.records import BaseRecord, base_records
 from upwell.policy.rebase.comparison import BaseComparison, BaseUpdate
@@ -72,6 +78,12 @@ class RebasePlan:
         return all(one.rebased is None for one in self.platforms)
 
     @property
+    def is_tag_alone(self) -> bool:
+        """True if nothing is rebased, and another tag is to name the image as it is."""
+        is_other = self.target.replaced is None and self.target.name != self.image
+        return self.is_current and is_other
+
+    @property
     def is_safe(self) -> bool:
         """True if nothing speaks for a rebuild."""
         return not any(one.findings for one in self.platforms)
@@ -120,6 +132,8 @@ class RebasePlanner:
         plan = RebasePlan(request.image, RebaseTarget(goal, replaced), tuple(platforms))
         if not isinstance(whole, Index) or request.platform is not None:
             return plan
+        if plan.is_current:
+            return replace(plan, index=whole)
         made = {one.source.digest: one.rebased.manifest for one in platforms if one.rebased}
         kept = [one.source.digest for one in platforms if one.rebased is None]
         index = rebased_index(whole, made, kept)
@@ -128,6 +142,7 @@ class RebasePlanner:
 
     async def _manifests(self, whole: Manifest | Index, request: RebaseRequest) -> list[Manifest]:
         if isinstance(whole, Manifest):
+            await self._require_platform(whole, request)
             return [whole]
         entries = platforms_of(whole)
         if request.platform is not None:
@@ -143,6 +158,16 @@ class RebasePlanner:
         if len(images) < len(found):
             raise InvalidAnswerError(str(request.image), "an index that lists an index")
         return images
+
+    async def _require_platform(self, manifest: Manifest, request: RebaseRequest) -> None:
+        """Raise NotRebasableError for an image that is not of the platform that is asked for."""
+        wanted = request.platform
+        if wanted is None:
+            return
+        found = (await self.reader.image(request.image, manifest)).platform
+        if (found.os, found.architecture) != (wanted.os, wanted.architecture):
+            why = f"it has no other platform than {found}, and --platform is {wanted}"
+            raise NotRebasableError(f"{why}: leave the option out, or name the image for {wanted}")
 
     async def _platform(self, manifest: Manifest, request: RebaseRequest) -> PlatformPlan:
         image = await self.reader.image(request.image, manifest)

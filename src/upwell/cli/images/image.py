@@ -12,11 +12,12 @@ from typing import Any, override
 import click
 
 from upwell.app.copying import CopySettings, open_copier
+from upwell.cli.core.connection import Session
 from upwell.cli.core.errors import CommandError, Exit
 from upwell.cli.core.examples import examples
 from upwell.cli.core.terminal import echo
 from upwell.cli.images.mirror_mappings import MirrorMapping, read_mappings
-from upwell.cli.images.registry_settings import configured_registries
+from upwell.cli.images.registry_settings import configured_registries, error_text, own_authorities
 from upwell.oci import Platform, Reference
 from upwell.registry.copying import CopyProgress, CopyStep, ImageCopier, WantsPlatform
 from upwell.registry.credentials import default_auth_files
@@ -94,7 +95,10 @@ class _MirrorOptions:
     show_default="none",
     help="Configuration file of `upwell serve` with registries to apply here.",
 )
-def mirror(images: tuple[str, ...], files: tuple[Path, ...], **options: Any) -> None:
+@click.pass_obj
+def mirror(
+    session: Session, /, images: tuple[str, ...], files: tuple[Path, ...], **options: Any
+) -> None:
     """Copy images to other registries, with every platform and the same digests.
 
     An interrupted copy resumes: blobs that the destination has are not sent again. The logins are
@@ -107,13 +111,13 @@ def mirror(images: tuple[str, ...], files: tuple[Path, ...], **options: Any) -> 
     )
     registries = configured_registries(options["config"]) if options["config"] else ()
     auth_files = default_auth_files(os.environ, Path.home())
-    settings = CopySettings(auth_files, registries, insecure=options["insecure"])
+    settings = CopySettings(auth_files, registries, options["insecure"], own_authorities(session))
     try:
         failed = asyncio.run(_mirror(mappings, settings, platforms, behaviour))
     except KeyboardInterrupt:
         raise CommandError("interrupted", Exit.INTERRUPTED) from None
     except RegistryError as error:
-        raise CommandError(str(error)) from error
+        raise CommandError(error_text(error)) from error
     if failed:
         raise CommandError(f"cannot copy {failed} images; see the errors above")
 
@@ -186,7 +190,7 @@ def _handled(error: RegistryError, behaviour: _MirrorOptions) -> int:
     """Report a failure and count it, or raise it, as the options say."""
     if not behaviour.continue_on_error:
         raise error
-    echo(f"error: {error}", err=True)
+    echo(f"error: {error_text(error)}", err=True)
     return 1
 
 

@@ -11,13 +11,14 @@ import click
 
 from upwell.app.rebasing.opening import Rebaser, RebaseSettings, open_rebaser
 from upwell.app.rebasing.planning import RebasePlan, RebaseRequest
+from upwell.cli.core.connection import Session
 from upwell.cli.core.errors import CommandError, Exit
 from upwell.cli.core.examples import examples
 from upwell.cli.core.output import Format, output_option, write_data
 from upwell.cli.core.terminal import echo
 from upwell.cli.images.mirror_mappings import parse
 from upwell.cli.images.rebase_text import plan_data, plan_lines, verdict_lines
-from upwell.cli.images.registry_settings import configured_registries
+from upwell.cli.images.registry_settings import configured_registries, error_text, own_authorities
 from upwell.oci import InvalidManifestError, Platform, Reference
 from upwell.oci.rebase.documents import NotRebasableError
 from upwell.oci.reference import is_tag
@@ -99,7 +100,10 @@ _AT_ONCE = 16
     help="Configuration file of `upwell serve` with registries to apply here.",
 )
 @output_option(Format.TABLE, Format.JSON, Format.YAML)
-def rebase(images: tuple[str, ...], candidates: tuple[str, ...], **options: Any) -> None:
+@click.pass_obj
+def rebase(
+    session: Session, /, images: tuple[str, ...], candidates: tuple[str, ...], **options: Any
+) -> None:
     """Swap the base layers of IMAGE for those of its updated base, in the registry.
 
     Nothing is built, and layers that the registry can mount are not sent. It is done only if
@@ -111,7 +115,9 @@ def rebase(images: tuple[str, ...], candidates: tuple[str, ...], **options: Any)
     requests = _requests([*images, *filter(None, [options["original"]])], candidates, options)
     registries = configured_registries(options["config"]) if options["config"] else ()
     auth_files = default_auth_files(os.environ, Path.home())
-    settings = RebaseSettings(auth_files, registries, options["insecure"], _cache())
+    settings = RebaseSettings(
+        auth_files, registries, options["insecure"], _cache(), own_authorities(session)
+    )
     try:
         outcomes = asyncio.run(_rebase_all(requests, settings, options))
     except KeyboardInterrupt:
@@ -160,10 +166,14 @@ async def _rebase(rebaser: Rebaser, request: RebaseRequest, options: dict[str, A
             blobs = await rebaser.writer.write(plan.images, plan.kept, plan.index, plan.target)
             done = f"{blobs.mounted} mounted, {blobs.sent} sent; {blobs.sent_bytes} bytes"
             echo(done, err=True)
+        if plan.is_tag_alone and not options["dry_run"]:
+            source = plan.image.with_digest(plan.digest)
+            await rebaser.copier.copy(source, plan.target.name)
+            written = True
     except NotRebasableError as error:
         return _Outcome(error=CommandError(f"cannot rebase {request.image}: {error}"))
     except (RegistryError, InvalidManifestError) as error:
-        return _Outcome(error=CommandError(str(error)))
+        return _Outcome(error=CommandError(error_text(error)))
     data = None
     if options["output"] == Format.TABLE:
         _print(plan, options, is_done=written)
@@ -180,8 +190,10 @@ def _print(plan: RebasePlan, options: dict[str, Any], *, is_done: bool) -> None:
         for line in verdict_lines(plan):
             echo(line, err=True)
     if plan.is_current:
-        echo(f"{plan.image} is on its new base already: {plan.digest}")
-    elif _refusal(plan, options) is None:
+        echo(f"{plan.image} is on its new base already: {plan.digest}", err=plan.is_tag_alone)
+    if plan.is_current and not plan.is_tag_alone:
+        return
+    if _refusal(plan, options) is None:
         would = "" if is_done else " (dry run)"
         echo(f"{plan.target.name.with_digest(plan.digest)}{would}")
 

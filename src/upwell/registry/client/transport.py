@@ -35,6 +35,7 @@ from upwell.registry.errors import (
     InvalidAnswerError,
     RegistryError,
     RegistryUnavailableError,
+    UntrustedCertificateError,
 )
 from upwell.registry.hosts import RegistryEndpoint
 
@@ -400,11 +401,8 @@ def _no_connection(failed: NoConnectionError, name: str) -> RegistryError:
     if isinstance(error, ForbiddenAddressError):
         return ForbiddenRegistryError(name, str(error))
     if failed.is_untrusted:
-        why = (
-            "its certificate is not trusted: set `ca-file` (or `insecure`) in a [[registry]] of the"
-            " configuration file, or importPolicy.insecure of the tag"
-        )
-    elif isinstance(error, ssl.SSLError):
+        return UntrustedCertificateError(name)
+    if isinstance(error, ssl.SSLError):
         why = str(error)[:_MAX_WHY] or "no TLS"
         if any(words in why for words in _NO_TLS):
             why = (

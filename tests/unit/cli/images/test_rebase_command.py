@@ -20,6 +20,7 @@ from tests.support.registry.made_images import (
     tar_of,
 )
 from tests.support.registry.registry_proxy import RegistryProxy
+from tests.support.workload.tls_servers import make_certificate, tls_site
 
 from upwell.cli import main
 from upwell.oci import Digest, Index, Manifest, Reference
@@ -112,6 +113,57 @@ async def test_an_image_gets_its_updated_base_and_runs_what_it_ran(setup: Rebase
     assert (await setup.manifest("team/app:1")).digest == image.manifest.digest
     again = await setup.run("HOST/team/app:2")
     assert again.stdout == f"{setup.host}/team/app:2 is on its new base already: {found.digest}\n"
+
+
+async def test_what_is_on_its_base_gets_the_tag_that_is_asked_for(setup: RebaseSetup) -> None:
+    image = await setup.push(APP)
+    tried = await setup.run("HOST/team/app:1", "--tag=second", "--dry-run")
+    with pytest.raises(ManifestUnknownError):
+        await setup.manifest("team/app:second")
+    done = await setup.run("HOST/team/app:1", "--tag=second")
+    elsewhere = await setup.run("HOST/team/app:1", "--tag=HOST/other/app:1", "-o=json")
+
+    name = f"{setup.host}/team/app@{image.manifest.digest}"
+    assert (tried.stdout, done.stdout) == (f"{name} (dry run)\n", f"{name}\n")
+    assert "is on its new base already" in done.stderr
+    data = json.loads(elsewhere.stdout)
+    assert (data["current"], data["written"]) == (True, True)
+    for tag in ("team/app:second", "other/app:1"):
+        assert (await setup.pulled(tag)).digest == image.manifest.digest
+
+
+async def test_a_platform_that_the_image_has_not_is_refused(setup: RebaseSetup) -> None:
+    image = await setup.push(APP)
+    await setup.update_base(NEW)
+    refused = await setup.run("HOST/team/app:1", "--platform=linux/arm64")
+    assert refused.exit_code == 1
+    assert "no other platform than linux/amd64" in refused.stderr
+    assert (await setup.manifest("team/app:1")).digest == image.manifest.digest
+    assert (await setup.run("HOST/team/app:1", "--platform=linux/amd64")).exit_code == 0
+
+
+async def run_main(arguments: list[str]) -> Result:
+    return await asyncio.to_thread(CliRunner().invoke, main, arguments)
+
+
+async def test_the_servers_own_registry_is_trusted_as_the_server(tmp_path: Path) -> None:
+    certificate = make_certificate(tmp_path, "localhost")
+    async with tls_site(certificate, "no manifest") as port:
+        name = f"localhost:{port}/team/app:1"
+        for command in (["rebase", name], ["image", "mirror", name, f"localhost:{port}/b"]):
+            asked = ["--server=https://127.0.0.1:7443", *command]
+            strict = await run_main(asked)
+            trusting = await run_main([f"--ca={certificate.chain}", *asked])
+            other = await run_main(
+                [f"--ca={certificate.chain}", "--server=https://upwell.test", *command]
+            )
+
+            for refused in (strict, other):
+                assert (
+                    "its certificate is not trusted: name its authority by --ca" in refused.stderr
+                )
+            assert trusting.exit_code == 1
+            assert "certificate" not in trusting.stderr
 
 
 async def test_an_unsafe_rebase_is_refused_with_its_reasons_and_forced(setup: RebaseSetup) -> None:
@@ -230,7 +282,9 @@ async def test_every_platform_of_an_index_is_rebased_or_none(setup: RebaseSetup)
         "size": len(about.manifest.raw),
         "platform": {"os": "unknown", "architecture": "unknown"},
     }
-    await push_made_index(setup.pusher, f"{setup.host}/team/multi:1", images, attestation)
+    first = await push_made_index(setup.pusher, f"{setup.host}/team/multi:1", images, attestation)
+    await setup.run("HOST/team/multi:1", "--tag=HOST/other/multi:same")
+    assert (await setup.manifest("other/multi:same")).digest == first.digest
     half = {"amd64": platforms(NEW)["amd64"]}
     await push_made_index(setup.pusher, f"{setup.host}/multi:1", half)
     refused = await setup.run("HOST/team/multi:1")
@@ -249,7 +303,8 @@ async def test_every_platform_of_an_index_is_rebased_or_none(setup: RebaseSetup)
         assert found.manifest.annotations[BASE_DIGEST] == str(new.digest)
         assert found.manifest.annotations[BASE_MANIFEST] == str(child.digest)
     one = await setup.run("HOST/team/multi:1", "--platform=linux/arm64", "--tag=arm")
-    assert "on its new base already" in one.stdout
+    assert one.exit_code == 0, one.output
+    assert (await setup.manifest("team/multi:arm")).digest == index.manifests[1].digest
 
 
 async def test_a_tag_that_was_pushed_to_meanwhile_stays(setup: RebaseSetup) -> None:
