@@ -10,6 +10,7 @@ from tests.support.promotion.pipeline_objects import put_promoted
 from tests.unit.cli.conftest import SHOP_NEW, deployment
 
 from upwell.api.build import Build
+from upwell.policy.rollouts.image_ownership import PROMOTED_ANNOTATION
 from upwell.store.kubernetes_errors import StoreForbiddenError
 
 if TYPE_CHECKING:
@@ -80,19 +81,28 @@ async def test_who_sees_one_namespace_is_told_about_that(
     upwell: Upwell, client: "FakeClient", monkeypatch: pytest.MonkeyPatch
 ) -> None:
     listing = client.list
+    elsewhere = deployment((1, "Complete", SHOP_NEW))
+    note = json.dumps({"pipeline": "ci/fleet", "stage": "production", "containers": ["web"]})
+    annotations = {PROMOTED_ANNOTATION: note}
+    elsewhere["metadata"] = {"name": "fleet", "namespace": "default", "annotations": annotations}
+    await client.put(elsewhere)
 
     async def list_own(kind: Any, *where: Any) -> Any:
-        if not where or not where[0].namespace:
+        if kind.KIND.namespaced and (not where or not where[0].namespace):
             raise StoreForbiddenError("token ci may not list builds in all namespaces")
         return await listing(kind, *where)
 
     monkeypatch.setattr(client, "list", list_own)
 
     explained = await asyncio.to_thread(upwell, "explain", "deploy/shop")
+    own = await asyncio.to_thread(upwell, "status")
     everything = await asyncio.to_thread(upwell, "status", "-A")
 
     assert "release shop-1 was made" in explained.stdout
     assert "showing namespace default only" in explained.stderr
+    [fleet] = [line for line in own.stdout.splitlines() if "Deployment default/fleet" in line]
+    why = "stage production of pipeline ci/fleet sets its images, and your token cannot read it"
+    assert fleet.endswith(f"unknown: {why}")
     assert (everything.exit_code, "may not list builds" in everything.stderr) == (1, True)
 
 
