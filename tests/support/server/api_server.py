@@ -165,8 +165,14 @@ class ApiAnswer:
 
     status: int
     text: str
-    warnings: tuple[str, ...]
+    said: tuple[str, ...]
+    """Every warning."""
     headers: Mapping[str, str]
+
+    @property
+    def warnings(self) -> tuple[str, ...]:
+        """The warnings about the object itself, not about its namespace, which came with it."""
+        return tuple(one for one in self.said if "did not exist and was created" not in one)
 
     @property
     def json(self) -> Any:

@@ -2,6 +2,7 @@
 
 import json
 from collections.abc import Callable
+from contextlib import suppress
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
@@ -185,8 +186,8 @@ class Writer:
         if options.dry_run:
             preview = _with_repository(await self._preview(resource), options.registry)
             return WriteResult(preview, warnings, created=True)
-        if resource.KIND.namespaced:
-            await ensure_namespace(self._store, resource.namespace)
+        if resource.KIND.namespaced and await ensure_namespace(self._store, resource.namespace):
+            warnings += (_made_on_the_way(resource.namespace),)
         stored = await self._store.create(resource.with_metadata(resource_version=None))
         changes = await options.work.computed(lambda: _changes(None, stored, options), options.size)
         shown = _with_repository(stored, options.registry)
@@ -281,15 +282,20 @@ async def permitted(
     return resource
 
 
-async def ensure_namespace(store: Store, name: str) -> None:
-    """Create the namespace unless it exists."""
+def _made_on_the_way(namespace: str) -> str:
+    undo = f"`oc delete project {namespace}` if that is a mistake"
+    return f"namespace {namespace} did not exist and was created: {undo}"
+
+
+async def ensure_namespace(store: Store, name: str) -> bool:
+    """Create the namespace unless it exists; return True if it did not."""
     try:
         await store.get(Namespace, "", name)
     except NotFoundError:
-        try:
+        with suppress(AlreadyExistsError):  # another request was faster
             await store.create(Namespace(metadata=ObjectMeta(name=name)))
-        except AlreadyExistsError:
-            return  # another request was faster
+            return True
+    return False
 
 
 async def _refuse_in_ending_namespace(store: Store, new: Resource) -> None:

@@ -38,8 +38,11 @@ async def test_a_created_object_can_be_read_listed_replaced_and_deleted(api: Api
 
 async def test_an_object_brings_its_namespace_into_being(api: Api) -> None:
     assert [*names(await api.get("/api/v1/namespaces"))] == ["default"]
-    await api.send("POST", MAPS, config_map("one"))
+    made = await api.send("POST", MAPS, config_map("one"))
     assert [*names(await api.get("/api/v1/namespaces"))] == ["default", "shop"]
+    [said] = made.said
+    assert "namespace shop did not exist and was created: `oc delete project shop`" in said
+    assert (await api.send("POST", MAPS, config_map("two"))).said == ()
 
 
 async def test_a_deleted_namespace_takes_its_objects_along(api: Api) -> None:
