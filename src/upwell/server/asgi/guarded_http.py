@@ -28,7 +28,7 @@ from upwell.server.asgi.connections import ConnectionTable, TrackedConnection
 from upwell.server.asgi.guarded_websocket import GuardedWebSocketProtocol
 from upwell.server.asgi.reader_pace import ReaderPace
 from upwell.server.asgi.reads import LEAST_BYTES, BodyPieces, next_size
-from upwell.server.asgi.send_buffers import keep_little_unsent
+from upwell.server.asgi.send_buffers import keep_little_unsent, reset
 from upwell.server.auth.request_info import IDENTIFY
 from upwell.server.http.errors import ApiError, status_of
 from upwell.server.http.streaming import CutOffAnswerError
@@ -148,7 +148,7 @@ class GuardedHttpProtocol(HttpToolsProtocol):
         self._ignores = True
         if not self._parses:
             self.parser = cast("Any", None)
-        self.transport.abort()
+        reset(self.transport)
 
     def _let_go(self) -> None:
         """Break the circles of references, so that all of it goes without the collector.
@@ -374,7 +374,7 @@ class GuardedHttpProtocol(HttpToolsProtocol):
         if self.transport.is_closing():
             return
         if not self._tracked.is_idle:
-            self.transport.abort()
+            reset(self.transport)
             return
         self.transport.write(_refusal(code, why))
         if self.transport.can_write_eof():
@@ -389,11 +389,11 @@ class GuardedHttpProtocol(HttpToolsProtocol):
             self._reader.begin(self.transport, now)  # what is left to be sent may never be taken
         if self._refused_since is not None:
             if now - self._refused_since > _LINGER_SECONDS:
-                self.transport.abort()
+                reset(self.transport)
         elif self._reader.is_over(self.transport, now):
             if not is_closing:
                 self._table.refuse("slow-reader")
-            self.transport.abort()
+            reset(self.transport)
         elif self._tracked.is_idle and self._head_seconds(now) > self._limits.head_seconds:
             self._expire_head()
 

@@ -17,7 +17,7 @@ from uvicorn.protocols.websockets.wsproto_impl import WSProtocol
 from wsproto.events import BytesMessage, Ping, TextMessage
 
 from upwell.server.asgi.connections import ConnectionTable, TrackedConnection
-from upwell.server.asgi.send_buffers import keep_little_unsent
+from upwell.server.asgi.send_buffers import keep_little_unsent, reset
 
 _FEW_BYTES = 4 * 1024
 """Of one read as long as messages are short: each is some microseconds of the loop."""
@@ -57,7 +57,7 @@ class GuardedWebSocketProtocol(WSProtocol):
         """Begin."""
         super().connection_made(transport)
         keep_little_unsent(transport)
-        self._tracked.abort = transport.abort
+        self._tracked.abort = partial(reset, transport)
         self._tracked.expire = self._expire
         self._pace(_FEW_BYTES)
 
@@ -165,4 +165,4 @@ class GuardedWebSocketProtocol(WSProtocol):
             return
         if now - self._blocked_since > self._table.limits.stalled_seconds:
             self._table.refuse("slow-reader")
-            self.transport.abort()
+            reset(self.transport)

@@ -467,6 +467,21 @@ async def test_who_reads_a_trickle_is_cut_off(serving: Served) -> None:
     assert taken < MIB
 
 
+async def test_of_an_answer_that_is_cut_off_the_kernel_keeps_nothing(serving: Served) -> None:
+    """Else it would go on sending what it has, for as long as somebody takes a little of it."""
+    async with serving(ConnectionLimits(write_seconds=0.1)) as server:
+        server.app.answer = b"a" * (16 * MIB)
+        with socket.socket() as client:
+            client.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4096)
+            client.connect(("127.0.0.1", server.port))
+            client.send(b"GET /a HTTP/1.1\r\n" + HOST + b"\r\n")
+            await server.until(lambda: server.table.refused["slow-reader"] == 1)
+            await server.until(lambda: server.table.count == 0)
+            with pytest.raises(ConnectionResetError):
+                while client.recv(MIB):
+                    pass
+
+
 async def test_of_a_stream_that_nobody_reads_little_is_made(serving: Served) -> None:
     """The kernel would take 4 MiB of each; the client's half here keeps as little as it may."""
     async with serving(ConnectionLimits(write_seconds=0.3)) as server:
