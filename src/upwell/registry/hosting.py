@@ -180,6 +180,10 @@ class HostedRegistry(InternalRegistry, Protocol):
         """Return the bytes of a manifest; raises ManifestUnknownError."""
         ...
 
+    async def check_manifest(self, push: ManifestPush) -> None:
+        """Raise what `put_manifest` would raise of a manifest, and store nothing."""
+        ...
+
     async def put_manifest(self, push: ManifestPush) -> ManifestEntry:
         """Check and store a manifest, and set its tag.
 

@@ -118,11 +118,15 @@ async def test_what_is_not_there_is_named(hosted: HostedRegistry) -> None:
 
 async def test_a_manifest_needs_its_content_unless_it_is_sparse(hosted: HostedRegistry) -> None:
     wanted = ManifestPush(APP, image(), MediaType.OCI_MANIFEST, "v1")
-    with pytest.raises(ManifestContentUnknownError) as caught:
-        await hosted.put_manifest(wanted)
-    assert caught.value.missing == (BLOB,)
+    for accept in (hosted.check_manifest, hosted.put_manifest):
+        with pytest.raises(ManifestContentUnknownError) as caught:
+            await accept(wanted)
+        assert caught.value.missing == (BLOB,)
 
     sparse = ManifestPush(APP, image(), MediaType.OCI_MANIFEST, "v1", sparse=True)
+    await hosted.check_manifest(sparse)
+    with pytest.raises(ManifestUnknownError):
+        await hosted.find_manifest(APP, "v1")
     assert (await hosted.put_manifest(sparse)).digest == Digest.of(image())
 
 

@@ -333,14 +333,25 @@ class EmbeddedRegistry:
             return raw
         raise ManifestUnknownError(self._reference(repository, digest))
 
+    async def check_manifest(self, push: ManifestPush) -> None:
+        """Raise what the document, its content or its tag would be refused for."""
+        with storing(push.repository):
+            quota = await self._quota(push.repository)
+            repository = await asyncio.to_thread(self._repositories.create, push.repository)
+            await asyncio.to_thread(repository.check_manifest, self._complete(push), quota)
+
     async def put_manifest(self, push: ManifestPush) -> ManifestEntry:
         """Check and store a manifest, and set its tag."""
-        if self._limits.sparse_indexes and _is_index(push.media_type):
-            push = replace(push, sparse=True)
+        push = self._complete(push)
         with storing(push.repository):
             quota = await self._quota(push.repository)
             repository = await asyncio.to_thread(self._repositories.create, push.repository)
             return await run_whole(repository.put_manifest, push, self._hint(push.actor), quota)
+
+    def _complete(self, push: ManifestPush) -> ManifestPush:
+        """Return a push with the setting that indexes may be sparse."""
+        is_sparse = self._limits.sparse_indexes and _is_index(push.media_type)
+        return replace(push, sparse=True) if is_sparse else push
 
     async def tag_names(self, repository: str) -> Sequence[str]:
         """List every tag, sorted."""

@@ -128,18 +128,10 @@ class Repository:
         self, push: ManifestPush, tagged: TagHook, quota: StorageQuota | None = None
     ) -> ManifestEntry:
         """Store a manifest and set its tag; see HostedRegistry.put_manifest."""
-        digest = push.digest or Digest.of(push.raw)
-        if not digest.matches(push.raw):
-            raise DigestMismatchError(
-                self.name, digest, Digest.of(push.raw, algorithm=digest.algorithm)
-            )
-        entry, needs = _examine(push.raw, digest, push.media_type)
         with self._lock:
-            missing = [item.digest for item in needs if not self._holds(item.digest)]
-            if missing and not push.sparse:
-                raise ManifestContentUnknownError(self.name, list(dict.fromkeys(missing)))
+            entry = self.check_manifest(push, quota)
+            digest = entry.digest
             link = self.manifest_link(digest)
-            self._require_tag(push.tag, quota)
             if digest in self.manifests and self.read(digest) is not None:
                 self._contents.integrity.touch(link)  # its age counts from the last push
             else:
@@ -151,6 +143,23 @@ class Repository:
             if push.tag is not None:
                 self.set_tag(push.tag, digest, tagged)
         return self.manifests[digest]
+
+    def check_manifest(
+        self, push: ManifestPush, quota: StorageQuota | None = None
+    ) -> ManifestEntry:
+        """Return what to remember of a manifest; raises what it is refused for."""
+        digest = push.digest or Digest.of(push.raw)
+        if not digest.matches(push.raw):
+            raise DigestMismatchError(
+                self.name, digest, Digest.of(push.raw, algorithm=digest.algorithm)
+            )
+        entry, needs = _examine(push.raw, digest, push.media_type)
+        with self._lock:
+            missing = [item.digest for item in needs if not self._holds(item.digest)]
+            if missing and not push.sparse:
+                raise ManifestContentUnknownError(self.name, list(dict.fromkeys(missing)))
+            self._require_tag(push.tag, quota)
+        return entry
 
     def set_tag(self, tag: str, digest: Digest, tagged: TagHook) -> bool:
         """Point `tag` at a manifest, atomically; False when there is no such manifest.

@@ -9,7 +9,7 @@ from starlette.requests import Request
 from upwell.api.core import Namespace
 from upwell.api.image import ImageStream
 from upwell.api.meta import Resource
-from upwell.oci import Digest, InvalidManifestError, parse_manifest
+from upwell.oci import Digest
 from upwell.policy.access.roles import MIRROR_NAMESPACE
 from upwell.policy.images.repository_tags import effective_tags
 from upwell.policy.images.streams import is_image_tag, without_record
@@ -37,18 +37,18 @@ class PushedStreams:
         self._pauses = pauses
 
     async def require(self, registry: HostedRegistry, request: Request, push: ManifestPush) -> None:
-        """Make the stream of a push unless there is one; raises DistributionError.
+        """Make the stream of a push unless there is one; raises DistributionError, RegistryError.
 
         None is made for what has no stream: repositories of more than two parts, copies of upstream
-        images, tags of inputs and of signatures. A namespace that does not exist gets none.
+        images, tags of inputs and of signatures; nor for a manifest that the registry refuses. A
+        namespace that does not exist gets none.
         """
         namespace, _, name = push.repository.partition("/")
         if push.tag is None or not is_image_tag(push.tag) or not name or "/" in name:
             return
         if namespace == MIRROR_NAMESPACE or await self._has(ImageStream, namespace, name):
             return
-        if not _is_manifest(push):
-            return  # which the registry refuses
+        await registry.check_manifest(push)
         if await self._has(Namespace, "", namespace):
             await self._create(request, namespace, name)
         elif not await _has_tags(registry, push.repository):  # else what worked before goes on
@@ -113,11 +113,3 @@ async def _has_tags(registry: HostedRegistry, repository: str) -> bool:
         return bool(await registry.tag_names(repository))
     except RepositoryUnknownError:
         return False
-
-
-def _is_manifest(push: ManifestPush) -> bool:
-    try:
-        parse_manifest(push.raw, push.media_type)
-    except InvalidManifestError:
-        return False
-    return True

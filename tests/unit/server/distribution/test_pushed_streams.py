@@ -144,6 +144,15 @@ async def test_what_is_no_image_of_a_stream_makes_none(pushes: Pushes) -> None:
     assert (await pushes.api.store.list(ImageStream)).items == []
 
 
+async def test_what_the_registry_refuses_makes_no_stream(pushes: Pushes) -> None:
+    document = json.loads(image())
+    document["config"]["digest"] = str(Digest.of(b"never pushed"))
+    answer = await pushes.push("ann", "shop/app:1", json.dumps(document).encode())
+    assert answer.status == 404
+    assert json.loads(answer.text)["errors"][0]["code"] == "MANIFEST_BLOB_UNKNOWN"
+    assert (await pushes.api.store.list(ImageStream)).items == []
+
+
 async def test_builds_make_no_streams(pushes: Pushes) -> None:
     assert (await pushes.push(pushes.builds.to_push("shop"), "shop/app:1")).status == 201
     with pushes.builds.of_build("shop/app-1", (), "shop/other") as token:
