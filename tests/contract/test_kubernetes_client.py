@@ -146,6 +146,16 @@ async def test_names_are_told_without_the_objects(client: KubernetesStore) -> No
     assert await client.names(ConfigMap, NAMESPACE, 2) == ["a", "b"]
 
 
+async def test_names_take_a_small_answer(own: KubernetesStore) -> None:
+    annotations = {"note": "x" * 250_000}
+    for name in "abcde":
+        metadata = ObjectMeta(name=name, namespace=NAMESPACE, annotations=annotations)
+        await own.create(ConfigMap(metadata=metadata))
+    assert await own.names(ConfigMap, NAMESPACE, 2) == ["a", "b"]
+    with pytest.raises(StoreError, match="more than"):
+        await own.names(ConfigMap, NAMESPACE, 5)
+
+
 async def test_the_server_tells_its_version(client: KubernetesStore) -> None:
     assert json.loads(await client.get_raw("/version"))["major"] == "1"
     with pytest.raises(RejectedError, match="/none"):

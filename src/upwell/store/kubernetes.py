@@ -39,6 +39,8 @@ from upwell.store.retry import update_with_retry
 _PAGE = 500
 """Objects in one answer to a list."""
 _METADATA_LIST = "application/json;as=PartialObjectMetadataList;g=meta.k8s.io;v=v1"
+_NAMES_BYTES = 1024 * 1024
+"""Of an answer that is asked for its names."""
 _WATCH_SECONDS = 240
 """After these the server ends a watch; it goes on from the last position."""
 
@@ -97,7 +99,8 @@ class KubernetesStore:
         """Return the names of objects, the first `most` of them, in one small answer."""
         request = _about(kind, namespace, "", "GET")
         params = {"limit": str(most)}
-        answer = await self._api.ask(replace(request, params=params, accept=_METADATA_LIST))
+        request = replace(request, params=params, accept=_METADATA_LIST, most_bytes=_NAMES_BYTES)
+        answer = await self._api.ask(request)
         items = answer.document.get("items") or ()
         return [str(one["metadata"]["name"]) for one in items]
 

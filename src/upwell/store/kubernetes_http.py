@@ -51,6 +51,8 @@ class ApiRequest:
     collection: bool = False
     """The request goes to the collection, though its key has a name."""
     accept: str = "application/json"
+    most_bytes: int = MAX_ANSWER_BYTES
+    """Of the answer, if it is read whole."""
 
     @property
     def path(self) -> str:
@@ -92,7 +94,7 @@ class ApiConnection:
         """Send `request` and return its JSON answer."""
         limits = self._whole if request.content is None else _STREAM
         async with self._open(request, limits) as answer:
-            body = await _read_at_most(MAX_ANSWER_BYTES, answer)
+            body = await _read_at_most(request.most_bytes, answer)
             warnings = _warnings(answer.header("warning"))
         return ApiResponse(parse_object(body, str(request.key)), warnings)
 

@@ -1,7 +1,8 @@
 """Completion in a shell: kinds, and names of objects, namespaces and containers.
 
 It asks the server in a small request with a deadline. Where there is no server, or it refuses,
-nothing is completed, and nothing is said.
+nothing is completed, and nothing is said. What a shell is given are names: whatever else a server
+says would be text of its own on somebody's command line.
 """
 
 import asyncio
@@ -21,6 +22,8 @@ _SECONDS = 1.0
 """For the whole answer: a shell waits for it."""
 _MOST = 500
 """Names in one answer."""
+_NAME = re.compile(r"[A-Za-z0-9](?:[-A-Za-z0-9._:@]{0,251}[A-Za-z0-9])?")
+"""RFC 1123, and what names of images, tags and users have besides; nothing that a shell expands."""
 
 _WORKLOADS = ("deployments", "deploymentconfigs", "statefulsets", "daemonsets")
 _KINDS_OF: Mapping[str, Sequence[str]] = {
@@ -182,7 +185,7 @@ def _containers_in(spec: Any) -> Iterator[str]:
 
 
 def _answer(session: Session, ask: Callable[[ApiClient], Awaitable[list[str]]]) -> list[str]:
-    """Return what a server answers in time; nothing of one that refuses, or is not there."""
+    """Return the names that a server answers in time; none of one that refuses, or is not there."""
 
     async def asked() -> list[str]:
         async with (
@@ -192,6 +195,6 @@ def _answer(session: Session, ask: Callable[[ApiClient], Awaitable[list[str]]]) 
             return await ask(client)
 
     try:
-        return asyncio.run(asked())
+        return [one for one in asyncio.run(asked()) if _NAME.fullmatch(one)]
     except (StoreError, OSError, ValueError):  # among them TimeoutError
         return []

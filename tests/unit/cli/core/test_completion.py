@@ -148,3 +148,39 @@ async def test_without_an_answer_in_time_there_are_no_names(
         assert await asyncio.to_thread(completed, filled, "get deployment ") == []
         assert "deployments" in await asyncio.to_thread(completed, filled, "get ")
     assert capsys.readouterr() == ("", "")
+
+
+@pytest.mark.parametrize(
+    "forged",
+    [
+        "a\nplain,b",
+        "a\rb",
+        "\x1b]0;title\x07",
+        "a,b",
+        "$(id)",
+        "-rf",
+        "../a",
+        "a b",
+        "a\n",
+        "",
+        "é",
+    ],
+)
+async def test_a_server_gives_a_shell_names_alone(
+    filled: FakeClient, monkeypatch: pytest.MonkeyPatch, forged: str
+) -> None:
+    told = [forged, "shop", "app.v1", "sha256:0123"]
+
+    async def names(*_: object) -> Sequence[str]:
+        return told
+
+    async def get(*_: object) -> Resource:
+        containers = [{"name": one} for one in told]
+        return decode({**OBJECTS[2], "spec": {"containers": containers}})
+
+    monkeypatch.setattr(filled, "names", names)
+    monkeypatch.setattr(filled, "get", get)
+    found = await asyncio.to_thread(completed, filled, "get image ")
+    assert found == ["shop", "app.v1", "sha256:0123"]
+    found = await asyncio.to_thread(completed, filled, "exec shop-1 -c ")
+    assert forged not in found
