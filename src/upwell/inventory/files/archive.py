@@ -35,14 +35,18 @@ def run(source: IO[bytes], argument: Mapping[str, int]) -> Mapping[str, Any]:
     """Return the entries of a layer, and the hash of its uncompressed content.
 
     `argument` has the limits `unpacked` and `elf` (bytes), `entries` and `characters`: of links and
-    of paths with all folders above them, which a reader may ask for. Raises ValueError for what it
-    cannot read.
+    of paths with all folders above them, which a reader may ask for. A layer that is compressed may
+    unpack to `least` bytes, and to `ratio` times its own size more: a few megabytes that take
+    minutes are no layer. Raises ValueError for what it cannot read.
     """
+    size = source.seek(0, io.SEEK_END)
+    source.seek(0)
+    unpacked = min(argument["unpacked"], argument["least"] + argument["ratio"] * size)
     reading = _Reading(argument)
     try:
         with uncompressed(source) as stream:
-            hashed = _HashedStream(stream, argument["unpacked"])
-            for archive, entry in BoundedTar(cast("IO[bytes]", hashed), argument["unpacked"]):
+            hashed = _HashedStream(stream, unpacked)
+            for archive, entry in BoundedTar(cast("IO[bytes]", hashed), unpacked):
                 reading.add(archive, entry)
             hashed.drain()
     except (tarfile.TarError, zlib.error, EOFError, gzip.BadGzipFile) as error:

@@ -21,13 +21,15 @@ from upwell.machine.private_file import write_private
 from upwell.oci import Descriptor, Digest
 from upwell.workers.interface import MIB
 
-FACTS_VERSION = 1
+FACTS_VERSION = 2
 """Raised with any limit and any fact: what was found under another is found anew."""
 _MAX_RESULT_BYTES = 256 * MIB
 _TASK = LayerTask(
     "upwell.inventory.files.archive",
     {
         "unpacked": MAX_UNPACKED_BYTES,
+        "least": 2 * 1024 * MIB,
+        "ratio": 32,
         "elf": 128 * MIB,
         "entries": 400_000,
         "characters": 200_000_000,

@@ -1,6 +1,7 @@
 """Files of layers, as a worker reads them, and as they are kept."""
 
 import io
+import os
 import shutil
 import tarfile
 from pathlib import Path
@@ -15,7 +16,14 @@ from upwell.inventory.files.scanning import FileScanner, layer_files
 from upwell.inventory.interface import EntryKind, InventoryError, LayerFiles
 from upwell.oci import Digest
 
-LIMITS = {"unpacked": 2**30, "elf": 2**27, "entries": 100, "characters": 10_000}
+LIMITS = {
+    "unpacked": 2**30,
+    "least": 2**20,
+    "ratio": 32,
+    "elf": 2**27,
+    "entries": 100,
+    "characters": 10_000,
+}
 
 
 def read(archive: bytes, **limits: int) -> LayerFiles:
@@ -94,6 +102,8 @@ def test_what_follows_the_archive_is_a_part_of_the_layer() -> None:
         (tar_of({"a" * 50: b""}), {"characters": 40}),
         (tar_of({"a/" * 40 + "a": b""}), {"characters": 3000}),
         (tar_of({"a": b"\0" * 5000}), {"unpacked": 3000}),
+        (compressed(tar_of({"a": b"\0" * 2**22})), {}),
+        (compressed(tar_of({"a": b"a"}) + b"\0" * 2**22), {}),
         (compressed(tar_of({"a": b"a"}))[:-9], {}),
         (b"no archive", {}),
     ],
@@ -103,6 +113,11 @@ def test_what_is_beyond_a_limit_or_no_archive_is_refused(
 ) -> None:
     with pytest.raises(ValueError, match=r"."):
         read(raw, **limits)
+
+
+def test_a_large_layer_may_unpack_to_many_times_its_size() -> None:
+    content = os.urandom(2**20) + b"\0" * 2**24
+    assert read(compressed(tar_of({"a": content})), least=0).entries["a"].size == len(content)
 
 
 def test_programs_say_what_they_need_and_libraries_what_they_have() -> None:
