@@ -2,6 +2,7 @@
 
 import faulthandler
 import gc
+import os
 import signal
 from collections import Counter
 from pathlib import Path
@@ -39,6 +40,12 @@ def pytest_sessionstart() -> None:
     if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
         signal.signal(signal.SIGINT, signal.default_int_handler)
     signal.signal(signal.SIGTERM, lambda *_: signal.raise_signal(signal.SIGINT))
+
+
+@pytest.fixture(scope="session", autouse=True)
+def _no_logins_of_the_user(tmp_path_factory: pytest.TempPathFactory) -> None:
+    """Keep what the developer has logged in to out of all commands that tests run."""
+    os.environ["XDG_CONFIG_HOME"] = str(tmp_path_factory.mktemp("config"))
 
 
 @pytest.hookimpl(tryfirst=True)
