@@ -6,14 +6,12 @@ from contextlib import suppress
 
 from starlette.requests import Request
 
-from upwell.api.core import Namespace
 from upwell.api.image import ImageStream
 from upwell.api.meta import Resource
 from upwell.oci import Digest
 from upwell.policy.access.roles import MIRROR_NAMESPACE
 from upwell.policy.images.repository_tags import effective_tags
 from upwell.policy.images.streams import is_image_tag, without_record
-from upwell.registry.errors import RepositoryUnknownError
 from upwell.registry.hosting import HostedRegistry, ManifestPush
 from upwell.server.distribution.requests import DistributionError
 from upwell.store.interface import NotFoundError, Store
@@ -49,11 +47,7 @@ class PushedStreams:
         if namespace == MIRROR_NAMESPACE or await self._has(ImageStream, namespace, name):
             return
         await registry.check_manifest(push)
-        if await self._has(Namespace, "", namespace):
-            await self._create(request, namespace, name)
-        elif not await _has_tags(registry, push.repository):  # else what worked before goes on
-            message = f"namespace {namespace} does not exist: `oc new-project {namespace}` makes it"
-            raise DistributionError(404, "NAME_UNKNOWN", message)
+        await self._create(request, namespace, name)
 
     async def wait_for(self, push: ManifestPush, digest: Digest) -> None:
         """Wait, a few seconds at the most, until the stream names what was pushed to a tag.
@@ -106,10 +100,3 @@ class PushedStreams:
 
 def _is_imported(stream: ImageStream, tag: str) -> bool:
     return any(one.name == tag and one.from_ is not None for one in effective_tags(stream))
-
-
-async def _has_tags(registry: HostedRegistry, repository: str) -> bool:
-    try:
-        return bool(await registry.tag_names(repository))
-    except RepositoryUnknownError:
-        return False

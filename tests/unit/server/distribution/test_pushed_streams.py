@@ -165,12 +165,13 @@ async def test_who_has_no_right_to_push_makes_nothing(pushes: Pushes) -> None:
     assert await pushes.stream("bank", "app") is None
 
 
-async def test_a_namespace_that_does_not_exist_is_said(pushes: Pushes) -> None:
-    answer = await pushes.push("admin", "shpo/app:1")
-    assert answer.status == 404
-    assert told(answer) == "namespace shpo does not exist: `oc new-project shpo` makes it"
+async def test_a_push_brings_its_namespace_into_being_as_an_object_does(pushes: Pushes) -> None:
+    assert (await pushes.push("ann", "bank2/app:1")).status == 403
     with pytest.raises(NotFoundError):
-        await pushes.api.store.get(Namespace, "", "shpo")
+        await pushes.api.store.get(Namespace, "", "bank2")
+    assert (await pushes.push("admin", "fresh/app:1")).status == 201
+    assert await pushes.stream("fresh", "app") is not None
+    await pushes.api.store.get(Namespace, "", "fresh")
 
     await push(pushes.registry, "older/app")  # from before a push made streams
     assert (await pushes.push("admin", "older/app:1")).status == 201
