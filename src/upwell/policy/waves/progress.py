@@ -21,6 +21,7 @@ from upwell.oci import Digest, Reference
 from upwell.policy.explain.freshness import Snapshot
 from upwell.policy.explain.graph import Node
 from upwell.policy.health.builds import outcome_of
+from upwell.policy.images.streams import StreamTag
 from upwell.policy.rollouts.summary import RolloutState, rollout_of
 from upwell.policy.waves.estimate import Estimate
 from upwell.policy.waves.impact import Impact, PlannedStep, StepAction
@@ -68,10 +69,16 @@ def new_wave(move: ImageMove, name: str) -> Wave:
     return Wave(metadata=ObjectMeta(name=name), spec=spec)
 
 
-def has_moved_on(impact: Impact) -> bool:
-    """Return True if no tag that imports the image has the digest any more."""
+def has_moved_on(wave: Wave, impact: Impact, snapshot: Snapshot) -> bool:
+    """Return True if upstream has moved on: no tag has the digest, and one has got another since.
+
+    That nobody imports it any more is no change of the image.
+    """
     imports = [one for one in impact.steps.values() if one.action is StepAction.IMPORT]
-    return bool(imports) and not any(one.done for one in imports)
+    latest = [snapshot.latest(one.node) for one in imports if isinstance(one.node, StreamTag)]
+    began = wave.spec.changed
+    newer = [one for one in latest if one is not None and began is not None and one.created > began]
+    return bool(newer) and not any(one.done for one in imports)
 
 
 def beyond_kept(waves: Iterable[Wave], image: str) -> list[Wave]:
@@ -90,10 +97,10 @@ def wave_status(
     workloads = _count(steps, _WORKLOADS, failed.keys())
     left = [one for one in steps if not one.done and one.action in {*_BUILDS, *_WORKLOADS}]
     goes_on = any(one.arrives and one.node not in failed for one in left)
-    if not left:
-        phase = WavePhase.COMPLETE
-    elif wave.spec.paused:
+    if wave.spec.paused:  # whoever may delete the last that waits does not end a pause by that
         phase = WavePhase.PAUSED
+    elif not left:
+        phase = WavePhase.COMPLETE
     else:
         phase = WavePhase.RUNNING if goes_on else WavePhase.WAITING
     return WaveStatus(

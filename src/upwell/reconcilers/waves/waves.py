@@ -112,7 +112,7 @@ class Waves:
     async def _tell(self, wave: Wave) -> None:
         now = self._clock()
         impact, snapshot, expected = await self._look(wave.spec.image, wave.spec.digest)
-        if has_moved_on(impact):
+        if has_moved_on(wave, impact, snapshot):
             status = superseded_status(wave, now)
         else:
             status = wave_status(wave, impact, snapshot, expected, now)

@@ -23,6 +23,9 @@ _LOCAL = "localhost"
 _MOST = 20_000
 """Pairs that are remembered; the registry is asked about others."""
 
+_UNASKED = "unasked"
+"""In a line: the namespace runs the image, as its registry could not be asked."""
+
 type _Pair = tuple[str, str]
 """Namespace, and image."""
 
@@ -32,7 +35,10 @@ class GivenImages:
 
     def __init__(self, file: Path) -> None:
         self._file = file
-        self._pairs: dict[_Pair, None] = {}
+        self._pairs: dict[_Pair, bool] = {}
+        """True: a registry has given it; False: nobody could ask."""
+        self._trusted: set[_Pair] = set()
+        """Pairs of the latter sort that count as given until this process ends."""
 
     def load(self) -> None:
         """Read the file; blocks. Of what it does not say, in whole lines, registries are asked."""
@@ -44,46 +50,58 @@ class GivenImages:
             _log.warning("given images not read", extra={"why": str(error)})
             return
         lines = text.splitlines()
-        known = [pair for pair in map(_pair_of, lines) if pair is not None]
-        self._pairs = dict.fromkeys(known[-_MOST:])
+        known = [entry for entry in map(_entry_of, lines) if entry is not None]
+        self._pairs = dict(known[-_MOST:])
         if len(self._pairs) != len(lines) or not text.endswith("\n"):
+            whole = "".join(_line(pair, given=given) for pair, given in self._pairs.items())
             with suppress(OSError):  # then it is mended at the next start
-                write_private(self._file, "".join(map(_line, self._pairs)).encode(), synced=False)
+                write_private(self._file, whole.encode(), synced=False)
 
     def has(self, namespace: str, image: Reference) -> bool:
         """Return True if the image is known to have been given to the namespace, or to all."""
         if image.registry == _LOCAL:
             return True
-        return any((one, str(image)) in self._pairs for one in (namespace, EVERYBODY))
+        pairs = [(one, str(image)) for one in (namespace, EVERYBODY)]
+        return any(self._pairs.get(one) or one in self._trusted for one in pairs)
+
+    def is_doubtful(self, namespace: str, image: Reference) -> bool:
+        """Return True if what the namespace runs of the image proves nothing: nobody was asked."""
+        return self._pairs.get((namespace, str(image))) is False
 
     def add(self, namespace: str, image: Reference) -> None:
         """Note that a registry gave an image; a full disk loses that at the next start."""
-        pair = (namespace, str(image))
-        if pair in self._pairs:
+        self._note((namespace, str(image)), given=True)
+
+    def trust(self, namespace: str, image: Reference) -> None:
+        """Count an image as given until this process ends: its registry cannot be asked."""
+        self._trusted.add((namespace, str(image)))
+        self._note((namespace, str(image)), given=False)
+
+    def _note(self, pair: _Pair, *, given: bool) -> None:
+        if self._pairs.get(pair) is given:
             return
-        self.trust(namespace, image)
+        self._pairs.pop(pair, None)
+        self._pairs[pair] = given
+        if len(self._pairs) > _MOST:
+            del self._pairs[next(iter(self._pairs))]
         try:
             descriptor = os.open(self._file, os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o600)
             with open(descriptor, "w") as file:  # noqa: PTH123 - the descriptor has the mode already
-                file.write(_line(pair))
+                file.write(_line(pair, given=given))
         except OSError as error:
             _log.warning("given image not noted", extra={"image": pair[1], "why": str(error)})
 
-    def trust(self, namespace: str, image: Reference) -> None:
-        """Count an image as given to a namespace until this process ends."""
-        self._pairs[namespace, str(image)] = None
-        if len(self._pairs) > _MOST:
-            del self._pairs[next(iter(self._pairs))]
+
+def _line(pair: _Pair, *, given: bool) -> str:
+    return json.dumps(pair if given else (*pair, _UNASKED)) + "\n"
 
 
-def _line(pair: _Pair) -> str:
-    return json.dumps(pair) + "\n"
-
-
-def _pair_of(line: str) -> _Pair | None:
-    """Return the pair of a line; None where it was not written whole."""
+def _entry_of(line: str) -> tuple[_Pair, bool] | None:
+    """Return what a line says; None where it was not written whole."""
     with suppress(ValueError):
         match json.loads(line):
             case [str(namespace), str(image)]:
-                return namespace, image
+                return (namespace, image), True
+            case [str(namespace), str(image), str()]:
+                return (namespace, image), False
     return None

@@ -174,6 +174,8 @@ class Pulls:
             return False
         if self._given.has(namespace, image):
             return True
+        if self._given.is_doubtful(namespace, image):
+            return False
         if await self._runs(namespace, image):
             self._given.add(namespace, image)
             return True

@@ -11,7 +11,7 @@ from tests.support.builds.build_namespace import (
 )
 
 from upwell.api.apps import Deployment
-from upwell.api.build import BuildOutputStatus, BuildOutputTo, BuildPhase
+from upwell.api.build import BuildConfig, BuildOutputStatus, BuildOutputTo, BuildPhase
 from upwell.api.image import ImageStream, ImportState
 from upwell.api.meta import ObjectKey, ObjectMeta
 from upwell.api.waves.wave import Wave, WavePhase, WaveSpec
@@ -199,6 +199,28 @@ async def test_a_pause_holds_who_imports_one_manifest_of_the_index(setup: WavesN
 
     await setup.reconcile("base")
     assert (await setup.current("base")).reason == "WavePaused"
+
+
+@pytest.mark.parametrize("gone", ["what stands on it", "the stream"])
+async def test_a_pause_outlives_what_others_delete(setup: WavesNamespace, gone: str) -> None:
+    setup.clock.advance(10)
+    await setup.imports("new")
+    [wave] = await setup.all()
+    spec = wave.spec.model_copy(update={"paused": True})
+    await setup.store.update(wave.model_copy(update={"spec": spec}))
+    if gone == "the stream":
+        await setup.store.delete(ImageStream, NAMESPACE, "debian")
+    else:
+        for name in ("base", "app"):
+            await setup.store.delete(BuildConfig, NAMESPACE, name)
+    await setup.wave_index.ready()
+
+    [paused] = await setup.all()
+    assert paused.status.phase is WavePhase.PAUSED
+    await setup.config("third", "debian:latest", [IMAGE_TRIGGER])
+    if gone != "the stream":
+        await setup.reconcile("third")
+        assert (await setup.current("third")).reason == "WavePaused"
 
 
 async def test_a_failed_build_stops_the_wave_and_is_told(setup: WavesNamespace) -> None:

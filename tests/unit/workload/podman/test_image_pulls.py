@@ -344,6 +344,41 @@ async def test_what_lies_here_unknown_is_used_if_its_registry_cannot_be_asked(
                 await it.pulls.are_needed(instance(), restarts=0)
 
 
+async def test_what_nobody_could_ask_about_is_asked_after_the_next_start(tmp_path: Path) -> None:
+    file = tmp_path / "given-images"
+    async with pulling(given=file) as it:
+        it.api.present.add(BY_DIGEST)
+        it.api.fault = "pinging registry.test: dial tcp: connect: connection refused"
+        it.api.let.set()
+        assert await pulled(it, instance(owner=OTHERS))
+        it.api.fault = "authentication required"
+        assert not await pulled(it, instance(owner=OTHERS)), "until the end of the process"
+    async with pulling(given=file) as it:
+        it.api.present.add(BY_DIGEST)
+        it.runs.add(("others", BY_DIGEST))
+        it.api.fault = "authentication required"
+        it.api.let.set()
+        assert await pulled(it, instance(owner=OTHERS))
+        with pytest.raises(ImagePullError, match="authentication required"):
+            await it.pulls.are_needed(instance(owner=OTHERS), restarts=0)
+    async with pulling(given=file) as it:
+        it.api.present.add(BY_DIGEST)
+        it.api.let.set()
+        assert await pulled(it, instance(owner=OTHERS)), "and it is given"
+        assert not await pulled(it, instance(owner=OTHERS))
+
+
+async def test_a_registry_that_the_policy_refuses_gives_nothing() -> None:
+    near = replace(IMAGE, registry="127.0.0.1:5000")
+    spec = instance(containers=(ContainerSpec("web", near),))
+    async with pulling(ImageRegistries(Dialer(OutboundPolicy()))) as it:
+        it.api.present.update(images_of(spec))
+        it.api.let.set()
+        assert await pulled(it, spec)
+        with pytest.raises(ImagePullError, match=r"\[outbound\]"):
+            await it.pulls.are_needed(spec, restarts=0)
+
+
 @pytest.mark.parametrize("damage", ["removed", "emptied", "cut", "other bytes"])
 async def test_a_damaged_file_gives_nobody_anything(tmp_path: Path, damage: str) -> None:
     file = tmp_path / "given-images"

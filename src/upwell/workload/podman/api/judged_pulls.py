@@ -92,9 +92,7 @@ class JudgedPulls:
             finally:
                 await asyncio.to_thread(folder.remove)
             if outcome.code != 0:
-                failure = failed_pull(reference, child.refusal or outcome.last_line)
-                failure.unanswered = failure.unanswered or bool(child.refusal)
-                raise failure
+                raise failed_pull(reference, child.refusal or outcome.last_line)
 
     async def _run(self, argv: tuple[str, ...], child: ChildNetwork, folder: Path) -> ProcessResult:
         # Large pieces of layers lie in the folder, which goes with the pull.
@@ -132,7 +130,7 @@ async def _is_trusted(registries: ImageRegistries, image: Reference, *, insecure
     try:
         trusted = await registries.judge(image, insecure=insecure)
     except OSError as error:
-        raise ImagePullError(f"cannot pull {image}: {error}", unanswered=True) from error
+        raise ImagePullError(f"cannot pull {image}: {error}") from error
     return trusted or is_behind_proxy()
 
 
