@@ -64,7 +64,11 @@ class BuildSetup:
 
     async def buildah(self, *arguments: str) -> None:
         store = f"--root={self.folder}/store", f"--runroot={self.folder}/run"
-        await output("buildah", *store, "--storage-driver=vfs", *arguments)
+        # More files and processes than this machine may allow are Buildah's default.
+        conf = self.folder / "containers.conf"
+        conf.write_text('[containers]\ndefault_ulimits = ["nofile=1024:1024", "nproc=1024:1024"]\n')
+        command = ("env", f"CONTAINERS_CONF={conf}", "buildah", *store, "--storage-driver=vfs")
+        await output(*command, *arguments)
 
     async def rebase(self, *arguments: str) -> Result:
         env = {"XDG_CACHE_HOME": str(self.folder)}

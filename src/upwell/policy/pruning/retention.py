@@ -187,6 +187,8 @@ class _Retention:
                     self._keep(manifest.digest, f"pushed at {manifest.created:%Y-%m-%d %H:%M}Z")
         for image in self._images:
             digest = _digest(image.name)
+            if image.docker_image_reference.startswith(f"{self._facts.host}/"):
+                continue  # its manifest lies here, and says when it was pushed
             if digest is not None and self._is_young(image.metadata.creation_timestamp):
                 self._keep(digest, f"met at {image.metadata.creation_timestamp:%Y-%m-%d %H:%M}Z")
 

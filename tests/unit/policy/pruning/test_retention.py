@@ -113,6 +113,20 @@ def test_a_tag_keeps_its_newest_digests_and_the_young() -> None:
     assert gone(decision) == {digest(3), digest(4), digest(5)}
 
 
+def test_the_record_of_an_image_that_lies_here_makes_it_no_younger() -> None:
+    web = repository("shop/web", manifest("a"), manifest("b"))
+    young = NOW - timedelta(minutes=1)
+    api = "image.openshift.io/v1"
+    ours, met = (
+        stored(
+            "Image", api, str(digest(name)), young, dockerImageReference=f"{host}@{digest(name)}"
+        )
+        for name, host in (("a", f"{HOST}/shop/web"), ("b", "vendor.test/web"))
+    )
+
+    assert gone(decide(facts([ours, met], web), RULES)) == {digest("a")}
+
+
 def test_a_revision_that_something_names_stays_in_the_history() -> None:
     web = repository("shop/web", *(manifest(at) for at in range(6)))
 
