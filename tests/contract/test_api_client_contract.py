@@ -68,8 +68,8 @@ def manifest(**fields: Any) -> dict[str, Any]:
 
 
 async def test_apply_makes_then_merges(client: ApiClient) -> None:
-    made, warnings = await client.apply(manifest(data={"a": "1", "b": "1"}), field_manager="me")
-    await client.apply(manifest(data={"a": "2", "b": "1"}), field_manager="me")
+    made, _ = await client.apply(manifest(data={"a": "1", "b": "1"}), field_manager="me")
+    _, warnings = await client.apply(manifest(data={"a": "2", "b": "1"}), field_manager="me")
 
     changed = await client.get(ConfigMap, NAMESPACE, "a")
     assert list(warnings) == []
