@@ -46,6 +46,13 @@ class OwnRegistry:
                 known.add(_spelling(one))
         return cls(name, frozenset(known), loopback_port)
 
+    @classmethod
+    def seen_as(cls, name: str, aliases: Iterable[str] = ()) -> "OwnRegistry":
+        """Return the names of the internal registry of a server, which gives its own as `name`."""
+        host, _, port = name.rpartition(":")
+        near = port.isdecimal() and _is_loopback(host)
+        return cls.of(name, (OPENSHIFT_NAME, *aliases), int(port) if near else None)
+
     def is_named(self, text: str) -> bool:
         """Return True if a `host[:port]`, however it is spelt, means this registry."""
         try:

@@ -14,6 +14,7 @@ from upwell.api.pipeline import Pipeline
 from upwell.api.promotion import Promotion, Release
 from upwell.api.route import Route
 from upwell.cli.core.terminal import echo
+from upwell.oci.registry_names import OwnRegistry, serve_as
 from upwell.policy.explain.freshness import Snapshot
 from upwell.policy.rollouts.settings import WORKLOADS
 from upwell.store.interface import ApiClient, Selector
@@ -42,12 +43,23 @@ async def read_snapshot(client: ApiClient, namespace: str = "") -> Snapshot:
     A token without access to all gets those of `namespace`, if that is given.
     """
     try:
-        return Snapshot(await _read(client, Selector()))
+        return Snapshot(_named(await _read(client, Selector())))
     except ExceptionGroup as group:
         if not namespace or group.subgroup(StoreForbiddenError) is None:
             raise
     echo(f"showing namespace {namespace} only: your token cannot read other namespaces", err=True)
-    return Snapshot(await _read(client, Selector(namespace)), namespace)
+    return Snapshot(_named(await _read(client, Selector(namespace))), namespace)
+
+
+def _named(objects: list[Resource]) -> list[Resource]:
+    """Let all names of the server's registry be one, in this process, as the server does."""
+    streams = [one.status for one in objects if isinstance(one, ImageStream)]
+    own = {one.docker_image_repository for one in streams if one.docker_image_repository}
+    public = {one.public_docker_image_repository or "" for one in streams} - {""}
+    if own:
+        aliases = [repository.partition("/")[0] for repository in sorted(public)]
+        serve_as(OwnRegistry.seen_as(min(own).partition("/")[0], aliases))
+    return objects
 
 
 async def _read(client: ApiClient, where: Selector) -> list[Resource]:

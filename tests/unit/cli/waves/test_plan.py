@@ -1,5 +1,6 @@
 """`upwell plan` against objects of a fix that has risen."""
 
+import asyncio
 import json
 from collections.abc import Callable
 from typing import TYPE_CHECKING
@@ -65,3 +66,28 @@ def test_an_image_that_nothing_stands_on_and_a_wrong_digest_are_told(upwell: Upw
     wrong = upwell("plan", "--image", "debian:11", "--to", "latest")
     assert wrong.exit_code == 2
     assert "--to: not a digest: 'latest'" in wrong.stderr
+
+
+async def test_the_servers_registry_is_one_whatever_it_is_called(
+    upwell: Upwell, client: "FakeClient"
+) -> None:
+    stream = {
+        "apiVersion": "image.openshift.io/v1",
+        "kind": "ImageStream",
+        "metadata": {"namespace": "default", "name": "tool"},
+        "status": {"dockerImageRepository": "127.0.0.1:7080/default/tool"},
+    }
+    internal = "image-registry.openshift-image-registry.svc:5000/default/tool:1"
+    spec = {"template": {"spec": {"containers": [{"name": "web", "image": internal}]}}}
+    workload = {
+        "apiVersion": "apps/v1",
+        "kind": "Deployment",
+        "metadata": {"namespace": "default", "name": "byname"},
+        "spec": spec,
+    }
+    for document in (stream, workload):
+        await client.put(document)
+
+    for name in (internal, "localhost:7080/default/tool:1", "127.0.0.1:7080/default/tool:1"):
+        said = (await asyncio.to_thread(upwell, "plan", "--image", name)).stdout
+        assert "Deployment default/byname  roll out" in said, name
