@@ -69,7 +69,8 @@ def _layer(data: bytes) -> None:
 
 
 def _layer_files(data: bytes) -> None:
-    limits = {"unpacked": 4 * 1024**2, "elf": 1024**2, "entries": 1000, "characters": 100_000}
+    bounds = {"unpacked": 4 * 1024**2, "least": 1024**2, "ratio": 32}
+    limits = {**bounds, "elf": 1024**2, "entries": 1000, "characters": 100_000}
     _require_answer(answer(layer_files.run, io.BytesIO(data), limits))
 
 
