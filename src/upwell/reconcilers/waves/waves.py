@@ -80,6 +80,7 @@ class Waves:
         try:
             wave = await self._store.get(Wave, "", key.name)
         except NotFoundError:
+            self._next.pop(key.name, None)
             return Result()
         if wave.is_deleting or wave.status.phase in ENDED_WAVES:
             self._next.pop(key.name, None)

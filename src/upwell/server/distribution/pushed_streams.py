@@ -39,7 +39,7 @@ class PushedStreams:
 
         None is made for what has no stream: repositories of more than two parts, copies of upstream
         images, tags of inputs and of signatures; nor for a manifest that the registry refuses. A
-        namespace that does not exist gets none.
+        namespace that does not exist comes with it, as with any object.
         """
         namespace, _, name = push.repository.partition("/")
         if push.tag is None or not is_image_tag(push.tag) or not name or "/" in name:
