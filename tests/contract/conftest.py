@@ -2,6 +2,7 @@
 
 import json
 import os
+import shlex
 import shutil
 import subprocess
 from collections.abc import AsyncIterator, Iterator
@@ -85,25 +86,20 @@ def _start(folder: Path) -> Cluster:
         pytest.skip(up.stderr)
     assert up.returncode == 0, up.stderr
     kubectl = ["kubectl", "--kubeconfig", str(folder / "kubeconfig")]
-    definitions = json.dumps(
-        {"apiVersion": "v1", "kind": "List", "items": custom_resource_definitions()}
-    )
-    subprocess.run(
-        [*kubectl, "create", "-f", "-"], input=definitions.encode(), check=True, capture_output=True
-    )
-    subprocess.run(
-        [*kubectl, "wait", "crd", "--all", "--for=condition=Established", "--timeout=180s"],
-        check=True,
-        capture_output=True,
-    )
-    view = subprocess.run(
-        [*kubectl, "config", "view", "-o", "jsonpath={.clusters[0].cluster.server}"],
-        check=True,
-        capture_output=True,
-        text=True,
-    )
+    definitions = {"apiVersion": "v1", "kind": "List", "items": custom_resource_definitions()}
+    _output([*kubectl, "create", "-f", "-"], json.dumps(definitions))
+    # `--for=condition=…` ends with an error where a definition has no conditions yet.
+    established = '--for=jsonpath={.status.conditions[?(@.type=="Established")].status}=True'
+    _output([*kubectl, "wait", "crd", "--all", established, "--timeout=180s"])
+    server = _output([*kubectl, "config", "view", "-o", "jsonpath={.clusters[0].cluster.server}"])
     token = (folder / "token").read_text().strip()
-    return Cluster(view.stdout, token, str(folder / "pki" / "ca.crt"))
+    return Cluster(server, token, str(folder / "pki" / "ca.crt"))
+
+
+def _output(command: list[str], given: str | None = None) -> str:
+    done = subprocess.run(command, input=given, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, f"{shlex.join(command)}: {done.stderr}"
+    return done.stdout
 
 
 @pytest.fixture(

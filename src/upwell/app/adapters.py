@@ -111,7 +111,7 @@ class Adapters:
 async def open_adapters(settings: ServerSettings, stack: AsyncExitStack) -> Adapters:
     """Open all; the stack closes them."""
     data = settings.data_dir
-    serve_as(settings.own_registry)
+    stack.callback(serve_as, serve_as(settings.own_registry))
     components = Components(now)
     disk = _disk(settings)
     keyring = Keyring(settings.encryption.sources, data)

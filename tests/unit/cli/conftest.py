@@ -2,7 +2,7 @@
 
 import asyncio
 import json
-from collections.abc import AsyncGenerator, AsyncIterator, Callable, Iterator, Mapping, Sequence
+from collections.abc import AsyncGenerator, AsyncIterator, Callable, Mapping, Sequence
 from contextlib import asynccontextmanager
 from datetime import UTC, datetime, timedelta
 from typing import Any, Self
@@ -16,7 +16,6 @@ from upwell.api.defaults import apply_defaults
 from upwell.api.meta import ObjectKey, Resource
 from upwell.cli import main
 from upwell.cli.core.connection import Session
-from upwell.oci.registry_names import OwnRegistry, serve_as
 from upwell.store.interface import (
     MissingPathError,
     NotFoundError,
@@ -30,14 +29,6 @@ from upwell.store.kubernetes_errors import StoreForbiddenError
 from upwell.store.memory import MemoryStore
 
 NOW = datetime(2026, 3, 1, 12, 0, tzinfo=UTC)
-
-
-@pytest.fixture(autouse=True)
-def _names_of_the_registry() -> Iterator[None]:
-    """Forget the names that a command has learned of its server's registry, as its end does."""
-    before = serve_as(OwnRegistry())
-    yield
-    serve_as(before)
 
 
 class ScriptedConversation:

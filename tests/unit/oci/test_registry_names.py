@@ -19,7 +19,7 @@ OWN = "127.0.0.1:5000"
 ALIASES = ("localhost:5000", "[::1]:5000", "Registry.Corp:5000", "apps.corp", OPENSHIFT_NAME)
 
 
-@pytest.fixture(autouse=True, scope="module")
+@pytest.fixture(autouse=True)
 def own_registry() -> Iterator[None]:
     before = serve_as(OwnRegistry.of(OWN, ALIASES, 5000))
     yield
