@@ -5,8 +5,8 @@ from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from upwell.app.rebasing.planning import RebasePlanner
 from upwell.inventory.files.scanning import FileScanner
+from upwell.reconcilers.rebase.planning import RebasePlanner
 from upwell.registry.client.client import RegistryClient
 from upwell.registry.client.push import RegistryPusher
 from upwell.registry.copying import CopyAccess, ImageCopier

@@ -10,7 +10,6 @@ from typing import Any
 import click
 
 from upwell.app.rebasing.opening import Rebaser, RebaseSettings, open_rebaser
-from upwell.app.rebasing.planning import RebasePlan, RebaseRequest
 from upwell.cli.core.connection import Session
 from upwell.cli.core.errors import CommandError, Exit
 from upwell.cli.core.examples import examples
@@ -22,6 +21,7 @@ from upwell.cli.images.registry_settings import configured_registries, error_tex
 from upwell.oci import InvalidManifestError, Platform, Reference
 from upwell.oci.rebase.documents import NotRebasableError
 from upwell.oci.reference import is_tag
+from upwell.policy.rebase.plan import RebasePlan, RebaseRequest
 from upwell.registry.credentials import default_auth_files
 from upwell.registry.errors import RegistryError
 

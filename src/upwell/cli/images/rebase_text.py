@@ -4,9 +4,9 @@ import json
 from collections.abc import Iterator, Mapping
 from typing import Any
 
-from upwell.app.rebasing.planning import PlatformPlan, RebasePlan
 from upwell.oci import Descriptor
 from upwell.oci.rebase.documents import NamedBase, RebasedImage
+from upwell.policy.rebase.plan import PlatformPlan, RebasePlan
 
 
 def plan_lines(plan: RebasePlan, *, checked: bool) -> Iterator[str]:

@@ -10,8 +10,8 @@ from dataclasses import dataclass, field
 from functools import partial
 
 from upwell.machine.tasks import together
-from upwell.oci import Descriptor, Digest, Index, Manifest, Reference
-from upwell.oci.rebase.documents import RebasedImage
+from upwell.oci import Descriptor, Index, Manifest, Reference
+from upwell.oci.rebase.placing import PlacedImage, RebaseTarget
 from upwell.registry.client.push import RegistryPusher, once
 from upwell.registry.errors import ManifestUnknownError, RegistryError
 from upwell.registry.interface import DEFAULT_ACCESS, Registry, RequestAccess
@@ -28,22 +28,6 @@ class TagMovedError(RegistryError):
 
     def __init__(self, tag: Reference) -> None:
         super().__init__(f"{tag} was pushed to meanwhile: it was left as it is; rebase it again")
-
-
-@dataclass(frozen=True, slots=True)
-class PlacedImage:
-    """A rebased image of one platform, and the repository that its own layers are in."""
-
-    image: RebasedImage
-    source: Reference
-
-
-@dataclass(frozen=True, slots=True)
-class RebaseTarget:
-    """Place of the outcome; `replaced` is the digest that its tag has to have until then."""
-
-    name: Reference
-    replaced: Digest | None = None
 
 
 @dataclass(slots=True)

@@ -3,11 +3,11 @@
 import asyncio
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
+from typing import Protocol
 
-from upwell.inventory.files.scanning import FileScanner
-from upwell.inventory.interface import InventoryError, LayerFiles
+from upwell.inventory.interface import InventoryError, LayerFiles, Layers
 from upwell.machine.tasks import together
-from upwell.oci import Descriptor, Digest, Index, Manifest, Platform, Reference
+from upwell.oci import Descriptor, Digest, Index, Manifest, Reference
 from upwell.oci.rebase.documents import (
     NamedBase,
     NotRebasableError,
@@ -16,10 +16,12 @@ from upwell.oci.rebase.documents import (
     rebased_index,
 )
 from upwell.oci.rebase.images import LayeredImage
+from upwell.oci.rebase.placing import RebaseTarget
 from upwell.oci.rebase.records import BaseRecord, base_records
 from upwell.policy.rebase.comparison import BaseComparison, BaseUpdate
 from upwell.policy.rebase.findings import RebaseFinding
 from upwell.policy.rebase.layered_files import LayeredFiles
+from upwell.policy.rebase.plan import PlatformPlan, RebasePlan, RebaseRequest
 from upwell.policy.rebase.safety import (
     UnreadLayer,
     document_findings,
@@ -30,84 +32,14 @@ from upwell.registry.errors import InvalidAnswerError, PlatformMissingError, Reg
 from upwell.registry.interface import Registry, RequestAccess
 from upwell.registry.layers import RegistryLayers
 from upwell.registry.rebasing.reading import BaseUnknownError, ImageReader, platforms_of
-from upwell.registry.rebasing.writing import PlacedImage, RebaseTarget
 
 
-@dataclass(frozen=True, slots=True)
-class RebaseRequest:
-    """An image, and what its user says about it; the rest is what the image records."""
+class LayerScanner(Protocol):
+    """Finder of the files of layers."""
 
-    image: Reference
-    old_base: Reference | None = None
-    new_base: Reference | None = None
-    candidates: Sequence[Reference] = ()
-    """Bases that it may stand on."""
-    platform: Platform | None = None
-    """Platform of an index to take alone; None takes all."""
-    target: Reference | None = None
-    check: bool = True
-    """False leaves the layers unread; the plan is then of no known safety."""
-
-
-@dataclass(frozen=True, slots=True)
-class PlatformPlan:
-    """One platform: what it becomes; without `rebased` it has the new base already."""
-
-    source: Manifest
-    platform: Platform
-    new: NamedBase
-    rebased: RebasedImage | None = None
-    findings: tuple[RebaseFinding, ...] = ()
-
-
-@dataclass(frozen=True, slots=True)
-class RebasePlan:
-    """A rebase that was not written yet."""
-
-    image: Reference
-    target: RebaseTarget
-    platforms: tuple[PlatformPlan, ...]
-    index: Index | None = None
-    """The new index; None for an image of one platform."""
-    dropped: tuple[Descriptor, ...] = ()
-    """Entries of the old index that speak of the images before."""
-
-    @property
-    def is_current(self) -> bool:
-        """True if there is nothing to do."""
-        return all(one.rebased is None for one in self.platforms)
-
-    @property
-    def is_tag_alone(self) -> bool:
-        """True if nothing is rebased, and another tag is to name the image as it is."""
-        is_other = self.target.replaced is None and self.target.name != self.image
-        return self.is_current and is_other
-
-    @property
-    def is_safe(self) -> bool:
-        """True if nothing speaks for a rebuild."""
-        return not any(one.findings for one in self.platforms)
-
-    @property
-    def digest(self) -> Digest:
-        """Digest of the outcome."""
-        if self.index is not None:
-            return self.index.digest
-        (one,) = self.platforms
-        return one.source.digest if one.rebased is None else one.rebased.manifest.digest
-
-    @property
-    def images(self) -> list[PlacedImage]:
-        """The images to write."""
-        made = (one.rebased for one in self.platforms)
-        return [PlacedImage(one, self.image) for one in made if one is not None]
-
-    @property
-    def kept(self) -> list[tuple[Reference, Manifest]]:
-        """The manifests that the new index has of the old."""
-        if self.index is None:
-            return []
-        return [(self.image, one.source) for one in self.platforms if one.rebased is None]
+    async def files(self, layers: Layers, layer: Descriptor) -> LayerFiles:
+        """Return the files of a layer; raises InventoryError, or what `layers` raises."""
+        ...
 
 
 @dataclass(frozen=True, slots=True)
@@ -115,7 +47,7 @@ class RebasePlanner:
     """Planner of rebases; writes nothing."""
 
     reader: ImageReader
-    scanner: FileScanner
+    scanner: LayerScanner
     _compared: dict[tuple[Digest, Digest], BaseComparison] = field(default_factory=dict)
     _locks: dict[tuple[Digest, Digest], asyncio.Lock] = field(default_factory=dict)
 
@@ -251,7 +183,7 @@ class _Scans:
 
     registry: Registry
     access: RequestAccess
-    scanner: FileScanner
+    scanner: LayerScanner
     unread: list[UnreadLayer] = field(default_factory=list)
 
     async def layers(
