@@ -1,0 +1,109 @@
+"""Builds by Buildah and rebases by `upwell rebase`, and what a container sees of each outcome."""
+
+import asyncio
+import gzip
+import hashlib
+import io
+import json
+import shutil
+import tarfile
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from textwrap import dedent
+from typing import Any
+
+import pytest
+from click.testing import CliRunner, Result
+from tests.support.registry.embedded_server import serving
+
+from upwell.cli import main
+from upwell.oci import Manifest, Reference
+from upwell.registry.client.client import RegistryClient
+
+
+@dataclass
+class BuildSetup:
+    host: str
+    folder: Path
+    client: RegistryClient
+
+    async def build(self, name: str, tag: str, dockerfile: str, *more: str) -> None:
+        """Build what a Dockerfile says of bases as they are now (HOST is the registry); push it."""
+        context = self.folder / name
+        image = f"{self.host}/{name}:{tag}"
+        await asyncio.to_thread(_write, context, dockerfile.replace("HOST", self.host))
+        options = "--tls-verify=false", "--isolation=chroot", "--pull-always", "--format=oci"
+        await self.buildah("build", "-q", *options, *more, "-t", image, str(context))
+        await self.buildah("push", "-q", "--tls-verify=false", image)
+
+    async def buildah(self, *arguments: str) -> None:
+        store = f"--root={self.folder}/store", f"--runroot={self.folder}/run"
+        # More files and processes than this machine may allow are Buildah's default.
+        conf = self.folder / "containers.conf"
+        conf.write_text('[containers]\ndefault_ulimits = ["nofile=1024:1024", "nproc=1024:1024"]\n')
+        command = ("env", f"CONTAINERS_CONF={conf}", "buildah", *store, "--storage-driver=vfs")
+        await output(*command, *arguments)
+
+    async def rebase(self, *arguments: str) -> Result:
+        env = {"XDG_CACHE_HOME": str(self.folder)}
+        return await asyncio.to_thread(CliRunner().invoke, main, ["rebase", *arguments], env=env)
+
+    async def config(self, name: str) -> dict[str, Any]:
+        """Return what a container gets of a configuration, as skopeo reads it."""
+        where = f"docker://{self.host}/{name}"
+        raw = await output("skopeo", "inspect", "--tls-verify=false", "--config", where)
+        config = json.loads(raw)
+        settings = {**config["config"], "Env": sorted(config["config"]["Env"])}
+        return {"settings": settings, "layers": config["rootfs"], "os": config["os"]}
+
+    async def files(self, name: str) -> dict[str, tuple[Any, ...]]:
+        """Return every path of an image, with all that a container would see of it."""
+        reference = Reference.parse(f"{self.host}/{name}")
+        manifest = await self.client.manifest(reference)
+        assert isinstance(manifest, Manifest)
+        found: dict[str, tuple[Any, ...]] = {}
+        for layer in manifest.layers:
+            raw = await self.client.blob(reference, layer.digest, layer.size)
+            _add_layer(found, gzip.decompress(raw))
+        return found
+
+
+@asynccontextmanager
+async def build_setup(folder: Path) -> AsyncIterator[BuildSetup]:
+    """Serve an empty registry beside a storage of Buildah's; skips without the programs."""
+    for program in ("buildah", "skopeo"):
+        if shutil.which(program) is None:
+            pytest.skip(f"needs {program}: apt install {program}")
+    async with serving(folder / "registry") as served, RegistryClient() as client:
+        yield BuildSetup(served.host, folder, client)
+
+
+def _write(context: Path, dockerfile: str) -> None:
+    context.mkdir(exist_ok=True)
+    (context / "Dockerfile").write_text(dedent(dockerfile).strip() + "\n")
+
+
+def _add_layer(found: dict[str, tuple[Any, ...]], raw: bytes) -> None:
+    with tarfile.open(fileobj=io.BytesIO(raw)) as archive:
+        for entry in archive:
+            path = entry.name.removeprefix("./").strip("/")
+            folder, _, name = path.rpartition("/")
+            if name.startswith(".wh."):
+                gone = f"{folder}/{name[4:]}".strip("/")
+                for known in [one for one in found if f"{one}/".startswith(f"{gone}/")]:
+                    del found[known]
+            elif path:
+                file = archive.extractfile(entry) if entry.isreg() else None
+                content = hashlib.sha256(file.read()).hexdigest() if file else entry.linkname
+                found[path] = entry.type, entry.mode, entry.uid, entry.gid, content
+
+
+async def output(*command: str) -> bytes:
+    process = await asyncio.create_subprocess_exec(
+        *command, stdout=asyncio.subprocess.PIPE, stderr=asyncio.subprocess.PIPE
+    )
+    stdout, stderr = await process.communicate()
+    assert process.returncode == 0, stderr.decode()
+    return stdout
