@@ -18,6 +18,8 @@ class WavePhase(StrEnum):
     """Builds, rollouts and promotions go on, or wait for their turn."""
     WAITING = "Waiting"
     """None of what is left goes on by itself: `status.held` says what it waits for."""
+    STOPPED = "Stopped"
+    """Too much of what it has reached failed: nothing more begins on its image."""
     PAUSED = "Paused"
     """No further build begins on the image: `spec.paused` is set."""
     COMPLETE = "Complete"
@@ -44,7 +46,9 @@ class WaveSpec(Model):
     paused: bool = False
     """No build on this digest begins until it is unset; what runs goes on."""
     reason: str = ""
-    """Reason of the pause, for people."""
+    """Reason of the pause, or of going on, for people."""
+    resumed: bool = False
+    """It goes on although it was stopped, and is not stopped again."""
 
 
 class WaveCount(Model):
@@ -67,6 +71,54 @@ class HeldObject(Model):
     until: Time | None = None
 
 
+class WaveObject(Model):
+    """An object that a Wave reaches."""
+
+    kind: str
+    namespace: str
+    name: str
+
+
+class CanaryState(StrEnum):
+    """State of the workloads that go first."""
+
+    ROLLING_OUT = "RollingOut"
+    """They do not all run the new image yet, or are not healthy yet."""
+    FAILING = "Failing"
+    """One of them has failed on it: the others wait until it is mended, or goes."""
+    SOAKING = "Soaking"
+    """They are healthy: the others follow when they have been for long enough."""
+    PASSED = "Passed"
+    """The others have followed, or do."""
+
+
+class WaveCanary(Model):
+    """The workloads that go first, and how they are."""
+
+    state: CanaryState = CanaryState.ROLLING_OUT
+    message: str = ""
+    workloads: tuple[WaveObject, ...] = ()
+    healthy: int = 0
+    """Those that run the new image and are healthy."""
+    healthy_since: Time | None = None
+    """Time since which all of them are."""
+    until: Time | None = None
+    """Time at which the others follow if they stay so."""
+
+
+class WaveStop(Model):
+    """The stop of a Wave of which too much failed."""
+
+    stopped: Time
+    message: str = ""
+    failures: tuple[HeldObject, ...] = ()
+    """Objects that failed, the first ten."""
+    quarantined: bool = False
+    """Its digests were put into quarantine."""
+    lifted: bool = False
+    """A person has lifted the quarantine: it goes on."""
+
+
 class WaveStatus(Model):
     """Progress of a Wave."""
 
@@ -82,6 +134,11 @@ class WaveStatus(Model):
     estimated_end: Time | None = None
     """Time at which the last step that goes on by itself will have ended, by what earlier took."""
     ended: Time | None = None
+    digests: tuple[str, ...] = ()
+    """Digests that tags have taken of the image: its own, or of one manifest of it."""
+    canary: WaveCanary | None = None
+    """Workloads that go first, where the settings of the server ask for that."""
+    stop: WaveStop | None = None
 
 
 def _progress(wave: Mapping[str, Any], part: str) -> str:
