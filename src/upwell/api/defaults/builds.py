@@ -1,6 +1,7 @@
 """Defaults of build.openshift.io."""
 
 from collections.abc import Mapping
+from typing import Any
 
 from upwell.api.build import (
     BinaryBuildSource,
@@ -14,6 +15,7 @@ from upwell.api.build import (
     DockerBuildStrategy,
     ImageChangeTrigger,
 )
+from upwell.api.codec import encode
 from upwell.api.defaults.names import IMAGE_STREAM_TAG, with_kind, with_tag
 from upwell.api.meta import Model
 
@@ -28,6 +30,8 @@ _TRIGGER_TYPES = {
 
 
 _KNOWN_TRIGGERS = frozenset(_TRIGGER_TYPES.values())
+_OWN_FIELDS = frozenset({"digest", "forced", "imageInputs", "previousImageID"})
+"""Upwell's own fields of a Build's spec: clients of OpenShift leave out what they do not know."""
 
 STORED: Mapping[type[Model], tuple[str, ...]] = {
     BuildConfigSpec: (
@@ -72,6 +76,33 @@ def settled_config(config: BuildConfig) -> BuildConfig:
 def settled_build(build: Build) -> Build:
     """Return a Build with types that follow from what it says; a person may write one."""
     return build.model_copy(update={"spec": _common(build.spec)})
+
+
+def with_unchanged_spec(build: Build, old: Build) -> Build:
+    """Return a Build with the stored spec, if it says the same as far as its client knows fields.
+
+    Clients of OpenShift write a Build as a whole (`oc cancel-build`), with empty values where there
+    is nothing. The push secret alone may change.
+    """
+    output = old.spec.output.model_copy(update={"push_secret": build.spec.output.push_secret})
+    stored = old.model_copy(update={"spec": old.spec.model_copy(update={"output": output})})
+    same = _says_the_same(encode(build).get("spec"), encode(stored).get("spec"))
+    return build.model_copy(update={"spec": stored.spec}) if same else build
+
+
+def _says_the_same(new: Any, old: Any) -> bool:
+    if isinstance(new, dict) or isinstance(old, dict):
+        new, old = new or {}, old or {}
+        if not isinstance(new, dict) or not isinstance(old, dict):
+            return False
+        return all(
+            (name in _OWN_FIELDS and name not in new)
+            or _says_the_same(new.get(name), old.get(name))
+            for name in new.keys() | old.keys()
+        )
+    if isinstance(new, list) and isinstance(old, list):
+        return len(new) == len(old) and all(map(_says_the_same, new, old))
+    return bool(new == old or not (new or old))
 
 
 def _common[S: CommonSpec](spec: S) -> S:

@@ -8,10 +8,11 @@ from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from typing import Any
 
-from upwell.api.build import BuildConfig
+from upwell.api.build import Build, BuildConfig
 from upwell.api.codec import InvalidObjectError, decode, resource_for, with_further_faults
 from upwell.api.core import LimitRange, ResourceQuota
 from upwell.api.defaults import with_defaults, with_kept_form
+from upwell.api.defaults.builds import with_unchanged_spec
 from upwell.api.defaults.effects import effectless_fields
 from upwell.api.image import ImageStream
 from upwell.api.kept import Kept
@@ -89,6 +90,8 @@ def admit(
     goes_back = old is not None and is_rolled_back(old, complete)
     if old is not None and not goes_back:
         resource = keep_triggered_images(old, complete)
+    if isinstance(resource, Build) and isinstance(old, Build):
+        resource = with_unchanged_spec(resource, old)
     known = set() if old is None else set(_oddities(old))
     is_wish = old is not None and not applied and not goes_back
     untaken = untaken_images(old, declared, resource) if old is not None and is_wish else ()

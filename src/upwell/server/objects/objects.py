@@ -36,7 +36,7 @@ from upwell.server.objects.orphans import orphan_dependents, require_orphans
 from upwell.server.objects.reads import ReadHandlers
 from upwell.server.objects.scale import refuse_idling, scale_of, with_replicas
 from upwell.server.objects.write_options import WriteOptions, is_dry, write_options
-from upwell.server.objects.writes import DEFAULT_NAMESPACE, Change, Writer, WriteResult
+from upwell.server.objects.writes import DEFAULT_NAMESPACE, Change, WholeObject, Writer, WriteResult
 from upwell.store.interface import ConflictError, NotFoundError, Store
 
 _ORPHAN = "Orphan"
@@ -81,7 +81,7 @@ class ObjectHandlers:
         """Put an object in the place of a stored one."""
         async with large_work(request) as work:
             document, options = await self._document(request, work)
-            written = await self._modify(target, lambda _: document, options)
+            written = await self._modify(target, WholeObject(document), options)
             return self._written(request, written)
 
     async def patch(self, request: Request, target: RequestTarget) -> Response:

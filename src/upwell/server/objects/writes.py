@@ -46,6 +46,17 @@ type Decide = Callable[[Resource, Document], Admitted]
 
 
 @dataclass(frozen=True, slots=True)
+class WholeObject:
+    """A Change to what its client has sent, whatever is stored (PUT)."""
+
+    document: Document
+
+    def __call__(self, _: Document) -> Document:
+        """Return what was sent."""
+        return self.document
+
+
+@dataclass(frozen=True, slots=True)
 class WriteResult:
     """The object after the write."""
 

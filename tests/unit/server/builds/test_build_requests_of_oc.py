@@ -57,6 +57,14 @@ async def started(api: Api, phase: BuildPhase = BuildPhase.NEW) -> Build:
     return build
 
 
+def as_oc_writes(document: Document) -> Document:
+    """Return a Build as `oc cancel-build` writes it, with the fields that it knows."""
+    spec: Document = {"output": {}, "resources": {}, "postCommit": {}, "nodeSelector": None}
+    spec |= {name: document["spec"][name] for name in ("source", "strategy", "triggeredBy")}
+    status = {"phase": document["status"]["phase"], "cancelled": True, "output": {}}
+    return {**document, "spec": spec, "status": status}
+
+
 async def test_options_that_ask_for_nothing_are_no_obstacle(api: Api) -> None:
     build = await started(api)
     assert build.name == "app-1"
@@ -107,6 +115,57 @@ async def test_who_read_an_older_build_reads_it_again(api: Api) -> None:
     await api.store.update_status(build.with_status(BuildStatus(phase=BuildPhase.RUNNING)))
     document["status"]["cancelled"] = True
     assert (await api.send("PUT", f"{BUILDS}/app-1", document)).status == 409
+
+
+async def test_a_build_that_has_ended_meanwhile_is_told_as_such(api: Api) -> None:
+    """`oc` reads the Build, waits, and puts it: a conflict has it read again, and then it hears."""
+    await started(api, BuildPhase.RUNNING)
+    document = as_oc_writes((await api.get(f"{BUILDS}/app-1")).json)
+    build = await api.store.get(Build, "shop", "app-1")
+    await api.store.update_status(build.with_status(BuildStatus(phase=BuildPhase.COMPLETE)))
+    assert (await api.send("PUT", f"{BUILDS}/app-1", document)).status == 409
+    document = as_oc_writes((await api.get(f"{BUILDS}/app-1")).json)
+    answer = await api.send("PUT", f"{BUILDS}/app-1", document)
+    assert answer.status == 422
+    assert answer.json["message"].endswith(
+        "status.cancelled: Invalid value: true: the build has ended as Complete: there is nothing"
+        " to cancel"
+    )
+
+
+async def test_a_build_keeps_the_fields_that_its_client_does_not_know(api: Api) -> None:
+    build = await started(api, BuildPhase.COMPLETE)
+    document = as_oc_writes((await api.get(f"{BUILDS}/app-1")).json)
+    del document["status"]
+    document["metadata"]["labels"]["team"] = "shop"
+    document["spec"]["output"]["pushSecret"] = {"name": "login"}
+    answer = await api.send("PUT", f"{BUILDS}/app-1", document)
+    assert (answer.status, answer.json["metadata"]["labels"]["team"]) == (200, "shop"), answer.text
+    after = (await api.store.get(Build, "shop", "app-1")).spec
+    assert after.output.push_secret is not None
+    assert after.model_copy(update={"output": build.spec.output}) == build.spec
+    assert after.forced is True
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        {"forced": False},
+        {"imageInputs": [{"from": {"kind": "ImageStreamTag", "name": "a:1"}, "image": "a"}]},
+        {"triggeredBy": []},
+        {"triggeredBy": [{"message": "Manually triggered"}, {"message": "again"}]},
+        {"resources": {"limits": {"cpu": "1"}}},
+        {"nodeSelector": {"disk": "ssd"}},
+        {"strategy": {"type": "Docker", "dockerStrategy": {"noCache": True}}},
+    ],
+)
+async def test_the_spec_of_a_build_is_immutable(api: Api, change: Document) -> None:
+    await started(api)
+    document = as_oc_writes((await api.get(f"{BUILDS}/app-1")).json)
+    del document["status"]
+    document["spec"] |= change
+    answer = await api.send("PUT", f"{BUILDS}/app-1", document)
+    assert (answer.status, "spec is immutable" in answer.text) == (422, True)
 
 
 async def test_other_writes_of_a_build_change_what_they_did(api: Api) -> None:
