@@ -178,7 +178,7 @@ def wire(adapters: Adapters) -> Wired:
             adapters.cache, measures(adapters.internal, rooms, adapters.inputs), now
         ),
         claim_controller(adapters.cache),
-        wave_controller(WaveIndex(builds), now, elapsed),
+        wave_controller(WaveIndex(builds), now, elapsed, adapters.settings.waves.approvals),
         component_controller(adapters.components, adapters.cache, __version__, now),
         *(trace_controller(traces, adapters.cache) for traces in adapters.traces),
         *adapters.subscriptions.controllers,

@@ -32,6 +32,7 @@ from upwell.settings.tables import (
 )
 from upwell.settings.token_exchange import TokenExchangeSettings
 from upwell.settings.tracing import TraceExport
+from upwell.settings.waves import WaveSettings
 from upwell.uploads.interface import DEFAULT_LIMIT_BYTES
 
 _WILDCARDS = {"0.0.0.0", "::", "[::]"}  # noqa: S104 - names them, binds nothing
@@ -100,6 +101,7 @@ class ServerSettings(BaseModel):
     token_exchange: tuple[TokenExchangeSettings, ...] = ()
     """Tokens of foreign issuers that are exchanged."""
     oidc: OidcSettings = OidcSettings()
+    waves: WaveSettings = WaveSettings()
     tracing: TraceExport = TraceExport()
     git_author: Author = DEFAULT_AUTHOR
     """The author of the commits of promotions."""

@@ -47,6 +47,7 @@ from upwell.settings.values import (
     duration,
     show_duration,
 )
+from upwell.settings.waves import WaveSettings
 from upwell.uploads.interface import DEFAULT_LIMIT_BYTES
 
 _PLACE = re.compile(
@@ -518,6 +519,7 @@ class FileSettings(SettingsTable):
     builds: BuildIsolation = BuildIsolation()
     workloads: WorkloadLimits = WorkloadLimits()
     retention: RetentionSettings = RetentionSettings()
+    waves: WaveSettings = WaveSettings()
     server: ListenSettings = ListenSettings()
     quota: QuotaSettings = QuotaSettings()
     disk: DiskSettings = DiskSettings()

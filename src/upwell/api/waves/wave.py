@@ -26,10 +26,49 @@ class WavePhase(StrEnum):
     """Objects that follow the image have it, all of them."""
     SUPERSEDED = "Superseded"
     """The image has changed again: what was left belongs to the next Wave."""
+    CANCELLED = "Cancelled"
+    """It was cancelled: builds that had not begun do not begin."""
 
 
-ENDED_WAVES = frozenset({WavePhase.COMPLETE, WavePhase.SUPERSEDED})
+ENDED_WAVES = frozenset({WavePhase.COMPLETE, WavePhase.SUPERSEDED, WavePhase.CANCELLED})
 """Phases in which a Wave does nothing any more."""
+
+SEVERITY = "upwell.dev/severity"
+"""Label of a Wave, annotation of an ImageStream: how urgent its changes are."""
+
+APPROVAL_ANNOTATION = "upwell.dev/wave-approval"
+"""On an ImageStream, `manual`: what builds on its imports waits until each change is approved."""
+
+
+class WaveApproval(StrEnum):
+    """Approval that a change needs before anything is built on it."""
+
+    AUTO = "auto"
+    MANUAL = "manual"
+
+
+class WaveDecision(Model):
+    """A person's word about a Wave, as the server has recorded it."""
+
+    by: str
+    at: Time
+    reason: str = ""
+    override: str = ""
+    """Reason for which it counts although its author has caused the change."""
+
+
+class StreamApproval(WaveDecision):
+    """Approval of a change for what builds on it through one stream."""
+
+    namespace: str
+    stream: str
+
+
+class WaveRetry(WaveDecision):
+    """Builds and rollouts that had failed and were begun again."""
+
+    begun: tuple[str, ...] = ()
+    """`kind namespace/name` of each, the first fifty."""
 
 
 class WaveSpec(Model):
@@ -49,6 +88,10 @@ class WaveSpec(Model):
     """Reason of the pause, or of going on, for people."""
     resumed: bool = False
     """It goes on although it was stopped, and is not stopped again."""
+    approval: WaveApproval = WaveApproval.AUTO
+    """With `manual`, no build on this digest begins before somebody has approved the Wave."""
+    requested_by: str = ""
+    """Person who had the image imported by hand; empty: it was found by the schedule."""
 
 
 class WaveCount(Model):
@@ -139,6 +182,15 @@ class WaveStatus(Model):
     canary: WaveCanary | None = None
     """Workloads that go first, where the settings of the server ask for that."""
     stop: WaveStop | None = None
+    approval: WaveDecision | None = None
+    """The approval of a Wave that needs one."""
+    stream_approvals: tuple[StreamApproval, ...] = ()
+    """Approvals for streams whose owners have asked for them."""
+    cancelled: WaveDecision | None = None
+    lifted: Time | None = None
+    """Time from which a cancelled Wave keeps nothing back: its image has changed again."""
+    retries: tuple[WaveRetry, ...] = ()
+    """The last ten."""
 
 
 def _progress(wave: Mapping[str, Any], part: str) -> str:

@@ -201,6 +201,7 @@ def serve(  # noqa: PLR0913, PLR0917 - each option is a parameter
             token_exchange=file.token_exchange,
             keyless=file.keyless,
             oidc=file.oidc,
+            waves=file.waves,
             tracing=trace_export(os.environ, file.tracing),
             git_author=file.git.author,
             adopt_empty=adopt_empty,

@@ -49,6 +49,8 @@ class ImageBar:
 
     reason: str
     message: str
+    new_alone: bool = False
+    """Builds on it go on where the newest build stands on it already."""
 
 
 @dataclass(frozen=True, slots=True)

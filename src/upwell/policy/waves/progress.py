@@ -1,10 +1,8 @@
 """Waves: their names, which of them has ended, and how far the others are."""
 
-import re
 from collections.abc import Iterable, Iterator
-from dataclasses import dataclass
 from datetime import datetime, timedelta
-from itertools import count, islice
+from itertools import islice
 
 from upwell.api.build import BuildPhase
 from upwell.api.meta import ObjectKey, ObjectMeta
@@ -12,59 +10,40 @@ from upwell.api.waves.wave import (
     ENDED_WAVES,
     HeldObject,
     Wave,
+    WaveApproval,
     WaveCount,
     WavePhase,
     WaveSpec,
     WaveStatus,
 )
-from upwell.oci import Digest, Reference
 from upwell.policy.explain.freshness import Snapshot
 from upwell.policy.explain.graph import Node
 from upwell.policy.health.builds import outcome_of
 from upwell.policy.images.streams import StreamTag
 from upwell.policy.rollouts.summary import RolloutState, rollout_of
+from upwell.policy.waves.changes import ImageMove, began_at
 from upwell.policy.waves.estimate import Estimate
+from upwell.policy.waves.gate import needs_approval
 from upwell.policy.waves.impact import Impact, PlannedStep, StepAction
 
 _MOST_HELD = 50
 _KEPT = 20
 """Waves of one image that have ended and are kept."""
-_NOT_IN_NAMES = re.compile(r"[^a-z0-9]+")
 _BUILDS = (StepAction.REBUILD,)
 _WORKLOADS = (StepAction.ROLL_OUT, StepAction.PROMOTE)
 _STEADY = timedelta(minutes=1)
 """Change of an estimate below which it stays as it is: it is no news."""
 
 
-@dataclass(frozen=True, slots=True)
-class ImageMove:
-    """Another digest that an imported tag has got."""
-
-    image: str
-    """The image as its registry names it."""
-    digest: str
-    previous: str
-    changed: datetime
-    """Time of the import."""
-
-    def names(self) -> Iterator[str]:
-        """Yield the names that its Wave may have; the later ones if the digest has come back."""
-        reference = Reference.parse(self.image)
-        last = reference.name.rpartition("/")[2]
-        text = _NOT_IN_NAMES.sub("-", f"{last}-{reference.tag}".lower()).strip("-")[:200]
-        first = f"{text}-{Digest.parse(self.digest).short}"
-        yield first
-        yield from (f"{first}-{number}" for number in count(2))
-
-    def is_of(self, wave: Wave) -> bool:
-        """Return True if a Wave is of a change of the same image to the same digest."""
-        return (wave.spec.image, wave.spec.digest) == (self.image, self.digest)
-
-
-def new_wave(move: ImageMove, name: str) -> Wave:
+def new_wave(move: ImageMove, name: str, approval: WaveApproval) -> Wave:
     """Return the Wave of a change that nothing of has been done for."""
     spec = WaveSpec(
-        image=move.image, digest=move.digest, previous=move.previous, changed=move.changed
+        image=move.image,
+        digest=move.digest,
+        previous=move.previous,
+        changed=move.changed,
+        approval=approval,
+        requested_by=move.asked_by,
     )
     return Wave(metadata=ObjectMeta(name=name), spec=spec)
 
@@ -84,7 +63,7 @@ def has_moved_on(wave: Wave, impact: Impact, snapshot: Snapshot) -> bool:
 def beyond_kept(waves: Iterable[Wave], image: str) -> list[Wave]:
     """Return the oldest Waves of an image that have ended, beyond those that are kept."""
     ended = [one for one in waves if one.spec.image == image and one.status.phase in ENDED_WAVES]
-    return sorted(ended, key=_began, reverse=True)[_KEPT:]
+    return sorted(ended, key=began_at, reverse=True)[_KEPT:]
 
 
 def wave_status(
@@ -102,8 +81,9 @@ def wave_status(
     elif not left:
         phase = WavePhase.COMPLETE
     else:
+        goes_on = goes_on and not needs_approval(wave)
         phase = WavePhase.RUNNING if goes_on else WavePhase.WAITING
-    return WaveStatus(
+    now_known = WaveStatus(
         observed_generation=wave.generation,
         phase=phase,
         message=_message(wave, builds, workloads),
@@ -114,6 +94,8 @@ def wave_status(
         estimated_end=_end(wave, estimate, now) if phase is WavePhase.RUNNING else None,
         ended=now if phase is WavePhase.COMPLETE else None,
     )
+    found = {name: getattr(now_known, name) for name in now_known.model_fields_set}
+    return wave.status.model_copy(update=found)  # decisions of people stay
 
 
 def superseded_status(wave: Wave, now: datetime) -> WaveStatus:
@@ -127,11 +109,6 @@ def superseded_status(wave: Wave, now: datetime) -> WaveStatus:
             "ended": now,
         }
     )
-
-
-def _began(wave: Wave) -> tuple[float, str]:
-    began = wave.spec.changed or wave.metadata.creation_timestamp
-    return (began.timestamp() if began is not None else 0.0, wave.name)
 
 
 def _failure(step: PlannedStep, snapshot: Snapshot) -> str:
@@ -190,6 +167,8 @@ def _message(wave: Wave, builds: WaveCount, workloads: WaveCount) -> str:
     if wave.spec.paused:
         why = f": {wave.spec.reason}" if wave.spec.reason else ""
         text += f"; paused{why}, `upwell wave resume {wave.name}` goes on"
+    elif needs_approval(wave):
+        text += f"; waits for approval: `upwell wave approve {wave.name}`"
     return text
 
 

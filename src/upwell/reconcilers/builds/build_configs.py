@@ -46,6 +46,7 @@ from upwell.policy.builds.triggers import (
     with_newest_inputs,
 )
 from upwell.policy.health.builds import build_degradation
+from upwell.policy.waves.gate import bar_of_wave
 from upwell.reconcilers.builds.context import BuildContext, config_of
 from upwell.reconcilers.builds.index import BuildIndex
 from upwell.store.interface import (
@@ -216,9 +217,10 @@ def build_config_controller(
     def every_config(_before: Quarantine | None, _after: Quarantine | None) -> Iterable[ObjectKey]:
         return index.every_config()
 
-    def paused(before: Wave | None, after: Wave | None) -> Iterable[ObjectKey]:
-        """Look at every BuildConfig when a Wave is paused, resumed, or gone while it was."""
-        if (before is not None and before.spec.paused) != (after is not None and after.spec.paused):
+    def opened(before: Wave | None, after: Wave | None) -> Iterable[ObjectKey]:
+        """Look at every BuildConfig when a Wave keeps its image back, or does no more."""
+        bars = [bar_of_wave(one) if one is not None else None for one in (before, after)]
+        if bars[0] != bars[1]:
             yield from index.every_config()
 
     watches = (
@@ -226,7 +228,7 @@ def build_config_controller(
         Watch(ImageStream, of_both(index.followers)),
         Watch(Build, of_build),
         Watch(Quarantine, every_config),
-        Watch(Wave, paused),
+        Watch(Wave, opened),
     )
     reconciler = BuildConfigs(index, clock=clock)
     return Controller("build-configs", reconciler, index.cache, watches, workers=workers)

@@ -58,6 +58,14 @@ class BuildContext:
         ]
 
     def _bar(self, image: FollowedTag) -> ImageBar | None:
+        """Return what bars the present image."""
+        bar = self._bar_of_present(image)
+        if bar is None or not bar.new_alone or image.built is None:
+            return bar
+        same = digest_of(image.now or "") == digest_of(image.built)
+        return None if same or self.bar_of(image.built) == bar else bar
+
+    def _bar_of_present(self, image: FollowedTag) -> ImageBar | None:
         """Return what bars the present image, or the upstream image that it is a part of."""
         tag = StreamTag.of(image.reference, "")
         stream = self.streams.get(tag.stream_name)

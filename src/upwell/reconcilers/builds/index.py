@@ -15,7 +15,7 @@ from upwell.api.build import Build, BuildConfig, BuildPhase
 from upwell.api.image import ImageStream
 from upwell.api.meta import ObjectKey
 from upwell.api.pipeline import Pipeline, Quarantine
-from upwell.api.waves.wave import ENDED_WAVES, Wave
+from upwell.api.waves.wave import Wave
 from upwell.controller import ObjectCache
 from upwell.policy.builds.run_policy import newest
 from upwell.policy.builds.triggers import (
@@ -36,6 +36,7 @@ from upwell.policy.images.names import (
 from upwell.policy.images.streams import StreamName, StreamTag
 from upwell.policy.promotion.quarantine import held_by
 from upwell.policy.rollouts.settings import WORKLOADS
+from upwell.policy.waves.gate import bar_of_wave
 from upwell.reconcilers.builds.context import BuildContext, config_of
 from upwell.store.interface import NotFoundError
 
@@ -60,10 +61,11 @@ class BuildIndex:
         self._builds = self.cache.index(Build, lambda build: (config_of(build),))
         self._results = self.cache.index(Build, lambda build: (output_digest(build),))
         self._quarantines: dict[str, dict[str, Quarantine]] = {}
-        """By digest and name: several may be of one digest, and so may paused Waves."""
+        """By digest and name: several may be of one digest, and so may Waves that keep it back."""
         self.cache.on_change(Quarantine, partial(_keep, self._quarantines))
-        self._paused: dict[str, dict[str, Wave]] = {}
-        self.cache.on_change(Wave, self._pause)
+        self._closed: dict[str, dict[str, Wave]] = {}
+        """Waves that keep builds from beginning on their digests."""
+        self.cache.on_change(Wave, self._close)
         self._all = self.cache.index(BuildConfig, lambda _: (BuildConfig.KIND.kind,))
         self._unstarted = self.cache.index(Build, _unstarted)
         self._readers = self.cache.index(BuildConfig, names_read)
@@ -163,13 +165,12 @@ class BuildIndex:
     def _bar_of(self, image: str) -> ImageBar | None:
         if (quarantines := held_by(image, self._quarantines, self.maker)) is not None:
             return _bar_of_quarantine(next(iter(quarantines.values())))
-        if (waves := held_by(image, self._paused, self.maker)) is not None:
-            return _bar_of_pause(next(iter(waves.values())))
-        return None
+        waves = held_by(image, self._closed, self.maker) or {}
+        return next((bar for one in waves.values() if (bar := bar_of_wave(one))), None)
 
-    def _pause(self, before: Wave | None, after: Wave | None) -> None:
-        holds = after is not None and after.spec.paused and after.status.phase not in ENDED_WAVES
-        _keep(self._paused, before, after if holds else None)
+    def _close(self, before: Wave | None, after: Wave | None) -> None:
+        holds = after is not None and bar_of_wave(after) is not None
+        _keep(self._closed, before, after if holds else None)
 
 
 def _keep[H: (Quarantine, Wave)](
@@ -190,15 +191,6 @@ def _bar_of_quarantine(found: Quarantine) -> ImageBar:
         "Quarantined",
         f"depends on {base}, which is in Quarantine {found.name}: {found.spec.reason};"
         f" `upwell quarantine lift {found.name}` ends it",
-    )
-
-
-def _bar_of_pause(found: Wave) -> ImageBar:
-    why = f" ({found.spec.reason})" if found.spec.reason else ""
-    return ImageBar(
-        "WavePaused",
-        f"depends on {found.spec.image}, whose Wave {found.name} is paused{why};"
-        f" `upwell wave resume {found.name}` goes on",
     )
 
 

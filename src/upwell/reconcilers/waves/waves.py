@@ -7,20 +7,19 @@ from contextlib import suppress
 from datetime import datetime, timedelta
 
 from upwell.api.build import Build, BuildConfig
-from upwell.api.image import ImageStream, ImportState, NamedTagEventList, TagEvent
+from upwell.api.image import ImageStream
 from upwell.api.meta import ObjectKey, Resource
 from upwell.api.pipeline import Pipeline
 from upwell.api.promotion import Promotion
 from upwell.api.waves.wave import ENDED_WAVES, Wave
 from upwell.controller import Controller, Result, Watch
-from upwell.oci import InvalidReferenceError, Reference
 from upwell.policy.explain.freshness import Snapshot
-from upwell.policy.images.repository_tags import effective_tags
 from upwell.policy.rollouts.settings import WORKLOADS
+from upwell.policy.waves.approval import NO_APPROVALS, ApprovalRules
+from upwell.policy.waves.changes import ImageMove, new_moves
 from upwell.policy.waves.estimate import Estimate, impact_and_estimate
 from upwell.policy.waves.impact import Impact, PlannedChange, StepAction, roots_of
 from upwell.policy.waves.progress import (
-    ImageMove,
     beyond_kept,
     has_moved_on,
     new_wave,
@@ -44,9 +43,14 @@ class Waves:
     """Reconciles Waves."""
 
     def __init__(
-        self, index: WaveIndex, clock: Callable[[], datetime], elapsed: Callable[[], float]
+        self,
+        index: WaveIndex,
+        clock: Callable[[], datetime],
+        elapsed: Callable[[], float],
+        approvals: ApprovalRules = NO_APPROVALS,
     ) -> None:
         self._index = index
+        self._approvals = approvals
         self._store = index.cache.store
         self._clock = clock
         self._elapsed = elapsed
@@ -61,7 +65,7 @@ class Waves:
         Of a stream that was not there, or not known yet, what has changed of late.
         """
         since = self._clock() - _MISSED
-        for move in _moves(before, after, since) if after is not None else ():
+        for move in new_moves(before, after, since) if after is not None else ():
             name = next(move.names())
             self._moves[name] = move
             yield ObjectKey(Wave.KIND.kind, "", name)
@@ -100,7 +104,9 @@ class Waves:
             return
         for name in move.names():
             try:
-                made = await self._store.create(new_wave(move, name))
+                made = await self._store.create(
+                    new_wave(move, name, self._approvals.of(move.image))
+                )
             except AlreadyExistsError:
                 continue  # of the same digest before, or of another image of that name
             await self._index.cache.wait_for(made)
@@ -137,10 +143,13 @@ class Waves:
 
 
 def wave_controller(
-    index: WaveIndex, clock: Callable[[], datetime], elapsed: Callable[[], float]
+    index: WaveIndex,
+    clock: Callable[[], datetime],
+    elapsed: Callable[[], float],
+    approvals: ApprovalRules,
 ) -> Controller:
     """Return the controller of Waves."""
-    waves = Waves(index, clock, elapsed)
+    waves = Waves(index, clock, elapsed, approvals)
 
     def open_ones(_before: Resource | None, _after: Resource | None) -> Iterable[ObjectKey]:
         return index.open()
@@ -157,30 +166,3 @@ def wave_controller(
         ),
         workers=1,
     )
-
-
-def _moves(before: ImageStream | None, after: ImageStream, since: datetime) -> Iterable[ImageMove]:
-    for tag in effective_tags(after):
-        history, known = after.status.tag(tag.name), None
-        if before is not None:
-            known = before.status.tag(tag.name)
-        state = history.import_state if history is not None else None
-        match history.items if history is not None and tag.imports else ():
-            case (new, old, *_) if _is_news(new, known, since) and _is_imported(new, state):
-                with suppress(InvalidReferenceError):
-                    image = str(Reference.parse(tag.imports or ""))
-                    digest = state.upstream_digest if state is not None else new.image
-                    yield ImageMove(image, digest, old.image, new.created)
-            case _:
-                pass
-
-
-def _is_imported(new: TagEvent, state: ImportState | None) -> bool:
-    """Return True if upstream gave the image: a tag that imports may be pushed or mapped to."""
-    return state is not None and state.imported_digest == new.image and not new.unproven
-
-
-def _is_news(new: TagEvent, known: NamedTagEventList | None, since: datetime) -> bool:
-    if known is not None and known.latest is not None:
-        return known.latest.image != new.image
-    return new.created >= since

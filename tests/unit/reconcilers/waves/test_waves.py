@@ -16,7 +16,7 @@ from upwell.api.image import ImageStream, ImportState
 from upwell.api.meta import ObjectKey, ObjectMeta
 from upwell.api.waves.wave import Wave, WavePhase, WaveSpec
 from upwell.oci import Digest
-from upwell.policy.waves.progress import ImageMove
+from upwell.policy.waves.changes import ImageMove
 from upwell.reconcilers.waves.index import WaveIndex
 from upwell.reconcilers.waves.waves import Waves
 
