@@ -19,6 +19,7 @@ from upwell.api.meta import (
     Seconds,
     Time,
 )
+from upwell.api.values.base_changes import BuildRebase
 from upwell.api.write_only.fields import UrlCredentials, WriteOnly
 
 GROUP = "build.openshift.io"
@@ -364,6 +365,8 @@ class BuildConfigStatus(Model):
     tracked_images: tuple[str, ...] = ()
     """Image names that the last build's Dockerfile took from outside, as it writes them."""
     binary_input: BinaryInput | None = None
+    on_base_change: str | None = None
+    """Upwell's own: the answer to a change of its base, where that is not `rebuild`."""
     observed_generation: int | None = None
     conditions: tuple[Condition, ...] = ()
 
@@ -400,12 +403,7 @@ class BuildPhase(StrEnum):
     @property
     def is_terminal(self) -> bool:
         """True if the build has ended."""
-        return self in {
-            BuildPhase.COMPLETE,
-            BuildPhase.FAILED,
-            BuildPhase.ERROR,
-            BuildPhase.CANCELLED,
-        }
+        return self not in {BuildPhase.NEW, BuildPhase.PENDING, BuildPhase.RUNNING}
 
 
 class ImageChangeCause(Model):
@@ -484,6 +482,8 @@ class BuildSpec(CommonSpec):
     """Upwell's own: every followed tag, triggering or not."""
     forced: bool | None = None
     """Upwell's own: a person asked for this build, so that equal inputs are built again."""
+    on_base_change: str | None = None
+    """Upwell's own: `auto` or `rebase` where nothing but the base has changed."""
 
 
 class BuildStage(Model):
@@ -554,6 +554,7 @@ class BuildStatus(Model):
     """Upwell's own: how often it was tried; faults that may pass are tried again."""
     retry_time: Time | None = None
     """Upwell's own: when the next try is due."""
+    rebase: BuildRebase | None = None
     renewed: int = 0
     """Upwell's own: how often newer images took the place of its inputs before it began."""
     conditions: tuple[Condition, ...] = ()

@@ -31,6 +31,7 @@ from upwell.app.machine_watch import (
 )
 from upwell.app.promotion import promotion
 from upwell.app.quotas.storage import build_limit, measures
+from upwell.app.rebasing.builds import build_rebases
 from upwell.app.signing.image_policies import JUDGED, image_policies
 from upwell.app.signing.keys import served_keys
 from upwell.app.signing.wiring import image_signing
@@ -114,7 +115,9 @@ def wire(adapters: Adapters) -> Wired:
     findings = DeferredPasses(FindingRecorder(store, now))
     policies = image_policies(adapters, secrets, beside, findings)
     streams = _streams(adapters, secrets, policies)
-    builds, workloads = BuildIndex(adapters.cache), WorkloadIndex(adapters.cache)
+    isolation = adapters.settings.build_isolation
+    builds = BuildIndex(adapters.cache, isolation.on_base_change)
+    workloads = WorkloadIndex(adapters.cache)
     limits = _limits(adapters.settings.quota)
     clients = LimitedStore(store, limits, cache=adapters.cache)
     stores = _stores(adapters)
@@ -370,6 +373,7 @@ def _builds(
         mirror,
         planner,
         BuildOutputs(adapters.store, adapters.internal, now, sign),
+        rebases=build_rebases(adapters, index, mirror),
         clock=now,
         limit_room=rooms.limited,
     )

@@ -10,6 +10,7 @@ from typing import Annotated, Any, cast
 
 from pydantic import BeforeValidator, Field, model_validator
 
+from upwell.api.values.base_changes import OnBaseChange
 from upwell.api.values.quantities import InvalidQuantityError, parse_quantity
 from upwell.audit.export import receiver_of
 from upwell.encryption.keys import KeySource
@@ -106,6 +107,15 @@ class BuildIsolation(SettingsTable):
     """The limit of a build that states none; without it, three quarters of the machine's memory."""
     processes: Count = 4096
     """The most processes that a build may have at once."""
+    on_base_change: Annotated[
+        OnBaseChange,
+        Field(strict=False),
+        AllowedValues(f"one of {', '.join(OnBaseChange)}"),
+    ] = OnBaseChange.REBUILD
+    """The answer to a change of a base where the BuildConfig has no annotation
+    `upwell.dev/on-base-change`: `auto` puts the image on the new base where that is safe, and
+    builds it otherwise; `rebase` never builds it, `rebuild` always does; `notify` does neither,
+    and says so."""
     storage: Size | None = None
     """The most room on the disk that a build may take while it runs; without it, half of the file
     system."""

@@ -16,6 +16,7 @@ from upwell.api.build import (
 from upwell.api.conditions import find
 from upwell.api.image import ImageStream, TagEvent
 from upwell.api.meta import Condition, ObjectKey, ObjectMeta
+from upwell.api.values.base_changes import OnBaseChange
 from upwell.controller import Controller, ObjectCache
 from upwell.oci import Digest
 from upwell.policy.images.streams import record_image
@@ -45,6 +46,12 @@ class BuildNamespace:
         self.store = MemoryStore(self.clock)
         self.cache = ObjectCache(self.store)
         self.index = BuildIndex(self.cache)
+        self.configs = BuildConfigs(self.index, clock=self.clock)
+        self.actions = BuildActions(self.index)
+
+    def answer_bases(self, default: OnBaseChange) -> None:
+        """Let BuildConfigs without an answer of their own answer changes of their bases so."""
+        self.index = BuildIndex(self.cache, default)
         self.configs = BuildConfigs(self.index, clock=self.clock)
         self.actions = BuildActions(self.index)
 

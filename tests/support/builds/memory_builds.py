@@ -51,6 +51,7 @@ from upwell.builder.logs import FileBuildLogs
 from upwell.builder.uploads import unpack_upload
 from upwell.controller import ObjectCache
 from upwell.git.interface import CommitInfo, GitSource
+from upwell.inventory.files.scanning import FileScanner
 from upwell.machine.process import LogSink
 from upwell.oci import Descriptor, Digest, Index, Manifest, MediaType, Platform, Reference
 from upwell.policy.builds.plan import BuildDefaults
@@ -61,6 +62,7 @@ from upwell.reconcilers.builds.index import BuildIndex
 from upwell.reconcilers.builds.logins import BuildLogins
 from upwell.reconcilers.builds.output import BuildOutputs, SignPushed, unsigned
 from upwell.reconcilers.builds.planner import BuildPlanner
+from upwell.reconcilers.builds.rebases import BuildRebases
 from upwell.reconcilers.builds.room import BuildRooms
 from upwell.reconcilers.builds.run import BuildRun
 from upwell.reconcilers.builds.slots import BuildCapacity
@@ -72,6 +74,7 @@ from upwell.registry.errors import RegistryError
 from upwell.registry.hosting import ManifestPush
 from upwell.registry.interface import DEFAULT_ACCESS, Credential, RequestAccess
 from upwell.registry.mirror import Mirror
+from upwell.registry.rebasing.hosted import HostedRebaseWriter
 from upwell.registry.routed import RoutedRegistry
 from upwell.store.interface import StoreError
 from upwell.store.memory import MemoryStore
@@ -235,6 +238,8 @@ class FakeBuilder:
         self.recovered = False
         self.failure: Exception | None = None
         self.after_push: Callable[[], None] | None = None
+        self.make: Callable[[BuildPlan], Awaitable[Digest]] | None = None
+        """Pushes the image of a plan, in place of one without content."""
         self.gate = asyncio.Event()
         """Clear it, and builds stay in the middle."""
         self.gate.set()
@@ -299,7 +304,10 @@ class FakeBuilder:
         digest = None
         if plan.push is not None and plan.strategy is not BuilderStrategy.CUSTOM:
             name = f"{plan.push.repository}:{plan.push.tag}"
-            digest = await push(self._internal, name, f"build {len(self.plans)}")
+            if self.make is not None:
+                digest = await self.make(plan)
+            else:
+                digest = await push(self._internal, name, f"build {len(self.plans)}")
             self.young.add(digest)
         if self.after_push is not None:
             self.after_push()
@@ -356,6 +364,7 @@ class BuildMachine:
         """Rights of authors; None: nobody is asked."""
         self.policies = UNRESTRICTED
         self.sign: SignPushed = unsigned
+        self.scanner = FileScanner()
         self.pressure = ""
         self.was_short = False
         """Message of what keeps builds from beginning."""
@@ -382,11 +391,12 @@ class BuildMachine:
     def builds(self, slots: int = 2) -> Builds:
         registries = RoutedRegistry(self.internal, self.vendor)
         logins = BuildLogins(self.store, INTERNAL)
+        mirror = Mirror(registries, self.internal, AMD64)
         run = BuildRun(
             self.store,
             self.builder,
             self.logs,
-            Mirror(registries, self.internal, AMD64),
+            mirror,
             BuildPlanner(
                 self.store,
                 logins,
@@ -398,6 +408,13 @@ class BuildMachine:
                 policies=self.policies,
             ),
             BuildOutputs(self.store, self.internal, self.clock, self.sign),
+            rebases=BuildRebases(
+                self.index.builds,
+                registries,
+                mirror,
+                self.scanner,
+                HostedRebaseWriter(self.internal),
+            ),
             clock=self.clock,
             limit_room=self.rooms.limited,
         )

@@ -4,7 +4,7 @@ Whether an instruction is otherwise right is left to the build.
 """
 
 import re
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 
 from upwell.formats.dockerfile.instructions import Flag, Instruction, Script, read
@@ -79,6 +79,24 @@ class Dockerfile:
         while stage.parent is not None:
             stage = self.stages[stage.parent]
         return None if stage.base == SCRATCH else stage.base
+
+    @property
+    def shares_final_base(self) -> bool:
+        """True if more than the stages that the result is made of takes from its base."""
+        last = len(self.stages) - 1
+        chain = set(self._stages_below(last))
+        root = self.stages[min(chain)]
+        others = (use for use in self.uses if use.start != root.image.start)
+        return any(use.name == root.base for use in others) or any(
+            min(self._stages_below(at)) == min(chain) for at in range(last) if at not in chain
+        )
+
+    def _stages_below(self, at: int) -> Iterator[int]:
+        """Yield a stage and those that it continues, by their indices."""
+        stage: int | None = at
+        while stage is not None:
+            yield stage
+            stage = self.stages[stage].parent
 
 
 def parse(text: str, build_args: Mapping[str, str] | None = None) -> Dockerfile:

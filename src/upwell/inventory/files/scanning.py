@@ -2,11 +2,13 @@
 
 import asyncio
 import json
+import os
 import zlib
 from collections.abc import Callable, Mapping
 from contextlib import suppress
 from pathlib import Path
 from typing import Any
+from weakref import WeakValueDictionary
 
 from upwell.inventory.interface import (
     ElfFacts,
@@ -42,13 +44,15 @@ _TASK = LayerTask(
 class FileScanner:
     """Scanner of layers; `folder` keeps what was found by the digest of each, and may be deleted.
 
-    Two layers at most are read at once, and none twice at the same time.
+    Beyond `most_bytes` there, what was not used for longest goes. Two layers at most are read at
+    once, and none twice at the same time.
     """
 
-    def __init__(self, folder: Path | None = None) -> None:
+    def __init__(self, folder: Path | None = None, most_bytes: int | None = None) -> None:
         self._folder = folder and folder / str(FACTS_VERSION)
+        self._most_bytes = most_bytes
         self._slots = asyncio.Semaphore(2)
-        self._locks: dict[Digest, asyncio.Lock] = {}
+        self._locks: WeakValueDictionary[Digest, asyncio.Lock] = WeakValueDictionary()
 
     async def files(self, layers: Layers, layer: Descriptor) -> LayerFiles:
         """Return the files of a layer; raises InventoryError, or what `layers` raises."""
@@ -72,6 +76,8 @@ class FileScanner:
         with suppress(OSError, ValueError, zlib.error, InventoryError):
             unpacking = zlib.decompressobj()
             raw = unpacking.decompress(path.read_bytes(), _MAX_RESULT_BYTES)
+            if self._most_bytes is not None:
+                os.utime(path)
             return layer_files(json.loads(raw))
         return None
 
@@ -82,6 +88,20 @@ class FileScanner:
         with suppress(OSError):  # a disk that is full costs the next call, not this one
             path.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
             write_private(path, zlib.compress(json.dumps(raw).encode(), level=1), synced=False)
+            self._trim(path.parent)
+
+    def _trim(self, folder: Path) -> None:
+        if self._most_bytes is None:
+            return
+        known = sorted(
+            (file.stat().st_mtime_ns, file.stat().st_size, file) for file in folder.iterdir()
+        )
+        size = sum(one for _, one, _ in known)
+        for _, one, file in known[:-1]:
+            if size <= self._most_bytes:
+                return
+            file.unlink(missing_ok=True)
+            size -= one
 
 
 def layer_files(data: Any) -> LayerFiles:

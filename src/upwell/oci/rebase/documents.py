@@ -6,7 +6,7 @@ manifest of one family whose layers are of the other.)
 
 import json
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import datetime
 from typing import Any
 
@@ -53,6 +53,25 @@ class NamedBase:
     name: Reference
     digest: Digest
     """Digest that the name stands for: of an index, or of the image's own manifest."""
+    known_as: str = ""
+    """Name that images on it record; empty: the one that it was found by, which may be a copy's."""
+
+    @property
+    def recorded_name(self) -> str:
+        """The name that images on it record: its tag, where it has one."""
+        return self.known_as or str(
+            self.name if self.name.tag is None else replace(self.name, digest=None)
+        )
+
+
+@dataclass(frozen=True, slots=True)
+class BuildRecord:
+    """Values of an image that say which build it is of: they are set anew, whatever they were."""
+
+    labels: Mapping[str, str] = field(default_factory=dict)
+    variables: Mapping[str, str] = field(default_factory=dict)
+    """Of the environment; those that the image has."""
+    annotations: Mapping[str, str] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True)
@@ -83,18 +102,23 @@ class RebasedImage:
         return self.image.layers[len(self.new.image.layers) :]
 
 
-def rebased(image: LayeredImage, old: NamedBase, new: NamedBase) -> RebasedImage:
-    """Return `image`, which stands on `old`, on `new`; the same three give the same bytes.
+def rebased(
+    image: LayeredImage, old: NamedBase, new: NamedBase, record: BuildRecord | None = None
+) -> RebasedImage:
+    """Return `image`, which stands on `old`, on `new`; the same ones give the same bytes.
 
     Raises NotRebasableError, or InvalidManifestError for documents that cannot be written.
     """
     _check(image, old, new)
     try:
         merged = _merged(image, old, new)
+        if record is not None:
+            _set_anew(merged, record)
         config = encoded(_config(image, old.image, new.image, merged))
     except RecursionError:  # of a comparison
         raise InvalidManifestError(f"the configuration of {image.digest} is too deep") from None
-    manifest = encoded(_manifest(image, old, new, config))
+    annotations = record.annotations if record is not None else {}
+    manifest = encoded(_manifest(image, old, new, config, annotations))
     made = parse_manifest(manifest)
     if not isinstance(made, Manifest):
         raise NotRebasableError(f"{image.digest} is no image of one platform")
@@ -162,9 +186,10 @@ def _merged(image: LayeredImage, old: NamedBase, new: NamedBase) -> MergedSettin
     if isinstance(labels, dict):
         labels = dict(labels)
         if BASE_NAME in image.labels:
-            labels = recorded(labels, new.name, new.digest, new.image.digest)
+            labels = recorded(labels, new.recorded_name, new.digest, new.image.digest)
         if BUILDPACKS in image.labels:
-            labels[BUILDPACKS] = buildpacks_label(image.labels[BUILDPACKS], new.image, new.name)
+            where = Reference.parse(new.recorded_name).name
+            labels[BUILDPACKS] = buildpacks_label(image.labels[BUILDPACKS], new.image, where)
         merged.settings["Labels"] = labels
     return merged
 
@@ -184,7 +209,34 @@ def _config(
     return made
 
 
-def _manifest(image: LayeredImage, old: NamedBase, new: NamedBase, config: bytes) -> dict[str, Any]:
+def _set_anew(merged: MergedSettings, record: BuildRecord) -> None:
+    """Set what is the build's own: no value of before, and none of a base, matters for it."""
+    own = {f"Labels.{name}" for name in record.labels} | {
+        f"Env.{name}" for name in record.variables
+    }
+    merged.changes[:] = [one for one in merged.changes if one.path not in own]
+    merged.conflicts[:] = [one for one in merged.conflicts if one.path not in own]
+    settings = merged.settings
+    labels = settings.get("Labels")
+    if record.labels:
+        settings["Labels"] = {**(labels if isinstance(labels, dict) else {}), **record.labels}
+    variables = settings.get("Env")
+    if isinstance(variables, list):
+        settings["Env"] = [_variable(str(one), record.variables) for one in variables]
+
+
+def _variable(entry: str, variables: Mapping[str, str]) -> str:
+    name = entry.partition("=")[0]
+    return f"{name}={variables[name]}" if name in variables else entry
+
+
+def _manifest(
+    image: LayeredImage,
+    old: NamedBase,
+    new: NamedBase,
+    config: bytes,
+    own: Mapping[str, str],
+) -> dict[str, Any]:
     layers = [*new.image.document["layers"], *image.document["layers"][len(old.image.layers) :]]
     family = _family(image, new, layers)
     is_docker = family is MediaType.DOCKER_MANIFEST
@@ -204,7 +256,9 @@ def _manifest(image: LayeredImage, old: NamedBase, new: NamedBase, config: bytes
         "mediaType": str(family),
         "config": described,
         "layers": [_layer(layer, is_docker=is_docker) for layer in layers],
-        "annotations": recorded(annotations, new.name, new.digest, new.image.digest),
+        "annotations": recorded(
+            {**annotations, **own}, new.recorded_name, new.digest, new.image.digest
+        ),
     }
 
 

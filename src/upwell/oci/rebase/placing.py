@@ -20,3 +20,12 @@ class RebaseTarget:
 
     name: Reference
     replaced: Digest | None = None
+
+
+@dataclass(slots=True)
+class WrittenBlobs:
+    """Outcome of the blobs of one rebase."""
+
+    mounted: int = 0
+    sent: int = 0
+    sent_bytes: int = 0

@@ -8,7 +8,7 @@ hints: only layers say what an image stands on.
 import json
 from collections.abc import Iterator, Mapping
 from contextlib import suppress
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import Any
 
 from upwell.oci import Digest, InvalidDigestError, InvalidReferenceError, Reference
@@ -45,21 +45,20 @@ def base_records(image: LayeredImage) -> list[BaseRecord]:
 
 
 def recorded(
-    values: Mapping[str, str], name: Reference, digest: Digest, manifest: Digest
+    values: Mapping[str, str], name: str, digest: Digest, manifest: Digest
 ) -> dict[str, str]:
     """Return annotations or labels that name a base by tag, digest and its platform's manifest."""
-    tagged = name if name.tag is None else replace(name, digest=None)
-    made = {**values, BASE_NAME: str(tagged), BASE_DIGEST: str(digest)}
+    made = {**values, BASE_NAME: name, BASE_DIGEST: str(digest)}
     made.pop(BASE_MANIFEST, None)
     return made if digest == manifest else {**made, BASE_MANIFEST: str(manifest)}
 
 
-def buildpacks_label(label: str, base: LayeredImage, name: Reference) -> str:
+def buildpacks_label(label: str, base: LayeredImage, repository: str) -> str:
     """Return the lifecycle's metadata with another run image; what is none stays as it is."""
     metadata = _metadata(label)
     if metadata is None or not base.diff_ids:
         return label
-    reference = f"{name.name}@{base.digest}"
+    reference = f"{repository}@{base.digest}"
     run_image = {
         **metadata["runImage"],
         "topLayer": str(base.diff_ids[-1]),

@@ -33,6 +33,7 @@ from upwell.api.values.author import (
     with_content_authors,
     with_made_of_uid,
 )
+from upwell.api.values.base_changes import OnBaseChange
 from upwell.policy.builds.run_policy import newest, number_of
 from upwell.policy.builds.triggers import FollowedTag, Streams, image_inputs
 from upwell.policy.images.streams import StreamName, StreamTag, pinned, resolve_tag
@@ -63,6 +64,8 @@ class BuildStart:
     """A person asked: equal inputs are built again."""
     decided_by: str = ""
     """Name of whoever asks, if they say what is built; empty: the BuildConfig says it."""
+    on_base_change: OnBaseChange | None = None
+    """Answer to a change of the base alone; None: build."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -117,6 +120,7 @@ def new_build(
             triggered_by=start.causes,
             image_inputs=image_inputs(images),
             forced=start.forced or None,
+            on_base_change=start.on_base_change,
         ),
     )
     uploaded = () if request.binary else _authors_of_upload(source, config, earlier.builds)
@@ -166,6 +170,7 @@ def clone_build(
         "strategy": _changed_strategy(original.spec.strategy, start.request),
         "triggered_by": start.causes,
         "forced": True,
+        "on_base_change": None,
     }
     if original.status.revision is not None and original.spec.source.git is not None:
         changes["revision"] = original.status.revision

@@ -25,6 +25,7 @@ from upwell.api.defaults import DOCKER_IMAGE, IMAGE_STREAM_TAG
 from upwell.api.image import ImageStream
 from upwell.api.meta import ObjectReference
 from upwell.api.values.author import made_of
+from upwell.api.values.base_changes import ON_BASE_CHANGE_ANNOTATION, OnBaseChange
 from upwell.policy.images.names import ImageNames
 from upwell.policy.images.streams import StreamName, StreamTag, resolve_tag
 
@@ -36,6 +37,9 @@ SPEC_IMAGE_PREFIX = "spec."
 
 CURRENT = "Current"
 """Condition of a BuildConfig: whether the newest build has the present inputs."""
+
+BASE_CHANGED = "BaseChanged"
+"""Reason of a BuildConfig that is not built, though its base has changed."""
 
 UPSTREAM_BUILDING = "UpstreamBuilding"
 """Reason of a BuildConfig that waits for the builds above it."""
@@ -68,6 +72,8 @@ class FollowedTag:
     """It is made from the BuildConfig's own result: to follow it would never end."""
     barred: ImageBar | None = None
     """Bar of builds on the present image."""
+    notified: bool = False
+    """A change of it is shown, and starts no build by itself."""
 
     @property
     def changed(self) -> bool:
@@ -126,6 +132,15 @@ def decide(
         causes = [BuildTriggerCause(message=CONFIG_CHANGE)]
     if not causes:
         return _idle(config, images)
+    hold = _hold(config, images, busy)
+    return hold if hold is not None else StartBuild(tuple(causes))
+
+
+def _hold(config: BuildConfig, images: Sequence[FollowedTag], busy: Sequence[str]) -> Hold | None:
+    """Return why a build that is due waits; None: it begins."""
+    changed = [image for image in images if image.changed]
+    if changed and all(image.notified for image in changed):
+        return Hold(BASE_CHANGED, _base_message(config, changed))
     if config.annotations.get(PAUSED_ANNOTATION) == "true":
         return Hold("Paused", f"annotation {PAUSED_ANNOTATION} is set: remove it to build")
     missing = [image.name for image in images if image.now is None]
@@ -136,7 +151,7 @@ def decide(
         return Hold(bars[0][1].reason, "; ".join(f"{name} {bar.message}" for name, bar in bars))
     if busy:
         return Hold(UPSTREAM_BUILDING, f"waits for {', '.join(busy)}: its result is an input")
-    return StartBuild(tuple(causes))
+    return None
 
 
 def waits_for_upstream(config: BuildConfig) -> bool:
@@ -179,7 +194,8 @@ def with_newest_inputs(queued: Build, new: Build) -> Build:
 
 def renewed_status(status: BuildStatus) -> BuildStatus:
     """Return the status of a queued build without what an attempt found out of its old inputs."""
-    changes: dict[str, object] = {"images": (), "inputs": None, "replaces": None, "revision": None}
+    changes: dict[str, object] = {"images": (), "inputs": None, "replaces": None}
+    changes |= {"revision": None, "rebase": None}
     if status.retry_time is not None:
         changes |= {"reason": None, "message": None, "retry_time": None, "attempts": 0}
     return status.model_copy(update={**changes, "renewed": status.renewed + 1})
@@ -286,6 +302,19 @@ def _image_cause(image: FollowedTag) -> BuildTriggerCause:
         image_change_build=ImageChangeCause(
             image_id=image.now or "", from_ref=image.reference, previous_image_id=image.built
         ),
+    )
+
+
+def _base_message(config: BuildConfig, changed: Sequence[FollowedTag]) -> str:
+    """Say which base has changed, and how it is built upon."""
+    moves = [
+        f"{image.name} was {digest_of(image.built or '')} and is {digest_of(image.now or '')}"
+        for image in changed
+    ]
+    return (
+        f"its base has changed: {'; '.join(moves)}; annotation {ON_BASE_CHANGE_ANNOTATION} or the"
+        f" server's default says {OnBaseChange.NOTIFY}: `upwell start-build {config.name}"
+        f" -n {config.namespace}` builds on it"
     )
 
 

@@ -29,6 +29,8 @@ class RebaseFault(StrEnum):
     SETTING_CONFLICT = "SettingConflict"
     BUILD_SETTING = "BuildSetting"
     """The steps of the image would have run otherwise on the new base."""
+    BUILD_SCRIPT = "BuildScript"
+    """The base update changes scripts that make the image."""
     UNKNOWN = "Unknown"
     """A part could not be looked at."""
 

@@ -4,9 +4,17 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from upwell.oci import Descriptor, Digest, Index, Manifest, Platform, Reference
-from upwell.oci.rebase.documents import NamedBase, RebasedImage
+from upwell.oci.rebase.documents import BuildRecord, NamedBase, RebasedImage
 from upwell.oci.rebase.placing import PlacedImage, RebaseTarget
 from upwell.policy.rebase.findings import RebaseFinding
+
+
+@dataclass(frozen=True, slots=True)
+class NamedDigest:
+    """An image's tag as images record it, and the digest that it stands for."""
+
+    name: str
+    digest: Digest
 
 
 @dataclass(frozen=True, slots=True)
@@ -23,6 +31,12 @@ class RebaseRequest:
     target: Reference | None = None
     check: bool = True
     """False leaves the layers unread; the plan is then of no known safety."""
+    runs_scripts: bool = False
+    """True if a build runs Source-to-Image scripts of its base: a change of them matters."""
+    known_as: NamedDigest | None = None
+    """Base that the outcome records, where `new_base` names a copy."""
+    record: BuildRecord | None = None
+    """Values that say which build the outcome is of."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -6,6 +6,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from upwell.formats.s2i.contract import SCRIPTS_LABEL, image_path
 from upwell.oci.rebase.documents import RebasedImage
 from upwell.oci.rebase.history import own_steps
 from upwell.oci.rebase.merging import setting
@@ -37,8 +38,13 @@ class UnreadLayer:
     why: str
 
 
-def rebase_findings(image: RebasedImage, update: BaseUpdate) -> list[RebaseFinding]:
-    """Return the reasons against a rebase, all layers of which are known; none: it is safe."""
+def rebase_findings(
+    image: RebasedImage, update: BaseUpdate, *, runs_scripts: bool = False
+) -> list[RebaseFinding]:
+    """Return the reasons against a rebase, all layers of which are known; none: it is safe.
+
+    `runs_scripts`: a build runs Source-to-Image scripts of its base.
+    """
     old, new = image.old.image.settings, image.new.image.settings
     return [
         *document_findings(image),
@@ -46,6 +52,7 @@ def rebase_findings(image: RebasedImage, update: BaseUpdate) -> list[RebaseFindi
         *_covered(image, update),
         *program_findings(update, image.merged.settings),
         *platform_findings(update, old, new, image.merged.settings),
+        *(_scripts(image, update) if runs_scripts else ()),
     ]
 
 
@@ -117,6 +124,18 @@ def _covered(image: RebasedImage, update: BaseUpdate) -> Iterator[RebaseFinding]
         if paths:
             why = f"the new base declares the volume {path}, where the image has files"
             yield RebaseFinding(RebaseFault.SETTING_CONFLICT, why, tuple(sorted(paths)))
+
+
+def _scripts(image: RebasedImage, update: BaseUpdate) -> Iterator[RebaseFinding]:
+    """Yield the scripts of the bases that a build runs, and that the base update changes."""
+    urls = [base.image.labels.get(SCRIPTS_LABEL) or "" for base in (image.old, image.new)]
+    folders = [path.strip("/") for path in map(image_path, urls) if path is not None]
+    changed = sorted(
+        path for path in update.changed if any(path.startswith(f"{one}/") for one in folders)
+    )
+    if changed:
+        why = "a build would run other scripts of its builder image"
+        yield RebaseFinding(RebaseFault.BUILD_SCRIPT, why, tuple(changed))
 
 
 def _opt_outs(image: RebasedImage) -> Iterator[RebaseFinding]:

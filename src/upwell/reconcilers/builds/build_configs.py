@@ -19,8 +19,10 @@ from upwell.api.conditions import DEGRADED, find, set_condition
 from upwell.api.image import ImageStream
 from upwell.api.meta import Condition, ObjectKey
 from upwell.api.pipeline import Quarantine
+from upwell.api.values.base_changes import OnBaseChange
 from upwell.api.waves.wave import Wave
 from upwell.controller import Controller, Result, Watch, of_both
+from upwell.policy.builds.base_changes import answer_of, rebase_answer
 from upwell.policy.builds.failures import waits_for_retry
 from upwell.policy.builds.input_analysis import missing_inputs
 from upwell.policy.builds.new_build import (
@@ -113,7 +115,8 @@ class BuildConfigs:
     ) -> Decision:
         queued = queued_for_images(context.builds(config.key))
         causes = self._causes(context, config, queued) if queued is not None else decision.causes
-        start = BuildStart(causes)
+        answer = rebase_answer(config, context.builds(config.key), causes, context.on_base_change)
+        start = BuildStart(causes, on_base_change=answer)
         try:
             build = new_build(config, context.streams, context.earlier(config.key), images, start)
         except UnresolvedInputError as error:
@@ -169,6 +172,7 @@ class BuildConfigs:
                 condition = Condition(type=CURRENT, status="True", reason=reason, message=message)
             case StartBuild():
                 return
+        answer = answer_of(config, context.on_base_change)
         conditions = config.status.conditions
         degraded = build_degradation(last, find(conditions, DEGRADED))
         found_now = [condition, _readiness(context, config, images)]
@@ -180,6 +184,7 @@ class BuildConfigs:
                 "last_version": max([config.status.last_version, *(number_of(b) for b in builds)]),
                 "image_change_triggers": _trigger_memory(config, images, last, now),
                 "binary_input": last_binary_input(config, builds),
+                "on_base_change": None if answer is OnBaseChange.REBUILD else answer,
                 "tracked_images": (
                     tracked_names(last)
                     if last is not None and last.status.images

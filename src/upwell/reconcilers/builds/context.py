@@ -5,6 +5,8 @@ from dataclasses import dataclass, replace
 
 from upwell.api.build import BUILD_CONFIG_LABEL, Build, BuildConfig
 from upwell.api.meta import ObjectKey
+from upwell.api.values.base_changes import OnBaseChange
+from upwell.policy.builds.base_changes import with_notified_base
 from upwell.policy.builds.failures import waits_for_retry
 from upwell.policy.builds.new_build import Earlier
 from upwell.policy.builds.run_policy import newest
@@ -40,6 +42,8 @@ class BuildContext:
     """The names of all Builds in the BuildConfig's namespace."""
     bar_of: Callable[[str], ImageBar | None] = lambda _image: None
     """Returns what keeps an image, by its pull spec, out of builds."""
+    on_base_change: OnBaseChange = OnBaseChange.REBUILD
+    """Answer to a change of a base where the BuildConfig has none of its own."""
 
     def builds(self, config: ObjectKey) -> Sequence[Build]:
         """Return the builds of a BuildConfig."""
@@ -112,7 +116,8 @@ class BuildContext:
 
     def _followed(self, config: BuildConfig, without: Build | None = None) -> list[FollowedTag]:
         builds = [b for b in self.builds(config.key) if without is None or b.name != without.name]
-        return followed_images(config, self.streams, self.image_names, newest(builds))
+        found = followed_images(config, self.streams, self.image_names, newest(builds))
+        return with_notified_base(config, builds, found, self.on_base_change)
 
     def _cycle(self, config: BuildConfig) -> frozenset[object]:
         """Return the ring that would build itself for ever: all of its inputs are followed."""

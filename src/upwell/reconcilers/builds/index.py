@@ -15,6 +15,7 @@ from upwell.api.build import Build, BuildConfig, BuildPhase
 from upwell.api.image import ImageStream
 from upwell.api.meta import ObjectKey
 from upwell.api.pipeline import Pipeline, Quarantine
+from upwell.api.values.base_changes import OnBaseChange
 from upwell.api.waves.wave import Wave
 from upwell.controller import ObjectCache
 from upwell.policy.builds.run_policy import newest
@@ -52,8 +53,12 @@ _KINDS = (BuildConfig, Build, ImageStream, Quarantine, Wave)
 class BuildIndex:
     """Shared by all that reconciles builds; each call costs as much as what it returns."""
 
-    def __init__(self, cache: ObjectCache) -> None:
+    def __init__(
+        self, cache: ObjectCache, on_base_change: OnBaseChange = OnBaseChange.REBUILD
+    ) -> None:
+        """`on_base_change` is the answer of BuildConfigs that have none of their own."""
         self.cache = cache
+        self._on_base_change = on_base_change
         self.graph = LiveGraph()
         """Graph of what stands on what; it follows each change."""
         for kind in (ImageStream, BuildConfig, Pipeline, *WORKLOADS):
@@ -97,6 +102,7 @@ class BuildIndex:
             self.graph.names,
             _BuildNames(self.cache, config.namespace),
             self._bar_of,
+            self._on_base_change,
         )
 
     def builds(self, config: ObjectKey) -> Collection[Build]:

@@ -56,6 +56,12 @@ class BuildOutputs:
                 retryable=True,
             ) from error
 
+    async def tagged(self, build: Build) -> str:
+        """Return the digest that the build's output has now; empty: it has none, or is no tag."""
+        output = await self.stream(build)
+        history = output[0].status.tag(output[1]) if output is not None else None
+        return history.items[0].image if history is not None and history.items else ""
+
     async def release(self, build: Build, digest: Digest) -> None:
         """Make the digest the output tag's newest, in the registry and in the stream.
 

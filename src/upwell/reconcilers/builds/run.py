@@ -11,7 +11,7 @@ from contextlib import contextmanager, suppress
 from dataclasses import replace
 from datetime import datetime, timedelta
 from time import monotonic
-from typing import Any, Protocol
+from typing import Any
 
 from upwell.api.build import (
     Build,
@@ -45,26 +45,16 @@ from upwell.policy.builds.plan import (
     plan_build,
     with_copies,
 )
+from upwell.reconcilers.builds.mirror import ImageMirror
 from upwell.reconcilers.builds.output import BuildOutputs
 from upwell.reconcilers.builds.planner import BuildPlanner, pull_error
+from upwell.reconcilers.builds.rebases import BuildRebases
 from upwell.reconcilers.builds.room import LimitRoom, unlimited
 from upwell.registry.errors import RegistryError
-from upwell.registry.interface import RequestAccess
 from upwell.store.interface import NotFoundError, Store
 from upwell.store.retry import update_with_retry
 
 log = logging.getLogger(__name__)
-
-
-class ImageMirror(Protocol):
-    """Keeps copies of upstream images in the internal registry."""
-
-    async def fetch(self, reference: Reference, access: RequestAccess, namespace: str) -> Reference:
-        """Return an internal reference to the pinned image, which the namespace may read.
-
-        Raises RegistryError.
-        """
-        ...
 
 
 class BuildRun:
@@ -79,6 +69,7 @@ class BuildRun:
         planner: BuildPlanner,
         outputs: BuildOutputs,
         *,
+        rebases: BuildRebases | None = None,
         clock: Callable[[], datetime],
         limit_room: LimitRoom = unlimited,
     ) -> None:
@@ -88,6 +79,7 @@ class BuildRun:
         self._mirror = mirror
         self._planner = planner
         self._outputs = outputs
+        self._rebases = rebases
         self._clock = clock
         self._limit_room = limit_room
 
@@ -124,7 +116,12 @@ class BuildRun:
         digest = inputs.reusable
         if digest is None:
             plan = plan_build(build, inputs, self._planner.defaults)
-            digest = await self._carry_out(plan, inputs.pulls, stages, sink)
+            with self._timed(stages, "MirrorImages"):
+                plan = with_copies(plan, await self._mirrored(inputs.pulls, plan.namespace))
+            if self._rebases is not None and build.spec.on_base_change is not None:
+                build, digest = await self._rebase(build, inputs, plan, stages, sink)
+            if digest is None:
+                digest = await self._carry_out(plan, stages, sink)
         else:
             sink(f"These inputs were built before: {digest} is used.\n".encode())
         if digest is not None:
@@ -186,18 +183,38 @@ class BuildRun:
             await _write_revision(self._store, build, inputs.revision)
         return await write_status(self._store, build, changes)
 
-    async def _carry_out(
+    async def _rebase(
         self,
+        build: Build,
+        inputs: ResolvedInputs,
         plan: BuildPlan,
-        pulls: Sequence[ImagePull],
         stages: list[BuildStage],
         sink: LogSink,
+    ) -> tuple[Build, Digest | None]:
+        """Put the last image on its new base, if that is safe; None: it is to be built.
+
+        What is decided stands in the status before anything is pushed.
+        """
+        rebases = self._rebases
+        if rebases is None:
+            return build, None
+        with self._timed(stages, "Rebase"):
+            prepared = await rebases.prepare(build, inputs, plan, await self._outputs.tagged(build))
+        build = await write_status(self._store, build, {"rebase": prepared.outcome})
+        for line in prepared.lines:
+            sink(f"{line}\n".encode())
+        if prepared.plan is None:
+            rebases.require_build(build, prepared.outcome)
+            sink(b"The image is built on its new base.\n")
+            return build, None
+        with self._timed(stages, "PushImage"):
+            return build, await rebases.write(prepared, sink)
+
+    async def _carry_out(
+        self, plan: BuildPlan, stages: list[BuildStage], sink: LogSink
     ) -> Digest | None:
-        """Mirror what is pulled, build and push; add how long each stage took to `stages`."""
-        with self._timed(stages, "MirrorImages"):
-            copies = await self._mirrored(pulls, plan.namespace)
+        """Build and push; add how long each stage took to `stages`."""
         begun = self._clock()
-        plan = with_copies(plan, copies)
         # The login knows what the build is made of, and ends with it.
         with self._planner.registry_login(plan) as login:
             logins = plan.logins if login is None else (login, *plan.logins)

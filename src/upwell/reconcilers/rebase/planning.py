@@ -1,7 +1,9 @@
 """Plans of rebases: images and bases read, documents made, layers looked at, safety judged."""
 
 import asyncio
-from collections.abc import Sequence
+from collections import OrderedDict
+from collections.abc import AsyncIterator, Sequence
+from contextlib import asynccontextmanager
 from dataclasses import dataclass, field, replace
 from typing import Protocol
 
@@ -42,14 +44,40 @@ class LayerScanner(Protocol):
         ...
 
 
+@dataclass(slots=True)
+class _KeptComparison:
+    """Comparison of two bases, once it is made."""
+
+    lock: asyncio.Lock = field(default_factory=asyncio.Lock)
+    found: BaseComparison | None = None
+
+
+@dataclass
+class BaseComparisons:
+    """Comparisons of bases; the last few are kept, as many images stand on the same."""
+
+    most: int = 64
+    _kept: OrderedDict[tuple[Digest, Digest], _KeptComparison] = field(default_factory=OrderedDict)
+
+    @asynccontextmanager
+    async def of(self, old: Digest, new: Digest) -> AsyncIterator[_KeptComparison]:
+        """Give the comparison of two bases to one at a time, so that one makes it."""
+        key = old, new
+        kept = self._kept.setdefault(key, _KeptComparison())
+        self._kept.move_to_end(key)
+        while len(self._kept) > self.most:
+            self._kept.popitem(last=False)
+        async with kept.lock:
+            yield kept
+
+
 @dataclass(frozen=True, slots=True)
 class RebasePlanner:
     """Planner of rebases; writes nothing."""
 
     reader: ImageReader
     scanner: LayerScanner
-    _compared: dict[tuple[Digest, Digest], BaseComparison] = field(default_factory=dict)
-    _locks: dict[tuple[Digest, Digest], asyncio.Lock] = field(default_factory=dict)
+    comparisons: BaseComparisons = field(default_factory=BaseComparisons)
 
     async def plan(self, request: RebaseRequest) -> RebasePlan:
         """Plan a rebase.
@@ -117,7 +145,9 @@ class RebasePlanner:
             old = new
         if old.image.digest == new.image.digest and image.stands_on(new.image):
             return PlatformPlan(manifest, image.platform, new)
-        made = rebased(image, old, new)
+        if request.known_as is not None:
+            new = replace(new, known_as=request.known_as.name, digest=request.known_as.digest)
+        made = rebased(image, old, new, request.record)
         findings = await self._findings(made, image, request)
         return PlatformPlan(manifest, image.platform, new, made, tuple(findings))
 
@@ -149,21 +179,23 @@ class RebasePlanner:
         )
         if scans.unread:
             return [*document_findings(made), *unread_findings(scans.unread)]
-        return await asyncio.to_thread(rebase_findings, made, BaseUpdate(bases, own))
+        update = BaseUpdate(bases, own)
+        return await asyncio.to_thread(
+            rebase_findings, made, update, runs_scripts=request.runs_scripts
+        )
 
     async def _bases(self, old: NamedBase, new: NamedBase, scans: "_Scans") -> BaseComparison:
         """Compare two bases, once for all images on them."""
-        key = old.image.digest, new.image.digest
-        async with self._locks.setdefault(key, asyncio.Lock()):
-            if key in self._compared:
-                return self._compared[key]
+        async with self.comparisons.of(old.image.digest, new.image.digest) as kept:
+            if kept.found is not None:
+                return kept.found
             below, above = await together(
                 scans.layers(base.name, base.image.layers, base.image.diff_ids)
                 for base in (old, new)
             )
             compared = BaseComparison(LayeredFiles.of(below), LayeredFiles.of(above))
             if not scans.unread:
-                self._compared[key] = compared
+                kept.found = compared
             return compared
 
 

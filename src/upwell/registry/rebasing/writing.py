@@ -11,7 +11,7 @@ from functools import partial
 
 from upwell.machine.tasks import together
 from upwell.oci import Descriptor, Index, Manifest, Reference
-from upwell.oci.rebase.placing import PlacedImage, RebaseTarget
+from upwell.oci.rebase.placing import PlacedImage, RebaseTarget, WrittenBlobs
 from upwell.registry.client.push import RegistryPusher, once
 from upwell.registry.errors import ManifestUnknownError, RegistryError
 from upwell.registry.interface import DEFAULT_ACCESS, Registry, RequestAccess
@@ -28,15 +28,6 @@ class TagMovedError(RegistryError):
 
     def __init__(self, tag: Reference) -> None:
         super().__init__(f"{tag} was pushed to meanwhile: it was left as it is; rebase it again")
-
-
-@dataclass(slots=True)
-class WrittenBlobs:
-    """Outcome of the blobs of one rebase."""
-
-    mounted: int = 0
-    sent: int = 0
-    sent_bytes: int = 0
 
 
 @dataclass

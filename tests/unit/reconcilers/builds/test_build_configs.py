@@ -29,6 +29,7 @@ from upwell.api.conditions import find
 from upwell.api.image import ImageStream
 from upwell.api.meta import ObjectKey, ObjectMeta
 from upwell.api.pipeline import Quarantine, QuarantineSpec
+from upwell.api.values.base_changes import ON_BASE_CHANGE_ANNOTATION, OnBaseChange
 from upwell.oci import Digest
 from upwell.policy.builds.triggers import CONFIG_CHANGE, IMAGE_CHANGE
 from upwell.reconcilers.builds.build_configs import BuildConfigs
@@ -569,3 +570,68 @@ async def test_a_quarantine_is_heard_of_by_every_config(setup: BuildNamespace) -
                     break
         for task in tasks:
             task.cancel()
+
+
+async def with_new_base(setup: BuildNamespace, answer: str | None) -> BuildConfig:
+    """Give a BuildConfig that was built once a new base."""
+    config = await setup.config("app", "base:latest")
+    if answer is not None:
+        annotations = {ON_BASE_CHANGE_ANNOTATION: answer}
+        await setup.store.update(config.with_metadata(annotations=annotations))
+    await setup.reconcile("app")
+    await setup.end("app-1")
+    await setup.stream("base", "new")
+    await setup.reconcile("app", "app")
+    return await setup.get("app")
+
+
+@pytest.mark.parametrize(
+    ("default", "answer", "expected"),
+    [
+        ("rebuild", None, None),
+        ("rebuild", "auto", "auto"),
+        ("rebuild", "rebase", "rebase"),
+        ("auto", None, "auto"),
+        ("auto", "rebuild", None),
+        ("auto", "nothing that is known", "auto"),
+    ],
+)
+async def test_a_build_for_the_base_alone_says_how_that_is_answered(
+    setup: BuildNamespace, default: str, answer: str | None, expected: str | None
+) -> None:
+    setup.answer_bases(OnBaseChange(default))
+    config = await with_new_base(setup, answer)
+    first, second = await setup.builds("app")
+    assert (first.spec.on_base_change, second.spec.on_base_change) == (None, expected)
+    assert config.status.on_base_change == expected
+    # Whoever asks for a build gets one.
+    asked = await setup.actions.instantiate(NAMESPACE, "app", BuildRequest())
+    assert asked.spec.on_base_change is None
+
+
+async def test_more_than_a_new_base_is_built(setup: BuildNamespace) -> None:
+    await setup.stream("tools", "one")
+    follows = {"from": {"kind": "ImageStreamTag", "name": "tools:latest"}}
+    triggers = [IMAGE_TRIGGER, {"type": "ImageChange", "imageChange": follows}]
+    config = await setup.config("app", "base:latest", [CONFIG_TRIGGER, *triggers])
+    await setup.store.update(config.with_metadata(annotations={ON_BASE_CHANGE_ANNOTATION: "auto"}))
+    await setup.reconcile("app")
+    await setup.end("app-1")
+    await setup.stream("base", "new")
+    await setup.stream("tools", "two")
+    await setup.reconcile("app")
+    assert (await setup.builds("app"))[1].spec.on_base_change is None
+
+
+async def test_a_new_base_that_is_only_notified_of_builds_nothing(setup: BuildNamespace) -> None:
+    await with_new_base(setup, "notify")
+    assert await setup.names("app") == ["app-1"]
+    condition = await setup.current("app")
+    assert (condition.status, condition.reason) == ("False", "BaseChanged")
+    assert str(Digest.of(b"new")) in condition.message
+    assert "upwell start-build app -n shop" in condition.message
+    asked = await setup.actions.instantiate(NAMESPACE, "app", BuildRequest())
+    assert asked.name == "app-2"
+    await setup.end("app-2")
+    await setup.reconcile("app")
+    assert (await setup.current("app")).status == "True"

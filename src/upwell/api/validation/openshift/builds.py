@@ -18,6 +18,7 @@ from upwell.api.validation.openshift.strategies import argument_faults, strategy
 from upwell.api.validation.openshift.triggers import trigger_faults
 from upwell.api.validation.openshift.variables import variable_faults
 from upwell.api.validation.shapes import mapped, quantity
+from upwell.api.values.base_changes import ON_BASE_CHANGE_ANNOTATION, OnBaseChange
 from upwell.api.values.faults import Fault
 
 
@@ -25,6 +26,10 @@ def build_config_faults(config: BuildConfig) -> Iterator[Fault]:
     """Yield every fault of a defaulted BuildConfig."""
     yield from trigger_faults(config)
     yield from _common(config.spec)
+    answer = config.annotations.get(ON_BASE_CHANGE_ANNOTATION)
+    if answer is not None and answer not in tuple(OnBaseChange):
+        path = f"metadata.annotations[{ON_BASE_CHANGE_ANNOTATION}]"
+        yield Fault.not_supported(path, answer, OnBaseChange)
 
 
 def build_faults(build: Build) -> Iterator[Fault]:

@@ -1,0 +1,31 @@
+"""Composes what puts the images of builds on new bases, in the server."""
+
+from upwell.app.adapters import Adapters
+from upwell.builder.interface import BuildError
+from upwell.inventory.files.scanning import FileScanner
+from upwell.reconcilers.builds.index import BuildIndex
+from upwell.reconcilers.builds.mirror import ImageMirror
+from upwell.reconcilers.builds.rebases import BuildRebases
+from upwell.registry.hosting import ManifestPush
+from upwell.registry.rebasing.hosted import HostedRebaseWriter
+from upwell.server.distribution.image_limits import ImageLimits
+from upwell.server.distribution.requests import DistributionError
+
+_KEPT_BYTES = 256 * 1024 * 1024
+"""Of what was found in layers: each base takes about a megabyte."""
+
+
+def build_rebases(adapters: Adapters, index: BuildIndex, mirror: ImageMirror) -> BuildRebases:
+    """Return the rebases of builds; what was found in layers is kept in the data folder."""
+    limits = ImageLimits(adapters.store)
+
+    async def check(push: ManifestPush) -> None:
+        """Hold an image to the limits of its namespace, as one that is pushed."""
+        try:
+            await limits.require(adapters.internal, push)
+        except DistributionError as error:
+            raise BuildError("PushImageToRegistryFailed", str(error)) from error
+
+    scanner = FileScanner(adapters.settings.data_dir / "layer-files", _KEPT_BYTES)
+    output = HostedRebaseWriter(adapters.internal, check)
+    return BuildRebases(index.builds, adapters.registries, mirror, scanner, output)

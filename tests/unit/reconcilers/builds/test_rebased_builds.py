@@ -1,0 +1,429 @@
+"""Builds whose base alone has changed: rebased where that is safe, and built otherwise."""
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+from tests.support.builds.memory_builds import (
+    INTERNAL,
+    NAMESPACE,
+    VENDOR,
+    BuildMachine,
+    docker_build,
+    image_stream,
+    until,
+)
+from tests.support.registry.hosted_images import push_blob
+from tests.support.registry.made_images import MadeImage, made_image, tar_of
+
+from upwell.api.build import (
+    Build,
+    BuildPhase,
+    BuildPostCommitSpec,
+    BuildSource,
+    BuildStrategy,
+    CustomBuildStrategy,
+    GitBuildSource,
+    SourceBuildStrategy,
+)
+from upwell.api.meta import ObjectReference
+from upwell.builder.interface import BuilderStrategy, BuildPlan
+from upwell.formats.s2i.contract import SCRIPTS_LABEL, generated_labels
+from upwell.inventory.files.scanning import FileScanner
+from upwell.oci import Digest, Manifest, Reference
+from upwell.oci.rebase.images import LayeredImage
+from upwell.oci.rebase.records import BASE_DIGEST, BASE_NAME
+from upwell.policy.builds.identity import inputs_tag
+from upwell.policy.signing.provenance import made_here
+from upwell.registry.embedded import EmbeddedRegistry
+from upwell.registry.errors import RegistryUnavailableError
+from upwell.registry.hosting import ManifestPush
+
+OLD, NEW = (
+    tar_of({"bin/": b"", "bin/sh": text, "etc/os-release": b"ID=test\n"})
+    for text in (b"old", b"new")
+)
+APP = tar_of({"srv/": b"", "srv/app": b"app"})
+TRAP = tar_of({"bin/": b"", "bin/sh": b"own"})
+BASE = f"{VENDOR}/base:1"
+FROM_BASE = f"FROM {BASE}\nRUN make\n"
+
+
+@pytest.fixture(scope="module")
+def found_files(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Return a folder in which the layers of all tests are read once."""
+    return tmp_path_factory.mktemp("layers")
+
+
+class RebaseMachine(BuildMachine):
+    """One whose builder makes images with layers: those of the base, and its own."""
+
+    def __init__(self, folder: Path, found_files: Path) -> None:
+        super().__init__(folder)
+        self.scanner = FileScanner(found_files)
+        self.builder.make = self._make
+        self.own = APP
+        self.layers: dict[Digest, bytes] = {}
+        self.settings: dict[str, Any] = {}
+
+    async def update_base(self, *layers: bytes, **settings: Any) -> Digest:
+        self.layers |= {Digest.of(layer): layer for layer in layers}
+        image = made_image(*layers, settings=settings)
+        return await push_image(self.vendor.registry, "base:1", image)
+
+    async def _make(self, plan: BuildPlan) -> Digest:
+        (base,) = plan.images.values()
+        under = await pulled(self.internal, base)
+        layers = [self.layers[one] for one in under.diff_ids]
+        settings = {
+            **under.settings,
+            **self.settings,
+            "Labels": {**under.labels, **labels_of(plan)},
+            "Env": [f"{name}={value}" for name, value in (*plan.env, *plan.build_env)],
+        }
+        annotations = {
+            **plan.annotations,
+            BASE_NAME: plan.base_name,
+            BASE_DIGEST: plan.base_digest,
+        }
+        made = made_image(*layers, self.own, settings=settings, annotations=annotations)
+        assert plan.push is not None
+        return await push_image(self.internal, f"{plan.push.repository}:{plan.push.tag}", made)
+
+    async def done(self, build: Build) -> Build:
+        """Run a build to its end."""
+        await self.store.create(build)
+        async with self.building():
+
+            async def has_ended() -> bool:
+                return (await self.build(build.name)).status.phase.is_terminal
+
+            await until(has_ended)
+        return await self.build(build.name)
+
+    async def log(self, build: Build) -> str:
+        return b"".join([piece async for piece in self.logs.read(build.uid)]).decode()
+
+    async def result(self, build: Build) -> LayeredImage:
+        return await pulled(
+            self.internal, Reference(INTERNAL, f"{NAMESPACE}/app", digest=digest(build))
+        )
+
+
+def labels_of(plan: BuildPlan) -> dict[str, str]:
+    if plan.strategy is not BuilderStrategy.SOURCE:
+        return dict(plan.labels)
+    return generated_labels(plan.labels, str(plan.images["builder"]), plan.display_name)
+
+
+def digest(build: Build) -> Digest:
+    assert build.status.output is not None
+    assert build.status.output.to is not None
+    return Digest.parse(build.status.output.to.image_digest)
+
+
+async def push_image(registry: EmbeddedRegistry, name: str, image: MadeImage) -> Digest:
+    repository, _, tag = name.rpartition(":")
+    for content in (image.config, *image.layers):
+        await push_blob(registry, repository, content)
+    manifest = image.manifest
+    push = ManifestPush(repository, manifest.raw, str(manifest.media_type), tag=tag, actor="test")
+    return (await registry.put_manifest(push)).digest
+
+
+async def pulled(registry: EmbeddedRegistry, name: Reference) -> LayeredImage:
+    manifest = await registry.manifest(name)
+    assert isinstance(manifest, Manifest)
+    for layer in manifest.layers:
+        assert len(await registry.blob(name, layer.digest, layer.size)) == layer.size
+    raw = await registry.blob(name, manifest.config.digest, manifest.config.size)
+    return LayeredImage.parse(manifest, raw)
+
+
+def app(number: int, answer: str | None = None, **spec: Any) -> Build:
+    """Return a build of the application; with an answer, its base alone is said to have changed."""
+    fields: dict[str, Any] = {"dockerfile": FROM_BASE, "on_base_change": answer, **spec}
+    return docker_build(number, **fields)
+
+
+@pytest.fixture
+async def machine(tmp_path: Path, found_files: Path) -> RebaseMachine:
+    machine = RebaseMachine(tmp_path, found_files)
+    await machine.store.create(image_stream("app"))
+    await machine.update_base(OLD)
+    return machine
+
+
+async def test_an_image_whose_base_alone_has_changed_is_rebased(machine: RebaseMachine) -> None:
+    first = await machine.done(app(1))
+    new = await machine.update_base(NEW)
+    second = await machine.done(app(2, "auto"))
+
+    assert second.status.phase is BuildPhase.COMPLETE, second.status
+    assert [plan.name for plan in machine.builder.plans] == ["app-1"]
+    image = await machine.result(second)
+    assert image.diff_ids == (Digest.of(NEW), Digest.of(APP))
+    # What says which build it is of is this build's, and the base is recorded as a build does it.
+    assert image.labels["io.openshift.build.name"] == "app-2"
+    assert "OPENSHIFT_BUILD_NAME=app-2" in image.settings["Env"]
+    annotations = image.manifest.annotations
+    assert (annotations[BASE_NAME], annotations[BASE_DIGEST]) == (f"{VENDOR}/base", str(new))
+    assert annotations["dev.upwell.build.inputs"] == second.status.inputs
+    # It is the output, under the tag of its inputs too.
+    history = await machine.history("app", "latest")
+    assert history.items[0].image == str(image.digest)
+    tag = inputs_tag(second.status.inputs or "")
+    assert await machine.internal.tag_digest(f"{NAMESPACE}/app", tag) == image.digest
+
+    rebase = second.status.rebase
+    assert rebase is not None
+    assert rebase.rebased
+    assert (rebase.build, rebase.message) == ("app-1", None)
+    assert rebase.image == f"{INTERNAL}/{NAMESPACE}/app@{digest(first)}"
+    assert made_here(second)
+    assert [stage.name for stage in second.status.stages] == [
+        "FetchInputs",
+        "MirrorImages",
+        "Rebase",
+        "PushImage",
+    ]
+    log = await machine.log(second)
+    assert "Nothing but the base has changed since build app-1" in log
+    assert "1 layers mounted, 0 sent; 0 bytes" in log
+    assert f"@{image.digest}" in log
+
+
+async def test_what_is_rebased_is_what_is_built(machine: RebaseMachine) -> None:
+    machine.settings = {"WorkingDir": "/srv", "Cmd": ["app"]}
+    await machine.done(app(1))
+    await machine.update_base(NEW, StopSignal="SIGINT", ExposedPorts={"80/tcp": {}})
+    rebased = await machine.result(await machine.done(app(2, "auto")))
+    built = await machine.result(await machine.done(app(3, forced=True)))
+
+    assert len(machine.builder.plans) == 2
+    assert rebased.diff_ids == built.diff_ids
+    assert rebased.settings.keys() == built.settings.keys()
+    for name in set(built.settings) - {"Labels", "Env"}:
+        assert rebased.settings[name] == built.settings[name]
+    assert rebased.labels.keys() == built.labels.keys()
+    assert rebased.manifest.annotations == built.manifest.annotations
+
+
+async def test_the_next_base_finds_the_rebased_image(machine: RebaseMachine) -> None:
+    await machine.done(app(1))
+    await machine.update_base(NEW)
+    await machine.done(app(2, "auto"))
+    await machine.update_base(OLD, Cmd=["sh"])
+    third = await machine.done(app(3, "auto"))
+
+    assert len(machine.builder.plans) == 1
+    assert third.status.rebase is not None
+    assert third.status.rebase.build == "app-2"
+    image = await machine.result(third)
+    assert image.diff_ids == (Digest.of(OLD), Digest.of(APP))
+    assert image.settings["Cmd"] == ["sh"]
+
+
+async def test_what_depends_on_the_base_is_built(machine: RebaseMachine) -> None:
+    machine.own = TRAP
+    await machine.done(app(1))
+    await machine.update_base(NEW)
+    second = await machine.done(app(2, "auto"))
+
+    assert second.status.phase is BuildPhase.COMPLETE
+    assert len(machine.builder.plans) == 2
+    assert (await machine.result(second)).labels["io.openshift.build.name"] == "app-2"
+    rebase = second.status.rebase
+    assert rebase is not None
+    assert not rebase.rebased
+    assert "FileOverlap" in (rebase.message or "")
+    log = await machine.log(second)
+    assert "Not rebased: FileOverlap" in log
+    assert "/bin/sh" in log
+
+
+async def test_what_may_only_be_rebased_is_not_built(machine: RebaseMachine) -> None:
+    machine.own = TRAP
+    first = await machine.done(app(1))
+    await machine.update_base(NEW)
+    second = await machine.done(app(2, "rebase"))
+
+    assert len(machine.builder.plans) == 1
+    assert (second.status.phase, second.status.reason) == (BuildPhase.FAILED, "NotRebased")
+    assert "FileOverlap" in (second.status.message or "")
+    assert "upwell start-build app -n shop" in (second.status.message or "")
+    assert (await machine.history("app", "latest")).items[0].image == str(digest(first))
+
+
+async def of_other_source(machine: RebaseMachine) -> dict[str, Any]:
+    del machine
+    return {"source": BuildSource(dockerfile=f"{FROM_BASE}RUN more\n")}
+
+
+async def of_other_output(machine: RebaseMachine) -> dict[str, Any]:
+    await push_image(machine.internal, f"{NAMESPACE}/app:mine", made_image(NEW))
+    other = await machine.internal.tag_digest(f"{NAMESPACE}/app", "mine")
+    assert other is not None
+    stream = await machine.stream("app")
+    (tag,) = stream.status.tags
+    event = tag.items[0].model_copy(update={"image": str(other)})
+    tag = tag.model_copy(update={"items": (event, *tag.items)})
+    status = stream.status.model_copy(update={"tags": (tag,)})
+    await machine.store.update_status(stream.with_status(status))
+    return {}
+
+
+async def of_hook(machine: RebaseMachine) -> dict[str, Any]:
+    del machine
+    return {"post_commit": BuildPostCommitSpec(script="test")}
+
+
+async def of_no_earlier_build(machine: RebaseMachine) -> dict[str, Any]:
+    await machine.store.delete(Build, NAMESPACE, "app-1")
+    return {}
+
+
+async def of_image_gone(machine: RebaseMachine) -> dict[str, Any]:
+    first = digest(await machine.build("app-1"))
+    await machine.internal.delete_manifest(f"{NAMESPACE}/app", first)
+    return {}
+
+
+@pytest.mark.parametrize(
+    ("change", "why"),
+    [
+        (of_other_source, "more than its base has changed since build app-1"),
+        (of_other_output, "which is not what build app-1 has made"),
+        (of_hook, "spec.postCommit"),
+        (of_no_earlier_build, "no earlier build of it is kept"),
+        (of_image_gone, "sha256:"),
+    ],
+)
+async def test_what_is_more_than_a_change_of_the_base_is_built(
+    machine: RebaseMachine, change: Any, why: str
+) -> None:
+    await machine.done(app(1))
+    await machine.update_base(NEW)
+    second = await machine.done(app(2, "auto", **await change(machine)))
+
+    assert second.status.phase is BuildPhase.COMPLETE, second.status
+    assert len(machine.builder.plans) == 2
+    assert second.status.rebase is not None
+    assert why in (second.status.rebase.message or "")
+
+
+async def test_a_base_that_another_stage_takes_from_too_is_built_upon(
+    machine: RebaseMachine,
+) -> None:
+    stages = f"FROM {BASE} AS tools\nRUN make\nFROM {BASE}\nCOPY --from=tools /a /a\n"
+    source = BuildSource(dockerfile=stages)
+    await machine.done(app(1, source=source))
+    await machine.update_base(NEW)
+    second = await machine.done(app(2, "auto", source=source))
+
+    assert len(machine.builder.plans) == 2
+    assert second.status.rebase is not None
+    assert "another stage" in (second.status.rebase.message or "")
+
+
+SCRIPTS = tar_of(
+    {"usr/": b"", "usr/libexec/": b"", "usr/libexec/s2i/": b"", "usr/libexec/s2i/run": b"1"}
+)
+OTHER_SCRIPTS = tar_of({"usr/libexec/s2i/run": b"2"})
+
+
+@pytest.mark.parametrize(("scripts", "rebased"), [((), True), ((OTHER_SCRIPTS,), False)])
+async def test_a_source_build_is_rebased_while_its_builder_has_the_same_scripts(
+    machine: RebaseMachine, scripts: tuple[bytes, ...], *, rebased: bool
+) -> None:
+    labels = {SCRIPTS_LABEL: "image:///usr/libexec/s2i"}
+    strategy = BuildStrategy(
+        type="Source",
+        source_strategy=SourceBuildStrategy(from_=ObjectReference(kind="DockerImage", name=BASE)),
+    )
+    source = BuildSource(git=GitBuildSource(uri="https://git.example/app"))
+    await machine.update_base(OLD, SCRIPTS, Labels=labels)
+    await machine.done(app(1, strategy=strategy, source=source))
+    new = await machine.update_base(NEW, SCRIPTS, *scripts, Labels=labels)
+    second = await machine.done(app(2, "auto", strategy=strategy, source=source))
+
+    assert second.status.rebase is not None
+    assert second.status.rebase.rebased is rebased, second.status.rebase
+    image = await machine.result(second)
+    assert image.diff_ids[-1] == Digest.of(APP)
+    if rebased:
+        # The copy of the builder image that a build would have taken.
+        built_by = Reference.parse(image.labels["io.openshift.build.image"])
+        assert built_by == Reference.parse(image.labels["io.openshift.s2i.build.image"])
+        assert built_by.digest == new
+    else:
+        assert "BuildScript" in (second.status.rebase.message or "")
+
+
+async def test_nobody_knows_what_a_custom_build_depends_on(machine: RebaseMachine) -> None:
+    image = ObjectReference(kind="DockerImage", name=BASE)
+    strategy = BuildStrategy(type="Custom", custom_strategy=CustomBuildStrategy(from_=image))
+    await machine.done(app(1, strategy=strategy))
+    await machine.update_base(NEW)
+    second = await machine.done(app(2, "auto", strategy=strategy))
+    assert len(machine.builder.plans) == 2
+    assert second.status.rebase is not None
+    assert "custom build" in (second.status.rebase.message or "")
+
+
+async def test_the_old_base_may_be_gone_upstream(machine: RebaseMachine) -> None:
+    old = await machine.update_base(OLD)
+    await machine.done(app(1))
+    await machine.update_base(NEW)
+    await machine.vendor.registry.delete_manifest("base", old)
+    second = await machine.done(app(2, "auto"))
+
+    assert second.status.rebase is not None
+    assert second.status.rebase.rebased  # there is a copy here, from the build before
+
+
+async def test_a_registry_that_is_away_is_asked_again(machine: RebaseMachine) -> None:
+    await machine.done(app(1))
+    await machine.update_base(NEW)
+    machine.vendor.failure = RegistryUnavailableError(VENDOR, "it is away")
+    await machine.store.create(app(2, "auto"))
+    async with machine.building():
+
+        async def waits() -> bool:
+            return (await machine.build("app-2")).status.retry_time is not None
+
+        await until(waits)
+    assert len(machine.builder.plans) == 1
+    assert (await machine.build("app-2")).status.phase is BuildPhase.NEW
+
+
+async def test_a_death_before_the_tag_leaves_nothing_of_it(machine: RebaseMachine) -> None:
+    first = await machine.done(app(1))
+    await machine.update_base(NEW)
+    put = machine.internal.put_manifest
+    deaths = 0
+
+    async def dies(push: ManifestPush) -> Any:
+        nonlocal deaths
+        if push.actor == "builder" and not deaths:
+            deaths += 1
+            raise OSError("killed")
+        return await put(push)
+
+    machine.internal.put_manifest = dies  # type: ignore[method-assign]
+    second = await machine.done(app(2, "auto"))
+    assert second.status.phase is BuildPhase.FAILED
+    assert (await machine.history("app", "latest")).items[0].image == str(digest(first))
+    third = await machine.done(app(3, "auto"))
+    assert third.status.rebase is not None
+    assert third.status.rebase.rebased
+    assert (await machine.result(third)).diff_ids == (Digest.of(NEW), Digest.of(APP))
+
+
+async def test_a_base_of_the_same_content_keeps_the_image(machine: RebaseMachine) -> None:
+    first = await machine.done(app(1))
+    image = made_image(OLD, settings={})
+    await push_image(machine.vendor.registry, "base:1", image)
+    second = await machine.done(app(2, "auto"))
+    assert digest(second) == digest(first)
+    assert len(machine.builder.plans) == 1
