@@ -136,6 +136,8 @@ class Pod(Resource):
 
 
 _OWN_ANNOTATIONS = "upwell.dev/"
+PULL_BACK_OFF = "ImagePullBackOff"
+"""Reason why a container waits whose image cannot be had, as kubelet has it."""
 SUCCEEDED, FAILED = "Succeeded", "Failed"
 """Phases in which a Pod has ended (core/v1 PodPhase)."""
 

@@ -13,6 +13,7 @@ from upwell.api.apps import RevisionRecord
 from upwell.api.conditions import AS_EXPECTED, DEGRADED
 from upwell.api.conditions import find as find_condition
 from upwell.api.meta import Condition
+from upwell.api.pod import PULL_BACK_OFF
 from upwell.policy.rollouts.history import Phase, find
 from upwell.policy.rollouts.instance import index_of, is_available, replica_of, stays_up_at
 from upwell.policy.rollouts.settings import Workload, is_test
@@ -29,7 +30,7 @@ class DegradedReason(StrEnum):
 
     CRASH_LOOP = "CrashLoopBackOff"
     NOT_READY = "ContainersNotReady"
-    NO_IMAGE = "ImagePullBackOff"
+    NO_IMAGE = PULL_BACK_OFF
 
 
 @dataclass(frozen=True, slots=True)

@@ -39,6 +39,8 @@ PROGRESSING = "Progressing"
 AVAILABLE = "Available"
 ROLLED_BACK = "RolledBack"
 DRIFTED = "Drifted"
+IMAGES_AVAILABLE = "ImagesAvailable"
+"""False while replicas wait for images that cannot be had, and else not there."""
 
 _WHY: dict[str, str] = {
     FailureReason.CRASH_LOOPING: "ended again and again",
@@ -110,6 +112,7 @@ def status_of(workload: Workload, snapshot: RolloutSnapshot, now: datetime) -> W
         conditions = set_condition(conditions, degraded, now)
     if snapshot.failed_hash != snapshot.wanted:
         conditions = without(conditions, ROLLED_BACK)
+    conditions = _with_missing_images(workload, snapshot, conditions, now)
     changes: dict[str, Any] = {
         "observed_generation": workload.generation,
         "replicas": len(instances),
@@ -128,6 +131,22 @@ def status_of(workload: Workload, snapshot: RolloutSnapshot, now: datetime) -> W
     if isinstance(workload.status, DaemonSetStatus):
         changes |= _numbers_of_machines(changes)
     return workload.status.model_copy(update=changes)
+
+
+def _with_missing_images(
+    workload: Workload, snapshot: RolloutSnapshot, conditions: tuple[Condition, ...], now: datetime
+) -> tuple[Condition, ...]:
+    obstacle = snapshot.obstacle
+    if obstacle is None or not obstacle.is_image or not snapshot.settings.replicas:
+        return without(conditions, IMAGES_AVAILABLE)
+    missing = Condition(
+        type=IMAGES_AVAILABLE,
+        status="False",
+        reason=obstacle.reason,
+        message=obstacle.message,
+        observed_generation=workload.generation,
+    )
+    return set_condition(conditions, missing, now)
 
 
 def _numbers_of_machines(replicas: Mapping[str, Any]) -> dict[str, Any]:

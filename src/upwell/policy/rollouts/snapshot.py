@@ -47,6 +47,8 @@ class Obstacle:
     """Error to be tried again, since no object's change will announce its end."""
     hurried: bool = False
     """True for a rollout that was to begin: it has failed when it has not by its deadline."""
+    is_image: bool = False
+    """True where an image cannot be had: its registry refuses it, does not have it, is away."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -6,7 +6,7 @@ from typing import override
 
 from upwell.api.apps import RevisionRecord
 from upwell.api.meta import ObjectKey
-from upwell.api.pod import FAILED, SUCCEEDED, Pod, PodStatus, template_of_pod
+from upwell.api.pod import FAILED, PULL_BACK_OFF, SUCCEEDED, Pod, PodStatus, template_of_pod
 from upwell.controller import Controller, ObjectCache, Result
 from upwell.machine.disk import DiskPressureError
 from upwell.policy.jobs.pods import FINALIZER, PENDING, PodPlan, is_run_once, plan, revision_of
@@ -126,7 +126,7 @@ class PodReconciler(InstanceReconciler):
 def _reason(error: TemplateError | WorkloadError | RegistryError | DiskPressureError) -> str:
     """Return why a Pod does not start, as Kubernetes' clients know it where they do."""
     is_pull = isinstance(error, RegistryError | ImagePullError)
-    return "ImagePullBackOff" if is_pull else error.reason
+    return PULL_BACK_OFF if is_pull else error.reason
 
 
 def pod_controller(

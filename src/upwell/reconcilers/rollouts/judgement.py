@@ -15,7 +15,8 @@ from upwell.policy.rollouts.snapshot import Obstacle, RolloutSnapshot
 from upwell.policy.rollouts.steps import FailureReason, MarkComplete, Replica, RollBack, Stall, Step
 from upwell.reconcilers.rollouts.execution import Trouble
 from upwell.reconcilers.rollouts.machine import RolloutPorts
-from upwell.workload.interface import LogQuery, WorkloadError
+from upwell.registry.errors import RegistryError
+from upwell.workload.interface import ImagePullError, LogQuery, WorkloadError
 
 _LOG_LINES = 10
 _LOG_BYTES = 4096
@@ -99,4 +100,8 @@ class Judge:
 
 def _trouble(troubles: Sequence[Trouble]) -> Obstacle | None:
     """Say what went wrong first, if anything did."""
-    return next((Obstacle(one.reason, str(one), "True") for one in troubles), None)
+    first = next(iter(troubles), None)
+    if first is None:
+        return None
+    is_image = isinstance(first, RegistryError | ImagePullError)
+    return Obstacle(first.reason, str(first), "True", is_image=is_image)

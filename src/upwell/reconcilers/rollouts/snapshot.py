@@ -68,7 +68,13 @@ class SnapshotReader:
                     error, MissingRightError
                 )
                 again = None if waits else error
-                obstacle = Obstacle(error.reason, str(error), error=again, hurried=not waits)
+                obstacle = Obstacle(
+                    error.reason,
+                    str(error),
+                    error=again,
+                    hurried=not waits,
+                    is_image=isinstance(error, RegistryError),
+                )
                 chosen = choose(records, wanted, failed, may_begin=False)
             else:
                 records = prune(begin(records, new), history_limit(workload))

@@ -10,6 +10,7 @@ from upwell.policy.health.judgement import faults_of
 from upwell.policy.rollouts.settings import WORKLOADS
 from upwell.server.http.errors import ApiError
 from upwell.server.http.target import RequestTarget
+from upwell.server.workloads.awaited_pods import AwaitingWorkloads
 from upwell.store.interface import NotFoundError, Reader
 from upwell.workload.interface import Instance, InteractiveRuntime, Owner, State
 
@@ -17,8 +18,11 @@ from upwell.workload.interface import Instance, InteractiveRuntime, Owner, State
 class Instances:
     """Instances, as the runtime reports them."""
 
-    def __init__(self, objects: Reader, runtime: InteractiveRuntime | None) -> None:
+    def __init__(
+        self, objects: Reader, runtime: InteractiveRuntime | None, awaiting: AwaitingWorkloads
+    ) -> None:
         self.objects = objects
+        self._awaiting = awaiting
         self._runtime = runtime
 
     @property
@@ -29,7 +33,10 @@ class Instances:
         return self._runtime
 
     async def of(self, target: RequestTarget) -> Sequence[Instance]:
-        """Return the instances of a workload, or the one of a Pod; raises NotFoundError."""
+        """Return the instances of a workload, or the one of a Pod; raises NotFoundError.
+
+        Raises ApiError for the Pod of a workload that waits for an image.
+        """
         stored = await self._stored(target)
         instances = sorted(await self.runtime.instances(), key=lambda instance: instance.name)
         if stored is not None:
@@ -38,6 +45,12 @@ class Instances:
         place = (target.namespace, target.name)
         found = [one for one in instances if (one.owner.namespace, one.name) == place]
         if not found:
+            shown = {(one.owner.namespace, one.name) for one in instances}
+            for pod in self._awaiting.pods(shown):
+                if (pod.namespace, pod.name) == place:
+                    name = pod.spec.containers[0].name if pod.spec.containers else ""
+                    why = f'container "{name}" in pod "{pod.name}" is waiting to start'
+                    raise ApiError(400, f"{why}: {pod.status.message}", key=target.key)
             raise NotFoundError(target.key)
         return found
 

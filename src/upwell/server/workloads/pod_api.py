@@ -14,6 +14,7 @@ from upwell.server.objects.objects import Handler, ObjectHandlers
 from upwell.server.objects.reads import ReadHandlers
 from upwell.server.objects.watches import Watches
 from upwell.server.websocket.websockets import refuse
+from upwell.server.workloads.awaited_pods import AwaitingWorkloads
 from upwell.server.workloads.endpoints import endpoint_feeds
 from upwell.server.workloads.exec import ExecutionHandlers
 from upwell.server.workloads.instances import Instances
@@ -39,8 +40,9 @@ class PodApi:
         limits: ServerLimits,
         clock: Callable[[], datetime],
     ) -> None:
-        self.instances = Instances(objects, runtime)
-        self._feed = PodFeed(runtime, objects, clock())
+        awaiting = AwaitingWorkloads()
+        self.instances = Instances(objects, runtime, awaiting)
+        self._feed = PodFeed(runtime, objects, clock(), awaiting)
         self._reads = ReadHandlers(self._feed, Watches(self._feed, streams, limits, clock), clock)
         self._feeds = (self._feed, *endpoint_feeds(runtime, objects, clock()))
         self.endpoints = {

@@ -28,7 +28,7 @@ from upwell.workload.interface import Instance, ObservedContainer, State
 
 _IDENTITIES = uuid.UUID("7a0a6d5c-2f2b-4e59-9d0c-0f7b8f6f2a11")
 _ROLE = "upwell.dev/role"
-_REVISION = "upwell.dev/revision"
+REVISION_ANNOTATION = "upwell.dev/revision"
 _RUNTIME = "podman://"
 _LOST = "ContainerStatusUnknown"
 _SIGKILL = 137
@@ -49,9 +49,9 @@ def pod_of(instance: Instance, owner: Resource | None) -> Pod:
             uid=instance.uid or _identity(instance),
             creation_timestamp=instance.begun_at or instance.started_at,
             labels={**instance.labels, **_found_by(instance, owner)},
-            annotations={_REVISION: instance.revision}
+            annotations={REVISION_ANNOTATION: instance.revision}
             | ({_ROLE: instance.role} if instance.role else {}),
-            owner_references=_references(owner),
+            owner_references=references(owner),
         ),
         spec=_spec(instance, owner),
         status=_status(instance),
@@ -99,7 +99,11 @@ def _waits(status: ContainerStatus, waiting: ContainerWaiting) -> ContainerStatu
 
 def _identity(instance: Instance) -> str:
     """Return a uid that an instance keeps when it is started anew, as a Pod does."""
-    text = f"{instance.name}/{instance.revision}/{instance.begun_at}"
+    return uid_of(f"{instance.name}/{instance.revision}/{instance.begun_at}")
+
+
+def uid_of(text: str) -> str:
+    """Return the uid of the Pod that the text is about, the same each time."""
     return str(uuid.uuid5(_IDENTITIES, text))
 
 
@@ -117,7 +121,8 @@ def _found_by(instance: Instance, owner: Resource | None) -> dict[str, str]:
     return {} if record is None else revision_labels(owner.name, record.revision)
 
 
-def _references(owner: Resource | None) -> tuple[OwnerReference, ...]:
+def references(owner: Resource | None) -> tuple[OwnerReference, ...]:
+    """Return the reference to a Pod's workload, if that exists."""
     if owner is None:
         return ()
     return (
@@ -202,16 +207,17 @@ def _conditions(instance: Instance) -> tuple[Condition, ...]:
     why = "" if instance.ready else "ContainersNotReady"
     begun = instance.begun_at or instance.started_at
     return (
-        _condition("PodScheduled", begun, holds=True),
-        _condition("Initialized", instance.started_at, holds=initialized),
-        _condition("ContainersReady", since, why, instance.message, holds=instance.ready),
-        _condition("Ready", since, why, instance.message, holds=instance.ready),
+        condition("PodScheduled", begun, holds=True),
+        condition("Initialized", instance.started_at, holds=initialized),
+        condition("ContainersReady", since, why, instance.message, holds=instance.ready),
+        condition("Ready", since, why, instance.message, holds=instance.ready),
     )
 
 
-def _condition(
-    kind: str, since: datetime, reason: str = "", message: str = "", *, holds: bool
+def condition(
+    kind: str, since: datetime | None, reason: str = "", message: str = "", *, holds: bool
 ) -> Condition:
+    """Return a condition of a Pod (core/v1 PodCondition)."""
     return Condition(
         type=kind,
         status="True" if holds else "False",

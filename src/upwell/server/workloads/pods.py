@@ -107,6 +107,7 @@ class PodHandlers:
                 await self._instances.runtime.stop(
                     pod.name, DEFAULT_GRACE if grace is None else grace
                 )
+                await self._feed.renew(pod)
             return pod
         require_deletion(request, old)
         if is_dry(request, options):

@@ -13,6 +13,7 @@ from tests.unit.reconcilers.rollouts.test_rollouts_deployment import (
     stored,
 )
 
+from upwell.api.conditions import find
 from upwell.policy.health.fault import FaultEvent
 from upwell.policy.health.workloads import workload_faults
 from upwell.policy.rollouts.summary import RolloutState, rollout_of
@@ -56,6 +57,9 @@ async def test_a_tag_that_does_not_exist_fails_at_the_deadline_and_says_so(
     assert (progressing.status, progressing.reason) == ("False", "ProgressDeadlineExceeded")
     assert "could not begin for 30 s" in progressing.message
     assert TYPO in progressing.message
+    images = await condition(setup, "ImagesAvailable")  # what the Pod that waits is shown by
+    assert (images.status, images.reason) == ("False", ManifestUnknownError.reason)
+    assert TYPO in images.message
     found = rollout_of(await stored(setup))
     assert (found.state, found.text) == (RolloutState.FAILED, progressing.message)
     faults = list(workload_faults(await stored(setup)))
@@ -77,3 +81,11 @@ async def test_a_change_has_a_deadline_of_its_own(setup: RolloutSetup) -> None:
     await change(setup, deployment(GOOD, progressDeadlineSeconds=30))
     await setup.settle(KEY)
     assert rollout_of(await stored(setup)).state is RolloutState.COMPLETE
+    assert find((await stored(setup)).status.conditions, "ImagesAvailable") is None
+
+
+async def test_what_has_no_replicas_waits_for_no_image(setup: RolloutSetup) -> None:
+    await setup.apply(deployment(TYPO, replicas=0))
+    await pass_minute(setup, 2)
+    assert (await condition(setup, "Progressing")).reason == ManifestUnknownError.reason
+    assert find((await stored(setup)).status.conditions, "ImagesAvailable") is None

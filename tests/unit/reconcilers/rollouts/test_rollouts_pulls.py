@@ -11,6 +11,7 @@ from tests.unit.reconcilers.rollouts.test_rollouts_deployment import (
     stored,
 )
 
+from upwell.api.conditions import find
 from upwell.workload.interface import ImagePullError, State
 
 NEWER = GOOD.replace("/app@", "/other@")
@@ -97,6 +98,8 @@ async def test_a_pull_that_fails_is_tried_again_and_told(setup: RolloutSetup) ->
     setup.runtime.failures[BETTER] = ImagePullError("registry.test answered 500", retry_after=4)
     await go_on(setup)
     assert (await condition(setup, "Progressing")).reason == "ImagePullFailed"
+    assert (await condition(setup, "ImagesAvailable")).reason == "ImagePullFailed"
     setup.runtime.failures.clear()
     await setup.settle(KEY)
+    assert find((await stored(setup)).status.conditions, "ImagesAvailable") is None
     assert setup.runtime.images() == [BETTER]

@@ -16,6 +16,8 @@ from tests.support.server.audit_logs import audit_log
 from tests.support.server.granted_api import GrantedApi, open_granted_api
 from tests.support.workload.waiting import eventually
 
+from upwell.api.apps import Deployment
+from upwell.api.meta import Condition
 from upwell.oci import Digest
 from upwell.policy.access.roles import parse_grant
 from upwell.server.auth.access_control import AccessControl
@@ -573,3 +575,56 @@ async def assert_no_entry(granted: GrantedApi) -> None:
         await entering(granted)
     assert refused.value.status == 403
     assert not granted.api.runtime.executions
+
+
+async def test_a_workload_without_its_image_shows_the_pod_that_waits_for_it(pods: Api) -> None:
+    workload = await pods.store.get(Deployment, "shop", "web")
+    why = "no manifest registry.test/web:9: check the name, and that it was pushed"
+    missing = Condition(
+        type="ImagesAvailable",
+        status="False",
+        reason="ManifestUnknown",
+        message=why,
+        last_transition_time=START,
+    )
+    waiting = workload.status.model_copy(update={"conditions": (missing,)})
+    await pods.store.update_status(workload.with_status(waiting))
+
+    async def awaited() -> list[dict[str, Any]]:
+        listed = (await pods.get(PODS)).json["items"]
+        return [pod for pod in listed if pod["metadata"]["name"] not in {"web-1", "web-2"}]
+
+    (pod,) = await eventually(awaited, bool)
+    name = pod["metadata"]["name"]
+    assert name.startswith("upwell-shop-deploy-web-")
+    assert name.endswith("-0")
+    assert pod["metadata"]["labels"] == {"app": "web"}
+    assert pod["metadata"]["ownerReferences"][0]["name"] == "web"
+    (container,) = pod["spec"]["containers"]
+    assert "hunter2" not in json.dumps(container)
+    assert pod["status"]["phase"] == "Pending"
+    (status,) = pod["status"]["containerStatuses"]
+    assert status["state"] == {"waiting": {"reason": "ImagePullBackOff", "message": why}}
+    assert not status.get("ready")
+    table = (await pods.send("GET", PODS, Accept=TABLE)).json
+    assert [name, "0/1", "ImagePullBackOff", "0"] in [row["cells"][:4] for row in table["rows"]]
+    log = await pods.get(f"{PODS}/{name}/log")
+    assert (log.status, log.json["message"]) == (
+        400,
+        f'container "web" in pod "{name}" is waiting to start: {why}',
+    )
+    assert (await pods.send("DELETE", f"{PODS}/{name}", {})).status == 200
+    (other,) = await awaited()  # `kubectl delete` waits until the name is another Pod's
+    assert other["metadata"]["name"] == name
+    assert other["metadata"]["uid"] != pod["metadata"]["uid"]
+
+    # The instance that is started for it has the Pod's name: there is one of them, not two.
+    pods.runtime.shown = [*pods.runtime.shown, instance(name, state=State.PULLING)]
+    (shown,) = [pod for pod in await awaited() if pod["metadata"]["name"] == name]
+    assert "ImagePullBackOff" not in json.dumps(shown)
+    pods.runtime.shown = pods.runtime.shown[:2]
+
+    workload = await pods.store.get(Deployment, "shop", "web")
+    there = workload.status.model_copy(update={"conditions": ()})
+    await pods.store.update_status(workload.with_status(there))
+    await eventually(awaited, lambda seen: not seen)

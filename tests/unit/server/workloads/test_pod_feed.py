@@ -10,6 +10,7 @@ from tests.support.server.api_server import StubRuntime
 
 from upwell.api.pod import Pod
 from upwell.oci import Digest
+from upwell.server.workloads.awaited_pods import AwaitingWorkloads
 from upwell.server.workloads.pod_feed import PodFeed
 from upwell.store.interface import Selector
 from upwell.store.memory import MemoryStore
@@ -54,7 +55,7 @@ async def test_a_list_has_the_pods_that_the_selector_wants(
         instance("db-1", "shop", app="db", tier="1"),
         instance("db-1", "bank", app="db"),
     ]
-    feed = PodFeed(runtime, MemoryStore(lambda: NOW), NOW)
+    feed = PodFeed(runtime, MemoryStore(lambda: NOW), NOW, AwaitingWorkloads())
 
     listing = await feed.list(Pod, selector)
 
@@ -63,7 +64,7 @@ async def test_a_list_has_the_pods_that_the_selector_wants(
 
 async def test_changes_of_many_at_once_are_one_look_and_none_is_missed() -> None:
     runtime, many = CountingRuntime(lambda: NOW), 1000
-    feed = PodFeed(runtime, MemoryStore(lambda: NOW), NOW)
+    feed = PodFeed(runtime, MemoryStore(lambda: NOW), NOW, AwaitingWorkloads())
     running = asyncio.create_task(feed.run())
     seen: set[str] = set()
     async with aclosing(feed.watch(Pod)) as events:
