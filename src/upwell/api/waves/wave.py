@@ -102,6 +102,8 @@ class WaveCount(Model):
     failed: int = 0
     held: int = 0
     """Those that do not get the change by themselves, now."""
+    rebased: int = 0
+    """Builds, of those that are done, that have put their last image on the new base."""
 
 
 class HeldObject(Model):

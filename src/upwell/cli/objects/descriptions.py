@@ -16,6 +16,7 @@ from upwell.api.pod import ContainerState, Pod
 from upwell.api.promotion import Promotion, Release
 from upwell.api.route import Route
 from upwell.api.values.author import AUTHOR_ANNOTATION
+from upwell.api.values.base_changes import BuildRebase
 from upwell.cli.core.output import MISSING, aligned, format_age, shortened
 from upwell.policy.explain.freshness import Snapshot, short
 from upwell.policy.images.repository_tags import effective_tags
@@ -225,6 +226,8 @@ def _build(build: Build, context: DescriptionContext) -> Iterator[Section]:
         rows.append(("Digest:", status.output.to.image_digest))
     if status.inputs:
         rows.append(("Inputs:", status.inputs))
+    if status.rebase is not None:
+        rows.append(("Rebased:", _rebased(status.rebase)))
     if status.renewed:
         rows.append(("Newer images:", f"{status.renewed} times before it began"))
     if status.attempts > 1:
@@ -242,6 +245,10 @@ def _build(build: Build, context: DescriptionContext) -> Iterator[Section]:
         "Stages", [(s.name, f"{s.duration_milliseconds / 1000:.1f}s") for s in status.stages]
     )
     yield Section("End of the log", [(line,) for line in (status.log_snippet or "").splitlines()])
+
+
+def _rebased(rebase: BuildRebase) -> str:
+    return f"the image of build {rebase.build}" if rebase.rebased else f"no: {rebase.message}"
 
 
 def _causes(build: Build) -> Iterator[str]:

@@ -5,6 +5,7 @@ from datetime import timedelta
 from typing import Any
 
 from upwell.api.meta import ObjectKey, format_time
+from upwell.api.values.base_changes import OnBaseChange
 from upwell.cli.core.output import shortened
 from upwell.cli.explain.tree_lines import tree_lines
 from upwell.formats.human_duration import human_duration
@@ -44,8 +45,10 @@ def summary_lines(impact: Impact, estimate: Estimate) -> Iterator[str]:
         yield "nothing to do: no build and no workload follows it, or all have it already"
         return
     levels = len({one.level for one in builds})
+    rebases = sum(one.forecast.rebases for one in builds)
     yield (
         f"{_count(len(builds), 'build')}"
+        + (f" ({rebases} rebased if that is safe)" if rebases else "")
         + (f" in {_count(levels, 'level')}" if levels else "")
         + f", {_count(len(rollouts), 'workload')}"
     )
@@ -72,6 +75,7 @@ def plan_data(impact: Impact, estimate: Estimate) -> dict[str, Any]:
         "steps": [_step_data(one, estimate.ends.get(one.node)) for one in impact.steps.values()],
         "summary": {
             "builds": len(builds),
+            "rebasedIfSafe": sum(one.forecast.rebases for one in builds),
             "levels": len({one.level for one in builds}),
             "workloads": len(rollouts),
             "notByItself": sum(1 for one in (*builds, *rollouts) if not one.arrives),
@@ -127,7 +131,7 @@ def _text(step: PlannedStep, end: timedelta | None) -> str:
         return _DONE[step.action]
     parts = [str(step.action)]
     if step.action is StepAction.REBUILD:
-        parts = [f"rebuild, level {step.level}"]
+        parts = [f"{_answer(step)}, level {step.level}"]
         parts += [f"{_count(step.behind, 'object')} on it"] if step.behind else []
     if step.action is StepAction.PROMOTE and step.place is not None:
         parts = [f"promote into {step.place}"]
@@ -141,12 +145,37 @@ def _text(step: PlannedStep, end: timedelta | None) -> str:
     return ", ".join(parts)
 
 
+def _answer_data(step: PlannedStep) -> dict[str, Any] | None:
+    """Return how a BuildConfig answers the change; the layers say whether a rebase is safe."""
+    if step.action is not StepAction.REBUILD:
+        return None
+    forecast = step.forecast
+    return {
+        "answer": str(forecast.answer),
+        "rebase": "ifSafe" if forecast.rebases else "no",
+        "against": forecast.against or None,
+    }
+
+
+def _answer(step: PlannedStep) -> str:
+    forecast = step.forecast
+    if forecast.answer in {OnBaseChange.REBUILD, OnBaseChange.NOTIFY}:
+        return "rebuild"
+    if forecast.rebases:
+        return "rebase if safe" if forecast.answer is OnBaseChange.AUTO else "rebase if safe only"
+    why = shortened(forecast.against)
+    if forecast.answer is OnBaseChange.AUTO:
+        return f"rebuild (not rebased: {why})"
+    return f"! neither rebased nor built: {why}"
+
+
 def _step_data(step: PlannedStep, end: timedelta | None) -> dict[str, Any]:
     return {
         "name": str(step.node),
         "kind": step.node.kind if isinstance(step.node, ObjectKey) else "ImageStreamTag",
         "action": str(step.action),
         "level": step.level,
+        "onBaseChange": _answer_data(step),
         "from": [
             {"name": str(one.source), "role": str(one.role), "automatic": one.automatic}
             for one in step.edges

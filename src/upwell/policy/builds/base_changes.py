@@ -1,9 +1,9 @@
 """The answer to a change of the base that a BuildConfig's image stands on."""
 
 from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import replace
+from dataclasses import dataclass, replace
 
-from upwell.api.build import Build, BuildConfig, BuildTriggerCause
+from upwell.api.build import Build, BuildConfig, BuildPhase, BuildTriggerCause, CommonSpec
 from upwell.api.defaults import IMAGE_STREAM_TAG
 from upwell.api.values.base_changes import ON_BASE_CHANGE_ANNOTATION, OnBaseChange
 from upwell.policy.builds.run_policy import newest
@@ -56,6 +56,47 @@ def rebase_answer(
     answer, base = answer_of(config, default), base_tag(config, builds)
     only_base = bool(causes) and bool(base) and all(name == base for name in _names(causes))
     return answer if only_base and answer in _REBASES else None
+
+
+def rebase_obstacle(spec: CommonSpec) -> str:
+    """Say why no image of such builds can be put on another base; empty: some may."""
+    hook, target = spec.post_commit, spec.output.to
+    if spec.strategy.custom_strategy is not None:
+        return "of a custom build, nobody knows what its image is made of"
+    if hook is not None and (hook.script or hook.command or hook.args):
+        return "its spec.postCommit is run in what is built, before that is pushed"
+    if target is None or target.kind != IMAGE_STREAM_TAG:
+        return "its output is not in the registry of this server"
+    return ""
+
+
+@dataclass(frozen=True, slots=True)
+class BaseForecast:
+    """Answer that a BuildConfig will give to a change, as far as it is known beforehand."""
+
+    answer: OnBaseChange = OnBaseChange.REBUILD
+    against: str = ""
+    """Reason for which its image will not be put on the new base."""
+
+    @property
+    def rebases(self) -> bool:
+        """True if the image may be put on the new base: the layers decide when it comes."""
+        return self.answer in _REBASES and not self.against
+
+
+def forecast(config: BuildConfig, builds: Sequence[Build], sources: Iterable[str]) -> BaseForecast:
+    """Return how `config` answers a change of the tags `sources`; `builds` are its own."""
+    known = config.status.on_base_change
+    default = next((one for one in OnBaseChange if one == known), OnBaseChange.REBUILD)
+    answer, base = answer_of(config, default), base_tag(config, builds)
+    if answer is OnBaseChange.REBUILD or not base or any(one != base for one in sources):
+        return BaseForecast()
+    last = newest([build for build in builds if build.status.phase is BuildPhase.COMPLETE])
+    against = rebase_obstacle(config.spec) or ("" if last else "no earlier build of it is kept")
+    tried = newest([build for build in builds if build.status.rebase is not None])
+    if not against and tried is not None and tried.status.rebase is not None:
+        against = tried.status.rebase.message or ""
+    return BaseForecast(answer, against)
 
 
 def _names(causes: Iterable[BuildTriggerCause]) -> Iterator[str]:

@@ -8,10 +8,10 @@ from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 
 from upwell.api.build import Build, BuildPhase, ResolvedImage
-from upwell.api.defaults import IMAGE_STREAM_TAG
 from upwell.formats.dockerfile.lines import DockerfileError
 from upwell.formats.dockerfile.parse import parse
 from upwell.oci import Digest, InvalidDigestError, Reference
+from upwell.policy.builds.base_changes import rebase_obstacle
 from upwell.policy.builds.identity import inputs_hash
 from upwell.policy.builds.images import FINAL_IMAGE
 from upwell.policy.builds.objects import object_versions
@@ -63,14 +63,8 @@ def rebase_source(
 
 
 def _require_rebasable(build: Build, inputs: ResolvedInputs, final: ResolvedImage) -> None:
-    if build.spec.strategy.custom_strategy is not None:
-        raise NotRebasedError("of a custom build, nobody knows what its image is made of")
-    hook = build.spec.post_commit
-    if hook is not None and (hook.script or hook.command or hook.args):
-        raise NotRebasedError("its spec.postCommit is run in what is built, before that is pushed")
-    target = build.spec.output.to
-    if target is None or target.kind != IMAGE_STREAM_TAG:
-        raise NotRebasedError("its output is not in the registry of this server")
+    if why := rebase_obstacle(build.spec):
+        raise NotRebasedError(why)
     if build.spec.strategy.docker_strategy is not None and final.name != FINAL_IMAGE:
         arguments = {one.name: one.value for one in build.spec.strategy.docker_strategy.build_args}
         try:

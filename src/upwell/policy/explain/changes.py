@@ -318,6 +318,7 @@ class _Explainer:
         if status.retry_time is not None and not status.phase.is_terminal:
             text = f"it is tried again: attempt {status.attempts + 1}"
             yield Statement(Topic.HELD, text, depth, status.retry_time)
+        yield from _rebase(build, depth)
         if not depth:
             yield from _signature(build)
             for image in images_of(build):
@@ -436,6 +437,21 @@ class _Explainer:
 def _tag(change: ImageChangeCause, namespace: str) -> StreamTag | None:
     reference: ObjectReference | None = change.from_ref
     return StreamTag.of(reference, namespace) if reference is not None else None
+
+
+def _rebase(build: Build, depth: int) -> Iterator[Statement]:
+    """Say why the image was put on a new base, or was not."""
+    found = build.status.rebase
+    if found is None:
+        return
+    if found.rebased:
+        text = (
+            f"it was rebased: nothing but the base has changed since build {found.build}, and none"
+            " of its layers depends on what the base update changes"
+        )
+        yield Statement(Topic.BUILD, text, depth, old=found.image or "")
+    else:
+        yield Statement(Topic.BUILD, f"it could not be rebased: {found.message}", depth)
 
 
 def _signature(build: Build) -> Iterator[Statement]:

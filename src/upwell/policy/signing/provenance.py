@@ -10,12 +10,15 @@ from typing import Any
 
 from upwell.api.build import BUILD_CONFIG_LABEL, Build
 from upwell.api.meta import Model, format_time
+from upwell.api.values.base_changes import BuildRebase
 from upwell.api.write_only.fields import without_credentials
 from upwell.api.write_only.hidden import published
 from upwell.formats.sigstore import InTotoStatement, PredicateType, Subject
 from upwell.oci import Digest, InvalidDigestError, InvalidReferenceError, Reference
 
 BUILD_TYPE = "https://upwell.dev/build/v1"
+REBASE_TYPE = "https://upwell.dev/rebase/v1"
+"""Of an image that was put on another base: its own layers are those of an earlier one."""
 _PUSH_STAGE = "PushImage"
 _SECRET_FIELDS = ("pullSecret", "pushSecret", "sourceSecret", "secrets")
 """Names of Secrets: no parameter of the result, and nobody's business elsewhere."""
@@ -39,7 +42,7 @@ def provenance(build: Build, image: Subject, builder: BuilderIdentity) -> InToto
     """Return the provenance of the image that `build` has pushed."""
     predicate = {
         "buildDefinition": {
-            "buildType": BUILD_TYPE,
+            "buildType": BUILD_TYPE if _rebase(build) is None else REBASE_TYPE,
             "externalParameters": _parameters(build),
             "internalParameters": {"inputs": build.status.inputs or ""},
             "resolvedDependencies": list(_dependencies(build)),
@@ -107,20 +110,35 @@ def _dependencies(build: Build) -> Iterator[Mapping[str, Any]]:
     if binary is not None and (upload := _parsed(binary.digest or "")) is not None:
         yield {"name": "upload", "digest": {upload.algorithm: upload.hex}}
     for image in build.status.images:
-        try:
-            reference = Reference.parse(image.reference)
-        except InvalidReferenceError:
+        entry = _image(image.name, image.reference)
+        if entry is None:
             continue
-        if reference.digest is None:
-            continue
-        entry: dict[str, Any] = {
-            "name": image.name,
-            "uri": f"oci://{reference.name}",
-            "digest": {reference.digest.algorithm: reference.digest.hex},
-        }
         if image.final:
             entry["annotations"] = {"base": "true"}
         yield entry
+    if (rebase := _rebase(build)) is not None:
+        for name, text in (("image", rebase.image), ("old base", rebase.base)):
+            if (one := _image(name, text or "")) is not None:
+                yield one
+
+
+def _rebase(build: Build) -> BuildRebase | None:
+    """Return what was rebased; None: the image was built."""
+    found = build.status.rebase
+    return found if found is not None and found.rebased else None
+
+
+def _image(name: str, text: str) -> dict[str, Any] | None:
+    """Return an image that went in; None: it has no digest."""
+    try:
+        reference = Reference.parse(text)
+    except InvalidReferenceError:
+        return None
+    digest = reference.digest
+    if digest is None:
+        return None
+    uri = f"oci://{reference.name}"
+    return {"name": name, "uri": uri, "digest": {digest.algorithm: digest.hex}}
 
 
 def _escaped(uri: str) -> str:

@@ -10,6 +10,7 @@ from itertools import islice
 from upwell.api.meta import ObjectKey
 from upwell.api.pipeline import Freeze, Quarantine
 from upwell.oci import InvalidReferenceError, Reference
+from upwell.policy.builds.base_changes import BaseForecast, forecast
 from upwell.policy.builds.triggers import digest_of
 from upwell.policy.explain.freshness import Snapshot
 from upwell.policy.explain.graph import Edge, EdgeRole, Node, standing_on
@@ -67,6 +68,8 @@ class PlannedStep:
     """Objects that stand on this one, up to 1,000."""
     place: StagePlacement | None = None
     """The stage that has the workload."""
+    forecast: BaseForecast = field(default_factory=BaseForecast)
+    """Answer of a BuildConfig: whether its image is put on the new base, or built."""
 
 
 @dataclass(frozen=True)
@@ -147,6 +150,7 @@ def impact_of(
             done,
             sum(1 for _ in islice(standing_on(node, snapshot.graph.outputs), _MOST_BEHIND)),
             place,
+            _forecast(snapshot, node, edges),
         )
     return Impact(change, steps)
 
@@ -267,6 +271,13 @@ def _action(node: Node, edges: Sequence[Edge]) -> StepAction:
 
 def _is_build(snapshot: Snapshot, node: Node) -> bool:
     return isinstance(node, ObjectKey) and node in snapshot.configs
+
+
+def _forecast(snapshot: Snapshot, node: Node, edges: Sequence[Edge]) -> BaseForecast:
+    config = snapshot.configs.get(node) if isinstance(node, ObjectKey) else None
+    if config is None:
+        return BaseForecast()
+    return forecast(config, snapshot.builds(config.key), (str(edge.source) for edge in edges))
 
 
 def _comes(edges: Iterable[Edge], steps: Mapping[Node, PlannedStep]) -> bool:

@@ -7,6 +7,8 @@ from datetime import datetime
 from upwell.api.build import PAUSED_ANNOTATION, BuildConfig
 from upwell.api.meta import ObjectKey
 from upwell.api.pipeline import Freeze, Quarantine
+from upwell.api.values.base_changes import OnBaseChange
+from upwell.policy.builds.base_changes import forecast
 from upwell.policy.builds.new_build import awaited_upload, awaits_upload
 from upwell.policy.explain.freshness import Snapshot
 from upwell.policy.explain.graph import Edge, Node
@@ -75,6 +77,11 @@ class PlanObstacles:
                 yield PlanObstacle(f"it has no trigger for {edges[0].source}: {start} builds it")
         if config.annotations.get(PAUSED_ANNOTATION) == "true":
             yield PlanObstacle(f"annotation {PAUSED_ANNOTATION} is set: remove it to build")
+        builds = self._snapshot.builds(config.key)
+        sources = (str(edge.source) for edge in edges)
+        if forecast(config, builds, sources).answer is OnBaseChange.NOTIFY:
+            start = f"`upwell start-build {config.name} -n {config.namespace}`"
+            yield PlanObstacle(f"a change of its base builds nothing: {start} builds it")
         if awaits_upload(config, self._snapshot.builds(config.key)):
             yield PlanObstacle(awaited_upload(config))
         if (found := self._quarantine) is not None:

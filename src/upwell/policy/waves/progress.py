@@ -73,6 +73,7 @@ def wave_status(
     steps = list(impact.steps.values())
     failed = {one.node: why for one in steps if (why := _failure(one, snapshot))}
     builds = _count(steps, _BUILDS, failed.keys())
+    builds = builds.model_copy(update={"rebased": _rebased(steps, snapshot)})
     workloads = _count(steps, _WORKLOADS, failed.keys())
     left = [one for one in steps if not one.done and one.action in {*_BUILDS, *_WORKLOADS}]
     goes_on = any(one.arrives and one.node not in failed for one in left)
@@ -138,6 +139,16 @@ def _count(
     )
 
 
+def _rebased(steps: Iterable[PlannedStep], snapshot: Snapshot) -> int:
+    """Return how many of the builds that have the change were rebased to it."""
+    done = (one.node for one in steps if one.done and one.action in _BUILDS)
+    newest = (
+        next(iter(snapshot.builds(node)), None) for node in done if isinstance(node, ObjectKey)
+    )
+    found = (build.status.rebase for build in newest if build is not None)
+    return sum(one.rebased for one in found if one is not None)
+
+
 def _held(steps: Iterable[PlannedStep], failed: dict[Node, str]) -> Iterator[HeldObject]:
     for step in steps:
         reasons = [(one.reason, one.until) for one in step.obstacles]
@@ -160,8 +171,9 @@ def _held_object(node: Node, reason: str, until: datetime | None) -> HeldObject:
 
 
 def _message(wave: Wave, builds: WaveCount, workloads: WaveCount) -> str:
+    rebased = f" ({builds.rebased} rebased)" if builds.rebased else ""
     text = (
-        f"{builds.done} of {builds.total} builds and {workloads.done} of {workloads.total}"
+        f"{builds.done} of {builds.total} builds{rebased} and {workloads.done} of {workloads.total}"
         " workloads have it"
     )
     if wave.spec.paused:

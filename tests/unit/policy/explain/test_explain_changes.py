@@ -310,6 +310,16 @@ def test_a_build_that_waits_to_be_tried_again_says_when() -> None:
     assert texts(statements, Topic.BUILD) == ["build shop-1 is New: registry down"]
 
 
+def test_a_build_says_why_it_was_rebased_or_was_not() -> None:
+    rebased = build(2, rebase={"rebased": True, "build": "shop-1", "image": SHOP[0]})
+    built = build(2, rebase={"build": "shop-1", "message": "FileOverlap: it has its own: /a"})
+    (_, why), (_, why_not) = [
+        texts(explain(Snapshot([one]), one), Topic.BUILD) for one in (rebased, built)
+    ]
+    assert "nothing but the base has changed since build shop-1" in why
+    assert why_not == "it could not be rebased: FileOverlap: it has its own: /a"
+
+
 def test_the_story_of_a_stream_names_build_or_upstream_for_each_tag() -> None:
     shop, base = stream("shop", "latest", SHOP[:1]), debian(BASE[:1])
     snapshot = Snapshot([shop, base, config(), build(1)])

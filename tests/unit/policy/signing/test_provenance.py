@@ -134,3 +134,27 @@ def test_an_at_in_a_path_does_not_pass_for_the_beginning_of_the_revision() -> No
     definition = provenance(made, IMAGE, BUILDER).predicate["buildDefinition"]
 
     assert definition["resolvedDependencies"][0]["uri"] == "git+https://g.test/a%40b/../c@main"
+
+
+def test_a_rebased_image_says_what_it_was_made_of() -> None:
+    rebase = {
+        "rebased": True,
+        "image": f"registry.test/shop/web@{Digest.of(b'before')}",
+        "base": f"vendor.test/base@{Digest.of(b'old base')}",
+    }
+
+    def definition(rebase: dict[str, Any]) -> Any:
+        found = provenance(build({"rebase": rebase}), IMAGE, BUILDER)
+        return found.predicate["buildDefinition"]
+
+    built = definition({**rebase, "rebased": False})
+    found = definition(rebase)
+
+    assert built["buildType"] == "https://upwell.dev/build/v1"
+    assert found["buildType"] == "https://upwell.dev/rebase/v1"
+    named = {one["name"]: one["digest"] for one in found["resolvedDependencies"]}
+    assert named == {
+        **{one["name"]: one["digest"] for one in built["resolvedDependencies"]},
+        "image": {"sha256": Digest.of(b"before").hex},
+        "old base": {"sha256": Digest.of(b"old base").hex},
+    }

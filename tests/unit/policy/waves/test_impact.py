@@ -4,16 +4,24 @@ import json
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
-from upwell.api.build import PAUSED_ANNOTATION
+from upwell.api.build import PAUSED_ANNOTATION, Build, BuildConfig, BuildPostCommitSpec
 from upwell.api.codec import decode, encode
 from upwell.api.meta import ObjectKey, Resource
 from upwell.api.pipeline import Freeze, Quarantine
+from upwell.api.values.base_changes import ON_BASE_CHANGE_ANNOTATION, BuildRebase
 from upwell.policy.explain.freshness import Snapshot
 from upwell.policy.explain.graph import Node
 from upwell.policy.images.names import UpstreamImage
 from upwell.policy.images.streams import StreamTag
 from upwell.policy.waves.estimate import Estimate, builds_at_once, estimate
-from upwell.policy.waves.impact import Impact, PlannedChange, StepAction, impact_of, roots_of
+from upwell.policy.waves.impact import (
+    Impact,
+    PlannedChange,
+    PlannedStep,
+    StepAction,
+    impact_of,
+    roots_of,
+)
 
 NOW = datetime(2026, 5, 1, 12, tzinfo=UTC)
 DEBIAN = UpstreamImage("docker.io/library/debian:11")
@@ -348,3 +356,43 @@ def test_unknown_images_have_no_roots_and_tags_are_found_by_their_names() -> Non
     assert isinstance(
         decode({"apiVersion": "upwell.dev/v1alpha1", "kind": "Freeze"} | FREEZE), Freeze
     )
+
+
+def answering(answer: str, *builds: Resource, **spec: Any) -> PlannedStep:
+    """Return the step of a BuildConfig with an answer to a change of its base."""
+    app = config("app", "debian:11")
+    assert isinstance(app, BuildConfig)
+    app = app.model_copy(update={"spec": app.spec.model_copy(update=spec)})
+    app = app.with_metadata(annotations={ON_BASE_CHANGE_ANNOTATION: answer})
+    return impact(base(), app, *builds).steps[key("BuildConfig", "app")]
+
+
+def test_whether_an_image_may_be_rebased_is_said_beforehand() -> None:
+    built = build("app", 1, 10)
+    assert not answering("rebuild", built).forecast.rebases
+    assert answering("auto", built).forecast.rebases
+    assert answering("rebase", built).forecast.rebases
+    assert answering("auto").forecast.against == "no earlier build of it is kept"
+    hook = answering("auto", built, post_commit=BuildPostCommitSpec(script="test")).forecast
+    assert not hook.rebases
+    assert "spec.postCommit" in hook.against
+    assert isinstance(built, Build)
+    rebase = BuildRebase(message="FileOverlap: it has its own")
+    status = built.status.model_copy(update={"rebase": rebase})
+    tried = answering("auto", built.with_status(status)).forecast
+    assert (tried.rebases, tried.against) == (False, "FileOverlap: it has its own")
+
+
+def test_a_base_whose_changes_build_nothing_stops_the_plan() -> None:
+    step = answering("notify", build("app", 1, 10))
+    (obstacle,) = step.obstacles
+    assert obstacle.stops
+    assert "`upwell start-build app -n shop`" in obstacle.reason
+    assert not step.arrives
+
+
+def test_a_change_of_another_stage_is_built() -> None:
+    app = config("app", "other:1", "debian:11")
+    app = app.with_metadata(annotations={ON_BASE_CHANGE_ANNOTATION: "auto"})
+    found = impact(base(), app, build("app", 1, 10))
+    assert not found.steps[key("BuildConfig", "app")].forecast.rebases
