@@ -519,6 +519,10 @@ def _environment(settings: BuildahSettings) -> dict[str, str]:
         # Buildah 1.39 reads the owners of its own layers wrong through id-mapped mounts: COPY
         # --from fails with "host ID 65534 cannot be mapped". So a layer is chowned once, in a copy.
         "_CONTAINERS_OVERLAY_DISABLE_IDMAP": "yes",
+        # Buildah starts itself anew for each look into a container's files: at 4 MiB, as Go begins
+        # to collect garbage, each of these would do it several times.
+        "GOGC": "400",
+        "GOMEMLIMIT": "512MiB",
         **{name: str(path.resolve()) for name, path in files.items() if path is not None},
         **settings.environment,
     }

@@ -2,24 +2,29 @@
 
 For ssh's ProxyCommand and git's core.gitProxy, which take a program. It is run by its path, alone
 with the standard library, and finds the server in SOCKS_VARIABLE: `host:port`, or
-`secret@host:port`.
+`secret@host:port`; the host is an address of IPv4.
+
+It imports no module that is written in Python: each connection would wait for them to load.
 """
 
+import _socket
+import _thread
 import os
-import socket
 import sys
-import threading
 
 SOCKS_VARIABLE = "UPWELL_SOCKS"
 _CHUNK = 64 * 1024
+_CONNECT_SECONDS = 60
 _CONNECT = b"\x05\x01\x00\x03"
 _REFUSED = 2
 
 
-def _connected(host: bytes, port: int) -> socket.socket:
+def _connected(host: bytes, port: int) -> _socket.socket:
     secret, _, place = os.environ[SOCKS_VARIABLE].rpartition("@")
     address, _, number = place.rpartition(":")
-    made = socket.create_connection((address, int(number)), timeout=60)
+    made = _socket.socket(_socket.AF_INET, _socket.SOCK_STREAM)
+    made.settimeout(_CONNECT_SECONDS)
+    made.connect((address, int(number)))
     made.sendall(b"\x05\x01\x02" if secret else b"\x05\x01\x00")
     _exactly(made, 2)
     if secret:
@@ -34,7 +39,7 @@ def _connected(host: bytes, port: int) -> socket.socket:
     return made
 
 
-def _exactly(made: socket.socket, count: int) -> bytes:
+def _exactly(made: _socket.socket, count: int) -> bytes:
     found = b""
     while len(found) < count:
         piece = made.recv(count - len(found))
@@ -44,15 +49,15 @@ def _exactly(made: socket.socket, count: int) -> bytes:
     return found
 
 
-def _send(made: socket.socket) -> None:
+def _send(made: _socket.socket) -> None:
     while piece := os.read(0, _CHUNK):
         made.sendall(piece)
-    made.shutdown(socket.SHUT_WR)
+    made.shutdown(_socket.SHUT_WR)
 
 
 def _main() -> None:
     made = _connected(sys.argv[1].encode(), int(sys.argv[2]))
-    threading.Thread(target=_send, args=(made,), daemon=True).start()
+    _thread.start_new_thread(_send, (made,))
     while piece := made.recv(_CHUNK):
         sent = 0
         while sent < len(piece):

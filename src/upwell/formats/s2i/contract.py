@@ -173,10 +173,15 @@ def environment_instructions(env: Iterable[tuple[str, str]]) -> tuple[list[str],
     """Return instructions that set `env`, and the build arguments that carry its values.
 
     So a value needs no quoting, may have several lines, and stands in no recipe, argument or log.
+    They are as few as can be: Buildah starts itself anew for each.
     """
-    lines, values = [], {}
-    for index, (name, value) in enumerate(env):
-        argument = f"UPWELL_ENV_{index}"
-        lines += [f"ARG {argument}", f"ENV {checked_name(name)}=${{{argument}}}"]
-        values[argument] = value
-    return lines, values
+    pairs = [
+        (checked_name(name), f"UPWELL_ENV_{index}", value)
+        for index, (name, value) in enumerate(env)
+    ]
+    if not pairs:
+        return [], {}
+    arguments = " ".join(argument for _, argument, _ in pairs)
+    setting = " ".join(f"{name}=${{{argument}}}" for name, argument, _ in pairs)
+    values = {argument: value for _, argument, value in pairs}
+    return [f"ARG {arguments}", f"ENV {setting}"], values

@@ -136,13 +136,12 @@ def test_other_metadata_is_refused(raw: bytes) -> None:
 
 def test_environment_values_stand_in_no_instruction() -> None:
     lines, values = environment_instructions([("A", 'x"\n$B'), ("C", "")])
-    assert lines == [
-        "ARG UPWELL_ENV_0",
-        "ENV A=${UPWELL_ENV_0}",
-        "ARG UPWELL_ENV_1",
-        "ENV C=${UPWELL_ENV_1}",
-    ]
+    assert lines == ["ARG UPWELL_ENV_0 UPWELL_ENV_1", "ENV A=${UPWELL_ENV_0} C=${UPWELL_ENV_1}"]
     assert values == {"UPWELL_ENV_0": 'x"\n$B', "UPWELL_ENV_1": ""}
+
+
+def test_no_environment_is_no_instruction() -> None:
+    assert environment_instructions([]) == ([], {})
 
 
 @pytest.mark.parametrize("name", ["", "A B", "A=B", 'A"', "A\nRUN", "$A", "A\\"])
