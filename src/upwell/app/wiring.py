@@ -78,6 +78,7 @@ from upwell.reconcilers.routing.supervision import router_supervision_controller
 from upwell.reconcilers.signatures.findings import DeferredPasses, FindingRecorder
 from upwell.reconcilers.signatures.policies import ImagePolicies
 from upwell.reconcilers.tracing.reconciler import trace_controller
+from upwell.reconcilers.waves.gate import WaveGate
 from upwell.reconcilers.waves.index import WaveIndex
 from upwell.reconcilers.waves.waves import wave_controller
 from upwell.registry.attachments.mirrored import AttachmentMirror
@@ -174,14 +175,20 @@ def wire(adapters: Adapters) -> Wired:
         build_config_controller(builds, now),
         build_controller(building, builds),
         *signing.controllers,
-        *_workloads(adapters, workloads, secrets, policies, clients.create),
+        *_workloads(
+            adapters,
+            workloads,
+            WaveGate(builds, now, canaries=bool(adapters.settings.waves.rules.canary.share)),
+            (secrets, policies),
+            clients.create,
+        ),
         *promotion(adapters, workloads, builds, secrets, policies),
         event_controller(events, adapters.cache),
         resource_quota_controller(
             adapters.cache, measures(adapters.internal, rooms, adapters.inputs), now
         ),
         claim_controller(adapters.cache),
-        wave_controller(WaveIndex(builds), now, elapsed, adapters.settings.waves.approvals),
+        wave_controller(WaveIndex(builds), now, elapsed, adapters.settings.waves.rules),
         component_controller(adapters.components, adapters.cache, __version__, now),
         *(trace_controller(traces, adapters.cache) for traces in adapters.traces),
         *adapters.subscriptions.controllers,
@@ -252,11 +259,12 @@ def _streams(adapters: Adapters, secrets: PullSecrets, policies: ImagePolicies) 
 def _workloads(
     adapters: Adapters,
     index: WorkloadIndex,
-    secrets: PullSecrets,
-    policies: ImagePolicies,
+    gate: WaveGate,
+    pulls: tuple[PullSecrets, ImagePolicies],
     create: CreateRoute,
 ) -> Sequence[Controller]:
     """Return what runs instances and routes to them."""
+    secrets, policies = pulls
     cache = adapters.cache
     traffic = rollouts.Traffic(now)
     machine = rollouts.RolloutPorts(
@@ -277,7 +285,7 @@ def _workloads(
         policies,
     )
     return (
-        workload_trigger_controller(index, now),
+        workload_trigger_controller(index, now, gate, watches=gate.watches()),
         job_controller(cache, machine, images, now),
         pod_controller(cache, machine, images, now),
         cron_job_controller(cache, now),

@@ -1,17 +1,34 @@
 """The table [waves] of the configuration file: how changes of base images go on."""
 
-from typing import Annotated
+import re
+from datetime import timedelta
+from typing import Annotated, Any
 
-from pydantic import Field
+from pydantic import BeforeValidator, Field
 
 from upwell.api.waves.wave import WaveApproval
 from upwell.policy.waves.approval import ApprovalRules
+from upwell.policy.waves.canary import CanaryRules
+from upwell.policy.waves.progress import WaveRules
 from upwell.settings.base import SettingsTable
-from upwell.settings.values import AllowedValues
+from upwell.settings.values import AllowedValues, Duration
+
+_SHARE = re.compile(r"(100|[0-9]{1,2})%")
+
+
+def _share(value: Any) -> str:
+    if isinstance(value, str) and (value == "0" or _SHARE.fullmatch(value)):
+        return value
+    raise ValueError("not a share")
+
+
+_Share = Annotated[
+    str, BeforeValidator(_share), AllowedValues("a percentage such as 5%, or 0", blank=True)
+]
 
 
 class WaveSettings(SettingsTable):
-    """Changes of base images, and what follows them."""
+    """Changes of base images, and what follows them (docs/waves.md)."""
 
     approval: Annotated[
         WaveApproval,
@@ -30,8 +47,21 @@ class WaveSettings(SettingsTable):
     ] = ()
     """Images whose changes need an approval though others do not, such as
     `docker.io/library/debian:*`."""
+    canary: _Share = "0"
+    """The share of a Wave's workloads that go first, one at the least; 0: none waits for others."""
+    canary_for: Duration = timedelta(minutes=5)
+    """The time for which the first have to be healthy until the others follow."""
+    stop_at: _Share = "0"
+    """The share of what a Wave has reached that may fail, of three failures or more, until it is
+    stopped and its image put into quarantine; 0: it is not stopped."""
 
     @property
-    def approvals(self) -> ApprovalRules:
-        """Return which changes need an approval."""
-        return ApprovalRules(self.approval is WaveApproval.MANUAL, self.manual_images)
+    def rules(self) -> WaveRules:
+        """The rules that every Wave goes by."""
+        canary = CanaryRules(_fraction(self.canary), self.canary_for)
+        approvals = ApprovalRules(self.approval is WaveApproval.MANUAL, self.manual_images)
+        return WaveRules(canary, approvals, _fraction(self.stop_at))
+
+
+def _fraction(share: str) -> float:
+    return int(share.removesuffix("%")) / 100

@@ -1,13 +1,13 @@
 """`upwell wave`: list, describe, pause and resume what follows changes of base images."""
 
 import asyncio
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from datetime import datetime
 
 import click
 
 from upwell.api.pipeline import Freeze, Quarantine
-from upwell.api.waves.wave import ENDED_WAVES, Wave
+from upwell.api.waves.wave import ENDED_WAVES, Wave, WavePhase
 from upwell.cli.core.connection import Session, connection_options
 from upwell.cli.core.errors import CommandError, Exit
 from upwell.cli.core.examples import examples
@@ -152,24 +152,47 @@ def pause(session: Session, name: str, reason: str) -> None:
     What has been built is still rolled out and promoted: `upwell hold` and `upwell freeze` keep
     that back.
     """
-    _set(session, name, {"paused": True, "reason": reason}, "paused")
+    _set(session, name, lambda _: {"paused": True, "reason": reason}, "paused")
 
 
-@wave.command(epilog=examples("upwell wave resume debian-11-2f1e4d5c6b7a"))
+@wave.command(
+    epilog=examples(
+        "upwell wave resume debian-11-2f1e4d5c6b7a",
+        'upwell wave resume debian-11-2f1e4d5c6b7a --reason "the failures are known"',
+    )
+)
 @click.argument("name", metavar="NAME")
+@click.option("--reason", default="", help="Reason to show; needed where failures stopped it.")
 @connection_options
 @click.pass_obj
-def resume(session: Session, name: str) -> None:
-    """Resume a Wave that is paused: builds on its image begin again."""
-    _set(session, name, {"paused": False, "reason": ""}, "resumed")
+def resume(session: Session, name: str, reason: str) -> None:
+    """Resume a Wave that is paused or stopped: builds on its image begin again.
+
+    One that failures had stopped leaves its quarantine, and is not stopped again.
+    """
+
+    def goes_on(found: Wave) -> dict[str, object]:
+        spec: dict[str, object] = {"paused": False, "reason": reason}
+        if found.status.phase is WavePhase.STOPPED:
+            if not reason:
+                raise CommandError(f"{full_name(found)} was stopped: --reason says why it goes on")
+            spec["resumed"] = True
+        return spec
+
+    _set(session, name, goes_on, "resumed")
 
 
-def _set(session: Session, name: str, spec: dict[str, object], done: str) -> None:
+def _set(
+    session: Session,
+    name: str,
+    spec: Callable[[Wave], dict[str, object]],
+    done: str,
+) -> None:
     async def work(client: ApiClient) -> None:
         found = await _named(client, name)
         if found.status.phase in ENDED_WAVES:
             raise CommandError(f"{full_name(found)} has ended: {found.status.message}")
-        await client.patch(Wave, "", found.name, {"spec": spec})
+        await client.patch(Wave, "", found.name, {"spec": spec(found)})
         echo(f"{full_name(found)} {done}")
 
     session.run(work)

@@ -80,6 +80,20 @@ class Reason(StrEnum):
     INVALID_TRIGGER = "InvalidTrigger"
     PIPELINE = "Pipeline"
     """A stage of a Pipeline sets the images instead."""
+    WAVE_CANARY = "WaveCanary"
+    """Other workloads go first."""
+    WAVE_STOPPED = "WaveStopped"
+    """Too much failed on the base image."""
+    WAITS_FOR_TURN = "WaitsForTurn"
+    """Other rollouts are under way."""
+
+
+KEPT_BACK: Mapping[str, bool] = {
+    Reason.WAVE_CANARY: True,
+    Reason.WAITS_FOR_TURN: True,
+    Reason.WAVE_STOPPED: False,
+}
+"""Reasons for which an image that a tag has is not set yet; whether that is over by itself."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -165,6 +179,19 @@ def decide(workload: Resource, streams: Mapping[StreamName, ImageStream]) -> Tri
         return TriggerVerdict(Reason.INVALID_TRIGGER, _listed(followers.faults), changes)
     resolved = [f"{slot[0]} = {image}" for slot, image in wanted.items()]
     return TriggerVerdict(Reason.RESOLVED, _listed(resolved), changes)
+
+
+def kept_back(
+    workload: Resource, verdict: TriggerVerdict, slots: Iterable[Slot], why: tuple[Reason, str]
+) -> TriggerVerdict:
+    """Return the verdict without the images of these containers, and why they are not set yet.
+
+    A DeploymentConfig gets all of its images, or none.
+    """
+    waiting = set(verdict.images) if isinstance(workload, DeploymentConfig) else set(slots)
+    images = {slot: image for slot, image in verdict.images.items() if slot not in waiting}
+    pending = _pending({slot: verdict.images[slot] for slot in waiting})
+    return TriggerVerdict(why[0], f"{why[1]}{pending}", images)
 
 
 def set_aside(workload: Resource, stage: str) -> TriggerVerdict | None:

@@ -5,6 +5,7 @@ from dataclasses import dataclass
 from datetime import datetime
 
 from upwell.api.build import PAUSED_ANNOTATION, BuildConfig
+from upwell.api.conditions import find
 from upwell.api.meta import ObjectKey
 from upwell.api.pipeline import Freeze, Quarantine
 from upwell.api.values.base_changes import OnBaseChange
@@ -16,7 +17,14 @@ from upwell.policy.explain.lineage import StagePlacement
 from upwell.policy.images.streams import StreamTag
 from upwell.policy.promotion.windows import bar
 from upwell.policy.rollouts.settings import Workload, is_paused
-from upwell.policy.rollouts.triggers import Mode, followers_of, hold_end, hold_text
+from upwell.policy.rollouts.triggers import (
+    IMAGE_TRIGGERED,
+    KEPT_BACK,
+    Mode,
+    followers_of,
+    hold_end,
+    hold_text,
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -25,11 +33,13 @@ class PlanObstacle:
 
     reason: str
     until: datetime | None = None
+    passes: bool = False
+    """It is over by itself, at a time that is not known."""
 
     @property
     def stops(self) -> bool:
         """Return True if somebody has to act."""
-        return self.until is None
+        return self.until is None and not self.passes
 
 
 class PlanObstacles:
@@ -143,3 +153,6 @@ def _at_workload(workload: Workload, edges: Sequence[Edge]) -> Iterator[PlanObst
         yield PlanObstacle(f"it is held: {hold}; `upwell resume` lifts it", hold_end(workload))
     if is_paused(workload):
         yield PlanObstacle(f"it is paused: `upwell rollout resume {what}`")
+    triggered = find(workload.status.conditions, IMAGE_TRIGGERED)
+    if triggered is not None and triggered.reason in KEPT_BACK:
+        yield PlanObstacle(triggered.message, passes=KEPT_BACK[triggered.reason])

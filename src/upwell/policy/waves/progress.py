@@ -1,6 +1,7 @@
 """Waves: their names, which of them has ended, and how far the others are."""
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Collection, Iterable, Iterator
+from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from itertools import islice
 
@@ -8,31 +9,52 @@ from upwell.api.build import BuildPhase
 from upwell.api.meta import ObjectKey, ObjectMeta
 from upwell.api.waves.wave import (
     ENDED_WAVES,
+    CanaryState,
     HeldObject,
     Wave,
     WaveApproval,
+    WaveCanary,
     WaveCount,
     WavePhase,
     WaveSpec,
     WaveStatus,
+    WaveStop,
 )
 from upwell.policy.explain.freshness import Snapshot
 from upwell.policy.explain.graph import Node
 from upwell.policy.health.builds import outcome_of
 from upwell.policy.images.streams import StreamTag
 from upwell.policy.rollouts.summary import RolloutState, rollout_of
+from upwell.policy.waves.approval import NO_APPROVALS, ApprovalRules
+from upwell.policy.waves.canary import CanaryRules, canary_of
 from upwell.policy.waves.changes import ImageMove, began_at
 from upwell.policy.waves.estimate import Estimate
 from upwell.policy.waves.gate import needs_approval
 from upwell.policy.waves.impact import Impact, PlannedStep, StepAction
+from upwell.policy.waves.stop import stop_in_force, stop_of
 
 _MOST_HELD = 50
+_MOST_NAMED = 3
 _KEPT = 20
 """Waves of one image that have ended and are kept."""
 _BUILDS = (StepAction.REBUILD,)
 _WORKLOADS = (StepAction.ROLL_OUT, StepAction.PROMOTE)
 _STEADY = timedelta(minutes=1)
 """Change of an estimate below which it stays as it is: it is no news."""
+
+
+@dataclass(frozen=True, slots=True)
+class WaveRules:
+    """Rules of the server for the rollouts of every Wave."""
+
+    canary: CanaryRules = field(default_factory=CanaryRules)
+    approvals: ApprovalRules = NO_APPROVALS
+    stop_share: float = 0.0
+    """Share of failures that stops a Wave; 0: none does."""
+
+
+NO_RULES = WaveRules()
+"""Rules by which all goes at once."""
 
 
 def new_wave(move: ImageMove, name: str, approval: WaveApproval) -> Wave:
@@ -67,17 +89,31 @@ def beyond_kept(waves: Iterable[Wave], image: str) -> list[Wave]:
 
 
 def wave_status(
-    wave: Wave, impact: Impact, snapshot: Snapshot, estimate: Estimate, now: datetime
+    wave: Wave,
+    impact: Impact,
+    snapshot: Snapshot,
+    estimate: Estimate,
+    now: datetime,
+    rules: WaveRules = NO_RULES,
 ) -> WaveStatus:
     """Return how far a Wave is that nothing has superseded."""
     steps = list(impact.steps.values())
     failed = {one.node: why for one in steps if (why := _failure(one, snapshot))}
+    digests = _digests(wave, steps, snapshot)
+    canary = canary_of(wave, impact, snapshot, _blocked(steps, failed), rules.canary, now)
+    stop = stop_of(wave, impact, snapshot, digests, rules.stop_share, now)
     builds = _count(steps, _BUILDS, failed.keys())
     builds = builds.model_copy(update={"rebased": _rebased(steps, snapshot)})
     workloads = _count(steps, _WORKLOADS, failed.keys())
     left = [one for one in steps if not one.done and one.action in {*_BUILDS, *_WORKLOADS}]
-    goes_on = any(one.arrives and one.node not in failed for one in left)
-    if wave.spec.paused:  # whoever may delete the last that waits does not end a pause by that
+    waiting = canary is not None and canary.state is CanaryState.FAILING
+    goes_on = any(
+        one.arrives and one.node not in failed and not (waiting and _is_kept_back(one))
+        for one in left
+    )
+    if left and stop_in_force(wave, stop):
+        phase = WavePhase.STOPPED
+    elif wave.spec.paused:  # whoever may delete the last that waits does not end a pause by that
         phase = WavePhase.PAUSED
     elif not left:
         phase = WavePhase.COMPLETE
@@ -87,13 +123,16 @@ def wave_status(
     now_known = WaveStatus(
         observed_generation=wave.generation,
         phase=phase,
-        message=_message(wave, builds, workloads),
+        message=_message(wave, builds, workloads, canary, stop),
         builds=builds,
         workloads=workloads,
         levels=max((one.level for one in steps), default=0),
         held=tuple(islice(_held(steps, failed), _MOST_HELD)),
         estimated_end=_end(wave, estimate, now) if phase is WavePhase.RUNNING else None,
         ended=now if phase is WavePhase.COMPLETE else None,
+        digests=digests,
+        canary=_ended(canary) if phase is WavePhase.COMPLETE else canary,
+        stop=stop,
     )
     found = {name: getattr(now_known, name) for name in now_known.model_fields_set}
     return wave.status.model_copy(update=found)  # decisions of people stay
@@ -124,6 +163,45 @@ def _failure(step: PlannedStep, snapshot: Snapshot) -> str:
     workload = snapshot.workloads.get(step.node)
     rollout = rollout_of(workload) if workload is not None else None
     return rollout.text if rollout is not None and rollout.state is RolloutState.FAILED else ""
+
+
+def _digests(wave: Wave, steps: Iterable[PlannedStep], snapshot: Snapshot) -> tuple[str, ...]:
+    """Return the digests that tags have taken of the image, those that were known before too."""
+    found = {wave.spec.digest: None} | dict.fromkeys(wave.status.digests)
+    for step in steps:
+        history = snapshot.history(step.node) if isinstance(step.node, StreamTag) else None
+        state = history.import_state if history is not None else None
+        if (
+            step.action is StepAction.IMPORT
+            and state is not None
+            and state.upstream_digest == wave.spec.digest
+            and state.imported_digest
+        ):
+            found[state.imported_digest] = None
+    return tuple(found)
+
+
+def _blocked(steps: Iterable[PlannedStep], failed: Collection[Node]) -> set[Node]:
+    """Return what a failed build keeps the image from; the steps are in order."""
+    blocked: set[Node] = set()
+    for step in steps:
+        sources = {edge.source for edge in step.edges}
+        is_failed_build = step.action is StepAction.REBUILD and step.node in failed
+        if is_failed_build or sources & blocked:
+            blocked.add(step.node)
+    return blocked
+
+
+def _is_kept_back(step: PlannedStep) -> bool:
+    return any(one.passes for one in step.obstacles)
+
+
+def _ended(canary: WaveCanary | None) -> WaveCanary | None:
+    """Return the canaries of a Wave that is complete: nobody waits for them any more."""
+    if canary is None or canary.state is CanaryState.PASSED:
+        return canary
+    update = {"state": CanaryState.PASSED, "message": "all have it", "until": None}
+    return canary.model_copy(update=update)
 
 
 def _count(
@@ -170,12 +248,24 @@ def _held_object(node: Node, reason: str, until: datetime | None) -> HeldObject:
     )
 
 
-def _message(wave: Wave, builds: WaveCount, workloads: WaveCount) -> str:
+def _message(
+    wave: Wave,
+    builds: WaveCount,
+    workloads: WaveCount,
+    canary: WaveCanary | None,
+    stop: WaveStop | None,
+) -> str:
     rebased = f" ({builds.rebased} rebased)" if builds.rebased else ""
     text = (
         f"{builds.done} of {builds.total} builds{rebased} and {workloads.done} of {workloads.total}"
         " workloads have it"
     )
+    if canary is not None and canary.state is not CanaryState.PASSED:
+        text += f"; {canary.healthy} of {len(canary.workloads)} that go first are healthy"
+    if (held := stop_in_force(wave, stop)) is not None:
+        names = ", ".join(f"{one.namespace}/{one.name}" for one in held.failures[:_MOST_NAMED])
+        goes_on = f"`upwell wave resume {wave.name} --reason WHY` goes on"
+        text += f"; stopped: {held.message}, {names} first; {goes_on}"
     if wave.spec.paused:
         why = f": {wave.spec.reason}" if wave.spec.reason else ""
         text += f"; paused{why}, `upwell wave resume {wave.name}` goes on"

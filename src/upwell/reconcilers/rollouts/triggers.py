@@ -1,7 +1,8 @@
 """Image change triggers of workloads: sets the image that a tag stands for, and says why not."""
 
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from datetime import datetime
+from typing import Any
 
 from upwell.api.apps import (
     CronJob,
@@ -17,17 +18,24 @@ from upwell.api.meta import Condition, ObjectKey
 from upwell.api.pipeline import Pipeline
 from upwell.controller import Controller, Result, Watch, of_both
 from upwell.policy.images.streams import StreamName, resolve_tag
+from upwell.policy.promotion.rollouts import declared_images
 from upwell.policy.promotion.stages import setting_stage, stages_with
+from upwell.policy.rollouts.image_ownership import is_pinned
+from upwell.policy.rollouts.settings import WORKLOADS
+from upwell.policy.rollouts.summary import serving
 from upwell.policy.rollouts.triggers import (
     IMAGE_TRIGGERED,
+    Slot,
     TriggerVerdict,
     decide,
     followers_of,
     hold_end,
+    kept_back,
     set_aside,
     with_images,
     without_hold,
 )
+from upwell.reconcilers.rollouts.gate import ImageUpdate, OpenGate, RolloutGate
 from upwell.reconcilers.rollouts.index import WorkloadIndex
 from upwell.store.interface import NotFoundError
 
@@ -47,10 +55,13 @@ _KINDS = {kind.KIND.kind: kind for kind in TRIGGERED}
 class WorkloadTriggerReconciler:
     """Writes into the template what the tags say, only when it differs; the rollout follows."""
 
-    def __init__(self, index: WorkloadIndex, clock: Callable[[], datetime]) -> None:
+    def __init__(
+        self, index: WorkloadIndex, clock: Callable[[], datetime], gate: RolloutGate | None = None
+    ) -> None:
         self._store = index.cache.store
         self._index = index
         self._clock = clock
+        self._gate = gate or OpenGate()
 
     async def reconcile(self, key: ObjectKey) -> Result:
         """Set the images of the workload that `key` names, and report the decision."""
@@ -66,10 +77,31 @@ class WorkloadTriggerReconciler:
             end = None
         streams = await self._streams(workload)
         verdict = await self._verdict(workload, streams)
+        waits = [(end - self._clock()).total_seconds()] if end is not None else []
+        if verdict is not None and verdict.images:
+            verdict, wait = await self._gated(workload, verdict, streams)
+            waits += [wait] if wait is not None else []
         if verdict is not None and verdict.images:
             workload = await self._store.update(with_images(workload, verdict.images))
         await self._report(workload, verdict, streams)
-        return Result() if end is None else Result((end - self._clock()).total_seconds())
+        return Result(min(waits, default=None))
+
+    async def _gated(
+        self,
+        workload: Triggered,
+        verdict: TriggerVerdict,
+        streams: Mapping[StreamName, ImageStream],
+    ) -> tuple[TriggerVerdict, float | None]:
+        """Return the verdict without what is kept back, and when that is asked again, if ever.
+
+        What runs nothing yet gets its images at once.
+        """
+        updates = _updates(workload, verdict.images)
+        bar = await self._gate.bar(workload, updates, streams) if updates else None
+        if bar is None:
+            return verdict, None
+        why = (bar.reason, bar.message)
+        return kept_back(workload, verdict, bar.slots, why), bar.look_again
 
     async def _verdict(
         self, workload: Triggered, streams: Mapping[StreamName, ImageStream]
@@ -121,6 +153,18 @@ class WorkloadTriggerReconciler:
             await self._store.update_status(workload.with_status(status))
 
 
+def _updates(workload: Triggered, images: Mapping[Slot, str]) -> Sequence[ImageUpdate]:
+    """Return which images take the place of others that run."""
+    if isinstance(workload, WORKLOADS) and serving(workload) is None:
+        return ()
+    declared = declared_images(workload, images)
+    return [
+        ImageUpdate(slot, declared[slot], image)
+        for slot, image in images.items()
+        if is_pinned(declared.get(slot, ""))
+    ]
+
+
 def _triggered(
     config: DeploymentConfig, streams: dict[StreamName, ImageStream]
 ) -> tuple[ResolvedTrigger, ...]:
@@ -136,9 +180,17 @@ def _triggered(
 
 
 def workload_trigger_controller(
-    index: WorkloadIndex, clock: Callable[[], datetime], *, workers: int = 2
+    index: WorkloadIndex,
+    clock: Callable[[], datetime],
+    gate: RolloutGate | None = None,
+    *,
+    watches: Sequence[Watch[Any]] = (),
+    workers: int = 2,
 ) -> Controller:
-    """Return the controller of all workloads' image triggers."""
+    """Return the controller of all workloads' image triggers.
+
+    `gate` may keep images back; `watches` say of whom a change of it makes it ask again.
+    """
 
     def followers(stream: ImageStream) -> Iterable[ObjectKey]:
         return index.followers(StreamName(stream.namespace, stream.name))
@@ -150,12 +202,13 @@ def workload_trigger_controller(
 
     return Controller(
         "workload-triggers",
-        WorkloadTriggerReconciler(index, clock),
+        WorkloadTriggerReconciler(index, clock, gate),
         index.cache,
         (
             *(Watch(kind) for kind in TRIGGERED),
             Watch(ImageStream, of_both(followers)),
             Watch(Pipeline, staged),
+            *watches,
         ),
         workers=workers,
     )

@@ -4,28 +4,31 @@ import asyncio
 import logging
 from collections.abc import Callable, Iterable
 from contextlib import suppress
+from dataclasses import replace
 from datetime import datetime, timedelta
 
 from upwell.api.build import Build, BuildConfig
 from upwell.api.image import ImageStream
 from upwell.api.meta import ObjectKey, Resource
-from upwell.api.pipeline import Pipeline
+from upwell.api.pipeline import Pipeline, Quarantine
 from upwell.api.promotion import Promotion
 from upwell.api.waves.wave import ENDED_WAVES, Wave
 from upwell.controller import Controller, Result, Watch
 from upwell.policy.explain.freshness import Snapshot
 from upwell.policy.rollouts.settings import WORKLOADS
-from upwell.policy.waves.approval import NO_APPROVALS, ApprovalRules
 from upwell.policy.waves.changes import ImageMove, new_moves
 from upwell.policy.waves.estimate import Estimate, impact_and_estimate
 from upwell.policy.waves.impact import Impact, PlannedChange, StepAction, roots_of
 from upwell.policy.waves.progress import (
+    NO_RULES,
+    WaveRules,
     beyond_kept,
     has_moved_on,
     new_wave,
     superseded_status,
     wave_status,
 )
+from upwell.policy.waves.stop import is_of_wave, stop_quarantines
 from upwell.reconcilers.waves.index import WaveIndex
 from upwell.store.interface import AlreadyExistsError, NotFoundError
 
@@ -47,13 +50,14 @@ class Waves:
         index: WaveIndex,
         clock: Callable[[], datetime],
         elapsed: Callable[[], float],
-        approvals: ApprovalRules = NO_APPROVALS,
+        rules: WaveRules = NO_RULES,
     ) -> None:
         self._index = index
-        self._approvals = approvals
         self._store = index.cache.store
         self._clock = clock
         self._elapsed = elapsed
+        canary = replace(rules.canary, watched_since=clock())
+        self._rules = replace(rules, canary=canary)
         self._moves: dict[str, ImageMove] = {}
         """Changes that may need a Wave, by the first of its names."""
         self._next: dict[str, float] = {}
@@ -90,10 +94,14 @@ class Waves:
             self._next.pop(key.name, None)
             return Result()
         began = self._elapsed()
-        await self._tell(wave)
+        told = await self._tell(wave)
         ended = self._elapsed()
-        self._next[key.name] = ended + max(_PAUSE, _SHARE * (ended - began))
-        return Result()
+        pause = max(_PAUSE, _SHARE * (ended - began))
+        self._next[key.name] = ended + pause
+        until = told.status.canary.until if told.status.canary is not None else None
+        if until is None:
+            return Result()
+        return Result(requeue_after=max(pause, (until - self._clock()).total_seconds()))
 
     async def _make(self, move: ImageMove) -> None:
         known = list(self._index.waves_of(move.image))
@@ -105,7 +113,7 @@ class Waves:
         for name in move.names():
             try:
                 made = await self._store.create(
-                    new_wave(move, name, self._approvals.of(move.image))
+                    new_wave(move, name, self._rules.approvals.of(move.image))
                 )
             except AlreadyExistsError:
                 continue  # of the same digest before, or of another image of that name
@@ -116,16 +124,45 @@ class Waves:
             with suppress(NotFoundError):
                 await self._store.delete(Wave, "", old.name)
 
-    async def _tell(self, wave: Wave) -> None:
+    async def _tell(self, wave: Wave) -> Wave:
         now = self._clock()
+        wave = await self._stop(wave)
         impact, snapshot, expected = await self._look(wave.spec.image, wave.spec.digest)
         if has_moved_on(wave, impact, snapshot):
             status = superseded_status(wave, now)
         else:
-            status = wave_status(wave, impact, snapshot, expected, now)
-        await self._store.update_status(wave.with_status(status))
+            status = wave_status(wave, impact, snapshot, expected, now, self._rules)
+        wave = await self._stop(await self._store.update_status(wave.with_status(status)))
         if status.phase in ENDED_WAVES:
             log.info("wave ends", extra={"wave": wave.name, "text": status.message})
+        return wave
+
+    async def _stop(self, wave: Wave) -> Wave:
+        """Put the image of a Wave that was stopped into quarantine, or take it out of that.
+
+        The status has the stop before the first quarantine is there: whoever lifts them lets it go
+        on, and it is not stopped again.
+        """
+        stop = wave.status.stop
+        if stop is None or stop.lifted:
+            return wave
+        if not stop.quarantined and not wave.spec.resumed:
+            for quarantine in stop_quarantines(wave, wave.status.digests or (wave.spec.digest,)):
+                with suppress(AlreadyExistsError):
+                    await self._store.create(quarantine)
+            log.warning("wave stopped", extra={"wave": wave.name, "text": stop.message})
+            stop = stop.model_copy(update={"quarantined": True})
+        else:
+            quarantines = (await self._store.list(Quarantine)).items
+            own = [one for one in quarantines if is_of_wave(one, wave)]
+            if own and not wave.spec.resumed:
+                return wave
+            for one in own:
+                with suppress(NotFoundError):
+                    await self._store.delete(Quarantine, "", one.name)
+            stop = stop.model_copy(update={"lifted": True})
+        status = wave.status.model_copy(update={"stop": stop})
+        return await self._store.update_status(wave.with_status(status))
 
     async def _look(self, image: str, digest: str) -> tuple[Impact, Snapshot, Estimate]:
         snapshot = await self._index.snapshot(image)
@@ -146,15 +183,15 @@ def wave_controller(
     index: WaveIndex,
     clock: Callable[[], datetime],
     elapsed: Callable[[], float],
-    approvals: ApprovalRules,
+    rules: WaveRules = NO_RULES,
 ) -> Controller:
     """Return the controller of Waves."""
-    waves = Waves(index, clock, elapsed, approvals)
+    waves = Waves(index, clock, elapsed, rules)
 
     def open_ones(_before: Resource | None, _after: Resource | None) -> Iterable[ObjectKey]:
         return index.open()
 
-    watched = (Build, BuildConfig, *WORKLOADS, Pipeline, Promotion)
+    watched = (Build, BuildConfig, *WORKLOADS, Pipeline, Promotion, Quarantine)
     return Controller(
         "waves",
         waves,

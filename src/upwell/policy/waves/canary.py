@@ -1,0 +1,208 @@
+"""Canaries of a Wave: the workloads that go first, and whether the others follow them."""
+
+import hashlib
+import math
+from collections import defaultdict
+from collections.abc import Collection, Iterable, Iterator, Sequence
+from dataclasses import dataclass, field
+from datetime import datetime, timedelta
+from enum import StrEnum
+from itertools import chain, zip_longest
+
+from upwell.api.meta import ObjectKey
+from upwell.api.waves.wave import CanaryState, Wave, WaveCanary, WaveObject
+from upwell.policy.explain.freshness import Snapshot
+from upwell.policy.explain.graph import Node
+from upwell.policy.promotion.rollouts import Placed, RolledOut, stage_rollout
+from upwell.policy.promotion.stages import upstream
+from upwell.policy.rollouts.settings import Workload
+from upwell.policy.rollouts.summary import desired_replicas
+from upwell.policy.waves.impact import Impact, PlannedStep, StepAction
+
+
+@dataclass(frozen=True, slots=True)
+class CanaryRules:
+    """Share of a Wave's workloads that go first, and how long they have to be healthy."""
+
+    share: float = 0.0
+    """Between 0 and 1; 0: all go at once."""
+    healthy_for: timedelta = timedelta(minutes=5)
+    watched_since: datetime | None = None
+    """Time since which their health is seen: what nobody has watched does not count."""
+
+
+class _Health(StrEnum):
+    """Health of a workload that goes first."""
+
+    HEALTHY = "healthy"
+    PENDING = "pending"
+    FAILING = "failing"
+    OUT = "out"
+    """It does not get the image by itself, or runs nothing: nobody waits for it."""
+
+
+@dataclass(frozen=True)
+class _Candidate:
+    """A workload that may go first, as it is now."""
+
+    step: PlannedStep
+    key: ObjectKey
+    health: _Health
+    text: str = field(default="", compare=False)
+    well_before: bool = True
+    """Its last rollout is complete, so that a failure tells of the new image."""
+
+
+def canary_of(
+    wave: Wave,
+    impact: Impact,
+    snapshot: Snapshot,
+    blocked: Collection[Node],
+    rules: CanaryRules,
+    now: datetime,
+) -> WaveCanary | None:
+    """Return which workloads go first and how they are; None where all go at once.
+
+    `blocked` are the objects that a failed build keeps the image from. Who was chosen stays so;
+    others are added while those that count are too few: some may go, be held, or run nothing.
+    """
+    before = wave.status.canary
+    if not rules.share:
+        return None
+    if before is not None and before.state is CanaryState.PASSED:
+        return before
+    candidates = {
+        one.key: one for one in _candidates(wave, impact.steps.values(), snapshot, blocked)
+    }
+    chosen = [
+        key
+        for one in (before.workloads if before is not None else ())
+        if (key := ObjectKey(one.kind, one.namespace, one.name)) in candidates
+    ]
+    chosen += _added(wave, candidates, chosen, rules.share)
+    counting = [candidates[key] for key in chosen if candidates[key].health is not _Health.OUT]
+    told = _judged(wave, counting, rules, now)
+    return told.model_copy(
+        update={
+            "workloads": tuple(
+                WaveObject(kind=key.kind, namespace=key.namespace, name=key.name) for key in chosen
+            )
+        }
+    )
+
+
+def canary_text(canary: WaveCanary, wave: str) -> str:
+    """Say what a workload that does not go first waits for; counts that change are left out."""
+    return f"waits for the workloads that go first in Wave {wave}: {canary.message}"
+
+
+def _candidates(
+    wave: Wave, steps: Iterable[PlannedStep], snapshot: Snapshot, blocked: Collection[Node]
+) -> Iterator[_Candidate]:
+    """Yield the workloads that image change triggers update, and those of first stages."""
+    for step in steps:
+        if not isinstance(step.node, ObjectKey) or not _is_first(step):
+            continue
+        workload = snapshot.workloads.get(step.node)
+        if workload is None:
+            continue
+        rollout = stage_rollout([Placed(workload, {})])
+        health = _health(step, workload, rollout.state, wave)
+        if step.node in blocked and not step.done:
+            health = _Health.OUT
+        well = rollout.state is RolledOut.COMPLETE
+        yield _Candidate(step, step.node, health, rollout.message, well)
+
+
+def _is_first(step: PlannedStep) -> bool:
+    """Return True for a workload of a trigger, or of a stage that no other comes before."""
+    if step.action is StepAction.ROLL_OUT:
+        return True
+    place = step.place
+    return place is not None and not tuple(upstream(place.pipeline, place.stage))
+
+
+def _health(step: PlannedStep, workload: Workload, rollout: RolledOut, wave: Wave) -> _Health:
+    kept_away = any(one.stops or one.until is not None for one in step.obstacles)
+    if not step.arrives or kept_away or not desired_replicas(workload):
+        return _Health.OUT
+    newest = next(iter(workload.status.revisions), None)
+    began = wave.spec.changed
+    its_own = newest is not None and (began is None or newest.created >= began)
+    if rollout is RolledOut.FAILED and its_own:
+        return _Health.FAILING
+    if step.done and rollout is RolledOut.COMPLETE:
+        return _Health.HEALTHY
+    return _Health.PENDING
+
+
+def _added(
+    wave: Wave, candidates: dict[ObjectKey, _Candidate], chosen: Sequence[ObjectKey], share: float
+) -> list[ObjectKey]:
+    """Return who goes first besides those that were chosen: as many as the share is."""
+    able = [one for one in candidates.values() if one.health is not _Health.OUT]
+    missing = math.ceil(share * len(able)) - sum(one.key in chosen for one in able)
+    if missing <= 0:
+        return []
+    free = [one for one in able if one.key not in chosen]
+    # Who has it already has gone first, and a first stage does so anyway.
+    ahead = [one for one in free if one.step.done or one.step.action is StepAction.PROMOTE]
+    rest = [one for one in free if one not in ahead]
+    groups = (
+        ahead,
+        [one for one in rest if one.well_before],
+        [one for one in rest if not one.well_before],
+    )
+    ordered = chain.from_iterable(_spread(wave.spec.image, group) for group in groups)
+    return [one.key for one in ordered][:missing]
+
+
+def _spread(image: str, candidates: Iterable[_Candidate]) -> Iterator[_Candidate]:
+    """Yield them in an order that the image gives, one of each namespace in turn."""
+
+    def rank(text: str) -> bytes:
+        return hashlib.sha256(f"{image}\n{text}".encode()).digest()
+
+    of: dict[str, list[_Candidate]] = defaultdict(list)
+    for one in sorted(candidates, key=lambda one: rank(str(one.key))):
+        of[one.key.namespace].append(one)
+    turns = zip_longest(*(of[name] for name in sorted(of, key=rank)))
+    yield from (one for turn in turns for one in turn if one is not None)
+
+
+def _judged(
+    wave: Wave, counting: Sequence[_Candidate], rules: CanaryRules, now: datetime
+) -> WaveCanary:
+    healthy = [one for one in counting if one.health is _Health.HEALTHY]
+    failing = next((one for one in counting if one.health is _Health.FAILING), None)
+    length = _length(rules.healthy_for)
+    if failing is not None:
+        what = f"{failing.text}; it has to be mended, held, or scaled to 0"
+        return WaveCanary(state=CanaryState.FAILING, message=what, healthy=len(healthy))
+    if not counting or len(healthy) < len(counting):
+        names = ", ".join(f"{one.key.namespace}/{one.key.name}" for one in counting[:3])
+        more = f" and {len(counting) - 3} more" if len(counting) > 3 else ""  # noqa: PLR2004
+        what = f"{names}{more}; the others follow when they have been healthy for {length}"
+        if not counting:
+            what = "none is chosen yet"
+        return WaveCanary(message=what, healthy=len(healthy))
+    before = wave.status.canary
+    since = before.healthy_since if before is not None and before.healthy_since else now
+    until = max(since, rules.watched_since or since) + rules.healthy_for
+    passed = now >= until
+    return WaveCanary(
+        state=CanaryState.PASSED if passed else CanaryState.SOAKING,
+        message=(
+            f"they have been healthy for {length}"
+            if passed
+            else f"they are healthy; the others follow at {until:%Y-%m-%dT%H:%M:%SZ}"
+        ),
+        healthy=len(healthy),
+        healthy_since=since,
+        until=None if passed else until,
+    )
+
+
+def _length(time: timedelta) -> str:
+    minutes, seconds = divmod(int(time.total_seconds()), 60)
+    return f"{minutes}m" if not seconds else f"{minutes}m{seconds}s" if minutes else f"{seconds}s"

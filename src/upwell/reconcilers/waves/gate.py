@@ -1,0 +1,228 @@
+"""Gate of rollouts: what Waves keep back, until others have gone first or a person lets it go."""
+
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from datetime import datetime, timedelta
+
+from upwell.api.apps import CronJob
+from upwell.api.conditions import find
+from upwell.api.image import ImageStream
+from upwell.api.meta import ObjectKey, Resource
+from upwell.api.pipeline import Quarantine
+from upwell.api.waves.wave import ENDED_WAVES, CanaryState, Wave, WavePhase
+from upwell.controller import Watch
+from upwell.policy.builds.triggers import digest_of
+from upwell.policy.images.streams import StreamName
+from upwell.policy.promotion.components import bases
+from upwell.policy.promotion.stages import STAGED
+from upwell.policy.rollouts.triggers import IMAGE_TRIGGERED, Reason
+from upwell.policy.waves.canary import canary_text
+from upwell.policy.waves.gate import keeps_cancelled
+from upwell.policy.waves.stop import WAVE_LABEL
+from upwell.reconcilers.builds.index import BuildIndex
+from upwell.reconcilers.rollouts.gate import ImageUpdate, RolloutBar
+
+_ALL = ""
+_COMING = timedelta(minutes=1)
+"""Age of an import up to which its Wave may not be there yet."""
+_LOOK_AGAIN = 2.0
+_REASONS = frozenset({Reason.WAVE_CANARY, Reason.WAVE_STOPPED})
+
+
+class WaveGate:
+    """Keeps images back whose Wave has not let them go: a gate of rollouts."""
+
+    def __init__(
+        self, builds: BuildIndex, clock: Callable[[], datetime], *, canaries: bool = False
+    ) -> None:
+        self._cache = builds.cache
+        self._builds = builds
+        self._clock = clock
+        self._canaries = canaries
+        self._open = self._cache.index(Wave, _while_open)
+        self._every = self._cache.index(Wave, _digests)
+        self._kept_back = self._cache.index(Wave, _while_kept_back)
+        self._quarantines = self._cache.index(
+            Quarantine, lambda one: (_ALL,) if WAVE_LABEL in one.labels else ()
+        )
+        self._waiting = [self._cache.index(kind, _while_waiting) for kind in STAGED]
+
+    async def bar(
+        self,
+        workload: Resource,
+        updates: Sequence[ImageUpdate],
+        streams: Mapping[StreamName, ImageStream],
+    ) -> RolloutBar | None:
+        """Return which of these images wait, and for what; None: none does."""
+        await self._cache.ready(Wave, Quarantine)
+        waves = [*self._kept_back.get(_ALL)] if self._canaries else []
+        quarantines = self._quarantines.get(_ALL)
+        if not waves and not quarantines and not self._canaries:
+            return None
+        found: RolloutBar | None = None
+        slots = []
+        news = {one: self._new_digests(one, streams) for one in updates}
+        # Who goes first in one Wave does so in all: two never wait for each other.
+        is_first = any(
+            _goes_first(workload, wave)
+            for wave in waves
+            for digests in news.values()
+            if digests & _digests(wave)
+        )
+        for update, digests in news.items():
+            bar = self._stopped(quarantines, digests)
+            if bar is None and not is_first:
+                bar = self._behind(workload, waves, digests) or self._coming(update, streams)
+            if bar is not None:
+                slots.append(update.slot)
+                found = found or bar
+        if found is None:
+            return None
+        return RolloutBar(found.reason, found.message, frozenset(slots), found.look_again)
+
+    def watches(self) -> Sequence[Watch[Wave] | Watch[Quarantine]]:
+        """Return which changes make workloads ask again."""
+        return (Watch(Wave, self._of_wave), Watch(Quarantine, self._of_quarantine))
+
+    def _new_digests(
+        self, update: ImageUpdate, streams: Mapping[StreamName, ImageStream]
+    ) -> set[str]:
+        """Return what an image stands on, and the one in its place does not."""
+        return self._below(update.after, streams) - self._below(update.before, streams)
+
+    def _below(self, image: str, streams: Mapping[StreamName, ImageStream]) -> set[str]:
+        digest = digest_of(image)
+        found = {digest, *_upstream(digest, streams)}
+        if (made_by := self._builds.maker(digest)) is not None:
+            found |= {one.digest for one in bases(made_by, self._builds.maker)}
+        return found
+
+    @staticmethod
+    def _stopped(quarantines: Iterable[Quarantine], digests: set[str]) -> RolloutBar | None:
+        found = next((one for one in quarantines if one.spec.digest in digests), None)
+        if found is None:
+            return None
+        message = (
+            f"stands on {found.spec.image}, which is in Quarantine {found.name}:"
+            f" {found.spec.reason}; `upwell quarantine lift {found.name}` ends it"
+        )
+        return RolloutBar(Reason.WAVE_STOPPED, message, frozenset())
+
+    def _behind(
+        self, workload: Resource, waves: Iterable[Wave], digests: set[str]
+    ) -> RolloutBar | None:
+        for wave in waves:
+            if not digests & _digests(wave):
+                continue
+            canary = wave.status.canary
+            if keeps_cancelled(wave):
+                text = f"waits for the next image: Wave {wave.name} was cancelled before those that"
+                text += " go first in it were healthy"
+            elif wave.status.phase in ENDED_WAVES:
+                newer = next(iter(self._open.get(wave.spec.image)), None)
+                if newer is None:
+                    continue
+                text = (
+                    f"waits for what Wave {newer.name} brings: {wave.spec.image} changed again"
+                    f" before those that go first in Wave {wave.name} were healthy"
+                )
+            elif canary is None:
+                text = f"waits until Wave {wave.name} has chosen which workloads go first"
+            else:
+                text = canary_text(canary, wave.name)
+            what = f"{workload.KIND.singular}/{workload.name} -n {workload.namespace}"
+            by_hand = "" if isinstance(workload, CronJob) else f"`upwell rollout latest {what}`"
+            text += f"; {by_hand} goes at once" if by_hand else ""
+            return RolloutBar(Reason.WAVE_CANARY, text, frozenset())
+        return None
+
+    def _coming(
+        self, update: ImageUpdate, streams: Mapping[StreamName, ImageStream]
+    ) -> RolloutBar | None:
+        """Say that the Wave of an import is not there yet, which makes it known who goes first."""
+        if not self._canaries:
+            return None
+        digest, since = digest_of(update.after), self._clock() - _COMING
+        names = {digest, *_upstream(digest, streams)}
+        for stream in streams.values():
+            for tag in stream.status.tags:
+                if len(tag.items) > 1 and tag.items[0].image == digest and tag.import_state:
+                    imported = tag.import_state.imported_digest == digest
+                    created = tag.items[0].created
+                    if imported and created > since and not self._is_known(names, created):
+                        text = f"waits for the Wave of {stream.name}:{tag.tag}"
+                        return RolloutBar(Reason.WAVE_CANARY, text, frozenset(), _LOOK_AGAIN)
+        return None
+
+    def _is_known(self, digests: Iterable[str], imported: datetime) -> bool:
+        """Return True if there is a Wave of an import, or was."""
+        return any(
+            wave.status.phase not in ENDED_WAVES
+            or wave.spec.changed is None
+            or wave.spec.changed >= imported
+            for digest in digests
+            for wave in self._every.get(digest)
+        )
+
+    def _of_wave(self, before: Wave | None, after: Wave | None) -> Iterable[ObjectKey]:
+        return self._every_waiting() if _view(before) != _view(after) else ()
+
+    def _of_quarantine(
+        self, before: Quarantine | None, after: Quarantine | None
+    ) -> Iterable[ObjectKey]:
+        changed = [one for one in (before, after) if one is not None and WAVE_LABEL in one.labels]
+        return self._every_waiting() if changed else ()
+
+    def _every_waiting(self) -> Iterator[ObjectKey]:
+        for index in self._waiting:
+            yield from (workload.key for workload in index.get(_ALL))
+
+
+def _digests(wave: Wave) -> set[str]:
+    return {wave.spec.digest, *wave.status.digests}
+
+
+def _goes_first(workload: Resource, wave: Wave) -> bool:
+    canary = wave.status.canary
+    key = (workload.KIND.kind, workload.namespace, workload.name)
+    return canary is not None and any(
+        (one.kind, one.namespace, one.name) == key for one in canary.workloads
+    )
+
+
+def _upstream(digest: str, streams: Mapping[StreamName, ImageStream]) -> Iterator[str]:
+    """Yield the digests that the sources of tags have, whose image this is or is a part of."""
+    for stream in streams.values():
+        for tag in stream.status.tags:
+            state = tag.import_state
+            if state is not None and state.imported_digest == digest and state.upstream_digest:
+                yield state.upstream_digest
+
+
+def _has_passed(wave: Wave) -> bool:
+    canary = wave.status.canary
+    return canary is not None and canary.state is CanaryState.PASSED
+
+
+def _while_open(wave: Wave) -> tuple[str, ...]:
+    return () if wave.status.phase in ENDED_WAVES else (wave.spec.image,)
+
+
+def _while_kept_back(wave: Wave) -> tuple[str, ...]:
+    """Return the key of a Wave whose canaries have not passed; one that never had any is over."""
+    phase = wave.status.phase
+    over = phase is WavePhase.COMPLETE or (phase in ENDED_WAVES and wave.status.canary is None)
+    return () if over or _has_passed(wave) else (_ALL,)
+
+
+def _while_waiting(workload: Resource) -> tuple[str, ...]:
+    found = find(getattr(workload.status, "conditions", ()), IMAGE_TRIGGERED)  # type: ignore[attr-defined]
+    return (_ALL,) if found is not None and found.reason in _REASONS else ()
+
+
+def _view(wave: Wave | None) -> object:
+    """Return what of a Wave decides about rollouts."""
+    if wave is None:
+        return None
+    canary = wave.status.canary
+    told = (canary.state, canary.workloads, canary.until) if canary is not None else None
+    return (wave.status.phase in ENDED_WAVES, told, _digests(wave))

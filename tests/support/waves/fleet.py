@@ -1,0 +1,148 @@
+"""Workloads of several namespaces that follow one imported image, and the Waves of its changes.
+
+Waves and triggers are the server's own; rollouts end as a test says.
+"""
+
+import json
+
+from tests.support.builds.build_namespace import NAMESPACE, BuildNamespace, pull_spec
+
+from upwell.api.apps import Deployment, RevisionRecord
+from upwell.api.codec import decode_as
+from upwell.api.image import ImageStream, ImportState
+from upwell.api.meta import Condition, ObjectKey
+from upwell.api.waves.wave import CanaryState, Wave
+from upwell.oci import Digest
+from upwell.policy.rollouts.settings import template_of
+from upwell.policy.waves.progress import NO_RULES, WaveRules
+from upwell.reconcilers.rollouts.index import WorkloadIndex
+from upwell.reconcilers.rollouts.triggers import WorkloadTriggerReconciler
+from upwell.reconcilers.waves.gate import WaveGate
+from upwell.reconcilers.waves.index import WaveIndex
+from upwell.reconcilers.waves.waves import Waves
+
+IMAGE = "vendor.test/debian:11"
+
+
+class Fleet(BuildNamespace):
+    """A base that a vendor changes, and workloads that follow it."""
+
+    def __init__(self, rules: WaveRules = NO_RULES) -> None:
+        super().__init__()
+        self.time = 0.0
+        self.rules = rules
+        self.workload_index = WorkloadIndex(self.cache)
+        self.start()
+
+    def start(self) -> None:
+        """Start the server, or start it again: what is not in the store is forgotten."""
+        canaries = bool(self.rules.canary.share)
+        self.gate = WaveGate(self.index, self.clock, canaries=canaries)
+        self.triggers = WorkloadTriggerReconciler(self.workload_index, self.clock, self.gate)
+        self.waves = Waves(WaveIndex(self.index), self.clock, lambda: self.time, self.rules)
+
+    async def imports(self, mark: str, *, look: bool = True) -> None:
+        """Let the vendor's image change, and the stream import it."""
+        tag = {"name": "latest", "from": {"kind": "DockerImage", "name": IMAGE}}
+        found = (await self.store.list(ImageStream)).items
+        if not any(one.name == "debian" for one in found):
+            metadata = {"name": "debian", "namespace": NAMESPACE}
+            spec = {"tags": [{**tag, "importPolicy": {"scheduled": True}}]}
+            await self.store.create(decode_as(ImageStream, {"metadata": metadata, "spec": spec}))
+        before = await self.store.get(ImageStream, NAMESPACE, "debian")
+        await self.stream("debian", mark)
+        stream = await self.store.get(ImageStream, NAMESPACE, "debian")
+        digest = str(Digest.of(mark.encode()))
+        state = ImportState(imported_digest=digest, upstream_digest=digest)
+        [history] = stream.status.tags
+        told = history.model_copy(update={"import_state": state})
+        status = stream.status.model_copy(update={"tags": (told,)})
+        after = await self.store.update_status(stream.with_status(status))
+        await self.cache.ready(ImageStream)
+        for key in {*self.waves.moved(before, after)} if look else ():
+            await self.look(key)
+
+    async def look(self, *keys: ObjectKey) -> None:
+        """Reconcile Waves; without keys, all."""
+        for key in keys or [one.key for one in (await self.store.list(Wave)).items]:
+            self.time += 3600
+            await self.waves.reconcile(key)
+
+    async def wave(self) -> Wave:
+        """Return the newest Wave, after a look at all."""
+        await self.look()
+        found = (await self.store.list(Wave)).items
+        return max(found, key=lambda one: (str(one.spec.changed), one.name))
+
+    async def deployment(
+        self, namespace: str, name: str, tag: str = "debian:latest", *, serves: str = ""
+    ) -> None:
+        """Create a Deployment that follows a tag; `serves` is the pull spec that it runs."""
+        entry = {
+            "from": {"kind": "ImageStreamTag", "name": tag, "namespace": NAMESPACE},
+            "fieldPath": 'spec.template.spec.containers[?(@.name=="app")].image',
+        }
+        metadata = {
+            "namespace": namespace,
+            "name": name,
+            "annotations": {"image.openshift.io/triggers": json.dumps([entry])},
+        }
+        containers = [{"name": "app", "image": serves or " "}]
+        spec = {"replicas": 1, "template": {"spec": {"containers": containers}}}
+        await self.store.create(decode_as(Deployment, {"metadata": metadata, "spec": spec}))
+        if serves:
+            await self.rolls_out(namespace, name)
+
+    async def get_workload(self, namespace: str, name: str) -> Deployment:
+        return await self.store.get(Deployment, namespace, name)
+
+    async def rolls_out(self, namespace: str, name: str, phase: str = "Complete") -> None:
+        """End the rollout of what the template has; one that fails leaves the last one serving."""
+        found = await self.get_workload(namespace, name)
+        image = template_of(found).spec.containers[0].image
+        number = len(found.status.revisions) + 1
+        record = RevisionRecord(
+            revision=number,
+            hash=f"hash-{number}",
+            template=template_of(found),
+            created=self.clock(),
+            phase=phase,
+            message="" if phase == "Complete" else f"{name} does not start",
+            images={"app": image},
+            completed_at=self.clock() if phase == "Complete" else None,
+        )
+        status = found.status.model_copy(
+            update={
+                "observed_generation": found.generation,
+                "updated_replicas": 1,
+                "ready_replicas": 1,
+                "replicas": 1,
+                "revisions": (record, *found.status.revisions),
+            }
+        )
+        await self.store.update_status(found.with_status(status))
+
+    async def follow(self) -> list[str]:
+        """Let all triggers act; return the workloads that have the newest image set."""
+        stream = await self.store.get(ImageStream, NAMESPACE, "debian")
+        latest = stream.status.tags[0].items[0].docker_image_reference
+        set_now = []
+        for one in (await self.store.list(Deployment)).items:
+            await self.triggers.reconcile(one.key)
+            found = await self.get_workload(one.namespace, one.name)
+            if template_of(found).spec.containers[0].image == latest:
+                set_now.append(f"{found.namespace}/{found.name}")
+        return sorted(set_now)
+
+    async def condition(self, namespace: str, name: str) -> Condition:
+        found = await self.get_workload(namespace, name)
+        return next(one for one in found.status.conditions if one.type == "ImageTriggered")
+
+    async def canary(self) -> CanaryState | None:
+        canary = (await self.wave()).status.canary
+        return canary.state if canary is not None else None
+
+
+def debian(mark: str) -> str:
+    """Return the pull spec of the vendor's image."""
+    return pull_spec("debian", mark)

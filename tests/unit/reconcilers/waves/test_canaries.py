@@ -1,0 +1,191 @@
+"""Workloads that go first in a Wave, and the others, which wait until these are healthy."""
+
+from datetime import timedelta
+
+import pytest
+from tests.support.waves.fleet import Fleet, debian
+
+from upwell.api.apps import Deployment
+from upwell.api.waves.wave import CanaryState, Wave, WavePhase
+from upwell.policy.waves.canary import CanaryRules
+from upwell.policy.waves.progress import WaveRules
+
+SOAK = timedelta(minutes=5)
+PLACES = [(f"team-{number % 4}", f"web-{number}") for number in range(12)]
+
+
+async def fleet_of(share: float = 0.05) -> Fleet:
+    """Return twelve workloads in four namespaces that run the old image, all well."""
+    fleet = Fleet(WaveRules(CanaryRules(share, SOAK)))
+    await fleet.imports("old")
+    for namespace, name in PLACES:
+        await fleet.deployment(namespace, name, serves=debian("old"))
+    await fleet.follow()
+    fleet.clock.advance(3600)
+    return fleet
+
+
+@pytest.fixture
+async def fleet() -> Fleet:
+    return await fleet_of()
+
+
+async def changed(fleet: Fleet) -> list[tuple[str, str]]:
+    """Let the image change; return which workloads got it."""
+    await fleet.imports("new")
+    await fleet.look()
+    return [(one[0], one[1]) for one in (name.split("/") for name in await fleet.follow())]
+
+
+async def test_without_a_share_all_go_at_once() -> None:
+    fleet = await fleet_of(0)
+    assert len(await changed(fleet)) == len(PLACES)
+    assert (await fleet.wave()).status.canary is None
+
+
+async def test_one_goes_first_and_the_others_when_it_has_been_healthy(fleet: Fleet) -> None:
+    [first] = await changed(fleet)
+    [other] = [one for one in PLACES if one != first][:1]
+    condition = await fleet.condition(*other)
+    wave = await fleet.wave()
+    assert (condition.status, condition.reason) == ("False", "WaveCanary")
+    assert wave.name in condition.message
+    assert first[1] in condition.message
+    assert "upwell rollout latest deployment/" in condition.message
+    assert wave.status.phase is WavePhase.RUNNING
+    assert "0 of 1 that go first are healthy" in wave.status.message
+
+    await fleet.rolls_out(*first)
+    assert await fleet.canary() is CanaryState.SOAKING
+    fleet.clock.advance(SOAK.total_seconds() - 1)
+    assert await fleet.canary() is CanaryState.SOAKING
+    assert len(await fleet.follow()) == 1
+    fleet.clock.advance(1)
+    assert await fleet.canary() is CanaryState.PASSED
+    assert len(await fleet.follow()) == len(PLACES)
+
+
+async def test_the_share_is_spread_over_namespaces_and_the_same_each_time() -> None:
+    first = await changed(await fleet_of(0.3))
+    assert len(first) == 4
+    assert len({namespace for namespace, _ in first}) == 4
+    assert await changed(await fleet_of(0.3)) == first
+
+
+async def test_a_canary_that_fails_holds_the_others(fleet: Fleet) -> None:
+    [first] = await changed(fleet)
+    await fleet.rolls_out(*first, phase="Failed")
+    fleet.clock.advance(86400)
+    wave = await fleet.wave()
+    assert wave.status.phase is WavePhase.WAITING
+    assert wave.status.canary is not None
+    assert wave.status.canary.state is CanaryState.FAILING
+    await fleet.follow()
+    [other] = [one for one in PLACES if one != first][:1]
+    assert "does not start" in (await fleet.condition(*other)).message
+    assert len(await fleet.follow()) == 1
+
+    fleet.clock.advance(1)
+    await fleet.rolls_out(*first)
+    assert await fleet.canary() is CanaryState.SOAKING
+
+
+@pytest.mark.parametrize("way", ["deleted", "held", "paused", "scaled to zero"])
+async def test_another_goes_first_when_one_cannot(fleet: Fleet, way: str) -> None:
+    [first] = await changed(fleet)
+    found = await fleet.get_workload(*first)
+    match way:
+        case "deleted":
+            await fleet.store.delete(Deployment, *first)
+        case "held":
+            held = {**found.annotations, "upwell.dev/hold": "a person looks at it"}
+            old = found.spec.template
+            assert old is not None
+            await fleet.store.update(found.with_metadata(annotations=held))
+        case "paused":
+            spec = found.spec.model_copy(update={"paused": True})
+            await fleet.store.update(found.model_copy(update={"spec": spec}))
+        case _:
+            spec = found.spec.model_copy(update={"replicas": 0})
+            await fleet.store.update(found.model_copy(update={"spec": spec}))
+    await fleet.look()
+    [second] = {*await fleet.follow()} - {"/".join(first)}
+    await fleet.rolls_out(*second.split("/"))
+    await fleet.look()
+    fleet.clock.advance(SOAK.total_seconds())
+    assert await fleet.canary() is CanaryState.PASSED
+
+
+async def test_a_restart_keeps_who_was_chosen_and_counts_only_what_it_watched(
+    fleet: Fleet,
+) -> None:
+    [first] = await changed(fleet)
+    await fleet.rolls_out(*first)
+    await fleet.look()
+    fleet.clock.advance(SOAK.total_seconds() * 2)
+    fleet.start()
+    assert await fleet.canary() is CanaryState.SOAKING
+    assert len(await fleet.follow()) == 1
+    fleet.clock.advance(SOAK.total_seconds())
+    assert await fleet.canary() is CanaryState.PASSED
+
+
+async def test_a_wave_that_is_deleted_holds_nobody(fleet: Fleet) -> None:
+    await changed(fleet)
+    await fleet.store.delete(Wave, "", (await fleet.wave()).name)
+    fleet.clock.advance(60)  # until then, it might be one that is not there yet
+    assert len(await fleet.follow()) == len(PLACES)
+
+
+async def test_an_import_waits_for_its_wave_to_be_there(fleet: Fleet) -> None:
+    await fleet.imports("new", look=False)
+    assert await fleet.follow() == []
+    name = PLACES[0]
+    assert (await fleet.condition(*name)).reason == "WaveCanary"
+    result = await fleet.triggers.reconcile((await fleet.get_workload(*name)).key)
+    assert result.requeue_after
+
+
+async def test_what_joins_while_it_runs_starts_with_the_new_image(fleet: Fleet) -> None:
+    await changed(fleet)
+    await fleet.deployment("team-9", "new")
+    assert "team-9/new" in await fleet.follow()
+    await fleet.look()
+    assert await fleet.canary() is CanaryState.ROLLING_OUT
+
+
+async def test_the_next_change_keeps_back_what_was_not_healthy(fleet: Fleet) -> None:
+    [first] = await changed(fleet)
+    await fleet.rolls_out(*first, phase="Failed")
+    await fleet.look()
+    fleet.clock.advance(10)
+    await fleet.imports("newer")
+    await fleet.look()
+    assert (await fleet.wave()).status.canary is not None
+    assert len(await fleet.follow()) == 1, "the canary of the next Wave alone"
+
+
+async def test_a_canary_of_one_wave_goes_first_in_all(fleet: Fleet) -> None:
+    [first] = await changed(fleet)
+    wave = await fleet.wave()
+    # Another image of the same content has its own Wave, in which somebody else goes first.
+    spec = wave.spec.model_copy(update={"image": "vendor.test/debian:bullseye"})
+    canary = wave.status.canary
+    assert canary is not None
+    [other] = [one for one in PLACES if one != first][:1]
+    names = (canary.workloads[0].model_copy(update={"namespace": other[0], "name": other[1]}),)
+    status = wave.status.model_copy(
+        update={"canary": canary.model_copy(update={"workloads": names})}
+    )
+    metadata = wave.metadata.model_copy(update={"name": "other", "resource_version": "", "uid": ""})
+    made = await fleet.store.create(wave.model_copy(update={"metadata": metadata, "spec": spec}))
+    await fleet.store.update_status(made.with_status(status))
+    assert await fleet.follow() == sorted(["/".join(first), "/".join(other)])
+
+
+async def test_a_share_that_is_set_to_none_lets_all_go(fleet: Fleet) -> None:
+    await changed(fleet)
+    fleet.rules = WaveRules()
+    fleet.start()
+    assert len(await fleet.follow()) == len(PLACES)
+    assert await fleet.canary() is None
