@@ -18,6 +18,7 @@ from upwell.outbound.image_registries import ImageRegistries
 from upwell.policy.builds.run_policy import default_slots
 from upwell.registry.hosts import RegistryHosts
 from upwell.settings import ServerSettings
+from upwell.settings.tables import PullVerification
 from upwell.workload.podman.api.service import PodmanSettings
 from upwell.workload.podman.confinement import DefaultLimits
 
@@ -118,7 +119,7 @@ def podman_settings(
 
     `timeline` tells the store's, `registries` judges images, `pressure` says that there is no room.
     """
-    storage = settings.container_storage
+    storage, workloads = settings.container_storage, settings.workload_limits
     return PodmanSettings(
         data_dir=settings.data_dir / "workloads",
         instance_id=files.instance_id,
@@ -130,7 +131,9 @@ def podman_settings(
         authorities=files.authorities,
         allowed_host_paths=settings.allowed_host_paths,
         limits=_default_limits(settings, files),
-        user_namespaces=settings.workload_limits.user_namespaces,
+        user_namespaces=workloads.user_namespaces,
+        always_verify_images=workloads.image_pull_verification is PullVerification.ALWAYS,
+        preloaded_images=workloads.preloaded_images,
         timeline=timeline,
         registries=registries,
         pressure=pressure,

@@ -59,13 +59,13 @@ def image_registries(settings: ServerSettings, dialer: Dialer) -> ImageRegistrie
     """Return the judge of registries that Podman and Buildah reach, as the settings place them."""
     hosts = RegistryHosts(settings.registries)
 
-    def authority(image: Reference) -> str:
+    def authorities(image: Reference) -> list[str]:
         try:
-            return hosts.endpoint(image).authority
+            return [one.authority for one in hosts.endpoints(image)]
         except BlockedError:
-            return ""
+            return []
 
-    return ImageRegistries(dialer, authority)
+    return ImageRegistries(dialer, authorities)
 
 
 def outbound_policy(settings: ServerSettings) -> OutboundPolicy:

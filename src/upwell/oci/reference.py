@@ -79,6 +79,11 @@ class Reference:
         """`registry/repository`, without tag and digest."""
         return f"{self.registry}/{self.repository}"
 
+    @property
+    def exact(self) -> Self:
+        """This image by its digest alone, where it has one: a tag beside that says nothing."""
+        return replace(self, tag=None) if self.digest else self
+
     def with_digest(self, digest: Digest) -> Self:
         """Return this repository at `digest`, without a tag: what builds and rollouts name."""
         return replace(self, tag=None, digest=digest)

@@ -41,6 +41,7 @@ from upwell.settings.values import (
     FilePath,
     Flag,
     HttpAddress,
+    ImageNames,
     Interval,
     Rate,
     Size,
@@ -121,6 +122,13 @@ class BuildIsolation(SettingsTable):
     system."""
 
 
+class PullVerification(StrEnum):
+    """Times at which a registry has to have given an image that lies here to a namespace."""
+
+    WHEN_REACHABLE = "when-reachable"
+    ALWAYS = "always"
+
+
 class WorkloadLimits(SettingsTable):
     """Limits and isolation of the containers of workloads."""
 
@@ -131,6 +139,21 @@ class WorkloadLimits(SettingsTable):
     user_namespaces: Flag = True
     """Maps root in an instance to an unprivileged id outside, where the machine allows that, and
     its Pod template does not ask for the host's."""
+    image_pull_verification: Annotated[
+        PullVerification,
+        Field(strict=False),
+        AllowedValues(f"one of {', '.join(PullVerification)}"),
+    ] = PullVerification.WHEN_REACHABLE
+    """Verification of images that lie in Podman's storage, and that no registry is known to have
+    given to the namespace: while the registry cannot be reached, when-reachable starts them, always
+    waits for it."""
+    preloaded_images: Annotated[
+        tuple[ImageNames, ...],
+        Field(strict=False),
+        AllowedValues("a list of names of images, without tag, or of such with `/*` for all below"),
+    ] = ()
+    """Images that every namespace may have where they lie in Podman's storage: their registry is
+    not asked."""
 
 
 def _interval(value: Any) -> timedelta | None:

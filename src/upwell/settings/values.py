@@ -6,11 +6,13 @@ from dataclasses import dataclass
 from datetime import timedelta
 from pathlib import Path
 from types import NoneType, UnionType
-from typing import Annotated, Any, NamedTuple, Self, Union, get_args, get_origin
+from typing import Annotated, Any, NamedTuple, Never, Self, Union, get_args, get_origin
 
 from pydantic import BeforeValidator, Field
 
 from upwell.api.values.quantities import InvalidQuantityError, parse_quantity
+from upwell.oci import Reference
+from upwell.oci.registry_names import canonical_name
 from upwell.policy.images.schedule import parse_duration
 from upwell.server.auth.issuers import is_issuer_url
 from upwell.settings.errors import SettingsError
@@ -111,6 +113,21 @@ def _address(value: Any) -> str:
     return str(value)
 
 
+def _image_names(value: Any) -> str:
+    """Read the name of an image, or of all below one, in its one spelling; raises ValueError."""
+    name = _text(value)
+    below = name.removesuffix("/*")
+    if below != name:
+        return f"{canonical_name(below)}/*" if below else _refuse_name(name)
+    if "@" in name or ":" in name.rpartition("/")[2]:
+        return _refuse_name(name)
+    return Reference.parse(name).name
+
+
+def _refuse_name(name: str) -> Never:
+    raise ValueError(f"{name!r} is not the name of images")
+
+
 def _text(value: Any) -> str:
     if not isinstance(value, str):
         raise ValueError("not a text")  # noqa: TRY004 - pydantic counts ValueErrors alone
@@ -138,6 +155,9 @@ HttpAddress = Annotated[
     str,
     BeforeValidator(_address),
     AllowedValues("http://HOST:PORT or https://HOST:PORT", blank=True),
+]
+ImageNames = Annotated[
+    str, BeforeValidator(_image_names), AllowedValues("the name of an image, or of all below one")
 ]
 FilePath = Annotated[Path, BeforeValidator(_path), AllowedValues("the path of a file", blank=True)]
 

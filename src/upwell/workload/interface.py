@@ -36,7 +36,7 @@ class ImagePullError(WorkloadError):
         super().__init__(message)
         self.retry_after = retry_after
         self.unanswered = unanswered
-        """True if no registry could be asked: it is away, or nothing is sent there."""
+        """True if no registry could be asked: none answers, nor does a mirror of it."""
 
 
 class UnreachableError(WorkloadError):

@@ -18,6 +18,8 @@ namespace = ["pods=50"]
 
 [encryption]
 keys = ["file:{key}"]
+[workloads]
+image-pull-verification = "always"
 """
 MANIFESTS = """
 apiVersion: batch/v1

@@ -58,6 +58,17 @@ async def test_an_image_is_pulled_with_its_login_and_by_its_digest(
         await runtime.stop(spec.name, 0)
         await runtime.start(spec)  # the registry is gone, the image is not
         assert len(await runtime.instances()) == 1
+        third = replace(
+            spec, name=f"{spec.name}-third", owner=replace(spec.owner, namespace="third")
+        )
+        await eventually(lambda: runtime.provide(third), bool)
+        await runtime.start(third)
+        assert len(await runtime.instances()) == 2
+    (settings.data_dir / "given-images").unlink()
+    async with PodmanRuntime.open(replace(settings, always_verify_images=True)) as runtime:
+        again = replace(third, name=f"{spec.name}-again")
+        assert "alone can say whether namespace third may have it" in await refusal(runtime, again)
+        assert await runtime.provide(spec), "its container was made of what it was given"
 
 
 async def test_a_registry_is_not_asked_over_plain_http_unless_it_is_named(
@@ -140,6 +151,11 @@ async def test_a_registry_that_nobody_trusts_is_pulled_from_by_the_policy(
             await runtime.start(allowed)
             [instance] = await runtime.instances()
             assert instance.images == {"web": image.digest}
+            others = replace(spec, owner=replace(spec.owner, namespace="others"))
+            assert "authentication required" in await refusal(runtime, replace(others, name="o-0"))
+    async with PodmanRuntime.open(replace(settings, registries=registries)) as runtime:
+        gone = replace(others, name="o-1")
+        await eventually(lambda: runtime.provide(gone), bool)  # the registry has gone, no image has
     assert not list((settings.data_dir / "pulls").glob("*"))
 
 

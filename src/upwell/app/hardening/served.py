@@ -62,6 +62,7 @@ def read_served(data_dir: Path) -> ServedSettings | None:
 def served_settings(settings: ServerSettings) -> ServedSettings:
     """Return what of the settings is about safety."""
     builds, network, access = settings.build_isolation, settings.network, settings.access
+    workloads = settings.workload_limits
     return ServedSettings(
         process=os.getpid(),
         url=settings.url,
@@ -81,7 +82,9 @@ def served_settings(settings: ServerSettings) -> ServedSettings:
         build_networks=builds.allowed_networks,
         build_host_network=builds.host_network,
         build_user_namespaces=builds.user_namespaces,
-        instance_user_namespaces=settings.workload_limits.user_namespaces,
+        instance_user_namespaces=workloads.user_namespaces,
+        image_pull_verification=workloads.image_pull_verification,
+        preloaded_images=workloads.preloaded_images,
         container_storage=str(settings.container_storage or ""),
         isolation=network.isolation,
         machine_ports=network.machine_ports,

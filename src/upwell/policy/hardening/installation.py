@@ -79,6 +79,9 @@ class ServedSettings(BaseModel):
     build_host_network: bool
     build_user_namespaces: bool
     instance_user_namespaces: bool
+    image_pull_verification: str = ""
+    """Empty: not told, by an earlier version."""
+    preloaded_images: tuple[str, ...] = ()
     container_storage: str = ""
     """Podman's storage; empty: the system's."""
     isolation: str

@@ -225,6 +225,26 @@ def _instance_ids(state: ServerState) -> Iterator[Flaw]:
         )
 
 
+def _given_images(state: ServerState) -> Iterator[Flaw]:
+    settings = state.settings
+    if settings.image_pull_verification != "always":
+        yield Flaw(
+            FlawSeverity.WARN,
+            "[workloads] image-pull-verification",
+            "when-reachable: while a registry is away, an image of it that lies here starts for"
+            " every namespace that knows its digest",
+            'image-pull-verification = "always", and preloaded-images for what has no registry',
+        )
+    for name in settings.preloaded_images:
+        if name.endswith("/*") and name.count("/") == 1:
+            yield Flaw(
+                FlawSeverity.WARN,
+                f"[workloads] preloaded-images {name}",
+                "a whole registry: every namespace may have what any of them has pulled from it",
+                "name the repositories that an administrator has loaded",
+            )
+
+
 def _firewall(state: ServerState) -> Iterator[Flaw]:
     isolation = state.settings.isolation
     if isolation == NetworkIsolation.OFF:
@@ -347,6 +367,7 @@ SETTINGS_CHECKS: tuple[HardeningCheck[ServerState], ...] = (
     HardeningCheck(
         "instance-user-namespaces", "root of an instance is mapped to nobody", _instance_ids
     ),
+    HardeningCheck("given-images", "no image starts unless its registry gave it", _given_images),
     HardeningCheck("firewall", "the packet filter reports no fault", _firewall),
     HardeningCheck("machine-access", "no port of this machine is opened", _machine_access),
     HardeningCheck("audit-export", "the audit log is sent elsewhere, without fault", _audit_export),

@@ -8,6 +8,7 @@ one is everybody's. Of what is not known, the registry is asked, as if the image
 import json
 import logging
 import os
+from collections.abc import Iterable
 from contextlib import suppress
 from pathlib import Path
 
@@ -23,22 +24,26 @@ _LOCAL = "localhost"
 _MOST = 20_000
 """Pairs that are remembered; the registry is asked about others."""
 
-_UNASKED = "unasked"
-"""In a line: the namespace runs the image, as its registry could not be asked."""
-
 type _Pair = tuple[str, str]
 """Namespace, and image."""
 
 
 class GivenImages:
-    """Pairs of namespace and image, in a file of one line each, the oldest first."""
+    """Pairs of namespace and image, in a file of one line each, the oldest first.
 
-    def __init__(self, file: Path) -> None:
+    What is not in the file is asked about: so no line of it may say less than its absence. Doubt is
+    therefore kept on containers (`is_unverified`). `preloaded` are names of images that are
+    everybody's, with `/*` at the end for all below: an administrator has put them there.
+    """
+
+    def __init__(self, file: Path, preloaded: Iterable[str] = ()) -> None:
         self._file = file
-        self._pairs: dict[_Pair, bool] = {}
-        """True: a registry has given it; False: nobody could ask."""
-        self._trusted: set[_Pair] = set()
-        """Pairs of the latter sort that count as given until this process ends."""
+        self._preloaded = tuple(preloaded)
+        self._given: dict[_Pair, None] = {}
+        self._unverified: set[_Pair] = set()
+        """Pairs that count as given until this process ends: no registry could be asked."""
+        self._doubtful: set[_Pair] = set()
+        """The same, of an earlier version that noted them here, and not on containers."""
 
     def load(self) -> None:
         """Read the file; blocks. Of what it does not say, in whole lines, registries are asked."""
@@ -50,58 +55,66 @@ class GivenImages:
             _log.warning("given images not read", extra={"why": str(error)})
             return
         lines = text.splitlines()
-        known = [entry for entry in map(_entry_of, lines) if entry is not None]
-        self._pairs = dict(known[-_MOST:])
-        if len(self._pairs) != len(lines) or not text.endswith("\n"):
-            whole = "".join(_line(pair, given=given) for pair, given in self._pairs.items())
+        for line in lines:
+            self._take(line)
+        for pair in [*self._given][:-_MOST]:
+            del self._given[pair]
+        if len(self._given) + len(self._doubtful) != len(lines) or not text.endswith("\n"):
+            whole = [*(json.dumps((*pair, "unasked")) for pair in sorted(self._doubtful))]
+            whole += map(json.dumps, self._given)
             with suppress(OSError):  # then it is mended at the next start
-                write_private(self._file, whole.encode(), synced=False)
+                content = "".join(f"{line}\n" for line in whole)
+                write_private(self._file, content.encode(), synced=False)
+
+    def _take(self, line: str) -> None:
+        """Note what a line says; nothing where it was not written whole."""
+        with suppress(ValueError):
+            match json.loads(line):
+                case [str(namespace), str(image)]:
+                    self._doubtful.discard((namespace, image))
+                    self._given[namespace, image] = None
+                case [str(namespace), str(image), str()]:
+                    self._given.pop((namespace, image), None)
+                    self._doubtful.add((namespace, image))
 
     def has(self, namespace: str, image: Reference) -> bool:
         """Return True if the image is known to have been given to the namespace, or to all."""
-        if image.registry == _LOCAL:
+        if image.registry == _LOCAL or self._is_preloaded(image):
             return True
-        pairs = [(one, str(image)) for one in (namespace, EVERYBODY)]
-        return any(self._pairs.get(one) or one in self._trusted for one in pairs)
+        pairs = {(one, str(image)) for one in (namespace, EVERYBODY)}
+        return not pairs.isdisjoint(self._given) or not pairs.isdisjoint(self._unverified)
+
+    def _is_preloaded(self, image: Reference) -> bool:
+        return any(
+            image.name.startswith(one[:-1]) if one.endswith("/*") else image.name == one
+            for one in self._preloaded
+        )
+
+    def is_unverified(self, namespace: str, image: Reference) -> bool:
+        """Return True if what is now made of the image proves nothing: nobody could be asked."""
+        return (namespace, str(image)) in self._unverified
 
     def is_doubtful(self, namespace: str, image: Reference) -> bool:
-        """Return True if what the namespace runs of the image proves nothing: nobody was asked."""
-        return self._pairs.get((namespace, str(image))) is False
+        """Return True if no container proves anything, whatever it carries."""
+        return (namespace, str(image)) in self._doubtful
 
     def add(self, namespace: str, image: Reference) -> None:
         """Note that a registry gave an image; a full disk loses that at the next start."""
-        self._note((namespace, str(image)), given=True)
-
-    def trust(self, namespace: str, image: Reference) -> None:
-        """Count an image as given until this process ends: its registry cannot be asked."""
-        self._trusted.add((namespace, str(image)))
-        self._note((namespace, str(image)), given=False)
-
-    def _note(self, pair: _Pair, *, given: bool) -> None:
-        if self._pairs.get(pair) is given:
+        pair = (namespace, str(image))
+        self._unverified.discard(pair)
+        self._doubtful.discard(pair)
+        if pair in self._given:
             return
-        self._pairs.pop(pair, None)
-        self._pairs[pair] = given
-        if len(self._pairs) > _MOST:
-            del self._pairs[next(iter(self._pairs))]
+        self._given[pair] = None
+        if len(self._given) > _MOST:
+            del self._given[next(iter(self._given))]
         try:
             descriptor = os.open(self._file, os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o600)
             with open(descriptor, "w") as file:  # noqa: PTH123 - the descriptor has the mode already
-                file.write(_line(pair, given=given))
+                file.write(f"{json.dumps(pair)}\n")
         except OSError as error:
             _log.warning("given image not noted", extra={"image": pair[1], "why": str(error)})
 
-
-def _line(pair: _Pair, *, given: bool) -> str:
-    return json.dumps(pair if given else (*pair, _UNASKED)) + "\n"
-
-
-def _entry_of(line: str) -> tuple[_Pair, bool] | None:
-    """Return what a line says; None where it was not written whole."""
-    with suppress(ValueError):
-        match json.loads(line):
-            case [str(namespace), str(image)]:
-                return (namespace, image), True
-            case [str(namespace), str(image), str()]:
-                return (namespace, image), False
-    return None
+    def use_unverified(self, namespace: str, image: Reference) -> None:
+        """Count an image as given until this process ends: its registry cannot be asked."""
+        self._unverified.add((namespace, str(image)))

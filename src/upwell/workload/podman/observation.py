@@ -24,6 +24,7 @@ from upwell.workload.podman.containers.body import (
     LABEL_REVISION,
     LABEL_ROLE,
     LABEL_TIMELINE,
+    LABEL_UNVERIFIED,
 )
 from upwell.workload.podman.records import ContainerEnd, InstanceRecord
 from upwell.workload.podman.volumes.kept_volumes import VOLUME_PREFIX, NamelessVolume
@@ -81,7 +82,15 @@ class ContainerFacts:
             own = Reference.parse(self.image_name)
         except InvalidReferenceError:
             return False
-        return image == (replace(own, tag=None) if own.digest else own)
+        return image == own.exact
+
+    def proves(self, namespace: str, image: Reference) -> bool:
+        """Return True if the image was given to the namespace: it was made of it, and for that."""
+        return (
+            self.labels.get(LABEL_NAMESPACE) == namespace
+            and LABEL_UNVERIFIED not in self.labels
+            and self.has_image(image)
+        )
 
     @classmethod
     def parse(cls, document: Mapping[str, Any]) -> Self:

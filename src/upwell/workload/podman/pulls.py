@@ -75,8 +75,9 @@ class _Pull:
 class Pulls:
     """The pulls that are under way, one for each instance; `publish` hears of their ends.
 
-    An image that is not known to be `given` to a namespace is pulled for it although it lies here.
-    `runs` says whether containers of a namespace have an image: it was given to it at some time.
+    An image that is not known to be `given` to a namespace is pulled for it although it lies here;
+    where its registry cannot be asked it is used, unless images are `always_verified`. `runs` says
+    whether containers of a namespace have an image that was given to it at some time.
     """
 
     def __init__(
@@ -86,12 +87,15 @@ class Pulls:
         publish: Callable[[Owner], None],
         given: GivenImages,
         runs: Callable[[str, Reference], Awaitable[bool]],
+        *,
+        always_verified: bool = False,
     ) -> None:
         self._api = api
         self._clock = clock
         self._publish = publish
         self._given = given
         self._runs = runs
+        self._always_verified = always_verified
         self._asked: asyncio.Queue[_Pull] = asyncio.Queue()
         self._under_way: dict[str, _Pull] = {}
         self._faults: dict[_Source, _Fault] = {}
@@ -191,10 +195,14 @@ class Pulls:
                 await self._api.pull(image, login, insecure=insecure)
             except ImagePullError as error:
                 if error.unanswered and await self._api.image_exists(image):
-                    # Nobody can say whose it is; it may well be what an administrator has loaded.
-                    _log.warning("image used unasked", extra={"image": str(image)})
-                    self._given.trust(namespace, image)
-                    return
+                    if not self._always_verified:
+                        # Nobody says whose it is; it may be what an administrator has loaded.
+                        _log.warning("image used unasked", extra={"image": str(image)})
+                        self._given.use_unverified(namespace, image)
+                        return
+                    told = f"{error}; {_waits(namespace, image)}"
+                    self._remember(source, told)
+                    raise ImagePullError(told) from error
                 self._remember(source, str(error))
                 raise
             self._given.add(EVERYBODY if login is None else namespace, image)
@@ -223,13 +231,20 @@ class Pulls:
 def images_of(spec: InstanceSpec) -> Sequence[Reference]:
     """Return the images of an instance, each once, by digest alone where they have one."""
     containers = (*spec.init, *spec.containers)
-    images = (container.image for container in containers)
-    return tuple(dict.fromkeys(replace(one, tag=None) if one.digest else one for one in images))
+    return tuple(dict.fromkeys(container.image.exact for container in containers))
 
 
 def _source(spec: InstanceSpec, image: Reference) -> _Source:
     logins = {registry: (user, password) for registry, user, password in spec.logins}
     return image, logins.get(image.registry), image.registry in spec.insecure_registries
+
+
+def _waits(namespace: str, image: Reference) -> str:
+    return (
+        f"the image lies in Podman's storage, and {image.registry} alone can say whether namespace"
+        f" {namespace} may have it: make it reachable, or let an administrator name {image.name} in"
+        " preloaded-images below [workloads] in the configuration file"
+    )
 
 
 def _message(image: Reference) -> str:

@@ -59,7 +59,7 @@ from upwell.workload.podman.api.supervision import ServiceSupervisor
 from upwell.workload.podman.bridge import BridgeNetwork, candidates, leave, make_local
 from upwell.workload.podman.changes import OwnerChanges
 from upwell.workload.podman.confinement import with_users
-from upwell.workload.podman.containers.body import LABEL_NAMESPACE, LABEL_UPWELL
+from upwell.workload.podman.containers.body import LABEL_UPWELL
 from upwell.workload.podman.containers.creation import ContainerCreation, PlacedInstance
 from upwell.workload.podman.containers.cut_starts import end_unstarted
 from upwell.workload.podman.containers.cut_starts import start as start_container
@@ -113,15 +113,23 @@ class PodmanRuntime:
         self._leftovers = Leftovers(settings, api, self._records)
         self._changes = OwnerChanges()
         self._images = JudgedPulls(settings, api)
-        self._given = GivenImages(settings.data_dir / "given-images")
-        self._pulls = Pulls(self._images, clock, self._changes.publish, self._given, self._has_run)
+        given = settings.data_dir / "given-images"
+        self._given = GivenImages(given, settings.preloaded_images)
+        self._pulls = Pulls(
+            self._images,
+            clock,
+            self._changes.publish,
+            self._given,
+            self._has_run,
+            always_verified=settings.always_verify_images,
+        )
         kept = settings.data_dir / "kept"
         self._kept = KeptVolumes(api, kept, {LABEL_UPWELL: settings.instance_id})
         self._pins = Pins(settings.pins_root, settings.allowed_host_paths)
         issue = settings.issue_token
         self._tokens = InstanceTokens(settings.tokens_root, self._records, issue, clock)
         self._users = UserAssignment(settings, api, self._records)
-        self._creation = ContainerCreation(settings, api, self._hosts)
+        self._creation = ContainerCreation(settings, api, self._hosts, self._given)
         self._wake = asyncio.Event()
         self._commands = ContainerCommands(api, settings.data_dir / "commands")
         self._health = Health(api, self._commands, self._records, clock, self._wake.set)
@@ -520,11 +528,9 @@ class PodmanRuntime:
         return await self._listing.observe(name)
 
     async def _has_run(self, namespace: str, image: Reference) -> bool:
-        """Return True if a container of the namespace has the image."""
+        """Return True if a container of the namespace has the image, which it was given."""
         found = chain.from_iterable((await self._observe_containers()).values())
-        return any(
-            one.labels.get(LABEL_NAMESPACE) == namespace and one.has_image(image) for one in found
-        )
+        return any(one.proves(namespace, image) for one in found)
 
     async def _remove_broken(self, name: str) -> None:
         """Remove the containers of an instance that are set apart; its lock is held."""

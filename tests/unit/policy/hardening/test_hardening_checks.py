@@ -135,6 +135,18 @@ SERVERS: list[tuple[str, ServerState, FlawSeverity, str]] = [
         "[workloads] user",
     ),
     (
+        "given-images",
+        with_settings(image_pull_verification="when-reachable"),
+        WARN,
+        "[workloads] image-pull",
+    ),
+    (
+        "given-images",
+        with_settings(preloaded_images=("registry.corp/*",)),
+        WARN,
+        "preloaded-images registry.corp/*",
+    ),
+    (
         "host-users",
         replace(SAFE_SERVER, host_instances=(("Deployment", "shop", "web"),)),
         WARN,

@@ -1,26 +1,35 @@
 """Pulls beside the calls that ask for them."""
 
 import asyncio
-from collections.abc import AsyncIterator
+import json
+from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
+from typing import Any, cast
 
 import pytest
+from pydantic import ValidationError
 
 from upwell.machine.disk import PressureCheck, no_pressure
 from upwell.oci import Digest, Reference
 from upwell.outbound.dialing import Dialer
 from upwell.outbound.image_registries import ImageRegistries
 from upwell.outbound.policy import OutboundPolicy
+from upwell.settings.tables import PullVerification, WorkloadLimits
 from upwell.workload.interface import ContainerSpec, ImagePullError, InstanceSpec, Owner, State
 from upwell.workload.podman import given_images
-from upwell.workload.podman.api.client import failed_pull
+from upwell.workload.podman.api.client import PodmanApi, failed_pull
 from upwell.workload.podman.api.judged_pulls import JudgedPulls
 from upwell.workload.podman.api.service import PodmanSettings
+from upwell.workload.podman.containers.body import LABEL_NAMESPACE
+from upwell.workload.podman.containers.creation import ContainerCreation, PlacedInstance
 from upwell.workload.podman.given_images import GivenImages
+from upwell.workload.podman.hosts_files import HostsFiles
+from upwell.workload.podman.observation import ContainerFacts
 from upwell.workload.podman.pulls import Pulls, images_of
+from upwell.workload.podman.records import InstanceRecord
 
 OWNER = Owner("Deployment", "shop", "web")
 IMAGE = Reference.parse("registry.test/team/web:1").with_digest(Digest.of(b"web"))
@@ -80,6 +89,7 @@ class PullsUnderTest:
         registries: ImageRegistries | None = None,
         pressure: PressureCheck = no_pressure,
         given: Path = Path("/nowhere/given-images"),
+        workloads: WorkloadLimits | None = None,
     ) -> None:
         self.api = SlowApi()
         self.runs: set[tuple[str, Reference]] = set()
@@ -89,9 +99,17 @@ class PullsUnderTest:
             Path("/nowhere"), "test", registries=registries, pressure=pressure
         )
         images = JudgedPulls(settings, self.api)
-        self.given = GivenImages(given)
+        chosen = workloads or WorkloadLimits()
+        self.given = GivenImages(given, chosen.preloaded_images)
         self.given.load()
-        self.pulls = Pulls(images, self.clock, self.told.put_nowait, self.given, self._has_run)
+        self.pulls = Pulls(
+            images,
+            self.clock,
+            self.told.put_nowait,
+            self.given,
+            self._has_run,
+            always_verified=chosen.image_pull_verification is PullVerification.ALWAYS,
+        )
 
     async def _has_run(self, namespace: str, image: Reference) -> bool:
         return (namespace, image) in self.runs
@@ -110,8 +128,9 @@ async def pulling(
     registries: ImageRegistries | None = None,
     pressure: PressureCheck = no_pressure,
     given: Path = Path("/nowhere/given-images"),
+    settings: WorkloadLimits | None = None,
 ) -> AsyncIterator[PullsUnderTest]:
-    made = PullsUnderTest(registries, pressure, given)
+    made = PullsUnderTest(registries, pressure, given, settings)
     task = asyncio.create_task(made.pulls.run())
     try:
         yield made
@@ -325,6 +344,8 @@ async def test_what_was_built_or_loaded_on_this_machine_is_everybodys() -> None:
         ("pinging registry.test: Get https://registry.test/v2/: dial tcp: no such host", True),
         ("reading manifest: authentication required", False),
         ("reading manifest: manifest unknown", False),
+        ('reading manifest: StatusCode: 403, "dial tcp: no such host"', False),
+        ("manifest digest does not match the image's", False),
         ("something that nobody has seen yet", False),
     ],
 )
@@ -340,22 +361,150 @@ async def test_what_lies_here_unknown_is_used_if_its_registry_cannot_be_asked(
             assert not await pulled(it, instance())
             assert len(it.api.pulled) == 1
         else:
-            with pytest.raises(ImagePullError, match=fault):
+            with pytest.raises(ImagePullError, match=fault.partition(":")[0]):
                 await it.pulls.are_needed(instance(), restarts=0)
 
 
-async def test_what_nobody_could_ask_about_is_asked_after_the_next_start(tmp_path: Path) -> None:
+AWAY = "pinging registry.test: dial tcp: connect: connection refused"
+
+
+async def test_an_administrator_may_let_all_images_wait_for_their_registry() -> None:
+    always = WorkloadLimits.model_validate({"image-pull-verification": "always"})
+    async with pulling(settings=always) as it:
+        it.api.present.add(BY_DIGEST)
+        it.api.fault = AWAY
+        it.api.let.set()
+        assert await pulled(it, instance())
+        with pytest.raises(ImagePullError, match="connection refused") as told:
+            await it.pulls.are_needed(instance(), restarts=0)
+        assert "registry.test alone can say whether namespace shop may have it" in str(told.value)
+        assert "name registry.test/team/web in preloaded-images" in str(told.value)
+        it.api.fault = ""
+        it.clock.time += timedelta(seconds=told.value.retry_after)
+        assert await pulled(it, instance())
+        it.api.fault = AWAY
+        assert not await pulled(it, instance("web-1")), "what was given stays, without a registry"
+        it.runs.add(("others", BY_DIGEST))
+        assert not await pulled(it, instance("others-0", owner=replace(OWNER, namespace="others")))
+
+
+@pytest.mark.parametrize(
+    ("name", "starts"),
+    [
+        ("registry.test/team/web", True),
+        ("registry.test/team/*", True),
+        ("REGISTRY.test:443/*", True),
+        ("registry.test/team", False),
+        ("registry.test/team/we", False),
+        ("registry.test/team/web/*", False),
+        ("registry.tes/*", False),
+    ],
+)
+async def test_what_an_administrator_has_loaded_is_everybodys(name: str, *, starts: bool) -> None:
+    named = WorkloadLimits.model_validate(
+        {"image-pull-verification": "always", "preloaded-images": [name]}
+    )
+    async with pulling(settings=named) as it:
+        it.api.present.add(BY_DIGEST)
+        it.api.fault = AWAY
+        it.api.let.set()
+        assert await pulled(it, instance()) is not starts
+        assert bool(it.api.pulled) is not starts
+
+
+@pytest.mark.parametrize("name", ["", "/*", "*", "registry.test/web:1", "web@sha256:0", "a b", 5])
+def test_what_names_no_images_is_refused(name: object) -> None:
+    with pytest.raises(ValidationError, match="preloaded-images"):
+        WorkloadLimits.model_validate({"preloaded-images": [name]})
+
+
+async def refuse(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+    await reader.readline()
+    writer.write(b"HTTP/1.1 401 Unauthorized\r\nContent-Length: 0\r\n\r\n")
+    writer.close()
+
+
+@pytest.mark.parametrize("refusing", ["mirror", "registry", "neither"])
+async def test_a_registry_is_away_only_if_none_of_its_mirrors_answers(refusing: str) -> None:
+    closed = "127.0.0.1:1"
+    server = await asyncio.start_server(refuse, "127.0.0.1", 0)
+    async with server:
+        open_ = f"127.0.0.1:{server.sockets[0].getsockname()[1]}"
+        places = [open_ if one == refusing else closed for one in ("mirror", "registry")]
+        registries = ImageRegistries(Dialer(OutboundPolicy.of(["127.0.0.1"])), lambda _: places)
+        async with pulling(registries) as it:
+            it.api.present.add(BY_DIGEST)
+            it.api.fault = f"(Mirrors also failed: [x: dial tcp: refused]): {IMAGE}: denied"
+            it.api.let.set()
+            assert await pulled(it, instance())
+            assert it.given.has("shop", BY_DIGEST) is (refusing == "neither")
+
+
+class MadeContainers:
+    """Podman's containers, each as it was made; they outlive the server."""
+
+    def __init__(self) -> None:
+        self.facts: list[ContainerFacts] = []
+
+    async def create(self, body: Mapping[str, Any]) -> str:
+        inspected = {
+            "Id": body["name"],
+            "Created": "2026-01-01T00:00:00Z",
+            "Config": {"Labels": body["labels"]},
+            "State": {
+                "Status": "running",
+                "ExitCode": 0,
+                "OOMKilled": False,
+                "StartedAt": "2026-01-01T00:00:00Z",
+                "FinishedAt": "0001-01-01T00:00:00Z",
+            },
+            "ImageName": body["image"],
+            "ImageDigest": "",
+        }
+        self.facts.append(ContainerFacts.parse(inspected))
+        return str(body["name"])
+
+    async def start(self, it: PullsUnderTest, spec: InstanceSpec) -> None:
+        """Start what has its images, as the runtime does."""
+        settings = PodmanSettings(Path("/nowhere"), "test")
+        hosts = HostsFiles(Path("/nowhere"))
+        creation = ContainerCreation(settings, cast("PodmanApi", self), hosts, it.given)
+        record = InstanceRecord.of(spec, 0, it.clock.now(), 0)
+        await creation.create(PlacedInstance(spec, record, {}, {}))
+
+    def restarted(self, it: PullsUnderTest) -> None:
+        """Show a server that starts which of them were given their images."""
+        namespaces = {one.labels[LABEL_NAMESPACE] for one in self.facts}
+        it.runs |= {
+            (namespace, BY_DIGEST)
+            for namespace in namespaces
+            if any(one.proves(namespace, BY_DIGEST) for one in self.facts)
+        }
+
+
+@pytest.mark.parametrize("killed", ["before it is made", "once it is made"])
+@pytest.mark.parametrize("lost", ["nothing", "the file", "each write"])
+async def test_what_nobody_could_ask_about_is_asked_after_the_next_start(
+    tmp_path: Path, killed: str, lost: str
+) -> None:
     file = tmp_path / "given-images"
+    if lost == "each write":
+        file.mkdir()  # as on a full disk: it cannot be written
+    containers = MadeContainers()
     async with pulling(given=file) as it:
         it.api.present.add(BY_DIGEST)
-        it.api.fault = "pinging registry.test: dial tcp: connect: connection refused"
+        it.api.fault = AWAY
         it.api.let.set()
         assert await pulled(it, instance(owner=OTHERS))
         it.api.fault = "authentication required"
         assert not await pulled(it, instance(owner=OTHERS)), "until the end of the process"
+        if killed == "once it is made":
+            await containers.start(it, instance(owner=OTHERS))
+    if lost == "the file":
+        file.unlink(missing_ok=True)
     async with pulling(given=file) as it:
         it.api.present.add(BY_DIGEST)
-        it.runs.add(("others", BY_DIGEST))
+        containers.restarted(it)
         it.api.fault = "authentication required"
         it.api.let.set()
         assert await pulled(it, instance(owner=OTHERS))
@@ -365,6 +514,31 @@ async def test_what_nobody_could_ask_about_is_asked_after_the_next_start(tmp_pat
         it.api.present.add(BY_DIGEST)
         it.api.let.set()
         assert await pulled(it, instance(owner=OTHERS)), "and it is given"
+        await containers.start(it, instance(owner=OTHERS))
+    async with pulling(given=file) as it:
+        it.api.present.add(BY_DIGEST)
+        containers.restarted(it)
+        it.api.fault = "authentication required"
+        assert not await pulled(it, instance(owner=OTHERS)), "a container of it was made since"
+
+
+async def test_what_an_earlier_version_could_not_ask_about_is_asked_about(tmp_path: Path) -> None:
+    file = tmp_path / "given-images"
+    doubt = json.dumps(["others", str(BY_DIGEST), "unasked"])
+    file.write_text(f"{doubt}\n{json.dumps(['others', 'registry.test/cut'])[:20]}")
+    for _ in range(2):
+        async with pulling(given=file) as it:
+            it.api.present.add(BY_DIGEST)
+            it.runs.add(("others", BY_DIGEST))
+            it.api.fault = "authentication required"
+            it.api.let.set()
+            assert await pulled(it, instance(owner=OTHERS))
+    async with pulling(given=file) as it:
+        it.api.present.add(BY_DIGEST)
+        it.api.let.set()
+        assert await pulled(it, instance(owner=OTHERS))
+    async with pulling(given=file) as it:
+        it.api.present.add(BY_DIGEST)
         assert not await pulled(it, instance(owner=OTHERS))
 
 

@@ -484,12 +484,19 @@ async def _raise(response: aiohttp.ClientResponse) -> NoReturn:
     raise PodmanRefusedError(f"podman: {message}")
 
 
-def failed_pull(reference: Reference, said: str) -> ImagePullError:
-    """Return the error of a pull, of what Podman has said, without what a registry answered."""
+def failed_pull(
+    reference: Reference, said: str, *, unanswered: bool | None = None
+) -> ImagePullError:
+    """Return the error of a pull, of what Podman has said, without what a registry answered.
+
+    Unless it is known otherwise, these words tell whether any registry was reached.
+    """
     fault = without_answer(said)[:_MAX_ERROR_CHARACTERS]
     return ImagePullError(
         f"cannot pull {reference}: {fault}{_hint(reference, fault)}",
-        unanswered=any(words in fault for words in _UNANSWERED),
+        unanswered=any(words in fault for words in _UNANSWERED)
+        if unanswered is None
+        else unanswered,
     )
 
 

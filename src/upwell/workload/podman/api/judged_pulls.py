@@ -17,7 +17,11 @@ from upwell.machine.process import ChildCommand, Launcher, ProcessResult
 from upwell.machine.tasks import side_by_side
 from upwell.oci import Reference
 from upwell.outbound.child_network import ChildNetwork, child_network
-from upwell.outbound.image_registries import ImageRegistries, is_behind_proxy
+from upwell.outbound.image_registries import (
+    ImageRegistries,
+    RegistryLookupError,
+    is_behind_proxy,
+)
 from upwell.outbound.registry_network import RegistryNetwork
 from upwell.outbound.socks import SocksServer
 from upwell.workload.interface import ImagePullError
@@ -55,6 +59,19 @@ class JudgedPulls:
         A pull ends when the disk gets full meanwhile: a layer may be endless. One that is asked for
         on a full disk (a person rolls back) goes on.
         """
+        try:
+            await self._pull_while_room(reference, login, insecure=insecure)
+        except ImagePullError as error:
+            registries = self._settings.registries
+            if not error.unanswered or registries is None:
+                raise
+            if await registries.anything_answers(reference, insecure=insecure):
+                raise ImagePullError(str(error)) from error
+            raise
+
+    async def _pull_while_room(
+        self, reference: Reference, login: tuple[str, str] | None, *, insecure: bool
+    ) -> None:
         if self._settings.pressure():
             await self._pull(reference, login, insecure=insecure)
             return
@@ -92,7 +109,9 @@ class JudgedPulls:
             finally:
                 await asyncio.to_thread(folder.remove)
             if outcome.code != 0:
-                raise failed_pull(reference, child.refusal or outcome.last_line)
+                unanswered = not child.refusal and not child.server.received_bytes
+                said = child.refusal or outcome.last_line
+                raise failed_pull(reference, said, unanswered=unanswered)
 
     async def _run(self, argv: tuple[str, ...], child: ChildNetwork, folder: Path) -> ProcessResult:
         # Large pieces of layers lie in the folder, which goes with the pull.
@@ -130,7 +149,8 @@ async def _is_trusted(registries: ImageRegistries, image: Reference, *, insecure
     try:
         trusted = await registries.judge(image, insecure=insecure)
     except OSError as error:
-        raise ImagePullError(f"cannot pull {image}: {error}") from error
+        unanswered = isinstance(error, RegistryLookupError)
+        raise ImagePullError(f"cannot pull {image}: {error}", unanswered=unanswered) from error
     return trusted or is_behind_proxy()
 
 

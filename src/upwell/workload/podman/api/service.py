@@ -69,6 +69,10 @@ class PodmanSettings:
     limits: DefaultLimits = field(default_factory=DefaultLimits)
     registries: ImageRegistries | None = None
     """Judges where images are pulled from; None: from anywhere."""
+    always_verify_images: bool = False
+    """Starts nothing of the storage that no registry is known to have given to the namespace."""
+    preloaded_images: tuple[str, ...] = ()
+    """Names of images, with `/*` at the end for all below, that every namespace may have."""
     pressure: PressureCheck = no_pressure
     """Says why there is no room for images."""
     issue_token: IssueToken = issue_none

@@ -27,6 +27,8 @@ LABEL_TIMELINE = "upwell.dev/timeline"
 LABEL_OWNER_VERSION = "upwell.dev/owner-version"
 LABEL_KEPT = "upwell.dev/kept-volumes"
 """JSON list of the paths of volumes that are kept with the owner, and are mounts of ours."""
+LABEL_UNVERIFIED = "upwell.dev/image-unverified"
+"""On containers whose image's registry could not be asked whether the namespace may have it."""
 
 _MAX_LOG_BYTES = 16 * 1024 * 1024
 
@@ -53,6 +55,8 @@ class ContainerContext:
     limits: DefaultLimits = field(default_factory=DefaultLimits)
     users: OwnIds | None = None
     """The instance's own ids; None: the host's."""
+    unverified: bool = False
+    """The image's registry could not be asked whether the namespace may have it."""
 
 
 def container_name(upwell: str, instance: str, container: str) -> str:
@@ -133,6 +137,8 @@ def _labels(
     own = {LABEL_ROLE: spec.role} if spec.role else {}
     if kept := [mount.path for mount in container.mounts if is_kept(mount.volume)]:
         own[LABEL_KEPT] = json.dumps(kept)
+    if surroundings.unverified:
+        own[LABEL_UNVERIFIED] = "true"
     if surroundings.init is not None:
         own[LABEL_INIT] = str(surroundings.init)
     return {

@@ -9,6 +9,7 @@ from upwell.workload.interface import ContainerSpec, InstanceSpec
 from upwell.workload.podman.api.client import PodmanApi, PodmanRefusedError
 from upwell.workload.podman.api.service import PodmanSettings
 from upwell.workload.podman.containers.body import ContainerContext, create_body
+from upwell.workload.podman.given_images import GivenImages
 from upwell.workload.podman.hosts_files import HostsFiles
 from upwell.workload.podman.records import InstanceRecord
 from upwell.workload.podman.volumes.kept_volumes import KeptVolume
@@ -42,10 +43,13 @@ class CreatedContainers:
 class ContainerCreation:
     """Creates containers in Podman, none of which runs yet."""
 
-    def __init__(self, settings: PodmanSettings, api: PodmanApi, hosts: HostsFiles) -> None:
+    def __init__(
+        self, settings: PodmanSettings, api: PodmanApi, hosts: HostsFiles, given: GivenImages
+    ) -> None:
         self._settings = settings
         self._api = api
         self._hosts = hosts
+        self._given = given
 
     async def create(self, wanted: PlacedInstance) -> CreatedContainers:
         """Create all containers of an instance; the first that lasts owns the network of all.
@@ -78,7 +82,9 @@ class ContainerCreation:
     async def _create_one(
         self, spec: InstanceSpec, container: ContainerSpec, around: ContainerContext
     ) -> str:
-        body = create_body(spec, container, around)
+        namespace, image = spec.owner.namespace, container.image.exact
+        unverified = self._given.is_unverified(namespace, image)
+        body = create_body(spec, container, replace(around, unverified=unverified))
         try:
             return await self._api.create(body)
         except PodmanRefusedError as error:
