@@ -38,7 +38,10 @@ class WorkQueue[K]:
         self._later: list[tuple[float, int, K]] = []
         self._due: dict[K, float] = {}
         self._sequence = 0
-        self._wake = asyncio.Event()
+        self._timer: asyncio.TimerHandle | None = None
+        """Moves what is due next; one for all workers."""
+        self._idle: deque[asyncio.Future[None]] = deque()
+        """Workers that wait. One is woken for what can be taken, and wakes the next if more can."""
 
     def expect(self, workers: int) -> None:
         """Say how many workers take keys."""
@@ -53,7 +56,7 @@ class WorkQueue[K]:
         elif key not in self._waiting:
             self._waiting.add(key)
             self._ready.setdefault(_namespace(key), deque()).append(key)
-            self._wake.set()
+            self._wake_one()
 
     def add_after(self, key: K, seconds: float) -> None:
         """Ask for work on `key` in `seconds`; an earlier time stands."""
@@ -64,7 +67,7 @@ class WorkQueue[K]:
         self._due[key] = due
         self._sequence += 1
         heapq.heappush(self._later, (due, self._sequence, key))
-        self._wake.set()
+        self._set_timer()
 
     def retry(self, key: K, at_least: float = 0) -> float:
         """Ask for work on `key` after its backoff (or `at_least`, if longer); return the wait."""
@@ -97,8 +100,9 @@ class WorkQueue[K]:
             self._move_due()
             namespace = self._next_namespace()
             if namespace is not None:
-                return self._take(namespace)
-            self._wake.clear()
+                key = self._take(namespace)
+                self._wake_one()
+                return key
             await self._wait()
 
     def done(self, key: K) -> None:
@@ -106,12 +110,12 @@ class WorkQueue[K]:
         namespace = _namespace(key)
         self._working.discard(key)
         _count_down(self._taken, namespace)
-        self._wake.set()  # keys of the namespace may have waited for this one
         if key not in self._due:
             _count_down(self._known, namespace)
         if key in self._again:
             self._again.discard(key)
             self.add(key)
+        self._wake_one()  # keys of the namespace may have waited for this one
 
     def __len__(self) -> int:
         return len(self._waiting) + len(self._due)
@@ -148,16 +152,41 @@ class WorkQueue[K]:
             if self._due.get(key) == due:  # else an earlier one was served since
                 self.add(key)
 
-    async def _wait(self) -> None:
+    def _set_timer(self) -> None:
+        """Have what is due next moved at its time; a timer that is too early stays."""
         if not self._later:
-            await self._wake.wait()
             return
-        pause = self._later[0][0] - asyncio.get_running_loop().time()
+        due = self._later[0][0]
+        if self._timer is not None:
+            if self._timer.when() <= due:
+                return
+            self._timer.cancel()
+        self._timer = asyncio.get_running_loop().call_at(due, self._ring)
+
+    def _ring(self) -> None:
+        self._timer = None
+        self._move_due()
+        self._set_timer()
+
+    def _wake_one(self) -> None:
+        """Wake a worker if there is a key that it may take."""
+        while self._idle and self._next_namespace() is not None:
+            woken = self._idle.popleft()
+            if not woken.done():  # else its worker is being cancelled
+                woken.set_result(None)
+                return
+
+    async def _wait(self) -> None:
+        woken: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+        self._idle.append(woken)
         try:
-            async with asyncio.timeout(max(pause, 0)):
-                await self._wake.wait()
-        except TimeoutError:
-            return
+            await woken
+        except asyncio.CancelledError:
+            if woken in self._idle:
+                self._idle.remove(woken)
+            else:
+                self._wake_one()  # another has to take what this one was woken for
+            raise
 
 
 def _namespace(key: object) -> str:

@@ -1,5 +1,7 @@
 import asyncio
 from collections import Counter
+from collections.abc import Coroutine, Generator
+from typing import Any, override
 
 import pytest
 from hypothesis import given
@@ -8,6 +10,31 @@ from hypothesis import strategies as st
 from upwell.api.meta import ObjectKey
 from upwell.controller import WorkQueue
 from upwell.machine.backoff import Backoff
+
+
+class CountedCoroutine(Coroutine[Any, Any, None]):
+    """A coroutine that counts how often it is gone on with."""
+
+    def __init__(self, wrapped: Coroutine[Any, Any, None]) -> None:
+        self._wrapped = wrapped
+        self.count = 0
+
+    @override
+    def send(self, value: Any) -> Any:
+        self.count += 1
+        return self._wrapped.send(value)
+
+    @override
+    def throw(self, *error: Any) -> Any:
+        return self._wrapped.throw(*error)
+
+    @override
+    def close(self) -> None:
+        self._wrapped.close()
+
+    @override
+    def __await__(self) -> Generator[Any, Any, None]:
+        raise NotImplementedError
 
 
 def queue(*, first: float = 0.001) -> WorkQueue[str]:
@@ -67,6 +94,71 @@ async def test_get_waits_for_a_key() -> None:
         work.add("b")
 
     assert {task.result() for task in waiting} == {"a", "b"}
+
+
+async def test_what_a_cancelled_worker_was_woken_for_is_taken_by_another() -> None:
+    work = queue()
+    first, second = [asyncio.create_task(work.get()) for _ in range(2)]
+    await asyncio.sleep(0)
+    work.add("a")
+    first.cancel()
+    async with asyncio.timeout(30):
+        assert await second == "a"
+
+
+async def test_a_worker_that_is_being_cancelled_is_not_woken_for_a_key() -> None:
+    work = queue()
+    first, second = [asyncio.create_task(work.get()) for _ in range(2)]
+    await asyncio.sleep(0)
+    first.cancel()
+    work.add("a")
+    async with asyncio.timeout(30):
+        assert await second == "a"
+
+
+async def test_all_that_waits_for_the_end_of_one_key_is_taken_after_it() -> None:
+    """With two namespaces one of them has three of four workers; with one, all."""
+    work: WorkQueue[ObjectKey] = WorkQueue()
+    work.expect(4)
+    other = ObjectKey("ConfigMap", "other", "a")
+    mine = [ObjectKey("ConfigMap", "mine", str(number)) for number in range(4)]
+    for key in (other, *mine):
+        work.add(key)
+    taken = [await work.get() for _ in range(4)]
+    assert set(mine) - set(taken) == {mine[3]}
+    waiting = asyncio.create_task(work.get())
+    await asyncio.sleep(0)
+    assert not waiting.done()
+    work.done(other)
+    async with asyncio.timeout(30):
+        assert await waiting == mine[3]
+
+
+async def test_keys_wake_no_more_workers_than_they_need() -> None:
+    """Each of sixteen was woken by each key, each end of one, and each time that came."""
+    loop = asyncio.get_running_loop()
+    work = queue()
+
+    taken: asyncio.Queue[str] = asyncio.Queue()
+
+    async def take() -> None:
+        while True:
+            key = await work.get()
+            work.done(key)
+            taken.put_nowait(key)
+
+    workers = [CountedCoroutine(take()) for _ in range(16)]
+    tasks = [loop.create_task(each) for each in workers]
+    await asyncio.sleep(0)
+    begun = sum(each.count for each in workers)
+    for number in range(10):
+        work.add_after(str(number), 0)
+        assert await taken.get() == str(number)
+    await asyncio.sleep(0)
+    assert sum(each.count for each in workers) - begun <= 20
+    for task in tasks:
+        task.cancel()
+    await asyncio.gather(*tasks, return_exceptions=True)
 
 
 async def test_a_key_for_later_comes_later() -> None:
