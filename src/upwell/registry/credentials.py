@@ -132,11 +132,10 @@ class AuthFile:
     def _load(self) -> AuthConfig:
         # One stat, and rarely the read of a small local file: cheaper than a hop to a thread.
         try:
+            if _version(self._path.stat()) == self._seen:
+                return self._config
             with self._path.open("rb") as file:
-                stat = os.fstat(file.fileno())
-                seen = (stat.st_mtime_ns, stat.st_size, stat.st_ino)
-                if seen == self._seen:
-                    return self._config
+                seen = _version(os.fstat(file.fileno()))
                 raw = file.read(MAX_AUTH_FILE_BYTES + 1)
         except (FileNotFoundError, NotADirectoryError):
             self._seen, self._config = None, AuthConfig()
@@ -150,6 +149,10 @@ class AuthFile:
         )
         self._seen = seen
         return self._config
+
+
+def _version(stat: os.stat_result) -> tuple[int, ...]:
+    return (stat.st_mtime_ns, stat.st_size, stat.st_ino)
 
 
 class ChainedCredentials:

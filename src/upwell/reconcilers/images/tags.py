@@ -234,7 +234,10 @@ def _state_before(stream: ImageStream, tag: TagReference, request: ImportRequest
     state = history.import_state if history is not None else None
     if state is None or (state.source, state.request) != (request.source, request.text):
         state = ImportState(source=request.source, request=request.text)
-    return state.model_copy(update={"generation": tag.generation or 0})
+    generation = tag.generation or 0
+    if state.generation == generation:
+        return state
+    return state.model_copy(update={"generation": generation})
 
 
 def _is_asked_anew(stream: ImageStream, tag: TagReference) -> bool:
