@@ -12,7 +12,7 @@ from dataclasses import dataclass, field
 
 from upwell.api.meta import Resource
 from upwell.store import semantics
-from upwell.store.interface import Change, ExpiredError, Selector, WatchEvent
+from upwell.store.interface import Change, ExpiredError, Selector, WatchEvent, WatchProgress
 
 HISTORY_SIZE = 48 * 2**20
 """Bytes of memory, about: most objects of a full history are far smaller than the largest."""
@@ -106,13 +106,27 @@ class History:
             self._size -= _memory(self._records.popleft())
 
     async def follow(
-        self, since: int, kind: type[Resource] = Resource
+        self,
+        since: int,
+        kind: type[Resource] = Resource,
+        *,
+        progress: WatchProgress | None = None,
     ) -> AsyncGenerator[ChangeRecord]:
         """Yield the changes after `since`, for ever; raises ExpiredError.
 
-        Changes of objects that are no `kind` may be left out: nobody is woken by them.
+        Changes of objects that are no `kind` may be left out: nobody is woken by them. `progress`
+        is told how far it is.
         """
         position = since
+        news: _News | None = None
+
+        def reached() -> str:
+            if news is None:
+                return str(position)
+            return str(news.first - 1 if news.came.is_set() else self._newest)
+
+        if progress is not None:
+            progress.begin(reached)
         while True:
             batch = self._after(position)
             for record in batch:
@@ -124,6 +138,7 @@ class History:
                 news = self._awaited.setdefault(kind, _News())
                 await news.came.wait()
                 position = news.first - 1  # what came before it was nothing of this kind
+                news = None
 
     def _after(self, version: int) -> list[ChangeRecord]:
         missing = self._newest - version

@@ -129,6 +129,26 @@ class WatchEvent[R: Resource]:
     """Labels before the change; None: there was no object, or the store cannot know."""
 
 
+class WatchProgress:
+    """Position of a watch: it has yielded every change of its own up to `version`.
+
+    Changes of others move it too, so who begins anew from there need not fall behind them. It is
+    for whoever reads the watch, while they wait for the next change.
+    """
+
+    def __init__(self) -> None:
+        self._read: Callable[[], str] = str
+
+    @property
+    def version(self) -> str:
+        """The position; empty until the watch knows one."""
+        return self._read()
+
+    def begin(self, read: Callable[[], str]) -> None:
+        """Let the store that watches tell its position by `read`."""
+        self._read = read
+
+
 class Reader(Protocol):
     """Gives objects. Every method raises a StoreError."""
 
@@ -141,11 +161,17 @@ class Reader(Protocol):
         ...
 
     def watch[R: Resource](
-        self, kind: type[R], selector: Selector = EVERYTHING, *, since: str = ""
+        self,
+        kind: type[R],
+        selector: Selector = EVERYTHING,
+        *,
+        since: str = "",
+        progress: WatchProgress | None = None,
     ) -> AsyncGenerator[WatchEvent[R]]:
         """Yield changes after `since` in order, for ever; raises ExpiredError.
 
         Without `since`, first yields every existing object as ADDED. Close the iterator to stop.
+        `progress` is told how far it is.
         """
         ...
 

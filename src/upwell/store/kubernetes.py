@@ -29,6 +29,7 @@ from upwell.store.interface import (
     Selector,
     StoreError,
     WatchEvent,
+    WatchProgress,
     WriteRequest,
 )
 from upwell.store.kubernetes_connections import ServerAccess
@@ -133,13 +134,20 @@ class KubernetesStore:
         await self._api.ask(replace(_about(kind, namespace, name, "DELETE"), body=options))
 
     async def watch[R: Resource](
-        self, kind: type[R], selector: Selector = EVERYTHING, *, since: str = ""
+        self,
+        kind: type[R],
+        selector: Selector = EVERYTHING,
+        *,
+        since: str = "",
+        progress: WatchProgress | None = None,
     ) -> AsyncGenerator[WatchEvent[R]]:
         """Yield changes after `since` in order, for ever; raises ExpiredError.
 
         Raises UnavailableError when the connection breaks; open it again from the last event.
         """
         position = since
+        if progress is not None:
+            progress.begin(lambda: position)
         if not position:
             listing = await self.list(kind, selector)
             position = listing.resource_version

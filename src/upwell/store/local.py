@@ -31,6 +31,7 @@ from upwell.store.interface import (
     StoreError,
     UnavailableError,
     WatchEvent,
+    WatchProgress,
 )
 from upwell.store.stored_objects import StoredObjects
 
@@ -127,7 +128,12 @@ class LocalStore:
         await self._write(change)
 
     async def watch[R: Resource](
-        self, kind: type[R], selector: Selector = EVERYTHING, *, since: str = ""
+        self,
+        kind: type[R],
+        selector: Selector = EVERYTHING,
+        *,
+        since: str = "",
+        progress: WatchProgress | None = None,
     ) -> AsyncGenerator[WatchEvent[R]]:
         """Yield changes after `since` in order, for ever; raises ExpiredError.
 
@@ -142,7 +148,7 @@ class LocalStore:
         try:
             for resource in listed:
                 yield WatchEvent(Change.ADDED, resource)
-            async for record in self._history.follow(position, kind):
+            async for record in self._history.follow(position, kind, progress=progress):
                 event = record.seen_by(kind, selector)
                 if event is not None:
                     yield event

@@ -29,6 +29,7 @@ from upwell.store.interface import (
     Selector,
     UnavailableError,
     WatchEvent,
+    WatchProgress,
 )
 from upwell.store.memory import MemoryStore
 
@@ -77,10 +78,15 @@ class BreakingStore(MemoryStore):
         return await super().list(kind, selector)
 
     async def watch[R: Resource](
-        self, kind: type[R], selector: Selector = EVERYTHING, *, since: str = ""
+        self,
+        kind: type[R],
+        selector: Selector = EVERYTHING,
+        *,
+        since: str = "",
+        progress: WatchProgress | None = None,
     ) -> AsyncGenerator[WatchEvent[R]]:
         count = 0
-        async for event in super().watch(kind, selector, since=since):
+        async for event in super().watch(kind, selector, since=since, progress=progress):
             if self.errors and count == self._after:
                 raise self.errors.pop()
             count += 1

@@ -18,6 +18,7 @@ from upwell.store.interface import (
     StoreError,
     UnavailableError,
     WatchEvent,
+    WatchProgress,
 )
 from upwell.store.memory import MemoryStore
 
@@ -45,10 +46,15 @@ class InterruptedStore(MemoryStore):
         return listing
 
     async def watch[R: Resource](
-        self, kind: type[R], selector: Selector = EVERYTHING, *, since: str = ""
+        self,
+        kind: type[R],
+        selector: Selector = EVERYTHING,
+        *,
+        since: str = "",
+        progress: WatchProgress | None = None,
     ) -> AsyncGenerator[WatchEvent[R]]:
         self._fail()
-        async for event in super().watch(kind, selector, since=since):
+        async for event in super().watch(kind, selector, since=since, progress=progress):
             self._fail()
             yield event
 

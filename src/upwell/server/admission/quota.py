@@ -22,7 +22,15 @@ from upwell.policy.quotas.usage import (
     total,
 )
 from upwell.server.http.limits import ServerLimits
-from upwell.store.interface import EVERYTHING, Listing, Selector, Store, StoreError, WatchEvent
+from upwell.store.interface import (
+    EVERYTHING,
+    Listing,
+    Selector,
+    Store,
+    StoreError,
+    WatchEvent,
+    WatchProgress,
+)
 
 _COUNTED_SECONDS = 60.0
 """So long a count is good: reconcilers create objects too, and do not pass here."""
@@ -242,7 +250,12 @@ class LimitedStore:
         await self._store.delete(kind, namespace, name, resource_version=resource_version)
 
     def watch[R: Resource](
-        self, kind: type[R], selector: Selector = EVERYTHING, *, since: str = ""
+        self,
+        kind: type[R],
+        selector: Selector = EVERYTHING,
+        *,
+        since: str = "",
+        progress: WatchProgress | None = None,
     ) -> AsyncGenerator[WatchEvent[R]]:
         """Yield changes after `since` in order, for ever; raises ExpiredError."""
-        return self._store.watch(kind, selector, since=since)
+        return self._store.watch(kind, selector, since=since, progress=progress)

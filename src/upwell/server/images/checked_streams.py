@@ -8,7 +8,7 @@ from typing import cast
 
 from upwell.api.image import ImageStream
 from upwell.api.meta import Resource
-from upwell.store.interface import EVERYTHING, Listing, Reader, Selector, WatchEvent
+from upwell.store.interface import EVERYTHING, Listing, Reader, Selector, WatchEvent, WatchProgress
 
 _TURN = 16
 """Streams whose times are told before others have their turn."""
@@ -37,10 +37,15 @@ class CheckedStreams:
         return replace(listing, items=items)
 
     def watch[R: Resource](
-        self, kind: type[R], selector: Selector = EVERYTHING, *, since: str = ""
+        self,
+        kind: type[R],
+        selector: Selector = EVERYTHING,
+        *,
+        since: str = "",
+        progress: WatchProgress | None = None,
     ) -> AsyncGenerator[WatchEvent[R]]:
         """Yield changes in order, for ever; raises ExpiredError."""
-        return self._reader.watch(kind, selector, since=since)
+        return self._reader.watch(kind, selector, since=since, progress=progress)
 
     def _checked[R: Resource](self, found: R) -> R:
         if not isinstance(found, ImageStream):

@@ -34,6 +34,7 @@ from upwell.store.interface import (
     Reader,
     Selector,
     WatchEvent,
+    WatchProgress,
 )
 from upwell.store.interface import Change as Happened
 
@@ -138,14 +139,20 @@ class ProjectAccounts:
         return replace(listing, items=cast("Sequence[R]", items))
 
     async def watch[R: Resource](
-        self, kind: type[R], selector: Selector = EVERYTHING, *, since: str = ""
+        self,
+        kind: type[R],
+        selector: Selector = EVERYTHING,
+        *,
+        since: str = "",
+        progress: WatchProgress | None = None,
     ) -> AsyncGenerator[WatchEvent[R]]:
         """Yield changes after `since` in order, for ever; raises ExpiredError.
 
         From one watch of all kinds, so that what befalls a namespace and its accounts is in order.
         """
         if selector.labels:  # which no view has
-            async for event in self._objects.watch(kind, selector, since=since):
+            watched = self._objects.watch(kind, selector, since=since, progress=progress)
+            async for event in watched:
                 yield event
             return
         if not since:
@@ -157,7 +164,9 @@ class ProjectAccounts:
             (one.namespace, one.name)
             for one in (await self._objects.list(ServiceAccount, selector)).items
         }
-        async with aclosing(self._objects.watch(Resource, since=since)) as events:
+        async with aclosing(
+            self._objects.watch(Resource, since=since, progress=progress)
+        ) as events:
             async for happened in events:
                 told = [
                     event

@@ -26,7 +26,15 @@ from upwell.server.objects.reads import ReadHandlers
 from upwell.server.objects.watches import Watches
 from upwell.server.objects.write_options import write_options
 from upwell.server.objects.writes import Writer
-from upwell.store.interface import EVERYTHING, Listing, Reader, Selector, Store, WatchEvent
+from upwell.store.interface import (
+    EVERYTHING,
+    Listing,
+    Reader,
+    Selector,
+    Store,
+    WatchEvent,
+    WatchProgress,
+)
 
 _BEGINS_WITH = ("namespaces", "deployments", "buildconfigs")
 """Kinds whose creation begins a namespace: a client that may create one may ask for it too."""
@@ -146,11 +154,16 @@ class ProjectReader:
         return cast("Listing[R]", Listing(found, listing.resource_version))
 
     async def watch[R: Resource](
-        self, kind: type[R], selector: Selector = EVERYTHING, *, since: str = ""
+        self,
+        kind: type[R],
+        selector: Selector = EVERYTHING,
+        *,
+        since: str = "",
+        progress: WatchProgress | None = None,
     ) -> AsyncGenerator[WatchEvent[R]]:
         """Yield changes of those that are seen, for ever; raises ExpiredError."""
         del kind
-        events = self._namespaces.watch(Namespace, selector, since=since)
+        events = self._namespaces.watch(Namespace, selector, since=since, progress=progress)
         async for event in events:
             if self._sees(event.resource.name):
                 shown = Project.of(event.resource)

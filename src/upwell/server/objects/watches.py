@@ -25,7 +25,7 @@ from upwell.server.http.rendering import Rendering, rendering_for
 from upwell.server.http.selectors import Filter, parse_filter
 from upwell.server.http.streaming import OpenStreams, batched
 from upwell.server.http.target import RequestTarget
-from upwell.store.interface import Change, Reader, Selector, StoreError, WatchEvent
+from upwell.store.interface import Change, Reader, Selector, StoreError, WatchEvent, WatchProgress
 
 _TURN = 100
 """Objects of a list that are looked at before others have their turn."""
@@ -142,7 +142,10 @@ class Watches:
                 await asyncio.sleep(0)
             if request.initial_bookmark:
                 yield _line("BOOKMARK", rendering.bookmark(kind, version, _INITIAL_EVENTS_END))
-        source = self._store.watch(request.target.resource, request.selector, since=version)
+        progress = WatchProgress()
+        source = self._store.watch(
+            request.target.resource, request.selector, since=version, progress=progress
+        )
         events = batched(
             source,
             self._streams.shutdown,
@@ -152,6 +155,8 @@ class Watches:
         async with aclosing(events) as batches:
             async for batch in batches:
                 if not batch:
+                    # All that was read ahead has been taken, so the client has it too.
+                    version = progress.version or version
                     yield _line("BOOKMARK", rendering.bookmark(kind, version, {}))
                     continue
                 version = batch[-1].resource.resource_version

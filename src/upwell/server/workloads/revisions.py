@@ -12,6 +12,7 @@ from upwell.store.interface import (
     Reader,
     Selector,
     WatchEvent,
+    WatchProgress,
 )
 
 _CONFIG_LABEL, _REVISION_LABEL = "deploymentconfig", "deployment"
@@ -66,7 +67,12 @@ class RevisionReader[W: Resource]:
         return cast("Listing[R]", Listing(found, listing.resource_version))
 
     async def watch[R: Resource](
-        self, kind: type[R], selector: Selector = EVERYTHING, *, since: str = ""
+        self,
+        kind: type[R],
+        selector: Selector = EVERYTHING,
+        *,
+        since: str = "",
+        progress: WatchProgress | None = None,
     ) -> AsyncGenerator[WatchEvent[R]]:
         """Yield changes after `since` in order, for ever; raises ExpiredError.
 
@@ -77,7 +83,9 @@ class RevisionReader[W: Resource]:
         listing = await self.list(kind, selector) if since else Listing[R]([], "0")
         known: dict[str, Resource] = {one.uid: one for one in listing.items}
         told: set[str] = set()
-        events = self._objects.watch(self._workload, Selector(selector.namespace), since=since)
+        events = self._objects.watch(
+            self._workload, Selector(selector.namespace), since=since, progress=progress
+        )
         async for event in events:
             owner = event.resource.uid
             every: Sequence[Resource] = self._revisions_of(event.resource)

@@ -30,6 +30,7 @@ from upwell.store.interface import (
     Selector,
     StoreError,
     WatchEvent,
+    WatchProgress,
 )
 from upwell.store.semantics import is_version, matches
 from upwell.workload.interface import WorkloadError
@@ -127,7 +128,12 @@ class ViewFeed:
         return cast("Listing[R]", Listing(found, str(self._history.newest)))
 
     async def watch[R: Resource](
-        self, kind: type[R], selector: Selector = EVERYTHING, *, since: str = ""
+        self,
+        kind: type[R],
+        selector: Selector = EVERYTHING,
+        *,
+        since: str = "",
+        progress: WatchProgress | None = None,
     ) -> AsyncGenerator[WatchEvent[R]]:
         """Yield changes after `since` in order, for ever; raises ExpiredError."""
         if since and not is_version(since):
@@ -137,7 +143,8 @@ class ViewFeed:
             listing = await self.list(kind, selector)
             for one in () if since else listing.items:
                 yield WatchEvent(Change.ADDED, one)
-            async for record in self._history.follow(int(since or listing.resource_version)):
+            position = int(since or listing.resource_version)
+            async for record in self._history.follow(position, progress=progress):
                 if event := record.seen_by(kind, selector):
                     yield event
         finally:

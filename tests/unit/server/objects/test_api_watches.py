@@ -1,9 +1,14 @@
 import asyncio
+from typing import Any
 
 from tests.support.server.api_server import Api, config_map, next_event
 
 MAPS = "/api/v1/namespaces/shop/configmaps"
 MERGE = "application/merge-patch+json"
+
+
+def secret(name: str) -> dict[str, Any]:
+    return {"kind": "Secret", "apiVersion": "v1", "metadata": {"name": name, "namespace": "shop"}}
 
 
 async def label(api: Api, name: str, value: str) -> None:
@@ -72,6 +77,21 @@ async def test_bookmarks_carry_a_version_to_resume_from(api: Api) -> None:
         assert bookmark["type"] == "BOOKMARK"
         assert bookmark["object"]["kind"] == "ConfigMap"
         assert int(bookmark["object"]["metadata"]["resourceVersion"]) >= int(version)
+
+
+async def test_bookmarks_follow_what_happens_to_other_kinds(api: Api) -> None:
+    """Else who resumes a quiet watch is behind what the store keeps, and lists all anew."""
+    async with api.stream(f"{MAPS}?watch=1&allowWatchBookmarks=true") as stream:
+        await api.send("POST", MAPS, config_map("one"))
+        assert (await next_event(stream))["type"] == "ADDED"
+        other = await api.send("POST", "/api/v1/namespaces/shop/secrets", secret("other"))
+        newest = int(other.json["metadata"]["resourceVersion"])
+        async with asyncio.timeout(60):
+            while True:
+                bookmark = await next_event(stream)
+                assert bookmark["type"] == "BOOKMARK"
+                if int(bookmark["object"]["metadata"]["resourceVersion"]) >= newest:
+                    break
 
 
 async def test_the_end_of_the_initial_events_is_marked_for_who_asks(api: Api) -> None:
