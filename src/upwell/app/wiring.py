@@ -72,6 +72,7 @@ from upwell.reconcilers.quotas.reconciler import resource_quota_controller
 from upwell.reconcilers.rollouts.index import WorkloadIndex
 from upwell.reconcilers.rollouts.local_images import LocalImages
 from upwell.reconcilers.rollouts.triggers import workload_trigger_controller
+from upwell.reconcilers.rollouts.turns import RolloutBudget
 from upwell.reconcilers.routing.ingresses import CreateRoute, ingress_controller
 from upwell.reconcilers.routing.reconciler import routing_controller
 from upwell.reconcilers.routing.supervision import router_supervision_controller
@@ -265,6 +266,7 @@ def _workloads(
 ) -> Sequence[Controller]:
     """Return what runs instances and routes to them."""
     secrets, policies = pulls
+    waves = adapters.settings.waves
     cache = adapters.cache
     traffic = rollouts.Traffic(now)
     machine = rollouts.RolloutPorts(
@@ -285,7 +287,13 @@ def _workloads(
         policies,
     )
     return (
-        workload_trigger_controller(index, now, gate, watches=gate.watches()),
+        workload_trigger_controller(
+            index,
+            now,
+            gate,
+            budget=RolloutBudget(waves.rollouts, waves.rollouts_per_namespace),
+            watches=gate.watches(),
+        ),
         job_controller(cache, machine, images, now),
         pod_controller(cache, machine, images, now),
         cron_job_controller(cache, now),

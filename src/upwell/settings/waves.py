@@ -27,6 +27,9 @@ _Share = Annotated[
 ]
 
 
+_Budget = Annotated[int, Field(ge=0), AllowedValues("a whole number, 0 or more")]
+
+
 class WaveSettings(SettingsTable):
     """Changes of base images, and what follows them (docs/waves.md)."""
 
@@ -54,6 +57,11 @@ class WaveSettings(SettingsTable):
     stop_at: _Share = "0"
     """The share of what a Wave has reached that may fail, of three failures or more, until it is
     stopped and its image put into quarantine; 0: it is not stopped."""
+
+    rollouts: _Budget = 0
+    """The most rollouts that image change triggers have under way at once; 0: as many as come."""
+    rollouts_per_namespace: _Budget = 0
+    """The most of these in one namespace; 0: as many as come."""
 
     @property
     def rules(self) -> WaveRules:

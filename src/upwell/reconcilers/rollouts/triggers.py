@@ -25,6 +25,7 @@ from upwell.policy.rollouts.settings import WORKLOADS
 from upwell.policy.rollouts.summary import serving
 from upwell.policy.rollouts.triggers import (
     IMAGE_TRIGGERED,
+    Reason,
     Slot,
     TriggerVerdict,
     decide,
@@ -37,6 +38,7 @@ from upwell.policy.rollouts.triggers import (
 )
 from upwell.reconcilers.rollouts.gate import ImageUpdate, OpenGate, RolloutGate
 from upwell.reconcilers.rollouts.index import WorkloadIndex
+from upwell.reconcilers.rollouts.turns import NO_BUDGET, RolloutBudget, RolloutTurns
 from upwell.store.interface import NotFoundError
 
 type Triggered = Deployment | StatefulSet | DaemonSet | DeploymentConfig | CronJob
@@ -49,6 +51,8 @@ TRIGGERED: tuple[type[Triggered], ...] = (
     CronJob,
 )
 
+_PLACE_PERIOD = 60.0
+"""Seconds between two looks at the place of a workload that waits for its turn."""
 _KINDS = {kind.KIND.kind: kind for kind in TRIGGERED}
 
 
@@ -56,20 +60,27 @@ class WorkloadTriggerReconciler:
     """Writes into the template what the tags say, only when it differs; the rollout follows."""
 
     def __init__(
-        self, index: WorkloadIndex, clock: Callable[[], datetime], gate: RolloutGate | None = None
+        self,
+        index: WorkloadIndex,
+        clock: Callable[[], datetime],
+        gate: RolloutGate | None = None,
+        turns: RolloutTurns | None = None,
     ) -> None:
         self._store = index.cache.store
         self._index = index
         self._clock = clock
         self._gate = gate or OpenGate()
+        self._turns = turns or RolloutTurns(index.cache, clock, NO_BUDGET)
 
     async def reconcile(self, key: ObjectKey) -> Result:
         """Set the images of the workload that `key` names, and report the decision."""
         try:
             workload = await self._store.get(_KINDS[key.kind], key.namespace, key.name)
         except NotFoundError:
+            self._turns.leave(key)
             return Result()
         if workload.is_deleting:
+            self._turns.leave(key)
             return Result()
         end = hold_end(workload)
         if end is not None and end <= self._clock():
@@ -82,7 +93,9 @@ class WorkloadTriggerReconciler:
             verdict, wait = await self._gated(workload, verdict, streams)
             waits += [wait] if wait is not None else []
         if verdict is not None and verdict.images:
-            workload = await self._store.update(with_images(workload, verdict.images))
+            workload = await self._set(workload, verdict)
+        elif verdict is None or verdict.reason is not Reason.WAITS_FOR_TURN:
+            self._turns.leave(key)
         await self._report(workload, verdict, streams)
         return Result(min(waits, default=None))
 
@@ -98,10 +111,23 @@ class WorkloadTriggerReconciler:
         """
         updates = _updates(workload, verdict.images)
         bar = await self._gate.bar(workload, updates, streams) if updates else None
-        if bar is None:
-            return verdict, None
-        why = (bar.reason, bar.message)
-        return kept_back(workload, verdict, bar.slots, why), bar.look_again
+        wait = None
+        if bar is not None:
+            verdict = kept_back(workload, verdict, bar.slots, (bar.reason, bar.message))
+            wait = bar.look_again
+        if updates and verdict.images and (why := self._turns.take(workload)):
+            slots = tuple(verdict.images)
+            return kept_back(workload, verdict, slots, (Reason.WAITS_FOR_TURN, why)), _PLACE_PERIOD
+        return verdict, wait
+
+    async def _set(self, workload: Triggered, verdict: TriggerVerdict) -> Triggered:
+        """Set the images; whoever has waited for a turn has it until the rollout ends."""
+        try:
+            workload = await self._store.update(with_images(workload, verdict.images))
+            await self._index.cache.wait_for(workload)
+        finally:
+            self._turns.began(workload.key)
+        return workload
 
     async def _verdict(
         self, workload: Triggered, streams: Mapping[StreamName, ImageStream]
@@ -184,13 +210,16 @@ def workload_trigger_controller(
     clock: Callable[[], datetime],
     gate: RolloutGate | None = None,
     *,
+    budget: RolloutBudget = NO_BUDGET,
     watches: Sequence[Watch[Any]] = (),
     workers: int = 2,
 ) -> Controller:
     """Return the controller of all workloads' image triggers.
 
-    `gate` may keep images back; `watches` say of whom a change of it makes it ask again.
+    At most as many rollouts as `budget` allows are under way at once. `gate` may keep images back;
+    `watches` say of whom a change of it makes it ask again.
     """
+    turns = RolloutTurns(index.cache, clock, budget)
 
     def followers(stream: ImageStream) -> Iterable[ObjectKey]:
         return index.followers(StreamName(stream.namespace, stream.name))
@@ -202,12 +231,13 @@ def workload_trigger_controller(
 
     return Controller(
         "workload-triggers",
-        WorkloadTriggerReconciler(index, clock, gate),
+        WorkloadTriggerReconciler(index, clock, gate, turns),
         index.cache,
         (
             *(Watch(kind) for kind in TRIGGERED),
             Watch(ImageStream, of_both(followers)),
             Watch(Pipeline, staged),
+            *turns.watches(),
             *watches,
         ),
         workers=workers,
