@@ -194,11 +194,13 @@ def kept_back(
     return TriggerVerdict(why[0], f"{why[1]}{pending}", images)
 
 
-def set_aside(workload: Resource, stage: str) -> TriggerVerdict | None:
-    """Say that a stage sets the images, whatever triggers say; None when it has no trigger."""
-    if not followers_of(workload).entries:
-        return None
-    return TriggerVerdict(Reason.PIPELINE, f"{stage} sets the images; triggers are set aside")
+def set_aside(workload: Resource, stage: str) -> TriggerVerdict:
+    """Say that a stage sets the images, whatever triggers say.
+
+    Who cannot read the Pipeline has it from here alone before the first promotion.
+    """
+    aside = "; triggers are set aside" if followers_of(workload).entries else ""
+    return TriggerVerdict(Reason.PIPELINE, f"{stage} sets the images{aside}")
 
 
 def _kept_away(

@@ -61,6 +61,15 @@ _OPEN_PATHS = (
 )
 
 
+_NEVER = {
+    "impersonate": "nobody acts as somebody else here: `upwell token create` makes a token with"
+    " other rights",
+    "bind": "bindings are kept and give no rights: `upwell token create --grant` does",
+    "escalate": "Roles are kept and give no rights: `upwell token create --grant` does",
+}
+"""Verbs beside those of requests that nobody has, and why (rbac.authorization.k8s.io)."""
+
+
 class ReviewHandlers:
     """Answers the creation of reviews."""
 
@@ -158,6 +167,8 @@ def _access_status(
     """Return whether somebody may do what is asked; raises InvalidObjectError for nothing."""
     action = _wanted(review)
     wanted, path = review.spec.resource_attributes, review.spec.non_resource_attributes
+    if wanted is not None and (why := _NEVER.get(action.verb)):
+        return SubjectAccessReviewStatus(allowed=False, reason=why)
     open_path = path is not None and wanted is None and is_open_path(path.path)
     allowed = (open_path and user.may_anything) or user.may(action)
     return SubjectAccessReviewStatus(allowed=allowed, reason=None if allowed else missing(action))

@@ -214,6 +214,17 @@ async def test_a_pipeline_sets_triggers_aside_and_gives_them_back(index: Workloa
         await told(index, "web", "StreamNotFound")
 
 
+async def test_a_workload_without_triggers_says_that_a_pipeline_sets_its_images(
+    index: WorkloadIndex,
+) -> None:
+    await fill(index, pipeline("shop", {"name": "web"}), workload("web"))
+    async with triggers_run(index):
+        await told(index, "web", "Pipeline")
+    stored = await index.cache.store.get(Deployment, "shop", "web")
+    (condition,) = stored.status.conditions
+    assert condition.message == "stage dev of Pipeline shop/shop sets the images"
+
+
 async def test_a_stage_that_is_kept_in_git_sets_no_trigger_aside(index: WorkloadIndex) -> None:
     git = {"repository": "https://git.test/live.git"}
     await fill(index, pipeline("shop", {"name": "web"}, git=git), workload("web", "app:latest"))

@@ -89,6 +89,21 @@ async def test_what_is_said_to_be_allowed_is(
     assert ("needs role" in status.get("reason", "")) is not allowed
 
 
+@pytest.mark.parametrize(
+    ("verb", "resource"),
+    [("impersonate", "users"), ("escalate", "roles"), ("bind", "clusterroles")],
+)
+async def test_nobody_may_what_the_server_never_does(api: Api, verb: str, resource: str) -> None:
+    token = new_token("root")
+    record = TokenRecord("root", hash_of(token), (parse_grant("admin@*"),))
+    await api.store.create(record.as_secret())
+    headers = {"Authorization": f"Bearer {token}"}
+    assert (await may(api, headers, resourceAttributes={"verb": "*", "resource": "*"}))["allowed"]
+    status = await may(api, headers, resourceAttributes={"verb": verb, "resource": resource})
+    assert status["allowed"] is False
+    assert "`upwell token create" in status["reason"]
+
+
 PLURALS = (
     *("waves", "images", "clusterroles", "groups", "namespaces", "projects", "freezes"),
     *("clusteroperators", "resourcequotas", "configmaps"),
