@@ -145,6 +145,17 @@ class ImageActions:
         await self._store.update_status(without_record(stream, tag))
 
 
+async def forget_tag(store: Store, stream: ImageStream, tag: str) -> None:
+    """Take a tag that was deleted in the internal registry out of what its stream records.
+
+    Raises NotFoundError or ConflictError.
+    """
+    await update_with_retry(
+        lambda: store.get(ImageStream, stream.namespace, stream.name),
+        lambda found: store.update_status(without_record(found, tag)),
+    )
+
+
 class ImageExaminer:
     """Asks upstream registries with the logins of a namespace."""
 

@@ -1,24 +1,24 @@
 """ImageStreams of repositories that clients push to: a push makes one where there is none."""
 
 import asyncio
-from collections.abc import Awaitable, Callable, Sequence
-from contextlib import suppress
+from collections.abc import Awaitable, Callable
+from contextlib import aclosing, suppress
 
 from starlette.requests import Request
 
+from upwell.actions.images import forget_tag
 from upwell.api.image import ImageStream
 from upwell.api.meta import Resource
 from upwell.oci import Digest
 from upwell.policy.access.roles import MIRROR_NAMESPACE
 from upwell.policy.images.repository_tags import effective_tags
-from upwell.policy.images.streams import is_image_tag, without_record
+from upwell.policy.images.streams import is_image_tag
 from upwell.registry.hosting import HostedRegistry, ManifestPush
 from upwell.server.distribution.requests import DistributionError
-from upwell.store.interface import NotFoundError, Store
-from upwell.store.retry import update_with_retry
+from upwell.store.interface import Change, NotFoundError, Selector, Store
 
-_PAUSES = (*(0.002 * 2**look for look in range(6)), *([0.1] * 20))
-"""Seconds between looks at a stream that is to name what was pushed: two and a bit in all."""
+_PATIENCE = 2.0
+"""Seconds, at most, until a stream is to name what was pushed."""
 
 type CreateStream = Callable[[Request, str, str], Awaitable[None]]
 """Makes a stream, by namespace and name, for who pushes; raises DistributionError to refuse."""
@@ -27,12 +27,10 @@ type CreateStream = Callable[[Request, str, str], Awaitable[None]]
 class PushedStreams:
     """Makes the ImageStream of a repository when its first tag is pushed, as OpenShift does."""
 
-    def __init__(
-        self, store: Store, create: CreateStream, pauses: Sequence[float] = _PAUSES
-    ) -> None:
+    def __init__(self, store: Store, create: CreateStream, patience: float = _PATIENCE) -> None:
         self._store = store
         self._create = create
-        self._pauses = pauses
+        self._patience = patience
 
     async def require(self, registry: HostedRegistry, request: Request, push: ManifestPush) -> None:
         """Make the stream of a push unless there is one; raises DistributionError, RegistryError.
@@ -50,22 +48,26 @@ class PushedStreams:
         await self._create(request, namespace, name)
 
     async def wait_for(self, push: ManifestPush, digest: Digest) -> None:
-        """Wait, a few seconds at the most, until the stream names what was pushed to a tag.
+        """Wait, two seconds at the most, until the stream names what was pushed to a tag.
 
         So who pulls right after a push gets what they have pushed. Without a stream, or with a tag
         that is imported, there is nothing to wait for.
         """
         if push.tag is None or not is_image_tag(push.tag):
             return
-        for pause in self._pauses:
-            stream = await self._stream(push.repository)
-            if stream is None or _is_imported(stream, push.tag):
-                return
-            history = stream.status.tag(push.tag)
-            latest = history.latest if history is not None else None
-            if latest is not None and latest.image == str(digest):
-                return
-            await asyncio.sleep(pause)
+        stream = await self._stream(push.repository)
+        if stream is None or _has_settled(stream, push.tag, digest):
+            return
+        only = Selector(stream.namespace, name=stream.name)
+        with suppress(TimeoutError):
+            async with (
+                asyncio.timeout(self._patience),
+                aclosing(self._store.watch(ImageStream, only)) as events,
+            ):
+                async for event in events:
+                    gone = event.change is Change.DELETED
+                    if gone or _has_settled(event.resource, push.tag, digest):
+                        return
 
     async def require_pushed(self, repository: str, tag: str) -> None:
         """Raise DistributionError for a tag that a stream imports: it would come back."""
@@ -79,10 +81,7 @@ class PushedStreams:
         """Take a tag that was deleted in the registry from its stream, if that has it."""
         stream = await self._stream(repository)
         if stream is not None and stream.status.tag(tag) is not None:
-            await update_with_retry(
-                lambda: self._store.get(ImageStream, stream.namespace, stream.name),
-                lambda found: self._store.update_status(without_record(found, tag)),
-            )
+            await forget_tag(self._store, stream, tag)
 
     async def _stream(self, repository: str) -> ImageStream | None:
         namespace, _, name = repository.partition("/")
@@ -96,6 +95,14 @@ class PushedStreams:
         except NotFoundError:
             return False
         return True
+
+
+def _has_settled(stream: ImageStream, tag: str, digest: Digest) -> bool:
+    """Return True if the tag names what was pushed, or will not as it is imported."""
+    history = stream.status.tag(tag)
+    latest = history.latest if history is not None else None
+    named = latest is not None and latest.image == str(digest)
+    return named or _is_imported(stream, tag)
 
 
 def _is_imported(stream: ImageStream, tag: str) -> bool:

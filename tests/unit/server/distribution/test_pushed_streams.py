@@ -3,7 +3,7 @@
 import asyncio
 import contextlib
 import json
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator
 from dataclasses import replace
 from datetime import UTC, datetime
 from decimal import Decimal
@@ -52,7 +52,7 @@ class Pushes:
         self.builds = RegistryTokens()
         self.tokens = {name: new_token(name) for name in ("admin", "ann")}
         self.limits = ServerLimits()
-        self.pauses: Sequence[float] = ()
+        self.patience = 0.0
         self.api: Api
 
     @contextlib.asynccontextmanager
@@ -61,7 +61,8 @@ class Pushes:
 
         def guard(store: MemoryStore, clock: ApiClock) -> AccessControl:
             clients = LimitedStore(store, self.limits)
-            streams = PushedStreams(store, PushedStreamCreation(clients, clock).create, self.pauses)
+            create = PushedStreamCreation(clients, clock).create
+            streams = PushedStreams(store, create, self.patience)
             routes.extend(create_routes(self.registry, streams=streams))
             tokens = Tokens(store, clock, [own_token(self.tokens["admin"])], self.builds)
             return AccessControl(tokens, audit_log(self.folder, clock))
@@ -192,7 +193,7 @@ async def test_the_stream_counts_in_quotas(tmp_path: Path) -> None:
 
 async def test_a_push_is_answered_when_the_stream_names_what_was_pushed(tmp_path: Path) -> None:
     slow = Pushes(tmp_path)
-    slow.pauses = [0.01] * 3000
+    slow.patience = 60
     async with slow.serving() as pushes, asyncio.timeout(30):
         stored = asyncio.Event()
         pushes.registry.subscribe(lambda _: stored.set())
@@ -203,9 +204,29 @@ async def test_a_push_is_answered_when_the_stream_names_what_was_pushed(tmp_path
         assert (await pushing).status == 201
 
 
+async def test_who_pushes_hears_at_once_of_what_keeps_the_stream_from_naming_it(
+    tmp_path: Path,
+) -> None:
+    slow = Pushes(tmp_path)
+    slow.patience = 600
+    async with slow.serving() as pushes, asyncio.timeout(60):
+        stored = asyncio.Event()
+        pushes.registry.subscribe(lambda _: stored.set())
+        for number, end in enumerate(("deleted", "imported")):
+            stored.clear()
+            pushing = asyncio.create_task(pushes.push("ann", f"shop/app:{number}"))
+            await stored.wait()
+            if end == "deleted":
+                await pushes.api.store.delete(ImageStream, "shop", "app")
+            else:
+                origin = {"kind": "DockerImage", "name": "vendor.test/app:1"}
+                await pushes.name("app", str(number), "sha256:other", **{"from": origin})
+            assert (await pushing).status == 201
+
+
 async def test_a_stream_that_never_names_it_holds_nobody_up(tmp_path: Path) -> None:
     slow = Pushes(tmp_path)
-    slow.pauses = [0.001] * 5
+    slow.patience = 0.01
     async with slow.serving() as pushes:
         assert (await pushes.push("ann", "shop/app:1")).status == 201
 
