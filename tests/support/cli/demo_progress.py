@@ -45,7 +45,10 @@ def result(config: str, number: int) -> Digest:
     return Digest.of(f"{config} {number}".encode())
 
 
-def build(config: str, number: int, began: float, phase: str = "Complete") -> Resource:
+def build(
+    config: str, number: int, began: float, phase: str = "Complete", *, rebased: bool = True
+) -> Resource:
+    """Return a build; those of `gate` are rebases, unless that is not safe."""
     change = {
         "imageID": f"vendor/debian@{NEW}",
         "fromRef": {"kind": "ImageStreamTag", "name": "debian:11"},
@@ -68,6 +71,9 @@ def build(config: str, number: int, began: float, phase: str = "Complete") -> Re
                 "startTimestamp": after(began),
                 "completionTimestamp": after(began + 2),
                 "output": {"to": {"imageDigest": str(result(config, number))}},
+                "rebase": {"rebased": rebased, "message": None if rebased else "it is not safe"}
+                if config == "gate"
+                else None,
             },
         }
     )

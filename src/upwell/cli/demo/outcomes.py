@@ -53,6 +53,7 @@ class FixInProduction:
         """Return the claims of this outcome."""
         return [
             *_building(progress),
+            _rebased(progress),
             *(claim for name in APPLICATIONS for claim in _promoted(progress, name)),
             _no_request_failed(progress),
         ]
@@ -141,6 +142,15 @@ def _building(progress: FixProgress) -> Iterator[DemoClaim]:
         found = ", ".join(f"{build.name} {build.status.phase}" for build in builds) or "no build"
         holds = len(builds) == len(complete) == 1
         yield DemoClaim(f"{config} was built exactly once more", holds, found)
+
+
+def _rebased(progress: FixProgress) -> DemoClaim:
+    """Return the claim that the application that may be rebased was: it depends on nothing new."""
+    found = [build.status.rebase for build in progress.builds(GATE)]
+    text = f"{GATE} was rebased: its own layers stand on the fixed base as they are"
+    why = "; ".join(one.message or "" for one in found if one is not None)
+    holds = bool(found) and all(one is not None and one.rebased for one in found)
+    return DemoClaim(text, holds, why or "it was built")
 
 
 def _promoted(progress: FixProgress, application: str) -> Iterator[DemoClaim]:

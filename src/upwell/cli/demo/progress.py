@@ -151,7 +151,16 @@ def reasons(progress: FixProgress) -> Iterator[str]:
                     continue
                 tag = change.from_ref.name if change.from_ref else "its base"
                 before = short(change.previous_image_id or "") or "none"
-                yield f"{build.name}: {tag} went from {before} to {short(change.image_id)}"
+                text = f"{build.name}: {tag} went from {before} to {short(change.image_id)}"
+                yield text + _rebase(build)
+
+
+def _rebase(build: Build) -> str:
+    """Say whether the image was put on its new base; empty: it was not to be."""
+    found = build.status.rebase
+    if found is None:
+        return ""
+    return "; rebased" if found.rebased else f"; not rebased: {found.message}"
 
 
 def _build_points(build: Build) -> Iterator[TimelinePoint]:

@@ -96,7 +96,7 @@ def test_the_timeline_tells_what_was_refused_and_why(refused: FixProgress) -> No
 
 def test_each_build_says_which_digest_moved(progress: FixProgress) -> None:
     old, new = OLD.hex[:12], NEW.hex[:12]
-    assert f"gate-2: debian:11 went from {old} to {new}" in list(reasons(progress))
+    assert f"gate-2: debian:11 went from {old} to {new}; rebased" in list(reasons(progress))
     assert not any("-1:" in line for line in reasons(progress))
 
 
@@ -105,6 +105,10 @@ def test_each_build_says_which_digest_moved(progress: FixProgress) -> None:
     [
         (lambda s: s.observed.add(base(OLD)), [f"debian:11 is {NEW.hex[:12]}"]),
         (lambda s: s.observed.add(build("gate", 3, 8)), ["gate was built exactly once more"]),
+        (
+            lambda s: s.observed.add(build("gate", 2, 2.1, rebased=False)),
+            ["gate was rebased: its own layers stand on the fixed base as they are"],
+        ),
         (
             lambda s: s.observed.objects.pop(build("python-builder", 2, 0).key),
             ["python-builder was built exactly once more"],
