@@ -62,7 +62,7 @@ from upwell.reconcilers.builds.index import BuildIndex
 from upwell.reconcilers.builds.logins import BuildLogins
 from upwell.reconcilers.builds.output import BuildOutputs, SignPushed, unsigned
 from upwell.reconcilers.builds.planner import BuildPlanner
-from upwell.reconcilers.builds.rebases import BuildRebases
+from upwell.reconcilers.builds.rebases import MOST_WORK, BuildRebases
 from upwell.reconcilers.builds.room import BuildRooms
 from upwell.reconcilers.builds.run import BuildRun
 from upwell.reconcilers.builds.slots import BuildCapacity
@@ -365,6 +365,7 @@ class BuildMachine:
         self.policies = UNRESTRICTED
         self.sign: SignPushed = unsigned
         self.scanner = FileScanner()
+        self.most_work = MOST_WORK
         self.pressure = ""
         self.was_short = False
         """Message of what keeps builds from beginning."""
@@ -414,6 +415,7 @@ class BuildMachine:
                 mirror,
                 self.scanner,
                 HostedRebaseWriter(self.internal),
+                self.most_work,
             ),
             clock=self.clock,
             limit_room=self.rooms.limited,

@@ -2,7 +2,7 @@
 
 from upwell.app.adapters import Adapters
 from upwell.builder.interface import BuildError
-from upwell.inventory.files.scanning import FileScanner
+from upwell.inventory.files.scanning import BOUNDED_TASK, FileScanner
 from upwell.reconcilers.builds.index import BuildIndex
 from upwell.reconcilers.builds.mirror import ImageMirror
 from upwell.reconcilers.builds.rebases import BuildRebases
@@ -26,6 +26,7 @@ def build_rebases(adapters: Adapters, index: BuildIndex, mirror: ImageMirror) ->
         except DistributionError as error:
             raise BuildError("PushImageToRegistryFailed", str(error)) from error
 
-    scanner = FileScanner(adapters.settings.data_dir / "layer-files", _KEPT_BYTES)
+    folder = adapters.settings.data_dir / "layer-files"
+    scanner = FileScanner(folder, _KEPT_BYTES, BOUNDED_TASK)
     output = HostedRebaseWriter(adapters.internal, check)
     return BuildRebases(index.builds, adapters.registries, mirror, scanner, output)

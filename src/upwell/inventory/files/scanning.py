@@ -6,6 +6,7 @@ import os
 import zlib
 from collections.abc import Callable, Mapping
 from contextlib import suppress
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 from weakref import WeakValueDictionary
@@ -41,6 +42,14 @@ _TASK = LayerTask(
 )
 
 
+BOUNDED_TASK = replace(
+    _TASK,
+    argument={**_TASK.argument, "entries": 200_000, "characters": 100_000_000},
+    result_bytes=64 * MIB,
+)
+"""For a process that others share: no layer of theirs takes much of its memory."""
+
+
 class FileScanner:
     """Scanner of layers; `folder` keeps what was found by the digest of each, and may be deleted.
 
@@ -48,7 +57,10 @@ class FileScanner:
     once, and none twice at the same time.
     """
 
-    def __init__(self, folder: Path | None = None, most_bytes: int | None = None) -> None:
+    def __init__(
+        self, folder: Path | None = None, most_bytes: int | None = None, task: LayerTask = _TASK
+    ) -> None:
+        self._task = task
         self._folder = folder and folder / str(FACTS_VERSION)
         self._most_bytes = most_bytes
         self._slots = asyncio.Semaphore(2)
@@ -61,8 +73,8 @@ class FileScanner:
             if known is not None:
                 return known
             async with self._slots:
-                raw = await run_on_layer(layers, layer, _TASK)
-            found = layer_files(raw)
+                raw = await run_on_layer(layers, layer, self._task)
+            found = await asyncio.to_thread(layer_files, raw)
             await asyncio.to_thread(self._keep, layer.digest, raw)
             return found
 
@@ -75,7 +87,7 @@ class FileScanner:
             return None
         with suppress(OSError, ValueError, zlib.error, InventoryError):
             unpacking = zlib.decompressobj()
-            raw = unpacking.decompress(path.read_bytes(), _MAX_RESULT_BYTES)
+            raw = unpacking.decompress(path.read_bytes(), self._task.result_bytes)
             if self._most_bytes is not None:
                 os.utime(path)
             return layer_files(json.loads(raw))

@@ -32,6 +32,8 @@ _NOT_REBASED = "NotRebased"
 """Reason of a build that may only be rebased, and cannot be."""
 _COMPARISONS = 4
 """Of bases, each of which takes some tens of megabytes."""
+MOST_WORK = 160_000_000
+"""Characters of paths and their folders; an image of Node.js and its packages has a third of it."""
 
 
 class RebaseOutput(Protocol):
@@ -68,12 +70,14 @@ class BuildRebases:
         mirror: ImageMirror,
         scanner: LayerScanner,
         output: RebaseOutput,
+        most_work: int = MOST_WORK,
     ) -> None:
         self._builds_of = builds_of
         self._registry = registry
         self._mirror = mirror
         self._scanner = scanner
         self._output = output
+        self._most_work = most_work
         self._comparisons = BaseComparisons(_COMPARISONS)
 
     async def prepare(
@@ -158,7 +162,8 @@ class BuildRebases:
         base = inputs.images.base
         access = next((one.access for one in inputs.pulls if one.reference == base), None)
         old = await self._mirror.fetch(source.base, access or RequestAccess(), plan.namespace)
-        planner = RebasePlanner(ImageReader(self._registry), self._scanner, self._comparisons)
+        reader = ImageReader(self._registry)
+        planner = RebasePlanner(reader, self._scanner, self._comparisons, self._most_work)
         request = RebaseRequest(
             target.with_digest(source.image),
             old_base=old,

@@ -78,6 +78,8 @@ class RebasePlanner:
     reader: ImageReader
     scanner: LayerScanner
     comparisons: BaseComparisons = field(default_factory=BaseComparisons)
+    most_work: int | None = None
+    """Bound of `LayerFiles.work` of all layers together; None: there is none."""
 
     async def plan(self, request: RebaseRequest) -> RebasePlan:
         """Plan a rebase.
@@ -171,7 +173,7 @@ class RebasePlanner:
             return document_findings(made)
         old, new = made.old, made.new
         count = len(old.image.layers)
-        scans = _Scans(self.reader.registry, self.reader.access, self.scanner)
+        scans = _Scans(self.reader.registry, self.reader.access, self.scanner, self.most_work)
         bases, own, _ = await asyncio.gather(
             self._bases(old, new, scans),
             scans.layers(request.image, image.layers[count:], image.diff_ids[count:]),
@@ -193,10 +195,14 @@ class RebasePlanner:
                 scans.layers(base.name, base.image.layers, base.image.diff_ids)
                 for base in (old, new)
             )
-            compared = BaseComparison(LayeredFiles.of(below), LayeredFiles.of(above))
+            compared = await asyncio.to_thread(_compared, below, above)
             if not scans.unread:
                 kept.found = compared
             return compared
+
+
+def _compared(below: Sequence[LayerFiles], above: Sequence[LayerFiles]) -> BaseComparison:
+    return BaseComparison(LayeredFiles.of(below), LayeredFiles.of(above))
 
 
 def _recompressed(image: LayeredImage, base: LayeredImage) -> tuple[list[Descriptor], list[Digest]]:
@@ -216,7 +222,9 @@ class _Scans:
     registry: Registry
     access: RequestAccess
     scanner: LayerScanner
+    most_work: int | None = None
     unread: list[UnreadLayer] = field(default_factory=list)
+    _work: int = 0
 
     async def layers(
         self, source: Reference, layers: Sequence[Descriptor], diff_ids: Sequence[Digest]
@@ -242,11 +250,19 @@ class _Scans:
         self.unread.append(UnreadLayer(str(layer.digest), why))
         return None
 
+    def _require_room(self) -> None:
+        if self.most_work is not None and self._work > self.most_work:
+            raise InventoryError("image and bases have more files, or deeper folders, than fit")
+
     async def _read(self, source: Reference, layer: Descriptor, diff_id: Digest) -> LayerFiles:
         if layer.urls:
             raise InventoryError("it is kept outside of registries")
+        self._require_room()
         stored = RegistryLayers(self.registry, source, (layer,), self.access)
         found = await self.scanner.files(stored, layer)
+        if self.most_work is not None:
+            self._work += await asyncio.to_thread(found.work)
+            self._require_room()
         if found.diff_id != diff_id:
             raise InventoryError("its content is not what the configuration says")
         return found

@@ -427,3 +427,13 @@ async def test_a_base_of_the_same_content_keeps_the_image(machine: RebaseMachine
     second = await machine.done(app(2, "auto"))
     assert digest(second) == digest(first)
     assert len(machine.builder.plans) == 1
+
+
+async def test_what_takes_too_much_to_compare_is_built(machine: RebaseMachine) -> None:
+    await machine.done(app(1))
+    await machine.update_base(NEW)
+    machine.most_work = 20
+    second = await machine.done(app(2, "auto"))
+    assert len(machine.builder.plans) == 2
+    assert second.status.rebase is not None
+    assert "deeper folders, than fit" in (second.status.rebase.message or "")
