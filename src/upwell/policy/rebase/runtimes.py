@@ -13,6 +13,8 @@ _RUNTIMES = {
     "PHP": re.compile(r"(?:^|/)php/(?:extensions/[a-z-]+)?(\d{8})/"),
     ".NET": re.compile(r"(?:^|/)Microsoft\.NETCore\.App/(\d+\.\d+)\.[^/]+/"),
 }
+_NODE_LIBRARY = re.compile(r"(?:^|/)libnode\.so\.(\d+)$")
+"""Node.js as Debian builds it: the soname is NODE_MODULE_VERSION, one for each major version."""
 
 
 def library_versions(files: LayeredFiles) -> Mapping[str, frozenset[str]]:
@@ -22,4 +24,7 @@ def library_versions(files: LayeredFiles) -> Mapping[str, frozenset[str]]:
         for name, pattern in _RUNTIMES.items():
             if (match := pattern.search(f"{folder}/")) is not None:
                 found[name].add(match[1])
+    for path in files.entries:
+        if "libnode.so." in path and (match := _NODE_LIBRARY.search(path)) is not None:
+            found["Node.js"].add(f"ABI {match[1]}")
     return {name: frozenset(versions) for name, versions in found.items()}

@@ -366,6 +366,15 @@ def test_node_and_java_are_told_by_what_they_say_of_themselves() -> None:
     assert len(findings(base("18", "1.8.0_1"), base("20", "11.0.1"))) == 2
 
 
+def test_a_node_of_a_distribution_is_told_by_its_library() -> None:
+    def base(abi: int, text: str) -> LayerFiles:
+        library = f"usr/lib/x86_64-linux-gnu/libnode.so.{abi}"
+        return layer({"usr/bin/node": file(text), library: file(text)})
+
+    assert findings(base(72, "12.22.5"), base(72, "12.22.12")) == []
+    assert RebaseFault.RUNTIME_VERSION in faults(base(72, "12"), base(83, "14"))
+
+
 def test_a_node_of_unknown_version_is_unknown() -> None:
     old, new = (layer({"usr/bin/node": file(text)}) for text in "12")
     assert faults(old, new) == {RebaseFault.UNKNOWN}
