@@ -23,13 +23,13 @@ TAGS = ("old", "rebased", "built")
 
 
 @dataclass(frozen=True)
-class Application:
+class SampleApplication:
     """A Dockerfile, and what it does on its new base."""
 
     base: str
     dockerfile: str
     command: tuple[str, ...] = ()
-    """What tells that it runs; its output begins with `says`."""
+    """Command that shows that it runs; its output begins with `says`."""
     says: str = ""
     faults: frozenset[str] = frozenset()
     """Reasons for which it has to be built instead; none says that a rebase is safe."""
@@ -54,16 +54,16 @@ Description: a package of the application's own
 int main(int count, char **words) { res_init(); printf("ran %.1f", cos(count - 1)); return 0; }
 """,
 }
-"""What Dockerfiles copy, besides `busybox`."""
+"""Files that Dockerfiles copy, besides `busybox`."""
 
 APPLICATIONS = {
-    "static": Application(
+    "static": SampleApplication(
         "debian:11",
         'FROM HOST/debian:11\nCOPY busybox /opt/busybox\nENTRYPOINT ["/opt/busybox"]',
         ("/opt/busybox", "echo", "ran"),
         "ran",
     ),
-    "linked": Application(
+    "linked": SampleApplication(
         "debian:11",
         """
         FROM HOST/compilers:11 AS compiled
@@ -76,7 +76,7 @@ APPLICATIONS = {
         ("/opt/linked",),
         "ran 1.0",
     ),
-    "python": Application(
+    "python": SampleApplication(
         "debian:11",
         """
         FROM HOST/debian:11
@@ -90,7 +90,7 @@ APPLICATIONS = {
         ("python3", "-c", "import shop; print(shop.NAME)"),
         '"ran"',
     ),
-    "node": Application(
+    "node": SampleApplication(
         "node:12",
         """
         FROM HOST/node:12
@@ -104,7 +104,7 @@ APPLICATIONS = {
         ("sh", "-c", "cd /srv/app && node server.js"),
         "ran",
     ),
-    "own-packages": Application(
+    "own-packages": SampleApplication(
         "debian:11",
         """
         FROM HOST/debian:11
@@ -113,22 +113,22 @@ APPLICATIONS = {
         """,
         faults=frozenset({"PackageDatabase"}),
     ),
-    "overwritten": Application(
+    "overwritten": SampleApplication(
         "debian:11",
         "FROM HOST/debian:11\nRUN echo 2026z > /usr/share/zoneinfo/tzdata.zi",
         faults=frozenset({"FileOverlap"}),
     ),
-    "copied-library": Application(
+    "copied-library": SampleApplication(
         "debian:11",
         "FROM HOST/debian:11\nRUN mkdir /own && cp -L /lib/x86_64-linux-gnu/libc.so.6 /own/",
         faults=frozenset({"CopyOfBaseFile"}),
     ),
-    "removed": Application(
+    "removed": SampleApplication(
         "debian:11",
         "FROM HOST/debian:11\nRUN rm /usr/share/zoneinfo/tzdata.zi",
         faults=frozenset({"Whiteout"}),
     ),
-    "alpine": Application(
+    "alpine": SampleApplication(
         "alpine:3.10",
         """
         FROM HOST/alpine:3.10
@@ -139,13 +139,13 @@ APPLICATIONS = {
         ("/opt/busybox", "echo", "ran"),
         "ran",
     ),
-    "alpine-alone": Application(
+    "alpine-alone": SampleApplication(
         "alpine:3.10",
         "FROM HOST/alpine:3.10\nRUN mkdir /srv/own && echo own > /srv/own/file",
         ("cat", "/srv/own/file"),
         "own",
     ),
-    "platforms": Application(
+    "platforms": SampleApplication(
         "multi:11",
         "FROM HOST/multi:11\nCOPY content /srv/content\nENV KIND=content",
         platforms=("linux/amd64", "linux/arm64"),
