@@ -2,22 +2,18 @@
 
 import json
 import re
-from collections.abc import Callable, Iterable, Iterator, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Iterator, Sequence
 from datetime import datetime
 from enum import StrEnum
 from typing import TYPE_CHECKING, Any, Self, override
 
 import click
 
-from upwell.api.codec import encode
-from upwell.api.meta import Kind, Resource
 from upwell.cli.core.terminal import echo, json_shown, shown
 from upwell.formats.human_duration import human_duration
-from upwell.formats.printing.json_path import text_of
-from upwell.formats.table_cells import NO_VALUE, cells, listed_columns
 
 if TYPE_CHECKING:
+    from upwell.api.meta import Resource
     from upwell.cli.core.templates import OutputTemplate
 
 MISSING = "-"
@@ -136,7 +132,7 @@ def template_of(output: str) -> "OutputTemplate | None":
     return output.template if isinstance(output, OutputFormat) else None
 
 
-def full_name(resource: Resource) -> str:
+def full_name(resource: "Resource") -> str:
     """Return `kind.group/name`, as kubectl prints it."""
     kind = resource.KIND
     return f"{kind.singular}{f'.{kind.group}' if kind.group else ''}/{resource.name}"
@@ -145,48 +141,6 @@ def full_name(resource: Resource) -> str:
 def format_age(since: datetime | None, now: datetime) -> str:
     """Return the age of `since`, as kubectl writes it."""
     return MISSING if since is None else human_duration(now - since)
-
-
-@dataclass(frozen=True, slots=True)
-class TableStyle:
-    """Choice of the columns of a table of objects."""
-
-    wide: bool = False
-    namespaces: bool = False
-    """A column with the namespace."""
-    kinds: bool = False
-    """Names with their kind, for tables of several kinds."""
-    label_columns: tuple[str, ...] = ()
-    """Keys of labels with a column each."""
-    labels: bool = False
-    """A column with all labels."""
-
-
-class Table:
-    """Objects of one kind as lines of text."""
-
-    def __init__(self, kind: Kind, style: TableStyle, listed: Iterable[Resource] = ()) -> None:
-        self._style = style
-        columns = listed_columns(kind, listed)
-        self._columns = [one for one in columns if style.wide or not one.wide]
-
-    def header(self) -> tuple[str, ...]:
-        """Return the titles."""
-        titles = tuple(column.title for column in self._columns)
-        titles += tuple(key.rsplit("/", 1)[-1].upper() for key in self._style.label_columns)
-        titles += ("LABELS",) if self._style.labels else ()
-        return ("NAMESPACE", *titles) if self._style.namespaces else titles
-
-    def row(self, resource: Resource, now: datetime) -> tuple[str, ...]:
-        """Return the texts of one object."""
-        texts = tuple(map(text_of, cells(resource, self._columns, now)))
-        if self._style.kinds and self._columns[0].path == "metadata.name":
-            texts = (full_name(resource), *texts[1:])
-        labels = resource.labels
-        texts += tuple(labels.get(key) or NO_VALUE for key in self._style.label_columns)
-        if self._style.labels:
-            texts += (",".join(f"{key}={labels[key]}" for key in sorted(labels)) or NO_VALUE,)
-        return (resource.namespace, *texts) if self._style.namespaces else texts
 
 
 def aligned(rows: Sequence[Sequence[str]]) -> Iterator[str]:
@@ -212,12 +166,14 @@ def align(row: Sequence[str], widths: Sequence[int]) -> str:
     ).rstrip()
 
 
-def write_objects(resources: Sequence[Resource], output: str, *, single: bool) -> None:
+def write_objects(resources: "Sequence[Resource]", output: str, *, single: bool) -> None:
     """Write objects as JSON, YAML, names or by a template; `single` writes one, not a List."""
     if output == Format.NAME:
         for resource in resources:
             echo(full_name(resource))
         return
+    from upwell.api.codec import encode  # noqa: PLC0415 - loads the models
+
     write_documents([encode(resource) for resource in resources], output, single=single)
 
 

@@ -16,8 +16,6 @@ from upwell.cli.core.kept_options import keep_option, kept
 from upwell.cli.core.names import parse_kinds, parse_named
 from upwell.cli.core.output import (
     Format,
-    Table,
-    TableStyle,
     align,
     aligned,
     column_widths,
@@ -30,6 +28,7 @@ from upwell.cli.core.output import (
 from upwell.cli.core.selection import selection_options, selector_of
 from upwell.cli.core.terminal import echo
 from upwell.cli.core.waiting import listed, watching
+from upwell.cli.objects.tables import Table, TableStyle
 from upwell.formats.printing.custom_columns import in_order
 from upwell.formats.printing.errors import PrintingError
 from upwell.machine import clock
