@@ -47,6 +47,7 @@ _TYPES: Mapping[str, tuple[str, Severity]] = {
     "PromotionFailed": ("promotion.failed", _ERROR),
     "PromotionRejected": ("promotion.rejected", _WARNING),
     "PromotionSuperseded": ("promotion.superseded", _INFO),
+    "BaseChanged": ("base.changed", _WARNING),
     "BaseQuarantined": ("base.quarantined", _ERROR),
     "Frozen": ("freeze.begun", _WARNING),
     "WorkloadDegraded": ("workload.degraded", _ERROR),

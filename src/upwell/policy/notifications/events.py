@@ -18,7 +18,7 @@ from upwell.api.pipeline import Freeze, Pipeline, Quarantine
 from upwell.api.promotion import APPROVED, Promotion, PromotionPhase, Release, ReleasePhase
 from upwell.api.route import Route
 from upwell.policy.builds.failures import waits_for_retry, without_next_attempt
-from upwell.policy.builds.triggers import digest_of
+from upwell.policy.builds.triggers import BASE_CHANGED, CURRENT, digest_of
 from upwell.policy.health.builds import outcome_of
 from upwell.policy.health.fault import FaultEvent
 from upwell.policy.health.judgement import faults_of
@@ -64,14 +64,14 @@ class EventRecord:
 def events_of(resource: Resource) -> Iterator[EventRecord]:
     """Yield all that the object tells, in no order."""
     match resource:
-        case Build():
-            yield from _of_build(resource)
+        case Build() | BuildConfig():
+            yield from _of_build(resource) if isinstance(resource, Build) else _of_base(resource)
             yield from _of_faults(resource)
         case ImageStream():
             yield from _of_stream(resource)
         case Job():
             yield from _of_conditions(resource.status.conditions, {"Complete": "", "Failed": "!"})
-        case BuildConfig() | Pipeline() | Service() | Route() | Ingress() | ResourceQuota():
+        case Pipeline() | Service() | Route() | Ingress() | ResourceQuota():
             yield from _of_faults(resource)
         case ImagePolicyResource():
             yield from _of_image_policy(resource)
@@ -115,9 +115,18 @@ def _of_build(build: Build) -> Iterator[EventRecord]:
     good = status.phase is BuildPhase.COMPLETE
     why = ": ".join(part for part in (status.reason, status.message) if part and not good)
     message = outcome_of(build) if why else f"build {build.name} {status.phase.value.lower()}"
+    if good and status.rebase is not None and status.rebase.rebased:
+        message += ": rebased"
     reason = f"Build{'Completed' if good else status.phase.value}"
     bad = not good and status.phase is not BuildPhase.CANCELLED
     yield EventRecord(reason, message, status.completion_timestamp, bad, details=about)
+
+
+def _of_base(config: BuildConfig) -> Iterator[EventRecord]:
+    """Yield that a base has changed on which nothing is built by itself."""
+    current = find(config.status.conditions, CURRENT)
+    if current is not None and current.reason == BASE_CHANGED and current.last_transition_time:
+        yield EventRecord(BASE_CHANGED, current.message, current.last_transition_time)
 
 
 def _of_stream(stream: ImageStream) -> Iterator[EventRecord]:

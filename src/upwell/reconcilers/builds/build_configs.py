@@ -36,6 +36,7 @@ from upwell.policy.builds.new_build import (
 )
 from upwell.policy.builds.run_policy import beyond_history, newest, number_of, queued_for_images
 from upwell.policy.builds.triggers import (
+    BASE_CHANGED,
     CURRENT,
     Decision,
     FollowedTag,
@@ -173,7 +174,7 @@ class BuildConfigs:
             case StartBuild():
                 return
         answer = answer_of(config, context.on_base_change)
-        conditions = config.status.conditions
+        conditions = _without_older_base(config.status.conditions, condition)
         degraded = build_degradation(last, find(conditions, DEGRADED))
         found_now = [condition, _readiness(context, config, images)]
         for found in (*found_now, *([degraded] if degraded is not None else [])):
@@ -237,6 +238,15 @@ def build_config_controller(
     )
     reconciler = BuildConfigs(index, clock=clock)
     return Controller("build-configs", reconciler, index.cache, watches, workers=workers)
+
+
+def _without_older_base(conditions: Sequence[Condition], found: Condition) -> tuple[Condition, ...]:
+    """Return conditions without news of a base before: each change is told, with its own time."""
+    return tuple(
+        one
+        for one in conditions
+        if not (one.reason == found.reason == BASE_CHANGED and one.message != found.message)
+    )
 
 
 def _has_ended(build: Build) -> bool:

@@ -32,6 +32,7 @@ from upwell.api.pipeline import Quarantine, QuarantineSpec
 from upwell.api.values.base_changes import ON_BASE_CHANGE_ANNOTATION, OnBaseChange
 from upwell.oci import Digest
 from upwell.policy.builds.triggers import CONFIG_CHANGE, IMAGE_CHANGE
+from upwell.policy.notifications.events import events_of
 from upwell.reconcilers.builds.build_configs import BuildConfigs
 from upwell.store.interface import ConflictError
 
@@ -630,6 +631,15 @@ async def test_a_new_base_that_is_only_notified_of_builds_nothing(setup: BuildNa
     assert (condition.status, condition.reason) == ("False", "BaseChanged")
     assert str(Digest.of(b"new")) in condition.message
     assert "upwell start-build app -n shop" in condition.message
+    # Each further base is told by itself, with its time; and each once.
+    events = events_of(await setup.get("app"))
+    assert [e.message for e in events if e.reason == "BaseChanged"] == [condition.message]
+    setup.clock.advance(60)
+    await setup.stream("base", "newer")
+    await setup.reconcile("app", "app")
+    later = await setup.current("app")
+    assert str(Digest.of(b"newer")) in later.message
+    assert later.last_transition_time != condition.last_transition_time
     asked = await setup.actions.instantiate(NAMESPACE, "app", BuildRequest())
     assert asked.name == "app-2"
     await setup.end("app-2")
