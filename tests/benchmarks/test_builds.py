@@ -228,8 +228,10 @@ def podman_service(folder: Path) -> Iterator[int | None]:
         stderr=subprocess.DEVNULL,
     ) as process:
         try:
+            deadline = time.monotonic() + LIMIT_SECONDS
             while not (folder / "podman.sock").exists():
                 assert process.poll() is None, "Podman's service has ended"
+                assert time.monotonic() < deadline, "Podman's service does not listen"
                 time.sleep(0.1)
             yield process.pid
         finally:

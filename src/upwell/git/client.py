@@ -108,7 +108,8 @@ class GitClient:
         ):
             await asyncio.to_thread(mirror.mkdir, mode=0o700, parents=True, exist_ok=True)
             in_mirror = replace(run, git=replace(git, tree=mirror))
-            await in_mirror("init", "--quiet", "--bare", ".")
+            if not await asyncio.to_thread((mirror / "FETCH_HEAD").exists):  # it is a repository
+                await in_mirror("init", "--quiet", "--bare", ".")
             outcome = await in_mirror(*shallow, "--", git.source.uri, f"+{ref}:{kept}")
             if outcome.code == 0:
                 # Copied, not shared: the mirror may go while the build still reads its history.

@@ -122,12 +122,14 @@ TINY = App("tiny", _write_tiny_source, _write_busybox, (), f"ENV PATH=/bin\n{_BU
 PYTHON = App(
     "python", _write_python_source, _write_python_builder, ("python3", "python3-pip"), _PYTHON_BASE
 )
-EXPRESS = App("express", _node_source(_EXPRESS, 60), _write_node_builder, ("nodejs",), _NODE_BASE)
+_NODE = ("nodejs", "tar")
+"""The builder of applications of Node.js: s2i hands the source in by tar."""
+EXPRESS = App("express", _node_source(_EXPRESS, 60), _write_node_builder, _NODE, _NODE_BASE)
 LARGE_NODE = App(
     "node-500",
     _node_source({**_EXPRESS, **_TOOLS}, 500),
     _write_node_builder,
-    ("nodejs",),
+    _NODE,
     _NODE_BASE,
 )
 

@@ -13,10 +13,9 @@ from upwell.api.meta import ObjectKey
 from upwell.oci import Digest
 from upwell.policy.images.outcome import IMPORT_SUCCESS
 
-FIRST_PAUSE = timedelta(seconds=0.2)
-MAX_LOOKS = 6
-"""The last one comes about six seconds after the first."""
-MAX_FAILED_LOOKS = 3
+PAUSES = tuple(timedelta(milliseconds=one) for one in (15, 45, 140, 400, 1200, 3600))
+"""Between the looks for a digest that upstream does not show yet: most need one or two more."""
+FAILED_PAUSES = tuple(timedelta(milliseconds=one) for one in (100, 500))
 """The same where upstream answers an error: few, as each makes the import's own retries rarer."""
 
 
@@ -67,9 +66,9 @@ class ImportHints:
                 continue
             seen = state.upstream_digest == str(hint.digest)
             failed = find(history.conditions, IMPORT_SUCCESS) is not None
-            most = MAX_FAILED_LOOKS if failed else MAX_LOOKS
-            if not seen and hint.looks + 1 < most:
-                due = now + FIRST_PAUSE * 2**hint.looks
+            pauses = FAILED_PAUSES if failed else PAUSES
+            if not seen and hint.looks < len(pauses):
+                due = now + pauses[hint.looks]
                 self.put_back(stream.key, {tag: replace(hint, due=due, looks=hint.looks + 1)})
 
     def next_due(self, stream: ObjectKey) -> datetime | None:

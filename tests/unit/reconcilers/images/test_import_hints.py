@@ -7,7 +7,7 @@ import pytest
 from upwell.api.image import ImageStream, ImageStreamStatus, ImportState, NamedTagEventList
 from upwell.api.meta import Condition, ObjectKey, ObjectMeta
 from upwell.oci import Digest
-from upwell.reconcilers.images.hints import MAX_FAILED_LOOKS, MAX_LOOKS, Hint, ImportHints
+from upwell.reconcilers.images.hints import Hint, ImportHints
 
 NOW = datetime(2026, 1, 1, tzinfo=UTC)
 OLD, NEW = Digest.of(b"old"), Digest.of(b"new")
@@ -25,13 +25,15 @@ KEY: ObjectKey = stream(OLD).key
 
 
 @pytest.mark.parametrize(
-    ("answered", "looks"),
+    ("answered", "expected"),
     [
-        pytest.param(stream(OLD), MAX_LOOKS, id="the old image"),
-        pytest.param(stream(OLD, FAILED), MAX_FAILED_LOOKS, id="an error"),
+        pytest.param(stream(OLD), [0.015, 0.045, 0.14, 0.4, 1.2, 3.6], id="the old image"),
+        pytest.param(stream(OLD, FAILED), [0.1, 0.5], id="an error"),
     ],
 )
-def test_upstream_is_asked_again_with_growing_pauses(answered: ImageStream, looks: int) -> None:
+def test_upstream_is_asked_again_with_growing_pauses(
+    answered: ImageStream, expected: list[float]
+) -> None:
     hints = ImportHints()
     hints.add(KEY, "11", Hint(NOW, NEW))
     now, pauses = NOW, []
@@ -43,7 +45,7 @@ def test_upstream_is_asked_again_with_growing_pauses(answered: ImageStream, look
         assert hints.take(KEY, now) == {}
         pauses.append((due - now).total_seconds())
         now = due
-    assert pauses == pytest.approx([0.2 * 2**n for n in range(looks - 1)])
+    assert pauses == pytest.approx(expected)
 
 
 @pytest.mark.parametrize(
