@@ -8,6 +8,7 @@ from upwell.actions.notifications import SubscriptionActions
 from upwell.actions.promotion import PromotionActions
 from upwell.actions.pruning import PruningActions
 from upwell.actions.rollouts import RolloutActions
+from upwell.actions.waves import WaveActions
 
 
 @dataclass(frozen=True, slots=True)
@@ -23,3 +24,5 @@ class Actions:
     """None: no events are sent to others."""
     pruning: PruningActions | None = None
     """None: nothing is pruned."""
+    waves: WaveActions | None = None
+    """None: changes of images are not recorded."""

@@ -7,20 +7,21 @@ from upwell.actions.notifications import SubscriptionActions
 from upwell.actions.promotion import PromotionActions
 from upwell.actions.pruning import PruningActions
 from upwell.actions.rollouts import RolloutActions
+from upwell.actions.waves import WaveActions
 from upwell.app.adapters import Adapters
 from upwell.machine.clock import now
-from upwell.reconcilers.builds.index import BuildIndex
 from upwell.reconcilers.images.image_streams import ImageStreams
 from upwell.reconcilers.images.pull_secrets import PullSecrets
 from upwell.reconcilers.pruning import LeftoverSweep, Pruning
 from upwell.reconcilers.signatures.policies import ImagePolicies
+from upwell.reconcilers.waves.index import WaveIndex
 from upwell.store.interface import Store
 
 
 def actions(
     adapters: Adapters,
     clients: Store,
-    index: BuildIndex,
+    index: WaveIndex,
     streams: ImageStreams,
     secrets: PullSecrets,
     pruning: tuple[Pruning, LeftoverSweep],
@@ -28,9 +29,11 @@ def actions(
 ) -> Actions:
     """Return the actions; what they create in the name of clients is counted by `clients`."""
     store = adapters.store
+    builds, rollouts = BuildActions(index.builds), RolloutActions(store, now)
     return Actions(
-        builds=BuildActions(index),
-        rollouts=RolloutActions(store, now),
+        builds=builds,
+        rollouts=rollouts,
+        waves=WaveActions(index, builds, rollouts, now),
         promotions=PromotionActions(clients, now),
         images=ImageActions(clients, adapters.internal, streams, adapters.inventory, now),
         examiner=ImageExaminer(store, adapters.registries, secrets, now, policies),

@@ -117,9 +117,8 @@ def wire(adapters: Adapters) -> Wired:
     findings = DeferredPasses(FindingRecorder(store, now))
     policies = image_policies(adapters, secrets, beside, findings)
     streams = _streams(adapters, secrets, policies)
-    isolation = adapters.settings.build_isolation
-    builds = BuildIndex(adapters.cache, isolation.on_base_change)
-    workloads = WorkloadIndex(adapters.cache)
+    builds, workloads = _build_index(adapters), WorkloadIndex(adapters.cache)
+    waves = WaveIndex(builds)
     limits = _limits(adapters.settings.quota)
     clients = LimitedStore(store, limits, cache=adapters.cache)
     stores = _stores(adapters)
@@ -138,7 +137,7 @@ def wire(adapters: Adapters) -> Wired:
     deps = ServerDependencies(
         store=clients,
         build_logs=adapters.logs,
-        actions=actions(adapters, clients, builds, streams, secrets, (pruning, sweep), policies),
+        actions=actions(adapters, clients, waves, streams, secrets, (pruning, sweep), policies),
         clock=now,
         shutdown=asyncio.Event(),
         version=__version__,
@@ -189,7 +188,7 @@ def wire(adapters: Adapters) -> Wired:
             adapters.cache, measures(adapters.internal, rooms, adapters.inputs), now
         ),
         claim_controller(adapters.cache),
-        wave_controller(WaveIndex(builds), now, elapsed, adapters.settings.waves.rules),
+        wave_controller(waves, now, elapsed, adapters.settings.waves.rules),
         component_controller(adapters.components, adapters.cache, __version__, now),
         *(trace_controller(traces, adapters.cache) for traces in adapters.traces),
         *adapters.subscriptions.controllers,
@@ -236,6 +235,12 @@ def _limits(quota: QuotaSettings) -> ServerLimits:
         watches_per_namespace=quota.watches_per_namespace,
         namespace_quota=quota.of_namespaces,
     )
+
+
+def _build_index(adapters: Adapters) -> BuildIndex:
+    settings = adapters.settings
+    on_base_change = settings.build_isolation.on_base_change
+    return BuildIndex(adapters.cache, on_base_change, settings.waves.rules.approvals)
 
 
 def _hosts(settings: ServerSettings) -> HostNames:

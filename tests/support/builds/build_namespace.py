@@ -20,6 +20,7 @@ from upwell.api.values.base_changes import OnBaseChange
 from upwell.controller import Controller, ObjectCache
 from upwell.oci import Digest
 from upwell.policy.images.streams import record_image
+from upwell.policy.waves.approval import NO_APPROVALS, ApprovalRules
 from upwell.reconcilers.builds.build_configs import BuildConfigs, build_config_controller
 from upwell.reconcilers.builds.index import BuildIndex
 from upwell.store.interface import NotFoundError
@@ -41,11 +42,11 @@ def pull_spec(stream: str, mark: str) -> str:
 class BuildNamespace:
     """A namespace of streams, BuildConfigs and builds that end when a test says so."""
 
-    def __init__(self) -> None:
+    def __init__(self, approvals: ApprovalRules = NO_APPROVALS) -> None:
         self.clock = MemoryClock()
         self.store = MemoryStore(self.clock)
         self.cache = ObjectCache(self.store)
-        self.index = BuildIndex(self.cache)
+        self.index = BuildIndex(self.cache, approvals=approvals)
         self.configs = BuildConfigs(self.index, clock=self.clock)
         self.actions = BuildActions(self.index)
 

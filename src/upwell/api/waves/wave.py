@@ -64,6 +64,13 @@ class StreamApproval(WaveDecision):
     stream: str
 
 
+class WaveCancellation(WaveDecision):
+    """Cancellation of what has not begun."""
+
+    running: bool = False
+    """Builds that had begun are cancelled too."""
+
+
 class WaveRetry(WaveDecision):
     """Builds and rollouts that had failed and were begun again."""
 
@@ -188,7 +195,7 @@ class WaveStatus(Model):
     """The approval of a Wave that needs one."""
     stream_approvals: tuple[StreamApproval, ...] = ()
     """Approvals for streams whose owners have asked for them."""
-    cancelled: WaveDecision | None = None
+    cancelled: WaveCancellation | None = None
     lifted: Time | None = None
     """Time from which a cancelled Wave keeps nothing back: its image has changed again."""
     retries: tuple[WaveRetry, ...] = ()

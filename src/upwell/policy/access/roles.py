@@ -235,6 +235,8 @@ RULES: Mapping[Role, tuple[Rule, ...]] = {
         *_VIEW,
         _rule(_WRITE, "pipelines releases promotions freezes quarantines subscriptions"),
         _rule(frozenset({"update", "patch"}), "waves"),
+        _rule(_ACT, "waves", "approve cancel retry"),
+        _rule(_ACT, "imagestreams", "approve"),
         _rule(_ACT, "subscriptions", "test replay deadletters"),
         _rule(
             _ACT,
@@ -250,11 +252,16 @@ RULES: Mapping[Role, tuple[Rule, ...]] = {
         _rule(_ACT, "pipelines releases", "evidence promote verify"),
     ),
     Role.PIPELINE_EDITOR: (*_VIEW, _rule(_WRITE, "pipelines"), _USE_SECRETS),
-    Role.APPROVER: (*_VIEW, _rule(_ACT, "promotions releases", "approve reject")),
+    Role.APPROVER: (
+        *_VIEW,
+        _rule(_ACT, "promotions releases", "approve reject"),
+        _rule(_ACT, "waves imagestreams", "approve"),
+    ),
     Role.OVERRIDER: (
         *_VIEW,
         _rule(_ACT, "releases promotions pipelines", "override restore rollback"),
         _rule(frozenset({"delete"}), "freezes quarantines"),
+        _rule(_ACT, "waves", "approve override"),
     ),
     Role.AUTH_DELEGATOR: (Rule(frozenset({"create"}), REVIEWS_OF_OTHERS),),
     Role.ADMIN: (Rule(_ALL, _ALL, _ALL),),

@@ -1,9 +1,20 @@
 """Approval of changes: which of them need one, and what waits until it is given."""
 
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from fnmatch import fnmatchcase
 
-from upwell.api.waves.wave import WaveApproval
+from upwell.api.build import BuildConfig
+from upwell.api.conditions import find
+from upwell.api.image import ImageStream
+from upwell.api.waves.wave import APPROVAL_ANNOTATION, Wave, WaveApproval
+from upwell.policy.builds.triggers import CURRENT, ImageBar
+from upwell.policy.images.streams import StreamTag
+from upwell.policy.waves.changes import ImageMove, present_moves
+from upwell.policy.waves.gate import WAITS_FOR_APPROVAL
+
+type WavesOf = Callable[[str], Iterable[Wave]]
+"""Returns the Waves of an image."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -19,6 +30,100 @@ class ApprovalRules:
         manual = self.all_images or any(fnmatchcase(image, one) for one in self.patterns)
         return WaveApproval.MANUAL if manual else WaveApproval.AUTO
 
+    @property
+    def are_none(self) -> bool:
+        """Return True if no change needs an approval."""
+        return not self.all_images and not self.patterns
+
 
 NO_APPROVALS = ApprovalRules()
 """Rules by which no change needs an approval."""
+
+
+@dataclass(frozen=True, slots=True)
+class WaitingChange:
+    """A change that a tag has imported, and that nothing is built on yet by way of its stream."""
+
+    tag: StreamTag
+    move: ImageMove
+    wave: Wave | None
+    """None: it is being made."""
+
+    @property
+    def digests(self) -> frozenset[str]:
+        """Digests that the tag has: that of the image, and of the one manifest of it."""
+        return frozenset({self.move.digest, self.move.imported})
+
+    @property
+    def text(self) -> str:
+        """Reason of the wait, and the next step."""
+        if self.wave is None:
+            return "its change waits for approval; its Wave is being made"
+        where = f"ImageStream {self.tag.namespace}/{self.tag.stream}"
+        given = f"--stream {self.tag.stream} -n {self.tag.namespace}"
+        return (
+            f"its change waits for approval, for which {where} asks;"
+            f" `upwell wave approve {self.wave.name} {given}` gives it"
+        )
+
+    @property
+    def bar(self) -> ImageBar:
+        """Bar of builds on it."""
+        text = f"depends on {self.move.image}: {self.text}"
+        return ImageBar(WAITS_FOR_APPROVAL, text, new_alone=True)
+
+
+def asks_for_approval(stream: ImageStream) -> bool:
+    """Return True if the owner of a stream approves its changes, for what is built by it."""
+    return stream.annotations.get(APPROVAL_ANNOTATION) == WaveApproval.MANUAL
+
+
+def waiting_changes(
+    stream: ImageStream, waves_of: WavesOf, rules: ApprovalRules
+) -> Iterator[WaitingChange]:
+    """Yield the changes of a stream's tags that wait for an approval which their Wave tells not of.
+
+    The Wave is not made yet, or the stream's own owner is asked. A Wave that waits says so itself.
+    """
+    asks = asks_for_approval(stream)
+    if not asks and rules.are_none:
+        return
+    for tag, move in present_moves(stream):
+        if not asks and rules.of(move.image) is WaveApproval.AUTO:
+            continue
+        wave = move.covered_by(waves_of(move.image))
+        if wave is None or (asks and not _is_approved(stream, wave)):
+            name = StreamTag(stream.namespace, stream.name, tag.name)
+            yield WaitingChange(name, move, wave)
+
+
+def waits_for_approval(config: BuildConfig) -> bool:
+    """Return True if a BuildConfig waits for the approval of a change."""
+    condition = find(config.status.conditions, CURRENT)
+    return condition is not None and condition.reason == WAITS_FOR_APPROVAL
+
+
+def approved_as(wave: Wave, earlier: Wave) -> Wave:
+    """Return a Wave with the approvals of an earlier one of the same change."""
+    given = {
+        "approval": earlier.status.approval,
+        "stream_approvals": earlier.status.stream_approvals,
+    }
+    return wave.with_status(wave.status.model_copy(update=given))
+
+
+def waiting_digests(
+    streams: Iterable[ImageStream], waves_of: WavesOf, rules: ApprovalRules
+) -> Mapping[str, ImageBar]:
+    """Return what bars the digests of waiting changes."""
+    return {
+        digest: one.bar
+        for stream in streams
+        for one in waiting_changes(stream, waves_of, rules)
+        for digest in one.digests
+    }
+
+
+def _is_approved(stream: ImageStream, wave: Wave) -> bool:
+    given = {(one.namespace, one.stream) for one in wave.status.stream_approvals}
+    return (stream.namespace, stream.name) in given

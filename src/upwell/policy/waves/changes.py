@@ -26,6 +26,8 @@ class ImageMove:
     previous: str
     changed: datetime
     """Time of the import."""
+    imported: str = ""
+    """Digest that the tag has: that one, or of one manifest of it."""
     asked_by: str = ""
     """Person who had it imported by hand; empty: it was found by the schedule."""
 
@@ -78,10 +80,8 @@ def present_moves(stream: ImageStream) -> Iterator[tuple[TagReference, ImageMove
             with suppress(InvalidReferenceError):
                 image = str(Reference.parse(tag.imports or ""))
                 person = author_person_of(stream) if new.generation != old.generation else ""
-                yield (
-                    tag,
-                    ImageMove(image, state.upstream_digest, old.image, new.created, person),
-                )
+                digest = state.upstream_digest
+                yield tag, ImageMove(image, digest, old.image, new.created, new.image, person)
 
 
 def new_moves(

@@ -12,6 +12,7 @@ from heapq import heappop, heappush
 from upwell.api.build import Build
 from upwell.api.meta import ObjectKey
 from upwell.api.pipeline import Freeze, Quarantine
+from upwell.api.waves.wave import Wave
 from upwell.policy.builds.backlog import lengths_of, median_of
 from upwell.policy.explain.freshness import Snapshot
 from upwell.policy.explain.graph import Node
@@ -80,13 +81,14 @@ def impact_and_estimate(
     *,
     freezes: Iterable[Freeze],
     quarantines: Iterable[Quarantine],
+    waves: Iterable[Wave] = (),
     at_once: int | None = None,
 ) -> tuple[Impact, Estimate]:
     """Return what the change reaches, and how long that takes.
 
     Without `at_once`, as many builds run at a time as ever did.
     """
-    impact = impact_of(snapshot, change, now, freezes=freezes, quarantines=quarantines)
+    impact = impact_of(snapshot, change, now, freezes=freezes, quarantines=quarantines, waves=waves)
     at_once = at_once or builds_at_once(snapshot.every_build())
     return impact, estimate(impact, snapshot, now, at_once=at_once)
 

@@ -1,42 +1,52 @@
 """Gate of a Wave: what keeps builds on its image from beginning, and who opens it."""
 
-from upwell.api.waves.wave import ENDED_WAVES, Wave, WaveApproval, WaveDecision, WavePhase
+from dataclasses import dataclass
+
+from upwell.api.waves.wave import ENDED_WAVES, Wave, WaveApproval, WavePhase
 from upwell.policy.builds.triggers import ImageBar
 
 WAITS_FOR_APPROVAL = "WaveApproval"
 """Reason of what waits until a change of an image is approved."""
 
 
-def bar_of_wave(wave: Wave) -> ImageBar | None:
-    """Return what keeps builds from beginning on the image of a Wave; None: nothing does.
+@dataclass(frozen=True, slots=True)
+class ClosedGate:
+    """Reason why no build begins on the image of a Wave, and the next step."""
 
-    What has the image already is built on it further, unless the Wave is paused.
-    """
-    image, name, status = wave.spec.image, wave.name, wave.status
+    reason: str
+    text: str
+    new_alone: bool = True
+    """What stands on the image already is built on it further."""
+
+
+def closed_gate(wave: Wave) -> ClosedGate | None:
+    """Return what keeps builds from beginning on the image of a Wave; None: nothing does."""
+    name, status = wave.name, wave.status
     if keeps_cancelled(wave):
-        return ImageBar(
-            "WaveCancelled",
-            f"depends on {image}, whose Wave {name} is cancelled{_why(status.cancelled)}; its next"
-            " image is built on, and `upwell start-build` builds on this one",
-            new_alone=True,
+        why = _why(status.cancelled.reason if status.cancelled is not None else "")
+        text = (
+            f"is cancelled{why}: what has not begun waits for the next image;"
+            " `upwell start-build` builds on this one"
         )
+        return ClosedGate("WaveCancelled", f"Wave {name} {text}")
     if status.phase in ENDED_WAVES:
         return None
     if wave.spec.paused:
-        why = f" ({wave.spec.reason})" if wave.spec.reason else ""
-        return ImageBar(
-            "WavePaused",
-            f"depends on {image}, whose Wave {name} is paused{why};"
-            f" `upwell wave resume {name}` goes on",
-        )
+        text = f"is paused{_why(wave.spec.reason)}; `upwell wave resume {name}` goes on"
+        return ClosedGate("WavePaused", f"Wave {name} {text}", new_alone=False)
     if needs_approval(wave):
-        return ImageBar(
-            WAITS_FOR_APPROVAL,
-            f"depends on {image}, whose Wave {name} waits for approval;"
-            f" `upwell wave approve {name}` gives it",
-            new_alone=True,
-        )
+        text = f"waits for approval; `upwell wave approve {name}` gives it"
+        return ClosedGate(WAITS_FOR_APPROVAL, f"Wave {name} {text}")
     return None
+
+
+def bar_of_wave(wave: Wave) -> ImageBar | None:
+    """Return the bar of builds on the image of a Wave."""
+    closed = closed_gate(wave)
+    if closed is None:
+        return None
+    message = f"depends on {wave.spec.image}, whose {closed.text}"
+    return ImageBar(closed.reason, message, closed.new_alone)
 
 
 def needs_approval(wave: Wave) -> bool:
@@ -54,5 +64,5 @@ def keeps_cancelled(wave: Wave) -> bool:
     )
 
 
-def _why(decision: WaveDecision | None) -> str:
-    return f" ({decision.reason})" if decision is not None and decision.reason else ""
+def _why(reason: str) -> str:
+    return f" ({reason})" if reason else ""

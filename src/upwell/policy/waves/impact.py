@@ -9,6 +9,7 @@ from itertools import islice
 
 from upwell.api.meta import ObjectKey
 from upwell.api.pipeline import Freeze, Quarantine
+from upwell.api.waves.wave import Wave
 from upwell.oci import InvalidReferenceError, Reference
 from upwell.policy.builds.base_changes import BaseForecast, forecast
 from upwell.policy.builds.triggers import digest_of
@@ -120,11 +121,17 @@ def impact_of(
     *,
     freezes: Iterable[Freeze] = (),
     quarantines: Iterable[Quarantine] = (),
+    waves: Iterable[Wave] = (),
 ) -> Impact:
-    """Return what the change reaches. Costs as much as what it reaches, not as what there is."""
+    """Return what the change reaches. Costs as much as what it reaches, not as what there is.
+
+    `waves` are those of the image.
+    """
     into = _edges_into(snapshot, change.roots)
     stages = _stages(snapshot, into)
-    obstacles = PlanObstacles(snapshot, change.digest, now, tuple(freezes), tuple(quarantines))
+    obstacles = PlanObstacles(
+        snapshot, change.digest, now, tuple(freezes), tuple(quarantines), tuple(waves)
+    )
     steps: dict[Node, PlannedStep] = {}
     order, rings = _order(into, stages)
     for node in (*order, *rings):

@@ -9,11 +9,13 @@ from upwell.api.conditions import find
 from upwell.api.meta import ObjectKey
 from upwell.api.pipeline import Freeze, Quarantine
 from upwell.api.values.base_changes import OnBaseChange
+from upwell.api.waves.wave import Wave, WaveApproval
 from upwell.policy.builds.base_changes import forecast
 from upwell.policy.builds.new_build import awaited_upload, awaits_upload
 from upwell.policy.explain.freshness import Snapshot
 from upwell.policy.explain.graph import Edge, Node
 from upwell.policy.explain.lineage import StagePlacement
+from upwell.policy.images.repository_tags import effective_tags
 from upwell.policy.images.streams import StreamTag
 from upwell.policy.promotion.windows import bar
 from upwell.policy.rollouts.settings import Workload, is_paused
@@ -25,6 +27,9 @@ from upwell.policy.rollouts.triggers import (
     hold_end,
     hold_text,
 )
+from upwell.policy.waves.approval import NO_APPROVALS, asks_for_approval, waiting_changes
+from upwell.policy.waves.changes import began_at
+from upwell.policy.waves.gate import closed_gate
 
 
 @dataclass(frozen=True, slots=True)
@@ -52,8 +57,11 @@ class PlanObstacles:
         now: datetime,
         freezes: Sequence[Freeze],
         quarantines: Sequence[Quarantine],
+        waves: Sequence[Wave],
     ) -> None:
         self._snapshot = snapshot
+        self._digest = digest
+        self._waves = waves
         self._now = now
         self._freezes = freezes
         self._quarantine = next(
@@ -99,6 +107,43 @@ class PlanObstacles:
                 f"Quarantine {found.name} ({found.spec.reason}):"
                 f" `upwell quarantine lift {found.name}` ends it"
             )
+        yield from self._of_waves()
+        for tag in {tag for edge in edges for tag in self._tags_above(edge.source)}:
+            yield from self._of_stream(tag)
+
+    def _of_waves(self) -> Iterator[PlanObstacle]:
+        """Yield what keeps the change back everywhere."""
+        if self._digest:
+            gates = map(closed_gate, (w for w in self._waves if w.spec.digest == self._digest))
+            yield from (PlanObstacle(gate.text) for gate in gates if gate is not None)
+            return
+        newest = max(self._waves, key=began_at, default=None)
+        if newest is not None and newest.spec.approval is WaveApproval.MANUAL:
+            yield PlanObstacle("its Wave will wait for approval: `upwell wave approve` gives it")
+
+    def _tags_above(self, node: Node) -> Iterator[StreamTag]:
+        """Yield a tag, and those that it takes its image from."""
+        waiting, seen = [node], {node}
+        for one in waiting:  # grows meanwhile
+            if isinstance(one, StreamTag):
+                yield one
+                above = {edge.source for edge in self._snapshot.graph.inputs(one)} - seen
+                waiting += above
+                seen |= above
+
+    def _of_stream(self, tag: StreamTag) -> Iterator[PlanObstacle]:
+        """Yield the approval that the owner of a stream asks for."""
+        stream = self._snapshot.streams.get(tag.stream_name)
+        if stream is None or not asks_for_approval(stream):
+            return
+        if not self._digest:
+            if any(one.name == tag.tag and one.imports for one in effective_tags(stream)):
+                text = f"ImageStream {stream.namespace}/{stream.name} asks for approval of changes"
+                yield PlanObstacle(f"{text}: `upwell wave approve --stream {stream.name}` gives it")
+            return
+        for change in waiting_changes(stream, lambda _: self._waves, NO_APPROVALS):
+            if change.tag == tag and self._digest in change.digests:
+                yield PlanObstacle(change.text)
 
     def _at_stage(self, place: StagePlacement) -> Iterator[PlanObstacle]:
         pipeline, stage = place.pipeline, place.stage

@@ -29,7 +29,7 @@ from upwell.policy.waves.approval import NO_APPROVALS, ApprovalRules
 from upwell.policy.waves.canary import CanaryRules, canary_of
 from upwell.policy.waves.changes import ImageMove, began_at
 from upwell.policy.waves.estimate import Estimate
-from upwell.policy.waves.gate import needs_approval
+from upwell.policy.waves.gate import keeps_cancelled, needs_approval
 from upwell.policy.waves.impact import Impact, PlannedStep, StepAction
 from upwell.policy.waves.stop import stop_in_force, stop_of
 
@@ -84,7 +84,11 @@ def has_moved_on(wave: Wave, impact: Impact, snapshot: Snapshot) -> bool:
 
 def beyond_kept(waves: Iterable[Wave], image: str) -> list[Wave]:
     """Return the oldest Waves of an image that have ended, beyond those that are kept."""
-    ended = [one for one in waves if one.spec.image == image and one.status.phase in ENDED_WAVES]
+    ended = [
+        one
+        for one in waves
+        if one.spec.image == image and one.status.phase in ENDED_WAVES and not keeps_cancelled(one)
+    ]
     return sorted(ended, key=began_at, reverse=True)[_KEPT:]
 
 
@@ -98,10 +102,12 @@ def wave_status(
 ) -> WaveStatus:
     """Return how far a Wave is that nothing has superseded."""
     steps = list(impact.steps.values())
-    failed = {one.node: why for one in steps if (why := _failure(one, snapshot))}
+    failed = failures(impact, snapshot)
     digests = _digests(wave, steps, snapshot)
     canary = canary_of(wave, impact, snapshot, _blocked(steps, failed), rules.canary, now)
-    stop = stop_of(wave, impact, snapshot, digests, rules.stop_share, now)
+    stop = wave.status.stop
+    if wave.status.cancelled is None:
+        stop = stop_of(wave, impact, snapshot, digests, rules.stop_share, now)
     builds = _count(steps, _BUILDS, failed.keys())
     builds = builds.model_copy(update={"rebased": _rebased(steps, snapshot)})
     workloads = _count(steps, _WORKLOADS, failed.keys())
@@ -111,7 +117,9 @@ def wave_status(
         one.arrives and one.node not in failed and not (waiting and _is_kept_back(one))
         for one in left
     )
-    if left and stop_in_force(wave, stop):
+    if wave.status.cancelled is not None:
+        phase = WavePhase.CANCELLED
+    elif left and stop_in_force(wave, stop):
         phase = WavePhase.STOPPED
     elif wave.spec.paused:  # whoever may delete the last that waits does not end a pause by that
         phase = WavePhase.PAUSED
@@ -129,7 +137,7 @@ def wave_status(
         levels=max((one.level for one in steps), default=0),
         held=tuple(islice(_held(steps, failed), _MOST_HELD)),
         estimated_end=_end(wave, estimate, now) if phase is WavePhase.RUNNING else None,
-        ended=now if phase is WavePhase.COMPLETE else None,
+        ended=wave.status.ended or now if phase in ENDED_WAVES else None,
         digests=digests,
         canary=_ended(canary) if phase is WavePhase.COMPLETE else canary,
         stop=stop,
@@ -140,6 +148,10 @@ def wave_status(
 
 def superseded_status(wave: Wave, now: datetime) -> WaveStatus:
     """Return the status of a Wave whose image has changed again."""
+    cancelled = wave.status.cancelled
+    if cancelled is not None:
+        message = f"cancelled by {cancelled.by}; {wave.spec.image} has changed again since"
+        return wave.status.model_copy(update={"lifted": now, "message": message, "held": ()})
     return wave.status.model_copy(
         update={
             "phase": WavePhase.SUPERSEDED,
@@ -149,6 +161,12 @@ def superseded_status(wave: Wave, now: datetime) -> WaveStatus:
             "ended": now,
         }
     )
+
+
+def failures(impact: Impact, snapshot: Snapshot) -> dict[Node, str]:
+    """Return the steps whose last try has failed, and how."""
+    steps = impact.steps.values()
+    return {one.node: why for one in steps if (why := _failure(one, snapshot))}
 
 
 def _failure(step: PlannedStep, snapshot: Snapshot) -> str:
@@ -260,6 +278,10 @@ def _message(
         f"{builds.done} of {builds.total} builds{rebased} and {workloads.done} of {workloads.total}"
         " workloads have it"
     )
+    cancelled = wave.status.cancelled
+    if cancelled is not None:
+        why = f": {cancelled.reason}" if cancelled.reason else ""
+        return f"{text}; cancelled by {cancelled.by}{why}"
     if canary is not None and canary.state is not CanaryState.PASSED:
         text += f"; {canary.healthy} of {len(canary.workloads)} that go first are healthy"
     if (held := stop_in_force(wave, stop)) is not None:

@@ -5,7 +5,7 @@ after the rest: a build that is seen to have ended is seen with its result. A Bu
 seen yet holds its name in the store, so that nobody starts it twice.
 """
 
-from collections.abc import Collection, Iterable, Iterator
+from collections.abc import Collection, Iterable, Iterator, Mapping
 from contextlib import suppress
 from dataclasses import dataclass
 from functools import partial
@@ -37,6 +37,7 @@ from upwell.policy.images.names import (
 from upwell.policy.images.streams import StreamName, StreamTag
 from upwell.policy.promotion.quarantine import held_by
 from upwell.policy.rollouts.settings import WORKLOADS
+from upwell.policy.waves.approval import NO_APPROVALS, ApprovalRules, waiting_digests
 from upwell.policy.waves.gate import bar_of_wave
 from upwell.reconcilers.builds.context import BuildContext, config_of
 from upwell.store.interface import NotFoundError
@@ -54,11 +55,16 @@ class BuildIndex:
     """Shared by all that reconciles builds; each call costs as much as what it returns."""
 
     def __init__(
-        self, cache: ObjectCache, on_base_change: OnBaseChange = OnBaseChange.REBUILD
+        self,
+        cache: ObjectCache,
+        on_base_change: OnBaseChange = OnBaseChange.REBUILD,
+        approvals: ApprovalRules = NO_APPROVALS,
     ) -> None:
         """`on_base_change` is the answer of BuildConfigs that have none of their own."""
         self.cache = cache
         self._on_base_change = on_base_change
+        self._approvals = approvals
+        self._waves = cache.index(Wave, lambda wave: (wave.spec.image,))
         self.graph = LiveGraph()
         """Graph of what stands on what; it follows each change."""
         for kind in (ImageStream, BuildConfig, Pipeline, *WORKLOADS):
@@ -94,16 +100,22 @@ class BuildIndex:
             names |= {name for name in named if isinstance(name, StreamName)}
             followed = followed_tags(found, self.graph.names, newest(builds[key]))
             names |= {tag.stream_name for tag in followed}
+        streams = await self._read(names)
+        waiting = waiting_digests(streams.values(), self.waves_of, self._approvals)
         return BuildContext(
             Graph((config,), edges),
-            await self._read(names),
+            streams,
             configs,
             builds,
             self.graph.names,
             _BuildNames(self.cache, config.namespace),
-            self._bar_of,
+            partial(self._bar_of, waiting),
             self._on_base_change,
         )
+
+    def waves_of(self, image: str) -> Collection[Wave]:
+        """Return the Waves of an image."""
+        return self._waves.get(image)
 
     def builds(self, config: ObjectKey) -> Collection[Build]:
         """Return the builds of a BuildConfig."""
@@ -150,6 +162,12 @@ class BuildIndex:
     def _below(self, config: ObjectKey) -> Iterator[ObjectKey]:
         return standing_on(config, self.graph.outputs)
 
+    def tags_above(self, config: ObjectKey) -> Iterator[StreamTag]:
+        """Yield every tag on a way to `config`."""
+        for edge in self._above(config):
+            if isinstance(edge.source, StreamTag):
+                yield edge.source
+
     def _above(self, config: ObjectKey) -> Iterator[Edge]:
         """Yield every edge on a way to `config`."""
         seen: set[Node] = {config}
@@ -168,11 +186,12 @@ class BuildIndex:
                 found[name] = await self.cache.store.get(ImageStream, name.namespace, name.name)
         return found
 
-    def _bar_of(self, image: str) -> ImageBar | None:
+    def _bar_of(self, waiting: Mapping[str, ImageBar], image: str) -> ImageBar | None:
         if (quarantines := held_by(image, self._quarantines, self.maker)) is not None:
             return _bar_of_quarantine(next(iter(quarantines.values())))
         waves = held_by(image, self._closed, self.maker) or {}
-        return next((bar for one in waves.values() if (bar := bar_of_wave(one))), None)
+        bar = next((bar for one in waves.values() if (bar := bar_of_wave(one))), None)
+        return bar or held_by(image, waiting, self.maker)
 
     def _close(self, before: Wave | None, after: Wave | None) -> None:
         holds = after is not None and bar_of_wave(after) is not None

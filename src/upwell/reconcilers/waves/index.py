@@ -1,7 +1,9 @@
 """Objects that stand on an image, out of the cache: a call costs as much as what it returns."""
 
 import asyncio
-from collections.abc import AsyncIterator, Iterable
+from collections.abc import AsyncIterator, Callable, Iterable
+from dataclasses import dataclass
+from datetime import datetime
 
 from upwell.api.build import Build, BuildConfig
 from upwell.api.image import ImageStream
@@ -13,7 +15,13 @@ from upwell.policy.explain.freshness import Snapshot
 from upwell.policy.explain.graph import Node
 from upwell.policy.images.names import UpstreamImage
 from upwell.policy.images.streams import StreamTag
+from upwell.policy.promotion.quarantine import held_by
 from upwell.policy.rollouts.settings import WORKLOADS
+from upwell.policy.waves.approval import ApprovalRules, waiting_changes
+from upwell.policy.waves.changes import ImageMove, present_moves
+from upwell.policy.waves.estimate import Estimate, impact_and_estimate
+from upwell.policy.waves.gate import keeps_cancelled
+from upwell.policy.waves.impact import Impact, PlannedChange, roots_of
 from upwell.reconcilers.builds.index import BuildIndex
 
 _SLICE = 200
@@ -21,14 +29,22 @@ _SLICE = 200
 _EVERY = ""
 
 
+@dataclass(frozen=True, slots=True)
+class WaveView:
+    """All that a change of an image reaches, as it is now."""
+
+    impact: Impact
+    snapshot: Snapshot
+    estimate: Estimate
+
+
 class WaveIndex:
     """Waves, and what they are about; it may be late without harm, as nothing is decided by it."""
 
     def __init__(self, builds: BuildIndex) -> None:
         self.cache = builds.cache
-        self._builds = builds
+        self.builds = builds
         self._kinds = {kind.KIND.kind: kind for kind in (BuildConfig, *WORKLOADS)}
-        self._waves = self.cache.index(Wave, lambda wave: (wave.spec.image,))
         self._open = self.cache.index(Wave, _while_open)
         self._freezes = self.cache.index(Freeze, lambda _: (_EVERY,))
         self._quarantines = self.cache.index(Quarantine, lambda _: (_EVERY,))
@@ -43,7 +59,7 @@ class WaveIndex:
 
     def waves_of(self, image: str) -> Iterable[Wave]:
         """Return the Waves of an image."""
-        return self._waves.get(image)
+        return self.builds.waves_of(image)
 
     def open(self) -> Iterable[ObjectKey]:
         """Yield the Waves that have not ended."""
@@ -56,6 +72,14 @@ class WaveIndex:
     def quarantines(self) -> Iterable[Quarantine]:
         """Return all Quarantines."""
         return self._quarantines.get(_EVERY)
+
+    def unrecorded(self, config: ObjectKey, rules: ApprovalRules) -> Iterable[ImageMove]:
+        """Yield the changes above a BuildConfig that wait for approval, and have no Wave."""
+        for name in {one.stream_name for one in self.builds.tags_above(config)}:
+            stream = self.cache.get(ImageStream, name.namespace, name.name)
+            for one in waiting_changes(stream, self.waves_of, rules) if stream is not None else ():
+                if one.wave is None:
+                    yield one.move
 
     async def standing_on(self, image: str) -> list[Resource]:
         """Return all objects that a change of an image of a registry reaches, with their builds."""
@@ -74,7 +98,7 @@ class WaveIndex:
         waiting = [start]
         for node in waiting:  # grows meanwhile
             yield node
-            for edge in self._builds.graph.outputs(node):
+            for edge in self.builds.graph.outputs(node):
                 if edge.target not in seen:
                     seen.add(edge.target)
                     waiting.append(edge.target)
@@ -89,12 +113,12 @@ class WaveIndex:
         if found is None:
             return ()
         if isinstance(found, BuildConfig):
-            return (found, *self._builds.builds(node))
+            return (found, *self.builds.builds(node))
         return (found, *self._promoting(found))
 
     def _promoting(self, workload: Resource) -> Iterable[Resource]:
         """Yield the Pipelines that promote into a workload, with their Releases and Promotions."""
-        for key in self._builds.graph.pipelines_in(workload.namespace):
+        for key in self.builds.graph.pipelines_in(workload.namespace):
             yield from self._pipelines.get(key)
             yield from self._releases.get((key.namespace, key.name))
             yield from self._promotions.get((key.namespace, key.name))
@@ -103,9 +127,40 @@ class WaveIndex:
         """Return a snapshot of all that a change of an image reaches."""
         return await asyncio.to_thread(Snapshot, await self.standing_on(image))
 
+    async def look(self, image: str, digest: str, now: datetime) -> WaveView:
+        """Return what a change of an image to a digest reaches, and how long that takes."""
+        snapshot = await self.snapshot(image)
+        freezes, quarantines = self.freezes(), self.quarantines()
+        waves = tuple(self.waves_of(image))
+
+        def work() -> WaveView:
+            change = PlannedChange(roots_of(snapshot, image, ""), digest)
+            impact, expected = impact_and_estimate(
+                snapshot, change, now, freezes=freezes, quarantines=quarantines, waves=waves
+            )
+            return WaveView(impact, snapshot, expected)
+
+        return await asyncio.to_thread(work)
+
+    def stands_on(self, wave: Wave) -> Callable[[str], bool]:
+        """Return a function that tells whether a pull spec is the image of a Wave, or is on it."""
+        digests = {wave.spec.digest, *wave.status.digests}
+        for node in self.builds.graph.outputs(UpstreamImage(wave.spec.image)):
+            if isinstance(node.target, StreamTag):
+                digests |= self._imported(node.target, wave.spec.digest)
+        known = dict.fromkeys(digests, wave)
+        return lambda image: held_by(image, known, self.builds.maker) is not None
+
+    def _imported(self, tag: StreamTag, upstream: str) -> set[str]:
+        """Return the digest that a tag has of an image of upstream: one manifest's, perhaps."""
+        stream = self.cache.get(ImageStream, tag.namespace, tag.stream)
+        moves = present_moves(stream) if stream is not None else ()
+        return {one.imported for _, one in moves if one.digest == upstream}
+
 
 def _while_open(wave: Wave) -> tuple[str, ...]:
-    return () if wave.status.phase in ENDED_WAVES else (_EVERY,)
+    is_open = wave.status.phase not in ENDED_WAVES or keeps_cancelled(wave)
+    return (_EVERY,) if is_open else ()
 
 
 def _pipeline_of(one: Release | Promotion) -> tuple[str, str]:

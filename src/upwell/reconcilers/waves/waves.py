@@ -1,6 +1,5 @@
 """Waves: made when an imported image changes; their statuses say how far the change is."""
 
-import asyncio
 import logging
 from collections.abc import Callable, Iterable
 from contextlib import suppress
@@ -12,13 +11,15 @@ from upwell.api.image import ImageStream
 from upwell.api.meta import ObjectKey, Resource
 from upwell.api.pipeline import Pipeline, Quarantine
 from upwell.api.promotion import Promotion
-from upwell.api.waves.wave import ENDED_WAVES, Wave
+from upwell.api.waves.wave import ENDED_WAVES, Wave, WavePhase
 from upwell.controller import Controller, Result, Watch
 from upwell.policy.explain.freshness import Snapshot
 from upwell.policy.rollouts.settings import WORKLOADS
+from upwell.policy.waves.approval import approved_as, waits_for_approval
 from upwell.policy.waves.changes import ImageMove, new_moves
-from upwell.policy.waves.estimate import Estimate, impact_and_estimate
-from upwell.policy.waves.impact import Impact, PlannedChange, StepAction, roots_of
+from upwell.policy.waves.decisions import builds_to_cancel
+from upwell.policy.waves.gate import keeps_cancelled
+from upwell.policy.waves.impact import StepAction
 from upwell.policy.waves.progress import (
     NO_RULES,
     WaveRules,
@@ -75,6 +76,17 @@ class Waves:
             yield ObjectKey(Wave.KIND.kind, "", name)
         yield from self._index.open()
 
+    def unrecorded(
+        self, before: BuildConfig | None, after: BuildConfig | None
+    ) -> Iterable[ObjectKey]:
+        """Yield the Waves that are missing where a BuildConfig waits for approval of one."""
+        if after is None or not waits_for_approval(after) or after == before:
+            return
+        for move in self._index.unrecorded(after.key, self._rules.approvals):
+            name = next(move.names())
+            self._moves[name] = move
+            yield ObjectKey(Wave.KIND.kind, "", name)
+
     async def reconcile(self, key: ObjectKey) -> Result:
         """Make the Wave if there is something to do, or say how far it is."""
         wait = self._next.get(key.name, 0.0) - self._elapsed()
@@ -90,7 +102,8 @@ class Waves:
         except NotFoundError:
             self._next.pop(key.name, None)
             return Result()
-        if wave.is_deleting or wave.status.phase in ENDED_WAVES:
+        is_over = wave.status.phase in ENDED_WAVES and not keeps_cancelled(wave)
+        if wave.is_deleting or is_over:
             self._next.pop(key.name, None)
             return Result()
         began = self._elapsed()
@@ -105,9 +118,10 @@ class Waves:
 
     async def _make(self, move: ImageMove) -> None:
         known = list(self._index.waves_of(move.image))
-        if any(move.is_of(one) and one.status.phase not in ENDED_WAVES for one in known):
+        covered = move.covered_by(known)
+        if covered is not None and covered.status.phase is not WavePhase.COMPLETE:
             return
-        impact = (await self._look(move.image, move.digest))[0]
+        impact = (await self._index.look(move.image, move.digest, self._clock())).impact
         if not impact.of(StepAction.REBUILD, StepAction.ROLL_OUT, StepAction.PROMOTE):
             return
         for name in move.names():
@@ -117,6 +131,8 @@ class Waves:
                 )
             except AlreadyExistsError:
                 continue  # of the same digest before, or of another image of that name
+            if covered is not None and covered.status.approval is not None:
+                made = await self._store.update_status(approved_as(made, covered))
             await self._index.cache.wait_for(made)
             log.info("wave begins", extra={"wave": name, "image": move.image})
             break
@@ -127,13 +143,16 @@ class Waves:
     async def _tell(self, wave: Wave) -> Wave:
         now = self._clock()
         wave = await self._stop(wave)
-        impact, snapshot, expected = await self._look(wave.spec.image, wave.spec.digest)
-        if has_moved_on(wave, impact, snapshot):
+        view = await self._index.look(wave.spec.image, wave.spec.digest, now)
+        if has_moved_on(wave, view.impact, view.snapshot):
             status = superseded_status(wave, now)
         else:
-            status = wave_status(wave, impact, snapshot, expected, now, self._rules)
+            status = wave_status(wave, view.impact, view.snapshot, view.estimate, now, self._rules)
+        ends = status.phase in ENDED_WAVES and status.phase is not wave.status.phase
         wave = await self._stop(await self._store.update_status(wave.with_status(status)))
-        if status.phase in ENDED_WAVES:
+        if keeps_cancelled(wave):
+            await self._end_builds(wave, view.snapshot)
+        if ends:
             log.info("wave ends", extra={"wave": wave.name, "text": status.message})
         return wave
 
@@ -164,19 +183,18 @@ class Waves:
         status = wave.status.model_copy(update={"stop": stop})
         return await self._store.update_status(wave.with_status(status))
 
-    async def _look(self, image: str, digest: str) -> tuple[Impact, Snapshot, Estimate]:
-        snapshot = await self._index.snapshot(image)
-        freezes, quarantines = self._index.freezes(), self._index.quarantines()
-        now = self._clock()
-
-        def work() -> tuple[Impact, Snapshot, Estimate]:
-            change = PlannedChange(roots_of(snapshot, image, ""), digest)
-            impact, expected = impact_and_estimate(
-                snapshot, change, now, freezes=freezes, quarantines=quarantines
-            )
-            return impact, snapshot, expected
-
-        return await asyncio.to_thread(work)
+    async def _end_builds(self, wave: Wave, snapshot: Snapshot) -> None:
+        """Cancel the builds that would bring the image of a cancelled Wave to a BuildConfig."""
+        is_on = self._index.stands_on(wave)
+        for build in builds_to_cancel(wave, snapshot.every_build(), is_on):
+            try:
+                found = await self._store.get(Build, build.namespace, build.name)
+                for one in builds_to_cancel(wave, (found,), is_on):
+                    status = one.status.model_copy(update={"cancelled": True})
+                    await self._store.update_status(one.with_status(status))
+                    log.info("build cancelled", extra={"key": str(one.key), "wave": wave.name})
+            except NotFoundError:
+                continue
 
 
 def wave_controller(
@@ -199,6 +217,7 @@ def wave_controller(
         (
             Watch(Wave),
             Watch(ImageStream, waves.moved),
+            Watch(BuildConfig, waves.unrecorded),
             *(Watch(kind, open_ones) for kind in watched),
         ),
         workers=1,

@@ -71,6 +71,7 @@ from upwell.server.signin.pages import SignInPages
 from upwell.server.signin.services import SignIn
 from upwell.server.signing import image_signing_keys
 from upwell.server.signing.image_signing_keys import ImageSigningKeys
+from upwell.server.waves import handlers as waves
 from upwell.server.workloads.pod_api import PodApi
 from upwell.server.workloads.replica_sets import replica_sets_of
 from upwell.server.workloads.replication_controllers import (
@@ -338,6 +339,7 @@ class _Api:
         acting = {
             **promotions.parts(),
             **subscriptions.parts(deps.actions.subscriptions, deps.limits),
+            **waves.parts(actions.waves, deps.limits, deps.clock),
         }
         self._never_tried = {*acting, *((plural, "exec") for plural in (*_WORKLOADS, "jobs"))}
         self._parts: Mapping[tuple[str, str], _Handlers] = {

@@ -3,108 +3,23 @@
 from datetime import UTC, datetime
 
 import pytest
-from tests.support.builds.build_namespace import (
-    IMAGE_TRIGGER,
-    NAMESPACE,
-    BuildNamespace,
-    pull_spec,
-)
+from tests.support.builds.build_namespace import IMAGE_TRIGGER, NAMESPACE, pull_spec
+from tests.support.waves.namespace import IMAGE, WavesNamespace
 
 from upwell.api.apps import Deployment
-from upwell.api.build import BuildConfig, BuildOutputStatus, BuildOutputTo, BuildPhase
-from upwell.api.image import ImageStream, ImportState
-from upwell.api.meta import ObjectKey, ObjectMeta
+from upwell.api.build import BuildConfig, BuildPhase
+from upwell.api.image import ImageStream
+from upwell.api.meta import ObjectMeta
 from upwell.api.waves.wave import Wave, WavePhase, WaveSpec
 from upwell.oci import Digest
 from upwell.policy.waves.changes import ImageMove
-from upwell.reconcilers.waves.index import WaveIndex
 from upwell.reconcilers.waves.waves import Waves
-
-IMAGE = "vendor.test/debian:11"
-
-
-class WavesNamespace(BuildNamespace):
-    """A base that a vendor changes, and BuildConfigs that stand on it."""
-
-    def __init__(self) -> None:
-        super().__init__()
-        self.time = 0.0
-        self.wave_index = WaveIndex(self.index)
-        self.waves = Waves(self.wave_index, self.clock, lambda: self.time)
-
-    async def imports(self, mark: str, *, upstream: str = "", pushed: bool = False) -> None:
-        """Let the vendor's image change, and the stream import it.
-
-        `upstream` is the mark of the index that the image is one manifest of.
-        """
-        before = None
-        try:
-            before = await self.store.get(ImageStream, NAMESPACE, "debian")
-        except Exception:  # noqa: BLE001 - there is none yet
-            tag = {
-                "name": "latest",
-                "from": {"kind": "DockerImage", "name": IMAGE},
-                "importPolicy": {"scheduled": True},
-            }
-            metadata = {"name": "debian", "namespace": NAMESPACE}
-            document = {"metadata": metadata, "spec": {"tags": (tag,)}}
-            await self.store.create(ImageStream.model_validate(document))
-        await self.stream("debian", mark)
-        if not pushed:
-            await self.note_import(mark, upstream or mark)
-        await self.wave_index.ready()
-        after = await self.store.get(ImageStream, NAMESPACE, "debian")
-        for key in {*self.waves.moved(before, after)}:
-            await self.look(key)
-
-    async def note_import(self, mark: str, upstream: str) -> None:
-        stream = await self.store.get(ImageStream, NAMESPACE, "debian")
-        state = ImportState(
-            imported_digest=str(Digest.of(mark.encode())),
-            upstream_digest=str(Digest.of(upstream.encode())),
-        )
-        [history] = stream.status.tags
-        told = history.model_copy(update={"import_state": state})
-        status = stream.status.model_copy(update={"tags": (told,)})
-        await self.store.update_status(stream.with_status(status))
-
-    async def look(self, *keys: ObjectKey) -> None:
-        """Reconcile Waves; without keys, all."""
-        found = (await self.store.list(Wave)).items
-        for key in keys or [one.key for one in found]:
-            self.time += 3600
-            await self.waves.reconcile(key)
-
-    async def all(self) -> list[Wave]:
-        """Return the Waves, the oldest first."""
-        await self.look()
-        found = (await self.store.list(Wave)).items
-        return sorted(found, key=lambda one: str(one.metadata.creation_timestamp))
-
-    async def built(self, name: str, mark: str) -> None:
-        """End the newest build of a BuildConfig, with a result."""
-        await self.reconcile(name)
-        newest = (await self.builds(name))[-1]
-        digest = str(Digest.of(mark.encode()))
-        output = BuildOutputStatus(to=BuildOutputTo(image_digest=digest))
-        status = newest.status.model_copy(update={"phase": BuildPhase.COMPLETE, "output": output})
-        await self.store.update_status(newest.with_status(status))
-        await self.stream(name, mark)
-        await self.reconcile(name)
 
 
 @pytest.fixture
 async def setup() -> WavesNamespace:
     """Return `base`, which stands on the vendor's image, and `app`, which stands on `base`."""
-    setup = WavesNamespace()
-    await setup.imports("old")
-    for name in ("base", "app"):
-        await setup.stream(name)
-    await setup.config("base", "debian:latest", [IMAGE_TRIGGER])
-    await setup.config("app", "base:latest", [IMAGE_TRIGGER])
-    await setup.built("base", "base-old")
-    await setup.built("app", "app-old")
-    return setup
+    return await WavesNamespace.standing()
 
 
 async def test_a_first_import_is_no_wave(setup: WavesNamespace) -> None:

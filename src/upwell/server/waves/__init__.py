@@ -1,0 +1,1 @@
+"""Parts of Waves: approvals, cancellations and retries."""

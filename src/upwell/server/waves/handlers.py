@@ -1,0 +1,131 @@
+"""Decisions about Waves: set here with their authors, times and reasons, and in the audit log."""
+
+from collections.abc import Callable, Mapping
+from dataclasses import asdict
+from datetime import datetime
+from typing import Annotated
+
+from pydantic import StringConstraints
+from starlette.requests import Request
+from starlette.responses import JSONResponse, Response
+
+from upwell.actions.waves import WaveActions
+from upwell.api.codec import decode_part
+from upwell.api.meta import Model
+from upwell.api.waves.wave import WaveCancellation, WaveDecision
+from upwell.policy.access.roles import Action
+from upwell.server.auth.caller import caller_of, person_of, require_right
+from upwell.server.auth.request_info import AUDIT_NOTE, AuditNote
+from upwell.server.auth.tokens import ADMIN
+from upwell.server.http.body import decode_object, media_type, read_body
+from upwell.server.http.limits import ServerLimits
+from upwell.server.http.rendering import object_response
+from upwell.server.http.target import RequestTarget
+from upwell.server.objects.objects import Handler
+
+type _Text = Annotated[str, StringConstraints(max_length=2000)]
+type _Required = Annotated[str, StringConstraints(min_length=1, max_length=2000)]
+
+
+class ApproveWaveBody(Model):
+    """POST waves/NAME/approve."""
+
+    reason: _Text = ""
+    override: _Text = ""
+    """Reason to approve what one has had imported oneself; needs the right `override`."""
+
+
+class ApproveChangeBody(Model):
+    """POST imagestreams/NAME/approve: the change of a Wave, for what follows this stream."""
+
+    wave: Annotated[str, StringConstraints(min_length=1, max_length=253)]
+    reason: _Text = ""
+
+
+class CancelWaveBody(Model):
+    """POST waves/NAME/cancel."""
+
+    reason: _Required
+    running: bool = False
+
+
+class RetryWaveBody(Model):
+    """POST waves/NAME/retry."""
+
+    reason: _Text = ""
+
+
+def parts(
+    actions: WaveActions | None, limits: ServerLimits, clock: Callable[[], datetime]
+) -> Mapping[tuple[str, str], Mapping[str, Handler]]:
+    """Return the parts and their handlers, by HTTP method; none where there are no Waves."""
+    if actions is None:
+        return {}
+    handlers = WaveHandlers(actions, limits, clock)
+    return {
+        ("waves", "approve"): {"POST": handlers.approve},
+        ("waves", "cancel"): {"POST": handlers.cancel},
+        ("waves", "retry"): {"POST": handlers.retry},
+        ("imagestreams", "approve"): {"POST": handlers.approve_for},
+    }
+
+
+class WaveHandlers:
+    """Answers requests for the parts of Waves."""
+
+    def __init__(
+        self, actions: WaveActions, limits: ServerLimits, clock: Callable[[], datetime]
+    ) -> None:
+        self._actions = actions
+        self._limits = limits
+        self._clock = clock
+
+    async def approve(self, request: Request, target: RequestTarget) -> Response:
+        """Approve the change, for all that needs it."""
+        body = await self._read(request, target, ApproveWaveBody)
+        override = body.override
+        if override:
+            require_right(request, Action("create", "waves", "", part="override"))
+        elif caller_of(request) == ADMIN:
+            override = body.reason  # nobody else may be there: a stated reason is enough
+        decision = self._decision(request, body.reason)
+        decision = decision.model_copy(update={"override": override})
+        _note(request, f"override: {body.override}" if body.override else body.reason)
+        return object_response(request, await self._actions.approve(target.name, decision))
+
+    async def approve_for(self, request: Request, target: RequestTarget) -> Response:
+        """Approve the change for what follows a stream."""
+        body = await self._read(request, target, ApproveChangeBody)
+        _note(request, f"wave {body.wave}: {body.reason}")
+        decision = self._decision(request, body.reason)
+        return object_response(
+            request, await self._actions.approve_for(target.key, body.wave, decision)
+        )
+
+    async def cancel(self, request: Request, target: RequestTarget) -> Response:
+        """Cancel what has not begun; with `running`, the builds that have, too."""
+        body = await self._read(request, target, CancelWaveBody)
+        _note(request, body.reason)
+        decision = WaveCancellation(
+            by=person_of(request), at=self._clock(), reason=body.reason, running=body.running
+        )
+        return object_response(request, await self._actions.cancel(target.name, decision))
+
+    async def retry(self, request: Request, target: RequestTarget) -> Response:
+        """Begin what has failed again: `{"begun": […], "left": ["NAME: why", …]}`."""
+        body = await self._read(request, target, RetryWaveBody)
+        _note(request, body.reason)
+        done = await self._actions.retry(target.name, self._decision(request, body.reason))
+        return JSONResponse(asdict(done))
+
+    def _decision(self, request: Request, reason: str) -> WaveDecision:
+        return WaveDecision(by=person_of(request), at=self._clock(), reason=reason)
+
+    async def _read[M: Model](self, request: Request, target: RequestTarget, model: type[M]) -> M:
+        body = await read_body(request, self._limits.webhook_bytes, self._limits.body_seconds)
+        document = decode_object(body, media_type(request)) if body.strip() else {}
+        return decode_part(model, f"the request to {target.subresource} {target.key}", document)
+
+
+def _note(request: Request, reason: str) -> None:
+    request.scope[AUDIT_NOTE] = AuditNote(reason=reason)
