@@ -123,7 +123,7 @@ COMMANDS: Mapping[str, Entry] = {
     "verify": Entry("promotion.verify:verify", "Report the test result of a release in a stage."),
     "wait": Entry("objects.wait:wait", "Wait for a condition of an object."),
     "wave": Entry(
-        "waves.wave:wave", "List, describe, pause and resume what follows a change of an image."
+        "waves.wave:wave", "Follow what comes of changes of base images, and decide about it."
     ),
     "whoami": Entry("access.login:whoami", "Show the current user and their grants."),
 }

@@ -13,12 +13,14 @@ from upwell.actions.catalog import Actions
 from upwell.actions.images import ImageActions, ImageExaminer
 from upwell.actions.promotion import PromotionActions
 from upwell.actions.rollouts import RolloutActions
+from upwell.actions.waves import WaveActions
 from upwell.controller import ObjectCache
 from upwell.oci import Platform
 from upwell.policy.images.schedule import ImportSchedule
 from upwell.reconcilers.builds.index import BuildIndex
 from upwell.reconcilers.images.image_streams import ImageStreams
 from upwell.reconcilers.images.pull_secrets import PullSecrets
+from upwell.reconcilers.waves.index import WaveIndex
 from upwell.registry.embedded import EmbeddedRegistry
 from upwell.registry.interface import InternalRegistry, Registry
 from upwell.store.interface import Store
@@ -59,13 +61,16 @@ def memory_actions(
         clock=clock,
         platforms=[Platform("linux", "amd64")],
     )
+    index = WaveIndex(BuildIndex(cache))
+    builds, rollouts = BuildActions(index.builds), RolloutActions(store, clock)
     actions = Actions(
-        BuildActions(BuildIndex(cache)),
-        RolloutActions(store, clock),
+        builds,
+        rollouts,
         PromotionActions(clients, clock),
         ImageActions(clients, internal, streams, inventory, clock),
         ImageExaminer(
             store, upstream, secrets, clock, image_judge(store, upstream, clock, internal.host)
         ),
+        waves=WaveActions(index, builds, rollouts, clock),
     )
     return MemoryActions(actions, cache, streams, inventory)

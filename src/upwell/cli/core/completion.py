@@ -62,6 +62,9 @@ _NAMES_OF: Mapping[str, str] = {
     "wave describe": "waves",
     "wave pause": "waves",
     "wave resume": "waves",
+    "wave approve": "waves",
+    "wave cancel": "waves",
+    "wave retry": "waves",
 }
 """Commands whose NAME is that of a kind."""
 _CONTAINERS = {"container", "containers"}

@@ -1,4 +1,4 @@
-"""`upwell wave`: list, describe, pause and resume what follows changes of base images."""
+"""`upwell wave`: what follows changes of base images."""
 
 import asyncio
 from collections.abc import Callable, Iterator
@@ -9,7 +9,7 @@ import click
 from upwell.api.pipeline import Freeze, Quarantine
 from upwell.api.waves.wave import ENDED_WAVES, Wave, WavePhase
 from upwell.cli.core.connection import Session, connection_options
-from upwell.cli.core.errors import CommandError, Exit
+from upwell.cli.core.errors import CommandError
 from upwell.cli.core.examples import examples
 from upwell.cli.core.output import (
     MISSING,
@@ -24,14 +24,15 @@ from upwell.cli.core.output import (
 from upwell.cli.core.terminal import echo
 from upwell.cli.explain.snapshot import read_snapshot
 from upwell.cli.images.packages import compared_packages, package_lines
+from upwell.cli.waves.decisions import approve, cancel, retry
 from upwell.cli.waves.plan_view import plan_data, plan_lines
-from upwell.cli.waves.readable import all_of
+from upwell.cli.waves.readable import all_of, named_wave
 from upwell.formats.human_duration import human_duration
 from upwell.machine import clock
 from upwell.policy.explain.freshness import short
 from upwell.policy.waves.estimate import impact_and_estimate
 from upwell.policy.waves.impact import PlannedChange, roots_of
-from upwell.store.interface import ApiClient, NotFoundError
+from upwell.store.interface import ApiClient
 
 _FEW = 8
 """Package changes that are listed."""
@@ -42,7 +43,7 @@ _FEW = 8
     epilog=examples("upwell wave list", "upwell wave describe debian-11-2f1e4d5c6b7a"),
 )
 def wave() -> None:
-    """List, describe, pause and resume Waves: changes of base images, and all that follows.
+    """Follow Waves, and decide about them: changes of base images, and all that comes of them.
 
     The server makes one when an image that it imports has changed and something stands on it.
     """
@@ -101,7 +102,7 @@ def describe(session: Session, name: str, packages: str, output: str) -> None:
     """Show a Wave: the packages that changed, what has the image, and what stops the others."""
 
     async def work(client: ApiClient) -> None:
-        found = await _named(client, name)
+        found = await named_wave(client, name)
         snapshot = await read_snapshot(client, session.namespace)
         freezes, quarantines = await asyncio.gather(
             all_of(client, Freeze), all_of(client, Quarantine)
@@ -189,7 +190,7 @@ def _set(
     done: str,
 ) -> None:
     async def work(client: ApiClient) -> None:
-        found = await _named(client, name)
+        found = await named_wave(client, name)
         if found.status.phase in ENDED_WAVES:
             raise CommandError(f"{full_name(found)} has ended: {found.status.message}")
         await client.patch(Wave, "", found.name, {"spec": spec(found)})
@@ -198,11 +199,5 @@ def _set(
     session.run(work)
 
 
-async def _named(client: ApiClient, name: str) -> Wave:
-    bare = name.rpartition("/")[2]
-    try:
-        return await client.get(Wave, "", bare)
-    except NotFoundError:
-        raise CommandError(
-            f"wave/{bare} does not exist; `upwell wave list` lists the Waves", Exit.NOT_FOUND
-        ) from None
+for _decision in (approve, cancel, retry):
+    wave.add_command(_decision)

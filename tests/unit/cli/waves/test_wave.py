@@ -73,3 +73,38 @@ async def test_a_wave_that_has_ended_is_not_paused(upwell: Upwell, fixed: "FakeC
     result = await asyncio.to_thread(upwell, "wave", "pause", NAME)
     assert result.exit_code == 1
     assert "has ended: 1 of 1 builds have it" in result.stderr
+
+
+def test_an_approval_is_asked_for_with_its_reason(upwell: Upwell, fixed: "FakeClient") -> None:
+    verbs = (f"waves/{NAME}/approve", "imagestreams/debian/approve", f"waves/{NAME}/cancel")
+    fixed.answers |= {path: {} for path in verbs}
+    done = upwell("wave", "approve", NAME, "--reason", "seen")
+    assert (done.exit_code, done.stdout) == (0, f"wave.upwell.dev/{NAME} approved\n")
+    for_stream = upwell("wave", "approve", NAME, "--stream", "imagestream/debian")
+    assert for_stream.stdout == f"wave.upwell.dev/{NAME} approved for imagestream/debian\n"
+    done = upwell("wave", "cancel", f"wave/{NAME}", "--reason", "broken", "--running")
+    assert (done.exit_code, done.stdout) == (0, f"wave.upwell.dev/{NAME} cancelled\n")
+
+    asked = [(path, body) for method, path, body in fixed.calls if method == "POST"]
+    assert asked == [
+        (f"waves/{NAME}/approve", {"reason": "seen"}),
+        ("imagestreams/debian/approve", {"wave": NAME}),
+        (f"waves/{NAME}/cancel", {"reason": "broken", "running": True}),
+    ]
+
+
+def test_a_retry_tells_what_has_begun_and_what_has_not(upwell: Upwell, fixed: "FakeClient") -> None:
+    fixed.answers[f"waves/{NAME}/retry"] = {"begun": ["BuildConfig shop/a"], "left": []}
+    done = upwell("wave", "retry", NAME)
+    assert (done.exit_code, done.stdout) == (0, "BuildConfig shop/a begun again\n")
+
+    fixed.answers[f"waves/{NAME}/retry"] = {
+        "begun": [],
+        "left": ["BuildConfig shop/b: it is paused"],
+    }
+    left = upwell("wave", "retry", NAME)
+    assert (left.exit_code, left.stdout) == (1, "")
+    assert "left: BuildConfig shop/b: it is paused" in left.stderr
+
+    fixed.answers[f"waves/{NAME}/retry"] = {"begun": [], "left": []}
+    assert "nothing of" in upwell("wave", "retry", NAME).stderr
