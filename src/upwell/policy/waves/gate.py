@@ -16,7 +16,7 @@ class ClosedGate:
     reason: str
     text: str
     new_alone: bool = True
-    """What stands on the image already is built on it further."""
+    """Builds on the image go on where the newest build stands on it already."""
 
 
 def closed_gate(wave: Wave) -> ClosedGate | None:

@@ -31,7 +31,7 @@ _EVERY = ""
 
 @dataclass(frozen=True, slots=True)
 class WaveView:
-    """All that a change of an image reaches, as it is now."""
+    """Objects that a change of an image reaches, as they are now."""
 
     impact: Impact
     snapshot: Snapshot
