@@ -9,8 +9,10 @@ import pytest
 from tests.support.inventory.layer_archives import ImageInMemory, layer
 from tests.support.inventory.memory import InventoryInMemory
 
+from upwell.inventory import layers as layer_reading
 from upwell.inventory.interface import Inventory, InventoryError, Package
 from upwell.inventory.sqlite import SqliteInventory
+from upwell.inventory.zstd import MAGIC
 from upwell.oci import Descriptor, Digest
 
 IMAGE, OTHER = Digest.of(b"image"), Digest.of(b"other")
@@ -74,9 +76,7 @@ async def test_an_image_without_packages_is_known_to_have_none(
     "image",
     [
         ImageInMemory(b"not an archive"),
-        ImageInMemory(
-            layer((STATUS, ONE)), media_type="application/vnd.oci.image.layer.v1.tar+zstd"
-        ),
+        ImageInMemory(MAGIC + b"none", media_type="application/vnd.oci.image.layer.v1.tar+zstd"),
     ],
     ids=["garbage", "zstd"],
 )
@@ -102,8 +102,9 @@ async def test_what_cannot_be_read_is_remembered_with_the_reason(inventory: Inve
 
 
 async def test_what_one_image_says_of_a_layer_is_not_held_against_another(
-    inventory: Inventory,
+    inventory: Inventory, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    monkeypatch.setattr(layer_reading, "is_readable", lambda: False)
     shared = layer((STATUS, ONE))
     strange = ImageInMemory(shared, media_type="application/vnd.oci.image.layer.v1.tar+zstd")
     with pytest.raises(InventoryError, match="zstd"):

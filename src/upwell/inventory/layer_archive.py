@@ -14,6 +14,7 @@ from upwell.inventory.databases import (
     may_hold_databases,
     parse_database,
 )
+from upwell.inventory.zstd import ZstdReader, begins_with_zstd
 
 _GZIP = b"\x1f\x8b"
 _WHITEOUT = ".wh."
@@ -41,10 +42,12 @@ def run(source: IO[bytes], argument: Mapping[str, int]) -> Mapping[str, Any]:
 
 
 def uncompressed(file: IO[bytes]) -> IO[bytes]:
-    """Open what gzip may have compressed, whatever the media type says."""
-    is_gzip = file.read(len(_GZIP)) == _GZIP
+    """Open what gzip or zstd may have compressed, whatever the media type says."""
+    first = file.read(4)
     file.seek(0)
-    return cast("IO[bytes]", gzip.GzipFile(fileobj=file)) if is_gzip else file
+    if begins_with_zstd(first):
+        return cast("IO[bytes]", ZstdReader(file))
+    return cast("IO[bytes]", gzip.GzipFile(fileobj=file)) if first.startswith(_GZIP) else file
 
 
 class _Reading:

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from upwell.inventory.interface import InventoryError, InventoryFailedError, Layers, Package
+from upwell.inventory.zstd import is_readable
 from upwell.oci import Descriptor
 from upwell.workers.interface import MIB, WorkerError, WorkerLimits
 from upwell.workers.runner import run_worker
@@ -16,7 +17,7 @@ MAX_UNPACKED_BYTES = 64 * 1024**3
 MAX_DATABASE_BYTES = 64 * 1024**2
 MAX_ENTRIES = 2_000_000
 MAX_PACKAGES = 50_000
-LIMITS_VERSION = 2
+LIMITS_VERSION = 3
 """Raised with any limit, with what can be read, and with what a failure says: what had failed under
 another is tried anew."""
 _MEMORY_BYTES = 768 * MIB
@@ -62,8 +63,10 @@ async def run_on_layer(layers: Layers, layer: Descriptor, task: LayerTask) -> An
 
     Raises InventoryError; what the layers' source raises goes through.
     """
-    if "zstd" in layer.media_type:
-        why = f"layer {layer.digest.short} is compressed with zstd, which is not read"
+    if "zstd" in layer.media_type and not is_readable():
+        why = (
+            f"layer {layer.digest.short} is compressed with zstd: install libzstd1 to have it read"
+        )
         raise UnsupportedLayerError(why)
     with tempfile.TemporaryFile(prefix="upwell-layer-") as file:
         size = 0

@@ -101,7 +101,10 @@ async def test_a_folder_or_link_of_a_databases_name_is_no_database() -> None:
     assert await names(buffer.getvalue()) == []
 
 
-async def test_zstd_is_refused_by_name() -> None:
+async def test_zstd_is_refused_by_name_where_its_library_is_missing(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(limits, "is_readable", lambda: False)
     image = ImageInMemory(b"", media_type="application/vnd.oci.image.layer.v1.tar+zstd")
     with pytest.raises(InventoryError, match="zstd"):
         await read_packages(image)
