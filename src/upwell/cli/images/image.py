@@ -1,7 +1,6 @@
 """`upwell image mirror`: copy images between registries."""
 
 import asyncio
-import os
 import re
 from collections import Counter
 from collections.abc import AsyncIterator, Sequence
@@ -11,16 +10,16 @@ from typing import Any, override
 
 import click
 
-from upwell.app.copying import CopySettings, open_copier
+from upwell.app.registries.client import RegistryClientSettings
+from upwell.app.registries.copying import open_copier
 from upwell.cli.core.connection import Session
 from upwell.cli.core.errors import CommandError, Exit
 from upwell.cli.core.examples import examples
 from upwell.cli.core.terminal import echo
 from upwell.cli.images.mirror_mappings import MirrorMapping, read_mappings
-from upwell.cli.images.registry_settings import configured_registries, error_text, own_authorities
+from upwell.cli.images.registry_settings import client_settings, error_text, registry_options
 from upwell.oci import Platform, Reference
 from upwell.registry.copying import CopyProgress, CopyStep, ImageCopier, WantsPlatform
-from upwell.registry.credentials import default_auth_files
 from upwell.registry.errors import ManifestUnknownError, RegistryError
 
 
@@ -87,14 +86,7 @@ class _MirrorOptions:
 @click.option(
     "--continue-on-error", is_flag=True, help="Continue with the next image after an error; exit 1."
 )
-@click.option("--insecure", is_flag=True, help="Allow plain HTTP and unverified TLS.")
-@click.option(
-    "--config",
-    type=click.Path(path_type=Path),
-    default=None,
-    show_default="none",
-    help="Configuration file of `upwell serve` with registries to apply here.",
-)
+@registry_options
 @click.pass_obj
 def mirror(
     session: Session, /, images: tuple[str, ...], files: tuple[Path, ...], **options: Any
@@ -109,9 +101,7 @@ def mirror(
     behaviour = _MirrorOptions(
         options["dry_run"], options["skip_missing"], options["continue_on_error"]
     )
-    registries = configured_registries(options["config"]) if options["config"] else ()
-    auth_files = default_auth_files(os.environ, Path.home())
-    settings = CopySettings(auth_files, registries, options["insecure"], own_authorities(session))
+    settings = client_settings(session, options)
     try:
         failed = asyncio.run(_mirror(mappings, settings, platforms, behaviour))
     except KeyboardInterrupt:
@@ -138,7 +128,7 @@ def _platforms(pattern: str) -> WantsPlatform | None:
 
 async def _mirror(
     mappings: Sequence[MirrorMapping],
-    settings: CopySettings,
+    settings: RegistryClientSettings,
     platforms: WantsPlatform | None,
     behaviour: _MirrorOptions,
 ) -> int:

@@ -9,7 +9,8 @@ from typing import Any
 
 import click
 
-from upwell.app.rebasing.opening import Rebaser, RebaseSettings, open_rebaser
+from upwell.app.rebasing.opening import Rebaser, open_rebaser
+from upwell.app.registries.client import RegistryClientSettings
 from upwell.cli.core.connection import Session
 from upwell.cli.core.errors import CommandError, Exit
 from upwell.cli.core.examples import examples
@@ -17,12 +18,11 @@ from upwell.cli.core.output import Format, output_option, write_data
 from upwell.cli.core.terminal import echo
 from upwell.cli.images.mirror_mappings import parse
 from upwell.cli.images.rebase_text import plan_data, plan_lines, verdict_lines
-from upwell.cli.images.registry_settings import configured_registries, error_text, own_authorities
+from upwell.cli.images.registry_settings import client_settings, error_text, registry_options
 from upwell.oci import InvalidManifestError, Platform, Reference
 from upwell.oci.rebase.documents import NotRebasableError
 from upwell.oci.reference import is_tag
 from upwell.policy.rebase.plan import RebasePlan, RebaseRequest
-from upwell.registry.credentials import default_auth_files
 from upwell.registry.errors import RegistryError
 
 _AT_ONCE = 16
@@ -91,14 +91,7 @@ _AT_ONCE = 16
     show_default=True,
     help="Look into the layers; without that, only --force rebases.",
 )
-@click.option("--insecure", is_flag=True, help="Allow plain HTTP and unverified TLS.")
-@click.option(
-    "--config",
-    type=click.Path(path_type=Path),
-    default=None,
-    show_default="none",
-    help="Configuration file of `upwell serve` with registries to apply here.",
-)
+@registry_options
 @output_option(Format.TABLE, Format.JSON, Format.YAML)
 @click.pass_obj
 def rebase(
@@ -113,11 +106,7 @@ def rebase(
     Of several images, one that fails does not stop the others.
     """
     requests = _requests([*images, *filter(None, [options["original"]])], candidates, options)
-    registries = configured_registries(options["config"]) if options["config"] else ()
-    auth_files = default_auth_files(os.environ, Path.home())
-    settings = RebaseSettings(
-        auth_files, registries, options["insecure"], _cache(), own_authorities(session)
-    )
+    settings = client_settings(session, options)
     try:
         outcomes = asyncio.run(_rebase_all(requests, settings, options))
     except KeyboardInterrupt:
@@ -141,7 +130,7 @@ class _Outcome:
 
 
 async def _rebase_all(
-    requests: Sequence[RebaseRequest], settings: RebaseSettings, options: dict[str, Any]
+    requests: Sequence[RebaseRequest], settings: RegistryClientSettings, options: dict[str, Any]
 ) -> list[_Outcome]:
     slots = asyncio.Semaphore(_AT_ONCE)
 
@@ -152,7 +141,7 @@ async def _rebase_all(
             echo(f"error: {outcome.error.message}", err=True)
         return outcome
 
-    async with open_rebaser(settings) as rebaser:
+    async with open_rebaser(settings, _cache()) as rebaser:
         return list(await asyncio.gather(*map(one, requests)))
 
 

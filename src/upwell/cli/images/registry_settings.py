@@ -1,18 +1,42 @@
 """Registries of a server's configuration file, for commands that stand alone."""
 
-from collections.abc import Mapping, Sequence
+import os
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
+from typing import Any
+
+import click
 
 from upwell.app.local_access import server_authorities
+from upwell.app.registries.client import RegistryClientSettings
 from upwell.cli.core.connection import Session
 from upwell.cli.core.errors import CommandError, Exit
+from upwell.registry.credentials import default_auth_files
 from upwell.registry.errors import UntrustedCertificateError
 from upwell.registry.hosts import RegistryHost
 
 
-def own_authorities(session: Session) -> Mapping[str, Path]:
-    """Return the PEM file to trust by host name: that of the command's server."""
-    return server_authorities(session.server, session.authority)
+def registry_options[C: Callable[..., Any]](command: C) -> C:
+    """Add the options of commands that ask registries themselves."""
+    config = click.option(
+        "--config",
+        type=click.Path(path_type=Path),
+        default=None,
+        show_default="none",
+        help="Configuration file of `upwell serve` with registries to apply here.",
+    )
+    insecure = click.option("--insecure", is_flag=True, help="Allow plain HTTP and unverified TLS.")
+    return insecure(config(command))
+
+
+def client_settings(session: Session, options: Mapping[str, Any]) -> RegistryClientSettings:
+    """Return how registries are asked by these options, with the logins of `podman login`."""
+    return RegistryClientSettings(
+        auth_files=default_auth_files(os.environ, Path.home()),
+        registries=_configured(options["config"]) if options["config"] else (),
+        insecure=options["insecure"],
+        authorities=server_authorities(session.server, session.authority),
+    )
 
 
 def error_text(error: Exception) -> str:
@@ -26,7 +50,7 @@ def error_text(error: Exception) -> str:
     return str(error)
 
 
-def configured_registries(config: Path) -> Sequence[RegistryHost]:
+def _configured(config: Path) -> Sequence[RegistryHost]:
     """Return the registries of a server's configuration file; raises CommandError."""
     # The server's settings take longer to load than a small image to copy.
     from upwell.settings import SettingsError, read_file  # noqa: PLC0415

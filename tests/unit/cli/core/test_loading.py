@@ -34,7 +34,7 @@ def test_a_server_loads_without_looks_for_garbage(tmp_path: Path) -> None:
 
 
 def test_commands_that_copy_images_load_one_http_client() -> None:
-    program = "import sys, upwell.app.copying; print('aiohttp' in sys.modules)"
+    program = "import sys, upwell.app.registries.copying; print('aiohttp' in sys.modules)"
     done = subprocess.run(
         [sys.executable, "-c", program], check=True, capture_output=True, text=True
     )

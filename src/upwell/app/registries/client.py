@@ -1,4 +1,4 @@
-"""Composes what copies images between registries, for the command line."""
+"""Composes the client of registries, for commands that stand alone."""
 
 from collections.abc import AsyncIterator, Mapping, Sequence
 from contextlib import asynccontextmanager
@@ -6,8 +6,6 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from upwell.registry.client.client import RegistryClient
-from upwell.registry.client.push import RegistryPusher
-from upwell.registry.copying import CopyAccess, ImageCopier, Report, WantsPlatform
 from upwell.registry.credential_helpers import CredentialHelpers
 from upwell.registry.credentials import AuthFile, ChainedCredentials
 from upwell.registry.hosts import RegistryHost, RegistryHosts
@@ -15,8 +13,8 @@ from upwell.registry.interface import RequestAccess
 
 
 @dataclass(frozen=True, slots=True)
-class CopySettings:
-    """Logins and registry settings of a copy; `insecure` allows plain HTTP on both sides."""
+class RegistryClientSettings:
+    """Logins and settings of registries; `insecure` allows plain HTTP at all of them."""
 
     auth_files: Sequence[Path] = ()
     registries: Sequence[RegistryHost] = ()
@@ -24,16 +22,17 @@ class CopySettings:
     authorities: Mapping[str, Path] = field(default_factory=dict)
     """PEM files to trust by host name, where no registry's settings name one."""
 
+    @property
+    def access(self) -> RequestAccess:
+        """Access of each request."""
+        return RequestAccess(insecure=self.insecure)
+
 
 @asynccontextmanager
-async def open_copier(
-    settings: CopySettings, report: Report, platforms: WantsPlatform | None
-) -> AsyncIterator[ImageCopier]:
-    """Open a copier; its connections are closed on the way out."""
+async def open_registry_client(settings: RegistryClientSettings) -> AsyncIterator[RegistryClient]:
+    """Open a client; its connections are closed on the way out."""
     helpers = CredentialHelpers()
     logins = ChainedCredentials([AuthFile(path, helpers) for path in settings.auth_files])
-    access = RequestAccess(insecure=settings.insecure)
     hosts = RegistryHosts(settings.registries, settings.authorities)
     async with RegistryClient(hosts, logins) as client:
-        pusher = RegistryPusher(client.connection)
-        yield ImageCopier(client, pusher, CopyAccess(access, access), report, platforms)
+        yield client
