@@ -3,23 +3,31 @@
 Waves and triggers are the server's own; rollouts end as a test says.
 """
 
+import asyncio
 import json
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
 
 from tests.support.builds.build_namespace import NAMESPACE, BuildNamespace, pull_spec
 
 from upwell.api.apps import Deployment, RevisionRecord
 from upwell.api.codec import decode_as
-from upwell.api.image import ImageStream, ImportState
+from upwell.api.image import ImageStream, ImportState, TagEvent
 from upwell.api.meta import Condition, ObjectKey
 from upwell.api.waves.wave import CanaryState, Wave
 from upwell.oci import Digest
+from upwell.policy.images.streams import record_image
 from upwell.policy.rollouts.settings import template_of
 from upwell.policy.waves.progress import NO_RULES, WaveRules
 from upwell.reconcilers.rollouts.index import WorkloadIndex
-from upwell.reconcilers.rollouts.triggers import WorkloadTriggerReconciler
+from upwell.reconcilers.rollouts.triggers import (
+    WorkloadTriggerReconciler,
+    workload_trigger_controller,
+)
+from upwell.reconcilers.rollouts.turns import NO_BUDGET, RolloutBudget
 from upwell.reconcilers.waves.gate import WaveGate
 from upwell.reconcilers.waves.index import WaveIndex
-from upwell.reconcilers.waves.waves import Waves
+from upwell.reconcilers.waves.waves import Waves, wave_controller
 
 IMAGE = "vendor.test/debian:11"
 
@@ -41,6 +49,38 @@ class Fleet(BuildNamespace):
         self.triggers = WorkloadTriggerReconciler(self.workload_index, self.clock, self.gate)
         self.waves = Waves(WaveIndex(self.index), self.clock, lambda: self.time, self.rules)
 
+    @asynccontextmanager
+    async def served(self, budget: RolloutBudget = NO_BUDGET) -> AsyncIterator[None]:
+        """Run what a server runs for Waves and triggers."""
+        elapsed = asyncio.get_running_loop().time
+        controllers = (
+            wave_controller(WaveIndex(self.index), self.clock, elapsed, self.rules),
+            workload_trigger_controller(
+                self.workload_index,
+                self.clock,
+                self.gate,
+                budget=budget,
+                watches=self.gate.watches(),
+            ),
+        )
+        tasks = [asyncio.create_task(one.run()) for one in (self.cache, *controllers)]
+        try:
+            yield
+        finally:
+            for task in tasks:
+                task.cancel()
+            await asyncio.gather(*tasks, return_exceptions=True)
+
+    async def set_now(self) -> list[str]:
+        """Return the workloads that have the newest image set."""
+        stream = await self.store.get(ImageStream, NAMESPACE, "debian")
+        latest = stream.status.tags[0].items[0].docker_image_reference
+        return [
+            f"{one.namespace}/{one.name}"
+            for one in (await self.store.list(Deployment)).items
+            if template_of(one).spec.containers[0].image == latest
+        ]
+
     async def imports(self, mark: str, *, look: bool = True) -> None:
         """Let the vendor's image change, and the stream import it."""
         tag = {"name": "latest", "from": {"kind": "DockerImage", "name": IMAGE}}
@@ -50,14 +90,13 @@ class Fleet(BuildNamespace):
             spec = {"tags": [{**tag, "importPolicy": {"scheduled": True}}]}
             await self.store.create(decode_as(ImageStream, {"metadata": metadata, "spec": spec}))
         before = await self.store.get(ImageStream, NAMESPACE, "debian")
-        await self.stream("debian", mark)
-        stream = await self.store.get(ImageStream, NAMESPACE, "debian")
         digest = str(Digest.of(mark.encode()))
+        event = TagEvent(created=self.clock(), docker_image_reference=debian(mark), image=digest)
+        status = record_image(before.status, "latest", event, changes={})
         state = ImportState(imported_digest=digest, upstream_digest=digest)
-        [history] = stream.status.tags
-        told = history.model_copy(update={"import_state": state})
-        status = stream.status.model_copy(update={"tags": (told,)})
-        after = await self.store.update_status(stream.with_status(status))
+        told = status.tags[0].model_copy(update={"import_state": state})
+        status = status.model_copy(update={"tags": (told,)})
+        after = await self.store.update_status(before.with_status(status))
         await self.cache.ready(ImageStream)
         for key in {*self.waves.moved(before, after)} if look else ():
             await self.look(key)
@@ -124,15 +163,9 @@ class Fleet(BuildNamespace):
 
     async def follow(self) -> list[str]:
         """Let all triggers act; return the workloads that have the newest image set."""
-        stream = await self.store.get(ImageStream, NAMESPACE, "debian")
-        latest = stream.status.tags[0].items[0].docker_image_reference
-        set_now = []
         for one in (await self.store.list(Deployment)).items:
             await self.triggers.reconcile(one.key)
-            found = await self.get_workload(one.namespace, one.name)
-            if template_of(found).spec.containers[0].image == latest:
-                set_now.append(f"{found.namespace}/{found.name}")
-        return sorted(set_now)
+        return sorted(await self.set_now())
 
     async def condition(self, namespace: str, name: str) -> Condition:
         found = await self.get_workload(namespace, name)

@@ -1,6 +1,7 @@
 """Rollouts of image change triggers that wait for their turn."""
 
 import pytest
+from tests.support.builds.memory_builds import until
 from tests.support.waves.fleet import Fleet, debian
 
 from upwell.api.apps import Deployment
@@ -171,3 +172,21 @@ async def test_a_rollout_that_takes_for_ever_gives_its_turn_back() -> None:
     first = await fleet.follow_new([])
     fleet.clock.advance(3601)
     assert len(await fleet.follow_new(first)) == 1
+
+
+async def test_what_runs_in_a_server_calls_whose_turn_it_is() -> None:
+    fleet = await fleet_of(RolloutBudget(at_once=2), many=5)
+    async with fleet.served(fleet.budget):
+        known: list[str] = []
+
+        async def two_more() -> bool:
+            return len(await fleet.set_now()) == min(5, len(known) + 2)
+
+        while len(known) < 5:
+            await until(two_more)
+            new = [one for one in await fleet.set_now() if one not in known]
+            for one in new:
+                await fleet.begins(*one.split("/"))
+            for one in new:
+                await fleet.ends(*one.split("/"))
+            known += new

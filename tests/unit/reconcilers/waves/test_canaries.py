@@ -3,6 +3,7 @@
 from datetime import timedelta
 
 import pytest
+from tests.support.builds.memory_builds import until
 from tests.support.waves.fleet import Fleet, debian
 
 from upwell.api.apps import Deployment
@@ -189,3 +190,25 @@ async def test_a_share_that_is_set_to_none_lets_all_go(fleet: Fleet) -> None:
     fleet.start()
     assert len(await fleet.follow()) == len(PLACES)
     assert await fleet.canary() is None
+
+
+async def test_what_runs_in_a_server_needs_no_other_call(fleet: Fleet) -> None:
+    fleet.rules = WaveRules(CanaryRules(0.05, timedelta(0)))
+    async with fleet.served():
+        await fleet.imports("new", look=False)
+
+        async def one_has_it() -> bool:
+            return len(await fleet.set_now()) == 1
+
+        async def others_wait() -> bool:
+            found = [await fleet.condition(*place) for place in PLACES]
+            return [one.reason for one in found].count("WaveCanary") == len(PLACES) - 1
+
+        async def all_have_it() -> bool:
+            return len(await fleet.set_now()) == len(PLACES)
+
+        await until(one_has_it)
+        await until(others_wait)
+        [first] = await fleet.set_now()
+        await fleet.rolls_out(*first.split("/"))
+        await until(all_have_it)
