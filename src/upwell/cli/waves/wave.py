@@ -27,6 +27,7 @@ from upwell.cli.images.packages import compared_packages, package_lines
 from upwell.cli.waves.decisions import approve, cancel, retry
 from upwell.cli.waves.plan_view import plan_data, plan_lines
 from upwell.cli.waves.readable import all_of, named_wave
+from upwell.cli.waves.rollouts_view import rollout_lines
 from upwell.formats.human_duration import human_duration
 from upwell.machine import clock
 from upwell.policy.explain.freshness import short
@@ -138,6 +139,7 @@ def _head(found: Wave, now: datetime) -> Iterator[str]:
     yield f"  {phase}, began {age} ago: {status.message}"
     if status.estimated_end is not None:
         yield f"  ends {_ends(found, now)}, by what earlier builds and rollouts took"
+    yield from rollout_lines(found, now)
 
 
 @wave.command(
