@@ -13,6 +13,7 @@ from datetime import timedelta
 from decimal import Decimal
 from hashlib import sha256
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from tests.support.registry.logins import logins_at
 from tests.support.rollouts.memory_machine import MemoryClock
@@ -79,6 +80,9 @@ from upwell.registry.routed import RoutedRegistry
 from upwell.store.interface import StoreError
 from upwell.store.memory import MemoryStore
 from upwell.uploads.files import FileInputs
+
+if TYPE_CHECKING:
+    from upwell.reconcilers.rebase.planning import LayerScanner
 
 VENDOR = "vendor.example"
 INTERNAL = "registry.internal:5000"
@@ -364,7 +368,7 @@ class BuildMachine:
         """Rights of authors; None: nobody is asked."""
         self.policies = UNRESTRICTED
         self.sign: SignPushed = unsigned
-        self.scanner = FileScanner()
+        self.scanner: LayerScanner = FileScanner()
         self.most_work = MOST_WORK
         self.pressure = ""
         self.was_short = False

@@ -163,10 +163,9 @@ def _answer(step: PlannedStep) -> str:
         return "rebuild"
     if forecast.rebases:
         return "rebase if safe" if forecast.answer is OnBaseChange.AUTO else "rebase if safe only"
-    why = shortened(forecast.against)
     if forecast.answer is OnBaseChange.AUTO:
-        return f"rebuild (not rebased: {why})"
-    return f"! neither rebased nor built: {why}"
+        return f"rebuild (not rebased: {shortened(forecast.against)})"
+    return "no rebase"
 
 
 def _step_data(step: PlannedStep, end: timedelta | None) -> dict[str, Any]:

@@ -97,9 +97,12 @@ class PlanObstacles:
             yield PlanObstacle(f"annotation {PAUSED_ANNOTATION} is set: remove it to build")
         builds = self._snapshot.builds(config.key)
         sources = (str(edge.source) for edge in edges)
-        if forecast(config, builds, sources).answer is OnBaseChange.NOTIFY:
-            start = f"`upwell start-build {config.name} -n {config.namespace}`"
+        expected = forecast(config, builds, sources)
+        start = f"`upwell start-build {config.name} -n {config.namespace}`"
+        if expected.answer is OnBaseChange.NOTIFY:
             yield PlanObstacle(f"a change of its base builds nothing: {start} builds it")
+        elif expected.answer is OnBaseChange.REBASE and expected.against:
+            yield PlanObstacle(f"it is only rebased, and not now: {expected.against}; {start}")
         if awaits_upload(config, self._snapshot.builds(config.key)):
             yield PlanObstacle(awaited_upload(config))
         if (found := self._quarantine) is not None:

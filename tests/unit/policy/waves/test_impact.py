@@ -383,6 +383,14 @@ def test_whether_an_image_may_be_rebased_is_said_beforehand() -> None:
     assert (tried.rebases, tried.against) == (False, "FileOverlap: it has its own")
 
 
+def test_what_may_only_be_rebased_and_cannot_be_stops_the_plan() -> None:
+    step = answering("rebase", post_commit=BuildPostCommitSpec(script="test"))
+    (obstacle,) = step.obstacles
+    assert obstacle.stops
+    assert "spec.postCommit" in obstacle.reason
+    assert not answering("rebase", build("app", 1, 10)).obstacles
+
+
 def test_a_base_whose_changes_build_nothing_stops_the_plan() -> None:
     step = answering("notify", build("app", 1, 10))
     (obstacle,) = step.obstacles

@@ -1,5 +1,6 @@
 """Builds whose base alone has changed: rebased where that is safe, and built otherwise."""
 
+import asyncio
 from pathlib import Path
 from typing import Any
 
@@ -30,7 +31,8 @@ from upwell.api.meta import ObjectReference
 from upwell.builder.interface import BuilderStrategy, BuildPlan
 from upwell.formats.s2i.contract import SCRIPTS_LABEL, generated_labels
 from upwell.inventory.files.scanning import FileScanner
-from upwell.oci import Digest, Manifest, Reference
+from upwell.inventory.interface import LayerFiles, Layers
+from upwell.oci import Descriptor, Digest, Manifest, Reference
 from upwell.oci.rebase.images import LayeredImage
 from upwell.oci.rebase.records import BASE_DIGEST, BASE_NAME
 from upwell.policy.builds.identity import inputs_tag
@@ -60,6 +62,7 @@ class RebaseMachine(BuildMachine):
 
     def __init__(self, folder: Path, found_files: Path) -> None:
         super().__init__(folder)
+        self.found_files = found_files
         self.scanner = FileScanner(found_files)
         self.builder.make = self._make
         self.own = APP
@@ -94,11 +97,7 @@ class RebaseMachine(BuildMachine):
         """Run a build to its end."""
         await self.store.create(build)
         async with self.building():
-
-            async def has_ended() -> bool:
-                return (await self.build(build.name)).status.phase.is_terminal
-
-            await until(has_ended)
+            await until_ended(self, build.name)
         return await self.build(build.name)
 
     async def log(self, build: Build) -> str:
@@ -108,6 +107,13 @@ class RebaseMachine(BuildMachine):
         return await pulled(
             self.internal, Reference(INTERNAL, f"{NAMESPACE}/app", digest=digest(build))
         )
+
+
+async def until_ended(machine: BuildMachine, name: str) -> None:
+    async def has_ended() -> bool:
+        return (await machine.build(name)).status.phase.is_terminal
+
+    await until(has_ended)
 
 
 def labels_of(plan: BuildPlan) -> dict[str, str]:
@@ -437,3 +443,70 @@ async def test_what_takes_too_much_to_compare_is_built(machine: RebaseMachine) -
     assert len(machine.builder.plans) == 2
     assert second.status.rebase is not None
     assert "deeper folders, than fit" in (second.status.rebase.message or "")
+
+
+class HeldScanner:
+    """A scanner that waits in the middle until a test lets it go on."""
+
+    def __init__(self, scanner: FileScanner) -> None:
+        self._scanner = scanner
+        self.reached, self.gate = asyncio.Event(), asyncio.Event()
+
+    async def files(self, layers: Layers, layer: Descriptor) -> LayerFiles:
+        self.reached.set()
+        await self.gate.wait()
+        return await self._scanner.files(layers, layer)
+
+
+@pytest.fixture
+async def held(machine: RebaseMachine) -> HeldScanner:
+    """Return what holds the rebase of the second build back."""
+    await machine.done(app(1))
+    await machine.update_base(NEW)
+    held = HeldScanner(FileScanner(machine.found_files))
+    machine.scanner = held
+    await machine.store.create(app(2, "auto"))
+    return held
+
+
+async def test_a_rebase_that_the_end_of_the_server_cuts_off_is_begun_again(
+    machine: RebaseMachine, held: HeldScanner
+) -> None:
+    async with machine.building():
+        await held.reached.wait()
+    tag = inputs_tag((await machine.build("app-2")).status.inputs or "")
+    assert await machine.internal.tag_digest(f"{NAMESPACE}/app", tag) is None
+
+    held.gate.set()
+    async with machine.building():
+        await until_ended(machine, "app-2")
+    second = await machine.build("app-2")
+    assert second.status.rebase is not None
+    assert second.status.rebase.rebased
+    assert len(machine.builder.plans) == 1
+    assert (await machine.result(second)).diff_ids == (Digest.of(NEW), Digest.of(APP))
+
+
+async def test_a_rebase_is_cancelled_and_leaves_nothing(
+    machine: RebaseMachine, held: HeldScanner
+) -> None:
+    before = await machine.history("app", "latest")
+    async with machine.building():
+        await held.reached.wait()
+        build = await machine.build("app-2")
+        status = build.status.model_copy(update={"cancelled": True})
+        await machine.store.update_status(build.with_status(status))
+        await until_ended(machine, "app-2")
+    second = await machine.build("app-2")
+    assert second.status.phase is BuildPhase.CANCELLED
+    assert (await machine.history("app", "latest")) == before
+    tag = inputs_tag(second.status.inputs or "")
+    assert await machine.internal.tag_digest(f"{NAMESPACE}/app", tag) is None
+
+
+async def test_a_rebase_keeps_to_the_deadline_of_its_build(machine: RebaseMachine) -> None:
+    await machine.done(app(1))
+    await machine.update_base(NEW)
+    machine.scanner = HeldScanner(FileScanner(machine.found_files))
+    second = await machine.done(app(2, "auto", completion_deadline_seconds=1))
+    assert (second.status.phase, second.status.reason) == (BuildPhase.FAILED, "DeadlineExceeded")
