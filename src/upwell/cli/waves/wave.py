@@ -165,7 +165,12 @@ def pause(session: Session, name: str, reason: str) -> None:
     )
 )
 @click.argument("name", metavar="NAME")
-@click.option("--reason", default="", help="Reason to show; needed where failures stopped it.")
+@click.option(
+    "--reason",
+    default="",
+    show_default="none",
+    help="Reason to show; needed where failures stopped it.",
+)
 @connection_options
 @click.pass_obj
 def resume(session: Session, name: str, reason: str) -> None:
