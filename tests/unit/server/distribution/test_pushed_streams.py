@@ -154,6 +154,18 @@ async def test_what_the_registry_refuses_makes_no_stream(pushes: Pushes) -> None
     assert (await pushes.api.store.list(ImageStream)).items == []
 
 
+async def test_who_knows_the_digest_of_anothers_layer_has_it_not(pushes: Pushes) -> None:
+    layer = await push_blob(pushes.registry, "bank/secret", b"another namespace's layer")
+    document = json.loads(image())
+    document["layers"] = [{"mediaType": "l", "digest": str(layer), "size": 25}]
+    manifest = json.dumps(document).encode()
+    answer = await pushes.push("ann", "shop/app:1", manifest)
+    assert answer.status == 404
+    assert json.loads(answer.text)["errors"][0]["code"] == "MANIFEST_BLOB_UNKNOWN"
+    await push_blob(pushes.registry, "shop/app", b"another namespace's layer")
+    assert (await pushes.push("ann", "shop/app:1", manifest)).status == 201
+
+
 async def test_builds_make_no_streams(pushes: Pushes) -> None:
     assert (await pushes.push(pushes.builds.to_push("shop"), "shop/app:1")).status == 201
     with pushes.builds.of_build("shop/app-1", (), "shop/other") as token:
