@@ -66,7 +66,7 @@ def rebase_obstacle(spec: CommonSpec) -> str:
     if hook is not None and (hook.script or hook.command or hook.args):
         return "its spec.postCommit is run in what is built, before that is pushed"
     if target is None or target.kind != IMAGE_STREAM_TAG:
-        return "its output is not in the registry of this server"
+        return "its output is no ImageStreamTag, and so not in the registry of this server"
     return ""
 
 

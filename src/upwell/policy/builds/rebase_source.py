@@ -29,7 +29,8 @@ class RebaseSource:
 
     build: str
     """The build that made it."""
-    image: Digest
+    image: Reference
+    """Pinned, where the outcome goes too."""
     base: Reference
     """The base that it stands on, pinned."""
 
@@ -45,6 +46,8 @@ def rebase_source(
     if final is None:
         raise NotRebasedError("its image stands on no other")
     _require_rebasable(build, inputs, final)
+    if inputs.push is None:
+        raise NotRebasedError("its result goes nowhere")
     done = sorted(filter(_is_done, builds), key=number_of, reverse=True)
     for earlier in done:
         base = _final(earlier.status.images)
@@ -58,7 +61,8 @@ def rebase_source(
                 f"its output names {tagged or 'nothing'}, which is not what build"
                 f" {earlier.name} has made of the same source"
             )
-        return RebaseSource(earlier.name, digest, Reference.parse(base.reference))
+        image = inputs.push.with_digest(digest)
+        return RebaseSource(earlier.name, image, Reference.parse(base.reference))
     raise NotRebasedError(_news(inputs, done, final))
 
 

@@ -53,11 +53,10 @@ class PreparedRebase:
     """Rebase that was decided about, and not written yet."""
 
     outcome: BuildRebase
-    target: Reference
     lines: tuple[str, ...] = ()
     """Text for the log."""
     plan: RebasePlan | None = None
-    """None: the image is to be built."""
+    """Its target is the tag of the build's inputs; None: the image is to be built."""
 
 
 class BuildRebases:
@@ -87,30 +86,27 @@ class BuildRebases:
 
         `tagged` is the digest that its output has now. Writes nothing.
         """
-        target = inputs.push
-        if target is None:
-            raise BuildError("InvalidOutputReference", "a rebase goes to a tag")
         try:
             source = rebase_source(build, inputs, self._builds_of(config_of(build)), tagged)
         except NotRebasedError as error:
-            return _refused(BuildRebase(message=str(error)), target)
+            return _refused(BuildRebase(message=str(error)))
         found = BuildRebase(
-            image=str(target.with_digest(source.image)),
+            image=str(source.image),
             build=source.build,
             base=str(source.base),
         )
         try:
-            planned = await self._plan(inputs, plan, source, target)
+            planned = await self._plan(inputs, plan, source)
         except (NotRebasableError, InvalidManifestError) as error:
-            return _refused(found.model_copy(update={"message": str(error)}), target)
+            return _refused(found.model_copy(update={"message": str(error)}))
         except RegistryError as error:
             if error.retryable:
                 raise pull_error(error) from error
-            return _refused(found.model_copy(update={"message": str(error)}), target)
+            return _refused(found.model_copy(update={"message": str(error)}))
         findings = [str(finding) for one in planned.platforms for finding in one.findings]
         if findings:
             why = "; ".join(findings)
-            return _refused(found.model_copy(update={"message": why}), target, findings)
+            return _refused(found.model_copy(update={"message": why}), findings)
         lines = (
             f"Nothing but the base has changed since build {source.build}.",
             "Its layers depend on nothing that the base update changes: they get the new base.",
@@ -118,7 +114,7 @@ class BuildRebases:
             f"Old base {source.base}",
             f"New base {inputs.images.base}",
         )
-        return PreparedRebase(found.model_copy(update={"rebased": True}), target, lines, planned)
+        return PreparedRebase(found.model_copy(update={"rebased": True}), lines, planned)
 
     @staticmethod
     def require_build(build: Build, outcome: BuildRebase) -> None:
@@ -134,9 +130,9 @@ class BuildRebases:
 
     async def write(self, prepared: PreparedRebase, log: LogSink) -> Digest:
         """Write what was prepared, and return its digest; raises BuildError."""
-        target = prepared.target
         if prepared.plan is None:
             raise BuildError("GenericBuildFailed", "there is nothing to write")
+        target = prepared.plan.target.name
         digest = prepared.plan.digest
         try:
             if prepared.plan.is_current:
@@ -157,7 +153,7 @@ class BuildRebases:
         return digest
 
     async def _plan(
-        self, inputs: ResolvedInputs, plan: BuildPlan, source: RebaseSource, target: Reference
+        self, inputs: ResolvedInputs, plan: BuildPlan, source: RebaseSource
     ) -> RebasePlan:
         base = inputs.images.base
         access = next((one.access for one in inputs.pulls if one.reference == base), None)
@@ -165,10 +161,10 @@ class BuildRebases:
         reader = ImageReader(self._registry)
         planner = RebasePlanner(reader, self._scanner, self._comparisons, self._most_work)
         request = RebaseRequest(
-            target.with_digest(source.image),
+            source.image,
             old_base=old,
             new_base=_copy_of_base(inputs, plan),
-            target=target,
+            target=inputs.push,
             runs_scripts=plan.strategy is BuilderStrategy.SOURCE,
             known_as=_known_as(inputs, plan),
             record=_record(plan),
@@ -176,11 +172,9 @@ class BuildRebases:
         return await planner.plan(request)
 
 
-def _refused(
-    outcome: BuildRebase, target: Reference, reasons: Iterable[str] = ()
-) -> PreparedRebase:
+def _refused(outcome: BuildRebase, reasons: Iterable[str] = ()) -> PreparedRebase:
     found = tuple(reasons) or (outcome.message or "",)
-    return PreparedRebase(outcome, target, tuple(f"Not rebased: {why}" for why in found))
+    return PreparedRebase(outcome, tuple(f"Not rebased: {why}" for why in found))
 
 
 def _copy_of_base(inputs: ResolvedInputs, plan: BuildPlan) -> Reference | None:

@@ -279,3 +279,14 @@ def test_the_binary_data_of_a_config_map_is_base64() -> None:
     found = faults(("v1", "ConfigMap"), data={"a": "!"}, binaryData={"bad": "a"})
 
     assert found == {"binaryData[bad]": "not base64"}
+
+
+def test_an_unknown_answer_to_a_change_of_the_base_is_named() -> None:
+    def answered(text: str) -> dict[str, str]:
+        annotations = {"upwell.dev/on-base-change": text}
+        return faults(BUILD, metadata={"annotations": annotations}, spec={"strategy": DOCKER})
+
+    assert answered("auto") == answered("notify") == {}
+    (path,) = answered("Auto")
+    assert path == "metadata.annotations[upwell.dev/on-base-change]"
+    assert '"rebase"' in answered("Auto")[path]

@@ -19,6 +19,7 @@ from tests.support.registry.made_images import MadeImage, made_image, tar_of
 
 from upwell.api.build import (
     Build,
+    BuildOutput,
     BuildPhase,
     BuildPostCommitSpec,
     BuildSource,
@@ -289,6 +290,11 @@ async def of_no_earlier_build(machine: RebaseMachine) -> dict[str, Any]:
     return {}
 
 
+async def of_no_output(machine: RebaseMachine) -> dict[str, Any]:
+    del machine
+    return {"output": BuildOutput()}
+
+
 async def of_image_gone(machine: RebaseMachine) -> dict[str, Any]:
     first = digest(await machine.build("app-1"))
     await machine.internal.delete_manifest(f"{NAMESPACE}/app", first)
@@ -301,6 +307,7 @@ async def of_image_gone(machine: RebaseMachine) -> dict[str, Any]:
         (of_other_source, "more than its base has changed since build app-1"),
         (of_other_output, "which is not what build app-1 has made"),
         (of_hook, "spec.postCommit"),
+        (of_no_output, "no ImageStreamTag"),
         (of_no_earlier_build, "no earlier build of it is kept"),
         (of_image_gone, "sha256:"),
     ],
