@@ -284,7 +284,8 @@ def test_the_binary_data_of_a_config_map_is_base64() -> None:
 def test_an_unknown_answer_to_a_change_of_the_base_is_named() -> None:
     def answered(text: str) -> dict[str, str]:
         annotations = {"upwell.dev/on-base-change": text}
-        return faults(BUILD, metadata={"annotations": annotations}, spec={"strategy": DOCKER})
+        spec = {"strategy": DOCKER, "source": {"dockerfile": "FROM base"}}
+        return faults(BUILD, metadata={"annotations": annotations}, spec=spec)
 
     assert answered("auto") == answered("notify") == {}
     (path,) = answered("Auto")
