@@ -5,9 +5,9 @@ Imports take no time: it counts from the moment at which they have been made.
 
 from collections import defaultdict
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
-from heapq import heappop, heappush
+from heapq import heappop, heappush, nlargest
 
 from upwell.api.build import Build
 from upwell.api.meta import ObjectKey
@@ -26,6 +26,12 @@ from upwell.policy.waves.impact import (
 )
 
 _NO_TIME = timedelta()
+_RECENT = 30
+"""Builds of a change that tell its pace; it takes `_LEAST` for each that run at once."""
+_LEAST = 3
+_MOST = 8.0
+_PAUSE = timedelta(seconds=60)
+"""Time without a build that is no pace: something was waited for."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -67,10 +73,12 @@ def estimate(impact: Impact, snapshot: Snapshot, now: datetime, *, at_once: int)
     """Play the steps in the order in which the server takes them, `at_once` builds at a time.
 
     Those that have ended what they come from begin; of builds, those on which most stands go first.
+    Builds take as much longer than earlier ones as those of this change that ended last.
     """
-    lengths = _Lengths(snapshot, impact.steps.values())
+    lengths = _Lengths(snapshot, list(impact.steps.values()))
     steps = [one for one in impact.steps.values() if one.arrives and not one.done]
-    run = _Run(impact, now, lengths, at_once)
+    pace = _pace(impact, snapshot, now, at_once)
+    run = _Run(now, lengths, at_once, pace)
     return Estimate(run.play(steps), lengths.guessed, lengths.unknown, at_once)
 
 
@@ -93,11 +101,47 @@ def impact_and_estimate(
     return impact, estimate(impact, snapshot, now, at_once=at_once)
 
 
-class _Run:
-    """Run of the steps in virtual time."""
+def _pace(impact: Impact, snapshot: Snapshot, now: datetime, at_once: int) -> float:
+    """Return by how much more the builds of a change took than foretold, those that ended last.
 
-    def __init__(self, impact: Impact, now: datetime, lengths: "_Lengths", at_once: int) -> None:
-        self._impact = impact
+    What lies between two builds, and how busy the machine is now, is in no build's own past.
+    """
+    spans: list[tuple[datetime, datetime, PlannedStep]] = []
+    for step in impact.steps.values():
+        if not step.done or step.action is not StepAction.REBUILD:
+            continue
+        if not isinstance(step.node, ObjectKey):
+            continue
+        newest = next(iter(snapshot.builds(step.node)), None)
+        status = newest.status if newest is not None else None
+        if status is None or status.start_timestamp is None or status.completion_timestamp is None:
+            continue
+        spans.append((status.completion_timestamp, status.start_timestamp, step))
+    recent = _in_a_row(nlargest(_RECENT, spans, key=lambda one: one[:2]))
+    if len(recent) < _LEAST * at_once:
+        return 1.0
+    took = max(end for end, _, _ in recent) - min(start for _, start, _ in recent)
+    steps = [replace(step, obstacles=()) for _, _, step in recent]
+    lengths = _Lengths(snapshot, steps, without_newest=True)
+    foretold = max(_Run(now, lengths, at_once).play(steps).values(), default=_NO_TIME)
+    return min(max(took / foretold, 1 / _MOST), _MOST) if foretold else 1.0
+
+
+def _in_a_row(
+    spans: Sequence[tuple[datetime, datetime, PlannedStep]],
+) -> Sequence[tuple[datetime, datetime, PlannedStep]]:
+    """Return those, the latest first, between which no time passed in which none was built."""
+    for index in range(1, len(spans)):
+        if min(start for _, start, _ in spans[:index]) - spans[index][0] > _PAUSE:
+            return spans[:index]
+    return spans
+
+
+class _Run:
+    """Run of the steps in virtual time; `pace` makes builds longer."""
+
+    def __init__(self, now: datetime, lengths: "_Lengths", at_once: int, pace: float = 1.0) -> None:
+        self._pace = pace
         self._now = now
         self._lengths = lengths
         self._free = at_once
@@ -145,15 +189,24 @@ class _Run:
 
     def _go(self, step: PlannedStep, time: timedelta) -> None:
         opens = [one.until - self._now for one in step.obstacles if one.until is not None]
-        end = max(time, *opens, _NO_TIME) + self._lengths.of(step)
+        length = self._lengths.of(step)
+        if step.action is StepAction.REBUILD:
+            length *= self._pace
+        end = max(time, *opens, _NO_TIME) + length
         heappush(self._going, (end, str(step.node), step))
 
 
 class _Lengths:
-    """Lengths of steps: the median of an object's own past, else that of the others."""
+    """Lengths of steps: the median of an object's own past, else that of the others.
 
-    def __init__(self, snapshot: Snapshot, steps: Iterable[PlannedStep]) -> None:
+    `without_newest` leaves out each newest build, where there are others.
+    """
+
+    def __init__(
+        self, snapshot: Snapshot, steps: Sequence[PlannedStep], *, without_newest: bool = False
+    ) -> None:
         self._snapshot = snapshot
+        self._without_newest = without_newest
         self._own = {one.node: median_of(self._past(one)) for one in steps}
         self.guessed = self.unknown = 0
         grouped: dict[StepAction, list[timedelta]] = defaultdict(list)
@@ -181,7 +234,9 @@ class _Lengths:
         if not isinstance(step.node, ObjectKey):
             return
         if step.action is StepAction.REBUILD:
-            yield from lengths_of(self._snapshot.builds(step.node))
+            builds = self._snapshot.builds(step.node)
+            earlier = builds[1:] if self._without_newest else ()
+            yield from list(lengths_of(earlier)) or lengths_of(builds)
         elif step.place is not None:
             yield from self._snapshot.lineage.lengths(step.place)
         elif (workload := self._snapshot.workloads.get(step.node)) is not None:

@@ -322,6 +322,41 @@ def test_time_counts_builds_in_slots_by_what_earlier_ones_took() -> None:
     assert (guessed.whole, guessed.guessed) == (timedelta(seconds=120), 1)
 
 
+def changed(count: int, gap: int, *, pause: int = 0) -> Estimate:
+    """Return the estimate of 20 builds of a minute each, of which `count` have been made anew.
+
+    Two at a time, each pair `gap` seconds after the one before; the last one after a pause.
+    """
+    spec = {
+        "imageInputs": [
+            {
+                "from": {"kind": "ImageStreamTag", "namespace": "shop", "name": "debian:11"},
+                "image": f"docker.io/library/debian@{NEW}",
+            }
+        ]
+    }
+    found: list[Resource] = [base(digest=NEW)]
+    for number in range(20):
+        name = f"leaf{number}"
+        found += [config(name, "debian:11"), build(name, 1, 60)]
+        if number < count:
+            at = 600 + number // 2 * gap + (pause if number >= count - 2 else 0)
+            found.append(decode({**encode(build(name, 2, 60, at)), "spec": spec}))
+    snapshot = Snapshot(found)
+    tag = StreamTag("shop", "debian", "11")
+    return estimate(impact_of(snapshot, PlannedChange((tag,), NEW), NOW), snapshot, NOW, at_once=2)
+
+
+def test_builds_take_as_long_as_those_that_the_change_has_made_already() -> None:
+    assert changed(0, 60).whole == timedelta(seconds=600)
+    assert changed(4, 120).whole == timedelta(seconds=480), "four say too little"
+    assert changed(10, 60).whole == timedelta(seconds=300)
+    # Five pairs, of a minute each, in nine minutes.
+    assert changed(10, 120).whole == timedelta(seconds=300 * 9 / 5)
+    # A pause in which nothing was built is nobody's pace, and two builds say too little.
+    assert changed(10, 60, pause=3600).whole == timedelta(seconds=300)
+
+
 def test_what_most_stands_on_begins_first() -> None:
     above = config("aaa", "debian:11")
     middle = config("middle", "debian:11")
