@@ -15,6 +15,7 @@ from pydantic.json_schema import models_json_schema
 from upwell.api.codec import RESOURCES
 from upwell.api.meta import Kind, Resource
 from upwell.api.patches.content_types import APPLY, JSON_PATCH, MERGE_PATCH
+from upwell.api.schemas.descriptions import DescribedSchema, describe_references
 
 type Document = dict[str, Any]
 
@@ -86,16 +87,21 @@ def document_v2() -> Document:
 def _schemas(resources: Iterable[type[Resource]], template: str) -> Document:
     listed = tuple(resources)
     names, schema = models_json_schema(
-        [(resource, "validation") for resource in listed], ref_template=template
+        [(resource, "validation") for resource in listed],
+        ref_template=template,
+        schema_generator=DescribedSchema,
     )
     definitions: Document = {
         name: _as_openapi(definition) for name, definition in schema["$defs"].items()
     }
+    models = {name: one.get("description", "") for name, one in definitions.items()}
+    for definition in definitions.values():
+        describe_references(definition, models)
     for resource in listed:
         name = names[resource, "validation"]["$ref"].rsplit("/", 1)[1]
         definition = definitions[name]
         definition["x-kubernetes-group-version-kind"] = [_gvk(resource.KIND)]
-        definition["properties"]["apiVersion"] = {"type": "string"}
+        definition["properties"]["apiVersion"]["type"] = "string"
     return definitions
 
 
