@@ -204,6 +204,18 @@ async def test_what_is_left_of_an_instance_is_found_and_removed(machine: Runtime
     assert await machine.runtime.leftovers() == []
 
 
+async def test_an_image_of_the_machines_own_is_known_by_its_digest(
+    machine: RuntimeUnderTest,
+) -> None:
+    own = Reference.parse("localhost/web:latest")
+    if isinstance(machine.runtime, FakeRuntime):
+        assert machine.image.digest is not None
+        machine.runtime.local_images[str(own)] = machine.image.digest
+    assert await machine.runtime.local_image(own) == machine.image.digest
+    for other in ("localhost/nothing:1", "registry.test/web:latest"):
+        assert await machine.runtime.local_image(Reference.parse(other)) is None
+
+
 async def test_an_instance_is_what_it_was_started_as(machine: RuntimeUnderTest) -> None:
     assert await machine.runtime.instances() == []
     found = await machine.serving()

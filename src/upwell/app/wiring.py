@@ -290,6 +290,7 @@ def _workloads(
         InsecureRegistries(adapters.store, adapters.is_insecure),
         LocalImages(adapters.store),
         policies,
+        adapters.runtime.local_image,
     )
     return (
         workload_trigger_controller(

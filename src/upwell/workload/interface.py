@@ -443,18 +443,16 @@ class Runtime(Protocol):
         """
         ...
 
-    async def stop(self, name: str, grace_seconds: float) -> None:
-        """SIGTERM, SIGKILL after the grace time, remove with its volumes; idempotent.
+    async def local_image(self, image: Reference) -> Digest | None:
+        """Return the digest of an image that was made or loaded here (`localhost/…`), if it is."""
+        ...
 
-        Volumes that are kept with its owner stay.
-        """
+    async def stop(self, name: str, grace_seconds: float) -> None:
+        """SIGTERM, SIGKILL after the grace time, remove, but for kept volumes; idempotent."""
         ...
 
     async def release_volumes(self, owner: Owner) -> None:
-        """Have the volumes that are kept with an owner removed in time: it was deleted.
-
-        They stay if one of its instances starts again before.
-        """
+        """Have the kept volumes of a deleted owner removed, unless it starts an instance again."""
         ...
 
     async def execute(

@@ -124,6 +124,7 @@ class FakeRuntime:
         self.start_error = ""
         """Reason why they were refused; empty: nobody has refused them."""
         self.watched_since = clock()
+        self.local_images: dict[str, Digest] = {}
         self.unavailable = ""
         """Fault for which it cannot list anything; empty: it can."""
 
@@ -149,6 +150,9 @@ class FakeRuntime:
             if lifetime is not None and instance.state is State.RUNNING and age >= lifetime:
                 self.end(name, "container app exited 3: no database", 3)
         return [instance for _, instance in self.running.values()]
+
+    async def local_image(self, image: Reference) -> Digest | None:
+        return self.local_images.get(str(image))
 
     async def start(self, spec: InstanceSpec) -> None:
         self._before(f"start {spec.name}")

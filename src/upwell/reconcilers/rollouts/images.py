@@ -1,10 +1,10 @@
 """Pins images by digest, and finds the logins to pull them."""
 
-from collections.abc import Iterable
+from collections.abc import Awaitable, Callable, Iterable
 
 from upwell.api.core import PodTemplate
 from upwell.api.image_policies.policy import PolicyPoint
-from upwell.oci import Reference
+from upwell.oci import Digest, Reference
 from upwell.policy.images.local_names import RESOLVE_NAMES_ANNOTATION
 from upwell.policy.rollouts.instance import parse_image
 from upwell.policy.rollouts.pod_template import account_of
@@ -13,15 +13,42 @@ from upwell.reconcilers.images.pull_secrets import PullSecrets
 from upwell.reconcilers.rollouts.local_images import LocalImages
 from upwell.reconcilers.signatures.policies import UNRESTRICTED, ImagePolicies
 from upwell.reconcilers.signatures.questions import ImageQuestion
+from upwell.registry.errors import RegistryError
 from upwell.registry.interface import CredentialSource, Registry, RequestAccess
 from upwell.workload.interface import Login
+
+_HERE = "localhost"
+"""Podman's own name for what was made or loaded on this machine: no registry has it."""
+
+type OwnImages = Callable[[Reference], Awaitable[Digest | None]]
+"""Returns the digest of an image of this machine, if it is there."""
+
+
+class LocalImageUnknownError(RegistryError):
+    """This machine has no image of the name; it may still be made, so it is asked for again."""
+
+    reason = "ImageUnknown"
+    retryable = True
+
+    def __init__(self, reference: Reference) -> None:
+        super().__init__(
+            f"no image {reference} in this machine's storage, and no registry has names of {_HERE}:"
+            f" `podman build -t {reference}` or `podman load` as the server's user makes it"
+        )
+
+
+async def _on_this_machine(reference: Reference, images: OwnImages) -> Reference:
+    digest = await images(reference)
+    if digest is None:
+        raise LocalImageUnknownError(reference)
+    return reference.with_digest(digest)
 
 
 class TemplateImages:
     """The images of templates.
 
     `insecure` knows which registries speak plain HTTP or have no valid TLS; `local` knows what
-    short names stand for.
+    short names stand for; `own` has the images that were made or loaded on this machine.
     """
 
     def __init__(
@@ -31,7 +58,9 @@ class TemplateImages:
         insecure: InsecureRegistries,
         local: LocalImages | None = None,
         policies: ImagePolicies = UNRESTRICTED,
+        own: OwnImages | None = None,
     ) -> None:
+        self._own = own
         self._policies = policies
         self._registry = registry
         self._secrets = secrets
@@ -48,7 +77,9 @@ class TemplateImages:
         for container in (*template.spec.containers, *template.spec.init_containers):
             image = await self._resolve(container.image, template, namespace)
             reference = parse_image(image, container.name)
-            if reference.digest is None:
+            if reference.digest is None and self._own is not None and reference.registry == _HERE:
+                reference = await _on_this_machine(reference, self._own)
+            elif reference.digest is None:
                 credentials = await self._credentials(namespace, template)
                 insecure = reference.registry in await self._insecure.among([reference], namespace)
                 access = RequestAccess(credentials, insecure=insecure)

@@ -19,7 +19,7 @@ _log = logging.getLogger(__name__)
 
 EVERYBODY = ""
 """In the place of a namespace: of an image that a registry gives without a login."""
-_LOCAL = "localhost"
+LOCAL = "localhost"
 """Podman's own name for what was built or loaded on this machine: no registry has it."""
 _MOST = 20_000
 """Pairs that are remembered; the registry is asked about others."""
@@ -79,7 +79,7 @@ class GivenImages:
 
     def has(self, namespace: str, image: Reference) -> bool:
         """Return True if the image is known to have been given to the namespace, or to all."""
-        if image.registry == _LOCAL or self._is_preloaded(image):
+        if image.registry == LOCAL or self._is_preloaded(image):
             return True
         pairs = {(one, str(image)) for one in (namespace, EVERYBODY)}
         return not pairs.isdisjoint(self._given) or not pairs.isdisjoint(self._unverified)

@@ -30,7 +30,7 @@ from weakref import WeakValueDictionary
 from upwell.machine.clock import PROCESS_CLOCK, Clock, SystemClock
 from upwell.machine.components import Components, WatchedComponent
 from upwell.machine.tasks import closing, side_by_side
-from upwell.oci import Reference
+from upwell.oci import Digest, Reference
 from upwell.workload.interface import (
     WHOLE_LOG,
     ContainerFile,
@@ -64,7 +64,7 @@ from upwell.workload.podman.containers.creation import ContainerCreation, Placed
 from upwell.workload.podman.containers.cut_starts import end_unstarted
 from upwell.workload.podman.containers.cut_starts import start as start_container
 from upwell.workload.podman.containers.files import collect
-from upwell.workload.podman.given_images import GivenImages
+from upwell.workload.podman.given_images import LOCAL, GivenImages
 from upwell.workload.podman.health import Health
 from upwell.workload.podman.hosts_files import HostsFiles
 from upwell.workload.podman.instance_network import connect_inside
@@ -224,6 +224,10 @@ class PodmanRuntime:
             finally:
                 self._renewed.pop(spec.name, None)
         self._wake.set()
+
+    async def local_image(self, image: Reference) -> Digest | None:
+        """Return the digest of an image that was made or loaded here (`localhost/…`), if it is."""
+        return await self._call(self._api.image_digest(image)) if image.registry == LOCAL else None
 
     async def _start(self, spec: InstanceSpec) -> None:
         record = self._records.load(spec.name)

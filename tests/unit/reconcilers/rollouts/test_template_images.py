@@ -4,14 +4,17 @@ import json
 from collections.abc import Sequence
 from typing import Any
 
+import pytest
 from tests.support.rollouts.memory_machine import GOOD, RolloutSetup
 
 from upwell.api.codec import decode_as
 from upwell.api.core import PodTemplate, Secret, ServiceAccount
 from upwell.api.meta import LocalReference
+from upwell.oci import Digest, Reference
 from upwell.reconcilers.images.insecure import InsecureRegistries
 from upwell.reconcilers.images.pull_secrets import PullSecrets
-from upwell.reconcilers.rollouts.images import TemplateImages
+from upwell.reconcilers.rollouts.images import LocalImageUnknownError, TemplateImages
+from upwell.registry.errors import ManifestUnknownError
 
 
 async def images_of_a_namespace_with(
@@ -63,3 +66,27 @@ async def test_what_the_template_and_its_account_link_comes_before_the_others() 
     assert await user_for(template("mine")) == "c-mine"
     assert await user_for(template("mine", ["b-linked"])) == "b-linked"
     assert await user_for(template("none")) == "a-first"
+
+
+async def test_an_image_of_this_machine_is_what_its_storage_has() -> None:
+    setup = RolloutSetup()
+    own = {"localhost/tool:1": Digest.of(b"tool")}
+
+    async def found(reference: Reference) -> Digest | None:
+        return own.get(str(reference))
+
+    images = TemplateImages(
+        setup.registry, PullSecrets(setup.store), InsecureRegistries(setup.store), own=found
+    )
+
+    def template_of(image: str) -> PodTemplate:
+        spec = {"containers": [{"name": "tool", "image": image}]}
+        return PodTemplate.model_validate_json(json.dumps({"spec": spec}))
+
+    pinned = await images.pin(template_of("localhost/tool:1"), "shop")
+    assert pinned == {"tool": f"localhost/tool@{Digest.of(b'tool')}"}
+    with pytest.raises(LocalImageUnknownError, match="no image localhost/other:1"):
+        await images.pin(template_of("localhost/other:1"), "shop")
+    # A registry on this machine is one like any other.
+    with pytest.raises(ManifestUnknownError):
+        await images.pin(template_of("localhost:5000/tool:1"), "shop")

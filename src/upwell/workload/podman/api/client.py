@@ -17,7 +17,7 @@ from typing import Any, NoReturn
 
 import aiohttp
 
-from upwell.oci import Reference
+from upwell.oci import Digest, Reference
 from upwell.outbound.registry_faults import without_answer
 from upwell.workload.interface import ImagePullError, LogQuery, RuntimeUnavailableError
 from upwell.workload.podman.api.hijack import hijack
@@ -174,6 +174,14 @@ class PodmanApi:
         except PodmanNotFoundError:
             return False
         return True
+
+    async def image_digest(self, reference: Reference) -> Digest | None:
+        """Return the digest of an image in the local storage; None: it is not there."""
+        try:
+            document = await self._json(PodmanRequest("GET", f"/images/{reference}/json"))
+        except PodmanNotFoundError:
+            return None
+        return Digest.parse(str(document.get("Digest") or ""))
 
     async def image_volumes(self, reference: Reference) -> Sequence[str]:
         """Return the paths at which an image declares volumes; raises PodmanNotFoundError."""
