@@ -19,6 +19,7 @@ from upwell.oci import Digest
 from upwell.policy.images.streams import record_image
 from upwell.policy.rollouts.settings import template_of
 from upwell.policy.waves.progress import NO_RULES, WaveRules
+from upwell.reconcilers.builds.index import BuildIndex
 from upwell.reconcilers.rollouts.index import WorkloadIndex
 from upwell.reconcilers.rollouts.triggers import (
     WorkloadTriggerReconciler,
@@ -37,6 +38,7 @@ class Fleet(BuildNamespace):
 
     def __init__(self, rules: WaveRules = NO_RULES) -> None:
         super().__init__()
+        self.index = BuildIndex(self.cache, approvals=rules.approvals)
         self.time = 0.0
         self.rules = rules
         self.workload_index = WorkloadIndex(self.cache)
@@ -70,6 +72,9 @@ class Fleet(BuildNamespace):
             for task in tasks:
                 task.cancel()
             await asyncio.gather(*tasks, return_exceptions=True)
+
+    async def waves_now(self) -> list[Wave]:
+        return list((await self.store.list(Wave)).items)
 
     async def set_now(self) -> list[str]:
         """Return the workloads that have the newest image set."""

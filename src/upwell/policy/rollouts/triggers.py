@@ -84,6 +84,8 @@ class Reason(StrEnum):
     """Other workloads go first."""
     WAVE_STOPPED = "WaveStopped"
     """Too much failed on the base image."""
+    WAVE_APPROVAL = "WaveApproval"
+    """The change of an imported image waits for approval."""
     WAITS_FOR_TURN = "WaitsForTurn"
     """Other rollouts are under way."""
 
@@ -92,6 +94,7 @@ KEPT_BACK: Mapping[str, bool] = {
     Reason.WAVE_CANARY: True,
     Reason.WAITS_FOR_TURN: True,
     Reason.WAVE_STOPPED: False,
+    Reason.WAVE_APPROVAL: False,
 }
 """Reasons for which an image that a tag has is not set yet; whether that is over by itself."""
 

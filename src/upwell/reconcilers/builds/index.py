@@ -38,7 +38,8 @@ from upwell.policy.images.streams import StreamName, StreamTag
 from upwell.policy.promotion.quarantine import held_by
 from upwell.policy.rollouts.settings import WORKLOADS
 from upwell.policy.waves.approval import NO_APPROVALS, ApprovalRules, waiting_digests
-from upwell.policy.waves.gate import bar_of_wave
+from upwell.policy.waves.changes import present_moves
+from upwell.policy.waves.gate import bar_of_wave, needs_approval
 from upwell.reconcilers.builds.context import BuildContext, config_of
 from upwell.store.interface import NotFoundError
 
@@ -112,6 +113,16 @@ class BuildIndex:
             partial(self._bar_of, waiting),
             self._on_base_change,
         )
+
+    def waiting_for_approval(self, streams: Iterable[ImageStream]) -> Mapping[str, ImageBar]:
+        """Return what bars the digests of streams whose changes nobody has approved yet."""
+        found = dict(waiting_digests(streams, self.waves_of, self._approvals))
+        for stream in streams:
+            for _, move in present_moves(stream):
+                wave = move.covered_by(self.waves_of(move.image))
+                if wave is not None and needs_approval(wave) and (bar := bar_of_wave(wave)):
+                    found |= dict.fromkeys((move.digest, move.imported), bar)
+        return found
 
     def waves_of(self, image: str) -> Collection[Wave]:
         """Return the Waves of an image."""

@@ -25,7 +25,7 @@ _ALL = ""
 _COMING = timedelta(minutes=1)
 """Age of an import up to which its Wave may not be there yet."""
 _LOOK_AGAIN = 2.0
-_REASONS = frozenset({Reason.WAVE_CANARY, Reason.WAVE_STOPPED})
+_REASONS = frozenset({Reason.WAVE_CANARY, Reason.WAVE_STOPPED, Reason.WAVE_APPROVAL})
 
 
 class WaveGate:
@@ -56,7 +56,8 @@ class WaveGate:
         await self._cache.ready(Wave, Quarantine)
         waves = [*self._kept_back.get(_ALL)] if self._canaries else []
         quarantines = self._quarantines.get(_ALL)
-        if not waves and not quarantines and not self._canaries:
+        unapproved = self._builds.waiting_for_approval([*streams.values()])
+        if not waves and not quarantines and not unapproved and not self._canaries:
             return None
         found: RolloutBar | None = None
         slots = []
@@ -70,6 +71,8 @@ class WaveGate:
         )
         for update, digests in news.items():
             bar = self._stopped(quarantines, digests)
+            if bar is None and (missing := unapproved.get(digest_of(update.after))) is not None:
+                bar = RolloutBar(Reason.WAVE_APPROVAL, missing.message, frozenset())
             if bar is None and not is_first:
                 bar = self._behind(workload, waves, digests) or self._coming(update, streams)
             if bar is not None:
@@ -225,4 +228,5 @@ def _view(wave: Wave | None) -> object:
         return None
     canary = wave.status.canary
     told = (canary.state, canary.workloads, canary.until) if canary is not None else None
-    return (wave.status.phase in ENDED_WAVES, told, _digests(wave))
+    given = (wave.status.approval, wave.status.stream_approvals)
+    return (wave.status.phase in ENDED_WAVES, told, given, _digests(wave))

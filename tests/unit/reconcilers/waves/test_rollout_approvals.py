@@ -1,0 +1,47 @@
+"""Workloads that follow an imported image whose changes somebody has to approve."""
+
+from tests.support.builds.memory_builds import until
+from tests.support.waves.fleet import Fleet, debian
+
+from upwell.api.waves.wave import WaveDecision
+from upwell.policy.waves.approval import ApprovalRules
+from upwell.policy.waves.progress import WaveRules
+
+
+async def test_a_workload_gets_an_imported_image_when_its_wave_is_approved() -> None:
+    fleet = Fleet(WaveRules(approvals=ApprovalRules(all_images=True)))
+    await fleet.imports("old")
+    await fleet.deployment("prod", "web", serves=debian("old"))
+    await fleet.follow()
+    fleet.clock.advance(3600)
+    async with fleet.served():
+        await fleet.imports("new", look=False)
+
+        async def waits() -> bool:
+            return (await fleet.condition("prod", "web")).reason == "WaveApproval"
+
+        async def has_it() -> bool:
+            return await fleet.set_now() == ["prod/web"]
+
+        async def is_told() -> bool:
+            held = [one.reason for wave in await fleet.waves_now() for one in wave.status.held]
+            return any("`upwell wave approve" in one for one in held)
+
+        await until(waits)
+        await until(is_told)
+        assert await fleet.set_now() == []
+        [wave] = await fleet.waves_now()
+        given = WaveDecision(by="ada", at=fleet.clock())
+        status = wave.status.model_copy(update={"approval": given})
+        await fleet.store.update_status(wave.with_status(status))
+        await until(has_it)
+
+
+async def test_what_joins_starts_with_an_image_that_nobody_has_approved() -> None:
+    fleet = Fleet(WaveRules(approvals=ApprovalRules(all_images=True)))
+    await fleet.imports("old")
+    await fleet.deployment("prod", "web", serves=debian("old"))
+    fleet.clock.advance(3600)
+    await fleet.imports("new")
+    await fleet.deployment("prod", "new")
+    assert await fleet.follow() == ["prod/new"]
