@@ -11,6 +11,7 @@ from collections.abc import Awaitable, Callable, Iterator, Mapping, Sequence
 from typing import Any
 
 import click
+from click.shell_completion import CompletionItem
 
 from upwell.api.codec import encode
 from upwell.api.decoding.kinds import KINDS, KindNames, find_names
@@ -68,6 +69,8 @@ _NAMES_OF: Mapping[str, str] = {
 }
 """Commands whose NAME is that of a kind."""
 _CONTAINERS = {"container", "containers"}
+_COPY = ("cp", "rsync")
+"""Commands whose arguments are files here, or in Pods."""
 
 
 def complete_parameters(command: click.Command, path: str) -> None:
@@ -96,6 +99,8 @@ type _Complete = Callable[[click.Context, click.Parameter, str], list[Any]]
 def _completion_of(parameter: click.Parameter, path: str) -> _Complete | None:
     if not isinstance(parameter, click.Argument):
         return _containers if parameter.name in _CONTAINERS else None
+    if path in _COPY:
+        return _paths
     words = set(re.findall(r"[A-Z]+", parameter.metavar or (parameter.name or "").upper()))
     named = [kind for word, kind in _NAMED.items() if word in words]
     if "NAME" in words and path in _NAMES_OF:
@@ -110,6 +115,25 @@ def _completion_of(parameter: click.Parameter, path: str) -> _Complete | None:
         return [one for one in found if one.startswith(incomplete) and one not in given]
 
     return complete
+
+
+def _paths(
+    ctx: click.Context, parameter: click.Parameter, incomplete: str
+) -> list[str | CompletionItem]:
+    """Return Pods as `[NAMESPACE/]POD:`, workloads as `KIND/NAME:`; else files, by the shell."""
+    del parameter
+    files: list[str | CompletionItem] = [CompletionItem(incomplete, type="file")]
+    where, slash, _ = incomplete.rpartition("/")
+    if ":" in incomplete or incomplete.startswith((".", "~")) or (slash and not _is_name(where)):
+        return files
+    is_kind = slash and find_names(where) is not None
+    names = _names(ctx, [where]) if is_kind else _names(ctx, ["pods"], where)
+    found = [f"{where}{slash}{name}:" for name in names]
+    return [one for one in found if one.startswith(incomplete)] or files
+
+
+def _is_name(text: str) -> bool:
+    return _NAME.fullmatch(text) is not None
 
 
 def _objects(
@@ -142,13 +166,17 @@ def _given(ctx: click.Context, parameter: click.Parameter) -> tuple[str, ...]:
     return given if isinstance(given, tuple) else ()
 
 
-def _names(ctx: click.Context, kinds: Sequence[str]) -> list[str]:
-    """Return the names of objects of all these kinds; none where they are not to be had."""
+def _names(ctx: click.Context, kinds: Sequence[str], namespace: str = "") -> list[str]:
+    """Return the names of objects of all these kinds; none where they are not to be had.
+
+    Those of a namespace: without another, that of the command.
+    """
     session = session_of(ctx)
     known = [names.resource() for kind in kinds if (names := find_names(kind)) is not None]
 
     async def ask(client: ApiClient) -> list[str]:
-        places = [session.namespace if kind.KIND.namespaced else "" for kind in known]
+        place = namespace or session.namespace
+        places = [place if kind.KIND.namespaced else "" for kind in known]
         asked = (client.names(*each, _MOST) for each in zip(known, places, strict=True))
         return [name for names in await asyncio.gather(*asked) for name in names]
 
@@ -198,6 +226,6 @@ def _answer(session: Session, ask: Callable[[ApiClient], Awaitable[list[str]]]) 
             return await ask(client)
 
     try:
-        return [one for one in asyncio.run(asked()) if _NAME.fullmatch(one)]
+        return [one for one in asyncio.run(asked()) if _is_name(one)]
     except (StoreError, OSError, ValueError):  # among them TimeoutError
         return []

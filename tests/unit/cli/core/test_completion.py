@@ -117,6 +117,15 @@ def test_bash_completes_what_is_told(tmp_path: Path) -> None:
         ("-n ot", ["other"]),
         ("project ", ["default", "other"]),
         ("create configmap ", []),
+        ("cp sh", ["shop-1:"]),
+        ("cp default/", ["default/shop-1:"]),
+        ("-n other cp ", [""]),
+        ("cp a.txt default/sh", ["default/shop-1:"]),
+        ("rsync deployment/s", ["deployment/shop:", "deployment/site:"]),
+        ("rsync ./sh", ["./sh"]),
+        ("cp /sh", ["/sh"]),
+        ("cp shop-1:/et", ["shop-1:/et"]),
+        ("cp nothing", ["nothing"]),
     ],
 )
 async def test_names_are_completed(filled: FakeClient, line: str, found: list[str]) -> None:
