@@ -2,7 +2,8 @@
 
 A 429 or 503 closes the registry's budget: until it opens, callers get the error at once, without a
 request, and the work queue tries again later. What a registry tells in its answers is all that is
-known: its limits are neither guessed nor configured.
+known: its limits are neither guessed nor configured. One that answers nothing, request after
+request, is closed as well: each of them would keep its caller for as long as an answer may take.
 """
 
 import asyncio
@@ -26,6 +27,9 @@ LONGEST_RETRY_AFTER = 6 * 3600.0
 PULL_PAUSE = 900.0
 """Seconds without a pull once none is left, unless an answer says sooner that some are."""
 
+MOST_UNANSWERED = 8
+"""Requests in a row without an answer that close a registry: one or two are no outage."""
+
 _JITTER = 0.25
 _REMAINING = re.compile(r"\s*(?P<left>\d{1,9})\s*(?:;\s*w=(?P<window>\d{1,9}))?")
 _SECONDS = re.compile(r"\d{1,9}(?:\.\d{1,9})?")
@@ -38,9 +42,11 @@ class _RegistryBudget:
     until: float = 0.0
     pulls_until: float = 0.0
     status: int = 0
-    """HTTP status because of which requests wait."""
+    """HTTP status because of which requests wait; 0: there was no answer."""
     failures: int = 0
     """Closings in a row without an ordinary answer between them."""
+    unanswered: int = 0
+    """Requests in a row that nothing was answered to."""
     next_start: float = field(default=0.0)
 
 
@@ -97,18 +103,22 @@ class RequestBudget:
         """
         budget = self._budget(registry)
         now = self._clock()
+        budget.unanswered = 0
         self._observe_pulls(budget, headers, now)
         if status not in {HTTPStatus.TOO_MANY_REQUESTS, HTTPStatus.SERVICE_UNAVAILABLE}:
             if budget.until <= now:  # else it was sent before the budget closed: it proves nothing
                 budget.failures = 0
             return None
-        if budget.until <= now:
-            budget.failures += 1  # once per closing, however many requests were under way
-        stated = _retry_after(headers.get("retry-after", ""), now)
-        pause = self._backoff(budget.failures) if stated is None else stated
-        budget.until = max(budget.until, now + pause)
-        budget.status = status
+        self._close(budget, status, _retry_after(headers.get("retry-after", ""), now), now)
         return _refusal(registry, status, budget.until - now)
+
+    def observe_silence(self, registry: str) -> None:
+        """Take in that a request got no answer: no connection, or none in time."""
+        budget = self._budget(registry)
+        now = self._clock()
+        budget.unanswered += 1
+        if budget.unanswered >= MOST_UNANSWERED and budget.until <= now:
+            self._close(budget, 0, None, now)
 
     def closings(self) -> Mapping[str, bool]:
         """Return whether each registry that was asked is closed."""
@@ -122,6 +132,15 @@ class RequestBudget:
             budget = _RegistryBudget(limits, asyncio.Semaphore(limits.concurrency))
             self._budgets[registry] = budget
         return budget
+
+    def _close(
+        self, budget: _RegistryBudget, status: int, stated: float | None, now: float
+    ) -> None:
+        if budget.until <= now:
+            budget.failures += 1  # once per closing, however many requests were under way
+        pause = self._backoff(budget.failures) if stated is None else stated
+        budget.until = max(budget.until, now + pause)
+        budget.status = status
 
     async def _pace(self, budget: _RegistryBudget, per_second: float) -> None:
         now = self._clock()
@@ -153,9 +172,8 @@ class RequestBudget:
 def _refusal(registry: str, status: int, seconds: float) -> RegistryError:
     if status == HTTPStatus.TOO_MANY_REQUESTS:
         return RateLimitedError(registry, seconds)
-    return RegistryUnavailableError(
-        registry, f"it answered HTTP {status}; next try in {seconds:.0f} s", seconds
-    )
+    why = f"it answered HTTP {status}" if status else "it has answered nothing for a while"
+    return RegistryUnavailableError(registry, f"{why}; next try in {seconds:.0f} s", seconds)
 
 
 def _retry_after(text: str, now: float) -> float | None:

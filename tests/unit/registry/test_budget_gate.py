@@ -5,7 +5,13 @@ from email.utils import format_datetime
 import pytest
 from tests.support.clocks import SecondsClock
 
-from upwell.registry.budget import LONGEST_PAUSE, LONGEST_RETRY_AFTER, PULL_PAUSE, RequestBudget
+from upwell.registry.budget import (
+    LONGEST_PAUSE,
+    LONGEST_RETRY_AFTER,
+    MOST_UNANSWERED,
+    PULL_PAUSE,
+    RequestBudget,
+)
 from upwell.registry.errors import RateLimitedError, RegistryUnavailableError
 from upwell.registry.hosts import RegistryLimits
 
@@ -120,6 +126,31 @@ def test_when_no_pull_is_left_heads_still_go_out(
     clock.now += 1
     budget.observe(HUB, 200, {"ratelimit-remaining": "7;w=21600"})
     budget.check(HUB, pull=True)
+
+
+def test_a_registry_that_answers_nothing_is_left_alone_for_a_while(
+    budget: RequestBudget, clock: SecondsClock
+) -> None:
+    for _ in range(MOST_UNANSWERED - 1):
+        budget.observe_silence(HUB)
+    budget.observe(HUB, 404, {})  # an answer: what went before was no outage
+    for _ in range(MOST_UNANSWERED - 1):
+        budget.observe_silence(HUB)
+    budget.check(HUB)
+    budget.observe_silence(HUB)
+    with pytest.raises(RegistryUnavailableError, match="answered nothing") as caught:
+        budget.check(HUB)
+    assert caught.value.retry_after == 2
+    clock.now += 2
+    budget.check(HUB)
+    budget.observe_silence(HUB)  # the next is asked, and the pause is longer from then on
+    with pytest.raises(RegistryUnavailableError) as caught:
+        budget.check(HUB)
+    assert caught.value.retry_after == 4
+    clock.now += 4
+    budget.observe(HUB, 200, {})
+    budget.observe_silence(HUB)
+    budget.check(HUB)
 
 
 async def test_the_slots_of_a_registry_are_shared() -> None:

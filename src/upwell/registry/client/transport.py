@@ -203,6 +203,8 @@ class Transport:
         try:
             response = await self._request(call, authorization)
         except (HttpError, TimeoutError, UnicodeError) as error:
+            if isinstance(error, TimeoutError):
+                self._budget.observe_silence(endpoint.registry)
             raise _as_registry_error(error, endpoint.name, seconds) from error
         refusal = self._budget.observe(endpoint.registry, response.status, response.headers)
         if refusal is not None:

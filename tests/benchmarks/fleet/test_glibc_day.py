@@ -1,0 +1,97 @@
+"""The day on which all base images change, in virtual time: how long it takes, and why.
+
+Run with `pytest -m benchmark -s tests/benchmarks/fleet`; `FLEET_SIZES=1000,100000` picks the sizes.
+"""
+
+import os
+import resource
+import time
+from collections.abc import Sequence
+
+import pytest
+from tests.support.fleet.images import FleetShape, made_fleet
+from tests.support.fleet.registries import RequestSort, SimulatedHost, drawn, thirty_registries
+from tests.support.fleet.simulation import DayReport, DayShape, GlibcDay
+from tests.support.fleet.virtual_time import run_in_virtual_time
+
+pytestmark = pytest.mark.benchmark
+
+SIZES = [int(size) for size in os.environ.get("FLEET_SIZES", "1000,10000,100000").split(",")]
+SHARES = (0.5, 0.9, 0.99, 1.0)
+HOURS = 6 * 3600.0
+
+
+class StormingHost(SimulatedHost):
+    """Answers 429 to everything for six hours, with a Retry-After of a minute."""
+
+    __slots__ = ()
+
+    def answer(self, sort: RequestSort, now: float) -> tuple[int, dict[str, str]]:
+        if now >= HOURS:
+            return super().answer(sort, now)
+        self.refused += 1
+        return 429, {"retry-after": "60"}
+
+
+def play(
+    fleet: FleetShape, day: DayShape, registries: Sequence[SimulatedHost] | None = None
+) -> DayReport:
+    began = time.process_time()
+    made = made_fleet(fleet)
+
+    async def run() -> DayReport:
+        return await GlibcDay(made, day, registries or thirty_registries()).play()
+
+    report = run_in_virtual_time(run())
+    took = time.process_time() - began
+    memory = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss // 1024
+    _tell(f"\n{fleet.images} images, {day.builders} builders: {took:.1f} s, up to {memory} MiB")
+    for name, times in (("images", report.images), ("workloads", report.workloads)):
+        hours = ", ".join(
+            f"{share:.0%} {report.until(share, times) / 3600:.2f} h" for share in SHARES
+        )
+        _tell(f"  {name}: {hours}")
+    _tell(
+        f"  {report.builds} builds and {report.rebases} rebases, {report.retries} of them again;"
+        f" {report.unreached} images are not reached"
+    )
+    spent = ", ".join(f"{what} {seconds / 3600:.1f} h" for what, seconds in report.spent.items())
+    _tell(f"  an image {spent} (of all images together)")
+    return report
+
+
+@pytest.mark.parametrize("images", SIZES)
+@pytest.mark.parametrize("builders", [2, 100])
+def test_time_by_size(images: int, builders: int) -> None:
+    report = play(FleetShape(images=images), DayShape(builders=builders))
+
+    for registry in report.registries[:10]:
+        _tell(
+            f"  {registry.name}: {registry.asked.total()} requests, {registry.refused} refused,"
+            f" at most {registry.fullest:.0%} of a limit"
+        )
+    assert report.unreached < 0.02 * images
+
+
+@pytest.mark.parametrize("share", [0.0, 0.3, 0.6, 0.9])
+def test_time_by_share_of_rebases(share: float) -> None:
+    report = play(FleetShape(images=10_000, rebased=share), DayShape(builders=20))
+    assert report.rebases >= 0.8 * share * 10_000
+
+
+@pytest.mark.parametrize("again", [600.0, 3600.0, 4 * 3600.0])
+def test_bases_that_are_published_again(again: float) -> None:
+    report = play(FleetShape(images=10_000), DayShape(builders=20, published=(0.0, again)))
+    assert report.builds - report.retries <= 2.06 * 10_000
+
+
+@pytest.mark.parametrize("storms", [False, True])
+def test_a_registry_that_refuses_for_six_hours(*, storms: bool) -> None:
+    registries = thirty_registries()
+    if storms:
+        registries[9] = StormingHost(registries[9].name, (), drawn(1))
+    play(FleetShape(images=10_000), DayShape(builders=100), registries)
+
+
+def _tell(text: str) -> None:
+    print(text)  # noqa: T201
