@@ -31,7 +31,10 @@ MOST_UNANSWERED = 8
 """Requests in a row without an answer that close a registry: one or two are no outage."""
 
 _JITTER = 0.25
+_EPOCH = 1e9
+"""A number above it is a time since 1970, in seconds; below it is a number of seconds."""
 _REMAINING = re.compile(r"\s*(?P<left>\d{1,9})\s*(?:;\s*w=(?P<window>\d{1,9}))?")
+_RESET = re.compile(r"\d{1,12}")
 _SECONDS = re.compile(r"\d{1,9}(?:\.\d{1,9})?")
 
 
@@ -162,7 +165,7 @@ class RequestBudget:
         match = _REMAINING.match(left) if left else None
         if match is None:
             return
-        window = float(match["window"] or PULL_PAUSE)
+        window = float(match["window"] or _until_reset(headers, now))
         if int(match["left"]) > 0:
             budget.pulls_until = 0.0
         elif budget.pulls_until <= now:
@@ -174,6 +177,15 @@ def _refusal(registry: str, status: int, seconds: float) -> RegistryError:
         return RateLimitedError(registry, seconds)
     why = f"it answered HTTP {status}" if status else "it has answered nothing for a while"
     return RegistryUnavailableError(registry, f"{why}; next try in {seconds:.0f} s", seconds)
+
+
+def _until_reset(headers: Mapping[str, str], now: float) -> float:
+    """Return the seconds until a window ends, as GitLab tells them; the longest, if untold."""
+    text = headers.get("ratelimit-reset", "").strip()
+    if _RESET.fullmatch(text) is None:
+        return PULL_PAUSE
+    seconds = float(text)
+    return max(seconds - now if seconds > _EPOCH else seconds, 1.0)
 
 
 def _retry_after(text: str, now: float) -> float | None:

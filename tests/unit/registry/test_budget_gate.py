@@ -153,6 +153,18 @@ def test_a_registry_that_answers_nothing_is_left_alone_for_a_while(
     budget.check(HUB)
 
 
+@pytest.mark.parametrize("reset", [str(int(START) + 40), "40"], ids=["time", "seconds"])
+def test_pulls_go_on_when_the_window_that_the_registry_tells_has_ended(
+    budget: RequestBudget, clock: SecondsClock, reset: str
+) -> None:
+    budget.observe(HUB, 200, {"ratelimit-remaining": "0", "ratelimit-reset": reset})
+    with pytest.raises(RateLimitedError) as caught:
+        budget.check(HUB, pull=True)
+    assert caught.value.retry_after == 40
+    clock.now += 40
+    budget.check(HUB, pull=True)
+
+
 async def test_the_slots_of_a_registry_are_shared() -> None:
     budget = RequestBudget(lambda _registry: RegistryLimits(concurrency=3))
     running = most = 0

@@ -60,12 +60,14 @@ class Authorizer:
             self._logins(endpoint, credential),
             self._known(endpoint),
         )
-        why = ""
+        why, is_of_login = "", False
         step = next(steps)
         while True:
             if isinstance(step, TokenRequest):
                 reply = await self._token(step, endpoint)
-                why = "the token server refuses them" if reply.refused else why
+                if reply.refused and (step.query.login is not None or not is_of_login):
+                    why = "the token server refuses them"
+                    is_of_login = step.query.login is not None
             else:
                 answer = await self._transport.send(call, step.authorization)
                 reply = self._reply(answer, endpoint)
@@ -74,7 +76,10 @@ class Authorizer:
                     self._note(endpoint, credential, step.login)
                     return answer
                 async with answer:
-                    why = await explain(answer)
+                    said = await explain(answer)
+                shown = step.login is not None and step.authorization is not None
+                if shown or not is_of_login:  # not of the try without it that follows
+                    why, is_of_login = said, shown
             try:
                 step = steps.send(reply)
             except StopIteration:

@@ -268,7 +268,9 @@ class RegistryClient:
             found = await self.manifest(reference.with_tag(tag), access)
         except ManifestUnknownError:
             return ()
-        return found.manifests[:MAX_REFERRERS] if isinstance(found, Index) else ()
+        if not isinstance(found, Index) or found.digest == subject:
+            return ()  # some take such a tag for the digest: what it names is the image itself
+        return found.manifests[:MAX_REFERRERS]
 
     async def _first[T](
         self,
