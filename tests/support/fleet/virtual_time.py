@@ -12,7 +12,7 @@ _DIGITS = 6
 
 
 class NothingLeftError(RuntimeError):
-    """All tasks wait, and no timer is left."""
+    """Deadlock: no timer is left that could wake a task."""
 
 
 class _VirtualSelector(selectors.SelectSelector):

@@ -11,8 +11,8 @@ from aiohttp.test_utils import TestServer
 from tests.support.registry.docker_registry import CONFIG, image_manifest
 from tests.support.registry.documented_answers import (
     DOCUMENTED,
-    DocumentedRegistry,
-    RecordedAnswer,
+    DocumentedAnswer,
+    DocumentedBehaviour,
 )
 from tests.support.registry.logins import OneLogin
 
@@ -42,9 +42,9 @@ INDEX = parse_manifest(
 class ScriptedAnswers:
     """One registry on loopback, which answers as `documented`."""
 
-    documented: DocumentedRegistry
+    documented: DocumentedBehaviour
     host: str = ""
-    manifest: RecordedAnswer | None = None
+    manifest: DocumentedAnswer | None = None
     """Answer to requests for manifests; None: the image."""
     asked: list[str] = field(default_factory=list)
     forms: list[dict[str, str]] = field(default_factory=list)
@@ -133,7 +133,7 @@ class ScriptedAnswers:
         headers = {"Link": self._filled(self.documented.next_page)}
         return web.json_response({"name": REPOSITORY, "tags": ["a", "b"]}, headers=headers)
 
-    def _recorded(self, recorded: RecordedAnswer) -> web.Response:
+    def _recorded(self, recorded: DocumentedAnswer) -> web.Response:
         return web.Response(status=recorded.status, text=recorded.body, headers=recorded.headers)
 
     def _filled(self, text: str) -> str:
@@ -141,7 +141,7 @@ class ScriptedAnswers:
 
 
 @asynccontextmanager
-async def scripted(documented: DocumentedRegistry) -> AsyncIterator[ScriptedAnswers]:
+async def scripted(documented: DocumentedBehaviour) -> AsyncIterator[ScriptedAnswers]:
     answers = ScriptedAnswers(documented)
     app = web.Application()
     app.router.add_route("*", "/{path:.*}", answers.answer)
@@ -234,7 +234,7 @@ async def test_an_upload_goes_where_the_registry_says(
 
 async def test_an_expired_password_is_named(client: RegistryClient) -> None:
     message = "Your authorization token has expired. Reauthenticate and try again."
-    denied = RecordedAnswer(403, json.dumps({"errors": [{"code": "DENIED", "message": message}]}))
+    denied = DocumentedAnswer(403, json.dumps({"errors": [{"code": "DENIED", "message": message}]}))
     async with scripted(next(one for one in DOCUMENTED if one.name == "ECR")) as registry:
         registry.manifest = denied
         with pytest.raises(UnauthorizedError) as caught:
