@@ -75,7 +75,7 @@ from upwell.registry.errors import RegistryError
 from upwell.registry.hosting import ManifestPush
 from upwell.registry.interface import DEFAULT_ACCESS, Credential, RequestAccess
 from upwell.registry.mirror import Mirror
-from upwell.registry.rebasing.hosted import HostedRebaseWriter
+from upwell.registry.rebasing.hosted import CheckPush, HostedRebaseWriter, unchecked
 from upwell.registry.routed import RoutedRegistry
 from upwell.store.interface import StoreError
 from upwell.store.memory import MemoryStore
@@ -370,6 +370,7 @@ class BuildMachine:
         self.sign: SignPushed = unsigned
         self.scanner: LayerScanner = FileScanner()
         self.most_work = MOST_WORK
+        self.check_push: CheckPush = unchecked
         self.pressure = ""
         self.was_short = False
         """Message of what keeps builds from beginning."""
@@ -418,7 +419,7 @@ class BuildMachine:
                 registries,
                 mirror,
                 self.scanner,
-                HostedRebaseWriter(self.internal),
+                HostedRebaseWriter(self.internal, self.check_push),
                 self.most_work,
             ),
             clock=self.clock,

@@ -29,7 +29,7 @@ from upwell.api.build import (
     SourceBuildStrategy,
 )
 from upwell.api.meta import ObjectReference
-from upwell.builder.interface import BuilderStrategy, BuildPlan
+from upwell.builder.interface import BuildError, BuilderStrategy, BuildPlan
 from upwell.formats.s2i.contract import SCRIPTS_LABEL, generated_labels
 from upwell.inventory.files.scanning import FileScanner
 from upwell.inventory.interface import LayerFiles, Layers
@@ -517,3 +517,23 @@ async def test_a_rebase_keeps_to_the_deadline_of_its_build(machine: RebaseMachin
     machine.scanner = HeldScanner(FileScanner(machine.found_files))
     second = await machine.done(app(2, "auto", completion_deadline_seconds=1))
     assert (second.status.phase, second.status.reason) == (BuildPhase.FAILED, "DeadlineExceeded")
+
+
+async def test_an_image_that_its_namespace_may_not_have_gets_no_tag(machine: RebaseMachine) -> None:
+    first = await machine.done(app(1))
+    await machine.update_base(NEW)
+
+    async def refuse(push: ManifestPush) -> None:
+        for blob in (await machine.result(first)).layers[1:]:  # all content is there by then
+            assert await machine.internal.blob_size(push.repository, blob.digest)
+        raise BuildError("PushImageToRegistryFailed", "larger than a LimitRange allows")
+
+    machine.check_push = refuse
+    second = await machine.done(app(2, "auto"))
+    assert (second.status.phase, second.status.reason) == (
+        BuildPhase.FAILED,
+        "PushImageToRegistryFailed",
+    )
+    tag = inputs_tag(second.status.inputs or "")
+    assert await machine.internal.tag_digest(f"{NAMESPACE}/app", tag) is None
+    assert (await machine.history("app", "latest")).items[0].image == str(digest(first))
