@@ -537,3 +537,26 @@ async def test_an_image_that_its_namespace_may_not_have_gets_no_tag(machine: Reb
     tag = inputs_tag(second.status.inputs or "")
     assert await machine.internal.tag_digest(f"{NAMESPACE}/app", tag) is None
     assert (await machine.history("app", "latest")).items[0].image == str(digest(first))
+
+
+async def test_a_base_of_another_namespace_that_was_built_here_too(machine: RebaseMachine) -> None:
+    dockerfile = f"FROM {INTERNAL}/other/app:1\nRUN make\n"
+
+    async def update(layer: bytes, build: str) -> None:
+        # Its builds have the names of ours: what says so in the image is no value that it inherits.
+        machine.layers[Digest.of(layer)] = layer
+        labels = {"io.openshift.build.name": build, "of": build}
+        settings = {"Env": [f"OPENSHIFT_BUILD_NAME={build}"], "Labels": labels}
+        await push_image(machine.internal, "other/app:1", made_image(layer, settings=settings))
+
+    await update(OLD, "app-1")
+    await machine.done(app(1, dockerfile=dockerfile))
+    await update(NEW, "app-7")
+    second = await machine.done(app(2, "auto", dockerfile=dockerfile))
+
+    assert second.status.rebase is not None
+    assert second.status.rebase.rebased, second.status.rebase
+    image = await machine.result(second)
+    assert image.diff_ids == (Digest.of(NEW), Digest.of(APP))
+    assert "OPENSHIFT_BUILD_NAME=app-2" in image.settings["Env"]
+    assert (image.labels["io.openshift.build.name"], image.labels["of"]) == ("app-2", "app-7")
