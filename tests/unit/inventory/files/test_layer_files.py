@@ -35,9 +35,13 @@ def shell() -> bytes:
     return Path(shutil.which("sh") or "").read_bytes()
 
 
+def kept_files(folder: Path) -> list[Path]:
+    return [path for path in folder.rglob("*") if path.is_file()]
+
+
 def cut_off(folder: Path) -> None:
     """Take the end off the one file below a folder."""
-    (kept,) = (path for path in folder.rglob("*") if path.is_file())
+    (kept,) = kept_files(folder)
     kept.write_bytes(kept.read_bytes()[:-20])
 
 
@@ -161,6 +165,22 @@ async def test_a_worker_reads_a_layer_once_and_its_facts_are_kept(tmp_path: Path
     cut_off(tmp_path)
     assert await FileScanner(tmp_path).files(image, layer) == found
     assert image.opened == 2
+
+
+async def test_what_was_not_used_for_longest_goes(tmp_path: Path) -> None:
+    image = ImageInMemory(*(tar_of({f"srv/{name}": b""}) for name in "abc"))
+    one, two, three = image.layers
+    await FileScanner(tmp_path, 10_000).files(image, one)
+    (kept,) = kept_files(tmp_path)
+    scanner = FileScanner(tmp_path, int(kept.stat().st_size * 2.5))
+    await scanner.files(image, two)
+    for path in kept_files(tmp_path):
+        os.utime(path, (1, 1))
+    await scanner.files(image, one)  # is used, and not read again
+    await scanner.files(image, three)
+    assert image.opened == 3
+    left = {path.name for path in kept_files(tmp_path)}
+    assert left == {f"{layer.digest.algorithm}-{layer.digest.hex}" for layer in (one, three)}
 
 
 @pytest.mark.parametrize("data", [None, {}, {"diff_id": "x"}, []])
