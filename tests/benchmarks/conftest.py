@@ -8,7 +8,9 @@ _RATIOS = pytest.StashKey[Ratios]()
 
 def pytest_addoption(parser: pytest.Parser) -> None:
     parser.addoption(
-        "--accept-ratios", action="store_true", help="record ratios that fell behind as well"
+        "--accept-ratios",
+        action="store_true",
+        help="record all ratios of this run, those that fell as well",
     )
 
 
@@ -31,4 +33,6 @@ def pytest_terminal_summary(
             terminalreporter.line(line, red=True)
         if not accept:
             terminalreporter.line("(ARGS=--accept-ratios records them as they are now)")
+    elif count := len(found.measured):
+        terminalreporter.line(f"None of {count} ratios fell by a third since it was recorded.")
     found.record(accept=accept)

@@ -6,6 +6,7 @@ import subprocess
 import sys
 
 import pytest
+from tests.support.benchmarks.ratios import Ratios
 
 pytestmark = pytest.mark.benchmark
 
@@ -29,7 +30,7 @@ def _seconds(*arguments: str) -> float:
     return after.ru_utime - before.ru_utime + after.ru_stime - before.ru_stime
 
 
-def test_processor_time_of_commands() -> None:
+def test_processor_time_of_commands(ratios: Ratios) -> None:
     empty = [_seconds("-c", "pass")]
     least = dict.fromkeys(COMMANDS, float("inf"))
     for _ in range(TURNS):
@@ -40,3 +41,4 @@ def test_processor_time_of_commands() -> None:
     for command, seconds in least.items():
         ratio = seconds / min(empty)
         sys.stdout.write(f"\n{command}: {seconds * 1000:.0f} ms, {ratio:.1f} empty programs\n")
+        ratios.note_cost(f"start of upwell {command}, processor of an empty program", ratio)

@@ -26,8 +26,29 @@ def test_a_ratio_that_fell_by_a_third_is_told_and_keeps_its_record(tmp_path: Pat
         "heads": 0.9,
         "imports": 2.0,
         "new": 0.1,
-        "pushes": 0.7,
+        "pushes": 0.9,
     }
+
+
+def test_many_small_falls_are_a_fall(tmp_path: Path) -> None:
+    file = recorded(tmp_path, heads=1.0)
+    for measured in (0.8, 0.7):
+        run = Ratios.of(file)
+        run.note_speed("heads", measured)
+        assert run.report() == []
+        run.record()
+    last = Ratios.of(file)
+    last.note_speed("heads", 0.6)
+    assert last.report() == ["heads: 0.6, recorded was 1"]
+
+
+def test_what_rose_by_a_half_is_recorded(tmp_path: Path) -> None:
+    file = recorded(tmp_path, heads=1.0, pushes=1.0)
+    run = Ratios.of(file)
+    run.note_speed("heads", 1.4)
+    run.note_cost("pushes", 0.5)
+    run.record()
+    assert json.loads(file.read_text()) == {"heads": 1.0, "pushes": 2.0}
 
 
 def test_what_fell_behind_is_recorded_when_that_is_accepted(tmp_path: Path) -> None:

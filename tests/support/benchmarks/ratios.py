@@ -12,6 +12,7 @@ from typing import Self
 
 RECORDED = Path(__file__).parents[2] / "benchmarks" / "recorded_ratios.json"
 _BEHIND = 2 / 3
+_AHEAD = 1 / _BEHIND
 
 
 @dataclass
@@ -51,10 +52,22 @@ class Ratios:
             for name in self.behind
         ]
 
+    @property
+    def news(self) -> list[str]:
+        """Names of those that no run has recorded, or that rose by a half or more since."""
+        return [
+            name
+            for name, ratio in self.measured.items()
+            if name not in self.recorded or ratio >= _AHEAD * self.recorded[name]
+        ]
+
     def record(self, *, accept: bool = False) -> None:
-        """Write the ratios; one that fell behind keeps its old value unless that is accepted."""
-        kept = () if accept else self.behind
-        new = {name: float(f"{one:.3g}") for name, one in self.measured.items() if name not in kept}
+        """Write the ratios that are news, or all of this run if that is accepted.
+
+        What differs by less stays as it was recorded: else many small falls would be no fall.
+        """
+        names = self.measured if accept else self.news
+        new = {name: float(f"{self.measured[name]:.3g}") for name in names}
         if new:
             text = json.dumps({**self.recorded, **new}, indent=2, sort_keys=True)
             self.file.write_text(text + "\n")
