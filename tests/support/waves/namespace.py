@@ -78,9 +78,11 @@ class WavesNamespace(BuildNamespace):
         return sorted(found, key=lambda one: str(one.metadata.creation_timestamp))
 
     async def built(self, name: str, mark: str, *, on: str = "") -> None:
-        """End the newest build of a BuildConfig, with a result; `on` is its base's pull spec."""
+        """End the build that runs, or the newest, with a result; `on` is its base's pull spec."""
         await self.reconcile(name)
-        newest = (await self.builds(name))[-1]
+        found = await self.builds(name)
+        running = (one for one in found if one.status.phase is BuildPhase.RUNNING)
+        newest = next(running, found[-1])
         digest = str(Digest.of(mark.encode()))
         output = BuildOutputStatus(to=BuildOutputTo(image_digest=digest))
         images = (ResolvedImage(name=on, reference=on),) if on else ()

@@ -2,7 +2,7 @@
 
 from collections import Counter
 from collections.abc import Hashable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime
 from heapq import heapify, heappop, heappush
 
@@ -28,6 +28,10 @@ class QueuedBuild:
     number: int = 0
     dependents: int = 0
     """BuildConfigs and workloads that stand on its result."""
+    urgency: int = 0
+    """Severity of the change that it builds on; higher goes first."""
+    own_urgency: int = 0
+    """Severity that its namespace gives it, which counts there alone."""
 
 
 @dataclass(frozen=True, slots=True, order=True)
@@ -37,6 +41,8 @@ class _Rank:
     running: int
     turn: int
     """Number of the start with which it had a slot last; 0: it had none."""
+    urgency: int
+    """Severity of the change, negated: the most urgent is first."""
     window: int
     """Number of the time in which the build began to wait."""
     weight: int
@@ -49,8 +55,9 @@ class FairQueue:
     """Builds that wait for a slot, and those that have one.
 
     The next build is one of the namespace with the fewest running ones; among equals, of that
-    which had a slot longest ago; among those that had none, of that which has waited longest, and
-    of builds that came within ten minutes of that on which most stands. The same decides among the
+    which had a slot longest ago; among those that had none, of that with the most urgent change,
+    then of that which has waited longest, and of builds that came within ten minutes of that on
+    which most stands. The same decides among the
     BuildConfigs of the namespace; of one BuildConfig the oldest is next. So nobody waits because
     somebody else has many builds, or many namespaces with ever new ones, and after a change of a
     base image the longest chains begin first. A call costs the same, but for a logarithm, however
@@ -82,9 +89,13 @@ class FairQueue:
         return self._queued[key]
 
     def add(self, build: QueuedBuild) -> None:
-        """Let a build wait; one that waits already keeps its place."""
-        if build.key in self._queued or build.key in self._started:
+        """Let a build wait; one that waits keeps its place while it is as urgent as before."""
+        if build.key in self._started:
             return
+        if (known := self._queued.get(build.key)) is not None:
+            build = replace(known, urgency=build.urgency, own_urgency=build.own_urgency)
+            if build == known:
+                return
         self._queued[build.key] = build
         builds = self._builds.setdefault(build.config, _Ranking())
         builds.put(build.key, (build.since, build.number))
@@ -133,24 +144,27 @@ class FairQueue:
         builds = self._builds.get(config)
         oldest = builds.first() if builds is not None else None
         if oldest is not None:
-            configs.put(config, self._rank_of(config, oldest))
+            build = self._queued[oldest]
+            urgency = max(build.urgency, build.own_urgency, key=abs)
+            configs.put(config, self._rank_of(config, build, urgency))
         else:
             configs.drop(config)
             self._builds.pop(config, None)
         first = configs.first()
         oldest = self._builds[first].first() if first is not None else None
         if oldest is not None:
-            self._namespaces.put(namespace, self._rank_of(namespace, oldest))
+            build = self._queued[oldest]
+            self._namespaces.put(namespace, self._rank_of(namespace, build, build.urgency))
         else:
             self._namespaces.drop(namespace)
             del self._configs[namespace]
 
-    def _rank_of(self, share: _Share, oldest: ObjectKey) -> _Rank:
-        build = self._queued[oldest]
+    def _rank_of(self, share: _Share, build: QueuedBuild, urgency: int) -> _Rank:
         turn = self._turns.get(share, 0)
         window = int(build.since.timestamp()) // _WINDOW_SECONDS
         weight = -build.dependents
-        return _Rank(self._running[share], turn, window, weight, build.since, build.number)
+        running = self._running[share]
+        return _Rank(running, turn, -urgency, window, weight, build.since, build.number)
 
 
 class _Ranking[K: Hashable, R]:

@@ -13,6 +13,7 @@ from upwell.api.build import BUILD_CONFIG_LABEL, Build, BuildPhase, RunPolicy
 from upwell.api.core import ConfigMap, Secret
 from upwell.api.image import ImageStream
 from upwell.api.meta import ObjectKey, Resource
+from upwell.api.waves.wave import Wave
 from upwell.builder.interface import Builder, BuildError, BuildLogs
 from upwell.controller import Controller, Result, Watch, WorkQueue, of_both
 from upwell.machine.backoff import Backoff
@@ -38,6 +39,7 @@ from upwell.policy.builds.run_policy import (
     policy_of,
     superseded,
 )
+from upwell.policy.waves.urgency import urgency_of
 from upwell.reconcilers.authority import ASK_AGAIN_SECONDS, MISSING_RIGHT
 from upwell.reconcilers.builds.context import config_of
 from upwell.reconcilers.builds.index import BuildIndex
@@ -172,7 +174,8 @@ class Builds:
         """
         config, since = config_of(build), build.metadata.creation_timestamp or self._clock()
         dependents = 0 if build.key in self._slots else self._index.dependents(config)
-        queued = QueuedBuild(build.key, config, since, number_of(build), dependents)
+        urgency, own = self._index.urgency(build)
+        queued = QueuedBuild(build.key, config, since, number_of(build), dependents, urgency, own)
         if self._slots.take(queued):
             self._launch(build)
             return Result()
@@ -337,6 +340,10 @@ class Builds:
         status = build.status.model_copy(update={"phase": BuildPhase.PENDING})
         return build.with_status(status)
 
+    def queued(self) -> list[ObjectKey]:
+        """Return the builds that wait for a slot."""
+        return self._slots.waiting()
+
     def woken(self, before: Build | None, after: Build | None) -> Iterable[ObjectKey]:
         """Yield a changed build, and after one has ended those that may have waited for it.
 
@@ -364,8 +371,14 @@ def build_controller(builds: Builds, index: BuildIndex) -> Controller:
         """Yield the builds of a namespace that may have waited for an object of it."""
         return (b.key for b in index.without_inputs() if b.namespace == source.namespace)
 
+    def queued(before: Wave | None, after: Wave | None) -> Iterable[ObjectKey]:
+        """Yield the builds that wait for a slot when the severity of a Wave changes."""
+        ranks = [urgency_of(one) if one is not None else 0 for one in (before, after)]
+        return builds.queued() if ranks[0] != ranks[1] else ()
+
     watches = (
         Watch(Build, builds.woken),
+        Watch(Wave, queued),
         Watch(ImageStream, unstarted),
         Watch(Secret, of_both(beside)),
         Watch(ConfigMap, of_both(beside)),

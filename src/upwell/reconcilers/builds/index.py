@@ -40,6 +40,7 @@ from upwell.policy.rollouts.settings import WORKLOADS
 from upwell.policy.waves.approval import NO_APPROVALS, ApprovalRules, waiting_digests
 from upwell.policy.waves.changes import present_moves
 from upwell.policy.waves.gate import bar_of_wave, needs_approval
+from upwell.policy.waves.urgency import urgency_of, urgency_of_streams
 from upwell.reconcilers.builds.context import BuildContext, config_of
 from upwell.store.interface import NotFoundError
 
@@ -78,6 +79,9 @@ class BuildIndex:
         self._closed: dict[str, dict[str, Wave]] = {}
         """Waves that keep builds from beginning on their digests."""
         self.cache.on_change(Wave, self._close)
+        self._urgent: dict[str, dict[str, Wave]] = {}
+        """Waves of some severity, by their digests."""
+        self.cache.on_change(Wave, self._rank)
         self._all = self.cache.index(BuildConfig, lambda _: (BuildConfig.KIND.kind,))
         self._unstarted = self.cache.index(Build, _unstarted)
         self._readers = self.cache.index(BuildConfig, names_read)
@@ -203,6 +207,19 @@ class BuildIndex:
         waves = held_by(image, self._closed, self.maker) or {}
         bar = next((bar for one in waves.values() if (bar := bar_of_wave(one))), None)
         return bar or held_by(image, waiting, self.maker)
+
+    def _rank(self, before: Wave | None, after: Wave | None) -> None:
+        ranks = after is not None and bool(urgency_of(after))
+        _keep(self._urgent, before, after if ranks else None)
+
+    def urgency(self, build: Build) -> tuple[int, int]:
+        """Return the urgency of what a build builds on: by the Waves, and by its own namespace."""
+        found = [held_by(one.image, self._urgent, self.maker) for one in build.spec.image_inputs]
+        ranks = [urgency_of(wave) for waves in found if waves for wave in waves.values()]
+        names = {tag.stream_name for tag in self.tags_above(config_of(build))}
+        own = (name for name in names if name.namespace == build.namespace)
+        streams = [self.cache.get(ImageStream, name.namespace, name.name) for name in own]
+        return max(ranks, default=0), urgency_of_streams(one for one in streams if one is not None)
 
     def _close(self, before: Wave | None, after: Wave | None) -> None:
         holds = after is not None and bar_of_wave(after) is not None

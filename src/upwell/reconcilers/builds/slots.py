@@ -51,6 +51,10 @@ class BuildSlots:
     def __contains__(self, key: object) -> bool:
         return key in self._queue
 
+    def waiting(self) -> list[ObjectKey]:
+        """Return the builds that wait for a slot."""
+        return self._queue.waiting()
+
     def leave(self, key: ObjectKey) -> None:
         """Let a build wait no longer, if it does: something else than a slot is missing."""
         self._queue.discard(key)

@@ -14,7 +14,12 @@ NOW = datetime(2026, 5, 1, tzinfo=UTC)
 
 
 def queued(
-    namespace: str, config: str, number: int, waited: int = 0, dependents: int = 0
+    namespace: str,
+    config: str,
+    number: int,
+    waited: int = 0,
+    dependents: int = 0,
+    **urgency: int,
 ) -> QueuedBuild:
     return QueuedBuild(
         ObjectKey("Build", namespace, f"{config}-{number}"),
@@ -22,6 +27,7 @@ def queued(
         NOW - timedelta(seconds=waited),
         number,
         dependents,
+        **urgency,
     )
 
 
@@ -49,6 +55,38 @@ def order(builds: Sequence[QueuedBuild], slots: int = 1) -> list[str]:
         running.append(started(queue, builds))
         names.append(f"{running[-1].key.namespace}/{running[-1].key.name}")
     return names
+
+
+def test_the_most_urgent_change_is_built_first_and_namespaces_still_take_turns() -> None:
+    late = queued("many", "late", 1, waited=1, urgency=3)
+    early = queued("many", "early", 1, waited=5000, dependents=9)
+    trivial = queued("many", "trivial", 1, waited=9000, urgency=-1)
+    other = queued("other", "web", 1)
+    assert order([trivial, early, late, other]) == [
+        "many/late-1",
+        "other/web-1",
+        "many/early-1",
+        "many/trivial-1",
+    ]
+
+
+def test_what_a_namespace_calls_urgent_is_so_there_alone() -> None:
+    pushy = [queued("pushy", "app", 1, waited=1, own_urgency=3), queued("pushy", "b", 1, waited=9)]
+    assert order([*pushy, queued("early", "web", 1, waited=50)]) == [
+        "early/web-1",
+        "pushy/app-1",
+        "pushy/b-1",
+    ]
+
+
+def test_a_build_that_waits_moves_when_its_change_becomes_urgent() -> None:
+    builds = [queued("shop", "app", 1, waited=9), queued("shop", "web", 1, waited=1)]
+    queue = queue_of(builds)
+    assert queue.first() == builds[0].key
+    queue.add(queued("shop", "web", 1, waited=1, urgency=3))
+    assert queue.first() == builds[1].key
+    queue.add(builds[1])
+    assert queue.first() == builds[0].key
 
 
 def test_namespaces_take_turns_and_the_oldest_of_each_is_first() -> None:
