@@ -15,7 +15,8 @@ from upwell.api.pipeline import Freeze, Pipeline, Quarantine
 from upwell.api.promotion import Promotion, Release
 from upwell.api.subscription import Severity
 from upwell.formats.cloud_events import CloudEvent
-from upwell.policy.notifications.events import EventRecord, events_of
+from upwell.policy.notifications.events import events_of
+from upwell.policy.notifications.record import EventRecord
 
 PREFIX = "dev.upwell."
 TRIAL_TYPE = f"{PREFIX}test"
@@ -49,6 +50,11 @@ _TYPES: Mapping[str, tuple[str, Severity]] = {
     "PromotionSuperseded": ("promotion.superseded", _INFO),
     "BaseChanged": ("base.changed", _WARNING),
     "BaseQuarantined": ("base.quarantined", _ERROR),
+    "WaveBegun": ("wave.begun", _INFO),
+    "WaveApprovalNeeded": ("wave.approvalneeded", _WARNING),
+    "WaveStopped": ("wave.stopped", _ERROR),
+    "WaveCancelled": ("wave.cancelled", _INFO),
+    "WaveComplete": ("wave.completed", _INFO),
     "Frozen": ("freeze.begun", _WARNING),
     "WorkloadDegraded": ("workload.degraded", _ERROR),
     "WorkloadRecovered": ("workload.recovered", _INFO),

@@ -1,8 +1,6 @@
 """Events of an object, as its status shows them: for its history, and for Subscriptions."""
 
-import hashlib
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass, field
 from datetime import datetime
 
 from upwell.api.apps import Job, RevisionRecord
@@ -17,48 +15,20 @@ from upwell.api.networking.ingress import Ingress
 from upwell.api.pipeline import Freeze, Pipeline, Quarantine
 from upwell.api.promotion import APPROVED, Promotion, PromotionPhase, Release, ReleasePhase
 from upwell.api.route import Route
+from upwell.api.waves.wave import Wave
 from upwell.policy.builds.failures import waits_for_retry, without_next_attempt
 from upwell.policy.builds.triggers import BASE_CHANGED, CURRENT, digest_of
 from upwell.policy.health.builds import outcome_of
 from upwell.policy.health.fault import FaultEvent
 from upwell.policy.health.judgement import faults_of
 from upwell.policy.health.promotion import rejection_of
+from upwell.policy.notifications.record import EventRecord
+from upwell.policy.notifications.waves import events_of_wave
 from upwell.policy.rollouts.history import Phase, RolloutCause
 from upwell.policy.rollouts.settings import WORKLOADS, Workload
 from upwell.policy.signatures.selection import is_enforced
 from upwell.policy.signatures.verification import VerdictReason
 from upwell.policy.signatures.wording import policy_name
-
-_MAX_MESSAGE = 1024
-"""Characters, as the Kubernetes API limits an Event's message."""
-
-
-@dataclass(frozen=True, slots=True)
-class EventRecord:
-    """Event of an object; the same event later is counted once more."""
-
-    reason: str
-    message: str
-    at: datetime
-    warning: bool = False
-    occasion: str = ""
-    """Key among the events of the same object and reason, whatever the message says."""
-    details: Mapping[str, object] = field(default_factory=dict)
-    """JSON data for machines."""
-    namespace: str = ""
-    """Namespace that it concerns, of an object that lies in none."""
-    identity: str = ""
-    """Text by which it is known where the message may change."""
-
-    def name(self, resource: Resource) -> str:
-        """Return the one name of its Event: recorded twice, it is there once."""
-        seed = "\n".join((resource.metadata.uid or "", self.reason, self.identity or self.message))
-        return f"{resource.name[:200]}.{hashlib.sha256(seed.encode()).hexdigest()[:16]}"
-
-    @property
-    def text(self) -> str:
-        """The message, cut to what an Event may hold."""
-        return self.message[:_MAX_MESSAGE]
 
 
 def events_of(resource: Resource) -> Iterator[EventRecord]:
@@ -79,12 +49,14 @@ def events_of(resource: Resource) -> Iterator[EventRecord]:
             yield from _of_release(resource)
         case Promotion():
             yield from _of_promotion(resource)
-        case Quarantine():
-            yield from _of_quarantine(resource)
-        case Freeze():
-            yield from _of_freeze(resource)
+        case Quarantine() | Freeze():
+            yield from (
+                _of_freeze(resource) if isinstance(resource, Freeze) else _of_quarantine(resource)
+            )
         case ClusterOperator():
             yield from _of_component(resource)
+        case Wave():
+            yield from events_of_wave(resource)
         case _ if isinstance(resource, WORKLOADS):
             yield from _of_workload(resource)
 

@@ -18,8 +18,10 @@ from upwell.api.networking.ingress import Ingress
 from upwell.api.pipeline import Freeze, Pipeline, Quarantine
 from upwell.api.promotion import Promotion, Release
 from upwell.api.route import Route
+from upwell.api.waves.wave import Wave
 from upwell.controller import Controller, ObjectCache, Result, Watch
-from upwell.policy.notifications.events import EventRecord, events_of
+from upwell.policy.notifications.events import events_of
+from upwell.policy.notifications.record import EventRecord
 from upwell.policy.rollouts.settings import WORKLOADS
 from upwell.store.interface import AlreadyExistsError, NotFoundError, Store
 from upwell.store.periodic import repeat
@@ -47,6 +49,7 @@ EVENT_KINDS: tuple[type[Resource], ...] = (
     ResourceQuota,
     ClusterImagePolicy,
     ImagePolicy,
+    Wave,
 )
 """The kinds that tell of something."""
 _KINDS = {kind.KIND.kind: kind for kind in EVENT_KINDS}
