@@ -7,7 +7,6 @@ from upwell.api.waves.wave import ENDED_WAVES, Wave, WaveApproval, WavePhase
 from upwell.oci import Digest
 from upwell.policy.notifications.record import EventRecord
 
-
 _WHERE = "default"
 """Namespace of those who are told: a Wave counts builds of all namespaces."""
 
