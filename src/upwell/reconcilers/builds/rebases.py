@@ -100,7 +100,7 @@ class BuildRebases:
         except (NotRebasableError, InvalidManifestError) as error:
             return _refused(found.model_copy(update={"message": str(error)}))
         except RegistryError as error:
-            if error.retryable:
+            if error.retryable and build.spec.on_base_change == OnBaseChange.REBASE:
                 raise pull_error(error) from error
             return _refused(found.model_copy(update={"message": str(error)}))
         findings = [str(finding) for one in planned.platforms for finding in one.findings]

@@ -1,6 +1,7 @@
 """Builds whose base alone has changed: rebased where that is safe, and built otherwise."""
 
 import asyncio
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -39,8 +40,9 @@ from upwell.oci.rebase.records import BASE_DIGEST, BASE_NAME
 from upwell.policy.builds.identity import inputs_tag
 from upwell.policy.signing.provenance import made_here
 from upwell.registry.embedded import EmbeddedRegistry
-from upwell.registry.errors import RegistryUnavailableError
+from upwell.registry.errors import ManifestUnknownError, RegistryUnavailableError
 from upwell.registry.hosting import ManifestPush
+from upwell.registry.interface import DEFAULT_ACCESS, RequestAccess
 
 OLD, NEW = (
     tar_of({"bin/": b"", "bin/sh": text, "etc/os-release": b"ID=test\n"})
@@ -408,6 +410,35 @@ async def test_a_registry_that_is_away_is_asked_again(machine: RebaseMachine) ->
         await until(waits)
     assert len(machine.builder.plans) == 1
     assert (await machine.build("app-2")).status.phase is BuildPhase.NEW
+
+
+@pytest.mark.parametrize(("answer", "builds"), [("auto", 2), ("rebase", 1)])
+async def test_an_old_base_that_cannot_be_had_now_hinders_no_build(
+    machine: RebaseMachine, monkeypatch: pytest.MonkeyPatch, answer: str, builds: int
+) -> None:
+    old = await machine.update_base(OLD)
+    await machine.done(app(1))
+    await machine.update_base(NEW)
+    for repository in await machine.internal.repositories():
+        with suppress(ManifestUnknownError):
+            await machine.internal.delete_manifest(repository, old)
+    manifest = machine.vendor.manifest
+
+    async def away(reference: Reference, access: RequestAccess = DEFAULT_ACCESS) -> Any:
+        if reference.digest == old:
+            raise RegistryUnavailableError(VENDOR, "it is away")
+        return await manifest(reference, access)
+
+    monkeypatch.setattr(machine.vendor, "manifest", away)
+    await machine.store.create(app(2, answer))
+    async with machine.building():
+
+        async def is_decided() -> bool:
+            status = (await machine.build("app-2")).status
+            return status.phase.is_terminal or status.retry_time is not None
+
+        await until(is_decided)
+    assert len(machine.builder.plans) == builds
 
 
 async def test_a_death_before_the_tag_leaves_nothing_of_it(machine: RebaseMachine) -> None:
