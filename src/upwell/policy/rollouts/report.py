@@ -139,14 +139,19 @@ def _with_missing_images(
     obstacle = snapshot.obstacle
     if obstacle is None or not obstacle.is_image or not snapshot.settings.replicas:
         return without(conditions, IMAGES_AVAILABLE)
-    missing = Condition(
+    missing = missing_images(obstacle.reason, obstacle.message, workload.generation)
+    return set_condition(conditions, missing, now)
+
+
+def missing_images(reason: str, message: str, generation: int) -> Condition:
+    """Return the condition of a workload or Job that waits for images that cannot be had."""
+    return Condition(
         type=IMAGES_AVAILABLE,
         status="False",
-        reason=obstacle.reason,
-        message=obstacle.message,
-        observed_generation=workload.generation,
+        reason=reason,
+        message=message,
+        observed_generation=generation,
     )
-    return set_condition(conditions, missing, now)
 
 
 def _numbers_of_machines(replicas: Mapping[str, Any]) -> dict[str, Any]:

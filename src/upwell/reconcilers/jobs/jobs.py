@@ -5,7 +5,7 @@ from datetime import datetime, timedelta
 from typing import override
 
 from upwell.api.apps import Job, JobStatus, RevisionRecord
-from upwell.api.conditions import find, set_condition
+from upwell.api.conditions import find, set_condition, without
 from upwell.api.defaults.jobs import without_own_labels
 from upwell.api.meta import Condition, ObjectKey
 from upwell.controller import Controller, ObjectCache, Result
@@ -20,13 +20,14 @@ from upwell.policy.rollouts.instance import (
 )
 from upwell.policy.rollouts.orphans import remains
 from upwell.policy.rollouts.pod_template import TemplateError, template_hash
+from upwell.policy.rollouts.report import IMAGES_AVAILABLE, missing_images
 from upwell.policy.rollouts.settings import grace_seconds
 from upwell.reconcilers.authority import MissingRightError
 from upwell.reconcilers.jobs.instances import InstanceReconciler, instance_controller
 from upwell.reconcilers.rollouts import RolloutPorts, TemplateImages
 from upwell.registry.errors import RegistryError
 from upwell.store.interface import NotFoundError
-from upwell.workload.interface import Instance, State, WorkloadError
+from upwell.workload.interface import ImagePullError, Instance, State, WorkloadError
 
 FINALIZER = "upwell.dev/job"
 ROLE = "job"
@@ -40,6 +41,8 @@ _REFUSED_PERIOD = 60.0
 """Seconds until one is tried again that did not start, and whose trouble does not pass soon."""
 _ENDED = frozenset({State.CREATED, State.LOST, State.EXITED})
 """States of an instance that does not go on by itself."""
+
+type _Trouble = TemplateError | WorkloadError | RegistryError | DiskPressureError
 
 
 class JobReconciler(InstanceReconciler):
@@ -96,7 +99,7 @@ class JobReconciler(InstanceReconciler):
                 self._need_room()
             await self._start(job, found.start)
         except (TemplateError, WorkloadError, RegistryError, DiskPressureError) as error:
-            await self._report_trouble(job, error.reason, str(error))
+            await self._report_trouble(job, error)
             if getattr(error, "retryable", False):
                 raise
             return Result(_REFUSED_PERIOD)
@@ -169,13 +172,18 @@ class JobReconciler(InstanceReconciler):
                 "failed": sum(run.failures for run in runs),
                 "completed": found.completed,
                 "completion_time": now if found.outcome == COMPLETE else None,
-                "conditions": conditions,
+                "conditions": without(conditions, IMAGES_AVAILABLE),
             }
         )
         await self._write(job, status)
 
-    async def _report_trouble(self, job: Job, reason: str, message: str) -> None:
-        conditions = self._with_started(job, reason, message)
+    async def _report_trouble(self, job: Job, error: _Trouble) -> None:
+        conditions = self._with_started(job, error.reason, str(error))
+        if isinstance(error, RegistryError | ImagePullError):
+            missing = missing_images(error.reason, str(error), job.generation)
+            conditions = set_condition(conditions, missing, self._clock())
+        else:
+            conditions = without(conditions, IMAGES_AVAILABLE)
         await self._write(job, job.status.model_copy(update={"conditions": conditions}))
 
     def _with_started(self, job: Job, reason: str, message: str) -> tuple[Condition, ...]:

@@ -5,8 +5,9 @@ from dataclasses import dataclass
 from itertools import islice
 
 from upwell.api import core
-from upwell.api.apps import DaemonSet
+from upwell.api.apps import DaemonSet, Job
 from upwell.api.conditions import find
+from upwell.api.defaults.jobs import without_own_labels
 from upwell.api.meta import Condition, ObjectKey, ObjectMeta, Resource
 from upwell.api.pod import (
     PULL_BACK_OFF,
@@ -18,15 +19,19 @@ from upwell.api.pod import (
 )
 from upwell.policy.rollouts.history import wanted_revision
 from upwell.policy.rollouts.instance import instance_name
+from upwell.policy.rollouts.pod_template import template_hash
 from upwell.policy.rollouts.report import IMAGES_AVAILABLE
 from upwell.policy.rollouts.settings import WORKLOADS, Workload, instance_labels, template_of
 from upwell.server.workloads.pod_view import REVISION_ANNOTATION, condition, references, uid_of
 from upwell.store.interface import Change, WatchEvent
 
+AWAITING: tuple[type[Workload | Job], ...] = (*WORKLOADS, Job)
+"""Kinds whose Pods are shown while an image is missing."""
+
 
 @dataclass(slots=True)
 class _Awaiting:
-    workload: Workload
+    workload: Workload | Job
     missing: Condition
     incarnation: int = 0
     """Number of times that its Pod was deleted: each has another uid."""
@@ -38,7 +43,7 @@ class AwaitingWorkloads:
     def __init__(self) -> None:
         self._found: dict[ObjectKey, _Awaiting] = {}
 
-    def forget(self, kind: type[Workload]) -> None:
+    def forget(self, kind: type[Workload | Job]) -> None:
         """Forget the workloads of a kind, of which everything is told anew."""
         for key in [key for key in self._found if key.kind == kind.KIND.kind]:
             del self._found[key]
@@ -48,7 +53,7 @@ class AwaitingWorkloads:
         workload = event.resource
         before = self._found.pop(workload.key, None)
         gone = event.change is Change.DELETED or workload.is_deleting
-        if gone or not isinstance(workload, WORKLOADS):
+        if gone or not isinstance(workload, AWAITING):
             return before is not None
         missing = find(workload.status.conditions, IMAGES_AVAILABLE)
         if missing is None or missing.is_true:
@@ -71,17 +76,27 @@ class AwaitingWorkloads:
         """
         for one in self._found.values():
             workload = one.workload
-            revision = wanted_revision(workload)
-            replicas = 1 if isinstance(workload, DaemonSet) else workload.spec.replicas
+            revision, replicas = _wanted(workload)
             names = (instance_name(workload, revision, index) for index in range(replicas))
             absent = (name for name in names if (workload.namespace, name) not in shown)
             for name in islice(absent, 1):
                 yield _pod(one, name, revision)
 
 
+def _wanted(workload: Workload | Job) -> tuple[str, int]:
+    """Return the revision, and the number of its instances."""
+    match workload:
+        case Job():
+            return template_hash(without_own_labels(workload)), 1
+        case DaemonSet():
+            return wanted_revision(workload), 1
+        case _:
+            return wanted_revision(workload), workload.spec.replicas
+
+
 def _pod(awaiting: _Awaiting, name: str, revision: str) -> Pod:
     workload, missing = awaiting.workload, awaiting.missing
-    template = template_of(workload)
+    template = workload.spec.template if isinstance(workload, Job) else template_of(workload)
     since = missing.last_transition_time
     waiting = ContainerState(
         waiting=ContainerWaiting(reason=PULL_BACK_OFF, message=missing.message)

@@ -4,11 +4,12 @@ from collections.abc import AsyncIterator, Iterable
 from datetime import datetime
 from functools import partial
 
+from upwell.api.apps import Job
 from upwell.api.codec import UnknownKindError, resource_of_kind
 from upwell.api.meta import Resource
 from upwell.api.pod import Pod
-from upwell.policy.rollouts.settings import WORKLOADS, Workload
-from upwell.server.workloads.awaited_pods import AwaitingWorkloads
+from upwell.policy.rollouts.settings import Workload
+from upwell.server.workloads.awaited_pods import AWAITING, AwaitingWorkloads
 from upwell.server.workloads.pod_view import pod_of, stored_pod_of
 from upwell.server.workloads.view_feed import ViewFeed
 from upwell.store.interface import NotFoundError, Reader, UnavailableError
@@ -26,13 +27,13 @@ class PodFeed(ViewFeed):
         awaiting: AwaitingWorkloads,
     ) -> None:
         sources = (runtime.changes, lambda: objects.watch(Pod)) if runtime is not None else ()
-        waiting = (partial(self._awaiting_of, kind) for kind in WORKLOADS)
+        waiting = (partial(self._awaiting_of, kind) for kind in AWAITING)
         super().__init__(Pod, self._all, (*sources, *(waiting if sources else ())), started)
         self._runtime = runtime
         self._objects = objects
         self._awaiting = awaiting
 
-    async def _awaiting_of(self, kind: type[Workload]) -> AsyncIterator[object]:
+    async def _awaiting_of(self, kind: type[Workload | Job]) -> AsyncIterator[object]:
         """Yield something whenever a workload begins or ceases to wait for an image."""
         self._awaiting.forget(kind)
         async for event in self._objects.watch(kind):

@@ -14,6 +14,7 @@ from upwell.api.conditions import find
 from upwell.api.meta import ObjectKey
 from upwell.controller import ObjectCache
 from upwell.machine.disk import DiskPressureError
+from upwell.oci import Digest
 from upwell.policy.health.judgement import faults_of
 from upwell.policy.rollouts.instance import instance_name
 from upwell.policy.rollouts.pod_template import template_hash
@@ -22,6 +23,7 @@ from upwell.reconcilers.images.pull_secrets import PullSecrets
 from upwell.reconcilers.jobs.cron_jobs import CronJobReconciler
 from upwell.reconcilers.jobs.jobs import JobReconciler
 from upwell.reconcilers.rollouts import TemplateImages
+from upwell.registry.errors import ManifestUnknownError
 from upwell.store.interface import NotFoundError
 from upwell.workload.interface import Owner, RuntimeUnavailableError
 
@@ -172,6 +174,22 @@ async def test_one_of_a_cron_job_is_a_fault_until_a_newer_run_has_succeeded(jobs
     [condition] = [find(one.status.conditions, "Superseded") for one in failed]
     assert condition is not None
     assert "has succeeded after it" in condition.message
+
+
+async def test_one_whose_image_cannot_be_had_says_so_until_it_is_there(jobs: Jobs) -> None:
+    tag = "registry.test/app:soon"
+    await jobs.setup.apply(job(image=tag))
+    with suppress(ManifestUnknownError):  # the queue tries it again
+        await jobs.jobs.reconcile(KEY)
+    missing = find((await jobs.one()).status.conditions, "ImagesAvailable")
+    assert missing is not None
+    assert (missing.status, missing.reason) == ("False", "ManifestUnknown")
+    assert tag in missing.message
+
+    jobs.setup.registry.tagged[tag] = Digest.of(b"good")
+    await jobs.pass_by(5)
+    assert (await jobs.one()).status.succeeded == 1
+    assert find((await jobs.one()).status.conditions, "ImagesAvailable") is None
 
 
 async def test_one_that_needs_an_image_waits_for_room(jobs: Jobs) -> None:

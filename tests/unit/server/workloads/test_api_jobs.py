@@ -4,7 +4,10 @@ from typing import Any
 
 import pytest
 from tests.support.server.api_server import START, Api
+from tests.support.workload.waiting import eventually
 
+from upwell.api.apps import Job
+from upwell.policy.rollouts.report import missing_images
 from upwell.workload.interface import Instance, Owner, State
 
 JOBS = "/apis/batch/v1/namespaces/shop/jobs"
@@ -61,6 +64,24 @@ async def test_a_selector_of_its_author_is_known(api: Api) -> None:
     assert answer.status == 201, answer.text
     assert answer.warnings == ()
     assert answer.json["spec"]["selector"] == {"matchLabels": {"app": "a"}}
+
+
+async def test_a_job_without_its_image_shows_the_pod_that_waits_for_it(api: Api) -> None:
+    await api.send("POST", JOBS, job())
+    stored = await api.store.get(Job, "shop", "load")
+    missing = missing_images("ManifestUnknown", "no manifest x.test/a:1", stored.generation)
+    status = stored.status.model_copy(update={"conditions": (missing,)})
+    await api.store.update_status(stored.with_status(status))
+
+    async def awaited() -> list[dict[str, Any]]:
+        found = await api.get("/api/v1/namespaces/shop/pods?labelSelector=job-name%3Dload")
+        listed: list[dict[str, Any]] = found.json["items"]
+        return listed
+
+    (pod,) = await eventually(awaited, bool)
+    (container,) = pod["status"]["containerStatuses"]
+    why = {"reason": "ImagePullBackOff", "message": "no manifest x.test/a:1"}
+    assert container["state"] == {"waiting": why}
 
 
 async def test_pods_are_found_that_were_started_without_labels(api: Api) -> None:
