@@ -140,21 +140,25 @@ def _added(
     wave: Wave, candidates: dict[ObjectKey, _Candidate], chosen: Sequence[ObjectKey], share: float
 ) -> list[ObjectKey]:
     """Return who goes first besides those that were chosen: as many as the share is."""
+    already = frozenset(chosen)
     able = [one for one in candidates.values() if one.health is not _Health.OUT]
-    missing = math.ceil(share * len(able)) - sum(one.key in chosen for one in able)
+    free = [one for one in able if one.key not in already]
+    missing = math.ceil(share * len(able)) - (len(able) - len(free))
     if missing <= 0:
         return []
-    free = [one for one in able if one.key not in chosen]
-    # Who has it already has gone first, and a first stage does so anyway.
-    ahead = [one for one in free if one.step.done or one.step.action is StepAction.PROMOTE]
-    rest = [one for one in free if one not in ahead]
+    rest = [one for one in free if not _is_ahead(one)]
     groups = (
-        ahead,
+        [one for one in free if _is_ahead(one)],
         [one for one in rest if one.well_before],
         [one for one in rest if not one.well_before],
     )
     ordered = chain.from_iterable(_spread(wave.spec.image, group) for group in groups)
     return [one.key for one in ordered][:missing]
+
+
+def _is_ahead(candidate: _Candidate) -> bool:
+    """Return True for who has the image already, or is of a first stage and gets it anyway."""
+    return candidate.step.done or candidate.step.action is StepAction.PROMOTE
 
 
 def _spread(image: str, candidates: Iterable[_Candidate]) -> Iterator[_Candidate]:

@@ -1,5 +1,6 @@
 """Waves: made when an imported image changes; their statuses say how far the change is."""
 
+import asyncio
 import logging
 from collections.abc import Callable, Iterable
 from contextlib import suppress
@@ -147,7 +148,9 @@ class Waves:
         if has_moved_on(wave, view.impact, view.snapshot):
             status = superseded_status(wave, now)
         else:
-            status = wave_status(wave, view.impact, view.snapshot, view.estimate, now, self._rules)
+            status = await asyncio.to_thread(
+                wave_status, wave, view.impact, view.snapshot, view.estimate, now, self._rules
+            )
         ends = status.phase in ENDED_WAVES and status.phase is not wave.status.phase
         wave = await self._stop(await self._store.update_status(wave.with_status(status)))
         if keeps_cancelled(wave):
