@@ -123,13 +123,14 @@ class RegistryPusher:
             is_blob=True,
             scopes=scopes,
         )
+        lost = RegistryUnavailableError(endpoint.name, "it lost the upload")
         try:
             async with self._connection.open(finish, access) as answer:
-                await raise_for_status(answer, PushRefusedError(endpoint.name), _CREATED)
+                await raise_for_status(answer, lost, _CREATED)
         except RegistryRejectedError as error:
             if error.status != HTTPStatus.REQUESTED_RANGE_NOT_SATISFIABLE:
                 raise
-            raise RegistryUnavailableError(endpoint.name, "it lost the upload") from error
+            raise lost from error
 
     async def push_manifest(
         self,
