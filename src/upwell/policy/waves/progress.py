@@ -41,6 +41,8 @@ _BUILDS = (StepAction.REBUILD,)
 _WORKLOADS = (StepAction.ROLL_OUT, StepAction.PROMOTE)
 _STEADY = timedelta(minutes=1)
 """Change of an estimate below which it stays as it is: it is no news."""
+_STEADY_PART = 5
+"""Part of what is left below which it is none either, where that is less: one in so many."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -301,6 +303,7 @@ def _end(wave: Wave, estimate: Estimate, now: datetime) -> datetime | None:
         return None
     end = (now + estimate.whole).replace(microsecond=0)
     before = wave.status.estimated_end
-    if before is not None and before > now and abs(before - end) < _STEADY:
+    steady = min(_STEADY, estimate.whole / _STEADY_PART)
+    if before is not None and before > now and abs(before - end) < steady:
         return before
     return end
