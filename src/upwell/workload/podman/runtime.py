@@ -52,7 +52,6 @@ from upwell.workload.podman.api.client import PodmanApi, PodmanNotFoundError, Po
 from upwell.workload.podman.api.commands import ContainerCommands
 from upwell.workload.podman.api.execution import attachment, conversation, execution_body
 from upwell.workload.podman.api.faults import RuntimeFaults
-from upwell.workload.podman.api.judged_pulls import JudgedPulls
 from upwell.workload.podman.api.orphans import end_orphans
 from upwell.workload.podman.api.service import PodmanService, PodmanSettings
 from upwell.workload.podman.api.supervision import ServiceSupervisor
@@ -64,9 +63,11 @@ from upwell.workload.podman.containers.creation import ContainerCreation, Placed
 from upwell.workload.podman.containers.cut_starts import end_unstarted
 from upwell.workload.podman.containers.cut_starts import start as start_container
 from upwell.workload.podman.containers.files import collect
-from upwell.workload.podman.given_images import LOCAL, GivenImages
 from upwell.workload.podman.health import Health
 from upwell.workload.podman.hosts_files import HostsFiles
+from upwell.workload.podman.images.given_images import LOCAL, GivenImages
+from upwell.workload.podman.images.judged_pulls import JudgedPulls
+from upwell.workload.podman.images.pulls import Pulls
 from upwell.workload.podman.instance_network import connect_inside
 from upwell.workload.podman.instance_watch import InstanceActions, InstanceWatch
 from upwell.workload.podman.leftovers import Leftovers
@@ -80,7 +81,6 @@ from upwell.workload.podman.observation import (
     restarts_of,
 )
 from upwell.workload.podman.previous_logs import PreviousLogs
-from upwell.workload.podman.pulls import Pulls
 from upwell.workload.podman.records import InstanceRecord, RecordStore, writing
 from upwell.workload.podman.tokens.renewal import InstanceTokens, NewTokens
 from upwell.workload.podman.users.assignment import UserAssignment

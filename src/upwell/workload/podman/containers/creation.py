@@ -9,8 +9,8 @@ from upwell.workload.interface import ContainerSpec, InstanceSpec
 from upwell.workload.podman.api.client import PodmanApi, PodmanRefusedError
 from upwell.workload.podman.api.service import PodmanSettings
 from upwell.workload.podman.containers.body import ContainerContext, create_body
-from upwell.workload.podman.given_images import GivenImages
 from upwell.workload.podman.hosts_files import HostsFiles
+from upwell.workload.podman.images.given_images import GivenImages
 from upwell.workload.podman.records import InstanceRecord
 from upwell.workload.podman.volumes.kept_volumes import KeptVolume
 from upwell.workload.podman.volumes.pins import VolumePath

@@ -27,7 +27,7 @@ from upwell.outbound.socks import SocksServer
 from upwell.workload.interface import ImagePullError
 from upwell.workload.podman.api.client import PULL_SECONDS, PULL_SILENCE_SECONDS, failed_pull
 from upwell.workload.podman.api.service import PodmanSettings
-from upwell.workload.podman.pulls import ImageApi
+from upwell.workload.podman.images.pulls import ImageApi
 
 _LOOK_SECONDS = 1.0
 _LEAST_BYTES = 300 * 1024

@@ -23,7 +23,7 @@ from upwell.workload.interface import (
     State,
     WorkloadError,
 )
-from upwell.workload.podman.given_images import EVERYBODY, GivenImages
+from upwell.workload.podman.images.given_images import EVERYBODY, GivenImages
 
 _log = logging.getLogger(__name__)
 
