@@ -48,7 +48,7 @@ from upwell.workload.interface import (
     State,
     UnreadableFilesError,
 )
-from upwell.workload.podman.api.client import PodmanApi, PodmanNotFoundError, PodmanRefusedError
+from upwell.workload.podman.api.client import PodmanApi, PodmanNotFoundError
 from upwell.workload.podman.api.commands import ContainerCommands
 from upwell.workload.podman.api.execution import attachment, conversation, execution_body
 from upwell.workload.podman.api.faults import RuntimeFaults
@@ -60,8 +60,8 @@ from upwell.workload.podman.changes import OwnerChanges
 from upwell.workload.podman.confinement import with_users
 from upwell.workload.podman.containers.body import LABEL_UPWELL
 from upwell.workload.podman.containers.creation import ContainerCreation, PlacedInstance
-from upwell.workload.podman.containers.cut_starts import end_unstarted
 from upwell.workload.podman.containers.cut_starts import start as start_container
+from upwell.workload.podman.containers.ending import ContainerEnding
 from upwell.workload.podman.containers.files import collect
 from upwell.workload.podman.health import Health
 from upwell.workload.podman.hosts_files import HostsFiles
@@ -72,7 +72,7 @@ from upwell.workload.podman.instance_network import connect_inside
 from upwell.workload.podman.instance_watch import InstanceActions, InstanceWatch
 from upwell.workload.podman.leftovers import Leftovers
 from upwell.workload.podman.listing import BrokenContainer, ContainerListing
-from upwell.workload.podman.losses import forget_earlier_boot, losses_of, record_losses
+from upwell.workload.podman.losses import forget_earlier_boot, losses_of
 from upwell.workload.podman.observation import (
     ContainerFacts,
     ends_of,
@@ -130,6 +130,7 @@ class PodmanRuntime:
         self._tokens = InstanceTokens(settings.tokens_root, self._records, issue, clock)
         self._users = UserAssignment(settings, api, self._records)
         self._creation = ContainerCreation(settings, api, self._hosts, self._given)
+        self._ending = ContainerEnding(settings, api, self._previous, self._kept)
         self._wake = asyncio.Event()
         self._commands = ContainerCommands(api, settings.data_dir / "commands")
         self._health = Health(api, self._commands, self._records, clock, self._wake.set)
@@ -252,9 +253,9 @@ class PodmanRuntime:
         await self._remove_broken(spec.name)
         self._renewed.update(self._watch.instances({spec.name: old} if old else {}, {}))
         if old:
-            await self._stop(old, _RESTART_GRACE_SECONDS if ended else 0)
+            await self._ending.stop(old, _RESTART_GRACE_SECONDS if ended else 0)
             record, old = await self._with_ends(record, old)
-            await self._end(old, 0, keep_logs=True)
+            await self._ending.end(old, 0, keep_logs=True)
         wanted = await self._placed(spec, record, tokens)
         await self._ensure_network()
         made = await self._call(self._creation.create(wanted))
@@ -340,7 +341,7 @@ class PodmanRuntime:
             pins = record.pins if record else ()
             if following and not await asyncio.to_thread(self._pins.are_whole, name, pins):
                 # Unmounted by hand, say: the rest would see other folders. Its owner begins anew.
-                await self._end(found, 0)
+                await self._ending.end(found, 0)
                 following = []
             for container in following:
                 await self._call(start_container(self._api, container.id))
@@ -353,7 +354,7 @@ class PodmanRuntime:
             found = (await self._observe_containers(name)).get(name, [])
             left = await self._health.before_stop(found, grace_seconds)
             await self._remove_broken(name)
-            await self._end(found, math.ceil(left))
+            await self._ending.end(found, math.ceil(left))
             with writing(name):
                 await asyncio.to_thread(self._pins.release, name)
                 await asyncio.to_thread(self._tokens.release, name)
@@ -557,44 +558,3 @@ class PodmanRuntime:
             return await call
         except PodmanNotFoundError as error:
             raise RuntimeUnavailableError(f"podman: {error}") from error
-
-    async def _stop(self, containers: Sequence[ContainerFacts], grace_seconds: int) -> None:
-        """Stop all at the same time; one that does not stop is removed by force later."""
-
-        async def stop(container: ContainerFacts) -> None:
-            # One that cannot be stopped in peace (its monitor is gone, say) is removed by force.
-            with contextlib.suppress(PodmanNotFoundError, PodmanRefusedError):
-                await self._api.stop(container.id, grace_seconds)
-
-        async with side_by_side() as group:
-            for container in containers:
-                if container.running:
-                    group.create_task(stop(container))
-
-    async def _end(
-        self, containers: Sequence[ContainerFacts], grace_seconds: int, *, keep_logs: bool = False
-    ) -> None:
-        """Stop all at the same time, then remove, the owner of the shared network last."""
-        await self._stop(containers, grace_seconds)
-        await asyncio.to_thread(record_losses, self._settings, containers)
-        for container in reversed(containers):
-            with contextlib.suppress(PodmanNotFoundError):
-                if keep_logs and container.started_at is not None:
-                    with contextlib.suppress(PodmanRefusedError):  # lost with its container
-                        log = self._api.logs(container.id, LogQuery(timestamps=True))
-                        await self._previous.keep(container.instance, container.name, log)
-                if container.started_at is None:
-                    await asyncio.to_thread(end_unstarted, container.id)
-                moved = await self._keep_files(container)
-                await self._api.remove(container.id, volumes=moved)
-
-    async def _keep_files(self, container: ContainerFacts) -> bool:
-        """Keep what an earlier version's volumes hold; False: it is in them still."""
-        with writing(container.instance):
-            moved = [
-                await self._kept.take_over(
-                    container.owner, container.instance, container.name, volume
-                )
-                for volume in container.unkept
-            ]
-        return all(moved)
