@@ -32,7 +32,8 @@ def events_of_wave(wave: Wave) -> Iterator[EventRecord]:
             )
 
     began = wave.metadata.creation_timestamp
-    if status.phase is not None:
+    follows = bool(status.builds.total or status.workloads.total)
+    if status.phase is not None and follows:
         yield from record("WaveBegun", f"{spec.image} is {_short(spec.digest)} now", began)
     waits = spec.approval is WaveApproval.MANUAL and status.approval is None
     if waits and status.phase not in ENDED_WAVES:
@@ -43,7 +44,7 @@ def events_of_wave(wave: Wave) -> Iterator[EventRecord]:
     if (cancelled := status.cancelled) is not None:
         text = f"cancelled by {cancelled.by}: {cancelled.reason}"
         yield from record("WaveCancelled", text, cancelled.at)
-    if status.phase is WavePhase.COMPLETE:
+    if status.phase is WavePhase.COMPLETE and follows:
         yield from record("WaveComplete", f"all that follows {spec.image} has it", status.ended)
 
 

@@ -42,7 +42,8 @@ class ImageMove:
 
     def is_of(self, wave: Wave) -> bool:
         """Return True if a Wave is of a change of the same image to the same digest."""
-        return (wave.spec.image, wave.spec.digest) == (self.image, self.digest)
+        same = self.digest == wave.spec.digest or self.imported in wave.status.digests
+        return wave.spec.image == self.image and same
 
     def covered_by(self, waves: Iterable[Wave]) -> Wave | None:
         """Return the Wave that this change belongs to, of the image's own.
@@ -76,11 +77,12 @@ def present_moves(stream: ImageStream) -> Iterator[tuple[TagReference, ImageMove
             continue
         new, old = history.items[:2]
         state = history.import_state
-        if state is not None and _is_imported(new, state):
+        if state is not None and (_is_imported(new, state) or state.ignored is not None):
             with suppress(InvalidReferenceError):
                 image = str(Reference.parse(tag.imports or ""))
                 person = author_person_of(stream) if new.generation != old.generation else ""
-                digest = state.upstream_digest
+                # Of an image that is passed over, nothing tells of which index this one came.
+                digest = state.upstream_digest if state.ignored is None else new.image
                 yield tag, ImageMove(image, digest, old.image, new.created, new.image, person)
 
 
@@ -93,6 +95,48 @@ def new_moves(
         known = before.status.tag(tag.name) if before is not None else None
         if history is not None and _is_news(history.items[0], known, since):
             yield move
+
+
+def passed_over(before: ImageStream | None, after: ImageStream) -> Iterator[ImageMove]:
+    """Yield the images that upstream names anew, and of which nothing matters to a stream's tags.
+
+    The tags keep what they have: all that is used here of the new one is the same.
+    """
+    for tag in effective_tags(after) if before is not None else ():
+        history = after.status.tag(tag.name) if tag.imports else None
+        state = history.import_state if history is not None else None
+        known = before.status.tag(tag.name) if before is not None else None
+        was = known.import_state if known is not None else None
+        if history is None or known is None or state is None or was is None:
+            continue
+        latest = history.latest
+        digest, previous = state.upstream_digest, was.upstream_digest
+        if previous not in {"", digest} and latest is not None and known.latest == latest:
+            with suppress(InvalidReferenceError):
+                image = str(Reference.parse(tag.imports or ""))
+                now = state.last_check_time or latest.created
+                yield ImageMove(image, digest, previous, now, latest.image)
+
+
+def names_upstream(history: NamedTagEventList | None, wave: Wave) -> bool:
+    """Return True if the image of a Wave is what upstream names for a tag."""
+    state = history.import_state if history is not None else None
+    return state is not None and state.upstream_digest == wave.spec.digest
+
+
+def why_passed_over(history: NamedTagEventList | None, wave: Wave) -> str:
+    """Say why a tag has not taken the image of a Wave, though upstream names it; empty: it has."""
+    state = history.import_state if history is not None else None
+    latest = history.latest if history is not None else None
+    began = wave.spec.changed
+    if state is None or latest is None or began is None:
+        return ""
+    if latest.created >= began:
+        return ""
+    if state.ignored is not None:
+        return state.ignored.message
+    same = state.imported_digest == latest.image
+    return "the manifest that is used here is the same" if same else ""
 
 
 def _is_imported(new: TagEvent, state: ImportState) -> bool:

@@ -27,7 +27,7 @@ from upwell.policy.images.streams import StreamTag
 from upwell.policy.rollouts.summary import RolloutState, rollout_of
 from upwell.policy.waves.approval import NO_APPROVALS, ApprovalRules
 from upwell.policy.waves.canary import CanaryRules, canary_of
-from upwell.policy.waves.changes import ImageMove, began_at
+from upwell.policy.waves.changes import ImageMove, began_at, names_upstream, why_passed_over
 from upwell.policy.waves.estimate import Estimate
 from upwell.policy.waves.gate import keeps_cancelled, needs_approval
 from upwell.policy.waves.impact import Impact, PlannedStep, StepAction
@@ -146,6 +146,20 @@ def wave_status(
     )
     found = {name: getattr(now_known, name) for name in now_known.model_fields_set}
     return wave.status.model_copy(update=found)  # decisions of people stay
+
+
+def nothing_to_do(wave: Wave, impact: Impact, snapshot: Snapshot) -> str:
+    """Say why nothing follows a change: no tag takes the image, as nothing of it matters here."""
+    imports = [one.node for one in impact.steps.values() if one.action is StepAction.IMPORT]
+    histories = [snapshot.history(node) for node in imports if isinstance(node, StreamTag)]
+    found = [why_passed_over(one, wave) for one in histories if names_upstream(one, wave)]
+    return found[0] if found and all(found) else ""
+
+
+def idle_status(wave: Wave, why: str, now: datetime) -> WaveStatus:
+    """Return the status of a Wave of a change that changes nothing here."""
+    ended = {"phase": WavePhase.COMPLETE, "message": f"nothing to do: {why}", "ended": now}
+    return wave.status.model_copy(update={**ended, "observed_generation": wave.generation})
 
 
 def superseded_status(wave: Wave, now: datetime) -> WaveStatus:

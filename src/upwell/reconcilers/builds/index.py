@@ -230,12 +230,21 @@ def _keep[H: (Quarantine, Wave)](
     held: dict[str, dict[str, H]], before: H | None, after: H | None
 ) -> None:
     """Take a change in of what holds a digest back."""
-    if before is not None and (of_digest := held.get(before.spec.digest)) is not None:
-        of_digest.pop(before.name, None)
-        if not of_digest:
-            del held[before.spec.digest]
+    if before is not None:
+        for digest in _digests_of(before):
+            of_digest = held.get(digest, {})
+            of_digest.pop(before.name, None)
+            if not of_digest:
+                held.pop(digest, None)
     if after is not None:
-        held.setdefault(after.spec.digest, {})[after.name] = after
+        for digest in _digests_of(after):
+            held.setdefault(digest, {})[after.name] = after
+
+
+def _digests_of(found: Quarantine | Wave) -> Iterable[str]:
+    """Return the digest that is held back; of a Wave, those of its manifests that tags have too."""
+    also = found.status.digests if isinstance(found, Wave) else ()
+    return dict.fromkeys((found.spec.digest, *also))
 
 
 def _bar_of_quarantine(found: Quarantine) -> ImageBar:

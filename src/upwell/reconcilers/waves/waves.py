@@ -12,12 +12,12 @@ from upwell.api.image import ImageStream
 from upwell.api.meta import ObjectKey, Resource
 from upwell.api.pipeline import Pipeline, Quarantine
 from upwell.api.promotion import Promotion
-from upwell.api.waves.wave import ENDED_WAVES, Wave, WavePhase
+from upwell.api.waves.wave import ENDED_WAVES, Wave, WaveApproval, WavePhase
 from upwell.controller import Controller, Result, Watch
 from upwell.policy.explain.freshness import Snapshot
 from upwell.policy.rollouts.settings import WORKLOADS
 from upwell.policy.waves.approval import approved_as, waits_for_approval
-from upwell.policy.waves.changes import ImageMove, new_moves
+from upwell.policy.waves.changes import ImageMove, new_moves, passed_over
 from upwell.policy.waves.decisions import builds_to_cancel
 from upwell.policy.waves.gate import keeps_cancelled
 from upwell.policy.waves.impact import StepAction
@@ -26,7 +26,9 @@ from upwell.policy.waves.progress import (
     WaveRules,
     beyond_kept,
     has_moved_on,
+    idle_status,
     new_wave,
+    nothing_to_do,
     superseded_status,
     wave_status,
 )
@@ -40,6 +42,7 @@ _PAUSE = 2.0
 """Seconds between two looks at one Wave, at the least."""
 _SHARE = 20
 """Part of the time between two looks that one takes, at most: one in so many."""
+_FOLLOW = (StepAction.REBUILD, StepAction.ROLL_OUT, StepAction.PROMOTE)
 _MISSED = timedelta(hours=1)
 """Age of a change that is still looked at after a start: the server ended before it had a Wave."""
 
@@ -62,6 +65,8 @@ class Waves:
         self._rules = replace(rules, canary=canary)
         self._moves: dict[str, ImageMove] = {}
         """Changes that may need a Wave, by the first of its names."""
+        self._idle: dict[str, ImageMove] = {}
+        """Changes of which nothing matters here, by the same."""
         self._next: dict[str, float] = {}
         """Time of the next look at a Wave, at the earliest."""
 
@@ -74,6 +79,10 @@ class Waves:
         for move in new_moves(before, after, since) if after is not None else ():
             name = next(move.names())
             self._moves[name] = move
+            yield ObjectKey(Wave.KIND.kind, "", name)
+        for move in passed_over(before, after) if after is not None else ():
+            name = next(move.names())
+            self._idle[name] = move
             yield ObjectKey(Wave.KIND.kind, "", name)
         yield from self._index.open()
 
@@ -98,6 +107,8 @@ class Waves:
             await self._make(move)
             if self._moves.get(key.name) is move:
                 del self._moves[key.name]
+        if (idle := self._idle.pop(key.name, None)) is not None:
+            await self._make(idle, WaveApproval.AUTO)
         try:
             wave = await self._store.get(Wave, "", key.name)
         except NotFoundError:
@@ -117,19 +128,21 @@ class Waves:
             return Result()
         return Result(requeue_after=max(pause, (until - self._clock()).total_seconds()))
 
-    async def _make(self, move: ImageMove) -> None:
+    async def _make(self, move: ImageMove, approval: WaveApproval | None = None) -> None:
         known = list(self._index.waves_of(move.image))
         covered = move.covered_by(known)
         if covered is not None and covered.status.phase is not WavePhase.COMPLETE:
             return
         impact = (await self._index.look(move.image, move.digest, self._clock())).impact
-        if not impact.of(StepAction.REBUILD, StepAction.ROLL_OUT, StepAction.PROMOTE):
+        steps = impact.of(*_FOLLOW)
+        if approval is not None:  # of what has it already, nothing is done
+            steps = [one for one in impact.steps.values() if one.action in _FOLLOW]
+        if not steps:
             return
         for name in move.names():
             try:
-                made = await self._store.create(
-                    new_wave(move, name, self._rules.approvals.of(move.image))
-                )
+                needed = approval or self._rules.approvals.of(move.image)
+                made = await self._store.create(new_wave(move, name, needed))
             except AlreadyExistsError:
                 continue  # of the same digest before, or of another image of that name
             if covered is not None and covered.status.approval is not None:
@@ -145,7 +158,9 @@ class Waves:
         now = self._clock()
         wave = await self._stop(wave)
         view = await self._index.look(wave.spec.image, wave.spec.digest, now)
-        if has_moved_on(wave, view.impact, view.snapshot):
+        if why := nothing_to_do(wave, view.impact, view.snapshot):
+            status = idle_status(wave, why, now)
+        elif has_moved_on(wave, view.impact, view.snapshot):
             status = superseded_status(wave, now)
         else:
             status = await asyncio.to_thread(

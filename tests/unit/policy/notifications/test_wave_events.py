@@ -25,7 +25,8 @@ def wave(phase: WavePhase | None = WavePhase.RUNNING, **status: object) -> Wave:
     spec = WaveSpec(image="vendor.test/debian:11", digest=DIGEST, approval=WaveApproval.MANUAL)
     metadata = ObjectMeta(name="debian-11", uid="u", creation_timestamp=NOW)
     made = Wave(metadata=metadata, spec=spec)
-    return made.with_status(WaveStatus(phase=phase).model_copy(update=status))
+    known = WaveStatus(phase=phase, builds=WaveCount(total=1))
+    return made.with_status(known.model_copy(update=status))
 
 
 def reasons(one: Wave) -> list[str]:
@@ -44,6 +45,8 @@ def test_each_state_is_told() -> None:
     stop = WaveStop(stopped=NOW, message="3 of 4 failed")
     assert "WaveStopped" in reasons(wave(WavePhase.STOPPED, stop=stop))
     assert reasons(wave(WavePhase.SUPERSEDED)) == ["WaveBegun"]
+    idle = wave(WavePhase.COMPLETE, builds=WaveCount(), ended=NOW)
+    assert reasons(idle) == [], "nothing followed"
 
 
 def test_an_event_is_known_again_while_the_wave_goes_on() -> None:
