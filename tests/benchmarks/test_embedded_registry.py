@@ -7,13 +7,16 @@ import asyncio
 import io
 import os
 import statistics
+import subprocess
 import sys
 import time
 from asyncio.subprocess import PIPE
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Sequence
+from dataclasses import dataclass
 
 import aiohttp
 import pytest
+from tests.support.benchmarks.processor_time import process_seconds
 from tests.support.benchmarks.ratios import Ratios
 from tests.support.installation.installation import installation
 from tests.support.registry.docker_registry import push_image
@@ -23,11 +26,13 @@ from upwell.oci import Digest
 pytestmark = pytest.mark.benchmark
 
 ROUNDS = 5
+MANY_ROUNDS = 3
 HEADS = 2000
 CONNECTIONS = 32
 MIB = 1024 * 1024
 BLOB_BYTES = 64 * MIB
-API_REQUESTS, API_PAUSE = 400, 0.02
+LOAD_SECONDS = 10.0
+API_PAUSE = 0.02
 
 type Measure = Callable[[aiohttp.ClientSession, str], Awaitable[float]]
 
@@ -116,33 +121,101 @@ async def test_against_docker_registry(measure: Measure, unit: str, ratios: Rati
             assert min(figures[ours]) > 0
 
 
-async def test_the_api_while_clients_push_and_pull() -> None:
+@dataclass(frozen=True)
+class ApiMeter:
+    """Asks the API for a list, one time after the other."""
+
+    session: aiohttp.ClientSession
+    url: str
+
+    async def milliseconds(self, goes_on: Callable[[], bool]) -> list[float]:
+        """Return how long each answer took while `goes_on` says so."""
+        found = []
+        while goes_on():
+            began = time.perf_counter()
+            async with self.session.get(self.url) as answer:
+                await answer.read()
+            assert answer.status == 200
+            found.append((time.perf_counter() - began) * 1000)
+            await asyncio.sleep(API_PAUSE)
+        return found
+
+
+@dataclass(frozen=True)
+class Served:
+    """Pushes and pulls that a server served for a while."""
+
+    pushed: float
+    """MiB a second, as `pulled`."""
+    pulled: float
+    cpu: float
+    """Processor seconds for a GiB of both."""
+    answers: Sequence[float] = ()
+    """Milliseconds of GETs of the API meanwhile."""
+
+    @property
+    def moved(self) -> float:
+        """MiB a second of both."""
+        return self.pushed + self.pulled
+
+
+def listener(host: str) -> int:
+    """Return the process that serves a port of this machine."""
+    port = host.rpartition(":")[2]
+    found = subprocess.run(
+        ["lsof", "-t", "-sTCP:LISTEN", f"-iTCP:{port}"], check=True, capture_output=True, timeout=60
+    )
+    return int(found.stdout)
+
+
+async def served(host: str, token: str, api: ApiMeter | None = None) -> Served:
+    """Have a server pushed to and pulled from by sixteen clients each."""
+    pid = listener(host)
+    used = process_seconds(pid)
+    clients = await asyncio.create_subprocess_exec(
+        *(sys.executable, "-m", "tests.support.benchmarks.registry_load", host, token),
+        str(LOAD_SECONDS),
+        stdout=PIPE,
+    )
+    told = asyncio.create_task(clients.communicate())
+    answers = [] if api is None else await api.milliseconds(lambda: not told.done())
+    pushed, pulled = map(float, (await told)[0].split())
+    assert clients.returncode == 0
+    used = process_seconds(pid) - used
+    return Served(pushed, pulled, used / ((pushed + pulled) * LOAD_SECONDS / 1024), answers)
+
+
+async def test_sixteen_push_while_sixteen_pull(ratios: Ratios) -> None:
     async with installation() as made:
-        login = {"Authorization": f"Bearer {made.token}"}
         url = f"http://127.0.0.1:{made.port}/api/v1/namespaces/default/serviceaccounts"
+        login = {"Authorization": f"Bearer {made.token}"}
         async with aiohttp.ClientSession(headers=login) as session:
-            alone = await api_milliseconds(session, url)
-            command = ("-m", "tests.support.benchmarks.registry_load", url.split("/")[2])
-            seconds = API_REQUESTS * API_PAUSE * 2
-            clients = await asyncio.create_subprocess_exec(
-                *(sys.executable, *command, made.token, str(seconds)), stdout=PIPE
+            api = ApiMeter(session, url)
+            end = time.perf_counter() + LOAD_SECONDS
+            alone = await api.milliseconds(lambda: time.perf_counter() < end)
+            ours, theirs = [], []
+            host = f"127.0.0.1:{made.port}"
+            for _ in range(MANY_ROUNDS):
+                ours.append(await served(host, made.token))
+                theirs.append(await served(made.vendor, made.token))
+            beside = await served(host, made.token, api)  # a round more: the API takes its part
+    for title, found in (("upwell serve", ours), ("docker-registry", theirs)):
+        for one in found:
+            write(
+                f"{title}: {one.pushed:.0f} MiB/s pushed, {one.pulled:.0f} pulled,"
+                f" {one.cpu:.2f} s of processor a GiB"
             )
-            beside = await api_milliseconds(session, url)
-            is_under_load = clients.returncode is None
-            rate = (await clients.communicate())[0].decode().strip()
-    for title, found in (("alone", alone), (f"beside {rate} MiB/s", beside)):
-        p99 = statistics.quantiles(found, n=100)[98]
-        print(f"\nAPI GET {title}: p50 {statistics.median(found):.1f}, p99 {p99:.1f} ms")  # noqa: T201 - the result
-    assert is_under_load
+    for title, answers in (("alone", alone), ("beside the clients", beside.answers)):
+        p99 = statistics.quantiles(answers, n=100)[98]
+        write(f"API GET {title}: p50 {statistics.median(answers):.1f}, p99 {p99:.1f} ms")
+    pairs = list(zip(ours, theirs, strict=True))
+    speed = statistics.median(a.moved / b.moved for a, b in pairs)
+    cost = statistics.median(a.cpu / b.cpu for a, b in pairs)
+    write(f"of docker-registry's: {speed:.2f} of the rate, {cost:.2f} of the processor time")
+    ratios.note_speed("embedded registry, 16 push and 16 pull, MiB/s", speed)
+    ratios.note_cost("embedded registry, 16 push and 16 pull, processor", cost)
 
 
-async def api_milliseconds(session: aiohttp.ClientSession, url: str) -> list[float]:
-    found = []
-    for _ in range(API_REQUESTS):
-        began = time.perf_counter()
-        async with session.get(url) as answer:
-            await answer.read()
-        assert answer.status == 200
-        found.append((time.perf_counter() - began) * 1000)
-        await asyncio.sleep(API_PAUSE)
-    return found
+def write(line: str) -> None:
+    """Print a result."""
+    sys.stdout.write(f"{line}\n")

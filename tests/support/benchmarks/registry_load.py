@@ -1,48 +1,68 @@
-"""Clients that push and pull blobs of 1 MiB, in a process of their own, for some seconds.
+"""Clients that push blobs of 1 MiB, and as many that pull them, in a process of their own.
 
 python -m tests.support.benchmarks.registry_load HOST:PORT TOKEN SECONDS
+
+prints the MiB that were pushed and pulled in a second.
 """
 
 import asyncio
 import os
 import sys
 import time
+from collections.abc import Awaitable, Callable
 from itertools import count
 
 import aiohttp
+from yarl import URL
 
 from upwell.oci import Digest
 
 CLIENTS = 16
+"""Of each sort."""
 _MIB = 1024 * 1024
 _CONTENTS = 64
 
 
-async def load(host: str, token: str, seconds: float) -> float:
-    """Push and pull as sixteen clients; return the MiB that they moved in a second."""
+async def load(host: str, token: str, seconds: float) -> tuple[float, float]:
+    """Push and pull as sixteen clients each; return the MiB of both in a second."""
     contents = [os.urandom(_MIB) for _ in range(_CONTENTS)]
     named = [(content, str(Digest.of(content))) for content in contents]
-    numbers, began, moved = count(), time.perf_counter(), 0
+    run, numbers = os.urandom(4).hex(), count()
+    there: list[str] = []
+    moved = {"pushed": 0, "pulled": 0}
 
-    async def client(session: aiohttp.ClientSession) -> None:
-        nonlocal moved
+    async def push() -> None:
+        number = next(numbers)
+        content, digest = named[number % _CONTENTS]
+        blobs = f"http://{host}/v2/bench/load{run}{number}/blobs"
+        async with session.post(f"{blobs}/uploads/") as answer:
+            place = str(answer.url.join(URL(answer.headers["Location"])))
+        url = f"{place}{'&' if '?' in place else '?'}digest={digest}"
+        async with session.put(url, data=content) as answer:
+            assert answer.status == 201, answer.status
+        there.append(f"{blobs}/{digest}")
+        moved["pushed"] += 1
+
+    async def pull() -> None:
+        async with session.get(there[next(numbers) % len(there)]) as answer:
+            assert len(await answer.read()) == _MIB
+        moved["pulled"] += 1
+
+    async def client(work: Callable[[], Awaitable[None]]) -> None:
         while time.perf_counter() < began + seconds:
-            number = next(numbers)
-            content, digest = named[number % _CONTENTS]
-            blobs = f"http://{host}/v2/bench/load{number}/blobs"
-            url = f"{blobs}/uploads/?digest={digest}"
-            async with session.post(url, data=content) as answer:
-                assert answer.status == 201, answer.status
-            async with session.get(f"{blobs}/{digest}") as answer:
-                assert len(await answer.read()) == _MIB
-            moved += 2
+            await work()
 
     headers = {"Authorization": f"Bearer {token}"}
-    async with aiohttp.ClientSession(headers=headers) as session:
-        await asyncio.gather(*(client(session) for _ in range(CLIENTS)))
-    return moved / (time.perf_counter() - began)
+    connector = aiohttp.TCPConnector(limit=2 * CLIENTS)
+    async with aiohttp.ClientSession(headers=headers, connector=connector) as session:
+        await push()
+        moved["pushed"], began = 0, time.perf_counter()
+        works = (push, pull) * CLIENTS
+        await asyncio.gather(*(client(work) for work in works))
+    took = time.perf_counter() - began
+    return moved["pushed"] / took, moved["pulled"] / took
 
 
 if __name__ == "__main__":
-    rate = asyncio.run(load(sys.argv[1], sys.argv[2], float(sys.argv[3])))
-    sys.stdout.write(f"{rate:.0f}\n")
+    pushed, pulled = asyncio.run(load(sys.argv[1], sys.argv[2], float(sys.argv[3])))
+    sys.stdout.write(f"{pushed:.1f} {pulled:.1f}\n")
