@@ -59,6 +59,16 @@ def test_what_fell_behind_is_recorded_when_that_is_accepted(tmp_path: Path) -> N
     assert json.loads(file.read_text()) == {"heads": 0.123}
 
 
+def test_what_another_run_has_recorded_meanwhile_stays(tmp_path: Path) -> None:
+    file = recorded(tmp_path, heads=1.0)
+    run, other = Ratios.of(file), Ratios.of(file)
+    other.note_speed("pushes", 0.5)
+    other.record()
+    run.note_speed("pulls", 0.7)
+    run.record()
+    assert json.loads(file.read_text()) == {"heads": 1.0, "pulls": 0.7, "pushes": 0.5}
+
+
 def test_a_run_that_measured_nothing_writes_nothing(tmp_path: Path) -> None:
     file = tmp_path / "ratios.json"
     Ratios.of(file).record()

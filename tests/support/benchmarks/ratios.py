@@ -69,5 +69,7 @@ class Ratios:
         names = self.measured if accept else self.news
         new = {name: float(f"{self.measured[name]:.3g}") for name in names}
         if new:
-            text = json.dumps({**self.recorded, **new}, indent=2, sort_keys=True)
+            # As the file is now: a run takes long, and another may have recorded its own meanwhile.
+            known = type(self).of(self.file).recorded
+            text = json.dumps({**known, **new}, indent=2, sort_keys=True)
             self.file.write_text(text + "\n")
