@@ -24,13 +24,22 @@ STORAGE_EXCEEDED = "BuildStorageExceeded"
 class BuildError(Exception):
     """A build or the fetch of its source failed; `reason` is a StatusReason of build/v1.
 
-    `retryable`: the cause is outside of what was asked for, and may pass by itself.
+    `retryable`: the cause is outside of what was asked for, and may pass by itself, after
+    `retry_after` seconds where that was told.
     """
 
-    def __init__(self, reason: str, message: str, *, retryable: bool = False) -> None:
+    def __init__(
+        self,
+        reason: str,
+        message: str,
+        *,
+        retryable: bool = False,
+        retry_after: float | None = None,
+    ) -> None:
         super().__init__(message)
         self.reason = reason
         self.retryable = retryable
+        self.retry_after = retry_after
 
 
 class ReportedFullDiskError(BuildError):

@@ -33,6 +33,7 @@ from upwell.policy.builds.failures import (
     LONGEST_RETRY_SECONDS,
     build_error,
     may_pass,
+    retry_delay,
 )
 from upwell.policy.builds.fairness import QueuedBuild
 from upwell.policy.builds.triggers import FollowedTag, StartBuild, UpToDate, decide
@@ -280,7 +281,8 @@ class GlibcDay:
         elif may_pass(error, self._attempts[image]):
             self.report.retries += 1
             self._retrying.add(image)
-            self._loop.call_later(self._backoff.delay(self._attempts[image]), self._retry, image)
+            delay = retry_delay(error, self._backoff.delay(self._attempts[image]))
+            self._loop.call_later(delay, self._retry, image)
         else:
             self._failed.add(image)
             self._pending.discard(image)

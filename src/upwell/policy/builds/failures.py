@@ -119,8 +119,18 @@ def build_error(error: Exception) -> BuildError:
         case OSError(errno=number) if number in _SHORTAGES:
             return BuildError(GENERIC, f"this machine: {error}", retryable=True)
     if getattr(error, "retryable", False):
-        return BuildError(getattr(error, "reason", GENERIC), str(error), retryable=True)
+        return BuildError(
+            getattr(error, "reason", GENERIC),
+            str(error),
+            retryable=True,
+            retry_after=getattr(error, "retry_after", None),
+        )
     return BuildError(GENERIC, f"internal error: {error}")
+
+
+def retry_delay(error: BuildError, backoff: float) -> float:
+    """Return the seconds until the next attempt: no sooner than a registry has asked for."""
+    return min(max(backoff, error.retry_after or 0.0), LONGEST_RETRY_SECONDS)
 
 
 def waits_for_retry(build: Build) -> bool:

@@ -25,6 +25,7 @@ from upwell.policy.builds.failures import (
     build_error,
     completion_time,
     may_pass,
+    retry_delay,
     retry_message,
     retry_wait,
     status_message,
@@ -252,7 +253,7 @@ class Builds:
         began = build.status.start_timestamp or self._clock()
         error = attributed(error, attempts, disk_was_short=self._disk_was_short(began))
         if may_pass(error, attempts):
-            delay = self._backoff.delay(attempts)
+            delay = retry_delay(error, self._backoff.delay(attempts))
             due = self._clock() + timedelta(seconds=delay)
             message = retry_message(error, attempts + 1, due)
             self._note(build, f"Attempt {attempts} has failed: {message}")

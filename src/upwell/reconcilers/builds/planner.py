@@ -286,7 +286,9 @@ def pull_error(error: RegistryError) -> BuildError:
     """Return the error of a build whose image cannot be pulled."""
     message = f"Failed pulling builder image. {error}"
     passes = transfer_may_pass(error.reason, retryable=error.retryable)
-    return BuildError("PullBuilderImageFailed", message, retryable=passes)
+    return BuildError(
+        "PullBuilderImageFailed", message, retryable=passes, retry_after=error.retry_after
+    )
 
 
 def _parsed_dockerfile(build: Build, text: str | None) -> Dockerfile | None:

@@ -20,11 +20,14 @@ from upwell.policy.builds.failures import (
     build_error,
     completion_time,
     may_pass,
+    retry_delay,
     retry_message,
     retry_wait,
     transfer_may_pass,
     waits_for_retry,
 )
+from upwell.reconcilers.builds.planner import pull_error
+from upwell.registry.errors import RegistryUnavailableError
 
 NOW = datetime(2026, 5, 1, 12, tzinfo=UTC)
 
@@ -122,3 +125,14 @@ def test_a_build_never_ends_before_it_began() -> None:
     build = Build(status=BuildStatus(phase=BuildPhase.RUNNING, start_timestamp=NOW))
     assert completion_time(build, NOW - timedelta(days=1)) == NOW
     assert completion_time(build, NOW + timedelta(hours=1)) == NOW + timedelta(hours=1)
+
+
+@pytest.mark.parametrize(
+    ("told", "seconds"), [(None, 10.0), (3.0, 10.0), (45.0, 45.0), (21_600.0, 600.0)]
+)
+def test_the_next_attempt_is_no_sooner_than_a_registry_asks_for(
+    told: float | None, seconds: float
+) -> None:
+    limited = RegistryUnavailableError("registry.test", "HTTP 503", told)
+    assert retry_delay(build_error(limited), 10.0) == seconds
+    assert retry_delay(pull_error(limited), 10.0) == seconds
