@@ -5,6 +5,7 @@ import asyncio
 import click
 
 from upwell.api.pipeline import Freeze, Quarantine
+from upwell.api.waves.wave import Wave
 from upwell.cli.core.connection import Session, connection_options
 from upwell.cli.core.errors import CommandError, Exit
 from upwell.cli.core.examples import examples
@@ -21,6 +22,7 @@ from upwell.cli.waves.plan_view import (
 from upwell.cli.waves.readable import all_of
 from upwell.machine import clock
 from upwell.oci import Digest, InvalidDigestError
+from upwell.policy.images.names import UpstreamImage
 from upwell.policy.waves.estimate import impact_and_estimate
 from upwell.policy.waves.impact import PlannedChange, roots_of
 from upwell.store.interface import ApiClient
@@ -80,12 +82,19 @@ def plan(session: Session, image: str, digest: str, at_once: int | None, output:
                 " on which images",
                 Exit.NOT_FOUND,
             )
-        freezes, quarantines = await asyncio.gather(
-            all_of(client, Freeze), all_of(client, Quarantine)
+        freezes, quarantines, waves = await asyncio.gather(
+            all_of(client, Freeze), all_of(client, Quarantine), all_of(client, Wave)
         )
+        same = [one for one in waves if UpstreamImage(one.spec.image) in roots]
         change = PlannedChange(roots, digest)
         found, expected = impact_and_estimate(
-            snapshot, change, now, freezes=freezes, quarantines=quarantines, at_once=at_once
+            snapshot,
+            change,
+            now,
+            freezes=freezes,
+            quarantines=quarantines,
+            waves=same,
+            at_once=at_once,
         )
         match output:
             case Format.DOT:

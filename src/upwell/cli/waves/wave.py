@@ -9,7 +9,7 @@ import click
 from upwell.api.pipeline import Freeze, Quarantine
 from upwell.api.waves.wave import ENDED_WAVES, Wave, WavePhase
 from upwell.cli.core.connection import Session, connection_options
-from upwell.cli.core.errors import CommandError
+from upwell.cli.core.errors import CommandError, Exit
 from upwell.cli.core.examples import examples
 from upwell.cli.core.output import (
     MISSING,
@@ -22,6 +22,7 @@ from upwell.cli.core.output import (
     write_objects,
 )
 from upwell.cli.core.terminal import echo
+from upwell.cli.core.waiting import watching
 from upwell.cli.explain.snapshot import read_snapshot
 from upwell.cli.images.packages import compared_packages, package_lines
 from upwell.cli.waves.decisions import approve, cancel, retry
@@ -33,7 +34,7 @@ from upwell.machine import clock
 from upwell.policy.explain.freshness import short
 from upwell.policy.waves.estimate import impact_and_estimate
 from upwell.policy.waves.impact import PlannedChange, roots_of
-from upwell.store.interface import ApiClient
+from upwell.store.interface import ApiClient, Change, Selector
 
 _FEW = 8
 """Package changes that are listed."""
@@ -87,7 +88,12 @@ def _ends(one: Wave, now: datetime) -> str:
     return f"in about {human_duration(end - now)}" if end > now else "any time now"
 
 
-@wave.command(epilog=examples("upwell wave describe debian-11-2f1e4d5c6b7a"))
+@wave.command(
+    epilog=examples(
+        "upwell wave describe debian-11-2f1e4d5c6b7a",
+        "upwell wave describe debian-11-2f1e4d5c6b7a -w",
+    )
+)
 @click.argument("name", metavar="NAME")
 @click.option(
     "--packages",
@@ -96,38 +102,77 @@ def _ends(one: Wave, now: datetime) -> str:
     show_default=True,
     help="Number of package changes to list.",
 )
+@click.option(
+    "-w",
+    "--watch",
+    is_flag=True,
+    help="Print it again after each change of its status, until it ends.",
+)
 @output_option(Format.TABLE, Format.JSON, Format.YAML)
 @connection_options
 @click.pass_obj
-def describe(session: Session, name: str, packages: str, output: str) -> None:
+def describe(
+    session: Session,
+    name: str,
+    packages: str,
+    watch: bool,  # noqa: FBT001 - click passes options by name
+    output: str,
+) -> None:
     """Show a Wave: the packages that changed, what has the image, and what stops the others."""
 
     async def work(client: ApiClient) -> None:
         found = await named_wave(client, name)
-        snapshot = await read_snapshot(client, session.namespace)
-        freezes, quarantines = await asyncio.gather(
-            all_of(client, Freeze), all_of(client, Quarantine)
-        )
-        now = clock.now()
-        roots = roots_of(snapshot, found.spec.image, "")
-        change = PlannedChange(roots, found.spec.digest)
-        impact, expected = impact_and_estimate(
-            snapshot, change, now, freezes=freezes, quarantines=quarantines
-        )
-        if output != Format.TABLE:
-            write_data({"wave": found.name, **plan_data(impact, expected)}, output)
-            return
-        for line in _head(found, now):
-            echo(line)
-        if packages != "none":
-            changes = await compared_packages(client, found.spec.previous, found.spec.digest)
-            for line in package_lines(changes, None if packages == "all" else _FEW):
-                echo(f"  {line}")
-        echo("")
-        for line in plan_lines(impact, expected):
-            echo(line)
+        await _describe(client, session.namespace, found, packages, output)
+        if watch:
+            await follow(client, session.namespace, found, output)
 
     session.run(work)
+
+
+async def _describe(
+    client: ApiClient, namespace: str, found: Wave, packages: str, output: str
+) -> None:
+    snapshot = await read_snapshot(client, namespace)
+    freezes, quarantines, waves = await asyncio.gather(
+        all_of(client, Freeze), all_of(client, Quarantine), all_of(client, Wave)
+    )
+    now = clock.now()
+    roots = roots_of(snapshot, found.spec.image, "")
+    change = PlannedChange(roots, found.spec.digest)
+    same = [one for one in waves if one.spec.image == found.spec.image]
+    impact, expected = impact_and_estimate(
+        snapshot, change, now, freezes=freezes, quarantines=quarantines, waves=same
+    )
+    if output != Format.TABLE:
+        write_data({"wave": found.name, **plan_data(impact, expected)}, output)
+        return
+    for line in _head(found, now):
+        echo(line)
+    if packages != "none":
+        changes = await compared_packages(client, found.spec.previous, found.spec.digest)
+        for line in package_lines(changes, None if packages == "all" else _FEW):
+            echo(f"  {line}")
+    echo("")
+    for line in plan_lines(impact, expected):
+        echo(line)
+
+
+async def follow(client: ApiClient, namespace: str, found: Wave, output: str) -> None:
+    """Print a Wave again after each change of its status, until it has ended."""
+    selector, since, status = Selector(name=found.name), found.resource_version, found.status
+    if status.phase in ENDED_WAVES:
+        return
+    async with watching(client, Wave, selector, since=since) as events:
+        async for event in events:
+            if event.change is Change.DELETED:
+                raise CommandError(f"{full_name(found)} was deleted", Exit.NOT_FOUND)
+            if event.resource.status == status:
+                continue
+            status = event.resource.status
+            echo("---" if output == Format.YAML else "")
+            await _describe(client, namespace, event.resource, "none", output)
+            if status.phase in ENDED_WAVES:
+                return
 
 
 def _head(found: Wave, now: datetime) -> Iterator[str]:

@@ -6,6 +6,10 @@ from collections.abc import Callable
 from typing import TYPE_CHECKING
 
 import pytest
+from tests.unit.cli.conftest import NEW
+
+from upwell.api.meta import ObjectMeta
+from upwell.api.waves.wave import Wave, WaveApproval, WaveSpec
 
 if TYPE_CHECKING:
     from click.testing import Result
@@ -91,3 +95,15 @@ async def test_the_servers_registry_is_one_whatever_it_is_called(
     for name in (internal, "localhost:7080/default/tool:1", "127.0.0.1:7080/default/tool:1"):
         said = (await asyncio.to_thread(upwell, "plan", "--image", name)).stdout
         assert "Deployment default/byname  roll out" in said, name
+
+
+async def test_a_change_whose_last_one_was_approved_by_hand_will_wait_for_that_too(
+    upwell: Upwell, fixed: "FakeClient"
+) -> None:
+    spec = WaveSpec(image="vendor.test/debian:11", digest=NEW, approval=WaveApproval.MANUAL)
+    await fixed.create(Wave(metadata=ObjectMeta(name="debian-11"), spec=spec))
+
+    shown = await asyncio.to_thread(upwell, "plan", "--image", "vendor.test/debian:11")
+    assert "! its Wave will wait for approval" in shown.stdout
+    other = await asyncio.to_thread(upwell, "plan", "--image", "vendor.test/debian:11", "--to", NEW)
+    assert "will wait" not in other.stdout

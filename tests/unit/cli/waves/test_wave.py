@@ -10,6 +10,8 @@ from tests.unit.cli.conftest import NEW, NOW, OLD
 
 from upwell.api.meta import ObjectMeta
 from upwell.api.waves.wave import Wave, WavePhase, WaveSpec, WaveStatus
+from upwell.cli.core.output import Format
+from upwell.cli.waves.wave import follow
 
 if TYPE_CHECKING:
     from click.testing import Result
@@ -108,3 +110,29 @@ def test_a_retry_tells_what_has_begun_and_what_has_not(upwell: Upwell, fixed: "F
 
     fixed.answers[f"waves/{NAME}/retry"] = {"begun": [], "left": []}
     assert "nothing of" in upwell("wave", "retry", NAME).stderr
+
+
+async def test_a_wave_is_shown_again_after_each_change_until_it_ends(
+    fixed: "FakeClient", capsys: pytest.CaptureFixture[str]
+) -> None:
+    first = wave = await fixed.get(Wave, "", NAME)
+    wave = await fixed.update(wave.with_metadata(labels={"team": "base"}))
+    for phase in (WavePhase.WAITING, WavePhase.COMPLETE):
+        status = wave.status.model_copy(update={"phase": phase})
+        wave = await fixed.update_status(wave.with_status(status))
+
+    async with asyncio.timeout(60):
+        await follow(fixed, "default", first, Format.TABLE)
+    lines = [line for line in capsys.readouterr().out.splitlines() if "began" in line]
+    assert [line.split(",")[0].strip() for line in lines] == ["Waiting", "Complete"]
+
+
+def test_a_wave_that_has_ended_is_shown_once(upwell: Upwell, fixed: "FakeClient") -> None:
+    async def end() -> None:
+        wave = await fixed.get(Wave, "", NAME)
+        ended = wave.status.model_copy(update={"phase": WavePhase.COMPLETE})
+        await fixed.update_status(wave.with_status(ended))
+
+    asyncio.run(end())
+    done = upwell("wave", "describe", NAME, "--packages=none", "-w")
+    assert (done.exit_code, done.stdout.count("wave.upwell.dev/")) == (0, 1)
