@@ -18,7 +18,10 @@ def rollout_lines(wave: Wave, now: datetime) -> Iterator[str]:
         more = len(canary.workloads) - len(names)
         listed = ", ".join(names) + (f" and {more} more" if more else "")
         yield f"  {listed} {'went' if canary.state is CanaryState.PASSED else 'go'} first:"
-        yield f"    {canary.healthy} of {len(canary.workloads)} healthy; {canary.message}"
+        # The message names them too, for the conditions of those that wait.
+        unhealthy = canary.state is CanaryState.ROLLING_OUT
+        text = canary.message.partition("; ")[2] if unhealthy else canary.message
+        yield f"    {canary.healthy} of {len(canary.workloads)} healthy; {text or canary.message}"
     stop = stop_in_force(wave, wave.status.stop)
     if stop is not None:
         yield f"  stopped {format_age(stop.stopped, now)} ago: {stop.message}"

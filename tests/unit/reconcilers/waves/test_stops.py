@@ -4,7 +4,7 @@ import pytest
 from tests.support.builds.build_namespace import IMAGE_TRIGGER, NAMESPACE
 from tests.support.waves.fleet import Fleet, debian
 
-from upwell.api.build import Build, BuildPhase
+from upwell.api.build import Build, BuildPhase, GitSourceRevision, SourceRevision
 from upwell.api.image import ImageStream
 from upwell.api.pipeline import Quarantine
 from upwell.api.waves.wave import Wave, WavePhase
@@ -149,7 +149,9 @@ async def test_what_was_cancelled_or_never_worked_says_nothing_of_the_image() ->
     assert (await fleet.wave()).status.stop is None
 
 
-async def builds_that_fail(fleet: Fleet, *, before: BuildPhase, reason: str) -> Wave:
+async def builds_that_fail(
+    fleet: Fleet, *, before: BuildPhase, reason: str, commit: str = ""
+) -> Wave:
     """Let four BuildConfigs build on the old image and fail on the new one."""
     names = [f"app-{number}" for number in range(4)]
     await fleet.imports("old")
@@ -165,7 +167,13 @@ async def builds_that_fail(fleet: Fleet, *, before: BuildPhase, reason: str) -> 
         await fleet.reconcile(name)
         await fleet.end(f"{name}-2", BuildPhase.FAILED)
         build = await fleet.store.get(Build, NAMESPACE, f"{name}-2")
-        status = build.status.model_copy(update={"reason": reason, "message": "no package"})
+        status = build.status.model_copy(
+            update={
+                "reason": reason,
+                "message": "no package",
+                "revision": SourceRevision.of_git(GitSourceRevision(commit=commit)),
+            }
+        )
         await fleet.store.update_status(build.with_status(status))
     return await fleet.wave()
 
@@ -191,3 +199,10 @@ async def test_builds_count_that_were_good_on_the_image_before(
         assert (await fleet.current("fifth")).reason == "Quarantined"
         stream = await fleet.store.get(ImageStream, NAMESPACE, "debian")
         assert stream.status.tags[0].items[0].image == wave.spec.digest
+
+
+async def test_a_build_of_another_commit_says_nothing_of_the_image() -> None:
+    fleet = Fleet(WaveRules(stop_share=0.2))
+    good, reason = BuildPhase.COMPLETE, "DockerBuildFailed"
+    wave = await builds_that_fail(fleet, before=good, reason=reason, commit="f" * 40)
+    assert wave.status.stop is None
