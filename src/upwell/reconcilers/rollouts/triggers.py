@@ -124,7 +124,8 @@ class WorkloadTriggerReconciler:
         """Set the images; whoever has waited for a turn has it until the rollout ends."""
         try:
             workload = await self._store.update(with_images(workload, verdict.images))
-            await self._index.cache.wait_for(workload)
+            if self._turns.limited:
+                await self._index.cache.wait_for(workload)
         finally:
             self._turns.began(workload.key)
         return workload

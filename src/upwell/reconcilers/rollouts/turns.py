@@ -42,8 +42,9 @@ class RolloutTurns:
     ) -> None:
         self._clock = clock
         self._budget = budget
-        self._limited = bool(budget.at_once or budget.per_namespace)
-        kinds = WORKLOADS if self._limited else ()
+        self.limited = bool(budget.at_once or budget.per_namespace)
+        """Rollouts wait for others at all."""
+        kinds = WORKLOADS if self.limited else ()
         self._under_way = [cache.index(kind, _while_under_way) for kind in kinds]
         self._unseen = [cache.index(kind, _while_unseen) for kind in kinds]
         self._queue = FairQueue()
@@ -54,7 +55,7 @@ class RolloutTurns:
 
     def take(self, workload: Resource) -> str:
         """Give a workload its turn; if others come first, say so: it waits."""
-        if not self._limited or not isinstance(workload, WORKLOADS):
+        if not self.limited or not isinstance(workload, WORKLOADS):
             return ""
         self._read()
         key = workload.key
@@ -78,7 +79,7 @@ class RolloutTurns:
 
     def watches(self) -> Iterable[Watch[Workload]]:
         """Return which changes may give the next its turn."""
-        return [Watch(kind, self._of_change) for kind in WORKLOADS] if self._limited else ()
+        return [Watch(kind, self._of_change) for kind in WORKLOADS] if self.limited else ()
 
     def _of_change(self, before: Workload | None, after: Workload | None) -> Iterator[ObjectKey]:
         if _state(before) != _state(after) and len(self._queue):
