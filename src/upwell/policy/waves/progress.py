@@ -125,7 +125,7 @@ def wave_status(
         phase = WavePhase.STOPPED
     elif wave.spec.paused:  # whoever may delete the last that waits does not end a pause by that
         phase = WavePhase.PAUSED
-    elif not left:
+    elif not left and not needs_approval(wave):  # nor does that end what has to be approved
         phase = WavePhase.COMPLETE
     else:
         goes_on = goes_on and not needs_approval(wave)

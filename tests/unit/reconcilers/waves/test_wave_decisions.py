@@ -128,6 +128,23 @@ async def test_a_wave_that_waits_and_is_deleted_is_made_again(manual: WavesNames
     assert [one.name for one in await manual.all()] == [wave.name]
 
 
+async def test_who_deletes_what_waits_does_not_end_the_wait(manual: WavesNamespace) -> None:
+    await manual.imports("new")
+    await manual.all()
+    for name in ("base", "app"):
+        await manual.store.delete(BuildConfig, NAMESPACE, name)
+    await manual.wave_index.ready()
+    [wave] = await manual.all()
+    assert wave.status.phase is WavePhase.WAITING
+
+    await manual.config("third", "debian:latest", [IMAGE_TRIGGER])
+    await manual.reconcile("third")
+    assert await manual.names("third") == []
+    await actions_of(manual).approve(wave.name, decision(manual))
+    await manual.reconcile("third")
+    assert await manual.names("third") == ["third-1"]
+
+
 async def test_only_named_images_wait() -> None:
     for pattern, builds in (("vendor.test/*", 1), ("docker.io/*", 2)):
         setup = await WavesNamespace.standing(ApprovalRules(patterns=(pattern,)))
