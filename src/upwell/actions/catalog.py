@@ -5,6 +5,7 @@ from dataclasses import dataclass
 from upwell.actions.builds import BuildActions
 from upwell.actions.images import ImageActions, ImageExaminer
 from upwell.actions.notifications import SubscriptionActions
+from upwell.actions.plans import PlanActions
 from upwell.actions.promotion import PromotionActions
 from upwell.actions.pruning import PruningActions
 from upwell.actions.rollouts import RolloutActions
@@ -26,3 +27,5 @@ class Actions:
     """None: nothing is pruned."""
     waves: WaveActions | None = None
     """None: changes of images are not recorded."""
+    plans: PlanActions | None = None
+    """None: none are made."""

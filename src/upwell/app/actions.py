@@ -4,6 +4,7 @@ from upwell.actions.builds import BuildActions
 from upwell.actions.catalog import Actions
 from upwell.actions.images import ImageActions, ImageExaminer
 from upwell.actions.notifications import SubscriptionActions
+from upwell.actions.plans import PlanActions
 from upwell.actions.promotion import PromotionActions
 from upwell.actions.pruning import PruningActions
 from upwell.actions.rollouts import RolloutActions
@@ -34,6 +35,7 @@ def actions(
         builds=builds,
         rollouts=rollouts,
         waves=WaveActions(index, builds, rollouts, now),
+        plans=PlanActions(index, now, adapters.settings.waves.rules.canary),
         promotions=PromotionActions(clients, now),
         images=ImageActions(clients, adapters.internal, streams, adapters.inventory, now),
         examiner=ImageExaminer(store, adapters.registries, secrets, now, policies),

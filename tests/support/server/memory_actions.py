@@ -11,12 +11,14 @@ from tests.support.registry.signed_images import image_judge
 from upwell.actions.builds import BuildActions
 from upwell.actions.catalog import Actions
 from upwell.actions.images import ImageActions, ImageExaminer
+from upwell.actions.plans import PlanActions
 from upwell.actions.promotion import PromotionActions
 from upwell.actions.rollouts import RolloutActions
 from upwell.actions.waves import WaveActions
 from upwell.controller import ObjectCache
 from upwell.oci import Platform
 from upwell.policy.images.schedule import ImportSchedule
+from upwell.policy.waves.canary import CanaryRules
 from upwell.reconcilers.builds.index import BuildIndex
 from upwell.reconcilers.images.image_streams import ImageStreams
 from upwell.reconcilers.images.pull_secrets import PullSecrets
@@ -72,5 +74,6 @@ def memory_actions(
             store, upstream, secrets, clock, image_judge(store, upstream, clock, internal.host)
         ),
         waves=WaveActions(index, builds, rollouts, clock),
+        plans=PlanActions(index, clock, CanaryRules()),
     )
     return MemoryActions(actions, cache, streams, inventory)

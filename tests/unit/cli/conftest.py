@@ -9,13 +9,17 @@ from typing import Any, Self
 
 import pytest
 from click.testing import CliRunner, Result
+from tests.support.waves.plans import answered_plan
 
 from upwell.api.build import BUILD_CONFIG_LABEL, Build, BuildConfig
 from upwell.api.codec import UnknownKindError, decode, encode
 from upwell.api.defaults import apply_defaults
 from upwell.api.meta import ObjectKey, Resource
+from upwell.api.waves.plan import ImpactPlan
 from upwell.cli import main
 from upwell.cli.core.connection import Session
+from upwell.policy.waves.approval import NO_APPROVALS
+from upwell.policy.waves.canary import CanaryRules
 from upwell.store.interface import (
     MissingPathError,
     NotFoundError,
@@ -65,6 +69,11 @@ class FakeClient(MemoryStore):
 
     def __init__(self, clock: Callable[[], datetime] = lambda: NOW) -> None:
         super().__init__(clock)
+        self.clock = clock
+        self.approvals, self.canary = NO_APPROVALS, CanaryRules()
+        """Rules by which plans are made."""
+        self.is_older = False
+        """It makes no plans, as servers before."""
         self.answers: dict[str, dict[str, Any]] = {}
         self.logs: dict[str, bytes] = {}
         self.asked_names: list[tuple[str, str]] = []
@@ -161,6 +170,10 @@ class FakeClient(MemoryStore):
     ) -> dict[str, Any]:
         path = f"{kind.KIND.plural}/{name}/{subresource}"
         self.calls.append((method, path, body))
+        if kind is ImpactPlan and path not in self.answers:
+            if self.is_older:
+                raise RejectedError("there is no resource 'impactplans' in upwell.dev/v1alpha1")
+            return await answered_plan(self, self.clock, body or {}, self.approvals, self.canary)
         if subresource == "instantiate":
             config = await self.get(BuildConfig, namespace, name)
             return encode(await self.create(build_of(config, 1)))

@@ -1,21 +1,19 @@
 """Lines of a tree of dependencies; pure."""
 
-from collections.abc import Callable, Iterable, Iterator, Sequence
-
-from upwell.policy.explain.graph import Node
+from collections.abc import Callable, Hashable, Iterable, Iterator, Sequence
 
 _BRANCH, _LAST, _PIPE, _BLANK = "├─ ", "└─ ", "│  ", "   "
 
 
-def tree_lines(
-    roots: Iterable[Node],
-    targets: Callable[[Node], Sequence[Node]],
-    line: Callable[[Node], str],
+def tree_lines[N: Hashable](
+    roots: Iterable[N],
+    targets: Callable[[N], Sequence[N]],
+    line: Callable[[N], str],
 ) -> Iterator[str]:
     """Yield the trees below `roots`; a node with several inputs is drawn once and named again."""
-    drawn: set[Node] = set()
+    drawn: set[N] = set()
     for root in roots:
-        waiting: list[tuple[Node, str, str]] = [] if root in drawn else [(root, "", "")]
+        waiting: list[tuple[N, str, str]] = [] if root in drawn else [(root, "", "")]
         while waiting:
             node, branch, indent = waiting.pop()
             if node in drawn:

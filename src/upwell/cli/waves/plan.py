@@ -1,30 +1,23 @@
 """`upwell plan`: what a change of an image would reach."""
 
-import asyncio
-
 import click
 
-from upwell.api.pipeline import Freeze, Quarantine
-from upwell.api.waves.wave import Wave
+from upwell.api.waves.plan import ImpactPlanSpec
 from upwell.cli.core.connection import Session, connection_options
 from upwell.cli.core.errors import CommandError, Exit
 from upwell.cli.core.examples import examples
 from upwell.cli.core.output import Format, output_option, write_data
 from upwell.cli.core.terminal import echo
-from upwell.cli.explain.snapshot import read_snapshot
+from upwell.cli.waves.asked_plan import asked_plan
 from upwell.cli.waves.plan_view import (
     dot_lines,
+    hidden_lines,
     mermaid_lines,
     plan_data,
     plan_lines,
     summary_lines,
 )
-from upwell.cli.waves.readable import all_of
-from upwell.machine import clock
 from upwell.oci import Digest, InvalidDigestError
-from upwell.policy.images.names import UpstreamImage
-from upwell.policy.waves.estimate import impact_and_estimate
-from upwell.policy.waves.impact import PlannedChange, roots_of
 from upwell.store.interface import ApiClient
 
 
@@ -63,7 +56,8 @@ def plan(session: Session, image: str, digest: str, at_once: int | None, output:
     Lists every image that would be built again and every workload that would be rolled out, in
     which order, what is held back by what (pauses, holds, windows, freezes, approvals,
     quarantines), what nobody follows, and how long it will take by what earlier builds, rollouts
-    and promotions took. Nothing is changed, and no registry is asked. With -o dot or mermaid, the
+    and promotions took. The server makes the plan, by its settings; what your token cannot read is
+    counted, not named. Nothing is changed, and no registry is asked. With -o dot or mermaid, the
     plan is a graph; dashed is what does not come by itself.
     """
     if digest:
@@ -73,41 +67,27 @@ def plan(session: Session, image: str, digest: str, at_once: int | None, output:
             raise CommandError(f"--to: {error}", Exit.USAGE) from error
 
     async def work(client: ApiClient) -> None:
-        now = clock.now()
-        snapshot = await read_snapshot(client, session.namespace)
-        roots = roots_of(snapshot, image, session.namespace)
-        if not roots:
+        spec = ImpactPlanSpec(image=image, digest=digest, builds_at_once=at_once)
+        found = await asked_plan(client, session.namespace, spec)
+        if not found.images:
             raise CommandError(
-                f"nothing follows, builds on or runs {image}; `upwell status -A` shows what does"
-                " on which images",
+                f"nothing follows, builds on or runs {image}, as far as your token can read;"
+                " `upwell status -A` shows what does on which images",
                 Exit.NOT_FOUND,
             )
-        freezes, quarantines, waves = await asyncio.gather(
-            all_of(client, Freeze), all_of(client, Quarantine), all_of(client, Wave)
-        )
-        same = [one for one in waves if UpstreamImage(one.spec.image) in roots]
-        change = PlannedChange(roots, digest)
-        found, expected = impact_and_estimate(
-            snapshot,
-            change,
-            now,
-            freezes=freezes,
-            quarantines=quarantines,
-            waves=same,
-            at_once=at_once,
-        )
         match output:
             case Format.DOT:
                 lines = list(dot_lines(found))
             case Format.MERMAID:
                 lines = list(mermaid_lines(found))
             case Format.TABLE:
-                summary = summary_lines(found, expected)
-                lines = [*plan_lines(found, expected), "", *summary]
+                lines = [*plan_lines(found), "", *summary_lines(found)]
             case _:
-                write_data(plan_data(found, expected), output)
+                write_data(plan_data(found), output)
                 return
         for line in lines:
             echo(line)
+        for line in hidden_lines(found):
+            echo(line, err=True)
 
     session.run(work)

@@ -1,18 +1,17 @@
 """Views of a plan: a tree, data, a graph in the languages of Graphviz and Mermaid; pure."""
 
+from collections import defaultdict
 from collections.abc import Iterator
 from datetime import timedelta
 from typing import Any
 
-from upwell.api.meta import ObjectKey, format_time
+from upwell.api.meta import format_time
 from upwell.api.values.base_changes import OnBaseChange
+from upwell.api.waves.plan import ImpactPlanStatus, PlannedObject
 from upwell.cli.core.output import shortened
 from upwell.cli.explain.tree_lines import tree_lines
 from upwell.formats.human_duration import human_duration
-from upwell.policy.explain.graph import Node
-from upwell.policy.images.streams import StreamTag
-from upwell.policy.waves.estimate import Estimate
-from upwell.policy.waves.impact import Impact, PlannedStep, StepAction
+from upwell.policy.waves.impact import StepAction
 
 _DONE = {
     StepAction.IMPORT: "has it",
@@ -23,167 +22,203 @@ _DONE = {
 }
 
 
-def plan_lines(impact: Impact, estimate: Estimate) -> Iterator[str]:
+def plan_lines(plan: ImpactPlanStatus) -> Iterator[str]:
     """Yield the tree: each object with what is done to it, and when, or what stops it."""
+    steps = {one.name: one for one in plan.steps}
+    targets: dict[str, list[str]] = defaultdict(list)
+    for one in plan.steps:
+        for source in one.sources:
+            targets[source.name].append(one.name)
 
-    def line(node: Node) -> str:
-        step = impact.steps.get(node)
+    def line(name: str) -> str:
+        step = steps.get(name)
         if step is None:
-            return f"{_name(node)}  changes"
-        return f"{_name(node)}  {shortened(_text(step, estimate.ends.get(node)))}"
+            return f"{_root(plan, name)}  changes"
+        return f"{_name(step)}  {shortened(_text(step))}"
 
-    yield from tree_lines(impact.change.roots, impact.targets, line)
+    yield from tree_lines(plan.images, lambda name: targets.get(name, []), line)
 
 
-def summary_lines(impact: Impact, estimate: Estimate) -> Iterator[str]:
+def summary_lines(plan: ImpactPlanStatus) -> Iterator[str]:
     """Yield what will be done in all, how long it takes, and what does not come by itself."""
-    builds, rollouts = (
-        impact.of(StepAction.REBUILD),
-        impact.of(StepAction.ROLL_OUT, StepAction.PROMOTE),
-    )
-    if not builds and not rollouts:
+    summary = plan.summary
+    if not summary.builds and not summary.workloads:
         yield "nothing to do: no build and no workload follows it, or all have it already"
         return
-    levels = len({one.level for one in builds})
-    rebases = sum(one.forecast.rebases for one in builds)
+    rebases = summary.rebased_if_safe
     yield (
-        f"{_count(len(builds), 'build')}"
+        f"{_count(summary.builds, 'build')}"
         + (f" ({rebases} rebased if that is safe)" if rebases else "")
-        + (f" in {_count(levels, 'level')}" if levels else "")
-        + f", {_count(len(rollouts), 'workload')}"
+        + (f" in {_count(summary.levels, 'level')}" if summary.levels else "")
+        + f", {_count(summary.workloads, 'workload')}"
     )
-    if estimate.ends:
-        yield _time(estimate)
-    stopped = [one for one in (*builds, *rollouts) if not one.arrives]
-    if stopped:
-        own = sum(1 for one in impact.steps.values() if any(o.stops for o in one.obstacles))
+    if (canary := plan.canary) is not None:
+        length = human_duration(timedelta(seconds=canary.healthy_for_seconds))
         yield (
-            f"{len(stopped)} of these do not get it by themselves:"
-            f" {_count(own, 'object')} marked with ! must be seen to first"
+            f"{_count(canary.workloads, 'workload')} marked as first: the others follow when those"
+            f" have been healthy for {length}, which is not in the time"
+        )
+    if summary.seconds is not None:
+        yield _time(plan)
+    if summary.not_by_itself:
+        yield (
+            f"{summary.not_by_itself} of these do not get it by themselves:"
+            f" {_count(summary.marked, 'object')} marked with ! must be seen to first"
         )
 
 
-def plan_data(impact: Impact, estimate: Estimate) -> dict[str, Any]:
+def hidden_lines(plan: ImpactPlanStatus) -> Iterator[str]:
+    """Yield what is counted and not shown, and why."""
+    hidden = plan.hidden
+    counts = {"build": hidden.builds, "workload": hidden.workloads, "tag": hidden.tags}
+    told = [_count(number, what) for what, number in counts.items() if number]
+    if told:
+        yield f"not shown, as your token cannot read them: {', '.join(told)}"
+    if plan.left_out:
+        yield f"not shown, as the plan is too long: {_count(plan.left_out, 'object')} more"
+
+
+def plan_data(plan: ImpactPlanStatus) -> dict[str, Any]:
     """Return the plan as JSON data: the steps in order, each after all that it comes from."""
-    builds, rollouts = (
-        impact.of(StepAction.REBUILD),
-        impact.of(StepAction.ROLL_OUT, StepAction.PROMOTE),
-    )
+    summary, hidden, canary = plan.summary, plan.hidden, plan.canary
     return {
-        "images": [str(root) for root in impact.change.roots],
-        "digest": impact.change.digest or None,
-        "steps": [_step_data(one, estimate.ends.get(one.node)) for one in impact.steps.values()],
+        "images": list(plan.images),
+        "digest": plan.digest,
+        "steps": [_step_data(one) for one in plan.steps],
+        "leftOut": plan.left_out,
+        "hidden": {"builds": hidden.builds, "workloads": hidden.workloads, "tags": hidden.tags},
+        "canary": {
+            "share": canary.share,
+            "healthyForSeconds": canary.healthy_for_seconds,
+            "workloads": canary.workloads,
+        }
+        if canary is not None
+        else None,
         "summary": {
-            "builds": len(builds),
-            "rebasedIfSafe": sum(one.forecast.rebases for one in builds),
-            "levels": len({one.level for one in builds}),
-            "workloads": len(rollouts),
-            "notByItself": sum(1 for one in (*builds, *rollouts) if not one.arrives),
-            "seconds": round(estimate.whole.total_seconds()) if estimate.ends else None,
-            "guessed": estimate.guessed,
-            "unknown": estimate.unknown,
-            "buildsAtOnce": estimate.at_once,
+            "builds": summary.builds,
+            "rebasedIfSafe": summary.rebased_if_safe,
+            "levels": summary.levels,
+            "workloads": summary.workloads,
+            "notByItself": summary.not_by_itself,
+            "seconds": summary.seconds,
+            "guessed": summary.guessed,
+            "unknown": summary.unknown,
+            "buildsAtOnce": summary.builds_at_once,
         },
     }
 
 
-def dot_lines(impact: Impact) -> Iterator[str]:
+def dot_lines(plan: ImpactPlanStatus) -> Iterator[str]:
     """Yield the plan as a graph in the DOT language; what does not come by itself is dashed."""
     yield "digraph plan {"
     yield "  rankdir=LR; node [shape=box];"
-    numbers = _numbers(impact)
-    for node, number in numbers.items():
-        style = "" if _comes(impact, node) else " style=dashed"
-        label = _label(impact, node).replace("\\", "\\\\").replace('"', '\\"')
+    numbers, labels = _numbers(plan), _labels(plan)
+    stopped = {one.name for one in plan.steps if not one.by_itself}
+    for name, number in numbers.items():
+        style = " style=dashed" if name in stopped else ""
+        label = labels[name].replace("\\", "\\\\").replace('"', '\\"')
         yield f'  n{number} [label="{label}"{style}];'
-    for source, target, comes in _arrows(impact):
+    for source, target, comes in _arrows(plan):
         style = "" if comes else " [style=dashed]"
         yield f"  n{numbers[source]} -> n{numbers[target]}{style};"
     yield "}"
 
 
-def mermaid_lines(impact: Impact) -> Iterator[str]:
+def mermaid_lines(plan: ImpactPlanStatus) -> Iterator[str]:
     """Yield the plan as a Mermaid flowchart; what does not come by itself is dashed."""
     yield "flowchart LR"
-    numbers = _numbers(impact)
-    for node, number in numbers.items():
-        yield f'  n{number}["{_label(impact, node).replace('"', "#quot;")}"]'
-    for source, target, comes in _arrows(impact):
+    numbers, labels = _numbers(plan), _labels(plan)
+    for name, number in numbers.items():
+        yield f'  n{number}["{labels[name].replace('"', "#quot;")}"]'
+    for source, target, comes in _arrows(plan):
         yield f"  n{numbers[source]} {'-->' if comes else '-.->'} n{numbers[target]}"
 
 
-def _time(estimate: Estimate) -> str:
-    if estimate.unknown and not estimate.whole:
+def _time(plan: ImpactPlanStatus) -> str:
+    summary = plan.summary
+    if summary.unknown and not summary.seconds:
         return "nothing like it has ended yet that tells how long it takes"
-    told = [f"{_count(estimate.at_once, 'build')} at a time"]
-    told += [f"{estimate.guessed} by what others took"] if estimate.guessed else []
-    told += [f"{estimate.unknown} left out: nothing tells"] if estimate.unknown else []
-    whole = human_duration(estimate.whole)
+    told = [f"{_count(summary.builds_at_once, 'build')} at a time"]
+    told += [f"{summary.guessed} by what others took"] if summary.guessed else []
+    told += [f"{summary.unknown} left out: nothing tells"] if summary.unknown else []
+    whole = human_duration(timedelta(seconds=summary.seconds or 0))
     return f"about {whole} from its import on, by what earlier ones took ({'; '.join(told)})"
 
 
-def _name(node: Node) -> str:
-    return f"ImageStreamTag {node}" if isinstance(node, StreamTag) else str(node)
+def _root(plan: ImpactPlanStatus, name: str) -> str:
+    return f"ImageStreamTag {name}" if plan.image_kind == "ImageStreamTag" else name
 
 
-def _text(step: PlannedStep, end: timedelta | None) -> str:
+def _name(step: PlannedObject) -> str:
+    return f"ImageStreamTag {step.name}" if step.kind == "ImageStreamTag" else step.name
+
+
+def _text(step: PlannedObject) -> str:
     if step.done:
-        return _DONE[step.action]
-    parts = [str(step.action)]
-    if step.action is StepAction.REBUILD:
+        return _done(step)
+    parts = [step.action]
+    if step.action == StepAction.REBUILD:
         parts = [f"{_answer(step)}, level {step.level}"]
         parts += [f"{_count(step.behind, 'object')} on it"] if step.behind else []
-    if step.action is StepAction.PROMOTE and step.place is not None:
-        parts = [f"promote into {step.place}"]
-    if end:
-        parts.append(f"done after {human_duration(end)}")
+    if step.action == StepAction.PROMOTE and step.stage is not None:
+        parts = [f"promote into {step.stage}"]
+    if step.first:
+        parts.append("first")
+    if step.ends_after_seconds:
+        parts.append(f"done after {human_duration(timedelta(seconds=step.ends_after_seconds))}")
     for one in step.obstacles:
         until = f" (until {one.until:%Y-%m-%d %H:%M} UTC)" if one.until is not None else ""
         parts.append(f"{'!' if one.stops else 'waits:'} {one.reason}{until}")
-    if not step.arrives and not any(one.stops for one in step.obstacles):
+    if any(one.hidden for one in step.sources):
+        parts.append("by way of objects that are not shown")
+    if not step.by_itself and not any(one.stops for one in step.obstacles):
         parts.append("does not get it by itself: see above")
     return ", ".join(parts)
 
 
-def _answer_data(step: PlannedStep) -> dict[str, Any] | None:
-    """Return how a BuildConfig answers the change; the layers say whether a rebase is safe."""
-    if step.action is not StepAction.REBUILD:
-        return None
-    forecast = step.forecast
-    return {
-        "answer": str(forecast.answer),
-        "rebase": "ifSafe" if forecast.rebases else "no",
-        "against": forecast.against or None,
-    }
+def _done(step: PlannedObject) -> str:
+    return next((text for action, text in _DONE.items() if action == step.action), "has it")
 
 
-def _answer(step: PlannedStep) -> str:
-    forecast = step.forecast
-    if forecast.answer in {OnBaseChange.REBUILD, OnBaseChange.NOTIFY}:
+def _answer(step: PlannedObject) -> str:
+    found = step.on_base_change
+    if found is None or found.answer in {OnBaseChange.REBUILD, OnBaseChange.NOTIFY}:
         return "rebuild"
-    if forecast.rebases:
-        return "rebase if safe" if forecast.answer is OnBaseChange.AUTO else "rebase if safe only"
-    if forecast.answer is OnBaseChange.AUTO:
-        return f"rebuild (not rebased: {shortened(forecast.against)})"
-    return "no rebase"
+    is_auto = found.answer == OnBaseChange.AUTO
+    if found.rebase != "no":
+        return "rebase if safe" if is_auto else "rebase if safe only"
+    return f"rebuild (not rebased: {shortened(found.against or '')})" if is_auto else "no rebase"
 
 
-def _step_data(step: PlannedStep, end: timedelta | None) -> dict[str, Any]:
+def _step_data(step: PlannedObject) -> dict[str, Any]:
+    answer = step.on_base_change
     return {
-        "name": str(step.node),
-        "kind": step.node.kind if isinstance(step.node, ObjectKey) else "ImageStreamTag",
-        "action": str(step.action),
+        "name": step.name,
+        "kind": step.kind,
+        "action": step.action,
         "level": step.level,
-        "onBaseChange": _answer_data(step),
+        "onBaseChange": {
+            "answer": answer.answer,
+            "rebase": answer.rebase,
+            "against": answer.against,
+        }
+        if answer is not None
+        else None,
         "from": [
-            {"name": str(one.source), "role": str(one.role), "automatic": one.automatic}
-            for one in step.edges
+            {
+                "name": one.name,
+                "role": one.role,
+                "automatic": one.automatic,
+                "hidden": one.hidden,
+            }
+            for one in step.sources
         ],
-        "after": [str(node) for node in step.after],
-        "stage": str(step.place) if step.place is not None else None,
-        "byItself": step.arrives,
+        "after": list(step.after),
+        "stage": step.stage,
+        "byItself": step.by_itself,
         "done": step.done,
         "behind": step.behind,
+        "first": step.first,
         "obstacles": [
             {
                 "reason": one.reason,
@@ -191,30 +226,27 @@ def _step_data(step: PlannedStep, end: timedelta | None) -> dict[str, Any]:
             }
             for one in step.obstacles
         ],
-        "endsAfterSeconds": round(end.total_seconds()) if end is not None else None,
+        "endsAfterSeconds": step.ends_after_seconds,
     }
 
 
-def _numbers(impact: Impact) -> dict[Node, int]:
-    return {node: at for at, node in enumerate((*impact.change.roots, *impact.steps))}
+def _numbers(plan: ImpactPlanStatus) -> dict[str, int]:
+    return {name: at for at, name in enumerate((*plan.images, *(one.name for one in plan.steps)))}
 
 
-def _label(impact: Impact, node: Node) -> str:
-    step = impact.steps.get(node)
-    if step is None:
-        return _name(node)
-    return f"{_name(node)}: {_DONE[step.action] if step.done else step.action}"
+def _labels(plan: ImpactPlanStatus) -> dict[str, str]:
+    labels = {name: _root(plan, name) for name in plan.images}
+    for step in plan.steps:
+        labels[step.name] = f"{_name(step)}: {_done(step) if step.done else step.action}"
+    return labels
 
 
-def _comes(impact: Impact, node: Node) -> bool:
-    step = impact.steps.get(node)
-    return step is None or step.arrives
-
-
-def _arrows(impact: Impact) -> Iterator[tuple[Node, Node, bool]]:
-    for step in impact.steps.values():
-        for edge in step.edges:
-            yield edge.source, step.node, edge.automatic
+def _arrows(plan: ImpactPlanStatus) -> Iterator[tuple[str, str, bool]]:
+    known = _numbers(plan)
+    for step in plan.steps:
+        for source in step.sources:
+            if source.name in known:  # of a ring, one may be beyond the longest answer
+                yield source.name, step.name, source.automatic
 
 
 def _count(number: int, what: str) -> str:

@@ -1,12 +1,11 @@
 """`upwell wave`: what follows changes of base images."""
 
-import asyncio
 from collections.abc import Callable, Iterator
 from datetime import datetime
 
 import click
 
-from upwell.api.pipeline import Freeze, Quarantine
+from upwell.api.waves.plan import ImpactPlanSpec
 from upwell.api.waves.wave import ENDED_WAVES, Wave, WavePhase
 from upwell.cli.core.connection import Session, connection_options
 from upwell.cli.core.errors import CommandError, Exit
@@ -23,17 +22,15 @@ from upwell.cli.core.output import (
 )
 from upwell.cli.core.terminal import echo
 from upwell.cli.core.waiting import watching
-from upwell.cli.explain.snapshot import read_snapshot
 from upwell.cli.images.packages import compared_packages, package_lines
+from upwell.cli.waves.asked_plan import asked_plan
 from upwell.cli.waves.decisions import approve, cancel, retry
-from upwell.cli.waves.plan_view import plan_data, plan_lines
-from upwell.cli.waves.readable import all_of, named_wave
+from upwell.cli.waves.plan_view import hidden_lines, plan_data, plan_lines
+from upwell.cli.waves.readable import named_wave
 from upwell.cli.waves.rollouts_view import rollout_lines
 from upwell.formats.human_duration import human_duration
 from upwell.machine import clock
 from upwell.policy.explain.freshness import short
-from upwell.policy.waves.estimate import impact_and_estimate
-from upwell.policy.waves.impact import PlannedChange, roots_of
 from upwell.store.interface import ApiClient, Change, Selector
 
 _FEW = 8
@@ -132,29 +129,21 @@ def describe(
 async def _describe(
     client: ApiClient, namespace: str, found: Wave, packages: str, output: str
 ) -> None:
-    snapshot = await read_snapshot(client, namespace)
-    freezes, quarantines, waves = await asyncio.gather(
-        all_of(client, Freeze), all_of(client, Quarantine), all_of(client, Wave)
-    )
-    now = clock.now()
-    roots = roots_of(snapshot, found.spec.image, "")
-    change = PlannedChange(roots, found.spec.digest)
-    same = [one for one in waves if one.spec.image == found.spec.image]
-    impact, expected = impact_and_estimate(
-        snapshot, change, now, freezes=freezes, quarantines=quarantines, waves=same
-    )
+    plan = await asked_plan(client, namespace, ImpactPlanSpec(wave=found.name))
     if output != Format.TABLE:
-        write_data({"wave": found.name, **plan_data(impact, expected)}, output)
+        write_data({"wave": found.name, **plan_data(plan)}, output)
         return
-    for line in _head(found, now):
+    for line in _head(found, clock.now()):
         echo(line)
     if packages != "none":
         changes = await compared_packages(client, found.spec.previous, found.spec.digest)
         for line in package_lines(changes, None if packages == "all" else _FEW):
             echo(f"  {line}")
     echo("")
-    for line in plan_lines(impact, expected):
+    for line in plan_lines(plan):
         echo(line)
+    for line in hidden_lines(plan):
+        echo(line, err=True)
 
 
 async def follow(client: ApiClient, namespace: str, found: Wave, output: str) -> None:

@@ -33,7 +33,9 @@ SELF_REVIEWS = frozenset(
 )
 """Questions about oneself; every token may ask them."""
 REVIEWS_OF_OTHERS = frozenset({"tokenreviews", "subjectaccessreviews"})
-QUESTIONS = SELF_REVIEWS | REVIEWS_OF_OTHERS
+PLANS = "impactplans"
+"""Plans of changes, each answered by what the client may read."""
+QUESTIONS = SELF_REVIEWS | REVIEWS_OF_OTHERS | {PLANS}
 """Resources that change nothing when they are created."""
 
 _ANSWERED_BY_RIGHTS = frozenset(
@@ -192,6 +194,7 @@ _VIEW = (
     ),
     _rule(frozenset({"get"}), EVERYWHERE, "log status scale instances packages layers evidence"),
     _rule(frozenset({"pull"}), REPOSITORIES),
+    _rule(frozenset({"create"}), PLANS),
 )
 _REVIEW_IMAGES = _rule(frozenset({"create"}), "imagepolicyreviews")
 """The right to have the server look at an image, with the logins of the namespace."""

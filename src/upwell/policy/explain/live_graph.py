@@ -77,6 +77,10 @@ class LiveGraph:
         """Return the Pipelines that have a stage in a namespace."""
         return self._pipelines.get(namespace)
 
+    def users(self, name: Name) -> Iterable[ObjectKey]:
+        """Return the objects that name a stream, or an image of a repository."""
+        return self._users.get(name)
+
     def edges(self) -> Iterator[Edge]:
         """Yield all edges, one for each two nodes."""
         for node in self._into:

@@ -45,6 +45,8 @@ class PlannedChange:
     roots: tuple[Node, ...]
     digest: str = ""
     """Digest of the new image; empty: not known, so that nothing has it yet."""
+    will_wait: bool = False
+    """Its Wave will need an approval, if it is not there yet."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -110,7 +112,7 @@ def roots_of(snapshot: Snapshot, image: str, namespace: str) -> tuple[Node, ...]
         origin in snapshot.graph or any(_running_directly(snapshot, [origin]))
     ):
         return (origin,)
-    tag = _stream_tag(image, namespace)
+    tag = stream_tag(image, namespace)
     return (tag,) if tag is not None and tag in snapshot.graph else ()
 
 
@@ -130,7 +132,13 @@ def impact_of(
     into = _edges_into(snapshot, change.roots)
     stages = _stages(snapshot, into)
     obstacles = PlanObstacles(
-        snapshot, change.digest, now, tuple(freezes), tuple(quarantines), tuple(waves)
+        snapshot,
+        change.digest,
+        now,
+        tuple(freezes),
+        tuple(quarantines),
+        tuple(waves),
+        will_wait=change.will_wait,
     )
     steps: dict[Node, PlannedStep] = {}
     order, rings = _order(into, stages)
@@ -162,7 +170,7 @@ def impact_of(
     return Impact(change, steps)
 
 
-def _stream_tag(image: str, namespace: str) -> StreamTag | None:
+def stream_tag(image: str, namespace: str) -> StreamTag | None:
     """Return the tag that `[NAMESPACE/]STREAM:TAG` names; None for what has more parts."""
     where, slash, name = image.rpartition("/")
     if "/" in where or "@" in image:

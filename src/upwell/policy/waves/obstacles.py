@@ -9,7 +9,7 @@ from upwell.api.conditions import find
 from upwell.api.meta import ObjectKey
 from upwell.api.pipeline import Freeze, Quarantine
 from upwell.api.values.base_changes import OnBaseChange
-from upwell.api.waves.wave import Wave, WaveApproval
+from upwell.api.waves.wave import Wave
 from upwell.policy.builds.base_changes import forecast
 from upwell.policy.builds.new_build import awaited_upload, awaits_upload
 from upwell.policy.explain.freshness import Snapshot
@@ -28,7 +28,6 @@ from upwell.policy.rollouts.triggers import (
     hold_text,
 )
 from upwell.policy.waves.approval import NO_APPROVALS, asks_for_approval, waiting_changes
-from upwell.policy.waves.changes import began_at
 from upwell.policy.waves.gate import closed_gate
 
 
@@ -58,7 +57,11 @@ class PlanObstacles:
         freezes: Sequence[Freeze],
         quarantines: Sequence[Quarantine],
         waves: Sequence[Wave],
+        *,
+        will_wait: bool = False,
     ) -> None:
+        """`will_wait`: a Wave of the change that is not there yet will need an approval."""
+        self._will_wait = will_wait
         self._snapshot = snapshot
         self._digest = digest
         self._waves = waves
@@ -116,12 +119,11 @@ class PlanObstacles:
 
     def _of_waves(self) -> Iterator[PlanObstacle]:
         """Yield what keeps the change back everywhere."""
-        if self._digest:
-            gates = map(closed_gate, (w for w in self._waves if w.spec.digest == self._digest))
+        known = [one for one in self._waves if one.spec.digest == self._digest]
+        if known:
+            gates = map(closed_gate, known)
             yield from (PlanObstacle(gate.text) for gate in gates if gate is not None)
-            return
-        newest = max(self._waves, key=began_at, default=None)
-        if newest is not None and newest.spec.approval is WaveApproval.MANUAL:
+        elif self._will_wait:
             yield PlanObstacle("its Wave will wait for approval: `upwell wave approve` gives it")
 
     def _tags_above(self, node: Node) -> Iterator[StreamTag]:

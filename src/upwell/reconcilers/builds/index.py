@@ -65,7 +65,7 @@ class BuildIndex:
         """`on_base_change` is the answer of BuildConfigs that have none of their own."""
         self.cache = cache
         self._on_base_change = on_base_change
-        self._approvals = approvals
+        self.approvals = approvals
         self._waves = cache.index(Wave, lambda wave: (wave.spec.image,))
         self.graph = LiveGraph()
         """Graph of what stands on what; it follows each change."""
@@ -106,7 +106,7 @@ class BuildIndex:
             followed = followed_tags(found, self.graph.names, newest(builds[key]))
             names |= {tag.stream_name for tag in followed}
         streams = await self._read(names)
-        waiting = waiting_digests(streams.values(), self.waves_of, self._approvals)
+        waiting = waiting_digests(streams.values(), self.waves_of, self.approvals)
         return BuildContext(
             Graph((config,), edges),
             streams,
@@ -120,7 +120,7 @@ class BuildIndex:
 
     def waiting_for_approval(self, streams: Iterable[ImageStream]) -> Mapping[str, ImageBar]:
         """Return what bars the digests of streams whose changes nobody has approved yet."""
-        found = dict(waiting_digests(streams, self.waves_of, self._approvals))
+        found = dict(waiting_digests(streams, self.waves_of, self.approvals))
         for stream in streams:
             for _, move in present_moves(stream):
                 wave = move.covered_by(self.waves_of(move.image))

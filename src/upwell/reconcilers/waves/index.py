@@ -6,14 +6,15 @@ from dataclasses import dataclass
 from datetime import datetime
 
 from upwell.api.build import Build, BuildConfig
+from upwell.api.defaults import DOCKER_IMAGE
 from upwell.api.image import ImageStream
-from upwell.api.meta import ObjectKey, Resource
+from upwell.api.meta import ObjectKey, ObjectReference, Resource
 from upwell.api.pipeline import Freeze, Pipeline, Quarantine
 from upwell.api.promotion import Promotion, Release
-from upwell.api.waves.wave import ENDED_WAVES, Wave
+from upwell.api.waves.wave import ENDED_WAVES, Wave, WaveApproval
 from upwell.policy.explain.freshness import Snapshot
 from upwell.policy.explain.graph import Node
-from upwell.policy.images.names import UpstreamImage
+from upwell.policy.images.names import UpstreamImage, names_in
 from upwell.policy.images.streams import StreamTag
 from upwell.policy.promotion.quarantine import held_by
 from upwell.policy.rollouts.settings import WORKLOADS
@@ -21,12 +22,13 @@ from upwell.policy.waves.approval import ApprovalRules, waiting_changes
 from upwell.policy.waves.changes import ImageMove, present_moves
 from upwell.policy.waves.estimate import Estimate, impact_and_estimate
 from upwell.policy.waves.gate import keeps_cancelled
-from upwell.policy.waves.impact import Impact, PlannedChange, roots_of
+from upwell.policy.waves.impact import Impact, PlannedChange, roots_of, stream_tag
 from upwell.reconcilers.builds.index import BuildIndex
 
 _SLICE = 200
 """Objects that are gathered before others get their turn."""
 _EVERY = ""
+_WORKLOAD_KINDS = frozenset(kind.KIND.kind for kind in WORKLOADS)
 
 
 @dataclass(frozen=True, slots=True)
@@ -83,9 +85,12 @@ class WaveIndex:
 
     async def standing_on(self, image: str) -> list[Resource]:
         """Return all objects that a change of an image of a registry reaches, with their builds."""
+        return await self._standing_on(UpstreamImage(image))
+
+    async def _standing_on(self, *starts: Node) -> list[Resource]:
         found: dict[ObjectKey, Resource] = {}
         count = 0
-        async for node in self._reached(UpstreamImage(image)):
+        async for node in self._reached(*starts):
             count += 1
             for item in self._objects(node):
                 found[item.key] = item
@@ -93,9 +98,9 @@ class WaveIndex:
                 await asyncio.sleep(0)
         return list(found.values())
 
-    async def _reached(self, start: Node) -> AsyncIterator[Node]:
-        seen = {start}
-        waiting = [start]
+    async def _reached(self, *starts: Node) -> AsyncIterator[Node]:
+        seen = {*starts}
+        waiting = [*starts]
         for node in waiting:  # grows meanwhile
             yield node
             for edge in self.builds.graph.outputs(node):
@@ -129,14 +134,55 @@ class WaveIndex:
 
     async def look(self, image: str, digest: str, now: datetime) -> WaveView:
         """Return what a change of an image to a digest reaches, and how long that takes."""
-        snapshot = await self.snapshot(image)
-        freezes, quarantines = self.freezes(), self.quarantines()
-        waves = tuple(self.waves_of(image))
+        return await self._view(await self.standing_on(image), image, "", digest, now, None)
+
+    async def plan(
+        self, image: str, namespace: str, digest: str, now: datetime, at_once: int | None = None
+    ) -> WaveView:
+        """Return the same of an image as a person in a namespace names it: `[NS/]STREAM:TAG`, too.
+
+        The workloads that name it themselves, and so never get a change of it, are among it.
+        """
+        names = self.builds.graph.names
+        starts: list[Node] = [
+            one for one in (names.origin(image), stream_tag(image, namespace)) if one
+        ]
+        named = names_in(ObjectReference(kind=DOCKER_IMAGE, name=image), namespace)
+        users = {user for name in named for user in self.builds.graph.users(name)}
+        starts += sorted((one for one in users if one.kind in _WORKLOAD_KINDS), key=str)
+        objects = await self._standing_on(*starts)
+        return await self._view(objects, image, namespace, digest, now, at_once)
+
+    async def _view(
+        self,
+        objects: list[Resource],
+        image: str,
+        namespace: str,
+        digest: str,
+        now: datetime,
+        at_once: int | None,
+    ) -> WaveView:
+        freezes, quarantines = tuple(self.freezes()), tuple(self.quarantines())
+
+        def rooted() -> tuple[Snapshot, tuple[Node, ...]]:
+            snapshot = Snapshot(objects)
+            return snapshot, roots_of(snapshot, image, namespace)
+
+        snapshot, roots = await asyncio.to_thread(rooted)
+        images = [root.name for root in roots if isinstance(root, UpstreamImage)]
+        waves = tuple(wave for name in images for wave in self.waves_of(name))
+        rules = self.builds.approvals
+        will_wait = any(rules.of(name) is WaveApproval.MANUAL for name in images)
 
         def work() -> WaveView:
-            change = PlannedChange(roots_of(snapshot, image, ""), digest)
             impact, expected = impact_and_estimate(
-                snapshot, change, now, freezes=freezes, quarantines=quarantines, waves=waves
+                snapshot,
+                PlannedChange(roots, digest, will_wait),
+                now,
+                freezes=freezes,
+                quarantines=quarantines,
+                waves=waves,
+                at_once=at_once,
             )
             return WaveView(impact, snapshot, expected)
 

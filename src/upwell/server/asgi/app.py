@@ -72,6 +72,7 @@ from upwell.server.signin.services import SignIn
 from upwell.server.signing import image_signing_keys
 from upwell.server.signing.image_signing_keys import ImageSigningKeys
 from upwell.server.waves import handlers as waves
+from upwell.server.waves.plans import ImpactPlanHandlers
 from upwell.server.workloads.pod_api import PodApi
 from upwell.server.workloads.replica_sets import replica_sets_of
 from upwell.server.workloads.replication_controllers import (
@@ -252,6 +253,7 @@ class _Api:
         reviews, templates = ReviewHandlers(deps.limits, deps.access), TemplateHandlers(deps.limits)
         imports = ImageImportHandlers(deps.store, actions.examiner, deps.limits, deps.clock)
         policies = ImagePolicyReviewHandlers(actions.examiner, deps.limits)
+        plans = ImpactPlanHandlers(actions.plans, deps.limits)
         builds = BuildHandlers(deps.store, deps.build_logs, actions.builds, streams, deps.limits)
         uploads = UploadHandlers(deps.store, deps.inputs, actions.builds)
         images = ImageHandlers(deps.store, actions.images, self._reads)
@@ -307,6 +309,8 @@ class _Api:
             ("imagestreamimports", _OBJECT): {},
             ("imagepolicyreviews", _COLLECTION): {"POST": policies.create},
             ("imagepolicyreviews", _OBJECT): {},
+            ("impactplans", _COLLECTION): {"POST": plans.create},
+            ("impactplans", _OBJECT): {},
             ("pods", _COLLECTION): pods.collection,
             ("pods", _OBJECT): pods.object,
             **{(one, _COLLECTION): {"GET": read.list} for one, read in pods.endpoints.items()},

@@ -3,17 +3,21 @@
 import asyncio
 import json
 from collections.abc import Callable
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import pytest
-from tests.unit.cli.conftest import NEW
 
 from upwell.api.meta import ObjectMeta
 from upwell.api.waves.wave import Wave, WaveApproval, WaveSpec
+from upwell.oci.registry_names import OPENSHIFT_NAME, OwnRegistry, serve_as
+from upwell.policy.waves.approval import ApprovalRules
+from upwell.policy.waves.canary import CanaryRules
 
 if TYPE_CHECKING:
     from click.testing import Result
     from tests.unit.cli.conftest import FakeClient
+
+NEWER = f"sha256:{'e' * 64}"
 
 type Upwell = Callable[..., "Result"]
 
@@ -75,21 +79,15 @@ def test_an_image_that_nothing_stands_on_and_a_wrong_digest_are_told(upwell: Upw
 async def test_the_servers_registry_is_one_whatever_it_is_called(
     upwell: Upwell, client: "FakeClient"
 ) -> None:
+    serve_as(OwnRegistry.of("127.0.0.1:7080", [OPENSHIFT_NAME], 7080))
     stream = {
         "apiVersion": "image.openshift.io/v1",
         "kind": "ImageStream",
         "metadata": {"namespace": "default", "name": "tool"},
         "status": {"dockerImageRepository": "127.0.0.1:7080/default/tool"},
     }
-    internal = "image-registry.openshift-image-registry.svc:5000/default/tool:1"
-    spec = {"template": {"spec": {"containers": [{"name": "web", "image": internal}]}}}
-    workload = {
-        "apiVersion": "apps/v1",
-        "kind": "Deployment",
-        "metadata": {"namespace": "default", "name": "byname"},
-        "spec": spec,
-    }
-    for document in (stream, workload):
+    internal = f"{OPENSHIFT_NAME}/default/tool:1"
+    for document in (stream, running("byname", internal)):
         await client.put(document)
 
     for name in (internal, "localhost:7080/default/tool:1", "127.0.0.1:7080/default/tool:1"):
@@ -97,13 +95,52 @@ async def test_the_servers_registry_is_one_whatever_it_is_called(
         assert "Deployment default/byname  roll out" in said, name
 
 
-async def test_a_change_whose_last_one_was_approved_by_hand_will_wait_for_that_too(
+async def test_who_names_an_image_and_follows_no_tag_is_told(
+    upwell: Upwell, client: "FakeClient"
+) -> None:
+    for name, image in (("one", "nginx:1"), ("other", "nginx:2")):
+        await client.put(running(name, image))
+
+    said = (await asyncio.to_thread(upwell, "plan", "--image", "nginx:1")).stdout
+    assert "Deployment default/one  roll out, ! it names docker.io/library/nginx:1" in said
+    assert "default/other" not in said
+
+
+async def test_a_change_that_the_server_wants_approved_will_wait_for_that(
     upwell: Upwell, fixed: "FakeClient"
 ) -> None:
-    spec = WaveSpec(image="vendor.test/debian:11", digest=NEW, approval=WaveApproval.MANUAL)
-    await fixed.create(Wave(metadata=ObjectMeta(name="debian-11"), spec=spec))
-
+    fixed.approvals = ApprovalRules(patterns=("vendor.test/*",))
     shown = await asyncio.to_thread(upwell, "plan", "--image", "vendor.test/debian:11")
     assert "! its Wave will wait for approval" in shown.stdout
-    other = await asyncio.to_thread(upwell, "plan", "--image", "vendor.test/debian:11", "--to", NEW)
-    assert "will wait" not in other.stdout
+
+    spec = WaveSpec(image="vendor.test/debian:11", digest=NEWER, approval=WaveApproval.AUTO)
+    await fixed.create(Wave(metadata=ObjectMeta(name="debian-11"), spec=spec))
+    known = await asyncio.to_thread(
+        upwell, "plan", "--image", "vendor.test/debian:11", "--to", NEWER
+    )
+    assert "will wait" not in known.stdout
+
+
+def test_the_workloads_that_the_server_lets_go_first_are_marked(
+    upwell: Upwell, fixed: "FakeClient"
+) -> None:
+    fixed.canary = CanaryRules(share=0.5)
+    lines = upwell("plan", "--image", "vendor.test/debian:11").stdout.splitlines()
+    assert any(line.endswith("Deployment default/shop  roll out, first") for line in lines)
+    assert any("1 workload marked as first: the others follow when" in line for line in lines)
+
+
+def test_a_server_that_makes_no_plans_is_told_to_be_older(
+    upwell: Upwell, fixed: "FakeClient"
+) -> None:
+    fixed.is_older = True
+    result = upwell("plan", "--image", "vendor.test/debian:11")
+    assert (result.exit_code, result.stdout) == (1, "")
+    assert "the server is older than this command, and makes no plans" in result.stderr
+
+
+def running(name: str, image: str) -> dict[str, Any]:
+    """Return a Deployment that names an image and follows no tag."""
+    spec = {"template": {"spec": {"containers": [{"name": "web", "image": image}]}}}
+    metadata = {"namespace": "default", "name": name}
+    return {"apiVersion": "apps/v1", "kind": "Deployment", "metadata": metadata, "spec": spec}

@@ -25,6 +25,7 @@ from upwell.policy.access.roles import (
 PLURALS = [resource.KIND.plural for resource in RESOURCES]
 REQUESTS = {
     "imagepolicyreviews",
+    "impactplans",
     "imagestreamimports",
     "imagestreammappings",
     "processedtemplates",

@@ -1,0 +1,50 @@
+"""Plans of changes of images, as clients ask for them: nothing is changed."""
+
+import asyncio
+from collections.abc import Callable
+from datetime import datetime
+
+from upwell.api.waves.plan import ImpactPlanSpec, ImpactPlanStatus
+from upwell.api.waves.wave import Wave
+from upwell.policy.waves.canary import CanaryRules
+from upwell.policy.waves.plan import MayRead, first_workloads, plan_status
+from upwell.reconcilers.waves.index import WaveIndex, WaveView
+
+_AT_ONCE = 2
+"""Plans that are made at a time: one of a large fleet takes a processor for a while."""
+
+
+class PlanActions:
+    """Plans from the graph that the server keeps, by the rules that its Waves go by."""
+
+    def __init__(
+        self, index: WaveIndex, clock: Callable[[], datetime], canary: CanaryRules
+    ) -> None:
+        self._index = index
+        self._clock = clock
+        self._canary = canary
+        self._slots = asyncio.Semaphore(_AT_ONCE)
+
+    async def plan(
+        self, namespace: str, asked: ImpactPlanSpec, may_read: MayRead
+    ) -> ImpactPlanStatus:
+        """Return what the change reaches, as far as the client may read it.
+
+        Raises NotFoundError for a Wave that is not there.
+        """
+        image, digest, wave = asked.image, asked.digest, None
+        if asked.wave:
+            wave = await self._index.cache.store.get(Wave, "", asked.wave)
+            image, digest, namespace = wave.spec.image, wave.spec.digest, ""
+        async with self._slots:
+            await self._index.ready()
+            now = self._clock()
+            view = await self._index.plan(image, namespace, digest, now, asked.builds_at_once)
+            return await asyncio.to_thread(self._status, view, wave, may_read, now)
+
+    def _status(
+        self, view: WaveView, wave: Wave | None, may_read: MayRead, now: datetime
+    ) -> ImpactPlanStatus:
+        canary, first = first_workloads(view.impact, view.snapshot, wave, self._canary, now)
+        status = plan_status(view.impact, view.estimate, first, may_read)
+        return status.model_copy(update={"canary": canary}) if status.images else status
