@@ -63,7 +63,7 @@ class NftFirewall:
             self._component.recover()
 
     async def _apply(self, text: str, bridge: str) -> None:
-        if text != self._applied or not await self._is_intact():
+        if text != self._applied or not await self._is_intact(await asyncio.to_thread(_generation)):
             self._applied = ""
             await asyncio.to_thread(_write, self._rules, text)
             await self._run("-f", str(self._rules))
@@ -104,19 +104,20 @@ class NftFirewall:
         async with self._lock:
             if not self._applied:
                 return ""
-            if not await self._is_intact():
+            # Both by one turn of a thread: nearly all looks end here.
+            generation, filtered = await asyncio.to_thread(_state, self._bridge)
+            if not await self._is_intact(generation):
                 self._applied = ""
                 return f"the table {self._name} of nftables was changed by somebody else"
-            if not await asyncio.to_thread(_is_filtered, self._bridge):
+            if not filtered:
                 index = await asyncio.to_thread(_index, self._bridge)
                 if index == self._filtered != -1:
                     return f"the bridge {self._bridge} does not hand its packets to the filter"
                 return await self._filter()  # it came anew, or has just gone
             return ""
 
-    async def _is_intact(self) -> bool:
+    async def _is_intact(self, generation: int) -> bool:
         """Return True if the table is as it was applied; it is read where anything has changed."""
-        generation = await asyncio.to_thread(_generation)
         if generation == self._generation != -1:
             return True
         with suppress(FirewallError):
@@ -179,6 +180,11 @@ def _is_filtered(bridge: str) -> bool:
     with suppress(OSError):
         return all((folder / switch).read_text().strip() == _ON for switch in _SWITCHES)
     return False
+
+
+def _state(bridge: str) -> tuple[int, bool]:
+    """Return the generation of the kernel's rulesets, and whether the bridge is filtered."""
+    return _generation(), _is_filtered(bridge)
 
 
 def _generation() -> int:

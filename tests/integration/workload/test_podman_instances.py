@@ -67,6 +67,8 @@ async def test_a_started_instance_serves_and_a_stopped_one_is_gone(
         assert (instance.state, instance.ready, instance.restarts) == (State.RUNNING, True, 0)
         assert instance.ready_since == instance.started_at
         assert instance.images == {"web": workload.image.digest}
+        asked = await asyncio.gather(*(runtime.instances() for _ in range(9)))
+        assert len({id(one) for [one] in asked}) <= 2, "who asks meanwhile shares one answer"
         assert "404" in await get(instance.address, "/nothing")
 
         await runtime.stop(spec.name, 0)

@@ -82,6 +82,7 @@ from upwell.workload.podman.observation import (
 )
 from upwell.workload.podman.previous_logs import PreviousLogs
 from upwell.workload.podman.records import InstanceRecord, RecordStore, writing
+from upwell.workload.podman.shared_calls import SharedCall
 from upwell.workload.podman.tokens.renewal import InstanceTokens, NewTokens
 from upwell.workload.podman.users.assignment import UserAssignment
 from upwell.workload.podman.volumes import instance_volumes as volumes
@@ -144,6 +145,7 @@ class PodmanRuntime:
             self._faults,
             InstanceActions(self._go_on, self._mend),
         )
+        self._all_instances = SharedCall(self._observe_instances)
         self._renewed: dict[str, Instance] = {}
         """Instances whose containers have gone to be replaced, as they were seen last."""
         self._networking = asyncio.Lock()
@@ -202,7 +204,13 @@ class PodmanRuntime:
             await service.close()
 
     async def instances(self) -> Sequence[Instance]:
-        """Return all instances of this Upwell, running or ended, or waiting for an image."""
+        """Return all instances of this Upwell, running or ended, or waiting for an image.
+
+        Those who ask at the same time get one answer, which is no older than their questions.
+        """
+        return await self._all_instances()
+
+    async def _observe_instances(self) -> Sequence[Instance]:
         containers = await self._observe_containers()
         found = self._watch.instances(containers, self._health.complaints)
         timeline = self._settings.timeline()
