@@ -408,6 +408,7 @@ def _builds(
             build_slots(settings),
             adapters.disk.pressure,
             lambda since: bool(adapters.components.fault_since(since, "storage")),
+            adapters.client.connection.budget.closed_for,
         ),
         clock=now,
     )

@@ -10,10 +10,15 @@ from contextlib import suppress
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
-from upwell.builder.diagnosis import is_out_of_space, machine_fault, may_pass
+from upwell.builder.diagnosis import (
+    is_out_of_space,
+    is_rate_limited,
+    machine_fault,
+    may_pass,
+)
 from upwell.builder.disk.listings import StoredImage, stored_images, whole_image
 from upwell.builder.disk.room import top_layer
-from upwell.builder.interface import BuildError
+from upwell.builder.interface import BuildError, LimitedPushError
 from upwell.builder.sandbox import Sandbox, UserIds
 from upwell.builder.secret_variables import runtime_with
 from upwell.machine.folder import remove_deep
@@ -282,7 +287,10 @@ class BuildahCommands:
         command = network.enter(await self._registry_command(folder, argv))
         outcome = await self._launcher.run(command, _nowhere)
         if outcome.code != 0:
-            raise _transfer_error("PushImageToRegistryFailed", f"Failed to push to {to}", outcome)
+            error = _transfer_error("PushImageToRegistryFailed", f"Failed to push to {to}", outcome)
+            if error.reason == "PushImageToRegistryFailed" and is_rate_limited(outcome):
+                raise LimitedPushError(error.reason, str(error), retryable=True)
+            raise error
         return Digest.parse(digest_file.read_text().strip())
 
     async def tag(self, image: str, name: str, folder: Path) -> None:

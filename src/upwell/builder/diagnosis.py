@@ -22,6 +22,9 @@ _TRANSIENT = re.compile(
     r"no route to host|digest invalid|digest did not match|does not match .*digest|: EOF$",
     re.IGNORECASE | re.MULTILINE,
 )
+_RATE_LIMITED = re.compile(
+    r"toomanyrequests|too many requests|status:? (code )?429\b", re.IGNORECASE
+)
 _KILLED, _TERMINATED = 128 + 9, 128 + 15
 
 
@@ -46,6 +49,11 @@ def was_killed(outcome: ProcessResult) -> bool:
 def may_pass(outcome: ProcessResult) -> bool:
     """Return True if a transfer failed for a reason that another time it may not have."""
     return _TRANSIENT.search(outcome.tail) is not None
+
+
+def is_rate_limited(outcome: ProcessResult) -> bool:
+    """Return True if a transfer has ended because a registry limits requests."""
+    return _RATE_LIMITED.search(outcome.last_line) is not None
 
 
 def is_out_of_space(text: str) -> bool:

@@ -42,6 +42,10 @@ class BuildError(Exception):
         self.retry_after = retry_after
 
 
+class LimitedPushError(BuildError):
+    """The registry that a build pushes to takes no more requests for now: HTTP 429."""
+
+
 class ReportedFullDiskError(BuildError):
     """The output of a command says that the disk is full: its word alone is no evidence."""
 

@@ -97,6 +97,11 @@ class RequestBudget:
         if pull and budget.pulls_until > now:
             raise RateLimitedError(registry, budget.pulls_until - now)
 
+    def closed_for(self, registry: str) -> float:
+        """Return for how many seconds a registry is closed; 0: it is not, or was never asked."""
+        budget = self._budgets.get(registry)
+        return max(budget.until - self._clock(), 0.0) if budget is not None else 0.0
+
     def observe(
         self, registry: str, status: int, headers: Mapping[str, str]
     ) -> RegistryError | None:
@@ -106,8 +111,10 @@ class RequestBudget:
         """
         budget = self._budget(registry)
         now = self._clock()
-        budget.unanswered = 0
         self._observe_pulls(budget, headers, now)
+        if status == HTTPStatus.UNAUTHORIZED:
+            return None  # it wants a token: what it answers to one shows whether it works
+        budget.unanswered = 0
         if status not in {HTTPStatus.TOO_MANY_REQUESTS, HTTPStatus.SERVICE_UNAVAILABLE}:
             if budget.until <= now:  # else it was sent before the budget closed: it proves nothing
                 budget.failures = 0
@@ -116,7 +123,7 @@ class RequestBudget:
         return _refusal(registry, status, budget.until - now)
 
     def observe_silence(self, registry: str) -> None:
-        """Take in that a request got no answer: no connection, or none in time."""
+        """Take in that a request got no answer, or its token server gave none: not in time."""
         budget = self._budget(registry)
         now = self._clock()
         budget.unanswered += 1

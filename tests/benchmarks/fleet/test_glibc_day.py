@@ -10,7 +10,7 @@ from collections.abc import Sequence
 
 import pytest
 from tests.support.fleet.images import FleetShape, made_fleet
-from tests.support.fleet.registries import RequestSort, SimulatedHost, drawn, thirty_registries
+from tests.support.fleet.registries import SimulatedHost, StormingHost, drawn, thirty_registries
 from tests.support.fleet.simulation import DayReport, DayShape, GlibcDay
 from tests.support.fleet.virtual_time import run_in_virtual_time
 
@@ -19,18 +19,6 @@ pytestmark = pytest.mark.benchmark
 SIZES = [int(size) for size in os.environ.get("FLEET_SIZES", "1000,10000,100000").split(",")]
 SHARES = (0.5, 0.9, 0.99, 1.0)
 HOURS = 6 * 3600.0
-
-
-class StormingHost(SimulatedHost):
-    """Answers 429 to everything for six hours, with a Retry-After of a minute."""
-
-    __slots__ = ()
-
-    def answer(self, sort: RequestSort, now: float) -> tuple[int, dict[str, str]]:
-        if now >= HOURS:
-            return super().answer(sort, now)
-        self.refused += 1
-        return 429, {"retry-after": "60"}
 
 
 def play(
@@ -89,7 +77,7 @@ def test_bases_that_are_published_again(again: float) -> None:
 def test_a_registry_that_refuses_for_six_hours(*, storms: bool) -> None:
     registries = thirty_registries()
     if storms:
-        registries[9] = StormingHost(registries[9].name, (), drawn(1))
+        registries[9] = StormingHost(registries[9].name, (), drawn(1), ends=HOURS)
     play(FleetShape(images=10_000), DayShape(builders=100), registries)
 
 

@@ -17,6 +17,7 @@ from tests.support.registry.docker_registry import CONFIG, image_manifest
 from tests.support.registry.logins import OneLogin
 
 from upwell.oci import Digest, Reference
+from upwell.registry.budget import MOST_UNANSWERED
 from upwell.registry.client.auth import basic
 from upwell.registry.client.client import RegistryClient
 from upwell.registry.client.transport import Timeouts
@@ -563,6 +564,20 @@ async def test_token_servers_that_fail(
                 await client.resolve(registry.app, RequestAccess(OneLogin(ALICE)))
     if expected is RateLimitedError:
         assert client.connection.budget.closings() == {registry.host: True}
+
+
+async def test_a_token_server_that_hangs_closes_the_registry_as_one_that_hangs_itself() -> None:
+    fast = Timeouts(connect=2.0, answer=0.1)
+    async with RegistryClient(timeouts=fast) as client, serving(silent) as tokens:
+        challenge = f'Bearer realm="http://{tokens.host}/token",service="s"'
+        async with serving(answer(401, WWW_Authenticate=challenge)) as registry:
+            for _ in range(MOST_UNANSWERED):
+                assert client.connection.budget.closed_for(registry.host) == 0
+                assert isinstance(await failure(client, registry), RegistryUnavailableError)
+            assert client.connection.budget.closed_for(registry.host) > 0
+            asked = len(registry.requests)
+            assert (await failure(client, registry)).retry_after is not None
+            assert len(registry.requests) == asked
 
 
 @pytest.mark.parametrize("realm", ["ftp://x/token", "token", "https://", "http://[bad", "//x"])

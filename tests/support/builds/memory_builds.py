@@ -372,8 +372,10 @@ class BuildMachine:
         self.most_work = MOST_WORK
         self.check_push: CheckPush = unchecked
         self.pressure = ""
-        self.was_short = False
         """Message of what keeps builds from beginning."""
+        self.was_short = False
+        self.closed_for: Callable[[str], float] = lambda _: 0.0
+        """Seconds for which a registry is asked nothing."""
 
     def streams(
         self, schedule: ImportSchedule | None = None, platforms: Sequence[Platform] = ()
@@ -430,7 +432,12 @@ class BuildMachine:
             self.builder,
             self.logs,
             run,
-            capacity=BuildCapacity(slots, lambda: self.pressure, lambda _: self.was_short),
+            capacity=BuildCapacity(
+                slots,
+                lambda: self.pressure,
+                lambda _: self.was_short,
+                self.closed_for,
+            ),
             clock=self.clock,
             jitter=lambda: 0,
         )

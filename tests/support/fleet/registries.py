@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 from enum import StrEnum
 from random import Random
 
+from upwell.builder.interface import LimitedPushError
 from upwell.registry.budget import RequestBudget
 from upwell.registry.errors import RegistryError, RegistryUnavailableError
 
@@ -127,6 +128,21 @@ class SimulatedHost:
         return None
 
 
+@dataclass(slots=True)
+class StormingHost(SimulatedHost):
+    """Answers 429 to everything until its storm ends, with a Retry-After of a minute."""
+
+    ends: float = 0.0
+    """Time at which it does, in seconds."""
+
+    def answer(self, sort: RequestSort, now: float) -> tuple[int, dict[str, str]]:
+        """Return status and headers of a request that comes now."""
+        if now >= self.ends:
+            return SimulatedHost.answer(self, sort, now)
+        self.refused += 1
+        return 429, {"retry-after": "60"}
+
+
 def thirty_registries(seed: int = 3, *, lost: float = 0.002) -> list[SimulatedHost]:
     """Return three of each sort; the last is away for half an hour, ten minutes after the start."""
     chance = drawn(seed)
@@ -177,15 +193,17 @@ class PusherRequests:
         """Seconds spent between tries."""
 
     async def ask(self, name: str, *sorts: RequestSort) -> None:
-        """Make one request after the other; raises RegistryError."""
+        """Make one request after the other; raises RegistryError, or LimitedPushError for a 429."""
         registry = self._registries[name]
         loop = asyncio.get_running_loop()
         for sort in sorts:
             for attempt in range(self.TRIES + 1):
                 await asyncio.sleep(registry.latency)
                 status, headers = registry.answer(sort, loop.time())
-                if status != 429 or attempt == self.TRIES:
+                if status != 429:
                     break
+                if attempt == self.TRIES:
+                    raise LimitedPushError("PushImageToRegistryFailed", name, retryable=True)
                 pause = min(float(headers.get("retry-after", 2.0 * 2**attempt)), 60.0)
                 self.waited += pause
                 await asyncio.sleep(pause)

@@ -25,7 +25,7 @@ from tests.support.fleet.registries import (
 from upwell.api.build import BuildConfig
 from upwell.api.defaults import IMAGE_STREAM_TAG
 from upwell.api.meta import ObjectKey, ObjectReference
-from upwell.builder.interface import BuildError
+from upwell.builder.interface import BuildError, LimitedPushError
 from upwell.controller import WorkQueue
 from upwell.machine.backoff import Backoff
 from upwell.policy.builds.failures import (
@@ -122,7 +122,8 @@ class GlibcDay:
         self._queue: WorkQueue[ObjectKey] = WorkQueue()
         self._imports.expect(IMPORT_WORKERS)
         self._queue.expect(BUILD_WORKERS)
-        self._slots = BuildSlots(BuildCapacity(shape.builders), self._queue.add)
+        capacity = BuildCapacity(shape.builders, closed_for=budget.closed_for)
+        self._slots = BuildSlots(capacity, self._queue.add)
         count = len(fleet.parents)
         self._output = [0] * count
         """Results of each image so far: each has a digest of its own."""
@@ -259,9 +260,16 @@ class GlibcDay:
         if since is None or image in self._running:
             return
         key = self._key("Build", image)
+        if self._busy(image):  # its inputs are outdated soon
+            del self._due[image]
+            self._slots.leave(key)
+            self._spend(image, "waits for a slot")
+            return
         began = START + timedelta(seconds=since)
         dependents = 0 if key in self._slots else self._dependents(image)
-        if self._slots.take(QueuedBuild(key, key, began, dependents=dependents)):
+        where = self._fleet.registry[image]
+        registry = self._names[where] if where >= 0 else ""
+        if self._slots.take(QueuedBuild(key, key, began, 0, dependents, registry=registry)):
             del self._due[image]
             self._spend(image, "waits for a slot")
             self._running.add(image)
@@ -275,12 +283,19 @@ class GlibcDay:
         error = await self._outcome(image)
         self._spend(image, "is built")
         self._running.discard(image)
-        self._slots.give_back(self._key("Build", image))
+        key = self._key("Build", image)
+        if error is None:
+            self._slots.pushed(key)
+        elif isinstance(error, LimitedPushError):
+            self._slots.refused(key)
+        self._slots.give_back(key)
         if error is None:
             self._complete(image, inputs, carries)
         elif may_pass(error, self._attempts[image]):
             self.report.retries += 1
             self._retrying.add(image)
+            for child in self._fleet.children[image]:
+                self._decide(child)
             delay = retry_delay(error, self._backoff.delay(self._attempts[image]))
             self._loop.call_later(delay, self._retry, image)
         else:

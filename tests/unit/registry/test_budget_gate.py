@@ -136,6 +136,7 @@ def test_a_registry_that_answers_nothing_is_left_alone_for_a_while(
     budget.observe(HUB, 404, {})  # an answer: what went before was no outage
     for _ in range(MOST_UNANSWERED - 1):
         budget.observe_silence(HUB)
+        budget.observe(HUB, 401, {})  # it wants a token, and the token server is silent
     budget.check(HUB)
     budget.observe_silence(HUB)
     with pytest.raises(RegistryUnavailableError, match="answered nothing") as caught:

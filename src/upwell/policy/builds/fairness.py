@@ -32,6 +32,8 @@ class QueuedBuild:
     """Severity of the change that it builds on; higher goes first."""
     own_urgency: int = 0
     """Severity that its namespace gives it, which counts there alone."""
+    registry: str = ""
+    """Registry outside that it pushes to; empty: none."""
 
 
 @dataclass(frozen=True, slots=True, order=True)

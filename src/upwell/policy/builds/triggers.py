@@ -160,6 +160,12 @@ def waits_for_upstream(config: BuildConfig) -> bool:
     return condition is not None and condition.reason == UPSTREAM_BUILDING
 
 
+def may_renew(config: BuildConfig) -> bool:
+    """Return True unless something keeps the queued build of `config` from newer inputs."""
+    condition = find(config.status.conditions, CURRENT)
+    return condition is None or condition.status == "True" or waits_for_upstream(config)
+
+
 def waiting_since(config: BuildConfig | None) -> datetime | None:
     """Return since when `config` waits for builds above it; None: it does not wait for any."""
     if config is None or not waits_for_upstream(config):

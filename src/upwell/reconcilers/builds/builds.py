@@ -9,12 +9,12 @@ from datetime import datetime, timedelta
 from random import random
 from typing import Any
 
-from upwell.api.build import BUILD_CONFIG_LABEL, Build, BuildPhase, RunPolicy
+from upwell.api.build import BUILD_CONFIG_LABEL, Build, BuildConfig, BuildPhase, RunPolicy
 from upwell.api.core import ConfigMap, Secret
 from upwell.api.image import ImageStream
 from upwell.api.meta import ObjectKey, Resource
 from upwell.api.waves.wave import Wave
-from upwell.builder.interface import Builder, BuildError, BuildLogs
+from upwell.builder.interface import Builder, BuildError, BuildLogs, LimitedPushError
 from upwell.controller import Controller, Result, Watch, WorkQueue, of_both
 from upwell.machine.backoff import Backoff
 from upwell.machine.tasks import first_error
@@ -33,6 +33,7 @@ from upwell.policy.builds.failures import (
     waits_for_retry,
 )
 from upwell.policy.builds.fairness import QueuedBuild
+from upwell.policy.builds.push_gates import output_registry
 from upwell.policy.builds.run_policy import (
     blocked_by,
     number_of,
@@ -40,6 +41,7 @@ from upwell.policy.builds.run_policy import (
     policy_of,
     superseded,
 )
+from upwell.policy.builds.triggers import UPSTREAM_BUILDING
 from upwell.policy.waves.urgency import urgency_of
 from upwell.reconcilers.authority import ASK_AGAIN_SECONDS, MISSING_RIGHT
 from upwell.reconcilers.builds.context import config_of
@@ -157,8 +159,11 @@ class Builds:
             # Whoever uploaded waits for it now (as in OpenShift).
             await self._end(build, BuildPhase.FAILED, missing.reason, missing.message)
             return Result()
+        awaited = await self._awaited_inputs(build)
         siblings = self._siblings(build)
         obstacle = self._obstacle(build, siblings)
+        if obstacle is None and awaited is not None:
+            obstacle = UPSTREAM_BUILDING, awaited
         if obstacle is None and missing is not None:
             obstacle = missing.reason, status_message(missing.reason, missing.message)
         if obstacle is not None:
@@ -166,6 +171,12 @@ class Builds:
             await self._write(build, {"reason": obstacle[0], "message": obstacle[1]})
             return Result(ASK_AGAIN_SECONDS) if obstacle[0] == MISSING_RIGHT else Result()
         return build
+
+    async def _awaited_inputs(self, build: Build) -> str | None:
+        """Say what keeps a build back that only new images have caused; None: nothing does."""
+        if not only_image_changes(build) or build.status.start_timestamp is not None:
+            return None
+        return (await self._index.context_of(config_of(build))).awaited_inputs(build)
 
     async def _start(self, build: Build) -> Result:
         """Start the build if its turn has come.
@@ -176,11 +187,12 @@ class Builds:
         config, since = config_of(build), build.metadata.creation_timestamp or self._clock()
         dependents = 0 if build.key in self._slots else self._index.dependents(config)
         urgency, own = self._index.urgency(build)
-        queued = QueuedBuild(build.key, config, since, number_of(build), dependents, urgency, own)
+        place = number_of(build), dependents, urgency, own
+        queued = QueuedBuild(build.key, config, since, *place, output_registry(build))
         if self._slots.take(queued):
             self._launch(build)
             return Result()
-        obstacle = self._slots.obstacle()
+        obstacle = self._slots.obstacle(build.key)
         if obstacle is not None:
             await self._write(build, {"reason": obstacle[0], "message": obstacle[1]})
         return Result()
@@ -236,8 +248,11 @@ class Builds:
             self._note(build, f"Attempt {attempt} begins")
         try:
             await self._run.run(begun)
+            self._slots.pushed(build.key)
         except Exception as raised:
             error = first_error(raised)
+            if isinstance(error, LimitedPushError):
+                self._slots.refused(build.key)
             if isinstance(error, StoreError):
                 raise
             if not isinstance(error, BuildError):
@@ -359,6 +374,8 @@ class Builds:
         )
         if after is None or changed.status.phase.is_terminal or displaces:
             yield from (sibling.key for sibling in self._siblings(changed))
+        if after is None or changed.status.phase.is_terminal or waits_for_retry(changed):
+            yield from self._index.held_below(config_of(changed))
 
 
 def build_controller(builds: Builds, index: BuildIndex) -> Controller:
@@ -377,8 +394,21 @@ def build_controller(builds: Builds, index: BuildIndex) -> Controller:
         ranks = [urgency_of(one) if one is not None else 0 for one in (before, after)]
         return builds.queued() if ranks[0] != ranks[1] else ()
 
+    def held(before: BuildConfig | None, after: BuildConfig | None) -> Iterable[ObjectKey]:
+        """Return the queued builds that may have waited for one of a BuildConfig."""
+        if before is None or after is None or before.generation != after.generation:
+            return index.held()  # others may stand on it now
+        return index.held_below(after.key)
+
+    def outdated(stream: ImageStream) -> Iterable[ObjectKey]:
+        """Yield the queued builds that may have waited for one that this stream makes due."""
+        for config in index.followers(stream) if index.held() else ():
+            yield from index.held_below(config)
+
     watches = (
         Watch(Build, builds.woken),
+        Watch(BuildConfig, held),
+        Watch(ImageStream, of_both(outdated)),
         Watch(Wave, queued),
         Watch(ImageStream, unstarted),
         Watch(Secret, of_both(beside)),

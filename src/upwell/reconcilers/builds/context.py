@@ -2,6 +2,7 @@
 
 from collections.abc import Callable, Container, Mapping, Sequence
 from dataclasses import dataclass, replace
+from datetime import datetime
 
 from upwell.api.build import BUILD_CONFIG_LABEL, Build, BuildConfig
 from upwell.api.meta import ObjectKey
@@ -9,7 +10,7 @@ from upwell.api.values.base_changes import OnBaseChange
 from upwell.policy.builds.base_changes import with_notified_base
 from upwell.policy.builds.failures import waits_for_retry
 from upwell.policy.builds.new_build import Earlier
-from upwell.policy.builds.run_policy import newest
+from upwell.policy.builds.run_policy import newest, only_image_changes
 from upwell.policy.builds.triggers import (
     Decision,
     FollowedTag,
@@ -20,6 +21,7 @@ from upwell.policy.builds.triggers import (
     digest_of,
     followed_images,
     has_built_since,
+    may_renew,
     waiting_since,
 )
 from upwell.policy.explain.graph import Graph
@@ -90,12 +92,36 @@ class BuildContext:
         While images move without end something always is under way: so what has been built since
         `config` began to wait is not waited for again.
         """
-        since = waiting_since(self.configs.get(config))
+        return self._busy_above(config, waiting_since(self.configs.get(config)))
+
+    def _busy_above(self, config: ObjectKey, since: datetime | None) -> list[str]:
         found = []
         for key in sorted(self.graph.upstream(config)):
             if since is None or not has_built_since(self.builds(key), since):
                 found += self._under_way(key)
         return found
+
+    def awaited_inputs(self, build: Build) -> str | None:
+        """Say what a queued build waits for, as it would be made of inputs that are outdated soon.
+
+        It has the newest ones by then. None: nothing, as for a build that a person asked for. What
+        was built while this build waited is not waited for again.
+        """
+        config = self.configs.get(config_of(build))
+        since = build.metadata.creation_timestamp
+        if config is None or since is None or not only_image_changes(build):
+            return None
+        if found := self._busy_above(config.key, since):
+            return f"waits for {', '.join(found)}: its result is an input"
+        last = newest(self.builds(config.key))
+        if last is None or last.uid != build.uid or not may_renew(config):
+            return None
+        is_due = isinstance(
+            decide(config, self.followed(config), is_new=False, busy=()), StartBuild
+        )
+        return (
+            "waits for its newest inputs: they have changed since it was queued" if is_due else None
+        )
 
     def busy(self, config: ObjectKey) -> list[str]:
         """Name what will soon change the result of `config`: its own builds, and those above it."""

@@ -18,6 +18,7 @@ from upwell.api.pipeline import Pipeline, Quarantine
 from upwell.api.values.base_changes import OnBaseChange
 from upwell.api.waves.wave import Wave
 from upwell.controller import ObjectCache
+from upwell.policy.builds.push_gates import OUTPUT_RATE_LIMITED
 from upwell.policy.builds.run_policy import newest
 from upwell.policy.builds.triggers import (
     UPSTREAM_BUILDING,
@@ -44,7 +45,7 @@ from upwell.policy.waves.urgency import urgency_of, urgency_of_streams
 from upwell.reconcilers.builds.context import BuildContext, config_of
 from upwell.store.interface import NotFoundError
 
-_TURN = frozenset({"NoFreeSlot", "RunPolicy"})
+_TURN = frozenset({"NoFreeSlot", "RunPolicy", OUTPUT_RATE_LIMITED, UPSTREAM_BUILDING})
 """Reasons of builds that wait for their turn: their inputs are looked at when it comes."""
 
 _MOST_DEPENDENTS = 1_000
@@ -87,6 +88,7 @@ class BuildIndex:
         self._readers = self.cache.index(BuildConfig, names_read)
         self._writers = self.cache.index(BuildConfig, names_written)
         self._waiting = self.cache.index(BuildConfig, _waits)
+        self._held = self.cache.index(Build, _held)
 
     async def context_of(self, config: ObjectKey) -> BuildContext:
         """Return the context of a decision about a BuildConfig; it may not exist."""
@@ -169,6 +171,18 @@ class BuildIndex:
             return []
         waiting = {one.key for one in self._waiting.get(UPSTREAM_BUILDING)}
         return [below for below in self._below(config) if below in waiting]
+
+    def held(self) -> list[ObjectKey]:
+        """Return all queued builds that wait for newer inputs."""
+        return [build.key for build in self._held.get(UPSTREAM_BUILDING)]
+
+    def held_below(self, config: ObjectKey) -> list[ObjectKey]:
+        """Return the queued builds of `config`, or downstream of it, that wait for newer inputs."""
+        held = self._held.get(UPSTREAM_BUILDING)
+        if not held:
+            return []
+        below = {config, *self._below(config)}
+        return [build.key for build in held if config_of(build) in below]
 
     def dependents(self, config: ObjectKey) -> int:
         """Return how many BuildConfigs and workloads stand on what `config` makes."""
@@ -270,6 +284,11 @@ class _BuildNames:
 def _unstarted(build: Build) -> Iterable[BuildPhase]:
     waits = build.status.phase is BuildPhase.NEW and build.status.reason not in _TURN
     return (BuildPhase.NEW,) if waits else ()
+
+
+def _held(build: Build) -> Iterable[str]:
+    waits = build.status.phase is BuildPhase.NEW and build.status.reason == UPSTREAM_BUILDING
+    return (UPSTREAM_BUILDING,) if waits else ()
 
 
 def _waits(config: BuildConfig) -> Iterable[str]:

@@ -124,7 +124,9 @@ class Authorizer:
     async def _token(self, step: TokenRequest, endpoint: RegistryEndpoint) -> Reply:
         try:
             token = await self._tokens.get(step, lambda: self._fetch(step.query, endpoint))
-        except (InvalidAnswerError, RegistryUnavailableError):
+        except (InvalidAnswerError, RegistryUnavailableError) as error:
+            if isinstance(error.__cause__, TimeoutError):  # of each that waits for the token
+                self._transport.observe_silent_token_server(endpoint)
             # It may have moved: let the registry name it again.
             self._challenges.pop((endpoint.registry, endpoint.repository), None)
             self._challenges.pop((endpoint.registry, ""), None)

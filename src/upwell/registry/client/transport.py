@@ -269,6 +269,10 @@ class Transport:
                 raise refusal
         return RegistryResponse(response, response.url.host or endpoint.name, seconds)
 
+    def observe_silent_token_server(self, endpoint: RegistryEndpoint) -> None:
+        """Take in that a request got no token in time: to the budget, the registry is silent."""
+        self._budget.observe_silence(endpoint.registry)
+
     async def _request(self, call: RegistryRequest, authorization: str | None) -> OutboundResponse:
         endpoint, limits = call.endpoint, self._timeouts
         failures: list[HttpError] = []

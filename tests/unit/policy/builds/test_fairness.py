@@ -19,7 +19,9 @@ def queued(
     number: int,
     waited: int = 0,
     dependents: int = 0,
-    **urgency: int,
+    *,
+    urgency: int = 0,
+    own_urgency: int = 0,
 ) -> QueuedBuild:
     return QueuedBuild(
         ObjectKey("Build", namespace, f"{config}-{number}"),
@@ -27,7 +29,8 @@ def queued(
         NOW - timedelta(seconds=waited),
         number,
         dependents,
-        **urgency,
+        urgency,
+        own_urgency,
     )
 
 
