@@ -16,6 +16,7 @@ from upwell.api.meta import Resource, format_time
 from upwell.api.networking.ingress import Ingress
 from upwell.api.pipeline import Pipeline
 from upwell.api.route import Route
+from upwell.api.waves.wave import Wave
 from upwell.cli.core.connection import Session, connection_options
 from upwell.cli.core.errors import CommandError, Exit
 from upwell.cli.core.examples import examples
@@ -41,7 +42,9 @@ from upwell.policy.builds.triggers import digest_of
 from upwell.policy.explain.changes import explain, turn_of
 from upwell.policy.explain.statement import Statement, Topic
 from upwell.policy.rollouts.settings import WORKLOADS
+from upwell.policy.waves.urgency import urgencies_in
 from upwell.store.interface import ApiClient
+from upwell.store.kubernetes_errors import StoreForbiddenError
 
 _FEW = 8
 """Package changes that are listed unless the user asks for all."""
@@ -93,7 +96,10 @@ def explain_command(session: Session, what: tuple[str, ...], packages: str, outp
         namespace = session.namespace if named.resource.KIND.namespaced else ""
         asked = await client.get(named.resource, namespace, named.name)
         snapshot = await read_snapshot(client, session.namespace)
-        statements = [*explain(snapshot, asked), *turn_of(snapshot, asked.key, clock.now())]
+        waves = await _waves(client) if isinstance(asked, Build | BuildConfig) else ()
+        urgency = urgencies_in(snapshot, waves)
+        turn = turn_of(snapshot, asked.key, clock.now(), urgency)
+        statements = [*explain(snapshot, asked), *turn]
         changes = {} if packages == "none" else await _compare(client, statements)
         if output != Format.TABLE:
             write_data(_data(asked, statements, changes), output)
@@ -103,6 +109,14 @@ def explain_command(session: Session, what: tuple[str, ...], packages: str, outp
             echo(line)
 
     session.run(work)
+
+
+async def _waves(client: ApiClient) -> Sequence[Wave]:
+    """Return the Waves, whose severity decides on turns; none to a token that cannot read them."""
+    try:
+        return (await client.list(Wave)).items
+    except StoreForbiddenError:
+        return ()
 
 
 async def _compare(client: ApiClient, statements: Sequence[Statement]) -> _Changes:

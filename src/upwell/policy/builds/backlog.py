@@ -72,8 +72,21 @@ class BuildTurn:
     """Estimated time until then; None: no build has ended yet that tells it."""
 
 
+type Urgency = Callable[[Build], tuple[int, int]]
+"""Severity of what a build builds on, and that which its own namespace gives it."""
+
+
+def no_urgency(build: Build) -> tuple[int, int]:
+    """Return the urgency of builds where nobody has said any."""
+    del build
+    return 0, 0
+
+
 def turns_of(
-    configs: Iterable[Sequence[Build]], now: datetime, dependents: Callable[[ObjectKey], int]
+    configs: Iterable[Sequence[Build]],
+    now: datetime,
+    dependents: Callable[[ObjectKey], int],
+    urgency: Urgency = no_urgency,
 ) -> Mapping[ObjectKey, BuildTurn]:
     """Return the turns of all builds that wait for nothing else.
 
@@ -83,7 +96,7 @@ def turns_of(
     """
     groups = [(list(builds), list(lengths_of(builds))) for builds in configs]
     usual = median_of(length for _, lengths in groups for length in lengths)
-    slots = _Slots(now)
+    slots = _Slots(now, urgency)
     for builds, lengths in groups:
         slots.add(builds, median_of(lengths) or usual or timedelta(), dependents)
     order = enumerate(slots.given(), 1)
@@ -96,8 +109,9 @@ def turns_of(
 class _Slots:
     """The build slots as they would be given out from now on."""
 
-    def __init__(self, now: datetime) -> None:
+    def __init__(self, now: datetime, urgency: Urgency) -> None:
         self._now = now
+        self._urgency = urgency
         self._queue = FairQueue()
         self._lengths: dict[ObjectKey, timedelta] = {}
         self._later: dict[ObjectKey, deque[QueuedBuild]] = {}
@@ -150,7 +164,10 @@ class _Slots:
 
     def _entry(self, build: Build, dependents: int) -> QueuedBuild:
         since = build.metadata.creation_timestamp or self._now
-        return QueuedBuild(build.key, _config_of(build), since, number_of(build), dependents)
+        urgency, own = self._urgency(build)
+        return QueuedBuild(
+            build.key, _config_of(build), since, number_of(build), dependents, urgency, own
+        )
 
 
 def _config_of(build: Build) -> ObjectKey:

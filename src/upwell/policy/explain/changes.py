@@ -18,6 +18,7 @@ from upwell.api.image import Image, ImageStream, ImageStreamTag, NamedTagEventLi
 from upwell.api.meta import ObjectKey, ObjectReference, Resource
 from upwell.api.values.commits import short_commit
 from upwell.formats.human_duration import human_duration
+from upwell.policy.builds.backlog import Urgency, no_urgency
 from upwell.policy.builds.triggers import digest_of
 from upwell.policy.explain.endpoints import destinations
 from upwell.policy.explain.freshness import Snapshot, images_of, output_digest, short
@@ -74,11 +75,13 @@ def explain(snapshot: Snapshot, asked: Resource) -> list[Statement]:
             return found
 
 
-def turn_of(snapshot: Snapshot, key: ObjectKey, now: datetime) -> Iterator[Statement]:
+def turn_of(
+    snapshot: Snapshot, key: ObjectKey, now: datetime, urgency: Urgency = no_urgency
+) -> Iterator[Statement]:
     """Yield when a build begins that waits for nothing but its turn, or a BuildConfig's next."""
     if key.kind not in {Build.KIND.kind, BuildConfig.KIND.kind}:
         return
-    turns = snapshot.turns(now)
+    turns = snapshot.turns(now, urgency)
     found = [turns[one.key] for one in snapshot.builds(key) if one.key in turns]
     turn = turns.get(key) or min(found, key=lambda one: one.place, default=None)
     if turn is None:

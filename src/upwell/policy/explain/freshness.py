@@ -18,7 +18,14 @@ from upwell.api.core import Service
 from upwell.api.image import ImageStream, NamedTagEventList, TagEvent
 from upwell.api.meta import ObjectKey, Resource
 from upwell.oci import InvalidReferenceError, Reference
-from upwell.policy.builds.backlog import Backlog, BuildTurn, backlog_of, turns_of
+from upwell.policy.builds.backlog import (
+    Backlog,
+    BuildTurn,
+    Urgency,
+    backlog_of,
+    no_urgency,
+    turns_of,
+)
 from upwell.policy.builds.run_policy import number_of
 from upwell.policy.builds.triggers import FollowedTag, digest_of, followed_images
 from upwell.policy.explain.graph import Graph, Node, build_graph
@@ -98,13 +105,13 @@ class Snapshot:
         """Return how many builds wait, and how long all of them will take."""
         return backlog_of(self._builds.values(), now)
 
-    def turns(self, now: datetime) -> Mapping[ObjectKey, BuildTurn]:
+    def turns(self, now: datetime, urgency: Urgency = no_urgency) -> Mapping[ObjectKey, BuildTurn]:
         """Return whose turn is when, of the builds that wait for a slot."""
 
         def dependents(config: ObjectKey) -> int:
             return sum(isinstance(node, ObjectKey) for node in self.graph.descendants(config))
 
-        return turns_of(self._builds.values(), now, dependents)
+        return turns_of(self._builds.values(), now, dependents, urgency)
 
     @cached_property
     def endless(self) -> Sequence[Sequence[Node]]:

@@ -41,7 +41,7 @@ from upwell.policy.rollouts.settings import WORKLOADS
 from upwell.policy.waves.approval import NO_APPROVALS, ApprovalRules, waiting_digests
 from upwell.policy.waves.changes import present_moves
 from upwell.policy.waves.gate import bar_of_wave, needs_approval
-from upwell.policy.waves.urgency import urgency_of, urgency_of_streams
+from upwell.policy.waves.urgency import urgency_of, urgency_of_build
 from upwell.reconcilers.builds.context import BuildContext, config_of
 from upwell.store.interface import NotFoundError
 
@@ -228,12 +228,11 @@ class BuildIndex:
 
     def urgency(self, build: Build) -> tuple[int, int]:
         """Return the urgency of what a build builds on: by the Waves, and by its own namespace."""
-        found = [held_by(one.image, self._urgent, self.maker) for one in build.spec.image_inputs]
-        ranks = [urgency_of(wave) for waves in found if waves for wave in waves.values()]
         names = {tag.stream_name for tag in self.tags_above(config_of(build))}
         own = (name for name in names if name.namespace == build.namespace)
         streams = [self.cache.get(ImageStream, name.namespace, name.name) for name in own]
-        return max(ranks, default=0), urgency_of_streams(one for one in streams if one is not None)
+        found = (one for one in streams if one is not None)
+        return urgency_of_build(build, self._urgent, self.maker, found)
 
     def _close(self, before: Wave | None, after: Wave | None) -> None:
         holds = after is not None and bar_of_wave(after) is not None

@@ -96,9 +96,18 @@ def test_what_lacks_more_than_its_turn_is_not_waited_for() -> None:
     assert backlog_of([[ended(1, 10), *others]], NOW) == Backlog(0, 0, timedelta())
 
 
-def begun(*configs: list[Build], weights: dict[str, int] | None = None) -> dict[str, float]:
+def begun(
+    *configs: list[Build],
+    weights: dict[str, int] | None = None,
+    urgent: dict[str, int] | None = None,
+) -> dict[str, float]:
     """Return in how many seconds each build begins, in their order; -1: it is not known."""
-    turns = turns_of(configs, NOW, lambda config: (weights or {}).get(config.name, 0))
+    turns = turns_of(
+        configs,
+        NOW,
+        lambda config: (weights or {}).get(config.name, 0),
+        lambda build: ((urgent or {}).get(build.name, 0), 0),
+    )
     order = sorted(turns.items(), key=lambda item: item[1].place)
     assert [turn.place for _, turn in order] == list(range(1, len(order) + 1))
     return {
@@ -123,6 +132,12 @@ def test_what_most_stands_on_begins_first_and_as_many_as_run_now() -> None:
     queued = [of_config(name, ended(1, 30), waiting(2)) for name in ("a", "b", "c")]
     begins = begun(*busy, *queued, weights={"a": 1, "b": 7, "c": 3})
     assert list(begins.items()) == [("b-2", 6.0), ("c-2", 6.0), ("a-2", 36.0)]
+
+
+def test_the_most_urgent_change_begins_before_that_on_which_most_stands() -> None:
+    queued = [of_config(name, ended(1, 30), waiting(2)) for name in ("a", "b", "c")]
+    begins = begun(*queued, weights={"a": 1, "b": 7}, urgent={"c-2": 3, "b-2": -1})
+    assert list(begins) == ["c-2", "a-2", "b-2"]
 
 
 def test_a_build_waits_for_those_of_its_config_before_it() -> None:

@@ -5,7 +5,10 @@ from tests.support.builds.build_namespace import IMAGE_TRIGGER, NAMESPACE
 from tests.support.waves.namespace import WavesNamespace
 
 from upwell.api.build import BuildConfig, BuildPhase
+from upwell.api.image import ImageStream, ImportState
 from upwell.api.waves.wave import WavePhase
+from upwell.oci import Digest
+from upwell.store.interface import NotFoundError
 
 PUBLICATIONS = 60
 SECONDS = 10
@@ -67,6 +70,59 @@ async def test_a_diamonds_tip_is_built_once() -> None:
     await setup.built("app", "app-new")
     [wave] = await setup.all()
     assert (wave.status.phase, wave.status.builds.total) == (WavePhase.COMPLETE, 4)
+
+
+async def alpine(setup: WavesNamespace, mark: str) -> None:
+    """Let the image of another vendor change, and a stream import it."""
+    try:
+        before = await setup.store.get(ImageStream, NAMESPACE, "alpine")
+    except NotFoundError:
+        source = {"kind": "DockerImage", "name": "other.test/alpine:3"}
+        tag = {"name": "latest", "from": source, "importPolicy": {"scheduled": True}}
+        document = {
+            "metadata": {"name": "alpine", "namespace": NAMESPACE},
+            "spec": {"tags": (tag,)},
+        }
+        before = await setup.store.create(ImageStream.model_validate(document))
+    await setup.stream("alpine", mark)
+    stream = await setup.store.get(ImageStream, NAMESPACE, "alpine")
+    digest = str(Digest.of(mark.encode()))
+    state = ImportState(imported_digest=digest, upstream_digest=digest)
+    told = stream.status.tags[0].model_copy(update={"import_state": state})
+    status = stream.status.model_copy(update={"tags": (told,)})
+    after = await setup.store.update_status(stream.with_status(status))
+    await setup.wave_index.ready()
+    await setup.look(*setup.waves.moved(before, after))
+
+
+async def test_two_waves_that_want_one_build_get_it_once() -> None:
+    setup = await WavesNamespace.standing()
+    await alpine(setup, "alpine-old")
+    await setup.stream("both")
+    tag = {"kind": "ImageStreamTag", "name": "alpine:latest"}
+    triggers = [IMAGE_TRIGGER, {"type": "ImageChange", "imageChange": {"from": tag}}]
+    await setup.config("both", "debian:latest", triggers)
+    await setup.built("both", "both-old")
+
+    setup.clock.advance(SECONDS)
+    await setup.imports("new")
+    await alpine(setup, "alpine-new")
+    waves = {one.spec.image: one for one in await setup.all()}
+    assert sorted(waves) == ["other.test/alpine:3", "vendor.test/debian:11"]
+    for _ in range(3):
+        await setup.reconcile("both")
+    first, second = await setup.builds("both")
+    pinned = {one.image.rpartition("@")[2] for one in second.spec.image_inputs}
+    assert pinned == {str(Digest.of(mark)) for mark in (b"new", b"alpine-new")}
+
+    await setup.built("both", "both-new")
+    for _ in range(3):
+        await setup.reconcile("both")
+    assert await setup.names("both") == [first.name, second.name]
+    waves = {one.spec.image: one for one in await setup.all()}
+    assert waves["other.test/alpine:3"].status.phase is WavePhase.COMPLETE
+    builds = waves["vendor.test/debian:11"].status.builds
+    assert (builds.done, builds.total) == (1, 3), "base and app are to come"
 
 
 async def test_a_graph_that_changes_while_a_wave_runs_is_looked_at_anew() -> None:
