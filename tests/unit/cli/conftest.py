@@ -172,7 +172,7 @@ class FakeClient(MemoryStore):
         self.calls.append((method, path, body))
         if kind is ImpactPlan and path not in self.answers:
             if self.is_older:
-                raise RejectedError("there is no resource 'impactplans' in upwell.dev/v1alpha1")
+                raise NotFoundError(ObjectKey(kind.KIND.kind, namespace, name))
             return await answered_plan(self, self.clock, body or {}, self.approvals, self.canary)
         if subresource == "instantiate":
             config = await self.get(BuildConfig, namespace, name)

@@ -3,6 +3,7 @@
 from upwell.api.codec import decode_as, encode
 from upwell.api.waves.plan import ImpactPlan, ImpactPlanSpec, ImpactPlanStatus
 from upwell.cli.core.errors import CommandError
+from upwell.cli.waves.readable import named_wave
 from upwell.store.interface import ApiClient, NotFoundError, RejectedError
 from upwell.store.kubernetes_errors import StoreForbiddenError
 
@@ -10,11 +11,16 @@ _PLURAL = ImpactPlan.KIND.plural
 
 
 async def asked_plan(client: ApiClient, namespace: str, spec: ImpactPlanSpec) -> ImpactPlanStatus:
-    """Return the plan of a change; raises CommandError where the server is too old to make one."""
+    """Return the plan of a change.
+
+    Raises CommandError where the server is too old to make one, or the Wave is gone.
+    """
     body = encode(ImpactPlan(spec=spec).with_metadata(namespace=namespace))
     try:
         answer = await client.call("POST", ImpactPlan, namespace, "", "", body)
     except NotFoundError as error:
+        if spec.wave:
+            await named_wave(client, spec.wave)  # somebody may have deleted it meanwhile
         raise _older() from error
     except (RejectedError, StoreForbiddenError) as error:
         if _is_of_older(error):

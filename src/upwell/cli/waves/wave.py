@@ -140,6 +140,8 @@ async def _describe(
         for line in package_lines(changes, None if packages == "all" else _FEW):
             echo(f"  {line}")
     echo("")
+    if not plan.images:
+        echo("nothing here stands on the image any more")
     for line in plan_lines(plan):
         echo(line)
     for line in hidden_lines(plan):

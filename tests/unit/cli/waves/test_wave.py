@@ -8,9 +8,14 @@ from typing import TYPE_CHECKING
 import pytest
 from tests.unit.cli.conftest import NEW, NOW, OLD
 
+from upwell.api.build import BuildConfig
+from upwell.api.image import ImageStream
 from upwell.api.meta import ObjectMeta
+from upwell.api.waves.plan import ImpactPlanSpec
 from upwell.api.waves.wave import Wave, WavePhase, WaveSpec, WaveStatus
+from upwell.cli.core.errors import CommandError
 from upwell.cli.core.output import Format
+from upwell.cli.waves.asked_plan import asked_plan
 from upwell.cli.waves.wave import follow
 
 if TYPE_CHECKING:
@@ -46,6 +51,33 @@ def test_describe_tells_what_has_the_image(upwell: Upwell) -> None:
     assert lines[0] == f"wave.upwell.dev/{NAME}"
     assert lines[1] == f"  vendor.test/debian:11 changed from {'a' * 12} to {'b' * 12}"
     assert any("Deployment default/shop  runs it" in line for line in lines)
+
+
+def test_describe_says_when_the_server_makes_no_plans(upwell: Upwell, fixed: "FakeClient") -> None:
+    fixed.is_older = True
+    result = upwell("wave", "describe", NAME)
+    assert (result.exit_code, result.stdout) == (1, "")
+    assert "the server is older than this command" in result.stderr
+
+
+async def test_a_wave_that_is_deleted_while_it_is_described_is_named(fixed: "FakeClient") -> None:
+    await fixed.delete(Wave, "", NAME)
+    with pytest.raises(CommandError, match=f"wave/{NAME} does not exist"):
+        await asked_plan(fixed, "default", ImpactPlanSpec(wave=NAME))
+
+
+async def test_describe_goes_on_without_what_others_delete(
+    upwell: Upwell, fixed: "FakeClient"
+) -> None:
+    await fixed.delete(BuildConfig, "default", "shop")
+    shown = await asyncio.to_thread(upwell, "wave", "describe", NAME, "--packages=none")
+    assert "ImageStreamTag default/debian:11  has it" in shown.stdout
+    assert "Deployment default/shop" not in shown.stdout, "nothing makes its image of this any more"
+
+    await fixed.delete(ImageStream, "default", "debian")
+    shown = await asyncio.to_thread(upwell, "wave", "describe", NAME, "--packages=none")
+    assert (shown.exit_code, shown.stdout.splitlines()[0]) == (0, f"wave.upwell.dev/{NAME}")
+    assert "nothing here stands on the image any more" in shown.stdout
 
 
 def test_a_pause_is_set_and_lifted_again(upwell: Upwell, fixed: "FakeClient") -> None:
