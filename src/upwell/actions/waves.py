@@ -32,7 +32,7 @@ from upwell.policy.waves.decisions import (
 )
 from upwell.policy.waves.progress import failures
 from upwell.reconcilers.waves.index import WaveIndex
-from upwell.store.interface import StoreError
+from upwell.store.interface import NotFoundError, StoreError
 from upwell.store.retry import update_with_retry
 
 _KINDS = {kind.KIND.kind: kind for kind in WORKLOADS}
@@ -68,8 +68,13 @@ class WaveActions:
         """Let builds begin on the image of a Wave that needs an approval."""
         return await self._changed(name, lambda wave: approved(wave, decision))
 
-    async def approve_for(self, stream: ObjectKey, name: str, decision: WaveDecision) -> Wave:
-        """Let builds begin that follow a Wave's change through one stream."""
+    async def approve_for(
+        self, stream: ObjectKey, name: str, decision: WaveDecision
+    ) -> StreamApproval:
+        """Let builds begin that follow a Wave's change through one stream.
+
+        Errors tell nothing of a Wave whose change the stream has not: nor whether there is one.
+        """
         found = await self._store.get(ImageStream, stream.namespace, stream.name)
         approval = StreamApproval(
             **decision.model_dump(), namespace=stream.namespace, stream=stream.name
@@ -77,11 +82,14 @@ class WaveActions:
 
         def change(wave: Wave) -> Wave:
             if not any(move.is_of(wave) for _, move in present_moves(found)):
-                image = wave.spec.image
-                raise RefusedError(f"{stream} has not imported the change of {image}: {wave.key}")
+                raise _not_imported(stream, name)
             return stream_approved(wave, approval)
 
-        return await self._changed(name, change)
+        try:
+            await self._changed(name, change)
+        except NotFoundError:
+            raise _not_imported(stream, name) from None
+        return approval
 
     async def cancel(self, name: str, decision: WaveCancellation) -> Wave:
         """Let no build begin any more on the image of a Wave."""
@@ -127,3 +135,7 @@ class WaveActions:
             return await self._store.update_status(change(wave))
 
         return await update_with_retry(lambda: self._store.get(Wave, "", name), write)
+
+
+def _not_imported(stream: ObjectKey, wave: str) -> RefusedError:
+    return RefusedError(f"{stream} has not imported the change of a Wave {wave}")

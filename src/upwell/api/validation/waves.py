@@ -1,11 +1,19 @@
 """Rules of a Wave beyond its types."""
 
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator, Mapping
 
 from pydantic.alias_generators import to_camel
 
+from upwell.api.image import ImageStream
 from upwell.api.values.faults import Fault
-from upwell.api.waves.wave import ENDED_WAVES, Wave, WaveApproval
+from upwell.api.waves.wave import (
+    APPROVAL_ANNOTATION,
+    ENDED_WAVES,
+    SEVERITIES,
+    SEVERITY,
+    Wave,
+    WaveApproval,
+)
 from upwell.oci import Digest, InvalidDigestError, InvalidReferenceError, Reference
 
 _IS_THE_CHANGE = "field is immutable: another change is another Wave"
@@ -24,6 +32,21 @@ def validate_wave(wave: Wave) -> Iterator[Fault]:
                 Digest.parse(digest)
         except InvalidDigestError as error:
             yield Fault(f"spec.{name}", str(error))
+    yield from _one_of(wave.metadata.labels, "labels", SEVERITY, SEVERITIES)
+
+
+def stream_wave_faults(stream: ImageStream) -> Iterator[Fault]:
+    """Yield the annotations of an ImageStream about Waves whose values are not known."""
+    yield from _one_of(stream.annotations, "annotations", APPROVAL_ANNOTATION, WaveApproval)
+    yield from _one_of(stream.annotations, "annotations", SEVERITY, SEVERITIES)
+
+
+def _one_of(
+    found: Mapping[str, str], field: str, name: str, values: Collection[str]
+) -> Iterator[Fault]:
+    value = found.get(name)
+    if value is not None and value not in tuple(values):
+        yield Fault.not_supported(f"metadata.{field}[{name}]", value, values)
 
 
 def immutable_wave_faults(new: Wave, old: Wave) -> Iterator[Fault]:

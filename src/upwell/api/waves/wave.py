@@ -35,6 +35,8 @@ ENDED_WAVES = frozenset({WavePhase.COMPLETE, WavePhase.SUPERSEDED, WavePhase.CAN
 
 SEVERITY = "upwell.dev/severity"
 """Label of a Wave, annotation of an ImageStream: how urgent its changes are."""
+SEVERITIES = ("critical", "high", "medium", "low")
+"""Values of it."""
 
 APPROVAL_ANNOTATION = "upwell.dev/wave-approval"
 """On an ImageStream, `manual`: what builds on its imports waits until each change is approved."""

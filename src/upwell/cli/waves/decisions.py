@@ -6,6 +6,7 @@ from typing import Any
 import click
 
 from upwell.api.image import ImageStream
+from upwell.api.meta import ObjectMeta
 from upwell.api.waves.wave import Wave
 from upwell.cli.core.connection import Session, connection_options
 from upwell.cli.core.errors import CommandError
@@ -13,8 +14,8 @@ from upwell.cli.core.examples import examples
 from upwell.cli.core.names import parse_named
 from upwell.cli.core.output import full_name
 from upwell.cli.core.terminal import echo
-from upwell.cli.waves.readable import named_wave
-from upwell.store.interface import ApiClient
+from upwell.cli.waves.readable import missing_wave, named_wave, wave_name
+from upwell.store.interface import ApiClient, NotFoundError
 
 _REASON = click.option("--reason", default="", show_default="none", help="Reason to keep with it.")
 
@@ -53,16 +54,21 @@ def approve(session: Session, name: str, reason: str, stream: str, override: str
         raise click.UsageError("--override is for Waves, not for what one ImageStream asks for")
 
     async def work(client: ApiClient) -> None:
-        found = await named_wave(client, name)
-        if not stream:
-            body = _given({"reason": reason, "override": override})
-            await client.call("POST", Wave, "", found.name, "approve", body)
-            echo(f"{full_name(found)} approved")
+        # The Wave is not read first: who approves for a stream need not be able to read Waves.
+        wave = wave_name(name)
+        named = Wave(metadata=ObjectMeta(name=wave))
+        if stream:
+            bare = parse_named([stream], default=ImageStream)[0].name
+            body = _given({"wave": wave, "reason": reason})
+            await client.call("POST", ImageStream, session.namespace, bare, "approve", body)
+            echo(f"{full_name(named)} approved for imagestream/{bare}")
             return
-        bare = parse_named([stream], default=ImageStream)[0].name
-        body = _given({"wave": found.name, "reason": reason})
-        await client.call("POST", ImageStream, session.namespace, bare, "approve", body)
-        echo(f"{full_name(found)} approved for imagestream/{bare}")
+        body = _given({"reason": reason, "override": override})
+        try:
+            await client.call("POST", Wave, "", wave, "approve", body)
+        except NotFoundError:
+            raise missing_wave(wave) from None
+        echo(f"{full_name(named)} approved")
 
     session.run(work)
 

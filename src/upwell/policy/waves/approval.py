@@ -1,7 +1,7 @@
 """Approval of changes: which of them need one, and what waits until it is given."""
 
 from collections.abc import Callable, Iterable, Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from fnmatch import fnmatchcase
 
 from upwell.api.build import BuildConfig
@@ -12,6 +12,9 @@ from upwell.policy.builds.triggers import CURRENT, ImageBar
 from upwell.policy.images.streams import StreamTag
 from upwell.policy.waves.changes import ImageMove, present_moves
 from upwell.policy.waves.gate import WAITS_FOR_APPROVAL
+
+_SHOWN = 60
+"""Characters of a value that are shown."""
 
 type WavesOf = Callable[[str], Iterable[Wave]]
 """Returns the Waves of an image."""
@@ -48,6 +51,8 @@ class WaitingChange:
     move: ImageMove
     wave: Wave | None
     """None: it is being made."""
+    doubt: str = ""
+    """Remark about an annotation that is not understood."""
 
     @property
     def digests(self) -> frozenset[str]:
@@ -62,8 +67,9 @@ class WaitingChange:
         where = f"ImageStream {self.tag.namespace}/{self.tag.stream}"
         given = f"--stream {self.tag.stream} -n {self.tag.namespace}"
         return (
-            f"its change waits for approval, for which {where} asks;"
+            f"its change waits for approval, for which {where} asks{self.doubt};"
             f" `upwell wave approve {self.wave.name} {given}` gives it"
+            f" (role promoter or approver in namespace {self.tag.namespace})"
         )
 
     @property
@@ -74,8 +80,19 @@ class WaitingChange:
 
 
 def asks_for_approval(stream: ImageStream) -> bool:
-    """Return True if the owner of a stream approves its changes, for what is built by it."""
-    return stream.annotations.get(APPROVAL_ANNOTATION) == WaveApproval.MANUAL
+    """Return True if the owner of a stream approves its changes, for what is built by it.
+
+    A value that is not known, stored before values were checked, asks for it too.
+    """
+    return stream.annotations.get(APPROVAL_ANNOTATION, WaveApproval.AUTO) != WaveApproval.AUTO
+
+
+def _doubt(stream: ImageStream) -> str:
+    """Return a remark about a value of the annotation that is not known; empty: it is."""
+    value = stream.annotations.get(APPROVAL_ANNOTATION, WaveApproval.AUTO)
+    if value in tuple(WaveApproval):
+        return ""
+    return f" (annotation {APPROVAL_ANNOTATION} is {value[:_SHOWN]!r}, which counts as manual)"
 
 
 def waiting_changes(
@@ -94,7 +111,7 @@ def waiting_changes(
         wave = move.covered_by(waves_of(move.image))
         if wave is None or (asks and not _is_approved(stream, wave)):
             name = StreamTag(stream.namespace, stream.name, tag.name)
-            yield WaitingChange(name, move, wave)
+            yield WaitingChange(name, move, wave, _doubt(stream))
 
 
 def waits_for_approval(config: BuildConfig) -> bool:
@@ -116,12 +133,24 @@ def waiting_digests(
     streams: Iterable[ImageStream], waves_of: WavesOf, rules: ApprovalRules
 ) -> Mapping[str, ImageBar]:
     """Return what bars the digests of waiting changes."""
-    return {
-        digest: one.bar
-        for stream in streams
-        for one in waiting_changes(stream, waves_of, rules)
-        for digest in one.digests
-    }
+    found: dict[str, ImageBar] = {}
+    for stream in streams:
+        for one in waiting_changes(stream, waves_of, rules):
+            for digest in one.digests:
+                found[digest] = with_both(found.get(digest), one.bar)
+    return found
+
+
+def with_both(bar: ImageBar | None, other: ImageBar) -> ImageBar:
+    """Return a bar that names the approvals of both, where both wait for one.
+
+    Neither stands in for the other; of other bars, the first is told.
+    """
+    if bar is None:
+        return other
+    if bar.reason != other.reason or bar.reason != WAITS_FOR_APPROVAL or bar == other:
+        return bar
+    return replace(bar, message=f"{bar.message}; {other.message}")
 
 
 def _is_approved(stream: ImageStream, wave: Wave) -> bool:

@@ -44,7 +44,8 @@ def approved(wave: Wave, decision: WaveDecision) -> Wave:
 def stream_approved(wave: Wave, approval: StreamApproval) -> Wave:
     """Return a Wave whose change the owner of a stream approves, for what builds on it there."""
     if wave.status.phase in {WavePhase.SUPERSEDED, WavePhase.CANCELLED}:
-        raise RefusedError(f"{wave.key} has ended: {wave.status.message}")
+        # Its message may tell of other namespaces.
+        raise RefusedError(f"{wave.key} has ended: it is {wave.status.phase}")
     place = (approval.namespace, approval.stream)
     others = wave.status.stream_approvals
     for one in others:

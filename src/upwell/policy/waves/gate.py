@@ -7,6 +7,8 @@ from upwell.policy.builds.triggers import ImageBar
 
 WAITS_FOR_APPROVAL = "WaveApproval"
 """Reason of what waits until a change of an image is approved."""
+WHO_APPROVES = "role promoter or approver in all namespaces"
+"""Roles that may approve a Wave."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -35,7 +37,7 @@ def closed_gate(wave: Wave) -> ClosedGate | None:
         text = f"is paused{_why(wave.spec.reason)}; `upwell wave resume {name}` goes on"
         return ClosedGate("WavePaused", f"Wave {name} {text}", new_alone=False)
     if needs_approval(wave):
-        text = f"waits for approval; `upwell wave approve {name}` gives it"
+        text = f"waits for approval; `upwell wave approve {name}` gives it ({WHO_APPROVES})"
         return ClosedGate(WAITS_FOR_APPROVAL, f"Wave {name} {text}")
     return None
 

@@ -144,7 +144,8 @@ class PlanObstacles:
         if not self._digest:
             if any(one.name == tag.tag and one.imports for one in effective_tags(stream)):
                 text = f"ImageStream {stream.namespace}/{stream.name} asks for approval of changes"
-                yield PlanObstacle(f"{text}: `upwell wave approve --stream {stream.name}` gives it")
+                given = f"--stream {stream.name} -n {stream.namespace}"
+                yield PlanObstacle(f"{text}: `upwell wave approve WAVE {given}` gives it")
             return
         for change in waiting_changes(stream, lambda _: self._waves, NO_APPROVALS):
             if change.tag == tag and self._digest in change.digests:

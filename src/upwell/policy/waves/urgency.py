@@ -13,8 +13,7 @@ from upwell.policy.promotion.components import FindBuild
 from upwell.policy.promotion.quarantine import held_by
 
 _RANKS: Mapping[str, int] = {"critical": 3, "high": 2, "medium": 1, "low": -1}
-"""Higher goes first; what says nothing stands between medium and low."""
-SEVERITIES = tuple(_RANKS)
+"""Higher goes first; what says nothing, or something unknown, stands between medium and low."""
 
 
 def urgency_of(wave: Wave) -> int:

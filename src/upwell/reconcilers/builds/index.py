@@ -38,7 +38,7 @@ from upwell.policy.images.names import (
 from upwell.policy.images.streams import StreamName, StreamTag
 from upwell.policy.promotion.quarantine import held_by
 from upwell.policy.rollouts.settings import WORKLOADS
-from upwell.policy.waves.approval import NO_APPROVALS, ApprovalRules, waiting_digests
+from upwell.policy.waves.approval import NO_APPROVALS, ApprovalRules, waiting_digests, with_both
 from upwell.policy.waves.changes import present_moves
 from upwell.policy.waves.gate import bar_of_wave, needs_approval
 from upwell.policy.waves.urgency import urgency_of, urgency_of_build
@@ -127,7 +127,8 @@ class BuildIndex:
             for _, move in present_moves(stream):
                 wave = move.covered_by(self.waves_of(move.image))
                 if wave is not None and needs_approval(wave) and (bar := bar_of_wave(wave)):
-                    found |= dict.fromkeys((move.digest, move.imported), bar)
+                    for digest in {move.digest, move.imported}:
+                        found[digest] = with_both(bar, found.get(digest, bar))
         return found
 
     def waves_of(self, image: str) -> Collection[Wave]:
@@ -220,7 +221,8 @@ class BuildIndex:
             return _bar_of_quarantine(next(iter(quarantines.values())))
         waves = held_by(image, self._closed, self.maker) or {}
         bar = next((bar for one in waves.values() if (bar := bar_of_wave(one))), None)
-        return bar or held_by(image, waiting, self.maker)
+        also = held_by(image, waiting, self.maker)
+        return with_both(bar, also) if also is not None else bar
 
     def _rank(self, before: Wave | None, after: Wave | None) -> None:
         ranks = after is not None and bool(urgency_of(after))

@@ -94,13 +94,15 @@ class WaveHandlers:
         return object_response(request, await self._actions.approve(target.name, decision))
 
     async def approve_for(self, request: Request, target: RequestTarget) -> Response:
-        """Approve the change for what follows a stream."""
+        """Approve the change for what follows a stream; answers the approval alone.
+
+        Whoever approves for a stream need not be able to read Waves.
+        """
         body = await self._read(request, target, ApproveChangeBody)
         _note(request, f"wave {body.wave}: {body.reason}")
         decision = self._decision(request, body.reason)
-        return object_response(
-            request, await self._actions.approve_for(target.key, body.wave, decision)
-        )
+        given = await self._actions.approve_for(target.key, body.wave, decision)
+        return JSONResponse({"wave": body.wave, **given.model_dump(mode="json", by_alias=True)})
 
     async def cancel(self, request: Request, target: RequestTarget) -> Response:
         """Cancel what has not begun; with `running`, the builds that have, too."""

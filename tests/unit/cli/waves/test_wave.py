@@ -127,6 +127,16 @@ def test_an_approval_is_asked_for_with_its_reason(upwell: Upwell, fixed: "FakeCl
     ]
 
 
+def test_an_approval_needs_no_right_to_read_waves(upwell: Upwell, fixed: "FakeClient") -> None:
+    fixed.forbidden.add("Wave")
+    fixed.answers["imagestreams/debian/approve"] = {}
+    done = upwell("wave", "approve", NAME, "--stream", "debian", "-n", "shop")
+    assert (done.exit_code, done.stderr) == (0, "")
+
+    missing = upwell("wave", "approve", "debian-12")
+    assert (missing.exit_code, "`upwell wave list`" in missing.stderr) == (3, True)
+
+
 def test_a_retry_tells_what_has_begun_and_what_has_not(upwell: Upwell, fixed: "FakeClient") -> None:
     fixed.answers[f"waves/{NAME}/retry"] = {"begun": ["BuildConfig shop/a"], "left": []}
     done = upwell("wave", "retry", NAME)

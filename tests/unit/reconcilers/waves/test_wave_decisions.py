@@ -63,10 +63,10 @@ async def copied(setup: WavesNamespace, name: str) -> ImageStream:
     return await setup.store.update_status(other.with_status(stream.status))
 
 
-async def asking(setup: WavesNamespace, name: str = "debian") -> None:
+async def asking(setup: WavesNamespace, name: str = "debian", value: str = "manual") -> None:
     """Let a stream ask for approval of its changes."""
     stream = await setup.store.get(ImageStream, NAMESPACE, name)
-    await setup.store.update(stream.with_metadata(annotations={APPROVAL_ANNOTATION: "manual"}))
+    await setup.store.update(stream.with_metadata(annotations={APPROVAL_ANNOTATION: value}))
 
 
 async def test_nothing_is_built_on_a_change_before_it_is_approved(manual: WavesNamespace) -> None:
@@ -236,6 +236,33 @@ async def test_a_stream_that_asks_holds_back_what_follows_it_alone(free: WavesNa
     await actions_of(free).approve_for(mine_key, wave.name, decision(free))
     await free.reconcile("own")
     assert await free.names("own") == ["own-1", "own-2"]
+
+
+async def test_both_approvals_that_are_missing_are_named(manual: WavesNamespace) -> None:
+    await asking(manual)
+    await manual.imports("new")
+    [wave] = await manual.all()
+    await manual.reconcile("base")
+    approve, own = f"`upwell wave approve {wave.name}", f"--stream debian -n {NAMESPACE}`"
+    message = (await manual.current("base")).message
+    assert f"{approve}` gives it (role promoter or approver in all namespaces)" in message
+    assert f"{approve} {own} gives it (role promoter or approver in namespace" in message
+
+    await actions_of(manual).approve_for(STREAM, wave.name, decision(manual))
+    await manual.reconcile("base")
+    message = (await manual.current("base")).message
+    assert (f"{approve}`" in message, own in message) == (True, False)
+
+
+async def test_an_unknown_word_for_the_approval_waits_for_one(free: WavesNamespace) -> None:
+    await asking(free, value="manul")
+    await free.imports("new")
+    await free.all()
+    await free.reconcile("base")
+    assert await free.names("base") == ["base-1"]
+    condition = await free.current("base")
+    assert condition.reason == "WaveApproval"
+    assert f"{APPROVAL_ANNOTATION} is 'manul', which counts as manual" in condition.message
 
 
 async def test_a_stream_approves_what_it_has_imported(free: WavesNamespace) -> None:

@@ -104,10 +104,21 @@ async def test_a_stream_of_a_namespace_is_approved_there(served: GrantedApi) -> 
     path = path_of("imagestreams", "shop", "debian", "approve")
     assert (await served.send("builder", "POST", path, {"wave": NAME})).status == 403
     assert (await served.send("tenant", "POST", path, {})).status == 422
-    assert (await served.send("tenant", "POST", path, {"wave": "other"})).status == 404
-    assert (await served.send("tenant", "POST", path, {"wave": NAME})).status == 200
+    answer = await served.send("tenant", "POST", path, {"wave": NAME})
+    assert (answer.status, "vendor.test" in answer.text) == (200, False), "it tells no Wave"
     [given] = (await decided(served)).stream_approvals
     assert (given.by, given.namespace, given.stream) == ("tenant", "shop", "debian")
+
+
+async def test_an_approval_for_a_stream_tells_nothing_of_waves_of_others(
+    served: GrantedApi,
+) -> None:
+    spec = WaveSpec(image="secret.test/base:1", digest=OLD)
+    await served.api.store.create(Wave(metadata=ObjectMeta(name="base-1"), spec=spec))
+    path = path_of("imagestreams", "shop", "debian", "approve")
+    answers = [await served.send("tenant", "POST", path, {"wave": n}) for n in ("base-1", "base-2")]
+    told = {(one.status, one.json["message"].replace("base-2", "base-1")) for one in answers}
+    assert told == {(422, "ImageStream shop/debian has not imported the change of a Wave base-1")}
 
 
 async def test_a_cancellation_needs_a_reason(served: GrantedApi) -> None:

@@ -9,6 +9,7 @@ from upwell.api.validation.openshift.references import (
     pull_spec_problem,
     stream_name_problem,
 )
+from upwell.api.validation.waves import stream_wave_faults
 from upwell.api.values.faults import Fault
 from upwell.oci import Reference
 from upwell.oci.reference import is_tag
@@ -45,6 +46,7 @@ def image_stream_faults(stream: ImageStream) -> Iterator[Fault]:
             yield Fault.duplicate(f"{path}.name", tag.name)
         seen.add(tag.name)
         yield from tag_faults(tag, path)
+    yield from stream_wave_faults(stream)
 
 
 def tag_faults(tag: TagReference, path: str) -> Iterator[Fault]:
