@@ -2,6 +2,7 @@
 
 import hashlib
 import json
+import re
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import datetime, timedelta
@@ -57,6 +58,10 @@ from upwell.workload.interface import (
     VolumeClaim,
 )
 
+INSTANCE_PREFIX = "upwell-"
+"""Beginning of the names of instances of workloads."""
+_COPY = re.compile(r"-debug-[a-z0-9]{5}\Z")
+"""End of the name that `oc debug pod/NAME` gives a copy: no instance's, as `is_reserved` says."""
 _MAX_NAME = 200
 """Bytes; a folder and a container carry the name, with something of their own added."""
 _MAX_HOSTNAME = 63
@@ -100,11 +105,20 @@ def key_of(owner: Owner) -> ObjectKey:
 def instance_name(workload: Resource, revision: str, index: int | str) -> str:
     """Return the one name of this replica, or of what else `index` says: started once."""
     short = next(iter(workload.KIND.short_names), workload.KIND.singular)
-    stem = f"upwell-{workload.namespace}-{short}-{workload.name}"
+    stem = f"{INSTANCE_PREFIX}{workload.namespace}-{short}-{workload.name}"
     if len(stem) > _MAX_NAME:
         digest = hashlib.sha256(stem.encode()).hexdigest()[:_REVISION_DIGITS]
         stem = f"{stem[:_MAX_NAME]}-{digest}"
     return f"{stem}-{revision[:_REVISION_DIGITS]}-{index}"
+
+
+def is_reserved(name: str) -> bool:
+    """Return True for a name that is kept for instances of workloads.
+
+    That of a copy for debugging is free, whatever it was copied from: before the number at the end
+    of an instance's name is its revision, which has eight digits, or a hook's moment.
+    """
+    return name.startswith(INSTANCE_PREFIX) and _COPY.search(name) is None
 
 
 def index_of(name: str) -> int:

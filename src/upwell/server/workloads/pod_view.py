@@ -23,7 +23,7 @@ from upwell.policy.jobs.pods import CRASH_LOOP
 from upwell.policy.rollouts.history import find
 from upwell.policy.rollouts.instance import replica_of
 from upwell.policy.rollouts.settings import template_of
-from upwell.server.workloads.revisions import revision_labels
+from upwell.server.workloads.revisions import revision_annotations, revision_labels
 from upwell.workload.interface import Instance, ObservedContainer, State
 
 _IDENTITIES = uuid.UUID("7a0a6d5c-2f2b-4e59-9d0c-0f7b8f6f2a11")
@@ -50,7 +50,8 @@ def pod_of(instance: Instance, owner: Resource | None) -> Pod:
             creation_timestamp=instance.begun_at or instance.started_at,
             labels={**instance.labels, **_found_by(instance, owner)},
             annotations={REVISION_ANNOTATION: instance.revision}
-            | ({_ROLE: instance.role} if instance.role else {}),
+            | ({_ROLE: instance.role} if instance.role else {})
+            | _known_by(instance, owner),
             owner_references=references(owner),
         ),
         spec=_spec(instance, owner),
@@ -119,6 +120,14 @@ def _found_by(instance: Instance, owner: Resource | None) -> dict[str, str]:
         return {}
     record = find(owner.status.revisions, instance.revision)
     return {} if record is None else revision_labels(owner.name, record.revision)
+
+
+def _known_by(instance: Instance, owner: Resource | None) -> dict[str, str]:
+    """Return the annotations by which clients tell whose Pod it is, as of a DeploymentConfig."""
+    if not isinstance(owner, DeploymentConfig):
+        return {}
+    record = find(owner.status.revisions, instance.revision)
+    return {} if record is None else revision_annotations(owner.name, record.revision)
 
 
 def references(owner: Resource | None) -> tuple[OwnerReference, ...]:

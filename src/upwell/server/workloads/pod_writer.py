@@ -6,14 +6,12 @@ from upwell.api.codec import InvalidObjectError
 from upwell.api.meta import Resource
 from upwell.api.values.faults import Fault
 from upwell.policy.jobs.pods import FINALIZER
+from upwell.policy.rollouts.instance import INSTANCE_PREFIX, is_reserved
 from upwell.server.admission.admission import Admitted
 from upwell.server.http.target import RequestTarget
 from upwell.server.objects.writes import Writer
 
 type Document = dict[str, Any]
-
-_INSTANCES = "upwell-"
-"""Beginning of the names of instances of workloads."""
 
 
 class PodWriter(Writer):
@@ -39,9 +37,9 @@ class PodWriter(Writer):
         placed = {**document, "metadata": metadata}
         admitted = super()._admit(target, placed, old, user, applied=applied)
         pod = admitted.resource
-        name = pod.name or pod.metadata.generate_name or ""
-        if old is None and name.startswith(_INSTANCES):
-            why = f"what begins with {_INSTANCES!r} is an instance of a workload"
+        name = pod.name or f"{pod.metadata.generate_name}xxxxx"
+        if old is None and is_reserved(name):
+            why = f"what begins with {INSTANCE_PREFIX!r} is an instance of a workload"
             fault = Fault.invalid("metadata.name", name, why)
             raise InvalidObjectError(f"{pod.KIND} {name!r}", (fault,), pod.key)
         return admitted

@@ -24,13 +24,17 @@ from upwell.server.http.rendering import object_response
 from upwell.server.http.target import RequestTarget
 from upwell.server.objects.large_work import read_object, read_patched
 from upwell.server.objects.write_options import write_options
-from upwell.server.workloads.revisions import RevisionReader, controller_name, revision_labels
+from upwell.server.workloads.revisions import (
+    CONFIG_ANNOTATION,
+    VERSION_ANNOTATION,
+    RevisionReader,
+    controller_name,
+    revision_annotations,
+    revision_labels,
+)
 from upwell.store.interface import ConflictError
 
 _IDENTITIES = uuid.UUID("f0f5c3f4-6f0e-4f0b-8f39-3f2e6f4e6a52")
-_CONFIG = "openshift.io/deployment-config.name"
-_VERSION = "openshift.io/deployment-config.latest-version"
-_DEPLOYMENT = "openshift.io/deployment.name"
 _PHASE = "openshift.io/deployment.phase"
 _REASON = "openshift.io/deployment.status-reason"
 _CANCELLED = "openshift.io/deployment.cancelled"
@@ -71,7 +75,7 @@ def _controller(
             creation_timestamp=record.created,
             resource_version=config.resource_version,
             generation=1,
-            labels={**config.labels, _CONFIG: config.name},
+            labels={**config.labels, CONFIG_ANNOTATION: config.name},
             annotations=_annotations(config, record, replicas),
             owner_references=(config.owner_reference(),),
         ),
@@ -79,7 +83,7 @@ def _controller(
             replicas=replicas if wanted else shown.replicas,
             min_ready_seconds=config.spec.min_ready_seconds,
             selector={**selector, **own},
-            template=_template(record, own, config.name, name),
+            template=_template(record, own, config.name),
         ),
         status=shown,
     )
@@ -109,8 +113,8 @@ def _replicas(config: DeploymentConfig, record: RevisionRecord, *, wanted: bool)
 
 def _annotations(config: DeploymentConfig, record: RevisionRecord, replicas: int) -> dict[str, str]:
     found = {
-        _CONFIG: config.name,
-        _VERSION: str(record.revision),
+        CONFIG_ANNOTATION: config.name,
+        VERSION_ANNOTATION: str(record.revision),
         _PHASE: _PHASES.get(Phase(record.phase), _NEW) if record.phase else _NEW,
         _REPLICAS: str(replicas),
     }
@@ -121,9 +125,9 @@ def _annotations(config: DeploymentConfig, record: RevisionRecord, replicas: int
     return found
 
 
-def _template(record: RevisionRecord, own: dict[str, str], config: str, name: str) -> PodTemplate:
+def _template(record: RevisionRecord, own: dict[str, str], config: str) -> PodTemplate:
     metadata = record.template.metadata
-    annotations = {_CONFIG: config, _DEPLOYMENT: name, _VERSION: str(record.revision)}
+    annotations = revision_annotations(config, record.revision)
     return record.template.model_copy(
         update={
             "metadata": metadata.model_copy(
@@ -190,7 +194,7 @@ class ReplicationControllerHandlers:
             verb = self._rollouts.retry
         else:
             return object_response(request, found)
-        changed = await verb(*place, revision=int(before[_VERSION]), dry_run=dry_run)
+        changed = await verb(*place, revision=int(before[VERSION_ANNOTATION]), dry_run=dry_run)
         config = cast("DeploymentConfig", changed)
         named = (one for one in controllers_of(config) if one.name == found.name)
         return object_response(request, next(named, found))

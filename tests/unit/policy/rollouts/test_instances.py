@@ -12,7 +12,13 @@ from upwell.api.codec import decode_as
 from upwell.api.values.security_context import ContainerSecurity
 from upwell.policy.pod_security.namespaces import NamespaceProfiles
 from upwell.policy.pod_security.standards import Profile
-from upwell.policy.rollouts.instance import RevisionTemplate, build, index_of, instance_name
+from upwell.policy.rollouts.instance import (
+    RevisionTemplate,
+    build,
+    index_of,
+    instance_name,
+    is_reserved,
+)
 from upwell.policy.rollouts.pod_template import SourceName, Sources, TemplateError
 from upwell.workload.interface import (
     EmptyDir,
@@ -109,6 +115,19 @@ def test_long_names_are_cut_and_still_differ() -> None:
 
     assert len(set(names)) == 2
     assert max(len(name) for name in names) < 230
+
+
+@pytest.mark.parametrize("index", [0, 24567, "pre-24567", "custom-24567"])
+@pytest.mark.parametrize("name", ["web", "web-debug-24567", "web-debug", "a" * 240])
+@pytest.mark.parametrize("revision", ["0" * 16, "deb19245671f03aa"])
+def test_no_instance_has_the_name_of_a_copy_for_debugging(
+    name: str, revision: str, index: int | str
+) -> None:
+    found = instance_name(deployment({}, name), revision, index)
+
+    assert is_reserved(found)
+    assert not is_reserved(f"{found[:63]}-debug-24567")  # as `oc debug pod/NAME` cuts it
+    assert is_reserved(f"{found}-debug-24567-0")
 
 
 def test_probes_know_named_ports_and_kubernetes_defaults() -> None:

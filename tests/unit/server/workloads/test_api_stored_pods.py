@@ -71,6 +71,23 @@ async def test_a_pod_is_stored_and_shown_with_what_runs_of_it(api: Api) -> None:
     assert (await api.get(f"{PODS}/task/log")).status == 200
 
 
+async def test_a_copy_of_a_workloads_pod_to_debug_is_a_pod_of_its_own(api: Api) -> None:
+    """`oc debug pod/NAME` cuts the name at 63 characters and adds an end of its own."""
+    original = "upwell-shop-deploy-web-0a1b2c3d-0"
+    copied = f"{original}-debug-24567"
+    made = await api.send("POST", PODS, pod(copied, restartPolicy="Never"))
+    assert made.status == 201, made.json
+    api.runtime.shown = [
+        instance(name=f"upwell-shop-po-{copied}-0a1b2c3d-0", owner=Owner("Pod", "shop", copied)),
+        instance(name=original, owner=Owner("Deployment", "shop", "web")),
+    ]
+    found = {one["metadata"]["name"]: one for one in (await api.get(PODS)).json["items"]}
+    assert found.keys() == {copied, original}
+    assert found[copied]["metadata"]["uid"] == made.json["metadata"]["uid"]
+    assert (await api.send("DELETE", f"{PODS}/{copied}")).status == 200
+    assert api.runtime.stopped == []  # its reconciler ends it, and nothing of the workload
+
+
 async def test_a_watch_sees_it_come_and_change_and_go(api: Api) -> None:
     async with api.stream(f"{PODS}?watch=1") as stream:
         await api.send("POST", PODS, pod())
@@ -112,6 +129,7 @@ async def test_its_spec_stays_and_its_labels_change_with_every_verb(api: Api) ->
     ("changed", "why"),
     [
         (pod("upwell-x"), "an instance of a workload"),
+        (pod("upwell-shop-deploy-web-0a1b2c3d-debug-24567-0"), "an instance of a workload"),
         (pod(restartPolicy="Sometimes"), "spec.restartPolicy"),
         (pod(activeDeadlineSeconds=0), "spec.activeDeadlineSeconds"),
         (pod(activeDeadlineSeconds=10**30), "spec.activeDeadlineSeconds"),

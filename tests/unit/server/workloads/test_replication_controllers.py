@@ -156,6 +156,11 @@ async def test_pods_are_found_by_their_revision(api: Api) -> None:
     wanted = ",".join(f"{key}={text}" for key, text in selector.items())
     found = (await api.get(f"/api/v1/namespaces/shop/pods?labelSelector={wanted}")).json["items"]
     assert [one["metadata"]["name"] for one in found] == ["gate-x"]
+    annotations = found[0]["metadata"]["annotations"]
+    assert annotations[VERSION] == "4"
+    # `oc adm top images` names the user of an image by it.
+    assert annotations["openshift.io/deployment.name"] == "gate-4"
+    assert annotations["openshift.io/deployment-config.name"] == "gate"
 
 
 async def test_a_log_is_that_of_the_revision_asked_for(api: Api) -> None:
