@@ -17,13 +17,13 @@ _LAST_LINES = 20
 
 _TRANSIENT = re.compile(
     r"connection (refused|reset)|timeout|timed out|no such host|toomanyrequests|broken pipe|"
-    r"too many requests|status:? (429|5\d\d)|unexpected EOF|server error|"
+    r"too many requests|status(code)?:? (429|5\d\d)|unexpected EOF|server error|"
     r"temporary failure in name resolution|server misbehaving|network is unreachable|"
     r"no route to host|digest invalid|digest did not match|does not match .*digest|: EOF$",
     re.IGNORECASE | re.MULTILINE,
 )
 _RATE_LIMITED = re.compile(
-    r"toomanyrequests|too many requests|status:? (code )?429\b", re.IGNORECASE
+    r"toomanyrequests|too many requests|status(code)?:? 429\b", re.IGNORECASE
 )
 _KILLED, _TERMINATED = 128 + 9, 128 + 15
 

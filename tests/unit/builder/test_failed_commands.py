@@ -5,7 +5,13 @@ import errno
 import pytest
 
 from upwell.builder.archive import ArchiveError
-from upwell.builder.diagnosis import disk_full, machine_fault, may_pass, was_killed
+from upwell.builder.diagnosis import (
+    disk_full,
+    is_rate_limited,
+    machine_fault,
+    may_pass,
+    was_killed,
+)
 from upwell.builder.interface import BUILDER_KILLED, DISK_PRESSURE
 from upwell.machine.process import ProcessResult
 
@@ -44,6 +50,9 @@ def test_the_machines_faults_are_told_from_the_builds(
         ("blob digest did not match", True),
         ("fetching blob: digest invalid: registry.test/base answered content 54ebbe where", True),
         ("toomanyrequests: slow down", True),
+        ('checking whether a blob exists in registry.example/app: StatusCode: 429, ""', True),
+        ('reading manifest: StatusCode: 503, "<html>"', True),
+        ('reading manifest: StatusCode: 404, "<html>"', False),
         ("unauthorized: authentication required", False),
         ("manifest unknown", False),
         ("invalid reference format", False),
@@ -51,6 +60,23 @@ def test_the_machines_faults_are_told_from_the_builds(
 )
 def test_a_transfer_is_tried_again_when_its_failure_may_pass(tail: str, *, passes: bool) -> None:
     assert may_pass(ProcessResult(125, tail)) is passes
+
+
+@pytest.mark.parametrize(
+    ("tail", "limited"),
+    [
+        ('checking whether a blob exists in registry.example/app: StatusCode: 429, ""', True),
+        ("received unexpected HTTP status: 429 Too Many Requests", True),
+        ("toomanyrequests: slow down", True),
+        ("StatusCode: 503", False),
+        ("toomanyrequests: slow down\nconnection refused", False),
+        ("writing blob 4290: connection refused", False),
+    ],
+)
+def test_a_registry_that_limits_requests_is_told_from_one_that_fails(
+    tail: str, *, limited: bool
+) -> None:
+    assert is_rate_limited(ProcessResult(125, tail)) is limited
 
 
 def test_a_killed_command_is_told_by_its_exit_code() -> None:
