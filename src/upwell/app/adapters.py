@@ -47,6 +47,7 @@ from upwell.registry.hosts import RegistryHosts
 from upwell.registry.pull_through import PullThroughRegistry
 from upwell.registry.routed import RoutedRegistry
 from upwell.router.haproxy.router import HaproxyRouter, HaproxySettings
+from upwell.server.asgi.garbage import reading_what_stays
 from upwell.server.asgi.tls import generated
 from upwell.server.metrics.counted_registry import CountedRegistry
 from upwell.server.metrics.metrics import Gauges, Metrics
@@ -115,7 +116,8 @@ async def open_adapters(settings: ServerSettings, stack: AsyncExitStack) -> Adap
     components = Components(now)
     disk = _disk(settings)
     keyring = Keyring(settings.encryption.sources, data)
-    store = await SqliteStore.open(data / "upwell.db", clock=now, keyring=keyring)
+    with reading_what_stays():
+        store = await SqliteStore.open(data / "upwell.db", clock=now, keyring=keyring)
     stack.push_async_callback(store.close)
     await asyncio.to_thread(remove_drafts, _state_folders(data))  # the folder is ours by now
     cache = ObjectCache(store)

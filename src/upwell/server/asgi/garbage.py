@@ -10,7 +10,8 @@ long, and rare.
 """
 
 import gc
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from typing import Any
 
 _THRESHOLDS = (2000, 5, 2)
@@ -29,6 +30,26 @@ def keep_collections_short() -> None:
         gc.callbacks.append(_SettingApart())
 
 
+@contextmanager
+def reading_what_stays() -> Iterator[None]:
+    """Read in the block what stays in memory, such as all stored objects, without looks at it.
+
+    What is there at the end is set apart, as if a look at all had left it. Without
+    `keep_collections_short`, or where nothing is collected at all, the collector goes on as ever.
+    """
+    kept = [one for one in gc.callbacks if isinstance(one, _SettingApart)]
+    if not kept or not gc.isenabled():
+        yield
+        return
+    gc.disable()
+    try:
+        yield
+    finally:
+        gc.freeze()
+        gc.enable()
+        kept[0].has_left(gc.get_freeze_count())
+
+
 class _SettingApart:
     """Callback of the collector."""
 
@@ -38,6 +59,10 @@ class _SettingApart:
         self._since = 0
         """Objects that were set apart since then, whether or not they are still there."""
         self._looks_at_all = False
+
+    def has_left(self, count: int) -> None:
+        """Count from here what is set apart: so many objects are there to stay."""
+        self._left, self._since = count, 0
 
     def __call__(self, phase: str, info: Mapping[str, Any]) -> None:
         """Set apart what a full collection has left, once that is much."""

@@ -67,3 +67,30 @@ def test_cycles_that_were_set_apart_are_found_all_the_same() -> None:
         [sys.executable, "-c", CIRCLES], check=True, capture_output=True, text=True, timeout=55
     )
     assert int(told.stdout) < 1_000_000  # of the two million that there were
+
+
+READ = """
+import gc
+from upwell.server.asgi.garbage import keep_collections_short, reading_what_stays
+
+keep_collections_short()
+seen = []
+
+def look(phase, info):
+    if phase == "start" and info["generation"] == 2:
+        seen.append(sum(len(gc.get_objects(generation=each)) for each in range(3)))
+
+gc.callbacks.append(look)  # after what is set apart has been put back, where it is
+with reading_what_stays():
+    read = [{"n": [number]} for number in range(1_000_000)]
+    during = len(seen)
+made = [{"n": [number]} for number in range(600_000)]
+print(during, 0 < max(seen) < 1_000_000, gc.isenabled(), gc.get_freeze_count() > 2_000_000)
+"""
+
+
+def test_nothing_looks_at_what_is_read_to_stay() -> None:
+    told = subprocess.run(
+        [sys.executable, "-c", READ], check=True, capture_output=True, text=True, timeout=55
+    )
+    assert told.stdout.split() == ["0", "True", "True", "True"]
