@@ -1,6 +1,6 @@
 """The inventory port: packages by image digest; files of layers."""
 
-from collections.abc import AsyncIterator, Mapping, Sequence
+from collections.abc import AsyncIterator, Iterator, Mapping, Sequence
 from contextlib import AbstractAsyncContextManager
 from dataclasses import dataclass, field
 from enum import StrEnum
@@ -8,6 +8,9 @@ from types import MappingProxyType
 from typing import ClassVar, Protocol
 
 from upwell.oci import Descriptor, Digest
+
+_PATH_BYTES, _TEXT_BYTES, _ELF_BYTES = 450, 60, 800
+"""Memory of CPython 3.13 for an entry and its places in sets, for a text, and for a program."""
 
 
 class InventoryError(Exception):
@@ -91,6 +94,11 @@ class LayerEntry:
     extended: str = ""
     """sha256 of the extended attributes; empty: there are none."""
 
+    @property
+    def is_link(self) -> bool:
+        """True if its content is the path of another."""
+        return self.kind in {EntryKind.SYMLINK, EntryKind.HARD_LINK}
+
 
 @dataclass(frozen=True, slots=True)
 class ElfFacts:
@@ -104,6 +112,12 @@ class ElfFacts:
     """Symbol versions by the soname that must have them."""
     defined: frozenset[str] = frozenset()
     """Symbol versions that it has for others."""
+
+    def names(self) -> Iterator[str]:
+        """Yield all its texts."""
+        yield from (self.interpreter, self.soname, *self.needed, *self.required, *self.defined)
+        for versions in self.required.values():
+            yield from versions
 
 
 @dataclass(frozen=True, slots=True)
@@ -126,4 +140,21 @@ class LayerFiles:
 
     def work(self) -> int:
         """Return what it takes to compare them: characters of all paths and their folders."""
-        return sum(len(path) * (path.count("/") + 2) for path in self.entries)
+        return sum(
+            len(path) * (path.count("/") + 2)
+            + (len(entry.content) * (entry.content.count("/") + 2) if entry.is_link else 0)
+            for path, entry in self.entries.items()
+        )
+
+    def held_bytes(self) -> int:
+        """Return about how much memory they take, with what a comparison makes of them."""
+        paths = (*self.entries, *self.removed, *self.opaque)
+        elf = (facts for facts in self.elf.values() if facts is not None)
+        named = (name for facts in elf for name in facts.names())
+        texts = (*self.scripts.values(), *self.texts.values())
+        contents = (entry.content for entry in self.entries.values())
+        return (
+            sum(_PATH_BYTES + 2 * len(path) for path in paths)
+            + sum(_TEXT_BYTES + len(text) for text in (*contents, *named, *texts))
+            + _ELF_BYTES * len(self.elf)
+        )

@@ -63,12 +63,13 @@ from upwell.reconcilers.builds.index import BuildIndex
 from upwell.reconcilers.builds.logins import BuildLogins
 from upwell.reconcilers.builds.output import BuildOutputs, SignPushed, unsigned
 from upwell.reconcilers.builds.planner import BuildPlanner
-from upwell.reconcilers.builds.rebases import MOST_WORK, BuildRebases
+from upwell.reconcilers.builds.rebases import BuildRebases
 from upwell.reconcilers.builds.room import BuildRooms
 from upwell.reconcilers.builds.run import BuildRun
 from upwell.reconcilers.builds.slots import BuildCapacity
 from upwell.reconcilers.images.image_streams import ImageStreams
 from upwell.reconcilers.images.pull_secrets import PullSecrets
+from upwell.reconcilers.rebase.comparisons import ComparisonBounds
 from upwell.reconcilers.signatures.policies import UNRESTRICTED
 from upwell.registry.embedded import EmbeddedRegistry
 from upwell.registry.errors import RegistryError
@@ -369,7 +370,7 @@ class BuildMachine:
         self.policies = UNRESTRICTED
         self.sign: SignPushed = unsigned
         self.scanner: LayerScanner = FileScanner()
-        self.most_work = MOST_WORK
+        self.bounds = ComparisonBounds()
         self.check_push: CheckPush = unchecked
         self.pressure = ""
         """Message of what keeps builds from beginning."""
@@ -422,7 +423,7 @@ class BuildMachine:
                 mirror,
                 self.scanner,
                 HostedRebaseWriter(self.internal, self.check_push),
-                self.most_work,
+                self.bounds,
             ),
             clock=self.clock,
             limit_room=self.rooms.limited,

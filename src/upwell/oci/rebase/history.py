@@ -4,6 +4,7 @@ Layers are never looked for by a history: it may be missing, or speak of a part 
 """
 
 from collections.abc import Mapping, Sequence
+from itertools import takewhile
 from typing import Any
 
 from upwell.oci.rebase.images import LayeredImage
@@ -39,9 +40,8 @@ def own_steps(image: LayeredImage, old: LayeredImage) -> Sequence[Step]:
         return steps[len(below) :]
     at = _after(steps, len(old.layers))
     trailing = below[_after(below, len(old.layers)) :]
-    while trailing and steps[at : at + 1] == list(trailing[:1]):
-        at, trailing = at + 1, trailing[1:]
-    return steps[at:]
+    pairs = zip(steps[at:], trailing, strict=False)
+    return steps[at + sum(1 for _ in takewhile(lambda pair: pair[0] == pair[1], pairs)) :]
 
 
 def _after(steps: Sequence[Step], layers: int) -> int:

@@ -12,6 +12,8 @@ _MAPS = ("Labels", "ExposedPorts", "Volumes")
 _LISTS = ("Shell",)
 _SCALARS = ("User", "WorkingDir", "StopSignal", "Healthcheck", "StopTimeout", "Domainname")
 _ABSENT = object()
+_SHOWN = 120
+"""Characters of a value that a person is shown."""
 _EMPTY: tuple[Any, ...] = (None, "", [], {})
 
 
@@ -109,14 +111,16 @@ def _derived(
     """Return an image's own value with what it took from its base renewed; notes a conflict."""
     if not before:
         return own
-    entries, taken = own.split(":"), before.split(":")
-    for at in range(len(entries) - len(taken) + 1):
-        if entries[at : at + len(taken)] == taken:
-            kept_first, kept_last = entries[:at], entries[at + len(taken) :]
-            middle = after.split(":") if after else []
-            return ":".join([*kept_first, *middle, *kept_last])
+    # Whole entries alone: between two colons, which `find` looks for in linear time.
+    at = f":{own}:".find(f":{before}:")
+    if at >= 0:
+        end = at + len(before)
+        first = [own[: at - 1]] if at else []
+        middle = [after] if after else []
+        last = [own[end + 1 :]] if end < len(own) else []
+        return ":".join([*first, *middle, *last])
     if key == "PATH" or before in own:
-        why = f"the base changed {before!r} to {after!r}, and the image has {own!r}"
+        why = f"the base changed {shown(before)} to {shown(after)}, and the image has {shown(own)}"
         merged.conflicts.append(SettingConflict(f"Env.{key}", why))
     return own
 
@@ -166,18 +170,25 @@ def _mapping(value: object) -> Mapping[str, Any]:
 
 
 def _environment(value: object) -> dict[str, str]:
-    """Return variables by name; the last of one name counts."""
+    """Return the variables of `Env` by name; the last of one name counts."""
     entries = value if isinstance(value, list) else ()
     pairs = (entry.partition("=") for entry in entries if isinstance(entry, str))
     return {name: text for name, _, text in pairs}
 
 
-def setting(settings: Mapping[str, Any], path: str) -> Any:
-    """Return the value at the path of a SettingChange; None: there is none."""
-    name, _, key = path.partition(".")
-    if name == "Env":
-        return _environment(settings.get(name)).get(key)
-    return _mapping(settings.get(name)).get(key) if name in _MAPS else settings.get(name)
+class SettingValues:
+    """Values of an object `config` by the paths of its SettingChanges."""
+
+    def __init__(self, settings: Mapping[str, Any]) -> None:
+        self._fields = settings
+        self._maps = {name: _mapping(settings.get(name)) for name in _MAPS}
+        self._maps["Env"] = _environment(settings.get("Env"))
+
+    def value(self, path: str) -> Any:
+        """Return the value at a path; None: there is none."""
+        name, _, key = path.partition(".")
+        found = self._maps.get(name)
+        return self._fields.get(name) if found is None else found.get(key)
 
 
 def commands(settings: Mapping[str, Any]) -> Iterator[str]:
@@ -186,3 +197,9 @@ def commands(settings: Mapping[str, Any]) -> Iterator[str]:
         words: object = settings.get(name)
         if isinstance(words, Sequence) and not isinstance(words, str):
             yield from (word for word in words if isinstance(word, str))
+
+
+def shown(value: object) -> str:
+    """Return a value for people: what strangers wrote into an image may be megabytes long."""
+    text = repr(value[: _SHOWN + 1] if isinstance(value, str) else value)
+    return text if len(text) <= _SHOWN else f"{text[:_SHOWN]}…"

@@ -2,7 +2,7 @@
 
 import re
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import cached_property
 
 from upwell.inventory.interface import EntryKind, LayerFiles
@@ -13,7 +13,14 @@ _LIBRARY_FOLDERS = re.compile(
     r"(?:usr/|usr/local/)?lib(?:32|64|x32)?(?:/[a-z0-9_]+-linux-(?:gnu|musl)[a-z0-9]*)?"
 )
 """Folders that a program loader looks into by itself (ld.so(8), and Debian's multiarch)."""
+_MOST_LOOKUPS = 2_000_000
+"""An image of a thousand programs takes some ten thousand."""
+_NAME_LENGTH = 256
 PROGRAM_FOLDERS = ("usr/local/sbin", "usr/local/bin", "usr/sbin", "usr/bin", "sbin", "bin")
+
+
+class TooMuchToCompareError(Exception):
+    """Programs and libraries are so many that to compare each with each takes too long."""
 
 
 @dataclass(frozen=True)
@@ -57,6 +64,13 @@ class BaseUpdate:
 
     bases: BaseComparison
     layers: Sequence[LayerFiles]
+    _lookups: list[int] = field(default_factory=lambda: [_MOST_LOOKUPS])
+
+    def spend(self, lookups: int) -> None:
+        """Count what is looked up for each of many others; raises TooMuchToCompareError."""
+        self._lookups[0] -= lookups
+        if self._lookups[0] < 0:
+            raise TooMuchToCompareError
 
     @property
     def old(self) -> LayeredFiles:
@@ -111,9 +125,11 @@ class BaseUpdate:
         """Return True if a program by its name is found now, and would not be."""
         if "/" in name:
             return self.loses(name)
-        paths = [f"{folder.strip('/')}/{name}" for folder in folders]
-        found = [path for path in paths if self.before.resolve(path) is not None]
-        return bool(found) and all(self.after.resolve(path) is None for path in paths)
+        self.spend(len(folders) * (1 + len(name) // _NAME_LENGTH))
+        paths = (f"{folder.strip('/')}/{name}" for folder in folders)
+        known = [path for path in paths if self.before.resolve(path) is not None]
+        again = (f"{folder.strip('/')}/{name}" for folder in folders)
+        return bool(known) and all(self.after.resolve(path) is None for path in again)
 
 
 def is_library_folder(folder: str) -> bool:

@@ -1,5 +1,6 @@
 """Findings about a rebase: each is a reason for which only a rebuild is right."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from enum import StrEnum
 
@@ -36,6 +37,20 @@ class RebaseFault(StrEnum):
 
 
 _SHOWN = 5
+_MAX_WHY = 500
+_MAX_PATH = 200
+"""Characters that a person is shown: names in an image may be as long as a stranger likes."""
+
+
+def cut(text: str, most: int) -> str:
+    """Return a text of at most so many characters, which says so where it was longer."""
+    return text if len(text) <= most else f"{text[: most - 1]}…"
+
+
+def listed(reasons: Sequence[str], most: int) -> list[str]:
+    """Return the first reasons, and how many more there are."""
+    more = len(reasons) - most
+    return [*reasons[:most], *([f"and {more} more reasons"] if more > 0 else [])]
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,7 +62,7 @@ class RebaseFinding:
     paths: tuple[str, ...] = ()
 
     def __str__(self) -> str:
-        shown = ", ".join(f"/{path}" for path in self.paths[:_SHOWN])
+        shown = ", ".join(f"/{cut(path, _MAX_PATH)}" for path in self.paths[:_SHOWN])
         more = len(self.paths) - _SHOWN
         ending = f" and {more} more" if more > 0 else ""
-        return f"{self.fault}: {self.why}" + (f": {shown}{ending}" if shown else "")
+        return f"{self.fault}: {cut(self.why, _MAX_WHY)}" + (f": {shown}{ending}" if shown else "")

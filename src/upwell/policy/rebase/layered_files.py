@@ -8,6 +8,8 @@ from upwell.inventory.interface import ElfFacts, EntryKind, LayerEntry, LayerFil
 
 _MAX_LINKS = 40
 """As Linux has it (path_resolution(7))."""
+_MAX_TARGET = 4095
+"""Of a link, as Linux has it (symlink(2))."""
 
 
 @dataclass
@@ -82,27 +84,47 @@ class LayeredFiles:
 
     def resolve(self, path: str) -> str | None:
         """Return the path that a path leads to through all links; None: there is none."""
-        left = path.lstrip("/").split("/")[::-1]
-        at: list[str] = []
+        found = self._walk("", path, _MAX_LINKS)
+        return None if found is None else found[0]
+
+    def _walk(self, at: str, path: str, most: int) -> tuple[str, int] | None:
+        """Return where `path` leads to from a folder, and through how many links; None: nowhere."""
         links = 0
-        while left:
-            part = left.pop()
+        for part in path.split("/"):
             if part in {"", "."}:
                 continue
             if part == "..":
-                del at[-1:]
+                at = at.rpartition("/")[0]
                 continue
-            entry = self.entries.get("/".join([*at, part]))
-            if entry is not None and entry.kind is EntryKind.SYMLINK:
-                links += 1
-                if links > _MAX_LINKS:
-                    return None
-                at = [] if entry.content.startswith("/") else at
-                left += entry.content.split("/")[::-1]
+            below = f"{at}/{part}" if at else part
+            entry = self.entries.get(below)
+            if entry is None and below not in self.folders:
+                return None
+            if entry is None or entry.kind is not EntryKind.SYMLINK:
+                at = below
                 continue
-            at.append(part)
-        found = "/".join(at)
-        return found if not found or found in self.entries or found in self.folders else None
+            found = self._end(at, below, entry, most - links - 1)
+            if found is None:
+                return None
+            at, links = found[0], links + 1 + found[1]
+            if links > most:
+                return None
+        return at, links
+
+    def _end(self, folder: str, path: str, link: LayerEntry, most: int) -> tuple[str, int] | None:
+        """Return where a link leads to, as `_walk` does; each is followed once."""
+        if most < 0 or len(link.content) > _MAX_TARGET:
+            return None
+        if path not in self._ends:
+            self._ends[path] = None  # what comes by again leads round and round
+            start = "" if link.content.startswith("/") else folder
+            self._ends[path] = self._walk(start, link.content, most)
+        return self._ends[path]
+
+    @cached_property
+    def _ends(self) -> dict[str, tuple[str, int] | None]:
+        """The ends of links so far, and the links on the way there."""
+        return {}
 
     @cached_property
     def folders(self) -> frozenset[str]:

@@ -5,6 +5,7 @@ from collections import defaultdict
 from collections.abc import Iterator, Mapping
 from typing import Any
 
+from upwell.oci.rebase.merging import shown
 from upwell.policy.rebase.comparison import PROGRAM_FOLDERS, BaseUpdate
 from upwell.policy.rebase.findings import RebaseFault, RebaseFinding
 from upwell.policy.rebase.layered_files import LayeredFiles
@@ -37,7 +38,7 @@ def platform_findings(
     before, after = _labels(old), _labels(new)
     for label in _TARGET_LABELS:
         if before.get(label) and before.get(label) != after.get(label):
-            why = f"label {label} was {before[label]!r} and is {after.get(label)!r}"
+            why = f"label {label} was {shown(before[label])} and is {shown(after.get(label))}"
             yield RebaseFinding(RebaseFault.DISTRIBUTION, why)
 
 

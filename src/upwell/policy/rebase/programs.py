@@ -6,22 +6,28 @@ soname promises.
 
 from collections import defaultdict
 from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field
 from typing import Any
 
 from upwell.inventory.interface import ElfFacts
 from upwell.oci.rebase.merging import commands
 from upwell.policy.rebase.comparison import PROGRAM_FOLDERS, BaseUpdate, is_library_folder
-from upwell.policy.rebase.findings import RebaseFault, RebaseFinding
+from upwell.policy.rebase.findings import RebaseFault, RebaseFinding, cut
 from upwell.policy.rebase.layered_files import LayeredFiles
 
+type _Problem = tuple[RebaseFault, str]
+
 _ENV = "/env"
+_SHOWN = 5
+_MAX_NAME = 80
 
 
 def program_findings(update: BaseUpdate, settings: Mapping[str, Any]) -> Iterator[RebaseFinding]:
     """Yield what programs of the image would miss; `settings` are the merged defaults."""
     found: dict[tuple[RebaseFault, str], list[str]] = defaultdict(list)
+    libraries = _Libraries(update)
     for path, facts in update.own.elf.items():
-        for problem in _elf_problems(update, path, facts):
+        for problem in _elf_problems(libraries, path, facts):
             found[problem].append(path)
     for path, line in update.own.scripts.items():
         name = _interpreter(line)
@@ -67,9 +73,22 @@ def _interpreter(line: str) -> str:
     return named[0] if named else words[0]
 
 
-def _elf_problems(
-    update: BaseUpdate, path: str, facts: ElfFacts | None
-) -> Iterator[tuple[RebaseFault, str]]:
+@dataclass
+class _Libraries:
+    """Problems of libraries, looked for once for all programs that ask the same of one."""
+
+    update: BaseUpdate
+    _known: dict[tuple[str, tuple[str, ...]], tuple[_Problem, ...]] = field(default_factory=dict)
+
+    def problems(self, name: str, versions: tuple[str, ...]) -> tuple[_Problem, ...]:
+        key = name, versions
+        if key not in self._known:
+            self._known[key] = tuple(_library_problems(self.update, name, versions))
+        return self._known[key]
+
+
+def _elf_problems(libraries: _Libraries, path: str, facts: ElfFacts | None) -> Iterator[_Problem]:
+    update = libraries.update
     if facts is None:
         yield RebaseFault.UNKNOWN, "the libraries that it needs cannot be read"
         return
@@ -79,7 +98,7 @@ def _elf_problems(
             f"the new base has no {facts.interpreter}, which loads it",
         )
     for name in dict.fromkeys((*facts.needed, *facts.required)):
-        yield from _library_problems(update, name, facts.required.get(name, ()))
+        yield from libraries.problems(name, facts.required.get(name, ()))
     folder, _, base = path.rpartition("/")
     for name in {base, facts.soname} - {""}:
         if is_library_folder(folder) and _is_shadow(update, path, name):
@@ -89,22 +108,20 @@ def _elf_problems(
 
 def _library_problems(
     update: BaseUpdate, name: str, versions: tuple[str, ...]
-) -> Iterator[tuple[RebaseFault, str]]:
+) -> Iterator[_Problem]:
     if "/" in name:
         if update.loses(name):
             yield RebaseFault.MISSING_LIBRARY, f"the new base has no {name}"
         return
     if name in update.own.by_name:
         return
-    used = [
-        path
-        for path in update.old.by_name.get(name, ())
-        if _missing(update.old, path, versions) in (frozenset(), None)
-    ]
+    before, offered = (each.by_name.get(name, ()) for each in (update.old, update.new))
+    update.spend((len(before) + len(offered)) * (1 + len(versions)))
+    used = [path for path in before if _missing(update.old, path, versions) in (frozenset(), None)]
     if not used:
         return  # not of the base, or broken already
-    offered = update.new.by_name.get(name, ())
-    kept = [path for path in used if path in offered] or [
+    there = frozenset(offered)
+    kept = [path for path in used if path in there] or [
         path for path in offered if is_library_folder(path.rpartition("/")[0])
     ]
     if not kept:
@@ -113,7 +130,7 @@ def _library_problems(
     for path in kept:
         missing = _missing(update.new, path, versions)
         if missing:
-            names = ", ".join(sorted(missing))
+            names = ", ".join(cut(one, _MAX_NAME) for one in sorted(missing)[:_SHOWN])
             why = f"{name} of the new base has no symbol version {names}"
             yield RebaseFault.MISSING_SYMBOL_VERSION, why
         elif missing is None and _differs(update, path):
@@ -135,7 +152,9 @@ def _differs(update: BaseUpdate, path: str) -> bool:
 
 
 def _is_shadow(update: BaseUpdate, path: str, name: str) -> bool:
-    others = {*update.old.by_name.get(name, ()), *update.new.by_name.get(name, ())} - {path}
+    before, after = (each.by_name.get(name, ()) for each in (update.old, update.new))
+    update.spend(len(before) + len(after))
+    others = {*before, *after} - {path}
     return any(
         is_library_folder(other.rpartition("/")[0]) and _differs(update, other) for other in others
     )

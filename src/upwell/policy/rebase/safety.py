@@ -9,11 +9,12 @@ from typing import Any
 from upwell.formats.s2i.contract import SCRIPTS_LABEL, image_path
 from upwell.oci.rebase.documents import RebasedImage
 from upwell.oci.rebase.history import own_steps
-from upwell.oci.rebase.merging import setting
+from upwell.oci.rebase.merging import SettingValues, shown
 from upwell.oci.rebase.records import REBASABLE
-from upwell.policy.rebase.comparison import BaseUpdate
+from upwell.policy.rebase.comparison import BaseUpdate, TooMuchToCompareError
 from upwell.policy.rebase.files import file_findings
 from upwell.policy.rebase.findings import RebaseFault, RebaseFinding
+from upwell.policy.rebase.layered_files import parents
 from upwell.policy.rebase.platforms import platform_findings
 from upwell.policy.rebase.programs import program_findings
 
@@ -46,14 +47,17 @@ def rebase_findings(
     `runs_scripts`: a build runs Source-to-Image scripts of its base.
     """
     old, new = image.old.image.settings, image.new.image.settings
-    return [
-        *document_findings(image),
-        *file_findings(update),
-        *_covered(image, update),
-        *program_findings(update, image.merged.settings),
-        *platform_findings(update, old, new, image.merged.settings),
-        *(_scripts(image, update) if runs_scripts else ()),
-    ]
+    found = document_findings(image)
+    try:
+        found += file_findings(update)
+        found += _covered(image, update)
+        found += program_findings(update, image.merged.settings)
+        found += platform_findings(update, old, new, image.merged.settings)
+        found += _scripts(image, update) if runs_scripts else ()
+    except TooMuchToCompareError:
+        why = "image and bases have more programs and libraries than can be compared"
+        found.append(RebaseFinding(RebaseFault.UNKNOWN, why))
+    return found
 
 
 def unread_findings(unread: Sequence[UnreadLayer]) -> list[RebaseFinding]:
@@ -86,16 +90,18 @@ def _build_settings(image: RebasedImage) -> Iterator[RebaseFinding]:
     for name in _STEPS_DEPEND_ON:
         was, now = old.get(name) or None, new.get(name) or None
         if image.own_layers and was != now:
-            why = f"{name} was {was!r} in the old base, in which it was built, and is {now!r}"
+            built = f"{shown(was)} in the old base, in which it was built"
+            why = f"{name} was {built}, and is {shown(now)}"
             yield RebaseFinding(RebaseFault.BUILD_SETTING, why)
 
 
 def _set_again(image: RebasedImage) -> Iterator[RebaseFinding]:
     """Yield values that the image sets, though its old base has the same: a build keeps them."""
     words = _words_by_instruction(own_steps(image.source, image.old.image))
+    below = SettingValues(image.old.image.settings)
     for change in image.merged.changes:
         name, _, key = change.path.partition(".")
-        if change.before is None or setting(image.old.image.settings, change.path) != change.before:
+        if change.before is None or below.value(change.path) != change.before:
             continue
         found = words.get(_INSTRUCTIONS.get(name, name.upper()))
         if found is not None and (not key or not found.isdisjoint((key, key.removesuffix("/tcp")))):
@@ -115,14 +121,20 @@ def _words_by_instruction(steps: Sequence[Mapping[str, Any]]) -> dict[str, set[s
 
 def _covered(image: RebasedImage, update: BaseUpdate) -> Iterator[RebaseFinding]:
     """Yield the volumes of the new base that would cover files of the image."""
-    for change in image.merged.changes:
-        field, _, path = change.path.partition(".")
-        if field != "Volumes" or change.after is None:
-            continue
-        folder = path.strip("/")
-        paths = [one for one in update.own.entries if one.startswith(f"{folder}/")]
-        if paths:
-            why = f"the new base declares the volume {path}, where the image has files"
+    declared = [
+        path
+        for change in image.merged.changes
+        for field, _, path in [change.path.partition(".")]
+        if field == "Volumes" and change.after is not None
+    ]
+    covered: dict[str, list[str]] = {path.strip("/"): [] for path in declared}
+    for path in update.own.entries if covered else ():
+        for folder in parents(path):
+            if folder in covered:
+                covered[folder].append(path)
+    for volume in declared:
+        if paths := covered[volume.strip("/")]:
+            why = f"the new base declares the volume {volume}, where the image has files"
             yield RebaseFinding(RebaseFault.SETTING_CONFLICT, why, tuple(sorted(paths)))
 
 

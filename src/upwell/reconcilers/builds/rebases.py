@@ -3,7 +3,7 @@
 In place of the builder, and with the same outcome: an image under the tag of the build's inputs.
 """
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from typing import Protocol
 
@@ -19,21 +19,29 @@ from upwell.oci.rebase.placing import PlacedImage, WrittenBlobs
 from upwell.policy.builds.images import BUILDER_IMAGE
 from upwell.policy.builds.plan import ResolvedInputs
 from upwell.policy.builds.rebase_source import NotRebasedError, RebaseSource, rebase_source
+from upwell.policy.rebase.findings import cut, listed
 from upwell.policy.rebase.plan import NamedDigest, RebasePlan, RebaseRequest
 from upwell.reconcilers.builds.context import config_of
 from upwell.reconcilers.builds.mirror import ImageMirror
 from upwell.reconcilers.builds.planner import pull_error
-from upwell.reconcilers.rebase.planning import BaseComparisons, LayerScanner, RebasePlanner
+from upwell.reconcilers.rebase.comparisons import BaseComparisons, ComparisonBounds
+from upwell.reconcilers.rebase.planning import LayerScanner, RebasePlanner
 from upwell.registry.errors import RegistryError
 from upwell.registry.interface import Registry, RequestAccess
 from upwell.registry.rebasing.reading import ImageReader
 
 _NOT_REBASED = "NotRebased"
 """Reason of a build that may only be rebased, and cannot be."""
-_COMPARISONS = 4
-"""Of bases, each of which takes some tens of megabytes."""
-MOST_WORK = 160_000_000
-"""Characters of paths and their folders; an image of Node.js and its packages has a third of it."""
+_KEPT_COMPARISONS = 8
+_KEPT_BYTES = 96 * 1024 * 1024
+"""Memory of comparisons that are kept: two bases of Debian take about ten megabytes."""
+_MAX_CONFIG_BYTES = 1024 * 1024
+"""Of an image that is rebased; those of applications have some ten thousand bytes."""
+_DEFAULT_BOUNDS = ComparisonBounds()
+_MAX_MESSAGE = 2000
+_MOST_REASONS = 10
+"""In the status; the log has some more."""
+_MOST_LINES = 50
 
 
 class RebaseOutput(Protocol):
@@ -69,15 +77,15 @@ class BuildRebases:
         mirror: ImageMirror,
         scanner: LayerScanner,
         output: RebaseOutput,
-        most_work: int = MOST_WORK,
+        bounds: ComparisonBounds = _DEFAULT_BOUNDS,
     ) -> None:
         self._builds_of = builds_of
         self._registry = registry
         self._mirror = mirror
         self._scanner = scanner
         self._output = output
-        self._most_work = most_work
-        self._comparisons = BaseComparisons(_COMPARISONS)
+        self._bounds = bounds
+        self._comparisons = BaseComparisons(_KEPT_COMPARISONS, _KEPT_BYTES)
 
     async def prepare(
         self, build: Build, inputs: ResolvedInputs, plan: BuildPlan, tagged: str
@@ -105,7 +113,7 @@ class BuildRebases:
             return _refused(found.model_copy(update={"message": str(error)}))
         findings = [str(finding) for one in planned.platforms for finding in one.findings]
         if findings:
-            why = "; ".join(findings)
+            why = "; ".join(listed(findings, _MOST_REASONS))
             return _refused(found.model_copy(update={"message": why}), findings)
         lines = (
             f"Nothing but the base has changed since build {source.build}.",
@@ -158,8 +166,8 @@ class BuildRebases:
         base = inputs.images.base
         access = next((one.access for one in inputs.pulls if one.reference == base), None)
         old = await self._mirror.fetch(source.base, access or RequestAccess(), plan.namespace)
-        reader = ImageReader(self._registry)
-        planner = RebasePlanner(reader, self._scanner, self._comparisons, self._most_work)
+        reader = ImageReader(self._registry, max_config_bytes=_MAX_CONFIG_BYTES)
+        planner = RebasePlanner(reader, self._scanner, self._comparisons, self._bounds)
         request = RebaseRequest(
             source.image,
             old_base=old,
@@ -172,9 +180,12 @@ class BuildRebases:
         return await planner.plan(request)
 
 
-def _refused(outcome: BuildRebase, reasons: Iterable[str] = ()) -> PreparedRebase:
-    found = tuple(reasons) or (outcome.message or "",)
-    return PreparedRebase(outcome, tuple(f"Not rebased: {why}" for why in found))
+def _refused(outcome: BuildRebase, reasons: Sequence[str] = ()) -> PreparedRebase:
+    """Return that a build is not rebased; of what images name, no more than a person reads."""
+    message = cut(outcome.message or "", _MAX_MESSAGE)
+    told = listed(tuple(reasons), _MOST_LINES) or [message]
+    lines = tuple(f"Not rebased: {why}" for why in told)
+    return PreparedRebase(outcome.model_copy(update={"message": message}), lines)
 
 
 def _copy_of_base(inputs: ResolvedInputs, plan: BuildPlan) -> Reference | None:

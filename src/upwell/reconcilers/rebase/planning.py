@@ -1,9 +1,7 @@
 """Plans of rebases: images and bases read, documents made, layers looked at, safety judged."""
 
 import asyncio
-from collections import OrderedDict
-from collections.abc import AsyncIterator, Sequence
-from contextlib import asynccontextmanager
+from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 from typing import Protocol
 
@@ -21,14 +19,19 @@ from upwell.oci.rebase.images import LayeredImage
 from upwell.oci.rebase.placing import RebaseTarget
 from upwell.oci.rebase.records import BaseRecord, base_records
 from upwell.policy.rebase.comparison import BaseComparison, BaseUpdate
-from upwell.policy.rebase.findings import RebaseFinding
-from upwell.policy.rebase.layered_files import LayeredFiles
+from upwell.policy.rebase.findings import RebaseFault, RebaseFinding
 from upwell.policy.rebase.plan import PlatformPlan, RebasePlan, RebaseRequest
 from upwell.policy.rebase.safety import (
     UnreadLayer,
     document_findings,
     rebase_findings,
     unread_findings,
+)
+from upwell.reconcilers.rebase.comparisons import (
+    BaseComparisons,
+    ComparisonBounds,
+    ComparisonCount,
+    compared,
 )
 from upwell.registry.errors import InvalidAnswerError, PlatformMissingError, RegistryError
 from upwell.registry.interface import Registry, RequestAccess
@@ -44,33 +47,6 @@ class LayerScanner(Protocol):
         ...
 
 
-@dataclass(slots=True)
-class _KeptComparison:
-    """Comparison of two bases, once it is made."""
-
-    lock: asyncio.Lock = field(default_factory=asyncio.Lock)
-    found: BaseComparison | None = None
-
-
-@dataclass
-class BaseComparisons:
-    """Comparisons of bases; the last few are kept, as many images stand on the same."""
-
-    most: int = 64
-    _kept: OrderedDict[tuple[Digest, Digest], _KeptComparison] = field(default_factory=OrderedDict)
-
-    @asynccontextmanager
-    async def of(self, old: Digest, new: Digest) -> AsyncIterator[_KeptComparison]:
-        """Give the comparison of two bases to one at a time, so that one makes it."""
-        key = old, new
-        kept = self._kept.setdefault(key, _KeptComparison())
-        self._kept.move_to_end(key)
-        while len(self._kept) > self.most:
-            self._kept.popitem(last=False)
-        async with kept.lock:
-            yield kept
-
-
 @dataclass(frozen=True, slots=True)
 class RebasePlanner:
     """Planner of rebases; writes nothing."""
@@ -78,8 +54,8 @@ class RebasePlanner:
     reader: ImageReader
     scanner: LayerScanner
     comparisons: BaseComparisons = field(default_factory=BaseComparisons)
-    most_work: int | None = None
-    """Bound of `LayerFiles.work` of all layers together; None: there is none."""
+    bounds: ComparisonBounds | None = None
+    """Of all layers together; None: there are none."""
 
     async def plan(self, request: RebaseRequest) -> RebasePlan:
         """Plan a rebase.
@@ -113,6 +89,9 @@ class RebasePlanner:
         if not entries:
             wanted = str(request.platform or "any platform")
             raise PlatformMissingError(str(request.image), wanted)
+        if self.bounds is not None and len(entries) > self.bounds.platforms:
+            most = self.bounds.platforms
+            raise NotRebasableError(f"it has {len(entries)} platforms, and at most {most} fit")
         found = await together(
             self.reader.document(request.image.with_digest(entry.digest)) for entry in entries
         )
@@ -149,7 +128,7 @@ class RebasePlanner:
             return PlatformPlan(manifest, image.platform, new)
         if request.known_as is not None:
             new = replace(new, known_as=request.known_as.name, digest=request.known_as.digest)
-        made = rebased(image, old, new, request.record)
+        made = await asyncio.to_thread(rebased, image, old, new, request.record)
         findings = await self._findings(made, image, request)
         return PlatformPlan(manifest, image.platform, new, made, tuple(findings))
 
@@ -170,17 +149,31 @@ class RebasePlanner:
         self, made: RebasedImage, image: LayeredImage, request: RebaseRequest
     ) -> list[RebaseFinding]:
         if not request.check:
-            return document_findings(made)
+            return await asyncio.to_thread(document_findings, made)
+        if self.bounds is None:
+            return await self._layer_findings(made, image, request)
+        count = sum(len(one.layers) for one in (image, made.old.image, made.new.image))
+        if count > self.bounds.layers:
+            why = f"image and bases have {count} layers, and {self.bounds.layers} are compared"
+            return [RebaseFinding(RebaseFault.UNKNOWN, why)]
+        async with self.comparisons.turns:
+            return await self._layer_findings(made, image, request)
+
+    async def _layer_findings(
+        self, made: RebasedImage, image: LayeredImage, request: RebaseRequest
+    ) -> list[RebaseFinding]:
         old, new = made.old, made.new
         count = len(old.image.layers)
-        scans = _Scans(self.reader.registry, self.reader.access, self.scanner, self.most_work)
+        counted = ComparisonCount(self.bounds)
+        scans = _Scans(self.reader.registry, self.reader.access, self.scanner, counted)
         bases, own, _ = await asyncio.gather(
             self._bases(old, new, scans),
             scans.layers(request.image, image.layers[count:], image.diff_ids[count:]),
             scans.layers(request.image, *_recompressed(image, old.image)),
         )
         if scans.unread:
-            return [*document_findings(made), *unread_findings(scans.unread)]
+            found = await asyncio.to_thread(document_findings, made)
+            return [*found, *unread_findings(scans.unread)]
         update = BaseUpdate(bases, own)
         return await asyncio.to_thread(
             rebase_findings, made, update, runs_scripts=request.runs_scripts
@@ -195,14 +188,10 @@ class RebasePlanner:
                 scans.layers(base.name, base.image.layers, base.image.diff_ids)
                 for base in (old, new)
             )
-            compared = await asyncio.to_thread(_compared, below, above)
+            found = await asyncio.to_thread(compared, below, above)
             if not scans.unread:
-                kept.found = compared
-            return compared
-
-
-def _compared(below: Sequence[LayerFiles], above: Sequence[LayerFiles]) -> BaseComparison:
-    return BaseComparison(LayeredFiles.of(below), LayeredFiles.of(above))
+                await asyncio.to_thread(kept.keep, found, [*below, *above])
+            return found
 
 
 def _recompressed(image: LayeredImage, base: LayeredImage) -> tuple[list[Descriptor], list[Digest]]:
@@ -222,14 +211,17 @@ class _Scans:
     registry: Registry
     access: RequestAccess
     scanner: LayerScanner
-    most_work: int | None = None
+    counted: ComparisonCount
     unread: list[UnreadLayer] = field(default_factory=list)
-    _work: int = 0
+    _turn: asyncio.Lock = field(default_factory=asyncio.Lock)
 
     async def layers(
         self, source: Reference, layers: Sequence[Descriptor], diff_ids: Sequence[Digest]
     ) -> list[LayerFiles]:
-        """Return the files of layers, without those that are unread."""
+        """Return the files of layers, without those that are unread.
+
+        Within bounds, one after another: none is read beyond them.
+        """
         found = await together(
             self._layer(source, layer, diff_id)
             for layer, diff_id in zip(layers, diff_ids, strict=True)
@@ -240,7 +232,10 @@ class _Scans:
         self, source: Reference, layer: Descriptor, diff_id: Digest
     ) -> LayerFiles | None:
         try:
-            return await self._read(source, layer, diff_id)
+            if self.counted.bounds is None:
+                return await self._read(source, layer, diff_id)
+            async with self._turn:
+                return await self._read(source, layer, diff_id)
         except InventoryError as error:
             why = str(error)
         except RegistryError as error:
@@ -250,19 +245,13 @@ class _Scans:
         self.unread.append(UnreadLayer(str(layer.digest), why))
         return None
 
-    def _require_room(self) -> None:
-        if self.most_work is not None and self._work > self.most_work:
-            raise InventoryError("image and bases have more files, or deeper folders, than fit")
-
     async def _read(self, source: Reference, layer: Descriptor, diff_id: Digest) -> LayerFiles:
         if layer.urls:
             raise InventoryError("it is kept outside of registries")
-        self._require_room()
+        self.counted.require_room()
         stored = RegistryLayers(self.registry, source, (layer,), self.access)
         found = await self.scanner.files(stored, layer)
-        if self.most_work is not None:
-            self._work += await asyncio.to_thread(found.work)
-            self._require_room()
+        await asyncio.to_thread(self.counted.add, found)
         if found.diff_id != diff_id:
             raise InventoryError("its content is not what the configuration says")
         return found

@@ -14,7 +14,7 @@ from upwell.oci import (
     Reference,
 )
 from upwell.oci.manifest import MAX_CONFIG_BYTES
-from upwell.oci.rebase.documents import NamedBase
+from upwell.oci.rebase.documents import NamedBase, NotRebasableError
 from upwell.oci.rebase.images import LayeredImage, closest_base
 from upwell.oci.rebase.records import BaseRecord
 from upwell.registry.errors import (
@@ -46,6 +46,7 @@ class ImageReader:
 
     registry: Registry
     access: RequestAccess = DEFAULT_ACCESS
+    max_config_bytes: int = MAX_CONFIG_BYTES
     _images: dict[tuple[str, Digest], LayeredImage] = field(default_factory=dict)
     _documents: dict[Reference, Manifest | Index] = field(default_factory=dict)
     _locks: dict[Reference, asyncio.Lock] = field(default_factory=dict)
@@ -58,11 +59,16 @@ class ImageReader:
             return self._documents[name]
 
     async def image(self, name: Reference, manifest: Manifest) -> LayeredImage:
-        """Return an image with its configuration; raises a RegistryError."""
+        """Return an image with its configuration; raises a RegistryError or NotRebasableError."""
         key = name.name, manifest.digest
         if key not in self._images:
             config = manifest.config
-            limit = min(config.size, MAX_CONFIG_BYTES)
+            limit = min(config.size, self.max_config_bytes)
+            if config.size > self.max_config_bytes:
+                raise NotRebasableError(
+                    f"{name.name} has a configuration of {config.size} bytes, and one of at most"
+                    f" {limit} is rebased"
+                )
             raw = await self.registry.blob(name, config.digest, limit, self.access)
             try:
                 self._images[key] = LayeredImage.parse(manifest, raw)

@@ -39,6 +39,7 @@ from upwell.oci.rebase.images import LayeredImage
 from upwell.oci.rebase.records import BASE_DIGEST, BASE_NAME
 from upwell.policy.builds.identity import inputs_tag
 from upwell.policy.signing.provenance import made_here
+from upwell.reconcilers.rebase.comparisons import ComparisonBounds
 from upwell.registry.embedded import EmbeddedRegistry
 from upwell.registry.errors import ManifestUnknownError, RegistryUnavailableError
 from upwell.registry.hosting import ManifestPush
@@ -473,14 +474,49 @@ async def test_a_base_of_the_same_content_keeps_the_image(machine: RebaseMachine
     assert len(machine.builder.plans) == 1
 
 
-async def test_what_takes_too_much_to_compare_is_built(machine: RebaseMachine) -> None:
+@pytest.mark.parametrize(
+    ("bounds", "why"),
+    [
+        (ComparisonBounds(work=20), "deeper folders, than fit"),
+        (ComparisonBounds(held_bytes=2000), "more files"),
+        (ComparisonBounds(layers=3), "image and bases have 4 layers, and 3 are compared"),
+    ],
+)
+async def test_what_takes_too_much_to_compare_is_built(
+    machine: RebaseMachine, bounds: ComparisonBounds, why: str
+) -> None:
     await machine.done(app(1))
     await machine.update_base(NEW)
-    machine.most_work = 20
+    machine.bounds = bounds
     second = await machine.done(app(2, "auto"))
     assert len(machine.builder.plans) == 2
     assert second.status.rebase is not None
-    assert "deeper folders, than fit" in (second.status.rebase.message or "")
+    assert why in (second.status.rebase.message or "")
+
+
+async def test_a_configuration_of_megabytes_is_built(machine: RebaseMachine) -> None:
+    await machine.done(app(1))
+    await machine.update_base(NEW, Labels={"long": "x" * 1_100_000})
+    second = await machine.done(app(2, "auto"))
+    assert len(machine.builder.plans) == 2
+    assert second.status.rebase is not None
+    assert "and one of at most 1048576 is rebased" in (second.status.rebase.message or "")
+
+
+async def test_what_is_told_is_for_people(machine: RebaseMachine) -> None:
+    labels = {f"{at:04}": "v" for at in range(200)}
+    settings = {"Labels": labels, "Shell": ["x" * 100_000]}
+    await machine.update_base(OLD, **settings)
+    machine.settings = {"Entrypoint": ["app"]}
+    await machine.done(app(1))
+    await machine.update_base(NEW, Shell=["y" * 100_000], OnBuild=["RUN y"] * 100)
+    second = await machine.done(app(2, "auto"))
+    assert second.status.rebase is not None
+    assert not second.status.rebase.rebased
+    message = second.status.rebase.message or ""
+    assert "Shell was ['xxx" in message
+    assert len(message) <= 2000
+    assert len(await machine.log(second)) < 10_000
 
 
 class HeldScanner:
