@@ -249,11 +249,12 @@ def assert_the_wave_tells_who_has_the_fix_and_why_the_others_have_not(output: st
     assert any("libc6 2.31-13+deb11u11 -> 2.31-13+deb11u14" in line for line in lines)
     [shop] = [line for line in lines if "Deployment production/shop" in line]
     assert "runs it" in shop
-    [gate] = [line for line in lines if "DeploymentConfig dev/gate" in line]
+    [gate] = [line for line in lines if "─ DeploymentConfig dev/gate" in line]
     assert "Release gate-2 is rejected" in gate
     [status] = [line for line in lines if "workloads have it" in line]
     assert "Waiting" in status
     assert "3 of 6 workloads" in status
+    assert "held back, DeploymentConfig" in status
 
 
 def test_a_base_on_which_tests_fail_stays_in_dev_and_a_kept_demo_goes_on(folder: Path) -> None:

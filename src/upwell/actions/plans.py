@@ -8,6 +8,7 @@ from upwell.api.waves.plan import ImpactPlanSpec, ImpactPlanStatus
 from upwell.api.waves.wave import Wave
 from upwell.policy.waves.canary import CanaryRules
 from upwell.policy.waves.plan import MayRead, first_workloads, plan_status
+from upwell.policy.waves.progress import failures
 from upwell.reconcilers.waves.index import WaveIndex, WaveView
 
 _AT_ONCE = 2
@@ -46,5 +47,7 @@ class PlanActions:
         self, view: WaveView, wave: Wave | None, may_read: MayRead, now: datetime
     ) -> ImpactPlanStatus:
         canary, first = first_workloads(view.impact, view.snapshot, wave, self._canary, now)
-        status = plan_status(view.impact, view.estimate, first, may_read)
+        # A change that is only asked about has not failed anywhere yet.
+        failed = failures(view.impact, view.snapshot) if view.impact.change.digest else {}
+        status = plan_status(view.impact, view.estimate, first, failed, may_read)
         return status.model_copy(update={"canary": canary}) if status.images else status

@@ -90,7 +90,8 @@ def explain_command(session: Session, what: tuple[str, ...], packages: str, outp
     named = parse_one(what)
     if not issubclass(named.resource, _KINDS):
         known = ", ".join(kind.KIND.singular for kind in _KINDS)
-        raise CommandError(f"cannot explain {named}: supported kinds are {known}", Exit.USAGE)
+        also = f"; `upwell wave describe {named.name}` does" if named.resource is Wave else ""
+        raise CommandError(f"cannot explain {named}: supported kinds are {known}{also}", Exit.USAGE)
 
     async def work(client: ApiClient) -> None:
         namespace = session.namespace if named.resource.KIND.namespaced else ""

@@ -1,6 +1,7 @@
 """`upwell wave`: what follows changes of base images."""
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import suppress
 from datetime import datetime
 
 import click
@@ -27,11 +28,11 @@ from upwell.cli.waves.asked_plan import asked_plan
 from upwell.cli.waves.decisions import approve, cancel, retry
 from upwell.cli.waves.plan_view import hidden_lines, plan_data, plan_lines
 from upwell.cli.waves.readable import named_wave
-from upwell.cli.waves.rollouts_view import rollout_lines
+from upwell.cli.waves.rollouts_view import held_lines, rollout_lines
 from upwell.formats.human_duration import human_duration
 from upwell.machine import clock
 from upwell.policy.explain.freshness import short
-from upwell.store.interface import ApiClient, Change, Selector
+from upwell.store.interface import ApiClient, Change, ExpiredError, Listing, Selector
 
 _FEW = 8
 """Package changes that are listed."""
@@ -48,26 +49,65 @@ def wave() -> None:
     """
 
 
-@wave.command("list", epilog=examples("upwell wave list", "upwell wave list -o json"))
+@wave.command("list", epilog=examples("upwell wave list", "upwell wave list -w"))
+@click.option(
+    "-w",
+    "--watch",
+    is_flag=True,
+    help="Print all again after each change of a status, until interrupted.",
+)
 @output_option(Format.TABLE, Format.NAME, Format.JSON, Format.YAML)
 @connection_options
 @click.pass_obj
-def list_waves(session: Session, output: str) -> None:
+def list_waves(
+    session: Session,
+    watch: bool,  # noqa: FBT001 - click passes options by name
+    output: str,
+) -> None:
     """List the Waves, the newest first, with their progress."""
 
     async def work(client: ApiClient) -> None:
-        listed = (await client.list(Wave)).items
-        found = sorted(listed, key=lambda one: str(one.metadata.creation_timestamp), reverse=True)
-        if output != Format.TABLE:
-            write_objects(found, output, single=False)
-            return
-        now = clock.now()
-        for line in aligned([("NAME", "PHASE", "AGE", "ENDS", "MESSAGE"), *_rows(found, now)]):
-            echo(line)
-        if not found:
-            echo("no Waves found: no imported image has changed under anything yet", err=True)
+        listing = await client.list(Wave)
+        _show_all(listing.items, output)
+        while watch:
+            with suppress(ExpiredError):
+                await follow_all(client, listing, output)
+            listing = await client.list(Wave)
+            _show_all(listing.items, output)
 
     session.run(work)
+
+
+async def follow_all(client: ApiClient, listing: Listing[Wave], output: str) -> None:
+    """Print all Waves again after each change of a status; raises ExpiredError where one is lost.
+
+    `listing` is what was printed last.
+    """
+    known = {one.name: one for one in listing.items}
+    since = listing.resource_version
+    async with watching(client, Wave, Selector(), since=since) as events:
+        async for event in events:
+            before, after = known.get(event.resource.name), event.resource
+            if event.change is Change.DELETED:
+                known.pop(after.name, None)
+            else:
+                known[after.name] = after
+                if before is not None and before.status == after.status:
+                    continue
+            echo("---" if output == Format.YAML else "")
+            _show_all(known.values(), output)
+
+
+def _show_all(waves: Iterable[Wave], output: str) -> None:
+    found = sorted(waves, key=lambda one: str(one.metadata.creation_timestamp), reverse=True)
+    if output != Format.TABLE:
+        write_objects(found, output, single=False)
+        return
+    head = ("NAME", "PHASE", "AGE", "ENDS", "MESSAGE")
+    for line in aligned([head, *_rows(found, clock.now())]):
+        echo(line)
+    if not found:
+        echo("no Waves found: no imported image has changed under anything yet", err=True)
 
 
 def _rows(found: list[Wave], now: datetime) -> Iterator[tuple[str, ...]]:
@@ -176,6 +216,7 @@ def _head(found: Wave, now: datetime) -> Iterator[str]:
     if status.estimated_end is not None:
         yield f"  ends {_ends(found, now)}, by what earlier builds and rollouts took"
     yield from rollout_lines(found, now)
+    yield from held_lines(found)
 
 
 @wave.command(

@@ -383,7 +383,7 @@ class _Explainer:
         text = f"{text} {short(change.image_id)}"
         old, new = change.previous_image_id or "", change.image_id
         yield Statement(Topic.CAUSE, text, depth, old=old, new=new)
-        yield from self._origin(tag, change.image_id, depth + 1)
+        yield from self._origin(tag, change.image_id, depth + 1, build)
 
     def _inputs(self, build: Build, depth: int) -> Iterator[Statement]:
         """Say which images a build took that no image change has started."""
@@ -391,10 +391,15 @@ class _Explainer:
             tag = StreamTag.of(used.from_, build.namespace)
             text = f"it took {tag} as it was, {short(used.image)}"
             yield Statement(Topic.IMAGE, text, depth, new=used.image)
-            yield from self._origin(tag, used.image, depth + 1)
+            yield from self._origin(tag, used.image, depth + 1, build)
 
-    def _origin(self, tag: StreamTag | None, image: str, depth: int) -> Iterator[Statement]:
-        """Say where an image comes from: one of our builds, or upstream."""
+    def _origin(
+        self, tag: StreamTag | None, image: str, depth: int, build: Build | None = None
+    ) -> Iterator[Statement]:
+        """Say where an image comes from: one of our builds, or upstream.
+
+        With the build that took it: a tag may have got the same image again since.
+        """
         producer = self._snapshot.producer_of(image)
         if producer is not None:
             if str(producer.key) not in self._stated:
@@ -405,9 +410,15 @@ class _Explainer:
         if history is None or state is None or not state.source or str(tag) in self._stated:
             return
         self._stated.add(str(tag))
-        event = next((e for e in history.items if e.image == digest_of(image)), None)
+        began = build.metadata.creation_timestamp if build is not None else None
+
+        def is_before(moment: datetime | None) -> bool:
+            return moment is not None and (began is None or moment <= began)
+
+        of_image = (e for e in history.items if e.image == digest_of(image))
+        event = next((e for e in of_image if is_before(e.created)), None)
         seen = event.created if event is not None else None
-        if history.latest is event and state.first_seen is not None:
+        if event is not None and history.latest is event and is_before(state.first_seen):
             seen = state.first_seen
         text = f"{state.source} was first seen as {short(image)}"
         yield Statement(Topic.UPSTREAM, text, depth, seen, new=image)

@@ -1,7 +1,8 @@
 """Plan of a change as one client may see it: what it may not read is only counted; pure."""
 
 from collections.abc import Callable, Collection, Iterable, Mapping
-from datetime import datetime
+from dataclasses import dataclass
+from datetime import datetime, timedelta
 
 from upwell.api.image import ImageStream
 from upwell.api.meta import ObjectKey, ObjectMeta
@@ -24,6 +25,7 @@ from upwell.policy.images.streams import StreamTag
 from upwell.policy.waves.canary import CanaryRules, canary_of
 from upwell.policy.waves.estimate import Estimate
 from upwell.policy.waves.impact import Impact, PlannedStep, StepAction
+from upwell.policy.waves.progress import blocked
 
 MOST_STEPS = 10_000
 """Objects that one answer names: some megabytes."""
@@ -35,11 +37,27 @@ type MayRead = Callable[[str, str], bool]
 """Tells whether the client may read objects of a kind in a namespace."""
 
 
+@dataclass(frozen=True, slots=True)
+class _Outlook:
+    """Steps that go on, by when they have ended, and those that do not."""
+
+    ends: Mapping[Node, timedelta]
+    failed: Mapping[Node, str]
+    """Steps whose last try has failed, and how."""
+    stuck: Collection[Node]
+    """Those, and what stands on builds among them."""
+
+
 def plan_status(
-    impact: Impact, estimate: Estimate, first: Collection[ObjectKey], may_read: MayRead
+    impact: Impact,
+    estimate: Estimate,
+    first: Collection[ObjectKey],
+    failed: Mapping[Node, str],
+    may_read: MayRead,
 ) -> ImpactPlanStatus:
     """Return the plan for a client; `first` are the workloads that go first.
 
+    `failed` are the steps whose last try has failed; they and what is built on them do not go on.
     An object whose sources are not shown comes from the nearest before them that are. Empty where
     the client may not read the tag that changes.
     """
@@ -49,8 +67,18 @@ def plan_status(
     shown = {node for node in impact.steps if _is_shown(node, may_read)}
     sources = _shown_sources(impact, shown)
     named = [one for one in impact.steps.values() if one.node in shown]
+    stuck = {*failed, *blocked(impact.steps.values(), failed)}
+    ends = {node: end for node, end in estimate.ends.items() if node not in stuck}
+    outlook = _Outlook(ends, failed, stuck)
     steps = (
-        _planned(one, sources[one.node], estimate, shown, may_read, is_first=one.node in first)
+        _planned(
+            one,
+            sources[one.node],
+            outlook,
+            shown,
+            may_read,
+            is_first=one.node in first,
+        )
         for one in named[:MOST_STEPS]
     )
     return ImpactPlanStatus(
@@ -62,7 +90,7 @@ def plan_status(
         steps=tuple(steps),
         left_out=max(0, len(named) - MOST_STEPS),
         hidden=_hidden(one for one in impact.steps.values() if one.node not in shown),
-        summary=_summary(impact, estimate),
+        summary=_summary(impact, estimate, outlook),
     )
 
 
@@ -122,13 +150,13 @@ def _shown_sources(
 def _planned(
     step: PlannedStep,
     sources: tuple[PlannedSource, ...],
-    estimate: Estimate,
+    outlook: _Outlook,
     shown: Collection[Node],
     may_read: MayRead,
     *,
     is_first: bool,
 ) -> PlannedObject:
-    end = estimate.ends.get(step.node)
+    end = outlook.ends.get(step.node)
     place = step.place
     is_own = place is None or may_read(Pipeline.KIND.kind, place.pipeline.namespace)
     obstacles = tuple(
@@ -139,6 +167,8 @@ def _planned(
         )
         for one in step.obstacles
     )
+    if (failure := outlook.failed.get(step.node)) is not None:
+        obstacles += (PlannedObstacle(reason=failure),)
     return PlannedObject(
         name=str(step.node),
         kind=step.node.kind if isinstance(step.node, ObjectKey) else "ImageStreamTag",
@@ -148,7 +178,7 @@ def _planned(
         sources=sources,
         after=tuple(str(node) for node in step.after if node in shown),
         stage=str(place) if place is not None and is_own else None,
-        by_itself=step.arrives,
+        by_itself=step.arrives and step.node not in outlook.stuck,
         done=step.done,
         behind=step.behind,
         first=is_first,
@@ -174,17 +204,23 @@ def _hidden(steps: Iterable[PlannedStep]) -> HiddenObjects:
     return HiddenObjects(builds=builds, workloads=workloads, tags=tags)
 
 
-def _summary(impact: Impact, estimate: Estimate) -> PlanSummary:
+def _summary(impact: Impact, estimate: Estimate, outlook: _Outlook) -> PlanSummary:
     builds, rollouts = impact.of(StepAction.REBUILD), impact.of(*_WORKLOADS)
     steps = impact.steps.values()
+    to_do = (one.node for one in (*builds, *rollouts))
+    whole = max((outlook.ends[node] for node in to_do if node in outlook.ends), default=None)
     return PlanSummary(
         builds=len(builds),
         rebased_if_safe=sum(one.forecast.rebases for one in builds),
         levels=len({one.level for one in builds}),
         workloads=len(rollouts),
-        not_by_itself=sum(not one.arrives for one in (*builds, *rollouts)),
-        marked=sum(any(each.stops for each in one.obstacles) for one in steps),
-        seconds=round(estimate.whole.total_seconds()) if estimate.ends else None,
+        not_by_itself=sum(
+            not one.arrives or one.node in outlook.stuck for one in (*builds, *rollouts)
+        ),
+        marked=sum(
+            one.node in outlook.failed or any(each.stops for each in one.obstacles) for one in steps
+        ),
+        seconds=round(whole.total_seconds()) if whole is not None else None,
         guessed=estimate.guessed,
         unknown=estimate.unknown,
         builds_at_once=estimate.at_once,

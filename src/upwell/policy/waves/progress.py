@@ -1,6 +1,6 @@
 """Waves: their names, which of them has ended, and how far the others are."""
 
-from collections.abc import Collection, Iterable, Iterator
+from collections.abc import Collection, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from itertools import islice
@@ -29,12 +29,14 @@ from upwell.policy.waves.approval import NO_APPROVALS, ApprovalRules
 from upwell.policy.waves.canary import CanaryRules, canary_of
 from upwell.policy.waves.changes import ImageMove, began_at, names_upstream, why_passed_over
 from upwell.policy.waves.estimate import Estimate
-from upwell.policy.waves.gate import keeps_cancelled, needs_approval
+from upwell.policy.waves.gate import closed_gate, keeps_cancelled, needs_approval
 from upwell.policy.waves.impact import Impact, PlannedStep, StepAction
 from upwell.policy.waves.stop import stop_in_force, stop_of
 
 _MOST_HELD = 50
 _MOST_NAMED = 3
+_MOST_TEXT = 300
+"""Characters of a reason in a message."""
 _KEPT = 20
 """Waves of one image that have ended and are kept."""
 _BUILDS = (StepAction.REBUILD,)
@@ -106,7 +108,8 @@ def wave_status(
     steps = list(impact.steps.values())
     failed = failures(impact, snapshot)
     digests = _digests(wave, steps, snapshot)
-    canary = canary_of(wave, impact, snapshot, _blocked(steps, failed), rules.canary, now)
+    stuck = blocked(steps, failed)
+    canary = canary_of(wave, impact, snapshot, stuck, rules.canary, now)
     stop = wave.status.stop
     if wave.status.cancelled is None:
         stop = stop_of(wave, impact, snapshot, digests, rules.stop_share, now)
@@ -116,7 +119,10 @@ def wave_status(
     left = [one for one in steps if not one.done and one.action in {*_BUILDS, *_WORKLOADS}]
     waiting = canary is not None and canary.state is CanaryState.FAILING
     goes_on = any(
-        one.arrives and one.node not in failed and not (waiting and _is_kept_back(one))
+        one.arrives
+        and one.node not in failed
+        and one.node not in stuck
+        and not (waiting and _is_kept_back(one))
         for one in left
     )
     if wave.status.cancelled is not None:
@@ -133,7 +139,14 @@ def wave_status(
     now_known = WaveStatus(
         observed_generation=wave.generation,
         phase=phase,
-        message=_message(wave, builds, workloads, canary, stop),
+        message=_message(
+            wave,
+            builds,
+            workloads,
+            canary if left else None,
+            stop,
+            kept_back=_kept_back(wave, steps, failed) if left else "",
+        ),
         builds=builds,
         workloads=workloads,
         levels=max((one.level for one in steps), default=0),
@@ -185,6 +198,16 @@ def failures(impact: Impact, snapshot: Snapshot) -> dict[Node, str]:
     return {one.node: why for one in steps if (why := _failure(one, snapshot))}
 
 
+def blocked(steps: Iterable[PlannedStep], failed: Collection[Node]) -> set[Node]:
+    """Return what a failed build keeps the image from, itself too; the steps are in order."""
+    found: set[Node] = set()
+    for step in steps:
+        is_failed_build = step.action is StepAction.REBUILD and step.node in failed
+        if is_failed_build or any(edge.source in found for edge in step.edges):
+            found.add(step.node)
+    return found
+
+
 def _failure(step: PlannedStep, snapshot: Snapshot) -> str:
     """Say how the last try of a step failed; empty: it did not."""
     if step.done or not isinstance(step.node, ObjectKey):
@@ -213,17 +236,6 @@ def _digests(wave: Wave, steps: Iterable[PlannedStep], snapshot: Snapshot) -> tu
         ):
             found[state.imported_digest] = None
     return tuple(found)
-
-
-def _blocked(steps: Iterable[PlannedStep], failed: Collection[Node]) -> set[Node]:
-    """Return what a failed build keeps the image from; the steps are in order."""
-    blocked: set[Node] = set()
-    for step in steps:
-        sources = {edge.source for edge in step.edges}
-        is_failed_build = step.action is StepAction.REBUILD and step.node in failed
-        if is_failed_build or sources & blocked:
-            blocked.add(step.node)
-    return blocked
 
 
 def _is_kept_back(step: PlannedStep) -> bool:
@@ -288,6 +300,8 @@ def _message(
     workloads: WaveCount,
     canary: WaveCanary | None,
     stop: WaveStop | None,
+    *,
+    kept_back: str,
 ) -> str:
     rebased = f" ({builds.rebased} rebased)" if builds.rebased else ""
     text = (
@@ -298,18 +312,46 @@ def _message(
     if cancelled is not None:
         why = f": {cancelled.reason}" if cancelled.reason else ""
         return f"{text}; cancelled by {cancelled.by}{why}"
-    if canary is not None and canary.state is not CanaryState.PASSED:
+    if canary is not None and canary.workloads and canary.state is not CanaryState.PASSED:
         text += f"; {canary.healthy} of {len(canary.workloads)} that go first are healthy"
     if (held := stop_in_force(wave, stop)) is not None:
         names = ", ".join(f"{one.namespace}/{one.name}" for one in held.failures[:_MOST_NAMED])
         goes_on = f"`upwell wave resume {wave.name} --reason WHY` goes on"
         text += f"; stopped: {held.message}, {names} first; {goes_on}"
+    else:
+        text += kept_back
     if wave.spec.paused:
         why = f": {wave.spec.reason}" if wave.spec.reason else ""
         text += f"; paused{why}, `upwell wave resume {wave.name}` goes on"
     elif needs_approval(wave):
         text += f"; waits for approval: `upwell wave approve {wave.name}`"
     return text
+
+
+def _kept_back(wave: Wave, steps: Iterable[PlannedStep], failed: Mapping[Node, str]) -> str:
+    """Say how many have failed and how many are held back, each with the first reason.
+
+    What the Wave itself waits for is left out: its message has that anyway.
+    """
+    gate = closed_gate(wave)
+    own = gate.text if gate is not None else ""
+    held: dict[Node, str] = {}
+    for step in steps:
+        reasons = [one.reason for one in step.obstacles if not one.passes and one.reason != own]
+        if reasons and step.node not in failed:
+            held[step.node] = reasons[0]
+    return "".join(
+        f"; {len(found)} {what}, {_first(found)}"
+        for what, found in (("failed", failed), ("held back", held))
+        if found
+    )
+
+
+def _first(found: Mapping[Node, str]) -> str:
+    node, reason = next(iter(found.items()))
+    name = str(node) if isinstance(node, ObjectKey) else f"ImageStreamTag {node}"
+    line = reason.strip().partition("\n")[0]
+    return f"{name}{' first' if len(found) > 1 else ''}: {line[:_MOST_TEXT]}"
 
 
 def _end(wave: Wave, estimate: Estimate, now: datetime) -> datetime | None:

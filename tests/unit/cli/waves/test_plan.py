@@ -112,6 +112,7 @@ async def test_a_change_that_the_server_wants_approved_will_wait_for_that(
     fixed.approvals = ApprovalRules(patterns=("vendor.test/*",))
     shown = await asyncio.to_thread(upwell, "plan", "--image", "vendor.test/debian:11")
     assert "! its Wave will wait for approval" in shown.stdout
+    assert "from its import on" not in shown.stdout, "nothing goes on by itself"
 
     spec = WaveSpec(image="vendor.test/debian:11", digest=NEWER, approval=WaveApproval.AUTO)
     await fixed.create(Wave(metadata=ObjectMeta(name="debian-11"), spec=spec))

@@ -12,11 +12,11 @@ from upwell.api.build import BuildConfig
 from upwell.api.image import ImageStream
 from upwell.api.meta import ObjectMeta
 from upwell.api.waves.plan import ImpactPlanSpec
-from upwell.api.waves.wave import Wave, WavePhase, WaveSpec, WaveStatus
+from upwell.api.waves.wave import HeldObject, Wave, WavePhase, WaveSpec, WaveStatus
 from upwell.cli.core.errors import CommandError
 from upwell.cli.core.output import Format
 from upwell.cli.waves.asked_plan import asked_plan
-from upwell.cli.waves.wave import follow
+from upwell.cli.waves.wave import follow, follow_all
 
 if TYPE_CHECKING:
     from click.testing import Result
@@ -78,6 +78,24 @@ async def test_describe_goes_on_without_what_others_delete(
     shown = await asyncio.to_thread(upwell, "wave", "describe", NAME, "--packages=none")
     assert (shown.exit_code, shown.stdout.splitlines()[0]) == (0, f"wave.upwell.dev/{NAME}")
     assert "nothing here stands on the image any more" in shown.stdout
+
+
+def test_explain_names_the_command_that_tells_of_a_wave(upwell: Upwell) -> None:
+    assert f"`upwell wave describe {NAME}`" in upwell("explain", f"wave/{NAME}").stderr
+
+
+async def test_describe_tells_what_is_held_back(upwell: Upwell, fixed: "FakeClient") -> None:
+    wave = await fixed.get(Wave, "", NAME)
+    held = tuple(
+        HeldObject(kind="BuildConfig", namespace="shop", name=f"app-{n}", reason=f"{n}\nlog")
+        for n in range(7)
+    )
+    await fixed.update_status(wave.with_status(wave.status.model_copy(update={"held": held})))
+    shown = await asyncio.to_thread(upwell, "wave", "describe", NAME, "--packages=none")
+    lines = [line for line in shown.stdout.splitlines() if line.startswith("    ! ")]
+    assert lines[0] == "    ! BuildConfig shop/app-0: 0"
+    assert lines[-1] == "    ! and 2 more"
+    assert len(lines) == 6
 
 
 def test_a_pause_is_set_and_lifted_again(upwell: Upwell, fixed: "FakeClient") -> None:
@@ -167,6 +185,28 @@ async def test_a_wave_is_shown_again_after_each_change_until_it_ends(
         await follow(fixed, "default", first, Format.TABLE)
     lines = [line for line in capsys.readouterr().out.splitlines() if "began" in line]
     assert [line.split(",")[0].strip() for line in lines] == ["Waiting", "Complete"]
+
+
+async def test_all_waves_are_listed_again_after_each_change_of_a_status(
+    fixed: "FakeClient", capsys: pytest.CaptureFixture[str]
+) -> None:
+    listing = await fixed.list(Wave)
+    [wave] = listing.items
+    following = asyncio.create_task(follow_all(fixed, listing, Format.TABLE))
+    wave = await fixed.update(wave.with_metadata(labels={"team": "base"}))
+    status = wave.status.model_copy(update={"phase": WavePhase.COMPLETE})
+    await fixed.update_status(wave.with_status(status))
+    await fixed.delete(Wave, "", NAME)
+
+    shown, err = "", ""
+    async with asyncio.timeout(60):
+        while "no Waves found" not in err:
+            await asyncio.sleep(0)
+            more = capsys.readouterr()
+            shown, err = shown + more.out, err + more.err
+    following.cancel()
+    assert shown.count("NAME") == 2, "the label is no news"
+    assert shown.count("Complete") == 1
 
 
 def test_a_wave_that_has_ended_is_shown_once(upwell: Upwell, fixed: "FakeClient") -> None:

@@ -1,6 +1,7 @@
 """Workloads and builds that are behind, their reasons to wait, and the explanation."""
 
 import json
+from datetime import datetime, timedelta
 from typing import Any
 
 import pytest
@@ -8,6 +9,7 @@ import pytest
 from upwell.api.apps import Deployment
 from upwell.api.build import Build, BuildTriggerCause
 from upwell.api.codec import decode, decode_as
+from upwell.api.image import ImageStream
 from upwell.api.meta import Resource
 from upwell.policy.explain.changes import PackageChange, explain, package_changes
 from upwell.policy.explain.freshness import Freshness, Snapshot, short
@@ -26,7 +28,7 @@ def of(api: str, kind: str, name: str, **rest: Any) -> dict[str, Any]:
     return {"apiVersion": api, "kind": kind, "metadata": metadata, **rest}
 
 
-def stream(name: str, tag: str, digests: list[str], **history: Any) -> Resource:
+def stream(name: str, tag: str, digests: list[str], **history: Any) -> ImageStream:
     items = [
         {
             "created": "2026-03-01T11:00:00Z",
@@ -36,10 +38,11 @@ def stream(name: str, tag: str, digests: list[str], **history: Any) -> Resource:
         for digest in reversed(digests)
     ]
     status = {"tags": [{"tag": tag, "items": items, **history}]}
-    return decode(of("image.openshift.io/v1", "ImageStream", name, status=status))
+    document = of("image.openshift.io/v1", "ImageStream", name, status=status)
+    return decode_as(ImageStream, document)
 
 
-def debian(digests: list[str], **history: Any) -> Resource:
+def debian(digests: list[str], **history: Any) -> ImageStream:
     state = {"source": "vendor.test/debian:11", "nextCheckTime": "2026-03-01T12:00:00Z"}
     return stream("debian", "11", digests, importState=state, **history)
 
@@ -328,6 +331,27 @@ def test_the_story_of_a_stream_names_build_or_upstream_for_each_tag() -> None:
     assert texts(explain(snapshot, base), Topic.UPSTREAM) == [
         "vendor.test/debian:11 was first seen as 000000000000"
     ]
+
+
+def test_a_base_that_came_back_was_seen_before_what_was_built_of_it() -> None:
+    base = debian([BASE[0], BASE[1], BASE[0]])
+    times = ("2026-03-01T12:00:00Z", "2026-03-01T11:40:00Z", "2026-03-01T11:00:00Z")
+    [history] = base.status.tags
+    items = tuple(
+        one.model_copy(update={"created": datetime.fromisoformat(time)})
+        for one, time in zip(history.items, times, strict=True)
+    )
+    state = history.import_state
+    assert state is not None
+    state = state.model_copy(update={"first_seen": items[0].created})
+    told = history.model_copy(update={"items": items, "import_state": state})
+    base = base.with_status(base.status.model_copy(update={"tags": (told,)}))
+    first = items[-1].created
+    later, earlier = first + timedelta(minutes=30), first - timedelta(hours=1)
+    for began, seen in ((later, first), (earlier, None)):
+        made = build(1).with_metadata(creation_timestamp=began)
+        statements = explain(Snapshot([base, config(), made]), made)
+        assert [one.at for one in statements if one.topic is Topic.UPSTREAM] == [seen]
 
 
 def test_a_build_that_a_person_started_names_what_it_took() -> None:

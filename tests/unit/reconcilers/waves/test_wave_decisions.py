@@ -230,6 +230,7 @@ async def test_a_stream_that_asks_holds_back_what_follows_it_alone(free: WavesNa
     condition = await free.current("own")
     assert f"`upwell wave approve {wave.name} --stream mine -n {NAMESPACE}`" in condition.message
     assert [one.name for one in wave.status.held] == ["own"]
+    assert "; 1 held back, BuildConfig shop/own: its change waits for app" in wave.status.message
     assert wave.status.phase is WavePhase.RUNNING
 
     mine_key = ObjectKey("ImageStream", NAMESPACE, "mine")

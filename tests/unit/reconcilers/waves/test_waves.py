@@ -6,13 +6,17 @@ import pytest
 from tests.support.builds.build_namespace import IMAGE_TRIGGER, NAMESPACE, pull_spec
 from tests.support.waves.namespace import IMAGE, WavesNamespace
 
+from upwell.actions.plans import PlanActions
 from upwell.api.apps import Deployment
 from upwell.api.build import BuildConfig, BuildPhase
 from upwell.api.image import ImageStream
 from upwell.api.meta import ObjectMeta
+from upwell.api.waves.plan import ImpactPlanSpec
 from upwell.api.waves.wave import Wave, WavePhase, WaveSpec
 from upwell.oci import Digest
+from upwell.policy.waves.canary import CanaryRules
 from upwell.policy.waves.changes import ImageMove
+from upwell.policy.waves.progress import WaveRules
 from upwell.reconcilers.waves.waves import Waves
 
 
@@ -146,6 +150,42 @@ async def test_a_failed_build_stops_the_wave_and_is_told(setup: WavesNamespace) 
     [wave] = await setup.all()
     assert wave.status.builds.failed == 1
     assert [(one.kind, one.name) for one in wave.status.held] == [("BuildConfig", "base")]
+    assert wave.status.phase is WavePhase.WAITING, "`app` stands on what failed"
+    assert "; 1 failed, BuildConfig shop/base: build base-2 failed" in wave.status.message
+
+
+async def test_the_plan_of_a_wave_marks_what_failed_and_what_is_built_on_it(
+    setup: WavesNamespace,
+) -> None:
+    await setup.imports("new")
+    await setup.reconcile("base")
+    await setup.end("base-2", BuildPhase.FAILED)
+    [wave] = await setup.all()
+
+    actions = PlanActions(setup.wave_index, setup.clock, CanaryRules())
+    plan = await actions.plan(NAMESPACE, ImpactPlanSpec(wave=wave.name), lambda _kind, _name: True)
+    steps = {one.name: one for one in plan.steps}
+    base, app = (steps[f"BuildConfig {NAMESPACE}/{name}"] for name in ("base", "app"))
+    assert [(one.stops, "base-2" in one.reason) for one in base.obstacles] == [(True, True)]
+    for one in (base, app):
+        assert (one.by_itself, one.ends_after_seconds) == (False, None)
+    assert (plan.summary.not_by_itself, plan.summary.marked, plan.summary.seconds) == (2, 1, None)
+
+    spec = ImpactPlanSpec(image=IMAGE)
+    later = await actions.plan(NAMESPACE, spec, lambda _kind, _name: True)
+    assert later.summary.marked == 0, "the next change has not failed"
+
+
+async def test_a_wave_without_workloads_tells_of_none_that_go_first(setup: WavesNamespace) -> None:
+    rules = WaveRules(CanaryRules(share=0.5))
+    setup.waves = Waves(setup.wave_index, setup.clock, lambda: setup.time, rules)
+    await setup.imports("new")
+    assert "go first" not in (await setup.all())[0].status.message
+    await setup.built("base", "base-new")
+    await setup.built("app", "app-new")
+    [wave] = await setup.all()
+    assert wave.status.phase is WavePhase.COMPLETE
+    assert wave.status.message == "2 of 2 builds and 0 of 0 workloads have it"
 
 
 async def test_nothing_begins_while_a_wave_is_paused_and_all_goes_on_after(
