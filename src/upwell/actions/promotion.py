@@ -24,6 +24,7 @@ from upwell.policy.promotion.verification.verdicts import (
     judged,
     with_verdict,
 )
+from upwell.policy.waves.stop import WAVE_LABEL
 from upwell.store.interface import AlreadyExistsError, ConflictError, NotFoundError, Selector, Store
 from upwell.store.retry import update_with_retry
 
@@ -65,12 +66,14 @@ class PromotionActions:
         releases = await self._store.list(Release, mine)
         promotions = await self._store.list(Promotion, mine)
         quarantines = await self._store.list(Quarantine)
+        # Those of Waves are about an image, too: whether it is followed is asked before it begins.
+        of_digests = (one for one in quarantines.items if WAVE_LABEL not in one.labels)
         return Known(
             found,
             {one.name: one for one in releases.items},
             promotions.items,
             self._clock(),
-            {one.spec.digest: one.spec.reason for one in quarantines.items},
+            {one.spec.digest: one.spec.reason for one in of_digests},
         )
 
     async def reject(self, namespace: str, name: str, rejection: Rejection) -> Release:

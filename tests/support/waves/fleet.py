@@ -86,17 +86,20 @@ class Fleet(BuildNamespace):
             if template_of(one).spec.containers[0].image == latest
         ]
 
-    async def imports(self, mark: str, *, look: bool = True) -> None:
-        """Let the vendor's image change, and the stream import it."""
-        tag = {"name": "latest", "from": {"kind": "DockerImage", "name": IMAGE}}
+    async def imports(
+        self, mark: str, *, look: bool = True, image: str = IMAGE, stream: str = "debian"
+    ) -> None:
+        """Let the vendor's image change, and a stream import it."""
+        tag = {"name": "latest", "from": {"kind": "DockerImage", "name": image}}
         found = (await self.store.list(ImageStream)).items
-        if not any(one.name == "debian" for one in found):
-            metadata = {"name": "debian", "namespace": NAMESPACE}
+        if not any(one.name == stream for one in found):
+            metadata = {"name": stream, "namespace": NAMESPACE}
             spec = {"tags": [{**tag, "importPolicy": {"scheduled": True}}]}
             await self.store.create(decode_as(ImageStream, {"metadata": metadata, "spec": spec}))
-        before = await self.store.get(ImageStream, NAMESPACE, "debian")
+        before = await self.store.get(ImageStream, NAMESPACE, stream)
         digest = str(Digest.of(mark.encode()))
-        event = TagEvent(created=self.clock(), docker_image_reference=debian(mark), image=digest)
+        pulled = pull_spec(stream, mark)
+        event = TagEvent(created=self.clock(), docker_image_reference=pulled, image=digest)
         status = record_image(before.status, "latest", event, changes={})
         state = ImportState(imported_digest=digest, upstream_digest=digest)
         told = status.tags[0].model_copy(update={"import_state": state})
@@ -118,20 +121,22 @@ class Fleet(BuildNamespace):
         found = (await self.store.list(Wave)).items
         return max(found, key=lambda one: (str(one.spec.changed), one.name))
 
-    async def deployment(
-        self, namespace: str, name: str, tag: str = "debian:latest", *, serves: str = ""
-    ) -> None:
-        """Create a Deployment that follows a tag; `serves` is the pull spec that it runs."""
-        entry = {
-            "from": {"kind": "ImageStreamTag", "name": tag, "namespace": NAMESPACE},
-            "fieldPath": 'spec.template.spec.containers[?(@.name=="app")].image',
-        }
+    async def deployment(self, namespace: str, name: str, *tags: str, serves: str = "") -> None:
+        """Create a Deployment that follows tags; `serves` is the pull spec that it runs."""
+        followed = dict(zip(("app", "side"), tags or ("debian:latest",), strict=False))
+        entries = [
+            {
+                "from": {"kind": "ImageStreamTag", "name": tag, "namespace": NAMESPACE},
+                "fieldPath": f'spec.template.spec.containers[?(@.name=="{container}")].image',
+            }
+            for container, tag in followed.items()
+        ]
         metadata = {
             "namespace": namespace,
             "name": name,
-            "annotations": {"image.openshift.io/triggers": json.dumps([entry])},
+            "annotations": {"image.openshift.io/triggers": json.dumps(entries)},
         }
-        containers = [{"name": "app", "image": serves or " "}]
+        containers = [{"name": name, "image": serves or " "} for name in followed]
         spec = {"replicas": 1, "template": {"spec": {"containers": containers}}}
         await self.store.create(decode_as(Deployment, {"metadata": metadata, "spec": spec}))
         if serves:

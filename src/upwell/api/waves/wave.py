@@ -230,3 +230,8 @@ class Wave(Resource):
 
     spec: WaveSpec = Field(default_factory=WaveSpec)
     status: WaveStatus = Field(default_factory=WaveStatus)
+
+    @property
+    def digests(self) -> tuple[str, ...]:
+        """Digests of its image: the one upstream names, and those of its manifests in tags."""
+        return tuple(dict.fromkeys((self.spec.digest, *self.status.digests)))

@@ -35,12 +35,20 @@ def held_by[H](image: str, held: Mapping[str, H], find: FindBuild) -> H | None:
 
     `held` are found by their digests.
     """
+    return next(all_held_by(image, held, find), None)
+
+
+def all_held_by[H](image: str, held: Mapping[str, H], find: FindBuild) -> Iterator[H]:
+    """Yield all that keeps `image` out of builds: what is about itself, and about its bases."""
+    if not held:
+        return
     digest = digest_of(image)
-    if not held or digest in held:
-        return held.get(digest)
+    if digest in held:
+        yield held[digest]
     made_by = find(digest)
-    below = bases(made_by, find) if made_by is not None else ()
-    return next((held[one.digest] for one in below if one.digest in held), None)
+    for one in bases(made_by, find) if made_by is not None else ():
+        if one.digest in held:
+            yield held[one.digest]
 
 
 def _digests_blamed(release: Release, everywhere: Iterable[Release]) -> set[str]:

@@ -224,7 +224,7 @@ def _failure(step: PlannedStep, snapshot: Snapshot) -> str:
 
 def _digests(wave: Wave, steps: Iterable[PlannedStep], snapshot: Snapshot) -> tuple[str, ...]:
     """Return the digests that tags have taken of the image, those that were known before too."""
-    found = {wave.spec.digest: None} | dict.fromkeys(wave.status.digests)
+    found = dict.fromkeys(wave.digests)
     for step in steps:
         history = snapshot.history(step.node) if isinstance(step.node, StreamTag) else None
         state = history.import_state if history is not None else None

@@ -1,6 +1,7 @@
 """Stop of a Wave: when too much of what it has reached failed because of the new image."""
 
-from collections.abc import Collection, Iterable, Iterator
+from collections import defaultdict
+from collections.abc import Collection, Container, Iterable, Iterator
 from dataclasses import dataclass
 from datetime import datetime
 from enum import StrEnum
@@ -23,6 +24,8 @@ from upwell.policy.waves.impact import Impact, PlannedStep, StepAction
 
 LEAST_FAILURES = 3
 """Failures below which no Wave is stopped, whatever share they are."""
+_LEAST_NAMESPACES = 2
+"""Namespaces that failures come from, at the least, where it reaches several."""
 WAVE_LABEL = "upwell.dev/wave"
 """Label of a Quarantine that keeps images from rollouts too: the Wave that it comes from."""
 _MOST_TOLD = 10
@@ -63,7 +66,9 @@ def stop_of(
 
     A build counts as failed if the one before, of the same commit and on the image before, was
     good; a rollout, if it was rolled back to a good revision, or what it rolled out does not stay
-    up. `digests` are those of the image.
+    up. The share is the mean of the namespaces', so that each counts once, however many objects
+    it has; and failures of one namespace stop nothing that reaches others too. `digests` are those
+    of the image.
     """
     if wave.status.stop is not None or not share or wave.spec.resumed:
         return wave.status.stop
@@ -71,7 +76,9 @@ def stop_of(
     found = [(one, judge.of(one)) for one in impact.steps.values()]
     reached = [one for one in found if one[1].outcome is not _Outcome.OPEN]
     failed = [one for one in reached if one[1].outcome is _Outcome.FAILED]
-    if len(failed) < LEAST_FAILURES or len(failed) <= share * len(reached):
+    if len(failed) < LEAST_FAILURES or not _is_of_several(impact, (step for step, _ in failed)):
+        return None
+    if _share_failed(reached) <= share:
         return None
     return WaveStop(
         stopped=now,
@@ -85,10 +92,10 @@ def stop_in_force(wave: Wave, stop: WaveStop | None) -> WaveStop | None:
     return stop if stop is not None and not stop.lifted and not wave.spec.resumed else None
 
 
-def stop_quarantines(wave: Wave, digests: Iterable[str]) -> Iterator[Quarantine]:
+def stop_quarantines(wave: Wave) -> Iterator[Quarantine]:
     """Yield the quarantines that a Wave which is stopped puts its image into."""
     stop = wave.status.stop
-    for number, digest in enumerate(digests):
+    for number, digest in enumerate(wave.digests):
         name = f"wave-{wave.name}" + (f"-{number + 1}" if number else "")
         yield Quarantine(
             metadata=ObjectMeta(name=name[-253:].lstrip("-."), labels={WAVE_LABEL: _label(wave)}),
@@ -100,6 +107,17 @@ def stop_quarantines(wave: Wave, digests: Iterable[str]) -> Iterator[Quarantine]
         )
 
 
+def holds(found: Quarantine | Wave, images: Container[str]) -> bool:
+    """Return True if what keeps a digest back does so where these images are followed.
+
+    A Wave is of one image, and so is a quarantine that it makes: somebody else may import the same
+    digest by another name, and have it fail. A person's Quarantine is about the digest.
+    """
+    if isinstance(found, Quarantine) and WAVE_LABEL not in found.labels:
+        return True
+    return not found.spec.image or found.spec.image in images
+
+
 def is_of_wave(quarantine: Quarantine, wave: Wave) -> bool:
     """Return True if a Wave has put its image into this quarantine."""
     return quarantine.labels.get(WAVE_LABEL) == _label(wave)
@@ -107,6 +125,24 @@ def is_of_wave(quarantine: Quarantine, wave: Wave) -> bool:
 
 def _label(wave: Wave) -> str:
     return wave.name[-63:].lstrip("-.")
+
+
+def _share_failed(reached: Iterable[tuple[PlannedStep, _Judged]]) -> float:
+    """Return the mean of the shares of failures in each namespace that was reached."""
+    of: dict[str, list[bool]] = defaultdict(list)
+    for step, judged in reached:
+        of[_namespace(step)].append(judged.outcome is _Outcome.FAILED)
+    return sum(sum(ones) / len(ones) for ones in of.values()) / len(of) if of else 0.0
+
+
+def _is_of_several(impact: Impact, failed: Iterable[PlannedStep]) -> bool:
+    """Return True for failures of two namespaces, or of all that there is."""
+    everywhere = {_namespace(one) for one in impact.steps.values()} - {""}
+    return len({*map(_namespace, failed)}) >= min(_LEAST_NAMESPACES, len(everywhere))
+
+
+def _namespace(step: PlannedStep) -> str:
+    return step.node.namespace if isinstance(step.node, ObjectKey) else ""
 
 
 def _failures(failed: Iterable[tuple[PlannedStep, _Judged]]) -> Iterator[HeldObject]:

@@ -5,7 +5,7 @@ after the rest: a build that is seen to have ended is seen with its result. A Bu
 seen yet holds its name in the store, so that nobody starts it twice.
 """
 
-from collections.abc import Collection, Iterable, Iterator, Mapping
+from collections.abc import Collection, Container, Iterable, Iterator, Mapping
 from contextlib import suppress
 from dataclasses import dataclass
 from functools import partial
@@ -31,16 +31,18 @@ from upwell.policy.explain.freshness import output_digest
 from upwell.policy.explain.graph import Edge, Graph, Node, standing_on
 from upwell.policy.explain.live_graph import LiveGraph
 from upwell.policy.images.names import (
+    UpstreamImage,
     names_of,
     names_read,
     names_written,
 )
 from upwell.policy.images.streams import StreamName, StreamTag
-from upwell.policy.promotion.quarantine import held_by
+from upwell.policy.promotion.quarantine import all_held_by, held_by
 from upwell.policy.rollouts.settings import WORKLOADS
 from upwell.policy.waves.approval import NO_APPROVALS, ApprovalRules, waiting_digests, with_both
 from upwell.policy.waves.changes import present_moves
 from upwell.policy.waves.gate import bar_of_wave, needs_approval
+from upwell.policy.waves.stop import holds
 from upwell.policy.waves.urgency import urgency_of, urgency_of_build
 from upwell.reconcilers.builds.context import BuildContext, config_of
 from upwell.store.interface import NotFoundError
@@ -116,7 +118,7 @@ class BuildIndex:
             builds,
             self.graph.names,
             _BuildNames(self.cache, config.namespace),
-            partial(self._bar_of, waiting),
+            partial(self._bar_of, waiting, _images_of(edges)),
             self._on_base_change,
         )
 
@@ -198,10 +200,15 @@ class BuildIndex:
             if isinstance(edge.source, StreamTag):
                 yield edge.source
 
-    def _above(self, config: ObjectKey) -> Iterator[Edge]:
-        """Yield every edge on a way to `config`."""
-        seen: set[Node] = {config}
-        walk: list[Node] = [config]
+    async def images_above(self, *nodes: Node) -> frozenset[str]:
+        """Return the images of registries whose changes reach one of these nodes."""
+        await self.cache.ready(*_KINDS)
+        return _images_of(self._above(*nodes))
+
+    def _above(self, *nodes: Node) -> Iterator[Edge]:
+        """Yield every edge on a way to these nodes."""
+        seen: set[Node] = {*nodes}
+        walk: list[Node] = [*nodes]
         while walk:
             for edge in self.graph.inputs(walk.pop()):
                 yield edge
@@ -216,11 +223,17 @@ class BuildIndex:
                 found[name] = await self.cache.store.get(ImageStream, name.namespace, name.name)
         return found
 
-    def _bar_of(self, waiting: Mapping[str, ImageBar], image: str) -> ImageBar | None:
-        if (quarantines := held_by(image, self._quarantines, self.maker)) is not None:
-            return _bar_of_quarantine(next(iter(quarantines.values())))
-        waves = held_by(image, self._closed, self.maker) or {}
-        bar = next((bar for one in waves.values() if (bar := bar_of_wave(one))), None)
+    def _bar_of(
+        self, waiting: Mapping[str, ImageBar], images: Container[str], image: str
+    ) -> ImageBar | None:
+        """Return the bar of a pull spec, for what follows these images of registries."""
+        quarantines = all_held_by(image, self._quarantines, self.maker)
+        for quarantine in (one for of in quarantines for one in of.values()):
+            if holds(quarantine, images):
+                return _bar_of_quarantine(quarantine)
+        closed = all_held_by(image, self._closed, self.maker)
+        waves = (one for of in closed for one in of.values() if holds(one, images))
+        bar = next((bar for one in waves if (bar := bar_of_wave(one))), None)
         also = held_by(image, waiting, self.maker)
         return with_both(bar, also) if also is not None else bar
 
@@ -257,9 +270,13 @@ def _keep[H: (Quarantine, Wave)](
 
 
 def _digests_of(found: Quarantine | Wave) -> Iterable[str]:
-    """Return the digest that is held back; of a Wave, those of its manifests that tags have too."""
-    also = found.status.digests if isinstance(found, Wave) else ()
-    return dict.fromkeys((found.spec.digest, *also))
+    """Return the digests that are held back."""
+    return found.digests if isinstance(found, Wave) else (found.spec.digest,)
+
+
+def _images_of(edges: Iterable[Edge]) -> frozenset[str]:
+    """Return the images of registries that edges come from."""
+    return frozenset(one.source.name for one in edges if isinstance(one.source, UpstreamImage))
 
 
 def _bar_of_quarantine(found: Quarantine) -> ImageBar:

@@ -29,6 +29,7 @@ from upwell.policy.promotion.stages import (
     names_workload,
     namespace_of,
 )
+from upwell.policy.waves.stop import holds
 from upwell.reconcilers.authority import ASK_AGAIN_SECONDS, UNASKED, Authority
 from upwell.reconcilers.builds.index import BuildIndex
 from upwell.reconcilers.promotion.trust import untrusted
@@ -102,7 +103,9 @@ class PipelineReconciler:
     async def _situation(self, pipeline: Pipeline, now: datetime) -> Situation:
         mine = Selector(pipeline.namespace, {PIPELINE_LABEL: pipeline.name})
         releases = (await self._store.list(Release, mine)).items
+        tags = (StreamTag.of(one.from_, pipeline.namespace) for one in pipeline.spec.components)
         quarantined = (await self._store.list(Quarantine)).items
+        images = await self._builds.images_above(*tags) if quarantined else frozenset()
         workloads = {
             stage.name: await stage_workloads(self._store, pipeline, stage)
             for stage in pipeline.spec.stages
@@ -113,7 +116,7 @@ class PipelineReconciler:
             promotions=(await self._store.list(Promotion, mine)).items,
             now=now,
             freezes=(await self._store.list(Freeze)).items,
-            quarantines={one.spec.digest: one for one in quarantined},
+            quarantines={one.spec.digest: one for one in quarantined if holds(one, images)},
             denied=await self._authority.refusal(pipeline),
             workloads=workloads,
             maker=self._builds.maker,

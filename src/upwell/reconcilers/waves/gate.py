@@ -14,10 +14,10 @@ from upwell.policy.builds.triggers import digest_of
 from upwell.policy.images.streams import StreamName
 from upwell.policy.promotion.components import bases
 from upwell.policy.promotion.stages import STAGED
-from upwell.policy.rollouts.triggers import IMAGE_TRIGGERED, Reason
+from upwell.policy.rollouts.triggers import IMAGE_TRIGGERED, Reason, followers_of
 from upwell.policy.waves.canary import canary_text
 from upwell.policy.waves.gate import keeps_cancelled
-from upwell.policy.waves.stop import WAVE_LABEL
+from upwell.policy.waves.stop import WAVE_LABEL, holds
 from upwell.reconcilers.builds.index import BuildIndex
 from upwell.reconcilers.rollouts.gate import ImageUpdate, RolloutBar
 
@@ -39,7 +39,7 @@ class WaveGate:
         self._clock = clock
         self._canaries = canaries
         self._open = self._cache.index(Wave, _while_open)
-        self._every = self._cache.index(Wave, _digests)
+        self._every = self._cache.index(Wave, lambda wave: wave.digests)
         self._kept_back = self._cache.index(Wave, _while_kept_back)
         self._quarantines = self._cache.index(
             Quarantine, lambda one: (_ALL,) if WAVE_LABEL in one.labels else ()
@@ -54,8 +54,11 @@ class WaveGate:
     ) -> RolloutBar | None:
         """Return which of these images wait, and for what; None: none does."""
         await self._cache.ready(Wave, Quarantine)
-        waves = [*self._kept_back.get(_ALL)] if self._canaries else []
-        quarantines = self._quarantines.get(_ALL)
+        kept_back = self._kept_back.get(_ALL) if self._canaries else ()
+        quarantined = self._quarantines.get(_ALL)
+        followed = await self._followed(workload) if kept_back or quarantined else ()
+        waves = [one for one in kept_back if one.spec.image in followed]
+        quarantines = [one for one in quarantined if holds(one, followed)]
         unapproved = self._builds.waiting_for_approval([*streams.values()])
         if not waves and not quarantines and not unapproved and not self._canaries:
             return None
@@ -67,7 +70,7 @@ class WaveGate:
             _goes_first(workload, wave)
             for wave in waves
             for digests in news.values()
-            if digests & _digests(wave)
+            if digests.intersection(wave.digests)
         )
         for update, digests in news.items():
             bar = self._stopped(quarantines, digests)
@@ -85,6 +88,11 @@ class WaveGate:
     def watches(self) -> Sequence[Watch[Wave] | Watch[Quarantine]]:
         """Return which changes make workloads ask again."""
         return (Watch(Wave, self._of_wave), Watch(Quarantine, self._of_quarantine))
+
+    async def _followed(self, workload: Resource) -> frozenset[str]:
+        """Return the images of registries whose changes reach a workload."""
+        tags = (one.tag for one in followers_of(workload).entries)
+        return await self._builds.images_above(*tags)
 
     def _new_digests(
         self, update: ImageUpdate, streams: Mapping[StreamName, ImageStream]
@@ -114,7 +122,7 @@ class WaveGate:
         self, workload: Resource, waves: Iterable[Wave], digests: set[str]
     ) -> RolloutBar | None:
         for wave in waves:
-            if not digests & _digests(wave):
+            if digests.isdisjoint(wave.digests):
                 continue
             canary = wave.status.canary
             if keeps_cancelled(wave):
@@ -180,10 +188,6 @@ class WaveGate:
             yield from (workload.key for workload in index.get(_ALL))
 
 
-def _digests(wave: Wave) -> set[str]:
-    return {wave.spec.digest, *wave.status.digests}
-
-
 def _goes_first(workload: Resource, wave: Wave) -> bool:
     canary = wave.status.canary
     key = (workload.KIND.kind, workload.namespace, workload.name)
@@ -229,4 +233,4 @@ def _view(wave: Wave | None) -> object:
     canary = wave.status.canary
     told = (canary.state, canary.workloads, canary.until) if canary is not None else None
     given = (wave.status.approval, wave.status.stream_approvals)
-    return (wave.status.phase in ENDED_WAVES, told, given, _digests(wave))
+    return (wave.status.phase in ENDED_WAVES, told, given, frozenset(wave.digests))

@@ -23,6 +23,7 @@ from upwell.policy.waves.changes import ImageMove, present_moves
 from upwell.policy.waves.estimate import Estimate, impact_and_estimate
 from upwell.policy.waves.gate import keeps_cancelled
 from upwell.policy.waves.impact import Impact, PlannedChange, roots_of, stream_tag
+from upwell.policy.waves.stop import holds
 from upwell.reconcilers.builds.index import BuildIndex
 
 _SLICE = 200
@@ -162,7 +163,7 @@ class WaveIndex:
         now: datetime,
         at_once: int | None,
     ) -> WaveView:
-        freezes, quarantines = tuple(self.freezes()), tuple(self.quarantines())
+        freezes = tuple(self.freezes())
 
         def rooted() -> tuple[Snapshot, tuple[Node, ...]]:
             snapshot = Snapshot(objects)
@@ -171,6 +172,8 @@ class WaveIndex:
         snapshot, roots = await asyncio.to_thread(rooted)
         images = [root.name for root in roots if isinstance(root, UpstreamImage)]
         waves = tuple(wave for name in images for wave in self.waves_of(name))
+        followed = {*images, *await self.builds.images_above(*roots)}
+        quarantines = tuple(one for one in self.quarantines() if holds(one, followed))
         rules = self.builds.approvals
         will_wait = any(rules.of(name) is WaveApproval.MANUAL for name in images)
 
@@ -190,7 +193,7 @@ class WaveIndex:
 
     def stands_on(self, wave: Wave) -> Callable[[str], bool]:
         """Return a function that tells whether a pull spec is the image of a Wave, or is on it."""
-        digests = {wave.spec.digest, *wave.status.digests}
+        digests = set(wave.digests)
         for node in self.builds.graph.outputs(UpstreamImage(wave.spec.image)):
             if isinstance(node.target, StreamTag):
                 digests |= self._imported(node.target, wave.spec.digest)

@@ -184,7 +184,7 @@ class Waves:
         if stop is None or stop.lifted:
             return wave
         if not stop.quarantined and not wave.spec.resumed:
-            for quarantine in stop_quarantines(wave, wave.status.digests or (wave.spec.digest,)):
+            for quarantine in stop_quarantines(wave):
                 with suppress(AlreadyExistsError):
                     await self._store.create(quarantine)
             log.warning("wave stopped", extra={"wave": wave.name, "text": stop.message})
