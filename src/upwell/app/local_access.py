@@ -92,7 +92,32 @@ def server_authorities(server: str, authority: str = "") -> Mapping[str, Path]:
         return {}  # whoever connects there says what is wrong with it
     if not host or found is None:
         return {}
-    return dict.fromkeys(_LOOPBACK if host in _LOOPBACK else (host,), found)
+    return dict.fromkeys(_names(host), found)
+
+
+def registry_tokens(server: str, token: str = "") -> Mapping[str, str]:
+    """Return the token for a server's own registry, by the names that images there begin with.
+
+    It goes to the address that it is for: `server` is its URL. One that is not given is that of the
+    server which this user runs on this machine at that address.
+    """
+    local = None if token else find_access(server)
+    found = token or (local.token if local is not None else "")
+    try:
+        parts = urlsplit(server)
+        host, port = parts.hostname or "", parts.port or _PORTS.get(parts.scheme, 0)
+    except ValueError:
+        return {}  # whoever connects there says what is wrong with it
+    if not host or not found:
+        return {}
+    names = [f"[{one}]" if ":" in one else one for one in _names(host)]
+    bare = names if port == _PORTS["https"] else []
+    return dict.fromkeys([*(f"{name}:{port}" for name in names), *bare], found)
+
+
+def _names(host: str) -> Sequence[str]:
+    """Return every name of a server's host."""
+    return _LOOPBACK if host in _LOOPBACK else (host,)
 
 
 def _forget_ended(folder: Path) -> None:

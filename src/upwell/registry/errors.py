@@ -63,8 +63,11 @@ class UnauthorizedError(RegistryError):
     reason = "Unauthorized"
 
     def __init__(self, name: str, why: str) -> None:
+        self.name = name
+        self.refusal = f"{name} refused our credentials: {why}"
+        """The message without a next step."""
         super().__init__(
-            f"{name} refused our credentials: {why}; log in with `podman login`"
+            f"{self.refusal}; log in with `podman login`"
             " or add a kubernetes.io/dockerconfigjson Secret"
         )
 

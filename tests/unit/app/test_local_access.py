@@ -8,7 +8,7 @@ import pytest
 
 from upwell.app import local_access
 from upwell.app.access import listening_locally
-from upwell.app.local_access import announced, find_access, server_authorities
+from upwell.app.local_access import announced, find_access, registry_tokens, server_authorities
 
 
 @pytest.fixture(autouse=True)
@@ -92,6 +92,20 @@ def test_the_local_socket_is_found_while_it_is_one_of_ours(tmp_path: Path) -> No
             assert (found := find_access("http://127.0.0.1:1")) is not None
             assert found.socket == path
     assert not path.exists()
+
+
+def test_the_token_of_a_server_is_for_its_registry_alone(token_file: Path) -> None:
+    token = token_file.read_text().strip()
+    names = {"127.0.0.1:7080", "[::1]:7080", "localhost:7080"}
+
+    with announced(["localhost:7080"], token_file, None):
+        assert registry_tokens("http://localhost:7080") == dict.fromkeys(names, token)
+        assert registry_tokens("http://localhost:7081") == {}
+    assert registry_tokens("http://localhost:7080") == {}
+    assert registry_tokens("http://127.0.0.1:7080", "own") == dict.fromkeys(names, "own")
+    named = registry_tokens("https://upwell.test", "own")
+    assert named == {"upwell.test:443": "own", "upwell.test": "own"}
+    assert registry_tokens("https://[", "own") == {}
 
 
 def test_what_is_trusted_at_a_server_is_trusted_at_its_registry(token_file: Path) -> None:

@@ -7,9 +7,14 @@ from pathlib import Path
 
 from upwell.registry.client.client import RegistryClient
 from upwell.registry.credential_helpers import CredentialHelpers
-from upwell.registry.credentials import AuthFile, ChainedCredentials
+from upwell.registry.credentials import (
+    AuthConfig,
+    AuthFile,
+    ChainedCredentials,
+    SecretCredentials,
+)
 from upwell.registry.hosts import RegistryHost, RegistryHosts
-from upwell.registry.interface import RequestAccess
+from upwell.registry.interface import Credential, RequestAccess
 
 
 @dataclass(frozen=True, slots=True)
@@ -21,6 +26,8 @@ class RegistryClientSettings:
     insecure: bool = False
     authorities: Mapping[str, Path] = field(default_factory=dict)
     """PEM files to trust by host name, where no registry's settings name one."""
+    logins: Mapping[str, Credential] = field(default_factory=dict, repr=False)
+    """Logins by registry, where no auth file has one."""
 
     @property
     def access(self) -> RequestAccess:
@@ -32,7 +39,8 @@ class RegistryClientSettings:
 async def open_registry_client(settings: RegistryClientSettings) -> AsyncIterator[RegistryClient]:
     """Open a client; its connections are closed on the way out."""
     helpers = CredentialHelpers()
-    logins = ChainedCredentials([AuthFile(path, helpers) for path in settings.auth_files])
+    files = (AuthFile(path, helpers) for path in settings.auth_files)
+    logins = ChainedCredentials([*files, SecretCredentials(AuthConfig(settings.logins))])
     hosts = RegistryHosts(settings.registries, settings.authorities)
     async with RegistryClient(hosts, logins) as client:
         yield client

@@ -94,7 +94,7 @@ def mirror(
     """Copy images to other registries, with every platform and the same digests.
 
     An interrupted copy resumes: blobs that the destination has are not sent again. The logins are
-    those of `podman login`.
+    those of `podman login`; the server's own registry takes that of `upwell login`.
     """
     mappings = read_mappings(images, files)
     platforms = _platforms(options["filter_by_os"])

@@ -101,7 +101,8 @@ def rebase(
 
     Nothing is built, and layers that the registry can mount are not sent. It is done only if
     nothing of the image depends on what the base update changes; otherwise this says why, and a
-    rebuild is right. The tag is moved last. The logins are those of `podman login`.
+    rebuild is right. The tag is moved last. The logins are those of `podman login`;
+    the server's own registry takes that of `upwell login`.
 
     Of several images, one that fails does not stop the others.
     """

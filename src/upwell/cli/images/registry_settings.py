@@ -7,13 +7,17 @@ from typing import Any
 
 import click
 
-from upwell.app.local_access import server_authorities
+from upwell.app.local_access import registry_tokens, server_authorities
 from upwell.app.registries.client import RegistryClientSettings
 from upwell.cli.core.connection import Session
 from upwell.cli.core.errors import CommandError, Exit
 from upwell.registry.credentials import default_auth_files
-from upwell.registry.errors import UntrustedCertificateError
+from upwell.registry.errors import UnauthorizedError, UntrustedCertificateError
 from upwell.registry.hosts import RegistryHost
+from upwell.registry.interface import Credential
+
+_ANYBODY = "upwell"
+"""User name beside a token: the server's registry takes any."""
 
 
 def registry_options[C: Callable[..., Any]](command: C) -> C:
@@ -30,12 +34,18 @@ def registry_options[C: Callable[..., Any]](command: C) -> C:
 
 
 def client_settings(session: Session, options: Mapping[str, Any]) -> RegistryClientSettings:
-    """Return how registries are asked by these options, with the logins of `podman login`."""
+    """Return how registries are asked by these options, with the logins of `podman login`.
+
+    The server's own registry is asked with the server's token where these have none for it; never
+    over TLS that is not verified.
+    """
+    tokens = {} if options["insecure"] else registry_tokens(session.server, session.token)
     return RegistryClientSettings(
         auth_files=default_auth_files(os.environ, Path.home()),
         registries=_configured(options["config"]) if options["config"] else (),
         insecure=options["insecure"],
         authorities=server_authorities(session.server, session.authority),
+        logins={name: Credential(_ANYBODY, token) for name, token in tokens.items()},
     )
 
 
@@ -46,6 +56,11 @@ def error_text(error: Exception) -> str:
             f"{error.name}: its certificate is not trusted: name its authority by --ca before the"
             " command's name (UPWELL_CA) where it is the server's own registry, by `ca-file` in a"
             " [[registry]] of the file of --config elsewhere, or use --insecure"
+        )
+    if isinstance(error, UnauthorizedError):
+        return (
+            f"{error.refusal}; log in with `podman login {error.name.partition('/')[0]}`, or with"
+            " `upwell login` where it is the server's own registry (which --server names)"
         )
     return str(error)
 

@@ -1,1 +1,1 @@
-"""Jobs and CronJobs: the next runs, and when they are due."""
+"""Jobs, CronJobs and Pods: the next runs, when they are due, and what waits for an image."""

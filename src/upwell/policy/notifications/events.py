@@ -22,6 +22,7 @@ from upwell.policy.health.builds import outcome_of
 from upwell.policy.health.fault import FaultEvent
 from upwell.policy.health.judgement import faults_of
 from upwell.policy.health.promotion import rejection_of
+from upwell.policy.jobs.awaited_pods import awaited_pod
 from upwell.policy.notifications.record import EventRecord
 from upwell.policy.notifications.waves import events_of_wave
 from upwell.policy.rollouts.history import Phase, RolloutCause
@@ -41,6 +42,7 @@ def events_of(resource: Resource) -> Iterator[EventRecord]:
             yield from _of_stream(resource)
         case Job():
             yield from _of_conditions(resource.status.conditions, {"Complete": "", "Failed": "!"})
+            yield from _of_awaited_pod(resource)
         case Pipeline() | Service() | Route() | Ingress() | ResourceQuota():
             yield from _of_faults(resource)
         case ImagePolicyResource():
@@ -59,6 +61,7 @@ def events_of(resource: Resource) -> Iterator[EventRecord]:
             yield from events_of_wave(resource)
         case _ if isinstance(resource, WORKLOADS):
             yield from _of_workload(resource)
+            yield from _of_awaited_pod(resource)
 
 
 def _failure(
@@ -149,6 +152,20 @@ def _of_workload(workload: Workload) -> Iterator[EventRecord]:
         about = _about_newest(workload)
         yield EventRecord(
             "WorkloadRecovered", recovered.message, at, occasion=at.isoformat(), details=about
+        )
+
+
+def _of_awaited_pod(workload: Workload | Job) -> Iterator[EventRecord]:
+    """Yield that the image of its Pod cannot be had, in kubelet's word: once, however often tried.
+
+    No Subscription is told of it: the workload tells them.
+    """
+    awaited = awaited_pod(workload)
+    pod = awaited.reference() if awaited is not None else None
+    if awaited is not None and pod is not None and awaited.since is not None:
+        message = f"Back-off pulling image: {awaited.missing.message}"
+        yield EventRecord(
+            "BackOff", message, awaited.since, warning=True, identity=pod.uid or "", pod=pod
         )
 
 

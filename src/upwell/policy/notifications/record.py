@@ -5,7 +5,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from datetime import datetime
 
-from upwell.api.meta import Resource
+from upwell.api.meta import ObjectReference, Resource
 
 _MAX_MESSAGE = 1024
 """Characters, as the Kubernetes API limits an Event's message."""
@@ -27,6 +27,8 @@ class EventRecord:
     """Namespace that it concerns, of an object that lies in none."""
     identity: str = ""
     """Text by which it is known where the message may change."""
+    pod: ObjectReference | None = None
+    """Pod that it is about, of the object that tells of it."""
 
     def name(self, resource: Resource) -> str:
         """Return the one name of its Event: recorded twice, it is there once."""

@@ -101,7 +101,8 @@ class EventReconciler:
 def _event(resource: Resource, record: EventRecord, name: str, namespace: str) -> Event:
     return Event(
         metadata=ObjectMeta(namespace=namespace, name=name),
-        involved_object=ObjectReference(
+        involved_object=record.pod
+        or ObjectReference(
             kind=resource.KIND.kind,
             namespace=resource.namespace,
             name=resource.name,

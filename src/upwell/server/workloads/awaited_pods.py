@@ -1,14 +1,13 @@
 """Pods of workloads whose images cannot be had: where nothing runs yet, they say why."""
 
 from collections.abc import Container, Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from datetime import datetime
 from itertools import islice
 
 from upwell.api import core
-from upwell.api.apps import DaemonSet, Job
-from upwell.api.conditions import find
-from upwell.api.defaults.jobs import without_own_labels
-from upwell.api.meta import Condition, ObjectKey, ObjectMeta, Resource
+from upwell.api.apps import Job
+from upwell.api.meta import ObjectKey, ObjectMeta, Resource
 from upwell.api.pod import (
     PULL_BACK_OFF,
     ContainerState,
@@ -17,12 +16,9 @@ from upwell.api.pod import (
     Pod,
     PodStatus,
 )
-from upwell.policy.rollouts.history import wanted_revision
-from upwell.policy.rollouts.instance import instance_name
-from upwell.policy.rollouts.pod_template import template_hash
-from upwell.policy.rollouts.report import IMAGES_AVAILABLE
+from upwell.policy.jobs.awaited_pods import AwaitedPod, awaited_pod
 from upwell.policy.rollouts.settings import WORKLOADS, Workload, instance_labels, template_of
-from upwell.server.workloads.pod_view import REVISION_ANNOTATION, condition, references, uid_of
+from upwell.server.workloads.pod_view import REVISION_ANNOTATION, condition, references
 from upwell.store.interface import Change, WatchEvent
 
 AWAITING: tuple[type[Workload | Job], ...] = (*WORKLOADS, Job)
@@ -31,10 +27,11 @@ AWAITING: tuple[type[Workload | Job], ...] = (*WORKLOADS, Job)
 
 @dataclass(slots=True)
 class _Awaiting:
-    workload: Workload | Job
-    missing: Condition
+    awaited: AwaitedPod
     incarnation: int = 0
     """Number of times that its Pod was deleted: each has another uid."""
+    renewed: datetime | None = None
+    """Time of the last deletion."""
 
 
 class AwaitingWorkloads:
@@ -55,18 +52,19 @@ class AwaitingWorkloads:
         gone = event.change is Change.DELETED or workload.is_deleting
         if gone or not isinstance(workload, AWAITING):
             return before is not None
-        missing = find(workload.status.conditions, IMAGES_AVAILABLE)
-        if missing is None or missing.is_true:
+        awaited = awaited_pod(workload)
+        if awaited is None:
             return before is not None
-        incarnation = before.incarnation if before is not None else 0
-        self._found[workload.key] = _Awaiting(workload, missing, incarnation)
+        known = before or _Awaiting(awaited)
+        self._found[workload.key] = replace(known, awaited=awaited)
         return True
 
-    def renew(self, pod: Pod) -> None:
+    def renew(self, pod: Pod, now: datetime) -> None:
         """Have another Pod in the place of one that is deleted, as its workload makes one anew."""
         for one in self._found.values():
-            if one.workload.uid in {owner.uid for owner in pod.metadata.owner_references}:
+            if one.awaited.workload.uid in {owner.uid for owner in pod.metadata.owner_references}:
                 one.incarnation += 1
+                one.renewed = now
 
     def pods(self, shown: Container[tuple[str, str]]) -> Iterable[Pod]:
         """Yield a Pod for each, beside those that are shown already.
@@ -75,29 +73,17 @@ class AwaitingWorkloads:
         however many replicas are missing.
         """
         for one in self._found.values():
-            workload = one.workload
-            revision, replicas = _wanted(workload)
-            names = (instance_name(workload, revision, index) for index in range(replicas))
-            absent = (name for name in names if (workload.namespace, name) not in shown)
+            namespace = one.awaited.workload.namespace
+            absent = (name for name in one.awaited.names() if (namespace, name) not in shown)
             for name in islice(absent, 1):
-                yield _pod(one, name, revision)
+                yield _pod(one, name)
 
 
-def _wanted(workload: Workload | Job) -> tuple[str, int]:
-    """Return the revision, and the number of its instances."""
-    match workload:
-        case Job():
-            return template_hash(without_own_labels(workload)), 1
-        case DaemonSet():
-            return wanted_revision(workload), 1
-        case _:
-            return wanted_revision(workload), workload.spec.replicas
-
-
-def _pod(awaiting: _Awaiting, name: str, revision: str) -> Pod:
-    workload, missing = awaiting.workload, awaiting.missing
+def _pod(awaiting: _Awaiting, name: str) -> Pod:
+    awaited = awaiting.awaited
+    workload, missing = awaited.workload, awaited.missing
     template = workload.spec.template if isinstance(workload, Job) else template_of(workload)
-    since = missing.last_transition_time
+    since = awaiting.renewed or awaited.since
     waiting = ContainerState(
         waiting=ContainerWaiting(reason=PULL_BACK_OFF, message=missing.message)
     )
@@ -109,10 +95,10 @@ def _pod(awaiting: _Awaiting, name: str, revision: str) -> Pod:
         metadata=ObjectMeta(
             name=name,
             namespace=workload.namespace,
-            uid=uid_of(f"{workload.uid}/{name}/{since}/{awaiting.incarnation}"),
+            uid=awaited.uid(name, awaiting.incarnation),
             creation_timestamp=since,
             labels=instance_labels(workload, template),
-            annotations={REVISION_ANNOTATION: revision},
+            annotations={REVISION_ANNOTATION: awaited.revision},
             owner_references=references(workload),
         ),
         spec=core.PodSpec(

@@ -53,7 +53,9 @@ class PodApi:
         stored = ObjectHandlers(
             objects, self._reads, limits, clock, writer=PodWriter(objects, clock)
         )
-        self._pods = PodHandlers(objects, self._feed, self.instances, stored, self._reads, limits)
+        self._pods = PodHandlers(
+            objects, self._feed, self.instances, stored, self._reads, limits, clock
+        )
         execution = ExecutionHandlers(self.instances, streams, limits)
         self._execute, self._attach = execution.execute, execution.attach
         self._forward = PortForwardHandlers(self.instances, streams, limits).forward

@@ -40,9 +40,9 @@ class PodFeed(ViewFeed):
             if self._awaiting.observe(event):
                 yield event
 
-    async def renew(self, pod: Pod) -> None:
+    async def renew(self, pod: Pod, now: datetime) -> None:
         """Show another in the place of a Pod that is deleted, if nothing runs of it yet."""
-        self._awaiting.renew(pod)
+        self._awaiting.renew(pod, now)
         await self._refresh()
 
     async def _all(self) -> Iterable[Pod]:

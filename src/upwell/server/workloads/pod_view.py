@@ -1,6 +1,5 @@
 """From an instance to the Pod that Kubernetes' clients see; pure."""
 
-import uuid
 from datetime import datetime
 
 from upwell.api.apps import DaemonSet, Deployment, DeploymentConfig, Job, StatefulSet
@@ -19,6 +18,7 @@ from upwell.api.pod import (
     PodIP,
     PodStatus,
 )
+from upwell.policy.jobs.awaited_pods import uid_of
 from upwell.policy.jobs.pods import CRASH_LOOP
 from upwell.policy.rollouts.history import find
 from upwell.policy.rollouts.instance import replica_of
@@ -26,7 +26,6 @@ from upwell.policy.rollouts.settings import template_of
 from upwell.server.workloads.revisions import revision_annotations, revision_labels
 from upwell.workload.interface import Instance, ObservedContainer, State
 
-_IDENTITIES = uuid.UUID("7a0a6d5c-2f2b-4e59-9d0c-0f7b8f6f2a11")
 _ROLE = "upwell.dev/role"
 REVISION_ANNOTATION = "upwell.dev/revision"
 _RUNTIME = "podman://"
@@ -101,11 +100,6 @@ def _waits(status: ContainerStatus, waiting: ContainerWaiting) -> ContainerStatu
 def _identity(instance: Instance) -> str:
     """Return a uid that an instance keeps when it is started anew, as a Pod does."""
     return uid_of(f"{instance.name}/{instance.revision}/{instance.begun_at}")
-
-
-def uid_of(text: str) -> str:
-    """Return the uid of the Pod that the text is about, the same each time."""
-    return str(uuid.uuid5(_IDENTITIES, text))
 
 
 def _found_by(instance: Instance, owner: Resource | None) -> dict[str, str]:

@@ -1,5 +1,7 @@
 """Pods as Kubernetes' clients know them: instances, and Pods that are stored."""
 
+from collections.abc import Callable
+from datetime import datetime
 from typing import Any, NoReturn
 
 from starlette.requests import Request
@@ -38,6 +40,7 @@ class PodHandlers:
         stored: ObjectHandlers,
         reads: ReadHandlers,
         limits: ServerLimits,
+        clock: Callable[[], datetime],
     ) -> None:
         self._store = store
         self._feed = feed
@@ -45,6 +48,7 @@ class PodHandlers:
         self._stored = stored
         self._reads = reads
         self._limits = limits
+        self._clock = clock
 
     async def create(self, request: Request, target: RequestTarget) -> Response:
         """Store a Pod, which is run then."""
@@ -107,7 +111,7 @@ class PodHandlers:
                 await self._instances.runtime.stop(
                     pod.name, DEFAULT_GRACE if grace is None else grace
                 )
-                await self._feed.renew(pod)
+                await self._feed.renew(pod, self._clock())
             return pod
         require_deletion(request, old)
         if is_dry(request, options):

@@ -5,11 +5,14 @@ Deployment. So each earlier revision carries the annotation that keeps automatio
 """
 
 import uuid
+from collections.abc import Iterator
 
 from upwell.api.apps import Deployment, RevisionRecord
 from upwell.api.meta import ObjectMeta, OwnerReference
 from upwell.api.revisions import ReplicaSet, ReplicaSetSpec, RevisionStatus
+from upwell.policy.jobs.awaited_pods import awaited_pod
 from upwell.policy.rollouts.history import rollback_reason, wanted_revision
+from upwell.policy.rollouts.settings import template_of
 from upwell.policy.rollouts.triggers import HOLD_ANNOTATION, without_hold
 
 _IDENTITIES = uuid.UUID("a7d7a5d2-5b0e-4f0c-9a60-6d2f1f2c7b35")
@@ -19,12 +22,24 @@ _HASH_LENGTH = 10
 
 
 def replica_sets_of(deployment: Deployment) -> list[ReplicaSet]:
-    """Return one for each revision that is remembered, newest first."""
+    """Return one for each revision that is remembered, newest first.
+
+    The first revision of one that waits for its image is none yet, and has one: its Pod would be
+    nobody's to clients that go by ReplicaSets.
+    """
     wanted = wanted_revision(deployment)
     return [
         _replica_set(deployment, record, wanted=record.hash == wanted)
-        for record in deployment.status.revisions
+        for record in deployment.status.revisions or _awaited(deployment, wanted)
     ]
+
+
+def _awaited(deployment: Deployment, wanted: str) -> Iterator[RevisionRecord]:
+    awaited = awaited_pod(deployment)
+    if awaited is not None and awaited.since is not None:
+        yield RevisionRecord(
+            revision=1, hash=wanted, template=template_of(deployment), created=awaited.since
+        )
 
 
 def _replica_set(deployment: Deployment, record: RevisionRecord, *, wanted: bool) -> ReplicaSet:

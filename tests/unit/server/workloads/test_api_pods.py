@@ -8,6 +8,7 @@ from dataclasses import replace
 from datetime import timedelta
 from pathlib import Path
 from typing import Any
+from urllib.parse import quote
 
 import aiohttp
 import pytest
@@ -20,6 +21,7 @@ from upwell.api.apps import Deployment
 from upwell.api.meta import Condition
 from upwell.oci import Digest
 from upwell.policy.access.roles import parse_grant
+from upwell.reconcilers.notifications.events import EventReconciler
 from upwell.server.auth.access_control import AccessControl
 from upwell.server.auth.tokens import RegistryTokens, TokenRecord, Tokens, hash_of, new_token
 from upwell.server.http.limits import ServerLimits
@@ -27,7 +29,9 @@ from upwell.store.memory import MemoryStore
 from upwell.workload.interface import Instance, ObservedContainer, Owner, State
 
 DEPLOYMENTS = "/apis/apps/v1/namespaces/shop/deployments"
+REPLICA_SETS = "/apis/apps/v1/namespaces/shop/replicasets"
 PODS = "/api/v1/namespaces/shop/pods"
+EVENTS = "/api/v1/namespaces/shop/events"
 DIGEST = Digest.of(b"an image")
 TABLE = "application/json;as=Table;v=v1;g=meta.k8s.io,application/json"
 SECONDS = 5
@@ -577,6 +581,13 @@ async def assert_no_entry(granted: GrantedApi) -> None:
     assert not granted.api.runtime.executions
 
 
+def about(pod: dict[str, Any]) -> str:
+    """The field selector of `kubectl describe pod`."""
+    metadata = pod["metadata"]
+    kind = f"involvedObject.kind=Pod,involvedObject.name={metadata['name']}"
+    return quote(f"{kind},involvedObject.uid={metadata['uid']}")
+
+
 async def test_a_workload_without_its_image_shows_the_pod_that_waits_for_it(pods: Api) -> None:
     workload = await pods.store.get(Deployment, "shop", "web")
     why = "no manifest registry.test/web:9: check the name, and that it was pushed"
@@ -613,10 +624,24 @@ async def test_a_workload_without_its_image_shows_the_pod_that_waits_for_it(pods
         400,
         f'container "web" in pod "{name}" is waiting to start: {why}',
     )
+    (revision,) = (await pods.get(REPLICA_SETS)).json["items"]  # `oc status` counts the Pod to it
+    assert revision["metadata"]["annotations"]["deployment.kubernetes.io/revision"] == "1"
+    assert revision["metadata"]["ownerReferences"][0]["name"] == "web"
+    assert revision["spec"]["selector"]["matchLabels"].items() <= pod["metadata"]["labels"].items()
+
+    recorder = EventReconciler(pods.store, pods.clock)
+    for _ in range(2):
+        await recorder.reconcile(workload.key)
+    (event,) = (await pods.get(f"{EVENTS}?fieldSelector={about(pod)}")).json["items"]
+    assert (event["reason"], event["type"], event.get("count", 1)) == ("BackOff", "Warning", 1)
+    assert why in event["message"]
+
+    pods.clock.advance(hours=1)
     assert (await pods.send("DELETE", f"{PODS}/{name}", {})).status == 200
     (other,) = await awaited()  # `kubectl delete` waits until the name is another Pod's
     assert other["metadata"]["name"] == name
     assert other["metadata"]["uid"] != pod["metadata"]["uid"]
+    assert other["metadata"]["creationTimestamp"] == "2024-05-01T13:00:00Z"
 
     # The instance that is started for it has the Pod's name: there is one of them, not two.
     pods.runtime.shown = [*pods.runtime.shown, instance(name, state=State.PULLING)]
