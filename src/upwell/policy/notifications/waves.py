@@ -36,7 +36,7 @@ def events_of_wave(wave: Wave) -> Iterator[EventRecord]:
     if status.phase is not None and follows:
         yield from record("WaveBegun", f"{spec.image} is {_short(spec.digest)} now", began)
     waits = spec.approval is WaveApproval.MANUAL and status.approval is None
-    if waits and status.phase not in ENDED_WAVES:
+    if waits and status.phase is not None and status.phase not in ENDED_WAVES:
         text = f"{spec.image} waits for approval: `upwell wave approve {wave.name}`"
         yield from record("WaveApprovalNeeded", text, began, warning=True)
     if (stop := status.stop) is not None:

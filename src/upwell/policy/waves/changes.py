@@ -8,12 +8,16 @@ from datetime import datetime
 from itertools import count
 
 from upwell.api.image import ImageStream, ImportState, NamedTagEventList, TagEvent, TagReference
+from upwell.api.meta import ObjectKey
 from upwell.api.values.author import author_person_of
 from upwell.api.waves.wave import ENDED_WAVES, Wave, WavePhase
 from upwell.oci import Digest, InvalidReferenceError, Reference
 from upwell.policy.images.repository_tags import effective_tags
+from upwell.policy.waves.gate import needs_approval
 
 _NOT_IN_NAMES = re.compile(r"[^a-z0-9]+")
+_OF_IMAGE = 8
+"""Digits of an image's hash in the name of a Wave."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -31,12 +35,17 @@ class ImageMove:
     asked_by: str = ""
     """Person who had it imported by hand; empty: it was found by the schedule."""
 
-    def names(self) -> Iterator[str]:
-        """Yield the names that its Wave may have; the later ones if the digest has come back."""
+    def names(self, *, shared: bool = False) -> Iterator[str]:
+        """Yield the names that its Wave may have; the later ones if the digest has come back.
+
+        `shared`: those of an image whose first name is the same as another's, a mirror's perhaps.
+        """
         reference = Reference.parse(self.image)
         last = reference.name.rpartition("/")[2]
         text = _NOT_IN_NAMES.sub("-", f"{last}-{reference.tag}".lower()).strip("-")[:200]
         first = f"{text}-{Digest.parse(self.digest).short}"
+        if shared:
+            first += f"-{Digest.of(self.image.encode()).short[:_OF_IMAGE]}"
         yield first
         yield from (f"{first}-{number}" for number in count(2))
 
@@ -48,9 +57,10 @@ class ImageMove:
     def covered_by(self, waves: Iterable[Wave]) -> Wave | None:
         """Return the Wave that this change belongs to, of the image's own.
 
-        One that has ended is it while the image has not changed again: a tag that imports later.
+        One that has ended is it while the image has not changed again: a tag that imports later;
+        but not one that had nothing to do, as nobody has approved what now is to be done.
         """
-        known = list(waves)
+        known = [one for one in waves if not _had_nothing_to_approve(one)]
         for one in known:
             if self.is_of(one) and one.status.phase not in ENDED_WAVES:
                 return one
@@ -58,6 +68,42 @@ class ImageMove:
         if newest is None or not self.is_of(newest) or newest.status.lifted is not None:
             return None
         return None if newest.status.phase is WavePhase.SUPERSEDED else newest
+
+
+def _had_nothing_to_approve(wave: Wave) -> bool:
+    return wave.status.phase is WavePhase.COMPLETE and needs_approval(wave)
+
+
+class PendingMoves:
+    """Changes of images that are to be looked at: of each image and digest, the first import."""
+
+    def __init__(self) -> None:
+        self._moves: dict[str, dict[tuple[str, str], ImageMove]] = {}
+        """By the first name of the Wave, and by image and digest: those of mirrors share names."""
+
+    def add(self, move: ImageMove) -> ObjectKey:
+        """Take a change in, and return the key under which it is found."""
+        name = next(move.names())
+        of_name = self._moves.setdefault(name, {})
+        change = (move.image, move.digest)
+        known = of_name.get(change)
+        if known is None or move.changed < known.changed:
+            of_name[change] = move
+        return ObjectKey(Wave.KIND.kind, "", name)
+
+    def of(self, key: ObjectKey) -> list[ImageMove]:
+        """Return the changes of a key."""
+        return [*self._moves.get(key.name, {}).values()]
+
+    def made(self, move: ImageMove) -> None:
+        """Forget a change, unless an earlier import of it has become known meanwhile."""
+        name = next(move.names())
+        of_name = self._moves.get(name, {})
+        change = (move.image, move.digest)
+        if of_name.get(change) is move:
+            del of_name[change]
+        if not of_name:
+            self._moves.pop(name, None)
 
 
 def began_at(wave: Wave) -> tuple[float, str]:

@@ -171,7 +171,13 @@ def nothing_to_do(wave: Wave, impact: Impact, snapshot: Snapshot) -> str:
 
 def idle_status(wave: Wave, why: str, now: datetime) -> WaveStatus:
     """Return the status of a Wave of a change that changes nothing here."""
-    ended = {"phase": WavePhase.COMPLETE, "message": f"nothing to do: {why}", "ended": now}
+    ended = {
+        "phase": WavePhase.COMPLETE,
+        "message": f"nothing to do: {why}",
+        "estimated_end": None,
+        "held": (),
+        "ended": now,
+    }
     return wave.status.model_copy(update={**ended, "observed_generation": wave.generation})
 
 

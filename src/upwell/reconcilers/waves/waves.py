@@ -12,12 +12,12 @@ from upwell.api.image import ImageStream
 from upwell.api.meta import ObjectKey, Resource
 from upwell.api.pipeline import Pipeline, Quarantine
 from upwell.api.promotion import Promotion
-from upwell.api.waves.wave import ENDED_WAVES, Wave, WaveApproval, WavePhase
+from upwell.api.waves.wave import ENDED_WAVES, Wave, WavePhase
 from upwell.controller import Controller, Result, Watch
 from upwell.policy.explain.freshness import Snapshot
 from upwell.policy.rollouts.settings import WORKLOADS
 from upwell.policy.waves.approval import approved_as, waits_for_approval
-from upwell.policy.waves.changes import ImageMove, new_moves, passed_over
+from upwell.policy.waves.changes import ImageMove, PendingMoves, new_moves, passed_over
 from upwell.policy.waves.decisions import builds_to_cancel
 from upwell.policy.waves.gate import keeps_cancelled
 from upwell.policy.waves.impact import StepAction
@@ -63,10 +63,10 @@ class Waves:
         self._elapsed = elapsed
         canary = replace(rules.canary, watched_since=clock())
         self._rules = replace(rules, canary=canary)
-        self._moves: dict[str, ImageMove] = {}
-        """Changes that may need a Wave, by the first of its names."""
-        self._idle: dict[str, ImageMove] = {}
-        """Changes of which nothing matters here, by the same."""
+        self._moves = PendingMoves()
+        """Changes that may need a Wave."""
+        self._idle = PendingMoves()
+        """Changes of which nothing matters here."""
         self._next: dict[str, float] = {}
         """Time of the next look at a Wave, at the earliest."""
 
@@ -77,13 +77,9 @@ class Waves:
         """
         since = self._clock() - _MISSED
         for move in new_moves(before, after, since) if after is not None else ():
-            name = next(move.names())
-            self._moves[name] = move
-            yield ObjectKey(Wave.KIND.kind, "", name)
+            yield self._moves.add(move)
         for move in passed_over(before, after) if after is not None else ():
-            name = next(move.names())
-            self._idle[name] = move
-            yield ObjectKey(Wave.KIND.kind, "", name)
+            yield self._idle.add(move)
         yield from self._index.open()
 
     def unrecorded(
@@ -93,22 +89,20 @@ class Waves:
         if after is None or not waits_for_approval(after) or after == before:
             return
         for move in self._index.unrecorded(after.key, self._rules.approvals):
-            name = next(move.names())
-            self._moves[name] = move
-            yield ObjectKey(Wave.KIND.kind, "", name)
+            yield self._moves.add(move)
 
     async def reconcile(self, key: ObjectKey) -> Result:
-        """Make the Wave if there is something to do, or say how far it is."""
+        """Make the Waves of the name if there is something to do, or say how far it is."""
+        await self._index.ready()
+        for move in self._moves.of(key):
+            await self._make(move)
+            self._moves.made(move)
+        for move in self._idle.of(key):
+            await self._make(move, has_it=True)
+            self._idle.made(move)
         wait = self._next.get(key.name, 0.0) - self._elapsed()
         if wait > 0:
             return Result(requeue_after=wait)
-        await self._index.ready()
-        if (move := self._moves.get(key.name)) is not None:
-            await self._make(move)
-            if self._moves.get(key.name) is move:
-                del self._moves[key.name]
-        if (idle := self._idle.pop(key.name, None)) is not None:
-            await self._make(idle, WaveApproval.AUTO)
         try:
             wave = await self._store.get(Wave, "", key.name)
         except NotFoundError:
@@ -128,24 +122,25 @@ class Waves:
             return Result()
         return Result(requeue_after=max(pause, (until - self._clock()).total_seconds()))
 
-    async def _make(self, move: ImageMove, approval: WaveApproval | None = None) -> None:
+    async def _make(self, move: ImageMove, *, has_it: bool = False) -> None:
+        """Make the Wave of a change; `has_it`: what is used here of the image is the same."""
         known = list(self._index.waves_of(move.image))
         covered = move.covered_by(known)
         if covered is not None and covered.status.phase is not WavePhase.COMPLETE:
             return
         impact = (await self._index.look(move.image, move.digest, self._clock())).impact
         steps = impact.of(*_FOLLOW)
-        if approval is not None:  # of what has it already, nothing is done
+        if has_it:  # nothing of it is done, as it is done already
             steps = [one for one in impact.steps.values() if one.action in _FOLLOW]
         if not steps:
             return
-        for name in move.names():
+        needed = self._rules.approvals.of(move.image)
+        for name in move.names(shared=await self._is_taken(move)):
             try:
-                needed = approval or self._rules.approvals.of(move.image)
                 made = await self._store.create(new_wave(move, name, needed))
             except AlreadyExistsError:
-                continue  # of the same digest before, or of another image of that name
-            if covered is not None and covered.status.approval is not None:
+                continue  # of the same digest before
+            if covered is not None and covered.status.approval is not None and not has_it:
                 made = await self._store.update_status(approved_as(made, covered))
             await self._index.cache.wait_for(made)
             log.info("wave begins", extra={"wave": name, "image": move.image})
@@ -154,11 +149,20 @@ class Waves:
             with suppress(NotFoundError):
                 await self._store.delete(Wave, "", old.name)
 
+    async def _is_taken(self, move: ImageMove) -> bool:
+        """Return True if another image's Wave has the name of a change: a mirror's, perhaps."""
+        try:
+            first = await self._store.get(Wave, "", next(move.names()))
+        except NotFoundError:
+            return False
+        return first.spec.image != move.image
+
     async def _tell(self, wave: Wave) -> Wave:
         now = self._clock()
         wave = await self._stop(wave)
         view = await self._index.look(wave.spec.image, wave.spec.digest, now)
-        if why := nothing_to_do(wave, view.impact, view.snapshot):
+        is_new = wave.status.phase is None and not wave.spec.paused
+        if is_new and (why := nothing_to_do(wave, view.impact, view.snapshot)):
             status = idle_status(wave, why, now)
         elif has_moved_on(wave, view.impact, view.snapshot):
             status = superseded_status(wave, now)

@@ -1,11 +1,11 @@
 """Images upstream of which nothing matters here: a Wave that has nothing to do, and no build."""
 
 import pytest
-from tests.support.builds.build_namespace import NAMESPACE
+from tests.support.builds.build_namespace import IMAGE_TRIGGER, NAMESPACE
 from tests.support.waves.namespace import WavesNamespace
 
 from upwell.api.image import IgnoredImage, ImageStream
-from upwell.api.waves.wave import Wave, WavePhase
+from upwell.api.waves.wave import Wave, WaveDecision, WavePhase
 from upwell.oci import Digest
 from upwell.policy.waves.approval import ApprovalRules
 
@@ -62,6 +62,40 @@ async def test_what_waits_for_approval_waits_on_when_upstream_changes_without_ef
     assert await setup.names("base") == ["base-1"]
     assert (await setup.current("base")).reason == "WaveApproval"
     assert (await setup.store.get(Wave, "", wave.name)).status.phase is WavePhase.WAITING
+
+
+@pytest.mark.parametrize("legacy", [True, False])
+async def test_what_another_stream_takes_of_it_waits_for_approval(*, legacy: bool) -> None:
+    setup = await WavesNamespace.standing(ApprovalRules(all_images=True))
+    await passes_over(setup, "other platforms", legacy=legacy)
+    assert [one.status.phase for one in await setup.all()] == [WavePhase.COMPLETE]
+    setup.clock.advance(10)
+    await setup.stream("debian", "other platforms")  # its tag asks for another platform now
+    await setup.note_import("other platforms", "other platforms")
+    await setup.reconcile("base")
+    assert await setup.names("base") == ["base-1"]
+    await setup.wave_index.ready()
+    await setup.look(*setup.waves.unrecorded(None, await setup.get("base")))
+    assert [one.status.phase for one in await setup.all()][-1] is WavePhase.WAITING
+
+
+@pytest.mark.parametrize("legacy", [True, False])
+async def test_an_approval_goes_on_when_upstream_changes_without_effect(*, legacy: bool) -> None:
+    setup = await WavesNamespace.standing(ApprovalRules(all_images=True))
+    await setup.imports("new", upstream="index" if legacy else "")
+    [wave] = await setup.all()
+    given = WaveDecision(by="ada", at=setup.clock())
+    status = wave.status.model_copy(update={"approval": given})
+    await setup.store.update_status(wave.with_status(status))
+    for name in ("base", "app"):
+        await setup.built(name, f"{name}-new")
+    [wave] = await setup.all()
+    assert wave.status.phase is WavePhase.COMPLETE
+    await passes_over(setup, "other platforms", legacy=legacy)
+    await setup.config("third", "debian:latest", [IMAGE_TRIGGER])
+    await setup.wave_index.ready()
+    await setup.reconcile("third")
+    assert await setup.names("third") == ["third-1"]
 
 
 async def test_nothing_that_stands_on_it_is_no_wave() -> None:
