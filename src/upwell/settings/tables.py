@@ -145,15 +145,15 @@ class WorkloadLimits(SettingsTable):
         AllowedValues(f"one of {', '.join(PullVerification)}"),
     ] = PullVerification.WHEN_REACHABLE
     """Verification of images that lie in Podman's storage, and that no registry is known to have
-    given to the namespace: while the registry cannot be reached, when-reachable starts them, always
-    waits for it."""
+    given to the namespace: while the registry cannot be reached, when-reachable starts those that
+    it has neither refused nor given to another namespace alone, always waits for it."""
     preloaded_images: Annotated[
         tuple[ImageNames, ...],
         Field(strict=False),
         AllowedValues("a list of names of images, without tag, or of such with `/*` for all below"),
     ] = ()
-    """Images that every namespace may have where they lie in Podman's storage: their registry is
-    not asked."""
+    """Images that every namespace may have where they lie in Podman's storage, private ones too:
+    their registry is not asked."""
 
 
 def _interval(value: Any) -> timedelta | None:

@@ -32,11 +32,20 @@ class ImagePullError(WorkloadError):
     reason = "ImagePullFailed"
     retryable = True
 
-    def __init__(self, message: str, retry_after: float = 0, *, unanswered: bool = False) -> None:
+    def __init__(
+        self,
+        message: str,
+        retry_after: float = 0,
+        *,
+        unanswered: bool = False,
+        refused: bool = False,
+    ) -> None:
         super().__init__(message)
         self.retry_after = retry_after
         self.unanswered = unanswered
         """True if no registry could be asked: none answers, nor does a mirror of it."""
+        self.refused = refused
+        """True if a registry answered, and gave nothing for a reason that does not pass."""
 
 
 class UnreachableError(WorkloadError):

@@ -11,7 +11,7 @@ from aiohttp.test_utils import TestServer
 from tests.support.outbound.rebound_dialer import ReboundDialer
 from tests.support.registry.docker_registry import ALICE, HTPASSWD, docker_registry
 from tests.support.registry.silent_registry import silent_registry
-from tests.support.workload.podman_home import PodmanHome, Workload
+from tests.support.workload.podman_home import PodmanHome, Workload, root_filesystem
 from tests.support.workload.waiting import eventually
 
 from upwell.machine.authorities import write_authorities
@@ -61,13 +61,15 @@ async def test_an_image_is_pulled_with_its_login_and_by_its_digest(
         third = replace(
             spec, name=f"{spec.name}-third", owner=replace(spec.owner, namespace="third")
         )
+        assert "alone can say whether namespace third" in await refusal(runtime, third)
+    (settings.data_dir / "given-images").unlink()  # then nobody knows whose it is
+    async with PodmanRuntime.open(settings) as runtime:
         await eventually(lambda: runtime.provide(third), bool)
         await runtime.start(third)
         assert len(await runtime.instances()) == 2
-    (settings.data_dir / "given-images").unlink()
     async with PodmanRuntime.open(replace(settings, always_verify_images=True)) as runtime:
         again = replace(third, name=f"{spec.name}-again")
-        assert "alone can say whether namespace third may have it" in await refusal(runtime, again)
+        assert "alone can say whether namespace third" in await refusal(runtime, again)
         assert await runtime.provide(spec), "its container was made of what it was given"
 
 
@@ -100,6 +102,49 @@ async def test_an_authority_of_the_settings_is_trusted_besides_those_of_the_syst
         async with PodmanRuntime.open(replace(settings, authorities=folder)) as runtime:
             await after_pull(runtime, spec)
             assert await runtime.provide(spec)
+
+
+async def test_an_image_of_this_machine_that_was_built_anew_runs_while_it_lies_here(
+    settings: PodmanSettings, workload: Workload, podman_home: PodmanHome
+) -> None:
+    tag = "localhost/adm:1"
+    home = podman_home
+
+    def build(content: str) -> None:
+        home.run("import", "--message", content, "-", tag, stdin=root_filesystem())
+
+    await asyncio.to_thread(build, "first")
+    async with PodmanRuntime.open(settings) as runtime:
+        digest = await runtime.local_image(Reference.parse(tag))
+        assert digest is not None
+        own = Reference.parse(tag).with_digest(digest)
+        spec = workload.spec(replace(workload.container("sleep", "60"), image=own))
+        await runtime.start(spec)
+        await asyncio.to_thread(build, "second")
+        assert await runtime.local_image(Reference.parse(tag)) not in {None, digest}
+
+        container = await asyncio.to_thread(home.run, "ps", "-q", "--filter", "name=web-1-a")
+        await asyncio.to_thread(home.run, "kill", *container.split())
+        await eventually(runtime.instances, lambda found: found[0].state is State.EXITED)
+        await runtime.start(spec)
+        await runtime.start(replace(spec, name=f"{spec.name}-more"))
+        for instance in await runtime.instances():
+            assert (instance.state, instance.foreign) == (State.RUNNING, False)
+            assert instance.images == {"web": digest}
+        for name in (spec.name, f"{spec.name}-more"):
+            await runtime.stop(name, 0)
+
+        # That it has the digest is not enough: it was never there by that name.
+        stolen = replace(own, repository="other")
+        said = await refusal(
+            runtime, workload.spec(replace(workload.container(), image=stolen), name="stolen")
+        )
+        assert f"no image {stolen} in this machine's storage" in said
+        filters = ("--all", "--quiet", "--filter", f"digest={digest}")
+        first = await asyncio.to_thread(home.run, "images", *filters)
+        await asyncio.to_thread(home.run, "rmi", *first.split())
+        assert "no registry has names of localhost" in await refusal(runtime, spec)
+    await asyncio.to_thread(home.run, "rmi", tag)
 
 
 async def test_an_image_that_cannot_be_pulled_is_named(
@@ -155,7 +200,9 @@ async def test_a_registry_that_nobody_trusts_is_pulled_from_by_the_policy(
             assert "authentication required" in await refusal(runtime, replace(others, name="o-0"))
     async with PodmanRuntime.open(replace(settings, registries=registries)) as runtime:
         gone = replace(others, name="o-1")
-        await eventually(lambda: runtime.provide(gone), bool)  # the registry has gone, no image has
+        said = await refusal(runtime, gone)
+        assert "alone can say whether namespace others" in said, "it has said so, and has gone"
+        assert await runtime.provide(replace(allowed, name="o-2"))
     assert not list((settings.data_dir / "pulls").glob("*"))
 
 

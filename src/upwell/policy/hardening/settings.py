@@ -231,8 +231,8 @@ def _given_images(state: ServerState) -> Iterator[Flaw]:
         yield Flaw(
             FlawSeverity.WARN,
             "[workloads] image-pull-verification",
-            "when-reachable: while a registry is away, an image of it that lies here starts for"
-            " every namespace that knows its digest",
+            "when-reachable: while a registry is away, an image that lies here, and that it is not"
+            " known to have given or refused, starts for every namespace that knows its digest",
             'image-pull-verification = "always", and preloaded-images for what has no registry',
         )
     for name in settings.preloaded_images:

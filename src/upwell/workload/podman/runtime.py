@@ -54,6 +54,7 @@ from upwell.workload.podman.api.execution import attachment, conversation, execu
 from upwell.workload.podman.api.faults import RuntimeFaults
 from upwell.workload.podman.api.orphans import end_orphans
 from upwell.workload.podman.api.service import PodmanService, PodmanSettings
+from upwell.workload.podman.api.stored_images import LOCAL
 from upwell.workload.podman.api.supervision import ServiceSupervisor
 from upwell.workload.podman.bridge import BridgeNetwork, candidates, leave, make_local
 from upwell.workload.podman.changes import OwnerChanges
@@ -65,7 +66,7 @@ from upwell.workload.podman.containers.ending import ContainerEnding
 from upwell.workload.podman.containers.files import collect
 from upwell.workload.podman.health import Health
 from upwell.workload.podman.hosts_files import HostsFiles
-from upwell.workload.podman.images.given_images import LOCAL, GivenImages
+from upwell.workload.podman.images.given_images import GivenImages
 from upwell.workload.podman.images.judged_pulls import JudgedPulls
 from upwell.workload.podman.images.pulls import Pulls
 from upwell.workload.podman.instance_network import connect_inside

@@ -56,6 +56,8 @@ class SlowApi:
 
     def __init__(self) -> None:
         self.present: set[Reference] = set()
+        self.also: list[Reference] = []
+        """Other names of what is there."""
         self.fault = ""
         self.pulled: list[tuple[Reference, tuple[str, str] | None, bool]] = []
         self.given_up = 0
@@ -64,6 +66,9 @@ class SlowApi:
 
     async def image_exists(self, reference: Reference) -> bool:
         return reference in self.present
+
+    async def image_names(self, reference: Reference) -> list[Reference]:
+        return [reference, *self.also] if reference in self.present else []
 
     async def pull(
         self, reference: Reference, login: tuple[str, str] | None, *, insecure: bool
@@ -377,7 +382,9 @@ async def test_an_administrator_may_let_all_images_wait_for_their_registry() -> 
         assert await pulled(it, instance())
         with pytest.raises(ImagePullError, match="connection refused") as told:
             await it.pulls.are_needed(instance(), restarts=0)
-        assert "registry.test alone can say whether namespace shop may have it" in str(told.value)
+        assert "registry.test alone can say whether namespace shop may have the image" in str(
+            told.value
+        )
         assert "name registry.test/team/web in preloaded-images" in str(told.value)
         it.api.fault = ""
         it.clock.time += timedelta(seconds=told.value.retry_after)
@@ -386,6 +393,102 @@ async def test_an_administrator_may_let_all_images_wait_for_their_registry() -> 
         assert not await pulled(it, instance("web-1")), "what was given stays, without a registry"
         it.runs.add(("others", BY_DIGEST))
         assert not await pulled(it, instance("others-0", owner=replace(OWNER, namespace="others")))
+
+
+@pytest.mark.parametrize("restarted", [False, True])
+@pytest.mark.parametrize("named", ["as it was pulled", "by its manifest"])
+async def test_what_another_namespace_was_given_waits_for_its_registry(
+    tmp_path: Path, named: str, *, restarted: bool
+) -> None:
+    manifest = replace(BY_DIGEST, digest=Digest.of(b"the manifest of an index"))
+    image = BY_DIGEST if named == "as it was pulled" else manifest
+    file = tmp_path / "given-images"
+    async with pulling(given=file) as it:
+        it.api.let.set()
+        assert await pulled(it, instance(logins=(ALICE,)))
+        if restarted:
+            it.given.load()
+        it.api.present.add(image)
+        it.api.also = [BY_DIGEST, manifest]
+        it.api.fault = AWAY
+        spec = instance("b-0", owner=OTHERS, containers=(ContainerSpec("web", image),))
+        assert await pulled(it, spec)
+        with pytest.raises(ImagePullError, match="may have the image: make it reachable") as told:
+            await it.pulls.are_needed(spec, restarts=0)
+        it.api.fault = ""
+        it.clock.time += timedelta(seconds=told.value.retry_after)
+        assert await pulled(it, spec), "its registry gives it"
+        it.api.fault = AWAY
+        assert not await pulled(it, spec)
+
+
+@pytest.mark.parametrize(
+    ("answer", "waits"),
+    [
+        ("reading manifest: authentication required", True),
+        ("reading manifest: manifest unknown", True),
+        ("something that nobody has seen yet", True),
+        ("received unexpected HTTP status: 503 Service Unavailable", False),
+        ("toomanyrequests: slow down", False),
+    ],
+)
+async def test_a_registry_that_has_refused_an_image_gives_it_by_no_outage(
+    tmp_path: Path, answer: str, *, waits: bool
+) -> None:
+    file = tmp_path / "given-images"
+    async with pulling(given=file) as it:
+        it.api.present.add(BY_DIGEST)
+        it.api.fault = answer
+        it.api.let.set()
+        assert await pulled(it, instance())
+    for _ in range(2):
+        async with pulling(given=file) as it:
+            it.api.present.add(BY_DIGEST)
+            it.api.fault = AWAY
+            it.api.let.set()
+            assert await pulled(it, instance())
+            assert it.given.has("shop", BY_DIGEST) is not waits
+            assert await pulled(it, instance("o-0", owner=OTHERS))
+            assert it.given.has("others", BY_DIGEST), "it was refused to one namespace"
+    async with pulling(given=file) as it:
+        it.api.let.set()
+        assert await pulled(it, instance()), "and is given by another answer"
+    assert '"refused"' not in file.read_text() or waits
+    async with pulling(given=file) as it:
+        it.api.present.add(BY_DIGEST)
+        assert not await pulled(it, instance())
+
+
+@pytest.mark.parametrize("always", [False, True])
+async def test_nothing_is_told_of_what_lies_here(*, always: bool) -> None:
+    verification = "always" if always else "when-reachable"
+    settings = WorkloadLimits.model_validate({"image-pull-verification": verification})
+    said: list[str] = []
+    for here in (True, False):
+        async with pulling(settings=settings) as it:
+            it.api.let.set()
+            if here:
+                assert await pulled(it, instance(logins=(ALICE,)))
+            it.api.fault = AWAY
+            assert await pulled(it, instance("b-0", owner=OTHERS))
+            with pytest.raises(ImagePullError) as told:
+                await it.pulls.are_needed(instance("b-0", owner=OTHERS), restarts=0)
+            said.append(str(told.value))
+    assert said[0] == said[1]
+    assert "which gives it to every namespace" in said[0]
+
+
+async def test_no_registry_is_asked_for_images_of_this_machine() -> None:
+    async with pulling() as it:
+        local = replace(IMAGE, registry="localhost")
+        spec = instance(containers=(ContainerSpec("web", local),))
+        with pytest.raises(ImagePullError, match="no registry has names of localhost") as told:
+            await it.pulls.are_needed(spec, restarts=0)
+        assert told.value.retry_after > 0
+        assert "podman load" in str(told.value)
+        assert not it.api.pulled
+        it.api.present.update(images_of(spec))
+        assert not await pulled(it, spec), "it is looked for each time"
 
 
 @pytest.mark.parametrize(

@@ -8,6 +8,7 @@ import asyncio
 import base64
 import contextlib
 import json
+import re
 from collections.abc import AsyncGenerator, AsyncIterator, Mapping, Sequence
 from contextlib import aclosing, asynccontextmanager
 from dataclasses import dataclass, field
@@ -24,6 +25,7 @@ from upwell.workload.podman.api.hijack import hijack
 from upwell.workload.podman.api.log_frames import BadFrameError, FrameReader
 from upwell.workload.podman.api.service import PodmanService
 from upwell.workload.podman.api.slow_readers import read_little
+from upwell.workload.podman.api.stored_images import digest_names, formerly_named, is_own
 from upwell.workload.podman.volumes.mounts import unmount_below
 
 _PATH = "/v5.0.0/libpod"
@@ -53,6 +55,11 @@ _LOG_PIECE = 4 * 1024
 _PLAIN_HTTP = "server gave HTTP response to HTTPS client"
 _UNANSWERED = ("dial tcp", "dial udp", "no such host", "i/o timeout", "TLS handshake timeout")
 """Words of Go's net package for a connection that came to nothing."""
+_PASSING = re.compile(
+    r"status ?(?:code)?:? ?(?:429|5\d\d)\b|toomanyrequests|connection reset|EOF|no space left",
+    re.IGNORECASE,
+)
+"""Words of answers that say nothing of who may have an image: they pass by themselves."""
 _UNTRUSTED = ("x509: ", "tls: failed to verify certificate")
 
 
@@ -170,22 +177,53 @@ class PodmanApi:
     async def image_exists(self, reference: Reference) -> bool:
         """Return True if the image is in the local storage."""
         try:
-            await self._json(PodmanRequest("GET", f"/images/{reference}/exists"))
+            await self.stored_name(reference)
         except PodmanNotFoundError:
             return False
         return True
 
+    async def stored_name(self, reference: Reference) -> str:
+        """Return by what Podman finds an image: its name, or its id where another has that now.
+
+        An image of this machine's own that was built anew loses its name. Raises
+        PodmanNotFoundError.
+        """
+        try:
+            await self._json(PodmanRequest("GET", f"/images/{reference}/exists"))
+        except PodmanNotFoundError:
+            if not is_own(reference):
+                raise
+            filters = json.dumps({"digest": [str(reference.digest)]})
+            found = await self._json(PodmanRequest("GET", "/images/json", {"filters": filters}))
+            if not (image := formerly_named(found or [], reference)):
+                raise
+            return image
+        return str(reference)
+
+    async def image_names(self, reference: Reference) -> Sequence[Reference]:
+        """Return all names by digest of an image in the local storage; none: it is not there."""
+        try:
+            document = await self._image(reference)
+        except PodmanNotFoundError:
+            return []
+        return [reference, *digest_names(document)]
+
+    async def _image(self, reference: Reference) -> dict[str, Any]:
+        """Return what Podman knows of an image; raises PodmanNotFoundError."""
+        name = await self.stored_name(reference) if is_own(reference) else str(reference)
+        return dict(await self._json(PodmanRequest("GET", f"/images/{name}/json")))
+
     async def image_digest(self, reference: Reference) -> Digest | None:
         """Return the digest of an image in the local storage; None: it is not there."""
         try:
-            document = await self._json(PodmanRequest("GET", f"/images/{reference}/json"))
+            document = await self._image(reference)
         except PodmanNotFoundError:
             return None
         return Digest.parse(str(document.get("Digest") or ""))
 
     async def image_volumes(self, reference: Reference) -> Sequence[str]:
         """Return the paths at which an image declares volumes; raises PodmanNotFoundError."""
-        document = await self._json(PodmanRequest("GET", f"/images/{reference}/json"))
+        document = await self._image(reference)
         return tuple((document.get("Config") or {}).get("Volumes") or {})
 
     async def image_user(self, reference: Reference) -> str:
@@ -193,7 +231,7 @@ class PodmanApi:
 
         Raises PodmanNotFoundError.
         """
-        document = await self._json(PodmanRequest("GET", f"/images/{reference}/json"))
+        document = await self._image(reference)
         return str((document.get("Config") or {}).get("User") or "")
 
     async def shifts_layers(self) -> bool:
@@ -500,11 +538,12 @@ def failed_pull(
     Unless it is known otherwise, these words tell whether any registry was reached.
     """
     fault = without_answer(said)[:_MAX_ERROR_CHARACTERS]
+    if unanswered is None:
+        unanswered = any(words in fault for words in _UNANSWERED)
     return ImagePullError(
         f"cannot pull {reference}: {fault}{_hint(reference, fault)}",
-        unanswered=any(words in fault for words in _UNANSWERED)
-        if unanswered is None
-        else unanswered,
+        unanswered=unanswered,
+        refused=not unanswered and _PASSING.search(fault) is None,
     )
 
 

@@ -8,6 +8,7 @@ from pathlib import Path
 from upwell.workload.interface import ContainerSpec, InstanceSpec
 from upwell.workload.podman.api.client import PodmanApi, PodmanRefusedError
 from upwell.workload.podman.api.service import PodmanSettings
+from upwell.workload.podman.api.stored_images import is_own
 from upwell.workload.podman.containers.body import ContainerContext, create_body
 from upwell.workload.podman.hosts_files import HostsFiles
 from upwell.workload.podman.images.given_images import GivenImages
@@ -85,6 +86,8 @@ class ContainerCreation:
         namespace, image = spec.owner.namespace, container.image.exact
         unverified = self._given.is_unverified(namespace, image)
         body = create_body(spec, container, replace(around, unverified=unverified))
+        if is_own(image):
+            body["image"] = await self._api.stored_name(image)
         try:
             return await self._api.create(body)
         except PodmanRefusedError as error:

@@ -10,6 +10,7 @@ import base64
 import json
 import os
 import secrets
+from collections.abc import Sequence
 from pathlib import Path
 
 from upwell.machine.folder import PrivateFolder
@@ -51,6 +52,10 @@ class JudgedPulls:
         """Return True if the image is in the local storage."""
         return await self._api.image_exists(reference)
 
+    async def image_names(self, reference: Reference) -> Sequence[Reference]:
+        """Return all names by digest of an image in the local storage; none: it is not there."""
+        return await self._api.image_names(reference)
+
     async def pull(
         self, reference: Reference, login: tuple[str, str] | None, *, insecure: bool
     ) -> None:
@@ -66,7 +71,7 @@ class JudgedPulls:
             if not error.unanswered or registries is None:
                 raise
             if await registries.anything_answers(reference, insecure=insecure):
-                raise ImagePullError(str(error)) from error
+                raise ImagePullError(str(error), refused=True) from error
             raise
 
     async def _pull_while_room(

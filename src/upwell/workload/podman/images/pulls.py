@@ -23,6 +23,7 @@ from upwell.workload.interface import (
     State,
     WorkloadError,
 )
+from upwell.workload.podman.api.stored_images import LOCAL
 from upwell.workload.podman.images.given_images import EVERYBODY, GivenImages
 
 _log = logging.getLogger(__name__)
@@ -31,12 +32,15 @@ _FIRST_PAUSE = timedelta(seconds=2)
 _LONGEST_PAUSE = timedelta(seconds=300)
 _AT_A_TIME = 8
 """Images that one namespace has pulled at a time: each takes a process, and a registry may hang."""
+_LOCAL_PAUSE_SECONDS = 15.0
+"""Until it is worth to look again for an image that is made on this machine."""
 _MOST_DOUBLINGS = 8
 """The longest pause is reached by then."""
 
 type _Login = tuple[str, str] | None
-type _Source = tuple[Reference, _Login, bool]
-"""Image, login, insecure: what a fault belongs to. With another login it is tried at once."""
+type _Source = tuple[Reference, _Login, bool, str]
+"""Image, login, insecure, namespace: what a fault belongs to. With another login it is tried at
+once; what another namespace is told is no answer to this one."""
 
 
 class ImageApi(Protocol):
@@ -44,6 +48,10 @@ class ImageApi(Protocol):
 
     async def image_exists(self, reference: Reference) -> bool:
         """Return True if the image is in the local storage."""
+        ...
+
+    async def image_names(self, reference: Reference) -> Sequence[Reference]:
+        """Return all names by digest of an image in the local storage; none: it is not there."""
         ...
 
     async def pull(
@@ -76,8 +84,10 @@ class Pulls:
     """The pulls that are under way, one for each instance; `publish` hears of their ends.
 
     An image that is not known to be `given` to a namespace is pulled for it although it lies here;
-    where its registry cannot be asked it is used, unless images are `always_verified`. `runs` says
-    whether containers of a namespace have an image that was given to it at some time.
+    where its registry cannot be asked it is used, unless images are `always_verified`, or one has
+    refused it to the namespace or given it to another alone. No registry is asked for images of
+    this machine's own. `runs` says whether containers of a namespace have an image that was given
+    to it at some time.
     """
 
     def __init__(
@@ -163,7 +173,7 @@ class Pulls:
                 pull.instance = replace(pull.instance, message=_message(image))
                 namespace = pull.spec.owner.namespace
                 async with self._places.setdefault(namespace, asyncio.Semaphore(_AT_A_TIME)):
-                    await self._fetch(namespace, _source(pull.spec, image))
+                    await self._fetch(_source(pull.spec, image))
         except WorkloadError as error:
             _log.warning("image not pulled", extra={"instance": name, "why": str(error)})
         except Exception:  # noqa: BLE001 - a fault of ours, which must not end the pulls of others
@@ -185,8 +195,8 @@ class Pulls:
             return True
         return False
 
-    async def _fetch(self, namespace: str, source: _Source) -> None:
-        image, login, insecure = source
+    async def _fetch(self, source: _Source) -> None:
+        image, login, insecure, namespace = source
         async with self._locks.setdefault(image, asyncio.Lock()):
             if await self._is_there(namespace, image):
                 return
@@ -194,21 +204,29 @@ class Pulls:
             try:
                 await self._api.pull(image, login, insecure=insecure)
             except ImagePullError as error:
-                if error.unanswered and await self._api.image_exists(image):
-                    if not self._always_verified:
-                        # Nobody says whose it is; it may be what an administrator has loaded.
-                        _log.warning("image used unasked", extra={"image": str(image)})
-                        self._given.use_unverified(namespace, image)
-                        return
-                    told = f"{error}; {_waits(namespace, image)}"
-                    self._remember(source, told)
-                    raise ImagePullError(told) from error
-                self._remember(source, str(error))
-                raise
+                asked = error.refused or error.unanswered
+                names = await self._api.image_names(image) if asked else ()
+                if error.refused and names:
+                    self._given.refuse(namespace, image)
+                if error.unanswered and names and self._may_use(namespace, (image, *names)):
+                    # Nobody says whose it is; it may be what an administrator has loaded.
+                    _log.warning("image used unasked", extra={"image": str(image)})
+                    self._given.use_unverified(namespace, image)
+                    return
+                # In the same words whether it lies here or not: that is nothing to ask for.
+                told = f"{error}; {_waits(namespace, image)}" if error.unanswered else str(error)
+                self._remember(source, told)
+                raise ImagePullError(told) from error
             self._given.add(EVERYBODY if login is None else namespace, image)
             self._faults.pop(source, None)
 
+    def _may_use(self, namespace: str, names: Sequence[Reference]) -> bool:
+        return not self._always_verified and not self._given.is_withheld(namespace, names)
+
     def _refuse_early(self, source: _Source) -> None:
+        image = source[0]
+        if image.registry == LOCAL:
+            raise ImagePullError(_is_gone(image), retry_after=_LOCAL_PAUSE_SECONDS)
         fault = self._faults.get(source)
         left = (fault.until - self._clock.now()).total_seconds() if fault else 0
         if fault is not None and left > 0:
@@ -236,14 +254,24 @@ def images_of(spec: InstanceSpec) -> Sequence[Reference]:
 
 def _source(spec: InstanceSpec, image: Reference) -> _Source:
     logins = {registry: (user, password) for registry, user, password in spec.logins}
-    return image, logins.get(image.registry), image.registry in spec.insecure_registries
+    insecure = image.registry in spec.insecure_registries
+    return image, logins.get(image.registry), insecure, spec.owner.namespace
 
 
 def _waits(namespace: str, image: Reference) -> str:
     return (
-        f"the image lies in Podman's storage, and {image.registry} alone can say whether namespace"
-        f" {namespace} may have it: make it reachable, or let an administrator name {image.name} in"
-        " preloaded-images below [workloads] in the configuration file"
+        f"{image.registry} alone can say whether namespace {namespace} may have the image: make it"
+        f" reachable, or let an administrator load the image and name {image.name} in"
+        " preloaded-images below [workloads] in the configuration file, which gives it to every"
+        " namespace"
+    )
+
+
+def _is_gone(image: Reference) -> str:
+    return (
+        f"no image {image} in this machine's storage, and no registry has names of {LOCAL}:"
+        " `podman load` it as the server's user, or start a rollout, which takes what the tag in"
+        " the Pod template stands for now"
     )
 
 
