@@ -48,6 +48,6 @@ class PlanActions:
     ) -> ImpactPlanStatus:
         canary, first = first_workloads(view.impact, view.snapshot, wave, self._canary, now)
         # A change that is only asked about has not failed anywhere yet.
-        failed = failures(view.impact, view.snapshot) if view.impact.change.digest else {}
+        failed = failures(wave, view.impact, view.snapshot) if wave is not None else {}
         status = plan_status(view.impact, view.estimate, first, failed, may_read)
         return status.model_copy(update={"canary": canary}) if status.images else status

@@ -103,7 +103,9 @@ class WaveActions:
             await self._index.ready()
             view = await self._index.look(wave.spec.image, wave.spec.digest, self._clock())
             failed = [
-                one for one in failures(view.impact, view.snapshot) if isinstance(one, ObjectKey)
+                one
+                for one in failures(wave, view.impact, view.snapshot)
+                if isinstance(one, ObjectKey)
             ]
             begun: list[str] = []
             left: list[str] = []

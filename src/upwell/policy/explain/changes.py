@@ -413,7 +413,9 @@ class _Explainer:
         began = build.metadata.creation_timestamp if build is not None else None
 
         def is_before(moment: datetime | None) -> bool:
-            return moment is not None and (began is None or moment <= began)
+            if moment is None or began is None:
+                return moment is not None
+            return moment.replace(microsecond=0) <= began  # creations have whole seconds
 
         of_image = (e for e in history.items if e.image == digest_of(image))
         event = next((e for e in of_image if is_before(e.created)), None)

@@ -106,7 +106,7 @@ def wave_status(
 ) -> WaveStatus:
     """Return how far a Wave is that nothing has superseded."""
     steps = list(impact.steps.values())
-    failed = failures(impact, snapshot)
+    failed = failures(wave, impact, snapshot)
     digests = _digests(wave, steps, snapshot)
     stuck = blocked(steps, failed)
     canary = canary_of(wave, impact, snapshot, stuck, rules.canary, now)
@@ -198,10 +198,15 @@ def superseded_status(wave: Wave, now: datetime) -> WaveStatus:
     )
 
 
-def failures(impact: Impact, snapshot: Snapshot) -> dict[Node, str]:
-    """Return the steps whose last try has failed, and how."""
+def failures(wave: Wave, impact: Impact, snapshot: Snapshot) -> dict[Node, str]:
+    """Return the steps whose last try has failed, and how.
+
+    A build that began before the change has failed on what there was before.
+    """
+    changed = wave.spec.changed
+    since = changed.replace(microsecond=0) if changed is not None else None
     steps = impact.steps.values()
-    return {one.node: why for one in steps if (why := _failure(one, snapshot))}
+    return {one.node: why for one in steps if (why := _failure(one, snapshot, since))}
 
 
 def blocked(steps: Iterable[PlannedStep], failed: Collection[Node]) -> set[Node]:
@@ -214,13 +219,16 @@ def blocked(steps: Iterable[PlannedStep], failed: Collection[Node]) -> set[Node]
     return found
 
 
-def _failure(step: PlannedStep, snapshot: Snapshot) -> str:
+def _failure(step: PlannedStep, snapshot: Snapshot, since: datetime | None) -> str:
     """Say how the last try of a step failed; empty: it did not."""
     if step.done or not isinstance(step.node, ObjectKey):
         return ""
     if step.action is StepAction.REBUILD:
         newest = next(iter(snapshot.builds(step.node)), None)
         if newest is None or not newest.status.phase.is_terminal:
+            return ""
+        created = newest.metadata.creation_timestamp
+        if since is not None and created is not None and created < since:
             return ""
         return "" if newest.status.phase is BuildPhase.COMPLETE else outcome_of(newest)
     workload = snapshot.workloads.get(step.node)

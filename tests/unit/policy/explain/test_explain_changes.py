@@ -335,7 +335,7 @@ def test_the_story_of_a_stream_names_build_or_upstream_for_each_tag() -> None:
 
 def test_a_base_that_came_back_was_seen_before_what_was_built_of_it() -> None:
     base = debian([BASE[0], BASE[1], BASE[0]])
-    times = ("2026-03-01T12:00:00Z", "2026-03-01T11:40:00Z", "2026-03-01T11:00:00Z")
+    times = ("2026-03-01T12:00:00Z", "2026-03-01T11:40:00Z", "2026-03-01T11:00:00.7Z")
     [history] = base.status.tags
     items = tuple(
         one.model_copy(update={"created": datetime.fromisoformat(time)})
@@ -347,8 +347,8 @@ def test_a_base_that_came_back_was_seen_before_what_was_built_of_it() -> None:
     told = history.model_copy(update={"items": items, "import_state": state})
     base = base.with_status(base.status.model_copy(update={"tags": (told,)}))
     first = items[-1].created
-    later, earlier = first + timedelta(minutes=30), first - timedelta(hours=1)
-    for began, seen in ((later, first), (earlier, None)):
+    at_once, later = first.replace(microsecond=0), first + timedelta(minutes=30)
+    for began, seen in ((at_once, first), (later, first), (first - timedelta(hours=1), None)):
         made = build(1).with_metadata(creation_timestamp=began)
         statements = explain(Snapshot([base, config(), made]), made)
         assert [one.at for one in statements if one.topic is Topic.UPSTREAM] == [seen]

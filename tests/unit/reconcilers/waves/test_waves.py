@@ -8,7 +8,7 @@ from tests.support.waves.namespace import IMAGE, WavesNamespace
 
 from upwell.actions.plans import PlanActions
 from upwell.api.apps import Deployment
-from upwell.api.build import BuildConfig, BuildPhase
+from upwell.api.build import BuildConfig, BuildPhase, BuildRequest
 from upwell.api.image import ImageStream
 from upwell.api.meta import ObjectMeta
 from upwell.api.waves.plan import ImpactPlanSpec
@@ -152,6 +152,18 @@ async def test_a_failed_build_stops_the_wave_and_is_told(setup: WavesNamespace) 
     assert [(one.kind, one.name) for one in wave.status.held] == [("BuildConfig", "base")]
     assert wave.status.phase is WavePhase.WAITING, "`app` stands on what failed"
     assert "; 1 failed, BuildConfig shop/base: build base-2 failed" in wave.status.message
+
+
+async def test_what_failed_on_the_image_before_has_not_failed_on_this(
+    setup: WavesNamespace,
+) -> None:
+    await setup.actions.instantiate(NAMESPACE, "base", BuildRequest())
+    await setup.end("base-2", BuildPhase.FAILED)
+    setup.clock.advance(10)
+    await setup.imports("new")
+    [wave] = await setup.all()
+    assert (wave.status.phase, wave.status.builds.failed) == (WavePhase.RUNNING, 0)
+    assert "failed" not in wave.status.message
 
 
 async def test_the_plan_of_a_wave_marks_what_failed_and_what_is_built_on_it(
