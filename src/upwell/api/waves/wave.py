@@ -158,6 +158,8 @@ class WaveCanary(Model):
     """Time since which all of them are."""
     until: Time | None = None
     """Time at which the others follow if they stay so."""
+    apart: tuple[str, ...] = ()
+    """Namespaces whose own fail while those of others do not: they alone are held for it."""
 
 
 class WaveStop(Model):

@@ -311,6 +311,15 @@ def _verdict_of_now(workload: Resource) -> str:
     return found.message
 
 
+def goes_at_once(workload: Resource, images: Mapping[Slot, str]) -> str:
+    """Name the command that sets images although they are kept back."""
+    what, where = f"{workload.KIND.singular}/{workload.name}", f"-n {workload.namespace}"
+    if isinstance(workload, DeploymentConfig):
+        return f"`upwell rollout latest {what} {where}` goes at once"
+    pairs = " ".join(f"{container}={image}" for (container, _), image in images.items())
+    return f"`upwell set image {what} {pairs} {where}` goes at once"
+
+
 def with_images[R: Resource](workload: R, images: Mapping[Slot, str]) -> R:
     """Return the workload with these images in its template."""
     template = pod_template(workload)

@@ -19,6 +19,11 @@ from upwell.policy.rollouts.settings import Workload
 from upwell.policy.rollouts.summary import desired_replicas
 from upwell.policy.waves.impact import Impact, PlannedStep, StepAction
 
+_LONGEST = timedelta(hours=1)
+"""Time after which a rollout that is not healthy counts as failed: it may never end."""
+_LONGEST_TO_BEGIN = timedelta(days=1)
+"""The same of one that has not begun."""
+
 
 @dataclass(frozen=True, slots=True)
 class CanaryRules:
@@ -69,19 +74,33 @@ def canary_of(
     before = wave.status.canary
     if not rules.share:
         return None
-    if before is not None and before.state is CanaryState.PASSED:
+    if before is not None and before.state is CanaryState.PASSED and not before.apart:
         return before
     candidates = {
-        one.key: one for one in _candidates(wave, impact.steps.values(), snapshot, blocked)
+        one.key: one for one in _candidates(wave, impact.steps.values(), snapshot, blocked, now)
     }
     chosen = [
         key
         for one in (before.workloads if before is not None else ())
         if (key := ObjectKey(one.kind, one.namespace, one.name)) in candidates
     ]
-    chosen += _added(wave, candidates, chosen, rules.share)
-    counting = [candidates[key] for key in chosen if candidates[key].health is not _Health.OUT]
+    ones = [candidates[key] for key in chosen]
+    failing = {one.key.namespace for one in ones if one.health is _Health.FAILING}
+    if before is not None and before.state is CanaryState.PASSED:
+        return before.model_copy(update={"apart": _ordered({*before.apart} & failing)})
+    apart = frozenset() if _hold_all(ones, candidates.values(), failing) else frozenset(failing)
+    if apart or not failing:
+        chosen += _added(wave, candidates, chosen, rules.share, apart)
+    counting = [
+        one
+        for one in (candidates[key] for key in chosen)
+        if one.health is not _Health.OUT and one.key.namespace not in apart
+    ]
     told = _judged(wave, counting, rules, now)
+    if apart:
+        names = ", ".join(_ordered(apart))
+        message = f"{told.message}; not for namespace {names}, whose own fail on it"
+        told = told.model_copy(update={"apart": _ordered(apart), "message": message})
     return told.model_copy(
         update={
             "workloads": tuple(
@@ -91,13 +110,51 @@ def canary_of(
     )
 
 
-def canary_text(canary: WaveCanary, wave: str) -> str:
-    """Say what a workload that does not go first waits for; counts that change are left out."""
-    return f"waits for the workloads that go first in Wave {wave}: {canary.message}"
+def canary_text(canary: WaveCanary, wave: str, namespace: str) -> str:
+    """Say what a workload that does not go first waits for; counts that change are left out.
+
+    Those of other namespaces are not named, nor is how they fail.
+    """
+    own = ", ".join(one.name for one in canary.workloads if one.namespace == namespace)
+    if namespace in canary.apart:
+        return (
+            f"waits for {own}, of this namespace and first in Wave {wave}, which fails on the new"
+            " image: it has to be mended, held, or scaled to 0"
+        )
+    text = f"waits for the workloads that go first in Wave {wave}"
+    text += f" ({own} of this namespace)" if own else ""
+    if canary.state is CanaryState.FAILING:
+        return f"{text}: they fail on the new image, or are not healthy in time"
+    if canary.until is not None:
+        return f"{text}: they are healthy; the others follow at {canary.until:%Y-%m-%dT%H:%M:%SZ}"
+    return f"{text}: the others follow when they have been healthy for a while"
+
+
+def _hold_all(
+    chosen: Collection[_Candidate], every: Iterable[_Candidate], failing: Collection[str]
+) -> bool:
+    """Return True if workloads that fail hold everybody, not their own namespaces alone.
+
+    One namespace holds nobody else, as long as others can show that the image is good; two do, if
+    as many are not healthy on it.
+    """
+    healthy = {one.key.namespace for one in chosen if one.health is _Health.HEALTHY}
+    others = {one.key.namespace for one in every if one.health is not _Health.OUT}
+    if not others.difference(failing):
+        return bool(failing)
+    return len(failing) > 1 and len(failing) >= len(healthy.difference(failing))
+
+
+def _ordered(namespaces: Iterable[str]) -> tuple[str, ...]:
+    return tuple(sorted(namespaces))
 
 
 def _candidates(
-    wave: Wave, steps: Iterable[PlannedStep], snapshot: Snapshot, blocked: Collection[Node]
+    wave: Wave,
+    steps: Iterable[PlannedStep],
+    snapshot: Snapshot,
+    blocked: Collection[Node],
+    now: datetime,
 ) -> Iterator[_Candidate]:
     """Yield the workloads that image change triggers update, and those of first stages."""
     for step in steps:
@@ -108,10 +165,13 @@ def _candidates(
             continue
         rollout = stage_rollout([Placed(workload, {})])
         health = _health(step, workload, rollout.state, wave)
+        text = rollout.message
         if step.node in blocked and not step.done:
             health = _Health.OUT
+        elif health is _Health.PENDING and (late := _late(wave, workload, now)):
+            health, text = _Health.FAILING, late
         well = rollout.state is RolledOut.COMPLETE
-        yield _Candidate(step, step.node, health, rollout.message, well)
+        yield _Candidate(step, step.node, health, text, well)
 
 
 def _is_first(step: PlannedStep) -> bool:
@@ -136,12 +196,32 @@ def _health(step: PlannedStep, workload: Workload, rollout: RolledOut, wave: Wav
     return _Health.PENDING
 
 
+def _late(wave: Wave, workload: Workload, now: datetime) -> str:
+    """Say that nobody waits any longer for a workload to be healthy; empty: they do."""
+    began, newest = wave.spec.changed, next(iter(workload.status.revisions), None)
+    if began is None:
+        return ""
+    if newest is not None and newest.created >= began:
+        late = now - newest.created >= _LONGEST
+        return f"{workload.name} is not healthy an hour after its rollout began" if late else ""
+    late = now - began >= _LONGEST_TO_BEGIN
+    return f"{workload.name} has not got the image in a day" if late else ""
+
+
 def _added(
-    wave: Wave, candidates: dict[ObjectKey, _Candidate], chosen: Sequence[ObjectKey], share: float
+    wave: Wave,
+    candidates: dict[ObjectKey, _Candidate],
+    chosen: Sequence[ObjectKey],
+    share: float,
+    apart: Collection[str],
 ) -> list[ObjectKey]:
     """Return who goes first besides those that were chosen: as many as the share is."""
     already = frozenset(chosen)
-    able = [one for one in candidates.values() if one.health is not _Health.OUT]
+    able = [
+        one
+        for one in candidates.values()
+        if one.health is not _Health.OUT and one.key.namespace not in apart
+    ]
     free = [one for one in able if one.key not in already]
     missing = math.ceil(share * len(able)) - (len(able) - len(free))
     if missing <= 0:

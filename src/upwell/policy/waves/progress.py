@@ -117,12 +117,11 @@ def wave_status(
     builds = builds.model_copy(update={"rebased": _rebased(steps, snapshot)})
     workloads = _count(steps, _WORKLOADS, failed.keys())
     left = [one for one in steps if not one.done and one.action in {*_BUILDS, *_WORKLOADS}]
-    waiting = canary is not None and canary.state is CanaryState.FAILING
     goes_on = any(
         one.arrives
         and one.node not in failed
         and one.node not in stuck
-        and not (waiting and _is_kept_back(one))
+        and not (_is_kept_back(one) and _holds_on(canary, one))
         for one in left
     )
     if wave.status.cancelled is not None:
@@ -256,11 +255,18 @@ def _is_kept_back(step: PlannedStep) -> bool:
     return any(one.passes for one in step.obstacles)
 
 
+def _holds_on(canary: WaveCanary | None, step: PlannedStep) -> bool:
+    """Return True if workloads that go first hold a step until somebody mends them."""
+    if canary is None or not isinstance(step.node, ObjectKey):
+        return False
+    return canary.state is CanaryState.FAILING or step.node.namespace in canary.apart
+
+
 def _ended(canary: WaveCanary | None) -> WaveCanary | None:
     """Return the canaries of a Wave that is complete: nobody waits for them any more."""
-    if canary is None or canary.state is CanaryState.PASSED:
+    if canary is None or (canary.state is CanaryState.PASSED and not canary.apart):
         return canary
-    update = {"state": CanaryState.PASSED, "message": "all have it", "until": None}
+    update = {"apart": (), "state": CanaryState.PASSED, "message": "all have it", "until": None}
     return canary.model_copy(update=update)
 
 

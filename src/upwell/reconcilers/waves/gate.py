@@ -3,7 +3,6 @@
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from datetime import datetime, timedelta
 
-from upwell.api.apps import CronJob
 from upwell.api.conditions import find
 from upwell.api.image import ImageStream
 from upwell.api.meta import ObjectKey, Resource
@@ -14,7 +13,7 @@ from upwell.policy.builds.triggers import digest_of
 from upwell.policy.images.streams import StreamName
 from upwell.policy.promotion.components import bases
 from upwell.policy.promotion.stages import STAGED
-from upwell.policy.rollouts.triggers import IMAGE_TRIGGERED, Reason, followers_of
+from upwell.policy.rollouts.triggers import IMAGE_TRIGGERED, Reason, followers_of, goes_at_once
 from upwell.policy.waves.canary import canary_text
 from upwell.policy.waves.gate import keeps_cancelled
 from upwell.policy.waves.stop import WAVE_LABEL, holds
@@ -77,7 +76,9 @@ class WaveGate:
             if bar is None and (missing := unapproved.get(digest_of(update.after))) is not None:
                 bar = RolloutBar(Reason.WAVE_APPROVAL, missing.message, frozenset())
             if bar is None and not is_first:
-                bar = self._behind(workload, waves, digests) or self._coming(update, streams)
+                bar = self._behind(workload, waves, update, digests) or self._coming(
+                    update, streams
+                )
             if bar is not None:
                 slots.append(update.slot)
                 found = found or bar
@@ -119,12 +120,12 @@ class WaveGate:
         return RolloutBar(Reason.WAVE_STOPPED, message, frozenset())
 
     def _behind(
-        self, workload: Resource, waves: Iterable[Wave], digests: set[str]
+        self, workload: Resource, waves: Iterable[Wave], update: ImageUpdate, digests: set[str]
     ) -> RolloutBar | None:
         for wave in waves:
-            if digests.isdisjoint(wave.digests):
-                continue
             canary = wave.status.canary
+            if digests.isdisjoint(wave.digests) or _has_passed(wave, workload.namespace):
+                continue
             if keeps_cancelled(wave):
                 text = f"waits for the next image: Wave {wave.name} was cancelled before those that"
                 text += " go first in it were healthy"
@@ -139,10 +140,8 @@ class WaveGate:
             elif canary is None:
                 text = f"waits until Wave {wave.name} has chosen which workloads go first"
             else:
-                text = canary_text(canary, wave.name)
-            what = f"{workload.KIND.singular}/{workload.name} -n {workload.namespace}"
-            by_hand = "" if isinstance(workload, CronJob) else f"`upwell rollout latest {what}`"
-            text += f"; {by_hand} goes at once" if by_hand else ""
+                text = canary_text(canary, wave.name, workload.namespace)
+            text += f"; {goes_at_once(workload, {update.slot: update.after})}"
             return RolloutBar(Reason.WAVE_CANARY, text, frozenset())
         return None
 
@@ -152,14 +151,16 @@ class WaveGate:
         """Say that the Wave of an import is not there yet, which makes it known who goes first."""
         if not self._canaries:
             return None
-        digest, since = digest_of(update.after), self._clock() - _COMING
+        digest, now = digest_of(update.after), self._clock()
         names = {digest, *_upstream(digest, streams)}
         for stream in streams.values():
             for tag in stream.status.tags:
                 if len(tag.items) > 1 and tag.items[0].image == digest and tag.import_state:
                     imported = tag.import_state.imported_digest == digest
                     created = tag.items[0].created
-                    if imported and created > since and not self._is_known(names, created):
+                    # An import in the future is one from before the clock was set back.
+                    is_new = abs(now - created) < _COMING
+                    if imported and is_new and not self._is_known(names, created):
                         text = f"waits for the Wave of {stream.name}:{tag.tag}"
                         return RolloutBar(Reason.WAVE_CANARY, text, frozenset(), _LOOK_AGAIN)
         return None
@@ -205,9 +206,17 @@ def _upstream(digest: str, streams: Mapping[StreamName, ImageStream]) -> Iterato
                 yield state.upstream_digest
 
 
-def _has_passed(wave: Wave) -> bool:
+def _has_passed(wave: Wave, namespace: str) -> bool:
     canary = wave.status.canary
-    return canary is not None and canary.state is CanaryState.PASSED
+    if canary is None or canary.state is not CanaryState.PASSED:
+        return False
+    return namespace not in canary.apart
+
+
+def _is_past(wave: Wave) -> bool:
+    """Return True for a Wave whose workloads that go first hold nobody any more."""
+    canary = wave.status.canary
+    return canary is not None and canary.state is CanaryState.PASSED and not canary.apart
 
 
 def _while_open(wave: Wave) -> tuple[str, ...]:
@@ -218,7 +227,7 @@ def _while_kept_back(wave: Wave) -> tuple[str, ...]:
     """Return the key of a Wave whose canaries have not passed; one that never had any is over."""
     phase = wave.status.phase
     over = phase is WavePhase.COMPLETE or (phase in ENDED_WAVES and wave.status.canary is None)
-    return () if over or _has_passed(wave) else (_ALL,)
+    return () if over or _is_past(wave) else (_ALL,)
 
 
 def _while_waiting(workload: Resource) -> tuple[str, ...]:
@@ -231,6 +240,8 @@ def _view(wave: Wave | None) -> object:
     if wave is None:
         return None
     canary = wave.status.canary
-    told = (canary.state, canary.workloads, canary.until) if canary is not None else None
+    told = (
+        (canary.state, canary.workloads, canary.until, canary.apart) if canary is not None else None
+    )
     given = (wave.status.approval, wave.status.stream_approvals)
     return (wave.status.phase in ENDED_WAVES, told, given, frozenset(wave.digests))

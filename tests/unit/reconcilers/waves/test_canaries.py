@@ -51,8 +51,9 @@ async def test_one_goes_first_and_the_others_when_it_has_been_healthy(fleet: Fle
     wave = await fleet.wave()
     assert (condition.status, condition.reason) == ("False", "WaveCanary")
     assert wave.name in condition.message
-    assert first[1] in condition.message
-    assert "upwell rollout latest deployment/" in condition.message
+    assert (first[1] in condition.message) is (first[0] == other[0]), "names of its own namespace"
+    pulled = f"app={debian('new')} -n {other[0]}`"
+    assert f"; `upwell set image deployment/{other[1]} {pulled}" in condition.message
     assert wave.status.phase is WavePhase.RUNNING
     assert "0 of 1 that go first are healthy" in wave.status.message
 
@@ -73,22 +74,91 @@ async def test_the_share_is_spread_over_namespaces_and_the_same_each_time() -> N
     assert await changed(await fleet_of(0.3)) == first
 
 
-async def test_a_canary_that_fails_holds_the_others(fleet: Fleet) -> None:
+async def next_one(fleet: Fleet, *before: tuple[str, str]) -> tuple[str, str]:
+    """Return the workload that goes first beside these."""
+    await fleet.look()
+    [one] = {*await fleet.follow()} - {"/".join(place) for place in before}
+    namespace, name = one.split("/")
+    return namespace, name
+
+
+async def test_canaries_of_two_namespaces_that_fail_hold_all(fleet: Fleet) -> None:
     [first] = await changed(fleet)
     await fleet.rolls_out(*first, phase="Failed")
+    second = await next_one(fleet, first)
+    assert second[0] != first[0]
+    await fleet.rolls_out(*second, phase="Failed")
     fleet.clock.advance(86400)
     wave = await fleet.wave()
     assert wave.status.phase is WavePhase.WAITING
     assert wave.status.canary is not None
     assert wave.status.canary.state is CanaryState.FAILING
-    await fleet.follow()
-    [other] = [one for one in PLACES if one != first][:1]
-    assert "does not start" in (await fleet.condition(*other)).message
-    assert len(await fleet.follow()) == 1
+    assert "does not start" in wave.status.canary.message
+    assert len(await fleet.follow()) == 2
+    [third] = [one for one in PLACES if one[0] not in {first[0], second[0]}][:1]
+    message = (await fleet.condition(*third)).message
+    assert "they fail on the new image" in message
+    assert not any(f" {name} " in message.partition(";")[0] for _, name in PLACES)
 
     fleet.clock.advance(1)
     await fleet.rolls_out(*first)
+    await fleet.rolls_out(*second)
     assert await fleet.canary() is CanaryState.SOAKING
+
+
+async def test_a_canary_that_fails_holds_its_own_namespace_alone(fleet: Fleet) -> None:
+    [first] = await changed(fleet)
+    await fleet.rolls_out(*first, phase="Failed")
+    second = await next_one(fleet, first)
+    await fleet.rolls_out(*second)
+    assert await fleet.canary() is CanaryState.SOAKING
+    fleet.clock.advance(SOAK.total_seconds())
+    assert await fleet.canary() is CanaryState.PASSED
+    held = [one for one in PLACES if one[0] == first[0] and one != first]
+    follows = {*await fleet.follow()}
+    assert follows == {"/".join(one) for one in PLACES if one not in held}
+    message = (await fleet.condition(*held[0])).message
+    assert message.startswith(f"waits for {first[1]}, of this namespace and first in Wave")
+    for place in PLACES:
+        if "/".join(place) in follows and place not in {first, second}:
+            await fleet.rolls_out(*place)
+    assert (await fleet.wave()).status.phase is WavePhase.WAITING
+
+    fleet.clock.advance(1)
+    await fleet.rolls_out(*first)
+    await fleet.look()
+    assert len(await fleet.follow()) == len(PLACES)
+
+
+async def test_a_canary_that_is_never_healthy_holds_nobody_elses_namespace(fleet: Fleet) -> None:
+    [first] = await changed(fleet)
+    await fleet.rolls_out(*first, phase="Progressing")
+    fleet.clock.advance(3599)
+    assert await fleet.canary() is CanaryState.ROLLING_OUT
+    assert len(await fleet.follow()) == 1
+    fleet.clock.advance(1)
+    second = await next_one(fleet, first)
+    assert second[0] != first[0]
+
+
+async def test_where_there_is_no_other_namespace_a_canary_that_fails_holds_all() -> None:
+    fleet = Fleet(WaveRules(CanaryRules(0.05, SOAK)))
+    await fleet.imports("old")
+    for number in range(3):
+        await fleet.deployment("team", f"web-{number}", serves=debian("old"))
+    fleet.clock.advance(3600)
+    [first] = await changed(fleet)
+    await fleet.rolls_out(*first, phase="Failed")
+    assert await fleet.canary() is CanaryState.FAILING
+    assert len(await fleet.follow()) == 1
+
+
+async def test_a_clock_that_is_set_back_holds_nobody_where_there_is_no_wave(fleet: Fleet) -> None:
+    fleet.clock.advance(3 * 86400)
+    await changed(fleet)
+    await fleet.store.delete(Wave, "", (await fleet.wave()).name)
+    fleet.clock.advance(-86400)
+    assert len(await fleet.follow()) == len(PLACES)
 
 
 @pytest.mark.parametrize("way", ["deleted", "held", "paused", "scaled to zero"])

@@ -111,6 +111,13 @@ async def test_a_namespace_counts_once_however_many_of_its_objects_fail() -> Non
 
 async def test_the_canaries_of_a_copy_hold_nobody_else() -> None:
     fleet = await copied(WaveRules(CanaryRules(0.1, timedelta(minutes=5))))
+    await fleet.deployment("other", "web", serves=debian("old"))
+    fleet.clock.advance(60)
     await stopped(fleet)
     await fleet.imports("new")
-    assert await fleet.follow() == ["team/web"], "it goes first in its own Wave"
+    [first] = await fleet.follow()
+    await fleet.rolls_out(*first.split("/"))
+    await fleet.look()
+    fleet.clock.advance(300)
+    await fleet.look()
+    assert await fleet.follow() == ["other/web", "team/web"]
