@@ -62,10 +62,18 @@ def rebase_findings(
 
 def unread_findings(unread: Sequence[UnreadLayer]) -> list[RebaseFinding]:
     """Return that nothing is known of layers, which speaks against a rebase."""
+    reasons: dict[str, list[str]] = defaultdict(list)
+    for layer in unread:
+        reasons[layer.why].append(layer.digest)
     return [
-        RebaseFinding(RebaseFault.UNKNOWN, f"layer {layer.digest} cannot be looked at: {layer.why}")
-        for layer in unread
+        RebaseFinding(RebaseFault.UNKNOWN, f"{_layers(digests)} cannot be looked at: {why}")
+        for why, digests in reasons.items()
     ]
+
+
+def _layers(digests: Sequence[str]) -> str:
+    others = len(digests) - 1
+    return f"layer {digests[0]}" + (f" and {others} more" if others else "")
 
 
 def document_findings(image: RebasedImage) -> list[RebaseFinding]:

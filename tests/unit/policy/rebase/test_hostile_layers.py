@@ -12,7 +12,7 @@ from upwell.oci.rebase.documents import RebasedImage, rebased
 from upwell.policy.rebase.comparison import BaseComparison, BaseUpdate
 from upwell.policy.rebase.findings import RebaseFault, RebaseFinding, listed
 from upwell.policy.rebase.layered_files import LayeredFiles
-from upwell.policy.rebase.safety import rebase_findings
+from upwell.policy.rebase.safety import UnreadLayer, rebase_findings, unread_findings
 
 FILE = LayerEntry(EntryKind.FILE, 0o644, 0, 0, size=1, content="x")
 WITHIN_SECONDS = 15.0
@@ -125,6 +125,14 @@ def test_every_text_counts_as_memory() -> None:
         layer({"a": FILE}, {"a": ElfFacts(defined=frozenset({long}))}),
     ):
         assert more.held_bytes() > plain.held_bytes() + 999_000
+
+
+def test_what_holds_for_many_layers_is_told_once() -> None:
+    unread = [UnreadLayer("one", "full"), UnreadLayer("two", "broken"), UnreadLayer("3", "full")]
+    assert [one.why for one in unread_findings(unread)] == [
+        "layer one and 1 more cannot be looked at: full",
+        "layer two cannot be looked at: broken",
+    ]
 
 
 def test_a_finding_is_told_in_short() -> None:
