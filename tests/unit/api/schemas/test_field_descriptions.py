@@ -78,6 +78,18 @@ def test_a_field_that_holds_a_model_says_what_that_is() -> None:
     assert v3["components"]["schemas"]["RouteSpec"]["properties"]["tls"]["description"]
 
 
+def test_every_field_of_pods_and_claims_is_described() -> None:
+    known = definitions()
+    models = ("PodSpec", "Container", "PodStatus", "ContainerStatus", "PersistentVolumeClaimSpec")
+    missing = [
+        f"{model}.{name}"
+        for model in models
+        for name, field in known[model]["properties"].items()
+        if not field.get("description")
+    ]
+    assert missing == []
+
+
 def test_the_table_describes_fields_that_there_are() -> None:
     table = tomllib.loads(files("upwell.api.schemas").joinpath("descriptions.toml").read_text())
     known = {name: one.get("properties") or {} for name, one in definitions().items()}
