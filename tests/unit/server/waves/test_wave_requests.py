@@ -129,12 +129,15 @@ async def test_a_cancellation_needs_a_reason(served: GrantedApi) -> None:
     assert (given.by, given.reason, given.running) == ("ada", "broken", True)
 
 
-async def test_nobody_approves_by_an_update(served: GrantedApi) -> None:
+async def test_an_update_neither_approves_nor_says_an_unknown_severity(served: GrantedApi) -> None:
     merge = {"content_type": "application/merge-patch+json"}
     auto = await served.send("ada", "PATCH", PATH, {"spec": {"approval": "auto"}}, **merge)
     assert (auto.status, "upwell wave approve" in auto.text) == (422, True)
     other = await served.send("ada", "PATCH", PATH, {"spec": {"requestedBy": "joan"}}, **merge)
     assert other.status == 422
+    urgent = {"metadata": {"labels": {"upwell.dev/severity": "urgent"}}}
+    unknown = await served.send("ada", "PATCH", PATH, urgent, **merge)
+    assert (unknown.status, '\\"critical\\"' in unknown.text) == (422, True)
     status = {"status": {"approval": {"by": "ada", "at": "2024-05-01T12:00:00Z"}}}
     assert (await served.send("ada", "PATCH", f"{PATH}/status", status, **merge)).status == 403
     await served.send("ada", "PATCH", PATH, status, **merge)
