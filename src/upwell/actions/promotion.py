@@ -7,6 +7,7 @@ from datetime import datetime
 from upwell.api.meta import Resource
 from upwell.api.pipeline import Pipeline, Quarantine, Stage
 from upwell.api.promotion import PIPELINE_LABEL, ApprovalLink, Promotion, Rejection, Release, Vote
+from upwell.policy.images.streams import StreamTag
 from upwell.policy.promotion import requests
 from upwell.policy.promotion.approval import with_link, without_links
 from upwell.policy.promotion.four_eyes import involved
@@ -24,7 +25,8 @@ from upwell.policy.promotion.verification.verdicts import (
     judged,
     with_verdict,
 )
-from upwell.policy.waves.stop import WAVE_LABEL
+from upwell.policy.waves.stop import holds
+from upwell.reconcilers.builds.index import BuildIndex
 from upwell.store.interface import AlreadyExistsError, ConflictError, NotFoundError, Selector, Store
 from upwell.store.retry import update_with_retry
 
@@ -43,9 +45,13 @@ class PromotionActions:
     Methods raise StoreError, or RefusedError with the next step.
     """
 
-    def __init__(self, store: Store, clock: Callable[[], datetime]) -> None:
+    def __init__(
+        self, store: Store, clock: Callable[[], datetime], builds: BuildIndex | None = None
+    ) -> None:
+        """`builds` tells which images a Pipeline follows; without it, every quarantine counts."""
         self._store = store
         self._clock = clock
+        self._builds = builds
 
     async def promote(self, namespace: str, pipeline: str, asked: Asked) -> RequestedPromotion:
         """Promote a Release into a stage, unless such a Promotion is there."""
@@ -65,15 +71,17 @@ class PromotionActions:
         found = await self._store.get(Pipeline, namespace, pipeline)
         releases = await self._store.list(Release, mine)
         promotions = await self._store.list(Promotion, mine)
-        quarantines = await self._store.list(Quarantine)
-        # Those of Waves are about an image, too: whether it is followed is asked before it begins.
-        of_digests = (one for one in quarantines.items if WAVE_LABEL not in one.labels)
+        quarantines = (await self._store.list(Quarantine)).items
+        if quarantines and self._builds is not None:
+            tags = (StreamTag.of(one.from_, namespace) for one in found.spec.components)
+            images = await self._builds.images_above(*tags)
+            quarantines = tuple(one for one in quarantines if holds(one, images))
         return Known(
             found,
             {one.name: one for one in releases.items},
             promotions.items,
             self._clock(),
-            {one.spec.digest: one.spec.reason for one in of_digests},
+            {one.spec.digest: one.spec.reason for one in quarantines},
         )
 
     async def reject(self, namespace: str, name: str, rejection: Rejection) -> Release:

@@ -36,7 +36,7 @@ def actions(
         rollouts=rollouts,
         waves=WaveActions(index, builds, rollouts, now),
         plans=PlanActions(index, now, adapters.settings.waves.rules.canary),
-        promotions=PromotionActions(clients, now),
+        promotions=PromotionActions(clients, now, index.builds),
         images=ImageActions(clients, adapters.internal, streams, adapters.inventory, now),
         examiner=ImageExaminer(store, adapters.registries, secrets, now, policies),
         subscriptions=_subscriptions(adapters),

@@ -68,7 +68,7 @@ def memory_actions(
     actions = Actions(
         builds,
         rollouts,
-        PromotionActions(clients, clock),
+        PromotionActions(clients, clock, index.builds),
         ImageActions(clients, internal, streams, inventory, clock),
         ImageExaminer(
             store, upstream, secrets, clock, image_judge(store, upstream, clock, internal.host)

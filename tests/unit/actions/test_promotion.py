@@ -9,8 +9,12 @@ from tests.support.store.overtaken_store import OvertakenStore
 
 from upwell.actions.promotion import PromotionActions
 from upwell.api.codec import decode, decode_as
-from upwell.api.promotion import Promotion, Rejection, Release, Vote
+from upwell.api.image import ImageStream
+from upwell.api.pipeline import Quarantine
+from upwell.api.promotion import BaseImage, Promotion, Rejection, Release, Vote
+from upwell.controller import ObjectCache
 from upwell.policy.promotion.requests import Asked, RefusedError
+from upwell.reconcilers.builds.index import BuildIndex
 from upwell.store.interface import ConflictError
 
 
@@ -122,3 +126,38 @@ async def test_a_vote_survives_another_writer(setup: PromotionActionsSetup) -> N
     voted = await setup.actions.vote("shop", promotion.name, vote)
 
     assert [one.by for one in voted.status.votes] == ["bob"]
+
+
+@pytest.mark.parametrize(
+    ("label", "image", "refused"),
+    [
+        ("wave", "vendor.test/shop:1", True),
+        ("wave", "evil.test/base:1", False),
+        ("", "evil.test/base:1", True),
+    ],
+)
+async def test_a_quarantine_of_a_wave_is_about_the_image_that_is_followed(
+    setup: PromotionActionsSetup, label: str, image: str, *, refused: bool
+) -> None:
+    tag = {"name": "latest", "from": {"kind": "DockerImage", "name": "vendor.test/shop:1"}}
+    stream = {"metadata": {"name": "shop", "namespace": "shop"}, "spec": {"tags": [tag]}}
+    await setup.store.create(decode_as(ImageStream, stream))
+    base = {"image": "vendor.test/shop:1", "digest": f"sha256:{'b' * 64}"}
+    release = await setup.release(1)
+    [component] = release.spec.components
+    known = component.model_copy(update={"bases": (BaseImage.model_validate(base),)})
+    spec = release.spec.model_copy(update={"components": (known,)})
+    await setup.store.update(release.model_copy(update={"spec": spec}))
+    labels = {"upwell.dev/wave": label} if label else {}
+    quarantine = {
+        "metadata": {"name": "kept", "labels": labels},
+        "spec": {"digest": base["digest"], "image": image, "reason": "it fails"},
+    }
+    await setup.store.create(decode_as(Quarantine, quarantine))
+    builds = BuildIndex(ObjectCache(setup.store))
+    actions = PromotionActions(setup.store, setup.clock, builds)
+    if refused:
+        with pytest.raises(RefusedError, match="is in quarantine: it fails"):
+            await actions.promote("shop", "shop", Asked("dev", "ci", "shop-1"))
+    else:
+        assert (await actions.promote("shop", "shop", Asked("dev", "ci", "shop-1"))).created
