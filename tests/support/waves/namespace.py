@@ -2,13 +2,19 @@
 
 from typing import Self
 
-from tests.support.builds.build_namespace import IMAGE_TRIGGER, NAMESPACE, BuildNamespace
+from tests.support.builds.build_namespace import (
+    IMAGE_TRIGGER,
+    NAMESPACE,
+    BuildNamespace,
+    pull_spec,
+)
 
 from upwell.api.build import BuildOutputStatus, BuildOutputTo, BuildPhase, ResolvedImage
-from upwell.api.image import ImageStream, ImportState
+from upwell.api.image import ImageStream, ImportState, TagEvent
 from upwell.api.meta import ObjectKey
 from upwell.api.waves.wave import Wave
 from upwell.oci import Digest
+from upwell.policy.images.streams import record_image
 from upwell.policy.waves.approval import NO_APPROVALS, ApprovalRules
 from upwell.policy.waves.progress import WaveRules
 from upwell.reconcilers.waves.index import WaveIndex
@@ -63,6 +69,19 @@ class WavesNamespace(BuildNamespace):
         told = history.model_copy(update={"import_state": state})
         status = stream.status.model_copy(update={"tags": (told,)})
         await self.store.update_status(stream.with_status(status))
+
+    async def moves(self, name: str, mark: str) -> tuple[ImageStream, ImageStream]:
+        """Let a stream import its image anew, as one write; return it before and after."""
+        before = await self.store.get(ImageStream, NAMESPACE, name)
+        digest = str(Digest.of(mark.encode()))
+        event = TagEvent(
+            created=self.clock(), docker_image_reference=pull_spec(name, mark), image=digest
+        )
+        status = record_image(before.status, "latest", event, changes={})
+        state = ImportState(imported_digest=digest, upstream_digest=digest)
+        told = status.tags[0].model_copy(update={"import_state": state})
+        status = status.model_copy(update={"tags": (told,)})
+        return before, await self.store.update_status(before.with_status(status))
 
     async def look(self, *keys: ObjectKey) -> None:
         """Reconcile Waves; without keys, all."""

@@ -7,9 +7,11 @@ from fnmatch import fnmatchcase
 from upwell.api.build import BuildConfig
 from upwell.api.conditions import find
 from upwell.api.image import ImageStream
-from upwell.api.waves.wave import APPROVAL_ANNOTATION, Wave, WaveApproval
+from upwell.api.meta import Resource
+from upwell.api.waves.wave import APPROVAL_ANNOTATION, ENDED_WAVES, Wave, WaveApproval
 from upwell.policy.builds.triggers import CURRENT, ImageBar
 from upwell.policy.images.streams import StreamTag
+from upwell.policy.rollouts.triggers import IMAGE_TRIGGERED
 from upwell.policy.waves.changes import ImageMove, present_moves
 from upwell.policy.waves.gate import WAITS_FOR_APPROVAL
 
@@ -114,10 +116,34 @@ def waiting_changes(
             yield WaitingChange(name, move, wave, _doubt(stream))
 
 
-def waits_for_approval(config: BuildConfig) -> bool:
-    """Return True if a BuildConfig waits for the approval of a change."""
-    condition = find(config.status.conditions, CURRENT)
+def waits_for_approval(found: Resource) -> bool:
+    """Return True if a BuildConfig or a workload waits for the approval of a change."""
+    kind = CURRENT if isinstance(found, BuildConfig) else IMAGE_TRIGGERED
+    condition = find(getattr(found.status, "conditions", ()), kind)  # type: ignore[attr-defined]
     return condition is not None and condition.reason == WAITS_FOR_APPROVAL
+
+
+def deletion_refusal(wave: Wave) -> str:
+    """Say why a Wave is not deleted; empty: it may be. What somebody has approved stays so."""
+    status = wave.status
+    if status.phase in ENDED_WAVES or not (status.approval or status.stream_approvals):
+        return ""
+    return (
+        f"{wave.key} is approved and has not ended: without it, what is left of it would wait for"
+        f" approval again; `upwell wave cancel {wave.name} --reason WHY` ends it first"
+    )
+
+
+def approval_view(wave: Wave | None) -> object:
+    """Return what of a Wave decides whether what waits for an approval still does, and for whose.
+
+    None: there is no Wave.
+    """
+    if wave is None:
+        return None
+    status = wave.status
+    end = status.phase if status.phase in ENDED_WAVES else None
+    return (status.approval, status.stream_approvals, status.digests, end, status.lifted)
 
 
 def approved_as(wave: Wave, earlier: Wave) -> Wave:

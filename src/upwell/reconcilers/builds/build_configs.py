@@ -49,6 +49,7 @@ from upwell.policy.builds.triggers import (
     with_newest_inputs,
 )
 from upwell.policy.health.builds import build_degradation
+from upwell.policy.waves.approval import approval_view
 from upwell.policy.waves.gate import bar_of_wave
 from upwell.reconcilers.builds.context import BuildContext, config_of
 from upwell.reconcilers.builds.index import BuildIndex
@@ -224,10 +225,15 @@ def build_config_controller(
         return index.every_config()
 
     def opened(before: Wave | None, after: Wave | None) -> Iterable[ObjectKey]:
-        """Look at every BuildConfig when a Wave keeps its image back, or does no more."""
+        """Look at every BuildConfig when a Wave keeps its image back, or does no more.
+
+        At those that wait for an approval, when one was given for a stream, or a Wave was made.
+        """
         bars = [bar_of_wave(one) if one is not None else None for one in (before, after)]
         if bars[0] != bars[1]:
             yield from index.every_config()
+        elif approval_view(before) != approval_view(after):
+            yield from index.unapproved()
 
     watches = (
         Watch(BuildConfig, of_both(of_config)),

@@ -39,9 +39,15 @@ from upwell.policy.images.names import (
 from upwell.policy.images.streams import StreamName, StreamTag
 from upwell.policy.promotion.quarantine import all_held_by, held_by
 from upwell.policy.rollouts.settings import WORKLOADS
-from upwell.policy.waves.approval import NO_APPROVALS, ApprovalRules, waiting_digests, with_both
+from upwell.policy.waves.approval import (
+    NO_APPROVALS,
+    ApprovalRules,
+    waiting_digests,
+    waits_for_approval,
+    with_both,
+)
 from upwell.policy.waves.changes import present_moves
-from upwell.policy.waves.gate import bar_of_wave, needs_approval
+from upwell.policy.waves.gate import WAITS_FOR_APPROVAL, bar_of_wave, needs_approval
 from upwell.policy.waves.stop import holds
 from upwell.policy.waves.urgency import urgency_of, urgency_of_build
 from upwell.reconcilers.builds.context import BuildContext, config_of
@@ -167,6 +173,10 @@ class BuildIndex:
         for name in names_of(stream):
             for config in (*self._readers.get(name), *self._writers.get(name)):
                 yield config.key
+
+    def unapproved(self) -> list[ObjectKey]:
+        """Return the BuildConfigs that wait for the approval of a change."""
+        return [config.key for config in self._waiting.get(WAITS_FOR_APPROVAL)]
 
     def waiting_below(self, config: ObjectKey) -> list[ObjectKey]:
         """Return the BuildConfigs downstream of `config` that wait for a build above them."""
@@ -310,4 +320,6 @@ def _held(build: Build) -> Iterable[str]:
 
 
 def _waits(config: BuildConfig) -> Iterable[str]:
-    return (UPSTREAM_BUILDING,) if waits_for_upstream(config) else ()
+    if waits_for_upstream(config):
+        return (UPSTREAM_BUILDING,)
+    return (WAITS_FOR_APPROVAL,) if waits_for_approval(config) else ()

@@ -42,7 +42,11 @@ class WaveView:
 
 
 class WaveIndex:
-    """Waves, and what they are about; it may be late without harm, as nothing is decided by it."""
+    """Waves, and what they are about; it may be late without harm.
+
+    What a Wave holds back is decided by gates that read streams themselves; of what is late here,
+    a Wave is made or told of later.
+    """
 
     def __init__(self, builds: BuildIndex) -> None:
         self.cache = builds.cache
@@ -76,9 +80,12 @@ class WaveIndex:
         """Return all Quarantines."""
         return self._quarantines.get(_EVERY)
 
-    def unrecorded(self, config: ObjectKey, rules: ApprovalRules) -> Iterable[ImageMove]:
-        """Yield the changes above a BuildConfig that wait for approval, and have no Wave."""
-        for name in {one.stream_name for one in self.builds.tags_above(config)}:
+    def unrecorded(self, found: ObjectKey, rules: ApprovalRules) -> Iterable[ImageMove]:
+        """Yield the changes above a BuildConfig or workload that wait for approval without a Wave.
+
+        They have none if nothing followed the image when it changed, or their Wave was deleted.
+        """
+        for name in {one.stream_name for one in self.builds.tags_above(found)}:
             stream = self.cache.get(ImageStream, name.namespace, name.name)
             for one in waiting_changes(stream, self.waves_of, rules) if stream is not None else ():
                 if one.wave is None:

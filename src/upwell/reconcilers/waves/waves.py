@@ -82,10 +82,8 @@ class Waves:
             yield self._idle.add(move)
         yield from self._index.open()
 
-    def unrecorded(
-        self, before: BuildConfig | None, after: BuildConfig | None
-    ) -> Iterable[ObjectKey]:
-        """Yield the Waves that are missing where a BuildConfig waits for approval of one."""
+    def unrecorded(self, before: Resource | None, after: Resource | None) -> Iterable[ObjectKey]:
+        """Yield the Waves that are missing where something waits for approval of one."""
         if after is None or not waits_for_approval(after) or after == before:
             return
         for move in self._index.unrecorded(after.key, self._rules.approvals):
@@ -239,7 +237,7 @@ def wave_controller(
         (
             Watch(Wave),
             Watch(ImageStream, waves.moved),
-            Watch(BuildConfig, waves.unrecorded),
+            *(Watch(kind, waves.unrecorded) for kind in (BuildConfig, *WORKLOADS)),
             *(Watch(kind, open_ones) for kind in watched),
         ),
         workers=1,

@@ -12,7 +12,9 @@ from upwell.api.codec import decode
 from upwell.api.core import Namespace
 from upwell.api.meta import Resource
 from upwell.api.patches.content_types import APPLY, PATCHES
+from upwell.api.waves.wave import Wave
 from upwell.policy.pod_security.namespaces import AUDIT_VIOLATIONS
+from upwell.policy.waves.approval import deletion_refusal
 from upwell.server.auth.caller import require_deletion
 from upwell.server.auth.request_info import AUDIT_NOTE, AuditNote
 from upwell.server.http.body import (
@@ -260,3 +262,5 @@ def _orphans(request: Request, options: Document) -> bool:
 def _require_deletable(resource: Resource) -> None:
     if isinstance(resource, Namespace) and resource.name == DEFAULT_NAMESPACE:
         raise ApiError(403, f"namespace {DEFAULT_NAMESPACE} always exists", key=resource.key)
+    if isinstance(resource, Wave) and (why := deletion_refusal(resource)):
+        raise ApiError(409, why, key=resource.key)

@@ -3,9 +3,11 @@
 from tests.support.builds.memory_builds import until
 from tests.support.waves.fleet import Fleet, debian
 
-from upwell.api.waves.wave import WaveDecision
+from upwell.api.waves.wave import Wave, WaveDecision
 from upwell.policy.waves.approval import ApprovalRules
+from upwell.policy.waves.decisions import approved
 from upwell.policy.waves.progress import WaveRules
+from upwell.store.retry import update_with_retry
 
 
 async def test_a_workload_gets_an_imported_image_when_its_wave_is_approved() -> None:
@@ -45,3 +47,40 @@ async def test_what_joins_starts_with_an_image_that_nobody_has_approved() -> Non
     await fleet.imports("new")
     await fleet.deployment("prod", "new")
     assert await fleet.follow() == ["prod/new"]
+
+
+async def test_a_workload_that_waits_has_a_wave_to_approve_also_if_that_is_deleted() -> None:
+    fleet = Fleet(WaveRules(approvals=ApprovalRules(all_images=True)))
+    await fleet.imports("old")
+    await fleet.imports("new")
+    assert await fleet.waves_now() == [], "nothing follows it"
+    fleet.clock.advance(7 * 86_400)
+    await fleet.deployment("prod", "web", serves=debian("old"))
+    async with fleet.served():
+
+        async def is_told() -> bool:
+            conditions = (await fleet.get_workload("prod", "web")).status.conditions
+            text = " ".join(one.message or "" for one in conditions)
+            names = [one.name for one in await fleet.waves_now()]
+            return any(f"`upwell wave approve {one}`" in text for one in names)
+
+        async def is_gone() -> bool:
+            return not any(one.uid == wave.uid for one in await fleet.waves_now())
+
+        async def has_it() -> bool:
+            return await fleet.set_now() == ["prod/web"]
+
+        await until(is_told)
+        [wave] = await fleet.waves_now()
+        await fleet.store.delete(Wave, "", wave.name)
+        await until(is_gone)
+        await until(is_told)
+        assert await fleet.set_now() == []
+        [wave] = await fleet.waves_now()
+        given = WaveDecision(by="ada", at=fleet.clock())
+
+        async def write(found: Wave) -> Wave:
+            return await fleet.store.update_status(approved(found, given))
+
+        await update_with_retry(lambda: fleet.store.get(Wave, "", wave.name), write)
+        await until(has_it)

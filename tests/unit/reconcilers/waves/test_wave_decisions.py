@@ -1,9 +1,11 @@
 """Approvals, cancellations and retries of Waves, with builds as the reconcilers start them."""
 
+import asyncio
 from collections.abc import Callable
 
 import pytest
 from tests.support.builds.build_namespace import IMAGE_TRIGGER, NAMESPACE, pull_spec
+from tests.support.builds.memory_builds import until
 from tests.support.waves.namespace import WavesNamespace
 
 from upwell.actions.rollouts import RolloutActions
@@ -21,6 +23,7 @@ from upwell.api.waves.wave import (
 )
 from upwell.policy.promotion.requests import RefusedError
 from upwell.policy.waves.approval import ApprovalRules
+from upwell.reconcilers.waves.waves import wave_controller
 from upwell.store.interface import NotFoundError
 
 EVERY = ApprovalRules(all_images=True)
@@ -237,6 +240,43 @@ async def test_a_stream_that_asks_holds_back_what_follows_it_alone(free: WavesNa
     await actions_of(free).approve_for(mine_key, wave.name, decision(free))
     await free.reconcile("own")
     assert await free.names("own") == ["own-1", "own-2"]
+
+
+async def test_what_waits_for_a_stream_goes_on_at_once_when_that_is_approved(
+    free: WavesNamespace,
+) -> None:
+    await asking(free)
+    cache, configs = free.running()
+    waves = wave_controller(free.wave_index, free.clock, asyncio.get_running_loop().time)
+    tasks = [asyncio.create_task(one.run()) for one in (cache, configs, waves)]
+
+    async def is_told() -> bool:
+        message = (await free.current("base")).message
+        return "`upwell wave approve" in message and "--stream debian" in message
+
+    async def is_built() -> bool:
+        return await free.names("base") == ["base-1", "base-2"]
+
+    async def is_recorded() -> bool:
+        return bool((await free.store.list(Wave)).items)
+
+    try:
+        await free.cache.ready(ImageStream)
+        await free.moves("debian", "new")
+        await until(is_recorded)
+        await until(is_told)
+        [wave] = (await free.store.list(Wave)).items
+        await free.store.delete(Wave, "", wave.name)
+        await until(is_recorded)
+        await until(is_told)
+        assert await free.names("base") == ["base-1"]
+        [wave] = (await free.store.list(Wave)).items
+        await actions_of(free).approve_for(STREAM, wave.name, decision(free))
+        await until(is_built)
+    finally:
+        for task in tasks:
+            task.cancel()
+        await asyncio.gather(*tasks, return_exceptions=True)
 
 
 async def test_both_approvals_that_are_missing_are_named(manual: WavesNamespace) -> None:

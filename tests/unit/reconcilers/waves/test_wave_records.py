@@ -5,7 +5,6 @@ from tests.support.waves.namespace import WavesNamespace
 
 from upwell.api.image import ImageStream
 from upwell.api.waves.wave import WavePhase
-from upwell.oci import Digest
 from upwell.policy.waves.approval import ApprovalRules
 
 EVERY = ApprovalRules(all_images=True)
@@ -23,21 +22,6 @@ async def mirrored(setup: WavesNamespace, name: str, image: str) -> None:
     await setup.store.update_status(made.with_status(stream.status))
 
 
-async def moved(setup: WavesNamespace, name: str, mark: str) -> tuple[ImageStream, ImageStream]:
-    """Let a stream import its image anew; return it before and after."""
-    before = await setup.store.get(ImageStream, NAMESPACE, name)
-    await setup.stream(name, mark)
-    stream = await setup.store.get(ImageStream, NAMESPACE, name)
-    [history] = stream.status.tags
-    assert history.import_state is not None
-    digest = str(Digest.of(mark.encode()))
-    names = {"imported_digest": digest, "upstream_digest": digest}
-    state = history.import_state.model_copy(update=names)
-    told = history.model_copy(update={"import_state": state})
-    status = stream.status.model_copy(update={"tags": (told,)})
-    return before, await setup.store.update_status(stream.with_status(status))
-
-
 async def test_mirrors_that_publish_the_same_have_a_wave_each() -> None:
     setup = await WavesNamespace.standing()
     for number in range(3):
@@ -48,7 +32,7 @@ async def test_mirrors_that_publish_the_same_have_a_wave_each() -> None:
 
     for mark in ("new", "newer", "new"):
         setup.clock.advance(1)
-        changes = [await moved(setup, name, mark) for name in streams]
+        changes = [await setup.moves(name, mark) for name in streams]
         await setup.wave_index.ready()
         await setup.look(*{key for change in changes for key in setup.waves.moved(*change)})
         for wave in await setup.all():
@@ -68,7 +52,7 @@ async def test_a_mirror_gets_its_wave_at_once_where_another_was_just_looked_at()
     await mirrored(setup, "mirror", "mirror.test/acme/debian:11")
     await setup.config("mine", "mirror:latest", [IMAGE_TRIGGER])
     await setup.imports("new")
-    change = await moved(setup, "mirror", "new")
+    change = await setup.moves("mirror", "new")
     await setup.wave_index.ready()
     for key in {*setup.waves.moved(*change)}:
         await setup.waves.reconcile(key)  # no time has passed
@@ -82,7 +66,7 @@ async def test_a_wave_that_others_need_stays_when_the_last_importer_goes() -> No
     changes = []
     for name in ("debian", "later"):
         setup.clock.advance(1)
-        changes.append(await moved(setup, name, "new"))
+        changes.append(await setup.moves(name, "new"))
     await setup.wave_index.ready()
     await setup.look(*{key for change in changes for key in setup.waves.moved(*change)})
     [wave] = await setup.all()

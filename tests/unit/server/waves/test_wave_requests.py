@@ -100,6 +100,16 @@ async def test_who_has_the_image_imported_needs_somebody_else_or_the_right_to_ov
     assert given.override == "hurry"
 
 
+async def test_an_approval_is_not_lost_with_its_wave(served: GrantedApi) -> None:
+    await served.grant("root", "admin@*")
+    await ask(served, "grace", "approve")
+    for path in (PATH, PATH.rpartition("/")[0]):
+        answer = await served.send("root", "DELETE", path)
+        assert (answer.status, f"`upwell wave cancel {NAME}" in answer.text) == (409, True)
+    await ask(served, "ada", "cancel", reason="broken")
+    assert (await served.send("root", "DELETE", PATH)).status == 200
+
+
 async def test_a_stream_of_a_namespace_is_approved_there(served: GrantedApi) -> None:
     path = path_of("imagestreams", "shop", "debian", "approve")
     assert (await served.send("builder", "POST", path, {"wave": NAME})).status == 403
