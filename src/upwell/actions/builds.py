@@ -8,6 +8,7 @@ from upwell.api.build import BinaryBuildSource, BinaryInput, Build, BuildConfig,
 from upwell.api.meta import ObjectKey
 from upwell.policy.access.content import decides_content
 from upwell.policy.builds.requests import (
+    BuildRefusedError,
     RequestedBuild,
     requested_build,
     requested_clone,
@@ -47,7 +48,10 @@ class BuildActions:
         *,
         dry_run: bool = False,
     ) -> Build:
-        """Start a build of a BuildConfig; without a client, its author stands for all of it."""
+        """Start a build of a BuildConfig; without a client, its author stands for all of it.
+
+        None starts on an image that waits for an approval: to ask for a build is not to approve it.
+        """
         config = await self._store.get(BuildConfig, namespace, name)
         require_effect(config, request)
         await self._index.cache.wait_for(config)
@@ -57,6 +61,8 @@ class BuildActions:
             config = context.configs.get(key)
             if config is None:
                 raise NotFoundError(key)
+            if waits := context.unapproved(config):
+                raise BuildRefusedError(f"{key} is not built now: {'; '.join(waits)}")
             images = context.followed(config)
             return requested_build(config, context.streams, context.earlier(key), images, asked)
 

@@ -255,6 +255,18 @@ def followed_images(
     return found
 
 
+def base_image(config: BuildConfig, streams: Streams, newest: Build | None) -> FollowedTag | None:
+    """Return the tag of a stream that `config` is built on, also if no trigger follows it."""
+    base = config.spec.strategy.base
+    if base is None or base.kind != IMAGE_STREAM_TAG:
+        return None
+    tag = StreamTag.of(base, config.namespace)
+    stream = streams.get(tag.stream_name)
+    now = resolve_tag(stream, tag.tag) if stream is not None else None
+    built = newest.spec.strategy.base if newest is not None else None
+    return FollowedTag(tag.reference, now, built.name if built is not None else None)
+
+
 def image_inputs(images: Sequence[FollowedTag]) -> tuple[ImageInput, ...]:
     """Return what a new build records of the tags it was started with."""
     return tuple(

@@ -35,7 +35,12 @@ def closed_gate(wave: Wave) -> ClosedGate | None:
         return None
     if wave.spec.paused:
         text = f"is paused{_why(wave.spec.reason)}; `upwell wave resume {name}` goes on"
-        return ClosedGate("WavePaused", f"Wave {name} {text}", new_alone=False)
+        reason = "WavePaused"
+        if needs_approval(wave):  # which a pause does not stand in for
+            text += f"; it waits for approval; `upwell wave approve {name}` gives it"
+            text += f" ({WHO_APPROVES})"
+            reason = WAITS_FOR_APPROVAL
+        return ClosedGate(reason, f"Wave {name} {text}", new_alone=False)
     if needs_approval(wave):
         text = f"waits for approval; `upwell wave approve {name}` gives it ({WHO_APPROVES})"
         return ClosedGate(WAITS_FOR_APPROVAL, f"Wave {name} {text}")

@@ -17,6 +17,7 @@ from upwell.policy.builds.triggers import (
     ImageBar,
     StartBuild,
     Streams,
+    base_image,
     decide,
     digest_of,
     followed_images,
@@ -27,6 +28,7 @@ from upwell.policy.builds.triggers import (
 from upwell.policy.explain.graph import Graph
 from upwell.policy.images.names import ImageNames
 from upwell.policy.images.streams import StreamTag
+from upwell.policy.waves.gate import WAITS_FOR_APPROVAL
 
 
 @dataclass(frozen=True, slots=True)
@@ -61,6 +63,18 @@ class BuildContext:
         cycle = {str(node) for node in self._cycle(config)}
         return [
             replace(i, cyclic=i.name in cycle, barred=self._bar(i)) if i.now else i for i in images
+        ]
+
+    def unapproved(self, config: BuildConfig) -> list[str]:
+        """Say which images a build of `config` would take though they wait for an approval."""
+        images = self.followed(config)
+        base = base_image(config, self.streams, newest(self.builds(config.key)))
+        if base is not None and base.now and base.name not in {image.name for image in images}:
+            images.append(replace(base, barred=self._bar(base)))
+        return [
+            f"{image.name} {image.barred.message}"
+            for image in images
+            if image.barred is not None and image.barred.reason == WAITS_FOR_APPROVAL
         ]
 
     def _bar(self, image: FollowedTag) -> ImageBar | None:

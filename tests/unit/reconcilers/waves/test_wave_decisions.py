@@ -21,6 +21,7 @@ from upwell.api.waves.wave import (
     WaveDecision,
     WavePhase,
 )
+from upwell.policy.builds.requests import BuildRefusedError
 from upwell.policy.promotion.requests import RefusedError
 from upwell.policy.waves.approval import ApprovalRules
 from upwell.reconcilers.waves.waves import wave_controller
@@ -163,12 +164,50 @@ async def test_a_first_import_waits_for_nobody(manual: WavesNamespace) -> None:
 
 
 async def test_what_others_build_on_a_change_waits_too(manual: WavesNamespace) -> None:
-    await manual.imports("new")
     await manual.actions.instantiate(NAMESPACE, "base", BuildRequest())
+    await manual.imports("new")  # while it is built
     await manual.built("base", "base-new", on=pull_spec("debian", "new"))
     await manual.reconcile("app")
     assert await manual.names("app") == ["app-1"]
     assert (await manual.current("app")).reason == "WaveApproval"
+
+
+@pytest.mark.parametrize("paused", [False, True])
+@pytest.mark.parametrize("triggers", [[IMAGE_TRIGGER], []])
+async def test_a_build_that_is_asked_for_waits_for_the_approval_too(
+    manual: WavesNamespace, triggers: list[dict[str, object]], *, paused: bool
+) -> None:
+    await manual.config("third", "debian:latest", triggers)
+    await manual.actions.instantiate(NAMESPACE, "third", BuildRequest())
+    await manual.end("third-1")
+    await manual.imports("new")
+    [wave] = await manual.all()
+    if paused:
+        spec = wave.spec.model_copy(update={"paused": True})
+        await manual.store.update(wave.model_copy(update={"spec": spec}))
+    for name in ("base", "third"):
+        with pytest.raises(BuildRefusedError, match="is not built now") as refused:
+            await manual.actions.instantiate(NAMESPACE, name, BuildRequest())
+        who = f"`upwell wave approve {wave.name}` gives it (role promoter or approver"
+        assert who in str(refused.value)
+    await manual.actions.instantiate(NAMESPACE, "app", BuildRequest())
+
+    await actions_of(manual).approve(wave.name, decision(manual))
+    await manual.actions.instantiate(NAMESPACE, "third", BuildRequest())
+    assert await manual.names("third") == ["third-1", "third-2"]
+
+
+async def test_a_build_that_is_asked_for_waits_for_the_owner_of_the_stream(
+    free: WavesNamespace,
+) -> None:
+    await asking(free)
+    await free.imports("new")
+    [wave] = await free.all()
+    with pytest.raises(BuildRefusedError, match="--stream debian -n shop` gives it"):
+        await free.actions.instantiate(NAMESPACE, "base", BuildRequest())
+    await actions_of(free).approve_for(STREAM, wave.name, decision(free))
+    await free.actions.instantiate(NAMESPACE, "base", BuildRequest())
+    assert await free.names("base") == ["base-1", "base-2"]
 
 
 async def test_who_has_an_image_imported_does_not_approve_it_alone(manual: WavesNamespace) -> None:
