@@ -311,13 +311,14 @@ def _verdict_of_now(workload: Resource) -> str:
     return found.message
 
 
-def goes_at_once(workload: Resource, images: Mapping[Slot, str]) -> str:
-    """Name the command that sets images although they are kept back."""
-    what, where = f"{workload.KIND.singular}/{workload.name}", f"-n {workload.namespace}"
-    if isinstance(workload, DeploymentConfig):
-        return f"`upwell rollout latest {what} {where}` goes at once"
-    pairs = " ".join(f"{container}={image}" for (container, _), image in images.items())
-    return f"`upwell set image {what} {pairs} {where}` goes at once"
+def goes_at_once(workload: Resource) -> str:
+    """Name the command that rolls out what is kept back, where the kind has one; else nothing.
+
+    A container of another kind that follows a tag keeps the tag's image, whoever sets another.
+    """
+    if not isinstance(workload, DeploymentConfig):
+        return ""
+    return f"; `upwell rollout latest dc/{workload.name} -n {workload.namespace}` goes at once"
 
 
 def with_images[R: Resource](workload: R, images: Mapping[Slot, str]) -> R:

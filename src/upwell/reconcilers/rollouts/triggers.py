@@ -115,7 +115,7 @@ class WorkloadTriggerReconciler:
         if bar is not None:
             verdict = kept_back(workload, verdict, bar.slots, (bar.reason, bar.message))
             wait = bar.look_again
-        if updates and verdict.images and (why := self._turns.take(workload, verdict.images)):
+        if updates and verdict.images and (why := self._turns.take(workload)):
             slots = tuple(verdict.images)
             return kept_back(workload, verdict, slots, (Reason.WAITS_FOR_TURN, why)), _PLACE_PERIOD
         return verdict, wait

@@ -10,7 +10,7 @@ from upwell.controller import ObjectCache, Watch
 from upwell.policy.builds.fairness import FairQueue, QueuedBuild
 from upwell.policy.rollouts.history import Phase, RolloutCause
 from upwell.policy.rollouts.settings import WORKLOADS, Workload, is_paused
-from upwell.policy.rollouts.triggers import Slot, goes_at_once
+from upwell.policy.rollouts.triggers import goes_at_once
 
 _LONGEST = timedelta(hours=1)
 """Time for which a rollout has a turn: one that takes longer keeps nobody waiting."""
@@ -54,8 +54,8 @@ class RolloutTurns:
         """Those that have their turn, and whose images are being written."""
         self._places: tuple[datetime | None, Mapping[ObjectKey, int]] = (None, {})
 
-    def take(self, workload: Resource, images: Mapping[Slot, str]) -> str:
-        """Give a workload its turn for these images; if others come first, say so: it waits."""
+    def take(self, workload: Resource) -> str:
+        """Give a workload its turn; if others come first, say so: it waits."""
         if not self.limited or not isinstance(workload, WORKLOADS):
             return ""
         self._read()
@@ -68,7 +68,7 @@ class RolloutTurns:
             self._begin(self._queue.queued(key))
             self._beginning.add(key)
             return ""
-        return self._waits(workload, images)
+        return self._waits(workload)
 
     def began(self, key: ObjectKey) -> None:
         """Note that the images of a workload are written, and that the cache shows it."""
@@ -122,7 +122,7 @@ class RolloutTurns:
         self._running[rollout.key] = rollout
         self._queue.start(rollout)
 
-    def _waits(self, workload: Workload, images: Mapping[Slot, str]) -> str:
+    def _waits(self, workload: Workload) -> str:
         place, all_waiting = self._place(workload.key), len(self._queue)
         own = sum(key.namespace == workload.namespace for key in self._running)
         if self._budget.per_namespace and own >= self._budget.per_namespace:
@@ -130,8 +130,7 @@ class RolloutTurns:
         else:
             most = self._budget.at_once or len(self._running)
             busy = f"{len(self._running)} of {most} rollouts are under way"
-        by_hand = goes_at_once(workload, images)
-        return f"waits for its turn, {place} of {all_waiting}: {busy}; {by_hand}"
+        return f"waits for its turn, {place} of {all_waiting}: {busy}{goes_at_once(workload)}"
 
     def _place(self, key: ObjectKey) -> int:
         """Return the place of a workload among those that wait, from 1 on."""

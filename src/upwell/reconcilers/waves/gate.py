@@ -76,9 +76,7 @@ class WaveGate:
             if bar is None and (missing := unapproved.get(digest_of(update.after))) is not None:
                 bar = RolloutBar(Reason.WAVE_APPROVAL, missing.message, frozenset())
             if bar is None and not is_first:
-                bar = self._behind(workload, waves, update, digests) or self._coming(
-                    update, streams
-                )
+                bar = self._behind(workload, waves, digests) or self._coming(update, streams)
             if bar is not None:
                 slots.append(update.slot)
                 found = found or bar
@@ -120,7 +118,7 @@ class WaveGate:
         return RolloutBar(Reason.WAVE_STOPPED, message, frozenset())
 
     def _behind(
-        self, workload: Resource, waves: Iterable[Wave], update: ImageUpdate, digests: set[str]
+        self, workload: Resource, waves: Iterable[Wave], digests: set[str]
     ) -> RolloutBar | None:
         for wave in waves:
             canary = wave.status.canary
@@ -141,7 +139,7 @@ class WaveGate:
                 text = f"waits until Wave {wave.name} has chosen which workloads go first"
             else:
                 text = canary_text(canary, wave.name, workload.namespace)
-            text += f"; {goes_at_once(workload, {update.slot: update.after})}"
+            text += goes_at_once(workload)
             return RolloutBar(Reason.WAVE_CANARY, text, frozenset())
         return None
 
