@@ -18,6 +18,7 @@ from upwell.policy.images.names import UpstreamImage, names_in
 from upwell.policy.images.streams import StreamTag
 from upwell.policy.promotion.quarantine import held_by
 from upwell.policy.rollouts.settings import WORKLOADS
+from upwell.policy.rollouts.triggers import followers_of
 from upwell.policy.waves.approval import ApprovalRules, waiting_changes
 from upwell.policy.waves.changes import ImageMove, present_moves
 from upwell.policy.waves.estimate import Estimate, impact_and_estimate
@@ -80,12 +81,15 @@ class WaveIndex:
         """Return all Quarantines."""
         return self._quarantines.get(_EVERY)
 
-    def unrecorded(self, found: ObjectKey, rules: ApprovalRules) -> Iterable[ImageMove]:
+    def unrecorded(self, found: Resource, rules: ApprovalRules) -> Iterable[ImageMove]:
         """Yield the changes above a BuildConfig or workload that wait for approval without a Wave.
 
         They have none if nothing followed the image when it changed, or their Wave was deleted.
         """
-        for name in {one.stream_name for one in self.builds.tags_above(found)}:
+        names = {one.stream_name for one in self.builds.tags_above(found.key)}
+        if not isinstance(found, BuildConfig):
+            names |= {one.stream for one in followers_of(found).entries}
+        for name in names:
             stream = self.cache.get(ImageStream, name.namespace, name.name)
             for one in waiting_changes(stream, self.waves_of, rules) if stream is not None else ():
                 if one.wave is None:

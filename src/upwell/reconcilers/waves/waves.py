@@ -15,6 +15,7 @@ from upwell.api.promotion import Promotion
 from upwell.api.waves.wave import ENDED_WAVES, Wave, WavePhase
 from upwell.controller import Controller, Result, Watch
 from upwell.policy.explain.freshness import Snapshot
+from upwell.policy.promotion.stages import STAGED
 from upwell.policy.rollouts.settings import WORKLOADS
 from upwell.policy.waves.approval import approved_as, waits_for_approval
 from upwell.policy.waves.changes import ImageMove, PendingMoves, new_moves, passed_over
@@ -67,6 +68,8 @@ class Waves:
         """Changes that may need a Wave."""
         self._idle = PendingMoves()
         """Changes of which nothing matters here."""
+        self._awaited = PendingMoves()
+        """Changes for whose approval something waits."""
         self._next: dict[str, float] = {}
         """Time of the next look at a Wave, at the earliest."""
 
@@ -86,8 +89,8 @@ class Waves:
         """Yield the Waves that are missing where something waits for approval of one."""
         if after is None or not waits_for_approval(after) or after == before:
             return
-        for move in self._index.unrecorded(after.key, self._rules.approvals):
-            yield self._moves.add(move)
+        for move in self._index.unrecorded(after, self._rules.approvals):
+            yield self._awaited.add(move)
 
     async def reconcile(self, key: ObjectKey) -> Result:
         """Make the Waves of the name if there is something to do, or say how far it is."""
@@ -98,6 +101,9 @@ class Waves:
         for move in self._idle.of(key):
             await self._make(move, has_it=True)
             self._idle.made(move)
+        for move in self._awaited.of(key):
+            await self._make(move, is_awaited=True)
+            self._awaited.made(move)
         wait = self._next.get(key.name, 0.0) - self._elapsed()
         if wait > 0:
             return Result(requeue_after=wait)
@@ -120,8 +126,13 @@ class Waves:
             return Result()
         return Result(requeue_after=max(pause, (until - self._clock()).total_seconds()))
 
-    async def _make(self, move: ImageMove, *, has_it: bool = False) -> None:
-        """Make the Wave of a change; `has_it`: what is used here of the image is the same."""
+    async def _make(
+        self, move: ImageMove, *, has_it: bool = False, is_awaited: bool = False
+    ) -> None:
+        """Make the Wave of a change; `has_it`: what is used here of the image is the same.
+
+        `is_awaited`: something waits for it, if only what no Wave counts, such as a CronJob.
+        """
         known = list(self._index.waves_of(move.image))
         covered = move.covered_by(known)
         if covered is not None and covered.status.phase is not WavePhase.COMPLETE:
@@ -130,7 +141,7 @@ class Waves:
         steps = impact.of(*_FOLLOW)
         if has_it:  # nothing of it is done, as it is done already
             steps = [one for one in impact.steps.values() if one.action in _FOLLOW]
-        if not steps:
+        if not steps and not is_awaited:
             return
         needed = self._rules.approvals.of(move.image)
         for name in move.names(shared=await self._is_taken(move)):
@@ -237,7 +248,7 @@ def wave_controller(
         (
             Watch(Wave),
             Watch(ImageStream, waves.moved),
-            *(Watch(kind, waves.unrecorded) for kind in (BuildConfig, *WORKLOADS)),
+            *(Watch(kind, waves.unrecorded) for kind in (BuildConfig, *STAGED)),
             *(Watch(kind, open_ones) for kind in watched),
         ),
         workers=1,

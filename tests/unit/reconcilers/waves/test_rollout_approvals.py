@@ -1,8 +1,13 @@
 """Workloads that follow an imported image whose changes somebody has to approve."""
 
+import json
+
+from tests.support.builds.build_namespace import NAMESPACE
 from tests.support.builds.memory_builds import until
 from tests.support.waves.fleet import Fleet, debian
 
+from upwell.api.apps import CronJob
+from upwell.api.codec import decode_as
 from upwell.api.waves.wave import Wave, WaveDecision
 from upwell.policy.waves.approval import ApprovalRules
 from upwell.policy.waves.decisions import approved
@@ -76,6 +81,46 @@ async def test_a_workload_that_waits_has_a_wave_to_approve_also_if_that_is_delet
         await until(is_gone)
         await until(is_told)
         assert await fleet.set_now() == []
+        [wave] = await fleet.waves_now()
+        given = WaveDecision(by="ada", at=fleet.clock())
+
+        async def write(found: Wave) -> Wave:
+            return await fleet.store.update_status(approved(found, given))
+
+        await update_with_retry(lambda: fleet.store.get(Wave, "", wave.name), write)
+        await until(has_it)
+
+
+async def test_a_cron_job_that_alone_follows_an_image_has_a_wave_to_approve() -> None:
+    fleet = Fleet(WaveRules(approvals=ApprovalRules(all_images=True)))
+    await fleet.imports("old")
+    tag = {"kind": "ImageStreamTag", "name": "debian:latest", "namespace": NAMESPACE}
+    path = 'spec.jobTemplate.spec.template.spec.containers[?(@.name=="app")].image'
+    triggers = json.dumps([{"from": tag, "fieldPath": path}])
+    annotations = {"image.openshift.io/triggers": triggers}
+    pod = {"restartPolicy": "Never", "containers": [{"name": "app", "image": debian("old")}]}
+    job = {"spec": {"template": {"spec": pod}}}
+    document = {
+        "metadata": {"namespace": "prod", "name": "tick", "annotations": annotations},
+        "spec": {"schedule": "0 3 * * *", "jobTemplate": job},
+    }
+    await fleet.store.create(decode_as(CronJob, document))
+    await fleet.imports("new")
+
+    async def image() -> str:
+        found = await fleet.store.get(CronJob, "prod", "tick")
+        return found.spec.job_template.spec.template.spec.containers[0].image or ""
+
+    async with fleet.served():
+
+        async def has_a_wave() -> bool:
+            return bool(await fleet.waves_now())
+
+        async def has_it() -> bool:
+            return await image() == debian("new")
+
+        await until(has_a_wave)
+        assert await image() == debian("old")
         [wave] = await fleet.waves_now()
         given = WaveDecision(by="ada", at=fleet.clock())
 
