@@ -17,7 +17,7 @@ from typing import IO, Any
 
 NOBODY = 65534
 _MAX_FILES = 32
-_NICE = 10
+_NICE = 5
 _EMPTY_FOLDER = "/proc/self/fdinfo"
 """A folder in which nothing can be made, and which goes with the process."""
 _KILL, _PDEATHSIG, _NO_NEW_PRIVS = 9, 1, 38  # prctl(2)
