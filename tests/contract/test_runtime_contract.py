@@ -19,15 +19,22 @@ from tests.support.workload.podman_home import OWNER, PodmanHome, podman_home_in
 from tests.support.workload.waiting import eventually
 
 from upwell.oci import Digest, Reference
+from upwell.workload.errors import (
+    ForbiddenError,
+    ImagePullError,
+    NoPreviousLogError,
+    RuntimeUnavailableError,
+    UnreachableError,
+    UnreadableFilesError,
+    WorkloadError,
+)
 from upwell.workload.interface import (
     ContainerFile,
     ContainerSpec,
     ExecProbe,
     ExecSession,
     FileLimits,
-    ForbiddenError,
     HostPath,
-    ImagePullError,
     Instance,
     InstanceCommand,
     InstanceSpec,
@@ -35,17 +42,12 @@ from upwell.workload.interface import (
     Leftover,
     LeftoverKind,
     LogQuery,
-    NoPreviousLogError,
     Output,
     Owner,
     ProbeSpec,
     ReadableRuntime,
-    RuntimeUnavailableError,
     ServiceName,
     State,
-    UnreachableError,
-    UnreadableFilesError,
-    WorkloadError,
 )
 from upwell.workload.podman.runtime import PodmanRuntime, PodmanSettings
 

@@ -16,7 +16,7 @@ from upwell.registry.embedded import EmbeddedRegistry
 from upwell.registry.errors import RegistryError
 from upwell.store.interface import Store, StoreError
 from upwell.uploads.interface import BinaryInputs
-from upwell.workload.interface import WorkloadError
+from upwell.workload.errors import WorkloadError
 
 log = logging.getLogger(__name__)
 

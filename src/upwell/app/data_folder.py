@@ -14,7 +14,8 @@ from upwell.machine.private_file import require_file, write_private
 from upwell.policy.rollouts.lost_objects import StoreFacts, judge_store
 from upwell.reconcilers.pruning.sweep import instance_owners
 from upwell.store.sqlite import SqliteStore
-from upwell.workload.interface import Instance, Runtime, RuntimeUnavailableError
+from upwell.workload.errors import RuntimeUnavailableError
+from upwell.workload.interface import Instance, Runtime
 
 log = logging.getLogger(__name__)
 

@@ -35,7 +35,7 @@ from upwell.server.asgi.serving import serve
 from upwell.server.asgi.tls import CertificateError
 from upwell.settings import ListenSettings, ServerSettings
 from upwell.store.interface import StoreError
-from upwell.workload.interface import WorkloadError
+from upwell.workload.errors import WorkloadError
 from upwell.workload.podman.runtime import PodmanRuntime
 
 

@@ -10,7 +10,7 @@ from tests.support.workload.podman_faults import lose_layer, service_of
 from tests.support.workload.podman_home import PodmanHome
 from tests.support.workload.waiting import eventually
 
-from upwell.workload.interface import RuntimeUnavailableError
+from upwell.workload.errors import RuntimeUnavailableError
 from upwell.workload.podman.runtime import PodmanRuntime
 
 __all__ = ["podman_home", "real_rollouts"]  # fixtures

@@ -18,7 +18,7 @@ from upwell.policy.builds.identity import inputs_tag
 from upwell.policy.pruning.retention import Rules
 from upwell.reconcilers.pruning import Pruning, PruningSchedule
 from upwell.registry.errors import BlobUnknownError, ManifestUnknownError
-from upwell.workload.interface import RuntimeUnavailableError
+from upwell.workload.errors import RuntimeUnavailableError
 
 
 @pytest.fixture

@@ -12,7 +12,8 @@ from tests.support.workload.podman_faults import service_of
 from tests.support.workload.podman_home import PodmanHome, Workload
 from tests.support.workload.waiting import eventually
 
-from upwell.workload.interface import ExecSession, InstanceCommand, Output, RuntimeUnavailableError
+from upwell.workload.errors import RuntimeUnavailableError
+from upwell.workload.interface import ExecSession, InstanceCommand, Output
 from upwell.workload.podman.api.service import PodmanSettings
 from upwell.workload.podman.runtime import PodmanRuntime
 

@@ -8,15 +8,8 @@ from tests.support.workload.podman_home import PodmanHome, Workload
 from tests.support.workload.waiting import eventually
 
 from upwell.api.values.security_context import ContainerSecurity, VolumeGroup
-from upwell.workload.interface import (
-    EmptyDir,
-    Files,
-    ForbiddenError,
-    Instance,
-    InstanceMount,
-    InstanceSpec,
-    State,
-)
+from upwell.workload.errors import ForbiddenError
+from upwell.workload.interface import EmptyDir, Files, Instance, InstanceMount, InstanceSpec, State
 from upwell.workload.podman.confinement import DefaultLimits
 from upwell.workload.podman.runtime import PodmanRuntime, PodmanSettings
 

@@ -10,16 +10,8 @@ import pytest
 from tests.support.workload.podman_home import Workload
 from tests.support.workload.waiting import eventually
 
-from upwell.workload.interface import (
-    ExecSession,
-    InstanceCommand,
-    LogQuery,
-    NoPreviousLogError,
-    Output,
-    RuntimeUnavailableError,
-    State,
-    UnreachableError,
-)
+from upwell.workload.errors import NoPreviousLogError, RuntimeUnavailableError, UnreachableError
+from upwell.workload.interface import ExecSession, InstanceCommand, LogQuery, Output, State
 from upwell.workload.podman.api.service import PodmanSettings
 from upwell.workload.podman.runtime import PodmanRuntime
 

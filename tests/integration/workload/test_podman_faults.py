@@ -19,13 +19,8 @@ from tests.support.workload.podman_home import OWNER, PodmanHome, Workload
 from tests.support.workload.waiting import DEADLINE_SECONDS, eventually
 
 from upwell.machine.components import Components, ComponentState, WatchedComponent
-from upwell.workload.interface import (
-    ExecProbe,
-    Owner,
-    ProbeSpec,
-    RuntimeUnavailableError,
-    State,
-)
+from upwell.workload.errors import RuntimeUnavailableError
+from upwell.workload.interface import ExecProbe, Owner, ProbeSpec, State
 from upwell.workload.podman.api import client
 from upwell.workload.podman.api import service as podman_service
 from upwell.workload.podman.containers import cut_starts

@@ -6,13 +6,8 @@ import pytest
 from tests.support.workload.podman_home import Workload
 from tests.support.workload.waiting import DEADLINE_SECONDS, eventually
 
-from upwell.workload.interface import (
-    FileLimits,
-    Instance,
-    RuntimeUnavailableError,
-    State,
-    UnreadableFilesError,
-)
+from upwell.workload.errors import RuntimeUnavailableError, UnreadableFilesError
+from upwell.workload.interface import FileLimits, Instance, State
 from upwell.workload.podman.runtime import PodmanRuntime, PodmanSettings
 
 LIMITS = FileLimits(content_bytes=1024 * 1024, entries=20)

@@ -10,15 +10,14 @@ import pytest
 from tests.support.workload.podman_home import OWNER, PodmanHome, Workload
 from tests.support.workload.waiting import DEADLINE_SECONDS, eventually
 
+from upwell.workload.errors import ForbiddenError, RuntimeUnavailableError
 from upwell.workload.interface import (
     EmptyDir,
     Files,
-    ForbiddenError,
     HostPath,
     Instance,
     InstanceMount,
     LogQuery,
-    RuntimeUnavailableError,
     State,
 )
 from upwell.workload.podman.runtime import PodmanRuntime, PodmanSettings

@@ -10,19 +10,17 @@ import pytest
 from tests.support.workload.podman_home import Workload
 from tests.support.workload.waiting import eventually
 
+from upwell.workload.errors import ForbiddenError, RuntimeUnavailableError, WorkloadError
 from upwell.workload.interface import (
     EmptyDir,
     Files,
-    ForbiddenError,
     HostPath,
     Instance,
     InstanceMount,
     InstanceSpec,
     LeftoverKind,
-    RuntimeUnavailableError,
     State,
     VolumeClaim,
-    WorkloadError,
 )
 from upwell.workload.podman.runtime import PodmanRuntime, PodmanSettings
 from upwell.workload.podman.volumes.instance_volumes import InvalidVolumeError

@@ -20,7 +20,8 @@ from upwell.outbound.dialing import Dialer
 from upwell.outbound.image_registries import ImageRegistries
 from upwell.outbound.policy import OutboundPolicy
 from upwell.server.asgi.tls import generated
-from upwell.workload.interface import ImagePullError, InstanceSpec, State
+from upwell.workload.errors import ImagePullError
+from upwell.workload.interface import InstanceSpec, State
 from upwell.workload.podman.images import judged_pulls
 from upwell.workload.podman.runtime import PodmanRuntime, PodmanSettings
 

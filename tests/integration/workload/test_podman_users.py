@@ -18,16 +18,15 @@ from tests.support.workload.waiting import eventually
 
 from upwell.api.values.security_context import ContainerSecurity, VolumeGroup
 from upwell.oci import Digest
+from upwell.workload.errors import ForbiddenError, RuntimeUnavailableError
 from upwell.workload.interface import (
     EmptyDir,
     Files,
-    ForbiddenError,
     HostPath,
     Instance,
     InstanceMount,
     InstanceSpec,
     InstanceUsers,
-    RuntimeUnavailableError,
     State,
     VolumeClaim,
 )

@@ -5,7 +5,7 @@ from contextlib import suppress
 from dataclasses import dataclass, field, replace
 from datetime import datetime, timedelta
 from pathlib import Path
-from typing import Any, override
+from typing import TYPE_CHECKING, Any, override
 
 from tests.support.rollouts.memory_machine import FakeRuntime, MemoryClock
 from tests.support.verification.probes import ScriptedProbes
@@ -27,14 +27,10 @@ from upwell.reconcilers.promotion.verification import StageVerification
 from upwell.store.interface import AlreadyExistsError
 from upwell.store.memory import MemoryStore
 from upwell.uploads.files import FileInputs
-from upwell.workload.interface import (
-    ContainerFile,
-    Instance,
-    ObservedContainer,
-    Owner,
-    State,
-    WorkloadError,
-)
+from upwell.workload.interface import ContainerFile, Instance, ObservedContainer, Owner, State
+
+if TYPE_CHECKING:
+    from upwell.workload.errors import WorkloadError
 
 IMAGE = f"registry.test/shop@{Digest.of(b'shop')}"
 PORT = {"containerPort": 8080}

@@ -31,23 +31,25 @@ from upwell.reconcilers.signatures.policies import UNRESTRICTED
 from upwell.router.haproxy.config import RouterLimits, plan
 from upwell.router.interface import RouterUnavailableError, RoutingTable
 from upwell.store.interface import ConflictError
+from upwell.workload.errors import (
+    ImagePullError,
+    NoPreviousLogError,
+    RuntimeUnavailableError,
+    UnreadableFilesError,
+    WorkloadError,
+)
 from upwell.workload.interface import (
     WHOLE_LOG,
     ContainerFile,
     FileLimits,
-    ImagePullError,
     Instance,
     InstanceSpec,
     Leftover,
     LogQuery,
-    NoPreviousLogError,
     ObservedContainer,
     Owner,
-    RuntimeUnavailableError,
     ServiceName,
     State,
-    UnreadableFilesError,
-    WorkloadError,
 )
 from upwell.workload.podman.changes import OwnerChanges
 from upwell.workload.podman.volumes.instance_volumes import refuse_forbidden

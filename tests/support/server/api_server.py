@@ -41,6 +41,7 @@ from upwell.server.signin.services import SignIn
 from upwell.server.signing.image_signing_keys import ImageSigningKeys
 from upwell.store.memory import MemoryStore
 from upwell.uploads.interface import BinaryInputs
+from upwell.workload.errors import UnreachableError
 from upwell.workload.interface import (
     ExecSession,
     Instance,
@@ -48,7 +49,6 @@ from upwell.workload.interface import (
     InteractiveRuntime,
     Output,
     State,
-    UnreachableError,
 )
 
 type Document = dict[str, Any]

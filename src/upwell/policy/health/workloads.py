@@ -14,7 +14,7 @@ from upwell.policy.rollouts.steps import FailureReason
 from upwell.policy.rollouts.summary import RolloutState, rollout_of
 from upwell.policy.rollouts.triggers import IMAGE_TRIGGERED, Reason
 from upwell.router.interface import RouterUnavailableError
-from upwell.workload.interface import RuntimeUnavailableError
+from upwell.workload.errors import RuntimeUnavailableError
 
 _WAITING = frozenset({"ImageNotResolved"})
 """Reasons why a rollout does not begin that are no fault: what it waits for tells of its own."""

@@ -19,7 +19,8 @@ from upwell.policy.rollouts.instance import index_of, is_available, replica_of, 
 from upwell.policy.rollouts.settings import Workload, is_test
 from upwell.policy.rollouts.snapshot import PULLING, RolloutSnapshot
 from upwell.policy.rollouts.steps import ENDED_STARTS
-from upwell.workload.interface import ImagePullError, Instance, State
+from upwell.workload.errors import ImagePullError
+from upwell.workload.interface import Instance, State
 
 _MAX_WORDS = 1500
 """Characters of an application's last lines that the condition carries."""

@@ -27,7 +27,8 @@ from upwell.reconcilers.jobs.instances import InstanceReconciler, instance_contr
 from upwell.reconcilers.rollouts import RolloutPorts, TemplateImages
 from upwell.registry.errors import RegistryError
 from upwell.store.interface import NotFoundError
-from upwell.workload.interface import ImagePullError, Instance, State, WorkloadError
+from upwell.workload.errors import ImagePullError, WorkloadError
+from upwell.workload.interface import Instance, State
 
 FINALIZER = "upwell.dev/job"
 ROLE = "job"

@@ -20,7 +20,8 @@ from upwell.reconcilers.jobs.instances import InstanceReconciler, instance_contr
 from upwell.reconcilers.rollouts import RolloutPorts, TemplateImages
 from upwell.registry.errors import RegistryError
 from upwell.store.interface import NotFoundError
-from upwell.workload.interface import ImagePullError, Instance, State, WorkloadError
+from upwell.workload.errors import ImagePullError, WorkloadError
+from upwell.workload.interface import Instance, State
 
 _STOPPING_PERIOD = 2.0
 """Seconds until a Pod is looked at again whose instance is stopping."""

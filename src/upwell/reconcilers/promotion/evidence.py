@@ -15,13 +15,8 @@ from upwell.policy.promotion.verification.junit import Report
 from upwell.uploads.interface import BinaryInputs, InputError
 from upwell.workers.interface import MIB, WorkerError, WorkerLimits
 from upwell.workers.runner import run_worker
-from upwell.workload.interface import (
-    ContainerFile,
-    FileLimits,
-    ReadableRuntime,
-    UnreadableFilesError,
-    WorkloadError,
-)
+from upwell.workload.errors import UnreadableFilesError, WorkloadError
+from upwell.workload.interface import ContainerFile, FileLimits, ReadableRuntime
 
 _REPORT_TASK = "upwell.reconcilers.promotion.report_reading"
 _REPORT_LIMITS = WorkerLimits(memory_bytes=256 * MIB, cpu_seconds=60, wall_seconds=300)

@@ -38,7 +38,8 @@ from upwell.reconcilers.promotion.webhook_checks import Verdicts, WebhookChecks
 from upwell.store.interface import Store, StoreError
 from upwell.uploads.interface import BinaryInputs
 from upwell.verification.interface import Probes
-from upwell.workload.interface import ReadableRuntime, WorkloadError
+from upwell.workload.errors import WorkloadError
+from upwell.workload.interface import ReadableRuntime
 
 _TROUBLE_SECONDS = 10.0
 """Until a check that could not be looked at is looked at again."""

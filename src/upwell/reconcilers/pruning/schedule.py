@@ -14,7 +14,7 @@ from upwell.reconcilers.pruning.ports import Stores
 from upwell.reconcilers.pruning.removal import Pruning
 from upwell.registry.errors import RegistryError
 from upwell.store.interface import AlreadyExistsError, NotFoundError, StoreError
-from upwell.workload.interface import WorkloadError
+from upwell.workload.errors import WorkloadError
 
 log = logging.getLogger(__name__)
 

@@ -22,7 +22,8 @@ from upwell.policy.pruning.leftovers import (
 from upwell.policy.rollouts.instance import owner_of
 from upwell.policy.rollouts.settings import WORKLOADS
 from upwell.store.interface import Store, StoreError
-from upwell.workload.interface import Instance, Owner, Runtime, WorkloadError
+from upwell.workload.errors import WorkloadError
+from upwell.workload.interface import Instance, Owner, Runtime
 
 log = logging.getLogger(__name__)
 

@@ -30,7 +30,8 @@ from upwell.reconcilers.rollouts.hooks import (
     with_hook,
 )
 from upwell.store.interface import Store
-from upwell.workload.interface import Instance, Runtime, State, WorkloadError
+from upwell.workload.errors import WorkloadError
+from upwell.workload.interface import Instance, Runtime, State
 
 
 @dataclass(frozen=True, slots=True)

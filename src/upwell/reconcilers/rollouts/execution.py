@@ -12,7 +12,8 @@ from upwell.policy.rollouts.steps import StartReplica, Step, Stop
 from upwell.reconcilers.rollouts.loading import Revisions
 from upwell.reconcilers.rollouts.stops import PendingStops
 from upwell.registry.errors import RegistryError
-from upwell.workload.interface import Runtime, WorkloadError
+from upwell.workload.errors import WorkloadError
+from upwell.workload.interface import Runtime
 
 type Trouble = WorkloadError | TemplateError | RegistryError
 """Errors that may keep a step from being done."""

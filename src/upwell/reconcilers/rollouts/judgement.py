@@ -16,7 +16,8 @@ from upwell.policy.rollouts.steps import FailureReason, MarkComplete, Replica, R
 from upwell.reconcilers.rollouts.execution import Trouble
 from upwell.reconcilers.rollouts.machine import RolloutPorts
 from upwell.registry.errors import RegistryError
-from upwell.workload.interface import ImagePullError, LogQuery, WorkloadError
+from upwell.workload.errors import ImagePullError, WorkloadError
+from upwell.workload.interface import LogQuery
 
 _LOG_LINES = 10
 _LOG_BYTES = 4096

@@ -4,7 +4,8 @@ import asyncio
 from collections.abc import AsyncIterator, Collection
 from contextlib import asynccontextmanager
 
-from upwell.workload.interface import Runtime, WorkloadError
+from upwell.workload.errors import WorkloadError
+from upwell.workload.interface import Runtime
 
 _AT_ONCE_SECONDS = 1.0
 """Time that is waited for stops which have just begun: most are over by then.

@@ -17,7 +17,8 @@ from upwell.reconcilers.rollouts.images import TemplateImages
 from upwell.reconcilers.rollouts.index import WorkloadIndex
 from upwell.reconcilers.rollouts.machine import RolloutPorts
 from upwell.reconcilers.rollouts.reconciler import RolloutReconciler
-from upwell.workload.interface import Instance, Owner, WorkloadError
+from upwell.workload.errors import WorkloadError
+from upwell.workload.interface import Instance, Owner
 
 log = logging.getLogger(__name__)
 

@@ -22,7 +22,7 @@ from upwell.policy.promotion.requests import NotAnApproverError, RefusedError
 from upwell.policy.pruning.retention import InvalidRulesError
 from upwell.policy.rollouts.requests import RolloutRefusedError
 from upwell.store.interface import AlreadyExistsError, NotFoundError, StoreError
-from upwell.workload.interface import NoPreviousLogError, WorkloadError
+from upwell.workload.errors import NoPreviousLogError, WorkloadError
 
 type Document = dict[str, Any]
 

@@ -22,7 +22,7 @@ from upwell.server.websocket.spdy import (
     ping_frame,
     reset_frame,
 )
-from upwell.workload.interface import WorkloadError
+from upwell.workload.errors import WorkloadError
 
 _MAX_STREAMS = 256
 """128 connections at one time."""

@@ -12,7 +12,8 @@ from upwell.policy.routing.endpoint_views import endpoint_slices_of, endpoints_o
 from upwell.policy.routing.selection import Member, Members
 from upwell.server.workloads.view_feed import ViewFeed
 from upwell.store.interface import Reader, UnavailableError
-from upwell.workload.interface import Runtime, WorkloadError
+from upwell.workload.errors import WorkloadError
+from upwell.workload.interface import Runtime
 
 type _View = Callable[[Service, Sequence[Member]], Iterable[Resource]]
 

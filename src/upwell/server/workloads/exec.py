@@ -20,7 +20,8 @@ from upwell.server.objects.account_rights import require_entry
 from upwell.server.websocket.channels import PROTOCOLS, Channels
 from upwell.server.websocket.websockets import Peer, negotiate
 from upwell.server.workloads.instances import Instances
-from upwell.workload.interface import ExecSession, Instance, InstanceCommand, Output, WorkloadError
+from upwell.workload.errors import WorkloadError
+from upwell.workload.interface import ExecSession, Instance, InstanceCommand, Output
 
 _STDIN, _STDOUT, _STDERR, _ERROR, _RESIZE = range(5)
 _MAX_SIDE = 65535

@@ -12,7 +12,7 @@ from starlette.types import Send
 
 from upwell.machine.tasks import closing, first_error
 from upwell.server.http.streaming import CutOffAnswerError, OpenStreams, paced
-from upwell.workload.interface import WorkloadError
+from upwell.workload.errors import WorkloadError
 
 _log = logging.getLogger(__name__)
 

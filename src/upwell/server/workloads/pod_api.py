@@ -23,7 +23,8 @@ from upwell.server.workloads.pod_writer import PodWriter
 from upwell.server.workloads.pods import PodHandlers
 from upwell.server.workloads.port_forward import PortForwardHandlers
 from upwell.store.interface import Store, StoreError
-from upwell.workload.interface import InteractiveRuntime, WorkloadError
+from upwell.workload.errors import WorkloadError
+from upwell.workload.interface import InteractiveRuntime
 
 type SocketHandler = Callable[[WebSocket, RequestTarget], Awaitable[None]]
 """Serves one WebSocket; raises what is answered to one that was not accepted."""

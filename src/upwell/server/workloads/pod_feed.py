@@ -13,7 +13,8 @@ from upwell.server.workloads.awaited_pods import AWAITING, AwaitingWorkloads
 from upwell.server.workloads.pod_view import pod_of, stored_pod_of
 from upwell.server.workloads.view_feed import ViewFeed
 from upwell.store.interface import NotFoundError, Reader, UnavailableError
-from upwell.workload.interface import Owner, Runtime, WorkloadError
+from upwell.workload.errors import WorkloadError
+from upwell.workload.interface import Owner, Runtime
 
 
 class PodFeed(ViewFeed):

@@ -25,7 +25,7 @@ from upwell.server.websocket.spdy import SpdyError, goaway_frame
 from upwell.server.websocket.tunnel import Tunnel
 from upwell.server.websocket.websockets import Peer, negotiate
 from upwell.server.workloads.instances import Instances
-from upwell.workload.interface import UnreachableError, WorkloadError
+from upwell.workload.errors import UnreachableError, WorkloadError
 
 _SPDY = "SPDY/3.1+portforward.k8s.io"
 _MAX_PORTS = 64

@@ -33,7 +33,7 @@ from upwell.store.interface import (
     WatchProgress,
 )
 from upwell.store.semantics import is_version, matches
-from upwell.workload.interface import WorkloadError
+from upwell.workload.errors import WorkloadError
 
 _LOG = logging.getLogger(__name__)
 

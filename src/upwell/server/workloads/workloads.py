@@ -25,7 +25,8 @@ from upwell.server.workloads.instances import Instances, require_container
 from upwell.server.workloads.log_requests import limited, log_request, of_version
 from upwell.server.workloads.log_streams import begun, log_response, side_by_side
 from upwell.store.interface import Store
-from upwell.workload.interface import Instance, WorkloadError
+from upwell.workload.errors import WorkloadError
+from upwell.workload.interface import Instance
 
 _COMMAND_SECONDS = 300.0
 

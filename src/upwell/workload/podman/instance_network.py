@@ -10,7 +10,7 @@ import os
 import socket
 from concurrent.futures import ThreadPoolExecutor
 
-from upwell.workload.interface import UnreachableError
+from upwell.workload.errors import UnreachableError
 from upwell.workload.podman.api.slow_readers import PIECE, read_little
 
 _CONNECT_SECONDS = 10.0

@@ -12,7 +12,8 @@ from dataclasses import dataclass, replace
 
 from upwell.machine.backoff import Backoff
 from upwell.machine.processes import ProcessWatch
-from upwell.workload.interface import Instance, RuntimeUnavailableError, State
+from upwell.workload.errors import RuntimeUnavailableError
+from upwell.workload.interface import Instance, State
 from upwell.workload.podman.api.client import PodmanApi
 from upwell.workload.podman.api.faults import FaultPlace, InstanceFaults, RuntimeFaults
 from upwell.workload.podman.changes import OwnerChanges

@@ -15,7 +15,8 @@ from functools import partial
 from typing import Any
 from weakref import WeakValueDictionary
 
-from upwell.workload.interface import LogQuery, Owner, RuntimeUnavailableError
+from upwell.workload.errors import RuntimeUnavailableError
+from upwell.workload.interface import LogQuery, Owner
 from upwell.workload.podman.api.client import PodmanApi, PodmanNotFoundError, PodmanRefusedError
 from upwell.workload.podman.containers.body import (
     LABEL_CONTAINER,

@@ -13,7 +13,8 @@ from pathlib import Path
 from typing import BinaryIO
 
 from upwell.machine.tasks import closing
-from upwell.workload.interface import LogQuery, NoPreviousLogError
+from upwell.workload.errors import NoPreviousLogError
+from upwell.workload.interface import LogQuery
 from upwell.workload.podman.observation import parse_time
 
 _log = logging.getLogger(__name__)

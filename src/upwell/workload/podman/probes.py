@@ -8,14 +8,8 @@ import aiohttp
 
 from upwell.machine.clock import Clock
 from upwell.machine.sockets.connecting import connection_failure
-from upwell.workload.interface import (
-    ExecProbe,
-    HttpProbe,
-    ProbeSpec,
-    RuntimeUnavailableError,
-    TcpProbe,
-    WorkloadError,
-)
+from upwell.workload.errors import RuntimeUnavailableError, WorkloadError
+from upwell.workload.interface import ExecProbe, HttpProbe, ProbeSpec, TcpProbe
 from upwell.workload.podman.api.client import PodmanRefusedError
 
 _OK = range(200, 400)

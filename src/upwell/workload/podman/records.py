@@ -16,6 +16,7 @@ from typing import Any, Self
 
 from upwell.machine.disk import is_full
 from upwell.machine.private_file import write_private
+from upwell.workload.errors import RuntimeUnavailableError, WorkloadError
 from upwell.workload.interface import (
     Action,
     ContainerSpec,
@@ -25,9 +26,7 @@ from upwell.workload.interface import (
     Owner,
     Pause,
     ProbeSpec,
-    RuntimeUnavailableError,
     TcpProbe,
-    WorkloadError,
 )
 from upwell.workload.podman.users.ids import OwnIds
 from upwell.workload.podman.volumes.mounts import remove_tree

@@ -31,6 +31,7 @@ from upwell.machine.clock import PROCESS_CLOCK, Clock, SystemClock
 from upwell.machine.components import Components, WatchedComponent
 from upwell.machine.tasks import closing, side_by_side
 from upwell.oci import Digest, Reference
+from upwell.workload.errors import RuntimeUnavailableError, UnreadableFilesError
 from upwell.workload.interface import (
     WHOLE_LOG,
     ContainerFile,
@@ -43,10 +44,8 @@ from upwell.workload.interface import (
     LeftoverKind,
     LogQuery,
     Owner,
-    RuntimeUnavailableError,
     ServiceName,
     State,
-    UnreadableFilesError,
 )
 from upwell.workload.podman.api.client import PodmanApi, PodmanNotFoundError
 from upwell.workload.podman.api.commands import ContainerCommands

@@ -159,27 +159,37 @@ async def results(machine: BuildMachine, stream: str) -> list[Digest]:
     return [Digest.parse(item.image) for item in history.items] if history is not None else []
 
 
-async def test_a_queued_build_waits_for_the_newer_inputs_that_are_due(
-    machine: BuildMachine,
-) -> None:
+async def follow_in_a_row(machine: BuildMachine) -> None:
+    """Have app built on middle, and middle on base, which is published once."""
     for name in ("base", "middle"):
         await machine.store.create(image_stream(name))
     await publish(machine, "one")
     await config(machine, "middle", "base:latest")
     await config(machine, "app", "middle:latest")
+
+
+async def queue_up(machine: BuildMachine) -> None:
+    """Publish the base twice more, until app-2 and middle-3 are queued; middle-3 may begin."""
+    await until_build(machine, "app-1", BuildPhase.COMPLETE)
+    machine.builder.gate.clear()
+    await publish(machine, "two")
+    await until_build(machine, "middle-2", BuildPhase.RUNNING)
+    machine.clock.advance(10)
+    machine.pressure = "no room"  # nothing begins, so builds queue up
+    machine.builder.gate.set()
+    await until_build(machine, "app-2", BuildPhase.NEW, "DiskPressure")
+    await publish(machine, "three")
+    await until_build(machine, "middle-3", BuildPhase.NEW, "DiskPressure")
+    machine.builder.gate.clear()
+    machine.pressure = ""
+
+
+async def test_a_queued_build_waits_for_the_newer_inputs_that_are_due(
+    machine: BuildMachine,
+) -> None:
+    await follow_in_a_row(machine)
     async with building_by_itself(machine):
-        await until_build(machine, "app-1", BuildPhase.COMPLETE)
-        machine.builder.gate.clear()
-        await publish(machine, "two")
-        await until_build(machine, "middle-2", BuildPhase.RUNNING)
-        machine.clock.advance(10)
-        machine.pressure = "no room"  # nothing begins, so builds queue up
-        machine.builder.gate.set()
-        await until_build(machine, "app-2", BuildPhase.NEW, "DiskPressure")
-        await publish(machine, "three")
-        await until_build(machine, "middle-3", BuildPhase.NEW, "DiskPressure")
-        machine.builder.gate.clear()
-        machine.pressure = ""
+        await queue_up(machine)
         await until_build(machine, "middle-3", BuildPhase.RUNNING)
         waiting = await until_build(machine, "app-2", BuildPhase.NEW, "UpstreamBuilding")
         assert "middle-3" in (waiting.status.message or "")
@@ -194,24 +204,9 @@ async def test_a_queued_build_waits_for_the_newer_inputs_that_are_due(
 async def test_a_queued_build_goes_on_when_what_it_waited_for_is_gone(
     machine: BuildMachine,
 ) -> None:
-    for name in ("base", "middle"):
-        await machine.store.create(image_stream(name))
-    await publish(machine, "one")
-    await config(machine, "middle", "base:latest")
-    await config(machine, "app", "middle:latest")
+    await follow_in_a_row(machine)
     async with building_by_itself(machine):
-        await until_build(machine, "app-1", BuildPhase.COMPLETE)
-        machine.builder.gate.clear()
-        await publish(machine, "two")
-        await until_build(machine, "middle-2", BuildPhase.RUNNING)
-        machine.clock.advance(10)
-        machine.pressure = "no room"
-        machine.builder.gate.set()
-        await until_build(machine, "app-2", BuildPhase.NEW, "DiskPressure")
-        await publish(machine, "three")
-        await until_build(machine, "middle-3", BuildPhase.NEW, "DiskPressure")
-        machine.builder.gate.clear()
-        machine.pressure = ""
+        await queue_up(machine)
         await until_build(machine, "app-2", BuildPhase.NEW, "UpstreamBuilding")
         await machine.store.delete(BuildConfig, NAMESPACE, "middle")
         for build in (await machine.store.list(Build)).items:

@@ -25,7 +25,8 @@ from upwell.reconcilers.jobs.jobs import JobReconciler
 from upwell.reconcilers.rollouts import TemplateImages
 from upwell.registry.errors import ManifestUnknownError
 from upwell.store.interface import NotFoundError
-from upwell.workload.interface import Owner, RuntimeUnavailableError
+from upwell.workload.errors import RuntimeUnavailableError
+from upwell.workload.interface import Owner
 
 KEY = ObjectKey("Job", "shop", "load")
 

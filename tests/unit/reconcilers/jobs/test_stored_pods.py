@@ -17,7 +17,7 @@ from upwell.reconcilers.images.pull_secrets import PullSecrets
 from upwell.reconcilers.jobs.pods import PodReconciler
 from upwell.reconcilers.rollouts import TemplateImages
 from upwell.store.interface import NotFoundError
-from upwell.workload.interface import RuntimeUnavailableError
+from upwell.workload.errors import RuntimeUnavailableError
 
 KEY = ObjectKey("Pod", "shop", "task")
 

@@ -21,7 +21,8 @@ from upwell.policy.promotion.verification.checks import VerificationOutcome
 from upwell.reconcilers.promotion import evidence
 from upwell.reconcilers.promotion.soaks import SoakWatch
 from upwell.verification.interface import BadQuestionError, HttpAnswer, ProbeError
-from upwell.workload.interface import ContainerFile, RuntimeUnavailableError
+from upwell.workload.errors import RuntimeUnavailableError
+from upwell.workload.interface import ContainerFile
 
 PASSED, FAILED, INCONCLUSIVE = CheckPhase.PASSED, CheckPhase.FAILED, CheckPhase.INCONCLUSIVE
 TEST = {"name": "e2e", "job": {"component": "shop", "command": ["/e2e"]}}

@@ -12,7 +12,8 @@ from upwell.api.meta import ObjectKey
 from upwell.oci import Digest
 from upwell.policy.rollouts.instance import key_of
 from upwell.reconcilers.rollouts.instances import OwnedInstances
-from upwell.workload.interface import Instance, Owner, RuntimeUnavailableError, State
+from upwell.workload.errors import RuntimeUnavailableError
+from upwell.workload.interface import Instance, Owner, State
 
 NOW = datetime(2026, 3, 1, 12, tzinfo=UTC)
 MANY = 2000

@@ -7,7 +7,8 @@ from tests.support.rollouts.deployments import DeploymentUnderTest
 from tests.support.rollouts.memory_machine import BETTER, GOOD
 
 from upwell.api.conditions import find
-from upwell.workload.interface import ImagePullError, State
+from upwell.workload.errors import ImagePullError
+from upwell.workload.interface import State
 
 
 @pytest.fixture

@@ -24,7 +24,8 @@ from upwell.policy.rollouts.steps import UNPROBED_MIN_READY
 from upwell.policy.rollouts.triggers import HOLD_ANNOTATION
 from upwell.reconcilers.rollouts import FINALIZER
 from upwell.router.interface import RouterUnavailableError
-from upwell.workload.interface import ForbiddenError, ImagePullError, Owner, State
+from upwell.workload.errors import ForbiddenError, ImagePullError
+from upwell.workload.interface import Owner, State
 
 KEY = ObjectKey("Deployment", "shop", "web")
 

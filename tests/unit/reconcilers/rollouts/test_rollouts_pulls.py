@@ -12,7 +12,8 @@ from tests.unit.reconcilers.rollouts.test_rollouts_deployment import (
 )
 
 from upwell.api.conditions import find
-from upwell.workload.interface import ImagePullError, State
+from upwell.workload.errors import ImagePullError
+from upwell.workload.interface import State
 
 NEWER = GOOD.replace("/app@", "/other@")
 

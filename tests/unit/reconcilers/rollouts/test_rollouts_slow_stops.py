@@ -8,7 +8,8 @@ from tests.support.rollouts.memory_machine import GOOD
 
 from upwell.api.conditions import find
 from upwell.reconcilers.rollouts.stops import PendingStops
-from upwell.workload.interface import RuntimeUnavailableError, State
+from upwell.workload.errors import RuntimeUnavailableError
+from upwell.workload.interface import State
 
 
 async def let_stop(web: DeploymentUnderTest, name: str) -> None:

@@ -24,7 +24,7 @@ from upwell.server.websocket.spdy import (
     reset_frame,
 )
 from upwell.server.websocket.tunnel import Tunnel
-from upwell.workload.interface import UnreachableError
+from upwell.workload.errors import UnreachableError
 
 SECONDS = 5
 

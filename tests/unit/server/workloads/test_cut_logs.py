@@ -21,7 +21,7 @@ from upwell.server.http.errors import ERROR_HANDLERS
 from upwell.server.http.streaming import OpenStreams
 from upwell.server.workloads.log_requests import limited
 from upwell.server.workloads.log_streams import begun, log_response, side_by_side
-from upwell.workload.interface import RuntimeUnavailableError
+from upwell.workload.errors import RuntimeUnavailableError
 
 
 async def cut() -> AsyncIterator[bytes]:

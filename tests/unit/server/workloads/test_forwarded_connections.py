@@ -6,7 +6,7 @@ import pytest
 
 from upwell.server.http.limits import ServerLimits
 from upwell.server.workloads.port_forward import OpenForwards
-from upwell.workload.interface import UnreachableError
+from upwell.workload.errors import UnreachableError
 
 LIMITS = ServerLimits(forwards=3, forwards_per_client=2)
 

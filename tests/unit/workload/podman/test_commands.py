@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any, cast, override
 
 from tests.support.workload.waiting import eventually
 
-from upwell.workload.interface import RuntimeUnavailableError
+from upwell.workload.errors import RuntimeUnavailableError
 from upwell.workload.podman.api.client import PodmanApi, PodmanNotFoundError
 from upwell.workload.podman.api.commands import ContainerCommands
 

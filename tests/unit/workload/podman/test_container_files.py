@@ -6,12 +6,8 @@ from collections.abc import AsyncIterator
 
 import pytest
 
-from upwell.workload.interface import (
-    ContainerFile,
-    FileLimits,
-    RuntimeUnavailableError,
-    UnreadableFilesError,
-)
+from upwell.workload.errors import RuntimeUnavailableError, UnreadableFilesError
+from upwell.workload.interface import ContainerFile, FileLimits
 from upwell.workload.podman.containers.files import collect
 
 LIMITS = FileLimits(content_bytes=100, entries=5)

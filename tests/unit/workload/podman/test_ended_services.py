@@ -8,7 +8,8 @@ from typing import TYPE_CHECKING, cast
 
 import pytest
 
-from upwell.workload.interface import LogQuery, RuntimeUnavailableError
+from upwell.workload.errors import RuntimeUnavailableError
+from upwell.workload.interface import LogQuery
 from upwell.workload.podman.api.client import PodmanApi
 
 if TYPE_CHECKING:

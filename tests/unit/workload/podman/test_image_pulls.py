@@ -18,7 +18,8 @@ from upwell.outbound.dialing import Dialer
 from upwell.outbound.image_registries import ImageRegistries
 from upwell.outbound.policy import OutboundPolicy
 from upwell.settings.tables import PullVerification, WorkloadLimits
-from upwell.workload.interface import ContainerSpec, ImagePullError, InstanceSpec, Owner, State
+from upwell.workload.errors import ImagePullError
+from upwell.workload.interface import ContainerSpec, InstanceSpec, Owner, State
 from upwell.workload.podman.api.client import PodmanApi, failed_pull
 from upwell.workload.podman.api.service import PodmanSettings
 from upwell.workload.podman.containers.body import LABEL_NAMESPACE

@@ -3,15 +3,8 @@ from pathlib import Path
 
 import pytest
 
-from upwell.workload.interface import (
-    EmptyDir,
-    Files,
-    ForbiddenError,
-    HostPath,
-    InstanceSpec,
-    Owner,
-    VolumeClaim,
-)
+from upwell.workload.errors import ForbiddenError
+from upwell.workload.interface import EmptyDir, Files, HostPath, InstanceSpec, Owner, VolumeClaim
 from upwell.workload.podman.volumes import instance_volumes as volumes
 from upwell.workload.podman.volumes.instance_volumes import InvalidVolumeError
 

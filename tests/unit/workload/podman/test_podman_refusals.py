@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, cast
 
 import pytest
 
-from upwell.workload.interface import RuntimeUnavailableError
+from upwell.workload.errors import RuntimeUnavailableError
 from upwell.workload.podman.api.client import PodmanApi
 
 if TYPE_CHECKING:

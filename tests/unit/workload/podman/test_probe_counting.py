@@ -7,13 +7,8 @@ from datetime import UTC, datetime, timedelta
 
 import pytest
 
-from upwell.workload.interface import (
-    ExecProbe,
-    HttpProbe,
-    ProbeSpec,
-    RuntimeUnavailableError,
-    TcpProbe,
-)
+from upwell.workload.errors import RuntimeUnavailableError
+from upwell.workload.interface import ExecProbe, HttpProbe, ProbeSpec, TcpProbe
 from upwell.workload.podman.api.client import PodmanRefusedError
 from upwell.workload.podman.probes import ProbeClient, ProbeCounter, ProbeResult, watch
 

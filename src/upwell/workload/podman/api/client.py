@@ -20,7 +20,8 @@ import aiohttp
 
 from upwell.oci import Digest, Reference
 from upwell.outbound.registry_faults import without_answer
-from upwell.workload.interface import ImagePullError, LogQuery, RuntimeUnavailableError
+from upwell.workload.errors import ImagePullError, RuntimeUnavailableError
+from upwell.workload.interface import LogQuery
 from upwell.workload.podman.api.hijack import hijack
 from upwell.workload.podman.api.log_frames import BadFrameError, FrameReader
 from upwell.workload.podman.api.service import PodmanService

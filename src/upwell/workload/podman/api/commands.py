@@ -20,7 +20,7 @@ from typing import Any
 
 from upwell.machine.backoff import Backoff
 from upwell.machine.processes import is_process_of, sessions, signal_process
-from upwell.workload.interface import RuntimeUnavailableError
+from upwell.workload.errors import RuntimeUnavailableError
 from upwell.workload.podman.api.client import PodmanApi, PodmanNotFoundError, PodmanRefusedError
 from upwell.workload.podman.shared_calls import SharedCall
 

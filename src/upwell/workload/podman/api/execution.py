@@ -8,7 +8,8 @@ from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
 from contextlib import asynccontextmanager
 from typing import Any, override
 
-from upwell.workload.interface import InstanceCommand, Output, RuntimeUnavailableError
+from upwell.workload.errors import RuntimeUnavailableError
+from upwell.workload.interface import InstanceCommand, Output
 from upwell.workload.podman.api.client import PodmanApi, PodmanNotFoundError
 from upwell.workload.podman.api.log_frames import STDERR, BadFrameError, FrameReader
 

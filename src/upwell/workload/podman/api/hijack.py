@@ -9,7 +9,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from upwell.workload.interface import RuntimeUnavailableError
+from upwell.workload.errors import RuntimeUnavailableError
 from upwell.workload.podman.api.slow_readers import read_little
 
 _ANSWER_SECONDS = 30.0

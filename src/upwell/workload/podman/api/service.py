@@ -22,7 +22,7 @@ from upwell.machine.disk import PressureCheck, no_pressure
 from upwell.machine.processes import is_at_work
 from upwell.machine.sockets.listeners import ask_listener
 from upwell.outbound.image_registries import ImageRegistries
-from upwell.workload.interface import RuntimeUnavailableError
+from upwell.workload.errors import RuntimeUnavailableError
 from upwell.workload.podman.confinement import DefaultLimits
 from upwell.workload.podman.tokens.issue import IssueToken, issue_none
 

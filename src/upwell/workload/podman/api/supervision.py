@@ -2,7 +2,7 @@
 
 import asyncio
 
-from upwell.workload.interface import RuntimeUnavailableError
+from upwell.workload.errors import RuntimeUnavailableError
 from upwell.workload.podman.api.faults import FaultPlace, RuntimeFaults
 from upwell.workload.podman.api.service import PodmanService
 

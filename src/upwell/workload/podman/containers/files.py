@@ -11,12 +11,8 @@ from collections.abc import AsyncIterator, Iterator, Sequence
 from pathlib import PurePosixPath
 from typing import IO
 
-from upwell.workload.interface import (
-    ContainerFile,
-    FileLimits,
-    RuntimeUnavailableError,
-    UnreadableFilesError,
-)
+from upwell.workload.errors import RuntimeUnavailableError, UnreadableFilesError
+from upwell.workload.interface import ContainerFile, FileLimits
 
 _OVERHEAD_BYTES = 1024 * 1024
 _ENTRY_OVERHEAD_BYTES = 4096

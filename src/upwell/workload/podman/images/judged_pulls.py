@@ -25,7 +25,7 @@ from upwell.outbound.image_registries import (
 )
 from upwell.outbound.registry_network import RegistryNetwork
 from upwell.outbound.socks import SocksServer
-from upwell.workload.interface import ImagePullError
+from upwell.workload.errors import ImagePullError
 from upwell.workload.podman.api.client import PULL_SECONDS, PULL_SILENCE_SECONDS, failed_pull
 from upwell.workload.podman.api.service import PodmanSettings
 from upwell.workload.podman.images.pulls import ImageApi

@@ -12,7 +12,8 @@ from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 
-from upwell.workload.interface import Files, ForbiddenError, InstanceSpec
+from upwell.workload.errors import ForbiddenError
+from upwell.workload.interface import Files, InstanceSpec
 from upwell.workload.podman.users.ids import OwnIds, outside
 from upwell.workload.podman.volumes.instance_volumes import InvalidVolumeError
 from upwell.workload.podman.volumes.mounts import mount_memory, unmount

@@ -4,7 +4,8 @@ from collections.abc import Awaitable, Callable
 from dataclasses import dataclass, field
 from datetime import datetime
 
-from upwell.workload.interface import Owner, TokenFile, WorkloadError
+from upwell.workload.errors import WorkloadError
+from upwell.workload.interface import Owner, TokenFile
 
 
 class TokenRefusedError(WorkloadError):

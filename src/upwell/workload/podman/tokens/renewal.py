@@ -10,7 +10,8 @@ from pathlib import Path
 
 from upwell.machine.clock import Clock
 from upwell.oci import Reference
-from upwell.workload.interface import InstanceSpec, TokenFile, WorkloadError
+from upwell.workload.errors import WorkloadError
+from upwell.workload.interface import InstanceSpec, TokenFile
 from upwell.workload.podman.records import InstanceRecord, MountedToken, RecordStore
 from upwell.workload.podman.tokens.files import (
     Ownership,

@@ -6,12 +6,8 @@ from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
 
-from upwell.workload.interface import (
-    ForbiddenError,
-    InstanceSpec,
-    InstanceUsers,
-    RuntimeUnavailableError,
-)
+from upwell.workload.errors import ForbiddenError, RuntimeUnavailableError
+from upwell.workload.interface import InstanceSpec, InstanceUsers
 from upwell.workload.podman.api.client import PodmanApi
 from upwell.workload.podman.api.service import PodmanSettings
 from upwell.workload.podman.records import InstanceRecord, RecordStore

@@ -5,15 +5,8 @@ from collections.abc import Mapping
 from pathlib import Path, PurePosixPath
 
 from upwell.api.values.security_context import VolumeGroup
-from upwell.workload.interface import (
-    EmptyDir,
-    Files,
-    ForbiddenError,
-    HostPath,
-    InstanceSpec,
-    VolumeClaim,
-    WorkloadError,
-)
+from upwell.workload.errors import ForbiddenError, WorkloadError
+from upwell.workload.interface import EmptyDir, Files, HostPath, InstanceSpec, VolumeClaim
 from upwell.workload.podman.volumes.mounts import remove_tree
 from upwell.workload.podman.volumes.ownership import DEEPEST, TooDeepError, give_to_group
 

@@ -19,14 +19,8 @@ from contextlib import nullcontext
 from pathlib import Path, PurePosixPath
 
 from upwell.machine.beneath import LeavesFolderError, open_beneath
-from upwell.workload.interface import (
-    Files,
-    ForbiddenError,
-    HostPath,
-    InstanceMount,
-    InstanceSpec,
-    RuntimeUnavailableError,
-)
+from upwell.workload.errors import ForbiddenError, RuntimeUnavailableError
+from upwell.workload.interface import Files, HostPath, InstanceMount, InstanceSpec
 from upwell.workload.podman.users.ids import OwnIds
 from upwell.workload.podman.users.namespaces import user_namespace
 from upwell.workload.podman.volumes.instance_volumes import SHARED_FOLDER, InvalidVolumeError
