@@ -5,6 +5,7 @@ import os
 import shlex
 import shutil
 import subprocess
+import time
 from collections.abc import AsyncIterator, Iterator
 from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass
@@ -88,12 +89,22 @@ def _start(folder: Path) -> Cluster:
     kubectl = ["kubectl", "--kubeconfig", str(folder / "kubeconfig")]
     definitions = {"apiVersion": "v1", "kind": "List", "items": custom_resource_definitions()}
     _output([*kubectl, "create", "-f", "-"], json.dumps(definitions))
-    # `--for=condition=…` ends with an error where a definition has no conditions yet.
-    established = '--for=jsonpath={.status.conditions[?(@.type=="Established")].status}=True'
-    _output([*kubectl, "wait", "crd", "--all", established, "--timeout=180s"])
+    _until_established([*kubectl, "wait", "crd", "--all", "--for=condition=Established"])
     server = _output([*kubectl, "config", "view", "-o", "jsonpath={.clusters[0].cluster.server}"])
     token = (folder / "token").read_text().strip()
     return Cluster(server, token, str(folder / "pki" / "ca.crt"))
+
+
+def _until_established(command: list[str]) -> None:
+    """Ask again while `kubectl wait` fails: it does for a definition without conditions yet."""
+    deadline = time.monotonic() + 180
+    while True:
+        done = subprocess.run(
+            [*command, "--timeout=10s"], capture_output=True, text=True, check=False
+        )
+        if done.returncode == 0:
+            return
+        assert time.monotonic() < deadline, f"{shlex.join(command)}: {done.stderr}"
 
 
 def _output(command: list[str], given: str | None = None) -> str:

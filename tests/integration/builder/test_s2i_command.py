@@ -26,7 +26,7 @@ from tests.support.builds.base_images import (
 from tests.support.builds.s2i_images import BuilderImages
 from tests.support.workload.tls_servers import make_certificate
 
-from upwell.cli.s2i import s2i
+from upwell.cli import main
 
 _PLAIN = ("--src-tls-verify=false", "--dest-tls-verify=false")
 
@@ -59,7 +59,7 @@ class S2iCommand:
     def in_process(self, *words: str) -> Result:
         """Run the command here: most of what a process of its own takes is its start."""
         runner = CliRunner(env={"CONTAINERS_CONF": str(self.conf)})
-        return runner.invoke(s2i, [*words, "--storage", str(self.storage)])
+        return runner.invoke(main, ["s2i", *words, "--storage", str(self.storage)])
 
     def pull(self, image: object, name: str) -> str:
         environment = {"CONTAINERS_CONF": str(self.conf)}

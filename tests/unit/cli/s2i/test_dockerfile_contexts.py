@@ -8,7 +8,7 @@ import pytest
 from click.testing import CliRunner
 from tests.support.gitops.git_host import GitHost
 
-from upwell.cli.s2i import s2i
+from upwell.cli import main
 
 _IDENTITY = {
     f"GIT_{who}_{what}": "a@b.example"
@@ -30,7 +30,7 @@ def tree(tmp_path: Path) -> Path:
 
 
 def written(*words: str, code: int = 0) -> str:
-    result = CliRunner().invoke(s2i, words)
+    result = CliRunner().invoke(main, ["s2i", *words])
     assert result.exit_code == code, result.output
     return result.output
 
