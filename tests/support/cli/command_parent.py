@@ -1,9 +1,11 @@
 """A process that has loaded the command line, and forks for each command that it is asked for.
 
-Standard input is a socket of whole messages: each is a JSON `Order` with four descriptors, namely
-standard input, output and error of the command, and a socket that is told its exit code, in
-decimal digits (negative: the signal that ended it, as in `subprocess`). Whoever closes the other
-end of that socket ends the command; the end of standard input ends this process.
+Its argument says what it loads: `commands` or `server`. Standard input is a socket of whole
+messages: each is a JSON `Order` with four descriptors, namely standard input, output and error of
+the command, and a socket that is told its process ID and a newline when it starts, and its exit
+code when it has ended, both in decimal digits (negative: the signal that ended it, as in
+`subprocess`). Whoever closes the other end of that socket ends the command; the end of standard
+input ends this process.
 """
 
 import gc
@@ -22,14 +24,17 @@ from typing import Self, TypedDict
 
 LONGEST_ORDER_BYTES = 128 * 1024
 _DESCRIPTORS = 4
-_LOADED = (
-    "upwell.app.client",
-    "upwell.cli.access.login",
-    "upwell.cli.access.token",
-    "upwell.cli.builds.builds",
-    "upwell.cli.objects.apply",
-    "upwell.cli.objects.get",
-)
+_LOADED = {
+    "commands": (
+        "upwell.app.client",
+        "upwell.cli.access.login",
+        "upwell.cli.access.token",
+        "upwell.cli.builds.builds",
+        "upwell.cli.objects.apply",
+        "upwell.cli.objects.get",
+    ),
+    "server": ("upwell.app.server", "upwell.cli.serve.serve"),
+}
 """Modules that most commands load. None of them starts a thread, which a fork would lose."""
 
 
@@ -39,6 +44,8 @@ class Order(TypedDict):
     arguments: Sequence[str]
     environment: dict[str, str]
     folder: str
+    leads_session: bool
+    """As `start_new_session` of `subprocess`."""
 
 
 @dataclass(frozen=True)
@@ -50,16 +57,20 @@ class _Running:
 
     @classmethod
     def of(cls, pid: int, asker: int) -> Self:
-        return cls(pid, os.pidfd_open(pid), socket.socket(fileno=asker))
+        running = cls(pid, os.pidfd_open(pid), socket.socket(fileno=asker))
+        running.tell(f"{pid}\n")
+        return running
 
     def end(self) -> None:
         with suppress(ProcessLookupError):
             signal.pidfd_send_signal(self.process, signal.SIGKILL)
 
-    def tell(self) -> None:
-        code = os.waitstatus_to_exitcode(os.waitpid(self.pid, 0)[1])
+    def wait(self) -> None:
+        self.tell(str(os.waitstatus_to_exitcode(os.waitpid(self.pid, 0)[1])))
+
+    def tell(self, text: str) -> None:
         with suppress(BrokenPipeError):
-            self.asker.sendall(str(code).encode())
+            self.asker.sendall(text.encode())
 
     def close(self) -> None:
         self.asker.close()
@@ -96,7 +107,7 @@ def next_order(orders: socket.socket) -> Order | None:
                     selector.unregister(running.process)
                     if running.asker in selector.get_map():
                         selector.unregister(running.asker)
-                    running.tell()
+                    running.wait()
                     running.close()
 
 
@@ -115,6 +126,8 @@ def _take(descriptors: Sequence[int], selector: selectors.BaseSelector) -> None:
 
 def _become(order: Order) -> None:
     """Run the command in this process, which ends as `python -m upwell` does."""
+    if order["leads_session"]:
+        os.setsid()
     os.chdir(order["folder"])
     os.environ.clear()
     os.environ.update(order["environment"])
@@ -122,8 +135,8 @@ def _become(order: Order) -> None:
     runpy.run_module("upwell", run_name="__main__", alter_sys=True)
 
 
-def main() -> None:
-    for module in _LOADED:
+def main(loaded: str) -> None:
+    for module in _LOADED[loaded]:
         importlib.import_module(module)
     gc.collect()
     gc.freeze()  # a look for garbage in a fork would copy all pages
@@ -133,4 +146,4 @@ def main() -> None:
 
 
 if __name__ == "__main__":
-    main()
+    main(sys.argv[1])

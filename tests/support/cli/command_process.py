@@ -4,14 +4,16 @@ import atexit
 import io
 import json
 import os
+import select
 import selectors
+import signal
 import socket
 import subprocess
 import sys
 import threading
 import time
 from collections.abc import Mapping, Sequence
-from contextlib import ExitStack
+from contextlib import ExitStack, suppress
 from pathlib import Path
 
 from tests.support.cli.command_parent import LONGEST_ORDER_BYTES, Order
@@ -19,6 +21,7 @@ from tests.support.cli.command_parent import LONGEST_ORDER_BYTES, Order
 _ROOT = Path(__file__).parents[3]
 _PIECE_BYTES = 64 * 1024
 _END_SECONDS = 10
+_PARENT_HAS_ENDED = "the process that forks has ended; its standard error says why"
 _INTERPRETER = ("PATH", "PYTHON", "LANG", "LC_", "LD_")
 """Variables of the interpreter; those of one test must not stay with all others."""
 
@@ -26,7 +29,8 @@ _INTERPRETER = ("PATH", "PYTHON", "LANG", "LC_", "LD_")
 class _Parent:
     """The process that forks, started with the first command and ended with this process."""
 
-    def __init__(self) -> None:
+    def __init__(self, loaded: str) -> None:
+        self._loaded = loaded
         self._lock = threading.Lock()
         self._process: subprocess.Popen[bytes] | None = None
         self._orders: socket.socket | None = None
@@ -45,7 +49,7 @@ class _Parent:
         ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
         with theirs:
             process = subprocess.Popen(
-                [sys.executable, "-m", "tests.support.cli.command_parent"],
+                [sys.executable, "-m", "tests.support.cli.command_parent", self._loaded],
                 stdin=theirs.fileno(),
                 stdout=theirs.fileno(),  # like a pipe in that it cannot be sought
                 cwd=_ROOT,
@@ -61,7 +65,7 @@ def _end(process: subprocess.Popen[bytes], orders: socket.socket) -> None:
     process.wait(_END_SECONDS)
 
 
-_PARENT = _Parent()
+_COMMANDS, _SERVERS = _Parent("commands"), _Parent("server")
 
 
 def run_upwell(
@@ -80,6 +84,7 @@ def run_upwell(
         arguments=arguments,
         environment=dict(os.environ if environment is None else environment),
         folder=str(folder),
+        leads_session=False,
     )
     with ExitStack() as stack:
         stdin, given = _pipe(stack)
@@ -87,17 +92,81 @@ def run_upwell(
         err, stderr = _pipe(stack)
         told, asker = (stack.enter_context(one) for one in socket.socketpair())
         theirs = (stdin, stdout, stderr, asker)
-        _PARENT.send(order, [one.fileno() for one in theirs])
+        _COMMANDS.send(order, [one.fileno() for one in theirs])
         for one in theirs:
             one.close()
         done = _communicate(given, text.encode(), [out, err, told], seconds)
     if done is None:
         raise subprocess.TimeoutExpired(["upwell", *arguments], seconds)
-    code = done[2].decode()
-    assert code, "the process that forks has ended; its standard error says why"
+    _, _, code = done[2].decode().partition("\n")
+    assert code, _PARENT_HAS_ENDED
     return subprocess.CompletedProcess(
         ["upwell", *arguments], int(code), _text(done[0]), _text(done[1])
     )
+
+
+class ServerProcess:
+    """A server that another process has forked, with what is used of `subprocess.Popen`."""
+
+    def __init__(self, told: socket.socket) -> None:
+        self._told = told
+        self._code: int | None = None
+        self.pid = int(_line(told))
+
+    def poll(self) -> int | None:
+        """Return its exit code; None while it runs."""
+        with suppress(subprocess.TimeoutExpired):
+            self.wait(0)
+        return self._code
+
+    def wait(self, seconds: float | None = None) -> int:
+        """Return its exit code; raises `subprocess.TimeoutExpired` after so many seconds."""
+        if self._code is None:
+            if not select.select([self._told], [], [], seconds)[0]:
+                raise subprocess.TimeoutExpired(["upwell", "serve"], seconds or 0)
+            code = self._told.recv(_PIECE_BYTES).decode()
+            assert code, _PARENT_HAS_ENDED
+            self._told.close()
+            self._code = int(code)
+        return self._code
+
+    def send_signal(self, number: signal.Signals) -> None:
+        """Send a signal, unless it has ended."""
+        if self.poll() is None:
+            os.kill(self.pid, number)
+
+    def kill(self) -> None:
+        """Kill it, unless it has ended."""
+        self.send_signal(signal.SIGKILL)
+
+
+def _line(told: socket.socket) -> bytes:
+    line = b""
+    while not line.endswith(b"\n"):
+        letter = told.recv(1)
+        assert letter, _PARENT_HAS_ENDED
+        line += letter
+    return line
+
+
+def start_upwell(
+    *arguments: str, output: io.BufferedWriter, folder: Path, environment: Mapping[str, str]
+) -> ServerProcess:
+    """Start the command line as a server in a session of its own, and wait for nothing.
+
+    What /proc says of its command line and environment is of the process that forked it.
+    """
+    order = Order(
+        arguments=arguments,
+        environment=dict(environment),
+        folder=str(folder),
+        leads_session=True,
+    )
+    told, asker = socket.socketpair()
+    with asker, Path(os.devnull).open("rb") as nothing:
+        written = output.fileno()
+        _SERVERS.send(order, [nothing.fileno(), written, written, asker.fileno()])
+    return ServerProcess(told)
 
 
 def _communicate(

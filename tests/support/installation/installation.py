@@ -20,7 +20,7 @@ from urllib.parse import urlsplit
 import aiohttp
 import pytest
 from tests.support.builds.base_images import serve_registry
-from tests.support.cli.command_process import run_upwell
+from tests.support.cli.command_process import ServerProcess, run_upwell, start_upwell
 from tests.support.ports import free_port
 from tests.support.workload.power import cut_power
 
@@ -106,7 +106,7 @@ class Installation:
     """Ports on loopback that objects may name: whoever serves there takes one (`spare_port`)."""
     data_name: str = "data"
     """The data folder's, below `folder`."""
-    _server: subprocess.Popen[bytes] | None = None
+    _server: subprocess.Popen[bytes] | ServerProcess | None = None
     _taken: int = 0
 
     @property
@@ -164,14 +164,23 @@ class Installation:
     def launch(self) -> None:
         """Start the server, and wait for nothing."""
         with (self.folder / "serve.log").open("ab") as log:
-            self._server = subprocess.Popen(
-                self.command(),
-                env={**os.environ, "UPWELL_ALLOW_OUTBOUND": " ".join(self.neighbours)},
-                stdout=log,
-                stderr=log,
-                cwd=self.folder,
-                start_new_session=True,
-            )
+            environment = {**os.environ, "UPWELL_ALLOW_OUTBOUND": " ".join(self.neighbours)}
+            if self.program == PROGRAM:  # its imports cost more than all else of a start
+                self._server = start_upwell(
+                    *self.command()[len(PROGRAM) :],
+                    output=log,
+                    folder=self.folder,
+                    environment=environment,
+                )
+            else:
+                self._server = subprocess.Popen(
+                    self.command(),
+                    env=environment,
+                    stdout=log,
+                    stderr=log,
+                    cwd=self.folder,
+                    start_new_session=True,
+                )
 
     def kill(self) -> None:
         """Kill the server as the kernel does when memory runs out: it learns nothing of it."""
@@ -187,7 +196,8 @@ class Installation:
         they are on the disk, and say afterwards what is no longer so.
         """
         runtimes = (self.storage / "run", self.data_dir / "builder" / "run")
-        cut_power((self.data_dir, self.storage), runtimes, wipe=wipe_runtime)
+        servers = [self.pid] if self.is_alive else []
+        cut_power((self.data_dir, self.storage), runtimes, servers, wipe=wipe_runtime)
         if self._server is not None:
             self._server.wait(_STOP_SECONDS)
             self._server = None

@@ -15,14 +15,21 @@ _GONE_SECONDS = 20
 _POLL_SECONDS = 0.02
 
 
-def cut_power(places: Sequence[Path], runtime_folders: Sequence[Path], *, wipe: bool) -> None:
+def cut_power(
+    places: Sequence[Path],
+    runtime_folders: Sequence[Path],
+    servers: Sequence[int] = (),
+    *,
+    wipe: bool,
+) -> None:
     """End all that runs in `places`; `wipe`: the runtime's folders were in memory, too.
 
-    Podman and Buildah keep what runs in `runtime_folders`, and believe them.
+    Podman and Buildah keep what runs in `runtime_folders`, and believe them. `servers`: process
+    IDs of what does not name its place.
     """
     # Of a boot that has kept the folders nobody here is told: their names would lead nowhere.
     namespaces = [name for place in places for name in _network_namespaces(place) if wipe]
-    doomed = _processes_in(places)
+    doomed = _processes_in(places, servers)
     for pid in doomed:
         with suppress(ProcessLookupError):
             os.kill(pid, signal.SIGKILL)
@@ -38,8 +45,8 @@ def cut_power(places: Sequence[Path], runtime_folders: Sequence[Path], *, wipe: 
         Path(name).unlink(missing_ok=True)
 
 
-def _processes_in(places: Sequence[Path]) -> list[int]:
-    """Return the processes that name one of the places, and then all that come from them.
+def _processes_in(places: Sequence[Path], servers: Sequence[int]) -> list[int]:
+    """Return the servers and what names one of the places, and then all that come from them.
 
     Monitors come before what they watch: none is left to write down how that ended.
     """
@@ -53,7 +60,7 @@ def _processes_in(places: Sequence[Path]) -> list[int]:
             said = (entry / "cmdline").read_bytes() + (entry / "environ").read_bytes()
             if pid != os.getpid() and any(f"{place}".encode() in said for place in places):
                 named.append(pid)
-    found = list(dict.fromkeys(named))
+    found = list(dict.fromkeys([*servers, *named]))
     for pid in found:  # it grows while it is walked through
         found += [one for one in children.get(pid, []) if one not in found]
     return found
