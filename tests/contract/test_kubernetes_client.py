@@ -8,7 +8,7 @@ from contextlib import aclosing
 from typing import Any
 
 import pytest
-from tests.contract.conftest import Cluster
+from tests.support.kubernetes.cluster import Cluster
 from tests.support.store.own_server import own_client
 from tests.support.store.stores_under_test import pipeline
 

@@ -1,6 +1,6 @@
 """The recorded verdicts by which validation is tested are those of a real Kubernetes."""
 
-from tests.contract.conftest import Cluster
+from tests.support.kubernetes.cluster import Cluster
 from tests.support.mutations.kubernetes.apiserver import DryRunJudge
 from tests.support.mutations.kubernetes.verdicts import KINDS, accepted, mutants_of, places
 

@@ -1,0 +1,133 @@
+"""Kubernetes clusters on loopback for tests, by the test kit (`KUBE_TESTKIT`), with our kinds."""
+
+import json
+import os
+import shlex
+import shutil
+import subprocess
+import time
+from collections.abc import AsyncIterator, Iterator
+from contextlib import asynccontextmanager, contextmanager, suppress
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Literal
+
+import pytest
+from tests.support.paths import SHARED
+
+from upwell.api.build import Build, BuildConfig
+from upwell.api.core import ConfigMap, Namespace
+from upwell.api.meta import ObjectMeta, Resource
+from upwell.api.pipeline import Pipeline
+from upwell.api.schemas.crds import custom_resource_definitions
+from upwell.store.interface import AlreadyExistsError, NotFoundError, Selector
+from upwell.store.kubernetes import KubernetesStore
+
+KIT = Path(os.environ.get("KUBE_TESTKIT") or SHARED / "kube")
+_KINDS: tuple[type[Resource], ...] = (Pipeline, ConfigMap, Build, BuildConfig)
+
+type NodeKind = Literal["none", "hollow", "real"]
+"""API alone; a node whose Pods become ready without containers; a node that runs containers."""
+
+
+@dataclass(frozen=True)
+class Cluster:
+    """A running API server and how to reach it."""
+
+    base_url: str
+    token: str
+    ca: str
+    folder: Path
+    """Of the test kit: `kubeconfig`, `logs/`, and for a real node `node/`."""
+
+    @property
+    def kubeconfig(self) -> Path:
+        """The administrator's, by certificate; its context `admin-token` has the token."""
+        return self.folder / "kubeconfig"
+
+    def kubectl(self, *arguments: str, given: str | None = None) -> str:
+        """Run kubectl as the administrator; return what it prints."""
+        return _output(["kubectl", "--kubeconfig", str(self.kubeconfig), *arguments], given)
+
+    def load_image(self, archive: Path, name: str = "") -> str:
+        """Import an image archive into the real node; return its name and digest."""
+        return _output([str(KIT / "load"), str(self.folder), str(archive), *filter(None, [name])])
+
+    def client(self) -> KubernetesStore:
+        return KubernetesStore(self.base_url, token=self.token, ca=self.ca)
+
+    @asynccontextmanager
+    async def store(self, namespace: str) -> AsyncIterator[KubernetesStore]:
+        """Give a client and an empty namespace, and leave it empty."""
+        async with self.client() as store:
+            with suppress(AlreadyExistsError):
+                await store.create(Namespace(metadata=ObjectMeta(name=namespace)))
+            yield store
+            for kind in _KINDS:
+                for item in (await store.list(kind, Selector(namespace))).items:
+                    await _remove(store, item)
+
+
+@contextmanager
+def started_cluster(
+    folder: Path, node: NodeKind = "none", *, crds: bool = True
+) -> Iterator[Cluster]:
+    """Start a cluster of its own in `folder`, with our kinds unless `crds` is false, and end it.
+
+    Skips the test where a part of the kit is missing.
+    """
+    if not (KIT / "up").exists():
+        pytest.skip(f"no Kubernetes test kit in {KIT} (set KUBE_TESTKIT)")
+    if shutil.which("kubectl") is None:
+        pytest.skip("needs kubectl (Debian: apt install kubernetes-client)")
+    try:
+        cluster = _start(folder, node)
+        if crds:
+            _define_kinds(cluster)
+        yield cluster
+    finally:
+        subprocess.run([KIT / "down", "--dir", folder], check=True, capture_output=True)
+
+
+def _start(folder: Path, node: NodeKind) -> Cluster:
+    command = [str(KIT / "up"), "--node", node, "--dir", str(folder)]
+    up = subprocess.run(command, capture_output=True, text=True, check=False)
+    if up.returncode == 3:
+        pytest.skip(up.stderr)
+    assert up.returncode == 0, up.stderr
+    view = ["config", "view", "-o", "jsonpath={.clusters[0].cluster.server}"]
+    server = _output(["kubectl", "--kubeconfig", str(folder / "kubeconfig"), *view])
+    token = (folder / "token").read_text().strip()
+    return Cluster(server, token, str(folder / "pki" / "ca.crt"), folder)
+
+
+def _define_kinds(cluster: Cluster) -> None:
+    definitions = {"apiVersion": "v1", "kind": "List", "items": custom_resource_definitions()}
+    cluster.kubectl("create", "-f", "-", given=json.dumps(definitions))
+    kubectl = ["kubectl", "--kubeconfig", str(cluster.kubeconfig)]
+    _until_established([*kubectl, "wait", "crd", "--all", "--for=condition=Established"])
+
+
+def _until_established(command: list[str]) -> None:
+    """Ask again while `kubectl wait` fails: it does for a definition without conditions yet."""
+    deadline = time.monotonic() + 180
+    while True:
+        done = subprocess.run(
+            [*command, "--timeout=10s"], capture_output=True, text=True, check=False
+        )
+        if done.returncode == 0:
+            return
+        assert time.monotonic() < deadline, f"{shlex.join(command)}: {done.stderr}"
+
+
+def _output(command: list[str], given: str | None = None) -> str:
+    done = subprocess.run(command, input=given, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, f"{shlex.join(command)}: {done.stderr}"
+    return done.stdout
+
+
+async def _remove(store: KubernetesStore, resource: Resource) -> None:
+    with suppress(NotFoundError):
+        if resource.metadata.finalizers:
+            await store.update(resource.with_metadata(finalizers=(), resource_version=None))
+        await store.delete(type(resource), resource.namespace, resource.name)
