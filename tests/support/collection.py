@@ -12,6 +12,7 @@ from contextlib import suppress
 from pathlib import Path
 
 import pytest
+from hypothesis.internal.conjecture import providers
 
 _ROOT = Path(__file__).parents[2]
 
@@ -25,12 +26,21 @@ def compile_share(config: pytest.Config) -> None:
     worker = getattr(config, "workerinput", None)
     if worker is None or sys.dont_write_bytecode:
         return
+    _forgo_constants_of_modules()
     share = slice(int(worker["workerid"].removeprefix("gw")), None, worker["workercount"])
     for path in sorted((_ROOT / "src").rglob("*.py"))[share]:
         compileall.compile_file(path, quiet=2)
     for module in sorted(_test_modules(config.args))[share]:
         with suppress(Exception, pytest.skip.Exception):
             importlib.import_module(module)
+
+
+def _forgo_constants_of_modules() -> None:
+    """Let hypothesis draw no constants of our modules, which each worker would parse for them.
+
+    `make fuzz` and tests without pytest-xdist draw them.
+    """
+    providers._get_local_constants = lambda: providers._local_constants
 
 
 def _test_modules(arguments: Sequence[str]) -> Iterator[str]:

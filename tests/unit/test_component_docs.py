@@ -14,7 +14,9 @@ PAGE = ROOT / "docs" / "objects" / "clusteroperator.md"
 def calls(method: str) -> Iterator[ast.Call]:
     """Yield the calls of a method of this name in the whole tree."""
     for module in (ROOT / "src" / "upwell").rglob("*.py"):
-        for node in ast.walk(ast.parse(module.read_text())):
+        if f".{method}(" not in (text := module.read_text()):
+            continue
+        for node in ast.walk(ast.parse(text)):
             if (
                 isinstance(node, ast.Call)
                 and isinstance(node.func, ast.Attribute)
