@@ -6,6 +6,7 @@ from collections.abc import AsyncIterator, Iterator
 from contextlib import closing, contextmanager
 
 import pytest
+from tests.support.cli.command_process import run_upwell
 from tests.support.installation.applications import (
     base_stream,
     deployment,
@@ -15,7 +16,7 @@ from tests.support.installation.applications import (
     stream,
 )
 from tests.support.installation.disks import fill
-from tests.support.installation.installation import Installation, installation, until
+from tests.support.installation.installation import PROGRAM, Installation, installation, until
 from tests.support.installation.traffic import answer, traffic
 from tests.support.installation.vendor_images import publish
 from tests.support.ports import free_port
@@ -193,7 +194,7 @@ async def test_serve_refuses_a_taken_port_and_a_data_directory_in_use(made: Inst
 def second_server(made: Installation, port: int) -> subprocess.CompletedProcess[str]:
     address = f"127.0.0.1:{made.port}"
     command = [f"127.0.0.1:{port}" if part == address else part for part in made.command()]
-    return subprocess.run(command, check=False, capture_output=True, text=True, timeout=30)
+    return run_upwell(*command[len(PROGRAM) :], seconds=30, folder=made.folder)
 
 
 @contextmanager

@@ -92,7 +92,8 @@ def run_upwell(
         err, stderr = _pipe(stack)
         told, asker = (stack.enter_context(one) for one in socket.socketpair())
         theirs = (stdin, stdout, stderr, asker)
-        _COMMANDS.send(order, [one.fileno() for one in theirs])
+        parent = _SERVERS if arguments[0] == "serve" else _COMMANDS
+        parent.send(order, [one.fileno() for one in theirs])
         for one in theirs:
             one.close()
         done = _communicate(given, text.encode(), [out, err, told], seconds)

@@ -1,10 +1,9 @@
 """Starts of the server that must be refused."""
 
-import subprocess
-import sys
 from pathlib import Path
 
-from tests.support.installation.installation import Installation
+from tests.support.cli.command_process import run_upwell
+from tests.support.installation.installation import PROGRAM, Installation
 from tests.support.ports import free_port
 
 SECONDS = 60
@@ -12,13 +11,13 @@ SECONDS = 60
 
 def refused(made: Installation, *options: str) -> str:
     """Start the server, which must not come up; return the one line that it ends with."""
-    return _refused([*made.command(), *options], made.folder)
+    return _refused([*made.command()[len(PROGRAM) :], *options], made.folder)
 
 
 def refused_in(folder: Path) -> str:
     """Start a server on a data folder, which must not come up; return the line it ends with."""
     command = [
-        *(sys.executable, "-m", "upwell", "serve", "--data-dir", str(folder)),
+        *("serve", "--data-dir", str(folder)),
         *("--container-storage", str(folder / "containers")),
         *("--listen", f"127.0.0.1:{free_port()}", "--router", f"127.0.0.1:{free_port()}"),
     ]
@@ -26,9 +25,7 @@ def refused_in(folder: Path) -> str:
 
 
 def _refused(command: list[str], folder: Path) -> str:
-    done = subprocess.run(
-        command, check=False, capture_output=True, text=True, timeout=SECONDS, cwd=folder
-    )
+    done = run_upwell(*command, seconds=SECONDS, folder=folder)
     assert done.returncode == 1, done.stderr
     assert "Traceback" not in done.stderr, done.stderr
     last = done.stderr.strip().splitlines()[-1]
