@@ -102,6 +102,11 @@ attacks: python system  ## Attack a server in every way at once, beside the demo
 release: python system  ## Build what is released, the same bytes from the same commit (FOLDER=dist KEY=release.pem)
 	./scripts/build-release $(if $(KEY),--key "$(KEY)") $(or $(FOLDER),dist)
 
+.PHONY: image
+image: python system  ## Build Upwell's image and its SBOM (FOLDER=dist ARGS="--push registry.example/upwell:1")
+	DEBIAN_CACHE="$${DEBIAN_CACHE:-$${XDG_CACHE_HOME:-$$HOME/.cache}/upwell/image}" \
+		./scripts/build-image $(ARGS) $(or $(FOLDER),dist)
+
 .PHONY: python
 python: $(UV)
 ifdef PYTHON

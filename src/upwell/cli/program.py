@@ -76,6 +76,7 @@ COMMANDS: Mapping[str, Entry] = {
     ),
     "freeze": Entry("promotion.freeze:freeze", "Create, list and lift freezes of promotions."),
     "get": Entry("objects.get:get", "List or watch objects."),
+    "install": Entry("install.install:install", "Install the server on a cluster."),
     "kubeconfig": Entry("access.kubeconfig:kubeconfig", "Print a kubeconfig for kubectl."),
     "history": Entry("promotion.history:history", "List the promotions of a pipeline."),
     "hold": Entry("promotion.hold:hold", "Keep a workload or stage at its present images."),
@@ -120,6 +121,7 @@ COMMANDS: Mapping[str, Entry] = {
     "status": Entry("explain.status:status", "Show the tree from base image to workload."),
     "token": Entry("access.token:token", "Create, request, list, replace and delete tokens."),
     "tag": Entry("images.tag:tag", "Tag images into image streams."),
+    "uninstall": Entry("install.install:uninstall", "Remove the server from a cluster."),
     "verify": Entry("promotion.verify:verify", "Report the test result of a release in a stage."),
     "wait": Entry("objects.wait:wait", "Wait for a condition of an object."),
     "wave": Entry(

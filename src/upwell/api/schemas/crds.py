@@ -1,11 +1,14 @@
 """Our kinds as Kubernetes custom resource definitions (apiextensions.k8s.io/v1)."""
 
+import copy
+import functools
 from collections.abc import Iterator
 from typing import Any
 
 from upwell.api.codec import RESOURCES
 from upwell.api.kept import KEPT
-from upwell.api.meta import Column, Kind
+from upwell.api.meta import Column, Kind, Resource
+from upwell.api.schemas.structural import structural_schemas
 
 _NATIVE = {"", "apps", "batch", "networking.k8s.io"}
 """Groups that every cluster has itself."""
@@ -14,27 +17,32 @@ _NATIVE = {"", "apps", "batch", "networking.k8s.io"}
 def custom_resource_definitions() -> tuple[dict[str, Any], ...]:
     """Return a definition of each kind of ours that a cluster does not know itself.
 
-    The schema leaves fields to our codec and validation: a cluster keeps the unknown ones as the
-    store of one machine does. Views and requests have none.
+    Its schema has the types of all fields; a cluster keeps unknown ones as the store of one machine
+    does, and leaves rules to our validation. Views and requests have none.
     """
-    return tuple(_definition(kind) for kind in _ours())
+    return copy.deepcopy(_definitions())
 
 
-def _ours() -> Iterator[Kind]:
+@functools.cache
+def _definitions() -> tuple[dict[str, Any], ...]:
+    made = structural_schemas(custom_kinds())
+    return tuple(_definition(resource.KIND, schema) for resource, schema in made.items())
+
+
+def custom_kinds() -> Iterator[type[Resource]]:
+    """Yield the kinds of ours that a cluster keeps as custom resources."""
     for resource in RESOURCES:
         kind = resource.KIND
         if kind.group not in _NATIVE and kind.is_stored and resource not in KEPT:
-            yield kind
+            yield resource
 
 
-def _definition(kind: Kind) -> dict[str, Any]:
+def _definition(kind: Kind, schema: dict[str, Any]) -> dict[str, Any]:
     version: dict[str, Any] = {
         "name": kind.version,
         "served": True,
         "storage": True,
-        "schema": {
-            "openAPIV3Schema": {"type": "object", "x-kubernetes-preserve-unknown-fields": True}
-        },
+        "schema": {"openAPIV3Schema": schema},
         "additionalPrinterColumns": [
             _printer_column(column)
             for column in kind.printed_columns

@@ -69,7 +69,7 @@ def document_v3(path: str) -> Document | None:
         "openapi": "3.0.0",
         "info": {"title": "Upwell", "version": "v1"},
         "paths": paths,
-        "components": {"schemas": _schemas(resources, "#/components/schemas/{model}")},
+        "components": {"schemas": schemas(resources, "#/components/schemas/{model}")},
     }
 
 
@@ -80,11 +80,15 @@ def document_v2() -> Document:
         "swagger": "2.0",
         "info": {"title": "Upwell", "version": "v1"},
         "paths": {},
-        "definitions": _schemas(RESOURCES, "#/definitions/{model}"),
+        "definitions": schemas(RESOURCES, "#/definitions/{model}"),
     }
 
 
-def _schemas(resources: Iterable[type[Resource]], template: str) -> Document:
+def schemas(resources: Iterable[type[Resource]], template: str) -> Document:
+    """Return the definitions of kinds and of all that they hold, by name.
+
+    `template` makes the address of one: `#/definitions/{model}`.
+    """
     listed = tuple(resources)
     names, schema = models_json_schema(
         [(resource, "validation") for resource in listed],

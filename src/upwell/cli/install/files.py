@@ -1,0 +1,137 @@
+"""Files of an installation: YAML, the Kustomize base and the Helm chart (`deploy/`)."""
+
+import re
+from collections.abc import Iterable, Mapping
+from importlib.metadata import version
+from typing import Any
+
+import yaml
+
+from upwell.cli.install.installation import ALL_FEATURES, NAME, ClusterInstallation, Feature
+from upwell.cli.install.manifests import Manifest, bindings, manifests
+from upwell.cli.install.rights import rules_of
+
+_MADE = "# Made by `python -m tests.support.cli.deploy` of upwell/cli/install: change it there.\n"
+_WHOLE_EXPRESSION = re.compile(r"'(\{\{[^{}]*\}\})'$", re.MULTILINE)
+"""An expression that stands for more than text: a number, or an object."""
+_ITEM = "{{ . }}"
+_CHART = {
+    "apiVersion": "v2",
+    "name": NAME,
+    "description": "Keeps every running container on a patched base image",
+    "type": "application",
+    "version": version(NAME),
+    "appVersion": version(NAME),
+    "kubeVersion": ">=1.21.0-0",
+}
+_VALUES = f"""\
+# The server's image (`make image`); a digest is better than a tag.
+image: {NAME}:{version(NAME)}
+# One of them is the leader; all serve the API, webhooks, registry and console.
+replicas: 2
+# Namespaces that Upwell works in, and has rights in; empty: all of the cluster.
+namespaces: []
+# What it may do besides images and Pipelines; each has its own rights.
+features:
+{"".join(f"  {feature.value}: true{chr(10)}" for feature in sorted(Feature))}\
+# Volume with the data folder. To keep a registry in it:
+# {{name: data, persistentVolumeClaim: {{claimName: upwell}}}}
+data:
+  name: data
+  emptyDir: {{}}
+"""
+
+
+def yaml_of(objects: Iterable[Manifest]) -> str:
+    """Return objects as YAML documents."""
+    return "".join(f"---\n{_dumped(one)}" for one in objects)
+
+
+def kustomize_files() -> dict[str, str]:
+    """Return the files of `deploy/kubernetes`, by name."""
+    parts = manifests(ClusterInstallation())
+    files = {f"{name}.yaml": _MADE + yaml_of(objects) for name, objects in parts.items()}
+    kustomization = {
+        "apiVersion": "kustomize.config.k8s.io/v1beta1",
+        "kind": "Kustomization",
+        "namespace": ClusterInstallation().namespace,
+        "resources": [f"{name}.yaml" for name in parts],
+    }
+    return {"kustomization.yaml": _MADE + _dumped(kustomization), **files}
+
+
+def helm_files() -> dict[str, str]:
+    """Return the files of `deploy/helm`, by path.
+
+    A release's namespace is Helm's to make. The definitions of `deploy/kubernetes` are linked as
+    `crds`, which Helm installs, and never changes or deletes.
+    """
+    parts = manifests(_templated())
+    rights = {f"rights-{subject}": subject for subject in rules_of(ALL_FEATURES)}
+    templates = {
+        name: _template(yaml_of(objects))
+        for name, objects in parts.items()
+        if name not in {"definitions", "namespace", *rights}
+    }
+    for name, subject in rights.items():
+        templates[name] = _template(_rights(subject, parts[name][0]))
+    return {
+        "Chart.yaml": _MADE + _dumped(_CHART),
+        "values.yaml": _MADE + _VALUES,
+        **{f"templates/{name}.yaml": _MADE + text for name, text in templates.items()},
+    }
+
+
+def _templated(namespaces: tuple[str, ...] = ()) -> ClusterInstallation:
+    return ClusterInstallation(
+        namespace="{{ $.Release.Namespace }}",
+        image="{{ $.Values.image }}",
+        replicas="{{ $.Values.replicas }}",
+        namespaces=namespaces,
+        config_namespaces="{{ toJson $.Values.namespaces }}",
+        data_volume="{{ toJson $.Values.data }}",
+    )
+
+
+def _rights(subject: str, role: Mapping[str, Any]) -> str:
+    """Return a role and its bindings: in the cluster, or in each of the values' namespaces."""
+    each = yaml_of(bindings(_templated((_ITEM,)), subject))
+    everywhere = yaml_of(bindings(_templated(), subject))
+    text = (
+        f"{yaml_of([dict(role)])}"
+        f"{{{{- range $.Values.namespaces }}}}\n{each}{{{{- else }}}}\n{everywhere}{{{{- end }}}}\n"
+    )
+    if subject in set(Feature):
+        return f"{{{{- if $.Values.features.{subject} }}}}\n{text}{{{{- end }}}}\n"
+    return text
+
+
+def _template(text: str) -> str:
+    """Return text in which numbers and objects are not quoted."""
+
+    def unquoted(found: re.Match[str]) -> str:
+        expression = found[1]
+        is_text = not ("toJson" in expression or expression.endswith("replicas }}"))
+        return found[0] if is_text else expression
+
+    return _WHOLE_EXPRESSION.sub(unquoted, text)
+
+
+class _Dumper(yaml.SafeDumper):
+    """YAML as people write it: long texts as blocks, no anchors."""
+
+    def ignore_aliases(self, data: Any) -> bool:  # noqa: ARG002 - as the library calls it
+        """Return True: what stands in two places is written twice."""
+        return True
+
+
+def _text(dumper: yaml.SafeDumper, value: str) -> yaml.Node:
+    style = "|" if "\n" in value else None
+    return dumper.represent_scalar("tag:yaml.org,2002:str", value, style=style)
+
+
+_Dumper.add_representer(str, _text)
+
+
+def _dumped(value: Any) -> str:
+    return yaml.dump(value, Dumper=_Dumper, sort_keys=False, width=100, allow_unicode=True)

@@ -1,0 +1,306 @@
+"""`upwell install kubernetes` and `upwell uninstall kubernetes`."""
+
+import sys
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import click
+
+from upwell.api.schemas.crds import custom_kinds
+from upwell.cli.core.errors import CommandError, Exit
+from upwell.cli.core.examples import examples
+from upwell.cli.core.terminal import echo, write_text
+from upwell.cli.install.files import yaml_of
+from upwell.cli.install.installation import NAME, PART_OF, ClusterInstallation, Feature
+from upwell.cli.install.kubectl import KubectlRunner
+from upwell.cli.install.manifests import Manifest, manifests
+
+_OURS = f"{PART_OF}={NAME}"
+_BUDGETS = "policy/v1"
+_DEFINITIONS = "customresourcedefinitions.apiextensions.k8s.io"
+
+
+def _cluster_options[F: Callable[..., Any]](function: F) -> F:
+    """Add the options that choose a cluster."""
+    for option in (
+        click.option(
+            "--context",
+            default="",
+            show_default="the kubeconfig's current one",
+            metavar="NAME",
+            help="Context of the kubeconfig.",
+        ),
+        click.option(
+            "--kubeconfig",
+            type=click.Path(path_type=Path, exists=True, dir_okay=False),
+            default=None,
+            show_default="KUBECONFIG, or ~/.kube/config",
+            help="File that says how the cluster is reached.",
+        ),
+        click.option(
+            "-n",
+            "--namespace",
+            default=NAME,
+            show_default=True,
+            help="Namespace of the server itself.",
+        ),
+    ):
+        function = option(function)
+    return function
+
+
+@click.group(no_args_is_help=True, epilog=examples("upwell install kubernetes --dry-run"))
+def install() -> None:
+    """Install the server on a cluster."""
+
+
+@click.group(no_args_is_help=True, epilog=examples("upwell uninstall kubernetes"))
+def uninstall() -> None:
+    """Remove the server from a cluster."""
+
+
+@install.command(
+    "kubernetes",
+    epilog=examples(
+        "upwell install kubernetes --image registry.example/upwell:0.1.0",
+        "upwell install kubernetes --dry-run > upwell.yaml",
+        "upwell install kubernetes --watch-namespace dev --watch-namespace prod --without builds",
+    ),
+)
+@_cluster_options
+@click.option(
+    "--image",
+    default=ClusterInstallation().image,
+    show_default=True,
+    help="Image of the server (docs/kubernetes.md: how to make and push it).",
+)
+@click.option(
+    "--replicas", type=click.IntRange(min=1), default=2, show_default=True, help="Servers."
+)
+@click.option(
+    "--watch-namespace",
+    "namespaces",
+    multiple=True,
+    metavar="NAMESPACE",
+    help="Namespace that Upwell works and has rights in; repeatable.  [default: all]",
+)
+@click.option(
+    "--without",
+    "left_out",
+    multiple=True,
+    type=click.Choice([feature.value for feature in Feature]),
+    help="Feature that gets no rights; repeatable.  [default: none]",
+)
+@click.option(
+    "--data-claim",
+    default="",
+    metavar="NAME",
+    help="PersistentVolumeClaim with the data folder.  [default: none, it ends with the Pod]",
+)
+@click.option(
+    "--tls-secret",
+    default="",
+    metavar="NAME",
+    help="Secret with the server's certificate.  [default: each server makes one]",
+)
+@click.option(
+    "--force-conflicts",
+    is_flag=True,
+    help="Take over fields that somebody else has changed, such as replicas.",
+)
+@click.option(
+    "--dry-run",
+    is_flag=False,
+    flag_value="client",
+    default="none",
+    show_default=True,
+    type=click.Choice(["none", "client", "server"]),
+    help="Print the manifests (client), or have the cluster check them (server).",
+)
+def install_kubernetes(  # noqa: PLR0913, PLR0917 - each option is a parameter
+    kubeconfig: Path | None,
+    context: str,
+    namespace: str,
+    image: str,
+    replicas: int,
+    namespaces: tuple[str, ...],
+    left_out: tuple[str, ...],
+    data_claim: str,
+    tls_secret: str,
+    force_conflicts: bool,  # noqa: FBT001 - click passes options by name
+    dry_run: str,
+) -> None:
+    """Apply what the server needs on a cluster, by kubectl; again to upgrade it.
+
+    Definitions of the kinds, rights for each feature, and a Deployment of the server.
+    """
+    kubectl = KubectlRunner(kubeconfig, context)
+    asks = dry_run != "client"
+    volume = {"name": "data", "persistentVolumeClaim": {"claimName": data_claim}}
+    installation = ClusterInstallation(
+        namespace=namespace,
+        image=image,
+        replicas=replicas,
+        features=frozenset(Feature) - {Feature(name) for name in left_out},
+        namespaces=namespaces,
+        data_volume=volume if data_claim else None,
+        tls_secret=tls_secret,
+        budget_version=_budget_version(kubectl) if asks else _BUDGETS,
+    )
+    parts = manifests(installation)
+    if not asks:
+        write_text(yaml_of(one for objects in parts.values() for one in objects))
+        return
+    _refuse_foreign_groups(kubectl)
+    applying = _Applying(kubectl, installation, dry_run == "server", force_conflicts)
+    applying.apply(parts)
+
+
+def _budget_version(kubectl: KubectlRunner) -> str:
+    served = kubectl.ask("api-versions").split()
+    return _BUDGETS if _BUDGETS in served else "policy/v1beta1"
+
+
+def _refuse_foreign_groups(kubectl: KubectlRunner) -> None:
+    """Raise CommandError if other API servers, as OpenShift's, serve kinds of ours."""
+    ours = {f"{kind.KIND.version}.{kind.KIND.group}" for kind in custom_kinds()}
+    foreign = [
+        one["metadata"]["name"]
+        for one in kubectl.items("apiservices.apiregistration.k8s.io")
+        if one["metadata"]["name"] in ours and one["spec"].get("service")
+    ]
+    if foreign:
+        raise CommandError(
+            f"the cluster has an API server of its own for {', '.join(sorted(foreign))}, as"
+            " OpenShift does: two owners of one kind would fight. Nothing was changed; let Upwell"
+            " run on one machine, or on a cluster of its own"
+        )
+
+
+@dataclass(frozen=True, slots=True)
+class _Applying:
+    """One call of the command, against one cluster."""
+
+    kubectl: KubectlRunner
+    installation: ClusterInstallation
+    dry_run: bool
+    force: bool
+
+    def apply(self, parts: Mapping[str, Sequence[Manifest]]) -> None:
+        """Apply part by part; what is in the namespace cannot be checked before there is one."""
+        namespace = self.installation.namespace
+        unchecked = self.dry_run and not self.kubectl.items("namespace", namespace)
+        for name, objects in parts.items():
+            is_definition = name == "definitions"
+            chosen = objects
+            if unchecked:
+                chosen = [one for one in objects if "namespace" not in one["metadata"]]
+            # Definitions are ours alone, whatever they were created by.
+            force = self.force or is_definition
+            for line in self.kubectl.apply(yaml_of(chosen), dry_run=self.dry_run, force=force):
+                echo(line)
+            if is_definition and not self.dry_run:
+                established = ("--for=condition=Established", "--timeout=120s")
+                self.kubectl.ask("wait", *_named(objects), *established)
+        if unchecked:
+            echo(f"not checked: what is in namespace {namespace}, which does not exist", err=True)
+        if not self.dry_run:
+            _remove_rights(self.kubectl, [one for objects in parts.values() for one in objects])
+            echo(
+                "\nWait until it serves:\n"
+                f"  kubectl -n {namespace} rollout status deployment/{NAME}",
+                err=True,
+            )
+
+
+def _named(objects: Sequence[Manifest]) -> list[str]:
+    return [f"{_DEFINITIONS}/{one['metadata']['name']}" for one in objects]
+
+
+def _remove_rights(kubectl: KubectlRunner, kept: Sequence[Manifest] = ()) -> None:
+    """Delete roles and bindings of ours that are not among `kept`: an earlier choice gave more."""
+    known = {_identity(one) for one in kept}
+    for kind in ("clusterrolebindings", "rolebindings", "clusterroles"):
+        for found in kubectl.items(kind, "-A", "-l", _OURS):
+            if _identity(found) not in known:
+                metadata = found["metadata"]
+                place = ["-n", metadata["namespace"]] if "namespace" in metadata else []
+                echo(kubectl.ask("delete", kind, metadata["name"], *place).strip())
+
+
+def _identity(manifest: Manifest) -> tuple[str, str, str]:
+    metadata = manifest["metadata"]
+    return manifest["kind"], metadata.get("namespace", ""), metadata["name"]
+
+
+@uninstall.command(
+    "kubernetes",
+    epilog=examples(
+        "upwell uninstall kubernetes", "upwell uninstall kubernetes --delete-objects --yes"
+    ),
+)
+@_cluster_options
+@click.option(
+    "--delete-objects",
+    is_flag=True,
+    help="Delete the definitions too, with all ImageStreams, Builds, Pipelines and so on.",
+)
+@click.option("--yes", is_flag=True, help="Do not ask.")
+def uninstall_kubernetes(
+    kubeconfig: Path | None,
+    context: str,
+    namespace: str,
+    delete_objects: bool,  # noqa: FBT001 - click passes options by name
+    yes: bool,  # noqa: FBT001 - the same
+) -> None:
+    """Delete what `upwell install kubernetes` applied; objects stay unless they are named.
+
+    Workloads run on: their images are no longer changed.
+    """
+    kubectl = KubectlRunner(kubeconfig, context)
+    _remove_rights(kubectl)
+    if kubectl.items("namespace", namespace):
+        inside = "deployments,services,configmaps,poddisruptionbudgets,networkpolicies,roles"
+        deleted = kubectl.ask(
+            *("delete", f"{inside},serviceaccounts", "-n", namespace, "-l", _OURS)
+        )
+        echo(deleted.strip())
+        _delete_namespace(kubectl, namespace)
+    if delete_objects:
+        _delete_objects(kubectl, is_confirmed=yes)
+    else:
+        echo(
+            "The definitions and all objects are kept: --delete-objects deletes them too", err=True
+        )
+
+
+def _delete_namespace(kubectl: KubectlRunner, namespace: str) -> None:
+    """Delete the namespace, unless it is somebody else's, or holds claims with data."""
+    if not kubectl.items("namespace", "-l", _OURS, f"--field-selector=metadata.name={namespace}"):
+        return
+    if claims := kubectl.items("persistentvolumeclaims", "-n", namespace):
+        names = ", ".join(one["metadata"]["name"] for one in claims)
+        echo(f"namespace {namespace} is kept: it has data in claims ({names})", err=True)
+        return
+    echo(kubectl.ask("delete", "namespace", namespace).strip())
+
+
+def _delete_objects(kubectl: KubectlRunner, *, is_confirmed: bool) -> None:
+    found = [one["metadata"]["name"] for one in kubectl.items(_DEFINITIONS, "-l", _OURS)]
+    if not found:
+        return
+    counts = {name: len(kubectl.items(name, "-A")) for name in sorted(found)}
+    for name, count in counts.items():
+        if count:
+            echo(f"{count:6} {name}", err=True)
+    total = sum(counts.values())
+    if not is_confirmed:
+        if not sys.stdin.isatty():
+            raise CommandError(
+                f"{total} objects would be deleted: add --yes to delete them", Exit.USAGE
+            )
+        click.confirm(f"Delete these {total} objects for ever?", abort=True, err=True)
+    names = [f"{_DEFINITIONS}/{name}" for name in found]
+    echo(kubectl.ask("delete", *names).strip())

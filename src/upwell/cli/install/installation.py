@@ -1,0 +1,42 @@
+"""Choices of whoever installs Upwell on a cluster."""
+
+from dataclasses import dataclass
+from enum import StrEnum
+from importlib.metadata import version
+
+NAME = "upwell"
+PART_OF = "app.kubernetes.io/part-of"
+PORT = 7080
+
+
+class Feature(StrEnum):
+    """Part of what Upwell does on a cluster, besides images and Pipelines, with its own rights."""
+
+    BUILDS = "builds"
+    """Builds as Pods."""
+    WORKLOADS = "workloads"
+    """Images of Deployments, StatefulSets, DaemonSets and CronJobs, and what runs."""
+
+
+ALL_FEATURES = frozenset(Feature)
+
+
+@dataclass(frozen=True, slots=True)
+class ClusterInstallation:
+    """An installation. Texts and `replicas` may be expressions of a template (`helm`)."""
+
+    namespace: str = NAME
+    """Namespace of the server itself."""
+    image: str = f"{NAME}:{version(NAME)}"
+    replicas: int | str = 2
+    features: frozenset[Feature] = ALL_FEATURES
+    namespaces: tuple[str, ...] = ()
+    """Namespaces that Upwell works in; empty: all of the cluster."""
+    config_namespaces: str = ""
+    """The same as a TOML list, where a template makes it."""
+    data_volume: object = None
+    """Volume with the data folder; None: one that ends with the Pod."""
+    tls_secret: str = ""
+    """Secret (kubernetes.io/tls) with the server's certificate; empty: it makes one itself."""
+    budget_version: str = "policy/v1"
+    """Version of PodDisruptionBudgets; clusters before 1.21 have `policy/v1beta1`."""

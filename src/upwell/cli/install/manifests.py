@@ -1,0 +1,220 @@
+"""Manifests of an installation on a cluster: the one source of all that is applied or shipped."""
+
+from collections.abc import Iterable, Iterator, Mapping
+from typing import Any
+
+from upwell.api.schemas.crds import custom_resource_definitions
+from upwell.cli.install.installation import NAME, PART_OF, PORT, ClusterInstallation
+from upwell.cli.install.rights import LEADER, GrantedRule, cluster_rules, rules_of
+
+type Manifest = dict[str, Any]
+
+_DATA = "/var/lib/upwell"
+_CONFIG = "/etc/upwell"
+_TLS = "/etc/upwell-tls"
+_RBAC = "rbac.authorization.k8s.io"
+_USER = 10001
+"""The image's own (Containerfile)."""
+_POD_LABELS = {"app.kubernetes.io/name": NAME}
+
+
+def manifests(installation: ClusterInstallation) -> dict[str, list[Manifest]]:
+    """Return all objects in the order in which they are applied, by the name of their file."""
+    found = {
+        "definitions": [_labelled(one) for one in custom_resource_definitions()],
+        "namespace": [_namespace(installation)],
+        "rights": [*_cluster_rights(installation), *_leader_rights(installation)],
+        **{
+            f"rights-{subject}": [
+                _cluster_role(subject, rules),
+                *bindings(installation, subject),
+            ]
+            for subject, rules in rules_of(installation.features).items()
+        },
+        "server": list(_server(installation)),
+    }
+    return {name: list(objects) for name, objects in found.items()}
+
+
+def bindings(installation: ClusterInstallation, subject: str) -> Iterator[Manifest]:
+    """Yield what gives a subject's rights to the server, in the cluster or in each namespace."""
+    if not installation.namespaces:
+        yield _binding("ClusterRoleBinding", f"{NAME}-{subject}", installation)
+    for namespace in installation.namespaces:
+        bound = _binding("RoleBinding", f"{NAME}-{subject}", installation)
+        bound["metadata"]["namespace"] = namespace
+        yield bound
+
+
+def _namespace(installation: ClusterInstallation) -> Manifest:
+    manifest = _object("v1", "Namespace", installation.namespace)
+    manifest["metadata"]["labels"] |= {
+        f"pod-security.kubernetes.io/{mode}": "restricted" for mode in ("enforce", "warn")
+    }
+    return manifest
+
+
+def _cluster_rights(installation: ClusterInstallation) -> Iterator[Manifest]:
+    account = _object("v1", "ServiceAccount", NAME, installation.namespace)
+    yield account
+    yield _cluster_role("cluster", cluster_rules())
+    yield _binding("ClusterRoleBinding", f"{NAME}-cluster", installation)
+
+
+def _leader_rights(installation: ClusterInstallation) -> Iterator[Manifest]:
+    name = f"{NAME}-leader"
+    role = _object(f"{_RBAC}/v1", "Role", name, installation.namespace)
+    yield {**role, "rules": [rule.document() for rule in LEADER]}
+    bound = _binding("RoleBinding", name, installation, role="Role")
+    bound["metadata"]["namespace"] = installation.namespace
+    yield bound
+
+
+def _cluster_role(subject: str, rules: Iterable[GrantedRule]) -> Manifest:
+    role = _object(f"{_RBAC}/v1", "ClusterRole", f"{NAME}-{subject}")
+    return {**role, "rules": [rule.document() for rule in rules]}
+
+
+def _binding(
+    kind: str, name: str, installation: ClusterInstallation, role: str = "ClusterRole"
+) -> Manifest:
+    account = {"kind": "ServiceAccount", "name": NAME, "namespace": installation.namespace}
+    return {
+        **_object(f"{_RBAC}/v1", kind, name),
+        "roleRef": {"apiGroup": _RBAC, "kind": role, "name": name},
+        "subjects": [account],
+    }
+
+
+def _server(installation: ClusterInstallation) -> Iterator[Manifest]:
+    namespace = installation.namespace
+    config = _object("v1", "ConfigMap", NAME, namespace)
+    yield {**config, "data": {"upwell.toml": _configuration(installation)}}
+    yield {
+        **_object("v1", "Service", NAME, namespace),
+        "spec": {
+            "selector": _POD_LABELS,
+            "ports": [{"name": "https", "protocol": "TCP", "port": 443, "targetPort": "https"}],
+        },
+    }
+    yield _deployment(installation)
+    yield {
+        **_object(installation.budget_version, "PodDisruptionBudget", NAME, namespace),
+        "spec": {"minAvailable": 1, "selector": {"matchLabels": _POD_LABELS}},
+    }
+    yield {
+        **_object("networking.k8s.io/v1", "NetworkPolicy", NAME, namespace),
+        # It asks registries, git hosts and webhooks wherever objects say, by its own policy of
+        # destinations ([outbound]): what goes out is not limited here.
+        "spec": {
+            "podSelector": {"matchLabels": _POD_LABELS},
+            "policyTypes": ["Ingress"],
+            "ingress": [{"ports": [{"protocol": "TCP", "port": PORT}]}],
+        },
+    }
+
+
+def _configuration(installation: ClusterInstallation) -> str:
+    namespaces = installation.config_namespaces
+    if not namespaces:
+        namespaces = f"[{', '.join(f'"{name}"' for name in installation.namespaces)}]"
+    return (
+        "# docs/configuration.md has all settings.\n"
+        'on = "kubernetes"\n\n'
+        "[kubernetes]\n"
+        f'lease-namespace = "{installation.namespace}"\n'
+        f"namespaces = {namespaces}\n"
+    )
+
+
+def _deployment(installation: ClusterInstallation) -> Manifest:
+    selector = {"matchLabels": _POD_LABELS}
+    pod = {
+        "serviceAccountName": NAME,
+        "securityContext": {
+            "runAsNonRoot": True,
+            "runAsUser": _USER,
+            "runAsGroup": _USER,
+            "fsGroup": _USER,
+            "seccompProfile": {"type": "RuntimeDefault"},
+        },
+        "topologySpreadConstraints": [
+            {
+                "maxSkew": 1,
+                "topologyKey": "kubernetes.io/hostname",
+                "whenUnsatisfiable": "ScheduleAnyway",
+                "labelSelector": selector,
+            }
+        ],
+        # Leadership is given up, and requests end, within this.
+        "terminationGracePeriodSeconds": 60,
+        "containers": [_container(installation)],
+        "volumes": list(_volumes(installation)),
+    }
+    return {
+        **_object("apps/v1", "Deployment", NAME, installation.namespace),
+        "spec": {
+            "replicas": installation.replicas,
+            "selector": selector,
+            "template": {"metadata": {"labels": {**_POD_LABELS, PART_OF: NAME}}, "spec": pod},
+        },
+    }
+
+
+def _container(installation: ClusterInstallation) -> Manifest:
+    tls = ["--tls"]
+    mounts = [
+        {"name": "data", "mountPath": _DATA},
+        {"name": "tmp", "mountPath": "/tmp"},  # noqa: S108 - in the container
+        {"name": "config", "mountPath": _CONFIG, "readOnly": True},
+    ]
+    if installation.tls_secret:
+        tls = [f"--tls-cert={_TLS}/tls.crt", f"--tls-key={_TLS}/tls.key"]
+        mounts.append({"name": "tls", "mountPath": _TLS, "readOnly": True})
+    return {
+        "name": NAME,
+        "image": installation.image,
+        "args": [
+            "serve",
+            f"--config={_CONFIG}/upwell.toml",
+            f"--listen=0.0.0.0:{PORT}",
+            *tls,
+            f"--tls-name={NAME}.{installation.namespace}.svc",
+        ],
+        "ports": [{"name": "https", "protocol": "TCP", "containerPort": PORT}],
+        "startupProbe": {**_probe("/livez"), "failureThreshold": 60, "periodSeconds": 2},
+        "livenessProbe": {**_probe("/livez"), "periodSeconds": 10, "timeoutSeconds": 5},
+        "readinessProbe": {**_probe("/readyz"), "periodSeconds": 5, "timeoutSeconds": 6},
+        "resources": {
+            "requests": {"cpu": "100m", "memory": "256Mi"},
+            "limits": {"memory": "2Gi"},
+        },
+        "securityContext": {
+            "allowPrivilegeEscalation": False,
+            "readOnlyRootFilesystem": True,
+            "capabilities": {"drop": ["ALL"]},
+        },
+        "volumeMounts": mounts,
+    }
+
+
+def _probe(path: str) -> Manifest:
+    return {"httpGet": {"path": path, "port": "https", "scheme": "HTTPS"}}
+
+
+def _volumes(installation: ClusterInstallation) -> Iterator[object]:
+    yield installation.data_volume or {"name": "data", "emptyDir": {}}
+    yield {"name": "tmp", "emptyDir": {}}
+    yield {"name": "config", "configMap": {"name": NAME}}
+    if installation.tls_secret:
+        yield {"name": "tls", "secret": {"secretName": installation.tls_secret}}
+
+
+def _object(api_version: str, kind: str, name: str, namespace: str = "") -> Manifest:
+    metadata = {"name": name, **({"namespace": namespace} if namespace else {})}
+    return _labelled({"apiVersion": api_version, "kind": kind, "metadata": metadata})
+
+
+def _labelled(manifest: Mapping[str, Any]) -> Manifest:
+    labels = {"app.kubernetes.io/name": NAME, PART_OF: NAME}
+    return {**manifest, "metadata": {**manifest["metadata"], "labels": labels}}

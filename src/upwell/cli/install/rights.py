@@ -1,0 +1,89 @@
+"""Rights of Upwell on a cluster (RBAC): the least of them for each feature, in one table.
+
+What is only watched is never written. Each subject is a ClusterRole, which is bound in the whole
+cluster or in the namespaces that Upwell works in; what belongs to no namespace, in the cluster.
+"""
+
+from collections import defaultdict
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+from upwell.api.schemas.crds import custom_kinds
+from upwell.cli.install.installation import Feature
+
+if TYPE_CHECKING:
+    from upwell.api.meta import Kind
+
+_READ = ("get", "list", "watch")
+_WRITE = (*_READ, "create", "update", "patch", "delete")
+
+
+@dataclass(frozen=True, slots=True)
+class GrantedRule:
+    """Verbs on resources of one API group (rbac.authorization.k8s.io/v1, PolicyRule)."""
+
+    group: str
+    resources: tuple[str, ...]
+    verbs: tuple[str, ...]
+
+    def document(self) -> dict[str, Any]:
+        """Return it as JSON."""
+        return {
+            "apiGroups": [self.group],
+            "resources": list(self.resources),
+            "verbs": list(self.verbs),
+        }
+
+
+_OF_FEATURES: Mapping[Feature, tuple[GrantedRule, ...]] = {
+    Feature.WORKLOADS: (
+        # Image fields alone, by server-side apply: the cluster rolls out.
+        GrantedRule("apps", ("deployments", "statefulsets", "daemonsets"), (*_READ, "patch")),
+        GrantedRule("batch", ("cronjobs",), (*_READ, "patch")),
+        GrantedRule("apps", ("replicasets", "controllerrevisions"), _READ),
+        GrantedRule("", ("pods",), _READ),
+    ),
+    Feature.BUILDS: (
+        GrantedRule("", ("pods",), (*_READ, "create", "delete")),
+        GrantedRule("", ("pods/log",), ("get",)),
+        # What a build needs goes into its Pod as volumes, which end with it.
+        GrantedRule("", ("secrets", "configmaps"), ("create", "delete")),
+    ),
+}
+_NEEDS: tuple[GrantedRule, ...] = (
+    # Pull secrets and what Subscriptions and webhooks name; who runs builds and workloads.
+    GrantedRule("", ("secrets", "configmaps", "serviceaccounts"), _READ),
+    GrantedRule("", ("events",), (*_READ, "create", "update", "patch")),
+)
+LEADER = (
+    GrantedRule("coordination.k8s.io", ("leases",), ("get", "list", "watch", "create", "update")),
+)
+"""In the server's own namespace: leader election."""
+
+
+def rules_of(features: Iterable[Feature]) -> dict[str, tuple[GrantedRule, ...]]:
+    """Return the rules in namespaces, by subject: the objects, and each feature."""
+    chosen = {feature.value: _OF_FEATURES[feature] for feature in sorted(features)}
+    return {"objects": (*_of_kinds(namespaced=True), *_NEEDS), **chosen}
+
+
+def cluster_rules() -> tuple[GrantedRule, ...]:
+    """Return the rules on what belongs to no namespace."""
+    return (*_of_kinds(namespaced=False), GrantedRule("", ("namespaces",), _READ))
+
+
+def _of_kinds(*, namespaced: bool) -> Iterator[GrantedRule]:
+    groups: dict[str, list[Kind]] = defaultdict(list)
+    for resource in custom_kinds():
+        if resource.KIND.namespaced is namespaced:
+            groups[resource.KIND.group].append(resource.KIND)
+    for group, kinds in sorted(groups.items()):
+        yield GrantedRule(group, tuple(kind.plural for kind in kinds), _WRITE)
+        if statuses := tuple(f"{kind.plural}/status" for kind in kinds if kind.has_status):
+            yield GrantedRule(group, statuses, ("get", "update", "patch"))
+        if namespaced:
+            # A child whose deletion its owner waits for (OwnerReferencesPermissionEnforcement).
+            yield GrantedRule(
+                group, tuple(f"{kind.plural}/finalizers" for kind in kinds), ("update",)
+            )

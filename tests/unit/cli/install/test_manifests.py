@@ -1,0 +1,187 @@
+"""Manifests of an installation on a cluster, its rights, and the files that are shipped."""
+
+import json
+from typing import Any
+
+import gotpl
+import pytest
+import yaml
+from tests.support.cli.deploy import DEPLOY, LINKS, deploy_files
+
+from upwell.cli.install.files import helm_files, yaml_of
+from upwell.cli.install.installation import ALL_FEATURES, ClusterInstallation, Feature
+from upwell.cli.install.manifests import manifests
+
+type Manifest = dict[str, Any]
+
+
+def applied(**choices: Any) -> list[Manifest]:
+    parts = manifests(ClusterInstallation(**choices))
+    return [one for objects in parts.values() for one in objects]
+
+
+def only(kind: str, objects: list[Manifest]) -> list[Manifest]:
+    return [one for one in objects if one["kind"] == kind]
+
+
+def test_the_files_are_those_of_the_code() -> None:
+    there = {
+        str(path.relative_to(DEPLOY)): path.read_text(encoding="utf-8")
+        for path in DEPLOY.rglob("*")
+        if path.is_file() and not path.is_symlink()
+    }
+    assert there == deploy_files(), "make them anew: python -m tests.support.cli.deploy"
+    for path, target in LINKS.items():
+        assert str((DEPLOY / path).readlink()) == target
+        assert (DEPLOY / path).is_file()
+
+
+def test_yaml_says_what_the_objects_are() -> None:
+    objects = applied()
+    assert list(yaml.safe_load_all(yaml_of(objects))) == objects
+
+
+def test_everything_is_labelled_so_that_it_can_be_removed() -> None:
+    for one in applied():
+        assert one["metadata"]["labels"]["app.kubernetes.io/part-of"] == "upwell"
+
+
+def test_the_server_passes_the_restricted_level() -> None:
+    (deployment,) = only("Deployment", applied(data_volume={"name": "data", "emptyDir": {}}))
+    pod = deployment["spec"]["template"]["spec"]
+    (container,) = pod["containers"]
+
+    # https://kubernetes.io/docs/concepts/security/pod-security-standards, "Restricted"
+    assert pod["securityContext"]["runAsNonRoot"] is True
+    assert pod["securityContext"]["seccompProfile"] == {"type": "RuntimeDefault"}
+    assert container["securityContext"]["allowPrivilegeEscalation"] is False
+    assert container["securityContext"]["capabilities"] == {"drop": ["ALL"]}
+    assert container["securityContext"]["readOnlyRootFilesystem"] is True
+    assert not {"hostNetwork", "hostPID", "hostIPC"} & set(pod)
+    assert all("hostPath" not in volume for volume in pod["volumes"])
+    (namespace,) = only("Namespace", applied())
+    assert namespace["metadata"]["labels"]["pod-security.kubernetes.io/enforce"] == "restricted"
+
+
+def verbs(objects: list[Manifest], group: str, resource: str) -> set[str]:
+    return {
+        verb
+        for role in objects
+        for rule in role.get("rules", ())
+        if group in rule["apiGroups"] and resource in rule["resources"]
+        for verb in rule["verbs"]
+    }
+
+
+@pytest.mark.parametrize(
+    ("group", "resource"),
+    [
+        ("", "pods"),
+        ("", "namespaces"),
+        ("", "serviceaccounts"),
+        ("", "secrets"),
+        ("apps", "replicasets"),
+    ],
+)
+def test_what_is_only_watched_is_not_written(group: str, resource: str) -> None:
+    rights = verbs(applied(features=ALL_FEATURES - {Feature.BUILDS}), group, resource)
+    assert rights == {"get", "list", "watch"}
+
+
+def test_nothing_is_granted_by_a_wildcard() -> None:
+    for role in applied():
+        for rule in role.get("rules", ()):
+            assert "*" not in {*rule["apiGroups"], *rule["resources"], *rule["verbs"]}
+
+
+def test_a_feature_that_is_left_out_has_no_rights() -> None:
+    without = applied(features=frozenset())
+    assert verbs(without, "apps", "deployments") == set()
+    assert verbs(without, "", "pods") == set()
+    assert verbs(applied(), "apps", "deployments") == {"get", "list", "watch", "patch"}
+
+
+def test_in_chosen_namespaces_rights_end_with_them() -> None:
+    objects = applied(namespaces=("dev", "prod"))
+    everywhere = {one["metadata"]["name"] for one in only("ClusterRoleBinding", objects)}
+    bound = {
+        (one["metadata"]["namespace"], one["metadata"]["name"])
+        for one in only("RoleBinding", objects)
+    }
+    assert everywhere == {"upwell-cluster"}
+    subjects = ("upwell-objects", "upwell-builds", "upwell-workloads")
+    assert bound == {
+        ("upwell", "upwell-leader"),
+        *((namespace, name) for namespace in ("dev", "prod") for name in subjects),
+    }
+    (config,) = only("ConfigMap", objects)
+    assert 'namespaces = ["dev", "prod"]' in config["data"]["upwell.toml"]
+
+
+def test_each_binding_names_a_role_that_there_is() -> None:
+    objects = applied(namespaces=("dev",))
+    roles = {
+        (one["kind"], one["metadata"]["name"])
+        for one in objects
+        if one["kind"] in {"Role", "ClusterRole"}
+    }
+    for binding in (*only("RoleBinding", objects), *only("ClusterRoleBinding", objects)):
+        assert (binding["roleRef"]["kind"], binding["roleRef"]["name"]) in roles
+
+
+def test_a_chart_asks_for_values_that_it_has() -> None:
+    values = yaml.safe_load(helm_files()["values.yaml"])
+    assert set(values) == {"image", "replicas", "namespaces", "features", "data"}
+    for path, text in helm_files().items():
+        for word in text.replace("}}", " }} ").split():
+            if word.startswith("$.Values."):
+                found = values
+                for key in word.removeprefix("$.Values.").split("."):
+                    assert key in found, f"{path}: {word}"
+                    found = found[key]
+
+
+def rendered(values: dict[str, Any]) -> list[Manifest]:
+    """Return what Helm would apply with a chart's values changed, besides its `crds`."""
+    files = helm_files()
+    merged = {**yaml.safe_load(files["values.yaml"]), **values}
+    found: list[Manifest] = []
+    for path, text in files.items():
+        if path.startswith("templates/"):
+            template = gotpl.Template(text, functions={"toJson": json.dumps}, missing_key="error")
+            out = template.render({"Values": merged, "Release": {"Namespace": "upwell"}})
+            found += yaml.safe_load_all(out)
+    return found
+
+
+def besides_chart(objects: list[Manifest]) -> list[Manifest]:
+    return [one for one in objects if one["kind"] not in {"CustomResourceDefinition", "Namespace"}]
+
+
+def by_name(objects: list[Manifest]) -> dict[tuple[str, str, str], Manifest]:
+    return {
+        (one["kind"], one["metadata"].get("namespace", ""), one["metadata"]["name"]): one
+        for one in objects
+    }
+
+
+@pytest.mark.parametrize(
+    ("values", "choices"),
+    [
+        ({}, {}),
+        ({"replicas": 3, "image": "r.example/u@sha256:0"}, None),
+        (
+            {"namespaces": ["dev", "prod"], "features": {"builds": False, "workloads": True}},
+            {"namespaces": ("dev", "prod"), "features": frozenset({Feature.WORKLOADS})},
+        ),
+        (
+            {"data": {"name": "data", "persistentVolumeClaim": {"claimName": "kept"}}},
+            {"data_volume": {"name": "data", "persistentVolumeClaim": {"claimName": "kept"}}},
+        ),
+    ],
+)
+def test_the_chart_applies_what_the_command_does(
+    values: dict[str, Any], choices: dict[str, Any] | None
+) -> None:
+    wanted = applied(**(values if choices is None else choices))
+    assert by_name(rendered(values)) == by_name(besides_chart(wanted))
