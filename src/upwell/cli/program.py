@@ -74,6 +74,7 @@ COMMANDS: Mapping[str, Entry] = {
     "explain": Entry(
         "explain.explain:explain_command", "Explain why an object was built or rolled out."
     ),
+    "export": Entry("transfer.transfer:export", "Write all objects of a store to a file."),
     "freeze": Entry("promotion.freeze:freeze", "Create, list and lift freezes of promotions."),
     "get": Entry("objects.get:get", "List or watch objects."),
     "install": Entry("install.install:install", "Install the server on a cluster."),
@@ -81,6 +82,7 @@ COMMANDS: Mapping[str, Entry] = {
     "history": Entry("promotion.history:history", "List the promotions of a pipeline."),
     "hold": Entry("promotion.hold:hold", "Keep a workload or stage at its present images."),
     "image": Entry("images.image:image", "Copy images between registries, and verify them."),
+    "import": Entry("transfer.transfer:import_command", "Put exported objects into a store."),
     "import-image": Entry(
         "images.image_import:import_image", "Import images from their registry now."
     ),

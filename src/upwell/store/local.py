@@ -97,6 +97,21 @@ class LocalStore:
         """Store a new object; raises AlreadyExistsError or RejectedError."""
         return await self._write(lambda: self._create(resource))
 
+    async def restore(self, resources: Sequence[Resource]) -> None:
+        """Store objects as they were elsewhere, with their uids, times, generations and statuses.
+
+        All of them or none. Raises AlreadyExistsError.
+        """
+
+        def change() -> None:
+            for one in resources:
+                if self._find(one.key) is not None:
+                    raise AlreadyExistsError(one.key)
+            for one in resources:
+                self._stage(Change.ADDED, semantics.restored(one), None)
+
+        await self._write(change)
+
     async def update[R: Resource](self, resource: R) -> R:
         """Write metadata and spec; raises NotFoundError or ConflictError."""
 

@@ -45,6 +45,14 @@ def created[R: Resource](resource: R, birth: Birth) -> R:
     return as_stored(named)
 
 
+def restored[R: Resource](resource: R) -> R:
+    """Return an object of another store as it is kept here; raises RejectedError."""
+    _require_place(resource)
+    if not (resource.name and resource.uid):
+        raise RejectedError(f"{resource.KIND} {resource.name!r} has no name or no uid")
+    return as_stored(_of_its_kind(resource))
+
+
 def updated[R: Resource](stored: R, wanted: R) -> R:
     """Return `stored` with the metadata and spec of `wanted`, or `stored` itself if equal.
 

@@ -1,0 +1,130 @@
+"""Import into a cluster: whole, and once, however often it is interrupted."""
+
+from datetime import UTC, datetime
+from typing import override
+
+import pytest
+
+from upwell.api.build import Build, BuildConfig
+from upwell.api.codec import decode_as
+from upwell.api.core import Namespace, Secret
+from upwell.api.meta import ObjectMeta, Resource
+from upwell.cli.core.errors import CommandError
+from upwell.cli.transfer.importing import ClusterImport, ImportOutcome
+from upwell.policy.transfer.objects import UNFINISHED, from_cluster
+from upwell.store.interface import UnavailableError
+from upwell.store.memory import MemoryStore
+
+
+def now() -> datetime:
+    return datetime.now(UTC)
+
+
+CONFIG = decode_as(
+    BuildConfig,
+    {
+        "metadata": {"name": "shop", "namespace": "shop", "uid": "config", "generation": 3},
+        "spec": {"strategy": {"type": "Docker", "dockerStrategy": {}}},
+        "status": {"lastVersion": 7},
+    },
+)
+BUILD = decode_as(
+    Build,
+    {
+        "metadata": {
+            "name": "shop-7",
+            "namespace": "shop",
+            "uid": "build",
+            "generation": 1,
+            "ownerReferences": [
+                {"apiVersion": "v1", "kind": "BuildConfig", "name": "shop", "uid": "config"}
+            ],
+        },
+        "spec": {"strategy": {"type": "Docker", "dockerStrategy": {}}},
+        "status": {"phase": "Complete"},
+    },
+)
+OBJECTS: list[Resource] = [BUILD, CONFIG]
+
+
+class FailingWritesStore(MemoryStore):
+    """A store that cannot be reached after a number of writes."""
+
+    writes_left = 0
+
+    def _count(self) -> None:
+        if not self.writes_left:
+            raise UnavailableError("cut off")
+        self.writes_left -= 1
+
+    @override
+    async def create[R: Resource](self, resource: R) -> R:
+        self._count()
+        return await super().create(resource)
+
+    @override
+    async def update[R: Resource](self, resource: R) -> R:
+        self._count()
+        return await super().update(resource)
+
+    @override
+    async def update_status[R: Resource](self, resource: R) -> R:
+        self._count()
+        return await super().update_status(resource)
+
+
+async def imported(store: MemoryStore) -> ImportOutcome:
+    return await ClusterImport(store, lambda _: None).run(OBJECTS)
+
+
+@pytest.mark.parametrize("writes", range(6))
+async def test_an_import_goes_on_where_it_was_interrupted(writes: int) -> None:
+    store = FailingWritesStore(now)
+    store.writes_left = writes
+    with pytest.raises(UnavailableError):
+        await imported(store)
+
+    store.writes_left = 100
+    await imported(store)
+    config = await store.get(BuildConfig, "shop", "shop")
+    build = await store.get(Build, "shop", "shop-7")
+    assert config.status.last_version == 7
+    assert build.status.phase == "Complete"
+    assert [owner.uid for owner in build.metadata.owner_references] == [config.uid]
+    assert UNFINISHED not in config.annotations
+    assert UNFINISHED not in build.annotations
+    assert {one.uid for one in from_cluster([config, build])} == {"config", "build"}
+
+    again = await imported(store)
+    assert (again.written, again.there) == (0, 2)
+
+
+async def test_a_status_that_went_on_is_not_put_back() -> None:
+    store = MemoryStore(now)
+    await imported(store)
+    config = await store.get(BuildConfig, "shop", "shop")
+    await store.update_status(
+        config.with_status(config.status.model_copy(update={"last_version": 8}))
+    )
+    await imported(store)
+    assert (await store.get(BuildConfig, "shop", "shop")).status.last_version == 8
+
+
+async def test_with_another_object_in_the_way_nothing_is_written() -> None:
+    store = MemoryStore(now)
+    await store.create(CONFIG)
+    with pytest.raises(CommandError, match=r"BuildConfig shop/shop exist already"):
+        await imported(store)
+    assert not (await store.list(Build)).items
+
+
+async def test_a_namespace_that_is_there_is_kept() -> None:
+    store = MemoryStore(now)
+    await store.create(Namespace(metadata=ObjectMeta(name="shop", labels={"kept": "yes"})))
+    moved: list[Resource] = [
+        Namespace(metadata=ObjectMeta(name="shop", uid="old")),
+        Secret(metadata=ObjectMeta(name="login", namespace="shop", uid="secret")),
+    ]
+    outcome = await ClusterImport(store, lambda _: None).run(moved)
+    assert (outcome.written, outcome.there) == (1, 1)
+    assert (await store.get(Namespace, "", "shop")).labels["kept"] == "yes"

@@ -1,0 +1,110 @@
+"""Objects on their way between a machine and a cluster."""
+
+from datetime import UTC, datetime
+
+from upwell.api.apps import Job
+from upwell.api.build import Build, BuildConfig
+from upwell.api.codec import decode_as, encode
+from upwell.api.core import ConfigMap, Namespace, Secret, ServiceAccount
+from upwell.api.kept import KEPT
+from upwell.api.meta import ObjectMeta, OwnerReference, Resource
+from upwell.api.pipeline import Pipeline
+from upwell.policy.transfer.left_out import may_exist, not_for_cluster, stays_behind
+from upwell.policy.transfer.objects import UNFINISHED, for_cluster, from_cluster, in_order
+
+LONG_AGO = datetime(2025, 1, 2, 3, 4, 5, tzinfo=UTC)
+
+
+def pipeline(name: str, **metadata: object) -> Pipeline:
+    document = {
+        "metadata": {
+            "name": name,
+            "namespace": "shop",
+            "uid": f"uid-{name}",
+            "generation": 7,
+            "creationTimestamp": "2025-01-02T03:04:05Z",
+            **metadata,
+        },
+        "spec": {"components": [], "stages": []},
+        "status": {"conditions": [{"type": "Ready", "status": "True", "observedGeneration": 7}]},
+    }
+    return decode_as(Pipeline, document)
+
+
+def created(resource: Pipeline, uid: str, generation: int = 1) -> Pipeline:
+    """Return what a cluster makes of an object that is created there."""
+    return resource.with_metadata(
+        uid=uid, generation=generation, creation_timestamp=datetime.now(UTC), resource_version="9"
+    )
+
+
+def test_the_way_there_and_back_changes_nothing() -> None:
+    first = pipeline("web")
+    there = created(for_cluster(first, {}), "new")
+    (back,) = from_cluster([there])
+    assert encode(back.with_metadata(resource_version=None)) == encode(first)
+
+
+def test_a_status_stays_as_current_as_it_was() -> None:
+    current = for_cluster(pipeline("web"), {})
+    (condition,) = current.status.conditions
+    assert condition.observed_generation == 1
+
+    # Changed twice on the cluster, and not looked at since.
+    (back,) = from_cluster([created(current, "new", generation=3)])
+    assert isinstance(back, Pipeline)
+    (condition,) = back.status.conditions
+    assert (back.generation, condition.observed_generation) == (9, 7)
+    assert back.metadata.creation_timestamp == LONG_AGO
+
+
+def test_owners_come_first_and_are_named_by_their_new_uids() -> None:
+    owner = OwnerReference(api_version="v1", kind="Pipeline", name="web", uid="uid-web")
+    child = pipeline("a", owner_references=[owner.model_dump(by_alias=True)])
+    assert [one.name for one in in_order([child, pipeline("web")])] == ["web", "a"]
+
+    there = for_cluster(child, {"uid-web": "new"})
+    assert [one.uid for one in there.metadata.owner_references] == ["new"]
+    web = created(for_cluster(pipeline("web"), {}), "new")
+    back = {one.name: one for one in from_cluster([web, created(there, "other")])}
+    assert [one.uid for one in back["a"].metadata.owner_references] == ["uid-web"]
+
+
+def test_owners_in_a_circle_are_both_there() -> None:
+    def owned(name: str, by: str) -> Pipeline:
+        owner = {"apiVersion": "v1", "kind": "Pipeline", "name": by, "uid": f"uid-{by}"}
+        return pipeline(name, ownerReferences=[owner])
+
+    assert {one.name for one in in_order([owned("a", "b"), owned("b", "a")])} == {"a", "b"}
+
+
+def test_an_object_is_unfinished_until_its_status_is_there() -> None:
+    assert UNFINISHED in for_cluster(pipeline("web"), {}).annotations
+
+
+def test_what_would_act_on_a_cluster_is_left_out() -> None:
+    job = Job(metadata=ObjectMeta(name="test", namespace="shop"))
+    role: Resource = KEPT[0](metadata=ObjectMeta(name="any", namespace="shop"))
+    assert "run again" in not_for_cluster(job)
+    assert "apply it yourself" in not_for_cluster(role)
+    for kind in (Build, BuildConfig, ConfigMap, Namespace):
+        assert not not_for_cluster(kind(metadata=ObjectMeta(name="kept", namespace="shop")))
+
+
+def test_what_a_cluster_made_for_itself_stays_there() -> None:
+    token = Secret(
+        metadata=ObjectMeta(name="default-token", namespace="shop"),
+        type="kubernetes.io/service-account-token",
+    )
+    ours = ConfigMap(
+        metadata=ObjectMeta(
+            name="upwell", namespace="upwell", labels={"app.kubernetes.io/part-of": "upwell"}
+        )
+    )
+    kept = Secret(metadata=ObjectMeta(name="login", namespace="shop"))
+    assert stays_behind(Namespace(metadata=ObjectMeta(name="kube-system")))
+    assert stays_behind(token)
+    assert stays_behind(ours)
+    assert not stays_behind(kept)
+    assert may_exist(ServiceAccount(metadata=ObjectMeta(name="default", namespace="shop")))
+    assert not may_exist(ServiceAccount(metadata=ObjectMeta(name="builder", namespace="shop")))
