@@ -1,0 +1,105 @@
+"""`upwell install` and `upwell uninstall` against a kubectl that answers as a cluster would."""
+
+import json
+import os
+from pathlib import Path
+
+import pytest
+import yaml
+from click.testing import CliRunner, Result
+
+from upwell.cli.program import main
+
+_SCRIPT = """#!/bin/sh
+echo "$@" >>"$ANSWERS/calls"
+while [ "${1#-}" != "$1" ]; do shift; done
+[ ! -e "$ANSWERS/$1-$2" ] || exec cat "$ANSWERS/$1-$2"
+[ ! -e "$ANSWERS/$1-fails" ] || { cat "$ANSWERS/$1-fails" >&2; exit 1; }
+[ "$1" != get ] || echo '{"items": []}'
+"""
+
+
+@pytest.fixture
+def answers(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """Return the folder of answers, `VERB-WHAT`, and of `calls`."""
+    program = tmp_path / "bin/kubectl"
+    program.parent.mkdir()
+    program.write_text(_SCRIPT)
+    program.chmod(0o755)
+    monkeypatch.setenv("PATH", f"{program.parent}:{os.environ['PATH']}")
+    monkeypatch.setenv("ANSWERS", str(tmp_path))
+    return tmp_path
+
+
+def upwell(*arguments: str) -> Result:
+    return CliRunner().invoke(main, list(arguments))
+
+
+def calls(answers: Path) -> str:
+    return (answers / "calls").read_text()
+
+
+def test_without_a_cluster_the_manifests_are_printed(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    monkeypatch.setenv("PATH", str(tmp_path))
+    done = upwell("install", "kubernetes", "--dry-run", "--image=r.example/upwell:9")
+    assert done.exit_code == 0, done.output
+    (deployment,) = [
+        one for one in yaml.safe_load_all(done.stdout) if one and one["kind"] == "Deployment"
+    ]
+    assert deployment["spec"]["template"]["spec"]["containers"][0]["image"] == "r.example/upwell:9"
+
+    done = upwell("install", "kubernetes")
+    assert done.exit_code == 1
+    assert "kubectl is not installed" in done.output
+
+
+def test_a_cluster_with_other_owners_of_the_kinds_is_refused(answers: Path) -> None:
+    service = {
+        "metadata": {"name": "v1.image.openshift.io"},
+        "spec": {"service": {"name": "api", "namespace": "openshift-apiserver"}},
+    }
+    found = json.dumps({"items": [service]})
+    (answers / "get-apiservices.apiregistration.k8s.io").write_text(found)
+    done = upwell("install", "kubernetes")
+    assert done.exit_code == 1
+    assert "v1.image.openshift.io" in done.output
+    assert "Nothing was changed" in done.output
+    assert " apply " not in calls(answers)
+
+
+def test_a_refusal_is_told_once(answers: Path) -> None:
+    (answers / "apply-fails").write_text("forbidden: cannot patch\n" * 20)
+    done = upwell("install", "kubernetes")
+    assert done.exit_code == 1
+    assert done.output.count("forbidden") == 1
+
+
+def test_objects_are_not_deleted_unasked(answers: Path) -> None:
+    definition = {"metadata": {"name": "builds.build.openshift.io"}}
+    kind = "customresourcedefinitions.apiextensions.k8s.io"
+    (answers / f"get-{kind}").write_text(json.dumps({"items": [definition]}))
+    done = upwell("uninstall", "kubernetes")
+    assert done.exit_code == 0, done.output
+    assert "kept" in done.output
+
+    done = upwell("uninstall", "kubernetes", "--delete-objects")
+    assert done.exit_code == 2
+    assert "--yes" in done.output
+    assert f"delete {kind}" not in calls(answers)
+
+    done = upwell("uninstall", "kubernetes", "--delete-objects", "--yes")
+    assert done.exit_code == 0, done.output
+    assert f"delete {kind}/builds.build.openshift.io" in calls(answers)
+
+
+def test_a_namespace_with_data_is_kept(answers: Path) -> None:
+    namespace = {"items": [{"metadata": {"name": "upwell"}}]}
+    (answers / "get-namespace").write_text(json.dumps(namespace))
+    claims = {"items": [{"metadata": {"name": "registry"}}]}
+    (answers / "get-persistentvolumeclaims").write_text(json.dumps(claims))
+    done = upwell("uninstall", "kubernetes")
+    assert done.exit_code == 0, done.output
+    assert "registry" in done.output
+    assert "delete namespace" not in calls(answers)
