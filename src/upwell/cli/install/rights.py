@@ -70,7 +70,12 @@ def rules_of(features: Iterable[Feature]) -> dict[str, tuple[GrantedRule, ...]]:
 
 def cluster_rules() -> tuple[GrantedRule, ...]:
     """Return the rules on what belongs to no namespace."""
-    return (*_of_kinds(namespaced=False), GrantedRule("", ("namespaces",), _READ))
+    return (
+        *_of_kinds(namespaced=False),
+        GrantedRule("", ("namespaces",), _READ),
+        # Another Upwell that would reconcile the same namespaces is found by its Lease.
+        GrantedRule("coordination.k8s.io", ("leases",), ("list",)),
+    )
 
 
 def _of_kinds(*, namespaced: bool) -> Iterator[GrantedRule]:
