@@ -20,6 +20,7 @@ from tests.support.builds.base_images import (
     serve_registry,
 )
 from tests.support.builds.memory_builds import FakeBuilder
+from tests.support.builds.pod_builders import builder_in_pods
 
 from upwell.builder.buildah import BuildahBuilder, BuildahSettings
 from upwell.builder.interface import (
@@ -31,6 +32,7 @@ from upwell.builder.interface import (
     BuildPlan,
     LocalBuilder,
 )
+from upwell.builder.kubernetes.builder import KubernetesBuilder
 from upwell.machine.containers_conf import write_containers_conf
 from upwell.oci import Digest, Reference
 from upwell.registry.embedded import EmbeddedRegistry
@@ -134,12 +136,21 @@ def in_memory(folder: Path) -> BuilderUnderTest:
     return BuilderUnderTest(builder, base, pushed, will)
 
 
-@pytest.fixture(params=["buildah", "memory"])
+@pytest.fixture
+async def pods(tmp_path: Path) -> AsyncIterator[BuilderUnderTest]:
+    """A KubernetesBuilder, whose Pods are tasks that build in memory."""
+    inside = in_memory(tmp_path)
+    assert isinstance(inside.builder, FakeBuilder)
+    async with builder_in_pods(tmp_path / "server", inside.builder) as (builder, _):
+        yield replace(inside, builder=builder)
+
+
+@pytest.fixture(params=["buildah", "memory", "pods"])
 def building(request: pytest.FixtureRequest, tmp_path: Path) -> BuilderUnderTest:
-    if request.param == "buildah":
-        found: BuilderUnderTest = request.getfixturevalue("buildah")
-        return found
-    return in_memory(tmp_path)
+    if request.param == "memory":
+        return in_memory(tmp_path)
+    found: BuilderUnderTest = request.getfixturevalue(request.param)
+    return found
 
 
 # unpack
@@ -289,6 +300,9 @@ async def test_a_new_process_removes_what_is_left(
 async def test_old_images_go_and_what_is_kept_or_young_stays(building: BuilderUnderTest) -> None:
     assert building.base.digest is not None
     keep, prune = frozenset({building.base.digest}), building.builder.prune
+    if isinstance(building.builder, KubernetesBuilder):
+        assert await prune(frozenset(), unused_for=NOW) == ()  # its images go with their Pods
+        return
     await building.builder.build(building.plan(QUICK), Log())
     await building.builder.discard(BUILD)
 

@@ -4,7 +4,7 @@ import asyncio
 import hashlib
 import shutil
 import time
-from collections.abc import AsyncIterator, Collection, Iterator, Mapping
+from collections.abc import AsyncIterator, Collection, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, asynccontextmanager, contextmanager, nullcontext
 from dataclasses import dataclass, field, replace
 from datetime import timedelta
@@ -13,8 +13,6 @@ from urllib.parse import urlsplit
 
 from upwell.builder.archive import ArchiveLimits
 from upwell.builder.commands import BuildahCommands, ImageStore
-from upwell.builder.context import context_of
-from upwell.builder.diagnosis import disk_pressure, is_out_of_space
 from upwell.builder.disk.cache_mounts import CacheMounts
 from upwell.builder.disk.pruning import Occupancy, prunable
 from upwell.builder.disk.room import BuildRoom, RoomOnDisk
@@ -27,6 +25,7 @@ from upwell.builder.interface import (
     BuildPlan,
     BuildResult,
     Checkout,
+    RegistryLogin,
 )
 from upwell.builder.network import BuildNetworkAccess, build_network, is_possible, remove_networks
 from upwell.builder.post_commit import check_image
@@ -38,12 +37,12 @@ from upwell.builder.sandbox import (
     remove_control_groups,
     takes_control_groups,
 )
+from upwell.builder.sources import BuildSources
 from upwell.builder.steps.marks import StepMarks
 from upwell.builder.steps.store import StepStore, are_plain, may_find_steps
 from upwell.builder.strategies import custom, docker
 from upwell.builder.strategies import source as source_to_image
 from upwell.builder.strategies.trial import script_output
-from upwell.builder.uploads import unpack_upload
 from upwell.builder.workspace import Workspace
 from upwell.git.client import GitClient
 from upwell.git.commands import GitProgram
@@ -85,6 +84,8 @@ class BuildahSettings:
     limits_resources: bool = True
     """True if the machine can limit memory and processors; if not, builds go without."""
     isolation: str = "oci"
+    shares_processes: bool = False
+    """Let commands see the processes around the builder: a container, which may mount no /proc."""
     user_namespaces: bool = True
     """Give builds user ids of their own, where root may; a store is built in always one way."""
     network: str = "isolated"
@@ -155,29 +156,17 @@ class BuildahBuilder:
             settings.git_limits,
             settings.work_dir.resolve() / "git",
         )
+        self._sources = BuildSources(
+            self._folders, self._git, settings.archive_limits, self._temporary
+        )
 
     async def fetch(self, build_id: str, source: GitSource, log: LogSink) -> Checkout:
         """Clone into the build's folder; raises BuildError."""
-        folder = self._folder(build_id)
-        await asyncio.to_thread(shutil.rmtree, folder.source, ignore_errors=True)
-        folder.create()
-        folder.make_source()
-        try:
-            revision = await self._git.fetch(source, folder, folder.source, log)
-        except GitError as error:
-            if is_out_of_space(str(error)):
-                raise disk_pressure(str(error)) from error
-            raise BuildError("FetchSourceFailed", str(error), retryable=error.retryable) from error
-        return Checkout(context_of(folder.source, source.context_dir), revision)
+        return await self._sources.fetch(build_id, source, log)
 
     async def unpack(self, build_id: str, source: BinarySource, log: LogSink) -> Checkout:
         """Put uploaded content into the build's folder; raises BuildError."""
-        folder = self._folder(build_id)
-        await asyncio.to_thread(shutil.rmtree, folder.source, ignore_errors=True)
-        folder.create()
-        log(f"Using the uploaded {source.kind} as the source ...\n".encode())
-        limits = self._settings.archive_limits
-        return await unpack_upload(folder, source, limits)
+        return await self._sources.unpack(build_id, source, log)
 
     async def build(self, plan: BuildPlan, log: LogSink) -> BuildResult:
         """Build and push; raises BuildError."""
@@ -205,6 +194,10 @@ class BuildahBuilder:
             raise
         finally:
             redaction.flush()
+
+    def renew_logins(self, build_id: str, logins: Sequence[RegistryLogin]) -> None:
+        """Use other logins from now on for what a running build pulls and pushes."""
+        self._folder(build_id).write_logins(logins)
 
     async def storage_used(self, build_id: str) -> int:
         """Return the bytes that a running build takes on the disk."""
@@ -425,7 +418,11 @@ class BuildahBuilder:
         network = self._settings.network
         if network == "isolated" and not is_possible():
             network = "private"  # of a user's own: without the machine's loopback
-        return Sandbox(limits=limits, network="host" if plan.host_network else network)
+        return Sandbox(
+            limits=limits,
+            network="host" if plan.host_network else network,
+            shares_processes=self._settings.shares_processes,
+        )
 
     @asynccontextmanager
     async def _network(self, sandbox: Sandbox, log: LogSink) -> AsyncIterator[Sandbox]:
@@ -496,7 +493,7 @@ class BuildahBuilder:
             await self._commands.remove_image(noted.read_text(), folder)
 
     def _folder(self, build_id: str) -> BuildFolder:
-        return BuildFolder(self._folders, build_id, self._temporary)
+        return self._sources.folder(build_id)
 
 
 def _nowhere(_: bytes) -> None:

@@ -14,6 +14,15 @@ from upwell.oci import Digest, ImageConfig, Reference
 BUILDER_KILLED = "BuilderKilled"
 """Reason of a build whose process was killed, by nothing that the build itself did."""
 
+NODE_LOST = "NodeLost"
+"""Reason of a build whose Pod went away in the middle: with its node, or by somebody's hand."""
+
+POD_EVICTED = "BuildPodEvicted"
+"""Reason of a build whose Pod had to leave its node (as of build/v1)."""
+
+POD_REFUSED = "CannotCreateBuildPod"
+"""Reason of a build whose Pod the cluster does not take (as of build/v1)."""
+
 DISK_PRESSURE = "DiskPressure"
 """Reason of a build that found no space on the disk (as of a Kubernetes node)."""
 
@@ -110,6 +119,18 @@ class BuildLimits:
     memory_bytes: int | None = None
     cpus: float | None = None
     pids: int = 4096
+
+
+@dataclass(frozen=True, slots=True)
+class Placement:
+    """Wishes for the Pod that a build runs in, on a cluster (build/v1 CommonSpec)."""
+
+    service_account: str = ""
+    """Empty: that of the server's settings, or the namespace's default."""
+    node_selector: Mapping[str, str] = field(default_factory=dict)
+    requests: Mapping[str, str] = field(default_factory=dict)
+    """Quantities by resource."""
+    limits: Mapping[str, str] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True)
@@ -282,6 +303,8 @@ class BuildPlan:
     """Custom: the Build as JSON, for the variable BUILD."""
     docker_socket: bool = False
     """Custom: only when the administrator allows it."""
+    placement: Placement = Placement()
+    """For builders that run builds elsewhere."""
 
     @property
     def pulled(self) -> tuple[Reference, ...]:
@@ -309,7 +332,12 @@ class BuildResult:
 
 
 class Builder(Protocol):
-    """Runs builds. Cancelling the calling task kills the build's whole process tree."""
+    """Runs builds.
+
+    Cancelling the calling task lets go of a build. One that runs in this process's own children is
+    killed by that, with all that it started; one that runs elsewhere goes on until it is discarded,
+    and `build` with the same plan takes it up again: so it outlives whoever started it.
+    """
 
     async def fetch(self, build_id: str, source: GitSource, log: LogSink) -> Checkout:
         """Clone into the build's folder.

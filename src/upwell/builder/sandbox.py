@@ -28,6 +28,8 @@ class Sandbox:
     network: str = "private"
     namespace: BuildNetwork | None = None
     """The network that the builder itself runs in, and so the build's commands."""
+    shares_processes: bool = False
+    """True if commands see the processes around the builder: where no /proc can be mounted."""
     control_group: str = ""
     """The parent of the containers' control groups; it holds the limit of processes."""
 
@@ -39,6 +41,8 @@ class Sandbox:
     def flags(self) -> Iterator[str]:
         """Yield the options of `buildah build`."""
         yield f"--network={self.network if self.namespace is None else 'host'}"
+        if self.shares_processes:
+            yield "--pid=host"
         if self.namespace is not None:
             yield from (f"--dns={address}" for address in self.namespace.resolvers)
         # The limit per user; it holds where there is no control group, except for root's.

@@ -134,6 +134,12 @@ COMMANDS: Mapping[str, Entry] = {
 """The summaries are repeated here so that the list of commands needs no command's module."""
 
 
+_INTERNAL: Mapping[str, Entry] = {
+    "build-pod": Entry("serve.build_pod:build_pod", "Run a build in a Pod of a cluster."),
+}
+"""Commands that the server itself calls, in containers of its own: no list shows them."""
+
+
 class LazyGroup(click.Group):
     """A group that imports a command's module only when the command is called."""
 
@@ -143,7 +149,7 @@ class LazyGroup(click.Group):
 
     @override
     def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
-        entry = COMMANDS.get(cmd_name)
+        entry = COMMANDS.get(cmd_name) or _INTERNAL.get(cmd_name)
         if entry is None:
             return None
         command = entry.load()

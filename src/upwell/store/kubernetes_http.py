@@ -31,6 +31,8 @@ MAX_ANSWER_BYTES = 64 * 1024 * 1024
 """A page of the largest objects that etcd takes (1.5 MiB) is far below; a broken server is not."""
 MAX_LINE_BYTES = 16 * 1024 * 1024
 _REFUSAL_BYTES = 64 * 1024
+_ANYTHING = "*/*"
+"""Accepted of streams: an API server answers 406 to who wants JSON of a command's channels."""
 _STREAM = TimeLimits(idle=300.0)
 """A stream takes as long as its bytes do; a server's bookmarks come each minute."""
 
@@ -150,12 +152,13 @@ class ApiConnection:
         with _reachable(self._base):
             try:
                 async with open_conversation(
-                    self._access, request.path, params, protocol, dict(self._headers())
+                    self._access, request.path, params, protocol, dict(self._headers(_ANYTHING))
                 ) as conversation:
                     yield conversation
             except RefusedConversationError as error:
                 # The library drops the answer's body: the same without the upgrade says why.
-                async with self._open(replace(request, params=dict(params)), self._whole):
+                plain = replace(request, params=dict(params), accept=_ANYTHING)
+                async with self._open(plain, self._whole):
                     raise StoreError(f"{request.key}: {error}") from error
 
     @asynccontextmanager

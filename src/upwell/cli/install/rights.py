@@ -47,8 +47,8 @@ _OF_FEATURES: Mapping[Feature, tuple[GrantedRule, ...]] = {
     Feature.BUILDS: (
         GrantedRule("", ("pods",), (*_READ, "create", "delete")),
         GrantedRule("", ("pods/log",), ("get",)),
-        # What a build needs goes into its Pod as volumes, which end with it.
-        GrantedRule("", ("secrets", "configmaps"), ("create", "delete")),
+        # A build gets its plan, source and Secrets by a command in its Pod: no object holds them.
+        GrantedRule("", ("pods/exec",), ("get", "create")),
     ),
 }
 _NEEDS: tuple[GrantedRule, ...] = (

@@ -12,6 +12,9 @@ from upwell.api.build import Build, BuildPhase
 from upwell.builder.interface import (
     BUILDER_KILLED,
     DISK_PRESSURE,
+    NODE_LOST,
+    POD_EVICTED,
+    POD_REFUSED,
     STORAGE_EXCEEDED,
     BuildError,
     ReportedFullDiskError,
@@ -20,6 +23,8 @@ from upwell.builder.interface import (
 GENERIC = "GenericBuildFailed"
 
 MESSAGES: Mapping[str, str] = {
+    POD_EVICTED: "The pod for this build was evicted before the build completed.",
+    POD_REFUSED: "Failed creating build pod.",
     "CancelledBuild": "The build was cancelled by the user.",
     "DockerBuildFailed": "Dockerfile build strategy has failed.",
     "FetchImageContentFailed": "Failed to extract image content.",
@@ -57,9 +62,10 @@ _OF_THE_SOURCE = frozenset(
 )
 """Reasons that another try would only repeat, whatever the builder says of them."""
 
-_MOST_ATTEMPTS: Mapping[str, int] = {BUILDER_KILLED: 5}
+_MOST_ATTEMPTS: Mapping[str, int] = {BUILDER_KILLED: 5, POD_EVICTED: 5, NODE_LOST: 2}
 """Attempts after which a fault is taken for the build's own: a build that needs more memory than
-the machine has kills itself, or its neighbours, each time. Other faults are waited out for ever."""
+the machine has kills itself, or its neighbours or its node, each time. Other faults
+are waited out for ever."""
 
 _MOST_UNFOUNDED = 3
 """Attempts of a build that says that the disk is full, after which that is not believed."""

@@ -26,6 +26,7 @@ from upwell.builder.interface import (
     ImagePath,
     InjectedFiles,
     MountedFiles,
+    Placement,
     PostCommit,
     RegistryLogin,
     SourceImage,
@@ -177,6 +178,7 @@ def plan_build(build: Build, inputs: ResolvedInputs, defaults: BuildDefaults) ->
         build_document=_document(build, inputs.push) if custom else "",
         host_network=asks_for_host_network(build),
         docker_socket=bool(custom and custom.expose_docker_socket),
+        placement=_placement(build),
     )
 
 
@@ -399,6 +401,18 @@ def _limits(build: Build, default: BuildLimits) -> BuildLimits:
         default.memory_bytes if memory is None else int(memory),
         default.cpus if cpu is None else float(cpu),
         default.pids,
+    )
+
+
+def _placement(build: Build) -> Placement:
+    """Return what a Pod of the build is to have; limits of the server are not among it."""
+    resources = build.spec.resources
+    requests, limits = (resources.requests, resources.limits) if resources else ({}, {})
+    return Placement(
+        service_account=build.spec.service_account or "",
+        node_selector=build.spec.node_selector or {},
+        requests={name: str(quantity) for name, quantity in requests.items()},
+        limits={name: str(quantity) for name, quantity in limits.items()},
     )
 
 
