@@ -1,6 +1,14 @@
 """The store of a cluster, and the command line's client: the Kubernetes API over HTTP."""
 
-from collections.abc import AsyncGenerator, AsyncIterator, Mapping, Sequence
+import logging
+from collections.abc import (
+    AsyncGenerator,
+    AsyncIterator,
+    Iterable,
+    Iterator,
+    Mapping,
+    Sequence,
+)
 from contextlib import aclosing, asynccontextmanager
 from dataclasses import replace
 from http import HTTPStatus
@@ -37,6 +45,8 @@ from upwell.store.kubernetes_errors import ApiStatus
 from upwell.store.kubernetes_http import ApiConnection, ApiRequest, parse_object
 from upwell.store.retry import update_with_retry
 
+log = logging.getLogger(__name__)
+
 _PAGE = 500
 """Objects in one answer to a list."""
 _METADATA_LIST = "application/json;as=PartialObjectMetadataList;g=meta.k8s.io;v=v1"
@@ -56,14 +66,23 @@ class KubernetesStore:
 
     def __init__(
         self,
-        base_url: str,
+        base_url: str | ServerAccess,
         *,
         token: str | None = None,
         ca: str | None = None,
         timeout: float = 30.0,
         socket: Path | None = None,
+        lenient: bool = False,
     ) -> None:
-        self._api = ApiConnection(ServerAccess(base_url, token, ca, timeout, socket))
+        """A ServerAccess says all the rest of the access too.
+
+        `lenient` leaves out of lists and watches what is no object of its kind, and logs it: what
+        one person has broken does not hold up all others.
+        """
+        self._lenient = lenient
+        if isinstance(base_url, str):
+            base_url = ServerAccess(base_url, token, ca, timeout, socket)
+        self._api = ApiConnection(base_url)
 
     async def __aenter__(self) -> Self:
         return self
@@ -89,7 +108,7 @@ class KubernetesStore:
             items, meta = answer.document.get("items"), answer.document.get("metadata")
             if not isinstance(meta, dict):
                 raise StoreError(f"the server's list of {kind.KIND.resource} has no metadata")
-            found += [_decode(kind, item) for item in items or ()]
+            found += self._decoded(kind, items or ())
             if not meta.get("continue"):
                 break
             params["continue"] = str(meta["continue"])
@@ -306,6 +325,17 @@ class KubernetesStore:
         """Ask a path of the server's own that speaks JSON; raises MissingPathError for none."""
         return await self._api.send_raw(method, path, body)
 
+    def _decoded[R: Resource](
+        self, kind: type[R], documents: Iterable[Mapping[str, Any]]
+    ) -> Iterator[R]:
+        for document in documents:
+            try:
+                yield _decode(kind, document)
+            except StoreError as error:
+                if not self._lenient:
+                    raise
+                log.warning("object left out", extra={"kind": kind.KIND.kind, "why": str(error)})
+
     async def _send[R: Resource](self, kind: type[R], request: ApiRequest) -> R:
         return _decode(kind, (await self._api.ask(request)).document)
 
@@ -354,7 +384,8 @@ class KubernetesStore:
                     case "ERROR":
                         raise _watch_error(subject, request, since)
                     case change:
-                        yield WatchEvent(Change(str(change)), _decode(kind, subject))
+                        for resource in self._decoded(kind, (subject,)):
+                            yield WatchEvent(Change(str(change)), resource)
 
 
 def _about(kind: type[Resource], namespace: str, name: str, method: str) -> ApiRequest:

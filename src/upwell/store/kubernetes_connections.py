@@ -6,7 +6,7 @@ Commands start with it: what it imports loads in a tenth of the time of a librar
 import asyncio
 import ssl
 import time
-from collections.abc import AsyncIterator, Iterable, Sequence
+from collections.abc import AsyncIterator, Callable, Iterable, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -46,6 +46,15 @@ class ServerAccess:
     timeout: float = 30.0
     socket: Path | None = None
     """Unix socket on which the server is asked, instead of the address."""
+    token_source: Callable[[], str] | None = field(default=None, repr=False)
+    """Returns the token of now, in place of `token`: it is replaced from time to time."""
+    tls: ssl.SSLContext | None = field(default=None, repr=False)
+    """TLS with what to trust, and a certificate of ours, in place of `ca`."""
+
+    @property
+    def bearer_token(self) -> str | None:
+        """The token of now."""
+        return self.token if self.token_source is None else self.token_source()
 
 
 @dataclass(frozen=True, slots=True)
@@ -245,7 +254,14 @@ class HttpConnections:
     server is asked there, whatever the URL's host. Redirects are not followed.
     """
 
-    def __init__(self, base_url: str, ca: str | None = None, socket: Path | None = None) -> None:
+    def __init__(
+        self,
+        base_url: str,
+        ca: str | None = None,
+        socket: Path | None = None,
+        tls: ssl.SSLContext | None = None,
+    ) -> None:
+        """`tls` takes the place of `ca`."""
         url = urlsplit(base_url)
         self._host = url.hostname or ""
         self._port = url.port or _PORTS[url.scheme]
@@ -254,7 +270,7 @@ class HttpConnections:
         self._is_secure = url.scheme == "https"
         self._ca = ca
         self._socket = socket
-        self._tls: ssl.SSLContext | None = None
+        self._tls = tls
         self._idle: list[_Connection] = []
         self._opening = asyncio.Semaphore(_OPENING)
 

@@ -85,7 +85,7 @@ class ApiConnection:
     def __init__(self, access: ServerAccess) -> None:
         self._access = access
         self._base = access.base_url.rstrip("/")
-        self._connections = HttpConnections(self._base, access.ca, access.socket)
+        self._connections = HttpConnections(self._base, access.ca, access.socket, access.tls)
         self._whole = TimeLimits(whole=access.timeout)
 
     async def close(self) -> None:
@@ -200,8 +200,8 @@ class ApiConnection:
 
     def _headers(self, accept: str = "application/json") -> list[tuple[str, str]]:
         headers = [("Accept", accept), ("User-Agent", "upwell")]
-        if self._access.token:
-            headers.append(("Authorization", f"Bearer {self._access.token}"))
+        if token := self._access.bearer_token:
+            headers.append(("Authorization", f"Bearer {token}"))
         return headers
 
 

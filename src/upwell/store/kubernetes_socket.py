@@ -95,4 +95,6 @@ async def open_conversation(
 def _connector(access: ServerAccess) -> aiohttp.BaseConnector:
     if access.socket is not None:
         return aiohttp.UnixConnector(str(access.socket))
+    if access.tls is not None:
+        return aiohttp.TCPConnector(ssl=access.tls)
     return aiohttp.TCPConnector(ssl=trusted(access.ca) if access.ca else True)

@@ -8,10 +8,8 @@ from typing import Any
 from upwell.api.codec import RESOURCES
 from upwell.api.kept import KEPT
 from upwell.api.meta import Column, Kind, Resource
+from upwell.api.schemas.native import NATIVE_GROUPS
 from upwell.api.schemas.structural import structural_schemas
-
-_NATIVE = {"", "apps", "batch", "networking.k8s.io"}
-"""Groups that every cluster has itself."""
 
 
 def custom_resource_definitions() -> tuple[dict[str, Any], ...]:
@@ -33,7 +31,7 @@ def custom_kinds() -> Iterator[type[Resource]]:
     """Yield the kinds of ours that a cluster keeps as custom resources."""
     for resource in RESOURCES:
         kind = resource.KIND
-        if kind.group not in _NATIVE and kind.is_stored and resource not in KEPT:
+        if kind.group not in NATIVE_GROUPS and kind.is_stored and resource not in KEPT:
             yield resource
 
 

@@ -1,0 +1,108 @@
+"""A cluster's objects as those of one Upwell: complete, of its namespaces, of kinds it serves."""
+
+import asyncio
+import logging
+from collections.abc import AsyncGenerator
+from contextlib import aclosing
+from dataclasses import replace
+from typing import cast
+
+from upwell.api.defaults import as_stored, with_kept_form
+from upwell.api.meta import Resource
+from upwell.api.schemas.native import NATIVE_GROUPS
+from upwell.store.interface import (
+    EVERYTHING,
+    ExpiredError,
+    Listing,
+    Selector,
+    Store,
+    WatchEvent,
+    WatchProgress,
+)
+from upwell.store.kubernetes_errors import KindNotServedError
+
+log = logging.getLogger(__name__)
+
+_RECHECK_SECONDS = 60.0
+"""Time until a kind that the cluster does not serve is looked for again."""
+
+
+class ClusterStore:
+    """Shows some namespaces of a cluster; there are no objects of kinds that it does not serve.
+
+    `namespaces`, empty for all, bound what is listed and watched; `needed` are shown too. What a
+    cluster keeps of custom resources is what somebody wrote: they get their defaults here.
+    """
+
+    def __init__(
+        self,
+        cluster: Store,
+        namespaces: frozenset[str] = frozenset(),
+        needed: frozenset[str] = frozenset(),
+    ) -> None:
+        self._cluster = cluster
+        self._shown = namespaces | needed if namespaces else frozenset()
+
+    async def get[R: Resource](self, kind: type[R], namespace: str, name: str) -> R:
+        """Return one object; raises NotFoundError."""
+        return _complete(await self._cluster.get(kind, namespace, name))
+
+    async def list[R: Resource](self, kind: type[R], selector: Selector = EVERYTHING) -> Listing[R]:
+        """Return the objects that match."""
+        try:
+            found = await self._cluster.list(kind, selector)
+        except KindNotServedError:
+            log.debug("kind not served by the cluster", extra={"kind": kind.KIND.resource})
+            return Listing((), "")
+        items = [_complete(one) for one in found.items if self._shows(one)]
+        return Listing(items, found.resource_version)
+
+    async def watch[R: Resource](
+        self,
+        kind: type[R],
+        selector: Selector = EVERYTHING,
+        *,
+        since: str = "",
+        progress: WatchProgress | None = None,
+    ) -> AsyncGenerator[WatchEvent[R]]:
+        """Yield changes after `since` in order, for ever; raises ExpiredError.
+
+        Of a kind that is not served it is raised in a minute: it may have been installed since.
+        """
+        try:
+            watch = self._cluster.watch(kind, selector, since=since, progress=progress)
+            async with aclosing(watch) as events:
+                async for event in events:
+                    if self._shows(event.resource):
+                        yield replace(event, resource=_complete(event.resource))
+        except KindNotServedError as error:
+            await asyncio.sleep(_RECHECK_SECONDS)
+            raise ExpiredError(since) from error
+
+    async def create[R: Resource](self, resource: R) -> R:
+        """Store a new object; raises AlreadyExistsError."""
+        return _complete(await self._cluster.create(resource))
+
+    async def update[R: Resource](self, resource: R) -> R:
+        """Write metadata and spec; raises NotFoundError or ConflictError."""
+        return _complete(await self._cluster.update(resource))
+
+    async def update_status[R: Resource](self, resource: R) -> R:
+        """Write the status; raises NotFoundError or ConflictError."""
+        return _complete(await self._cluster.update_status(resource))
+
+    async def delete(
+        self, kind: type[Resource], namespace: str, name: str, *, resource_version: str = ""
+    ) -> None:
+        """Delete an object; with a resourceVersion, only that one. Raises NotFoundError."""
+        await self._cluster.delete(kind, namespace, name, resource_version=resource_version)
+
+    def _shows(self, resource: Resource) -> bool:
+        return not self._shown or not resource.namespace or resource.namespace in self._shown
+
+
+def _complete[R: Resource](resource: R) -> R:
+    """Return an object of a custom resource with its defaults; of others the cluster sees to it."""
+    if resource.KIND.group in NATIVE_GROUPS:
+        return resource
+    return cast("R", as_stored(with_kept_form(resource)))
