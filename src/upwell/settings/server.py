@@ -15,6 +15,8 @@ from upwell.policy.access.roles import Role
 from upwell.registry.hosts import RegistryHost, is_loopback
 from upwell.settings.errors import SettingsError
 from upwell.settings.keyless import KeylessSettings
+from upwell.settings.kubernetes import KubernetesSettings, Platform
+from upwell.settings.network import NetworkSettings
 from upwell.settings.oidc import OidcSettings
 from upwell.settings.tables import (
     DEFAULT_AUTHOR,
@@ -24,7 +26,6 @@ from upwell.settings.tables import (
     EmbeddedRegistrySettings,
     EncryptionSettings,
     ListenSettings,
-    NetworkSettings,
     QuotaSettings,
     RetentionSettings,
     SigningSettings,
@@ -66,6 +67,8 @@ class ServerSettings(BaseModel):
     model_config = ConfigDict(frozen=True)
 
     data_dir: Path
+    on: Platform = Platform.MACHINE
+    kubernetes: KubernetesSettings = KubernetesSettings()
     host: str = "127.0.0.1"
     port: int = 7080
     router_address: str = "127.0.0.1:7088"

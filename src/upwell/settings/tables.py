@@ -4,7 +4,6 @@ import re
 from collections import Counter
 from datetime import timedelta
 from enum import StrEnum
-from ipaddress import ip_network
 from pathlib import Path
 from typing import Annotated, Any, cast
 
@@ -15,8 +14,6 @@ from upwell.api.values.quantities import InvalidQuantityError, parse_quantity
 from upwell.audit.export import receiver_of
 from upwell.encryption.keys import KeySource
 from upwell.gitops.interface import Author
-from upwell.outbound.destinations import AllowedDestination
-from upwell.policy.firewall.table import NetworkIsolation
 from upwell.policy.pruning.retention import (
     DEFAULT_GRACE,
     DEFAULT_TAG_REVISIONS,
@@ -33,6 +30,13 @@ from upwell.registry.hosts import (
 )
 from upwell.settings.base import SettingsTable
 from upwell.settings.keyless import KeylessSettings
+from upwell.settings.kubernetes import KubernetesSettings, Platform
+from upwell.settings.network import (
+    Networks,
+    NetworkSettings,
+    OutboundSettings,
+    RouterSettings,
+)
 from upwell.settings.oidc import OidcSettings
 from upwell.settings.token_exchange import TokenExchangeSettings, exchange_faults
 from upwell.settings.values import (
@@ -66,20 +70,6 @@ _TRACES_PATH = "/v1/traces"
 """Of an OTLP/HTTP endpoint for all signals."""
 
 
-def _network(value: Any) -> str:
-    return str(ip_network(value, strict=False))
-
-
-_Networks = Annotated[
-    tuple[
-        Annotated[str, BeforeValidator(_network), AllowedValues("an address or a network")],
-        ...,
-    ],
-    Field(strict=False),
-    AllowedValues("a list of addresses and networks"),
-]
-
-
 class BuildNetworkKind(StrEnum):
     """Kind of network that builds have."""
 
@@ -99,7 +89,7 @@ class BuildIsolation(SettingsTable):
     ] = BuildNetworkKind.ISOLATED
     """The network of builds: isolated from this machine and from private networks, or the host's,
     with all that this machine reaches and serves."""
-    allowed_networks: _Networks = ()
+    allowed_networks: Networks = ()
     """Private networks that isolated builds may reach, such as that of a package mirror. This
     machine's own addresses stay closed."""
     host_network: Flag = False
@@ -472,58 +462,6 @@ class EncryptionSettings(SettingsTable):
         return tuple(map(KeySource.parse, self.keys))
 
 
-class NetworkSettings(SettingsTable):
-    """The network of what runs: what instances may connect to. NetworkPolicies say more."""
-
-    isolation: Annotated[
-        NetworkIsolation,
-        Field(strict=False),
-        AllowedValues(f"one of {', '.join(NetworkIsolation)}"),
-    ] = NetworkIsolation.SERVICES
-    """Access from other namespaces to what no NetworkPolicy selects: by Services alone; closed:
-    none; open: by its own address too, as in Kubernetes. With off, nothing at all is filtered."""
-    machine_ports: Annotated[
-        tuple[Annotated[int, Field(ge=1, le=65535), AllowedValues("a port")], ...],
-        Field(strict=False),
-        AllowedValues("a list of ports"),
-    ] = ()
-    """TCP ports of this machine that instances may connect to, besides those of the router."""
-    metadata: Flag = False
-    """Lets instances connect to link-local addresses, where clouds serve credentials."""
-
-
-class RouterSettings(SettingsTable):
-    """The router of Routes."""
-
-    trusted_proxies: _Networks = ()
-    """Proxies in front of the router. What they say in X-Forwarded-* and Forwarded of who asks is
-    passed on; of everyone else these headers are replaced by what the router knows."""
-
-
-def _destination(value: Any) -> str:
-    AllowedDestination.parse(value if isinstance(value, str) else "")
-    return cast("str", value)
-
-
-class OutboundSettings(SettingsTable):
-    """Requests to places that objects name: images, sources, webhooks, checks."""
-
-    allow: Annotated[
-        tuple[
-            Annotated[
-                str,
-                BeforeValidator(_destination),
-                AllowedValues("a network, an address or a name, each with :PORT or without"),
-            ],
-            ...,
-        ],
-        Field(strict=False),
-        AllowedValues("a list of networks, addresses and names, each with :PORT or without"),
-    ] = ()
-    """Places of this machine's own, on loopback or link-local that may be reached all the same;
-    `--allow-outbound` adds to them."""
-
-
 class SigningSettings(SettingsTable):
     """Signatures and attestations of the images that builds make."""
 
@@ -539,6 +477,11 @@ class SigningSettings(SettingsTable):
 class FileSettings(SettingsTable):
     """The whole file."""
 
+    on: Annotated[Platform, Field(strict=False), AllowedValues(f"one of {', '.join(Platform)}")] = (
+        Platform.MACHINE
+    )
+    """Where objects are, and what runs workloads: this machine alone, or a cluster; `--on` comes
+    first."""
     import_interval: Interval = timedelta(minutes=15)
     """The time between two looks of a scheduled import; `--import-interval` comes first."""
     upload_limit_bytes: Size = Field(default=DEFAULT_LIMIT_BYTES, validation_alias="upload-limit")
@@ -553,6 +496,7 @@ class FileSettings(SettingsTable):
     workloads: WorkloadLimits = WorkloadLimits()
     retention: RetentionSettings = RetentionSettings()
     waves: WaveSettings = WaveSettings()
+    kubernetes: KubernetesSettings = KubernetesSettings()
     server: ListenSettings = ListenSettings()
     quota: QuotaSettings = QuotaSettings()
     disk: DiskSettings = DiskSettings()
