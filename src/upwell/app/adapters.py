@@ -4,15 +4,21 @@ import asyncio
 import os
 from collections.abc import Sequence
 from contextlib import AsyncExitStack
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 
 from upwell import __version__
 from upwell.app.access import Protection, protect
-from upwell.app.configuration import buildah_settings, podman_settings, write_configuration
-from upwell.app.data_folder import account_for_instances, refuse_second_folder
+from upwell.app.configuration import buildah_settings, write_configuration
+from upwell.app.data_folder import refuse_second_folder
 from upwell.app.encryption.keys import DataFolderKeys
-from upwell.app.identity.workload_tokens import WorkloadTokens
+from upwell.app.kubernetes.cluster import open_cluster
+from upwell.app.machine.adapters import (
+    MachineAdapters,
+    MachineParts,
+    instance_folders,
+    open_machine,
+)
 from upwell.app.measurements import MachineGauges
 from upwell.app.outbound import Dialers, image_registries
 from upwell.app.quotas.storage import image_quotas, upload_quotas
@@ -23,9 +29,9 @@ from upwell.app.tracing import tracing
 from upwell.builder.buildah import BuildahBuilder
 from upwell.builder.logs import FileBuildLogs
 from upwell.controller import ObjectCache
+from upwell.controller.leader import LeaderElection
 from upwell.encryption.files import SealedFiles
 from upwell.encryption.keyring import Keyring
-from upwell.firewall.nftables import NftFirewall
 from upwell.gitops.git import GitRepositories
 from upwell.inventory.sqlite import SqliteInventory
 from upwell.machine.clock import now, seconds
@@ -46,22 +52,23 @@ from upwell.registry.embedded import EmbeddedRegistry, StorageLimits
 from upwell.registry.hosts import RegistryHosts
 from upwell.registry.pull_through import PullThroughRegistry
 from upwell.registry.routed import RoutedRegistry
-from upwell.router.haproxy.router import HaproxyRouter, HaproxySettings
 from upwell.server.asgi.garbage import reading_what_stays
-from upwell.server.asgi.tls import generated
 from upwell.server.metrics.counted_registry import CountedRegistry
 from upwell.server.metrics.metrics import Gauges, Metrics
-from upwell.settings import ServerSettings
+from upwell.settings import Platform, ServerSettings
 from upwell.signing.keyless import KeylessSigner
 from upwell.signing.keys import SigningKeys
+from upwell.store.interface import Store
 from upwell.store.sqlite import SqliteStore
 from upwell.uploads.files import FileInputs
 from upwell.uploads.usage import UploadUsage
 from upwell.verification.network import NetworkProbes
-from upwell.workload.podman.runtime import PodmanRuntime
+from upwell.workload.interface import ReadableRuntime
+from upwell.workload.unavailable import UnavailableRuntime
 
 _EVIDENCE_BYTES = 128 * 1024 * 1024
 """Of one piece."""
+_NO_RUNTIME = "on a cluster, the cluster runs containers, and this server none itself"
 
 
 @dataclass(frozen=True, slots=True)
@@ -73,7 +80,7 @@ class Adapters:
     """State of what the server starts or stands on: whoever watches such a part reports here."""
     disk: DiskSpace
     kept_back: KeptBackRoom
-    store: SqliteStore
+    store: Store
     cache: ObjectCache
     """Cache by which every reconciler learns of changes."""
     internal: EmbeddedRegistry
@@ -82,11 +89,14 @@ class Adapters:
     logins: ChainedCredentials
     logs: FileBuildLogs
     builder: BuildahBuilder
-    runtime: PodmanRuntime
+    runtime: ReadableRuntime
+    """Where nothing runs on this machine, one that answers nothing."""
+    machine: MachineAdapters | None
+    """What runs on this machine; None: a cluster runs everything."""
+    election: LeaderElection | None
+    """Election of the replica that reconciles; None: this process is the only one."""
     probes: NetworkProbes
     repositories: GitRepositories
-    router: HaproxyRouter
-    firewall: NftFirewall
     inventory: SqliteInventory
     inputs: FileInputs
     evidence: FileInputs
@@ -116,27 +126,23 @@ async def open_adapters(settings: ServerSettings, stack: AsyncExitStack) -> Adap
     components = Components(now)
     disk = _disk(settings)
     keyring = Keyring(settings.encryption.sources, data)
-    with reading_what_stays():
-        store = await SqliteStore.open(data / "upwell.db", clock=now, keyring=keyring)
-    stack.push_async_callback(store.close)
+    store, local, election = await _open_store(settings, keyring, stack)
     await asyncio.to_thread(remove_drafts, _state_folders(data))  # the folder is ours by now
     cache = ObjectCache(store)
-    paths = await write_configuration(settings, store.instance_id)
-    refuse_second_folder(data, store)
+    paths = await write_configuration(settings, local.instance_id if local else "")
+    if local is not None:
+        refuse_second_folder(data, local)
     dialers = Dialers.open(settings, stack)
     judged = image_registries(settings, dialers.images)
-    podman = podman_settings(settings, paths, lambda: store.timeline, judged, disk.pressure)
-    tokens = WorkloadTokens(store)
-    podman = replace(podman, issue_token=tokens.issue)
-    component = components.add("podman")
-    runtime = await stack.enter_async_context(PodmanRuntime.open(podman, component=component))
-    await account_for_instances(
-        data, paths.instance_id, store, runtime, adopt_empty=settings.adopt_empty
-    )
+    machine, runtime = None, UnavailableRuntime(_NO_RUNTIME, now())
+    if local is not None:
+        parts = MachineParts(local, paths, judged, disk, components)
+        machine = await open_machine(settings, parts, stack)
     helpers = CredentialHelpers()
     key_files = SealedFiles(keyring)
     protection = await protect(settings, store, now, components, stack, key_files)
-    tokens.open(protection.control, runtime)
+    if machine is not None:
+        machine.tokens.open(protection.control, machine.runtime)
     files = [AuthFile(path, helpers) for path in settings.auth_files]
     logins = ChainedCredentials([protection.registry, *files])
     client = await stack.enter_async_context(
@@ -171,15 +177,11 @@ async def open_adapters(settings: ServerSettings, stack: AsyncExitStack) -> Adap
         logins=logins,
         logs=FileBuildLogs(data / "logs" / "builds"),
         builder=BuildahBuilder(buildah_settings(settings, paths), dialers.sources, judged),
-        runtime=runtime,
+        runtime=runtime if machine is None else machine.runtime,
+        machine=machine,
+        election=election,
         probes=await stack.enter_async_context(NetworkProbes.open(__version__, dialers.checks)),
         repositories=GitRepositories(data / "gitops", settings.git_author, dialer=dialers.commits),
-        router=HaproxyRouter(
-            _haproxy_settings(settings, paths.instance_id), components.add("router")
-        ),
-        firewall=NftFirewall(
-            data / "firewall", paths.instance_id, components.add("firewall", required=False)
-        ),
         inventory=SqliteInventory(data / "inventory.db"),
         inputs=FileInputs(
             data / "inputs",
@@ -196,11 +198,11 @@ async def open_adapters(settings: ServerSettings, stack: AsyncExitStack) -> Adap
             usage=usage,
         ),
         protection=protection,
-        encryption=DataFolderKeys(keyring, key_files, outbox, store),
+        encryption=DataFolderKeys(keyring, key_files, outbox, local),
         signing_keys=await asyncio.to_thread(open_signing_keys, settings, key_files),
         keyless=await open_keyless(settings, stack),
         metrics=metrics,
-        gauges=MachineGauges(data, client, store, disk, internal),
+        gauges=MachineGauges(data, client, local, disk, internal),
         traces=tracing(settings.tracing, cache, now, stack),
         subscriptions=await subscriptions(
             settings, cache, outbox, dialers.events, protection.control, stack
@@ -213,10 +215,23 @@ async def open_adapters(settings: ServerSettings, stack: AsyncExitStack) -> Adap
     return adapters
 
 
+async def _open_store(
+    settings: ServerSettings, keyring: Keyring, stack: AsyncExitStack
+) -> tuple[Store, SqliteStore | None, LeaderElection | None]:
+    """Open where objects are: on this machine, or on a cluster, whose replicas elect a leader."""
+    if settings.on is Platform.KUBERNETES:
+        cluster = await open_cluster(settings, stack)
+        return cluster.store, None, cluster.election
+    path = settings.data_dir / "upwell.db"
+    with reading_what_stays():
+        store = await SqliteStore.open(path, clock=now, keyring=keyring)
+    stack.push_async_callback(store.close)
+    return store, store, None
+
+
 def _state_folders(data: Path) -> Sequence[Path]:
     """Return where files of state lie, which a killed process may have left half-written."""
-    instances = (data / "workloads" / "instances").glob("*/")
-    return (data, data / "tls", data / "router", *instances)
+    return (data, data / "tls", data / "router", *instance_folders(data))
 
 
 def _disk(settings: ServerSettings) -> DiskSpace:
@@ -234,21 +249,3 @@ def _system_storage() -> Path:
     if os.geteuid() == 0:
         return Path("/var/lib/containers/storage")
     return Path.home() / ".local/share/containers/storage"
-
-
-def _haproxy_settings(settings: ServerSettings, installation: str) -> HaproxySettings:
-    folder = settings.data_dir / "router"
-
-    async def certificate(hosts: Sequence[str]) -> str:
-        folder.mkdir(mode=0o700, parents=True, exist_ok=True)
-        made = await asyncio.to_thread(generated, folder / "tls", hosts, now())
-        return made.chain.read_text() + made.key.read_text()
-
-    return HaproxySettings(
-        folder,
-        settings.router_address,
-        https_address=settings.router_https_address,
-        make_certificate=certificate,
-        trusted_proxies=settings.trusted_proxies,
-        installation=installation,
-    )

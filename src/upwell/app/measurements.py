@@ -29,7 +29,8 @@ class MachineGauges:
 
     data_dir: Path
     client: RegistryClient
-    store: LocalStore
+    store: LocalStore | None
+    """None: objects are elsewhere."""
     disk: DiskSpace
     registry: EmbeddedRegistry
     _sizes: tuple[int, int] = field(default=(0, 0), init=False)
@@ -40,19 +41,26 @@ class MachineGauges:
         if time.monotonic() - self._read_at > _KEPT_SECONDS:
             self._sizes = await asyncio.to_thread(_sizes, self.data_dir)
             self._read_at = time.monotonic()
-        store, registry = self._sizes
+        own, registry = self._sizes
         damage = await asyncio.to_thread(self.registry.damage)
         free: dict[str, float] = {str(path): room for path, room in self.disk.free.items()}
         used: dict[str, float] = {str(path): part for path, part in self.disk.used.items()}
         return [
-            gauge("upwell_store_bytes", "Room on disk that the objects take.", store),
-            labelled("upwell_store_watches", _WATCHES, "kind", dict(self.store.watches)),
+            *self._of_store(own),
             gauge("upwell_registry_bytes", "Room on disk of the embedded registry.", registry),
             gauge("upwell_registry_damaged", _DAMAGED, sum(map(len, damage.values()))),
             labelled("upwell_disk_free_bytes", _FREE, "path", free),
             labelled("upwell_disk_used_ratio", _USED, "path", used),
             *budget_gauges(self.client.connection.budget.closings()),
         ]
+
+    def _of_store(self, size: int) -> Sequence[Metric]:
+        if self.store is None:
+            return ()
+        return (
+            gauge("upwell_store_bytes", "Room on disk that the objects take.", size),
+            labelled("upwell_store_watches", _WATCHES, "kind", dict(self.store.watches)),
+        )
 
 
 def _sizes(data_dir: Path) -> tuple[int, int]:

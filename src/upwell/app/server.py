@@ -11,8 +11,8 @@ from upwell.app.access import Protection
 from upwell.app.adapters import open_adapters
 from upwell.app.configuration import podman_settings, write_configuration
 from upwell.app.data_folder import DataFolderError
-from upwell.app.firewall import firewall_rules, remove_filter
 from upwell.app.hardening.served import telling_settings
+from upwell.app.machine.firewall import firewall_rules, remove_filter
 from upwell.app.supervision import keep_running
 from upwell.app.wiring import Wired, wire
 from upwell.delivery.interface import OutboxError
@@ -79,8 +79,8 @@ async def run_server(settings: ServerSettings) -> None:
             listener = stack.enter_context(_listen(settings))
             adapters = await open_adapters(settings, stack)
             stack.enter_context(telling_settings(settings))
-            if firewall_rules(settings) is None:
-                await remove_filter(adapters.firewall)
+            if adapters.machine is not None and firewall_rules(settings) is None:
+                await remove_filter(adapters.machine.firewall)
             table = ConnectionTable(_connection_limits(settings.listening))
             await _run(wire(adapters), adapters.protection, listener, shutdown, table)
     except Exception as error:

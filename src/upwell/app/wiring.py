@@ -20,17 +20,18 @@ from upwell.app.cleanup import (
     watch_registry,
 )
 from upwell.app.configuration import build_slots, build_storage
-from upwell.app.firewall import firewall
 from upwell.app.identity.ended_tokens import watch_tokens
 from upwell.app.identity.signin import prune_sessions
 from upwell.app.identity.token_life import clean_exchanges, keep_token_uses
+from upwell.app.kubernetes.leading import LeaderGauges, leading, watch_election
+from upwell.app.machine.wiring import instance_controllers, measured_quotas
 from upwell.app.machine_watch import (
     watch_clock,
     watch_descriptors,
     watch_disk,
 )
 from upwell.app.promotion import promotion
-from upwell.app.quotas.storage import build_limit, measures
+from upwell.app.quotas.storage import build_limit
 from upwell.app.rebasing.builds import build_rebases
 from upwell.app.signing.image_policies import JUDGED, image_policies
 from upwell.app.signing.keys import served_keys
@@ -41,7 +42,6 @@ from upwell.machine.clock import PROCESS_CLOCK, elapsed, now
 from upwell.machine.platform import machine_platform
 from upwell.policy.builds.plan import BuildDefaults
 from upwell.policy.images.schedule import ImportSchedule
-from upwell.reconcilers import rollouts
 from upwell.reconcilers.authority import Authority
 from upwell.reconcilers.builds.build_configs import build_config_controller
 from upwell.reconcilers.builds.builds import Builds, build_controller
@@ -53,29 +53,18 @@ from upwell.reconcilers.builds.planner import BuildPlanner
 from upwell.reconcilers.builds.room import BuildRooms
 from upwell.reconcilers.builds.run import BuildRun
 from upwell.reconcilers.builds.slots import BuildCapacity
-from upwell.reconcilers.claims.reconciler import claim_controller
 from upwell.reconcilers.components.reconciler import component_controller
 from upwell.reconcilers.images.image_streams import ImageStreams, image_stream_controller
-from upwell.reconcilers.images.insecure import InsecureRegistries
 from upwell.reconcilers.images.packages import ImageContents, image_contents_controller
 from upwell.reconcilers.images.pull_secrets import PullSecrets
-from upwell.reconcilers.jobs.cron_jobs import cron_job_controller
-from upwell.reconcilers.jobs.jobs import job_controller
-from upwell.reconcilers.jobs.pods import pod_controller
 from upwell.reconcilers.notifications.events import (
     EventReconciler,
     event_controller,
     remove_old_events,
 )
 from upwell.reconcilers.pruning import LeftoverSweep, Pruning, PruningSchedule, Stores
-from upwell.reconcilers.quotas.reconciler import resource_quota_controller
 from upwell.reconcilers.rollouts.index import WorkloadIndex
-from upwell.reconcilers.rollouts.local_images import LocalImages
-from upwell.reconcilers.rollouts.triggers import workload_trigger_controller
-from upwell.reconcilers.rollouts.turns import RolloutBudget
-from upwell.reconcilers.routing.ingresses import CreateRoute, ingress_controller
-from upwell.reconcilers.routing.reconciler import routing_controller
-from upwell.reconcilers.routing.supervision import router_supervision_controller
+from upwell.reconcilers.routing.ingresses import CreateRoute
 from upwell.reconcilers.signatures.findings import DeferredPasses, FindingRecorder
 from upwell.reconcilers.signatures.policies import ImagePolicies
 from upwell.reconcilers.tracing.reconciler import trace_controller
@@ -94,6 +83,7 @@ from upwell.server.http.hosts import HostNames
 from upwell.server.http.limits import DEFAULT_LIMITS, ServerLimits
 from upwell.server.images.pushed_stream_creation import PushedStreamCreation
 from upwell.server.metrics.loop_lag import watch_loop
+from upwell.server.metrics.metrics import Gauges
 from upwell.settings import QuotaSettings, ServerSettings
 
 type Loop = Callable[[], Coroutine[Any, Any, None]]
@@ -106,7 +96,8 @@ class Wired:
 
     deps: ServerDependencies
     loops: Sequence[Loop]
-    """Loops that reconcile."""
+    """Loops of every replica. Where there is but one process, it reconciles in them; else that is
+    the leader's, which one of them elects."""
 
 
 def wire(adapters: Adapters) -> Wired:
@@ -123,10 +114,11 @@ def wire(adapters: Adapters) -> Wired:
     clients = LimitedStore(store, limits, cache=adapters.cache)
     stores = _stores(adapters)
     pruning = Pruning(stores)
+    machine = adapters.machine
     sweep = LeftoverSweep(
         store,
         adapters.runtime,
-        store.timeline,
+        "" if machine is None else machine.store.timeline,
         now,
         adapters.components.add("instances", required=False),
     )
@@ -141,7 +133,7 @@ def wire(adapters: Adapters) -> Wired:
         clock=now,
         shutdown=asyncio.Event(),
         version=__version__,
-        runtime=adapters.runtime,
+        runtime=None if machine is None else machine.runtime,
         inputs=adapters.inputs,
         store_keys=adapters.encryption.keys(),
         signing_keys=served_keys(adapters.signing_keys),
@@ -153,7 +145,8 @@ def wire(adapters: Adapters) -> Wired:
             streams=PushedStreams(store, PushedStreamCreation(clients, now).create),
         ),
         metrics=adapters.metrics,
-        gauges=adapters.gauges,
+        gauges=_gauges(adapters),
+        role=_role(adapters),
         components=adapters.components,
         access=adapters.protection.control,
         token_exchange=adapters.protection.exchange,
@@ -175,19 +168,10 @@ def wire(adapters: Adapters) -> Wired:
         build_config_controller(builds, now),
         build_controller(building, builds),
         *signing.controllers,
-        *_workloads(
-            adapters,
-            workloads,
-            WaveGate(builds, now, canaries=bool(adapters.settings.waves.rules.canary.share)),
-            (secrets, policies),
-            clients.create,
-        ),
+        *_instances(adapters, workloads, builds, (secrets, policies), clients.create),
         *promotion(adapters, workloads, builds, secrets, policies),
         event_controller(events, adapters.cache),
-        resource_quota_controller(
-            adapters.cache, measures(adapters.internal, rooms, adapters.inputs), now
-        ),
-        claim_controller(adapters.cache),
+        *measured_quotas(adapters, rooms),
         wave_controller(waves, now, elapsed, adapters.settings.waves.rules),
         component_controller(adapters.components, adapters.cache, __version__, now),
         *(trace_controller(traces, adapters.cache) for traces in adapters.traces),
@@ -195,28 +179,65 @@ def wire(adapters: Adapters) -> Wired:
     )
     policies.on_signed.append(building.retry_refused)
     policies.on_signed += [one.queue.retry_now for one in controllers if one.name in JUDGED]
+    reconciling: Sequence[Loop] = (
+        *(controller.run for controller in controllers),
+        partial(retry_after_recovery, adapters.components, controllers),
+        *_pruning(adapters, pruning, stores),
+        *((partial(remove_old_events, events), sweep.run) if machine is not None else ()),
+        partial(watch_tokens, store, PROCESS_CLOCK, adapters.components),
+        partial(clean_exchanges, store, PROCESS_CLOCK),
+        *_sign_in(adapters.protection),
+        *adapters.subscriptions.loops,
+    )
     loops: Sequence[Loop] = (
         adapters.cache.run,
-        *(controller.run for controller in controllers),
         partial(watch_disk, adapters.disk, adapters.kept_back, adapters.components),
         partial(watch_descriptors, adapters.components),
         partial(watch_loop, adapters.metrics),
         partial(watch_clock, PROCESS_CLOCK, adapters.components),
         partial(adapters.encryption.watch, adapters.components),
-        partial(retry_after_recovery, adapters.components, controllers),
-        partial(remove_old_events, events),
         *_cleanups(adapters),
-        *_pruning(adapters, pruning, stores),
-        sweep.run,
         beside.run,
         findings.run,
         adapters.protection.keep_fresh,
         adapters.protection.control.audit.keep,
         adapters.protection.export_audit_log,
-        *_sign_in(adapters.protection),
-        *adapters.subscriptions.loops,
+        *_reconciling(adapters, reconciling),
     )
     return Wired(deps, loops)
+
+
+def _reconciling(adapters: Adapters, loops: Sequence[Loop]) -> Sequence[Loop]:
+    """Return loops that reconcile: where replicas elect a leader, while this one leads."""
+    election = adapters.election
+    if election is None:
+        return loops
+    return (leading(election, loops), partial(watch_election, election, adapters.components))
+
+
+def _gauges(adapters: Adapters) -> Gauges:
+    if adapters.election is None:
+        return adapters.gauges
+    return LeaderGauges(adapters.gauges, adapters.election)
+
+
+def _role(adapters: Adapters) -> Callable[[], str] | None:
+    election = adapters.election
+    return None if election is None else lambda: election.role
+
+
+def _instances(
+    adapters: Adapters,
+    workloads: WorkloadIndex,
+    builds: BuildIndex,
+    pulls: tuple[PullSecrets, ImagePolicies],
+    create: CreateRoute,
+) -> Sequence[Controller]:
+    """Return what keeps workloads current: on this machine, or those of the cluster."""
+    gate = WaveGate(builds, now, canaries=bool(adapters.settings.waves.rules.canary.share))
+    if adapters.machine is None:
+        return ()
+    return instance_controllers(adapters, adapters.machine, workloads, gate, pulls, create)
 
 
 def _sign_in(protection: Protection) -> Sequence[Loop]:
@@ -262,55 +283,6 @@ def _streams(adapters: Adapters, secrets: PullSecrets, policies: ImagePolicies) 
     )
 
 
-def _workloads(
-    adapters: Adapters,
-    index: WorkloadIndex,
-    gate: WaveGate,
-    pulls: tuple[PullSecrets, ImagePolicies],
-    create: CreateRoute,
-) -> Sequence[Controller]:
-    """Return what runs instances and routes to them."""
-    secrets, policies = pulls
-    waves = adapters.settings.waves
-    cache = adapters.cache
-    traffic = rollouts.Traffic(now)
-    machine = rollouts.RolloutPorts(
-        adapters.runtime,
-        adapters.router,
-        traffic,
-        adapters.runtime.service_network,
-        adapters.store.timeline,
-        adapters.disk.pressure,
-        Authority(adapters.protection.control, adapters.settings.internal_host),
-        adapters.protection.api_authority,
-    )
-    images = rollouts.TemplateImages(
-        adapters.registries,
-        secrets,
-        InsecureRegistries(adapters.store, adapters.is_insecure),
-        LocalImages(adapters.store),
-        policies,
-        adapters.runtime.local_image,
-    )
-    return (
-        workload_trigger_controller(
-            index,
-            now,
-            gate,
-            budget=RolloutBudget(waves.rollouts, waves.rollouts_per_namespace),
-            watches=gate.watches(),
-        ),
-        job_controller(cache, machine, images, now),
-        pod_controller(cache, machine, images, now),
-        cron_job_controller(cache, now),
-        rollouts.rollout_controller(index, machine, images, now),
-        ingress_controller(cache, now, machine.authority, create),
-        routing_controller(cache, machine, now, adapters.settings.own_places),
-        router_supervision_controller(cache, machine),
-        *firewall(adapters, traffic),
-    )
-
-
 def _cleanups(adapters: Adapters) -> Sequence[Loop]:
     return (
         partial(clean_registry, adapters.internal, PROCESS_CLOCK),
@@ -318,8 +290,6 @@ def _cleanups(adapters: Adapters) -> Sequence[Loop]:
         partial(scrub_registry, adapters.internal),
         partial(clean_uploads, adapters.store, adapters.inputs, referenced_inputs),
         partial(clean_uploads, adapters.store, adapters.evidence, referenced_evidence),
-        partial(watch_tokens, adapters.store, PROCESS_CLOCK, adapters.components),
-        partial(clean_exchanges, adapters.store, PROCESS_CLOCK),
         partial(keep_token_uses, adapters.store, adapters.protection.control.tokens.uses),
     )
 
@@ -328,7 +298,8 @@ def _pruning(adapters: Adapters, pruning: Pruning, stores: Stores) -> Sequence[L
     """Return what prunes by itself; where only a person does, that is idle uploads alone."""
     free = partial(free_space, adapters.components, adapters.internal)
     settings = adapters.settings.retention
-    if settings.interval is None:
+    # What runs on a cluster is not known yet, and what may run is not removed.
+    if settings.interval is None or adapters.machine is None:
         return (partial(free, _nothing),)
     schedule = PruningSchedule(
         pruning,

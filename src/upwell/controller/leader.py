@@ -293,7 +293,8 @@ class LeaderElection:
                 async with asyncio.timeout(left):
                     is_ours = await self._renew()
             except (StoreError, TimeoutError) as error:
-                log.warning("lease not renewed", extra={"why": str(error), "left": left})
+                why = str(error) or "the API server has not answered in time"
+                log.warning("lease not renewed", extra={"why": why, "left": left})
                 continue
             if not is_ours:
                 break

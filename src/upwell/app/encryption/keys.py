@@ -47,8 +47,9 @@ class DataFolderKeys:
     """Keys of one data folder: of its key files, its outbox and its store."""
 
     def __init__(
-        self, keyring: Keyring, files: SealedFiles, outbox: SealedOutbox, store: SealedStore
+        self, keyring: Keyring, files: SealedFiles, outbox: SealedOutbox, store: SealedStore | None
     ) -> None:
+        """Without a store of its own, objects are a cluster's, which encrypts them itself."""
         self._keyring = keyring
         self._files = files
         self._outbox = outbox
@@ -64,7 +65,7 @@ class DataFolderKeys:
 
     def state(self) -> StoreEncryption:
         """Return what is encrypted, and how far a rotation is."""
-        found = self._store.encryption
+        found = StoreEncryption() if self._store is None else self._store.encryption
         return replace(
             found,
             is_rotating=self._rotation is not None and not self._rotation.done(),
@@ -82,7 +83,8 @@ class DataFolderKeys:
         try:
             await asyncio.to_thread(self._files.rotate)
             await self._outbox.rotate()
-            await self._store.rotate()
+            if self._store is not None:
+                await self._store.rotate()
         except (EncryptionKeyError, OutboxError, OSError, DamagedFileError) as error:
             self._fault = f"not everything was sealed anew: {error}"
             raise UnavailableError(self._fault) from error

@@ -23,6 +23,27 @@ def data_dir_option(purpose: str) -> Callable[[Command], Command]:
     )
 
 
+def platform_options(function: Command) -> Command:
+    """Add `--on` and `--kubeconfig`."""
+    function = click.option(
+        "--kubeconfig",
+        type=click.Path(path_type=Path, exists=True, dir_okay=False),
+        default=None,
+        envvar="UPWELL_KUBECONFIG",
+        show_envvar=True,
+        help="Access to the cluster of --on kubernetes.  [default: the Pod's service account]",
+    )(function)
+    return click.option(
+        "--on",
+        "platform",
+        type=click.Choice(["machine", "kubernetes"]),
+        default=None,
+        envvar="UPWELL_ON",
+        show_envvar=True,
+        help="Where objects are and workloads run.  [default: machine]",
+    )(function)
+
+
 def router_options(function: Command) -> Command:
     """Add `--router` and `--router-https`; the command gets host and port of each."""
     function = click.option(

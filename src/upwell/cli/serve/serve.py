@@ -13,7 +13,7 @@ from upwell.cli.core.addresses import join_address, parse_address
 from upwell.cli.core.loading import uncollected
 from upwell.cli.core.terminal import echo
 from upwell.cli.serve.access import access_options
-from upwell.cli.serve.options import data_dir_option, router_options
+from upwell.cli.serve.options import data_dir_option, platform_options, router_options
 from upwell.policy.images.schedule import InvalidDurationError, parse_duration
 
 if TYPE_CHECKING:
@@ -39,6 +39,7 @@ Examples:
   upwell serve --listen 127.0.0.1:7080 --data-dir /var/lib/upwell
   upwell serve --config /etc/upwell/upwell.toml --import-interval 5m
   upwell serve --listen 0.0.0.0:7080 --tls --tls-name upwell.example.com
+  upwell serve --on kubernetes --kubeconfig ~/.kube/config
 """
 )
 @data_dir_option("Folder for objects, images, logs and volumes.")
@@ -51,6 +52,7 @@ Examples:
     show_envvar=True,
     help="HOST:PORT of the API and of the embedded registry.",
 )
+@platform_options
 @router_options
 @click.option(
     "--config",
@@ -132,6 +134,8 @@ Examples:
 @access_options
 def serve(  # noqa: PLR0913, PLR0917 - each option is a parameter
     data_dir: Path,
+    platform: str | None,
+    kubeconfig: Path | None,
     listen: tuple[str, int],
     router: tuple[str, int],
     router_https: tuple[str, int],
@@ -159,6 +163,7 @@ def serve(  # noqa: PLR0913, PLR0917 - each option is a parameter
         from upwell.server.asgi.logs import configure_logging  # noqa: PLC0415
         from upwell.settings import (  # noqa: PLC0415
             FileSettings,
+            Platform,
             ServerSettings,
             SettingsError,
             parse_size,
@@ -173,6 +178,8 @@ def serve(  # noqa: PLR0913, PLR0917 - each option is a parameter
         size = parse_size(upload_limit) if upload_limit else file.upload_limit_bytes
         settings = ServerSettings(
             data_dir=data_dir.absolute(),
+            on=Platform(platform) if platform else file.on,
+            kubernetes=file.kubernetes.at(kubeconfig),
             host=host,
             port=port,
             router_address=join_address(router),

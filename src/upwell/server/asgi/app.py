@@ -127,6 +127,8 @@ class ServerDependencies:
     """Gauges of other parts, beside those of the objects."""
     components: Components = field(default_factory=Components)
     """State of what the server starts or stands on, for readiness and metrics."""
+    role: Callable[[], str] | None = None
+    """Says what this replica does among others; None: it is the only process."""
     hosts: HostNames = field(default_factory=HostNames)
     """Names that the server answers to."""
     connections: ConnectionTable = field(default_factory=ConnectionTable)
@@ -166,7 +168,7 @@ def create_app(deps: ServerDependencies) -> Starlette:
 
     app = Starlette(
         routes=[
-            *health.create_routes(deps.store, streams, deps.components),
+            *health.create_routes(deps.store, streams, deps.components, deps.role),
             *metrics.create_routes(deps.metrics, _gauges(deps, streams)),
             *discovery.create_routes(api.subresources(), deps.version),
             *build_webhooks.create_routes(deps.store, deps.actions.builds, deps.limits),

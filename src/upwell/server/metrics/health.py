@@ -18,8 +18,13 @@ type Check = Callable[[], Awaitable[str]]
 """Returns what is wrong; empty when nothing is."""
 
 
-def create_routes(store: Store, streams: OpenStreams, components: Components) -> list[BaseRoute]:
-    """Return the routes.
+def create_routes(
+    store: Store,
+    streams: OpenStreams,
+    components: Components,
+    role: Callable[[], str] | None = None,
+) -> list[BaseRoute]:
+    """Return the routes; `role` says what this replica does among others, where there are some.
 
     Not ready while the store does not answer, the server shuts down, or a component is faulty that
     is required. With `?verbose` they list their checks, as Kubernetes' API server does.
@@ -50,8 +55,8 @@ def create_routes(store: Store, streams: OpenStreams, components: Components) ->
 
     return [
         Route("/livez", _endpoint("livez", live)),
-        Route("/readyz", _endpoint("readyz", ready)),
-        Route("/healthz", _endpoint("healthz", ready)),
+        Route("/readyz", _endpoint("readyz", ready, role)),
+        Route("/healthz", _endpoint("healthz", ready, role)),
     ]
 
 
@@ -65,7 +70,9 @@ def _of_components(components: Components) -> Mapping[str, str]:
 
 
 def _endpoint(
-    name: str, examine: Callable[[], Awaitable[Mapping[str, str]]]
+    name: str,
+    examine: Callable[[], Awaitable[Mapping[str, str]]],
+    role: Callable[[], str] | None = None,
 ) -> Callable[[Request], Awaitable[PlainTextResponse]]:
     async def answer(request: Request) -> PlainTextResponse:
         faults = await examine()
@@ -77,6 +84,8 @@ def _endpoint(
             f"[-]{check} failed: {fault}" if fault else f"[+]{check} ok"
             for check, fault in faults.items()
         ]
+        if role is not None:
+            lines.append(f"[+]role: {role()}")
         lines.append(f"{name} check {'failed' if wrong else 'passed'}")
         return PlainTextResponse("\n".join(lines) + "\n", code)
 

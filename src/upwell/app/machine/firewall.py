@@ -5,8 +5,8 @@ from collections.abc import Sequence
 from contextlib import suppress
 from ipaddress import IPv4Address, ip_address
 
-from upwell.app.adapters import Adapters
-from upwell.controller import Controller
+from upwell.app.machine.adapters import MachineAdapters
+from upwell.controller import Controller, ObjectCache
 from upwell.firewall.interface import Bridge, FirewallError
 from upwell.firewall.nftables import NftFirewall
 from upwell.machine.clock import now
@@ -18,20 +18,22 @@ from upwell.settings import ServerSettings
 from upwell.workload.podman.runtime import PodmanRuntime
 
 
-def firewall(adapters: Adapters, traffic: Traffic) -> Sequence[Controller]:
+def firewall(
+    settings: ServerSettings, machine: MachineAdapters, cache: ObjectCache, traffic: Traffic
+) -> Sequence[Controller]:
     """Return what keeps the filter in force; nothing where the settings say off."""
-    rules = firewall_rules(adapters.settings)
+    rules = firewall_rules(settings)
     if rules is None:
         return ()
-    runtime = adapters.runtime
+    runtime = machine.runtime
     ports = FirewallPorts(
         runtime,
-        adapters.firewall,
+        machine.firewall,
         lambda: _bridge(runtime),
         traffic,
-        adapters.settings.own_places,
+        settings.own_places,
     )
-    return (firewall_controller(adapters.cache, ports, rules, now),)
+    return (firewall_controller(cache, ports, rules, now),)
 
 
 def firewall_rules(settings: ServerSettings) -> FirewallRules | None:

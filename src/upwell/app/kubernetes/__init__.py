@@ -1,0 +1,1 @@
+"""What stands on a cluster: the store behind its API, and the leader among replicas."""

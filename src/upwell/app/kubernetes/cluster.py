@@ -1,0 +1,66 @@
+"""The cluster as the server's store, and the election of the leader that reconciles."""
+
+import os
+from contextlib import AsyncExitStack
+from dataclasses import dataclass, replace
+from pathlib import Path
+from secrets import token_hex
+from socket import gethostname
+
+from upwell.controller.leader import Election, LeaderElection
+from upwell.machine.clock import now
+from upwell.policy.access.roles import SYSTEM_NAMESPACE
+from upwell.settings import KubernetesSettings, ServerSettings
+from upwell.store.clusters.access import (
+    ClusterAccess,
+    kubeconfig_access,
+    service_account_access,
+)
+from upwell.store.clusters.store import ClusterStore
+from upwell.store.fenced import FencedStore
+from upwell.store.interface import Store
+from upwell.store.kubernetes import KubernetesStore
+from upwell.store.process_lock import ProcessLock
+
+_LEASE_SECONDS = 5.0
+"""An answer about the lease that takes longer comes too late anyway."""
+
+
+@dataclass(frozen=True, slots=True)
+class OpenedCluster:
+    """Store of a cluster, and the election of who reconciles."""
+
+    store: Store
+    """Writes of a leader's tasks need its term (`LeaderTerm`)."""
+    election: LeaderElection
+
+
+async def open_cluster(settings: ServerSettings, stack: AsyncExitStack) -> OpenedCluster:
+    """Open the store behind the cluster's API; the stack closes it. Raises a StoreError."""
+    lock = ProcessLock.acquire(settings.data_dir / "upwell.db.lock")  # as on one machine
+    stack.callback(lock.release)
+    access = _access(settings.kubernetes)
+    api = await stack.enter_async_context(KubernetesStore(access.server, lenient=True))
+    await api.get_raw("/version")  # says at once what is wrong with the access
+    election = _election(settings.kubernetes, access)
+    needed = {SYSTEM_NAMESPACE, election.namespace}
+    store = ClusterStore(api, frozenset(election.namespaces), frozenset(needed))
+    # Leases are written past the fence, which stands by them, and wait for nothing else.
+    quick = replace(access.server, timeout=_LEASE_SECONDS)
+    leases = await stack.enter_async_context(KubernetesStore(quick))
+    return OpenedCluster(FencedStore(store), LeaderElection(leases, election, wall=now))
+
+
+def _access(settings: KubernetesSettings) -> ClusterAccess:
+    if settings.kubeconfig is not None:
+        return kubeconfig_access(Path(settings.kubeconfig))
+    return service_account_access(os.environ)
+
+
+def _election(settings: KubernetesSettings, access: ClusterAccess) -> Election:
+    return Election(
+        settings.lease_namespace or access.namespace,
+        settings.lease_name,
+        f"{gethostname()}_{token_hex(8)}",
+        settings.namespaces,
+    )

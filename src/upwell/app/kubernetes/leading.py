@@ -1,0 +1,62 @@
+"""Loops that run while this replica leads, and what it tells of that."""
+
+import asyncio
+import logging
+from collections.abc import Callable, Coroutine, Sequence
+from dataclasses import dataclass
+from functools import partial
+from typing import Any
+
+from prometheus_client.metrics_core import Metric
+
+from upwell.app.supervision import keep_running
+from upwell.controller.leader import LeaderElection, LeaderTerm
+from upwell.machine.components import Components
+from upwell.server.metrics.gauges import gauge
+from upwell.server.metrics.metrics import Gauges
+from upwell.store.fenced import fenced_context
+
+log = logging.getLogger(__name__)
+
+_WATCH_SECONDS = 1.0
+_LEADS = "Whether this replica reconciles (1), or another one does (0)."
+
+type Loop = Callable[[], Coroutine[Any, Any, None]]
+
+
+def leading(election: LeaderElection, loops: Sequence[Loop]) -> Loop:
+    """Return a loop that stands for election, and runs `loops` in each term, behind its fence."""
+
+    async def lead(term: LeaderTerm) -> None:
+        context = fenced_context(term)
+        async with asyncio.TaskGroup() as group:
+            for loop in loops:
+                group.create_task(keep_running(loop), context=context)
+
+    return partial(election.run, lead)
+
+
+async def watch_election(election: LeaderElection, components: Components) -> None:
+    """Report as component `leader-election` why this replica cannot stand for election."""
+    component = components.add("leader-election")
+    while True:
+        if election.obstacle:
+            if component.state.message != election.obstacle:
+                log.warning("not reconciling", extra={"why": election.obstacle})
+            component.fail("CannotLead", election.obstacle)
+        else:
+            component.recover()
+        await asyncio.sleep(_WATCH_SECONDS)
+
+
+@dataclass(frozen=True, slots=True)
+class LeaderGauges:
+    """Gauges of a replica: its own, and whether it leads."""
+
+    own: Gauges
+    election: LeaderElection
+
+    async def __call__(self) -> Sequence[Metric]:
+        """Return the gauges."""
+        leads = gauge("upwell_leader", _LEADS, self.election.is_leader)
+        return [leads, *await self.own()]
