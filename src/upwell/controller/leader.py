@@ -14,7 +14,7 @@ from contextlib import suppress
 from dataclasses import dataclass, field, replace
 from datetime import datetime
 
-from upwell.api.leases import Lease, LeaseSpec
+from upwell.api.coordination.leases import Lease, LeaseSpec
 from upwell.api.meta import ObjectMeta
 from upwell.store.interface import (
     AlreadyExistsError,

@@ -10,7 +10,7 @@ from datetime import UTC, datetime, timedelta
 import pytest
 from tests.support.kubernetes.simulated_time import SimulatedTime, SleepingProcess
 
-from upwell.api.leases import Lease
+from upwell.api.coordination.leases import Lease
 from upwell.api.meta import Resource
 from upwell.controller.leader import (
     NAMESPACES_ANNOTATION,

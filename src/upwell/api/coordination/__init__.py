@@ -1,0 +1,1 @@
+"""Kubernetes coordination.k8s.io: who leads."""
