@@ -5,6 +5,8 @@ from pathlib import Path
 
 from tests.support.paths import ROOT
 
+import upwell
+
 _PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text())
 _SETTINGS = _PROJECT["tool"]["towncrier"]
 _TYPES = {one["directory"] for one in _SETTINGS["type"]}
@@ -29,8 +31,9 @@ def test_a_fragment_of_no_known_type_is_found(tmp_path: Path) -> None:
     assert set(misnamed(tmp_path)) == wrong
 
 
-def test_the_changelog_has_this_version() -> None:
+def test_the_program_and_the_changelog_have_this_version() -> None:
     version = _PROJECT["project"]["version"]
+    assert upwell.__version__ == version
     changelog = (ROOT / _SETTINGS["filename"]).read_text()
     assert f"\n## {version} (" in changelog
     assert "<!-- towncrier release notes start -->\n" in changelog

@@ -12,7 +12,6 @@ import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from datetime import UTC
-from email.utils import parsedate_to_datetime
 from http import HTTPStatus
 from random import random
 
@@ -201,6 +200,8 @@ def _retry_after(text: str, now: float) -> float | None:
     if _SECONDS.fullmatch(text):
         seconds = float(text)
     else:
+        from email.utils import parsedate_to_datetime  # noqa: PLC0415 - few registries name a time
+
         try:
             date = parsedate_to_datetime(text)
         except ValueError:

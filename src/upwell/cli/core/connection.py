@@ -1,6 +1,5 @@
 """Connection of commands to the server: its options, and one runner for what awaits."""
 
-import asyncio
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
@@ -12,7 +11,6 @@ from upwell.cli.core.addresses import server_url_fault
 from upwell.cli.core.errors import CommandError, Exit
 from upwell.cli.core.logins import Login, Logins, logins_path, read_logins
 from upwell.cli.core.terminal import echo
-from upwell.machine.tasks import first_error
 
 if TYPE_CHECKING:
     from upwell.store.interface import ApiClient, StoreError
@@ -81,6 +79,8 @@ class Session:
 
     def run(self, work: Callable[["ApiClient"], Awaitable[None]]) -> None:
         """Run `work` with a client of the server; every error becomes a CommandError."""
+        import asyncio  # noqa: PLC0415 - with TLS, half of what the help takes to be shown
+
         try:
             asyncio.run(self._with_client(work))
         except KeyboardInterrupt:
@@ -91,6 +91,7 @@ class Session:
             raise
 
     async def _with_client(self, work: Callable[["ApiClient"], Awaitable[None]]) -> None:
+        from upwell.machine.tasks import first_error  # noqa: PLC0415 - loads asyncio
         from upwell.store.interface import StoreError  # noqa: PLC0415 - loads the API's models
 
         try:

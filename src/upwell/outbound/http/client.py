@@ -5,12 +5,11 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from http import HTTPStatus
 
-from yarl import URL
-
 from upwell.outbound.http.connection import HttpConnection
 from upwell.outbound.http.errors import DisconnectedError, RedirectError
 from upwell.outbound.http.messages import HttpHeaders, HttpOrigin, OutboundRequest
 from upwell.outbound.http.pool import ConnectionPool
+from upwell.outbound.http.urls import HttpUrl
 
 _REPEATABLE = frozenset({"GET", "HEAD", "PUT", "DELETE"})
 _REDIRECTS = frozenset(
@@ -37,10 +36,10 @@ class OutboundResponse:
     _pool: ConnectionPool = field(repr=False)
 
     @property
-    def url(self) -> URL:
+    def url(self) -> HttpUrl:
         """URL that answered."""
         origin = self.request.origin
-        return URL(f"{origin.scheme}://{origin.authority}{self.request.target}", encoded=True)
+        return HttpUrl(origin.scheme, origin.host, origin.port, self.request.target)
 
     @property
     def content_length(self) -> int | None:
@@ -129,7 +128,7 @@ def _redirected(response: OutboundResponse, location: str) -> OutboundRequest:
     """Return the request that a redirect asks for (RFC 9110, 15.4); raises RedirectError."""
     request = response.request
     try:
-        url = response.url.join(URL(location))
+        url = response.url.join(location)
         origin = HttpOrigin.of(url, request.trust)
     except ValueError:
         raise RedirectError("a redirect that leads nowhere") from None
@@ -146,4 +145,4 @@ def _redirected(response: OutboundResponse, location: str) -> OutboundRequest:
         headers = {
             name: value for name, value in headers.items() if name.lower() != "authorization"
         }
-    return replace(request, method=method, origin=origin, target=url.raw_path_qs, headers=headers)
+    return replace(request, method=method, origin=origin, target=url.target, headers=headers)

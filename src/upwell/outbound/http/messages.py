@@ -6,13 +6,11 @@ from dataclasses import dataclass, field
 from ssl import SSLContext
 from typing import Self, override
 
-from yarl import URL
-
 from upwell.outbound.http.errors import InvalidRequestError
+from upwell.outbound.http.urls import HttpUrl, authority_of
 
 _TARGET = re.compile(r"/[\x21-\x7e]*")
 _VALUE = re.compile(r"[\t\x20-\x7e\x80-\xff]*")
-_DEFAULT_PORTS = {"http": 80, "https": 443}
 
 
 @dataclass(frozen=True, slots=True)
@@ -25,18 +23,14 @@ class HttpOrigin:
     tls: SSLContext | None = field(default=None, repr=False)
 
     @classmethod
-    def of(cls, url: URL, trust: Callable[[], SSLContext]) -> Self:
-        """Return the origin of an absolute URL; raises ValueError, and what `trust` does."""
-        port = url.port  # one out of range is found only here
-        if url.scheme not in _DEFAULT_PORTS or not url.raw_host or not port:
-            raise ValueError("no URL of http or https with a host and port")
-        return cls(url.scheme, url.raw_host, port, trust() if url.scheme == "https" else None)
+    def of(cls, url: HttpUrl, trust: Callable[[], SSLContext]) -> Self:
+        """Return the origin of a URL; raises what `trust` does."""
+        return cls(url.scheme, url.host, url.port, trust() if url.scheme == "https" else None)
 
     @property
     def authority(self) -> str:
         """Host and port as the Host header and URLs have them."""
-        host = f"[{self.host}]" if ":" in self.host else self.host
-        return host if self.port == _DEFAULT_PORTS[self.scheme] else f"{host}:{self.port}"
+        return authority_of(self.scheme, self.host, self.port)
 
 
 @dataclass(frozen=True, slots=True)

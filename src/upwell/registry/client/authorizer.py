@@ -8,8 +8,7 @@ from dataclasses import replace
 from http import HTTPStatus
 from typing import Any
 
-from yarl import URL
-
+from upwell.outbound.http.urls import HttpUrl
 from upwell.registry.client.auth import (
     Challenge,
     Reply,
@@ -183,13 +182,13 @@ async def explain(answer: RegistryResponse) -> str:
     return printable or status
 
 
-def _realm(text: str, endpoint: RegistryEndpoint) -> URL:
+def _realm(text: str, endpoint: RegistryEndpoint) -> HttpUrl:
     """Check where credentials are about to go: over plain http only where that is allowed."""
     try:
-        realm = URL(text)
+        realm = HttpUrl.parse(text)
     except ValueError:
         raise InvalidAnswerError(endpoint.name, "its challenge names no token server") from None
-    if realm.scheme not in endpoint.schemes or not realm.host:
+    if realm.scheme not in endpoint.schemes:
         why = "its challenge names a token server that is not reached over https"
         raise InvalidAnswerError(endpoint.name, why)
     return realm

@@ -8,8 +8,6 @@ from dataclasses import replace
 from http import HTTPStatus
 from urllib.parse import quote
 
-from yarl import URL
-
 from upwell.oci import Descriptor, Digest, Index, Manifest, MediaType, Reference
 from upwell.outbound.http.messages import Body
 from upwell.registry.client.connection import Connection, raise_for_status, stated_digest
@@ -202,9 +200,9 @@ def _upload_path(answer: RegistryResponse, endpoint: RegistryEndpoint) -> str:
     """
     location = answer.headers.get("Location", "")
     try:
-        url = answer.url.join(URL(location, encoded=True))
+        url = answer.url.join(location)
     except ValueError:
         url = None
     if not location or url is None or url.host != answer.url.host:
         raise InvalidAnswerError(endpoint.name, "it names no place for the upload on its own host")
-    return url.raw_path_qs
+    return url.target

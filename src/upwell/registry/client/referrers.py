@@ -4,8 +4,6 @@ import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from yarl import URL
-
 from upwell.oci import (
     Descriptor,
     Digest,
@@ -83,9 +81,9 @@ def next_page(answer: RegistryResponse, endpoint: RegistryEndpoint, what: str) -
     if target is None:
         return None
     try:
-        url = answer.url.join(URL(target))
+        url = answer.url.join(target)
     except ValueError:
         raise InvalidAnswerError(endpoint.name, f"{what} goes on nowhere") from None
-    if url.origin() != answer.url.origin():
+    if not url.is_same_origin(answer.url):
         raise InvalidAnswerError(endpoint.name, f"{what} goes on at another registry")
-    return url.raw_path_qs
+    return url.target

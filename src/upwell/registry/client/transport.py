@@ -10,13 +10,11 @@ from collections.abc import AsyncIterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cache
 from http import HTTPStatus
-from importlib.metadata import version
 from types import TracebackType
 from typing import TYPE_CHECKING, Self
 from urllib.parse import urlencode
 
-from yarl import URL
-
+from upwell import __version__
 from upwell.machine.sockets.connecting import connection_failure
 from upwell.outbound.dialing import Dialer, unrestricted
 from upwell.outbound.http.client import OutboundClient, OutboundResponse
@@ -28,6 +26,7 @@ from upwell.outbound.http.errors import (
 )
 from upwell.outbound.http.messages import Body, HttpOrigin, OutboundRequest
 from upwell.outbound.http.pool import ConnectionPool
+from upwell.outbound.http.urls import HttpUrl
 from upwell.outbound.policy import ForbiddenAddressError
 from upwell.registry.budget import RequestBudget
 from upwell.registry.errors import (
@@ -118,7 +117,7 @@ class RegistryResponse:
         return self.response.headers
 
     @property
-    def url(self) -> URL:
+    def url(self) -> HttpUrl:
         """URL of the answer, after redirects."""
         return self.response.url
 
@@ -214,7 +213,7 @@ class Transport:
         return RegistryResponse(response, endpoint.name, seconds, pace)
 
     async def post(
-        self, endpoint: RegistryEndpoint, url: URL, form: Sequence[tuple[str, str]]
+        self, endpoint: RegistryEndpoint, url: HttpUrl, form: Sequence[tuple[str, str]]
     ) -> RegistryResponse:
         """Send a form to a token server; redirects are not followed: the form holds a secret."""
         content = urlencode(form).encode()
@@ -228,29 +227,29 @@ class Transport:
     async def get(
         self,
         endpoint: RegistryEndpoint,
-        url: URL,
+        url: HttpUrl,
         query: Sequence[tuple[str, str]],
         authorization: str | None,
     ) -> RegistryResponse:
         """Ask a token server; raises as `send` does."""
         return await self._ask_token_server(
-            endpoint, url.extend_query(query), authorization=authorization
+            endpoint, url.with_query(query), authorization=authorization
         )
 
     async def _ask_token_server(
         self,
         endpoint: RegistryEndpoint,
-        url: URL,
+        url: HttpUrl,
         *,
         authorization: str | None = None,
         body: Body | None = None,
     ) -> RegistryResponse:
-        name, seconds = url.host or endpoint.name, self._timeouts.answer
+        name, seconds = url.host, self._timeouts.answer
         try:
             request = OutboundRequest(
                 "GET" if body is None else "POST",
                 HttpOrigin.of(url, lambda: self._trust(endpoint)),
-                url.raw_path_qs,
+                url.target,
                 _headers("*/*", authorization),
                 trust=lambda: self._trust(endpoint),
                 body=body,
@@ -267,7 +266,7 @@ class Transport:
             refusal = self._budget.observe(endpoint.registry, response.status, response.headers)
             if refusal is not None:
                 raise refusal
-        return RegistryResponse(response, response.url.host or endpoint.name, seconds)
+        return RegistryResponse(response, response.url.host, seconds)
 
     def observe_silent_token_server(self, endpoint: RegistryEndpoint) -> None:
         """Take in that a request got no token in time: to the budget, the registry is silent."""
@@ -318,7 +317,7 @@ class Transport:
         if (known := self._origins.get(key)) is not None:
             return known
         try:
-            url = URL(f"{scheme}://{endpoint.authority}", encoded=True)
+            url = HttpUrl.parse(f"{scheme}://{endpoint.authority}")
             origin = HttpOrigin.of(url, lambda: self._trust(endpoint))
         except ValueError:
             why = "its address is not a host and port"
@@ -335,7 +334,7 @@ class Transport:
                 self._dialer, _MAX_CONNECTIONS, self._timeouts.connect, _KEEP_ALIVE
             )
             # Digests are of the bytes as they are stored, and nothing may inflate.
-            headers = {"User-Agent": f"upwell/{version('upwell')}", "Accept-Encoding": "identity"}
+            headers = {"User-Agent": f"upwell/{__version__}", "Accept-Encoding": "identity"}
             self._http = OutboundClient(pool, headers)
         return self._http
 

@@ -52,9 +52,24 @@ def test_the_list_of_commands_points_at_commands(name: str) -> None:
     [
         (
             ["--help"],
-            {"pydantic", "aiohttp", "yaml", "rich", "upwell.app", "upwell.cli.objects.get"},
+            {
+                "pydantic",
+                "asyncio",
+                "ssl",
+                "aiohttp",
+                "yaml",
+                "upwell.app",
+                "upwell.cli.objects.get",
+            },
         ),
-        (["rebase", "127.0.0.1:1/app:1", "--insecure"], {"pydantic", "yaml", "rich"}),
+        (
+            ["rebase", "127.0.0.1:1/app:1", "--insecure"],
+            {"pydantic", "yaml", "rich", "yarl", "importlib.metadata", "zipfile"},
+        ),
+        (
+            ["image", "mirror", "127.0.0.1:1/app:1", "127.0.0.1:1/copy:1", "--insecure"],
+            {"pydantic", "aiohttp", "yarl", "yaml", "email", "importlib.metadata", "zipfile"},
+        ),
     ],
 )
 def test_what_stands_alone_imports_no_model(arguments: list[str], heavy: set[str]) -> None:

@@ -7,7 +7,6 @@ from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 
 import pytest
-from yarl import URL
 
 from upwell.outbound.dialing import Dialer, unrestricted
 from upwell.outbound.http.client import OutboundClient, OutboundResponse
@@ -21,6 +20,7 @@ from upwell.outbound.http.errors import (
 )
 from upwell.outbound.http.messages import Body, HttpOrigin, OutboundRequest
 from upwell.outbound.http.pool import ConnectionPool
+from upwell.outbound.http.urls import HttpUrl
 from upwell.outbound.policy import ForbiddenAddressError, OutboundPolicy
 
 OK = b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nok"
@@ -81,7 +81,7 @@ async def http_client(
 
 
 def request(port: int, method: str = "GET", target: str = "/", **more: object) -> OutboundRequest:
-    origin = HttpOrigin.of(URL(f"http://127.0.0.1:{port}"), ssl.create_default_context)
+    origin = HttpOrigin.of(HttpUrl.parse(f"http://127.0.0.1:{port}"), ssl.create_default_context)
     defaults: dict[str, object] = {"headers": {}, "trust": ssl.create_default_context}
     return OutboundRequest(method, origin, target, **{**defaults, **more})  # type: ignore[arg-type]
 
