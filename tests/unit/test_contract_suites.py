@@ -27,6 +27,7 @@ BESIDE = {
     "OneImageRegistry": "knows every name, so that nothing is unknown to it",
     "CountingStore": "the store in memory, which passes, and counts what is listed",
     "CountingRuntime": "the runtime in memory, which passes, and counts its lists",
+    "RacingStore": "the store in memory, which passes, and lets clients of a race write at once",
     "LocalStore": "what the stores in memory and in SQLite share, which pass",
     "ViewFeed": "shows views of what runs, in the API alone: nothing is written",
     "PodFeed": "shows what runs as Pods, in the API alone: nothing is written",
