@@ -12,6 +12,7 @@ from upwell.policy.rollouts.history import wanted_revision
 from upwell.policy.rollouts.requests import (
     cancelled,
     naming_revision,
+    newest_images,
     progressing_revision,
     require_revision,
     require_startable,
@@ -51,19 +52,21 @@ class RolloutActions:
         again: bool,
         dry_run: bool = False,
     ) -> Workload:
-        """Start a new rollout of a DeploymentConfig, whatever its triggers say.
+        """Start a rollout with the newest images of followed tags, whatever triggers wait for.
 
-        Containers get the newest images of all tags that they follow, those of triggers that are
-        not automatic included; with `again` they keep what they have.
+        Those of triggers that are not automatic are included. A DeploymentConfig is rolled out
+        also where it has them already, and with `again` it keeps what it has.
         """
         asked: set[str] = set()
 
         async def change(resource: Resource) -> Workload:
             if isinstance(resource, DeploymentConfig) and progressing_revision(resource) in asked:
                 return resource  # another writer was faster with the same images
-            config = require_startable(resource)
+            config = require_startable(resource, again=again)
             images = {} if again else images_of_all(config, await self._streams(config))
-            newer = with_images(config, images)
+            newer = with_images(config, newest_images(config, images))
+            if not isinstance(newer, DeploymentConfig):
+                return newer if dry_run else await self._store.update(newer)
             begun = started(newer, self._clock())
             if dry_run:
                 return begun

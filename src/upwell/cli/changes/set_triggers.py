@@ -213,12 +213,13 @@ class _Change:
 
     def _changed(self, document: Document, found: list[Trigger], kind: str) -> list[Trigger]:
         options = self.options
-        others = [one for one in found if not self._is_meant(one, kind)]
+        namespace = str(document.get("metadata", {}).get("namespace", ""))
+        others = [one for one in found if not self._is_meant(one, kind, namespace)]
         if options.remove:
             if len(others) == len(found):
                 raise CommandError(f"it has no {kind} trigger{self._about(kind)} to remove")
             return others
-        meant = [one for one in found if self._is_meant(one, kind)]
+        meant = [one for one in found if self._is_meant(one, kind, namespace)]
         if kind == _CONFIG:
             return others if options.manual else [Trigger(_CONFIG), *others]
         if kind != _IMAGE:
@@ -228,10 +229,13 @@ class _Change:
             return [replace(one, auto=auto) if one in meant else one for one in found]
         return [*others, self._image(document, auto=auto)]
 
-    def _is_meant(self, trigger: Trigger, kind: str) -> bool:
+    def _is_meant(self, trigger: Trigger, kind: str, namespace: str) -> bool:
+        """`namespace` is that of the object: a tag may name it, or leave it out."""
         if trigger.type != kind:
             return False
-        return kind != _IMAGE or trigger.tag == _with_tag(self.options.from_image)
+        own = f"{namespace}/"
+        wanted = _with_tag(self.options.from_image).removeprefix(own)
+        return kind != _IMAGE or trigger.tag.removeprefix(own) == wanted
 
     def _about(self, kind: str) -> str:
         return f" of {self.options.from_image}" if kind == _IMAGE else ""
@@ -342,7 +346,20 @@ def triggers(ctx: click.Context, words: tuple[str, ...]) -> None:
         _list(session, targets, local=writing.local)
         return
     change = _Change(options, secrets.token_urlsafe(_SECRET_BYTES))
-    change_objects(session, targets, Wanted(change, "triggers updated"), writing)
+    wanted = Wanted(change, "triggers updated", note=_pause_note)
+    change_objects(session, targets, wanted, writing)
+
+
+def _pause_note(before: Document, after: Document) -> str:
+    """Say that a Deployment has no trigger of its own changes, as it is paused."""
+    was, paused = ((one.get("spec") or {}).get("paused") for one in (before, after))
+    if after.get("kind") != "Deployment" or was or not paused:
+        return ""
+    name = f"deployment/{after['metadata']['name']}"
+    return (
+        f"{name} is paused now, so that no change of it rolls out: `upwell rollout resume {name}`"
+        " ends that; `--from-image=STREAM:TAG --manual` stops following a tag alone"
+    )
 
 
 def _list(session: Session, targets: ChosenObjects, *, local: bool) -> None:

@@ -136,6 +136,8 @@ class Wanted:
     done: str
     """Message about an object that changed, such as `image updated`."""
     unchanged: str = "unchanged"
+    note: Callable[[Document, Document], str] = lambda _before, _after: ""
+    """Returns what else is to be said of a change, from before and after it; empty: nothing."""
 
 
 def change_objects(
@@ -169,6 +171,8 @@ def _tell(
     options: WritingOptions, resource: Resource, before: Document, after: Document, wanted: Wanted
 ) -> None:
     options.tell(resource, after, wanted.unchanged if is_unchanged(before, after) else wanted.done)
+    if note := wanted.note(before, after):
+        echo(note, err=True)
 
 
 def is_unchanged(before: Document, after: Document) -> bool:

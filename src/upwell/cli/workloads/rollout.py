@@ -236,7 +236,11 @@ def restart(session: Session, what: tuple[str, ...]) -> None:
 
 
 @rollout.command(
-    epilog=examples("upwell rollout latest dc/gate", "upwell rollout latest dc/gate --again")
+    epilog=examples(
+        "upwell rollout latest dc/gate",
+        "upwell rollout latest dc/gate --again",
+        "upwell rollout latest deployment/shop",
+    )
 )
 @click.option(
     "--again", is_flag=True, help="Keep the present images.  [default: the newest images]"
@@ -247,7 +251,10 @@ def latest(
     what: tuple[str, ...],
     again: bool,  # noqa: FBT001 - click passes options by name
 ) -> None:
-    """Start a rollout of a DeploymentConfig, with the newest images of the tags it follows."""
+    """Start a rollout with the newest images of followed tags.
+
+    It waits for nothing that triggers wait for. A DeploymentConfig that has them is rolled out too.
+    """
     _call_verb(session, what, "latest", "rolled out", again=again)
 
 

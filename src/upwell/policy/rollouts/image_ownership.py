@@ -117,8 +117,8 @@ def untaken_images(old: Resource, declared: Resource, kept: Resource) -> list[st
         taken = f"it has {image} until that has an image"
         result = taken if stays[slot] == image else f"it keeps that image, not {image}"
         said.append(
-            f"container {slot[0]} follows {source}: {result}."
-            f" Move the tag by `oc tag`, or stop following by `oc set triggers {name} --manual`"
+            f"container {slot[0]} follows {source}: {result}. Move the tag by `oc tag`, or stop"
+            f" following by `upwell set triggers {name} --from-image={source} --manual`"
         )
     return said
 

@@ -8,7 +8,7 @@ from collections.abc import Mapping
 from datetime import datetime
 
 from upwell.api.apps import DeploymentConfig, RequestedRevision, RevisionRecord
-from upwell.api.conditions import set_condition
+from upwell.api.conditions import find, set_condition
 from upwell.api.meta import Condition, ObjectKey, Resource
 from upwell.policy.rollouts.history import (
     CANCELLED_BY_PERSON,
@@ -21,6 +21,7 @@ from upwell.policy.rollouts.history import (
     wanted_revision,
     with_record,
 )
+from upwell.policy.rollouts.image_ownership import promoted_containers
 from upwell.policy.rollouts.pod_template import template_hash
 from upwell.policy.rollouts.report import PROGRESSING, failure_reason
 from upwell.policy.rollouts.settings import (
@@ -36,7 +37,14 @@ from upwell.policy.rollouts.summary import (
     REVISION_UPDATED,
     progressing_reason,
 )
-from upwell.policy.rollouts.triggers import HOLD_ANNOTATION, without_hold
+from upwell.policy.rollouts.triggers import (
+    HOLD_ANNOTATION,
+    IMAGE_TRIGGERED,
+    Reason,
+    Slot,
+    with_images,
+    without_hold,
+)
 
 
 class RolloutRefusedError(Exception):
@@ -97,22 +105,52 @@ class SameRevisionError(RolloutRefusedError):
         super().__init__(f"{key}: revision {record.revision} is what the template says already")
 
 
-def require_startable(resource: Resource) -> DeploymentConfig:
-    """Return the DeploymentConfig that a new rollout may be started of.
+def require_startable(resource: Resource, *, again: bool) -> Workload:
+    """Return the workload that a new rollout may be started of, as far as it alone tells.
 
-    Raises RolloutRefusedError.
+    Only a DeploymentConfig rolls out `again` what it has. Raises RolloutRefusedError.
     """
     workload = _workload(resource)
-    if not isinstance(workload, DeploymentConfig):
-        restart = f"upwell rollout restart {workload.KIND.singular}/{workload.name}"
-        next_step = f"`{restart} -n {workload.namespace}` replaces its instances"
-        raise NoRolloutsError(workload.key, "rollout latest", (DeploymentConfig,), next_step)
+    is_config = isinstance(workload, DeploymentConfig)
+    if again and not is_config:
+        step = _restart(workload)
+        raise NoRolloutsError(workload.key, "rollout latest --again", (DeploymentConfig,), step)
     if is_paused(workload):
-        raise PausedWorkloadError(workload.key, "cannot deploy a paused deployment config")
+        paused = "deployment config" if is_config else "deployment"
+        raise PausedWorkloadError(workload.key, f"cannot deploy a paused {paused}")
     records = workload.status.revisions
-    if records and records[0].phase == Phase.PROGRESSING:
+    if is_config and records and records[0].phase == Phase.PROGRESSING:
         raise InProgressError(records[0].revision)
     return workload
+
+
+def newest_images(workload: Workload, images: Mapping[Slot, str]) -> Mapping[Slot, str]:
+    """Return which of the images of followed tags a rollout by hand sets: none that was promoted.
+
+    Raises RolloutRefusedError where that changes nothing of another kind than DeploymentConfig.
+    """
+    promoted = promoted_containers(workload)
+    wanted = {slot: image for slot, image in images.items() if slot[0] not in promoted}
+    if isinstance(workload, DeploymentConfig):
+        return wanted
+    verdict = find(workload.status.conditions, IMAGE_TRIGGERED)
+    if verdict is not None and verdict.reason == Reason.PIPELINE:
+        raise NothingToDoError(f"{workload.key}: {verdict.message}; `upwell promote` brings them")
+    if not wanted:
+        raise NothingToDoError(
+            f"{workload.key} follows no tag that has an image; {_restart(workload)}"
+        )
+    if with_images(workload, wanted) == workload:
+        raise NothingToDoError(
+            f"{workload.key} has the newest images of the tags that it follows already;"
+            f" {_restart(workload)}"
+        )
+    return wanted
+
+
+def _restart(workload: Workload) -> str:
+    command = f"upwell rollout restart {workload.KIND.singular}/{workload.name}"
+    return f"`{command} -n {workload.namespace}` replaces its instances"
 
 
 def started(config: DeploymentConfig, now: datetime) -> Workload:

@@ -16,7 +16,7 @@ from upwell.api.meta import Resource
 from upwell.policy.images.streams import StreamName, StreamTag, resolve_tag
 from upwell.policy.rollouts import trigger_annotation
 from upwell.policy.rollouts.image_ownership import is_pinned, pod_template
-from upwell.policy.rollouts.settings import is_paused, with_pod_template
+from upwell.policy.rollouts.settings import WORKLOADS, is_paused, with_pod_template
 
 HOLD_ANNOTATION = "upwell.dev/hold"
 """Present while a person's decision keeps automation away; its value says why."""
@@ -312,13 +312,12 @@ def _verdict_of_now(workload: Resource) -> str:
 
 
 def goes_at_once(workload: Resource) -> str:
-    """Name the command that rolls out what is kept back, where the kind has one; else nothing.
-
-    A container of another kind that follows a tag keeps the tag's image, whoever sets another.
-    """
-    if not isinstance(workload, DeploymentConfig):
+    """Name the command that rolls out what is kept back, where the kind has one; else nothing."""
+    if not isinstance(workload, WORKLOADS):
         return ""
-    return f"; `upwell rollout latest dc/{workload.name} -n {workload.namespace}` goes at once"
+    kind = "dc" if isinstance(workload, DeploymentConfig) else workload.KIND.singular
+    command = f"upwell rollout latest {kind}/{workload.name} -n {workload.namespace}"
+    return f"; `{command}` goes at once"
 
 
 def with_images[R: Resource](workload: R, images: Mapping[Slot, str]) -> R:

@@ -1,11 +1,13 @@
 """`upwell set …` against the API: what is changed, what is said, what is refused."""
 
 import asyncio
+import json
 from typing import Any
 
 from tests.support.cli.served_commands import ServedCommands
 from tests.unit.cli.changes.conftest import MANIFESTS
 
+from upwell.api.apps import TRIGGERS_ANNOTATION
 from upwell.cli.changes.writing import difference
 
 
@@ -169,6 +171,22 @@ async def test_triggers_of_workloads(commands: ServedCommands) -> None:
     assert [one["type"] for one in again] == ["ConfigChange", "ImageChange"]
     assert again[1]["imageChangeParams"]["automatic"] is True
     assert "image.openshift.io/triggers" not in gone["metadata"].get("annotations", {})
+
+
+async def test_a_pause_is_told_and_a_tag_is_found_by_either_name(commands: ServedCommands) -> None:
+    follow = ("set", "triggers", "deploy/shop", "--from-image=shop:latest")
+    await commands.done(*follow, "-c", "web")
+    namespace = (await commands.object("deploy/shop"))["metadata"]["namespace"]
+    own = f"--from-image={namespace}/shop:latest"
+    alone = await commands("set", "triggers", "deploy/shop", own, "--manual")
+    all_triggers = await commands("set", "triggers", "deploy/shop", "--manual")
+    assert (alone.exit_code, alone.stderr) == (0, "")
+    assert "deployment/shop is paused now" in all_triggers.stderr
+    assert "`upwell rollout resume deployment/shop` ends that" in all_triggers.stderr
+    [entry] = json.loads(
+        (await commands.object("deploy/shop"))["metadata"]["annotations"][TRIGGERS_ANNOTATION]
+    )
+    assert entry["paused"] is True
 
 
 async def test_triggers_of_builds(commands: ServedCommands) -> None:

@@ -231,7 +231,8 @@ def test_a_person_is_told_of_an_image_that_a_tag_keeps_away(
     (said,) = said_of(old, new)
     assert said == (
         "container web follows shop/web:latest: it keeps that image, not mine:1. Move the tag by"
-        f" `oc tag`, or stop following by `oc set triggers {name} --manual`"
+        " `oc tag`, or stop following by"
+        f" `upwell set triggers {name} --from-image=shop/web:latest --manual`"
     )
 
 

@@ -422,7 +422,7 @@ async def test_a_deployment_config_is_rolled_out_anew(api: Api) -> None:
         (
             "latest",
             (
-                "Deployment shop/web: `rollout latest` is for DeploymentConfig;"
+                "Deployment shop/web follows no tag that has an image;"
                 " `upwell rollout restart deployment/web -n shop` replaces its instances"
             ),
         ),
