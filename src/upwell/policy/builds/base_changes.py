@@ -16,6 +16,8 @@ _REBASES = frozenset({OnBaseChange.AUTO, OnBaseChange.REBASE})
 def answer_of(config: BuildConfig, default: OnBaseChange) -> OnBaseChange:
     """Return how `config` answers a change of its base; `default` is the server's answer."""
     wanted = config.annotations.get(ON_BASE_CHANGE_ANNOTATION)
+    if wanted is None:
+        return default
     return next((one for one in OnBaseChange if one == wanted), default)
 
 
@@ -88,8 +90,11 @@ def forecast(config: BuildConfig, builds: Sequence[Build], sources: Iterable[str
     """Return how `config` answers a change of the tags `sources`; `builds` are its own."""
     known = config.status.on_base_change
     default = next((one for one in OnBaseChange if one == known), OnBaseChange.REBUILD)
-    answer, base = answer_of(config, default), base_tag(config, builds)
-    if answer is OnBaseChange.REBUILD or not base or any(one != base for one in sources):
+    answer = answer_of(config, default)
+    if answer is OnBaseChange.REBUILD:
+        return BaseForecast()
+    base = base_tag(config, builds)
+    if not base or any(one != base for one in sources):
         return BaseForecast()
     last = newest([build for build in builds if build.status.phase is BuildPhase.COMPLETE])
     against = rebase_obstacle(config.spec) or ("" if last else "no earlier build of it is kept")

@@ -75,16 +75,16 @@ class Snapshot:
 
     def __init__(self, objects: Iterable[Resource], namespace: str = "") -> None:
         known = list(objects)
+        self._objects = known
         self._namespace = namespace
-        self.graph: Graph = build_graph(known)
         self.lineage = PromotionLineage(known)
-        self.policies = PolicyRecords(known)
         self.streams: Mapping[StreamName, ImageStream] = {
             StreamName(item.namespace, item.name): item
             for item in known
             if isinstance(item, ImageStream)
         }
         self._image_names = ImageNames(self.streams.values())
+        self.graph: Graph = build_graph(known, self._image_names)
         self.configs: Mapping[ObjectKey, BuildConfig] = {
             item.key: item for item in known if isinstance(item, BuildConfig)
         }
@@ -94,12 +94,21 @@ class Snapshot:
         self.services: Mapping[ObjectKey, Service] = {
             item.key: item for item in known if isinstance(item, Service)
         }
-        self.faults = tuple(fault for item in known for fault in faults_of(item))
         self._builds: dict[ObjectKey, list[Build]] = defaultdict(list)
         builds = [item for item in known if isinstance(item, Build)]
         for build in sorted(builds, key=number_of, reverse=True):
             name = build.labels.get(BUILD_CONFIG_LABEL, "")
             self._builds[ObjectKey(BuildConfig.KIND.kind, build.namespace, name)].append(build)
+
+    @cached_property
+    def policies(self) -> PolicyRecords:
+        """The verdicts that image policies have reached."""
+        return PolicyRecords(self._objects)
+
+    @cached_property
+    def faults(self) -> Sequence[HealthFault]:
+        """The faults of all objects."""
+        return tuple(fault for item in self._objects for fault in faults_of(item))
 
     def backlog(self, now: datetime) -> Backlog:
         """Return how many builds wait, and how long all of them will take."""
@@ -129,7 +138,14 @@ class Snapshot:
 
     def faults_about(self, key: ObjectKey, part: str = "") -> Sequence[HealthFault]:
         """Return the faults of an object, or of a part of it."""
-        return [one for one in self.faults if one.key == key and part in {"", one.part}]
+        return [one for one in self._faults_of.get(key, ()) if part in {"", one.part}]
+
+    @cached_property
+    def _faults_of(self) -> Mapping[ObjectKey, Sequence[HealthFault]]:
+        found: dict[ObjectKey, list[HealthFault]] = defaultdict(list)
+        for one in self.faults:
+            found[one.key].append(one)
+        return found
 
     def builds(self, config: ObjectKey) -> Sequence[Build]:
         """Return a BuildConfig's builds, newest first."""

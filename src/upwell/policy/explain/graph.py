@@ -69,26 +69,24 @@ class Graph:
         for edge in edges:
             pair = (edge.source, edge.target)
             pairs[pair] = merged(pairs[pair], edge) if pair in pairs else edge
-        self.edges = tuple(sorted(pairs.values(), key=lambda e: (str(e.source), str(e.target))))
-        found = {*nodes, *(e.source for e in self.edges), *(e.target for e in self.edges)}
-        self.nodes: tuple[Node, ...] = tuple(sorted(found, key=str))
-        self._known = frozenset(found)
-        self._into: dict[Node, list[Edge]] = defaultdict(list)
-        self._out_of: dict[Node, list[Edge]] = defaultdict(list)
-        for edge in self.edges:
-            self._into[edge.target].append(edge)
-            self._out_of[edge.source].append(edge)
+        names = {node: str(node) for node in (*nodes, *(end for pair in pairs for end in pair))}
+        ordered = sorted(pairs.items(), key=lambda one: (names[one[0][0]], names[one[0][1]]))
+        self.edges = tuple(edge for _, edge in ordered)
+        self.nodes: tuple[Node, ...] = tuple(sorted(names, key=names.__getitem__))
+        self._known = frozenset(names)
+        self._into = _grouped((edge.target, edge) for edge in self.edges)
+        self._out_of = _grouped((edge.source, edge) for edge in self.edges)
 
     def __contains__(self, node: object) -> bool:
         return node in self._known
 
     def inputs(self, node: Node) -> tuple[Edge, ...]:
         """Return the edges into `node`: what it is made from."""
-        return tuple(self._into.get(node, ()))
+        return self._into.get(node, ())
 
     def outputs(self, node: Node) -> tuple[Edge, ...]:
         """Return the edges out of `node`: what is made from it."""
-        return tuple(self._out_of.get(node, ()))
+        return self._out_of.get(node, ())
 
     def producers(self, tag: StreamTag) -> frozenset[ObjectKey]:
         """Return the BuildConfigs that push to `tag`, or to a tag that it takes its image from."""
@@ -216,6 +214,13 @@ class Graph:
         return (start,)
 
 
+def _grouped(edges: Iterable[tuple[Node, Edge]]) -> Mapping[Node, tuple[Edge, ...]]:
+    found: dict[Node, list[Edge]] = defaultdict(list)
+    for node, edge in edges:
+        found[node].append(edge)
+    return {node: tuple(ones) for node, ones in found.items()}
+
+
 def standing_on(start: Node, outputs: Callable[[Node], Iterable[Edge]]) -> Iterator[ObjectKey]:
     """Yield the BuildConfigs and workloads that are reached from `start`, each once, near first."""
     seen = {start}
@@ -229,10 +234,14 @@ def standing_on(start: Node, outputs: Callable[[Node], Iterable[Edge]]) -> Itera
                     yield edge.target
 
 
-def build_graph(objects: Iterable[Resource]) -> Graph:
-    """Return the graph of these ImageStreams, BuildConfigs, workloads and Pipelines, no others."""
+def build_graph(objects: Iterable[Resource], names: ImageNames | None = None) -> Graph:
+    """Return the graph of these ImageStreams, BuildConfigs, workloads and Pipelines, no others.
+
+    `names` are those of these streams, if they are known.
+    """
     known = list(objects)
-    names = ImageNames(item for item in known if isinstance(item, ImageStream))
+    if names is None:
+        names = ImageNames(item for item in known if isinstance(item, ImageStream))
     nodes: list[Node] = []
     edges: list[Edge] = []
     for item in known:
