@@ -31,16 +31,23 @@ class PlanActions:
     ) -> ImpactPlanStatus:
         """Return what the change reaches, as far as the client may read it.
 
+        Of a Wave, that is what its status counts; other plans have workloads that name the image by
+        its digest, too.
         Raises NotFoundError for a Wave that is not there.
         """
-        image, digest, wave = asked.image, asked.digest, None
+        wave = None
         if asked.wave:
             wave = await self._index.cache.store.get(Wave, "", asked.wave)
-            image, digest, namespace = wave.spec.image, wave.spec.digest, ""
         async with self._slots:
             await self._index.ready()
             now = self._clock()
-            view = await self._index.plan(image, namespace, digest, now, asked.builds_at_once)
+            view = (
+                await self._index.look(wave.spec.image, wave.spec.digest, now, asked.builds_at_once)
+                if wave is not None
+                else await self._index.plan(
+                    asked.image, namespace, asked.digest, now, asked.builds_at_once
+                )
+            )
             return await asyncio.to_thread(self._status, view, wave, may_read, now)
 
     def _status(

@@ -18,6 +18,7 @@ from upwell.policy.promotion.stages import upstream
 from upwell.policy.rollouts.settings import Workload
 from upwell.policy.rollouts.summary import desired_replicas
 from upwell.policy.waves.impact import Impact, PlannedStep, StepAction
+from upwell.policy.waves.tenants import are_of_several
 
 _LONGEST = timedelta(hours=1)
 """Time after which a rollout that is not healthy counts as failed: it may never end."""
@@ -51,11 +52,15 @@ class _Candidate:
     """A workload that may go first, as it is now."""
 
     step: PlannedStep
-    key: ObjectKey
+    workload: Workload = field(repr=False, compare=False)
     health: _Health
     text: str = field(default="", compare=False)
     well_before: bool = True
     """Its last rollout is complete, so that a failure tells of the new image."""
+
+    @property
+    def key(self) -> ObjectKey:
+        return self.workload.key
 
 
 def canary_of(
@@ -135,14 +140,15 @@ def _hold_all(
 ) -> bool:
     """Return True if workloads that fail hold everybody, not their own namespaces alone.
 
-    One namespace holds nobody else, as long as others can show that the image is good; two do, if
-    as many are not healthy on it.
+    One tenant holds nobody else, as long as others can show that the image is good; two do, if as
+    many namespaces are not healthy on it.
     """
     healthy = {one.key.namespace for one in chosen if one.health is _Health.HEALTHY}
     others = {one.key.namespace for one in every if one.health is not _Health.OUT}
     if not others.difference(failing):
         return bool(failing)
-    return len(failing) > 1 and len(failing) >= len(healthy.difference(failing))
+    failed = ((one.key.namespace, one.workload) for one in chosen if one.health is _Health.FAILING)
+    return are_of_several(failed, others) and len(failing) >= len(healthy.difference(failing))
 
 
 def _ordered(namespaces: Iterable[str]) -> tuple[str, ...]:
@@ -171,7 +177,7 @@ def _candidates(
         elif health is _Health.PENDING and (late := _late(wave, workload, now)):
             health, text = _Health.FAILING, late
         well = rollout.state is RolledOut.COMPLETE
-        yield _Candidate(step, step.node, health, text, well)
+        yield _Candidate(step, workload, health, text, well)
 
 
 def _is_first(step: PlannedStep) -> bool:

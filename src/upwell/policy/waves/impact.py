@@ -47,6 +47,8 @@ class PlannedChange:
     """Digest of the new image; empty: not known, so that nothing has it yet."""
     will_wait: bool = False
     """Its Wave will need an approval, if it is not there yet."""
+    taken: frozenset[str] = frozenset()
+    """Digests that tags are known to have taken of it: of an index, one manifest perhaps."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -142,16 +144,17 @@ def impact_of(
     )
     steps: dict[Node, PlannedStep] = {}
     order, rings = _order(into, stages)
+    roots, on_rings = frozenset(change.roots), frozenset(rings)
     for node in (*order, *rings):
-        if node in change.roots:
+        if node in roots:
             continue
         place = stages.placed.get(node)
         edges = _by_stage(into[node], place)
-        before = [steps[edge.source] for edge in edges if edge.source in steps]
+        before = [one for edge in edges if (one := steps.get(edge.source)) is not None]
         stops = list(obstacles.of(node, edges, place))
         if place is not None and before and all(one.done for one in before):
             stops += obstacles.rejections(place, edges)
-        if node in rings:
+        if node in on_rings:
             stops.append(PlanObstacle("it is made from its own result: nothing is built endlessly"))
         done = _is_done(snapshot, node, edges, steps, change)
         steps[node] = PlannedStep(
@@ -316,7 +319,7 @@ def _is_done(
         return False
     if isinstance(node, StreamTag):
         latest = _digest_now(snapshot, node)
-        return _has_imported(snapshot, node, change.digest) or all(
+        return _has_imported(snapshot, node, change) or all(
             isinstance(one, ObjectKey) or latest == _digest_now(snapshot, one, change.digest)
             for one in sources
         )
@@ -339,14 +342,18 @@ def _has_image(
     return _digest_now(snapshot, source, change.digest) == change.digest
 
 
-def _has_imported(snapshot: Snapshot, tag: StreamTag, upstream_digest: str) -> bool:
-    """Return True if what a tag has is imported from that digest: one manifest of an index, too."""
+def _has_imported(snapshot: Snapshot, tag: StreamTag, change: PlannedChange) -> bool:
+    """Return True if what a tag has is imported from the image: one manifest of an index, too.
+
+    Upstream may have named another index since, in which that manifest is the same.
+    """
     history = snapshot.history(tag)
     state = history.import_state if history is not None else None
-    return (
+    latest = _digest_now(snapshot, tag)
+    return latest in change.taken or (
         state is not None
-        and state.upstream_digest == upstream_digest
-        and state.imported_digest == _digest_now(snapshot, tag)
+        and state.upstream_digest == change.digest
+        and state.imported_digest == latest
     )
 
 

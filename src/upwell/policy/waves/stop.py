@@ -8,7 +8,7 @@ from enum import StrEnum
 from functools import partial
 
 from upwell.api.apps import RevisionRecord
-from upwell.api.build import Build, BuildPhase
+from upwell.api.build import Build, BuildConfig, BuildPhase
 from upwell.api.meta import ObjectKey, ObjectMeta
 from upwell.api.pipeline import Quarantine, QuarantineSpec
 from upwell.api.waves.wave import HeldObject, Wave, WaveStop
@@ -21,11 +21,10 @@ from upwell.policy.promotion.rollouts import Placed, RolledOut, stage_rollout
 from upwell.policy.rollouts.history import Phase, is_cancelled
 from upwell.policy.rollouts.settings import Workload
 from upwell.policy.waves.impact import Impact, PlannedStep, StepAction
+from upwell.policy.waves.tenants import are_of_several
 
 LEAST_FAILURES = 3
 """Failures below which no Wave is stopped, whatever share they are."""
-_LEAST_NAMESPACES = 2
-"""Namespaces that failures come from, at the least, where it reaches several."""
 WAVE_LABEL = "upwell.dev/wave"
 """Label of a Quarantine that keeps images from rollouts too: the Wave that it comes from."""
 _MOST_TOLD = 10
@@ -67,8 +66,8 @@ def stop_of(
     A build counts as failed if the one before, of the same commit and on the image before, was
     good; a rollout, if it was rolled back to a good revision, or what it rolled out does not stay
     up. The share is the mean of the namespaces', so that each counts once, however many objects
-    it has; and failures of one namespace stop nothing that reaches others too. `digests` are those
-    of the image.
+    it has; and failures of one namespace or tenant stop nothing that reaches others too. `digests`
+    are those of the image.
     """
     if wave.status.stop is not None or not share or wave.spec.resumed:
         return wave.status.stop
@@ -76,9 +75,11 @@ def stop_of(
     found = [(one, judge.of(one)) for one in impact.steps.values()]
     reached = [one for one in found if one[1].outcome is not _Outcome.OPEN]
     failed = [one for one in reached if one[1].outcome is _Outcome.FAILED]
-    if len(failed) < LEAST_FAILURES or not _is_of_several(impact, (step for step, _ in failed)):
+    if len(failed) < LEAST_FAILURES or _share_failed(reached) <= share:
         return None
-    if _share_failed(reached) <= share:
+    everywhere = {_namespace(one) for one in impact.steps.values()} - {""}
+    objects = ((_namespace(step), _object(snapshot, step)) for step, _ in failed)
+    if not are_of_several(objects, everywhere):
         return None
     return WaveStop(
         stopped=now,
@@ -135,10 +136,10 @@ def _share_failed(reached: Iterable[tuple[PlannedStep, _Judged]]) -> float:
     return sum(sum(ones) / len(ones) for ones in of.values()) / len(of) if of else 0.0
 
 
-def _is_of_several(impact: Impact, failed: Iterable[PlannedStep]) -> bool:
-    """Return True for failures of two namespaces, or of all that there is."""
-    everywhere = {_namespace(one) for one in impact.steps.values()} - {""}
-    return len({*map(_namespace, failed)}) >= min(_LEAST_NAMESPACES, len(everywhere))
+def _object(snapshot: Snapshot, step: PlannedStep) -> BuildConfig | Workload | None:
+    if not isinstance(step.node, ObjectKey):
+        return None
+    return snapshot.configs.get(step.node) or snapshot.workloads.get(step.node)
 
 
 def _namespace(step: PlannedStep) -> str:

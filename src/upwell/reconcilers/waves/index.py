@@ -144,9 +144,11 @@ class WaveIndex:
         """Return a snapshot of all that a change of an image reaches."""
         return await asyncio.to_thread(Snapshot, await self.standing_on(image))
 
-    async def look(self, image: str, digest: str, now: datetime) -> WaveView:
+    async def look(
+        self, image: str, digest: str, now: datetime, at_once: int | None = None
+    ) -> WaveView:
         """Return what a change of an image to a digest reaches, and how long that takes."""
-        return await self._view(await self.standing_on(image), image, "", digest, now, None)
+        return await self._view(await self.standing_on(image), image, "", digest, now, at_once)
 
     async def plan(
         self, image: str, namespace: str, digest: str, now: datetime, at_once: int | None = None
@@ -187,11 +189,14 @@ class WaveIndex:
         quarantines = tuple(one for one in self.quarantines() if holds(one, followed))
         rules = self.builds.approvals
         will_wait = any(rules.of(name) is WaveApproval.MANUAL for name in images)
+        taken = frozenset(
+            one for wave in waves if wave.spec.digest == digest for one in wave.digests
+        )
 
         def work() -> WaveView:
             impact, expected = impact_and_estimate(
                 snapshot,
-                PlannedChange(roots, digest, will_wait),
+                PlannedChange(roots, digest, will_wait, taken),
                 now,
                 freezes=freezes,
                 quarantines=quarantines,

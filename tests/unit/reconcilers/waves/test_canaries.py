@@ -1,13 +1,20 @@
 """Workloads that go first in a Wave, and the others, which wait until these are healthy."""
 
+import json
 from datetime import timedelta
 
 import pytest
 from tests.support.builds.memory_builds import until
 from tests.support.waves.fleet import Fleet, debian
 
-from upwell.api.apps import Deployment
+from upwell.actions.rollouts import RolloutActions
+from upwell.api.apps import TRIGGERS_ANNOTATION, Deployment
+from upwell.api.values.author import with_author
 from upwell.api.waves.wave import CanaryState, Wave, WavePhase
+from upwell.policy.rollouts.image_ownership import keep_triggered_images
+from upwell.policy.rollouts.requests import NothingToDoError
+from upwell.policy.rollouts.settings import template_of
+from upwell.policy.rollouts.triggers import with_images
 from upwell.policy.waves.canary import CanaryRules
 from upwell.policy.waves.progress import WaveRules
 
@@ -52,7 +59,8 @@ async def test_one_goes_first_and_the_others_when_it_has_been_healthy(fleet: Fle
     assert (condition.status, condition.reason) == ("False", "WaveCanary")
     assert wave.name in condition.message
     assert (first[1] in condition.message) is (first[0] == other[0]), "names of its own namespace"
-    assert "goes at once" not in condition.message, "no command of a Deployment does that"
+    command = f"upwell rollout latest deployment/{other[1]} -n {other[0]}"
+    assert f"; `{command}` goes at once" in condition.message
     assert wave.status.phase is WavePhase.RUNNING
     assert "0 of 1 that go first are healthy" in wave.status.message
 
@@ -102,6 +110,21 @@ async def test_canaries_of_two_namespaces_that_fail_hold_all(fleet: Fleet) -> No
     fleet.clock.advance(1)
     await fleet.rolls_out(*first)
     await fleet.rolls_out(*second)
+    assert await fleet.canary() is CanaryState.SOAKING
+
+
+async def test_a_person_holds_nobody_else_by_what_is_theirs_in_two_namespaces(
+    fleet: Fleet,
+) -> None:
+    [first] = await changed(fleet)
+    await fleet.rolls_out(*first, phase="Failed")
+    second = await next_one(fleet, first)
+    for place in (first, second):
+        await fleet.store.update(with_author(await fleet.get_workload(*place), "eve"))
+    await fleet.rolls_out(*second, phase="Failed")
+    third = await next_one(fleet, first, second)
+    assert third[0] not in {first[0], second[0]}
+    await fleet.rolls_out(*third)
     assert await fleet.canary() is CanaryState.SOAKING
 
 
@@ -158,6 +181,37 @@ async def test_a_clock_that_is_set_back_holds_nobody_where_there_is_no_wave(flee
     await fleet.store.delete(Wave, "", (await fleet.wave()).name)
     fleet.clock.advance(-86400)
     assert len(await fleet.follow()) == len(PLACES)
+
+
+async def test_a_person_rolls_out_at_once_what_waits(fleet: Fleet) -> None:
+    [first] = await changed(fleet)
+    other = next(one for one in PLACES if one != first)
+    actions = RolloutActions(fleet.store, fleet.clock)
+    await actions.latest(Deployment, *other, again=False)
+    assert await fleet.follow() == sorted("/".join(one) for one in (first, other))
+    assert (await fleet.condition(*other)).reason == "Resolved"
+    with pytest.raises(NothingToDoError, match="has the newest images"):
+        await actions.latest(Deployment, *other, again=False)
+
+
+async def test_a_person_sets_another_image_while_others_go_first(fleet: Fleet) -> None:
+    """An image that is set where a trigger waits for a person stays, whatever the Wave brings."""
+    [first] = await changed(fleet)
+    other = next(one for one in PLACES if one != first)
+    found = await fleet.get_workload(*other)
+    entries = json.loads(found.annotations[TRIGGERS_ANNOTATION])
+    manual = json.dumps([{**one, "paused": True} for one in entries])
+    mine = with_images(found, {("app", False): debian("mine")})
+    mine = mine.with_metadata(annotations={TRIGGERS_ANNOTATION: manual})
+    await fleet.store.update(keep_triggered_images(found, mine))
+    await fleet.rolls_out(*first)
+    await fleet.look()
+    fleet.clock.advance(SOAK.total_seconds())
+    await fleet.look()
+    assert len(await fleet.follow()) == len(PLACES) - 1
+    now = await fleet.get_workload(*other)
+    assert template_of(now).spec.containers[0].image == debian("mine")
+    assert (await fleet.condition(*other)).reason == "Paused"
 
 
 @pytest.mark.parametrize("way", ["deleted", "held", "paused", "scaled to zero"])

@@ -65,6 +65,23 @@ async def test_what_waits_for_approval_waits_on_when_upstream_changes_without_ef
 
 
 @pytest.mark.parametrize("legacy", [True, False])
+async def test_a_wave_ends_though_upstream_changes_without_effect_meanwhile(
+    *, legacy: bool
+) -> None:
+    setup = await WavesNamespace.standing()
+    await setup.imports("new", upstream="index" if legacy else "")
+    [wave] = await setup.all()
+    await passes_over(setup, "other platforms", legacy=legacy)
+    assert (await setup.store.get(Wave, "", wave.name)).status.phase is WavePhase.RUNNING
+    for name in ("base", "app"):
+        await setup.built(name, f"{name}-new")
+    await setup.all()
+    ended = await setup.store.get(Wave, "", wave.name)
+    assert ended.status.phase is WavePhase.COMPLETE
+    assert "2 of 2 builds" in ended.status.message
+
+
+@pytest.mark.parametrize("legacy", [True, False])
 async def test_what_another_stream_takes_of_it_waits_for_approval(*, legacy: bool) -> None:
     setup = await WavesNamespace.standing(ApprovalRules(all_images=True))
     await passes_over(setup, "other platforms", legacy=legacy)

@@ -7,6 +7,7 @@ from tests.support.waves.fleet import Fleet, debian
 from upwell.api.build import Build, BuildPhase, GitSourceRevision, SourceRevision
 from upwell.api.image import ImageStream
 from upwell.api.pipeline import Quarantine
+from upwell.api.values.author import with_author
 from upwell.api.waves.wave import Wave, WavePhase
 from upwell.policy.waves.progress import WaveRules
 
@@ -65,6 +66,29 @@ async def test_a_share_of_failures_stops_it_and_its_image_is_quarantined(fleet: 
     assert wave.name in condition.message
     [held] = [one for one in (await fleet.wave()).status.held if one.namespace == "late"]
     assert held.reason == condition.message
+
+
+async def stands_for(fleet: Fleet, person: str, *places: tuple[str, str]) -> None:
+    """Let a person be the author of workloads, as the server notes it."""
+    for place in places:
+        found = await fleet.get_workload(*place)
+        await fleet.store.update(with_author(found, person))
+
+
+async def test_a_person_stops_nobody_by_what_is_theirs_in_however_many_namespaces(
+    fleet: Fleet,
+) -> None:
+    await stands_for(fleet, "eve", *TEAMS[:4])
+    assert (await failing(fleet, 4, 2)).status.stop is None
+    await fleet.rolls_out(*TEAMS[4], phase="Failed")
+    assert (await fleet.wave()).status.phase is WavePhase.STOPPED
+
+
+async def test_what_fails_nearly_everywhere_stops_it_whoever_deploys_it(fleet: Fleet) -> None:
+    await stands_for(fleet, "deployer", *TEAMS[:9])
+    assert (await failing(fleet, 5, 1)).status.stop is None
+    await fleet.rolls_out(*TEAMS[5], phase="Failed")
+    assert (await fleet.wave()).status.phase is WavePhase.STOPPED
 
 
 @pytest.mark.parametrize(("failed", "good"), [(2, 0), (3, 12)])

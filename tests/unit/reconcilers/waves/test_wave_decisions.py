@@ -241,6 +241,29 @@ async def test_an_approval_holds_for_who_imports_the_same_later(manual: WavesNam
     assert await manual.names("third") == ["third-1"]
 
 
+async def test_an_approval_ends_with_its_wave_for_who_imports_later(
+    manual: WavesNamespace,
+) -> None:
+    await manual.imports("new")
+    [wave] = await manual.all()
+    await actions_of(manual).approve(wave.name, decision(manual))
+    await manual.built("base", "base-new")
+    await manual.built("app", "app-new")
+    [ended] = await manual.all()
+    assert ended.status.phase is WavePhase.COMPLETE
+    await manual.store.delete(Wave, "", wave.name)
+
+    other = await copied(manual, "other")
+    await manual.config("third", "other:latest", [IMAGE_TRIGGER])
+    await manual.look(*manual.waves.moved(None, other))
+    [again] = await manual.all()
+    assert (again.status.phase, again.status.approval) == (WavePhase.WAITING, None)
+    await manual.reconcile("third", "base")
+    assert await manual.names("third") == []
+    assert await manual.names("base") == ["base-1", "base-2"]
+    assert (await manual.current("third")).reason == "WaveApproval"
+
+
 async def test_an_approval_does_not_hold_for_a_digest_that_comes_back(
     manual: WavesNamespace,
 ) -> None:

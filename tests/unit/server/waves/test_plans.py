@@ -105,6 +105,19 @@ async def test_all_is_named_to_who_may_read_all(served: GrantedApi) -> None:
     assert answer.json["status"]["hidden"] == {"builds": 0, "workloads": 0, "tags": 0}
 
 
+async def test_what_names_the_image_by_its_digest_is_in_plans_but_not_of_a_wave(
+    served: GrantedApi,
+) -> None:
+    containers = [{"name": "app", "image": f"{IMAGE}@sha256:{'b' * 64}"}]
+    tool = deployment("shop", "tool", "base", "debian:11")
+    tool["metadata"]["annotations"] = {}
+    tool["spec"]["template"]["spec"]["containers"] = containers
+    await served.api.store.create(decode(tool))
+    plan = named(await ask(served, "grace", image=IMAGE))
+    wave = named(await ask(served, "grace", wave=WAVE.name))
+    assert {*plan} - {*wave} == {"Deployment shop/tool"}
+
+
 async def test_what_a_client_may_not_read_is_counted_and_its_own_hangs_on_what_it_may(
     served: GrantedApi,
 ) -> None:
