@@ -91,6 +91,10 @@ class ObjectCache:
         """
         self._follow(kind).register(handler)
 
+    def replay[R: Resource](self, kind: type[R], handler: Handler[R]) -> None:
+        """Call `handler` for each object, as when it was registered."""
+        self._follow(kind).replay(handler)
+
     def get[R: Resource](self, kind: type[R], namespace: str, name: str) -> R | None:
         """Return one object of a kind that is followed."""
         key = ObjectKey(kind.KIND.kind, namespace, name)
@@ -120,15 +124,15 @@ class ObjectCache:
     async def wait_for(self, written: Resource) -> None:
         """Wait until the cache is as new as `written`, which came from the store.
 
-        Versions of one kind are compared as numbers (Kubernetes API concepts, "Resource
-        versions"). Raises UnavailableError if that takes too long: the watch is broken.
+        Versions of one kind in one namespace are compared as numbers (Kubernetes API concepts,
+        "Resource versions"). Raises UnavailableError if that takes too long: the watch is broken.
         """
         if self._group is None:
             return
         version = written.resource_version
         try:
             async with asyncio.timeout(_LONGEST_LAG):
-                await self._follow(type(written)).reach(int(version))
+                await self._follow(type(written)).reach(int(version), written.key)
         except TimeoutError:
             missed = f"version {version} of {written.key} after {_LONGEST_LAG:g} s"
             raise UnavailableError(f"the cache has not seen {missed}") from None
@@ -158,18 +162,30 @@ class _FollowedKind[R: Resource]:
         self.kind = kind
         self.objects: dict[ObjectKey, R] = {}
         self._handlers: list[Handler[R]] = []
-        self._version = -1
+        self._listed_version = -1
+        self._versions: dict[str, int] = {}
+        """Of the last change in each namespace: stores tell those of two in any order."""
         self._moved = asyncio.Event()
 
     def register(self, handler: Handler[R]) -> None:
         self._handlers.append(handler)
+        self.replay(handler)
+
+    def replay(self, handler: Handler[R]) -> None:
         for resource in self.objects.values():
             handler(None, resource)
 
-    async def reach(self, version: int) -> None:
-        """Wait until all changes up to `version` are in."""
-        while self._version < version:
+    async def reach(self, version: int, key: ObjectKey | None = None) -> None:
+        """Wait until the changes up to `version` are in, of an object or of what was listed."""
+        while max(self._listed_version, self._version_of(key)) < version:
             await self._moved.wait()
+
+    def _version_of(self, key: ObjectKey | None) -> int:
+        if key is None:
+            return -1
+        found = self.objects.get(key)
+        own = -1 if found is None else int(found.resource_version or 0)
+        return max(own, self._versions.get(key.namespace, -1))
 
     async def follow(self, store: Store) -> None:
         await list_and_watch(store, self.kind, self._listed, self._changed)
@@ -183,7 +199,8 @@ class _FollowedKind[R: Resource]:
         for key, resource in present.items():
             self._replace(key, resource)
             yield
-        self._move(listing.resource_version)
+        self._listed_version = int(listing.resource_version or 0)
+        self._move()
 
     async def _listed(self, listing: Listing[R]) -> None:
         for taken, _ in enumerate(self.take_all(listing), 1):
@@ -193,7 +210,8 @@ class _FollowedKind[R: Resource]:
     def _changed(self, event: WatchEvent[R]) -> None:
         after = None if event.change is Change.DELETED else event.resource
         self._replace(event.resource.key, after)
-        self._move(event.resource.resource_version)
+        self._versions[event.resource.namespace] = int(event.resource.resource_version)
+        self._move()
 
     def _replace(self, key: ObjectKey, after: R | None) -> None:
         before = self.objects.get(key)
@@ -210,8 +228,7 @@ class _FollowedKind[R: Resource]:
                 # A fault of ours, which must not take the change from all others.
                 log.exception("change not handled", extra={"key": str(key)})
 
-    def _move(self, version: str) -> None:
-        self._version = int(version or 0)
+    def _move(self) -> None:
         self._moved.set()
         self._moved = asyncio.Event()
 

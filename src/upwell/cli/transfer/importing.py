@@ -10,6 +10,7 @@ from dataclasses import dataclass, field
 
 from upwell.api.meta import Resource
 from upwell.api.schemas.crds import custom_kinds
+from upwell.api.schemas.custom_names import with_custom_name
 from upwell.cli.core.errors import CommandError
 from upwell.policy.transfer.left_out import may_exist, not_for_cluster
 from upwell.policy.transfer.objects import UNFINISHED, ObjectOrigin, for_cluster, in_order
@@ -61,7 +62,9 @@ class ClusterImport:
 
     async def run(self, resources: Sequence[Resource]) -> ImportOutcome:
         """Import all; raises CommandError before anything is written, or a StoreError."""
-        wanted = [one for one in in_order(resources) if not self._is_left_out(one)]
+        wanted = [
+            with_custom_name(one) for one in in_order(resources) if not self._is_left_out(one)
+        ]
         await self._look(wanted)
         wanted = [one for one in wanted if one.uid not in self._uids or self._is_unfinished(one)]
         for number, one in enumerate(wanted, start=1):

@@ -12,6 +12,7 @@ from typing import Any
 
 from upwell.api.codec import RESOURCES, decode_as, encode
 from upwell.api.meta import Resource
+from upwell.api.schemas.custom_names import with_own_name
 
 ORIGIN = "upwell.dev/imported-from"
 """JSON of what the object had where it comes from: uid, creationTimestamp, generation."""
@@ -105,7 +106,7 @@ def from_cluster(resources: Iterable[Resource]) -> Iterator[Resource]:
                 meta["annotations"].pop(mark, None)
             if not meta["annotations"]:
                 del meta["annotations"]
-        yield decode_as(type(one), _with_uids(document, uids))
+        yield with_own_name(decode_as(type(one), _with_uids(document, uids)))
 
 
 def _shifted(document: dict[str, Any], by: int) -> dict[str, Any]:

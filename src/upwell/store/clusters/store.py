@@ -9,7 +9,9 @@ from typing import cast
 
 from upwell.api.defaults import as_stored, with_kept_form
 from upwell.api.meta import Resource
+from upwell.api.schemas.custom_names import custom_name, with_custom_name, with_own_name
 from upwell.api.schemas.native import NATIVE_GROUPS
+from upwell.store.clusters.namespaces import SeveralNamespaces
 from upwell.store.interface import (
     EVERYTHING,
     ExpiredError,
@@ -30,8 +32,9 @@ _RECHECK_SECONDS = 60.0
 class ClusterStore:
     """Shows some namespaces of a cluster; there are no objects of kinds that it does not serve.
 
-    `namespaces`, empty for all, bound what is listed and watched; `needed` are shown too. What a
-    cluster keeps of custom resources is what somebody wrote: they get their defaults here.
+    `namespaces`, empty for all, are what is listed and watched of kinds that live in one, each by
+    itself; `needed` are shown too, if the account may. What a cluster keeps of custom resources is
+    what somebody wrote: they get their defaults here, and Images their names.
     """
 
     def __init__(
@@ -42,15 +45,19 @@ class ClusterStore:
     ) -> None:
         self._cluster = cluster
         self._shown = namespaces | needed if namespaces else frozenset()
+        self._several = SeveralNamespaces(cluster, namespaces, needed)
 
     async def get[R: Resource](self, kind: type[R], namespace: str, name: str) -> R:
         """Return one object; raises NotFoundError."""
-        return _complete(await self._cluster.get(kind, namespace, name))
+        return _complete(await self._cluster.get(kind, namespace, custom_name(kind, name)))
 
     async def list[R: Resource](self, kind: type[R], selector: Selector = EVERYTHING) -> Listing[R]:
         """Return the objects that match."""
         try:
-            found = await self._cluster.list(kind, selector)
+            if self._is_bounded(kind, selector):
+                found = await self._several.list(kind, selector)
+            else:
+                found = await self._cluster.list(kind, selector)
         except KindNotServedError:
             log.debug("kind not served by the cluster", extra={"kind": kind.KIND.resource})
             return Listing((), "")
@@ -70,7 +77,10 @@ class ClusterStore:
         Of a kind that is not served it is raised in a minute: it may have been installed since.
         """
         try:
-            watch = self._cluster.watch(kind, selector, since=since, progress=progress)
+            if self._is_bounded(kind, selector):
+                watch = self._several.watch(kind, selector, since)
+            else:
+                watch = self._cluster.watch(kind, selector, since=since, progress=progress)
             async with aclosing(watch) as events:
                 async for event in events:
                     if self._shows(event.resource):
@@ -81,21 +91,25 @@ class ClusterStore:
 
     async def create[R: Resource](self, resource: R) -> R:
         """Store a new object; raises AlreadyExistsError."""
-        return _complete(await self._cluster.create(resource))
+        return _complete(await self._cluster.create(with_custom_name(resource)))
 
     async def update[R: Resource](self, resource: R) -> R:
         """Write metadata and spec; raises NotFoundError or ConflictError."""
-        return _complete(await self._cluster.update(resource))
+        return _complete(await self._cluster.update(with_custom_name(resource)))
 
     async def update_status[R: Resource](self, resource: R) -> R:
         """Write the status; raises NotFoundError or ConflictError."""
-        return _complete(await self._cluster.update_status(resource))
+        return _complete(await self._cluster.update_status(with_custom_name(resource)))
 
     async def delete(
         self, kind: type[Resource], namespace: str, name: str, *, resource_version: str = ""
     ) -> None:
         """Delete an object; with a resourceVersion, only that one. Raises NotFoundError."""
+        name = custom_name(kind, name)
         await self._cluster.delete(kind, namespace, name, resource_version=resource_version)
+
+    def _is_bounded(self, kind: type[Resource], selector: Selector) -> bool:
+        return bool(self._shown) and kind.KIND.namespaced and not selector.namespace
 
     def _shows(self, resource: Resource) -> bool:
         return not self._shown or not resource.namespace or resource.namespace in self._shown
@@ -105,4 +119,4 @@ def _complete[R: Resource](resource: R) -> R:
     """Return an object of a custom resource with its defaults; of others the cluster sees to it."""
     if resource.KIND.group in NATIVE_GROUPS:
         return resource
-    return cast("R", as_stored(with_kept_form(resource)))
+    return cast("R", as_stored(with_kept_form(with_own_name(resource))))
