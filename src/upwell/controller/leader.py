@@ -108,7 +108,7 @@ class LeaderTerm:
 
 @dataclass(slots=True)
 class _Sightings:
-    """When each lease was first seen as it is, by our own clock."""
+    """Times at which each lease was first seen as it is, by our own clock."""
 
     clock: Callable[[], float]
     _seen: dict[tuple[str, str], tuple[str, float]] = field(default_factory=dict)
@@ -205,7 +205,6 @@ class LeaderElection:
 
     async def _stand(self) -> tuple[LeaderTerm | None, float]:
         """Try to win; else return how long the lease of another still counts, 0 if unknown."""
-        began = self._clock()
         lease = await self._read()
         holder = (lease.spec.holder_identity or "") if lease is not None else ""
         # One that is left of an earlier term of ours can be taken: what that led has ended.
@@ -218,6 +217,7 @@ class LeaderElection:
         # begin at once, at least one sees the other's lease.
         if await self._is_obstructed():
             return None, 0.0
+        began = self._clock()  # nobody can have seen the lease as ours before that
         try:
             self._lease = await self._write(lease)
         except (ConflictError, AlreadyExistsError):

@@ -116,15 +116,21 @@ class Controller:
         self._lifespan = lifespan
         self._conflicts: dict[ObjectKey, int] = {}
         """Conflicts in a row."""
-        for watch in watches:
-            cache.on_change(watch.kind, self._handler(watch))
+        self._has_run = False
+        self._handlers = [(watch.kind, self._handler(watch)) for watch in watches]
+        for kind, handler in self._handlers:
+            cache.on_change(kind, handler)
 
     async def run(self) -> None:
-        """Work until cancelled."""
+        """Work until cancelled; run again, look at every object, as a new process would."""
         async with self._lifespan(), asyncio.TaskGroup() as group:
             for feed in self._feeds:
                 group.create_task(self._take(feed), name=f"{self.name}:feed")
             await self._cache.ready(*self._kinds)
+            if self._has_run:
+                for kind, handler in self._handlers:
+                    self._cache.replay(kind, handler)
+            self._has_run = True
             for number in range(self._workers):
                 group.create_task(self._work(), name=f"{self.name}:worker-{number}")
 
@@ -165,6 +171,9 @@ class Controller:
             key = await self.queue.get()
             try:
                 await self._reconcile(key)
+            except asyncio.CancelledError:
+                self.queue.add(key)  # for a further run: of what is gone, nothing else tells then
+                raise
             finally:
                 self.queue.done(key)
 

@@ -476,3 +476,38 @@ async def test_a_feed_that_fails_begins_anew_and_ends_no_work(
     failed = [one for one in caplog.records if one.message == "feed failed; it begins anew"]
     assert len(failed) == 3
     assert all(one.exc_info for one in failed)
+
+
+async def test_a_further_run_looks_at_every_object_and_at_what_was_cut_short() -> None:
+    store = MemoryStore(_now)
+    await store.create(item("kept"))
+    cut = await store.create(item("cut"))
+    begun, held = asyncio.Event(), asyncio.Event()
+
+    class Held(Recorder):
+        async def reconcile(self, key: ObjectKey) -> Result:
+            if key.name == "cut" and not held.is_set():
+                begun.set()
+                await held.wait()
+            return await super().reconcile(key)
+
+    recorder = Held()
+    cache = ObjectCache(store)
+    controller = Controller("further", recorder, cache, [Watch(ConfigMap)])
+    caching = asyncio.create_task(cache.run())
+    try:
+        first = asyncio.create_task(controller.run())
+        await begun.wait()
+        await recorder.until(lambda seen: seen == ["kept"])
+        first.cancel()
+        await asyncio.wait({first})
+        await store.delete(ConfigMap, cut.namespace, "cut")  # nothing tells of it any more
+        held.set()
+
+        further = asyncio.create_task(controller.run())
+        await recorder.until(lambda seen: sorted(seen) == ["cut", "kept", "kept"])
+        further.cancel()
+        await asyncio.wait({further})
+    finally:
+        caching.cancel()
+        await asyncio.wait({caching})

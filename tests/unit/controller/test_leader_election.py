@@ -44,6 +44,8 @@ class CutStore(MemoryStore):
         self._require()
         if self._process.sees_its_namespace_alone and not selector.namespace:
             raise ForbiddenListError("leases is forbidden")
+        if self._process.list_seconds:
+            await self._process.process.sleep(self._process.list_seconds)
         return await self._shared.list(kind, selector)
 
     async def create[R: Resource](self, resource: R) -> R:
@@ -66,6 +68,8 @@ class Candidate:
     process: SleepingProcess
     cut_off: bool = False
     sees_its_namespace_alone: bool = False
+    list_seconds: float = 0.0
+    """Time that the API server takes for a list."""
     terms: list[LeaderTerm] = field(default_factory=list)
     leading: bool = False
     """True while what is led runs, which may be longer than it may write."""
@@ -158,6 +162,15 @@ async def test_one_leads_and_the_others_name_it(replicas: Replicas) -> None:
     lease = await replicas.store.get(Lease, "upwell-system", "upwell")
     assert lease.spec.holder_identity == "replica-0"
     assert len(first.terms) == 1
+
+
+async def test_a_term_lasts_from_the_write_that_wins_it(replicas: Replicas) -> None:
+    slow = replicas.start()
+    slow.list_seconds = 2.5  # before that write, and after it
+
+    await replicas.until_led()
+
+    assert slow.terms[0].seconds_left >= 4
 
 
 async def test_an_orderly_stop_hands_over_at_once(replicas: Replicas) -> None:

@@ -124,10 +124,12 @@ class BuildSlots:
         return None
 
     def close(self) -> None:
-        """Look at nothing any more."""
+        """Look at nothing until a build asks for a slot again."""
         for timer in (self._next_look, *self._openings.values()):
             if timer is not None:
                 timer.cancel()
+        self._next_look = None
+        self._openings.clear()
 
     def _wait_for(self, registry: str) -> float:
         """Return the seconds until a build that pushes there may begin."""
