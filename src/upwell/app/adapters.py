@@ -55,7 +55,7 @@ from upwell.registry.routed import RoutedRegistry
 from upwell.server.asgi.garbage import reading_what_stays
 from upwell.server.metrics.counted_registry import CountedRegistry
 from upwell.server.metrics.metrics import Gauges, Metrics
-from upwell.settings import Platform, ServerSettings
+from upwell.settings import ServerPlatform, ServerSettings
 from upwell.signing.keyless import KeylessSigner
 from upwell.signing.keys import SigningKeys
 from upwell.store.interface import Store
@@ -90,9 +90,9 @@ class Adapters:
     logs: FileBuildLogs
     builder: BuildahBuilder
     runtime: ReadableRuntime
-    """Where nothing runs on this machine, one that answers nothing."""
+    """One that answers nothing, where a cluster runs everything."""
     machine: MachineAdapters | None
-    """What runs on this machine; None: a cluster runs everything."""
+    """Runtime and router of this machine; None: a cluster runs everything."""
     election: LeaderElection | None
     """Election of the replica that reconciles; None: this process is the only one."""
     probes: NetworkProbes
@@ -219,7 +219,7 @@ async def _open_store(
     settings: ServerSettings, keyring: Keyring, stack: AsyncExitStack
 ) -> tuple[Store, SqliteStore | None, LeaderElection | None]:
     """Open where objects are: on this machine, or on a cluster, whose replicas elect a leader."""
-    if settings.on is Platform.KUBERNETES:
+    if settings.on is ServerPlatform.KUBERNETES:
         cluster = await open_cluster(settings, stack)
         return cluster.store, None, cluster.election
     path = settings.data_dir / "upwell.db"

@@ -5,7 +5,7 @@ Durations are timedeltas, sizes bytes. Nothing here is changed once it is read.
 
 from upwell.settings.errors import SettingsError
 from upwell.settings.file import MAX_FILE_BYTES, read_file
-from upwell.settings.kubernetes import KubernetesSettings, Platform
+from upwell.settings.kubernetes import KubernetesSettings, ServerPlatform
 from upwell.settings.server import AccessSettings, ServerSettings
 from upwell.settings.tables import (
     DEFAULT_AUTHOR,
@@ -33,9 +33,9 @@ __all__ = [
     "KubernetesSettings",
     "ListenSettings",
     "LocalAdmin",
-    "Platform",
     "QuotaSettings",
     "RetentionSettings",
+    "ServerPlatform",
     "ServerSettings",
     "SettingsError",
     "TraceExport",

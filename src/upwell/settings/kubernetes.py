@@ -13,8 +13,8 @@ from upwell.settings.values import AllowedValues, FilePath
 _LABEL = re.compile(r"[a-z0-9](?:[-a-z0-9]{0,61}[a-z0-9])?")
 
 
-class Platform(StrEnum):
-    """Where objects are stored, and what runs workloads."""
+class ServerPlatform(StrEnum):
+    """Place of the objects, which says what runs workloads."""
 
     MACHINE = "machine"
     KUBERNETES = "kubernetes"

@@ -15,7 +15,7 @@ from upwell.policy.access.roles import Role
 from upwell.registry.hosts import RegistryHost, is_loopback
 from upwell.settings.errors import SettingsError
 from upwell.settings.keyless import KeylessSettings
-from upwell.settings.kubernetes import KubernetesSettings, Platform
+from upwell.settings.kubernetes import KubernetesSettings, ServerPlatform
 from upwell.settings.network import NetworkSettings
 from upwell.settings.oidc import OidcSettings
 from upwell.settings.tables import (
@@ -67,7 +67,7 @@ class ServerSettings(BaseModel):
     model_config = ConfigDict(frozen=True)
 
     data_dir: Path
-    on: Platform = Platform.MACHINE
+    on: ServerPlatform = ServerPlatform.MACHINE
     kubernetes: KubernetesSettings = KubernetesSettings()
     host: str = "127.0.0.1"
     port: int = 7080

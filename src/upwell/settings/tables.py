@@ -30,7 +30,7 @@ from upwell.registry.hosts import (
 )
 from upwell.settings.base import SettingsTable
 from upwell.settings.keyless import KeylessSettings
-from upwell.settings.kubernetes import KubernetesSettings, Platform
+from upwell.settings.kubernetes import KubernetesSettings, ServerPlatform
 from upwell.settings.network import (
     Networks,
     NetworkSettings,
@@ -477,11 +477,11 @@ class SigningSettings(SettingsTable):
 class FileSettings(SettingsTable):
     """The whole file."""
 
-    on: Annotated[Platform, Field(strict=False), AllowedValues(f"one of {', '.join(Platform)}")] = (
-        Platform.MACHINE
-    )
-    """Where objects are, and what runs workloads: this machine alone, or a cluster; `--on` comes
-    first."""
+    on: Annotated[
+        ServerPlatform, Field(strict=False), AllowedValues(f"one of {', '.join(ServerPlatform)}")
+    ] = ServerPlatform.MACHINE
+    """The place of objects, which says what runs workloads: this machine alone, or a cluster;
+    `--on` comes first."""
     import_interval: Interval = timedelta(minutes=15)
     """The time between two looks of a scheduled import; `--import-interval` comes first."""
     upload_limit_bytes: Size = Field(default=DEFAULT_LIMIT_BYTES, validation_alias="upload-limit")

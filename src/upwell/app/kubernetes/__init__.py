@@ -1,1 +1,1 @@
-"""What stands on a cluster: the store behind its API, and the leader among replicas."""
+"""Adapters of a cluster: the store behind its API, and the leader among replicas."""

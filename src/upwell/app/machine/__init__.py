@@ -1,1 +1,1 @@
-"""What runs and routes on this machine: containers in Podman, HAProxy, the packet filter."""
+"""Adapters of this machine alone: containers in Podman, HAProxy, the packet filter."""

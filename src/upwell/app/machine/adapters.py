@@ -35,7 +35,7 @@ class MachineAdapters:
 
 @dataclass(frozen=True, slots=True)
 class MachineParts:
-    """What the adapters of a machine stand on."""
+    """Parts that the adapters of a machine stand on."""
 
     store: SqliteStore
     files: Configuration

@@ -163,7 +163,7 @@ def serve(  # noqa: PLR0913, PLR0917 - each option is a parameter
         from upwell.server.asgi.logs import configure_logging  # noqa: PLC0415
         from upwell.settings import (  # noqa: PLC0415
             FileSettings,
-            Platform,
+            ServerPlatform,
             ServerSettings,
             SettingsError,
             parse_size,
@@ -178,7 +178,7 @@ def serve(  # noqa: PLR0913, PLR0917 - each option is a parameter
         size = parse_size(upload_limit) if upload_limit else file.upload_limit_bytes
         settings = ServerSettings(
             data_dir=data_dir.absolute(),
-            on=Platform(platform) if platform else file.on,
+            on=ServerPlatform(platform) if platform else file.on,
             kubernetes=file.kubernetes.at(kubeconfig),
             host=host,
             port=port,
