@@ -7,12 +7,48 @@ from collections import Counter, OrderedDict, deque
 from upwell.api.meta import ObjectKey
 from upwell.machine.backoff import Backoff
 
+_MOST_AHEAD = 3
+"""Turns in a row for keys that are to be first; then one of the others has its own.
+
+A stranger may tell of changes without end: nothing else of the namespace waits for ever."""
 _KEPT_BACK = 4
 """This part of the workers is kept back for other namespaces than the one that has the rest."""
 
 
+class _Line[K]:
+    """Keys of one namespace that wait, each in one of both."""
+
+    def __init__(self) -> None:
+        self.first = deque[K]()
+        self.others = deque[K]()
+        self.ahead = 0
+        """Turns that the first have had in a row while others waited."""
+
+    def add(self, key: K, *, first: bool) -> None:
+        (self.first if first else self.others).append(key)
+
+    def move_ahead(self, key: K) -> None:
+        if key not in self.first:
+            self.others.remove(key)
+            self.first.append(key)
+
+    def pop(self) -> K:
+        if self.first and not (self.others and self.ahead >= _MOST_AHEAD):
+            self.ahead += bool(self.others)
+            return self.first.popleft()
+        self.ahead = 0
+        return self.others.popleft()
+
+    @property
+    def is_empty(self) -> bool:
+        return not (self.first or self.others)
+
+
 class WorkQueue[K]:
     """Keys to work on: each namespace in turn, and of one in order of arrival.
+
+    Those that are to be first, as somebody waits for them, have three of four turns of their
+    namespace.
 
     A key added while it waits is one entry; added while a worker has it, it comes again after
     `done`: no change is lost, and no key is worked on twice at a time.
@@ -24,7 +60,7 @@ class WorkQueue[K]:
 
     def __init__(self, backoff: Backoff | None = None) -> None:
         self._backoff = backoff or Backoff()
-        self._ready: OrderedDict[str, deque[K]] = OrderedDict()
+        self._ready: OrderedDict[str, _Line[K]] = OrderedDict()
         """By namespace, in the order of their next turns; none is empty."""
         self._waiting: set[K] = set()
         self._working: set[K] = set()
@@ -33,7 +69,8 @@ class WorkQueue[K]:
         """Keys by namespace that wait, are worked on, or are asked for later."""
         self._taken: Counter[str] = Counter()
         """Keys by namespace that are worked on."""
-        self._again: set[K] = set()
+        self._again: dict[K, bool] = {}
+        """Keys that come again after `done`; True: first."""
         self._failures: dict[K, int] = {}
         self._later: list[tuple[float, int, K]] = []
         self._due: dict[K, float] = {}
@@ -47,16 +84,18 @@ class WorkQueue[K]:
         """Say how many workers take keys."""
         self._workers = workers
 
-    def add(self, key: K) -> None:
-        """Ask for work on `key` now."""
+    def add(self, key: K, *, first: bool = False) -> None:
+        """Ask for work on `key` now; `first`: before others of its namespace that wait."""
         self._note(key)
         self._due.pop(key, None)
         if key in self._working:
-            self._again.add(key)
+            self._again[key] = first or self._again.get(key, False)
         elif key not in self._waiting:
             self._waiting.add(key)
-            self._ready.setdefault(_namespace(key), deque()).append(key)
+            self._ready.setdefault(_namespace(key), _Line()).add(key, first=first)
             self._wake_one()
+        elif first:
+            self._ready[_namespace(key)].move_ahead(key)
 
     def add_after(self, key: K, seconds: float) -> None:
         """Ask for work on `key` in `seconds`; an earlier time stands."""
@@ -113,8 +152,7 @@ class WorkQueue[K]:
         if key not in self._due:
             _count_down(self._known, namespace)
         if key in self._again:
-            self._again.discard(key)
-            self.add(key)
+            self.add(key, first=self._again.pop(key))
         self._wake_one()  # keys of the namespace may have waited for this one
 
     def __len__(self) -> int:
@@ -129,12 +167,12 @@ class WorkQueue[K]:
         return None
 
     def _take(self, namespace: str) -> K:
-        keys = self._ready[namespace]
-        key = keys.popleft()
-        if keys:
-            self._ready.move_to_end(namespace)
-        else:
+        line = self._ready[namespace]
+        key = line.pop()
+        if line.is_empty:
             del self._ready[namespace]
+        else:
+            self._ready.move_to_end(namespace)
         self._waiting.discard(key)
         self._working.add(key)
         self._taken[namespace] += 1

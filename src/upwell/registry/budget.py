@@ -17,6 +17,7 @@ from random import random
 
 from upwell.registry.errors import RateLimitedError, RegistryError, RegistryUnavailableError
 from upwell.registry.hosts import DEFAULT_LIMITS, RegistryLimits
+from upwell.registry.slots import RegistrySlots
 
 FIRST_PAUSE = 2.0
 LONGEST_PAUSE = 60.0
@@ -40,7 +41,7 @@ _SECONDS = re.compile(r"\d{1,9}(?:\.\d{1,9})?")
 @dataclass(slots=True)
 class _RegistryBudget:
     limits: RegistryLimits
-    slots: asyncio.Semaphore
+    slots: RegistrySlots
     until: float = 0.0
     pulls_until: float = 0.0
     status: int = 0
@@ -66,15 +67,15 @@ class RequestBudget:
         self._jitter = jitter
         self._budgets: dict[str, _RegistryBudget] = {}
 
-    async def take(self, registry: str, *, pull: bool = False) -> None:
+    async def take(self, registry: str, *, pull: bool = False, urgent: bool = False) -> None:
         """Wait for one of the registry's slots, which has to be given back; raises as `check` does.
 
-        It waits while the slots are taken or the rate is reached. `pull` says that the request
-        counts as an image pull.
+        It waits while the slots are taken or the rate is reached; `urgent` ones wait for no others.
+        `pull` says that the request counts as an image pull.
         """
         budget = self._budget(registry)
         self.check(registry, pull=pull)
-        await budget.slots.acquire()
+        await budget.slots.acquire(urgent=urgent)
         try:
             if budget.limits.per_second is not None:
                 await self._pace(budget, budget.limits.per_second)
@@ -138,7 +139,7 @@ class RequestBudget:
         budget = self._budgets.get(registry)
         if budget is None:
             limits = self._limits(registry)
-            budget = _RegistryBudget(limits, asyncio.Semaphore(limits.concurrency))
+            budget = _RegistryBudget(limits, RegistrySlots(limits.concurrency))
             self._budgets[registry] = budget
         return budget
 

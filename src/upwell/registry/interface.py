@@ -29,7 +29,7 @@ class CredentialSource(Protocol):
 
 @dataclass(frozen=True, slots=True)
 class RequestAccess:
-    """Access of one request: who asks, and whether TLS may be skipped for this registry."""
+    """Access of one request: who asks, how soon, and whether TLS may be skipped there."""
 
     credentials: CredentialSource | None = None
     insecure: bool = False
@@ -37,6 +37,8 @@ class RequestAccess:
     """Ask the source of a tag that its mirrors, which may have an older one, were asked for before.
 
     Where it has none, nothing is asked: ManifestUnknownError."""
+    urgent: bool = False
+    """Ask before others that wait for their turn at the registry: somebody has told of a change."""
 
 
 DEFAULT_ACCESS = RequestAccess()

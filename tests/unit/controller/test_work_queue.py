@@ -54,6 +54,51 @@ async def take_all(work: WorkQueue[str]) -> list[str]:
         work.done(key)
 
 
+async def test_what_somebody_waits_for_comes_before_the_rest_in_its_own_order() -> None:
+    work = queue()
+    for key in ("a", "b", "c"):
+        work.add(key)
+    work.add("d", first=True)
+    work.add("c", first=True)
+    work.add("d", first=True)
+    work.add("c")
+    assert await take_all(work) == ["d", "c", "a", "b"]
+
+
+async def test_the_rest_has_one_of_four_turns_however_many_are_first() -> None:
+    work = queue()
+    for key in ("a", "b"):
+        work.add(key)
+    for number in range(8):
+        work.add(str(number), first=True)
+    assert "".join(await take_all(work)) == "012a345b67"
+
+
+async def test_what_is_asked_for_first_while_it_is_worked_on_comes_again_first() -> None:
+    work = queue()
+    work.add("a")
+    assert await work.get() == "a"
+    work.add("b")
+    work.add("a", first=True)
+    work.add("a")
+    work.done("a")
+    assert await take_all(work) == ["a", "b"]
+    work.add("b")
+    work.add("a")
+    assert await take_all(work) == ["b", "a"]
+
+
+async def test_keys_that_are_first_take_no_turn_of_another_namespace() -> None:
+    work: WorkQueue[ObjectKey] = WorkQueue()
+    keys = {name: ObjectKey("Pod", name[0], name) for name in ("a1", "a2", "b1", "b2")}
+    for name in ("b1", "a1"):
+        work.add(keys[name])
+    for name in ("a2", "b2"):
+        work.add(keys[name], first=True)
+    taken = [await work.get() for _ in keys]
+    assert [one.name for one in taken] == ["b2", "a2", "b1", "a1"]
+
+
 async def test_keys_come_in_the_order_of_their_arrival() -> None:
     work = queue()
     for key in ("b", "a", "c"):

@@ -183,6 +183,40 @@ async def test_the_slots_of_a_registry_are_shared() -> None:
     assert most == 3
 
 
+async def test_urgent_requests_get_the_next_slots_of_a_registry() -> None:
+    budget = RequestBudget(lambda _registry: RegistryLimits(concurrency=1))
+    begun: list[str] = []
+
+    async def request(name: str, *, urgent: bool = False) -> None:
+        await budget.take(HUB, urgent=urgent)
+        begun.append(name)
+        await asyncio.sleep(0)
+        budget.give_back(HUB)
+
+    await asyncio.gather(
+        *(request(name) for name in "abcd"), *(request(name, urgent=True) for name in "stuvwxyz")
+    )
+    assert "".join(begun) == "astubvwxcyzd"
+
+
+@pytest.mark.parametrize("urgent", [False, True])
+@pytest.mark.parametrize("is_given", [False, True])
+async def test_a_slot_is_not_lost_with_who_waited_for_it(*, urgent: bool, is_given: bool) -> None:
+    budget = RequestBudget(lambda _registry: RegistryLimits(concurrency=1))
+    await budget.take(HUB)
+    waiting = asyncio.create_task(budget.take(HUB, urgent=urgent))
+    await asyncio.sleep(0)
+    if is_given:
+        budget.give_back(HUB)
+    waiting.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await waiting
+    if not is_given:
+        budget.give_back(HUB)
+    async with asyncio.timeout(30):
+        await budget.take(HUB)
+
+
 async def test_who_waits_for_a_slot_is_refused_once_the_gate_closes(clock: SecondsClock) -> None:
     budget = RequestBudget(lambda _registry: RegistryLimits(concurrency=1), clock)
     await budget.take(HUB)

@@ -95,7 +95,7 @@ class OpenCall:
         call, registry = self._call, self._call.endpoint.registry
         credential = await self._connection.login(call.endpoint, self._access)
         budget = self._connection.budget
-        await budget.take(registry, pull=call.is_pull)
+        await budget.take(registry, pull=call.is_pull, urgent=self._access.urgent)
         try:
             self._answer = await self._authorizer.send(call, credential)
         except BaseException:
