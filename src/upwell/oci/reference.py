@@ -86,7 +86,7 @@ class Reference:
 
     def with_digest(self, digest: Digest) -> Self:
         """Return this repository at `digest`, without a tag: what builds and rollouts name."""
-        return replace(self, tag=None, digest=digest)
+        return type(self)(self.registry, self.repository, digest=digest)
 
     def with_tag(self, tag: str) -> Self:
         """Return this repository at `tag`; raises InvalidReferenceError."""

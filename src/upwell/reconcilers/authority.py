@@ -5,6 +5,7 @@ from typing import Protocol
 
 from upwell.api.meta import Resource
 from upwell.api.values.author import author_of, content_authors_of
+from upwell.oci import Reference
 from upwell.policy.access.authority import Need, lacking, needs_in_use
 from upwell.policy.access.content import content_needs
 from upwell.policy.access.images import image_needs, pull_needs
@@ -56,7 +57,7 @@ class Authority:
                 return why
         return ""
 
-    async def pull_refusal(self, resource: Resource, *images: str) -> str:
+    async def pull_refusal(self, resource: Resource, *images: str | Reference) -> str:
         """Say which images of the embedded registry the author of `resource` may not pull."""
         return await self.refusal_of(
             resource, pull_needs(resource.namespace, images, self._registry)

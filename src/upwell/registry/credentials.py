@@ -169,6 +169,24 @@ class ChainedCredentials:
         return None
 
 
+class RememberedCredentials:
+    """Implements CredentialSource by another one, which is asked once for each repository.
+
+    For what is short: a login that changes meanwhile is not seen. What fails is asked for again.
+    """
+
+    def __init__(self, source: CredentialSource) -> None:
+        self._source = source
+        self._found: dict[tuple[str, str], Credential | None] = {}
+
+    async def find(self, registry: str, repository: str) -> Credential | None:
+        """Return the login that the source gave first, or gives now."""
+        key = (registry, repository)
+        if key not in self._found:
+            self._found[key] = await self._source.find(registry, repository)
+        return self._found[key]
+
+
 def _keys(registry: str, repository: str) -> Iterator[str]:
     """Yield `registry/a/b`, `registry/a`, `registry`: most specific first."""
     key = f"{_normal(registry)}/{repository}"

@@ -9,6 +9,7 @@ from upwell.registry.credentials import (
     MAX_AUTH_FILE_BYTES,
     AuthFile,
     ChainedCredentials,
+    RememberedCredentials,
     SecretCredentials,
     default_auth_files,
 )
@@ -179,6 +180,31 @@ async def test_a_chain_stops_at_the_first_that_knows() -> None:
     assert await chain.find("a.test", "x") == Credential("one", "pw")
     assert await chain.find("b.test", "x") == Credential("two", "pw")
     assert await chain.find("c.test", "x") is None
+
+
+class CountedLogins:
+    """Implements CredentialSource: logins at one registry, of which the first question fails."""
+
+    def __init__(self) -> None:
+        self.asked: list[str] = []
+
+    async def find(self, registry: str, repository: str) -> Credential | None:
+        self.asked.append(f"{registry}/{repository}")
+        if len(self.asked) == 1:
+            raise InvalidCredentialsError("file", "unreadable")
+        return Credential(repository) if registry == "a.test" else None
+
+
+async def test_a_login_is_looked_for_once_for_each_repository_and_again_after_a_failure() -> None:
+    source = CountedLogins()
+    remembered = RememberedCredentials(source)
+    with pytest.raises(InvalidCredentialsError):
+        await remembered.find("a.test", "x")
+    for _ in range(3):
+        assert await remembered.find("a.test", "x") == Credential("x")
+        assert await remembered.find("a.test", "y") == Credential("y")
+        assert await remembered.find("b.test", "x") is None
+    assert source.asked == ["a.test/x", "a.test/x", "a.test/y", "b.test/x"]
 
 
 def test_credentials_do_not_show_in_a_repr() -> None:

@@ -82,18 +82,15 @@ class OutboundRequest:
 class HttpHeaders(Mapping[str, str]):
     """Headers of an answer, found in any case; of several with one name the first."""
 
-    __slots__ = ("_fields",)
+    __slots__ = ("_fields", "_first")
 
     def __init__(self, fields: Sequence[tuple[bytes, bytes]]) -> None:
         self._fields = [(name.lower(), value) for name, value in fields]
+        self._first = dict(reversed(self._fields))
 
     @override
     def __getitem__(self, name: str) -> str:
-        wanted = name.lower().encode()
-        for known, value in self._fields:
-            if known == wanted:
-                return _text(value)
-        raise KeyError(name)
+        return _text(self._first[name.lower().encode()])
 
     @override
     def __iter__(self) -> Iterator[str]:
@@ -101,7 +98,7 @@ class HttpHeaders(Mapping[str, str]):
 
     @override
     def __len__(self) -> int:
-        return len({name for name, _ in self._fields})
+        return len(self._first)
 
     def all(self, name: str) -> Sequence[str]:
         """Return the values of every header of a name."""

@@ -39,7 +39,7 @@ def respelt_needs(resource: Resource, registry: str) -> Iterator[Need]:
     yield from pull_needs(resource.namespace, images, registry)
 
 
-def pull_needs(home: str, images: Iterable[str], registry: str) -> Iterator[Need]:
+def pull_needs(home: str, images: Iterable[str | Reference], registry: str) -> Iterator[Need]:
     """Yield the right to pull each of the images that lies in `registry`, outside of `home`."""
     for image in dict.fromkeys(images):
         repository = _repository(image, registry)
@@ -49,10 +49,10 @@ def pull_needs(home: str, images: Iterable[str], registry: str) -> Iterator[Need
             yield Need(action, f"names an image of repository {repository}")
 
 
-def _repository(image: str, registry: str) -> str:
+def _repository(image: str | Reference, registry: str) -> str:
     """Return the repository of an image of `registry`; empty for any other."""
     try:
-        reference = Reference.parse(image.strip())
+        reference = image if isinstance(image, Reference) else Reference.parse(image.strip())
     except InvalidReferenceError:
         return ""  # nothing pulls it
     return reference.repository if reference.registry == registry else ""

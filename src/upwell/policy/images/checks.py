@@ -3,6 +3,7 @@
 from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import datetime, timedelta
+from types import MappingProxyType
 from typing import Self
 
 from upwell.api.image import ImageStream, ImportState, RepositoryImport
@@ -30,22 +31,31 @@ class ImportCheck:
             return None
         return cls(state.source, state.generation, last, state.next_check_time, state.interval)
 
-    def times(self, stored: ImportState | RepositoryImport) -> dict[str, datetime | None]:
-        """Return what it changes of a state as it is stored; nothing of one that is newer."""
+    def counts_for(self, stored: ImportState | RepositoryImport) -> bool:
+        """Return True if it is of a state as it is stored, and newer."""
         last = stored.last_check_time
         if stored.failures or last is None or last >= self.last:
+            return False
+        return (stored.source, stored.generation) == (self.source, self.generation)
+
+    def next_after(self, stored: ImportState | RepositoryImport) -> datetime | None:
+        """Return the next check, of a state that it counts for, by the interval that is stored."""
+        pause = stored.interval
+        if pause == self.interval:
+            return self.following
+        return None if pause is None else self.last + timedelta(seconds=pause)
+
+    def times(self, stored: ImportState | RepositoryImport) -> dict[str, datetime | None]:
+        """Return what it changes of a state as it is stored; nothing of one that is newer."""
+        if not self.counts_for(stored):
             return {}
-        if (stored.source, stored.generation) != (self.source, self.generation):
-            return {}
-        following = self.following
-        if stored.interval != self.interval:
-            pause = stored.interval
-            following = None if pause is None else self.last + timedelta(seconds=pause)
-        return {"last_check_time": self.last, "next_check_time": following}
+        return {"last_check_time": self.last, "next_check_time": self.next_after(stored)}
 
 
 type ImportChecks = Mapping[str, ImportCheck]
 """By the names of tags, or WHOLE_REPOSITORY."""
+
+NO_CHECKS: ImportChecks = MappingProxyType({})
 
 
 def with_checks(stream: ImageStream, checks: ImportChecks) -> ImageStream:

@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 
 from upwell.api.image import ImageStream, ImportState, RepositoryImport, TagReference
+from upwell.policy.images.checks import ImportCheck
 from upwell.policy.images.import_request import request_of
 
 INTERVAL_ANNOTATION = "upwell.dev/import-interval"
@@ -106,10 +107,13 @@ def interval_fault(stream: ImageStream) -> str | None:
     return None
 
 
-def due_at(tag: TagReference, state: ImportState | None, now: datetime) -> datetime | None:
+def due_at(
+    tag: TagReference, state: ImportState | None, now: datetime, check: ImportCheck | None = None
+) -> datetime | None:
     """Return when the tag is to be imported next; None: not until something changes.
 
-    One that was made in the future, under a clock that was ahead, is overdue.
+    One that was made in the future, under a clock that was ahead, is overdue. `check` is what was
+    checked since the state was written.
     """
     request = request_of(tag)
     if request is None:
@@ -118,13 +122,16 @@ def due_at(tag: TagReference, state: ImportState | None, now: datetime) -> datet
         return AT_ONCE
     if (tag.generation or 0) > state.generation:
         return AT_ONCE
-    return next_check(state, now)
+    return next_check(state, now, check)
 
 
-def next_check(state: ImportState | RepositoryImport, now: datetime) -> datetime | None:
-    """Return when an import is to be made again, by what was written when it was made last."""
-    planned: datetime | None = state.next_check_time
-    last = state.last_check_time
+def next_check(
+    state: ImportState | RepositoryImport, now: datetime, check: ImportCheck | None = None
+) -> datetime | None:
+    """Return when an import is to be made again, by when it was made last, or checked since."""
+    planned, last = state.next_check_time, state.last_check_time
+    if check is not None and check.counts_for(state):
+        planned, last = check.next_after(state), check.last
     return OVERDUE if planned is not None and last is not None and last > now else planned
 
 
@@ -140,7 +147,10 @@ def spread_overdue(due: datetime, started: datetime, interval: timedelta, place:
 
 
 def _interval(annotations: Mapping[str, str]) -> timedelta | None:
+    text = annotations.get(INTERVAL_ANNOTATION)
+    if not text:
+        return None  # of most: it is asked for several times in each check of a tag
     try:
-        return parse_duration(annotations.get(INTERVAL_ANNOTATION, "")) or None
+        return parse_duration(text) or None
     except InvalidDurationError:
         return None

@@ -7,6 +7,7 @@ from zlib import crc32
 
 from upwell.api.image import ImageStream, ImageStreamStatus, RepositoryImport, TagReference
 from upwell.policy.images.checks import (
+    NO_CHECKS,
     WHOLE_REPOSITORY,
     ImportCheck,
     ImportChecks,
@@ -92,8 +93,12 @@ def plan_stream(
     internal_host: str,
     started: datetime,
     now: datetime,
+    checks: ImportChecks = NO_CHECKS,
 ) -> StreamPlan:
-    """Return what `stream` asks of upstream; streams overdue at the start come one by one."""
+    """Return what `stream` asks of upstream; streams overdue at the start come one by one.
+
+    `checks` were made since its status was written.
+    """
     tags = effective_tags(stream)
     states = {entry.tag: entry.import_state for entry in stream.status.tags}
     # By the stream, not the tag: all of it is asked for in one turn.
@@ -102,14 +107,14 @@ def plan_stream(
     early: dict[str, datetime] = {}
     for tag in tags:
         state = states.get(tag.name)
-        time = due_at(tag, state, now)
+        time = due_at(tag, state, now, checks.get(tag.name))
         if time is None:
             continue
         interval = schedule.interval_of(stream, tag)
         time = due[tag.name] = spread_overdue(time, started, interval, place)
         if tag.scheduled and state is not None and not state.failures and time > OVERDUE:
             early[tag.name] = time - interval * schedule.spread
-    return StreamPlan(tags, due, _listing(stream, internal_host, now), early)
+    return StreamPlan(tags, due, _listing(stream, internal_host, now, checks), early)
 
 
 def fold_answers(
@@ -149,25 +154,27 @@ def checks_without_news(
         kept = before.get(entry.tag)
         if asked is not None:
             kept = None if is_news(stored, asked) else ImportCheck.of(asked)
-        if kept is not None and kept.times(stored):
+        if kept is not None and kept.counts_for(stored):
             found[entry.tag] = kept
     listed, repository = written.status.repository, answers.repository
     kept = before.get(WHOLE_REPOSITORY)
     if listed is not None and repository is not None:
         kept = None if is_news(listed, repository) else ImportCheck.of(repository)
-    if listed is not None and kept is not None and kept.times(listed):
+    if listed is not None and kept is not None and kept.counts_for(listed):
         found[WHOLE_REPOSITORY] = kept
     return found
 
 
-def _listing(stream: ImageStream, internal_host: str, now: datetime) -> datetime | None:
+def _listing(
+    stream: ImageStream, internal_host: str, now: datetime, checks: ImportChecks
+) -> datetime | None:
     source, state = bulk_source(stream, internal_host), stream.status.repository
     if source is None:
         return None
     generation = repository_generation(stream.annotations)
     if state is None or state.source != source or state.generation < generation:
         return AT_ONCE
-    return next_check(state, now)
+    return next_check(state, now, checks.get(WHOLE_REPOSITORY))
 
 
 def _with_repository(

@@ -60,6 +60,11 @@ def sources_of(stream: ImageStream) -> Iterator[TagSource]:
             yield source
 
 
+def follows_other_namespaces(stream: ImageStream) -> bool:
+    """Return True if a tag of the stream names one of another namespace."""
+    return any(source.stream.namespace != stream.namespace for source in sources_of(stream))
+
+
 def unknown_streams(stream: ImageStream, known: Streams) -> set[StreamName]:
     """Return the streams that must be looked up as well before `track` can judge.
 

@@ -5,6 +5,7 @@ A failed import keeps the last good digest in force and says when it tries again
 
 from collections.abc import Callable, Container, Iterator, Sequence
 from datetime import datetime
+from functools import partial
 from random import random
 
 from upwell.api.image import ImageStream, ImageStreamStatus, TagReference
@@ -13,7 +14,7 @@ from upwell.controller import Controller, ObjectCache, Result, Watch, WorkQueue,
 from upwell.formats.attachment_tags import image_of_tag
 from upwell.machine.tasks import side_by_side
 from upwell.oci import InvalidReferenceError, Platform, Reference
-from upwell.policy.images.checks import ImportCheck, with_checks
+from upwell.policy.images.checks import NO_CHECKS, ImportCheck, with_checks
 from upwell.policy.images.import_request import request_of
 from upwell.policy.images.registry_webhooks import PushNotice
 from upwell.policy.images.repository_tags import effective_tags
@@ -26,7 +27,7 @@ from upwell.policy.images.stream_plan import (
     plan_stream,
 )
 from upwell.policy.images.streams import take_push
-from upwell.policy.images.tracking import TrackingRefusal
+from upwell.policy.images.tracking import TrackingRefusal, follows_other_namespaces
 from upwell.reconcilers.authority import (
     ASK_AGAIN_SECONDS,
     MISSING_RIGHT,
@@ -42,6 +43,7 @@ from upwell.reconcilers.images.repositories import RepositoryImporter
 from upwell.reconcilers.images.tags import ImportTurn, TagImporter
 from upwell.reconcilers.images.tracking import TagTracking, take_sources
 from upwell.reconcilers.signatures.policies import UNRESTRICTED, ImagePolicies
+from upwell.registry.credentials import RememberedCredentials
 from upwell.registry.interface import InternalRegistry, Registry
 from upwell.store.interface import NotFoundError, StoreError
 from upwell.store.retry import update_with_retry
@@ -91,8 +93,10 @@ class ImageStreams:
         self._checks: dict[ObjectKey, dict[str, ImportCheck]] = {}
         self._started = clock()
         self._hints = ImportHints()
+        self._left: set[ObjectKey] = set()
+        """Streams of which what was due was left, for a hint's sake, to the next turn."""
         self._importing = cache.index(ImageStream, _repositories)
-        self._pushes = PushedTagReader(internal, self.queue.add)
+        self._pushes = PushedTagReader(internal, partial(self.queue.add, first=True))
 
     async def note(self, notices: Sequence[PushNotice]) -> int:
         """Take a webhook's word that these images have changed; return how many tags follow them.
@@ -127,7 +131,7 @@ class ImageStreams:
                 ):
                     digest = named.get((source.repository, source.tag or ""))
                     self._hints.add(stream.key, tag.name, Hint(now, digest))
-                    self.queue.add(stream.key)
+                    self.queue.add(stream.key, first=True)
                     found += 1
         return found
 
@@ -144,6 +148,7 @@ class ImageStreams:
             await self._hosted.record(written)
         except NotFoundError:
             self._checks.pop(key, None)
+            self._left.discard(key)
             self._hosted.forget(key)
             self._pushes.forget(key)
             return Result()
@@ -169,10 +174,10 @@ class ImageStreams:
             self._checks[written.key] = checks
 
     def _plan(self, stream: ImageStream) -> StreamPlan:
-        stream = self.as_checked(stream)
         host, now = self._internal.host, self._clock()
         self._started = min(self._started, now)  # the clock may have been set back
-        return plan_stream(stream, self._schedule, host, self._started, now)
+        checks = self._checks.get(stream.key, NO_CHECKS)
+        return plan_stream(stream, self._schedule, host, self._started, now, checks)
 
     def _pause(self, stream: ImageStream) -> float | None:
         times = (self._plan(stream).next_due, self._hints.next_due(stream.key))
@@ -185,13 +190,25 @@ class ImageStreams:
     async def _ask(
         self, stream: ImageStream, hints: Container[str], now: datetime
     ) -> StreamAnswers:
-        """Ask upstream for all that is due, at once: the registry's budget spaces it."""
+        """Ask upstream for all that is due, at once: the registry's budget spaces it.
+
+        What is hinted at is asked for alone, and does not wait for the rest: that comes next, even
+        if there is another hint by then.
+        """
         plan = self._plan(stream)
         due, lists = plan.imports(now, hints), plan.lists(now)
+        hinted = [tag for tag in due if tag.name in hints]
+        if hinted and stream.key not in self._left:
+            if lists or len(hinted) < len(due):
+                self._left.add(stream.key)
+            due, lists = hinted, False
+        else:
+            self._left.discard(stream.key)
         if not due and not lists:
             return StreamAnswers()
-        logins = await self._secrets.of_namespace(stream.namespace)
-        turn = ImportTurn(logins, now, self._jitter())
+        # Most of its tags are of one repository: its login is looked for once.
+        logins = RememberedCredentials(await self._secrets.of_namespace(stream.namespace))
+        turn = ImportTurn(logins, now, self._jitter(), urgent=bool(hinted))
         repository = None
         async with side_by_side() as group:
             asked = (self._importer.ask(stream, tag, turn) for tag in due)
@@ -225,6 +242,8 @@ class ImageStreams:
 
     async def _refusal(self, stream: ImageStream) -> TrackingRefusal | None:
         """Say why the stream may not follow other namespaces: its author has lost a right."""
+        if not follows_other_namespaces(stream):
+            return None
         why = await self._authority.refusal(stream)
         return (MISSING_RIGHT, why) if why else None
 

@@ -20,5 +20,5 @@ async def require_pull(authority: Authority, stream: ImageStream, image: Referen
     """
     if image.digest is not None:
         return
-    if why := await authority.pull_refusal(stream, str(image)):
+    if why := await authority.pull_refusal(stream, image):
         raise MissingPullRightError(why)

@@ -49,6 +49,8 @@ class ImportTurn:
     now: datetime
     chance: float
     """From 0 to 1: by how much next times are moved; one for all, so that they stay together."""
+    urgent: bool = False
+    """True if somebody has told of a change: what is only due waits meanwhile."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -87,7 +89,8 @@ class TagImporter:
         request = request_of(tag) or ImportRequest("")
         state = _state_before(stream, tag, request)
         try:
-            access = RequestAccess(turn.logins, insecure=request.insecure)
+            urgent = turn.urgent or _is_asked_anew(stream, tag)
+            access = RequestAccess(turn.logins, insecure=request.insecure, urgent=urgent)
             reference = Reference.parse(request.source)
             await require_pull(self._authority, stream, reference)
             question = _Question(request, reference, access, turn)
@@ -113,7 +116,7 @@ class TagImporter:
             if not (question.request.legacy and MediaType(found.media_type).is_index):
                 learning = self._policies.beside(_imported(stream, pinned), learning)
             state = await learning
-        await self._require(stream, tag, pinned.with_digest(Digest.parse(state.imported_digest)))
+        await self._require(stream, tag, pinned, state.imported_digest)
         event = TagEvent(
             created=now,
             docker_image_reference=f"{pinned.name}@{state.imported_digest}",
@@ -136,11 +139,14 @@ class TagImporter:
         result = event if state.ignored is None else None
         return TagOutcome(tag.name, state.model_copy(update=times), result)
 
-    async def _require(self, stream: ImageStream, tag: TagReference, image: Reference) -> None:
+    async def _require(
+        self, stream: ImageStream, tag: TagReference, found: Reference, digest: str
+    ) -> None:
         """Raise ImagePolicyError if a policy keeps an image out that is not in force already."""
         history = stream.status.tag(tag.name)
         latest = history.latest if history is not None else None
-        if latest is None or latest.image != str(image.digest):
+        if latest is None or latest.image != digest:
+            image = found.with_digest(Digest.parse(digest))
             await self._policies.require(_imported(stream, image))
 
     async def _select(self, question: _Question, state: ImportState) -> ImportState:

@@ -15,6 +15,7 @@ from upwell.api.image import (
     TagReference,
 )
 from upwell.api.meta import ObjectMeta, ObjectReference
+from upwell.policy.images.checks import ImportCheck, with_checks
 from upwell.policy.images.schedule import AT_ONCE, INTERVAL_ANNOTATION, ImportSchedule
 from upwell.policy.images.stream_plan import StreamAnswers, StreamPlan, fold_answers, plan_stream
 
@@ -72,6 +73,22 @@ def test_the_next_look_is_at_the_first_that_is_due() -> None:
     assert asked.imports(NOW) == []
     assert [one.name for one in asked.imports(soon)] == ["12"]
     assert plan(stream()).next_due is None
+
+
+def test_a_check_that_was_not_written_moves_the_next_one_of_the_same_source_alone() -> None:
+    overdue = NOW - timedelta(minutes=1)
+    status = ImageStreamStatus(tags=(imported("11", overdue), imported("12", overdue)))
+    found = stream(tag("11"), tag("12"), status=status)
+    later = NOW + timedelta(minutes=10)
+    pause = SCHEDULE.interval.total_seconds()
+    checks = {
+        "11": ImportCheck(f"{SOURCE}:11", 0, overdue, later, pause),
+        "12": ImportCheck("elsewhere.example/debian:12", 0, overdue, later, pause),
+    }
+    asked = plan_stream(found, SCHEDULE, HOST, NOW - timedelta(days=1), NOW, checks)
+    assert asked.due == {"11": later, "12": overdue}
+    checked = with_checks(found, checks)
+    assert plan(checked) == asked
 
 
 def test_a_hint_makes_an_import_due_but_not_that_of_a_tag_without_source() -> None:

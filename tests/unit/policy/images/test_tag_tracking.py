@@ -14,7 +14,12 @@ from upwell.api.image import (
 from upwell.api.meta import Condition, ObjectMeta, ObjectReference
 from upwell.policy.images.local_names import local_stream, resolve_local
 from upwell.policy.images.streams import StreamName
-from upwell.policy.images.tracking import source_of, track, unknown_streams
+from upwell.policy.images.tracking import (
+    follows_other_namespaces,
+    source_of,
+    track,
+    unknown_streams,
+)
 
 NOW = datetime(2026, 1, 2, tzinfo=UTC)
 OLD, NEW = "sha256:" + "a" * 64, "sha256:" + "b" * 64
@@ -163,3 +168,13 @@ def test_other_names_and_other_streams_stay_what_they_are() -> None:
     assert resolve_local("docker.io/library/mysql", "dev", opened) is None
     assert local_stream("vendor.example/mysql", "dev") is None
     assert local_stream("mysql:8", "dev") == StreamName("dev", "mysql")
+
+
+def test_a_stream_follows_other_namespaces_if_one_of_its_tags_does() -> None:
+    upstream = tag("11", "DockerImage", "vendor.example/debian:11")
+    own = tag("1", "ImageStreamTag", "base:1")
+    here = tag("2", "ImageStreamTag", "base:2", namespace="dev")
+    assert not follows_other_namespaces(stream("app", upstream, own, here))
+    assert follows_other_namespaces(stream("app", own, tag("3", "ImageStreamTag", "x:3", "ops")))
+    pinned = tag("4", "ImageStreamImage", f"x@{OLD}", namespace="ops")
+    assert follows_other_namespaces(stream("app", pinned, upstream))

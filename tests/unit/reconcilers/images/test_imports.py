@@ -26,6 +26,7 @@ from upwell.controller import Result
 from upwell.policy.images.registry_webhooks import PushNotice
 from upwell.policy.images.schedule import INTERVAL_ANNOTATION
 from upwell.reconcilers.images.image_streams import ImageStreams, image_stream_controller
+from upwell.reconcilers.images.pull_secrets import PullSecrets
 from upwell.registry.errors import RateLimitedError, RegistryUnavailableError, UnauthorizedError
 from upwell.store.interface import ConflictError, NotFoundError
 from upwell.store.interface import UnavailableError as StoreAwayError
@@ -33,6 +34,16 @@ from upwell.store.interface import UnavailableError as StoreAwayError
 SOURCE = f"{VENDOR}/debian:11"
 KEY = stream_key("debian")
 NOTICE = PushNotice("", "debian", "11")
+
+
+class CountedLogins:
+    """Implements CredentialSource: no login, and all questions for one."""
+
+    def __init__(self) -> None:
+        self.asked: list[str] = []
+
+    async def find(self, registry: str, repository: str) -> None:
+        self.asked.append(f"{registry}/{repository}")
 
 
 @pytest.fixture
@@ -176,6 +187,19 @@ async def test_tags_of_one_new_digest_that_are_asked_at_once_share_its_gets(
     assert gets == [f"GET {VENDOR}/debian@{digest}"]
     found = [await machine.history("debian", name) for name in names]
     assert {history.items[0].image for history in found} == {str(digest)}
+
+
+async def test_tags_of_one_repository_that_are_asked_at_once_share_its_login(
+    machine: BuildMachine,
+) -> None:
+    logins = CountedLogins()
+    machine.secrets = PullSecrets(machine.store, logins)
+    for name in "abc":
+        await push(machine.vendor.registry, f"debian:{name}", name)
+    tags = [imported(name, f"{VENDOR}/debian:{name}") for name in "abc"]
+    await machine.store.create(image_stream("debian", *tags))
+    await machine.streams().reconcile(KEY)
+    assert logins.asked == [f"{VENDOR}/debian"]
 
 
 async def test_nothing_is_asked_or_written_before_it_is_due(
@@ -431,6 +455,38 @@ async def test_a_webhook_makes_the_import_due_at_once(
     machine.vendor.requests.clear()
     await streams.reconcile(KEY)
     assert machine.vendor.requests == []
+
+
+async def test_what_a_webhook_names_is_asked_for_before_what_is_only_due(
+    machine: BuildMachine,
+) -> None:
+    names = "abc"
+    for name in names:
+        await push(machine.vendor.registry, f"debian:{name}", "old")
+    tags = [imported(name, f"{VENDOR}/debian:{name}", scheduled=True) for name in names]
+    await machine.store.create(image_stream("debian", *tags))
+    streams = machine.streams()
+    await streams.reconcile(KEY)
+    machine.clock.advance(3600)
+    new = await push(machine.vendor.registry, "debian:b", "new")
+    await streams.note([PushNotice("", "debian", "b")])
+    machine.vendor.requests.clear()
+    assert await streams.reconcile(KEY) == Result(requeue_after=0)
+    assert machine.vendor.requests == [f"HEAD {VENDOR}/debian:b", f"GET {VENDOR}/debian@{new}"]
+    assert (await machine.history("debian", "b")).items[0].image == str(new)
+    await streams.note([PushNotice("", "debian", "b")])
+    machine.vendor.requests.clear()
+    await streams.reconcile(KEY)
+    assert sorted(machine.vendor.requests) == [f"HEAD {VENDOR}/debian:{name}" for name in names]
+
+
+async def test_a_stream_that_a_webhook_names_goes_before_those_that_wait(
+    streams: ImageStreams,
+) -> None:
+    for name in ("one", "two"):
+        streams.queue.add(stream_key(name))
+    await streams.note([NOTICE])
+    assert await streams.queue.get() == KEY
 
 
 async def test_a_webhook_during_the_import_is_not_lost(
