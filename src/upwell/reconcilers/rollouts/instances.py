@@ -8,8 +8,6 @@ from upwell.api.meta import ObjectKey
 from upwell.policy.rollouts.instance import key_of
 from upwell.workload.interface import Instance, Owner, Runtime
 
-type _ByOwner = Mapping[ObjectKey, Sequence[Instance]]
-
 
 class OwnedInstances:
     """The runtime's instances, by owner: ten thousand owners ask for one list, and not for each.
@@ -20,7 +18,7 @@ class OwnedInstances:
 
     def __init__(self, runtime: Runtime) -> None:
         self._runtime = runtime
-        self._listed: _ByOwner | None = None
+        self._listed: Mapping[ObjectKey, Sequence[Instance]] | None = None
         self._changed: set[ObjectKey] = set()
         self._followers = 0
         self._subscriptions = 0
@@ -57,11 +55,11 @@ class OwnedInstances:
         finally:
             self._followers -= 1
 
-    async def _list(self) -> _ByOwner:
+    async def _list(self) -> Mapping[ObjectKey, Sequence[Instance]]:
         changed, self._changed = self._changed, set()  # what changes from here on may be missing
         subscriptions = self._subscriptions
         try:
-            found = _by_owner(await self._runtime.instances())
+            found = by_owner(await self._runtime.instances())
         except BaseException:
             self._changed |= changed
             raise
@@ -70,7 +68,8 @@ class OwnedInstances:
         return found
 
 
-def _by_owner(instances: Iterable[Instance]) -> _ByOwner:
+def by_owner(instances: Iterable[Instance]) -> Mapping[ObjectKey, Sequence[Instance]]:
+    """Group instances by their owners, each owner's in the order in which they come."""
     grouped: defaultdict[ObjectKey, list[Instance]] = defaultdict(list)
     for one in instances:
         grouped[key_of(one.owner)].append(one)

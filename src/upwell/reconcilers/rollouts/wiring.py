@@ -2,9 +2,10 @@
 
 import asyncio
 import logging
-from collections.abc import AsyncIterator, Callable, Iterable, Sequence
+from collections.abc import AsyncIterator, Callable, Iterable, Mapping, Sequence
 from datetime import datetime
 from functools import partial
+from itertools import count
 from typing import Protocol
 
 from upwell.api.core import ConfigMap, Secret
@@ -15,6 +16,7 @@ from upwell.policy.rollouts.pod_template import SourceName
 from upwell.policy.rollouts.settings import WORKLOADS
 from upwell.reconcilers.rollouts.images import TemplateImages
 from upwell.reconcilers.rollouts.index import WorkloadIndex
+from upwell.reconcilers.rollouts.instances import by_owner
 from upwell.reconcilers.rollouts.machine import RolloutPorts
 from upwell.reconcilers.rollouts.reconciler import RolloutReconciler
 from upwell.workload.errors import WorkloadError
@@ -24,6 +26,8 @@ log = logging.getLogger(__name__)
 
 ORPHANS_PERIOD = 60.0
 """Seconds between two looks for instances that nobody owns, or whose change was missed."""
+_LOOKS_FOR_ALL = 10
+"""In each such look everything that has instances is looked at, changed or not."""
 _RECONNECT_PAUSE = 1.0
 
 
@@ -85,13 +89,22 @@ async def changed_owners(runtime: InstanceSource) -> AsyncIterator[ObjectKey]:
 async def owners_of_instances(
     runtime: InstanceSource, period: float = ORPHANS_PERIOD
 ) -> AsyncIterator[ObjectKey]:
-    """Yield every owner at once and periodically: one that is gone leaves instances behind."""
-    while True:
+    """Yield owners at once and periodically: one that is gone leaves instances behind.
+
+    All come in the first look and in each tenth. In the others only those come whose instances are
+    not as they were at the look before: their change may have been missed.
+    """
+    known: Mapping[ObjectKey, Sequence[Instance]] = {}
+    for number in count():
+        if number % _LOOKS_FOR_ALL == 0:
+            known = {}
         try:
-            owners = {one.owner for one in await runtime.instances()}
+            found = by_owner(await runtime.instances())
         except WorkloadError as error:
             log.warning("cannot list instances", extra={"error": error})
         else:
-            for owner in sorted(owners):
-                yield key_of(owner)
+            owners = known.keys() | found.keys()
+            for owner in sorted(one for one in owners if known.get(one) != found.get(one)):
+                yield owner
+            known = found
         await asyncio.sleep(period)

@@ -1,9 +1,10 @@
 """Lists of instances that owners share: how many are made, and that none is too old."""
 
 import asyncio
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager, suppress
 from datetime import UTC, datetime
+from typing import override
 
 import pytest
 from tests.support.rollouts.counting_runtime import CountingRuntime
@@ -12,6 +13,7 @@ from upwell.api.meta import ObjectKey
 from upwell.oci import Digest
 from upwell.policy.rollouts.instance import key_of
 from upwell.reconcilers.rollouts.instances import OwnedInstances
+from upwell.reconcilers.rollouts.wiring import owners_of_instances
 from upwell.workload.errors import RuntimeUnavailableError
 from upwell.workload.interface import Instance, Owner, State
 
@@ -135,3 +137,38 @@ async def test_a_list_that_fails_is_made_again() -> None:
                 await owned.of(key(1))
         machine.unavailable = ""
         assert len(await owned.of(key(1))) == 1
+
+
+class ScriptEndedError(Exception):
+    """All lists that a test has written down were asked for."""
+
+
+class ScriptedRuntime(CountingRuntime):
+    """Gives one list after the other; None: it is unavailable."""
+
+    def __init__(self, *lists: Sequence[Instance] | None) -> None:
+        super().__init__(lambda: NOW)
+        self._script = lists
+
+    @override
+    async def instances(self) -> Sequence[Instance]:
+        if self.lists == len(self._script):
+            raise ScriptEndedError
+        self.lists += 1
+        found = self._script[self.lists - 1]
+        if found is None:
+            raise RuntimeUnavailableError("podman: no answer in time")
+        return found
+
+
+async def test_owners_whose_instances_stay_as_they_are_come_in_each_tenth_look_alone() -> None:
+    one, two, ended = instance(1), instance(2), instance(2, State.EXITED)
+    first, changed, gone = (one, two), (one, ended), (ended,)
+    again = [(instance(1), instance(2, State.EXITED)) for _ in range(5)]
+    machine = ScriptedRuntime(first, first, changed, changed, gone, None, *again)
+    looks: dict[int, list[str]] = {}
+    with suppress(ScriptEndedError):
+        async for owner in owners_of_instances(machine, 0):
+            looks.setdefault(machine.lists, []).append(owner.name)
+    both = ["task-1", "task-2"]
+    assert looks == {1: both, 3: ["task-2"], 5: ["task-1"], 7: ["task-1"], 11: both}
