@@ -182,7 +182,7 @@ async def test_a_chain_stops_at_the_first_that_knows() -> None:
     assert await chain.find("c.test", "x") is None
 
 
-class CountedLogins:
+class FailingLogins:
     """Implements CredentialSource: logins at one registry, of which the first question fails."""
 
     def __init__(self) -> None:
@@ -196,7 +196,7 @@ class CountedLogins:
 
 
 async def test_a_login_is_looked_for_once_for_each_repository_and_again_after_a_failure() -> None:
-    source = CountedLogins()
+    source = FailingLogins()
     remembered = RememberedCredentials(source)
     with pytest.raises(InvalidCredentialsError):
         await remembered.find("a.test", "x")

@@ -140,7 +140,7 @@ async def test_a_list_that_fails_is_made_again() -> None:
 
 
 class ScriptEndedError(Exception):
-    """All lists that a test has written down were asked for."""
+    """End of the lists that a test has written down."""
 
 
 class ScriptedRuntime(CountingRuntime):
