@@ -199,8 +199,12 @@ class ImageStreamStatus(Model):
     repository: RepositoryImport | None = None
 
     def tag(self, name: str) -> NamedTagEventList | None:
-        """Return the history of a tag."""
+        """Return the history of a tag; who asks for many has them by `by_tag`."""
         return next((entry for entry in self.tags if entry.tag == name), None)
+
+    def by_tag(self) -> dict[str, NamedTagEventList]:
+        """Return the histories by their tags; of several with one name the first."""
+        return {entry.tag: entry for entry in reversed(self.tags)}
 
 
 class ImageStream(Resource):

@@ -21,9 +21,8 @@ class TagOutcome:
     state: ImportState
     result: TagEvent | Condition | None
 
-    def is_news(self, status: ImageStreamStatus) -> bool:
-        """Return True if it changes more of `status` than the times of checks."""
-        old = status.tag(self.tag)
+    def is_news(self, old: NamedTagEventList | None) -> bool:
+        """Return True if it changes more of the tag's history than the times of checks."""
         if old is None or old.import_state is None or old.conditions:
             return True
         if isinstance(self.result, Condition) or (self.result is not None and not old.items):

@@ -5,7 +5,13 @@ from dataclasses import dataclass, field
 from datetime import datetime
 from zlib import crc32
 
-from upwell.api.image import ImageStream, ImageStreamStatus, RepositoryImport, TagReference
+from upwell.api.image import (
+    ImageStream,
+    ImageStreamStatus,
+    NamedTagEventList,
+    RepositoryImport,
+    TagReference,
+)
 from upwell.policy.images.checks import (
     NO_CHECKS,
     WHOLE_REPOSITORY,
@@ -129,15 +135,19 @@ def fold_answers(
     tags = effective_tags(stream.with_status(status))
     asked = {tag.name: request_of(tag) for tag in tags}
     status = forget_imports(status, {tag.name for tag in tags if tag.from_ is not None})
+    histories = status.by_tag()  # a search for each tag would be quadratic
     for outcome in answers.outcomes:
         request = asked.get(outcome.tag)
         answered = (outcome.state.source, outcome.state.request)
         if request is None or (request.source, request.text) != answered:
             continue
-        if outcome.is_news(status):
+        if outcome.is_news(histories.get(outcome.tag)):
             status = outcome.fold_into(status, now)
+    histories = status.by_tag()
     for tag in tags:
-        status = _with_time(stream, status, tag, schedule)
+        moved = _moved(stream, histories.get(tag.name), tag, schedule)
+        if moved is not None:
+            status = replace_tag(status, moved)
     return status
 
 
@@ -191,15 +201,18 @@ def _with_repository(
     return stream.status.model_copy(update={"repository": moved})
 
 
-def _with_time(
-    stream: ImageStream, status: ImageStreamStatus, tag: TagReference, schedule: ImportSchedule
-) -> ImageStreamStatus:
-    history = status.tag(tag.name)
+def _moved(
+    stream: ImageStream,
+    history: NamedTagEventList | None,
+    tag: TagReference,
+    schedule: ImportSchedule,
+) -> NamedTagEventList | None:
+    """Return the history with the next check as it is asked for now; None if it has that one."""
     state = history.import_state if history is not None else None
     if history is None or state is None or tag.imports is None:
-        return status
+        return None
     interval = schedule.interval_of(stream, tag) if tag.scheduled else None
     moved = schedule.moved(state, interval)
     if moved is state:
-        return status
-    return replace_tag(status, history.model_copy(update={"import_state": moved}))
+        return None
+    return history.model_copy(update={"import_state": moved})

@@ -208,7 +208,8 @@ class ImageStreams:
             return StreamAnswers()
         # Most of its tags are of one repository: its login is looked for once.
         logins = RememberedCredentials(await self._secrets.of_namespace(stream.namespace))
-        turn = ImportTurn(logins, now, self._jitter(), urgent=bool(hinted))
+        histories = stream.status.by_tag()
+        turn = ImportTurn(logins, now, self._jitter(), histories, urgent=bool(hinted))
         repository = None
         async with side_by_side() as group:
             asked = (self._importer.ask(stream, tag, turn) for tag in due)

@@ -2,6 +2,7 @@
 
 import asyncio
 import logging
+from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import datetime
 
@@ -10,6 +11,7 @@ from upwell.api.image import (
     Image,
     ImageStream,
     ImportState,
+    NamedTagEventList,
     PlatformDigest,
     TagEvent,
     TagReference,
@@ -49,6 +51,8 @@ class ImportTurn:
     now: datetime
     chance: float
     """From 0 to 1: by how much next times are moved; one for all, so that they stay together."""
+    histories: Mapping[str, NamedTagEventList]
+    """Of the stream's tags, by their names, as they are when it asks."""
     urgent: bool = False
     """True if somebody has told of a change: what is only due waits meanwhile."""
 
@@ -61,6 +65,13 @@ class _Question:
     reference: Reference
     access: RequestAccess
     turn: ImportTurn
+    history: NamedTagEventList | None
+    """Of the tag, as it is when it is asked for."""
+
+    @property
+    def latest(self) -> TagEvent | None:
+        """Image in force."""
+        return None if self.history is None else self.history.latest
 
 
 class TagImporter:
@@ -87,13 +98,14 @@ class TagImporter:
         A registry's failure is an outcome; raises StoreError alone.
         """
         request = request_of(tag) or ImportRequest("")
-        state = _state_before(stream, tag, request)
+        history = turn.histories.get(tag.name)
+        state = _state_before(history, tag, request)
         try:
-            urgent = turn.urgent or _is_asked_anew(stream, tag)
+            urgent = turn.urgent or _is_asked_anew(history, tag)
             access = RequestAccess(turn.logins, insecure=request.insecure, urgent=urgent)
             reference = Reference.parse(request.source)
             await require_pull(self._authority, stream, reference)
-            question = _Question(request, reference, access, turn)
+            question = _Question(request, reference, access, turn, history)
             return await self._answer(stream, tag, question, state)
         except (InvalidReferenceError, InvalidSelectionError) as error:
             return _refused(tag, state, error)
@@ -111,12 +123,12 @@ class TagImporter:
         found = await self._upstream.resolve(reference, question.access)
         pinned = reference.with_digest(found.digest)
         changed = str(found.digest) != state.upstream_digest
-        if changed or (state.unproven and _is_asked_anew(stream, tag)):
+        if changed or (state.unproven and _is_asked_anew(question.history, tag)):
             learning = self._learn(stream, question, pinned, state)
             if not (question.request.legacy and MediaType(found.media_type).is_index):
                 learning = self._policies.beside(_imported(stream, pinned), learning)
             state = await learning
-        await self._require(stream, tag, pinned, state.imported_digest)
+        await self._require(stream, question, pinned, state.imported_digest)
         event = TagEvent(
             created=now,
             docker_image_reference=f"{pinned.name}@{state.imported_digest}",
@@ -124,10 +136,10 @@ class TagImporter:
             generation=tag.generation or stream.generation,
             unproven=state.unproven,
         )
-        if _is_asked_anew(stream, tag):  # a person asks for what there is, whatever it is
+        if _is_asked_anew(question.history, tag):  # a person asks for what there is, whatever it is
             state = state.model_copy(update={"ignored": None})
         elif changed:
-            ignored = await self._ignored(stream, tag, event)
+            ignored = await self._ignored(question, event)
             state = state.model_copy(update={"ignored": ignored})
         times = {"last_check_time": now, "failures": 0, "next_check_time": None, "interval": None}
         if tag.scheduled:
@@ -140,11 +152,10 @@ class TagImporter:
         return TagOutcome(tag.name, state.model_copy(update=times), result)
 
     async def _require(
-        self, stream: ImageStream, tag: TagReference, found: Reference, digest: str
+        self, stream: ImageStream, question: _Question, found: Reference, digest: str
     ) -> None:
         """Raise ImagePolicyError if a policy keeps an image out that is not in force already."""
-        history = stream.status.tag(tag.name)
-        latest = history.latest if history is not None else None
+        latest = question.latest
         if latest is None or latest.image != digest:
             image = found.with_digest(Digest.parse(digest))
             await self._policies.require(_imported(stream, image))
@@ -194,12 +205,9 @@ class TagImporter:
         learning = self._images.learn(child, question.access, question.turn.now)
         return await self._policies.beside(_imported(stream, child), learning)
 
-    async def _ignored(
-        self, stream: ImageStream, tag: TagReference, event: TagEvent
-    ) -> IgnoredImage | None:
+    async def _ignored(self, question: _Question, event: TagEvent) -> IgnoredImage | None:
         """Say why the image in force need not give way to a new one; None if it must."""
-        history = stream.status.tag(tag.name)
-        latest = history.latest if history is not None else None
+        latest = question.latest
         if latest is None or latest.image in {"", event.image}:
             return None
         old = await self._images.content(latest.image)
@@ -234,9 +242,10 @@ def _imported(stream: ImageStream, image: Reference) -> ImageQuestion:
     return ImageQuestion(image, stream.namespace, PolicyPoint.IMPORT)
 
 
-def _state_before(stream: ImageStream, tag: TagReference, request: ImportRequest) -> ImportState:
+def _state_before(
+    history: NamedTagEventList | None, tag: TagReference, request: ImportRequest
+) -> ImportState:
     """Return what is known of the tag's present source, at the tag's present generation."""
-    history = stream.status.tag(tag.name)
     state = history.import_state if history is not None else None
     if state is None or (state.source, state.request) != (request.source, request.text):
         state = ImportState(source=request.source, request=request.text)
@@ -246,8 +255,7 @@ def _state_before(stream: ImageStream, tag: TagReference, request: ImportRequest
     return state.model_copy(update={"generation": generation})
 
 
-def _is_asked_anew(stream: ImageStream, tag: TagReference) -> bool:
-    history = stream.status.tag(tag.name)
+def _is_asked_anew(history: NamedTagEventList | None, tag: TagReference) -> bool:
     state = history.import_state if history is not None else None
     return state is not None and (tag.generation or 0) > state.generation
 

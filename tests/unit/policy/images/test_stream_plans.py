@@ -148,3 +148,11 @@ def test_another_interval_moves_the_next_check() -> None:
     state = fold_answers(unscheduled, StreamAnswers(), SCHEDULE, NOW).tags[0].import_state
     assert state is not None
     assert state.next_check_time is None
+
+
+def test_the_first_of_several_histories_of_a_tag_counts() -> None:
+    first, second = imported("11", NOW), imported("11", NOW + timedelta(hours=1))
+    status = ImageStreamStatus(tags=(first, second, imported("12", NOW)))
+    assert status.by_tag()["11"] is first
+    assert status.tag("11") is first
+    assert set(status.by_tag()) == {"11", "12"}

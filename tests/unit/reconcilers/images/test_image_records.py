@@ -317,13 +317,14 @@ async def test_a_person_has_the_registry_asked_anew_for_what_it_did_not_give(
 ) -> None:
     registry.tagged["vendor.example/mean:1"] = MANIFEST.digest
     importer = TagImporter(registry, records, ImportSchedule())
-    turn = ImportTurn(OneLogin(Credential("a", "password")), NOW, 0.5)
+    login = OneLogin(Credential("a", "password"))
     stream = ImageStream(metadata=ObjectMeta(name="app", namespace="shop"))
     source = ObjectReference(kind="DockerImage", name="vendor.example/mean:1")
 
     async def unproven(generation: int) -> bool | None:
         nonlocal stream
         tag = TagReference(name="1", from_=source, generation=generation)
+        turn = ImportTurn(login, NOW, 0.5, stream.status.by_tag())
         outcome = await importer.ask(stream, tag, turn)
         stream = stream.with_status(outcome.fold_into(stream.status, NOW))
         return stream.status.tags[0].items[0].unproven
