@@ -10,7 +10,12 @@ from tests.support.registry.logins import OneLogin
 
 from upwell.app.access import InternalLogins
 from upwell.app.promotion import PushLogins
-from upwell.registry.credentials import AuthFile, ChainedCredentials, SecretCredentials
+from upwell.registry.credentials import (
+    AuthFile,
+    ChainedCredentials,
+    RememberedCredentials,
+    SecretCredentials,
+)
 from upwell.registry.interface import Credential, CredentialSource
 from upwell.server.auth.tokens import RegistryTokens
 
@@ -53,6 +58,7 @@ KNOWN: dict[str, Callable[[Path], KnownCredentials]] = {
         PushLogins(internal(TOKENS)), Credential("upwell", TOKENS.to_push("team"))
     ),
     "memory": lambda _: KnownCredentials(OneLogin(LOGIN), LOGIN),
+    "remembered": lambda _: KnownCredentials(RememberedCredentials(OneLogin(LOGIN)), LOGIN),
 }
 STRANGERS: dict[str, Callable[[Path], CredentialSource]] = {
     "auth file": auth_file,
@@ -62,6 +68,7 @@ STRANGERS: dict[str, Callable[[Path], CredentialSource]] = {
     "empty chain": lambda _: ChainedCredentials(()),
     "internal": lambda _: internal(TOKENS),
     "memory": lambda _: OneLogin(None),
+    "remembered": lambda _: RememberedCredentials(OneLogin(None)),
 }
 
 
