@@ -4,9 +4,11 @@ import contextlib
 import errno
 import logging
 import os
+import shutil
 import stat
 from collections.abc import Iterable
 from pathlib import Path
+from typing import IO
 
 log = logging.getLogger(__name__)
 
@@ -54,9 +56,11 @@ class PrivateFiles:
 
 
 def write_private(
-    path: Path, content: str | bytes, *, mode: int = 0o600, synced: bool = True
+    path: Path, content: str | bytes | IO[bytes], *, mode: int = 0o600, synced: bool = True
 ) -> None:
     """Write a file that only its owner can read; raises OSError.
+
+    `content` may be another file, which is copied piece by piece from its beginning.
 
     Never wider open than `mode`, not even between creating and writing it. `synced`: the content
     survives a power cut as soon as its name does; false for what is cheaper to lose than to sync.
@@ -66,7 +70,11 @@ def write_private(
     descriptor = os.open(draft, os.O_WRONLY | os.O_CREAT | os.O_EXCL, mode)
     try:
         with open(descriptor, "wb") as file:  # noqa: PTH123 - the descriptor has the mode already
-            file.write(content.encode() if isinstance(content, str) else content)
+            if isinstance(content, str | bytes):
+                file.write(content.encode() if isinstance(content, str) else content)
+            else:
+                content.seek(0)
+                shutil.copyfileobj(content, file)
             if synced:
                 file.flush()
                 os.fsync(file.fileno())

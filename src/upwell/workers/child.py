@@ -36,7 +36,10 @@ type Task = Callable[[IO[bytes], Any], Any]
 
 
 def main(task: str, described: str) -> None:
-    """Run a task on standard input and write its answer to standard output, both JSON."""
+    """Run a task on standard input, and write its answer to standard output.
+
+    The answer is JSON. Content, which a task returns as bytes, follows the line that announces it.
+    """
     settings = json.loads(described)
     sys.path += settings["libraries"]
     run: Task = import_module(task).run
@@ -47,7 +50,12 @@ def main(task: str, described: str) -> None:
             found: Mapping[str, Any] = {"unconfined": str(error)}
         else:
             found = {**answer(run, source, settings["argument"]), "gaps": gaps}
-        target.write(json.dumps(found).encode())
+        content = found.get("result")
+        if isinstance(content, bytes):
+            target.write(json.dumps({"content": len(content), "gaps": gaps}).encode() + b"\n")
+            target.write(content)
+        else:
+            target.write(json.dumps(found).encode())
 
 
 def answer(run: Task, source: IO[bytes], argument: object) -> Mapping[str, Any]:

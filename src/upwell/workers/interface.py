@@ -15,6 +15,8 @@ class WorkerLimits:
     cpu_seconds: int = 60
     wall_seconds: float = 300.0
     result_bytes: int = 4 * MIB
+    """Of JSON data no more than this: it is decoded at once, while this process does nothing else.
+    Content, which goes into a file, may have more."""
 
 
 class WorkerError(Exception):

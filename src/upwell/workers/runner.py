@@ -7,8 +7,9 @@ import logging
 import signal
 import sys
 import tempfile
-from asyncio.subprocess import DEVNULL, Process
-from collections.abc import Mapping, Sequence
+from asyncio import StreamReader
+from asyncio.subprocess import DEVNULL
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from pathlib import Path
 from typing import IO, Any
 
@@ -37,6 +38,7 @@ _BOOTSTRAP = (
 )
 _OPTIONS = ("-I", "-S", "-X", "utf8")
 _CHUNK = 64 * 1024
+_TOO_LARGE = "its content is more than {} bytes"
 _DEFAULT_LIMITS = WorkerLimits()
 
 
@@ -63,21 +65,64 @@ async def run_worker(
     Cancelled, it is killed. Raises WorkerError, or OSError where the worker ran into one.
     """
     described = _described(argument, limits, folder, library)
-    code, raw = await _run(task, source, described, limits)
+    code, raw = await _run(task, source, described, limits, _read)
     answer = _parsed(raw)
-    for gap in _gaps(answer) - _told:
-        _told.add(gap)
-        log.warning("workers keep a right: `upwell doctor` says more", extra={"right": _GAPS[gap]})
-    return _result(code, answer, limits)
+    _tell(answer)
+    match _checked(code, answer, limits):
+        case {"result": result}:
+            return result
+        case _:
+            raise _ended_without_result(code)
+
+
+async def run_worker_into(
+    target: IO[bytes],
+    task: str,
+    source: IO[bytes],
+    argument: Mapping[str, Any],
+    limits: WorkerLimits = _DEFAULT_LIMITS,
+    library: str = "",
+) -> None:
+    """Run the module `task`, as `run_worker` does, and write the content it returns into a file.
+
+    No more of it than a piece is in memory at a time. Raises what `run_worker` does, and OSError
+    where the file takes no more.
+    """
+
+    async def copy(output: StreamReader, limit: int) -> bytes:
+        try:
+            head = await output.readline()
+        except ValueError as error:  # a line that is longer than any of ours
+            why = "its worker answered at length, and without a result"
+            raise WorkerFailedError(why) from error
+        copied = 0
+        while piece := await output.read(_CHUNK):
+            copied += len(piece)
+            if copied > limit:
+                raise WorkerExcessError(_TOO_LARGE.format(limit))
+            await asyncio.to_thread(target.write, piece)
+        sizes.append(copied)
+        return head
+
+    sizes: list[int] = []
+    described = _described(argument, limits, library=library)
+    code, head = await _run(task, source, described, limits, copy)
+    answer = _parsed(head)
+    _tell(answer)
+    match _checked(code, answer, limits):
+        case {"content": int(size)} if sizes == [size]:
+            return
+        case _:
+            raise _ended_without_result(code)
 
 
 async def kept_rights() -> Sequence[str]:
     """Run a worker that does nothing, and say what it keeps; raises WorkerError."""
     with tempfile.TemporaryFile() as nothing:
         described = _described({}, _DEFAULT_LIMITS)
-        code, raw = await _run(_PROBE, nothing, described, _DEFAULT_LIMITS)
+        code, raw = await _run(_PROBE, nothing, described, _DEFAULT_LIMITS, _read)
     answer = _parsed(raw)
-    _result(code, answer, _DEFAULT_LIMITS)
+    _checked(code, answer, _DEFAULT_LIMITS)
     return [_GAPS[gap] for gap in sorted(_gaps(answer))]
 
 
@@ -97,9 +142,13 @@ def _described(
 
 
 async def _run(
-    task: str, source: IO[bytes], described: Mapping[str, Any], limits: WorkerLimits
+    task: str,
+    source: IO[bytes],
+    described: Mapping[str, Any],
+    limits: WorkerLimits,
+    read: Callable[[StreamReader, int], Awaitable[bytes]],
 ) -> tuple[int, bytes]:
-    """Return the status with which a worker ended, and what it wrote."""
+    """Return the status with which a worker ended, and what `read` returns of its output."""
     command = (sys.executable, *_OPTIONS, "-c", _BOOTSTRAP, str(_ROOT), task, json.dumps(described))
     try:
         process = await start_group(
@@ -109,7 +158,9 @@ async def _run(
         raise WorkerFailedError(f"no worker could be started: {error}") from error
     try:
         async with asyncio.timeout(limits.wall_seconds):
-            raw = await _read(process, limits.result_bytes)
+            raw = b""
+            if process.stdout is not None:
+                raw = await read(process.stdout, limits.result_bytes)
             code = await process.wait()
     except TimeoutError:
         why = f"it was not parsed within {limits.wall_seconds:g} s"
@@ -119,12 +170,12 @@ async def _run(
     return code, raw
 
 
-async def _read(process: Process, limit: int) -> bytes:
+async def _read(output: StreamReader, limit: int) -> bytes:
     content = bytearray()
-    while process.stdout is not None and (piece := await process.stdout.read(_CHUNK)):
+    while piece := await output.read(_CHUNK):
         content += piece
         if len(content) > limit:
-            raise WorkerExcessError(f"its content is more than {limit} bytes")
+            raise WorkerExcessError(_TOO_LARGE.format(limit))
     return bytes(content)
 
 
@@ -144,15 +195,22 @@ def _gaps(answer: object) -> set[str]:
             return set()
 
 
-def _result(code: int, answer: object, limits: WorkerLimits) -> Any:
-    """Return the result that a worker wrote before it ended; raises WorkerError or OSError."""
+def _tell(answer: object) -> None:
+    """Log what workers keep, each once."""
+    for gap in _gaps(answer) - _told:
+        _told.add(gap)
+        log.warning("workers keep a right: `upwell doctor` says more", extra={"right": _GAPS[gap]})
+
+
+def _checked(code: int, answer: object, limits: WorkerLimits) -> object:
+    """Return the answer of a worker that has done its task; raises WorkerError or OSError."""
     if code == -signal.SIGXCPU:
         raise WorkerExcessError(f"it takes more than {limits.cpu_seconds} s to parse")
     if code < 0:
         raise WorkerFailedError(f"its worker was killed with signal {-code}")
     match answer:
-        case {"result": result}:
-            return result
+        case {"result": _} | {"content": _}:
+            return answer
         case {"excess": "memory"}:
             why = f"it takes more than {limits.memory_bytes // MIB} MiB of memory to parse"
             raise WorkerExcessError(why)
@@ -163,4 +221,8 @@ def _result(code: int, answer: object, limits: WorkerLimits) -> Any:
         case {"refused": str(why)}:
             raise RefusedInputError(why)
         case _:
-            raise WorkerFailedError(f"its worker ended with status {code} and without a result")
+            raise _ended_without_result(code)
+
+
+def _ended_without_result(code: int) -> WorkerFailedError:
+    return WorkerFailedError(f"its worker ended with status {code} and without a result")

@@ -21,7 +21,7 @@ from upwell.workers.interface import (
     WorkerFailedError,
     WorkerLimits,
 )
-from upwell.workers.runner import run_worker
+from upwell.workers.runner import run_worker, run_worker_into
 
 TASK = """
 import os, signal, socket, sys, time
@@ -59,6 +59,13 @@ def broken(source, argument):
 
 def full(source, argument):
     raise OSError(28, "No space left on device")
+
+def content(source, argument):
+    return source.read() * argument["times"]
+
+def lying(source, argument):
+    os.write(1, b'{"content": 3, "gaps": []}\\nab')
+    os._exit(0)
 
 def network(source, argument):
     # Bytes: there is no codec of names any more.
@@ -107,6 +114,41 @@ async def work(source: IO[bytes], what: str, folder: Path | None = None, **argum
 async def test_a_result_comes_back(source: IO[bytes]) -> None:
     found = await work(source, "echo", text="ü")
     assert found == ["input", {"what": "echo", "text": "ü"}]
+
+
+async def work_into(target: IO[bytes], source: IO[bytes], what: str, **argument: Any) -> None:
+    await run_worker_into(target, "a_task", source, {"what": what, **argument}, LIMITS)
+
+
+async def test_content_goes_into_a_file(source: IO[bytes]) -> None:
+    with tempfile.TemporaryFile() as target:
+        await work_into(target, source, "content", times=100_000)
+        target.seek(0)
+        assert target.read() == b"input" * 100_000
+
+
+@pytest.mark.parametrize(
+    ("what", "error", "why"),
+    [
+        ("content", WorkerExcessError, "more than 4194304 bytes"),
+        ("memory", WorkerExcessError, "256 MiB of memory"),
+        ("refusing", RefusedInputError, "no such thing"),
+        ("lying", WorkerFailedError, "without a result"),
+        ("echo", WorkerFailedError, "without a result"),
+        ("talking", WorkerFailedError, "without a result"),
+        ("dying", WorkerFailedError, "signal 9"),
+    ],
+)
+async def test_what_is_no_content_is_told_apart(
+    source: IO[bytes], what: str, error: type[Exception], why: str
+) -> None:
+    with tempfile.TemporaryFile() as target, pytest.raises(error, match=why):
+        await work_into(target, source, what, times=1_000_000)
+
+
+async def test_content_is_no_data(source: IO[bytes]) -> None:
+    with pytest.raises(WorkerFailedError, match="without a result"):
+        await work(source, "content", times=1)
 
 
 @pytest.mark.parametrize(
