@@ -1,16 +1,13 @@
 """The inventory port: packages by image digest; files of layers."""
 
-from collections.abc import AsyncIterator, Iterator, Mapping, Sequence
+from collections.abc import AsyncIterator, Mapping, Sequence
 from contextlib import AbstractAsyncContextManager
 from dataclasses import dataclass, field
 from enum import StrEnum
 from types import MappingProxyType
-from typing import ClassVar, Protocol
+from typing import IO, ClassVar, Protocol
 
 from upwell.oci import Descriptor, Digest
-
-_PATH_BYTES, _TEXT_BYTES, _ELF_BYTES = 450, 60, 800
-"""Memory of CPython 3.13 for an entry and its places in sets, for a text, and for a program."""
 
 
 class InventoryError(Exception):
@@ -113,12 +110,6 @@ class ElfFacts:
     defined: frozenset[str] = frozenset()
     """Symbol versions that it has for others."""
 
-    def names(self) -> Iterator[str]:
-        """Yield all its texts."""
-        yield from (self.interpreter, self.soname, *self.needed, *self.required, *self.defined)
-        for versions in self.required.values():
-            yield from versions
-
 
 @dataclass(frozen=True, slots=True)
 class LayerFiles:
@@ -138,23 +129,12 @@ class LayerFiles:
     texts: Mapping[str, str] = field(default_factory=lambda: MappingProxyType({}))
     """Small files that say what a base is: os-release, passwd, versions of runtimes."""
 
-    def work(self) -> int:
-        """Return what it takes to compare them: characters of all paths and their folders."""
-        return sum(
-            len(path) * (path.count("/") + 2)
-            + (len(entry.content) * (entry.content.count("/") + 2) if entry.is_link else 0)
-            for path, entry in self.entries.items()
-        )
 
-    def held_bytes(self) -> int:
-        """Return about how much memory they take, with what a comparison makes of them."""
-        paths = (*self.entries, *self.removed, *self.opaque)
-        elf = (facts for facts in self.elf.values() if facts is not None)
-        named = (name for facts in elf for name in facts.names())
-        texts = (*self.scripts.values(), *self.texts.values())
-        contents = (entry.content for entry in self.entries.values())
-        return (
-            sum(_PATH_BYTES + 2 * len(path) for path in paths)
-            + sum(_TEXT_BYTES + len(text) for text in (*contents, *named, *texts))
-            + _ELF_BYTES * len(self.elf)
-        )
+@dataclass(frozen=True, slots=True)
+class LayerFacts:
+    """Files of a layer as they are kept, and not in memory."""
+
+    file: IO[bytes]
+    """At its beginning."""
+    unpacked_bytes: int
+    """About a hundred and fifty for each file of the layer."""

@@ -1,16 +1,18 @@
 """Finds the packages in an image's layers, each of which a worker reads."""
 
 import asyncio
+import io
 import tempfile
-from collections.abc import Iterable, Mapping
+from collections.abc import AsyncIterator, Iterable, Mapping
+from contextlib import asynccontextmanager
 from dataclasses import dataclass
-from typing import Any
+from typing import IO, Any
 
 from upwell.inventory.interface import InventoryError, InventoryFailedError, Layers, Package
 from upwell.inventory.zstd import is_readable
 from upwell.oci import Descriptor
 from upwell.workers.interface import MIB, WorkerError, WorkerLimits
-from upwell.workers.runner import run_worker
+from upwell.workers.runner import run_worker, run_worker_into
 
 MAX_LAYER_BYTES = 8 * 1024**3
 MAX_UNPACKED_BYTES = 64 * 1024**3
@@ -63,6 +65,26 @@ async def run_on_layer(layers: Layers, layer: Descriptor, task: LayerTask) -> An
 
     Raises InventoryError; what the layers' source raises goes through.
     """
+    async with _fetched(layers, layer) as file:
+        limits = await _limits(file, task)
+        return await run_worker(task.module, file, task.argument, limits, library=task.library)
+
+
+async def read_layer_into(
+    target: IO[bytes], layers: Layers, layer: Descriptor, task: LayerTask
+) -> None:
+    """Fetch a layer as `run_on_layer` does, and write what the worker returns into a file.
+
+    Raises InventoryError; what the layers' source raises goes through.
+    """
+    async with _fetched(layers, layer) as file:
+        limits = await _limits(file, task)
+        await run_worker_into(target, task.module, file, task.argument, limits, task.library)
+
+
+@asynccontextmanager
+async def _fetched(layers: Layers, layer: Descriptor) -> AsyncIterator[IO[bytes]]:
+    """Give the content of a layer to a worker, whose errors are raised as InventoryError."""
     if "zstd" in layer.media_type and not is_readable():
         why = (
             f"layer {layer.digest.short} is compressed with zstd: install libzstd1 to have it read"
@@ -79,14 +101,19 @@ async def run_on_layer(layers: Layers, layer: Descriptor, task: LayerTask) -> An
                         f"layer {layer.digest.short} is too large to be read"
                     )
                 await asyncio.to_thread(file.write, chunk)
-        await asyncio.to_thread(file.seek, 0)
-        seconds = _LEAST_SECONDS + size // _BYTES_PER_SECOND
-        limits = WorkerLimits(_MEMORY_BYTES, seconds, seconds * _WAIT, task.result_bytes)
         try:
-            return await run_worker(task.module, file, task.argument, limits, library=task.library)
+            yield file
         except WorkerError as error:
             raised = InventoryError if error.final else InventoryFailedError
             raise raised(f"layer {layer.digest.short}: {error}") from error
+
+
+async def _limits(file: IO[bytes], task: LayerTask) -> WorkerLimits:
+    """Return what a worker may take for a file, and go to its beginning."""
+    size = await asyncio.to_thread(file.seek, 0, io.SEEK_END)
+    await asyncio.to_thread(file.seek, 0)
+    seconds = _LEAST_SECONDS + size // _BYTES_PER_SECOND
+    return WorkerLimits(_MEMORY_BYTES, seconds, seconds * _WAIT, task.result_bytes)
 
 
 def packages_of(contents: Iterable["LayerContents"]) -> list[Package]:

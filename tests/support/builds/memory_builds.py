@@ -69,7 +69,7 @@ from upwell.reconcilers.builds.run import BuildRun
 from upwell.reconcilers.builds.slots import BuildCapacity
 from upwell.reconcilers.images.image_streams import ImageStreams
 from upwell.reconcilers.images.pull_secrets import PullSecrets
-from upwell.reconcilers.rebase.comparisons import ComparisonBounds
+from upwell.reconcilers.rebase.comparing import RebaseBounds
 from upwell.reconcilers.signatures.policies import UNRESTRICTED
 from upwell.registry.embedded import EmbeddedRegistry
 from upwell.registry.errors import RegistryError
@@ -83,7 +83,7 @@ from upwell.store.memory import MemoryStore
 from upwell.uploads.files import FileInputs
 
 if TYPE_CHECKING:
-    from upwell.reconcilers.rebase.planning import LayerScanner
+    from upwell.reconcilers.rebase.comparing import FactScanner
 
 VENDOR = "vendor.example"
 INTERNAL = "registry.internal:5000"
@@ -369,8 +369,8 @@ class BuildMachine:
         """Rights of authors; None: nobody is asked."""
         self.policies = UNRESTRICTED
         self.sign: SignPushed = unsigned
-        self.scanner: LayerScanner = FileScanner()
-        self.bounds = ComparisonBounds()
+        self.scanner: FactScanner = FileScanner()
+        self.bounds = RebaseBounds()
         self.check_push: CheckPush = unchecked
         self.pressure = ""
         """Message of what keeps builds from beginning."""

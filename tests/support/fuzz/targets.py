@@ -71,7 +71,7 @@ def _layer(data: bytes) -> None:
 def _layer_files(data: bytes) -> None:
     bounds = {"unpacked": 4 * 1024**2, "least": 1024**2, "ratio": 32}
     limits = {**bounds, "elf": 1024**2, "entries": 1000, "characters": 100_000}
-    _require_answer(answer(layer_files.run, io.BytesIO(data), limits))
+    _require_answer(answer(layer_files.found_in, io.BytesIO(data), limits))
 
 
 def _elf(data: bytes) -> None:

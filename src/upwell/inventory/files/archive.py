@@ -3,6 +3,7 @@
 import gzip
 import hashlib
 import io
+import json
 import re
 import tarfile
 import zlib
@@ -31,7 +32,18 @@ _TEXT = re.compile(
 _MAX_TEXT = 128 * 1024
 
 
-def run(source: IO[bytes], argument: Mapping[str, int]) -> Mapping[str, Any]:
+def run(source: IO[bytes], argument: Mapping[str, int]) -> bytes:
+    """Return what `found_in` finds, as it is kept: JSON, compressed (`facts.read_facts`).
+
+    `facts` of the argument is the limit of the JSON, in bytes. Raises ValueError beyond it.
+    """
+    facts = json.dumps(found_in(source, argument)).encode()
+    if len(facts) > argument["facts"]:
+        raise LayerTooLargeError(f"too large: its paths take over {argument['facts']} bytes")
+    return zlib.compress(facts, level=1)
+
+
+def found_in(source: IO[bytes], argument: Mapping[str, int]) -> Mapping[str, Any]:
     """Return the entries of a layer, and the hash of its uncompressed content.
 
     `argument` has the limits `unpacked` and `elf` (bytes), `entries` and `characters`: of links and

@@ -1,32 +1,25 @@
 """Finds the files of layers, each of which a worker reads, and keeps what it has found."""
 
 import asyncio
-import json
 import os
-import zlib
-from collections.abc import Callable, Mapping
-from contextlib import suppress
+import tempfile
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager, suppress
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
+from typing import IO
 from weakref import WeakValueDictionary
 
-from upwell.inventory.interface import (
-    ElfFacts,
-    EntryKind,
-    InventoryError,
-    LayerEntry,
-    LayerFiles,
-    Layers,
-)
-from upwell.inventory.layers import MAX_UNPACKED_BYTES, LayerTask, run_on_layer
+from upwell.inventory.files.facts import facts_bytes, read_facts
+from upwell.inventory.interface import InventoryError, LayerFacts, LayerFiles, Layers
+from upwell.inventory.layers import MAX_UNPACKED_BYTES, LayerTask, read_layer_into
 from upwell.machine.private_file import write_private
 from upwell.oci import Descriptor, Digest
 from upwell.workers.interface import MIB
 
 FACTS_VERSION = 2
 """Raised with any limit and any fact: what was found under another is found anew."""
-_MAX_RESULT_BYTES = 256 * MIB
+_MAX_FACTS_BYTES = 256 * MIB
 _TASK = LayerTask(
     "upwell.inventory.files.archive",
     {
@@ -36,18 +29,25 @@ _TASK = LayerTask(
         "elf": 128 * MIB,
         "entries": 400_000,
         "characters": 200_000_000,
+        "facts": _MAX_FACTS_BYTES,
     },
-    _MAX_RESULT_BYTES,
+    _MAX_FACTS_BYTES,
     "elftools",
 )
 
 
+_SHARED_FACTS_BYTES = 32 * MIB
 BOUNDED_TASK = replace(
     _TASK,
-    argument={**_TASK.argument, "entries": 200_000, "characters": 100_000_000},
-    result_bytes=32 * MIB,
+    argument={
+        **_TASK.argument,
+        "entries": 200_000,
+        "characters": 100_000_000,
+        "facts": _SHARED_FACTS_BYTES,
+    },
+    result_bytes=_SHARED_FACTS_BYTES,
 )
-"""For a process that others share, which decodes each result in a third of a second at most."""
+"""For layers that strangers push to a server."""
 
 
 class FileScanner:
@@ -68,39 +68,70 @@ class FileScanner:
 
     async def files(self, layers: Layers, layer: Descriptor) -> LayerFiles:
         """Return the files of a layer; raises InventoryError, or what `layers` raises."""
+        async with self.facts(layers, layer) as found:
+            return await asyncio.to_thread(read_facts, found.file, self._task.result_bytes)
+
+    @asynccontextmanager
+    async def facts(self, layers: Layers, layer: Descriptor) -> AsyncIterator[LayerFacts]:
+        """Give the facts of a layer, none of which are in memory.
+
+        Raises InventoryError, or what `layers` raises.
+        """
         async with self._locks.setdefault(layer.digest, asyncio.Lock()):
             known = await asyncio.to_thread(self._load, layer.digest)
-            if known is not None:
-                return known
+            if known is None:
+                known = await self._found(layers, layer)
+        with known.file:
+            yield known
+
+    async def _found(self, layers: Layers, layer: Descriptor) -> LayerFacts:
+        file = tempfile.TemporaryFile(prefix="upwell-facts-")  # noqa: SIM115 - who asks closes it
+        try:
             async with self._slots:
-                raw = await run_on_layer(layers, layer, self._task)
-            found = await asyncio.to_thread(layer_files, raw)
-            await asyncio.to_thread(self._keep, layer.digest, raw)
-            return found
+                await read_layer_into(file, layers, layer, self._task)
+            return await asyncio.to_thread(self._keep, layer.digest, file)
+        except BaseException:
+            file.close()
+            raise
 
     def _path(self, digest: Digest) -> Path | None:
         return self._folder and self._folder / f"{digest.algorithm}-{digest.hex}"
 
-    def _load(self, digest: Digest) -> LayerFiles | None:
+    def _load(self, digest: Digest) -> LayerFacts | None:
         path = self._path(digest)
         if path is None:
             return None
-        with suppress(OSError, ValueError, zlib.error, InventoryError):
-            unpacking = zlib.decompressobj()
-            raw = unpacking.decompress(path.read_bytes(), self._task.result_bytes)
-            if self._most_bytes is not None:
-                os.utime(path)
-            return layer_files(json.loads(raw))
+        with suppress(OSError):
+            file = path.open("rb")
+            try:
+                found = self._opened(file)
+                if self._most_bytes is not None:
+                    os.utime(path)
+            except (InventoryError, OSError):
+                file.close()
+            else:
+                return found
         return None
 
-    def _keep(self, digest: Digest, raw: Any) -> None:
+    def _opened(self, file: IO[bytes]) -> LayerFacts:
+        """Return facts from a file that was looked through; raises InventoryError or OSError."""
+        file.seek(0)
+        size = facts_bytes(file, self._task.result_bytes)
+        file.seek(0)
+        return LayerFacts(file, size)
+
+    def _keep(self, digest: Digest, file: IO[bytes]) -> LayerFacts:
+        """Keep what was found in a layer, and return it; raises InventoryError."""
+        found = self._opened(file)
         path = self._path(digest)
         if path is None:
-            return
+            return found
         with suppress(OSError):  # a disk that is full costs the next call, not this one
             path.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
-            write_private(path, zlib.compress(json.dumps(raw).encode(), level=1), synced=False)
+            write_private(path, file, synced=False)
             self._trim(path.parent)
+        file.seek(0)
+        return found
 
     def _trim(self, folder: Path) -> None:
         if self._most_bytes is None:
@@ -114,61 +145,3 @@ class FileScanner:
                 return
             file.unlink(missing_ok=True)
             size -= one
-
-
-def layer_files(data: Any) -> LayerFiles:
-    """Return what a worker found; raises InventoryError for what no worker of ours says."""
-    try:
-        return LayerFiles(
-            diff_id=Digest.parse(data["diff_id"]),
-            entries=_each(data["entries"], _entry),
-            removed=frozenset(map(_text, data["removed"])),
-            opaque=frozenset(map(_text, data["opaque"])),
-            elf=_each(data["elf"], _elf),
-            scripts=_each(data["scripts"], _text),
-            texts=_each(data["texts"], _text),
-        )
-    except (LookupError, TypeError, ValueError, AttributeError):
-        raise InventoryError("a worker answered what is no list of files") from None
-
-
-def _each[T](data: Mapping[str, Any], read: Callable[[Any], T]) -> dict[str, T]:
-    return {_text(path): read(value) for path, value in data.items()}
-
-
-def _entry(row: Any) -> LayerEntry:
-    kind, mode, uid, gid, size, content, extended = row
-    return LayerEntry(
-        EntryKind(kind),
-        mode=_number(mode),
-        uid=_number(uid),
-        gid=_number(gid),
-        size=_number(size),
-        content=_text(content),
-        extended=_text(extended),
-    )
-
-
-def _elf(row: Any) -> ElfFacts | None:
-    if row is None:
-        return None
-    interpreter, soname, needed, required, defined = row
-    return ElfFacts(
-        _text(interpreter),
-        _text(soname),
-        tuple(map(_text, needed)),
-        {_text(name): tuple(map(_text, versions)) for name, versions in required},
-        frozenset(map(_text, defined)),
-    )
-
-
-def _text(value: Any) -> str:
-    if not isinstance(value, str):
-        raise TypeError(value)
-    return value
-
-
-def _number(value: Any) -> int:
-    if not isinstance(value, int):
-        raise TypeError(value)
-    return value

@@ -96,6 +96,12 @@ def closest_base(image: LayeredImage, candidates: Sequence[LayeredImage]) -> Lay
     return max(fitting, key=lambda one: len(one.diff_ids), default=None)
 
 
+def recompressed(layers: Sequence[Descriptor], base: Sequence[Descriptor]) -> list[int]:
+    """Return which of an image's layers a configuration alone says are the base's."""
+    pairs = zip(layers, base, strict=False)
+    return [at for at, (layer, known) in enumerate(pairs) if layer.digest != known.digest]
+
+
 def encoded(document: Mapping[str, Any]) -> bytes:
     """Return the bytes of a document that was made anew; raises InvalidManifestError."""
     try:

@@ -1,17 +1,26 @@
 """Places of rebased images: where their own layers are, and where the outcome goes."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
-from upwell.oci import Digest, Reference
-from upwell.oci.rebase.documents import RebasedImage
+from upwell.oci import Descriptor, Digest, Manifest, Reference
 
 
 @dataclass(frozen=True, slots=True)
 class PlacedImage:
-    """A rebased image of one platform, and the repository that its own layers are in."""
+    """A rebased image of one platform, and the repositories that its layers are in."""
 
-    image: RebasedImage
+    manifest: Manifest
+    config: bytes = field(repr=False)
+    base: Reference
+    """Repository of the new base."""
+    base_layers: tuple[Descriptor, ...]
     source: Reference
+    """Repository of the image before, which has the other layers."""
+
+    @property
+    def own_layers(self) -> tuple[Descriptor, ...]:
+        """The layers that the image has above its base."""
+        return self.manifest.layers[len(self.base_layers) :]
 
 
 @dataclass(frozen=True, slots=True)

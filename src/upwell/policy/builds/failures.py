@@ -45,6 +45,14 @@ _REPORTED_AS: Mapping[str, str] = {"PostCommitHookFailed": GENERIC, "CustomBuild
 """Reasons that OpenShift 4 does not tell apart in the status of a build."""
 
 
+NOT_REBASED = "NotRebased"
+"""Reason of a build that may only be rebased, and cannot be: nothing of it is broken."""
+_PHASES: Mapping[str, BuildPhase] = {
+    "UnresolvableEnvironmentVariable": BuildPhase.ERROR,
+    NOT_REBASED: BuildPhase.CANCELLED,
+}
+"""Phases that builds end in by their reason; all others have failed."""
+
 _OF_THE_SOURCE = frozenset(
     {
         "CustomBuildFailed",
@@ -80,6 +88,11 @@ _NEXT_ATTEMPT = " This may pass: attempt "
 
 FIRST_RETRY_SECONDS, LONGEST_RETRY_SECONDS = 10.0, 600.0
 """Wait before the second attempt, doubled for each further one, and its limit."""
+
+
+def final_phase(reason: str) -> BuildPhase:
+    """Return the phase in which a build ends that has no result."""
+    return _PHASES.get(reason, BuildPhase.FAILED)
 
 
 def may_pass(error: BuildError, attempts: int) -> bool:

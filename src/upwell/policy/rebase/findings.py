@@ -60,9 +60,18 @@ class RebaseFinding:
     fault: RebaseFault
     why: str
     paths: tuple[str, ...] = ()
+    others: int = 0
+    """Number of further paths."""
 
     def __str__(self) -> str:
         shown = ", ".join(f"/{cut(path, _MAX_PATH)}" for path in self.paths[:_SHOWN])
-        more = len(self.paths) - _SHOWN
+        more = max(len(self.paths) - _SHOWN, 0) + self.others
         ending = f" and {more} more" if more > 0 else ""
         return f"{self.fault}: {cut(self.why, _MAX_WHY)}" + (f": {shown}{ending}" if shown else "")
+
+
+def shortened(finding: RebaseFinding) -> RebaseFinding:
+    """Return a finding that reads the same, of a length that no stranger chooses."""
+    paths = tuple(cut(path, _MAX_PATH) for path in finding.paths[:_SHOWN])
+    others = len(finding.paths) - len(paths) + finding.others
+    return RebaseFinding(finding.fault, cut(finding.why, _MAX_WHY), paths, others)

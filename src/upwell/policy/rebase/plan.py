@@ -4,7 +4,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from upwell.oci import Descriptor, Digest, Index, Manifest, Platform, Reference
-from upwell.oci.rebase.documents import BuildRecord, NamedBase, RebasedImage
+from upwell.oci.rebase.documents import NamedBase, RebasedImage
 from upwell.oci.rebase.placing import PlacedImage, RebaseTarget
 from upwell.policy.rebase.findings import RebaseFinding
 
@@ -31,12 +31,6 @@ class RebaseRequest:
     target: Reference | None = None
     check: bool = True
     """False leaves the layers unread; the plan is then of no known safety."""
-    runs_scripts: bool = False
-    """True if a build runs Source-to-Image scripts of its base: a change of them matters."""
-    known_as: NamedDigest | None = None
-    """Base that the outcome records, where `new_base` names a copy."""
-    record: BuildRecord | None = None
-    """Values that say which build the outcome is of."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -90,7 +84,11 @@ class RebasePlan:
     def images(self) -> list[PlacedImage]:
         """The images to write."""
         made = (one.rebased for one in self.platforms)
-        return [PlacedImage(one, self.image) for one in made if one is not None]
+        return [
+            PlacedImage(one.manifest, one.config, one.new.name, one.base_layers, self.image)
+            for one in made
+            if one is not None
+        ]
 
     @property
     def kept(self) -> list[tuple[Reference, Manifest]]:

@@ -24,6 +24,7 @@ from upwell.policy.builds.failures import (
     attributed,
     build_error,
     completion_time,
+    final_phase,
     may_pass,
     retry_delay,
     retry_message,
@@ -286,9 +287,7 @@ class Builds:
             log.warning("build to be tried again", extra=where)
             self.queue.add_after(build.key, delay)
             return
-        unresolvable = error.reason == "UnresolvableEnvironmentVariable"
-        phase = BuildPhase.ERROR if unresolvable else BuildPhase.FAILED
-        await self._end(build, phase, error.reason, str(error))
+        await self._end(build, final_phase(error.reason), error.reason, str(error))
 
     def _retry_wait(self, build: Build) -> float:
         """Return the seconds until the build's next attempt is due."""

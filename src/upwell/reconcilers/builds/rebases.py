@@ -16,28 +16,26 @@ from upwell.machine.process import LogSink
 from upwell.oci import Digest, InvalidManifestError, Reference
 from upwell.oci.rebase.documents import BuildRecord, NotRebasableError
 from upwell.oci.rebase.placing import PlacedImage, WrittenBlobs
+from upwell.policy.builds.failures import NOT_REBASED
 from upwell.policy.builds.images import BUILDER_IMAGE
 from upwell.policy.builds.plan import ResolvedInputs
 from upwell.policy.builds.rebase_source import NotRebasedError, RebaseSource, rebase_source
 from upwell.policy.rebase.findings import cut, listed
-from upwell.policy.rebase.plan import NamedDigest, RebasePlan, RebaseRequest
+from upwell.policy.rebase.plan import NamedDigest
 from upwell.reconcilers.builds.context import config_of
 from upwell.reconcilers.builds.mirror import ImageMirror
 from upwell.reconcilers.builds.planner import pull_error
-from upwell.reconcilers.rebase.comparisons import BaseComparisons, ComparisonBounds
-from upwell.reconcilers.rebase.planning import LayerScanner, RebasePlanner
+from upwell.reconcilers.rebase.comparing import (
+    ComparedRebase,
+    FactScanner,
+    RebaseBounds,
+    RebaseComparer,
+    RebaseComparison,
+)
 from upwell.registry.errors import RegistryError
 from upwell.registry.interface import Registry, RequestAccess
-from upwell.registry.rebasing.reading import ImageReader
 
-_NOT_REBASED = "NotRebased"
-"""Reason of a build that may only be rebased, and cannot be."""
-_KEPT_COMPARISONS = 8
-_KEPT_BYTES = 96 * 1024 * 1024
-"""Memory of comparisons that are kept: two bases of Debian take about ten megabytes."""
-_MAX_CONFIG_BYTES = 1024 * 1024
-"""Of an image that is rebased; those of applications have some ten thousand bytes."""
-_DEFAULT_BOUNDS = ComparisonBounds()
+_DEFAULT_BOUNDS = RebaseBounds()
 _MAX_MESSAGE = 2000
 _MOST_REASONS = 10
 """In the status; the log has some more."""
@@ -63,8 +61,10 @@ class PreparedRebase:
     outcome: BuildRebase
     lines: tuple[str, ...] = ()
     """Text for the log."""
-    plan: RebasePlan | None = None
-    """Its target is the tag of the build's inputs; None: the image is to be built."""
+    compared: ComparedRebase | None = None
+    """None: the image is to be built."""
+    target: Reference | None = None
+    """Tag of the build's inputs."""
 
 
 class BuildRebases:
@@ -75,17 +75,14 @@ class BuildRebases:
         builds_of: Callable[[ObjectKey], Iterable[Build]],
         registry: Registry,
         mirror: ImageMirror,
-        scanner: LayerScanner,
+        scanner: FactScanner,
         output: RebaseOutput,
-        bounds: ComparisonBounds = _DEFAULT_BOUNDS,
+        bounds: RebaseBounds = _DEFAULT_BOUNDS,
     ) -> None:
         self._builds_of = builds_of
-        self._registry = registry
         self._mirror = mirror
-        self._scanner = scanner
         self._output = output
-        self._bounds = bounds
-        self._comparisons = BaseComparisons(_KEPT_COMPARISONS, _KEPT_BYTES)
+        self._comparer = RebaseComparer(registry, scanner, bounds)
 
     async def prepare(
         self, build: Build, inputs: ResolvedInputs, plan: BuildPlan, tagged: str
@@ -104,14 +101,14 @@ class BuildRebases:
             base=str(source.base),
         )
         try:
-            planned = await self._plan(inputs, plan, source)
+            compared = await self._compare(inputs, plan, source)
         except (NotRebasableError, InvalidManifestError) as error:
             return _refused(found.model_copy(update={"message": str(error)}))
         except RegistryError as error:
             if error.retryable and build.spec.on_base_change == OnBaseChange.REBASE:
                 raise pull_error(error) from error
             return _refused(found.model_copy(update={"message": str(error)}))
-        findings = [str(finding) for one in planned.platforms for finding in one.findings]
+        findings = [str(finding) for finding in compared.findings]
         if findings:
             why = "; ".join(listed(findings, _MOST_REASONS))
             return _refused(found.model_copy(update={"message": why}), findings)
@@ -122,7 +119,8 @@ class BuildRebases:
             f"Old base {source.base}",
             f"New base {inputs.images.base}",
         )
-        return PreparedRebase(found.model_copy(update={"rebased": True}), lines, planned)
+        outcome = found.model_copy(update={"rebased": True})
+        return PreparedRebase(outcome, lines, compared, inputs.push)
 
     @staticmethod
     def require_build(build: Build, outcome: BuildRebase) -> None:
@@ -130,23 +128,22 @@ class BuildRebases:
         if build.spec.on_base_change == OnBaseChange.REBASE:
             config = config_of(build)
             raise BuildError(
-                _NOT_REBASED,
-                f"its base has changed, and it is only rebased, which is not possible:"
-                f" {outcome.message}; `upwell start-build {config.name} -n {build.namespace}`"
-                " builds it",
+                NOT_REBASED,
+                f"nothing was built: its base has changed, and the image may only be rebased, which"
+                f" is not possible: {outcome.message}; the image before is kept, and"
+                f" `upwell start-build {config.name} -n {build.namespace}` builds it",
             )
 
     async def write(self, prepared: PreparedRebase, log: LogSink) -> Digest:
         """Write what was prepared, and return its digest; raises BuildError."""
-        if prepared.plan is None:
+        compared, target = prepared.compared, prepared.target
+        if compared is None or target is None:
             raise BuildError("GenericBuildFailed", "there is nothing to write")
-        target = prepared.plan.target.name
-        digest = prepared.plan.digest
         try:
-            if prepared.plan.is_current:
-                await self._output.keep(target, digest)
-            for placed in prepared.plan.images:
-                done = await self._output.write(placed, target)
+            if compared.placed is None:
+                await self._output.keep(target, compared.digest)
+            else:
+                done = await self._output.write(compared.placed, target)
                 log(
                     f"{done.mounted} layers mounted, {done.sent} sent;"
                     f" {done.sent_bytes} bytes\n".encode()
@@ -157,27 +154,27 @@ class BuildRebases:
                 f"Failed to push the image to the registry. {error}",
                 retryable=error.retryable,
             ) from error
-        log(f"Pushed {target.with_digest(digest)}\n".encode())
-        return digest
+        log(f"Pushed {target.with_digest(compared.digest)}\n".encode())
+        return compared.digest
 
-    async def _plan(
+    async def _compare(
         self, inputs: ResolvedInputs, plan: BuildPlan, source: RebaseSource
-    ) -> RebasePlan:
-        base = inputs.images.base
+    ) -> ComparedRebase:
+        base, new = inputs.images.base, _copy_of_base(inputs, plan)
+        if new is None:
+            raise NotRebasableError("its image stands on no other")
         access = next((one.access for one in inputs.pulls if one.reference == base), None)
         old = await self._mirror.fetch(source.base, access or RequestAccess(), plan.namespace)
-        reader = ImageReader(self._registry, max_config_bytes=_MAX_CONFIG_BYTES)
-        planner = RebasePlanner(reader, self._scanner, self._comparisons, self._bounds)
-        request = RebaseRequest(
-            source.image,
-            old_base=old,
-            new_base=_copy_of_base(inputs, plan),
-            target=inputs.push,
-            runs_scripts=plan.strategy is BuilderStrategy.SOURCE,
-            known_as=_known_as(inputs, plan),
-            record=_record(plan),
+        return await self._comparer.compare(
+            RebaseComparison(
+                source.image,
+                old,
+                new,
+                runs_scripts=plan.strategy is BuilderStrategy.SOURCE,
+                known_as=_known_as(inputs, plan),
+                record=_record(plan),
+            )
         )
-        return await planner.plan(request)
 
 
 def _refused(outcome: BuildRebase, reasons: Sequence[str] = ()) -> PreparedRebase:

@@ -203,7 +203,7 @@ class BuildRun:
         build = await write_status(self._store, build, {"rebase": prepared.outcome})
         for line in prepared.lines:
             sink(f"{line}\n".encode())
-        if prepared.plan is None:
+        if prepared.compared is None:
             rebases.require_build(build, prepared.outcome)
             sink(b"The image is built on its new base.\n")
             return build, None

@@ -15,11 +15,11 @@ from upwell.oci.rebase.documents import (
     rebased,
     rebased_index,
 )
-from upwell.oci.rebase.images import LayeredImage
+from upwell.oci.rebase.images import LayeredImage, recompressed
 from upwell.oci.rebase.placing import RebaseTarget
 from upwell.oci.rebase.records import BaseRecord, base_records
 from upwell.policy.rebase.comparison import BaseComparison, BaseUpdate
-from upwell.policy.rebase.findings import RebaseFault, RebaseFinding
+from upwell.policy.rebase.findings import RebaseFinding
 from upwell.policy.rebase.plan import PlatformPlan, RebasePlan, RebaseRequest
 from upwell.policy.rebase.safety import (
     UnreadLayer,
@@ -27,12 +27,7 @@ from upwell.policy.rebase.safety import (
     rebase_findings,
     unread_findings,
 )
-from upwell.reconcilers.rebase.comparisons import (
-    BaseComparisons,
-    ComparisonBounds,
-    ComparisonCount,
-    compared,
-)
+from upwell.reconcilers.rebase.comparisons import BaseComparisons, compared
 from upwell.registry.errors import InvalidAnswerError, PlatformMissingError, RegistryError
 from upwell.registry.interface import Registry, RequestAccess
 from upwell.registry.layers import RegistryLayers
@@ -54,8 +49,6 @@ class RebasePlanner:
     reader: ImageReader
     scanner: LayerScanner
     comparisons: BaseComparisons = field(default_factory=BaseComparisons)
-    bounds: ComparisonBounds | None = None
-    """Of all layers together; None: there are none."""
 
     async def plan(self, request: RebaseRequest) -> RebasePlan:
         """Plan a rebase.
@@ -89,9 +82,6 @@ class RebasePlanner:
         if not entries:
             wanted = str(request.platform or "any platform")
             raise PlatformMissingError(str(request.image), wanted)
-        if self.bounds is not None and len(entries) > self.bounds.platforms:
-            most = self.bounds.platforms
-            raise NotRebasableError(f"it has {len(entries)} platforms, and at most {most} fit")
         found = await together(
             self.reader.document(request.image.with_digest(entry.digest)) for entry in entries
         )
@@ -126,9 +116,7 @@ class RebasePlanner:
             old = new
         if old.image.digest == new.image.digest and image.stands_on(new.image):
             return PlatformPlan(manifest, image.platform, new)
-        if request.known_as is not None:
-            new = replace(new, known_as=request.known_as.name, digest=request.known_as.digest)
-        made = await asyncio.to_thread(rebased, image, old, new, request.record)
+        made = await asyncio.to_thread(rebased, image, old, new)
         findings = await self._findings(made, image, request)
         return PlatformPlan(manifest, image.platform, new, made, tuple(findings))
 
@@ -150,34 +138,24 @@ class RebasePlanner:
     ) -> list[RebaseFinding]:
         if not request.check:
             return await asyncio.to_thread(document_findings, made)
-        if self.bounds is None:
-            return await self._layer_findings(made, image, request)
-        count = sum(len(one.layers) for one in (image, made.old.image, made.new.image))
-        if count > self.bounds.layers:
-            why = f"image and bases have {count} layers, and {self.bounds.layers} are compared"
-            return [RebaseFinding(RebaseFault.UNKNOWN, why)]
-        async with self.comparisons.turns:
-            return await self._layer_findings(made, image, request)
-
-    async def _layer_findings(
-        self, made: RebasedImage, image: LayeredImage, request: RebaseRequest
-    ) -> list[RebaseFinding]:
         old, new = made.old, made.new
         count = len(old.image.layers)
-        counted = ComparisonCount(self.bounds)
-        scans = _Scans(self.reader.registry, self.reader.access, self.scanner, counted)
+        scans = _Scans(self.reader.registry, self.reader.access, self.scanner)
+        again = recompressed(image.layers, old.image.layers)
         bases, own, _ = await asyncio.gather(
             self._bases(old, new, scans),
             scans.layers(request.image, image.layers[count:], image.diff_ids[count:]),
-            scans.layers(request.image, *_recompressed(image, old.image)),
+            scans.layers(
+                request.image,
+                [image.layers[at] for at in again],
+                [image.diff_ids[at] for at in again],
+            ),
         )
         if scans.unread:
             found = await asyncio.to_thread(document_findings, made)
             return [*found, *unread_findings(scans.unread)]
         update = BaseUpdate(bases, own)
-        return await asyncio.to_thread(
-            rebase_findings, made, update, runs_scripts=request.runs_scripts
-        )
+        return await asyncio.to_thread(rebase_findings, made, update)
 
     async def _bases(self, old: NamedBase, new: NamedBase, scans: "_Scans") -> BaseComparison:
         """Compare two bases, once for all images on them."""
@@ -190,18 +168,8 @@ class RebasePlanner:
             )
             found = await asyncio.to_thread(compared, below, above)
             if not scans.unread:
-                await asyncio.to_thread(kept.keep, found, [*below, *above])
+                kept.found = found
             return found
-
-
-def _recompressed(image: LayeredImage, base: LayeredImage) -> tuple[list[Descriptor], list[Digest]]:
-    """Return an image's layers that its configuration alone says are the base's."""
-    pairs = [
-        (layer, diff_id)
-        for layer, diff_id, known in zip(image.layers, image.diff_ids, base.layers, strict=False)
-        if layer.digest != known.digest
-    ]
-    return [layer for layer, _ in pairs], [diff_id for _, diff_id in pairs]
 
 
 @dataclass
@@ -211,17 +179,12 @@ class _Scans:
     registry: Registry
     access: RequestAccess
     scanner: LayerScanner
-    counted: ComparisonCount
     unread: list[UnreadLayer] = field(default_factory=list)
-    _turn: asyncio.Lock = field(default_factory=asyncio.Lock)
 
     async def layers(
         self, source: Reference, layers: Sequence[Descriptor], diff_ids: Sequence[Digest]
     ) -> list[LayerFiles]:
-        """Return the files of layers, without those that are unread.
-
-        Within bounds, one after another: none is read beyond them.
-        """
+        """Return the files of layers, without those that are unread."""
         found = await together(
             self._layer(source, layer, diff_id)
             for layer, diff_id in zip(layers, diff_ids, strict=True)
@@ -232,10 +195,7 @@ class _Scans:
         self, source: Reference, layer: Descriptor, diff_id: Digest
     ) -> LayerFiles | None:
         try:
-            if self.counted.bounds is None:
-                return await self._read(source, layer, diff_id)
-            async with self._turn:
-                return await self._read(source, layer, diff_id)
+            return await self._read(source, layer, diff_id)
         except InventoryError as error:
             why = str(error)
         except RegistryError as error:
@@ -248,10 +208,8 @@ class _Scans:
     async def _read(self, source: Reference, layer: Descriptor, diff_id: Digest) -> LayerFiles:
         if layer.urls:
             raise InventoryError("it is kept outside of registries")
-        self.counted.require_room()
         stored = RegistryLayers(self.registry, source, (layer,), self.access)
         found = await self.scanner.files(stored, layer)
-        await asyncio.to_thread(self.counted.add, found)
         if found.diff_id != diff_id:
             raise InventoryError("its content is not what the configuration says")
         return found

@@ -32,16 +32,15 @@ class HostedRebaseWriter:
         Its layers are in repositories of this registry. Raises a RegistryError, or what the check
         raises.
         """
-        image, blobs = placed.image, WrittenBlobs()
-        base, own = image.new.name, placed.source
+        blobs = WrittenBlobs()
         sources = {
-            **{layer.digest: (layer, base) for layer in image.base_layers},
-            **{layer.digest: (layer, own) for layer in image.own_layers},
+            **{layer.digest: (layer, placed.base) for layer in placed.base_layers},
+            **{layer.digest: (layer, placed.source) for layer in placed.own_layers},
         }
         for layer, source in sources.values():
             await self._bring(layer, source, target.repository, blobs)
-        await self._put_config(image.manifest.config, image.config, target.repository)
-        manifest = image.manifest
+        manifest = placed.manifest
+        await self._put_config(manifest.config, placed.config, target.repository)
         push = ManifestPush(
             target.repository,
             manifest.raw,

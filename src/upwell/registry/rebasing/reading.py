@@ -62,22 +62,34 @@ class ImageReader:
         """Return an image with its configuration; raises a RegistryError or NotRebasableError."""
         key = name.name, manifest.digest
         if key not in self._images:
-            config = manifest.config
-            limit = min(config.size, self.max_config_bytes)
-            if config.size > self.max_config_bytes:
-                raise NotRebasableError(
-                    f"{name.name} has a configuration of {config.size} bytes, and one of at most"
-                    f" {limit} is rebased"
-                )
-            raw = await self.registry.blob(name, config.digest, limit, self.access)
+            raw = await self.config(name, manifest)
             try:
                 self._images[key] = LayeredImage.parse(manifest, raw)
             except InvalidManifestError as error:
                 raise InvalidAnswerError(name.name, str(error)) from error
         return self._images[key]
 
+    async def config(self, name: Reference, manifest: Manifest) -> bytes:
+        """Return the configuration of an image; raises a RegistryError or NotRebasableError."""
+        config = manifest.config
+        limit = min(config.size, self.max_config_bytes)
+        if config.size > self.max_config_bytes:
+            raise NotRebasableError(
+                f"{name.name} has a configuration of {config.size} bytes, and one of at most"
+                f" {limit} is rebased"
+            )
+        return await self.registry.blob(name, config.digest, limit, self.access)
+
     async def base(self, name: Reference, platform: Platform) -> NamedBase:
         """Return a base on a platform; raises a RegistryError, and names a platform it lacks."""
+        digest, manifest = await self.base_manifest(name, platform)
+        return NamedBase(await self.image(name, manifest), name, digest)
+
+    async def base_manifest(self, name: Reference, platform: Platform) -> tuple[Digest, Manifest]:
+        """Return what a base's name stands for, and its manifest on a platform.
+
+        Raises what `base` does.
+        """
         found = await self.document(name)
         digest, manifest = found.digest, found
         if isinstance(manifest, Index):
@@ -87,7 +99,7 @@ class ImageReader:
             manifest = await self.document(name.with_digest(entry.digest))
         if isinstance(manifest, Index):
             raise InvalidAnswerError(str(name), "an index that lists an index")
-        return NamedBase(await self.image(name, manifest), name, digest)
+        return digest, manifest
 
     async def recorded_base(
         self, name: Reference, image: LayeredImage, records: Sequence[BaseRecord]

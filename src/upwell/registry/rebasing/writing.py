@@ -57,8 +57,8 @@ class RebaseWriter:
             for source, manifest in kept
             for blob in _distinct(manifest.references)
         )
-        whole: Manifest | Index = images[0].image.manifest if index is None else index
-        manifests = [placed.image.manifest for placed in images] + [one for _, one in kept]
+        whole: Manifest | Index = images[0].manifest if index is None else index
+        manifests = [placed.manifest for placed in images] + [one for _, one in kept]
         await together(self._by_digest(one, target.name) for one in manifests)
         if index is not None:
             await self._by_digest(index, target.name)
@@ -83,16 +83,18 @@ class RebaseWriter:
 
     async def _content(self, placed: PlacedImage, goal: Reference, blobs: WrittenBlobs) -> None:
         """Bring all blobs of an image; those that the repository has are not asked for."""
-        image, base = placed.image, placed.image.new.name
-        described = image.manifest.config
+        described = placed.manifest.config
         await together(
             [
-                *(self._blob(blob, base, goal, blobs) for blob in _distinct(image.base_layers)),
+                *(
+                    self._blob(blob, placed.base, goal, blobs)
+                    for blob in _distinct(placed.base_layers)
+                ),
                 *(
                     self._blob(blob, placed.source, goal, blobs)
-                    for blob in _distinct(image.own_layers)
+                    for blob in _distinct(placed.own_layers)
                 ),
-                self.pusher.push_blob(goal, described, partial(once, image.config), self.access),
+                self.pusher.push_blob(goal, described, partial(once, placed.config), self.access),
             ]
         )
 

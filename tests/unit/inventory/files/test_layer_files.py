@@ -4,15 +4,17 @@ import io
 import os
 import shutil
 import tarfile
+import zlib
 from pathlib import Path
 
 import pytest
 from tests.support.inventory.layer_archives import ImageInMemory, compressed
 from tests.support.registry.made_images import tar_of
 
-from upwell.inventory.files.archive import run
+from upwell.inventory.files.archive import found_in, run
 from upwell.inventory.files.elf import UnreadableElfError, elf_row
-from upwell.inventory.files.scanning import FileScanner, layer_files
+from upwell.inventory.files.facts import facts_bytes, layer_files, read_facts
+from upwell.inventory.files.scanning import FileScanner
 from upwell.inventory.interface import EntryKind, InventoryError, LayerFiles
 from upwell.oci import Digest
 
@@ -28,7 +30,7 @@ LIMITS = {
 
 def read(archive: bytes, **limits: int) -> LayerFiles:
     """Read a layer in this process, as a worker does."""
-    return layer_files(run(io.BytesIO(archive), {**LIMITS, **limits}))
+    return layer_files(found_in(io.BytesIO(archive), {**LIMITS, **limits}))
 
 
 def shell() -> bytes:
@@ -187,3 +189,36 @@ async def test_what_was_not_used_for_longest_goes(tmp_path: Path) -> None:
 def test_what_no_worker_says_is_refused(data: object) -> None:
     with pytest.raises(InventoryError):
         layer_files(data)
+
+
+def packed(content: bytes) -> bytes:
+    return run(io.BytesIO(tar_of({"a": content})), {**LIMITS, "facts": 10_000})
+
+
+def test_facts_are_read_as_they_were_found() -> None:
+    raw = tar_of({"a": b"a", "b": "a"})
+    kept = run(io.BytesIO(raw), {**LIMITS, "facts": 10_000})
+    assert read_facts(io.BytesIO(kept), 10_000) == read(raw)
+    assert facts_bytes(io.BytesIO(kept), 10_000) == len(zlib.decompress(kept))
+
+
+@pytest.mark.parametrize(
+    "kept",
+    [
+        packed(b"a")[:-1],
+        b"",
+        b"x" * 100,
+        zlib.compress(b"0" * 20_000_000),
+        packed(b"a")[:40] + b"xxxx" + packed(b"a")[44:],
+    ],
+)
+def test_facts_that_are_damaged_or_a_bomb_are_refused(kept: bytes) -> None:
+    with pytest.raises(InventoryError):
+        facts_bytes(io.BytesIO(kept), 10_000)
+    with pytest.raises(InventoryError):
+        read_facts(io.BytesIO(kept), 10_000)
+
+
+def test_facts_beyond_their_limit_are_not_kept() -> None:
+    with pytest.raises(ValueError, match="its paths take over 50 bytes"):
+        run(io.BytesIO(tar_of({"a": b""})), {**LIMITS, "facts": 50})

@@ -1,7 +1,8 @@
 """Builds whose base alone has changed: rebased where that is safe, and built otherwise."""
 
 import asyncio
-from contextlib import suppress
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager, suppress
 from pathlib import Path
 from typing import Any
 
@@ -33,13 +34,14 @@ from upwell.api.meta import ObjectReference
 from upwell.builder.interface import BuildError, BuilderStrategy, BuildPlan
 from upwell.formats.s2i.contract import SCRIPTS_LABEL, generated_labels
 from upwell.inventory.files.scanning import FileScanner
-from upwell.inventory.interface import LayerFiles, Layers
+from upwell.inventory.interface import LayerFacts, Layers
 from upwell.oci import Descriptor, Digest, Manifest, Reference
 from upwell.oci.rebase.images import LayeredImage
 from upwell.oci.rebase.records import BASE_DIGEST, BASE_NAME
 from upwell.policy.builds.identity import inputs_tag
+from upwell.policy.health.builds import has_failed
 from upwell.policy.signing.provenance import made_here
-from upwell.reconcilers.rebase.comparisons import ComparisonBounds
+from upwell.reconcilers.rebase.comparing import RebaseBounds
 from upwell.registry.embedded import EmbeddedRegistry
 from upwell.registry.errors import ManifestUnknownError, RegistryUnavailableError
 from upwell.registry.hosting import ManifestPush
@@ -259,7 +261,9 @@ async def test_what_may_only_be_rebased_is_not_built(machine: RebaseMachine) -> 
     second = await machine.done(app(2, "rebase"))
 
     assert len(machine.builder.plans) == 1
-    assert (second.status.phase, second.status.reason) == (BuildPhase.FAILED, "NotRebased")
+    assert (second.status.phase, second.status.reason) == (BuildPhase.CANCELLED, "NotRebased")
+    assert (second.status.message or "").startswith("nothing was built: ")
+    assert not has_failed(second)
     assert "FileOverlap" in (second.status.message or "")
     assert "upwell start-build app -n shop" in (second.status.message or "")
     assert (await machine.history("app", "latest")).items[0].image == str(digest(first))
@@ -477,13 +481,12 @@ async def test_a_base_of_the_same_content_keeps_the_image(machine: RebaseMachine
 @pytest.mark.parametrize(
     ("bounds", "why"),
     [
-        (ComparisonBounds(work=20), "deeper folders, than fit"),
-        (ComparisonBounds(held_bytes=2000), "more files"),
-        (ComparisonBounds(layers=3), "image and bases have 4 layers, and 3 are compared"),
+        (RebaseBounds(facts_bytes=600), "image and bases have more files than fit"),
+        (RebaseBounds(layers=3), "image and bases have 4 layers, and 3 are compared"),
     ],
 )
 async def test_what_takes_too_much_to_compare_is_built(
-    machine: RebaseMachine, bounds: ComparisonBounds, why: str
+    machine: RebaseMachine, bounds: RebaseBounds, why: str
 ) -> None:
     await machine.done(app(1))
     await machine.update_base(NEW)
@@ -526,10 +529,12 @@ class HeldScanner:
         self._scanner = scanner
         self.reached, self.gate = asyncio.Event(), asyncio.Event()
 
-    async def files(self, layers: Layers, layer: Descriptor) -> LayerFiles:
+    @asynccontextmanager
+    async def facts(self, layers: Layers, layer: Descriptor) -> AsyncIterator[LayerFacts]:
         self.reached.set()
         await self.gate.wait()
-        return await self._scanner.files(layers, layer)
+        async with self._scanner.facts(layers, layer) as found:
+            yield found
 
 
 @pytest.fixture
