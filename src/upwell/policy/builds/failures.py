@@ -95,6 +95,11 @@ def final_phase(reason: str) -> BuildPhase:
     return _PHASES.get(reason, BuildPhase.FAILED)
 
 
+def was_not_rebased(build: Build) -> bool:
+    """Return True if a build may only be rebased, and could not be: nobody has cancelled it."""
+    return build.status.phase is BuildPhase.CANCELLED and build.status.reason == NOT_REBASED
+
+
 def may_pass(error: BuildError, attempts: int) -> bool:
     """Return True if the build is to be tried again, after this many attempts."""
     if error.reason in _OF_THE_SOURCE or not error.retryable:

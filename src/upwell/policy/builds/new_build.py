@@ -34,6 +34,7 @@ from upwell.api.values.author import (
     with_made_of_uid,
 )
 from upwell.api.values.base_changes import OnBaseChange
+from upwell.policy.builds.failures import was_not_rebased
 from upwell.policy.builds.run_policy import newest, number_of
 from upwell.policy.builds.triggers import FollowedTag, Streams, image_inputs
 from upwell.policy.images.streams import StreamName, StreamTag, pinned, resolve_tag
@@ -214,7 +215,8 @@ def last_binary_input(config: BuildConfig, builds: Sequence[Build]) -> BinaryInp
     cancelled = {
         build.name
         for build in builds
-        if build.status.cancelled or build.status.phase is BuildPhase.CANCELLED
+        if build.status.cancelled
+        or (build.status.phase is BuildPhase.CANCELLED and not was_not_rebased(build))
     }
     uploaded = [
         build

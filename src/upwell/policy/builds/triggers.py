@@ -26,6 +26,7 @@ from upwell.api.image import ImageStream
 from upwell.api.meta import ObjectReference
 from upwell.api.values.author import made_of
 from upwell.api.values.base_changes import ON_BASE_CHANGE_ANNOTATION, OnBaseChange
+from upwell.policy.builds.failures import was_not_rebased
 from upwell.policy.images.names import ImageNames
 from upwell.policy.images.streams import StreamName, StreamTag, resolve_tag
 
@@ -175,10 +176,10 @@ def waiting_since(config: BuildConfig | None) -> datetime | None:
 
 
 def has_built_since(builds: Iterable[Build], since: datetime) -> bool:
-    """Return True if one of `builds` began at that time or later, and has ended."""
+    """Return True if one of `builds` began at that time or later, and has ended by itself."""
     return any(
         build.status.phase.is_terminal
-        and build.status.phase is not BuildPhase.CANCELLED
+        and (build.status.phase is not BuildPhase.CANCELLED or was_not_rebased(build))
         and build.status.start_timestamp is not None
         and build.status.start_timestamp >= since
         for build in builds

@@ -20,6 +20,7 @@ from upwell.api.waves.wave import (
     WaveStatus,
     WaveStop,
 )
+from upwell.policy.builds.failures import was_not_rebased
 from upwell.policy.explain.freshness import Snapshot
 from upwell.policy.explain.graph import Node
 from upwell.policy.health.builds import outcome_of
@@ -229,6 +230,8 @@ def _failure(step: PlannedStep, snapshot: Snapshot, since: datetime | None) -> s
         created = newest.metadata.creation_timestamp
         if since is not None and created is not None and created < since:
             return ""
+        if was_not_rebased(newest) and not step.arrives:
+            return ""  # nothing is broken, and an obstacle says what to do
         return "" if newest.status.phase is BuildPhase.COMPLETE else outcome_of(newest)
     workload = snapshot.workloads.get(step.node)
     rollout = rollout_of(workload) if workload is not None else None

@@ -8,6 +8,7 @@ from upwell.api.build import (
     Build,
     BuildConfig,
     BuildConfigSpec,
+    BuildPhase,
     BuildSpec,
     BuildStatus,
     BuildStrategy,
@@ -25,6 +26,7 @@ from upwell.api.image import (
     TagReference,
 )
 from upwell.api.meta import ObjectMeta, ObjectReference
+from upwell.policy.builds.failures import NOT_REBASED
 from upwell.policy.builds.triggers import (
     CONFIG_CHANGE,
     IMAGE_CHANGE,
@@ -34,6 +36,7 @@ from upwell.policy.builds.triggers import (
     UpToDate,
     decide,
     followed_images,
+    has_built_since,
     image_inputs,
 )
 from upwell.policy.images.names import ImageNames
@@ -190,3 +193,21 @@ def test_the_tag_behind_an_image_name_is_found_whatever_its_spelling() -> None:
     assert names.keeper("nginx:1.27", "shop") == StreamTag("shop", "web", "11")
     assert names.keeper("nginx:1.27", "elsewhere") is None
     assert names.keeper("Not A Name", "shop") is None
+
+
+@pytest.mark.parametrize(
+    ("phase", "reason", "counts"),
+    [
+        pytest.param(BuildPhase.COMPLETE, None, True, id="complete"),
+        pytest.param(BuildPhase.FAILED, "DockerBuildFailed", True, id="failed"),
+        pytest.param(BuildPhase.CANCELLED, NOT_REBASED, True, id="not rebased"),
+        pytest.param(BuildPhase.CANCELLED, "CancelledBuild", False, id="cancelled"),
+        pytest.param(BuildPhase.RUNNING, None, False, id="running"),
+    ],
+)
+def test_what_has_ended_by_itself_since_is_not_waited_for_again(
+    phase: BuildPhase, reason: str | None, *, counts: bool
+) -> None:
+    began = datetime(2026, 5, 1, tzinfo=UTC)
+    ended = Build(status=BuildStatus(phase=phase, reason=reason, start_timestamp=began))
+    assert has_built_since([ended], began) is counts

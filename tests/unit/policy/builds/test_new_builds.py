@@ -7,6 +7,7 @@ from upwell.api.build import (
     Build,
     BuildConfig,
     BuildConfigStatus,
+    BuildPhase,
     BuildRequest,
     BuildStatus,
     BuildTriggerCause,
@@ -23,7 +24,7 @@ from upwell.api.values.author import (
     with_author,
     with_content_authors,
 )
-from upwell.policy.builds.failures import MESSAGES, status_message, status_reason
+from upwell.policy.builds.failures import MESSAGES, NOT_REBASED, status_message, status_reason
 from upwell.policy.builds.input_analysis import build_warnings, missing_inputs
 from upwell.policy.builds.new_build import (
     BuildStart,
@@ -259,6 +260,18 @@ def test_an_upload_of_a_cancelled_build_is_not_used_again(status: dict[str, Any]
     assert found is not None
     assert (found.digest, found.build) == (OLD, "app-2")
     assert last_binary_input(remembering, [dropped]) is None
+
+
+def test_an_upload_of_a_build_that_could_not_be_rebased_is_used_again() -> None:
+    only = uploaded(3, NEW, "ada")
+    remembering = config().model_copy(
+        update={"status": BuildConfigStatus(binary_input=last_binary_input(config(), [only]))}
+    )
+    ended = BuildStatus(phase=BuildPhase.CANCELLED, reason=NOT_REBASED)
+
+    found = last_binary_input(remembering, [only.with_status(ended)])
+    assert found is not None
+    assert (found.digest, found.build) == (NEW, "app-3")
 
 
 def test_everything_that_is_missing_is_named() -> None:

@@ -4,11 +4,13 @@ import json
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
-from upwell.api.build import PAUSED_ANNOTATION, Build, BuildConfig, BuildPostCommitSpec
+from upwell.api.build import PAUSED_ANNOTATION, Build, BuildConfig, BuildPhase, BuildPostCommitSpec
 from upwell.api.codec import decode, encode
-from upwell.api.meta import ObjectKey, Resource
+from upwell.api.meta import ObjectKey, ObjectMeta, Resource
 from upwell.api.pipeline import Freeze, Quarantine
 from upwell.api.values.base_changes import ON_BASE_CHANGE_ANNOTATION, BuildRebase
+from upwell.api.waves.wave import Wave, WavePhase, WaveSpec, WaveStatus
+from upwell.policy.builds.failures import NOT_REBASED
 from upwell.policy.explain.freshness import Snapshot
 from upwell.policy.explain.graph import Node
 from upwell.policy.images.names import UpstreamImage
@@ -22,6 +24,7 @@ from upwell.policy.waves.impact import (
     impact_of,
     roots_of,
 )
+from upwell.policy.waves.progress import wave_status
 
 NOW = datetime(2026, 5, 1, 12, tzinfo=UTC)
 DEBIAN = UpstreamImage("docker.io/library/debian:11")
@@ -424,6 +427,39 @@ def test_what_may_only_be_rebased_and_cannot_be_stops_the_plan() -> None:
     assert obstacle.stops
     assert "spec.postCommit" in obstacle.reason
     assert not answering("rebase", build("app", 1, 10)).obstacles
+
+
+def progress_of(answer: str) -> WaveStatus:
+    """Return how far a Wave is whose one build may only be rebased, and could not be."""
+    app = config("app", "debian:11").with_metadata(annotations={ON_BASE_CHANGE_ANNOTATION: answer})
+    refused = build("app", 2, 60, at=600)
+    assert isinstance(refused, Build)
+    ended = {
+        "phase": BuildPhase.CANCELLED,
+        "reason": NOT_REBASED,
+        "rebase": BuildRebase(message="FileOverlap: it has its own"),
+    }
+    refused = refused.with_status(refused.status.model_copy(update=ended))
+    snapshot = Snapshot([base(digest=NEW), app, build("app", 1, 60), refused])
+    found = impact_of(snapshot, PlannedChange((StreamTag("shop", "debian", "11"),), NEW), NOW)
+    wave = Wave(metadata=ObjectMeta(name="debian-1"), spec=WaveSpec(image=str(DEBIAN), digest=NEW))
+    return wave_status(wave, found, snapshot, Estimate({}, 0, 0, 2), NOW)
+
+
+def test_what_could_not_be_rebased_is_held_back_and_has_not_failed() -> None:
+    status = progress_of("rebase")
+    assert (status.builds.failed, status.builds.held) == (0, 1)
+    assert status.phase is WavePhase.WAITING
+    (held,) = status.held
+    assert "FileOverlap" in held.reason
+    assert "`upwell start-build app -n shop`" in held.reason
+
+
+def test_what_could_not_be_rebased_and_is_held_back_by_nothing_is_named() -> None:
+    status = progress_of("auto")  # set since, which starts nothing
+    assert status.phase is WavePhase.WAITING
+    (held,) = status.held
+    assert "build app-2 cancelled" in held.reason
 
 
 def test_a_base_whose_changes_build_nothing_stops_the_plan() -> None:
