@@ -10,7 +10,7 @@ from upwell.api.core import GRANTS_ANNOTATION
 from upwell.api.meta import Resource
 from upwell.api.pipeline import Pipeline
 from upwell.policy.images.local_names import RESOLVE_NAMES_ANNOTATION
-from upwell.policy.images.repository_tags import INSECURE_ANNOTATION
+from upwell.policy.images.repository_tags import GENERATION_ANNOTATION, INSECURE_ANNOTATION
 from upwell.policy.rollouts.hooks import declared_hooks
 from upwell.policy.rollouts.image_ownership import PROMOTED_ANNOTATION
 from upwell.policy.rollouts.triggers import followers_of
@@ -23,6 +23,7 @@ _DECLARING = (
     TRIGGERS_ANNOTATION,
     HOST_NETWORK_ANNOTATION,
     INSECURE_ANNOTATION,
+    GENERATION_ANNOTATION,
     SHARE_ANNOTATION,
     GRANTS_ANNOTATION,
 )

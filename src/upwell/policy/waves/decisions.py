@@ -18,6 +18,9 @@ from upwell.policy.waves.gate import closed_gate
 
 MOST_BEGUN = 50
 """Objects of a retry that are recorded."""
+_MOST_OF_NAMESPACE = 100
+"""ImageStreams of one namespace that a Wave is approved for: who approves there writes into what
+all namespaces have."""
 _RETRIES = 10
 """Retries that are kept."""
 
@@ -51,6 +54,12 @@ def stream_approved(wave: Wave, approval: StreamApproval) -> Wave:
     for one in others:
         if (one.namespace, one.stream) == place:
             raise RefusedError(f"{wave.key} is approved for {'/'.join(place)}, by {one.by}")
+    namespace = approval.namespace
+    if sum(one.namespace == namespace for one in others) >= _MOST_OF_NAMESPACE:
+        raise RefusedError(
+            f"{wave.key} is approved for {_MOST_OF_NAMESPACE} ImageStreams of namespace"
+            f" {namespace}, and for no more: have what is built follow those"
+        )
     return _with(wave, stream_approvals=(*others, approval))
 
 

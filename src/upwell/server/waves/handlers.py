@@ -24,6 +24,7 @@ from upwell.server.http.target import RequestTarget
 from upwell.server.objects.objects import Handler
 
 type _Text = Annotated[str, StringConstraints(max_length=2000)]
+type _Short = Annotated[str, StringConstraints(max_length=200)]
 type _Required = Annotated[str, StringConstraints(min_length=1, max_length=2000)]
 
 
@@ -39,7 +40,7 @@ class ApproveChangeBody(Model):
     """POST imagestreams/NAME/approve: the change of a Wave, for what follows this stream."""
 
     wave: Annotated[str, StringConstraints(min_length=1, max_length=253)]
-    reason: _Text = ""
+    reason: _Short = ""
 
 
 class CancelWaveBody(Model):

@@ -10,8 +10,10 @@ from tests.support.server.granted_api import GrantedApi, open_granted_api, path_
 
 from upwell.api.image import ImageStream, ImportState, NamedTagEventList, TagEvent
 from upwell.api.meta import ObjectMeta
-from upwell.api.waves.wave import Wave, WaveApproval, WaveSpec, WaveStatus
+from upwell.api.values.author import author_of
+from upwell.api.waves.wave import StreamApproval, Wave, WaveApproval, WaveSpec, WaveStatus
 from upwell.oci import Digest
+from upwell.policy.images.repository_tags import GENERATION_ANNOTATION
 
 NAME = "debian-11"
 NEW, OLD = (str(Digest.of(mark)) for mark in (b"new", b"old"))
@@ -42,12 +44,12 @@ async def served(tmp_path: Path) -> AsyncIterator[GrantedApi]:
         yield served
 
 
-async def _imported(served: GrantedApi) -> None:
+async def _imported(served: GrantedApi, name: str = "debian") -> None:
     source = {"kind": "DockerImage", "name": "vendor.test/debian:11"}
     stream = await served.api.store.create(
         ImageStream.model_validate(
             {
-                "metadata": {"name": "debian", "namespace": "shop"},
+                "metadata": {"name": name, "namespace": "shop"},
                 "spec": {"tags": ({"name": "latest", "from": source},)},
             }
         )
@@ -100,6 +102,19 @@ async def test_who_has_the_image_imported_needs_somebody_else_or_the_right_to_ov
     assert given.override == "hurry"
 
 
+async def test_who_asks_for_a_whole_repository_has_its_images_imported(served: GrantedApi) -> None:
+    await served.grant("ken", "builder@shop")
+    source = {"dockerImageRepository": "vendor.test/debian"}
+    stream = {"apiVersion": "image.openshift.io/v1", "kind": "ImageStream"}
+    stream |= {"metadata": {"name": "all"}, "spec": source}
+    assert (await served.send("ken", "POST", path_of("imagestreams", "shop"), stream)).status == 201
+    merge = {"content_type": "application/merge-patch+json"}
+    asked = {"metadata": {"annotations": {GENERATION_ANNOTATION: "1"}}}
+    path = path_of("imagestreams", "shop", "all")
+    assert (await served.send("builder", "PATCH", path, asked, **merge)).status == 200
+    assert author_of(await served.api.store.get(ImageStream, "shop", "all")) == "builder"
+
+
 async def test_an_approval_is_not_lost_with_its_wave(served: GrantedApi) -> None:
     await served.grant("root", "admin@*")
     await ask(served, "grace", "approve")
@@ -118,6 +133,26 @@ async def test_a_stream_of_a_namespace_is_approved_there(served: GrantedApi) -> 
     assert (answer.status, "vendor.test" in answer.text) == (200, False), "it tells no Wave"
     [given] = (await decided(served)).stream_approvals
     assert (given.by, given.namespace, given.stream) == ("tenant", "shop", "debian")
+
+
+async def test_one_namespace_does_not_fill_a_wave_with_its_approvals(served: GrantedApi) -> None:
+    path = path_of("imagestreams", "shop", "debian", "approve")
+    long = await served.send("tenant", "POST", path, {"wave": NAME, "reason": "x" * 201})
+    assert long.status == 422
+    wave = await served.api.store.get(Wave, "", NAME)
+    given = tuple(
+        StreamApproval(by="tenant", at=START, namespace=namespace, stream=f"debian-{number}")
+        for namespace, count in (("shop", 99), ("bank", 100))
+        for number in range(count)
+    )
+    status = wave.status.model_copy(update={"stream_approvals": given})
+    await served.api.store.update_status(wave.with_status(status))
+    assert (await served.send("tenant", "POST", path, {"wave": NAME})).status == 200
+    await _imported(served, "another")
+    other = path_of("imagestreams", "shop", "another", "approve")
+    answer = await served.send("tenant", "POST", other, {"wave": NAME})
+    assert (answer.status, "for 100 ImageStreams of namespace shop" in answer.text) == (422, True)
+    assert len((await decided(served)).stream_approvals) == 200
 
 
 async def test_an_approval_for_a_stream_tells_nothing_of_waves_of_others(
