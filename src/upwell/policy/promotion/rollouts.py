@@ -12,7 +12,7 @@ from upwell.policy.health.fault import FaultEvent, HealthFault
 from upwell.policy.health.judgement import faults_of
 from upwell.policy.rollouts.degradation import DegradedReason
 from upwell.policy.rollouts.history import Phase
-from upwell.policy.rollouts.image_ownership import pod_template
+from upwell.policy.rollouts.image_ownership import declared_images
 from upwell.policy.rollouts.report import AVAILABLE
 from upwell.policy.rollouts.settings import WORKLOADS, Workload
 from upwell.policy.rollouts.summary import RolloutState, rollout_of
@@ -64,17 +64,6 @@ class Placed:
     def is_missing(self) -> bool:
         """True if a container of its template has another image."""
         return declared_images(self.workload, self.images) != dict(self.images)
-
-
-def declared_images(workload: Resource, slots: Iterable[Slot]) -> dict[Slot, str]:
-    """Return the images of these containers as the template declares them."""
-    template = pod_template(workload)
-    if template is None:
-        return {}
-    pod = template.spec
-    present = {(one.name, False): one.image for one in pod.containers}
-    present |= {(one.name, True): one.image for one in pod.init_containers}
-    return {slot: present.get(slot, "") for slot in slots}
 
 
 def as_declared(workload: Resource, images: Mapping[Slot, str]) -> dict[Slot, str]:

@@ -1,7 +1,7 @@
 """Owner of a container's image: what promoted it, a trigger that has resolved it, or a person."""
 
 import json
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -173,6 +173,15 @@ def pod_template(resource: Resource) -> PodTemplate | None:
             return resource.spec.job_template.spec.template
         case _:
             return None
+
+
+def declared_images(workload: Resource, slots: Iterable[_Slot]) -> dict[_Slot, str]:
+    """Return the images of these containers as the template declares them."""
+    template = pod_template(workload)
+    if template is None:
+        return {}
+    present = _images(template.spec)
+    return {slot: present.get(slot, "") for slot in slots}
 
 
 def _with_template(resource: Resource, template: PodTemplate) -> Resource:

@@ -18,9 +18,8 @@ from upwell.api.meta import Condition, ObjectKey
 from upwell.api.pipeline import Pipeline
 from upwell.controller import Controller, Result, Watch, of_both
 from upwell.policy.images.streams import StreamName, resolve_tag
-from upwell.policy.promotion.rollouts import declared_images
 from upwell.policy.promotion.stages import setting_stage, stages_with
-from upwell.policy.rollouts.image_ownership import is_pinned
+from upwell.policy.rollouts.image_ownership import declared_images, is_pinned
 from upwell.policy.rollouts.settings import WORKLOADS
 from upwell.policy.rollouts.summary import serving
 from upwell.policy.rollouts.triggers import (

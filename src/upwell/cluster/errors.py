@@ -1,0 +1,52 @@
+"""Errors of a cluster; `reason` is that of the Event that tells it."""
+
+from typing import ClassVar
+
+
+class ClusterError(Exception):
+    """Base of every error that this package raises."""
+
+    reason: ClassVar[str] = "ClusterError"
+    retryable: ClassVar[bool] = False
+
+
+class ClusterUnavailableError(ClusterError):
+    """The cluster cannot be reached now, or asks us to come back after `retry_after` seconds."""
+
+    reason = "ClusterUnavailable"
+    retryable = True
+
+    def __init__(self, message: str, retry_after: float = 0) -> None:
+        super().__init__(message)
+        self.retry_after = retry_after
+
+
+class WorkloadChangedError(ClusterError):
+    """The workload has changed since it was read, or is gone: the decision was about another."""
+
+    reason = "Conflict"
+    retryable = True
+
+
+class FieldOwnedError(ClusterError):
+    """Another manager owns a field that was to be set; the message names it and the field."""
+
+    reason = "FieldConflict"
+
+
+class AccessDeniedError(ClusterError):
+    """The cluster does not let us; the message names the verb and the resource."""
+
+    reason = "Forbidden"
+
+
+class WriteRefusedError(ClusterError):
+    """An admission webhook, a quota or the validation refuses the write; the message says why."""
+
+    reason = "Refused"
+
+
+class ListExpiredError(ClusterError):
+    """The position of a list or a watch is older than what the cluster remembers: list again."""
+
+    reason = "Expired"

@@ -1,0 +1,103 @@
+"""The port: what is set in a workload of a cluster, what is told there, and what its Pods run."""
+
+from collections.abc import AsyncGenerator, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Protocol
+
+from upwell.api.meta import Resource
+
+FIELD_MANAGER = "upwell"
+"""Name under which fields are owned (Kubernetes, "Server-Side Apply")."""
+
+
+@dataclass(frozen=True, slots=True)
+class ImageWrite:
+    """All that Upwell owns of a workload, as it shall be: what is left out is given up."""
+
+    workload: Resource
+    """The object that the decision was made about; its resourceVersion guards the write."""
+    images: Mapping[tuple[str, bool], str]
+    """Pull specs by the container's name, and whether it is an init container."""
+    annotations: Mapping[str, str]
+    take_over: bool = False
+    """Fields of other managers become ours; without it, such a field is refused."""
+
+
+@dataclass(frozen=True, slots=True)
+class WorkloadEvent:
+    """Event that people see at a workload (core/v1 Event)."""
+
+    workload: Resource
+    reason: str
+    message: str
+    is_warning: bool = False
+
+
+class ClusterWorkloads(Protocol):
+    """Writes to workloads. Every method raises a ClusterError."""
+
+    async def set_images(self, write: ImageWrite) -> Resource:
+        """Set images and annotations by one request; return the workload as the cluster has it.
+
+        The same write twice changes nothing. Raises WorkloadChangedError for a workload that is
+        no longer the one that was read, FieldOwnedError, AccessDeniedError, WriteRefusedError.
+        """
+        ...
+
+    async def tell(self, event: WorkloadEvent) -> None:
+        """Show an Event at a workload. The same twice is one Event."""
+        ...
+
+
+@dataclass(frozen=True, slots=True)
+class PodContainer:
+    """A container of a Pod, as its node reports it."""
+
+    name: str
+    image: str
+    """As the Pod names it."""
+    digest: str = ""
+    """`sha256:…` that runs; empty while nothing does."""
+    waits: str = ""
+    """Reason why it does not run: `ImagePullBackOff`, `CrashLoopBackOff`, …"""
+    message: str = ""
+    restarts: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class PodRecord:
+    """What of a Pod matters here: some hundred bytes, whatever the Pod has."""
+
+    namespace: str
+    name: str
+    owner_kind: str
+    """Kind of the workload that it belongs to; that of its owner where it is of none."""
+    owner: str
+    node: str
+    ready: bool
+    containers: tuple[PodContainer, ...]
+    """Init and ephemeral containers too."""
+
+
+@dataclass(frozen=True, slots=True)
+class PodChange:
+    """A Pod after a change of it; before it, if it is gone."""
+
+    pod: PodRecord
+    gone: bool = False
+
+
+class ClusterPods(Protocol):
+    """Reads Pods. Every method raises a ClusterError."""
+
+    async def list(self) -> tuple[Sequence[PodRecord], str]:
+        """Return all Pods as of one moment, and the position from which a watch goes on."""
+        ...
+
+    def watch(self, since: str) -> AsyncGenerator[tuple[PodChange | None, str]]:
+        """Yield the changes after `since`, each with the position behind it, until the end.
+
+        A position without a change (a bookmark) is given too. The cluster may end a watch at any
+        time: it goes on from the last position. Raises ListExpiredError when it cannot.
+        """
+        ...

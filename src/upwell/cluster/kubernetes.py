@@ -1,0 +1,166 @@
+"""Writes to workloads over the Kubernetes API, by server-side apply."""
+
+import hashlib
+from collections.abc import Callable, Mapping
+from dataclasses import replace
+from datetime import datetime
+from typing import Any
+
+from upwell.api.apps import CronJob
+from upwell.api.codec import InvalidObjectError, decode_as
+from upwell.api.core import Event
+from upwell.api.meta import Kind, ObjectKey, Resource, format_time
+from upwell.api.patches.content_types import APPLY, MERGE_PATCH
+from upwell.cluster.errors import (
+    AccessDeniedError,
+    ClusterError,
+    ClusterUnavailableError,
+    FieldOwnedError,
+    WorkloadChangedError,
+    WriteRefusedError,
+)
+from upwell.cluster.interface import FIELD_MANAGER, ImageWrite, WorkloadEvent
+from upwell.store.interface import (
+    AlreadyExistsError,
+    ConflictError,
+    NotFoundError,
+    StoreError,
+    UnavailableError,
+)
+from upwell.store.kubernetes_errors import StoreForbiddenError
+from upwell.store.kubernetes_http import ApiConnection, ApiRequest
+
+_FIELD_CONFLICT = "Apply failed with"
+_WEBHOOK = "admission webhook"
+_QUOTA = "exceeded quota"
+_MAX_MESSAGE = 1000
+"""Characters of an Event's message (core/v1 validation has 1024)."""
+
+
+def _always() -> None:
+    """Let every write pass."""
+
+
+class KubernetesWorkloads:
+    """Implements ClusterWorkloads at the API server behind `api`.
+
+    `may_write` is called before each write, and raises where this process must not write: another
+    one leads. `batch` is the version of the batch API that the server has.
+    """
+
+    def __init__(
+        self,
+        api: ApiConnection,
+        clock: Callable[[], datetime],
+        *,
+        may_write: Callable[[], None] = _always,
+        batch: str = "v1",
+    ) -> None:
+        self._api = api
+        self._clock = clock
+        self._may_write = may_write
+        self._batch = batch
+
+    async def set_images(self, write: ImageWrite) -> Resource:
+        """Apply images and annotations."""
+        workload = write.workload
+        kind = self._kind(type(workload))
+        params = {"fieldManager": FIELD_MANAGER, "force": str(write.take_over).lower()}
+        request = ApiRequest("PATCH", kind, workload.key, params=params, content_type=APPLY)
+        answer = await self._send(replace(request, body=_applied(write, kind)))
+        try:
+            return decode_as(type(workload), answer)
+        except InvalidObjectError as error:
+            raise ClusterError(f"the cluster answered no {kind}: {error}") from error
+
+    async def tell(self, event: WorkloadEvent) -> None:
+        """Create the Event, or count it up."""
+        document = self._event(event)
+        name, namespace = document["metadata"]["name"], document["metadata"]["namespace"]
+        key = ObjectKey(Event.KIND.kind, namespace, name)
+        request = ApiRequest("POST", Event.KIND, key, body=document, collection=True)
+        try:
+            await self._send(request)
+        except AlreadyExistsError:
+            seen = {"lastTimestamp": document["lastTimestamp"]}
+            again = ApiRequest("PATCH", Event.KIND, key, body=seen, content_type=MERGE_PATCH)
+            await self._send(again)
+
+    def _event(self, event: WorkloadEvent) -> dict[str, Any]:
+        workload, time = event.workload, format_time(self._clock().replace(microsecond=0))
+        kind = self._kind(type(workload))
+        about = f"{workload.uid}\n{event.reason}\n{event.message}"
+        digest = hashlib.sha256(about.encode()).hexdigest()
+        return {
+            "apiVersion": "v1",
+            "kind": "Event",
+            # The name follows from what is told, so that a restart does not tell it anew.
+            "metadata": {
+                "name": f"{workload.name[:200]}.{digest[:16]}",
+                "namespace": workload.namespace,
+            },
+            "involvedObject": {
+                "apiVersion": kind.api_version,
+                "kind": kind.kind,
+                "namespace": workload.namespace,
+                "name": workload.name,
+                "uid": workload.uid,
+                "resourceVersion": workload.resource_version,
+            },
+            "reason": event.reason,
+            "message": event.message[:_MAX_MESSAGE],
+            "type": "Warning" if event.is_warning else "Normal",
+            "source": {"component": FIELD_MANAGER},
+            "firstTimestamp": time,
+            "lastTimestamp": time,
+            "count": 1,
+        }
+
+    def _kind(self, kind: type[Resource]) -> Kind:
+        return replace(kind.KIND, version=self._batch) if kind is CronJob else kind.KIND
+
+    async def _send(self, request: ApiRequest) -> Mapping[str, Any]:
+        self._may_write()
+        try:
+            return (await self._api.ask(request)).document
+        except AlreadyExistsError:
+            raise
+        except StoreError as error:
+            raise cluster_error(error) from error
+
+
+def _applied(write: ImageWrite, kind: Kind) -> dict[str, Any]:
+    """Return the fields that Upwell owns after the write, and no other."""
+    pod: dict[str, Any] = {}
+    for (name, init), image in write.images.items():
+        place = pod.setdefault("initContainers" if init else "containers", [])
+        place.append({"name": name, "image": image})
+    spec: dict[str, Any] = {"template": {"spec": pod}}
+    workload = write.workload
+    return {
+        "apiVersion": kind.api_version,
+        "kind": kind.kind,
+        "metadata": {
+            "name": workload.name,
+            "namespace": workload.namespace,
+            "uid": workload.uid,
+            "resourceVersion": workload.resource_version,
+            "annotations": dict(write.annotations),
+        },
+        "spec": {"jobTemplate": {"spec": spec}} if isinstance(workload, CronJob) else spec,
+    }
+
+
+def cluster_error(error: StoreError) -> ClusterError:
+    """Return the error of this port for one of the API's client."""
+    text, found = str(error), type(error)
+    if isinstance(error, UnavailableError):
+        return ClusterUnavailableError(text, getattr(error, "retry_after", 0))
+    if isinstance(error, ConflictError) and _FIELD_CONFLICT in text:
+        return FieldOwnedError(text)
+    if isinstance(error, ConflictError | NotFoundError):
+        return WorkloadChangedError(text)
+    # Of webhooks and quotas, whose refusals have the same status, the message alone tells.
+    if found is StoreForbiddenError and _WEBHOOK not in text and _QUOTA not in text:
+        return AccessDeniedError(text)
+    return WriteRefusedError(text)

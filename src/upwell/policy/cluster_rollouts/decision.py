@@ -1,0 +1,180 @@
+"""Decision about the images of a workload on a cluster: set them, put the last good ones back."""
+
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field, replace
+from datetime import datetime
+
+from upwell.api.meta import Resource
+from upwell.policy.cluster_rollouts.field_owners import owned_text, ownership
+from upwell.policy.cluster_rollouts.note import (
+    NOTE_ANNOTATION,
+    RolloutNote,
+    hash_without_images,
+)
+from upwell.policy.cluster_rollouts.observation import (
+    NativeWorkload,
+    RolloutObservation,
+    keeps_completion,
+)
+from upwell.policy.rollouts.image_ownership import declared_images
+from upwell.policy.rollouts.summary import RolloutState
+from upwell.policy.rollouts.triggers import (
+    HOLD_ANNOTATION,
+    Reason,
+    Slot,
+    TriggerVerdict,
+    hold_text,
+)
+
+SET, PUT_BACK, COMPLETED = "ImageUpdated", "RolledBack", "RolloutComplete"
+HELD_BACK, FAILED_BEFORE, TAKEN, CHANGED = (
+    "Held",
+    "FailedBefore",
+    "FieldConflict",
+    "ChangedAtAdmission",
+)
+_FAULTS = frozenset(
+    {
+        Reason.INVALID_TRIGGER,
+        Reason.STREAM_NOT_FOUND,
+        Reason.TAG_NOT_FOUND,
+        Reason.WAVE_STOPPED,
+    }
+)
+"""Reasons that are no wish of anybody's."""
+
+
+@dataclass(frozen=True, slots=True)
+class RolloutStep:
+    """What is written now, if anything, and what is told of the workload."""
+
+    reason: str = ""
+    """Of the Event; empty: nothing is told."""
+    message: str = ""
+    is_warning: bool = False
+    images: Mapping[Slot, str] = field(default_factory=dict)
+    """Every image that Upwell owns after the write."""
+    note: RolloutNote | None = None
+    """None: nothing is written."""
+    take_over: bool = False
+    look_again: datetime | None = None
+
+
+def put_back(
+    workload: NativeWorkload, note: RolloutNote, observed: RolloutObservation, now: datetime
+) -> RolloutStep | None:
+    """Return how a rollout that failed is undone; None if it has not, or nothing can be."""
+    if observed.state is not RolloutState.FAILED:
+        return None
+    present = _present(workload, note)
+    back = {slot: note.good[slot[0]] for slot in present if slot[0] in note.good}
+    changes = {slot: image for slot, image in back.items() if present[slot] != image}
+    if not changes:
+        return None
+    failed = {slot[0]: note.images[slot[0]] for slot in changes}
+    told = f"{_listed(failed)} failed: {observed.message}"
+    if HOLD_ANNOTATION in workload.annotations:
+        why = f"{told}; it stays, as the workload is held: {hold_text(workload)}"
+        return RolloutStep(HELD_BACK, why, is_warning=True)
+    if not _is_ours(workload, changes) or note.template != hash_without_images(workload):
+        return None  # what failed is not, or not only, what was set here
+    images = {**present, **back}
+    undone = RolloutNote(
+        {slot[0]: image for slot, image in images.items()},
+        note.good,
+        failed,
+        observed.message,
+        now,
+        note.template,
+    )
+    message = f"{told}; {_listed({slot[0]: one for slot, one in changes.items()})} put back"
+    return RolloutStep(PUT_BACK, message, is_warning=True, images=images, note=undone)
+
+
+def set_images(
+    workload: NativeWorkload,
+    note: RolloutNote,
+    observed: RolloutObservation,
+    verdict: TriggerVerdict,
+    now: datetime,
+) -> RolloutStep:
+    """Return how the images that triggers set now are written, or why they are not."""
+    wanted, failed, changed = _sorted_out(workload, note, verdict.images)
+    if not wanted:
+        if failed:
+            text = f"{_listed(failed)} failed here before: {note.why or 'it was put back'}"
+            text += f"; removing annotation {NOTE_ANNOTATION} tries it again"
+            return RolloutStep(FAILED_BEFORE, text, is_warning=True)
+        if changed:
+            text = f"admission changed {_listed(changed)}; it is left so"
+            return RolloutStep(CHANGED, text, is_warning=True)
+        return RolloutStep(*_of_verdict(verdict))
+    owned = ownership(workload, wanted, set_before=bool(note.images))
+    if owned.taken_by:
+        slot, manager = next(iter(owned.taken_by.items()))
+        pending = f"; pending: {_listed({one[0]: image for one, image in wanted.items()})}"
+        return RolloutStep(TAKEN, owned_text(slot, manager) + pending, is_warning=True)
+    images = {**_present(workload, note), **wanted}
+    before = declared_images(workload, images)
+    good = note.good
+    if not note.images or observed.state is RolloutState.COMPLETE:
+        good = {slot[0]: image for slot, image in before.items()}
+    replaced = {slot[0] for slot in wanted}
+    after = RolloutNote(
+        {slot[0]: image for slot, image in images.items()},
+        good,
+        {name: image for name, image in note.failed.items() if name not in replaced},
+        since=now,
+        template=hash_without_images(workload),
+    )
+    message = f"set {_listed({slot[0]: image for slot, image in wanted.items()})}"
+    return RolloutStep(SET, message, images=images, note=after, take_over=owned.takes_over)
+
+
+def completed(
+    workload: NativeWorkload, note: RolloutNote, observed: RolloutObservation
+) -> RolloutStep | None:
+    """Return how it is remembered that a rollout is complete, where the status forgets it."""
+    over = note.complete or not note.images or observed.state is not RolloutState.COMPLETE
+    present = _present(workload, note)
+    if over or keeps_completion(workload) or not present:
+        return None
+    if not _is_ours(workload, present):
+        return None
+    return RolloutStep(images=present, note=replace(note, complete=True))
+
+
+def _present(workload: Resource, note: RolloutNote) -> dict[Slot, str]:
+    """Return the images, as the template has them, of the containers that Upwell has set."""
+    slots = [(name, init) for name in note.images for init in (False, True)]
+    return {slot: one for slot, one in declared_images(workload, slots).items() if one}
+
+
+def _sorted_out(
+    workload: Resource, note: RolloutNote, images: Mapping[Slot, str]
+) -> tuple[dict[Slot, str], dict[str, str], dict[str, str]]:
+    """Return what is to be set, what failed before, and what admission changed when it was set."""
+    failed = {slot[0]: one for slot, one in images.items() if note.failed.get(slot[0]) == one}
+    rest = {slot: one for slot, one in images.items() if slot[0] not in failed}
+    asked = {slot: one for slot, one in rest.items() if note.images.get(slot[0]) == one}
+    kept = {slot for slot in asked if _is_ours(workload, (slot,))}
+    declared = declared_images(workload, kept)
+    changed = {slot[0]: f"{rest[slot]} to {image}" for slot, image in declared.items()}
+    return {slot: one for slot, one in rest.items() if slot not in kept}, failed, changed
+
+
+def _is_ours(workload: Resource, slots: Iterable[Slot]) -> bool:
+    """Return True if nobody else has set any of these images since."""
+    owned = ownership(workload, slots, set_before=True)
+    return not owned.taken_by and not owned.handed_over
+
+
+def _of_verdict(verdict: TriggerVerdict) -> tuple[str, str, bool]:
+    """Return what is told of triggers that set nothing: nothing, where all have their images."""
+    if verdict.resolved:
+        return "", "", False
+    return verdict.reason.value, verdict.message, verdict.reason in _FAULTS
+
+
+def _listed(images: Mapping[str, str]) -> str:
+    return ", ".join(f"{name} = {image}" for name, image in images.items())

@@ -1,0 +1,96 @@
+"""Note on a workload of what its triggers have set: the memory of rollouts on a cluster."""
+
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from datetime import datetime
+from typing import Any, Self
+
+from upwell.api.meta import Resource, format_time
+from upwell.policy.rollouts.image_ownership import pod_template
+from upwell.policy.rollouts.pod_template import template_hash
+from upwell.policy.rollouts.triggers import with_images
+
+NOTE_ANNOTATION = "upwell.dev/rollout"
+"""JSON. Removed by a person, nothing is remembered: an image that failed is tried again."""
+
+
+@dataclass(frozen=True, slots=True)
+class RolloutNote:
+    """What was set, and what is known of it. Containers and init containers share no name."""
+
+    images: Mapping[str, str] = field(default_factory=dict)
+    """Pull specs that were set last, by container."""
+    good: Mapping[str, str] = field(default_factory=dict)
+    """Those that ran before, in full."""
+    failed: Mapping[str, str] = field(default_factory=dict)
+    """Those that failed here and are not set again."""
+    why: str = ""
+    """Reason of the failure."""
+    since: datetime | None = None
+    """Time at which `images` were set."""
+    template: str = ""
+    """Hash of the template that they were set in, without its images."""
+    complete: bool = False
+    """They have been rolled out; told where the workload's own status does not keep it."""
+
+    @classmethod
+    def of(cls, workload: Resource) -> Self:
+        """Return the note on a workload; what is none has nothing."""
+        try:
+            document = json.loads(workload.annotations.get(NOTE_ANNOTATION) or "{}")
+        except (ValueError, RecursionError):
+            return cls()
+        if not isinstance(document, dict):
+            return cls()
+        return cls(
+            _images(document.get("images")),
+            _images(document.get("good")),
+            _images(document.get("failed")),
+            str(document.get("why") or ""),
+            _time(document.get("since")),
+            str(document.get("template") or ""),
+            document.get("complete") is True,
+        )
+
+    def format(self) -> str:
+        """Return the annotation's value."""
+        document: dict[str, Any] = {"images": dict(self.images)}
+        optional = {
+            "good": dict(self.good),
+            "failed": dict(self.failed),
+            "why": self.why,
+            "template": self.template,
+        }
+        document |= {name: value for name, value in optional.items() if value}
+        if self.since is not None:
+            document["since"] = format_time(self.since)
+        if self.complete:
+            document["complete"] = True
+        return json.dumps(document, sort_keys=True, separators=(",", ":"))
+
+
+def hash_without_images(workload: Resource) -> str:
+    """Return a hash of all that a rollout is about, besides images."""
+    template = pod_template(workload)
+    if template is None:
+        return ""
+    pod = template.spec
+    slots = [(one.name, False) for one in pod.containers]
+    slots += [(one.name, True) for one in pod.init_containers]
+    bare = pod_template(with_images(workload, dict.fromkeys(slots, "")))
+    return "" if bare is None else template_hash(bare)
+
+
+def _images(value: object) -> dict[str, str]:
+    if not isinstance(value, Mapping):
+        return {}
+    return {str(name): image for name, image in value.items() if isinstance(image, str)}
+
+
+def _time(value: object) -> datetime | None:
+    try:
+        time = datetime.fromisoformat(value) if isinstance(value, str) else None
+    except ValueError:
+        return None
+    return time if time is not None and time.tzinfo is not None else None

@@ -1,0 +1,197 @@
+"""State of a rollout that a cluster carries out, as its objects tell it.
+
+Sources: kubectl's `rollout status` (polymorphichelpers/rollout_status.go), apps/v1 conditions of
+Deployments, reasons of the kubelet for containers that wait.
+"""
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+from enum import StrEnum
+from typing import Any
+
+from upwell.api.apps import CronJob, DaemonSet, Deployment, StatefulSet
+from upwell.api.conditions import find
+from upwell.api.meta import Condition
+from upwell.cluster.interface import PodContainer, PodRecord
+from upwell.policy.cluster_rollouts.note import RolloutNote
+from upwell.policy.rollouts.summary import REVISION_AVAILABLE, RolloutState
+
+type NativeWorkload = Deployment | StatefulSet | DaemonSet | CronJob
+
+NATIVE_WORKLOADS: tuple[type[NativeWorkload], ...] = (
+    Deployment,
+    StatefulSet,
+    DaemonSet,
+    CronJob,
+)
+"""Kinds whose rollouts a cluster carries out by itself, and their images triggers."""
+
+DEADLINE = timedelta(minutes=10)
+"""Time that a rollout may take of a kind that has no progressDeadlineSeconds."""
+_PULL_GRACE = timedelta(minutes=1)
+"""Time for which a pull may fail: registries come back."""
+_CRASHES = 3
+"""Restarts from which on a container that waits to be restarted loops."""
+_STUCK = "ProgressDeadlineExceeded"
+_NO_NAME = "InvalidImageName"
+_NOT_PULLED = frozenset({"ErrImagePull", "ImagePullBackOff", "ErrImageNeverPull", _NO_NAME})
+_LOOPS = "CrashLoopBackOff"
+
+
+class FailureReason(StrEnum):
+    """Reason why a rollout is given up."""
+
+    STUCK = "ProgressDeadlineExceeded"
+    CRASH_LOOPING = "CrashLooping"
+    NOT_PULLED = "ImageNotPulled"
+
+
+@dataclass(frozen=True, slots=True)
+class RolloutObservation:
+    """State of the newest rollout."""
+
+    state: RolloutState
+    reason: str = ""
+    """Of a failure."""
+    message: str = ""
+    """What it waits for, or why it failed."""
+    look_again: datetime | None = None
+    """Time at which it fails unless something changes, where no change of an object tells."""
+
+
+def observe(
+    workload: NativeWorkload, pods: Iterable[PodRecord], note: RolloutNote, now: datetime
+) -> RolloutObservation:
+    """Return how the rollout of the images in `note` stands; `pods` are those of the workload.
+
+    A rollout that was complete once stays so: what happens afterwards has another cause.
+    """
+    if note.complete or _was_completed(workload, note):
+        return RolloutObservation(RolloutState.COMPLETE)
+    since = note.since or now
+    troubled = [
+        one for pod in pods for one in pod.containers if one.image in _template_images(workload)
+    ]
+    failure, pull_again = _failure_of(troubled, since, now)
+    if failure is not None:
+        return failure
+    detail = _detail(workload, troubled)
+    end = None if isinstance(workload, Deployment | CronJob) else since + DEADLINE
+    stuck = ""
+    if isinstance(workload, Deployment) and _is_stuck(workload):
+        stuck = f"no progress for {workload.spec.progress_deadline_seconds} s"
+    elif end is not None and now >= end:
+        stuck = f"not rolled out within {DEADLINE.total_seconds():.0f} s"
+    if stuck:
+        return RolloutObservation(RolloutState.FAILED, FailureReason.STUCK, stuck + detail)
+    times = [one for one in (end, pull_again) if one is not None]
+    text = f"{_progress(workload)}{detail}"
+    return RolloutObservation(RolloutState.PROGRESSING, "", text, min(times, default=None))
+
+
+def keeps_completion(workload: NativeWorkload) -> bool:
+    """Return True if the workload's own status says for good that a rollout was complete."""
+    return not isinstance(workload, DaemonSet)
+
+
+def _was_completed(workload: NativeWorkload, note: RolloutNote) -> bool:
+    match workload:
+        case Deployment():
+            found = find(workload.status.conditions, "Progressing")
+            return _is_seen(workload) and _is_available(found) and _is_updated(workload)
+        case StatefulSet():
+            return _is_seen(workload) and _stateful_set_has_all(workload)
+        case DaemonSet():
+            status = workload.status
+            wanted = status.desired_number_scheduled
+            updated = status.updated_number_scheduled >= wanted <= status.number_available
+            return _is_seen(workload) and updated
+        case CronJob():
+            last = workload.status.last_successful_time
+            return last is not None and note.since is not None and last > note.since
+
+
+def _is_available(progressing: Condition | None) -> bool:
+    return progressing is not None and progressing.reason == REVISION_AVAILABLE
+
+
+def _is_updated(workload: Deployment) -> bool:
+    """Return True unless the condition is still that of the rollout before."""
+    status = workload.status
+    return status.updated_replicas >= min(workload.spec.replicas, status.replicas)
+
+
+def _stateful_set_has_all(workload: StatefulSet) -> bool:
+    status, extra = workload.status, workload.status.model_extra or {}
+    strategy = _mapping((workload.spec.model_extra or {}).get("updateStrategy"))
+    if strategy.get("type") == "OnDelete":
+        return True  # a person deletes Pods when it suits them
+    partition = _mapping(strategy.get("rollingUpdate")).get("partition") or 0
+    if partition:
+        return status.updated_replicas >= max(workload.spec.replicas - int(partition), 0)
+    # They become the same when all Pods are updated and ready, and stay so.
+    return extra.get("currentRevision") == extra.get("updateRevision")
+
+
+def _mapping(value: object) -> dict[str, Any]:
+    return value if isinstance(value, dict) else {}
+
+
+def _is_seen(workload: Deployment | StatefulSet | DaemonSet) -> bool:
+    return (workload.status.observed_generation or 0) >= workload.generation
+
+
+def _template_images(workload: NativeWorkload) -> set[str]:
+    pod = (
+        workload.spec.job_template.spec.template.spec
+        if isinstance(workload, CronJob)
+        else workload.spec.template.spec
+    )
+    return {one.image for one in (*pod.containers, *pod.init_containers)}
+
+
+def _failure_of(
+    containers: Iterable[PodContainer], since: datetime, now: datetime
+) -> tuple[RolloutObservation | None, datetime | None]:
+    """Return the failure that containers show, and when one shows it unless it gets better."""
+    again: datetime | None = None
+    for one in containers:
+        if one.waits == _LOOPS and one.restarts >= _CRASHES:
+            why = f"container {one.name} has crashed {one.restarts} times: {_words(one)}"
+            return RolloutObservation(RolloutState.FAILED, FailureReason.CRASH_LOOPING, why), None
+        if one.waits in _NOT_PULLED:
+            if one.waits == _NO_NAME or now >= since + _PULL_GRACE:
+                why = f"image {one.image} of container {one.name} is not pulled: {_words(one)}"
+                return RolloutObservation(RolloutState.FAILED, FailureReason.NOT_PULLED, why), None
+            again = since + _PULL_GRACE
+    return None, again
+
+
+def _words(container: PodContainer) -> str:
+    return container.message or container.waits
+
+
+def _detail(workload: NativeWorkload, containers: Iterable[PodContainer]) -> str:
+    """Return what is known of the cause, to be put behind a verdict."""
+    waiting = next((one for one in containers if one.waits), None)
+    if waiting is not None:
+        return f": container {waiting.name}: {_words(waiting)}"
+    failure = find(workload.status.conditions, "ReplicaFailure")
+    return f": {failure.message}" if failure is not None and failure.is_true else ""
+
+
+def _progress(workload: NativeWorkload) -> str:
+    match workload:
+        case CronJob():
+            return "its next run has the image"
+        case DaemonSet():
+            wanted = workload.status.desired_number_scheduled
+            return f"{workload.status.updated_number_scheduled} of {wanted} updated"
+        case _:
+            return f"{workload.status.updated_replicas} of {workload.spec.replicas} updated"
+
+
+def _is_stuck(workload: Deployment) -> bool:
+    found = find(workload.status.conditions, "Progressing")
+    return _is_seen(workload) and found is not None and found.reason == _STUCK

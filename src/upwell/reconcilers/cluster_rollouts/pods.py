@@ -1,0 +1,110 @@
+"""Pods of a cluster in memory: those of each workload, and which digests run where."""
+
+from collections import Counter, defaultdict
+from collections.abc import AsyncIterator, Collection, Iterator
+from contextlib import aclosing
+from dataclasses import dataclass
+
+from upwell.api.meta import ObjectKey
+from upwell.cluster.errors import ListExpiredError
+from upwell.cluster.interface import ClusterPods, PodRecord
+
+
+@dataclass(frozen=True, slots=True)
+class RunningImage:
+    """An image that Pods of a workload run on a node."""
+
+    digest: str
+    image: str
+    """As the Pods name it."""
+    workload: ObjectKey
+    node: str
+    pods: int
+
+
+class PodIndex:
+    """Follows the Pods of a cluster: a list, then what changes, from wherever a watch broke off."""
+
+    def __init__(self, pods: ClusterPods) -> None:
+        self._pods = pods
+        self._position = ""
+        self._by_owner: dict[ObjectKey, dict[str, PodRecord]] = defaultdict(dict)
+        self._owners: dict[tuple[str, str], ObjectKey] = {}
+
+    def __len__(self) -> int:
+        return len(self._owners)
+
+    def of(self, workload: ObjectKey) -> Collection[PodRecord]:
+        """Return the Pods of a workload."""
+        return tuple(self._by_owner[workload].values()) if workload in self._by_owner else ()
+
+    def running(self) -> Iterator[RunningImage]:
+        """Yield what runs: one record for each digest, workload and node."""
+        for workload, pods in self._by_owner.items():
+            found = Counter(
+                (one.digest, one.image, pod.node)
+                for pod in pods.values()
+                for one in pod.containers
+                if one.digest
+            )
+            for (digest, image, node), count in found.items():
+                yield RunningImage(digest, image, workload, node, count)
+
+    async def changes(self) -> AsyncIterator[ObjectKey]:
+        """Keep up with the cluster, and yield the workloads whose Pods changed; never ends.
+
+        Raises a ClusterError; called again, it goes on from where it was.
+        """
+        while True:
+            if not self._position:
+                async for key in self._list():
+                    yield key
+            try:
+                async with aclosing(self._pods.watch(self._position)) as changes:
+                    async for change, position in changes:
+                        if change is not None:
+                            concerned = self._take(change.pod, gone=change.gone)
+                            if concerned is not None:
+                                yield concerned
+                        self._position = position
+            except ListExpiredError:
+                self._position = ""
+
+    async def _list(self) -> AsyncIterator[ObjectKey]:
+        """Take all in; a list that expires on the way begins anew."""
+        while True:
+            try:
+                found, position = await self._pods.list()
+            except ListExpiredError:
+                continue
+            break
+        present = {(pod.namespace, pod.name) for pod in found}
+        changed = set()
+        for place in self._owners.keys() - present:
+            changed.add(self._remove(place))
+        for pod in found:
+            if (concerned := self._take(pod, gone=False)) is not None:
+                changed.add(concerned)
+        self._position = position
+        for key in changed:
+            yield key
+
+    def _take(self, pod: PodRecord, *, gone: bool) -> ObjectKey | None:
+        """Take a Pod in, and return its workload if anything of it is new."""
+        place, key = (pod.namespace, pod.name), ObjectKey(pod.owner_kind, pod.namespace, pod.owner)
+        if gone:
+            return self._remove(place) if place in self._owners else None
+        key = self._owners.setdefault(place, key)
+        pods = self._by_owner[key]
+        if pods.get(pod.name) == pod:
+            return None
+        pods[pod.name] = pod
+        return key
+
+    def _remove(self, place: tuple[str, str]) -> ObjectKey:
+        key = self._owners.pop(place)
+        pods = self._by_owner[key]
+        pods.pop(place[1], None)
+        if not pods:
+            del self._by_owner[key]
+        return key

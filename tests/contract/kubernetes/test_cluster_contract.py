@@ -1,0 +1,304 @@
+"""Contract of the port to a cluster: writes to workloads, Events, and Pods as they change."""
+
+import asyncio
+import json
+from collections.abc import AsyncIterator, Sequence
+from contextlib import aclosing
+from dataclasses import dataclass, replace
+from datetime import UTC, datetime
+from typing import Any, Protocol
+
+import pytest
+from tests.support.cluster.memory_cluster import MemoryPods, MemoryWorkloads
+from tests.support.cluster.workloads import (
+    PLACEHOLDER,
+    Native,
+    image,
+    manifest,
+    pod,
+    workload,
+)
+from tests.support.kubernetes.cluster import Cluster
+
+from upwell.api.apps import CronJob, DaemonSet, Deployment, StatefulSet
+from upwell.api.codec import decode_as
+from upwell.api.core import Namespace
+from upwell.api.meta import Kind, ObjectKey, ObjectMeta, Resource
+from upwell.api.pod import Pod
+from upwell.cluster.errors import (
+    AccessDeniedError,
+    FieldOwnedError,
+    WorkloadChangedError,
+)
+from upwell.cluster.interface import (
+    ClusterPods,
+    ClusterWorkloads,
+    ImageWrite,
+    PodRecord,
+    WorkloadEvent,
+)
+from upwell.cluster.kubernetes import KubernetesWorkloads
+from upwell.cluster.kubernetes_pods import KubernetesPods
+from upwell.policy.cluster_rollouts.field_owners import ownership
+from upwell.policy.cluster_rollouts.note import NOTE_ANNOTATION
+from upwell.policy.rollouts.image_ownership import declared_images
+from upwell.store.interface import NotFoundError
+from upwell.store.kubernetes_connections import ServerAccess
+from upwell.store.kubernetes_errors import StoreForbiddenError
+from upwell.store.kubernetes_http import ApiConnection, ApiRequest
+from upwell.store.memory import MemoryStore
+
+SLOT = ("app", False)
+KINDS: tuple[type[Native], ...] = (Deployment, StatefulSet, DaemonSet, CronJob)
+
+
+def now() -> datetime:
+    return datetime.now(UTC)
+
+
+class Site(Protocol):
+    """A cluster, and what others do there."""
+
+    workloads: ClusterWorkloads
+    pods: ClusterPods
+
+    async def apply[R: Native](self, kind: type[R]) -> R: ...
+
+    async def read[R: Native](self, stored: R) -> R: ...
+
+    async def delete(self, stored: Native) -> None: ...
+
+    async def events(self) -> Sequence[str]: ...
+
+    async def put_pod(self, name: str, version: str) -> None: ...
+
+    async def remove_pod(self, name: str) -> None: ...
+
+
+class MemorySite:
+    """A cluster in memory."""
+
+    def __init__(self) -> None:
+        self._store = MemoryStore(now)
+        self._memory = MemoryWorkloads(self._store)
+        self._pods = MemoryPods()
+        self.workloads: ClusterWorkloads = self._memory
+        self.pods: ClusterPods = self._pods
+
+    async def apply[R: Native](self, kind: type[R]) -> R:
+        return await self._store.create(workload(kind))
+
+    async def read[R: Native](self, stored: R) -> R:
+        return await self._store.get(type(stored), stored.namespace, stored.name)
+
+    async def delete(self, stored: Native) -> None:
+        await self._store.delete(type(stored), stored.namespace, stored.name)
+
+    async def events(self) -> Sequence[str]:
+        return [one.message for one in self._memory.told]
+
+    async def put_pod(self, name: str, version: str) -> None:
+        await self._pods.put(_record(name, version))
+
+    async def remove_pod(self, name: str) -> None:
+        await self._pods.put(_record(name, "good"), gone=True)
+
+
+class KubernetesSite:
+    """A namespace of an API server."""
+
+    def __init__(self, api: ApiConnection, namespace: str) -> None:
+        self._api = api
+        self._namespace = namespace
+        self.workloads: ClusterWorkloads = KubernetesWorkloads(api, now, batch="v1beta1")
+        self.pods: ClusterPods = KubernetesPods(api, namespace, page=2)
+
+    async def apply[R: Native](self, kind: type[R]) -> R:
+        document = manifest(kind, namespace=self._namespace)
+        served = _served(kind)
+        document["apiVersion"] = served.api_version
+        key = ObjectKey(served.kind, self._namespace, "web")
+        params = {"fieldManager": "kubectl-client-side-apply"}
+        request = ApiRequest("POST", served, key, params=params, body=document, collection=True)
+        return decode_as(kind, (await self._api.ask(request)).document)
+
+    async def read[R: Native](self, stored: R) -> R:
+        answer = await self._api.ask(ApiRequest("GET", _served(type(stored)), stored.key))
+        return decode_as(type(stored), answer.document)
+
+    async def delete(self, stored: Native) -> None:
+        await self._api.ask(ApiRequest("DELETE", _served(type(stored)), stored.key))
+        while True:
+            try:
+                await self.read(stored)
+            except NotFoundError:
+                return
+
+    async def events(self) -> Sequence[str]:
+        path = f"/api/v1/namespaces/{self._namespace}/events"
+        found = json.loads(await self._api.get_raw(path))["items"]
+        return [one["message"] for one in found if one["source"].get("component") == "upwell"]
+
+    async def put_pod(self, name: str, version: str) -> None:
+        key = ObjectKey("Pod", self._namespace, name)
+        # Of a scheduler that does not exist: no controller of the cluster touches it.
+        document: dict[str, Any] = {
+            "metadata": {"name": name},  # an owner that is none would have it collected
+            "spec": {
+                "schedulerName": "none",
+                "automountServiceAccountToken": False,
+                "nodeName": "node-1",
+                "containers": [{"name": "app", "image": image(version)}],
+            },
+        }
+        request = ApiRequest("POST", Pod.KIND, key, body=document, collection=True)
+        async with asyncio.timeout(60):
+            while True:
+                try:
+                    await self._api.ask(request)
+                except StoreForbiddenError:  # the namespace has no ServiceAccount yet
+                    await asyncio.sleep(0.1)
+                else:
+                    return
+
+    async def remove_pod(self, name: str) -> None:
+        key = ObjectKey("Pod", self._namespace, name)
+        body = {"gracePeriodSeconds": 0}
+        await self._api.ask(ApiRequest("DELETE", Pod.KIND, key, body=body))
+
+
+def _served(kind: type[Resource]) -> Kind:
+    return replace(kind.KIND, version="v1beta1") if kind is CronJob else kind.KIND
+
+
+def _record(name: str, version: str) -> PodRecord:
+    return pod(workload(StatefulSet), name, image=image(version))
+
+
+@dataclass
+class Places:
+    """Namespaces that no test has used."""
+
+    used: int = 0
+
+
+_PLACES = Places()
+
+
+@pytest.fixture(params=["memory", "kubernetes"])
+async def site(request: pytest.FixtureRequest) -> AsyncIterator[Site]:
+    if request.param == "memory":
+        yield MemorySite()
+        return
+    cluster: Cluster = request.getfixturevalue("cluster")
+    _PLACES.used += 1
+    namespace = f"rollouts-{_PLACES.used}"
+    async with cluster.client() as store:
+        await store.create(Namespace(metadata=ObjectMeta(name=namespace)))
+        api = ApiConnection(ServerAccess(cluster.base_url, cluster.token, cluster.ca))
+        try:
+            yield KubernetesSite(api, namespace)
+        finally:
+            await api.close()
+            await store.delete(Namespace, "", namespace)
+
+
+def write(read: Native, version: str, *, take_over: bool = False) -> ImageWrite:
+    return ImageWrite(read, {SLOT: image(version)}, {NOTE_ANNOTATION: version}, take_over)
+
+
+def image_of(stored: Resource) -> str:
+    return declared_images(stored, [SLOT])[SLOT]
+
+
+@pytest.mark.parametrize("kind", KINDS)
+async def test_an_image_that_its_author_hands_over_is_set(site: Site, kind: type[Native]) -> None:
+    read = await site.apply(kind)
+    owned = ownership(read, [SLOT], set_before=False)
+
+    written = await site.workloads.set_images(write(read, "good", take_over=owned.takes_over))
+
+    stored = await site.read(read)
+    assert owned.takes_over
+    assert image_of(written) == image_of(stored) == image("good")
+    assert stored.annotations[NOTE_ANNOTATION] == "good"
+    assert not ownership(stored, [SLOT], set_before=True).takes_over
+    assert not ownership(stored, [SLOT], set_before=True).taken_by
+
+
+async def test_an_image_of_another_manager_is_not_set(site: Site) -> None:
+    read = await site.apply(Deployment)
+
+    with pytest.raises(FieldOwnedError, match="kubectl-client-side-apply"):
+        await site.workloads.set_images(write(read, "good"))
+
+    assert image_of(await site.read(read)) == PLACEHOLDER
+
+
+async def test_the_same_write_twice_changes_nothing(site: Site) -> None:
+    read = await site.apply(Deployment)
+    await site.workloads.set_images(write(read, "good", take_over=True))
+    first = await site.read(read)
+
+    second = await site.workloads.set_images(write(first, "good"))
+
+    assert second.generation == first.generation
+
+
+async def test_a_decision_about_an_older_workload_is_not_written(site: Site) -> None:
+    read = await site.apply(Deployment)
+    await site.workloads.set_images(write(read, "good", take_over=True))
+
+    with pytest.raises(WorkloadChangedError):
+        await site.workloads.set_images(write(read, "better", take_over=True))
+
+
+async def test_a_workload_that_is_gone_is_not_made_again(site: Site) -> None:
+    read = await site.apply(DaemonSet)
+    await site.delete(read)
+
+    with pytest.raises(WorkloadChangedError):
+        await site.workloads.set_images(write(read, "good", take_over=True))
+    with pytest.raises(NotFoundError):
+        await site.read(read)
+
+
+async def test_the_same_event_twice_is_one(site: Site) -> None:
+    read = await site.apply(Deployment)
+
+    await site.workloads.tell(WorkloadEvent(read, "Test", "said once"))
+    await site.workloads.tell(WorkloadEvent(read, "Test", "said once"))
+
+    assert await site.events() == ["said once"]
+
+
+async def test_all_pods_are_listed_and_then_told_as_they_change(site: Site) -> None:
+    for name in ("a", "b", "c"):
+        await site.put_pod(name, "good")
+    listed, position = await site.pods.list()
+
+    await site.put_pod("d", "better")
+    await site.remove_pod("a")
+    seen: dict[str, bool] = {}
+    async with asyncio.timeout(60), aclosing(site.pods.watch(position)) as changes:
+        async for change, position in changes:
+            assert position
+            if change is not None:
+                seen[change.pod.name] = change.gone
+            if seen == {"d": False, "a": True}:
+                break
+
+    assert sorted(one.name for one in listed) == ["a", "b", "c"]
+    first = listed[0]
+    assert first.node == "node-1"
+    assert [(one.name, one.image) for one in first.containers] == [("app", image("good"))]
+
+
+async def test_rights_that_are_missing_are_named(cluster: Cluster) -> None:
+    read = decode_as(Deployment, manifest(Deployment, namespace="default"))
+    api = ApiConnection(ServerAccess(cluster.base_url, None, cluster.ca))
+    try:
+        with pytest.raises(AccessDeniedError, match='cannot patch resource "deployments"'):
+            await KubernetesWorkloads(api, now).set_images(write(read, "good"))
+    finally:
+        await api.close()

@@ -1,0 +1,88 @@
+"""The controller of a cluster's workloads on a real API server and its own controllers."""
+
+import asyncio
+import json
+from collections.abc import AsyncIterator
+from contextlib import suppress
+from datetime import UTC, datetime
+
+import pytest
+from tests.support.cluster.workloads import (
+    NAMESPACE,
+    PLACEHOLDER,
+    image,
+    manifest,
+    move_tag,
+)
+from tests.support.kubernetes.cluster import Cluster
+from tests.support.workload.waiting import eventually
+
+from upwell.api.apps import Deployment
+from upwell.api.codec import decode_as
+from upwell.api.core import Event, Namespace
+from upwell.api.image import ImageStream
+from upwell.api.meta import ObjectMeta
+from upwell.cluster.kubernetes import KubernetesWorkloads
+from upwell.cluster.kubernetes_pods import KubernetesPods
+from upwell.controller import ObjectCache
+from upwell.reconcilers.cluster_rollouts.pods import PodIndex
+from upwell.reconcilers.cluster_rollouts.reconciler import ClusterParts, cluster_rollout_controller
+from upwell.reconcilers.rollouts.index import WorkloadIndex
+from upwell.store.interface import AlreadyExistsError, Selector
+from upwell.store.kubernetes import KubernetesStore
+from upwell.store.kubernetes_connections import ServerAccess
+from upwell.store.kubernetes_http import ApiConnection
+
+
+def now() -> datetime:
+    return datetime.now(UTC)
+
+
+@pytest.fixture
+async def store(cluster: Cluster) -> AsyncIterator[KubernetesStore]:
+    """Give a client of a cluster whose workloads are kept current."""
+    api = ApiConnection(ServerAccess(cluster.base_url, cluster.token, cluster.ca))
+    async with cluster.client() as store:
+        with suppress(AlreadyExistsError):
+            await store.create(Namespace(metadata=ObjectMeta(name=NAMESPACE)))
+        cache = ObjectCache(store)
+        controller = cluster_rollout_controller(
+            WorkloadIndex(cache),
+            ClusterParts(KubernetesWorkloads(api, now), PodIndex(KubernetesPods(api, NAMESPACE))),
+            now,
+            kinds=(Deployment,),
+        )
+        running = [asyncio.create_task(cache.run()), asyncio.create_task(controller.run())]
+        yield store
+        for task in running:
+            task.cancel()
+        await asyncio.gather(*running, return_exceptions=True)
+        await store.delete(ImageStream, NAMESPACE, "app")
+        await store.delete(Deployment, NAMESPACE, "web")
+        await api.close()
+
+
+async def test_an_image_that_gets_stuck_is_put_back(store: KubernetesStore) -> None:
+    """No Pod gets a node here, so that no rollout is ever complete."""
+    declared = manifest(Deployment)
+    declared["spec"]["progressDeadlineSeconds"] = 2
+    await store.create(decode_as(Deployment, declared))
+    images: list[str] = []
+
+    async def deployment() -> Deployment:
+        found = await store.get(Deployment, NAMESPACE, "web")
+        present = found.spec.template.spec.containers[0].image
+        if images[-1:] != [present]:
+            images.append(present)
+        return found
+
+    await move_tag(store, "bad")
+    await eventually(deployment, lambda _: images[-1] == image("bad"))
+    back = await eventually(deployment, lambda _: images[-1] == PLACEHOLDER)
+
+    events = (await store.list(Event, Selector(NAMESPACE))).items
+    told = {one.reason: one.message for one in events if one.source.get("component") == "upwell"}
+    assert told["ImageUpdated"] == f"set app = {image('bad')}"
+    assert "no progress for 2 s" in told["RolledBack"]
+    assert json.loads(back.annotations["upwell.dev/rollout"])["failed"] == {"app": image("bad")}
+    assert back.generation == 3

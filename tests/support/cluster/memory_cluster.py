@@ -1,0 +1,150 @@
+"""A cluster in memory: workloads in a store, owners of their images, Events and Pods."""
+
+import asyncio
+from collections.abc import AsyncGenerator, Sequence
+from dataclasses import dataclass, field
+
+from upwell.api.meta import ObjectKey, Resource
+from upwell.cluster.errors import (
+    ClusterError,
+    FieldOwnedError,
+    ListExpiredError,
+    WorkloadChangedError,
+)
+from upwell.cluster.interface import (
+    FIELD_MANAGER,
+    ImageWrite,
+    PodChange,
+    PodRecord,
+    WorkloadEvent,
+)
+from upwell.policy.cluster_rollouts.field_owners import OWN, image_owners, image_path
+from upwell.policy.rollouts.image_ownership import declared_images
+from upwell.policy.rollouts.triggers import with_images
+from upwell.store.interface import ConflictError, NotFoundError, Store
+
+
+def owned_by(manager: str, *paths: tuple[str, ...], operation: str = "Update") -> dict[str, object]:
+    """Return an entry of managedFields."""
+    fields: dict[str, object] = {}
+    for path in paths:
+        place = fields
+        for step in path:
+            place = place.setdefault(step, {})  # type: ignore[assignment]
+    return {
+        "manager": manager,
+        "operation": operation,
+        "fieldsType": "FieldsV1",
+        "fieldsV1": fields,
+    }
+
+
+@dataclass
+class MemoryWorkloads:
+    """Implements ClusterWorkloads on a store."""
+
+    store: Store
+    told: list[WorkloadEvent] = field(default_factory=list)
+    writes: int = 0
+    fault: ClusterError | None = None
+    """Raised by the next writes."""
+    admission: str = ""
+    """Image that admission puts in the place of each that is set."""
+
+    async def set_images(self, write: ImageWrite) -> Resource:
+        self.writes += 1
+        if self.fault is not None:
+            raise self.fault
+        read = write.workload
+        try:
+            stored = await self.store.get(type(read), read.namespace, read.name)
+        except NotFoundError as error:
+            raise WorkloadChangedError(str(error)) from error
+        if (stored.uid, stored.resource_version) != (read.uid, read.resource_version):
+            raise WorkloadChangedError(f"{read.key} has changed")
+        present = declared_images(stored, write.images)
+        entries = list(stored.metadata.managed_fields)
+        for slot, image in write.images.items():
+            others = image_owners(stored, slot) - {OWN}
+            if others and image != present[slot] and not write.take_over:
+                raise FieldOwnedError(f'conflict with "{min(others)[0]}": {slot[0]} image')
+            if image != present[slot]:
+                entries = [one for one in entries if not _owns(stored, one, slot)]
+        paths = [image_path(stored, slot) for slot in write.images]
+        entries = [one for one in entries if (one["manager"], one["operation"]) != OWN]
+        entries.append(owned_by(FIELD_MANAGER, *paths, operation="Apply"))
+        if self.admission:  # an API server holds it to be an update by who has asked
+            entries.append(owned_by(FIELD_MANAGER, *paths))
+        images = {slot: self.admission or image for slot, image in write.images.items()}
+        changed = with_images(stored, images).with_metadata(
+            annotations={**stored.annotations, **write.annotations},
+            managed_fields=tuple(entries),
+        )
+        try:
+            return await self.store.update(changed)
+        except ConflictError as error:
+            raise WorkloadChangedError(str(error)) from error
+
+    async def tell(self, event: WorkloadEvent) -> None:
+        same = (event.workload.key, event.reason, event.message)
+        if same not in {(one.workload.key, one.reason, one.message) for one in self.told}:
+            self.told.append(event)
+
+
+def _owns(workload: Resource, entry: dict[str, object], slot: tuple[str, bool]) -> bool:
+    alone = workload.with_metadata(managed_fields=(entry,))
+    return bool(image_owners(alone, slot))
+
+
+class MemoryPods:
+    """Implements ClusterPods; a test says what changes, and when positions expire."""
+
+    def __init__(self) -> None:
+        self._pods: dict[tuple[str, str], PodRecord] = {}
+        self._history: list[PodChange] = []
+        self._forgotten = 0
+        self._moved = asyncio.Condition()
+        self.lists = 0
+
+    async def put(self, pod: PodRecord, *, gone: bool = False) -> None:
+        async with self._moved:
+            place = (pod.namespace, pod.name)
+            if gone:
+                self._pods.pop(place, None)
+            else:
+                self._pods[place] = pod
+            self._history.append(PodChange(pod, gone))
+            self._moved.notify_all()
+
+    async def forget(self) -> None:
+        """Let every position before now expire, and every watch end."""
+        async with self._moved:
+            self._forgotten = len(self._history) + 1
+            self._history.append(PodChange(_NOBODY, gone=True))
+            self._moved.notify_all()
+
+    async def list(self) -> tuple[Sequence[PodRecord], str]:
+        self.lists += 1
+        return list(self._pods.values()), str(len(self._history))
+
+    async def watch(self, since: str) -> AsyncGenerator[tuple[PodChange | None, str]]:
+        at = int(since)
+        while True:
+            async with self._moved:
+                if at < self._forgotten:
+                    raise ListExpiredError(f"{since} is too old")
+                while len(self._history) <= at:
+                    await self._moved.wait()
+                if at < self._forgotten:
+                    raise ListExpiredError(f"{since} is too old")
+                change = self._history[at]
+            at += 1
+            yield change, str(at)
+
+
+_NOBODY = PodRecord("", "", "Pod", "", "", False, ())  # noqa: FBT003 - a record of nothing
+
+
+def key_of(pod: PodRecord) -> ObjectKey:
+    """Return the workload of a Pod."""
+    return ObjectKey(pod.owner_kind, pod.namespace, pod.owner)

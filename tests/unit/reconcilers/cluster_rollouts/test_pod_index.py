@@ -1,0 +1,81 @@
+"""Pods in memory: which workloads a change concerns, what runs where, and gaps of a watch."""
+
+import asyncio
+from dataclasses import replace
+
+import pytest
+from tests.support.cluster.memory_cluster import MemoryPods
+from tests.support.cluster.workloads import pod, workload
+
+from upwell.api.apps import DaemonSet, Deployment
+from upwell.api.meta import ObjectKey
+from upwell.reconcilers.cluster_rollouts.pods import PodIndex, RunningImage
+
+WEB = ObjectKey("Deployment", "shop", "web")
+RUNS = pod(workload(Deployment), "a", image="app:1", digest="sha256:1")
+
+
+@pytest.fixture
+def pods() -> MemoryPods:
+    return MemoryPods()
+
+
+async def test_pods_are_found_by_their_workload(pods: MemoryPods) -> None:
+    await pods.put(RUNS)
+    await pods.put(pod(workload(DaemonSet), "b", image="app:1"))
+    index = PodIndex(pods)
+    changes = index.changes()
+
+    told = {await anext(changes), await anext(changes)}
+
+    assert told == {WEB, ObjectKey("DaemonSet", "shop", "web")}
+    assert index.of(WEB) == (RUNS,)
+    assert len(index) == 2
+
+
+async def test_a_change_tells_its_workload(pods: MemoryPods) -> None:
+    index = PodIndex(pods)
+    changes = index.changes()
+    told = asyncio.ensure_future(anext(changes))
+    await asyncio.sleep(0)
+
+    await pods.put(RUNS)
+    first = await told
+    await pods.put(RUNS, gone=True)
+    second = await anext(changes)
+
+    assert (first, second) == (WEB, WEB)
+    assert index.of(WEB) == ()
+
+
+async def test_what_changed_in_a_gap_is_told_after_it(pods: MemoryPods) -> None:
+    await pods.put(RUNS)
+    await pods.put(replace(RUNS, name="b"))
+    index = PodIndex(pods)
+    changes = index.changes()
+    await anext(changes)
+    told = asyncio.ensure_future(anext(changes))
+    await asyncio.sleep(0)
+
+    await pods.put(RUNS, gone=True)
+    await told
+    await pods.put(replace(RUNS, name="b"), gone=True)
+    await pods.forget()
+    after = await anext(changes)
+
+    assert after == WEB
+    assert index.of(WEB) == ()
+    assert pods.lists == 2
+
+
+async def test_running_images_are_counted_by_digest_workload_and_node(pods: MemoryPods) -> None:
+    for name, node in (("a", "one"), ("b", "one"), ("c", "two")):
+        await pods.put(replace(RUNS, name=name, node=node))
+    await pods.put(pod(workload(Deployment), "d", image="app:2"))
+    index = PodIndex(pods)
+    await anext(index.changes())
+
+    assert sorted(index.running(), key=lambda one: one.node) == [
+        RunningImage("sha256:1", "app:1", WEB, "one", 2),
+        RunningImage("sha256:1", "app:1", WEB, "two", 1),
+    ]
