@@ -12,7 +12,7 @@ from upwell.app.access import Protection, protect
 from upwell.app.configuration import buildah_settings, write_configuration
 from upwell.app.data_folder import refuse_second_folder
 from upwell.app.encryption.keys import DataFolderKeys
-from upwell.app.kubernetes.cluster import open_cluster
+from upwell.app.kubernetes.cluster import OpenedCluster, open_cluster
 from upwell.app.machine.adapters import (
     MachineAdapters,
     MachineParts,
@@ -93,8 +93,8 @@ class Adapters:
     """One that answers nothing, where a cluster runs everything."""
     machine: MachineAdapters | None
     """Runtime and router of this machine; None: a cluster runs everything."""
-    election: LeaderElection | None
-    """Election of the replica that reconciles; None: this process is the only one."""
+    cluster: OpenedCluster | None
+    """The cluster that runs everything; None: this machine does."""
     probes: NetworkProbes
     repositories: GitRepositories
     inventory: SqliteInventory
@@ -109,6 +109,11 @@ class Adapters:
     gauges: Gauges
     traces: Sequence[TraceReconciler]
     subscriptions: Subscriptions
+
+    @property
+    def election(self) -> LeaderElection | None:
+        """Election of the replica that reconciles; None: this process is the only one."""
+        return None if self.cluster is None else self.cluster.election
 
     def is_insecure(self, image: Reference) -> bool:
         """Return True if an image's registry may be asked over plain HTTP: the embedded one is.
@@ -126,7 +131,7 @@ async def open_adapters(settings: ServerSettings, stack: AsyncExitStack) -> Adap
     components = Components(now)
     disk = _disk(settings)
     keyring = Keyring(settings.encryption.sources, data)
-    store, local, election = await _open_store(settings, keyring, stack)
+    store, local, cluster = await _open_store(settings, keyring, stack)
     await asyncio.to_thread(remove_drafts, _state_folders(data))  # the folder is ours by now
     cache = ObjectCache(store)
     paths = await write_configuration(settings, local.instance_id if local else "")
@@ -179,7 +184,7 @@ async def open_adapters(settings: ServerSettings, stack: AsyncExitStack) -> Adap
         builder=BuildahBuilder(buildah_settings(settings, paths), dialers.sources, judged),
         runtime=runtime if machine is None else machine.runtime,
         machine=machine,
-        election=election,
+        cluster=cluster,
         probes=await stack.enter_async_context(NetworkProbes.open(__version__, dialers.checks)),
         repositories=GitRepositories(data / "gitops", settings.git_author, dialer=dialers.commits),
         inventory=SqliteInventory(data / "inventory.db"),
@@ -217,11 +222,11 @@ async def open_adapters(settings: ServerSettings, stack: AsyncExitStack) -> Adap
 
 async def _open_store(
     settings: ServerSettings, keyring: Keyring, stack: AsyncExitStack
-) -> tuple[Store, SqliteStore | None, LeaderElection | None]:
+) -> tuple[Store, SqliteStore | None, OpenedCluster | None]:
     """Open where objects are: on this machine, or on a cluster, whose replicas elect a leader."""
     if settings.on is ServerPlatform.KUBERNETES:
         cluster = await open_cluster(settings, stack)
-        return cluster.store, None, cluster.election
+        return cluster.store, None, cluster
     path = settings.data_dir / "upwell.db"
     with reading_what_stays():
         store = await SqliteStore.open(path, clock=now, keyring=keyring)

@@ -24,6 +24,7 @@ from upwell.app.identity.ended_tokens import watch_tokens
 from upwell.app.identity.signin import prune_sessions
 from upwell.app.identity.token_life import clean_exchanges, keep_token_uses
 from upwell.app.kubernetes.leading import LeaderGauges, leading, watch_election
+from upwell.app.kubernetes.wiring import cluster_controllers
 from upwell.app.machine.wiring import instance_controllers, measured_quotas
 from upwell.app.machine_watch import (
     watch_clock,
@@ -235,6 +236,8 @@ def _instances(
 ) -> Sequence[Controller]:
     """Return what keeps workloads current: on this machine, or those of the cluster."""
     gate = WaveGate(builds, now, canaries=bool(adapters.settings.waves.rules.canary.share))
+    if adapters.cluster is not None:
+        return cluster_controllers(adapters.cluster, workloads, gate)
     if adapters.machine is None:
         return ()
     return instance_controllers(adapters, adapters.machine, workloads, gate, pulls, create)

@@ -12,7 +12,7 @@ FIELD_MANAGER = "upwell"
 
 @dataclass(frozen=True, slots=True)
 class ImageWrite:
-    """All that Upwell owns of a workload, as it shall be: what is left out is given up."""
+    """Fields that Upwell owns of a workload, as they shall be: what is left out is given up."""
 
     workload: Resource
     """The object that the decision was made about; its resourceVersion guards the write."""
@@ -66,7 +66,7 @@ class PodContainer:
 
 @dataclass(frozen=True, slots=True)
 class PodRecord:
-    """What of a Pod matters here: some hundred bytes, whatever the Pod has."""
+    """Part of a Pod that matters here: some hundred bytes, whatever the Pod has."""
 
     namespace: str
     name: str

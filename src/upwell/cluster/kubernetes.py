@@ -44,8 +44,8 @@ def _always() -> None:
 class KubernetesWorkloads:
     """Implements ClusterWorkloads at the API server behind `api`.
 
-    `may_write` is called before each write, and raises where this process must not write: another
-    one leads. `batch` is the version of the batch API that the server has.
+    `may_write` is called before each write, and raises a StoreError where this process must not
+    write: another one leads. `batch` is the version of the batch API that the server has.
     """
 
     def __init__(
@@ -120,8 +120,8 @@ class KubernetesWorkloads:
         return replace(kind.KIND, version=self._batch) if kind is CronJob else kind.KIND
 
     async def _send(self, request: ApiRequest) -> Mapping[str, Any]:
-        self._may_write()
         try:
+            self._may_write()
             return (await self._api.ask(request)).document
         except AlreadyExistsError:
             raise

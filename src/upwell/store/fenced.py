@@ -64,28 +64,29 @@ class FencedStore:
 
     async def create[R: Resource](self, resource: R) -> R:
         """Store a new object; raises AlreadyExistsError, or the fence's error."""
-        _require()
+        require_fence()
         return await self._store.create(resource)
 
     async def update[R: Resource](self, resource: R) -> R:
         """Write metadata and spec; raises NotFoundError or ConflictError, or the fence's error."""
-        _require()
+        require_fence()
         return await self._store.update(resource)
 
     async def update_status[R: Resource](self, resource: R) -> R:
         """Write the status; raises NotFoundError or ConflictError, or the fence's error."""
-        _require()
+        require_fence()
         return await self._store.update_status(resource)
 
     async def delete(
         self, kind: type[Resource], namespace: str, name: str, *, resource_version: str = ""
     ) -> None:
         """Delete an object; raises NotFoundError or ConflictError, or the fence's error."""
-        _require()
+        require_fence()
         await self._store.delete(kind, namespace, name, resource_version=resource_version)
 
 
-def _require() -> None:
+def require_fence() -> None:
+    """Raise the error of the task's fence if it stands no more; for writes past this store."""
     fence = _FENCE.get()
     if fence is not None:
         fence.require()

@@ -65,7 +65,7 @@ async def kept_current(api: ApiConnection, cache: ObjectCache) -> AsyncIterator[
     def now() -> datetime:
         return datetime.now(UTC)
 
-    parts = ClusterParts(KubernetesWorkloads(api, now), PodIndex(KubernetesPods(api)))
+    parts = ClusterParts(KubernetesWorkloads(api, now), {"": PodIndex(KubernetesPods(api))})
     controller = cluster_rollout_controller(WorkloadIndex(cache), parts, now, kinds=(Deployment,))
     running = [asyncio.create_task(cache.run()), asyncio.create_task(controller.run())]
     await cache.ready(Deployment)

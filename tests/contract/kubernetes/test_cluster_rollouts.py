@@ -22,12 +22,15 @@ from upwell.api.codec import decode_as
 from upwell.api.core import Event, Namespace
 from upwell.api.image import ImageStream
 from upwell.api.meta import ObjectMeta
-from upwell.cluster.kubernetes import KubernetesWorkloads
-from upwell.cluster.kubernetes_pods import KubernetesPods
+from upwell.app.kubernetes.cluster import OpenedCluster
+from upwell.app.kubernetes.wiring import cluster_controllers
 from upwell.controller import ObjectCache
-from upwell.reconcilers.cluster_rollouts.pods import PodIndex
-from upwell.reconcilers.cluster_rollouts.reconciler import ClusterParts, cluster_rollout_controller
+from upwell.controller.leader import Election, LeaderElection
+from upwell.reconcilers.builds.index import BuildIndex
 from upwell.reconcilers.rollouts.index import WorkloadIndex
+from upwell.reconcilers.waves.gate import WaveGate
+from upwell.store.clusters.store import ClusterStore
+from upwell.store.fenced import FencedStore
 from upwell.store.interface import AlreadyExistsError, Selector
 from upwell.store.kubernetes import KubernetesStore
 from upwell.store.kubernetes_connections import ServerAccess
@@ -45,14 +48,14 @@ async def store(cluster: Cluster) -> AsyncIterator[KubernetesStore]:
     async with cluster.client() as store:
         with suppress(AlreadyExistsError):
             await store.create(Namespace(metadata=ObjectMeta(name=NAMESPACE)))
-        cache = ObjectCache(store)
-        controller = cluster_rollout_controller(
-            WorkloadIndex(cache),
-            ClusterParts(KubernetesWorkloads(api, now), PodIndex(KubernetesPods(api, NAMESPACE))),
-            now,
-            kinds=(Deployment,),
-        )
-        running = [asyncio.create_task(cache.run()), asyncio.create_task(controller.run())]
+        seen = FencedStore(ClusterStore(store, frozenset({NAMESPACE})))
+        cache = ObjectCache(seen)
+        election = LeaderElection(seen, Election("upwell", "upwell", "test"), wall=now)
+        opened = OpenedCluster(seen, api, election, (NAMESPACE,))
+        gate = WaveGate(BuildIndex(cache), now)
+        controllers = cluster_controllers(opened, WorkloadIndex(cache), gate)
+        loops = [cache.run, *(one.run for one in controllers)]
+        running = [asyncio.create_task(run()) for run in loops]
         yield store
         for task in running:
             task.cancel()

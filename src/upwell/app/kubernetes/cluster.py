@@ -20,6 +20,7 @@ from upwell.store.clusters.store import ClusterStore
 from upwell.store.fenced import FencedStore
 from upwell.store.interface import Store
 from upwell.store.kubernetes import KubernetesStore
+from upwell.store.kubernetes_http import ApiConnection
 from upwell.store.process_lock import ProcessLock
 
 _LEASE_SECONDS = 5.0
@@ -28,11 +29,15 @@ _LEASE_SECONDS = 5.0
 
 @dataclass(frozen=True, slots=True)
 class OpenedCluster:
-    """Store of a cluster, and the election of who reconciles."""
+    """Store of a cluster, its API, and the election of who reconciles."""
 
     store: Store
     """Writes of a leader's tasks need its term (`LeaderTerm`)."""
+    api: ApiConnection
+    """For what the store has no word for: writes by it go past the fence (`require_fence`)."""
     election: LeaderElection
+    namespaces: tuple[str, ...]
+    """Namespaces that are kept current; empty: all."""
 
 
 async def open_cluster(settings: ServerSettings, stack: AsyncExitStack) -> OpenedCluster:
@@ -48,7 +53,14 @@ async def open_cluster(settings: ServerSettings, stack: AsyncExitStack) -> Opene
     # Leases are written past the fence, which stands by them, and wait for nothing else.
     quick = replace(access.server, timeout=_LEASE_SECONDS)
     leases = await stack.enter_async_context(KubernetesStore(quick))
-    return OpenedCluster(FencedStore(store), LeaderElection(leases, election, wall=now))
+    past_store = ApiConnection(access.server)
+    stack.push_async_callback(past_store.close)
+    return OpenedCluster(
+        FencedStore(store),
+        past_store,
+        LeaderElection(leases, election, wall=now),
+        settings.kubernetes.namespaces,
+    )
 
 
 def _access(settings: KubernetesSettings) -> ClusterAccess:

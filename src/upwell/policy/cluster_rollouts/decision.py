@@ -46,7 +46,7 @@ _FAULTS = frozenset(
 
 @dataclass(frozen=True, slots=True)
 class RolloutStep:
-    """What is written now, if anything, and what is told of the workload."""
+    """Write that is due now, if any, and what is told of the workload."""
 
     reason: str = ""
     """Of the Event; empty: nothing is told."""

@@ -17,7 +17,7 @@ NOTE_ANNOTATION = "upwell.dev/rollout"
 
 @dataclass(frozen=True, slots=True)
 class RolloutNote:
-    """What was set, and what is known of it. Containers and init containers share no name."""
+    """Images that were set, and how they did. Containers and init containers share no name."""
 
     images: Mapping[str, str] = field(default_factory=dict)
     """Pull specs that were set last, by container."""

@@ -55,7 +55,7 @@ class RolloutObservation:
     reason: str = ""
     """Of a failure."""
     message: str = ""
-    """What it waits for, or why it failed."""
+    """Reason why it waits, or why it failed."""
     look_again: datetime | None = None
     """Time at which it fails unless something changes, where no change of an object tells."""
 

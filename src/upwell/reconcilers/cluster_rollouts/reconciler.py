@@ -43,6 +43,9 @@ from upwell.reconcilers.rollouts.index import WorkloadIndex
 
 log = logging.getLogger(__name__)
 
+type Waiting = Callable[[], Iterable[ObjectKey]]
+"""Returns who waits for a gate."""
+
 _KINDS = {kind.KIND.kind: kind for kind in NATIVE_WORKLOADS}
 _REFUSED_PERIOD = 300.0
 """Seconds until what was refused for good is tried again: rights and webhooks change unseen."""
@@ -53,7 +56,12 @@ class ClusterParts:
     """A cluster, as it is written to and as its Pods are seen."""
 
     workloads: ClusterWorkloads
-    pods: PodIndex
+    pods: Mapping[str, PodIndex]
+    """By the namespaces whose workloads are kept current; those of all under the empty name."""
+
+    def pods_near(self, workload: ObjectKey) -> PodIndex | None:
+        """Return where the Pods of a workload are; None: it is not ours to keep current."""
+        return self.pods.get(workload.namespace) or self.pods.get("")
 
 
 class ClusterRolloutReconciler:
@@ -69,16 +77,21 @@ class ClusterRolloutReconciler:
         self._index = index
         self._cache = index.cache
         self._cluster = cluster.workloads
-        self._pods = cluster.pods
+        self._pods_near = cluster.pods_near
         self._clock = clock
         self._gate = gate or OpenGate()
+        self.kept_back: set[ObjectKey] = set()
+        """Workloads whose images the gate keeps back."""
         self._told: dict[ObjectKey, tuple[str, str]] = {}
         """Event that was told last; lost with the process, the cluster has it under its name."""
 
     async def reconcile(self, key: ObjectKey) -> Result:
         """Bring the images of the workload that `key` names to what its triggers say."""
-        kind = _KINDS.get(key.kind)
-        workload = None if kind is None else self._cache.get(kind, key.namespace, key.name)
+        self.kept_back.discard(key)
+        kind, pods = _KINDS.get(key.kind), self._pods_near(key)
+        if kind is None or pods is None:
+            return Result()
+        workload = self._cache.get(kind, key.namespace, key.name)
         if workload is None or workload.is_deleting:
             self._told.pop(key, None)
             return Result()
@@ -88,7 +101,7 @@ class ClusterRolloutReconciler:
         now = self._clock()
         end = hold_end(workload)
         considered = without_hold(workload) if end is not None and end <= now else workload
-        observed = observe(considered, self._pods.of(key), note, now)
+        observed = observe(considered, pods.of(key), note, now)
         step, wait = put_back(considered, note, observed, now), None
         if step is None:
             verdict, wait = await self._verdict(considered)
@@ -122,6 +135,7 @@ class ClusterRolloutReconciler:
         bar = await self._gate.bar(workload, updates, streams) if updates else None
         if bar is None:
             return verdict, None
+        self.kept_back.add(workload.key)
         return kept_back(workload, verdict, bar.slots, (bar.reason, bar.message)), bar.look_again
 
     def _streams(self, workload: NativeWorkload) -> Mapping[StreamName, ImageStream]:
@@ -178,14 +192,15 @@ def cluster_rollout_controller(
     gate: RolloutGate | None = None,
     *,
     kinds: Sequence[type[NativeWorkload]] = NATIVE_WORKLOADS,
-    watches: Sequence[Watch[Any]] = (),
+    watches: Callable[[Waiting], Sequence[Watch[Any]]] = lambda _: (),
     workers: int = 8,
 ) -> Controller:
     """Return the controller of native workloads: image triggers, judgement and put back.
 
-    `gate` may keep images back; `watches` say of whom a change of it makes it ask again. It follows
-    the Pods of the cluster while it runs.
+    `gate` may keep images back; `watches` are those of its changes, on which whoever waits for it
+    asks again. It follows the Pods of the cluster while it runs.
     """
+    reconciler = ClusterRolloutReconciler(index, cluster, clock, gate)
 
     def followers(stream: ImageStream) -> Iterable[ObjectKey]:
         return index.followers(StreamName(stream.namespace, stream.name))
@@ -197,14 +212,14 @@ def cluster_rollout_controller(
 
     return Controller(
         "cluster-rollouts",
-        ClusterRolloutReconciler(index, cluster, clock, gate),
+        reconciler,
         index.cache,
         (
             *(Watch(kind) for kind in kinds),
             Watch(ImageStream, of_both(followers)),
             Watch(Pipeline, staged),
-            *watches,
+            *watches(lambda: tuple(reconciler.kept_back)),
         ),
-        feeds=(cluster.pods.changes,),
+        feeds=[pods.changes for pods in cluster.pods.values()],
         workers=workers,
     )

@@ -84,9 +84,25 @@ class WaveGate:
             return None
         return RolloutBar(found.reason, found.message, frozenset(slots), found.look_again)
 
-    def watches(self) -> Sequence[Watch[Wave] | Watch[Quarantine]]:
-        """Return which changes make workloads ask again."""
-        return (Watch(Wave, self._of_wave), Watch(Quarantine, self._of_quarantine))
+    def watches(
+        self, waiting: Callable[[], Iterable[ObjectKey]] | None = None
+    ) -> Sequence[Watch[Wave] | Watch[Quarantine]]:
+        """Return which changes make workloads ask again; without `waiting`, their statuses say who.
+
+        A status that the cluster's own controllers write does not.
+        """
+        asking = waiting or self._every_waiting
+
+        def of_wave(before: Wave | None, after: Wave | None) -> Iterable[ObjectKey]:
+            return asking() if _view(before) != _view(after) else ()
+
+        def of_quarantine(
+            before: Quarantine | None, after: Quarantine | None
+        ) -> Iterable[ObjectKey]:
+            changed = [one for one in (before, after) if one is not None]
+            return asking() if any(WAVE_LABEL in one.labels for one in changed) else ()
+
+        return (Watch(Wave, of_wave), Watch(Quarantine, of_quarantine))
 
     async def _followed(self, workload: Resource) -> frozenset[str]:
         """Return the images of registries whose changes reach a workload."""
@@ -172,15 +188,6 @@ class WaveGate:
             for digest in digests
             for wave in self._every.get(digest)
         )
-
-    def _of_wave(self, before: Wave | None, after: Wave | None) -> Iterable[ObjectKey]:
-        return self._every_waiting() if _view(before) != _view(after) else ()
-
-    def _of_quarantine(
-        self, before: Quarantine | None, after: Quarantine | None
-    ) -> Iterable[ObjectKey]:
-        changed = [one for one in (before, after) if one is not None and WAVE_LABEL in one.labels]
-        return self._every_waiting() if changed else ()
 
     def _every_waiting(self) -> Iterator[ObjectKey]:
         for index in self._waiting:

@@ -21,8 +21,8 @@ from tests.support.cluster.workloads import (
 
 from upwell.api.apps import CronJob, DaemonSet, Deployment, StatefulSet
 from upwell.api.image import ImageStream
-from upwell.api.meta import ObjectKey
-from upwell.api.pipeline import Pipeline
+from upwell.api.meta import ObjectKey, ObjectMeta
+from upwell.api.pipeline import Pipeline, Quarantine
 from upwell.api.promotion import Promotion
 from upwell.cluster.errors import (
     AccessDeniedError,
@@ -37,10 +37,13 @@ from upwell.policy.cluster_rollouts.note import NOTE_ANNOTATION, RolloutNote
 from upwell.policy.cluster_rollouts.observation import NATIVE_WORKLOADS
 from upwell.policy.rollouts.image_ownership import declared_images
 from upwell.policy.rollouts.triggers import HOLD_ANNOTATION, HOLD_UNTIL_ANNOTATION, Reason
+from upwell.policy.waves.stop import WAVE_LABEL
+from upwell.reconcilers.builds.index import BuildIndex
 from upwell.reconcilers.cluster_rollouts.pods import PodIndex
 from upwell.reconcilers.cluster_rollouts.reconciler import ClusterParts, ClusterRolloutReconciler
 from upwell.reconcilers.rollouts.gate import RolloutBar
 from upwell.reconcilers.rollouts.index import WorkloadIndex
+from upwell.reconcilers.waves.gate import WaveGate
 from upwell.store.memory import MemoryStore
 
 START = datetime(2026, 5, 1, tzinfo=UTC)
@@ -56,6 +59,7 @@ class ClusterSetup:
         self.cluster = MemoryWorkloads(self.store)
         self.pods = MemoryPods()
         self.index = PodIndex(self.pods)
+        self.namespace = ""
         self.bar: RolloutBar | None = None
         self._cache = ObjectCache(self.store)
         self._workloads = WorkloadIndex(self._cache)
@@ -71,7 +75,10 @@ class ClusterSetup:
                 return self.bar
 
         return ClusterRolloutReconciler(
-            self._workloads, ClusterParts(self.cluster, self.index), self.clock, Gate()
+            self._workloads,
+            ClusterParts(self.cluster, {self.namespace: self.index}),
+            self.clock,
+            Gate(),
         )
 
     async def reconcile(self, key: ObjectKey) -> Result:
@@ -339,6 +346,37 @@ async def test_a_gate_keeps_an_image_back(setup: ClusterSetup) -> None:
         "WaveStopped",
         True,
     )
+    assert setup.reconciler.kept_back == {stored.key}
+
+    setup.bar = None
+    after = await setup.roll(stored)
+    assert (image_of(after), setup.reconciler.kept_back) == (image("better"), set())
+
+
+async def test_what_a_gate_keeps_back_asks_again_when_the_gate_changes(setup: ClusterSetup) -> None:
+    stored = await at_good(setup, Deployment)
+    await move_tag(setup.store, "better")
+    setup.bar = RolloutBar(Reason.WAVE_STOPPED, "in quarantine", frozenset({SLOT}))
+    await setup.reconcile(stored.key)
+
+    gate = WaveGate(BuildIndex(ObjectCache(setup.store)), setup.clock)
+    watches = gate.watches(lambda: setup.reconciler.kept_back)
+    [lifting] = [one for one in watches if one.kind is Quarantine]
+    lifted = Quarantine(metadata=ObjectMeta(name="base-1", labels={WAVE_LABEL: "w"}))
+
+    assert list(lifting.to_keys(lifted, None)) == [stored.key]
+    assert list(lifting.to_keys(lifted.with_metadata(labels={}), None)) == []
+
+
+async def test_workloads_of_other_namespaces_are_left_alone(setup: ClusterSetup) -> None:
+    await move_tag(setup.store, "good")
+    stored = await setup.store.create(workload(Deployment))
+    setup.namespace = "of-another-upwell"
+    setup.reconciler = setup.restarted()
+
+    await setup.roll(stored)
+
+    assert setup.cluster.writes == 0
 
 
 async def test_a_person_who_set_the_image_by_hand_keeps_it(setup: ClusterSetup) -> None:
