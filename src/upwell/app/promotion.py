@@ -10,6 +10,7 @@ from upwell.app.adapters import Adapters
 from upwell.controller import Controller
 from upwell.machine.clock import PastTimes, elapsed, now
 from upwell.oci import Reference
+from upwell.policy.promotion.stages import refused_on_cluster, sets_any
 from upwell.reconcilers.authority import Authority
 from upwell.reconcilers.builds.index import BuildIndex
 from upwell.reconcilers.images.insecure import InsecureRegistries
@@ -17,7 +18,7 @@ from upwell.reconcilers.images.pull_secrets import PullSecrets
 from upwell.reconcilers.promotion.git_placing import GitPlacement
 from upwell.reconcilers.promotion.images import ReleaseImages
 from upwell.reconcilers.promotion.machine_watch import MachineRecord
-from upwell.reconcilers.promotion.placing import ByStage, Workloads
+from upwell.reconcilers.promotion.placing import ByStage, RefusedOnCluster, ReleasePlacer, Workloads
 from upwell.reconcilers.promotion.promotions import PromotionReconciler
 from upwell.reconcilers.promotion.verification import StageVerification
 from upwell.reconcilers.promotion.wiring import pipeline_controller, promotion_controller
@@ -54,7 +55,14 @@ def promotion(
         store, images, placement(adapters, index), verification, now, machine, authority
     )
     return (
-        pipeline_controller(index, builds, now, authority, policies),
+        pipeline_controller(
+            index,
+            builds,
+            now,
+            authority,
+            policies,
+            refuses=sets_any if adapters.cluster is None else refused_on_cluster,
+        ),
         promotion_controller(index, reconciler),
     )
 
@@ -78,7 +86,9 @@ def placement(adapters: Adapters, index: WorkloadIndex) -> ByStage:
         path = f"apis/{kind.api_version}/namespaces/{promotion.namespace}/{kind.plural}"
         return f"{adapters.settings.url}/{path}/{promotion.name}"
 
-    workloads = Workloads(store, index.all_stages_of)
+    workloads: ReleasePlacer = Workloads(store, index.all_stages_of)
+    if adapters.cluster is not None:
+        workloads = RefusedOnCluster()
     git = GitPlacement(store, adapters.repositories, workloads, adapters.probes, link, now)
     return ByStage(workloads, git)
 

@@ -131,6 +131,16 @@ class ServerSettings(BaseModel):
                 " (a certificate is generated), or --tls-cert and --tls-key, or --insecure-listen"
             )
 
+        if self.on is ServerPlatform.KUBERNETES:
+            rules = self.waves
+            for name, isset in (
+                ("canary", bool(rules.rules.canary.share)),
+                ("rollouts", bool(rules.rollouts)),
+                ("rollouts-per-namespace", bool(rules.rollouts_per_namespace)),
+            ):
+                if isset:
+                    yield f"[waves] {name}: on a cluster, rollouts of others are not waited for yet"
+
     @property
     def internal_host(self) -> str:
         """The `host:port` that references to images of the embedded registry begin with."""

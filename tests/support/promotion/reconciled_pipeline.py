@@ -17,12 +17,12 @@ from upwell.api.codec import decode_as
 from upwell.api.conditions import set_condition
 from upwell.api.image import ImageStream, TagEvent
 from upwell.api.meta import Condition, ObjectKey, ObjectMeta, Resource
-from upwell.api.pipeline import Pipeline
+from upwell.api.pipeline import Pipeline, Stage
 from upwell.api.promotion import CheckPhase, CheckResult, Promotion, Release
 from upwell.controller import ObjectCache
 from upwell.oci import Digest, Reference
 from upwell.policy.images.streams import record_image
-from upwell.policy.promotion.stages import PipelineStage, stages_with
+from upwell.policy.promotion.stages import PipelineStage, sets_any, stages_with
 from upwell.policy.promotion.verification.checks import VerificationOutcome, VerificationProgress
 from upwell.policy.promotion.verification.soak import soak_of
 from upwell.policy.rollouts.history import Phase
@@ -148,6 +148,7 @@ class ReconciledPipeline:
         self.authors: AuthorGrants | None = None
         """Rights of authors, from the next restart on; None: nobody is asked."""
         self.policies = UNRESTRICTED
+        self.refuses: Callable[[Stage], str] = sets_any
         """Judge of images, from the next restart on."""
         self.restart()
 
@@ -163,6 +164,7 @@ class ReconciledPipeline:
             authority,
             stages_of=self._stages_of,
             policies=self.policies,
+            refuses=self.refuses,
         )
         images = ReleaseImages(
             cast("Registry", self.registry),

@@ -38,7 +38,8 @@ class Situation:
     maker: FindBuild = lambda _: None
     """Finds the build that made a digest."""
     claims: Mapping[str, str] = field(default_factory=dict)
-    """By the stage's name, which other Pipeline has workloads of it."""
+    """By the stage's name, why its workloads are not to be set: another Pipeline has them, or it
+    cannot be seen how they are rolled out."""
 
     def with_releases(self, releases: Iterable[Release]) -> "Situation":
         """Return the situation with the Releases as they are now known to be."""
@@ -120,7 +121,7 @@ class StageSituation:
 
     @property
     def claim(self) -> str:
-        """Say which other Pipeline has workloads of the stage; empty: none has."""
+        """Say why the workloads of the stage are not to be set; empty: they may be."""
         return self.all.claims.get(self.stage.name, "")
 
     @cached_property

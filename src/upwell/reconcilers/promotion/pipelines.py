@@ -28,6 +28,7 @@ from upwell.policy.promotion.stages import (
     PipelineStage,
     names_workload,
     namespace_of,
+    sets_any,
 )
 from upwell.policy.waves.stop import holds
 from upwell.reconcilers.authority import ASK_AGAIN_SECONDS, UNASKED, Authority
@@ -65,8 +66,13 @@ class PipelineReconciler:
         *,
         stages_of: StagesOf = nobody_elses,
         policies: ImagePolicies = UNRESTRICTED,
+        refuses: Callable[[Stage], str] = sets_any,
     ) -> None:
-        """`stages_of` says to which stages, of whatever Pipeline, a workload belongs."""
+        """`stages_of` says to which stages, of whatever Pipeline, a workload belongs.
+
+        `refuses` says why a stage cannot be promoted to here; empty: it can.
+        """
+        self._refuses = refuses
         self._stages_of = stages_of
         self._policies = policies
         self._store = store
@@ -123,7 +129,10 @@ class PipelineReconciler:
             claims={
                 stage.name: why
                 for stage in pipeline.spec.stages
-                if (why := await claim_on(pipeline, stage, workloads[stage.name], self._stages_of))
+                if (
+                    why := self._refuses(stage)
+                    or await claim_on(pipeline, stage, workloads[stage.name], self._stages_of)
+                )
             },
         )
         return replace(situation, untrusted=await untrusted(situation, self._policies))

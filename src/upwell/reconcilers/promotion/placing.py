@@ -19,6 +19,7 @@ from upwell.policy.promotion.stages import (
     images_for,
     names_workload,
     namespace_of,
+    refused_on_cluster,
 )
 from upwell.policy.rollouts.image_ownership import PROMOTED_ANNOTATION
 from upwell.policy.rollouts.triggers import HOLD_ANNOTATION, with_images
@@ -55,6 +56,18 @@ class ByStage:
 
     def _of(self, move: Move) -> ReleasePlacer:
         return self._workloads if move.stage.git is None else self._git
+
+
+class RefusedOnCluster:
+    """Leaves a cluster's workloads alone: for promotions that began on one machine."""
+
+    async def place(self, move: Move) -> StageRollout:
+        """Change nothing, and say why."""
+        return await self.observe(move)
+
+    async def observe(self, move: Move) -> StageRollout:
+        """Say why it is not seen how the rollouts go."""
+        return StageRollout(RolledOut.GOING_ON, refused_on_cluster(move.stage))
 
 
 class Workloads:
