@@ -9,7 +9,8 @@ from pathlib import Path
 
 from upwell import __version__
 from upwell.app.access import Protection, protect
-from upwell.app.configuration import buildah_settings, write_configuration
+from upwell.app.builds.builders import open_builder
+from upwell.app.configuration import write_configuration
 from upwell.app.data_folder import refuse_second_folder
 from upwell.app.encryption.keys import DataFolderKeys
 from upwell.app.kubernetes.cluster import OpenedCluster, open_cluster
@@ -26,7 +27,7 @@ from upwell.app.signing.keyless import open_keyless
 from upwell.app.signing.keys import open_signing_keys
 from upwell.app.subscriptions import open_outbox, subscriptions
 from upwell.app.tracing import tracing
-from upwell.builder.buildah import BuildahBuilder
+from upwell.builder.interface import Builder
 from upwell.builder.logs import FileBuildLogs
 from upwell.controller import ObjectCache
 from upwell.controller.leader import LeaderElection
@@ -88,7 +89,7 @@ class Adapters:
     registries: RoutedRegistry
     logins: ChainedCredentials
     logs: FileBuildLogs
-    builder: BuildahBuilder
+    builder: Builder
     runtime: ReadableRuntime
     """One that answers nothing, where a cluster runs everything."""
     machine: MachineAdapters | None
@@ -181,7 +182,9 @@ async def open_adapters(settings: ServerSettings, stack: AsyncExitStack) -> Adap
         registries=RoutedRegistry(internal, remote),
         logins=logins,
         logs=FileBuildLogs(data / "logs" / "builds"),
-        builder=BuildahBuilder(buildah_settings(settings, paths), dialers.sources, judged),
+        builder=open_builder(
+            settings, paths, dialers, judged, None if cluster is None else cluster.unfenced
+        ),
         runtime=runtime if machine is None else machine.runtime,
         machine=machine,
         cluster=cluster,

@@ -9,6 +9,8 @@ from pathlib import Path
 from upwell.app.data_folder import identify
 from upwell.builder.buildah import BuildahSettings
 from upwell.builder.interface import BuildLimits
+from upwell.builder.kubernetes.documents import RegistryFiles
+from upwell.builder.kubernetes.manifests import PodSettings
 from upwell.builder.network import BuildNetworkAccess
 from upwell.machine.authorities import write_authorities
 from upwell.machine.containers_conf import write_containers_conf
@@ -16,8 +18,8 @@ from upwell.machine.disk import PressureCheck, no_pressure
 from upwell.machine.private_file import write_whole
 from upwell.outbound.image_registries import ImageRegistries
 from upwell.policy.builds.run_policy import default_slots
-from upwell.registry.hosts import RegistryHosts
-from upwell.settings import ServerSettings
+from upwell.registry.hosts import RegistryHosts, is_loopback
+from upwell.settings import ServerPlatform, ServerSettings
 from upwell.settings.tables import PullVerification
 from upwell.workload.podman.api.service import PodmanSettings
 from upwell.workload.podman.confinement import DefaultLimits
@@ -82,6 +84,34 @@ def buildah_settings(settings: ServerSettings, files: Configuration) -> BuildahS
         networks=BuildNetworkAccess(isolation.allowed_networks),
         allow_host_network=isolation.host_network,
     )
+
+
+def pod_settings(settings: ServerSettings, files: Configuration) -> PodSettings | None:
+    """Return how builds run in Pods of the cluster; None: they do not."""
+    builds = settings.kubernetes.builds
+    if settings.on is not ServerPlatform.KUBERNETES or not builds.image:
+        return None
+    own = settings.internal_host
+    return PodSettings(
+        image=builds.image,
+        privilege=builds.privilege,
+        pull_secrets=builds.pull_secrets,
+        pull_policy=str(builds.pull_policy or ""),
+        service_account=builds.service_account,
+        node_selector=builds.node_selector,
+        tolerations=tuple(one.document for one in builds.tolerations),
+        requests=builds.requests,
+        storage=builds.storage,
+        allow_host_network=settings.build_isolation.host_network,
+        registries=RegistryFiles(
+            files.registries_conf.read_text(encoding="utf-8"), _contents(files.authorities)
+        ),
+        unreachable=frozenset({own}) if is_loopback(own) else frozenset(),
+    )
+
+
+def _contents(folder: Path | None) -> tuple[bytes, ...]:
+    return () if folder is None else tuple(one.read_bytes() for one in sorted(folder.iterdir()))
 
 
 def _default_limits(settings: ServerSettings, files: Configuration) -> DefaultLimits:

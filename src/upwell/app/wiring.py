@@ -38,6 +38,7 @@ from upwell.app.signing.image_policies import JUDGED, image_policies
 from upwell.app.signing.keys import served_keys
 from upwell.app.signing.wiring import image_signing
 from upwell.app.supervision import retry_after_recovery
+from upwell.builder.interface import BuildLimits
 from upwell.controller import Controller
 from upwell.machine.clock import PROCESS_CLOCK, elapsed, now
 from upwell.machine.platform import machine_platform
@@ -351,7 +352,11 @@ def _builds(
     rooms: BuildRooms,
 ) -> Builds:
     settings = adapters.settings
-    defaults = BuildDefaults(is_insecure=adapters.is_insecure)
+    isolation = settings.build_isolation
+    defaults = BuildDefaults(
+        BuildLimits(isolation.memory_bytes, pids=isolation.processes),
+        is_insecure=adapters.is_insecure,
+    )
     planner = BuildPlanner(
         adapters.store,
         _build_logins(adapters),

@@ -75,6 +75,17 @@ class BuilderStrategy(StrEnum):
     CUSTOM = "Custom"
 
 
+class BuildPrivilege(StrEnum):
+    """Privilege of a build's Pod: the least one with which the nodes let it build is enough."""
+
+    ROOTLESS = "rootless"
+    """A user other than root, who makes user namespaces; no capability but to map ids."""
+    ROOT = "root"
+    """Root in the container, with the capabilities that container runtimes give by default."""
+    PRIVILEGED = "privileged"
+    """Root on the node: nothing keeps a hostile build from it."""
+
+
 @dataclass(frozen=True, slots=True)
 class RegistryLogin:
     """A login that the build's pulls and the push may use; never enters the image or the log."""

@@ -6,7 +6,7 @@ import tomllib
 from collections.abc import Mapping, Sequence
 from difflib import get_close_matches
 from pathlib import Path
-from typing import Any, get_args
+from typing import Any, get_args, get_origin
 
 from pydantic import ValidationError
 from pydantic_core import ErrorDetails
@@ -60,6 +60,8 @@ def _type_at(location: Sequence[int | str]) -> KeyType:
     for part in location:
         if isinstance(part, int):
             found = KeyType.of(get_args(found.kind)[0])
+        elif get_origin(found.kind) is dict:
+            found = KeyType.of(get_args(found.kind)[1])
         else:
             found = found.kind.key_types()[part]
     return found

@@ -1,12 +1,15 @@
 """The table [kubernetes] of the configuration file: the cluster that the server keeps current."""
 
 import re
+from collections.abc import Mapping
 from enum import StrEnum
 from pathlib import Path
 from typing import Annotated, Any, Self
 
 from pydantic import BeforeValidator, Field
 
+from upwell.api.values.quantities import InvalidQuantityError, parse_quantity
+from upwell.builder.interface import BuildPrivilege
 from upwell.settings.base import SettingsTable
 from upwell.settings.values import AllowedValues, FilePath
 
@@ -30,6 +33,116 @@ _NAME = AllowedValues("a name of lower-case letters, digits and -, at most 63", 
 _Name = Annotated[str, BeforeValidator(_label), _NAME]
 
 
+def _quantity(value: Any) -> str:
+    try:
+        parse_quantity(value if isinstance(value, str) else "")
+    except InvalidQuantityError as error:
+        raise ValueError(str(error)) from error
+    return str(value)
+
+
+_QUANTITY = AllowedValues("a quantity such as 500m or 2Gi", blank=True)
+_Quantity = Annotated[str, BeforeValidator(_quantity), _QUANTITY]
+_Text = Annotated[str, AllowedValues("a text", blank=True)]
+
+
+class PullPolicy(StrEnum):
+    """Times at which a node pulls an image (core/v1 PullPolicy)."""
+
+    ALWAYS = "Always"
+    IF_NOT_PRESENT = "IfNotPresent"
+    NEVER = "Never"
+
+
+class TaintEffect(StrEnum):
+    """Effects of the taints of a node (core/v1 TaintEffect)."""
+
+    NO_SCHEDULE = "NoSchedule"
+    PREFER_NO_SCHEDULE = "PreferNoSchedule"
+    NO_EXECUTE = "NoExecute"
+
+
+class TolerationOperator(StrEnum):
+    """Relations of a toleration's key to its value (core/v1 TolerationOperator)."""
+
+    EQUAL = "Equal"
+    EXISTS = "Exists"
+
+
+class TolerationSettings(SettingsTable):
+    """A taint of nodes that builds bear (core/v1 Toleration)."""
+
+    key: _Text = ""
+    """The key of the taint; without one, with `operator = "Exists"`, every taint."""
+    operator: Annotated[
+        TolerationOperator,
+        Field(strict=False),
+        AllowedValues(f"one of {', '.join(TolerationOperator)}"),
+    ] = TolerationOperator.EQUAL
+    """The relation of the key to the value."""
+    value: _Text = ""
+    """The value of the taint."""
+    effect: Annotated[
+        TaintEffect | None,
+        Field(strict=False),
+        AllowedValues(f"one of {', '.join(TaintEffect)}", blank=True),
+    ] = None
+    """The effect of the taint; without one, every effect."""
+
+    @property
+    def document(self) -> Mapping[str, str]:
+        """It as a Pod has it."""
+        fields = {
+            "key": self.key,
+            "operator": str(self.operator),
+            "value": self.value,
+            "effect": str(self.effect or ""),
+        }
+        return {name: text for name, text in fields.items() if text}
+
+
+class KubernetesBuildSettings(SettingsTable):
+    """Builds as Pods of the cluster (docs/kubernetes.md)."""
+
+    image: _Text = ""
+    """The image of this very version of Upwell, which the Pods run; without one, the server builds
+    by itself, with the Buildah of its machine."""
+    privilege: Annotated[
+        BuildPrivilege,
+        Field(strict=False),
+        AllowedValues(f"one of {', '.join(BuildPrivilege)}"),
+    ] = BuildPrivilege.ROOTLESS
+    """The privilege of the Pods: the least one with which the nodes let them build."""
+    pull_secrets: Annotated[
+        tuple[Annotated[str, AllowedValues("a name")], ...],
+        Field(strict=False),
+        AllowedValues("a list of names of Secrets"),
+    ] = ()
+    """Secrets by which nodes pull `image`; they are in each namespace with builds."""
+    pull_policy: Annotated[
+        PullPolicy | None,
+        Field(strict=False),
+        AllowedValues(f"one of {', '.join(PullPolicy)}", blank=True),
+    ] = None
+    """The times at which nodes pull `image`; without it, as the cluster does by itself."""
+    service_account: _Text = ""
+    """The ServiceAccount of builds whose BuildConfig names none; without it, `default`."""
+    node_selector: Annotated[
+        dict[str, Annotated[str, AllowedValues("a text")]],
+        AllowedValues("a table of labels"),
+    ] = {}  # noqa: RUF012 - pydantic copies it
+    """Labels of the nodes that build, besides those that a BuildConfig asks for."""
+    tolerations: Annotated[
+        tuple[TolerationSettings, ...], Field(strict=False), AllowedValues("a list of tables")
+    ] = ()
+    """The taints of nodes that builds bear."""
+    requests: Annotated[dict[str, _Quantity], AllowedValues("a table of quantities")] = {}  # noqa: RUF012 - pydantic copies it
+    """Resources that are kept free for a build whose BuildConfig states none."""
+    storage: _Quantity = ""
+    """The room that a build may take on the disk of its node; without it, as the limits of the
+    namespace say."""
+
+
 class KubernetesSettings(SettingsTable):
     """The cluster of `upwell serve --on kubernetes`."""
 
@@ -45,6 +158,7 @@ class KubernetesSettings(SettingsTable):
     or of the kubeconfig's context."""
     lease_name: _Name = "upwell"
     """The name of that Lease: the same for all replicas of one Upwell."""
+    builds: KubernetesBuildSettings = KubernetesBuildSettings()
 
     def at(self, kubeconfig: Path | None) -> Self:
         """Return the settings with another kubeconfig, if one is given."""

@@ -35,15 +35,18 @@ class InsidePod:
         self.renewed.append(logins)
 
 
-def pod_builder(folder: Path, pods: BuildPods) -> KubernetesBuilder:
+SETTINGS = PodSettings("upwell.test/upwell:1")
+
+
+def pod_builder(
+    folder: Path, pods: BuildPods, settings: PodSettings = SETTINGS
+) -> KubernetesBuilder:
     """Return a builder of a server that keeps its files in `folder`."""
     launcher = Launcher(str(folder))
     program = GitProgram(launcher, {"PATH": SYSTEM_PATH}, allow_local=True)
     git = GitClient(program, GitLimits(), folder / "git")
     sources = BuildSources(folder / "builds", git, ArchiveLimits())
-    return KubernetesBuilder(
-        pods, PodSettings("upwell.test/upwell:1"), sources, RoomOnDisk(launcher, SYSTEM_PATH)
-    )
+    return KubernetesBuilder(pods, settings, sources, RoomOnDisk(launcher, SYSTEM_PATH))
 
 
 @asynccontextmanager

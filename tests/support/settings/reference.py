@@ -114,9 +114,9 @@ def _table_in(kind: KeyType) -> type[SettingsTable] | None:
 
 
 def _title(path: str, key: str, repeated: bool) -> str:  # noqa: FBT001
-    if path:
-        return f"Entries of `{path}{key}`"
-    return f"`[[{key}]]`" if repeated else f"`[{key}]`"
+    if not repeated:
+        return f"`[{path}{key}]`"
+    return f"Entries of `{path}{key}`" if path else f"`[[{key}]]`"
 
 
 def _row(key: str, allowed: AllowedValues, field: FieldInfo) -> str:
@@ -140,6 +140,8 @@ def _default(allowed: AllowedValues, value: Any) -> str:
         case int() if allowed is SIZE:
             assert value % MIB == 0
             text = f"{value // MIB}Mi" if value % GIB else f"{value // GIB}Gi"
+        case {} if not value:
+            return ""
         case tuple():
             text = json.dumps(value)
         case _:

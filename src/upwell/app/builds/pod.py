@@ -49,8 +49,8 @@ async def run_pod_build(folders: BuildPodFolders) -> int:
     conf = folders.work / "containers.conf"
     conf.write_text(_CONTAINERS)
     (folders.work / "storage.conf").write_text(_STORAGE.format(root=folders.work))
-    builder = BuildahBuilder(_settings(folders, conf))
     places = PodFolders(folders.work, folders.input, folders.message)
+    builder = BuildahBuilder(_settings(places, conf))
     with suppress(asyncio.CancelledError):
         return await PodBuild(places, builder, _print).run()
     return 128 + signal.SIGTERM
@@ -61,7 +61,7 @@ async def receive_input(folders: BuildPodFolders, reader: BinaryIO) -> None:
     await relay(folders.input, reader, _print)
 
 
-def _settings(folders: BuildPodFolders, conf: Path) -> BuildahSettings:
+def _settings(folders: PodFolders, conf: Path) -> BuildahSettings:
     """Return how Buildah builds where it may not do much: the Pod is the sandbox.
 
     Commands share its network, user ids and limits, and nothing of the node.
@@ -71,6 +71,8 @@ def _settings(folders: BuildPodFolders, conf: Path) -> BuildahSettings:
         storage_root=folders.work / "storage",
         run_root=folders.work / "run",
         containers_conf=conf,
+        registries_conf=folders.registries_conf,
+        authorities=folders.authorities,
         limits_resources=False,
         isolation="rootless",
         shares_processes=True,

@@ -38,6 +38,8 @@ class OpenedCluster:
     election: LeaderElection
     namespaces: tuple[str, ...]
     """Namespaces that are kept current; empty: all."""
+    unfenced: KubernetesStore
+    """The store without a fence, for what is no object of Upwell's: Pods of builds."""
 
 
 async def open_cluster(settings: ServerSettings, stack: AsyncExitStack) -> OpenedCluster:
@@ -60,6 +62,7 @@ async def open_cluster(settings: ServerSettings, stack: AsyncExitStack) -> Opene
         past_store,
         LeaderElection(leases, election, wall=now),
         settings.kubernetes.namespaces,
+        api,
     )
 
 

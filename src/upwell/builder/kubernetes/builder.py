@@ -21,7 +21,7 @@ from upwell.builder.interface import (
     BuildResult,
     Checkout,
 )
-from upwell.builder.kubernetes.documents import encode_plan
+from upwell.builder.kubernetes.documents import PodInput, encode_plan
 from upwell.builder.kubernetes.handover import READY, hand_over
 from upwell.builder.kubernetes.log import PodLog
 from upwell.builder.kubernetes.manifests import (
@@ -135,6 +135,14 @@ class KubernetesBuilder:
                 " `host-network = true` below `[builds]` in the configuration file"
             )
             raise BuildError("GenericBuildFailed", message)
+        for image in (plan.push, *plan.pulled):
+            if image is not None and image.registry in self._settings.unreachable:
+                message = (
+                    f"no Pod reaches {image}: {image.registry} is the server's own loopback. Let"
+                    " `upwell serve --listen` name an address that Pods reach, or the build push to"
+                    " another registry"
+                )
+                raise BuildError("GenericBuildFailed", message)
 
     def _note(self, build_id: str, pod: Pod) -> None:
         self._builds.setdefault(build_id, {})[pod.uid] = pod
@@ -217,7 +225,8 @@ class KubernetesBuilder:
         folder.create()
         try:
             async with self._pods.command(attempt.pod, CONTAINER, words) as channel:
-                await hand_over(channel, attempt.plan, folder.path)
+                given = PodInput(attempt.plan, self._settings.registries)
+                await hand_over(channel, given, folder.path)
         except HandoverError as error:
             if not over.is_set():
                 message = f"Pod {attempt.pod.name} did not take the input of its build: {error}"

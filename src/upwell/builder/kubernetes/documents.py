@@ -7,7 +7,7 @@ the dataclasses themselves, so that a new field needs nothing here.
 import base64
 import json
 from collections.abc import Mapping
-from dataclasses import fields, is_dataclass
+from dataclasses import dataclass, fields, is_dataclass
 from enum import Enum
 from functools import cache
 from pathlib import Path
@@ -33,18 +33,41 @@ class InvalidDocumentError(Exception):
     """The text is no document of this version."""
 
 
+@dataclass(frozen=True, slots=True)
+class RegistryFiles:
+    """Settings of registries, as Buildah reads them."""
+
+    conf: str = ""
+    """Content of registries.conf (containers-registries.conf(5))."""
+    authorities: tuple[bytes, ...] = ()
+    """Certificate authorities that are trusted besides the system's, PEM."""
+
+
+@dataclass(frozen=True, slots=True)
+class PodInput:
+    """Input of a build's Pod, besides its source."""
+
+    plan: BuildPlan
+    registries: RegistryFiles = RegistryFiles()
+
+
 def encode_plan(plan: BuildPlan) -> bytes:
     """Return the plan as JSON."""
     return json.dumps(_plain(plan), separators=(",", ":")).encode()
 
 
-def decode_plan(raw: bytes) -> BuildPlan:
-    """Return the plan that a document holds; raises InvalidDocumentError."""
+def encode_input(given: PodInput) -> bytes:
+    """Return the input as JSON."""
+    return json.dumps(_plain(given), separators=(",", ":")).encode()
+
+
+def decode_input(raw: bytes) -> PodInput:
+    """Return the input that a document holds; raises InvalidDocumentError."""
     try:
-        plan: BuildPlan = _typed(BuildPlan, json.loads(raw))
+        given: PodInput = _typed(PodInput, json.loads(raw))
     except (ValueError, TypeError, KeyError, AttributeError) as error:
-        raise InvalidDocumentError(f"no plan of a build: {error}") from error
-    return plan
+        raise InvalidDocumentError(f"no input of a build: {error}") from error
+    return given
 
 
 def encode_result(result: BuildResult) -> str:

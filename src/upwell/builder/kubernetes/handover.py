@@ -17,8 +17,12 @@ from dataclasses import replace
 from pathlib import Path
 from typing import BinaryIO
 
-from upwell.builder.interface import BuildPlan
-from upwell.builder.kubernetes.documents import InvalidDocumentError, decode_plan, encode_plan
+from upwell.builder.kubernetes.documents import (
+    InvalidDocumentError,
+    PodInput,
+    decode_input,
+    encode_input,
+)
 from upwell.builder.kubernetes.pods import HandoverError, PodChannel
 
 READY = b"Ready for the input of the build"
@@ -28,21 +32,22 @@ _SOCKET = "input.sock"
 _TREE, _DONE = "tree", "done"
 _CHUNK = 256 * 1024
 _MOST_HEAD = 4096
-_MOST_PLAN = 256 * 1024**2
+_MOST_INPUT = 256 * 1024**2
 _IN_PLACE = Path("source")
 """Stands in a plan for the source that comes after it."""
 
-type TakePlan = Callable[[BuildPlan], bool]
-"""Takes a plan in the Pod, and says whether its source is needed still."""
+type TakeInput = Callable[[PodInput], bool]
+"""Takes an input in the Pod, and says whether its source is needed still."""
 
 
-async def hand_over(channel: PodChannel, plan: BuildPlan, folder: Path) -> None:
-    """Give a Pod its plan, and its source unless it has that; raises HandoverError.
+async def hand_over(channel: PodChannel, given: PodInput, folder: Path) -> None:
+    """Give a Pod its input, and its source unless it has that; raises HandoverError.
 
     `folder` is one to write the archive of the source into.
     """
+    plan = given.plan
     sent = replace(plan, context=_IN_PLACE if plan.context is not None else None)
-    raw = encode_plan(sent)
+    raw = encode_input(replace(given, plan=sent))
     await channel.send(_head(len(raw), hashlib.sha256(raw).hexdigest()))
     for start in range(0, len(raw), _CHUNK):
         await channel.send(raw[start : start + _CHUNK])
@@ -63,7 +68,7 @@ async def hand_over(channel: PodChannel, plan: BuildPlan, folder: Path) -> None:
 class InputReceiver:
     """Socket in a Pod on which the process that builds gets its input."""
 
-    def __init__(self, folder: Path, source: Path, take: TakePlan) -> None:
+    def __init__(self, folder: Path, source: Path, take: TakeInput) -> None:
         """`source` is the folder for the tree; it must not be there yet."""
         self._socket = folder / _SOCKET
         self._source = source
@@ -90,10 +95,10 @@ class InputReceiver:
         writer.close()
 
     async def _receive(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> str:
-        raw = b"".join([chunk async for chunk in _content(reader, _MOST_PLAN)])
-        plan = decode_plan(raw)
-        needs_source = self._take(plan)
-        if plan.context is not None and needs_source:
+        raw = b"".join([chunk async for chunk in _content(reader, _MOST_INPUT)])
+        given = decode_input(raw)
+        needs_source = self._take(given)
+        if given.plan.context is not None and needs_source:
             writer.write(f"{_TREE}\n".encode())
             await writer.drain()
             archive = self._source.with_name("received.tar.gz")

@@ -2,11 +2,11 @@
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from enum import StrEnum
 from hashlib import sha256
 from typing import Any
 
-from upwell.builder.interface import BuildPlan
+from upwell.builder.interface import BuildPlan, BuildPrivilege
+from upwell.builder.kubernetes.documents import RegistryFiles
 
 BUILD_LABEL = "upwell.dev/build-uid"
 """Of a build's Pod: the uid of the Build."""
@@ -33,17 +33,6 @@ _USER = 10001
 """User of the image of this program who builds, with ids to give to a build (subuid(5))."""
 
 
-class BuildPrivilege(StrEnum):
-    """Privilege of a build's Pod: the least one with which the nodes let it build is enough."""
-
-    ROOTLESS = "rootless"
-    """A user other than root, who makes user namespaces; no capability but to map ids."""
-    ROOT = "root"
-    """Root in the container, with the capabilities that container runtimes give by default."""
-    PRIVILEGED = "privileged"
-    """Root on the node: nothing keeps a hostile build from it."""
-
-
 @dataclass(frozen=True, slots=True)
 class PodSettings:
     """Settings of all builds' Pods."""
@@ -64,6 +53,10 @@ class PodSettings:
     storage: str = ""
     """Quantity that a build may take on its node's disk; empty: as the namespace's limits say."""
     allow_host_network: bool = False
+    registries: RegistryFiles = field(default_factory=RegistryFiles)
+    """Part of the input of each."""
+    unreachable: frozenset[str] = frozenset()
+    """Registries that no Pod reaches."""
 
 
 def pod_name(build: str, attempt: int) -> str:

@@ -1,6 +1,7 @@
 """The process in a build's Pod: takes its input, builds, and leaves the result as its message."""
 
 import asyncio
+import shutil
 from collections.abc import Sequence
 from contextlib import suppress
 from dataclasses import dataclass, replace
@@ -15,7 +16,12 @@ from upwell.builder.interface import (
     BuildResult,
     RegistryLogin,
 )
-from upwell.builder.kubernetes.documents import encode_error, encode_result
+from upwell.builder.kubernetes.documents import (
+    PodInput,
+    RegistryFiles,
+    encode_error,
+    encode_result,
+)
 from upwell.builder.kubernetes.handover import READY, InputReceiver
 from upwell.machine.process import LogSink
 
@@ -39,6 +45,16 @@ class PodFolders:
     work: Path
     input: Path
     message: Path
+
+    @property
+    def registries_conf(self) -> Path:
+        """The file with the settings of registries, once there is an input."""
+        return self.input / "registries.conf"
+
+    @property
+    def authorities(self) -> Path:
+        """The folder of certificate authorities, once there is an input."""
+        return self.input / "authorities"
 
 
 class PodBuild:
@@ -71,13 +87,22 @@ class PodBuild:
             with suppress(asyncio.CancelledError):
                 await serving
 
-    def _take(self, plan: BuildPlan) -> bool:
-        """Take a plan; a later one, of a server that has come back, brings logins that hold."""
+    def _take(self, given: PodInput) -> bool:
+        """Take an input; a later one, of a server that has come back, brings logins that hold."""
+        plan = given.plan
         if self._runs:
             self._builder.renew_logins(plan.id, plan.logins)
             return False
+        self._write_settings(given.registries)
         self._plan = plan
         return not self._source.exists()
+
+    def _write_settings(self, registries: RegistryFiles) -> None:
+        self._folders.registries_conf.write_text(registries.conf)
+        shutil.rmtree(self._folders.authorities, ignore_errors=True)
+        self._folders.authorities.mkdir()
+        for number, authority in enumerate(registries.authorities):
+            (self._folders.authorities / f"{number}.pem").write_bytes(authority)
 
     async def _build(self) -> int:
         if self._plan is None:

@@ -89,6 +89,7 @@ def _templated(namespaces: tuple[str, ...] = ()) -> ClusterInstallation:
         replicas="{{ $.Values.replicas }}",
         namespaces=namespaces,
         config_namespaces="{{ toJson $.Values.namespaces }}",
+        when_builds=(f"{{{{- if $.Values.features.{Feature.BUILDS} }}}}\n", "{{- end }}\n"),
         data_volume="{{ toJson $.Values.data }}",
     )
 

@@ -34,6 +34,8 @@ class ClusterInstallation:
     """Namespaces that Upwell works in; empty: all of the cluster."""
     config_namespaces: str = ""
     """The same as a TOML list, where a template makes it."""
+    when_builds: tuple[str, str] = ("", "")
+    """Lines of a template around the settings of builds: as it is asked for them, or not."""
     data_volume: object = None
     """Volume with the data folder; None: one that ends with the Pod."""
     tls_secret: str = ""

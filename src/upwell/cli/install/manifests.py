@@ -4,7 +4,7 @@ from collections.abc import Iterable, Iterator, Mapping
 from typing import Any
 
 from upwell.api.schemas.crds import custom_resource_definitions
-from upwell.cli.install.installation import NAME, PART_OF, PORT, ClusterInstallation
+from upwell.cli.install.installation import NAME, PART_OF, PORT, ClusterInstallation, Feature
 from upwell.cli.install.rights import LEADER, GrantedRule, cluster_rules, rules_of
 
 type Manifest = dict[str, Any]
@@ -124,7 +124,16 @@ def _configuration(installation: ClusterInstallation) -> str:
         "[kubernetes]\n"
         f'lease-namespace = "{installation.namespace}"\n'
         f"namespaces = {namespaces}\n"
+        f"{_build_configuration(installation)}"
     )
+
+
+def _build_configuration(installation: ClusterInstallation) -> str:
+    """Return the settings by which builds run in Pods: of the server's own image."""
+    if Feature.BUILDS not in installation.features:
+        return ""
+    before, after = installation.when_builds
+    return f'{before}\n[kubernetes.builds]\nimage = "{installation.image}"\n{after}'
 
 
 def _deployment(installation: ClusterInstallation) -> Manifest:

@@ -11,7 +11,7 @@ import pytest
 from tests.support.builds.base_images import Log
 from tests.support.builds.memory_builds import FakeBuilder, until
 from tests.support.builds.memory_pods import MemoryPods, container_status
-from tests.support.builds.pod_builders import InsidePod, pod_builder
+from tests.support.builds.pod_builders import SETTINGS, InsidePod, pod_builder
 
 from upwell.builder.interface import (
     BuildError,
@@ -21,6 +21,8 @@ from upwell.builder.interface import (
     RegistryLogin,
 )
 from upwell.builder.kubernetes.builder import KubernetesBuilder
+from upwell.builder.kubernetes.documents import RegistryFiles
+from upwell.builder.kubernetes.manifests import PodSettings
 from upwell.oci import Reference
 from upwell.registry.embedded import EmbeddedRegistry
 
@@ -45,8 +47,8 @@ class PodsAndServers:
     pods: MemoryPods
     logins: InsidePod
 
-    def server(self, name: str = "first") -> KubernetesBuilder:
-        return pod_builder(self.folder / name, self.pods)
+    def server(self, name: str = "first", settings: PodSettings = SETTINGS) -> KubernetesBuilder:
+        return pod_builder(self.folder / name, self.pods, settings)
 
     async def running(
         self, builder: KubernetesBuilder, plan: BuildPlan, log: Log
@@ -102,6 +104,24 @@ async def test_a_pod_names_no_secret(cluster: PodsAndServers) -> None:
     assert "s3cret" not in str(pod.manifest)
     [plan] = cluster.inside.plans
     assert (plan.logins, plan.secret_env) == (secret.logins, secret.secret_env)
+
+
+async def test_a_pod_knows_the_servers_settings_of_registries(cluster: PodsAndServers) -> None:
+    registries = RegistryFiles('[[registry]]\nprefix = "vendor.test"\n', (b"-----BEGIN",))
+    await cluster.server(settings=replace(SETTINGS, registries=registries)).build(PLAN, Log())
+    [pod] = cluster.pods.pods
+    assert pod.folders.registries_conf.read_text() == registries.conf
+    assert [one.read_bytes() for one in pod.folders.authorities.iterdir()] == [b"-----BEGIN"]
+    assert "vendor.test" not in str(pod.manifest)
+
+
+async def test_a_registry_that_no_pod_reaches_is_said_before_there_is_one(
+    cluster: PodsAndServers,
+) -> None:
+    settings = replace(SETTINGS, unreachable=frozenset({"registry.test"}))
+    with pytest.raises(BuildError, match="--listen"):
+        await cluster.server(settings=settings).build(PLAN, Log())
+    assert cluster.pods.pods == []
 
 
 async def test_a_server_that_comes_back_takes_the_pod_up_again(cluster: PodsAndServers) -> None:

@@ -25,9 +25,12 @@ from upwell.builder.interface import (
 )
 from upwell.builder.kubernetes.documents import (
     InvalidDocumentError,
+    PodInput,
+    RegistryFiles,
     decode_end,
-    decode_plan,
+    decode_input,
     encode_error,
+    encode_input,
     encode_plan,
     encode_result,
 )
@@ -93,8 +96,13 @@ def test_every_field_of_a_plan_arrives() -> None:
         one.name for one in fields(FULL) if getattr(FULL, one.name) == getattr(LEAST, one.name)
     ]
     assert missing == [], "set them in FULL, or this shows nothing of them"
-    assert decode_plan(encode_plan(FULL)) == FULL
-    assert decode_plan(encode_plan(LEAST)) == LEAST
+    for plan in (FULL, LEAST):
+        assert decode_input(encode_input(PodInput(plan))).plan == plan
+
+
+def test_settings_of_registries_arrive() -> None:
+    given = PodInput(LEAST, RegistryFiles("[[registry]]\n", (b"-----BEGIN\xff",)))
+    assert decode_input(encode_input(given)) == given
 
 
 def test_the_order_of_mappings_changes_no_document() -> None:
@@ -102,10 +110,12 @@ def test_the_order_of_mappings_changes_no_document() -> None:
     assert encode_plan(turned) == encode_plan(FULL)
 
 
-@pytest.mark.parametrize("raw", [b"", b"[]", b'{"id":"u"}', encode_plan(LEAST)[:-9], b"\xff"])
-def test_what_is_no_plan_is_refused(raw: bytes) -> None:
+@pytest.mark.parametrize(
+    "raw", [b"", b"[]", b'{"plan":{"id":"u"}}', encode_input(PodInput(LEAST))[:-9], b"\xff"]
+)
+def test_what_is_no_input_is_refused(raw: bytes) -> None:
     with pytest.raises(InvalidDocumentError):
-        decode_plan(raw)
+        decode_input(raw)
 
 
 @pytest.mark.parametrize("digest", [Digest.of(b"image"), None])

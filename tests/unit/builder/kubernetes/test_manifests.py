@@ -5,13 +5,14 @@ from typing import Any
 
 import pytest
 
-from upwell.builder.interface import BuilderStrategy, BuildLimits, BuildPlan, Placement
-from upwell.builder.kubernetes.manifests import (
+from upwell.builder.interface import (
+    BuilderStrategy,
+    BuildLimits,
+    BuildPlan,
     BuildPrivilege,
-    PodSettings,
-    pod_manifest,
-    pod_name,
+    Placement,
 )
+from upwell.builder.kubernetes.manifests import PodSettings, pod_manifest, pod_name
 
 PLAN = BuildPlan("uid-1", "shop", "app-1", BuilderStrategy.DOCKER, None, {}, None)
 SETTINGS = PodSettings("upwell.test/upwell:1")

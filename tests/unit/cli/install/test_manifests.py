@@ -1,6 +1,7 @@
 """Manifests of an installation on a cluster, its rights, and the files that are shipped."""
 
 import json
+import tomllib
 from typing import Any
 
 import gotpl
@@ -116,6 +117,14 @@ def test_in_chosen_namespaces_rights_end_with_them() -> None:
     }
     (config,) = only("ConfigMap", objects)
     assert 'namespaces = ["dev", "prod"]' in config["data"]["upwell.toml"]
+
+
+def test_builds_run_in_pods_of_the_servers_own_image_where_they_have_rights() -> None:
+    (config,) = only("ConfigMap", applied(image="r.example/u:1"))
+    file = tomllib.loads(config["data"]["upwell.toml"])
+    assert file["kubernetes"]["builds"] == {"image": "r.example/u:1"}
+    (config,) = only("ConfigMap", applied(features=ALL_FEATURES - {Feature.BUILDS}))
+    assert "builds" not in tomllib.loads(config["data"]["upwell.toml"])["kubernetes"]
 
 
 def test_each_binding_names_a_role_that_there_is() -> None:

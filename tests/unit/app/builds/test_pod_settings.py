@@ -1,0 +1,79 @@
+"""Test how settings of the server become those of builds' Pods, and who builds by them."""
+
+import asyncio
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from upwell.app.builds.cluster import ClusterBuildPods
+from upwell.app.configuration import Configuration, pod_settings
+from upwell.controller.leader import LeaderTerm, NotLeaderError
+from upwell.settings import AccessSettings, BuildIsolation, KubernetesSettings, ServerSettings
+from upwell.settings.kubernetes import KubernetesBuildSettings, ServerPlatform
+from upwell.store.fenced import fenced_context
+from upwell.store.kubernetes import KubernetesStore
+
+IMAGE = "registry.test/upwell:1"
+
+
+def server(folder: Path, host: str = "10.1.2.3", **changes: Any) -> ServerSettings:
+    builds = KubernetesBuildSettings(image=IMAGE, storage="20Gi")
+    chosen = {
+        "on": ServerPlatform.KUBERNETES,
+        "kubernetes": KubernetesSettings(builds=builds),
+        "access": AccessSettings(insecure_listen=True),
+    }
+    return ServerSettings(data_dir=folder, host=host, **(chosen | changes))
+
+
+@pytest.fixture
+def files(tmp_path: Path) -> Configuration:
+    conf, authorities = tmp_path / "registries.conf", tmp_path / "authorities"
+    conf.write_text("[[registry]]\n")
+    authorities.mkdir()
+    (authorities / "0.pem").write_bytes(b"-----BEGIN")
+    return Configuration(
+        "id", tmp_path / "containers.conf", conf, authorities, "vfs", limits_resources=False
+    )
+
+
+def test_pods_have_what_is_set_and_the_registries_of_the_server(
+    tmp_path: Path, files: Configuration
+) -> None:
+    isolation = BuildIsolation(host_network=True)
+    pods = pod_settings(server(tmp_path, build_isolation=isolation), files)
+    assert pods is not None
+    assert (pods.image, pods.storage, pods.allow_host_network) == (IMAGE, "20Gi", True)
+    assert pods.registries.conf == "[[registry]]\n"
+    assert pods.registries.authorities == (b"-----BEGIN",)
+    assert pods.unreachable == frozenset()
+
+
+@pytest.mark.parametrize("host", ["127.0.0.1", "0.0.0.0"])
+def test_a_registry_on_loopback_is_out_of_reach(
+    tmp_path: Path, files: Configuration, host: str
+) -> None:
+    pods = pod_settings(server(tmp_path, host), files)
+    assert pods is not None
+    assert pods.unreachable == {"127.0.0.1:7080"}
+
+
+@pytest.mark.parametrize(
+    "changes", [{"on": ServerPlatform.MACHINE}, {"kubernetes": KubernetesSettings()}]
+)
+def test_on_one_machine_and_without_an_image_no_pods_build(
+    tmp_path: Path, files: Configuration, changes: dict[str, Any]
+) -> None:
+    assert pod_settings(server(tmp_path, **changes), files) is None
+
+
+async def test_a_deposed_leader_makes_no_pod() -> None:
+    pods = ClusterBuildPods(KubernetesStore("https://cluster.test"))
+    term = LeaderTerm(lambda: 8.0, 0.0, 7.0)
+
+    async def make() -> None:
+        await pods.create("shop", {"metadata": {"name": "app-1-build"}})
+
+    with pytest.raises(NotLeaderError):
+        await asyncio.create_task(make(), context=fenced_context(term))
