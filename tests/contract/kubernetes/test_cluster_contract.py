@@ -9,7 +9,7 @@ from datetime import UTC, datetime
 from typing import Any, Protocol
 
 import pytest
-from tests.support.cluster.memory_cluster import MemoryPods, MemoryWorkloads
+from tests.support.cluster.memory_cluster import MemoryClusterPods, MemoryWorkloads
 from tests.support.cluster.workloads import (
     PLACEHOLDER,
     Native,
@@ -56,7 +56,7 @@ def now() -> datetime:
     return datetime.now(UTC)
 
 
-class Site(Protocol):
+class ClusterUnderTest(Protocol):
     """A cluster, and what others do there."""
 
     workloads: ClusterWorkloads
@@ -81,7 +81,7 @@ class MemorySite:
     def __init__(self) -> None:
         self._store = MemoryStore(now)
         self._memory = MemoryWorkloads(self._store)
-        self._pods = MemoryPods()
+        self._pods = MemoryClusterPods()
         self.workloads: ClusterWorkloads = self._memory
         self.pods: ClusterPods = self._pods
 
@@ -186,7 +186,7 @@ _PLACES = Places()
 
 
 @pytest.fixture(params=["memory", "kubernetes"])
-async def site(request: pytest.FixtureRequest) -> AsyncIterator[Site]:
+async def site(request: pytest.FixtureRequest) -> AsyncIterator[ClusterUnderTest]:
     if request.param == "memory":
         yield MemorySite()
         return
@@ -212,7 +212,9 @@ def image_of(stored: Resource) -> str:
 
 
 @pytest.mark.parametrize("kind", KINDS)
-async def test_an_image_that_its_author_hands_over_is_set(site: Site, kind: type[Native]) -> None:
+async def test_an_image_that_its_author_hands_over_is_set(
+    site: ClusterUnderTest, kind: type[Native]
+) -> None:
     read = await site.apply(kind)
     owned = ownership(read, [SLOT], set_before=False)
 
@@ -226,7 +228,7 @@ async def test_an_image_that_its_author_hands_over_is_set(site: Site, kind: type
     assert not ownership(stored, [SLOT], set_before=True).taken_by
 
 
-async def test_an_image_of_another_manager_is_not_set(site: Site) -> None:
+async def test_an_image_of_another_manager_is_not_set(site: ClusterUnderTest) -> None:
     read = await site.apply(Deployment)
 
     with pytest.raises(FieldOwnedError, match="kubectl-client-side-apply"):
@@ -235,7 +237,7 @@ async def test_an_image_of_another_manager_is_not_set(site: Site) -> None:
     assert image_of(await site.read(read)) == PLACEHOLDER
 
 
-async def test_the_same_write_twice_changes_nothing(site: Site) -> None:
+async def test_the_same_write_twice_changes_nothing(site: ClusterUnderTest) -> None:
     read = await site.apply(Deployment)
     await site.workloads.set_images(write(read, "good", take_over=True))
     first = await site.read(read)
@@ -245,7 +247,7 @@ async def test_the_same_write_twice_changes_nothing(site: Site) -> None:
     assert second.generation == first.generation
 
 
-async def test_a_decision_about_an_older_workload_is_not_written(site: Site) -> None:
+async def test_a_decision_about_an_older_workload_is_not_written(site: ClusterUnderTest) -> None:
     read = await site.apply(Deployment)
     await site.workloads.set_images(write(read, "good", take_over=True))
 
@@ -253,7 +255,7 @@ async def test_a_decision_about_an_older_workload_is_not_written(site: Site) -> 
         await site.workloads.set_images(write(read, "better", take_over=True))
 
 
-async def test_a_workload_that_is_gone_is_not_made_again(site: Site) -> None:
+async def test_a_workload_that_is_gone_is_not_made_again(site: ClusterUnderTest) -> None:
     read = await site.apply(DaemonSet)
     await site.delete(read)
 
@@ -263,7 +265,7 @@ async def test_a_workload_that_is_gone_is_not_made_again(site: Site) -> None:
         await site.read(read)
 
 
-async def test_the_same_event_twice_is_one(site: Site) -> None:
+async def test_the_same_event_twice_is_one(site: ClusterUnderTest) -> None:
     read = await site.apply(Deployment)
 
     await site.workloads.tell(WorkloadEvent(read, "Test", "said once"))
@@ -272,7 +274,7 @@ async def test_the_same_event_twice_is_one(site: Site) -> None:
     assert await site.events() == ["said once"]
 
 
-async def test_all_pods_are_listed_and_then_told_as_they_change(site: Site) -> None:
+async def test_all_pods_are_listed_and_then_told_as_they_change(site: ClusterUnderTest) -> None:
     for name in ("a", "b", "c"):
         await site.put_pod(name, "good")
     listed, position = await site.pods.list()

@@ -51,7 +51,7 @@ async def store(cluster: Cluster) -> AsyncIterator[KubernetesStore]:
         seen = FencedStore(ClusterStore(store, frozenset({NAMESPACE})))
         cache = ObjectCache(seen)
         election = LeaderElection(seen, Election("upwell", "upwell", "test"), wall=now)
-        opened = OpenedCluster(seen, api, election, (NAMESPACE,))
+        opened = OpenedCluster(seen, api, election, (NAMESPACE,), store)
         gate = WaveGate(BuildIndex(cache), now)
         controllers = cluster_controllers(opened, WorkloadIndex(cache), gate)
         loops = [cache.run, *(one.run for one in controllers)]

@@ -96,7 +96,7 @@ def _owns(workload: Resource, entry: dict[str, object], slot: tuple[str, bool]) 
     return bool(image_owners(alone, slot))
 
 
-class MemoryPods:
+class MemoryClusterPods:
     """Implements ClusterPods; a test says what changes, and when positions expire."""
 
     def __init__(self) -> None:

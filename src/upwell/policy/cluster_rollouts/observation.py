@@ -39,7 +39,7 @@ _NOT_PULLED = frozenset({"ErrImagePull", "ImagePullBackOff", "ErrImageNeverPull"
 _LOOPS = "CrashLoopBackOff"
 
 
-class FailureReason(StrEnum):
+class WorkloadFailureReason(StrEnum):
     """Reason why a rollout is given up."""
 
     STUCK = "ProgressDeadlineExceeded"
@@ -84,7 +84,7 @@ def observe(
     elif end is not None and now >= end:
         stuck = f"not rolled out within {DEADLINE.total_seconds():.0f} s"
     if stuck:
-        return RolloutObservation(RolloutState.FAILED, FailureReason.STUCK, stuck + detail)
+        return RolloutObservation(RolloutState.FAILED, WorkloadFailureReason.STUCK, stuck + detail)
     times = [one for one in (end, pull_again) if one is not None]
     text = f"{_progress(workload)}{detail}"
     return RolloutObservation(RolloutState.PROGRESSING, "", text, min(times, default=None))
@@ -159,11 +159,15 @@ def _failure_of(
     for one in containers:
         if one.waits == _LOOPS and one.restarts >= _CRASHES:
             why = f"container {one.name} has crashed {one.restarts} times: {_words(one)}"
-            return RolloutObservation(RolloutState.FAILED, FailureReason.CRASH_LOOPING, why), None
+            return RolloutObservation(
+                RolloutState.FAILED, WorkloadFailureReason.CRASH_LOOPING, why
+            ), None
         if one.waits in _NOT_PULLED:
             if one.waits == _NO_NAME or now >= since + _PULL_GRACE:
                 why = f"image {one.image} of container {one.name} is not pulled: {_words(one)}"
-                return RolloutObservation(RolloutState.FAILED, FailureReason.NOT_PULLED, why), None
+                return RolloutObservation(
+                    RolloutState.FAILED, WorkloadFailureReason.NOT_PULLED, why
+                ), None
             again = since + _PULL_GRACE
     return None, again
 

@@ -5,7 +5,7 @@ from typing import Any
 
 import pytest
 from tests.support.clocks import ManualTime
-from tests.support.cluster.memory_cluster import MemoryPods, MemoryWorkloads, owned_by
+from tests.support.cluster.memory_cluster import MemoryClusterPods, MemoryWorkloads, owned_by
 from tests.support.cluster.workloads import (
     APPLIED,
     PLACEHOLDER,
@@ -57,7 +57,7 @@ class ClusterSetup:
         self.clock = ManualTime(START)
         self.store = MemoryStore(self.clock)
         self.cluster = MemoryWorkloads(self.store)
-        self.pods = MemoryPods()
+        self.pods = MemoryClusterPods()
         self.index = PodIndex(self.pods)
         self.namespace = ""
         self.bar: RolloutBar | None = None

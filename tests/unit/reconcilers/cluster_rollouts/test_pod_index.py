@@ -4,7 +4,7 @@ import asyncio
 from dataclasses import replace
 
 import pytest
-from tests.support.cluster.memory_cluster import MemoryPods
+from tests.support.cluster.memory_cluster import MemoryClusterPods
 from tests.support.cluster.workloads import pod, workload
 
 from upwell.api.apps import DaemonSet, Deployment
@@ -16,11 +16,11 @@ RUNS = pod(workload(Deployment), "a", image="app:1", digest="sha256:1")
 
 
 @pytest.fixture
-def pods() -> MemoryPods:
-    return MemoryPods()
+def pods() -> MemoryClusterPods:
+    return MemoryClusterPods()
 
 
-async def test_pods_are_found_by_their_workload(pods: MemoryPods) -> None:
+async def test_pods_are_found_by_their_workload(pods: MemoryClusterPods) -> None:
     await pods.put(RUNS)
     await pods.put(pod(workload(DaemonSet), "b", image="app:1"))
     index = PodIndex(pods)
@@ -33,7 +33,7 @@ async def test_pods_are_found_by_their_workload(pods: MemoryPods) -> None:
     assert len(index) == 2
 
 
-async def test_a_change_tells_its_workload(pods: MemoryPods) -> None:
+async def test_a_change_tells_its_workload(pods: MemoryClusterPods) -> None:
     index = PodIndex(pods)
     changes = index.changes()
     told = asyncio.ensure_future(anext(changes))
@@ -48,7 +48,7 @@ async def test_a_change_tells_its_workload(pods: MemoryPods) -> None:
     assert index.of(WEB) == ()
 
 
-async def test_what_changed_in_a_gap_is_told_after_it(pods: MemoryPods) -> None:
+async def test_what_changed_in_a_gap_is_told_after_it(pods: MemoryClusterPods) -> None:
     await pods.put(RUNS)
     await pods.put(replace(RUNS, name="b"))
     index = PodIndex(pods)
@@ -68,7 +68,9 @@ async def test_what_changed_in_a_gap_is_told_after_it(pods: MemoryPods) -> None:
     assert pods.lists == 2
 
 
-async def test_running_images_are_counted_by_digest_workload_and_node(pods: MemoryPods) -> None:
+async def test_running_images_are_counted_by_digest_workload_and_node(
+    pods: MemoryClusterPods,
+) -> None:
     for name, node in (("a", "one"), ("b", "one"), ("c", "two")):
         await pods.put(replace(RUNS, name=name, node=node))
     await pods.put(pod(workload(Deployment), "d", image="app:2"))

@@ -105,8 +105,12 @@ async def test_who_has_the_image_imported_needs_somebody_else_or_the_right_to_ov
 async def test_who_asks_for_a_whole_repository_has_its_images_imported(served: GrantedApi) -> None:
     await served.grant("ken", "builder@shop")
     source = {"dockerImageRepository": "vendor.test/debian"}
-    stream = {"apiVersion": "image.openshift.io/v1", "kind": "ImageStream"}
-    stream |= {"metadata": {"name": "all"}, "spec": source}
+    stream = {
+        "apiVersion": "image.openshift.io/v1",
+        "kind": "ImageStream",
+        "metadata": {"name": "all"},
+        "spec": source,
+    }
     assert (await served.send("ken", "POST", path_of("imagestreams", "shop"), stream)).status == 201
     merge = {"content_type": "application/merge-patch+json"}
     asked = {"metadata": {"annotations": {GENERATION_ANNOTATION: "1"}}}
