@@ -77,7 +77,7 @@ def uninstall() -> None:
     help="Image of the server (docs/kubernetes.md: how to make and push it).",
 )
 @click.option(
-    "--replicas", type=click.IntRange(min=1), default=2, show_default=True, help="Servers."
+    "--replicas", type=click.IntRange(min=1), default=1, show_default=True, help="Servers."
 )
 @click.option(
     "--watch-namespace",

@@ -8,6 +8,7 @@ says of generations is counted from the new one.
 import json
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
+from datetime import UTC, datetime
 from typing import Any
 
 from upwell.api.codec import RESOURCES, decode_as, encode
@@ -18,7 +19,10 @@ ORIGIN = "upwell.dev/imported-from"
 """JSON of what the object had where it comes from: uid, creationTimestamp, generation."""
 UNFINISHED = "upwell.dev/import-unfinished"
 """Present until the status of an imported object has been written."""
+_MARKS = frozenset({ORIGIN, UNFINISHED})
 _GENERATIONS = {"observedGeneration"}
+_MOST_GENERATION = 2**53
+_LAST = datetime.max.replace(tzinfo=UTC)
 
 
 @dataclass(frozen=True, slots=True)
@@ -33,12 +37,16 @@ class ObjectOrigin:
 
     @classmethod
     def of(cls, resource: Resource) -> "ObjectOrigin | None":
-        """Return what an imported object's annotation says; None for any other object."""
+        """Return what an imported object's annotation says; None for any other object.
+
+        Whoever may write the object may have written the annotation, too.
+        """
         try:
             kept = json.loads(resource.annotations[ORIGIN])
-            return cls(kept["uid"], kept["creationTimestamp"], kept["generation"], kept["here"])
-        except (KeyError, TypeError, ValueError):
+            said = kept["uid"], kept["creationTimestamp"], kept["generation"], kept["here"]
+        except (KeyError, TypeError, ValueError, RecursionError):
             return None
+        return cls(*said) if _is_possible(*said) else None
 
     def annotation(self) -> str:
         """Return it as the annotation's text."""
@@ -88,9 +96,12 @@ def for_cluster[R: Resource](resource: R, uids: Mapping[str, str]) -> R:
 
 
 def from_cluster(resources: Iterable[Resource]) -> Iterator[Resource]:
-    """Yield objects with the identity that they had before they were imported, if they were."""
+    """Yield objects with the identity that they had before they were imported, if they were.
+
+    Each identity is one object's: a copy that somebody has made with all annotations has its own.
+    """
     listed = list(resources)
-    origins = {one.uid: origin for one in listed if (origin := ObjectOrigin.of(one)) is not None}
+    origins = _origins(listed)
     uids = {uid: origin.uid for uid, origin in origins.items()}
     for one in listed:
         document = encode(one)
@@ -99,14 +110,40 @@ def from_cluster(resources: Iterable[Resource]) -> Iterator[Resource]:
             since = origin.generation - origin.generation_here
             document = _shifted(document, since)
             meta = document["metadata"]
-            meta |= {"uid": origin.uid, "generation": one.generation + since}
+            meta |= {"uid": origin.uid, "generation": max(0, one.generation + since)}
             if origin.created:
                 meta["creationTimestamp"] = origin.created
-            for mark in (ORIGIN, UNFINISHED):
-                meta["annotations"].pop(mark, None)
-            if not meta["annotations"]:
-                del meta["annotations"]
+        if annotations := meta.pop("annotations", None):
+            kept = {key: text for key, text in annotations.items() if key not in _MARKS}
+            meta |= {"annotations": kept} if kept else {}
         yield with_own_name(decode_as(type(one), _with_uids(document, uids)))
+
+
+def _is_possible(uid: Any, created: Any, *generations: Any) -> bool:
+    for one in generations:
+        if type(one) is not int or not 0 <= one <= _MOST_GENERATION:
+            return False
+    try:
+        is_time = created == "" or datetime.fromisoformat(created).tzinfo is not None
+    except (TypeError, ValueError):
+        return False
+    return is_time and isinstance(uid, str) and bool(uid)
+
+
+def _origins(resources: Iterable[Resource]) -> dict[str, ObjectOrigin]:
+    """Return the identities that objects get back, by uid: of several that claim one, the oldest.
+
+    None gets one that an object has which is there.
+    """
+    by_age = sorted(resources, key=lambda one: (one.metadata.creation_timestamp or _LAST, one.key))
+    taken = {one.uid for one in by_age}
+    origins: dict[str, ObjectOrigin] = {}
+    for one in by_age:
+        origin = ObjectOrigin.of(one)
+        if origin is not None and origin.uid not in taken:
+            taken.add(origin.uid)
+            origins[one.uid] = origin
+    return origins
 
 
 def _shifted(document: dict[str, Any], by: int) -> dict[str, Any]:

@@ -2,6 +2,8 @@
 
 from datetime import UTC, datetime
 
+import pytest
+
 from upwell.api.apps import Job
 from upwell.api.build import Build, BuildConfig
 from upwell.api.codec import decode_as, encode
@@ -10,7 +12,14 @@ from upwell.api.kept import KEPT
 from upwell.api.meta import ObjectMeta, OwnerReference, Resource
 from upwell.api.pipeline import Pipeline
 from upwell.policy.transfer.left_out import may_exist, not_for_cluster, stays_behind
-from upwell.policy.transfer.objects import UNFINISHED, for_cluster, from_cluster, in_order
+from upwell.policy.transfer.objects import (
+    ORIGIN,
+    UNFINISHED,
+    ObjectOrigin,
+    for_cluster,
+    from_cluster,
+    in_order,
+)
 
 LONG_AGO = datetime(2025, 1, 2, 3, 4, 5, tzinfo=UTC)
 
@@ -68,6 +77,39 @@ def test_owners_come_first_and_are_named_by_their_new_uids() -> None:
     web = created(for_cluster(pipeline("web"), {}), "new")
     back = {one.name: one for one in from_cluster([web, created(there, "other")])}
     assert [one.uid for one in back["a"].metadata.owner_references] == ["uid-web"]
+
+
+def test_a_copy_of_an_imported_object_takes_nobody_s_place() -> None:
+    there = created(for_cluster(pipeline("web"), {}), "new")
+    copy = created(there, "copied").with_metadata(name="a-copy")
+    back = in_order(from_cluster([copy, there]))
+    assert {one.name: one.uid for one in back} == {"a-copy": "copied", "web": "uid-web"}
+    assert all(ORIGIN not in one.annotations for one in back)
+
+
+def test_nobody_claims_the_identity_of_another_object() -> None:
+    victim = created(pipeline("web"), "victim")
+    thief = created(pipeline("a"), "thief").with_metadata(
+        annotations={ORIGIN: ObjectOrigin("victim", "", 1).annotation()}
+    )
+    assert {one.uid for one in in_order(from_cluster([thief, victim]))} == {"victim", "thief"}
+
+
+@pytest.mark.parametrize(
+    "said",
+    [
+        "",
+        "[" * 100_000,
+        '{"uid": ["a"], "creationTimestamp": "", "generation": 1, "here": 1}',
+        '{"uid": "a", "creationTimestamp": "", "generation": "1", "here": 1}',
+        '{"uid": "a", "creationTimestamp": "", "generation": 1, "here": 1e999}',
+        '{"uid": "a", "creationTimestamp": "yesterday", "generation": 1, "here": 1}',
+        '{"uid": "a", "creationTimestamp": "2025-01-02T03:04:05", "generation": 1, "here": 1}',
+    ],
+)
+def test_an_annotation_that_somebody_has_made_up_is_none(said: str) -> None:
+    web = created(pipeline("web"), "new").with_metadata(annotations={ORIGIN: said})
+    assert [one.uid for one in from_cluster([web])] == ["new"]
 
 
 def test_owners_in_a_circle_are_both_there() -> None:
