@@ -28,7 +28,7 @@ _VALUES = f"""\
 # The server's image (`make image`); a digest is better than a tag.
 image: {NAME}:{version(NAME)}
 # One of them is the leader; all serve the API, webhooks, registry and console.
-replicas: 2
+replicas: 1
 # Namespaces that Upwell works in, and has rights in; empty: all of the cluster.
 namespaces: []
 # What it may do besides images and Pipelines; each has its own rights.

@@ -15,7 +15,7 @@ from upwell.cli.core.terminal import echo, write_text
 from upwell.cli.install.files import yaml_of
 from upwell.cli.install.installation import NAME, PART_OF, ClusterInstallation, Feature
 from upwell.cli.install.kubectl import KubectlRunner
-from upwell.cli.install.manifests import Manifest, manifests
+from upwell.cli.install.manifests import CLUSTER_BINDING, Manifest, manifests
 
 _OURS = f"{PART_OF}={NAME}"
 _BUDGETS = "policy/v1"
@@ -154,6 +154,7 @@ def install_kubernetes(  # noqa: PLR0913, PLR0917 - each option is a parameter
         write_text(yaml_of(one for objects in parts.values() for one in objects))
         return
     _refuse_foreign_groups(kubectl)
+    _refuse_another_namespace(kubectl, namespace)
     applying = _Applying(kubectl, installation, dry_run == "server", force_conflicts)
     applying.apply(parts)
 
@@ -177,6 +178,19 @@ def _refuse_foreign_groups(kubectl: KubectlRunner) -> None:
             " OpenShift does: two owners of one kind would fight. Nothing was changed; let Upwell"
             " run on one machine, or on a cluster of its own"
         )
+
+
+def _refuse_another_namespace(kubectl: KubectlRunner, namespace: str) -> None:
+    """Raise CommandError if the rights on the cluster are a server's in another namespace."""
+    for binding in kubectl.items("clusterrolebindings", CLUSTER_BINDING):
+        others = {one.get("namespace", "") for one in binding.get("subjects") or ()} - {namespace}
+        if others:
+            there = min(others)
+            raise CommandError(
+                f"Upwell is installed in namespace {there}, and would lose its rights: there is one"
+                f" set of them on a cluster. Nothing was changed; say --namespace {there}, or first"
+                f" `upwell uninstall kubernetes --namespace {there}`"
+            )
 
 
 @dataclass(frozen=True, slots=True)
@@ -260,6 +274,7 @@ def uninstall_kubernetes(
     Workloads run on: their images are no longer changed.
     """
     kubectl = KubectlRunner(kubeconfig, context)
+    _refuse_another_namespace(kubectl, namespace)
     _remove_rights(kubectl)
     if kubectl.items("namespace", namespace):
         inside = "deployments,services,configmaps,poddisruptionbudgets,networkpolicies,roles"

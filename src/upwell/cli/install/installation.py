@@ -28,7 +28,7 @@ class ClusterInstallation:
     namespace: str = NAME
     """Namespace of the server itself."""
     image: str = f"{NAME}:{version(NAME)}"
-    replicas: int | str = 2
+    replicas: int | str = 1
     features: frozenset[Feature] = ALL_FEATURES
     namespaces: tuple[str, ...] = ()
     """Namespaces that Upwell works in; empty: all of the cluster."""

@@ -9,6 +9,8 @@ from upwell.cli.install.rights import LEADER, GrantedRule, cluster_rules, rules_
 
 type Manifest = dict[str, Any]
 
+CLUSTER_BINDING = f"{NAME}-cluster"
+"""ClusterRoleBinding of every installation: there is one on a cluster."""
 _DATA = "/var/lib/upwell"
 _CONFIG = "/etc/upwell"
 _TLS = "/etc/upwell-tls"
@@ -58,7 +60,7 @@ def _cluster_rights(installation: ClusterInstallation) -> Iterator[Manifest]:
     account = _object("v1", "ServiceAccount", NAME, installation.namespace)
     yield account
     yield _cluster_role("cluster", cluster_rules())
-    yield _binding("ClusterRoleBinding", f"{NAME}-cluster", installation)
+    yield _binding("ClusterRoleBinding", CLUSTER_BINDING, installation)
 
 
 def _leader_rights(installation: ClusterInstallation) -> Iterator[Manifest]:
@@ -100,7 +102,7 @@ def _server(installation: ClusterInstallation) -> Iterator[Manifest]:
     yield _deployment(installation)
     yield {
         **_object(installation.budget_version, "PodDisruptionBudget", NAME, namespace),
-        "spec": {"minAvailable": 1, "selector": {"matchLabels": _POD_LABELS}},
+        "spec": {"maxUnavailable": 1, "selector": {"matchLabels": _POD_LABELS}},
     }
     yield {
         **_object("networking.k8s.io/v1", "NetworkPolicy", NAME, namespace),

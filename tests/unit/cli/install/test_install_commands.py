@@ -69,6 +69,20 @@ def test_a_cluster_with_other_owners_of_the_kinds_is_refused(answers: Path) -> N
     assert " apply " not in calls(answers)
 
 
+@pytest.mark.parametrize("command", ["install", "uninstall"])
+def test_the_rights_of_an_installation_elsewhere_are_left_alone(
+    answers: Path, command: str
+) -> None:
+    account = {"kind": "ServiceAccount", "name": "upwell", "namespace": "platform"}
+    binding = {"metadata": {"name": "upwell-cluster"}, "subjects": [account]}
+    (answers / "get-clusterrolebindings").write_text(json.dumps(binding))
+    done = upwell(command, "kubernetes", "--namespace", "other")
+    assert done.exit_code == 1
+    assert "--namespace platform" in done.output
+    assert " apply " not in calls(answers)
+    assert " delete " not in calls(answers)
+
+
 def test_a_refusal_is_told_once(answers: Path) -> None:
     (answers / "apply-fails").write_text("forbidden: cannot patch\n" * 20)
     done = upwell("install", "kubernetes")
