@@ -255,20 +255,28 @@ def _compared(
         case {"current": True}:
             return ComparedRebase(image.digest)
         case {"manifest": str(raw), "config": str(text), "findings": [*findings]}:
-            manifest, config = parse_manifest(raw.encode()), text.encode()
+            manifest, config = parse_manifest(_bytes(raw)), _bytes(text)
         case _:
             raise NotRebasableError("its worker answered what is no comparison")
     own = image.manifest.layers[len(old.manifest.layers) :]
-    wanted = [one.digest for one in (*new.manifest.layers, *own)]
+    wanted = [(one.digest, one.size) for one in (*new.manifest.layers, *own)]
     if (
         not isinstance(manifest, Manifest)
-        or [one.digest for one in manifest.layers] != wanted
+        or [(one.digest, one.size) for one in manifest.layers] != wanted
+        or any(one.urls for one in manifest.layers)
         or manifest.config.digest != Digest.of(config)
     ):
         raise NotRebasableError("it came out with other content than it was made of")
     count = len(new.manifest.layers)
     placed = PlacedImage(manifest, config, new.name, manifest.layers[:count], asked.image)
     return ComparedRebase(manifest.digest, placed, tuple(map(_finding, findings)))
+
+
+def _bytes(text: str) -> bytes:
+    try:
+        return text.encode()
+    except UnicodeEncodeError as error:
+        raise NotRebasableError(f"its worker answered what is no text: {error.reason}") from error
 
 
 def _finding(row: Any) -> RebaseFinding:

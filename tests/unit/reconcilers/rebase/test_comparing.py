@@ -11,7 +11,7 @@ from tests.support.registry.hosted_images import push_blob
 from tests.support.registry.made_images import MadeImage, made_image, tar_of
 
 from upwell.inventory.files.scanning import FileScanner
-from upwell.oci import Digest, Manifest, Reference, parse_manifest
+from upwell.oci import Digest, InvalidManifestError, Manifest, Reference, parse_manifest
 from upwell.oci.rebase.documents import NotRebasableError, rebased
 from upwell.policy.rebase.findings import RebaseFault
 from upwell.reconcilers.rebase import comparing
@@ -141,22 +141,37 @@ async def test_the_files_of_bases_are_never_in_this_process(setup: Setup) -> Non
         {"manifest": "{}", "config": "", "findings": []},
         {"manifest": "OLD", "config": "{}", "findings": []},
         {"manifest": "APP", "config": "{}", "findings": []},
+        {"manifest": "SIZES", "config": "CONFIG", "findings": []},
+        {"manifest": "URLS", "config": "CONFIG", "findings": []},
+        {"manifest": "APP", "config": "\ud800", "findings": []},
+        {"manifest": "\ud800", "config": "CONFIG", "findings": []},
     ],
 )
 async def test_what_a_worker_may_not_say_is_refused(
     setup: Setup, monkeypatch: pytest.MonkeyPatch, answer: Mapping[str, Any] | None
 ) -> None:
     image, old, new = made_image(OLD, APP), made_image(OLD), made_image(NEW)
-    documents = {"OLD": image.manifest.raw.decode()}
-    documents["APP"] = rebased(
-        image.layered, old.named("a.test/b:1"), new.named("a.test/b:2")
-    ).manifest.raw.decode()
+    outcome = rebased(image.layered, old.named("a.test/b:1"), new.named("a.test/b:2"))
+    documents = {
+        "OLD": image.manifest.raw.decode(),
+        "APP": outcome.manifest.raw.decode(),
+        "SIZES": with_layers(outcome.manifest, size=7),
+        "URLS": with_layers(outcome.manifest, urls=["http://a.test/layer"]),
+        "CONFIG": outcome.config.decode(),
+    }
 
     async def lie(*_: object) -> Any:
         if answer is None or "manifest" not in answer:
             return answer
-        return {**answer, "manifest": documents.get(answer["manifest"], answer["manifest"])}
+        told = {key: documents.get(answer[key], answer[key]) for key in ("manifest", "config")}
+        return {**answer, **told}
 
     monkeypatch.setattr(comparing, "run_worker", lie)
-    with pytest.raises(ValueError, match=r"."):
+    with pytest.raises((NotRebasableError, InvalidManifestError)):
         await setup.compare(image, old, new)
+
+
+def with_layers(manifest: Manifest, **changes: Any) -> str:
+    document = json.loads(manifest.raw)
+    document["layers"] = [{**one, **changes} for one in document["layers"]]
+    return json.dumps(document)

@@ -734,3 +734,21 @@ async def test_so_many_are_remembered(tmp_path: Path, monkeypatch: pytest.Monkey
     assert not any(again.has("others", image) for image in images)
     assert not again.has("others", images[4])
     assert len((tmp_path / "given-images").read_text().splitlines()) == 3
+
+
+def test_no_namespace_makes_what_another_was_given_be_forgotten(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(given_images, "_MOST", 3)
+    known = GivenImages(tmp_path / "given-images")
+    known.add("bank", BY_DIGEST)
+    known.refuse("shop", BY_DIGEST)
+    for number in range(9):
+        known.add("others", replace(BY_DIGEST, digest=Digest.of(b"%d" % number)))
+        known.refuse("others", replace(BY_DIGEST, digest=Digest.of(b"-%d" % number)))
+    again = GivenImages(tmp_path / "given-images")
+    again.load()
+    for one in (known, again):
+        assert one.has("bank", BY_DIGEST)
+        assert one.is_withheld("shop", [BY_DIGEST])
+        assert one.is_withheld("others", [BY_DIGEST])

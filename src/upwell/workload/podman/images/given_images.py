@@ -8,6 +8,7 @@ one is everybody's. Of what is not known, the registry is asked, as if the image
 import json
 import logging
 import os
+from collections import deque
 from collections.abc import Iterable, Sequence
 from contextlib import suppress
 from pathlib import Path
@@ -22,10 +23,24 @@ EVERYBODY = ""
 """In the place of a namespace: of an image that a registry gives without a login."""
 _REFUSED = "refused"
 _MOST = 20_000
-"""Pairs that are remembered; the registry is asked about others."""
+"""Pairs that are remembered; the registry is asked about others.
+
+Beyond that, the namespace that has most of them forgets its oldest: none makes others' go.
+"""
 
 type _Pair = tuple[str, str]
 """Namespace, and image."""
+
+
+def _forget_excess(pairs: dict[_Pair, None]) -> None:
+    excess = len(pairs) - _MOST
+    if excess <= 0:
+        return
+    owned: dict[str, deque[_Pair]] = {}
+    for pair in pairs:
+        owned.setdefault(pair[0], deque()).append(pair)
+    for _ in range(excess):
+        del pairs[max(owned.values(), key=len).popleft()]
 
 
 class GivenImages:
@@ -62,8 +77,7 @@ class GivenImages:
         for line in lines:
             self._take(line)
         for pairs in (self._given, self._refused):
-            for pair in [*pairs][:-_MOST]:
-                del pairs[pair]
+            _forget_excess(pairs)
         known = len(self._given) + len(self._doubtful) + len(self._refused)
         if known != len(lines) or not text.endswith("\n"):
             whole = [*(json.dumps((*pair, "unasked")) for pair in sorted(self._doubtful))]
@@ -125,8 +139,7 @@ class GivenImages:
         if pair in self._refused:
             return
         self._refused[pair] = None
-        if len(self._refused) > _MOST:
-            del self._refused[next(iter(self._refused))]
+        _forget_excess(self._refused)
         self._append((*pair, _REFUSED))
 
     def add(self, namespace: str, image: Reference) -> None:
@@ -138,8 +151,7 @@ class GivenImages:
         if pair in self._given:
             return
         self._given[pair] = None
-        if len(self._given) > _MOST:
-            del self._given[next(iter(self._given))]
+        _forget_excess(self._given)
         self._append(pair)
 
     def _append(self, line: Sequence[str]) -> None:
