@@ -3,15 +3,22 @@
 from collections.abc import AsyncIterator, Sequence
 
 import pytest
+from tests.support.faults.machine_faults import ALL_STEPS
 from tests.support.installation.installation import installation, until
 from tests.support.installation.promoted_installation import PromotedInstallation, manifests
 
 from upwell.api.pod import Pod
 from upwell.api.promotion import CheckPhase, Promotion, PromotionPhase
 
-KEPT_OR_WIPED = pytest.mark.parametrize("wipe", [True, False], ids=["wiped", "kept"])
+BOTH = {"wiped": True, "kept": False}
 """The folders of what runs were in memory, as the system's own are, or on the disk."""
 TEST_SECONDS = 4
+
+
+def cut(way: str) -> pytest.MarkDecorator:
+    """Cut power in one way, or in both with UPWELL_FAULT_STEPS=all."""
+    ways = BOTH if ALL_STEPS else {way: BOTH[way]}
+    return pytest.mark.parametrize("wipe", ways.values(), ids=ways)
 
 
 @pytest.fixture
@@ -68,7 +75,7 @@ def e2e(promotion: Promotion) -> tuple[CheckPhase, int]:
     return found.phase, found.attempt
 
 
-@KEPT_OR_WIPED
+@cut("kept")
 async def test_a_release_whose_test_was_cut_short_is_tested_again_and_rejected(
     promoted: PromotedInstallation, *, wipe: bool
 ) -> None:
@@ -89,7 +96,7 @@ async def test_a_release_whose_test_was_cut_short_is_tested_again_and_rejected(
     await promoted.still()
 
 
-@KEPT_OR_WIPED
+@cut("wiped")
 async def test_a_healthy_release_goes_on_after_power_cuts(
     promoted: PromotedInstallation, *, wipe: bool
 ) -> None:

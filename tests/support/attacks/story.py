@@ -14,7 +14,7 @@ from tests.support.installation.promoted_installation import (
 
 HOSTS = tuple(f"shop-{stage}.test" for stage in STAGES)
 _DOCKERFILE = "FROM base:1\nRUN cp /etc/base-version /etc/built-upon\n"
-_ROUND_SECONDS = 240
+_ROUND_SECONDS = 150
 """For one update to get to a stage, on a machine that attackers load."""
 _DEADLINE = "progressDeadlineSeconds: 60"
 

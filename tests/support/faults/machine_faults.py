@@ -1,5 +1,6 @@
 """Faults of every part of an installation: how each is inflicted, and how it ends."""
 
+import os
 import signal
 from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass
@@ -121,6 +122,9 @@ def _vendor(kind: FaultKind, answer: BadAnswer) -> InflictedFault:
     part = f"vendor's registry ({answer.__name__})"
     return InflictedFault(part, kind, partial(_spoil_vendor, answer), _heal_vendor, seconds=4)
 
+
+ALL_STEPS = os.environ.get("UPWELL_FAULT_STEPS") == "all"
+"""Everything that takes too long for each run of the tests."""
 
 FAULTS: Sequence[InflictedFault] = (
     InflictedFault("server", FaultKind.KILLED, _kill_server, _start_server),
