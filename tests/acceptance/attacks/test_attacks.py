@@ -8,7 +8,7 @@ from tests.support.installation.installation import installation
 from tests.support.installation.promoted_installation import PromotedInstallation
 from tests.support.installation.traffic import traffic
 
-SECONDS = 20
+SECONDS = 10
 MOST_MIB = 400
 """Above idle, by all at once: 250 to 330 on two cores. Each by itself may take 64."""
 
