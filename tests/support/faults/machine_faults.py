@@ -124,7 +124,7 @@ def _vendor(kind: FaultKind, answer: BadAnswer) -> InflictedFault:
 
 
 ALL_STEPS = os.environ.get("UPWELL_FAULT_STEPS") == "all"
-"""Everything that takes too long for each run of the tests."""
+"""True if faults are inflicted that take too long for each run of the tests."""
 
 FAULTS: Sequence[InflictedFault] = (
     InflictedFault("server", FaultKind.KILLED, _kill_server, _start_server),

@@ -14,6 +14,7 @@ EXCEPTIONS = {
     "workload/podman/api/hijack.py": "Podman's socket",
     "workload/podman/api/service.py": "Podman's socket",
     "router/haproxy/cli.py": "HAProxy's socket",
+    "builder/kubernetes/handover.py": "the socket of a build, in its own Pod",
     "workload/podman/probes.py": "containers, at addresses that Podman tells; a probe names none",
     "workload/podman/instance_network.py": "containers, from within their network",
     "workload/podman/leftovers.py": "a question of whether an address is taken",
