@@ -207,6 +207,18 @@ def write(read: Native, version: str, *, take_over: bool = False) -> ImageWrite:
     return ImageWrite(read, {SLOT: image(version)}, {NOTE_ANNOTATION: version}, take_over)
 
 
+async def set_image(
+    site: ClusterUnderTest, read: Native, version: str, *, take_over: bool = False
+) -> Resource:
+    """Set the image of a workload, once no controller of the cluster has changed it meanwhile."""
+    async with asyncio.timeout(60):
+        while True:
+            try:
+                return await site.workloads.set_images(write(read, version, take_over=take_over))
+            except WorkloadChangedError:
+                read = await site.read(read)
+
+
 def image_of(stored: Resource) -> str:
     return declared_images(stored, [SLOT])[SLOT]
 
@@ -218,7 +230,7 @@ async def test_an_image_that_its_author_hands_over_is_set(
     read = await site.apply(kind)
     owned = ownership(read, [SLOT], set_before=False)
 
-    written = await site.workloads.set_images(write(read, "good", take_over=owned.takes_over))
+    written = await set_image(site, read, "good", take_over=owned.takes_over)
 
     stored = await site.read(read)
     assert owned.takes_over
@@ -232,24 +244,24 @@ async def test_an_image_of_another_manager_is_not_set(site: ClusterUnderTest) ->
     read = await site.apply(Deployment)
 
     with pytest.raises(FieldOwnedError, match="kubectl-client-side-apply"):
-        await site.workloads.set_images(write(read, "good"))
+        await set_image(site, read, "good")
 
     assert image_of(await site.read(read)) == PLACEHOLDER
 
 
 async def test_the_same_write_twice_changes_nothing(site: ClusterUnderTest) -> None:
     read = await site.apply(Deployment)
-    await site.workloads.set_images(write(read, "good", take_over=True))
+    await set_image(site, read, "good", take_over=True)
     first = await site.read(read)
 
-    second = await site.workloads.set_images(write(first, "good"))
+    second = await set_image(site, first, "good")
 
     assert second.generation == first.generation
 
 
 async def test_a_decision_about_an_older_workload_is_not_written(site: ClusterUnderTest) -> None:
     read = await site.apply(Deployment)
-    await site.workloads.set_images(write(read, "good", take_over=True))
+    await set_image(site, read, "good", take_over=True)
 
     with pytest.raises(WorkloadChangedError):
         await site.workloads.set_images(write(read, "better", take_over=True))
