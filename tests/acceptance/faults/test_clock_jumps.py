@@ -62,7 +62,7 @@ class SetClock:
             "env",
             f"LD_PRELOAD={_LIBRARIES[0]}",
             f"FAKETIME_TIMESTAMP_FILE={self._file}",
-            "FAKETIME_NO_CACHE=1",
+            "FAKETIME_CACHE_DURATION=1",  # not read anew for every look at the clock
             "FAKETIME_DONT_FAKE_MONOTONIC=1",
             *(sys.executable, "-c", _SERVER),
         )

@@ -12,6 +12,7 @@ import sys
 
 from tests.support.attacks.all_attacks import ALL_ATTACKS
 from tests.support.attacks.attacks import Target
+from tests.support.attacks.priority import set_group_niceness
 
 from upwell.machine.descriptors import raise_descriptor_limit
 
@@ -21,7 +22,9 @@ LOWEST = 19
 def main() -> None:
     host, port, *names = sys.argv[1:]
     raise_descriptor_limit()
-    os.nice(int(os.environ.get("ATTACK_NICE", LOWEST)))
+    lower = int(os.environ.get("ATTACK_NICE", LOWEST))
+    os.nice(lower)
+    set_group_niceness(os.getpid(), lower)
     target = Target(host, int(port), os.environ.get("ATTACK_TOKEN", ""))
     running = {}
     for name in names:
