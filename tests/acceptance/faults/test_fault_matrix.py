@@ -25,12 +25,16 @@ DISK_MEGABYTES = 1024
 
 
 ON_DEMAND = {
+    "server killed",
     "server gone",
     "router's worker stopped",
     "builder stopped",
     "conmon stopped",
     "vendor's registry (truncated) lying",
     "vendor's registry (server_error) lying",
+    "disk full",
+    "machine's power, runtime folders wiped gone",
+    "machine's power, runtime folders kept gone",
 }
 
 
