@@ -93,7 +93,7 @@ async def test_a_source_repository_that_is_gone(made: Installation, client: ApiC
 
 
 async def test_an_assemble_that_fails(made: Installation, client: ApiClient) -> None:
-    await assemble(made, client, "failing", "seq 1 100\necho no compiler here >&2\nexit 7\n")
+    await assemble(made, client, "failing", "(seq 1 100; echo no compiler here) >&2\nexit 7\n")
     build = await ended(client, "failing-1", BuildPhase.FAILED)
     assert build.status.reason == "GenericBuildFailed"
     assert "assemble exited with 7" in (build.status.message or "")
@@ -271,7 +271,7 @@ async def test_a_full_disk_is_waited_out() -> None:
         await assert_nothing_left(made, build)
 
 
-CHURN_SECONDS = 20
+CHURN_SECONDS = 12
 
 
 async def test_a_base_that_is_published_every_second_reaches_every_application(

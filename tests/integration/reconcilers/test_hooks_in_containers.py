@@ -90,8 +90,13 @@ async def progressing(real_rollouts: RealRollouts, name: str = "db") -> str:
 
 
 def notes(real_rollouts: RealRollouts) -> list[str]:
+    """Return what containers have written so far: one that has just become ready may write yet."""
     path = Path(real_rollouts.podman.data_dir) / "claims" / "shop" / "notes" / "log"
     return path.read_text().splitlines() if path.exists() else []
+
+
+async def written(real_rollouts: RealRollouts) -> list[str]:
+    return notes(real_rollouts)
 
 
 async def replicas(runtime: Runtime) -> list[Instance]:
@@ -162,7 +167,9 @@ async def test_a_hook_is_retried_until_it_succeeds(real_rollouts: RealRollouts) 
         record = await until_ended(real_rollouts, 2, "Complete")
 
         assert record.hooks["pre"].retries == 1
-        assert notes(real_rollouts) == ["app one", "try", "try", "app two"]
+        await eventually(
+            partial(written, real_rollouts), ["app one", "try", "try", "app two"].__eq__
+        )
 
 
 async def test_a_hook_that_another_process_finds_runs_once(real_rollouts: RealRollouts) -> None:
@@ -172,17 +179,14 @@ async def test_a_hook_that_another_process_finds_runs_once(real_rollouts: RealRo
         await until_ended(real_rollouts, 1, "Complete")
         await apply(real_rollouts, config(real_rollouts, "two", pre=hook(waits)))
 
-        async def written() -> list[str]:
-            return notes(real_rollouts)
-
-        await eventually(written, lambda lines: "begun" in lines)
+        await eventually(partial(written, real_rollouts), lambda lines: "begun" in lines)
     async with real_rollouts.serve():
         told = await eventually(partial(progressing, real_rollouts), lambda text: "hook" in text)
         assert "the pre hook runs" in told
         claim = Path(real_rollouts.podman.data_dir) / "claims" / "shop" / "notes"
         await asyncio.to_thread((claim / "go").touch)
         await until_ended(real_rollouts, 2, "Complete")
-        assert notes(real_rollouts) == ["app one", "begun", "app two"]
+        await eventually(partial(written, real_rollouts), ["app one", "begun", "app two"].__eq__)
 
 
 async def test_a_post_hook_tags_what_was_deployed_and_a_test_leaves_nothing(

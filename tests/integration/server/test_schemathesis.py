@@ -96,8 +96,12 @@ def test_every_operation_answers_as_it_says(judge_every_operation: Judge) -> Non
 def test_operations_on_objects_that_exist_answer_as_they_say(
     judge_every_operation: Judge, served: ThreadedApi
 ) -> None:
+    before = ["DELETE"]
+
     def prepare(case: Any) -> None:
-        served.seed()
+        if before[0] == "DELETE":  # nothing else takes objects away
+            served.seed()
+        before[0] = case.method.upper()
         place = {"namespace": NAMESPACE, "name": NAME}
         case.path_parameters = {name: place[name] for name in case.path_parameters or {}}
         case.query = {"fieldManager": "test", "force": "true"}

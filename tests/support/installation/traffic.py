@@ -9,7 +9,7 @@ from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 
-_PAUSE_SECONDS = 0.02
+_PAUSE_SECONDS = 0.06
 _PATIENCE_SECONDS = 10.0
 _LENGTH = re.compile(rb"(?im)^content-length: *(\d+)\r?$")
 _CLOSE = re.compile(rb"(?im)^connection: *close\r?$")
