@@ -13,10 +13,9 @@ from typing import Any
 
 from upwell.api.image import ImageStream
 from upwell.api.meta import ObjectKey
-from upwell.api.pipeline import Pipeline
 from upwell.cluster.errors import ClusterError, WorkloadChangedError
 from upwell.cluster.interface import ClusterWorkloads, ImageWrite, WorkloadEvent
-from upwell.controller import Controller, Result, Watch, of_both
+from upwell.controller import Controller, Result, Watch
 from upwell.policy.cluster_rollouts.decision import (
     RolloutStep,
     completed,
@@ -202,22 +201,13 @@ def cluster_rollout_controller(
     """
     reconciler = ClusterRolloutReconciler(index, cluster, clock, gate)
 
-    def followers(stream: ImageStream) -> Iterable[ObjectKey]:
-        return index.followers(StreamName(stream.namespace, stream.name))
-
-    def staged(before: Pipeline | None, after: Pipeline | None) -> Iterable[ObjectKey]:
-        if before is not None and after is not None and before.spec == after.spec:
-            return ()
-        return of_both(index.workloads_of)(before, after)
-
     return Controller(
         "cluster-rollouts",
         reconciler,
         index.cache,
         (
             *(Watch(kind) for kind in kinds),
-            Watch(ImageStream, of_both(followers)),
-            Watch(Pipeline, staged),
+            *index.image_watches(),
             *watches(lambda: tuple(reconciler.kept_back)),
         ),
         feeds=[pods.changes for pods in cluster.pods.values()],

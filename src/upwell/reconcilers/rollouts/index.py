@@ -5,12 +5,14 @@ is told of a change once the index has it, so that nothing falls between an obje
 yet and a change that concerns it.
 """
 
-from collections.abc import Hashable, Iterable, Iterator
+from collections.abc import Hashable, Iterable, Iterator, Sequence
+from typing import Any
 
+from upwell.api.image import ImageStream
 from upwell.api.meta import ObjectKey, Resource
 from upwell.api.pipeline import Pipeline, Stage
 from upwell.api.promotion import Promotion
-from upwell.controller import ObjectCache
+from upwell.controller import ObjectCache, Watch, of_both
 from upwell.policy.images.streams import StreamName, StreamTag
 from upwell.policy.promotion.stages import STAGED, PipelineStage, namespace_of, stages_with
 from upwell.policy.rollouts.pod_template import SourceName, needed_sources
@@ -39,6 +41,23 @@ class WorkloadIndex:
         """Yield the workloads whose image triggers follow a stream."""
         for index in self._followers:
             yield from (workload.key for workload in index.get(stream))
+
+    def image_watches(self) -> Sequence[Watch[Any]]:
+        """Return the watches by which whoever sets images learns what workloads shall have.
+
+        A stream tells its followers, and a Pipeline whose spec has changed the workloads of its
+        stages.
+        """
+
+        def following(stream: ImageStream) -> Iterable[ObjectKey]:
+            return self.followers(StreamName(stream.namespace, stream.name))
+
+        def staged(before: Pipeline | None, after: Pipeline | None) -> Iterable[ObjectKey]:
+            if before is not None and after is not None and before.spec == after.spec:
+                return ()
+            return of_both(self.workloads_of)(before, after)
+
+        return Watch(ImageStream, of_both(following)), Watch(Pipeline, staged)
 
     def users_of(self, namespace: str, source: SourceName) -> Iterator[ObjectKey]:
         """Yield the workloads whose templates name a Secret or ConfigMap."""

@@ -1,6 +1,6 @@
 """Image change triggers of workloads: sets the image that a tag stands for, and says why not."""
 
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from datetime import datetime
 from typing import Any
 
@@ -16,7 +16,7 @@ from upwell.api.conditions import set_condition, without
 from upwell.api.image import ImageStream
 from upwell.api.meta import Condition, ObjectKey
 from upwell.api.pipeline import Pipeline
-from upwell.controller import Controller, Result, Watch, of_both
+from upwell.controller import Controller, Result, Watch
 from upwell.policy.images.streams import StreamName, resolve_tag
 from upwell.policy.promotion.stages import setting_stage, stages_with
 from upwell.policy.rollouts.image_ownership import declared_images, is_pinned
@@ -221,22 +221,13 @@ def workload_trigger_controller(
     """
     turns = RolloutTurns(index.cache, clock, budget)
 
-    def followers(stream: ImageStream) -> Iterable[ObjectKey]:
-        return index.followers(StreamName(stream.namespace, stream.name))
-
-    def staged(before: Pipeline | None, after: Pipeline | None) -> Iterable[ObjectKey]:
-        if before is not None and after is not None and before.spec == after.spec:
-            return ()
-        return of_both(index.workloads_of)(before, after)
-
     return Controller(
         "workload-triggers",
         WorkloadTriggerReconciler(index, clock, gate, turns),
         index.cache,
         (
             *(Watch(kind) for kind in TRIGGERED),
-            Watch(ImageStream, of_both(followers)),
-            Watch(Pipeline, staged),
+            *index.image_watches(),
             *turns.watches(),
             *watches,
         ),
