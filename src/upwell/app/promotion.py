@@ -7,18 +7,24 @@ from datetime import datetime
 from upwell.api.promotion import Promotion
 from upwell.app.access import InternalLogins
 from upwell.app.adapters import Adapters
+from upwell.cluster.kubernetes_instances import KubernetesInstances
 from upwell.controller import Controller
 from upwell.machine.clock import PastTimes, elapsed, now
 from upwell.oci import Reference
-from upwell.policy.promotion.stages import refused_on_cluster, sets_any
 from upwell.reconcilers.authority import Authority
 from upwell.reconcilers.builds.index import BuildIndex
+from upwell.reconcilers.cluster_rollouts.reconciler import ClusterParts
 from upwell.reconcilers.images.insecure import InsecureRegistries
 from upwell.reconcilers.images.pull_secrets import PullSecrets
-from upwell.reconcilers.promotion.git_placing import GitPlacement
+from upwell.reconcilers.promotion.cluster_instances import ClusterStageInstances
 from upwell.reconcilers.promotion.images import ReleaseImages
+from upwell.reconcilers.promotion.instances import MachineInstances, StageInstances
 from upwell.reconcilers.promotion.machine_watch import MachineRecord
-from upwell.reconcilers.promotion.placing import ByStage, RefusedOnCluster, ReleasePlacer, Workloads
+from upwell.reconcilers.promotion.placing.cluster import ClusterRollouts
+from upwell.reconcilers.promotion.placing.git import GitPlacement
+from upwell.reconcilers.promotion.placing.machine import MachineRollouts
+from upwell.reconcilers.promotion.placing.ports import WorkloadRollouts
+from upwell.reconcilers.promotion.placing.workloads import ByStage, Workloads
 from upwell.reconcilers.promotion.promotions import PromotionReconciler
 from upwell.reconcilers.promotion.verification import StageVerification
 from upwell.reconcilers.promotion.wiring import pipeline_controller, promotion_controller
@@ -36,9 +42,13 @@ def promotion(
     builds: BuildIndex,
     secrets: PullSecrets,
     policies: ImagePolicies,
+    cluster: ClusterParts | None,
 ) -> Sequence[Controller]:
-    """Return the controllers of promotion."""
+    """Return the controllers of promotion; `cluster` rolls out, or else this machine does."""
     store = adapters.store
+    rollouts: WorkloadRollouts = MachineRollouts(store)
+    if cluster is not None:
+        rollouts = ClusterRollouts(cluster, now)
     tokens = VerdictTokens(adapters.protection.signatures)
 
     def verdict_url(asked: Promotion, check: str, attempt: int) -> str:
@@ -47,13 +57,16 @@ def promotion(
     insecure = InsecureRegistries(store, adapters.is_insecure)
     images = ReleaseImages(adapters.registries, secrets, MirrorCopier(adapters), insecure)
     machine = _machine(adapters)
+    instances: StageInstances = MachineInstances(adapters.runtime)
+    if adapters.cluster is not None:
+        pods = KubernetesInstances(adapters.cluster.api)
+        instances = ClusterStageInstances(pods, now())
     verification = StageVerification(
-        store, adapters.runtime, adapters.probes, adapters.evidence, verdict_url, now, machine
+        store, instances, adapters.probes, adapters.evidence, verdict_url, now, machine
     )
     authority = Authority(adapters.protection.control, adapters.settings.internal_host)
-    reconciler = PromotionReconciler(
-        store, images, placement(adapters, index), verification, now, machine, authority
-    )
+    placer = placement(adapters, index, rollouts)
+    reconciler = PromotionReconciler(store, images, placer, verification, now, machine, authority)
     return (
         pipeline_controller(
             index,
@@ -61,7 +74,7 @@ def promotion(
             now,
             authority,
             policies,
-            refuses=sets_any if adapters.cluster is None else refused_on_cluster,
+            obstacle=rollouts.obstacle,
         ),
         promotion_controller(index, reconciler),
     )
@@ -77,7 +90,7 @@ def _machine(adapters: Adapters) -> MachineRecord:
     return MachineRecord(well_since, components.fault_since, elapsed)
 
 
-def placement(adapters: Adapters, index: WorkloadIndex) -> ByStage:
+def placement(adapters: Adapters, index: WorkloadIndex, rollouts: WorkloadRollouts) -> ByStage:
     """Return what places Releases, as each stage says."""
     store = adapters.store
 
@@ -86,9 +99,7 @@ def placement(adapters: Adapters, index: WorkloadIndex) -> ByStage:
         path = f"apis/{kind.api_version}/namespaces/{promotion.namespace}/{kind.plural}"
         return f"{adapters.settings.url}/{path}/{promotion.name}"
 
-    workloads: ReleasePlacer = Workloads(store, index.all_stages_of)
-    if adapters.cluster is not None:
-        workloads = RefusedOnCluster()
+    workloads = Workloads(store, rollouts, index.all_stages_of)
     git = GitPlacement(store, adapters.repositories, workloads, adapters.probes, link, now)
     return ByStage(workloads, git)
 

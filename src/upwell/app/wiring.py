@@ -24,7 +24,7 @@ from upwell.app.identity.ended_tokens import watch_tokens
 from upwell.app.identity.signin import prune_sessions
 from upwell.app.identity.token_life import clean_exchanges, keep_token_uses
 from upwell.app.kubernetes.leading import LeaderGauges, leading, watch_election
-from upwell.app.kubernetes.wiring import cluster_controllers
+from upwell.app.kubernetes.wiring import cluster_controllers, cluster_parts
 from upwell.app.machine.wiring import instance_controllers, measured_quotas
 from upwell.app.machine_watch import (
     watch_clock,
@@ -55,6 +55,7 @@ from upwell.reconcilers.builds.planner import BuildPlanner
 from upwell.reconcilers.builds.room import BuildRooms
 from upwell.reconcilers.builds.run import BuildRun
 from upwell.reconcilers.builds.slots import BuildCapacity
+from upwell.reconcilers.cluster_rollouts.reconciler import ClusterParts
 from upwell.reconcilers.components.reconciler import component_controller
 from upwell.reconcilers.images.image_streams import ImageStreams, image_stream_controller
 from upwell.reconcilers.images.packages import ImageContents, image_contents_controller
@@ -111,6 +112,7 @@ def wire(adapters: Adapters) -> Wired:
     policies = image_policies(adapters, secrets, beside, findings)
     streams = _streams(adapters, secrets, policies)
     builds, workloads = _build_index(adapters), WorkloadIndex(adapters.cache)
+    cluster = None if adapters.cluster is None else cluster_parts(adapters.cluster)
     waves = WaveIndex(builds)
     limits = _limits(adapters.settings.quota)
     clients = LimitedStore(store, limits, cache=adapters.cache)
@@ -170,8 +172,8 @@ def wire(adapters: Adapters) -> Wired:
         build_config_controller(builds, now),
         build_controller(building, builds),
         *signing.controllers,
-        *_instances(adapters, workloads, builds, (secrets, policies), clients.create),
-        *promotion(adapters, workloads, builds, secrets, policies),
+        *_instances(adapters, workloads, builds, (secrets, policies), clients.create, cluster),
+        *promotion(adapters, workloads, builds, secrets, policies, cluster),
         event_controller(events, adapters.cache),
         *measured_quotas(adapters, rooms),
         wave_controller(waves, now, elapsed, adapters.settings.waves.rules),
@@ -234,11 +236,12 @@ def _instances(
     builds: BuildIndex,
     pulls: tuple[PullSecrets, ImagePolicies],
     create: CreateRoute,
+    cluster: ClusterParts | None,
 ) -> Sequence[Controller]:
     """Return what keeps workloads current: on this machine, or those of the cluster."""
     gate = WaveGate(builds, now, canaries=bool(adapters.settings.waves.rules.canary.share))
-    if adapters.cluster is not None:
-        return cluster_controllers(adapters.cluster, workloads, gate)
+    if cluster is not None:
+        return cluster_controllers(cluster, workloads, gate)
     if adapters.machine is None:
         return ()
     return instance_controllers(adapters, adapters.machine, workloads, gate, pulls, create)

@@ -1,13 +1,12 @@
 """Errors of a cluster; `reason` is that of the Event that tells it."""
 
-from typing import ClassVar
+from upwell.workload.errors import WorkloadError
 
 
-class ClusterError(Exception):
-    """Base of every error that this package raises."""
+class ClusterError(WorkloadError):
+    """Base of every error that this package raises: a cluster is a runtime of workloads, too."""
 
-    reason: ClassVar[str] = "ClusterError"
-    retryable: ClassVar[bool] = False
+    reason = "ClusterError"
 
 
 class ClusterUnavailableError(ClusterError):

@@ -4,7 +4,9 @@ from collections.abc import AsyncGenerator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Protocol
 
-from upwell.api.meta import Resource
+from upwell.api.meta import ObjectKey, Resource
+from upwell.api.pod import Pod
+from upwell.workload.interface import Owner
 
 FIELD_MANAGER = "upwell"
 """Name under which fields are owned (Kubernetes, "Server-Side Apply")."""
@@ -100,4 +102,27 @@ class ClusterPods(Protocol):
         A position without a change (a bookmark) is given too. The cluster may end a watch at any
         time: it goes on from the last position. Raises ListExpiredError when it cannot.
         """
+        ...
+
+
+@dataclass(frozen=True, slots=True)
+class OwnedPod:
+    """A Pod as a whole, and the workload or Job that it belongs to."""
+
+    pod: Pod
+    owner: Owner
+
+
+class ClusterInstances(Protocol):
+    """Reads Pods as a whole, and their logs: for the few that a check of a stage is about.
+
+    Every method raises a ClusterError.
+    """
+
+    async def pods(self, namespace: str, labels: Mapping[str, str]) -> Sequence[OwnedPod]:
+        """Return the Pods of a namespace that have these labels."""
+        ...
+
+    def log(self, pod: ObjectKey, container: str) -> AsyncGenerator[bytes]:
+        """Yield the log that a container has written so far."""
         ...

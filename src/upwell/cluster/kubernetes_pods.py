@@ -91,7 +91,7 @@ class KubernetesPods:
     def _record(self, pod: Mapping[str, Any]) -> PodRecord:
         meta, spec = _mapping(pod.get("metadata")), _mapping(pod.get("spec"))
         status = _mapping(pod.get("status"))
-        owner_kind, owner = _owner(meta)
+        owner_kind, owner = owner_of_pod(meta)
         containers = tuple(_containers(spec, status))
         ready = any(
             one.get("type") == "Ready" and one.get("status") == "True"
@@ -108,8 +108,8 @@ class KubernetesPods:
         )
 
 
-def _owner(meta: Mapping[str, Any]) -> tuple[str, str]:
-    """Return kind and name of the workload, as names of its ReplicaSet or Job tell it."""
+def owner_of_pod(meta: Mapping[str, Any]) -> tuple[str, str]:
+    """Return kind and name of a Pod's workload, as names of its ReplicaSet or Job tell it."""
     for reference in meta.get("ownerReferences") or ():
         if not reference.get("controller"):
             continue

@@ -310,8 +310,12 @@ class HttpConnections:
             connection = self._idle.pop()
             # Whoever blocks the event loop, as a question to the user does, has kept it from
             # noticing that the server has closed: it looks in the first turn, and tells us after.
-            await asyncio.sleep(0)
-            await asyncio.sleep(0)
+            try:
+                await asyncio.sleep(0)
+                await asyncio.sleep(0)
+            except asyncio.CancelledError:
+                connection.close()  # it is among the kept ones no more
+                raise
             if connection.is_usable:
                 return connection
             connection.close()

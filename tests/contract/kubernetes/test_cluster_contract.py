@@ -9,8 +9,13 @@ from datetime import UTC, datetime
 from typing import Any, Protocol
 
 import pytest
-from tests.support.cluster.memory_cluster import MemoryClusterPods, MemoryWorkloads
+from tests.support.cluster.memory_cluster import (
+    MemoryClusterPods,
+    MemoryInstances,
+    MemoryWorkloads,
+)
 from tests.support.cluster.workloads import (
+    NAMESPACE,
     PLACEHOLDER,
     Native,
     image,
@@ -27,17 +32,21 @@ from upwell.api.meta import Kind, ObjectKey, ObjectMeta, Resource
 from upwell.api.pod import Pod
 from upwell.cluster.errors import (
     AccessDeniedError,
+    ClusterError,
     FieldOwnedError,
     WorkloadChangedError,
 )
 from upwell.cluster.interface import (
+    ClusterInstances,
     ClusterPods,
     ClusterWorkloads,
     ImageWrite,
+    OwnedPod,
     PodRecord,
     WorkloadEvent,
 )
 from upwell.cluster.kubernetes import KubernetesWorkloads
+from upwell.cluster.kubernetes_instances import KubernetesInstances
 from upwell.cluster.kubernetes_pods import KubernetesPods
 from upwell.policy.cluster_rollouts.field_owners import ownership
 from upwell.policy.cluster_rollouts.note import NOTE_ANNOTATION
@@ -47,6 +56,7 @@ from upwell.store.kubernetes_connections import ServerAccess
 from upwell.store.kubernetes_errors import StoreForbiddenError
 from upwell.store.kubernetes_http import ApiConnection, ApiRequest
 from upwell.store.memory import MemoryStore
+from upwell.workload.interface import Owner
 
 SLOT = ("app", False)
 KINDS: tuple[type[Native], ...] = (Deployment, StatefulSet, DaemonSet, CronJob)
@@ -59,8 +69,10 @@ def now() -> datetime:
 class ClusterUnderTest(Protocol):
     """A cluster, and what others do there."""
 
+    namespace: str
     workloads: ClusterWorkloads
     pods: ClusterPods
+    instances: ClusterInstances
 
     async def apply[R: Native](self, kind: type[R]) -> R: ...
 
@@ -82,6 +94,9 @@ class MemorySite:
         self._store = MemoryStore(now)
         self._memory = MemoryWorkloads(self._store)
         self._pods = MemoryClusterPods()
+        self._instances = MemoryInstances()
+        self.namespace = NAMESPACE
+        self.instances: ClusterInstances = self._instances
         self.workloads: ClusterWorkloads = self._memory
         self.pods: ClusterPods = self._pods
 
@@ -99,6 +114,8 @@ class MemorySite:
 
     async def put_pod(self, name: str, version: str) -> None:
         await self._pods.put(_record(name, version))
+        owner = Owner("Pod", NAMESPACE, name)
+        self._instances.shown.append(OwnedPod(decode_as(Pod, _document(name, version)), owner))
 
     async def remove_pod(self, name: str) -> None:
         await self._pods.put(_record(name, "good"), gone=True)
@@ -109,15 +126,16 @@ class KubernetesSite:
 
     def __init__(self, api: ApiConnection, namespace: str) -> None:
         self._api = api
-        self._namespace = namespace
+        self.namespace = namespace
+        self.instances: ClusterInstances = KubernetesInstances(api)
         self.workloads: ClusterWorkloads = KubernetesWorkloads(api, now, batch="v1beta1")
         self.pods: ClusterPods = KubernetesPods(api, namespace, page=2)
 
     async def apply[R: Native](self, kind: type[R]) -> R:
-        document = manifest(kind, namespace=self._namespace)
+        document = manifest(kind, namespace=self.namespace)
         served = _served(kind)
         document["apiVersion"] = served.api_version
-        key = ObjectKey(served.kind, self._namespace, "web")
+        key = ObjectKey(served.kind, self.namespace, "web")
         params = {"fieldManager": "kubectl-client-side-apply"}
         request = ApiRequest("POST", served, key, params=params, body=document, collection=True)
         return decode_as(kind, (await self._api.ask(request)).document)
@@ -135,22 +153,14 @@ class KubernetesSite:
                 return
 
     async def events(self) -> Sequence[str]:
-        path = f"/api/v1/namespaces/{self._namespace}/events"
+        path = f"/api/v1/namespaces/{self.namespace}/events"
         found = json.loads(await self._api.get_raw(path))["items"]
         return [one["message"] for one in found if one["source"].get("component") == "upwell"]
 
     async def put_pod(self, name: str, version: str) -> None:
-        key = ObjectKey("Pod", self._namespace, name)
-        # Of a scheduler that does not exist: no controller of the cluster touches it.
-        document: dict[str, Any] = {
-            "metadata": {"name": name},  # an owner that is none would have it collected
-            "spec": {
-                "schedulerName": "none",
-                "automountServiceAccountToken": False,
-                "nodeName": "node-1",
-                "containers": [{"name": "app", "image": image(version)}],
-            },
-        }
+        key = ObjectKey("Pod", self.namespace, name)
+        document = _document(name, version)
+        del document["metadata"]["namespace"]
         request = ApiRequest("POST", Pod.KIND, key, body=document, collection=True)
         async with asyncio.timeout(60):
             while True:
@@ -162,9 +172,23 @@ class KubernetesSite:
                     return
 
     async def remove_pod(self, name: str) -> None:
-        key = ObjectKey("Pod", self._namespace, name)
+        key = ObjectKey("Pod", self.namespace, name)
         body = {"gracePeriodSeconds": 0}
         await self._api.ask(ApiRequest("DELETE", Pod.KIND, key, body=body))
+
+
+def _document(name: str, version: str) -> dict[str, Any]:
+    """Return a Pod of a scheduler that does not exist: no controller of the cluster touches it."""
+    return {
+        # An owner that is none would have it collected.
+        "metadata": {"name": name, "namespace": NAMESPACE, "labels": {"app": name}},
+        "spec": {
+            "schedulerName": "none",
+            "automountServiceAccountToken": False,
+            "nodeName": "node-1",
+            "containers": [{"name": "app", "image": image(version)}],
+        },
+    }
 
 
 def _served(kind: type[Resource]) -> Kind:
@@ -306,6 +330,37 @@ async def test_all_pods_are_listed_and_then_told_as_they_change(site: ClusterUnd
     first = listed[0]
     assert first.node == "node-1"
     assert [(one.name, one.image) for one in first.containers] == [("app", image("good"))]
+
+
+async def test_pods_are_read_as_a_whole_by_their_labels(site: ClusterUnderTest) -> None:
+    for name in ("a", "b"):
+        await site.put_pod(name, "good")
+
+    [found] = await site.instances.pods(site.namespace, {"app": "a"})
+
+    assert (found.pod.name, found.owner) == ("a", Owner("Pod", site.namespace, "a"))
+    assert [one.image for one in found.pod.spec.containers] == [image("good")]
+    assert len(await site.instances.pods(site.namespace, {})) == 2
+
+
+async def test_the_log_of_what_never_ran_is_refused(site: ClusterUnderTest) -> None:
+    await site.put_pod("a", "good")
+    with pytest.raises(ClusterError):
+        async for _ in site.instances.log(ObjectKey("Pod", site.namespace, "a"), "app"):
+            pass
+
+
+async def test_what_a_write_leaves_out_is_given_up(site: ClusterUnderTest) -> None:
+    read = await site.apply(Deployment)
+    both = ImageWrite(read, {SLOT: image("good")}, {"a": "1", "b": "2"}, take_over=True)
+    written = await site.workloads.set_images(both)
+
+    alone = ImageWrite(written, {SLOT: image("good")}, {"a": "1"})
+    await site.workloads.set_images(alone)
+
+    stored = await site.read(read)
+    assert stored.annotations["a"] == "1"
+    assert "b" not in stored.annotations
 
 
 async def test_rights_that_are_missing_are_named(cluster: Cluster) -> None:

@@ -23,7 +23,7 @@ from upwell.api.core import Event, Namespace
 from upwell.api.image import ImageStream
 from upwell.api.meta import ObjectMeta
 from upwell.app.kubernetes.cluster import OpenedCluster
-from upwell.app.kubernetes.wiring import cluster_controllers
+from upwell.app.kubernetes.wiring import cluster_controllers, cluster_parts
 from upwell.controller import ObjectCache
 from upwell.controller.leader import Election, LeaderElection
 from upwell.reconcilers.builds.index import BuildIndex
@@ -53,7 +53,7 @@ async def store(cluster: Cluster) -> AsyncIterator[KubernetesStore]:
         election = LeaderElection(seen, Election("upwell", "upwell", "test"), wall=now)
         opened = OpenedCluster(seen, api, election, (NAMESPACE,), store)
         gate = WaveGate(BuildIndex(cache), now)
-        controllers = cluster_controllers(opened, WorkloadIndex(cache), gate)
+        controllers = cluster_controllers(cluster_parts(opened), WorkloadIndex(cache), gate)
         loops = [cache.run, *(one.run for one in controllers)]
         running = [asyncio.create_task(run()) for run in loops]
         yield store

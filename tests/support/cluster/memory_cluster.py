@@ -1,8 +1,9 @@
 """A cluster in memory: workloads in a store, owners of their images, Events and Pods."""
 
 import asyncio
-from collections.abc import AsyncGenerator, Sequence
+from collections.abc import AsyncGenerator, Mapping, Sequence
 from dataclasses import dataclass, field
+from typing import Any
 
 from upwell.api.meta import ObjectKey, Resource
 from upwell.cluster.errors import (
@@ -10,10 +11,12 @@ from upwell.cluster.errors import (
     FieldOwnedError,
     ListExpiredError,
     WorkloadChangedError,
+    WriteRefusedError,
 )
 from upwell.cluster.interface import (
     FIELD_MANAGER,
     ImageWrite,
+    OwnedPod,
     PodChange,
     PodRecord,
     WorkloadEvent,
@@ -22,6 +25,8 @@ from upwell.policy.cluster_rollouts.field_owners import OWN, image_owners, image
 from upwell.policy.rollouts.image_ownership import declared_images
 from upwell.policy.rollouts.triggers import with_images
 from upwell.store.interface import ConflictError, NotFoundError, Store
+
+_ANNOTATIONS = ("f:metadata", "f:annotations")
 
 
 def owned_by(manager: str, *paths: tuple[str, ...], operation: str = "Update") -> dict[str, object]:
@@ -71,13 +76,15 @@ class MemoryWorkloads:
             if image != present[slot]:
                 entries = [one for one in entries if not _owns(stored, one, slot)]
         paths = [image_path(stored, slot) for slot in write.images]
-        entries = [one for one in entries if (one["manager"], one["operation"]) != OWN]
-        entries.append(owned_by(FIELD_MANAGER, *paths, operation="Apply"))
+        before = [one for one in entries if (one["manager"], one["operation"]) == OWN]
+        entries = [one for one in entries if one not in before]
+        noted = [(*_ANNOTATIONS, f"f:{name}") for name in write.annotations]
+        entries.append(owned_by(FIELD_MANAGER, *paths, *noted, operation="Apply"))
         if self.admission:  # an API server holds it to be an update by who has asked
             entries.append(owned_by(FIELD_MANAGER, *paths))
         images = {slot: self.admission or image for slot, image in write.images.items()}
         changed = with_images(stored, images).with_metadata(
-            annotations={**stored.annotations, **write.annotations},
+            annotations={**_without(stored, before), **write.annotations},
             managed_fields=tuple(entries),
         )
         try:
@@ -89,6 +96,14 @@ class MemoryWorkloads:
         same = (event.workload.key, event.reason, event.message)
         if same not in {(one.workload.key, one.reason, one.message) for one in self.told}:
             self.told.append(event)
+
+
+def _without(workload: Resource, entries: Sequence[dict[str, Any]]) -> dict[str, str]:
+    """Return the annotations but for those that entries of managedFields own."""
+    owned: set[str] = set()
+    for one in entries:
+        owned |= one["fieldsV1"].get("f:metadata", {}).get("f:annotations", {}).keys()
+    return {name: text for name, text in workload.annotations.items() if f"f:{name}" not in owned}
 
 
 def _owns(workload: Resource, entry: dict[str, object], slot: tuple[str, bool]) -> bool:
@@ -140,6 +155,25 @@ class MemoryClusterPods:
                 change = self._history[at]
             at += 1
             yield change, str(at)
+
+
+@dataclass
+class MemoryInstances:
+    """Implements ClusterInstances; a test says which Pods there are, and what they have written."""
+
+    shown: list[OwnedPod] = field(default_factory=list)
+    written: dict[tuple[str, str], bytes] = field(default_factory=dict)
+    """Log, by names of the Pod and its container."""
+
+    async def pods(self, namespace: str, labels: Mapping[str, str]) -> Sequence[OwnedPod]:
+        near = [one for one in self.shown if one.pod.namespace == namespace]
+        return [one for one in near if labels.items() <= one.pod.labels.items()]
+
+    async def log(self, pod: ObjectKey, container: str) -> AsyncGenerator[bytes]:
+        text = self.written.get((pod.name, container))
+        if text is None:
+            raise WriteRefusedError(f"container {container} of {pod} has not started")
+        yield text
 
 
 _NOBODY = PodRecord("", "", "Pod", "", "", False, ())  # noqa: FBT003 - a record of nothing

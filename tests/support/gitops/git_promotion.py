@@ -26,8 +26,9 @@ from upwell.gitops.interface import GitOpsRepositories
 from upwell.oci import Digest
 from upwell.policy.promotion.releases import new_promotion
 from upwell.policy.promotion.verification.checks import VerificationOutcome, VerificationProgress
-from upwell.reconcilers.promotion.git_placing import GitPlacement
-from upwell.reconcilers.promotion.placing import ByStage, Workloads
+from upwell.reconcilers.promotion.placing.git import GitPlacement
+from upwell.reconcilers.promotion.placing.machine import MachineRollouts
+from upwell.reconcilers.promotion.placing.workloads import ByStage, Workloads
 from upwell.reconcilers.promotion.promotions import PromotionReconciler
 from upwell.store.memory import MemoryStore
 
@@ -86,7 +87,7 @@ class GitPromotion:
 
     def restart(self) -> None:
         """Forget everything that is not in the store or in the repository."""
-        workloads = Workloads(self.store)
+        workloads = Workloads(self.store, MachineRollouts(self.store))
         git = GitPlacement(
             self.store,
             self.counted,

@@ -25,7 +25,9 @@ from upwell.cli import main
 from upwell.cli.core.connection import Session
 from upwell.controller import ObjectCache
 from upwell.reconcilers.builds.index import BuildIndex
-from upwell.reconcilers.promotion.placing import Workloads
+from upwell.reconcilers.promotion.instances import MachineInstances
+from upwell.reconcilers.promotion.placing.machine import MachineRollouts
+from upwell.reconcilers.promotion.placing.workloads import Workloads
 from upwell.reconcilers.promotion.promotions import PromotionReconciler
 from upwell.reconcilers.promotion.verification import StageVerification
 from upwell.reconcilers.promotion.wiring import pipeline_controller, promotion_controller
@@ -119,14 +121,15 @@ async def _promoting(folder: Path) -> AsyncIterator[PromotionApiServer]:
         evidence = FileInputs(folder / "evidence", limit_bytes=1000)
         verification = StageVerification(
             store,
-            StubRuntime(),
+            MachineInstances(StubRuntime()),
             probes,
             evidence,
             lambda promotion, check, attempt: f"http://ci/{promotion.name}/{check}/{attempt}",
             clock,
         )
         await _give_workloads(store)
-        reconciler = PromotionReconciler(store, NoLookups(), Workloads(store), verification, clock)
+        workloads = Workloads(store, MachineRollouts(store))
+        reconciler = PromotionReconciler(store, NoLookups(), workloads, verification, clock)
         controllers = (
             pipeline_controller(index, builds, clock),
             promotion_controller(index, reconciler),

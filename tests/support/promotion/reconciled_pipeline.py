@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterable
 from contextlib import suppress
 from dataclasses import dataclass, field
 from datetime import datetime
-from typing import Any, cast
+from typing import TYPE_CHECKING, Any, cast
 
 from tests.support.rollouts.memory_machine import MemoryClock
 
@@ -17,12 +17,12 @@ from upwell.api.codec import decode_as
 from upwell.api.conditions import set_condition
 from upwell.api.image import ImageStream, TagEvent
 from upwell.api.meta import Condition, ObjectKey, ObjectMeta, Resource
-from upwell.api.pipeline import Pipeline, Stage
+from upwell.api.pipeline import Pipeline
 from upwell.api.promotion import CheckPhase, CheckResult, Promotion, Release
 from upwell.controller import ObjectCache
 from upwell.oci import Digest, Reference
 from upwell.policy.images.streams import record_image
-from upwell.policy.promotion.stages import PipelineStage, sets_any, stages_with
+from upwell.policy.promotion.stages import PipelineStage, stages_with
 from upwell.policy.promotion.verification.checks import VerificationOutcome, VerificationProgress
 from upwell.policy.promotion.verification.soak import soak_of
 from upwell.policy.rollouts.history import Phase
@@ -32,13 +32,17 @@ from upwell.reconcilers.images.insecure import InsecureRegistries
 from upwell.reconcilers.images.pull_secrets import PullSecrets
 from upwell.reconcilers.promotion.images import ReleaseImages
 from upwell.reconcilers.promotion.pipelines import PipelineReconciler
-from upwell.reconcilers.promotion.placing import Workloads
+from upwell.reconcilers.promotion.placing.machine import MachineRollouts
+from upwell.reconcilers.promotion.placing.workloads import Workloads
 from upwell.reconcilers.promotion.promotions import PromotionReconciler
 from upwell.reconcilers.signatures.policies import UNRESTRICTED
 from upwell.registry.errors import ManifestUnknownError, RegistryError
 from upwell.registry.interface import CredentialSource, Registry
 from upwell.store.interface import ConflictError, NotFoundError
 from upwell.store.memory import MemoryStore
+
+if TYPE_CHECKING:
+    from upwell.reconcilers.promotion.placing.ports import WorkloadRollouts
 
 NAMESPACE = "shop"
 
@@ -148,8 +152,9 @@ class ReconciledPipeline:
         self.authors: AuthorGrants | None = None
         """Rights of authors, from the next restart on; None: nobody is asked."""
         self.policies = UNRESTRICTED
-        self.refuses: Callable[[Stage], str] = sets_any
         """Judge of images, from the next restart on."""
+        self.rollouts: WorkloadRollouts = MachineRollouts(self.store)
+        """Rollouts of workloads, from the next restart on."""
         self.restart()
 
     def restart(self) -> None:
@@ -164,7 +169,7 @@ class ReconciledPipeline:
             authority,
             stages_of=self._stages_of,
             policies=self.policies,
-            refuses=self.refuses,
+            obstacle=self.rollouts.obstacle,
         )
         images = ReleaseImages(
             cast("Registry", self.registry),
@@ -175,7 +180,7 @@ class ReconciledPipeline:
         self.promotions = PromotionReconciler(
             self.store,
             images,
-            Workloads(self.store, self._stages_of),
+            Workloads(self.store, self.rollouts, self._stages_of),
             self.checks,
             self.clock,
             authority=authority,

@@ -14,11 +14,15 @@ from upwell.reconcilers.waves.gate import WaveGate
 from upwell.store.fenced import require_fence
 
 
-def cluster_controllers(
-    cluster: OpenedCluster, index: WorkloadIndex, gate: WaveGate
-) -> Sequence[Controller]:
-    """Return what sets images of workloads, and judges how the cluster rolls them out."""
+def cluster_parts(cluster: OpenedCluster) -> ClusterParts:
+    """Return what writes to workloads and sees their Pods; both write and judge by it."""
     writes = KubernetesWorkloads(cluster.api, now, may_write=require_fence)
     pods = {one: PodIndex(KubernetesPods(cluster.api, one)) for one in cluster.namespaces or ("",)}
-    parts = ClusterParts(writes, pods)
+    return ClusterParts(writes, pods)
+
+
+def cluster_controllers(
+    parts: ClusterParts, index: WorkloadIndex, gate: WaveGate
+) -> Sequence[Controller]:
+    """Return what sets images of workloads, and judges how the cluster rolls them out."""
     return (cluster_rollout_controller(index, parts, now, gate, watches=gate.watches),)

@@ -42,7 +42,10 @@ _OF_FEATURES: Mapping[Feature, tuple[GrantedRule, ...]] = {
         GrantedRule("apps", ("deployments", "statefulsets", "daemonsets"), (*_READ, "patch")),
         GrantedRule("batch", ("cronjobs",), (*_READ, "patch")),
         GrantedRule("apps", ("replicasets", "controllerrevisions"), _READ),
-        GrantedRule("", ("pods",), _READ),
+        GrantedRule("", ("pods", "services"), _READ),
+        # Checks of a Pipeline's stages are Jobs, which the cluster runs; their logs are kept.
+        GrantedRule("batch", ("jobs",), (*_READ, "create", "delete")),
+        GrantedRule("", ("pods/log",), ("get",)),
     ),
     Feature.BUILDS: (
         GrantedRule("", ("pods",), (*_READ, "create", "delete")),

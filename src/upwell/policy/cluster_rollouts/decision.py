@@ -16,7 +16,11 @@ from upwell.policy.cluster_rollouts.observation import (
     RolloutObservation,
     keeps_completion,
 )
-from upwell.policy.rollouts.image_ownership import declared_images
+from upwell.policy.rollouts.image_ownership import (
+    PROMOTED_ANNOTATION,
+    declared_images,
+    promoted_containers,
+)
 from upwell.policy.rollouts.summary import RolloutState
 from upwell.policy.rollouts.triggers import (
     HOLD_ANNOTATION,
@@ -57,7 +61,14 @@ class RolloutStep:
     note: RolloutNote | None = None
     """None: nothing is written."""
     take_over: bool = False
-    look_again: datetime | None = None
+    promoted: str = ""
+    """Value of the annotation that says which Release the images are of; empty: of none."""
+
+    @property
+    def annotations(self) -> Mapping[str, str]:
+        """Every annotation that Upwell owns after the write."""
+        note = {} if self.note is None else {NOTE_ANNOTATION: self.note.format()}
+        return note | ({PROMOTED_ANNOTATION: self.promoted} if self.promoted else {})
 
 
 def put_back(
@@ -86,9 +97,12 @@ def put_back(
         observed.message,
         now,
         note.template,
+        promotion=note.promotion,
     )
     message = f"{told}; {_listed({slot[0]: one for slot, one in changes.items()})} put back"
-    return RolloutStep(PUT_BACK, message, is_warning=True, images=images, note=undone)
+    return RolloutStep(
+        PUT_BACK, message, is_warning=True, images=images, note=undone, promoted=_mark(workload)
+    )
 
 
 def set_images(
@@ -97,8 +111,13 @@ def set_images(
     observed: RolloutObservation,
     verdict: TriggerVerdict,
     now: datetime,
+    *,
+    staged: bool = False,
 ) -> RolloutStep:
-    """Return how the images that triggers set now are written, or why they are not."""
+    """Return how the images of a verdict are written, or why they are not.
+
+    With `staged`, a stage of a Pipeline sets them, and no trigger does.
+    """
     wanted, failed, changed = _sorted_out(workload, note, verdict.images)
     if not wanted:
         if failed:
@@ -109,11 +128,12 @@ def set_images(
             text = f"admission changed {_listed(changed)}; it is left so"
             return RolloutStep(CHANGED, text, is_warning=True)
         return RolloutStep(*_of_verdict(verdict))
-    owned = ownership(workload, wanted, set_before=bool(note.images))
+    owned = ownership(workload, wanted, set_before=bool(note.images), staged=staged)
     if owned.taken_by:
         slot, manager = next(iter(owned.taken_by.items()))
         pending = f"; pending: {_listed({one[0]: image for one, image in wanted.items()})}"
-        return RolloutStep(TAKEN, owned_text(slot, manager) + pending, is_warning=True)
+        text = owned_text(slot, manager, staged=staged) + pending
+        return RolloutStep(TAKEN, text, is_warning=True)
     images = {**_present(workload, note), **wanted}
     before = declared_images(workload, images)
     good = note.good
@@ -126,9 +146,23 @@ def set_images(
         {name: image for name, image in note.failed.items() if name not in replaced},
         since=now,
         template=hash_without_images(workload),
+        promotion=note.promotion if staged else "",
     )
+    mark = _mark(workload) if staged else ""
     message = f"set {_listed({slot[0]: image for slot, image in wanted.items()})}"
-    return RolloutStep(SET, message, images=images, note=after, take_over=owned.takes_over)
+    return RolloutStep(
+        SET, message, images=images, note=after, take_over=owned.takes_over, promoted=mark
+    )
+
+
+def restored(workload: NativeWorkload, note: RolloutNote) -> Mapping[Slot, str]:
+    """Return images of a promotion that the workload has lost since; none while it is held."""
+    containers = promoted_containers(workload)
+    if HOLD_ANNOTATION in workload.annotations or not note.promotion:
+        return {}
+    present = _present(workload, note)
+    wanted = {slot: note.images[slot[0]] for slot in present if slot[0] in containers}
+    return {slot: image for slot, image in wanted.items() if present[slot] != image}
 
 
 def completed(
@@ -141,7 +175,11 @@ def completed(
         return None
     if not _is_ours(workload, present):
         return None
-    return RolloutStep(images=present, note=replace(note, complete=True))
+    return RolloutStep(images=present, note=replace(note, complete=True), promoted=_mark(workload))
+
+
+def _mark(workload: Resource) -> str:
+    return workload.annotations.get(PROMOTED_ANNOTATION, "")
 
 
 def _present(workload: Resource, note: RolloutNote) -> dict[Slot, str]:

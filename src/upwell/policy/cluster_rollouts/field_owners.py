@@ -1,7 +1,8 @@
 """Owners of the image fields of a workload, by its managedFields (meta/v1 FieldsV1).
 
-Whoever writes the trigger annotation gives the image that they declare beside it to the trigger:
-that field is taken over from them. Nobody else is overruled.
+Whoever writes the trigger annotation gives the image that they declare beside it to the trigger,
+and whoever declares a container of a stage's workload gives its image to the stage: that field is
+taken over from them. Nobody else is overruled.
 """
 
 from collections.abc import Iterable, Mapping
@@ -36,7 +37,7 @@ class ImageOwnership:
     taken_by: Mapping[Slot, str]
     """Managers that keep a field."""
     handed_over: frozenset[Slot]
-    """Fields that their manager has given to the trigger."""
+    """Fields that their manager has given to the trigger, or to the stage."""
     updated: frozenset[Slot] = frozenset()
     """Fields that are ours, though not by server-side apply: a promotion's, or by admission."""
 
@@ -46,17 +47,20 @@ class ImageOwnership:
         return bool(self.handed_over or self.updated)
 
 
-def ownership(workload: Resource, slots: Iterable[Slot], *, set_before: bool) -> ImageOwnership:
+def ownership(
+    workload: Resource, slots: Iterable[Slot], *, set_before: bool, staged: bool = False
+) -> ImageOwnership:
     """Return who owns the images of these containers.
 
     With `set_before`, Upwell has set them once: who took one back, and is no person that applied
-    the whole manifest again, keeps it.
+    the whole manifest again, keeps it. With `staged`, a stage of a Pipeline sets them.
     """
     taken: dict[Slot, str] = {}
     given: set[Slot] = set()
     updated: set[Slot] = set()
-    authors = {manager for manager, _ in _owners(workload, TRIGGERS_PATH)}
     for slot in slots:
+        wished = container_path(workload, slot) if staged else TRIGGERS_PATH
+        authors = {manager for manager, _ in _owners(workload, wished)}
         for manager, _ in sorted(image_owners(workload, slot) - {OWN}):
             if manager == FIELD_MANAGER:
                 updated.add(slot)
@@ -75,11 +79,19 @@ def is_gitops(manager: str) -> bool:
     return manager.startswith(GITOPS_MANAGERS)
 
 
-def owned_text(slot: Slot, manager: str) -> str:
+def owned_text(slot: Slot, manager: str, *, staged: bool = False) -> str:
     """Say who owns an image, and what to do about it."""
     who = f"the image of container {slot[0]} is owned by field manager {manager}"
     if is_gitops(manager):
-        return f"{who}, which sets it from git: let a stage of a Pipeline commit it there instead"
+        whose = (
+            "keep the stage in git (`git`), which commits"
+            if staged
+            else ("let a stage of a Pipeline commit")
+        )
+        return f"{who}, which sets it from git: {whose} it there instead"
+    if staged:
+        back = "apply the manifest again to give it back to the stage, or keep the stage in git"
+        return f"{who}: {back} (`git`)"
     return f"{who}: apply the manifest again to give it back to the trigger, or remove the trigger"
 
 
@@ -93,11 +105,20 @@ def image_owners(workload: Resource, slot: Slot) -> frozenset[tuple[str, str]]:
 
 def image_path(workload: Resource, slot: Slot) -> tuple[str, ...]:
     """Return the path of a container's image in FieldsV1."""
+    return (*_container(workload, slot), "f:image")
+
+
+def container_path(workload: Resource, slot: Slot) -> tuple[str, ...]:
+    """Return the path of a container's name in FieldsV1: of whoever declares the container."""
+    return (*_container(workload, slot), "f:name")
+
+
+def _container(workload: Resource, slot: Slot) -> tuple[str, ...]:
     name, init = slot
     job = ("f:jobTemplate", "f:spec") if isinstance(workload, CronJob) else ()
     containers = "f:initContainers" if init else "f:containers"
     key = f'k:{{"name":"{name}"}}'
-    return ("f:spec", *job, "f:template", "f:spec", containers, key, "f:image")
+    return ("f:spec", *job, "f:template", "f:spec", containers, key)
 
 
 def _owners(workload: Resource, path: tuple[str, ...]) -> frozenset[tuple[str, str]]:

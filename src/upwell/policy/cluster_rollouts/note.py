@@ -1,4 +1,4 @@
-"""Note on a workload of what its triggers have set: the memory of rollouts on a cluster."""
+"""Note on a workload of what triggers or a promotion have set: the memory of its rollouts."""
 
 import json
 from collections.abc import Mapping
@@ -33,6 +33,8 @@ class RolloutNote:
     """Hash of the template that they were set in, without its images."""
     complete: bool = False
     """They have been rolled out; told where the workload's own status does not keep it."""
+    promotion: str = ""
+    """UID of the Promotion that set them; empty: a trigger did."""
 
     @classmethod
     def of(cls, workload: Resource) -> Self:
@@ -51,6 +53,7 @@ class RolloutNote:
             _time(document.get("since")),
             str(document.get("template") or ""),
             document.get("complete") is True,
+            str(document.get("promotion") or ""),
         )
 
     def format(self) -> str:
@@ -61,6 +64,7 @@ class RolloutNote:
             "failed": dict(self.failed),
             "why": self.why,
             "template": self.template,
+            "promotion": self.promotion,
         }
         document |= {name: value for name, value in optional.items() if value}
         if self.since is not None:

@@ -90,6 +90,26 @@ def observe(
     return RolloutObservation(RolloutState.PROGRESSING, "", text, min(times, default=None))
 
 
+def stays_up(workload: NativeWorkload, pods: Iterable[PodRecord]) -> RolloutObservation:
+    """Return whether what was rolled out in full goes on running: failed if it crashes."""
+    images = _template_images(workload)
+    containers = [one for pod in pods for one in pod.containers if one.image in images]
+    crash = next(filter(None, map(_crash_loop, containers)), None)
+    if crash is not None:
+        return crash
+    match workload:
+        case CronJob():
+            return RolloutObservation(RolloutState.COMPLETE)
+        case DaemonSet():
+            ready, wanted = workload.status.number_ready, workload.status.desired_number_scheduled
+        case _:
+            ready, wanted = workload.status.ready_replicas, workload.spec.replicas
+    if ready >= wanted and _is_seen(workload):
+        return RolloutObservation(RolloutState.COMPLETE)
+    text = f"{ready} of {wanted} ready{_detail(workload, containers)}"
+    return RolloutObservation(RolloutState.PROGRESSING, "", text)
+
+
 def keeps_completion(workload: NativeWorkload) -> bool:
     """Return True if the workload's own status says for good that a rollout was complete."""
     return not isinstance(workload, DaemonSet)
@@ -157,11 +177,8 @@ def _failure_of(
     """Return the failure that containers show, and when one shows it unless it gets better."""
     again: datetime | None = None
     for one in containers:
-        if one.waits == _LOOPS and one.restarts >= _CRASHES:
-            why = f"container {one.name} has crashed {one.restarts} times: {_words(one)}"
-            return RolloutObservation(
-                RolloutState.FAILED, WorkloadFailureReason.CRASH_LOOPING, why
-            ), None
+        if crash := _crash_loop(one):
+            return crash, None
         if one.waits in _NOT_PULLED:
             if one.waits == _NO_NAME or now >= since + _PULL_GRACE:
                 why = f"image {one.image} of container {one.name} is not pulled: {_words(one)}"
@@ -170,6 +187,13 @@ def _failure_of(
                 ), None
             again = since + _PULL_GRACE
     return None, again
+
+
+def _crash_loop(one: PodContainer) -> RolloutObservation | None:
+    if one.waits != _LOOPS or one.restarts < _CRASHES:
+        return None
+    why = f"container {one.name} has crashed {one.restarts} times: {_words(one)}"
+    return RolloutObservation(RolloutState.FAILED, WorkloadFailureReason.CRASH_LOOPING, why)
 
 
 def _words(container: PodContainer) -> str:

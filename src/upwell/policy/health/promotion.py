@@ -1,6 +1,7 @@
 """Faults of Pipelines: the newest Release was rejected, or a stage's newest promotion failed."""
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
 
 from upwell.api.conditions import AS_EXPECTED, DEGRADED, find
 from upwell.api.meta import Condition, Resource
@@ -9,6 +10,15 @@ from upwell.api.promotion import Promotion, PromotionPhase, Release
 from upwell.policy.health.fault import FaultEvent, HealthFault
 from upwell.policy.rollouts.report import DRIFTED
 from upwell.policy.rollouts.settings import WORKLOADS
+
+
+@dataclass(frozen=True, slots=True)
+class StageObstacle:
+    """Reason why the workloads of a stage cannot be set, or followed, where they run."""
+
+    reason: str
+    """Of the condition of the Pipeline."""
+    message: str
 
 
 def rejection_of(release: Release) -> str:
@@ -34,32 +44,46 @@ def pipeline_degradation(
     before: Condition | None,
     missing: Sequence[str] = (),
     drifted: Sequence[str] = (),
+    obstacles: Mapping[str, StageObstacle] | None = None,
 ) -> Condition | None:
     """Return the condition of a Pipeline; there once it was faulty.
 
     A person's rejection is a decision, and no fault. `missing` components have no image: before
     the first Release they wait for one, afterwards nothing is followed any more. `drifted` says
-    which workloads of stages somebody has changed by hand (`drift_of`).
+    which workloads of stages somebody has changed by hand (`drift_of`); `obstacles` by stage, why
+    workloads cannot be set.
     """
     no = newest.status.rejection if newest is not None else None
     if newest is not None and no is not None and not no.by:
         return _condition("ReleaseRejected", rejection_of(newest))
+    if missing and newest is not None:
+        what = f"the tag of component {', '.join(missing)} has no image any more"
+        why = f"{what}, so that no Release is made: create its ImageStream, or correct `from`"
+        return _condition("ImageStreamTagNotFound", why)
+    if fault := _of_stages(promotions, drifted, obstacles or {}):
+        return fault
+    if before is None:
+        return None
+    return Condition(type=DEGRADED, status="False", reason=AS_EXPECTED)
+
+
+def _of_stages(
+    promotions: Iterable[Promotion],
+    drifted: Sequence[str],
+    obstacles: Mapping[str, StageObstacle],
+) -> Condition | None:
+    """Return what is wrong with stages; first what keeps them from being set."""
+    if obstacles:
+        what = "; ".join(f"stage {stage}: {one.message}" for stage, one in obstacles.items())
+        return _condition(next(iter(obstacles.values())).reason, what)
     last: dict[str, Promotion] = {}
     ended = [one for one in promotions if one.status.ended is not None]
     for one in sorted(ended, key=lambda found: (str(found.status.ended), found.name)):
         last[one.spec.stage] = one
     failed = [one for one in last.values() if one.status.phase is PromotionPhase.FAILED]
-    if missing and newest is not None:
-        what = f"the tag of component {', '.join(missing)} has no image any more"
-        why = f"{what}, so that no Release is made: create its ImageStream, or correct `from`"
-        return _condition("ImageStreamTagNotFound", why)
     if failed:
         return _condition("PromotionFailed", "; ".join(map(failure_of, failed)))
-    if drifted:
-        return _condition("WorkloadDrifted", "; ".join(drifted))
-    if before is None:
-        return None
-    return Condition(type=DEGRADED, status="False", reason=AS_EXPECTED)
+    return _condition("WorkloadDrifted", "; ".join(drifted)) if drifted else None
 
 
 def drift_of(stage: str, workloads: Iterable[Resource]) -> Iterator[str]:

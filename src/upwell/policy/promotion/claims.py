@@ -3,11 +3,12 @@
 What one asks approval for, another would set without.
 """
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 
 from upwell.api.meta import Resource
 from upwell.api.pipeline import Pipeline, Stage, StageWorkloads
 from upwell.api.values.faults import Fault
+from upwell.policy.health.promotion import StageObstacle
 from upwell.policy.promotion.stages import (
     PipelineStage,
     names_workload,
@@ -15,6 +16,16 @@ from upwell.policy.promotion.stages import (
     selects_workload,
 )
 from upwell.policy.rollouts.image_ownership import promotion_note
+
+type FindObstacle = Callable[[Pipeline, Stage, Sequence[Resource]], StageObstacle | None]
+"""Returns what keeps the workloads of a stage from being set; None: nothing does."""
+
+
+def unobstructed(
+    _pipeline: Pipeline, _stage: Stage, _workloads: Sequence[Resource]
+) -> StageObstacle | None:
+    """Return None: whatever a stage names can be set."""
+    return None
 
 
 def foreign_claim(

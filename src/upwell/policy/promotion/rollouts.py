@@ -1,7 +1,8 @@
 """Progress of a promotion's rollouts: the images that a stage's workloads have and run."""
 
+import json
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime
 from enum import StrEnum
 
@@ -10,6 +11,7 @@ from upwell.api.meta import ObjectKey, Resource
 from upwell.policy.builds.triggers import digest_of
 from upwell.policy.health.fault import FaultEvent, HealthFault
 from upwell.policy.health.judgement import faults_of
+from upwell.policy.promotion.moves import Move
 from upwell.policy.rollouts.degradation import DegradedReason
 from upwell.policy.rollouts.history import Phase
 from upwell.policy.rollouts.image_ownership import declared_images
@@ -65,6 +67,11 @@ class Placed:
         """True if a container of its template has another image."""
         return declared_images(self.workload, self.images) != dict(self.images)
 
+    @property
+    def digests(self) -> frozenset[str]:
+        """Digests of the images."""
+        return frozenset(map(digest_of, self.images.values()))
+
 
 def as_declared(workload: Resource, images: Mapping[Slot, str]) -> dict[Slot, str]:
     """Return the images as the template spells them, where it has their digests already."""
@@ -75,15 +82,26 @@ def as_declared(workload: Resource, images: Mapping[Slot, str]) -> dict[Slot, st
     }
 
 
-def stage_rollout(placed: Iterable[Placed]) -> StageRollout:
+def promotion_mark(placed: Placed, move: Move) -> str:
+    """Return the annotation that says on a workload whose images it has."""
+    note = {
+        "pipeline": f"{move.pipeline.namespace}/{move.pipeline.name}",
+        "stage": move.stage.name,
+        "release": move.release.name,
+        "containers": sorted(slot[0] for slot in placed.images),
+    }
+    return json.dumps(note)
+
+
+def combined(rollouts: Iterable[StageRollout]) -> StageRollout:
     """Say how the rollouts of all workloads stand; the first that has failed decides."""
     going: list[str] = []
     turns: list[datetime] = []
     digests: set[str] = set()
-    for one in placed:
-        turns += _turns(one.workload)
-        digests |= _running(one)
-        found = _rollout(one)
+    for found in rollouts:
+        if found.well_since is not None:
+            turns.append(found.well_since)
+        digests |= found.digests
         if found.state in {RolledOut.FAILED, RolledOut.TAKEN_OVER}:
             return found
         if found.state is RolledOut.GOING_ON:
@@ -94,21 +112,38 @@ def stage_rollout(placed: Iterable[Placed]) -> StageRollout:
     return StageRollout(RolledOut.COMPLETE, well_since=latest, digests=frozenset(digests))
 
 
-def _running(placed: Placed) -> set[str]:
+def workload_rollout(placed: Placed) -> StageRollout:
+    """Say how the rollout of a workload stands that this Upwell rolls out itself."""
+    found = without_images(placed) if placed.is_missing else _of_template(placed.workload)
+    if found.state is not RolledOut.COMPLETE:
+        return found
+    return replace(found, well_since=last_turn(placed.workload), digests=_running(placed))
+
+
+def without_images(placed: Placed) -> StageRollout:
+    """Say of a workload that lacks an image whether it gets it."""
+    workload = placed.workload
+    if HOLD_ANNOTATION in workload.annotations:
+        why = f"{workload.key} is held by a person: {hold_text(workload)}"
+        return StageRollout(RolledOut.TAKEN_OVER, why)
+    return StageRollout(RolledOut.GOING_ON, f"{workload.key} gets its images")
+
+
+def _running(placed: Placed) -> frozenset[str]:
     """Return the digests of a workload's images, if an instance of it is ready."""
     workload = placed.workload
     if not isinstance(workload, WORKLOADS) or not workload.status.ready_replicas:
-        return set()
-    return set(map(digest_of, placed.images.values()))
+        return frozenset()
+    return placed.digests
 
 
-def _turns(workload: Resource) -> list[datetime]:
+def last_turn(workload: Resource) -> datetime | None:
     """Return when a workload turned between lacking replicas and lacking none, last."""
     if not isinstance(workload, WORKLOADS):
-        return []
+        return None
     found = (find(workload.status.conditions, name) for name in (AVAILABLE, DEGRADED))
     times = [one.last_transition_time for one in found if one is not None]
-    return [time for time in times if time is not None]
+    return max((time for time in times if time is not None), default=None)
 
 
 def _degraded(workload: Workload) -> HealthFault | None:
@@ -122,14 +157,7 @@ def _degraded(workload: Workload) -> HealthFault | None:
     return own[0] if own else None
 
 
-def _rollout(placed: Placed) -> StageRollout:
-    workload = placed.workload
-    if placed.is_missing:
-        if HOLD_ANNOTATION in workload.annotations:
-            return StageRollout(
-                RolledOut.TAKEN_OVER, f"{workload.key} is held by a person: {hold_text(workload)}"
-            )
-        return StageRollout(RolledOut.GOING_ON, f"{workload.key} gets its images")
+def _of_template(workload: Resource) -> StageRollout:
     if not isinstance(workload, WORKLOADS):
         return StageRollout(RolledOut.COMPLETE)  # a CronJob: its next run has the image
     return _progress(workload)

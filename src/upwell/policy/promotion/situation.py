@@ -10,6 +10,7 @@ from upwell.api.meta import Resource
 from upwell.api.pipeline import Freeze, Pipeline, Quarantine, Stage
 from upwell.api.promotion import BY_HAND_ANNOTATION, Promotion, Rejection, Release
 from upwell.policy.builds.triggers import digest_of
+from upwell.policy.health.promotion import StageObstacle
 from upwell.policy.promotion.approval import Approved, approval_of
 from upwell.policy.promotion.components import FindBuild
 from upwell.policy.promotion.four_eyes import involved
@@ -38,8 +39,9 @@ class Situation:
     maker: FindBuild = lambda _: None
     """Finds the build that made a digest."""
     claims: Mapping[str, str] = field(default_factory=dict)
-    """By the stage's name, why its workloads are not to be set: another Pipeline has them, or it
-    cannot be seen how they are rolled out."""
+    """By the stage's name, which other Pipeline has its workloads."""
+    obstacles: Mapping[str, StageObstacle] = field(default_factory=dict)
+    """By the stage's name, why its workloads cannot be set or followed where they run."""
 
     def with_releases(self, releases: Iterable[Release]) -> "Situation":
         """Return the situation with the Releases as they are now known to be."""
@@ -122,7 +124,9 @@ class StageSituation:
     @property
     def claim(self) -> str:
         """Say why the workloads of the stage are not to be set; empty: they may be."""
-        return self.all.claims.get(self.stage.name, "")
+        name = self.stage.name
+        obstacle = self.all.obstacles.get(name)
+        return self.all.claims.get(name, "") if obstacle is None else obstacle.message
 
     @cached_property
     def candidate(self) -> Release | None:

@@ -105,25 +105,6 @@ def namespace_of(pipeline: Pipeline, stage: Stage) -> str:
     return stage.namespace or pipeline.namespace
 
 
-def sets_any(_stage: Stage) -> str:
-    """Refuse no stage: where workloads run beside the server, it sets and sees those of all."""
-    return ""
-
-
-def refused_on_cluster(stage: Stage) -> str:
-    """Say why a stage cannot be promoted to where a cluster rolls out; empty: it can.
-
-    How a cluster's rollouts go is not in the records that promotions read.
-    """
-    if not stage.workloads:
-        return ""
-    if stage.git is None:
-        instead = "keep the stage in git, without `workloads`"
-    else:
-        instead = "leave `workloads` out, and have `git.runningUrl` tell what runs"
-    return f"on a cluster, rollouts of a stage's workloads cannot be followed yet: {instead}"
-
-
 def names_workload(pipeline: Pipeline, stage: Stage, workload: Resource) -> StageWorkloads | None:
     """Return the entry of `stage` that `workload` belongs to."""
     if workload.namespace != namespace_of(pipeline, stage):

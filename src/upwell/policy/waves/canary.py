@@ -13,7 +13,7 @@ from upwell.api.meta import ObjectKey
 from upwell.api.waves.wave import CanaryState, Wave, WaveCanary, WaveObject
 from upwell.policy.explain.freshness import Snapshot
 from upwell.policy.explain.graph import Node
-from upwell.policy.promotion.rollouts import Placed, RolledOut, stage_rollout
+from upwell.policy.promotion.rollouts import Placed, RolledOut, workload_rollout
 from upwell.policy.promotion.stages import upstream
 from upwell.policy.rollouts.settings import Workload
 from upwell.policy.rollouts.summary import desired_replicas
@@ -169,7 +169,7 @@ def _candidates(
         workload = snapshot.workloads.get(step.node)
         if workload is None:
             continue
-        rollout = stage_rollout([Placed(workload, {})])
+        rollout = workload_rollout(Placed(workload, {}))
         health = _health(step, workload, rollout.state, wave)
         text = rollout.message
         if step.node in blocked and not step.done:

@@ -17,7 +17,7 @@ from upwell.policy.builds.triggers import digest_of
 from upwell.policy.explain.freshness import Snapshot, images_of
 from upwell.policy.health.builds import outcome_of
 from upwell.policy.promotion.components import bases
-from upwell.policy.promotion.rollouts import Placed, RolledOut, stage_rollout
+from upwell.policy.promotion.rollouts import Placed, RolledOut, workload_rollout
 from upwell.policy.rollouts.history import Phase, is_cancelled
 from upwell.policy.rollouts.settings import Workload
 from upwell.policy.waves.impact import Impact, PlannedStep, StepAction
@@ -208,7 +208,7 @@ class _Judge:
         if newest.phase != Phase.COMPLETE:
             return _OPEN
         is_latest = newest is revisions[0]
-        rollout = stage_rollout([Placed(workload, {})]) if is_latest else None
+        rollout = workload_rollout(Placed(workload, {})) if is_latest else None
         if rollout is not None and rollout.state is RolledOut.FAILED and good_before:
             return _Judged(_Outcome.FAILED, rollout.message)
         return _GOOD

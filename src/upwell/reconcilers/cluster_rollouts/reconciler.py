@@ -7,7 +7,7 @@ write is refused if the workload has changed since.
 
 import logging
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime
 from typing import Any
 
@@ -20,12 +20,18 @@ from upwell.policy.cluster_rollouts.decision import (
     RolloutStep,
     completed,
     put_back,
+    restored,
     set_images,
 )
-from upwell.policy.cluster_rollouts.note import NOTE_ANNOTATION, RolloutNote
-from upwell.policy.cluster_rollouts.observation import NATIVE_WORKLOADS, NativeWorkload, observe
+from upwell.policy.cluster_rollouts.note import RolloutNote
+from upwell.policy.cluster_rollouts.observation import (
+    NATIVE_WORKLOADS,
+    NativeWorkload,
+    RolloutObservation,
+    observe,
+)
 from upwell.policy.images.streams import StreamName
-from upwell.policy.promotion.stages import setting_stage
+from upwell.policy.promotion.stages import PipelineStage, setting_stage
 from upwell.policy.rollouts.image_ownership import declared_images, is_pinned
 from upwell.policy.rollouts.triggers import (
     TriggerVerdict,
@@ -60,7 +66,12 @@ class ClusterParts:
 
     def pods_near(self, workload: ObjectKey) -> PodIndex | None:
         """Return where the Pods of a workload are; None: it is not ours to keep current."""
-        return self.pods.get(workload.namespace) or self.pods.get("")
+        near = self.pods.get(workload.namespace)
+        return self.pods.get("") if near is None else near
+
+    def follows(self, namespace: str) -> bool:
+        """Return True if the workloads of a namespace are kept current."""
+        return namespace in self.pods or "" in self.pods
 
 
 class ClusterRolloutReconciler:
@@ -101,26 +112,37 @@ class ClusterRolloutReconciler:
         end = hold_end(workload)
         considered = without_hold(workload) if end is not None and end <= now else workload
         observed = observe(considered, pods.of(key), note, now)
-        step, wait = put_back(considered, note, observed, now), None
-        if step is None:
-            verdict, wait = await self._verdict(considered)
-            if verdict is not None:
-                step = set_images(considered, note, observed, verdict, now)
-        if step is None or step.note is None:
-            step = completed(considered, note, observed) or step
+        step, wait = await self._due(considered, note, observed, now)
         refused = await self._carry_out(workload, step) if step is not None else None
         times = [one for one in (end, observed.look_again) if one is not None and one > now]
         waits = [(one - now).total_seconds() for one in times]
         waits += [one for one in (wait, refused) if one is not None]
         return Result(min(waits, default=None))
 
+    async def _due(
+        self,
+        workload: NativeWorkload,
+        note: RolloutNote,
+        observed: RolloutObservation,
+        now: datetime,
+    ) -> tuple[RolloutStep | None, float | None]:
+        """Return what is due now, if anything, and when a gate is to be asked again."""
+        step, wait = put_back(workload, note, observed, now), None
+        setting = setting_stage(self._index.stages_of(workload))
+        if step is None and setting is not None:
+            verdict = _staged(workload, note, setting)
+            step = set_images(workload, note, observed, verdict, now, staged=True)
+        elif step is None:
+            told, wait = await self._verdict(workload)
+            step = None if told is None else set_images(workload, note, observed, told, now)
+        if step is None or step.note is None:
+            step = completed(workload, note, observed) or step
+        return step, wait
+
     async def _verdict(
         self, workload: NativeWorkload
     ) -> tuple[TriggerVerdict | None, float | None]:
         """Return what the triggers say, less what a gate keeps back, and when to ask again."""
-        staged = setting_stage(self._index.stages_of(workload))
-        if staged is not None:
-            return set_aside(workload, f"stage {staged[1].name} of {staged[0].key}"), None
         streams = self._streams(workload)
         verdict = decide(workload, streams)
         if verdict is None or not verdict.images:
@@ -146,9 +168,7 @@ class ClusterRolloutReconciler:
         """Write and tell; return in how many seconds what was refused is tried again."""
         try:
             if step.note is not None:
-                write = ImageWrite(
-                    workload, step.images, {NOTE_ANNOTATION: step.note.format()}, step.take_over
-                )
+                write = ImageWrite(workload, step.images, step.annotations, step.take_over)
                 written = await self._cluster.set_images(write)
                 await self._tell(workload, step.reason, step.message, warns=step.is_warning)
                 await self._cache.wait_for(written)
@@ -182,6 +202,13 @@ class ClusterRolloutReconciler:
             if error.retryable:
                 return
         self._told[workload.key] = (reason, message)
+
+
+def _staged(workload: NativeWorkload, note: RolloutNote, setting: PipelineStage) -> TriggerVerdict:
+    """Return what a stage says: its images again, where the manifest was applied since."""
+    pipeline, stage = setting
+    verdict = set_aside(workload, f"stage {stage.name} of {pipeline.key}")
+    return replace(verdict, images=restored(workload, note))
 
 
 def cluster_rollout_controller(

@@ -18,8 +18,8 @@ from upwell.policy.rollouts.settings import (
 from upwell.policy.routing.port_protocols import HEADLESS
 from upwell.policy.routing.selection import Members
 from upwell.policy.routing.table import is_http, port_number_in, service_port, tcp_ports
+from upwell.reconcilers.promotion.instances import StageInstances
 from upwell.store.interface import Selector, Store
-from upwell.workload.interface import Runtime
 
 
 @dataclass(frozen=True, slots=True)
@@ -62,7 +62,7 @@ class CheckPlaces:
     """Namespace of these."""
 
 
-async def check_places(runtime: Runtime, address: Address) -> CheckPlaces:
+async def check_places(instances: StageInstances, address: Address) -> CheckPlaces:
     """Return the places that the checks of a stage ask; raises WorkloadError.
 
     These are the ready instances of the Service, each at its own address: the router accepts
@@ -71,7 +71,8 @@ async def check_places(runtime: Runtime, address: Address) -> CheckPlaces:
     if address.served is None:
         return CheckPlaces((address.outside,) if address.outside else ())
     served = address.served
-    members = Members(await runtime.instances(), served.workloads).of(served.service)
+    near = await instances.of_namespace(served.service.namespace)
+    members = Members(near, served.workloads).of(served.service)
     found = tuple(
         f"{served.scheme}{one.instance.address}:{number}"
         for one in members

@@ -14,10 +14,10 @@ from upwell.policy.promotion.verification.disturbance import (
 )
 from upwell.policy.rollouts.instance import owner_of
 from upwell.policy.rollouts.settings import WORKLOADS
+from upwell.reconcilers.promotion.instances import StageInstances
 from upwell.reconcilers.promotion.machine_watch import MachineRecord
 from upwell.reconcilers.promotion.pipelines import stage_workloads
 from upwell.store.interface import Store
-from upwell.workload.interface import Runtime
 
 
 @dataclass(frozen=True, slots=True)
@@ -31,9 +31,9 @@ class CheckRun:
 class Disturbances:
     """Looks for what took the meaning from a check's end."""
 
-    def __init__(self, store: Store, runtime: Runtime, machine: MachineRecord) -> None:
+    def __init__(self, store: Store, instances: StageInstances, machine: MachineRecord) -> None:
         self._store = store
-        self._runtime = runtime
+        self._instances = instances
         self._machine = machine
 
     def now(self, now: datetime) -> str:
@@ -61,7 +61,7 @@ class Disturbances:
         patience = timedelta(seconds=attempt.check.timeout_seconds)
         passed = ended.result.phase is CheckPhase.PASSED
         return disturbed_instance(
-            await self._runtime.instances(),
+            await self._instances.of_namespace(asked.namespace),
             asked,
             run.needs_ready_since,
             attempt.now,

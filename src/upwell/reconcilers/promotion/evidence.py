@@ -12,11 +12,12 @@ from pathlib import PurePosixPath
 from upwell.api.promotion import Evidence
 from upwell.policy.promotion.verification.job_results import Findings
 from upwell.policy.promotion.verification.junit import Report
+from upwell.reconcilers.promotion.instances import StageInstances
 from upwell.uploads.interface import BinaryInputs, InputError
 from upwell.workers.interface import MIB, WorkerError, WorkerLimits
 from upwell.workers.runner import run_worker
 from upwell.workload.errors import UnreadableFilesError, WorkloadError
-from upwell.workload.interface import ContainerFile, FileLimits, ReadableRuntime
+from upwell.workload.interface import ContainerFile, FileLimits
 
 _REPORT_TASK = "upwell.reconcilers.promotion.report_reading"
 _REPORT_LIMITS = WorkerLimits(memory_bytes=256 * MIB, cpu_seconds=60, wall_seconds=300)
@@ -48,8 +49,8 @@ class Test:
 class Collector:
     """Fetches and keeps the evidence of one attempt. What cannot be kept is said, not raised."""
 
-    def __init__(self, runtime: ReadableRuntime, kept: BinaryInputs, test: Test) -> None:
-        self._runtime = runtime
+    def __init__(self, instances: StageInstances, kept: BinaryInputs, test: Test) -> None:
+        self._instances = instances
         self._kept = kept
         self._test = test
         self._left = FILES_BYTES
@@ -69,7 +70,7 @@ class Collector:
         last, size = bytearray(), 0
         try:
             async with asyncio.timeout(_LOG_SECONDS):
-                async for piece in self._runtime.logs(self._test.instance, self._test.container):
+                async for piece in self._instances.logs(self._test.instance, self._test.container):
                     size += len(piece)
                     last += piece
                     if len(last) > 2 * LOG_BYTES:  # rarely: pieces are small, and may be many
@@ -118,7 +119,7 @@ class Collector:
         if not limits.content_bytes:
             raise UnreadableFilesError("no room is left for it")
         name, container = self._test.instance, self._test.container
-        files = await self._runtime.read_files(name, path, limits, container)
+        files = await self._instances.read_files(name, path, limits, container)
         self._left -= sum(len(one.content) for one in files)
         return files
 

@@ -29,9 +29,10 @@ from upwell.policy.rollouts.instance import owner_of
 from upwell.reconcilers.jobs.jobs import FAILED, finished_at, has_succeeded
 from upwell.reconcilers.promotion.disturbances import CheckRun, Disturbances
 from upwell.reconcilers.promotion.evidence import Collector, Test
+from upwell.reconcilers.promotion.instances import StageInstances
 from upwell.store.interface import AlreadyExistsError, NotFoundError, Selector, Store
 from upwell.uploads.interface import BinaryInputs
-from upwell.workload.interface import Instance, ObservedContainer, ReadableRuntime, State
+from upwell.workload.interface import Instance, ObservedContainer, State
 
 _STARTED = "Started"
 _MAX_MESSAGE = 2000
@@ -47,13 +48,13 @@ class JobChecks:
     def __init__(
         self,
         store: Store,
-        runtime: ReadableRuntime,
+        instances: StageInstances,
         kept: BinaryInputs,
         disturbances: Disturbances,
     ) -> None:
         self._store = store
         self._disturbances = disturbances
-        self._runtime = runtime
+        self._instances = instances
         self._kept = kept
 
     async def look(
@@ -129,7 +130,7 @@ class JobChecks:
         self, test: JobCheck, attempt: CheckAttempt, job: Job, instance: Instance | None
     ) -> CheckVerdict:
         """Keep what shows how it went, and say how."""
-        collector = Collector(self._runtime, self._kept, _test(job, instance))
+        collector = Collector(self._instances, self._kept, _test(job, instance))
         await collector.log()
         ending = _ending(job, instance)
         if ending is None or (ending.at is not None and ending.at > attempt.deadline):
@@ -147,8 +148,7 @@ class JobChecks:
         return replace(verdict, message=message, evidence=collector.evidence)
 
     async def _instance(self, job: Job) -> Instance | None:
-        owner = owner_of(job.key)
-        found = [one for one in await self._runtime.instances() if one.owner == owner]
+        found = await self._instances.of_owner(owner_of(job.key))
         return max(found, key=lambda one: one.started_at, default=None)
 
     async def _jobs(self, promotion: ObjectKey, pipeline: str) -> Sequence[Job]:

@@ -17,7 +17,7 @@ from upwell.api.promotion import PIPELINE_LABEL, Component, Promotion, Release
 from upwell.controller import Result
 from upwell.policy.health.promotion import drift_of, pipeline_degradation
 from upwell.policy.images.streams import StreamTag, resolve_tag
-from upwell.policy.promotion.claims import foreign_claim
+from upwell.policy.promotion.claims import FindObstacle, foreign_claim, unobstructed
 from upwell.policy.promotion.components import component
 from upwell.policy.promotion.plan import PipelinePlan, plan
 from upwell.policy.promotion.quarantine import quarantines
@@ -28,7 +28,6 @@ from upwell.policy.promotion.stages import (
     PipelineStage,
     names_workload,
     namespace_of,
-    sets_any,
 )
 from upwell.policy.waves.stop import holds
 from upwell.reconcilers.authority import ASK_AGAIN_SECONDS, UNASKED, Authority
@@ -66,13 +65,13 @@ class PipelineReconciler:
         *,
         stages_of: StagesOf = nobody_elses,
         policies: ImagePolicies = UNRESTRICTED,
-        refuses: Callable[[Stage], str] = sets_any,
+        obstacle: FindObstacle = unobstructed,
     ) -> None:
         """`stages_of` says to which stages, of whatever Pipeline, a workload belongs.
 
-        `refuses` says why a stage cannot be promoted to here; empty: it can.
+        `obstacle` says what keeps the workloads of a stage from being set where they run.
         """
-        self._refuses = refuses
+        self._obstacle = obstacle
         self._stages_of = stages_of
         self._policies = policies
         self._store = store
@@ -100,7 +99,7 @@ class PipelineReconciler:
         await self._write(situation, decided)
         await self._record(situation, decided, due)
         times = [one for one in (decided.again, due.until) if one is not None]
-        if situation.denied or situation.claims:
+        if situation.denied or situation.claims or situation.obstacles:
             times.append(now + timedelta(seconds=ASK_AGAIN_SECONDS))
         if situation.untrusted:
             times.append(now + timedelta(seconds=_SIGNATURES_SECONDS))
@@ -116,6 +115,17 @@ class PipelineReconciler:
             stage.name: await stage_workloads(self._store, pipeline, stage)
             for stage in pipeline.spec.stages
         }
+        obstacles = {
+            stage.name: found
+            for stage in pipeline.spec.stages
+            if (found := self._obstacle(pipeline, stage, workloads[stage.name])) is not None
+        }
+        claims = {
+            stage.name: why
+            for stage in pipeline.spec.stages
+            if stage.name not in obstacles
+            and (why := await claim_on(pipeline, stage, workloads[stage.name], self._stages_of))
+        }
         situation = Situation(
             pipeline=pipeline,
             releases={one.name: one for one in releases},
@@ -126,14 +136,8 @@ class PipelineReconciler:
             denied=await self._authority.refusal(pipeline),
             workloads=workloads,
             maker=self._builds.maker,
-            claims={
-                stage.name: why
-                for stage in pipeline.spec.stages
-                if (
-                    why := self._refuses(stage)
-                    or await claim_on(pipeline, stage, workloads[stage.name], self._stages_of)
-                )
-            },
+            claims=claims,
+            obstacles=obstacles,
         )
         return replace(situation, untrusted=await untrusted(situation, self._policies))
 
@@ -203,7 +207,12 @@ class PipelineReconciler:
             for why in drift_of(stage, workloads)
         ]
         degraded = pipeline_degradation(
-            newest, situation.promotions, find(conditions, DEGRADED), due.missing, drifted
+            newest,
+            situation.promotions,
+            find(conditions, DEGRADED),
+            due.missing,
+            drifted,
+            situation.obstacles,
         )
         if degraded is not None:
             observed = degraded.model_copy(update={"observed_generation": pipeline.generation})

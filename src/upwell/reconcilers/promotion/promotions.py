@@ -23,7 +23,7 @@ from upwell.policy.promotion.verification.soak import soak_of
 from upwell.reconcilers.authority import ASK_AGAIN_SECONDS, UNASKED, Authority
 from upwell.reconcilers.promotion.images import ReleaseImages
 from upwell.reconcilers.promotion.machine_watch import MachineRecord, faultless
-from upwell.reconcilers.promotion.placing import ReleasePlacer
+from upwell.reconcilers.promotion.placing.ports import ReleasePlacer
 from upwell.reconcilers.promotion.soaks import SoakWatch
 from upwell.registry.errors import RegistryError
 from upwell.store.interface import NotFoundError, Store

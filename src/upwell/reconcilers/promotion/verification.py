@@ -31,6 +31,7 @@ from upwell.policy.promotion.verification.jobs import VerifiedRelease
 from upwell.policy.promotion.verification.soak import Soak, soak_of
 from upwell.reconcilers.promotion.addresses import Address, check_places, stage_address
 from upwell.reconcilers.promotion.disturbances import CheckRun, Disturbances
+from upwell.reconcilers.promotion.instances import StageInstances
 from upwell.reconcilers.promotion.job_checks import JobChecks
 from upwell.reconcilers.promotion.machine_watch import MachineRecord, faultless
 from upwell.reconcilers.promotion.probe_checks import ProbeChecks
@@ -39,7 +40,6 @@ from upwell.store.interface import Store, StoreError
 from upwell.uploads.interface import BinaryInputs
 from upwell.verification.interface import Probes
 from upwell.workload.errors import WorkloadError
-from upwell.workload.interface import ReadableRuntime
 
 _TROUBLE_SECONDS = 10.0
 """Until a check that could not be looked at is looked at again."""
@@ -62,21 +62,21 @@ class StageVerification:
     def __init__(
         self,
         store: Store,
-        runtime: ReadableRuntime,
+        instances: StageInstances,
         probes: Probes,
         evidence: BinaryInputs,
         verdicts: Verdicts,
         clock: Callable[[], datetime],
         machine: MachineRecord | None = None,
     ) -> None:
-        """`machine` says what is wrong with it; without it, only what the runtime knows."""
-        machine = machine or replace(faultless(clock), well_since=runtime.well_since)
+        """`machine` says what is wrong with it; without it, only what is known of instances."""
+        machine = machine or replace(faultless(clock), well_since=instances.well_since)
         self._machine = machine
         self._store = store
-        self._runtime = runtime
+        self._instances = instances
         self._clock = clock
-        self._disturbances = Disturbances(store, runtime, machine)
-        self._jobs = JobChecks(store, runtime, evidence, self._disturbances)
+        self._disturbances = Disturbances(store, instances, machine)
+        self._jobs = JobChecks(store, instances, evidence, self._disturbances)
         self._probes = ProbeChecks(store, probes, evidence)
         self._webhooks = WebhookChecks(store, probes, verdicts)
 
@@ -159,16 +159,16 @@ class StageVerification:
     async def _look(self, context: _CheckContext, attempt: CheckAttempt) -> CheckStep:
         check, address = attempt.check, context.address
         if check.job is not None:
-            places = await check_places(self._runtime, address)
+            places = await check_places(self._instances, address)
             unready = places.unready if places.awaited else ""
             return await self._jobs.look(
                 context.subject, check.job, attempt, context.asked, unready
             )
         if check.http is not None:
-            places = await check_places(self._runtime, address)
+            places = await check_places(self._instances, address)
             return await self._probes.look_http(places, check.http, attempt)
         if check.tcp is not None:
-            places = await check_places(self._runtime, address)
+            places = await check_places(self._instances, address)
             return await self._probes.look_tcp(places, check.tcp, attempt)
         if check.metric is not None:
             namespace = context.subject.pipeline.namespace

@@ -8,11 +8,12 @@ from upwell.api.build import Build
 from upwell.api.image import ImageStream
 from upwell.api.image_policies.policy import ClusterImagePolicy, ImagePolicy
 from upwell.api.meta import ObjectKey, Resource
-from upwell.api.pipeline import Freeze, Pipeline, Quarantine, Stage
+from upwell.api.pipeline import Freeze, Pipeline, Quarantine
 from upwell.api.promotion import PIPELINE_LABEL, Promotion, Release
 from upwell.controller import Controller, Watch, of_both
 from upwell.policy.images.streams import StreamName
-from upwell.policy.promotion.stages import STAGED, sets_any
+from upwell.policy.promotion.claims import FindObstacle, unobstructed
+from upwell.policy.promotion.stages import STAGED
 from upwell.policy.promotion.verification.jobs import promotion_of
 from upwell.reconcilers.authority import UNASKED, Authority
 from upwell.reconcilers.builds.index import BuildIndex
@@ -29,7 +30,7 @@ def pipeline_controller(
     authority: Authority = UNASKED,
     policies: ImagePolicies = UNRESTRICTED,
     *,
-    refuses: Callable[[Stage], str] = sets_any,
+    obstacle: FindObstacle = unobstructed,
 ) -> Controller:
     """Return the controller that makes Releases and begins promotions."""
 
@@ -59,7 +60,7 @@ def pipeline_controller(
             authority,
             stages_of=index.all_stages_of,
             policies=policies,
-            refuses=refuses,
+            obstacle=obstacle,
         ),
         index.cache,
         (

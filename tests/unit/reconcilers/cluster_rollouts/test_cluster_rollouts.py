@@ -379,6 +379,14 @@ async def test_workloads_of_other_namespaces_are_left_alone(setup: ClusterSetup)
     assert setup.cluster.writes == 0
 
 
+async def test_a_namespace_without_a_pod_yet_is_kept_current(setup: ClusterSetup) -> None:
+    setup.namespace = "shop"
+    setup.reconciler = setup.restarted()
+    stored = await setup.store.create(workload(Deployment))
+    await move_tag(setup.store, "good")
+    assert declared_images(await setup.roll(stored), [SLOT]) == {SLOT: image("good")}
+
+
 async def test_a_person_who_set_the_image_by_hand_keeps_it(setup: ClusterSetup) -> None:
     await move_tag(setup.store, "good")
     stored = await setup.store.create(workload(Deployment, "kubectl-set"))

@@ -25,8 +25,10 @@ from upwell.oci import Digest
 from upwell.reconcilers.images.insecure import InsecureRegistries
 from upwell.reconcilers.images.pull_secrets import PullSecrets
 from upwell.reconcilers.jobs.jobs import JobReconciler
+from upwell.reconcilers.promotion.instances import MachineInstances
 from upwell.reconcilers.promotion.pipelines import PipelineReconciler
-from upwell.reconcilers.promotion.placing import Workloads
+from upwell.reconcilers.promotion.placing.machine import MachineRollouts
+from upwell.reconcilers.promotion.placing.workloads import Workloads
 from upwell.reconcilers.promotion.promotions import PromotionReconciler
 from upwell.reconcilers.promotion.verification import StageVerification
 from upwell.reconcilers.rollouts import TemplateImages
@@ -106,7 +108,7 @@ class PromotionSetup(RolloutSetup):
         images = TemplateImages(self.registry, PullSecrets(store), InsecureRegistries(store))
         verification = StageVerification(
             store,
-            runtime,
+            MachineInstances(runtime),
             self.probes,
             self.kept,
             lambda *_: "",
@@ -117,7 +119,7 @@ class PromotionSetup(RolloutSetup):
         self.promotions = PromotionReconciler(
             store,
             PullableImages(),  # type: ignore[arg-type]  # a stub
-            Workloads(store),
+            Workloads(store, MachineRollouts(store)),
             verification,
             clock,
         )

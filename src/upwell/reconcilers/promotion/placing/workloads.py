@@ -1,8 +1,5 @@
 """Puts the images of a Release on the workloads of a stage, as an image trigger would."""
 
-import json
-from typing import Protocol
-
 from upwell.api.meta import ObjectKey, Resource
 from upwell.api.pipeline import Pipeline, Stage
 from upwell.policy.promotion.images import stage_images
@@ -12,31 +9,17 @@ from upwell.policy.promotion.rollouts import (
     RolledOut,
     StageRollout,
     as_declared,
-    stage_rollout,
+    combined,
 )
 from upwell.policy.promotion.stages import (
     NoContainerError,
     images_for,
     names_workload,
     namespace_of,
-    refused_on_cluster,
 )
-from upwell.policy.rollouts.image_ownership import PROMOTED_ANNOTATION
-from upwell.policy.rollouts.triggers import HOLD_ANNOTATION, with_images
 from upwell.reconcilers.promotion.pipelines import StagesOf, claim_on, nobody_elses, stage_workloads
+from upwell.reconcilers.promotion.placing.ports import ReleasePlacer, WorkloadRollouts
 from upwell.store.interface import Store
-
-
-class ReleasePlacer(Protocol):
-    """Has a stage run the images of a Release."""
-
-    async def place(self, move: Move) -> StageRollout:
-        """Do what is due, again if need be, and say how it goes; raises StoreError."""
-        ...
-
-    async def observe(self, move: Move) -> StageRollout:
-        """Say how the stage stands to the Release, and change nothing; raises StoreError."""
-        ...
 
 
 class ByStage:
@@ -58,23 +41,14 @@ class ByStage:
         return self._workloads if move.stage.git is None else self._git
 
 
-class RefusedOnCluster:
-    """Leaves a cluster's workloads alone: for promotions that began on one machine."""
-
-    async def place(self, move: Move) -> StageRollout:
-        """Change nothing, and say why."""
-        return await self.observe(move)
-
-    async def observe(self, move: Move) -> StageRollout:
-        """Say why it is not seen how the rollouts go."""
-        return StageRollout(RolledOut.GOING_ON, refused_on_cluster(move.stage))
-
-
 class Workloads:
-    """The workloads of stages."""
+    """The workloads of stages, whoever rolls them out."""
 
-    def __init__(self, store: Store, stages_of: StagesOf = nobody_elses) -> None:
+    def __init__(
+        self, store: Store, rollouts: WorkloadRollouts, stages_of: StagesOf = nobody_elses
+    ) -> None:
         self._store = store
+        self._rollouts = rollouts
         self._stages_of = stages_of
 
     async def place(self, move: Move) -> StageRollout:
@@ -85,22 +59,15 @@ class Workloads:
         placed = await self._placed(move)
         if isinstance(placed, StageRollout):
             return placed
-        now = []
-        for one in placed:
-            workload = one.workload
-            if one.is_missing and HOLD_ANNOTATION not in workload.annotations:
-                workload = await self._store.update(_with(workload, one, move))
-            now.append(Placed(workload, one.images))
-        return stage_rollout(now)
+        return combined([await self._rollouts.place(one, move) for one in placed])
 
     async def observe(self, move: Move) -> StageRollout:
         """Say how the rollouts of the Release's digests go, and change nothing."""
         placed = await self._placed(move)
         if isinstance(placed, StageRollout):
             return placed
-        return stage_rollout(
-            Placed(one.workload, as_declared(one.workload, one.images)) for one in placed
-        )
+        seen = [Placed(one.workload, as_declared(one.workload, one.images)) for one in placed]
+        return combined(self._rollouts.observe(one, move) for one in seen)
 
     async def _placed(self, move: Move) -> list[Placed] | StageRollout:
         pipeline, stage = move.pipeline, move.stage
@@ -108,6 +75,8 @@ class Workloads:
         missing = _missing(pipeline, stage, found)
         if missing:
             return StageRollout(RolledOut.GOING_ON, f"waits for {', '.join(missing)} to exist")
+        if obstacle := self._rollouts.obstacle(pipeline, stage, ()):
+            return StageRollout(RolledOut.GOING_ON, f"waits: {obstacle.message}")
         if claim := await claim_on(pipeline, stage, found, self._stages_of):
             return StageRollout(RolledOut.GOING_ON, f"waits for its workloads: {claim}")
         images = stage_images(move.release, stage)
@@ -130,15 +99,3 @@ def _missing(pipeline: Pipeline, stage: Stage, found: list[Resource]) -> list[st
     if not named and stage.workloads and not found:
         return [f"a workload that a selector of stage {stage.name} matches"]
     return missing
-
-
-def _with(workload: Resource, placed: Placed, move: Move) -> Resource:
-    """Return the workload with its images, and a note of whose they are."""
-    note = {
-        "pipeline": f"{move.pipeline.namespace}/{move.pipeline.name}",
-        "stage": move.stage.name,
-        "release": move.release.name,
-        "containers": sorted(slot[0] for slot in placed.images),
-    }
-    annotations = {**workload.annotations, PROMOTED_ANNOTATION: json.dumps(note)}
-    return with_images(workload.with_metadata(annotations=annotations), placed.images)

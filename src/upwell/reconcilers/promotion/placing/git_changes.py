@@ -17,7 +17,7 @@ from upwell.policy.promotion.manifests.wanted import ManifestError, WantedImage
 from upwell.policy.promotion.moves import Move
 from upwell.policy.promotion.rollouts import RolledOut, StageRollout
 from upwell.policy.promotion.stages import has_hold, with_hold
-from upwell.reconcilers.promotion.git_branch import Branch, read_branch
+from upwell.reconcilers.promotion.placing.git_branch import Branch, read_branch
 from upwell.store.interface import NotFoundError, Selector, Store
 
 

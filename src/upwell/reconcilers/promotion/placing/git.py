@@ -16,8 +16,8 @@ from upwell.policy.promotion.images import stage_images
 from upwell.policy.promotion.manifests.wanted import ManifestError
 from upwell.policy.promotion.moves import Move
 from upwell.policy.promotion.rollouts import RolledOut, StageRollout
-from upwell.reconcilers.promotion.git_changes import GitChange
-from upwell.reconcilers.promotion.placing import ReleasePlacer
+from upwell.reconcilers.promotion.placing.git_changes import GitChange
+from upwell.reconcilers.promotion.placing.ports import ReleasePlacer
 from upwell.reconcilers.sources import MissingSecretError, read_secret
 from upwell.store.interface import Store
 from upwell.verification.interface import HttpQuestion, ProbeError, Probes
@@ -51,7 +51,7 @@ class _Silent:
 
 
 class GitPlacement:
-    """Commits the digests of stages; implements Placement.
+    """Commits the digests of stages; implements ReleasePlacer.
 
     `link` returns where a Promotion is found, for the commit's message.
     """

@@ -1,0 +1,85 @@
+"""Workloads that a cluster rolls out: their images are applied, their rollouts are judged."""
+
+import logging
+from collections.abc import Callable, Collection, Sequence
+from dataclasses import replace
+from datetime import datetime
+
+from upwell.api.meta import Resource
+from upwell.api.pipeline import Pipeline, Stage
+from upwell.cluster.errors import (
+    ClusterError,
+    FieldOwnedError,
+    WorkloadChangedError,
+)
+from upwell.cluster.interface import ImageWrite, PodRecord, WorkloadEvent
+from upwell.policy.cluster_rollouts.decision import CHANGED, TAKEN, RolloutStep
+from upwell.policy.health.promotion import StageObstacle
+from upwell.policy.promotion.moves import Move
+from upwell.policy.promotion.native_rollouts import native_obstacle, native_rollout, native_step
+from upwell.policy.promotion.rollouts import Placed, RolledOut, StageRollout
+from upwell.reconcilers.cluster_rollouts.reconciler import ClusterParts
+
+log = logging.getLogger(__name__)
+
+
+class ClusterRollouts:
+    """Implements WorkloadRollouts on a cluster: one write for a workload and a Release."""
+
+    def __init__(self, cluster: ClusterParts, clock: Callable[[], datetime]) -> None:
+        self._cluster = cluster
+        self._clock = clock
+
+    def obstacle(
+        self, pipeline: Pipeline, stage: Stage, workloads: Sequence[Resource]
+    ) -> StageObstacle | None:
+        """Return why a stage is not set: its kind of workload, its namespace, or another owner."""
+        return native_obstacle(pipeline, stage, workloads, self._cluster.follows)
+
+    async def place(self, placed: Placed, move: Move) -> StageRollout:
+        """Apply the images, unless somebody else owns them, and judge."""
+        step = native_step(placed, self._pods(placed), move, self._clock())
+        if step is None:
+            return self.observe(placed, move)
+        key = placed.workload.key
+        if step.note is None:
+            return _left(placed, step) or self.observe(placed, move)
+        write = ImageWrite(placed.workload, step.images, step.annotations, step.take_over)
+        try:
+            written = await self._cluster.workloads.set_images(write)
+        except WorkloadChangedError as error:
+            return StageRollout(RolledOut.GOING_ON, f"{key} has changed meanwhile: {error}")
+        except FieldOwnedError as error:
+            return StageRollout(RolledOut.TAKEN_OVER, f"{key}: {error}")
+        except ClusterError as error:
+            if error.retryable:
+                raise
+            return StageRollout(RolledOut.GOING_ON, f"{key} is not written: {error}")
+        await self._tell(placed, step)
+        return self.observe(replace(placed, workload=written), move)
+
+    def observe(self, placed: Placed, move: Move) -> StageRollout:
+        """Judge by the workload's status, its note and its Pods."""
+        return native_rollout(placed, self._pods(placed), move, self._clock())
+
+    def _pods(self, placed: Placed) -> Collection[PodRecord]:
+        pods = self._cluster.pods_near(placed.workload.key)
+        return () if pods is None else pods.of(placed.workload.key)
+
+    async def _tell(self, placed: Placed, step: RolloutStep) -> None:
+        try:
+            event = WorkloadEvent(placed.workload, step.reason, step.message, step.is_warning)
+            await self._cluster.workloads.tell(event)
+        except ClusterError as error:
+            key = str(placed.workload.key)
+            log.warning("Event not written", extra={"key": key, "why": str(error)})
+
+
+def _left(placed: Placed, step: RolloutStep) -> StageRollout | None:
+    """Say why images are not set, where that is no judgement of the rollout."""
+    text = f"{placed.workload.key}: {step.message}"
+    if step.reason == TAKEN:
+        return StageRollout(RolledOut.TAKEN_OVER, text)
+    if step.reason == CHANGED:
+        return StageRollout(RolledOut.FAILED, text)
+    return None
