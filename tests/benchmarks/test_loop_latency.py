@@ -22,6 +22,7 @@ from tests.support.installation.applications import (
 from tests.support.installation.installation import Installation, installation, until
 from tests.support.installation.traffic import answer, traffic
 from tests.support.installation.vendor_images import publish
+from tests.support.registry.docker_registry import push_image
 
 from upwell.api.apps import Deployment
 from upwell.api.build import Build, BuildPhase
@@ -31,9 +32,13 @@ from upwell.store.interface import ApiClient, Change
 pytestmark = pytest.mark.benchmark
 
 PUSHES = 40
+CHECKED, TAGS = 100, 10
+"""Streams, and scheduled tags of each, that are checked all the time beside webhooks."""
+CHECK_SECONDS = 10
 ROLLOUTS = 10
 SITE = "mkdir /www && cp /etc/base-version /www/index.html && exec serve"
 _DOCKERFILE = "FROM base:1\nLABEL made=again\n"
+_EVERY = f"{{upwell.dev/import-interval: {CHECK_SECONDS}s}}"
 
 
 @dataclass
@@ -45,7 +50,7 @@ class Latencies:
     own: list[float] = field(default_factory=list)
 
     def __str__(self) -> str:
-        return f"{self.title:<28} {_row(self.whole)}   {_row(self.own)}"
+        return f"{self.title:<32} {_row(self.whole)}   {_row(self.own)}"
 
 
 def _row(times: list[float]) -> str:
@@ -119,9 +124,9 @@ async def last_look(client: ApiClient) -> float:
 
 
 async def test_from_a_push_to_the_start_of_a_build() -> None:
-    rows = [await inside(), await by_webhook(), await by_poll()]
+    rows = [await inside(), await by_webhook(), await by_webhook(CHECKED), await by_poll()]
     print(f"\n{PUSHES} pushes each, milliseconds; Upwell's own part begins when it looks")  # noqa: T201
-    print(f"{'':<28} {'whole p50':>7}     p99   {'own p50':>7}     p99")  # noqa: T201
+    print(f"{'':<32} {'whole p50':>7}     p99   {'own p50':>7}     p99")  # noqa: T201
     print("\n".join(str(row) for row in rows))  # noqa: T201 - the result
     assert max(statistics.median(row.own) for row in rows) < 1000
 
@@ -138,7 +143,12 @@ async def by_poll() -> Latencies:
         return await measure("vendor, polled each second", client, push, lambda: last_look(client))
 
 
-async def by_webhook() -> Latencies:
+async def by_webhook(checked: int = 0) -> Latencies:
+    """Measure webhooks, beside so many streams whose tags are checked all the time.
+
+    Those are of another registry: distribution tells of each check as of a pull, one after another,
+    and of a push when its turn comes.
+    """
     async with installation() as made, made.client() as client:
         endpoint = f"{{name: upwell, url: '{made.url}/webhooks/registry', timeout: 5s}}"
         settings = {"REGISTRY_NOTIFICATIONS_ENDPOINTS": f"[{endpoint}]"}
@@ -153,7 +163,25 @@ async def by_webhook() -> Latencies:
             async def push(version: str) -> None:
                 await publish(vendor, "vendor/base:1", version)
 
-            return await measure("vendor, by webhook", client, push)
+            for number in range(checked):
+                await push_image(made.vendor, f"team/app{number}", *map(str, range(TAGS)))
+            await made.apply(client, "".join(_checked(made.vendor, one) for one in range(checked)))
+            beside = f" beside {checked * TAGS}" if checked else ""
+            return await measure(f"vendor, by webhook{beside}", client, push)
+
+
+def _checked(vendor: str, number: int) -> str:
+    """Return a stream whose tags are looked at again and again."""
+    head, _, _ = stream(f"checked-{number}").rstrip().rpartition("---")
+    tags = [
+        f"""
+    - name: "{tag}"
+      from: {{kind: DockerImage, name: "{vendor}/team/app{number}:{tag}"}}
+      importPolicy: {{scheduled: true, insecure: true}}"""
+        for tag in range(TAGS)
+    ]
+    head = head.replace("metadata: {", f"metadata: {{annotations: {_EVERY}, ")
+    return f"{head}spec:\n  tags:{''.join(tags)}\n---\n"
 
 
 async def inside() -> Latencies:
