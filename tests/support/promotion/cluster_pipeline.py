@@ -12,7 +12,12 @@ from upwell.api.codec import decode_as
 from upwell.api.image import ImageStream
 from upwell.api.meta import Resource
 from upwell.api.pipeline import Pipeline
-from upwell.api.promotion import Promotion
+from upwell.api.promotion import (
+    PIPELINE_LABEL,
+    Promotion,
+    PromotionPhase,
+    PromotionStatus,
+)
 from upwell.cluster.errors import WorkloadChangedError
 from upwell.controller import ObjectCache
 from upwell.policy.cluster_rollouts.field_owners import container_path, image_path
@@ -91,6 +96,22 @@ class ClusterPipeline(ReconciledPipeline):
         entries = (owned_by(APPLIED, *paths),)
         changed = with_images(found, {SLOT: DECLARED})
         await self.store.update(changed.with_metadata(managed_fields=entries))
+
+    async def ask(self, release: str, stage: str, purpose: str) -> None:
+        """Let a person ask for a promotion, which is called `asked`."""
+        spec = {
+            "pipeline": "shop",
+            "release": release,
+            "stage": stage,
+            "purpose": purpose,
+            "requestedBy": "anna",
+        }
+        labels = {PIPELINE_LABEL: "shop"}
+        metadata = {"namespace": NAMESPACE, "name": "asked", "labels": labels}
+        made = decode_as(Promotion, {"metadata": metadata, "spec": spec})
+        status = PromotionStatus(phase=PromotionPhase.WAITING)
+        created = await self.store.create(made.with_status(status))
+        await self.store.update_status(created.with_status(status))
 
     async def note(self, name: str) -> dict[str, Any]:
         """Return what Upwell has noted on a Deployment."""

@@ -198,3 +198,31 @@ async def test_the_workloads_of_namespaces_that_are_not_followed_are_left_alone(
     await pipelines.settle()
     assert "[kubernetes]" in await waits_for(pipelines, "dev")
     assert await pipelines.running(DEV) == DECLARED
+
+
+async def test_a_release_that_failed_here_is_tried_again_when_a_person_says_so(
+    pipelines: ClusterPipeline,
+) -> None:
+    pipelines.broken.add(image("two"))
+    await pipelines.push("two")
+    await pipelines.settle()
+    pipelines.broken.clear()
+    release = await pipelines.release("shop-2")
+    pipelines.clock.advance(seconds=1)
+    changes = {"rejection": None, "restored": pipelines.clock()}
+    restored = release.status.model_copy(update=changes)
+    await pipelines.store.update_status(release.with_status(restored))
+    await pipelines.ask("shop-2", "dev", "Promote")
+    await pipelines.settle()
+    assert (await pipelines.phases())["asked"] == "Succeeded"
+    assert await pipelines.running(DEV) == image("two")
+
+
+async def test_a_person_rolls_back_to_an_earlier_release(pipelines: ClusterPipeline) -> None:
+    await pipelines.push("two")
+    await pipelines.settle()
+    await pipelines.ask("shop-1", "production", "RollBack")
+    await pipelines.settle()
+    assert (await pipelines.phases())["asked"] == "Succeeded"
+    assert await pipelines.running(PRODUCTION) == image("one")
+    assert await pipelines.running(DEV) == image("two")
