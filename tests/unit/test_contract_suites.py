@@ -48,6 +48,7 @@ BESIDE = {
     "UnavailableRuntime": "answers nothing on purpose: what runs on a cluster is not known",
     "HangingRegistry": "hangs on purpose",
     "NarrowStore": "the store in memory, which passes, and lets two namespaces alone be read",
+    "NothingToPrune": "has nothing on purpose: images lie in a registry that prunes its own",
     "MirroredRegistry": PARTS,
     "CachedStore": PARTS,
     "ControlledStore": PARTS,
@@ -62,6 +63,7 @@ BESIDE = {
     "MortalStore": FAULT,
     "OvertakenStore": FAULT,
     "ChangingSecretStore": FAULT,
+    "ViewlessStore": "the store in memory, which passes, but that it lists no views",
 }
 """Class -> why it need not pass the suite of the port that it stands in for."""
 

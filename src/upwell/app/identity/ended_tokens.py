@@ -111,7 +111,7 @@ def _read(secrets: Iterator[Secret]) -> Iterator[TokenRecord]:
 async def _authors(store: Store) -> set[str]:
     """Return the names of all who stand for an object."""
     found: set[str] = set()
-    for kind in RESOURCES:
+    for kind in (one for one in RESOURCES if one.KIND.is_stored):
         for resource in (await store.list(kind)).items:
             found |= {author_of(resource), *content_authors_of(resource)}
         await asyncio.sleep(0)

@@ -57,6 +57,8 @@ _OF_FEATURES: Mapping[Feature, tuple[GrantedRule, ...]] = {
 _NEEDS: tuple[GrantedRule, ...] = (
     # Pull secrets and what Subscriptions and webhooks name; who runs builds and workloads.
     GrantedRule("", ("secrets", "configmaps", "serviceaccounts"), _READ),
+    # Room and sizes of images, builds and uploads, which the cluster does not look at.
+    GrantedRule("", ("resourcequotas", "limitranges"), ("get", "list")),
     GrantedRule("", ("events",), (*_READ, "create", "update", "patch")),
 )
 LEADER = (

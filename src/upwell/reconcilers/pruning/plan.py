@@ -9,7 +9,6 @@ from datetime import datetime
 from upwell.api.build import Build
 from upwell.api.codec import RESOURCES
 from upwell.api.core import Event, Secret
-from upwell.api.image import ImageStreamTag
 from upwell.api.meta import Resource
 from upwell.oci import Digest
 from upwell.policy.pruning.retention import RetentionDecision, RetentionFacts, Rules, decide
@@ -17,8 +16,8 @@ from upwell.reconcilers.pruning.ports import StoredBuildLog, Stores
 from upwell.registry.interface import StoredRepository
 from upwell.registry.mirror import mirror_repository
 
-_READ = [kind for kind in RESOURCES if kind not in {Event, Secret, ImageStreamTag}]
-"""Views are no objects of their own; the others hold no references."""
+_READ = [kind for kind in RESOURCES if kind.KIND.is_stored and kind not in {Event, Secret}]
+"""These two hold no references."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -79,7 +79,7 @@ class ObjectQuota:
 
     async def _count(self) -> None:
         found: Counter[str] = Counter()
-        for kind in RESOURCES:
+        for kind in (one for one in RESOURCES if one.KIND.is_stored):
             found.update(item.namespace for item in (await self._store.list(kind)).items)
         self._by_namespace, self._counted_at = found, self._clock()
 

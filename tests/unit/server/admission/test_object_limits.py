@@ -6,9 +6,10 @@ import pytest
 from tests.support.server.api_server import START, Api, config_map, serving
 
 from upwell.api.core import ConfigMap
-from upwell.api.meta import ObjectMeta
+from upwell.api.meta import ObjectMeta, Resource
 from upwell.server.admission.quota import FullError, LimitedStore
 from upwell.server.http.limits import ServerLimits
+from upwell.store.interface import EVERYTHING, Listing, Selector
 from upwell.store.memory import MemoryStore
 
 SHOP = "/api/v1/namespaces/shop/configmaps"
@@ -83,3 +84,16 @@ async def test_what_reconcilers_create_counts_in_time() -> None:
     seconds[0] += 61
     with pytest.raises(FullError):
         await limited.create(made("d"))
+
+
+class ViewlessStore(MemoryStore):
+    """A store that refuses to list what is not stored, as the API of a cluster does."""
+
+    async def list[R: Resource](self, kind: type[R], selector: Selector = EVERYTHING) -> Listing[R]:
+        assert kind.KIND.is_stored, f"{kind.KIND.plural} are not listed: 405"
+        return await super().list(kind, selector)
+
+
+async def test_only_what_is_stored_is_counted() -> None:
+    store = LimitedStore(ViewlessStore(lambda: START), ServerLimits())
+    assert (await store.create(made("a"))).name == "a"
