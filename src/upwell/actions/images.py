@@ -11,6 +11,7 @@ from upwell.api.image_policies.review import ImagePolicyReviewSpec, ImagePolicyR
 from upwell.api.meta import ObjectKey
 from upwell.inventory.interface import Inventory, Package
 from upwell.oci import Digest, InvalidDigestError, InvalidReferenceError, Reference
+from upwell.oci.registry_prefix import repository_in
 from upwell.policy.images.registry_webhooks import PushNotice
 from upwell.policy.images.repository_tags import BulkPlan, has_tag, plan_bulk_import
 from upwell.policy.images.short_names import is_short, meaning, stream_of
@@ -89,8 +90,8 @@ class ImageActions:
         """
         try:
             reference = Reference.parse(pinned)
-            is_own = reference.repository.startswith(f"{namespace}/")
-            if reference.registry != self._internal.host or not is_own:
+            repository = repository_in(reference, self._internal.prefix)
+            if repository is None or not repository.startswith(f"{namespace}/"):
                 return None
             return await examine(self._internal, reference, DEFAULT_ACCESS, self._clock())
         except (InvalidReferenceError, RegistryError):

@@ -7,9 +7,15 @@ from upwell.reconcilers.pruning import LeftoverSweep, Pruning
 
 
 class PruningActions:
-    """Pruning on demand; `defaults` are the server's rules."""
+    """Pruning on demand; `defaults` are the server's rules.
 
-    def __init__(self, pruning: Pruning, sweep: LeftoverSweep, defaults: Rules) -> None:
+    `elsewhere` is the prefix of the registry that has the images of builds; empty: they are here.
+    """
+
+    def __init__(
+        self, pruning: Pruning, sweep: LeftoverSweep, defaults: Rules, elsewhere: str = ""
+    ) -> None:
+        self._elsewhere = elsewhere
         self._pruning = pruning
         self._sweep = sweep
         self._defaults = defaults
@@ -29,8 +35,17 @@ class PruningActions:
         if not spec.leftovers:
             status = await self._pruning.run(rules, confirm=spec.confirm)
         items = (*status.items, *map(_item, removed))
-        changes = {"items": items, "unexplained": tuple(map(_item, left))}
+        changes = {
+            "items": items,
+            "unexplained": tuple(map(_item, left)),
+            "left_out": self._left_out(),
+        }
         return status.model_copy(update=changes)
+
+    def _left_out(self) -> str | None:
+        if not self._elsewhere:
+            return None
+        return f"images and tags in {self._elsewhere}: that registry's own retention removes them"
 
 
 def _item(found: UnneededItem) -> PrunedItem:

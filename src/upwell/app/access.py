@@ -97,6 +97,26 @@ class Protection:
             await self.export.run()
 
 
+@dataclass(frozen=True, slots=True)
+class ServerCertificate:
+    """The API's certificate as of now, and what renews one that is generated."""
+
+    current: Certificate
+    renewal: Callable[[], Certificate] | None
+    """None: it is the administrator's own."""
+
+
+async def server_certificate(
+    settings: ServerSettings, clock: Callable[[], datetime]
+) -> ServerCertificate:
+    """Return the certificate, generated where there is none; raises OSError, CertificateError."""
+    given = _given_certificate(settings)
+    if given is not None:
+        return ServerCertificate(given, None)
+    renewal = partial(_generate, settings, clock)
+    return ServerCertificate(await asyncio.to_thread(renewal), renewal)
+
+
 async def protect(
     settings: ServerSettings,
     store: Store,
@@ -104,6 +124,7 @@ async def protect(
     components: Components,
     stack: AsyncExitStack,
     files: PrivateFiles,
+    opened: ServerCertificate,
 ) -> Protection:
     """Make what is missing in the data directory, and let this user's commands find the server.
 
@@ -116,10 +137,7 @@ async def protect(
     token = kept_secret(
         token_file, partial(new_token, ADMIN), "copies of the old token are refused then"
     )
-    renewal, certificate = None, _given_certificate(settings)
-    if certificate is None:
-        renewal = partial(_generate, settings, clock)
-        certificate = await asyncio.to_thread(renewal)
+    renewal, certificate = opened.renewal, opened.current
     addresses = [f"{name}:{settings.port}" for name in settings.local_names]
     local = stack.enter_context(listening_locally(data / LOCAL_SOCKET))
     by_socket = settings.listening.local_admin is LocalAdmin.SOCKET
@@ -154,7 +172,7 @@ async def protect(
             rotate_admin=rotate_admin,
             local_users=frozenset({0, os.geteuid()}),
             values=WriteOnlyValues(hmac.digest(signing_key, b"write-only values", "sha256")),
-            registry=settings.internal_host,
+            registry=settings.image_prefix,
             people=sign_in.sessions if sign_in is not None else None,
             admin_by_socket=by_socket,
         ),
@@ -301,5 +319,5 @@ def _given_certificate(settings: ServerSettings) -> Certificate | None:
 
 def _generate(settings: ServerSettings, clock: Callable[[], datetime]) -> Certificate:
     hosts = [name.strip("[]") for name in (*settings.local_names, "localhost", "127.0.0.1")]
-    names = [*hosts, socket.gethostname(), TLS_NAME, *settings.access.tls_names]
+    names = [*hosts, socket.gethostname(), TLS_NAME, *settings.certificate_names]
     return generated(settings.data_dir / "tls", names, clock())

@@ -40,7 +40,11 @@ def actions(
         images=ImageActions(clients, adapters.internal, streams, adapters.inventory, now),
         examiner=ImageExaminer(store, adapters.registries, secrets, now, policies),
         subscriptions=_subscriptions(adapters),
-        pruning=PruningActions(*pruning, adapters.settings.retention.rules),
+        pruning=PruningActions(
+            *pruning,
+            adapters.settings.retention.rules,
+            adapters.settings.external_registry.prefix,
+        ),
     )
 
 

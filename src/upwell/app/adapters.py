@@ -6,9 +6,10 @@ from collections.abc import Sequence
 from contextlib import AsyncExitStack
 from dataclasses import dataclass
 from pathlib import Path
+from urllib.parse import urlsplit
 
 from upwell import __version__
-from upwell.app.access import Protection, protect
+from upwell.app.access import Protection, protect, server_certificate
 from upwell.app.builds.builders import open_builder
 from upwell.app.configuration import write_configuration
 from upwell.app.data_folder import refuse_second_folder
@@ -23,6 +24,7 @@ from upwell.app.machine.adapters import (
 from upwell.app.measurements import MachineGauges
 from upwell.app.outbound import Dialers, image_registries
 from upwell.app.quotas.storage import image_quotas, upload_quotas
+from upwell.app.registries.internal import open_registries
 from upwell.app.signing.keyless import open_keyless
 from upwell.app.signing.keys import open_signing_keys
 from upwell.app.subscriptions import open_outbox, subscriptions
@@ -49,10 +51,9 @@ from upwell.registry.caching import CachingRegistry
 from upwell.registry.client.client import RegistryClient
 from upwell.registry.credential_helpers import CredentialHelpers
 from upwell.registry.credentials import AuthFile, ChainedCredentials
-from upwell.registry.embedded import EmbeddedRegistry, StorageLimits
+from upwell.registry.embedded import EmbeddedRegistry
 from upwell.registry.hosts import RegistryHosts
-from upwell.registry.pull_through import PullThroughRegistry
-from upwell.registry.routed import RoutedRegistry
+from upwell.registry.interface import InternalRegistry, Registry
 from upwell.server.asgi.garbage import reading_what_stays
 from upwell.server.metrics.counted_registry import CountedRegistry
 from upwell.server.metrics.metrics import Gauges, Metrics
@@ -84,9 +85,11 @@ class Adapters:
     store: Store
     cache: ObjectCache
     """Cache by which every reconciler learns of changes."""
-    internal: EmbeddedRegistry
+    internal: InternalRegistry
+    embedded: EmbeddedRegistry | None
+    """The same where it is this server's; None: images of builds lie elsewhere."""
     client: RegistryClient
-    registries: RoutedRegistry
+    registries: Registry
     logins: ChainedCredentials
     logs: FileBuildLogs
     builder: Builder
@@ -112,17 +115,26 @@ class Adapters:
     subscriptions: Subscriptions
 
     @property
+    def embedded_host(self) -> str:
+        """The `host[:port]` of the embedded registry; empty: there is none."""
+        return "" if self.embedded is None else self.embedded.host
+
+    @property
     def election(self) -> LeaderElection | None:
         """Election of the replica that reconciles; None: this process is the only one."""
         return None if self.cluster is None else self.cluster.election
 
     def is_insecure(self, image: Reference) -> bool:
-        """Return True if an image's registry may be asked over plain HTTP: the embedded one is.
+        """Return True if an image's registry may be asked over plain HTTP, or unverified TLS.
 
-        Others as the administrator says, or where they are on loopback.
+        The embedded one may, unless it has an address of its own and TLS; others as the
+        administrator says, or where they are on loopback.
         """
-        hosts = self.client.connection.hosts
-        return image.registry == self.settings.internal_host or hosts.is_insecure(image)
+        settings = self.settings
+        is_own = settings.has_embedded_registry and image.registry == settings.internal_host
+        if is_own and not settings.is_registry_verified:
+            return True
+        return self.client.connection.hosts.is_insecure(image)
 
 
 async def open_adapters(settings: ServerSettings, stack: AsyncExitStack) -> Adapters:
@@ -135,7 +147,9 @@ async def open_adapters(settings: ServerSettings, stack: AsyncExitStack) -> Adap
     store, local, cluster = await _open_store(settings, keyring, stack)
     await asyncio.to_thread(remove_drafts, _state_folders(data))  # the folder is ours by now
     cache = ObjectCache(store)
-    paths = await write_configuration(settings, local.instance_id if local else "")
+    certificate = await server_certificate(settings, now)
+    authority = certificate.current.authority if settings.is_registry_verified else None
+    paths = await write_configuration(settings, local.instance_id if local else "", authority)
     if local is not None:
         refuse_second_folder(data, local)
     dialers = Dialers.open(settings, stack)
@@ -146,28 +160,19 @@ async def open_adapters(settings: ServerSettings, stack: AsyncExitStack) -> Adap
         machine = await open_machine(settings, parts, stack)
     helpers = CredentialHelpers()
     key_files = SealedFiles(keyring)
-    protection = await protect(settings, store, now, components, stack, key_files)
+    protection = await protect(settings, store, now, components, stack, key_files, certificate)
     if machine is not None:
         machine.tokens.open(protection.control, machine.runtime)
     files = [AuthFile(path, helpers) for path in settings.auth_files]
     logins = ChainedCredentials([protection.registry, *files])
     client = await stack.enter_async_context(
-        RegistryClient(RegistryHosts(settings.registries), logins, dialer=dialers.registries)
+        RegistryClient(_registry_hosts(settings, authority), logins, dialer=dialers.registries)
     )
     metrics = Metrics()
     remote = CachingRegistry(CountedRegistry(client, metrics))
     origins = StreamOrigins(store, PullSecrets(store, logins))
-    internal = PullThroughRegistry(
-        data / "registry",
-        settings.internal_host,
-        remote,
-        origins,
-        clock=seconds,
-        pressure=disk.pressure,
-        quota=image_quotas(store, settings.quota.of_namespaces),
-        limits=StorageLimits(sparse_indexes=settings.embedded_registry.sparse_indexes),
-    )
-    await internal.recover()
+    quota = image_quotas(store, settings.quota.of_namespaces)
+    registries = await open_registries(settings, client, remote, origins, disk, quota)
     usage = UploadUsage(upload_quotas(store, settings.quota.of_namespaces))
     outbox = await open_outbox(data, keyring, stack)
     adapters = Adapters(
@@ -177,9 +182,10 @@ async def open_adapters(settings: ServerSettings, stack: AsyncExitStack) -> Adap
         kept_back=KeptBackRoom(settings.data_dir / "kept-back"),
         store=store,
         cache=cache,
-        internal=internal,
+        internal=registries.internal,
+        embedded=registries.embedded,
         client=client,
-        registries=RoutedRegistry(internal, remote),
+        registries=registries.all,
         logins=logins,
         logs=FileBuildLogs(data / "logs" / "builds"),
         builder=open_builder(
@@ -210,7 +216,7 @@ async def open_adapters(settings: ServerSettings, stack: AsyncExitStack) -> Adap
         signing_keys=await asyncio.to_thread(open_signing_keys, settings, key_files),
         keyless=await open_keyless(settings, stack),
         metrics=metrics,
-        gauges=MachineGauges(data, client, local, disk, internal),
+        gauges=MachineGauges(data, client, local, disk, registries.embedded),
         traces=tracing(settings.tracing, cache, now, stack),
         subscriptions=await subscriptions(
             settings, cache, outbox, dialers.events, protection.control, stack
@@ -221,6 +227,12 @@ async def open_adapters(settings: ServerSettings, stack: AsyncExitStack) -> Adap
     stack.callback(adapters.inventory.close)
     stack.callback(adapters.logs.close_all)
     return adapters
+
+
+def _registry_hosts(settings: ServerSettings, authority: Path | None) -> RegistryHosts:
+    """Return the settings of registries; `authority` is what the embedded one is trusted by."""
+    own = urlsplit(f"//{settings.internal_host}").hostname
+    return RegistryHosts(settings.registries, {own: authority} if own and authority else {})
 
 
 async def _open_store(

@@ -90,7 +90,7 @@ async def clean_uploads(store: Store, inputs: BinaryInputs, named: Named) -> Non
 
 
 async def free_space(
-    components: Components, registry: EmbeddedRegistry, prune: Callable[[], Awaitable[None]]
+    components: Components, registry: EmbeddedRegistry | None, prune: Callable[[], Awaitable[None]]
 ) -> None:
     """Remove what nothing needs as soon as a disk is nearly full, and again while it stays so.
 
@@ -99,7 +99,7 @@ async def free_space(
     async for _ in components.changes():
         while any(state.reason == DiskFault.FULL for state in components.states()):
             try:
-                removed = await registry.drop_idle_uploads()
+                removed = 0 if registry is None else await registry.drop_idle_uploads()
                 log.info("disk pressure: idle uploads removed", extra={"uploads": removed})
                 await prune()
             except (StoreError, RegistryError, WorkloadError, OSError) as error:

@@ -39,10 +39,13 @@ class Configuration:
     """True if the machine lets us limit the memory and processors of builds."""
 
 
-async def write_configuration(settings: ServerSettings, known_id: str = "") -> Configuration:
+async def write_configuration(
+    settings: ServerSettings, known_id: str = "", authority: Path | None = None
+) -> Configuration:
     """Write what Buildah and Podman read, as this machine needs it.
 
-    `known_id` is the instance-id that the database has. Raises DataFolderError.
+    `known_id` is the instance-id that the database has, `authority` the file of what the embedded
+    registry is trusted by, where that is verified. Raises DataFolderError.
     """
     data = settings.data_dir
     instance_id = identify(data, known_id)
@@ -54,7 +57,7 @@ async def write_configuration(settings: ServerSettings, known_id: str = "") -> C
     )
     registries_conf = data / "registries.conf"
     write_whole(registries_conf, RegistryHosts(settings.registries).render_registries_conf())
-    files = [host.ca_file for host in settings.registries]
+    files = [authority, *(host.ca_file for host in settings.registries)]
     files += [mirror.ca_file for host in settings.registries for mirror in host.mirrors]
     return Configuration(
         instance_id,
@@ -92,6 +95,7 @@ def pod_settings(settings: ServerSettings, files: Configuration) -> PodSettings 
     if settings.on is not ServerPlatform.KUBERNETES or not builds.image:
         return None
     own = settings.internal_host
+    is_near = settings.has_embedded_registry and is_loopback(own)
     return PodSettings(
         image=builds.image,
         privilege=builds.privilege,
@@ -106,7 +110,7 @@ def pod_settings(settings: ServerSettings, files: Configuration) -> PodSettings 
         registries=RegistryFiles(
             files.registries_conf.read_text(encoding="utf-8"), _contents(files.authorities)
         ),
-        unreachable=frozenset({own}) if is_loopback(own) else frozenset(),
+        unreachable=frozenset({own}) if is_near else frozenset(),
     )
 
 

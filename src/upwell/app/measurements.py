@@ -32,7 +32,8 @@ class MachineGauges:
     store: LocalStore | None
     """None: objects are elsewhere."""
     disk: DiskSpace
-    registry: EmbeddedRegistry
+    registry: EmbeddedRegistry | None
+    """None: images lie elsewhere."""
     _sizes: tuple[int, int] = field(default=(0, 0), init=False)
     _read_at: float = field(default=float("-inf"), init=False)
 
@@ -41,18 +42,25 @@ class MachineGauges:
         if time.monotonic() - self._read_at > _KEPT_SECONDS:
             self._sizes = await asyncio.to_thread(_sizes, self.data_dir)
             self._read_at = time.monotonic()
-        own, registry = self._sizes
-        damage = await asyncio.to_thread(self.registry.damage)
+        own, room = self._sizes
         free: dict[str, float] = {str(path): room for path, room in self.disk.free.items()}
         used: dict[str, float] = {str(path): part for path, part in self.disk.used.items()}
         return [
             *self._of_store(own),
-            gauge("upwell_registry_bytes", "Room on disk of the embedded registry.", registry),
-            gauge("upwell_registry_damaged", _DAMAGED, sum(map(len, damage.values()))),
+            *await self._of_registry(room),
             labelled("upwell_disk_free_bytes", _FREE, "path", free),
             labelled("upwell_disk_used_ratio", _USED, "path", used),
             *budget_gauges(self.client.connection.budget.closings()),
         ]
+
+    async def _of_registry(self, room: int) -> Sequence[Metric]:
+        if self.registry is None:
+            return ()
+        damage = await asyncio.to_thread(self.registry.damage)
+        return (
+            gauge("upwell_registry_bytes", "Room on disk of the embedded registry.", room),
+            gauge("upwell_registry_damaged", _DAMAGED, sum(map(len, damage.values()))),
+        )
 
     def _of_store(self, size: int) -> Sequence[Metric]:
         if self.store is None:

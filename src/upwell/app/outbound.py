@@ -76,7 +76,7 @@ def outbound_policy(settings: ServerSettings) -> OutboundPolicy:
 
 
 def _own_address(settings: ServerSettings) -> OwnAddress:
-    own = settings.own_registry
+    own = settings.served_names
     hosts = (urlsplit(f"//{one}").hostname for one in (own.name, *own.aliases))
     bound = "127.0.0.1" if settings.host == "localhost" else settings.host.strip("[]")
     try:
@@ -102,7 +102,11 @@ def _listener(address: str) -> AllowedDestination:
 def _registry_places(settings: ServerSettings) -> Iterator[str]:
     """Yield what the settings name as registries, and this server, whose registry has names."""
     yield from RegistryHosts(settings.registries).places()
-    for name in (*settings.local_names, *settings.access.tls_names):
+    if settings.external_registry.prefix:
+        yield settings.external_registry.prefix.partition("/")[0]
+    if settings.embedded_registry.address:
+        yield place_of(f"https://{settings.embedded_registry.address}")
+    for name in (*settings.local_names, *settings.certificate_names):
         bare = name.strip("[]")
         yield f"[{bare}]:{settings.port}" if ":" in bare else f"{bare}:{settings.port}"
 

@@ -64,7 +64,7 @@ def promotion(
     verification = StageVerification(
         store, instances, adapters.probes, adapters.evidence, verdict_url, now, machine
     )
-    authority = Authority(adapters.protection.control, adapters.settings.internal_host)
+    authority = Authority(adapters.protection.control, adapters.settings.image_prefix)
     placer = placement(adapters, index, rollouts)
     reconciler = PromotionReconciler(store, images, placer, verification, now, machine, authority)
     return (
@@ -120,7 +120,7 @@ class MirrorCopier:
         """Copy by digest, what is there already excepted; raises a RegistryError."""
         adapters = self._adapters
         pushes: CredentialSource = logins
-        if goal.registry == adapters.settings.internal_host:
+        if goal.registry == adapters.embedded_host:
             pushes = PushLogins(adapters.protection.registry)
         access = CopyAccess(
             RequestAccess(logins, insecure=origin.registry in insecure),

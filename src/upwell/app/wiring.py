@@ -12,12 +12,9 @@ from upwell.app.access import Protection
 from upwell.app.actions import actions
 from upwell.app.adapters import Adapters
 from upwell.app.cleanup import (
-    clean_registry,
     clean_uploads,
     free_space,
     referenced_evidence,
-    scrub_registry,
-    watch_registry,
 )
 from upwell.app.configuration import build_slots, build_storage
 from upwell.app.identity.ended_tokens import watch_tokens
@@ -34,6 +31,7 @@ from upwell.app.machine_watch import (
 from upwell.app.promotion import promotion
 from upwell.app.quotas.storage import build_limit
 from upwell.app.rebasing.builds import build_rebases
+from upwell.app.registries.wiring import image_mirror, registry_loops, registry_routes
 from upwell.app.signing.image_policies import JUDGED, image_policies
 from upwell.app.signing.keys import served_keys
 from upwell.app.signing.wiring import image_signing
@@ -49,8 +47,9 @@ from upwell.reconcilers.builds.build_configs import build_config_controller
 from upwell.reconcilers.builds.builds import Builds, build_controller
 from upwell.reconcilers.builds.index import BuildIndex
 from upwell.reconcilers.builds.logins import BuildLogins
+from upwell.reconcilers.builds.mirror import ImageMirror
 from upwell.reconcilers.builds.objects import referenced_inputs
-from upwell.reconcilers.builds.output import BuildOutputs, SignPushed
+from upwell.reconcilers.builds.output import BuildOutputs, SignPushed, without_login
 from upwell.reconcilers.builds.planner import BuildPlanner
 from upwell.reconcilers.builds.room import BuildRooms
 from upwell.reconcilers.builds.run import BuildRun
@@ -65,7 +64,13 @@ from upwell.reconcilers.notifications.events import (
     event_controller,
     remove_old_events,
 )
-from upwell.reconcilers.pruning import LeftoverSweep, Pruning, PruningSchedule, Stores
+from upwell.reconcilers.pruning import (
+    LeftoverSweep,
+    NothingToPrune,
+    Pruning,
+    PruningSchedule,
+    Stores,
+)
 from upwell.reconcilers.rollouts.index import WorkloadIndex
 from upwell.reconcilers.routing.ingresses import CreateRoute
 from upwell.reconcilers.signatures.findings import DeferredPasses, FindingRecorder
@@ -75,19 +80,15 @@ from upwell.reconcilers.waves.gate import WaveGate
 from upwell.reconcilers.waves.index import WaveIndex
 from upwell.reconcilers.waves.waves import wave_controller
 from upwell.registry.attachments.mirrored import AttachmentMirror
-from upwell.registry.mirror import Mirror
 from upwell.server.admission.quota import LimitedStore
 from upwell.server.asgi.app import ServerDependencies
 from upwell.server.asgi.mixed_tls import TLS_NAME
-from upwell.server.distribution.image_limits import ImageLimits
-from upwell.server.distribution.pushed_streams import PushedStreams
-from upwell.server.distribution.routes import create_routes
 from upwell.server.http.hosts import HostNames
 from upwell.server.http.limits import DEFAULT_LIMITS, ServerLimits
-from upwell.server.images.pushed_stream_creation import PushedStreamCreation
 from upwell.server.metrics.loop_lag import watch_loop
 from upwell.server.metrics.metrics import Gauges
 from upwell.settings import QuotaSettings, ServerSettings
+from upwell.store.interface import Store
 
 type Loop = Callable[[], Coroutine[Any, Any, None]]
 """Runs until it is cancelled."""
@@ -107,7 +108,9 @@ def wire(adapters: Adapters) -> Wired:
     """Return what reconciles and what the API needs, on `adapters`."""
     store = adapters.store
     secrets = PullSecrets(store, adapters.logins)
-    beside = AttachmentMirror(adapters.registries, adapters.internal)
+    beside = None
+    if adapters.embedded is not None:
+        beside = AttachmentMirror(adapters.registries, adapters.embedded)
     findings = DeferredPasses(FindingRecorder(store, now))
     policies = image_policies(adapters, secrets, beside, findings)
     streams = _streams(adapters, secrets, policies)
@@ -115,7 +118,7 @@ def wire(adapters: Adapters) -> Wired:
     cluster = None if adapters.cluster is None else cluster_parts(adapters.cluster)
     waves = WaveIndex(builds)
     limits = _limits(adapters.settings.quota)
-    clients = LimitedStore(store, limits, cache=adapters.cache)
+    clients = _clients(adapters, limits)
     stores = _stores(adapters)
     pruning = Pruning(stores)
     machine = adapters.machine
@@ -143,11 +146,7 @@ def wire(adapters: Adapters) -> Wired:
         signing_keys=served_keys(adapters.signing_keys),
         evidence=adapters.evidence,
         signatures=adapters.protection.signatures,
-        registry_routes=create_routes(
-            adapters.internal,
-            image_limits=ImageLimits(store),
-            streams=PushedStreams(store, PushedStreamCreation(clients, now).create),
-        ),
+        registry_routes=registry_routes(adapters, clients),
         metrics=adapters.metrics,
         gauges=_gauges(adapters),
         role=_role(adapters),
@@ -164,8 +163,9 @@ def wire(adapters: Adapters) -> Wired:
         build_storage(adapters.settings),
     )
     events = EventReconciler(store, now)
-    mirror = Mirror(adapters.registries, adapters.internal, machine_platform(), beside.note)
-    building = _builds(adapters, builds, mirror, signing.sign_pushed, policies, rooms)
+    building = _builds(
+        adapters, builds, image_mirror(adapters, beside), signing.sign_pushed, policies, rooms
+    )
     controllers: Sequence[Controller] = (
         image_stream_controller(streams, adapters.cache),
         image_contents_controller(contents, adapters.cache),
@@ -201,7 +201,7 @@ def wire(adapters: Adapters) -> Wired:
         partial(watch_clock, PROCESS_CLOCK, adapters.components),
         partial(adapters.encryption.watch, adapters.components),
         *_cleanups(adapters),
-        beside.run,
+        *((beside.run,) if beside is not None else ()),
         findings.run,
         adapters.protection.keep_fresh,
         adapters.protection.control.audit.keep,
@@ -209,6 +209,13 @@ def wire(adapters: Adapters) -> Wired:
         *_reconciling(adapters, reconciling),
     )
     return Wired(deps, loops)
+
+
+def _clients(adapters: Adapters, limits: ServerLimits) -> Store:
+    """Return the store as clients see it; a cluster has quotas of its own."""
+    if adapters.cluster is not None:
+        return adapters.store
+    return LimitedStore(adapters.store, limits, cache=adapters.cache)
 
 
 def _reconciling(adapters: Adapters, loops: Sequence[Loop]) -> Sequence[Loop]:
@@ -285,16 +292,14 @@ def _streams(adapters: Adapters, secrets: PullSecrets, policies: ImagePolicies) 
         ImportSchedule(interval=adapters.settings.import_interval),
         clock=now,
         platforms=(machine_platform(),),
-        authority=Authority(adapters.protection.control, adapters.settings.internal_host),
+        authority=Authority(adapters.protection.control, adapters.settings.image_prefix),
         policies=policies,
     )
 
 
 def _cleanups(adapters: Adapters) -> Sequence[Loop]:
     return (
-        partial(clean_registry, adapters.internal, PROCESS_CLOCK),
-        partial(watch_registry, adapters.internal, adapters.components),
-        partial(scrub_registry, adapters.internal),
+        *registry_loops(adapters),
         partial(clean_uploads, adapters.store, adapters.inputs, referenced_inputs),
         partial(clean_uploads, adapters.store, adapters.evidence, referenced_evidence),
         partial(keep_token_uses, adapters.store, adapters.protection.control.tokens.uses),
@@ -303,7 +308,7 @@ def _cleanups(adapters: Adapters) -> Sequence[Loop]:
 
 def _pruning(adapters: Adapters, pruning: Pruning, stores: Stores) -> Sequence[Loop]:
     """Return what prunes by itself; where only a person does, that is idle uploads alone."""
-    free = partial(free_space, adapters.components, adapters.internal)
+    free = partial(free_space, adapters.components, adapters.embedded)
     settings = adapters.settings.retention
     # What runs on a cluster is not known yet, and what may run is not removed.
     if settings.interval is None or adapters.machine is None:
@@ -326,8 +331,8 @@ def _stores(adapters: Adapters) -> Stores:
     """Return everything that grows."""
     return Stores(
         objects=adapters.store,
-        registry=adapters.internal,
-        host=adapters.settings.internal_host,
+        registry=adapters.embedded or NothingToPrune(),
+        host=adapters.embedded_host,
         logs=adapters.logs,
         inputs=adapters.inputs,
         inventory=adapters.inventory,
@@ -340,16 +345,16 @@ def _stores(adapters: Adapters) -> Stores:
 def _build_logins(adapters: Adapters) -> BuildLogins:
     return BuildLogins(
         adapters.store,
-        adapters.settings.internal_host,
+        adapters.embedded_host,
         adapters.logins,
-        adapters.protection.registry.of_build,
+        *([adapters.protection.registry.of_build] if adapters.embedded is not None else []),
     )
 
 
 def _builds(
     adapters: Adapters,
     index: BuildIndex,
-    mirror: Mirror,
+    mirror: ImageMirror,
     sign: SignPushed,
     policies: ImagePolicies,
     rooms: BuildRooms,
@@ -367,17 +372,18 @@ def _builds(
         adapters.internal,
         defaults,
         adapters.inputs,
-        authority=Authority(adapters.protection.control, adapters.settings.internal_host),
+        authority=Authority(adapters.protection.control, adapters.settings.image_prefix),
         policies=policies,
     )
+    access = without_login if adapters.embedded is not None else _build_logins(adapters).to_push
     run = BuildRun(
         adapters.store,
         adapters.builder,
         adapters.logs,
         mirror,
         planner,
-        BuildOutputs(adapters.store, adapters.internal, now, sign),
-        rebases=build_rebases(adapters, index, mirror),
+        BuildOutputs(adapters.store, adapters.internal, now, sign, access),
+        rebases=build_rebases(adapters, index, mirror, access),
         clock=now,
         limit_room=rooms.limited,
     )

@@ -5,7 +5,7 @@ from dataclasses import dataclass, replace
 from typing import Self
 
 from upwell.oci.digest import Digest, InvalidDigestError
-from upwell.oci.registry_names import DOCKER_HUB, canonical_registry
+from upwell.oci.registry_names import DOCKER_HUB, canonical_place
 
 MAX_REPOSITORY_LENGTH = 255
 MAX_TAG_LENGTH = 128
@@ -52,7 +52,7 @@ class Reference:
             registry, path = DOCKER_HUB, rest
         path, colon, tag = path.partition(":")
         try:
-            registry = canonical_registry(registry)
+            registry, path = canonical_place(registry, path)
         except ValueError as error:
             raise InvalidReferenceError(text, str(error)) from error
         if registry == DOCKER_HUB and "/" not in path:

@@ -1,4 +1,4 @@
-"""One spelling for each registry, and one name for the registry that this process serves itself.
+"""One spelling for each registry, and one name for the one that this process calls its own.
 
 Rights, image policies, quotas and pruning go by the name of a registry. So whatever spelling text
 has (case, leading zeros, a default port, another name of the own registry), a Reference has one.
@@ -26,32 +26,43 @@ _HTTPS_PORT = ":443"
 
 @dataclass(frozen=True, slots=True)
 class OwnRegistry:
-    """Names of the registry that this process serves."""
+    """Names of the registry that images of this process's streams lie in."""
 
     name: str = ""
-    """The `host[:port]` that references have; empty: it serves none."""
+    """The `host[:port]` that references have; empty: there is none."""
     aliases: frozenset[str] = frozenset()
     """Other names of it, in the one spelling that each has."""
     loopback_port: int | None = None
     """Port at which every address of loopback leads to it; None: none but the aliases do."""
+    has_imports: bool = True
+    """Gives what streams import from elsewhere, too, by their own names."""
+    path: str = ""
+    """Path below which images that an alias names lie there; empty: all of it is our own."""
 
     @classmethod
     def of(
-        cls, name: str, aliases: Iterable[str] = (), loopback_port: int | None = None
+        cls,
+        name: str,
+        aliases: Iterable[str] = (),
+        loopback_port: int | None = None,
+        path: str = "",
+        *,
+        has_imports: bool = True,
     ) -> "OwnRegistry":
         """Return these names; an alias that is no host and port is the name of no image."""
         known = set()
         for one in (name, *aliases):
             with suppress(ValueError):
                 known.add(_spelling(one))
-        return cls(name, frozenset(known), loopback_port)
+        return cls(name, frozenset(known), loopback_port, has_imports, path)
 
     @classmethod
-    def seen_as(cls, name: str, aliases: Iterable[str] = ()) -> "OwnRegistry":
-        """Return the names of the internal registry of a server, which gives its own as `name`."""
+    def seen_as(cls, prefix: str, aliases: Iterable[str] = ()) -> "OwnRegistry":
+        """Return the names of a server's internal registry, whose images begin with `prefix`."""
+        name, _, path = prefix.partition("/")
         host, _, port = name.rpartition(":")
         near = port.isdecimal() and _is_loopback(host)
-        return cls.of(name, (OPENSHIFT_NAME, *aliases), int(port) if near else None)
+        return cls.of(name, (OPENSHIFT_NAME, *aliases), int(port) if near else None, path)
 
     def is_named(self, text: str) -> bool:
         """Return True if a `host[:port]`, however it is spelt, means this registry."""
@@ -87,6 +98,11 @@ def serve_as(own: OwnRegistry) -> OwnRegistry:
     return before
 
 
+def has_imports() -> bool:
+    """Return True if the own registry gives what streams import, by the streams' names."""
+    return _process.own.has_imports
+
+
 def canonical_registry(text: str) -> str:
     """Return the one spelling of a registry's `host[:port]`; raises ValueError when it is none.
 
@@ -99,11 +115,25 @@ def canonical_registry(text: str) -> str:
     return own.name if own.knows(spelling) else spelling
 
 
+def canonical_place(host: str, repository: str) -> tuple[str, str]:
+    """Return a registry in its one spelling, and a repository there; raises ValueError.
+
+    By another name of the own registry, the repository is one of our own.
+    """
+    spelling = _spelling(host)
+    own = _process.own
+    if not own.knows(spelling):
+        return spelling, repository
+    path = own.path if spelling != own.name else ""
+    return own.name, "/".join(filter(None, (path, repository)))
+
+
 def canonical_name(text: str) -> str:
     """Return `host[:port][/path]` with the one spelling of its host; what has none stays."""
     host, slash, path = text.partition("/")
     with suppress(ValueError):
-        host = canonical_registry(host)
+        host, path = canonical_place(host, path)
+        slash = slash or "/" * bool(path)
     return f"{host}{slash}{path}"
 
 

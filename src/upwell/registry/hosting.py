@@ -168,6 +168,23 @@ class HostedRegistry(InternalRegistry, Protocol):
     A blob is visible in the repositories that it was pushed or mounted to, and nowhere else.
     """
 
+    @property
+    def host(self) -> str:
+        """The `host[:port]` that references to its images carry: the whole of its prefix."""
+        ...
+
+    async def repositories(self) -> Sequence[str]:
+        """List the repositories that hold a manifest, sorted."""
+        ...
+
+    async def has_manifest(self, repository: str, digest: Digest) -> bool:
+        """Return True if `repository` holds the manifest or index `digest`."""
+        ...
+
+    async def delete_manifest(self, repository: str, digest: Digest) -> None:
+        """Remove a manifest and every tag that points at it; raises ManifestUnknownError."""
+        ...
+
     async def find_manifest(self, repository: str, target: str | Digest) -> ManifestEntry:
         """Return what a tag or a digest names; raises ManifestUnknownError."""
         ...

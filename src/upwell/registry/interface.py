@@ -120,39 +120,48 @@ type PushListener = Callable[[PushEvent], None]
 
 
 class InternalRegistry(Registry, Protocol):
-    """The registry that builds push to: its tags are ours to set, and a push is an event."""
+    """The registry that builds push to: its tags are ours to set.
+
+    Repositories are named `namespace/stream`, without the prefix. One of this process asks for no
+    login.
+    """
 
     @property
-    def host(self) -> str:
-        """The `host:port` that references to its images carry."""
+    def prefix(self) -> str:
+        """The `HOST[:PORT][/PATH]` that references to its images begin with."""
         ...
 
     def subscribe(self, listener: PushListener) -> None:
-        """Call `listener` after each push; one lost in a crash is found by reading the tags."""
+        """Call `listener` after each push that the registry tells of.
+
+        One lost in a crash is found by `pushed_tags`.
+        """
         ...
 
-    async def tag(self, repository: str, tag: str, digest: Digest) -> None:
+    async def pushed_tags(self, repository: str) -> Sequence[tuple[str, Digest]]:
+        """List the tags that clients have set, each with what it names; raises RegistryError.
+
+        Nothing where nobody can tell which of two servers has set a tag last: streams know then.
+        """
+        ...
+
+    async def tag(
+        self, repository: str, tag: str, digest: Digest, access: RequestAccess = DEFAULT_ACCESS
+    ) -> None:
         """Point `tag` at a manifest of `repository`, atomically; raises ManifestUnknownError."""
         ...
 
     async def untag(self, repository: str, tag: str) -> None:
-        """Remove `tag`, keeping its manifest; raises ManifestUnknownError."""
+        """Remove `tag`, keeping its manifest; raises ManifestUnknownError.
+
+        Where tags cannot be removed, it stays, and counts for nothing.
+        """
         ...
 
-    async def repositories(self) -> Sequence[str]:
-        """List the repositories that hold a manifest, sorted."""
-        ...
-
-    async def tag_digest(self, repository: str, tag: str) -> Digest | None:
+    async def tag_digest(
+        self, repository: str, tag: str, access: RequestAccess = DEFAULT_ACCESS
+    ) -> Digest | None:
         """Return what `tag` points at now, or None."""
-        ...
-
-    async def has_manifest(self, repository: str, digest: Digest) -> bool:
-        """Return True if `repository` holds the manifest or index `digest`."""
-        ...
-
-    async def delete_manifest(self, repository: str, digest: Digest) -> None:
-        """Remove a manifest and every tag that points at it; raises ManifestUnknownError."""
         ...
 
 

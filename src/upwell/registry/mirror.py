@@ -132,15 +132,7 @@ class Mirror:
                 await self._hosted.tag(repository, tag, manifest)
 
     async def _manifest(self, reference: Reference, access: RequestAccess) -> Manifest:
-        found = await self._remote.manifest(reference, access)
-        if isinstance(found, Index):
-            entry = found.select(self._platform)
-            if entry is None:
-                raise PlatformMissingError(str(reference), str(self._platform))
-            found = await self._remote.manifest(reference.with_digest(entry.digest), access)
-        if isinstance(found, Index):
-            raise InvalidAnswerError(str(reference), "an index inside an index")
-        return found
+        return await platform_manifest(self._remote, reference, access, self._platform)
 
     async def _copy(
         self, reference: Reference, repository: str, manifest: Manifest, access: RequestAccess
@@ -180,6 +172,21 @@ class Mirror:
                 with suppress(UploadUnknownError):  # what was too much, or wrong, is gone
                     await self._hosted.cancel_upload(repository, upload)
                 raise
+
+
+async def platform_manifest(
+    registry: Registry, reference: Reference, access: RequestAccess, platform: Platform
+) -> Manifest:
+    """Return an image's manifest; of an index, that of the platform. Raises a RegistryError."""
+    found = await registry.manifest(reference, access)
+    if isinstance(found, Index):
+        entry = found.select(platform)
+        if entry is None:
+            raise PlatformMissingError(str(reference), str(platform))
+        found = await registry.manifest(reference.with_digest(entry.digest), access)
+    if isinstance(found, Index):
+        raise InvalidAnswerError(str(reference), "an index inside an index")
+    return found
 
 
 def views(reference: Reference, namespace: str) -> tuple[str, str]:

@@ -4,13 +4,14 @@ from typing import override
 
 from upwell.oci import Reference
 from upwell.registry.forwarding import ForwardingRegistry
-from upwell.registry.interface import InternalRegistry, Registry
+from upwell.registry.hosting import HostedRegistry
+from upwell.registry.interface import Registry
 
 
 class RoutedRegistry(ForwardingRegistry):
     """Implements Registry; what names the internal host is answered in process."""
 
-    def __init__(self, internal: InternalRegistry, remote: Registry) -> None:
+    def __init__(self, internal: HostedRegistry, remote: Registry) -> None:
         super().__init__(remote)
         self._internal = internal
 

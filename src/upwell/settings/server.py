@@ -25,6 +25,7 @@ from upwell.settings.tables import (
     DiskSettings,
     EmbeddedRegistrySettings,
     EncryptionSettings,
+    ExternalRegistrySettings,
     ListenSettings,
     QuotaSettings,
     RetentionSettings,
@@ -95,6 +96,7 @@ class ServerSettings(BaseModel):
     quota: QuotaSettings = QuotaSettings()
     disk: DiskSettings = DiskSettings()
     embedded_registry: EmbeddedRegistrySettings = EmbeddedRegistrySettings()
+    external_registry: ExternalRegistrySettings = ExternalRegistrySettings()
     audit: AuditSettings = AuditSettings()
     allowed_destinations: tuple[str, ...] = ()
     """Places that objects may name although they are on this machine, or link-local."""
@@ -130,7 +132,11 @@ class ServerSettings(BaseModel):
                 f"{self.host} is not on loopback, and tokens would be sent unencrypted: add --tls"
                 " (a certificate is generated), or --tls-cert and --tls-key, or --insecure-listen"
             )
-
+        if self.embedded_registry.address and self.external_registry.prefix:
+            yield (
+                "[embedded-registry] address and [external-registry] prefix: name one of them, as"
+                " images of builds lie in one registry"
+            )
         if self.on is ServerPlatform.KUBERNETES:
             rules = self.waves
             for name, isset in (
@@ -143,14 +149,45 @@ class ServerSettings(BaseModel):
 
     @property
     def internal_host(self) -> str:
-        """The `host:port` that references to images of the embedded registry begin with."""
+        """The `host[:port]` that references to images of the embedded registry begin with."""
+        if self.embedded_registry.address:
+            return self.embedded_registry.address
         host = "127.0.0.1" if self.host in _WILDCARDS else self.host
         return f"{host}:{self.port}"
 
     @property
+    def has_embedded_registry(self) -> bool:
+        """Return False if images of builds lie in a registry elsewhere."""
+        return not self.external_registry.prefix
+
+    @property
+    def image_prefix(self) -> str:
+        """The `HOST[:PORT][/PATH]` with which the names of images of builds and streams begin."""
+        return self.external_registry.prefix or self.internal_host
+
+    @property
+    def certificate_names(self) -> tuple[str, ...]:
+        """The names of the server besides those on this machine, as its certificate has them."""
+        advertised = urlsplit(f"//{self.embedded_registry.address}").hostname
+        return tuple(dict.fromkeys((*self.access.tls_names, *filter(None, (advertised,)))))
+
+    @property
+    def is_registry_verified(self) -> bool:
+        """Return True if TLS with the embedded registry is verified: it has a name of its own."""
+        return bool(self.embedded_registry.address) and self.access.is_encrypted
+
+    @property
     def own_registry(self) -> OwnRegistry:
+        """The names of the registry of builds and streams, and OpenShift's."""
+        if self.has_embedded_registry:
+            return self.served_names
+        host, _, path = self.image_prefix.partition("/")
+        return OwnRegistry.of(host, (OPENSHIFT_NAME,), path=path, has_imports=False)
+
+    @property
+    def served_names(self) -> OwnRegistry:
         """The names of the embedded registry: listening addresses, own names, OpenShift's."""
-        names = [*self.local_names, *self.listening.names, *self.access.tls_names]
+        names = [*self.local_names, *self.listening.names, *self.certificate_names]
         if self.host in _WILDCARDS:
             names.append(gethostname())
         places = [_place(name, self.port) for name in names]
@@ -172,7 +209,7 @@ class ServerSettings(BaseModel):
     def answered_names(self) -> tuple[str, ...] | None:
         """The names that are answered besides addresses and localhost; None: all."""
         pages = urlsplit(self.oidc.url).hostname
-        names = (*self.listening.names, *self.access.tls_names, *((pages,) if pages else ()))
+        names = (*self.listening.names, *self.certificate_names, *((pages,) if pages else ()))
         return names if self.listening.names or is_loopback(self.host) else None
 
     @property

@@ -48,6 +48,8 @@ from upwell.settings.values import (
     ImageNames,
     Interval,
     Rate,
+    RegistryName,
+    RegistryPrefix,
     Size,
     Text,
     duration,
@@ -398,11 +400,23 @@ class DiskSettings(SettingsTable):
 
 
 class EmbeddedRegistrySettings(SettingsTable):
-    """Content that the registry of this server takes."""
+    """The registry of this server: its address, and what it takes."""
 
+    address: RegistryName = ""
+    """The name by which nodes, Pods of builds and clients reach it, and which references to its
+    images have; without one, the address at which the server listens. With TLS, the server's
+    certificate has it."""
     sparse_indexes: Flag = False
     """Takes an index of several platforms without the images that it names, as of a copy of some
     platforms with the digest of all. Without it, such a push is refused, with what is missing."""
+
+
+class ExternalRegistrySettings(SettingsTable):
+    """A registry elsewhere that takes the place of the embedded one (docs/external-registry.md)."""
+
+    prefix: RegistryPrefix = ""
+    """The beginning of the names of images: builds push to PREFIX/NAMESPACE/STREAM, and streams
+    name images there. Without it, the embedded registry has them."""
 
 
 class AuditSettings(SettingsTable):
@@ -501,6 +515,7 @@ class FileSettings(SettingsTable):
     quota: QuotaSettings = QuotaSettings()
     disk: DiskSettings = DiskSettings()
     embedded_registry: EmbeddedRegistrySettings = EmbeddedRegistrySettings()
+    external_registry: ExternalRegistrySettings = ExternalRegistrySettings()
     audit: AuditSettings = AuditSettings()
     outbound: OutboundSettings = OutboundSettings()
     encryption: EncryptionSettings = EncryptionSettings()

@@ -12,7 +12,8 @@ from pydantic import BeforeValidator, Field
 
 from upwell.api.values.quantities import InvalidQuantityError, parse_quantity
 from upwell.oci import Reference
-from upwell.oci.registry_names import canonical_name
+from upwell.oci.registry_names import canonical_name, canonical_registry
+from upwell.oci.registry_prefix import registry_prefix
 from upwell.policy.images.schedule import parse_duration
 from upwell.server.auth.issuers import is_issuer_url
 from upwell.settings.errors import SettingsError
@@ -124,6 +125,16 @@ def _image_names(value: Any) -> str:
     return Reference.parse(name).name
 
 
+def _registry_name(value: Any) -> str:
+    """Read the HOST[:PORT] of a registry in its one spelling; raises ValueError."""
+    return canonical_registry(_text(value))
+
+
+def _registry_prefix(value: Any) -> str:
+    """Read the beginning of names of images in its one spelling; raises ValueError."""
+    return registry_prefix(_text(value))
+
+
 def _refuse_name(name: str) -> Never:
     raise ValueError(f"{name!r} is not the name of images")
 
@@ -155,6 +166,12 @@ HttpAddress = Annotated[
     str,
     BeforeValidator(_address),
     AllowedValues("http://HOST:PORT or https://HOST:PORT", blank=True),
+]
+RegistryName = Annotated[
+    str, BeforeValidator(_registry_name), AllowedValues("HOST[:PORT]", blank=True)
+]
+RegistryPrefix = Annotated[
+    str, BeforeValidator(_registry_prefix), AllowedValues("HOST[:PORT][/PATH]", blank=True)
 ]
 ImageNames = Annotated[
     str, BeforeValidator(_image_names), AllowedValues("the name of an image, or of all below one")

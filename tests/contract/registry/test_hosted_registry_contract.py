@@ -27,7 +27,7 @@ from upwell.registry.hosting import (
     UploadOffsetError,
     UploadUnknownError,
 )
-from upwell.registry.interface import InternalRegistry, PrunableRegistry, PushEvent
+from upwell.registry.interface import PrunableRegistry, PushEvent
 from upwell.registry.pull_through import PullThroughRegistry
 
 HOST, APP = "registry.internal:5000", "team/app"
@@ -62,11 +62,6 @@ async def hosting(request: pytest.FixtureRequest, tmp_path: Path) -> Hosting:
 
 @pytest.fixture
 def hosted(hosting: Hosting) -> HostedRegistry:
-    return hosting
-
-
-@pytest.fixture
-def internal(hosting: Hosting) -> InternalRegistry:
     return hosting
 
 
@@ -227,53 +222,53 @@ async def test_an_upload_is_dropped_when_it_is_wrong_or_cancelled(hosted: Hosted
         await hosted.blob_size(APP, BLOB)
 
 
-async def test_a_tag_is_set_moved_and_removed(hosting: Hosting, internal: InternalRegistry) -> None:
+async def test_a_tag_is_set_moved_and_removed(hosting: Hosting, hosted: HostedRegistry) -> None:
     old, new = await push(hosting, APP, "v1", "old"), await push(hosting, APP, None, "new")
 
-    await internal.tag(APP, "v1", new)
-    assert await internal.tag_digest(APP, "v1") == new
+    await hosted.tag(APP, "v1", new)
+    assert await hosted.tag_digest(APP, "v1") == new
     assert await hosting.tag_names(APP) == ["v1"]
-    await internal.untag(APP, "v1")
-    assert await internal.tag_digest(APP, "v1") is None
-    assert await internal.has_manifest(APP, new)
-    assert await internal.has_manifest(APP, old)
+    await hosted.untag(APP, "v1")
+    assert await hosted.tag_digest(APP, "v1") is None
+    assert await hosted.has_manifest(APP, new)
+    assert await hosted.has_manifest(APP, old)
     with pytest.raises(ManifestUnknownError):
-        await internal.tag(APP, "v1", MISSING)
+        await hosted.tag(APP, "v1", MISSING)
     with pytest.raises(ManifestUnknownError):
-        await internal.untag(APP, "v1")
+        await hosted.untag(APP, "v1")
 
 
 async def test_a_manifest_is_deleted_with_its_tags(
-    hosting: Hosting, internal: InternalRegistry
+    hosting: Hosting, hosted: HostedRegistry
 ) -> None:
     digest, other = await push(hosting, APP, "v1"), await push(hosting, APP, "v2", "other")
-    await internal.tag(APP, "latest", digest)
+    await hosted.tag(APP, "latest", digest)
 
-    await internal.delete_manifest(APP, digest)
-    assert not await internal.has_manifest(APP, digest)
-    assert [await internal.tag_digest(APP, tag) for tag in ("v1", "latest")] == [None, None]
-    assert await internal.tag_digest(APP, "v2") == other
+    await hosted.delete_manifest(APP, digest)
+    assert not await hosted.has_manifest(APP, digest)
+    assert [await hosted.tag_digest(APP, tag) for tag in ("v1", "latest")] == [None, None]
+    assert await hosted.tag_digest(APP, "v2") == other
     with pytest.raises(ManifestUnknownError):
-        await internal.delete_manifest(APP, digest)
+        await hosted.delete_manifest(APP, digest)
 
 
 async def test_repositories_with_a_manifest_are_listed_in_order(
-    hosting: Hosting, internal: InternalRegistry
+    hosting: Hosting, hosted: HostedRegistry
 ) -> None:
-    assert internal.host == HOST
-    assert list(await internal.repositories()) == []
+    assert hosted.host == HOST
+    assert list(await hosted.repositories()) == []
     for repository in ("team/b", "team/a"):
         await push(hosting, repository)
     await push_blob(hosting, "team/blobs", CONFIG)
 
-    assert list(await internal.repositories()) == ["team/a", "team/b"]
-    assert not await internal.has_manifest("team/none", MISSING)
-    assert await internal.tag_digest("team/none", "v1") is None
+    assert list(await hosted.repositories()) == ["team/a", "team/b"]
+    assert not await hosted.has_manifest("team/none", MISSING)
+    assert await hosted.tag_digest("team/none", "v1") is None
 
 
-async def test_a_push_of_a_tag_is_told(hosting: Hosting, internal: InternalRegistry) -> None:
+async def test_a_push_of_a_tag_is_told(hosting: Hosting, hosted: HostedRegistry) -> None:
     told: asyncio.Queue[PushEvent] = asyncio.Queue()
-    internal.subscribe(told.put_nowait)
+    hosted.subscribe(told.put_nowait)
     await push(hosting, APP, None, "untagged")
     digest = await push(hosting, APP, "v1")
 

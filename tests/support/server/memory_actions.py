@@ -71,7 +71,7 @@ def memory_actions(
         PromotionActions(clients, clock, index.builds),
         ImageActions(clients, internal, streams, inventory, clock),
         ImageExaminer(
-            store, upstream, secrets, clock, image_judge(store, upstream, clock, internal.host)
+            store, upstream, secrets, clock, image_judge(store, upstream, clock, internal.prefix)
         ),
         waves=WaveActions(index, builds, rollouts, clock),
         plans=PlanActions(index, clock, CanaryRules()),

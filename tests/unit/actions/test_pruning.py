@@ -58,3 +58,10 @@ async def test_a_grace_time_in_which_a_push_may_run_is_refused(machine: PrunedSt
     actions = PruningActions(machine.pruning, machine.sweep, DEFAULTS)
     with pytest.raises(InvalidRulesError, match="at least 10 minutes"):
         await actions.prune(PruneSpec(keep_younger_than_seconds=1))
+
+
+async def test_images_that_lie_elsewhere_are_said_to_be_left_out(machine: PrunedStores) -> None:
+    here = PruningActions(machine.pruning, machine.sweep, DEFAULTS)
+    assert (await here.prune(PruneSpec())).left_out is None
+    elsewhere = PruningActions(machine.pruning, machine.sweep, DEFAULTS, "registry.example/up")
+    assert "registry.example/up" in str((await elsewhere.prune(PruneSpec())).left_out)

@@ -5,6 +5,7 @@ from typing import Any
 import pytest
 
 import upwell
+from upwell.oci.registry_names import OPENSHIFT_NAME
 from upwell.settings import (
     AccessSettings,
     BuildIsolation,
@@ -13,6 +14,7 @@ from upwell.settings import (
     ServerSettings,
     SettingsError,
 )
+from upwell.settings.tables import EmbeddedRegistrySettings
 from upwell.settings.waves import WaveSettings
 
 
@@ -23,6 +25,25 @@ def test_the_embedded_registry_is_named_by_the_servers_address() -> None:
         data_dir=Path("data"), host="0.0.0.0", port=80, access=AccessSettings(tls=True)
     )
     assert everywhere.internal_host == "127.0.0.1:80"
+
+
+def test_an_advertised_address_is_the_registrys_name_and_is_in_the_certificate() -> None:
+    advertised = EmbeddedRegistrySettings(address="Upwell.Build.svc:443")
+    served = ServerSettings(
+        data_dir=Path("data"),
+        host="0.0.0.0",
+        access=AccessSettings(tls=True, tls_names=("api.example",)),
+        embedded_registry=advertised,
+    )
+    assert served.internal_host == "upwell.build.svc"
+    assert served.url == "https://upwell.build.svc"
+    assert served.certificate_names == ("api.example", "upwell.build.svc")
+    assert served.is_registry_verified
+    for name in ("upwell.build.svc", "127.0.0.1:7080", "localhost:7080", OPENSHIFT_NAME):
+        assert served.own_registry.is_named(name)
+    plain = AccessSettings(insecure_listen=True)
+    unencrypted = ServerSettings(data_dir=Path("data"), access=plain, embedded_registry=advertised)
+    assert not unencrypted.is_registry_verified
 
 
 @pytest.mark.parametrize("host", ["0.0.0.0", "10.0.0.1", "::", "upwell.example.com"])

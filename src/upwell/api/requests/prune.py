@@ -46,6 +46,9 @@ class PruneStatus(Model):
     unexplained: tuple[PrunedItem, ...] = ()
     """Leftovers whose owners are neither there nor known to be deleted: nothing removes them but
     a request for `leftovers` that confirms it."""
+    left_out: str | None = None
+    """Images that are no business of this server's pruning, and whose it is; None: there are none.
+    """
     more: bool = False
     """The limit of one run was reached: ask again."""
 

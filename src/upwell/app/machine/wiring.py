@@ -49,7 +49,7 @@ def instance_controllers(
         machine.runtime.service_network,
         machine.store.timeline,
         adapters.disk.pressure,
-        Authority(adapters.protection.control, adapters.settings.internal_host),
+        Authority(adapters.protection.control, adapters.settings.image_prefix),
         adapters.protection.api_authority,
     )
     images = rollouts.TemplateImages(
@@ -83,7 +83,7 @@ def measured_quotas(adapters: Adapters, rooms: BuildRooms) -> Sequence[Controlle
     """Return what writes the statuses of quotas and claims; a cluster has its own for them."""
     if adapters.machine is None:
         return ()
-    measured = measures(adapters.internal, rooms, adapters.inputs)
+    measured = measures(adapters.embedded, rooms, adapters.inputs)
     return (
         resource_quota_controller(adapters.cache, measured, now),
         claim_controller(adapters.cache),

@@ -51,11 +51,15 @@ def upload_quotas(store: Store, defaults: Usage) -> FindUploadQuota:
 
 
 def measures(
-    registry: EmbeddedRegistry, rooms: BuildRooms, uploads: BinaryInputs
+    registry: EmbeddedRegistry | None, rooms: BuildRooms, uploads: BinaryInputs
 ) -> Mapping[str, Measure]:
-    """Return what measures that which no object takes."""
+    """Return what measures that which no object takes.
+
+    Without a registry here, images take nothing that anybody could measure.
+    """
+    images = {} if registry is None else {IMAGE_STORAGE: registry.storage_used}
     return {
-        IMAGE_STORAGE: registry.storage_used,
+        **images,
         BUILD_STORAGE: rooms.used,
         UPLOAD_STORAGE: uploads.used,
     }

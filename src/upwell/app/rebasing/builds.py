@@ -5,8 +5,11 @@ from upwell.builder.interface import BuildError
 from upwell.inventory.files.scanning import BOUNDED_TASK, FileScanner
 from upwell.reconcilers.builds.index import BuildIndex
 from upwell.reconcilers.builds.mirror import ImageMirror
-from upwell.reconcilers.builds.rebases import BuildRebases
+from upwell.reconcilers.builds.output import PushAccess
+from upwell.reconcilers.builds.rebases import BuildRebases, RebaseOutput
+from upwell.registry.client.push import RegistryPusher
 from upwell.registry.hosting import ManifestPush
+from upwell.registry.rebasing.external import ExternalRebaseWriter
 from upwell.registry.rebasing.hosted import HostedRebaseWriter
 from upwell.server.distribution.image_limits import ImageLimits
 from upwell.server.distribution.requests import DistributionError
@@ -15,18 +18,28 @@ _KEPT_BYTES = 256 * 1024 * 1024
 """Of what was found in layers: each base takes about a megabyte."""
 
 
-def build_rebases(adapters: Adapters, index: BuildIndex, mirror: ImageMirror) -> BuildRebases:
+def build_rebases(
+    adapters: Adapters, index: BuildIndex, mirror: ImageMirror, access: PushAccess
+) -> BuildRebases:
     """Return the rebases of builds; what was found in layers is kept in the data folder."""
+    folder = adapters.settings.data_dir / "layer-files"
+    scanner = FileScanner(folder, _KEPT_BYTES, BOUNDED_TASK)
+    output = _output(adapters)
+    return BuildRebases(index.builds, adapters.registries, mirror, scanner, output, access=access)
+
+
+def _output(adapters: Adapters) -> RebaseOutput:
+    """Return what writes rebased images; the embedded registry holds them to limits, as pushes."""
+    hosted = adapters.embedded
+    if hosted is None:
+        pusher = RegistryPusher(adapters.client.connection)
+        return ExternalRebaseWriter(adapters.internal, pusher)
     limits = ImageLimits(adapters.store)
 
     async def check(push: ManifestPush) -> None:
-        """Hold an image to the limits of its namespace, as one that is pushed."""
         try:
-            await limits.require(adapters.internal, push)
+            await limits.require(hosted, push)
         except DistributionError as error:
             raise BuildError("PushImageToRegistryFailed", str(error)) from error
 
-    folder = adapters.settings.data_dir / "layer-files"
-    scanner = FileScanner(folder, _KEPT_BYTES, BOUNDED_TASK)
-    output = HostedRebaseWriter(adapters.internal, check)
-    return BuildRebases(index.builds, adapters.registries, mirror, scanner, output)
+    return HostedRebaseWriter(hosted, check)

@@ -1,1 +1,1 @@
-"""Composes the client of registries and what copies images, for commands that stand alone."""
+"""Composes registries: that of builds, and what commands that stand alone use of others."""

@@ -7,7 +7,7 @@ from upwell.oci import Reference
 from upwell.reconcilers.images.insecure import InsecureRegistries
 from upwell.reconcilers.images.origins import StreamOrigins
 from upwell.reconcilers.images.pull_secrets import PullSecrets
-from upwell.reconcilers.signatures.examination import EvidenceCopies
+from upwell.reconcilers.signatures.examination import NO_COPIES, EvidenceCopies
 from upwell.reconcilers.signatures.findings import VerdictFindings
 from upwell.reconcilers.signatures.policies import ImagePolicies, InternalImages
 from upwell.registry.attachments.mirrored import AttachmentMirror, MirroredImage
@@ -19,11 +19,14 @@ JUDGED = frozenset({"rollouts", "jobs", "pods"})
 
 
 def image_policies(
-    adapters: Adapters, secrets: PullSecrets, beside: AttachmentMirror, findings: VerdictFindings
+    adapters: Adapters,
+    secrets: PullSecrets,
+    beside: AttachmentMirror | None,
+    findings: VerdictFindings,
 ) -> ImagePolicies:
     """Return the judge of all images; a signature that is pushed here is known at once.
 
-    `beside` keeps the evidence by which an image has passed.
+    `beside` keeps the evidence by which an image has passed; None: nobody does.
     """
     insecure = InsecureRegistries(adapters.store, adapters.is_insecure)
 
@@ -32,14 +35,9 @@ def image_policies(
         is_insecure = image.registry in await insecure.among([image], namespace)
         return RequestAccess(logins, insecure=is_insecure)
 
-    host = adapters.settings.internal_host
-
-    def keep(image: Reference, granted: RequestAccess) -> None:
-        if image.registry != host and image.digest is not None:
-            repository = mirror_repository(image)
-            beside.note(MirroredImage(image, repository, (image.digest,), granted))
-
-    copies = EvidenceCopies(partial(mirrored_copy, host=host), keep)
+    host, copies = adapters.embedded_host, NO_COPIES
+    if beside is not None:
+        copies = EvidenceCopies(partial(mirrored_copy, host=host), partial(_keep, beside, host))
     policies = ImagePolicies(
         adapters.store,
         adapters.registries,
@@ -50,3 +48,10 @@ def image_policies(
     )
     adapters.internal.subscribe(policies.note_push)
     return policies
+
+
+def _keep(beside: AttachmentMirror, host: str, image: Reference, granted: RequestAccess) -> None:
+    """Have the evidence of an image that lies elsewhere copied."""
+    if image.registry != host and image.digest is not None:
+        repository = mirror_repository(image)
+        beside.note(MirroredImage(image, repository, (image.digest,), granted))

@@ -39,12 +39,10 @@ class WiredSigning:
 
 def attachments(adapters: Adapters) -> ImageAttachments:
     """Return what reads and writes signatures and attestations in any registry."""
-    return ImageAttachments(
-        adapters.registries,
-        adapters.settings.internal_host,
-        HostedArtifacts(adapters.internal),
-        RemoteArtifacts(adapters.registries, RegistryPusher(adapters.client.connection)),
-    )
+    remote = RemoteArtifacts(adapters.registries, RegistryPusher(adapters.client.connection))
+    embedded = adapters.embedded
+    hosted = remote if embedded is None else HostedArtifacts(embedded)
+    return ImageAttachments(adapters.registries, adapters.embedded_host, hosted, remote)
 
 
 def image_signing(adapters: Adapters, logins: BuildLogins, contents: ImageContents) -> WiredSigning:
@@ -58,8 +56,8 @@ def image_signing(adapters: Adapters, logins: BuildLogins, contents: ImageConten
     signing = ImageSigning(attachments(adapters), KeySigner(lambda: keys.signer), others)
     insecure = InsecureRegistries(adapters.store, adapters.is_insecure)
     conditions = ConditionWriter(adapters.store, now)
-    host, cache = settings.internal_host, adapters.cache
-    images = PushedImages(logins, insecure, host)
+    host, cache = adapters.embedded_host, adapters.cache
+    images = PushedImages(logins, insecure, settings.image_prefix, host)
     builds = BuildSigning(adapters.store, signing, images, builder, conditions)
     packages = PackageSigning(adapters.store, signing, images, contents, conditions)
     secrets = PullSecrets(adapters.store, adapters.logins)

@@ -58,7 +58,7 @@ def _named(objects: list[Resource]) -> list[Resource]:
     public = {one.public_docker_image_repository or "" for one in streams} - {""}
     if own:
         aliases = [repository.partition("/")[0] for repository in sorted(public)]
-        serve_as(OwnRegistry.seen_as(min(own).partition("/")[0], aliases))
+        serve_as(OwnRegistry.seen_as(min(own).rsplit("/", 2)[0], aliases))
     return objects
 
 

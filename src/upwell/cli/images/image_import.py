@@ -220,8 +220,8 @@ def _repository(
         return ""
     known = ""
     if stream is not None:
-        internal_host = (stream.status.docker_image_repository or "").partition("/")[0]
-        known = bulk_source(stream, internal_host) or ""
+        own = (stream.status.docker_image_repository or "").rsplit("/", 2)[0]
+        known = bulk_source(stream, own) or ""
     if request.source and request.source != known and not (request.confirm or confirmed):
         was = f"imports {known}" if known else "imports no repository"
         message = f"{named.stream} {was}; add --confirm to import {request.source}"

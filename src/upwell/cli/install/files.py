@@ -7,7 +7,13 @@ from typing import Any
 
 import yaml
 
-from upwell.cli.install.installation import ALL_FEATURES, NAME, ClusterInstallation, Feature
+from upwell.cli.install.installation import (
+    ALL_FEATURES,
+    NAME,
+    ClusterInstallation,
+    Feature,
+    service_name,
+)
 from upwell.cli.install.manifests import Manifest, bindings, manifests
 from upwell.cli.install.rights import rules_of
 
@@ -15,6 +21,16 @@ _MADE = "# Made by `python -m tests.support.cli.deploy` of upwell/cli/install: c
 _WHOLE_EXPRESSION = re.compile(r"'(\{\{[^{}]*\}\})'$", re.MULTILINE)
 """An expression that stands for more than text: a number, or an object."""
 _ITEM = "{{ . }}"
+_SERVICE_NAME = f'(printf "{service_name("%s")}" $.Release.Namespace)'
+_REGISTRY_TABLES = (
+    "{{- if $.Values.externalRegistry }}\n"
+    "\n[external-registry]\n"
+    'prefix = "{{ $.Values.externalRegistry }}"\n'
+    "{{- else }}\n"
+    "\n[embedded-registry]\n"
+    f'address = "{{{{ or $.Values.registryAddress {_SERVICE_NAME} }}}}"\n'
+    "{{- end }}\n"
+)
 _CHART = {
     "apiVersion": "v2",
     "name": NAME,
@@ -34,6 +50,12 @@ namespaces: []
 # What it may do besides images and Pipelines; each has its own rights.
 features:
 {"".join(f"  {feature.value}: true{chr(10)}" for feature in sorted(Feature))}\
+# HOST[:PORT] by which nodes, builds and clients reach the server's registry; empty: the Service's
+# name, which Pods alone can look up.
+registryAddress: ""
+# HOST[:PORT][/PATH] of a registry elsewhere that takes its place; needed for several replicas. The
+# Secret `upwell-registry-logins` (kubernetes.io/dockerconfigjson) has the server's login there.
+externalRegistry: ""
 # Volume with the data folder. To keep a registry in it:
 # {{name: data, persistentVolumeClaim: {{claimName: upwell}}}}
 data:
@@ -89,6 +111,7 @@ def _templated(namespaces: tuple[str, ...] = ()) -> ClusterInstallation:
         replicas="{{ $.Values.replicas }}",
         namespaces=namespaces,
         config_namespaces="{{ toJson $.Values.namespaces }}",
+        registry_tables=_REGISTRY_TABLES,
         when_builds=(f"{{{{- if $.Values.features.{Feature.BUILDS} }}}}\n", "{{- end }}\n"),
         data_volume="{{ toJson $.Values.data }}",
     )

@@ -13,7 +13,13 @@ from upwell.cli.core.errors import CommandError, Exit
 from upwell.cli.core.examples import examples
 from upwell.cli.core.terminal import echo, write_text
 from upwell.cli.install.files import yaml_of
-from upwell.cli.install.installation import NAME, PART_OF, ClusterInstallation, Feature
+from upwell.cli.install.installation import (
+    NAME,
+    PART_OF,
+    REGISTRY_LOGINS,
+    ClusterInstallation,
+    Feature,
+)
 from upwell.cli.install.kubectl import KubectlRunner
 from upwell.cli.install.manifests import CLUSTER_BINDING, Manifest, manifests
 
@@ -100,6 +106,19 @@ def uninstall() -> None:
     help="PersistentVolumeClaim with the data folder.  [default: none, it ends with the Pod]",
 )
 @click.option(
+    "--external-registry",
+    default="",
+    metavar="HOST[:PORT][/PATH]",
+    help=f"Registry for the images of builds, with logins in Secret {REGISTRY_LOGINS}."
+    "  [default: the server's own]",
+)
+@click.option(
+    "--registry-address",
+    default="",
+    metavar="HOST[:PORT]",
+    help="Name by which nodes and builds reach the server's registry.  [default: the Service's]",
+)
+@click.option(
     "--tls-secret",
     default="",
     metavar="NAME",
@@ -128,6 +147,8 @@ def install_kubernetes(  # noqa: PLR0913, PLR0917 - each option is a parameter
     namespaces: tuple[str, ...],
     left_out: tuple[str, ...],
     data_claim: str,
+    external_registry: str,
+    registry_address: str,
     tls_secret: str,
     force_conflicts: bool,  # noqa: FBT001 - click passes options by name
     dry_run: str,
@@ -136,6 +157,18 @@ def install_kubernetes(  # noqa: PLR0913, PLR0917 - each option is a parameter
 
     Definitions of the kinds, rights for each feature, and a Deployment of the server.
     """
+    if external_registry and registry_address:
+        raise CommandError(
+            "--external-registry and --registry-address: name one of them, as images of builds lie"
+            " in one registry",
+            Exit.USAGE,
+        )
+    if replicas > 1 and not external_registry:
+        echo(
+            "Each replica has a registry of its own, and a push reaches one of them: with more than"
+            " one replica, name an --external-registry",
+            err=True,
+        )
     kubectl = KubectlRunner(kubeconfig, context)
     asks = dry_run != "client"
     volume = {"name": "data", "persistentVolumeClaim": {"claimName": data_claim}}
@@ -145,6 +178,8 @@ def install_kubernetes(  # noqa: PLR0913, PLR0917 - each option is a parameter
         replicas=replicas,
         features=frozenset(Feature) - {Feature(name) for name in left_out},
         namespaces=namespaces,
+        external_registry=external_registry,
+        registry_address=registry_address,
         data_volume=volume if data_claim else None,
         tls_secret=tls_secret,
         budget_version=_budget_version(kubectl) if asks else _BUDGETS,

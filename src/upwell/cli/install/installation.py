@@ -9,6 +9,15 @@ PART_OF = "app.kubernetes.io/part-of"
 PORT = 7080
 
 
+REGISTRY_LOGINS = f"{NAME}-registry-logins"
+"""Secret (kubernetes.io/dockerconfigjson) with the server's own logins at registries, if any."""
+
+
+def service_name(namespace: str) -> str:
+    """Return the name by which Pods of the cluster reach the server."""
+    return f"{NAME}.{namespace}.svc"
+
+
 class Feature(StrEnum):
     """Part of what Upwell does on a cluster, besides images and Pipelines, with its own rights."""
 
@@ -36,6 +45,12 @@ class ClusterInstallation:
     """The same as a TOML list, where a template makes it."""
     when_builds: tuple[str, str] = ("", "")
     """Lines of a template around the settings of builds: as it is asked for them, or not."""
+    registry_address: str = ""
+    """Name by which the embedded registry is reached; empty: that of the Service."""
+    external_registry: str = ""
+    """Prefix of a registry elsewhere that takes the place of the embedded one."""
+    registry_tables: str = ""
+    """The settings of the registry, where a template makes them."""
     data_volume: object = None
     """Volume with the data folder; None: one that ends with the Pod."""
     tls_secret: str = ""

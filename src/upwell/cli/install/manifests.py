@@ -4,7 +4,15 @@ from collections.abc import Iterable, Iterator, Mapping
 from typing import Any
 
 from upwell.api.schemas.crds import custom_resource_definitions
-from upwell.cli.install.installation import NAME, PART_OF, PORT, ClusterInstallation, Feature
+from upwell.cli.install.installation import (
+    NAME,
+    PART_OF,
+    PORT,
+    REGISTRY_LOGINS,
+    ClusterInstallation,
+    Feature,
+    service_name,
+)
 from upwell.cli.install.rights import LEADER, GrantedRule, cluster_rules, rules_of
 
 type Manifest = dict[str, Any]
@@ -14,6 +22,7 @@ CLUSTER_BINDING = f"{NAME}-cluster"
 _DATA = "/var/lib/upwell"
 _CONFIG = "/etc/upwell"
 _TLS = "/etc/upwell-tls"
+_LOGINS = "/etc/upwell-registry-logins"
 _RBAC = "rbac.authorization.k8s.io"
 _USER = 10001
 """The image's own (Containerfile)."""
@@ -126,8 +135,19 @@ def _configuration(installation: ClusterInstallation) -> str:
         "[kubernetes]\n"
         f'lease-namespace = "{installation.namespace}"\n'
         f"namespaces = {namespaces}\n"
+        f"{_registry_configuration(installation)}"
         f"{_build_configuration(installation)}"
     )
+
+
+def _registry_configuration(installation: ClusterInstallation) -> str:
+    """Return the settings by which the server's images are named, and found by Pods and nodes."""
+    if installation.registry_tables:
+        return installation.registry_tables
+    if installation.external_registry:
+        return f'\n[external-registry]\nprefix = "{installation.external_registry}"\n'
+    address = installation.registry_address or service_name(installation.namespace)
+    return f'\n[embedded-registry]\naddress = "{address}"\n'
 
 
 def _build_configuration(installation: ClusterInstallation) -> str:
@@ -178,6 +198,7 @@ def _container(installation: ClusterInstallation) -> Manifest:
         {"name": "data", "mountPath": _DATA},
         {"name": "tmp", "mountPath": "/tmp"},  # noqa: S108 - in the container
         {"name": "config", "mountPath": _CONFIG, "readOnly": True},
+        {"name": "registry-logins", "mountPath": _LOGINS, "readOnly": True},
     ]
     if installation.tls_secret:
         tls = [f"--tls-cert={_TLS}/tls.crt", f"--tls-key={_TLS}/tls.key"]
@@ -190,8 +211,9 @@ def _container(installation: ClusterInstallation) -> Manifest:
             f"--config={_CONFIG}/upwell.toml",
             f"--listen=0.0.0.0:{PORT}",
             *tls,
-            f"--tls-name={NAME}.{installation.namespace}.svc",
+            f"--tls-name={service_name(installation.namespace)}",
         ],
+        "env": [{"name": "REGISTRY_AUTH_FILE", "value": f"{_LOGINS}/.dockerconfigjson"}],
         "ports": [{"name": "https", "protocol": "TCP", "containerPort": PORT}],
         "startupProbe": {**_probe("/livez"), "failureThreshold": 60, "periodSeconds": 2},
         "livenessProbe": {**_probe("/livez"), "periodSeconds": 10, "timeoutSeconds": 5},
@@ -217,6 +239,7 @@ def _volumes(installation: ClusterInstallation) -> Iterator[object]:
     yield installation.data_volume or {"name": "data", "emptyDir": {}}
     yield {"name": "tmp", "emptyDir": {}}
     yield {"name": "config", "configMap": {"name": NAME}}
+    yield {"name": "registry-logins", "secret": {"secretName": REGISTRY_LOGINS, "optional": True}}
     if installation.tls_secret:
         yield {"name": "tls", "secret": {"secretName": installation.tls_secret}}
 

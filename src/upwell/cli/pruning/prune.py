@@ -109,6 +109,8 @@ def _write(answer: "Prune", *, with_kept: bool) -> None:
     echo(f"{count} {verb}, {format_bytes(status.bytes)}")
     if status.more:
         echo("the limit of one run is reached: run `upwell prune` again", err=True)
+    if status.left_out:
+        echo(f"not pruned: {status.left_out}", err=True)
     if status.unexplained:
         echo("`upwell prune --leftovers --confirm` removes what is unexplained", err=True)
     if status.items and not answer.spec.confirm:

@@ -202,6 +202,7 @@ def serve(  # noqa: PLR0913, PLR0917 - each option is a parameter
             quota=file.quota,
             disk=file.disk,
             embedded_registry=file.embedded_registry,
+            external_registry=file.external_registry,
             audit=file.audit,
             encryption=file.encryption,
             signing=file.signing,

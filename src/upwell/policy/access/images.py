@@ -1,4 +1,4 @@
-"""Images of the embedded registry that an object names by its repository; pure.
+"""Images of the internal registry that an object names by its repository; pure.
 
 The server pulls them with a login of its own, so whoever names one must be able to pull it.
 """
@@ -15,8 +15,9 @@ from upwell.api.meta import ObjectReference, Resource
 from upwell.api.pipeline import Pipeline
 from upwell.api.pod import Pod, template_of_pod
 from upwell.api.promotion import Release
-from upwell.oci import InvalidReferenceError, Reference
+from upwell.oci import Reference
 from upwell.oci.copies import is_public_view
+from upwell.oci.registry_prefix import named_in, repository_in
 from upwell.policy.access.needs import Need
 from upwell.policy.access.roles import REPOSITORIES, Action
 from upwell.policy.rollouts.image_ownership import pod_template
@@ -25,7 +26,7 @@ from upwell.policy.rollouts.image_ownership import pod_template
 def image_needs(resource: Resource, registry: str) -> Iterator[Need]:
     """Yield the right to pull each image of other namespaces that lies in `registry`.
 
-    `registry` is the `host:port` of the embedded one; no other is pulled from by our own login.
+    `registry` is the prefix of the internal one; no other is pulled from by our own login.
     """
     yield from pull_needs(resource.namespace, _images(resource), registry)
 
@@ -51,11 +52,9 @@ def pull_needs(home: str, images: Iterable[str | Reference], registry: str) -> I
 
 def _repository(image: str | Reference, registry: str) -> str:
     """Return the repository of an image of `registry`; empty for any other."""
-    try:
-        reference = image if isinstance(image, Reference) else Reference.parse(image.strip())
-    except InvalidReferenceError:
-        return ""  # nothing pulls it
-    return reference.repository if reference.registry == registry else ""
+    if isinstance(image, Reference):
+        return repository_in(image, registry) or ""
+    return named_in(image, registry) or ""
 
 
 def _images(resource: Resource) -> Iterator[str]:

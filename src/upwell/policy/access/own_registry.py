@@ -1,4 +1,4 @@
-"""Content of the embedded registry that builds and stages have the server move; pure.
+"""Content of the internal registry that builds and stages have the server move; pure.
 
 The server logs in there by its own right. So a build whose output lies there, an image that a
 Dockerfile takes from there and a stage whose mirror lies there take the right to push or pull, of
@@ -13,9 +13,9 @@ from upwell.api.meta import Resource
 from upwell.api.pipeline import Pipeline, Stage
 from upwell.formats.dockerfile.lines import DockerfileError
 from upwell.formats.dockerfile.parse import Dockerfile, parse
-from upwell.oci import InvalidReferenceError, Reference
 from upwell.oci.copies import is_public_view
 from upwell.oci.registry_names import canonical_name
+from upwell.oci.registry_prefix import named_in
 from upwell.policy.access.needs import Need
 from upwell.policy.access.roles import MIRROR_NAMESPACE, REPOSITORIES, Action
 
@@ -24,7 +24,7 @@ _UPSTREAM_COPIES = "upstreamcopies"
 
 
 def registry_needs(resource: Resource, registry: str) -> Iterator[Need]:
-    """Yield the rights in `registry`, the embedded one's `host:port`, that the object takes."""
+    """Yield the rights in `registry`, the internal one's prefix, that the object takes."""
     match resource:
         case Pipeline():
             for stage in resource.spec.stages:
@@ -41,12 +41,12 @@ def dockerfile_needs(
 ) -> Iterator[Need]:
     """Yield the right to pull each image of other namespaces that a Dockerfile takes."""
     for image in dockerfile.images:
-        reference = _within(image, registry)
-        if reference is None:
+        repository = named_in(image, registry)
+        if repository is None:
             continue
-        namespace = _namespace(reference.repository)
-        if namespace != build.namespace and not is_public_view(reference.repository):
-            action = Action("pull", REPOSITORIES, namespace, reference.repository)
+        namespace = _namespace(repository)
+        if namespace != build.namespace and not is_public_view(repository):
+            action = Action("pull", REPOSITORIES, namespace, repository)
             yield Need(action, f"takes {image} in its Dockerfile")
 
 
@@ -66,20 +66,20 @@ def _of_output(build: Build | BuildConfig, registry: str) -> Iterator[Need]:
     target = build.spec.output.to
     if target is None or target.kind != DOCKER_IMAGE:
         return
-    reference = _within(target.name, registry)
-    if reference is not None and _namespace(reference.repository) != build.namespace:
-        yield _push(reference.repository, f"pushes its result to {reference.name}")
+    repository = named_in(target.name, registry)
+    if repository is not None and _namespace(repository) != build.namespace:
+        yield _push(repository, f"pushes its result to {registry}/{repository}")
 
 
 def _of_mirror(stage: Stage, registry: str) -> Iterator[Need]:
-    """A mirror is a prefix; the whole registry as one takes the right to push everywhere."""
+    """A mirror is a prefix; the whole registry, or more, takes the right to push everywhere."""
     if not stage.mirror:
         return
     why = f"copies images to {stage.mirror} (stage {stage.name})"
-    if canonical_name(stage.mirror.rstrip("/")) == registry:
+    if f"{registry}/".startswith(f"{canonical_name(stage.mirror.rstrip('/'))}/"):
         yield Need(Action("push", REPOSITORIES), why, stays=False)
-    elif reference := _within(f"{stage.mirror.rstrip('/')}/image", registry):
-        yield _push(reference.repository, why)
+    elif repository := named_in(f"{stage.mirror.rstrip('/')}/image", registry):
+        yield _push(repository, why)
 
 
 def _push(repository: str, why: str) -> Need:
@@ -87,15 +87,6 @@ def _push(repository: str, why: str) -> Need:
     if namespace == MIRROR_NAMESPACE:
         return Need(Action("use", _UPSTREAM_COPIES, namespace), why, stays=False)
     return Need(Action("push", REPOSITORIES, namespace, repository), why, stays=False)
-
-
-def _within(image: str, registry: str) -> Reference | None:
-    """Return what an image's name means, if it lies in the registry."""
-    try:
-        reference = Reference.parse(image.strip())
-    except InvalidReferenceError:
-        return None  # nothing is moved by it
-    return reference if reference.registry == registry else None
 
 
 def _namespace(repository: str) -> str:

@@ -103,8 +103,11 @@ def known_pin(
     return (pinned, str(tag)) if pinned is not None else None
 
 
-def base_name(images: Iterable[ResolvedImage], streams: Streams, internal_host: str) -> str:
-    """Return the tag behind the base's digest, for org.opencontainers.image.base.name."""
+def base_name(images: Iterable[ResolvedImage], streams: Streams, prefix: str) -> str:
+    """Return the tag behind the base's digest, for org.opencontainers.image.base.name.
+
+    `prefix` begins the names of the internal registry's images.
+    """
     final = _final(images)
     if final is None:
         return ""
@@ -117,7 +120,7 @@ def base_name(images: Iterable[ResolvedImage], streams: Streams, internal_host: 
     declared = _declared(stream, tag)
     if declared is not None and declared.imports:
         return str(Reference.parse(declared.imports))
-    return f"{internal_host}/{tag}"
+    return f"{prefix}/{tag}"
 
 
 def insecure_by_tag(images: Iterable[ResolvedImage], streams: Streams) -> frozenset[str]:

@@ -34,6 +34,7 @@ from upwell.builder.interface import (
 )
 from upwell.git.interface import CommitInfo, GitSource, Proxies
 from upwell.oci import Digest, InvalidReferenceError, Reference
+from upwell.oci.registry_prefix import reference_in, repository_in
 from upwell.policy.builds.environment import (
     Environment,
     UnresolvableEnvironmentError,
@@ -221,10 +222,11 @@ def declared_commit(build: Build) -> CommitInfo | None:
     )
 
 
-def push_reference(build: Build, host: str, inputs: str) -> Reference | None:
+def push_reference(build: Build, prefix: str, inputs: str) -> Reference | None:
     """Return where the build is pushed: under the tag of its inputs in the internal registry.
 
-    An output outside goes straight to its own tag. Raises BuildError InvalidOutputReference.
+    `prefix` begins the names of its images. An output outside goes straight to its own tag. Raises
+    BuildError InvalidOutputReference.
     """
     target = build.spec.output.to
     if target is None:
@@ -232,12 +234,12 @@ def push_reference(build: Build, host: str, inputs: str) -> Reference | None:
     if target.kind == IMAGE_STREAM_TAG:
         named = StreamTag.of(target, build.namespace)
         _require_image_tag(named.tag)
-        return Reference(host, named.stream_name.repository, tag=inputs_tag(inputs))
+        return reference_in(prefix, named.stream_name.repository, tag=inputs_tag(inputs))
     try:
         pushed = Reference.parse(target.name)
     except InvalidReferenceError as error:
         raise BuildError("InvalidOutputReference", f"spec.output.to: {error}") from error
-    if pushed.registry == host:
+    if repository_in(pushed, prefix) is not None:
         _require_image_tag(pushed.tag or "latest")
     return pushed
 
@@ -306,7 +308,7 @@ def _display_name(build: Build, push: Reference | None) -> str:
     if to is None or push is None or to.kind != IMAGE_STREAM_TAG:
         return ""
     named = StreamTag.of(to, build.namespace)
-    return str(Reference(push.registry, named.stream_name.repository, tag=named.tag))
+    return str(Reference(push.registry, push.repository, tag=named.tag))
 
 
 def _cache_key(build: Build) -> str:

@@ -8,6 +8,7 @@ from upwell.api.image import ImageStream, ImportPolicy, TagReference
 from upwell.api.meta import ObjectReference
 from upwell.formats.attachment_tags import image_of_tag
 from upwell.oci import InvalidReferenceError, Reference
+from upwell.oci.registry_prefix import repository_in
 from upwell.policy.images.versions import Version, natural_key
 
 MAX_BULK_TAGS = 50
@@ -66,10 +67,11 @@ def plan_bulk_import(
     )
 
 
-def bulk_source(stream: ImageStream, internal_host: str) -> str | None:
+def bulk_source(stream: ImageStream, prefix: str) -> str | None:
     """Return the repository that the stream imports as a whole; None when there is none.
 
-    A repository of the internal registry is where images are pushed to, not imported from.
+    A repository of the internal registry, below `prefix`, is where images are pushed to, not
+    imported from.
     """
     text = stream.spec.docker_image_repository
     if not text:
@@ -78,7 +80,7 @@ def bulk_source(stream: ImageStream, internal_host: str) -> str | None:
         reference = Reference.parse(text)
     except InvalidReferenceError:
         return text  # the import says what is wrong with it
-    return None if reference.registry == internal_host else text
+    return None if repository_in(reference, prefix) is not None else text
 
 
 def is_insecure(stream: ImageStream) -> bool:

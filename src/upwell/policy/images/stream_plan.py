@@ -96,7 +96,7 @@ class StreamAnswers:
 def plan_stream(
     stream: ImageStream,
     schedule: ImportSchedule,
-    internal_host: str,
+    prefix: str,
     started: datetime,
     now: datetime,
     checks: ImportChecks = NO_CHECKS,
@@ -120,7 +120,7 @@ def plan_stream(
         time = due[tag.name] = spread_overdue(time, started, interval, place)
         if tag.scheduled and state is not None and not state.failures and time > OVERDUE:
             early[tag.name] = time - interval * schedule.spread
-    return StreamPlan(tags, due, _listing(stream, internal_host, now, checks), early)
+    return StreamPlan(tags, due, _listing(stream, prefix, now, checks), early)
 
 
 def fold_answers(
@@ -176,9 +176,9 @@ def checks_without_news(
 
 
 def _listing(
-    stream: ImageStream, internal_host: str, now: datetime, checks: ImportChecks
+    stream: ImageStream, prefix: str, now: datetime, checks: ImportChecks
 ) -> datetime | None:
-    source, state = bulk_source(stream, internal_host), stream.status.repository
+    source, state = bulk_source(stream, prefix), stream.status.repository
     if source is None:
         return None
     generation = repository_generation(stream.annotations)

@@ -16,6 +16,7 @@ from upwell.api.image import (
 from upwell.api.meta import ObjectKey, ObjectReference
 from upwell.formats.attachment_tags import image_of_tag
 from upwell.oci import Digest, InvalidReferenceError, Reference
+from upwell.oci.registry_names import has_imports
 
 MAX_HISTORY = 100
 """Digests kept for a tag; the oldest go first."""
@@ -109,7 +110,7 @@ def resolve_tag(stream: ImageStream, tag: str) -> str | None:
     """Return the pull spec, pinned by digest, that `stream:tag` stands for now.
 
     referencePolicy Source (the default) names the upstream, Local the internal registry
-    (image/v1 TagReferencePolicy). None while the tag has no image.
+    (image/v1 TagReferencePolicy), if that has imports at all. None while the tag has no image.
     """
     history = stream.status.tag(tag)
     latest = history.latest if history else None
@@ -117,6 +118,7 @@ def resolve_tag(stream: ImageStream, tag: str) -> str | None:
         return None
     declared = next((entry for entry in stream.spec.tags if entry.name == tag), None)
     local = declared is not None and declared.reference_policy.type == "Local"
+    local = local and has_imports()
     if local and stream.status.docker_image_repository and latest.image:
         return f"{stream.status.docker_image_repository}@{latest.image}"
     return pinned(latest)

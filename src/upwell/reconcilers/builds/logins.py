@@ -1,6 +1,6 @@
 """Logins of a build: for its source, the images that it takes, and the place that it pushes to."""
 
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Mapping
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass, field
 
@@ -15,7 +15,7 @@ from upwell.reconcilers.images.pull_secrets import PullSecrets, credentials_of
 from upwell.reconcilers.sources import MissingSecretError, read_secret
 from upwell.registry.credentials import ChainedCredentials
 from upwell.registry.errors import RegistryError
-from upwell.registry.interface import CredentialSource
+from upwell.registry.interface import CredentialSource, RequestAccess
 from upwell.store.interface import Selector, Store
 
 
@@ -80,15 +80,22 @@ class BuildLogins:
             },
         )
 
+    async def to_push(self, build: Build) -> RequestAccess:
+        """Return how the build's output is written to; raises BuildError."""
+        return RequestAccess((await self.read(build)).push)
+
     async def for_builder(
         self,
         credentials: BuildCredentials,
-        images: Iterable[Reference],
+        images: Mapping[str, Reference],
         push: Reference | None,
     ) -> tuple[RegistryLogin, ...]:
-        """Return a login for every other registry that the build pulls from or pushes to."""
+        """Return a login for every other registry that the build pulls from or pushes to.
+
+        `images` are those that it takes, by their names in the build.
+        """
         found: dict[str, RegistryLogin] = {}
-        wanted = [(reference, credentials.pulls) for reference in images]
+        wanted = [(reference, credentials.of_image(name)) for name, reference in images.items()]
         if push is not None:
             wanted.append((push, credentials.push))
         for reference, source in wanted:

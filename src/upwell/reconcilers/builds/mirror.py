@@ -1,4 +1,4 @@
-"""Copies of the images that builds take from outside."""
+"""Copies of the images that builds take from outside, where there are copies."""
 
 from typing import Protocol
 
@@ -7,10 +7,10 @@ from upwell.registry.interface import RequestAccess
 
 
 class ImageMirror(Protocol):
-    """Keeps copies of upstream images in the internal registry."""
+    """Finds the images that builds pull: copies of upstream's in the embedded registry, if any."""
 
     async def fetch(self, reference: Reference, access: RequestAccess, namespace: str) -> Reference:
-        """Return an internal reference to the pinned image, which the namespace may read.
+        """Return a reference to the pinned image of our platform, which the namespace may read.
 
         Raises RegistryError.
         """

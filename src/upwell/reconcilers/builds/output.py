@@ -10,7 +10,7 @@ from upwell.builder.interface import BuildError
 from upwell.oci import Digest
 from upwell.policy.images.streams import StreamTag, take_push
 from upwell.registry.errors import RegistryError
-from upwell.registry.interface import InternalRegistry
+from upwell.registry.interface import DEFAULT_ACCESS, InternalRegistry, RequestAccess
 from upwell.store.interface import ConflictError, NotFoundError, Store
 from upwell.store.retry import update_with_retry
 
@@ -18,9 +18,18 @@ type SignPushed = Callable[[Build, Digest], Awaitable[str]]
 """Signs what a build has pushed, before anything else names it; returns why it cannot yet."""
 
 
+type PushAccess = Callable[[Build], Awaitable[RequestAccess]]
+"""Returns how a build's output is written to; raises BuildError."""
+
+
 async def unsigned(_build: Build, _digest: Digest) -> str:
     """Sign nothing: signatures are switched off."""
     return ""
+
+
+async def without_login(_build: Build) -> RequestAccess:
+    """Return the access to a registry of this process."""
+    return DEFAULT_ACCESS
 
 
 class BuildOutputs:
@@ -32,7 +41,9 @@ class BuildOutputs:
         internal: InternalRegistry,
         clock: Callable[[], datetime],
         sign: SignPushed = unsigned,
+        access: PushAccess = without_login,
     ) -> None:
+        self._access = access
         self.sign = sign
         self._store = store
         self._internal = internal
@@ -70,7 +81,9 @@ class BuildOutputs:
 
         async def tagged() -> ImageStream | None:
             output = await self.stream(build)
-            return await self._tagged(*output, digest) if output is not None else None
+            if output is None:
+                return None
+            return await self._tagged(*output, digest, await self._access(build))
 
         async def write(stream: ImageStream | None) -> None:
             if stream is None:
@@ -82,18 +95,20 @@ class BuildOutputs:
 
         await update_with_retry(tagged, write)
 
-    async def _tagged(self, stream: ImageStream, tag: str, digest: Digest) -> ImageStream:
+    async def _tagged(
+        self, stream: ImageStream, tag: str, digest: Digest, access: RequestAccess
+    ) -> ImageStream:
         """Tag the digest in the registry; return the stream as it has to show it."""
         path = f"{stream.namespace}/{stream.name}"
         try:
-            await self._internal.tag(path, tag, digest)
+            await self._internal.tag(path, tag, digest, access)
         except RegistryError as error:
             raise BuildError(
                 "PushImageToRegistryFailed",
                 f"Failed to push the image to the registry. {error}",
                 retryable=True,  # pushed a moment ago, and not there: it is pushed again
             ) from error
-        repository = f"{self._internal.host}/{path}"
+        repository = f"{self._internal.prefix}/{path}"
         return stream.with_status(take_push(stream.status, repository, tag, digest, self._clock()))
 
     def pull_spec(self, build: Build) -> str | None:
@@ -101,4 +116,4 @@ class BuildOutputs:
         target = build.spec.output.to
         if target is None or target.kind != IMAGE_STREAM_TAG:
             return target.name if target is not None else None
-        return f"{self._internal.host}/{StreamTag.of(target, build.namespace)}"
+        return f"{self._internal.prefix}/{StreamTag.of(target, build.namespace)}"

@@ -17,6 +17,7 @@ from upwell.formats.dockerfile.lines import DockerfileError
 from upwell.formats.dockerfile.parse import Dockerfile, parse
 from upwell.git.interface import GitSource
 from upwell.oci import Digest, InvalidDigestError, InvalidReferenceError, Reference
+from upwell.oci.registry_prefix import reference_in, repository_in
 from upwell.policy.access.own_registry import dockerfile_needs
 from upwell.policy.builds.failures import transfer_may_pass
 from upwell.policy.builds.identity import inputs_hash
@@ -148,8 +149,8 @@ class BuildPlanner:
         objects = await self._objects.read(build)
         commit = source.commit.commit if source.commit else ""
         identity = inputs_hash(build.spec, commit, images.pins(), object_versions(objects))
-        push = push_reference(build, self._internal.host, identity)
-        made = await self._made(push)
+        push = push_reference(build, self._internal.prefix, identity)
+        made = await self._made(push, RequestAccess(credentials.push))
         replaces = result_replaced(build, identity, made)
         inputs = ResolvedInputs(
             source, images, objects, identity, push, made, replaces, warnings=warnings
@@ -165,7 +166,7 @@ class BuildPlanner:
         pins = inputs.images.references()
         pushes = () if inputs.push is None else (inputs.push,)
         # Bases are pulled from the mirror in the internal registry, wherever the result goes.
-        used = [*pins.values(), *pushes, Reference(self._internal.host, _ANY_REPOSITORY)]
+        used = [*pins.values(), *pushes, reference_in(self._internal.prefix, _ANY_REPOSITORY)]
         insecure = insecure_by_tag(inputs.images.resolved, streams) | await self._insecure.among(
             used, build.namespace
         )
@@ -181,7 +182,7 @@ class BuildPlanner:
             inputs,
             pulls=pulls,
             insecure_registries=insecure,
-            logins=await self._logins.for_builder(credentials, pins.values(), push),
+            logins=await self._logins.for_builder(credentials, pins, push),
             previous=await self._previous(build, streams, credentials),
         )
 
@@ -201,7 +202,7 @@ class BuildPlanner:
                     for image in named_images(build, dockerfile)
                 ]
             )
-        return BuildImages(resolved, base_name(resolved, streams, self._internal.host))
+        return BuildImages(resolved, base_name(resolved, streams, self._internal.prefix))
 
     async def _require_signed(self, build: Build, images: BuildImages) -> tuple[str, ...]:
         """Return what policies say of the images that are built upon.
@@ -219,7 +220,7 @@ class BuildPlanner:
 
     async def _require_pulls(self, build: Build, dockerfile: Dockerfile) -> None:
         """Raise BuildError if the author may not pull what the Dockerfile takes from here."""
-        wanted = tuple(dockerfile_needs(build, dockerfile, self._internal.host))
+        wanted = tuple(dockerfile_needs(build, dockerfile, self._internal.prefix))
         why = await self._authority.refusal_of(build, wanted)
         if why := why or await self._authority.content_refusal(build, wanted):
             raise BuildError(MISSING_RIGHT, why)
@@ -254,12 +255,13 @@ class BuildPlanner:
             raise pull_error(error) from error
         return str(reference.with_digest(found.digest))
 
-    async def _made(self, push: Reference | None) -> Digest | None:
+    async def _made(self, push: Reference | None, access: RequestAccess) -> Digest | None:
         """Return what the same inputs were built into before, if it is still there."""
-        if push is None or push.registry != self._internal.host or push.tag is None:
+        repository = repository_in(push, self._internal.prefix) if push is not None else None
+        if push is None or repository is None or push.tag is None:
             return None
         try:
-            return await self._internal.tag_digest(push.repository, push.tag)
+            return await self._internal.tag_digest(repository, push.tag, access)
         except RegistryError as error:
             raise BuildError(
                 "PushImageToRegistryFailed", str(error), retryable=error.retryable

@@ -24,6 +24,7 @@ from upwell.policy.rebase.findings import cut, listed
 from upwell.policy.rebase.plan import NamedDigest
 from upwell.reconcilers.builds.context import config_of
 from upwell.reconcilers.builds.mirror import ImageMirror
+from upwell.reconcilers.builds.output import PushAccess, without_login
 from upwell.reconcilers.builds.planner import pull_error
 from upwell.reconcilers.rebase.comparing import (
     ComparedRebase,
@@ -33,7 +34,7 @@ from upwell.reconcilers.rebase.comparing import (
     RebaseComparison,
 )
 from upwell.registry.errors import RegistryError
-from upwell.registry.interface import Registry, RequestAccess
+from upwell.registry.interface import DEFAULT_ACCESS, Registry, RequestAccess
 
 _DEFAULT_BOUNDS = RebaseBounds()
 _MAX_MESSAGE = 2000
@@ -45,11 +46,15 @@ _MOST_LINES = 50
 class RebaseOutput(Protocol):
     """Writer of rebased images into the server's own registry, the tag last."""
 
-    async def write(self, placed: PlacedImage, target: Reference) -> WrittenBlobs:
+    async def write(
+        self, placed: PlacedImage, target: Reference, access: RequestAccess = DEFAULT_ACCESS
+    ) -> WrittenBlobs:
         """Write an image under a tag; raises RegistryError or BuildError."""
         ...
 
-    async def keep(self, target: Reference, digest: Digest) -> None:
+    async def keep(
+        self, target: Reference, digest: Digest, access: RequestAccess = DEFAULT_ACCESS
+    ) -> None:
         """Give an image of the repository a tag; raises RegistryError."""
         ...
 
@@ -78,7 +83,10 @@ class BuildRebases:
         scanner: FactScanner,
         output: RebaseOutput,
         bounds: RebaseBounds = _DEFAULT_BOUNDS,
+        *,
+        access: PushAccess = without_login,
     ) -> None:
+        self._access = access
         self._builds_of = builds_of
         self._mirror = mirror
         self._output = output
@@ -134,16 +142,17 @@ class BuildRebases:
                 f" `upwell start-build {config.name} -n {build.namespace}` builds it",
             )
 
-    async def write(self, prepared: PreparedRebase, log: LogSink) -> Digest:
+    async def write(self, build: Build, prepared: PreparedRebase, log: LogSink) -> Digest:
         """Write what was prepared, and return its digest; raises BuildError."""
+        access = await self._access(build)
         compared, target = prepared.compared, prepared.target
         if compared is None or target is None:
             raise BuildError("GenericBuildFailed", "there is nothing to write")
         try:
             if compared.placed is None:
-                await self._output.keep(target, compared.digest)
+                await self._output.keep(target, compared.digest, access)
             else:
-                done = await self._output.write(compared.placed, target)
+                done = await self._output.write(compared.placed, target, access)
                 log(
                     f"{done.mounted} layers mounted, {done.sent} sent;"
                     f" {done.sent_bytes} bytes\n".encode()

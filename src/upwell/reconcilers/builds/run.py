@@ -208,7 +208,7 @@ class BuildRun:
             sink(b"The image is built on its new base.\n")
             return build, None
         with self._timed(stages, "PushImage"):
-            return build, await rebases.write(prepared, sink)
+            return build, await rebases.write(build, prepared, sink)
 
     async def _carry_out(
         self, plan: BuildPlan, stages: list[BuildStage], sink: LogSink

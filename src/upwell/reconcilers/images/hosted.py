@@ -59,7 +59,7 @@ class HostedImages:
 
     def _events(self, stream: ImageStream) -> Iterator[TagEvent]:
         """Yield the events of images that the registry has given to the stream's namespace."""
-        own = f"{self._internal.host}/{stream.namespace}/"
+        own = f"{self._internal.prefix}/{stream.namespace}/"
         for history in stream.status.tags:
             for event in history.items:
                 if event.docker_image_reference.startswith(own) and not event.unproven:

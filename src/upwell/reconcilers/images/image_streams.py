@@ -81,12 +81,12 @@ class ImageStreams:
         self._internal = internal
         self._secrets = secrets
         self._schedule = schedule
-        images = ImageRecords(cache.store, upstream, platforms, internal.host)
+        images = ImageRecords(cache.store, upstream, platforms, internal.prefix)
         self._importer = TagImporter(
             upstream, images, schedule, authority=authority, policies=policies
         )
         self._hosted = HostedImages(images, internal)
-        self._repositories = RepositoryImporter(upstream, internal.host, schedule)
+        self._repositories = RepositoryImporter(upstream, internal.prefix, schedule)
         self.tracking = TagTracking(cache)
         self._clock = clock
         self._jitter = jitter
@@ -174,10 +174,10 @@ class ImageStreams:
             self._checks[written.key] = checks
 
     def _plan(self, stream: ImageStream) -> StreamPlan:
-        host, now = self._internal.host, self._clock()
+        prefix, now = self._internal.prefix, self._clock()
         self._started = min(self._started, now)  # the clock may have been set back
         checks = self._checks.get(stream.key, NO_CHECKS)
-        return plan_stream(stream, self._schedule, host, self._started, now, checks)
+        return plan_stream(stream, self._schedule, prefix, self._started, now, checks)
 
     def _pause(self, stream: ImageStream) -> float | None:
         times = (self._plan(stream).next_due, self._hints.next_due(stream.key))
@@ -230,7 +230,7 @@ class ImageStreams:
             sources = await self.tracking.sources(stream)
             refusal = await self._refusal(stream)
             status = take_sources(stream, status, sources, now, refusal)
-            repository = f"{self._internal.host}/{key.namespace}/{key.name}"
+            repository = f"{self._internal.prefix}/{key.namespace}/{key.name}"
             return stream, status.model_copy(update={"docker_image_repository": repository})
 
         async def write(new: tuple[ImageStream, ImageStreamStatus]) -> ImageStream:
@@ -251,7 +251,7 @@ class ImageStreams:
     def _take_pushes(
         self, stream: ImageStream, status: ImageStreamStatus, pushed: PushedTags, now: datetime
     ) -> ImageStreamStatus:
-        name = f"{self._internal.host}/{stream.namespace}/{stream.name}"
+        name = f"{self._internal.prefix}/{stream.namespace}/{stream.name}"
         for tag, digest in pushed:
             old = status.tag(tag)
             if old is None or old.pushed_digest != str(digest):

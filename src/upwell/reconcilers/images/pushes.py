@@ -5,7 +5,7 @@ from contextlib import asynccontextmanager
 
 from upwell.api.image import ImageStream
 from upwell.api.meta import ObjectKey
-from upwell.oci import Digest, Reference
+from upwell.oci import Digest
 from upwell.policy.images.streams import is_image_tag
 from upwell.registry.errors import RegistryError
 from upwell.registry.interface import InternalRegistry, PushEvent
@@ -49,12 +49,10 @@ class PushedTagReader:
     async def _read(self, stream: ObjectKey) -> PushedTags:
         repository = f"{stream.namespace}/{stream.name}"
         try:
-            names = await self._internal.tags(Reference(self._internal.host, repository, "latest"))
+            found = await self._internal.pushed_tags(repository)
         except RegistryError:
             return ()  # nothing was ever pushed
-        images = [name for name in names if is_image_tag(name)]
-        digests = [(name, await self._internal.tag_digest(repository, name)) for name in images]
-        return [(name, digest) for name, digest in digests if digest is not None]
+        return [(name, digest) for name, digest in found if is_image_tag(name)]
 
     def _on_push(self, event: PushEvent) -> None:
         namespace, _, name = event.repository.partition("/")

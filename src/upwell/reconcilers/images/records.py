@@ -14,6 +14,7 @@ from upwell.api.image import Image, ImageLayer, ImageManifest
 from upwell.api.meta import ObjectMeta, format_time
 from upwell.oci import Descriptor, Digest, Index, Manifest, Platform, Reference
 from upwell.oci.manifest import MAX_CONFIG_BYTES
+from upwell.oci.registry_prefix import repository_in
 from upwell.policy.images.proofs import (
     DESCRIBED_ANNOTATION,
     PUBLIC_ANNOTATION,
@@ -87,15 +88,15 @@ class _Flight:
 class ImageRecords:
     """Keeps Images; `platforms` are those whose images are used here.
 
-    `host` is that of the embedded registry: what lies there needs no login of ours, and is not
-    everybody's for that.
+    `prefix` is that of the internal registry: what lies there is read by the server's own right,
+    and is not everybody's for that.
     """
 
     def __init__(
-        self, store: Store, upstream: Registry, platforms: Sequence[Platform], host: str
+        self, store: Store, upstream: Registry, platforms: Sequence[Platform], prefix: str
     ) -> None:
         self._store = store
-        self._host = host
+        self._prefix = prefix
         self._upstream = upstream
         self._platforms = platforms
         self._flights: dict[tuple[str, str], _Flight] = {}
@@ -215,7 +216,7 @@ class ImageRecords:
     ) -> Image:
         image = await examine(self._upstream, pinned, access, now)
         _, _, logins = question
-        is_hosted = pinned.registry == self._host
+        is_hosted = repository_in(pinned, self._prefix) is not None
         if not logins and not is_hosted and _is_complete(image):
             annotations = {**image.annotations, PUBLIC_ANNOTATION: "true"}
             image = image.with_metadata(annotations=annotations)
@@ -272,7 +273,7 @@ class ImageRecords:
         return image.model_copy(update={"metadata": known.metadata.model_copy(update=update)})
 
     def _is_hosted(self, image: Image) -> bool:
-        return image.docker_image_reference.startswith(f"{self._host}/")
+        return image.docker_image_reference.startswith(f"{self._prefix}/")
 
     def _is_cut(self, image: Image) -> bool:
         """Return True of a pushed image of which not all is kept: its own registry says more."""

@@ -28,17 +28,17 @@ class RepositoryImporter:
     def __init__(
         self,
         upstream: Registry,
-        internal_host: str,
+        prefix: str,
         schedule: ImportSchedule,
     ) -> None:
         self._upstream = upstream
-        self._host = internal_host
+        self._prefix = prefix
         self._schedule = schedule
 
     async def ask(self, stream: ImageStream, turn: ImportTurn) -> RepositoryImport:
         """List the repository's tags, and say which of them are imported."""
         now = turn.now
-        source = bulk_source(stream, self._host) or ""
+        source = bulk_source(stream, self._prefix) or ""
         state = stream.status.repository
         if state is None or state.source != source:
             state = RepositoryImport(source=source)

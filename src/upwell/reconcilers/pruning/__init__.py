@@ -6,9 +6,16 @@ work left.
 """
 
 from upwell.reconcilers.pruning.plan import PruningPlanner
-from upwell.reconcilers.pruning.ports import Stores
+from upwell.reconcilers.pruning.ports import NothingToPrune, Stores
 from upwell.reconcilers.pruning.removal import Pruning
 from upwell.reconcilers.pruning.schedule import PruningSchedule
 from upwell.reconcilers.pruning.sweep import LeftoverSweep
 
-__all__ = ["LeftoverSweep", "Pruning", "PruningPlanner", "PruningSchedule", "Stores"]
+__all__ = [
+    "LeftoverSweep",
+    "NothingToPrune",
+    "Pruning",
+    "PruningPlanner",
+    "PruningSchedule",
+    "Stores",
+]

@@ -6,7 +6,7 @@ from datetime import datetime, timedelta
 from typing import Protocol
 
 from upwell.oci import Digest
-from upwell.registry.interface import PrunableRegistry
+from upwell.registry.interface import PrunableRegistry, StoredRepository
 from upwell.store.interface import Store
 from upwell.uploads.interface import BinaryInputs
 from upwell.workload.interface import Runtime
@@ -65,6 +65,27 @@ class BuilderStorage(Protocol):
         ...
 
 
+class NothingToPrune:
+    """Implements PrunableRegistry where images lie in a registry elsewhere: it prunes its own."""
+
+    async def survey(self) -> Sequence[StoredRepository]:
+        """Return nothing."""
+        return ()
+
+    async def expire_tag(self, repository: str, tag: str, digest: Digest) -> bool:
+        """Return that there is no such tag."""
+        del repository, tag, digest
+        return False
+
+    async def expire_manifest(self, repository: str, digest: Digest, before: datetime) -> bool:
+        """Return that there is no such manifest."""
+        del repository, digest, before
+        return False
+
+    async def collect(self, before: datetime) -> None:
+        """Do nothing."""
+
+
 @dataclass(frozen=True, slots=True)
 class Stores:
     """Stores that grow, and the clock (UTC)."""
@@ -72,7 +93,7 @@ class Stores:
     objects: Store
     registry: PrunableRegistry
     host: str
-    """The `host:port` in references to the embedded registry."""
+    """The `host:port` in references to the embedded registry; empty: there is none."""
     logs: LogShelf
     inputs: BinaryInputs
     inventory: PackageLists

@@ -10,20 +10,26 @@ from upwell.registry.interface import DEFAULT_ACCESS, RequestAccess
 
 
 class PushedImages:
-    """Finds the images of builds. `host` is the embedded registry's `host:port`."""
+    """Finds the images of builds, which begin with `prefix`.
 
-    def __init__(self, logins: BuildLogins, insecure: InsecureRegistries, host: str) -> None:
+    `embedded` is the embedded registry's `host:port`, which needs no login; empty: there is none.
+    """
+
+    def __init__(
+        self, logins: BuildLogins, insecure: InsecureRegistries, prefix: str, embedded: str
+    ) -> None:
         self._logins = logins
         self._insecure = insecure
-        self._host = host
+        self._prefix = prefix
+        self._embedded = embedded
 
     async def place(self, build: Build, digest: Digest) -> tuple[Reference, RequestAccess]:
         """Return where the image is, and how it is written to; raises BuildError."""
-        pushed = push_reference(build, self._host, build.status.inputs or "")
+        pushed = push_reference(build, self._prefix, build.status.inputs or "")
         if pushed is None:
             raise BuildError("InvalidOutputReference", "the build pushes nothing")
         image = pushed.with_digest(digest)
-        if image.registry == self._host:
+        if image.registry == self._embedded:
             return image, DEFAULT_ACCESS
         credentials = await self._logins.read(build)
         insecure = await self._insecure.among([image], build.namespace)

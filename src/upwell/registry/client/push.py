@@ -35,6 +35,8 @@ async def once(content: bytes) -> AsyncIterator[bytes]:
 _CREATED = frozenset({HTTPStatus.CREATED, HTTPStatus.NO_CONTENT})
 _STARTED = frozenset({HTTPStatus.ACCEPTED})
 _FOUND = frozenset({HTTPStatus.OK})
+_UNTAGGED = frozenset({HTTPStatus.NOT_FOUND, HTTPStatus.BAD_REQUEST, HTTPStatus.METHOD_NOT_ALLOWED})
+"""Answers to the removal of a tag that is gone, or that the registry cannot remove."""
 
 
 class PushRefusedError(RegistryError):
@@ -162,6 +164,21 @@ class RegistryPusher:
         if stated is not None and stated != digest:
             raise DigestMismatchError(endpoint.name, digest, stated)
         return is_listed
+
+    async def delete_tag(
+        self, reference: Reference, access: RequestAccess = DEFAULT_ACCESS
+    ) -> None:
+        """Remove a tag, keeping what it names; nothing is done where there is none.
+
+        A registry that removes no tags keeps it (distribution-spec, Deleting Tags).
+        """
+        endpoint = self._endpoint(reference, access)
+        path = f"/v2/{endpoint.repository}/manifests/{reference.target}"
+        scope = f"repository:{endpoint.repository}:pull,push,delete"
+        call = RegistryRequest("DELETE", endpoint, path, scopes=(scope,))
+        async with self._connection.open(call, access) as answer:
+            if answer.status not in _UNTAGGED:
+                await raise_for_status(answer, PushRefusedError(endpoint.name), _STARTED)
 
     def _endpoint(self, reference: Reference, access: RequestAccess) -> RegistryEndpoint:
         return self._connection.hosts.endpoint(reference, insecure=access.insecure)

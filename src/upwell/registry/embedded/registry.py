@@ -115,6 +115,11 @@ class EmbeddedRegistry:
         """The `host:port` that references to its images carry."""
         return self._host
 
+    @property
+    def prefix(self) -> str:
+        """The same: all of the registry is ours."""
+        return self._host
+
     def subscribe(self, listener: PushListener) -> None:
         """Call `listener` after each push."""
         self._listeners.append(listener)
@@ -270,8 +275,11 @@ class EmbeddedRegistry:
 
     # The InternalRegistry port
 
-    async def tag(self, repository: str, tag: str, digest: Digest) -> None:
+    async def tag(
+        self, repository: str, tag: str, digest: Digest, access: RequestAccess = DEFAULT_ACCESS
+    ) -> None:
         """Point `tag` at a manifest of `repository`, atomically."""
+        del access
         found = await self._find(repository)
         with storing(repository):
             if found is None or not await run_whole(found.set_tag, tag, digest, self._hint(_ACTOR)):
@@ -288,8 +296,16 @@ class EmbeddedRegistry:
         """List the repositories that hold a manifest, sorted."""
         return await asyncio.to_thread(self._repositories.names)
 
-    async def tag_digest(self, repository: str, tag: str) -> Digest | None:
+    async def pushed_tags(self, repository: str) -> Sequence[tuple[str, Digest]]:
+        """List the tags of a repository, each with what it names."""
+        found = await self._find(repository)
+        return sorted(found.tags.items()) if found else ()
+
+    async def tag_digest(
+        self, repository: str, tag: str, access: RequestAccess = DEFAULT_ACCESS
+    ) -> Digest | None:
         """Return what `tag` points at now, or None."""
+        del access
         found = await self._find(repository)
         return found.tags.get(tag) if found else None
 

@@ -22,7 +22,6 @@ from upwell.builder.interface import BuildLogs
 from upwell.machine.clock import elapsed
 from upwell.machine.components import Components
 from upwell.machine.tasks import first_error
-from upwell.server.admission.quota import LimitedStore
 from upwell.server.asgi.access_log import AccessLogMiddleware
 from upwell.server.asgi.connections import ConnectionTable
 from upwell.server.auth import admin_token, passwords
@@ -81,7 +80,7 @@ from upwell.server.workloads.replication_controllers import (
 )
 from upwell.server.workloads.revisions import RevisionReader
 from upwell.server.workloads.workloads import WorkloadHandlers
-from upwell.store.interface import StoreKeys
+from upwell.store.interface import Store, StoreKeys
 from upwell.uploads.interface import BinaryInputs
 from upwell.workload.interface import InteractiveRuntime
 
@@ -98,7 +97,7 @@ type _Handlers = Mapping[str, Handler]
 class ServerDependencies:
     """Ports, actions and settings that the server is made with."""
 
-    store: LimitedStore
+    store: Store
     """For clients: what they create is counted."""
     build_logs: BuildLogs
     actions: Actions

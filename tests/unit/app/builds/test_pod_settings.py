@@ -7,10 +7,11 @@ from typing import Any
 import pytest
 
 from upwell.app.builds.cluster import ClusterBuildPods
-from upwell.app.configuration import Configuration, pod_settings
+from upwell.app.configuration import Configuration, pod_settings, write_configuration
 from upwell.controller.leader import LeaderTerm, NotLeaderError
 from upwell.settings import AccessSettings, BuildIsolation, KubernetesSettings, ServerSettings
 from upwell.settings.kubernetes import KubernetesBuildSettings, ServerPlatform
+from upwell.settings.tables import EmbeddedRegistrySettings
 from upwell.store.fenced import fenced_context
 from upwell.store.kubernetes import KubernetesStore
 
@@ -57,6 +58,24 @@ def test_a_registry_on_loopback_is_out_of_reach(
     pods = pod_settings(server(tmp_path, host), files)
     assert pods is not None
     assert pods.unreachable == {"127.0.0.1:7080"}
+
+
+def test_a_registry_with_an_address_is_reached(tmp_path: Path, files: Configuration) -> None:
+    address = EmbeddedRegistrySettings(address="upwell.upwell.svc")
+    pods = pod_settings(server(tmp_path, "0.0.0.0", embedded_registry=address), files)
+    assert pods is not None
+    assert pods.unreachable == frozenset()
+
+
+async def test_pods_trust_the_authority_of_a_registry_with_an_address(tmp_path: Path) -> None:
+    authority = tmp_path / "ca.pem"
+    authority.write_bytes(b"-----BEGIN OURS")
+    address = EmbeddedRegistrySettings(address="upwell.upwell.svc")
+    settings = server(tmp_path, embedded_registry=address, access=AccessSettings(tls=True))
+    written = await write_configuration(settings, authority=authority)
+    pods = pod_settings(settings, written)
+    assert pods is not None
+    assert pods.registries.authorities == (b"-----BEGIN OURS",)
 
 
 @pytest.mark.parametrize(

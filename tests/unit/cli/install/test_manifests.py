@@ -127,6 +127,32 @@ def test_builds_run_in_pods_of_the_servers_own_image_where_they_have_rights() ->
     assert "builds" not in tomllib.loads(config["data"]["upwell.toml"])["kubernetes"]
 
 
+@pytest.mark.parametrize(
+    ("choices", "address"),
+    [
+        ({"namespace": "ours"}, "upwell.ours.svc"),
+        ({"registry_address": "registry.example:8443"}, "registry.example:8443"),
+    ],
+)
+def test_the_registry_has_a_name_that_others_reach(choices: dict[str, str], address: str) -> None:
+    (config,) = only("ConfigMap", applied(**choices))
+    settings = tomllib.loads(config["data"]["upwell.toml"])
+    assert settings["embedded-registry"] == {"address": address}
+
+
+def test_another_registry_takes_the_place_of_the_embedded_one() -> None:
+    objects = applied(external_registry="registry.example/upwell")
+    settings = tomllib.loads(only("ConfigMap", objects)[0]["data"]["upwell.toml"])
+    assert settings["external-registry"] == {"prefix": "registry.example/upwell"}
+    assert "embedded-registry" not in settings
+    (deployment,) = only("Deployment", objects)
+    pod = deployment["spec"]["template"]["spec"]
+    (logins,) = [one for one in pod["volumes"] if one["name"] == "registry-logins"]
+    assert logins["secret"] == {"secretName": "upwell-registry-logins", "optional": True}
+    (variable,) = pod["containers"][0]["env"]
+    assert variable["name"] == "REGISTRY_AUTH_FILE"
+
+
 def test_each_binding_names_a_role_that_there_is() -> None:
     objects = applied(namespaces=("dev",))
     roles = {
@@ -140,7 +166,15 @@ def test_each_binding_names_a_role_that_there_is() -> None:
 
 def test_a_chart_asks_for_values_that_it_has() -> None:
     values = yaml.safe_load(helm_files()["values.yaml"])
-    assert set(values) == {"image", "replicas", "namespaces", "features", "data"}
+    assert set(values) == {
+        "image",
+        "replicas",
+        "namespaces",
+        "features",
+        "registryAddress",
+        "externalRegistry",
+        "data",
+    }
     for path, text in helm_files().items():
         for word in text.replace("}}", " }} ").split():
             if word.startswith("$.Values."):
@@ -187,6 +221,8 @@ def by_name(objects: list[Manifest]) -> dict[tuple[str, str, str], Manifest]:
             {"data": {"name": "data", "persistentVolumeClaim": {"claimName": "kept"}}},
             {"data_volume": {"name": "data", "persistentVolumeClaim": {"claimName": "kept"}}},
         ),
+        ({"externalRegistry": "r.example/up"}, {"external_registry": "r.example/up"}),
+        ({"registryAddress": "upwell.example:8443"}, {"registry_address": "upwell.example:8443"}),
     ],
 )
 def test_the_chart_applies_what_the_command_does(

@@ -34,7 +34,7 @@ def repository(tmp_path: Path) -> PushedRepository:
 async def test_tags_are_read_at_a_start_and_after_a_push_alone(
     repository: PushedRepository,
 ) -> None:
-    assert await repository.taken() == ()
+    assert list(await repository.taken()) == []
     first = await push(repository.registry, "shop/app", "1")
     await asyncio.sleep(0)
     assert [key.name for key in repository.looks] == ["app"]

@@ -1,0 +1,58 @@
+"""Opens the registry that builds push to: the embedded one, or one elsewhere."""
+
+from dataclasses import dataclass
+
+from upwell.machine.clock import seconds
+from upwell.machine.disk import DiskSpace
+from upwell.reconcilers.images.origins import StreamOrigins
+from upwell.registry.client.client import RegistryClient
+from upwell.registry.client.push import RegistryPusher
+from upwell.registry.embedded import StorageLimits
+from upwell.registry.external.registry import ExternalRegistry
+from upwell.registry.hosting import FindQuota
+from upwell.registry.interface import InternalRegistry, Registry
+from upwell.registry.pull_through import PullThroughRegistry
+from upwell.registry.routed import RoutedRegistry
+from upwell.settings import ServerSettings
+from upwell.store.fenced import require_fence
+
+
+@dataclass(frozen=True, slots=True)
+class OpenedRegistries:
+    """The registry that builds push to, and one for all references."""
+
+    internal: InternalRegistry
+    embedded: PullThroughRegistry | None
+    """The same, where it is this server's; None: it is elsewhere, and no image is kept here."""
+    all: Registry
+
+
+async def open_registries(
+    settings: ServerSettings,
+    client: RegistryClient,
+    remote: Registry,
+    origins: StreamOrigins,
+    disk: DiskSpace,
+    quota: FindQuota,
+) -> OpenedRegistries:
+    """Open the registry that the settings name; `client` reaches all others, and so does `remote`.
+
+    Raises StorageError.
+    """
+    if not settings.has_embedded_registry:
+        pusher = RegistryPusher(client.connection)
+        # A leader that was deposed sets no tag: another one has set it since.
+        external = ExternalRegistry(remote, pusher, settings.image_prefix, require_fence)
+        return OpenedRegistries(external, None, remote)
+    embedded = PullThroughRegistry(
+        settings.data_dir / "registry",
+        settings.internal_host,
+        remote,
+        origins,
+        clock=seconds,
+        pressure=disk.pressure,
+        quota=quota,
+        limits=StorageLimits(sparse_indexes=settings.embedded_registry.sparse_indexes),
+    )
+    await embedded.recover()
+    return OpenedRegistries(embedded, embedded, RoutedRegistry(embedded, remote))

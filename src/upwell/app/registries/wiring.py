@@ -1,0 +1,51 @@
+"""Hands what serves, keeps and copies images the ports that it needs, where images are here."""
+
+from collections.abc import Callable, Coroutine, Sequence
+from functools import partial
+from typing import Any
+
+from starlette.routing import BaseRoute
+
+from upwell.app.adapters import Adapters
+from upwell.app.cleanup import clean_registry, scrub_registry, watch_registry
+from upwell.machine.clock import PROCESS_CLOCK, now
+from upwell.machine.platform import machine_platform
+from upwell.reconcilers.builds.mirror import ImageMirror
+from upwell.registry.attachments.mirrored import AttachmentMirror
+from upwell.registry.external.uncopied import Uncopied
+from upwell.registry.mirror import Mirror
+from upwell.server.distribution.elsewhere import elsewhere
+from upwell.server.distribution.image_limits import ImageLimits
+from upwell.server.distribution.pushed_streams import PushedStreams
+from upwell.server.distribution.routes import create_routes
+from upwell.server.images.pushed_stream_creation import PushedStreamCreation
+from upwell.store.interface import Store
+
+
+def image_mirror(adapters: Adapters, beside: AttachmentMirror | None) -> ImageMirror:
+    """Return what copies images that builds stand on, and what lies beside them."""
+    if adapters.embedded is None or beside is None:
+        return Uncopied(adapters.registries, machine_platform())
+    return Mirror(adapters.registries, adapters.embedded, machine_platform(), beside.note)
+
+
+def registry_routes(adapters: Adapters, clients: Store) -> Sequence[BaseRoute]:
+    """Return the routes of /v2/; streams that a push makes are written to `clients`."""
+    if adapters.embedded is None:
+        return elsewhere(adapters.internal.prefix)
+    return create_routes(
+        adapters.embedded,
+        image_limits=ImageLimits(adapters.store),
+        streams=PushedStreams(adapters.store, PushedStreamCreation(clients, now).create),
+    )
+
+
+def registry_loops(adapters: Adapters) -> Sequence[Callable[[], Coroutine[Any, Any, None]]]:
+    """Return what cleans and watches the embedded registry."""
+    if adapters.embedded is None:
+        return ()
+    return (
+        partial(clean_registry, adapters.embedded, PROCESS_CLOCK),
+        partial(watch_registry, adapters.embedded, adapters.components),
+        partial(scrub_registry, adapters.embedded),
+    )

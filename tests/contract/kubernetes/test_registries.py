@@ -1,0 +1,214 @@
+"""Test servers on one cluster, with a registry of their own, and with one that they share."""
+
+import asyncio
+import os
+import shutil
+import signal
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import aiohttp
+import pytest
+from tests.support.cli.command_process import ServerProcess, start_upwell
+from tests.support.installation.installation import until
+from tests.support.kubernetes.cluster import Cluster
+from tests.support.ports import free_port
+from tests.support.registry.docker_registry import docker_registry, push_image
+
+from upwell.api.build import Build, BuildPhase
+from upwell.api.codec import decode_as
+from upwell.api.image import ImageStream
+from upwell.store.kubernetes import KubernetesStore
+
+NAMESPACE = "registries"
+SETTINGS = """\
+on = "kubernetes"
+[kubernetes]
+namespaces = ["{namespace}"]
+lease-namespace = "{namespace}"
+{registry}
+"""
+
+
+@dataclass
+class ServerReplica:
+    """A server in a process of its own, which is started again in the same folder."""
+
+    folder: Path
+    kubeconfig: Path
+    port: int = field(default_factory=free_port)
+    _server: ServerProcess | None = None
+
+    def launch(self) -> None:
+        self.folder.mkdir(exist_ok=True)
+        arguments = [
+            *("serve", "--config", str(self.folder.parent / "upwell.toml")),
+            *("--data-dir", str(self.folder), "--kubeconfig", str(self.kubeconfig)),
+            *("--listen", f"127.0.0.1:{self.port}"),
+        ]
+        with (self.folder.parent / f"{self.folder.name}.log").open("ab") as log:
+            self._server = start_upwell(
+                *arguments, output=log, folder=self.folder, environment=dict(os.environ)
+            )
+
+    def kill(self) -> None:
+        if self._server is not None:
+            self._server.kill()
+            self._server.wait()
+            self._server = None
+
+    def stop(self) -> None:
+        if self._server is not None:
+            self._server.send_signal(signal.SIGTERM)
+            self._server.wait()
+            self._server = None
+
+    async def role(self) -> str:
+        """Return what it says of itself; empty while it does not answer."""
+        url = f"http://127.0.0.1:{self.port}/readyz?verbose"
+        try:
+            async with aiohttp.ClientSession() as session, session.get(url) as answer:
+                lines = (await answer.text()).splitlines()
+        except aiohttp.ClientError:
+            return ""
+        return next((line for line in lines if line.startswith("[+]role:")), "")
+
+    async def until_it_leads(self) -> None:
+        await until(self.role, lambda role: role.startswith("[+]role: leader"), 60)
+
+    async def answer_of(self, path: str) -> str:
+        async with (
+            aiohttp.ClientSession() as session,
+            session.get(f"http://127.0.0.1:{self.port}{path}", headers=self.login()) as answer,
+        ):
+            return f"{answer.status} {await answer.text()}"
+
+    def login(self) -> dict[str, str]:
+        token = (self.folder / "admin.token").read_text().strip()
+        return {"Authorization": f"Bearer {token}"}
+
+
+@asynccontextmanager
+async def replicas(
+    folder: Path, cluster: Cluster, registry: str
+) -> AsyncIterator[list[ServerReplica]]:
+    settings = SETTINGS.format(namespace=NAMESPACE, registry=registry)
+    (folder / "upwell.toml").write_text(settings)
+    found = [ServerReplica(folder / name, cluster.kubeconfig) for name in ("one", "two")]
+    try:
+        yield found
+    finally:
+        for one in found:
+            one.kill()
+
+
+def stream(name: str) -> ImageStream:
+    return decode_as(ImageStream, {"metadata": {"name": name, "namespace": NAMESPACE}})
+
+
+def build(name: str, base: str) -> Build:
+    document: dict[str, Any] = {
+        "metadata": {"name": name, "namespace": NAMESPACE},
+        "spec": {
+            "source": {"type": "Dockerfile", "dockerfile": f"FROM {base}\nLABEL is={name}\n"},
+            "strategy": {"type": "Docker", "dockerStrategy": {}},
+            "output": {"to": {"kind": "ImageStreamTag", "name": "app:latest"}},
+        },
+    }
+    return decode_as(Build, document)
+
+
+async def built(store: KubernetesStore, name: str, base: str) -> str:
+    """Have an image built on a base; return its digest."""
+    await store.create(build(name, base))
+
+    async def now() -> Build:
+        return await store.get(Build, NAMESPACE, name)
+
+    done = await until(now, lambda one: one.status.phase.is_terminal, 120)
+    assert done.status.phase is BuildPhase.COMPLETE, done.status
+    assert done.status.output is not None
+    assert done.status.output.to is not None
+    return done.status.output.to.image_digest
+
+
+async def image_of(store: KubernetesStore, name: str, tag: str) -> str:
+    history = (await store.get(ImageStream, NAMESPACE, name)).status.tag(tag)
+    return "" if history is None or history.latest is None else history.latest.image
+
+
+async def reconciled(store: KubernetesStore, name: str) -> None:
+    """Wait until whoever leads has looked at streams: at a new one, which comes last."""
+    await store.create(stream(name))
+
+    async def repository() -> str:
+        return (await store.get(ImageStream, NAMESPACE, name)).status.docker_image_repository
+
+    await until(repository, bool, 60)
+
+
+async def tag_there(registry: str, repository: str, tag: str) -> str:
+    url = f"http://{registry}/v2/{repository}/manifests/{tag}"
+    headers = {"Accept": "application/vnd.oci.image.manifest.v1+json"}
+    async with aiohttp.ClientSession() as session, session.head(url, headers=headers) as answer:
+        return answer.headers.get("Docker-Content-Digest", "")
+
+
+async def test_a_push_makes_its_stream(cluster: Cluster, tmp_path: Path) -> None:
+    async with (
+        cluster.store(NAMESPACE) as store,
+        replicas(tmp_path, cluster, "") as (one, _),
+    ):
+        one.launch()
+        await one.until_it_leads()
+        login = one.login()["Authorization"]
+        pushed = await push_image(f"127.0.0.1:{one.port}", f"{NAMESPACE}/pushed", "v1", login=login)
+
+        async def now() -> str:
+            return await image_of(store, "pushed", "v1")
+
+        assert await until(now, bool, 30) == str(pushed.digest)
+        await store.delete(ImageStream, NAMESPACE, "pushed")
+
+
+@pytest.mark.timeout(240)
+async def test_no_tag_goes_back_when_another_replica_leads(
+    cluster: Cluster, tmp_path: Path
+) -> None:
+    if shutil.which("buildah") is None:
+        pytest.skip("needs buildah: apt install buildah")
+    async with (
+        docker_registry(tmp_path) as registry,
+        cluster.store(NAMESPACE) as store,
+        replicas(tmp_path, cluster, f'[external-registry]\nprefix = "{registry}/up"') as (one, two),
+    ):
+        await push_image(registry, "vendor/base", "1")
+        base = f"{registry}/vendor/base:1"
+        await store.create(stream("app"))
+        one.launch()
+        await one.until_it_leads()
+        first = await built(store, "app-1", base)
+        assert await image_of(store, "app", "latest") == first
+        repository = (await store.get(ImageStream, NAMESPACE, "app")).status.docker_image_repository
+        assert repository == f"{registry}/up/{NAMESPACE}/app"
+        assert await tag_there(registry, f"up/{NAMESPACE}/app", "latest") == first
+        refusal = await one.answer_of("/v2/")
+        assert refusal.startswith("404 ")
+        assert f"{registry}/up/NAMESPACE/STREAM" in refusal
+
+        two.launch()
+        await asyncio.to_thread(one.stop)
+        await two.until_it_leads()
+        second = await built(store, "app-2", base)
+        assert second != first
+
+        one.launch()  # with all that it has kept of the time when the first image was the newest
+        await until(one.role, bool, 60)
+        await asyncio.to_thread(two.kill)
+        await one.until_it_leads()
+        await reconciled(store, "probe")
+        assert await image_of(store, "app", "latest") == second
+        assert await tag_there(registry, f"up/{NAMESPACE}/app", "latest") == second
