@@ -81,9 +81,10 @@ class WaveActions:
         )
 
         def change(wave: Wave) -> Wave:
-            if not any(move.is_of(wave) for _, move in present_moves(found)):
+            moves = [move for _, move in present_moves(found) if move.is_of(wave)]
+            if not moves:
                 raise _not_imported(stream, name)
-            return stream_approved(wave, approval)
+            return stream_approved(wave, approval, {move.requested_by for move in moves})
 
         try:
             await self._changed(name, change)

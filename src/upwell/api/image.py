@@ -106,6 +106,9 @@ class TagEvent(Model):
     unproven: bool | None = None
     """Upwell's own: True where no registry has given the image to the stream's namespace, so that
     nothing is shown of it but its digest."""
+    requested_by: str | None = None
+    """Upwell's own: person who had the image imported by hand; None: it was found by the schedule,
+    or did not come by an import."""
 
 
 class PlatformDigest(Model):
@@ -136,6 +139,8 @@ class ImportState(Model):
     selection_reason: str = ""
     generation: int = 0
     """The generation of the tag that was asked for."""
+    requested_by: str | None = None
+    """Person who has asked for that import, while no check has succeeded since; None: nobody."""
     upstream_digest: str = ""
     """Digest that the source named at the last successful check."""
     imported_digest: str = ""

@@ -48,10 +48,8 @@ def approve(session: Session, name: str, reason: str, stream: str, override: str
 
     Whoever had the image imported by hand does not approve it. With --stream, the change is
     approved for what follows one ImageStream, whose annotation upwell.dev/wave-approval asks for
-    it.
+    it; then whoever had it imported into that stream does not approve it.
     """
-    if stream and override:
-        raise click.UsageError("--override is for Waves, not for what one ImageStream asks for")
 
     async def work(client: ApiClient) -> None:
         # The Wave is not read first: who approves for a stream need not be able to read Waves.
@@ -59,7 +57,7 @@ def approve(session: Session, name: str, reason: str, stream: str, override: str
         named = Wave(metadata=ObjectMeta(name=wave))
         if stream:
             bare = parse_named([stream], default=ImageStream)[0].name
-            body = _given({"wave": wave, "reason": reason})
+            body = _given({"wave": wave, "reason": reason, "override": override})
             await client.call("POST", ImageStream, session.namespace, bare, "approve", body)
             echo(f"{full_name(named)} approved for imagestream/{bare}")
             return

@@ -264,7 +264,7 @@ RULES: Mapping[Role, tuple[Rule, ...]] = {
         *_VIEW,
         _rule(_ACT, "releases promotions pipelines", "override restore rollback"),
         _rule(frozenset({"delete"}), "freezes quarantines"),
-        _rule(_ACT, "waves", "approve override"),
+        _rule(_ACT, "waves imagestreams", "approve override"),
     ),
     Role.AUTH_DELEGATOR: (Rule(frozenset({"create"}), REVIEWS_OF_OTHERS),),
     Role.ADMIN: (Rule(_ALL, _ALL, _ALL),),

@@ -141,16 +141,30 @@ def record_image(
     """Return `status` with `event` as the newest of the tag, and `changes` made to its entry.
 
     The same image again is no new event: it says only where the image is pulled from now. It
-    clears the tag's conditions, as any success does. What was proven of it stays so.
+    clears the tag's conditions, as any success does. What was proven of it stays so, and who had it
+    imported: they brought it in.
     """
     old = status.tag(tag) or NamedTagEventList(tag=tag)
     if old.latest is not None and _same_image(old.latest, event):
-        unproven = event.unproven and old.latest.unproven
-        kept = {"created": old.latest.created, "unproven": unproven}
+        kept = {
+            "created": old.latest.created,
+            "unproven": event.unproven and old.latest.unproven,
+            "requested_by": _requester(old, old.latest, event),
+        }
         items = (event.model_copy(update=kept), *old.items[1:])
     else:
         items = (event, *old.items)[:MAX_HISTORY]
     return replace_tag(status, old.model_copy(update={"items": items, "conditions": (), **changes}))
+
+
+def _requester(old: NamedTagEventList, latest: TagEvent, event: TagEvent) -> str | None:
+    """Return who had an image imported by hand that a tag has, and that `event` brings again.
+
+    Of one that was pushed or mapped, they are who has imported it now.
+    """
+    state = old.import_state
+    is_known = state is not None and state.imported_digest == event.image
+    return latest.requested_by or (None if is_known else event.requested_by)
 
 
 def _same_image(one: TagEvent, other: TagEvent) -> bool:

@@ -9,7 +9,6 @@ from itertools import count
 
 from upwell.api.image import ImageStream, ImportState, NamedTagEventList, TagEvent, TagReference
 from upwell.api.meta import ObjectKey
-from upwell.api.values.author import author_person_of
 from upwell.api.waves.wave import ENDED_WAVES, Wave, WavePhase
 from upwell.oci import Digest, InvalidReferenceError, Reference
 from upwell.policy.images.repository_tags import effective_tags
@@ -32,7 +31,7 @@ class ImageMove:
     """Time of the import."""
     imported: str = ""
     """Digest that the tag has: that one, or of one manifest of it."""
-    asked_by: str = ""
+    requested_by: str = ""
     """Person who had it imported by hand; empty: it was found by the schedule."""
 
     def names(self, *, shared: bool = False) -> Iterator[str]:
@@ -126,10 +125,10 @@ def present_moves(stream: ImageStream) -> Iterator[tuple[TagReference, ImageMove
         if state is not None and (_is_imported(new, state) or state.ignored is not None):
             with suppress(InvalidReferenceError):
                 image = str(Reference.parse(tag.imports or ""))
-                person = author_person_of(stream) if new.generation != old.generation else ""
                 # Of an image that is passed over, nothing tells of which index this one came.
                 digest = state.upstream_digest if state.ignored is None else new.image
-                yield tag, ImageMove(image, digest, old.image, new.created, new.image, person)
+                by = new.requested_by or ""
+                yield tag, ImageMove(image, digest, old.image, new.created, new.image, by)
 
 
 def new_moves(

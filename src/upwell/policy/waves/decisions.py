@@ -36,16 +36,15 @@ def approved(wave: Wave, decision: WaveDecision) -> Wave:
     given = wave.status.approval
     if given is not None:
         raise RefusedError(f"{wave.key} is approved already, by {given.by}")
-    if decision.by == wave.spec.requested_by and not decision.override:
-        raise RefusedError(
-            f"{wave.key}: {decision.by} had the image imported, so somebody else approves it;"
-            " --override REASON approves it all the same, with role overrider in all namespaces"
-        )
+    _require_other_eyes(wave, decision, (wave.spec.requested_by,), "all namespaces")
     return _with(wave, approval=decision)
 
 
-def stream_approved(wave: Wave, approval: StreamApproval) -> Wave:
-    """Return a Wave whose change the owner of a stream approves, for what builds on it there."""
+def stream_approved(wave: Wave, approval: StreamApproval, requesters: Container[str] = ()) -> Wave:
+    """Return a Wave whose change the owner of a stream approves, for what builds on it there.
+
+    `requesters` have had it imported into that stream by hand. Raises RefusedError.
+    """
     if wave.status.phase in {WavePhase.SUPERSEDED, WavePhase.CANCELLED}:
         # Its message may tell of other namespaces.
         raise RefusedError(f"{wave.key} has ended: it is {wave.status.phase}")
@@ -55,12 +54,24 @@ def stream_approved(wave: Wave, approval: StreamApproval) -> Wave:
         if (one.namespace, one.stream) == place:
             raise RefusedError(f"{wave.key} is approved for {'/'.join(place)}, by {one.by}")
     namespace = approval.namespace
+    _require_other_eyes(wave, approval, requesters, f"namespace {namespace}")
     if sum(one.namespace == namespace for one in others) >= _MOST_OF_NAMESPACE:
         raise RefusedError(
             f"{wave.key} is approved for {_MOST_OF_NAMESPACE} ImageStreams of namespace"
             f" {namespace}, and for no more: have what is built follow those"
         )
     return _with(wave, stream_approvals=(*others, approval))
+
+
+def _require_other_eyes(
+    wave: Wave, decision: WaveDecision, requesters: Container[str], where: str
+) -> None:
+    """Raise RefusedError if somebody approves what they have had imported, without a reason."""
+    if decision.by in requesters and not decision.override:
+        raise RefusedError(
+            f"{wave.key}: {decision.by} had the image imported, so somebody else approves it;"
+            f" --override REASON approves it all the same, with role overrider in {where}"
+        )
 
 
 def cancelled(wave: Wave, decision: WaveCancellation) -> Wave:

@@ -70,7 +70,7 @@ def new_wave(move: ImageMove, name: str, approval: WaveApproval) -> Wave:
         previous=move.previous,
         changed=move.changed,
         approval=approval,
-        requested_by=move.asked_by,
+        requested_by=move.requested_by,
     )
     return Wave(metadata=ObjectMeta(name=name), spec=spec)
 

@@ -17,6 +17,7 @@ from upwell.api.image import (
     TagReference,
 )
 from upwell.api.image_policies.policy import PolicyPoint
+from upwell.api.values.author import author_person_of
 from upwell.oci import Digest, InvalidDigestError, InvalidReferenceError, MediaType, Reference
 from upwell.policy.images.import_request import ImportRequest, request_of
 from upwell.policy.images.outcome import TagOutcome, failure, with_next_attempt
@@ -99,7 +100,7 @@ class TagImporter:
         """
         request = request_of(tag) or ImportRequest("")
         history = turn.histories.get(tag.name)
-        state = _state_before(history, tag, request)
+        state = _state_before(history, stream, tag, request)
         try:
             urgent = turn.urgent or _is_asked_anew(history, tag)
             access = RequestAccess(turn.logins, insecure=request.insecure, urgent=urgent)
@@ -135,13 +136,20 @@ class TagImporter:
             image=state.imported_digest,
             generation=tag.generation or stream.generation,
             unproven=state.unproven,
+            requested_by=state.requested_by,
         )
         if _is_asked_anew(question.history, tag):  # a person asks for what there is, whatever it is
             state = state.model_copy(update={"ignored": None})
         elif changed:
             ignored = await self._ignored(question, event)
             state = state.model_copy(update={"ignored": ignored})
-        times = {"last_check_time": now, "failures": 0, "next_check_time": None, "interval": None}
+        times: dict[str, object] = {
+            "last_check_time": now,
+            "failures": 0,
+            "next_check_time": None,
+            "interval": None,
+            "requested_by": None,
+        }
         if tag.scheduled:
             interval = self._schedule.interval_of(stream, tag)
             times["next_check_time"] = self._schedule.after_success(
@@ -243,16 +251,23 @@ def _imported(stream: ImageStream, image: Reference) -> ImageQuestion:
 
 
 def _state_before(
-    history: NamedTagEventList | None, tag: TagReference, request: ImportRequest
+    history: NamedTagEventList | None,
+    stream: ImageStream,
+    tag: TagReference,
+    request: ImportRequest,
 ) -> ImportState:
-    """Return what is known of the tag's present source, at the tag's present generation."""
+    """Return what is known of the tag's present source, at the tag's present generation.
+
+    Another generation is one that the stream's author has asked for.
+    """
     state = history.import_state if history is not None else None
     if state is None or (state.source, state.request) != (request.source, request.text):
         state = ImportState(source=request.source, request=request.text)
     generation = tag.generation or 0
     if state.generation == generation:
         return state
-    return state.model_copy(update={"generation": generation})
+    asked = {"generation": generation, "requested_by": author_person_of(stream) or None}
+    return state.model_copy(update=asked)
 
 
 def _is_asked_anew(history: NamedTagEventList | None, tag: TagReference) -> bool:

@@ -3,11 +3,12 @@
 from starlette.requests import Request
 
 from upwell.api.build import Build
+from upwell.api.image import ImageStream
 from upwell.api.meta import Resource
 from upwell.policy.access.authority import lacking, refusal
 from upwell.policy.access.content import content_needs
 from upwell.policy.access.roles import Action, Grant, is_allowed, missing
-from upwell.policy.promotion.lowered_approvals import lowering_refusal
+from upwell.policy.waves.lowered_approvals import lowering_refusal, tag_removal_refusal
 from upwell.server.auth.principals import Principal
 from upwell.server.http.errors import ApiError
 
@@ -81,6 +82,15 @@ def require_deletion(request: Request, resource: Resource) -> None:
     if why is not None:
         message = f"token {caller_of(request)} may not delete {resource.key}: it {why}"
         raise ApiError(403, message, key=resource.key)
+
+
+def require_tag_removal(request: Request, stream: ImageStream, tag: str) -> None:
+    """Raise ApiError unless the client has the right that removing a tag with its history takes."""
+    grants = grants_of(request)
+    why = tag_removal_refusal(stream, grants) if grants is not None else None
+    if why is not None:
+        message = f"token {caller_of(request)} may not delete tag {tag} of {stream.key}: it {why}"
+        raise ApiError(403, message, key=stream.key)
 
 
 def registry_of(request: Request) -> str:

@@ -15,6 +15,7 @@ from upwell.api.image import Image, ImageStream, ImageStreamTag, TagReference
 from upwell.api.patches.content_types import APPLY
 from upwell.policy.images.proofs import shows
 from upwell.policy.images.streams import StreamTag, pinned
+from upwell.server.auth.caller import require_tag_removal
 from upwell.server.http.body import (
     media_type,
 )
@@ -117,6 +118,7 @@ class StreamTagHandlers:
     async def delete(self, request: Request, target: RequestTarget) -> Response:
         """Remove a tag from its stream, declared and recorded."""
         stream, tag = await self._find(target)
+        require_tag_removal(request, stream, _tag(target).tag)
         if not write_options(request).dry_run:
             await self._actions.remove_tag(stream.namespace, stream.name, _tag(target).tag)
         return JSONResponse(success(target.key, tag.uid))

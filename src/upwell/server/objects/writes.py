@@ -18,7 +18,7 @@ from upwell.audit.events import FieldChange
 from upwell.oci.json_values import has_more_values
 from upwell.policy.access.authority import Requester, authored, refusal
 from upwell.policy.access.visibility import SecretView
-from upwell.policy.promotion.lowered_approvals import lowering_refusal
+from upwell.policy.waves.lowered_approvals import lowering_refusal
 from upwell.server.admission.admission import UNKNOWN_FIELD, Admitted, admit
 from upwell.server.http.errors import ApiError
 from upwell.server.http.kubernetes_fields import unknown_kubernetes_fields

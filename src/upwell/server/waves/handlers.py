@@ -41,6 +41,8 @@ class ApproveChangeBody(Model):
 
     wave: Annotated[str, StringConstraints(min_length=1, max_length=253)]
     reason: _Short = ""
+    override: _Short = ""
+    """Reason to approve what one has had imported there oneself; needs the right `override`."""
 
 
 class CancelWaveBody(Model):
@@ -84,14 +86,8 @@ class WaveHandlers:
     async def approve(self, request: Request, target: RequestTarget) -> Response:
         """Approve the change, for all that needs it."""
         body = await self._read(request, target, ApproveWaveBody)
-        override = body.override
-        if override:
-            require_right(request, Action("create", "waves", "", part="override"))
-        elif caller_of(request) == ADMIN:
-            override = body.reason  # nobody else may be there: a stated reason is enough
-        decision = self._decision(request, body.reason)
-        decision = decision.model_copy(update={"override": override})
-        _note(request, f"override: {body.override}" if body.override else body.reason)
+        decision = self._approval(request, Action("create", "waves", part="override"), body)
+        _note(request, _reason_of(body))
         return object_response(request, await self._actions.approve(target.name, decision))
 
     async def approve_for(self, request: Request, target: RequestTarget) -> Response:
@@ -100,8 +96,9 @@ class WaveHandlers:
         Whoever approves for a stream need not be able to read Waves.
         """
         body = await self._read(request, target, ApproveChangeBody)
-        _note(request, f"wave {body.wave}: {body.reason}")
-        decision = self._decision(request, body.reason)
+        right = Action("create", "imagestreams", target.namespace, target.name, "override")
+        decision = self._approval(request, right, body)
+        _note(request, f"wave {body.wave}: {_reason_of(body)}")
         given = await self._actions.approve_for(target.key, body.wave, decision)
         return JSONResponse({"wave": body.wave, **given.model_dump(mode="json", by_alias=True)})
 
@@ -121,6 +118,18 @@ class WaveHandlers:
         done = await self._actions.retry(target.name, self._decision(request, body.reason))
         return JSONResponse(asdict(done))
 
+    def _approval(
+        self, request: Request, right: Action, body: ApproveWaveBody | ApproveChangeBody
+    ) -> WaveDecision:
+        """Return what somebody approves; raises ApiError for an override without the right."""
+        override = body.override
+        if override:
+            require_right(request, right)
+        elif caller_of(request) == ADMIN:
+            override = body.reason  # nobody else may be there: a stated reason is enough
+        decision = self._decision(request, body.reason)
+        return decision.model_copy(update={"override": override})
+
     def _decision(self, request: Request, reason: str) -> WaveDecision:
         return WaveDecision(by=person_of(request), at=self._clock(), reason=reason)
 
@@ -128,6 +137,11 @@ class WaveHandlers:
         body = await read_body(request, self._limits.webhook_bytes, self._limits.body_seconds)
         document = decode_object(body, media_type(request)) if body.strip() else {}
         return decode_part(model, f"the request to {target.subresource} {target.key}", document)
+
+
+def _reason_of(body: ApproveWaveBody | ApproveChangeBody) -> str:
+    """Return the reason of an approval for the audit log."""
+    return f"override: {body.override}" if body.override else body.reason
 
 
 def _note(request: Request, reason: str) -> None:

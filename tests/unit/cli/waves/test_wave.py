@@ -132,7 +132,8 @@ def test_an_approval_is_asked_for_with_its_reason(upwell: Upwell, fixed: "FakeCl
     fixed.answers |= {path: {} for path in verbs}
     done = upwell("wave", "approve", NAME, "--reason", "seen")
     assert (done.exit_code, done.stdout) == (0, f"wave.upwell.dev/{NAME} approved\n")
-    for_stream = upwell("wave", "approve", NAME, "--stream", "imagestream/debian")
+    also = ("--override", "alone")
+    for_stream = upwell("wave", "approve", NAME, "--stream", "imagestream/debian", *also)
     assert for_stream.stdout == f"wave.upwell.dev/{NAME} approved for imagestream/debian\n"
     done = upwell("wave", "cancel", f"wave/{NAME}", "--reason", "broken", "--running")
     assert (done.exit_code, done.stdout) == (0, f"wave.upwell.dev/{NAME} cancelled\n")
@@ -140,7 +141,7 @@ def test_an_approval_is_asked_for_with_its_reason(upwell: Upwell, fixed: "FakeCl
     asked = [(path, body) for method, path, body in fixed.calls if method == "POST"]
     assert asked == [
         (f"waves/{NAME}/approve", {"reason": "seen"}),
-        ("imagestreams/debian/approve", {"wave": NAME}),
+        ("imagestreams/debian/approve", {"wave": NAME, "override": "alone"}),
         (f"waves/{NAME}/cancel", {"reason": "broken", "running": True}),
     ]
 

@@ -22,9 +22,11 @@ from tests.support.builds.memory_builds import (
 
 from upwell.api.image import Image, ImageStream, TagReference
 from upwell.api.meta import ObjectReference
+from upwell.api.values.author import with_author
 from upwell.controller import Result
 from upwell.policy.images.registry_webhooks import PushNotice
 from upwell.policy.images.schedule import INTERVAL_ANNOTATION
+from upwell.policy.waves.changes import present_moves
 from upwell.reconcilers.images.image_streams import ImageStreams, image_stream_controller
 from upwell.reconcilers.images.pull_secrets import PullSecrets
 from upwell.registry.errors import RateLimitedError, RegistryUnavailableError, UnauthorizedError
@@ -416,6 +418,52 @@ async def test_a_raised_generation_asks_once_more_and_no_more(
     assert await streams.reconcile(KEY) == Result(requeue_after=60)
     await streams.reconcile(KEY)
     assert machine.vendor.requests == [f"HEAD {SOURCE}"]
+
+
+async def test_who_brings_a_digest_in_counts_and_not_who_looks_last(
+    machine: BuildMachine, streams: ImageStreams
+) -> None:
+    asked = 1
+
+    async def ask(person: str) -> None:
+        nonlocal asked
+        asked += 1
+        tag = imported("11", SOURCE, scheduled=True).model_copy(update={"generation": asked})
+        await apply_tags(machine, tag)
+        await machine.store.update(
+            with_author(await machine.stream("debian"), f"t-{person}", person)
+        )
+
+    async def brought(mark: str = "") -> str:
+        if mark:
+            await push(machine.vendor.registry, "debian:11", mark)
+        machine.clock.advance(120)
+        await streams.reconcile(KEY)
+        [(_, move)] = present_moves(await machine.stream("debian"))
+        return move.requested_by
+
+    await push(machine.vendor.registry, "debian:11", "first")
+    await streams.reconcile(KEY)
+    await ask("ada")
+    await streams.reconcile(KEY)
+    assert await brought("second") == "", "the schedule found it"
+    await ask("ben")
+    assert await brought() == "", "it was there"
+    await ask("ada")
+    assert await brought("third") == "ada"
+    await ask("ben")
+    assert await brought() == "ada"
+
+    machine.vendor.failure = RegistryUnavailableError("vendor.example", "HTTP 500")
+    await ask("ben")
+    assert await brought() == "ada"
+    machine.vendor.failure = None
+    assert await brought("fourth") == "ben", "it was tried again for them"
+
+    await push(machine.internal, f"{NAMESPACE}/debian:11", "fifth")
+    await streams.reconcile(KEY)
+    await ask("ada")
+    assert await brought("fifth") == "ada", "who pushes what they import then counts"
 
 
 async def test_a_removed_tag_keeps_its_digests_and_starts_anew_when_it_comes_back(

@@ -103,5 +103,11 @@ async def test_a_pipeline_with_approvals_is_not_made_anew_without_them(
     assert answer.status == 403, answer.text
     answer = await granted.send("eve", "DELETE", path_of("pipelines", "a"))
     assert answer.status == 403, answer.text
+    owner = {"apiVersion": "v1", "kind": "ConfigMap", "name": "mine", "uid": "mine-1"}
+    owned = {"metadata": {"ownerReferences": [owner]}}
+    path = path_of("pipelines", "a", "app")
+    answer = await granted.send("eve", "PATCH", path, owned, content_type=MERGE)
+    assert answer.status == 403, answer.text
+    assert "gets an owner, whose deletion removes it" in answer.json["message"]
     await granted.grant("eve", "promoter@a", "overrider@a")
     assert (await granted.send("eve", "DELETE", path_of("pipelines", "a", "app"))).status == 200

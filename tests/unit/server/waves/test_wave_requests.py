@@ -44,7 +44,9 @@ async def served(tmp_path: Path) -> AsyncIterator[GrantedApi]:
         yield served
 
 
-async def _imported(served: GrantedApi, name: str = "debian") -> None:
+async def _imported(
+    served: GrantedApi, name: str = "debian", requested_by: str | None = None
+) -> None:
     source = {"kind": "DockerImage", "name": "vendor.test/debian:11"}
     stream = await served.api.store.create(
         ImageStream.model_validate(
@@ -55,7 +57,12 @@ async def _imported(served: GrantedApi, name: str = "debian") -> None:
         )
     )
     events = tuple(
-        TagEvent(created=START, docker_image_reference=f"vendor.test/debian@{one}", image=one)
+        TagEvent(
+            created=START,
+            docker_image_reference=f"vendor.test/debian@{one}",
+            image=one,
+            requested_by=requested_by if one == NEW else None,
+        )
         for one in (NEW, OLD)
     )
     state = ImportState(imported_digest=NEW, upstream_digest=NEW)
@@ -137,6 +144,26 @@ async def test_a_stream_of_a_namespace_is_approved_there(served: GrantedApi) -> 
     assert (answer.status, "vendor.test" in answer.text) == (200, False), "it tells no Wave"
     [given] = (await decided(served)).stream_approvals
     assert (given.by, given.namespace, given.stream) == ("tenant", "shop", "debian")
+
+
+async def test_who_has_a_stream_import_an_image_needs_somebody_else_there_too(
+    served: GrantedApi,
+) -> None:
+    await _imported(served, "asked", "ben")
+    await served.grant("tenant", "promoter@shop", person="ben")
+    path = path_of("imagestreams", "shop", "asked", "approve")
+    alone = await served.send("tenant", "POST", path, {"wave": NAME})
+    assert (alone.status, "role overrider in namespace shop" in alone.text) == (422, True)
+    hurry = {"wave": NAME, "override": "nobody else is awake"}
+    assert (await served.send("tenant", "POST", path, hurry)).status == 403
+    await served.grant("tenant", "overrider@shop", person="ben")
+    assert (await served.send("tenant", "POST", path, hurry)).status == 200
+    [given] = (await decided(served)).stream_approvals
+    assert (given.by, given.override) == ("ben", "nobody else is awake")
+
+    await _imported(served, "again", "ben")
+    other = path_of("imagestreams", "shop", "again", "approve")
+    assert (await served.send("grace", "POST", other, {"wave": NAME})).status == 200
 
 
 async def test_one_namespace_does_not_fill_a_wave_with_its_approvals(served: GrantedApi) -> None:

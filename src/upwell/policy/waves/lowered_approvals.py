@@ -1,0 +1,65 @@
+"""Approvals that a change of an object lowers, and the rights that this takes; pure.
+
+What asks for an approval is not taken away by those whom it is to hold: of a stage of a Pipeline
+(`policy/promotion/lowered_approvals`), or of the changes that an ImageStream imports.
+"""
+
+from collections.abc import Iterable, Iterator
+from dataclasses import replace
+from itertools import chain
+
+from upwell.api.image import ImageStream
+from upwell.api.meta import Resource
+from upwell.api.waves.wave import APPROVAL_ANNOTATION
+from upwell.policy.access.authority import lacking
+from upwell.policy.access.needs import Need
+from upwell.policy.access.roles import Action, Grant
+from upwell.policy.promotion.lowered_approvals import lowering_needs as pipeline_needs
+from upwell.policy.waves.approval import asks_for_approval
+
+
+def lowering_refusal(
+    old: Resource | None, new: Resource | None, grants: Iterable[Grant]
+) -> str | None:
+    """Say which right a change that lowers an approval lacks, as what follows "it"; None: none.
+
+    `new` is None for a deletion. Who gives the object another owner could delete it with that.
+    """
+    if old is None:
+        return None
+    needs = _needs(old, new)
+    if new is not None and _owners(new) - _owners(old):
+        gone = _needs(old, None)
+        also = (replace(one, why=f"gets an owner, whose deletion {one.why}") for one in gone)
+        needs = chain(needs, also)
+    return lacking(needs, grants)
+
+
+def tag_removal_refusal(stream: ImageStream, grants: Iterable[Grant]) -> str | None:
+    """Say which right it takes to remove a tag with its history, as what follows "it".
+
+    The next import of such a tag would be its first, which waits for nobody.
+    """
+    why = f"has the next import go on unapproved (annotation {APPROVAL_ANNOTATION})"
+    return lacking(_stream_needs(stream, why), grants)
+
+
+def _needs(old: Resource, new: Resource | None) -> Iterator[Need]:
+    yield from pipeline_needs(old, new)
+    if not isinstance(old, ImageStream):
+        return
+    if new is None:
+        yield from _stream_needs(old, f"removes annotation {APPROVAL_ANNOTATION} with the stream")
+    elif isinstance(new, ImageStream) and not asks_for_approval(new):
+        yield from _stream_needs(old, f"takes annotation {APPROVAL_ANNOTATION} away")
+
+
+def _stream_needs(stream: ImageStream, why: str) -> Iterator[Need]:
+    """Yield the right to approve the changes of a stream, if it asks for that."""
+    if asks_for_approval(stream):
+        action = Action("create", "imagestreams", stream.namespace, stream.name, "approve")
+        yield Need(action, why)
+
+
+def _owners(resource: Resource) -> set[str]:
+    return {owner.uid for owner in resource.metadata.owner_references}
