@@ -43,6 +43,7 @@ class LayerTask:
     result_bytes: int = 4 * MIB
     library: str = ""
     """Installed package that the task needs besides the standard library."""
+    result_values: int = 6 * MAX_PACKAGES
 
 
 async def read_layer(layers: Layers, layer: Descriptor) -> "LayerContents":
@@ -57,7 +58,8 @@ async def read_layer(layers: Layers, layer: Descriptor) -> "LayerContents":
         "packages": MAX_PACKAGES,
     }
     task = LayerTask("upwell.inventory.layer_archive", argument)
-    return LayerContents.parse(await run_on_layer(layers, layer, task))
+    found = await run_on_layer(layers, layer, task)
+    return await asyncio.to_thread(LayerContents.parse, found)
 
 
 async def run_on_layer(layers: Layers, layer: Descriptor, task: LayerTask) -> Any:
@@ -113,7 +115,9 @@ async def _limits(file: IO[bytes], task: LayerTask) -> WorkerLimits:
     size = await asyncio.to_thread(file.seek, 0, io.SEEK_END)
     await asyncio.to_thread(file.seek, 0)
     seconds = _LEAST_SECONDS + size // _BYTES_PER_SECOND
-    return WorkerLimits(_MEMORY_BYTES, seconds, seconds * _WAIT, task.result_bytes)
+    return WorkerLimits(
+        _MEMORY_BYTES, seconds, seconds * _WAIT, task.result_bytes, task.result_values
+    )
 
 
 def packages_of(contents: Iterable["LayerContents"]) -> list[Package]:

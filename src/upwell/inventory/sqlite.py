@@ -1,10 +1,12 @@
 """The inventory in one SQLite file, which may be deleted: it is built again from the registry."""
 
+import asyncio
 import json
 import sqlite3
 import zlib
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
+from itertools import batched
 from pathlib import Path
 
 from upwell.inventory.interface import InventoryError, InventoryFailedError, Layers, Package
@@ -54,6 +56,8 @@ _ADD_LAYER = "INSERT OR REPLACE INTO layer_packages (digest, contents) VALUES (?
 _FAILURE = "SELECT reason FROM failure WHERE digest = ? AND limits = ?"
 _ADD_FAILURE = "INSERT OR REPLACE INTO failure (digest, limits, reason) VALUES (?, ?, ?)"
 _FORGET_FAILURE = "DELETE FROM failure WHERE digest = ?"
+_ROWS_AT_ONCE = 1000
+"""Packages that are written, or made, in one step of the event loop."""
 _ADD_PACKAGE = """
 INSERT OR REPLACE INTO package (digest, name, version, architecture, source)
 VALUES (?, ?, ?, ?, ?)
@@ -61,7 +65,7 @@ VALUES (?, ?, ?, ?, ?)
 
 
 class SqliteInventory:
-    """Inventory in the file `path`; a query takes microseconds, so none leaves the event loop.
+    """Inventory in the file `path`; a query takes microseconds, so few leave the event loop.
 
     A damaged file is begun anew. Raises OSError or sqlite3.OperationalError.
     """
@@ -80,7 +84,10 @@ class SqliteInventory:
         with self._using() as connection:
             if connection.execute(_IS_INDEXED, (str(digest),)).fetchone() is None:
                 return None
-            return [Package(*row) for row in connection.execute(_PACKAGES, (str(digest),))]
+            rows = connection.execute(_PACKAGES, (str(digest),)).fetchall()
+        if len(rows) <= _ROWS_AT_ONCE:
+            return [Package(*row) for row in rows]
+        return await asyncio.to_thread(lambda: [Package(*row) for row in rows])
 
     async def digests(self) -> Sequence[Digest]:
         """List the images that are indexed."""
@@ -103,14 +110,18 @@ class SqliteInventory:
         """Read the packages from the layers and keep them; raises InventoryError."""
         await self._raise_failure(digest)
         try:
-            packages = packages_of([await self._layer(layers, layer) for layer in layers.layers])
+            contents = [await self._layer(layers, layer) for layer in layers.layers]
+            packages = await asyncio.to_thread(packages_of, contents)
         except InventoryError as error:
             self._keep_failure(digest, error)
             raise
-        rows = [(str(digest), p.name, p.version, p.architecture, p.source) for p in packages]
-        with self._using() as connection, transaction(connection):
+        for some in batched(packages, _ROWS_AT_ONCE):
+            rows = [(str(digest), p.name, p.version, p.architecture, p.source) for p in some]
+            with self._using() as connection, transaction(connection):
+                connection.executemany(_ADD_PACKAGE, rows)
+            await asyncio.sleep(0)  # a stranger's image may have fifty thousand
+        with self._using() as connection:
             connection.execute(_ADD_IMAGE, (str(digest),))
-            connection.executemany(_ADD_PACKAGE, rows)
         return packages
 
     async def _layer(self, layers: Layers, layer: Descriptor) -> LayerContents:
@@ -118,7 +129,7 @@ class SqliteInventory:
         with self._using() as connection:
             row = connection.execute(_LAYER, (str(layer.digest),)).fetchone()
         if row is not None:
-            return LayerContents.parse(json.loads(zlib.decompress(row[0])))
+            return await asyncio.to_thread(_unpacked, row[0])
         await self._raise_failure(layer.digest)
         try:
             contents = await read_layer(layers, layer)
@@ -127,7 +138,7 @@ class SqliteInventory:
         except InventoryError as error:
             self._keep_failure(layer.digest, error)
             raise
-        kept = zlib.compress(json.dumps(contents.data()).encode(), level=1)
+        kept = await asyncio.to_thread(_packed, contents)
         with self._using() as connection:
             connection.execute(_ADD_LAYER, (str(layer.digest), kept))
         return contents
@@ -150,6 +161,14 @@ class SqliteInventory:
         except sqlite3.Error as error:
             why = f"{self._path} cannot be used: {error}{next_step(error)}"
             raise InventoryFailedError(why) from error
+
+
+def _packed(contents: LayerContents) -> bytes:
+    return zlib.compress(json.dumps(contents.data()).encode(), level=1)
+
+
+def _unpacked(kept: bytes) -> LayerContents:
+    return LayerContents.parse(json.loads(zlib.decompress(kept)))
 
 
 def _set_up(connection: sqlite3.Connection) -> None:

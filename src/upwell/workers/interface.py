@@ -17,6 +17,8 @@ class WorkerLimits:
     result_bytes: int = 4 * MIB
     """Of JSON data no more than this: it is decoded at once, while this process does nothing else.
     Content, which goes into a file, may have more."""
+    result_values: int = 60_000
+    """Of JSON data: an empty list takes thirty times as much memory as text."""
 
 
 class WorkerError(Exception):

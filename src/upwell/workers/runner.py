@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import IO, Any
 
 from upwell.machine.process import end_group, start_group
+from upwell.oci.json_values import has_more_values
 from upwell.workers.child import NOBODY
 from upwell.workers.interface import (
     MIB,
@@ -66,7 +67,7 @@ async def run_worker(
     """
     described = _described(argument, limits, folder, library)
     code, raw = await _run(task, source, described, limits, _read)
-    answer = _parsed(raw)
+    answer = await _decoded(raw, limits)
     _tell(answer)
     match _checked(code, answer, limits):
         case {"result": result}:
@@ -177,6 +178,18 @@ async def _read(output: StreamReader, limit: int) -> bytes:
         if len(content) > limit:
             raise WorkerExcessError(_TOO_LARGE.format(limit))
     return bytes(content)
+
+
+async def _decoded(raw: bytes, limits: WorkerLimits) -> object:
+    """Return the data of an answer, beside the event loop if it is long; raises WorkerError."""
+
+    def decoded() -> object:
+        if has_more_values(raw, limits.result_values):
+            why = f"its content has more than {limits.result_values} values"
+            raise WorkerExcessError(why)
+        return _parsed(raw)
+
+    return decoded() if len(raw) <= _CHUNK else await asyncio.to_thread(decoded)
 
 
 def _parsed(raw: bytes) -> object:

@@ -51,6 +51,9 @@ def leaving(source, argument):
 def talking(source, argument):
     return "x" * 10_000_000
 
+def counting(source, argument):
+    return [[] for _ in range(argument.get("times", 70_000))]
+
 def refusing(source, argument):
     raise ValueError("no such thing")
 
@@ -116,6 +119,10 @@ async def test_a_result_comes_back(source: IO[bytes]) -> None:
     assert found == ["input", {"what": "echo", "text": "ü"}]
 
 
+async def test_a_long_result_comes_back(source: IO[bytes]) -> None:
+    assert await work(source, "counting", times=20_000) == [[]] * 20_000
+
+
 async def work_into(target: IO[bytes], source: IO[bytes], what: str, **argument: Any) -> None:
     await run_worker_into(target, "a_task", source, {"what": what, **argument}, LIMITS)
 
@@ -157,6 +164,7 @@ async def test_content_is_no_data(source: IO[bytes]) -> None:
         ("memory", WorkerExcessError, "256 MiB of memory"),
         ("computing", WorkerExcessError, "more than 2 s"),
         ("talking", WorkerExcessError, "more than 4194304 bytes"),
+        ("counting", WorkerExcessError, "more than 60000 values"),
         ("dying", WorkerFailedError, "signal 9"),
         ("leaving", WorkerFailedError, "status 3"),
         ("refusing", RefusedInputError, "no such thing"),

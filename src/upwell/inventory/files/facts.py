@@ -28,13 +28,16 @@ def read_facts(source: IO[bytes], limit: int) -> LayerFiles:
         data = json.loads(unpacking.decompress(source.read(limit), limit))
     except (zlib.error, ValueError, RecursionError):
         raise InventoryError(_DAMAGED) from None
-    if not unpacking.eof:
+    if not unpacking.eof or unpacking.unused_data:
         raise InventoryError(_DAMAGED)
     return layer_files(data)
 
 
 def facts_bytes(source: IO[bytes], limit: int) -> int:
-    """Return how many bytes facts have unpacked; raises InventoryError for damaged or more."""
+    """Return how many bytes facts have unpacked; raises InventoryError for damaged or more.
+
+    Nothing comes after their end: whoever copies the file copies these alone.
+    """
     unpacking, size = zlib.decompressobj(), 0
     try:
         while not unpacking.eof:
@@ -47,6 +50,8 @@ def facts_bytes(source: IO[bytes], limit: int) -> int:
                 raise InventoryError(f"the facts of a layer take over {limit} bytes")
     except zlib.error:
         raise InventoryError(_DAMAGED) from None
+    if unpacking.unused_data or source.read(1):
+        raise InventoryError(_DAMAGED)
     return size
 
 

@@ -37,7 +37,9 @@ from upwell.workers.interface import MIB, RefusedInputError, WorkerError, Worker
 from upwell.workers.runner import run_worker
 
 _TASK = "upwell.reconcilers.rebase.comparing_task"
-_LIMITS = WorkerLimits(memory_bytes=768 * MIB, cpu_seconds=60, wall_seconds=300)
+_LIMITS = WorkerLimits(
+    memory_bytes=768 * MIB, cpu_seconds=60, wall_seconds=300, result_values=10_000
+)
 _MAX_WHY = 1000
 
 
@@ -117,7 +119,7 @@ class RebaseComparer:
                 unread = await self._layers(parts, image, old, new)
             await asyncio.to_thread(_add_documents, parts, asked, (image, old, new), unread)
             answer = await self._answer(parts)
-        return _compared(answer, asked, image, old, new)
+        return await asyncio.to_thread(_compared, answer, asked, image, old, new)
 
     async def _image(self, reader: ImageReader, name: Reference) -> "_Document":
         found = await reader.document(name)

@@ -210,6 +210,9 @@ def test_facts_are_read_as_they_were_found() -> None:
         b"x" * 100,
         zlib.compress(b"0" * 20_000_000),
         packed(b"a")[:40] + b"xxxx" + packed(b"a")[44:],
+        packed(b"a") + b"x",
+        packed(b"a") + packed(b"a"),
+        packed(b"a") + b"x" * 1_000_000,
     ],
 )
 def test_facts_that_are_damaged_or_a_bomb_are_refused(kept: bytes) -> None:
