@@ -114,15 +114,13 @@ def started(promotion: Promotion) -> float:
 
 async def watch(promoted: PromotedInstallation, overlaps: list[Sequence[str]]) -> None:
     """Note whenever more than one promotion of production has begun and not ended."""
-    while True:
-        begun = [
-            name
-            for name, one in (await promoted.promotions()).items()
-            if one.spec.stage == "production" and one.status.phase in BEGUN
-        ]
+    begun: set[str] = set()
+    async for event in promoted.client.watch(Promotion):
+        one = event.resource
+        is_begun = one.spec.stage == "production" and one.status.phase in BEGUN
+        begun = begun | {one.name} if is_begun else begun - {one.name}
         if len(begun) > 1:
-            overlaps.append(begun)
-        await asyncio.sleep(0.02)
+            overlaps.append(sorted(begun))
 
 
 async def test_a_freeze_in_the_middle_lets_what_has_begun_end_and_nothing_begin() -> None:

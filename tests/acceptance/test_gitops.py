@@ -56,17 +56,23 @@ spec:
 async def applied(host: GitHost, made: Installation, client: ApiClient) -> AsyncIterator[None]:
     """Apply what the repository says whenever a promotion has changed it, as Flux would."""
 
+    done = ""
+
+    async def follows() -> bool:
+        nonlocal done
+        tip = host.git("rev-parse", "main")
+        if tip == done or not host.log()[0].startswith("Promote"):
+            return False
+        try:
+            await made.apply(client, host.show(PATH, tip))
+        except StoreError:
+            return False  # the server was killed: it is applied to the next one
+        done = tip
+        return True
+
     async def follow() -> None:
-        done = ""
         while True:
-            tip = host.git("rev-parse", "main")
-            if tip != done and host.log()[0].startswith("Promote"):
-                try:
-                    await made.apply(client, host.show(PATH, tip))
-                    done = tip
-                except StoreError:
-                    pass  # the server was killed: it is applied to the next one
-            await asyncio.sleep(0.2)
+            await until(follows, bool)
 
     task = asyncio.create_task(follow())
     try:

@@ -8,8 +8,8 @@ import os
 import statistics
 import subprocess
 import time
-from collections.abc import AsyncIterator, Iterator, Mapping
-from contextlib import asynccontextmanager, contextmanager
+from collections.abc import AsyncIterator, Mapping
+from contextlib import asynccontextmanager, contextmanager, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 from shutil import which
@@ -214,28 +214,31 @@ def _configuration(folder: Path) -> dict[str, str]:
     }
 
 
-@contextmanager
-def podman_service(folder: Path) -> Iterator[int | None]:
+@asynccontextmanager
+async def podman_service(folder: Path) -> AsyncIterator[int | None]:
     """Run Podman's service for s2i; None: there is no s2i."""
     if which("s2i") is None:
         yield None
         return
     root = folder / "podman"
     argv = ("podman", f"--root={root / 'root'}", f"--runroot={root / 'run'}")
-    with subprocess.Popen(
-        measured(*argv, "system", "service", "--time=0", _socket(folder)),
+    process = await asyncio.create_subprocess_exec(
+        *measured(*argv, "system", "service", "--time=0", _socket(folder)),
         env={**os.environ, **_configuration(folder)},
         stderr=subprocess.DEVNULL,
-    ) as process:
-        try:
-            deadline = time.monotonic() + LIMIT_SECONDS
-            while not (folder / "podman.sock").exists():
-                assert process.poll() is None, "Podman's service has ended"
-                assert time.monotonic() < deadline, "Podman's service does not listen"
-                time.sleep(0.1)
-            yield process.pid
-        finally:
+    )
+
+    async def listens() -> bool:
+        assert process.returncode is None, "Podman's service has ended"
+        return (folder / "podman.sock").exists()
+
+    try:
+        await until(listens, bool, LIMIT_SECONDS)
+        yield process.pid
+    finally:
+        with suppress(ProcessLookupError):
             process.terminate()
+        await process.wait()
 
 
 @asynccontextmanager
@@ -252,18 +255,16 @@ async def site(app: App, folder: Path) -> AsyncIterator[BuildSite]:
         made.commit("app", {"app/name": "app\n"})
         app.write_source(made.repositories / "app" / "app")
         ended = EndedBuilds()
-        with (
-            contextmanager(serve_registry)(folder / "registry", port=port),
-            podman_service(folder) as podman,
-        ):
-            pid = _listener(port)
-            found = BuildSite(made, client, ended, registry, pid, folder, builder, podman)
-            watching = asyncio.create_task(ended.watch(client))
-            try:
-                yield found
-            finally:
-                watching.cancel()
-                await asyncio.wait([watching])
+        async with podman_service(folder) as podman:
+            with contextmanager(serve_registry)(folder / "registry", port=port):
+                pid = _listener(port)
+                found = BuildSite(made, client, ended, registry, pid, folder, builder, podman)
+                watching = asyncio.create_task(ended.watch(client))
+                try:
+                    yield found
+                finally:
+                    watching.cancel()
+                    await asyncio.wait([watching])
 
 
 def _listener(port: int) -> int:

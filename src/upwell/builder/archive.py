@@ -73,7 +73,7 @@ def run(source: IO[bytes], argument: Mapping[str, Any]) -> None:
         raise ArchiveError(f"not a tar or zip archive, or a damaged one: {error}") from error
     except BoundedTarError as error:
         raise ArchiveError(str(error)) from error
-    except (RuntimeError, NotImplementedError) as error:  # what zipfile raises too
+    except RuntimeError as error:  # of zipfile: encrypted, or too new
         raise ArchiveError(f"the archive cannot be unpacked: {error}") from error
 
 

@@ -7,8 +7,8 @@ import signal
 import socket
 import time
 from collections.abc import AsyncIterator, Sequence
-from contextlib import asynccontextmanager, suppress
-from dataclasses import dataclass, field, replace
+from contextlib import suppress
+from dataclasses import replace
 from typing import Any
 
 import aiohttp
@@ -48,38 +48,15 @@ spec:
 """
 
 
-@dataclass
-class ReadinessLog:
-    """Answers of /readyz that were not good, with the time of the first and of the last."""
+async def until_unready(made: Installation, why: str) -> None:
+    """Wait until `/readyz` says that the server is not ready, and why; that may pass soon."""
 
-    faults: dict[str, tuple[float, float]] = field(default_factory=dict)
+    async def asked() -> str:
+        async with session.get(f"{made.url}/readyz") as answered:
+            return "" if answered.status == 200 else await answered.text()
 
-    def note(self, text: str) -> None:
-        now = time.monotonic()
-        first, _ = self.faults.get(text, (now, now))
-        self.faults[text] = (first, now)
-
-
-@asynccontextmanager
-async def readiness(made: Installation) -> AsyncIterator[ReadinessLog]:
-    """Ask whether the server is ready all the time while the block lasts."""
-    seen = ReadinessLog()
-
-    async def ask() -> None:
-        async with aiohttp.ClientSession() as session:
-            while True:
-                with suppress(aiohttp.ClientError):
-                    async with session.get(f"{made.url}/readyz") as answered:
-                        if answered.status != 200:
-                            seen.note(await answered.text())
-                await asyncio.sleep(0.02)
-
-    task = asyncio.create_task(ask())
-    try:
-        yield seen
-    finally:
-        task.cancel()
-        await asyncio.wait([task])
+    async with aiohttp.ClientSession() as session:
+        await until(asked, lambda text: why in text, closely=True)
 
 
 async def haproxy(made: Installation) -> Sequence[int]:
@@ -153,7 +130,8 @@ async def test_a_killed_router_serves_again_and_everybody_was_told(
         assert await faults() == ()
         assert made.upwell("status", "-o", "json").returncode == 0
 
-        async with traffic(made.router_port, [HOST]) as seen, readiness(made) as ready:
+        async with traffic(made.router_port, [HOST]) as seen, asyncio.TaskGroup() as group:
+            group.create_task(until_unready(made, "router: haproxy "))
             began = time.monotonic()
             await kill_haproxy(made)
             await until(faults, lambda found: bool(found) and found[-1].until is not None)
@@ -162,7 +140,6 @@ async def test_a_killed_router_serves_again_and_everybody_was_told(
             took = time.monotonic() - began
         assert took < 60, "of a machine that is busy; alone it takes less than a second"
 
-        assert any(text.startswith("router: haproxy ") for text in ready.faults)
         (fault,) = await faults()
         assert fault.reason == "RouterDown"
         assert (await metrics(made))['upwell_component_restarts_total{component="router"}'] == 1
@@ -183,20 +160,19 @@ async def test_a_router_whose_port_is_stolen_is_a_fault_until_it_has_it_again(
         return (await client.get(ClusterOperator, "", "router")).fault
 
     await serve_one(made, client)
-    async with readiness(made) as ready:
-        with await stolen(made):
-            found = await until(fault, lambda seen: _reason(seen) == "AddressInUse")
-            assert found is not None
-            assert f"by process {os.getpid()} (" in found.message
-            assert (await metrics(made))['upwell_component_up{component="router"}'] == 0
-            status = made.upwell("status").stdout.splitlines()
-            assert status[0].startswith(f"! component router: 127.0.0.1:{made.router_port}: ")
-            data = json.loads(made.upwell("status", "-o", "json").stdout)
-            assert data["summary"]["faults"] > 0
-            assert "False" in made.upwell("get", "clusteroperators").stdout
-        await until(lambda: answer(made.router_port, HOST), SITE.__eq__)
-        await until(fault, lambda seen: seen is None)
-    assert any("Address already in use" in text for text in ready.faults)
+    with await stolen(made):
+        found = await until(fault, lambda seen: _reason(seen) == "AddressInUse")
+        assert found is not None
+        assert f"by process {os.getpid()} (" in found.message
+        await until_unready(made, "Address already in use")
+        assert (await metrics(made))['upwell_component_up{component="router"}'] == 0
+        status = made.upwell("status").stdout.splitlines()
+        assert status[0].startswith(f"! component router: 127.0.0.1:{made.router_port}: ")
+        data = json.loads(made.upwell("status", "-o", "json").stdout)
+        assert data["summary"]["faults"] > 0
+        assert "False" in made.upwell("get", "clusteroperators").stdout
+    await until(lambda: answer(made.router_port, HOST), SITE.__eq__)
+    await until(fault, lambda seen: seen is None)
 
 
 async def stolen(made: Installation) -> socket.socket:
