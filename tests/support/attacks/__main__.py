@@ -10,7 +10,7 @@ from tests.support.attacks.attacks import ATTACKS, Target
 from tests.support.attacks.bare_server import bare_server
 from tests.support.attacks.measurement import attacked, attacker_of
 from tests.support.attacks.story import HOSTS, Story
-from tests.support.attacks.streams import begin_talker
+from tests.support.attacks.streams import STREAM_ATTACKS, begin_talker
 from tests.support.installation.installation import installation
 from tests.support.installation.promoted_installation import PromotedInstallation
 from tests.support.installation.traffic import traffic
@@ -53,7 +53,7 @@ async def run_alone(seconds: float, names: list[str], most_mib: float, most_ms: 
     for name in names:
         async with installation("--log-level", "warning") as made:
             target = attacker_of(made)
-            if name not in ATTACKS:
+            if name in STREAM_ATTACKS:
                 await begin_talker(made)
             async with attacked(target, made.pid, [name]) as found:
                 await asyncio.sleep(seconds)

@@ -256,7 +256,7 @@ async def slow_pulls(target: Target) -> None:
     digest = f"sha256:{hashlib.sha256(blob).hexdigest()}"
     uploads = f"/v2/{NAMESPACE}/pulled/blobs/uploads/?digest={digest}"
     async with target.session() as session:
-        await _until_created(session, uploads, lambda: io.BytesIO(blob))
+        await until_created(session, uploads, lambda: io.BytesIO(blob))
     head = (
         f"GET /v2/{NAMESPACE}/pulled/blobs/{digest} HTTP/1.1\r\nHost: localhost\r\n"
         f"Authorization: Bearer {target.token}\r\n\r\n"
@@ -439,10 +439,10 @@ async def _large_objects(target: Target, count: int = 18, size: int = 100_000) -
         for number in range(count):
             body = {"metadata": {"name": f"large-{number}"}, "data": {"x": "y" * size}}
             text = json.dumps(body).encode()
-            await _until_created(session, MAPS, partial(io.BytesIO, text))
+            await until_created(session, MAPS, partial(io.BytesIO, text))
 
 
-async def _until_created(
+async def until_created(
     session: aiohttp.ClientSession, path: str, body: Callable[[], io.BytesIO]
 ) -> None:
     """Post until it is there: other attacks go on, and may be in the way."""
