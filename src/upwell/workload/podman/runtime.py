@@ -200,6 +200,7 @@ class PodmanRuntime:
                     task.cancel()
         finally:
             await runtime._health.close()
+            await runtime._commands.close()
             await api.close()
             await service.close()
 

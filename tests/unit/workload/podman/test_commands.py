@@ -2,10 +2,11 @@
 
 import asyncio
 import itertools
-from collections.abc import Mapping
+from collections.abc import Awaitable, Callable, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, cast, override
 
+import pytest
 from tests.support.workload.waiting import eventually
 
 from upwell.workload.errors import RuntimeUnavailableError
@@ -25,6 +26,9 @@ class UnwillingPodman(PodmanApi):
         self.starts = 1
         self._numbers = itertools.count()
         self.sessions: set[str] = set()
+        self.answering = asyncio.Event()
+        """Removals wait for it."""
+        self.answering.set()
 
     @property
     @override
@@ -39,6 +43,7 @@ class UnwillingPodman(PodmanApi):
 
     @override
     async def remove_session(self, session: str, *, by_force: bool = False) -> None:
+        await self.answering.wait()
         if self.hangs:
             self.hangs -= 1
             raise RuntimeUnavailableError("podman does not answer")
@@ -97,6 +102,60 @@ async def test_a_session_whose_output_is_cut_off_ends_though_its_caller_does_not
             assert cut != anew
             await eventually(left, {anew}.__eq__)
     running.cancel()
+
+
+async def test_closing_waits_for_commands_that_their_callers_have_left(tmp_path: Path) -> None:
+    podman = UnwillingPodman(hangs=0)
+    commands = ContainerCommands(podman, tmp_path / "commands")
+
+    async def probe() -> None:
+        async with commands.session("web", {}):
+            await asyncio.Event().wait()
+
+    probing = asyncio.create_task(probe())
+    await eventually(_number_of(podman), (1).__eq__)
+    podman.answering.clear()
+    probing.cancel()
+    await asyncio.sleep(0)
+    probing.cancel()  # while its command is being ended
+    await asyncio.wait({probing})
+    assert podman.sessions
+
+    closing = asyncio.create_task(commands.close())
+    await asyncio.sleep(0)
+    assert not closing.done()
+    podman.answering.set()
+    await closing
+    assert not podman.sessions
+
+
+async def test_closing_gives_up_what_does_not_end(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("upwell.workload.podman.api.commands._LEAVE_SECONDS", 0.01)
+    podman = UnwillingPodman(hangs=0)
+    podman.answering.clear()
+    commands = ContainerCommands(podman, tmp_path / "commands")
+
+    async def probe() -> None:
+        async with commands.session("web", {}):
+            pass
+
+    probing = asyncio.create_task(probe())
+    await eventually(_number_of(podman), (1).__eq__)
+    probing.cancel()
+    await asyncio.wait({probing})
+
+    await commands.close()
+
+    assert [one.name for one in (tmp_path / "commands").iterdir()] == ["0"]  # for the next server
+
+
+def _number_of(podman: UnwillingPodman) -> Callable[[], Awaitable[int]]:
+    async def number() -> int:
+        return len(podman.sessions)
+
+    return number
 
 
 async def test_commands_run_where_nothing_can_be_noted(tmp_path: Path) -> None:

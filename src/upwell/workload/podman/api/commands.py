@@ -12,7 +12,7 @@ import contextlib
 import logging
 import os
 import signal
-from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
+from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine, Mapping
 from contextlib import asynccontextmanager
 from functools import partial
 from pathlib import Path
@@ -33,6 +33,8 @@ _GRACE_SECONDS = 3.0
 """From being asked to end until there is no asking."""
 _KILL_SECONDS = 5.0
 """For processes that begin others while they are killed; then it is tried again later."""
+_LEAVE_SECONDS = 10.0
+"""For commands that are being ended when this process ends; the next one ends what is left."""
 _ASKED = (signal.SIGHUP, signal.SIGTERM, signal.SIGCONT)
 
 
@@ -49,6 +51,21 @@ class ContainerCommands:
         self._look = SharedCall(partial(asyncio.to_thread, sessions))
         """Looks at all processes of the machine, once for all whose ends are waited for."""
         self._wake = asyncio.Event()
+        self._leaving: set[asyncio.Task[None]] = set()
+        """Ends of commands, which go on when whoever waits for them is cancelled."""
+
+    async def close(self) -> None:
+        """Wait for the commands that are being ended, for a while: then their files tell of them.
+
+        To be called before what they need is closed.
+        """
+        if not self._leaving:
+            return
+        _, unfinished = await asyncio.wait(self._leaving, timeout=_LEAVE_SECONDS)
+        for task in unfinished:
+            task.cancel()
+        if unfinished:
+            await asyncio.wait(unfinished)
 
     async def execute(self, container: str, command: tuple[str, ...]) -> tuple[int, bytes]:
         """Run a command; returns its exit code and the start of its output."""
@@ -67,7 +84,7 @@ class ContainerCommands:
         try:
             yield session
         finally:
-            await asyncio.shield(self._leave(session))
+            await self._to_its_end(self._leave(session))
 
     async def stop(self, session: str) -> None:
         """End a session's command, as far as that can be done now, while its output is held.
@@ -76,7 +93,19 @@ class ContainerCommands:
         one that writes without end takes a processor until it is ended.
         """
         with contextlib.suppress(RuntimeUnavailableError, PodmanNotFoundError):
-            await asyncio.shield(self._end_command_of(session))
+            await self._to_its_end(self._end_command_of(session))
+
+    async def _to_its_end(self, work: Coroutine[Any, Any, None]) -> None:
+        """Wait for work that goes on to its end though the caller is cancelled."""
+        task = asyncio.ensure_future(work)
+        self._leaving.add(task)
+        task.add_done_callback(self._has_left)
+        await asyncio.shield(task)
+
+    def _has_left(self, task: asyncio.Task[None]) -> None:
+        self._leaving.discard(task)
+        if not task.cancelled() and (error := task.exception()) is not None:
+            _log.debug("command not ended", extra={"why": str(error)})
 
     async def run(self) -> None:
         """End what an earlier server left, and whatever could not be ended, until cancelled."""
