@@ -11,10 +11,11 @@ import random
 import time
 from collections.abc import Awaitable, Callable, Sequence
 from contextlib import suppress
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from datetime import datetime
 
 from upwell.api.coordination.leases import Lease, LeaseSpec
+from upwell.api.core import Namespace
 from upwell.api.meta import ObjectMeta
 from upwell.store.interface import (
     AlreadyExistsError,
@@ -30,10 +31,15 @@ log = logging.getLogger(__name__)
 
 ELECTION_LABELS = {"app.kubernetes.io/name": "upwell", "app.kubernetes.io/component": "leader"}
 """Of every Lease by which an Upwell is led."""
+INSTALLATION_LABELS = {"app.kubernetes.io/part-of": "upwell"}
+"""Of every namespace that an Upwell is installed in: those of namespaces are the administrators' to
+set, so that Leases there are believed."""
 NAMESPACES_ANNOTATION = "upwell.dev/namespaces"
 """Of such a Lease: the namespaces that are reconciled, apart by commas; empty: all."""
 _FORBIDDEN = "Forbidden"
 """Reason of a StoreError (meta/v1 StatusReason)."""
+_MOST_LEASE_SECONDS = 60.0
+"""Time for which a lease counts that nobody renews, whatever duration it states."""
 _RELEASED_SECONDS = 1
 """Duration of a lease that was given back."""
 
@@ -122,7 +128,8 @@ class _Sightings:
         if version != lease.resource_version:
             since = now
             self._seen[key] = (lease.resource_version, now)
-        return max(0.0, since + (lease.spec.lease_duration_seconds or 0) - now)
+        duration = min(lease.spec.lease_duration_seconds or 0, _MOST_LEASE_SECONDS)
+        return max(0.0, since + duration - now)
 
 
 class LeaderElection:
@@ -215,22 +222,23 @@ class LeaderElection:
                 return None, left
         # Looked for before, so that nobody takes and gives back in vain, and after: of two who
         # begin at once, at least one sees the other's lease.
-        if await self._is_obstructed():
+        places = await self._believed_namespaces()
+        if await self._is_obstructed(places):
             return None, 0.0
         began = self._clock()  # nobody can have seen the lease as ours before that
         try:
             self._lease = await self._write(lease)
         except (ConflictError, AlreadyExistsError):
             return None, 0.0  # another was faster
-        if await self._is_obstructed():
+        if await self._is_obstructed(places):
             await self._release()
             return None, 0.0
         self.leader, self.obstacle = self.identity, ""
         return LeaderTerm(self._clock, began, self._times.writing), 0.0
 
-    async def _is_obstructed(self) -> bool:
+    async def _is_obstructed(self, places: Sequence[str]) -> bool:
         """Return True if another Upwell reconciles some of the same namespaces."""
-        for lease in await self._leases():
+        for lease in await self._leases(places):
             if (lease.namespace, lease.name) == (self._election.namespace, self._election.name):
                 continue
             if self._overlaps(lease) and self._sightings.seconds_left(lease) > 0:
@@ -244,17 +252,30 @@ class LeaderElection:
                 return True
         return False
 
-    async def _leases(self) -> Sequence[Lease]:
-        """Return the Leases of all Upwells; of our namespace alone, if we may list no others."""
-        everywhere = Selector(labels=ELECTION_LABELS)
+    async def _believed_namespaces(self) -> Sequence[str]:
+        """Return our namespace and all that are marked as an installation's.
+
+        Of other namespaces whoever may write a Lease could keep us from leading. Without the right
+        to list namespaces, it is ours alone.
+        """
+        marked: Sequence[Namespace] = ()
         try:
-            return (await self._store.list(Lease, everywhere)).items
+            marked = (await self._store.list(Namespace, Selector(labels=INSTALLATION_LABELS))).items
         except StoreError as error:
             if error.reason != _FORBIDDEN:
                 raise
-        return (
-            await self._store.list(Lease, replace(everywhere, namespace=self._election.namespace))
-        ).items
+        return sorted({self._election.namespace, *(one.name for one in marked)})
+
+    async def _leases(self, places: Sequence[str]) -> Sequence[Lease]:
+        """Return the Leases of Upwells in these namespaces; those of others need rights there."""
+        found: list[Lease] = []
+        for namespace in places:
+            try:
+                found += (await self._store.list(Lease, Selector(namespace, ELECTION_LABELS))).items
+            except StoreError as error:
+                if error.reason != _FORBIDDEN or namespace == self._election.namespace:
+                    raise
+        return found
 
     def _overlaps(self, lease: Lease) -> bool:
         ours, theirs = set(self._election.namespaces), set(_namespaces_of(lease))

@@ -10,9 +10,12 @@ from datetime import UTC, datetime, timedelta
 import pytest
 from tests.support.kubernetes.simulated_time import SimulatedTime, SleepingProcess
 
-from upwell.api.coordination.leases import Lease
-from upwell.api.meta import Resource
+from upwell.api.coordination.leases import Lease, LeaseSpec
+from upwell.api.core import Namespace
+from upwell.api.meta import ObjectMeta, Resource
 from upwell.controller.leader import (
+    ELECTION_LABELS,
+    INSTALLATION_LABELS,
     NAMESPACES_ANNOTATION,
     Election,
     LeaderElection,
@@ -102,7 +105,13 @@ class Replicas:
     store: MemoryStore = field(default_factory=lambda: MemoryStore(lambda: datetime.now(UTC)))
     all: list[Candidate] = field(default_factory=list)
 
-    def start(self, lease: str = "upwell", namespaces: tuple[str, ...] = ()) -> Candidate:
+    def start(
+        self,
+        lease: str = "upwell",
+        namespaces: tuple[str, ...] = (),
+        *,
+        place: str = "upwell-system",
+    ) -> Candidate:
         made = Candidate(SleepingProcess(self.time))
         number = len(self.all)
         chance = random.Random(number)  # noqa: S311 - no secrets
@@ -110,7 +119,7 @@ class Replicas:
         start = datetime(2026, 1, 1, tzinfo=UTC) + timedelta(seconds=40 * number)
         made.election = LeaderElection(
             CutStore(self.store, made),
-            Election("upwell-system", lease, f"replica-{number}", namespaces),
+            Election(place, lease, f"replica-{number}", namespaces),
             wall=lambda: start + timedelta(seconds=self.time.now),
             clock=self.time,
             sleep=made.process.sleep,
@@ -312,6 +321,52 @@ async def test_who_may_list_no_leases_elsewhere_leads_by_those_of_its_namespace(
 
     assert not second.terms
     assert "another Upwell reconciles all namespaces" in second.election.obstacle
+
+
+async def test_another_upwell_is_seen_in_a_namespace_that_is_marked(replicas: Replicas) -> None:
+    marked = ObjectMeta(name="other-upwell", labels=INSTALLATION_LABELS)
+    await replicas.store.create(Namespace(metadata=marked))
+    replicas.start(place="other-upwell")
+    await replicas.time.advance(5)
+
+    second = replicas.start()
+    await replicas.time.advance(30)
+
+    assert not second.terms
+    assert "through Lease other-upwell/upwell" in second.election.obstacle
+
+
+async def forge_lease(replicas: Replicas, namespace: str) -> Lease:
+    """Write what looks like the Lease of another Upwell that leads for the next century."""
+    meta = ObjectMeta(name="upwell", namespace=namespace, labels=ELECTION_LABELS)
+    spec = LeaseSpec(holder_identity="another", lease_duration_seconds=2**31 - 1)
+    return await replicas.store.create(Lease(metadata=meta, spec=spec))
+
+
+async def test_a_lease_that_a_tenant_wrote_keeps_nobody_from_leading(replicas: Replicas) -> None:
+    lease = await forge_lease(replicas, "shop")
+    one = replicas.start()
+
+    for _ in range(10):
+        await replicas.time.advance(1)
+        spec = lease.spec.model_copy(update={"lease_transitions": int(replicas.time.now)})
+        lease = await replicas.store.update(lease.model_copy(update={"spec": spec}))
+
+    assert one.may_write
+    assert one.election.obstacle == ""
+
+
+@pytest.mark.parametrize("name", ["upwell", "other"], ids=["its own", "another's"])
+async def test_a_lease_that_nobody_renews_counts_for_a_minute(
+    name: str, replicas: Replicas
+) -> None:
+    await forge_lease(replicas, "upwell-system")
+    one = replicas.start(name)
+
+    await replicas.time.advance(50)
+    assert not one.terms
+    await replicas.time.advance(20)
+    assert one.may_write
 
 
 async def test_of_two_that_begin_at_once_one_leads_at_most(replicas: Replicas) -> None:
