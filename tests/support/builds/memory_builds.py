@@ -245,6 +245,8 @@ class FakeBuilder:
         self.after_push: Callable[[], None] | None = None
         self.make: Callable[[BuildPlan], Awaitable[Digest]] | None = None
         """Pushes the image of a plan, in place of one without content."""
+        self.silent = False
+        """Pushes nothing, and says nothing of an image."""
         self.gate = asyncio.Event()
         """Clear it, and builds stay in the middle."""
         self.gate.set()
@@ -307,7 +309,8 @@ class FakeBuilder:
             raise self.failure
         self.young |= {image.digest for image in plan.images.values() if image.digest}
         digest = None
-        if plan.push is not None and plan.strategy is not BuilderStrategy.CUSTOM:
+        is_silent = self.silent or plan.strategy is BuilderStrategy.CUSTOM
+        if plan.push is not None and not is_silent:
             name = f"{plan.push.repository}:{plan.push.tag}"
             if self.make is not None:
                 digest = await self.make(plan)

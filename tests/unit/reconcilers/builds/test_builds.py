@@ -26,6 +26,7 @@ from upwell.builder.interface import (
     BUILDER_KILLED,
     DISK_PRESSURE,
     BuildError,
+    BuildPlan,
     ReportedFullDiskError,
 )
 from upwell.oci import Digest
@@ -591,6 +592,40 @@ async def test_a_build_that_goes_on_signs_what_it_pushed_and_not_what_its_builde
     async with machine.building():
         await until_phase(machine, "app-1", BuildPhase.COMPLETE)
     assert bool(signed) is not is_custom
+
+
+@pytest.mark.parametrize("tag", ["older", ""], ids=["of another build", "of none"])
+async def test_an_image_that_a_build_did_not_push_is_not_believed(
+    machine: BuildMachine, tag: str
+) -> None:
+    """A command of the build may write its last word, and name an image that it has not made."""
+    older = await push(machine.internal, f"{NAMESPACE}/app:{tag or 'gone'}", "older")
+    claimed = older if tag else Digest.of(b"nothing")
+    signed: list[Digest] = []
+
+    async def lie(_: BuildPlan) -> Digest:
+        return claimed
+
+    async def sign(_: Build, digest: Digest) -> str:
+        signed.append(digest)
+        return ""
+
+    machine.builder.make = lie
+    machine.sign = sign
+    await machine.store.create(docker_build())
+    async with machine.building():
+        build = await until_reason(machine, "app-1", "PushImageToRegistryFailed")
+    assert str(claimed) in (build.status.message or "")
+    assert (await machine.stream("app")).status.tag("latest") is None
+    assert signed == []
+
+
+async def test_a_build_that_names_no_image_has_failed(machine: BuildMachine) -> None:
+    machine.builder.silent = True
+    await machine.store.create(docker_build())
+    async with machine.building():
+        build = await until_phase(machine, "app-1", BuildPhase.FAILED)
+    assert "names no image" in (build.status.message or "")
 
 
 async def test_equal_inputs_are_built_once_unless_a_person_asks(machine: BuildMachine) -> None:
