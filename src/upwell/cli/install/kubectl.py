@@ -61,11 +61,21 @@ class KubectlRunner:
 
         With `force`, fields that another manager has written are taken over.
         """
-        # Definitions are too large for the annotation of an apply by the client.
+        # Definitions are too large for the annotation of an apply by the client. The server checks
+        # what is applied: a check here would first read its schema of all kinds, which it makes
+        # anew for each definition, and may not have for minutes.
         options = ["--dry-run=server"] if dry_run else []
         options += ["--force-conflicts"] if force else []
         printed = self.ask(
-            *("apply", "--server-side", f"--field-manager={FIELD_MANAGER}", *options, "-f", "-"),
+            *(
+                "apply",
+                "--server-side",
+                f"--field-manager={FIELD_MANAGER}",
+                "--validate=false",
+                *options,
+                "-f",
+                "-",
+            ),
             given=manifests,
         )
         return printed.splitlines()

@@ -39,22 +39,27 @@ class GrantedRule:
 _OF_FEATURES: Mapping[Feature, tuple[GrantedRule, ...]] = {
     Feature.WORKLOADS: (
         # Image fields alone, by server-side apply: the cluster rolls out.
-        GrantedRule("apps", ("deployments", "statefulsets", "daemonsets"), (*_READ, "patch")),
-        GrantedRule("batch", ("cronjobs",), (*_READ, "patch")),
-        GrantedRule("apps", ("replicasets", "controllerrevisions"), _READ),
-        GrantedRule("", ("pods", "services"), _READ),
+        GrantedRule("apps", ("deployments", "statefulsets", "daemonsets"), ("patch",)),
+        GrantedRule("batch", ("cronjobs",), ("patch",)),
         # Checks of a Pipeline's stages are Jobs, which the cluster runs; their logs are kept.
-        GrantedRule("batch", ("jobs",), (*_READ, "create", "delete")),
+        GrantedRule("batch", ("jobs",), ("create", "delete")),
         GrantedRule("", ("pods/log",), ("get",)),
     ),
     Feature.BUILDS: (
-        GrantedRule("", ("pods",), (*_READ, "create", "delete")),
+        GrantedRule("", ("pods",), ("create", "delete")),
         GrantedRule("", ("pods/log",), ("get",)),
         # A build gets its plan, source and Secrets by a command in its Pod: no object holds them.
         GrantedRule("", ("pods/exec",), ("get", "create")),
     ),
 }
 _NEEDS: tuple[GrantedRule, ...] = (
+    # What runs, and what stands on an image: Waves, plans and Pipelines ask that in any case.
+    GrantedRule("apps", ("deployments", "statefulsets", "daemonsets"), _READ),
+    GrantedRule("batch", ("cronjobs", "jobs"), _READ),
+    GrantedRule("", ("pods",), _READ),
+    # What has Events of its own, and what a namespace allows to images.
+    GrantedRule("", ("services", "resourcequotas", "limitranges"), _READ),
+    GrantedRule("networking.k8s.io", ("ingresses",), _READ),
     # Pull secrets and what Subscriptions and webhooks name; who runs builds and workloads.
     GrantedRule("", ("secrets", "configmaps", "serviceaccounts"), _READ),
     # Room and sizes of images, builds and uploads, which the cluster does not look at.

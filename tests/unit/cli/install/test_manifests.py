@@ -9,9 +9,13 @@ import pytest
 import yaml
 from tests.support.cli.deploy import DEPLOY, LINKS, deploy_files
 
+from upwell.api.meta import Resource
 from upwell.cli.install.files import helm_files, yaml_of
 from upwell.cli.install.installation import ALL_FEATURES, ClusterInstallation, Feature
 from upwell.cli.install.manifests import manifests
+from upwell.controller.leader import INSTALLATION_LABELS
+from upwell.policy.cluster_rollouts.observation import NATIVE_WORKLOADS
+from upwell.reconcilers.notifications.events import EVENT_KINDS
 
 type Manifest = dict[str, Any]
 
@@ -81,7 +85,7 @@ def verbs(objects: list[Manifest], group: str, resource: str) -> set[str]:
         ("", "namespaces"),
         ("", "serviceaccounts"),
         ("", "secrets"),
-        ("apps", "replicasets"),
+        ("batch", "jobs"),
     ],
 )
 def test_what_is_only_watched_is_not_written(group: str, resource: str) -> None:
@@ -96,10 +100,24 @@ def test_nothing_is_granted_by_a_wildcard() -> None:
 
 
 def test_a_feature_that_is_left_out_has_no_rights() -> None:
+    reading = {"get", "list", "watch"}
     without = applied(features=frozenset())
-    assert verbs(without, "apps", "deployments") == set()
-    assert verbs(without, "", "pods") == set()
-    assert verbs(applied(), "apps", "deployments") == {"get", "list", "watch", "patch"}
+    assert verbs(without, "apps", "deployments") == reading
+    assert verbs(without, "", "pods") == reading
+    assert verbs(applied(), "apps", "deployments") == {*reading, "patch"}
+    assert verbs(applied(), "", "pods") == {*reading, "create", "delete"}
+
+
+@pytest.mark.parametrize("kind", [*NATIVE_WORKLOADS, *EVENT_KINDS], ids=lambda kind: str(kind.KIND))
+def test_what_is_followed_is_readable_whatever_feature_is_left_out(kind: type[Resource]) -> None:
+    """A controller begins when all kinds that it follows are listed."""
+    rights = verbs(applied(features=frozenset()), kind.KIND.group, kind.KIND.plural)
+    assert rights >= {"get", "list", "watch"}
+
+
+def test_leases_of_a_namespace_that_is_installed_are_believed() -> None:
+    (namespace,) = only("Namespace", applied())
+    assert namespace["metadata"]["labels"].items() >= INSTALLATION_LABELS.items()
 
 
 def test_in_chosen_namespaces_rights_end_with_them() -> None:
