@@ -12,7 +12,6 @@ from tests.unit.cli.conftest import FakeClient
 from upwell.server.admission.quota import LimitedStore
 from upwell.server.http.limits import DEFAULT_LIMITS
 from upwell.store.clusters.store import ClusterStore
-from upwell.store.fenced import FencedStore
 from upwell.store.interface import Store
 from upwell.store.memory import MemoryStore
 from upwell.store.sqlite import SqliteStore
@@ -25,7 +24,6 @@ __all__ = ["cluster", "hollow_cluster", "real_cluster"]
         "memory",
         "memory within limits",
         "memory for commands",
-        "memory behind a fence",
         "memory as a cluster",
         "sqlite",
         "server",
@@ -40,8 +38,6 @@ async def port(request: pytest.FixtureRequest, tmp_path: Path) -> AsyncIterator[
             yield Port(LimitedStore(MemoryStore(now), DEFAULT_LIMITS), settles_at_once=True)
         case "memory for commands":
             yield Port(FakeClient(now), settles_at_once=True)
-        case "memory behind a fence":
-            yield Port(FencedStore(MemoryStore(now)), settles_at_once=True)
         case "memory as a cluster":
             shown = frozenset({NAMESPACE})
             yield Port(ClusterStore(MemoryStore(now), shown), settles_at_once=True)

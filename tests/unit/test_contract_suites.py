@@ -64,6 +64,7 @@ BESIDE = {
     "OvertakenStore": FAULT,
     "ChangingSecretStore": FAULT,
     "ViewlessStore": "the store in memory, which passes, but that it lists no views",
+    "StartingServer": FAULT,
 }
 """Class -> why it need not pass the suite of the port that it stands in for."""
 

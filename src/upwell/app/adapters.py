@@ -189,7 +189,7 @@ async def open_adapters(settings: ServerSettings, stack: AsyncExitStack) -> Adap
         logins=logins,
         logs=FileBuildLogs(data / "logs" / "builds"),
         builder=open_builder(
-            settings, paths, dialers, judged, None if cluster is None else cluster.unfenced
+            settings, paths, dialers, judged, None if cluster is None else cluster.client
         ),
         runtime=runtime if machine is None else machine.runtime,
         machine=machine,

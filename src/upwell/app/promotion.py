@@ -59,7 +59,7 @@ def promotion(
     machine = _machine(adapters)
     instances: StageInstances = MachineInstances(adapters.runtime)
     if adapters.cluster is not None:
-        pods = KubernetesInstances(adapters.cluster.api)
+        pods = KubernetesInstances(adapters.cluster.client.connection)
         instances = ClusterStageInstances(pods, now())
     verification = StageVerification(
         store, instances, adapters.probes, adapters.evidence, verdict_url, now, machine

@@ -21,6 +21,7 @@ from upwell.app.identity.ended_tokens import watch_tokens
 from upwell.app.identity.signin import prune_sessions
 from upwell.app.identity.token_life import clean_exchanges, keep_token_uses
 from upwell.app.kubernetes.leading import LeaderGauges, leading, watch_election
+from upwell.app.kubernetes.watching import tell_unreadable, watch_objects
 from upwell.app.kubernetes.wiring import cluster_controllers, cluster_parts
 from upwell.app.machine.wiring import instance_controllers, measured_quotas
 from upwell.app.machine_watch import (
@@ -192,6 +193,7 @@ def wire(adapters: Adapters) -> Wired:
         partial(clean_exchanges, store, PROCESS_CLOCK),
         *_sign_in(adapters.protection),
         *adapters.subscriptions.loops,
+        *_cluster_reports(adapters),
     )
     loops: Sequence[Loop] = (
         adapters.cache.run,
@@ -206,6 +208,7 @@ def wire(adapters: Adapters) -> Wired:
         adapters.protection.keep_fresh,
         adapters.protection.control.audit.keep,
         adapters.protection.export_audit_log,
+        *_cluster_loops(adapters),
         *_reconciling(adapters, reconciling),
     )
     return Wired(deps, loops)
@@ -224,6 +227,19 @@ def _reconciling(adapters: Adapters, loops: Sequence[Loop]) -> Sequence[Loop]:
     if election is None:
         return loops
     return (leading(election, loops), partial(watch_election, election, adapters.components))
+
+
+def _cluster_loops(adapters: Adapters) -> Sequence[Loop]:
+    if adapters.cluster is None:
+        return ()
+    unreadable = adapters.cluster.unreadable
+    return (partial(watch_objects, adapters.cache, unreadable, adapters.components),)
+
+
+def _cluster_reports(adapters: Adapters) -> Sequence[Loop]:
+    if adapters.cluster is None:
+        return ()
+    return (partial(tell_unreadable, adapters.cluster.unreadable, adapters.store, now),)
 
 
 def _gauges(adapters: Adapters) -> Gauges:

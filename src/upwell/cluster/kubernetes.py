@@ -37,34 +37,17 @@ _MAX_MESSAGE = 1000
 """Characters of an Event's message (core/v1 validation has 1024)."""
 
 
-def _always() -> None:
-    """Let every write pass."""
-
-
 class KubernetesWorkloads:
-    """Implements ClusterWorkloads at the API server behind `api`.
+    """Implements ClusterWorkloads at the API server behind `api`."""
 
-    `may_write` is called before each write, and raises a StoreError where this process must not
-    write: another one leads. `batch` is the version of the batch API that the server has.
-    """
-
-    def __init__(
-        self,
-        api: ApiConnection,
-        clock: Callable[[], datetime],
-        *,
-        may_write: Callable[[], None] = _always,
-        batch: str = "v1",
-    ) -> None:
+    def __init__(self, api: ApiConnection, clock: Callable[[], datetime]) -> None:
         self._api = api
         self._clock = clock
-        self._may_write = may_write
-        self._batch = batch
 
     async def set_images(self, write: ImageWrite) -> Resource:
         """Apply images and annotations."""
         workload = write.workload
-        kind = self._kind(type(workload))
+        kind = workload.KIND
         params = {"fieldManager": FIELD_MANAGER, "force": str(write.take_over).lower()}
         request = ApiRequest("PATCH", kind, workload.key, params=params, content_type=APPLY)
         answer = await self._send(replace(request, body=_applied(write, kind)))
@@ -88,7 +71,7 @@ class KubernetesWorkloads:
 
     def _event(self, event: WorkloadEvent) -> dict[str, Any]:
         workload, time = event.workload, format_time(self._clock().replace(microsecond=0))
-        kind = self._kind(type(workload))
+        kind = workload.KIND
         about = f"{workload.uid}\n{event.reason}\n{event.message}"
         digest = hashlib.sha256(about.encode()).hexdigest()
         return {
@@ -116,12 +99,8 @@ class KubernetesWorkloads:
             "count": 1,
         }
 
-    def _kind(self, kind: type[Resource]) -> Kind:
-        return replace(kind.KIND, version=self._batch) if kind is CronJob else kind.KIND
-
     async def _send(self, request: ApiRequest) -> Mapping[str, Any]:
         try:
-            self._may_write()
             return (await self._api.ask(request)).document
         except AlreadyExistsError:
             raise

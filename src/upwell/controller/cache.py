@@ -8,17 +8,28 @@ that follow from the decision, and calls `wait_for` before it decides again upon
 import asyncio
 import logging
 from collections import defaultdict
-from collections.abc import Callable, Collection, Hashable, Iterable, Iterator
+from collections.abc import Callable, Collection, Hashable, Iterable, Iterator, Mapping
 from typing import Any, cast
 
 from upwell.api.meta import ObjectKey, Resource
 from upwell.controller.watching import list_and_watch
-from upwell.store.interface import Change, Listing, Store, UnavailableError, WatchEvent
+from upwell.machine.clock import elapsed
+from upwell.store.interface import (
+    Change,
+    KindWithdrawnError,
+    Listing,
+    Store,
+    StoreError,
+    UnavailableError,
+    WatchEvent,
+)
 
 log = logging.getLogger(__name__)
 
 _LONGEST_LAG = 30.0
 """Seconds that `wait_for` waits."""
+_FAULT_SECONDS = 45.0
+"""Time for which a refusal counts: what is refused is asked for again before, and refused again."""
 _SLICE = 100
 """Objects of a listing that are taken in before others get their turn: milliseconds."""
 
@@ -114,6 +125,14 @@ class ObjectCache:
             finally:
                 self._group = None
 
+    def faults(self) -> Mapping[str, str]:
+        """Return why kinds cannot be followed now, by kind: the store refuses to tell of them.
+
+        A store that does not answer refuses nothing.
+        """
+        found = {name: followed.fault() for name, followed in self._kinds.items()}
+        return {name: fault for name, fault in sorted(found.items()) if fault}
+
     async def ready(self, *kinds: type[Resource]) -> None:
         """Wait until each of `kinds` was listed."""
         for followed in [self._follow(kind) for kind in kinds]:
@@ -166,6 +185,7 @@ class _FollowedKind[R: Resource]:
         self._versions: dict[str, int] = {}
         """Of the last change in each namespace: stores tell those of two in any order."""
         self._moved = asyncio.Event()
+        self._fault, self._failed_at = "", 0.0
 
     def register(self, handler: Handler[R]) -> None:
         self._handlers.append(handler)
@@ -188,12 +208,25 @@ class _FollowedKind[R: Resource]:
         return max(own, self._versions.get(key.namespace, -1))
 
     async def follow(self, store: Store) -> None:
-        await list_and_watch(store, self.kind, self._listed, self._changed)
+        await list_and_watch(store, self.kind, self._listed, self._changed, self._failed)
+
+    def fault(self) -> str:
+        return self._fault if elapsed() - self._failed_at < _FAULT_SECONDS else ""
+
+    def _failed(self, error: StoreError | None) -> None:
+        is_silent = isinstance(error, UnavailableError) and not isinstance(
+            error, KindWithdrawnError
+        )
+        self._fault = "" if error is None or is_silent else str(error)
+        self._failed_at = elapsed()
 
     def take_all(self, listing: Listing[R]) -> Iterator[None]:
-        """Take a listing in, one object at each step."""
+        """Take a listing in, one object at each step.
+
+        What cannot be read stays as it was seen last: to forget it would be to take it for deleted.
+        """
         present = {resource.key: resource for resource in listing.items}
-        for gone in self.objects.keys() - present.keys():
+        for gone in self.objects.keys() - present.keys() - set(listing.unreadable):
             self._replace(gone, None)
             yield
         for key, resource in present.items():

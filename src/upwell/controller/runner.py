@@ -13,7 +13,7 @@ from upwell.controller.queue import WorkQueue
 from upwell.machine.backoff import Backoff
 from upwell.machine.disk import is_machine_fault
 from upwell.machine.tasks import first_error
-from upwell.store.interface import ConflictError, NotFoundError
+from upwell.store.interface import ConflictError, NotFoundError, UnreadableError
 
 log = logging.getLogger(__name__)
 
@@ -157,9 +157,9 @@ class Controller:
                 async for key in feed():
                     self.queue.add(key)
                     failures = 0
-            except Exception:
+            except Exception as error:
                 failures += 1
-                pause = _FEED_PAUSES.delay(failures)
+                pause = max(_FEED_PAUSES.delay(failures), _wanted_delay(error))
                 where = {"controller": self.name, "retry_in": pause}
                 log.exception("feed failed; it begins anew", extra=where)
                 await asyncio.sleep(pause)
@@ -212,7 +212,9 @@ class Controller:
 def _level(error: Exception) -> int:
     if isinstance(error, NotFoundError):
         return logging.INFO  # deleted since it was read: the next run finds that out
-    expected = isinstance(error, ConflictError) or getattr(error, "retryable", False)
+    expected = isinstance(error, ConflictError | UnreadableError) or getattr(
+        error, "retryable", False
+    )
     return logging.WARNING if expected or is_machine_fault(error) else logging.ERROR
 
 

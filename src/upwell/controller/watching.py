@@ -5,12 +5,17 @@ import logging
 from collections.abc import Awaitable, Callable
 
 from upwell.api.meta import Resource
+from upwell.machine.backoff import Backoff
 from upwell.store.interface import ExpiredError, Listing, Store, StoreError, WatchEvent
 
 log = logging.getLogger(__name__)
 
-_WATCH_PAUSE = 1.0
-"""Seconds before a watch that broke is opened again."""
+_PAUSES = Backoff(first=1.0, longest=15.0)
+"""Before a list or watch that failed is asked for again; longer if the store asks for that."""
+
+
+def _ignored(_: StoreError | None) -> None:
+    """Do nothing."""
 
 
 async def list_and_watch[R: Resource](
@@ -18,13 +23,22 @@ async def list_and_watch[R: Resource](
     kind: type[R],
     listed: Callable[[Listing[R]], Awaitable[None]],
     changed: Callable[[WatchEvent[R]], None],
+    failed: Callable[[StoreError | None], None] = _ignored,
 ) -> None:
     """Tell `listed` every object, then `changed` each change, for ever.
 
-    After a gap `listed` gets all objects anew. A StoreError is logged, and what was not passed on
-    before it is passed on when the store answers again.
+    After a gap `listed` gets all objects anew. A StoreError is logged once, and what was not passed
+    on before it is passed on when the store answers again. `failed` is told each, and None when the
+    store has answered after one.
     """
-    since = ""
+    since, failures, told = "", 0, ""
+
+    def answered() -> None:
+        nonlocal failures, told
+        if failures:
+            failures, told = 0, ""
+            failed(None)
+
     while True:
         try:
             # Listed here, not by the watch: its first events come in the order of names, and
@@ -33,11 +47,18 @@ async def list_and_watch[R: Resource](
                 listing = await store.list(kind)
                 await listed(listing)
                 since = listing.resource_version
+                answered()
             async for event in store.watch(kind, since=since):
+                answered()
                 changed(event)
                 since = event.resource.resource_version
         except ExpiredError:
             since = ""  # lists anew: every object comes again, none is missed
         except StoreError as error:
-            log.warning("watch failed", extra={"kind": kind.KIND.kind, "error": error})
-            await asyncio.sleep(_WATCH_PAUSE)
+            failures += 1
+            failed(error)
+            if told != str(error):
+                told = str(error)
+                log.warning("watch failed", extra={"kind": kind.KIND.kind, "error": error})
+            wanted = float(getattr(error, "retry_after", None) or 0)
+            await asyncio.sleep(max(_PAUSES.delay(failures), wanted))

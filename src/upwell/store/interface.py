@@ -71,6 +71,12 @@ class UnavailableError(StoreError):
     retryable = True
 
 
+class KindWithdrawnError(UnavailableError):
+    """The store had objects of a kind, and does not know the kind now; it may come back."""
+
+    reason = "KindWithdrawn"
+
+
 class RejectedError(StoreError):
     """The store's owner refused the object (an API server's validation); the message says why."""
 
@@ -81,6 +87,17 @@ class MissingPathError(RejectedError):
     """The server serves no such path, or nothing of that name there."""
 
     reason = "NotFound"
+
+
+class UnreadableError(StoreError):
+    """The object is there, and is none of its kind; somebody has to mend or delete it."""
+
+    reason = "Unreadable"
+
+    def __init__(self, key: ObjectKey, fault: str) -> None:
+        super().__init__(f"{key} is there, and cannot be read: {fault}")
+        self.key = key
+        self.fault = fault
 
 
 @dataclass(frozen=True, slots=True)
@@ -109,6 +126,8 @@ class Listing[R: Resource]:
 
     items: Sequence[R]
     resource_version: str
+    unreadable: Sequence[ObjectKey] = ()
+    """Objects that are there besides, and are none of their kind."""
 
 
 class Change(StrEnum):

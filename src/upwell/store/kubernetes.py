@@ -1,11 +1,9 @@
 """The store of a cluster, and the command line's client: the Kubernetes API over HTTP."""
 
-import logging
 from collections.abc import (
     AsyncGenerator,
     AsyncIterator,
-    Iterable,
-    Iterator,
+    Callable,
     Mapping,
     Sequence,
 )
@@ -15,13 +13,7 @@ from http import HTTPStatus
 from pathlib import Path
 from typing import Any, Self
 
-from upwell.api.codec import (
-    InvalidObjectError,
-    UnknownKindError,
-    decode_as,
-    encode,
-    resource_for,
-)
+from upwell.api.codec import UnknownKindError, encode, resource_for
 from upwell.api.legacy import to_group_form
 from upwell.api.meta import ObjectKey, Resource
 from upwell.api.patches.content_types import APPLY, MERGE_PATCH
@@ -44,8 +36,7 @@ from upwell.store.kubernetes_connections import ServerAccess
 from upwell.store.kubernetes_errors import ApiStatus
 from upwell.store.kubernetes_http import ApiConnection, ApiRequest, parse_object
 from upwell.store.retry import update_with_retry
-
-log = logging.getLogger(__name__)
+from upwell.store.unreadable import UnreadableObjects, decode_object, named_alone
 
 _PAGE = 500
 """Objects in one answer to a list."""
@@ -72,17 +63,24 @@ class KubernetesStore:
         ca: str | None = None,
         timeout: float = 30.0,
         socket: Path | None = None,
-        lenient: bool = False,
+        lenient: UnreadableObjects | None = None,
+        before_write: Callable[[], None] | None = None,
     ) -> None:
         """A ServerAccess says all the rest of the access too.
 
-        `lenient` leaves out of lists and watches what is no object of its kind, and logs it: what
-        one person has broken does not hold up all others.
+        With `lenient`, what is no object of its kind is left out of lists and watches and noted
+        there: what one person has broken does not hold up all others. A watch tells the end of such
+        an object by its name alone. `before_write` is that of ApiConnection.
         """
         self._lenient = lenient
         if isinstance(base_url, str):
             base_url = ServerAccess(base_url, token, ca, timeout, socket)
-        self._api = ApiConnection(base_url)
+        self._api = ApiConnection(base_url, before_write)
+
+    @property
+    def connection(self) -> ApiConnection:
+        """The way to the server, for what this class has no word for."""
+        return self._api
 
     async def __aenter__(self) -> Self:
         return self
@@ -103,17 +101,24 @@ class KubernetesStore:
         params = {**_selection(selector), "limit": str(_PAGE)}
         request = _about(kind, selector.namespace, "", "GET")
         found: list[R] = []
+        unreadable: list[ObjectKey] = []
         while True:
             answer = await self._api.ask(replace(request, params=params))
             items, meta = answer.document.get("items"), answer.document.get("metadata")
             if not isinstance(meta, dict):
                 raise StoreError(f"the server's list of {kind.KIND.resource} has no metadata")
-            found += self._decoded(kind, items or ())
+            for item in items or ():
+                if (one := self._decoded(kind, item)) is not None:
+                    found.append(one)
+                else:
+                    unreadable.append(named_alone(kind, item).key)
             if not meta.get("continue"):
                 break
             params["continue"] = str(meta["continue"])
         found.sort(key=lambda resource: (resource.namespace, resource.name))
-        return Listing(found, str(meta.get("resourceVersion") or ""))
+        if self._lenient is not None and selector == Selector(selector.namespace):
+            self._lenient.forget_others(kind.KIND, selector.namespace, unreadable)
+        return Listing(found, str(meta.get("resourceVersion") or ""), unreadable)
 
     async def names(self, kind: type[Resource], namespace: str, most: int) -> Sequence[str]:
         """Return the names of objects, the first `most` of them, in one small answer."""
@@ -204,7 +209,7 @@ class KubernetesStore:
             content_type=APPLY,
         )
         answer = await self._api.ask(request)
-        return _decode(kind, answer.document), answer.warnings
+        return decode_object(kind, answer.document), answer.warnings
 
     async def patch[R: Resource](
         self,
@@ -319,25 +324,23 @@ class KubernetesStore:
         """Return what the server answers at a path of its own, such as `/version`."""
         return await self._api.get_raw(path)
 
+    async def require_ready(self) -> None:
+        """Raise UnavailableError while the server says that it starts or ends."""
+        await self._api.require_ready()
+
     async def send_raw(
         self, method: str, path: str, body: Mapping[str, Any] | None = None
     ) -> dict[str, Any]:
         """Ask a path of the server's own that speaks JSON; raises MissingPathError for none."""
         return await self._api.send_raw(method, path, body)
 
-    def _decoded[R: Resource](
-        self, kind: type[R], documents: Iterable[Mapping[str, Any]]
-    ) -> Iterator[R]:
-        for document in documents:
-            try:
-                yield _decode(kind, document)
-            except StoreError as error:
-                if not self._lenient:
-                    raise
-                log.warning("object left out", extra={"kind": kind.KIND.kind, "why": str(error)})
+    def _decoded[R: Resource](self, kind: type[R], document: Mapping[str, Any]) -> R | None:
+        if self._lenient is None:
+            return decode_object(kind, document)
+        return self._lenient.decode(kind, document)
 
     async def _send[R: Resource](self, kind: type[R], request: ApiRequest) -> R:
-        return _decode(kind, (await self._api.ask(request)).document)
+        return decode_object(kind, (await self._api.ask(request)).document)
 
     async def _put[R: Resource](self, resource: R, subresource: str) -> R:
         kind = type(resource)
@@ -384,8 +387,20 @@ class KubernetesStore:
                     case "ERROR":
                         raise _watch_error(subject, request, since)
                     case change:
-                        for resource in self._decoded(kind, (subject,)):
-                            yield WatchEvent(Change(str(change)), resource)
+                        yield self._event(kind, Change(str(change)), subject)
+
+    def _event[R: Resource](
+        self, kind: type[R], change: Change, subject: Mapping[str, Any]
+    ) -> WatchEvent[R] | str:
+        """Return the event, or the position after one of an object that cannot be read."""
+        resource = self._decoded(kind, subject)
+        if change is Change.DELETED:
+            resource = resource if resource is not None else named_alone(kind, subject)
+            if self._lenient is not None:
+                self._lenient.forget(resource.key)
+        if resource is not None:
+            return WatchEvent(change, resource)
+        return named_alone(kind, subject).resource_version
 
 
 def _about(kind: type[Resource], namespace: str, name: str, method: str) -> ApiRequest:
@@ -418,13 +433,6 @@ def _named(document: Mapping[str, Any]) -> tuple[type[Resource], str, str]:
     if not isinstance(meta, Mapping) or not isinstance(name, str) or not name:
         raise RejectedError(f"{kind.KIND} has no metadata.name: apply needs one")
     return kind, str(meta.get("namespace") or ""), name
-
-
-def _decode[R: Resource](kind: type[R], document: Mapping[str, Any]) -> R:
-    try:
-        return decode_as(kind, document)
-    except InvalidObjectError as error:
-        raise StoreError(f"the server sent an object that is none: {error}") from error
 
 
 def _watch_error(document: Mapping[str, Any], request: ApiRequest, since: str) -> StoreError:

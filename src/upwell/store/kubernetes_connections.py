@@ -73,6 +73,8 @@ class HttpRequest:
     path: str
     headers: Sequence[tuple[str, str]] = field(default=(), repr=False)
     content: bytes | AsyncIterator[bytes] | None = field(default=None, repr=False)
+    before_sending: Callable[[], None] | None = field(default=None, repr=False)
+    """Called when a connection is there, right before the request goes out: raise to stop it."""
 
     @property
     def is_repeatable(self) -> bool:
@@ -372,7 +374,10 @@ class HttpConnections:
     ) -> AnswerReader | None:
         """Send a request and return its answer; None if the server has closed without one."""
         content = request.content
-        connection.writer.write(self._head(request))
+        head = self._head(request)
+        if request.before_sending is not None:
+            request.before_sending()
+        connection.writer.write(head)
         if content is None or isinstance(content, bytes):
             answer = AnswerReader(connection, idle)
             connection.writer.write(content or b"")

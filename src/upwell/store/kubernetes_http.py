@@ -2,7 +2,15 @@
 
 import json
 import re
-from collections.abc import AsyncGenerator, AsyncIterator, Iterable, Iterator, Mapping, Sequence
+from collections.abc import (
+    AsyncGenerator,
+    AsyncIterator,
+    Callable,
+    Iterable,
+    Iterator,
+    Mapping,
+    Sequence,
+)
 from contextlib import asynccontextmanager, contextmanager
 from dataclasses import dataclass, field, replace
 from http import HTTPStatus
@@ -30,6 +38,9 @@ from upwell.store.kubernetes_errors import ApiStatus
 MAX_ANSWER_BYTES = 64 * 1024 * 1024
 """A page of the largest objects that etcd takes (1.5 MiB) is far below; a broken server is not."""
 MAX_LINE_BYTES = 16 * 1024 * 1024
+MOST_RETRY_SECONDS = 300.0
+"""Time after which a server is asked again at the latest, whatever its Retry-After says."""
+_READING = frozenset({"GET", "HEAD", "OPTIONS"})
 _REFUSAL_BYTES = 64 * 1024
 _ANYTHING = "*/*"
 """Accepted of streams: an API server answers 406 to who wants JSON of a command's channels."""
@@ -80,10 +91,19 @@ class ApiResponse:
 
 
 class ApiConnection:
-    """Sends requests; raises a StoreError for every answer that is not a success."""
+    """Sends requests; raises a StoreError for every answer that is not a success.
 
-    def __init__(self, access: ServerAccess) -> None:
+    `before_write` is called for each request that is no mere reading, once nothing is left to wait
+    for before it is sent; what it raises keeps the request from being sent.
+    """
+
+    def __init__(
+        self, access: ServerAccess, before_write: Callable[[], None] | None = None
+    ) -> None:
         self._access = access
+        self._before_write = before_write
+        self._versions: dict[tuple[str, str], str] = {}
+        """Of kinds that are asked for in an older one, by group and plural."""
         self._base = access.base_url.rstrip("/")
         self._connections = HttpConnections(self._base, access.ca, access.socket, access.tls)
         self._whole = TimeLimits(whole=access.timeout)
@@ -91,6 +111,10 @@ class ApiConnection:
     async def close(self) -> None:
         """Close all connections."""
         await self._connections.close()
+
+    def use_version(self, kind: Kind, version: str) -> None:
+        """Ask for a kind in an older version of its group, in which it is the same."""
+        self._versions[kind.group, kind.plural] = version
 
     async def ask(self, request: ApiRequest) -> ApiResponse:
         """Send `request` and return its JSON answer."""
@@ -106,6 +130,17 @@ class ApiConnection:
         if status >= HTTPStatus.MULTIPLE_CHOICES:
             raise RejectedError(f"{path}: {ApiStatus.parse(body, status).message}")
         return body
+
+    async def require_ready(self) -> None:
+        """Raise UnavailableError while the server says that it is not ready (`/readyz`).
+
+        One that does not say it counts as ready.
+        """
+        status, body = await self._ask_raw("GET", "/readyz")
+        if status >= HTTPStatus.INTERNAL_SERVER_ERROR:
+            why = body[:_REFUSAL_BYTES].decode("utf-8", "replace")
+            faults = [line for line in why.splitlines() if line.startswith("[-]")] or [why]
+            raise UnavailableError(f"{self._base} is not ready: {'; '.join(faults)[:500]}")
 
     async def send_raw(
         self, method: str, path: str, body: Mapping[str, Any] | None = None
@@ -149,6 +184,8 @@ class ApiConnection:
             open_conversation,
         )
 
+        if self._before_write is not None:
+            self._before_write()  # a command in a Pod is one, though it begins by GET
         with _reachable(self._base):
             try:
                 async with open_conversation(
@@ -164,6 +201,7 @@ class ApiConnection:
     @asynccontextmanager
     async def _open(self, request: ApiRequest, limits: TimeLimits) -> AsyncIterator[AnswerReader]:
         """Send `request` and give its successful answer, to be read within the context."""
+        request = self._as_served(request)
         content: bytes | AsyncIterator[bytes] | None = request.content
         if request.body is not None:
             content = json.dumps(request.body).encode()
@@ -173,16 +211,14 @@ class ApiConnection:
         headers = self._headers(request.accept)
         if content is not None:
             headers.append(("Content-Type", request.content_type))
-        asked = HttpRequest(request.method, path, headers, content)
+        asked = self._request(request.method, path, headers, content)
         with _reachable(self._base):
             async with self._connections.ask(asked, limits) as answer:
                 if answer.status >= HTTPStatus.MULTIPLE_CHOICES:
                     body = await answer.read_at_most(_REFUSAL_BYTES)
                     status = ApiStatus.parse(body, answer.status)
-                    after = "".join(answer.header("retry-after"))
-                    raise status.error(
-                        request.kind, request.key, float(after) if after.isdigit() else 0
-                    )
+                    after = _retry_after("".join(answer.header("retry-after")))
+                    raise status.error(request.kind, request.key, after)
                 yield answer
 
     async def _ask_raw(
@@ -193,10 +229,29 @@ class ApiConnection:
         headers = self._headers()
         if content is not None:
             headers.append(("Content-Type", "application/json"))
-        asked = HttpRequest(method, f"/{path.lstrip('/')}", headers, content)
+        asked = self._request(method, f"/{path.lstrip('/')}", headers, content)
         with _reachable(self._base):
             async with self._connections.ask(asked, self._whole) as answer:
                 return answer.status, await _read_at_most(MAX_ANSWER_BYTES, answer)
+
+    def _as_served(self, request: ApiRequest) -> ApiRequest:
+        version = self._versions.get((request.kind.group, request.kind.plural))
+        if version is None:
+            return request
+        older, body = replace(request.kind, version=version), request.body
+        if isinstance(body, Mapping) and body.get("apiVersion") == request.kind.api_version:
+            body = {**body, "apiVersion": older.api_version}
+        return replace(request, kind=older, body=body)
+
+    def _request(
+        self,
+        method: str,
+        path: str,
+        headers: Sequence[tuple[str, str]],
+        content: bytes | AsyncIterator[bytes] | None,
+    ) -> HttpRequest:
+        before = None if method in _READING else self._before_write
+        return HttpRequest(method, path, headers, content, before)
 
     def _headers(self, accept: str = "application/json") -> list[tuple[str, str]]:
         headers = [("Accept", accept), ("User-Agent", "upwell")]
@@ -232,6 +287,12 @@ async def _read_at_most(limit: int, answer: AnswerReader) -> bytes:
     if len(body) > limit:
         raise StoreError(f"the server's answer has more than {limit} bytes")
     return body
+
+
+def _retry_after(header: str) -> float:
+    """Return the seconds that a server asks for (RFC 9110, 10.2.3), or as many as are waited."""
+    digits = re.fullmatch("[0-9]{1,9}", header.strip())
+    return min(float(digits[0]), MOST_RETRY_SECONDS) if digits else 0.0
 
 
 _WARNING = re.compile(r'299 \S+ "((?:[^"\\]|\\.)*)"')

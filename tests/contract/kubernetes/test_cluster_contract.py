@@ -4,7 +4,7 @@ import asyncio
 import json
 from collections.abc import AsyncIterator, Sequence
 from contextlib import aclosing
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Any, Protocol
 
@@ -28,7 +28,7 @@ from tests.support.kubernetes.cluster import Cluster
 from upwell.api.apps import CronJob, DaemonSet, Deployment, StatefulSet
 from upwell.api.codec import decode_as
 from upwell.api.core import Namespace
-from upwell.api.meta import Kind, ObjectKey, ObjectMeta, Resource
+from upwell.api.meta import ObjectKey, ObjectMeta, Resource
 from upwell.api.pod import Pod
 from upwell.cluster.errors import (
     AccessDeniedError,
@@ -51,6 +51,7 @@ from upwell.cluster.kubernetes_pods import KubernetesPods
 from upwell.policy.cluster_rollouts.field_owners import ownership
 from upwell.policy.cluster_rollouts.note import NOTE_ANNOTATION
 from upwell.policy.rollouts.image_ownership import declared_images
+from upwell.store.clusters.versions import use_served_versions
 from upwell.store.interface import NotFoundError
 from upwell.store.kubernetes_connections import ServerAccess
 from upwell.store.kubernetes_errors import StoreForbiddenError
@@ -128,24 +129,22 @@ class KubernetesSite:
         self._api = api
         self.namespace = namespace
         self.instances: ClusterInstances = KubernetesInstances(api)
-        self.workloads: ClusterWorkloads = KubernetesWorkloads(api, now, batch="v1beta1")
+        self.workloads: ClusterWorkloads = KubernetesWorkloads(api, now)
         self.pods: ClusterPods = KubernetesPods(api, namespace, page=2)
 
     async def apply[R: Native](self, kind: type[R]) -> R:
         document = manifest(kind, namespace=self.namespace)
-        served = _served(kind)
-        document["apiVersion"] = served.api_version
-        key = ObjectKey(served.kind, self.namespace, "web")
+        key = ObjectKey(kind.KIND.kind, self.namespace, "web")
         params = {"fieldManager": "kubectl-client-side-apply"}
-        request = ApiRequest("POST", served, key, params=params, body=document, collection=True)
+        request = ApiRequest("POST", kind.KIND, key, params=params, body=document, collection=True)
         return decode_as(kind, (await self._api.ask(request)).document)
 
     async def read[R: Native](self, stored: R) -> R:
-        answer = await self._api.ask(ApiRequest("GET", _served(type(stored)), stored.key))
+        answer = await self._api.ask(ApiRequest("GET", stored.KIND, stored.key))
         return decode_as(type(stored), answer.document)
 
     async def delete(self, stored: Native) -> None:
-        await self._api.ask(ApiRequest("DELETE", _served(type(stored)), stored.key))
+        await self._api.ask(ApiRequest("DELETE", stored.KIND, stored.key))
         while True:
             try:
                 await self.read(stored)
@@ -191,10 +190,6 @@ def _document(name: str, version: str) -> dict[str, Any]:
     }
 
 
-def _served(kind: type[Resource]) -> Kind:
-    return replace(kind.KIND, version="v1beta1") if kind is CronJob else kind.KIND
-
-
 def _record(name: str, version: str) -> PodRecord:
     return pod(workload(StatefulSet), name, image=image(version))
 
@@ -219,11 +214,10 @@ async def site(request: pytest.FixtureRequest) -> AsyncIterator[ClusterUnderTest
     namespace = f"rollouts-{_PLACES.used}"
     async with cluster.client() as store:
         await store.create(Namespace(metadata=ObjectMeta(name=namespace)))
-        api = ApiConnection(ServerAccess(cluster.base_url, cluster.token, cluster.ca))
+        await use_served_versions(store)
         try:
-            yield KubernetesSite(api, namespace)
+            yield KubernetesSite(store.connection, namespace)
         finally:
-            await api.close()
             await store.delete(Namespace, "", namespace)
 
 

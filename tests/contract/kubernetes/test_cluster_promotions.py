@@ -39,11 +39,10 @@ from upwell.reconcilers.promotion.wiring import pipeline_controller, promotion_c
 from upwell.reconcilers.rollouts.index import WorkloadIndex
 from upwell.reconcilers.waves.gate import WaveGate
 from upwell.store.clusters.store import ClusterStore
-from upwell.store.fenced import FencedStore
 from upwell.store.interface import AlreadyExistsError, NotFoundError, Selector
 from upwell.store.kubernetes import KubernetesStore
-from upwell.store.kubernetes_connections import ServerAccess
 from upwell.store.kubernetes_http import ApiConnection
+from upwell.store.unreadable import UnreadableObjects
 from upwell.uploads.files import FileInputs
 from upwell.verification.network import NetworkProbes
 
@@ -110,18 +109,18 @@ def pipeline() -> Pipeline:
 @pytest.fixture
 async def shop(cluster: Cluster, tmp_path: Path) -> AsyncIterator[PromotedShop]:
     """Give what promotes on a cluster, with a node that the test plays."""
-    api = ApiConnection(ServerAccess(cluster.base_url, cluster.token, cluster.ca))
     async with (
         cluster.client() as store,
         NetworkProbes.open("1.2.3", loopback_dialer()) as probes,
     ):
         with suppress(AlreadyExistsError):
             await store.create(Namespace(metadata=ObjectMeta(name=NAMESPACE)))
-        seen = FencedStore(ClusterStore(store, frozenset({NAMESPACE})))
+        seen = ClusterStore(store, frozenset({NAMESPACE}))
         cache = ObjectCache(seen)
         builds, index = BuildIndex(cache), WorkloadIndex(cache)
         election = LeaderElection(seen, Election("upwell", "upwell", "test"), wall=now)
-        parts = cluster_parts(OpenedCluster(seen, api, election, (NAMESPACE,), store))
+        opened = OpenedCluster(seen, store, election, (NAMESPACE,), UnreadableObjects())
+        parts, api = cluster_parts(opened), store.connection
         rollouts = ClusterRollouts(parts, now)
         instances = ClusterStageInstances(KubernetesInstances(api), now())
         evidence = FileInputs(tmp_path / "evidence", limit_bytes=1000)
@@ -143,7 +142,6 @@ async def shop(cluster: Cluster, tmp_path: Path) -> AsyncIterator[PromotedShop]:
                 task.cancel()
             await asyncio.gather(*running, return_exceptions=True)
             await _clear(store)
-            await api.close()
 
 
 async def _clear(store: KubernetesStore) -> None:

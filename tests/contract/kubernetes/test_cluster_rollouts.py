@@ -30,11 +30,9 @@ from upwell.reconcilers.builds.index import BuildIndex
 from upwell.reconcilers.rollouts.index import WorkloadIndex
 from upwell.reconcilers.waves.gate import WaveGate
 from upwell.store.clusters.store import ClusterStore
-from upwell.store.fenced import FencedStore
 from upwell.store.interface import AlreadyExistsError, Selector
 from upwell.store.kubernetes import KubernetesStore
-from upwell.store.kubernetes_connections import ServerAccess
-from upwell.store.kubernetes_http import ApiConnection
+from upwell.store.unreadable import UnreadableObjects
 
 
 def now() -> datetime:
@@ -44,14 +42,13 @@ def now() -> datetime:
 @pytest.fixture
 async def store(cluster: Cluster) -> AsyncIterator[KubernetesStore]:
     """Give a client of a cluster whose workloads are kept current."""
-    api = ApiConnection(ServerAccess(cluster.base_url, cluster.token, cluster.ca))
     async with cluster.client() as store:
         with suppress(AlreadyExistsError):
             await store.create(Namespace(metadata=ObjectMeta(name=NAMESPACE)))
-        seen = FencedStore(ClusterStore(store, frozenset({NAMESPACE})))
+        seen = ClusterStore(store, frozenset({NAMESPACE}))
         cache = ObjectCache(seen)
         election = LeaderElection(seen, Election("upwell", "upwell", "test"), wall=now)
-        opened = OpenedCluster(seen, api, election, (NAMESPACE,), store)
+        opened = OpenedCluster(seen, store, election, (NAMESPACE,), UnreadableObjects())
         gate = WaveGate(BuildIndex(cache), now)
         controllers = cluster_controllers(cluster_parts(opened), WorkloadIndex(cache), gate)
         loops = [cache.run, *(one.run for one in controllers)]
@@ -62,7 +59,6 @@ async def store(cluster: Cluster) -> AsyncIterator[KubernetesStore]:
         await asyncio.gather(*running, return_exceptions=True)
         await store.delete(ImageStream, NAMESPACE, "app")
         await store.delete(Deployment, NAMESPACE, "web")
-        await api.close()
 
 
 async def test_an_image_that_gets_stuck_is_put_back(store: KubernetesStore) -> None:

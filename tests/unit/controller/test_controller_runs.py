@@ -241,7 +241,7 @@ async def test_controllers_share_the_watch_of_a_kind() -> None:
 async def test_work_begins_when_the_kinds_of_its_watches_are_listed(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    monkeypatch.setattr("upwell.controller.watching._WATCH_PAUSE", 0.01)
+    monkeypatch.setattr("upwell.controller.watching._PAUSES", Backoff(first=0.01))
     store = BreakingStore(list_errors=[UnavailableError("gone")])
     controlled = ControlledStore(store)
     listed: list[bool] = []
@@ -431,7 +431,7 @@ async def test_a_history_that_expired_is_listed_anew() -> None:
 
 
 async def test_a_watch_that_broke_goes_on_where_it_was(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("upwell.controller.watching._WATCH_PAUSE", 0.01)
+    monkeypatch.setattr("upwell.controller.watching._PAUSES", Backoff(first=0.01))
     store, recorder = BreakingStore(UnavailableError("gone"), after=1), Recorder()
 
     async with running(recorder, store):

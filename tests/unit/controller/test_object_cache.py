@@ -11,6 +11,7 @@ from upwell.api.core import ConfigMap, Secret, Service
 from upwell.api.meta import ObjectKey, ObjectMeta, Resource
 from upwell.controller import ObjectCache
 from upwell.controller import cache as cache_module
+from upwell.machine.backoff import Backoff
 from upwell.store.interface import (
     EVERYTHING,
     Listing,
@@ -220,7 +221,7 @@ async def test_a_gap_in_the_history_is_closed_by_a_list() -> None:
 async def test_a_store_that_is_away_is_asked_again(
     cached: CachedStore, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("upwell.controller.watching._WATCH_PAUSE", 0.01)
+    monkeypatch.setattr("upwell.controller.watching._PAUSES", Backoff(first=0.01))
     cached.store.failures = [UnavailableError("gone"), UnavailableError("gone")]
     async with cached.running():
         await cached.cache.wait_for(await cached.paint("sky", "blue"))

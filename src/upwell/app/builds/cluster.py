@@ -21,7 +21,6 @@ from upwell.git.commands import GitProgram
 from upwell.git.interface import GitLimits
 from upwell.machine.process import SYSTEM_PATH, Launcher
 from upwell.outbound.dialing import Dialer
-from upwell.store.fenced import require_fence
 from upwell.store.interface import (
     AlreadyExistsError,
     Change,
@@ -45,10 +44,7 @@ _MOST_SAID = 4096
 
 
 class ClusterBuildPods:
-    """Implements BuildPods over the API of a cluster, in `namespaces`; none: in all.
-
-    Pods are made and deleted while the task's fence stands (`store/fenced`).
-    """
+    """Implements BuildPods over the API of a cluster, in `namespaces`; none: in all."""
 
     def __init__(self, store: KubernetesStore, namespaces: Sequence[str] = ()) -> None:
         self._store = store
@@ -64,7 +60,6 @@ class ClusterBuildPods:
 
     async def create(self, namespace: str, manifest: Mapping[str, Any]) -> Pod:
         """Create a Pod; raises PodExistsError or BuildError CannotCreateBuildPod."""
-        require_fence()
         named = Pod(metadata=ObjectMeta(name=manifest["metadata"]["name"], namespace=namespace))
         try:
             document, _ = await self._store.write("POST", named, manifest, WriteRequest())
@@ -125,7 +120,6 @@ class ClusterBuildPods:
 
     async def delete(self, pod: Pod) -> None:
         """Delete a Pod, and no other of its name; idempotent."""
-        require_fence()
         options = {"preconditions": {"uid": pod.uid}, "propagationPolicy": "Background"}
         path = f"/api/v1/namespaces/{pod.namespace}/pods/{pod.name}"
         try:

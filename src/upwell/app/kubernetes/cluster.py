@@ -17,11 +17,12 @@ from upwell.store.clusters.access import (
     service_account_access,
 )
 from upwell.store.clusters.store import ClusterStore
-from upwell.store.fenced import FencedStore
+from upwell.store.clusters.versions import use_served_versions
+from upwell.store.fence import require_fence
 from upwell.store.interface import Store
 from upwell.store.kubernetes import KubernetesStore
-from upwell.store.kubernetes_http import ApiConnection
 from upwell.store.process_lock import ProcessLock
+from upwell.store.unreadable import UnreadableObjects
 
 _LEASE_SECONDS = 5.0
 """An answer about the lease that takes longer comes too late anyway."""
@@ -29,17 +30,17 @@ _LEASE_SECONDS = 5.0
 
 @dataclass(frozen=True, slots=True)
 class OpenedCluster:
-    """Store of a cluster, its API, and the election of who reconciles."""
+    """Store of a cluster, the client behind it, and the election of who reconciles."""
 
     store: Store
-    """Writes of a leader's tasks need its term (`LeaderTerm`)."""
-    api: ApiConnection
-    """For what the store has no word for: writes by it go past the fence (`require_fence`)."""
+    client: KubernetesStore
+    """For what is no object of Upwell's. Whatever a leader's tasks write by it, as by the store,
+    needs their term (`LeaderTerm`)."""
     election: LeaderElection
     namespaces: tuple[str, ...]
     """Namespaces that are kept current; empty: all."""
-    unfenced: KubernetesStore
-    """The store without a fence, for what is no object of Upwell's: Pods of builds."""
+    unreadable: UnreadableObjects
+    """Objects that somebody has edited into nonsense."""
 
 
 async def open_cluster(settings: ServerSettings, stack: AsyncExitStack) -> OpenedCluster:
@@ -47,22 +48,29 @@ async def open_cluster(settings: ServerSettings, stack: AsyncExitStack) -> Opene
     lock = ProcessLock.acquire(settings.data_dir / "upwell.db.lock")  # as on one machine
     stack.callback(lock.release)
     access = _access(settings.kubernetes)
-    api = await stack.enter_async_context(KubernetesStore(access.server, lenient=True))
-    await api.get_raw("/version")  # says at once what is wrong with the access
+    unreadable = UnreadableObjects()
+    client = await stack.enter_async_context(
+        KubernetesStore(access.server, lenient=unreadable, before_write=require_fence)
+    )
+    await client.get_raw("/version")  # says at once what is wrong with the access
+    await use_served_versions(client)
     election = _election(settings.kubernetes, access)
     needed = {SYSTEM_NAMESPACE, election.namespace}
-    store = ClusterStore(api, frozenset(election.namespaces), frozenset(needed))
+    store = ClusterStore(
+        client,
+        frozenset(election.namespaces),
+        frozenset(needed),
+        ready=client.require_ready,
+    )
     # Leases are written past the fence, which stands by them, and wait for nothing else.
     quick = replace(access.server, timeout=_LEASE_SECONDS)
     leases = await stack.enter_async_context(KubernetesStore(quick))
-    past_store = ApiConnection(access.server)
-    stack.push_async_callback(past_store.close)
     return OpenedCluster(
-        FencedStore(store),
-        past_store,
+        store,
+        client,
         LeaderElection(leases, election, wall=now),
         settings.kubernetes.namespaces,
-        api,
+        unreadable,
     )
 
 

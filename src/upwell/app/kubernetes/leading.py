@@ -14,7 +14,7 @@ from upwell.controller.leader import LeaderElection, LeaderTerm
 from upwell.machine.components import Components
 from upwell.server.metrics.gauges import gauge
 from upwell.server.metrics.metrics import Gauges
-from upwell.store.fenced import fenced_context
+from upwell.store.fence import fenced_context
 
 log = logging.getLogger(__name__)
 

@@ -11,14 +11,13 @@ from upwell.reconcilers.cluster_rollouts.pods import PodIndex
 from upwell.reconcilers.cluster_rollouts.reconciler import ClusterParts, cluster_rollout_controller
 from upwell.reconcilers.rollouts.index import WorkloadIndex
 from upwell.reconcilers.waves.gate import WaveGate
-from upwell.store.fenced import require_fence
 
 
 def cluster_parts(cluster: OpenedCluster) -> ClusterParts:
     """Return what writes to workloads and sees their Pods; both write and judge by it."""
-    writes = KubernetesWorkloads(cluster.api, now, may_write=require_fence)
-    pods = {one: PodIndex(KubernetesPods(cluster.api, one)) for one in cluster.namespaces or ("",)}
-    return ClusterParts(writes, pods)
+    api = cluster.client.connection
+    pods = {one: PodIndex(KubernetesPods(api, one)) for one in cluster.namespaces or ("",)}
+    return ClusterParts(KubernetesWorkloads(api, now), pods)
 
 
 def cluster_controllers(

@@ -202,8 +202,11 @@ class BuildConfigs:
         spec = config.spec
         good, bad = spec.successful_builds_history_limit, spec.failed_builds_history_limit
         for build in beyond_history(builds, good, bad):
-            with suppress(NotFoundError):  # somebody else did it
-                await self._store.delete(Build, build.namespace, build.name)
+            # Somebody else did it, or it has changed, which brings this here again.
+            with suppress(NotFoundError, ConflictError):
+                await self._store.delete(
+                    Build, build.namespace, build.name, resource_version=build.resource_version
+                )
 
 
 def build_config_controller(

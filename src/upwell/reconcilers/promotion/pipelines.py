@@ -179,7 +179,10 @@ class PipelineReconciler:
                 await self._store.create(promotion)
         for name in decided.surplus:
             with suppress(NotFoundError):
-                await self._store.delete(Release, situation.pipeline.namespace, name)
+                old = situation.releases[name]
+                await self._store.delete(
+                    Release, old.namespace, name, resource_version=old.resource_version
+                )
 
     async def _quarantine(self, pipeline: Pipeline, rejected: Release) -> None:
         everywhere = (await self._store.list(Release)).items

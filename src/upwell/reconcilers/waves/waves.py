@@ -156,7 +156,8 @@ class Waves:
             break
         for old in beyond_kept(known, move.image):
             with suppress(NotFoundError):
-                await self._store.delete(Wave, "", old.name)
+                version = old.resource_version
+                await self._store.delete(Wave, "", old.name, resource_version=version)
 
     async def _is_taken(self, move: ImageMove) -> bool:
         """Return True if another image's Wave has the name of a change: a mirror's, perhaps."""
@@ -209,7 +210,8 @@ class Waves:
                 return wave
             for one in own:
                 with suppress(NotFoundError):
-                    await self._store.delete(Quarantine, "", one.name)
+                    version = one.resource_version
+                    await self._store.delete(Quarantine, "", one.name, resource_version=version)
             stop = stop.model_copy(update={"lifted": True})
         status = wave.status.model_copy(update={"stop": stop})
         return await self._store.update_status(wave.with_status(status))

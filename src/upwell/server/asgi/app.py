@@ -98,7 +98,7 @@ class ServerDependencies:
     """Ports, actions and settings that the server is made with."""
 
     store: Store
-    """For clients: what they create is counted."""
+    """For clients: where nobody else limits what they create, it is counted."""
     build_logs: BuildLogs
     actions: Actions
     clock: Callable[[], datetime]

@@ -56,7 +56,11 @@ class SeveralNamespaces:
         }
         whole = min(versions.values(), key=int)
         self._remember(kind, whole, versions)
-        return Listing([one for listing in found for one in listing.items], whole)
+        return Listing(
+            [one for listing in found for one in listing.items],
+            whole,
+            [key for listing in found for key in listing.unreadable],
+        )
 
     async def _list[R: Resource](
         self, kind: type[R], selector: Selector, namespace: str

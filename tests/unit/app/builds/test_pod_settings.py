@@ -1,19 +1,14 @@
-"""Test how settings of the server become those of builds' Pods, and who builds by them."""
+"""Test how settings of the server become those of builds' Pods."""
 
-import asyncio
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-from upwell.app.builds.cluster import ClusterBuildPods
 from upwell.app.configuration import Configuration, pod_settings, write_configuration
-from upwell.controller.leader import LeaderTerm, NotLeaderError
 from upwell.settings import AccessSettings, BuildIsolation, KubernetesSettings, ServerSettings
 from upwell.settings.kubernetes import KubernetesBuildSettings, ServerPlatform
 from upwell.settings.tables import EmbeddedRegistrySettings
-from upwell.store.fenced import fenced_context
-from upwell.store.kubernetes import KubernetesStore
 
 IMAGE = "registry.test/upwell:1"
 
@@ -85,14 +80,3 @@ def test_on_one_machine_and_without_an_image_no_pods_build(
     tmp_path: Path, files: Configuration, changes: dict[str, Any]
 ) -> None:
     assert pod_settings(server(tmp_path, **changes), files) is None
-
-
-async def test_a_deposed_leader_makes_no_pod() -> None:
-    pods = ClusterBuildPods(KubernetesStore("https://cluster.test"))
-    term = LeaderTerm(lambda: 8.0, 0.0, 7.0)
-
-    async def make() -> None:
-        await pods.create("shop", {"metadata": {"name": "app-1-build"}})
-
-    with pytest.raises(NotLeaderError):
-        await asyncio.create_task(make(), context=fenced_context(term))
