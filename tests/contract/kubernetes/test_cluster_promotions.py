@@ -41,7 +41,6 @@ from upwell.reconcilers.waves.gate import WaveGate
 from upwell.store.clusters.store import ClusterStore
 from upwell.store.interface import AlreadyExistsError, NotFoundError, Selector
 from upwell.store.kubernetes import KubernetesStore
-from upwell.store.kubernetes_http import ApiConnection
 from upwell.store.unreadable import UnreadableObjects
 from upwell.uploads.files import FileInputs
 from upwell.verification.network import NetworkProbes

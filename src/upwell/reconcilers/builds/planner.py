@@ -51,7 +51,7 @@ from upwell.reconcilers.builds.objects import BuildObjects
 from upwell.reconcilers.images.insecure import InsecureRegistries
 from upwell.reconcilers.signatures.policies import UNRESTRICTED, ImagePolicies
 from upwell.reconcilers.signatures.questions import ImagePolicyError, ImageQuestion
-from upwell.registry.errors import ManifestUnknownError, RegistryError
+from upwell.registry.errors import RegistryError
 from upwell.registry.interface import InternalRegistry, Registry, RequestAccess
 from upwell.store.interface import NotFoundError, Store
 from upwell.uploads.interface import BinaryInputs, InputMissingError
@@ -268,22 +268,20 @@ class BuildPlanner:
                 "PushImageToRegistryFailed", str(error), retryable=error.retryable
             ) from error
 
-    async def require_pushed(self, build: Build, plan: BuildPlan, digest: Digest | None) -> None:
-        """Raise BuildError unless the registry has what a builder says that it has pushed.
+    async def require_pushed(self, plan: BuildPlan, digest: Digest | None) -> None:
+        """Raise BuildError unless our registry has what a builder says that it has pushed there.
 
-        What the build runs may share a container with the builder, and speak in its place. Here,
-        the tag of the inputs names the image, which the build's own login alone writes; elsewhere,
-        the repository has it.
+        What the build runs may share a container with the builder, and speak in its place: the tag
+        of the inputs has to name the image, which the build's own login alone writes.
         """
         push = plan.push
-        if push is None or plan.strategy is BuilderStrategy.CUSTOM:
+        if push is None or push.registry != self._internal.host:
+            return
+        if plan.strategy is BuilderStrategy.CUSTOM:
             return  # what a custom build's image has pushed, nobody here is told
         if digest is None:
             raise BuildError("GenericBuildFailed", f"the build names no image of {push}")
-        if push.registry == self._internal.host:
-            found = await self._made(push)
-        else:
-            found = await self._found(build, plan, push.with_digest(digest))
+        found = await self._made(push)
         if found != digest:
             there = f"names {found}" if found is not None else "is not there"
             raise BuildError(
@@ -291,23 +289,6 @@ class BuildPlanner:
                 f"the build says that it has pushed {digest} to {push}, which {there}",
                 retryable=True,
             )
-
-    async def _found(self, build: Build, plan: BuildPlan, image: Reference) -> Digest | None:
-        """Return the digest of an image in a registry of others; None: it is not there."""
-        credentials = await self._logins.read(build)
-        insecure = image.registry in plan.insecure_registries
-        try:
-            access = RequestAccess(credentials.push, insecure=insecure)
-            return (await self._upstream.resolve(image, access)).digest
-        except ManifestUnknownError:
-            return None
-        except RegistryError as error:
-            raise BuildError(
-                "PushImageToRegistryFailed",
-                f"what was pushed cannot be checked: {error}",
-                retryable=error.retryable,
-                retry_after=error.retry_after,
-            ) from error
 
     async def _previous(
         self, build: Build, streams: Streams, credentials: BuildCredentials

@@ -85,7 +85,7 @@ def verbs(objects: list[Manifest], group: str, resource: str) -> set[str]:
         ("", "namespaces"),
         ("", "serviceaccounts"),
         ("", "secrets"),
-        ("batch", "jobs"),
+        ("", "services"),
     ],
 )
 def test_what_is_only_watched_is_not_written(group: str, resource: str) -> None:
