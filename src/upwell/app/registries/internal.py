@@ -14,7 +14,7 @@ from upwell.registry.interface import InternalRegistry, Registry
 from upwell.registry.pull_through import PullThroughRegistry
 from upwell.registry.routed import RoutedRegistry
 from upwell.settings import ServerSettings
-from upwell.store.fenced import require_fence
+from upwell.store.fence import require_fence
 
 
 @dataclass(frozen=True, slots=True)

@@ -57,13 +57,12 @@ _NEEDS: tuple[GrantedRule, ...] = (
     GrantedRule("apps", ("deployments", "statefulsets", "daemonsets"), _READ),
     GrantedRule("batch", ("cronjobs", "jobs"), _READ),
     GrantedRule("", ("pods",), _READ),
-    # What has Events of its own, and what a namespace allows to images.
+    # What has Events of its own; room and sizes of images, builds and uploads, which the cluster
+    # does not look at.
     GrantedRule("", ("services", "resourcequotas", "limitranges"), _READ),
     GrantedRule("networking.k8s.io", ("ingresses",), _READ),
     # Pull secrets and what Subscriptions and webhooks name; who runs builds and workloads.
     GrantedRule("", ("secrets", "configmaps", "serviceaccounts"), _READ),
-    # Room and sizes of images, builds and uploads, which the cluster does not look at.
-    GrantedRule("", ("resourcequotas", "limitranges"), ("get", "list")),
     GrantedRule("", ("events",), (*_READ, "create", "update", "patch")),
 )
 LEADER = (

@@ -268,20 +268,21 @@ class BuildPlanner:
                 "PushImageToRegistryFailed", str(error), retryable=error.retryable
             ) from error
 
-    async def require_pushed(self, plan: BuildPlan, digest: Digest | None) -> None:
+    async def require_pushed(self, build: Build, plan: BuildPlan, digest: Digest | None) -> None:
         """Raise BuildError unless our registry has what a builder says that it has pushed there.
 
         What the build runs may share a container with the builder, and speak in its place: the tag
         of the inputs has to name the image, which the build's own login alone writes.
         """
         push = plan.push
-        if push is None or push.registry != self._internal.host:
+        if push is None or repository_in(push, self._internal.prefix) is None:
             return
         if plan.strategy is BuilderStrategy.CUSTOM:
             return  # what a custom build's image has pushed, nobody here is told
         if digest is None:
             raise BuildError("GenericBuildFailed", f"the build names no image of {push}")
-        found = await self._made(push)
+        credentials = await self._logins.read(build)
+        found = await self._made(push, RequestAccess(credentials.push))
         if found != digest:
             there = f"names {found}" if found is not None else "is not there"
             raise BuildError(

@@ -121,7 +121,7 @@ class BuildRun:
             if self._rebases is not None and build.spec.on_base_change is not None:
                 build, digest = await self._rebase(build, inputs, plan, stages, sink)
             if digest is None:
-                digest = await self._carry_out(plan, stages, sink)
+                digest = await self._carry_out(build, plan, stages, sink)
         else:
             sink(f"These inputs were built before: {digest} is used.\n".encode())
         if digest is not None:
@@ -211,7 +211,7 @@ class BuildRun:
             return build, await rebases.write(build, prepared, sink)
 
     async def _carry_out(
-        self, plan: BuildPlan, stages: list[BuildStage], sink: LogSink
+        self, build: Build, plan: BuildPlan, stages: list[BuildStage], sink: LogSink
     ) -> Digest | None:
         """Build and push; add how long each stage took to `stages`."""
         begun = self._clock()
@@ -219,7 +219,7 @@ class BuildRun:
         with self._planner.registry_login(plan) as login:
             logins = plan.logins if login is None else (login, *plan.logins)
             result = await self._builder.build(replace(plan, logins=logins), sink)
-        await self._planner.require_pushed(plan, result.digest)
+        await self._planner.require_pushed(build, plan, result.digest)
         stages += _successive(result.stages, begun)
         return result.digest
 
