@@ -27,6 +27,9 @@ from upwell.api.promotion import Promotion, Release
 from upwell.app.kubernetes.cluster import OpenedCluster
 from upwell.app.kubernetes.wiring import cluster_controllers, cluster_parts
 from upwell.cluster.kubernetes_instances import KubernetesInstances
+from upwell.cluster.kubernetes_access import KubernetesAccessReviews
+from upwell.reconcilers.authority import UNASKED
+from upwell.reconcilers.cluster_access import ClusterRights
 from upwell.controller import ObjectCache
 from upwell.controller.leader import Election, LeaderElection
 from upwell.reconcilers.builds.index import BuildIndex
@@ -121,7 +124,9 @@ async def shop(cluster: Cluster, tmp_path: Path) -> AsyncIterator[PromotedShop]:
         cache = ObjectCache(seen)
         builds, index = BuildIndex(cache), WorkloadIndex(cache)
         election = LeaderElection(seen, Election("upwell", "upwell", "test"), wall=now)
-        parts = cluster_parts(OpenedCluster(seen, api, election, (NAMESPACE,), store))
+        rights = ClusterRights(KubernetesAccessReviews(api))
+        opened = OpenedCluster(seen, api, election, (NAMESPACE,), store, rights)
+        parts = cluster_parts(opened, UNASKED)
         rollouts = ClusterRollouts(parts, now)
         instances = ClusterStageInstances(KubernetesInstances(api), now())
         evidence = FileInputs(tmp_path / "evidence", limit_bytes=1000)

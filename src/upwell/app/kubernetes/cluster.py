@@ -7,17 +7,24 @@ from pathlib import Path
 from secrets import token_hex
 from socket import gethostname
 
+from upwell.app.kubernetes.admission import ClusterWebhook
+from upwell.cluster.errors import ClusterError
+from upwell.cluster.kubernetes_access import KubernetesAccessReviews
+from upwell.cluster.kubernetes_admission import KubernetesAdmission
 from upwell.controller.leader import Election, LeaderElection
 from upwell.machine.clock import now
 from upwell.policy.access.roles import SYSTEM_NAMESPACE
+from upwell.reconcilers.authority import AuthorRights
+from upwell.reconcilers.cluster_access import ClusterAuthors, ClusterRights
 from upwell.settings import KubernetesSettings, ServerSettings
 from upwell.store.clusters.access import (
     ClusterAccess,
+    ClusterAccessError,
     kubeconfig_access,
     service_account_access,
 )
 from upwell.store.clusters.store import ClusterStore
-from upwell.store.fenced import FencedStore
+from upwell.store.fenced import FencedStore, require_fence
 from upwell.store.interface import Store
 from upwell.store.kubernetes import KubernetesStore
 from upwell.store.kubernetes_http import ApiConnection
@@ -40,6 +47,18 @@ class OpenedCluster:
     """Namespaces that are kept current; empty: all."""
     unfenced: KubernetesStore
     """The store without a fence, for what is no object of Upwell's: Pods of builds."""
+    rights: ClusterRights
+    """Rights of the cluster's users, by its RBAC."""
+    webhook: ClusterWebhook | None = None
+    """Webhook by which the cluster asks about writes; None: it has no port."""
+
+    def authors(self, tokens: AuthorRights) -> AuthorRights:
+        """Return what those may do who stand for objects; `tokens` are Upwell's own."""
+        return ClusterAuthors(self.rights, tokens, self.admission)
+
+    def admission(self) -> str:
+        """Return the id of the admission in force; empty: none is."""
+        return "" if self.webhook is None else self.webhook.state.id
 
 
 async def open_cluster(settings: ServerSettings, stack: AsyncExitStack) -> OpenedCluster:
@@ -63,6 +82,34 @@ async def open_cluster(settings: ServerSettings, stack: AsyncExitStack) -> Opene
         LeaderElection(leases, election, wall=now),
         settings.kubernetes.namespaces,
         api,
+        ClusterRights(KubernetesAccessReviews(past_store)),
+        await _webhook(settings, election.namespace, FencedStore(api), past_store),
+    )
+
+
+async def _webhook(
+    settings: ServerSettings, namespace: str, store: Store, api: ApiConnection
+) -> ClusterWebhook | None:
+    """Return the webhook of the cluster; raises a StoreError if it could not know its own writes.
+
+    `store` has the Secrets of all namespaces, whichever are kept current.
+    """
+    if settings.kubernetes.admission_port is None:
+        return None
+    configurations = KubernetesAdmission(api, may_write=require_fence)
+    try:
+        account = await configurations.own_account()
+    except ClusterError as error:
+        message = f"the cluster does not say which account this server has: {error}"
+        raise ClusterAccessError(message) from error
+    return ClusterWebhook(
+        store,
+        configurations,
+        account,
+        namespace,
+        settings.data_dir / "admission-tls",
+        (*settings.local_names, *settings.access.tls_names),
+        now,
     )
 
 

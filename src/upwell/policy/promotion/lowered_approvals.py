@@ -3,31 +3,34 @@
 Whoever could lower the approval of a stage alone could approve alone.
 """
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterator
 
 from upwell.api.meta import Resource
 from upwell.api.pipeline import Pipeline, Stage, StageWorkloads
-from upwell.policy.access.authority import lacking
 from upwell.policy.access.needs import Need
-from upwell.policy.access.roles import Action, Grant
+from upwell.policy.access.rights import Rights
+from upwell.policy.access.roles import Action
 from upwell.policy.promotion.four_eyes import needs_four_eyes
 
 type _Target = tuple[str, StageWorkloads]
 """A namespace, and workloads there."""
 
 
-def lowering_refusal(
-    old: Resource | None, new: Resource | None, grants: Iterable[Grant]
-) -> str | None:
+def lowering_refusal(old: Resource | None, new: Resource | None, rights: Rights) -> str | None:
     """Say which right a change that lowers an approval lacks, as what follows "it"; None: none.
 
     It is the one to override the gates of the Pipeline. `new` is None for a deletion: what asks for
     approval is not made anew without it.
     """
+    return rights.lacking(lowering_needs(old, new))
+
+
+def lowering_needs(old: Resource | None, new: Resource | None) -> frozenset[Need]:
+    """Return the rights that a change takes because it lowers an approval."""
     if not isinstance(old, Pipeline) or not (new is None or isinstance(new, Pipeline)):
-        return None
+        return frozenset()
     action = Action("create", "pipelines", old.namespace, old.name, "override")
-    return lacking((Need(action, why) for why in lowered_approvals(old, new)), grants)
+    return frozenset(Need(action, why) for why in lowered_approvals(old, new))
 
 
 def lowered_approvals(old: Pipeline, new: Pipeline | None) -> Iterator[str]:
