@@ -26,13 +26,13 @@ from upwell.api.pipeline import Pipeline
 from upwell.api.promotion import Promotion, Release
 from upwell.app.kubernetes.cluster import OpenedCluster
 from upwell.app.kubernetes.wiring import cluster_controllers, cluster_parts
-from upwell.cluster.kubernetes_instances import KubernetesInstances
 from upwell.cluster.kubernetes_access import KubernetesAccessReviews
-from upwell.reconcilers.authority import UNASKED
-from upwell.reconcilers.cluster_access import ClusterRights
+from upwell.cluster.kubernetes_instances import KubernetesInstances
 from upwell.controller import ObjectCache
 from upwell.controller.leader import Election, LeaderElection
+from upwell.reconcilers.authority import UNASKED
 from upwell.reconcilers.builds.index import BuildIndex
+from upwell.reconcilers.cluster_access import ClusterRights
 from upwell.reconcilers.promotion.cluster_instances import ClusterStageInstances
 from upwell.reconcilers.promotion.placing.cluster import ClusterRollouts
 from upwell.reconcilers.promotion.placing.workloads import Workloads
