@@ -117,7 +117,7 @@ async def server_certificate(
     return ServerCertificate(await asyncio.to_thread(renewal), renewal)
 
 
-async def protect(
+async def protect(  # noqa: PLR0913, PLR0917 - each of them is opened elsewhere
     settings: ServerSettings,
     store: Store,
     clock: Callable[[], datetime],
