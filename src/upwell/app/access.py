@@ -44,7 +44,7 @@ from upwell.server.auth.signatures import Signatures
 from upwell.server.auth.tokens import ADMIN, RegistryTokens, Tokens, new_token, own_token
 from upwell.server.exchange.exchange import TokenExchange
 from upwell.server.signin.services import SignIn
-from upwell.settings import LocalAdmin, ServerSettings
+from upwell.settings import LocalAdmin, ServerPlatform, ServerSettings
 from upwell.store.interface import Store
 
 log = logging.getLogger(__name__)
@@ -117,7 +117,7 @@ async def server_certificate(
     return ServerCertificate(await asyncio.to_thread(renewal), renewal)
 
 
-async def protect(
+async def protect(  # noqa: PLR0913, PLR0917 - each of them is opened elsewhere
     settings: ServerSettings,
     store: Store,
     clock: Callable[[], datetime],
@@ -125,10 +125,12 @@ async def protect(
     stack: AsyncExitStack,
     files: PrivateFiles,
     opened: ServerCertificate,
+    admission: Callable[[], str] = str,
 ) -> Protection:
     """Make what is missing in the data directory, and let this user's commands find the server.
 
     `files` keeps the keys; the administrator's token is for this user's commands to read.
+    `admission` returns the id of the cluster's admission.
 
     Raises OSError, CertificateError or DataFolderError.
     """
@@ -155,7 +157,9 @@ async def protect(
     audit = await stack.enter_async_context(AuditLog.open(audit_files, signer, clock, component))
     signing_key = (await asyncio.to_thread(_signing_key, data / "signing.key", files)).encode()
     jwts = OwnJwts(hmac.digest(signing_key, b"service account tokens", "sha256"))
-    tokens = Tokens(store, clock, [own_token(token)], registry, jwts)
+    # On a cluster, ServiceAccounts are written past this server, and their grants with them.
+    gives_accounts = settings.on is not ServerPlatform.KUBERNETES
+    tokens = Tokens(store, clock, [own_token(token)], registry, jwts, gives_accounts=gives_accounts)
 
     sign_in = await open_sign_in(settings, store, signing_key, stack)
 
@@ -173,6 +177,7 @@ async def protect(
             local_users=frozenset({0, os.geteuid()}),
             values=WriteOnlyValues(hmac.digest(signing_key, b"write-only values", "sha256")),
             registry=settings.image_prefix,
+            admission=admission,
             people=sign_in.sessions if sign_in is not None else None,
             admin_by_socket=by_socket,
         ),

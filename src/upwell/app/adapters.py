@@ -43,6 +43,7 @@ from upwell.machine.disk import DiskSpace, KeptBackRoom
 from upwell.machine.private_file import remove_drafts
 from upwell.oci import Reference
 from upwell.oci.registry_names import serve_as
+from upwell.reconcilers.authority import Authority, AuthorRights, GrantedAuthors
 from upwell.reconcilers.images.origins import StreamOrigins
 from upwell.reconcilers.images.pull_secrets import PullSecrets
 from upwell.reconcilers.notifications import Subscriptions
@@ -105,6 +106,7 @@ class Adapters:
     inputs: FileInputs
     evidence: FileInputs
     protection: Protection
+    authors: AuthorRights
     encryption: DataFolderKeys
     signing_keys: SigningKeys | None
     """None: nothing is signed."""
@@ -123,6 +125,11 @@ class Adapters:
     def election(self) -> LeaderElection | None:
         """Election of the replica that reconciles; None: this process is the only one."""
         return None if self.cluster is None else self.cluster.election
+
+    @property
+    def authority(self) -> Authority:
+        """Judge of what authors may do when their objects act."""
+        return Authority(self.authors, self.settings.image_prefix)
 
     def is_insecure(self, image: Reference) -> bool:
         """Return True if an image's registry may be asked over plain HTTP, or unverified TLS.
@@ -160,7 +167,13 @@ async def open_adapters(settings: ServerSettings, stack: AsyncExitStack) -> Adap
         machine = await open_machine(settings, parts, stack)
     helpers = CredentialHelpers()
     key_files = SealedFiles(keyring)
-    protection = await protect(settings, store, now, components, stack, key_files, certificate)
+    admission = str if cluster is None else cluster.admission
+    protection = await protect(
+        settings, store, now, components, stack, key_files, certificate, admission
+    )
+    authors: AuthorRights = GrantedAuthors(protection.control)
+    if cluster is not None:
+        authors = cluster.authors(authors)
     if machine is not None:
         machine.tokens.open(protection.control, machine.runtime)
     files = [AuthFile(path, helpers) for path in settings.auth_files]
@@ -212,15 +225,14 @@ async def open_adapters(settings: ServerSettings, stack: AsyncExitStack) -> Adap
             usage=usage,
         ),
         protection=protection,
+        authors=authors,
         encryption=DataFolderKeys(keyring, key_files, outbox, local),
         signing_keys=await asyncio.to_thread(open_signing_keys, settings, key_files),
         keyless=await open_keyless(settings, stack),
         metrics=metrics,
         gauges=MachineGauges(data, client, local, disk, registries.embedded),
         traces=tracing(settings.tracing, cache, now, stack),
-        subscriptions=await subscriptions(
-            settings, cache, outbox, dialers.events, protection.control, stack
-        ),
+        subscriptions=await subscriptions(settings, cache, outbox, dialers.events, authors, stack),
     )
     await adapters.inputs.recover()
     await adapters.evidence.recover()

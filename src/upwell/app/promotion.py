@@ -11,7 +11,6 @@ from upwell.cluster.kubernetes_instances import KubernetesInstances
 from upwell.controller import Controller
 from upwell.machine.clock import PastTimes, elapsed, now
 from upwell.oci import Reference
-from upwell.reconcilers.authority import Authority
 from upwell.reconcilers.builds.index import BuildIndex
 from upwell.reconcilers.cluster_rollouts.reconciler import ClusterParts
 from upwell.reconcilers.images.insecure import InsecureRegistries
@@ -64,7 +63,7 @@ def promotion(
     verification = StageVerification(
         store, instances, adapters.probes, adapters.evidence, verdict_url, now, machine
     )
-    authority = Authority(adapters.protection.control, adapters.settings.image_prefix)
+    authority = adapters.authority
     placer = placement(adapters, index, rollouts)
     reconciler = PromotionReconciler(store, images, placer, verification, now, machine, authority)
     return (

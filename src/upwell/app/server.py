@@ -4,8 +4,11 @@ import asyncio
 import errno
 import signal
 import socket
+import ssl
 from contextlib import AsyncExitStack
 from dataclasses import replace
+
+from starlette.types import ASGIApp
 
 from upwell.app.access import Protection
 from upwell.app.adapters import open_adapters
@@ -37,6 +40,9 @@ from upwell.settings import ListenSettings, ServerSettings
 from upwell.store.interface import StoreError
 from upwell.workload.errors import WorkloadError
 from upwell.workload.podman.runtime import PodmanRuntime
+
+_ASKING = 256
+"""Connections of a cluster that asks about writes."""
 
 
 class ServeError(Exception):
@@ -77,12 +83,20 @@ async def run_server(settings: ServerSettings) -> None:
         tighten(settings.data_dir)
         async with AsyncExitStack() as stack:
             listener = stack.enter_context(_listen(settings))
+            admission = settings.kubernetes.admission_port
+            asked = stack.enter_context(_listen(settings, admission)) if admission else None
             adapters = await open_adapters(settings, stack)
             stack.enter_context(telling_settings(settings))
             if adapters.machine is not None and firewall_rules(settings) is None:
                 await remove_filter(adapters.machine.firewall)
             table = ConnectionTable(_connection_limits(settings.listening))
-            await _run(wire(adapters), adapters.protection, listener, shutdown, table)
+            wired = wire(adapters)
+            async with asyncio.TaskGroup() as group:
+                webhook = None if adapters.cluster is None else adapters.cluster.webhook
+                if webhook is not None and asked is not None and wired.admission is not None:
+                    answering = _answer(wired.admission, asked, shutdown, webhook.tls)
+                    group.create_task(answering)
+                await _run(wired, adapters.protection, listener, shutdown, table)
     except Exception as error:
         if (message := _explained(error)) is None:
             raise
@@ -124,19 +138,31 @@ async def remove_workloads(settings: ServerSettings) -> None:
     await remove_filter(NftFirewall(settings.data_dir / "firewall", files.instance_id))
 
 
-def _listen(settings: ServerSettings) -> socket.socket:
-    """Bind the API's address before anything else is started."""
+async def _answer(
+    app: ASGIApp, listener: socket.socket, shutdown: asyncio.Event, tls: ssl.SSLContext
+) -> None:
+    """Answer the webhook of a cluster until `shutdown` is set.
+
+    Connections are counted apart: nobody takes the room that the cluster's questions need.
+    """
+    table = ConnectionTable(DEFAULT_CONNECTION_LIMITS.within(_ASKING))
+    await serve(app, listener, shutdown, tls=tls, plain=False, table=table)
+
+
+def _listen(settings: ServerSettings, port: int | None = None) -> socket.socket:
+    """Bind the API's port, or another one, before anything else is started."""
+    port = settings.port if port is None else port
     family = socket.AF_INET6 if ":" in settings.host else socket.AF_INET
     # With its protocol named, the event loop sets TCP_NODELAY on what it accepts; without that,
     # the rest of an answer waits for the client to acknowledge its beginning: 40 ms.
     listener = socket.socket(family, socket.SOCK_STREAM, socket.IPPROTO_TCP)
     listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
     try:
-        listener.bind((settings.host.strip("[]"), settings.port))
+        listener.bind((settings.host.strip("[]"), port))
         listener.listen()
     except OSError as error:
         listener.close()
-        where = f"{settings.host}:{settings.port}"
+        where = f"{settings.host}:{port}"
         if error.errno == errno.EADDRINUSE:
             message = f"{where} is in use: stop what listens there, or choose another --listen"
             raise ServeError(message) from error

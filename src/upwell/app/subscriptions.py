@@ -13,7 +13,7 @@ from upwell.delivery.webhook import Webhooks
 from upwell.encryption.keyring import Keyring
 from upwell.machine.clock import now
 from upwell.outbound.dialing import Dialer
-from upwell.reconcilers.authority import AuthorGrants, Authority
+from upwell.reconcilers.authority import Authority, AuthorRights
 from upwell.reconcilers.notifications import Senders, Subscriptions
 from upwell.settings import ServerSettings
 
@@ -30,7 +30,7 @@ async def subscriptions(
     cache: ObjectCache,
     outbox: SqliteOutbox,
     dialer: Dialer,
-    authors: AuthorGrants | None,
+    authors: AuthorRights,
     stack: AsyncExitStack,
 ) -> Subscriptions:
     """Open the ways to send, which the stack closes."""

@@ -7,6 +7,8 @@ from functools import partial
 from socket import gethostname
 from typing import Any
 
+from starlette.applications import Starlette
+
 from upwell import __version__
 from upwell.app.access import Protection
 from upwell.app.actions import actions
@@ -22,7 +24,12 @@ from upwell.app.identity.signin import prune_sessions
 from upwell.app.identity.token_life import clean_exchanges, keep_token_uses
 from upwell.app.kubernetes.leading import LeaderGauges, leading, watch_election
 from upwell.app.kubernetes.watching import tell_unreadable, watch_objects
-from upwell.app.kubernetes.wiring import cluster_controllers, cluster_parts
+from upwell.app.kubernetes.wiring import (
+    admission_app,
+    admission_loops,
+    cluster_controllers,
+    cluster_parts,
+)
 from upwell.app.machine.wiring import instance_controllers, measured_quotas
 from upwell.app.machine_watch import (
     watch_clock,
@@ -43,7 +50,6 @@ from upwell.machine.clock import PROCESS_CLOCK, elapsed, now
 from upwell.machine.platform import machine_platform
 from upwell.policy.builds.plan import BuildDefaults
 from upwell.policy.images.schedule import ImportSchedule
-from upwell.reconcilers.authority import Authority
 from upwell.reconcilers.builds.build_configs import build_config_controller
 from upwell.reconcilers.builds.builds import Builds, build_controller
 from upwell.reconcilers.builds.index import BuildIndex
@@ -103,6 +109,8 @@ class Wired:
     loops: Sequence[Loop]
     """Loops of every replica. Where there is but one process, it reconciles in them; else that is
     the leader's, which one of them elects."""
+    admission: Starlette | None = None
+    """Answers the webhook of a cluster; None: there is none."""
 
 
 def wire(adapters: Adapters) -> Wired:
@@ -116,7 +124,9 @@ def wire(adapters: Adapters) -> Wired:
     policies = image_policies(adapters, secrets, beside, findings)
     streams = _streams(adapters, secrets, policies)
     builds, workloads = _build_index(adapters), WorkloadIndex(adapters.cache)
-    cluster = None if adapters.cluster is None else cluster_parts(adapters.cluster)
+    cluster = None
+    if adapters.cluster is not None:
+        cluster = cluster_parts(adapters.cluster, adapters.authority)
     waves = WaveIndex(builds)
     limits = _limits(adapters.settings.quota)
     clients = _clients(adapters, limits)
@@ -211,7 +221,10 @@ def wire(adapters: Adapters) -> Wired:
         *_cluster_loops(adapters),
         *_reconciling(adapters, reconciling),
     )
-    return Wired(deps, loops)
+    app = None
+    if adapters.cluster is not None:
+        app = admission_app(adapters.cluster, adapters.settings.image_prefix)
+    return Wired(deps, loops, app)
 
 
 def _clients(adapters: Adapters, limits: ServerLimits) -> Store:
@@ -223,10 +236,15 @@ def _clients(adapters: Adapters, limits: ServerLimits) -> Store:
 
 def _reconciling(adapters: Adapters, loops: Sequence[Loop]) -> Sequence[Loop]:
     """Return loops that reconcile: where replicas elect a leader, while this one leads."""
-    election = adapters.election
-    if election is None:
+    cluster = adapters.cluster
+    if cluster is None:
         return loops
-    return (leading(election, loops), partial(watch_election, election, adapters.components))
+    of_leader, of_all = admission_loops(cluster, adapters.components)
+    return (
+        leading(cluster.election, (*of_leader, *loops)),
+        partial(watch_election, cluster.election, adapters.components),
+        *of_all,
+    )
 
 
 def _cluster_loops(adapters: Adapters) -> Sequence[Loop]:
@@ -308,7 +326,7 @@ def _streams(adapters: Adapters, secrets: PullSecrets, policies: ImagePolicies) 
         ImportSchedule(interval=adapters.settings.import_interval),
         clock=now,
         platforms=(machine_platform(),),
-        authority=Authority(adapters.protection.control, adapters.settings.image_prefix),
+        authority=adapters.authority,
         policies=policies,
     )
 
@@ -388,7 +406,7 @@ def _builds(
         adapters.internal,
         defaults,
         adapters.inputs,
-        authority=Authority(adapters.protection.control, adapters.settings.image_prefix),
+        authority=adapters.authority,
         policies=policies,
     )
     access = without_login if adapters.embedded is not None else _build_logins(adapters).to_push

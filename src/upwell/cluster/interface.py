@@ -1,4 +1,4 @@
-"""The port: what is set in a workload of a cluster, what is told there, and what its Pods run."""
+"""The ports of a cluster: its workloads, what its Pods run, and who may do what there."""
 
 from collections.abc import AsyncGenerator, Mapping, Sequence
 from dataclasses import dataclass
@@ -125,4 +125,38 @@ class ClusterInstances(Protocol):
 
     def log(self, pod: ObjectKey, container: str) -> AsyncGenerator[bytes]:
         """Yield the log that a container has written so far."""
+        ...
+
+
+@dataclass(frozen=True, slots=True)
+class ClusterUser:
+    """User of a cluster, as its authentication names them (authentication.k8s.io/v1, UserInfo)."""
+
+    name: str = ""
+    """Empty: the groups alone are asked about."""
+    groups: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class AccessAttributes:
+    """Request that somebody may send or not (authorization.k8s.io/v1, ResourceAttributes)."""
+
+    verb: str
+    group: str
+    resource: str
+    subresource: str = ""
+    namespace: str = ""
+    """Empty: all namespaces."""
+    name: str = ""
+    """Empty: all names."""
+
+
+class AccessReviews(Protocol):
+    """Authorization of a cluster."""
+
+    async def is_allowed(self, user: ClusterUser, wanted: AccessAttributes) -> bool:
+        """Return True if the user may send the request now, or could some seconds ago.
+
+        Raises AccessDeniedError if this server may not ask, or another ClusterError.
+        """
         ...

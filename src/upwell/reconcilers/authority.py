@@ -1,14 +1,15 @@
 """Asks the author of an object again, when the object acts: by the rights that they have then."""
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from typing import Protocol
 
 from upwell.api.meta import Resource
 from upwell.api.values.author import author_of, content_authors_of
 from upwell.oci import Reference
-from upwell.policy.access.authority import Need, lacking, needs_in_use
+from upwell.policy.access.authority import Need, needs_in_use
 from upwell.policy.access.content import content_needs
 from upwell.policy.access.images import image_needs, pull_needs
+from upwell.policy.access.rights import GrantedRights
 from upwell.policy.access.roles import Grant
 from upwell.policy.rollouts.pod_template import TemplateError
 
@@ -33,21 +34,57 @@ class AuthorGrants(Protocol):
         ...
 
 
+class AuthorRights(Protocol):
+    """Rights that the authors of objects have now, wherever rights are given."""
+
+    async def refusal(self, resource: Resource, author: str, wanted: Sequence[Need]) -> str:
+        """Say who lacks which of the rights, and what mends it; empty: they have all.
+
+        `author` is the object's, or one of those who decide its content; empty: it has none.
+        Raises what is worth another try.
+        """
+        ...
+
+
+class GrantedAuthors:
+    """Authors who have grants; what has none is the administrator's. Implements AuthorRights."""
+
+    def __init__(self, authors: AuthorGrants) -> None:
+        self._authors = authors
+
+    async def refusal(self, resource: Resource, author: str, wanted: Sequence[Need]) -> str:
+        """Say which of the rights no grant of the author gives."""
+        if not author:
+            return ""
+        why = GrantedRights(await self._authors.grants(author)).lacking(wanted)
+        return "" if why is None else lost_right(resource, author, why)
+
+
+def lost_right(resource: Resource, author: str, why: str) -> str:
+    """Return how it is told that somebody who stands for an object lacks a right."""
+    if author == author_of(resource):
+        return (
+            f"the author of {resource.key}, {author}, has lost a right: it {why};"
+            " grant it, or have somebody who has it change the spec"
+        )
+    return (
+        f"{author}, who decides what {resource.key} builds, lacks a right: it {why};"
+        " grant it, or have somebody who has it decide"
+    )
+
+
 class Authority:
     """Judge of what authors may do when their objects act; without `authors`, nobody is asked.
 
     `registry` is the `host:port` of the embedded registry.
     """
 
-    def __init__(self, authors: AuthorGrants | None = None, registry: str = "") -> None:
+    def __init__(self, authors: AuthorRights | None = None, registry: str = "") -> None:
         self._authors = authors
         self._registry = registry
 
     async def refusal(self, *resources: Resource) -> str:
-        """Say which right an author lacks that their object takes; empty: they have all.
-
-        The administrator has all, and stands for what has no author.
-        """
+        """Say which right an author lacks that their object takes; empty: they have all."""
         for resource in resources:
             why = await self.refusal_of(resource, needs_in_use(resource, self._registry))
             why = why or await self.content_refusal(
@@ -76,26 +113,16 @@ class Authority:
         if self._authors is None or not wanted:
             return ""
         for name in content_authors_of(resource):
-            why = lacking(wanted, await self._authors.grants(name))
-            if why is not None:
-                return (
-                    f"{name}, who decides what {resource.key} builds, lacks a right: it {why};"
-                    " grant it, or have somebody who has it decide"
-                )
+            if why := await self._authors.refusal(resource, name, wanted):
+                return why
         return ""
 
     async def refusal_of(self, resource: Resource, wanted: Iterable[Need]) -> str:
         """Say which of the rights the author of `resource` lacks; empty: none."""
-        author, wanted = author_of(resource), tuple(wanted)
-        if self._authors is None or not author or not wanted:
+        wanted = tuple(wanted)
+        if self._authors is None or not wanted:
             return ""
-        why = lacking(wanted, await self._authors.grants(author))
-        if why is None:
-            return ""
-        return (
-            f"the author of {resource.key}, {author}, has lost a right: it {why};"
-            " grant it, or have somebody who has it change the spec"
-        )
+        return await self._authors.refusal(resource, author_of(resource), wanted)
 
 
 UNASKED = Authority()

@@ -158,6 +158,11 @@ class KubernetesSettings(SettingsTable):
     or of the kubeconfig's context."""
     lease_name: _Name = "upwell"
     """The name of that Lease: the same for all replicas of one Upwell."""
+    admission_port: Annotated[
+        int | None, Field(ge=1, le=65535), AllowedValues("a port", blank=True)
+    ] = None
+    """The port at which the cluster asks about writes of Upwell's kinds, beside that of `--listen`;
+    without one it cannot, and nobody is known to stand for an object."""
     builds: KubernetesBuildSettings = KubernetesBuildSettings()
 
     def at(self, kubeconfig: Path | None) -> Self:

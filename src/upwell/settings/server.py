@@ -203,7 +203,10 @@ class ServerSettings(BaseModel):
         """The addresses and ports at which the server listens: API and Routes."""
         routers = (self.router_address, self.router_https_address)
         found = [address.rpartition(":") for address in routers if address]
-        return ((self.host, self.port), *((host.strip("[]"), int(port)) for host, _, port in found))
+        own = [(self.host, self.port)]
+        if self.kubernetes.admission_port is not None:
+            own.append((self.host, self.kubernetes.admission_port))
+        return (*own, *((host.strip("[]"), int(port)) for host, _, port in found))
 
     @property
     def answered_names(self) -> tuple[str, ...] | None:

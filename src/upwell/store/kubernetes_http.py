@@ -108,6 +108,11 @@ class ApiConnection:
         self._connections = HttpConnections(self._base, access.ca, access.socket, access.tls)
         self._whole = TimeLimits(whole=access.timeout)
 
+    @property
+    def bearer_token(self) -> str | None:
+        """The token by which the server knows us now; None: it has a certificate of ours."""
+        return self._access.bearer_token
+
     async def close(self) -> None:
         """Close all connections."""
         await self._connections.close()

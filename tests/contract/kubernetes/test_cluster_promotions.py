@@ -26,10 +26,13 @@ from upwell.api.pipeline import Pipeline
 from upwell.api.promotion import Promotion, Release
 from upwell.app.kubernetes.cluster import OpenedCluster
 from upwell.app.kubernetes.wiring import cluster_controllers, cluster_parts
+from upwell.cluster.kubernetes_access import KubernetesAccessReviews
 from upwell.cluster.kubernetes_instances import KubernetesInstances
 from upwell.controller import ObjectCache
 from upwell.controller.leader import Election, LeaderElection
+from upwell.reconcilers.authority import UNASKED
 from upwell.reconcilers.builds.index import BuildIndex
+from upwell.reconcilers.cluster_access import ClusterRights
 from upwell.reconcilers.promotion.cluster_instances import ClusterStageInstances
 from upwell.reconcilers.promotion.placing.cluster import ClusterRollouts
 from upwell.reconcilers.promotion.placing.workloads import Workloads
@@ -118,8 +121,10 @@ async def shop(cluster: Cluster, tmp_path: Path) -> AsyncIterator[PromotedShop]:
         cache = ObjectCache(seen)
         builds, index = BuildIndex(cache), WorkloadIndex(cache)
         election = LeaderElection(seen, Election("upwell", "upwell", "test"), wall=now)
-        opened = OpenedCluster(seen, store, election, (NAMESPACE,), UnreadableObjects())
-        parts, api = cluster_parts(opened), store.connection
+        api = store.connection
+        rights = ClusterRights(KubernetesAccessReviews(api))
+        opened = OpenedCluster(seen, store, election, (NAMESPACE,), UnreadableObjects(), rights)
+        parts = cluster_parts(opened, UNASKED)
         rollouts = ClusterRollouts(parts, now)
         instances = ClusterStageInstances(KubernetesInstances(api), now())
         evidence = FileInputs(tmp_path / "evidence", limit_bytes=1000)

@@ -7,6 +7,7 @@ from contextlib import suppress
 from datetime import UTC, datetime
 
 import pytest
+from tests.support.authors import FixedAuthors
 from tests.support.cluster.workloads import (
     NAMESPACE,
     PLACEHOLDER,
@@ -24,9 +25,12 @@ from upwell.api.image import ImageStream
 from upwell.api.meta import ObjectMeta
 from upwell.app.kubernetes.cluster import OpenedCluster
 from upwell.app.kubernetes.wiring import cluster_controllers, cluster_parts
+from upwell.cluster.kubernetes_access import KubernetesAccessReviews
 from upwell.controller import ObjectCache
 from upwell.controller.leader import Election, LeaderElection
+from upwell.reconcilers.authority import Authority
 from upwell.reconcilers.builds.index import BuildIndex
+from upwell.reconcilers.cluster_access import ClusterRights
 from upwell.reconcilers.rollouts.index import WorkloadIndex
 from upwell.reconcilers.waves.gate import WaveGate
 from upwell.store.clusters.store import ClusterStore
@@ -48,9 +52,11 @@ async def store(cluster: Cluster) -> AsyncIterator[KubernetesStore]:
         seen = ClusterStore(store, frozenset({NAMESPACE}))
         cache = ObjectCache(seen)
         election = LeaderElection(seen, Election("upwell", "upwell", "test"), wall=now)
-        opened = OpenedCluster(seen, store, election, (NAMESPACE,), UnreadableObjects())
+        rights = ClusterRights(KubernetesAccessReviews(store.connection))
+        opened = OpenedCluster(seen, store, election, (NAMESPACE,), UnreadableObjects(), rights)
         gate = WaveGate(BuildIndex(cache), now)
-        controllers = cluster_controllers(cluster_parts(opened), WorkloadIndex(cache), gate)
+        parts = cluster_parts(opened, Authority(opened.authors(FixedAuthors())))
+        controllers = cluster_controllers(parts, WorkloadIndex(cache), gate)
         loops = [cache.run, *(one.run for one in controllers)]
         running = [asyncio.create_task(run()) for run in loops]
         yield store

@@ -57,7 +57,7 @@ from upwell.machine.process import LogSink
 from upwell.oci import Descriptor, Digest, Index, Manifest, MediaType, Platform, Reference
 from upwell.policy.builds.plan import BuildDefaults
 from upwell.policy.images.schedule import ImportSchedule
-from upwell.reconcilers.authority import AuthorGrants, Authority
+from upwell.reconcilers.authority import Authority, AuthorRights
 from upwell.reconcilers.builds.builds import Builds, build_controller
 from upwell.reconcilers.builds.index import BuildIndex
 from upwell.reconcilers.builds.logins import BuildLogins
@@ -368,7 +368,7 @@ class BuildMachine:
         """Quota of each namespace for the room of its builds."""
         self.rooms = BuildRooms(self.builder, self._find_quota, 1024**3)
         self.secrets = PullSecrets(self.store)
-        self.authors: AuthorGrants | None = None
+        self.authors: AuthorRights | None = None
         """Rights of authors; None: nobody is asked."""
         self.policies = UNRESTRICTED
         self.sign: SignPushed = unsigned

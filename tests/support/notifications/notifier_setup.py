@@ -19,7 +19,7 @@ from upwell.api.meta import Condition, Resource
 from upwell.api.subscription import Subscription
 from upwell.controller import ObjectCache
 from upwell.delivery.sqlite import SqliteOutbox
-from upwell.reconcilers.authority import AuthorGrants, Authority
+from upwell.reconcilers.authority import Authority, AuthorRights
 from upwell.reconcilers.notifications import Senders, Subscriptions
 from upwell.store.interface import NotFoundError
 from upwell.store.memory import MemoryStore
@@ -40,7 +40,7 @@ class NotifierSetup:
     folder: Path
     now: datetime = START
     receivers: Receivers = field(default_factory=Receivers)
-    authors: AuthorGrants | None = None
+    authors: AuthorRights | None = None
     actions: SubscriptionActions = field(init=False)
 
     def __post_init__(self) -> None:

@@ -26,7 +26,7 @@ from upwell.policy.promotion.stages import PipelineStage, stages_with
 from upwell.policy.promotion.verification.checks import VerificationOutcome, VerificationProgress
 from upwell.policy.promotion.verification.soak import soak_of
 from upwell.policy.rollouts.history import Phase
-from upwell.reconcilers.authority import AuthorGrants, Authority
+from upwell.reconcilers.authority import Authority, AuthorRights
 from upwell.reconcilers.builds.index import BuildIndex
 from upwell.reconcilers.images.insecure import InsecureRegistries
 from upwell.reconcilers.images.pull_secrets import PullSecrets
@@ -149,7 +149,7 @@ class ReconciledPipeline:
         """Images that never become ready."""
         self.slow = False
         """True: rollouts go on until a test ends that."""
-        self.authors: AuthorGrants | None = None
+        self.authors: AuthorRights | None = None
         """Rights of authors, from the next restart on; None: nobody is asked."""
         self.policies = UNRESTRICTED
         """Judge of images, from the next restart on."""

@@ -19,7 +19,7 @@ from upwell.api.meta import ObjectKey, Resource
 from upwell.controller import ObjectCache, Result
 from upwell.machine.clock import PastTimes
 from upwell.oci import Digest, Reference
-from upwell.reconcilers.authority import AuthorGrants, Authority
+from upwell.reconcilers.authority import Authority, AuthorRights
 from upwell.reconcilers.images.insecure import InsecureRegistries
 from upwell.reconcilers.images.pull_secrets import PullSecrets
 from upwell.reconcilers.rollouts import RolloutPorts, RolloutReconciler, TemplateImages, Traffic
@@ -507,7 +507,7 @@ class RolloutSetup:
         self.timeline = TIMELINE
         self.pressure = ""
         """Fault of the disk."""
-        self.authors: AuthorGrants | None = None
+        self.authors: AuthorRights | None = None
         """Rights of authors, from the next restart on; None: nobody is asked."""
         self.policies = UNRESTRICTED
         """Judge of images, from the next restart on."""

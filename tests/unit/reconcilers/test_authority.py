@@ -44,7 +44,7 @@ from upwell.api.pipeline import Pipeline
 from upwell.api.values.author import with_author, with_content_authors
 from upwell.policy.access.roles import parse_grant
 from upwell.policy.images.schedule import ImportSchedule
-from upwell.reconcilers.authority import ASK_AGAIN_SECONDS, Authority
+from upwell.reconcilers.authority import ASK_AGAIN_SECONDS, Authority, GrantedAuthors
 from upwell.reconcilers.images.image_streams import ImageStreams
 from upwell.reconcilers.images.insecure import InsecureRegistries
 from upwell.reconcilers.images.pull_secrets import PullSecrets
@@ -95,10 +95,10 @@ async def test_an_expired_token_opens_nothing_and_what_it_has_written_stands(
     kept = await store.create(record.as_secret())
     tokens = Tokens(store, lambda: NOW, [own_token(new_token("root"))])
     assert (await tokens.principal(token) is None) == (expires is not None)
-    assert await Authority(tokens).refusal(build()) == ""
-    assert await Authority(tokens).refusal(build("system:admin")) == ""
+    assert await Authority(GrantedAuthors(tokens)).refusal(build()) == ""
+    assert await Authority(GrantedAuthors(tokens)).refusal(build("system:admin")) == ""
     await store.delete(type(kept), kept.namespace, kept.name)
-    assert "push repositories" in await Authority(tokens).refusal(build())
+    assert "push repositories" in await Authority(GrantedAuthors(tokens)).refusal(build())
 
 
 METRIC = {

@@ -4,7 +4,8 @@ An object acts long after it was written, by the server's own right. So it keeps
 stands for it: the last who changed its spec and had every right that the spec takes.
 """
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
+from itertools import islice
 
 from upwell.api.meta import Resource
 
@@ -17,6 +18,13 @@ AUTHOR_PERSON_ANNOTATION = "upwell.dev/author-person"
 """Beside the author: the person whose token it was, where that names one. Kept by the server alone.
 
 Rights are those of the token; the eyes are those of the person."""
+
+AUTHOR_GROUPS_ANNOTATION = "upwell.dev/author-groups"
+"""Beside an author who is a user of the cluster: their groups when they wrote it, one a line."""
+
+ADMISSION_ANNOTATION = "upwell.dev/admission"
+"""On a cluster: the id of the admission that has written the author. Where it is another, or none,
+somebody else may have written it."""
 
 CONTENT_AUTHORS_ANNOTATION = "upwell.dev/content-authors"
 """On a BuildConfig or Build: the names, one a line, of those who decide what it builds beside its
@@ -34,6 +42,13 @@ they found: `7 oidc:ada@example.com`. Kept by the server alone."""
 _MAX_WRITERS = 500
 """Those who wrote last stay."""
 
+_CLUSTER = "system:cluster-user:"
+"""Begins the names of users of the cluster: what begins with `system:` is no token's name and no
+person's."""
+_MAX_GROUPS = 100
+_MAX_GROUP_LETTERS = 8192
+"""Of all together; whoever has more keeps the first."""
+
 
 def author_of(resource: Resource) -> str:
     """Return the name of the author; empty: the administrator."""
@@ -43,6 +58,27 @@ def author_of(resource: Resource) -> str:
 def author_person_of(resource: Resource) -> str:
     """Return the person that the author is: the token's own name where that names none."""
     return resource.annotations.get(AUTHOR_PERSON_ANNOTATION, "") or author_of(resource)
+
+
+def cluster_author(user: str) -> str:
+    """Return the name of an author who is a user of the cluster."""
+    return f"{_CLUSTER}{user}"
+
+
+def cluster_user_of(author: str) -> str | None:
+    """Return the user of the cluster that an author is; None: the author is none."""
+    return author.removeprefix(_CLUSTER) if author.startswith(_CLUSTER) else None
+
+
+def author_groups_of(resource: Resource, author: str) -> tuple[str, ...]:
+    """Return the groups that an author had; of others than the object's own author, none."""
+    text = resource.annotations.get(AUTHOR_GROUPS_ANNOTATION, "")
+    return tuple(text.split("\n")) if text and author == author_of(resource) else ()
+
+
+def admission_of(resource: Resource) -> str:
+    """Return the id of the admission that has written the author; empty: none has."""
+    return resource.annotations.get(ADMISSION_ANNOTATION, "")
 
 
 def content_authors_of(resource: Resource) -> tuple[str, ...]:
@@ -75,15 +111,23 @@ def with_writers[R: Resource](resource: R, writers: Mapping[str, int]) -> R:
     return _annotated(resource, WRITERS_ANNOTATION, text)
 
 
-def with_author[R: Resource](resource: R, author: str, person: str = "") -> R:
+def with_author[R: Resource](
+    resource: R, author: str, person: str = "", *, groups: Iterable[str] = (), admission: str = ""
+) -> R:
     """Return the object as `author` has written it; an empty one takes the name away.
 
-    `person` is whose token the author is; empty: it names nobody, or has their name itself.
+    `person` is whose token the author is; empty: it names nobody, or has their name itself. On a
+    cluster, `groups` are those of a user, and `admission` is the id of what has asked them.
     """
-    person = "" if person == author else person
-    return _annotated(
-        _annotated(resource, AUTHOR_ANNOTATION, author), AUTHOR_PERSON_ANNOTATION, person
-    )
+    texts = {
+        AUTHOR_ANNOTATION: author,
+        AUTHOR_PERSON_ANNOTATION: "" if person == author else person,
+        AUTHOR_GROUPS_ANNOTATION: "\n".join(_bounded(groups)),
+        ADMISSION_ANNOTATION: admission if author else "",
+    }
+    for key, text in texts.items():
+        resource = _annotated(resource, key, text)
+    return resource
 
 
 def with_content_authors[R: Resource](resource: R, names: Iterable[str]) -> R:
@@ -101,7 +145,14 @@ def authored_as[R: Resource](resource: R, other: Resource | None) -> R:
     resource = with_made_of_uid(resource, made_of_uid(earlier) if earlier else "")
     if other is None:
         return with_writers(with_content_authors(with_author(resource, ""), ()), {})
-    kept = with_author(resource, author_of(other), author_person_of(other))
+    author = author_of(other)
+    kept = with_author(
+        resource,
+        author,
+        author_person_of(other),
+        groups=author_groups_of(other, author),
+        admission=admission_of(other),
+    )
     kept = with_content_authors(kept, content_authors_of(other))
     return with_writers(kept, writers_of(earlier) if earlier else {})
 
@@ -109,6 +160,16 @@ def authored_as[R: Resource](resource: R, other: Resource | None) -> R:
 def made_of[R: Resource](made: R, source: Resource) -> R:
     """Return an object that the server makes of `source`, with the authors of that."""
     return authored_as(made, source)
+
+
+def _bounded(groups: Iterable[str]) -> Iterator[str]:
+    """Yield as many groups as an object keeps; fewer groups have fewer rights."""
+    letters = 0
+    for group in islice((one for one in dict.fromkeys(groups) if one.isprintable()), _MAX_GROUPS):
+        letters += len(group)
+        if letters > _MAX_GROUP_LETTERS:
+            return
+        yield group
 
 
 def _annotated[R: Resource](resource: R, key: str, text: str) -> R:

@@ -7,12 +7,19 @@ from pathlib import Path
 from secrets import token_hex
 from socket import gethostname
 
+from upwell.app.kubernetes.admission import ClusterWebhook
+from upwell.cluster.errors import ClusterError
+from upwell.cluster.kubernetes_access import KubernetesAccessReviews
+from upwell.cluster.kubernetes_admission import KubernetesAdmission
 from upwell.controller.leader import Election, LeaderElection
 from upwell.machine.clock import now
 from upwell.policy.access.roles import SYSTEM_NAMESPACE
+from upwell.reconcilers.authority import AuthorRights
+from upwell.reconcilers.cluster_access import ClusterAuthors, ClusterRights
 from upwell.settings import KubernetesSettings, ServerSettings
 from upwell.store.clusters.access import (
     ClusterAccess,
+    ClusterAccessError,
     kubeconfig_access,
     service_account_access,
 )
@@ -41,6 +48,18 @@ class OpenedCluster:
     """Namespaces that are kept current; empty: all."""
     unreadable: UnreadableObjects
     """Objects that somebody has edited into nonsense."""
+    rights: ClusterRights
+    """Rights of the cluster's users, by its RBAC."""
+    webhook: ClusterWebhook | None = None
+    """Webhook by which the cluster asks about writes; None: it has no port."""
+
+    def authors(self, tokens: AuthorRights) -> AuthorRights:
+        """Return what those may do who stand for objects; `tokens` are Upwell's own."""
+        return ClusterAuthors(self.rights, tokens, self.admission)
+
+    def admission(self) -> str:
+        """Return the id of the admission in force; empty: none is."""
+        return "" if self.webhook is None else self.webhook.state.id
 
 
 async def open_cluster(settings: ServerSettings, stack: AsyncExitStack) -> OpenedCluster:
@@ -71,6 +90,34 @@ async def open_cluster(settings: ServerSettings, stack: AsyncExitStack) -> Opene
         LeaderElection(leases, election, wall=now),
         settings.kubernetes.namespaces,
         unreadable,
+        ClusterRights(KubernetesAccessReviews(client.connection)),
+        await _webhook(settings, election.namespace, client),
+    )
+
+
+async def _webhook(
+    settings: ServerSettings, namespace: str, client: KubernetesStore
+) -> ClusterWebhook | None:
+    """Return the webhook of the cluster; raises a StoreError if it could not know its own writes.
+
+    `client` has the Secrets of all namespaces, whichever are kept current.
+    """
+    if settings.kubernetes.admission_port is None:
+        return None
+    configurations = KubernetesAdmission(client.connection)
+    try:
+        account = await configurations.own_account()
+    except ClusterError as error:
+        message = f"the cluster does not say which account this server has: {error}"
+        raise ClusterAccessError(message) from error
+    return ClusterWebhook(
+        client,
+        configurations,
+        account,
+        namespace,
+        settings.data_dir / "admission-tls",
+        (*settings.local_names, *settings.access.tls_names),
+        now,
     )
 
 

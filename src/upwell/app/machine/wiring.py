@@ -9,7 +9,6 @@ from upwell.app.quotas.storage import measures
 from upwell.controller import Controller
 from upwell.machine.clock import now
 from upwell.reconcilers import rollouts
-from upwell.reconcilers.authority import Authority
 from upwell.reconcilers.builds.room import BuildRooms
 from upwell.reconcilers.claims.reconciler import claim_controller
 from upwell.reconcilers.images.insecure import InsecureRegistries
@@ -49,7 +48,7 @@ def instance_controllers(
         machine.runtime.service_network,
         machine.store.timeline,
         adapters.disk.pressure,
-        Authority(adapters.protection.control, adapters.settings.image_prefix),
+        adapters.authority,
         adapters.protection.api_authority,
     )
     images = rollouts.TemplateImages(

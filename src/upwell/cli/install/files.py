@@ -76,7 +76,6 @@ def kustomize_files() -> dict[str, str]:
     kustomization = {
         "apiVersion": "kustomize.config.k8s.io/v1beta1",
         "kind": "Kustomization",
-        "namespace": ClusterInstallation().namespace,
         "resources": [f"{name}.yaml" for name in parts],
     }
     return {"kustomization.yaml": _MADE + _dumped(kustomization), **files}

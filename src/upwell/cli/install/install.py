@@ -22,9 +22,13 @@ from upwell.cli.install.installation import (
 )
 from upwell.cli.install.kubectl import KubectlRunner
 from upwell.cli.install.manifests import CLUSTER_BINDING, Manifest, manifests
+from upwell.cli.install.system_namespace import refuse_foreign_system_namespace
+from upwell.policy.access.roles import SYSTEM_NAMESPACE
 
 _OURS = f"{PART_OF}={NAME}"
 _BUDGETS = "policy/v1"
+_ADMISSION = "admission"
+_WEBHOOKS = ("mutatingwebhookconfigurations", "validatingwebhookconfigurations")
 _DEFINITIONS = "customresourcedefinitions.apiextensions.k8s.io"
 
 
@@ -96,8 +100,8 @@ def uninstall() -> None:
     "--without",
     "left_out",
     multiple=True,
-    type=click.Choice([feature.value for feature in Feature]),
-    help="Feature that gets no rights; repeatable.  [default: none]",
+    type=click.Choice([*(feature.value for feature in Feature), _ADMISSION]),
+    help="Feature that is left out, with its rights; repeatable.  [default: none]",
 )
 @click.option(
     "--data-claim",
@@ -125,6 +129,11 @@ def uninstall() -> None:
     help="Secret with the server's certificate.  [default: each server makes one]",
 )
 @click.option(
+    "--take-system-namespace",
+    is_flag=True,
+    help=f"Take over namespace {SYSTEM_NAMESPACE} with the tokens that are there.",
+)
+@click.option(
     "--force-conflicts",
     is_flag=True,
     help="Take over fields that somebody else has changed, such as replicas.",
@@ -150,6 +159,7 @@ def install_kubernetes(  # noqa: PLR0913, PLR0917 - each option is a parameter
     external_registry: str,
     registry_address: str,
     tls_secret: str,
+    take_system_namespace: bool,  # noqa: FBT001 - click passes options by name
     force_conflicts: bool,  # noqa: FBT001 - click passes options by name
     dry_run: str,
 ) -> None:
@@ -176,7 +186,8 @@ def install_kubernetes(  # noqa: PLR0913, PLR0917 - each option is a parameter
         namespace=namespace,
         image=image,
         replicas=replicas,
-        features=frozenset(Feature) - {Feature(name) for name in left_out},
+        features=frozenset(one for one in Feature if one.value not in left_out),
+        admission=_ADMISSION not in left_out,
         namespaces=namespaces,
         external_registry=external_registry,
         registry_address=registry_address,
@@ -189,7 +200,9 @@ def install_kubernetes(  # noqa: PLR0913, PLR0917 - each option is a parameter
         write_text(yaml_of(one for objects in parts.values() for one in objects))
         return
     _refuse_foreign_groups(kubectl)
-    _refuse_another_namespace(kubectl, namespace)
+    is_installed = _refuse_another_namespace(kubectl, namespace)
+    if not take_system_namespace:
+        refuse_foreign_system_namespace(kubectl, is_installed=is_installed)
     applying = _Applying(kubectl, installation, dry_run == "server", force_conflicts)
     applying.apply(parts)
 
@@ -215,9 +228,13 @@ def _refuse_foreign_groups(kubectl: KubectlRunner) -> None:
         )
 
 
-def _refuse_another_namespace(kubectl: KubectlRunner, namespace: str) -> None:
-    """Raise CommandError if the rights on the cluster are a server's in another namespace."""
-    for binding in kubectl.items("clusterrolebindings", CLUSTER_BINDING):
+def _refuse_another_namespace(kubectl: KubectlRunner, namespace: str) -> bool:
+    """Raise CommandError if the rights on the cluster are a server's in another namespace.
+
+    Return True if they are those of one in this.
+    """
+    found = kubectl.items("clusterrolebindings", CLUSTER_BINDING)
+    for binding in found:
         others = {one.get("namespace", "") for one in binding.get("subjects") or ()} - {namespace}
         if others:
             there = min(others)
@@ -226,6 +243,7 @@ def _refuse_another_namespace(kubectl: KubectlRunner, namespace: str) -> None:
                 f" set of them on a cluster. Nothing was changed; say --namespace {there}, or first"
                 f" `upwell uninstall kubernetes --namespace {there}`"
             )
+    return bool(found)
 
 
 @dataclass(frozen=True, slots=True)
@@ -269,9 +287,12 @@ def _named(objects: Sequence[Manifest]) -> list[str]:
 
 
 def _remove_rights(kubectl: KubectlRunner, kept: Sequence[Manifest] = ()) -> None:
-    """Delete roles and bindings of ours that are not among `kept`: an earlier choice gave more."""
+    """Delete what belongs to no namespace, and bindings, of ours that are not among `kept`.
+
+    An earlier choice had more. The webhooks go first: nobody answers them any more.
+    """
     known = {_identity(one) for one in kept}
-    for kind in ("clusterrolebindings", "rolebindings", "clusterroles"):
+    for kind in (*_WEBHOOKS, "clusterrolebindings", "rolebindings", "clusterroles"):
         for found in kubectl.items(kind, "-A", "-l", _OURS):
             if _identity(found) not in known:
                 metadata = found["metadata"]

@@ -7,6 +7,7 @@ from importlib.metadata import version
 NAME = "upwell"
 PART_OF = "app.kubernetes.io/part-of"
 PORT = 7080
+ADMISSION_PORT = 7443
 
 
 REGISTRY_LOGINS = f"{NAME}-registry-logins"
@@ -39,6 +40,8 @@ class ClusterInstallation:
     image: str = f"{NAME}:{version(NAME)}"
     replicas: int | str = 1
     features: frozenset[Feature] = ALL_FEATURES
+    admission: bool = True
+    """True if the cluster asks the server about each write of its kinds."""
     namespaces: tuple[str, ...] = ()
     """Namespaces that Upwell works in; empty: all of the cluster."""
     config_namespaces: str = ""

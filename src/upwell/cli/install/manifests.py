@@ -4,7 +4,9 @@ from collections.abc import Iterable, Iterator, Mapping
 from typing import Any
 
 from upwell.api.schemas.crds import custom_resource_definitions
+from upwell.api.schemas.webhooks import webhook_configurations
 from upwell.cli.install.installation import (
+    ADMISSION_PORT,
     NAME,
     PART_OF,
     PORT,
@@ -13,7 +15,8 @@ from upwell.cli.install.installation import (
     Feature,
     service_name,
 )
-from upwell.cli.install.rights import LEADER, GrantedRule, cluster_rules, rules_of
+from upwell.cli.install.rights import GrantedRule, cluster_rules, leader_rules, rules_of
+from upwell.policy.access.roles import SYSTEM_NAMESPACE
 
 type Manifest = dict[str, Any]
 
@@ -32,6 +35,8 @@ _POD_LABELS = {"app.kubernetes.io/name": NAME}
 def manifests(installation: ClusterInstallation) -> dict[str, list[Manifest]]:
     """Return all objects in the order in which they are applied, by the name of their file."""
     found = {
+        # First of all: whoever makes it may write tokens there.
+        "system-namespace": [_system_namespace()],
         "definitions": [_labelled(one) for one in custom_resource_definitions()],
         "namespace": [_namespace(installation)],
         "rights": [*_cluster_rights(installation), *_leader_rights(installation)],
@@ -43,8 +48,9 @@ def manifests(installation: ClusterInstallation) -> dict[str, list[Manifest]]:
             for subject, rules in rules_of(installation.features).items()
         },
         "server": list(_server(installation)),
+        "admission": list(_admission(installation)),
     }
-    return {name: list(objects) for name, objects in found.items()}
+    return {name: list(objects) for name, objects in found.items() if objects}
 
 
 def bindings(installation: ClusterInstallation, subject: str) -> Iterator[Manifest]:
@@ -55,6 +61,26 @@ def bindings(installation: ClusterInstallation, subject: str) -> Iterator[Manife
         bound = _binding("RoleBinding", f"{NAME}-{subject}", installation)
         bound["metadata"]["namespace"] = namespace
         yield bound
+
+
+def _system_namespace() -> Manifest:
+    manifest = _object("v1", "Namespace", SYSTEM_NAMESPACE)
+    # The tokens in it outlive a release of the chart.
+    manifest["metadata"]["annotations"] = {"helm.sh/resource-policy": "keep"}
+    return manifest
+
+
+def _admission(installation: ClusterInstallation) -> Iterator[Manifest]:
+    """Yield what has the cluster ask about writes, last: it refuses all until somebody answers."""
+    if not installation.admission:
+        return
+
+    def client(path: str) -> Manifest:
+        where = {"namespace": installation.namespace, "name": NAME, "path": path}
+        return {"service": {**where, "port": ADMISSION_PORT}}
+
+    for configuration in webhook_configurations(client):
+        yield _labelled(configuration)
 
 
 def _namespace(installation: ClusterInstallation) -> Manifest:
@@ -68,14 +94,17 @@ def _namespace(installation: ClusterInstallation) -> Manifest:
 def _cluster_rights(installation: ClusterInstallation) -> Iterator[Manifest]:
     account = _object("v1", "ServiceAccount", NAME, installation.namespace)
     yield account
-    yield _cluster_role("cluster", cluster_rules())
+    yield _cluster_role("cluster", cluster_rules(admission=installation.admission))
     yield _binding("ClusterRoleBinding", CLUSTER_BINDING, installation)
 
 
 def _leader_rights(installation: ClusterInstallation) -> Iterator[Manifest]:
     name = f"{NAME}-leader"
     role = _object(f"{_RBAC}/v1", "Role", name, installation.namespace)
-    yield {**role, "rules": [rule.document() for rule in LEADER]}
+    yield {
+        **role,
+        "rules": [rule.document() for rule in leader_rules(admission=installation.admission)],
+    }
     bound = _binding("RoleBinding", name, installation, role="Role")
     bound["metadata"]["namespace"] = installation.namespace
     yield bound
@@ -105,7 +134,18 @@ def _server(installation: ClusterInstallation) -> Iterator[Manifest]:
         **_object("v1", "Service", NAME, namespace),
         "spec": {
             "selector": _POD_LABELS,
-            "ports": [{"name": "https", "protocol": "TCP", "port": 443, "targetPort": "https"}],
+            "ports": [
+                {"name": "https", "protocol": "TCP", "port": 443, "targetPort": "https"},
+                *_when_admitting(
+                    installation,
+                    {
+                        "name": "admission",
+                        "protocol": "TCP",
+                        "port": ADMISSION_PORT,
+                        "targetPort": "admission",
+                    },
+                ),
+            ],
         },
     }
     yield _deployment(installation)
@@ -120,9 +160,21 @@ def _server(installation: ClusterInstallation) -> Iterator[Manifest]:
         "spec": {
             "podSelector": {"matchLabels": _POD_LABELS},
             "policyTypes": ["Ingress"],
-            "ingress": [{"ports": [{"protocol": "TCP", "port": PORT}]}],
+            "ingress": [
+                {
+                    "ports": [
+                        {"protocol": "TCP", "port": PORT},
+                        *_when_admitting(installation, {"protocol": "TCP", "port": ADMISSION_PORT}),
+                    ]
+                }
+            ],
         },
     }
+
+
+def _when_admitting(installation: ClusterInstallation, port: Manifest) -> Iterator[Manifest]:
+    if installation.admission:
+        yield port
 
 
 def _configuration(installation: ClusterInstallation) -> str:
@@ -135,6 +187,7 @@ def _configuration(installation: ClusterInstallation) -> str:
         "[kubernetes]\n"
         f'lease-namespace = "{installation.namespace}"\n'
         f"namespaces = {namespaces}\n"
+        f"{f'admission-port = {ADMISSION_PORT}\n' if installation.admission else ''}"
         f"{_registry_configuration(installation)}"
         f"{_build_configuration(installation)}"
     )
@@ -214,7 +267,13 @@ def _container(installation: ClusterInstallation) -> Manifest:
             f"--tls-name={service_name(installation.namespace)}",
         ],
         "env": [{"name": "REGISTRY_AUTH_FILE", "value": f"{_LOGINS}/.dockerconfigjson"}],
-        "ports": [{"name": "https", "protocol": "TCP", "containerPort": PORT}],
+        "ports": [
+            {"name": "https", "protocol": "TCP", "containerPort": PORT},
+            *_when_admitting(
+                installation,
+                {"name": "admission", "protocol": "TCP", "containerPort": ADMISSION_PORT},
+            ),
+        ],
         "startupProbe": {**_probe("/livez"), "failureThreshold": 60, "periodSeconds": 2},
         "livenessProbe": {**_probe("/livez"), "periodSeconds": 10, "timeoutSeconds": 5},
         "readinessProbe": {**_probe("/readyz"), "periodSeconds": 5, "timeoutSeconds": 6},

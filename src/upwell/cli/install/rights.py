@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from upwell.api.schemas.crds import custom_kinds
+from upwell.api.schemas.webhooks import AUTHORITY_SECRET, CONFIGURATION
 from upwell.cli.install.installation import Feature
 
 if TYPE_CHECKING:
@@ -26,6 +27,8 @@ class GrantedRule:
     group: str
     resources: tuple[str, ...]
     verbs: tuple[str, ...]
+    names: tuple[str, ...] = ()
+    """Names of the objects; none: all."""
 
     def document(self) -> dict[str, Any]:
         """Return it as JSON."""
@@ -33,6 +36,7 @@ class GrantedRule:
             "apiGroups": [self.group],
             "resources": list(self.resources),
             "verbs": list(self.verbs),
+            **({"resourceNames": list(self.names)} if self.names else {}),
         }
 
 
@@ -65,10 +69,22 @@ _NEEDS: tuple[GrantedRule, ...] = (
     GrantedRule("", ("secrets", "configmaps", "serviceaccounts"), _READ),
     GrantedRule("", ("events",), (*_READ, "create", "update", "patch")),
 )
-LEADER = (
+_LEADER = (
     GrantedRule("coordination.k8s.io", ("leases",), ("get", "list", "watch", "create", "update")),
 )
-"""In the server's own namespace: leader election."""
+_AUTHORITY = (
+    # The authority of the certificates by which the cluster knows the webhook.
+    GrantedRule("", ("secrets",), ("create",)),
+    GrantedRule("", ("secrets",), ("get", "update"), (AUTHORITY_SECRET,)),
+)
+_ADMISSION = (
+    GrantedRule(
+        "admissionregistration.k8s.io",
+        ("mutatingwebhookconfigurations", "validatingwebhookconfigurations"),
+        ("get", "update"),
+        (CONFIGURATION,),
+    ),
+)
 
 
 def rules_of(features: Iterable[Feature]) -> dict[str, tuple[GrantedRule, ...]]:
@@ -77,13 +93,21 @@ def rules_of(features: Iterable[Feature]) -> dict[str, tuple[GrantedRule, ...]]:
     return {"objects": (*_of_kinds(namespaced=True), *_NEEDS), **chosen}
 
 
-def cluster_rules() -> tuple[GrantedRule, ...]:
+def leader_rules(*, admission: bool) -> tuple[GrantedRule, ...]:
+    """Return the rules in the server's own namespace: leader election, and its certificates."""
+    return (*_LEADER, *(_AUTHORITY if admission else ()))
+
+
+def cluster_rules(*, admission: bool) -> tuple[GrantedRule, ...]:
     """Return the rules on what belongs to no namespace."""
     return (
         *_of_kinds(namespaced=False),
         GrantedRule("", ("namespaces",), _READ),
         # Another Upwell that would reconcile the same namespaces is found by its Lease.
         GrantedRule("coordination.k8s.io", ("leases",), ("list",)),
+        # Rights of whoever stands for an object, or of its namespace, are the cluster's to tell.
+        GrantedRule("authorization.k8s.io", ("subjectaccessreviews",), ("create",)),
+        *(_ADMISSION if admission else ()),
     )
 
 

@@ -33,7 +33,8 @@ from upwell.policy.access.namespaces import namespace_needs
 from upwell.policy.access.needs import Need
 from upwell.policy.access.network_rights import network_rights
 from upwell.policy.access.own_registry import registry_needs
-from upwell.policy.access.roles import Action, Grant, is_allowed, missing
+from upwell.policy.access.rights import Rights
+from upwell.policy.access.roles import Action
 from upwell.policy.access.secrets import secret_needs
 from upwell.policy.access.service_accounts import grant_needs
 from upwell.policy.access.subscriptions import reaches_everywhere
@@ -43,7 +44,6 @@ __all__ = [
     "Requester",
     "Rule",
     "authored",
-    "lacking",
     "needs",
     "needs_in_use",
     "refusal",
@@ -57,11 +57,15 @@ class Requester:
     """The client that writes an object."""
 
     name: str
-    grants: tuple[Grant, ...]
+    rights: Rights
     registry: str = ""
     """The `host:port` of the embedded registry."""
     person: str = ""
     """Name of the person whose token it is; empty: unknown."""
+    groups: tuple[str, ...] = ()
+    """Groups of a user of the cluster."""
+    admission: str = ""
+    """On a cluster: id of the admission that asks them."""
 
 
 def _streams(resource: Resource) -> Iterable[Need]:
@@ -112,7 +116,7 @@ def needs_in_use(resource: Resource, registry: str = "") -> frozenset[Need]:
 
 
 def refusal(
-    resource: Resource, old: Resource | None, grants: Iterable[Grant], registry: str = ""
+    resource: Resource, old: Resource | None, rights: Rights, registry: str = ""
 ) -> str | None:
     """Say which right the author of `resource` lacks, as what follows "it"; None: they have all.
 
@@ -123,16 +127,7 @@ def refusal(
         known = needs(old, registry)
         is_same = declared(resource) == declared(old)
         wanted = {one for one in wanted if one not in known or not (one.stays or is_same)}
-    return lacking(wanted, grants)
-
-
-def lacking(wanted: Iterable[Need], grants: Iterable[Grant]) -> str | None:
-    """Say which of the rights is not among `grants`, as what follows "it"; None: none."""
-    grants = tuple(grants)
-    for need in sorted(wanted, key=lambda one: str(one.action)):
-        if not is_allowed(grants, need.action):
-            return f"{need.why}, and {need.action} {missing(need.action)}"
-    return None
+    return rights.lacking(wanted)
 
 
 def authored[R: Resource](resource: R, old: Resource | None, requester: Requester) -> R:
@@ -146,20 +141,30 @@ def authored[R: Resource](resource: R, old: Resource | None, requester: Requeste
     """
     resource = with_made_of_uid(resource, made_of_uid(old) if old is not None else "")
     resource = _with_writer(resource, old, requester)
-    written = with_author(resource, requester.name, requester.person)
+    written = _written_by(resource, requester, requester.person)
     if old is None:
         return with_content_authors(written, ())
     kept = with_writers(authored_as(resource, old), writers_of(resource))
     if requester.name == author_of(old):  # a token of that name may have got a person since
-        kept = with_author(kept, requester.name, requester.person or author_person_of(old))
+        kept = _written_by(kept, requester, requester.person or author_person_of(old))
     wanted = needs_in_use(resource, requester.registry)
     if declared(resource) == declared(old) and wanted == needs_in_use(old, requester.registry):
         return kept
-    if lacking(wanted, requester.grants) is None:
+    if requester.rights.lacking(wanted) is None:
         return with_content_authors(written, ())
     if requester.name == author_of(old) or not isinstance(resource, Build | BuildConfig):
         return kept
     return with_content_authors(kept, (*content_authors_of(old), requester.name))
+
+
+def _written_by[R: Resource](resource: R, requester: Requester, person: str) -> R:
+    return with_author(
+        resource,
+        requester.name,
+        person,
+        groups=requester.groups,
+        admission=requester.admission,
+    )
 
 
 def _with_writer[R: Resource](resource: R, old: Resource | None, requester: Requester) -> R:

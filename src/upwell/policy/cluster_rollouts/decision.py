@@ -43,6 +43,7 @@ _FAULTS = frozenset(
         Reason.STREAM_NOT_FOUND,
         Reason.TAG_NOT_FOUND,
         Reason.WAVE_STOPPED,
+        Reason.MISSING_RIGHT,
     }
 )
 """Reasons that are no wish of anybody's."""

@@ -88,6 +88,8 @@ class Reason(StrEnum):
     """The change of an imported image waits for approval."""
     WAITS_FOR_TURN = "WaitsForTurn"
     """Other rollouts are under way."""
+    MISSING_RIGHT = "MissingRight"
+    """Its author, or its namespace, may not have the image."""
 
 
 KEPT_BACK: Mapping[str, bool] = {

@@ -4,44 +4,45 @@ What asks for an approval is not taken away by those whom it is to hold: of a st
 (`policy/promotion/lowered_approvals`), or of the changes that an ImageStream imports.
 """
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterator
 from dataclasses import replace
-from itertools import chain
 
 from upwell.api.image import ImageStream
 from upwell.api.meta import Resource
 from upwell.api.waves.wave import APPROVAL_ANNOTATION
-from upwell.policy.access.authority import lacking
 from upwell.policy.access.needs import Need
-from upwell.policy.access.roles import Action, Grant
+from upwell.policy.access.rights import Rights
+from upwell.policy.access.roles import Action
 from upwell.policy.promotion.lowered_approvals import lowering_needs as pipeline_needs
 from upwell.policy.waves.approval import asks_for_approval
 
 
-def lowering_refusal(
-    old: Resource | None, new: Resource | None, grants: Iterable[Grant]
-) -> str | None:
-    """Say which right a change that lowers an approval lacks, as what follows "it"; None: none.
+def lowering_refusal(old: Resource | None, new: Resource | None, rights: Rights) -> str | None:
+    """Say which right a change that lowers an approval lacks, as what follows "it"; None: none."""
+    return rights.lacking(lowering_needs(old, new))
+
+
+def lowering_needs(old: Resource | None, new: Resource | None) -> frozenset[Need]:
+    """Return the rights that a change takes because it lowers an approval.
 
     `new` is None for a deletion. Who gives the object another owner could delete it with that.
     """
     if old is None:
-        return None
-    needs = _needs(old, new)
-    if new is not None and _owners(new) - _owners(old):
-        gone = _needs(old, None)
-        also = (replace(one, why=f"gets an owner, whose deletion {one.why}") for one in gone)
-        needs = chain(needs, also)
-    return lacking(needs, grants)
+        return frozenset()
+    found = frozenset(_needs(old, new))
+    if new is None or not _owners(new) - _owners(old):
+        return found
+    gone = _needs(old, None)
+    return found | {replace(one, why=f"gets an owner, whose deletion {one.why}") for one in gone}
 
 
-def tag_removal_refusal(stream: ImageStream, grants: Iterable[Grant]) -> str | None:
+def tag_removal_refusal(stream: ImageStream, rights: Rights) -> str | None:
     """Say which right it takes to remove a tag with its history, as what follows "it".
 
     The next import of such a tag would be its first, which waits for nobody.
     """
     why = f"has the next import go on unapproved (annotation {APPROVAL_ANNOTATION})"
-    return lacking(_stream_needs(stream, why), grants)
+    return rights.lacking(_stream_needs(stream, why))
 
 
 def _needs(old: Resource, new: Resource | None) -> Iterator[Need]:

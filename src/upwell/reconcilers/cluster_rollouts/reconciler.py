@@ -34,6 +34,7 @@ from upwell.policy.images.streams import StreamName
 from upwell.policy.promotion.stages import PipelineStage, setting_stage
 from upwell.policy.rollouts.image_ownership import declared_images, is_pinned
 from upwell.policy.rollouts.triggers import (
+    Reason,
     TriggerVerdict,
     decide,
     followers_of,
@@ -42,6 +43,7 @@ from upwell.policy.rollouts.triggers import (
     set_aside,
     without_hold,
 )
+from upwell.reconcilers.authority import ASK_AGAIN_SECONDS, UNASKED, Authority
 from upwell.reconcilers.cluster_rollouts.pods import PodIndex
 from upwell.reconcilers.rollouts.gate import ImageUpdate, OpenGate, RolloutGate
 from upwell.reconcilers.rollouts.index import WorkloadIndex
@@ -63,6 +65,8 @@ class ClusterParts:
     workloads: ClusterWorkloads
     pods: Mapping[str, PodIndex]
     """By the namespaces whose workloads are kept current; those of all under the empty name."""
+    authority: Authority = UNASKED
+    """Judge of whether whoever stands for a workload may have the images that it follows."""
 
     def pods_near(self, workload: ObjectKey) -> PodIndex | None:
         """Return where the Pods of a workload are; None: it is not ours to keep current."""
@@ -90,6 +94,7 @@ class ClusterRolloutReconciler:
         self._pods_near = cluster.pods_near
         self._clock = clock
         self._gate = gate or OpenGate()
+        self._authority = cluster.authority
         self.kept_back: set[ObjectKey] = set()
         """Workloads whose images the gate keeps back."""
         self._told: dict[ObjectKey, tuple[str, str]] = {}
@@ -147,6 +152,9 @@ class ClusterRolloutReconciler:
         verdict = decide(workload, streams)
         if verdict is None or not verdict.images:
             return verdict, None
+        if why := await self._authority.refusal(workload):
+            missing = (Reason.MISSING_RIGHT, why)
+            return kept_back(workload, verdict, verdict.images, missing), ASK_AGAIN_SECONDS
         declared = declared_images(workload, verdict.images)
         updates = [
             ImageUpdate(slot, declared[slot], image)

@@ -9,9 +9,10 @@ import ipaddress
 import logging
 import ssl
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from pathlib import Path
+from typing import Self
 
 from cryptography import x509
 from cryptography.exceptions import UnsupportedAlgorithm
@@ -80,11 +81,55 @@ def generated(folder: Path, names: Sequence[str], now: datetime) -> Certificate:
     """
     folder.mkdir(mode=0o700, exist_ok=True)
     authority = folder / "ca.pem", folder / "ca.key"
-    server = Certificate(folder / "server.pem", folder / "server.key", authority[0])
     issuer = _read(*authority)
     if issuer is None or issuer.ends_before(now + _RENEW_BEFORE):
         issuer = _make_authority(now)
         _write(issuer, *authority)
+    return _issued(folder, issuer, names, now, authority[0])
+
+
+@dataclass(frozen=True, slots=True)
+class SharedAuthority:
+    """Authority that issues the certificates of several servers, as PEM texts."""
+
+    certificate: str
+    key: str = field(repr=False)
+
+    @classmethod
+    def new(cls, now: datetime) -> Self:
+        """Return one that was never used."""
+        made = _make_authority(now)
+        return cls(made.public_pem().decode(), made.private_pem().decode())
+
+    def is_due(self, now: datetime) -> bool:
+        """Return True if another has to be made in its place; raises CertificateError."""
+        return self._pair().ends_before(now + 2 * _RENEW_BEFORE)
+
+    def issue(self, folder: Path, names: Sequence[str], now: datetime) -> Certificate:
+        """Return a server's certificate for names and addresses, kept in `folder` while it holds.
+
+        Raises CertificateError.
+        """
+        folder.mkdir(mode=0o700, exist_ok=True)
+        return _issued(folder, self._pair(), names, now)
+
+    def _pair(self) -> "_Pair":
+        try:
+            return _parse(self.certificate.encode(), self.key.encode())
+        except _UNREADABLE as error:
+            raise CertificateError(
+                f"an authority that replicas share is damaged: {error}"
+            ) from error
+
+
+def _issued(
+    folder: Path,
+    issuer: "_Pair",
+    names: Sequence[str],
+    now: datetime,
+    authority: Path | None = None,
+) -> Certificate:
+    server = Certificate(folder / "server.pem", folder / "server.key", authority)
     present = _read_derived(server.chain, server.key)
     if present is None or not present.serves(issuer, names, now + _RENEW_BEFORE):
         _write(_make_server(issuer, names, now), server.chain, server.key)
@@ -95,6 +140,16 @@ def generated(folder: Path, names: Sequence[str], now: datetime) -> Certificate:
 class _Pair:
     certificate: x509.Certificate
     key: ec.EllipticCurvePrivateKey
+
+    def public_pem(self) -> bytes:
+        return self.certificate.public_bytes(serialization.Encoding.PEM)
+
+    def private_pem(self) -> bytes:
+        return self.key.private_bytes(
+            serialization.Encoding.PEM,
+            serialization.PrivateFormat.PKCS8,
+            serialization.NoEncryption(),
+        )
 
     def ends_before(self, then: datetime) -> bool:
         return self.certificate.not_valid_after_utc < then
@@ -120,14 +175,29 @@ def _read(chain: Path, key: Path) -> _Pair | None:
         return None
     make_private(key)
     try:
-        certificate = x509.load_pem_x509_certificate(chain.read_bytes())
-        private = serialization.load_pem_private_key(key.read_bytes(), password=None)
-    except (ValueError, TypeError, UnsupportedAlgorithm) as error:
+        return _parse(chain.read_bytes(), key.read_bytes())
+    except _ForeignKeyError as error:
+        message = f"{key} was not made by Upwell: name it with --tls-key instead"
+        raise CertificateError(message) from error
+    except _UNREADABLE as error:
         raise _damaged(chain, key) from error
+
+
+class _ForeignKeyError(ValueError):
+    """A key of another kind than those that are made here."""
+
+
+_UNREADABLE = (ValueError, TypeError, UnsupportedAlgorithm)
+
+
+def _parse(certificate_pem: bytes, key_pem: bytes) -> _Pair:
+    """Return a certificate and its key; raises one of `_UNREADABLE`."""
+    certificate = x509.load_pem_x509_certificate(certificate_pem)
+    private = serialization.load_pem_private_key(key_pem, password=None)
     if not isinstance(private, ec.EllipticCurvePrivateKey):
-        raise CertificateError(f"{key} was not made by Upwell: name it with --tls-key instead")
+        raise _ForeignKeyError("not a key of an elliptic curve")
     if certificate.public_key() != private.public_key():
-        raise _damaged(chain, key)
+        raise ValueError("the key is not that of the certificate")
     return _Pair(certificate, private)
 
 
@@ -140,12 +210,7 @@ def _damaged(chain: Path, key: Path) -> CertificateError:
 
 def _write(pair: _Pair, chain: Path, key: Path) -> None:
     """Write the key first: a certificate without its key would be of no use after a crash."""
-    private = pair.key.private_bytes(
-        serialization.Encoding.PEM,
-        serialization.PrivateFormat.PKCS8,
-        serialization.NoEncryption(),
-    )
-    public = pair.certificate.public_bytes(serialization.Encoding.PEM)
+    private, public = pair.private_pem(), pair.public_pem()
     chain.unlink(missing_ok=True)
     for path, content, mode in ((key, private, 0o600), (chain, public, 0o644)):
         write_private(path, content, mode=mode)

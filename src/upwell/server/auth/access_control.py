@@ -41,6 +41,8 @@ class AccessControl:
     """The uids that may do everything on the local socket; all others may do nothing there."""
     registry: str = ""
     """The `host:port` by which images of the embedded registry are named."""
+    admission: Callable[[], str] = str
+    """Returns the id of the cluster's admission in force, which authors get; empty: none is."""
     people: People | None = None
     """People who sign in; None: nobody does."""
     registry_tokens: RegistryAccessTokens = field(

@@ -5,8 +5,9 @@ from starlette.requests import Request
 from upwell.api.build import Build
 from upwell.api.image import ImageStream
 from upwell.api.meta import Resource
-from upwell.policy.access.authority import lacking, refusal
+from upwell.policy.access.authority import refusal
 from upwell.policy.access.content import content_needs
+from upwell.policy.access.rights import GrantedRights
 from upwell.policy.access.roles import Action, Grant, is_allowed, missing
 from upwell.policy.waves.lowered_approvals import lowering_refusal, tag_removal_refusal
 from upwell.server.auth.principals import Principal
@@ -18,6 +19,10 @@ ANONYMOUS = "anonymous"
 
 EMBEDDED_REGISTRY = "upwell.embedded_registry"
 """Key of the scope under which the `host:port` of the embedded registry stands."""
+
+
+ADMISSION = "upwell.admission"
+"""Key of the scope under which the id of a cluster's admission stands; see `Requester`."""
 
 
 def caller_of(request: Request) -> str:
@@ -59,7 +64,7 @@ def require_rights(request: Request, resource: Resource) -> None:
     grants = grants_of(request)
     if grants is None:
         return
-    why = refusal(resource, None, grants, registry_of(request))
+    why = refusal(resource, None, GrantedRights(grants), registry_of(request))
     if why is not None:
         raise ApiError(403, f"token {caller_of(request)} may not have this done: it {why}")
 
@@ -69,7 +74,7 @@ def require_content_rights(request: Request, build: Build) -> None:
     grants = grants_of(request)
     if grants is None:
         return
-    why = lacking(content_needs(build, registry_of(request)), grants)
+    why = GrantedRights(grants).lacking(content_needs(build, registry_of(request)))
     if why is not None:
         message = f"token {caller_of(request)} may not decide what this builds: it {why}"
         raise ApiError(403, message)
@@ -78,7 +83,9 @@ def require_content_rights(request: Request, build: Build) -> None:
 def require_deletion(request: Request, resource: Resource) -> None:
     """Raise ApiError unless the client has every right that the deletion of an object takes."""
     grants = grants_of(request)
-    why = lowering_refusal(resource, None, grants) if grants is not None else None
+    if grants is None:
+        return
+    why = lowering_refusal(resource, None, GrantedRights(grants))
     if why is not None:
         message = f"token {caller_of(request)} may not delete {resource.key}: it {why}"
         raise ApiError(403, message, key=resource.key)
@@ -87,7 +94,7 @@ def require_deletion(request: Request, resource: Resource) -> None:
 def require_tag_removal(request: Request, stream: ImageStream, tag: str) -> None:
     """Raise ApiError unless the client has the right that removing a tag with its history takes."""
     grants = grants_of(request)
-    why = tag_removal_refusal(stream, grants) if grants is not None else None
+    why = tag_removal_refusal(stream, GrantedRights(grants)) if grants is not None else None
     if why is not None:
         message = f"token {caller_of(request)} may not delete tag {tag} of {stream.key}: it {why}"
         raise ApiError(403, message, key=stream.key)
@@ -96,3 +103,8 @@ def require_tag_removal(request: Request, stream: ImageStream, tag: str) -> None
 def registry_of(request: Request) -> str:
     """Return the `host:port` by which images of the embedded registry are named; empty: unknown."""
     return str(request.scope.get(EMBEDDED_REGISTRY, ""))
+
+
+def admission_of_request(request: Request) -> str:
+    """Return the id that the author of an object gets; empty: there is none to be had."""
+    return str(request.scope.get(ADMISSION, ""))

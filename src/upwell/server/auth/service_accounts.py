@@ -90,7 +90,14 @@ class AccountTokens:
         jwts: OwnJwts,
         clock: Callable[[], datetime],
         authors: Authors,
+        *,
+        gives: bool = True,
     ) -> None:
+        """Without `gives`, no account has a grant: who may write one is not known to have given it.
+
+        That is so on a cluster, which writes ServiceAccounts for whoever its own RBAC lets.
+        """
+        self._gives = gives
         self._objects = objects
         self._jwts = jwts
         self._clock = clock
@@ -171,6 +178,8 @@ class AccountTokens:
     async def _of(
         self, account: ServiceAccount, chain: frozenset[tuple[str, str]]
     ) -> tuple[Grant, ...]:
+        if not self._gives:
+            return ()
         author = author_of(account)
         if not author:
             return grants_in_force(account, None)

@@ -255,15 +255,20 @@ class Tokens:
         own: Iterable[OwnToken] = (),
         registry: RegistryTokens | None = None,
         jwts: OwnJwts | None = None,
+        *,
+        gives_accounts: bool = True,
     ) -> None:
-        """Without `jwts`, tokens of ServiceAccounts end with the process."""
+        """Without `jwts`, tokens of ServiceAccounts end with the process.
+
+        Without `gives_accounts`, these have no grants, whatever they declare.
+        """
         self._secrets = secrets
         self._clock = clock
         self._own: Sequence[OwnToken] = tuple(own)
         self._registry = registry or RegistryTokens()
         jwts = jwts or OwnJwts(token_bytes(_RANDOM_BYTES))
         self.uses = TokenUses()
-        self.accounts = AccountTokens(secrets, jwts, clock, self.grants)
+        self.accounts = AccountTokens(secrets, jwts, clock, self.grants, gives=gives_accounts)
 
     def replace_own(self, token: str) -> None:
         """Take another token of the server's own user; the one before is refused from now on."""

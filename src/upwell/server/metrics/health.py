@@ -53,10 +53,13 @@ def create_routes(
         faults = {check: await examine() for check, examine in own.items()}
         return {**faults, **_of_components(components)}
 
+    def beside() -> list[str]:
+        return [] if role is None else [*_not_required(components), f"[+]role: {role()}"]
+
     return [
         Route("/livez", _endpoint("livez", live)),
-        Route("/readyz", _endpoint("readyz", ready, role)),
-        Route("/healthz", _endpoint("healthz", ready, role)),
+        Route("/readyz", _endpoint("readyz", ready, beside)),
+        Route("/healthz", _endpoint("healthz", ready, beside)),
     ]
 
 
@@ -69,10 +72,16 @@ def _of_components(components: Components) -> Mapping[str, str]:
     }
 
 
+def _not_required(components: Components) -> list[str]:
+    """Return a line for each fault that a replica serves in spite of."""
+    states = [one for one in components.states() if one.faulty and not one.required]
+    return [f"[-]{one.name} failed, and is not required: {one.message}" for one in states]
+
+
 def _endpoint(
     name: str,
     examine: Callable[[], Awaitable[Mapping[str, str]]],
-    role: Callable[[], str] | None = None,
+    beside: Callable[[], list[str]] = list,
 ) -> Callable[[Request], Awaitable[PlainTextResponse]]:
     async def answer(request: Request) -> PlainTextResponse:
         faults = await examine()
@@ -84,8 +93,7 @@ def _endpoint(
             f"[-]{check} failed: {fault}" if fault else f"[+]{check} ok"
             for check, fault in faults.items()
         ]
-        if role is not None:
-            lines.append(f"[+]role: {role()}")
+        lines += beside()
         lines.append(f"{name} check {'failed' if wrong else 'passed'}")
         return PlainTextResponse("\n".join(lines) + "\n", code)
 

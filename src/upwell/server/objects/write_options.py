@@ -9,7 +9,13 @@ from starlette.requests import Request
 from upwell.policy.access.roles import Grant
 from upwell.policy.access.visibility import EVERYTHING_VISIBLE, SecretView
 from upwell.server.admission.admission import UNKNOWN_FIELD
-from upwell.server.auth.caller import caller_of, grants_of, person_of, registry_of
+from upwell.server.auth.caller import (
+    admission_of_request,
+    caller_of,
+    grants_of,
+    person_of,
+    registry_of,
+)
 from upwell.server.http.errors import ApiError
 from upwell.server.http.query import is_true
 from upwell.server.http.visibility import view_of
@@ -41,6 +47,8 @@ class WriteOptions:
     """Write-only values as the client sees them, and writes them back."""
     registry: str = ""
     """The `host:port` by which images of the embedded registry are named."""
+    admission: str = ""
+    """On a cluster: id of the admission in force, which the author gets."""
     field_validation: str = WARN
     """Treatment of fields that nobody knows (meta/v1 FieldValidation)."""
     keeps_author: bool = False
@@ -81,6 +89,7 @@ def write_options(request: Request, size: int = 0, work: LargeWork | None = None
         work=work or LargeWork(),
         view=view_of(request),
         registry=registry_of(request),
+        admission=admission_of_request(request),
         field_validation=validation,
     )
 

@@ -17,6 +17,7 @@ from upwell.audit.changes import changed_fields
 from upwell.audit.events import FieldChange
 from upwell.oci.json_values import has_more_values
 from upwell.policy.access.authority import Requester, authored, refusal
+from upwell.policy.access.rights import GrantedRights
 from upwell.policy.access.visibility import SecretView
 from upwell.policy.waves.lowered_approvals import lowering_refusal
 from upwell.server.admission.admission import UNKNOWN_FIELD, Admitted, admit
@@ -362,14 +363,17 @@ def _authorized(resource: Resource, old: Resource | None, options: WriteOptions)
     """Return the object with its author; raises ApiError 403 if it takes a right they lack."""
     if options.grants is None:
         return authored_as(resource, old)
-    why = refusal(resource, old, options.grants, options.registry)
-    why = why or lowering_refusal(old, resource, options.grants)
+    rights = GrantedRights(options.grants)
+    why = refusal(resource, old, rights, options.registry)
+    why = why or lowering_refusal(old, resource, rights)
     if why is not None:
         message = f"token {options.user} may not write {resource.key}: it {why}"
         raise ApiError(403, message, key=resource.key)
     if options.keeps_author:
         return authored_as(resource, old)
-    requester = Requester(options.user, options.grants, options.registry, options.person)
+    requester = Requester(
+        options.user, rights, options.registry, options.person, admission=options.admission
+    )
     return authored(resource, old, requester)
 
 

@@ -117,3 +117,39 @@ def test_a_namespace_with_data_is_kept(answers: Path) -> None:
     assert done.exit_code == 0, done.output
     assert "registry" in done.output
     assert "delete namespace" not in calls(answers)
+
+
+SYSTEM = {"metadata": {"name": "upwell-system"}}
+OURS = {"app.kubernetes.io/part-of": "upwell"}
+
+
+def test_a_namespace_of_tokens_that_somebody_else_has_made_is_refused(answers: Path) -> None:
+    (answers / "get-namespace").write_text(json.dumps(SYSTEM))
+    done = upwell("install", "kubernetes")
+    assert done.exit_code == 1
+    assert "no installation has made it" in done.output
+    assert "Nothing was changed" in done.output
+    assert " apply " not in calls(answers)
+
+    done = upwell("install", "kubernetes", "--take-system-namespace")
+    assert done.exit_code == 0, done.output
+
+
+def test_a_token_of_before_the_first_installation_is_refused(answers: Path) -> None:
+    labelled = {"metadata": {**SYSTEM["metadata"], "labels": OURS}}
+    (answers / "get-namespace").write_text(json.dumps(labelled))
+    token = {"metadata": {"name": "token-eve"}, "type": "upwell.dev/token"}
+    (answers / "get-secrets").write_text(json.dumps({"items": [token]}))
+    done = upwell("install", "kubernetes")
+    assert done.exit_code == 1
+    assert "token-eve" in done.output
+
+    account = {"kind": "ServiceAccount", "name": "upwell", "namespace": "upwell"}
+    binding = {
+        "kind": "ClusterRoleBinding",
+        "metadata": {"name": "upwell-cluster"},
+        "subjects": [account],
+    }
+    (answers / "get-clusterrolebindings").write_text(json.dumps(binding))
+    done = upwell("install", "kubernetes")
+    assert done.exit_code == 0, "an administrator has installed it"

@@ -29,6 +29,10 @@ def only(kind: str, objects: list[Manifest]) -> list[Manifest]:
     return [one for one in objects if one["kind"] == kind]
 
 
+def name_of(one: Manifest) -> str:
+    return str(one["metadata"]["name"])
+
+
 def test_the_files_are_those_of_the_code() -> None:
     there = {
         str(path.relative_to(DEPLOY)): path.read_text(encoding="utf-8")
@@ -64,7 +68,7 @@ def test_the_server_passes_the_restricted_level() -> None:
     assert container["securityContext"]["readOnlyRootFilesystem"] is True
     assert not {"hostNetwork", "hostPID", "hostIPC"} & set(pod)
     assert all("hostPath" not in volume for volume in pod["volumes"])
-    (namespace,) = only("Namespace", applied())
+    (namespace,) = [one for one in only("Namespace", applied()) if name_of(one) == "upwell"]
     assert namespace["metadata"]["labels"]["pod-security.kubernetes.io/enforce"] == "restricted"
 
 
@@ -89,8 +93,44 @@ def verbs(objects: list[Manifest], group: str, resource: str) -> set[str]:
     ],
 )
 def test_what_is_only_watched_is_not_written(group: str, resource: str) -> None:
-    rights = verbs(applied(features=ALL_FEATURES - {Feature.BUILDS}), group, resource)
-    assert rights == {"get", "list", "watch"}
+    roles = only("ClusterRole", applied(features=ALL_FEATURES - {Feature.BUILDS}))
+    assert verbs(roles, group, resource) == {"get", "list", "watch"}
+
+
+def test_the_authority_of_the_webhook_is_written_beside_the_server_alone() -> None:
+    (role,) = only("Role", applied())
+    secrets = [rule for rule in role["rules"] if "secrets" in rule["resources"]]
+    assert [(rule["verbs"], rule.get("resourceNames")) for rule in secrets] == [
+        (["create"], None),
+        (["get", "update"], ["upwell-admission"]),
+    ]
+    hooks = "mutatingwebhookconfigurations"
+    (rule,) = [
+        rule
+        for one in only("ClusterRole", applied())
+        for rule in one["rules"]
+        if hooks in rule["resources"]
+    ]
+    assert (rule["verbs"], rule["resourceNames"]) == (["get", "update"], ["upwell"])
+    assert verbs(applied(admission=False), "admissionregistration.k8s.io", hooks) == set()
+
+
+def test_the_cluster_asks_the_server_about_every_kind_of_its_own() -> None:
+    objects = applied()
+    assert objects[0]["kind"] == "Namespace"
+    assert name_of(objects[0]) == "upwell-system"
+    kinds = {one["spec"]["names"]["plural"] for one in only("CustomResourceDefinition", objects)}
+    for kind in ("MutatingWebhookConfiguration", "ValidatingWebhookConfiguration"):
+        (configuration,) = only(kind, objects)
+        (webhook,) = configuration["webhooks"]
+        asked = {one for rule in webhook["rules"] for one in rule["resources"]}
+        assert {one for one in asked if "/" not in one} == kinds
+        assert webhook["failurePolicy"] == "Fail"
+        (service,) = only("Service", objects)
+        ports = {port["port"] for port in service["spec"]["ports"]}
+        assert webhook["clientConfig"]["service"]["port"] in ports
+    left_out = {one["kind"] for one in applied(admission=False)}
+    assert not {one for one in left_out if one.endswith("WebhookConfiguration")}
 
 
 def test_nothing_is_granted_by_a_wildcard() -> None:
@@ -216,7 +256,9 @@ def rendered(values: dict[str, Any]) -> list[Manifest]:
 
 
 def besides_chart(objects: list[Manifest]) -> list[Manifest]:
-    return [one for one in objects if one["kind"] not in {"CustomResourceDefinition", "Namespace"}]
+    """Return what a chart has as templates: its own namespace is Helm's to make."""
+    others = [one for one in objects if one["kind"] != "CustomResourceDefinition"]
+    return [one for one in others if (one["kind"], name_of(one)) != ("Namespace", "upwell")]
 
 
 def by_name(objects: list[Manifest]) -> dict[tuple[str, str, str], Manifest]:

@@ -9,7 +9,8 @@ from upwell.api.codec import decode
 from upwell.api.meta import Resource
 from upwell.policy.access.authority import refusal
 from upwell.policy.access.foreign_streams import foreign_streams
-from upwell.policy.access.roles import parse_grant
+from upwell.policy.access.rights import GrantedRights
+from upwell.policy.access.roles import parse_grants
 
 BUILDS = "build.openshift.io/v1"
 TAG = {"kind": "ImageStreamTag", "name": "base:1", "namespace": "vendor"}
@@ -66,12 +67,13 @@ def stream(source: dict[str, str]) -> Resource:
     ids=lambda resource: resource.KIND.kind,
 )
 def test_an_image_of_another_namespace_asks_for_the_right_to_read_it(resource: Resource) -> None:
-    builder = [parse_grant("builder@shop")]
+    builder = GrantedRights(parse_grants("builder@shop"))
+    both = GrantedRights(parse_grants("builder@shop\nviewer@vendor"))
     assert refusal(resource, None, builder) == (
         "takes images from ImageStream vendor/base, and get imagestreams in namespace vendor"
         " needs role viewer there"
     )
-    assert refusal(resource, None, [*builder, parse_grant("viewer@vendor")]) is None
+    assert refusal(resource, None, both) is None
     assert refusal(resource, resource, builder) is None, "it has it already"
 
 

@@ -9,10 +9,11 @@ from upwell.api.apps import Deployment, DeploymentConfig
 from upwell.api.codec import decode_as
 from upwell.api.values.author import author_of
 from upwell.policy.access.authority import Requester, authored, refusal
+from upwell.policy.access.rights import GrantedRights
 from upwell.policy.access.roles import parse_grants
 
-DEPLOYER = parse_grants("deployer@shop")
-ADMIN = parse_grants("admin@shop")
+DEPLOYER = GrantedRights(parse_grants("deployer@shop"))
+ADMIN = GrantedRights(parse_grants("admin@shop"))
 HOST_PATH: dict[str, Any] = {"volumes": [{"name": "d", "hostPath": {"path": "/srv"}}]}
 
 

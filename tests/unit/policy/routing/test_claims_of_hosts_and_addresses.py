@@ -14,6 +14,7 @@ from upwell.api.meta import Resource
 from upwell.api.networking.ingress import Ingress
 from upwell.api.route import Route
 from upwell.policy.access.authority import refusal
+from upwell.policy.access.rights import GrantedRights
 from upwell.policy.access.roles import parse_grants
 from upwell.policy.routing.claims import Claim, is_inside, with_node_ports, withheld
 from upwell.policy.routing.hosts import refused_hosts
@@ -262,8 +263,8 @@ def test_nobody_has_a_public_suffix(host: str) -> None:
     ],
 )
 def test_ports_of_the_machine_and_domains_take_a_right(wanted: Resource, right: str) -> None:
-    why = refusal(wanted, None, parse_grants("deployer@shop")) or ""
+    why = refusal(wanted, None, GrantedRights(parse_grants("deployer@shop"))) or ""
     assert bool(why) == bool(right)
     assert (f"use {right} in namespace shop" in why) == bool(right)
-    assert refusal(wanted, None, parse_grants("admin@shop")) is None
-    assert refusal(wanted, wanted, parse_grants("deployer@shop")) is None
+    assert refusal(wanted, None, GrantedRights(parse_grants("admin@shop"))) is None
+    assert refusal(wanted, wanted, GrantedRights(parse_grants("deployer@shop"))) is None

@@ -1,13 +1,17 @@
 """Workloads of a cluster: images are set when a tag moves, judged, put back, or left to others."""
 
+import json
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
 import pytest
+from tests.support.authors import FixedAuthors
 from tests.support.clocks import ManualTime
+from tests.support.cluster.fixed_reviews import FixedReviews
 from tests.support.cluster.memory_cluster import MemoryClusterPods, MemoryWorkloads, owned_by
 from tests.support.cluster.workloads import (
     APPLIED,
+    NAMESPACE,
     PLACEHOLDER,
     Native,
     complete,
@@ -19,7 +23,7 @@ from tests.support.cluster.workloads import (
     workload,
 )
 
-from upwell.api.apps import CronJob, DaemonSet, Deployment, StatefulSet
+from upwell.api.apps import TRIGGERS_ANNOTATION, CronJob, DaemonSet, Deployment, StatefulSet
 from upwell.api.image import ImageStream
 from upwell.api.meta import ObjectKey, ObjectMeta
 from upwell.api.pipeline import Pipeline, Quarantine
@@ -38,7 +42,9 @@ from upwell.policy.cluster_rollouts.observation import NATIVE_WORKLOADS
 from upwell.policy.rollouts.image_ownership import declared_images
 from upwell.policy.rollouts.triggers import HOLD_ANNOTATION, HOLD_UNTIL_ANNOTATION, Reason
 from upwell.policy.waves.stop import WAVE_LABEL
+from upwell.reconcilers.authority import ASK_AGAIN_SECONDS, Authority
 from upwell.reconcilers.builds.index import BuildIndex
+from upwell.reconcilers.cluster_access import ClusterAuthors, ClusterRights
 from upwell.reconcilers.cluster_rollouts.pods import PodIndex
 from upwell.reconcilers.cluster_rollouts.reconciler import ClusterParts, ClusterRolloutReconciler
 from upwell.reconcilers.rollouts.gate import RolloutBar
@@ -61,6 +67,7 @@ class ClusterSetup:
         self.index = PodIndex(self.pods)
         self.namespace = ""
         self.bar: RolloutBar | None = None
+        self.reviews = FixedReviews()
         self._cache = ObjectCache(self.store)
         self._workloads = WorkloadIndex(self._cache)
         for kind in NATIVE_WORKLOADS:
@@ -74,9 +81,10 @@ class ClusterSetup:
             async def bar(_, *_args: object) -> RolloutBar | None:  # noqa: N805
                 return self.bar
 
+        authors = ClusterAuthors(ClusterRights(self.reviews), FixedAuthors(), lambda: "")
         return ClusterRolloutReconciler(
             self._workloads,
-            ClusterParts(self.cluster, {self.namespace: self.index}),
+            ClusterParts(self.cluster, {self.namespace: self.index}, Authority(authors)),
             self.clock,
             Gate(),
         )
@@ -490,3 +498,32 @@ async def test_a_workload_that_is_deleted_meanwhile_costs_nothing(setup: Cluster
     result = await setup.reconciler.reconcile(stored.key)
 
     assert result == Result()
+
+
+async def test_a_workload_gets_images_of_another_namespace_that_its_own_may_have() -> None:
+    """The author of the annotation is unknown, and not the administrator."""
+    setup = ClusterSetup()
+    declared = workload(Deployment)
+    trigger = {
+        "from": {"kind": "ImageStreamTag", "name": "app:latest", "namespace": NAMESPACE},
+        "fieldPath": 'spec.template.spec.containers[?(@.name=="app")].image',
+    }
+    elsewhere = declared.with_metadata(
+        namespace="eve", annotations={TRIGGERS_ANNOTATION: json.dumps([trigger])}
+    )
+    stored = await setup.store.create(elsewhere)
+    await move_tag(setup.store, "new")
+
+    kept = await setup.roll(stored)
+    (told,) = setup.cluster.told
+    again = await setup.reconcile(stored.key)
+
+    assert declared_images(kept, [SLOT]) == {SLOT: PLACEHOLDER}
+    assert told.reason == Reason.MISSING_RIGHT
+    assert "get imagestreams in namespace shop is not allowed to group" in told.message
+    assert "system:serviceaccounts:eve" in told.message
+    assert again.requeue_after == ASK_AGAIN_SECONDS
+
+    setup.reviews.allowed["system:serviceaccounts:eve"] = {"get imagestreams shop"}
+    given = await setup.roll(stored)
+    assert declared_images(given, [SLOT]) == {SLOT: image("new")}

@@ -19,7 +19,7 @@ from upwell.policy.access.authority import needs
 from upwell.policy.access.roles import Grant
 from upwell.policy.routing.ingresses import MAX_ROUTES
 from upwell.policy.routing.reachability import ADMITTED, unserved
-from upwell.reconcilers.authority import UNASKED, Authority
+from upwell.reconcilers.authority import UNASKED, Authority, GrantedAuthors
 from upwell.reconcilers.routing.ingresses import IngressReconciler
 from upwell.server.admission.quota import LimitedStore
 from upwell.server.http.limits import ServerLimits
@@ -273,7 +273,7 @@ async def test_a_certificate_takes_the_right_to_use_the_secret() -> None:
     wanted = with_author(ingress(rule("shop.example"), tls=tls), "mallory")
     (need,) = [one for one in needs(wanted) if one.action.resource == "secrets"]
     assert (need.action.verb, need.action.namespace, need.action.name) == ("use", "shop", "cert")
-    shop = ServedIngress(Authority(Nobody()))
+    shop = ServedIngress(Authority(GrantedAuthors(Nobody())))
     await shop.service()
     await shop.certificate()
     await shop.apply(wanted)

@@ -4,7 +4,7 @@ from upwell.policy.access.roles import REPOSITORIES, Action, missing
 from upwell.policy.access.visibility import SecretView
 from upwell.policy.images.streams import INPUTS_TAG_PREFIX
 from upwell.server.auth.access_control import AccessControl, anonymous_grants
-from upwell.server.auth.caller import EMBEDDED_REGISTRY
+from upwell.server.auth.caller import ADMISSION, EMBEDDED_REGISTRY
 from upwell.server.auth.people import is_sessions_path
 from upwell.server.auth.principals import Principal
 from upwell.server.auth.rate_limits import Rate, Rates
@@ -56,6 +56,7 @@ class RequestAdmission:
         request.scope["user"] = request.user = principal or self._anonymous
         request.scope[VIEW] = SecretView(self._access.values, request.user.grants)
         request.scope[EMBEDDED_REGISTRY] = self._access.registry
+        request.scope[ADMISSION] = self._access.admission()
         request.identify()
         self._count(request)
         if request.impersonates and not is_discovery(request.path):

@@ -1,0 +1,78 @@
+"""The application that a cluster sends AdmissionReviews to, on a port of its own.
+
+Whoever reaches it may ask: an answer changes nothing. So what one answer takes is bounded, and how
+many are made at once.
+"""
+
+import asyncio
+import logging
+from collections.abc import Awaitable, Callable
+
+from starlette.applications import Starlette
+from starlette.requests import Request
+from starlette.responses import JSONResponse, Response
+from starlette.routing import Route
+
+from upwell.api.schemas.webhooks import MUTATING, PATHS, REVIEW_SECONDS, VALIDATING
+from upwell.server.cluster_access.admission import ClusterAdmission
+from upwell.server.cluster_access.reviews import AdmissionAnswer, AdmissionRequest, parse_review
+from upwell.server.http.body import read_body
+from upwell.server.http.errors import ERROR_HANDLERS, ApiError
+from upwell.server.http.limits import DEFAULT_LIMITS, MIB, ServerLimits
+from upwell.server.objects.large_work import LargeWork, large_work, seat_large_work, size_of
+
+log = logging.getLogger(__name__)
+
+_BODY_BYTES = 8 * MIB
+"""Two of the largest objects, and what stands around them."""
+_AT_ONCE = 16
+_SECONDS = REVIEW_SECONDS - 2.0
+"""An answer that takes longer comes too late."""
+
+type _Answer = Callable[[AdmissionRequest, LargeWork, int], Awaitable[AdmissionAnswer]]
+
+
+def create_admission_app(
+    admission: ClusterAdmission, limits: ServerLimits = DEFAULT_LIMITS
+) -> Starlette:
+    """Return the application."""
+    turns = asyncio.Semaphore(_AT_ONCE)
+
+    def handler(answer: _Answer) -> Callable[[Request], Awaitable[Response]]:
+        async def handle(request: Request) -> Response:
+            try:
+                async with asyncio.timeout(_SECONDS), turns:
+                    return await _answered(request, answer)
+            except TimeoutError:
+                raise ApiError(503, f"no answer in {_SECONDS:g} s: too much is asked") from None
+
+        return handle
+
+    app = Starlette(
+        routes=[
+            Route(PATHS[MUTATING], handler(admission.mutated), methods=["POST"]),
+            Route(PATHS[VALIDATING], handler(admission.validated), methods=["POST"]),
+        ],
+        exception_handlers=dict(ERROR_HANDLERS),
+    )
+    seat_large_work(app, limits)
+    return app
+
+
+async def _answered(request: Request, answer: _Answer) -> Response:
+    body = await read_body(request, _BODY_BYTES, _SECONDS)
+    size = size_of(body)
+    async with large_work(request) as work:
+        asked = await work.computed(lambda: parse_review(body), size)
+        found = await answer(asked, work, size)
+    if found.refusal is not None:
+        log.warning(
+            "write refused",
+            extra={
+                "user": asked.user.name,
+                "operation": asked.operation,
+                "key": str(asked.target.key),
+                "why": str(found.refusal),
+            },
+        )
+    return JSONResponse(found.document(asked.uid))
