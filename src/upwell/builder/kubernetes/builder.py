@@ -106,9 +106,13 @@ class KubernetesBuilder:
 
     async def discard(self, build_id: str) -> None:
         """Delete the build's Pods and its folder; idempotent."""
-        for uid, pod in self._builds.pop(build_id, {}).items():
+        pods = self._builds.get(build_id, {})
+        for uid, pod in tuple(pods.items()):
             await self._pods.delete(pod)
+            pods.pop(uid, None)  # not before: one that was not deleted is deleted by the next call
             self._logs.pop(uid, None)
+        if not pods:
+            self._builds.pop(build_id, None)
         await asyncio.to_thread(self._sources.folder(build_id).remove)
 
     async def recover(self) -> None:
