@@ -34,7 +34,7 @@ from upwell.builder.kubernetes.manifests import (
     pod_name,
 )
 from upwell.builder.kubernetes.pods import BuildPods, HandoverError, PodExistsError
-from upwell.builder.kubernetes.states import PodEnded, PodRunning, PodWaiting, is_leaving, state_of
+from upwell.builder.kubernetes.states import PodEnded, PodRunning, PodWaiting, state_of
 from upwell.builder.sources import BuildSources
 from upwell.git.interface import GitSource
 from upwell.machine.clock import seconds
@@ -161,7 +161,7 @@ class KubernetesBuilder:
         ]
         for pod in found:
             self._note(plan.id, pod)
-            if not is_leaving(pod) and pod.annotations.get(PLAN_ANNOTATION) == plan_hash:
+            if not pod.is_deleting and pod.annotations.get(PLAN_ANNOTATION) == plan_hash:
                 log(f"Pod {pod.name} of this build is there: its log follows.\n".encode())
                 return pod
         for pod in found:
