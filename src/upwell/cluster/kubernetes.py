@@ -57,7 +57,7 @@ class KubernetesWorkloads:
             raise ClusterError(f"the cluster answered no {kind}: {error}") from error
 
     async def tell(self, event: WorkloadEvent) -> None:
-        """Create the Event, or count it up."""
+        """Create the Event, or note on it that it was seen again."""
         document = self._event(event)
         name, namespace = document["metadata"]["name"], document["metadata"]["namespace"]
         key = ObjectKey(Event.KIND.kind, namespace, name)

@@ -28,6 +28,10 @@ _DIGEST = re.compile(r"@(sha256:[0-9a-f]{64})$")
 """End of an imageID that names a manifest; a bare id is that of the image's configuration."""
 _OF_CRON_JOB = re.compile(r"(.+)-[0-9]{8,10}")
 """Name of a CronJob's Job: with its time, in minutes (batch/v1) or seconds (batch/v1beta1)."""
+_MOST_KNOWN = 50_000
+"""Different containers that are kept to share them; beyond, as many crash, they begin anew."""
+_MAX_MESSAGE = 1000
+"""Characters of why a container waits: the kubelet lets a container say 4096 bytes."""
 _STATUSES = ("initContainerStatuses", "containerStatuses", "ephemeralContainerStatuses")
 
 
@@ -97,6 +101,8 @@ class KubernetesPods:
             one.get("type") == "Ready" and one.get("status") == "True"
             for one in status.get("conditions") or ()
         )
+        if len(self._known) >= _MOST_KNOWN:
+            self._known.clear()
         return PodRecord(
             _shared(meta.get("namespace")),
             str(meta.get("name") or ""),
@@ -152,8 +158,8 @@ def _message(waiting: Mapping[str, Any], ended: Mapping[str, Any]) -> str:
         return ""
     if ended:
         words = str(ended.get("message") or "").strip() or str(ended.get("reason") or "")
-        return f"exit status {ended.get('exitCode')} ({words})"
-    return str(waiting.get("message") or "")
+        return f"exit status {ended.get('exitCode')} ({words[:_MAX_MESSAGE]})"
+    return str(waiting.get("message") or "")[:_MAX_MESSAGE]
 
 
 def _shared(text: object) -> str:

@@ -12,7 +12,7 @@ from upwell.app.builds.cluster import ClusterBuildPods
 from upwell.builder.interface import BuildError, BuilderStrategy, BuildPlan
 from upwell.builder.kubernetes.manifests import PodSettings, build_labels, pod_manifest
 from upwell.builder.kubernetes.pods import HandoverError, PodExistsError
-from upwell.builder.kubernetes.states import PodEnded, PodWaiting, is_leaving, state_of
+from upwell.builder.kubernetes.states import PodEnded, PodWaiting, state_of
 
 NAMESPACE = "build-pods"
 PLAN = BuildPlan("uid-1", NAMESPACE, "app-1", BuilderStrategy.DOCKER, None, {}, None)
@@ -48,7 +48,7 @@ async def test_a_pod_is_made_once_found_and_watched_to_its_end(pods: ClusterBuil
         async for now in changes:
             if now is None:
                 break
-            if not is_leaving(now):
+            if not now.is_deleting:
                 assert isinstance(state_of(now), PodWaiting)
             if not deleted:
                 await pods.delete(pod)

@@ -39,7 +39,7 @@ def rights() -> list[Manifest]:
     """Return the namespaces, the account and the rights of a server without any feature."""
     parts = manifests(ClusterInstallation(namespace=NAMESPACE, features=frozenset()))
     shop = {"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": SHOP}}
-    chosen = [name for name in parts if name not in {"definitions", "server"}]
+    chosen = [name for name in parts if name not in {"definitions", "server", "admission"}]
     return [shop, *(one for name in chosen for one in parts[name])]
 
 

@@ -7,6 +7,7 @@ from typing import Any
 
 import pytest
 
+from upwell.cluster import kubernetes_pods
 from upwell.cluster.errors import ListExpiredError
 from upwell.cluster.interface import PodContainer
 from upwell.cluster.kubernetes_pods import KubernetesPods
@@ -179,3 +180,27 @@ async def test_equal_containers_are_kept_once() -> None:
     pods, _ = await KubernetesPods(ScriptedConnection([page("a", "b")], [])).list()
 
     assert pods[0].containers is pods[1].containers
+
+
+async def test_what_crashes_again_and_again_takes_no_more_memory(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(kubernetes_pods, "_MOST_KNOWN", 10)
+    said = {"waiting": {"reason": "CrashLoopBackOff", "message": "x" * 5000}}
+    lines = [
+        {
+            "type": "MODIFIED",
+            "object": document(
+                status={"containerStatuses": [{"name": "app", "restartCount": n, "state": said}]}
+            ),
+        }
+        for n in range(100)
+    ]
+    pods = KubernetesPods(ScriptedConnection([], lines))
+
+    async with aclosing(pods.watch("5")) as changes:
+        seen = [change async for change, _ in changes if change is not None]
+
+    assert [one.pod.containers[0].restarts for one in seen] == list(range(100))
+    assert len(seen[-1].pod.containers[0].message) == 1000
+    assert len(pods._known) <= 10

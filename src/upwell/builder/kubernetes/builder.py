@@ -34,7 +34,7 @@ from upwell.builder.kubernetes.manifests import (
     pod_name,
 )
 from upwell.builder.kubernetes.pods import BuildPods, HandoverError, PodExistsError
-from upwell.builder.kubernetes.states import PodEnded, PodRunning, PodWaiting, is_leaving, state_of
+from upwell.builder.kubernetes.states import PodEnded, PodRunning, PodWaiting, state_of
 from upwell.builder.sources import BuildSources
 from upwell.git.interface import GitSource
 from upwell.machine.clock import seconds
@@ -106,9 +106,13 @@ class KubernetesBuilder:
 
     async def discard(self, build_id: str) -> None:
         """Delete the build's Pods and its folder; idempotent."""
-        for uid, pod in self._builds.pop(build_id, {}).items():
+        pods = self._builds.get(build_id, {})
+        for uid, pod in tuple(pods.items()):
             await self._pods.delete(pod)
+            pods.pop(uid, None)  # not before: one that was not deleted is deleted by the next call
             self._logs.pop(uid, None)
+        if not pods:
+            self._builds.pop(build_id, None)
         await asyncio.to_thread(self._sources.folder(build_id).remove)
 
     async def recover(self) -> None:
@@ -157,7 +161,7 @@ class KubernetesBuilder:
         ]
         for pod in found:
             self._note(plan.id, pod)
-            if not is_leaving(pod) and pod.annotations.get(PLAN_ANNOTATION) == plan_hash:
+            if not pod.is_deleting and pod.annotations.get(PLAN_ANNOTATION) == plan_hash:
                 log(f"Pod {pod.name} of this build is there: its log follows.\n".encode())
                 return pod
         for pod in found:

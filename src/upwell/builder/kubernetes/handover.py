@@ -15,6 +15,7 @@ from collections.abc import AsyncIterator, Callable
 from contextlib import suppress
 from dataclasses import replace
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import BinaryIO
 
 from upwell.builder.kubernetes.documents import (
@@ -101,14 +102,20 @@ class InputReceiver:
         if given.plan.context is not None and needs_source:
             writer.write(f"{_TREE}\n".encode())
             await writer.drain()
-            archive = self._source.with_name("received.tar.gz")
+            await self._receive_source(reader)
+        self.complete.set()
+        return _DONE
+
+    async def _receive_source(self, reader: asyncio.StreamReader) -> None:
+        """Take the tree whole or not at all, whoever else sends it at the same time."""
+        with TemporaryDirectory(dir=self._source.parent, ignore_cleanup_errors=True) as folder:
+            archive, tree = Path(folder) / "received.tar.gz", Path(folder) / "source"
             with archive.open("wb") as file:
                 async for chunk in _content(reader):
                     await asyncio.to_thread(file.write, chunk)
-            await asyncio.to_thread(unpack, archive, self._source)
-            archive.unlink()
-        self.complete.set()
-        return _DONE
+            await asyncio.to_thread(unpack, archive, tree)
+            if not self._source.exists():
+                tree.rename(self._source)
 
 
 async def relay(folder: Path, reader: BinaryIO, write: Callable[[bytes], None]) -> None:

@@ -46,11 +46,6 @@ class PodEnded:
 type PodState = PodWaiting | PodRunning | PodEnded
 
 
-def is_leaving(pod: Pod) -> bool:
-    """Return True if a Pod is being deleted."""
-    return pod.metadata.deletion_timestamp is not None
-
-
 def state_of(pod: Pod | None) -> PodState:  # noqa: PLR0911 - in this order
     """Return how far the build of a Pod is; None: the Pod is gone."""
     if pod is None:
@@ -61,7 +56,7 @@ def state_of(pod: Pod | None) -> PodState:  # noqa: PLR0911 - in this order
         return PodEnded(_end(pod, state))
     if pod.status.phase == _FAILED:
         return PodEnded(_failure(pod))
-    if is_leaving(pod):
+    if pod.is_deleting:
         return PodEnded(_lost(f"Pod {pod.name} was deleted"))
     if pod.status.reason == NODE_LOST:
         return PodEnded(_lost(pod.status.message or f"the node of Pod {pod.name} is not reachable"))
@@ -90,7 +85,7 @@ def _end(pod: Pod, state: ContainerState) -> BuildResult | BuildError:
     if ended.reason == "OOMKilled":
         message = f"The container of Pod {pod.name} was killed at its memory limit."
         return BuildError("OutOfMemoryKilled", message)
-    if is_leaving(pod):
+    if pod.is_deleting:
         return _lost(f"Pod {pod.name} was deleted")
     said = f": {ended.message[-500:].strip()}" if ended.message.strip() else ""
     message = f"the container of Pod {pod.name} ended with exit code {ended.exit_code}{said}"

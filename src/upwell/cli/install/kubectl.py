@@ -11,6 +11,8 @@ from typing import Any
 from upwell.cli.core.errors import CommandError, Exit
 
 _SECONDS = 300.0
+_UNREACHABLE = ("connection to the server", "connect to the server", "connection refused")
+"""In what kubectl says where it reaches no API server; a webhook may refuse something, too."""
 FIELD_MANAGER = "upwell-install"
 
 
@@ -43,7 +45,7 @@ class KubectlRunner:
             message = f"kubectl {arguments[0]} has not ended in {_SECONDS:.0f} s"
             raise CommandError(message, Exit.TIMEOUT) from error
         if done.returncode != 0:
-            unreachable = "connection to the server" in done.stderr or "refused" in done.stderr
+            unreachable = any(words in done.stderr for words in _UNREACHABLE)
             code = Exit.UNREACHABLE if unreachable else Exit.FAILED
             # It says the same of each object, as often as there are objects.
             said = "\n".join(dict.fromkeys(done.stderr.strip().splitlines()))

@@ -44,10 +44,13 @@ def write_archive(path: Path, resources: Iterable[Resource], files: Iterable[Pat
     if path.exists():
         raise CommandError(f"{path} exists already: name another file")
     try:
-        descriptor = os.open(draft, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600)
+        draft.unlink(missing_ok=True)  # of an earlier call, or somebody else's who would read it
+        descriptor = os.open(draft, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
         with os.fdopen(descriptor, "wb") as raw, gzip.GzipFile(fileobj=raw, mode="wb") as out:
             for line in _lines(resources, files):
                 out.write(json.dumps(line).encode() + b"\n")
+        with draft.open("rb") as written:
+            os.fsync(written.fileno())  # what it was made of may be deleted now
         draft.replace(path)
     except OSError as error:
         draft.unlink(missing_ok=True)
@@ -70,7 +73,7 @@ def _lines(resources: Iterable[Resource], files: Iterable[Path]) -> Iterator[dic
 def read_archive(path: Path) -> ExportedObjects:
     """Read a file; raises CommandError if it is damaged, cut, or something else."""
     resources: list[Resource] = []
-    files: dict[str, bytes] = {}
+    files: dict[str, bytearray] = {}
     expected: object = None
     try:
         with gzip.open(path, "rb") as opened:
@@ -82,8 +85,9 @@ def read_archive(path: Path) -> ExportedObjects:
                     resources.append(decode(line["object"]))
                 elif "file" in line:
                     name = _file_name(line["file"])
-                    piece = base64.b64decode(line["content"], validate=True)
-                    files[name] = files.get(name, b"") + piece
+                    files.setdefault(name, bytearray()).extend(
+                        base64.b64decode(line["content"], validate=True)
+                    )
                 else:
                     expected = line.get("objects")
     except (OSError, EOFError, zlib.error, ValueError, KeyError, TypeError) as error:
@@ -92,7 +96,7 @@ def read_archive(path: Path) -> ExportedObjects:
         raise CommandError(f"{path} is damaged, or no export: {error}") from error
     if expected != len(resources):
         raise CommandError(f"{path} is cut: {len(resources)} objects of {expected or 'more'}")
-    return ExportedObjects(resources, files)
+    return ExportedObjects(resources, {name: bytes(content) for name, content in files.items()})
 
 
 def _parsed(raw: bytes) -> dict[str, Any]:

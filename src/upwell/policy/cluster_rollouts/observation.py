@@ -122,6 +122,8 @@ def _was_completed(workload: NativeWorkload, note: RolloutNote) -> bool:
             return _is_seen(workload) and _is_available(found) and _is_updated(workload)
         case StatefulSet():
             return _is_seen(workload) and _stateful_set_has_all(workload)
+        case DaemonSet() if _is_on_delete(workload):
+            return _is_seen(workload)
         case DaemonSet():
             status = workload.status
             wanted = status.desired_number_scheduled
@@ -144,14 +146,22 @@ def _is_updated(workload: Deployment) -> bool:
 
 def _stateful_set_has_all(workload: StatefulSet) -> bool:
     status, extra = workload.status, workload.status.model_extra or {}
-    strategy = _mapping((workload.spec.model_extra or {}).get("updateStrategy"))
-    if strategy.get("type") == "OnDelete":
-        return True  # a person deletes Pods when it suits them
-    partition = _mapping(strategy.get("rollingUpdate")).get("partition") or 0
+    if _is_on_delete(workload):
+        return True
+    partition = _mapping(_strategy(workload).get("rollingUpdate")).get("partition") or 0
     if partition:
         return status.updated_replicas >= max(workload.spec.replicas - int(partition), 0)
     # They become the same when all Pods are updated and ready, and stay so.
     return extra.get("currentRevision") == extra.get("updateRevision")
+
+
+def _is_on_delete(workload: StatefulSet | DaemonSet) -> bool:
+    """Return True if no controller replaces Pods: a person deletes them when it suits them."""
+    return _strategy(workload).get("type") == "OnDelete"
+
+
+def _strategy(workload: StatefulSet | DaemonSet) -> dict[str, Any]:
+    return _mapping((workload.spec.model_extra or {}).get("updateStrategy"))
 
 
 def _mapping(value: object) -> dict[str, Any]:

@@ -94,7 +94,10 @@ class PodIndex:
         place, key = (pod.namespace, pod.name), ObjectKey(pod.owner_kind, pod.namespace, pod.owner)
         if gone:
             return self._remove(place) if place in self._owners else None
-        key = self._owners.setdefault(place, key)
+        if self._owners.setdefault(place, key) != key:
+            # Adopted, or let go by its labels: what it does says nothing about the one before.
+            self._remove(place)
+            self._owners[place] = key
         pods = self._by_owner[key]
         if pods.get(pod.name) == pod:
             return None

@@ -2,7 +2,7 @@
 
 Of a kubeconfig (kubernetes.io, "Organizing Cluster Access Using kubeconfig Files") certificates,
 tokens, token files and authorities are honoured, in files or inline; commands that make
-credentials and passwords are refused.
+credentials, passwords and impersonation are refused.
 """
 
 import base64
@@ -111,6 +111,11 @@ def _token_source(user: Mapping[str, Any], folder: Path) -> Any:
                 f"its user logs in by {unknown}, which a server cannot: make a ServiceAccount for"
                 " it, and write a kubeconfig with that one's token (docs/kubernetes.md)"
             )
+    if user.get("as"):  # to leave it out would give more rights than the file does
+        raise ValueError(
+            "its user acts as another one (`as`), which a server does not: write a kubeconfig with"
+            " the token of an account that has these rights alone (docs/kubernetes.md)"
+        )
     if isinstance(named := user.get("tokenFile"), str) and named:
         source = RotatedTokenFile(folder / named)
         source.read()

@@ -25,6 +25,7 @@ from upwell.builder.kubernetes.documents import RegistryFiles
 from upwell.builder.kubernetes.manifests import PodSettings
 from upwell.oci import Reference
 from upwell.registry.embedded import EmbeddedRegistry
+from upwell.store.interface import UnavailableError
 
 PLAN = BuildPlan(
     id="uid-1",
@@ -169,6 +170,23 @@ async def test_pods_that_another_server_made_are_deleted(cluster: PodsAndServers
     await cluster.server().build(PLAN, Log())
     server = cluster.server("second")
     await server.recover()
+    await server.discard(PLAN.id)
+    assert cluster.pods.present == []
+
+
+async def test_a_pod_that_was_not_deleted_is_deleted_by_the_next_call(
+    cluster: PodsAndServers, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    server = cluster.server()
+    await server.build(PLAN, Log())
+
+    async def away(_: object) -> None:
+        raise UnavailableError("the API server is away")
+
+    with monkeypatch.context() as patch:
+        patch.setattr(cluster.pods, "delete", away)
+        with pytest.raises(UnavailableError):
+            await server.discard(PLAN.id)
     await server.discard(PLAN.id)
     assert cluster.pods.present == []
 

@@ -8,6 +8,7 @@ import pytest
 import yaml
 from click.testing import CliRunner, Result
 
+from upwell.cli.core.errors import Exit
 from upwell.cli.program import main
 
 _SCRIPT = """#!/bin/sh
@@ -153,3 +154,18 @@ def test_a_token_of_before_the_first_installation_is_refused(answers: Path) -> N
     (answers / "get-clusterrolebindings").write_text(json.dumps(binding))
     done = upwell("install", "kubernetes")
     assert done.exit_code == 0, "an administrator has installed it"
+
+
+@pytest.mark.parametrize(
+    ("said", "code"),
+    [
+        ("Unable to connect to the server: dial tcp: lookup k: no such host", Exit.UNREACHABLE),
+        ("dial tcp 127.0.0.1:1: connect: connection refused", Exit.UNREACHABLE),
+        ("admission webhook denied the request: the label was refused", Exit.FAILED),
+    ],
+)
+def test_a_cluster_that_refuses_something_is_reached(answers: Path, said: str, code: Exit) -> None:
+    (answers / "api-versions-fails").write_text(said)
+    done = upwell("install", "kubernetes")
+    assert done.exit_code == code
+    assert said in done.output

@@ -156,8 +156,8 @@ def test_what_is_followed_is_readable_whatever_feature_is_left_out(kind: type[Re
 
 
 def test_leases_of_a_namespace_that_is_installed_are_believed() -> None:
-    (namespace,) = only("Namespace", applied())
-    assert namespace["metadata"]["labels"].items() >= INSTALLATION_LABELS.items()
+    namespaces = {one["metadata"]["name"]: one for one in only("Namespace", applied())}
+    assert namespaces["upwell"]["metadata"]["labels"].items() >= INSTALLATION_LABELS.items()
 
 
 def test_in_chosen_namespaces_rights_end_with_them() -> None:

@@ -32,6 +32,16 @@ def test_a_file_is_not_overwritten(tmp_path: Path) -> None:
     assert (tmp_path / "objects.gz").read_text() == "kept"
 
 
+def test_whoever_has_made_a_file_of_the_drafts_name_reads_no_secrets(tmp_path: Path) -> None:
+    (tmp_path / "theirs").write_text("kept")
+    draft = tmp_path / ".objects.gz.part"
+    draft.symlink_to(tmp_path / "theirs")
+    write_archive(tmp_path / "objects.gz", [SECRET], [])
+    assert (tmp_path / "theirs").read_text() == "kept"
+    assert not draft.is_symlink()
+    assert not (tmp_path / "objects.gz").is_symlink()
+
+
 def lines(path: Path) -> list[bytes]:
     return gzip.decompress(path.read_bytes()).splitlines(keepends=True)
 

@@ -173,6 +173,24 @@ async def test_a_daemon_set_has_one_more_write_that_remembers_it_is_complete(
     assert setup.cluster.writes == 2
 
 
+@pytest.mark.parametrize("kind", [StatefulSet, DaemonSet])
+async def test_pods_that_a_person_deletes_when_it_suits_them_are_no_failure(
+    setup: ClusterSetup, kind: type[StatefulSet | DaemonSet]
+) -> None:
+    stored = await at_good(setup, kind)
+    on_delete = {"updateStrategy": {"type": "OnDelete"}}
+    spec = type(stored.spec).model_validate({**stored.spec.model_dump(by_alias=True), **on_delete})
+    stored = await setup.store.update(stored.model_copy(update={"spec": spec}))
+    await move_tag(setup.store, "better")
+    stored = await setup.roll(stored)
+    old = {"updatedReplicas": 0, "updatedNumberScheduled": 0, "updateRevision": "c"}
+    await setup.report(stored, {**complete(stored), **old})
+    setup.clock.now += timedelta(days=2)
+
+    assert image_of(await setup.roll(stored)) == image("better")
+    assert "RolledBack" not in setup.reasons
+
+
 async def test_a_stuck_rollout_is_put_back_once_and_not_tried_again(setup: ClusterSetup) -> None:
     stored = await at_good(setup, Deployment)
     await move_tag(setup.store, "bad")

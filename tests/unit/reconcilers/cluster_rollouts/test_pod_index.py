@@ -48,6 +48,23 @@ async def test_a_change_tells_its_workload(pods: MemoryClusterPods) -> None:
     assert index.of(WEB) == ()
 
 
+async def test_a_pod_that_its_workload_has_let_go_is_not_that_ones(
+    pods: MemoryClusterPods,
+) -> None:
+    await pods.put(RUNS)
+    index = PodIndex(pods)
+    changes = index.changes()
+    await anext(changes)
+    told = asyncio.ensure_future(anext(changes))
+    await asyncio.sleep(0)
+
+    await pods.put(replace(RUNS, owner_kind="Pod", owner="a"))
+
+    assert await told == ObjectKey("Pod", "shop", "a")
+    assert index.of(WEB) == ()
+    assert len(index) == 1
+
+
 async def test_what_changed_in_a_gap_is_told_after_it(pods: MemoryClusterPods) -> None:
     await pods.put(RUNS)
     await pods.put(replace(RUNS, name="b"))

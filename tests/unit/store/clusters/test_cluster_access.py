@@ -77,6 +77,7 @@ def test_certificates_stand_in_files_or_inline(tmp_path: Path) -> None:
     [
         ({"exec": {"command": "aws"}}, None, "logs in by exec"),
         ({"username": "a", "password": "hunter2"}, None, "logs in by username"),
+        ({"token": "t", "as": "reader"}, None, "acts as another one"),
         ({"tokenFile": "none"}, None, "No such file"),
         (None, {"server": "10.0.0.1"}, "no server"),
         (None, {"server": SERVER, "certificate-authority-data": "!"}, "not base64"),
