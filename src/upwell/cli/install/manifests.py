@@ -240,6 +240,12 @@ def _deployment(installation: ClusterInstallation) -> Manifest:
         "spec": {
             "replicas": installation.replicas,
             "selector": selector,
+            # The old Pod goes first: a data volume is of one at a time. Recreate would be refused
+            # over the fields that a cluster has set for an earlier installation.
+            "strategy": {
+                "type": "RollingUpdate",
+                "rollingUpdate": {"maxSurge": 0, "maxUnavailable": 1},
+            },
             "template": {"metadata": {"labels": {**_POD_LABELS, PART_OF: NAME}}, "spec": pod},
         },
     }

@@ -155,6 +155,11 @@ def test_what_is_followed_is_readable_whatever_feature_is_left_out(kind: type[Re
     assert rights >= {"get", "list", "watch"}
 
 
+def test_a_data_volume_is_free_before_the_next_pod_starts() -> None:
+    (deployment,) = only("Deployment", applied())
+    assert deployment["spec"]["strategy"]["rollingUpdate"] == {"maxSurge": 0, "maxUnavailable": 1}
+
+
 def test_leases_of_a_namespace_that_is_installed_are_believed() -> None:
     namespaces = {one["metadata"]["name"]: one for one in only("Namespace", applied())}
     assert namespaces["upwell"]["metadata"]["labels"].items() >= INSTALLATION_LABELS.items()
