@@ -49,3 +49,4 @@ class ListExpiredError(ClusterError):
     """The position of a list or a watch is older than what the cluster remembers: list again."""
 
     reason = "Expired"
+    retryable = True

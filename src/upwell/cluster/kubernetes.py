@@ -16,6 +16,7 @@ from upwell.cluster.errors import (
     ClusterError,
     ClusterUnavailableError,
     FieldOwnedError,
+    ListExpiredError,
     WorkloadChangedError,
     WriteRefusedError,
 )
@@ -23,6 +24,7 @@ from upwell.cluster.interface import FIELD_MANAGER, ImageWrite, WorkloadEvent
 from upwell.store.interface import (
     AlreadyExistsError,
     ConflictError,
+    ExpiredError,
     NotFoundError,
     StoreError,
     UnavailableError,
@@ -135,6 +137,8 @@ def cluster_error(error: StoreError) -> ClusterError:
     text, found = str(error), type(error)
     if isinstance(error, UnavailableError):
         return ClusterUnavailableError(text, getattr(error, "retry_after", 0))
+    if isinstance(error, ExpiredError):
+        return ListExpiredError(text)
     if isinstance(error, ConflictError) and _FIELD_CONFLICT in text:
         return FieldOwnedError(text)
     if isinstance(error, ConflictError | NotFoundError):

@@ -17,7 +17,7 @@ from upwell.api.pod import Pod
 from upwell.cluster.errors import ClusterError, ListExpiredError
 from upwell.cluster.interface import PodChange, PodContainer, PodRecord
 from upwell.cluster.kubernetes import cluster_error
-from upwell.store.interface import ExpiredError, StoreError
+from upwell.store.interface import StoreError
 from upwell.store.kubernetes_errors import ApiStatus
 from upwell.store.kubernetes_http import ApiConnection, ApiRequest, parse_object
 
@@ -26,8 +26,9 @@ PAGE = 500
 _WATCH_SECONDS = 240
 _DIGEST = re.compile(r"@(sha256:[0-9a-f]{64})$")
 """End of an imageID that names a manifest; a bare id is that of the image's configuration."""
-_OF_CRON_JOB = re.compile(r"(.+)-[0-9]{8,10}")
-"""Name of a CronJob's Job: with its time, in minutes (batch/v1) or seconds (batch/v1beta1)."""
+_OF_CRON_JOB = re.compile(r"(.+)-(?:2[5-9][0-9]{6}|[3-9][0-9]{7}|1[5-9][0-9]{8})")
+"""Name of a CronJob's Job: with its time since 2017, in minutes (batch/v1) or seconds
+(batch/v1beta1). A date such as 20261130 is none: a person's Job may end in one."""
 _MOST_KNOWN = 50_000
 """Different containers that are kept to share them; beyond, as many crash, they begin anew."""
 _MAX_MESSAGE = 1000
@@ -52,8 +53,6 @@ class KubernetesPods:
         while True:
             try:
                 answer = await self._api.ask(replace(self._request, params=params))
-            except ExpiredError as error:
-                raise ListExpiredError(str(error)) from error
             except StoreError as error:
                 raise cluster_error(error) from error
             meta = _mapping(answer.document.get("metadata"))
@@ -74,8 +73,6 @@ class KubernetesPods:
             async with aclosing(self._api.lines(replace(self._request, params=params))) as lines:
                 async for line in lines:
                     yield self._change(line, since)
-        except ExpiredError as error:
-            raise ListExpiredError(str(error)) from error
         except StoreError as error:
             raise cluster_error(error) from error
 

@@ -111,7 +111,9 @@ async def test_a_watch_from_a_forgotten_position_says_so() -> None:
         (("ReplicaSet", "web-5d9"), {"pod-template-hash": "5d9"}, ("Deployment", "web")),
         (("ReplicaSet", "web-5d9"), {}, ("ReplicaSet", "web-5d9")),
         (("DaemonSet", "agent"), {}, ("DaemonSet", "agent")),
-        (("Job", "report-28000000"), {}, ("CronJob", "report")),
+        (("Job", "report-29408640"), {}, ("CronJob", "report")),
+        (("Job", "report-1764547200"), {}, ("CronJob", "report")),
+        (("Job", "report-20261130"), {}, ("Job", "report-20261130")),
         (("Job", "report"), {}, ("Job", "report")),
     ],
 )

@@ -53,7 +53,8 @@ class PodIndex:
     async def changes(self) -> AsyncIterator[ObjectKey]:
         """Keep up with the cluster, and yield the workloads whose Pods changed; never ends.
 
-        Raises a ClusterError; called again, it goes on from where it was.
+        Raises a ClusterError; called again, it goes on from where it was. A position that is too
+        old is one, too: whoever calls again waits between two lists.
         """
         while True:
             if not self._position:
@@ -69,15 +70,11 @@ class PodIndex:
                         self._position = position
             except ListExpiredError:
                 self._position = ""
+                raise
 
     async def _list(self) -> AsyncIterator[ObjectKey]:
-        """Take all in; a list that expires on the way begins anew."""
-        while True:
-            try:
-                found, position = await self._pods.list()
-            except ListExpiredError:
-                continue
-            break
+        """Take all in."""
+        found, position = await self._pods.list()
         present = {(pod.namespace, pod.name) for pod in found}
         changed = set()
         for place in self._owners.keys() - present:

@@ -14,7 +14,10 @@ class ReleasePlacer(Protocol):
     """Has a stage run the images of a Release."""
 
     async def place(self, move: Move) -> StageRollout:
-        """Do what is due, again if need be, and say how it goes; raises StoreError."""
+        """Do what is due, again if need be, and say how it goes.
+
+        Raises StoreError, or a retryable WorkloadError.
+        """
         ...
 
     async def observe(self, move: Move) -> StageRollout:

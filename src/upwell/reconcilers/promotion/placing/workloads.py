@@ -54,7 +54,7 @@ class Workloads:
     async def place(self, move: Move) -> StageRollout:
         """Set the images where they are not yet; say how it goes.
 
-        What a person holds is left as it is. Raises StoreError.
+        What a person holds is left as it is. Raises StoreError, or a retryable WorkloadError.
         """
         placed = await self._placed(move)
         if isinstance(placed, StageRollout):
