@@ -161,7 +161,10 @@ class Controller:
                 failures += 1
                 pause = max(_FEED_PAUSES.delay(failures), _wanted_delay(error))
                 where = {"controller": self.name, "retry_in": pause}
-                log.exception("feed failed; it begins anew", extra=where)
+                if getattr(error, "retryable", False):
+                    log.warning("feed begins anew", extra={**where, "why": str(error)})
+                else:
+                    log.exception("feed failed; it begins anew", extra=where)
                 await asyncio.sleep(pause)
             else:
                 return
