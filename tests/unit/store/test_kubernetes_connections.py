@@ -1,6 +1,8 @@
 """HTTP of the command line's client, against a server that answers as each test says."""
 
 import asyncio
+import gc
+import warnings
 from collections.abc import AsyncIterator, Callable, Coroutine
 from contextlib import asynccontextmanager
 
@@ -313,3 +315,18 @@ async def test_connections_are_opened_a_few_at_a_time() -> None:
 
     assert found == [b"ok"] * 200
     assert most <= 64
+
+
+async def test_who_gives_up_while_it_connects_leaves_no_socket() -> None:
+    async with connected(Scripted(*[OK] * 10)) as connections:
+        for turns in range(1, 10):
+            asking = asyncio.ensure_future(body_of(connections, HttpRequest("GET", "/")))
+            for _ in range(turns):
+                await asyncio.sleep(0)
+            asking.cancel()
+            await asyncio.wait({asking})
+            del asking
+            with warnings.catch_warnings(record=True) as told:
+                warnings.simplefilter("always")
+                await asyncio.to_thread(gc.collect)
+            assert [one for one in told if "socket.socket" in str(one.message)] == []
