@@ -205,7 +205,7 @@ def test_ctrl_c_stops_the_making_of_root_file_systems(folder: Path) -> None:
 
 def test_a_killed_demo_is_removed_by_stop(folder: Path) -> None:
     with demo(folder) as running:
-        running.until_it_says("first builds")
+        running.until_it_says("upwell serve listens")
         bridges = running.bridges()
         refused = stop(folder)
         running.process.kill()
