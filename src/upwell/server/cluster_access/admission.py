@@ -124,7 +124,9 @@ class ClusterAdmission:
         if request.user.name == self._own:
             return True
         new, old = request.object, request.old
-        return new is not None and old is not None and _declared(new) == _declared(old)
+        if new is None or old is None or _declared(new) != _declared(old):
+            return False
+        return _owners(new) <= _owners(old)  # with a new owner, whoever deletes that deletes it
 
     async def _answered(
         self, request: AdmissionRequest, work: LargeWork, size: int, *, patched: bool
@@ -195,6 +197,12 @@ def _declared(document: Document) -> object:
     about = metadata if isinstance(metadata, dict) else {}
     said = {one: value for one, value in document.items() if one not in _BESIDE}
     return said, about.get("annotations") or {}, about.get("labels") or {}
+
+
+def _owners(document: Document) -> set[str]:
+    metadata = document.get("metadata")
+    owners = metadata.get("ownerReferences") if isinstance(metadata, dict) else None
+    return {str(one.get("uid")) for one in owners or () if isinstance(one, dict)}
 
 
 def _complete(target: RequestTarget, document: Document) -> Resource:

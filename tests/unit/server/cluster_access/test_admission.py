@@ -209,6 +209,18 @@ async def test_an_approval_is_lowered_by_whoever_may_override_it(webhook: AskedW
     assert answer["allowed"]
 
 
+async def test_an_owner_alone_takes_the_right_too_as_its_deletion_is_the_control_planes(
+    webhook: AskedWebhook,
+) -> None:
+    old, _ = await webhook.write(pipeline("a", approval={"required": 1}))
+    new = copy.deepcopy(old)
+    owner = {"apiVersion": "v1", "kind": "ConfigMap", "name": "mine", "uid": "mine-1"}
+    new["metadata"]["ownerReferences"] = [owner]
+    assert "it gets an owner, whose deletion removes it" in await webhook.refusal(new, old)
+    _, answer = await webhook.write(old, new)
+    assert answer["allowed"], "an owner fewer lowers nothing"
+
+
 async def test_the_control_plane_deletes_what_is_in_a_deleted_namespace(
     webhook: AskedWebhook,
 ) -> None:
@@ -219,7 +231,7 @@ async def test_the_control_plane_deletes_what_is_in_a_deleted_namespace(
     assert answer["response"]["allowed"]
 
 
-async def test_finalizers_and_owners_are_nobodys_declaration(webhook: AskedWebhook) -> None:
+async def test_finalizers_are_nobodys_declaration(webhook: AskedWebhook) -> None:
     """An object of before the admission can be deleted, however wrong it is."""
     old = pipeline()
     old["spec"]["stages"][0]["name"] = "LIVE!"
