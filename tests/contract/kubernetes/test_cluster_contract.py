@@ -2,7 +2,7 @@
 
 import asyncio
 import json
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import aclosing
 from dataclasses import dataclass
 from datetime import UTC, datetime
@@ -229,10 +229,17 @@ async def set_image(
     site: ClusterUnderTest, read: Native, version: str, *, take_over: bool = False
 ) -> Resource:
     """Set the image of a workload, once no controller of the cluster has changed it meanwhile."""
+    return await set_settled(site, read, lambda one: write(one, version, take_over=take_over))
+
+
+async def set_settled(
+    site: ClusterUnderTest, read: Native, decide: Callable[[Native], ImageWrite]
+) -> Resource:
+    """Write what is decided of a workload as it is, once nobody has changed it meanwhile."""
     async with asyncio.timeout(60):
         while True:
             try:
-                return await site.workloads.set_images(write(read, version, take_over=take_over))
+                return await site.workloads.set_images(decide(read))
             except WorkloadChangedError:
                 read = await site.read(read)
 
@@ -346,11 +353,10 @@ async def test_the_log_of_what_never_ran_is_refused(site: ClusterUnderTest) -> N
 
 async def test_what_a_write_leaves_out_is_given_up(site: ClusterUnderTest) -> None:
     read = await site.apply(Deployment)
-    both = ImageWrite(read, {SLOT: image("good")}, {"a": "1", "b": "2"}, take_over=True)
-    written = await site.workloads.set_images(both)
+    images, both, alone = {SLOT: image("good")}, {"a": "1", "b": "2"}, {"a": "1"}
+    await set_settled(site, read, lambda one: ImageWrite(one, images, both, take_over=True))
 
-    alone = ImageWrite(written, {SLOT: image("good")}, {"a": "1"})
-    await site.workloads.set_images(alone)
+    await set_settled(site, await site.read(read), lambda one: ImageWrite(one, images, alone))
 
     stored = await site.read(read)
     assert stored.annotations["a"] == "1"

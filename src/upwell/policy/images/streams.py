@@ -153,6 +153,9 @@ def record_image(
         }
         items = (event.model_copy(update=kept), *old.items[1:])
     else:
+        again = (one.requested_by for one in old.items if _same_image(one, event))
+        brought = event.requested_by or next(filter(None, again), None)
+        event = event.model_copy(update={"requested_by": brought})
         items = (event, *old.items)[:MAX_HISTORY]
     return replace_tag(status, old.model_copy(update={"items": items, "conditions": (), **changes}))
 

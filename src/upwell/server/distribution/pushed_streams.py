@@ -13,6 +13,7 @@ from upwell.oci import Digest
 from upwell.policy.access.roles import MIRROR_NAMESPACE
 from upwell.policy.images.repository_tags import effective_tags
 from upwell.policy.images.streams import is_image_tag
+from upwell.policy.waves.approval import asks_for_approval
 from upwell.registry.hosting import HostedRegistry, ManifestPush
 from upwell.server.distribution.requests import DistributionError
 from upwell.store.interface import Change, NotFoundError, Selector, Store
@@ -70,12 +71,22 @@ class PushedStreams:
                         return
 
     async def require_pushed(self, repository: str, tag: str) -> None:
-        """Raise DistributionError for a tag that a stream imports: it would come back."""
+        """Raise DistributionError for a tag that a stream imports: it would come back.
+
+        And for one of a stream whose changes take approval: the next import of a tag without a
+        history waits for nobody, so that it takes a right which is asked for elsewhere.
+        """
         stream = await self._stream(repository)
-        if stream is not None and _is_imported(stream, tag):
-            command = f"`upwell tag -d {stream.name}:{tag} -n {stream.namespace}` deletes it"
+        if stream is None:
+            return
+        command = f"`upwell tag -d {stream.name}:{tag} -n {stream.namespace}` deletes it"
+        if _is_imported(stream, tag):
             message = f"tag {tag} of {repository} is imported by its ImageStream: {command}"
             raise DistributionError(405, "UNSUPPORTED", message)
+        if asks_for_approval(stream):
+            why = "asks for approval of what it imports"
+            message = f"the ImageStream of {repository} {why}: {command}, if you may approve"
+            raise DistributionError(403, "DENIED", message)
 
     async def untag(self, repository: str, tag: str) -> None:
         """Take a tag that was deleted in the registry from its stream, if that has it."""

@@ -158,6 +158,14 @@ def test_an_image_that_comes_back_is_an_event_of_its_own() -> None:
     assert digests(after) == [OLD, NEW, OLD]
 
 
+def test_who_has_imported_an_image_by_hand_has_brought_it_in_when_it_comes_back() -> None:
+    by_hand = event(OLD).model_copy(update={"requested_by": "ann"})
+    after = record_image(status(event(NEW), by_hand), "11", event(OLD, at=LATER), changes={})
+    history = after.tag("11")
+    assert history is not None
+    assert history.items[0].requested_by == "ann"
+
+
 def test_a_history_has_an_end() -> None:
     found = ImageStreamStatus()
     for number in range(MAX_HISTORY + 5):

@@ -19,6 +19,7 @@ from upwell.api.core import Namespace
 from upwell.api.image import ImageStream, TagEvent
 from upwell.api.meta import ObjectMeta
 from upwell.api.values.author import author_of
+from upwell.api.waves.wave import APPROVAL_ANNOTATION
 from upwell.oci import Digest, MediaType
 from upwell.policy.access.roles import parse_grant
 from upwell.policy.images.streams import record_image
@@ -264,4 +265,18 @@ async def test_a_tag_that_the_stream_imports_is_not_deleted_by_the_registry(
     answer = await pushes.delete("shop/app:1")
     assert answer.status == 405
     assert "`upwell tag -d app:1 -n shop`" in told(answer)
+    assert list(await pushes.registry.tag_names("shop/app")) == ["1"]
+
+
+async def test_a_tag_whose_stream_asks_for_approval_is_not_deleted_by_the_registry(
+    pushes: Pushes,
+) -> None:
+    assert (await pushes.push("ann", "shop/app:1")).status == 201
+    stream = await pushes.stream("shop", "app")
+    assert stream is not None
+    await pushes.api.store.update(stream.with_metadata(annotations={APPROVAL_ANNOTATION: "manual"}))
+
+    answer = await pushes.delete("shop/app:1")
+    assert answer.status == 403
+    assert "if you may approve" in told(answer)
     assert list(await pushes.registry.tag_names("shop/app")) == ["1"]
