@@ -80,6 +80,11 @@ kills: python system  ## Kill the server in the middle of its work, again and ag
 	ROUNDS=$(or $(ROUNDS),100) SEED=$(or $(SEED),0) $(RUN) pytest -s -o faulthandler_timeout=999999 --reruns 0 \
 		tests/acceptance/data_folder/test_kills.py $(ARGS)
 
+.PHONY: faults
+faults: python system  ## Inflict every fault at every step of the loop, kills at random times, a clock in a soak (an hour)
+	UPWELL_FAULT_STEPS=all $(RUN) pytest -o faulthandler_timeout=999999 --reruns 0 \
+		tests/acceptance/faults tests/acceptance/test_survival.py $(ARGS)
+
 .PHONY: benchmark
 benchmark: python system  ## Measure (docs/benchmarks.md says what and how)
 	$(RUN) pytest -m benchmark -s -o faulthandler_timeout=4000 tests/benchmarks $(ARGS)
