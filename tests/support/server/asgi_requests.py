@@ -1,5 +1,6 @@
 """Requests to an ASGI application in this process, without a connection."""
 
+import asyncio
 from dataclasses import dataclass
 from typing import Any
 
@@ -14,8 +15,14 @@ class AsgiAnswer:
     body: bytes = b""
 
 
-async def post(app: ASGIApp, path: str, body: bytes) -> AsgiAnswer:
-    """Send a body as one piece; return the whole answer."""
+async def post(
+    app: ASGIApp,
+    path: str,
+    body: bytes,
+    peer: str = "127.0.0.1",
+    held: asyncio.Event | None = None,
+) -> AsgiAnswer:
+    """Send a body as one piece, once it is not `held` any more; return the whole answer."""
     answer = AsgiAnswer()
     scope: dict[str, Any] = {
         "type": "http",
@@ -28,11 +35,13 @@ async def post(app: ASGIApp, path: str, body: bytes) -> AsgiAnswer:
         "root_path": "",
         "query_string": b"",
         "headers": [(b"host", b"upwell.upwell.svc"), (b"content-type", b"application/json")],
-        "client": ("127.0.0.1", 1),
+        "client": (peer, 1),
         "server": ("127.0.0.1", 7443),
     }
 
     async def receive() -> Message:
+        if held is not None:
+            await held.wait()
         return {"type": "http.request", "body": body, "more_body": False}
 
     async def send(message: Message) -> None:

@@ -1,12 +1,14 @@
 """The application that a cluster sends AdmissionReviews to, on a port of its own.
 
-Whoever reaches it may ask: an answer changes nothing. So what one answer takes is bounded, and how
-many are made at once.
+Whoever reaches it may ask: an answer changes nothing. So what one answer takes is bounded, how many
+are made at once, and how many requests of one address may be on their way: who sends theirs slowly
+keeps nobody else waiting.
 """
 
 import asyncio
 import logging
 from collections.abc import Awaitable, Callable
+from weakref import WeakValueDictionary
 
 from starlette.applications import Starlette
 from starlette.requests import Request
@@ -26,6 +28,8 @@ log = logging.getLogger(__name__)
 _BODY_BYTES = 8 * MIB
 """Two of the largest objects, and what stands around them."""
 _AT_ONCE = 16
+_AT_ONCE_OF_PEER = 8
+"""Bodies of one address that are read at a time."""
 _SECONDS = REVIEW_SECONDS - 2.0
 """An answer that takes longer comes too late."""
 
@@ -37,12 +41,17 @@ def create_admission_app(
 ) -> Starlette:
     """Return the application."""
     turns = asyncio.Semaphore(_AT_ONCE)
+    peers: WeakValueDictionary[str, asyncio.Semaphore] = WeakValueDictionary()
 
     def handler(answer: _Answer) -> Callable[[Request], Awaitable[Response]]:
         async def handle(request: Request) -> Response:
             try:
-                async with asyncio.timeout(_SECONDS), turns:
-                    return await _answered(request, answer)
+                async with asyncio.timeout(_SECONDS):
+                    peer = request.client.host if request.client is not None else ""
+                    async with peers.setdefault(peer, asyncio.Semaphore(_AT_ONCE_OF_PEER)):
+                        body = await read_body(request, _BODY_BYTES, _SECONDS)
+                    async with turns:
+                        return await _answered(request, body, answer)
             except TimeoutError:
                 raise ApiError(503, f"no answer in {_SECONDS:g} s: too much is asked") from None
 
@@ -59,8 +68,7 @@ def create_admission_app(
     return app
 
 
-async def _answered(request: Request, answer: _Answer) -> Response:
-    body = await read_body(request, _BODY_BYTES, _SECONDS)
+async def _answered(request: Request, body: bytes, answer: _Answer) -> Response:
     size = size_of(body)
     async with large_work(request) as work:
         asked = await work.computed(lambda: parse_review(body), size)

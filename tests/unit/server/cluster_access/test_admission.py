@@ -1,5 +1,6 @@
 """Admission of what is written past this API: by the same rules, and by the cluster's RBAC."""
 
+import asyncio
 import copy
 import json
 from typing import Any
@@ -90,6 +91,22 @@ def pipeline(namespace: str = "b", **stage: Any) -> Document:
         "stages": [{"name": "live", "namespace": namespace, "workloads": [workload], **stage}],
     }
     return made("upwell.dev/v1alpha1", "Pipeline", spec)
+
+
+async def test_bodies_that_do_not_end_keep_no_other_address_waiting(webhook: AskedWebhook) -> None:
+    path, never = PATHS[VALIDATING], asyncio.Event()
+    hanging = [
+        asyncio.create_task(post(webhook.app, path, b"", peer="10.0.0.9", held=never))
+        for _ in range(60)
+    ]
+    await asyncio.sleep(0)
+
+    assert await webhook.refusal(build_config(namespace="b"))
+
+    assert not any(one.done() for one in hanging)
+    for one in hanging:
+        one.cancel()
+    await asyncio.wait(hanging)
 
 
 async def test_an_object_gets_its_author_whatever_it_says(webhook: AskedWebhook) -> None:
