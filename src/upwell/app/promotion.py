@@ -12,7 +12,7 @@ from upwell.controller import Controller
 from upwell.machine.clock import PastTimes, elapsed, now
 from upwell.oci import Reference
 from upwell.reconcilers.builds.index import BuildIndex
-from upwell.reconcilers.cluster_rollouts.reconciler import ClusterParts
+from upwell.reconcilers.cluster_rollouts.records import RolloutRecords
 from upwell.reconcilers.images.insecure import InsecureRegistries
 from upwell.reconcilers.images.pull_secrets import PullSecrets
 from upwell.reconcilers.promotion.cluster_instances import ClusterStageInstances
@@ -41,13 +41,13 @@ def promotion(
     builds: BuildIndex,
     secrets: PullSecrets,
     policies: ImagePolicies,
-    cluster: ClusterParts | None,
+    records: RolloutRecords | None,
 ) -> Sequence[Controller]:
-    """Return the controllers of promotion; `cluster` rolls out, or else this machine does."""
+    """Return the controllers of promotion; with `records`, a cluster rolls out."""
     store = adapters.store
     rollouts: WorkloadRollouts = MachineRollouts(store)
-    if cluster is not None:
-        rollouts = ClusterRollouts(cluster, now)
+    if records is not None:
+        rollouts = ClusterRollouts(records.cluster, now)
     tokens = VerdictTokens(adapters.protection.signatures)
 
     def verdict_url(asked: Promotion, check: str, attempt: int) -> str:

@@ -22,13 +22,15 @@ from upwell.app.configuration import build_slots, build_storage
 from upwell.app.identity.ended_tokens import watch_tokens
 from upwell.app.identity.signin import prune_sessions
 from upwell.app.identity.token_life import clean_exchanges, keep_token_uses
-from upwell.app.kubernetes.leading import LeaderGauges, leading, watch_election
-from upwell.app.kubernetes.watching import tell_unreadable, watch_objects
 from upwell.app.kubernetes.wiring import (
     admission_app,
-    admission_loops,
     cluster_controllers,
-    cluster_parts,
+    cluster_loops,
+    cluster_records,
+    cluster_reports,
+    led_loops,
+    replica_gauges,
+    replica_role,
 )
 from upwell.app.machine.wiring import instance_controllers, measured_quotas
 from upwell.app.machine_watch import (
@@ -61,7 +63,8 @@ from upwell.reconcilers.builds.planner import BuildPlanner
 from upwell.reconcilers.builds.room import BuildRooms
 from upwell.reconcilers.builds.run import BuildRun
 from upwell.reconcilers.builds.slots import BuildCapacity
-from upwell.reconcilers.cluster_rollouts.reconciler import ClusterParts
+from upwell.reconcilers.cluster_rollouts.reconciler import no_command
+from upwell.reconcilers.cluster_rollouts.records import RolloutRecords
 from upwell.reconcilers.components.reconciler import component_controller
 from upwell.reconcilers.images.image_streams import ImageStreams, image_stream_controller
 from upwell.reconcilers.images.packages import ImageContents, image_contents_controller
@@ -93,7 +96,6 @@ from upwell.server.asgi.mixed_tls import TLS_NAME
 from upwell.server.http.hosts import HostNames
 from upwell.server.http.limits import DEFAULT_LIMITS, ServerLimits
 from upwell.server.metrics.loop_lag import watch_loop
-from upwell.server.metrics.metrics import Gauges
 from upwell.settings import QuotaSettings, ServerSettings
 from upwell.store.interface import Store
 
@@ -124,10 +126,10 @@ def wire(adapters: Adapters) -> Wired:
     policies = image_policies(adapters, secrets, beside, findings)
     streams = _streams(adapters, secrets, policies)
     builds, workloads = _build_index(adapters), WorkloadIndex(adapters.cache)
-    cluster = None
+    records = None
     if adapters.cluster is not None:
-        cluster = cluster_parts(adapters.cluster, adapters.authority)
-    waves = WaveIndex(builds)
+        records = cluster_records(adapters.cluster, adapters.authority)
+    waves = WaveIndex(builds, None if records is None else records.of)
     limits = _limits(adapters.settings.quota)
     clients = _clients(adapters, limits)
     stores = _stores(adapters)
@@ -159,8 +161,8 @@ def wire(adapters: Adapters) -> Wired:
         signatures=adapters.protection.signatures,
         registry_routes=registry_routes(adapters, clients),
         metrics=adapters.metrics,
-        gauges=_gauges(adapters),
-        role=_role(adapters),
+        gauges=replica_gauges(adapters.gauges, adapters.election),
+        role=replica_role(adapters.election),
         components=adapters.components,
         access=adapters.protection.control,
         token_exchange=adapters.protection.exchange,
@@ -183,10 +185,10 @@ def wire(adapters: Adapters) -> Wired:
         build_config_controller(builds, now),
         build_controller(building, builds),
         *signing.controllers,
-        *_instances(adapters, workloads, builds, (secrets, policies), clients.create, cluster),
-        *promotion(adapters, workloads, builds, secrets, policies, cluster),
+        *_instances(adapters, workloads, builds, (secrets, policies), clients.create, records),
+        *(measured_quotas(adapters, rooms) if machine is not None else ()),
+        *promotion(adapters, workloads, builds, secrets, policies, records),
         event_controller(events, adapters.cache),
-        *measured_quotas(adapters, rooms),
         wave_controller(waves, now, elapsed, adapters.settings.waves.rules),
         component_controller(adapters.components, adapters.cache, __version__, now),
         *(trace_controller(traces, adapters.cache) for traces in adapters.traces),
@@ -203,7 +205,7 @@ def wire(adapters: Adapters) -> Wired:
         partial(clean_exchanges, store, PROCESS_CLOCK),
         *_sign_in(adapters.protection),
         *adapters.subscriptions.loops,
-        *_cluster_reports(adapters),
+        *cluster_reports(adapters.cluster, adapters.store),
     )
     loops: Sequence[Loop] = (
         adapters.cache.run,
@@ -218,13 +220,10 @@ def wire(adapters: Adapters) -> Wired:
         adapters.protection.keep_fresh,
         adapters.protection.control.audit.keep,
         adapters.protection.export_audit_log,
-        *_cluster_loops(adapters),
-        *_reconciling(adapters, reconciling),
+        *cluster_loops(adapters.cluster, adapters.cache, adapters.components),
+        *led_loops(adapters.cluster, adapters.components, reconciling),
     )
-    app = None
-    if adapters.cluster is not None:
-        app = admission_app(adapters.cluster, adapters.settings.image_prefix)
-    return Wired(deps, loops, app)
+    return Wired(deps, loops, admission_app(adapters.cluster, adapters.settings.image_prefix))
 
 
 def _clients(adapters: Adapters, limits: ServerLimits) -> Store:
@@ -234,57 +233,23 @@ def _clients(adapters: Adapters, limits: ServerLimits) -> Store:
     return LimitedStore(adapters.store, limits, cache=adapters.cache)
 
 
-def _reconciling(adapters: Adapters, loops: Sequence[Loop]) -> Sequence[Loop]:
-    """Return loops that reconcile: where replicas elect a leader, while this one leads."""
-    cluster = adapters.cluster
-    if cluster is None:
-        return loops
-    of_leader, of_all = admission_loops(cluster, adapters.components)
-    return (
-        leading(cluster.election, (*of_leader, *loops)),
-        partial(watch_election, cluster.election, adapters.components),
-        *of_all,
-    )
-
-
-def _cluster_loops(adapters: Adapters) -> Sequence[Loop]:
-    if adapters.cluster is None:
-        return ()
-    unreadable = adapters.cluster.unreadable
-    return (partial(watch_objects, adapters.cache, unreadable, adapters.components),)
-
-
-def _cluster_reports(adapters: Adapters) -> Sequence[Loop]:
-    if adapters.cluster is None:
-        return ()
-    return (partial(tell_unreadable, adapters.cluster.unreadable, adapters.store, now),)
-
-
-def _gauges(adapters: Adapters) -> Gauges:
-    if adapters.election is None:
-        return adapters.gauges
-    return LeaderGauges(adapters.gauges, adapters.election)
-
-
-def _role(adapters: Adapters) -> Callable[[], str] | None:
-    election = adapters.election
-    return None if election is None else lambda: election.role
-
-
 def _instances(
     adapters: Adapters,
     workloads: WorkloadIndex,
     builds: BuildIndex,
     pulls: tuple[PullSecrets, ImagePolicies],
     create: CreateRoute,
-    cluster: ClusterParts | None,
+    records: RolloutRecords | None,
 ) -> Sequence[Controller]:
     """Return what keeps workloads current: on this machine, or those of the cluster."""
-    gate = WaveGate(builds, now, canaries=bool(adapters.settings.waves.rules.canary.share))
-    if cluster is not None:
-        return cluster_controllers(cluster, workloads, gate)
+    waves = adapters.settings.waves
+    canaries = bool(waves.rules.canary.share)
+    if records is not None:
+        gate = WaveGate(builds, now, canaries=canaries, hint=no_command)
+        return cluster_controllers(records, workloads, gate, waves.budget)
     if adapters.machine is None:
         return ()
+    gate = WaveGate(builds, now, canaries=canaries)
     return instance_controllers(adapters, adapters.machine, workloads, gate, pulls, create)
 
 

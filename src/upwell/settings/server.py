@@ -137,15 +137,6 @@ class ServerSettings(BaseModel):
                 "[embedded-registry] address and [external-registry] prefix: name one of them, as"
                 " images of builds lie in one registry"
             )
-        if self.on is ServerPlatform.KUBERNETES:
-            rules = self.waves
-            for name, isset in (
-                ("canary", bool(rules.rules.canary.share)),
-                ("rollouts", bool(rules.rollouts)),
-                ("rollouts-per-namespace", bool(rules.rollouts_per_namespace)),
-            ):
-                if isset:
-                    yield f"[waves] {name}: on a cluster, rollouts of others are not waited for yet"
 
     @property
     def internal_host(self) -> str:

@@ -8,6 +8,7 @@ from pydantic import BeforeValidator, Field
 
 from upwell.api.waves.wave import WaveApproval
 from upwell.policy.waves.approval import ApprovalRules
+from upwell.policy.waves.budget import RolloutBudget
 from upwell.policy.waves.canary import CanaryRules
 from upwell.policy.waves.progress import WaveRules
 from upwell.settings.base import SettingsTable
@@ -69,6 +70,11 @@ class WaveSettings(SettingsTable):
         canary = CanaryRules(_fraction(self.canary), self.canary_for)
         approvals = ApprovalRules(self.approval is WaveApproval.MANUAL, self.manual_images)
         return WaveRules(canary, approvals, _fraction(self.stop_at))
+
+    @property
+    def budget(self) -> RolloutBudget:
+        """The rollouts of image change triggers that may be under way at once."""
+        return RolloutBudget(self.rollouts, self.rollouts_per_namespace)
 
 
 def _fraction(share: str) -> float:

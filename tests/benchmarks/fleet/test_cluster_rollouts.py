@@ -25,8 +25,10 @@ from upwell.api.meta import ObjectMeta
 from upwell.cluster.kubernetes import KubernetesWorkloads
 from upwell.cluster.kubernetes_pods import KubernetesPods
 from upwell.controller import ObjectCache
+from upwell.reconcilers.cluster_rollouts.parts import ClusterParts
 from upwell.reconcilers.cluster_rollouts.pods import PodIndex
-from upwell.reconcilers.cluster_rollouts.reconciler import ClusterParts, cluster_rollout_controller
+from upwell.reconcilers.cluster_rollouts.reconciler import cluster_rollout_controller
+from upwell.reconcilers.cluster_rollouts.records import RolloutRecords
 from upwell.reconcilers.rollouts.index import WorkloadIndex
 from upwell.store.interface import Selector
 from upwell.store.kubernetes import KubernetesStore
@@ -66,7 +68,9 @@ async def kept_current(api: ApiConnection, cache: ObjectCache) -> AsyncIterator[
         return datetime.now(UTC)
 
     parts = ClusterParts(KubernetesWorkloads(api, now), {"": PodIndex(KubernetesPods(api))})
-    controller = cluster_rollout_controller(WorkloadIndex(cache), parts, now, kinds=(Deployment,))
+    controller = cluster_rollout_controller(
+        WorkloadIndex(cache), RolloutRecords(parts, now), now, kinds=(Deployment,)
+    )
     running = [asyncio.create_task(cache.run()), asyncio.create_task(controller.run())]
     await cache.ready(Deployment)
     try:

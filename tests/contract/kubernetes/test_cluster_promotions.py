@@ -5,13 +5,13 @@ import json
 from collections.abc import AsyncIterator
 from contextlib import suppress
 from dataclasses import dataclass
-from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
 import pytest
 from tests.support.cluster.workloads import NAMESPACE, image, manifest, move_tag
 from tests.support.kubernetes.cluster import Cluster
+from tests.support.kubernetes.opened import now, opened_cluster
 from tests.support.kubernetes.played_node import PlayedNode
 from tests.support.outbound.dialers import loopback_dialer
 from tests.support.promotion.release_images import NoLookups
@@ -24,15 +24,12 @@ from upwell.api.image import ImageStream
 from upwell.api.meta import ObjectMeta
 from upwell.api.pipeline import Pipeline
 from upwell.api.promotion import Promotion, Release
-from upwell.app.kubernetes.cluster import OpenedCluster
-from upwell.app.kubernetes.wiring import cluster_controllers, cluster_parts
-from upwell.cluster.kubernetes_access import KubernetesAccessReviews
+from upwell.app.kubernetes.wiring import cluster_controllers, cluster_records
 from upwell.cluster.kubernetes_instances import KubernetesInstances
 from upwell.controller import ObjectCache
-from upwell.controller.leader import Election, LeaderElection
+from upwell.policy.waves.budget import NO_BUDGET
 from upwell.reconcilers.authority import UNASKED
 from upwell.reconcilers.builds.index import BuildIndex
-from upwell.reconcilers.cluster_access import ClusterRights
 from upwell.reconcilers.promotion.cluster_instances import ClusterStageInstances
 from upwell.reconcilers.promotion.placing.cluster import ClusterRollouts
 from upwell.reconcilers.promotion.placing.workloads import Workloads
@@ -41,18 +38,12 @@ from upwell.reconcilers.promotion.verification import StageVerification
 from upwell.reconcilers.promotion.wiring import pipeline_controller, promotion_controller
 from upwell.reconcilers.rollouts.index import WorkloadIndex
 from upwell.reconcilers.waves.gate import WaveGate
-from upwell.store.clusters.store import ClusterStore
 from upwell.store.interface import AlreadyExistsError, NotFoundError, Selector
 from upwell.store.kubernetes import KubernetesStore
-from upwell.store.unreadable import UnreadableObjects
 from upwell.uploads.files import FileInputs
 from upwell.verification.network import NetworkProbes
 
 STAGES = ("dev", "production")
-
-
-def now() -> datetime:
-    return datetime.now(UTC)
 
 
 @dataclass(frozen=True)
@@ -117,15 +108,13 @@ async def shop(cluster: Cluster, tmp_path: Path) -> AsyncIterator[PromotedShop]:
     ):
         with suppress(AlreadyExistsError):
             await store.create(Namespace(metadata=ObjectMeta(name=NAMESPACE)))
-        seen = ClusterStore(store, frozenset({NAMESPACE}))
+        opened = opened_cluster(store)
+        seen = opened.store
         cache = ObjectCache(seen)
         builds, index = BuildIndex(cache), WorkloadIndex(cache)
-        election = LeaderElection(seen, Election("upwell", "upwell", "test"), wall=now)
         api = store.connection
-        rights = ClusterRights(KubernetesAccessReviews(api))
-        opened = OpenedCluster(seen, store, election, (NAMESPACE,), UnreadableObjects(), rights)
-        parts = cluster_parts(opened, UNASKED)
-        rollouts = ClusterRollouts(parts, now)
+        records = cluster_records(opened, UNASKED)
+        rollouts = ClusterRollouts(records.cluster, now)
         instances = ClusterStageInstances(KubernetesInstances(api), now())
         evidence = FileInputs(tmp_path / "evidence", limit_bytes=1000)
         verification = StageVerification(seen, instances, probes, evidence, lambda *_: "", now)
@@ -133,7 +122,7 @@ async def shop(cluster: Cluster, tmp_path: Path) -> AsyncIterator[PromotedShop]:
         promotions = PromotionReconciler(seen, NoLookups(), placer, verification, now)
         node = PlayedNode(api, store, NAMESPACE)
         controllers = (
-            *cluster_controllers(parts, index, WaveGate(builds, now)),
+            *cluster_controllers(records, index, WaveGate(builds, now), NO_BUDGET),
             pipeline_controller(index, builds, now, obstacle=rollouts.obstacle),
             promotion_controller(index, promotions),
         )

@@ -4,7 +4,6 @@ import asyncio
 import json
 from collections.abc import AsyncIterator
 from contextlib import suppress
-from datetime import UTC, datetime
 
 import pytest
 from tests.support.authors import FixedAuthors
@@ -16,6 +15,7 @@ from tests.support.cluster.workloads import (
     move_tag,
 )
 from tests.support.kubernetes.cluster import Cluster
+from tests.support.kubernetes.opened import now, opened_cluster
 from tests.support.workload.waiting import eventually
 
 from upwell.api.apps import Deployment
@@ -23,24 +23,15 @@ from upwell.api.codec import decode_as
 from upwell.api.core import Event, Namespace
 from upwell.api.image import ImageStream
 from upwell.api.meta import ObjectMeta
-from upwell.app.kubernetes.cluster import OpenedCluster
-from upwell.app.kubernetes.wiring import cluster_controllers, cluster_parts
-from upwell.cluster.kubernetes_access import KubernetesAccessReviews
+from upwell.app.kubernetes.wiring import cluster_controllers, cluster_records
 from upwell.controller import ObjectCache
-from upwell.controller.leader import Election, LeaderElection
+from upwell.policy.waves.budget import NO_BUDGET
 from upwell.reconcilers.authority import Authority
 from upwell.reconcilers.builds.index import BuildIndex
-from upwell.reconcilers.cluster_access import ClusterRights
 from upwell.reconcilers.rollouts.index import WorkloadIndex
 from upwell.reconcilers.waves.gate import WaveGate
-from upwell.store.clusters.store import ClusterStore
 from upwell.store.interface import AlreadyExistsError, Selector
 from upwell.store.kubernetes import KubernetesStore
-from upwell.store.unreadable import UnreadableObjects
-
-
-def now() -> datetime:
-    return datetime.now(UTC)
 
 
 @pytest.fixture
@@ -49,14 +40,12 @@ async def store(cluster: Cluster) -> AsyncIterator[KubernetesStore]:
     async with cluster.client() as store:
         with suppress(AlreadyExistsError):
             await store.create(Namespace(metadata=ObjectMeta(name=NAMESPACE)))
-        seen = ClusterStore(store, frozenset({NAMESPACE}))
+        opened = opened_cluster(store)
+        seen = opened.store
         cache = ObjectCache(seen)
-        election = LeaderElection(seen, Election("upwell", "upwell", "test"), wall=now)
-        rights = ClusterRights(KubernetesAccessReviews(store.connection))
-        opened = OpenedCluster(seen, store, election, (NAMESPACE,), UnreadableObjects(), rights)
         gate = WaveGate(BuildIndex(cache), now)
-        parts = cluster_parts(opened, Authority(opened.authors(FixedAuthors())))
-        controllers = cluster_controllers(parts, WorkloadIndex(cache), gate)
+        records = cluster_records(opened, Authority(opened.authors(FixedAuthors())))
+        controllers = cluster_controllers(records, WorkloadIndex(cache), gate, NO_BUDGET)
         loops = [cache.run, *(one.run for one in controllers)]
         running = [asyncio.create_task(run()) for run in loops]
         yield store

@@ -24,8 +24,10 @@ from upwell.policy.cluster_rollouts.field_owners import container_path, image_pa
 from upwell.policy.cluster_rollouts.note import NOTE_ANNOTATION
 from upwell.policy.cluster_rollouts.observation import NATIVE_WORKLOADS
 from upwell.policy.rollouts.triggers import with_images
+from upwell.reconcilers.cluster_rollouts.parts import ClusterParts
 from upwell.reconcilers.cluster_rollouts.pods import PodIndex
-from upwell.reconcilers.cluster_rollouts.reconciler import ClusterParts, ClusterRolloutReconciler
+from upwell.reconcilers.cluster_rollouts.reconciler import ClusterRolloutReconciler
+from upwell.reconcilers.cluster_rollouts.records import RolloutRecords
 from upwell.reconcilers.promotion.placing.cluster import ClusterRollouts
 from upwell.reconcilers.rollouts.index import WorkloadIndex
 
@@ -48,7 +50,9 @@ class ClusterPipeline(ReconciledPipeline):
         for kind in NATIVE_WORKLOADS:
             self._cache.on_change(kind, lambda _before, _after: None)
         index = WorkloadIndex(self._cache)
-        self._putting_back = ClusterRolloutReconciler(index, self.parts, self.clock)
+        self._putting_back = ClusterRolloutReconciler(
+            index, RolloutRecords(self.parts, self.clock), self.clock
+        )
         self.restart()
 
     @override

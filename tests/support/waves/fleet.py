@@ -7,17 +7,19 @@ import asyncio
 import json
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
+from datetime import datetime
 
 from tests.support.builds.build_namespace import NAMESPACE, BuildNamespace, pull_spec
 
 from upwell.api.apps import Deployment, RevisionRecord
 from upwell.api.codec import decode_as
-from upwell.api.image import ImageStream, ImportState, TagEvent
+from upwell.api.image import ImageStream, ImageStreamStatus, ImportState, TagEvent
 from upwell.api.meta import Condition, ObjectKey
 from upwell.api.waves.wave import CanaryState, Wave
 from upwell.oci import Digest
 from upwell.policy.images.streams import record_image
 from upwell.policy.rollouts.settings import template_of
+from upwell.policy.waves.budget import NO_BUDGET, RolloutBudget
 from upwell.policy.waves.progress import NO_RULES, WaveRules
 from upwell.reconcilers.builds.index import BuildIndex
 from upwell.reconcilers.rollouts.index import WorkloadIndex
@@ -25,7 +27,6 @@ from upwell.reconcilers.rollouts.triggers import (
     WorkloadTriggerReconciler,
     workload_trigger_controller,
 )
-from upwell.reconcilers.rollouts.turns import NO_BUDGET, RolloutBudget
 from upwell.reconcilers.waves.gate import WaveGate
 from upwell.reconcilers.waves.index import WaveIndex
 from upwell.reconcilers.waves.waves import Waves, wave_controller
@@ -97,13 +98,7 @@ class Fleet(BuildNamespace):
             spec = {"tags": [{**tag, "importPolicy": {"scheduled": True}}]}
             await self.store.create(decode_as(ImageStream, {"metadata": metadata, "spec": spec}))
         before = await self.store.get(ImageStream, NAMESPACE, stream)
-        digest = str(Digest.of(mark.encode()))
-        pulled = pull_spec(stream, mark)
-        event = TagEvent(created=self.clock(), docker_image_reference=pulled, image=digest)
-        status = record_image(before.status, "latest", event, changes={})
-        state = ImportState(imported_digest=digest, upstream_digest=digest)
-        told = status.tags[0].model_copy(update={"import_state": state})
-        status = status.model_copy(update={"tags": (told,)})
+        status = with_import(before, mark, self.clock())
         after = await self.store.update_status(before.with_status(status))
         await self.cache.ready(ImageStream)
         for key in {*self.waves.moved(before, after)} if look else ():
@@ -184,6 +179,17 @@ class Fleet(BuildNamespace):
     async def canary(self) -> CanaryState | None:
         canary = (await self.wave()).status.canary
         return canary.state if canary is not None else None
+
+
+def with_import(stream: ImageStream, mark: str, now: datetime) -> ImageStreamStatus:
+    """Return the status of a stream whose tag `latest` has just imported an image."""
+    digest = str(Digest.of(mark.encode()))
+    pulled = pull_spec(stream.name, mark)
+    event = TagEvent(created=now, docker_image_reference=pulled, image=digest)
+    status = record_image(stream.status, "latest", event, changes={})
+    state = ImportState(imported_digest=digest, upstream_digest=digest)
+    told = status.tags[0].model_copy(update={"import_state": state})
+    return status.model_copy(update={"tags": (told,)})
 
 
 def debian(mark: str) -> str:

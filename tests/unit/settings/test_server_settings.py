@@ -10,12 +10,10 @@ from upwell.settings import (
     AccessSettings,
     BuildIsolation,
     FileSettings,
-    ServerPlatform,
     ServerSettings,
     SettingsError,
 )
 from upwell.settings.tables import EmbeddedRegistrySettings
-from upwell.settings.waves import WaveSettings
 
 
 def test_the_embedded_registry_is_named_by_the_servers_address() -> None:
@@ -94,17 +92,6 @@ def test_all_that_does_not_go_together_is_told_at_once() -> None:
         )
     assert len(caught.value.faults) == 2
     assert str(caught.value).startswith("2 settings are wrong\n  --tls-cert and --tls-key: ")
-
-
-def test_what_a_cluster_cannot_wait_for_is_refused() -> None:
-    waves = WaveSettings(canary="5%", rollouts=2)
-    with pytest.raises(SettingsError) as caught:
-        ServerSettings(data_dir=Path("data"), on=ServerPlatform.KUBERNETES, waves=waves)
-    assert [fault.partition(":")[0] for fault in caught.value.faults] == [
-        "[waves] canary",
-        "[waves] rollouts",
-    ]
-    assert ServerSettings(data_dir=Path("data"), waves=waves).waves == waves
 
 
 def read_by(owner: str, folder: Path) -> set[str]:

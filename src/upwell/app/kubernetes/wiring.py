@@ -1,4 +1,4 @@
-"""Hands what keeps a cluster's workloads current the ports that it needs."""
+"""Hands what a cluster has besides, such as its workloads, the ports that it needs."""
 
 from collections.abc import Callable, Coroutine, Sequence
 from functools import partial
@@ -8,23 +8,45 @@ from starlette.applications import Starlette
 
 from upwell.app.kubernetes.admission import MEANING
 from upwell.app.kubernetes.cluster import OpenedCluster
+from upwell.app.kubernetes.leading import LeaderGauges, leading, watch_election
+from upwell.app.kubernetes.watching import tell_unreadable, watch_objects
 from upwell.cluster.kubernetes import KubernetesWorkloads
 from upwell.cluster.kubernetes_pods import KubernetesPods
-from upwell.controller import Controller
+from upwell.controller import Controller, ObjectCache
+from upwell.controller.leader import LeaderElection
 from upwell.machine.clock import now
 from upwell.machine.components import Components
+from upwell.policy.waves.budget import RolloutBudget
 from upwell.reconcilers.authority import Authority
+from upwell.reconcilers.cluster_rollouts.parts import ClusterParts
 from upwell.reconcilers.cluster_rollouts.pods import PodIndex
-from upwell.reconcilers.cluster_rollouts.reconciler import ClusterParts, cluster_rollout_controller
+from upwell.reconcilers.cluster_rollouts.reconciler import cluster_rollout_controller
+from upwell.reconcilers.cluster_rollouts.records import RolloutRecords
 from upwell.reconcilers.rollouts.index import WorkloadIndex
 from upwell.reconcilers.waves.gate import WaveGate
 from upwell.server.cluster_access.admission import ClusterAdmission
 from upwell.server.cluster_access.webhooks import create_admission_app
+from upwell.server.metrics.metrics import Gauges
+from upwell.store.interface import Store
 
 type Loop = Callable[[], Coroutine[Any, Any, None]]
 
 
-def admission_loops(
+def led_loops(
+    cluster: OpenedCluster | None, components: Components, loops: Sequence[Loop]
+) -> Sequence[Loop]:
+    """Return loops that reconcile: where replicas elect a leader, while this one leads."""
+    if cluster is None:
+        return loops
+    of_leader, of_all = _admission_loops(cluster, components)
+    return (
+        leading(cluster.election, (*of_leader, *loops)),
+        partial(watch_election, cluster.election, components),
+        *of_all,
+    )
+
+
+def _admission_loops(
     cluster: OpenedCluster, components: Components
 ) -> tuple[Sequence[Loop], Sequence[Loop]]:
     """Return what keeps the cluster's admission in force: the leader's loops, and every replica's.
@@ -39,25 +61,51 @@ def admission_loops(
     return (webhook.keep,), (partial(webhook.watch, component),)
 
 
-def admission_app(cluster: OpenedCluster, registry: str) -> Starlette | None:
+def cluster_loops(
+    cluster: OpenedCluster | None, cache: ObjectCache, components: Components
+) -> Sequence[Loop]:
+    """Return what every replica looks at: what the cluster keeps from it."""
+    if cluster is None:
+        return ()
+    return (partial(watch_objects, cache, cluster.unreadable, components),)
+
+
+def cluster_reports(cluster: OpenedCluster | None, store: Store) -> Sequence[Loop]:
+    """Return what the leader tells of the cluster's objects."""
+    return () if cluster is None else (partial(tell_unreadable, cluster.unreadable, store, now),)
+
+
+def replica_gauges(own: Gauges, election: LeaderElection | None) -> Gauges:
+    """Return the gauges of a process, with whether it leads where replicas elect a leader."""
+    return own if election is None else LeaderGauges(own, election)
+
+
+def replica_role(election: LeaderElection | None) -> Callable[[], str] | None:
+    """Return what says whether this replica leads; None: there are no others."""
+    return None if election is None else lambda: election.role
+
+
+def admission_app(cluster: OpenedCluster | None, registry: str) -> Starlette | None:
     """Return what the cluster's webhook is answered by; None: it has no port."""
-    webhook = cluster.webhook
-    if webhook is None:
+    webhook = None if cluster is None else cluster.webhook
+    if cluster is None or webhook is None:
         return None
     return create_admission_app(
         ClusterAdmission(cluster.rights, webhook.account, webhook.admission, registry)
     )
 
 
-def cluster_parts(cluster: OpenedCluster, authority: Authority) -> ClusterParts:
-    """Return what writes to workloads and sees their Pods; both write and judge by it."""
+def cluster_records(cluster: OpenedCluster, authority: Authority) -> RolloutRecords:
+    """Return what writes to workloads and sees their Pods; all that judge rollouts do by it."""
     api = cluster.client.connection
     pods = {one: PodIndex(KubernetesPods(api, one)) for one in cluster.namespaces or ("",)}
-    return ClusterParts(KubernetesWorkloads(api, now), pods, authority)
+    return RolloutRecords(ClusterParts(KubernetesWorkloads(api, now), pods, authority), now)
 
 
 def cluster_controllers(
-    parts: ClusterParts, index: WorkloadIndex, gate: WaveGate
+    records: RolloutRecords, index: WorkloadIndex, gate: WaveGate, budget: RolloutBudget
 ) -> Sequence[Controller]:
     """Return what sets images of workloads, and judges how the cluster rolls them out."""
-    return (cluster_rollout_controller(index, parts, now, gate, watches=gate.watches),)
+    return (
+        cluster_rollout_controller(index, records, now, gate, watches=gate.watches, budget=budget),
+    )

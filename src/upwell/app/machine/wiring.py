@@ -20,7 +20,6 @@ from upwell.reconcilers.quotas.reconciler import resource_quota_controller
 from upwell.reconcilers.rollouts.index import WorkloadIndex
 from upwell.reconcilers.rollouts.local_images import LocalImages
 from upwell.reconcilers.rollouts.triggers import workload_trigger_controller
-from upwell.reconcilers.rollouts.turns import RolloutBudget
 from upwell.reconcilers.routing.ingresses import CreateRoute, ingress_controller
 from upwell.reconcilers.routing.reconciler import routing_controller
 from upwell.reconcilers.routing.supervision import router_supervision_controller
@@ -38,7 +37,6 @@ def instance_controllers(
 ) -> Sequence[Controller]:
     """Return what runs instances and routes to them."""
     secrets, policies = pulls
-    waves = adapters.settings.waves
     cache = adapters.cache
     traffic = rollouts.Traffic(now)
     ports = rollouts.RolloutPorts(
@@ -64,7 +62,7 @@ def instance_controllers(
             index,
             now,
             gate,
-            budget=RolloutBudget(waves.rollouts, waves.rollouts_per_namespace),
+            budget=adapters.settings.waves.budget,
             watches=gate.watches(),
         ),
         job_controller(cache, ports, images, now),
@@ -79,9 +77,7 @@ def instance_controllers(
 
 
 def measured_quotas(adapters: Adapters, rooms: BuildRooms) -> Sequence[Controller]:
-    """Return what writes the statuses of quotas and claims; a cluster has its own for them."""
-    if adapters.machine is None:
-        return ()
+    """Return what writes the statuses of quotas and claims."""
     measured = measures(adapters.embedded, rooms, adapters.inputs)
     return (
         resource_quota_controller(adapters.cache, measured, now),

@@ -5,16 +5,15 @@ Nothing is read from the cluster for a decision: the cache and the informer of P
 write is refused if the workload has changed since.
 """
 
-import logging
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from datetime import datetime
 from typing import Any
 
 from upwell.api.image import ImageStream
-from upwell.api.meta import ObjectKey
+from upwell.api.meta import ObjectKey, Resource
 from upwell.cluster.errors import ClusterError, WorkloadChangedError
-from upwell.cluster.interface import ClusterWorkloads, ImageWrite, WorkloadEvent
+from upwell.cluster.interface import ImageWrite
 from upwell.controller import Controller, Result, Watch
 from upwell.policy.cluster_rollouts.decision import (
     RolloutStep,
@@ -34,6 +33,7 @@ from upwell.policy.images.streams import StreamName
 from upwell.policy.promotion.stages import PipelineStage, setting_stage
 from upwell.policy.rollouts.image_ownership import declared_images, is_pinned
 from upwell.policy.rollouts.triggers import (
+    KEPT_BACK,
     Reason,
     TriggerVerdict,
     decide,
@@ -43,12 +43,18 @@ from upwell.policy.rollouts.triggers import (
     set_aside,
     without_hold,
 )
-from upwell.reconcilers.authority import ASK_AGAIN_SECONDS, UNASKED, Authority
-from upwell.reconcilers.cluster_rollouts.pods import PodIndex
-from upwell.reconcilers.rollouts.gate import ImageUpdate, OpenGate, RolloutGate
+from upwell.policy.waves.budget import NO_BUDGET, RolloutBudget
+from upwell.reconcilers.authority import ASK_AGAIN_SECONDS
+from upwell.reconcilers.cluster_rollouts.events import WorkloadEvents
+from upwell.reconcilers.cluster_rollouts.records import RolloutRecords, stored_records
+from upwell.reconcilers.rollouts.gate import (
+    ImageUpdate,
+    OpenGate,
+    RolloutGate,
+    RolloutPermits,
+)
 from upwell.reconcilers.rollouts.index import WorkloadIndex
-
-log = logging.getLogger(__name__)
+from upwell.reconcilers.rollouts.turns import RolloutTurns
 
 type Waiting = Callable[[], Iterable[ObjectKey]]
 """Returns who waits for a gate."""
@@ -58,60 +64,43 @@ _REFUSED_PERIOD = 300.0
 """Seconds until what was refused for good is tried again: rights and webhooks change unseen."""
 
 
-@dataclass(frozen=True, slots=True)
-class ClusterParts:
-    """A cluster, as it is written to and as its Pods are seen."""
-
-    workloads: ClusterWorkloads
-    pods: Mapping[str, PodIndex]
-    """By the namespaces whose workloads are kept current; those of all under the empty name."""
-    authority: Authority = UNASKED
-    """Judge of whether whoever stands for a workload may have the images that it follows."""
-
-    def pods_near(self, workload: ObjectKey) -> PodIndex | None:
-        """Return where the Pods of a workload are; None: it is not ours to keep current."""
-        near = self.pods.get(workload.namespace)
-        return self.pods.get("") if near is None else near
-
-    def follows(self, namespace: str) -> bool:
-        """Return True if the workloads of a namespace are kept current."""
-        return namespace in self.pods or "" in self.pods
-
-
 class ClusterRolloutReconciler:
     """Decides about one workload by its cached state, and writes what the decision says."""
 
     def __init__(
         self,
         index: WorkloadIndex,
-        cluster: ClusterParts,
+        records: RolloutRecords,
         clock: Callable[[], datetime],
         gate: RolloutGate | None = None,
+        turns: RolloutTurns | None = None,
     ) -> None:
+        cluster = records.cluster
         self._index = index
         self._cache = index.cache
         self._cluster = cluster.workloads
         self._pods_near = cluster.pods_near
         self._clock = clock
-        self._gate = gate or OpenGate()
+        turns = turns or RolloutTurns(index.cache, clock, NO_BUDGET)
+        self._permits = RolloutPermits(gate or OpenGate(), turns)
         self._authority = cluster.authority
-        self.kept_back: set[ObjectKey] = set()
-        """Workloads whose images the gate keeps back."""
-        self._told: dict[ObjectKey, tuple[str, str]] = {}
-        """Event that was told last; lost with the process, the cluster has it under its name."""
+        self.kept_back = records.kept_back
+        """Workloads whose images wait, and for what."""
+        self._events = WorkloadEvents(cluster.workloads)
 
     async def reconcile(self, key: ObjectKey) -> Result:
         """Bring the images of the workload that `key` names to what its triggers say."""
-        self.kept_back.discard(key)
         kind, pods = _KINDS.get(key.kind), self._pods_near(key)
         if kind is None or pods is None:
             return Result()
         workload = self._cache.get(kind, key.namespace, key.name)
         if workload is None or workload.is_deleting:
-            self._told.pop(key, None)
+            self._events.forget(key)
+            self._waits_no_more(key)
             return Result()
         note = RolloutNote.of(workload)
         if not note.images and not followers_of(workload).entries:
+            self._waits_no_more(key)
             return Result()
         now = self._clock()
         end = hold_end(workload)
@@ -133,39 +122,66 @@ class ClusterRolloutReconciler:
     ) -> tuple[RolloutStep | None, float | None]:
         """Return what is due now, if anything, and when a gate is to be asked again."""
         step, wait = put_back(workload, note, observed, now), None
+        waits: TriggerVerdict | None = None
         setting = setting_stage(self._index.stages_of(workload))
         if step is None and setting is not None:
             verdict = _staged(workload, note, setting)
             step = set_images(workload, note, observed, verdict, now, staged=True)
-        elif step is None:
-            told, wait = await self._verdict(workload)
-            step = None if told is None else set_images(workload, note, observed, told, now)
+        elif step is None and (asked := await self._wanted(workload)) is not None:
+            told, wait = await self._permitted(workload, asked)
+            step = set_images(workload, note, observed, told, now)
+            if step.note is not None and told.images and self._updates(workload, told):
+                told, turn = self._permits.take_turn(workload, told)
+                if not told.images:  # a place changes: no Event, Waves tell of it
+                    step, wait = RolloutStep(), turn
+            waits = told if told.reason in KEPT_BACK else None
         if step is None or step.note is None:
             step = completed(workload, note, observed) or step
+        self._remember(workload.key, waits)
         return step, wait
 
-    async def _verdict(
-        self, workload: NativeWorkload
-    ) -> tuple[TriggerVerdict | None, float | None]:
-        """Return what the triggers say, less what a gate keeps back, and when to ask again."""
-        streams = self._streams(workload)
-        verdict = decide(workload, streams)
+    async def _wanted(self, workload: NativeWorkload) -> TriggerVerdict | None:
+        """Return what the triggers say; None: there are none."""
+        verdict = decide(workload, self._streams(workload))
         if verdict is None or not verdict.images:
+            return verdict
+        why = await self._authority.refusal(workload)
+        if not why:
+            return verdict
+        return kept_back(workload, verdict, verdict.images, (Reason.MISSING_RIGHT, why))
+
+    async def _permitted(
+        self, workload: NativeWorkload, verdict: TriggerVerdict
+    ) -> tuple[TriggerVerdict, float | None]:
+        """Return the verdict less what a gate keeps back, and when to ask again."""
+        if verdict.reason is Reason.MISSING_RIGHT:
+            return verdict, ASK_AGAIN_SECONDS
+        if not verdict.images:
             return verdict, None
-        if why := await self._authority.refusal(workload):
-            missing = (Reason.MISSING_RIGHT, why)
-            return kept_back(workload, verdict, verdict.images, missing), ASK_AGAIN_SECONDS
+        updates = self._updates(workload, verdict)
+        return await self._permits.pass_gate(workload, verdict, updates, self._streams(workload))
+
+    @staticmethod
+    def _updates(workload: NativeWorkload, verdict: TriggerVerdict) -> Sequence[ImageUpdate]:
+        """Return which images take the place of others that were set by digest."""
         declared = declared_images(workload, verdict.images)
-        updates = [
+        return [
             ImageUpdate(slot, declared[slot], image)
             for slot, image in verdict.images.items()
             if is_pinned(declared[slot])
         ]
-        bar = await self._gate.bar(workload, updates, streams) if updates else None
-        if bar is None:
-            return verdict, None
-        self.kept_back.add(workload.key)
-        return kept_back(workload, verdict, bar.slots, (bar.reason, bar.message)), bar.look_again
+
+    def _remember(self, key: ObjectKey, waits: TriggerVerdict | None) -> None:
+        """Keep what a workload waits for; one that waits for no turn leaves those that do."""
+        if waits is None:
+            self.kept_back.pop(key, None)
+        else:
+            self.kept_back[key] = waits
+        if waits is None or waits.reason is not Reason.WAITS_FOR_TURN:
+            self._permits.leave(key)
+
+    def _waits_no_more(self, key: ObjectKey) -> None:
+        self._remember(key, None)
 
     def _streams(self, workload: NativeWorkload) -> Mapping[StreamName, ImageStream]:
         names = {entry.stream for entry in followers_of(workload).entries}
@@ -175,41 +191,30 @@ class ClusterRolloutReconciler:
     async def _carry_out(self, workload: NativeWorkload, step: RolloutStep) -> float | None:
         """Write and tell; return in how many seconds what was refused is tried again."""
         try:
+            return await self._write(workload, step)
+        finally:
+            self._permits.began(workload.key)
+
+    async def _write(self, workload: NativeWorkload, step: RolloutStep) -> float | None:
+        try:
             if step.note is not None:
                 write = ImageWrite(workload, step.images, step.annotations, step.take_over)
                 written = await self._cluster.set_images(write)
-                await self._tell(workload, step.reason, step.message, warns=step.is_warning)
+                await self._show(workload, step)
                 await self._cache.wait_for(written)
                 return None
-            await self._tell(workload, step.reason, step.message, warns=step.is_warning)
+            await self._show(workload, step)
         except WorkloadChangedError:
             return None  # the cache gets the change, which asks for work again
         except ClusterError as error:
             if error.retryable:
                 raise
-            log.warning(
-                "workload not written",
-                extra={"key": str(workload.key), "reason": error.reason, "why": str(error)},
-            )
-            await self._tell(workload, error.reason, f"{error}; {step.message}", warns=True)
+            await self._events.show_refusal(workload, error, step.message)
             return _REFUSED_PERIOD
         return None
 
-    async def _tell(
-        self, workload: NativeWorkload, reason: str, message: str, *, warns: bool
-    ) -> None:
-        """Show an Event, unless it is the one that was shown last; one that is refused is lost."""
-        if not reason:
-            self._told.pop(workload.key, None)
-        if not reason or self._told.get(workload.key) == (reason, message):
-            return
-        try:
-            await self._cluster.tell(WorkloadEvent(workload, reason, message, warns))
-        except ClusterError as error:
-            log.warning("Event not written", extra={"key": str(workload.key), "why": str(error)})
-            if error.retryable:
-                return
-        self._told[workload.key] = (reason, message)
+    async def _show(self, workload: NativeWorkload, step: RolloutStep) -> None:
+        await self._events.show(workload, step.reason, step.message, warns=step.is_warning)
 
 
 def _staged(workload: NativeWorkload, note: RolloutNote, setting: PipelineStage) -> TriggerVerdict:
@@ -219,22 +224,29 @@ def _staged(workload: NativeWorkload, note: RolloutNote, setting: PipelineStage)
     return replace(verdict, images=restored(workload, note))
 
 
+def no_command(_workload: Resource) -> str:
+    """Name no command: on a cluster none lets go at once what waits."""
+    return ""
+
+
 def cluster_rollout_controller(
     index: WorkloadIndex,
-    cluster: ClusterParts,
+    records: RolloutRecords,
     clock: Callable[[], datetime],
     gate: RolloutGate | None = None,
     *,
     kinds: Sequence[type[NativeWorkload]] = NATIVE_WORKLOADS,
     watches: Callable[[Waiting], Sequence[Watch[Any]]] = lambda _: (),
-    workers: int = 8,
+    budget: RolloutBudget = NO_BUDGET,
 ) -> Controller:
     """Return the controller of native workloads: image triggers, judgement and put back.
 
     `gate` may keep images back; `watches` are those of its changes, on which whoever waits for it
-    asks again. It follows the Pods of the cluster while it runs.
+    asks again. At most as many rollouts as `budget` allows are under way at once. It follows the
+    Pods of the cluster while it runs.
     """
-    reconciler = ClusterRolloutReconciler(index, cluster, clock, gate)
+    turns = RolloutTurns(index.cache, clock, budget, stored_records, no_command)
+    reconciler = ClusterRolloutReconciler(index, records, clock, gate, turns)
 
     return Controller(
         "cluster-rollouts",
@@ -243,8 +255,9 @@ def cluster_rollout_controller(
         (
             *(Watch(kind) for kind in kinds),
             *index.image_watches(),
+            *turns.watches(),
             *watches(lambda: tuple(reconciler.kept_back)),
         ),
-        feeds=[pods.changes for pods in cluster.pods.values()],
-        workers=workers,
+        feeds=[pods.changes for pods in records.cluster.pods.values()],
+        workers=8,
     )

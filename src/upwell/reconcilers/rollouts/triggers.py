@@ -30,14 +30,19 @@ from upwell.policy.rollouts.triggers import (
     decide,
     followers_of,
     hold_end,
-    kept_back,
     set_aside,
     with_images,
     without_hold,
 )
-from upwell.reconcilers.rollouts.gate import ImageUpdate, OpenGate, RolloutGate
+from upwell.policy.waves.budget import NO_BUDGET, RolloutBudget
+from upwell.reconcilers.rollouts.gate import (
+    ImageUpdate,
+    OpenGate,
+    RolloutGate,
+    RolloutPermits,
+)
 from upwell.reconcilers.rollouts.index import WorkloadIndex
-from upwell.reconcilers.rollouts.turns import NO_BUDGET, RolloutBudget, RolloutTurns
+from upwell.reconcilers.rollouts.turns import RolloutTurns
 from upwell.store.interface import NotFoundError
 
 type Triggered = Deployment | StatefulSet | DaemonSet | DeploymentConfig | CronJob
@@ -50,8 +55,6 @@ TRIGGERED: tuple[type[Triggered], ...] = (
     CronJob,
 )
 
-_PLACE_PERIOD = 60.0
-"""Seconds between two looks at the place of a workload that waits for its turn."""
 _KINDS = {kind.KIND.kind: kind for kind in TRIGGERED}
 
 
@@ -68,18 +71,18 @@ class WorkloadTriggerReconciler:
         self._store = index.cache.store
         self._index = index
         self._clock = clock
-        self._gate = gate or OpenGate()
-        self._turns = turns or RolloutTurns(index.cache, clock, NO_BUDGET)
+        turns = turns or RolloutTurns(index.cache, clock, NO_BUDGET)
+        self._permits = RolloutPermits(gate or OpenGate(), turns)
 
     async def reconcile(self, key: ObjectKey) -> Result:
         """Set the images of the workload that `key` names, and report the decision."""
         try:
             workload = await self._store.get(_KINDS[key.kind], key.namespace, key.name)
         except NotFoundError:
-            self._turns.leave(key)
+            self._permits.leave(key)
             return Result()
         if workload.is_deleting:
-            self._turns.leave(key)
+            self._permits.leave(key)
             return Result()
         end = hold_end(workload)
         if end is not None and end <= self._clock():
@@ -94,7 +97,7 @@ class WorkloadTriggerReconciler:
         if verdict is not None and verdict.images:
             workload = await self._set(workload, verdict)
         elif verdict is None or verdict.reason is not Reason.WAITS_FOR_TURN:
-            self._turns.leave(key)
+            self._permits.leave(key)
         await self._report(workload, verdict, streams)
         return Result(min(waits, default=None))
 
@@ -109,24 +112,20 @@ class WorkloadTriggerReconciler:
         What runs nothing yet gets its images at once.
         """
         updates = _updates(workload, verdict.images)
-        bar = await self._gate.bar(workload, updates, streams) if updates else None
-        wait = None
-        if bar is not None:
-            verdict = kept_back(workload, verdict, bar.slots, (bar.reason, bar.message))
-            wait = bar.look_again
-        if updates and verdict.images and (why := self._turns.take(workload)):
-            slots = tuple(verdict.images)
-            return kept_back(workload, verdict, slots, (Reason.WAITS_FOR_TURN, why)), _PLACE_PERIOD
+        verdict, wait = await self._permits.pass_gate(workload, verdict, updates, streams)
+        if updates and verdict.images:
+            verdict, turn = self._permits.take_turn(workload, verdict)
+            wait = wait if verdict.images else turn
         return verdict, wait
 
     async def _set(self, workload: Triggered, verdict: TriggerVerdict) -> Triggered:
         """Set the images; whoever has waited for a turn has it until the rollout ends."""
         try:
             workload = await self._store.update(with_images(workload, verdict.images))
-            if self._turns.limited:
+            if self._permits.limited:
                 await self._index.cache.wait_for(workload)
         finally:
-            self._turns.began(workload.key)
+            self._permits.began(workload.key)
         return workload
 
     async def _verdict(

@@ -2,7 +2,6 @@
 
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Mapping
-from dataclasses import dataclass
 from datetime import datetime, timedelta
 
 from upwell.api.meta import ObjectKey, Resource
@@ -11,6 +10,7 @@ from upwell.policy.builds.fairness import FairQueue, QueuedBuild
 from upwell.policy.rollouts.history import Phase, RolloutCause
 from upwell.policy.rollouts.settings import WORKLOADS, Workload, is_paused
 from upwell.policy.rollouts.triggers import goes_at_once
+from upwell.policy.waves.budget import RolloutBudget
 
 _LONGEST = timedelta(hours=1)
 """Time for which a rollout has a turn: one that takes longer keeps nobody waiting."""
@@ -19,16 +19,8 @@ _PLACES_FOR = timedelta(seconds=10)
 _ALL = ""
 
 
-@dataclass(frozen=True, slots=True)
-class RolloutBudget:
-    """Rollouts that image change triggers may have under way at once; 0: as many as come."""
-
-    at_once: int = 0
-    per_namespace: int = 0
-
-
-NO_BUDGET = RolloutBudget()
-"""Budget of any number of rollouts."""
+type Recorded = Callable[[Workload], Workload]
+"""Returns a workload with the records of its rollouts, by what is stored of it."""
 
 
 class RolloutTurns:
@@ -39,14 +31,25 @@ class RolloutTurns:
     """
 
     def __init__(
-        self, cache: ObjectCache, clock: Callable[[], datetime], budget: RolloutBudget
+        self,
+        cache: ObjectCache,
+        clock: Callable[[], datetime],
+        budget: RolloutBudget,
+        recorded: Recorded = lambda workload: workload,
+        hint: Callable[[Resource], str] = goes_at_once,
     ) -> None:
+        """`recorded` is for workloads that another rolls out: their statuses have no records.
+
+        `hint` names the command by which a person lets a workload go at once, if there is one.
+        """
         self._clock = clock
         self._budget = budget
         self.limited = bool(budget.at_once or budget.per_namespace)
         """Rollouts wait for others at all."""
         kinds = WORKLOADS if self.limited else ()
-        self._under_way = [cache.index(kind, _while_under_way) for kind in kinds]
+        self._recorded = recorded
+        self._hint = hint
+        self._under_way = [cache.index(kind, self._while_under_way) for kind in kinds]
         self._unseen = [cache.index(kind, _while_unseen) for kind in kinds]
         self._queue = FairQueue()
         self._running: dict[ObjectKey, QueuedBuild] = {}
@@ -83,7 +86,7 @@ class RolloutTurns:
         return [Watch(kind, self._of_change) for kind in WORKLOADS] if self.limited else ()
 
     def _of_change(self, before: Workload | None, after: Workload | None) -> Iterator[ObjectKey]:
-        if _state(before) != _state(after) and len(self._queue):
+        if self._state(before) != self._state(after) and len(self._queue):
             self._read()
             if (following := self._next()) is not None:
                 yield following
@@ -107,7 +110,7 @@ class RolloutTurns:
             one.key
             for index in self._under_way
             for one in index.get(_ALL)
-            if one.status.revisions[0].created > since
+            if self._recorded(one).status.revisions[0].created > since
         }
         unseen = {one.key for index in self._unseen for one in index.get(_ALL)}
         for key in [*self._running]:
@@ -130,7 +133,7 @@ class RolloutTurns:
         else:
             most = self._budget.at_once or len(self._running)
             busy = f"{len(self._running)} of {most} rollouts are under way"
-        return f"waits for its turn, {place} of {all_waiting}: {busy}{goes_at_once(workload)}"
+        return f"waits for its turn, {place} of {all_waiting}: {busy}{self._hint(workload)}"
 
     def _place(self, key: ObjectKey) -> int:
         """Return the place of a workload among those that wait, from 1 on."""
@@ -151,23 +154,21 @@ class RolloutTurns:
             yield first
             queue.start(queue.queued(first))
 
+    def _while_under_way(self, workload: Workload) -> tuple[str, ...]:
+        newest = next(iter(self._recorded(workload).status.revisions), None)
+        goes_on = (
+            newest is not None
+            and newest.phase == Phase.PROGRESSING
+            and newest.cause == RolloutCause.IMAGE_CHANGE
+            and not is_paused(workload)
+        )
+        return (_ALL,) if goes_on else ()
 
-def _while_under_way(workload: Workload) -> tuple[str, ...]:
-    newest = next(iter(workload.status.revisions), None)
-    goes_on = (
-        newest is not None
-        and newest.phase == Phase.PROGRESSING
-        and newest.cause == RolloutCause.IMAGE_CHANGE
-        and not is_paused(workload)
-    )
-    return (_ALL,) if goes_on else ()
+    def _state(self, workload: Workload | None) -> object:
+        return workload and (self._while_under_way(workload), _while_unseen(workload))
 
 
 def _while_unseen(workload: Workload) -> tuple[str, ...]:
     """Return the key of a workload whose last change no rollout has taken in yet."""
     seen = (workload.status.observed_generation or 0) >= workload.generation
     return () if seen or is_paused(workload) else (_ALL,)
-
-
-def _state(workload: Workload | None) -> object:
-    return workload and (_while_under_way(workload), _while_unseen(workload))

@@ -31,12 +31,22 @@ class WaveGate:
     """Keeps images back whose Wave has not let them go: a gate of rollouts."""
 
     def __init__(
-        self, builds: BuildIndex, clock: Callable[[], datetime], *, canaries: bool = False
+        self,
+        builds: BuildIndex,
+        clock: Callable[[], datetime],
+        *,
+        canaries: bool = False,
+        hint: Callable[[Resource], str] = goes_at_once,
     ) -> None:
+        """`hint` names the command by which a person lets a workload go at once, if there is one.
+
+        Without `canaries`, none go first.
+        """
         self._cache = builds.cache
         self._builds = builds
         self._clock = clock
         self._canaries = canaries
+        self._hint = hint
         self._open = self._cache.index(Wave, _while_open)
         self._every = self._cache.index(Wave, lambda wave: wave.digests)
         self._kept_back = self._cache.index(Wave, _while_kept_back)
@@ -155,7 +165,7 @@ class WaveGate:
                 text = f"waits until Wave {wave.name} has chosen which workloads go first"
             else:
                 text = canary_text(canary, wave.name, workload.namespace)
-            text += goes_at_once(workload)
+            text += self._hint(workload)
             return RolloutBar(Reason.WAVE_CANARY, text, frozenset())
         return None
 

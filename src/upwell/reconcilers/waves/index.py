@@ -26,6 +26,7 @@ from upwell.policy.waves.gate import keeps_cancelled
 from upwell.policy.waves.impact import Impact, PlannedChange, roots_of, stream_tag
 from upwell.policy.waves.stop import holds
 from upwell.reconcilers.builds.index import BuildIndex
+from upwell.reconcilers.rollouts.turns import Recorded
 
 _SLICE = 200
 """Objects that are gathered before others get their turn."""
@@ -49,7 +50,9 @@ class WaveIndex:
     a Wave is made or told of later.
     """
 
-    def __init__(self, builds: BuildIndex) -> None:
+    def __init__(self, builds: BuildIndex, recorded: Recorded | None = None) -> None:
+        """`recorded` gives the records of rollouts that another carries out, as they are now."""
+        self._recorded = recorded
         self.cache = builds.cache
         self.builds = builds
         self._kinds = {kind.KIND.kind: kind for kind in (BuildConfig, *WORKLOADS)}
@@ -131,6 +134,8 @@ class WaveIndex:
             return ()
         if isinstance(found, BuildConfig):
             return (found, *self.builds.builds(node))
+        if self._recorded is not None and isinstance(found, WORKLOADS):
+            found = self._recorded(found)
         return (found, *self._promoting(found))
 
     def _promoting(self, workload: Resource) -> Iterable[Resource]:

@@ -45,8 +45,10 @@ from upwell.policy.waves.stop import WAVE_LABEL
 from upwell.reconcilers.authority import ASK_AGAIN_SECONDS, Authority
 from upwell.reconcilers.builds.index import BuildIndex
 from upwell.reconcilers.cluster_access import ClusterAuthors, ClusterRights
+from upwell.reconcilers.cluster_rollouts.parts import ClusterParts
 from upwell.reconcilers.cluster_rollouts.pods import PodIndex
-from upwell.reconcilers.cluster_rollouts.reconciler import ClusterParts, ClusterRolloutReconciler
+from upwell.reconcilers.cluster_rollouts.reconciler import ClusterRolloutReconciler
+from upwell.reconcilers.cluster_rollouts.records import RolloutRecords
 from upwell.reconcilers.rollouts.gate import RolloutBar
 from upwell.reconcilers.rollouts.index import WorkloadIndex
 from upwell.reconcilers.waves.gate import WaveGate
@@ -82,11 +84,9 @@ class ClusterSetup:
                 return self.bar
 
         authors = ClusterAuthors(ClusterRights(self.reviews), FixedAuthors(), lambda: "")
+        parts = ClusterParts(self.cluster, {self.namespace: self.index}, Authority(authors))
         return ClusterRolloutReconciler(
-            self._workloads,
-            ClusterParts(self.cluster, {self.namespace: self.index}, Authority(authors)),
-            self.clock,
-            Gate(),
+            self._workloads, RolloutRecords(parts, self.clock), self.clock, Gate()
         )
 
     async def reconcile(self, key: ObjectKey) -> Result:
@@ -372,11 +372,11 @@ async def test_a_gate_keeps_an_image_back(setup: ClusterSetup) -> None:
         "WaveStopped",
         True,
     )
-    assert setup.reconciler.kept_back == {stored.key}
+    assert setup.reconciler.kept_back.keys() == {stored.key}
 
     setup.bar = None
     after = await setup.roll(stored)
-    assert (image_of(after), setup.reconciler.kept_back) == (image("better"), set())
+    assert (image_of(after), setup.reconciler.kept_back) == (image("better"), {})
 
 
 async def test_what_a_gate_keeps_back_asks_again_when_the_gate_changes(setup: ClusterSetup) -> None:

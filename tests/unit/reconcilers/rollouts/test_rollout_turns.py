@@ -7,8 +7,9 @@ from tests.support.waves.fleet import Fleet, debian
 from upwell.api.apps import Deployment
 from upwell.policy.rollouts.history import RolloutCause
 from upwell.policy.rollouts.settings import template_of
+from upwell.policy.waves.budget import RolloutBudget
 from upwell.reconcilers.rollouts.triggers import WorkloadTriggerReconciler
-from upwell.reconcilers.rollouts.turns import RolloutBudget, RolloutTurns
+from upwell.reconcilers.rollouts.turns import RolloutTurns
 
 
 class TurnsFleet(Fleet):

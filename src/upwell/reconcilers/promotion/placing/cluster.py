@@ -1,6 +1,5 @@
 """Workloads that a cluster rolls out: their images are applied, their rollouts are judged."""
 
-import logging
 from collections.abc import Callable, Collection, Sequence
 from dataclasses import replace
 from datetime import datetime
@@ -12,15 +11,14 @@ from upwell.cluster.errors import (
     FieldOwnedError,
     WorkloadChangedError,
 )
-from upwell.cluster.interface import ImageWrite, PodRecord, WorkloadEvent
+from upwell.cluster.interface import ImageWrite, PodRecord
 from upwell.policy.cluster_rollouts.decision import CHANGED, TAKEN, RolloutStep
 from upwell.policy.health.promotion import StageObstacle
 from upwell.policy.promotion.moves import Move
 from upwell.policy.promotion.native_rollouts import native_obstacle, native_rollout, native_step
 from upwell.policy.promotion.rollouts import Placed, RolledOut, StageRollout
-from upwell.reconcilers.cluster_rollouts.reconciler import ClusterParts
-
-log = logging.getLogger(__name__)
+from upwell.reconcilers.cluster_rollouts.events import WorkloadEvents
+from upwell.reconcilers.cluster_rollouts.parts import ClusterParts
 
 
 class ClusterRollouts:
@@ -29,6 +27,7 @@ class ClusterRollouts:
     def __init__(self, cluster: ClusterParts, clock: Callable[[], datetime]) -> None:
         self._cluster = cluster
         self._clock = clock
+        self._events = WorkloadEvents(cluster.workloads)
 
     def obstacle(
         self, pipeline: Pipeline, stage: Stage, workloads: Sequence[Resource]
@@ -54,8 +53,9 @@ class ClusterRollouts:
         except ClusterError as error:
             if error.retryable:
                 raise
+            await self._events.show_refusal(placed.workload, error, step.message)
             return StageRollout(RolledOut.GOING_ON, f"{key} is not written: {error}")
-        await self._tell(placed, step)
+        await self._events.show(placed.workload, step.reason, step.message, warns=step.is_warning)
         return self.observe(replace(placed, workload=written), move)
 
     def observe(self, placed: Placed, move: Move) -> StageRollout:
@@ -65,14 +65,6 @@ class ClusterRollouts:
     def _pods(self, placed: Placed) -> Collection[PodRecord]:
         pods = self._cluster.pods_near(placed.workload.key)
         return () if pods is None else pods.of(placed.workload.key)
-
-    async def _tell(self, placed: Placed, step: RolloutStep) -> None:
-        try:
-            event = WorkloadEvent(placed.workload, step.reason, step.message, step.is_warning)
-            await self._cluster.workloads.tell(event)
-        except ClusterError as error:
-            key = str(placed.workload.key)
-            log.warning("Event not written", extra={"key": key, "why": str(error)})
 
 
 def _left(placed: Placed, step: RolloutStep) -> StageRollout | None:

@@ -176,6 +176,9 @@ async def test_a_right_that_is_missing_is_what_the_promotion_waits_for(
     promotion = await pipelines.promotion("shop-2.dev")
     assert promotion.status.phase.value == "RollingOut"
     assert 'cannot patch resource "deployments"' in promotion.status.message
+    [event] = [one for one in pipelines.cluster.told if one.reason == "Forbidden"]
+    assert event.is_warning
+    assert 'cannot patch resource "deployments"; set web = ' in event.message
     pipelines.cluster.fault = None
     await pipelines.settle()
     assert await pipelines.running(DEV) == image("two")

@@ -1,0 +1,29 @@
+"""Parts of a cluster that reconcilers work with."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+from upwell.api.meta import ObjectKey
+from upwell.cluster.interface import ClusterWorkloads
+from upwell.reconcilers.authority import UNASKED, Authority
+from upwell.reconcilers.cluster_rollouts.pods import PodIndex
+
+
+@dataclass(frozen=True, slots=True)
+class ClusterParts:
+    """A cluster, as it is written to and as its Pods are seen."""
+
+    workloads: ClusterWorkloads
+    pods: Mapping[str, PodIndex]
+    """By the namespaces whose workloads are kept current; those of all under the empty name."""
+    authority: Authority = UNASKED
+    """Judge of whether whoever stands for a workload may have the images that it follows."""
+
+    def pods_near(self, workload: ObjectKey) -> PodIndex | None:
+        """Return where the Pods of a workload are; None: it is not ours to keep current."""
+        near = self.pods.get(workload.namespace)
+        return self.pods.get("") if near is None else near
+
+    def follows(self, namespace: str) -> bool:
+        """Return True if the workloads of a namespace are kept current."""
+        return namespace in self.pods or "" in self.pods

@@ -1,0 +1,26 @@
+"""A cluster of the kit as the composition root opens it, with one namespace kept current."""
+
+from datetime import UTC, datetime
+
+from tests.support.cluster.workloads import NAMESPACE
+
+from upwell.app.kubernetes.cluster import OpenedCluster
+from upwell.cluster.kubernetes_access import KubernetesAccessReviews
+from upwell.controller.leader import Election, LeaderElection
+from upwell.reconcilers.cluster_access import ClusterRights
+from upwell.store.clusters.store import ClusterStore
+from upwell.store.kubernetes import KubernetesStore
+from upwell.store.unreadable import UnreadableObjects
+
+
+def now() -> datetime:
+    """Return the time: API servers have no other one."""
+    return datetime.now(UTC)
+
+
+def opened_cluster(client: KubernetesStore) -> OpenedCluster:
+    """Return what a server has of a cluster; nobody stands for election."""
+    seen = ClusterStore(client, frozenset({NAMESPACE}))
+    election = LeaderElection(seen, Election("upwell", "upwell", "test"), wall=now)
+    rights = ClusterRights(KubernetesAccessReviews(client.connection))
+    return OpenedCluster(seen, client, election, (NAMESPACE,), UnreadableObjects(), rights)
