@@ -1,10 +1,15 @@
-"""Every store, and a Kubernetes API server with our kinds, started once for all suites."""
+"""Every store, and Kubernetes API servers with our kinds, started once for all suites."""
 
 from collections.abc import AsyncIterator
 from pathlib import Path
 
 import pytest
-from tests.support.kubernetes.fixtures import cluster, hollow_cluster, real_cluster
+from tests.support.kubernetes.fixtures import (
+    cluster,
+    end_clusters,
+    hollow_cluster,
+    real_cluster,
+)
 from tests.support.store.own_server import own_client
 from tests.support.store.stores_under_test import NAMESPACE, Port, now
 from tests.unit.cli.conftest import FakeClient
@@ -17,6 +22,13 @@ from upwell.store.memory import MemoryStore
 from upwell.store.sqlite import SqliteStore
 
 __all__ = ["cluster", "hollow_cluster", "real_cluster"]
+
+
+@pytest.hookimpl(trylast=True)
+def pytest_runtest_teardown(item: pytest.Item, nextitem: pytest.Item | None) -> None:
+    """End the clusters with the last of the tests in this folder."""
+    if nextitem is None or Path(__file__).parent not in nextitem.path.parents:
+        end_clusters(item.config)
 
 
 @pytest.fixture(

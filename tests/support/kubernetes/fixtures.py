@@ -1,30 +1,47 @@
-"""Clusters that a session of tests shares; a folder's conftest imports those that it needs.
+"""Clusters that consecutive modules of tests share; a conftest imports those that it needs.
 
-Each needs about 500 MiB and 6 s: a suite asks for one kind of node, or has a reason for two.
+Each needs about 500 MiB and ten seconds of a processor to start, and a twentieth of one at rest: a
+suite asks for one kind of node, or has a reason for two, and `end_clusters` is called at its end.
 """
 
-from collections.abc import Iterator
+from contextlib import ExitStack
 
 import pytest
-from tests.support.kubernetes.cluster import Cluster, started_cluster
+from tests.support.kubernetes.cluster import Cluster, NodeKind, started_cluster
+
+_ENDS = pytest.StashKey[ExitStack]()
+_STARTED = pytest.StashKey[dict[NodeKind, Cluster]]()
 
 
-@pytest.fixture(scope="session")
-def cluster(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Cluster]:
+def end_clusters(config: pytest.Config) -> None:
+    """End the clusters that run; one that is asked for again is started anew."""
+    config.stash.setdefault(_STARTED, {}).clear()
+    config.stash.setdefault(_ENDS, ExitStack()).close()
+
+
+def _shared(node: NodeKind, config: pytest.Config, paths: pytest.TempPathFactory) -> Cluster:
+    started = config.stash.setdefault(_STARTED, {})
+    if node not in started:
+        ends = config.stash.setdefault(_ENDS, ExitStack())
+        started[node] = ends.enter_context(started_cluster(paths.mktemp(f"kube-{node}"), node))
+    return started[node]
+
+
+@pytest.fixture(scope="module")
+def cluster(pytestconfig: pytest.Config, tmp_path_factory: pytest.TempPathFactory) -> Cluster:
     """An API server with our kinds and the cluster's own controllers; Pods stay pending."""
-    with started_cluster(tmp_path_factory.mktemp("kube")) as started:
-        yield started
+    return _shared("none", pytestconfig, tmp_path_factory)
 
 
-@pytest.fixture(scope="session")
-def hollow_cluster(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Cluster]:
+@pytest.fixture(scope="module")
+def hollow_cluster(
+    pytestconfig: pytest.Config, tmp_path_factory: pytest.TempPathFactory
+) -> Cluster:
     """A cluster whose Pods become ready without containers, so that rollouts finish."""
-    with started_cluster(tmp_path_factory.mktemp("kube-hollow"), "hollow") as started:
-        yield started
+    return _shared("hollow", pytestconfig, tmp_path_factory)
 
 
-@pytest.fixture(scope="session")
-def real_cluster(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Cluster]:
+@pytest.fixture(scope="module")
+def real_cluster(pytestconfig: pytest.Config, tmp_path_factory: pytest.TempPathFactory) -> Cluster:
     """A cluster with a node that runs containers; needs root."""
-    with started_cluster(tmp_path_factory.mktemp("kube-real"), "real") as started:
-        yield started
+    return _shared("real", pytestconfig, tmp_path_factory)
