@@ -83,7 +83,7 @@ kills: python system  ## Kill the server in the middle of its work, again and ag
 .PHONY: faults
 faults: python system  ## Inflict every fault at every step of the loop, kills at random times, a clock in a soak (an hour)
 	UPWELL_FAULT_STEPS=all $(RUN) pytest -o faulthandler_timeout=999999 --reruns 0 \
-		tests/acceptance/faults tests/acceptance/test_survival.py $(ARGS)
+		tests/acceptance/faults tests/acceptance/test_demo.py tests/acceptance/test_survival.py $(ARGS)
 
 .PHONY: benchmark
 benchmark: python system  ## Measure (docs/benchmarks.md says what and how)

@@ -25,7 +25,7 @@ _PROGRAMS = frozenset(
     {"podman", "conmon", "haproxy", "buildah", "runc", "crun", "git", "git-daemon", "mmdebstrap"}
     | {"docker-registry", "slirp4netns", "pasta"}
 )
-_WORKLOADS_SECONDS = 60.0
+_WORKLOADS_SECONDS = 180.0
 _GONE_SECONDS = 5.0
 
 
