@@ -27,7 +27,11 @@ DISK_MEGABYTES = 1024
 ON_DEMAND = {
     "server killed",
     "server gone",
+    "router's worker killed",
     "router's worker stopped",
+    "instance stopped",
+    "podman service stopped",
+    "vendor's registry (slow) slow",
     "builder stopped",
     "conmon stopped",
     "vendor's registry (truncated) lying",
