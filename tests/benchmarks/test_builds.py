@@ -15,9 +15,10 @@ from pathlib import Path
 from shutil import which
 
 import pytest
-from tests.support.benchmarks.processor_time import measured, tree_seconds
+from tests.support.benchmarks.processor_time import listener, measured, tree_seconds
 from tests.support.benchmarks.ratios import Ratios
 from tests.support.builds.base_images import run, serve_registry
+from tests.support.builds.by_hand import timed
 from tests.support.builds.debian_applications import (
     EXPRESS,
     LARGE_NODE,
@@ -181,16 +182,9 @@ class BuildSite:
         self, side: BuildSide, script: str, work: Path, more: Mapping[str, str]
     ) -> None:
         began, used = time.monotonic(), side.used()
-        argv = ("sh", "-ec", script)
-        environment = {**os.environ, **_configuration(self.folder), "HOME": str(work), **more}
-        process = await asyncio.to_thread(
-            subprocess.Popen, measured(*argv), cwd=work, env=environment, stdout=subprocess.DEVNULL
-        )
-        _, status, usage = await asyncio.to_thread(os.wait4, process.pid, 0)
-        process.returncode = os.waitstatus_to_exitcode(status)
-        assert process.returncode == 0, script
-        took = time.monotonic() - began
-        side.note(took, usage.ru_utime + usage.ru_stime + side.used() - used)
+        environment = {**_configuration(self.folder), "HOME": str(work), **more}
+        own = await timed(script, work, environment)
+        side.note(time.monotonic() - began, own + side.used() - used)
 
 
 def _emptied(folder: Path) -> Path:
@@ -257,7 +251,7 @@ async def site(app: App, folder: Path) -> AsyncIterator[BuildSite]:
         ended = EndedBuilds()
         async with podman_service(folder) as podman:
             with contextmanager(serve_registry)(folder / "registry", port=port):
-                pid = _listener(port)
+                pid = listener(port)
                 found = BuildSite(made, client, ended, registry, pid, folder, builder, podman)
                 watching = asyncio.create_task(ended.watch(client))
                 try:
@@ -265,11 +259,6 @@ async def site(app: App, folder: Path) -> AsyncIterator[BuildSite]:
                 finally:
                     watching.cancel()
                     await asyncio.wait([watching])
-
-
-def _listener(port: int) -> int:
-    """Return the process that serves a port."""
-    return int(run("lsof", "-t", "-sTCP:LISTEN", f"-iTCP:{port}"))
 
 
 @pytest.mark.parametrize("app", [TINY, PYTHON, EXPRESS, LARGE_NODE], ids=lambda app: app.name)
@@ -290,7 +279,7 @@ async def test_builds_take_as_long_as_by_hand(app: App, tmp_path: Path, ratios: 
 async def _compared(place: BuildSite, change: str, image: str) -> list[BuildSide]:
     """Return the sides after some rounds, in each of which another begins."""
     podman = (place.podman,) if place.podman else ()
-    served = (place.registry_pid, _listener(int(place.made.git.rpartition(":")[2])))
+    served = (place.registry_pid, listener(int(place.made.git.rpartition(":")[2])))
     sides = [BuildSide("upwell", (place.made.pid, *served)), BuildSide("by hand", served)]
     sides += [BuildSide("s2i", (*podman, *served))] if podman else []
     for number in range(ROUNDS + 1):

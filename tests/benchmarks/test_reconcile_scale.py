@@ -7,6 +7,7 @@ from contextlib import asynccontextmanager
 from datetime import UTC, datetime
 
 import pytest
+from tests.support.installation.installation import until
 
 from upwell.api.build import (
     BUILD_CONFIG_LABEL,
@@ -91,8 +92,11 @@ class BuildConfigsAtScale:
             if len(seen) == CONFIGS:
                 break
         await changes.aclose()
-        while len(queue):  # noqa: ASYNC110 - the last decisions are looked at once more
-            await asyncio.sleep(0.01)
+
+        async def queued() -> int:
+            return len(queue)
+
+        await until(queued, lambda count: count == 0)  # the last ones are looked at once more
 
     async def _config(self, number: int, base: int) -> None:
         name = f"app{number}"

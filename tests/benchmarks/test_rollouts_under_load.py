@@ -13,6 +13,7 @@ from contextlib import asynccontextmanager
 
 import aiohttp
 import pytest
+from tests.support.installation.installation import until
 from tests.support.rollouts.real_machine import RealRollouts, podman_home, real_rollouts
 from tests.support.workload.waiting import eventually
 
@@ -31,6 +32,10 @@ PAUSE_SECONDS = 0.3
 """Between two requests of a client whose kept connection is idle meanwhile."""
 HELD_SECONDS = 5
 """Seconds for which clients of plain TCP and of upgraded connections keep one."""
+MESSAGE_PAUSE_SECONDS = 0.1
+"""Between the messages on such a connection, which make its load."""
+ROLLOUT_SECONDS = 300.0
+"""Deadline of one rollout."""
 HOST, UPGRADED = "web.shop.localhost", "ws.shop.localhost"
 # The example of RFC 6455, section 1.3: HAProxy looks at both.
 KEY, ACCEPT = "dGhlIHNhbXBsZSBub25jZQ==", "s3pPLMBiTxaQ9kYGzzhZRbK+xOo="
@@ -128,7 +133,7 @@ async def echo(host: str, port: int, greeting: bytes, tally: AnswerCounts, proto
             writer.write(b"ping\n")
             assert await reader.readexactly(5) == b"ping\n"
             tally.answered[f"{protocol} messages"] += 1
-            await asyncio.sleep(0.1)
+            await asyncio.sleep(MESSAGE_PAUSE_SECONDS)
     finally:
         writer.close()
 
@@ -190,8 +195,7 @@ async def test_ten_rollouts_lose_nothing(real_rollouts: RealRollouts, replicas: 
                     route(f"other-{number}", f"other-{number}.test", "http")
                 )
                 await real_rollouts.change(Deployment, "web", version(image, number, replicas))
-                async with asyncio.timeout(300):
-                    await until_complete(real_rollouts, number + 1)
+                await until_complete(real_rollouts, number + 1)
                 durations.append(time.monotonic() - began)
         await eventually(settled, lambda count: count == replicas)
     print(  # noqa: T201 - the result
@@ -202,8 +206,8 @@ async def test_ten_rollouts_lose_nothing(real_rollouts: RealRollouts, replicas: 
 
 
 async def until_complete(real_rollouts: RealRollouts, revision: int) -> None:
-    while True:
+    async def latest() -> tuple[int, str] | None:
         records = (await real_rollouts.deployment()).status.revisions
-        if records and (records[0].revision, records[0].phase) == (revision, "Complete"):
-            return
-        await asyncio.sleep(0.1)
+        return (records[0].revision, records[0].phase) if records else None
+
+    await until(latest, lambda found: found == (revision, "Complete"), ROLLOUT_SECONDS)

@@ -9,6 +9,7 @@ time of the whole tree, of those that have ended too.
 import ctypes
 import os
 import signal
+import subprocess
 import sys
 from contextlib import suppress
 from pathlib import Path
@@ -44,6 +45,12 @@ def tree_seconds(pid: int) -> float:
     except OSError:
         return 0.0
     return sum(map(int, fields[11:15])) / _TICKS + sum(map(tree_seconds, children))
+
+
+def listener(port: int) -> int:
+    """Return the process that serves a port of TCP."""
+    argv = ("lsof", "-t", "-sTCP:LISTEN", f"-iTCP:{port}")
+    return int(subprocess.run(argv, check=True, capture_output=True, timeout=30).stdout)
 
 
 def _main(argv: list[str]) -> int:
