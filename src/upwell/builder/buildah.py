@@ -39,7 +39,7 @@ from upwell.builder.sandbox import (
 )
 from upwell.builder.sources import BuildSources
 from upwell.builder.steps.marks import StepMarks
-from upwell.builder.steps.store import StepStore, are_plain, may_find_steps
+from upwell.builder.steps.store import StepStores, are_plain, may_find_steps
 from upwell.builder.strategies import custom, docker
 from upwell.builder.strategies import source as source_to_image
 from upwell.builder.strategies.trial import script_output
@@ -144,7 +144,7 @@ class BuildahBuilder:
             UserIds(self._launcher, SYSTEM_PATH, shifted=shifted),
         )
         self._commands = BuildahCommands(self._launcher, store, environment, settings.person)
-        self._steps = StepStore(
+        self._steps = StepStores(
             self._commands,
             self._store_root.with_name("steps"),
             store.run_root.with_name(f"{store.run_root.name}-steps"),
@@ -202,7 +202,7 @@ class BuildahBuilder:
     async def storage_used(self, build_id: str) -> int:
         """Return the bytes that a running build takes on the disk."""
         folder = self._folder(build_id)
-        stores = await self._stores()
+        stores = await self._stores_of(folder.path)
         containers = [one for store in stores for one in await store.containers_of(folder.path)]
         folders = (folder.path, folder.temporary.resolve())
         roots = [store.root for store in stores]
@@ -211,6 +211,10 @@ class BuildahBuilder:
     async def _stores(self) -> list[BuildahCommands]:
         """Return the commands on every store there is."""
         return [self._commands, *await self._steps.opened()]
+
+    async def _stores_of(self, folder: Path) -> list[BuildahCommands]:
+        """Return the commands on the stores that the build in `folder` writes in."""
+        return [self._commands, *await self._steps.used_by(folder)]
 
     def _room(self, build_id: str) -> BuildRoom:
         return self._rooms.setdefault(build_id, BuildRoom(seconds()))
@@ -229,7 +233,7 @@ class BuildahBuilder:
         self._settings.work_dir.mkdir(parents=True, exist_ok=True, mode=0o700)
         stores = await self._stores()
         for folder in await asyncio.to_thread(lambda: list(self._folders.glob("*"))):
-            for store in stores:
+            for store in await self._stores_of(folder):
                 await store.remove_containers(folder)
             await self._remove_unneeded_image(folder)
         for store in stores:
@@ -259,6 +263,8 @@ class BuildahBuilder:
                         if image.id not in needed
                         and (dry_run or await store.remove_image(image.id, folder.path))
                     ]
+                if not (dry_run or needs.busy):
+                    await self._steps.remove_empty()
         finally:
             folder.remove()
         return (*removed, *await self._caches.prune(oldest, dry_run=dry_run))
@@ -361,7 +367,7 @@ class BuildahBuilder:
         bases = [await self._commands.image_config(str(one), folder) for one in plan.pulled]
         if not are_plain(bases, work.step_mark):
             return work
-        return replace(work, steps=await self._steps.kept_steps(folder, pulled))
+        return replace(work, steps=await self._steps.kept_steps(folder, pulled, work.step_mark))
 
     async def _pull(self, work: Workspace, auth: Path) -> list[str]:
         """Pull what the build needs; return the ids of these images in the store."""
@@ -483,7 +489,7 @@ class BuildahBuilder:
     async def _remove_containers(self, build_id: str) -> None:
         folder = self._folder(build_id)
         if folder.path.exists():
-            for store in await self._stores():
+            for store in await self._stores_of(folder.path):
                 await store.remove_containers(folder.path)
         remove_control_groups(self._owner, build_id)
 

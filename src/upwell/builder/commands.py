@@ -16,7 +16,12 @@ from upwell.builder.diagnosis import (
     machine_fault,
     may_pass,
 )
-from upwell.builder.disk.listings import StoredImage, stored_images, whole_image
+from upwell.builder.disk.listings import (
+    StoredImage,
+    may_have_containers,
+    stored_images,
+    whole_image,
+)
 from upwell.builder.disk.room import top_layer
 from upwell.builder.interface import BuildError, LimitedPushError
 from upwell.builder.sandbox import Sandbox, UserIds
@@ -134,8 +139,9 @@ class BuildahCommands:
         self._environment = environment
         self._person = person
         self._configs: dict[str, ImageConfig] = {}
-        self._known_runtime = ""
         """Of images that are named by digest, the latest last."""
+        self._known_runtime = ""
+        self._known_options: tuple[str, ...] | None = None
 
     @property
     def root(self) -> Path:
@@ -152,13 +158,19 @@ class BuildahCommands:
         return BuildahCommands(self._launcher, store, self._environment, self._person)
 
     async def _storage_options(self, folder: Path) -> tuple[str, ...]:
-        """Return the options by which a store is kept as this one: naming one replaces them all."""
+        """Return the options by which a store is kept as this one: naming one replaces them all.
+
+        Asked for once.
+        """
+        if self._known_options is not None:
+            return self._known_options
         outcome = await self._capture(folder, "info")
         if outcome.code != 0:
             raise machine_fault(outcome) or BuildError("GenericBuildFailed", outcome.last_line)
         facts = json.loads(outcome.output)["store"]
         options = (f"--storage-opt={one}" for one in facts.get("GraphOptions") or ())
-        return (f"--storage-driver={facts['GraphDriverName']}", *options)
+        self._known_options = (f"--storage-driver={facts['GraphDriverName']}", *options)
+        return self._known_options
 
     async def owner(self) -> int:
         """Return the id that root in a build has on this machine."""
@@ -368,8 +380,10 @@ class BuildahCommands:
         """Remove every container in the store.
 
         By their names: `rm --all` passes over those whose making was cut short, since Buildah
-        had not yet written that they are its own.
+        had not yet written that they are its own. Buildah is not asked where none is listed.
         """
+        if not await asyncio.to_thread(may_have_containers, self.root):
+            return
         argv = ("containers", "--all", "--quiet")
         listed = await self._capture(folder, *argv)
         if ids := listed.output.split():

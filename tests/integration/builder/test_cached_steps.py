@@ -51,9 +51,7 @@ async def test_a_change_of_the_code_installs_nothing_anew(
         assert done.status.phase is BuildPhase.COMPLETE, installed.log(done)
         logs.append(installed.logs.tail(done.uid, 100))
     assert "Using cache" not in logs[0].partition("STEP 3")[2]
-    assert (
-        logs[1].count("Using cache") == 4
-    )  # whose they are, MODE, the list, and what was installed
+    assert logs[1].count("Using cache") == 3  # MODE, the list, and what was installed
     assert "\nseen: one two \n" in logs[1]
 
 
@@ -120,8 +118,8 @@ def own(settings: BuildahSettings) -> Iterator[BuildahSettings]:
     """A builder with stores of its own."""
     place = settings.work_dir
     yield replace(settings, storage_root=place / "storage", run_root=place / "run")
-    for store in ("storage", "steps"):
-        subprocess.run(["umount", place / store / "overlay"], check=False, capture_output=True)
+    for store in (place / "storage", *(place / "steps").glob("*")):
+        subprocess.run(["umount", store / "overlay"], check=False, capture_output=True)
 
 
 async def found_steps(builder: BuildahBuilder, images: BaseImages) -> int:
@@ -151,5 +149,5 @@ async def test_steps_on_a_base_that_was_removed_and_pulled_anew_are_made_again(
     assert await found_steps(builder, images) == 0
     pulled = (f"--root={own.storage_root}", f"--runroot={own.run_root}")
     run("buildah", *pulled, "rmi", "--all", "--force")
-    assert await found_steps(builder, images) < 3  # the label is no layer
-    assert await found_steps(builder, images) == 3
+    assert await found_steps(builder, images) < 2
+    assert await found_steps(builder, images) == 2

@@ -1,19 +1,24 @@
 """Lists of images and layers that containers/storage keeps in the folder of a store.
 
-Read as files: of a layer whose parent is in another store, Buildah itself tells nothing.
+Read as files: of a layer whose parent is in another store, Buildah itself tells nothing. Each is
+decoded once for all who ask while it stays as it is: it has an entry for each image or layer, and
+each build looks several times.
 """
 
 import json
-from collections.abc import Collection, Iterable, Iterator, Mapping
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from datetime import datetime
+from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
 from upwell.builder.interface import BuildError
 
 _VFS = "vfs"
+_KEPT_LISTS = 12
+"""Lists that are kept decoded: those of the store of pulled images, and of that of steps."""
 
 type Entry = Mapping[str, Any]
 
@@ -50,7 +55,7 @@ def entries(root: Path, pattern: str) -> Iterator[Entry]:
     """
     for listing in root.glob(pattern):
         with suppress(FileNotFoundError):
-            yield from _read(root, listing)
+            yield from _read(root, listing, _version(listing))
 
 
 def require_readable(root: Path) -> None:
@@ -63,7 +68,14 @@ def require_readable(root: Path) -> None:
         raise UnreadableStoreError(root, str(error)) from error
 
 
-def _read(root: Path, listing: Path) -> list[Entry]:
+def _version(listing: Path) -> tuple[int, ...]:
+    """Return what differs between a list and the one that takes its place: another file does."""
+    found = listing.stat()
+    return (found.st_ino, found.st_mtime_ns, found.st_ctime_ns, found.st_size)
+
+
+@lru_cache(_KEPT_LISTS)
+def _read(root: Path, listing: Path, _: tuple[int, ...]) -> Sequence[Entry]:
     try:
         found = json.loads(listing.read_text() or "[]") or []
     except (ValueError, RecursionError) as error:
@@ -84,6 +96,15 @@ def driver_of(root: Path) -> str | None:
 
 def stored_images(root: Path) -> list[StoredImage]:
     """Return every image of a store, those of single steps too."""
+    found: list[StoredImage] = []
+    for listing in root.glob("*-images/images.json"):
+        with suppress(FileNotFoundError):
+            found += _images(root, listing, _version(listing))
+    return found
+
+
+@lru_cache(_KEPT_LISTS)
+def _images(root: Path, listing: Path, version: tuple[int, ...]) -> Sequence[StoredImage]:
     return [
         StoredImage(
             one["id"],
@@ -92,7 +113,7 @@ def stored_images(root: Path) -> list[StoredImage]:
             _seconds(one),
             one.get("layer") or "",
         )
-        for one in entries(root, "*-images/images.json")
+        for one in _read(root, listing, version)
     ]
 
 
@@ -122,6 +143,14 @@ def chain(layers: Mapping[str, Entry], tops: Iterable[str]) -> set[str]:
             found.add(layer)
             layer = layers[layer].get("parent") or ""
     return found
+
+
+def may_have_containers(root: Path) -> bool:
+    """Say whether a working container is listed in a store, or a list cannot be read."""
+    try:
+        return any(True for _ in entries(root, "*-containers/*containers.json"))
+    except UnreadableStoreError:
+        return True
 
 
 def layer_folder(root: Path, driver: str, layer: str) -> Path:

@@ -1,18 +1,19 @@
-"""Marks that part the steps of builds which must not take each other's place in the layers.
+"""Marks of the builds that find each other's steps again: each scope has a store by its own.
 
-Buildah finds a step again by the history before it, in all images that it sees. A mark stands there
-before the first step of a build, and whoever may pull its image can read it. So it keeps builds
-apart in a store that holds steps alone (`store`), and says nothing of an image from a registry.
+Buildah finds a step again by the history before it, in all images that it sees. Where a build names
+several images, one of them could pass for a step upon another: so a mark stands there before the
+first step, too. An image cannot pass for a step upon itself, as its history is too short.
 """
 
 import hashlib
 import hmac
+from collections.abc import Collection
 from contextlib import suppress
 from pathlib import Path
 from secrets import token_bytes
 
 from upwell.machine.private_file import write_private
-from upwell.oci import ImageConfig
+from upwell.oci import ImageConfig, Reference
 
 _KEY_BYTES = 32
 _SCOPE = "dev.upwell.build.steps"
@@ -42,13 +43,13 @@ class StepMarks:
         return key
 
 
-def mark_lines(mark: str) -> tuple[str, ...]:
-    """Return the instruction that parts the steps of one scope from those of all others.
+def mark_lines(mark: str, images: Collection[Reference]) -> tuple[str, ...]:
+    """Return the instruction that parts steps from the images that a build names; none for one.
 
     A label is part of the history as it stands here: a build argument could give an ARG another
-    value.
+    value. It is a step of its own, which takes as long as any other.
     """
-    return (f"LABEL {_SCOPE}={mark}",) if mark else ()
+    return (f"LABEL {_SCOPE}={mark}",) if mark and len(images) > 1 else ()
 
 
 def bears(image: ImageConfig, mark: str) -> bool:

@@ -75,7 +75,7 @@ def _prepare(
     lines, values = environment_lines(plan.env, "UPWELL_ENV", escape)
     # As in OpenShift at the end: a build's name before a RUN would be in no later build's cache.
     own_lines, own_values = environment_lines(plan.build_env, "UPWELL_BUILD", escape)
-    after_from = (*mark_lines(work.step_mark), *lines)
+    after_from = (*mark_lines(work.step_mark, plan.pulled), *lines)
     written = normalise(document, images, after_from, at_end=own_lines, final=final)
     for name, value in arguments.items():
         if "\n" in value or "=" in name or not name:

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from upwell.builder.disk.listings import whole_image
+from upwell.builder.disk.listings import stored_images, whole_image
 
 NAME = "registry.example.com/base@sha256:" + "0" * 64
 
@@ -41,3 +41,15 @@ def test_an_image_is_there_with_all_of_its_layers(
 
 def test_a_store_that_is_not_there_has_no_images(tmp_path: Path) -> None:
     assert whole_image(tmp_path / "none", NAME) is None
+
+
+def test_a_list_is_decoded_once_until_another_takes_its_place(tmp_path: Path) -> None:
+    write(tmp_path, "images", [{"id": "first", "layer": "l1"}])
+    first, again = stored_images(tmp_path), stored_images(tmp_path)
+    assert first[0] is again[0]
+
+    listing = tmp_path / "overlay-images/images.json"
+    other = listing.with_name("other")  # as Buildah replaces it; of the same length
+    other.write_text(listing.read_text().replace("first", "later"))
+    other.replace(listing)
+    assert [one.id for one in stored_images(tmp_path)] == ["later"]

@@ -2,7 +2,8 @@
 
 from pathlib import Path
 
-from upwell.builder.steps.marks import StepMarks
+from upwell.builder.steps.marks import StepMarks, mark_lines
+from upwell.oci import Reference
 
 
 def test_a_scope_has_one_mark_after_a_restart_too(tmp_path: Path) -> None:
@@ -22,3 +23,10 @@ def test_a_damaged_key_is_made_anew(tmp_path: Path) -> None:
     path.write_bytes(b"short")
     assert len(StepMarks(path).of("shop/uid")) == 64
     assert StepMarks(path).of("") == ""
+
+
+def test_steps_are_marked_where_one_image_could_pass_for_a_step_upon_another() -> None:
+    one, other = (Reference.parse(f"registry.example.com/{name}:1") for name in ("one", "other"))
+    assert mark_lines("a1", [one]) == ()
+    assert mark_lines("a1", [one, other]) == ("LABEL dev.upwell.build.steps=a1",)
+    assert mark_lines("", [one, other]) == ()
