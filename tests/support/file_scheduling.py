@@ -1,4 +1,4 @@
-"""What pytest-xdist keeps together with `--dist loadfile`: files, and what shares clusters."""
+"""Scheduling of tests by pytest-xdist with `--dist loadfile`: files, and what shares clusters."""
 
 from xdist.scheduler.loadfile import LoadFileScheduling  # type: ignore[import-untyped]
 
