@@ -96,6 +96,20 @@ class ImageStreamSpec(Model):
     lookup_policy: LookupPolicy = Field(default_factory=LookupPolicy)
 
 
+class ImportedChange(Model):
+    """Change of an upstream image that has brought a digest to a tag; written by the server alone.
+
+    It stays with the digest, whatever the tag declares since, and goes with it to tags that follow.
+    """
+
+    image: str
+    """The upstream image, by the complete name of its registry."""
+    digest: str
+    """Digest that upstream named: of an index, perhaps, of which the tag has one manifest."""
+    previous: str = ""
+    """Digest that the tag had before."""
+
+
 class TagEvent(Model):
     """A digest that the tag had, newest first in its list."""
 
@@ -109,6 +123,9 @@ class TagEvent(Model):
     requested_by: str | None = None
     """Upwell's own: person who had the image imported by hand; None: it was found by the schedule,
     or did not come by an import."""
+    imported: ImportedChange | None = None
+    """Upwell's own: change of an upstream image that brought it; None: it was pushed or mapped, or
+    came by the first import."""
 
 
 class PlatformDigest(Model):

@@ -13,7 +13,13 @@ from tests.support.builds.build_namespace import NAMESPACE, BuildNamespace, pull
 
 from upwell.api.apps import Deployment, RevisionRecord
 from upwell.api.codec import decode_as
-from upwell.api.image import ImageStream, ImageStreamStatus, ImportState, TagEvent
+from upwell.api.image import (
+    ImageStream,
+    ImageStreamStatus,
+    ImportedChange,
+    ImportState,
+    TagEvent,
+)
 from upwell.api.meta import Condition, ObjectKey
 from upwell.api.waves.wave import CanaryState, Wave
 from upwell.oci import Digest
@@ -185,9 +191,11 @@ def with_import(stream: ImageStream, mark: str, now: datetime) -> ImageStreamSta
     """Return the status of a stream whose tag `latest` has just imported an image."""
     digest = str(Digest.of(mark.encode()))
     pulled = pull_spec(stream.name, mark)
-    event = TagEvent(created=now, docker_image_reference=pulled, image=digest)
+    source = next((one.imports for one in stream.spec.tags if one.imports), None) or ""
+    change = ImportedChange(image=source, digest=digest)
+    event = TagEvent(created=now, docker_image_reference=pulled, image=digest, imported=change)
     status = record_image(stream.status, "latest", event, changes={})
-    state = ImportState(imported_digest=digest, upstream_digest=digest)
+    state = ImportState(source=source, imported_digest=digest, upstream_digest=digest)
     told = status.tags[0].model_copy(update={"import_state": state})
     return status.model_copy(update={"tags": (told,)})
 

@@ -10,7 +10,7 @@ from tests.support.builds.build_namespace import (
 )
 
 from upwell.api.build import BuildOutputStatus, BuildOutputTo, BuildPhase, ResolvedImage
-from upwell.api.image import ImageStream, ImportState, TagEvent
+from upwell.api.image import ImageStream, ImportedChange, ImportState, TagEvent
 from upwell.api.meta import ObjectKey
 from upwell.api.waves.wave import Wave
 from upwell.oci import Digest
@@ -62,11 +62,17 @@ class WavesNamespace(BuildNamespace):
     async def note_import(self, mark: str, upstream: str) -> None:
         stream = await self.store.get(ImageStream, NAMESPACE, "debian")
         state = ImportState(
+            source=IMAGE,
             imported_digest=str(Digest.of(mark.encode())),
             upstream_digest=str(Digest.of(upstream.encode())),
         )
         [history] = stream.status.tags
-        told = history.model_copy(update={"import_state": state})
+        latest, *before = history.items
+        change = ImportedChange(image=IMAGE, digest=state.upstream_digest)
+        if before:
+            change = change.model_copy(update={"previous": before[0].image})
+            latest = latest.model_copy(update={"imported": change})
+        told = history.model_copy(update={"import_state": state, "items": (latest, *before)})
         status = stream.status.model_copy(update={"tags": (told,)})
         await self.store.update_status(stream.with_status(status))
 
@@ -74,11 +80,15 @@ class WavesNamespace(BuildNamespace):
         """Let a stream import its image anew, as one write; return it before and after."""
         before = await self.store.get(ImageStream, NAMESPACE, name)
         digest = str(Digest.of(mark.encode()))
+        source = before.spec.tags[0].imports or IMAGE
         event = TagEvent(
-            created=self.clock(), docker_image_reference=pull_spec(name, mark), image=digest
+            created=self.clock(),
+            docker_image_reference=pull_spec(name, mark),
+            image=digest,
+            imported=ImportedChange(image=source, digest=digest),
         )
         status = record_image(before.status, "latest", event, changes={})
-        state = ImportState(imported_digest=digest, upstream_digest=digest)
+        state = ImportState(source=source, imported_digest=digest, upstream_digest=digest)
         told = status.tags[0].model_copy(update={"import_state": state})
         status = status.model_copy(update={"tags": (told,)})
         return before, await self.store.update_status(before.with_status(status))

@@ -39,6 +39,14 @@ An ownerReference says it too, and is written by whoever writes the Build."""
 WRITERS_ANNOTATION = "upwell.dev/writers"
 """On a Pipeline: the people who have written its spec, one a line, each behind the generation that
 they found: `7 oidc:ada@example.com`. Kept by the server alone."""
+IMPORT_REQUESTERS_ANNOTATION = "upwell.dev/import-requesters"
+"""On an ImageStream: the people who have asked for the imports of its tags, one a line, each behind
+the generation that the tags have since: `7 oidc:ada@example.com`; behind `repository 3`, whoever
+has asked for the whole repository, the third time. Kept by the server alone.
+
+They need not be the author, under whose authority the stream imports."""
+REPOSITORY_IMPORT = "repository "
+"""Begins the key of an import of a whole repository."""
 _MAX_WRITERS = 500
 """Those who wrote last stay."""
 
@@ -111,6 +119,25 @@ def with_writers[R: Resource](resource: R, writers: Mapping[str, int]) -> R:
     return _annotated(resource, WRITERS_ANNOTATION, text)
 
 
+def import_requesters_of(resource: Resource) -> Mapping[str, str]:
+    """Return who has asked for imports of an ImageStream, by their generations."""
+    found: dict[str, str] = {}
+    for line in resource.annotations.get(IMPORT_REQUESTERS_ANNOTATION, "").split("\n"):
+        is_whole = line.startswith(REPOSITORY_IMPORT)
+        start = len(REPOSITORY_IMPORT) if is_whole else 0
+        number, _, name = line[start:].partition(" ")
+        if name and number.isdecimal():
+            found[f"{line[:start]}{number}"] = name
+    return found
+
+
+def with_import_requesters[R: Resource](resource: R, requesters: Mapping[str, str]) -> R:
+    """Return the object as these have asked for its imports; those who did so last stay."""
+    kept = [*requesters.items()][-_MAX_WRITERS:]
+    text = "\n".join(f"{generation} {name}" for generation, name in kept)
+    return _annotated(resource, IMPORT_REQUESTERS_ANNOTATION, text)
+
+
 def with_author[R: Resource](
     resource: R, author: str, person: str = "", *, groups: Iterable[str] = (), admission: str = ""
 ) -> R:
@@ -144,6 +171,7 @@ def authored_as[R: Resource](resource: R, other: Resource | None) -> R:
     earlier = other if isinstance(other, type(resource)) else None
     resource = with_made_of_uid(resource, made_of_uid(earlier) if earlier else "")
     if other is None:
+        resource = with_import_requesters(resource, {})
         return with_writers(with_content_authors(with_author(resource, ""), ()), {})
     author = author_of(other)
     kept = with_author(
@@ -154,6 +182,7 @@ def authored_as[R: Resource](resource: R, other: Resource | None) -> R:
         admission=admission_of(other),
     )
     kept = with_content_authors(kept, content_authors_of(other))
+    kept = with_import_requesters(kept, import_requesters_of(earlier) if earlier else {})
     return with_writers(kept, writers_of(earlier) if earlier else {})
 
 

@@ -20,6 +20,7 @@ from upwell.api.values.author import (
     made_of_uid,
     with_author,
     with_content_authors,
+    with_import_requesters,
     with_made_of_uid,
     with_writers,
     writers_of,
@@ -33,6 +34,7 @@ from upwell.policy.access.namespaces import namespace_needs
 from upwell.policy.access.needs import Need
 from upwell.policy.access.network_rights import network_rights
 from upwell.policy.access.own_registry import registry_needs
+from upwell.policy.access.people.import_requesters import asked_imports
 from upwell.policy.access.rights import Rights
 from upwell.policy.access.roles import Action
 from upwell.policy.access.secrets import secret_needs
@@ -141,10 +143,13 @@ def authored[R: Resource](resource: R, old: Resource | None, requester: Requeste
     """
     resource = with_made_of_uid(resource, made_of_uid(old) if old is not None else "")
     resource = _with_writer(resource, old, requester)
+    requesters = asked_imports(resource, old, requester.person or requester.name)
+    resource = with_import_requesters(resource, requesters)
     written = _written_by(resource, requester, requester.person)
     if old is None:
         return with_content_authors(written, ())
     kept = with_writers(authored_as(resource, old), writers_of(resource))
+    kept = with_import_requesters(kept, requesters)
     if requester.name == author_of(old):  # a token of that name may have got a person since
         kept = _written_by(kept, requester, requester.person or author_person_of(old))
     wanted = needs_in_use(resource, requester.registry)

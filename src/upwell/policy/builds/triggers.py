@@ -119,13 +119,18 @@ type Decision = StartBuild | Hold | UpToDate
 
 
 def decide(
-    config: BuildConfig, images: Sequence[FollowedTag], *, is_new: bool, busy: Sequence[str]
+    config: BuildConfig,
+    images: Sequence[FollowedTag],
+    *,
+    is_new: bool,
+    busy: Sequence[str],
+    besides: Sequence[FollowedTag] = (),
 ) -> Decision:
     """Say what `config` needs, given what it follows.
 
     `is_new`: it was never built. `busy` names the builds and BuildConfigs upstream of it that
     will change one of its inputs soon: it waits for them, so that several changes that come from
-    one base image make one build (a diamond).
+    one base image make one build (a diamond). `besides` it reads these, which start no build.
     """
     causes = [_image_cause(image) for image in images if image.changed]
     first = is_new and any(trigger.type == "ConfigChange" for trigger in config.spec.triggers)
@@ -133,11 +138,16 @@ def decide(
         causes = [BuildTriggerCause(message=CONFIG_CHANGE)]
     if not causes:
         return _idle(config, images)
-    hold = _hold(config, images, busy)
+    hold = _hold(config, images, busy, besides)
     return hold if hold is not None else StartBuild(tuple(causes))
 
 
-def _hold(config: BuildConfig, images: Sequence[FollowedTag], busy: Sequence[str]) -> Hold | None:
+def _hold(
+    config: BuildConfig,
+    images: Sequence[FollowedTag],
+    busy: Sequence[str],
+    besides: Sequence[FollowedTag],
+) -> Hold | None:
     """Return why a build that is due waits; None: it begins."""
     changed = [image for image in images if image.changed]
     if changed and all(image.notified for image in changed):
@@ -147,7 +157,8 @@ def _hold(config: BuildConfig, images: Sequence[FollowedTag], busy: Sequence[str
     missing = [image.name for image in images if image.now is None]
     if missing:
         return Hold("ImageNotResolved", f"waits for {', '.join(missing)} to have an image")
-    bars = [(image.name, image.barred) for image in images if image.barred is not None]
+    read = (*images, *besides)
+    bars = [(image.name, image.barred) for image in read if image.barred is not None]
     if bars:
         return Hold(bars[0][1].reason, "; ".join(f"{name} {bar.message}" for name, bar in bars))
     if busy:
@@ -266,6 +277,29 @@ def base_image(config: BuildConfig, streams: Streams, newest: Build | None) -> F
     now = resolve_tag(stream, tag.tag) if stream is not None else None
     built = newest.spec.strategy.base if newest is not None else None
     return FollowedTag(tag.reference, now, built.name if built is not None else None)
+
+
+def images_besides(
+    config: BuildConfig, streams: Streams, names: ImageNames, newest: Build | None
+) -> list[FollowedTag]:
+    """Return the tags of streams that a build of `config` takes files or stages from.
+
+    Those of its source, and of its last Dockerfile, whether a trigger follows them or not.
+    """
+    used = {digest_of(one.reference) for one in newest.status.images} if newest is not None else ()
+    tags = [
+        StreamTag.of(one.from_, config.namespace)
+        for one in config.spec.source.images
+        if one.from_.kind in {IMAGE_STREAM_TAG, ""}
+    ]
+    kept = (names.keeper(name, config.namespace) for name in config.status.tracked_images)
+    found = []
+    for tag in dict.fromkeys([*tags, *(one for one in kept if one is not None)]):
+        stream = streams.get(tag.stream_name)
+        now = resolve_tag(stream, tag.tag) if stream is not None else None
+        built = now if now is not None and digest_of(now) in used else None
+        found.append(FollowedTag(tag.reference, now, built))
+    return found
 
 
 def image_inputs(images: Sequence[FollowedTag]) -> tuple[ImageInput, ...]:

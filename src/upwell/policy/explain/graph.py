@@ -16,6 +16,7 @@ from upwell.api.defaults import DOCKER_IMAGE, IMAGE_STREAM_TAG
 from upwell.api.image import ImageStream
 from upwell.api.meta import ObjectKey, ObjectReference, Resource
 from upwell.api.pipeline import Pipeline
+from upwell.policy.images.imported import change_behind
 from upwell.policy.images.names import ImageNames, ImageNode, UpstreamImage
 from upwell.policy.images.repository_tags import effective_tags
 from upwell.policy.images.streams import StreamTag
@@ -46,6 +47,8 @@ class EdgeRole(StrEnum):
     """A workload runs a tag."""
     PROMOTE = "promote"
     """A workload gets what a tag names through the stages of a Pipeline."""
+    KEPT = "kept"
+    """A tag has what it imported of an upstream image, which it declares no more."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -277,6 +280,18 @@ def _tags(stream: ImageStream) -> Iterator[str]:
 
 
 def _of_stream(stream: ImageStream, names: ImageNames) -> Iterator[Edge]:
+    declared = tuple(_declared_by(stream, names))
+    yield from declared
+    pairs = {(one.source, one.target) for one in declared}
+    for history in stream.status.tags:
+        change = change_behind(history)
+        origin = names.origin(change.image) if change is not None else None
+        target = StreamTag(stream.namespace, stream.name, history.tag)
+        if origin is not None and (origin, target) not in pairs:
+            yield Edge(origin, target, EdgeRole.KEPT, automatic=False)
+
+
+def _declared_by(stream: ImageStream, names: ImageNames) -> Iterator[Edge]:
     for tag in effective_tags(stream):
         target = StreamTag(stream.namespace, stream.name, tag.name)
         if tag.from_ is None:

@@ -20,6 +20,7 @@ from upwell.policy.images.checks import (
     is_news,
 )
 from upwell.policy.images.import_request import request_of
+from upwell.policy.images.imported import with_changes
 from upwell.policy.images.outcome import TagOutcome
 from upwell.policy.images.repository_tags import (
     bulk_source,
@@ -134,6 +135,7 @@ def fold_answers(
     status = _with_repository(stream, answers.repository, schedule)
     tags = effective_tags(stream.with_status(status))
     asked = {tag.name: request_of(tag) for tag in tags}
+    status = with_changes(status)
     status = forget_imports(status, {tag.name for tag in tags if tag.from_ is not None})
     histories = status.by_tag()  # a search for each tag would be quadratic
     for outcome in answers.outcomes:

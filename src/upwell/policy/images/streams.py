@@ -17,6 +17,7 @@ from upwell.api.meta import ObjectKey, ObjectReference
 from upwell.formats.attachment_tags import image_of_tag
 from upwell.oci import Digest, InvalidReferenceError, Reference
 from upwell.oci.registry_names import has_imports
+from upwell.policy.images.imported import change_brought, change_kept
 
 MAX_HISTORY = 100
 """Digests kept for a tag; the oldest go first."""
@@ -141,8 +142,8 @@ def record_image(
     """Return `status` with `event` as the newest of the tag, and `changes` made to its entry.
 
     The same image again is no new event: it says only where the image is pulled from now. It
-    clears the tag's conditions, as any success does. What was proven of it stays so, and who had it
-    imported: they brought it in.
+    clears the tag's conditions, as any success does. What was proven of it stays so, and by which
+    change and by whom it was imported: they brought it in.
     """
     old = status.tag(tag) or NamedTagEventList(tag=tag)
     if old.latest is not None and _same_image(old.latest, event):
@@ -150,12 +151,14 @@ def record_image(
             "created": old.latest.created,
             "unproven": event.unproven and old.latest.unproven,
             "requested_by": _requester(old, old.latest, event),
+            "imported": change_kept(old, event),
         }
         items = (event.model_copy(update=kept), *old.items[1:])
     else:
         again = (one.requested_by for one in old.items if _same_image(one, event))
         brought = event.requested_by or next(filter(None, again), None)
-        event = event.model_copy(update={"requested_by": brought})
+        change = change_brought(old, event)
+        event = event.model_copy(update={"requested_by": brought, "imported": change})
         items = (event, *old.items)[:MAX_HISTORY]
     return replace_tag(status, old.model_copy(update={"items": items, "conditions": (), **changes}))
 

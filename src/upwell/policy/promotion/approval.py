@@ -6,6 +6,7 @@ from enum import StrEnum
 
 from upwell.api.pipeline import GROUP_APPROVER, Approval, Pipeline, Stage
 from upwell.api.promotion import ApprovalLink, Promotion, Vote
+from upwell.policy.access.people.persons import persons_among
 from upwell.policy.promotion.four_eyes import Involved, eyes_of, votes_under
 
 
@@ -52,12 +53,12 @@ def approval_of(
         return Approved(Agreement.REFUSED, f"refused by {refusal.by}{why}")
     if approval is None:
         return Approved(Agreement.AGREED)
-    agreed = {vote.by if involved is None else eyes_of(vote) for vote in votes}
+    agreed = persons_among(vote.by if involved is None else eyes_of(vote) for vote in votes)
     alone = involved.missing(votes) if involved is not None else ""
-    if len(agreed) >= approval.required and not alone:
+    if agreed >= approval.required and not alone:
         return Approved(Agreement.AGREED, f"approved by {', '.join(map(_voter, votes))}")
     end = _deadline(approval, promotion)
-    missing = f"{len(agreed)} of {approval.required} approvals"
+    missing = f"{agreed} of {approval.required} approvals"
     if alone:
         missing = f"{missing}, and one of somebody else: {alone}"
     if end is not None and now >= end:

@@ -6,7 +6,7 @@ from dataclasses import dataclass, field
 from upwell.api.pipeline import Pipeline, Stage
 from upwell.api.promotion import Promotion, Purpose, Release, Vote
 from upwell.api.values.author import author_person_of, writers_of
-from upwell.policy.access.service_accounts import parse_account
+from upwell.policy.access.people.persons import may_be_one, program_of
 from upwell.policy.promotion.stages import last_stages
 
 
@@ -21,7 +21,14 @@ class Involved:
 
     def has_part(self, vote: Vote) -> bool:
         """Return True if a vote is of somebody who has a part in it."""
-        return eyes_of(vote) in {*self.parties, *self.writers}
+        eyes = eyes_of(vote)
+        return any(may_be_one(eyes, one) for one in (*self.parties, *self.writers))
+
+    def party(self, principal: str) -> str:
+        """Return the party that a principal is, or may be; empty: none."""
+        if principal in self.parties:
+            return principal
+        return next((one for one in sorted(self.parties) if may_be_one(principal, one)), "")
 
     def missing(self, votes: Iterable[Vote]) -> str:
         """Say whose approval is not enough, and why, where that is all there is; empty: it is.
@@ -32,10 +39,19 @@ class Involved:
         eyes = {eyes_of(vote) for vote in votes}
         if not votes or any(vote.override for vote in votes):
             return ""
-        if eyes <= self.parties.keys():
-            return "; ".join(f"{one} {self.parties[one]}" for one in sorted(eyes))
-        alone = next((one for one in sorted(self.writers) if eyes == {one}), None)
-        return f"{alone} {self.writers[alone]}" if alone is not None else ""
+        parties = {one: self.party(one) for one in sorted(eyes)}
+        if all(parties.values()):
+            return "; ".join(self.part_of(one) for one in parties)
+        for writer in sorted(self.writers):
+            if all(may_be_one(one, writer) for one in eyes):
+                return f"{writer} {self.writers[writer]}"
+        return ""
+
+    def part_of(self, principal: str) -> str:
+        """Say what part a party has, as somebody who may come by another name."""
+        party = self.party(principal)
+        also = "" if party == principal else f", who may be {party} by another name,"
+        return f"{principal}{also} {self.parties[party]}"
 
 
 def eyes_of(vote: Vote) -> str:
@@ -81,7 +97,7 @@ def involved(
         promotion.spec.requested_by: "asked for it",
     }
     votes = (*votes_under(pipeline, promotion.status.votes), *((new,) if new is not None else ()))
-    programs = (one for vote in votes if parse_account(one := eyes_of(vote)))
+    programs = (one for vote in votes if program_of(one := eyes_of(vote)))
     # Whoever gave one its grants would be both pairs of eyes.
     found |= dict.fromkeys(programs, "is a ServiceAccount, and nobody's eyes")
     seen = max(_approved_generations(pipeline, earlier), default=0)

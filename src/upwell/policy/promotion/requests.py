@@ -214,14 +214,16 @@ def _require_other_eyes(
     """Raise NotAnApproverError for a vote that is worth nothing whoever else votes."""
     eyes = eyes_of(vote)
     required = stage.approval.required if stage.approval is not None else 0
-    if required != 1 or vote.override or eyes not in involved.parties:
+    if required != 1 or vote.override or not involved.party(eyes):
         return
     found = approval_of(pipeline, stage, promotion, vote.at, involved)
     if found.agreement is Agreement.AGREED:
         return
-    link = ", who made this link," if vote.link_by else ""
+    part = involved.part_of(eyes)
+    if vote.link_by:
+        part = f"{eyes}, who made this link, {part.removeprefix(eyes).strip(' ,')}"
     raise NotAnApproverError(
-        f"{eyes}{link} {involved.parties[eyes]}, so that somebody else has to approve"
+        f"{part}, so that somebody else has to approve"
         f" promotion/{promotion.name} (four eyes);"
         f" `upwell approve {promotion.name} --override REASON` goes past that, is recorded, and"
         " needs role overrider"

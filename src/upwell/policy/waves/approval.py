@@ -10,7 +10,7 @@ from upwell.api.image import ImageStream
 from upwell.api.meta import Resource
 from upwell.api.waves.wave import APPROVAL_ANNOTATION, ENDED_WAVES, Wave, WaveApproval
 from upwell.policy.builds.triggers import CURRENT, ImageBar
-from upwell.policy.images.streams import StreamTag
+from upwell.policy.images.streams import StreamTag, pinned
 from upwell.policy.rollouts.triggers import IMAGE_TRIGGERED
 from upwell.policy.waves.changes import ImageMove, present_moves
 from upwell.policy.waves.gate import WAITS_FOR_APPROVAL
@@ -112,7 +112,7 @@ def waiting_changes(
             continue
         wave = move.covered_by(waves_of(move.image))
         if wave is None or (asks and not _is_approved(stream, wave)):
-            name = StreamTag(stream.namespace, stream.name, tag.name)
+            name = StreamTag(stream.namespace, stream.name, tag)
             yield WaitingChange(name, move, wave, _doubt(stream))
 
 
@@ -164,7 +164,28 @@ def waiting_digests(
         for one in waiting_changes(stream, waves_of, rules):
             for digest in one.digests:
                 found[digest] = with_both(found.get(digest), one.bar)
+        found |= _untold(stream, rules)
     return found
+
+
+def _untold(stream: ImageStream, rules: ApprovalRules) -> Iterator[tuple[str, ImageBar]]:
+    """Yield what tags refer to without an import, and had imported before: each with its bar.
+
+    Nothing tells which image that is, so nobody could approve it.
+    """
+    asks = asks_for_approval(stream)
+    for history in stream.status.tags:
+        latest = history.latest
+        if latest is None or latest.image or not any(one.image for one in history.items):
+            continue
+        image = pinned(latest)
+        if asks or rules.of(image) is WaveApproval.MANUAL:
+            who = f"ImageStream {stream.namespace}/{stream.name} asks" if asks else "[waves] asks"
+            text = (
+                f"is {image}, to which the tag refers without an import, where {who} for approval"
+                " of changes: have it imported again, so that there is one to approve"
+            )
+            yield image, ImageBar(WAITS_FOR_APPROVAL, text, new_alone=True)
 
 
 def with_both(bar: ImageBar | None, other: ImageBar) -> ImageBar:

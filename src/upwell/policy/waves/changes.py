@@ -7,10 +7,11 @@ from dataclasses import dataclass
 from datetime import datetime
 from itertools import count
 
-from upwell.api.image import ImageStream, ImportState, NamedTagEventList, TagEvent, TagReference
+from upwell.api.image import ImageStream, NamedTagEventList, TagEvent
 from upwell.api.meta import ObjectKey
 from upwell.api.waves.wave import ENDED_WAVES, Wave, WavePhase
 from upwell.oci import Digest, InvalidReferenceError, Reference
+from upwell.policy.images.imported import change_behind
 from upwell.policy.images.repository_tags import effective_tags
 from upwell.policy.waves.gate import needs_approval
 
@@ -111,34 +112,35 @@ def began_at(wave: Wave) -> tuple[float, str]:
     return (began.timestamp() if began is not None else 0.0, wave.name)
 
 
-def present_moves(stream: ImageStream) -> Iterator[tuple[TagReference, ImageMove]]:
+def present_moves(stream: ImageStream) -> Iterator[tuple[str, ImageMove]]:
     """Yield the changes by which tags have got the images that they name now, if imports did it.
 
-    A first import is no change.
+    Each with the name of its tag, whatever that declares by now. A first import is no change.
     """
-    for tag in effective_tags(stream):
-        history = stream.status.tag(tag.name) if tag.imports else None
-        if history is None or len(history.items) < 2:  # noqa: PLR2004 - a change has two sides
-            continue
-        new, old = history.items[:2]
-        state = history.import_state
-        if state is not None and (_is_imported(new, state) or state.ignored is not None):
-            with suppress(InvalidReferenceError):
-                image = str(Reference.parse(tag.imports or ""))
-                # Of an image that is passed over, nothing tells of which index this one came.
-                digest = state.upstream_digest if state.ignored is None else new.image
-                by = new.requested_by or ""
-                yield tag, ImageMove(image, digest, old.image, new.created, new.image, by)
+    for history in stream.status.tags:
+        latest, change = history.latest, change_behind(history)
+        if latest is not None and change is not None:
+            by = latest.requested_by or ""
+            yield (
+                history.tag,
+                ImageMove(
+                    change.image, change.digest, change.previous, latest.created, latest.image, by
+                ),
+            )
 
 
 def new_moves(
     before: ImageStream | None, after: ImageStream, since: datetime
 ) -> Iterator[ImageMove]:
     """Yield the changes that a stream has got since `before`; without it, those since a time."""
+    histories = after.status.by_tag()
+    earlier = before.status.by_tag() if before is not None else {}
     for tag, move in present_moves(after):
-        history = after.status.tag(tag.name)
-        known = before.status.tag(tag.name) if before is not None else None
-        if history is not None and _is_news(history.items[0], known, since):
+        history = histories[tag]
+        state = history.import_state
+        # A tag that follows another one has its change, and no Wave of its own.
+        is_import = state is not None and state.imported_digest == move.imported
+        if is_import and _is_news(history.items[0], earlier.get(tag), since):
             yield move
 
 
@@ -182,11 +184,6 @@ def why_passed_over(history: NamedTagEventList | None, wave: Wave) -> str:
         return state.ignored.message
     same = state.imported_digest == latest.image
     return "the manifest that is used here is the same" if same else ""
-
-
-def _is_imported(new: TagEvent, state: ImportState) -> bool:
-    """Return True if upstream gave the image: a tag that imports may be pushed or mapped to."""
-    return state.imported_digest == new.image and not new.unproven
 
 
 def _is_news(new: TagEvent, known: NamedTagEventList | None, since: datetime) -> bool:

@@ -13,6 +13,7 @@ from upwell.api.waves.wave import (
     WavePhase,
     WaveRetry,
 )
+from upwell.policy.access.people.persons import may_be_one
 from upwell.policy.promotion.requests import RefusedError
 from upwell.policy.waves.gate import closed_gate
 
@@ -40,7 +41,7 @@ def approved(wave: Wave, decision: WaveDecision) -> Wave:
     return _with(wave, approval=decision)
 
 
-def stream_approved(wave: Wave, approval: StreamApproval, requesters: Container[str] = ()) -> Wave:
+def stream_approved(wave: Wave, approval: StreamApproval, requesters: Iterable[str] = ()) -> Wave:
     """Return a Wave whose change the owner of a stream approves, for what builds on it there.
 
     `requesters` have had it imported into that stream by hand. Raises RefusedError.
@@ -64,12 +65,14 @@ def stream_approved(wave: Wave, approval: StreamApproval, requesters: Container[
 
 
 def _require_other_eyes(
-    wave: Wave, decision: WaveDecision, requesters: Container[str], where: str
+    wave: Wave, decision: WaveDecision, requesters: Iterable[str], where: str
 ) -> None:
     """Raise RefusedError if somebody approves what they have had imported, without a reason."""
-    if decision.by in requesters and not decision.override:
+    requester = next((one for one in requesters if may_be_one(decision.by, one)), "")
+    if requester and not decision.override:
+        also = "" if requester == decision.by else f" (or may have, by the name {requester})"
         raise RefusedError(
-            f"{wave.key}: {decision.by} had the image imported, so somebody else approves it;"
+            f"{wave.key}: {decision.by} had the image imported{also}, so somebody else approves it;"
             f" --override REASON approves it all the same, with role overrider in {where}"
         )
 

@@ -16,6 +16,7 @@ from upwell.policy.builds.triggers import digest_of
 from upwell.policy.explain.freshness import Snapshot
 from upwell.policy.explain.graph import Edge, EdgeRole, Node, standing_on
 from upwell.policy.explain.lineage import StagePlacement
+from upwell.policy.images.imported import change_behind
 from upwell.policy.images.names import UpstreamImage
 from upwell.policy.images.streams import StreamTag
 from upwell.policy.promotion.stages import upstream
@@ -131,7 +132,7 @@ def impact_of(
 
     `waves` are those of the image.
     """
-    into = _edges_into(snapshot, change.roots)
+    into = _edges_into(snapshot, change)
     stages = _stages(snapshot, into)
     obstacles = PlanObstacles(
         snapshot,
@@ -203,14 +204,17 @@ def _canonical(image: str) -> str:
         return ""
 
 
-def _edges_into(snapshot: Snapshot, roots: Sequence[Node]) -> dict[Node, list[Edge]]:
+def _edges_into(snapshot: Snapshot, change: PlannedChange) -> dict[Node, list[Edge]]:
     """Return the edges of the change by their targets; the roots have none."""
+    roots = change.roots
     into: dict[Node, list[Edge]] = {root: [] for root in roots}
     for edge in _running_directly(snapshot, roots):
         into.setdefault(edge.target, []).append(edge)
     waiting = list(roots)
     while waiting:
         for edge in snapshot.graph.outputs(waiting.pop()):
+            if edge.role is EdgeRole.KEPT and not _has_kept(snapshot, edge.target, change):
+                continue  # it imports the image no more
             if edge.target not in into:
                 into[edge.target] = []
                 waiting.append(edge.target)
@@ -281,7 +285,8 @@ def _by_stage(edges: Iterable[Edge], place: StagePlacement | None) -> tuple[Edge
 def _action(node: Node, edges: Sequence[Edge]) -> StepAction:
     roles = {edge.role for edge in edges}
     if isinstance(node, StreamTag):
-        return StepAction.IMPORT if EdgeRole.IMPORT in roles else StepAction.TAG
+        imports = roles & {EdgeRole.IMPORT, EdgeRole.KEPT}
+        return StepAction.IMPORT if imports else StepAction.TAG
     if EdgeRole.PROMOTE in roles:
         return StepAction.PROMOTE
     return StepAction.ROLL_OUT if EdgeRole.DEPLOY in roles else StepAction.REBUILD
@@ -350,11 +355,20 @@ def _has_imported(snapshot: Snapshot, tag: StreamTag, change: PlannedChange) -> 
     history = snapshot.history(tag)
     state = history.import_state if history is not None else None
     latest = _digest_now(snapshot, tag)
-    return latest in change.taken or (
+    if latest in change.taken or _has_kept(snapshot, tag, change):
+        return True
+    return (
         state is not None
         and state.upstream_digest == change.digest
         and state.imported_digest == latest
     )
+
+
+def _has_kept(snapshot: Snapshot, tag: Node, change: PlannedChange) -> bool:
+    """Return True if what a tag has came by the change that is asked about."""
+    history = snapshot.history(tag) if isinstance(tag, StreamTag) else None
+    kept = change_behind(history) if history is not None else None
+    return bool(change.digest) and kept is not None and kept.digest == change.digest
 
 
 def _digest_now(snapshot: Snapshot, node: Node, upstream_digest: str = "") -> str:

@@ -22,11 +22,12 @@ from upwell.api.waves.wave import (
 )
 from upwell.policy.builds.failures import was_not_rebased
 from upwell.policy.explain.freshness import Snapshot
-from upwell.policy.explain.graph import Node
+from upwell.policy.explain.graph import EdgeRole, Node
 from upwell.policy.health.builds import outcome_of
+from upwell.policy.images.imported import change_behind
 from upwell.policy.images.streams import StreamTag
 from upwell.policy.rollouts.summary import RolloutState, rollout_of
-from upwell.policy.waves.approval import NO_APPROVALS, ApprovalRules
+from upwell.policy.waves.approval import NO_APPROVALS, ApprovalRules, asks_for_approval
 from upwell.policy.waves.canary import CanaryRules, canary_of
 from upwell.policy.waves.changes import ImageMove, began_at, names_upstream, why_passed_over
 from upwell.policy.waves.estimate import Estimate
@@ -78,13 +79,28 @@ def new_wave(move: ImageMove, name: str, approval: WaveApproval) -> Wave:
 def has_moved_on(wave: Wave, impact: Impact, snapshot: Snapshot) -> bool:
     """Return True if upstream has moved on: no tag has the digest, and one has got another since.
 
-    That nobody imports it any more is no change of the image.
+    That nobody imports it any more is no change of the image. A tag that does not, and has the
+    digest, counts where somebody may have to approve it.
     """
     imports = [one for one in impact.steps.values() if one.action is StepAction.IMPORT]
     latest = [snapshot.latest(one.node) for one in imports if isinstance(one.node, StreamTag)]
     began = wave.spec.changed
     newer = [one for one in latest if one is not None and began is not None and one.created > began]
-    return bool(newer) and not any(one.done for one in imports)
+    return bool(newer) and not any(
+        one.done and (_is_declared(one) or needs_approval(wave) or _is_asked(one, snapshot))
+        for one in imports
+    )
+
+
+def _is_declared(step: PlannedStep) -> bool:
+    return any(edge.role is EdgeRole.IMPORT for edge in step.edges)
+
+
+def _is_asked(step: PlannedStep, snapshot: Snapshot) -> bool:
+    """Return True if the stream of a tag asks for approval of its changes."""
+    name = step.node.stream_name if isinstance(step.node, StreamTag) else None
+    stream = snapshot.streams.get(name) if name is not None else None
+    return stream is not None and asks_for_approval(stream)
 
 
 def beyond_kept(waves: Iterable[Wave], image: str) -> list[Wave]:
@@ -244,8 +260,13 @@ def _digests(wave: Wave, steps: Iterable[PlannedStep], snapshot: Snapshot) -> tu
     for step in steps:
         history = snapshot.history(step.node) if isinstance(step.node, StreamTag) else None
         state = history.import_state if history is not None else None
+        change = change_behind(history) if history is not None else None
+        latest = history.latest if history is not None else None
+        is_import = step.action is StepAction.IMPORT
+        if is_import and latest and change and change.digest == wave.spec.digest:
+            found[latest.image] = None
         if (
-            step.action is StepAction.IMPORT
+            is_import
             and state is not None
             and state.upstream_digest == wave.spec.digest
             and state.imported_digest

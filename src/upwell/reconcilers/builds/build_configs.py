@@ -93,7 +93,13 @@ class BuildConfigs:
         if awaits_upload(config, context.builds(key)):
             decision = Hold(NO_BINARY_INPUT, awaited_upload(config))
         else:
-            decision = decide(config, images, is_new=is_new, busy=context.busy_upstream(key))
+            decision = decide(
+                config,
+                images,
+                is_new=is_new,
+                busy=context.busy_upstream(key),
+                besides=context.besides(config),
+            )
         if isinstance(decision, StartBuild):
             decision = await self._start(config, context, images, decision)
         await self._record(config, context, images, decision)

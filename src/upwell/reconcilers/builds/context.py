@@ -22,10 +22,12 @@ from upwell.policy.builds.triggers import (
     digest_of,
     followed_images,
     has_built_since,
+    images_besides,
     may_renew,
     waiting_since,
 )
 from upwell.policy.explain.graph import Graph
+from upwell.policy.images.imported import change_behind
 from upwell.policy.images.names import ImageNames
 from upwell.policy.images.streams import StreamTag
 from upwell.policy.waves.gate import WAITS_FOR_APPROVAL
@@ -67,15 +69,26 @@ class BuildContext:
 
     def unapproved(self, config: BuildConfig) -> list[str]:
         """Say which images a build of `config` would take though they wait for an approval."""
-        images = self.followed(config)
-        base = base_image(config, self.streams, newest(self.builds(config.key)))
-        if base is not None and base.now and base.name not in {image.name for image in images}:
-            images.append(replace(base, barred=self._bar(base)))
         return [
             f"{image.name} {image.barred.message}"
-            for image in images
+            for image in (*self.followed(config), *self.besides(config))
             if image.barred is not None and image.barred.reason == WAITS_FOR_APPROVAL
         ]
+
+    def besides(self, config: BuildConfig) -> list[FollowedTag]:
+        """Return what a build of `config` reads, does not follow, and has to be approved."""
+        last = newest(self.builds(config.key))
+        base = base_image(config, self.streams, last)
+        read = [] if base is None else [base]
+        read += images_besides(config, self.streams, self.image_names, last)
+        followed = {image.name for image in self._followed(config)}
+        barred = (
+            replace(one, barred=self._bar(one))
+            for one in read
+            if one.now and one.name not in followed
+        )
+        waiting = (one for one in barred if one.barred is not None)
+        return [one for one in waiting if one.barred and one.barred.reason == WAITS_FOR_APPROVAL]
 
     def _bar(self, image: FollowedTag) -> ImageBar | None:
         """Return what bars the present image."""
@@ -91,12 +104,12 @@ class BuildContext:
         stream = self.streams.get(tag.stream_name)
         history = stream.status.tag(tag.tag) if stream is not None else None
         state = history.import_state if history is not None else None
+        change = change_behind(history) if history is not None else None
+        present = digest_of(image.now or "")
         bar = self.bar_of(image.now or "")
-        if (
-            bar is None
-            and state is not None
-            and state.imported_digest == digest_of(image.now or "")
-        ):
+        if bar is None and change is not None:
+            bar = self.bar_of(change.digest)
+        if bar is None and state is not None and state.imported_digest == present:
             return self.bar_of(state.upstream_digest)
         return bar
 
@@ -131,7 +144,14 @@ class BuildContext:
         if last is None or last.uid != build.uid or not may_renew(config):
             return None
         is_due = isinstance(
-            decide(config, self.followed(config), is_new=False, busy=()), StartBuild
+            decide(
+                config,
+                self.followed(config),
+                is_new=False,
+                busy=(),
+                besides=self.besides(config),
+            ),
+            StartBuild,
         )
         return (
             "waits for its newest inputs: they have changed since it was queued" if is_due else None
@@ -175,7 +195,8 @@ class BuildContext:
 
     def _due(self, config: BuildConfig) -> Decision:
         is_new = config.status.last_version == 0 and not self.builds(config.key)
-        return decide(config, self.followed(config), is_new=is_new, busy=())
+        besides = self.besides(config)
+        return decide(config, self.followed(config), is_new=is_new, busy=(), besides=besides)
 
 
 def config_of(build: Build) -> ObjectKey:

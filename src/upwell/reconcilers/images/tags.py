@@ -10,6 +10,7 @@ from upwell.api.image import (
     IgnoredImage,
     Image,
     ImageStream,
+    ImportedChange,
     ImportState,
     NamedTagEventList,
     PlatformDigest,
@@ -17,8 +18,8 @@ from upwell.api.image import (
     TagReference,
 )
 from upwell.api.image_policies.policy import PolicyPoint
-from upwell.api.values.author import author_person_of
 from upwell.oci import Digest, InvalidDigestError, InvalidReferenceError, MediaType, Reference
+from upwell.policy.access.people.import_requesters import requester_of
 from upwell.policy.images.import_request import ImportRequest, request_of
 from upwell.policy.images.outcome import TagOutcome, failure, with_next_attempt
 from upwell.policy.images.relevance import irrelevance
@@ -117,7 +118,7 @@ class TagImporter:
         self, stream: ImageStream, tag: TagReference, question: _Question, state: ImportState
     ) -> TagOutcome:
         now = question.turn.now
-        reference = question.reference
+        source = reference = question.reference
         if question.request.selection:
             state = await self._select(question, state)
             reference = reference.with_tag(state.selected)
@@ -137,6 +138,7 @@ class TagImporter:
             generation=tag.generation or stream.generation,
             unproven=state.unproven,
             requested_by=state.requested_by,
+            imported=ImportedChange(image=str(source), digest=state.upstream_digest),
         )
         if _is_asked_anew(question.history, tag):  # a person asks for what there is, whatever it is
             state = state.model_copy(update={"ignored": None})
@@ -258,7 +260,7 @@ def _state_before(
 ) -> ImportState:
     """Return what is known of the tag's present source, at the tag's present generation.
 
-    Another generation is one that the stream's author has asked for.
+    Another generation is one that somebody has asked for.
     """
     state = history.import_state if history is not None else None
     if state is None or (state.source, state.request) != (request.source, request.text):
@@ -266,7 +268,7 @@ def _state_before(
     generation = tag.generation or 0
     if state.generation == generation:
         return state
-    asked = {"generation": generation, "requested_by": author_person_of(stream) or None}
+    asked = {"generation": generation, "requested_by": requester_of(stream, tag) or None}
     return state.model_copy(update=asked)
 
 

@@ -22,7 +22,7 @@ from tests.support.builds.memory_builds import (
 
 from upwell.api.image import Image, ImageStream, TagReference
 from upwell.api.meta import ObjectReference
-from upwell.api.values.author import with_author
+from upwell.api.values.author import with_author, with_import_requesters
 from upwell.controller import Result
 from upwell.policy.images.registry_webhooks import PushNotice
 from upwell.policy.images.schedule import INTERVAL_ANNOTATION
@@ -665,3 +665,69 @@ async def test_a_status_that_never_stands_still_is_left_to_the_queue(
     machine.store.failure = ConflictError(KEY)
     with pytest.raises(ConflictError):
         await streams.reconcile(KEY)
+
+
+async def test_who_asks_for_an_import_is_told_whoever_the_author_is(
+    machine: BuildMachine, streams: ImageStreams
+) -> None:
+    await push(machine.vendor.registry, "debian:11", "first")
+    await streams.reconcile(KEY)
+    await push(machine.vendor.registry, "debian:11", "second")
+    tag = imported("11", SOURCE, scheduled=True).model_copy(update={"generation": 2})
+    await apply_tags(machine, tag)
+    stream = with_author(await machine.stream("debian"), "t-ada", "ada")
+    await machine.store.update(with_import_requesters(stream, {"2": "ben"}))
+    machine.clock.advance(120)
+    await streams.reconcile(KEY)
+    [(_, move)] = present_moves(await machine.stream("debian"))
+    assert move.requested_by == "ben"
+
+
+@pytest.mark.parametrize("then", ["insecure", "elsewhere", "selection", "undeclared", "reference"])
+async def test_a_change_stays_known_whatever_the_tag_declares_since(
+    machine: BuildMachine, streams: ImageStreams, then: str
+) -> None:
+    old = await push(machine.vendor.registry, "debian:11", "old")
+    await streams.reconcile(KEY)
+    new = await push(machine.vendor.registry, "debian:11", "new")
+    machine.clock.advance(120)
+    await streams.reconcile(KEY)
+    [(_, move)] = present_moves(await machine.stream("debian"))
+    assert (move.digest, move.previous) == (str(new), str(old))
+
+    machine.vendor.failure = RegistryUnavailableError("vendor.example", "HTTP 500")
+    source = f"{VENDOR}/nowhere:11" if then == "elsewhere" else SOURCE
+    tag = imported("11", source, scheduled=True).model_copy(update={"generation": 3})
+    if then == "insecure":
+        policy = tag.import_policy
+        assert policy is not None
+        policy = policy.model_copy(update={"insecure": True})
+        tag = tag.model_copy(update={"import_policy": policy})
+    if then == "selection":
+        tag = tag.model_copy(update={"annotations": {"upwell.dev/tag-selection": "semver: >=1"}})
+    if then == "reference":
+        tag = tag.model_copy(update={"reference": True})
+    await apply_tags(machine, *(() if then == "undeclared" else (tag,)))
+    machine.clock.advance(120)
+    await streams.reconcile(KEY)
+    found = [move for _, move in present_moves(await machine.stream("debian"))]
+    assert found == ([] if then == "reference" else [move])
+    if then == "reference":
+        history = await machine.history("debian", "11")
+        assert history.items[1].imported is not None, "it is told apart from a first import"
+
+
+async def test_what_is_pushed_back_is_the_change_that_it_was(
+    machine: BuildMachine, streams: ImageStreams
+) -> None:
+    await push(machine.vendor.registry, "debian:11", "old")
+    await streams.reconcile(KEY)
+    new = await push(machine.vendor.registry, "debian:11", "new")
+    machine.clock.advance(120)
+    await streams.reconcile(KEY)
+    for mark in ("other", "new"):
+        await push(machine.internal, f"{NAMESPACE}/debian:11", mark)
+        await apply_tags(machine)  # whoever pushes may have the tag declare nothing
+        await streams.reconcile(KEY)
+        found = [move.digest for _, move in present_moves(await machine.stream("debian"))]
+        assert found == ([] if mark == "other" else [str(new)])

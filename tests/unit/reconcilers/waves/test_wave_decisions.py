@@ -547,3 +547,18 @@ async def test_a_wave_that_is_not_there_is_named(
 ) -> None:
     with pytest.raises(NotFoundError, match="none"):
         await ask(actions_of(free), free)  # type: ignore[misc]
+
+
+@pytest.mark.parametrize("by", ["ada", "system:cluster-user:ada", "oidc:Ada@example.com"])
+async def test_who_may_be_the_person_who_had_it_imported_does_not_approve_it(
+    manual: WavesNamespace, by: str
+) -> None:
+    await manual.imports("new")
+    [wave] = await manual.all()
+    asked = wave.spec.model_copy(update={"requested_by": "ada"})
+    await manual.store.update(wave.model_copy(update={"spec": asked}))
+    actions = actions_of(manual)
+    with pytest.raises(RefusedError, match="so somebody else approves it"):
+        await actions.approve(wave.name, decision(manual, by))
+    done = await actions.approve(wave.name, decision(manual, "system:cluster-user:ben"))
+    assert done.status.approval is not None

@@ -74,10 +74,10 @@ async def test_a_diamonds_tip_is_built_once() -> None:
 
 async def alpine(setup: WavesNamespace, mark: str) -> None:
     """Let the image of another vendor change, and a stream import it."""
+    source = {"kind": "DockerImage", "name": "other.test/alpine:3"}
     try:
         before = await setup.store.get(ImageStream, NAMESPACE, "alpine")
     except NotFoundError:
-        source = {"kind": "DockerImage", "name": "other.test/alpine:3"}
         tag = {"name": "latest", "from": source, "importPolicy": {"scheduled": True}}
         document = {
             "metadata": {"name": "alpine", "namespace": NAMESPACE},
@@ -87,7 +87,7 @@ async def alpine(setup: WavesNamespace, mark: str) -> None:
     await setup.stream("alpine", mark)
     stream = await setup.store.get(ImageStream, NAMESPACE, "alpine")
     digest = str(Digest.of(mark.encode()))
-    state = ImportState(imported_digest=digest, upstream_digest=digest)
+    state = ImportState(source=source["name"], imported_digest=digest, upstream_digest=digest)
     told = stream.status.tags[0].model_copy(update={"import_state": state})
     status = stream.status.model_copy(update={"tags": (told,)})
     after = await setup.store.update_status(stream.with_status(status))

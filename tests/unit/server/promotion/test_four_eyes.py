@@ -433,3 +433,21 @@ async def test_a_link_of_the_local_administrator_is_whose_it_says(granted: Grant
     await waiting(granted, wrote="admin", asked="admin")
     assert (await by_link(granted, "admin", "ada")).status == 200
     assert await agreement(granted) is Agreement.AGREED
+
+
+async def test_another_name_that_may_be_theirs_is_nobody_elses_eyes(granted: GrantedApi) -> None:
+    await granted.grant("work", "approver@a", person="oidc:Ben@example.com")
+    await waiting(granted)
+    answer = await vote(granted, "work")
+    assert answer.status in {403, 409}, answer.text
+    assert "who may be ben by another name, asked for it" in answer.json["message"]
+
+
+async def test_votes_of_one_person_by_two_names_are_one(granted: GrantedApi) -> None:
+    await granted.grant("work", "approver@a", person="oidc:cat@example.com")
+    await waiting(granted, required=2)
+    for who in ("cat", "work"):
+        assert (await vote(granted, who)).status == 200
+    assert await agreement(granted) is Agreement.OPEN
+    assert (await vote(granted, "dot")).status == 200
+    assert await agreement(granted) is Agreement.AGREED

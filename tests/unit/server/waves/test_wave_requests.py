@@ -65,7 +65,7 @@ async def _imported(
         )
         for one in (NEW, OLD)
     )
-    state = ImportState(imported_digest=NEW, upstream_digest=NEW)
+    state = ImportState(source=source["name"], imported_digest=NEW, upstream_digest=NEW)
     history = NamedTagEventList(tag="latest", items=events, import_state=state)
     status = stream.status.model_copy(update={"tags": (history,)})
     await served.api.store.update_status(stream.with_status(status))

@@ -1,0 +1,95 @@
+"""Changes of upstream images, as the histories of tags keep them with what they have brought."""
+
+from collections.abc import Iterable
+
+from upwell.api.image import ImageStreamStatus, ImportedChange, NamedTagEventList, TagEvent
+from upwell.oci import InvalidReferenceError, Reference
+
+_BOTH_SIDES = 2
+"""Digests of a history in which something has changed: a first import is no change."""
+
+
+def change_behind(history: NamedTagEventList) -> ImportedChange | None:
+    """Return the change by which a tag has got what it names now; None: no import did it.
+
+    What the tag declares has no part in it: whoever declares something else keeps the digest.
+    """
+    latest = history.latest
+    if latest is None or latest.imported is not None:
+        return latest.imported if latest is not None else None
+    return _of_import(history)
+
+
+def change_brought(history: NamedTagEventList | None, event: TagEvent) -> ImportedChange | None:
+    """Return the change that `event` brings to a tag, as its next digest; None: it is none.
+
+    A digest that comes back, by a push perhaps, is the change that it was.
+    """
+    items = history.items if history is not None else ()
+    told = event.imported
+    if told is None:
+        again = (one.imported for one in items if event.image and one.image == event.image)
+        return next((one for one in again if one is not None), None)
+    if told.previous:  # of a tag that this one follows
+        return told
+    return _with_previous(told, items)
+
+
+def change_kept(history: NamedTagEventList, event: TagEvent) -> ImportedChange | None:
+    """Return the change behind the present digest of a tag, which `event` brings again.
+
+    The image that brought it first counts. Of that, upstream may name another index by now.
+    """
+    known, told = change_behind(history), event.imported
+    if known is None:
+        if told is None or told.previous:
+            return told
+        return _with_previous(told, history.items[1:])
+    if told is None or told.image != known.image:
+        return known
+    return known.model_copy(update={"digest": told.digest})
+
+
+def with_changes(status: ImageStreamStatus) -> ImageStreamStatus:
+    """Return a status with the changes that an earlier version has told by states of imports alone.
+
+    Those end with what the tag declares.
+    """
+    tags = tuple(map(_with_change, status.tags))
+    if all(new is old for new, old in zip(tags, status.tags, strict=True)):
+        return status
+    return status.model_copy(update={"tags": tags})
+
+
+def _with_previous(told: ImportedChange, before: Iterable[TagEvent]) -> ImportedChange | None:
+    previous = next(iter(before), None)
+    if previous is None:
+        return None
+    return told.model_copy(update={"previous": previous.image})
+
+
+def _with_change(history: NamedTagEventList) -> NamedTagEventList:
+    latest = history.latest
+    change = _of_import(history)
+    if latest is None or latest.imported is not None or change is None:
+        return history
+    marked = latest.model_copy(update={"imported": change})
+    return history.model_copy(update={"items": (marked, *history.items[1:])})
+
+
+def _of_import(history: NamedTagEventList) -> ImportedChange | None:
+    """Return the change behind a digest that an earlier version has stored."""
+    state = history.import_state
+    if state is None or len(history.items) < _BOTH_SIDES:
+        return None
+    new, old = history.items[:2]
+    is_imported = state.imported_digest == new.image and not new.unproven
+    if not is_imported and state.ignored is None:
+        return None  # a tag that imports may be pushed or mapped to
+    try:
+        image = str(Reference.parse(state.source))
+    except InvalidReferenceError:
+        return None
+    # Of an image that is passed over, nothing tells of which index this one came.
+    digest = state.upstream_digest if state.ignored is None else new.image
+    return ImportedChange(image=image, digest=digest, previous=old.image)
