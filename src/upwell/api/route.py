@@ -64,6 +64,9 @@ class RouteIngress(Model):
     host: str = ""
     router_name: str = ""
     conditions: tuple[Condition, ...] = ()
+    wildcard_policy: str | None = None
+    router_canonical_hostname: str | None = None
+    """Name or address at which the router is reached."""
 
 
 class RouteStatus(Model):

@@ -33,6 +33,13 @@ _NAME = AllowedValues("a name of lower-case letters, digits and -, at most 63", 
 _Name = Annotated[str, BeforeValidator(_label), _NAME]
 
 
+def _gateway(value: Any) -> str:
+    namespace, _, name = value.partition("/") if isinstance(value, str) else ("", "", "")
+    if not (_LABEL.fullmatch(namespace) and _LABEL.fullmatch(name)):
+        raise ValueError("not NAMESPACE/NAME")
+    return str(value)
+
+
 def _quantity(value: Any) -> str:
     try:
         parse_quantity(value if isinstance(value, str) else "")
@@ -163,6 +170,11 @@ class KubernetesSettings(SettingsTable):
     ] = None
     """The port at which the cluster asks about writes of Upwell's kinds, beside that of `--listen`;
     without one it cannot, and nobody is known to stand for an object."""
+    gateway: Annotated[
+        str, BeforeValidator(_gateway), AllowedValues("NAMESPACE/NAME of a Gateway", blank=True)
+    ] = ""
+    """The Gateway (Gateway API) that serves Routes; without one, the default IngressClass does, or
+    the only one, or where there is none the only Gateway."""
     builds: KubernetesBuildSettings = KubernetesBuildSettings()
 
     def at(self, kubeconfig: Path | None) -> Self:

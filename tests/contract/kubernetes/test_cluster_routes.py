@@ -1,0 +1,121 @@
+"""Routes of a real API server: an Ingress that it takes, and an HTTPRoute where it has those."""
+
+import asyncio
+import json
+from collections.abc import AsyncIterator
+from contextlib import suppress
+from datetime import UTC, datetime
+
+import pytest
+from tests.support.cluster.routes import NAMESPACE, gateway, ingress_class, route, service
+from tests.support.kubernetes.cluster import Cluster
+from tests.support.workload.waiting import eventually
+
+from upwell.api.conditions import find
+from upwell.api.core import Namespace, Service
+from upwell.api.meta import ObjectMeta, Resource
+from upwell.api.networking.gateway import GATEWAY_GROUP, Gateway, HttpRoute, IngressClass
+from upwell.api.networking.ingress import Ingress
+from upwell.api.route import Route
+from upwell.controller import ObjectCache
+from upwell.reconcilers.cluster_routing.reconciler import cluster_route_controller
+from upwell.store.clusters.store import ClusterStore
+from upwell.store.interface import AlreadyExistsError, NotFoundError
+from upwell.store.kubernetes import KubernetesStore
+
+
+def now() -> datetime:
+    return datetime.now(UTC)
+
+
+def definition(kind: type[Resource]) -> dict[str, object]:
+    """Return a definition of a kind of the Gateway API that takes whatever it is given."""
+    names = {"kind": kind.KIND.kind, "plural": kind.KIND.plural, "singular": kind.KIND.singular}
+    schema = {"type": "object", "x-kubernetes-preserve-unknown-fields": True}
+    version = {
+        "name": kind.KIND.version,
+        "served": True,
+        "storage": True,
+        "schema": {"openAPIV3Schema": schema},
+        "subresources": {"status": {}},
+    }
+    approved = {"api-approved.kubernetes.io": "https://github.com/kubernetes-sigs/gateway-api"}
+    return {
+        "apiVersion": "apiextensions.k8s.io/v1",
+        "kind": "CustomResourceDefinition",
+        "metadata": {"name": kind.KIND.resource, "annotations": approved},
+        "spec": {
+            "group": GATEWAY_GROUP,
+            "scope": "Namespaced",
+            "names": names,
+            "versions": [version],
+        },
+    }
+
+
+@pytest.fixture
+async def store(cluster: Cluster) -> AsyncIterator[KubernetesStore]:
+    """Give a client of a cluster with the Gateway API, whose Routes are kept."""
+    for kind in (Gateway, HttpRoute):
+        cluster.kubectl("apply", "-f", "-", given=json.dumps(definition(kind)))
+        name = f"crd/{kind.KIND.resource}"
+        cluster.kubectl("wait", name, "--for=condition=Established", "--timeout=60s")
+    async with cluster.client() as store:
+        for namespace in (NAMESPACE, "infra"):
+            with suppress(AlreadyExistsError):
+                await store.create(Namespace(metadata=ObjectMeta(name=namespace)))
+        await store.create(service())
+        cache = ObjectCache(ClusterStore(store, frozenset()))
+        controller = cluster_route_controller(cache, now, lambda namespace: namespace == NAMESPACE)
+        running = [asyncio.create_task(run()) for run in (cache.run, controller.run)]
+        yield store
+        for task in running:
+            task.cancel()
+        await asyncio.gather(*running, return_exceptions=True)
+        made: tuple[tuple[type[Resource], str, str], ...] = (
+            (Route, NAMESPACE, "web"),
+            (Service, NAMESPACE, "web"),
+            (IngressClass, "", "nginx"),
+            (Gateway, "infra", "public"),
+            (Ingress, NAMESPACE, "web"),
+            (HttpRoute, NAMESPACE, "web"),
+        )
+        for one, namespace, name in made:
+            with suppress(NotFoundError):
+                await store.delete(one, namespace, name)
+    for kind in (Gateway, HttpRoute):
+        cluster.kubectl("delete", f"crd/{kind.KIND.resource}", "--wait=false")
+
+
+async def admitted(store: KubernetesStore) -> str:
+    """Return how the Route stands: status and reason of its condition."""
+    found = await store.get(Route, NAMESPACE, "web")
+    for entry in found.status.ingress:
+        if (condition := find(entry.conditions, "Admitted")) is not None:
+            return f"{condition.status} {condition.reason}"
+    return ""
+
+
+async def test_a_route_is_an_ingress_and_moves_to_a_gateway(store: KubernetesStore) -> None:
+    unstored = ObjectMeta(name="web", namespace=NAMESPACE)
+    await store.create(route().model_copy(update={"metadata": unstored}))
+    await eventually(lambda: admitted(store), lambda found: found == "False NoRouter")
+
+    await store.create(ingress_class_of_a_controller())
+    await eventually(lambda: admitted(store), lambda found: found == "True Admitted")
+    served = await store.get(Ingress, NAMESPACE, "web")
+    assert served.metadata.owner_references[0].kind == "Route"
+    assert served.spec.rules[0].host == "web.shop.example"
+
+    await store.create(gateway())
+    await store.delete(IngressClass, "", "nginx")
+    await eventually(lambda: admitted(store), lambda found: found == "Unknown Pending")
+    attached = await store.get(HttpRoute, NAMESPACE, "web")
+    assert attached.spec["hostnames"] == ["web.shop.example"]
+    with pytest.raises(NotFoundError):
+        await store.get(Ingress, NAMESPACE, "web")
+
+
+def ingress_class_of_a_controller() -> IngressClass:
+    made = ingress_class()
+    return IngressClass.model_validate({**made.model_dump(), "spec": {"controller": "example/any"}})

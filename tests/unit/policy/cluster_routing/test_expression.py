@@ -1,0 +1,161 @@
+"""Routes as an Ingress and as HTTPRoutes, and what these cannot express."""
+
+from typing import Any
+
+import pytest
+from tests.support.cluster.routes import HTTP, HTTPS, gateway, route, service
+
+from upwell.api.core import Service
+from upwell.api.route import Route
+from upwell.policy.cluster_routing.expression import Expressed, express, includes
+from upwell.policy.cluster_routing.routers import GatewayRouter, IngressRouter
+
+NGINX = IngressRouter("nginx")
+EDGE = {"termination": "edge"}
+SERVICES = {one.name: one for one in (service("web"), service("next"))}
+
+
+def ingress(declared: Route) -> Expressed:
+    return express(declared, NGINX, SERVICES.get)
+
+
+def http_routes(declared: Route, *listeners: dict[str, Any]) -> Expressed:
+    return express(declared, GatewayRouter(gateway("public", *listeners)), SERVICES.get)
+
+
+def test_a_route_is_an_ingress_that_belongs_to_it() -> None:
+    found = ingress(route(path="/api", port={"targetPort": 8080}, metadata={"labels": {"a": "b"}}))
+
+    [document] = found.documents
+    assert document["metadata"] == {
+        "name": "web",
+        "namespace": "shop",
+        "labels": {"a": "b"},
+        "ownerReferences": [
+            {
+                "apiVersion": "route.openshift.io/v1",
+                "kind": "Route",
+                "name": "web",
+                "uid": "uid-web",
+                "controller": True,
+            }
+        ],
+    }
+    backend = {"service": {"name": "web", "port": {"number": 80}}}
+    path = {"path": "/api", "pathType": "Prefix", "backend": backend}
+    assert document["spec"] == {
+        "ingressClassName": "nginx",
+        "rules": [{"host": "web.shop.example", "http": {"paths": [path]}}],
+    }
+    assert found.left_out == ()
+
+
+def test_tls_at_the_edge_is_the_controllers_and_plain_http_is_its_to_say() -> None:
+    found = ingress(route(tls={**EDGE, "insecureEdgeTerminationPolicy": "Redirect"}))
+
+    assert found.documents[0]["spec"]["tls"] == [{"hosts": ["web.shop.example"]}]
+    [left_out] = found.left_out
+    assert left_out.startswith("spec.tls.insecureEdgeTerminationPolicy: Redirect")
+
+
+def test_a_domain_is_a_wildcard_of_both() -> None:
+    declared = route(wildcardPolicy="Subdomain")
+
+    assert ingress(declared).documents[0]["spec"]["rules"][0]["host"] == "*.shop.example"
+    assert http_routes(declared).documents[0]["spec"]["hostnames"] == ["*.shop.example"]
+
+
+@pytest.mark.parametrize(
+    ("spec", "field"),
+    [
+        ({"tls": {"termination": "passthrough"}}, "spec.tls.termination"),
+        ({"tls": {"termination": "reencrypt"}}, "spec.tls.termination"),
+        ({"tls": {**EDGE, "certificate": "PEM", "key": "PEM"}}, "spec.tls.certificate"),
+        ({"tls": {**EDGE, "externalCertificate": {"name": "a"}}}, "spec.tls.externalCertificate"),
+        ({"host": ""}, "spec.host"),
+        ({"to": {"kind": "Service", "name": "absent"}}, "spec.to"),
+        ({"port": {"targetPort": "absent"}}, "spec.port"),
+    ],
+)
+def test_what_neither_expresses_keeps_a_route_from_being_served(
+    spec: dict[str, Any], field: str
+) -> None:
+    for found in (ingress(route(**spec)), http_routes(route(**spec))):
+        assert found.documents == ()
+        assert [bar.partition(":")[0] for bar in found.bars] == [field]
+
+
+def test_shares_are_weights_of_an_http_route_and_no_part_of_an_ingress() -> None:
+    declared = route(
+        to={"kind": "Service", "name": "web", "weight": 90},
+        alternateBackends=[{"kind": "Service", "name": "next", "weight": 10}],
+        port={"targetPort": "http"},
+    )
+
+    [bar] = ingress(declared).bars
+    assert bar.startswith("spec.alternateBackends:")
+    [document] = http_routes(declared).documents
+    assert document["spec"]["rules"][0]["backendRefs"] == [
+        {"name": "web", "port": 80, "weight": 90},
+        {"name": "next", "port": 80, "weight": 10},
+    ]
+
+
+def attached(document: dict[str, Any]) -> list[str]:
+    return [one["sectionName"] for one in document["spec"]["parentRefs"]]
+
+
+def test_a_route_attaches_to_the_listeners_that_its_tls_means() -> None:
+    assert [attached(one) for one in http_routes(route()).documents] == [["web"]]
+    assert [attached(one) for one in http_routes(route(tls=EDGE)).documents] == [["secure"]]
+    allowed = route(tls={**EDGE, "insecureEdgeTerminationPolicy": "Allow"})
+    assert [attached(one) for one in http_routes(allowed).documents] == [["secure", "web"]]
+
+
+def test_a_redirect_is_a_second_http_route() -> None:
+    declared = route(tls={**EDGE, "insecureEdgeTerminationPolicy": "Redirect"})
+    secure, plain = http_routes(declared).documents
+
+    assert (attached(secure), attached(plain)) == (["secure"], ["web"])
+    assert plain["metadata"]["name"] == "web-redirect"
+    assert plain["spec"]["rules"][0]["filters"] == [
+        {"type": "RequestRedirect", "requestRedirect": {"scheme": "https", "statusCode": 302}}
+    ]
+    assert "backendRefs" not in plain["spec"]["rules"][0]
+
+
+def test_listeners_that_are_not_there_are_named() -> None:
+    assert "no listener for HTTPS" in http_routes(route(tls=EDGE), HTTP).bars[0]
+    assert "no listener for plain HTTP" in http_routes(route(), HTTPS).bars[0]
+    through = {**HTTPS, "tls": {"mode": "Passthrough"}}
+    assert "no listener for HTTPS" in http_routes(route(tls=EDGE), through).bars[0]
+
+
+def test_settings_of_openshifts_router_are_named_and_left_out() -> None:
+    annotations = {"haproxy.router.openshift.io/timeout": "5s", "other": "x"}
+    found = http_routes(route(metadata={"annotations": annotations}))
+
+    assert len(found.documents) == 1
+    assert found.left_out == ("metadata.annotations[haproxy.router.openshift.io/timeout]",)
+
+
+def test_every_reason_is_given_at_once() -> None:
+    declared = route(
+        host="", tls={"termination": "passthrough"}, alternateBackends=[{"name": "no"}]
+    )
+
+    fields = [bar.partition(":")[0] for bar in ingress(declared).bars]
+    assert fields == ["spec.host", "spec.to", "spec.tls.termination", "spec.alternateBackends"]
+
+
+def test_a_service_without_ports_is_said() -> None:
+    bare = Service.model_validate({"metadata": {"name": "web", "namespace": "shop"}})
+
+    assert "no TCP port" in express(route(), NGINX, lambda _: bare).bars[0]
+
+
+def test_what_others_add_is_no_difference() -> None:
+    assert includes({"a": [{"b": 1, "c": 2}], "d": 3}, {"a": [{"b": 1}]})
+    assert not includes({"a": [{"b": 1}, {"b": 2}]}, {"a": [{"b": 1}]})
+    assert not includes({"a": 1}, {"a": 2})
+    assert not includes({}, {"a": None})
