@@ -11,6 +11,12 @@ from upwell.policy.rollouts.triggers import HOLD_ANNOTATION
 
 type Records = tuple[RevisionRecord, ...]
 
+CONFIG_LABEL, REVISION_LABEL = "deploymentconfig", "deployment"
+CONFIG_ANNOTATION = "openshift.io/deployment-config.name"
+VERSION_ANNOTATION = "openshift.io/deployment-config.latest-version"
+PHASE_ANNOTATION = "openshift.io/deployment.phase"
+_NAME_ANNOTATION = "openshift.io/deployment.name"
+
 
 class Phase(StrEnum):
     """Phase of a revision."""
@@ -248,3 +254,31 @@ def _without_images(template: PodTemplate) -> PodTemplate:
         ),
     }
     return template.model_copy(update={"spec": pod.model_copy(update=blank)})
+
+
+def controller_name(config: str, revision: int) -> str:
+    """Return the name of the ReplicationController of a DeploymentConfig's revision."""
+    return f"{config}-{revision}"
+
+
+def revision_labels(config: str, revision: int) -> dict[str, str]:
+    """Return the labels that OpenShift gives the Pods of a revision, beside the template's."""
+    return {CONFIG_LABEL: config, REVISION_LABEL: controller_name(config, revision)}
+
+
+def revision_annotations(config: str, revision: int) -> dict[str, str]:
+    """Return the annotations that OpenShift gives the Pods of a revision."""
+    return {
+        CONFIG_ANNOTATION: config,
+        _NAME_ANNOTATION: controller_name(config, revision),
+        VERSION_ANNOTATION: str(revision),
+    }
+
+
+def revision_template(config: str, record: RevisionRecord) -> PodTemplate:
+    """Return the template of a revision's Pods, with what OpenShift adds to it."""
+    metadata = record.template.metadata
+    labels = {**metadata.labels, **revision_labels(config, record.revision)}
+    annotations = {**metadata.annotations, **revision_annotations(config, record.revision)}
+    named = metadata.model_copy(update={"labels": labels, "annotations": annotations})
+    return record.template.model_copy(update={"metadata": named})

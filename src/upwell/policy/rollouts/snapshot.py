@@ -1,6 +1,6 @@
 """The snapshot of a workload that a rollout is decided by: declared, rolled out, running."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime
 
@@ -9,6 +9,7 @@ from upwell.policy.rollouts.history import (
     Phase,
     Records,
     RolloutCause,
+    cause_of,
     is_requested,
     known_before,
     last_good,
@@ -27,7 +28,7 @@ from upwell.policy.rollouts.settings import (
 from upwell.policy.rollouts.steps import Rollout, RolloutTarget, Settings
 from upwell.policy.rollouts.summary import ROLLOUT_PAUSED
 from upwell.policy.rollouts.target import Chosen, TargetReason
-from upwell.policy.rollouts.triggers import hold_text, unresolved
+from upwell.policy.rollouts.triggers import HOLD_ANNOTATION, hold_text, unresolved
 from upwell.policy.rollouts.written_volumes import one_at_a_time, written_volumes
 from upwell.workload.interface import Instance
 
@@ -63,6 +64,29 @@ class RolloutSnapshot:
     failed_hash: str | None
     instances: Sequence[Instance]
     obstacle: Obstacle | None = None
+
+
+def new_record(
+    workload: Workload, wanted: str, images: Mapping[str, str], now: datetime
+) -> RevisionRecord:
+    """Return the record of a revision that begins; `images` are those of its containers."""
+    template = template_of(workload)
+    undone = HOLD_ANNOTATION in workload.annotations and known_before(workload, wanted) is not None
+    cause = cause_of(
+        workload.status.revisions,
+        template,
+        undone=undone,
+        images_only=not follows_changes(workload),
+    )
+    by_hand = is_manual(workload) or is_requested(workload, wanted)
+    return RevisionRecord(
+        revision=0,
+        hash=wanted,
+        template=template,
+        created=now,
+        cause=(RolloutCause.MANUAL_CHANGE if by_hand and not undone else cause).value,
+        images=dict(images),
+    )
 
 
 def rollout_for(workload: Workload, snapshot: RolloutSnapshot, record: RevisionRecord) -> Rollout:

@@ -1,13 +1,22 @@
 """Pods of a cluster in memory: those of each workload, and which digests run where."""
 
+import asyncio
+import logging
 from collections import Counter, defaultdict
-from collections.abc import AsyncIterator, Collection, Iterator
+from collections.abc import AsyncIterator, Awaitable, Callable, Collection, Iterator
 from contextlib import aclosing
 from dataclasses import dataclass
 
+from upwell.api.apps import DeploymentConfig
 from upwell.api.meta import ObjectKey
-from upwell.cluster.errors import ListExpiredError
+from upwell.cluster.errors import ClusterError, ClusterUnavailableError, ListExpiredError
 from upwell.cluster.interface import ClusterPods, PodRecord
+from upwell.machine.backoff import Backoff
+from upwell.reconcilers.rollouts.traffic import KeyFeed
+
+log = logging.getLogger(__name__)
+
+_PAUSES = Backoff(first=1.0, longest=30.0)
 
 
 @dataclass(frozen=True, slots=True)
@@ -23,10 +32,18 @@ class RunningImage:
 
 
 class PodIndex:
-    """Follows the Pods of a cluster: a list, then what changes, from wherever a watch broke off."""
+    """Follows the Pods of a cluster: a list, then what changes, from wherever a watch broke off.
+
+    Every replica does, to say what runs; the one that leads decides by it too.
+    """
 
     def __init__(self, pods: ClusterPods) -> None:
+        self.changed = KeyFeed()
+        """Workloads whose Pods changed, for whoever decides about them."""
+        self.changed_configs = KeyFeed()
+        """DeploymentConfigs of them, about which another decides."""
         self._pods = pods
+        self._is_listed = False
         self._position = ""
         self._by_owner: dict[ObjectKey, dict[str, PodRecord]] = defaultdict(dict)
         self._owners: dict[tuple[str, str], ObjectKey] = {}
@@ -34,21 +51,46 @@ class PodIndex:
     def __len__(self) -> int:
         return len(self._owners)
 
+    @property
+    def is_listed(self) -> bool:
+        """True once all Pods were listed."""
+        return self._is_listed
+
+    def workloads(self) -> Collection[ObjectKey]:
+        """Return the workloads that have Pods."""
+        return tuple(self._by_owner)
+
     def of(self, workload: ObjectKey) -> Collection[PodRecord]:
         """Return the Pods of a workload."""
         return tuple(self._by_owner[workload].values()) if workload in self._by_owner else ()
 
-    def running(self) -> Iterator[RunningImage]:
-        """Yield what runs: one record for each digest, workload and node."""
-        for workload, pods in self._by_owner.items():
-            found = Counter(
-                (one.digest, one.image, pod.node)
-                for pod in pods.values()
-                for one in pod.containers
-                if one.digest
-            )
-            for (digest, image, node), count in found.items():
-                yield RunningImage(digest, image, workload, node, count)
+    def running(self, workload: ObjectKey) -> Iterator[RunningImage]:
+        """Yield what a workload runs: one record for each digest and node."""
+        found = Counter(
+            (digest, image, pod.node)
+            for pod in self.of(workload)
+            for digest, image in {(one.digest, one.image) for one in pod.containers}
+            if digest
+        )
+        for (digest, image, node), count in found.items():
+            yield RunningImage(digest, image, workload, node, count)
+
+    async def run(self, sleep: Callable[[float], Awaitable[None]] = asyncio.sleep) -> None:
+        """Keep up with the cluster until cancelled; what fails is tried again after a pause."""
+        failures = 0
+        while True:
+            try:
+                async for key in self.changes():
+                    is_config = key.kind == DeploymentConfig.KIND.kind
+                    (self.changed_configs if is_config else self.changed).add(key)
+                    failures = 0
+            except ClusterError as error:
+                failures += 1
+                pause = _PAUSES.delay(failures)
+                if isinstance(error, ClusterUnavailableError):
+                    pause = max(pause, error.retry_after)
+                log.warning("Pods not followed", extra={"retry_in": pause, "why": str(error)})
+                await sleep(pause)
 
     async def changes(self) -> AsyncIterator[ObjectKey]:
         """Keep up with the cluster, and yield the workloads whose Pods changed; never ends.
@@ -82,7 +124,7 @@ class PodIndex:
         for pod in found:
             if (concerned := self._take(pod, gone=False)) is not None:
                 changed.add(concerned)
-        self._position = position
+        self._position, self._is_listed = position, True
         for key in changed:
             yield key
 

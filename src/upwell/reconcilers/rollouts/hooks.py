@@ -127,27 +127,41 @@ class Hooks:
         return build_task(revision, hook_instance(workload, record, moment), moment.value)
 
     async def _tag(self, workload: Resource, record: RevisionRecord, hook: LifecycleHook) -> None:
-        if hook.tag_images:
-            await require_rights(self._authority, workload)
-        for action in hook.tag_images:
-            image = hook_image(record, action.container_name)
-            named = StreamTag.of(action.to, workload.namespace)
-            name, tag = named.stream_name, named.tag
-            source = ObjectReference(kind="DockerImage", name=image)
-            entry = TagReference(name=tag, from_=source)
+        await give_tags(self._store, self._authority, workload, record, hook)
+
+
+async def give_tags(
+    store: Store,
+    authority: Authority,
+    workload: Resource,
+    record: RevisionRecord,
+    hook: LifecycleHook,
+) -> None:
+    """Give the images of a revision the tags that a hook names.
+
+    Raises MissingRightError, TemplateError or StoreError.
+    """
+    if hook.tag_images:
+        await require_rights(authority, workload)
+    for action in hook.tag_images:
+        image = hook_image(record, action.container_name)
+        named = StreamTag.of(action.to, workload.namespace)
+        name, tag = named.stream_name, named.tag
+        source = ObjectReference(kind="DockerImage", name=image)
+        entry = TagReference(name=tag, from_=source)
+        try:
+            stream = await store.get(ImageStream, name.namespace, name.name)
+        except NotFoundError:
+            meta = ObjectMeta(namespace=name.namespace, name=name.name)
             try:
-                stream = await self._store.get(ImageStream, name.namespace, name.name)
-            except NotFoundError:
-                meta = ObjectMeta(namespace=name.namespace, name=name.name)
-                try:
-                    stream = await self._store.create(ImageStream(metadata=meta))
-                except AlreadyExistsError:
-                    stream = await self._store.get(ImageStream, name.namespace, name.name)
-            others = tuple(one for one in stream.spec.tags if one.name != tag)
-            if any(one.name == tag and one.from_ == source for one in stream.spec.tags):
-                continue
-            spec = stream.spec.model_copy(update={"tags": (*others, entry)})
-            await self._store.update(stream.model_copy(update={"spec": spec}))
+                stream = await store.create(ImageStream(metadata=meta))
+            except AlreadyExistsError:
+                stream = await store.get(ImageStream, name.namespace, name.name)
+        others = tuple(one for one in stream.spec.tags if one.name != tag)
+        if any(one.name == tag and one.from_ == source for one in stream.spec.tags):
+            continue
+        spec = stream.spec.model_copy(update={"tags": (*others, entry)})
+        await store.update(stream.model_copy(update={"spec": spec}))
 
 
 async def require_rights(authority: Authority, workload: Resource) -> None:

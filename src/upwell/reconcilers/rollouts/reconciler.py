@@ -48,7 +48,7 @@ from upwell.reconcilers.rollouts.judgement import Judge
 from upwell.reconcilers.rollouts.loading import Revisions
 from upwell.reconcilers.rollouts.machine import RolloutPorts
 from upwell.reconcilers.rollouts.replicas import ReplicaReader
-from upwell.reconcilers.rollouts.snapshot import SnapshotReader
+from upwell.reconcilers.rollouts.snapshot import MachineRevisions, SnapshotReader
 from upwell.store.interface import NotFoundError, Store
 from upwell.workload.interface import Instance
 
@@ -104,9 +104,8 @@ class RolloutReconciler:
         self._timeline = machine.timeline
         self._traffic = machine.traffic
         self._clock = clock
-        self._snapshots = SnapshotReader(
-            images, revisions, clock, machine.pressure, machine.authority
-        )
+        begun = MachineRevisions(images, revisions, clock, machine.pressure, machine.authority)
+        self._snapshots = SnapshotReader(begun.begin, clock)
         self._replicas = ReplicaReader(machine, clock)
         self._commands = Commands(store, machine.runtime, revisions.load, clock, machine.authority)
         self._execution = StepExecutor(machine.runtime, revisions)

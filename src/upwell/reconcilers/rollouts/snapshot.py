@@ -1,54 +1,45 @@
 """Snapshot of a workload: what is declared, what has been rolled out, what runs."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Awaitable, Callable, Sequence
 from datetime import datetime
 
 from upwell.api.apps import RevisionRecord
 from upwell.machine.disk import DiskPressureError, PressureCheck
 from upwell.policy.rollouts.history import (
     Records,
-    RolloutCause,
     begin,
-    cause_of,
-    is_requested,
     known_before,
     prune,
     wanted_revision,
 )
 from upwell.policy.rollouts.instance import build
 from upwell.policy.rollouts.pod_template import TemplateError
-from upwell.policy.rollouts.settings import (
-    Workload,
-    follows_changes,
-    history_limit,
-    is_manual,
-    template_of,
+from upwell.policy.rollouts.settings import Workload, history_limit, template_of
+from upwell.policy.rollouts.snapshot import (
+    Obstacle,
+    RolloutSnapshot,
+    new_record,
+    settings_in_force,
 )
-from upwell.policy.rollouts.snapshot import Obstacle, RolloutSnapshot, settings_in_force
 from upwell.policy.rollouts.target import TargetReason, choose
-from upwell.policy.rollouts.triggers import HOLD_ANNOTATION
 from upwell.reconcilers.authority import UNASKED, Authority, MissingRightError
 from upwell.reconcilers.rollouts.images import TemplateImages
 from upwell.reconcilers.rollouts.loading import Revisions
 from upwell.registry.errors import RegistryError
 from upwell.workload.interface import Instance
 
+type BeginRevision = Callable[[Workload, str], Awaitable[RevisionRecord]]
+"""Returns the record of a revision that begins, given its workload and hash.
+
+Raises TemplateError, RegistryError or DiskPressureError if it cannot run now.
+"""
+
 
 class SnapshotReader:
     """Reads how workloads stand, and chooses which of their revisions shall serve."""
 
-    def __init__(
-        self,
-        images: TemplateImages,
-        revisions: Revisions,
-        clock: Callable[[], datetime],
-        pressure: PressureCheck,
-        authority: Authority = UNASKED,
-    ) -> None:
-        self._pressure = pressure
-        self._authority = authority
-        self._images = images
-        self._revisions = revisions
+    def __init__(self, begin: BeginRevision, clock: Callable[[], datetime]) -> None:
+        self._begin = begin
         self._clock = clock
 
     async def read(self, workload: Workload, instances: Sequence[Instance]) -> RolloutSnapshot:
@@ -62,7 +53,7 @@ class SnapshotReader:
         chosen = choose(records, wanted, failed, may_begin=obstacle is None)
         if chosen.choice is TargetReason.BEGIN:
             try:
-                new = await self._new_revision(workload, wanted)
+                new = await self._begin(workload, wanted)
             except (TemplateError, RegistryError, DiskPressureError) as error:
                 waits = isinstance(error, TemplateError) and not isinstance(
                     error, MissingRightError
@@ -82,30 +73,35 @@ class SnapshotReader:
             obstacle = None
         return RolloutSnapshot(settings, wanted, chosen, records, failed, instances, obstacle)
 
-    async def _new_revision(self, workload: Workload, wanted: str) -> RevisionRecord:
+
+class MachineRevisions:
+    """Begins revisions on this machine: their images are resolved, and what they need is there."""
+
+    def __init__(
+        self,
+        images: TemplateImages,
+        revisions: Revisions,
+        clock: Callable[[], datetime],
+        pressure: PressureCheck,
+        authority: Authority = UNASKED,
+    ) -> None:
+        self._pressure = pressure
+        self._authority = authority
+        self._images = images
+        self._revisions = revisions
+        self._clock = clock
+
+    async def begin(self, workload: Workload, wanted: str) -> RevisionRecord:
         """Return the revision to begin; raises an error if it cannot run now."""
         if why := await self._authority.refusal(workload):
             raise MissingRightError(why)
         template = template_of(workload)
-        records = workload.status.revisions
         known = known_before(workload, wanted)
         # What has run before needs no images, and may be the way out.
         if known is None and (why := self._pressure()):
             raise DiskPressureError(why)
         images = known.images if known else await self._images.pin(template, workload.namespace)
-        undone = HOLD_ANNOTATION in workload.annotations and known is not None
-        cause = cause_of(
-            records, template, undone=undone, images_only=not follows_changes(workload)
-        )
-        by_hand = is_manual(workload) or is_requested(workload, wanted)
-        record = RevisionRecord(
-            revision=0,
-            hash=wanted,
-            template=template,
-            created=self._clock(),
-            cause=(RolloutCause.MANUAL_CHANGE if by_hand and not undone else cause).value,
-            images=images,
-        )
+        record = new_record(workload, wanted, images, self._clock())
         build(await self._revisions.load(workload, record), 0)
         return record
 

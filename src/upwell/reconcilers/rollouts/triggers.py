@@ -55,8 +55,6 @@ TRIGGERED: tuple[type[Triggered], ...] = (
     CronJob,
 )
 
-_KINDS = {kind.KIND.kind: kind for kind in TRIGGERED}
-
 
 class WorkloadTriggerReconciler:
     """Writes into the template what the tags say, only when it differs; the rollout follows."""
@@ -67,17 +65,21 @@ class WorkloadTriggerReconciler:
         clock: Callable[[], datetime],
         gate: RolloutGate | None = None,
         turns: RolloutTurns | None = None,
+        kinds: Sequence[type[Triggered]] = TRIGGERED,
     ) -> None:
         self._store = index.cache.store
         self._index = index
         self._clock = clock
         turns = turns or RolloutTurns(index.cache, clock, NO_BUDGET)
         self._permits = RolloutPermits(gate or OpenGate(), turns)
+        self._kinds = {kind.KIND.kind: kind for kind in kinds}
 
     async def reconcile(self, key: ObjectKey) -> Result:
         """Set the images of the workload that `key` names, and report the decision."""
         try:
-            workload = await self._store.get(_KINDS[key.kind], key.namespace, key.name)
+            workload = await self._store.get(self._kinds[key.kind], key.namespace, key.name)
+        except KeyError:
+            return Result()  # somebody else sets the images of its kind
         except NotFoundError:
             self._permits.leave(key)
             return Result()
@@ -211,9 +213,10 @@ def workload_trigger_controller(
     *,
     budget: RolloutBudget = NO_BUDGET,
     watches: Sequence[Watch[Any]] = (),
+    kinds: Sequence[type[Triggered]] = TRIGGERED,
     workers: int = 2,
 ) -> Controller:
-    """Return the controller of all workloads' image triggers.
+    """Return the controller of the image triggers of workloads of these kinds.
 
     At most as many rollouts as `budget` allows are under way at once. `gate` may keep images back;
     `watches` say of whom a change of it makes it ask again.
@@ -222,10 +225,10 @@ def workload_trigger_controller(
 
     return Controller(
         "workload-triggers",
-        WorkloadTriggerReconciler(index, clock, gate, turns),
+        WorkloadTriggerReconciler(index, clock, gate, turns, kinds),
         index.cache,
         (
-            *(Watch(kind) for kind in TRIGGERED),
+            *(Watch(kind) for kind in kinds),
             *index.image_watches(),
             *turns.watches(),
             *watches,

@@ -8,9 +8,9 @@ from starlette.requests import Request
 
 from upwell.api.apps import DeploymentConfig
 from upwell.machine.tasks import closing
+from upwell.policy.rollouts.history import controller_name
 from upwell.server.http.errors import ApiError
 from upwell.server.http.query import integer, is_true
-from upwell.server.workloads.revisions import controller_name
 from upwell.workload.interface import Instance, LogQuery
 
 

@@ -20,10 +20,9 @@ from upwell.api.pod import (
 )
 from upwell.policy.jobs.awaited_pods import uid_of
 from upwell.policy.jobs.pods import CRASH_LOOP
-from upwell.policy.rollouts.history import find
+from upwell.policy.rollouts.history import find, revision_annotations, revision_labels
 from upwell.policy.rollouts.instance import replica_of
 from upwell.policy.rollouts.settings import template_of
-from upwell.server.workloads.revisions import revision_annotations, revision_labels
 from upwell.workload.interface import Instance, ObservedContainer, State
 
 _ROLE = "upwell.dev/role"

@@ -13,10 +13,19 @@ from starlette.responses import Response
 from upwell.actions.rollouts import RolloutActions
 from upwell.api.apps import DeploymentConfig, RevisionRecord
 from upwell.api.codec import encode
-from upwell.api.core import PodTemplate
 from upwell.api.meta import ObjectMeta
 from upwell.api.revisions import ReplicationController, ReplicationControllerSpec, RevisionStatus
-from upwell.policy.rollouts.history import Phase, is_cancelled, wanted_revision
+from upwell.policy.rollouts.history import (
+    CONFIG_ANNOTATION,
+    PHASE_ANNOTATION,
+    VERSION_ANNOTATION,
+    Phase,
+    controller_name,
+    is_cancelled,
+    revision_labels,
+    revision_template,
+    wanted_revision,
+)
 from upwell.policy.rollouts.summary import desired_replicas, serving
 from upwell.server.http.errors import ApiError
 from upwell.server.http.limits import ServerLimits
@@ -24,18 +33,10 @@ from upwell.server.http.rendering import object_response
 from upwell.server.http.target import RequestTarget
 from upwell.server.objects.large_work import read_object, read_patched
 from upwell.server.objects.write_options import write_options
-from upwell.server.workloads.revisions import (
-    CONFIG_ANNOTATION,
-    VERSION_ANNOTATION,
-    RevisionReader,
-    controller_name,
-    revision_annotations,
-    revision_labels,
-)
+from upwell.server.workloads.revisions import RevisionReader
 from upwell.store.interface import ConflictError
 
 _IDENTITIES = uuid.UUID("f0f5c3f4-6f0e-4f0b-8f39-3f2e6f4e6a52")
-_PHASE = "openshift.io/deployment.phase"
 _REASON = "openshift.io/deployment.status-reason"
 _CANCELLED = "openshift.io/deployment.cancelled"
 _REPLICAS = "kubectl.kubernetes.io/desired-replicas"
@@ -83,7 +84,7 @@ def _controller(
             replicas=replicas if wanted else shown.replicas,
             min_ready_seconds=config.spec.min_ready_seconds,
             selector={**selector, **own},
-            template=_template(record, own, config.name),
+            template=revision_template(config.name, record),
         ),
         status=shown,
     )
@@ -115,7 +116,7 @@ def _annotations(config: DeploymentConfig, record: RevisionRecord, replicas: int
     found = {
         CONFIG_ANNOTATION: config.name,
         VERSION_ANNOTATION: str(record.revision),
-        _PHASE: _PHASES.get(Phase(record.phase), _NEW) if record.phase else _NEW,
+        PHASE_ANNOTATION: _PHASES.get(Phase(record.phase), _NEW) if record.phase else _NEW,
         _REPLICAS: str(replicas),
     }
     if reason := (record.message or record.cause).partition("\n")[0]:
@@ -123,21 +124,6 @@ def _annotations(config: DeploymentConfig, record: RevisionRecord, replicas: int
     if is_cancelled(record):
         found[_CANCELLED] = "true"
     return found
-
-
-def _template(record: RevisionRecord, own: dict[str, str], config: str) -> PodTemplate:
-    metadata = record.template.metadata
-    annotations = revision_annotations(config, record.revision)
-    return record.template.model_copy(
-        update={
-            "metadata": metadata.model_copy(
-                update={
-                    "labels": {**metadata.labels, **own},
-                    "annotations": {**metadata.annotations, **annotations},
-                }
-            )
-        }
-    )
 
 
 class ReplicationControllerHandlers:
@@ -190,7 +176,7 @@ class ReplicationControllerHandlers:
         dry_run = write_options(request).dry_run
         if after.get(_CANCELLED) == "true" and _CANCELLED not in before:
             verb = self._rollouts.cancel
-        elif after.get(_PHASE) == _NEW and before[_PHASE] != _NEW:
+        elif after.get(PHASE_ANNOTATION) == _NEW and before[PHASE_ANNOTATION] != _NEW:
             verb = self._rollouts.retry
         else:
             return object_response(request, found)

@@ -15,31 +15,7 @@ from upwell.store.interface import (
     WatchProgress,
 )
 
-_CONFIG_LABEL, _REVISION_LABEL = "deploymentconfig", "deployment"
-CONFIG_ANNOTATION = "openshift.io/deployment-config.name"
-VERSION_ANNOTATION = "openshift.io/deployment-config.latest-version"
-_REVISION_ANNOTATION = "openshift.io/deployment.name"
-
 type _ByUid = Mapping[str, Resource]
-
-
-def controller_name(config: str, revision: int) -> str:
-    """Return the name of the ReplicationController of a DeploymentConfig's revision."""
-    return f"{config}-{revision}"
-
-
-def revision_labels(config: str, revision: int) -> dict[str, str]:
-    """Return the labels that OpenShift gives the Pods of a revision, beside the template's."""
-    return {_CONFIG_LABEL: config, _REVISION_LABEL: controller_name(config, revision)}
-
-
-def revision_annotations(config: str, revision: int) -> dict[str, str]:
-    """Return the annotations that OpenShift gives the Pods of a revision."""
-    return {
-        CONFIG_ANNOTATION: config,
-        _REVISION_ANNOTATION: controller_name(config, revision),
-        VERSION_ANNOTATION: str(revision),
-    }
 
 
 class RevisionReader[W: Resource]:

@@ -97,7 +97,43 @@ async def test_running_images_are_counted_by_digest_workload_and_node(
     index = PodIndex(pods)
     await anext(index.changes())
 
-    assert sorted(index.running(), key=lambda one: one.node) == [
+    assert index.workloads() == (WEB,)
+    assert sorted(index.running(WEB), key=lambda one: one.node) == [
         RunningImage("sha256:1", "app:1", WEB, "one", 2),
         RunningImage("sha256:1", "app:1", WEB, "two", 1),
     ]
+
+
+async def test_an_image_of_two_containers_is_one_of_the_pod(pods: MemoryClusterPods) -> None:
+    [container] = RUNS.containers
+    twice = (container, replace(container, name="beside"))
+    await pods.put(replace(RUNS, containers=twice))
+    index = PodIndex(pods)
+    await anext(index.changes())
+
+    assert [one.pods for one in index.running(WEB)] == [1]
+
+
+async def test_pods_are_followed_though_nobody_decides_and_after_a_gap(
+    pods: MemoryClusterPods,
+) -> None:
+    index, pauses = PodIndex(pods), asyncio.Queue[float]()
+
+    async def pause(seconds: float) -> None:
+        await pauses.put(seconds)
+
+    running = asyncio.create_task(index.run(pause))
+    await pods.put(RUNS)
+    told = index.changed.keys()
+    assert await anext(told) == WEB
+    assert index.is_listed
+
+    await pods.put(RUNS, gone=True)
+    assert await anext(told) == WEB
+    await pods.forget()
+    assert await pauses.get() > 0
+    await pods.put(RUNS)
+    assert await anext(told) == WEB
+    running.cancel()
+    await asyncio.wait({running})
+    assert pods.lists == 2
