@@ -59,6 +59,7 @@ BESIDE = {
     "FailingWritesStore": FAULT,
     "FragileStore": FAULT,
     "FullStore": FAULT,
+    "GuardedStore": FAULT,
     "InterruptedStore": FAULT,
     "MortalStore": FAULT,
     "OvertakenStore": FAULT,

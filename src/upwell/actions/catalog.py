@@ -9,6 +9,7 @@ from upwell.actions.plans import PlanActions
 from upwell.actions.promotion import PromotionActions
 from upwell.actions.pruning import PruningActions
 from upwell.actions.rollouts import RolloutActions
+from upwell.actions.running import RunningActions
 from upwell.actions.waves import WaveActions
 
 
@@ -29,3 +30,5 @@ class Actions:
     """None: changes of images are not recorded."""
     plans: PlanActions | None = None
     """None: none are made."""
+    running: RunningActions | None = None
+    """None: there is no cluster whose Pods are seen."""

@@ -8,12 +8,17 @@ from upwell.actions.plans import PlanActions
 from upwell.actions.promotion import PromotionActions
 from upwell.actions.pruning import PruningActions
 from upwell.actions.rollouts import RolloutActions
+from upwell.actions.running import RunningActions
 from upwell.actions.waves import WaveActions
 from upwell.app.adapters import Adapters
 from upwell.machine.clock import now
+from upwell.machine.platform import machine_platform
+from upwell.reconcilers.cluster_rollouts.records import RolloutRecords
 from upwell.reconcilers.images.image_streams import ImageStreams
+from upwell.reconcilers.images.layers import LayerReader
 from upwell.reconcilers.images.pull_secrets import PullSecrets
 from upwell.reconcilers.pruning import LeftoverSweep, Pruning
+from upwell.reconcilers.rollouts.index import WorkloadIndex
 from upwell.reconcilers.signatures.policies import ImagePolicies
 from upwell.reconcilers.waves.index import WaveIndex
 from upwell.store.interface import Store
@@ -58,3 +63,13 @@ def _subscriptions(adapters: Adapters) -> SubscriptionActions:
         adapters.settings.url,
         now,
     )
+
+
+def running_workloads(
+    adapters: Adapters, index: WorkloadIndex, records: RolloutRecords | None, secrets: PullSecrets
+) -> RunningActions | None:
+    """Return what tells of a cluster's Pods; None: there is none."""
+    if records is None:
+        return None
+    layers = LayerReader(adapters.registries, secrets, machine_platform())
+    return RunningActions(index, tuple(records.cluster.pods.values()), layers)

@@ -11,7 +11,7 @@ from starlette.applications import Starlette
 
 from upwell import __version__
 from upwell.app.access import Protection
-from upwell.app.actions import actions
+from upwell.app.actions import actions, running_workloads
 from upwell.app.adapters import Adapters
 from upwell.app.cleanup import (
     clean_uploads,
@@ -149,7 +149,10 @@ def wire(adapters: Adapters) -> Wired:
     deps = ServerDependencies(
         store=clients,
         build_logs=adapters.logs,
-        actions=actions(adapters, clients, waves, streams, secrets, (pruning, sweep), policies),
+        actions=replace(
+            actions(adapters, clients, waves, streams, secrets, (pruning, sweep), policies),
+            running=running_workloads(adapters, workloads, records, secrets),
+        ),
         clock=now,
         shutdown=asyncio.Event(),
         version=__version__,
@@ -220,7 +223,7 @@ def wire(adapters: Adapters) -> Wired:
         adapters.protection.keep_fresh,
         adapters.protection.control.audit.keep,
         adapters.protection.export_audit_log,
-        *cluster_loops(adapters.cluster, adapters.cache, adapters.components),
+        *cluster_loops(adapters.cluster, records, adapters.cache, adapters.components),
         *led_loops(adapters.cluster, adapters.components, reconciling),
     )
     return Wired(deps, loops, admission_app(adapters.cluster, adapters.settings.image_prefix))
@@ -244,9 +247,12 @@ def _instances(
     """Return what keeps workloads current: on this machine, or those of the cluster."""
     waves = adapters.settings.waves
     canaries = bool(waves.rules.canary.share)
-    if records is not None:
+    if records is not None and adapters.cluster is not None:
         gate = WaveGate(builds, now, canaries=canaries, hint=no_command)
-        return cluster_controllers(records, workloads, gate, waves.budget)
+        gateway = adapters.settings.kubernetes.gateway
+        return cluster_controllers(
+            adapters.cluster, records, workloads, gate, waves.budget, gateway
+        )
     if adapters.machine is None:
         return ()
     gate = WaveGate(builds, now, canaries=canaries)

@@ -29,6 +29,8 @@ _DIGEST = re.compile(r"@(sha256:[0-9a-f]{64})$")
 _OF_CRON_JOB = re.compile(r"(.+)-(?:2[5-9][0-9]{6}|[3-9][0-9]{7}|1[5-9][0-9]{8})")
 """Name of a CronJob's Job: with its time since 2017, in minutes (batch/v1) or seconds
 (batch/v1beta1). A date such as 20261130 is none: a person's Job may end in one."""
+_CONFIG_LABEL = "deploymentconfig"
+"""Label that Pods of a DeploymentConfig have (openshift/api, apps/v1)."""
 _MOST_KNOWN = 50_000
 """Different containers that are kept to share them; beyond, as many crash, they begin anew."""
 _MAX_MESSAGE = 1000
@@ -112,7 +114,10 @@ class KubernetesPods:
 
 
 def owner_of_pod(meta: Mapping[str, Any]) -> tuple[str, str]:
-    """Return kind and name of a Pod's workload, as names of its ReplicaSet or Job tell it."""
+    """Return kind and name of a Pod's workload, as names of its ReplicaSet or Job tell it.
+
+    That of a ReplicationController is the DeploymentConfig that its labels name, if one does.
+    """
     for reference in meta.get("ownerReferences") or ():
         if not reference.get("controller"):
             continue
@@ -121,6 +126,9 @@ def owner_of_pod(meta: Mapping[str, Any]) -> tuple[str, str]:
         suffix = f"-{labels.get('pod-template-hash')}"
         if kind == "ReplicaSet" and name.endswith(suffix):
             return "Deployment", name.removesuffix(suffix)
+        config = str(labels.get(_CONFIG_LABEL) or "")
+        if kind == "ReplicationController" and config and name.startswith(f"{config}-"):
+            return "DeploymentConfig", config
         if kind == "Job" and (match := _OF_CRON_JOB.fullmatch(name)):
             return "CronJob", match[1]
         return kind, name

@@ -67,11 +67,12 @@ async def kept_current(api: ApiConnection, cache: ObjectCache) -> AsyncIterator[
     def now() -> datetime:
         return datetime.now(UTC)
 
-    parts = ClusterParts(KubernetesWorkloads(api, now), {"": PodIndex(KubernetesPods(api))})
+    pods = PodIndex(KubernetesPods(api))
+    parts = ClusterParts(KubernetesWorkloads(api, now), {"": pods})
     controller = cluster_rollout_controller(
         WorkloadIndex(cache), RolloutRecords(parts, now), now, kinds=(Deployment,)
     )
-    running = [asyncio.create_task(cache.run()), asyncio.create_task(controller.run())]
+    running = [asyncio.create_task(loop()) for loop in (cache.run, pods.run, controller.run)]
     await cache.ready(Deployment)
     try:
         yield

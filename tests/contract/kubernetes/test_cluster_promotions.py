@@ -122,11 +122,12 @@ async def shop(cluster: Cluster, tmp_path: Path) -> AsyncIterator[PromotedShop]:
         promotions = PromotionReconciler(seen, NoLookups(), placer, verification, now)
         node = PlayedNode(api, store, NAMESPACE)
         controllers = (
-            *cluster_controllers(records, index, WaveGate(builds, now), NO_BUDGET),
+            *cluster_controllers(opened, records, index, WaveGate(builds, now), NO_BUDGET),
             pipeline_controller(index, builds, now, obstacle=rollouts.obstacle),
             promotion_controller(index, promotions),
         )
-        loops = [cache.run, node.run, *(one.run for one in controllers)]
+        followed = [pods.run for pods in records.cluster.pods.values()]
+        loops = [cache.run, node.run, *followed, *(one.run for one in controllers)]
         running = [asyncio.create_task(run()) for run in loops]
         try:
             yield PromotedShop(store, node, cluster)

@@ -45,8 +45,9 @@ async def store(cluster: Cluster) -> AsyncIterator[KubernetesStore]:
         cache = ObjectCache(seen)
         gate = WaveGate(BuildIndex(cache), now)
         records = cluster_records(opened, Authority(opened.authors(FixedAuthors())))
-        controllers = cluster_controllers(records, WorkloadIndex(cache), gate, NO_BUDGET)
-        loops = [cache.run, *(one.run for one in controllers)]
+        controllers = cluster_controllers(opened, records, WorkloadIndex(cache), gate, NO_BUDGET)
+        followed = [pods.run for pods in records.cluster.pods.values()]
+        loops = [cache.run, *followed, *(one.run for one in controllers)]
         running = [asyncio.create_task(run()) for run in loops]
         yield store
         for task in running:

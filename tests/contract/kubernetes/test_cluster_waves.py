@@ -54,10 +54,13 @@ async def store(cluster: Cluster) -> AsyncIterator[KubernetesStore]:
         node = PlayedNode(store.connection, store, NAMESPACE)
         node.unready.add(debian("bad"))
         controllers = (
-            *cluster_controllers(records, WorkloadIndex(cache), gate, RolloutBudget(at_once=1)),
+            *cluster_controllers(
+                opened, records, WorkloadIndex(cache), gate, RolloutBudget(at_once=1)
+            ),
             wave_controller(waves, now, elapsed, RULES),
         )
-        loops = [cache.run, node.run, *(one.run for one in controllers)]
+        followed = [pods.run for pods in records.cluster.pods.values()]
+        loops = [cache.run, *followed, node.run, *(one.run for one in controllers)]
         running = [asyncio.create_task(run()) for run in loops]
         try:
             yield store

@@ -21,6 +21,7 @@ from uvicorn.server import ServerState
 from upwell.actions.images import ImageExaminer
 from upwell.actions.notifications import SubscriptionActions
 from upwell.actions.pruning import PruningActions
+from upwell.actions.running import RunningActions
 from upwell.builder.logs import FileBuildLogs
 from upwell.machine.components import Components
 from upwell.registry.embedded import EmbeddedRegistry
@@ -253,6 +254,7 @@ async def serving(
     exchange: Callable[[AccessControl, ApiClock], TokenExchange] | None = None,
     sign_in: Callable[[MemoryStore, ApiClock], SignIn] | None = None,
     signing_keys: ImageSigningKeys | None = None,
+    running: Callable[[MemoryActions], RunningActions] | None = None,
 ) -> AsyncIterator[Api]:
     clock, shutdown = ApiClock(), asyncio.Event()
     components = Components(clock)
@@ -267,6 +269,7 @@ async def serving(
         made.actions,
         subscriptions=subscriptions(store, clock) if subscriptions else None,
         pruning=pruning,
+        running=running(made) if running else None,
     )
     people = sign_in(store, clock) if sign_in else None
     access = guard(store, clock) if guard else None

@@ -8,7 +8,9 @@ from typing import Any
 
 from tests.support.server.api_server import Api, ApiAnswer, ApiClock, serving
 from tests.support.server.audit_logs import audit_log
+from tests.support.server.memory_actions import MemoryActions
 
+from upwell.actions.running import RunningActions
 from upwell.api.codec import RESOURCES
 from upwell.api.core import Secret
 from upwell.policy.access.roles import parse_grant
@@ -85,6 +87,7 @@ async def open_granted_api(
     exchange: Callable[[AccessControl, ApiClock], TokenExchange] | None = None,
     *,
     admin_by_socket: bool = False,
+    running: Callable[[MemoryActions], RunningActions] | None = None,
 ) -> AsyncIterator[GrantedApi]:
     """Serve the API with the local administrator's token alone."""
     admin = new_token("admin")
@@ -98,5 +101,7 @@ async def open_granted_api(
         return control
 
     limits = ServerLimits(requests_per_second=1e6, requests_burst=10**6)
-    async with serving(limits, guard=guard, inputs=inputs, exchange=exchange) as api:
+    async with serving(
+        limits, guard=guard, inputs=inputs, exchange=exchange, running=running
+    ) as api:
         yield GrantedApi(api, found[0], admin)

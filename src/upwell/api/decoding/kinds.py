@@ -132,6 +132,7 @@ KINDS = (
     KindNames("pipeline", "Quarantine", "upwell.dev/v1alpha1", "quarantines"),
     KindNames("waves.wave", "Wave", "upwell.dev/v1alpha1", "waves"),
     KindNames("waves.plan", "ImpactPlan", "upwell.dev/v1alpha1", "impactplans"),
+    KindNames("requests.running", "RunningWorkload", "upwell.dev/v1alpha1", "runningworkloads"),
     KindNames("pipeline", "Pipeline", "upwell.dev/v1alpha1", "pipelines", ("pl",)),
     KindNames("promotion", "Release", "upwell.dev/v1alpha1", "releases", ("rel",)),
     KindNames("promotion", "Promotion", "upwell.dev/v1alpha1", "promotions", ("promo",)),

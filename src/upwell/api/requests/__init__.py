@@ -1,1 +1,1 @@
-"""Requests that are only ever created, and answered with what came of them."""
+"""Requests that are created and answered, or views that are made for the answer: none is stored."""

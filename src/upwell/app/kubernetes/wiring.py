@@ -6,11 +6,13 @@ from typing import Any
 
 from starlette.applications import Starlette
 
+from upwell.api.apps import DeploymentConfig
 from upwell.app.kubernetes.admission import MEANING
 from upwell.app.kubernetes.cluster import OpenedCluster
 from upwell.app.kubernetes.leading import LeaderGauges, leading, watch_election
 from upwell.app.kubernetes.watching import tell_unreadable, watch_objects
 from upwell.cluster.kubernetes import KubernetesWorkloads
+from upwell.cluster.kubernetes_instances import KubernetesInstances
 from upwell.cluster.kubernetes_pods import KubernetesPods
 from upwell.controller import Controller, ObjectCache
 from upwell.controller.leader import LeaderElection
@@ -18,11 +20,14 @@ from upwell.machine.clock import now
 from upwell.machine.components import Components
 from upwell.policy.waves.budget import RolloutBudget
 from upwell.reconcilers.authority import Authority
+from upwell.reconcilers.cluster_rollouts.deployment_configs import deployment_config_controller
 from upwell.reconcilers.cluster_rollouts.parts import ClusterParts
 from upwell.reconcilers.cluster_rollouts.pods import PodIndex
 from upwell.reconcilers.cluster_rollouts.reconciler import cluster_rollout_controller
 from upwell.reconcilers.cluster_rollouts.records import RolloutRecords
+from upwell.reconcilers.cluster_routing.reconciler import cluster_route_controller
 from upwell.reconcilers.rollouts.index import WorkloadIndex
+from upwell.reconcilers.rollouts.triggers import workload_trigger_controller
 from upwell.reconcilers.waves.gate import WaveGate
 from upwell.server.cluster_access.admission import ClusterAdmission
 from upwell.server.cluster_access.webhooks import create_admission_app
@@ -62,12 +67,18 @@ def _admission_loops(
 
 
 def cluster_loops(
-    cluster: OpenedCluster | None, cache: ObjectCache, components: Components
+    cluster: OpenedCluster | None,
+    records: RolloutRecords | None,
+    cache: ObjectCache,
+    components: Components,
 ) -> Sequence[Loop]:
-    """Return what every replica looks at: what the cluster keeps from it."""
-    if cluster is None:
+    """Return what every replica looks at: the Pods, and what the cluster keeps from it."""
+    if cluster is None or records is None:
         return ()
-    return (partial(watch_objects, cache, cluster.unreadable, components),)
+    return (
+        partial(watch_objects, cache, cluster.unreadable, components),
+        *(pods.run for pods in records.cluster.pods.values()),
+    )
 
 
 def cluster_reports(cluster: OpenedCluster | None, store: Store) -> Sequence[Loop]:
@@ -96,16 +107,38 @@ def admission_app(cluster: OpenedCluster | None, registry: str) -> Starlette | N
 
 
 def cluster_records(cluster: OpenedCluster, authority: Authority) -> RolloutRecords:
-    """Return what writes to workloads and sees their Pods; all that judge rollouts do by it."""
+    """Return what writes to workloads and sees their Pods; all that judge rollouts do by it.
+
+    Each of the Pods' indexes has to be run.
+    """
     api = cluster.client.connection
     pods = {one: PodIndex(KubernetesPods(api, one)) for one in cluster.namespaces or ("",)}
     return RolloutRecords(ClusterParts(KubernetesWorkloads(api, now), pods, authority), now)
 
 
 def cluster_controllers(
-    records: RolloutRecords, index: WorkloadIndex, gate: WaveGate, budget: RolloutBudget
+    cluster: OpenedCluster,
+    records: RolloutRecords,
+    index: WorkloadIndex,
+    gate: WaveGate,
+    budget: RolloutBudget,
+    gateway: str = "",
 ) -> Sequence[Controller]:
-    """Return what sets images of workloads, and judges how the cluster rolls them out."""
+    """Return what sets images of workloads, rolls out or judges, and has Routes served.
+
+    `gateway` is the Gateway that serves these, as `NAMESPACE/NAME`.
+    """
+    parts, pods = records.cluster, KubernetesInstances(cluster.client.connection)
     return (
         cluster_rollout_controller(index, records, now, gate, watches=gate.watches, budget=budget),
+        workload_trigger_controller(
+            index,
+            now,
+            gate,
+            budget=budget,
+            watches=gate.watches(),
+            kinds=(DeploymentConfig,),
+        ),
+        deployment_config_controller(index.cache, parts, pods, now),
+        cluster_route_controller(index.cache, now, parts.follows, gateway),
     )

@@ -24,6 +24,8 @@ class Feature(StrEnum):
 
     BUILDS = "builds"
     """Builds as Pods."""
+    ROUTES = "routes"
+    """Ingresses or HTTPRoutes that serve Routes."""
     WORKLOADS = "workloads"
     """Images of Deployments, StatefulSets, DaemonSets and CronJobs, and what runs."""
 

@@ -9,6 +9,7 @@ from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
+from upwell.api.networking.gateway import GATEWAY_GROUP
 from upwell.api.schemas.crds import custom_kinds
 from upwell.api.schemas.webhooks import AUTHORITY_SECRET, CONFIGURATION
 from upwell.cli.install.installation import Feature
@@ -45,9 +46,17 @@ _OF_FEATURES: Mapping[Feature, tuple[GrantedRule, ...]] = {
         # Image fields alone, by server-side apply: the cluster rolls out.
         GrantedRule("apps", ("deployments", "statefulsets", "daemonsets"), ("patch",)),
         GrantedRule("batch", ("cronjobs",), ("patch",)),
+        # Revisions of DeploymentConfigs, and the Pods of their hooks.
+        GrantedRule("", ("replicationcontrollers",), ("create", "update", "delete")),
+        GrantedRule("", ("pods",), ("create", "delete")),
         # Checks of a Pipeline's stages are Jobs, which the cluster runs; their logs are kept.
         GrantedRule("batch", ("jobs",), ("create", "delete")),
         GrantedRule("", ("pods/log",), ("get",)),
+    ),
+    Feature.ROUTES: (
+        # What serves a Route belongs to it, whichever of the two the cluster has.
+        GrantedRule("networking.k8s.io", ("ingresses",), ("create", "update", "delete")),
+        GrantedRule(GATEWAY_GROUP, ("httproutes",), ("create", "update", "delete")),
     ),
     Feature.BUILDS: (
         GrantedRule("", ("pods",), ("create", "delete")),
@@ -60,11 +69,12 @@ _NEEDS: tuple[GrantedRule, ...] = (
     # What runs, and what stands on an image: Waves, plans and Pipelines ask that in any case.
     GrantedRule("apps", ("deployments", "statefulsets", "daemonsets"), _READ),
     GrantedRule("batch", ("cronjobs", "jobs"), _READ),
-    GrantedRule("", ("pods",), _READ),
+    GrantedRule("", ("pods", "replicationcontrollers"), _READ),
     # What has Events of its own; room and sizes of images, builds and uploads, which the cluster
     # does not look at.
     GrantedRule("", ("services", "resourcequotas", "limitranges"), _READ),
     GrantedRule("networking.k8s.io", ("ingresses",), _READ),
+    GrantedRule(GATEWAY_GROUP, ("gateways", "httproutes"), _READ),
     # Pull secrets and what Subscriptions and webhooks name; who runs builds and workloads.
     GrantedRule("", ("secrets", "configmaps", "serviceaccounts"), _READ),
     GrantedRule("", ("events",), (*_READ, "create", "update", "patch")),
@@ -103,6 +113,7 @@ def cluster_rules(*, admission: bool) -> tuple[GrantedRule, ...]:
     return (
         *_of_kinds(namespaced=False),
         GrantedRule("", ("namespaces",), _READ),
+        GrantedRule("networking.k8s.io", ("ingressclasses",), _READ),
         # Another Upwell that would reconcile the same namespaces is found by its Lease.
         GrantedRule("coordination.k8s.io", ("leases",), ("list",)),
         # Rights of whoever stands for an object, or of its namespace, are the cluster's to tell.

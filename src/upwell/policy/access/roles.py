@@ -43,6 +43,7 @@ _ANSWERED_BY_RIGHTS = frozenset(
         ("list", "projects"),
         ("watch", "projects"),
         ("list", "projectrequests"),
+        ("list", "runningworkloads"),
         ("create", "projectrequests"),
     }
 )
@@ -188,6 +189,7 @@ _VIEW = (
         " serviceaccounts events routes templates"
         " imagestreams imagestreamtags imagestreamimages images buildconfigs builds"
         " pipelines releases promotions freezes quarantines waves subscriptions metrics"
+        " runningworkloads"
         " imagepolicies clusterimagepolicies persistentvolumeclaims ingresses"
         f" {_KEPT}"
         f" {COMPONENTS}",

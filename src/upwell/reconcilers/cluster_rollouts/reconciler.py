@@ -242,8 +242,8 @@ def cluster_rollout_controller(
     """Return the controller of native workloads: image triggers, judgement and put back.
 
     `gate` may keep images back; `watches` are those of its changes, on which whoever waits for it
-    asks again. At most as many rollouts as `budget` allows are under way at once. It follows the
-    Pods of the cluster while it runs.
+    asks again. At most as many rollouts as `budget` allows are under way at once. The Pods have to
+    be followed beside it (`PodIndex.run`).
     """
     turns = RolloutTurns(index.cache, clock, budget, stored_records, no_command)
     reconciler = ClusterRolloutReconciler(index, records, clock, gate, turns)
@@ -258,6 +258,6 @@ def cluster_rollout_controller(
             *turns.watches(),
             *watches(lambda: tuple(reconciler.kept_back)),
         ),
-        feeds=[pods.changes for pods in records.cluster.pods.values()],
+        feeds=[pods.changed.keys for pods in records.cluster.pods.values()],
         workers=8,
     )

@@ -79,6 +79,7 @@ from upwell.server.workloads.replication_controllers import (
     controllers_of,
 )
 from upwell.server.workloads.revisions import RevisionReader
+from upwell.server.workloads.running import RunningWorkloadHandlers
 from upwell.server.workloads.workloads import WorkloadHandlers
 from upwell.store.interface import Store, StoreKeys
 from upwell.uploads.interface import BinaryInputs
@@ -255,6 +256,7 @@ class _Api:
         imports = ImageImportHandlers(deps.store, actions.examiner, deps.limits, deps.clock)
         policies = ImagePolicyReviewHandlers(actions.examiner, deps.limits)
         plans = ImpactPlanHandlers(actions.plans, deps.limits)
+        running = RunningWorkloadHandlers(actions.running, deps.clock)
         builds = BuildHandlers(deps.store, deps.build_logs, actions.builds, streams, deps.limits)
         uploads = UploadHandlers(deps.store, deps.inputs, actions.builds)
         images = ImageHandlers(deps.store, actions.images, self._reads)
@@ -312,6 +314,8 @@ class _Api:
             ("imagepolicyreviews", _OBJECT): {},
             ("impactplans", _COLLECTION): {"POST": plans.create},
             ("impactplans", _OBJECT): {},
+            ("runningworkloads", _COLLECTION): {"GET": running.list},
+            ("runningworkloads", _OBJECT): {},
             ("pods", _COLLECTION): pods.collection,
             ("pods", _OBJECT): pods.object,
             **{(one, _COLLECTION): {"GET": read.list} for one, read in pods.endpoints.items()},

@@ -8,11 +8,10 @@ import base64
 import json
 from bisect import bisect_right
 from collections.abc import Sequence
-from typing import Any
+from typing import Any, Protocol
 
 from starlette.requests import Request
 
-from upwell.api.meta import Resource
 from upwell.server.http.errors import ApiError
 from upwell.server.http.query import integer
 
@@ -22,11 +21,30 @@ _MAX_TOKEN = 1024
 type Document = dict[str, Any]
 
 
-def page_of(
-    request: Request, resources: Sequence[Resource], version: str
-) -> tuple[Sequence[Resource], Document]:
-    """Return the page that is asked for of ordered objects, and the list's metadata."""
+class PagedItem(Protocol):
+    """Object, or what one is made of, by whose names pages are ordered."""
+
+    @property
+    def namespace(self) -> str:
+        """Empty: it is in none."""
+        ...
+
+    @property
+    def name(self) -> str:
+        """Name in the namespace."""
+        ...
+
+
+def page_of[N: PagedItem](
+    request: Request, resources: Sequence[N], version: str, most: int = 0
+) -> tuple[Sequence[N], Document]:
+    """Return the page that is asked for of ordered objects, and the list's metadata.
+
+    No page has more than `most`, whatever is asked for; 0: one may have all.
+    """
     limit = integer(request, "limit")
+    if most:
+        limit = min(limit or most, most)
     token = request.query_params.get("continue", "")
     metadata: Document = {"resourceVersion": version}
     if token:
@@ -40,7 +58,7 @@ def page_of(
     return resources[:limit], metadata
 
 
-def _encode(last: Resource) -> str:
+def _encode(last: PagedItem) -> str:
     return base64.urlsafe_b64encode(json.dumps([last.namespace, last.name]).encode()).decode()
 
 

@@ -10,6 +10,7 @@ import yaml
 from tests.support.cli.deploy import DEPLOY, LINKS, deploy_files
 
 from upwell.api.meta import Resource
+from upwell.api.networking.gateway import Gateway, HttpRoute, IngressClass
 from upwell.cli.install.files import helm_files, yaml_of
 from upwell.cli.install.installation import ALL_FEATURES, ClusterInstallation, Feature
 from upwell.cli.install.manifests import manifests
@@ -93,7 +94,8 @@ def verbs(objects: list[Manifest], group: str, resource: str) -> set[str]:
     ],
 )
 def test_what_is_only_watched_is_not_written(group: str, resource: str) -> None:
-    roles = only("ClusterRole", applied(features=ALL_FEATURES - {Feature.BUILDS}))
+    making = {Feature.BUILDS, Feature.WORKLOADS}
+    roles = only("ClusterRole", applied(features=ALL_FEATURES - making))
     assert verbs(roles, group, resource) == {"get", "list", "watch"}
 
 
@@ -148,7 +150,11 @@ def test_a_feature_that_is_left_out_has_no_rights() -> None:
     assert verbs(applied(), "", "pods") == {*reading, "create", "delete"}
 
 
-@pytest.mark.parametrize("kind", [*NATIVE_WORKLOADS, *EVENT_KINDS], ids=lambda kind: str(kind.KIND))
+@pytest.mark.parametrize(
+    "kind",
+    [*NATIVE_WORKLOADS, *EVENT_KINDS, Gateway, HttpRoute, IngressClass],
+    ids=lambda kind: str(kind.KIND),
+)
 def test_what_is_followed_is_readable_whatever_feature_is_left_out(kind: type[Resource]) -> None:
     """A controller begins when all kinds that it follows are listed."""
     rights = verbs(applied(features=frozenset()), kind.KIND.group, kind.KIND.plural)
@@ -173,7 +179,7 @@ def test_in_chosen_namespaces_rights_end_with_them() -> None:
         for one in only("RoleBinding", objects)
     }
     assert everywhere == {"upwell-cluster"}
-    subjects = ("upwell-objects", "upwell-builds", "upwell-workloads")
+    subjects = ("upwell-objects", "upwell-builds", "upwell-routes", "upwell-workloads")
     assert bound == {
         ("upwell", "upwell-leader"),
         *((namespace, name) for namespace in ("dev", "prod") for name in subjects),
@@ -279,7 +285,10 @@ def by_name(objects: list[Manifest]) -> dict[tuple[str, str, str], Manifest]:
         ({}, {}),
         ({"replicas": 3, "image": "r.example/u@sha256:0"}, None),
         (
-            {"namespaces": ["dev", "prod"], "features": {"builds": False, "workloads": True}},
+            {
+                "namespaces": ["dev", "prod"],
+                "features": {"builds": False, "routes": False, "workloads": True},
+            },
             {"namespaces": ("dev", "prod"), "features": frozenset({Feature.WORKLOADS})},
         ),
         (
