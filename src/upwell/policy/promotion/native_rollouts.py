@@ -57,7 +57,7 @@ def native_obstacle(
     config = DeploymentConfig.KIND.kind
     namespace = namespace_of(pipeline, stage)
     if any(one.kind == config for one in stage.workloads):
-        why = f"no {config} is rolled out on a cluster: let the stage name a Deployment"
+        why = f"no stage rolls a {config} out on a cluster: let it name a Deployment"
         return StageObstacle("UnsupportedWorkload", why)
     if stage.workloads and not is_followed(namespace):
         why = f"workloads of namespace {namespace} are not followed: add it to `namespaces`"
