@@ -25,6 +25,10 @@ help:  ## List the targets
 demo: python system  ## Replay a glibc fix with real parts (ARGS="--keep" leaves it running)
 	$(RUN) upwell demo $(ARGS)
 
+.PHONY: demo-kubernetes
+demo-kubernetes: python system  ## Replay it on a cluster (KUBECONFIG=FILE, or the test kit's real node)
+	RUN="$(RUN)" ./scripts/demo-on-kubernetes $(ARGS)
+
 .PHONY: test
 # Five files of tests at a time on two cores: among real parts, tests mostly wait. The slowest folders
 # come first, so that all workers end together. tests/conftest.py says which tests get a second try;

@@ -14,6 +14,7 @@ from pathlib import Path
 
 import pytest
 from tests.support.faults.machine_faults import ALL_STEPS
+from tests.support.kubernetes.cluster import started_cluster
 
 from upwell.cli.demo.teardown import PLACE, mounts_below
 from upwell.workload.podman.bridge import candidates
@@ -301,3 +302,21 @@ def test_a_base_on_which_tests_fail_stays_in_dev(folder: Path) -> None:
         done = stop(folder)
     assert done.returncode == 0, done.stderr
     assert_nothing_is_left(folder, bridges)
+
+
+@pytest.mark.skipif(
+    not ALL_STEPS,
+    reason="on demand: UPWELL_FAULT_STEPS=all (minutes: a cluster, a build, two promotions)",
+)
+def test_a_fixed_base_gets_to_production_on_a_cluster_and_nothing_is_left(
+    folder: Path, tmp_path: Path
+) -> None:
+    with started_cluster(tmp_path / "kube", "real", crds=False) as cluster:
+        options = ("--on", "kubernetes", "--kubeconfig", str(cluster.kubeconfig))
+        with demo(folder, *options) as running:
+            assert running.wait(_MAKING_SECONDS) == 0, running.output
+        assert "All claims hold." in running.output
+        assert "true   the cluster runs that image alone in production" in running.output
+        assert "upwell-demo" not in cluster.kubectl("get", "namespaces", "-o", "name")
+        assert not cluster.kubectl("get", "crd", "-o", "name")
+    assert not folder.exists()

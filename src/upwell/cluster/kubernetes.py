@@ -29,7 +29,7 @@ from upwell.store.interface import (
     StoreError,
     UnavailableError,
 )
-from upwell.store.kubernetes_errors import StoreForbiddenError
+from upwell.store.kubernetes_errors import StoreForbiddenError, StoreUnauthenticatedError
 from upwell.store.kubernetes_http import ApiConnection, ApiRequest
 
 _FIELD_CONFLICT = "Apply failed with"
@@ -135,7 +135,8 @@ def _applied(write: ImageWrite, kind: Kind) -> dict[str, Any]:
 def cluster_error(error: StoreError) -> ClusterError:
     """Return the error of this port for one of the API's client."""
     text, found = str(error), type(error)
-    if isinstance(error, UnavailableError):
+    # A token that has expired is issued anew.
+    if isinstance(error, UnavailableError | StoreUnauthenticatedError):
         return ClusterUnavailableError(text, getattr(error, "retry_after", 0))
     if isinstance(error, ExpiredError):
         return ListExpiredError(text)

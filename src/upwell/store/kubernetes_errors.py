@@ -24,6 +24,12 @@ class StoreForbiddenError(StoreError):
     reason = "Forbidden"
 
 
+class StoreUnauthenticatedError(StoreForbiddenError):
+    """The server does not know us: the token is missing, wrong, or has expired."""
+
+    reason = "Unauthorized"
+
+
 class KindNotServedError(StoreError):
     """The server does not know the kind."""
 
@@ -101,7 +107,9 @@ class ApiStatus:
                 error = ConflictError(key, self.message.removeprefix(f"{key} was not written: "))
             case HTTPStatus.GONE:
                 error = ExpiredError(self.message)
-            case HTTPStatus.UNAUTHORIZED | HTTPStatus.FORBIDDEN:
+            case HTTPStatus.UNAUTHORIZED:
+                error = StoreUnauthenticatedError(message)
+            case HTTPStatus.FORBIDDEN:
                 error = StoreForbiddenError(message)
             case HTTPStatus.TOO_MANY_REQUESTS:
                 error = BusyError(message, retry_after)

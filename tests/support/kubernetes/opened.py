@@ -1,4 +1,4 @@
-"""A cluster of the kit as the composition root opens it, with one namespace kept current."""
+"""A cluster of the kit as the composition root opens it, with some namespaces kept current."""
 
 from datetime import UTC, datetime
 
@@ -18,9 +18,11 @@ def now() -> datetime:
     return datetime.now(UTC)
 
 
-def opened_cluster(client: KubernetesStore) -> OpenedCluster:
+def opened_cluster(
+    client: KubernetesStore, namespaces: tuple[str, ...] = (NAMESPACE,)
+) -> OpenedCluster:
     """Return what a server has of a cluster; nobody stands for election."""
-    seen = ClusterStore(client, frozenset({NAMESPACE}))
+    seen = ClusterStore(client, frozenset(namespaces))
     election = LeaderElection(seen, Election("upwell", "upwell", "test"), wall=now)
     rights = ClusterRights(KubernetesAccessReviews(client.connection))
-    return OpenedCluster(seen, client, election, (NAMESPACE,), UnreadableObjects(), rights)
+    return OpenedCluster(seen, client, election, namespaces, UnreadableObjects(), rights)

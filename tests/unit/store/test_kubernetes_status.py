@@ -6,6 +6,8 @@ import pytest
 from upwell.api.build import BuildConfig
 from upwell.api.core import Namespace
 from upwell.api.meta import Kind, ObjectKey
+from upwell.cluster.errors import AccessDeniedError, ClusterUnavailableError
+from upwell.cluster.kubernetes import cluster_error
 from upwell.store.interface import (
     AlreadyExistsError,
     ConflictError,
@@ -22,6 +24,7 @@ from upwell.store.kubernetes_errors import (
     KindNotServedError,
     ServerFaultError,
     StoreForbiddenError,
+    StoreUnauthenticatedError,
 )
 from upwell.store.kubernetes_http import ApiRequest
 
@@ -53,7 +56,7 @@ def error(code: int, kind: Kind = BuildConfig.KIND, /, **status: Any) -> StoreEr
         (409, "Conflict", ConflictError),
         (410, "Expired", ExpiredError),
         (410, "Gone", ExpiredError),
-        (401, "Unauthorized", StoreForbiddenError),
+        (401, "Unauthorized", StoreUnauthenticatedError),
         (403, "Forbidden", StoreForbiddenError),
         (400, "BadRequest", RejectedError),
         (405, "MethodNotAllowed", RejectedError),
@@ -155,6 +158,16 @@ def test_a_busy_server_says_when_to_come_back() -> None:
     assert isinstance(raised, BusyError)
     assert raised.retry_after == 7
     assert raised.retryable
+
+
+def test_a_token_that_is_not_known_is_no_right_that_is_missing() -> None:
+    unknown, denied = (
+        cluster_error(ApiStatus.parse(b"", code).error(BuildConfig.KIND, KEY))
+        for code in (401, 403)
+    )
+    assert isinstance(unknown, ClusterUnavailableError), "it is issued anew, perhaps at once"
+    assert unknown.retryable
+    assert isinstance(denied, AccessDeniedError)
 
 
 @pytest.mark.parametrize(

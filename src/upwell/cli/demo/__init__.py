@@ -20,7 +20,22 @@ from upwell.cli.core.examples import examples
         "upwell demo --webhook --plain",
         "upwell demo --keep",
         "upwell demo --stop",
+        "upwell demo --on kubernetes --kubeconfig ~/.kube/config",
     )
+)
+@click.option(
+    "--on",
+    "platform",
+    type=click.Choice(["machine", "kubernetes"]),
+    default="machine",
+    show_default=True,
+    help="Where the applications run.",
+)
+@click.option(
+    "--kubeconfig",
+    type=click.Path(path_type=Path, exists=True, dir_okay=False),
+    default=None,
+    help="Access to the cluster of --on kubernetes, which has no Upwell.",
 )
 @click.option("--keep", is_flag=True, help="Leave everything running at the end, and print URLs.")
 @click.option("--stop", is_flag=True, help="Stop and remove demos that were kept or have crashed.")
@@ -43,7 +58,9 @@ from upwell.cli.core.examples import examples
     default=None,
     help="Empty folder for all data, removed at the end.  [default: a new one in /var/tmp]",
 )
-def demo(
+def demo(  # noqa: PLR0913, PLR0917 - each option is a parameter
+    platform: str,
+    kubeconfig: Path | None,
     keep: bool,  # noqa: FBT001 - click passes options by name
     stop: bool,  # noqa: FBT001 - the same
     webhook: bool,  # noqa: FBT001 - the same
@@ -64,11 +81,21 @@ def demo(
     its dev stage is rolled back, the other stages keep their image, and the other application is
     promoted.
 
+    With --on kubernetes, one application is built here, and a cluster rolls it out and tests it by
+    Jobs, in dev and in production: its nodes have to reach this machine's loopback, as those of a
+    cluster on it do. Upwell's kinds and the namespace upwell-demo are made there, and removed.
+
     Exits 0 only if all claims hold. Ctrl-C at any time stops and removes everything.
     """
     from upwell.cli.demo.runner import DemoOptions, run_demo, stop_leftovers  # noqa: PLC0415
 
+    if (platform == "kubernetes") != (kubeconfig is not None) and not stop:
+        raise click.UsageError("--on kubernetes and --kubeconfig: name both or neither")
+    if kubeconfig is not None and (broken or webhook):
+        raise click.UsageError("--break and --webhook are of the demo on this machine")
     if stop:
         asyncio.run(stop_leftovers(data_dir))
     else:
-        asyncio.run(run_demo(DemoOptions(data_dir, keep, webhook, plain, fresh, broken)))
+        asyncio.run(
+            run_demo(DemoOptions(data_dir, keep, webhook, plain, fresh, broken, kubeconfig))
+        )

@@ -102,6 +102,11 @@ def report(
     if refusal:
         yield "\nWhy it was not promoted"
         yield from (f"  {line}" for line in refusal)
+    yield from claim_lines(claims)
+
+
+def claim_lines(claims: Sequence[DemoClaim]) -> Iterator[str]:
+    """Yield the claims, and of those that do not hold what is there instead."""
     yield "\nClaims"
     for claim in claims:
         yield f"  {'true ' if claim.holds else 'FALSE'}  {claim.text}" + (

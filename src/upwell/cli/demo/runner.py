@@ -3,16 +3,21 @@
 import asyncio
 import signal
 import sys
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 from rich.console import Console
 
 from upwell.cli.core.errors import CommandError, Exit
 from upwell.cli.core.terminal import echo
+from upwell.cli.demo.cluster import DemoCluster, require_kubectl
+from upwell.cli.demo.cluster_replay import ClusterReplay
+from upwell.cli.demo.outcomes import DemoClaim
 from upwell.cli.demo.preflight import preflight
 from upwell.cli.demo.replay import DemoResult, DemoSetup, Replay
-from upwell.cli.demo.report import addresses, report
+from upwell.cli.demo.report import addresses, claim_lines, report
 from upwell.cli.demo.rootfs import default_cache
 from upwell.cli.demo.teardown import (
     PLACE,
@@ -38,10 +43,15 @@ class DemoOptions:
     plain: bool
     fresh: bool
     broken: bool
+    kubeconfig: Path | None = None
+    """Access to the cluster that it runs on; None: it runs on this machine."""
 
 
 async def run_demo(options: DemoOptions) -> None:
     """Run the demo, report and clean up; raises CommandError unless all claims hold."""
+    if options.kubeconfig is not None:
+        await run_cluster_demo(options, DemoCluster(options.kubeconfig.absolute()))
+        return
     folder = claim_folder(options.data_dir)
     view: DemoView = (
         PlainView() if options.plain or not sys.stdout.isatty() else LiveView(Console())
@@ -77,7 +87,47 @@ async def run_demo(options: DemoOptions) -> None:
         raise CommandError(f"claims do not hold: {'; '.join(false)} (run with --keep to inspect)")
 
 
-def _interrupt(play: asyncio.Task[DemoResult]) -> None:
+async def run_cluster_demo(options: DemoOptions, cluster: DemoCluster) -> None:
+    """Run the demo on a cluster, and leave nothing there; raises CommandError as `run_demo`."""
+    require_kubectl()
+    folder = claim_folder(options.data_dir)
+    view = PlainView()
+    play = asyncio.create_task(_replay_on(cluster, folder, view))
+    for number in _SIGNALS:
+        asyncio.get_running_loop().add_signal_handler(number, _interrupt, play)
+    try:
+        claims = await play
+    except asyncio.CancelledError:
+        raise CommandError("interrupted", Exit.INTERRUPTED) from None
+    finally:
+        if not options.keep:
+            view.say("stopping and removing everything, in the cluster too")
+            await tear_down(folder)
+    false = [claim.text for claim in claims if not claim.holds]
+    if false:
+        raise CommandError(f"claims do not hold: {'; '.join(false)} (run with --keep to inspect)")
+    echo("All claims hold.")
+    if options.keep:
+        echo(f"left running: `upwell demo --stop --data-dir {folder}` removes it")
+
+
+async def _replay_on(cluster: DemoCluster, folder: Path, view: DemoView) -> Sequence[DemoClaim]:
+    """Replay the fix on a cluster and print the claims; raises CommandError for every fault."""
+    view.say("checking this machine and the cluster")
+    replay = ClusterReplay(folder, default_cache(), cluster, await preflight(folder), view)
+    try:
+        claims = await replay.run()
+    except BaseExceptionGroup as group:
+        raise _explain(group) from group
+    except StoreError as error:
+        raise CommandError(f"request to the demo's server failed: {error}") from error
+    for line in claim_lines(claims):
+        echo(line)
+    echo()
+    return claims
+
+
+def _interrupt(play: asyncio.Task[Any]) -> None:
     """Cancel once: a second signal must interrupt neither the cleanup nor `tear_down`."""
     if not play.cancelling():
         play.cancel()

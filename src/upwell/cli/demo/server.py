@@ -14,7 +14,7 @@ from upwell.cli.demo.children import ChildProcesses, run
 from upwell.cli.demo.ports import HOST, Ports
 from upwell.store.interface import ApiClient, StoreError
 
-_START_SECONDS = 60.0
+_START_SECONDS = 120.0
 _APPLY_SECONDS = 60.0
 _POLL_SECONDS = 0.1
 
@@ -27,12 +27,19 @@ class DemoServer:
     ports: Ports
 
     async def start(self, children: ChildProcesses) -> None:
-        """Start it and wait until it is ready; raises CommandError."""
+        """Start it on this machine and wait until it is ready; raises CommandError."""
+        await self.start_on(
+            children,
+            *("--data-dir", data_dir(self.folder), "--container-storage", storage(self.folder)),
+            *("--listen", f"{HOST}:{self.ports.api}", "--router", f"{HOST}:{self.ports.router}"),
+        )
+
+    async def start_on(self, children: ChildProcesses, *options: str | Path) -> None:
+        """Start it with these options and wait until it is ready; raises CommandError."""
         children.start(
             "serve",
             *(sys.executable, "-m", "upwell", "serve"),
-            *("--data-dir", data_dir(self.folder), "--container-storage", storage(self.folder)),
-            *("--listen", f"{HOST}:{self.ports.api}", "--router", f"{HOST}:{self.ports.router}"),
+            *options,
             # The objects name these two, on loopback.
             *("--allow-outbound", self.ports.vendor_host),
             *("--allow-outbound", f"{HOST}:{self.ports.git}"),

@@ -6,13 +6,14 @@ import os
 import shutil
 import signal
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Awaitable, Iterator
 from contextlib import suppress
 from pathlib import Path
 
 from upwell.app.server import remove_workloads
 from upwell.cli.core.errors import CommandError
 from upwell.cli.demo.children import started_at, stop_recorded
+from upwell.cli.demo.cluster import DemoCluster
 from upwell.cli.demo.server import data_dir, storage
 from upwell.machine.process import run_command
 from upwell.settings import ServerSettings
@@ -77,9 +78,14 @@ async def tear_down(folder: Path) -> None:
     """
     if not is_demo(folder):
         raise CommandError(f"{folder} is not the folder of a demo")
-    await stop_recorded(folder)
     errors = []
-    if (data_dir(folder) / "instance-id").exists():
+    cluster = DemoCluster.recorded(folder)
+    if cluster is not None:
+        errors += await _failing(cluster.release_namespace())
+    await stop_recorded(folder)
+    if cluster is not None:
+        errors += await _failing(cluster.release_kinds(folder))
+    elif (data_dir(folder) / "instance-id").exists():
         settings = ServerSettings(data_dir=data_dir(folder), container_storage=storage(folder))
         try:
             async with asyncio.timeout(_WORKLOADS_SECONDS):
@@ -98,6 +104,14 @@ async def tear_down(folder: Path) -> None:
         errors.append(f"{error.filename}: {error.strerror}")
     if errors:
         raise CommandError(f"cannot remove all of {folder}: {'; '.join(errors)}")
+
+
+async def _failing(step: Awaitable[None]) -> list[str]:
+    try:
+        await step
+    except CommandError as error:
+        return [f"cluster: {error.message}"]
+    return []
 
 
 def _remove_folder(folder: Path) -> None:
