@@ -192,23 +192,41 @@ class PusherRequests:
         self.waited = 0.0
         """Seconds spent between tries."""
 
-    async def ask(self, name: str, *sorts: RequestSort) -> None:
-        """Make one request after the other; raises RegistryError, or LimitedPushError for a 429."""
+    async def ask(self, name: str, *rounds: Sequence[RequestSort]) -> None:
+        """Make the requests of each round at once, and one round after the other.
+
+        Raises RegistryError, or LimitedPushError for a 429.
+        """
         registry = self._registries[name]
         loop = asyncio.get_running_loop()
-        for sort in sorts:
+        pause = 0.0
+        for sorts in rounds:
+            left = sorts
             for attempt in range(self.TRIES + 1):
-                await asyncio.sleep(registry.latency)
-                status, headers = registry.answer(sort, loop.time())
-                if status != 429:
+                await asyncio.sleep(pause + registry.latency)
+                refused, pause = self._refused(registry, left, loop.time(), attempt)
+                if not refused:
                     break
                 if attempt == self.TRIES:
                     raise LimitedPushError("PushImageToRegistryFailed", name, retryable=True)
-                pause = min(float(headers.get("retry-after", 2.0 * 2**attempt)), 60.0)
                 self.waited += pause
-                await asyncio.sleep(pause)
-            if status != 200 or registry.loses():
-                raise _failed(name, status)
+                left = refused
+
+    @staticmethod
+    def _refused(
+        registry: SimulatedHost, sorts: Sequence[RequestSort], now: float, attempt: int
+    ) -> tuple[list[RequestSort], float]:
+        """Return which of these get a 429, and for how many seconds they wait."""
+        refused, pause = [], 0.0
+        for sort in sorts:
+            status, headers = registry.answer(sort, now)
+            if status == 429:
+                refused.append(sort)
+                stated = float(headers.get("retry-after", 2.0 * 2**attempt))
+                pause = max(pause, min(stated, 60.0))
+            elif status != 200 or registry.loses():
+                raise _failed(registry.name, status)
+        return refused, pause
 
 
 def _failed(name: str, status: int) -> RegistryError:

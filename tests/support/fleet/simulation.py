@@ -50,8 +50,8 @@ MOST_DEPENDENTS = 1_000
 
 _BASE = (RequestSort.PULL, *[RequestSort.READ] * 4)
 """Requests for the copy of a base that builds are made on, once for all."""
-_PUSH = (*[RequestSort.HEAD] * 6, *[RequestSort.WRITE] * 12)
-"""Requests of a push, of which the base's layers are there already."""
+_PUSH = ([RequestSort.HEAD] * 6, [RequestSort.WRITE] * 6, [RequestSort.WRITE] * 6)
+"""Requests of a push, of which the base's layers are there already; six blobs go at once."""
 _REBASE = (RequestSort.PULL, RequestSort.READ, *[RequestSort.WRITE] * 7)
 """Requests of a rebase on three layers, as the benchmark of rebases counted them."""
 

@@ -5,6 +5,7 @@ from collections.abc import Hashable
 from dataclasses import dataclass, replace
 from datetime import datetime
 from heapq import heapify, heappop, heappush
+from typing import NamedTuple
 
 from upwell.api.meta import ObjectKey
 
@@ -36,8 +37,7 @@ class QueuedBuild:
     """Registry outside that it pushes to; empty: none."""
 
 
-@dataclass(frozen=True, slots=True, order=True)
-class _Rank:
+class _Rank(NamedTuple):
     """Rank of a namespace or a BuildConfig; the lowest is next."""
 
     running: int
@@ -95,9 +95,9 @@ class FairQueue:
         if build.key in self._started:
             return
         if (known := self._queued.get(build.key)) is not None:
-            build = replace(known, urgency=build.urgency, own_urgency=build.own_urgency)
-            if build == known:
+            if (known.urgency, known.own_urgency) == (build.urgency, build.own_urgency):
                 return
+            build = replace(known, urgency=build.urgency, own_urgency=build.own_urgency)
         self._queued[build.key] = build
         builds = self._builds.setdefault(build.config, _Ranking())
         builds.put(build.key, (build.since, build.number))
@@ -105,9 +105,8 @@ class FairQueue:
 
     def discard(self, key: ObjectKey) -> None:
         """Forget a build that waits, if it does."""
-        build = self._queued.pop(key, None)
+        build = self._forget(key)
         if build is not None:
-            self._builds[build.config].drop(key)
             self._rank(build)
 
     def first(self) -> ObjectKey | None:
@@ -123,7 +122,9 @@ class FairQueue:
             self._running[share] += 1
             self._turns[share] = self._turn
         self._started[build.key] = build
-        self.discard(build.key)
+        known = self._forget(build.key)
+        if known is not None and known.config != build.config:
+            self._rank(known)
         self._rank(build)
 
     def finish(self, key: ObjectKey) -> None:
@@ -138,6 +139,12 @@ class FairQueue:
         if not self._queued and not self._started:
             self._turns.clear()  # nobody is left whom they could concern
         self._rank(build)
+
+    def _forget(self, key: ObjectKey) -> QueuedBuild | None:
+        build = self._queued.pop(key, None)
+        if build is not None:
+            self._builds[build.config].drop(key)
+        return build
 
     def _rank(self, build: QueuedBuild) -> None:
         """Bring the ranks of the build's BuildConfig and namespace up to date."""
@@ -171,6 +178,8 @@ class FairQueue:
 
 class _Ranking[K: Hashable, R]:
     """Keys by rank, the lowest first; any rank may change at any time."""
+
+    __slots__ = ("_heap", "_ranks", "_sequence")
 
     def __init__(self) -> None:
         self._ranks: dict[K, R] = {}
