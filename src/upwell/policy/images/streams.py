@@ -3,7 +3,7 @@
 from collections.abc import Collection
 from dataclasses import dataclass
 from datetime import datetime
-from typing import Self
+from typing import NamedTuple, Self
 
 from upwell.api.defaults import IMAGE_STREAM_TAG
 from upwell.api.image import (
@@ -48,8 +48,7 @@ class StreamName:
         return f"{self.namespace}/{self.name}"
 
 
-@dataclass(frozen=True, slots=True, order=True)
-class StreamTag:
+class StreamTag(NamedTuple):
     """A tag of an ImageStream, whether the stream exists or not; written `ns/stream:tag`."""
 
     namespace: str

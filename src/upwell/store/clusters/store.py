@@ -76,7 +76,7 @@ class ClusterStore:
             return Listing((), "")
         items = [_complete(one) for one in found.items if self._shows(one.namespace)]
         unreadable = [
-            replace(key, name=own_name(kind, key.name))
+            key._replace(name=own_name(kind, key.name))
             for key in found.unreadable
             if self._shows(key.namespace)
         ]
