@@ -14,16 +14,23 @@ from typing import Any
 
 import pytest
 
+from upwell.actions.plans import PlanActions
 from upwell.api.apps import Deployment
 from upwell.api.build import BuildConfig
-from upwell.api.codec import decode_as
+from upwell.api.codec import decode_as, encode_json
 from upwell.api.image import ImageStream
 from upwell.api.meta import Resource
+from upwell.api.waves.plan import ImpactPlan, ImpactPlanSpec
 from upwell.cli.explain.status_tree import StatusTree
+from upwell.controller import ObjectCache
 from upwell.policy.explain.freshness import Snapshot
 from upwell.policy.explain.live_graph import LiveGraph
+from upwell.policy.waves.canary import CanaryRules
 from upwell.policy.waves.estimate import estimate
 from upwell.policy.waves.impact import PlannedChange, StepAction, impact_of, roots_of
+from upwell.reconcilers.builds.index import BuildIndex
+from upwell.reconcilers.waves.index import WaveIndex
+from upwell.store.memory import MemoryStore
 
 pytestmark = pytest.mark.benchmark
 
@@ -111,6 +118,36 @@ def test_a_plan_among_a_hundred_thousand_images() -> None:
     whole = impact_of(snapshot, every, NOW)
     print(f"all bases: {len(whole.steps)} steps in {time.process_time() - began:.1f} s")  # noqa: T201
     assert len(whole.of(StepAction.ROLL_OUT)) == WORKLOADS
+
+
+async def test_a_plan_as_the_server_answers_it() -> None:
+    """Of one base with all that stands on it, and of three times as much that does not."""
+    others = range(3)
+    store = MemoryStore(lambda: NOW)
+    for number in (7, *others):
+        await store.create(base(number))
+    for number in range(APPLICATIONS):
+        if number % BASES in {7, *others}:
+            await store.create(config(number))
+            if number < WORKLOADS:
+                await store.create(workload(number))
+    index = WaveIndex(BuildIndex(ObjectCache(store)))
+    actions = PlanActions(index, lambda: NOW, CanaryRules(share=0.05))
+    asked = ImpactPlan(spec=ImpactPlanSpec(image="vendor.test/base7:1"))
+
+    async def answer() -> str:
+        status = await actions.plan("bases", asked.spec, lambda _kind, _namespace: True)
+        return encode_json(asked.with_status(status))
+
+    text = await answer()  # the cache has all then
+    found = []
+    for _ in range(TIMES):
+        gc.collect()
+        began = time.process_time()
+        await answer()
+        found.append(time.process_time() - began)
+    told = f"{median(found) * 1000:.0f} ms, at least {min(found) * 1000:.0f}"
+    print(f"\nthe answer, {len(text)} bytes: {told}")  # noqa: T201
 
 
 def test_the_graph_of_a_hundred_thousand_images_follows_a_change() -> None:

@@ -28,7 +28,7 @@ from upwell.policy.builds.backlog import (
 )
 from upwell.policy.builds.run_policy import number_of
 from upwell.policy.builds.triggers import FollowedTag, digest_of, followed_images
-from upwell.policy.explain.graph import Graph, Node, build_graph
+from upwell.policy.explain.graph import Edge, Graph, Node, build_graph
 from upwell.policy.explain.image_policies import PolicyRecord, PolicyRecords
 from upwell.policy.explain.lineage import PromotionLineage, StagePlacement, stage_by_note
 from upwell.policy.health.builds import outcome_of
@@ -73,7 +73,13 @@ class Snapshot:
     `namespace` is the only one whose objects could be read; empty: those of all are known.
     """
 
-    def __init__(self, objects: Iterable[Resource], namespace: str = "") -> None:
+    def __init__(
+        self,
+        objects: Iterable[Resource],
+        namespace: str = "",
+        edges: Iterable[Edge] | None = None,
+    ) -> None:
+        """`edges` are those of the objects, if they are known."""
         known = list(objects)
         self._objects = known
         self._namespace = namespace
@@ -84,7 +90,7 @@ class Snapshot:
             if isinstance(item, ImageStream)
         }
         self._image_names = ImageNames(self.streams.values())
-        self.graph: Graph = build_graph(known, self._image_names)
+        self.graph: Graph = build_graph(known, self._image_names, edges)
         self.configs: Mapping[ObjectKey, BuildConfig] = {
             item.key: item for item in known if isinstance(item, BuildConfig)
         }

@@ -237,28 +237,39 @@ def standing_on(start: Node, outputs: Callable[[Node], Iterable[Edge]]) -> Itera
                     yield edge.target
 
 
-def build_graph(objects: Iterable[Resource], names: ImageNames | None = None) -> Graph:
+def build_graph(
+    objects: Iterable[Resource],
+    names: ImageNames | None = None,
+    edges: Iterable[Edge] | None = None,
+) -> Graph:
     """Return the graph of these ImageStreams, BuildConfigs, workloads and Pipelines, no others.
 
-    `names` are those of these streams, if they are known.
+    `names` are those of these streams, and `edges` those of the objects, if they are known.
     """
     known = list(objects)
+    if edges is None:
+        edges = _found_edges(known, names)
+    return Graph(_own_nodes(known), edges)
+
+
+def _found_edges(known: Collection[Resource], names: ImageNames | None) -> Iterator[Edge]:
     if names is None:
         names = ImageNames(item for item in known if isinstance(item, ImageStream))
-    nodes: list[Node] = []
-    edges: list[Edge] = []
     for item in known:
-        edges.extend(edges_of(item, names))
+        yield from edges_of(item, names)
+        if isinstance(item, Pipeline):
+            yield from _of_pipeline(item, known)
+
+
+def _own_nodes(known: Iterable[Resource]) -> Iterator[Node]:
+    for item in known:
         match item:
             case ImageStream():
-                nodes.extend(StreamTag(item.namespace, item.name, tag) for tag in _tags(item))
+                yield from (StreamTag(item.namespace, item.name, tag) for tag in _tags(item))
             case BuildConfig() | DeploymentConfig() | Deployment() | StatefulSet() | DaemonSet():
-                nodes.append(item.key)
-            case Pipeline():
-                edges.extend(_of_pipeline(item, known))
+                yield item.key
             case _:
                 pass
-    return Graph(nodes, edges)
 
 
 def edges_of(item: Resource, names: ImageNames) -> Iterator[Edge]:

@@ -86,6 +86,10 @@ class LiveGraph:
         for node in self._into:
             yield from self.inputs(node)
 
+    def edges_among(self, items: Iterable[Resource]) -> list[Edge]:
+        """Return the edges that objects have themselves, as `build_graph` finds them."""
+        return [edge for item in items for edge in self._edges.get(item.key, ())]
+
     def _put(self, item: Resource) -> set[ObjectKey]:
         """Take an object in; return those whose edges it decides on."""
         self._items[item.key] = item

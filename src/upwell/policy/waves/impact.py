@@ -26,6 +26,9 @@ _MOST_BEHIND = 1_000
 """Objects behind a step that are counted, as for the order of builds: more makes no difference."""
 
 
+_NO_FORECAST = BaseForecast()
+
+
 class StepAction(StrEnum):
     """Action on an object when the change reaches it."""
 
@@ -152,7 +155,8 @@ def impact_of(
         place = stages.placed.get(node)
         edges = _by_stage(into[node], place)
         before = [one for edge in edges if (one := steps.get(edge.source)) is not None]
-        stops = list(obstacles.of(node, edges, place))
+        expected = _forecast(snapshot, node, edges)
+        stops = list(obstacles.of(node, edges, place, expected))
         if place is not None and before and all(one.done for one in before):
             stops += obstacles.rejections(place, edges)
         if node in on_rings:
@@ -167,9 +171,9 @@ def impact_of(
             () if done else tuple(stops),
             done or (_comes(edges, steps) and not any(one.stops for one in stops)),
             done,
-            sum(1 for _ in islice(standing_on(node, snapshot.graph.outputs), _MOST_BEHIND)),
+            _behind(snapshot, node),
             place,
-            _forecast(snapshot, node, edges),
+            expected,
         )
     return Impact(change, steps)
 
@@ -296,11 +300,16 @@ def _is_build(snapshot: Snapshot, node: Node) -> bool:
     return isinstance(node, ObjectKey) and node in snapshot.configs
 
 
+def _behind(snapshot: Snapshot, node: Node) -> int:
+    outputs = snapshot.graph.outputs
+    return sum(1 for _ in islice(standing_on(node, outputs), _MOST_BEHIND)) if outputs(node) else 0
+
+
 def _forecast(snapshot: Snapshot, node: Node, edges: Sequence[Edge]) -> BaseForecast:
     config = snapshot.configs.get(node) if isinstance(node, ObjectKey) else None
-    if config is None:
-        return BaseForecast()
-    return forecast(config, snapshot.builds(config.key), (str(edge.source) for edge in edges))
+    if config is None or not isinstance(node, ObjectKey):
+        return _NO_FORECAST
+    return forecast(config, snapshot.builds(node), (str(edge.source) for edge in edges))
 
 
 def _comes(edges: Iterable[Edge], steps: Mapping[Node, PlannedStep]) -> bool:

@@ -10,7 +10,7 @@ from upwell.api.meta import ObjectKey
 from upwell.api.pipeline import Freeze, Quarantine
 from upwell.api.values.base_changes import OnBaseChange
 from upwell.api.waves.wave import Wave
-from upwell.policy.builds.base_changes import forecast
+from upwell.policy.builds.base_changes import BaseForecast
 from upwell.policy.builds.new_build import awaited_upload, awaits_upload
 from upwell.policy.explain.freshness import Snapshot
 from upwell.policy.explain.graph import Edge, Node
@@ -62,6 +62,7 @@ class PlanObstacles:
     ) -> None:
         """`will_wait`: a Wave of the change that is not there yet will need an approval."""
         self._will_wait = will_wait
+        self._known_above: dict[Node, tuple[StreamTag, ...]] = {}
         self._snapshot = snapshot
         self._digest = digest
         self._waves = waves
@@ -72,25 +73,34 @@ class PlanObstacles:
         )
 
     def of(
-        self, node: Node, edges: Sequence[Edge], place: StagePlacement | None
+        self,
+        node: Node,
+        edges: Sequence[Edge],
+        place: StagePlacement | None,
+        expected: BaseForecast,
     ) -> Iterator[PlanObstacle]:
-        """Yield the obstacles at a node that the change reaches by these edges."""
+        """Yield the obstacles at a node that the change reaches by these edges.
+
+        `expected` is the answer of a BuildConfig.
+        """
         if isinstance(node, StreamTag):
             yield from _at_tag(node, edges)
             return
         if not isinstance(node, ObjectKey):
             return
         if (config := self._snapshot.configs.get(node)) is not None:
-            yield from self._at_config(config, edges)
+            yield from self._at_config(config, edges, expected)
         elif (workload := self._snapshot.workloads.get(node)) is not None:
             if place is not None:
                 yield from self._at_stage(place)
             else:
                 yield from _at_workload(workload, edges)
 
-    def _at_config(self, config: BuildConfig, edges: Sequence[Edge]) -> Iterator[PlanObstacle]:
+    def _at_config(
+        self, config: BuildConfig, edges: Sequence[Edge], expected: BaseForecast
+    ) -> Iterator[PlanObstacle]:
+        start = f"`upwell start-build {config.name} -n {config.namespace}`"
         if not any(edge.automatic for edge in edges):
-            start = f"`upwell start-build {config.name} -n {config.namespace}`"
             follows = [one for one in config.spec.triggers if one.type == "ImageChange"]
             if any(one.image_change is not None and one.image_change.paused for one in follows):
                 yield PlanObstacle(f"its trigger is paused: {start} builds it")
@@ -98,10 +108,6 @@ class PlanObstacles:
                 yield PlanObstacle(f"it has no trigger for {edges[0].source}: {start} builds it")
         if config.annotations.get(PAUSED_ANNOTATION) == "true":
             yield PlanObstacle(f"annotation {PAUSED_ANNOTATION} is set: remove it to build")
-        builds = self._snapshot.builds(config.key)
-        sources = (str(edge.source) for edge in edges)
-        expected = forecast(config, builds, sources)
-        start = f"`upwell start-build {config.name} -n {config.namespace}`"
         if expected.answer is OnBaseChange.NOTIFY:
             yield PlanObstacle(f"a change of its base builds nothing: {start} builds it")
         elif expected.answer is OnBaseChange.REBASE and expected.against:
@@ -114,7 +120,7 @@ class PlanObstacles:
                 f" `upwell quarantine lift {found.name}` ends it"
             )
         yield from self._of_waves()
-        for tag in {tag for edge in edges for tag in self._tags_above(edge.source)}:
+        for tag in {tag for edge in edges for tag in self._above(edge.source)}:
             yield from self._of_stream(tag)
 
     def _of_waves(self) -> Iterator[PlanObstacle]:
@@ -125,6 +131,12 @@ class PlanObstacles:
             yield from (PlanObstacle(gate.text) for gate in gates if gate is not None)
         elif self._will_wait:
             yield PlanObstacle("its Wave will wait for approval: `upwell wave approve` gives it")
+
+    def _above(self, node: Node) -> tuple[StreamTag, ...]:
+        """Return what `_tags_above` yields, looked up once for all that comes from a node."""
+        if node not in self._known_above:
+            self._known_above[node] = tuple(self._tags_above(node))
+        return self._known_above[node]
 
     def _tags_above(self, node: Node) -> Iterator[StreamTag]:
         """Yield a tag, and those that it takes its image from."""

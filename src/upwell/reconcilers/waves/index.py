@@ -182,9 +182,10 @@ class WaveIndex:
         at_once: int | None,
     ) -> WaveView:
         freezes = tuple(self.freezes())
+        edges = self.builds.graph.edges_among(objects)
 
         def rooted() -> tuple[Snapshot, tuple[Node, ...]]:
-            snapshot = Snapshot(objects)
+            snapshot = Snapshot(objects, edges=edges)
             return snapshot, roots_of(snapshot, image, namespace)
 
         snapshot, roots = await asyncio.to_thread(rooted)

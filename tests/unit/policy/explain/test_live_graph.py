@@ -136,6 +136,9 @@ def test_after_any_changes_it_is_the_graph_of_what_is_there(
         live.move(before, known.get(item.key))
 
         whole = build_graph(known.values())
+        assert build_graph(known.values(), edges=live.edges_among(known.values())).edges == (
+            whole.edges
+        )
         assert {str(edge) for edge in live.edges()} == {str(edge) for edge in whole.edges}
         for node in whole.nodes:
             assert live.inputs(node) == whole.inputs(node)
