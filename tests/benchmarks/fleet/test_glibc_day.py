@@ -6,6 +6,7 @@ Run with `pytest -m benchmark -s tests/benchmarks/fleet`; `FLEET_SIZES=1000,1000
 import os
 import resource
 import time
+from collections import Counter
 from collections.abc import Sequence
 
 import pytest
@@ -13,6 +14,7 @@ from tests.support.fleet.images import FleetShape, made_fleet
 from tests.support.fleet.registries import SimulatedHost, StormingHost, drawn, thirty_registries
 from tests.support.fleet.simulation import DayReport, DayShape, GlibcDay
 from tests.support.fleet.virtual_time import run_in_virtual_time
+from tests.support.fleet.waves import WavesShape
 
 pytestmark = pytest.mark.benchmark
 
@@ -71,6 +73,24 @@ def test_time_by_share_of_rebases(share: float) -> None:
 def test_bases_that_are_published_again(again: float) -> None:
     report = play(FleetShape(images=10_000), DayShape(builders=20, published=(0.0, again)))
     assert report.builds - report.retries <= 2.06 * 10_000
+
+
+@pytest.mark.parametrize(
+    "waves",
+    [
+        None,
+        WavesShape(canary=0.05),
+        WavesShape(canary=0.05, rollouts=10),
+        WavesShape(canary=0.05, breaks=0.3),
+        WavesShape(canary=0.0, stop_at=0.2, breaks=0.3),
+    ],
+)
+def test_time_by_rules_of_waves(waves: WavesShape | None) -> None:
+    report = play(FleetShape(images=2_000), DayShape(builders=50, waves=waves))
+    phases = Counter(one.status.phase for one in report.waves.values())
+    levels = max((one.status.levels for one in report.waves.values()), default=0)
+    found = ", ".join(f"{count} {phase}" for phase, count in phases.items())
+    _tell(f"  {waves}: {found or 'no Waves'}; {levels} levels; {report.kept_back} kept back")
 
 
 @pytest.mark.parametrize("storms", [False, True])

@@ -8,7 +8,7 @@ the registries, the time that builds and rollouts take, and their failures.
 
 import asyncio
 from collections import Counter
-from collections.abc import Callable, Coroutine, Sequence
+from collections.abc import Callable, Coroutine, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from typing import Any
@@ -21,10 +21,12 @@ from tests.support.fleet.registries import (
     SimulatedHost,
     drawn,
 )
+from tests.support.fleet.waves import FleetWaves, WavesShape
 
 from upwell.api.build import BuildConfig
 from upwell.api.defaults import IMAGE_STREAM_TAG
 from upwell.api.meta import ObjectKey, ObjectReference
+from upwell.api.waves.wave import Wave
 from upwell.builder.interface import BuildError, LimitedPushError
 from upwell.controller import WorkQueue
 from upwell.machine.backoff import Backoff
@@ -77,6 +79,8 @@ class DayShape:
     """Seconds at which every vendor publishes."""
     rollout: float = 45.0
     """Seconds that a rollout takes, the median; a tenth takes three times as long."""
+    waves: WavesShape | None = None
+    """Rules of Waves, of one publication; None: rollouts begin when their images are built."""
     seed: int = 7
 
 
@@ -95,6 +99,12 @@ class DayReport:
     spent: Counter[str] = field(default_factory=Counter)
     """Seconds of images by what they spent them on."""
     registries: Sequence[SimulatedHost] = ()
+    waves: Mapping[int, Wave] = field(default_factory=dict)
+    """Waves by the vendors' images, as they ended."""
+    kept_back: int = 0
+    """Workloads that a Wave keeps back at the end."""
+    went_ahead: Mapping[int, int] = field(default_factory=dict)
+    """By vendors' images, rollouts that began before one of the first was healthy."""
 
     def until(self, share: float, times: Sequence[float]) -> float:
         """Return when this share of those that are reached had it."""
@@ -146,6 +156,9 @@ class GlibcDay:
         self._failures: Counter[int] = Counter()
         self._tasks: set[asyncio.Task[None]] = set()
         self._rollouts = 0
+        self._waves = FleetWaves(fleet, shape.waves, self._now) if shape.waves is not None else None
+        self._settled = False
+        """Two looks at the Waves in a row have found nothing to do."""
         self._finished = asyncio.Event()
 
     async def play(self) -> DayReport:
@@ -157,6 +170,8 @@ class GlibcDay:
             self._spawn(self._work(self._imports, self._look))
         for _ in range(BUILD_WORKERS):
             self._spawn(self._work(self._queue, self._begin))
+        if self._waves is not None:
+            self._spawn(self._watch(self._waves))
         await self._finished.wait()
         for task in self._tasks:
             task.cancel()
@@ -171,8 +186,25 @@ class GlibcDay:
         report.unreached = self._fleet.shape.images - reached
         report.images.sort()
         report.workloads.sort()
+        if self._waves is not None:
+            report.waves, report.kept_back = self._waves.waves, self._waves.held()
+            report.went_ahead = self._waves.most_ahead
         report.spent["waits in a push for a registry"] += round(self._pusher.waited)
         return report
+
+    async def _watch(self, waves: FleetWaves) -> None:
+        """Look at Waves, and begin what they let go, until nothing of them goes on."""
+        before: object = None
+        while True:
+            waves.look()
+            for image in waves.begin():
+                self._roll_out(image)
+            idle = not (self._pending or self._rollouts or waves.awaits_time())
+            now = {base: wave.status.phase for base, wave in waves.waves.items()}
+            self._settled = idle and now == before
+            before = now
+            self._look_for_end()
+            await asyncio.sleep(waves.shape.look)
 
     async def _work(
         self, queue: WorkQueue[ObjectKey], act: Callable[[int], Coroutine[Any, Any, float | None]]
@@ -209,6 +241,8 @@ class GlibcDay:
         """Let what stands on a base know that it has changed."""
         self._output[base] += 1
         self._carries[base] = newest
+        if self._waves is not None:
+            self._waves.changed(base)
         reached = [base]
         for one in reached:  # grows meanwhile
             for child in self._fleet.children[one]:
@@ -300,6 +334,8 @@ class GlibcDay:
             self._loop.call_later(delay, self._retry, image)
         else:
             self._failed.add(image)
+            if self._waves is not None:
+                self._waves.failed(image)
             self._pending.discard(image)
             for child in self._fleet.children[image]:
                 self._decide(child)
@@ -355,24 +391,36 @@ class GlibcDay:
         newest = len(self._shape.published)
         if carries == newest > self._carries[image]:
             self.report.images.append(self._loop.time())
-            if image in self._fleet.running:
-                self._rollouts += 1
-                seconds = self._shape.rollout * self._chance.lognormvariate(0.0, 0.857)
-                self._loop.call_later(seconds, self._rolled_out)
+            if self._waves is not None:
+                self._waves.built(image)
+            elif image in self._fleet.running:
+                self._roll_out(image)
         self._carries[image] = carries
         self._pending.discard(image)
         self._decide(image)
         for child in self._fleet.children[image]:
             self._decide(child)
 
-    def _rolled_out(self) -> None:
+    def _roll_out(self, image: int) -> None:
+        self._rollouts += 1
+        seconds = self._shape.rollout * self._chance.lognormvariate(0.0, 0.857)
+        self._loop.call_later(seconds, self._rolled_out, image)
+
+    def _rolled_out(self, image: int) -> None:
         self._rollouts -= 1
-        self.report.workloads.append(self._loop.time())
+        rules = self._shape.waves
+        well = rules is None or self._chance.random() >= rules.breaks
+        if self._waves is not None:
+            self._waves.ended(image, well=well)
+        if well:
+            self.report.workloads.append(self._loop.time())
         self._look_for_end()
 
     def _look_for_end(self) -> None:
         published = self._shape.published
         if self._pending or self._rollouts or self._loop.time() < max(published):
+            return
+        if self._waves is not None and not self._settled:
             return
         if all(self._carries[one] == len(published) for one in range(self._fleet.bases)):
             self._finished.set()

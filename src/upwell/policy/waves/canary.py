@@ -135,6 +135,22 @@ def canary_text(canary: WaveCanary, wave: str, namespace: str) -> str:
     return f"{text}: the others follow when they have been healthy for a while"
 
 
+def goes_first(workload: ObjectKey, wave: Wave) -> bool:
+    """Return True if a workload is one of those that go first in a Wave."""
+    canary = wave.status.canary
+    return canary is not None and any(
+        (one.kind, one.namespace, one.name) == workload for one in canary.workloads
+    )
+
+
+def lets_go(wave: Wave, namespace: str) -> bool:
+    """Return True if those that go first in a Wave have shown that a namespace may follow them."""
+    canary = wave.status.canary
+    if canary is None or canary.state is not CanaryState.PASSED:
+        return False
+    return namespace not in canary.apart
+
+
 def _hold_all(
     chosen: Collection[_Candidate], every: Iterable[_Candidate], failing: Collection[str]
 ) -> bool:

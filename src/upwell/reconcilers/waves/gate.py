@@ -14,7 +14,7 @@ from upwell.policy.images.streams import StreamName
 from upwell.policy.promotion.components import bases
 from upwell.policy.promotion.stages import STAGED
 from upwell.policy.rollouts.triggers import IMAGE_TRIGGERED, Reason, followers_of, goes_at_once
-from upwell.policy.waves.canary import canary_text
+from upwell.policy.waves.canary import canary_text, goes_first, lets_go
 from upwell.policy.waves.gate import keeps_cancelled
 from upwell.policy.waves.stop import WAVE_LABEL, holds
 from upwell.reconcilers.builds.index import BuildIndex
@@ -76,7 +76,7 @@ class WaveGate:
         news = {one: self._new_digests(one, streams) for one in updates}
         # Who goes first in one Wave does so in all: two never wait for each other.
         is_first = any(
-            _goes_first(workload, wave)
+            goes_first(workload.key, wave)
             for wave in waves
             for digests in news.values()
             if digests.intersection(wave.digests)
@@ -148,7 +148,7 @@ class WaveGate:
     ) -> RolloutBar | None:
         for wave in waves:
             canary = wave.status.canary
-            if digests.isdisjoint(wave.digests) or _has_passed(wave, workload.namespace):
+            if digests.isdisjoint(wave.digests) or lets_go(wave, workload.namespace):
                 continue
             if keeps_cancelled(wave):
                 text = f"waits for the next image: Wave {wave.name} was cancelled before those that"
@@ -204,14 +204,6 @@ class WaveGate:
             yield from (workload.key for workload in index.get(_ALL))
 
 
-def _goes_first(workload: Resource, wave: Wave) -> bool:
-    canary = wave.status.canary
-    key = (workload.KIND.kind, workload.namespace, workload.name)
-    return canary is not None and any(
-        (one.kind, one.namespace, one.name) == key for one in canary.workloads
-    )
-
-
 def _upstream(digest: str, streams: Mapping[StreamName, ImageStream]) -> Iterator[str]:
     """Yield the digests that the sources of tags have, whose image this is or is a part of."""
     for stream in streams.values():
@@ -219,13 +211,6 @@ def _upstream(digest: str, streams: Mapping[StreamName, ImageStream]) -> Iterato
             state = tag.import_state
             if state is not None and state.imported_digest == digest and state.upstream_digest:
                 yield state.upstream_digest
-
-
-def _has_passed(wave: Wave, namespace: str) -> bool:
-    canary = wave.status.canary
-    if canary is None or canary.state is not CanaryState.PASSED:
-        return False
-    return namespace not in canary.apart
 
 
 def _is_past(wave: Wave) -> bool:
