@@ -1,6 +1,7 @@
 """Rebases by one call of `upwell rebase`, and by crane, one process for each image.
 
-UPWELL_CRANE names crane's program, if it is not on PATH. Run with
+REBASE_IMAGES says of how many images, 100 if it does not. UPWELL_CRANE names crane's program, if it
+is not on PATH. Run with
 `pytest -m benchmark -s tests/benchmarks/images/test_rebase.py`.
 """
 
@@ -13,6 +14,7 @@ import shutil
 import sys
 import time
 from collections.abc import Awaitable, Callable, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -26,7 +28,7 @@ from upwell.registry.client.push import RegistryPusher
 pytestmark = pytest.mark.benchmark
 
 CRANE = os.environ.get("UPWELL_CRANE") or shutil.which("crane")
-IMAGES = 100
+IMAGES = int(os.environ.get("REBASE_IMAGES", "100"))
 PROCESSES = 4
 BASE_BYTES = (30_000_000, 15_000_000, 5_000_000)
 STEPS = [{"created_by": "layer", "created": "2026-01-01T00:00:00Z"}] * 4
@@ -34,15 +36,17 @@ STEPS = [{"created_by": "layer", "created": "2026-01-01T00:00:00Z"}] * 4
 
 @dataclass(frozen=True)
 class RebaseSample:
-    """Wall clock, processor time of the client, and requests, all for one image."""
+    """Wall clock, processor time of client and registry, and requests, all for one image."""
 
     milliseconds: float
     processor: float
+    registry: float
     requests: float
 
     def __str__(self) -> str:
         return (
             f"{self.milliseconds:.1f} ms, {self.processor:.1f} ms of processor,"
+            f" {self.registry:.1f} ms of the registry's,"
             f" {self.requests:.1f} requests"
         )
 
@@ -63,16 +67,29 @@ def requests(log: Path) -> int:
     return log.read_text().count('HTTP/1.1"')
 
 
+def registry_processor(folder: Path) -> float:
+    """Return the seconds of processor of the registry whose configuration is in a folder."""
+    for process in Path("/proc").glob("[0-9]*"):
+        with suppress(OSError):
+            if str(folder).encode() in (process / "cmdline").read_bytes():
+                used = (process / "stat").read_text().rpartition(")")[2].split()[11:13]
+                return sum(map(int, used)) / os.sysconf("SC_CLK_TCK")
+    return 0.0
+
+
 async def sampled(log: Path, count: int, work: Callable[[], Awaitable[None]]) -> RebaseSample:
     def processor() -> float:
         used = resource.getrusage(resource.RUSAGE_CHILDREN)
         return used.ru_utime + used.ru_stime
 
     lines, began, used = requests(log), time.perf_counter(), processor()
+    served = registry_processor(log.parent)
     await work()
     took, used = time.perf_counter() - began, processor() - used
+    served = registry_processor(log.parent) - served
     asked = requests(log) - lines
-    return RebaseSample(took / count * 1000, used / count * 1000, asked / count)
+    took, used, served = (one / count * 1000 for one in (took, used, served))
+    return RebaseSample(took, used, served, asked / count)
 
 
 async def called(*command: str, **env: str) -> None:
