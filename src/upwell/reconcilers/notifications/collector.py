@@ -43,13 +43,14 @@ class EventCollector:
 
     async def reconcile(self, key: ObjectKey) -> Result:
         """Keep every event of the object that `key` names; of one that is gone, nothing."""
-        subscriptions = (await self._store.list(Subscription)).items
-        if not subscriptions:
+        if not (await self._store.list(Subscription)).items:
             return Result()
         try:
             resource = await self._store.get(resource_of_kind(key.kind), key.namespace, key.name)
         except NotFoundError:
             return Result()
+        # After the object: what it tells is judged by filters that are no older than it is.
+        subscriptions = (await self._store.list(Subscription)).items
         now, events = self._clock(), list(addressed_events(resource))
         new = 0
         for subscription in subscriptions:

@@ -9,15 +9,25 @@ from typing import Any
 from upwell.api.codec import resource_for
 from upwell.cluster.interface import ClusterUser
 from upwell.oci.json_values import has_more_values
+from upwell.server.cluster_access.outline import TooManyStepsError, without_parts
 from upwell.server.http.errors import ApiError, status_of
 from upwell.server.http.target import RequestTarget
-from upwell.server.http.values import MAX_VALUES, require_bounded, too_many_values
+from upwell.server.http.values import (
+    MAX_VALUES,
+    number_of_values,
+    require_bounded,
+    too_many_values,
+)
 
 CREATE, UPDATE, DELETE = "CREATE", "UPDATE", "DELETE"
 _API = "admission.k8s.io/v1"
 _REVIEW = "AdmissionReview"
 _TWICE = 2
 """Objects of a review: the one that shall be, and the one that is."""
+_OBJECTS = frozenset({("request", "object"), ("request", "oldObject")})
+_BESIDE = frozenset(
+    (*path, *part) for path in _OBJECTS for part in (("status",), ("metadata", "managedFields"))
+)
 _MAX_WARNINGS = 20
 _MAX_WARNING = 256
 """Letters; a cluster cuts longer ones off (warning headers, KEP-1693)."""
@@ -37,6 +47,8 @@ class AdmissionRequest:
     """As it shall be; None for a deletion."""
     old: Document | None = field(repr=False)
     """As it is; None for a new object."""
+    is_cut: bool = False
+    """True where statuses and managed fields were left out, as the review is large."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -62,9 +74,27 @@ class AdmissionAnswer:
         return {"apiVersion": _API, "kind": _REVIEW, "response": response}
 
 
-def parse_review(body: bytes) -> AdmissionRequest:
-    """Return what is asked; raises ApiError or UnknownKindError."""
-    if has_more_values(body, _TWICE * MAX_VALUES):
+def parse_review(body: bytes, own: str = "") -> AdmissionRequest:
+    """Return what is asked; raises ApiError or UnknownKindError.
+
+    Of a review that is large, statuses and managed fields are left out: nobody is asked about them.
+    Whatever the account `own` writes may be, so that of its reviews no object is read where that is
+    large.
+    """
+    is_cut = has_more_values(body, _TWICE * MAX_VALUES)
+    if is_cut:
+        try:
+            head = _read(without_parts(body, _OBJECTS), is_cut=True)
+            if head.user.name == own:
+                return head
+            body = without_parts(body, _BESIDE)
+        except TooManyStepsError:
+            raise too_many_values("the AdmissionReview") from None
+    return _read(body, is_cut=is_cut)
+
+
+def _read(body: bytes, *, is_cut: bool) -> AdmissionRequest:
+    if is_cut and has_more_values(body, _TWICE * MAX_VALUES):
         raise too_many_values("the AdmissionReview")
     try:
         review = json.loads(body)
@@ -94,17 +124,23 @@ def parse_review(body: bytes) -> AdmissionRequest:
         _text(request, "operation"),
         target,
         ClusterUser(name, tuple(map(str, groups))),
-        _bounded(request, "object"),
-        _bounded(request, "oldObject"),
+        *_objects(request),
+        is_cut,
     )
 
 
-def _bounded(request: Document, name: str) -> Document | None:
-    if request.get(name) is None:
-        return None
-    found = _object(request[name], f"request.{name}")
-    require_bounded(found, f"request.{name}")
-    return found
+def _objects(request: Document) -> tuple[Document | None, Document | None]:
+    """Return the object as it shall be, and as it is; raises ApiError for one that gets too large.
+
+    What is so large already may be made smaller, or deleted.
+    """
+    new, old = (
+        _object(request[name], f"request.{name}") if request.get(name) is not None else None
+        for name in ("object", "oldObject")
+    )
+    if new is not None and (old is None or number_of_values(new) > number_of_values(old)):
+        require_bounded(new, "request.object")
+    return new, old
 
 
 def _object(value: Any, what: str) -> Document:

@@ -51,7 +51,7 @@ def create_admission_app(
                     async with peers.setdefault(peer, asyncio.Semaphore(_AT_ONCE_OF_PEER)):
                         body = await read_body(request, _BODY_BYTES, _SECONDS)
                     async with turns:
-                        return await _answered(request, body, answer)
+                        return await _answered(request, body, answer, admission.own)
             except TimeoutError:
                 raise ApiError(503, f"no answer in {_SECONDS:g} s: too much is asked") from None
 
@@ -68,10 +68,10 @@ def create_admission_app(
     return app
 
 
-async def _answered(request: Request, body: bytes, answer: _Answer) -> Response:
+async def _answered(request: Request, body: bytes, answer: _Answer, own: str) -> Response:
     size = size_of(body)
     async with large_work(request) as work:
-        asked = await work.computed(lambda: parse_review(body), size)
+        asked = await work.computed(lambda: parse_review(body, own), size)
         found = await answer(asked, work, size)
     if found.refusal is not None:
         log.warning(

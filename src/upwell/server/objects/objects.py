@@ -40,6 +40,7 @@ from upwell.server.objects.scale import refuse_idling, scale_of, with_replicas
 from upwell.server.objects.write_options import WriteOptions, is_dry, write_options
 from upwell.server.objects.writes import DEFAULT_NAMESPACE, Change, WholeObject, Writer, WriteResult
 from upwell.store.interface import ConflictError, NotFoundError, Store
+from upwell.store.retry import update_with_retry
 
 _ORPHAN = "Orphan"
 _PROPAGATION = ("Background", "Foreground", _ORPHAN)
@@ -160,24 +161,30 @@ class ObjectHandlers:
     async def delete(self, request: Request, target: RequestTarget) -> Response:
         """Delete one object; its preconditions must hold."""
         options = await self._delete_options(request)
-        old = await self._store.get(target.resource, target.namespace, target.name)
-        _require_deletable(old)
-        require_deletion(request, old)
-        if _orphans(request, options):
-            require_orphans(old)
         wanted = options.get("preconditions") or {}
-        if wanted.get("uid") not in {None, old.uid}:
-            raise ConflictError(old.key, f"its uid is {old.uid}, not {wanted['uid']}")
-        if not is_dry(request, options):
+
+        async def checked() -> Resource:
+            old = await self._store.get(target.resource, target.namespace, target.name)
+            _require_deletable(old)
+            require_deletion(request, old)
             if _orphans(request, options):
-                await orphan_dependents(self._store, [old])
-            await self._store.delete(
-                target.resource,
-                target.namespace,
-                target.name,
-                resource_version=wanted.get("resourceVersion") or "",
-            )
-        return await self._deleted(request, old)
+                require_orphans(old)
+            if wanted.get("uid") not in {None, old.uid}:
+                raise ConflictError(old.key, f"its uid is {old.uid}, not {wanted['uid']}")
+            version = wanted.get("resourceVersion")
+            if version not in {None, "", old.resource_version}:
+                text = f"its resourceVersion is {old.resource_version}, not {version}"
+                raise ConflictError(old.key, text)
+            return old
+
+        async def delete(old: Resource) -> Resource:
+            if not is_dry(request, options):
+                if _orphans(request, options):
+                    await orphan_dependents(self._store, [old])
+                await self._delete_as_checked(old)
+            return old
+
+        return await self._deleted(request, await update_with_retry(checked, delete))
 
     async def delete_collection(self, request: Request, target: RequestTarget) -> Response:
         """Delete every object that the selectors match."""
@@ -193,11 +200,29 @@ class ObjectHandlers:
             await orphan_dependents(self._store, found)
         for resource in () if is_dry(request, options) else found:
             try:
-                await self._store.delete(target.resource, resource.namespace, resource.name)
+                await self._delete_collected(request, resource)
             except NotFoundError:
                 continue  # another request, or its owner's deletion, was faster
         metadata = {"resourceVersion": version}
         return list_response(request, self._clock(), target.kind, found, metadata)
+
+    async def _delete_collected(self, request: Request, listed: Resource) -> None:
+        """Delete an object as it is by now, if it may be deleted as that still."""
+        kind, namespace, name = type(listed), listed.namespace, listed.name
+
+        async def checked() -> Resource:
+            old = await self._store.get(kind, namespace, name)
+            if old.resource_version != listed.resource_version:
+                _require_deletable(old)
+                require_deletion(request, old)
+            return old
+
+        await update_with_retry(checked, self._delete_as_checked)
+
+    async def _delete_as_checked(self, old: Resource) -> None:
+        """Delete an object; raises ConflictError where it is another since it was checked."""
+        version = old.resource_version
+        await self._store.delete(type(old), old.namespace, old.name, resource_version=version)
 
     async def _deleted(self, request: Request, old: Resource) -> Response:
         """Answer a deletion: the object while finalizers hold it, else a Status."""
