@@ -197,6 +197,13 @@ def encode(resource: Resource) -> dict[str, Any]:
     return document
 
 
+def encode_metadata(resource: Resource) -> dict[str, Any]:
+    """Return the object's metadata as JSON data, as `encode` has them."""
+    text = resource.metadata.model_dump_json(exclude_unset=True, exclude_none=True)
+    document: dict[str, Any] = json.loads(text)
+    return document
+
+
 def unknown_fields(model: BaseModel, path: str = "") -> Iterator[str]:
     """Yield the paths of fields that no model knows; they are kept, and worth a warning."""
     for name in model.model_extra or {}:

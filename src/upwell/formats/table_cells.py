@@ -17,7 +17,10 @@ NO_VALUE = "<none>"
 
 def cells(resource: Resource, columns: Iterable[Column], now: datetime) -> list[Cell]:
     """Return the cells of an object; fields that were never set have their defaults."""
-    document = resource.model_dump(mode="json", by_alias=True)
+    # No column shows who manages which field, which is more than all that columns show.
+    document = resource.model_dump(
+        mode="json", by_alias=True, exclude={"metadata": {"managed_fields"}}
+    )
     return [_cell(document, column, now) for column in columns]
 
 

@@ -15,6 +15,7 @@ from upwell.api.codec import (
     decode_as,
     encode,
     encode_json,
+    encode_metadata,
     resource_for,
     resource_of_kind,
     unknown_fields,
@@ -47,6 +48,13 @@ _conditions = st.builds(
     Condition, type=_names, status=st.just("True"), last_transition_time=st.none() | _times
 )
 _statuses = st.builds(PipelineStatus, conditions=st.lists(_conditions, max_size=3).map(tuple))
+
+
+@given(_metadata)
+def test_metadata_alone_are_those_of_the_object(metadata: ObjectMeta) -> None:
+    resource = ConfigMap(metadata=metadata, data={"a": "b"})
+    assert encode_metadata(resource) == encode(resource).get("metadata", {})
+    assert encode_metadata(ConfigMap()) == {}
 
 
 @given(st.builds(Pipeline, metadata=_metadata, status=_statuses))

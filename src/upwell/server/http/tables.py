@@ -4,7 +4,7 @@ from collections.abc import Iterable, Sequence
 from datetime import datetime
 from typing import Any
 
-from upwell.api.codec import encode
+from upwell.api.codec import encode, encode_metadata
 from upwell.api.meta import Column, Kind, Resource
 from upwell.formats.table_cells import cells, listed_columns
 
@@ -63,5 +63,5 @@ def partial_metadata(resource: Resource) -> Document:
     return {
         "kind": "PartialObjectMetadata",
         "apiVersion": META_VERSION,
-        "metadata": encode(resource).get("metadata", {}),
+        "metadata": encode_metadata(resource),
     }

@@ -83,7 +83,9 @@ async def test_bookmarks_follow_what_happens_to_other_kinds(api: Api) -> None:
     """Else who resumes a quiet watch is behind what the store keeps, and lists all anew."""
     async with api.stream(f"{MAPS}?watch=1&allowWatchBookmarks=true") as stream:
         await api.send("POST", MAPS, config_map("one"))
-        assert (await next_event(stream))["type"] == "ADDED"
+        while (event := await next_event(stream))["type"] == "BOOKMARK":
+            pass  # on a busy machine, one was due before
+        assert event["type"] == "ADDED"
         other = await api.send("POST", "/api/v1/namespaces/shop/secrets", secret("other"))
         newest = int(other.json["metadata"]["resourceVersion"])
         async with asyncio.timeout(60):
