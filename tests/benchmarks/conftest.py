@@ -1,7 +1,12 @@
 """The record of ratios: `make benchmark` points out each that fell behind by a third."""
 
+import os
+
 import pytest
 from tests.support.benchmarks.ratios import Ratios
+
+# Where it is set, each start of a program compiles all of its modules: no installation does that.
+os.environ.pop("PYTHONDONTWRITEBYTECODE", None)
 
 _RATIOS = pytest.StashKey[Ratios]()
 

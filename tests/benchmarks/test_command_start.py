@@ -19,8 +19,6 @@ def _seconds(*arguments: str) -> float:
     before = resource.getrusage(resource.RUSAGE_CHILDREN)
     # Nobody listens there: what is measured is the way to the first request.
     environment = {**os.environ, "UPWELL_SERVER": "http://127.0.0.1:1"}
-    # Where it is set, each start compiles every module: no installation does.
-    environment.pop("PYTHONDONTWRITEBYTECODE", None)
     subprocess.run(
         [sys.executable, *arguments],
         stdout=subprocess.DEVNULL,
