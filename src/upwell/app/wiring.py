@@ -63,8 +63,7 @@ from upwell.reconcilers.builds.planner import BuildPlanner
 from upwell.reconcilers.builds.room import BuildRooms
 from upwell.reconcilers.builds.run import BuildRun
 from upwell.reconcilers.builds.slots import BuildCapacity
-from upwell.reconcilers.cluster_rollouts.reconciler import no_command
-from upwell.reconcilers.cluster_rollouts.records import RolloutRecords
+from upwell.reconcilers.cluster_rollouts.records import RolloutRecords, goes_at_once_on_cluster
 from upwell.reconcilers.components.reconciler import component_controller
 from upwell.reconcilers.images.image_streams import ImageStreams, image_stream_controller
 from upwell.reconcilers.images.packages import ImageContents, image_contents_controller
@@ -248,7 +247,7 @@ def _instances(
     waves = adapters.settings.waves
     canaries = bool(waves.rules.canary.share)
     if records is not None and adapters.cluster is not None:
-        gate = WaveGate(builds, now, canaries=canaries, hint=no_command)
+        gate = WaveGate(builds, now, canaries=canaries, hint=goes_at_once_on_cluster)
         gateway = adapters.settings.kubernetes.gateway
         return cluster_controllers(
             adapters.cluster, records, workloads, gate, waves.budget, gateway

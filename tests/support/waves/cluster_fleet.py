@@ -17,9 +17,12 @@ from upwell.policy.waves.budget import NO_BUDGET, RolloutBudget
 from upwell.policy.waves.progress import NO_RULES, WaveRules
 from upwell.reconcilers.cluster_rollouts.parts import ClusterParts
 from upwell.reconcilers.cluster_rollouts.pods import PodIndex
-from upwell.reconcilers.cluster_rollouts.reconciler import ClusterRolloutReconciler, no_command
-from upwell.reconcilers.cluster_rollouts.records import RolloutRecords, stored_records
-from upwell.reconcilers.rollouts.turns import RolloutTurns
+from upwell.reconcilers.cluster_rollouts.reconciler import ClusterRolloutReconciler
+from upwell.reconcilers.cluster_rollouts.records import (
+    RolloutRecords,
+    cluster_turns,
+    goes_at_once_on_cluster,
+)
 from upwell.reconcilers.waves.gate import WaveGate
 from upwell.reconcilers.waves.index import WaveIndex
 from upwell.reconcilers.waves.waves import Waves
@@ -41,8 +44,11 @@ class ClusterFleet(Fleet):
             self.cache.on_change(kind, lambda _before, _after: None)
         records = RolloutRecords(ClusterParts(self.cluster, {"": self.seen}), self.clock)
         canaries = bool(self.rules.canary.share)
-        self.gate = WaveGate(self.index, self.clock, canaries=canaries, hint=no_command)
-        turns = RolloutTurns(self.cache, self.clock, self.budget, stored_records, no_command)
+        self.gate = WaveGate(
+            self.index, self.clock, canaries=canaries, hint=goes_at_once_on_cluster
+        )
+        turns = cluster_turns(self.cache, self.clock, self.budget)
+        self.turns = turns
         self.native = ClusterRolloutReconciler(
             self.workload_index, records, self.clock, self.gate, turns
         )

@@ -33,6 +33,7 @@ from upwell.reconcilers.rollouts.triggers import (
     WorkloadTriggerReconciler,
     workload_trigger_controller,
 )
+from upwell.reconcilers.rollouts.turns import RolloutTurns
 from upwell.reconcilers.waves.gate import WaveGate
 from upwell.reconcilers.waves.index import WaveIndex
 from upwell.reconcilers.waves.waves import Waves, wave_controller
@@ -68,7 +69,7 @@ class Fleet(BuildNamespace):
                 self.workload_index,
                 self.clock,
                 self.gate,
-                budget=budget,
+                turns=RolloutTurns(self.cache, self.clock, budget),
                 watches=self.gate.watches(),
             ),
         )

@@ -24,7 +24,7 @@ from upwell.reconcilers.cluster_rollouts.deployment_configs import deployment_co
 from upwell.reconcilers.cluster_rollouts.parts import ClusterParts
 from upwell.reconcilers.cluster_rollouts.pods import PodIndex
 from upwell.reconcilers.cluster_rollouts.reconciler import cluster_rollout_controller
-from upwell.reconcilers.cluster_rollouts.records import RolloutRecords
+from upwell.reconcilers.cluster_rollouts.records import RolloutRecords, cluster_turns
 from upwell.reconcilers.cluster_routing.reconciler import cluster_route_controller
 from upwell.reconcilers.rollouts.index import WorkloadIndex
 from upwell.reconcilers.rollouts.triggers import workload_trigger_controller
@@ -129,13 +129,14 @@ def cluster_controllers(
     `gateway` is the Gateway that serves these, as `NAMESPACE/NAME`.
     """
     parts, pods = records.cluster, KubernetesInstances(cluster.client.connection)
+    turns = cluster_turns(index.cache, now, budget)
     return (
-        cluster_rollout_controller(index, records, now, gate, watches=gate.watches, budget=budget),
+        cluster_rollout_controller(index, records, now, gate, watches=gate.watches, turns=turns),
         workload_trigger_controller(
             index,
             now,
             gate,
-            budget=budget,
+            turns=turns,
             watches=gate.watches(),
             kinds=(DeploymentConfig,),
         ),

@@ -20,6 +20,7 @@ from upwell.reconcilers.quotas.reconciler import resource_quota_controller
 from upwell.reconcilers.rollouts.index import WorkloadIndex
 from upwell.reconcilers.rollouts.local_images import LocalImages
 from upwell.reconcilers.rollouts.triggers import workload_trigger_controller
+from upwell.reconcilers.rollouts.turns import RolloutTurns
 from upwell.reconcilers.routing.ingresses import CreateRoute, ingress_controller
 from upwell.reconcilers.routing.reconciler import routing_controller
 from upwell.reconcilers.routing.supervision import router_supervision_controller
@@ -62,7 +63,7 @@ def instance_controllers(
             index,
             now,
             gate,
-            budget=adapters.settings.waves.budget,
+            turns=RolloutTurns(cache, now, adapters.settings.waves.budget),
             watches=gate.watches(),
         ),
         job_controller(cache, ports, images, now),

@@ -11,7 +11,7 @@ from datetime import datetime
 from typing import Any
 
 from upwell.api.image import ImageStream
-from upwell.api.meta import ObjectKey, Resource
+from upwell.api.meta import ObjectKey
 from upwell.cluster.errors import ClusterError, WorkloadChangedError
 from upwell.cluster.interface import ImageWrite
 from upwell.controller import Controller, Result, Watch
@@ -43,10 +43,10 @@ from upwell.policy.rollouts.triggers import (
     set_aside,
     without_hold,
 )
-from upwell.policy.waves.budget import NO_BUDGET, RolloutBudget
+from upwell.policy.waves.budget import NO_BUDGET
 from upwell.reconcilers.authority import ASK_AGAIN_SECONDS
 from upwell.reconcilers.cluster_rollouts.events import WorkloadEvents
-from upwell.reconcilers.cluster_rollouts.records import RolloutRecords, stored_records
+from upwell.reconcilers.cluster_rollouts.records import RolloutRecords
 from upwell.reconcilers.rollouts.gate import (
     ImageUpdate,
     OpenGate,
@@ -224,11 +224,6 @@ def _staged(workload: NativeWorkload, note: RolloutNote, setting: PipelineStage)
     return replace(verdict, images=restored(workload, note))
 
 
-def no_command(_workload: Resource) -> str:
-    """Name no command: on a cluster none lets go at once what waits."""
-    return ""
-
-
 def cluster_rollout_controller(
     index: WorkloadIndex,
     records: RolloutRecords,
@@ -237,7 +232,7 @@ def cluster_rollout_controller(
     *,
     kinds: Sequence[type[NativeWorkload]] = NATIVE_WORKLOADS,
     watches: Callable[[Waiting], Sequence[Watch[Any]]] = lambda _: (),
-    budget: RolloutBudget = NO_BUDGET,
+    turns: RolloutTurns | None = None,
 ) -> Controller:
     """Return the controller of native workloads: image triggers, judgement and put back.
 
@@ -245,7 +240,7 @@ def cluster_rollout_controller(
     asks again. At most as many rollouts as `budget` allows are under way at once. The Pods have to
     be followed beside it (`PodIndex.run`).
     """
-    turns = RolloutTurns(index.cache, clock, budget, stored_records, no_command)
+    turns = turns or RolloutTurns(index.cache, clock, NO_BUDGET)
     reconciler = ClusterRolloutReconciler(index, records, clock, gate, turns)
 
     return Controller(

@@ -4,11 +4,15 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from datetime import datetime
 
-from upwell.api.meta import ObjectKey
+from upwell.api.apps import DeploymentConfig
+from upwell.api.meta import ObjectKey, Resource
+from upwell.controller import ObjectCache
 from upwell.policy.cluster_rollouts.revisions import BEFORE_DEADLINES, with_revisions
 from upwell.policy.rollouts.settings import Workload
-from upwell.policy.rollouts.triggers import TriggerVerdict
+from upwell.policy.rollouts.triggers import TriggerVerdict, goes_at_once
+from upwell.policy.waves.budget import RolloutBudget
 from upwell.reconcilers.cluster_rollouts.parts import ClusterParts
+from upwell.reconcilers.rollouts.turns import RolloutTurns
 
 
 @dataclass(frozen=True, slots=True)
@@ -30,3 +34,15 @@ class RolloutRecords:
 def stored_records(workload: Workload) -> Workload:
     """Return a workload with its records by what is stored of it alone, whatever the time is."""
     return with_revisions(workload, (), BEFORE_DEADLINES)
+
+
+def cluster_turns(
+    cache: ObjectCache, clock: Callable[[], datetime], budget: RolloutBudget
+) -> RolloutTurns:
+    """Return the turns of all rollouts of a cluster, whoever carries them out."""
+    return RolloutTurns(cache, clock, budget, stored_records, goes_at_once_on_cluster)
+
+
+def goes_at_once_on_cluster(workload: Resource) -> str:
+    """Name the command that rolls out what is kept back, where Upwell itself does; else nothing."""
+    return goes_at_once(workload) if isinstance(workload, DeploymentConfig) else ""

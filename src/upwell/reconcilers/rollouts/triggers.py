@@ -34,7 +34,7 @@ from upwell.policy.rollouts.triggers import (
     with_images,
     without_hold,
 )
-from upwell.policy.waves.budget import NO_BUDGET, RolloutBudget
+from upwell.policy.waves.budget import NO_BUDGET
 from upwell.reconcilers.rollouts.gate import (
     ImageUpdate,
     OpenGate,
@@ -211,17 +211,17 @@ def workload_trigger_controller(
     clock: Callable[[], datetime],
     gate: RolloutGate | None = None,
     *,
-    budget: RolloutBudget = NO_BUDGET,
+    turns: RolloutTurns | None = None,
     watches: Sequence[Watch[Any]] = (),
     kinds: Sequence[type[Triggered]] = TRIGGERED,
     workers: int = 2,
 ) -> Controller:
     """Return the controller of the image triggers of workloads of these kinds.
 
-    At most as many rollouts as `budget` allows are under way at once. `gate` may keep images back;
-    `watches` say of whom a change of it makes it ask again.
+    `turns` say whose rollout is next, where not all begin at once; one budget is for all kinds.
+    `gate` may keep images back; `watches` say of whom a change of it makes it ask again.
     """
-    turns = RolloutTurns(index.cache, clock, budget)
+    turns = turns or RolloutTurns(index.cache, clock, NO_BUDGET)
 
     return Controller(
         "workload-triggers",

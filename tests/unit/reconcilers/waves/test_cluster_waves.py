@@ -6,7 +6,8 @@ import pytest
 from tests.support.waves.cluster_fleet import ClusterFleet
 from tests.support.waves.fleet import debian
 
-from upwell.api.apps import Deployment
+from upwell.api.apps import Deployment, DeploymentConfig
+from upwell.api.codec import decode_as
 from upwell.api.meta import ObjectKey
 from upwell.api.pipeline import Quarantine
 from upwell.api.waves.wave import CanaryState, WavePhase
@@ -143,3 +144,12 @@ async def test_what_is_not_written_keeps_no_turn() -> None:
     await fleet.store.delete(Deployment, *second)
     [third] = await places(fleet)
     assert third not in {first, second}
+
+
+async def test_one_budget_is_for_all_kinds_whoever_rolls_them_out() -> None:
+    fleet = await fleet_of(budget=RolloutBudget(at_once=1))
+    [_] = await places(fleet)
+    metadata = {"namespace": "late", "name": "web"}
+    why = fleet.turns.take(decode_as(DeploymentConfig, {"metadata": metadata}))
+    assert "1 of 1 rollouts are under way" in why
+    assert "`upwell rollout latest dc/web -n late` goes at once" in why
