@@ -1,0 +1,202 @@
+"""Faults of a cluster in the middle of rollouts: what is told, what is put back, what goes on."""
+
+import asyncio
+import json
+from collections.abc import AsyncIterator
+from contextlib import suppress
+from dataclasses import dataclass
+from pathlib import Path
+
+import pytest
+from tests.support.cluster.workloads import NAMESPACE, image, manifest, move_tag
+from tests.support.kubernetes.cluster import Cluster
+from tests.support.kubernetes.opened import now, opened_cluster
+from tests.support.kubernetes.played_node import PlayedNode
+from tests.support.kubernetes.restarts import kill_and_restart
+from tests.support.kubernetes.webhooks import CHANGES, REFUSES, image_webhook
+from tests.support.workload.waiting import eventually
+
+from upwell.api.apps import TRIGGERS_ANNOTATION, Deployment
+from upwell.api.codec import decode_as
+from upwell.api.core import Event, Namespace
+from upwell.api.image import ImageStream
+from upwell.api.meta import ObjectMeta
+from upwell.app.kubernetes.wiring import cluster_controllers, cluster_records
+from upwell.controller import ObjectCache
+from upwell.policy.waves.budget import NO_BUDGET
+from upwell.reconcilers.authority import UNASKED
+from upwell.reconcilers.builds.index import BuildIndex
+from upwell.reconcilers.rollouts.index import WorkloadIndex
+from upwell.reconcilers.waves.gate import WaveGate
+from upwell.store.interface import AlreadyExistsError, NotFoundError, Selector, StoreError
+from upwell.store.kubernetes import KubernetesStore
+from upwell.store.kubernetes_connections import ServerAccess
+
+DOOMED = "doomed"
+
+
+@dataclass(frozen=True)
+class TaggedDeployments:
+    """A tag, and Deployments that follow it on a cluster."""
+
+    cluster: Cluster
+    store: KubernetesStore
+    node: PlayedNode
+    tokens: list[str]
+    """The last is the server's own."""
+
+    async def moves(self, version: str) -> None:
+        await move_tag(self.store, version)
+
+    async def deployment(self, namespace: str = NAMESPACE) -> None:
+        """Create a Deployment that runs version `good`."""
+        declared = manifest(Deployment, namespace=namespace)
+        annotations = declared["metadata"]["annotations"]
+        triggers = json.loads(annotations[TRIGGERS_ANNOTATION])
+        triggers[0]["from"]["namespace"] = NAMESPACE
+        annotations[TRIGGERS_ANNOTATION] = json.dumps(triggers)
+        declared["spec"]["template"]["spec"]["containers"][0]["image"] = image("good")
+        declared["spec"]["progressDeadlineSeconds"] = 2
+        await self.store.create(decode_as(Deployment, declared))
+
+    async def image_of(self, namespace: str = NAMESPACE) -> str:
+        found = await self.store.get(Deployment, namespace, "web")
+        return found.spec.template.spec.containers[0].image
+
+    async def until_image(self, version: str, namespace: str = NAMESPACE) -> None:
+        await eventually(lambda: self.image_of(namespace), lambda found: found == image(version))
+
+    async def until_ready(self) -> None:
+        async def ready() -> int:
+            found = await self.store.get(Deployment, NAMESPACE, "web")
+            return found.status.ready_replicas
+
+        await eventually(ready, bool)
+
+    async def until_told(self, reason: str) -> str:
+        """Return the message of the Event of this reason."""
+
+        async def messages() -> list[str]:
+            found = (await self.store.list(Event, Selector(NAMESPACE))).items
+            return [one.message for one in found if one.reason == reason]
+
+        return (await eventually(messages, bool))[-1]
+
+
+@pytest.fixture
+async def tag(cluster: Cluster) -> AsyncIterator[TaggedDeployments]:
+    """Give a tag that stands for version `good`, and a Deployment that follows it."""
+    tokens = [cluster.token]
+    access = ServerAccess(cluster.base_url, token_source=lambda: tokens[-1], ca=cluster.ca)
+    async with cluster.client() as store, KubernetesStore(access) as own:
+        for name in (NAMESPACE, DOOMED):
+            with suppress(AlreadyExistsError):
+                await store.create(Namespace(metadata=ObjectMeta(name=name)))
+        opened = opened_cluster(own, (NAMESPACE, DOOMED))
+        cache = ObjectCache(opened.store)
+        records = cluster_records(opened, UNASKED)
+        controllers = cluster_controllers(
+            opened,
+            records,
+            WorkloadIndex(cache),
+            WaveGate(BuildIndex(cache), now),
+            NO_BUDGET,
+        )
+        node = PlayedNode(store.connection, store, NAMESPACE)
+        followed = [pods.run for pods in records.cluster.pods.values()]
+        loops = [cache.run, *followed, *(one.run for one in controllers)]
+        running = [asyncio.create_task(run()) for run in loops]
+        playing = asyncio.create_task(node.run())
+        found = TaggedDeployments(cluster, store, node, tokens)
+        try:
+            await found.moves("good")
+            await found.deployment()
+            await found.until_ready()
+            yield found
+            assert not any(task.done() for task in running)
+        finally:
+            for task in (*running, playing):
+                task.cancel()
+            await asyncio.gather(*running, playing, return_exceptions=True)
+            for kind, name in ((ImageStream, "app"), (Deployment, "web")):
+                await store.delete(kind, NAMESPACE, name)
+            for event in (await store.list(Event, Selector(NAMESPACE))).items:
+                with suppress(NotFoundError):
+                    await store.delete(Event, NAMESPACE, event.name)
+
+
+async def test_a_quota_that_keeps_pods_away_is_named_and_the_image_put_back(
+    tag: TaggedDeployments,
+) -> None:
+    quota = ("-n", NAMESPACE, "create", "quota", "few", "--hard=pods=1")
+    tag.cluster.kubectl(*quota)
+    try:
+        used = ("-n", NAMESPACE, "get", "quota", "few", "-o", "jsonpath={.status.used.pods}")
+
+        async def measured() -> str:
+            return tag.cluster.kubectl(*used)
+
+        await eventually(measured, lambda found: found == "1")
+        await tag.moves("better")
+        assert "exceeded quota: few" in await tag.until_told("RolledBack")
+        assert await tag.image_of() == image("good")
+    finally:
+        tag.cluster.kubectl("-n", NAMESPACE, "delete", "quota", "few")
+
+
+async def test_the_words_of_a_webhook_that_refuses_are_told(
+    tag: TaggedDeployments, tmp_path: Path
+) -> None:
+    with image_webhook(tag.cluster, tmp_path, REFUSES, image("better")):
+        await tag.moves("better")
+        told = await tag.until_told("Refused")
+    assert "images need the approval of the security team" in told
+    assert await tag.image_of() == image("good")
+    await tag.moves("best")
+    await tag.until_image("best")
+
+
+async def test_an_image_that_a_webhook_changes_is_left_as_it_is(
+    tag: TaggedDeployments, tmp_path: Path
+) -> None:
+    with image_webhook(tag.cluster, tmp_path, CHANGES, image("better"), image("mirrored")):
+        await tag.moves("better")
+        assert "admission changed app" in await tag.until_told("ChangedAtAdmission")
+    assert await tag.image_of() == image("mirrored")
+
+
+async def test_a_namespace_that_goes_in_mid_rollout_holds_up_nobody_else(
+    tag: TaggedDeployments,
+) -> None:
+    await tag.deployment(DOOMED)
+    await tag.moves("better")
+    await tag.until_image("better", DOOMED)  # no Pod of it ever gets ready
+    tag.cluster.kubectl("delete", "namespace", DOOMED, "--wait=false")
+    await tag.moves("best")
+    await tag.until_image("best")
+
+
+async def test_a_token_that_has_expired_is_read_again(tag: TaggedDeployments) -> None:
+    tag.tokens.append("expired")
+    await tag.moves("better")
+    await tag.until_ready()
+    tag.tokens.append(tag.cluster.token)
+    await tag.until_image("better")
+
+
+async def test_an_api_server_and_an_etcd_that_die_lose_nothing(
+    tag: TaggedDeployments,
+) -> None:
+    await tag.moves("better")
+    await asyncio.to_thread(kill_and_restart, tag.cluster, "etcd", "kube-apiserver")
+
+    async def answers() -> bool:
+        with suppress(StoreError):  # it serves our own kinds some time after its own
+            await tag.store.get(ImageStream, NAMESPACE, "app")
+            return bool(await tag.image_of())
+        return False
+
+    await eventually(answers, bool)
+    await tag.until_image("better")
+    await tag.moves("best")
+    await tag.until_image("best")
