@@ -82,7 +82,7 @@ def test_bases_that_are_published_again(again: float) -> None:
         WavesShape(canary=0.05),
         WavesShape(canary=0.05, rollouts=10),
         WavesShape(canary=0.05, breaks=0.3),
-        WavesShape(canary=0.0, stop_at=0.2, breaks=0.3),
+        WavesShape(canary=0.0, stop_at=0.1, breaks=1.0),
     ],
 )
 def test_time_by_rules_of_waves(waves: WavesShape | None) -> None:

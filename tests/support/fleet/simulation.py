@@ -216,8 +216,12 @@ class GlibcDay:
             if again is not None:
                 queue.add_after(key, again)
 
-    async def _look(self, base: int) -> float:
-        """Ask a registry for a vendor's tag; return the seconds until the next look."""
+    async def _look(self, base: int) -> float | None:
+        """Ask a registry for a vendor's tag; return the seconds until the next look.
+
+        None: it has the last publication, and later looks find nothing. To play them too takes
+        ever more time: they grow with the images and with the length of their day.
+        """
         name = self._names[self._fleet.registry[base]]
         now = self._now()
         try:
@@ -233,6 +237,8 @@ class GlibcDay:
             )
         else:
             self._failures[base] = 0
+            if self._carries[base] == len(self._shape.published):
+                return None
             interval = self._schedule.interval
             again = self._schedule.after_success(interval, now, self._chance.random())
         return (again - now).total_seconds()

@@ -6,7 +6,7 @@ import json
 import tarfile
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from functools import partial
+from functools import lru_cache, partial
 from typing import Any
 
 from upwell.oci import Digest, Index, Manifest, MediaType, Reference, parse_manifest
@@ -63,12 +63,12 @@ def made_image(
     **config: Any,
 ) -> MadeImage:
     """Return an image of uncompressed layers; `config` are further fields of its configuration."""
-    stored = tuple(gzip.compress(layer, level, mtime=0) for layer in layers)
+    stored = tuple(_compressed(layer, level) for layer in layers)
     document = {
         "architecture": "amd64",
         "os": "linux",
         "config": dict(settings or {}),
-        "rootfs": {"type": "layers", "diff_ids": [str(Digest.of(layer)) for layer in layers]},
+        "rootfs": {"type": "layers", "diff_ids": [_digest(layer) for layer in layers]},
         **({} if history is None else {"history": list(history)}),
         **config,
     }
@@ -102,7 +102,18 @@ def _manifest(
 
 
 def _descriptor(kind: str, content: bytes) -> dict[str, Any]:
-    return {"mediaType": kind, "digest": str(Digest.of(content)), "size": len(content)}
+    return {"mediaType": kind, "digest": _digest(content), "size": len(content)}
+
+
+@lru_cache(maxsize=8)
+def _compressed(layer: bytes, level: int) -> bytes:
+    """Return a layer as it is stored; many images stand on one base."""
+    return gzip.compress(layer, level, mtime=0)
+
+
+@lru_cache(maxsize=16)
+def _digest(content: bytes) -> str:
+    return str(Digest.of(content))
 
 
 def made_index(images: Mapping[str, MadeImage], *extra: Mapping[str, Any]) -> Index:
