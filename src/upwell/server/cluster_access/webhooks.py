@@ -1,13 +1,14 @@
 """The application that a cluster sends AdmissionReviews to, on a port of its own.
 
 Whoever reaches it may ask: an answer changes nothing. So what one answer takes is bounded, how many
-are made at once, and how many requests of one address may be on their way: who sends theirs slowly
-keeps nobody else waiting.
+are made at once, and how many requests of one address, and of all, may be on their way: who sends
+theirs slowly keeps nobody else waiting, and gives way where there are too many.
 """
 
 import asyncio
 import logging
-from collections.abc import Awaitable, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable
+from contextlib import asynccontextmanager
 from weakref import WeakValueDictionary
 
 from starlette.applications import Starlette
@@ -30,10 +31,34 @@ _BODY_BYTES = 8 * MIB
 _AT_ONCE = 16
 _AT_ONCE_OF_PEER = 8
 """Bodies of one address that are read at a time."""
+_AT_ONCE_OF_ALL = 64
+"""Bodies that are read at a time: a cluster sends a whole one within milliseconds."""
 _SECONDS = REVIEW_SECONDS - 2.0
 """An answer that takes longer comes too late."""
 
 type _Answer = Callable[[AdmissionRequest, LargeWork, int], Awaitable[AdmissionAnswer]]
+
+
+class _Bodies:
+    """Bodies that are being read; where they are too many, the oldest is given up."""
+
+    def __init__(self, most: int) -> None:
+        self._most = most
+        self._reading: dict[asyncio.Timeout, None] = {}
+
+    @asynccontextmanager
+    async def one(self) -> AsyncIterator[None]:
+        """Hold a place while a body is read; raises TimeoutError where it has to be given up."""
+        if len(self._reading) >= self._most:
+            oldest = next(iter(self._reading))
+            del self._reading[oldest]
+            oldest.reschedule(asyncio.get_running_loop().time())
+        async with asyncio.timeout(None) as place:
+            self._reading[place] = None
+            try:
+                yield
+            finally:
+                self._reading.pop(place, None)
 
 
 def create_admission_app(
@@ -41,6 +66,7 @@ def create_admission_app(
 ) -> Starlette:
     """Return the application."""
     turns = asyncio.Semaphore(_AT_ONCE)
+    bodies = _Bodies(_AT_ONCE_OF_ALL)
     peers: WeakValueDictionary[str, asyncio.Semaphore] = WeakValueDictionary()
 
     def handler(answer: _Answer) -> Callable[[Request], Awaitable[Response]]:
@@ -48,7 +74,8 @@ def create_admission_app(
             try:
                 async with asyncio.timeout(_SECONDS):
                     peer = request.client.host if request.client is not None else ""
-                    async with peers.setdefault(peer, asyncio.Semaphore(_AT_ONCE_OF_PEER)):
+                    of_peer = peers.setdefault(peer, asyncio.Semaphore(_AT_ONCE_OF_PEER))
+                    async with of_peer, bodies.one():
                         body = await read_body(request, _BODY_BYTES, _SECONDS)
                     async with turns:
                         return await _answered(request, body, answer, admission.own)

@@ -109,6 +109,21 @@ async def test_bodies_that_do_not_end_keep_no_other_address_waiting(webhook: Ask
     await asyncio.wait(hanging)
 
 
+async def test_of_too_many_slow_bodies_the_oldest_gives_way(webhook: AskedWebhook) -> None:
+    path, never = PATHS[VALIDATING], asyncio.Event()
+    hanging = [
+        asyncio.create_task(post(webhook.app, path, b"", peer=f"10.0.0.{number}", held=never))
+        for number in range(70)
+    ]
+    await asyncio.wait(hanging[:6], timeout=10)
+    assert await webhook.refusal(build_config(namespace="b"))
+    assert {one.result().code for one in hanging[:6]} == {503}
+    assert not any(one.done() for one in hanging[10:])
+    for one in hanging[6:]:
+        one.cancel()
+    await asyncio.wait(hanging)
+
+
 async def test_an_object_gets_its_author_whatever_it_says(webhook: AskedWebhook) -> None:
     forged = build_config()
     forged["metadata"]["annotations"] = {
