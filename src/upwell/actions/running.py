@@ -5,6 +5,7 @@ from collections import defaultdict
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 
+from upwell.api.apps import DeploymentConfig
 from upwell.api.build import Build
 from upwell.api.image import Image, ImageStream
 from upwell.api.meta import ObjectKey, ObjectMeta
@@ -133,13 +134,15 @@ class RunningActions:
             yield _Counted(image, digest, count, len(nodes[image, digest]))
 
     def _is_given(self, key: ObjectKey) -> bool:
-        """Return True if Upwell sets the images of a workload."""
+        """Return True if Upwell sets the images of a workload, or rolls it out itself."""
         kind = _KINDS.get(key.kind)
         workload = None
         if kind is not None:
             workload = self._index.cache.get(kind, key.namespace, key.name)
         if workload is None:
             return False
+        if isinstance(workload, DeploymentConfig):
+            return True
         return bool(followers_of(workload).entries) or any(self._index.stages_of(workload))
 
 

@@ -22,6 +22,8 @@ class ForeignWorkloads:
             status = one.status
             name = f"{status.workload_kind} {one.namespace}/{status.workload_name}"
             yield f"{name}  {status.pods} {'pod' if status.pods == 1 else 'pods'}"
+            if not status.images:
+                yield "└─ no node tells which images they run"
             images = list(status.images)
             for at, image in enumerate(images):
                 is_last = at + 1 == len(images) and not status.left_out
@@ -31,12 +33,11 @@ class ForeignWorkloads:
 
     def counts(self) -> str:
         """Return how many there are, and how they stand."""
-        behind = sum(any(image.behind for image in one.status.images) for one in self._found)
-        unknown = sum(
-            not any(image.behind for image in one.status.images)
-            and any(image.behind is None for image in one.status.images)
-            for one in self._found
-        )
+        behind = unknown = 0
+        for one in self._found:
+            counts = [image.behind for image in one.status.images]
+            behind += any(counts)
+            unknown += not any(counts) and (not counts or None in counts)
         total = len(self._found)
         current = total - behind - unknown
         return (

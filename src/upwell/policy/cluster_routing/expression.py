@@ -131,8 +131,9 @@ def _left_out(route: Route, router: IngressRouter | GatewayRouter) -> Iterator[s
     for name in sorted(route.annotations):
         if name.startswith(_ROUTER_ANNOTATIONS):
             yield f"metadata.annotations[{name}]"
-    if isinstance(router, IngressRouter) and route.spec.tls is not None:
-        policy = route.spec.tls.insecure_edge_termination_policy
+    tls = route.spec.tls
+    if isinstance(router, IngressRouter) and tls is not None and tls.termination == _EDGE:
+        policy = tls.insecure_edge_termination_policy
         yield (
             f"spec.tls.insecureEdgeTerminationPolicy: {policy or 'None'}: what plain HTTP gets is"
             " for the ingress controller to say"

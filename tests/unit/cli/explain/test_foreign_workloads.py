@@ -54,6 +54,16 @@ def test_they_are_counted_by_how_they_stand() -> None:
     )
 
 
+def test_one_whose_nodes_tell_no_image_is_not_called_current() -> None:
+    found = ForeignWorkloads([workload("silent")])
+
+    assert list(found.lines()) == [
+        "Deployment shop/silent  3 pods",
+        "└─ no node tells which images they run",
+    ]
+    assert found.counts().endswith("0 behind, 0 current, 1 unknown")
+
+
 def test_the_command_adds_them_to_the_tree(upwell: Callable[..., "Result"]) -> None:
     assert upwell("status", "--all").stdout == (
         "0 workloads that nobody gave to Upwell: 0 behind, 0 current, 0 unknown\n"

@@ -80,6 +80,7 @@ def test_a_domain_is_a_wildcard_of_both() -> None:
 def test_what_neither_expresses_keeps_a_route_from_being_served(
     spec: dict[str, Any], field: str
 ) -> None:
+    assert ingress(route(tls={"termination": "passthrough"})).left_out == ()
     for found in (ingress(route(**spec)), http_routes(route(**spec))):
         assert found.documents == ()
         assert [bar.partition(":")[0] for bar in found.bars] == [field]

@@ -14,7 +14,7 @@ from tests.support.server.granted_api import GrantedApi, open_granted_api
 from tests.support.server.memory_actions import MemoryActions
 
 from upwell.actions.running import RunningActions
-from upwell.api.apps import Deployment
+from upwell.api.apps import Deployment, DeploymentConfig
 from upwell.api.codec import decode_as
 from upwell.cluster.interface import PodContainer, PodRecord
 from upwell.oci import Platform
@@ -42,6 +42,7 @@ PODS = (
     pod("c", "web", "d3"),
     pod("d", "key", "d1", namespace="vault"),
     pod("e", "app-1", "d1", kind="Build"),
+    pod("f", "front", "d3", kind="DeploymentConfig"),
 )
 
 
@@ -67,6 +68,8 @@ async def served(tmp_path: Path, pods: MemoryClusterPods) -> AsyncIterator[Grant
     async with open_granted_api(tmp_path, running=running) as served:
         store = served.api.store
         await store.create(decode_as(Deployment, manifest(Deployment, "web")))
+        front = {"metadata": {"name": "front", "namespace": NAMESPACE}}
+        await store.create(decode_as(DeploymentConfig, front))
         for one in (
             stream("base", "debian", v12=["d3", "d2", "d1"]),
             stream("shop", "app", v1=["a1"]),
@@ -98,9 +101,14 @@ async def test_each_client_sees_the_namespaces_that_it_may_read(served: GrantedA
     assert names(await ask(served, "grace")) == [
         "shop/deployment.legacy",
         "shop/deployment.web",
+        "shop/deploymentconfig.front",
         "vault/deployment.key",
     ]
-    assert names(await ask(served, "ada")) == ["shop/deployment.legacy", "shop/deployment.web"]
+    assert names(await ask(served, "ada")) == [
+        "shop/deployment.legacy",
+        "shop/deployment.web",
+        "shop/deploymentconfig.front",
+    ]
     refused = await served.send("ada", "GET", SHOP.replace(NAMESPACE, "vault"))
     assert refused.status == 403
 
@@ -108,10 +116,12 @@ async def test_each_client_sees_the_namespaces_that_it_may_read(served: GrantedA
 async def test_a_workload_that_nobody_gave_is_told_with_what_it_stands_on(
     served: GrantedApi,
 ) -> None:
-    legacy, web = await ask(served, "ada", SHOP)
+    legacy, web, front = await ask(served, "ada", SHOP)
 
     status = legacy["status"]
-    assert (status["given"], status["pods"], web["status"]["given"]) == (False, 2, True)
+    assert (status["given"], status["pods"]) == (False, 2)
+    assert web["status"]["given"]
+    assert front["status"]["given"]  # Upwell rolls it out itself, though it follows no tag
     app, sidecar = status["images"]
     assert (app["pods"], app["nodes"], app["behind"]) == (2, 2, 2)
     assert [(one["tag"], one["by"], one["behind"]) for one in app["ancestors"]] == [
@@ -131,11 +141,11 @@ async def test_streams_that_a_client_may_not_read_are_not_named(served: GrantedA
 
 
 async def test_pages_follow_one_another(served: GrantedApi) -> None:
-    first = await served.send("grace", "GET", f"{ALL}?limit=2")
+    first = await served.send("grace", "GET", f"{ALL}?limit=3")
     token = first.json["metadata"]["continue"]
-    rest = await served.send("grace", "GET", f"{ALL}?limit=2&continue={token}")
+    rest = await served.send("grace", "GET", f"{ALL}?limit=3&continue={token}")
 
-    assert len(first.json["items"]) == 2
+    assert len(first.json["items"]) == 3
     assert names(rest.json["items"]) == ["vault/deployment.key"]
     assert "continue" not in rest.json["metadata"]
 
