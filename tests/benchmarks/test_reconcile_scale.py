@@ -137,21 +137,21 @@ class BuildConfigsAtScale:
 async def test_one_base_of_ten_thousand_build_configs_changes() -> None:
     setup = BuildConfigsAtScale()
     await setup.fill()
-    started = time.perf_counter()
+    started = time.process_time()
     async with setup.running():
-        print(f"first look at all: {time.perf_counter() - started:.2f} s")  # noqa: T201
-        started = time.perf_counter()
+        print(f"first look at all: {time.process_time() - started:.2f} s of processor")  # noqa: T201
+        started = time.process_time()
         await setup.change(0, "new")
         await setup.settle_builds(CONFIGS + AFFECTED)
-        watched = time.perf_counter() - started
+        watched = time.process_time() - started
     alone = BuildConfigs(BuildIndex(ObjectCache(setup.store)), clock=lambda: datetime.now(UTC))
     key = (await setup.store.get(BuildConfig, NAMESPACE, "app0")).key
-    started = time.perf_counter()
+    started = time.process_time()
     await alone.reconcile(key)
-    listed = (time.perf_counter() - started) * AFFECTED
+    listed = (time.process_time() - started) * AFFECTED
     ratio = watched / listed
     print(  # noqa: T201
-        f"{AFFECTED} builds of {CONFIGS} BuildConfigs: {watched:.2f} s by the cache,"
+        f"{AFFECTED} builds of {CONFIGS} BuildConfigs: {watched:.2f} s of processor by the cache,"
         f" {listed:.2f} s by a list of everything for each: ratio {ratio:.3f}"
     )
     assert ratio < 0.1, "a change must cost what it affects, not what there is"
