@@ -8,7 +8,7 @@ from contextlib import aclosing
 from typing import Any
 
 import pytest
-from tests.support.kubernetes.cluster import Cluster
+from tests.support.kubernetes.cluster import KitCluster
 from tests.support.store.own_server import own_client
 from tests.support.store.stores_under_test import pipeline
 
@@ -48,7 +48,7 @@ async def own() -> AsyncIterator[KubernetesStore]:
 
 
 @pytest.fixture
-async def foreign(cluster: Cluster) -> AsyncIterator[KubernetesStore]:
+async def foreign(cluster: KitCluster) -> AsyncIterator[KubernetesStore]:
     async with cluster.store(NAMESPACE) as store:
         yield store
 
@@ -180,14 +180,14 @@ async def test_a_namespace_that_does_not_exist_is_named(foreign: KubernetesStore
         await foreign.create(ConfigMap(metadata=ObjectMeta(name="a", namespace="nowhere")))
 
 
-async def test_a_wrong_token_is_refused(cluster: Cluster) -> None:
+async def test_a_wrong_token_is_refused(cluster: KitCluster) -> None:
     async with KubernetesStore(cluster.base_url, token="wrong", ca=cluster.ca) as client:
         with pytest.raises(StoreForbiddenError, match="Unauthorized") as raised:
             await client.list(Namespace)
     assert "wrong" not in str(raised.value)
 
 
-async def test_a_server_of_an_unknown_authority_is_not_trusted(cluster: Cluster) -> None:
+async def test_a_server_of_an_unknown_authority_is_not_trusted(cluster: KitCluster) -> None:
     async with KubernetesStore(cluster.base_url, token=cluster.token) as client:
         with pytest.raises(UnavailableError, match="certificate"):
             await client.list(Namespace)

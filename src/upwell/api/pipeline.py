@@ -1,11 +1,13 @@
 """upwell.dev/v1alpha1: the way of an application to production, and what may bar it."""
 
 from collections.abc import Mapping
+from enum import StrEnum
 from typing import Annotated, Any, ClassVar
 
 from pydantic import Field
 
 from upwell.api.apps import LabelSelector
+from upwell.api.clusters.cluster import LOCAL
 from upwell.api.core import EnvVar, PodTemplate
 from upwell.api.meta import (
     Column,
@@ -200,12 +202,33 @@ class GitTarget(Model):
     """For a stage without workloads here: answers 200 with a text that has the digests that run."""
 
 
+class StageClusters(Model):
+    """Clusters of a stage that runs on many: the same workloads in each of them.
+
+    They get a Release in steps: canary clusters first, all others in the order of their names.
+    """
+
+    selector: LabelSelector = Field(default_factory=LabelSelector)
+    """Labels of the Clusters."""
+    canary: LabelSelector | None = None
+    """Labels of those, among them, that have to run a Release before any other gets it."""
+    max_concurrency: int = Field(default=1, ge=1)
+    """Clusters that roll out at once, after the canaries."""
+    max_unavailable: int = Field(default=1, ge=0)
+    """Clusters that may be away or fail: with one more, no further cluster begins; and with one
+    more that fails, or a canary that does, the stage fails and goes back everywhere."""
+
+
 class Stage(Model):
     """One stage of a Pipeline."""
 
     name: str
     namespace: str | None = None
     """Of the workloads; without it, the Pipeline's."""
+    cluster: str = ""
+    """Cluster that the workloads are in; without it, `local`: where this server runs them."""
+    clusters: StageClusters | None = None
+    """Many of them, in place of `cluster`."""
     after: tuple[str, ...] | None = None
     """The stages in which a Release is verified first; without it, the stage before in the list."""
     requires: str = "All"
@@ -229,6 +252,11 @@ class Stage(Model):
     """A registry and repository prefix to which the images are copied first, digests kept."""
     git: GitTarget | None = None
 
+    @property
+    def runs_here(self) -> bool:
+        """True if its workloads are where this server runs them itself."""
+        return self.clusters is None and self.cluster in {"", LOCAL}
+
 
 class PipelineSpec(Model):
     """Components, and the stages that they go through together."""
@@ -242,6 +270,36 @@ class PipelineSpec(Model):
     """Number of Pipelines that must fail on a new base before it is quarantined; 0: never."""
     history_limit: int = Field(default=20, ge=1)
     """Releases that are kept beside those that serve."""
+
+
+class ClusterPhase(StrEnum):
+    """Phase of a Release in one cluster of a stage."""
+
+    WAITING = "Waiting"
+    """Its turn has not come."""
+    ROLLING_OUT = "RollingOut"
+    COMPLETE = "Complete"
+    FAILED = "Failed"
+    """Its rollout failed, and was put back there."""
+    AWAY = "Away"
+    """It cannot be reached: it gets the Release when it is back."""
+
+    @property
+    def is_behind(self) -> bool:
+        """True if others do not wait for it."""
+        return self in {self.FAILED, self.AWAY}
+
+
+class ClusterProgress(Model):
+    """Progress of a Release in one cluster."""
+
+    name: str
+    release: str = ""
+    """Release that it is about: of one that goes back, the one before."""
+    phase: ClusterPhase = ClusterPhase.WAITING
+    message: str = ""
+    since: Time | None = None
+    """Begin of the phase."""
 
 
 class StageStatus(Model):
@@ -263,6 +321,8 @@ class StageStatus(Model):
     waits_for: str = ""
     """Reason why the candidate waits, or why there is none, for people."""
     until: Time | None = None
+    behind: tuple[ClusterProgress, ...] = ()
+    """Clusters that do not run the Release that the others do: away, or their rollout failed."""
 
 
 class PipelineStatus(Model):

@@ -7,7 +7,7 @@ from typing import Any, ClassVar
 from pydantic import Field
 
 from upwell.api.meta import Column, Condition, Kind, Model, Resource, Time
-from upwell.api.pipeline import GROUP
+from upwell.api.pipeline import GROUP, ClusterPhase, ClusterProgress
 
 PIPELINE_LABEL = "upwell.dev/pipeline"
 """On a Release and a Promotion: the Pipeline's name."""
@@ -304,6 +304,8 @@ class PromotionStatus(Model):
     checks: tuple[CheckResult, ...] = ()
     commit: str = ""
     """The commit that holds the digests, of a stage that is kept in git."""
+    clusters: tuple[ClusterProgress, ...] = ()
+    """Of a stage on clusters, how each of them stands."""
     conditions: tuple[Condition, ...] = ()
 
 
@@ -311,6 +313,12 @@ def _checks(promotion: Mapping[str, Any]) -> str:
     """Return how each check stands: `smoke=Passed,latency=Running`."""
     checks = (promotion.get("status") or {}).get("checks") or []
     return ",".join(f"{one['name']}={one.get('phase', CheckPhase.PENDING)}" for one in checks)
+
+
+def _clusters(promotion: Mapping[str, Any]) -> str:
+    """Return how each cluster stands: `east=Complete,west=Away`."""
+    clusters = (promotion.get("status") or {}).get("clusters") or []
+    return ",".join(f"{one['name']}={one.get('phase', ClusterPhase.WAITING)}" for one in clusters)
 
 
 APPROVED = "Approved"
@@ -332,6 +340,7 @@ class Promotion(Resource):
             Column("PHASE", "status.phase"),
             Column("BY", "spec.requestedBy"),
             Column("CHECKS", "status.checks[*].phase", wide=True, text=_checks),
+            Column("CLUSTERS", "status.clusters[*].phase", wide=True, text=_clusters),
             Column("MESSAGE", "status.message", wide=True),
         ),
     )

@@ -11,6 +11,7 @@ from urllib.parse import urlsplit
 from upwell import __version__
 from upwell.app.access import Protection, protect, server_certificate
 from upwell.app.builds.builders import open_builder
+from upwell.app.clusters.opening import open_remote_clusters
 from upwell.app.configuration import write_configuration
 from upwell.app.data_folder import refuse_second_folder
 from upwell.app.encryption.keys import DataFolderKeys
@@ -31,6 +32,7 @@ from upwell.app.subscriptions import open_outbox, subscriptions
 from upwell.app.tracing import tracing
 from upwell.builder.interface import Builder
 from upwell.builder.logs import FileBuildLogs
+from upwell.cluster.kubernetes_remote import KubernetesRemoteClusters
 from upwell.controller import ObjectCache
 from upwell.controller.leader import LeaderElection
 from upwell.encryption.files import SealedFiles
@@ -100,6 +102,8 @@ class Adapters:
     """Runtime and router of this machine; None: a cluster runs everything."""
     cluster: OpenedCluster | None
     """The cluster that runs everything; None: this machine does."""
+    remote_clusters: KubernetesRemoteClusters
+    """Clients of the clusters that stages name."""
     probes: NetworkProbes
     repositories: GitRepositories
     inventory: SqliteInventory
@@ -207,6 +211,7 @@ async def open_adapters(settings: ServerSettings, stack: AsyncExitStack) -> Adap
         runtime=runtime if machine is None else machine.runtime,
         machine=machine,
         cluster=cluster,
+        remote_clusters=open_remote_clusters(store, dialers.clusters, stack),
         probes=await stack.enter_async_context(NetworkProbes.open(__version__, dialers.checks)),
         repositories=GitRepositories(data / "gitops", settings.git_author, dialer=dialers.commits),
         inventory=SqliteInventory(data / "inventory.db"),

@@ -30,6 +30,8 @@ class Dialers:
     commits: Dialer
     """For the repositories of stages."""
     checks: Dialer
+    clusters: Dialer
+    """For the API servers of Clusters."""
     events: Dialer
     images: Dialer
     """For what Podman and Buildah pull and push."""
@@ -50,6 +52,7 @@ class Dialers:
             sources=opened(policy),
             commits=opened(policy),
             checks=opened(policy),
+            clusters=opened(policy),
             events=opened(policy),
             images=opened(registries),
         )

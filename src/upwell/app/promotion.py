@@ -15,11 +15,14 @@ from upwell.reconcilers.builds.index import BuildIndex
 from upwell.reconcilers.cluster_rollouts.records import RolloutRecords
 from upwell.reconcilers.images.insecure import InsecureRegistries
 from upwell.reconcilers.images.pull_secrets import PullSecrets
+from upwell.reconcilers.promotion.catching_up import CatchUpReconciler, catch_up_controller
 from upwell.reconcilers.promotion.cluster_instances import ClusterStageInstances
 from upwell.reconcilers.promotion.images import ReleaseImages
 from upwell.reconcilers.promotion.instances import MachineInstances, StageInstances
 from upwell.reconcilers.promotion.machine_watch import MachineRecord
+from upwell.reconcilers.promotion.pipelines import StoredWorkloads
 from upwell.reconcilers.promotion.placing.cluster import ClusterRollouts
+from upwell.reconcilers.promotion.placing.clusters import ClusterPlacement
 from upwell.reconcilers.promotion.placing.git import GitPlacement
 from upwell.reconcilers.promotion.placing.machine import MachineRollouts
 from upwell.reconcilers.promotion.placing.ports import WorkloadRollouts
@@ -64,7 +67,8 @@ def promotion(
         store, instances, adapters.probes, adapters.evidence, verdict_url, now, machine
     )
     authority = adapters.authority
-    placer = placement(adapters, index, rollouts)
+    clusters = ClusterPlacement(store, adapters.remote_clusters, images, now)
+    placer = placement(adapters, index, rollouts, clusters)
     reconciler = PromotionReconciler(store, images, placer, verification, now, machine, authority)
     return (
         pipeline_controller(
@@ -76,6 +80,7 @@ def promotion(
             obstacle=rollouts.obstacle,
         ),
         promotion_controller(index, reconciler),
+        catch_up_controller(index, CatchUpReconciler(store, clusters, now, authority)),
     )
 
 
@@ -89,7 +94,12 @@ def _machine(adapters: Adapters) -> MachineRecord:
     return MachineRecord(well_since, components.fault_since, elapsed)
 
 
-def placement(adapters: Adapters, index: WorkloadIndex, rollouts: WorkloadRollouts) -> ByStage:
+def placement(
+    adapters: Adapters,
+    index: WorkloadIndex,
+    rollouts: WorkloadRollouts,
+    clusters: ClusterPlacement,
+) -> ByStage:
     """Return what places Releases, as each stage says."""
     store = adapters.store
 
@@ -98,9 +108,9 @@ def placement(adapters: Adapters, index: WorkloadIndex, rollouts: WorkloadRollou
         path = f"apis/{kind.api_version}/namespaces/{promotion.namespace}/{kind.plural}"
         return f"{adapters.settings.url}/{path}/{promotion.name}"
 
-    workloads = Workloads(store, rollouts, index.all_stages_of)
+    workloads = Workloads(StoredWorkloads(store), rollouts, index.all_stages_of)
     git = GitPlacement(store, adapters.repositories, workloads, adapters.probes, link, now)
-    return ByStage(workloads, git)
+    return ByStage(workloads, git, clusters)
 
 
 class MirrorCopier:

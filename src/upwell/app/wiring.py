@@ -64,6 +64,7 @@ from upwell.reconcilers.builds.room import BuildRooms
 from upwell.reconcilers.builds.run import BuildRun
 from upwell.reconcilers.builds.slots import BuildCapacity
 from upwell.reconcilers.cluster_rollouts.records import RolloutRecords, goes_at_once_on_cluster
+from upwell.reconcilers.clusters.reconciler import ClusterReconciler, cluster_controller
 from upwell.reconcilers.components.reconciler import component_controller
 from upwell.reconcilers.images.image_streams import ImageStreams, image_stream_controller
 from upwell.reconcilers.images.packages import ImageContents, image_contents_controller
@@ -190,6 +191,10 @@ def wire(adapters: Adapters) -> Wired:
         *_instances(adapters, workloads, builds, (secrets, policies), clients.create, records),
         *(measured_quotas(adapters, rooms) if machine is not None else ()),
         *promotion(adapters, workloads, builds, secrets, policies, records),
+        cluster_controller(
+            adapters.cache,
+            ClusterReconciler(store, adapters.remote_clusters, now, adapters.authority),
+        ),
         event_controller(events, adapters.cache),
         wave_controller(waves, now, elapsed, adapters.settings.waves.rules),
         component_controller(adapters.components, adapters.cache, __version__, now),

@@ -20,6 +20,12 @@ class ClusterUnavailableError(ClusterError):
         self.retry_after = retry_after
 
 
+class NoClusterAccessError(ClusterError):
+    """There is no usable access to a cluster; the message says what is missing or wrong."""
+
+    reason = "NoClusterAccess"
+
+
 class WorkloadChangedError(ClusterError):
     """The workload has changed since it was read, or is gone: the decision was about another."""
 

@@ -4,6 +4,7 @@ from collections.abc import AsyncGenerator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Protocol
 
+from upwell.api.clusters.cluster import Cluster
 from upwell.api.meta import ObjectKey, Resource
 from upwell.api.pod import Pod
 from upwell.workload.interface import Owner
@@ -159,4 +160,57 @@ class AccessReviews(Protocol):
 
         Raises AccessDeniedError if this server may not ask, or another ClusterError.
         """
+        ...
+
+
+@dataclass(frozen=True, slots=True)
+class ClusterReport:
+    """Answers of a cluster about itself."""
+
+    version: str
+    """Of its API server, such as `v1.30.2`."""
+    denied: tuple[AccessAttributes, ...] = ()
+    """Rights, of those asked for, that the access lacks."""
+
+
+class RemoteCluster(Protocol):
+    """A cluster beside the one whose objects this server keeps. Every method raises a ClusterError.
+
+    Each answer is bounded in time and size, and so is the number of requests at once: a cluster
+    that hangs keeps nobody else waiting.
+    """
+
+    workloads: ClusterWorkloads
+
+    async def report(self, wanted: Sequence[AccessAttributes]) -> ClusterReport:
+        """Return its version, and which of the rights it denies us."""
+        ...
+
+    async def find[R: Resource](self, kind: type[R], namespace: str, name: str) -> R | None:
+        """Return an object; None: there is none."""
+        ...
+
+    async def select[R: Resource](
+        self, kind: type[R], namespace: str, labels: Mapping[str, str]
+    ) -> Sequence[R]:
+        """Return the objects of a namespace that have these labels, by their names."""
+        ...
+
+    async def pods(self, namespace: str) -> Sequence[PodRecord]:
+        """Return the Pods of a namespace."""
+        ...
+
+
+class RemoteClusters(Protocol):
+    """Clusters, by the access that their objects name."""
+
+    async def connect(self, cluster: Cluster) -> RemoteCluster:
+        """Return a cluster, by its access as it is now; nothing is sent yet.
+
+        Raises NoClusterAccessError if the access is missing or is none that may be used.
+        """
+        ...
+
+    async def forget(self, name: str) -> None:
+        """Close what is open to a cluster whose object is gone; again does nothing."""
         ...

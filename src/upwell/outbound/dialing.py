@@ -57,10 +57,16 @@ class Dialer:
         return await _connect(*last, port, limit)
 
     async def connect[T: asyncio.Protocol](
-        self, protocol: Callable[[], T], host: str, port: int, tls: ssl.SSLContext | None = None
+        self,
+        protocol: Callable[[], T],
+        host: str,
+        port: int,
+        tls: ssl.SSLContext | None = None,
+        tls_server_name: str | None = None,
     ) -> T:
         """Connect a protocol to an address of a host that is allowed, the one that accepts first.
 
+        The certificate of the other end has `tls_server_name`, or else the host's.
         Raises ForbiddenAddressError or another OSError; UnicodeError for what is no name.
         """
         found = await self.look_up(host, port)
@@ -69,9 +75,10 @@ class Dialer:
             for family, address in found
         ]
         made = await start_connection(places, happy_eyeballs_delay=_NEXT_ATTEMPT_SECONDS)
+        name = (tls_server_name or host.rstrip(".")) if tls else None
         try:
             _, connected = await asyncio.get_running_loop().create_connection(
-                protocol, sock=made, ssl=tls, server_hostname=host.rstrip(".") if tls else None
+                protocol, sock=made, ssl=tls, server_hostname=name
             )
         except BaseException:
             made.close()

@@ -6,12 +6,12 @@ Commands start with it: what it imports loads in a tenth of the time of a librar
 import asyncio
 import ssl
 import time
-from collections.abc import AsyncIterator, Callable, Iterable, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from ipaddress import ip_address
 from pathlib import Path
-from typing import Any, SupportsIndex
+from typing import Any, SupportsIndex, cast
 from urllib.parse import quote, urlsplit
 
 import httptools
@@ -35,6 +35,12 @@ _TORN = "the connection broke within the answer"
 _PORTS = {"http": 80, "https": 443}
 
 
+type _ToProtocol = Callable[[], asyncio.Protocol]
+type Dial = Callable[[_ToProtocol, str, int, ssl.SSLContext | None, str | None], Awaitable[object]]
+"""Connects a protocol to host and port; with TLS, whose certificate has the given name or else the
+host's. Raises OSError, or UnicodeError for what is no name."""
+
+
 class ConnectionFailedError(Exception):
     """The server cannot be reached, or its answer broke off; the message says what happened."""
 
@@ -53,6 +59,10 @@ class ServerAccess:
     """Returns the token of now, in place of `token`: it is replaced from time to time."""
     tls: ssl.SSLContext | None = field(default=None, repr=False)
     """TLS with what to trust, and a certificate of ours, in place of `ca`."""
+    tls_server_name: str | None = None
+    """Name that the certificate has to have, in place of the address's host."""
+    dial: "Dial | None" = field(default=None, repr=False)
+    """Connects in place of this module, by a policy of addresses."""
 
     @property
     def bearer_token(self) -> str | None:
@@ -216,6 +226,17 @@ class _CountedReader(asyncio.StreamReader):
         return data
 
 
+class _StreamProtocol(asyncio.StreamReaderProtocol):
+    """Protocol that says by which transport it is connected, whoever has connected it."""
+
+    connected: asyncio.WriteTransport
+
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        """Keep the transport."""
+        self.connected = cast("asyncio.WriteTransport", transport)
+        super().connection_made(transport)
+
+
 class _Connection:
     """A connection with one request at a time."""
 
@@ -265,8 +286,13 @@ class HttpConnections:
         ca: str | None = None,
         socket: Path | None = None,
         tls: ssl.SSLContext | None = None,
+        *,
+        tls_server_name: str | None = None,
+        dial: Dial | None = None,
     ) -> None:
-        """`tls` takes the place of `ca`."""
+        """`tls` takes the place of `ca`; the last two are those of ServerAccess."""
+        self._tls_server_name = tls_server_name
+        self._dial = dial
         url = urlsplit(base_url)
         self._host = url.hostname or ""
         self._is_address = _is_address(self._host)
@@ -347,21 +373,26 @@ class HttpConnections:
     async def _open(self) -> _Connection:
         loop = asyncio.get_running_loop()
         reader = _CountedReader(loop=loop)
-        protocol = asyncio.StreamReaderProtocol(reader, loop=loop)
-        transport: asyncio.Transport
+        protocol = _StreamProtocol(reader, loop=loop)
         every_error: dict[str, Any] = {"all_errors": True}  # unknown to the types of the library
+        tls = self._trust() if self._is_secure and self._socket is None else None
+        name = self._tls_server_name if tls is not None else None
         if self._socket is not None:
-            transport, _ = await loop.create_unix_connection(lambda: protocol, str(self._socket))
+            await loop.create_unix_connection(lambda: protocol, str(self._socket))
+        elif self._dial is not None:
+            await self._dial(lambda: protocol, self._host, self._port, tls, name)
         else:
-            transport, _ = await loop.create_connection(
+            await loop.create_connection(
                 lambda: protocol,
                 self._host,
                 self._port,
-                ssl=self._trust() if self._is_secure else None,
+                ssl=tls,
+                server_hostname=name,
                 happy_eyeballs_delay=None if self._is_address else _NEXT_ADDRESS_SECONDS,
                 **every_error,
             )
-        return _Connection(reader, asyncio.StreamWriter(transport, protocol, reader, loop))
+        writer = asyncio.StreamWriter(protocol.connected, protocol, reader, loop)
+        return _Connection(reader, writer)
 
     def _unreachable(self, error: OSError) -> ConnectionFailedError:
         if self._socket is not None:

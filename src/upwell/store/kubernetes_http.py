@@ -105,7 +105,14 @@ class ApiConnection:
         self._versions: dict[tuple[str, str], str] = {}
         """Of kinds that are asked for in an older one, by group and plural."""
         self._base = access.base_url.rstrip("/")
-        self._connections = HttpConnections(self._base, access.ca, access.socket, access.tls)
+        self._connections = HttpConnections(
+            self._base,
+            access.ca,
+            access.socket,
+            access.tls,
+            tls_server_name=access.tls_server_name,
+            dial=access.dial,
+        )
         self._whole = TimeLimits(whole=access.timeout)
 
     @property

@@ -16,7 +16,7 @@ from pathlib import Path
 import pytest
 from tests.support.benchmarks.ratios import Ratios
 from tests.support.cluster.workloads import NAMESPACE, image, manifest, move_tag
-from tests.support.kubernetes.cluster import Cluster, started_cluster
+from tests.support.kubernetes.cluster import KitCluster, started_cluster
 
 from upwell.api.apps import Deployment
 from upwell.api.codec import decode_as
@@ -55,7 +55,7 @@ class CountingConnection(ApiConnection):
 
 
 @pytest.fixture(scope="module")
-def cluster(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Cluster]:
+def cluster(tmp_path_factory: pytest.TempPathFactory) -> Iterator[KitCluster]:
     with started_cluster(tmp_path_factory.mktemp("kube")) as started:
         yield started
 
@@ -115,7 +115,7 @@ async def seconds_until_all(store: KubernetesStore, cache: ObjectCache, version:
     return time.perf_counter() - start
 
 
-def kubectl_loop(cluster: Cluster) -> float:
+def kubectl_loop(cluster: KitCluster) -> float:
     """Return the seconds that a shell loop takes for one Deployment."""
     kubectl = f"kubectl --kubeconfig {shlex.quote(str(cluster.kubeconfig))} -n {NAMESPACE}"
     one = f'{kubectl} set image "deployment/web-$number" app={image("by-hand")}'
@@ -126,7 +126,7 @@ def kubectl_loop(cluster: Cluster) -> float:
 
 
 async def test_one_image_change_for_a_thousand_deployments(
-    cluster: Cluster, ratios: Ratios
+    cluster: KitCluster, ratios: Ratios
 ) -> None:
     access = ServerAccess(cluster.base_url, cluster.token, cluster.ca, timeout=300)
     api = CountingConnection(access)

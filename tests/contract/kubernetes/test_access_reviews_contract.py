@@ -5,7 +5,7 @@ from collections.abc import AsyncIterator
 
 import pytest
 from tests.support.cluster.fixed_reviews import FixedReviews
-from tests.support.kubernetes.cluster import Cluster
+from tests.support.kubernetes.cluster import KitCluster
 
 from upwell.cluster.interface import AccessAttributes, AccessReviews, ClusterUser
 from upwell.cluster.kubernetes_access import KubernetesAccessReviews
@@ -24,14 +24,14 @@ async def reviews(
     if request.param == "fake":
         yield FixedReviews({GROUP: {"get imagestreams default"}})
         return
-    cluster: Cluster = request.getfixturevalue("cluster")
+    cluster: KitCluster = request.getfixturevalue("cluster")
     give(cluster)
     api = ApiConnection(ServerAccess(cluster.base_url, cluster.token, cluster.ca))
     yield KubernetesAccessReviews(api)
     await api.close()
 
 
-def give(cluster: Cluster) -> None:
+def give(cluster: KitCluster) -> None:
     api = "rbac.authorization.k8s.io"
     metadata = {"name": "reviews", "namespace": "default"}
     rule = {"apiGroups": [READ.group], "resources": [READ.resource], "verbs": [READ.verb]}

@@ -15,7 +15,7 @@ import pytest
 import yaml
 from tests.support.cli.command_process import start_upwell
 from tests.support.cluster.workloads import PLACEHOLDER, manifest
-from tests.support.kubernetes.cluster import Cluster
+from tests.support.kubernetes.cluster import KitCluster
 from tests.support.ports import free_port
 
 from upwell.api.apps import TRIGGERS_ANNOTATION, Deployment
@@ -42,7 +42,7 @@ _ANN = [
 class ServedCluster:
     """A cluster that asks an Upwell about writes."""
 
-    cluster: Cluster
+    cluster: KitCluster
 
     def apply(self, *objects: dict[str, Any], user: str = "ann") -> str:
         """Create or change objects as a user; return what kubectl says."""
@@ -81,7 +81,9 @@ class ServedCluster:
 
 
 @pytest.fixture(scope="module")
-def served(cluster: Cluster, tmp_path_factory: pytest.TempPathFactory) -> Iterator[ServedCluster]:
+def served(
+    cluster: KitCluster, tmp_path_factory: pytest.TempPathFactory
+) -> Iterator[ServedCluster]:
     """Install Upwell's rights, run it beside the cluster, and have the cluster ask it."""
     folder, port, asked = tmp_path_factory.mktemp("upwell"), free_port(), free_port()
     installation = ClusterInstallation(namespace=SYSTEM)
@@ -124,7 +126,7 @@ def _deleted(objects: tuple[dict[str, Any], ...]) -> list[str]:
     return [f"{one['kind']}/{one['metadata']['name']}" for one in objects]
 
 
-def _kubeconfig(cluster: Cluster) -> str:
+def _kubeconfig(cluster: KitCluster) -> str:
     """Return the access of Upwell's account, by its token."""
     secret = cluster.kubectl(
         *("-n", SYSTEM, "get", "serviceaccount", "upwell", "-o", "jsonpath={.secrets[0].name}")

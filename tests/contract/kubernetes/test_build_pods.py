@@ -6,7 +6,7 @@ from contextlib import aclosing
 from typing import Any
 
 import pytest
-from tests.support.kubernetes.cluster import Cluster
+from tests.support.kubernetes.cluster import KitCluster
 
 from upwell.app.builds.cluster import ClusterBuildPods
 from upwell.builder.interface import BuildError, BuilderStrategy, BuildPlan
@@ -19,7 +19,7 @@ PLAN = BuildPlan("uid-1", NAMESPACE, "app-1", BuilderStrategy.DOCKER, None, {}, 
 
 
 @pytest.fixture
-async def pods(cluster: Cluster) -> AsyncIterator[ClusterBuildPods]:
+async def pods(cluster: KitCluster) -> AsyncIterator[ClusterBuildPods]:
     async with cluster.store(NAMESPACE) as store:
         found = ClusterBuildPods(store, (NAMESPACE,))
         account = {"apiVersion": "v1", "kind": "ServiceAccount", "metadata": {"name": "maker"}}

@@ -4,7 +4,7 @@ import asyncio
 from datetime import UTC, datetime
 
 import pytest
-from tests.support.kubernetes.cluster import Cluster
+from tests.support.kubernetes.cluster import KitCluster
 
 from upwell.api.coordination.leases import Lease
 from upwell.api.core import Namespace
@@ -14,7 +14,7 @@ from upwell.store.kubernetes import KubernetesStore
 
 
 @pytest.mark.parametrize("context", ["admin", "admin-token"])
-async def test_a_kubeconfig_opens_the_cluster(cluster: Cluster, context: str) -> None:
+async def test_a_kubeconfig_opens_the_cluster(cluster: KitCluster, context: str) -> None:
     access = kubeconfig_access(cluster.kubeconfig, context)
 
     async with KubernetesStore(access.server) as store:
@@ -23,7 +23,7 @@ async def test_a_kubeconfig_opens_the_cluster(cluster: Cluster, context: str) ->
     assert "default" in {namespace.name for namespace in found}
 
 
-async def test_a_leader_holds_a_lease_renews_it_and_gives_it_back(cluster: Cluster) -> None:
+async def test_a_leader_holds_a_lease_renews_it_and_gives_it_back(cluster: KitCluster) -> None:
     async with cluster.client() as store:
         led: asyncio.Future[LeaderTerm] = asyncio.Future()
 

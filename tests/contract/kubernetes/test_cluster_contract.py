@@ -23,7 +23,7 @@ from tests.support.cluster.workloads import (
     pod,
     workload,
 )
-from tests.support.kubernetes.cluster import Cluster
+from tests.support.kubernetes.cluster import KitCluster
 
 from upwell.api.apps import CronJob, DaemonSet, Deployment, StatefulSet
 from upwell.api.codec import decode_as
@@ -209,7 +209,7 @@ async def site(request: pytest.FixtureRequest) -> AsyncIterator[ClusterUnderTest
     if request.param == "memory":
         yield MemorySite()
         return
-    cluster: Cluster = request.getfixturevalue("cluster")
+    cluster: KitCluster = request.getfixturevalue("cluster")
     _PLACES.used += 1
     namespace = f"rollouts-{_PLACES.used}"
     async with cluster.client() as store:
@@ -363,7 +363,7 @@ async def test_what_a_write_leaves_out_is_given_up(site: ClusterUnderTest) -> No
     assert "b" not in stored.annotations
 
 
-async def test_rights_that_are_missing_are_named(cluster: Cluster) -> None:
+async def test_rights_that_are_missing_are_named(cluster: KitCluster) -> None:
     read = decode_as(Deployment, manifest(Deployment, namespace="default"))
     api = ApiConnection(ServerAccess(cluster.base_url, None, cluster.ca))
     try:

@@ -6,7 +6,7 @@ from contextlib import suppress
 from datetime import UTC, datetime
 
 import pytest
-from tests.support.kubernetes.cluster import Cluster
+from tests.support.kubernetes.cluster import KitCluster
 from tests.support.workload.waiting import eventually
 
 from upwell.api.apps import DeploymentConfig
@@ -43,7 +43,7 @@ def config(image: str) -> DeploymentConfig:
 
 
 @pytest.fixture
-async def store(hollow_cluster: Cluster) -> AsyncIterator[KubernetesStore]:
+async def store(hollow_cluster: KitCluster) -> AsyncIterator[KubernetesStore]:
     """Give a client of a cluster whose DeploymentConfigs are rolled out."""
     async with hollow_cluster.client() as store:
         with suppress(AlreadyExistsError):

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 from tests.support.cluster.workloads import NAMESPACE, image, manifest, move_tag
-from tests.support.kubernetes.cluster import Cluster
+from tests.support.kubernetes.cluster import KitCluster
 from tests.support.kubernetes.opened import now, opened_cluster
 from tests.support.kubernetes.played_node import PlayedNode
 from tests.support.kubernetes.restarts import kill_and_restart
@@ -39,7 +39,7 @@ DOOMED = "doomed"
 class TaggedDeployments:
     """A tag, and Deployments that follow it on a cluster."""
 
-    cluster: Cluster
+    cluster: KitCluster
     store: KubernetesStore
     node: PlayedNode
     tokens: list[str]
@@ -84,7 +84,7 @@ class TaggedDeployments:
 
 
 @pytest.fixture
-async def tag(cluster: Cluster) -> AsyncIterator[TaggedDeployments]:
+async def tag(cluster: KitCluster) -> AsyncIterator[TaggedDeployments]:
     """Give a tag that stands for version `good`, and a Deployment that follows it."""
     tokens = [cluster.token]
     access = ServerAccess(cluster.base_url, token_source=lambda: tokens[-1], ca=cluster.ca)

@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 from tests.support.cluster.workloads import NAMESPACE, image, manifest, move_tag
-from tests.support.kubernetes.cluster import Cluster
+from tests.support.kubernetes.cluster import KitCluster
 from tests.support.kubernetes.opened import now, opened_cluster
 from tests.support.kubernetes.played_node import PlayedNode
 from tests.support.outbound.dialers import loopback_dialer
@@ -31,6 +31,7 @@ from upwell.policy.waves.budget import NO_BUDGET
 from upwell.reconcilers.authority import UNASKED
 from upwell.reconcilers.builds.index import BuildIndex
 from upwell.reconcilers.promotion.cluster_instances import ClusterStageInstances
+from upwell.reconcilers.promotion.pipelines import StoredWorkloads
 from upwell.reconcilers.promotion.placing.cluster import ClusterRollouts
 from upwell.reconcilers.promotion.placing.workloads import Workloads
 from upwell.reconcilers.promotion.promotions import PromotionReconciler
@@ -52,7 +53,7 @@ class PromotedShop:
 
     store: KubernetesStore
     node: PlayedNode
-    cluster: Cluster
+    cluster: KitCluster
 
     async def promotion(self, name: str) -> Promotion | None:
         with suppress(NotFoundError):
@@ -100,7 +101,7 @@ def pipeline() -> Pipeline:
 
 
 @pytest.fixture
-async def shop(cluster: Cluster, tmp_path: Path) -> AsyncIterator[PromotedShop]:
+async def shop(cluster: KitCluster, tmp_path: Path) -> AsyncIterator[PromotedShop]:
     """Give what promotes on a cluster, with a node that the test plays."""
     async with (
         cluster.client() as store,
@@ -118,7 +119,7 @@ async def shop(cluster: Cluster, tmp_path: Path) -> AsyncIterator[PromotedShop]:
         instances = ClusterStageInstances(KubernetesInstances(api), now())
         evidence = FileInputs(tmp_path / "evidence", limit_bytes=1000)
         verification = StageVerification(seen, instances, probes, evidence, lambda *_: "", now)
-        placer = Workloads(seen, rollouts, index.all_stages_of)
+        placer = Workloads(StoredWorkloads(seen), rollouts, index.all_stages_of)
         promotions = PromotionReconciler(seen, NoLookups(), placer, verification, now)
         node = PlayedNode(api, store, NAMESPACE)
         controllers = (

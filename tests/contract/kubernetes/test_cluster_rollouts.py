@@ -14,7 +14,7 @@ from tests.support.cluster.workloads import (
     manifest,
     move_tag,
 )
-from tests.support.kubernetes.cluster import Cluster
+from tests.support.kubernetes.cluster import KitCluster
 from tests.support.kubernetes.opened import now, opened_cluster
 from tests.support.workload.waiting import eventually
 
@@ -35,7 +35,7 @@ from upwell.store.kubernetes import KubernetesStore
 
 
 @pytest.fixture
-async def store(cluster: Cluster) -> AsyncIterator[KubernetesStore]:
+async def store(cluster: KitCluster) -> AsyncIterator[KubernetesStore]:
     """Give a client of a cluster whose workloads are kept current."""
     async with cluster.client() as store:
         with suppress(AlreadyExistsError):

@@ -8,7 +8,7 @@ from datetime import UTC, datetime
 
 import pytest
 from tests.support.cluster.routes import NAMESPACE, gateway, ingress_class, route, service
-from tests.support.kubernetes.cluster import Cluster
+from tests.support.kubernetes.cluster import KitCluster
 from tests.support.workload.waiting import eventually
 
 from upwell.api.conditions import find
@@ -54,7 +54,7 @@ def definition(kind: type[Resource]) -> dict[str, object]:
 
 
 @pytest.fixture
-async def store(cluster: Cluster) -> AsyncIterator[KubernetesStore]:
+async def store(cluster: KitCluster) -> AsyncIterator[KubernetesStore]:
     """Give a client of a cluster with the Gateway API, whose Routes are kept."""
     for kind in (Gateway, HttpRoute):
         cluster.kubectl("apply", "-f", "-", given=json.dumps(definition(kind)))

@@ -7,7 +7,7 @@ from datetime import timedelta
 
 import pytest
 from tests.support.cluster.workloads import NAMESPACE, manifest
-from tests.support.kubernetes.cluster import Cluster
+from tests.support.kubernetes.cluster import KitCluster
 from tests.support.kubernetes.opened import now, opened_cluster
 from tests.support.kubernetes.played_node import PlayedNode
 from tests.support.waves.fleet import IMAGE, debian, with_import
@@ -39,7 +39,7 @@ RULES = WaveRules(CanaryRules(0.1, timedelta(seconds=1)))
 
 
 @pytest.fixture
-async def store(cluster: Cluster) -> AsyncIterator[KubernetesStore]:
+async def store(cluster: KitCluster) -> AsyncIterator[KubernetesStore]:
     """Give a client of a cluster whose workloads follow Waves, one rollout at a time."""
     async with cluster.client() as store:
         with suppress(AlreadyExistsError):

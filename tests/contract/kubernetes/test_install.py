@@ -6,21 +6,21 @@ from typing import Any
 
 import pytest
 from click.testing import CliRunner, Result
-from tests.support.kubernetes.cluster import Cluster
+from tests.support.kubernetes.cluster import KitCluster
 
 from upwell.cli.program import main
 
 NAMESPACE = "upwell-installed"
 
 
-def upwell(verb: str, cluster: Cluster, *options: str) -> Result:
+def upwell(verb: str, cluster: KitCluster, *options: str) -> Result:
     command = [verb, "kubernetes", f"--kubeconfig={cluster.kubeconfig}", f"--namespace={NAMESPACE}"]
     done = CliRunner().invoke(main, [*command, *options])
     assert done.exit_code == 0, done.output
     return done
 
 
-def bindings(cluster: Cluster) -> set[str]:
+def bindings(cluster: KitCluster) -> set[str]:
     selected = ("-A", "-l", "app.kubernetes.io/part-of=upwell", "-o", "json")
     found: dict[str, Any] = json.loads(
         cluster.kubectl("get", "clusterrolebindings,rolebindings", *selected)
@@ -32,7 +32,7 @@ def bindings(cluster: Cluster) -> set[str]:
 
 
 def may(
-    cluster: Cluster, verb: str, namespace: str, group: str, resource: str, subresource: str = ""
+    cluster: KitCluster, verb: str, namespace: str, group: str, resource: str, subresource: str = ""
 ) -> bool:
     """Return whether the server's account has a right."""
     asked = {"verb": verb, "namespace": namespace, "group": group, "resource": resource}
@@ -49,13 +49,13 @@ def may(
 
 
 @pytest.fixture
-def installed(cluster: Cluster) -> Iterator[Cluster]:
+def installed(cluster: KitCluster) -> Iterator[KitCluster]:
     upwell("install", cluster, "--replicas=1")
     yield cluster
     upwell("uninstall", cluster)
 
 
-def test_an_installation_is_applied_changed_and_removed(installed: Cluster) -> None:
+def test_an_installation_is_applied_changed_and_removed(installed: KitCluster) -> None:
     statuses = ("image.openshift.io", "imagestreams", "status")
     assert may(installed, "patch", "default", "apps", "deployments")
     assert may(installed, "update", "default", *statuses)

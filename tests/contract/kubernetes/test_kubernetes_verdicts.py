@@ -1,6 +1,6 @@
 """The recorded verdicts by which validation is tested are those of a real Kubernetes."""
 
-from tests.support.kubernetes.cluster import Cluster
+from tests.support.kubernetes.cluster import KitCluster
 from tests.support.mutations.kubernetes.apiserver import DryRunJudge
 from tests.support.mutations.kubernetes.verdicts import KINDS, accepted, mutants_of, places
 
@@ -8,7 +8,7 @@ _EVERY = 17
 """One of so many is asked about, so that it takes seconds."""
 
 
-def test_a_sample_of_the_recorded_verdicts_is_what_kubernetes_says(cluster: Cluster) -> None:
+def test_a_sample_of_the_recorded_verdicts_is_what_kubernetes_says(cluster: KitCluster) -> None:
     recorded = accepted()
     asked = [
         (place, path, change, mutant.document)

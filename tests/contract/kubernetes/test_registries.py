@@ -14,7 +14,7 @@ import aiohttp
 import pytest
 from tests.support.cli.command_process import ServerProcess, start_upwell
 from tests.support.installation.installation import until
-from tests.support.kubernetes.cluster import Cluster
+from tests.support.kubernetes.cluster import KitCluster
 from tests.support.ports import free_port
 from tests.support.registry.docker_registry import docker_registry, push_image
 
@@ -93,7 +93,7 @@ class ServerReplica:
 
 @asynccontextmanager
 async def replicas(
-    folder: Path, cluster: Cluster, registry: str
+    folder: Path, cluster: KitCluster, registry: str
 ) -> AsyncIterator[list[ServerReplica]]:
     settings = SETTINGS.format(namespace=NAMESPACE, registry=registry)
     (folder / "upwell.toml").write_text(settings)
@@ -157,7 +157,7 @@ async def tag_there(registry: str, repository: str, tag: str) -> str:
         return answer.headers.get("Docker-Content-Digest", "")
 
 
-async def test_a_push_makes_its_stream(cluster: Cluster, tmp_path: Path) -> None:
+async def test_a_push_makes_its_stream(cluster: KitCluster, tmp_path: Path) -> None:
     async with (
         cluster.store(NAMESPACE) as store,
         replicas(tmp_path, cluster, "") as (one, _),
@@ -176,7 +176,7 @@ async def test_a_push_makes_its_stream(cluster: Cluster, tmp_path: Path) -> None
 
 @pytest.mark.timeout(240)
 async def test_no_tag_goes_back_when_another_replica_leads(
-    cluster: Cluster, tmp_path: Path
+    cluster: KitCluster, tmp_path: Path
 ) -> None:
     if shutil.which("buildah") is None:
         pytest.skip("needs buildah: apt install buildah")

@@ -15,7 +15,7 @@ from typing import Any
 import pytest
 import yaml
 from tests.support.cli.command_process import start_upwell
-from tests.support.kubernetes.cluster import Cluster
+from tests.support.kubernetes.cluster import KitCluster
 from tests.support.ports import free_port
 
 from upwell.cli.install.files import yaml_of
@@ -44,13 +44,13 @@ def rights() -> list[Manifest]:
 
 
 @pytest.fixture
-def granted(cluster: Cluster) -> Iterator[Cluster]:
+def granted(cluster: KitCluster) -> Iterator[KitCluster]:
     cluster.kubectl("apply", "-f", "-", given=yaml_of(rights()))
     yield cluster
     cluster.kubectl("delete", "--wait=false", "-f", "-", given=yaml_of(rights()))
 
 
-def account_kubeconfig(cluster: Cluster, folder: Path) -> Path:
+def account_kubeconfig(cluster: KitCluster, folder: Path) -> Path:
     """Return a kubeconfig with the token of the server's account."""
     token = until(
         lambda: cluster.kubectl(
@@ -103,7 +103,7 @@ def _readiness(port: int, ended: Callable[[], int | None]) -> str:
 
 
 def test_what_is_installed_may_do_what_it_needs_and_says_what_it_may_not(
-    granted: Cluster, tmp_path: Path
+    granted: KitCluster, tmp_path: Path
 ) -> None:
     lacking = next(one for one in rights() if one["metadata"]["name"] == "upwell-objects")
     rules = json.loads(json.dumps(lacking))

@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 from click.testing import CliRunner, Result
-from tests.support.kubernetes.cluster import Cluster
+from tests.support.kubernetes.cluster import KitCluster
 
 from upwell.api.codec import decode
 from upwell.cli.program import main
@@ -106,7 +106,7 @@ def exported(path: Path) -> dict[str, Any]:
 
 
 @pytest.fixture
-def server(cluster: Cluster) -> Iterator[list[str]]:
+def server(cluster: KitCluster) -> Iterator[list[str]]:
     yield [f"--server={cluster.base_url}", f"--token={cluster.token}", f"--ca={cluster.ca}"]
     cluster.kubectl("delete", "namespace", NAMESPACE, "--ignore-not-found", "--wait=false")
 
@@ -144,7 +144,7 @@ def test_objects_move_to_a_cluster_and_back_unchanged(server: list[str], tmp_pat
 
 
 def test_what_others_made_is_not_overwritten(
-    server: list[str], cluster: Cluster, tmp_path: Path
+    server: list[str], cluster: KitCluster, tmp_path: Path
 ) -> None:
     make_folder(tmp_path / "data")
     (tmp_path / "data/audit.log").unlink()

@@ -26,6 +26,7 @@ from upwell.gitops.interface import GitOpsRepositories
 from upwell.oci import Digest
 from upwell.policy.promotion.releases import new_promotion
 from upwell.policy.promotion.verification.checks import VerificationOutcome, VerificationProgress
+from upwell.reconcilers.promotion.pipelines import StoredWorkloads
 from upwell.reconcilers.promotion.placing.git import GitPlacement
 from upwell.reconcilers.promotion.placing.machine import MachineRollouts
 from upwell.reconcilers.promotion.placing.workloads import ByStage, Workloads
@@ -87,7 +88,7 @@ class GitPromotion:
 
     def restart(self) -> None:
         """Forget everything that is not in the store or in the repository."""
-        workloads = Workloads(self.store, MachineRollouts(self.store))
+        workloads = Workloads(StoredWorkloads(self.store), MachineRollouts(self.store))
         git = GitPlacement(
             self.store,
             self.counted,

@@ -31,7 +31,7 @@ type NodeKind = Literal["none", "hollow", "real"]
 
 
 @dataclass(frozen=True)
-class Cluster:
+class KitCluster:
     """A running API server and how to reach it."""
 
     base_url: str
@@ -71,7 +71,7 @@ class Cluster:
 @contextmanager
 def started_cluster(
     folder: Path, node: NodeKind = "none", *, crds: bool = True
-) -> Iterator[Cluster]:
+) -> Iterator[KitCluster]:
     """Start a cluster of its own in `folder`, with our kinds unless `crds` is false, and end it.
 
     Skips the test where a part of the kit is missing.
@@ -89,7 +89,7 @@ def started_cluster(
         subprocess.run([KIT / "down", "--dir", folder], check=True, capture_output=True)
 
 
-def _start(folder: Path, node: NodeKind) -> Cluster:
+def _start(folder: Path, node: NodeKind) -> KitCluster:
     command = [str(KIT / "up"), "--node", node, "--dir", str(folder)]
     up = subprocess.run(command, capture_output=True, text=True, check=False)
     if up.returncode == 3:
@@ -98,10 +98,10 @@ def _start(folder: Path, node: NodeKind) -> Cluster:
     view = ["config", "view", "-o", "jsonpath={.clusters[0].cluster.server}"]
     server = _output(["kubectl", "--kubeconfig", str(folder / "kubeconfig"), *view])
     token = (folder / "token").read_text().strip()
-    return Cluster(server, token, str(folder / "pki" / "ca.crt"), folder)
+    return KitCluster(server, token, str(folder / "pki" / "ca.crt"), folder)
 
 
-def _define_kinds(cluster: Cluster) -> None:
+def _define_kinds(cluster: KitCluster) -> None:
     definitions = {"apiVersion": "v1", "kind": "List", "items": custom_resource_definitions()}
     cluster.kubectl("create", "-f", "-", given=json.dumps(definitions))
     kubectl = ["kubectl", "--kubeconfig", str(cluster.kubeconfig)]

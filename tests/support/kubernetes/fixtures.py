@@ -7,10 +7,10 @@ suite asks for one kind of node, or has a reason for two, and `end_clusters` is 
 from contextlib import ExitStack
 
 import pytest
-from tests.support.kubernetes.cluster import Cluster, NodeKind, started_cluster
+from tests.support.kubernetes.cluster import KitCluster, NodeKind, started_cluster
 
 _ENDS = pytest.StashKey[ExitStack]()
-_STARTED = pytest.StashKey[dict[NodeKind, Cluster]]()
+_STARTED = pytest.StashKey[dict[NodeKind, KitCluster]]()
 
 
 def end_clusters(config: pytest.Config) -> None:
@@ -19,7 +19,7 @@ def end_clusters(config: pytest.Config) -> None:
     config.stash.setdefault(_ENDS, ExitStack()).close()
 
 
-def _shared(node: NodeKind, config: pytest.Config, paths: pytest.TempPathFactory) -> Cluster:
+def _shared(node: NodeKind, config: pytest.Config, paths: pytest.TempPathFactory) -> KitCluster:
     started = config.stash.setdefault(_STARTED, {})
     if node not in started:
         ends = config.stash.setdefault(_ENDS, ExitStack())
@@ -28,7 +28,7 @@ def _shared(node: NodeKind, config: pytest.Config, paths: pytest.TempPathFactory
 
 
 @pytest.fixture(scope="module")
-def cluster(pytestconfig: pytest.Config, tmp_path_factory: pytest.TempPathFactory) -> Cluster:
+def cluster(pytestconfig: pytest.Config, tmp_path_factory: pytest.TempPathFactory) -> KitCluster:
     """An API server with our kinds and the cluster's own controllers; Pods stay pending."""
     return _shared("none", pytestconfig, tmp_path_factory)
 
@@ -36,12 +36,14 @@ def cluster(pytestconfig: pytest.Config, tmp_path_factory: pytest.TempPathFactor
 @pytest.fixture(scope="module")
 def hollow_cluster(
     pytestconfig: pytest.Config, tmp_path_factory: pytest.TempPathFactory
-) -> Cluster:
+) -> KitCluster:
     """A cluster whose Pods become ready without containers, so that rollouts finish."""
     return _shared("hollow", pytestconfig, tmp_path_factory)
 
 
 @pytest.fixture(scope="module")
-def real_cluster(pytestconfig: pytest.Config, tmp_path_factory: pytest.TempPathFactory) -> Cluster:
+def real_cluster(
+    pytestconfig: pytest.Config, tmp_path_factory: pytest.TempPathFactory
+) -> KitCluster:
     """A cluster with a node that runs containers; needs root."""
     return _shared("real", pytestconfig, tmp_path_factory)

@@ -7,12 +7,12 @@ import time
 from contextlib import suppress
 from pathlib import Path
 
-from tests.support.kubernetes.cluster import Cluster
+from tests.support.kubernetes.cluster import KitCluster
 
 _SECONDS = 60.0
 
 
-def kill_and_restart(cluster: Cluster, *names: str) -> None:
+def kill_and_restart(cluster: KitCluster, *names: str) -> None:
     """Kill processes (`etcd`, `kube-apiserver`), and start them as they were, in this order."""
     started = {name: _command(cluster, name) for name in names}
     for name in reversed(names):
@@ -36,11 +36,11 @@ def kill_and_restart(cluster: Cluster, *names: str) -> None:
         _note(cluster, name, pid)
 
 
-def _pid(cluster: Cluster, name: str) -> int:
+def _pid(cluster: KitCluster, name: str) -> int:
     return int((cluster.folder / "pids" / f"{name}.pid").read_text())
 
 
-def _command(cluster: Cluster, name: str) -> tuple[list[str], dict[str, str]]:
+def _command(cluster: KitCluster, name: str) -> tuple[list[str], dict[str, str]]:
     process = Path("/proc", str(_pid(cluster, name)))
     command = _texts(process / "cmdline")
     pairs = (text.partition("=") for text in _texts(process / "environ"))
@@ -75,7 +75,7 @@ def _state(process: Path) -> str:
     return next(iter(_fields(process)), "")
 
 
-def _note(cluster: Cluster, name: str, pid: int) -> None:
+def _note(cluster: KitCluster, name: str, pid: int) -> None:
     """Let the kit's `down` know of the new process."""
     (cluster.folder / "pids" / f"{name}.pid").write_text(f"{pid}\n")
     path = cluster.folder / "kit.json"

@@ -10,7 +10,7 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from typing import Any
 
-from tests.support.kubernetes.cluster import Cluster
+from tests.support.kubernetes.cluster import KitCluster
 
 from upwell.server.asgi.tls import generated, server_context
 
@@ -20,7 +20,7 @@ _IMAGE = "/spec/template/spec/containers/0/image"
 
 @contextmanager
 def image_webhook(
-    cluster: Cluster, folder: Path, kind: str, image: str, instead: str = ""
+    cluster: KitCluster, folder: Path, kind: str, image: str, instead: str = ""
 ) -> Iterator[None]:
     """Have the cluster ask about Deployments: `image` is refused, or replaced by `instead`."""
 

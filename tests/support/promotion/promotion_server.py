@@ -26,6 +26,7 @@ from upwell.cli.core.connection import Session
 from upwell.controller import ObjectCache
 from upwell.reconcilers.builds.index import BuildIndex
 from upwell.reconcilers.promotion.instances import MachineInstances
+from upwell.reconcilers.promotion.pipelines import StoredWorkloads
 from upwell.reconcilers.promotion.placing.machine import MachineRollouts
 from upwell.reconcilers.promotion.placing.workloads import Workloads
 from upwell.reconcilers.promotion.promotions import PromotionReconciler
@@ -128,7 +129,7 @@ async def _promoting(folder: Path) -> AsyncIterator[PromotionApiServer]:
             clock,
         )
         await _give_workloads(store)
-        workloads = Workloads(store, MachineRollouts(store))
+        workloads = Workloads(StoredWorkloads(store), MachineRollouts(store))
         reconciler = PromotionReconciler(store, NoLookups(), workloads, verification, clock)
         controllers = (
             pipeline_controller(index, builds, clock),

@@ -31,7 +31,7 @@ from upwell.reconcilers.builds.index import BuildIndex
 from upwell.reconcilers.images.insecure import InsecureRegistries
 from upwell.reconcilers.images.pull_secrets import PullSecrets
 from upwell.reconcilers.promotion.images import ReleaseImages
-from upwell.reconcilers.promotion.pipelines import PipelineReconciler
+from upwell.reconcilers.promotion.pipelines import PipelineReconciler, StoredWorkloads
 from upwell.reconcilers.promotion.placing.machine import MachineRollouts
 from upwell.reconcilers.promotion.placing.workloads import Workloads
 from upwell.reconcilers.promotion.promotions import PromotionReconciler
@@ -180,7 +180,7 @@ class ReconciledPipeline:
         self.promotions = PromotionReconciler(
             self.store,
             images,
-            Workloads(self.store, self.rollouts, self._stages_of),
+            Workloads(StoredWorkloads(self.store), self.rollouts, self._stages_of),
             self.checks,
             self.clock,
             authority=authority,

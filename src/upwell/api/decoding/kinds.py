@@ -128,6 +128,7 @@ KINDS = (
     KindNames("template", "ProcessedTemplate", "template.openshift.io/v1", "processedtemplates"),
     KindNames("route", "Route", "route.openshift.io/v1", "routes", legacy=True),
     KindNames("networking.ingress", "Ingress", "networking.k8s.io/v1", "ingresses", ("ing",)),
+    KindNames("clusters.cluster", "Cluster", "upwell.dev/v1alpha1", "clusters"),
     KindNames("pipeline", "Freeze", "upwell.dev/v1alpha1", "freezes"),
     KindNames("pipeline", "Quarantine", "upwell.dev/v1alpha1", "quarantines"),
     KindNames("waves.wave", "Wave", "upwell.dev/v1alpha1", "waves"),

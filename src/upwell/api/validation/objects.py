@@ -4,6 +4,8 @@ from collections.abc import Iterator
 
 from upwell.api.apps import CronJob, DaemonSet, Deployment, DeploymentConfig, Job, StatefulSet
 from upwell.api.build import Build, BuildConfig
+from upwell.api.clusters.cluster import Cluster
+from upwell.api.clusters.validation import validate_cluster
 from upwell.api.codec import unknown_fields
 from upwell.api.core import ConfigMap, ResourceQuota, Secret, Service
 from upwell.api.image import ImageStream
@@ -76,6 +78,8 @@ def _others(resource: Resource) -> Iterator[Fault]:
             yield from validate_claim(resource)
         case Ingress():
             yield from ingress_faults(resource)
+        case Cluster():
+            yield from validate_cluster(resource)
         case Kept() if resource.KIND.kind == AUTOSCALER:
             yield from autoscaler_faults(resource)
         case _:

@@ -3,6 +3,8 @@
 import re
 from collections.abc import Collection, Iterator, Sequence
 
+from upwell.api.apps import LabelSelector
+from upwell.api.clusters.validation import mirror_faults
 from upwell.api.defaults import IMAGE_STREAM_TAG
 from upwell.api.pipeline import (
     GROUP_APPROVER,
@@ -20,7 +22,6 @@ from upwell.api.validation.labels import is_label, label_faults
 from upwell.api.validation.windows import window_faults, windows_faults
 from upwell.api.values.addresses import host_and_port, is_http_url
 from upwell.api.values.faults import Fault
-from upwell.oci import InvalidReferenceError, Reference
 
 _WORKLOADS = ("Deployment", "DeploymentConfig", "StatefulSet", "DaemonSet", "CronJob")
 _REQUIRES = ("All", "Any")
@@ -68,6 +69,7 @@ def _stage(stage: Stage, path: str, components: Collection[str]) -> Iterator[Fau
         yield Fault(f"{path}.namespace", f"{stage.namespace!r} is not a lower-case DNS label")
     yield from _one_of(stage.requires, _REQUIRES, f"{path}.requires")
     yield from _one_of(stage.promotion, _PROMOTIONS, f"{path}.promotion")
+    yield from _clusters(stage, path)
     for at, workloads in enumerate(stage.workloads):
         yield from _workloads(workloads, f"{path}.workloads[{at}]", components)
     if not stage.workloads and stage.git is None:
@@ -80,9 +82,30 @@ def _stage(stage: Stage, path: str, components: Collection[str]) -> Iterator[Fau
     yield from windows_faults(stage.windows, f"{path}.windows")
     yield from windows_faults(stage.freezes, f"{path}.freezes")
     if stage.mirror is not None:
-        yield from _mirror(stage.mirror, f"{path}.mirror")
+        yield from mirror_faults(stage.mirror, f"{path}.mirror")
     if stage.git is not None:
         yield from _git(stage, stage.git, f"{path}.git", components)
+
+
+def _clusters(stage: Stage, path: str) -> Iterator[Fault]:
+    if stage.cluster and not is_label(stage.cluster):
+        yield Fault(f"{path}.cluster", f"{stage.cluster!r} is not a lower-case DNS label")
+    if stage.git is not None and not stage.runs_here:
+        yield Fault(f"{path}.git", "not with clusters: what is committed there reaches them")
+    if stage.clusters is None:
+        return
+    if stage.cluster:
+        yield Fault(path, "set either cluster or clusters")
+    yield from _selector(stage.clusters.selector, f"{path}.clusters.selector")
+    if stage.clusters.canary is not None:
+        yield from _selector(stage.clusters.canary, f"{path}.clusters.canary")
+
+
+def _selector(selector: LabelSelector, path: str) -> Iterator[Fault]:
+    if not selector.match_labels:
+        yield Fault(f"{path}.matchLabels", "required")
+    if selector.match_expressions:
+        yield Fault(f"{path}.matchExpressions", "not supported: use matchLabels")
 
 
 def _one_of(value: str, known: Collection[str], path: str) -> Iterator[Fault]:
@@ -100,10 +123,8 @@ def _workloads(entry: StageWorkloads, path: str, components: Collection[str]) ->
     yield from _one_of(entry.kind, _WORKLOADS, f"{path}.kind")
     if bool(entry.name) == (entry.selector is not None):
         yield Fault(path, "set either name or selector")
-    if entry.selector is not None and not entry.selector.match_labels:
-        yield Fault(f"{path}.selector.matchLabels", "required")
-    if entry.selector is not None and entry.selector.match_expressions:
-        yield Fault(f"{path}.selector.matchExpressions", "not supported: use matchLabels")
+    if entry.selector is not None:
+        yield from _selector(entry.selector, f"{path}.selector")
     yield from _known(entry.images.values(), components, f"{path}.images")
 
 
@@ -118,13 +139,6 @@ def _approval(approval: Approval, path: str) -> Iterator[Fault]:
             f"{path}.required",
             f"{approval.required} approvals required, but only {few} approvers named",
         )
-
-
-def _mirror(mirror: str, path: str) -> Iterator[Fault]:
-    try:
-        Reference.parse(f"{mirror.rstrip('/')}/component")
-    except InvalidReferenceError:
-        yield Fault(path, f"{mirror!r} is not a registry with a prefix of repositories")
 
 
 def _git(stage: Stage, git: GitTarget, path: str, components: Collection[str]) -> Iterator[Fault]:

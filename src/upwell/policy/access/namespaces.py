@@ -1,4 +1,4 @@
-"""Namespaces beside its own that an object has the server work in; pure.
+"""Namespaces beside its own, and clusters, that an object has the server work in; pure.
 
 A stage sets workloads and runs Jobs in its namespace, a build and a hook of a rollout tag a stream
 there. Whoever changes the spec is asked, each time: the spec says what is done there.
@@ -26,11 +26,13 @@ _PLURALS = {
 
 
 def namespace_needs(resource: Resource) -> Iterator[Need]:
-    """Yield the rights in other namespaces that the object takes."""
+    """Yield the rights in other namespaces, and on clusters, that the object takes."""
     match resource:
         case Pipeline():
             for stage in resource.spec.stages:
-                if stage.namespace and stage.namespace != resource.namespace:
+                if not stage.runs_here:
+                    yield _of_clusters(stage)
+                elif stage.namespace and stage.namespace != resource.namespace:
                     yield from _of_stage(stage, stage.namespace)
         case Build() | BuildConfig():
             yield from _of_output(resource)
@@ -40,6 +42,15 @@ def namespace_needs(resource: Resource) -> Iterator[Need]:
                     yield from _of_tag(action.to, resource.namespace)
         case _:
             return
+
+
+def _of_clusters(stage: Stage) -> Need:
+    """Return the right to use the cluster that a stage names; if it selects, to use all."""
+    if stage.clusters is not None:
+        why = f"selects clusters by their labels (stage {stage.name})"
+        return Need(Action("use", "clusters"), why, stays=False)
+    why = f"sets workloads of cluster {stage.cluster} (stage {stage.name})"
+    return Need(Action("use", "clusters", name=stage.cluster), why, stays=False)
 
 
 def _of_stage(stage: Stage, namespace: str) -> Iterator[Need]:

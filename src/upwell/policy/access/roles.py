@@ -61,6 +61,9 @@ class Role(StrEnum):
     VIEWER = "viewer"
     SECRET_USER = "secret-user"  # noqa: S105 - a role, not a password
     """Has builds, workloads and checks use Secrets, and reads none."""
+    CLUSTER_USER = "cluster-user"
+    """Has Pipelines set workloads of other clusters; of all namespaces alone, as a Cluster lies in
+    none."""
     BUILDER = "builder"
     DEPLOYER = "deployer"
     PROMOTER = "promoter"
@@ -188,7 +191,7 @@ _VIEW = (
         " endpoints endpointslices limitranges configmaps services networkpolicies"
         " serviceaccounts events routes templates"
         " imagestreams imagestreamtags imagestreamimages images buildconfigs builds"
-        " pipelines releases promotions freezes quarantines waves subscriptions metrics"
+        " pipelines releases promotions freezes quarantines waves clusters subscriptions metrics"
         " runningworkloads"
         " imagepolicies clusterimagepolicies persistentvolumeclaims ingresses"
         f" {_KEPT}"
@@ -206,6 +209,7 @@ _USE_SECRETS = _rule(frozenset({"use"}), "secrets")
 RULES: Mapping[Role, tuple[Rule, ...]] = {
     Role.VIEWER: _VIEW,
     Role.SECRET_USER: (*_VIEW, _USE_SECRETS),
+    Role.CLUSTER_USER: (_rule(frozenset({"use"}), "clusters"),),
     Role.BUILDER: (
         *_VIEW,
         _rule(

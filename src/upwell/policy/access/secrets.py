@@ -4,6 +4,7 @@ from collections.abc import Iterable, Iterator
 
 from upwell.api.apps import DeploymentConfig, Job
 from upwell.api.build import Build, BuildConfig, BuildRequest
+from upwell.api.clusters.cluster import Cluster
 from upwell.api.core import PodTemplate
 from upwell.api.meta import LocalReference, Resource
 from upwell.api.networking.ingress import Ingress
@@ -46,10 +47,18 @@ def _named(resource: Resource) -> Iterable[_Named]:
             return _here(resource, _of_subscription(resource))
         case Pipeline():
             return _of_pipeline(resource)
+        case Cluster():
+            return _of_cluster(resource)
         case Ingress():
             return _here(resource, certificate_secrets(resource))
         case _:
             return _here(resource, _of_workload(resource))
+
+
+def _of_cluster(cluster: Cluster) -> Iterator[_Named]:
+    if cluster.spec.kube_config is not None:
+        secret = cluster.spec.kube_config.secret_ref
+        yield secret.namespace, secret.name
 
 
 def _of_workload(resource: Resource) -> Iterator[str]:

@@ -62,7 +62,8 @@ def new_claims(
     others, workloads = tuple(others), tuple(workloads)
     for at, stage in enumerate(pipeline.spec.stages):
         for number, entry in enumerate(stage.workloads):
-            if stage.git is not None or _target(pipeline, stage, entry) in known:
+            is_here = stage.git is None and stage.runs_here
+            if not is_here or _target(pipeline, stage, entry) in known:
                 continue
             path = f"spec.stages[{at}].workloads[{number}]"
             for other in others:
@@ -81,7 +82,7 @@ def _shared(
 ) -> str:
     """Return a workload that an entry and a stage of another Pipeline both mean; empty: none."""
     place = namespace_of(pipeline, stage)
-    if place != namespace_of(other, theirs):
+    if place != namespace_of(other, theirs) or not theirs.runs_here:
         return ""
     for one in theirs.workloads:
         if one.kind != entry.kind or not _excludes(stage, entry, theirs, one):
@@ -135,7 +136,7 @@ def _claimed(what: str, holder: Pipeline, stage: Stage) -> str:
 
 def _targets(pipeline: Pipeline) -> Iterator[str]:
     for stage in pipeline.spec.stages:
-        if stage.git is None:
+        if stage.git is None and stage.runs_here:
             yield from (_target(pipeline, stage, entry) for entry in stage.workloads)
 
 

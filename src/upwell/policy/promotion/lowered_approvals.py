@@ -4,6 +4,7 @@ Whoever could lower the approval of a stage alone could approve alone.
 """
 
 from collections.abc import Iterator
+from dataclasses import dataclass, replace
 
 from upwell.api.meta import Resource
 from upwell.api.pipeline import Pipeline, Stage, StageWorkloads
@@ -11,8 +12,28 @@ from upwell.policy.access.needs import Need
 from upwell.policy.access.roles import Action
 from upwell.policy.promotion.four_eyes import needs_four_eyes
 
-type _Target = tuple[str, StageWorkloads]
-"""A namespace, and workloads there."""
+
+@dataclass(frozen=True, slots=True)
+class _Place:
+    """Namespaces that a stage sets workloads in."""
+
+    namespace: str
+    cluster: str = ""
+    """Empty: here, or in those that are selected."""
+    selected: str = ""
+    """Selector of clusters, as JSON."""
+
+    def overlaps(self, other: "_Place") -> bool:
+        """Return True if both may be the same; a selector may mean any cluster but the own."""
+        if self.namespace != other.namespace:
+            return False
+        if self.selected or other.selected:
+            return all(one.selected or one.cluster for one in (self, other))
+        return self.cluster == other.cluster
+
+
+type _Target = tuple[_Place, StageWorkloads]
+"""A place, and workloads there."""
 
 
 def lowering_needs(old: Resource, new: Resource | None) -> Iterator[Need]:
@@ -68,13 +89,15 @@ def _workloads(old: Pipeline, before: Stage, new: Pipeline, after: Stage) -> Ite
 
 
 def _targets(pipeline: Pipeline, stage: Stage) -> list[_Target]:
-    namespace = stage.namespace or pipeline.namespace
-    return [(namespace, one.model_copy(update={"images": {}})) for one in stage.workloads]
+    place = _Place(stage.namespace or pipeline.namespace, "" if stage.runs_here else stage.cluster)
+    if stage.clusters is not None:
+        place = replace(place, selected=stage.clusters.selector.model_dump_json())
+    return [(place, one.model_copy(update={"images": {}})) for one in stage.workloads]
 
 
 def _overlap(one: _Target, other: _Target) -> bool:
     """Return True if two targets may be the same workload; a selector may mean any of its kind."""
-    (namespace, first), (place, second) = one, other
-    if namespace != place or first.kind != second.kind:
+    (place, first), (there, second) = one, other
+    if not place.overlaps(there) or first.kind != second.kind:
         return False
     return not (first.name and second.name) or first.name == second.name

@@ -8,6 +8,7 @@ from enum import StrEnum
 
 from upwell.api.conditions import DEGRADED, find
 from upwell.api.meta import ObjectKey, Resource
+from upwell.api.pipeline import ClusterProgress
 from upwell.policy.builds.triggers import digest_of
 from upwell.policy.health.fault import FaultEvent, HealthFault
 from upwell.policy.health.judgement import faults_of
@@ -48,6 +49,12 @@ class StageRollout:
     """True if people have to merge the change first."""
     digests: frozenset[str] = frozenset()
     """Digests that instances run, when it is complete; none where that cannot be seen."""
+    clusters: tuple[ClusterProgress, ...] = ()
+    """Of a stage on clusters, how each of them stands."""
+    away: bool = False
+    """True if it goes on once a cluster answers again."""
+    untimed: bool = False
+    """True if the stage's time for rollouts does not run meanwhile."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -6,7 +6,7 @@ from datetime import datetime
 
 from upwell.api.conditions import find, set_condition
 from upwell.api.meta import Condition
-from upwell.api.pipeline import StageStatus
+from upwell.api.pipeline import ClusterPhase, ClusterProgress, StageStatus
 from upwell.api.promotion import (
     APPROVED,
     Promotion,
@@ -261,6 +261,20 @@ def _status(here: StageSituation) -> StageStatus:
         last_good=last_good(here.promotions, here.all.releases, besides=""),
         candidate=here.candidate.name if here.candidate is not None else "",
         hold=here.hold or None,
+        behind=_clusters_behind(here),
+    )
+
+
+def _clusters_behind(here: StageSituation) -> tuple[ClusterProgress, ...]:
+    """Return the clusters that do not run what the others do, as the last promotion has left it."""
+    newest = next((one for one in here.promotions if one.name == here.serves.promotion), None)
+    if newest is None:
+        return ()
+    over = newest.status.phase.is_final
+    return tuple(
+        one
+        for one in newest.status.clusters
+        if one.phase.is_behind or (over and one.phase is not ClusterPhase.COMPLETE)
     )
 
 

@@ -5,6 +5,7 @@ from dataclasses import dataclass
 from datetime import datetime
 
 from upwell.api.apps import CronJob
+from upwell.api.clusters.cluster import Cluster
 from upwell.api.meta import Resource
 from upwell.api.pipeline import Pipeline, Stage, StageWorkloads
 from upwell.api.promotion import Promotion, PromotionPhase, Purpose, Release
@@ -100,14 +101,25 @@ def _started(promotion: Promotion) -> tuple[float, str]:
     return (started.timestamp() if started is not None else 0.0, promotion.name)
 
 
+def stage_in(stage: Stage, cluster: Cluster) -> Stage:
+    """Return the stage as one of a cluster sees it: its workloads are here."""
+    mirror = cluster.spec.mirror or stage.mirror
+    return stage.model_copy(update={"cluster": "", "clusters": None, "mirror": mirror})
+
+
+def logins_namespace(pipeline: Pipeline, stage: Stage) -> str:
+    """Return whose Secrets log in at the registries of a stage; those of clusters are not read."""
+    return namespace_of(pipeline, stage) if stage.runs_here else pipeline.namespace
+
+
 def namespace_of(pipeline: Pipeline, stage: Stage) -> str:
     """Return where the workloads of a stage are."""
     return stage.namespace or pipeline.namespace
 
 
 def names_workload(pipeline: Pipeline, stage: Stage, workload: Resource) -> StageWorkloads | None:
-    """Return the entry of `stage` that `workload` belongs to."""
-    if workload.namespace != namespace_of(pipeline, stage):
+    """Return the entry of `stage` that `workload` belongs to; none of one on other clusters."""
+    if not stage.runs_here or workload.namespace != namespace_of(pipeline, stage):
         return None
     return next((one for one in stage.workloads if selects_workload(one, workload)), None)
 

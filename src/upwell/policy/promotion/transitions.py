@@ -3,7 +3,7 @@
 from collections.abc import Iterable
 from datetime import datetime, timedelta
 
-from upwell.api.pipeline import Stage
+from upwell.api.pipeline import ClusterProgress, Stage
 from upwell.api.promotion import CheckResult, PromotionPhase, PromotionStatus, Purpose, Step
 from upwell.policy.promotion.verification.soak import Soak
 
@@ -51,6 +51,11 @@ def going_on(
 def committed(status: PromotionStatus, commit: str) -> PromotionStatus:
     """Return the status with the commit that counts, if there is one."""
     return status.model_copy(update={"commit": commit}) if commit else status
+
+
+def spread(status: PromotionStatus, clusters: tuple[ClusterProgress, ...]) -> PromotionStatus:
+    """Return the status with how each cluster of the stage stands, if it is on clusters."""
+    return status.model_copy(update={"clusters": clusters}) if clusters else status
 
 
 def noted(status: PromotionStatus, message: str, until: datetime | None = None) -> PromotionStatus:

@@ -1,10 +1,10 @@
 """Parts of a cluster that reconcilers work with."""
 
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 
 from upwell.api.meta import ObjectKey
-from upwell.cluster.interface import ClusterWorkloads
+from upwell.cluster.interface import ClusterWorkloads, PodRecord
 from upwell.reconcilers.authority import UNASKED, Authority
 from upwell.reconcilers.cluster_rollouts.pods import PodIndex
 
@@ -23,6 +23,11 @@ class ClusterParts:
         """Return where the Pods of a workload are; None: it is not ours to keep current."""
         near = self.pods.get(workload.namespace)
         return self.pods.get("") if near is None else near
+
+    def pods_of(self, workload: ObjectKey) -> Collection[PodRecord]:
+        """Return the Pods of a workload; none where they are not known."""
+        near = self.pods_near(workload)
+        return () if near is None else near.of(workload)
 
     def follows(self, namespace: str) -> bool:
         """Return True if the workloads of a namespace are kept current."""

@@ -16,7 +16,7 @@ from upwell.policy.rollouts.instance import owner_of
 from upwell.policy.rollouts.settings import WORKLOADS
 from upwell.reconcilers.promotion.instances import StageInstances
 from upwell.reconcilers.promotion.machine_watch import MachineRecord
-from upwell.reconcilers.promotion.pipelines import stage_workloads
+from upwell.reconcilers.promotion.pipelines import StoredWorkloads, stage_workloads
 from upwell.store.interface import Store
 
 
@@ -43,7 +43,7 @@ class Disturbances:
     async def asked(self, pipeline: Pipeline, stage: Stage) -> AskedWorkloads:
         """Return the workloads that the checks of a stage ask."""
         revisions = {}
-        for one in await stage_workloads(self._store, pipeline, stage):
+        for one in await stage_workloads(StoredWorkloads(self._store), pipeline, stage):
             if isinstance(one, WORKLOADS):
                 newest = next(iter(one.status.revisions), None)
                 revisions[owner_of(one.key)] = newest.hash if newest is not None else ""

@@ -4,20 +4,23 @@ One key is one Pipeline: all beginnings are decided in one place, one after anot
 """
 
 import logging
-from collections.abc import Awaitable, Callable, Iterable
+from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import replace
 from datetime import datetime, timedelta
+from typing import Protocol
 
+from upwell.api.clusters.cluster import Cluster
 from upwell.api.conditions import DEGRADED, find, set_condition
 from upwell.api.image import ImageStream
 from upwell.api.meta import Condition, ObjectKey, Resource
 from upwell.api.pipeline import Freeze, Pipeline, PipelineStatus, Quarantine, Stage
 from upwell.api.promotion import PIPELINE_LABEL, Component, Promotion, Release
 from upwell.controller import Result
-from upwell.policy.health.promotion import drift_of, pipeline_degradation
+from upwell.policy.health.promotion import StageObstacle, drift_of, pipeline_degradation
 from upwell.policy.images.streams import StreamTag, resolve_tag
 from upwell.policy.promotion.claims import FindObstacle, foreign_claim, unobstructed
+from upwell.policy.promotion.clusters.targets import cluster_obstacle
 from upwell.policy.promotion.components import component
 from upwell.policy.promotion.plan import PipelinePlan, plan
 from upwell.policy.promotion.quarantine import quarantines
@@ -51,6 +54,40 @@ type StagesOf = Callable[[Resource], Awaitable[Iterable[PipelineStage]]]
 async def nobody_elses(_workload: Resource) -> Iterable[PipelineStage]:
     """Return no stage: where there is one Pipeline alone."""
     return ()
+
+
+class WorkloadReader(Protocol):
+    """Reads workloads where a stage runs."""
+
+    async def find[R: Resource](self, kind: type[R], namespace: str, name: str) -> R | None:
+        """Return a workload; None: there is none."""
+        ...
+
+    async def select[R: Resource](
+        self, kind: type[R], namespace: str, labels: Mapping[str, str]
+    ) -> Sequence[R]:
+        """Return the workloads of a namespace that have these labels."""
+        ...
+
+
+class StoredWorkloads:
+    """Implements WorkloadReader for what runs where the server's own objects are."""
+
+    def __init__(self, store: Store) -> None:
+        self._store = store
+
+    async def find[R: Resource](self, kind: type[R], namespace: str, name: str) -> R | None:
+        """Return a workload; raises StoreError."""
+        try:
+            return await self._store.get(kind, namespace, name)
+        except NotFoundError:
+            return None
+
+    async def select[R: Resource](
+        self, kind: type[R], namespace: str, labels: Mapping[str, str]
+    ) -> Sequence[R]:
+        """Return the workloads of a namespace that have these labels; raises StoreError."""
+        return (await self._store.list(kind, Selector(namespace, dict(labels)))).items
 
 
 class PipelineReconciler:
@@ -112,13 +149,15 @@ class PipelineReconciler:
         quarantined = (await self._store.list(Quarantine)).items
         images = await self._builds.images_above(*tags) if quarantined else frozenset()
         workloads = {
-            stage.name: await stage_workloads(self._store, pipeline, stage)
+            stage.name: await stage_workloads(StoredWorkloads(self._store), pipeline, stage)
             for stage in pipeline.spec.stages
         }
+        elsewhere = any(not stage.runs_here for stage in pipeline.spec.stages)
+        clusters = (await self._store.list(Cluster)).items if elsewhere else ()
         obstacles = {
             stage.name: found
             for stage in pipeline.spec.stages
-            if (found := self._obstacle(pipeline, stage, workloads[stage.name])) is not None
+            if (found := self._stage_obstacle(pipeline, stage, workloads[stage.name], clusters))
         }
         claims = {
             stage.name: why
@@ -140,6 +179,17 @@ class PipelineReconciler:
             obstacles=obstacles,
         )
         return replace(situation, untrusted=await untrusted(situation, self._policies))
+
+    def _stage_obstacle(
+        self,
+        pipeline: Pipeline,
+        stage: Stage,
+        workloads: Sequence[Resource],
+        clusters: Sequence[Cluster],
+    ) -> StageObstacle | None:
+        if stage.runs_here:
+            return self._obstacle(pipeline, stage, workloads)
+        return cluster_obstacle(pipeline, stage, clusters)
 
     async def _next_release(self, situation: Situation) -> NextRelease:
         pipeline = situation.pipeline
@@ -231,18 +281,20 @@ class PipelineReconciler:
             await self._store.update_status(pipeline.with_status(status))
 
 
-async def stage_workloads(store: Store, pipeline: Pipeline, stage: Stage) -> list[Resource]:
-    """Return the workloads of a stage, in a fixed order."""
+async def stage_workloads(
+    reader: WorkloadReader, pipeline: Pipeline, stage: Stage
+) -> list[Resource]:
+    """Return the workloads of a stage, in a fixed order; none of one on other clusters."""
     namespace = namespace_of(pipeline, stage)
     found: dict[ObjectKey, Resource] = {}
-    for entry in stage.workloads:
+    for entry in stage.workloads if stage.runs_here else ():
         kind = next(one for one in STAGED if one.KIND.kind == entry.kind)
         if entry.name:
-            with suppress(NotFoundError):
-                workload = await store.get(kind, namespace, entry.name)
-                found[workload.key] = workload
+            workload = await reader.find(kind, namespace, entry.name)
+            found |= {workload.key: workload} if workload is not None else {}
         else:
-            listed = (await store.list(kind, Selector(namespace))).items
+            labels = entry.selector.match_labels if entry.selector is not None else {}
+            listed = await reader.select(kind, namespace, labels)
             chosen = [one for one in listed if names_workload(pipeline, stage, one) is not None]
             found |= {one.key: one for one in chosen}
     return [found[key] for key in sorted(found)]

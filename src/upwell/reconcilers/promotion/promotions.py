@@ -17,7 +17,7 @@ from upwell.oci import InvalidReferenceError
 from upwell.policy.promotion import transitions
 from upwell.policy.promotion.moves import Move
 from upwell.policy.promotion.rollouts import RolledOut, StageRollout
-from upwell.policy.promotion.stages import namespace_of
+from upwell.policy.promotion.stages import logins_namespace
 from upwell.policy.promotion.verification.checks import VerificationOutcome, VerificationProgress
 from upwell.policy.promotion.verification.soak import soak_of
 from upwell.reconcilers.authority import ASK_AGAIN_SECONDS, UNASKED, Authority
@@ -141,7 +141,7 @@ class PromotionReconciler:
             return status, 0
         try:
             await self._images.provide(
-                move.release, move.stage, namespace_of(move.pipeline, move.stage)
+                move.release, move.stage, logins_namespace(move.pipeline, move.stage)
             )
         except (RegistryError, InvalidReferenceError) as error:
             why = f"cannot pull the images of {move.release.name}: {error}"
@@ -154,16 +154,18 @@ class PromotionReconciler:
     async def _roll_out(self, move: Move) -> _Next:
         found = await self._place(move)
         status = transitions.committed(move.status, found.commit)
+        status = transitions.spread(status, found.clusters)
         if found.state is RolledOut.COMPLETE:
             return transitions.serves(status, move.purpose, self._clock()), 0
         status = self._in_its_step(move, status, found)
-        if found.state is RolledOut.GOING_ON and not self._overdue(move.stage, status):
+        if found.state is RolledOut.GOING_ON and self._may_go_on(move.stage, status, found):
             return transitions.going_on(status, found.message, found.until), self._again(found)
         return self._spoilt(move, status, found)
 
     async def _verify(self, move: Move) -> _Next:
         found = await self._place(move)
         status = transitions.committed(move.status, found.commit)
+        status = transitions.spread(status, found.clusters)
         if found.state in {RolledOut.FAILED, RolledOut.TAKEN_OVER}:
             return self._spoilt(move, status, found)
         served, doubt = self._soaks.look(move.promotion, found)
@@ -177,7 +179,7 @@ class PromotionReconciler:
             return self._failed(move, status, progress.message)
         if found.state is RolledOut.COMPLETE:
             return transitions.passed(status, self._clock(), found.digests), None
-        if self._overdue(move.stage, status, soak=move.stage.soak_seconds):
+        if not self._may_go_on(move.stage, status, found, move.stage.soak_seconds):
             return self._spoilt(move, status, found)
         return transitions.going_on(status, found.message, found.until), self._again(found)
 
@@ -192,8 +194,8 @@ class PromotionReconciler:
         """Return what becomes of a verification that is not over."""
         if not doubt or not all(check.phase.is_final for check in progress.checks):
             return status, progress.again
-        if found.state is not RolledOut.COMPLETE and self._overdue(
-            move.stage, status, soak=move.stage.soak_seconds
+        if found.state is not RolledOut.COMPLETE and not self._may_go_on(
+            move.stage, status, found, move.stage.soak_seconds
         ):
             return self._spoilt(move, status, found)
         message = f"{progress.message}, which stands still: {doubt}"
@@ -214,12 +216,13 @@ class PromotionReconciler:
             why = f"Release {name} does not exist any more"
             return transitions.not_put_back(move.status, why, self._clock()), None
         found = await self._placement.place(replace(move, release=good))
+        before = transitions.spread(move.status, found.clusters)
         if found.state is RolledOut.COMPLETE:
             commit = f"commit {found.commit}" if found.commit else ""
-            status = transitions.noted(move.status, commit)
+            status = transitions.noted(before, commit)
             return transitions.put_back(status, self._clock()), None
-        status = self._in_its_step(move, move.status, found)
-        if found.state is RolledOut.GOING_ON and not self._overdue(move.stage, status):
+        status = self._in_its_step(move, before, found)
+        if found.state is RolledOut.GOING_ON and self._may_go_on(move.stage, status, found):
             status = transitions.noted(status, found.message, found.until)
             return status, self._again(found)
         status = transitions.committed(status, found.commit)
@@ -255,6 +258,12 @@ class PromotionReconciler:
     def _failed(self, move: Move, status: PromotionStatus, why: str) -> _Next:
         now = self._clock()
         return transitions.failed(status, move.purpose, move.release.name, why, now), 0
+
+    def _may_go_on(
+        self, stage: Stage, status: PromotionStatus, found: StageRollout, soak: int = 0
+    ) -> bool:
+        """Return True while a rollout that is not complete has time."""
+        return found.untimed or not self._overdue(stage, status, soak)
 
     def _overdue(self, stage: Stage, status: PromotionStatus, soak: int = 0) -> bool:
         end = transitions.deadline(status, stage, self._machine.well_since())

@@ -5,12 +5,14 @@ from datetime import datetime
 
 from upwell.api.apps import Job
 from upwell.api.build import Build
+from upwell.api.clusters.cluster import Cluster
 from upwell.api.image import ImageStream
 from upwell.api.image_policies.policy import ClusterImagePolicy, ImagePolicy
 from upwell.api.meta import ObjectKey, Resource
 from upwell.api.pipeline import Freeze, Pipeline, Quarantine
 from upwell.api.promotion import PIPELINE_LABEL, Promotion, Release
 from upwell.controller import Controller, Watch, of_both
+from upwell.policy.clusters.condition import has_changed
 from upwell.policy.images.streams import StreamName
 from upwell.policy.promotion.claims import FindObstacle, unobstructed
 from upwell.policy.promotion.stages import STAGED
@@ -48,6 +50,11 @@ def pipeline_controller(
         if before is None or after is None or before.generation != after.generation:
             yield from index.pipelines()
 
+    def changed_cluster(before: Cluster | None, after: Cluster | None) -> Iterable[ObjectKey]:
+        """Yield every Pipeline after a cluster has come, gone, or stands otherwise."""
+        if before is None or after is None or has_changed(before, after):
+            yield from index.pipelines()
+
     def coalescing(_before: Build | None, _after: Build | None) -> Iterable[ObjectKey]:
         return index.coalescing()
 
@@ -74,6 +81,7 @@ def pipeline_controller(
             Watch(ImagePolicy, changed_policy),
             *(Watch(kind, of_both(staging)) for kind in STAGED),
             Watch(Build, coalescing),
+            Watch(Cluster, changed_cluster),
         ),
         workers=2,
     )

@@ -20,6 +20,7 @@ from upwell.policy.rollouts.settings import WORKLOADS, Workload, template_of
 from upwell.policy.rollouts.triggers import followers_of
 
 _ALL = ""
+_SPREAD = "spread"
 
 
 class WorkloadIndex:
@@ -100,6 +101,10 @@ class WorkloadIndex:
         key = ("stage", pipeline.namespace, pipeline.name, stage.name)
         yield from (one.key for one in self._active.get(key))
 
+    def spread_promotions(self) -> Iterator[ObjectKey]:
+        """Yield the promotions onto clusters that have ended: some may have been away."""
+        yield from (one.key for one in self._active.get(_SPREAD))
+
     def promotions_of(self, release: Resource) -> Iterator[ObjectKey]:
         """Yield the promotions of a Release that have not ended."""
         key = ("release", release.namespace, release.name)
@@ -137,6 +142,8 @@ def _pipeline_keys(pipeline: Pipeline) -> Iterator[Hashable]:
 def _workload_keys(pipeline: Pipeline) -> Iterable[ObjectKey | tuple[str, str]]:
     """Yield the keys of named workloads, and kind and namespace of those that are selected."""
     for stage in pipeline.spec.stages:
+        if not stage.runs_here:
+            continue
         namespace = namespace_of(pipeline, stage)
         for entry in stage.workloads:
             if entry.name:
@@ -147,6 +154,8 @@ def _workload_keys(pipeline: Pipeline) -> Iterable[ObjectKey | tuple[str, str]]:
 
 def _promotion_keys(promotion: Promotion) -> Iterator[Hashable]:
     if promotion.status.phase.is_final:
+        if promotion.status.clusters:
+            yield _SPREAD
         return
     spec = promotion.spec
     yield "stage", promotion.namespace, spec.pipeline, spec.stage

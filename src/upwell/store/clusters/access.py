@@ -1,8 +1,9 @@
-"""Access to a cluster's API: by the service account of the Pod, or by a kubeconfig file.
+"""Access to a cluster's API: by the service account of the Pod, or by a kubeconfig.
 
 Of a kubeconfig (kubernetes.io, "Organizing Cluster Access Using kubeconfig Files") certificates,
-tokens, token files and authorities are honoured, in files or inline; commands that make
-credentials, passwords and impersonation are refused.
+tokens, token files, authorities and `tls-server-name` are honoured, in files or inline; commands
+that make credentials, passwords, impersonation and proxies are refused. One that an object holds
+names nothing of this machine: files and plain HTTP are refused there, too.
 """
 
 import base64
@@ -10,7 +11,7 @@ import binascii
 import os
 import ssl
 import tempfile
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -75,22 +76,53 @@ def kubeconfig_access(path: Path, context: str = "") -> ClusterAccess:
     Raises ClusterAccessError.
     """
     with _explained(path):
-        document = yaml.safe_load(_text(path))
-        file = cast("dict[str, Any]", document) if isinstance(document, dict) else {}
-        used = _named(file, "contexts", "context", context or str(file.get("current-context", "")))
-        cluster = _named(file, "clusters", "cluster", str(used.get("cluster", "")))
-        user = _named(file, "users", "user", str(used["user"])) if used.get("user") else {}
-        server = cluster.get("server")
-        if not isinstance(server, str) or not server.startswith(("https://", "http://")):
-            raise ValueError("its cluster has no server, an address such as https://HOST:6443")
-        return ClusterAccess(
-            ServerAccess(
-                server,
-                token_source=_token_source(user, path.parent),
-                tls=_tls(cluster, user, path.parent) if server.startswith("https") else None,
-            ),
-            str(used.get("namespace") or "default"),
+        return _access_of(_text(path), context, path.parent)
+
+
+def stored_kubeconfig_access(text: str, place: str) -> ClusterAccess:
+    """Return the access of the current context of a kubeconfig that an object holds.
+
+    `place` names it in messages. Raises ClusterAccessError.
+    """
+    with _explained(place):
+        if len(text) > _MAX_BYTES:
+            raise ValueError(f"it has more than {_MAX_BYTES} characters")
+        return _access_of(text, "", None)
+
+
+def _access_of(text: str, context: str, folder: Path | None) -> ClusterAccess:
+    """Return the access of a context; `folder` is where files are named from, None: nowhere.
+
+    Raises ValueError or OSError.
+    """
+    document = yaml.safe_load(text)
+    file = cast("dict[str, Any]", document) if isinstance(document, dict) else {}
+    used = _named(file, "contexts", "context", context or str(file.get("current-context", "")))
+    cluster = _named(file, "clusters", "cluster", str(used.get("cluster", "")))
+    user = _named(file, "users", "user", str(used["user"])) if used.get("user") else {}
+    server = cluster.get("server")
+    if not isinstance(server, str) or not server.startswith(("https://", "http://")):
+        raise ValueError("its cluster has no server, an address such as https://HOST:6443")
+    if cluster.get("proxy-url"):
+        raise ValueError(
+            "its cluster has a proxy-url, which is not supported: name a server that is reached"
+            " without a proxy"
         )
+    is_secure = server.startswith("https")
+    if folder is None and not is_secure:
+        raise ValueError(
+            "its cluster's server is reached over http, which anybody in between reads"
+        )
+    tls_server_name = cluster.get("tls-server-name")
+    return ClusterAccess(
+        ServerAccess(
+            server,
+            token_source=_token_source(user, folder),
+            tls=_tls(cluster, user, folder) if is_secure else None,
+            tls_server_name=str(tls_server_name) if tls_server_name else None,
+        ),
+        str(used.get("namespace") or "default"),
+    )
 
 
 def _named(file: Mapping[str, Any], many: str, one: str, name: str) -> Mapping[str, Any]:
@@ -104,7 +136,7 @@ def _named(file: Mapping[str, Any], many: str, one: str, name: str) -> Mapping[s
     raise ValueError(f"it has no {one} {name!r}" if name else f"it names no {one}")
 
 
-def _token_source(user: Mapping[str, Any], folder: Path) -> Any:
+def _token_source(user: Mapping[str, Any], folder: Path | None) -> Callable[[], str] | None:
     for unknown in ("exec", "auth-provider", "username"):
         if unknown in user:
             raise ValueError(
@@ -117,7 +149,7 @@ def _token_source(user: Mapping[str, Any], folder: Path) -> Any:
             " the token of an account that has these rights alone (docs/kubernetes.md)"
         )
     if isinstance(named := user.get("tokenFile"), str) and named:
-        source = RotatedTokenFile(folder / named)
+        source = RotatedTokenFile(_file("tokenFile", named, folder))
         source.read()
         return source.read
     if isinstance(token := user.get("token"), str) and token:
@@ -125,7 +157,9 @@ def _token_source(user: Mapping[str, Any], folder: Path) -> Any:
     return None
 
 
-def _tls(cluster: Mapping[str, Any], user: Mapping[str, Any], folder: Path) -> ssl.SSLContext:
+def _tls(
+    cluster: Mapping[str, Any], user: Mapping[str, Any], folder: Path | None
+) -> ssl.SSLContext:
     authority = _content(cluster, "certificate-authority", folder)
     context = _trusting(authority)
     if cluster.get("insecure-skip-tls-verify") is True:
@@ -147,7 +181,7 @@ def _trusting(authority: str) -> ssl.SSLContext:
     return context
 
 
-def _content(entry: Mapping[str, Any], key: str, folder: Path) -> str:
+def _content(entry: Mapping[str, Any], key: str, folder: Path | None) -> str:
     """Return what an entry has inline as base64, or names as a file; empty: neither."""
     if isinstance(inline := entry.get(f"{key}-data"), str) and inline:
         try:
@@ -155,7 +189,14 @@ def _content(entry: Mapping[str, Any], key: str, folder: Path) -> str:
         except (binascii.Error, UnicodeDecodeError) as error:
             raise ValueError(f"its {key}-data is not base64 of PEM") from error
     named = entry.get(key)
-    return _text(folder / named) if isinstance(named, str) and named else ""
+    return _text(_file(key, named, folder)) if isinstance(named, str) and named else ""
+
+
+def _file(key: str, named: str, folder: Path | None) -> Path:
+    """Return the file that a kubeconfig names; raises ValueError where it must not name one."""
+    if folder is None:
+        raise ValueError(f"it names a file of this machine ({key}): put its content there inline")
+    return folder / named
 
 
 @contextmanager
@@ -180,8 +221,8 @@ def _text(path: Path) -> str:
 
 
 @contextmanager
-def _explained(path: Path) -> Iterator[None]:
-    """Turn what goes wrong in the block into ClusterAccessError."""
+def _explained(path: Path | str) -> Iterator[None]:
+    """Turn what goes wrong in the block into ClusterAccessError; `path` is what is read."""
     try:
         yield
     except ssl.SSLError as error:

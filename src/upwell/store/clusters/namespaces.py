@@ -44,7 +44,10 @@ class SeveralNamespaces:
         """Version of each namespace's listing, by kind and version of the whole."""
 
     async def list[R: Resource](self, kind: type[R], selector: Selector) -> Listing[R]:
-        """Return the objects that match; the version is that of the oldest part."""
+        """Return the objects that match; the version is that of the oldest part.
+
+        Raises StoreForbiddenError where not one of the namespaces may be listed.
+        """
         listings = await together(
             self._list(kind, selector, namespace) for namespace in self._namespaces
         )
@@ -54,6 +57,9 @@ class SeveralNamespaces:
             for namespace, listing in zip(self._namespaces, listings, strict=True)
             if listing is not None
         }
+        if not versions:
+            names = ", ".join(self._namespaces)
+            raise StoreForbiddenError(f"cannot list {kind.KIND.resource} in any of {names}")
         whole = min(versions.values(), key=int)
         self._remember(kind, whole, versions)
         return Listing(

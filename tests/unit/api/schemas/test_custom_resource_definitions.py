@@ -15,6 +15,7 @@ def test_kinds_that_every_cluster_has_are_not_defined() -> None:
         "Template",
         "Route",
         "Pipeline",
+        "Cluster",
         "Freeze",
         "Quarantine",
         "Wave",

@@ -35,7 +35,7 @@ REQUESTS = {
     *SELF_REVIEWS,
 }
 """Kinds that are sent and not kept: there is nothing to look at."""
-READERS = [role for role in Role if role is not Role.AUTH_DELEGATOR]
+READERS = [role for role in Role if role not in {Role.AUTH_DELEGATOR, Role.CLUSTER_USER}]
 
 
 def may(grant: str, verb: str, resource: str, namespace: str = "shop", part: str = "") -> bool:

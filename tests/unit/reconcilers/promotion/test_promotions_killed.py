@@ -26,7 +26,7 @@ from upwell.reconcilers.images.insecure import InsecureRegistries
 from upwell.reconcilers.images.pull_secrets import PullSecrets
 from upwell.reconcilers.jobs.jobs import JobReconciler
 from upwell.reconcilers.promotion.instances import MachineInstances
-from upwell.reconcilers.promotion.pipelines import PipelineReconciler
+from upwell.reconcilers.promotion.pipelines import PipelineReconciler, StoredWorkloads
 from upwell.reconcilers.promotion.placing.machine import MachineRollouts
 from upwell.reconcilers.promotion.placing.workloads import Workloads
 from upwell.reconcilers.promotion.promotions import PromotionReconciler
@@ -119,7 +119,7 @@ class PromotionSetup(RolloutSetup):
         self.promotions = PromotionReconciler(
             store,
             PullableImages(),  # type: ignore[arg-type]  # a stub
-            Workloads(store, MachineRollouts(store)),
+            Workloads(StoredWorkloads(store), MachineRollouts(store)),
             verification,
             clock,
         )

@@ -13,6 +13,7 @@ from upwell.store.clusters.access import (
     ClusterAccessError,
     kubeconfig_access,
     service_account_access,
+    stored_kubeconfig_access,
 )
 
 SERVER = "https://192.0.2.1:6443"
@@ -87,6 +88,7 @@ def test_certificates_stand_in_files_or_inline(tmp_path: Path) -> None:
             "not in PEM",
         ),
         (None, {"server": SERVER, "insecure-skip-tls-verify": True}, "gets every Secret"),
+        (None, {"server": SERVER, "proxy-url": "http://proxy:3128"}, "proxy-url"),
     ],
 )
 def test_what_cannot_be_used_is_said(
@@ -130,3 +132,39 @@ def test_a_pod_has_its_service_account(tmp_path: Path) -> None:
 def test_outside_of_a_cluster_the_next_step_is_said(tmp_path: Path) -> None:
     with pytest.raises(ClusterAccessError, match="--kubeconfig"):
         service_account_access({}, tmp_path)
+
+
+def test_the_certificate_may_have_another_name(tmp_path: Path) -> None:
+    cluster = {"server": SERVER, "tls-server-name": "kubernetes.example"}
+
+    assert kubeconfig_access(kubeconfig(tmp_path, {}, cluster)).server.tls_server_name == (
+        "kubernetes.example"
+    )
+
+
+@pytest.mark.parametrize(
+    ("user", "cluster", "why"),
+    [
+        ({"tokenFile": "/etc/passwd"}, None, "names a file of this machine"),
+        ({"client-certificate": "/x", "client-key": "/y"}, None, "names a file of this machine"),
+        (None, {"server": SERVER, "certificate-authority": "/x"}, "names a file of this machine"),
+        (None, {"server": "http://192.0.2.1:8080"}, "anybody in between reads"),
+        ({"exec": {"command": "aws"}}, None, "logs in by exec"),
+    ],
+)
+def test_a_stored_kubeconfig_names_nothing_of_this_machine(
+    tmp_path: Path, user: dict[str, Any] | None, cluster: dict[str, Any] | None, why: str
+) -> None:
+    text = kubeconfig(tmp_path, user, cluster).read_text()
+
+    with pytest.raises(ClusterAccessError, match=f"Secret ops/prod: .*{why}"):
+        stored_kubeconfig_access(text, "Secret ops/prod")
+
+
+def test_a_stored_kubeconfig_is_access(tmp_path: Path) -> None:
+    text = kubeconfig(tmp_path, {"token": "hunter2"}).read_text()
+
+    access = stored_kubeconfig_access(text, "Secret ops/prod")
+
+    assert access.server.bearer_token == "hunter2"
+    assert access.namespace == "ours"

@@ -10,6 +10,7 @@ import pytest
 from upwell.api.core import ConfigMap, Namespace
 from upwell.api.meta import ObjectMeta, Resource
 from upwell.controller import ObjectCache
+from upwell.store.clusters.namespaces import SeveralNamespaces
 from upwell.store.clusters.store import ClusterStore
 from upwell.store.interface import (
     EVERYTHING,
@@ -118,3 +119,10 @@ async def test_the_cache_loses_nothing_when_the_watch_of_one_breaks(
     finally:
         running.cancel()
         await asyncio.wait({running})
+
+
+async def test_where_nothing_may_be_listed_the_refusal_is_told(cluster: NarrowStore) -> None:
+    several = SeveralNamespaces(cluster, frozenset(), frozenset({"x", "y"}))
+
+    with pytest.raises(StoreForbiddenError, match="configmaps in any of x, y"):
+        await several.list(ConfigMap, EVERYTHING)

@@ -3,28 +3,45 @@
 from collections.abc import Callable, Collection, Sequence
 from dataclasses import replace
 from datetime import datetime
+from typing import Protocol
 
-from upwell.api.meta import Resource
+from upwell.api.meta import ObjectKey, Resource
 from upwell.api.pipeline import Pipeline, Stage
 from upwell.cluster.errors import (
     ClusterError,
     FieldOwnedError,
     WorkloadChangedError,
 )
-from upwell.cluster.interface import ImageWrite, PodRecord
+from upwell.cluster.interface import ClusterWorkloads, ImageWrite, PodRecord
 from upwell.policy.cluster_rollouts.decision import CHANGED, TAKEN, RolloutStep
 from upwell.policy.health.promotion import StageObstacle
 from upwell.policy.promotion.moves import Move
 from upwell.policy.promotion.native_rollouts import native_obstacle, native_rollout, native_step
 from upwell.policy.promotion.rollouts import Placed, RolledOut, StageRollout
 from upwell.reconcilers.cluster_rollouts.events import WorkloadEvents
-from upwell.reconcilers.cluster_rollouts.parts import ClusterParts
+
+
+class SeenCluster(Protocol):
+    """A cluster that is written to, and what its Pods were seen to run."""
+
+    @property
+    def workloads(self) -> ClusterWorkloads:
+        """Writes to workloads."""
+        ...
+
+    def pods_of(self, workload: ObjectKey) -> Collection[PodRecord]:
+        """Return the Pods of a workload; none where they are not known."""
+        ...
+
+    def follows(self, namespace: str) -> bool:
+        """Return True if workloads of a namespace may be set."""
+        ...
 
 
 class ClusterRollouts:
     """Implements WorkloadRollouts on a cluster: one write for a workload and a Release."""
 
-    def __init__(self, cluster: ClusterParts, clock: Callable[[], datetime]) -> None:
+    def __init__(self, cluster: SeenCluster, clock: Callable[[], datetime]) -> None:
         self._cluster = cluster
         self._clock = clock
         self._events = WorkloadEvents(cluster.workloads)
@@ -63,8 +80,7 @@ class ClusterRollouts:
         return native_rollout(placed, self._pods(placed), move, self._clock())
 
     def _pods(self, placed: Placed) -> Collection[PodRecord]:
-        pods = self._cluster.pods_near(placed.workload.key)
-        return () if pods is None else pods.of(placed.workload.key)
+        return self._cluster.pods_of(placed.workload.key)
 
 
 def _left(placed: Placed, step: RolloutStep) -> StageRollout | None:

@@ -17,17 +17,25 @@ from upwell.policy.promotion.stages import (
     names_workload,
     namespace_of,
 )
-from upwell.reconcilers.promotion.pipelines import StagesOf, claim_on, nobody_elses, stage_workloads
+from upwell.reconcilers.promotion.pipelines import (
+    StagesOf,
+    WorkloadReader,
+    claim_on,
+    nobody_elses,
+    stage_workloads,
+)
 from upwell.reconcilers.promotion.placing.ports import ReleasePlacer, WorkloadRollouts
-from upwell.store.interface import Store
 
 
 class ByStage:
-    """Places as each stage says: in git, or on its workloads."""
+    """Places as each stage says: in git, on its workloads here, or on those of clusters."""
 
-    def __init__(self, workloads: ReleasePlacer, git: ReleasePlacer) -> None:
+    def __init__(
+        self, workloads: ReleasePlacer, git: ReleasePlacer, clusters: ReleasePlacer | None = None
+    ) -> None:
         self._workloads = workloads
         self._git = git
+        self._clusters = clusters or workloads
 
     async def place(self, move: Move) -> StageRollout:
         """Do what is due."""
@@ -38,6 +46,8 @@ class ByStage:
         return await self._of(move).observe(move)
 
     def _of(self, move: Move) -> ReleasePlacer:
+        if not move.stage.runs_here:
+            return self._clusters
         return self._workloads if move.stage.git is None else self._git
 
 
@@ -45,9 +55,12 @@ class Workloads:
     """The workloads of stages, whoever rolls them out."""
 
     def __init__(
-        self, store: Store, rollouts: WorkloadRollouts, stages_of: StagesOf = nobody_elses
+        self,
+        reader: WorkloadReader,
+        rollouts: WorkloadRollouts,
+        stages_of: StagesOf = nobody_elses,
     ) -> None:
-        self._store = store
+        self._reader = reader
         self._rollouts = rollouts
         self._stages_of = stages_of
 
@@ -71,7 +84,7 @@ class Workloads:
 
     async def _placed(self, move: Move) -> list[Placed] | StageRollout:
         pipeline, stage = move.pipeline, move.stage
-        found = await stage_workloads(self._store, pipeline, stage)
+        found = await stage_workloads(self._reader, pipeline, stage)
         missing = _missing(pipeline, stage, found)
         if missing:
             return StageRollout(RolledOut.GOING_ON, f"waits for {', '.join(missing)} to exist")

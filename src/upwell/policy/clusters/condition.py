@@ -1,0 +1,91 @@
+"""Status of a Cluster, as it follows from a look at it; pure."""
+
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+
+from upwell.api.clusters.cluster import AUTHORIZED, REACHABLE, Cluster, ClusterStatus
+from upwell.api.conditions import find, set_condition
+from upwell.api.meta import Condition
+from upwell.cluster.interface import AccessAttributes
+from upwell.policy.clusters.rights import missing_text
+
+_SEEN_EVERY = timedelta(minutes=1)
+"""`lastSeen` moves no more often: each move is a write."""
+_MAX_MESSAGE = 1000
+
+
+@dataclass(frozen=True, slots=True)
+class ClusterObservation:
+    """Answers of a cluster, or why it gave none."""
+
+    version: str = ""
+    denied: tuple[AccessAttributes, ...] | None = None
+    """Rights that the access lacks; None: they were not asked for."""
+    reason: str = ""
+    """Reason for which it is not reached, in CamelCase; empty: it is."""
+    message: str = ""
+
+
+def cluster_status(cluster: Cluster, seen: ClusterObservation, now: datetime) -> ClusterStatus:
+    """Return the status after a look; what was seen before stays where nothing is known."""
+    before = cluster.status
+    conditions = set_condition(before.conditions, _reachable(cluster, seen), now)
+    if seen.denied is not None:
+        conditions = set_condition(conditions, _authorized(cluster, seen.denied), now)
+    last_seen = before.last_seen
+    if not seen.reason and (last_seen is None or not last_seen <= now < last_seen + _SEEN_EVERY):
+        last_seen = now
+    return before.model_copy(
+        update={
+            "observed_generation": cluster.generation,
+            "version": seen.version or before.version,
+            "last_seen": last_seen,
+            "conditions": conditions,
+        }
+    )
+
+
+def is_reachable(cluster: Cluster) -> bool:
+    """Return True if the cluster answered when it was asked last, or was never asked."""
+    found = find(cluster.status.conditions, REACHABLE)
+    return found is None or found.status != "False"
+
+
+def has_changed(before: Cluster, after: Cluster) -> bool:
+    """Return True unless a cluster was but seen again."""
+    states = [
+        (one.generation, one.labels, one.is_deleting, *((c.type, c.status) for c in conditions))
+        for one in (before, after)
+        for conditions in (one.status.conditions,)
+    ]
+    return states[0] != states[1]
+
+
+def away_text(cluster: Cluster) -> str:
+    """Return why a cluster is not reached, for people."""
+    found = find(cluster.status.conditions, REACHABLE)
+    return "it was not asked yet" if found is None else found.message
+
+
+def _reachable(cluster: Cluster, seen: ClusterObservation) -> Condition:
+    if seen.reason:
+        return _condition(cluster, REACHABLE, seen.reason, seen.message, holds=False)
+    reason = "Local" if cluster.spec.local else "Answered"
+    return _condition(cluster, REACHABLE, reason, "", holds=True)
+
+
+def _authorized(cluster: Cluster, denied: tuple[AccessAttributes, ...]) -> Condition:
+    if not denied:
+        return _condition(cluster, AUTHORIZED, "Allowed", "", holds=True)
+    message = f"the access lacks: {missing_text(denied)}"
+    return _condition(cluster, AUTHORIZED, "MissingRights", message, holds=False)
+
+
+def _condition(cluster: Cluster, kind: str, reason: str, message: str, *, holds: bool) -> Condition:
+    return Condition(
+        type=kind,
+        status=str(holds),
+        reason=reason,
+        message=message[:_MAX_MESSAGE],
+        observed_generation=cluster.generation,
+    )

@@ -1,0 +1,118 @@
+"""The clusters that a stage means, and what keeps it from them; pure."""
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+
+from upwell.api.apps import DeploymentConfig, LabelSelector
+from upwell.api.clusters.cluster import AUTHORIZED, LOCAL, Cluster
+from upwell.api.conditions import find
+from upwell.api.pipeline import Check, Pipeline, Stage
+from upwell.policy.clusters.condition import away_text, is_reachable
+from upwell.policy.health.promotion import StageObstacle
+from upwell.policy.promotion.stages import namespace_of
+
+
+@dataclass(frozen=True, slots=True)
+class ClusterTarget:
+    """A cluster that a stage means."""
+
+    cluster: Cluster
+    is_canary: bool = False
+    away: str = ""
+    """Reason why nothing can be set there now; empty: it can."""
+
+    @property
+    def name(self) -> str:
+        """Name of the cluster."""
+        return self.cluster.name
+
+
+def targets_of(
+    pipeline: Pipeline, stage: Stage, clusters: Iterable[Cluster]
+) -> tuple[ClusterTarget, ...]:
+    """Return the clusters that a stage means, in the order in which they get a Release."""
+    found = [
+        ClusterTarget(one, _is_canary(stage, one), _away(pipeline, stage, one))
+        for one in clusters
+        if not one.is_deleting and _is_meant(stage, one)
+    ]
+    return tuple(sorted(found, key=lambda one: (not one.is_canary, one.name)))
+
+
+def most_unavailable(stage: Stage) -> int:
+    """Return how many clusters of a stage may be away or fail."""
+    return 0 if stage.clusters is None else stage.clusters.max_unavailable
+
+
+def cluster_obstacle(
+    pipeline: Pipeline, stage: Stage, clusters: Iterable[Cluster]
+) -> StageObstacle | None:
+    """Return why no Release is set on the clusters of a stage; None: one may be."""
+    if stage.runs_here:
+        return None
+    if (unsupported := _unsupported(stage)) is not None:
+        return unsupported
+    targets = targets_of(pipeline, stage, clusters)
+    if not targets and stage.clusters is None:
+        return StageObstacle("ClusterNotFound", f"there is no Cluster {stage.cluster}")
+    if not targets:
+        why = "no Cluster has the labels of its selector"
+        return StageObstacle("ClusterNotFound", why)
+    return unavailable(stage, targets)
+
+
+def unavailable(stage: Stage, targets: Sequence[ClusterTarget]) -> StageObstacle | None:
+    """Return that too many clusters are away; None: no more than may be."""
+    away = [one for one in targets if one.away]
+    canaries = [one for one in away if one.is_canary]
+    if not canaries and len(away) <= most_unavailable(stage):
+        return None
+    named = "; ".join(f"cluster {one.name}: {one.away}" for one in canaries or away)
+    return StageObstacle("ClusterUnavailable", named)
+
+
+def _is_meant(stage: Stage, cluster: Cluster) -> bool:
+    if stage.clusters is None:
+        return stage.cluster == cluster.name
+    return cluster.name != LOCAL and _matches(stage.clusters.selector, cluster)
+
+
+def _is_canary(stage: Stage, cluster: Cluster) -> bool:
+    chosen = stage.clusters
+    return chosen is not None and chosen.canary is not None and _matches(chosen.canary, cluster)
+
+
+def _matches(selector: LabelSelector, cluster: Cluster) -> bool:
+    wanted = selector.match_labels
+    return bool(wanted) and wanted.items() <= cluster.labels.items()
+
+
+def _away(pipeline: Pipeline, stage: Stage, cluster: Cluster) -> str:
+    namespace, allowed = namespace_of(pipeline, stage), cluster.spec.namespaces
+    if allowed and namespace not in allowed:
+        return f"namespace {namespace} is none of its `namespaces`"
+    if not is_reachable(cluster):
+        return away_text(cluster)
+    found = find(cluster.status.conditions, AUTHORIZED)
+    return found.message if found is not None and found.status == "False" else ""
+
+
+def _unsupported(stage: Stage) -> StageObstacle | None:
+    config = DeploymentConfig.KIND.kind
+    if any(one.kind == config for one in stage.workloads):
+        why = f"no {config} is rolled out on a cluster: let the stage name a Deployment"
+        return StageObstacle("UnsupportedWorkload", why)
+    for check in stage.verification.checks:
+        if check.job is not None:
+            why = f"check {check.name} is a Job, and none is run on another cluster"
+            return StageObstacle("UnsupportedCheck", f"{why}: use another kind of check")
+        if not stage.address and _asks_address(check):
+            why = f"check {check.name} asks the stage's address, which is not known of a cluster"
+            return StageObstacle("UnsupportedCheck", f"{why}: set `address`")
+    return None
+
+
+def _asks_address(check: Check) -> bool:
+    if check.http is not None:
+        return "://" not in check.http.url
+    return check.tcp is not None and not check.tcp.address

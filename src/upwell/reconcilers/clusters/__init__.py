@@ -1,0 +1,1 @@
+"""Clusters: asks each whether it answers, and what it allows."""

@@ -1,0 +1,167 @@
+"""Stages on clusters: each cluster gets the Release in its turn, and is looked at by itself."""
+
+import logging
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
+from datetime import datetime
+from typing import Protocol
+
+from upwell.api.clusters.cluster import Cluster
+from upwell.api.meta import Resource
+from upwell.api.pipeline import ClusterPhase, ClusterProgress, Pipeline, Stage
+from upwell.api.promotion import Release
+from upwell.cluster.errors import ClusterError, ClusterUnavailableError
+from upwell.cluster.interface import RemoteClusters
+from upwell.machine.tasks import together
+from upwell.oci import InvalidReferenceError
+from upwell.policy.promotion.clusters.spread import ClusterSpread
+from upwell.policy.promotion.clusters.targets import (
+    ClusterTarget,
+    cluster_obstacle,
+    targets_of,
+)
+from upwell.policy.promotion.moves import Move
+from upwell.policy.promotion.rollouts import RolledOut, StageRollout
+from upwell.policy.promotion.stages import PipelineStage, namespace_of, stage_in, stages_with
+from upwell.reconcilers.promotion.pipelines import StagesOf
+from upwell.reconcilers.promotion.placing.remote import RemoteParts, RemoteRollouts
+from upwell.reconcilers.promotion.placing.workloads import Workloads
+from upwell.registry.errors import RegistryError
+from upwell.store.interface import Store
+
+log = logging.getLogger(__name__)
+
+
+class ImageProvider(Protocol):
+    """Makes sure that a stage can pull a Release's images."""
+
+    async def provide(self, release: Release, stage: Stage, namespace: str) -> Mapping[str, str]:
+        """Return component -> pull spec, copied to the stage's mirror; raises a RegistryError."""
+        ...
+
+
+class ClusterPlacement:
+    """Implements ReleasePlacer for stages on clusters.
+
+    A cluster that does not answer is away: it holds up its own part alone.
+    """
+
+    def __init__(
+        self,
+        store: Store,
+        clusters: RemoteClusters,
+        images: ImageProvider,
+        clock: Callable[[], datetime],
+    ) -> None:
+        self._store = store
+        self._clusters = clusters
+        self._images = images
+        self._clock = clock
+
+    async def place(self, move: Move) -> StageRollout:
+        """Work on the clusters whose turn it is, side by side."""
+        targets = await self._targets(move)
+        if isinstance(targets, StageRollout):
+            return targets
+        spread = ClusterSpread.of(
+            move.stage,
+            move.release.name,
+            targets,
+            move.status.clusters,
+            puts_back=move.puts_back,
+        )
+        due = spread.due()
+        results = await together(self._place(one, move, spread) for one in due)
+        found = {one.name: result for one, result in zip(due, results, strict=True)}
+        return spread.outcome(spread.records(found, self._clock()), found)
+
+    async def observe(self, move: Move) -> StageRollout:
+        """Look at all that are reached, and change nothing."""
+        targets = await self._targets(move)
+        if isinstance(targets, StageRollout):
+            return targets
+        spread = ClusterSpread.of(move.stage, move.release.name, targets, move.status.clusters)
+        reached = [one for one in targets if not one.away]
+        results = await together(self._observe(one, move) for one in reached)
+        found = {one.name: result for one, result in zip(reached, results, strict=True)}
+        return spread.outcome(spread.records(found, self._clock()), found)
+
+    async def catch_up(self, move: Move) -> tuple[ClusterProgress, ...]:
+        """Bring a Release to clusters that were away, or came later; return how all stand.
+
+        Raises StoreError.
+        """
+        clusters = (await self._store.list(Cluster)).items
+        targets = targets_of(move.pipeline, move.stage, clusters)
+        spread = ClusterSpread.of(
+            move.stage, move.release.name, targets, move.status.clusters, puts_back=True
+        )
+        due = spread.left_behind()
+        results = await together(self._place(one, move, spread) for one in due)
+        found = {one.name: result for one, result in zip(due, results, strict=True)}
+        return spread.records(found, self._clock())
+
+    async def _targets(self, move: Move) -> Sequence[ClusterTarget] | StageRollout:
+        """Return the clusters that the stage means; where there are none, what it waits for."""
+        clusters = (await self._store.list(Cluster)).items
+        targets = targets_of(move.pipeline, move.stage, clusters)
+        if targets:
+            return targets
+        obstacle = cluster_obstacle(move.pipeline, move.stage, clusters)
+        why = "a cluster" if obstacle is None else obstacle.message
+        return StageRollout(RolledOut.GOING_ON, f"waits: {why}", untimed=True)
+
+    async def _place(
+        self, target: ClusterTarget, move: Move, spread: ClusterSpread
+    ) -> StageRollout:
+        there = replace(move, stage=stage_in(move.stage, target.cluster))
+        try:
+            if spread.phase(target) is ClusterPhase.WAITING:
+                # Its first turn: nothing is set before its nodes can pull it.
+                await self._images.provide(move.release, there.stage, move.pipeline.namespace)
+            return await (await self._workloads(target, move)).place(there)
+        except (RegistryError, InvalidReferenceError) as error:
+            why = f"its images cannot be copied: {error}"
+            is_passing = getattr(error, "retryable", False)
+            return StageRollout(RolledOut.GOING_ON if is_passing else RolledOut.FAILED, why)
+        except ClusterError as error:
+            return _unreached(target, error)
+
+    async def _observe(self, target: ClusterTarget, move: Move) -> StageRollout:
+        there = replace(move, stage=stage_in(move.stage, target.cluster))
+        try:
+            return await (await self._workloads(target, move)).observe(there)
+        except ClusterError as error:
+            return _unreached(target, error)
+
+    async def _workloads(self, target: ClusterTarget, move: Move) -> Workloads:
+        """Return what sets the workloads of one cluster, by its Pods of now."""
+        remote = await self._clusters.connect(target.cluster)
+        pods = await remote.pods(namespace_of(move.pipeline, move.stage))
+        rollouts = RemoteRollouts(RemoteParts(remote.workloads, pods), self._clock)
+        return Workloads(remote, rollouts, self._stages_on(target.cluster))
+
+    def _stages_on(self, cluster: Cluster) -> StagesOf:
+        """Return what says to which stages on that cluster a workload belongs."""
+
+        async def stages_of(workload: Resource) -> Sequence[PipelineStage]:
+            pipelines = (await self._store.list(Pipeline)).items
+            return tuple(stages_with(workload, (_on(one, cluster) for one in pipelines)))
+
+        return stages_of
+
+
+def _on(pipeline: Pipeline, cluster: Cluster) -> Pipeline:
+    """Return a Pipeline with its stages on a cluster alone, as that one sees them."""
+    stages = tuple(
+        stage_in(stage, cluster)
+        for stage in pipeline.spec.stages
+        if not stage.runs_here and targets_of(pipeline, stage, (cluster,))
+    )
+    return pipeline.model_copy(update={"spec": pipeline.spec.model_copy(update={"stages": stages})})
+
+
+def _unreached(target: ClusterTarget, error: ClusterError) -> StageRollout:
+    log.info("cluster not written", extra={"cluster": target.name, "why": str(error)})
+    is_away = isinstance(error, ClusterUnavailableError)
+    return StageRollout(RolledOut.GOING_ON, str(error), away=is_away)

@@ -1,0 +1,92 @@
+"""Workloads of another cluster: read when they are asked for, set, judged, and put back.
+
+What the cluster's own Upwell would follow by watches is looked at here while a promotion is under
+way: nobody watches a cluster on which nothing moves.
+"""
+
+from collections import defaultdict
+from collections.abc import Callable, Collection, Iterable, Sequence
+from dataclasses import replace
+from datetime import datetime
+
+from upwell.api.meta import ObjectKey, Resource
+from upwell.api.pipeline import Pipeline, Stage
+from upwell.cluster.errors import ClusterError, WorkloadChangedError
+from upwell.cluster.interface import ClusterWorkloads, ImageWrite, PodRecord
+from upwell.policy.cluster_rollouts.decision import RolloutStep, completed, put_back
+from upwell.policy.cluster_rollouts.note import RolloutNote
+from upwell.policy.cluster_rollouts.observation import NATIVE_WORKLOADS, observe
+from upwell.policy.health.promotion import StageObstacle
+from upwell.policy.promotion.moves import Move
+from upwell.policy.promotion.rollouts import Placed, RolledOut, StageRollout
+from upwell.reconcilers.cluster_rollouts.events import WorkloadEvents
+from upwell.reconcilers.promotion.placing.cluster import ClusterRollouts
+
+
+class RemoteParts:
+    """Implements SeenCluster by Pods as they were listed for one look."""
+
+    def __init__(self, workloads: ClusterWorkloads, pods: Iterable[PodRecord]) -> None:
+        self.workloads = workloads
+        self._pods: dict[ObjectKey, list[PodRecord]] = defaultdict(list)
+        for pod in pods:
+            self._pods[ObjectKey(pod.owner_kind, pod.namespace, pod.owner)].append(pod)
+
+    def pods_of(self, workload: ObjectKey) -> Collection[PodRecord]:
+        """Return the Pods of a workload."""
+        return self._pods.get(workload, ())
+
+    def follows(self, namespace: str) -> bool:
+        """Return True: that a stage may be in the namespace was asked before."""
+        del namespace
+        return True
+
+
+class RemoteRollouts:
+    """Implements WorkloadRollouts on another cluster, for one look."""
+
+    def __init__(self, parts: RemoteParts, clock: Callable[[], datetime]) -> None:
+        self._parts = parts
+        self._clock = clock
+        self._rollouts = ClusterRollouts(parts, clock)
+        self._events = WorkloadEvents(parts.workloads)
+
+    def obstacle(
+        self, pipeline: Pipeline, stage: Stage, workloads: Sequence[Resource]
+    ) -> StageObstacle | None:
+        """Return why a stage is not set."""
+        return self._rollouts.obstacle(pipeline, stage, workloads)
+
+    async def place(self, placed: Placed, move: Move) -> StageRollout:
+        """Put back what has failed, or else apply the images; and judge."""
+        step = self._due(placed)
+        if step is None:
+            return await self._rollouts.place(placed, move)
+        write = ImageWrite(placed.workload, step.images, step.annotations, step.take_over)
+        try:
+            written = await self._parts.workloads.set_images(write)
+        except WorkloadChangedError as error:
+            why = f"{placed.workload.key} has changed meanwhile: {error}"
+            return StageRollout(RolledOut.GOING_ON, why)
+        except ClusterError as error:
+            if error.retryable:
+                raise
+            why = f"{placed.workload.key} is not written: {error}"
+            return StageRollout(RolledOut.GOING_ON, why)
+        await self._events.show(written, step.reason, step.message, warns=step.is_warning)
+        return self.observe(replace(placed, workload=written), move)
+
+    def observe(self, placed: Placed, move: Move) -> StageRollout:
+        """Judge by the workload's status, its note and its Pods."""
+        return self._rollouts.observe(placed, move)
+
+    def _due(self, placed: Placed) -> RolloutStep | None:
+        """Return how a rollout that failed is undone, or a complete one is noted."""
+        workload = placed.workload
+        note = RolloutNote.of(workload)
+        if not isinstance(workload, NATIVE_WORKLOADS) or not note.images:
+            return None
+        now = self._clock()
+        observed = observe(workload, self._parts.pods_of(workload.key), note, now)
+        step = put_back(workload, note, observed, now) or completed(workload, note, observed)
+        return step if step is not None and step.note is not None else None

@@ -1,0 +1,224 @@
+"""Contract of the port to other clusters: what they answer, deny, hold and run."""
+
+import asyncio
+from collections.abc import AsyncIterator
+from contextlib import suppress
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from typing import Protocol
+
+import pytest
+from tests.support.cluster.memory_remote import MemoryRemoteCluster, MemoryRemoteClusters
+from tests.support.cluster.workloads import NAMESPACE, image, manifest, workload
+from tests.support.kubernetes.cluster import KitCluster
+from tests.support.outbound.dialers import loopback_dialer
+from tests.support.workload.waiting import eventually
+
+from upwell.api.apps import Deployment, StatefulSet
+from upwell.api.clusters.cluster import Cluster
+from upwell.api.codec import decode_as
+from upwell.api.core import Namespace, Secret
+from upwell.api.meta import ObjectMeta
+from upwell.cluster.errors import (
+    AccessDeniedError,
+    ClusterUnavailableError,
+    NoClusterAccessError,
+    WorkloadChangedError,
+)
+from upwell.cluster.interface import ImageWrite, RemoteCluster, RemoteClusters
+from upwell.cluster.kubernetes_remote import KubernetesRemoteCluster, KubernetesRemoteClusters
+from upwell.outbound.dialing import Dialer
+from upwell.outbound.policy import OutboundPolicy
+from upwell.policy.clusters.rights import needed_rights
+from upwell.store.interface import AlreadyExistsError, NotFoundError
+from upwell.store.memory import MemoryStore
+
+SLOT = ("app", False)
+
+
+def now() -> datetime:
+    return datetime.now(UTC)
+
+
+class RemoteUnderTest(Protocol):
+    """Clusters of which one, `east`, is there."""
+
+    clusters: RemoteClusters
+
+    async def apply(self, name: str) -> Deployment: ...
+
+
+class MemoryRemoteSite:
+    """A cluster in memory."""
+
+    def __init__(self) -> None:
+        self.east = MemoryRemoteCluster(now)
+        self.clusters: RemoteClusters = MemoryRemoteClusters({"east": self.east})
+
+    async def apply(self, name: str) -> Deployment:
+        new = workload(Deployment)
+        return await self.east.store.create(new.with_metadata(name=name, labels={"app": name}))
+
+
+@dataclass
+class KubernetesRemoteSite:
+    """An API server, and the Secret of its kubeconfig in a store."""
+
+    cluster: KitCluster
+    store: MemoryStore
+    clusters: RemoteClusters
+
+    async def apply(self, name: str) -> Deployment:
+        document = manifest(Deployment, name)
+        document["metadata"]["labels"] = {"app": name}
+        async with self.cluster.client() as client:
+            with suppress(NotFoundError):
+                await client.delete(Deployment, NAMESPACE, name)
+            return await client.create(decode_as(Deployment, document))
+
+
+def east(name: str = "east") -> Cluster:
+    access = {"secretRef": {"namespace": "ops", "name": name}}
+    return decode_as(Cluster, {"metadata": {"name": name}, "spec": {"kubeConfig": access}})
+
+
+def kubeconfig_secret(cluster: KitCluster, name: str = "east") -> Secret:
+    """Return the administrator's kubeconfig, all of it inline, as a Secret."""
+    config = cluster.kubectl("config", "view", "--flatten", "--minify")
+    data = Secret.encode_values({"value": config.encode()})
+    return Secret(metadata=ObjectMeta(namespace="ops", name=name), data=data)
+
+
+@pytest.fixture(params=["memory", "kubernetes"])
+async def remote(request: pytest.FixtureRequest) -> AsyncIterator[RemoteUnderTest]:
+    if request.param == "memory":
+        yield MemoryRemoteSite()
+        return
+    cluster: KitCluster = request.getfixturevalue("cluster")
+    store = MemoryStore(now)
+    await store.create(kubeconfig_secret(cluster))
+    async with cluster.client() as client:
+        with suppress(AlreadyExistsError):
+            await client.create(Namespace(metadata=ObjectMeta(name=NAMESPACE)))
+    clusters = KubernetesRemoteClusters(store, loopback_dialer().connect, now)
+    yield KubernetesRemoteSite(cluster, store, clusters)
+    await clusters.close()
+
+
+async def test_a_cluster_says_its_version_and_what_it_allows(remote: RemoteUnderTest) -> None:
+    connected = await remote.clusters.connect(east())
+
+    report = await connected.report(needed_rights((NAMESPACE,)))
+
+    assert report.version.startswith("v1.")
+    assert report.denied == ()
+
+
+async def test_what_is_there_is_found_by_name_and_by_labels(remote: RemoteUnderTest) -> None:
+    made = await remote.apply("remote-web")
+    connected = await remote.clusters.connect(east())
+
+    found = await connected.find(Deployment, NAMESPACE, "remote-web")
+    selected = await connected.select(Deployment, NAMESPACE, {"app": "remote-web"})
+
+    assert found is not None
+    assert found.uid == made.uid
+    assert [one.uid for one in selected] == [made.uid]
+    assert await connected.find(Deployment, NAMESPACE, "none") is None
+    assert await connected.select(StatefulSet, NAMESPACE, {"app": "remote-web"}) == []
+    assert await connected.pods("no-such-namespace") == []
+
+
+async def test_images_are_set_there(remote: RemoteUnderTest) -> None:
+    await remote.apply("remote-set")
+    connected: RemoteCluster = await remote.clusters.connect(east())
+
+    async def is_written() -> bool:
+        """Write to what was just read, which the cluster's controllers may change meanwhile."""
+        read = await connected.find(Deployment, NAMESPACE, "remote-set")
+        assert read is not None
+        write = ImageWrite(read, {SLOT: image("2")}, {"upwell.dev/x": "y"}, take_over=True)
+        with suppress(WorkloadChangedError):
+            await connected.workloads.set_images(write)
+            return True
+        return False
+
+    await eventually(is_written, bool)
+    found = await connected.find(Deployment, NAMESPACE, "remote-set")
+    assert found is not None
+    assert found.spec.template.spec.containers[0].image == image("2")
+
+
+async def test_a_cluster_without_access_is_none(remote: RemoteUnderTest) -> None:
+    with pytest.raises(NoClusterAccessError):
+        await remote.clusters.connect(east("west"))
+    own = decode_as(Cluster, {"metadata": {"name": "here"}, "spec": {"local": True}})
+    with pytest.raises(NoClusterAccessError):
+        await remote.clusters.connect(own)
+
+
+async def test_to_forget_a_cluster_ends_nothing_else(remote: RemoteUnderTest) -> None:
+    await remote.clusters.forget("none")
+    await remote.clusters.connect(east())
+    await remote.clusters.forget("east")
+
+    report = await (await remote.clusters.connect(east())).report(())
+    assert report.version
+
+
+async def test_a_changed_secret_is_another_access(cluster: KitCluster) -> None:
+    store = MemoryStore(now)
+    secret = await store.create(kubeconfig_secret(cluster))
+    clusters = KubernetesRemoteClusters(store, loopback_dialer().connect, now)
+    first = await clusters.connect(east())
+    assert await clusters.connect(east()) is first
+
+    text = secret.decoded()["value"].decode()
+    users = text.index("users:")
+    broken = f"{text[:users]}users:\n- name: admin\n  user: {{token: none}}\n"
+    data = Secret.encode_values({"value": broken.encode()})
+    await store.update(secret.model_copy(update={"data": data}))
+
+    second = await clusters.connect(east())
+    assert second is not first
+    with pytest.raises(AccessDeniedError, match="does not take the token"):
+        await second.report(())
+    await clusters.close()
+
+
+async def test_an_address_that_the_policy_forbids_is_not_asked(cluster: KitCluster) -> None:
+    store = MemoryStore(now)
+    await store.create(kubeconfig_secret(cluster))
+    clusters = KubernetesRemoteClusters(store, Dialer(OutboundPolicy.of(())).connect, now)
+
+    with pytest.raises(ClusterUnavailableError, match=r"127\.0\.0\.1 is a loopback address"):
+        await (await clusters.connect(east())).report(())
+    await clusters.close()
+
+
+async def test_a_server_that_says_nothing_is_not_waited_for() -> None:
+    async def silent(_reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        try:
+            await asyncio.Event().wait()
+        finally:
+            writer.close()
+
+    server = await asyncio.start_server(silent, "127.0.0.1", 0)
+    port = server.sockets[0].getsockname()[1]
+    store = MemoryStore(now)
+    config = f"""
+current-context: c
+contexts: [{{name: c, context: {{cluster: c}}}}]
+clusters: [{{name: c, cluster: {{server: "https://127.0.0.1:{port}"}}}}]
+"""
+    data = Secret.encode_values({"value": config.encode()})
+    metadata = ObjectMeta(namespace="ops", name="east")
+    await store.create(Secret(metadata=metadata, data=data))
+    clusters = KubernetesRemoteClusters(store, loopback_dialer().connect, now, seconds=0.2)
+
+    connected = await clusters.connect(east())
+    assert isinstance(connected, KubernetesRemoteCluster)
+    with pytest.raises(ClusterUnavailableError, match="did not answer"):
+        await connected.pods(NAMESPACE)
+    await clusters.close()
+    server.close()

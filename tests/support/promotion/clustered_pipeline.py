@@ -1,0 +1,128 @@
+"""Pipelines whose last stage runs on clusters in memory, which roll out as a test says."""
+
+from typing import Any, override
+
+from tests.support.cluster.memory_cluster import owned_by
+from tests.support.cluster.memory_remote import MemoryRemoteCluster, MemoryRemoteClusters
+from tests.support.cluster.workloads import APPLIED, complete, stuck, with_status_of
+from tests.support.promotion.reconciled_pipeline import NAMESPACE, ReconciledPipeline, image
+
+from upwell.api.apps import Deployment
+from upwell.api.clusters.cluster import Cluster
+from upwell.api.codec import decode_as
+from upwell.api.meta import ObjectKey
+from upwell.api.pipeline import ClusterProgress, Pipeline
+from upwell.api.promotion import Promotion
+from upwell.policy.cluster_rollouts.field_owners import container_path, image_path
+from upwell.reconcilers.clusters.reconciler import ClusterReconciler
+from upwell.reconcilers.images.insecure import InsecureRegistries
+from upwell.reconcilers.images.pull_secrets import PullSecrets
+from upwell.reconcilers.promotion.catching_up import CatchUpReconciler
+from upwell.reconcilers.promotion.images import ReleaseImages
+from upwell.reconcilers.promotion.pipelines import StoredWorkloads
+from upwell.reconcilers.promotion.placing.clusters import ClusterPlacement
+from upwell.reconcilers.promotion.placing.workloads import ByStage, Workloads
+from upwell.reconcilers.promotion.promotions import PromotionReconciler
+
+SLOT = ("web", False)
+WORKLOAD = "web"
+LABELS = {"env": "production"}
+MANY = {"selector": {"matchLabels": LABELS}, "canary": {"matchLabels": {"canary": "yes"}}}
+
+
+class ClusteredPipeline(ReconciledPipeline):
+    """Stage `dev` here, and what a test adds on clusters."""
+
+    def __init__(self) -> None:
+        self.remotes = MemoryRemoteClusters()
+        self.stuck_in: set[str] = set()
+        """Clusters on which the second image never gets ready."""
+        self.slow_in: set[str] = set()
+        """Clusters whose rollouts go on until a test ends that."""
+        super().__init__()
+
+    @override
+    def restart(self) -> None:
+        super().restart()
+        images = ReleaseImages(
+            self.registry,  # type: ignore[arg-type]  # what a Release needs of one
+            PullSecrets(self.store),
+            self.registry,
+            InsecureRegistries(self.store),
+        )
+        clusters = ClusterPlacement(self.store, self.remotes, images, self.clock)
+        here = Workloads(StoredWorkloads(self.store), self.rollouts, self._stages_of)
+        placer = ByStage(here, here, clusters)
+        self.promotions = PromotionReconciler(self.store, images, placer, self.checks, self.clock)
+        self.looks = ClusterReconciler(self.store, self.remotes, self.clock)
+        self.catching_up = CatchUpReconciler(self.store, clusters, self.clock)
+
+    async def cluster(self, name: str, labels: dict[str, str] | None = None, **spec: Any) -> None:
+        """Add a cluster with the Deployment of the stage, and look at it."""
+        remote = self.remotes.known[name] = MemoryRemoteCluster(self.clock)
+        container = {"name": "web", "image": "registry.test/shop/web:declared"}
+        document = {
+            "metadata": {"name": WORKLOAD, "namespace": NAMESPACE},
+            "spec": {"replicas": 1, "template": {"spec": {"containers": [container]}}},
+        }
+        made = decode_as(Deployment, document)
+        entries = (owned_by(APPLIED, container_path(made, SLOT), image_path(made, SLOT)),)
+        await remote.store.create(made.with_metadata(managed_fields=entries, generation=1))
+        access = {"kubeConfig": {"secretRef": {"namespace": "ops", "name": name}}}
+        metadata = {"name": name, "labels": LABELS if labels is None else labels}
+        added = decode_as(Cluster, {"metadata": metadata, "spec": {**access, **spec}})
+        await self.store.create(added)
+        await self.look(name)
+
+    async def look(self, name: str) -> None:
+        await self.looks.reconcile(ObjectKey("Cluster", "", name))
+
+    async def goes_away(self, name: str) -> None:
+        self.remotes.known[name].is_away = True
+        await self.look(name)
+
+    async def comes_back(self, name: str) -> None:
+        self.remotes.known[name].is_away = False
+        await self.look(name)
+
+    async def catch_up(self) -> None:
+        """Do what the changes of clusters ask for."""
+        for _ in range(3):
+            for one in (await self.store.list(Promotion)).items:
+                await self.catching_up.reconcile(one.key)
+            await self._roll_out()
+
+    async def image_in(self, name: str) -> str:
+        """Return the image that the Deployment of a cluster has."""
+        found = await self.remotes.known[name].store.get(Deployment, NAMESPACE, WORKLOAD)
+        return found.spec.template.spec.containers[0].image
+
+    async def progress(self, promotion: str) -> dict[str, str]:
+        """Return the phase of each cluster, as a promotion records it."""
+        found = await self.promotion(promotion)
+        return {one.name: one.phase.value for one in found.status.clusters}
+
+    async def behind(self, stage: str) -> dict[str, ClusterProgress]:
+        """Return the clusters of a stage that the Pipeline tells to be behind."""
+        pipeline = await self.store.get(Pipeline, NAMESPACE, "shop")
+        return {one.name: one for one in pipeline.status.stage(stage).behind}
+
+    @override
+    async def _roll_out(self) -> None:
+        await super()._roll_out()
+        for name, remote in self.remotes.known.items():
+            one = await remote.store.get(Deployment, NAMESPACE, WORKLOAD)
+            wanted = one.spec.template.spec.containers[0].image
+            if name in self.slow_in or one.status.observed_generation == one.generation:
+                continue
+            is_bad = wanted in self.broken or (name in self.stuck_in and wanted == image("two"))
+            report = stuck(one) if is_bad else complete(one)
+            await remote.store.update_status(with_status_of(one, **report))
+
+    @override
+    async def _version(self) -> str:
+        remotes = [
+            (await one.store.get(Deployment, NAMESPACE, WORKLOAD)).resource_version
+            for one in self.remotes.known.values()
+        ]
+        return " ".join([await super()._version(), *remotes])

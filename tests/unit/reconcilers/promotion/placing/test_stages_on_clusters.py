@@ -1,0 +1,319 @@
+"""Stages on clusters: one by its name, many by steps; mirrors; clusters that are away."""
+
+from typing import Any
+
+import pytest
+from tests.support.promotion.clustered_pipeline import LABELS, MANY, ClusteredPipeline
+from tests.support.promotion.reconciled_pipeline import NAMESPACE, image
+
+from upwell.api.conditions import find
+from upwell.api.pipeline import Pipeline
+from upwell.policy.promotion.stages import with_hold
+
+CANARY = {**LABELS, "canary": "yes"}
+PRODUCTION = "shop-1.production"
+
+
+async def begun(**stage: Any) -> ClusteredPipeline:
+    """Return a Pipeline from here to clusters, whose workloads are called `web`."""
+    pipelines = ClusteredPipeline()
+    there = {"name": "production", "workloads": [{"name": "web"}], **stage}
+    await pipelines.pipeline({"name": "dev"}, there)
+    return pipelines
+
+
+async def degradation(pipelines: ClusteredPipeline) -> tuple[str, str]:
+    pipeline = await pipelines.store.get(Pipeline, NAMESPACE, "shop")
+    found = find(pipeline.status.conditions, "Degraded")
+    assert found is not None
+    return found.reason, found.message
+
+
+async def test_a_stage_names_one_cluster() -> None:
+    pipelines = await begun(cluster="east")
+    await pipelines.cluster("east")
+    await pipelines.push("one")
+
+    await pipelines.settle()
+
+    assert (await pipelines.phases())[PRODUCTION] == "Succeeded"
+    assert await pipelines.image_in("east") == image("one")
+    assert await pipelines.progress(PRODUCTION) == {"east": "Complete"}
+    assert await pipelines.behind("production") == {}
+
+
+async def test_a_release_that_fails_there_is_put_back_and_rejected() -> None:
+    pipelines = await begun(cluster="east")
+    await pipelines.cluster("east")
+    await pipelines.push("one")
+    await pipelines.settle()
+
+    pipelines.stuck_in.add("east")
+    await pipelines.push("two")
+    await pipelines.settle()
+
+    assert (await pipelines.phases())["shop-2.production"] == "Failed"
+    assert await pipelines.image_in("east") == image("one")
+    assert (await pipelines.release("shop-2")).status.rejection is not None
+
+
+@pytest.mark.parametrize(
+    ("stage", "reason", "why"),
+    [
+        ({"cluster": "west"}, "ClusterNotFound", "there is no Cluster west"),
+        ({"clusters": {"selector": {"matchLabels": {"a": "b"}}}}, "ClusterNotFound", "no Cluster"),
+        ({"cluster": "east", "namespace": "other"}, "ClusterUnavailable", "none of its"),
+        (
+            {
+                "cluster": "east",
+                "verification": {"checks": [{"name": "t", "job": {"component": "web"}}]},
+            },
+            "UnsupportedCheck",
+            "check t is a Job",
+        ),
+    ],
+)
+async def test_what_keeps_a_release_from_a_cluster_is_said(
+    stage: dict[str, Any], reason: str, why: str
+) -> None:
+    pipelines = await begun(**stage)
+    await pipelines.cluster("east", namespaces=[NAMESPACE])
+    await pipelines.push("one")
+
+    await pipelines.settle()
+
+    assert (await pipelines.phases()).get(PRODUCTION, "Waiting") == "Waiting"
+    found = await degradation(pipelines)
+    assert found[0] == reason
+    assert why in found[1]
+
+
+async def test_a_cluster_that_is_away_holds_up_its_stage_alone() -> None:
+    pipelines = await begun(cluster="east")
+    await pipelines.cluster("east")
+    await pipelines.goes_away("east")
+    await pipelines.push("one")
+    await pipelines.settle()
+
+    assert (await pipelines.phases())["shop-1.dev"] == "Succeeded"
+    assert "No route to host" in (await degradation(pipelines))[1]
+    asked = pipelines.remotes.known["east"].asked
+
+    await pipelines.settle()
+    assert pipelines.remotes.known["east"].asked == asked, "whoever waits does not ask it"
+
+    await pipelines.comes_back("east")
+    await pipelines.settle()
+    assert (await pipelines.phases())[PRODUCTION] == "Succeeded"
+
+
+async def test_one_that_goes_away_in_mid_rollout_is_waited_for_without_end() -> None:
+    pipelines = await begun(cluster="east", rolloutSeconds=60)
+    await pipelines.cluster("east")
+    pipelines.slow_in.add("east")
+    await pipelines.push("one")
+    await pipelines.settle()
+    assert await pipelines.progress(PRODUCTION) == {"east": "RollingOut"}
+
+    pipelines.remotes.known["east"].is_away = True  # before anybody has looked
+    await pipelines.settle()
+    assert await pipelines.progress(PRODUCTION) == {"east": "Away"}
+    await pipelines.look("east")
+    pipelines.clock.advance(3600)
+    await pipelines.settle()
+    assert (await pipelines.phases())[PRODUCTION] == "RollingOut"
+
+    pipelines.slow_in.clear()
+    await pipelines.comes_back("east")
+    await pipelines.settle()
+    assert (await pipelines.phases())[PRODUCTION] == "Succeeded"
+
+
+async def test_images_are_copied_to_the_mirror_of_each_cluster_first() -> None:
+    pipelines = await begun(cluster="east", mirror="mirror.example/all")
+    await pipelines.cluster("east", mirror="registry.east.example/apps")
+    await pipelines.push("one")
+
+    await pipelines.settle()
+
+    digest = image("one").partition("@")[2]
+    goal = await pipelines.image_in("east")
+    assert goal.startswith("registry.east.example/apps/")
+    assert goal.endswith(digest)
+    assert (image("one"), goal) in pipelines.registry.copied
+
+
+async def many(**clusters: Any) -> ClusteredPipeline:
+    """Return a Pipeline to four clusters, of which `a` is the canary, all of which run `one`."""
+    pipelines = await begun(clusters=MANY | clusters)
+    await pipelines.cluster("a", CANARY)
+    for name in ("b", "c", "d"):
+        await pipelines.cluster(name)
+    await pipelines.cluster("other", {"env": "test"})
+    await pipelines.push("one")
+    await pipelines.settle()
+    assert (await pipelines.phases())[PRODUCTION] == "Succeeded"
+    return pipelines
+
+
+NEXT = "shop-2.production"
+
+
+async def images(pipelines: ClusteredPipeline) -> str:
+    """Return which clusters run the second Release, in order."""
+    return "".join([n for n in "abcd" if await pipelines.image_in(n) == image("two")])
+
+
+async def test_a_release_goes_to_the_canary_first_and_then_in_steps() -> None:
+    pipelines = await many(maxConcurrency=2)
+    pipelines.slow_in |= {"a", "b", "c", "d"}
+    await pipelines.push("two")
+    await pipelines.settle()
+    assert await images(pipelines) == "a"
+
+    pipelines.slow_in.discard("a")
+    await pipelines.settle()
+    assert await images(pipelines) == "abc"
+    assert await pipelines.progress(NEXT) == {
+        "a": "Complete",
+        "b": "RollingOut",
+        "c": "RollingOut",
+        "d": "Waiting",
+    }
+
+    pipelines.slow_in.clear()
+    await pipelines.settle()
+    assert await images(pipelines) == "abcd"
+    assert (await pipelines.phases())[NEXT] == "Succeeded"
+    assert "two" not in await pipelines.image_in("other")
+
+
+async def test_a_canary_that_fails_stops_the_stage_and_spares_all_others() -> None:
+    pipelines = await many(maxUnavailable=4)
+    pipelines.stuck_in.add("a")
+    await pipelines.push("two")
+
+    await pipelines.settle()
+
+    assert (await pipelines.phases())[NEXT] == "Failed"
+    assert await images(pipelines) == ""
+    assert "cluster a: " in (await pipelines.promotion(NEXT)).status.message
+    assert await pipelines.image_in("a") == image("one")
+
+
+async def test_as_many_may_fail_as_the_stage_allows() -> None:
+    pipelines = await many(maxUnavailable=1)
+    pipelines.stuck_in.add("b")
+    await pipelines.push("two")
+
+    await pipelines.settle()
+
+    assert (await pipelines.phases())[NEXT] == "Succeeded"
+    assert await images(pipelines) == "acd"
+    assert await pipelines.image_in("b") == image("one"), "it was put back there"
+    behind = await pipelines.behind("production")
+    assert behind["b"].phase == "Failed"
+
+
+async def test_one_more_that_fails_puts_all_back() -> None:
+    pipelines = await many(maxUnavailable=1)
+    pipelines.stuck_in |= {"b", "c"}
+    await pipelines.push("two")
+
+    await pipelines.settle()
+
+    assert (await pipelines.phases())[NEXT] == "Failed"
+    assert await images(pipelines) == ""
+    message = (await pipelines.promotion(NEXT)).status.message
+    assert "cluster b: " in message
+    assert "shop-1 was restored" in message
+
+
+async def test_clusters_that_are_away_are_left_behind_and_catch_up() -> None:
+    pipelines = await many(maxUnavailable=1)
+    await pipelines.goes_away("c")
+    await pipelines.push("two")
+    await pipelines.settle()
+    assert (await pipelines.phases())[NEXT] == "Succeeded"
+    behind = await pipelines.behind("production")
+    assert behind["c"].phase == "Away"
+    assert "No route to host" in behind["c"].message
+
+    await pipelines.comes_back("c")
+    await pipelines.catch_up()
+    await pipelines.settle()
+
+    assert await images(pipelines) == "abcd"
+    assert await pipelines.behind("production") == {}
+
+
+async def test_with_more_clusters_away_than_may_be_no_further_one_begins() -> None:
+    pipelines = await many(maxUnavailable=1)
+    pipelines.slow_in.add("a")
+    await pipelines.push("two")
+    await pipelines.settle()
+    await pipelines.goes_away("c")
+    await pipelines.goes_away("d")
+    pipelines.slow_in.clear()
+    await pipelines.settle()
+
+    assert await images(pipelines) == "a"
+    found = (await pipelines.promotion(NEXT)).status
+    assert found.phase == "RollingOut"
+    assert "no further cluster begins: 2 are behind, 1 may be" in found.message
+
+    await pipelines.comes_back("d")
+    await pipelines.settle()
+    assert (await pipelines.phases())[NEXT] == "Succeeded"
+    assert await images(pipelines) == "abd"
+
+
+async def test_one_that_was_away_when_all_went_back_goes_back_too() -> None:
+    pipelines = await many(maxUnavailable=1, maxConcurrency=3)
+    pipelines.slow_in |= {"b", "c", "d"}
+    await pipelines.push("two")
+    await pipelines.settle()
+    assert await images(pipelines) == "abcd"
+    await pipelines.goes_away("b")
+    pipelines.slow_in.clear()
+    pipelines.stuck_in |= {"c", "d"}
+    await pipelines.settle()
+    assert (await pipelines.phases())[NEXT] == "Failed"
+    assert await images(pipelines) == "b"
+
+    await pipelines.comes_back("b")
+    await pipelines.catch_up()
+    assert await pipelines.image_in("b") == image("one")
+
+
+async def test_a_cluster_that_comes_later_gets_what_serves() -> None:
+    pipelines = await many()
+    await pipelines.cluster("e")
+
+    await pipelines.catch_up()
+
+    assert await pipelines.image_in("e") == image("one")
+    assert (await pipelines.progress(PRODUCTION))["e"] == "Complete"
+
+
+async def test_a_held_stage_brings_nothing_to_clusters_that_come() -> None:
+    pipelines = await many()
+    pipeline = await pipelines.store.get(Pipeline, NAMESPACE, "shop")
+    await pipelines.store.update(with_hold(pipeline, "production", "incident"))
+    await pipelines.cluster("e")
+
+    await pipelines.catch_up()
+
+    assert await pipelines.image_in("e") != image("one")
+
+
+@pytest.mark.parametrize("lives", range(12))
+async def test_a_killed_server_goes_on_where_it_was(lives: int) -> None:
+    pipelines = await many(maxConcurrency=2)
+    await pipelines.push("two")
+
+    await pipelines.settle_killed(lives)
+    await pipelines.settle()
+
+    assert (await pipelines.phases())[NEXT] == "Succeeded"
+    assert await images(pipelines) == "abcd"
