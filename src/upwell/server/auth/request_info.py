@@ -38,7 +38,8 @@ _VERBS = {
 }
 _READS = {"get", "list", "watch"}
 _TRUE = {"1", "true"}
-_REGISTRY = "/v2/"
+REGISTRY_PATH = "/v2/"
+"""Registry clients ask here first how they log in."""
 _REGISTRY_PARTS = ("/manifests/", "/blobs/", "/tags/", "/referrers/")
 
 
@@ -84,7 +85,7 @@ class CreatedObject:
 def is_registry(scope: Scope) -> bool:
     """Return True if the request speaks the OCI distribution protocol."""
     path: str = scope["path"]
-    return path == _REGISTRY.rstrip("/") or path.startswith(_REGISTRY)
+    return path == REGISTRY_PATH.rstrip("/") or path.startswith(REGISTRY_PATH)
 
 
 _SCOPES = frozenset({"namespaces", "projects"})
@@ -167,7 +168,7 @@ def _target(path: str) -> RequestTarget | None:
 
 def _registry_action(scope: Scope) -> Action:
     # The namespace is the same wherever a router sees the end of the repository's name.
-    below = scope["path"].removeprefix(_REGISTRY)
+    below = scope["path"].removeprefix(REGISTRY_PATH)
     repository = below if below != "_catalog" else ""
     for part in _REGISTRY_PARTS:
         repository = repository.partition(part)[0]

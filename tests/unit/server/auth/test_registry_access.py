@@ -14,7 +14,7 @@ from tests.support.server.api_server import Api, ApiAnswer, ApiClock, serving
 from tests.support.server.audit_logs import audit_lines, audit_log
 
 from upwell.audit.log import AuditFiles
-from upwell.policy.access.roles import parse_grant
+from upwell.policy.access.roles import Role, parse_grant
 from upwell.server.auth.access_control import AccessControl
 from upwell.server.auth.registry_access import LIFETIME, RegistryAccessTokens
 from upwell.server.auth.tokens import RegistryTokens, TokenRecord, Tokens, hash_of, new_token
@@ -45,8 +45,9 @@ class TokenClient:
         return await self.api.send(method, path, Authorization=f"Bearer {token}")
 
 
-@pytest.fixture
-async def client(tmp_path: Path) -> AsyncIterator[TokenClient]:
+@pytest.fixture(params=[None])
+async def client(tmp_path: Path, request: pytest.FixtureRequest) -> AsyncIterator[TokenClient]:
+    """A client of a server that gives those without a login no role, or the parameter's."""
     login, seconds = new_token("ann"), [0.0]
     record = TokenRecord("ann", hash_of(login), (parse_grant("builder@shop"),))
 
@@ -55,6 +56,7 @@ async def client(tmp_path: Path) -> AsyncIterator[TokenClient]:
             Tokens(store, clock, (), RegistryTokens()),
             audit_log(tmp_path, clock),
             registry_tokens=RegistryAccessTokens(lambda: seconds[0]),
+            anonymous=request.param,
         )
 
     route = Route("/v2/{path:path}", _served, methods=["GET", "PUT", "DELETE"])
@@ -78,6 +80,32 @@ async def test_a_token_gives_what_was_asked_for_and_no_more_than_the_login(
         ("GET", "/v2/auth", 401),
     ):
         assert (await client.ask(token, method, path)).status == status, (method, path)
+
+
+@pytest.mark.parametrize("client", [Role.VIEWER], indirect=True)
+async def test_who_has_no_login_gets_what_everyone_may_do_and_who_has_one_may_push(
+    client: TokenClient,
+) -> None:
+    """As containers/image and distribution's clients do: they log in if this path asks for it."""
+    api = client.api
+    async with api.session.get(f"{api.url}/v2/") as answer:
+        assert answer.status == 401
+        [challenge] = answer.headers.getall("WWW-Authenticate")
+    assert challenge == f'Bearer realm="{api.url}/v2/auth",service="upwell"'
+
+    scope = "scope=repository:shop/app:pull,push"
+    anonymous = (await api.send("GET", f"/v2/auth?service=upwell&{scope}")).json["token"]
+    own = await client.token("repository:shop/app:pull,push")
+    for token, method, path, status in (
+        (anonymous, "GET", "/v2/", 200),
+        (anonymous, "GET", f"/v2/shop/app/{MANIFEST}", 200),
+        (anonymous, "GET", f"/v2/bank/app/{MANIFEST}", 401),  # the token is for another one
+        (anonymous, "PUT", f"/v2/shop/app/{MANIFEST}", 403),
+        (anonymous, "GET", "/api/v1/namespaces/shop/configmaps", 401),
+        (own, "PUT", f"/v2/shop/app/{MANIFEST}", 200),
+    ):
+        assert (await client.ask(token, method, path)).status == status, (method, path)
+    assert (await api.send("GET", f"/v2/shop/app/{MANIFEST}")).status == 200  # without any
 
 
 async def test_challenges_say_where_and_for_what(client: TokenClient) -> None:

@@ -9,7 +9,7 @@ from upwell.server.auth.people import is_sessions_path
 from upwell.server.auth.principals import Principal
 from upwell.server.auth.rate_limits import Rate, Rates
 from upwell.server.auth.registry_access import LOGIN, REGISTRY_TOKEN_PATH, is_registry_access
-from upwell.server.auth.request_info import is_registry, query_of
+from upwell.server.auth.request_info import REGISTRY_PATH, is_registry, query_of
 from upwell.server.auth.requests.head import RequestHead
 from upwell.server.auth.requests.paths import (
     is_discovery,
@@ -18,6 +18,7 @@ from upwell.server.auth.requests.paths import (
     needs_no_token,
 )
 from upwell.server.auth.requests.refusals import (
+    ChallengeError,
     ScopeError,
     UnauthenticatedError,
     without_token,
@@ -65,6 +66,11 @@ class RequestAdmission:
             return
         if principal is None and request.has_credentials:
             raise UnauthenticatedError("the token is unknown or has expired")
+        if principal is None and self._anonymous.grants:
+            if request.path == REGISTRY_TOKEN_PATH:
+                return  # one for what everyone may do
+            if request.path == REGISTRY_PATH:
+                raise ChallengeError
         if self._allows(request.user, request):
             _require_build(request)
             _keep_mounts_inside(request)

@@ -18,6 +18,7 @@ _PROXY_SCHEME = b"x-forwarded-proto"
 """Header in which a proxy tells how the client has reached it."""
 _OCI_CODES = {401: "UNAUTHORIZED", 403: "DENIED", 429: "TOOMANYREQUESTS", 503: "UNAVAILABLE"}
 
+_BASIC = 'Basic realm="upwell"'
 _NEXT_STEP = "`upwell token create` makes one, UPWELL_TOKEN passes it to the command line"
 _USE_TLS = "log in over https://, as without TLS oc and kubectl send no token"
 CLIENT_GO = b" kubernetes/"
@@ -38,6 +39,17 @@ def without_token(scope: Scope) -> UnauthenticatedError:
     agent: bytes = dict(scope["headers"]).get(b"user-agent", b"")
     withheld = CLIENT_GO in agent and not _over_tls(scope)
     return UnauthenticatedError("no token was sent", _USE_TLS if withheld else _NEXT_STEP)
+
+
+class ChallengeError(UnauthenticatedError):
+    """A registry client asks how to log in, where those without a login have a role, too.
+
+    Answered with success, clients would send their login nowhere, and could not push. Those who
+    have none get a token for what everyone may do; before Basic they would give up.
+    """
+
+    def __init__(self) -> None:
+        super().__init__("no token was sent")
 
 
 class ScopeError(ApiError):
@@ -72,21 +84,26 @@ async def _refusal(scope: Scope, receive: Receive, error: ApiError) -> Response:
         headers["Retry-After"] = str(error.retry_after)
     elif error.code in {429, 503}:
         headers["Retry-After"] = "1"
-    registry, bearer = is_registry(scope), ""
-    if error.code == 401:  # noqa: PLR2004 - Unauthorized
-        headers["WWW-Authenticate"] = f'{"Basic" if registry else "Bearer"} realm="upwell"'
-        bearer = _challenge(scope, error) if registry else ""
     answer = JSONResponse if await drained(Request(scope, receive)) else EarlyResponse
-    if not registry:
-        return answer(status_of(error), error.code, headers)
-    entry = {"code": _OCI_CODES[error.code], "message": str(error), "detail": None}
-    response = answer({"errors": [entry]}, error.code, headers)
-    if bearer:
-        response.headers.append("WWW-Authenticate", bearer)
+    content: object = status_of(error)
+    if is_registry(scope):
+        entry = {"code": _OCI_CODES[error.code], "message": str(error), "detail": None}
+        content = {"errors": [entry]}
+    response = answer(content, error.code, headers)
+    if error.code == 401:  # noqa: PLR2004 - Unauthorized
+        for text in _challenges(scope, error):
+            response.headers.append("WWW-Authenticate", text)
     return response
 
 
-def _challenge(scope: Scope, error: ApiError) -> str:
+def _challenges(scope: Scope, error: ApiError) -> list[str]:
+    if not is_registry(scope):
+        return ['Bearer realm="upwell"']
+    for_token = _token_challenge(scope, error)
+    return [for_token] if isinstance(error, ChallengeError) else [_BASIC, for_token]
+
+
+def _token_challenge(scope: Scope, error: ApiError) -> str:
     """Return the challenge for those who want a token; Basic comes before it."""
     headers = dict(scope["headers"])
     host = headers.get(b"host", b"localhost").decode("latin-1").replace('"', "")
