@@ -72,6 +72,7 @@ def test_an_installation_is_applied_changed_and_removed(installed: KitCluster) -
         "/upwell-cluster",
         f"{NAMESPACE}/upwell-leader",
         "default/upwell-objects",
+        "default/upwell-routes",
         "default/upwell-workloads",
     }
 
