@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from upwell.machine.descriptors import DescriptorUse, descriptor_use
+from upwell.machine.descriptors import DescriptorUse, connection_room, descriptor_use
 
 _RAISED = """
 import resource
@@ -24,6 +24,14 @@ def test_the_limit_is_raised_as_far_as_it_may() -> None:
         [sys.executable, "-c", _RAISED], check=True, capture_output=True, text=True
     )
     assert done.stdout.strip() == "(512, 512)"
+
+
+@pytest.mark.parametrize(("limit", "room"), [(1024, 512), (resource.RLIM_INFINITY, 32_768)])
+def test_connections_leave_half_of_them_for_the_servers_own_work(
+    monkeypatch: pytest.MonkeyPatch, limit: int, room: int
+) -> None:
+    monkeypatch.setattr(resource, "getrlimit", lambda _: (limit, limit))
+    assert connection_room() == room
 
 
 def test_open_files_are_counted() -> None:

@@ -212,6 +212,18 @@ def test_limits_user_folder_and_expanded_words() -> None:
     assert (container.memory_bytes, container.cpus) == (256 * 2**20, 0.5)
 
 
+def test_every_restriction_of_a_template_reaches_its_container() -> None:
+    restrictions = {
+        "runAsNonRoot": True,
+        "runAsUser": 1001,
+        "readOnlyRootFilesystem": True,
+        "capabilities": {"drop": ["ALL"]},
+        "allowPrivilegeEscalation": False,
+    }
+    found = built({"securityContext": restrictions}).containers[0].security
+    assert found == ContainerSecurity(1001, non_root=True, read_only_root=True, drop=("ALL",))
+
+
 def test_volumes_of_every_kind() -> None:
     spec = built(
         {"volumeMounts": [{"name": "tls", "mountPath": "/tls", "readOnly": True}]},

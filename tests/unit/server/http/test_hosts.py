@@ -1,7 +1,10 @@
 """Names that the server answers to."""
 
 import pytest
+from starlette.responses import PlainTextResponse
+from starlette.types import Message, Scope
 
+from upwell.server.asgi.access_log import AccessLogMiddleware
 from upwell.server.http.errors import ApiError
 from upwell.server.http.hosts import HostNames
 
@@ -64,3 +67,25 @@ def test_a_request_has_one_host() -> None:
         assert refusal(hosts, b"localhost", b"localhost") == 400
         assert refusal(hosts) == 400
         assert refusal(hosts, version="1.0") == 0
+
+
+@pytest.mark.parametrize(("host", "code"), [(b"registry.example", 200), (b"evil.example", 421)])
+async def test_no_request_by_another_name_gets_past_the_first_layer(host: bytes, code: int) -> None:
+    codes: list[int] = []
+
+    async def receive() -> Message:
+        return {"type": "http.request"}
+
+    async def send(message: Message) -> None:
+        if message["type"] == "http.response.start":
+            codes.append(message["status"])
+
+    scope: Scope = {
+        "type": "http",
+        "method": "GET",
+        "path": "/",
+        "headers": [(b"host", host)],
+        "http_version": "1.1",
+    }
+    await AccessLogMiddleware(PlainTextResponse("secret"), 1000, OURS)(scope, receive, send)
+    assert codes == [code]

@@ -198,6 +198,7 @@ async def test_a_rollback_goes_to_what_served_before_and_holds(served: Promotion
     assert first.status == 201, first.text
     assert first.json["spec"]["release"] == "shop-1"
     assert first.json["spec"]["purpose"] == Purpose.ROLL_BACK
+    assert audited(served)[-1]["reason"] == "slow"
     assert (await served.pipeline()).annotations[f"{HOLD}/dev"] == (
         "rolled back to shop-1 by ada: slow"
     )

@@ -3,6 +3,7 @@ from ipaddress import IPv4Network
 from pathlib import Path
 from typing import Any
 
+from upwell.api.values.security_context import ContainerSecurity
 from upwell.oci import Reference
 from upwell.workload.interface import ContainerSpec, Files, InstanceMount, InstanceSpec, Owner
 from upwell.workload.podman.bridge import candidates
@@ -71,6 +72,21 @@ def test_files_are_read_only_whatever_the_mount_says() -> None:
 def test_limits_are_in_the_kernel_s_units() -> None:
     limits = body(replace(WEB, memory_bytes=1024, cpus=0.5))["resource_limits"]
     assert limits == {"memory": {"limit": 1024}, "cpu": {"quota": 50_000, "period": 100_000}}
+
+
+def test_restrictions_of_a_container_are_asked_of_podman() -> None:
+    restricted = ContainerSecurity(1001, read_only_root=True, drop=("ALL",))
+    made = body(replace(WEB, security=restricted))
+    asked = ("user", "read_only_filesystem", "read_write_tmpfs", "cap_add", "cap_drop")
+    assert [made[field] for field in asked] == ["1001", True, False, [], ["ALL"]]
+    assert made["no_new_privileges"]
+    silent = body(WEB)
+    assert silent["no_new_privileges"]
+    assert silent["cap_drop"], "of Podman's capabilities, those that hardly any program needs"
+    assert "privileged" not in silent
+    assert not body(replace(WEB, security=ContainerSecurity(new_privileges=True)))[
+        "no_new_privileges"
+    ]
 
 
 def test_two_upwells_get_networks_of_their_own() -> None:
