@@ -1,15 +1,18 @@
 """Rollouts that people start, cancel, retry and undo."""
 
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Mapping
 from datetime import datetime
 from typing import cast
 
 from upwell.api.apps import DeploymentConfig, RevisionRecord
 from upwell.api.image import ImageStream
 from upwell.api.meta import Resource
-from upwell.policy.images.streams import StreamName
+from upwell.policy.builds.triggers import ImageBar, digest_of
+from upwell.policy.images.streams import StreamName, StreamTag
 from upwell.policy.rollouts.history import wanted_revision
+from upwell.policy.rollouts.image_ownership import is_pinned
 from upwell.policy.rollouts.requests import (
+    RolloutRefusedError,
     cancelled,
     naming_revision,
     newest_images,
@@ -21,7 +24,13 @@ from upwell.policy.rollouts.requests import (
     started,
 )
 from upwell.policy.rollouts.settings import Workload, template_of
-from upwell.policy.rollouts.triggers import followers_of, images_of_all, with_images
+from upwell.policy.rollouts.triggers import (
+    Slot,
+    followers_of,
+    images_of_all,
+    images_set,
+    with_images,
+)
 from upwell.store.interface import ConflictError, NotFoundError, Store
 from upwell.store.retry import update_with_retry
 
@@ -30,7 +39,14 @@ type _Rollback = tuple[Workload, RevisionRecord]
 type Permit = Callable[[Resource, Resource], Awaitable[Resource]]
 """Takes the wanted object and the stored one; returns the wanted one with the author that it has
 then, or raises what its client's rights or the namespace's profile refuse it with."""
+type BarOfChange = Callable[[StreamTag, str], Awaitable[ImageBar | None]]
+"""Returns what bars the image that a tag names, a pull spec, while its change is not approved."""
 type _Change = Callable[[Resource], Awaitable[Workload]]
+
+
+async def nothing_barred(_tag: StreamTag, _image: str) -> ImageBar | None:
+    """Return None: nothing waits for an approval."""
+    return None
 
 
 class RolloutActions:
@@ -39,7 +55,11 @@ class RolloutActions:
     With `dry_run` they return it as it would be, and write nothing.
     """
 
-    def __init__(self, store: Store, clock: Callable[[], datetime]) -> None:
+    def __init__(
+        self, store: Store, clock: Callable[[], datetime], bar: BarOfChange = nothing_barred
+    ) -> None:
+        """`bar` is asked of images that followed tags name now."""
+        self._bar = bar
         self._store = store
         self._clock = clock
 
@@ -54,6 +74,7 @@ class RolloutActions:
     ) -> Workload:
         """Start a rollout with the newest images of followed tags, whatever triggers wait for.
 
+        But for approvals: an image whose change nobody has approved takes no other's place.
         Those of triggers that are not automatic are included. A DeploymentConfig is rolled out
         also where it has them already, and with `again` it keeps what it has.
         """
@@ -64,7 +85,9 @@ class RolloutActions:
                 return resource  # another writer was faster with the same images
             config = require_startable(resource, again=again)
             images = {} if again else images_of_all(config, await self._streams(config))
-            newer = with_images(config, newest_images(config, images))
+            wanted = newest_images(config, images)
+            await self._require_approved(config, wanted)
+            newer = with_images(config, wanted)
             if not isinstance(newer, DeploymentConfig):
                 return newer if dry_run else await self._store.update(newer)
             begun = started(newer, self._clock())
@@ -162,6 +185,19 @@ class RolloutActions:
             stored = await self._store.update_status(named)
             wanted = wanted.with_metadata(resource_version=stored.resource_version)
         return cast("Workload", await self._store.update(wanted))
+
+    async def _require_approved(self, workload: Workload, images: Mapping[Slot, str]) -> None:
+        """Raise RolloutRefusedError if one of these waits for approval, and takes another's place.
+
+        What runs nothing yet waits for nobody.
+        """
+        tags = {one.slot: one.tag for one in followers_of(workload).entries}
+        for slot, before in images_set(workload).items():
+            after = images.get(slot)
+            if after is None or not is_pinned(before) or digest_of(before) == digest_of(after):
+                continue
+            if (bar := await self._bar(tags[slot], after)) is not None:
+                raise RolloutRefusedError(f"{workload.key}: {tags[slot]} {bar.message}")
 
     async def _changed(
         self, kind: type[Resource], place: tuple[str, str], change: _Change

@@ -35,7 +35,8 @@ def actions(
 ) -> Actions:
     """Return the actions; what they create in the name of clients is counted by `clients`."""
     store = adapters.store
-    builds, rollouts = BuildActions(index.builds), RolloutActions(store, now)
+    builds = BuildActions(index.builds)
+    rollouts = RolloutActions(store, now, index.builds.bar_of_change)
     return Actions(
         builds=builds,
         rollouts=rollouts,

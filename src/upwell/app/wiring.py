@@ -383,6 +383,7 @@ def _builds(
         adapters.inputs,
         authority=adapters.authority,
         policies=policies,
+        bar=index.bar_of_new,
     )
     access = without_login if adapters.embedded is not None else _build_logins(adapters).to_push
     run = BuildRun(

@@ -418,6 +418,7 @@ class BuildMachine:
                 self.inputs,
                 authority=Authority(self.authors, INTERNAL),
                 policies=self.policies,
+                bar=self.index.bar_of_new,
             ),
             BuildOutputs(self.store, self.internal, self.clock, self.sign),
             rebases=BuildRebases(

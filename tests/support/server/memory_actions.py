@@ -64,7 +64,8 @@ def memory_actions(
         platforms=[Platform("linux", "amd64")],
     )
     index = WaveIndex(BuildIndex(cache))
-    builds, rollouts = BuildActions(index.builds), RolloutActions(store, clock)
+    builds = BuildActions(index.builds)
+    rollouts = RolloutActions(store, clock, index.builds.bar_of_change)
     actions = Actions(
         builds,
         rollouts,

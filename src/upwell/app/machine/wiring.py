@@ -54,7 +54,7 @@ def instance_controllers(
         adapters.registries,
         secrets,
         InsecureRegistries(adapters.store, adapters.is_insecure),
-        LocalImages(adapters.store),
+        LocalImages(adapters.store, gate.unapproved),
         policies,
         machine.runtime.local_image,
     )

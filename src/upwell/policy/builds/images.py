@@ -81,26 +81,43 @@ def pull_secrets_of(build: Build) -> dict[str, LocalReference]:
     }
 
 
-def known_pin(
-    build: Build, image: str, streams: Streams, names: ImageNames
-) -> tuple[str, str | None] | None:
-    """Return the pull spec with digest of `image` and the stream tag that tracks it.
+def inputs_of(build: Build) -> dict[StreamTag, str]:
+    """Return the pull specs that a build was made for, by the tags that named them."""
+    return {StreamTag.of(one.from_, build.namespace): one.image for one in build.spec.image_inputs}
+
+
+@dataclass(frozen=True, slots=True)
+class KnownPin:
+    """A pull spec with digest that the build, or a stream, has for an image."""
+
+    image: str
+    tag: StreamTag | None = None
+    """Tag that tracks it."""
+    anew: bool = False
+    """It is what the tag names now, and not what the build was made for."""
+
+
+def known_pin(build: Build, image: str, streams: Streams, names: ImageNames) -> KnownPin | None:
+    """Return the pin of `image`: what the build was made for, or what its tag names now.
 
     None when only the image's registry knows it. `names` are those of the streams. Raises
     InvalidReferenceError.
     """
-    for entry in build.spec.image_inputs:
-        if entry.image == image:
-            return image, f"{entry.from_.namespace}/{entry.from_.name}"
+    inputs = inputs_of(build)
+    for tag, pinned in inputs.items():
+        if pinned == image:
+            return KnownPin(image, tag)
     reference = Reference.parse(image)
     if reference.digest is not None:
-        return str(reference), None
-    tag = names.keeper(image, build.namespace)
-    stream = streams.get(tag.stream_name) if tag is not None else None
-    if tag is None or stream is None:
+        return KnownPin(str(reference))
+    keeper = names.keeper(image, build.namespace)
+    if keeper is None:
         return None
-    pinned = resolve_tag(stream, tag.tag)
-    return (pinned, str(tag)) if pinned is not None else None
+    if keeper in inputs:
+        return KnownPin(inputs[keeper], keeper)
+    stream = streams.get(keeper.stream_name)
+    found = resolve_tag(stream, keeper.tag) if stream is not None else None
+    return KnownPin(found, keeper, anew=True) if found is not None else None
 
 
 def base_name(images: Iterable[ResolvedImage], streams: Streams, prefix: str) -> str:

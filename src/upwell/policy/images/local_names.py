@@ -4,7 +4,7 @@ import re
 from collections.abc import Mapping
 
 from upwell.api.image import ImageStream
-from upwell.policy.images.streams import StreamName, resolve_tag
+from upwell.policy.images.streams import StreamName, StreamTag, resolve_tag
 
 RESOLVE_NAMES_ANNOTATION = "alpha.image.policy.openshift.io/resolve-names"
 """On an object or a pod template, with the value `*`: short names resolve through every stream."""
@@ -19,6 +19,19 @@ def local_stream(image: str, namespace: str) -> StreamName | None:
     """Return the stream that `image` may stand for; None when it is no short name."""
     match = _SHORT.fullmatch(image.strip())
     return StreamName(namespace, match["stream"]) if match else None
+
+
+def local_tag(
+    image: str, namespace: str, stream: ImageStream, *, every_stream: bool = False
+) -> StreamTag | None:
+    """Return the tag that a short name stands for; None: a digest, or nothing of the stream.
+
+    `every_stream` is what RESOLVE_NAMES_ANNOTATION asks for.
+    """
+    match = _SHORT.fullmatch(image.strip())
+    if match is None or match["digest"] or not (every_stream or is_local(stream)):
+        return None
+    return StreamTag(namespace, match["stream"], match["tag"] or "latest")
 
 
 def resolve_local(

@@ -1,6 +1,6 @@
 """Tags of an ImageStream: their history, and the pull specs that stand for them."""
 
-from collections.abc import Collection
+from collections.abc import Collection, Iterator
 from dataclasses import dataclass
 from datetime import datetime
 from typing import NamedTuple, Self
@@ -112,16 +112,20 @@ def resolve_tag(stream: ImageStream, tag: str) -> str | None:
     referencePolicy Source (the default) names the upstream, Local the internal registry
     (image/v1 TagReferencePolicy), if that has imports at all. None while the tag has no image.
     """
+    return next(pull_specs(stream, tag), None)
+
+
+def pull_specs(stream: ImageStream, tag: str) -> Iterator[str]:
+    """Yield the pull specs, pinned by digest, that `stream:tag` has stood for, the newest first."""
     history = stream.status.tag(tag)
-    latest = history.latest if history else None
-    if latest is None:
-        return None
+    if history is None:
+        return
     declared = next((entry for entry in stream.spec.tags if entry.name == tag), None)
     local = declared is not None and declared.reference_policy.type == "Local"
     local = local and has_imports()
-    if local and stream.status.docker_image_repository and latest.image:
-        return f"{stream.status.docker_image_repository}@{latest.image}"
-    return pinned(latest)
+    repository = stream.status.docker_image_repository if local else ""
+    for event in history.items:
+        yield f"{repository}@{event.image}" if repository and event.image else pinned(event)
 
 
 def pinned(event: TagEvent) -> str:

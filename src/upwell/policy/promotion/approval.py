@@ -1,12 +1,13 @@
 """Approval: whether the people that a stage asks for have agreed."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from enum import StrEnum
 
 from upwell.api.pipeline import GROUP_APPROVER, Approval, Pipeline, Stage
 from upwell.api.promotion import ApprovalLink, Promotion, Vote
-from upwell.policy.access.people.persons import persons_among
+from upwell.policy.access.people.persons import persons_among, program_of
 from upwell.policy.promotion.four_eyes import Involved, eyes_of, votes_under
 
 
@@ -53,7 +54,7 @@ def approval_of(
         return Approved(Agreement.REFUSED, f"refused by {refusal.by}{why}")
     if approval is None:
         return Approved(Agreement.AGREED)
-    agreed = persons_among(vote.by if involved is None else eyes_of(vote) for vote in votes)
+    agreed = _agreeing(votes, involved)
     alone = involved.missing(votes) if involved is not None else ""
     if agreed >= approval.required and not alone:
         return Approved(Agreement.AGREED, f"approved by {', '.join(map(_voter, votes))}")
@@ -66,6 +67,15 @@ def approval_of(
             return Approved(Agreement.REFUSED, f"not approved in time: {missing}")
         return Approved(Agreement.OPEN, f"approval, overdue since {end:%Y-%m-%d %H:%M} UTC")
     return Approved(Agreement.OPEN, f"approval: {missing}", end)
+
+
+def _agreeing(votes: Sequence[Vote], involved: Involved | None) -> int:
+    """Return how many agree: persons, and programs where their eyes are not asked for."""
+    if involved is None:
+        programs = {found for vote in votes if (found := program_of(vote.by))}
+        return persons_among(vote.by for vote in votes) + len(programs)
+    overrides = {found for vote in votes if vote.override and (found := program_of(eyes_of(vote)))}
+    return persons_among(map(eyes_of, votes)) + len(overrides)
 
 
 def _voter(vote: Vote) -> str:

@@ -43,7 +43,7 @@ class Involved:
         if all(parties.values()):
             return "; ".join(self.part_of(one) for one in parties)
         for writer in sorted(self.writers):
-            if all(may_be_one(one, writer) for one in eyes):
+            if all(may_be_one(one, writer) for one in eyes if program_of(one) is None):
                 return f"{writer} {self.writers[writer]}"
         return ""
 

@@ -1,8 +1,9 @@
 """Releases: when the images of a Pipeline's components make a new one, and which must not go on."""
 
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
+from typing import Self
 
 from upwell.api.meta import ObjectMeta
 from upwell.api.pipeline import Pipeline
@@ -39,6 +40,11 @@ class NextRelease:
     until: datetime | None = None
     missing: tuple[str, ...] = ()
     """Components whose tag has no image, or does not exist."""
+
+    def kept_back(self, why: str) -> Self:
+        """Return the same without a Release, which waits for `why`."""
+        waits_for = "; ".join(one for one in (self.waits_for, why) if one)
+        return replace(self, release=None, waits_for=waits_for)
 
 
 def next_release(

@@ -270,6 +270,12 @@ def images_of_all(workload: Resource, streams: Mapping[StreamName, ImageStream])
     return _resolve(followers_of(workload).entries, streams)[0]
 
 
+def images_set(workload: Resource) -> dict[Slot, str]:
+    """Return the image of every container, as the template has it."""
+    template = pod_template(workload)
+    return {} if template is None else {s: one.image for s, one in _containers(template.spec)}
+
+
 def unresolved(workload: Resource) -> str | None:
     """Say which containers cannot run yet: their images are blank, or not yet set by triggers.
 

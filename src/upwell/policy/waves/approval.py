@@ -9,7 +9,7 @@ from upwell.api.conditions import find
 from upwell.api.image import ImageStream
 from upwell.api.meta import Resource
 from upwell.api.waves.wave import APPROVAL_ANNOTATION, ENDED_WAVES, Wave, WaveApproval
-from upwell.policy.builds.triggers import CURRENT, ImageBar
+from upwell.policy.builds.triggers import CURRENT, ImageBar, digest_of
 from upwell.policy.images.streams import StreamTag, pinned
 from upwell.policy.rollouts.triggers import IMAGE_TRIGGERED
 from upwell.policy.waves.changes import ImageMove, present_moves
@@ -164,7 +164,8 @@ def waiting_digests(
         for one in waiting_changes(stream, waves_of, rules):
             for digest in one.digests:
                 found[digest] = with_both(found.get(digest), one.bar)
-        found |= _untold(stream, rules)
+        for digest, bar in _untold(stream, rules):
+            found[digest] = with_both(found.get(digest), bar)
     return found
 
 
@@ -185,7 +186,7 @@ def _untold(stream: ImageStream, rules: ApprovalRules) -> Iterator[tuple[str, Im
                 f"is {image}, to which the tag refers without an import, where {who} for approval"
                 " of changes: have it imported again, so that there is one to approve"
             )
-            yield image, ImageBar(WAITS_FOR_APPROVAL, text, new_alone=True)
+            yield digest_of(image), ImageBar(WAITS_FOR_APPROVAL, text, new_alone=True)
 
 
 def with_both(bar: ImageBar | None, other: ImageBar) -> ImageBar:

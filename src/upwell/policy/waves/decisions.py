@@ -13,7 +13,7 @@ from upwell.api.waves.wave import (
     WavePhase,
     WaveRetry,
 )
-from upwell.policy.access.people.persons import may_be_one
+from upwell.policy.access.people.persons import may_be_one, program_of
 from upwell.policy.promotion.requests import RefusedError
 from upwell.policy.waves.gate import closed_gate
 
@@ -68,7 +68,15 @@ def _require_other_eyes(
     wave: Wave, decision: WaveDecision, requesters: Iterable[str], where: str
 ) -> None:
     """Raise RefusedError if somebody approves what they have had imported, without a reason."""
-    requester = next((one for one in requesters if may_be_one(decision.by, one)), "")
+    asked = [one for one in requesters if one]
+    if asked and program_of(decision.by) is not None and not decision.override:
+        # Whoever gave it its grants, or has a token of it, would be both pairs of eyes.
+        raise RefusedError(
+            f"{wave.key}: {decision.by} is a ServiceAccount, and nobody's eyes, and {asked[0]} had"
+            " the image imported, so somebody else approves it; --override REASON approves it all"
+            f" the same, with role overrider in {where}"
+        )
+    requester = next((one for one in asked if may_be_one(decision.by, one)), "")
     if requester and not decision.override:
         also = "" if requester == decision.by else f" (or may have, by the name {requester})"
         raise RefusedError(

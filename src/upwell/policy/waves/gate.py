@@ -26,10 +26,11 @@ def closed_gate(wave: Wave) -> ClosedGate | None:
     name, status = wave.name, wave.status
     if keeps_cancelled(wave):
         why = _why(status.cancelled.reason if status.cancelled is not None else "")
-        text = (
-            f"is cancelled{why}: what has not begun waits for the next image;"
-            " `upwell start-build` builds on this one"
-        )
+        text = f"is cancelled{why}: what has not begun waits for the next image"
+        if needs_approval(wave):  # nobody has a right to build on what nobody has approved
+            text += ", and nobody has approved this one"
+            return ClosedGate(WAITS_FOR_APPROVAL, f"Wave {name} {text}")
+        text += "; `upwell start-build` builds on this one"
         return ClosedGate("WaveCancelled", f"Wave {name} {text}")
     if status.phase in ENDED_WAVES:
         return None

@@ -10,6 +10,7 @@ from contextlib import suppress
 from dataclasses import dataclass
 from functools import partial
 from itertools import islice
+from types import MappingProxyType
 
 from upwell.api.build import Build, BuildConfig, BuildPhase
 from upwell.api.image import ImageStream
@@ -24,6 +25,7 @@ from upwell.policy.builds.triggers import (
     UPSTREAM_BUILDING,
     ImageBar,
     Streams,
+    digest_of,
     followed_tags,
     waits_for_upstream,
 )
@@ -138,6 +140,42 @@ class BuildIndex:
                     for digest in {move.digest, move.imported}:
                         found[digest] = with_both(bar, found.get(digest, bar))
         return found
+
+    async def bar_of_change(self, tag: StreamTag, image: str) -> ImageBar | None:
+        """Return what bars the image that a tag names while nobody has approved its change."""
+        return held_by(image, await self.unapproved_changes(tag), self.maker)
+
+    async def unapproved_changes(
+        self, *tags: StreamTag, known: Streams = MappingProxyType({})
+    ) -> Mapping[str, ImageBar]:
+        """Return what bars the digests of changes, for what uses some tags.
+
+        The streams that these follow ask for approval too, in whichever namespace they are. `known`
+        are streams that are read already.
+        """
+        await self.cache.ready(*_KINDS)
+        names = {one.stream_name for one in self._followed_by(*tags)}
+        streams = await self._read(names - known.keys())
+        return self.waiting_for_approval([*known.values(), *streams.values()])
+
+    async def bar_of_new(self, build: Build, tag: StreamTag, image: str) -> ImageBar | None:
+        """Return the same of what a build takes; None if the one before it stands on it already."""
+        bar = await self.bar_of_change(tag, image)
+        if bar is None:
+            return None
+        last = newest([one for one in self.builds(config_of(build)) if one.uid != build.uid])
+        used = {digest_of(one.reference) for one in last.status.images} if last is not None else ()
+        return None if digest_of(image) in used else bar
+
+    def _followed_by(self, *tags: StreamTag) -> Iterator[StreamTag]:
+        """Yield tags, those that they follow, and so on."""
+        seen, walk = {*tags}, [*tags]
+        for one in walk:  # grows meanwhile
+            yield one
+            for edge in self.graph.inputs(one):
+                if isinstance(edge.source, StreamTag) and edge.source not in seen:
+                    seen.add(edge.source)
+                    walk.append(edge.source)
 
     def waves_of(self, image: str) -> Collection[Wave]:
         """Return the Waves of an image."""

@@ -1,11 +1,13 @@
 """Reads all that a build works with, once: every image pinned, every object and login found."""
 
+from collections.abc import Awaitable, Callable
 from contextlib import AbstractContextManager, suppress
 from dataclasses import replace
 
 from upwell.api.build import Build, BuildConfig, ResolvedImage
 from upwell.api.defaults import IMAGE_STREAM_TAG
 from upwell.api.image_policies.policy import PolicyPoint
+from upwell.api.meta import ObjectReference
 from upwell.builder.interface import (
     BinaryKind,
     BinarySource,
@@ -24,8 +26,10 @@ from upwell.policy.builds.failures import transfer_may_pass
 from upwell.policy.builds.identity import inputs_hash
 from upwell.policy.builds.images import (
     BuildImages,
+    KnownPin,
     NamedImage,
     base_name,
+    inputs_of,
     insecure_by_tag,
     known_pin,
     named_images,
@@ -42,8 +46,9 @@ from upwell.policy.builds.plan import (
     push_reference,
     result_replaced,
 )
-from upwell.policy.builds.triggers import Streams
+from upwell.policy.builds.triggers import ImageBar, Streams
 from upwell.policy.images.names import ImageNames
+from upwell.policy.images.streams import StreamTag
 from upwell.reconcilers.authority import MISSING_RIGHT, UNASKED, Authority
 from upwell.reconcilers.builds.context import config_of
 from upwell.reconcilers.builds.logins import BuildCredentials, BuildLogins
@@ -57,6 +62,14 @@ from upwell.store.interface import NotFoundError, Store
 from upwell.uploads.interface import BinaryInputs, InputMissingError
 
 _ANY_REPOSITORY = "upstream"
+
+type BarOfNew = Callable[[Build, StreamTag, str], Awaitable[ImageBar | None]]
+"""Returns what keeps the image that a tag names now, a pull spec, out of a build."""
+
+
+async def nothing_barred(_build: Build, _tag: StreamTag, _image: str) -> ImageBar | None:
+    """Return None: every image may be built upon."""
+    return None
 
 
 class BuildPlanner:
@@ -73,7 +86,10 @@ class BuildPlanner:
         *,
         authority: Authority = UNASKED,
         policies: ImagePolicies = UNRESTRICTED,
+        bar: BarOfNew = nothing_barred,
     ) -> None:
+        """`bar` is asked of what a build takes that it was not made for."""
+        self._bar = bar
         self._store = store
         self._authority = authority
         self._policies = policies
@@ -235,16 +251,40 @@ class BuildPlanner:
         credentials: BuildCredentials,
     ) -> ResolvedImage:
         try:
-            pull_spec = pin_reference(image.reference, build.namespace, streams).name
-            known = known_pin(build, pull_spec, streams, names)
+            known = self._known(build, image.reference, streams, names)
         except UnresolvedInputError as error:
             raise BuildError("InvalidImageReference", str(error), retryable=True) from error
         except InvalidReferenceError as error:
             raise BuildError("InvalidImageReference", str(error)) from error
-        pinned, stream_tag = known or (await self._asked(pull_spec, credentials), None)
+        if known is None:
+            known = KnownPin(await self._asked(image.reference.name, credentials))
+        if known.anew and known.tag is not None:
+            bar = await self._bar(build, known.tag, known.image)
+            if bar is not None:
+                raise BuildError(bar.reason, f"{known.tag} {bar.message}", retryable=True)
+        stream_tag = str(known.tag) if known.tag is not None else None
         return ResolvedImage(
-            name=image.name, reference=pinned, stream_tag=stream_tag, final=image.final or None
+            name=image.name,
+            reference=known.image,
+            stream_tag=stream_tag,
+            final=image.final or None,
         )
+
+    @staticmethod
+    def _known(
+        build: Build, reference: ObjectReference, streams: Streams, names: ImageNames
+    ) -> KnownPin | None:
+        """Return the pin of an image; None: only its registry knows it.
+
+        Raises UnresolvedInputError, InvalidReferenceError.
+        """
+        if reference.kind == IMAGE_STREAM_TAG:
+            tag = StreamTag.of(reference, build.namespace)
+            if (made_for := inputs_of(build).get(tag)) is not None:
+                return KnownPin(made_for, tag)
+            return KnownPin(pin_reference(reference, build.namespace, streams).name, tag, anew=True)
+        pull_spec = pin_reference(reference, build.namespace, streams).name
+        return known_pin(build, pull_spec, streams, names)
 
     async def _asked(self, pull_spec: str, credentials: BuildCredentials) -> str:
         """Return what the image's registry says that it names now."""

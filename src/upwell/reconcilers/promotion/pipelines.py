@@ -17,6 +17,7 @@ from upwell.api.meta import Condition, ObjectKey, Resource
 from upwell.api.pipeline import Freeze, Pipeline, PipelineStatus, Quarantine, Stage
 from upwell.api.promotion import PIPELINE_LABEL, Component, Promotion, Release
 from upwell.controller import Result
+from upwell.policy.builds.triggers import ImageBar, digest_of
 from upwell.policy.health.promotion import StageObstacle, drift_of, pipeline_degradation
 from upwell.policy.images.streams import StreamTag, resolve_tag
 from upwell.policy.promotion.claims import FindObstacle, foreign_claim, unobstructed
@@ -195,17 +196,33 @@ class PipelineReconciler:
         pipeline = situation.pipeline
         components: dict[str, Component | None] = {}
         coming: list[str] = []
+        barred: list[str] = []
         for source in pipeline.spec.components:
             tag = StreamTag.of(source.from_, pipeline.namespace)
             coming += await self._builds.coming(tag)
             image = await self._image(tag.namespace, tag.stream, tag.tag)
+            if image is not None and (bar := await self._bar(situation, source.name, tag, image)):
+                barred.append(f"{tag}, which {bar.message}")
             components[source.name] = (
                 component(source.name, image, self._builds.maker) if image is not None else None
             )
         releases = list(situation.releases.values())
-        return next_release(
+        due = next_release(
             pipeline, components, list(dict.fromkeys(coming)), releases, situation.now
         )
+        return due.kept_back("; ".join(barred)) if barred else due
+
+    async def _bar(
+        self, situation: Situation, component_name: str, tag: StreamTag, image: str
+    ) -> ImageBar | None:
+        """Return what keeps an image out of the next Release; None if the newest one has it."""
+        newest = _newest(situation.releases.values())
+        known = newest.spec.components if newest is not None else ()
+        if any(
+            one.name == component_name and digest_of(one.image) == digest_of(image) for one in known
+        ):
+            return None
+        return await self._builds.bar_of_change(tag, image)
 
     async def _image(self, namespace: str, stream: str, tag: str) -> str | None:
         try:
@@ -252,7 +269,7 @@ class PipelineReconciler:
             message=f"the next Release waits for {waits}" if waits else "",
             observed_generation=pipeline.generation,
         )
-        newest = max(situation.releases.values(), key=lambda one: one.spec.number, default=None)
+        newest = _newest(situation.releases.values())
         conditions = set_condition(pipeline.status.conditions, condition, situation.now)
         drifted = [
             why
@@ -279,6 +296,10 @@ class PipelineReconciler:
         )
         if status != pipeline.status:
             await self._store.update_status(pipeline.with_status(status))
+
+
+def _newest(releases: Iterable[Release]) -> Release | None:
+    return max(releases, key=lambda one: one.spec.number, default=None)
 
 
 async def stage_workloads(

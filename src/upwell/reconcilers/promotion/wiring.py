@@ -11,12 +11,14 @@ from upwell.api.image_policies.policy import ClusterImagePolicy, ImagePolicy
 from upwell.api.meta import ObjectKey, Resource
 from upwell.api.pipeline import Freeze, Pipeline, Quarantine
 from upwell.api.promotion import PIPELINE_LABEL, Promotion, Release
+from upwell.api.waves.wave import Wave
 from upwell.controller import Controller, Watch, of_both
 from upwell.policy.clusters.condition import has_changed
 from upwell.policy.images.streams import StreamName
 from upwell.policy.promotion.claims import FindObstacle, unobstructed
 from upwell.policy.promotion.stages import STAGED
 from upwell.policy.promotion.verification.jobs import promotion_of
+from upwell.policy.waves.approval import approval_view
 from upwell.reconcilers.authority import UNASKED, Authority
 from upwell.reconcilers.builds.index import BuildIndex
 from upwell.reconcilers.promotion.pipelines import PipelineReconciler
@@ -55,6 +57,11 @@ def pipeline_controller(
         if before is None or after is None or has_changed(before, after):
             yield from index.pipelines()
 
+    def of_wave(before: Wave | None, after: Wave | None) -> Iterable[ObjectKey]:
+        """Yield every Pipeline after an approval, which its next Release may wait for."""
+        if approval_view(before) != approval_view(after):
+            yield from index.pipelines()
+
     def coalescing(_before: Build | None, _after: Build | None) -> Iterable[ObjectKey]:
         return index.coalescing()
 
@@ -81,6 +88,7 @@ def pipeline_controller(
             Watch(ImagePolicy, changed_policy),
             *(Watch(kind, of_both(staging)) for kind in STAGED),
             Watch(Build, coalescing),
+            Watch(Wave, of_wave),
             Watch(Cluster, changed_cluster),
         ),
         workers=2,

@@ -9,8 +9,8 @@ from upwell.api.meta import ObjectKey, Resource
 from upwell.api.pipeline import Quarantine
 from upwell.api.waves.wave import ENDED_WAVES, CanaryState, Wave, WavePhase
 from upwell.controller import Watch
-from upwell.policy.builds.triggers import digest_of
-from upwell.policy.images.streams import StreamName
+from upwell.policy.builds.triggers import ImageBar, digest_of
+from upwell.policy.images.streams import StreamName, StreamTag
 from upwell.policy.promotion.components import bases
 from upwell.policy.promotion.stages import STAGED
 from upwell.policy.rollouts.triggers import IMAGE_TRIGGERED, Reason, followers_of, goes_at_once
@@ -68,7 +68,8 @@ class WaveGate:
         followed = await self._followed(workload) if kept_back or quarantined else ()
         waves = [one for one in kept_back if one.spec.image in followed]
         quarantines = [one for one in quarantined if holds(one, followed)]
-        unapproved = self._builds.waiting_for_approval([*streams.values()])
+        tags = {one.tag for one in followers_of(workload).entries}
+        unapproved = await self._builds.unapproved_changes(*tags, known=streams)
         if not waves and not quarantines and not unapproved and not self._canaries:
             return None
         found: RolloutBar | None = None
@@ -93,6 +94,10 @@ class WaveGate:
         if found is None:
             return None
         return RolloutBar(found.reason, found.message, frozenset(slots), found.look_again)
+
+    async def unapproved(self, tag: StreamTag) -> Mapping[str, ImageBar]:
+        """Return what bars the digests of changes that nobody has approved, for what uses a tag."""
+        return await self._builds.unapproved_changes(tag)
 
     def watches(
         self, waiting: Callable[[], Iterable[ObjectKey]] | None = None

@@ -2,11 +2,23 @@
 
 from datetime import timedelta
 
+import pytest
 from tests.support.promotion.planned_pipeline import START, PlannedPipeline
 
-from upwell.api.pipeline import Approval, Stage
-from upwell.api.promotion import APPROVED, PromotionPhase, ReleasePhase
+from upwell.api.meta import ObjectMeta
+from upwell.api.pipeline import Approval, Pipeline, PipelineSpec, Stage
+from upwell.api.promotion import (
+    APPROVED,
+    Promotion,
+    PromotionPhase,
+    PromotionSpec,
+    ReleasePhase,
+    Vote,
+)
+from upwell.api.values.author import with_author, with_writers
 from upwell.policy.notifications.cloud_events import cloud_events
+from upwell.policy.promotion.approval import Agreement, approval_of
+from upwell.policy.promotion.four_eyes import involved
 
 
 def waiting(**approval: object) -> PlannedPipeline:
@@ -92,3 +104,42 @@ def test_people_are_told_once_that_their_approval_is_missing() -> None:
     )
     [given] = planned.status("shop-1.live").conditions
     assert (given.type, given.status) == (APPROVED, "True")
+
+
+BOT = "system:serviceaccount:shop:bot"
+
+
+def agreement(*voters: str, four_eyes: bool, required: int = 1, override: str = "") -> Agreement:
+    """Return the result where these agree; `ada` has written a part of the Pipeline."""
+    stage = Stage(name="live", approval=Approval(required=required, four_eyes=four_eyes))
+    metadata = ObjectMeta(name="shop", namespace="shop", uid="u", generation=3)
+    pipeline = Pipeline(metadata=metadata, spec=PipelineSpec(stages=(stage,)))
+    pipeline = with_writers(with_author(pipeline, "adm"), {"adm": 0, "ada": 2})
+    votes = tuple(
+        Vote(by=one, approved=True, at=START, pipeline="u", override=override) for one in voters
+    )
+    spec = PromotionSpec(pipeline="shop", release="shop-1", stage="live")
+    promotion = Promotion(metadata=ObjectMeta(name="shop-1.live", namespace="shop"), spec=spec)
+    promotion = promotion.with_status(promotion.status.model_copy(update={"votes": votes}))
+    others = involved(pipeline, stage, None, promotion, ())
+    return approval_of(pipeline, stage, promotion, START, others).agreement
+
+
+@pytest.mark.parametrize(
+    ("voters", "required"),
+    [
+        (("ada",), 1),
+        ((BOT,), 1),
+        (("ada", BOT), 1),  # nobody but ada has looked
+        (("ben", BOT), 2),
+        ((BOT, "system:serviceaccount:shop:other"), 1),
+    ],
+)
+def test_a_service_account_is_nobodys_eyes(voters: tuple[str, ...], required: int) -> None:
+    assert agreement(*voters, required=required, four_eyes=True) is Agreement.OPEN
+
+
+def test_it_counts_where_nobodys_eyes_are_asked_for_or_where_it_overrides_that() -> None:
+    assert agreement("ben", BOT, required=2, four_eyes=False) is Agreement.AGREED
+    assert agreement(BOT, four_eyes=True, override="at night") is Agreement.AGREED
+    assert agreement("ben", four_eyes=True) is Agreement.AGREED

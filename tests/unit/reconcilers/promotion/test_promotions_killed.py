@@ -78,6 +78,9 @@ class NoBuilds:
     def maker(self, _: str) -> None:
         return None
 
+    async def bar_of_change(self, *_: object) -> None:
+        return
+
     async def coming(self, _: object) -> list[str]:
         return []
 

@@ -549,7 +549,16 @@ async def test_a_wave_that_is_not_there_is_named(
         await ask(actions_of(free), free)  # type: ignore[misc]
 
 
-@pytest.mark.parametrize("by", ["ada", "system:cluster-user:ada", "oidc:Ada@example.com"])
+@pytest.mark.parametrize(
+    "by",
+    [
+        "ada",
+        "system:cluster-user:ada",
+        "oidc:Ada@example.com",
+        "system:serviceaccount:shop:bot",  # of which ada may have a token
+        "system:cluster-user:system:serviceaccount:shop:bot",
+    ],
+)
 async def test_who_may_be_the_person_who_had_it_imported_does_not_approve_it(
     manual: WavesNamespace, by: str
 ) -> None:

@@ -6,6 +6,7 @@ persons, so for four eyes they are of one where the names themselves are equal.
 """
 
 from collections.abc import Iterable
+from unicodedata import normalize
 
 from upwell.api.values.author import cluster_user_of
 from upwell.policy.access.service_accounts import parse_account
@@ -23,8 +24,8 @@ def may_be_one(principal: str, other: str) -> bool:
     """Return True unless two principals are surely different persons, or programs.
 
     What stands before the name does not tell them apart (`oidc:`, another prefix that ends with a
-    colon, or that of a user of the cluster), nor do capital letters, nor the domain of a mail
-    address where only one of them has one. Nobody (empty) is no person.
+    colon, or that of a user of the cluster), nor do capital letters or forms of Unicode, nor the
+    domain of a mail address where only one of them has one. Nobody (empty) is no person.
     """
     if not principal or not other:
         return False
@@ -39,9 +40,10 @@ def may_be_one(principal: str, other: str) -> bool:
 
 
 def persons_among(principals: Iterable[str]) -> int:
-    """Return how many persons these are at the least."""
+    """Return how many persons these are at the least; programs are none."""
     found: list[str] = []
-    for principal in sorted(principals, key=lambda one: "@" in _bare(one)):
+    people = (one for one in principals if program_of(one) is None)
+    for principal in sorted(people, key=lambda one: "@" in _bare(one)):
         if not any(may_be_one(principal, one) for one in found):
             found.append(principal)
     return len(found)
@@ -53,4 +55,6 @@ def _without_cluster(principal: str) -> str:
 
 
 def _bare(principal: str) -> str:
-    return principal.rpartition(":")[2].casefold()
+    name = principal.rpartition(":")[2]
+    # Twice: folding may compose anew (Unicode, section 3.13, D146).
+    return normalize("NFKC", normalize("NFKC", name).casefold())

@@ -16,6 +16,8 @@ CLUSTER = "system:cluster-user:"
         ("oidc:ann@example.com", "ann", True),
         ("oidc:Ann@example.com", "ann@example.com", True),
         ("oidc:ann@example.com", "oidc:ann@other.example", False),
+        ("oidc:jos\u00e9@example.com", "corp:jose\u0301@example.com", True),
+        ("oidc:\uff41nn", "ann", True),
         ("ann", "ben", False),
         ("ann", "", False),
         ("", "", False),
@@ -33,6 +35,12 @@ def test_a_person_who_votes_by_several_names_is_one() -> None:
     assert persons_among(["ann", f"{CLUSTER}ann", "oidc:ann@example.com", "ben"]) == 2
     assert persons_among(["oidc:ann@a.example", "oidc:ann@b.example"]) == 2
     assert persons_among([]) == 0
+
+
+def test_programs_are_no_persons() -> None:
+    bots = ["system:serviceaccount:shop:ci", f"{CLUSTER}system:serviceaccount:shop:bot"]
+    assert persons_among(["ann", *bots]) == 1
+    assert persons_among(bots) == 0
 
 
 def test_programs_of_a_cluster_are_programs_too() -> None:
