@@ -121,8 +121,8 @@ class TagEvent(Model):
     """Upwell's own: True where no registry has given the image to the stream's namespace, so that
     nothing is shown of it but its digest."""
     requested_by: str | None = None
-    """Upwell's own: person who had the image imported by hand; None: it was found by the schedule,
-    or did not come by an import."""
+    """Upwell's own: people who had the image imported by hand, or chose it, one a line; None: it
+    was found by the schedule, or did not come by an import."""
     imported: ImportedChange | None = None
     """Upwell's own: change of an upstream image that brought it; None: it was pushed or mapped, or
     came by the first import."""
@@ -157,7 +157,8 @@ class ImportState(Model):
     generation: int = 0
     """The generation of the tag that was asked for."""
     requested_by: str | None = None
-    """Person who has asked for that import, while no check has succeeded since; None: nobody."""
+    """People who have asked for that import, while no check has succeeded since, one a line; None:
+    nobody."""
     upstream_digest: str = ""
     """Digest that the source named at the last successful check."""
     imported_digest: str = ""

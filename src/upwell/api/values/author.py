@@ -42,7 +42,8 @@ they found: `7 oidc:ada@example.com`. Kept by the server alone."""
 IMPORT_REQUESTERS_ANNOTATION = "upwell.dev/import-requesters"
 """On an ImageStream: the people who have asked for the imports of its tags, one a line, each behind
 the generation that the tags have since: `7 oidc:ada@example.com`; behind `repository 3`, whoever
-has asked for the whole repository, the third time. Kept by the server alone.
+has asked for the whole repository, the third time. Of one generation, all who have asked since the
+last import that succeeded. Kept by the server alone.
 
 They need not be the author, under whose authority the stream imports."""
 REPOSITORY_IMPORT = "repository "
@@ -119,22 +120,37 @@ def with_writers[R: Resource](resource: R, writers: Mapping[str, int]) -> R:
     return _annotated(resource, WRITERS_ANNOTATION, text)
 
 
+def people_in(text: str) -> tuple[str, ...]:
+    """Return the people whom a text names, one a line."""
+    return tuple(one for one in text.split("\n") if one)
+
+
+def people_text(*texts: str | None) -> str:
+    """Return the text of all people whom these name, each once."""
+    return "\n".join(dict.fromkeys(one for text in texts for one in people_in(text or "")))
+
+
 def import_requesters_of(resource: Resource) -> Mapping[str, str]:
-    """Return who has asked for imports of an ImageStream, by their generations."""
+    """Return who has asked for imports of an ImageStream, by their generations: one a line."""
     found: dict[str, str] = {}
     for line in resource.annotations.get(IMPORT_REQUESTERS_ANNOTATION, "").split("\n"):
         is_whole = line.startswith(REPOSITORY_IMPORT)
         start = len(REPOSITORY_IMPORT) if is_whole else 0
         number, _, name = line[start:].partition(" ")
         if name and number.isdecimal():
-            found[f"{line[:start]}{number}"] = name
+            key = f"{line[:start]}{number}"
+            found[key] = people_text(found.get(key), name)
     return found
 
 
 def with_import_requesters[R: Resource](resource: R, requesters: Mapping[str, str]) -> R:
     """Return the object as these have asked for its imports; those who did so last stay."""
-    kept = [*requesters.items()][-_MAX_WRITERS:]
-    text = "\n".join(f"{generation} {name}" for generation, name in kept)
+    lines = [
+        f"{generation} {name}"
+        for generation, names in requesters.items()
+        for name in people_in(names)
+    ]
+    text = "\n".join(lines[-_MAX_WRITERS:])
     return _annotated(resource, IMPORT_REQUESTERS_ANNOTATION, text)
 
 

@@ -100,7 +100,7 @@ class WaveSpec(Model):
     approval: WaveApproval = WaveApproval.AUTO
     """With `manual`, no build on this digest begins before somebody has approved the Wave."""
     requested_by: str = ""
-    """Person who had the image imported by hand; empty: it was found by the schedule."""
+    """People who had the image imported by hand, one a line; empty: the schedule found it."""
 
 
 class WaveCount(Model):

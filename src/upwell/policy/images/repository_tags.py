@@ -107,7 +107,7 @@ def effective_tags(stream: ImageStream) -> tuple[TagReference, ...]:
     for name in repository.tags:
         declared = found.get(name)
         if declared is None or declared.from_ is None:
-            found[name] = _implied(declared or TagReference(name=name), stream, source)
+            found[name] = implied_tag(declared or TagReference(name=name), stream, source)
     return tuple(found.values())
 
 
@@ -117,7 +117,7 @@ def has_tag(stream: ImageStream, name: str) -> bool:
     return declared or stream.status.tag(name) is not None
 
 
-def _implied(tag: TagReference, stream: ImageStream, source: str) -> TagReference:
+def implied_tag(tag: TagReference, stream: ImageStream, source: str) -> TagReference:
     """Return the import of one tag of the repository; it is repeated, as discovery is."""
     asked = max(tag.generation or 0, repository_generation(stream.annotations))
     policy = (tag.import_policy or ImportPolicy()).model_copy(

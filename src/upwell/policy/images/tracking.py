@@ -10,6 +10,7 @@ from datetime import datetime
 
 from upwell.api.defaults import IMAGE_STREAM_TAG
 from upwell.api.image import ImageStream, ImportState, TagEvent, TagReference
+from upwell.api.values.author import people_text
 from upwell.policy.images.outcome import TagOutcome, failure
 from upwell.policy.images.streams import StreamName, StreamTag
 
@@ -92,11 +93,14 @@ def track(
     streams: Streams,
     now: datetime,
     refusal: TrackingRefusal | None = None,
+    *,
+    asked_by: str = "",
 ) -> TagOutcome | None:
     """Return what the tag's source makes of it now; None when nothing is to be written.
 
     `streams` has the stream itself and all that `unknown_streams` asked for. A `refusal` keeps tags
-    from following other namespaces: they stay at what they have.
+    from following other namespaces: they stay at what they have. `asked_by` are the people who have
+    named the source, one a line.
     """
     if not tag.copies or tag.from_ is None:
         return None
@@ -104,9 +108,12 @@ def track(
     history = stream.status.tag(tag.name)
     text = f"{tag.from_.kind} {source or tag.from_.name}"
     state = history.import_state if history is not None else None
-    if state is None or state.source != text:
-        state = ImportState(source=text)
-    state = state.model_copy(update={"generation": tag.generation or 0})
+    generation = tag.generation or 0
+    if state is None or (state.source, state.generation) != (text, generation):
+        # Whoever names a source, or asks for it again, has chosen what it has.
+        kept = state if state is not None and state.source == text else ImportState(source=text)
+        by = people_text(kept.requested_by, asked_by) or None
+        state = kept.model_copy(update={"generation": generation, "requested_by": by})
     if source is None:
         found: TagEvent | tuple[str, str] = TagEvent(
             created=now, docker_image_reference=tag.from_.name, image=""
@@ -123,9 +130,14 @@ def track(
     if answer != state.upstream_digest:
         state = state.model_copy(update={"upstream_digest": answer, "first_seen": now})
     event = found.model_copy(
-        update={"created": now, "generation": tag.generation or stream.generation}
+        update={
+            "created": now,
+            "generation": tag.generation or stream.generation,
+            "requested_by": people_text(found.requested_by, state.requested_by) or None,
+        }
     )
-    return TagOutcome(tag.name, state.model_copy(update={"failures": 0}), event)
+    done = {"failures": 0, "requested_by": None}
+    return TagOutcome(tag.name, state.model_copy(update=done), event)
 
 
 def _image_of(source: TagSource, streams: Streams) -> TagEvent | tuple[str, str]:

@@ -33,7 +33,7 @@ class ImageMove:
     imported: str = ""
     """Digest that the tag has: that one, or of one manifest of it."""
     requested_by: str = ""
-    """Person who had it imported by hand; empty: it was found by the schedule."""
+    """People who had it imported by hand, one a line; empty: it was found by the schedule."""
 
     def names(self, *, shared: bool = False) -> Iterator[str]:
         """Yield the names that its Wave may have; the later ones if the digest has come back.

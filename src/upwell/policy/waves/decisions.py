@@ -3,6 +3,7 @@
 from collections.abc import Callable, Container, Iterable, Iterator
 
 from upwell.api.build import Build, BuildPhase, BuildTriggerCause
+from upwell.api.values.author import people_in
 from upwell.api.waves.wave import (
     ENDED_WAVES,
     StreamApproval,
@@ -44,7 +45,8 @@ def approved(wave: Wave, decision: WaveDecision) -> Wave:
 def stream_approved(wave: Wave, approval: StreamApproval, requesters: Iterable[str] = ()) -> Wave:
     """Return a Wave whose change the owner of a stream approves, for what builds on it there.
 
-    `requesters` have had it imported into that stream by hand. Raises RefusedError.
+    `requesters` have had it imported into that stream by hand; each names people, one a line.
+    Raises RefusedError.
     """
     if wave.status.phase in {WavePhase.SUPERSEDED, WavePhase.CANCELLED}:
         # Its message may tell of other namespaces.
@@ -68,7 +70,7 @@ def _require_other_eyes(
     wave: Wave, decision: WaveDecision, requesters: Iterable[str], where: str
 ) -> None:
     """Raise RefusedError if somebody approves what they have had imported, without a reason."""
-    asked = [one for one in requesters if one]
+    asked = [one for text in requesters for one in people_in(text)]
     if asked and program_of(decision.by) is not None and not decision.override:
         # Whoever gave it its grants, or has a token of it, would be both pairs of eyes.
         raise RefusedError(

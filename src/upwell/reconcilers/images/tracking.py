@@ -6,6 +6,7 @@ from datetime import datetime
 from upwell.api.image import ImageStream, ImageStreamStatus
 from upwell.api.meta import ObjectKey
 from upwell.controller import ObjectCache
+from upwell.policy.access.people.import_requesters import requester_of
 from upwell.policy.images.streams import StreamName
 from upwell.policy.images.tracking import TrackingRefusal, sources_of, track, unknown_streams
 from upwell.store.interface import NotFoundError
@@ -69,7 +70,10 @@ def take_sources(
         before = status
         current = stream.with_status(status)
         for tag in stream.spec.tags:
-            outcome = track(current, tag, {**streams, own: current}, now, refusal)
+            asked_by = requester_of(stream, tag)
+            outcome = track(
+                current, tag, {**streams, own: current}, now, refusal, asked_by=asked_by
+            )
             if outcome is not None:
                 status = outcome.fold_into(status, now)
                 current = stream.with_status(status)
