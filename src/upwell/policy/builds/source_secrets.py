@@ -10,7 +10,7 @@ MATCH_ANNOTATION_PREFIX = "build.openshift.io/source-secret-match-uri-"
 _PATTERN = re.compile(r"(?P<scheme>\*|git|https?|ssh)://(?P<host>\*|(?:\*\.)?[^/*]+)(?P<path>/.*)")
 _SCP = re.compile(r"(?:[^@/:]+@)?(?P<host>[^@/:]+):(?!//)(?P<path>.*)")
 
-type _Address = tuple[str, str, str]
+type Address = tuple[str, str, str]
 """Scheme, host with port, path."""
 
 
@@ -19,7 +19,7 @@ def matching_secret(uri: str, secrets: Iterable[Secret]) -> Secret | None:
 
     The longest path decides, then the longest host, then a scheme that is named.
     """
-    address = _address(uri)
+    address = repository_address(uri)
     if address is None:
         return None
     found = [
@@ -32,7 +32,8 @@ def matching_secret(uri: str, secrets: Iterable[Secret]) -> Secret | None:
     return max(found, key=lambda entry: entry[0])[1] if found else None
 
 
-def _address(uri: str) -> _Address | None:
+def repository_address(uri: str) -> Address | None:
+    """Return what the address of a repository consists of; None: it is none."""
     if (scp := _SCP.fullmatch(uri)) is not None:
         return "ssh", scp["host"].lower(), f"/{scp['path'].lstrip('/')}"
     try:
@@ -42,7 +43,7 @@ def _address(uri: str) -> _Address | None:
     return parts.scheme, parts.netloc.rpartition("@")[2].lower(), parts.path or "/"
 
 
-def _rank(pattern: str, address: _Address) -> tuple[int, int, bool] | None:
+def _rank(pattern: str, address: Address) -> tuple[int, int, bool] | None:
     """Return how closely a pattern fits; None: it does not, or is none."""
     match = _PATTERN.fullmatch(pattern)
     if match is None:

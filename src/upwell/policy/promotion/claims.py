@@ -9,6 +9,7 @@ from upwell.api.meta import Resource
 from upwell.api.pipeline import Pipeline, Stage, StageWorkloads
 from upwell.api.values.faults import Fault
 from upwell.policy.health.promotion import StageObstacle
+from upwell.policy.promotion.git_commits import GitPlace
 from upwell.policy.promotion.stages import (
     PipelineStage,
     names_workload,
@@ -54,12 +55,13 @@ def new_claims(
     others: Iterable[Pipeline],
     workloads: Iterable[Resource],
 ) -> Iterator[Fault]:
-    """Yield the workloads that a Pipeline names anew and another one has.
+    """Yield the workloads, and places in git, that a Pipeline names anew and another one has.
 
     `workloads` are those that exist: selectors mean the same where they both select one.
     """
     known = set(_targets(old)) if old is not None else set()
     others, workloads = tuple(others), tuple(workloads)
+    yield from _git_claims(pipeline, old, others)
     for at, stage in enumerate(pipeline.spec.stages):
         for number, entry in enumerate(stage.workloads):
             is_here = stage.git is None and stage.runs_here
@@ -70,6 +72,31 @@ def new_claims(
                 for theirs in other.spec.stages:
                     if what := _shared(pipeline, stage, entry, other, theirs, workloads):
                         yield Fault(path, _claimed(what, other, theirs))
+
+
+def _git_claims(
+    pipeline: Pipeline, old: Pipeline | None, others: Iterable[Pipeline]
+) -> Iterator[Fault]:
+    """Yield the places in git that a stage with approval of the namespace keeps already.
+
+    Those of other namespaces commit with Secrets of theirs, who could commit by themselves.
+    """
+    known = {GitPlace.of(stage.git) for stage in old.spec.stages if stage.git} if old else set()
+    guarded = [
+        (other, stage, GitPlace.of(stage.git))
+        for other in others
+        if other.namespace == pipeline.namespace
+        for stage in other.spec.stages
+        if stage.git is not None and stage.approval is not None
+    ]
+    for at, stage in enumerate(pipeline.spec.stages):
+        place = GitPlace.of(stage.git) if stage.git is not None else None
+        if place is None or place in known:
+            continue
+        for other, theirs, guard in guarded:
+            if place.overlaps(guard):
+                what = f"{stage.git.path} of {place.repository}" if stage.git else ""
+                yield Fault(f"spec.stages[{at}].git", _claimed(what, other, theirs))
 
 
 def _shared(

@@ -1,12 +1,17 @@
 """Commits of promotions: what they say, on which branch they go, and how they are found again."""
 
+import posixpath
 import re
 from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from typing import Self
+from urllib.parse import unquote
 
-from upwell.api.pipeline import Stage
+from upwell.api.pipeline import GitTarget, Stage
 from upwell.api.promotion import Component, Release
 from upwell.api.values.commits import short_commit
 from upwell.oci import Reference
+from upwell.policy.builds.source_secrets import repository_address
 from upwell.policy.builds.triggers import digest_of
 from upwell.policy.promotion.images import stage_images
 from upwell.policy.promotion.manifests.wanted import WantedImage
@@ -20,6 +25,37 @@ _PLACE = re.compile(r"\{(?:promotion|release|stage)\}")
 _MAX_LINE = 400
 _DIGEST = 19
 """Characters of a digest that people are shown, `sha256:` included."""
+
+
+@dataclass(frozen=True, slots=True)
+class GitPlace:
+    """A place in a repository in which the digests of a stage are kept."""
+
+    repository: str
+    """Host and path: how it is reached, and as whom, makes no other of it."""
+    branch: str
+    path: tuple[str, ...]
+
+    @classmethod
+    def of(cls, target: GitTarget) -> Self:
+        """Return the place of a stage's target."""
+        address = repository_address(target.repository)
+        where = target.repository
+        if address is not None:
+            host = address[1].rpartition(":")[0] or address[1]
+            where = f"{host}/{unquote(address[2]).strip('/')}"
+        path = posixpath.normpath(f"/{target.path}").strip("/")
+        return cls(
+            posixpath.normpath(where.casefold()).removesuffix(".git"),
+            target.branch.removeprefix("refs/heads/"),
+            tuple(path.split("/")) if path else (),
+        )
+
+    def overlaps(self, other: "GitPlace") -> bool:
+        """Return True if they have a file in common."""
+        both = min(len(self.path), len(other.path))
+        same = (self.repository, self.branch) == (other.repository, other.branch)
+        return same and self.path[:both] == other.path[:both]
 
 
 def marks(move: Move) -> dict[str, str]:

@@ -11,6 +11,7 @@ from upwell.api.pipeline import Pipeline, Stage, StageWorkloads
 from upwell.policy.access.needs import Need
 from upwell.policy.access.roles import Action
 from upwell.policy.promotion.four_eyes import needs_four_eyes
+from upwell.policy.promotion.git_commits import GitPlace
 
 
 @dataclass(frozen=True, slots=True)
@@ -22,6 +23,8 @@ class _Place:
     """Empty: here, or in those that are selected."""
     selected: str = ""
     """Selector of clusters, as JSON."""
+    in_git: bool = False
+    """The stage sets nothing there: it is kept in git."""
 
     def overlaps(self, other: "_Place") -> bool:
         """Return True if both may be the same; a selector may mean any cluster but the own."""
@@ -57,7 +60,11 @@ def lowered_approvals(old: Pipeline, new: Pipeline | None) -> Iterator[str]:
         after = stages.get(before.name)
         taken = ["removes it"]
         if new is not None and after is not None:
-            taken = [*_votes(old, before, new, after), *_workloads(old, before, new, after)]
+            taken = [
+                *_votes(old, before, new, after),
+                *_workloads(old, before, new, after),
+                *_git(old, before, new, after),
+            ]
         yield from (f"{what} (stage {before.name} takes approval)" for what in taken)
 
 
@@ -88,8 +95,29 @@ def _workloads(old: Pipeline, before: Stage, new: Pipeline, after: Stage) -> Ite
         yield "has another stage set the same workloads"
 
 
+def _git(old: Pipeline, before: Stage, new: Pipeline, after: Stage) -> Iterator[str]:
+    """Yield what takes the place in git from a stage, and what has others commit to it too."""
+    if before.git is None:
+        return
+    guarded = GitPlace.of(before.git)
+    if after.git is None or GitPlace.of(after.git) != guarded:
+        yield "takes away its place in git"
+    known = {stage.name: GitPlace.of(stage.git) for stage in old.spec.stages if stage.git}
+    others = [
+        (stage.name, GitPlace.of(stage.git))
+        for stage in new.spec.stages
+        if stage.git and stage is not after
+    ]
+    if any(known.get(name) != place and place.overlaps(guarded) for name, place in others):
+        yield "has another stage commit to the same place in git"
+
+
 def _targets(pipeline: Pipeline, stage: Stage) -> list[_Target]:
-    place = _Place(stage.namespace or pipeline.namespace, "" if stage.runs_here else stage.cluster)
+    place = _Place(
+        stage.namespace or pipeline.namespace,
+        "" if stage.runs_here else stage.cluster,
+        in_git=stage.git is not None,
+    )
     if stage.clusters is not None:
         place = replace(place, selected=stage.clusters.selector.model_dump_json())
     return [(place, one.model_copy(update={"images": {}})) for one in stage.workloads]

@@ -9,7 +9,7 @@ from dataclasses import replace
 
 from upwell.api.image import ImageStream
 from upwell.api.meta import Resource
-from upwell.api.waves.wave import APPROVAL_ANNOTATION
+from upwell.api.waves.wave import APPROVAL_ANNOTATION, Wave
 from upwell.policy.access.needs import Need
 from upwell.policy.access.rights import Rights
 from upwell.policy.access.roles import Action
@@ -28,12 +28,24 @@ def lowering_needs(old: Resource | None, new: Resource | None) -> frozenset[Need
     `new` is None for a deletion. Who gives the object another owner could delete it with that.
     """
     if old is None:
-        return frozenset()
+        return frozenset(_new_needs(new))
     found = frozenset(_needs(old, new))
     if new is None or not _owners(new) - _owners(old):
         return found
     gone = _needs(old, None)
     return found | {replace(one, why=f"gets an owner, whose deletion {one.why}") for one in gone}
+
+
+def _new_needs(new: Resource | None) -> Iterator[Need]:
+    """Yield the rights to make an object that says who approves what.
+
+    The server makes Waves of changes that it finds; one that is written beforehand stands in for
+    its own, with an approval and a requester of its own.
+    """
+    if isinstance(new, Wave):
+        for part in ("approve", "override"):
+            why = "says whether its change is approved, and who has asked for it"
+            yield Need(Action("create", "waves", "", new.name, part), why)
 
 
 def tag_removal_refusal(stream: ImageStream, rights: Rights) -> str | None:

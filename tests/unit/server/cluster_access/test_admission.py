@@ -241,6 +241,23 @@ async def test_an_approval_is_lowered_by_whoever_may_override_it(webhook: AskedW
     assert answer["allowed"]
 
 
+async def test_a_wave_is_made_by_upwell_or_whoever_may_approve_and_override(
+    webhook: AskedWebhook,
+) -> None:
+    """One that is written in advance would stand in for the approval of a change to come."""
+    digest = f"sha256:{64 * '0'}"
+    spec = {"image": "vendor.test/debian:11", "digest": digest, "approval": "auto"}
+    wave = made("upwell.dev/v1alpha1", "Wave", spec)
+    del wave["metadata"]["namespace"]
+    assert "create waves/approve" in await webhook.refusal(wave)
+    webhook.reviews.allowed["ann"] = {"create waves/approve", "create waves/override"}
+    _, answer = await webhook.write(wave)
+    assert answer["allowed"]
+    webhook.reviews.allowed.clear()
+    _, answer = await webhook.write(wave, user=OWN)
+    assert answer["allowed"]
+
+
 async def test_an_owner_alone_takes_the_right_too_as_its_deletion_is_the_control_planes(
     webhook: AskedWebhook,
 ) -> None:
