@@ -106,8 +106,8 @@ class ImportedChange(Model):
     """The upstream image, by the complete name of its registry."""
     digest: str
     """Digest that upstream named: of an index, perhaps, of which the tag has one manifest."""
-    previous: str = ""
-    """Digest that the tag had before."""
+    previous: str | None = None
+    """Digest that the tag had before; empty: that is not known. None: not told yet."""
 
 
 class TagEvent(Model):

@@ -30,7 +30,7 @@ def change_brought(history: NamedTagEventList | None, event: TagEvent) -> Import
     if told is None:
         again = (one.imported for one in items if event.image and one.image == event.image)
         return next((one for one in again if one is not None), None)
-    if told.previous:  # of a tag that this one follows
+    if told.previous is not None:  # of a tag that this one follows
         return told
     return _with_previous(told, items)
 
@@ -42,7 +42,7 @@ def change_kept(history: NamedTagEventList, event: TagEvent) -> ImportedChange |
     """
     known, told = change_behind(history), event.imported
     if known is None:
-        if told is None or told.previous:
+        if told is None or told.previous is not None:
             return told
         return _with_previous(told, history.items[1:])
     if told is None or told.image != known.image:
@@ -62,10 +62,12 @@ def with_changes(status: ImageStreamStatus) -> ImageStreamStatus:
 
 
 def _with_previous(told: ImportedChange, before: Iterable[TagEvent]) -> ImportedChange | None:
-    previous = next(iter(before), None)
-    if previous is None:
+    earlier = tuple(before)
+    if not earlier:
         return None
-    return told.model_copy(update={"previous": previous.image})
+    # What the tag referred to without an import has no digest.
+    previous = next((one.image for one in earlier if one.image), "")
+    return told.model_copy(update={"previous": previous})
 
 
 def _with_change(history: NamedTagEventList) -> NamedTagEventList:

@@ -162,8 +162,25 @@ def record_image(
         brought = event.requested_by or next(filter(None, again), None)
         change = change_brought(old, event)
         event = event.model_copy(update={"requested_by": brought, "imported": change})
-        items = (event, *old.items)[:MAX_HISTORY]
+        items = _bounded((event, *old.items))
     return replace_tag(status, old.model_copy(update={"items": items, "conditions": (), **changes}))
+
+
+def _bounded(items: tuple[TagEvent, ...]) -> tuple[TagEvent, ...]:
+    """Return the history without its oldest items, where there are too many.
+
+    What tells of imports goes last: what was referred to without one first, then what came by none.
+    Whoever writes many others would have a change forgotten that waits for approval.
+    """
+    kept = [*items]
+    while len(kept) > MAX_HISTORY:
+        del kept[min(range(1, len(kept)), key=lambda at: (*_tells(kept[at]), -at))]
+    return tuple(kept)
+
+
+def _tells(event: TagEvent) -> tuple[bool, bool]:
+    """Return how much an event tells of imports: the least first."""
+    return bool(event.image), event.imported is not None
 
 
 def _requester(old: NamedTagEventList, latest: TagEvent, event: TagEvent) -> str | None:

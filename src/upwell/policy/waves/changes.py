@@ -124,7 +124,12 @@ def present_moves(stream: ImageStream) -> Iterator[tuple[str, ImageMove]]:
             yield (
                 history.tag,
                 ImageMove(
-                    change.image, change.digest, change.previous, latest.created, latest.image, by
+                    change.image,
+                    change.digest,
+                    change.previous or "",
+                    latest.created,
+                    latest.image,
+                    by,
                 ),
             )
 

@@ -21,16 +21,23 @@ from upwell.api.apps import DeploymentConfig
 from upwell.api.build import BuildRequest
 from upwell.api.codec import decode_as
 from upwell.api.conditions import find
-from upwell.api.image import ImageStream, LookupPolicy
+from upwell.api.image import ImageStream, ImageStreamStatus, LookupPolicy, TagEvent
 from upwell.api.meta import ObjectMeta, ObjectReference
 from upwell.api.pipeline import ComponentSource, Pipeline, PipelineSpec, Stage
 from upwell.api.promotion import Release
 from upwell.api.waves.wave import WaveCancellation
 from upwell.oci import Digest
 from upwell.policy.builds.requests import BuildRefusedError
-from upwell.policy.images.streams import StreamName, StreamTag, pull_specs
+from upwell.policy.images.streams import (
+    MAX_HISTORY,
+    StreamName,
+    StreamTag,
+    pull_specs,
+    record_image,
+)
 from upwell.policy.rollouts.requests import RolloutRefusedError
 from upwell.policy.rollouts.triggers import Reason
+from upwell.policy.waves.changes import present_moves
 from upwell.reconcilers.images.tracking import TagTracking, take_sources
 from upwell.reconcilers.promotion.pipelines import RELEASE_CURRENT, PipelineReconciler
 from upwell.reconcilers.rollouts.gate import ImageUpdate
@@ -250,3 +257,53 @@ async def test_a_build_takes_no_change_that_it_was_not_made_for() -> None:
     bar = await setup.index.bar_of_new(first, tag, image)
     assert bar is not None
     assert await setup.index.bar_of_new(first, tag, image.replace(NEW, OLD)) is None
+
+
+async def test_a_copy_of_a_change_that_came_after_a_reference_waits_too() -> None:
+    setup = await setup_of(NONE)
+    imports = {"name": "latest", "from": {"kind": "DockerImage", "name": IMAGE}}
+    await rewrite(setup, tags({**imports, "reference": True}))
+    await follow(setup)
+    await rewrite(setup, tags(imports))
+    await setup.moves("debian", "new")
+    await setup.all()
+    copy = {"name": "mine", "from": {"kind": "ImageStreamTag", "name": "debian:latest"}}
+    await rewrite(setup, tags(imports, copy))
+    await follow(setup)
+    stream = await setup.store.get(ImageStream, NAMESPACE, "debian")
+    moves = dict(present_moves(stream))
+    assert moves["mine"].digest == NEW
+    assert moves["latest"].previous == OLD
+
+
+def recorded(setup: WavesNamespace, status: ImageStreamStatus, mark: str) -> ImageStreamStatus:
+    """Return a status after a push; of a mark with a colon, after a reference without an import."""
+    reference, image = f"vendor.test/{mark}", ""
+    if ":" not in mark:
+        image = str(Digest.of(mark.encode()))
+        reference = f"registry.internal/shop/debian@{image}"
+    event = TagEvent(created=setup.clock(), docker_image_reference=reference, image=image)
+    return record_image(status, "latest", event, changes={})
+
+
+@pytest.mark.parametrize(
+    ("others", "last"),
+    [
+        ([f"p{number}" for number in range(MAX_HISTORY)], "new"),
+        ([f"debian:{number}" for number in range(100, 100 + MAX_HISTORY)], "debian:11"),
+    ],
+    ids=["pushes", "references"],
+)
+async def test_no_number_of_others_has_a_change_forgotten(others: list[str], last: str) -> None:
+    setup = await waiting(NONE)
+    await rewrite(setup, tags())
+    stream = await setup.store.get(ImageStream, NAMESPACE, "debian")
+    status = stream.status
+    for mark in (*others, last):
+        status = recorded(setup, status, mark)
+    [history] = status.tags
+    assert len(history.items) == MAX_HISTORY
+    await setup.store.update_status(stream.with_status(status))
+    await setup.wave_index.ready()
+    await setup.reconcile("base")
+    assert await setup.names("base") == ["base-1"]
