@@ -86,7 +86,7 @@ def cancel(session: Session, name: str, reason: str, running: bool) -> None:  # 
     """Cancel a Wave: what has not begun is not built on its image.
 
     Builds that run go on to their ends, and what is built is rolled out. Builds go on with the next
-    image; `upwell start-build` builds on this one.
+    image; `upwell start-build` builds on this one, unless it still waits for approval.
     """
 
     async def work(client: ApiClient) -> None:
