@@ -55,6 +55,6 @@ def _without_cluster(principal: str) -> str:
 
 
 def _bare(principal: str) -> str:
-    name = principal.rpartition(":")[2]
-    # Twice: folding may compose anew (Unicode, section 3.13, D146).
-    return normalize("NFKC", normalize("NFKC", name).casefold())
+    # Twice, as NFKC_Casefold does: folding may leave what is not composed (Unicode, section 3.13).
+    name = normalize("NFKC", normalize("NFKC", principal).casefold())
+    return name.rpartition(":")[2]

@@ -18,6 +18,7 @@ CLUSTER = "system:cluster-user:"
         ("oidc:ann@example.com", "oidc:ann@other.example", False),
         ("oidc:jos\u00e9@example.com", "corp:jose\u0301@example.com", True),
         ("oidc:\uff41nn", "ann", True),
+        ("oidc\uff1aann\uff20example.com", "ann", True),
         ("ann", "ben", False),
         ("ann", "", False),
         ("", "", False),
