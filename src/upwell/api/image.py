@@ -128,6 +128,14 @@ class TagEvent(Model):
     came by the first import."""
 
 
+class EarlierImport(Model):
+    """A digest that an import has brought to a tag, and whose event is no more."""
+
+    image: str
+    imported: ImportedChange
+    requested_by: str | None = None
+
+
 class PlatformDigest(Model):
     """The manifest of one platform inside an index."""
 
@@ -206,6 +214,9 @@ class NamedTagEventList(Model):
     import_state: ImportState | None = None
     pushed_digest: str | None = None
     """Upwell's own: what the internal registry's tag named when it was last looked at."""
+    earlier_imports: tuple[EarlierImport, ...] = ()
+    """Upwell's own: what imports have brought before, the newest first, so that a digest that is
+    pushed again is known for the change that it was."""
 
     @property
     def latest(self) -> TagEvent | None:

@@ -2,9 +2,17 @@
 
 from collections.abc import Iterable
 
-from upwell.api.image import ImageStreamStatus, ImportedChange, NamedTagEventList, TagEvent
+from upwell.api.image import (
+    EarlierImport,
+    ImageStreamStatus,
+    ImportedChange,
+    NamedTagEventList,
+    TagEvent,
+)
 from upwell.oci import InvalidReferenceError, Reference
 
+MAX_HISTORY = 100
+"""Digests kept for a tag; the oldest go first."""
 _BOTH_SIDES = 2
 """Digests of a history in which something has changed: a first import is no change."""
 
@@ -28,7 +36,10 @@ def change_brought(history: NamedTagEventList | None, event: TagEvent) -> Import
     items = history.items if history is not None else ()
     told = event.imported
     if told is None:
-        again = (one.imported for one in items if event.image and one.image == event.image)
+        earlier = history.earlier_imports if history is not None else ()
+        again = (
+            one.imported for one in (*items, *earlier) if event.image and one.image == event.image
+        )
         return next((one for one in again if one is not None), None)
     if told.previous is not None:  # of a tag that this one follows
         return told
@@ -48,6 +59,26 @@ def change_kept(history: NamedTagEventList, event: TagEvent) -> ImportedChange |
     if told is None or told.image != known.image:
         return known
     return known.model_copy(update={"digest": told.digest})
+
+
+def with_items(history: NamedTagEventList, items: Iterable[TagEvent]) -> NamedTagEventList:
+    """Return a history with these items, which remembers what imports have brought of the others.
+
+    As many of those as it may have items.
+    """
+    items = tuple(items)
+    left = {one.image for one in items}
+    gone = [
+        EarlierImport(image=one.image, imported=one.imported, requested_by=one.requested_by)
+        for one in history.items
+        if one.imported is not None and one.image not in left
+    ]
+    earlier: dict[str, EarlierImport] = {}
+    for one in (*gone, *history.earlier_imports):
+        if one.image not in left:
+            earlier.setdefault(one.image, one)
+    changes = {"items": items, "earlier_imports": tuple(earlier.values())[:MAX_HISTORY]}
+    return history.model_copy(update=changes)
 
 
 def with_changes(status: ImageStreamStatus) -> ImageStreamStatus:

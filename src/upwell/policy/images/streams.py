@@ -17,10 +17,7 @@ from upwell.api.meta import ObjectKey, ObjectReference
 from upwell.formats.attachment_tags import image_of_tag
 from upwell.oci import Digest, InvalidReferenceError, Reference
 from upwell.oci.registry_names import has_imports
-from upwell.policy.images.imported import change_brought, change_kept
-
-MAX_HISTORY = 100
-"""Digests kept for a tag; the oldest go first."""
+from upwell.policy.images.imported import MAX_HISTORY, change_brought, change_kept, with_items
 
 INPUTS_TAG_PREFIX = "inputs-"
 """Tags in the internal registry that name what a set of build inputs was built into: no stream's
@@ -158,29 +155,25 @@ def record_image(
         }
         items = (event.model_copy(update=kept), *old.items[1:])
     else:
-        again = (one.requested_by for one in old.items if _same_image(one, event))
+        again = [one.requested_by for one in old.items if _same_image(one, event)]
+        again += [one.requested_by for one in old.earlier_imports if one.image == event.image]
         brought = event.requested_by or next(filter(None, again), None)
         change = change_brought(old, event)
         event = event.model_copy(update={"requested_by": brought, "imported": change})
         items = _bounded((event, *old.items))
-    return replace_tag(status, old.model_copy(update={"items": items, "conditions": (), **changes}))
+    entry = with_items(old, items).model_copy(update={"conditions": (), **changes})
+    return replace_tag(status, entry)
 
 
 def _bounded(items: tuple[TagEvent, ...]) -> tuple[TagEvent, ...]:
     """Return the history without its oldest items, where there are too many.
 
-    What tells of imports goes last: what was referred to without one first, then what came by none.
-    Whoever writes many others would have a change forgotten that waits for approval.
+    What was referred to without an import goes first: what remains tells that there were any.
     """
     kept = [*items]
     while len(kept) > MAX_HISTORY:
-        del kept[min(range(1, len(kept)), key=lambda at: (*_tells(kept[at]), -at))]
+        del kept[min(range(1, len(kept)), key=lambda at: (bool(kept[at].image), -at))]
     return tuple(kept)
-
-
-def _tells(event: TagEvent) -> tuple[bool, bool]:
-    """Return how much an event tells of imports: the least first."""
-    return bool(event.image), event.imported is not None
 
 
 def _requester(old: NamedTagEventList, latest: TagEvent, event: TagEvent) -> str | None:

@@ -46,6 +46,7 @@ def uses_of(objects: Iterable[Resource], host: str) -> Iterator[Use]:
         if isinstance(resource, ImageStream):
             for entry in document["status"]["tags"]:
                 entry["items"] = []
+                entry["earlierImports"] = []
         for path, text in _texts(document, ""):
             yield from _uses_in(text, f"{resource.key} ({path})", host)
 

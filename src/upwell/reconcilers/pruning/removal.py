@@ -14,6 +14,7 @@ from dataclasses import dataclass
 from upwell.api.image import Image, ImageStream
 from upwell.api.requests.prune import KeptImage, PrunedItem, PruneStatus
 from upwell.builder.interface import BuildError
+from upwell.policy.images.imported import with_items
 from upwell.policy.images.streams import StreamName, replace_tag
 from upwell.policy.pruning.retention import (
     RetentionDecision,
@@ -189,7 +190,7 @@ def _without(stream: ImageStream, stale: Sequence[StaleRevision]) -> ImageStream
     for history in status.tags:
         gone = [revision.event for revision in stale if revision.tag == history.tag]
         items = tuple(e for at, e in enumerate(history.items) if at == 0 or e not in gone)
-        status = replace_tag(status, history.model_copy(update={"items": items}))
+        status = replace_tag(status, with_items(history, items))
     return stream.with_status(status)
 
 

@@ -28,8 +28,8 @@ from upwell.api.promotion import Release
 from upwell.api.waves.wave import WaveCancellation
 from upwell.oci import Digest
 from upwell.policy.builds.requests import BuildRefusedError
+from upwell.policy.images.imported import MAX_HISTORY, with_items
 from upwell.policy.images.streams import (
-    MAX_HISTORY,
     StreamName,
     StreamTag,
     pull_specs,
@@ -289,20 +289,25 @@ def recorded(setup: WavesNamespace, status: ImageStreamStatus, mark: str) -> Ima
 @pytest.mark.parametrize(
     ("others", "last"),
     [
+        (["p"], "new"),
         ([f"p{number}" for number in range(MAX_HISTORY)], "new"),
         ([f"debian:{number}" for number in range(100, 100 + MAX_HISTORY)], "debian:11"),
     ],
-    ids=["pushes", "references"],
+    ids=["pruned", "pushes", "references"],
 )
 async def test_no_number_of_others_has_a_change_forgotten(others: list[str], last: str) -> None:
     setup = await waiting(NONE)
     await rewrite(setup, tags())
     stream = await setup.store.get(ImageStream, NAMESPACE, "debian")
     status = stream.status
-    for mark in (*others, last):
+    for mark in others:
         status = recorded(setup, status, mark)
     [history] = status.tags
-    assert len(history.items) == MAX_HISTORY
+    if len(others) == 1:
+        pruned = with_items(history, history.items[:1])
+        status = status.model_copy(update={"tags": (pruned,)})
+    status = recorded(setup, status, last)
+    assert len(status.tags[0].items) in {2, MAX_HISTORY}
     await setup.store.update_status(stream.with_status(status))
     await setup.wave_index.ready()
     await setup.reconcile("base")
