@@ -36,10 +36,9 @@ def change_brought(history: NamedTagEventList | None, event: TagEvent) -> Import
     items = history.items if history is not None else ()
     told = event.imported
     if told is None:
-        earlier = history.earlier_imports if history is not None else ()
-        again = (
-            one.imported for one in (*items, *earlier) if event.image and one.image == event.image
-        )
+        known = [(one.image, one.imported) for one in items]
+        known += [(one.image, one.imported) for one in history.earlier_imports] if history else []
+        again = (change for image, change in known if event.image and image == event.image)
         return next((one for one in again if one is not None), None)
     if told.previous is not None:  # of a tag that this one follows
         return told

@@ -16,8 +16,8 @@ from upwell.api.image import (
 )
 from upwell.api.meta import Condition, ObjectMeta, ObjectReference
 from upwell.oci import Digest
+from upwell.policy.images.imported import MAX_HISTORY
 from upwell.policy.images.streams import (
-    MAX_HISTORY,
     StreamTag,
     forget_imports,
     pinned,

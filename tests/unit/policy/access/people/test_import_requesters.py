@@ -214,7 +214,10 @@ def test_who_points_a_tag_at_another_has_chosen_what_that_has() -> None:
     stream = stream.with_status(record_image(stream.status, "11", event(b"old"), changes={}))
     source = {"kind": "ImageStreamTag", "name": "mine:x"}
     changed = written(stream, BUILDER, {"name": "11", "from": source})
-    known = {StreamName("shop", "debian"): changed, StreamName("shop", "mine"): mine}
+    known: dict[StreamName, ImageStream | None] = {
+        StreamName("shop", "debian"): changed,
+        StreamName("shop", "mine"): mine,
+    }
 
     history = take_sources(changed, changed.status, known, now).tag("11")
     assert history is not None
