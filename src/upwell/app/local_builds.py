@@ -16,6 +16,7 @@ from upwell.git.commands import GitProgram
 from upwell.git.interface import GitLimits, GitSource
 from upwell.machine.folder import PrivateFolder
 from upwell.machine.process import Launcher
+from upwell.outbound.dialing import unrestricted
 
 _LOOK = GitLimits(seconds=60.0, tree_bytes=512 * 1024**2)
 
@@ -36,7 +37,7 @@ async def collect_own_scripts(url: str, tree: Path, image_url: str, target: Path
 
     Those of an image stay there.
     """
-    sources = ScriptSources(url, tree, image_url, allow_local=True, optional=True)
+    sources = ScriptSources(url, tree, image_url, unrestricted(), allow_local=True, optional=True)
     await collect_scripts(sources, target)
 
 

@@ -12,6 +12,7 @@ from upwell.builder.interface import BuildError
 from upwell.builder.strategies import source
 from upwell.builder.strategies.s2i_scripts import ScriptSources, collect_scripts
 from upwell.formats.s2i.contract import S2iError
+from upwell.outbound.dialing import unrestricted
 
 if TYPE_CHECKING:
     from upwell.builder.workspace import Workspace
@@ -61,7 +62,7 @@ async def read(tree: Path, name: str) -> str:
         return str(source._environment(work))
     upload = tree.parent / "upload"
     upload.mkdir(exist_ok=True)
-    own = ScriptSources("", tree, "image:///scripts", allow_local=False)
+    own = ScriptSources("", tree, "image:///scripts", unrestricted(), allow_local=False)
     await collect_scripts(own, upload)
     return (upload / "assemble").read_text()
 

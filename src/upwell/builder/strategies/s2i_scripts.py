@@ -16,7 +16,7 @@ from upwell.formats.s2i.contract import (
     image_path,
 )
 from upwell.machine.beneath import LeavesFolderError, read_beneath
-from upwell.outbound.dialing import Dialer, unrestricted
+from upwell.outbound.dialing import Dialer
 from upwell.outbound.downloads import DownloadError, DownloadLimits, DownloadRequest, download
 
 _MAX_SCRIPT_BYTES = 1024 * 1024
@@ -32,6 +32,8 @@ class ScriptSources:
     override_url: str
     tree: Path
     image_url: str
+    dialer: Dialer
+    """Connects to where scripts are downloaded from."""
     allow_local: bool = False
     """True if a `file://` URL may name a path of this machine."""
     optional: bool = False
@@ -40,7 +42,6 @@ class ScriptSources:
     """True if the image is a runtime image, with scripts of its own."""
     proxies: Mapping[str, str] = field(default_factory=dict, repr=False)
     """Through what scripts are downloaded, by the scheme of their URL. May hold passwords."""
-    dialer: Dialer = field(default_factory=unrestricted)
 
 
 def download_proxies(env: Iterable[tuple[str, str]]) -> dict[str, str]:
