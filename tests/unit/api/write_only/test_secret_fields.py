@@ -20,6 +20,8 @@ REASONS = {
     "ServiceAccount.automount_service_account_token": "is a wish",
     "IngressTLS.secret_name": _NAMES,
     "KeySelector.key": _NAMES,
+    "KubeconfigAccess.secret_ref": _NAMES,
+    "KubeconfigSecretReference.key": _NAMES,
     "KeyToPath.key": _NAMES,
     "SecretVolume.secret_name": _NAMES,
     "SelectorRequirement.key": "names a label",
