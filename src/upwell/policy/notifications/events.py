@@ -33,7 +33,7 @@ from upwell.policy.signatures.wording import policy_name
 
 
 def events_of(resource: Resource) -> Iterator[EventRecord]:
-    """Yield all that the object tells, in no order."""
+    """Yield all that the object tells: of one history, the oldest first, and else in no order."""
     match resource:
         case Build() | BuildConfig():
             yield from _of_build(resource) if isinstance(resource, Build) else _of_base(resource)
@@ -124,7 +124,7 @@ def _of_stream(stream: ImageStream) -> Iterator[EventRecord]:
 
 
 def _of_tag(stream: ImageStream, entry: NamedTagEventList) -> Iterator[EventRecord]:
-    for at, event in enumerate(entry.items):
+    for at, event in reversed([*enumerate(entry.items)]):
         before = entry.items[at + 1].image if at + 1 < len(entry.items) else ""
         image = event.image or event.docker_image_reference
         yield EventRecord(
@@ -143,7 +143,7 @@ def _of_tag(stream: ImageStream, entry: NamedTagEventList) -> Iterator[EventReco
 
 
 def _of_workload(workload: Workload) -> Iterator[EventRecord]:
-    for record in workload.status.revisions:
+    for record in reversed(workload.status.revisions):
         yield from _of_revision(record)
     yield from _of_faults(workload)
     recovered = find(workload.status.conditions, DEGRADED)

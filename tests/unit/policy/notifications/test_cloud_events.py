@@ -76,6 +76,35 @@ def test_an_image_change_names_the_old_and_the_new_digest() -> None:
     assert (second.details["stream"], second.details["tag"]) == ("base", "12")
 
 
+def test_changes_of_one_second_are_told_in_their_order() -> None:
+    """Whoever is told of them takes the last for what there is; times have whole seconds."""
+    made = stream("sha256:c", "sha256:b", "sha256:a").model_dump(mode="json")
+    for item in made["status"]["tags"][0]["items"]:
+        item["created"] = at(0)
+
+    events = cloud_events(decode(made))
+
+    assert [event.details["new"] for event in events] == ["sha256:a", "sha256:b", "sha256:c"]
+
+
+def test_rollouts_of_one_second_are_told_in_their_order() -> None:
+    revisions = [
+        {
+            "revision": number,
+            "hash": f"h{number}",
+            "created": at(0),
+            "template": {"spec": {"containers": []}},
+            "images": {"web": f"web@sha256:{number}"},
+        }
+        for number in (2, 1)
+    ]
+    workload = thing("apps/v1", "Deployment", "web", status={"revisions": revisions})
+
+    begun = [event.details["revision"] for event in cloud_events(workload)]
+
+    assert begun == [1, 2]
+
+
 def test_the_json_form_is_cloudevents_1_0() -> None:
     event = only(stream("sha256:a"))
     document = json.loads(event.encode("https://upwell.test:7080"))
