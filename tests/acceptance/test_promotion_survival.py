@@ -12,7 +12,7 @@ from upwell.api.promotion import CheckPhase, Promotion, PromotionPhase
 SOAK_SECONDS = 2
 LONG_SOAK_SECONDS = 15
 """Longer than a test takes: a soak goes on beside it."""
-TRIES = 3
+TRIES = 6
 """Versions that are published until all their steps are hit: some take milliseconds."""
 
 type Moment = Callable[[PromotedInstallation], Awaitable[bool | None]]

@@ -100,9 +100,13 @@ async def test_a_custom_command_rolls_out_half_and_another_process_the_rest(
         command = await eventually(partial(halfway, runtime), lambda name: name is not None)
         assert command is not None
         assert len(await serving(runtime)) == 1
-        progress = find((await stored(real_rollouts, config.name)).status.conditions, "Progressing")
-        assert progress is not None
-        assert "1 of 2 updated replicas are available" in progress.message
+
+        async def told() -> str:  # a moment after the command has seen it
+            status = (await stored(real_rollouts, config.name)).status
+            progress = find(status.conditions, "Progressing")
+            return progress.message if progress is not None else ""
+
+        await eventually(told, lambda text: "1 of 2 updated replicas are available" in text)
 
     async with real_rollouts.serve() as runtime:
         await runtime.execute(command, ("/bin/busybox", "touch", "/go"))
