@@ -77,7 +77,7 @@ def test_an_image_change_names_the_old_and_the_new_digest() -> None:
 
 
 def test_changes_of_one_second_are_told_in_their_order() -> None:
-    """Whoever is told of them takes the last for what there is; times have whole seconds."""
+    # Whoever is told of them takes the last for what there is; times have whole seconds.
     made = stream("sha256:c", "sha256:b", "sha256:a").model_dump(mode="json")
     for item in made["status"]["tags"][0]["items"]:
         item["created"] = at(0)
@@ -88,7 +88,7 @@ def test_changes_of_one_second_are_told_in_their_order() -> None:
 
 
 def test_rollouts_of_one_second_are_told_in_their_order() -> None:
-    revisions = [
+    revisions: list[dict[str, Any]] = [
         {
             "revision": number,
             "hash": f"h{number}",
