@@ -18,8 +18,19 @@ from upwell.policy.waves.approval import asks_for_approval
 
 
 def lowering_refusal(old: Resource | None, new: Resource | None, rights: Rights) -> str | None:
-    """Say which right a change that lowers an approval lacks, as what follows "it"; None: none."""
-    return rights.lacking(lowering_needs(old, new))
+    """Say which right a change that lowers an approval lacks, as what follows "it"; None: none.
+
+    No right is enough to begin to ask for approvals on an object with an owner: whoever deletes the
+    owner, which anybody may have given it before, has it deleted, and is asked nothing.
+    """
+    if (lacking := rights.lacking(lowering_needs(old, new))) is not None:
+        return lacking
+    if new is not None and _owners(new) and _asks(new) and not _asks(old):
+        return (
+            "asks for approvals and has an owner, with which it would be deleted: take"
+            " metadata.ownerReferences away"
+        )
+    return None
 
 
 def lowering_needs(old: Resource | None, new: Resource | None) -> frozenset[Need]:
@@ -72,6 +83,11 @@ def _stream_needs(stream: ImageStream, why: str) -> Iterator[Need]:
     if asks_for_approval(stream):
         action = Action("create", "imagestreams", stream.namespace, stream.name, "approve")
         yield Need(action, why)
+
+
+def _asks(resource: Resource | None) -> bool:
+    """Return True for an object that asks for approvals: its deletion lowers them."""
+    return resource is not None and any(True for _ in _needs(resource, None))
 
 
 def _owners(resource: Resource) -> set[str]:

@@ -111,3 +111,20 @@ async def test_a_pipeline_with_approvals_is_not_made_anew_without_them(
     assert "gets an owner, whose deletion removes it" in answer.json["message"]
     await granted.grant("eve", "promoter@a", "overrider@a")
     assert (await granted.send("eve", "DELETE", path_of("pipelines", "a", "app"))).status == 200
+
+
+async def test_no_approval_is_asked_for_on_what_goes_with_its_owner(granted: GrantedApi) -> None:
+    """The owner may be anybody's who had it made before."""
+    owner = {"apiVersion": "v1", "kind": "ConfigMap", "name": "mine", "uid": "mine-1"}
+    open_stage = {name: value for name, value in PROD.items() if name != "approval"}
+    owned = document(DEV, open_stage)
+    owned["metadata"]["ownerReferences"] = [owner]
+    assert (await granted.create("admin", "pipelines", "a", owned)).status == 201
+    guarded = {"spec": {"stages": [DEV, PROD]}}
+    path = path_of("pipelines", "a", "app")
+    answer = await granted.send("admin", "PATCH", path, guarded, content_type=MERGE)
+    assert answer.status == 403, answer.text
+    assert "take metadata.ownerReferences away" in answer.json["message"]
+    freed = guarded | {"metadata": {"ownerReferences": None}}
+    answer = await granted.send("admin", "PATCH", path, freed, content_type=MERGE)
+    assert answer.status == 200, answer.text
