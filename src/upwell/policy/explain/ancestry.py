@@ -107,6 +107,8 @@ class KnownImages:
         for history in stream.status.tags:
             tag = StreamTag(stream.namespace, stream.name, history.tag)
             for behind, event in enumerate(history.items):
+                if not event.image:
+                    continue  # a reference, of which nothing tells the digest
                 self._places[event.image].append(_Place(tag, behind, history.items[0].image))
 
     def _found(self, digest: str) -> list[_Place]:

@@ -19,6 +19,19 @@ def test_an_image_of_a_tag_is_behind_by_what_the_tag_got_since() -> None:
     assert told(known, "d2") == [("base/debian:v12", "tag", 1)]
 
 
+def test_an_image_without_a_digest_is_not_taken_for_a_reference_of_a_tag() -> None:
+    history = DEBIAN.status.tags[0]
+    reference = history.items[0].model_copy(update={"image": ""})
+    items = (*history.items, reference)
+    status = DEBIAN.status.model_copy(
+        update={"tags": (history.model_copy(update={"items": items}),)}
+    )
+    known = KnownImages.of([DEBIAN.with_status(status)], [], [])
+
+    assert not known.is_known("")
+    assert list(known.ancestors("")) == []
+
+
 def test_the_tag_that_moved_furthest_counts_unless_the_pods_name_another() -> None:
     known = KnownImages.of([DEBIAN], [], [])
 
