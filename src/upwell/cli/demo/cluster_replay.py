@@ -4,16 +4,17 @@ import asyncio
 from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 
 from upwell.api.build import Build, BuildPhase
 from upwell.api.image import ImageStream
-from upwell.api.promotion import CheckPhase, Promotion, PromotionPhase, Release
+from upwell.api.promotion import Promotion, PromotionPhase, Release
 from upwell.cli.core.errors import CommandError, Exit
 from upwell.cli.demo.archive import find_archive
 from upwell.cli.demo.children import ChildProcesses
 from upwell.cli.demo.cluster import NAMESPACE, DemoCluster
-from upwell.cli.demo.outcomes import DemoClaim
+from upwell.cli.demo.outcomes import DemoClaim, stages_claim
 from upwell.cli.demo.ports import HOST, Ports
 from upwell.cli.demo.preflight import ContainerSetup
 from upwell.cli.demo.rootfs import Pair, RootFileSystems
@@ -219,6 +220,7 @@ class ClusterReplay:
         built = [one for one in seen.builds if one.name not in before]
         digest = output_digest(built[0]) if built else ""
         release = seen.release_of(digest)
+        made = release.name if release is not None else ""
         claims = [
             DemoClaim(f"debian:11 is {short(str(new))}", base == str(new), f"it is {base}"),
             DemoClaim(
@@ -226,7 +228,7 @@ class ClusterReplay:
                 [one.status.phase for one in built] == [BuildPhase.COMPLETE],
                 ", ".join(f"{one.name} {one.status.phase}" for one in built),
             ),
-            stages_claim(seen, release.name if release is not None else ""),
+            stages_claim(APPLICATION, STAGES, partial(seen.promotion, made)),
         ]
         for stage in STAGES:
             name = f"{APPLICATION}-{stage}"
@@ -260,21 +262,3 @@ def _newest(seen: SeenPromotions, before: frozenset[str]) -> Build | None:
     found = [one for one in seen.builds if one.name not in before]
     newest = max(found, key=number_of, default=None)
     return newest if newest is not None and output_digest(newest) else None
-
-
-def stages_claim(seen: SeenPromotions, release: str) -> DemoClaim:
-    """Return the claim that each stage passed its Job before the next one began."""
-    text = f"{APPLICATION} passed its tests in {', then '.join(STAGES)}"
-    free = None
-    for stage in STAGES:
-        promotion = seen.promotion(release, stage)
-        if promotion is None:
-            return DemoClaim(text, holds=False, found=f"it did not reach {stage}")
-        status = promotion.status
-        passed = [one.phase is CheckPhase.PASSED for one in status.checks]
-        if status.phase is not PromotionPhase.SUCCEEDED or not passed or not all(passed):
-            return DemoClaim(text, holds=False, found=f"{promotion.name} is {status.phase}")
-        if status.started is None or (free is not None and status.started < free):
-            return DemoClaim(text, holds=False, found=f"{promotion.name} began too early")
-        free = status.ended
-    return DemoClaim(text, holds=True, found="")

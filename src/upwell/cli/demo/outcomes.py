@@ -1,11 +1,13 @@
 """Expected outcomes of the demo, with their claims. Pure: no clock, no I/O."""
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
+from datetime import datetime
+from functools import partial
 from typing import Protocol
 
 from upwell.api.build import BuildPhase
-from upwell.api.promotion import CheckPhase, PromotionPhase
+from upwell.api.promotion import CheckPhase, Promotion, PromotionPhase
 from upwell.cli.demo.observed import APPLICATIONS, CONFIGS, DEV, GATE, PRODUCTION, SHOP, STAGES
 from upwell.cli.demo.progress import FixProgress
 from upwell.policy.explain.freshness import short
@@ -159,26 +161,38 @@ def _promoted(progress: FixProgress, application: str) -> Iterator[DemoClaim]:
     expected = set(stats.answers) == {fix.old_glibc, fix.new_glibc}
     found = f"it answered with {', '.join(stats.answers) or 'nothing'}; last {stats.version}"
     yield DemoClaim(text, expected and stats.version == fix.new_glibc, found)
-    yield _tested(progress, application)
+    published = progress.publication.at
+    into = partial(progress.promotion, application)
+    yield stages_claim(application, STAGES, into, published)
     for stage in STAGES:
         text = f"{application} runs that image alone in {stage}"
         holds = progress.runs(application, stage, progress.release(application))
         yield DemoClaim(text, holds, _runs(progress, application, stage))
 
 
-def _tested(progress: FixProgress, application: str) -> DemoClaim:
-    """Return the claim that each stage began after the previous one had passed."""
-    text = f"{application} passed its tests in {', then '.join(STAGES)}"
-    free = progress.publication.at
-    for stage in STAGES:
-        promotion = progress.promotion(application, stage)
+def stages_claim(
+    application: str,
+    stages: Sequence[str],
+    promotion_into: Callable[[str], Promotion | None],
+    since: datetime | None = None,
+) -> DemoClaim:
+    """Return the claim that an application passed its tests in each stage before the next began.
+
+    The first stage began no earlier than `since`.
+    """
+    text = f"{application} passed its tests in {', then '.join(stages)}"
+    free = since
+    for stage in stages:
+        promotion = promotion_into(stage)
         if promotion is None:
             return DemoClaim(text, holds=False, found=f"it did not reach {stage}")
         status = promotion.status
         passed = [check.phase is CheckPhase.PASSED for check in status.checks]
         if status.phase is not PromotionPhase.SUCCEEDED or not passed or not all(passed):
             return DemoClaim(text, holds=False, found=f"{promotion.name} is {status.phase}")
-        if status.started is None or status.ended is None or status.started < free:
+        if status.started is None or status.ended is None:
+            return DemoClaim(text, holds=False, found=f"{promotion.name} has no times")
+        if free is not None and status.started < free:
             return DemoClaim(text, holds=False, found=f"{promotion.name} began too early")
         free = status.ended
     return DemoClaim(text, holds=True, found="")

@@ -2,6 +2,7 @@
 
 import json
 from datetime import UTC, datetime
+from functools import partial
 from pathlib import Path
 
 import pytest
@@ -12,7 +13,8 @@ from upwell.api.promotion import Promotion
 from upwell.cli.core.errors import CommandError
 from upwell.cli.demo import demo
 from upwell.cli.demo.cluster import NAMESPACE, DemoCluster
-from upwell.cli.demo.cluster_replay import STAGES, SeenPromotions, stages_claim
+from upwell.cli.demo.cluster_replay import STAGES, SeenPromotions
+from upwell.cli.demo.outcomes import stages_claim
 
 
 @pytest.fixture
@@ -96,7 +98,8 @@ def promotion(stage: str, minute: int, check: str = "Passed") -> Promotion:
 def test_each_stage_is_tested_before_the_next(
     promotions: list[Promotion], *, holds: bool, found: str
 ) -> None:
-    claim = stages_claim(SeenPromotions((), (), promotions), "gate-2")
+    seen = SeenPromotions((), (), promotions)
+    claim = stages_claim("gate", STAGES, partial(seen.promotion, "gate-2"))
     assert claim.holds is holds
     assert found in claim.found
     assert ", then ".join(STAGES) in claim.text
