@@ -1,6 +1,7 @@
 """Other clusters, by kubeconfigs in Secrets: one bounded client for each."""
 
 import asyncio
+from collections import defaultdict
 from collections.abc import Callable, Coroutine, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import datetime
@@ -205,12 +206,18 @@ class KubernetesRemoteClusters:
         self._before_write = before_write
         self._seconds = seconds
         self._opened: dict[str, _Opened] = {}
+        self._making: defaultdict[str, asyncio.Lock] = defaultdict(asyncio.Lock)
 
     async def connect(self, cluster: Cluster) -> KubernetesRemoteCluster:
         """Return the client of a cluster; a new one where its Secret has changed."""
         if cluster.spec.kube_config is None:
             raise NoClusterAccessError(f"{cluster.key} names no kubeconfig")
-        reference = cluster.spec.kube_config.secret_ref
+        async with self._making[cluster.name]:  # one client for all who ask at once
+            return await self._client(cluster, cluster.spec.kube_config.secret_ref)
+
+    async def _client(
+        self, cluster: Cluster, reference: KubeconfigSecretReference
+    ) -> KubernetesRemoteCluster:
         secret = await self._secret(reference)
         stamp = (secret.uid, secret.resource_version, reference)
         kept = self._opened.get(cluster.name)
