@@ -1,22 +1,10 @@
 """Composes the command line's client."""
 
-from upwell.app.local_access import find_access
+from upwell.app.server_access import server_access
 from upwell.store.interface import ApiClient
 from upwell.store.kubernetes import KubernetesStore
 
 
 def create_client(server: str, token: str = "", authority: str = "") -> ApiClient:
-    """Return the client of the API at `server`, an http or https URL.
-
-    `authority` is the path of a PEM file to trust. What is not given is that of the server which
-    this user runs on this machine at that address, if there is one: without both it is asked on its
-    local socket, so that none crosses the network.
-    """
-    if (local := find_access(server)) is not None:
-        if local.socket is not None and not token and not authority:
-            # No TLS there: the kernel vouches for both ends.
-            plain = server.replace("https://", "http://", 1)
-            return KubernetesStore(plain, socket=local.socket)
-        token = token or local.token
-        authority = authority or str(local.authority or "")
-    return KubernetesStore(server, token=token or None, ca=authority or None)
+    """Return the client of the API at `server`, with the access that `server_access` finds."""
+    return KubernetesStore(server_access(server, token, authority))

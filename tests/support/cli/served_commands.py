@@ -14,6 +14,7 @@ from upwell.cli import main
 from upwell.cli.core.connection import Session
 from upwell.server.http.limits import ServerLimits
 from upwell.store.kubernetes import KubernetesStore
+from upwell.store.kubernetes_connections import ServerAccess
 
 
 @dataclass
@@ -21,6 +22,8 @@ class ServedCommands:
     """`upwell` in a thread of its own, with the client that users have."""
 
     api: Api
+    reads_tables: bool = True
+    """As users' commands do; else each reads the objects themselves."""
 
     async def __call__(self, *arguments: str, stdin: str | None = None) -> Result:
         return await asyncio.to_thread(self.run, arguments, stdin)
@@ -38,7 +41,11 @@ class ServedCommands:
         return " ".join(result.stderr.split())
 
     def run(self, arguments: Sequence[str], stdin: str | None = None) -> Result:
-        session = Session(connect=lambda *_: KubernetesStore(self.api.url))
+        access = ServerAccess(self.api.url)
+        session = Session(
+            connect=lambda *_: KubernetesStore(access),
+            find_access=(lambda *_: access) if self.reads_tables else None,
+        )
         return CliRunner().invoke(main, arguments, obj=session, input=stdin, catch_exceptions=False)
 
     async def object(self, what: str) -> Any:

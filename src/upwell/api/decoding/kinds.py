@@ -2,9 +2,10 @@
 
 import importlib
 from functools import cache
-from typing import NamedTuple
+from typing import TYPE_CHECKING, NamedTuple
 
-from upwell.api.meta import Resource
+if TYPE_CHECKING:
+    from upwell.api.meta import Resource
 
 
 class KindNames(NamedTuple):
@@ -19,6 +20,7 @@ class KindNames(NamedTuple):
     earlier: tuple[str, ...] = ()
     aliases: tuple[str, ...] = ()
     legacy: bool = False
+    namespaced: bool = True
 
     @property
     def group(self) -> str:
@@ -30,13 +32,15 @@ class KindNames(NamedTuple):
         """The kind in lower case."""
         return self.kind.lower()
 
-    def resource(self) -> type[Resource]:
+    def resource(self) -> "type[Resource]":
         """Return the class of its objects."""
         return _load(self.module, self.kind)
 
 
 @cache
-def _load(module: str, kind: str) -> type[Resource]:
+def _load(module: str, kind: str) -> "type[Resource]":
+    from upwell.api.meta import Resource  # noqa: PLC0415 - the same
+
     found = getattr(importlib.import_module(f"upwell.api.{module}"), kind)
     if not (isinstance(found, type) and issubclass(found, Resource)):
         raise TypeError(f"upwell.api.{module} has no kind {kind}")
@@ -44,9 +48,17 @@ def _load(module: str, kind: str) -> type[Resource]:
 
 
 KINDS = (
-    KindNames("core", "Namespace", "v1", "namespaces", ("ns",)),
-    KindNames("requests.projects", "Project", "project.openshift.io/v1", "projects"),
-    KindNames("requests.projects", "ProjectRequest", "project.openshift.io/v1", "projectrequests"),
+    KindNames("core", "Namespace", "v1", "namespaces", ("ns",), namespaced=False),
+    KindNames(
+        "requests.projects", "Project", "project.openshift.io/v1", "projects", namespaced=False
+    ),
+    KindNames(
+        "requests.projects",
+        "ProjectRequest",
+        "project.openshift.io/v1",
+        "projectrequests",
+        namespaced=False,
+    ),
     KindNames("core", "ResourceQuota", "v1", "resourcequotas", ("quota",)),
     KindNames("core", "LimitRange", "v1", "limitranges", ("limits",)),
     KindNames("core", "ServiceAccount", "v1", "serviceaccounts", ("sa",)),
@@ -96,13 +108,14 @@ KINDS = (
     KindNames(
         "image", "ImageStreamImport", "image.openshift.io/v1", "imagestreamimports", legacy=True
     ),
-    KindNames("image", "Image", "image.openshift.io/v1", "images", legacy=True),
+    KindNames("image", "Image", "image.openshift.io/v1", "images", legacy=True, namespaced=False),
     KindNames(
         "image_policies.policy",
         "ClusterImagePolicy",
         "config.openshift.io/v1",
         "clusterimagepolicies",
         earlier=("v1alpha1",),
+        namespaced=False,
     ),
     KindNames(
         "image_policies.policy",
@@ -128,10 +141,10 @@ KINDS = (
     KindNames("template", "ProcessedTemplate", "template.openshift.io/v1", "processedtemplates"),
     KindNames("route", "Route", "route.openshift.io/v1", "routes", legacy=True),
     KindNames("networking.ingress", "Ingress", "networking.k8s.io/v1", "ingresses", ("ing",)),
-    KindNames("clusters.cluster", "Cluster", "upwell.dev/v1alpha1", "clusters"),
-    KindNames("pipeline", "Freeze", "upwell.dev/v1alpha1", "freezes"),
-    KindNames("pipeline", "Quarantine", "upwell.dev/v1alpha1", "quarantines"),
-    KindNames("waves.wave", "Wave", "upwell.dev/v1alpha1", "waves"),
+    KindNames("clusters.cluster", "Cluster", "upwell.dev/v1alpha1", "clusters", namespaced=False),
+    KindNames("pipeline", "Freeze", "upwell.dev/v1alpha1", "freezes", namespaced=False),
+    KindNames("pipeline", "Quarantine", "upwell.dev/v1alpha1", "quarantines", namespaced=False),
+    KindNames("waves.wave", "Wave", "upwell.dev/v1alpha1", "waves", namespaced=False),
     KindNames("waves.plan", "ImpactPlan", "upwell.dev/v1alpha1", "impactplans"),
     KindNames("requests.running", "RunningWorkload", "upwell.dev/v1alpha1", "runningworkloads"),
     KindNames("pipeline", "Pipeline", "upwell.dev/v1alpha1", "pipelines", ("pl",)),
@@ -139,17 +152,44 @@ KINDS = (
     KindNames("promotion", "Promotion", "upwell.dev/v1alpha1", "promotions", ("promo",)),
     KindNames("subscription", "Subscription", "upwell.dev/v1alpha1", "subscriptions", ("sub",)),
     KindNames(
-        "cluster_operator", "ClusterOperator", "config.openshift.io/v1", "clusteroperators", ("co",)
+        "cluster_operator",
+        "ClusterOperator",
+        "config.openshift.io/v1",
+        "clusteroperators",
+        ("co",),
+        namespaced=False,
     ),
-    KindNames("reviews", "SelfSubjectReview", "authentication.k8s.io/v1", "selfsubjectreviews"),
     KindNames(
-        "reviews", "SelfSubjectAccessReview", "authorization.k8s.io/v1", "selfsubjectaccessreviews"
+        "reviews",
+        "SelfSubjectReview",
+        "authentication.k8s.io/v1",
+        "selfsubjectreviews",
+        namespaced=False,
     ),
     KindNames(
-        "reviews", "SelfSubjectRulesReview", "authorization.k8s.io/v1", "selfsubjectrulesreviews"
+        "reviews",
+        "SelfSubjectAccessReview",
+        "authorization.k8s.io/v1",
+        "selfsubjectaccessreviews",
+        namespaced=False,
     ),
-    KindNames("reviews", "SubjectAccessReview", "authorization.k8s.io/v1", "subjectaccessreviews"),
-    KindNames("reviews", "TokenReview", "authentication.k8s.io/v1", "tokenreviews"),
+    KindNames(
+        "reviews",
+        "SelfSubjectRulesReview",
+        "authorization.k8s.io/v1",
+        "selfsubjectrulesreviews",
+        namespaced=False,
+    ),
+    KindNames(
+        "reviews",
+        "SubjectAccessReview",
+        "authorization.k8s.io/v1",
+        "subjectaccessreviews",
+        namespaced=False,
+    ),
+    KindNames(
+        "reviews", "TokenReview", "authentication.k8s.io/v1", "tokenreviews", namespaced=False
+    ),
     KindNames(
         "image_policies.review", "ImagePolicyReview", "upwell.dev/v1alpha1", "imagepolicyreviews"
     ),
@@ -176,11 +216,18 @@ KINDS = (
         "priorityclasses",
         ("pc",),
         earlier=("v1beta1",),
+        namespaced=False,
     ),
     KindNames(
-        "kept", "StorageClass", "storage.k8s.io/v1", "storageclasses", ("sc",), earlier=("v1beta1",)
+        "kept",
+        "StorageClass",
+        "storage.k8s.io/v1",
+        "storageclasses",
+        ("sc",),
+        earlier=("v1beta1",),
+        namespaced=False,
     ),
-    KindNames("kept", "PersistentVolume", "v1", "persistentvolumes", ("pv",)),
+    KindNames("kept", "PersistentVolume", "v1", "persistentvolumes", ("pv",), namespaced=False),
     KindNames(
         "kept",
         "Role",
@@ -207,6 +254,7 @@ KINDS = (
         earlier=("v1beta1",),
         aliases=("authorization.openshift.io/v1",),
         legacy=True,
+        namespaced=False,
     ),
     KindNames(
         "kept",
@@ -216,8 +264,9 @@ KINDS = (
         earlier=("v1beta1",),
         aliases=("authorization.openshift.io/v1",),
         legacy=True,
+        namespaced=False,
     ),
-    KindNames("kept", "Group", "user.openshift.io/v1", "groups", legacy=True),
+    KindNames("kept", "Group", "user.openshift.io/v1", "groups", legacy=True, namespaced=False),
     KindNames(
         "kept",
         "SecurityContextConstraints",
@@ -225,6 +274,7 @@ KINDS = (
         "securitycontextconstraints",
         ("scc",),
         legacy=True,
+        namespaced=False,
     ),
     KindNames("kept", "ServiceMonitor", "monitoring.coreos.com/v1", "servicemonitors", ("smon",)),
     KindNames("kept", "PodMonitor", "monitoring.coreos.com/v1", "podmonitors", ("pmon",)),
@@ -248,7 +298,7 @@ BY_API = (
 """By apiVersion and kind, those of earlier versions and other groups included."""
 
 
-def is_known(resource: type[Resource]) -> bool:
+def is_known(resource: "type[Resource]") -> bool:
     """Return whether this is the class of a kind, rather than of a part or of a request alone."""
     names = BY_KIND.get(resource.KIND.kind)
     return names is not None and names.resource() is resource

@@ -1,6 +1,6 @@
 """Connection of commands to the server: its options, and one runner for what awaits."""
 
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Coroutine
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
@@ -14,6 +14,7 @@ from upwell.cli.core.terminal import echo
 
 if TYPE_CHECKING:
     from upwell.store.interface import ApiClient, StoreError
+    from upwell.store.kubernetes_connections import ServerAccess
 
 DEFAULT_SERVER = "http://127.0.0.1:7080"
 DEFAULT_NAMESPACE = "default"
@@ -23,6 +24,12 @@ def _connect(server: str, token: str, authority: str) -> "ApiClient":
     from upwell.app.client import create_client  # noqa: PLC0415 - loads the models and aiohttp
 
     return create_client(server, token, authority)
+
+
+def _find_access(server: str, token: str, authority: str) -> "ServerAccess":
+    from upwell.app.server_access import server_access  # noqa: PLC0415 - loads asyncio with TLS
+
+    return server_access(server, token, authority)
 
 
 @dataclass(slots=True)
@@ -40,6 +47,8 @@ class Session:
     logins: Logins = field(default_factory=Logins)
     """Defaults where the user names nothing."""
     connect: Callable[[str, str, str], "ApiClient"] = _connect
+    find_access: Callable[[str, str, str], "ServerAccess"] | None = None
+    """Finds the server for what is read without a client; None: by clients alone."""
 
     _given: set[str] = field(default_factory=set, init=False)
     """Names of the fields that the user set, by option or environment."""
@@ -79,12 +88,8 @@ class Session:
 
     def run(self, work: Callable[["ApiClient"], Awaitable[None]]) -> None:
         """Run `work` with a client of the server; every error becomes a CommandError."""
-        import asyncio  # noqa: PLC0415 - with TLS, half of what the help takes to be shown
-
         try:
-            asyncio.run(self._with_client(work))
-        except KeyboardInterrupt:
-            raise CommandError("interrupted", Exit.INTERRUPTED) from None
+            run_awaited(self._with_client(work))
         except CommandError as error:
             if self.verbose and error.__cause__ is not None:
                 echo(f"cause: {type(error.__cause__).__name__}: {error.__cause__}", err=True)
@@ -136,11 +141,21 @@ class Session:
         return CommandError(str(error))
 
 
+def run_awaited[T](work: Coroutine[Any, Any, T]) -> T:
+    """Return what `work` does; raises CommandError when the user interrupts it."""
+    import asyncio  # noqa: PLC0415 - with TLS, half of what the help takes to be shown
+
+    try:
+        return asyncio.run(work)
+    except KeyboardInterrupt:
+        raise CommandError("interrupted", Exit.INTERRUPTED) from None
+
+
 def session_of(ctx: click.Context) -> Session:
     """Return the session of this call, made when its first option is read."""
     session = ctx.find_object(Session)
     if session is None:
-        ctx.obj = session = Session(logins=read_logins(logins_path()))
+        ctx.obj = session = Session(logins=read_logins(logins_path()), find_access=_find_access)
     return session
 
 

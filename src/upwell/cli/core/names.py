@@ -2,12 +2,14 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from difflib import get_close_matches
+from typing import TYPE_CHECKING
 
 import click
 
-from upwell.api.decoding.kinds import KINDS, find_names
-from upwell.api.meta import Kind, Resource
+from upwell.api.decoding.kinds import KINDS, KindNames, find_names
+
+if TYPE_CHECKING:
+    from upwell.api.meta import Kind, Resource
 
 ALL = ("is", "bc", "build", "deploy", "dc", "sts", "ds", "cj", "job", "svc", "route")
 """Kinds that `all` stands for: those of an application, without secrets and events."""
@@ -17,11 +19,11 @@ ALL = ("is", "bc", "build", "deploy", "dc", "sts", "ds", "cj", "job", "svc", "ro
 class Named:
     """Object as a user names it; the namespace is the session's."""
 
-    resource: type[Resource]
+    resource: "type[Resource]"
     name: str
 
     @property
-    def kind(self) -> Kind:
+    def kind(self) -> "Kind":
         """The object's kind."""
         return self.resource.KIND
 
@@ -33,16 +35,23 @@ class Named:
         return f"{self.kind.singular}/{self.name}"
 
 
-def parse_kind(text: str) -> type[Resource]:
+def parse_kind(text: str) -> "type[Resource]":
     """Return the kind that `text` names; raises click.UsageError."""
+    return parse_kind_names(text).resource()
+
+
+def parse_kind_names(text: str) -> KindNames:
+    """Return the names of the kind that `text` names; raises click.UsageError."""
     names = find_names(text)
     if names is None:
         raise click.UsageError(f"unknown kind {text!r}; {_hint(text)}")
-    return names.resource()
+    return names
 
 
 def _hint(text: str) -> str:
     """Return the kind that was probably meant, or all that there are."""
+    from difflib import get_close_matches  # noqa: PLC0415 - most names are known
+
     names = [name for one in KINDS for name in (one.plural, one.singular)]
     if near := get_close_matches(text.lower(), names, n=1, cutoff=0.75):
         return f"did you mean {near[0]}?"
@@ -50,25 +59,40 @@ def _hint(text: str) -> str:
     return f"known kinds: {', '.join(known)}"
 
 
-def parse_kinds(text: str) -> list[type[Resource]]:
+def parse_kinds(text: str) -> "list[type[Resource]]":
     """Return the kinds of `is,bc` or `all`, each once; raises click.UsageError."""
+    return [names.resource() for names in parse_names_of_kinds(text)]
+
+
+def parse_names_of_kinds(text: str) -> list[KindNames]:
+    """Return the names of the kinds of `is,bc` or `all`, each once; raises click.UsageError."""
     names = [name for part in text.split(",") for name in (ALL if part == "all" else (part,))]
-    return list(dict.fromkeys(parse_kind(name) for name in names))
+    return list(dict.fromkeys(parse_kind_names(name) for name in names))
 
 
-def parse_named(arguments: Sequence[str], *, default: type[Resource] | None = None) -> list[Named]:
+def parse_named(
+    arguments: Sequence[str], *, default: "type[Resource] | None" = None
+) -> list[Named]:
     """Return the objects of `KIND/NAME…`, `KIND NAME…` or, with a default kind, `NAME…`.
 
     Raises click.UsageError.
     """
+    if default is None or not arguments:
+        return [Named(names.resource(), name) for names, name in parse_places(arguments)]
+    return [_parse_one(argument, default) for argument in arguments]
+
+
+def parse_places(arguments: Sequence[str]) -> list[tuple[KindNames, str]]:
+    """Return kinds and names of `KIND/NAME…` or `KIND NAME…`; raises click.UsageError."""
     if not arguments:
         raise click.UsageError("name an object as KIND/NAME")
-    if any("/" in argument for argument in arguments) or default is not None:
-        return [_parse_one(argument, default) for argument in arguments]
+    if any("/" in argument for argument in arguments):
+        return [_parse_place(argument) for argument in arguments]
     kind, *names = arguments
+    found = parse_kind_names(kind)
     if not names:
-        raise click.UsageError(f"name an object of kind {parse_kind(kind).KIND.kind} as KIND/NAME")
-    return [Named(parse_kind(kind), name) for name in names]
+        raise click.UsageError(f"name an object of kind {found.kind} as KIND/NAME")
+    return [(found, name) for name in names]
 
 
 def parse_one(arguments: Sequence[str]) -> Named:
@@ -88,13 +112,17 @@ def parse_entered(arguments: Sequence[str]) -> Named:
     return Named(parse_kind("pod"), arguments[0]) if alone else parse_one(arguments)
 
 
-def _parse_one(text: str, default: type[Resource] | None) -> Named:
-    kind, slash, name = text.partition("/")
-    if not slash and default is not None:
+def _parse_one(text: str, default: "type[Resource]") -> Named:
+    if "/" not in text:
         return Named(default, text)
+    names, name = _parse_place(text)
+    if names.resource() is not default:
+        raise click.UsageError(f"{text!r} is not of kind {default.KIND.kind}")
+    return Named(default, name)
+
+
+def _parse_place(text: str) -> tuple[KindNames, str]:
+    kind, slash, name = text.partition("/")
     if not slash or not kind or not name:
         raise click.UsageError(f"{text!r} does not name an object: write KIND/NAME")
-    resource = parse_kind(kind)
-    if default is not None and resource is not default:
-        raise click.UsageError(f"{text!r} is not of kind {default.KIND.kind}")
-    return Named(resource, name)
+    return parse_kind_names(kind), name

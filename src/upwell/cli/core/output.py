@@ -135,7 +135,12 @@ def template_of(output: str) -> "OutputTemplate | None":
 def full_name(resource: "Resource") -> str:
     """Return `kind.group/name`, as kubectl prints it."""
     kind = resource.KIND
-    return f"{kind.singular}{f'.{kind.group}' if kind.group else ''}/{resource.name}"
+    return full_name_of(kind.singular, kind.group, resource.name)
+
+
+def full_name_of(singular: str, group: str, name: str) -> str:
+    """Return `kind.group/name` of its parts."""
+    return f"{singular}{f'.{group}' if group else ''}/{name}"
 
 
 def format_age(since: datetime | None, now: datetime) -> str:

@@ -2,12 +2,14 @@
 
 import re
 from collections.abc import Callable
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import click
 
 from upwell.api.validation.labels import is_label_key, is_label_value
-from upwell.store.interface import QuerySelector
+
+if TYPE_CHECKING:
+    from upwell.store.interface import QuerySelector
 
 _REQUIREMENT = re.compile(
     r"\s*(?:(?P<absent>!\s*)?(?P<key>[^\s!=,()]+)"
@@ -16,8 +18,10 @@ _REQUIREMENT = re.compile(
 )
 
 
-def selector_of(namespace: str, labels: str, fields: str = "", name: str = "") -> QuerySelector:
+def selector_of(namespace: str, labels: str, fields: str = "", name: str = "") -> "QuerySelector":
     """Return the selector of `-l` and `--field-selector`; raises click.UsageError."""
+    from upwell.store.interface import QuerySelector  # noqa: PLC0415 - loads the models
+
     exact: dict[str, str] = {}
     others: list[str] = []
     for part in re.split(r",(?![^()]*\))", labels) if labels else ():

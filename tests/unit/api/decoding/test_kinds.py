@@ -33,7 +33,24 @@ def test_the_names_are_those_of_the_class(names: KindNames) -> None:
         kind.earlier_versions,
         kind.aliases,
         kind.legacy,
+        kind.namespaced,
     )
+
+
+TABLE = """
+import sys
+from upwell.cli.program import COMMANDS
+COMMANDS["get"].load()
+import upwell.app.server_access
+import upwell.store.kubernetes_tables
+print(*sys.modules)
+"""
+
+
+def test_a_table_takes_no_classes_of_objects() -> None:
+    done = subprocess.run([sys.executable, "-c", TABLE], check=True, capture_output=True, text=True)
+
+    assert {"pydantic", "upwell.api.meta", "yaml", "aiohttp"}.isdisjoint(done.stdout.split())
 
 
 def test_a_command_loads_the_kinds_alone_that_it_is_about() -> None:

@@ -6,7 +6,8 @@ from typing import Any
 import pytest
 
 from upwell.api.codec import decode
-from upwell.cli.objects.tables import Table, TableStyle
+from upwell.cli.objects.table_style import TableStyle
+from upwell.cli.objects.tables import Table
 from upwell.server.http.tables import table
 
 NOW = datetime(2026, 11, 26, 12, 0, tzinfo=UTC)

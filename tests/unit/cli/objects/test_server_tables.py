@@ -1,0 +1,126 @@
+"""`upwell get` by the server's own tables: the same, line by line, as by the objects."""
+
+import json
+from collections.abc import AsyncIterator, Mapping
+from dataclasses import replace
+from typing import Any
+
+import pytest
+from tests.support.cli.served_commands import ServedCommands, served_commands
+
+from upwell.api.decoding.kinds import KINDS, KindNames
+from upwell.store.kubernetes_connections import ServerAccess
+from upwell.store.kubernetes_tables import TableRequest, read_tables
+
+
+def _config_map(name: str, **labels: str) -> dict[str, Any]:
+    metadata = {"name": name, "labels": labels}
+    return {"apiVersion": "v1", "kind": "ConfigMap", "metadata": metadata, "data": {"a": "1"}}
+
+
+OBJECTS: list[Mapping[str, Any]] = [
+    _config_map("alpha", app="shop", tier="web"),
+    _config_map("beta"),
+    {"apiVersion": "v1", "kind": "Secret", "metadata": {"name": "key"}, "stringData": {"k": "v"}},
+    {
+        "apiVersion": "apps/v1",
+        "kind": "Deployment",
+        "metadata": {"name": "shop"},
+        "spec": {
+            "replicas": 2,
+            "selector": {"matchLabels": {"app": "shop"}},
+            "template": {
+                "metadata": {"labels": {"app": "shop"}},
+                "spec": {"containers": [{"name": "web", "image": "vendor.test/shop:1"}]},
+            },
+        },
+    },
+    {
+        "apiVersion": "v1",
+        "kind": "Service",
+        "metadata": {"name": "shop"},
+        "spec": {"selector": {"app": "shop"}, "ports": [{"port": 80}]},
+    },
+]
+
+
+@pytest.fixture
+async def shop() -> AsyncIterator[ServedCommands]:
+    async with served_commands() as commands:
+        documents = "\n---\n".join(map(json.dumps, OBJECTS))
+        await commands.done("apply", "-f", "-", stdin=documents)
+        yield commands
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        "cm",
+        "cm,secret",
+        "all",
+        "all -A",
+        "ns",
+        "ns -A --show-labels",
+        "deploy -o wide",
+        "cm -l app=shop",
+        "cm -l nothing=here",
+        "cm -l !!",
+        "cm --field-selector metadata.name=beta",
+        "cm --field-selector spec.no=thing",
+        "cm -L app,tier -L app",
+        "cm -A --show-labels --show-kind",
+        "cm --no-headers",
+        "cm --sort-by=.metadata.name",
+        "cm beta alpha",
+        "cm/beta svc/shop cm/alpha",
+        "cm/gone",
+        "cm alpha gone",
+        "cm gone --ignore-not-found",
+        "cm alpha gone --ignore-not-found",
+        "cm/alpha -A",
+        "cm -n nowhere",
+        "pods",
+        "unicorns",
+        "cm/",
+        "",
+    ],
+)
+async def test_tables_are_those_of_the_objects(
+    shop: ServedCommands, arguments: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("upwell.machine.clock.now", shop.api.clock)  # one clock for all ages
+
+    by_server = await shop("get", *arguments.split())
+    by_objects = await replace(shop, reads_tables=False)("get", *arguments.split())
+
+    assert by_server.output == by_objects.output
+    assert by_server.exit_code == by_objects.exit_code
+
+
+async def test_a_table_is_what_the_server_is_asked_for(shop: ServedCommands) -> None:
+    asked = [TableRequest("v1", "configmaps", "default", "alpha")]
+
+    found = await read_tables(ServerAccess(shop.api.url), asked)
+
+    assert found is not None
+    assert found[0]["rows"][0]["cells"][0] == "alpha"
+
+
+@pytest.mark.parametrize(
+    "asked", [TableRequest("v1", "unicorns", "default"), TableRequest("v9", "configmaps")]
+)
+async def test_what_is_not_to_be_had_is_no_table(shop: ServedCommands, asked: TableRequest) -> None:
+    assert await read_tables(ServerAccess(shop.api.url), [asked]) is None
+
+
+async def test_a_server_that_is_not_there_has_no_tables() -> None:
+    asked = TableRequest("v1", "configmaps", "default")
+
+    assert await read_tables(ServerAccess("http://127.0.0.1:1"), [asked]) is None
+
+
+@pytest.mark.parametrize("names", KINDS, ids=lambda names: names.kind)
+def test_titles_survive_the_way_through_a_table(names: KindNames) -> None:
+    titles = [column.title for column in names.resource().KIND.printed_columns]
+
+    assert [title.title().upper() for title in titles] == titles
