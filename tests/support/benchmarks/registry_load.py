@@ -1,6 +1,6 @@
 """Clients that push blobs of 1 MiB, and as many that pull them, in a process of their own.
 
-python -m tests.support.benchmarks.registry_load HOST:PORT TOKEN SECONDS
+python -m tests.support.benchmarks.registry_load HOST:PORT TOKEN SECONDS CLIENTS_OF_EACH_SORT
 
 prints the MiB that were pushed and pulled in a second.
 """
@@ -17,14 +17,12 @@ from yarl import URL
 
 from upwell.oci import Digest
 
-CLIENTS = 16
-"""Of each sort."""
 _MIB = 1024 * 1024
 _CONTENTS = 64
 
 
-async def load(host: str, token: str, seconds: float) -> tuple[float, float]:
-    """Push and pull as sixteen clients each; return the MiB of both in a second."""
+async def load(host: str, token: str, seconds: float, clients: int) -> tuple[float, float]:
+    """Push and pull as so many clients each; return the MiB of both in a second."""
     contents = [os.urandom(_MIB) for _ in range(_CONTENTS)]
     named = [(content, str(Digest.of(content))) for content in contents]
     run, numbers = os.urandom(4).hex(), count()
@@ -53,16 +51,17 @@ async def load(host: str, token: str, seconds: float) -> tuple[float, float]:
             await work()
 
     headers = {"Authorization": f"Bearer {token}"}
-    connector = aiohttp.TCPConnector(limit=2 * CLIENTS)
+    connector = aiohttp.TCPConnector(limit=2 * clients)
     async with aiohttp.ClientSession(headers=headers, connector=connector) as session:
         await push()
         moved["pushed"], began = 0, time.perf_counter()
-        works = (push, pull) * CLIENTS
+        works = (push, pull) * clients
         await asyncio.gather(*(client(work) for work in works))
     took = time.perf_counter() - began
     return moved["pushed"] / took, moved["pulled"] / took
 
 
 if __name__ == "__main__":
-    pushed, pulled = asyncio.run(load(sys.argv[1], sys.argv[2], float(sys.argv[3])))
+    found = load(sys.argv[1], sys.argv[2], float(sys.argv[3]), int(sys.argv[4]))
+    pushed, pulled = asyncio.run(found)
     sys.stdout.write(f"{pushed:.1f} {pulled:.1f}\n")
