@@ -1,4 +1,4 @@
-"""What a call of `upwell get` asks for."""
+"""Options of `upwell get`, and a call of it."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field
