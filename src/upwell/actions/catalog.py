@@ -2,6 +2,7 @@
 
 from dataclasses import dataclass
 
+from upwell.actions.bases import BaseActions
 from upwell.actions.builds import BuildActions
 from upwell.actions.images import ImageActions, ImageExaminer
 from upwell.actions.notifications import SubscriptionActions
@@ -30,5 +31,7 @@ class Actions:
     """None: changes of images are not recorded."""
     plans: PlanActions | None = None
     """None: none are made."""
+    bases: BaseActions | None = None
+    """None: no image is known."""
     running: RunningActions | None = None
     """None: there is no cluster whose Pods are seen."""

@@ -5,13 +5,11 @@ from collections import defaultdict
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 
+from upwell.actions.known_images import ImageKnowledge
 from upwell.api.apps import DeploymentConfig
 from upwell.api.build import Build
-from upwell.api.image import Image, ImageStream
 from upwell.api.meta import ObjectKey, ObjectMeta
 from upwell.api.requests.running import RunningWorkload, RunningWorkloadStatus, WorkloadImage
-from upwell.controller import ObjectCache
-from upwell.machine.clock import elapsed
 from upwell.policy.explain.ancestry import KnownImages, LayersOf, MayRead, most_behind
 from upwell.policy.promotion.stages import STAGED
 from upwell.policy.rollouts.triggers import followers_of
@@ -23,8 +21,6 @@ MOST_WORKLOADS = 500
 """Workloads of one answer."""
 _MOST_IMAGES = 50
 """Images of one workload that are told of."""
-_KNOWN_SECONDS = 30.0
-"""So long what is known of images is good for further answers: it is gathered from all objects."""
 _BUILD_PODS = frozenset({Build.KIND.kind})
 _KINDS = {kind.KIND.kind: kind for kind in STAGED}
 
@@ -70,7 +66,7 @@ class RunningActions:
         """`layers` reads those of images that no object describes."""
         self._index = index
         self._pods = pods
-        self._known = _Knowledge(index.cache)
+        self._known = ImageKnowledge(index.cache)
         self._layers = layers
 
     def names(self, sees: Callable[[str], bool], namespace: str = "") -> Sequence[WorkloadName]:
@@ -178,25 +174,3 @@ def _described(
         behind=most_behind(ancestors),
         unknown=unknown,
     )
-
-
-class _Knowledge:
-    """Knowledge of images from the objects of the store, gathered anew after a while."""
-
-    def __init__(self, cache: ObjectCache) -> None:
-        self._cache = cache
-        self._streams = cache.index(ImageStream, lambda _: ("",))
-        self._builds = cache.index(Build, lambda _: ("",))
-        self._gathering = asyncio.Lock()
-        self._known = KnownImages()
-        self._gathered_at = float("-inf")
-
-    async def now(self) -> KnownImages:
-        async with self._gathering:
-            if elapsed() - self._gathered_at > _KNOWN_SECONDS:
-                await self._cache.ready(ImageStream, Build)
-                images = (await self._cache.store.list(Image)).items
-                streams, builds = self._streams.get(""), self._builds.get("")
-                self._known = await asyncio.to_thread(KnownImages.of, streams, builds, images)
-                self._gathered_at = elapsed()
-        return self._known

@@ -1,5 +1,6 @@
 """Composes the actions that people and clients may ask for."""
 
+from upwell.actions.bases import BaseActions
 from upwell.actions.builds import BuildActions
 from upwell.actions.catalog import Actions
 from upwell.actions.images import ImageActions, ImageExaminer
@@ -41,6 +42,9 @@ def actions(
         builds=builds,
         rollouts=rollouts,
         waves=WaveActions(index, builds, rollouts, now),
+        bases=BaseActions(
+            adapters.cache, LayerReader(adapters.registries, secrets, machine_platform())
+        ),
         plans=PlanActions(index, now, adapters.settings.waves.rules.canary),
         promotions=PromotionActions(clients, now, index.builds),
         images=ImageActions(clients, adapters.internal, streams, adapters.inventory, now),

@@ -8,6 +8,7 @@ from pathlib import Path
 from tests.support.inventory.memory import InventoryInMemory
 from tests.support.registry.signed_images import image_judge
 
+from upwell.actions.bases import BaseActions
 from upwell.actions.builds import BuildActions
 from upwell.actions.catalog import Actions
 from upwell.actions.images import ImageActions, ImageExaminer
@@ -21,6 +22,7 @@ from upwell.policy.images.schedule import ImportSchedule
 from upwell.policy.waves.canary import CanaryRules
 from upwell.reconcilers.builds.index import BuildIndex
 from upwell.reconcilers.images.image_streams import ImageStreams
+from upwell.reconcilers.images.layers import LayerReader
 from upwell.reconcilers.images.pull_secrets import PullSecrets
 from upwell.reconcilers.waves.index import WaveIndex
 from upwell.registry.embedded import EmbeddedRegistry
@@ -75,6 +77,7 @@ def memory_actions(
             store, upstream, secrets, clock, image_judge(store, upstream, clock, internal.prefix)
         ),
         waves=WaveActions(index, builds, rollouts, clock),
+        bases=BaseActions(cache, LayerReader(upstream, secrets, Platform("linux", "amd64"))),
         plans=PlanActions(index, clock, CanaryRules()),
     )
     return MemoryActions(actions, cache, streams, inventory)

@@ -146,6 +146,7 @@ KINDS = (
     KindNames("pipeline", "Quarantine", "upwell.dev/v1alpha1", "quarantines", namespaced=False),
     KindNames("waves.wave", "Wave", "upwell.dev/v1alpha1", "waves", namespaced=False),
     KindNames("waves.plan", "ImpactPlan", "upwell.dev/v1alpha1", "impactplans"),
+    KindNames("requests.base_search", "BaseSearch", "upwell.dev/v1alpha1", "basesearches"),
     KindNames("requests.running", "RunningWorkload", "upwell.dev/v1alpha1", "runningworkloads"),
     KindNames("pipeline", "Pipeline", "upwell.dev/v1alpha1", "pipelines", ("pl",)),
     KindNames("promotion", "Release", "upwell.dev/v1alpha1", "releases", ("rel",)),

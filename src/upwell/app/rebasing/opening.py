@@ -7,7 +7,7 @@ from pathlib import Path
 
 from upwell.app.registries.client import RegistryClientSettings, open_registry_client
 from upwell.inventory.files.scanning import FileScanner
-from upwell.reconcilers.rebase.planning import RebasePlanner
+from upwell.reconcilers.rebase.planning import KnownBases, RebasePlanner
 from upwell.registry.client.push import RegistryPusher
 from upwell.registry.copying import CopyAccess, ImageCopier
 from upwell.registry.rebasing.reading import ImageReader
@@ -28,15 +28,16 @@ class Rebaser:
 
 @asynccontextmanager
 async def open_rebaser(
-    settings: RegistryClientSettings, cache: Path | None
+    settings: RegistryClientSettings, cache: Path | None, known: KnownBases | None = None
 ) -> AsyncIterator[Rebaser]:
     """Open a rebaser; its connections are closed on the way out.
 
-    `cache` is the folder that keeps what was found in layers; None: none does.
+    `cache` is the folder that keeps what was found in layers; None: none does. `known` finds bases
+    that nobody has named.
     """
     access = settings.access
     async with open_registry_client(settings) as client:
-        planner = RebasePlanner(ImageReader(client, access), FileScanner(cache))
+        planner = RebasePlanner(ImageReader(client, access), FileScanner(cache), known)
         pusher = RegistryPusher(client.connection)
         copier = ImageCopier(client, pusher, CopyAccess(access, access))
         yield Rebaser(planner, RebaseWriter(client, pusher, access), copier)

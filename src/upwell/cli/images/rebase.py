@@ -16,6 +16,7 @@ from upwell.cli.core.errors import CommandError, Exit
 from upwell.cli.core.examples import examples
 from upwell.cli.core.output import Format, output_option, write_data
 from upwell.cli.core.terminal import echo
+from upwell.cli.images.known_bases import ServersBases
 from upwell.cli.images.mirror_mappings import parse
 from upwell.cli.images.rebase_text import plan_data, plan_lines, verdict_lines
 from upwell.cli.images.registry_settings import client_settings, error_text, registry_options
@@ -63,7 +64,8 @@ _AT_ONCE = 16
     "candidates",
     multiple=True,
     metavar="IMAGE",
-    help="Base that IMAGE may stand on, if it records none; repeatable. Layers decide.",
+    help="Base that IMAGE may stand on, if it records none; repeatable. Layers decide. Those that"
+    " the server knows are tried too, if there is a server.",
 )
 @click.option(
     "-t",
@@ -109,7 +111,7 @@ def rebase(
     requests = _requests([*images, *filter(None, [options["original"]])], candidates, options)
     settings = client_settings(session, options)
     try:
-        outcomes = asyncio.run(_rebase_all(requests, settings, options))
+        outcomes = asyncio.run(_rebase_all(session, requests, settings, options))
     except KeyboardInterrupt:
         raise CommandError("interrupted", Exit.INTERRUPTED) from None
     data = [outcome.data for outcome in outcomes if outcome.data is not None]
@@ -131,7 +133,10 @@ class _Outcome:
 
 
 async def _rebase_all(
-    requests: Sequence[RebaseRequest], settings: RegistryClientSettings, options: dict[str, Any]
+    session: Session,
+    requests: Sequence[RebaseRequest],
+    settings: RegistryClientSettings,
+    options: dict[str, Any],
 ) -> list[_Outcome]:
     slots = asyncio.Semaphore(_AT_ONCE)
 
@@ -142,7 +147,7 @@ async def _rebase_all(
             echo(f"error: {outcome.error.message}", err=True)
         return outcome
 
-    async with open_rebaser(settings, _cache()) as rebaser:
+    async with open_rebaser(settings, _cache(), ServersBases(session)) as rebaser:
         return list(await asyncio.gather(*map(one, requests)))
 
 

@@ -35,7 +35,9 @@ SELF_REVIEWS = frozenset(
 REVIEWS_OF_OTHERS = frozenset({"tokenreviews", "subjectaccessreviews"})
 PLANS = "impactplans"
 """Plans of changes, each answered by what the client may read."""
-QUESTIONS = SELF_REVIEWS | REVIEWS_OF_OTHERS | {PLANS}
+BASE_SEARCHES = "basesearches"
+"""Questions of what an image stands on, answered in the same way."""
+QUESTIONS = SELF_REVIEWS | REVIEWS_OF_OTHERS | {PLANS, BASE_SEARCHES}
 """Resources that change nothing when they are created."""
 
 _ANSWERED_BY_RIGHTS = frozenset(
@@ -199,7 +201,7 @@ _VIEW = (
     ),
     _rule(frozenset({"get"}), EVERYWHERE, "log status scale instances packages layers evidence"),
     _rule(frozenset({"pull"}), REPOSITORIES),
-    _rule(frozenset({"create"}), PLANS),
+    _rule(frozenset({"create"}), f"{PLANS} {BASE_SEARCHES}"),
 )
 _REVIEW_IMAGES = _rule(frozenset({"create"}), "imagepolicyreviews")
 """The right to have the server look at an image, with the logins of the namespace."""

@@ -10,8 +10,10 @@ from collections import defaultdict
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 
-from upwell.api.build import Build
+from upwell.api.build import Build, ResolvedImage
+from upwell.api.defaults import DOCKER_IMAGE
 from upwell.api.image import Image, ImageStream
+from upwell.api.requests.base_search import FoundBase
 from upwell.api.requests.running import ImageAncestor
 from upwell.oci import InvalidReferenceError, Reference
 from upwell.policy.builds.triggers import digest_of
@@ -28,12 +30,48 @@ type MayRead = Callable[[str], bool]
 
 
 @dataclass(frozen=True, slots=True)
+class UsedBase:
+    """Base of a build that follows no stream."""
+
+    namespace: str
+    name: str
+    """As its Dockerfile or strategy names it."""
+    image: str
+    """By digest."""
+
+
+def used_bases(builds: Iterable[Build]) -> Iterator[UsedBase]:
+    """Yield the bases of builds that no stream has brought, each once."""
+    seen = set()
+    for build in builds:
+        for one in build.status.images:
+            if not one.final or one.stream_tag is not None:
+                continue
+            found = UsedBase(build.namespace, _name_of(build, one), one.reference)
+            if found.name and found not in seen:
+                seen.add(found)
+                yield found
+
+
+def by_chain(bases: Iterable[UsedBase], layers: LayersOf) -> Mapping[str, UsedBase]:
+    """Return bases by the chain of their layers, as far as these are known."""
+    known = ((one, layers.get(one.image.partition("@")[2])) for one in bases)
+    return {_last(_chains(own)): one for one, own in known if own}
+
+
+@dataclass(frozen=True, slots=True)
 class _Place:
     """A digest in the history of a tag; 0 is the newest."""
 
     tag: StreamTag
     behind: int
     newest: str
+    image: str
+    """Name of the very image, by digest."""
+    source: str
+    """Image of another registry that the tag is imported from; empty: it is pushed."""
+    shown: bool = True
+    """False where no registry has given the image to the tag's namespace."""
 
 
 @dataclass
@@ -103,13 +141,38 @@ class KnownImages:
                     seen.add(one)
                     waiting.append((one, by, ""))
 
+    def bases(
+        self, layers: Sequence[str], may_read: MayRead, others: Mapping[str, UsedBase]
+    ) -> Iterator[FoundBase]:
+        """Yield what an image stands on, by the digests of its layers; the most layers first.
+
+        `others` are bases of builds by the chain of their layers. Tags that may not be read are
+        passed over; of several that have had a base, that counts by which updates come from
+        outside.
+        """
+        *below, _ = _chains(layers) or [""]
+        for count in range(len(below), 0, -1):
+            chain = below[count - 1]
+            digest = self._by_chain.get(chain, "")
+            found = self._found(digest)
+            places = [one for one in found if one.shown and may_read(one.tag.namespace)]
+            best = min(places, key=lambda one: (not one.source, str(one.tag)), default=None)
+            if best is not None:
+                name = best.source or _tagged(best)
+                yield FoundBase(name=name, image=best.image, layers=count)
+            elif (used := others.get(chain)) is not None:
+                yield FoundBase(name=used.name, image=used.image, layers=count)
+
     def _add_stream(self, stream: ImageStream) -> None:
         for history in stream.status.tags:
             tag = StreamTag(stream.namespace, stream.name, history.tag)
+            source = _source(stream, history.tag)
             for behind, event in enumerate(history.items):
                 if not event.image:
                     continue  # a reference, of which nothing tells the digest
-                self._places[event.image].append(_Place(tag, behind, history.items[0].image))
+                image, newest = event.docker_image_reference, history.items[0].image
+                place = _Place(tag, behind, newest, image, source, not event.unproven)
+                self._places[event.image].append(place)
 
     def _found(self, digest: str) -> list[_Place]:
         """Return the places of an image, or of the indexes that have it for a platform."""
@@ -158,6 +221,34 @@ def _chains(layers: Sequence[str]) -> list[str]:
 
 def _last(chains: Sequence[str]) -> str:
     return chains[-1]
+
+
+def _source(stream: ImageStream, tag: str) -> str:
+    """Return the tag of another registry that a stream's tag is imported from."""
+    declared = next((one for one in stream.spec.tags if one.name == tag), None)
+    from_ = declared.from_ if declared is not None else None
+    if from_ is None or from_.kind != DOCKER_IMAGE:
+        repository = stream.spec.docker_image_repository
+        return f"{repository}:{tag}" if repository else ""
+    return from_.name if "@" not in from_.name else ""
+
+
+def _tagged(place: _Place) -> str:
+    """Return the name of a pushed tag in the registry that has it."""
+    return f"{place.image.partition('@')[0]}:{place.tag.tag}"
+
+
+def _name_of(build: Build, image: ResolvedImage) -> str:
+    """Return the tag by which a build has found its base; empty: it was named by digest."""
+    base = build.spec.strategy.base
+    for text in (image.name, base.name if base is not None else ""):
+        try:
+            named = Reference.parse(text)
+        except InvalidReferenceError:
+            continue
+        if named.name == image.reference.partition("@")[0] and named.digest is None:
+            return str(named)
+    return ""
 
 
 def _tag_of(image: str) -> str:

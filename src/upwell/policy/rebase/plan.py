@@ -18,6 +18,15 @@ class NamedDigest:
 
 
 @dataclass(frozen=True, slots=True)
+class KnownBase:
+    """Image that another one may stand on."""
+
+    name: Reference
+    """Tag at which its updates are found."""
+    pinned: Reference
+
+
+@dataclass(frozen=True, slots=True)
 class RebaseRequest:
     """An image, and what its user says about it; the rest is what the image records."""
 

@@ -20,7 +20,7 @@ from upwell.oci.rebase.placing import RebaseTarget
 from upwell.oci.rebase.records import BaseRecord, base_records
 from upwell.policy.rebase.comparison import BaseComparison, BaseUpdate
 from upwell.policy.rebase.findings import RebaseFinding
-from upwell.policy.rebase.plan import PlatformPlan, RebasePlan, RebaseRequest
+from upwell.policy.rebase.plan import KnownBase, PlatformPlan, RebasePlan, RebaseRequest
 from upwell.policy.rebase.safety import (
     UnreadLayer,
     document_findings,
@@ -42,12 +42,24 @@ class LayerScanner(Protocol):
         ...
 
 
+class KnownBases(Protocol):
+    """Images that are known as bases of others, to a server perhaps."""
+
+    async def below(self, image: LayeredImage) -> Sequence[KnownBase]:
+        """Return those that an image may stand on, the most layers first."""
+        ...
+
+
 @dataclass(frozen=True, slots=True)
 class RebasePlanner:
-    """Planner of rebases; writes nothing."""
+    """Planner of rebases; writes nothing.
+
+    `known` is asked of an image whose base nobody has named, and that records none that fits.
+    """
 
     reader: ImageReader
     scanner: LayerScanner
+    known: KnownBases | None = None
     comparisons: BaseComparisons = field(default_factory=BaseComparisons)
 
     async def plan(self, request: RebaseRequest) -> RebasePlan:
@@ -103,22 +115,41 @@ class RebasePlanner:
     async def _platform(self, manifest: Manifest, request: RebaseRequest) -> PlatformPlan:
         image = await self.reader.image(request.image, manifest)
         records = base_records(image)
-        name = request.new_base or next((one.name for one in records), None)
-        if name is None:
-            why = "it records none: name its new base with --new-base, and the old with --old-base"
-            raise BaseUnknownError(request.image, why)
-        new, old = await asyncio.gather(
-            self.reader.base(name, image.platform), self._old_base(image, records, request)
-        )
-        if isinstance(old, BaseUnknownError):
-            if not image.stands_on(new.image):
-                raise old
-            old = new
+        new, old = await self._bases_of(image, records, request)
         if old.image.digest == new.image.digest and image.stands_on(new.image):
             return PlatformPlan(manifest, image.platform, new)
         made = await asyncio.to_thread(rebased, image, old, new)
         findings = await self._findings(made, image, request)
         return PlatformPlan(manifest, image.platform, new, made, tuple(findings))
+
+    async def _bases_of(
+        self, image: LayeredImage, records: Sequence[BaseRecord], request: RebaseRequest
+    ) -> tuple[NamedBase, NamedBase]:
+        """Return the new base of an image and the one that it has; raises BaseUnknownError."""
+        name = request.new_base or next((one.name for one in records), None)
+        if name is None:
+            why = "it records none: name its new base with --new-base, and the old with --old-base"
+            unknown = BaseUnknownError(request.image, why)
+            return await self._known_bases(image, request, unknown)
+        new, old = await asyncio.gather(
+            self.reader.base(name, image.platform), self._old_base(image, records, request)
+        )
+        if not isinstance(old, BaseUnknownError):
+            return new, old
+        if image.stands_on(new.image):
+            return new, new
+        return await self._known_bases(image, request, old)
+
+    async def _known_bases(
+        self, image: LayeredImage, request: RebaseRequest, unknown: BaseUnknownError
+    ) -> tuple[NamedBase, NamedBase]:
+        """Return what the layers say of all known bases; raises `unknown` where that is nothing."""
+        found = await self.known.below(image) if self.known is not None else ()
+        for one in found:
+            old = await self.reader.candidate(one.pinned, image)
+            if old is not None and image.stands_on(old.image):
+                return await self.reader.base(request.new_base or one.name, image.platform), old
+        raise unknown
 
     async def _old_base(
         self, image: LayeredImage, records: Sequence[BaseRecord], request: RebaseRequest

@@ -127,7 +127,7 @@ class ImageReader:
 
         Those that do not exist, or not for its platform, are none. Raises BaseUnknownError.
         """
-        found = await asyncio.gather(*(self._candidate(one, image) for one in candidates))
+        found = await asyncio.gather(*(self.candidate(one, image) for one in candidates))
         known = [base for base in found if base is not None]
         closest = closest_base(image, [base.image for base in known])
         if closest is None:
@@ -136,7 +136,8 @@ class ImageReader:
             raise BaseUnknownError(name, why)
         return next(base for base in known if base.image is closest)
 
-    async def _candidate(self, name: Reference, image: LayeredImage) -> NamedBase | None:
+    async def candidate(self, name: Reference, image: LayeredImage) -> NamedBase | None:
+        """Return a base for the platform of an image; None: it does not exist, or not for that."""
         try:
             return await self.base(name, image.platform)
         except (ManifestUnknownError, BlobUnknownError, PlatformMissingError):

@@ -42,6 +42,7 @@ from upwell.server.http.limits import DEFAULT_LIMITS, ServerLimits
 from upwell.server.http.streaming import OpenStreams
 from upwell.server.http.target import RequestTarget, parse_target
 from upwell.server.images import webhooks
+from upwell.server.images.base_search import BaseSearchHandlers
 from upwell.server.images.checked_streams import CheckedStreams
 from upwell.server.images.image_policies import ImagePolicyReviewHandlers
 from upwell.server.images.images import ImageHandlers
@@ -256,6 +257,7 @@ class _Api:
         imports = ImageImportHandlers(deps.store, actions.examiner, deps.limits, deps.clock)
         policies = ImagePolicyReviewHandlers(actions.examiner, deps.limits)
         plans = ImpactPlanHandlers(actions.plans, deps.limits)
+        bases = BaseSearchHandlers(actions.bases, deps.limits)
         running = RunningWorkloadHandlers(actions.running, deps.clock)
         builds = BuildHandlers(deps.store, deps.build_logs, actions.builds, streams, deps.limits)
         uploads = UploadHandlers(deps.store, deps.inputs, actions.builds)
@@ -314,6 +316,8 @@ class _Api:
             ("imagepolicyreviews", _OBJECT): {},
             ("impactplans", _COLLECTION): {"POST": plans.create},
             ("impactplans", _OBJECT): {},
+            ("basesearches", _COLLECTION): {"POST": bases.create},
+            ("basesearches", _OBJECT): {},
             ("runningworkloads", _COLLECTION): {"GET": running.list},
             ("runningworkloads", _OBJECT): {},
             ("pods", _COLLECTION): pods.collection,

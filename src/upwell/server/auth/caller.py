@@ -1,8 +1,11 @@
 """The client behind a request: its name, and what it may do."""
 
+from collections.abc import Callable
+
 from starlette.requests import Request
 
 from upwell.api.build import Build
+from upwell.api.codec import resource_of_kind
 from upwell.api.image import ImageStream
 from upwell.api.meta import Resource
 from upwell.policy.access.authority import refusal
@@ -108,3 +111,24 @@ def registry_of(request: Request) -> str:
 def admission_of_request(request: Request) -> str:
     """Return the id that the author of an object gets; empty: there is none to be had."""
     return str(request.scope.get(ADMISSION, ""))
+
+
+def may_read(request: Request) -> Callable[[str, str], bool]:
+    """Return what tells whether a client may read objects of a kind in a namespace.
+
+    Each is decided once.
+    """
+    grants = grants_of(request)
+    known: dict[tuple[str, str], bool] = {}
+
+    def may(kind: str, namespace: str) -> bool:
+        if grants is None:
+            return True
+        place = (kind, namespace)
+        if place not in known:
+            known[place] = is_allowed(
+                grants, Action("get", resource_of_kind(kind).KIND.plural, namespace)
+            )
+        return known[place]
+
+    return may

@@ -6,13 +6,12 @@ from starlette.requests import Request
 from starlette.responses import Response
 
 from upwell.actions.plans import PlanActions
-from upwell.api.codec import InvalidObjectError, encode_json, resource_of_kind
+from upwell.api.codec import InvalidObjectError, encode_json
 from upwell.api.values.faults import Fault
 from upwell.api.waves.plan import ImpactPlan
 from upwell.oci import Digest, InvalidDigestError
-from upwell.policy.access.roles import Action, is_allowed
-from upwell.policy.waves.plan import MayRead
-from upwell.server.auth.caller import grants_of, require_right
+from upwell.policy.access.roles import Action
+from upwell.server.auth.caller import may_read, require_right
 from upwell.server.http.errors import ApiError
 from upwell.server.http.limits import ServerLimits
 from upwell.server.http.rendering import json_response
@@ -37,27 +36,9 @@ class ImpactPlanHandlers:
             raise ApiError(404, "this server makes no plans")
         if asked.spec.wave:
             require_right(request, Action("get", "waves", "", asked.spec.wave))
-        status = await self._actions.plan(target.namespace, asked.spec, _may_read(request))
+        status = await self._actions.plan(target.namespace, asked.spec, may_read(request))
         answer = asked.with_metadata(namespace=target.namespace).with_status(status)
         return json_response(await asyncio.to_thread(encode_json, answer), 201)
-
-
-def _may_read(request: Request) -> MayRead:
-    """Return what tells whether the client of a request may read objects of a kind somewhere."""
-    grants = grants_of(request)
-    known: dict[tuple[str, str], bool] = {}
-
-    def may_read(kind: str, namespace: str) -> bool:
-        if grants is None:
-            return True
-        place = (kind, namespace)
-        if place not in known:
-            known[place] = is_allowed(
-                grants, Action("get", resource_of_kind(kind).KIND.plural, namespace)
-            )
-        return known[place]
-
-    return may_read
 
 
 def _check(asked: ImpactPlan) -> None:

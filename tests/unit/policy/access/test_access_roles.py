@@ -24,6 +24,7 @@ from upwell.policy.access.roles import (
 
 PLURALS = [resource.KIND.plural for resource in RESOURCES]
 REQUESTS = {
+    "basesearches",
     "imagepolicyreviews",
     "impactplans",
     "imagestreamimports",
