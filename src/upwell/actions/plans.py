@@ -53,7 +53,8 @@ class PlanActions:
     def _status(
         self, view: WaveView, wave: Wave | None, may_read: MayRead, now: datetime
     ) -> ImpactPlanStatus:
-        canary, first = first_workloads(view.impact, view.snapshot, wave, self._canary, now)
+        known = view.impact, view.snapshot, view.estimate
+        canary, first = first_workloads(known, wave, self._canary, now)
         # A change that is only asked about has not failed anywhere yet.
         failed = failures(wave, view.impact, view.snapshot) if wave is not None else {}
         status = plan_status(view.impact, view.estimate, first, failed, may_read)

@@ -3,11 +3,12 @@
 import hashlib
 import math
 from collections import defaultdict
-from collections.abc import Collection, Iterable, Iterator, Sequence
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from enum import StrEnum
 from itertools import chain, zip_longest
+from types import MappingProxyType
 
 from upwell.api.meta import ObjectKey
 from upwell.api.waves.wave import CanaryState, Wave, WaveCanary, WaveObject
@@ -24,6 +25,10 @@ _LONGEST = timedelta(hours=1)
 """Time after which a rollout that is not healthy counts as failed: it may never end."""
 _LONGEST_TO_BEGIN = timedelta(days=1)
 """The same of one that has not begun."""
+_CHOICE = 4
+"""Workloads that are chosen from for each that is missing, those whose images are there first."""
+NO_ENDS: Mapping[Node, timedelta] = MappingProxyType({})
+"""Ends of steps where nothing is known of them."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -57,6 +62,8 @@ class _Candidate:
     text: str = field(default="", compare=False)
     well_before: bool = True
     """Its last rollout is complete, so that a failure tells of the new image."""
+    arrives: timedelta = field(default=timedelta.max, compare=False)
+    """Expected time until its image is there."""
 
     @property
     def key(self) -> ObjectKey:
@@ -70,20 +77,21 @@ def canary_of(
     blocked: Collection[Node],
     rules: CanaryRules,
     now: datetime,
+    ends: Mapping[Node, timedelta] = NO_ENDS,
 ) -> WaveCanary | None:
     """Return which workloads go first and how they are; None where all go at once.
 
-    `blocked` are the objects that a failed build keeps the image from. Who was chosen stays so;
-    others are added while those that count are too few: some may go, be held, or run nothing.
+    `blocked` are the objects that a failed build keeps the image from, and `ends` the expected
+    times of the steps. Those go first whose images are there soon: the others wait until the last
+    of them is. Who was chosen stays so; others are added while those that count are too few: some
+    may go, be held, or run nothing.
     """
     before = wave.status.canary
     if not rules.share:
         return None
     if before is not None and before.state is CanaryState.PASSED and not before.apart:
         return before
-    candidates = {
-        one.key: one for one in _candidates(wave, impact.steps.values(), snapshot, blocked, now)
-    }
+    candidates = {one.key: one for one in _candidates(wave, impact, snapshot, blocked, now, ends)}
     chosen = [
         key
         for one in (before.workloads if before is not None else ())
@@ -173,13 +181,14 @@ def _ordered(namespaces: Iterable[str]) -> tuple[str, ...]:
 
 def _candidates(
     wave: Wave,
-    steps: Iterable[PlannedStep],
+    impact: Impact,
     snapshot: Snapshot,
     blocked: Collection[Node],
     now: datetime,
+    ends: Mapping[Node, timedelta],
 ) -> Iterator[_Candidate]:
     """Yield the workloads that image change triggers update, and those of first stages."""
-    for step in steps:
+    for step in impact.steps.values():
         if not isinstance(step.node, ObjectKey) or not _is_first(step):
             continue
         workload = snapshot.workloads.get(step.node)
@@ -193,7 +202,7 @@ def _candidates(
         elif health is _Health.PENDING and (late := _late(wave, workload, now)):
             health, text = _Health.FAILING, late
         well = rollout.state is RolledOut.COMPLETE
-        yield _Candidate(step, workload, health, text, well)
+        yield _Candidate(step, workload, health, text, well, _arrival(step, impact, ends))
 
 
 def _is_first(step: PlannedStep) -> bool:
@@ -249,13 +258,40 @@ def _added(
     if missing <= 0:
         return []
     rest = [one for one in free if not _is_ahead(one)]
+    well = [one for one in rest if one.well_before]
+    soon = _soon(wave.spec.image, well, missing)
+    names = {one.key for one in soon}
     groups = (
         [one for one in free if _is_ahead(one)],
-        [one for one in rest if one.well_before],
+        soon,
+        [one for one in well if one.key not in names],
         [one for one in rest if not one.well_before],
     )
     ordered = chain.from_iterable(_spread(wave.spec.image, group) for group in groups)
     return [one.key for one in ordered][:missing]
+
+
+def _soon(image: str, candidates: Iterable[_Candidate], missing: int) -> list[_Candidate]:
+    """Return those whose images are there first: a few times as many as are missing.
+
+    Of two namespaces at the least, so that one tenant alone shows nothing.
+    """
+    ordered = sorted(candidates, key=lambda one: (one.arrives, _rank(image, str(one.key))))
+    soon = ordered[: _CHOICE * missing]
+    namespaces = {one.key.namespace for one in soon}
+    if len(namespaces) == 1:
+        soon += [one for one in ordered if one.key.namespace not in namespaces][:missing]
+    return soon
+
+
+def _arrival(step: PlannedStep, impact: Impact, ends: Mapping[Node, timedelta]) -> timedelta:
+    """Return the expected time until the image of a workload is there."""
+    times = [timedelta()]
+    for edge in step.edges:
+        source = impact.steps.get(edge.source)
+        if source is not None and not source.done:
+            times.append(ends.get(edge.source, timedelta.max))
+    return max(times)
 
 
 def _is_ahead(candidate: _Candidate) -> bool:
@@ -265,15 +301,15 @@ def _is_ahead(candidate: _Candidate) -> bool:
 
 def _spread(image: str, candidates: Iterable[_Candidate]) -> Iterator[_Candidate]:
     """Yield them in an order that the image gives, one of each namespace in turn."""
-
-    def rank(text: str) -> bytes:
-        return hashlib.sha256(f"{image}\n{text}".encode()).digest()
-
     of: dict[str, list[_Candidate]] = defaultdict(list)
-    for one in sorted(candidates, key=lambda one: rank(str(one.key))):
+    for one in sorted(candidates, key=lambda one: _rank(image, str(one.key))):
         of[one.key.namespace].append(one)
-    turns = zip_longest(*(of[name] for name in sorted(of, key=rank)))
+    turns = zip_longest(*(of[name] for name in sorted(of, key=lambda one: _rank(image, one))))
     yield from (one for turn in turns for one in turn if one is not None)
+
+
+def _rank(image: str, text: str) -> bytes:
+    return hashlib.sha256(f"{image}\n{text}".encode()).digest()
 
 
 def _judged(

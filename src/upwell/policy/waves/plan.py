@@ -95,12 +95,16 @@ def plan_status(
 
 
 def first_workloads(
-    impact: Impact, snapshot: Snapshot, wave: Wave | None, rules: CanaryRules, now: datetime
+    view: tuple[Impact, Snapshot, Estimate],
+    wave: Wave | None,
+    rules: CanaryRules,
+    now: datetime,
 ) -> tuple[PlannedCanary | None, frozenset[ObjectKey]]:
     """Return which workloads go first, by the rules of the server; none where all go at once.
 
     `wave` is that of the change; None: it has none yet.
     """
+    impact, snapshot, expected = view
     image = next((one.name for one in impact.change.roots if isinstance(one, UpstreamImage)), "")
     if not image:
         return None, frozenset()  # a change of a tag alone makes no Wave
@@ -108,7 +112,7 @@ def first_workloads(
         metadata=ObjectMeta(name="plan"),
         spec=WaveSpec(image=image, digest=impact.change.digest),
     )
-    found = canary_of(asked, impact, snapshot, (), rules, now)
+    found = canary_of(asked, impact, snapshot, (), rules, now, expected.ends)
     if found is None or not found.workloads:
         return None, frozenset()
     keys = frozenset(ObjectKey(one.kind, one.namespace, one.name) for one in found.workloads)
@@ -193,7 +197,12 @@ def _answer(step: PlannedStep) -> PlannedAnswer | None:
         return None
     found = step.forecast
     rebase = "ifSafe" if found.rebases else "no"
-    return PlannedAnswer(answer=str(found.answer), rebase=rebase, against=found.against or None)
+    return PlannedAnswer(
+        answer=str(found.answer),
+        rebase=rebase,
+        against=found.against or None,
+        registry=(found.registry or None) if found.rebases else None,
+    )
 
 
 def _hidden(steps: Iterable[PlannedStep]) -> HiddenObjects:
