@@ -4,7 +4,7 @@ import asyncio
 import logging
 from collections.abc import Mapping
 from dataclasses import dataclass
-from datetime import datetime
+from datetime import datetime, timedelta
 
 from upwell.api.image import (
     IgnoredImage,
@@ -34,6 +34,10 @@ from upwell.registry.errors import InvalidAnswerError, RegistryError
 from upwell.registry.interface import CredentialSource, Registry, RequestAccess
 
 log = logging.getLogger(__name__)
+
+SETTLING = timedelta(minutes=1)
+"""So long after a change a registry may answer what the tag had before: some are consistent only
+after a while, and so is what stands before several copies of one."""
 
 
 class NoTagMatchesError(RegistryError):
@@ -74,6 +78,21 @@ class _Question:
     def latest(self) -> TagEvent | None:
         """Image in force."""
         return None if self.history is None else self.history.latest
+
+    @property
+    def sure_at(self) -> datetime | None:
+        """Time from which a registry answers what the image in force was pushed as."""
+        return self.latest.created + SETTLING if self.latest is not None else None
+
+    def may_be_outdated(self, digest: Digest) -> bool:
+        """Return True if upstream may not have settled since the last change.
+
+        It answers what the tag had before. Where somebody has told of a change, it was moved back.
+        """
+        change = self.latest.imported if self.latest is not None else None
+        if change is None or self.sure_at is None or self.turn.urgent:
+            return False
+        return change.previous == str(digest) and self.turn.now < self.sure_at
 
 
 class TagImporter:
@@ -125,6 +144,8 @@ class TagImporter:
         found = await self._upstream.resolve(reference, question.access)
         pinned = reference.with_digest(found.digest)
         changed = str(found.digest) != state.upstream_digest
+        again = question.sure_at if changed and question.may_be_outdated(found.digest) else None
+        changed = changed and again is None
         if changed or (state.unproven and _is_asked_anew(question.history, tag)):
             learning = self._learn(stream, question, pinned, state)
             if not (question.request.legacy and MediaType(found.media_type).is_index):
@@ -154,7 +175,7 @@ class TagImporter:
         }
         if tag.scheduled:
             interval = self._schedule.interval_of(stream, tag)
-            times["next_check_time"] = self._schedule.after_success(
+            times["next_check_time"] = again or self._schedule.after_success(
                 interval, now, question.turn.chance
             )
             times["interval"] = interval.total_seconds()

@@ -24,12 +24,14 @@ from upwell.api.image import Image, ImageStream, TagReference
 from upwell.api.meta import ObjectReference
 from upwell.api.values.author import with_author, with_import_requesters
 from upwell.controller import Result
+from upwell.oci import Descriptor, Reference
 from upwell.policy.images.registry_webhooks import PushNotice
 from upwell.policy.images.schedule import INTERVAL_ANNOTATION
 from upwell.policy.waves.changes import present_moves
 from upwell.reconcilers.images.image_streams import ImageStreams, image_stream_controller
 from upwell.reconcilers.images.pull_secrets import PullSecrets
 from upwell.registry.errors import RateLimitedError, RegistryUnavailableError, UnauthorizedError
+from upwell.registry.interface import DEFAULT_ACCESS, RequestAccess
 from upwell.store.interface import ConflictError, NotFoundError
 from upwell.store.interface import UnavailableError as StoreAwayError
 
@@ -535,6 +537,47 @@ async def test_a_stream_that_a_webhook_names_goes_before_those_that_wait(
         streams.queue.add(stream_key(name))
     await streams.note([NOTICE])
     assert await streams.queue.get() == KEY
+
+
+async def test_a_registry_that_gives_the_old_digest_for_a_while_after_a_push(
+    machine: BuildMachine, streams: ImageStreams, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Upstream may be several copies that learn of a push one after the other."""
+    stream = (await machine.stream("debian")).with_metadata(
+        annotations={INTERVAL_ANNOTATION: "10s"}
+    )
+    await machine.store.update(stream)
+    old = await push(machine.vendor.registry, "debian:11", "old")
+    await streams.reconcile(KEY)
+    outdated = await machine.vendor.registry.resolve(Reference.parse(SOURCE))
+    new = await push(machine.vendor.registry, "debian:11", "new")
+    resolve, is_outdated = machine.vendor.resolve, True
+
+    async def answer(reference: Reference, access: RequestAccess = DEFAULT_ACCESS) -> Descriptor:
+        return outdated if is_outdated else await resolve(reference, access)
+
+    monkeypatch.setattr(machine.vendor, "resolve", answer)
+    await streams.note([PushNotice("", "debian", "11", new)])
+    again = await streams.reconcile(KEY)
+    assert again.requeue_after == pytest.approx(0.015)
+    assert (await machine.history("debian", "11")).items[0].image == str(old)
+
+    is_outdated = False
+    machine.clock.advance(1)
+    await streams.reconcile(KEY)
+    assert [one.image for one in (await machine.history("debian", "11")).items] == [
+        str(new),
+        str(old),
+    ]
+
+    is_outdated = True  # another copy answers, which has not heard of it
+    machine.clock.advance(10)
+    again = await streams.reconcile(KEY)
+    assert again.requeue_after == 50, "by then all copies have it"
+    assert (await machine.history("debian", "11")).items[0].image == str(new)
+    machine.clock.advance(50)
+    await streams.reconcile(KEY)
+    assert (await machine.history("debian", "11")).items[0].image == str(old), "it was moved back"
 
 
 async def test_a_webhook_during_the_import_is_not_lost(
