@@ -52,6 +52,7 @@ BESIDE = {
     "NarrowStore": "the store in memory, which passes, and lets two namespaces alone be read",
     "NothingToPrune": "has nothing on purpose: images lie in a registry that prunes its own",
     "MirroredRegistry": PARTS,
+    "Remotes": PARTS,
     "CachedStore": PARTS,
     "ControlledStore": PARTS,
     "TracedStore": PARTS,

@@ -385,7 +385,8 @@ def _builds(
         policies=policies,
         bar=index.bar_of_new,
     )
-    access = without_login if adapters.embedded is not None else _build_logins(adapters).to_push
+    to_push = _build_logins(adapters).to_push
+    access = without_login if adapters.embedded is not None else to_push
     run = BuildRun(
         adapters.store,
         adapters.builder,
@@ -393,7 +394,7 @@ def _builds(
         mirror,
         planner,
         BuildOutputs(adapters.store, adapters.internal, now, sign, access),
-        rebases=build_rebases(adapters, index, mirror, access),
+        rebases=build_rebases(adapters, index, mirror, access, to_push),
         clock=now,
         limit_room=rooms.limited,
     )

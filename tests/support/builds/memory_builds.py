@@ -63,6 +63,7 @@ from upwell.reconcilers.builds.index import BuildIndex
 from upwell.reconcilers.builds.logins import BuildLogins
 from upwell.reconcilers.builds.output import BuildOutputs, SignPushed, unsigned
 from upwell.reconcilers.builds.planner import BuildPlanner
+from upwell.reconcilers.builds.rebase_outputs import RebaseOutputs
 from upwell.reconcilers.builds.rebases import BuildRebases
 from upwell.reconcilers.builds.room import BuildRooms
 from upwell.reconcilers.builds.run import BuildRun
@@ -71,11 +72,14 @@ from upwell.reconcilers.images.image_streams import ImageStreams
 from upwell.reconcilers.images.pull_secrets import PullSecrets
 from upwell.reconcilers.rebase.comparing import RebaseBounds
 from upwell.reconcilers.signatures.policies import UNRESTRICTED
+from upwell.registry.client.client import RegistryClient
+from upwell.registry.client.push import RegistryPusher
 from upwell.registry.embedded import EmbeddedRegistry
 from upwell.registry.errors import RegistryError
 from upwell.registry.hosting import ManifestPush
-from upwell.registry.interface import DEFAULT_ACCESS, Credential, RequestAccess
+from upwell.registry.interface import DEFAULT_ACCESS, Credential, Registry, RequestAccess
 from upwell.registry.mirror import Mirror
+from upwell.registry.rebasing.elsewhere import RebasesElsewhereWriter
 from upwell.registry.rebasing.hosted import CheckPush, HostedRebaseWriter, unchecked
 from upwell.registry.routed import RoutedRegistry
 from upwell.store.interface import StoreError
@@ -360,6 +364,9 @@ class BuildMachine:
         self.cache = ObjectCache(self.store)
         self.index = BuildIndex(self.cache)
         self.vendor = UpstreamRegistry(EmbeddedRegistry(folder / "vendor", VENDOR))
+        self.remote: Registry = self.vendor
+        """Client of the other registries."""
+        self.client = RegistryClient()
         self.internal = EmbeddedRegistry(folder / "internal", INTERNAL)
         self.builder = FakeBuilder(self.internal, folder / "builds")
         self.logs = FileBuildLogs(folder / "logs")
@@ -401,8 +408,9 @@ class BuildMachine:
         return self.quota
 
     def builds(self, slots: int = 2) -> Builds:
-        registries = RoutedRegistry(self.internal, self.vendor)
+        registries = RoutedRegistry(self.internal, self.remote)
         logins = BuildLogins(self.store, INTERNAL)
+        pusher = RegistryPusher(self.client.connection)
         mirror = Mirror(registries, self.internal, AMD64)
         run = BuildRun(
             self.store,
@@ -426,7 +434,11 @@ class BuildMachine:
                 registries,
                 mirror,
                 self.scanner,
-                HostedRebaseWriter(self.internal, self.check_push),
+                RebaseOutputs(
+                    HostedRebaseWriter(self.internal, self.check_push),
+                    RebasesElsewhereWriter(registries, pusher, INTERNAL),
+                    to_push=logins.to_push,
+                ),
                 self.bounds,
             ),
             clock=self.clock,

@@ -37,6 +37,9 @@ class PlannedAnswer(Model):
     rebase: str
     """`ifSafe`: the layers decide when the image is there; or `no`."""
     against: str | None = None
+    registry: str | None = None
+    """Registry other than the server's own that the image is rebased in: what it will not mount of
+    the base is sent there."""
 
 
 class PlannedObstacle(Model):

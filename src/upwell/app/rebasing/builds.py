@@ -6,9 +6,11 @@ from upwell.inventory.files.scanning import BOUNDED_TASK, FileScanner
 from upwell.reconcilers.builds.index import BuildIndex
 from upwell.reconcilers.builds.mirror import ImageMirror
 from upwell.reconcilers.builds.output import PushAccess
-from upwell.reconcilers.builds.rebases import BuildRebases, RebaseOutput
+from upwell.reconcilers.builds.rebase_outputs import OwnRebaseWriter, RebaseOutputs
+from upwell.reconcilers.builds.rebases import BuildRebases
 from upwell.registry.client.push import RegistryPusher
 from upwell.registry.hosting import ManifestPush
+from upwell.registry.rebasing.elsewhere import RebasesElsewhereWriter
 from upwell.registry.rebasing.external import ExternalRebaseWriter
 from upwell.registry.rebasing.hosted import HostedRebaseWriter
 from upwell.server.distribution.image_limits import ImageLimits
@@ -19,20 +21,29 @@ _KEPT_BYTES = 256 * 1024 * 1024
 
 
 def build_rebases(
-    adapters: Adapters, index: BuildIndex, mirror: ImageMirror, access: PushAccess
+    adapters: Adapters,
+    index: BuildIndex,
+    mirror: ImageMirror,
+    access: PushAccess,
+    to_push: PushAccess,
 ) -> BuildRebases:
-    """Return the rebases of builds; what was found in layers is kept in the data folder."""
+    """Return the rebases of builds; what was found in layers is kept in the data folder.
+
+    `access` is that of the server's own registry, `to_push` that of others.
+    """
     folder = adapters.settings.data_dir / "layer-files"
     scanner = FileScanner(folder, _KEPT_BYTES, BOUNDED_TASK)
-    output = _output(adapters)
-    return BuildRebases(index.builds, adapters.registries, mirror, scanner, output, access=access)
+    pusher = RegistryPusher(adapters.client.connection)
+    prefix = adapters.internal.prefix
+    other = RebasesElsewhereWriter(adapters.registries, pusher, prefix)
+    outputs = RebaseOutputs(_own(adapters, pusher), other, access, to_push)
+    return BuildRebases(index.builds, adapters.registries, mirror, scanner, outputs)
 
 
-def _output(adapters: Adapters) -> RebaseOutput:
+def _own(adapters: Adapters, pusher: RegistryPusher) -> OwnRebaseWriter:
     """Return what writes rebased images; the embedded registry holds them to limits, as pushes."""
     hosted = adapters.embedded
     if hosted is None:
-        pusher = RegistryPusher(adapters.client.connection)
         return ExternalRebaseWriter(adapters.internal, pusher)
     limits = ImageLimits(adapters.store)
 

@@ -186,7 +186,9 @@ def _answer(step: PlannedObject) -> str:
         return "rebuild"
     is_auto = found.answer == OnBaseChange.AUTO
     if found.rebase != "no":
-        return "rebase if safe" if is_auto else "rebase if safe only"
+        text = "rebase if safe" if is_auto else "rebase if safe only"
+        sent = f" (in {found.registry}: what it will not mount of the base is sent)"
+        return text + (sent if found.registry else "")
     return f"rebuild (not rebased: {shortened(found.against or '')})" if is_auto else "no rebase"
 
 
@@ -201,6 +203,7 @@ def _step_data(step: PlannedObject) -> dict[str, Any]:
             "answer": answer.answer,
             "rebase": answer.rebase,
             "against": answer.against,
+            "registry": answer.registry,
         }
         if answer is not None
         else None,

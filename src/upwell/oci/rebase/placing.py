@@ -16,6 +16,9 @@ class PlacedImage:
     base_layers: tuple[Descriptor, ...]
     source: Reference
     """Repository of the image before, which has the other layers."""
+    base_origin: Reference | None = None
+    """Repository that has the layers of the base too, where `base` is a copy of another registry.
+    """
 
     @property
     def own_layers(self) -> tuple[Descriptor, ...]:

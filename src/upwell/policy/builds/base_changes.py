@@ -6,6 +6,7 @@ from dataclasses import dataclass, replace
 from upwell.api.build import Build, BuildConfig, BuildPhase, BuildTriggerCause, CommonSpec
 from upwell.api.defaults import IMAGE_STREAM_TAG
 from upwell.api.values.base_changes import ON_BASE_CHANGE_ANNOTATION, OnBaseChange
+from upwell.oci import InvalidReferenceError, Reference
 from upwell.policy.builds.run_policy import newest
 from upwell.policy.builds.triggers import FollowedTag
 from upwell.policy.images.streams import StreamTag
@@ -67,9 +68,21 @@ def rebase_obstacle(spec: CommonSpec) -> str:
         return "of a custom build, nobody knows what its image is made of"
     if hook is not None and (hook.script or hook.command or hook.args):
         return "its spec.postCommit is run in what is built, before that is pushed"
-    if target is None or target.kind != IMAGE_STREAM_TAG:
-        return "its output is no ImageStreamTag, and so not in the registry of this server"
+    if target is None:
+        return "its result goes nowhere"
     return ""
+
+
+def output_elsewhere(spec: CommonSpec) -> Reference | None:
+    """Return the tag of another registry that builds push to; None: they do not."""
+    target = spec.output.to
+    if target is None or target.kind == IMAGE_STREAM_TAG:
+        return None
+    try:
+        named = Reference.parse(target.name)
+    except InvalidReferenceError:
+        return None
+    return named if named.tag else named.with_tag("latest")
 
 
 @dataclass(frozen=True, slots=True)
@@ -79,6 +92,8 @@ class BaseForecast:
     answer: OnBaseChange = OnBaseChange.REBUILD
     against: str = ""
     """Reason for which its image will not be put on the new base."""
+    registry: str = ""
+    """Registry that the image goes to, if that is not the server's own."""
 
     @property
     def rebases(self) -> bool:
@@ -101,7 +116,8 @@ def forecast(config: BuildConfig, builds: Sequence[Build], sources: Iterable[str
     tried = newest([build for build in builds if build.status.rebase is not None])
     if not against and tried is not None and tried.status.rebase is not None:
         against = tried.status.rebase.message or ""
-    return BaseForecast(answer, against)
+    elsewhere = output_elsewhere(config.spec)
+    return BaseForecast(answer, against, elsewhere.registry if elsewhere is not None else "")
 
 
 def _names(causes: Iterable[BuildTriggerCause]) -> Iterator[str]:

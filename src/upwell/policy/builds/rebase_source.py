@@ -11,7 +11,7 @@ from upwell.api.build import Build, BuildPhase, ResolvedImage
 from upwell.formats.dockerfile.lines import DockerfileError
 from upwell.formats.dockerfile.parse import parse
 from upwell.oci import Digest, InvalidDigestError, Reference
-from upwell.policy.builds.base_changes import rebase_obstacle
+from upwell.policy.builds.base_changes import output_elsewhere, rebase_obstacle
 from upwell.policy.builds.identity import inputs_hash
 from upwell.policy.builds.images import FINAL_IMAGE
 from upwell.policy.builds.objects import object_versions
@@ -33,6 +33,8 @@ class RebaseSource:
     """Pinned, where the outcome goes too."""
     base: Reference
     """The base that it stands on, pinned."""
+    digest: Digest
+    """Of the image."""
 
 
 def rebase_source(
@@ -56,14 +58,24 @@ def rebase_source(
             continue
         if _identity(build, inputs, final, base) != earlier.status.inputs:
             continue
-        if str(digest) != tagged:
+        if str(digest) != tagged and not _was_decided(build, earlier):
             raise NotRebasedError(
                 f"its output names {tagged or 'nothing'}, which is not what build"
                 f" {earlier.name} has made of the same source"
             )
         image = inputs.push.with_digest(digest)
-        return RebaseSource(earlier.name, image, Reference.parse(base.reference))
+        return RebaseSource(earlier.name, image, Reference.parse(base.reference), digest)
     raise NotRebasedError(_news(inputs, done, final))
+
+
+def _was_decided(build: Build, earlier: Build) -> bool:
+    """Return True if a try that was cut off may have moved a tag elsewhere to the outcome.
+
+    In the server's own registry that has a tag of its own, by which it is found.
+    """
+    found = build.status.rebase
+    is_elsewhere = output_elsewhere(build.spec) is not None
+    return is_elsewhere and found is not None and found.rebased and found.build == earlier.name
 
 
 def _require_rebasable(build: Build, inputs: ResolvedInputs, final: ResolvedImage) -> None:

@@ -167,7 +167,9 @@ class BuildPlanner:
         commit = source.commit.commit if source.commit else ""
         identity = inputs_hash(build.spec, commit, images.pins(), object_versions(objects))
         push = push_reference(build, self._internal.prefix, identity)
-        made = await self._made(push, RequestAccess(credentials.push))
+        target, made = build.spec.output.to, None
+        if target is not None and target.kind == IMAGE_STREAM_TAG:  # its tag says the inputs
+            made = await self._made(push, RequestAccess(credentials.push))
         replaces = result_replaced(build, identity, made)
         inputs = ResolvedInputs(
             source, images, objects, identity, push, made, replaces, warnings=warnings

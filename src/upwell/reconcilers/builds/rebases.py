@@ -4,8 +4,7 @@ In place of the builder, and with the same outcome: an image under the tag of th
 """
 
 from collections.abc import Callable, Iterable, Sequence
-from dataclasses import dataclass
-from typing import Protocol
+from dataclasses import dataclass, replace
 
 from upwell.api.build import Build
 from upwell.api.meta import ObjectKey
@@ -15,7 +14,7 @@ from upwell.formats.s2i.contract import generated_labels
 from upwell.machine.process import LogSink
 from upwell.oci import Digest, InvalidManifestError, Reference
 from upwell.oci.rebase.documents import BuildRecord, NotRebasableError
-from upwell.oci.rebase.placing import PlacedImage, WrittenBlobs
+from upwell.oci.rebase.placing import RebaseTarget
 from upwell.policy.builds.failures import NOT_REBASED
 from upwell.policy.builds.images import BUILDER_IMAGE
 from upwell.policy.builds.plan import ResolvedInputs
@@ -24,8 +23,8 @@ from upwell.policy.rebase.findings import cut, listed
 from upwell.policy.rebase.plan import NamedDigest
 from upwell.reconcilers.builds.context import config_of
 from upwell.reconcilers.builds.mirror import ImageMirror
-from upwell.reconcilers.builds.output import PushAccess, without_login
 from upwell.reconcilers.builds.planner import pull_error
+from upwell.reconcilers.builds.rebase_outputs import OutputElsewhere, RebaseOutputs
 from upwell.reconcilers.rebase.comparing import (
     ComparedRebase,
     FactScanner,
@@ -34,29 +33,13 @@ from upwell.reconcilers.rebase.comparing import (
     RebaseComparison,
 )
 from upwell.registry.errors import RegistryError
-from upwell.registry.interface import DEFAULT_ACCESS, Registry, RequestAccess
+from upwell.registry.interface import DEFAULT_ACCESS, Registry
 
 _DEFAULT_BOUNDS = RebaseBounds()
 _MAX_MESSAGE = 2000
 _MOST_REASONS = 10
 """In the status; the log has some more."""
 _MOST_LINES = 50
-
-
-class RebaseOutput(Protocol):
-    """Writer of rebased images into the server's own registry, the tag last."""
-
-    async def write(
-        self, placed: PlacedImage, target: Reference, access: RequestAccess = DEFAULT_ACCESS
-    ) -> WrittenBlobs:
-        """Write an image under a tag; raises RegistryError or BuildError."""
-        ...
-
-    async def keep(
-        self, target: Reference, digest: Digest, access: RequestAccess = DEFAULT_ACCESS
-    ) -> None:
-        """Give an image of the repository a tag; raises RegistryError."""
-        ...
 
 
 @dataclass(frozen=True, slots=True)
@@ -68,8 +51,10 @@ class PreparedRebase:
     """Text for the log."""
     compared: ComparedRebase | None = None
     """None: the image is to be built."""
-    target: Reference | None = None
-    """Tag of the build's inputs."""
+    target: RebaseTarget | None = None
+    """Tag of the build's inputs; that of the output, where it is elsewhere."""
+    elsewhere: OutputElsewhere | None = None
+    """Output that is not in the server's own registry."""
 
 
 class BuildRebases:
@@ -81,15 +66,12 @@ class BuildRebases:
         registry: Registry,
         mirror: ImageMirror,
         scanner: FactScanner,
-        output: RebaseOutput,
+        outputs: RebaseOutputs,
         bounds: RebaseBounds = _DEFAULT_BOUNDS,
-        *,
-        access: PushAccess = without_login,
     ) -> None:
-        self._access = access
         self._builds_of = builds_of
         self._mirror = mirror
-        self._output = output
+        self._outputs = outputs
         self._comparer = RebaseComparer(registry, scanner, bounds)
 
     async def prepare(
@@ -97,9 +79,11 @@ class BuildRebases:
     ) -> PreparedRebase:
         """Decide about a build, whose images are in the registry; raises BuildError.
 
-        `tagged` is the digest that its output has now. Writes nothing.
+        `tagged` is the digest that its output in a stream has now. Writes nothing.
         """
         try:
+            elsewhere = await self._outputs.elsewhere(build, inputs)
+            tagged = elsewhere.tagged if elsewhere is not None else tagged
             source = rebase_source(build, inputs, self._builds_of(config_of(build)), tagged)
         except NotRebasedError as error:
             return _refused(BuildRebase(message=str(error)))
@@ -109,15 +93,16 @@ class BuildRebases:
             base=str(source.base),
         )
         try:
-            compared = await self._compare(inputs, plan, source)
-        except (NotRebasableError, InvalidManifestError) as error:
+            compared = await self._compare(inputs, plan, source, elsewhere)
+            target = elsewhere.place(compared, source.digest) if elsewhere is not None else None
+        except (NotRebasableError, NotRebasedError, InvalidManifestError) as error:
             return _refused(found.model_copy(update={"message": str(error)}))
         except RegistryError as error:
             if error.retryable and build.spec.on_base_change == OnBaseChange.REBASE:
                 raise pull_error(error) from error
             return _refused(found.model_copy(update={"message": str(error)}))
-        findings = [str(finding) for finding in compared.findings]
-        if findings:
+        if compared.findings:
+            findings = [str(finding) for finding in compared.findings]
             why = "; ".join(listed(findings, _MOST_REASONS))
             return _refused(found.model_copy(update={"message": why}), findings)
         lines = (
@@ -128,7 +113,9 @@ class BuildRebases:
             f"New base {inputs.images.base}",
         )
         outcome = found.model_copy(update={"rebased": True})
-        return PreparedRebase(outcome, lines, compared, inputs.push)
+        if target is None and inputs.push is not None:
+            target = RebaseTarget(inputs.push)
+        return PreparedRebase(outcome, lines, _beside(compared, inputs), target, elsewhere)
 
     @staticmethod
     def require_build(build: Build, outcome: BuildRebase) -> None:
@@ -144,36 +131,30 @@ class BuildRebases:
 
     async def write(self, build: Build, prepared: PreparedRebase, log: LogSink) -> Digest:
         """Write what was prepared, and return its digest; raises BuildError."""
-        access = await self._access(build)
         compared, target = prepared.compared, prepared.target
         if compared is None or target is None:
             raise BuildError("GenericBuildFailed", "there is nothing to write")
-        try:
-            if compared.placed is None:
-                await self._output.keep(target, compared.digest, access)
-            else:
-                done = await self._output.write(compared.placed, target, access)
-                log(
-                    f"{done.mounted} layers mounted, {done.sent} sent;"
-                    f" {done.sent_bytes} bytes\n".encode()
-                )
-        except RegistryError as error:
-            raise BuildError(
-                "PushImageToRegistryFailed",
-                f"Failed to push the image to the registry. {error}",
-                retryable=error.retryable,
-            ) from error
-        log(f"Pushed {target.with_digest(compared.digest)}\n".encode())
+        done = await self._outputs.write(build, compared, target, prepared.elsewhere)
+        if done is not None:
+            log(
+                f"{done.mounted} layers mounted, {done.sent} sent;"
+                f" {done.sent_bytes} bytes\n".encode()
+            )
+        log(f"Pushed {target.name.with_digest(compared.digest)}\n".encode())
         return compared.digest
 
     async def _compare(
-        self, inputs: ResolvedInputs, plan: BuildPlan, source: RebaseSource
+        self,
+        inputs: ResolvedInputs,
+        plan: BuildPlan,
+        source: RebaseSource,
+        elsewhere: OutputElsewhere | None,
     ) -> ComparedRebase:
         base, new = inputs.images.base, _copy_of_base(inputs, plan)
         if new is None:
             raise NotRebasableError("its image stands on no other")
-        access = next((one.access for one in inputs.pulls if one.reference == base), None)
-        old = await self._mirror.fetch(source.base, access or RequestAccess(), plan.namespace)
+        pull = next((one.access for one in inputs.pulls if one.reference == base), DEFAULT_ACCESS)
+        old = await self._mirror.fetch(source.base, pull, plan.namespace)
         return await self._comparer.compare(
             RebaseComparison(
                 source.image,
@@ -182,8 +163,16 @@ class BuildRebases:
                 runs_scripts=plan.strategy is BuilderStrategy.SOURCE,
                 known_as=_known_as(inputs, plan),
                 record=_record(plan),
+                access=elsewhere.access if elsewhere is not None else DEFAULT_ACCESS,
             )
         )
+
+
+def _beside(compared: ComparedRebase, inputs: ResolvedInputs) -> ComparedRebase:
+    """Return a comparison whose base is named where it came from, as it may be mounted there."""
+    if compared.placed is None:
+        return compared
+    return replace(compared, placed=replace(compared.placed, base_origin=inputs.images.base))
 
 
 def _refused(outcome: BuildRebase, reasons: Sequence[str] = ()) -> PreparedRebase:

@@ -30,7 +30,7 @@ from upwell.policy.rebase.findings import RebaseFault, RebaseFinding
 from upwell.policy.rebase.plan import NamedDigest
 from upwell.policy.rebase.safety import UnreadLayer
 from upwell.registry.errors import InvalidAnswerError, RegistryError
-from upwell.registry.interface import DEFAULT_ACCESS, Registry
+from upwell.registry.interface import DEFAULT_ACCESS, Registry, RequestAccess
 from upwell.registry.layers import RegistryLayers
 from upwell.registry.rebasing.reading import ImageReader
 from upwell.workers.interface import MIB, RefusedInputError, WorkerError, WorkerLimits
@@ -76,6 +76,8 @@ class RebaseComparison:
     """Base that the outcome records, where `new_base` names a copy."""
     record: BuildRecord | None = None
     """Values that say which build the outcome is of."""
+    access: RequestAccess = DEFAULT_ACCESS
+    """Access to the registry of the image."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -103,8 +105,9 @@ class RebaseComparer:
 
         Raises a RegistryError, NotRebasableError or InvalidManifestError.
         """
-        reader = ImageReader(self._registry, max_config_bytes=self._bounds.config_bytes)
-        image = await self._image(reader, asked.image)
+        size = self._bounds.config_bytes
+        reader = ImageReader(self._registry, max_config_bytes=size)
+        image = await self._image(ImageReader(self._registry, asked.access, size), asked.image)
         platform = await asyncio.to_thread(_platform, image)
         old = await self._base(reader, asked.old_base, platform)
         new = await self._base(reader, asked.new_base, platform)
@@ -116,7 +119,7 @@ class RebaseComparer:
             parts = _Parts(file)
             unread: list[UnreadLayer] = []
             if old.manifest.digest != new.manifest.digest:
-                unread = await self._layers(parts, image, old, new)
+                unread = await self._layers(parts, image, old, new, asked.access)
             await asyncio.to_thread(_add_documents, parts, asked, (image, old, new), unread)
             answer = await self._answer(parts)
         return await asyncio.to_thread(_compared, answer, asked, image, old, new)
@@ -132,7 +135,12 @@ class RebaseComparer:
         return _Document(name, digest, manifest, await reader.config(name, manifest))
 
     async def _layers(
-        self, parts: "_Parts", image: "_Document", old: "_Document", new: "_Document"
+        self,
+        parts: "_Parts",
+        image: "_Document",
+        old: "_Document",
+        new: "_Document",
+        access: RequestAccess,
     ) -> list[UnreadLayer]:
         """Add the facts of all layers that matter; return those that could not be looked at.
 
@@ -142,7 +150,8 @@ class RebaseComparer:
         left = self._bounds.facts_bytes
         for group, source, layer in _wanted(image, old, new):
             try:
-                left -= await self._facts(parts, group, source, layer)
+                asked = access if source == image.name else DEFAULT_ACCESS
+                left -= await self._facts(parts, group, source, layer, asked)
             except InventoryError as error:
                 unread.append(UnreadLayer(str(layer.digest), str(error)[:_MAX_WHY]))
             except RegistryError as error:
@@ -154,11 +163,16 @@ class RebaseComparer:
         return unread
 
     async def _facts(
-        self, parts: "_Parts", group: str, source: Reference, layer: Descriptor
+        self,
+        parts: "_Parts",
+        group: str,
+        source: Reference,
+        layer: Descriptor,
+        access: RequestAccess,
     ) -> int:
         if layer.urls:
             raise InventoryError("it is kept outside of registries")
-        stored = RegistryLayers(self._registry, source, (layer,), DEFAULT_ACCESS)
+        stored = RegistryLayers(self._registry, source, (layer,), access)
         async with self._scanner.facts(stored, layer) as found:
             await asyncio.to_thread(parts.copy, group, found.file)
             return found.unpacked_bytes

@@ -87,7 +87,7 @@ class RebaseWriter:
         await together(
             [
                 *(
-                    self._blob(blob, placed.base, goal, blobs)
+                    self._blob(blob, placed.base, goal, blobs, placed.base_origin)
                     for blob in _distinct(placed.base_layers)
                 ),
                 *(
@@ -99,21 +99,30 @@ class RebaseWriter:
         )
 
     async def _blob(
-        self, blob: Descriptor, source: Reference, goal: Reference, blobs: WrittenBlobs
+        self,
+        blob: Descriptor,
+        source: Reference,
+        goal: Reference,
+        blobs: WrittenBlobs,
+        origin: Reference | None = None,
     ) -> None:
+        """Bring a blob of `source`, which a repository `origin` may have too."""
         if blob.urls or source.name == goal.name:
             return  # it is elsewhere for good, or there
         async with self._slots:
-            same = source.registry == goal.registry
-            if same and await self.pusher.mount(goal, blob.digest, source.repository, self.access):
+            beside = next((o for o in (source, origin) if o and o.registry == goal.registry), None)
+            if beside is not None and await self._mounted(blob, beside, goal):
                 blobs.mounted += 1
                 return
             if await self.pusher.has_blob(goal, blob.digest, self.access):
                 return
-            origin = BlobSource(self.registry, source, self.access)
-            await origin.send(blob, self.pusher, goal, self.access)
+            content = BlobSource(self.registry, source, self.access)
+            await content.send(blob, self.pusher, goal, self.access)
         blobs.sent += 1
         blobs.sent_bytes += blob.size
+
+    async def _mounted(self, blob: Descriptor, beside: Reference, goal: Reference) -> bool:
+        return await self.pusher.mount(goal, blob.digest, beside.repository, self.access)
 
     async def _by_digest(self, manifest: Manifest | Index, goal: Reference) -> None:
         pinned = goal.with_digest(manifest.digest)

@@ -10,6 +10,7 @@ from typing import Any
 import aiohttp
 import pytest
 from aiohttp import web
+from aiohttp.test_utils import TestServer
 from click.testing import CliRunner, Result
 from tests.support.registry.embedded_server import serving
 from tests.support.registry.made_images import (
@@ -50,6 +51,8 @@ class RebaseSetup:
     client: RegistryClient
     cache: Path
     bases: list[MadeImage] = field(default_factory=list)
+    server: str = "http://127.0.0.1:1"
+    """Address of the server; nothing listens at this one."""
 
     @property
     def pusher(self) -> RegistryPusher:
@@ -57,7 +60,7 @@ class RebaseSetup:
 
     async def run(self, *arguments: str, host: str = "") -> Result:
         texts = [text.replace("HOST", host or self.host) for text in arguments]
-        env = {"XDG_CACHE_HOME": str(self.cache)}
+        env = {"XDG_CACHE_HOME": str(self.cache), "UPWELL_SERVER": self.server}
         return await asyncio.to_thread(CliRunner().invoke, main, ["rebase", *texts], env=env)
 
     async def update_base(self, *layers: bytes, **options: Any) -> MadeImage:
@@ -307,6 +310,40 @@ async def test_every_platform_of_an_index_is_rebased_or_none(setup: RebaseSetup)
     assert (await setup.manifest("team/multi:arm")).digest == index.manifests[1].digest
 
 
+async def test_a_base_that_nobody_has_named_is_one_that_the_server_knows(
+    setup: RebaseSetup,
+) -> None:
+    old = setup.bases[0].manifest.digest
+    await push_made(setup.pusher, f"{setup.host}/team/app:1", made_image(OLD, APP))
+    await setup.update_base(NEW)
+    alone = await setup.run("HOST/team/app:1")
+    assert alone.exit_code == 1
+    assert "it records none" in alone.stderr
+
+    asked: list[Any] = []
+
+    async def answer(request: web.Request) -> web.Response:
+        asked.append(await request.json())
+        found = [
+            {"name": f"{setup.host}/gone:1", "image": f"{setup.host}/gone@{old}", "layers": 1},
+            {"name": f"{setup.host}/base:1", "image": f"{setup.host}/base@{old}", "layers": 1},
+        ]
+        return web.json_response({**asked[-1], "status": {"bases": found}}, status=201)
+
+    application = web.Application()
+    path = "/apis/upwell.dev/v1alpha1/namespaces/default/basesearches"
+    application.router.add_post(path, answer)
+    async with TestServer(application) as server:
+        setup.server = str(server.make_url("")).rstrip("/")
+        done = await setup.run("HOST/team/app:1", "--tag=rebased")
+    assert done.exit_code == 0, done.output
+    found = await setup.pulled("team/app:rebased")
+    assert found.diff_ids == tuple(map(Digest.of, (NEW, APP)))
+    assert found.manifest.annotations[BASE_NAME] == f"{setup.host}/base:1"
+    layers = made_image(OLD, APP).manifest.layers
+    assert asked[0]["spec"]["layers"] == [str(one.digest) for one in layers]
+
+
 async def test_a_tag_that_was_pushed_to_meanwhile_stays(setup: RebaseSetup) -> None:
     await setup.push(APP)
     await setup.update_base(NEW)
@@ -322,6 +359,27 @@ async def test_a_tag_that_was_pushed_to_meanwhile_stays(setup: RebaseSetup) -> N
     assert done.exit_code == 1
     assert "pushed to meanwhile" in done.stderr
     assert (await setup.manifest("team/app:1")).digest == pushed[0].manifest.digest
+
+
+async def test_a_registry_that_gives_the_old_digest_for_a_while_after_a_push_loses_no_push(
+    setup: RebaseSetup,
+) -> None:
+    old = await setup.push(APP)
+    new = await setup.push(APP, author="somebody")
+    await setup.update_base(NEW)
+    proxy = OutdatedProxy(setup.host, "team/app/manifests/1", old)
+    async with proxy:
+        done = await setup.run("HOST/team/app:1", *named(setup), host=proxy.address)
+        assert done.exit_code == 1
+        assert "pushed to meanwhile" in done.stderr
+        assert (await setup.manifest("team/app:1")).digest == new.manifest.digest
+
+        proxy.outdated = 1  # the next one writes what it has read, and asks for no tag afterwards
+        done = await setup.run(
+            "HOST/team/app:1", *named(setup), "--tag=rebased", host=proxy.address
+        )
+        assert done.exit_code == 0, done.output
+    assert (await setup.pulled("team/app:rebased")).diff_ids == tuple(map(Digest.of, (NEW, APP)))
 
 
 async def test_cut_off_at_any_request_the_tag_names_a_whole_image(setup: RebaseSetup) -> None:
@@ -410,6 +468,27 @@ class CuttingProxy(ForwardingProxy):
                 request.transport.abort()
             raise ConnectionResetError
         return await super().answer(request)
+
+
+class OutdatedProxy(ForwardingProxy):
+    """Answers some questions for a tag with the image that it had before."""
+
+    def __init__(self, host: str, path: str, before: MadeImage) -> None:
+        super().__init__(host)
+        self._path, self._before = f"/v2/{path}", before
+        self.outdated = 1
+
+    async def answer(self, request: web.Request) -> web.StreamResponse:
+        is_asked = request.path == self._path and request.method in {"GET", "HEAD"}
+        if not is_asked or not self.outdated:
+            return await super().answer(request)
+        self.outdated -= 1
+        manifest = self._before.manifest
+        headers = {
+            "Docker-Content-Digest": str(manifest.digest),
+            "Content-Type": str(manifest.media_type),
+        }
+        return web.Response(body=manifest.raw, headers=headers)
 
 
 class MountlessProxy(ForwardingProxy):

@@ -4,9 +4,16 @@ import json
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
-from upwell.api.build import PAUSED_ANNOTATION, Build, BuildConfig, BuildPhase, BuildPostCommitSpec
+from upwell.api.build import (
+    PAUSED_ANNOTATION,
+    Build,
+    BuildConfig,
+    BuildOutput,
+    BuildPhase,
+    BuildPostCommitSpec,
+)
 from upwell.api.codec import decode, encode
-from upwell.api.meta import ObjectKey, ObjectMeta, Resource
+from upwell.api.meta import ObjectKey, ObjectMeta, ObjectReference, Resource
 from upwell.api.pipeline import Freeze, Quarantine
 from upwell.api.values.base_changes import ON_BASE_CHANGE_ANNOTATION, BuildRebase
 from upwell.api.waves.wave import Wave, WavePhase, WaveSpec, WaveStatus
@@ -419,6 +426,15 @@ def test_whether_an_image_may_be_rebased_is_said_beforehand() -> None:
     status = built.status.model_copy(update={"rebase": rebase})
     tried = answering("auto", built.with_status(status)).forecast
     assert (tried.rebases, tried.against) == (False, "FileOverlap: it has its own")
+
+
+def test_a_plan_says_that_bytes_may_be_sent_to_another_registry() -> None:
+    to = ObjectReference(kind="DockerImage", name="quay.example:5000/team/app")
+    found = answering("auto", build("app", 1, 10), output=BuildOutput(to=to)).forecast
+    assert found.rebases
+    assert found.registry == "quay.example:5000"
+    assert not answering("auto", build("app", 1, 10)).forecast.registry
+    assert answering("auto", build("app", 1, 10), output=BuildOutput()).forecast.against
 
 
 def test_what_may_only_be_rebased_and_cannot_be_stops_the_plan() -> None:

@@ -22,6 +22,7 @@ from upwell.api.build import (
     BuildStrategy,
     DockerBuildStrategy,
 )
+from upwell.api.meta import ObjectReference
 from upwell.builder.interface import (
     BUILDER_KILLED,
     DISK_PRESSURE,
@@ -31,6 +32,7 @@ from upwell.builder.interface import (
 )
 from upwell.oci import Digest
 from upwell.policy.builds.identity import inputs_tag
+from upwell.registry.interface import RequestAccess
 from upwell.store.interface import NotFoundError, UnavailableError
 
 PUSH_FAILED = BuildError("PushImageToRegistryFailed", "the registry is away", retryable=True)
@@ -102,6 +104,41 @@ async def test_the_machines_network_is_asked_for_by_annotation(
     async with machine.building():
         await until_phase(machine, "app-1", BuildPhase.COMPLETE)
     assert [plan.host_network for plan in machine.builder.plans] == [asks]
+
+
+async def test_a_registry_that_gives_the_old_digest_for_a_while_after_the_own_push(
+    machine: BuildMachine, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Builds on the output take what was pushed: streams name digests."""
+    await machine.store.create(docker_build(1))
+    async with machine.building():
+        first = await until_phase(machine, "app-1", BuildPhase.COMPLETE)
+    old = Digest.parse((await machine.history("app", "latest")).items[0].image)
+    tag_digest, looks = machine.internal.tag_digest, 0
+
+    async def answer(repository: str, tag: str, *access: RequestAccess) -> Digest | None:
+        nonlocal looks
+        looks += 1
+        if tag == "latest" or looks <= 3:  # before the build, and after it
+            return old if tag == "latest" else None
+        return await tag_digest(repository, tag, *access)
+
+    monkeypatch.setattr(machine.internal, "tag_digest", answer)
+    await machine.store.create(docker_build(2, dockerfile="FROM scratch\nLABEL a=b\n"))
+    async with machine.building():
+        second = await until_phase(machine, "app-2", BuildPhase.COMPLETE)
+    assert looks > 3
+    assert second.status.attempts > first.status.attempts, "it was tried again, and then found"
+    new = (await machine.history("app", "latest")).items[0].image
+    assert new != str(old)
+
+    image = ObjectReference(kind="ImageStreamTag", name="app:latest")
+    strategy = BuildStrategy(type="Docker", docker_strategy=DockerBuildStrategy(from_=image))
+    above = docker_build(1, config="above", dockerfile="FROM x\n", strategy=strategy)
+    await machine.store.create(above)
+    async with machine.building():
+        built = await until_phase(machine, "above-1", BuildPhase.COMPLETE)
+    assert [one.reference.partition("@")[2] for one in built.status.images] == [new]
 
 
 async def test_what_ended_is_cleaned_up(machine: BuildMachine) -> None:

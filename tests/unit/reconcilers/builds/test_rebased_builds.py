@@ -11,13 +11,22 @@ from tests.support.builds.memory_builds import (
     INTERNAL,
     NAMESPACE,
     VENDOR,
-    BuildMachine,
-    docker_build,
     image_stream,
     until,
 )
-from tests.support.registry.hosted_images import push_blob
-from tests.support.registry.made_images import MadeImage, made_image, tar_of
+from tests.support.builds.rebased_builds import (
+    APP,
+    BASE,
+    FROM_BASE,
+    NEW,
+    OLD,
+    RebaseMachine,
+    app,
+    digest,
+    push_image,
+    until_ended,
+)
+from tests.support.registry.made_images import made_image, tar_of
 
 from upwell.api.build import (
     Build,
@@ -31,131 +40,27 @@ from upwell.api.build import (
     SourceBuildStrategy,
 )
 from upwell.api.meta import ObjectReference
-from upwell.builder.interface import BuildError, BuilderStrategy, BuildPlan
-from upwell.formats.s2i.contract import SCRIPTS_LABEL, generated_labels
+from upwell.builder.interface import BuildError
+from upwell.formats.s2i.contract import SCRIPTS_LABEL
 from upwell.inventory.files.scanning import FileScanner
 from upwell.inventory.interface import LayerFacts, Layers
-from upwell.oci import Descriptor, Digest, Manifest, Reference
-from upwell.oci.rebase.images import LayeredImage
+from upwell.oci import Descriptor, Digest, Reference
 from upwell.oci.rebase.records import BASE_DIGEST, BASE_NAME
 from upwell.policy.builds.identity import inputs_tag
 from upwell.policy.health.builds import has_failed
 from upwell.policy.signing.provenance import made_here
 from upwell.reconcilers.rebase.comparing import RebaseBounds
-from upwell.registry.embedded import EmbeddedRegistry
 from upwell.registry.errors import ManifestUnknownError, RegistryUnavailableError
 from upwell.registry.hosting import ManifestPush
 from upwell.registry.interface import DEFAULT_ACCESS, RequestAccess
 
-OLD, NEW = (
-    tar_of({"bin/": b"", "bin/sh": text, "etc/os-release": b"ID=test\n"})
-    for text in (b"old", b"new")
-)
-APP = tar_of({"srv/": b"", "srv/app": b"app"})
 TRAP = tar_of({"bin/": b"", "bin/sh": b"own"})
-BASE = f"{VENDOR}/base:1"
-FROM_BASE = f"FROM {BASE}\nRUN make\n"
 
 
 @pytest.fixture(scope="module")
 def found_files(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Return a folder in which the layers of all tests are read once."""
     return tmp_path_factory.mktemp("layers")
-
-
-class RebaseMachine(BuildMachine):
-    """One whose builder makes images with layers: those of the base, and its own."""
-
-    def __init__(self, folder: Path, found_files: Path) -> None:
-        super().__init__(folder)
-        self.found_files = found_files
-        self.scanner = FileScanner(found_files)
-        self.builder.make = self._make
-        self.own = APP
-        self.layers: dict[Digest, bytes] = {}
-        self.settings: dict[str, Any] = {}
-
-    async def update_base(self, *layers: bytes, **settings: Any) -> Digest:
-        self.layers |= {Digest.of(layer): layer for layer in layers}
-        image = made_image(*layers, settings=settings)
-        return await push_image(self.vendor.registry, "base:1", image)
-
-    async def _make(self, plan: BuildPlan) -> Digest:
-        (base,) = plan.images.values()
-        under = await pulled(self.internal, base)
-        layers = [self.layers[one] for one in under.diff_ids]
-        settings = {
-            **under.settings,
-            **self.settings,
-            "Labels": {**under.labels, **labels_of(plan)},
-            "Env": [f"{name}={value}" for name, value in (*plan.env, *plan.build_env)],
-        }
-        annotations = {
-            **plan.annotations,
-            BASE_NAME: plan.base_name,
-            BASE_DIGEST: plan.base_digest,
-        }
-        made = made_image(*layers, self.own, settings=settings, annotations=annotations)
-        assert plan.push is not None
-        return await push_image(self.internal, f"{plan.push.repository}:{plan.push.tag}", made)
-
-    async def done(self, build: Build) -> Build:
-        """Run a build to its end."""
-        await self.store.create(build)
-        async with self.building():
-            await until_ended(self, build.name)
-        return await self.build(build.name)
-
-    async def log(self, build: Build) -> str:
-        return b"".join([piece async for piece in self.logs.read(build.uid)]).decode()
-
-    async def result(self, build: Build) -> LayeredImage:
-        return await pulled(
-            self.internal, Reference(INTERNAL, f"{NAMESPACE}/app", digest=digest(build))
-        )
-
-
-async def until_ended(machine: BuildMachine, name: str) -> None:
-    async def has_ended() -> bool:
-        return (await machine.build(name)).status.phase.is_terminal
-
-    await until(has_ended)
-
-
-def labels_of(plan: BuildPlan) -> dict[str, str]:
-    if plan.strategy is not BuilderStrategy.SOURCE:
-        return dict(plan.labels)
-    return generated_labels(plan.labels, str(plan.images["builder"]), plan.display_name)
-
-
-def digest(build: Build) -> Digest:
-    assert build.status.output is not None
-    assert build.status.output.to is not None
-    return Digest.parse(build.status.output.to.image_digest)
-
-
-async def push_image(registry: EmbeddedRegistry, name: str, image: MadeImage) -> Digest:
-    repository, _, tag = name.rpartition(":")
-    for content in (image.config, *image.layers):
-        await push_blob(registry, repository, content)
-    manifest = image.manifest
-    push = ManifestPush(repository, manifest.raw, str(manifest.media_type), tag=tag, actor="test")
-    return (await registry.put_manifest(push)).digest
-
-
-async def pulled(registry: EmbeddedRegistry, name: Reference) -> LayeredImage:
-    manifest = await registry.manifest(name)
-    assert isinstance(manifest, Manifest)
-    for layer in manifest.layers:
-        assert len(await registry.blob(name, layer.digest, layer.size)) == layer.size
-    raw = await registry.blob(name, manifest.config.digest, manifest.config.size)
-    return LayeredImage.parse(manifest, raw)
-
-
-def app(number: int, answer: str | None = None, **spec: Any) -> Build:
-    """Return a build of the application; with an answer, its base alone is said to have changed."""
-    fields: dict[str, Any] = {"dockerfile": FROM_BASE, "on_base_change": answer, **spec}
-    return docker_build(number, **fields)
 
 
 @pytest.fixture
@@ -314,7 +219,7 @@ async def of_image_gone(machine: RebaseMachine) -> dict[str, Any]:
         (of_other_source, "more than its base has changed since build app-1"),
         (of_other_output, "which is not what build app-1 has made"),
         (of_hook, "spec.postCommit"),
-        (of_no_output, "no ImageStreamTag"),
+        (of_no_output, "its result goes nowhere"),
         (of_no_earlier_build, "no earlier build of it is kept"),
         (of_image_gone, "sha256:"),
     ],
