@@ -27,7 +27,7 @@ STDIN = "-"
 _SUFFIXES = {".yaml", ".yml", ".json"}
 _ORDER = (
     ("Namespace",),
-    ("Secret", "ConfigMap"),
+    ("Secret", "ConfigMap", "PersistentVolumeClaim"),
     ("ImageStream", "ImageStreamTag", "Image"),
     ("BuildConfig",),
     ("Build",),
@@ -70,9 +70,11 @@ def load_manifests(
     recursive: bool,
     to_store: bool = True,
     may_be_there: bool = False,
+    profiles: Sequence[str] = (),
 ) -> list[LoadedManifest]:
     """Return every object of the sources in the order to apply them.
 
+    A Compose file stands for the objects of its services, those of `profiles` included.
     What is not `to_store` needs no name that an object may have. What `may_be_there` is returned
     with the rules that it breaks: `require_no_new_faults` looks whether they were broken before.
     Raises CommandError with every fault of every document.
@@ -81,18 +83,38 @@ def load_manifests(
         InvalidManifestTextError,
         parse_manifests,
     )
+    from upwell.formats.compose.document import is_compose  # noqa: PLC0415 - the same
+    from upwell.formats.compose.errors import ComposeError  # noqa: PLC0415 - the same
 
     faults: list[str] = []
     documents: list[tuple[str, dict[str, Any]]] = []
     for where, text in _read_all(sources, faults, recursive=recursive):
         try:
-            documents += [(f"{where}: ", found) for found in parse_manifests(text, where)]
+            found = parse_manifests(text, where)
+            if is_compose(found):
+                found = _of_compose(text, where, profiles)
         except InvalidManifestTextError as error:
             faults.append(str(error))
+        except ComposeError as error:
+            faults += error.faults
+        else:
+            documents += [(f"{where}: ", one) for one in found]
     manifests = _check_all(documents, faults, session, to_store=to_store, may_be_there=may_be_there)
     if not manifests:
         raise CommandError(f"no objects found in {', '.join(sources)}", Exit.USAGE)
     return manifests
+
+
+def _of_compose(text: str, where: str, profiles: Sequence[str]) -> list[dict[str, Any]]:
+    """Return the objects of a Compose file; raises ComposeError."""
+    from upwell.cli.core.compose.files import compose_documents  # noqa: PLC0415 - few calls have one
+    from upwell.formats.compose.errors import ComposeError  # noqa: PLC0415 - the same
+
+    if _is_url(where):
+        raise ComposeError(
+            [f"{where}: a Compose file is read beside the files that it names: save it there first"]
+        )
+    return compose_documents(text, where, profiles)
 
 
 def check_documents(

@@ -7,22 +7,21 @@ from pathlib import Path
 import click
 import yaml
 
-from upwell.api.image import ImageStream
 from upwell.api.template import Template
 from upwell.cli.core.connection import Session, connection_options
 from upwell.cli.core.documents import LoadedManifest, check_documents
 from upwell.cli.core.errors import CommandError, Exit
 from upwell.cli.core.examples import examples
-from upwell.cli.core.output import Format, full_name, output_option, write_data
+from upwell.cli.core.output import Format, output_option, write_data
 from upwell.cli.core.terminal import echo
 from upwell.cli.new_app.options import NewAppOptions, application_options, chosen_options
 from upwell.cli.new_app.plan import NewAppPlan, NewAppPlanner
-from upwell.cli.objects.apply import FIELD_MANAGER, ApplyOptions, apply_one
+from upwell.cli.objects.creation import apply_all, refuse_existing, try_all
 from upwell.cli.templates.sources import read_template
 from upwell.cli.templates.values import requested_values, value_options
 from upwell.policy.new_app.components import NewAppError
 from upwell.policy.templates.process import ProcessRequest
-from upwell.store.interface import ApiClient, NotFoundError
+from upwell.store.interface import ApiClient
 
 _MODE = 0o600
 """Mode of saved manifests: variables and generated values may be passwords."""
@@ -91,7 +90,7 @@ def make_application(
             _save(options.save, manifests)
             write_data({"apiVersion": "v1", "kind": "List", "items": items}, output)
             return
-        await _refuse_existing(client, manifests, plan)
+        await refuse_existing(client, manifests, plan.shared_streams)
         await _create(client, manifests, options)
         if not options.dry_run:
             _print_next_steps(plan)
@@ -99,42 +98,14 @@ def make_application(
     session.run(work)
 
 
-async def _refuse_existing(
-    client: ApiClient, manifests: Sequence[LoadedManifest], plan: NewAppPlan
-) -> None:
-    """Raise CommandError if an object exists that is not shared."""
-    existing = []
-    for manifest in manifests:
-        wanted = manifest.resource
-        if isinstance(wanted, ImageStream) and wanted.name in plan.shared_streams:
-            continue
-        try:
-            await client.get(type(wanted), wanted.namespace, wanted.name)
-        except NotFoundError:
-            continue
-        existing.append(full_name(wanted))
-    if existing:
-        raise CommandError(
-            f"nothing was created: these objects exist: {', '.join(existing)}; choose another"
-            " --name, or delete them first",
-            Exit.USAGE,
-        )
-
-
 async def _create(
     client: ApiClient, manifests: Sequence[LoadedManifest], options: NewAppOptions
 ) -> None:
     """Apply all, after a dry run of each of them."""
-    trial = ApplyOptions(FIELD_MANAGER, force=False, dry_run=True)
-    if options.dry_run:
-        for manifest in manifests:
-            await apply_one(client, manifest, trial)
-        return
-    for manifest in manifests:
-        await client.apply(manifest.document, field_manager=FIELD_MANAGER, dry_run=True)
-    _save(options.save, manifests)
-    for manifest in manifests:
-        await apply_one(client, manifest, ApplyOptions(FIELD_MANAGER, force=False, dry_run=False))
+    if not options.dry_run:
+        await try_all(client, manifests)
+        _save(options.save, manifests)
+    await apply_all(client, manifests, dry_run=options.dry_run)
 
 
 def _save(file: str, manifests: Sequence[LoadedManifest]) -> None:

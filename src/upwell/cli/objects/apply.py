@@ -34,6 +34,7 @@ _SERVER_FIELDS = {
         "upwell apply -R -f manifests/ -n staging",
         "kustomize build . | upwell apply -f - --dry-run=server",
         "upwell apply -f https://example.com/shop.yaml",
+        "upwell apply -f compose.yaml --profile backup",
     )
 )
 @click.option(
@@ -53,6 +54,13 @@ _SERVER_FIELDS = {
     show_default=True,
     help="With `server`, check and print the changes without making them.",
 )
+@click.option(
+    "--profile",
+    "profiles",
+    multiple=True,
+    metavar="NAME",
+    help="Profile of a Compose file whose services are applied too; repeatable.",
+)
 @click.option("--force-conflicts", is_flag=True, help="Take over fields that other managers own.")
 @click.option(
     "--field-manager",
@@ -67,6 +75,7 @@ def apply(
     sources: tuple[str, ...],
     recursive: bool,  # noqa: FBT001 - click passes options by name
     dry_run: str,
+    profiles: tuple[str, ...],
     force_conflicts: bool,  # noqa: FBT001 - the same
     field_manager: str,
 ) -> None:
@@ -76,8 +85,13 @@ def apply(
     are applied in the order in which they depend on each other: namespaces, secrets and config
     maps, image streams, builds, services, workloads, routes. Fields that a server set in exported
     objects (uid, resourceVersion, …) are left out.
+
+    A Compose file is applied as it is: each service becomes a Deployment that follows its image.
+    What it says that cannot be had is refused by its name and line.
     """
-    manifests = load_manifests(sources, session, recursive=recursive, may_be_there=True)
+    manifests = load_manifests(
+        sources, session, recursive=recursive, may_be_there=True, profiles=profiles
+    )
     options = ApplyOptions(field_manager, force=force_conflicts, dry_run=dry_run == "server")
 
     async def work(client: ApiClient) -> None:

@@ -1,0 +1,1 @@
+"""Commands that take services over: one image (`add`), and what runs on this machine (`adopt`)."""

@@ -1,0 +1,1 @@
+"""Compose files as the commands read them."""

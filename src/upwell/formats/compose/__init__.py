@@ -1,0 +1,1 @@
+"""Compose files: reading, interpolation, and the model of a service that they describe."""

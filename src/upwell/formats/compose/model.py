@@ -1,0 +1,140 @@
+"""Services as the Compose Specification describes them.
+
+https://github.com/compose-spec/compose-spec/blob/main/spec.md. What runs in a container engine and
+what Quadlets declare is read into the same values.
+"""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from enum import StrEnum
+
+DEFAULT_INTERVAL_SECONDS = DEFAULT_TIMEOUT_SECONDS = 30
+DEFAULT_RETRIES = 3
+
+
+class MountKind(StrEnum):
+    """Kind of what is mounted."""
+
+    VOLUME = "volume"
+    BIND = "bind"
+    TMPFS = "tmpfs"
+
+
+@dataclass(frozen=True, slots=True)
+class PublishedPort:
+    """A port of a container, and where the host has it."""
+
+    port: int
+    host_port: int | None = None
+    """None: reachable by other services alone."""
+    host_ip: str = ""
+    protocol: str = "tcp"
+
+
+@dataclass(frozen=True, slots=True)
+class ServiceMount:
+    """Mount of a container."""
+
+    kind: MountKind
+    target: str
+    source: str = ""
+    """Name of a volume, or absolute path on the host; empty: a volume without a name."""
+    read_only: bool = False
+    sub_path: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class FileGrant:
+    """A secret or config of the project as a file in a container."""
+
+    source: str
+    target: str
+    mode: int | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class HealthCheck:
+    """Check of whether a container is healthy: a command, a path over HTTP, or a port."""
+
+    command: tuple[str, ...] = ()
+    http_path: str = ""
+    """Asked at the first port; empty with an empty command: a connection to that port."""
+    interval: int = DEFAULT_INTERVAL_SECONDS
+    timeout: int = DEFAULT_TIMEOUT_SECONDS
+    retries: int = DEFAULT_RETRIES
+    disabled: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class ServiceBuild:
+    """Build section: a folder or a git address, and its Dockerfile."""
+
+    context: str
+    """Absolute path or git address."""
+    dockerfile: str = ""
+    inline: str = ""
+    """Text of the Dockerfile."""
+    args: Mapping[str, str] = field(default_factory=dict, repr=False)
+
+
+@dataclass(frozen=True, slots=True)
+class ComposeService:
+    """One service."""
+
+    name: str
+    image: str = ""
+    build: ServiceBuild | None = None
+    entrypoint: tuple[str, ...] = ()
+    command: tuple[str, ...] = ()
+    environment: Mapping[str, str] = field(default_factory=dict, repr=False)
+    ports: tuple[PublishedPort, ...] = ()
+    mounts: tuple[ServiceMount, ...] = ()
+    secrets: tuple[FileGrant, ...] = ()
+    configs: tuple[FileGrant, ...] = ()
+    health: HealthCheck | None = None
+    depends_on: tuple[str, ...] = ()
+    networks: tuple[str, ...] = ()
+    aliases: tuple[str, ...] = ()
+    """Further names by which other services reach it."""
+    labels: Mapping[str, str] = field(default_factory=dict)
+    annotations: Mapping[str, str] = field(default_factory=dict)
+    user: str = ""
+    """`UID[:GID]`."""
+    groups: tuple[int, ...] = ()
+    working_dir: str = ""
+    read_only: bool = False
+    privileged: bool = False
+    no_new_privileges: bool = False
+    cap_add: tuple[str, ...] = ()
+    cap_drop: tuple[str, ...] = ()
+    stop_grace_seconds: int | None = None
+    stdin: bool = False
+    tty: bool = False
+    replicas: int = 1
+    limits: Mapping[str, str] = field(default_factory=dict)
+    """Quantities of `cpu` and `memory`, as Kubernetes writes them."""
+    requests: Mapping[str, str] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True)
+class ProjectFile:
+    """A secret or config of a project."""
+
+    name: str
+    content: bytes | None = field(default=None, repr=False)
+    """None: it is there already, under `external`."""
+    external: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class ComposeProject:
+    """Services that belong together, with what they share."""
+
+    services: tuple[ComposeService, ...]
+    """In the order of `depends_on`: what others need comes first."""
+    volumes: Mapping[str, str] = field(default_factory=dict)
+    """Names in the file -> names of the volumes."""
+    secrets: tuple[ProjectFile, ...] = ()
+    configs: tuple[ProjectFile, ...] = ()
+    warnings: tuple[str, ...] = ()
+    """Keys without effect, and what Compose itself warns of."""

@@ -1,0 +1,117 @@
+"""Objects that follow one image for one service: with notices, and within windows."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from urllib.parse import urlsplit
+
+from upwell.api.apps import TRIGGERS_ANNOTATION, Deployment
+from upwell.api.core import Secret
+from upwell.api.defaults import IMAGE_STREAM_TAG
+from upwell.api.meta import LocalReference, ObjectMeta, ObjectReference, Resource
+from upwell.api.pipeline import (
+    Check,
+    ComponentSource,
+    Pipeline,
+    PipelineSpec,
+    Stage,
+    StageWorkloads,
+    TcpCheck,
+    Verification,
+    Window,
+)
+from upwell.api.subscription import EventFilter, Notice, Subscription, SubscriptionSpec, Webhook
+from upwell.formats.compose.model import ComposeProject, ComposeService, MountKind
+from upwell.policy.adoption.images import followed_tag
+from upwell.policy.adoption.names import object_name
+from upwell.policy.adoption.objects import AdoptionPlan, project_plan, tcp_ports, watching_stream
+from upwell.policy.adoption.workloads import APP_LABEL
+
+STAGE = "live"
+"""The only stage of what is updated within windows."""
+NOTICE_KEY = "urls"
+
+
+@dataclass(frozen=True, slots=True)
+class FollowOptions:
+    """Ways in which an image is followed."""
+
+    watch_only: bool = False
+    """True: it is told of, and nothing runs."""
+    window: Window | None = None
+    """Time in which updates begin; None: any."""
+    notify: tuple[str, ...] = ()
+    """Addresses: Apprise URLs, or one http(s) URL for a webhook."""
+
+
+def follow_plan(service: ComposeService, namespace: str, options: FollowOptions) -> AdoptionPlan:
+    """Return the objects of a service, by the way its image is followed; raises AdoptionError."""
+    name = object_name(service.name)
+    notices = _notices(name, namespace, options.notify)
+    if options.watch_only:
+        return AdoptionPlan((watching_stream(service), *notices))
+    volumes = {
+        mount.source: mount.source
+        for mount in service.mounts
+        if mount.kind is MountKind.VOLUME and mount.source
+    }
+    plan = project_plan(ComposeProject((service,), volumes))
+    objects: list[Resource] = list(plan.objects)
+    if options.window is not None:
+        objects = [_by_window(one, service.image) for one in objects]
+        objects.append(_pipeline(service, name, options.window))
+    return replace(plan, objects=(*objects, *notices))
+
+
+def _by_window(resource: Resource, image: str) -> Resource:
+    """Return the Deployment without its trigger: it begins with the image, a Pipeline moves it."""
+    if not isinstance(resource, Deployment):
+        return resource
+    annotations = {
+        key: value for key, value in resource.annotations.items() if key != TRIGGERS_ANNOTATION
+    }
+    template = resource.spec.template
+    (container,) = template.spec.containers
+    pod = template.spec.model_copy(
+        update={"containers": (container.model_copy(update={"image": image}),)}
+    )
+    spec = resource.spec.model_copy(update={"template": template.model_copy(update={"spec": pod})})
+    metadata = resource.metadata.model_copy(update={"annotations": annotations})
+    return resource.model_copy(update={"metadata": metadata, "spec": spec})
+
+
+def _pipeline(service: ComposeService, name: str, window: Window) -> Pipeline:
+    checks = (Check(name="answers", tcp=TcpCheck()),) if tcp_ports(service.ports) else ()
+    stage = Stage(
+        name=STAGE,
+        workloads=(StageWorkloads(kind=Deployment.KIND.kind, name=name),),
+        verification=Verification(checks=checks),
+        windows=(window,),
+    )
+    tag = ObjectReference(kind=IMAGE_STREAM_TAG, name=followed_tag(name, service.image))
+    return Pipeline(
+        metadata=ObjectMeta(name=name, labels={APP_LABEL: name}),
+        spec=PipelineSpec(components=(ComponentSource(name=name, from_=tag),), stages=(stage,)),
+    )
+
+
+def _notices(name: str, namespace: str, addresses: Sequence[str]) -> list[Resource]:
+    """Return the Subscriptions to what becomes of a service, with the Secret of their addresses."""
+    subjects = tuple(
+        f"{namespace}/{kind}/{name}" for kind in ("ImageStream", "Deployment", "Service")
+    )
+    found: list[Resource] = []
+    hooks = [one for one in addresses if urlsplit(one).scheme in {"http", "https"}]
+    people = [one for one in addresses if one not in hooks]
+    for at, url in enumerate(hooks):
+        suffix = f"-{at}" if at else ""
+        metadata = ObjectMeta(name=f"{name}-webhook{suffix}", labels={APP_LABEL: name})
+        spec = SubscriptionSpec(webhook=Webhook(url=url), filter=EventFilter(subjects=subjects))
+        found.append(Subscription(metadata=metadata, spec=spec))
+    if people:
+        metadata = ObjectMeta(name=f"{name}-notice", labels={APP_LABEL: name})
+        content = Secret.encode_values({NOTICE_KEY: "\n".join(people).encode()})
+        found.append(Secret(metadata=metadata, data=content))
+        notice = Notice(secret=LocalReference(name=metadata.name))
+        spec = SubscriptionSpec(notice=notice, filter=EventFilter(subjects=subjects))
+        found.append(Subscription(metadata=metadata, spec=spec))
+    return found

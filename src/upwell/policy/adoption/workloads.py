@@ -1,0 +1,274 @@
+"""Deployment of a service."""
+
+import json
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from upwell.api.apps import (
+    TRIGGERS_ANNOTATION,
+    Deployment,
+    DeploymentSpec,
+    DeploymentStrategy,
+    LabelSelector,
+)
+from upwell.api.core import (
+    ClaimVolume,
+    ConfigMapVolume,
+    Container,
+    ContainerPort,
+    EnvVar,
+    ExecAction,
+    HostPathVolume,
+    HttpGetAction,
+    KeyToPath,
+    PodSpec,
+    PodTemplate,
+    PodTemplateMeta,
+    Probe,
+    ResourceRequirements,
+    SecretVolume,
+    TcpSocketAction,
+    Volume,
+    VolumeMount,
+)
+from upwell.api.defaults import IMAGE_STREAM_TAG
+from upwell.api.meta import ObjectMeta
+from upwell.formats.compose.model import (
+    ComposeService,
+    FileGrant,
+    HealthCheck,
+    MountKind,
+    ServiceMount,
+)
+from upwell.policy.adoption.names import is_annotation, object_name
+from upwell.policy.new_app.workloads import (
+    PROBE_PERIOD_SECONDS,
+    PROBE_TIMEOUT_SECONDS,
+    PROGRESS_DEADLINE_SECONDS,
+    UNRESOLVED,
+)
+
+APP_LABEL = "app"
+_FILE_MODE = 0o444
+"""Compose's own mode of secrets and configs."""
+_CONTENT = "content"
+_STOP_SECONDS = 10
+"""Compose's own stop_grace_period."""
+
+
+@dataclass(frozen=True, slots=True)
+class WorkloadNames:
+    """Names of the objects that services share, by their names in the project."""
+
+    claims: Mapping[str, str]
+    secrets: Mapping[str, str]
+    configs: Mapping[str, str]
+
+    def claim(self, service: ComposeService, mount: ServiceMount) -> str:
+        """Return the claim of a mounted volume; one without a name is named after its place."""
+        if mount.source:
+            return self.claims.get(mount.source) or object_name(mount.source)
+        return object_name(f"{service.name}-{mount.target}")
+
+    def anonymous_claims(self, service: ComposeService) -> Iterator[str]:
+        """Yield the claims of volumes that only this service can have."""
+        for mount in service.mounts:
+            if mount.kind is MountKind.VOLUME and not mount.source:
+                yield self.claim(service, mount)
+
+
+def deployment(service: ComposeService, names: WorkloadNames, follows: str) -> Deployment:
+    """Return the Deployment of a service; its image follows the stream's tag `follows`, if any."""
+    name = object_name(service.name)
+    annotations: dict[str, str] = {}
+    if follows:
+        entry = {
+            "from": {"kind": IMAGE_STREAM_TAG, "name": follows},
+            "fieldPath": f'spec.template.spec.containers[?(@.name=="{name}")].image',
+        }
+        annotations[TRIGGERS_ANNOTATION] = json.dumps([entry])
+    volumes, mounts = _volumes(service, names)
+    image = UNRESOLVED if follows else service.image
+    pod: dict[str, Any] = {
+        "containers": (_container(service, name, image, mounts),),
+        "volumes": volumes,
+        "termination_grace_period_seconds": _STOP_SECONDS
+        if service.stop_grace_seconds is None
+        else service.stop_grace_seconds,
+    }
+    if service.groups:
+        pod["security_context"] = {"supplementalGroups": list(service.groups)}
+    described = {**service.labels, **service.annotations}
+    kept = {key: value for key, value in described.items() if is_annotation(key)}
+    about: dict[str, Any] = {"labels": {APP_LABEL: name}}
+    if kept:
+        about["annotations"] = kept
+    template = PodTemplate(metadata=PodTemplateMeta(**about), spec=PodSpec(**pod))
+    spec: dict[str, Any] = {
+        "replicas": service.replicas,
+        "selector": LabelSelector(match_labels={APP_LABEL: name}),
+        "template": template,
+        "progress_deadline_seconds": PROGRESS_DEADLINE_SECONDS,
+    }
+    if _writes_alone(service):
+        spec["strategy"] = DeploymentStrategy(type="Recreate")
+    metadata: dict[str, Any] = {"name": name, "labels": {APP_LABEL: name}}
+    if annotations:
+        metadata["annotations"] = annotations
+    return Deployment(metadata=ObjectMeta(**metadata), spec=DeploymentSpec(**spec))
+
+
+def _writes_alone(service: ComposeService) -> bool:
+    """Return True if two instances must not run at once: they would write the same files."""
+    return any(
+        mount.kind in {MountKind.VOLUME, MountKind.BIND} and not mount.read_only
+        for mount in service.mounts
+    )
+
+
+def _container(
+    service: ComposeService, name: str, image: str, mounts: tuple[VolumeMount, ...]
+) -> Container:
+    fields: dict[str, Any] = {"name": name, "image": image}
+    if service.entrypoint:
+        fields["command"] = service.entrypoint
+    if service.command:
+        fields["args"] = service.command
+    if service.environment:
+        fields["env"] = tuple(
+            EnvVar(name=key, value=value) for key, value in service.environment.items()
+        )
+    if ports := _ports(service):
+        fields["ports"] = ports
+    if mounts:
+        fields["volume_mounts"] = mounts
+    if (probe := _probe(service)) is not None:
+        fields["readiness_probe"] = probe
+    if service.limits or service.requests:
+        fields["resources"] = ResourceRequirements(
+            limits=dict(service.limits), requests=dict(service.requests)
+        )
+    if service.working_dir:
+        fields["working_dir"] = service.working_dir
+    for key, given in (("stdin", service.stdin), ("tty", service.tty)):
+        if given:
+            fields[key] = True
+    if security := _security(service):
+        fields["security_context"] = security
+    return Container(**fields)
+
+
+def _ports(service: ComposeService) -> tuple[ContainerPort, ...]:
+    found: dict[tuple[int, str, int | None], ContainerPort] = {}
+    for port in service.ports:
+        fields: dict[str, Any] = {
+            "container_port": port.port,
+            "protocol": port.protocol.upper(),
+        }
+        if port.host_port is not None:
+            fields["host_port"] = port.host_port
+            if port.host_ip:
+                fields["host_ip"] = port.host_ip
+        found[port.port, port.protocol, port.host_port] = ContainerPort(**fields)
+    return tuple(found.values())
+
+
+def _probe(service: ComposeService) -> Probe | None:
+    """Return the readiness probe; by default a connection to the first published TCP port.
+
+    Without one, an image that does not work would take the place of one that does.
+    """
+    health = service.health or HealthCheck(
+        interval=PROBE_PERIOD_SECONDS, timeout=PROBE_TIMEOUT_SECONDS
+    )
+    if health.disabled:
+        return None
+    times: dict[str, Any] = {
+        "period_seconds": health.interval,
+        "timeout_seconds": health.timeout,
+        "failure_threshold": health.retries,
+    }
+    if health.command:
+        return Probe(exec=ExecAction(command=health.command), **times)
+    published = [one for one in service.ports if one.protocol == "tcp"]
+    first = next((one for one in published if one.host_port is not None), None)
+    port = first or (published[0] if published and service.health is not None else None)
+    if port is None:
+        return None
+    if health.http_path:
+        return Probe(http_get=HttpGetAction(port=port.port, path=health.http_path), **times)
+    return Probe(tcp_socket=TcpSocketAction(port=port.port), **times)
+
+
+def _security(service: ComposeService) -> dict[str, Any]:
+    found: dict[str, Any] = {}
+    if service.user:
+        user, _, group = service.user.partition(":")
+        found["runAsUser"] = int(user)
+        if group:
+            found["runAsGroup"] = int(group)
+    if service.read_only:
+        found["readOnlyRootFilesystem"] = True
+    if service.privileged:
+        found["privileged"] = True
+    if service.no_new_privileges:
+        found["allowPrivilegeEscalation"] = False
+    capabilities = {
+        key: [one.removeprefix("CAP_") for one in names]
+        for key, names in (("add", service.cap_add), ("drop", service.cap_drop))
+        if names
+    }
+    if capabilities:
+        found["capabilities"] = capabilities
+    return found
+
+
+def _volumes(
+    service: ComposeService, names: WorkloadNames
+) -> tuple[tuple[Volume, ...], tuple[VolumeMount, ...]]:
+    volumes: dict[str, Volume] = {}
+    mounts: list[VolumeMount] = []
+    for at, mount in enumerate(service.mounts):
+        match mount.kind:
+            case MountKind.VOLUME:
+                claim = names.claim(service, mount)
+                name = claim
+                volume = Volume(name=name, persistent_volume_claim=ClaimVolume(claim_name=claim))
+            case MountKind.BIND:
+                name = f"bind-{at}"
+                volume = Volume(name=name, host_path=HostPathVolume(path=mount.source))
+            case MountKind.TMPFS:
+                name = f"tmpfs-{at}"
+                volume = Volume(name=name, empty_dir={})
+        volumes.setdefault(name, volume)
+        mounts.append(_mount(name, mount.target, mount.sub_path, read_only=mount.read_only))
+    for at, grant in enumerate(service.secrets):
+        name = f"secret-{at}"
+        secret = SecretVolume(
+            secret_name=names.secrets.get(grant.source, grant.source), items=(_item(grant),)
+        )
+        volumes[name] = Volume(name=name, secret=secret)
+        mounts.append(_mount(name, grant.target, _CONTENT, read_only=True))
+    for at, grant in enumerate(service.configs):
+        name = f"config-{at}"
+        config = ConfigMapVolume(
+            name=names.configs.get(grant.source, grant.source), items=(_item(grant),)
+        )
+        volumes[name] = Volume(name=name, config_map=config)
+        mounts.append(_mount(name, grant.target, _CONTENT, read_only=True))
+    return tuple(volumes.values()), tuple(mounts)
+
+
+def _item(grant: FileGrant) -> KeyToPath:
+    mode = _FILE_MODE if grant.mode is None else grant.mode
+    return KeyToPath(key=_CONTENT, path=_CONTENT, mode=mode)
+
+
+def _mount(name: str, path: str, sub_path: str, *, read_only: bool) -> VolumeMount:
+    fields: dict[str, Any] = {"name": name, "mount_path": path}
+    if read_only:
+        fields["read_only"] = True
+    if sub_path:
+        fields["sub_path"] = sub_path
+    return VolumeMount(**fields)

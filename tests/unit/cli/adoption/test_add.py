@@ -1,0 +1,104 @@
+"""`upwell add`: one line that follows an image."""
+
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Any
+
+import pytest
+import yaml
+
+from upwell.api.codec import decode
+from upwell.api.defaults import apply_defaults
+from upwell.policy.admission.faults import admission_faults
+
+if TYPE_CHECKING:
+    from click.testing import Result
+
+type Upwell = Callable[..., "Result"]
+
+NGINX = "docker.io/library/nginx:1.27"
+
+
+def shown(upwell: Upwell, *arguments: str) -> dict[str, dict[str, Any]]:
+    """Return the objects that are printed, by kind; each is valid."""
+    result = upwell("add", *arguments, "-o", "yaml")
+    assert result.exit_code == 0, result.stderr
+    items = yaml.safe_load(result.stdout)["items"]
+    for item in items:
+        assert admission_faults(apply_defaults(decode(item))) == ()
+    return {item["kind"]: item for item in items}
+
+
+def container(deployment: dict[str, Any]) -> dict[str, Any]:
+    (only,) = deployment["spec"]["template"]["spec"]["containers"]
+    assert isinstance(only, dict)
+    return only
+
+
+def test_one_line_makes_all_objects_and_says_what_is_next(upwell: Upwell) -> None:
+    result = upwell("add", NGINX, "--port", "8080:80", "--volume", "site:/data", "-e", "A=b")
+    assert result.stdout.splitlines() == [
+        "persistentvolumeclaim/site created",
+        "imagestream.image.openshift.io/nginx created",
+        "service/nginx created",
+        "deployment.apps/nginx created",
+    ]
+    assert "http://localhost:8080/ once it is ready" in result.stderr
+    again = upwell("add", NGINX)
+    assert again.exit_code == 2
+    assert "these objects exist" in again.stderr
+
+
+def test_the_printed_objects_check_health_and_stop_what_writes_first(upwell: Upwell) -> None:
+    found = shown(
+        upwell, NGINX, "--name", "web", "-p", "80:8080", "--volume", "d:/d", "--health", "/up"
+    )
+    probe = container(found["Deployment"])["readinessProbe"]
+    assert probe["httpGet"]["path"] == "/up"
+    assert found["Deployment"]["spec"]["strategy"]["type"] == "Recreate"
+    assert found["PersistentVolumeClaim"]["metadata"]["name"] == "d"
+
+
+@pytest.mark.parametrize(
+    ("window", "cron", "seconds", "zone"),
+    [
+        ("03:00+2h", "0 3 * * *", 7200, "UTC"),
+        ("30 4 * * 6+4h Europe/Berlin", "30 4 * * 6", 14400, "Europe/Berlin"),
+    ],
+)
+def test_a_window_bounds_updates_and_not_the_first_start(
+    upwell: Upwell, window: str, cron: str, seconds: int, zone: str
+) -> None:
+    found = shown(upwell, NGINX, "--port", "80", "--window", window)
+    (stage,) = found["Pipeline"]["spec"]["stages"]
+    (only,) = stage["windows"]
+    assert (only["cron"], only["durationSeconds"], only.get("timeZone", "UTC")) == (
+        cron,
+        seconds,
+        zone,
+    )
+    assert container(found["Deployment"])["image"] == NGINX
+
+
+def test_to_watch_is_to_tell_alone(upwell: Upwell) -> None:
+    found = shown(upwell, NGINX, "--watch", "--notify", "json://notices.test")
+    assert sorted(found) == ["ImageStream", "Secret", "Subscription"]
+    assert "default/ImageStream/nginx" in found["Subscription"]["spec"]["filter"]["subjects"]
+
+
+@pytest.mark.parametrize(
+    ("arguments", "why"),
+    [
+        (("--port", "x"), "write [[IP:]HOST:]CONTAINER"),
+        (("--port", "70000:80"), "a port is a number from 1 to 65535"),
+        (("--volume", "data"), "write NAME:/path"),
+        (("--window", "night"), "write 03:00+2h"),
+        (("--health", "/up"), "name it with --port"),
+        (("--name", "Web"), "'Web' is not a valid application name"),
+    ],
+)
+def test_what_is_not_understood_says_what_to_write(
+    upwell: Upwell, arguments: tuple[str, ...], why: str
+) -> None:
+    result = upwell("add", NGINX, *arguments)
+    assert result.exit_code == 2
+    assert why in result.stderr

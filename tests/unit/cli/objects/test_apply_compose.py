@@ -1,0 +1,63 @@
+"""`upwell apply -f compose.yaml`: services as objects, and faults before anything is changed."""
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from click.testing import Result
+
+type Upwell = Callable[..., "Result"]
+
+COMPOSE = """\
+services:
+  web:
+    image: nginx:${VERSION}
+    ports: ["8080:80"]
+    env_file: [web.env]
+  tool: {image: busybox, profiles: [tools]}
+  app: {build: ./app, expose: [8000]}
+"""
+
+
+def folder(tmp_path: Path, text: str = COMPOSE) -> str:
+    (tmp_path / ".env").write_text("VERSION=1.27\n")
+    (tmp_path / "web.env").write_text("LEVEL=info\n")
+    (tmp_path / "app").mkdir()
+    (tmp_path / "app" / "Dockerfile").write_text("FROM python:3.11\nEXPOSE 8000\n")
+    file = tmp_path / "compose.yaml"
+    file.write_text(text)
+    return str(file)
+
+
+def test_a_compose_file_is_applied_as_it_is(upwell: Upwell, tmp_path: Path) -> None:
+    file = folder(tmp_path)
+    result = upwell("apply", "-f", file)
+    assert result.exit_code == 0, result.stderr
+    assert result.stdout.splitlines() == [
+        "imagestream.image.openshift.io/web created",
+        "imagestream.image.openshift.io/app-python created",
+        "imagestream.image.openshift.io/app created",
+        "buildconfig.build.openshift.io/app created",
+        "service/web created",
+        "service/app created",
+        "deployment.apps/web created",
+        "deployment.apps/app created",
+    ]
+    assert f"upwell start-build app --from-dir={tmp_path}/app --follow" in result.stderr
+    stream = upwell("get", "is/web", "-o", "yaml").stdout
+    assert "nginx:1.27" in stream
+    again = upwell("apply", "-f", file, "--profile", "tools").stdout.splitlines()
+    assert [line for line in again if not line.endswith("unchanged")] == [
+        "imagestream.image.openshift.io/tool created",
+        "service/tool created",
+        "deployment.apps/tool created",
+    ]
+
+
+def test_a_fault_changes_nothing_and_has_its_line(upwell: Upwell, tmp_path: Path) -> None:
+    file = folder(tmp_path, f"{COMPOSE}  dev: {{image: i, devices: [/dev/dri]}}\n")
+    result = upwell("apply", "-f", file)
+    assert result.exit_code == 2
+    assert f"{file}:8: services.dev.devices: not supported" in result.stderr
+    assert result.stdout == ""
