@@ -283,6 +283,8 @@ class ClusterPhase(StrEnum):
     """Its rollout failed, and was put back there."""
     AWAY = "Away"
     """It cannot be reached: it gets the Release when it is back."""
+    DRIFTED = "Drifted"
+    """It had the Release, and somebody has set something else there since."""
 
     @property
     def is_behind(self) -> bool:

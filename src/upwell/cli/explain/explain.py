@@ -9,6 +9,7 @@ import click
 from upwell.api.apps import Job
 from upwell.api.build import Build, BuildConfig
 from upwell.api.cluster_operator import ClusterOperator
+from upwell.api.clusters.cluster import Cluster
 from upwell.api.core import ResourceQuota, Service
 from upwell.api.image import Image, ImageStream, ImageStreamTag
 from upwell.api.image_policies.policy import ClusterImagePolicy, ImagePolicy
@@ -51,6 +52,7 @@ _FEW = 8
 _KINDS = (
     *(Build, BuildConfig, ImageStream, ImageStreamTag, Image, *WORKLOADS, ClusterOperator),
     *(Route, Ingress, Service, Job, Pipeline, ResourceQuota, ClusterImagePolicy, ImagePolicy),
+    Cluster,
 )
 
 type _Changes = Mapping[tuple[str, str], PackageChanges]
@@ -84,8 +86,8 @@ def explain_command(session: Session, what: tuple[str, ...], packages: str, outp
     builds, to the upstream change that caused it, with the packages that differ. Then lists what
     is held back, by what, and until when. Of each image it says which image policies it has passed,
     and which refuse it or would; of an image policy, the images that it refuses or would. Of a
-    component of the server (clusteroperator/router), a Route, Service, Job, Pipeline or
-    ResourceQuota it lists the faults; of a Route or Service also where it leads.
+    component of the server (clusteroperator/router), a Route, Service, Job, Pipeline,
+    ResourceQuota or Cluster it lists the faults; of a Route or Service also where it leads.
     """
     named = parse_one(what)
     if not issubclass(named.resource, _KINDS):

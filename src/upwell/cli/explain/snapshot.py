@@ -5,6 +5,7 @@ from collections.abc import Sequence
 
 from upwell.api.apps import Job
 from upwell.api.build import Build, BuildConfig
+from upwell.api.clusters.cluster import Cluster
 from upwell.api.core import ResourceQuota, Service
 from upwell.api.image import ImageStream
 from upwell.api.image_policies.policy import ClusterImagePolicy, ImagePolicy
@@ -35,6 +36,8 @@ _KINDS: tuple[type[Resource], ...] = (
     ResourceQuota,
     ImagePolicy,
 )
+_UNPLACED: tuple[type[Resource], ...] = (ClusterImagePolicy, Cluster)
+"""Kinds that lie in no namespace."""
 
 
 async def read_snapshot(client: ApiClient, namespace: str = "") -> Snapshot:
@@ -64,14 +67,17 @@ def _named(objects: list[Resource]) -> list[Resource]:
 
 async def _read(client: ApiClient, where: Selector) -> list[Resource]:
     async with asyncio.TaskGroup() as tasks:
-        policies = tasks.create_task(_cluster_policies(client))
+        unplaced = [tasks.create_task(_readable(client, kind)) for kind in _UNPLACED]
         lists = [tasks.create_task(client.list(kind, where)) for kind in _KINDS]
-    return [*policies.result(), *(item for task in lists for item in task.result().items)]
+    return [
+        *(item for task in unplaced for item in task.result()),
+        *(item for task in lists for item in task.result().items),
+    ]
 
 
-async def _cluster_policies(client: ApiClient) -> Sequence[Resource]:
-    """Return the ClusterImagePolicies; none to a token that may not read them."""
+async def _readable(client: ApiClient, kind: type[Resource]) -> Sequence[Resource]:
+    """Return the objects of a kind without a namespace; none to a token that may not read them."""
     try:
-        return (await client.list(ClusterImagePolicy)).items
+        return (await client.list(kind)).items
     except StoreForbiddenError:
         return ()

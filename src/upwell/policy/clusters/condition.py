@@ -9,6 +9,8 @@ from upwell.api.meta import Condition
 from upwell.cluster.interface import AccessAttributes
 from upwell.policy.clusters.rights import missing_text
 
+RECOVERED = "AnswersAgain"
+"""Reason of the condition `Reachable` of a cluster that was away before."""
 _SEEN_EVERY = timedelta(minutes=1)
 """`lastSeen` moves no more often: each move is a write."""
 _MAX_MESSAGE = 1000
@@ -70,7 +72,11 @@ def away_text(cluster: Cluster) -> str:
 def _reachable(cluster: Cluster, seen: ClusterObservation) -> Condition:
     if seen.reason:
         return _condition(cluster, REACHABLE, seen.reason, seen.message, holds=False)
-    reason = "Local" if cluster.spec.local else "Answered"
+    if cluster.spec.local:
+        return _condition(cluster, REACHABLE, "Local", "", holds=True)
+    before = find(cluster.status.conditions, REACHABLE)
+    was_away = before is not None and (before.status == "False" or before.reason == RECOVERED)
+    reason = RECOVERED if was_away else "Answered"
     return _condition(cluster, REACHABLE, reason, "", holds=True)
 
 

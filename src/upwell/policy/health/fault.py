@@ -25,6 +25,7 @@ class FaultEvent(StrEnum):
     JOB_FAILED = "Failed"
     PIPELINE_DEGRADED = "PipelineDegraded"
     COMPONENT_DEGRADED = "ComponentDegraded"
+    CLUSTER_DEGRADED = "ClusterDegraded"
     QUOTA_FILLING = "QuotaFilling"
 
 

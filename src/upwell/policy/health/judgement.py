@@ -5,6 +5,7 @@ from collections.abc import Iterator
 from upwell.api.apps import Job
 from upwell.api.build import Build, BuildConfig
 from upwell.api.cluster_operator import ClusterOperator
+from upwell.api.clusters.cluster import Cluster
 from upwell.api.conditions import NEARLY_USED, find
 from upwell.api.core import ResourceQuota
 from upwell.api.image import ImageStream
@@ -12,6 +13,7 @@ from upwell.api.meta import Resource
 from upwell.api.pipeline import Pipeline
 from upwell.api.promotion import PIPELINE_LABEL
 from upwell.policy.health.builds import build_faults, config_faults
+from upwell.policy.health.clusters import cluster_faults
 from upwell.policy.health.fault import FaultEvent, HealthFault
 from upwell.policy.health.promotion import pipeline_faults
 from upwell.policy.health.workloads import workload_faults
@@ -46,6 +48,8 @@ def _faults(resource: Resource) -> Iterator[HealthFault]:
             if resource.fault is not None:
                 event = FaultEvent.COMPONENT_DEGRADED
                 yield HealthFault.of(resource.key, event, resource.fault)
+        case Cluster():
+            yield from cluster_faults(resource)
         case ResourceQuota():
             nearly = find(resource.status.conditions, NEARLY_USED)
             if nearly is not None and nearly.is_true:

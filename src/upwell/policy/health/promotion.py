@@ -5,11 +5,14 @@ from dataclasses import dataclass
 
 from upwell.api.conditions import AS_EXPECTED, DEGRADED, find
 from upwell.api.meta import Condition, Resource
-from upwell.api.pipeline import Pipeline
+from upwell.api.pipeline import ClusterPhase, ClusterProgress, Pipeline
 from upwell.api.promotion import Promotion, PromotionPhase, Release
 from upwell.policy.health.fault import FaultEvent, HealthFault
 from upwell.policy.rollouts.report import DRIFTED
 from upwell.policy.rollouts.settings import WORKLOADS
+
+_NAMED = 5
+"""Clusters that a message names."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,13 +48,14 @@ def pipeline_degradation(
     missing: Sequence[str] = (),
     drifted: Sequence[str] = (),
     obstacles: Mapping[str, StageObstacle] | None = None,
+    behind: Sequence[str] = (),
 ) -> Condition | None:
     """Return the condition of a Pipeline; there once it was faulty.
 
     A person's rejection is a decision, and no fault. `missing` components have no image: before
     the first Release they wait for one, afterwards nothing is followed any more. `drifted` says
     which workloads of stages somebody has changed by hand (`drift_of`); `obstacles` by stage, why
-    workloads cannot be set.
+    workloads cannot be set; `behind` which clusters lack what serves (`behind_text`).
     """
     no = newest.status.rejection if newest is not None else None
     if newest is not None and no is not None and not no.by:
@@ -60,7 +64,7 @@ def pipeline_degradation(
         what = f"the tag of component {', '.join(missing)} has no image any more"
         why = f"{what}, so that no Release is made: create its ImageStream, or correct `from`"
         return _condition("ImageStreamTagNotFound", why)
-    if fault := _of_stages(promotions, drifted, obstacles or {}):
+    if fault := _of_stages(promotions, drifted, obstacles or {}, behind):
         return fault
     if before is None:
         return None
@@ -71,6 +75,7 @@ def _of_stages(
     promotions: Iterable[Promotion],
     drifted: Sequence[str],
     obstacles: Mapping[str, StageObstacle],
+    behind: Sequence[str],
 ) -> Condition | None:
     """Return what is wrong with stages; first what keeps them from being set."""
     if obstacles:
@@ -83,6 +88,8 @@ def _of_stages(
     failed = [one for one in last.values() if one.status.phase is PromotionPhase.FAILED]
     if failed:
         return _condition("PromotionFailed", "; ".join(map(failure_of, failed)))
+    if behind:
+        return _condition("ClusterBehind", "; ".join(behind))
     return _condition("WorkloadDrifted", "; ".join(drifted)) if drifted else None
 
 
@@ -94,6 +101,24 @@ def drift_of(stage: str, workloads: Iterable[Resource]) -> Iterator[str]:
         found = find(one.status.conditions, DRIFTED)
         if found is not None and found.is_true:
             yield f"stage {stage}: {one.key}: {found.message}"
+
+
+def behind_text(stage: str, behind: Sequence[ClusterProgress]) -> Iterator[str]:
+    """Yield which clusters of a stage are away, or have failed, and why; some by their names."""
+    told = [one for one in behind if one.phase.is_behind]
+    for one in told[:_NAMED]:
+        yield f"stage {stage}: cluster {one.name} is behind: {one.message}"
+    if len(told) > _NAMED:
+        yield f"stage {stage}: {len(told) - _NAMED} more clusters are behind"
+
+
+def cluster_drift_of(stage: str, behind: Sequence[ClusterProgress]) -> Iterator[str]:
+    """Yield which clusters of a stage have something else than was promoted, and what."""
+    drifted = [one for one in behind if one.phase is ClusterPhase.DRIFTED]
+    for one in drifted[:_NAMED]:
+        yield f"stage {stage}: cluster {one.name}: {one.message}"
+    if len(drifted) > _NAMED:
+        yield f"stage {stage}: {len(drifted) - _NAMED} more clusters have drifted"
 
 
 def pipeline_faults(pipeline: Pipeline) -> Iterator[HealthFault]:

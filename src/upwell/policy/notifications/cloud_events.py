@@ -68,6 +68,8 @@ _TYPES: Mapping[str, tuple[str, Severity]] = {
     "PipelineDegraded": ("pipeline.degraded", _ERROR),
     "ComponentDegraded": ("component.degraded", _ERROR),
     "ComponentRecovered": ("component.recovered", _INFO),
+    "ClusterDegraded": ("cluster.degraded", _ERROR),
+    "ClusterRecovered": ("cluster.recovered", _INFO),
     "QuotaFilling": ("quota.filling", _WARNING),
 }
 """Types by the reason of the event; events of other reasons are not sent."""

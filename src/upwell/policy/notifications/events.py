@@ -6,6 +6,7 @@ from datetime import datetime
 from upwell.api.apps import Job, RevisionRecord
 from upwell.api.build import Build, BuildConfig, BuildPhase
 from upwell.api.cluster_operator import ClusterOperator
+from upwell.api.clusters.cluster import REACHABLE, Cluster
 from upwell.api.conditions import DEGRADED, find
 from upwell.api.core import ResourceQuota, Service
 from upwell.api.image import ImageStream, NamedTagEventList
@@ -18,6 +19,7 @@ from upwell.api.route import Route
 from upwell.api.waves.wave import Wave
 from upwell.policy.builds.failures import waits_for_retry, without_next_attempt
 from upwell.policy.builds.triggers import BASE_CHANGED, CURRENT, digest_of
+from upwell.policy.clusters.condition import RECOVERED
 from upwell.policy.health.builds import outcome_of
 from upwell.policy.health.fault import FaultEvent
 from upwell.policy.health.judgement import faults_of
@@ -55,8 +57,10 @@ def events_of(resource: Resource) -> Iterator[EventRecord]:
             yield from (
                 _of_freeze(resource) if isinstance(resource, Freeze) else _of_quarantine(resource)
             )
-        case ClusterOperator():
-            yield from _of_component(resource)
+        case ClusterOperator() | Cluster():
+            yield from (
+                _of_cluster(resource) if isinstance(resource, Cluster) else _of_component(resource)
+            )
         case Wave():
             yield from events_of_wave(resource)
         case _ if isinstance(resource, WORKLOADS):
@@ -348,6 +352,15 @@ def _of_component(component: ClusterOperator) -> Iterator[EventRecord]:
             yield EventRecord(
                 "ComponentRecovered", text, fault.until, occasion=occasion, details=about
             )
+
+
+def _of_cluster(cluster: Cluster) -> Iterator[EventRecord]:
+    yield from _of_faults(cluster)
+    reachable = find(cluster.status.conditions, REACHABLE)
+    since = reachable.last_transition_time if reachable is not None else None
+    if reachable is not None and reachable.reason == RECOVERED and since is not None:
+        text = f"cluster {cluster.name} answers again"
+        yield EventRecord("ClusterRecovered", text, since, occasion=since.isoformat())
 
 
 def _of_conditions(

@@ -10,6 +10,7 @@ from datetime import datetime, timedelta
 from upwell.api.apps import Job
 from upwell.api.build import Build, BuildConfig
 from upwell.api.cluster_operator import ClusterOperator
+from upwell.api.clusters.cluster import Cluster
 from upwell.api.core import Event, ResourceQuota, Service
 from upwell.api.image import ImageStream
 from upwell.api.image_policies.policy import ClusterImagePolicy, ImagePolicy
@@ -46,6 +47,7 @@ EVENT_KINDS: tuple[type[Resource], ...] = (
     Quarantine,
     Freeze,
     ClusterOperator,
+    Cluster,
     ResourceQuota,
     ClusterImagePolicy,
     ImagePolicy,

@@ -18,7 +18,13 @@ from upwell.api.pipeline import Freeze, Pipeline, PipelineStatus, Quarantine, St
 from upwell.api.promotion import PIPELINE_LABEL, Component, Promotion, Release
 from upwell.controller import Result
 from upwell.policy.builds.triggers import ImageBar, digest_of
-from upwell.policy.health.promotion import StageObstacle, drift_of, pipeline_degradation
+from upwell.policy.health.promotion import (
+    StageObstacle,
+    behind_text,
+    cluster_drift_of,
+    drift_of,
+    pipeline_degradation,
+)
 from upwell.policy.images.streams import StreamTag, resolve_tag
 from upwell.policy.promotion.claims import FindObstacle, foreign_claim, unobstructed
 from upwell.policy.promotion.clusters.targets import cluster_obstacle
@@ -276,6 +282,9 @@ class PipelineReconciler:
             for stage, workloads in situation.workloads.items()
             for why in drift_of(stage, workloads)
         ]
+        for one in decided.stages:
+            drifted += cluster_drift_of(one.name, one.behind)
+        behind = [why for one in decided.stages for why in behind_text(one.name, one.behind)]
         degraded = pipeline_degradation(
             newest,
             situation.promotions,
@@ -283,6 +292,7 @@ class PipelineReconciler:
             due.missing,
             drifted,
             situation.obstacles,
+            behind,
         )
         if degraded is not None:
             observed = degraded.model_copy(update={"observed_generation": pipeline.generation})

@@ -202,6 +202,26 @@ FAULTY: dict[str, Resource] = {
             "conditions": [condition("Signed", "False", "Unavailable", "registry.test is away")],
         },
     ),
+    "cluster away": made(
+        "upwell.dev/v1alpha1",
+        "Cluster",
+        {
+            "conditions": [
+                condition("Reachable", "False", "ClusterUnavailable", "192.0.2.7: no route"),
+                condition("Authorized", "True", "Allowed", ""),
+            ]
+        },
+    ),
+    "cluster without rights": made(
+        "upwell.dev/v1alpha1",
+        "Cluster",
+        {
+            "conditions": [
+                condition("Reachable", "True", "Answered", ""),
+                condition("Authorized", "False", "MissingRights", "the access lacks: list pods"),
+            ]
+        },
+    ),
     "quota nearly used": made(
         "v1",
         "ResourceQuota",
