@@ -14,6 +14,7 @@ from upwell.api.meta import ObjectKey
 from upwell.api.pipeline import ClusterProgress, Pipeline
 from upwell.api.promotion import Promotion
 from upwell.policy.cluster_rollouts.field_owners import container_path, image_path
+from upwell.policy.rollouts.triggers import with_images
 from upwell.reconcilers.clusters.reconciler import ClusterReconciler
 from upwell.reconcilers.images.insecure import InsecureRegistries
 from upwell.reconcilers.images.pull_secrets import PullSecrets
@@ -91,6 +92,12 @@ class ClusteredPipeline(ReconciledPipeline):
             for one in (await self.store.list(Promotion)).items:
                 await self.catching_up.reconcile(one.key)
             await self._roll_out()
+
+    async def sets_by_hand(self, name: str, image: str) -> None:
+        """Set an image in a cluster, as a person does."""
+        store = self.remotes.known[name].store
+        found = await store.get(Deployment, NAMESPACE, WORKLOAD)
+        await store.update(with_images(found, {SLOT: image}))
 
     async def image_in(self, name: str) -> str:
         """Return the image that the Deployment of a cluster has."""

@@ -119,6 +119,20 @@ def combined(rollouts: Iterable[StageRollout]) -> StageRollout:
     return StageRollout(RolledOut.COMPLETE, well_since=latest, digests=frozenset(digests))
 
 
+def drift_text(placed: Placed) -> str:
+    """Return what a workload has in place of what was promoted; empty: nothing, or it is held."""
+    workload = placed.workload
+    if HOLD_ANNOTATION in workload.annotations:
+        return ""
+    declared = declared_images(workload, placed.images)
+    other = [
+        f"container {slot[0]} has {declared[slot]} in place of {image}"
+        for slot, image in placed.images.items()
+        if digest_of(declared[slot]) != digest_of(image)
+    ]
+    return f"{workload.key}: {', '.join(other)}" if other else ""
+
+
 def workload_rollout(placed: Placed) -> StageRollout:
     """Say how the rollout of a workload stands that this Upwell rolls out itself."""
     found = without_images(placed) if placed.is_missing else _of_template(placed.workload)

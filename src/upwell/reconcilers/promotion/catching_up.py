@@ -6,7 +6,7 @@ kept current afterwards, until another one begins in its stage.
 
 import logging
 from collections.abc import Callable, Iterable
-from datetime import datetime
+from datetime import datetime, timedelta
 from typing import Protocol
 
 from upwell.api.clusters.cluster import Cluster
@@ -27,6 +27,8 @@ log = logging.getLogger(__name__)
 
 _LOOK_AGAIN = 5.0
 """Seconds after which a rollout in a cluster is looked at."""
+_DRIFT_EVERY = timedelta(minutes=5)
+"""Time between two comparisons of what clusters have with what was promoted there."""
 _AWAY_SECONDS = 10.0
 """Until a cluster is asked again that is away, though nobody has found so yet who looks at it."""
 
@@ -34,8 +36,11 @@ _AWAY_SECONDS = 10.0
 class ClusterCatchUp(Protocol):
     """Brings a Release to clusters that lack it."""
 
-    async def catch_up(self, move: Move) -> tuple[ClusterProgress, ...]:
-        """Do what is due, and return how all clusters of the stage stand; raises StoreError."""
+    async def catch_up(self, move: Move, *, looks: bool) -> tuple[ClusterProgress, ...]:
+        """Do what is due, and return how all clusters of the stage stand; raises StoreError.
+
+        With `looks`, what the clusters have is compared with the Release.
+        """
         ...
 
 
@@ -53,19 +58,30 @@ class CatchUpReconciler:
         self._placement = placement
         self._clock = clock
         self._authority = authority
+        self._looked: dict[ObjectKey, datetime] = {}
+        """Time of the last comparison with what clusters have; lost with the process."""
 
     async def reconcile(self, key: ObjectKey) -> Result:
         """Bring what serves to the clusters that the promotion of `key` has left behind."""
         try:
             promotion = await self._store.get(Promotion, key.namespace, key.name)
         except NotFoundError:
+            self._looked.pop(key, None)
             return Result()
         move = await self._read(promotion)
-        if move is None or hold_of(move.pipeline, move.stage, (), self._clock()):
+        now = self._clock()
+        if move is None:
+            self._looked.pop(key, None)
+            return Result()
+        if hold_of(move.pipeline, move.stage, (), now):
             return Result()
         if await self._authority.refusal(move.pipeline):
             return Result(ASK_AGAIN_SECONDS)
-        clusters = await self._placement.catch_up(move)
+        looked = self._looked.get(key)
+        looks = looked is None or not looked <= now < looked + _DRIFT_EVERY
+        clusters = await self._placement.catch_up(move, looks=looks)
+        if looks:
+            self._looked[key] = now
         status = transitions.spread(promotion.status, clusters)
         if status != promotion.status:
             await self._store.update_status(promotion.with_status(status))
@@ -73,7 +89,8 @@ class CatchUpReconciler:
         phases = {one.phase for one in clusters}
         if ClusterPhase.AWAY in phases:
             return Result(_AWAY_SECONDS)
-        return Result(_LOOK_AGAIN if ClusterPhase.ROLLING_OUT in phases else None)
+        is_moving = ClusterPhase.ROLLING_OUT in phases
+        return Result(_LOOK_AGAIN if is_moving else _DRIFT_EVERY.total_seconds())
 
     async def _read(self, promotion: Promotion) -> Move | None:
         """Return what is to be brought; None: nothing is."""

@@ -13,7 +13,8 @@ from upwell.api.pipeline import ClusterPhase, ClusterProgress, Stage
 from upwell.policy.promotion.clusters.targets import ClusterTarget, most_unavailable
 from upwell.policy.promotion.rollouts import RolledOut, StageRollout
 
-_MAX_MESSAGE = 500
+MAX_MESSAGE = 500
+"""Characters that are kept of a cluster."""
 _NAMED = 5
 """Clusters that a message names."""
 
@@ -52,6 +53,8 @@ class ClusterSpread:
             return ClusterPhase.AWAY
         if phase is ClusterPhase.AWAY:
             return ClusterPhase.WAITING  # it is back
+        if phase is ClusterPhase.DRIFTED:
+            return ClusterPhase.COMPLETE  # it had the Release: what is set by hand stays
         return phase
 
     def due(self) -> tuple[ClusterTarget, ...]:
@@ -68,6 +71,10 @@ class ClusterSpread:
     def left_behind(self) -> tuple[ClusterTarget, ...]:
         """Return the clusters that are reached and lack it, once the others have it."""
         return tuple(one for one in self.due() if self.phase(one) is not ClusterPhase.COMPLETE)
+
+    def complete(self) -> tuple[ClusterTarget, ...]:
+        """Return the clusters that are reached and have had the Release."""
+        return tuple(one for one in self.targets if self.phase(one) is ClusterPhase.COMPLETE)
 
     def _next(
         self,
@@ -116,7 +123,7 @@ class ClusterSpread:
             name=target.name,
             release=self.release,
             phase=phase,
-            message=message[:_MAX_MESSAGE],
+            message=message[:MAX_MESSAGE],
             since=since,
         )
 

@@ -1,7 +1,7 @@
 """Stages on clusters: each cluster gets the Release in its turn, and is looked at by itself."""
 
 import logging
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import replace
 from datetime import datetime
 from typing import Protocol
@@ -11,9 +11,10 @@ from upwell.api.meta import Resource
 from upwell.api.pipeline import ClusterPhase, ClusterProgress, Pipeline, Stage
 from upwell.api.promotion import Release
 from upwell.cluster.errors import ClusterError, ClusterUnavailableError
-from upwell.cluster.interface import RemoteClusters
+from upwell.cluster.interface import PodRecord, RemoteCluster, RemoteClusters
 from upwell.machine.tasks import together
 from upwell.oci import InvalidReferenceError
+from upwell.policy.promotion.clusters.catching_up import with_drift
 from upwell.policy.promotion.clusters.spread import ClusterSpread
 from upwell.policy.promotion.clusters.targets import (
     ClusterTarget,
@@ -86,10 +87,10 @@ class ClusterPlacement:
         found = {one.name: result for one, result in zip(reached, results, strict=True)}
         return spread.outcome(spread.records(found, self._clock()), found)
 
-    async def catch_up(self, move: Move) -> tuple[ClusterProgress, ...]:
+    async def catch_up(self, move: Move, *, looks: bool) -> tuple[ClusterProgress, ...]:
         """Bring a Release to clusters that were away, or came later; return how all stand.
 
-        Raises StoreError.
+        With `looks`, those that have it are asked whether they have it still. Raises StoreError.
         """
         clusters = (await self._store.list(Cluster)).items
         targets = targets_of(move.pipeline, move.stage, clusters)
@@ -99,7 +100,21 @@ class ClusterPlacement:
         due = spread.left_behind()
         results = await together(self._place(one, move, spread) for one in due)
         found = {one.name: result for one, result in zip(due, results, strict=True)}
-        return spread.records(found, self._clock())
+        had = spread.complete() if looks else ()
+        drifts = await together(self._drift(one, move) for one in had)
+        seen = {one.name: why for one, why in zip(had, drifts, strict=True) if why is not None}
+        now = self._clock()
+        return with_drift(spread.records(found, now), spread.before, seen, now)
+
+    async def _drift(self, target: ClusterTarget, move: Move) -> str | None:
+        """Return what a cluster has in place of the Release; None: it does not answer."""
+        there = replace(move, stage=stage_in(move.stage, target.cluster))
+        try:
+            remote = await self._clusters.connect(target.cluster)
+            return await self._workloads_by(target, remote, ()).drift(there)
+        except ClusterError as error:
+            log.info("cluster not read", extra={"cluster": target.name, "why": str(error)})
+            return None
 
     async def _targets(self, move: Move) -> Sequence[ClusterTarget] | StageRollout:
         """Return the clusters that the stage means; where there are none, what it waits for."""
@@ -138,6 +153,11 @@ class ClusterPlacement:
         """Return what sets the workloads of one cluster, by its Pods of now."""
         remote = await self._clusters.connect(target.cluster)
         pods = await remote.pods(namespace_of(move.pipeline, move.stage))
+        return self._workloads_by(target, remote, pods)
+
+    def _workloads_by(
+        self, target: ClusterTarget, remote: RemoteCluster, pods: Iterable[PodRecord]
+    ) -> Workloads:
         rollouts = RemoteRollouts(RemoteParts(remote.workloads, pods), self._clock)
         return Workloads(remote, rollouts, self._stages_on(target.cluster))
 

@@ -10,6 +10,7 @@ from upwell.policy.promotion.rollouts import (
     StageRollout,
     as_declared,
     combined,
+    drift_text,
 )
 from upwell.policy.promotion.stages import (
     NoContainerError,
@@ -81,6 +82,16 @@ class Workloads:
             return placed
         seen = [Placed(one.workload, as_declared(one.workload, one.images)) for one in placed]
         return combined(self._rollouts.observe(one, move) for one in seen)
+
+    async def drift(self, move: Move) -> str:
+        """Return what the workloads have in place of the Release; empty: they have it.
+
+        Raises StoreError, or a WorkloadError.
+        """
+        placed = await self._placed(move)
+        if isinstance(placed, StageRollout):
+            return placed.message
+        return "; ".join(why for why in map(drift_text, placed) if why)
 
     async def _placed(self, move: Move) -> list[Placed] | StageRollout:
         pipeline, stage = move.pipeline, move.stage
