@@ -22,6 +22,7 @@ PARTS = "one of the suite, with what works beside it: it is not used as the port
 BESIDE = {
     "_AwayWorkloads": "the fake of the suite, while the cluster that it is of is not away",
     "_BoundedWorkloads": "the adapter of the suite, each call in its turn and within a time",
+    "_BoundedInstances": "the adapter of the suite, each call in its turn and within a time",
     "CutImage": "breaks in the middle of a layer, for the suite of inventories",
     "PersonClient": "the fake of the suite, but for the review of a person who signs in",
     "ContainerClient": "the fake of the suite, but for programs of this machine as containers",

@@ -16,9 +16,14 @@ from upwell.reconcilers.cluster_rollouts.records import RolloutRecords
 from upwell.reconcilers.images.insecure import InsecureRegistries
 from upwell.reconcilers.images.pull_secrets import PullSecrets
 from upwell.reconcilers.promotion.catching_up import CatchUpReconciler, catch_up_controller
+from upwell.reconcilers.promotion.cluster_checks import ClusterChecks, VerificationByStage
 from upwell.reconcilers.promotion.cluster_instances import ClusterStageInstances
 from upwell.reconcilers.promotion.images import ReleaseImages
-from upwell.reconcilers.promotion.instances import MachineInstances, StageInstances
+from upwell.reconcilers.promotion.instances import (
+    CheckRuntime,
+    MachineInstances,
+    StageInstances,
+)
 from upwell.reconcilers.promotion.machine_watch import MachineRecord
 from upwell.reconcilers.promotion.pipelines import StoredWorkloads
 from upwell.reconcilers.promotion.placing.cluster import ClusterRollouts
@@ -63,8 +68,15 @@ def promotion(
     if adapters.cluster is not None:
         pods = KubernetesInstances(adapters.cluster.client.connection)
         instances = ClusterStageInstances(pods, now())
-    verification = StageVerification(
-        store, instances, adapters.probes, adapters.evidence, verdict_url, now, machine
+
+    def verifying(runtime: CheckRuntime) -> StageVerification:
+        return StageVerification(
+            store, runtime, adapters.probes, adapters.evidence, verdict_url, now, machine
+        )
+
+    verification = VerificationByStage(
+        verifying(CheckRuntime.of_server(store, instances)),
+        ClusterChecks(store, adapters.remote_clusters, verifying, now),
     )
     authority = adapters.authority
     clusters = ClusterPlacement(store, adapters.remote_clusters, images, now)

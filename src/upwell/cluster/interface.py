@@ -181,6 +181,7 @@ class RemoteCluster(Protocol):
     """
 
     workloads: ClusterWorkloads
+    instances: ClusterInstances
 
     async def report(self, wanted: Sequence[AccessAttributes]) -> ClusterReport:
         """Return its version, and which of the rights it denies us."""
@@ -198,6 +199,14 @@ class RemoteCluster(Protocol):
 
     async def pods(self, namespace: str) -> Sequence[PodRecord]:
         """Return the Pods of a namespace."""
+        ...
+
+    async def create(self, resource: Resource) -> None:
+        """Create an object; one of its name that is there stays as it is."""
+        ...
+
+    async def delete(self, kind: type[Resource], namespace: str, name: str) -> None:
+        """Delete an object and what belongs to it; nothing happens to one that is gone."""
         ...
 
 

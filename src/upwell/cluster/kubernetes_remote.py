@@ -2,7 +2,8 @@
 
 import asyncio
 from collections import defaultdict
-from collections.abc import Callable, Coroutine, Mapping, Sequence
+from collections.abc import AsyncGenerator, Callable, Coroutine, Mapping, Sequence
+from contextlib import aclosing, suppress
 from dataclasses import dataclass, field, replace
 from datetime import datetime
 from typing import Any
@@ -14,13 +15,16 @@ from upwell.api.reviews import SelfSubjectAccessReview
 from upwell.cluster.errors import ClusterUnavailableError, NoClusterAccessError
 from upwell.cluster.interface import (
     AccessAttributes,
+    ClusterInstances,
     ClusterReport,
     ClusterWorkloads,
     ImageWrite,
+    OwnedPod,
     PodRecord,
     WorkloadEvent,
 )
 from upwell.cluster.kubernetes import KubernetesWorkloads, cluster_error
+from upwell.cluster.kubernetes_instances import KubernetesInstances
 from upwell.cluster.kubernetes_pods import KubernetesPods
 from upwell.machine.tasks import together
 from upwell.store.clusters.access import (
@@ -30,6 +34,7 @@ from upwell.store.clusters.access import (
 )
 from upwell.store.clusters.versions import use_served_versions
 from upwell.store.interface import (
+    AlreadyExistsError,
     NotFoundError,
     RejectedError,
     Selector,
@@ -68,6 +73,24 @@ class _BoundedWorkloads:
 
 
 @dataclass(frozen=True, slots=True)
+class _BoundedInstances:
+    """Implements ClusterInstances within the bounds of a cluster; a log has its reader's."""
+
+    inner: ClusterInstances
+    bounds: "_Bounds"
+
+    async def pods(self, namespace: str, labels: Mapping[str, str]) -> Sequence[OwnedPod]:
+        """Return the Pods of a namespace that have these labels."""
+        return await self.bounds.within(self.inner.pods(namespace, labels))
+
+    async def log(self, pod: ObjectKey, container: str) -> AsyncGenerator[bytes]:
+        """Yield the log up to now."""
+        async with aclosing(self.inner.log(pod, container)) as pieces:
+            async for piece in pieces:
+                yield piece
+
+
+@dataclass(frozen=True, slots=True)
 class _Bounds:
     """Bounds of what is asked of one cluster: calls at once, and seconds of each."""
 
@@ -100,6 +123,9 @@ class KubernetesRemoteCluster:
         self._knows_versions = False
         self.workloads: ClusterWorkloads = _BoundedWorkloads(
             KubernetesWorkloads(client.connection, clock), self._bounds
+        )
+        self.instances: ClusterInstances = _BoundedInstances(
+            KubernetesInstances(client.connection), self._bounds
         )
 
     async def report(self, wanted: Sequence[AccessAttributes]) -> ClusterReport:
@@ -137,6 +163,24 @@ class KubernetesRemoteCluster:
         pods = KubernetesPods(self._client.connection, namespace)
         found, _ = await self._bounds.within(pods.list())
         return found
+
+    async def create(self, resource: Resource) -> None:
+        """Create an object."""
+
+        async def created() -> None:
+            with suppress(AlreadyExistsError):
+                await self._client.create(resource)
+
+        await self._bounds.within(created())
+
+    async def delete(self, kind: type[Resource], namespace: str, name: str) -> None:
+        """Delete an object, and have the cluster collect what belongs to it."""
+
+        async def deleted() -> None:
+            with suppress(NotFoundError):
+                await self._client.delete(kind, namespace, name)
+
+        await self._bounds.within(deleted())
 
     async def close(self) -> None:
         """Close its connections."""

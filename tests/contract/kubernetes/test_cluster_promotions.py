@@ -31,6 +31,7 @@ from upwell.policy.waves.budget import NO_BUDGET
 from upwell.reconcilers.authority import UNASKED
 from upwell.reconcilers.builds.index import BuildIndex
 from upwell.reconcilers.promotion.cluster_instances import ClusterStageInstances
+from upwell.reconcilers.promotion.instances import CheckRuntime
 from upwell.reconcilers.promotion.pipelines import StoredWorkloads
 from upwell.reconcilers.promotion.placing.cluster import ClusterRollouts
 from upwell.reconcilers.promotion.placing.workloads import Workloads
@@ -117,8 +118,9 @@ async def shop(cluster: KitCluster, tmp_path: Path) -> AsyncIterator[PromotedSho
         records = cluster_records(opened, UNASKED)
         rollouts = ClusterRollouts(records.cluster, now)
         instances = ClusterStageInstances(KubernetesInstances(api), now())
+        runtime = CheckRuntime.of_server(seen, instances)
         evidence = FileInputs(tmp_path / "evidence", limit_bytes=1000)
-        verification = StageVerification(seen, instances, probes, evidence, lambda *_: "", now)
+        verification = StageVerification(seen, runtime, probes, evidence, lambda *_: "", now)
         placer = Workloads(StoredWorkloads(seen), rollouts, index.all_stages_of)
         promotions = PromotionReconciler(seen, NoLookups(), placer, verification, now)
         node = PlayedNode(api, store, NAMESPACE)

@@ -1,7 +1,7 @@
 """Contract of the port to other clusters: what they answer, deny, hold and run."""
 
 import asyncio
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from datetime import UTC, datetime
@@ -14,24 +14,26 @@ from tests.support.kubernetes.cluster import KitCluster
 from tests.support.outbound.dialers import loopback_dialer
 from tests.support.workload.waiting import eventually
 
-from upwell.api.apps import Deployment, StatefulSet
+from upwell.api.apps import Deployment, Job, StatefulSet
 from upwell.api.clusters.cluster import Cluster
 from upwell.api.codec import decode_as
 from upwell.api.core import Namespace, Secret
 from upwell.api.meta import ObjectMeta
+from upwell.api.pod import Pod
 from upwell.cluster.errors import (
     AccessDeniedError,
     ClusterUnavailableError,
     NoClusterAccessError,
     WorkloadChangedError,
 )
-from upwell.cluster.interface import ImageWrite, RemoteCluster, RemoteClusters
+from upwell.cluster.interface import ImageWrite, OwnedPod, RemoteCluster, RemoteClusters
 from upwell.cluster.kubernetes_remote import KubernetesRemoteCluster, KubernetesRemoteClusters
 from upwell.outbound.dialing import Dialer
 from upwell.outbound.policy import OutboundPolicy
 from upwell.policy.clusters.rights import needed_rights
 from upwell.store.interface import AlreadyExistsError, NotFoundError
 from upwell.store.memory import MemoryStore
+from upwell.workload.interface import Owner
 
 SLOT = ("app", False)
 
@@ -47,6 +49,10 @@ class RemoteUnderTest(Protocol):
 
     async def apply(self, name: str) -> Deployment: ...
 
+    async def runs(self, job: Job) -> None:
+        """Wait until a Job has a Pod."""
+        ...
+
 
 class MemoryRemoteSite:
     """A cluster in memory."""
@@ -58,6 +64,11 @@ class MemoryRemoteSite:
     async def apply(self, name: str) -> Deployment:
         new = workload(Deployment)
         return await self.east.store.create(new.with_metadata(name=name, labels={"app": name}))
+
+    async def runs(self, job: Job) -> None:
+        metadata = ObjectMeta(namespace=NAMESPACE, name="x", labels={"job-name": job.name})
+        owner = Owner("Job", NAMESPACE, job.name)
+        self.east.shown.shown = [OwnedPod(Pod(metadata=metadata), owner)]
 
 
 @dataclass
@@ -75,6 +86,14 @@ class KubernetesRemoteSite:
             with suppress(NotFoundError):
                 await client.delete(Deployment, NAMESPACE, name)
             return await client.create(decode_as(Deployment, document))
+
+    async def runs(self, job: Job) -> None:
+        connected = await self.clusters.connect(east())
+
+        async def pods() -> Sequence[OwnedPod]:
+            return await connected.instances.pods(NAMESPACE, {"job-name": job.name})
+
+        await eventually(pods, bool)
 
 
 def east(name: str = "east") -> Cluster:
@@ -147,6 +166,33 @@ async def test_images_are_set_there(remote: RemoteUnderTest) -> None:
     found = await connected.find(Deployment, NAMESPACE, "remote-set")
     assert found is not None
     assert found.spec.template.spec.containers[0].image == image("2")
+
+
+def job_of_a_test() -> Job:
+    pod = {"containers": [{"name": "test", "image": image("1")}], "restartPolicy": "Never"}
+    return decode_as(
+        Job,
+        {
+            "metadata": {"name": "remote-test", "namespace": NAMESPACE, "labels": {"app": "t"}},
+            "spec": {"backoffLimit": 0, "template": {"spec": pod}},
+        },
+    )
+
+
+async def test_a_job_is_started_once_and_removed_with_its_pods(remote: RemoteUnderTest) -> None:
+    connected = await remote.clusters.connect(east())
+    await connected.create(job_of_a_test())
+    await connected.create(job_of_a_test())
+
+    [made] = await connected.select(Job, NAMESPACE, {"app": "t"})
+    assert made.name == "remote-test"
+    await remote.runs(made)
+    [one] = await connected.instances.pods(NAMESPACE, {"job-name": "remote-test"})
+    assert one.owner == Owner("Job", NAMESPACE, "remote-test")
+
+    await connected.delete(Job, NAMESPACE, "remote-test")
+    await connected.delete(Job, NAMESPACE, "remote-test")
+    assert await connected.find(Job, NAMESPACE, "remote-test") is None
 
 
 async def test_a_cluster_without_access_is_none(remote: RemoteUnderTest) -> None:

@@ -22,7 +22,7 @@ from upwell.api.pipeline import Check, WebhookCheck
 from upwell.api.promotion import CheckPhase, CheckResult, PromotionPhase, Release
 from upwell.formats.cloud_events import signature
 from upwell.policy.promotion.verification.checks import VerificationOutcome, VerificationProgress
-from upwell.reconcilers.promotion.instances import MachineInstances
+from upwell.reconcilers.promotion.instances import CheckRuntime, MachineInstances
 from upwell.reconcilers.promotion.verification import StageVerification
 from upwell.server.promotion.verdicts import PLACE, VerdictTokens
 from upwell.uploads.files import FileInputs
@@ -95,7 +95,10 @@ async def told(tmp_path: Path) -> AsyncIterator[CiVerification]:
         await served.moved(PROMOTION, PromotionPhase.VERIFYING)
         verification = StageVerification(
             served.api.store,
-            MachineInstances(cast("ReadableRuntime", served.api.runtime)),  # no Job is run here
+            CheckRuntime.of_server(
+                served.api.store,
+                MachineInstances(cast("ReadableRuntime", served.api.runtime)),  # no Job is run here
+            ),
             probes,
             FileInputs(tmp_path / "evidence"),
             lambda one, name, attempt: served.api.url + PLACE + TOKENS.sign(one.uid, name, attempt),

@@ -27,7 +27,7 @@ from upwell.oci import Digest
 from upwell.policy.promotion.verification.checks import VerificationOutcome, VerificationProgress
 from upwell.policy.rollouts.settings import with_pod_template
 from upwell.reconcilers.promotion.evidence import FILES_BYTES, LOG_BYTES
-from upwell.reconcilers.promotion.instances import MachineInstances
+from upwell.reconcilers.promotion.instances import CheckRuntime, MachineInstances
 from upwell.reconcilers.promotion.verification import StageVerification
 from upwell.uploads.files import FileInputs
 from upwell.verification.network import NetworkProbes
@@ -102,8 +102,9 @@ async def stage(real_rollouts: RealRollouts, tmp_path: Path) -> AsyncIterator[Ve
         NetworkProbes.open("1.2.3", loopback_dialer()) as probes,
     ):
         kept = FileInputs(tmp_path)
+        jobs = CheckRuntime.of_server(real_rollouts.store, MachineInstances(runtime))
         verification = StageVerification(
-            real_rollouts.store, MachineInstances(runtime), probes, kept, lambda *_: "", now
+            real_rollouts.store, jobs, probes, kept, lambda *_: "", now
         )
         yield VerifiedStage(real_rollouts, runtime, verification, kept)
 

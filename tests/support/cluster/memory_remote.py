@@ -1,24 +1,30 @@
 """Clusters in memory, beside the one whose objects the server keeps."""
 
 from collections.abc import Callable, Coroutine, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Any
 
-from tests.support.cluster.memory_cluster import MemoryClusterPods, MemoryWorkloads
+from tests.support.cluster.memory_cluster import (
+    MemoryClusterPods,
+    MemoryInstances,
+    MemoryWorkloads,
+)
 
 from upwell.api.clusters.cluster import Cluster
 from upwell.api.meta import Resource
 from upwell.cluster.errors import ClusterError, ClusterUnavailableError, NoClusterAccessError
 from upwell.cluster.interface import (
     AccessAttributes,
+    ClusterInstances,
     ClusterReport,
     ClusterWorkloads,
     ImageWrite,
     PodRecord,
     WorkloadEvent,
 )
-from upwell.store.interface import NotFoundError, Selector
+from upwell.store.interface import AlreadyExistsError, NotFoundError, Selector
 from upwell.store.memory import MemoryStore
 
 
@@ -30,6 +36,8 @@ class MemoryRemoteCluster:
         self.memory = MemoryWorkloads(self.store)
         self.running = MemoryClusterPods()
         self.workloads: ClusterWorkloads = _AwayWorkloads(self)
+        self.shown = MemoryInstances()
+        self.instances: ClusterInstances = self.shown
         self.denied: set[tuple[str, str]] = set()
         """Verbs and resources."""
         self.is_away = False
@@ -58,6 +66,16 @@ class MemoryRemoteCluster:
         self.check()
         found, _ = await self.running.list()
         return [one for one in found if one.namespace == namespace]
+
+    async def create(self, resource: Resource) -> None:
+        self.check()
+        with suppress(AlreadyExistsError):
+            await self.store.create(resource)
+
+    async def delete(self, kind: type[Resource], namespace: str, name: str) -> None:
+        self.check()
+        with suppress(NotFoundError):
+            await self.store.delete(kind, namespace, name)
 
     def check(self) -> None:
         """Raise ClusterUnavailableError while it is away."""

@@ -25,7 +25,7 @@ from upwell.cli import main
 from upwell.cli.core.connection import Session
 from upwell.controller import ObjectCache
 from upwell.reconcilers.builds.index import BuildIndex
-from upwell.reconcilers.promotion.instances import MachineInstances
+from upwell.reconcilers.promotion.instances import CheckRuntime, MachineInstances
 from upwell.reconcilers.promotion.pipelines import StoredWorkloads
 from upwell.reconcilers.promotion.placing.machine import MachineRollouts
 from upwell.reconcilers.promotion.placing.workloads import Workloads
@@ -122,7 +122,7 @@ async def _promoting(folder: Path) -> AsyncIterator[PromotionApiServer]:
         evidence = FileInputs(folder / "evidence", limit_bytes=1000)
         verification = StageVerification(
             store,
-            MachineInstances(StubRuntime()),
+            CheckRuntime.of_server(store, MachineInstances(StubRuntime())),
             probes,
             evidence,
             lambda promotion, check, attempt: f"http://ci/{promotion.name}/{check}/{attempt}",

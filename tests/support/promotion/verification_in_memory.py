@@ -21,7 +21,7 @@ from upwell.policy.promotion.rollouts import RolledOut, StageRollout
 from upwell.policy.promotion.verification.checks import VerificationProgress
 from upwell.policy.promotion.verification.jobs import container_of_test
 from upwell.policy.rollouts.instance import owner_of
-from upwell.reconcilers.promotion.instances import MachineInstances
+from upwell.reconcilers.promotion.instances import CheckRuntime, MachineInstances
 from upwell.reconcilers.promotion.machine_watch import MachineRecord
 from upwell.reconcilers.promotion.soaks import SoakWatch
 from upwell.reconcilers.promotion.verification import StageVerification
@@ -222,7 +222,7 @@ class VerifiedPromotion:
         """Return that of a new process."""
         return StageVerification(
             self.store,
-            MachineInstances(self.machine),
+            CheckRuntime.of_server(self.store, MachineInstances(self.machine)),
             self.probes,
             self.kept,
             lambda promotion, check, attempt: f"http://up/v/{promotion.name}/{check}/{attempt}",

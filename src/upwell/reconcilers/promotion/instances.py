@@ -1,9 +1,13 @@
-"""Port to what runs, and has ended, for the checks of stages; and this machine's side of it."""
+"""Ports to the Jobs and instances of stages, for their checks; and this server's side of them."""
 
-from collections.abc import AsyncIterator, Sequence
+import contextlib
+from collections.abc import AsyncIterator, Mapping, Sequence
+from dataclasses import dataclass
 from datetime import datetime
 from typing import Protocol
 
+from upwell.api.apps import Job
+from upwell.store.interface import AlreadyExistsError, NotFoundError, Selector, Store
 from upwell.workload.interface import (
     ContainerFile,
     FileLimits,
@@ -67,3 +71,67 @@ class MachineInstances:
     def well_since(self) -> datetime:
         """Return what the runtime says of itself."""
         return self._runtime.well_since()
+
+
+class CheckJobs(Protocol):
+    """Jobs of checks, where a stage runs. Every method raises a StoreError or a WorkloadError."""
+
+    async def find(self, namespace: str, name: str) -> Job | None:
+        """Return a Job; None: there is none."""
+        ...
+
+    async def create(self, job: Job) -> None:
+        """Start a Job; one of that name stays as it is."""
+        ...
+
+    async def list(self, labels: Mapping[str, str]) -> Sequence[Job]:
+        """Return the Jobs that have these labels."""
+        ...
+
+    async def delete(self, job: Job) -> None:
+        """Delete a Job and its Pods; nothing happens to one that is gone."""
+        ...
+
+
+class StoredJobs:
+    """Implements CheckJobs by the server's own store, in all namespaces."""
+
+    def __init__(self, store: Store) -> None:
+        self._store = store
+
+    async def find(self, namespace: str, name: str) -> Job | None:
+        """Return it as it is stored."""
+        try:
+            return await self._store.get(Job, namespace, name)
+        except NotFoundError:
+            return None
+
+    async def create(self, job: Job) -> None:
+        """Store it."""
+        with contextlib.suppress(AlreadyExistsError):
+            await self._store.create(job)
+
+    async def list(self, labels: Mapping[str, str]) -> Sequence[Job]:
+        """Return those of all namespaces."""
+        return (await self._store.list(Job, Selector(labels=dict(labels)))).items
+
+    async def delete(self, job: Job) -> None:
+        """Delete it unless that is under way."""
+        if not job.is_deleting:
+            with contextlib.suppress(NotFoundError):
+                await self._store.delete(Job, job.namespace, job.name)
+
+
+@dataclass(frozen=True, slots=True)
+class CheckRuntime:
+    """Place where the checks of a stage run: their Jobs, and the instances beside them."""
+
+    jobs: CheckJobs
+    instances: StageInstances
+    look_again: float = 30.0
+    """Seconds after which a Job is looked at although no end of it was seen."""
+
+    @classmethod
+    def of_server(cls, store: Store, instances: StageInstances) -> "CheckRuntime":
+        """Return that of stages where the server itself runs workloads."""
+        return cls(StoredJobs(store), instances)

@@ -1,6 +1,6 @@
 """Checks that are Jobs: started once, watched to their end or to their time's, then judged."""
 
-import contextlib
+import logging
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 
@@ -29,17 +29,17 @@ from upwell.policy.rollouts.instance import owner_of
 from upwell.reconcilers.jobs.jobs import FAILED, finished_at, has_succeeded
 from upwell.reconcilers.promotion.disturbances import CheckRun, Disturbances
 from upwell.reconcilers.promotion.evidence import Collector, Test
-from upwell.reconcilers.promotion.instances import StageInstances
-from upwell.store.interface import AlreadyExistsError, NotFoundError, Selector, Store
+from upwell.reconcilers.promotion.instances import CheckRuntime
 from upwell.uploads.interface import BinaryInputs
+from upwell.workload.errors import WorkloadError
 from upwell.workload.interface import Instance, ObservedContainer, State
+
+log = logging.getLogger(__name__)
 
 _STARTED = "Started"
 _MAX_MESSAGE = 2000
 _RETRY_SECONDS = 2.0
 """Until a stage that does not answer yet is looked at again."""
-_LOOK_AGAIN = 30.0
-"""Seconds after which a Job is looked at although no end of it was seen."""
 
 
 class JobChecks:
@@ -47,14 +47,14 @@ class JobChecks:
 
     def __init__(
         self,
-        store: Store,
-        instances: StageInstances,
+        runtime: CheckRuntime,
         kept: BinaryInputs,
         disturbances: Disturbances,
     ) -> None:
-        self._store = store
+        self._runtime = runtime
+        self._jobs = runtime.jobs
         self._disturbances = disturbances
-        self._instances = instances
+        self._instances = runtime.instances
         self._kept = kept
 
     async def look(
@@ -70,9 +70,8 @@ class JobChecks:
         The test is not started while `unready` says why the stage does not answer yet.
         """
         name = job_name(subject.promotion, attempt.check.name, attempt.result.attempt)
-        try:
-            job = await self._store.get(Job, subject.namespace, name)
-        except NotFoundError:
+        job = await self._jobs.find(subject.namespace, name)
+        if job is None:
             if unready and attempt.left:
                 return attempt.goes_on(unready, _RETRY_SECONDS)
             return await self._start(subject, test, attempt, unready)
@@ -81,7 +80,7 @@ class JobChecks:
         instance = await self._instance(job)
         ending = _ending(job, instance)
         if ending is None and attempt.left:
-            return attempt.goes_on(f"Job {name}: {_state(job, instance)}", _LOOK_AGAIN)
+            return attempt.goes_on(f"Job {name}: {_state(job, instance)}", self._runtime.look_again)
         verdict = await self._judge(test, attempt, job, instance)
         began = instance.started_at if instance is not None else attempt.now
         step = attempt.ended(verdict)
@@ -93,24 +92,26 @@ class JobChecks:
         if beside is not None:
             step = attempt.disturbed(beside, verdict.message)
         if not step.result.phase.is_final:
-            await self._delete(job)
+            await self._jobs.delete(job)
         return step
 
     async def clean(self, promotion: Promotion, results: Sequence[CheckResult]) -> None:
         """Delete the Jobs whose attempts have ended, now that their `results` are stored."""
         stored: Mapping[str, CheckResult] = {result.name: result for result in results}
-        for job in await self._jobs(promotion.key, promotion.spec.pipeline):
-            if is_over(job, stored):
-                await self._delete(job)
+        try:
+            for job in await self._of(promotion.key, promotion.spec.pipeline):
+                if is_over(job, stored):
+                    await self._jobs.delete(job)
+        except WorkloadError as error:
+            log.info("Jobs of checks stay for now", extra={"why": str(error)})
 
-    async def stop(self, promotion: ObjectKey) -> None:
-        """Delete every Job of a Promotion, whatever it does; the Promotion may be gone."""
-        pipeline = ""
-        with contextlib.suppress(NotFoundError):
-            found = await self._store.get(Promotion, promotion.namespace, promotion.name)
-            pipeline = found.spec.pipeline
-        for job in await self._jobs(promotion, pipeline):
-            await self._delete(job)
+    async def stop(self, promotion: ObjectKey, pipeline: str) -> None:
+        """Delete every Job of a Promotion, whatever it does.
+
+        The Promotion may be gone: without `pipeline`, all Jobs are looked through.
+        """
+        for job in await self._of(promotion, pipeline):
+            await self._jobs.delete(job)
 
     async def _start(
         self, subject: VerifiedRelease, test: JobCheck, attempt: CheckAttempt, unready: str
@@ -122,8 +123,7 @@ class JobChecks:
             job = build_job(subject, attempt.check, test, attempt.result)
         except NoTestError as error:
             return attempt.ended(CheckVerdict(CheckPhase.INCONCLUSIVE, str(error)))
-        with contextlib.suppress(AlreadyExistsError):
-            await self._store.create(job)
+        await self._jobs.create(job)
         return attempt.goes_on(f"Job {job.name} is started")
 
     async def _judge(
@@ -151,16 +151,10 @@ class JobChecks:
         found = await self._instances.of_owner(owner_of(job.key))
         return max(found, key=lambda one: one.started_at, default=None)
 
-    async def _jobs(self, promotion: ObjectKey, pipeline: str) -> Sequence[Job]:
+    async def _of(self, promotion: ObjectKey, pipeline: str) -> Sequence[Job]:
         """Return the Jobs of a Promotion; they are searched for everywhere without `pipeline`."""
-        selector = Selector(labels={PIPELINE_LABEL: pipeline} if pipeline else {})
-        found = (await self._store.list(Job, selector)).items
+        found = await self._jobs.list({PIPELINE_LABEL: pipeline} if pipeline else {})
         return [job for job in found if promotion_of(job) == promotion]
-
-    async def _delete(self, job: Job) -> None:
-        if not job.is_deleting:
-            with contextlib.suppress(NotFoundError):
-                await self._store.delete(Job, job.namespace, job.name)
 
 
 def _test(job: Job, instance: Instance | None) -> Test:

@@ -5,6 +5,7 @@ check is stored as running before anything is done for it, and its Job is delete
 is stored, so that a call that is cut short is simply made again.
 """
 
+import contextlib
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 from datetime import datetime
@@ -31,12 +32,12 @@ from upwell.policy.promotion.verification.jobs import VerifiedRelease
 from upwell.policy.promotion.verification.soak import Soak, soak_of
 from upwell.reconcilers.promotion.addresses import Address, check_places, stage_address
 from upwell.reconcilers.promotion.disturbances import CheckRun, Disturbances
-from upwell.reconcilers.promotion.instances import StageInstances
+from upwell.reconcilers.promotion.instances import CheckRuntime
 from upwell.reconcilers.promotion.job_checks import JobChecks
 from upwell.reconcilers.promotion.machine_watch import MachineRecord, faultless
 from upwell.reconcilers.promotion.probe_checks import ProbeChecks
 from upwell.reconcilers.promotion.webhook_checks import Verdicts, WebhookChecks
-from upwell.store.interface import Store, StoreError
+from upwell.store.interface import NotFoundError, Store, StoreError
 from upwell.uploads.interface import BinaryInputs
 from upwell.verification.interface import Probes
 from upwell.workload.errors import WorkloadError
@@ -62,7 +63,7 @@ class StageVerification:
     def __init__(
         self,
         store: Store,
-        instances: StageInstances,
+        runtime: CheckRuntime,
         probes: Probes,
         evidence: BinaryInputs,
         verdicts: Verdicts,
@@ -70,13 +71,13 @@ class StageVerification:
         machine: MachineRecord | None = None,
     ) -> None:
         """`machine` says what is wrong with it; without it, only what is known of instances."""
-        machine = machine or replace(faultless(clock), well_since=instances.well_since)
+        machine = machine or replace(faultless(clock), well_since=runtime.instances.well_since)
         self._machine = machine
         self._store = store
-        self._instances = instances
+        self._instances = runtime.instances
         self._clock = clock
-        self._disturbances = Disturbances(store, instances, machine)
-        self._jobs = JobChecks(store, instances, evidence, self._disturbances)
+        self._disturbances = Disturbances(store, runtime.instances, machine)
+        self._jobs = JobChecks(runtime, evidence, self._disturbances)
         self._probes = ProbeChecks(store, probes, evidence)
         self._webhooks = WebhookChecks(store, probes, verdicts)
 
@@ -108,7 +109,11 @@ class StageVerification:
 
         To be called after its last results are stored.
         """
-        await self._jobs.stop(promotion)
+        pipeline = ""
+        with contextlib.suppress(NotFoundError):
+            found = await self._store.get(Promotion, promotion.namespace, promotion.name)
+            pipeline = found.spec.pipeline
+        await self._jobs.stop(promotion, pipeline)
 
     async def _step(
         self, context: _CheckContext, check: Check | None, result: CheckResult

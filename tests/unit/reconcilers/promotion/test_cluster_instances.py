@@ -19,6 +19,7 @@ from upwell.cluster.interface import OwnedPod
 from upwell.oci import Digest
 from upwell.policy.cluster_rollouts.instances import instance_of
 from upwell.reconcilers.promotion.cluster_instances import ClusterStageInstances
+from upwell.reconcilers.promotion.instances import CheckRuntime
 from upwell.reconcilers.promotion.verification import StageVerification
 from upwell.store.memory import MemoryStore
 from upwell.uploads.files import FileInputs
@@ -104,7 +105,7 @@ class ClusterCheck:
         self.instances = ClusterStageInstances(self.pods, START)
         self.verification = StageVerification(
             self.store,
-            self.instances,
+            CheckRuntime.of_server(self.store, self.instances),
             ScriptedProbes(),
             FileInputs(folder, limit_bytes=1000),
             lambda *_: "",

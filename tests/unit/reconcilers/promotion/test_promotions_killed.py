@@ -25,7 +25,7 @@ from upwell.oci import Digest
 from upwell.reconcilers.images.insecure import InsecureRegistries
 from upwell.reconcilers.images.pull_secrets import PullSecrets
 from upwell.reconcilers.jobs.jobs import JobReconciler
-from upwell.reconcilers.promotion.instances import MachineInstances
+from upwell.reconcilers.promotion.instances import CheckRuntime, MachineInstances
 from upwell.reconcilers.promotion.pipelines import PipelineReconciler, StoredWorkloads
 from upwell.reconcilers.promotion.placing.machine import MachineRollouts
 from upwell.reconcilers.promotion.placing.workloads import Workloads
@@ -111,7 +111,7 @@ class PromotionSetup(RolloutSetup):
         images = TemplateImages(self.registry, PullSecrets(store), InsecureRegistries(store))
         verification = StageVerification(
             store,
-            MachineInstances(runtime),
+            CheckRuntime.of_server(store, MachineInstances(runtime)),
             self.probes,
             self.kept,
             lambda *_: "",

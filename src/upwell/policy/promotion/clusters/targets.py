@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from upwell.api.apps import DeploymentConfig, LabelSelector
 from upwell.api.clusters.cluster import AUTHORIZED, LOCAL, Cluster
 from upwell.api.conditions import find
-from upwell.api.pipeline import Check, Pipeline, Stage
+from upwell.api.pipeline import Check, ClusterPhase, ClusterProgress, Pipeline, Stage
 from upwell.policy.clusters.condition import away_text, is_reachable
 from upwell.policy.health.promotion import StageObstacle
 from upwell.policy.promotion.stages import namespace_of
@@ -37,6 +37,22 @@ def targets_of(
         if not one.is_deleting and _is_meant(stage, one)
     ]
     return tuple(sorted(found, key=lambda one: (not one.is_canary, one.name)))
+
+
+def checked_cluster(
+    pipeline: Pipeline,
+    stage: Stage,
+    clusters: Iterable[Cluster],
+    progress: Iterable[ClusterProgress],
+) -> Cluster | None:
+    """Return the cluster in which the Jobs of a stage's checks run; None: none can.
+
+    It is the first that has the Release, by the order in which they got it.
+    """
+    done = {one.name for one in progress if one.phase is ClusterPhase.COMPLETE}
+    targets = targets_of(pipeline, stage, clusters)
+    ready = (one.cluster for one in targets if one.name in done and not one.away)
+    return next(ready, None)
 
 
 def most_unavailable(stage: Stage) -> int:
@@ -103,9 +119,10 @@ def _unsupported(stage: Stage) -> StageObstacle | None:
         why = f"no {config} is rolled out on a cluster: let the stage name a Deployment"
         return StageObstacle("UnsupportedWorkload", why)
     for check in stage.verification.checks:
-        if check.job is not None:
-            why = f"check {check.name} is a Job, and none is run on another cluster"
-            return StageObstacle("UnsupportedCheck", f"{why}: use another kind of check")
+        if check.job is not None and check.job.junit:
+            why = f"check {check.name} asks for a report, and no files of a test are read there"
+            hint = "leave out `junit`, its exit code decides"
+            return StageObstacle("UnsupportedCheck", f"{why}: {hint}")
         if not stage.address and _asks_address(check):
             why = f"check {check.name} asks the stage's address, which is not known of a cluster"
             return StageObstacle("UnsupportedCheck", f"{why}: set `address`")

@@ -66,10 +66,12 @@ async def test_a_release_that_fails_there_is_put_back_and_rejected() -> None:
         (
             {
                 "cluster": "east",
-                "verification": {"checks": [{"name": "t", "job": {"component": "web"}}]},
+                "verification": {
+                    "checks": [{"name": "t", "job": {"component": "web", "junit": "/r.xml"}}]
+                },
             },
             "UnsupportedCheck",
-            "check t is a Job",
+            "check t asks for a report",
         ),
     ],
 )
@@ -213,6 +215,9 @@ async def test_as_many_may_fail_as_the_stage_allows() -> None:
     assert await pipelines.image_in("b") == image("one"), "it was put back there"
     behind = await pipelines.behind("production")
     assert behind["b"].phase == "Failed"
+    reason, why = await degradation(pipelines)
+    assert reason == "ClusterBehind"
+    assert why.startswith("stage production: cluster b is behind: ")
 
 
 async def test_one_more_that_fails_puts_all_back() -> None:
@@ -245,6 +250,20 @@ async def test_clusters_that_are_away_are_left_behind_and_catch_up() -> None:
 
     assert await images(pipelines) == "abcd"
     assert await pipelines.behind("production") == {}
+    assert await degradation(pipelines) == ("AsExpected", "")
+
+
+async def test_a_mirror_that_takes_no_image_is_a_fault_of_the_pipeline() -> None:
+    pipelines = await many(maxUnavailable=1)
+    await pipelines.cluster("e", mirror="broken.example/apps")
+    pipelines.registry.refusing.add("broken.example")
+    await pipelines.push("two")
+    await pipelines.settle()
+
+    assert (await pipelines.phases())[NEXT] == "Succeeded"
+    reason, why = await degradation(pipelines)
+    assert reason == "ClusterBehind"
+    assert "cluster e is behind: its images cannot be copied" in why
 
 
 async def test_with_more_clusters_away_than_may_be_no_further_one_begins() -> None:
@@ -294,6 +313,32 @@ async def test_a_cluster_that_comes_later_gets_what_serves() -> None:
 
     assert await pipelines.image_in("e") == image("one")
     assert (await pipelines.progress(PRODUCTION))["e"] == "Complete"
+
+
+async def test_an_image_that_is_set_by_hand_is_told_and_stays_until_it_is_set_right() -> None:
+    pipelines = await many()
+    await pipelines.catch_up()
+    await pipelines.sets_by_hand("b", "registry.test/shop/web:debug")
+
+    await pipelines.catch_up()
+    assert (await pipelines.progress(PRODUCTION))["b"] == "Complete", "it was looked at just now"
+    pipelines.clock.advance(300)
+    await pipelines.catch_up()
+    await pipelines.settle()
+
+    assert (await pipelines.progress(PRODUCTION))["b"] == "Drifted"
+    assert await pipelines.image_in("b") == "registry.test/shop/web:debug"
+    reason, why = await degradation(pipelines)
+    assert reason == "WorkloadDrifted"
+    assert "cluster b: Deployment shop/web: container web has registry.test/shop/web:debug" in why
+
+    await pipelines.goes_away("b")
+    await pipelines.comes_back("b")
+    await pipelines.sets_by_hand("b", image("one"))
+    pipelines.clock.advance(300)
+    await pipelines.catch_up()
+    await pipelines.settle()
+    assert await degradation(pipelines) == ("AsExpected", "")
 
 
 async def test_a_held_stage_brings_nothing_to_clusters_that_come() -> None:
