@@ -5,6 +5,7 @@ import errno
 import signal
 import socket
 import ssl
+from collections.abc import Callable
 from contextlib import AsyncExitStack
 from dataclasses import replace
 
@@ -62,13 +63,17 @@ _EXPLAINED = (
 """Errors whose messages say what to do."""
 
 
-def serve_until_stopped(settings: ServerSettings) -> None:
+def serve_until_stopped(
+    settings: ServerSettings, started: Callable[[], None] = lambda: None
+) -> None:
     """Run the server on an event loop of its own; see `run_server`."""
-    asyncio.run(run_server(settings), loop_factory=create_event_loop)
+    asyncio.run(run_server(settings, started), loop_factory=create_event_loop)
 
 
-async def run_server(settings: ServerSettings) -> None:
+async def run_server(settings: ServerSettings, started: Callable[[], None] = lambda: None) -> None:
     """Serve until SIGINT or SIGTERM; raises ServeError when it cannot start.
+
+    `started` is called once, when requests are answered from then on.
 
     Workloads and the router outlive the server, and are found again at the next start.
     """
@@ -96,7 +101,7 @@ async def run_server(settings: ServerSettings) -> None:
                 if webhook is not None and asked is not None and wired.admission is not None:
                     answering = _answer(wired.admission, asked, shutdown, webhook.tls)
                     group.create_task(answering)
-                await _run(wired, adapters.protection, listener, shutdown, table)
+                await _run(wired, adapters.protection, listener, shutdown, table, started)
     except Exception as error:
         if (message := _explained(error)) is None:
             raise
@@ -176,6 +181,7 @@ async def _run(
     listener: socket.socket,
     shutdown: asyncio.Event,
     table: ConnectionTable,
+    started: Callable[[], None],
 ) -> None:
     """Serve until `shutdown` is set, then stop reconciling: watches end before the store."""
     async with asyncio.TaskGroup() as group:
@@ -186,6 +192,7 @@ async def _run(
             app = create_app(deps)
             if protection.local is not None:
                 group.create_task(serve_local(app, protection.local, shutdown, table))
+            started()
             await serve(app, listener, shutdown, tls=tls, plain=plain, table=table)
         finally:
             for task in loops:

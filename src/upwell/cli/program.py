@@ -1,13 +1,15 @@
 """The command `upwell`: its commands by name, its own options, and its exit codes."""
 
 import importlib
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import override
+from typing import Any, override
 
 import click
+from click.exceptions import NoSuchCommand
 
 from upwell.cli.core.connection import connection_options
+from upwell.cli.core.errors import CommandError, Exit
 from upwell.cli.core.examples import block, examples
 from upwell.cli.core.loading import uncollected
 
@@ -81,6 +83,7 @@ COMMANDS: Mapping[str, Entry] = {
     "install": Entry("install.install:install", "Install the server on a cluster."),
     "kubeconfig": Entry("access.kubeconfig:kubeconfig", "Print a kubeconfig for kubectl."),
     "history": Entry("promotion.history:history", "List the promotions of a pipeline."),
+    "help": Entry("help.help:help_command", "Show the help of a command, or a page about a topic."),
     "hold": Entry("promotion.hold:hold", "Keep a workload or stage at its present images."),
     "image": Entry("images.image:image", "Copy images between registries, and verify them."),
     "import": Entry("transfer.transfer:import_command", "Put exported objects into a store."),
@@ -94,6 +97,7 @@ COMMANDS: Mapping[str, Entry] = {
     "notify": Entry(
         "notifications.notify:notify", "Test Subscriptions; list and replay failed deliveries."
     ),
+    "options": Entry("help.help:options", "List the options that every command takes."),
     "pipeline": Entry("promotion.pipeline:pipeline", "Show the stages of pipelines."),
     "plan": Entry("waves.plan:plan", "Show what a change of an image would reach."),
     "port-forward": Entry(
@@ -134,6 +138,64 @@ COMMANDS: Mapping[str, Entry] = {
 }
 """The summaries are repeated here so that the list of commands needs no command's module."""
 
+GROUPS: Mapping[str, Sequence[str]] = {
+    "Begin": ("add", "new-app", "new-build", "apply", "create", "run", "expose", "process", "demo"),
+    "Look": ("status", "explain", "get", "describe", "logs", "plan", "build-chain", "wait"),
+    "Change": ("edit", "set", "patch", "scale", "label", "annotate", "diff", "delete"),
+    "Images and builds": (
+        "start-build",
+        "cancel-build",
+        "import-image",
+        "tag",
+        "image",
+        "rebase",
+        "s2i",
+        "wave",
+    ),
+    "Deploy": ("rollout", "hold", "resume"),
+    "Promote": (
+        "pipeline",
+        "release",
+        "promote",
+        "approve",
+        "reject",
+        "approval-link",
+        "verify",
+        "evidence",
+        "history",
+        "rollback",
+        "freeze",
+        "quarantine",
+    ),
+    "Inside a container": ("exec", "attach", "debug", "port-forward", "cp", "rsync"),
+    "Access and security": (
+        "login",
+        "logout",
+        "whoami",
+        "project",
+        "projects",
+        "new-project",
+        "token",
+        "session",
+        "kubeconfig",
+        "signing",
+        "encryption",
+        "audit",
+    ),
+    "The server": (
+        "serve",
+        "doctor",
+        "notify",
+        "prune",
+        "export",
+        "import",
+        "install",
+        "uninstall",
+    ),
+    "Help": ("help", "options", "completion"),
+}
+"""Every command, by what it is for, in the order of the list of commands."""
+
 
 _INTERNAL: Mapping[str, Entry] = {
     "build-pod": Entry("serve.build_pod:build_pod", "Run a build in a Pod of a cluster."),
@@ -161,9 +223,41 @@ class LazyGroup(click.Group):
         return command
 
     @override
+    def resolve_command(
+        self, ctx: click.Context, args: list[str]
+    ) -> tuple[str | None, click.Command | None, list[str]]:
+        try:
+            return super().resolve_command(ctx, args)
+        except NoSuchCommand as error:  # click looks for similar ones among those it has loaded
+            raise NoSuchCommand(error.command_name, possibilities=COMMANDS, ctx=ctx) from error
+
+    @override
+    def make_context(
+        self,
+        info_name: str | None,
+        args: list[str],
+        parent: click.Context | None = None,
+        **extra: Any,
+    ) -> click.Context:
+        try:
+            return super().make_context(info_name, args, parent, **extra)
+        except KeyboardInterrupt:
+            raise CommandError("interrupted", Exit.INTERRUPTED) from None
+
+    @override
+    def invoke(self, ctx: click.Context) -> Any:
+        try:
+            return super().invoke(ctx)
+        except KeyboardInterrupt:  # while the command's modules are loaded, say
+            raise CommandError("interrupted", Exit.INTERRUPTED) from None
+
+    @override
     def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
-        with formatter.section("Commands"):
-            formatter.write_dl([(name, COMMANDS[name].summary) for name in sorted(COMMANDS)])
+        width = max(map(len, COMMANDS))
+        for title, names in GROUPS.items():
+            with formatter.section(title):
+                rows = [(name.ljust(width), COMMANDS[name].summary) for name in names]
+                formatter.write_dl(rows)
 
 
 _EXIT_CODES = block(
@@ -177,6 +271,7 @@ _EXIT_CODES = block(
     "130  interrupted",
 )
 _EXAMPLES = examples(
+    "upwell help troubleshooting",
     "upwell serve",
     "upwell apply -f examples/glibc",
     "upwell status",

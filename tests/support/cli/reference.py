@@ -17,8 +17,11 @@ _INTRODUCTION = """\
 `upwell` is a client of the API, of one machine and of a cluster alike, except for `serve`, `demo`
 and `doctor`, which work on the machine itself (`upwell serve --help`).
 
-The result of a command goes to stdout, everything else to stderr. Nothing is coloured. This page
-is the commands' own help, and a test holds it to that.
+The result of a command goes to stdout, everything else to stderr; `--quiet` leaves errors and
+warnings of the latter. On a terminal words of states have colours (`--color`, `NO_COLOR`), and
+tables are cut to its width (`-o wide`: not). `upwell help` shows this help and the pages of the
+documentation, `upwell options` the options of every command. This page is the commands' own help,
+and a test holds it to that.
 """
 
 

@@ -4,7 +4,7 @@ import asyncio
 from typing import TYPE_CHECKING, Any
 
 from upwell.cli.core.errors import CommandError, Exit
-from upwell.cli.core.terminal import echo
+from upwell.cli.core.terminal import echo, echo_request
 from upwell.machine import clock
 from upwell.store.interface import MissingPathError, UnavailableError
 
@@ -38,9 +38,9 @@ async def sign_in(client: "ApiClient") -> str:
 
 def _tell(begun: dict[str, Any]) -> None:
     page, code = begun["verificationUri"], begun["userCode"]
-    echo(f"open {page} in a browser and enter the code {code}", err=True)
+    echo_request(f"open {page} in a browser and enter the code {code}")
     if whole := begun.get("verificationUriComplete"):
-        echo(f"or open {whole}, and see that it shows this code", err=True)
+        echo_request(f"or open {whole}, and see that it shows this code")
 
 
 async def _confirmed(client: "ApiClient", begun: dict[str, Any]) -> str:

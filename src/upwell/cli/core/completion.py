@@ -17,7 +17,7 @@ from upwell.api.codec import encode
 from upwell.api.decoding.kinds import KINDS, KindNames, find_names
 from upwell.cli.core.connection import Session, session_of
 from upwell.cli.core.names import parse_entered
-from upwell.store.interface import ApiClient, StoreError
+from upwell.store.interface import ApiClient, Selector, StoreError
 
 _SECONDS = 1.0
 """For the whole answer: a shell waits for it."""
@@ -69,6 +69,7 @@ _NAMES_OF: Mapping[str, str] = {
 }
 """Commands whose NAME is that of a kind."""
 _CONTAINERS = {"container", "containers"}
+_STAGE = "stage"
 _COPY = ("cp", "rsync")
 """Commands whose arguments are files here, or in Pods."""
 
@@ -98,6 +99,8 @@ type _Complete = Callable[[click.Context, click.Parameter, str], list[Any]]
 
 def _completion_of(parameter: click.Parameter, path: str) -> _Complete | None:
     if not isinstance(parameter, click.Argument):
+        if parameter.name == _STAGE:
+            return _stages
         return _containers if parameter.name in _CONTAINERS else None
     if path in _COPY:
         return _paths
@@ -196,6 +199,23 @@ def _containers(ctx: click.Context, parameter: click.Parameter, incomplete: str)
     async def ask(client: ApiClient) -> list[str]:
         found = await client.get(named.resource, named.namespace(session.namespace), named.name)
         return list(_containers_in(encode(found).get("spec")))
+
+    return [one for one in _answer(session, ask) if one.startswith(incomplete)]
+
+
+def _stages(ctx: click.Context, parameter: click.Parameter, incomplete: str) -> list[str]:
+    """Return the stages of the Pipelines of the namespace, each once."""
+    del parameter
+    session = session_of(ctx)
+    names = find_names("pipeline")
+    if names is None:
+        return []
+    kind = names.resource()
+
+    async def ask(client: ApiClient) -> list[str]:
+        found = await client.list(kind, Selector(session.namespace))
+        stages = (stage for one in found.items for stage in encode(one)["spec"].get("stages") or ())
+        return list(dict.fromkeys(str(stage["name"]) for stage in stages))
 
     return [one for one in _answer(session, ask) if one.startswith(incomplete)]
 

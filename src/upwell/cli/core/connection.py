@@ -1,8 +1,9 @@
 """Connection of commands to the server: its options, and one runner for what awaits."""
 
+import os
 from collections.abc import Awaitable, Callable, Coroutine
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, override
 
 import click
 from click.core import ParameterSource
@@ -10,7 +11,7 @@ from click.core import ParameterSource
 from upwell.cli.core.addresses import server_url_fault
 from upwell.cli.core.errors import CommandError, Exit
 from upwell.cli.core.logins import Login, Logins, logins_path, read_logins
-from upwell.cli.core.terminal import echo
+from upwell.cli.core.terminal import echo, silence_notes
 
 if TYPE_CHECKING:
     from upwell.store.interface import ApiClient, StoreError
@@ -107,9 +108,24 @@ class Session:
             error = first_error(group)
             if not isinstance(error, StoreError):
                 raise error from group
-            raise self._explain(error) from error
+            raise await self._command_error(error) from error
         except StoreError as error:
-            raise self._explain(error) from error
+            raise await self._command_error(error) from error
+
+    async def _command_error(self, error: "StoreError") -> CommandError:
+        """Return what is told of an error, with the name that was probably meant."""
+        from upwell.cli.hints.similar import similar_name  # noqa: PLC0415 - of errors alone
+        from upwell.store.interface import NotFoundError  # noqa: PLC0415 - loads the API's models
+
+        told = self._explain(error)
+        if isinstance(error, NotFoundError) and not error.cause:
+            near = await similar_name(
+                self.connect(self.server, self.token, self.authority), error.key
+            )
+            if near:
+                message = f"{told.message}; did you mean {near}?"
+                return CommandError(message, Exit(told.exit_code))
+        return told
 
     def _explain(self, error: "StoreError") -> CommandError:
         from upwell.store.interface import (  # noqa: PLC0415 - loads the API's models
@@ -133,6 +149,9 @@ class Session:
                 Exit.NOT_FOUND,
             )
         if isinstance(error, UnavailableError) and not isinstance(error, ServerFaultError):
+            if "speaks plain http" in str(error):
+                plain = self.server.replace("https://", "http://", 1)
+                return CommandError(f"{error}: name it as {plain}", Exit.UNREACHABLE)
             return CommandError(
                 f"{error}: is `upwell serve` running at {self.server}?"
                 " Name another server with --server or UPWELL_SERVER",
@@ -181,15 +200,68 @@ def _namespaces(ctx: click.Context, parameter: click.Parameter, incomplete: str)
     return namespaces(ctx, parameter, incomplete)
 
 
-def connection_options[F: Callable[..., Any]](function: F) -> F:
-    """Add the options --server, --token, --ca, --namespace and --verbose to a command.
+def _set_colour(ctx: click.Context, parameter: click.Parameter, value: str) -> None:
+    """Have click leave out colours, or keep them where there is no terminal."""
+    source = ctx.get_parameter_source(parameter.name or "")
+    if source is not ParameterSource.DEFAULT:
+        ctx.color = {"always": True, "never": False}.get(value)
+    elif ctx.parent is None and os.environ.get("NO_COLOR"):
+        ctx.color = False
 
-    They stand before or after the command's name, and end in the Session that is `ctx.obj`.
+
+def _set_quiet(ctx: click.Context, _: click.Parameter, value: bool) -> None:  # noqa: FBT001 - click's
+    if value:
+        silence_notes(ctx)
+
+
+class GlobalOption(click.Option):
+    """An option of every command: `upwell options` shows it, and no command's own help does.
+
+    One of them stands there for all.
+    """
+
+    @override
+    def get_help_record(self, ctx: click.Context) -> tuple[str, str] | None:
+        if ctx.parent is None or ctx.meta.get(SHOWS_GLOBAL_OPTIONS):
+            return super().get_help_record(ctx)
+        if self.name != "server":
+            return None
+        return "-n, --server, …", "Global options: `upwell options` lists them."
+
+
+SHOWS_GLOBAL_OPTIONS = "upwell.cli.core.connection.shows_global_options"
+"""Set in `Context.meta` where the help of a command shows the global options."""
+
+
+def connection_options[F: Callable[..., Any]](function: F) -> F:
+    """Add the options of every command: --server, --token, --ca, --namespace, --verbose, ….
+
+    They stand before or after the command's name, and end in the Session that is `ctx.obj`, or,
+    --color and --quiet, in click's context.
     """
     for option in (
         click.option(
+            "--quiet",
+            cls=GlobalOption,
+            is_flag=True,
+            expose_value=False,
+            callback=_set_quiet,
+            help="Print results and errors, and no notes.",
+        ),
+        click.option(
+            "--color",
+            cls=GlobalOption,
+            type=click.Choice(["auto", "always", "never"]),
+            default="auto",
+            show_default=True,
+            expose_value=False,
+            callback=_set_colour,
+            help="Colour words of states; auto: on a terminal, unless NO_COLOR is set.",
+        ),
+        click.option(
             "-v",
             "--verbose",
+            cls=GlobalOption,
             is_flag=True,
             expose_value=False,
             callback=_store("verbose"),
@@ -198,6 +270,7 @@ def connection_options[F: Callable[..., Any]](function: F) -> F:
         click.option(
             "-n",
             "--namespace",
+            cls=GlobalOption,
             envvar="UPWELL_NAMESPACE",
             show_envvar=True,
             default=DEFAULT_NAMESPACE,
@@ -209,6 +282,7 @@ def connection_options[F: Callable[..., Any]](function: F) -> F:
         ),
         click.option(
             "--token",
+            cls=GlobalOption,
             envvar="UPWELL_TOKEN",
             show_envvar=True,
             default="",
@@ -219,6 +293,7 @@ def connection_options[F: Callable[..., Any]](function: F) -> F:
         ),
         click.option(
             "--ca",
+            cls=GlobalOption,
             envvar="UPWELL_CA",
             show_envvar=True,
             default=None,
@@ -231,6 +306,7 @@ def connection_options[F: Callable[..., Any]](function: F) -> F:
         ),
         click.option(
             "--server",
+            cls=GlobalOption,
             envvar="UPWELL_SERVER",
             show_envvar=True,
             default=DEFAULT_SERVER,

@@ -30,3 +30,7 @@ class CommandError(click.ClickException):
     @override
     def show(self, file: IO[Any] | None = None) -> None:
         echo(f"error: {self.message}", file=file, err=file is None)
+        from upwell.cli.hints.troubleshooting import section_of  # noqa: PLC0415 - of errors alone
+
+        if section := section_of(self.message):
+            echo(f"help: `upwell help troubleshooting {section}`", file=file, err=file is None)

@@ -6,6 +6,7 @@ hide lines or answer for the person: so control characters are shown, as `\x1b`,
 
 import re
 import sys
+from collections.abc import Callable
 from typing import IO, Any
 
 import click
@@ -27,10 +28,41 @@ def shown(text: str) -> str:
 
 
 def echo(
-    text: object = "", *, err: bool = False, nl: bool = True, file: IO[Any] | None = None
+    text: object = "",
+    *,
+    err: bool = False,
+    nl: bool = True,
+    file: IO[Any] | None = None,
+    style: Callable[[str], str] = str,
 ) -> None:
-    """Write text for people to stdout or stderr, or `file`."""
-    click.echo(shown(str(text)), err=err, nl=nl, file=file)
+    """Write text for people to stdout or stderr, or `file`.
+
+    With --quiet, of what goes to stderr only errors and warnings are written. `style` may add
+    colours, which click leaves out where there is no terminal.
+    """
+    line = style(shown(str(text)))
+    if not (err and are_notes_silenced() and not line.startswith(_NO_NOTES)):
+        click.echo(line, err=err, nl=nl, file=file)
+
+
+def echo_request(text: str) -> None:
+    """Write to stderr what a person has to act on: --quiet leaves it."""
+    click.echo(shown(text), err=True)
+
+
+_NO_NOTES = ("error: ", "warning: ", "cause: ")
+_SILENT = "upwell.cli.core.terminal.silent"
+
+
+def silence_notes(ctx: click.Context) -> None:
+    """Have the present call write no notes (--quiet)."""
+    ctx.meta[_SILENT] = True
+
+
+def are_notes_silenced() -> bool:
+    """Return whether the present call has --quiet."""
+    ctx = click.get_current_context(silent=True)
+    return ctx is not None and _SILENT in ctx.meta
 
 
 def json_shown(text: str) -> str:

@@ -27,6 +27,7 @@ from upwell.cli.core.terminal import echo
 from upwell.cli.core.waiting import listed, watching
 from upwell.cli.objects.list_options import ListOptions, ListRequest
 from upwell.cli.objects.tables import Table
+from upwell.cli.presentation.states import echo_states, echo_table
 from upwell.formats.printing.custom_columns import in_order
 from upwell.formats.printing.errors import PrintingError
 from upwell.machine import clock
@@ -176,8 +177,8 @@ def _write_tables(groups: Sequence[Sequence[Resource]], request: _Listed) -> Non
             echo()
         table = request.table(type(group[0]), group, kinds=len(groups) > 1)
         rows = [table.row(item, now) for item in group]
-        for line in aligned(rows if request.options.no_headers else [table.header(), *rows]):
-            echo(line)
+        is_wide = request.output == Format.WIDE
+        echo_table(rows if request.options.no_headers else [table.header(), *rows], is_wide=is_wide)
 
 
 async def _watch(
@@ -246,7 +247,7 @@ class _RowWriter:
 
     def __call__(self, resource: Resource, change: Change) -> None:
         row = align(self._table.row(resource, clock.now()), self._widths)
-        echo(f"{row}   (deleted)" if change is Change.DELETED else row)
+        echo_states(f"{row}   (deleted)" if change is Change.DELETED else row)
 
 
 type _Writer = _DocumentWriter | _RowWriter

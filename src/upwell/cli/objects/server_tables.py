@@ -9,9 +9,10 @@ from typing import Any
 from upwell.api.decoding.kinds import KindNames
 from upwell.cli.core.connection import Session, run_awaited
 from upwell.cli.core.names import parse_names_of_kinds, parse_places
-from upwell.cli.core.output import aligned, full_name_of
+from upwell.cli.core.output import Format, full_name_of
 from upwell.cli.core.terminal import echo
 from upwell.cli.objects.list_options import ListRequest
+from upwell.cli.presentation.states import echo_table
 from upwell.formats.printing.json_path import text_of
 
 
@@ -83,8 +84,8 @@ def _write(found: Sequence[tuple[KindNames, Mapping[str, Any]]], request: ListRe
     for at, (names, tables) in enumerate(groups.items()):
         if at:
             echo()
-        for line in aligned(_lines(names, tables, request, kinds=len(groups) > 1)):
-            echo(line)
+        lines = _lines(names, tables, request, kinds=len(groups) > 1)
+        echo_table(lines, is_wide=request.output == Format.WIDE)
 
 
 def _lines(

@@ -13,6 +13,7 @@ from upwell.cli.core.examples import examples
 from upwell.cli.core.output import Format, output_option, write_data
 from upwell.cli.core.terminal import echo
 from upwell.cli.core.waiting import watching
+from upwell.cli.presentation.states import echo_states
 from upwell.cli.promotion.pipeline_status import PipelineView
 from upwell.cli.promotion.requests import named_pipeline
 from upwell.machine import clock
@@ -83,7 +84,7 @@ async def _show(client: ApiClient, wanted: Selector, output: str) -> None:
         if at:
             echo()
         for line in view.lines(wide=output == Format.WIDE):
-            echo(line)
+            echo_states(line)
     if not views:
         where = f"namespace {wanted.namespace}" if wanted.namespace else "any namespace"
         echo(f"no pipelines in {where}; `upwell new-app --stages` creates one", err=True)

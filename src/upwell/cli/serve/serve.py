@@ -17,7 +17,22 @@ from upwell.cli.serve.options import data_dir_option, platform_options, router_o
 from upwell.policy.images.schedule import InvalidDurationError, parse_duration
 
 if TYPE_CHECKING:
-    from upwell.settings import AccessSettings
+    from upwell.settings import AccessSettings, ServerSettings
+
+
+def _say_where(settings: "ServerSettings") -> None:
+    """Say on a terminal where the server is, and what to do next."""
+    if not sys.stderr.isatty():
+        return
+    scheme = "https" if settings.access.is_encrypted else "http"
+    host = f"[{settings.host}]" if ":" in settings.host else settings.host
+    echo(f"Upwell serves at {scheme}://{host}:{settings.port}", err=True)
+    if settings.on == "machine":
+        routes = f"http://{settings.router_address}, https://{settings.router_https_address}"
+        echo(f"Routes:  {routes}", err=True)
+    echo(f"Data:    {settings.data_dir}", err=True)
+    echo("Next:    `upwell status`, `upwell help new-app` in another terminal", err=True)
+    echo("Ctrl-C stops the server; what runs goes on", err=True)
 
 
 def _duration(_: click.Context, __: click.Parameter, value: str | None) -> timedelta | None:
@@ -214,7 +229,7 @@ def serve(  # noqa: PLR0913, PLR0917 - each option is a parameter
             git_author=file.git.author,
             adopt_empty=adopt_empty,
         )
-        serve_until_stopped(settings)
+        serve_until_stopped(settings, lambda: _say_where(settings))
     except (SettingsError, ServeError) as error:
         echo(f"error: {error}", err=True)
         sys.exit(1)

@@ -25,7 +25,7 @@ from upwell.store.interface import ApiClient
 @click.option("-c", "--container", default="", show_default="the first", help="Container to reach.")
 @click.option("-i", "--stdin", is_flag=True, help="Pass stdin to the container.")
 @click.option("-t", "--tty", is_flag=True, help="Stdin is a terminal.")
-@click.option("-q", "--quiet", is_flag=True, help="Print no messages.")
+@click.option("-q", "quiet", is_flag=True, help="Print no messages.")
 @connection_options
 @click.pass_obj
 def attach_command(

@@ -101,7 +101,7 @@ def _call(target: str, *names: str, **facts: Any) -> Callable[[Any], Any]:
 @_call("tty", "-t", "--tty", is_flag=True, help="Allocate a terminal for a command too.")
 @_call("no_tty", "-T", "--no-tty", is_flag=True, help="Allocate no terminal.")
 @_call("preserve", "--preserve-pod", is_flag=True, help="Do not delete the pod at the end.")
-@_call("quiet", "-q", "--quiet", is_flag=True, help="Print no messages.")
+@_call("quiet", "-q", is_flag=True, help="Print no messages.")
 @_call(
     "to_namespace",
     "--to-namespace",

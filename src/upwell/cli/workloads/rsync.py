@@ -14,7 +14,7 @@ from upwell.cli.core.connection import Session, connection_options
 from upwell.cli.core.errors import CommandError, Exit
 from upwell.cli.core.examples import examples
 from upwell.cli.core.kept_options import keep_option, kept
-from upwell.cli.core.terminal import echo
+from upwell.cli.core.terminal import are_notes_silenced, echo
 from upwell.cli.workloads.conversations import Place, run_quietly
 from upwell.cli.workloads.copies import copy_options, local, receive, send, texts
 from upwell.cli.workloads.file_choice import FileChoice
@@ -47,7 +47,7 @@ class _SyncOptions:
 
     def tell(self, text: str) -> None:
         """Print the name of a file."""
-        if not self.quiet:
+        if not (self.quiet or are_notes_silenced()):
             echo(text)
 
 
@@ -80,7 +80,7 @@ def _option(target: str, *names: str, **facts: Any) -> Callable[[Any], Any]:
     help="Files to copy even if --exclude matches them; repeatable.",
 )
 @_option("no_perms", "--no-perms", is_flag=True, help="Do not transfer permissions.")
-@_option("quiet", "-q", "--quiet", is_flag=True, help="Print no names of files.")
+@_option("quiet", "-q", is_flag=True, help="Print no names of files.")
 @_option("progress", "--progress", is_flag=True, help="Taken for rsync's sake, and ignored.")
 @_option("compress", "--compress", is_flag=True, help="Taken for rsync's sake, and ignored.")
 @click.option(

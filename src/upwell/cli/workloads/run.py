@@ -115,7 +115,7 @@ def _option(target: str, *names: str, **facts: Any) -> Callable[[Any], Any]:
 @_option("tty", "-t", "--tty", is_flag=True, help="Allocate a terminal for the container.")
 @_option("attach", "--attach", is_flag=True, help="Wait until the pod runs, and attach to it.")
 @_option("remove", "--rm", is_flag=True, help="Delete the pod at the end; with -i or --attach.")
-@_option("quiet", "-q", "--quiet", is_flag=True, help="Print no messages.")
+@_option("quiet", "-q", is_flag=True, help="Print no messages.")
 @_option("overrides", "--overrides", metavar="JSON", show_default="none", help="Patch of the pod.")
 @_option(
     "timeout",

@@ -13,7 +13,15 @@ def connection_failure(host: str, port: int | str | None, error: OSError) -> str
     return f"connect to {where}:{port}: {_reason(error)}"
 
 
+PLAIN_HTTP = "it speaks plain http, not https"
+"""The reason of a TLS handshake that is answered in another protocol."""
+_NO_TLS = {"WRONG_VERSION_NUMBER", "RECORD_LAYER_FAILURE", "HTTP_REQUEST"}
+"""OpenSSL's reasons for bytes that are no TLS."""
+
+
 def _reason(error: OSError) -> str:
+    if isinstance(error, ssl.SSLError) and getattr(error, "reason", "") in _NO_TLS:
+        return PLAIN_HTTP
     # asyncio puts the address in place of the system's words. The numbers of getaddrinfo are
     # negative, and those of TLS are not the system's.
     if error.errno and error.errno > 0 and not isinstance(error, ssl.SSLError):

@@ -4,6 +4,7 @@ Events follow from statuses, so that a killed server forgets none and repeats no
 """
 
 import contextlib
+import logging
 from collections.abc import Callable
 from datetime import datetime, timedelta
 
@@ -26,6 +27,8 @@ from upwell.policy.notifications.record import EventRecord
 from upwell.policy.rollouts.settings import WORKLOADS
 from upwell.store.interface import AlreadyExistsError, NotFoundError, Store
 from upwell.store.periodic import repeat
+
+_log = logging.getLogger(__name__)
 
 KEPT_FOR = timedelta(hours=24)
 MOST = 5000
@@ -84,10 +87,12 @@ class EventReconciler:
         except NotFoundError:
             with contextlib.suppress(AlreadyExistsError):
                 await self._store.create(_event(resource, record, name, namespace))
+                _log_event(resource, record)
             return
         if known.last_timestamp is not None and known.last_timestamp < record.at:
             again = {"count": known.count + 1, "last_timestamp": record.at}
             await self._store.update(known.model_copy(update=again))
+            _log_event(resource, record)
 
     async def remove_old(self) -> None:
         """Remove Events that are old, or too many."""
@@ -98,6 +103,13 @@ class EventReconciler:
             if at >= MOST or (event.last_timestamp or oldest) <= oldest:
                 with contextlib.suppress(NotFoundError):
                     await self._store.delete(Event, event.namespace, event.name)
+
+
+def _log_event(resource: Resource, record: EventRecord) -> None:
+    """Log what has happened, so that the log alone tells how a change went on."""
+    level = logging.WARNING if record.warning else logging.INFO
+    named = {"kind": resource.KIND.kind, "namespace": resource.namespace, "object": resource.name}
+    _log.log(level, "event", extra={**named, "reason": record.reason, "text": record.text})
 
 
 def _event(resource: Resource, record: EventRecord, name: str, namespace: str) -> Event:

@@ -1,7 +1,8 @@
-"""Structured logs: one JSON object a line on standard error."""
+"""Structured logs on standard error: one JSON object a line; on a terminal, lines for people."""
 
 import json
 import logging
+import re
 import sys
 from datetime import UTC, datetime
 
@@ -29,10 +30,33 @@ class JsonFormatter(logging.Formatter):
             return json.dumps({name: str(value) for name, value in document.items()})
 
 
+class LineFormatter(logging.Formatter):
+    """Time of day, level but for info, the message or what happened to which object, and fields."""
+
+    def format(self, record: logging.LogRecord) -> str:
+        """Return the line, in which no control character is sent to the terminal."""
+        fields = {name: value for name, value in vars(record).items() if name not in _STANDARD}
+        told = record.getMessage()
+        if {"kind", "namespace", "object", "reason", "text"} <= fields.keys():
+            kind, namespace, name, reason, text = (
+                fields.pop(key) for key in ("kind", "namespace", "object", "reason", "text")
+            )
+            told = f"{kind} {namespace}{'/' if namespace else ''}{name}: {reason}: {text}"
+        words = [datetime.fromtimestamp(record.created, UTC).astimezone().strftime("%H:%M:%S")]
+        words += [] if record.levelno == logging.INFO else [record.levelname.lower()]
+        words += [told, *(f"{name}={value}" for name, value in fields.items())]
+        if record.exc_info:
+            words.append(self.formatException(record.exc_info))
+        return _CONTROLS.sub(lambda found: f"\\x{ord(found[0]):02x}", " ".join(words))
+
+
+_CONTROLS = re.compile("[\x00-\x08\x0b-\x1f\x7f-\x9f]")
+
+
 def configure_logging(level: int) -> None:
     """Send every log record of at least `level` to standard error."""
     handler = logging.StreamHandler(sys.stderr)
-    handler.setFormatter(JsonFormatter())
+    handler.setFormatter(LineFormatter() if sys.stderr.isatty() else JsonFormatter())
     logging.basicConfig(level=level, handlers=[handler], force=True)
     # A client that tries TLS first (Buildah, Podman) is no event worth a warning.
     logging.getLogger("uvicorn.error").setLevel(logging.ERROR)

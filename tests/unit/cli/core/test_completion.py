@@ -46,6 +46,12 @@ OBJECTS: Sequence[dict[str, Any]] = (
         "metadata": {"name": "winter"},
         "spec": {"reason": "x"},
     },
+    {
+        "apiVersion": "upwell.dev/v1alpha1",
+        "kind": "Pipeline",
+        "metadata": {"name": "shop"},
+        "spec": {"stages": [{"name": name} for name in ("dev", "staging", "production")]},
+    },
 )
 
 
@@ -109,6 +115,8 @@ def test_bash_completes_what_is_told(tmp_path: Path) -> None:
         ("get nothing/", []),
         ("logs sh", ["shop-1"]),
         ("freeze lift ", ["winter"]),
+        ("promote --stage ", ["dev", "staging", "production"]),
+        ("approve shop-1 --stage p", ["production"]),
         ("exec shop-1 -c ", ["web", "log"]),
         ("logs deployment/shop -c l", ["log"]),
         ("logs deployment/none -c ", []),

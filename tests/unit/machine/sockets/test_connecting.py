@@ -37,3 +37,16 @@ def test_a_number_of_tls_is_not_taken_for_one_of_the_system() -> None:
     error = ssl.SSLError(1, "wrong version number")
     text = connection_failure("10.0.0.5", 443, error)
     assert text == "connect to 10.0.0.5:443: wrong version number"
+
+
+async def test_tls_to_who_speaks_plain_http_is_said_as_that() -> None:
+    async def answer(_: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        writer.write(b"HTTP/1.1 400 Bad Request\r\n\r\n")
+        writer.close()
+
+    async with await asyncio.start_server(answer, "127.0.0.1", 0) as server:
+        port = server.sockets[0].getsockname()[1]
+        with pytest.raises(ssl.SSLError) as failed:
+            await asyncio.open_connection("127.0.0.1", port, ssl=ssl.create_default_context())
+    text = connection_failure("127.0.0.1", port, failed.value)
+    assert text == f"connect to 127.0.0.1:{port}: it speaks plain http, not https"

@@ -1,7 +1,9 @@
 """Events that follow from statuses: told once, counted when repeated, bounded."""
 
+import logging
 from datetime import datetime, timedelta
 
+import pytest
 from tests.support.rollouts.memory_machine import BETTER, CRASHING, GOOD, RolloutSetup
 from tests.unit.reconcilers.rollouts.test_rollouts_deployment import KEY, deployment
 
@@ -47,6 +49,18 @@ async def test_a_rollout_and_its_rollback_are_told_once() -> None:
     assert back.type == "Warning"
     assert "no database" in back.message
     assert (back.involved_object.kind, back.involved_object.name) == ("Deployment", "web")
+
+
+async def test_the_log_tells_the_same_once(caplog: pytest.LogCaptureFixture) -> None:
+    caplog.set_level(logging.INFO)
+    setup = RolloutSetup()
+    await setup.apply(deployment(GOOD))
+    await setup.settle(KEY)
+    await told(setup)
+    await told(setup)
+
+    lines = [vars(one) for one in caplog.records if one.message == "event"]
+    assert [one["object"] for one in lines if one["reason"] == "RolloutComplete"] == ["web"]
 
 
 async def test_the_same_thing_later_is_counted() -> None:

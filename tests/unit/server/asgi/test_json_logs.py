@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from upwell.server.asgi.logs import JsonFormatter
+from upwell.server.asgi.logs import JsonFormatter, LineFormatter
 
 
 def line(message: str, *args: object, **extra: object) -> dict[str, Any]:
@@ -72,3 +72,21 @@ def test_records_go_to_standard_error_from_the_level_on() -> None:
     )
     assert ended.stdout == ""
     assert [json.loads(text)["message"] for text in ended.stderr.splitlines()] == ["shown"]
+
+
+def test_on_a_terminal_a_line_tells_what_happened_to_which_object() -> None:
+    logger = logging.getLogger("upwell")
+    about = {"kind": "Build", "namespace": "shop", "object": "web-1", "reason": "BuildComplete"}
+    record = logger.makeRecord(
+        logger.name, logging.INFO, "", 1, "event", (), None, extra=about | {"text": "made \x1b[31m"}
+    )
+    told = LineFormatter().format(record)
+    assert told.endswith("Build shop/web-1: BuildComplete: made \\x1b[31m")
+
+
+def test_on_a_terminal_a_line_has_the_level_and_the_fields() -> None:
+    logger = logging.getLogger("upwell")
+    record = logger.makeRecord(
+        logger.name, logging.WARNING, "", 1, "disk is %s", ("full",), None, extra={"free": 3}
+    )
+    assert LineFormatter().format(record).endswith(" warning disk is full free=3")

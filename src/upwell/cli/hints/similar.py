@@ -1,0 +1,27 @@
+"""Names that were probably meant: those of objects that are there."""
+
+import asyncio
+from difflib import get_close_matches
+
+from upwell.api.codec import resource_of_kind
+from upwell.api.meta import ObjectKey
+from upwell.store.interface import ApiClient, StoreError
+
+_SECONDS = 1.0
+_MOST = 500
+"""Names that are looked at."""
+
+
+async def similar_name(connection: ApiClient, missing: ObjectKey) -> str:
+    """Return `kind/name` of an object whose name is like that of the missing one; or empty.
+
+    Empty too where the server does not tell in a second: an error is not kept back by that.
+    """
+    kind = resource_of_kind(missing.kind)
+    try:
+        async with asyncio.timeout(_SECONDS), connection as client:
+            names = await client.names(kind, missing.namespace, _MOST)
+    except (StoreError, OSError):  # among them TimeoutError
+        return ""
+    near = get_close_matches(missing.name, names, n=1)
+    return f"{kind.KIND.singular}/{near[0]}" if near else ""

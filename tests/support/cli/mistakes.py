@@ -1,0 +1,155 @@
+"""Mistakes of people at the command line, and what each is told.
+
+`python -m tests.support.cli.mistakes` writes `MISTAKES`, a text in which each command stands with
+its answer; a test compares. The commands ask the real API, which is served here from memory.
+"""
+
+import asyncio
+import os
+import re
+import shlex
+import socket
+from collections.abc import AsyncIterator, Iterable, Iterator
+from contextlib import asynccontextmanager, contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from tempfile import TemporaryDirectory
+from typing import TYPE_CHECKING
+
+from click.testing import CliRunner
+from tests.support.cli.mistaken_commands import GROUPS, OBJECTS, Mistake
+from tests.support.paths import ROOT
+from tests.support.server.api_server import Api, ApiClock, serving
+from tests.support.server.audit_logs import audit_log
+
+from upwell.api.codec import decode
+from upwell.api.defaults import apply_defaults
+from upwell.app.server_access import server_access
+from upwell.cli import main
+from upwell.cli.core.connection import DEFAULT_SERVER, Session
+from upwell.policy.access.roles import parse_grant
+from upwell.server.auth.access_control import AccessControl
+from upwell.server.auth.tokens import RegistryTokens, TokenRecord, Tokens, hash_of, own_token
+from upwell.server.http.limits import ServerLimits
+from upwell.store.kubernetes import KubernetesStore
+from upwell.store.kubernetes_connections import ServerAccess
+
+if TYPE_CHECKING:
+    from upwell.store.memory import MemoryStore
+
+MISTAKES = ROOT / "tests" / "unit" / "cli" / "core" / "mistakes.txt"
+ADMIN, READER = "upwell_admin_" + "a" * 43, "upwell_reader_" + "b" * 43
+_HEAD = """\
+Mistakes at the command line, each with its answer and its exit code.
+Made by `python -m tests.support.cli.mistakes`; a change of it is a change of what people are told.
+"""
+
+
+@dataclass
+class Desk:
+    """A server with a few objects, a folder of files, and commands that are run there."""
+
+    api: Api
+    folder: Path
+    free_port: int
+
+    def answer(self, mistake: Mistake) -> str:
+        """Return the command with what is told, without what differs from run to run."""
+        for name, text in mistake.files.items():
+            path = self.folder / name
+            path.parent.mkdir(parents=True, exist_ok=True)
+            path.write_bytes(text if isinstance(text, bytes) else text.encode())
+        words = [self._given(word) for word in shlex.split(mistake.command)]
+        session = Session(
+            token=ADMIN,
+            connect=lambda *given: KubernetesStore(self._access(*given)),
+            find_access=self._access,
+        )
+        result = CliRunner().invoke(
+            main, words, obj=session, input=mistake.stdin, prog_name="upwell"
+        )
+        lines = [f"## {mistake.title}", *self._shown_files(mistake), f"$ upwell {mistake.command}"]
+        lines += self._told(result.output).splitlines()
+        if result.exception is not None and not isinstance(result.exception, SystemExit):
+            lines.append(f"TRACEBACK {result.exception!r}")
+        return "\n".join((*lines, f"[exit {result.exit_code}]", ""))
+
+    def _access(self, server: str, token: str, authority: str) -> ServerAccess:
+        if server == DEFAULT_SERVER:
+            return ServerAccess(self.api.url, token=token or None)
+        return server_access(server, token, authority)
+
+    def _given(self, word: str) -> str:
+        host = self.api.url.removeprefix("http://")
+        for name, value in (
+            ("HOST:PORT", host),
+            ("FREE", f"127.0.0.1:{self.free_port}"),
+            ("READER", READER),
+        ):
+            word = word.replace(name, value)
+        return word
+
+    def _told(self, text: str) -> str:
+        host = self.api.url.removeprefix("http://")
+        text = text.replace(host, "HOST:PORT").replace(f"127.0.0.1:{self.free_port}", "FREE")
+        text = text.replace(f"{self.folder}/", "").replace(READER, "READER")
+        text = re.sub(rf"127\.0\.0\.1 port {self.free_port} after \d+ ms", "FREE", text)
+        text = re.sub(r"\('127\.0\.0\.1', \d+\)", "FREE", text)
+        return re.sub(r"0x[0-9a-f]{6,}", "0x…", text)
+
+    @staticmethod
+    def _shown_files(mistake: Mistake) -> Iterable[str]:
+        for name, text in mistake.files.items():
+            if isinstance(text, str) and text.count("\n") < 14:
+                yield f"{name}:"
+                yield from (f"    {line}" for line in text.splitlines())
+
+
+@asynccontextmanager
+async def desk(folder: Path) -> AsyncIterator[Desk]:
+    """Yield a server with objects, to which tokens are known."""
+
+    def guard(store: "MemoryStore", clock: ApiClock) -> AccessControl:
+        tokens = Tokens(store, clock, [own_token(ADMIN)], RegistryTokens())
+        return AccessControl(tokens, audit_log(folder, clock), None)
+
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))  # and never listens
+        async with serving(ServerLimits(), guard=guard) as api:
+            grants = tuple(map(parse_grant, ("viewer@default",)))
+            record = TokenRecord("reader", hash_of(READER), grants, None)
+            await api.store.create(record.as_secret())
+            for document in OBJECTS:
+                await api.store.create(apply_defaults(decode(document)))
+            yield Desk(api, folder, free.getsockname()[1])
+
+
+async def answers() -> str:
+    """Return the text of all mistakes."""
+    parts = [_HEAD]
+    with TemporaryDirectory() as name, _inside(Path(name)):
+        async with desk(Path(name)) as made:
+            for group in GROUPS:
+                told = [await asyncio.to_thread(made.answer, one) for one in group.mistakes]
+                parts += [f"# {group.title}\n", *told]
+    return "\n".join(parts)
+
+
+@contextmanager
+def _inside(folder: Path) -> Iterator[None]:
+    """Have files named relative to a folder, and no login or variable of the user's."""
+    before, kept = Path.cwd(), dict(os.environ)
+    for key in [one for one in os.environ if one.startswith("UPWELL_")]:
+        del os.environ[key]
+    os.environ |= {"XDG_CONFIG_HOME": str(folder / "config"), "COLUMNS": "100"}
+    os.chdir(folder)
+    try:
+        yield
+    finally:
+        os.chdir(before)
+        os.environ.clear()
+        os.environ.update(kept)
+
+
+if __name__ == "__main__":
+    MISTAKES.write_text(asyncio.run(answers()))
