@@ -10,7 +10,7 @@ import ast
 import re
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
-from functools import cache
+from functools import cache, cached_property
 from pathlib import Path
 
 from tests.support.paths import ROOT
@@ -87,7 +87,7 @@ MADE_BY = {
 type Arguments = tuple[str, ...]
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class Class:
     """A class, and the module that defines it."""
 
@@ -98,20 +98,20 @@ class Class:
     def name(self) -> str:
         return self.node.name
 
-    @property
+    @cached_property
     def bases(self) -> list[str]:
         names = [ast.unparse(base) for base in self.node.bases]
         return [name.partition("[")[0].rpartition(".")[2] for name in names]
 
-    @property
+    @cached_property
     def is_protocol(self) -> bool:
         return "Protocol" in self.bases
 
-    @property
+    @cached_property
     def is_of_tests(self) -> bool:
         return self.path.is_relative_to(ROOT / "tests")
 
-    @property
+    @cached_property
     def claims(self) -> set[str]:
         """Return what it says that it implements."""
         words = " ".join((ast.get_docstring(self.node) or "").split())

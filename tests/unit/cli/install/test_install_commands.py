@@ -47,7 +47,9 @@ def test_without_a_cluster_the_manifests_are_printed(
     done = upwell("install", "kubernetes", "--dry-run", "--image=r.example/upwell:9")
     assert done.exit_code == 0, done.output
     (deployment,) = [
-        one for one in yaml.safe_load_all(done.stdout) if one and one["kind"] == "Deployment"
+        one
+        for one in yaml.load_all(done.stdout, yaml.CSafeLoader)
+        if one and one["kind"] == "Deployment"
     ]
     assert deployment["spec"]["template"]["spec"]["containers"][0]["image"] == "r.example/upwell:9"
 

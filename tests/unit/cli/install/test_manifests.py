@@ -48,7 +48,7 @@ def test_the_files_are_those_of_the_code() -> None:
 
 def test_yaml_says_what_the_objects_are() -> None:
     objects = applied()
-    assert list(yaml.safe_load_all(yaml_of(objects))) == objects
+    assert list(yaml.load_all(yaml_of(objects), yaml.CSafeLoader)) == objects
 
 
 def test_everything_is_labelled_so_that_it_can_be_removed() -> None:

@@ -1,5 +1,6 @@
 """Promotions whose process dies before any of its writes, or whose clock goes back."""
 
+import copy
 from collections.abc import Coroutine, Sequence
 from pathlib import Path
 from typing import Any, override
@@ -225,10 +226,18 @@ def pipeline() -> Pipeline:
     return decode_as(Pipeline, {"metadata": {"namespace": "shop", "name": "shop"}, "spec": spec})
 
 
-async def run(folder: Path, code: int, kill_at: int = 0) -> PromotionSetup:
-    """Carry a second image as far as it goes; its test ends with `code`."""
-    setup = PromotionSetup(folder)
+@pytest.fixture
+async def begun(tmp_path: Path) -> PromotionSetup:
+    """Return a Pipeline whose stages all run the first image."""
+    setup = PromotionSetup(tmp_path)
     await setup.begin()
+    return setup
+
+
+async def run(begun: PromotionSetup, code: int, kill_at: int = 0) -> PromotionSetup:
+    """Carry a second image as far as it goes in a copy; its test ends with `code`."""
+    setup = copy.deepcopy(begun)
+    setup.restart()  # reconcilers of the copy
     setup.runtime.exits["job"] = [code]
     setup.mortal.kill_at = kill_at
     await setup.tag(BETTER)
@@ -241,12 +250,12 @@ async def run(folder: Path, code: int, kill_at: int = 0) -> PromotionSetup:
     return setup
 
 
-@pytest.mark.timeout(300)  # some sixty promotions from beginning to end
+@pytest.mark.timeout(300)  # some sixty promotions to their end
 @pytest.mark.parametrize("code", [0, 1], ids=["it passes", "it is put back"])
 async def test_a_kill_before_any_write_changes_nothing_of_the_end(
-    tmp_path: Path, code: int
+    begun: PromotionSetup, code: int
 ) -> None:
-    whole = await run(tmp_path, code)
+    whole = await run(begun, code)
     wanted = await whole.outcome()
     assert wanted["tests that ran"] == 1
     assert wanted["jobs"] == []
@@ -256,23 +265,21 @@ async def test_a_kill_before_any_write_changes_nothing_of_the_end(
     assert [end for name, end in promotions.items() if name.startswith("shop-2.")] == ends
     assert whole.mortal.writes > 20
     for number in range(1, whole.mortal.writes + 1):
-        killed = await run(tmp_path, code, number)
+        killed = await run(begun, code, number)
         assert await killed.outcome() == wanted, f"killed before write {number}"
 
 
 @pytest.mark.parametrize("phase", ["RollingOut", "Verifying", "RollingBack"])
-async def test_a_clock_that_goes_back_holds_nothing_up(tmp_path: Path, phase: str) -> None:
+async def test_a_clock_that_goes_back_holds_nothing_up(begun: PromotionSetup, phase: str) -> None:
     code = 1 if phase == "RollingBack" else 0
-    wanted = await (await run(tmp_path, code)).outcome()
-    setup = PromotionSetup(tmp_path)
-    await setup.begin()
-    setup.runtime.exits["job"] = [code]
-    await setup.tag(BETTER)
+    wanted = await (await run(begun, code)).outcome()
+    begun.runtime.exits["job"] = [code]
+    await begun.tag(BETTER)
     for _ in range(TURNS):
-        found = {one.name: one for one in (await setup.store.list(Promotion)).items}
+        found = {one.name: one for one in (await begun.store.list(Promotion)).items}
         if "shop-2.dev" in found and found["shop-2.dev"].status.phase == phase:
             break
-        await setup.turn()
-    setup.clock.advance(-86_400)
-    await setup.until_still()
-    assert await setup.outcome() == wanted
+        await begun.turn()
+    begun.clock.advance(-86_400)
+    await begun.until_still()
+    assert await begun.outcome() == wanted
