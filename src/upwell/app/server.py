@@ -11,12 +11,12 @@ from dataclasses import replace
 
 from starlette.types import ASGIApp
 
-from upwell.app.access import Protection
-from upwell.app.adapters import open_adapters
+from upwell.app.adapters import Adapters, open_adapters
 from upwell.app.configuration import podman_settings, write_configuration
 from upwell.app.data_folder import DataFolderError
 from upwell.app.hardening.served import telling_settings
 from upwell.app.machine.firewall import firewall_rules, remove_filter
+from upwell.app.machine.service_manager import keep_alive, report_status, report_stop
 from upwell.app.supervision import keep_running
 from upwell.app.wiring import Wired, wire
 from upwell.delivery.interface import OutboxError
@@ -101,7 +101,7 @@ async def run_server(settings: ServerSettings, started: Callable[[], None] = lam
                 if webhook is not None and asked is not None and wired.admission is not None:
                     answering = _answer(wired.admission, asked, shutdown, webhook.tls)
                     group.create_task(answering)
-                await _run(wired, adapters.protection, listener, shutdown, table, started)
+                await _run(wired, adapters, listener, shutdown, table, started)
     except Exception as error:
         if (message := _explained(error)) is None:
             raise
@@ -177,15 +177,23 @@ def _listen(settings: ServerSettings, port: int | None = None) -> socket.socket:
 
 async def _run(
     wired: Wired,
-    protection: Protection,
+    adapters: Adapters,
     listener: socket.socket,
     shutdown: asyncio.Event,
     table: ConnectionTable,
     started: Callable[[], None],
 ) -> None:
     """Serve until `shutdown` is set, then stop reconciling: watches end before the store."""
+    settings, protection = adapters.settings, adapters.protection
+    manager = settings.service_manager
     async with asyncio.TaskGroup() as group:
         loops = [group.create_task(keep_running(loop)) for loop in wired.loops]
+        heard = (
+            keep_alive(manager),
+            report_status(manager, adapters.components, settings.url),
+            report_stop(manager, shutdown),
+        )
+        loops += [group.create_task(loop) for loop in heard]
         try:
             tls, plain = protection.tls, protection.plain
             deps = replace(wired.deps, shutdown=shutdown, connections=table, plain=plain)
@@ -193,6 +201,8 @@ async def _run(
             if protection.local is not None:
                 group.create_task(serve_local(app, protection.local, shutdown, table))
             started()
+            # Whoever connects from now on is answered: the socket listens, and all is open.
+            manager.ready(f"listening on {settings.url}")
             await serve(app, listener, shutdown, tls=tls, plain=plain, table=table)
         finally:
             for task in loops:

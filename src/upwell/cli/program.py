@@ -55,6 +55,7 @@ COMMANDS: Mapping[str, Entry] = {
     ),
     "approve": Entry("promotion.approve:approve", "Approve a promotion that waits for approval."),
     "audit": Entry("serve.audit:audit", "Verify the audit log of this machine's server."),
+    "backup": Entry("backup.backup:backup", "Save the data folder of this machine's server."),
     "build-chain": Entry(
         "explain.build_chain:build_chain", "Show the builds that depend on a tag."
     ),
@@ -116,11 +117,13 @@ COMMANDS: Mapping[str, Entry] = {
     ),
     "reject": Entry("promotion.approve:reject", "Reject a promotion or a release."),
     "release": Entry("promotion.release:release", "List, describe, compare and restore releases."),
+    "restore": Entry("backup.backup:restore", "Put a backup into an empty data folder."),
     "rollback": Entry("promotion.rollback:rollback", "Roll a stage back to an earlier release."),
     "rollout": Entry("workloads.rollout:rollout", "Watch, undo, pause and resume rollouts."),
     "s2i": Entry("s2i:s2i", "Build images with Source-to-Image, without a server."),
     "serve": Entry("serve.serve:serve", "Run the server on this machine."),
     "session": Entry("access.session:session", "List and end sessions of people who signed in."),
+    "setup": Entry("setup.setup:setup", "Make this machine a server that starts at boot."),
     "signing": Entry(
         "serve.signing:signing", "Print the public key of signed images; rotate the key."
     ),
@@ -183,8 +186,11 @@ GROUPS: Mapping[str, Sequence[str]] = {
         "audit",
     ),
     "The server": (
+        "setup",
         "serve",
         "doctor",
+        "backup",
+        "restore",
         "notify",
         "prune",
         "export",

@@ -9,6 +9,7 @@ from urllib.parse import urlsplit
 from pydantic import BaseModel, ConfigDict, model_validator
 
 from upwell.gitops.interface import Author
+from upwell.machine.service_manager import ServiceManager
 from upwell.oci.registry_names import OPENSHIFT_NAME, OwnRegistry
 from upwell.outbound.destinations import AllowedDestination
 from upwell.policy.access.roles import Role
@@ -108,6 +109,8 @@ class ServerSettings(BaseModel):
     oidc: OidcSettings = OidcSettings()
     waves: WaveSettings = WaveSettings()
     tracing: TraceExport = TraceExport()
+    service_manager: ServiceManager = ServiceManager()
+    """Manager that has started the process, as systemd."""
     git_author: Author = DEFAULT_AUTHOR
     """The author of the commits of promotions."""
     adopt_empty: bool = False

@@ -38,7 +38,7 @@ from upwell.store.interface import (
     UnavailableError,
 )
 from upwell.store.local import HISTORY_LIMIT, Clock, LocalStore
-from upwell.store.migrations import MIGRATIONS
+from upwell.store.migrations import NewerSchemaError, migrate, remove_plain_copies
 from upwell.store.process_lock import ProcessLock
 
 _PRAGMAS = (
@@ -51,8 +51,6 @@ _INSTANCE = "instance"
 _TIMELINES = "timelines"
 _FOLDER = "folder"
 _RESTORE = "restore a copy of it with its -wal file"
-_GET_SCHEMA = "PRAGMA user_version"
-_SET_SCHEMA = "PRAGMA user_version = {number:d}"  # a pragma takes no parameters
 _ALL_OBJECTS = "SELECT kind, namespace, name, body FROM objects"
 _ALL_CHANGES = "SELECT version, change, kind, previous_labels, body FROM changes ORDER BY version"
 _PUT_OBJECT = "INSERT OR REPLACE INTO objects (kind, namespace, name, body) VALUES (?, ?, ?, ?)"
@@ -126,29 +124,23 @@ class _SqliteJournal:
     def _open(self) -> _Contents:
         try:
             self._connection = connection = open_database(self._path, _set_up)
-            self._migrate(connection)
+            migrate(connection, self._path)
             self._keys.open(connection)
+            if self._keyring.encrypts:
+                remove_plain_copies(self._path)
             self._cipher = EnvelopeCipher(self._keys.sealer)
             return self._load(connection)
         except DamagedDatabaseError as error:
             raise DamagedStoreError(self._path, f"{error.why}: {_RESTORE}") from error
         except EnvelopeError as error:
             raise DamagedStoreError(self._path, f"an envelope: {error}: {_RESTORE}") from error
+        except NewerSchemaError as error:
+            raise DamagedStoreError(self._path, str(error)) from error
         except sqlite3.OperationalError as error:
             why = f"{self._path} cannot be opened: {error}{next_step(error)}"
             raise UnavailableError(why) from error
         except sqlite3.DatabaseError as error:
             raise DamagedStoreError(self._path, f"{error}: {_RESTORE}") from error
-
-    def _migrate(self, connection: sqlite3.Connection) -> None:
-        done = connection.execute(_GET_SCHEMA).fetchone()[0]
-        if done > len(MIGRATIONS):
-            raise DamagedStoreError(self._path, "a newer version of Upwell has written it")
-        for number, statements in enumerate(MIGRATIONS[done:], start=done + 1):
-            with transaction(connection):
-                for statement in statements:
-                    connection.execute(statement)
-                connection.execute(_SET_SCHEMA.format(number=number))
 
     def _load(self, connection: sqlite3.Connection) -> _Contents:
         resources = list(self._resources(connection))

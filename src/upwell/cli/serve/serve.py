@@ -14,6 +14,7 @@ from upwell.cli.core.loading import uncollected
 from upwell.cli.core.terminal import echo
 from upwell.cli.serve.access import access_options
 from upwell.cli.serve.options import data_dir_option, platform_options, router_options
+from upwell.machine.service_manager import ServiceManager
 from upwell.policy.images.schedule import InvalidDurationError, parse_duration
 
 if TYPE_CHECKING:
@@ -226,6 +227,7 @@ def serve(  # noqa: PLR0913, PLR0917 - each option is a parameter
             oidc=file.oidc,
             waves=file.waves,
             tracing=trace_export(os.environ, file.tracing),
+            service_manager=ServiceManager.take(os.environ, os.getpid()),
             git_author=file.git.author,
             adopt_empty=adopt_empty,
         )

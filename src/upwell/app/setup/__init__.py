@@ -1,0 +1,1 @@
+"""Composition of `upwell setup`: looks at the machine, and carries its steps out."""

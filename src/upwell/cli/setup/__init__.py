@@ -1,0 +1,1 @@
+"""Commands that make a machine a server, and take that back."""

@@ -1,0 +1,1 @@
+"""Setting up of a machine: the packages that a server takes."""
