@@ -96,7 +96,9 @@ async def admitted(store: KubernetesStore) -> str:
     return ""
 
 
-async def test_a_route_is_an_ingress_and_moves_to_a_gateway(store: KubernetesStore) -> None:
+async def test_a_route_is_an_ingress_and_moves_to_a_gateway(
+    store: KubernetesStore, cluster: KitCluster
+) -> None:
     unstored = ObjectMeta(name="web", namespace=NAMESPACE)
     await store.create(route().model_copy(update={"metadata": unstored}))
     await eventually(lambda: admitted(store), lambda found: found == "False NoRouter")
@@ -106,6 +108,13 @@ async def test_a_route_is_an_ingress_and_moves_to_a_gateway(store: KubernetesSto
     served = await store.get(Ingress, NAMESPACE, "web")
     assert served.metadata.owner_references[0].kind == "Route"
     assert served.spec.rules[0].host == "web.shop.example"
+
+    patch = json.dumps({"spec": {"ingressClassName": "internal"}})
+    ingress = ("-n", NAMESPACE, "ingress", "web")
+    cluster.kubectl("patch", *ingress, "--type=merge", "-p", patch)
+    await eventually(lambda: admitted(store), lambda found: found == "False FieldConflict")
+    cluster.kubectl("delete", *ingress)
+    await eventually(lambda: admitted(store), lambda found: found == "True Admitted")
 
     await store.create(gateway())
     await store.delete(IngressClass, "", "nginx")

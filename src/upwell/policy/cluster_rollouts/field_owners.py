@@ -60,7 +60,7 @@ def ownership(
     updated: set[Slot] = set()
     for slot in slots:
         wished = container_path(workload, slot) if staged else TRIGGERS_PATH
-        authors = {manager for manager, _ in _owners(workload, wished)}
+        authors = {manager for manager, _ in owners_of(workload, wished)}
         for manager, _ in sorted(image_owners(workload, slot) - {OWN}):
             if manager == FIELD_MANAGER:
                 updated.add(slot)
@@ -100,7 +100,7 @@ TRIGGERS_PATH = ("f:metadata", "f:annotations", f"f:{TRIGGERS_ANNOTATION}")
 
 def image_owners(workload: Resource, slot: Slot) -> frozenset[tuple[str, str]]:
     """Return the managers that own the image of a container, and by which operation."""
-    return _owners(workload, image_path(workload, slot))
+    return owners_of(workload, image_path(workload, slot))
 
 
 def image_path(workload: Resource, slot: Slot) -> tuple[str, ...]:
@@ -121,10 +121,11 @@ def _container(workload: Resource, slot: Slot) -> tuple[str, ...]:
     return ("f:spec", *job, "f:template", "f:spec", containers, key)
 
 
-def _owners(workload: Resource, path: tuple[str, ...]) -> frozenset[tuple[str, str]]:
+def owners_of(resource: Resource, path: tuple[str, ...]) -> frozenset[tuple[str, str]]:
+    """Return the managers that own a field, and by which operation."""
     return frozenset(
         (str(entry.get("manager") or ""), str(entry.get("operation") or ""))
-        for entry in workload.metadata.managed_fields
+        for entry in resource.metadata.managed_fields
         if not entry.get("subresource") and _has(entry.get("fieldsV1"), path)
     )
 

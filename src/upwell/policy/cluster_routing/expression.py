@@ -13,12 +13,15 @@ from upwell.api.meta import Resource
 from upwell.api.networking.gateway import HttpRoute
 from upwell.api.networking.ingress import Ingress
 from upwell.api.route import Route, RouteTls
+from upwell.cluster.interface import FIELD_MANAGER
+from upwell.policy.cluster_rollouts.field_owners import owners_of
 from upwell.policy.cluster_routing.routers import GatewayRouter, IngressRouter
 from upwell.policy.routing.hosts import effective_host
 from upwell.policy.routing.table import service_port, wanted_targets
 
 REDIRECT_SUFFIX = "-redirect"
 _ROUTER_ANNOTATIONS = "haproxy.router.openshift.io/"
+_EXTERNAL = "externalCertificate"
 _EDGE, _REDIRECT, _ALLOW = "edge", "Redirect", "Allow"
 _MAX_NAME = 253
 
@@ -51,6 +54,20 @@ def express(route: Route, router: IngressRouter | GatewayRouter, service: FindSe
     if isinstance(router, IngressRouter):
         return Expressed((_ingress(route, router, service),), (), left_out)
     return Expressed(tuple(_http_routes(route, router, service)), (), left_out)
+
+
+def taken_fields(there: Resource, found: Mapping[str, Any], wanted: Mapping[str, Any]) -> list[str]:
+    """Return which fields of a spec somebody else has set otherwise, each with its manager.
+
+    `found` is the spec of the object that is there, `wanted` what the Route asks for.
+    """
+    return [
+        f"spec.{name}, which field manager {manager} has set"
+        for name, part in wanted.items()
+        if not (name in found and includes(found[name], part))
+        for manager in sorted({one for one, _ in owners_of(there, ("f:spec", f"f:{name}"))})
+        if manager != FIELD_MANAGER
+    ]
 
 
 def includes(found: object, wanted: object) -> bool:
@@ -99,19 +116,28 @@ def _own_certificate(tls: RouteTls | None) -> str:
     """Return the field by which a Route has a certificate; empty: it has none."""
     if tls is not None and (tls.certificate or tls.key):
         return "spec.tls.certificate"
-    if tls is not None and "externalCertificate" in (tls.model_extra or {}):
-        return "spec.tls.externalCertificate"
+    if tls is not None and _EXTERNAL in (tls.model_extra or {}):
+        return f"spec.tls.{_EXTERNAL}"
     return ""
+
+
+def _certificate_secret(tls: RouteTls | None) -> str:
+    """Return the Secret (kubernetes.io/tls) that a Route names; empty: none."""
+    named = (tls.model_extra or {}).get(_EXTERNAL) if tls is not None else None
+    return str(named.get("name") or "") if isinstance(named, Mapping) else ""
 
 
 def _ingress_bars(route: Route) -> Iterator[str]:
     if route.spec.alternate_backends:
         yield "spec.alternateBackends: an Ingress has one Service for a path, and no weights"
-    if field := _own_certificate(route.spec.tls):
+    tls = route.spec.tls
+    if tls is not None and (tls.certificate or tls.key):
         yield (
-            f"{field}: an Ingress takes it from a Secret, which Upwell may not write: remove it,"
-            " and the ingress controller's own certificate is shown, or write the Ingress"
+            "spec.tls.certificate: an Ingress takes it from a Secret, which Upwell may not write:"
+            f" make one of type kubernetes.io/tls, and name it in spec.tls.{_EXTERNAL}"
         )
+    elif _own_certificate(tls) and not _certificate_secret(tls):
+        yield f"spec.tls.{_EXTERNAL}.name: required, the name of a Secret of type kubernetes.io/tls"
 
 
 def _gateway_bars(route: Route, router: GatewayRouter) -> Iterator[str]:
@@ -152,7 +178,8 @@ def _ingress(route: Route, router: IngressRouter, service: FindService) -> Docum
         "rules": [{"host": host, "http": {"paths": [path]}}],
     }
     if route.spec.tls is not None:
-        spec["tls"] = [{"hosts": [host]}]
+        secret = _certificate_secret(route.spec.tls)
+        spec["tls"] = [{"hosts": [host], **({"secretName": secret} if secret else {})}]
     return _document(Ingress, route, route.name, spec)
 
 

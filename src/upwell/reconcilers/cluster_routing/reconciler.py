@@ -20,6 +20,7 @@ from upwell.policy.cluster_routing.expression import (
     express,
     includes,
     redirect_name,
+    taken_fields,
 )
 from upwell.policy.cluster_routing.report import address_of, answer_of, refused, status_of
 from upwell.policy.cluster_routing.routers import (
@@ -42,6 +43,15 @@ _EVERY = ""
 _SERVED: dict[str, type[Ingress] | type[HttpRoute]] = {
     kind.KIND.kind: kind for kind in (Ingress, HttpRoute)
 }
+
+
+class _FieldTakenError(Exception):
+    """Field of what serves a Route that somebody else has set; the message says who."""
+
+    def __init__(self, key: ObjectKey, taken: Sequence[str]) -> None:
+        super().__init__(
+            f"{key} has {'; '.join(taken)}: it stays, delete the {key.kind} to undo it"
+        )
 
 
 class ClusterRoutes:
@@ -104,6 +114,9 @@ class ClusterRoutes:
         try:
             await self._remove(route, wanted)
             served = [await self._ensure(route, one) for one in expressed.documents]
+        except _FieldTakenError as error:
+            await self._report(route, refused("FieldConflict", str(error)), expressed.left_out)
+            return Result()  # a change of it is seen
         except AlreadyExistsError as error:
             message = f"{error.key} is there, and does not belong to it: delete or rename it"
             await self._report(route, refused("NameTaken", message), expressed.left_out)
@@ -134,7 +147,10 @@ class ClusterRoutes:
         return lambda name: self._cache.get(Service, route.namespace, name)
 
     async def _ensure(self, route: Route, document: Document) -> Resource:
-        """Return what serves a Route as it is now; raises AlreadyExistsError for another's."""
+        """Return what serves a Route as it is now.
+
+        Raises AlreadyExistsError for another's, _FieldTakenError for one that a person has changed.
+        """
         kind = _SERVED[document["kind"]]
         wanted: Resource = decode_as(kind, document)
         there = self._cache.get(kind, route.namespace, wanted.name)
@@ -144,9 +160,10 @@ class ClusterRoutes:
             return made
         if not _is_of(there, route):
             raise AlreadyExistsError(there.key)
-        if includes(encode(there).get("spec"), document["spec"]) and (
-            wanted.labels.items() <= there.labels.items()
-        ):
+        spec = encode(there).get("spec") or {}
+        if taken := taken_fields(there, spec, document["spec"]):
+            raise _FieldTakenError(there.key, taken)
+        if includes(spec, document["spec"]) and (wanted.labels.items() <= there.labels.items()):
             return there
         labels = {**there.labels, **wanted.labels}
         changed = there.with_metadata(labels=labels).model_copy(update={"spec": wanted.spec})  # type: ignore[attr-defined]

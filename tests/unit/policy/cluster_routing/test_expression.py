@@ -7,7 +7,7 @@ from tests.support.cluster.routes import HTTP, HTTPS, gateway, route, service
 
 from upwell.api.core import Service
 from upwell.api.route import Route
-from upwell.policy.cluster_routing.expression import Expressed, express, includes
+from upwell.policy.cluster_routing.expression import Expressed, express, includes, taken_fields
 from upwell.policy.cluster_routing.routers import GatewayRouter, IngressRouter
 
 NGINX = IngressRouter("nginx")
@@ -58,6 +58,31 @@ def test_tls_at_the_edge_is_the_controllers_and_plain_http_is_its_to_say() -> No
     assert left_out.startswith("spec.tls.insecureEdgeTerminationPolicy: Redirect")
 
 
+def test_a_certificate_is_that_of_a_secret_which_the_route_names() -> None:
+    named = route(tls={**EDGE, "externalCertificate": {"name": "web-tls"}})
+
+    [document] = ingress(named).documents
+    wanted = [{"hosts": ["web.shop.example"], "secretName": "web-tls"}]
+    assert document["spec"]["tls"] == wanted
+    assert http_routes(named).bars[0].startswith("spec.tls.externalCertificate: the certificate is")
+    [bar] = ingress(route(tls={**EDGE, "externalCertificate": {}})).bars
+    assert bar.startswith("spec.tls.externalCertificate.name: required")
+
+
+def test_what_somebody_else_has_set_otherwise_is_named_with_their_manager() -> None:
+    rules: dict[str, Any] = {"f:spec": {"f:rules": {}}}
+    entries = (
+        {"manager": "upwell", "operation": "Update", "fieldsV1": {"f:spec": {"f:tls": {}}}},
+        {"manager": "kubectl-edit", "operation": "Update", "fieldsV1": rules},
+    )
+    there = route().with_metadata(managed_fields=entries)
+
+    assert taken_fields(there, {"rules": [1], "tls": [1]}, {"rules": [2], "tls": [2]}) == [
+        "spec.rules, which field manager kubectl-edit has set"
+    ]
+    assert taken_fields(there, {"rules": [2]}, {"rules": [2]}) == []
+
+
 def test_a_domain_is_a_wildcard_of_both() -> None:
     declared = route(wildcardPolicy="Subdomain")
 
@@ -71,7 +96,6 @@ def test_a_domain_is_a_wildcard_of_both() -> None:
         ({"tls": {"termination": "passthrough"}}, "spec.tls.termination"),
         ({"tls": {"termination": "reencrypt"}}, "spec.tls.termination"),
         ({"tls": {**EDGE, "certificate": "PEM", "key": "PEM"}}, "spec.tls.certificate"),
-        ({"tls": {**EDGE, "externalCertificate": {"name": "a"}}}, "spec.tls.externalCertificate"),
         ({"host": ""}, "spec.host"),
         ({"to": {"kind": "Service", "name": "absent"}}, "spec.to"),
         ({"port": {"targetPort": "absent"}}, "spec.port"),

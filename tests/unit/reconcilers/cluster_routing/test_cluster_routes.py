@@ -111,6 +111,25 @@ async def test_a_change_of_the_route_changes_the_ingress_and_keeps_what_others_a
     assert served.annotations == {"issuer": "acme"}
 
 
+async def test_a_field_that_a_person_has_set_stays_and_is_said(cluster: RoutedCluster) -> None:
+    await cluster.store.create(ingress_class())
+    declared = await cluster.store.create(route())
+    await cluster.reconcile(declared)
+    [served] = await cluster.all(Ingress)
+    theirs = served.spec.model_copy(update={"ingress_class_name": "internal"})
+    fields: dict[str, Any] = {"f:spec": {"f:ingressClassName": {}}}
+    entry = {"manager": "kubectl-edit", "operation": "Update", "fieldsV1": fields}
+    edited = served.model_copy(update={"spec": theirs}).with_metadata(managed_fields=(entry,))
+    await cluster.store.update(edited)
+
+    admitted = await cluster.admitted(declared)
+
+    assert (admitted.status, admitted.reason) == ("False", "FieldConflict")
+    assert "spec.ingressClassName, which field manager kubectl-edit has set" in admitted.message
+    [served] = await cluster.all(Ingress)
+    assert served.spec.ingress_class_name == "internal"
+
+
 async def test_what_cannot_be_expressed_is_a_condition_that_names_the_field(
     cluster: RoutedCluster,
 ) -> None:
