@@ -1,5 +1,6 @@
 """DeploymentConfigs of a cluster: revisions as ReplicationControllers, hooks as Pods."""
 
+from contextlib import suppress
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
@@ -7,6 +8,7 @@ import pytest
 from tests.support.clocks import ManualTime
 from tests.support.cluster.memory_cluster import MemoryClusterPods, MemoryInstances, MemoryWorkloads
 from tests.support.cluster.replication import PlayedReplication
+from tests.support.promotion.reconciled_pipeline import FragileStore, ServerKilledError
 
 from upwell.actions.rollouts import RolloutActions
 from upwell.api.apps import DeploymentConfig
@@ -22,7 +24,6 @@ from upwell.reconcilers.cluster_rollouts.deployment_configs import ClusterDeploy
 from upwell.reconcilers.cluster_rollouts.parts import ClusterParts
 from upwell.reconcilers.cluster_rollouts.pods import PodIndex
 from upwell.store.interface import Selector
-from upwell.store.memory import MemoryStore
 from upwell.workload.interface import Owner
 
 NAMESPACE = "shop"
@@ -47,9 +48,14 @@ class ConfigSetup:
 
     def __init__(self) -> None:
         self.clock = ManualTime(START)
-        self.store = MemoryStore(self.clock)
+        self.store = FragileStore(self.clock)
         self.instances = MemoryInstances()
         self.played = PlayedReplication(self.store, self.instances, NAMESPACE)
+        self.lead()
+
+    def lead(self) -> None:
+        """Begin as a new leader, which knows what is stored and what runs."""
+        self.store.lives = None
         self.cache = ObjectCache(self.store)
         cluster = ClusterParts(MemoryWorkloads(self.store), {"": PodIndex(MemoryClusterPods())})
         self.configs = ClusterDeploymentConfigs(self.cache, cluster, self.instances, self.clock)
@@ -71,6 +77,14 @@ class ConfigSetup:
             if not moved and before == after:
                 break
         return await self.read()
+
+    async def roll_killed(self, lives: int) -> None:
+        """Go on until the leader is killed before its next write but so many; another follows."""
+        self.store.lives = lives
+        with suppress(ServerKilledError):
+            await self.roll()
+        self.lead()
+        await self.roll()
 
     async def read(self) -> DeploymentConfig:
         return await self.store.get(DeploymentConfig, NAMESPACE, "web")
@@ -170,6 +184,32 @@ async def test_recreate_stops_all_before_it_starts_any(setup: ConfigSetup) -> No
     await setup.roll()
     assert await setup.sizes() == {"web-1": 0, "web-2": 3}
     assert await setup.hooks() == []
+
+
+@pytest.mark.parametrize("lives", range(10))
+async def test_a_leader_that_is_killed_in_mid_rollout_leaves_nothing_undone_or_done_twice(
+    setup: ConfigSetup, lives: int
+) -> None:
+    await setup.store.create(config())
+    await setup.roll()
+    setup.played.watch()
+    strategy = {"type": "Rolling", "rollingParams": {"pre": hook()}}
+    await setup.change(config("app:2", strategy=strategy))
+
+    await setup.roll_killed(lives)
+    [pod] = await setup.hooks()
+    await setup.roll_killed(lives)
+    assert [one.uid for one in await setup.hooks()] == [pod.uid], "the hook runs once"
+    await setup.end_hook("Succeeded")
+    await setup.roll_killed(lives)
+
+    assert await setup.sizes() == {"web-1": 0, "web-2": 3}
+    assert await setup.hooks() == []
+    assert setup.played.lowest == 3
+    found = await setup.read()
+    assert found.status.latest_version == 2
+    assert found.status.revisions[0].phase == "Complete"
+    assert found.status.revisions[0].hooks["pre"].phase == "Complete"
 
 
 @pytest.mark.parametrize("image", ["app:bad", "app:slow"])
