@@ -48,6 +48,14 @@ class ClusterRights:
         return f"is not allowed to {who} by this cluster's RBAC"
 
 
+def _without_namespace(wanted: Sequence[Need]) -> str:
+    first = in_order(wanted)[0]
+    return (
+        f"and it has no namespace to act as: it {first.why}; have somebody who may {first.action}"
+        " write its spec again while that is in force"
+    )
+
+
 _TOO_MANY = f"is one of more than {MAX_QUESTIONS} rights that it takes"
 
 
@@ -56,7 +64,7 @@ class ClusterAuthors:
 
     Anybody who may write an object may write an author into it: one counts if the admission in
     force has written it. What has none acts as its namespace: it may do there what it likes, and
-    elsewhere what the group of that namespace's ServiceAccounts may.
+    elsewhere what the group of that namespace's ServiceAccounts may; of no namespace, nothing.
     """
 
     def __init__(
@@ -87,13 +95,15 @@ class ClusterAuthors:
 
     async def _refusal_of_namespace(self, resource: Resource, wanted: Sequence[Need]) -> str:
         own = resource.namespace
-        foreign = [one for one in wanted if not own or one.action.namespace != own]
+        nobody = f"nobody stands for {resource.key} whom this cluster's admission has asked"
+        if not own:
+            return f"{nobody}, {_without_namespace(wanted)}" if wanted else ""
+        foreign = [one for one in wanted if one.action.namespace != own]
         group = namespace_group(own)
         why = (await self._rights.of(ClusterUser(groups=(group,)), foreign)).lacking(foreign)
         if why is None:
             return ""
         return (
-            f"nobody stands for {resource.key} whom this cluster's admission has asked, so that it"
-            f" acts as its namespace: it {why}; give that to the group, or have somebody who may"
-            " do it write the object again"
+            f"{nobody}, so that it acts as its namespace: it {why}; give that to the group, or have"
+            " somebody who may do it write the object again"
         )

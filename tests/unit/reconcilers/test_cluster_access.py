@@ -60,6 +60,21 @@ async def test_what_has_no_author_does_in_its_own_namespace_what_it_likes() -> N
     assert reviews.asked == []
 
 
+async def test_what_has_neither_author_nor_namespace_may_do_nothing() -> None:
+    access = {"kubeConfig": {"secretRef": {"namespace": "ops", "name": "east"}}}
+    metadata = {"name": "east"}
+    document = {"apiVersion": "upwell.dev/v1alpha1", "kind": "Cluster", "metadata": metadata}
+    reviews = FixedReviews()
+
+    why = await authority(reviews).refusal(decode({**document, "spec": access}))
+
+    assert "has no namespace to act as: it uses Secret ops/east" in why
+    assert "have somebody who may use secrets in namespace ops write its spec again" in why
+    assert reviews.asked == []
+    own = {"local": True}
+    assert await authority(reviews).refusal(decode({**document, "spec": own})) == ""
+
+
 @pytest.mark.parametrize("admission", ["", "another"])
 async def test_an_author_whom_the_admission_in_force_has_not_written_is_nobody(
     admission: str,
