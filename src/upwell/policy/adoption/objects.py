@@ -25,6 +25,8 @@ from upwell.policy.adoption.names import AdoptionError, object_name
 from upwell.policy.adoption.workloads import APP_LABEL, WorkloadNames, deployment
 
 _TCP = "tcp"
+LOCAL = "localhost/"
+"""Registry that Podman gives to images that were built on the machine: there is none to ask."""
 CLAIM_SIZE = "1Gi"
 """Request of a claim, which is no limit of its folder."""
 
@@ -77,7 +79,7 @@ def _service_objects(
     if service.build is not None:
         objects += build_objects(name, service, build or BuildInput())
         follows = f"{name}:latest"
-    elif rule.watched:
+    elif rule.watched and not service.image.startswith(LOCAL):
         objects.append(followed_stream(name, service.image, rule.selection))
         follows = followed_tag(name, service.image)
     objects += _services(service, name)

@@ -1,0 +1,190 @@
+"""`upwell adopt`: take over what runs on this machine, one service at a time."""
+
+import sys
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import click
+
+from upwell.api.codec import encode
+from upwell.cli.adoption.engines import Engine, engines
+from upwell.cli.adoption.takeover import TakeoverPlace, take_over
+from upwell.cli.adoption.upstream import upstream_images
+from upwell.cli.core.connection import Session, connection_options
+from upwell.cli.core.documents import check_documents
+from upwell.cli.core.durations import TIMEOUT
+from upwell.cli.core.errors import CommandError, Exit
+from upwell.cli.core.examples import examples
+from upwell.cli.core.kept_options import keep_option, kept
+from upwell.cli.core.output import Format, aligned, output_option, write_data
+from upwell.cli.core.terminal import echo
+from upwell.cli.objects.creation import apply_all, refuse_existing
+from upwell.cli.serve.options import data_dir_option
+from upwell.policy.adoption.following import FollowOptions, follow_plan
+from upwell.policy.adoption.names import AdoptionError
+from upwell.policy.adoption.objects import AdoptionPlan
+from upwell.policy.adoption.takeover import (
+    Candidate,
+    TakeoverMethod,
+    UpstreamImage,
+    adoption_order,
+    plan_rows,
+    refuse_same_names,
+)
+from upwell.store.interface import ApiClient
+
+type Planned = tuple[Engine, Candidate, AdoptionPlan]
+
+
+@dataclass(slots=True)
+class _AdoptOptions:
+    """Options of one call."""
+
+    watch: bool = False
+    notify: tuple[str, ...] = ()
+    yes: bool = False
+    dry_run: bool = False
+    timeout: float = 300.0
+
+
+def _option(target: str, *names: str, **facts: Any) -> Callable[[Any], Any]:
+    return keep_option(_AdoptOptions, target, *names, **facts)
+
+
+@click.command(
+    epilog=examples(
+        "upwell adopt --dry-run",
+        "upwell adopt",
+        "upwell adopt web db --yes",
+        "upwell adopt --watch --notify mailto://user:password@example.com",
+        "upwell adopt web -o yaml",
+    )
+)
+@click.argument("names", nargs=-1, metavar="[CONTAINER]...")
+@_option("watch", "--watch", is_flag=True, help="Only tell of new images: all runs on as it is.")
+@_option(
+    "notify",
+    "--notify",
+    multiple=True,
+    metavar="URL",
+    help="Apprise URL (slack://, mailto://, …) or http(s) webhook to tell; repeatable.",
+)
+@_option("yes", "--yes", is_flag=True, help="Begin without a question.")
+@_option("dry_run", "--dry-run", is_flag=True, help="Show the plan; change nothing.")
+@_option(
+    "timeout",
+    "--timeout",
+    type=TIMEOUT,
+    show_default="5m",
+    help="Time for each new instance to become ready; then its old container stays.",
+)
+@data_dir_option("Data directory of `upwell serve`, into which volumes are copied.")
+@output_option(Format.TABLE, Format.YAML, Format.JSON)
+@connection_options
+@click.pass_context
+def adopt(ctx: click.Context, names: tuple[str, ...], data_dir: Path, output: str) -> None:
+    """Take over the containers that run on this machine in Podman and Docker.
+
+    Shows a plan first: what becomes of each container, how far its image is behind, and what its
+    labels (Watchtower, Diun, WUD, Podman's auto-update) ask for. After a yes, one service after
+    the other changes hands: its new instance starts beside the old container where no files are
+    shared, which is stopped once that is ready. If anything fails, the old container runs again.
+
+    -o yaml prints the objects; --watch makes only those that tell of new images.
+    """
+    session: Session = ctx.ensure_object(Session)
+    options = kept(ctx, _AdoptOptions)
+    folder = data_dir.absolute()
+    follow = FollowOptions(watch_only=options.watch, notify=options.notify)
+
+    async def work(client: ApiClient) -> None:
+        planned = await _plan(client, session, names, follow)
+        if output != Format.TABLE:
+            documents = [encode(one) for _, _, plan in planned for one in plan.objects]
+            items = [one.document for one in check_documents(documents, session)]
+            write_data({"apiVersion": "v1", "kind": "List", "items": items}, output)
+            return
+        for line in aligned(plan_rows(candidate for _, candidate, _ in planned)):
+            echo(line)
+        for _, candidate, plan in planned:
+            for note in (*plan.notes, *candidate.obstacles[1:]):
+                echo(f"note: {candidate.name}: {note}", err=True)
+        taken = [
+            one for one in planned if options.watch or one[1].method is not TakeoverMethod.NEVER
+        ]
+        if options.dry_run or not taken:
+            return
+        if not (options.yes or _confirmed(taken, watch=options.watch)):
+            return
+        if options.watch:
+            await _watch(client, session, taken)
+            return
+        place = TakeoverPlace(client, session, folder, options.timeout)
+        for engine, candidate, plan in taken:
+            await take_over(place, engine, candidate, plan)
+
+    session.run(work)
+
+
+async def _plan(
+    client: ApiClient, session: Session, names: Sequence[str], follow: FollowOptions
+) -> list[Planned]:
+    """Return what is to be adopted, with its objects; raises CommandError."""
+    found = [(engine, one) for engine in await engines() for one in await engine.containers()]
+    if names:
+        known = {one.name for _, one in found}
+        if missing := sorted(set(names) - known):
+            raise CommandError(
+                f"no running container {', '.join(missing)}: {', '.join(sorted(known)) or 'none'}"
+                " run here",
+                Exit.USAGE,
+            )
+        found = [(engine, one) for engine, one in found if one.name in names]
+    if not found:
+        raise CommandError("no containers run here in Podman or Docker: nothing to adopt")
+    upstream = await upstream_images(
+        client, session.namespace, (one.service.image for _, one in found if one.service.image)
+    )
+    owners = {one.name: engine for engine, one in found}
+    candidates = adoption_order(
+        Candidate(engine.program, one, upstream.get(one.service.image, UpstreamImage()))
+        for engine, one in found
+    )
+    try:
+        refuse_same_names(candidates)
+        return [
+            (
+                owners[one.container.name],
+                one,
+                _objects(one, session.namespace, follow),
+            )
+            for one in candidates
+        ]
+    except AdoptionError as error:
+        raise CommandError(f"nothing was changed: {error}", Exit.USAGE) from error
+
+
+def _objects(candidate: Candidate, namespace: str, follow: FollowOptions) -> AdoptionPlan:
+    """Return the objects of a container; none of one that stays. Raises AdoptionError."""
+    if candidate.method is TakeoverMethod.NEVER and not follow.watch_only:
+        return AdoptionPlan(())
+    return follow_plan(candidate.container.service, namespace, follow)
+
+
+def _confirmed(taken: Sequence[Planned], *, watch: bool) -> bool:
+    """Ask whether to begin; a call without a terminal is told how to say yes."""
+    what = "watch" if watch else "take over"
+    if not sys.stdin.isatty():
+        echo(f"next: --yes begins to {what} {len(taken)} of them", err=True)
+        return False
+    return click.confirm(f"Begin to {what} {len(taken)} of them, one after the other?", err=True)
+
+
+async def _watch(client: ApiClient, session: Session, taken: Sequence[Planned]) -> None:
+    """Create the objects that tell of new images, and nothing else."""
+    documents = [encode(one) for _, _, plan in taken for one in plan.objects]
+    manifests = check_documents(documents, session)
+    await refuse_existing(client, manifests)
+    await apply_all(client, manifests)

@@ -1,0 +1,125 @@
+"""Container engines of this machine, by their own programs: what runs, and stop and start of it."""
+
+import asyncio
+import json
+import re
+import shutil
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from upwell.cli.core.errors import CommandError
+from upwell.formats.compose.inspected import InspectedContainer, read_container
+from upwell.machine.process import run_command
+
+PROGRAMS = ("podman", "docker")
+_SECONDS = 60.0
+_STOP_SECONDS = 180.0
+_COPY_SECONDS = 3600.0
+OWN_LABEL = "upwell.dev/instance"
+"""Label of containers that an Upwell runs: they are nobody's to adopt."""
+MAX_CONTAINERS = 500
+_ID = re.compile(r"[0-9a-f]{64}")
+
+
+@dataclass(frozen=True, slots=True)
+class Engine:
+    """One engine, by the name of its program."""
+
+    program: str
+
+    async def containers(self) -> list[InspectedContainer]:
+        """Return the running containers that no Upwell runs; raises CommandError."""
+        listed = await self._output("ps", "--quiet", "--no-trunc")
+        ids = [line for line in listed.split() if _ID.fullmatch(line)]
+        if not ids:
+            return []
+        if len(ids) > MAX_CONTAINERS:
+            raise CommandError(f"{self.program} runs more than {MAX_CONTAINERS} containers")
+        inspected = [one for one in await self._inspect("container", ids) if not _is_ours(one)]
+        if not inspected:
+            return []
+        images = sorted({str(one.get("Image") or "") for one in inspected})
+        found = await asyncio.gather(*(self._image(image) for image in images))
+        by_id = dict(zip(images, found, strict=True))
+        return [read_container(one, by_id[str(one.get("Image") or "")]) for one in inspected]
+
+    async def stop(self, container: InspectedContainer) -> None:
+        """Stop a container, and keep it from starting by itself; raises CommandError."""
+        if container.unit:
+            await self._run("systemctl", "stop", container.unit)
+            # What a generator made (a Quadlet) cannot be disabled, and what is a file not masked.
+            masked = await run_command("systemctl", "mask", container.unit)
+            if masked.code:
+                await self._run("systemctl", "disable", container.unit)
+            return
+        if container.restart not in {"", "no"}:
+            # An engine that cannot change it (Podman before 5) starts what was stopped no more.
+            await run_command(self.program, "update", "--restart=no", container.name)
+        await self._run(self.program, "stop", container.name)
+
+    async def start(self, container: InspectedContainer) -> None:
+        """Start a container again as it was; raises CommandError."""
+        if container.unit:
+            await run_command("systemctl", "unmask", container.unit)
+            await run_command("systemctl", "enable", container.unit)  # a Quadlet's has no such
+            await self._run("systemctl", "start", container.unit)
+            return
+        if container.restart not in {"", "no"}:
+            await run_command(
+                self.program, "update", f"--restart={container.restart}", container.name
+            )
+        await self._run(self.program, "start", container.name)
+
+    async def _image(self, image: str) -> Mapping[str, Any]:
+        """Return what an image is; nothing for one that was removed."""
+        done = await run_command(
+            self.program, "image", "inspect", image, seconds=_SECONDS, whole=True
+        )
+        return _json(done.output)[0] if done.code == 0 else {}
+
+    async def _inspect(self, kind: str, names: Sequence[str]) -> list[Mapping[str, Any]]:
+        return _json(await self._output(kind, "inspect", *names))
+
+    async def _output(self, *arguments: str) -> str:
+        done = await run_command(self.program, *arguments, seconds=_SECONDS, whole=True)
+        if done.code:
+            raise CommandError(f"{self.program} {arguments[0]} failed: {done.last_line}")
+        return done.output
+
+    async def _run(self, *argv: str) -> None:
+        done = await run_command(*argv, seconds=_STOP_SECONDS)
+        if done.code:
+            raise CommandError(f"{' '.join(argv)} failed: {done.last_line}")
+
+
+async def engines() -> list[Engine]:
+    """Return the engines that answer on this machine."""
+    present = [one for one in PROGRAMS if shutil.which(one)]
+    answers = await asyncio.gather(*(run_command(one, "ps", "--quiet") for one in present))
+    return [Engine(one) for one, done in zip(present, answers, strict=True) if done.code == 0]
+
+
+async def copy_volume(source: str, folder: str) -> None:
+    """Copy the files of a volume with their owners and modes; raises CommandError."""
+    done = await run_command(
+        "cp", "-a", "--reflink=auto", "--", f"{source}/.", folder, seconds=_COPY_SECONDS
+    )
+    if done.code:
+        raise CommandError(f"cannot copy {source} to {folder}: {done.last_line}")
+
+
+def _json(text: str) -> list[Mapping[str, Any]]:
+    """Return the objects of an inspection, around which an engine may have printed warnings."""
+    lines = text.splitlines()
+    try:
+        end = len(lines) - lines[::-1].index("]")
+        found = json.loads("\n".join(lines[lines.index("[") : end]))
+    except ValueError as error:
+        raise CommandError(f"the engine printed no JSON: {error}") from error
+    return [one for one in found if isinstance(one, dict)]
+
+
+def _is_ours(inspected: Mapping[str, Any]) -> bool:
+    labels = (inspected.get("Config") or {}).get("Labels") or {}
+    return OWN_LABEL in labels

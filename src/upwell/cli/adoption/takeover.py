@@ -1,0 +1,152 @@
+"""Takeover of one container: the new instance, then the old container's end, or everything back."""
+
+import os
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from upwell.api.apps import Deployment
+from upwell.api.codec import encode
+from upwell.api.conditions import find
+from upwell.api.meta import Resource
+from upwell.cli.adoption.engines import Engine, copy_volume
+from upwell.cli.core.connection import Session
+from upwell.cli.core.documents import LoadedManifest, check_documents
+from upwell.cli.core.durations import within
+from upwell.cli.core.errors import CommandError
+from upwell.cli.core.terminal import echo
+from upwell.cli.core.waiting import until
+from upwell.cli.objects.creation import apply_all, refuse_existing, try_all
+from upwell.formats.compose.model import MountKind
+from upwell.policy.adoption.objects import AdoptionPlan
+from upwell.policy.adoption.takeover import Candidate, TakeoverMethod
+from upwell.policy.adoption.workloads import WorkloadNames
+from upwell.policy.rollouts.summary import RolloutState, rollout_of
+from upwell.policy.routing.reachability import HOST_PORTS
+from upwell.store.interface import ApiClient, NotFoundError, StoreError
+
+PORT_SECONDS = 60.0
+"""Time for the router to get a port that the old container has given up."""
+
+
+@dataclass(frozen=True, slots=True)
+class TakeoverPlace:
+    """Surroundings of takeovers: the server, the folder of its data, and the time for each."""
+
+    client: ApiClient
+    session: Session
+    data_dir: Path
+    seconds: float
+
+
+async def take_over(
+    place: TakeoverPlace, engine: Engine, candidate: Candidate, plan: AdoptionPlan
+) -> None:
+    """Make a container a service of Upwell's; whatever fails, the container runs again.
+
+    Raises CommandError.
+    """
+    manifests = check_documents([encode(one) for one in plan.objects], place.session)
+    await refuse_existing(place.client, manifests)
+    await try_all(place.client, manifests)
+    copies = _copies(place, candidate)
+    container, stopped = candidate.container, False
+    try:
+        if candidate.method is TakeoverMethod.STOP_FIRST:
+            echo(f"{candidate.name}: stopping {engine.program}/{container.name}", err=True)
+            stopped = True
+            await engine.stop(container)
+            for source, folder in copies:
+                folder.mkdir(parents=True)
+                await copy_volume(source, str(folder))
+        await apply_all(place.client, manifests)
+        await _rolled_out(place, candidate)
+        if not stopped:
+            stopped = True
+            await engine.stop(container)
+        await _served(place, candidate)
+    except BaseException:
+        # An interruption too: whoever presses Ctrl-C wants their service back.
+        await _give_back(place, manifests, copies)
+        if stopped:
+            await engine.start(container)
+        echo(f"{candidate.name}: given back, {engine.program}/{container.name} runs", err=True)
+        raise
+    echo(
+        f"{candidate.name}: adopted; `{engine.program} rm {container.name}` removes what is left"
+        " of the old container",
+        err=True,
+    )
+
+
+def _copies(place: TakeoverPlace, candidate: Candidate) -> list[tuple[str, Path]]:
+    """Return the folders to copy, and where to; raises CommandError where they cannot be."""
+    service = candidate.container.service
+    names = WorkloadNames({}, {}, {})
+    copies: list[tuple[str, Path]] = []
+    for mount in service.mounts:
+        if mount.kind is not MountKind.VOLUME:
+            continue
+        source = candidate.container.volumes.get(mount.source or mount.target, "")
+        claims = place.data_dir / "workloads" / "claims" / place.session.namespace
+        folder = claims / names.claim(service, mount)
+        if folder.exists() and any(folder.iterdir()):
+            raise CommandError(
+                f"{candidate.name}: {folder} has files already: move them away, as those of"
+                f" {mount.source or mount.target} would be mixed with them"
+            )
+        if not os.access(place.data_dir, os.W_OK):
+            raise CommandError(
+                f"{candidate.name}: its volume {mount.source or mount.target} is copied into the"
+                f" server's folder, and {place.data_dir} cannot be written: run this as the"
+                " server's user on its machine, with --data-dir"
+            )
+        copies.append((source, folder))
+    return copies
+
+
+async def _rolled_out(place: TakeoverPlace, candidate: Candidate) -> None:
+    """Wait until the new instance is ready; raises CommandError when it never is."""
+    deployment = await place.client.get(Deployment, place.session.namespace, candidate.name)
+    state = f"{candidate.name}: the new instance is not ready"
+    async with within(place.seconds, state):
+        ended = await until(
+            place.client,
+            deployment,
+            lambda one: rollout_of(one).state is not RolloutState.PROGRESSING,
+        )
+    found = rollout_of(ended)
+    if found.state is RolloutState.FAILED:
+        raise CommandError(f"{candidate.name}: {found.text}")
+
+
+async def _served(place: TakeoverPlace, candidate: Candidate) -> None:
+    """Wait until the router has the ports of the machine; raises CommandError."""
+    deployment = await place.client.get(Deployment, place.session.namespace, candidate.name)
+    async with within(PORT_SECONDS, f"{candidate.name}: its ports are not served"):
+        await until(place.client, deployment, _has_ports)
+
+
+def _has_ports(deployment: Deployment) -> bool:
+    condition = find(deployment.status.conditions, HOST_PORTS)
+    return condition is None or condition.status == "True"
+
+
+async def _give_back(
+    place: TakeoverPlace, manifests: Sequence[LoadedManifest], copies: Sequence[tuple[str, Path]]
+) -> None:
+    """Delete what was made, in the opposite order; the copies of volumes stay, and are named."""
+    for manifest in reversed(manifests):
+        await _delete(place.client, manifest.resource)
+    for _, folder in copies:
+        if folder.exists():
+            echo(f"{folder} is left: a copy of the volume, which nothing uses", err=True)
+
+
+async def _delete(client: ApiClient, resource: Resource) -> None:
+    try:
+        await client.delete(type(resource), resource.namespace, resource.name)
+    except NotFoundError:
+        return
+    except StoreError as error:
+        echo(f"{resource.key} is left: {error}", err=True)

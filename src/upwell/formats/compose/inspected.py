@@ -1,0 +1,255 @@
+"""Containers as `podman inspect` and `docker inspect` print them, read into services.
+
+What an image brings itself is left out: a later image has its own. Fields are those of the Docker
+Engine API (v1.41, ContainerInspect); Podman writes the same names.
+"""
+
+import re
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+from upwell.formats.compose.model import (
+    DEFAULT_INTERVAL_SECONDS,
+    DEFAULT_RETRIES,
+    DEFAULT_TIMEOUT_SECONDS,
+    ComposeService,
+    HealthCheck,
+    MountKind,
+    PublishedPort,
+    ServiceMount,
+)
+
+COMPOSE_SERVICE = ("com.docker.compose.service", "io.podman.compose.service")
+COMPOSE_PROJECT = ("com.docker.compose.project", "io.podman.compose.project")
+_DEPENDS_ON = "com.docker.compose.depends_on"
+SYSTEMD_UNIT = "PODMAN_SYSTEMD_UNIT"
+_NANO = 1_000_000_000
+_ANONYMOUS = re.compile(r"[0-9a-f]{64}")
+_NUMERIC_USER = re.compile(r"\d+(?::\d+)?")
+_DEVICES = {"Devices": "devices", "DeviceRequests": "GPUs"}
+
+
+@dataclass(frozen=True, slots=True)
+class InspectedContainer:
+    """A container that was found, and the service that it is."""
+
+    name: str
+    service: ComposeService
+    digests: frozenset[str] = frozenset()
+    """Digests by which registries know its image."""
+    created: str = ""
+    """Time at which its image was made, RFC 3339."""
+    project: str = ""
+    """Compose project that it belongs to."""
+    unit: str = ""
+    """systemd unit that runs it."""
+    volumes: Mapping[str, str] = field(default_factory=dict)
+    """Names of mounted volumes -> folders of the machine."""
+    restart: str = ""
+    """Restart policy of the engine."""
+    obstacles: tuple[str, ...] = ()
+    """Reasons why it cannot be run otherwise."""
+    notes: tuple[str, ...] = ()
+
+
+def read_container(inspected: Mapping[str, Any], image: Mapping[str, Any]) -> InspectedContainer:
+    """Return what a container is, given the inspections of itself and of its image."""
+    config, base = _part(inspected, "Config"), _part(image, "Config")
+    host = _part(inspected, "HostConfig")
+    labels = _texts_by_name(config.get("Labels"))
+    name = str(inspected.get("Name") or "").lstrip("/")
+    obstacles = list(_obstacles(host))
+    ports = _ports(host, obstacles)
+    mounts, volumes = _mounts(inspected)
+    user = str(config.get("User") or "")
+    if user and user != str(base.get("User") or "") and _NUMERIC_USER.fullmatch(user) is None:
+        obstacles.append(f"its user {user!r} is a name: only a number can be given")
+    of_image = _texts_by_name(base.get("Labels"))
+    own = {key: value for key, value in labels.items() if of_image.get(key) != value}
+    entrypoint = _command(config.get("Entrypoint"))
+    changed = entrypoint != _command(base.get("Entrypoint"))
+    command = _command(config.get("Cmd"))
+    service = ComposeService(
+        name=_first(labels, COMPOSE_SERVICE) or name,
+        image=_image(inspected, config),
+        entrypoint=entrypoint if changed else (),
+        command=command if changed or command != _command(base.get("Cmd")) else (),
+        environment=_environment(config, base),
+        ports=ports,
+        mounts=mounts,
+        health=_health(config, base),
+        depends_on=tuple(
+            one.partition(":")[0] for one in labels.get(_DEPENDS_ON, "").split(",") if one
+        ),
+        aliases=_aliases(inspected, name, labels),
+        labels={key: value for key, value in own.items() if not _is_bookkeeping(key)},
+        user=user if user != str(base.get("User") or "") and _NUMERIC_USER.fullmatch(user) else "",
+        working_dir=_changed(config, base, "WorkingDir"),
+        read_only=bool(host.get("ReadonlyRootfs")),
+        privileged=bool(host.get("Privileged")),
+        limits=_limits(host),
+    )
+    return InspectedContainer(
+        name=name,
+        service=service,
+        digests=_digests(inspected, image),
+        created=str(image.get("Created") or ""),
+        project=_first(labels, COMPOSE_PROJECT),
+        unit=labels.get(SYSTEMD_UNIT, ""),
+        volumes=volumes,
+        restart=str(_part(host, "RestartPolicy").get("Name") or ""),
+        obstacles=tuple(obstacles),
+    )
+
+
+def _part(body: Mapping[str, Any], key: str) -> Mapping[str, Any]:
+    found = body.get(key)
+    return found if isinstance(found, Mapping) else {}
+
+
+def _texts_by_name(value: Any) -> dict[str, str]:
+    if not isinstance(value, Mapping):
+        return {}
+    return {str(key): str(text) for key, text in value.items()}
+
+
+def _texts(value: Any) -> list[str]:
+    return [str(one) for one in value] if isinstance(value, list | tuple) else []
+
+
+def _command(value: Any) -> tuple[str, ...]:
+    """Return a command; earlier Podmans write an entrypoint as one text."""
+    if isinstance(value, str):
+        return tuple(value.split())
+    return tuple(_texts(value))
+
+
+def _first(labels: Mapping[str, str], keys: Sequence[str]) -> str:
+    return next((labels[key] for key in keys if labels.get(key)), "")
+
+
+def _changed(config: Mapping[str, Any], base: Mapping[str, Any], key: str) -> str:
+    value = str(config.get(key) or "")
+    default = "/" if key == "WorkingDir" else ""
+    return "" if value == (str(base.get(key) or "") or default) else value
+
+
+def _image(inspected: Mapping[str, Any], config: Mapping[str, Any]) -> str:
+    """Return the image by the name that it was started with."""
+    return str(inspected.get("ImageName") or config.get("Image") or "")
+
+
+def _environment(config: Mapping[str, Any], base: Mapping[str, Any]) -> dict[str, str]:
+    """Return the variables that the image and the engine do not give."""
+    ours = dict(one.split("=", 1) for one in _texts(config.get("Env")) if "=" in one)
+    given = dict(one.split("=", 1) for one in _texts(base.get("Env")) if "=" in one)
+    of_engine = {"HOSTNAME", "HOME", "container", "TERM", "PATH"}
+    return {
+        name: value
+        for name, value in ours.items()
+        if given.get(name) != value and not (name in of_engine and name not in given)
+    }
+
+
+def _ports(host: Mapping[str, Any], obstacles: list[str]) -> tuple[PublishedPort, ...]:
+    found: list[PublishedPort] = []
+    for key, bindings in _part(host, "PortBindings").items():
+        number, _, protocol = str(key).partition("/")
+        for binding in bindings or ():
+            published = str(binding.get("HostPort") or "")
+            if not published.isdecimal() or not number.isdecimal():
+                continue
+            if protocol not in {"", "tcp"}:
+                obstacles.append(f"publishes {published}/{protocol}: the router knows TCP alone")
+                continue
+            address = str(binding.get("HostIp") or "")
+            every = address in {"0.0.0.0", "::"}  # noqa: S104 - what the engine writes
+            found.append(PublishedPort(int(number), int(published), "" if every else address))
+    return tuple(dict.fromkeys(found))
+
+
+def _obstacles(host: Mapping[str, Any]) -> list[str]:
+    found = [f"has {what}" for key, what in _DEVICES.items() if host.get(key)]
+    for key, what in (("NetworkMode", "network"), ("PidMode", "processes"), ("IpcMode", "IPC")):
+        mode = str(host.get(key) or "")
+        if mode == "host" or mode.startswith("container:"):
+            found.append(f"shares the {what} of {mode.replace(':', ' ')}")
+    if host.get("ExtraHosts"):
+        found.append("has entries of its own in /etc/hosts (ExtraHosts)")
+    return found
+
+
+def _mounts(
+    inspected: Mapping[str, Any],
+) -> tuple[tuple[ServiceMount, ...], dict[str, str]]:
+    """Return what is mounted, and the folders of its volumes; nameless volumes have no name."""
+    mounts: list[ServiceMount] = []
+    volumes: dict[str, str] = {}
+    for body in inspected.get("Mounts") or ():
+        kind, target = body.get("Type"), str(body.get("Destination") or "")
+        read_only = body.get("RW") is False
+        if kind == "volume":
+            name = str(body.get("Name") or "")
+            # A nameless volume is named after what mounts it, or its files could not be kept.
+            source = "" if _ANONYMOUS.fullmatch(name) else name
+            mounts.append(ServiceMount(MountKind.VOLUME, target, source, read_only))
+            volumes[source or target] = str(body.get("Source") or "")
+        elif kind == "bind":
+            mounts.append(
+                ServiceMount(MountKind.BIND, target, str(body.get("Source") or ""), read_only)
+            )
+        elif kind == "tmpfs":
+            mounts.append(ServiceMount(MountKind.TMPFS, target))
+    known = {mount.target for mount in mounts}
+    tmpfs = _part(_part(inspected, "HostConfig"), "Tmpfs")
+    mounts += [ServiceMount(MountKind.TMPFS, str(one)) for one in tmpfs if one not in known]
+    return tuple(mounts), volumes
+
+
+def _health(config: Mapping[str, Any], base: Mapping[str, Any]) -> HealthCheck | None:
+    """Return the container's check, or its image's: an instance has no other use of that."""
+    check = _part(config, "Healthcheck") or _part(base, "Healthcheck")
+    test = _texts(check.get("Test"))
+    match test[:1]:
+        case ["CMD"] if len(test) > 1:
+            command = tuple(test[1:])
+        case ["CMD-SHELL"] if len(test) > 1:
+            command = ("/bin/sh", "-c", test[1])
+        case _:
+            return None
+    return HealthCheck(
+        command,
+        interval=int(check.get("Interval") or 0) // _NANO or DEFAULT_INTERVAL_SECONDS,
+        timeout=int(check.get("Timeout") or 0) // _NANO or DEFAULT_TIMEOUT_SECONDS,
+        retries=int(check.get("Retries") or DEFAULT_RETRIES),
+    )
+
+
+def _aliases(inspected: Mapping[str, Any], name: str, labels: Mapping[str, str]) -> tuple[str, ...]:
+    own = {name, _first(labels, COMPOSE_SERVICE), str(inspected.get("Id") or "")[:12], ""}
+    found: dict[str, None] = {}
+    for network in _part(_part(inspected, "NetworkSettings"), "Networks").values():
+        for alias in _texts(network.get("Aliases") if isinstance(network, Mapping) else ()):
+            if alias not in own:
+                found[alias] = None
+    return tuple(found)
+
+
+def _is_bookkeeping(label: str) -> bool:
+    """Return True if an engine or Compose wrote the label for itself."""
+    return label == SYSTEMD_UNIT or label.startswith(
+        ("com.docker.compose.", "io.podman.compose.", "io.buildah.", "io.container.manager")
+    )
+
+
+def _limits(host: Mapping[str, Any]) -> dict[str, str]:
+    memory, cpus = int(host.get("Memory") or 0), int(host.get("NanoCpus") or 0)
+    limits = {"cpu": f"{cpus * 1000 // _NANO}m"} if cpus else {}
+    return {**limits, "memory": str(memory)} if memory else limits
+
+
+def _digests(inspected: Mapping[str, Any], image: Mapping[str, Any]) -> frozenset[str]:
+    named = [str(inspected.get("ImageDigest") or ""), str(image.get("Digest") or "")]
+    named += [one.rpartition("@")[2] for one in _texts(image.get("RepoDigests"))]
+    return frozenset(one for one in named if one.startswith("sha256:"))

@@ -1,0 +1,169 @@
+"""Plan of the adoption of containers: how each is taken over, and in which order."""
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+from enum import StrEnum
+
+from upwell.formats.compose.inspected import InspectedContainer
+from upwell.formats.compose.model import MountKind
+from upwell.formats.human_duration import human_duration
+from upwell.policy.adoption.labels import follow_rule
+from upwell.policy.adoption.names import AdoptionError, object_name
+from upwell.policy.adoption.objects import LOCAL
+
+_SHORT = 12
+"""Digits of a digest for people."""
+
+
+class TakeoverMethod(StrEnum):
+    """Way in which a service changes hands."""
+
+    BESIDE = "beside"
+    """The new instance is ready before the old container is stopped: nothing is missed."""
+    PORT = "port"
+    """The same, but the port of the machine changes hands in between: about a second."""
+    STOP_FIRST = "stop first"
+    """The old container is stopped, its volumes are copied, and the new instance starts on them."""
+    NEVER = "stays"
+    """It cannot be run otherwise."""
+
+
+@dataclass(frozen=True, slots=True)
+class UpstreamImage:
+    """The image that a name stands for in its registry now."""
+
+    digest: str = ""
+    created: str = ""
+    """RFC 3339; empty where the image does not say."""
+    fault: str = ""
+    """Reason why it cannot be known."""
+
+
+@dataclass(frozen=True, slots=True)
+class Candidate:
+    """A container that may be adopted."""
+
+    engine: str
+    container: InspectedContainer
+    upstream: UpstreamImage
+
+    @property
+    def name(self) -> str:
+        """Name of its objects; raises AdoptionError."""
+        return object_name(self.container.service.name)
+
+    @property
+    def obstacles(self) -> tuple[str, ...]:
+        """Reasons why it stays where it is."""
+        image = self.container.service.image
+        found = list(self.container.obstacles)
+        if not image or image.startswith("sha256:"):
+            found.append("its image has no name that could be followed")
+        elif self.upstream.fault and not image.startswith(LOCAL):
+            found.append(f"its image cannot be pulled: {self.upstream.fault}")
+        return tuple(found)
+
+    @property
+    def method(self) -> TakeoverMethod:
+        """Way in which it is taken over."""
+        service = self.container.service
+        if self.obstacles:
+            return TakeoverMethod.NEVER
+        if any(
+            mount.kind in {MountKind.VOLUME, MountKind.BIND} and not mount.read_only
+            for mount in service.mounts
+        ):
+            return TakeoverMethod.STOP_FIRST
+        published = any(port.host_port is not None for port in service.ports)
+        return TakeoverMethod.PORT if published else TakeoverMethod.BESIDE
+
+    @property
+    def behind(self) -> str:
+        """Say how far its image is behind what its name stands for now."""
+        image, now = self.container.service.image, self.upstream
+        if image.startswith(LOCAL):
+            return "built here"
+        if now.fault:
+            return "unknown"
+        if now.digest in self.container.digests:
+            return "current"
+        age = _between(self.container.created, now.created)
+        short = now.digest.partition(":")[2][:_SHORT]
+        return f"{age} (now {short})" if age else f"another image (now {short})"
+
+    @property
+    def follows(self) -> str:
+        """Say what becomes of a new image."""
+        if self.container.service.image.startswith(LOCAL):
+            return "nothing"
+        if self.obstacles:
+            return "-"
+        rule = follow_rule(self.container.service.labels)
+        return "updated" if rule.updated else "told" if rule.watched else "nothing"
+
+
+def _between(old: str, new: str) -> str:
+    """Return the time between two images; empty where it is not known."""
+    try:
+        later, earlier = (datetime.fromisoformat(text) for text in (new, old))
+        age = later - earlier
+    except (ValueError, TypeError):
+        return ""
+    return human_duration(age) if age > timedelta() else ""
+
+
+def adoption_order(candidates: Iterable[Candidate]) -> list[Candidate]:
+    """Return the candidates so that each comes after those of its project that it depends on."""
+    left = sorted(candidates, key=lambda one: (one.container.project, one.container.name))
+    ordered: list[Candidate] = []
+    while left:
+        names = {(one.container.project, one.container.service.name) for one in left}
+        ready = [
+            one
+            for one in left
+            if not any(
+                (one.container.project, other) in names and other != one.container.service.name
+                for other in one.container.service.depends_on
+            )
+        ] or left[:1]  # a circle: any of it
+        ordered += ready
+        left = [one for one in left if one not in ready]
+    return ordered
+
+
+def refuse_same_names(candidates: Sequence[Candidate]) -> None:
+    """Raise AdoptionError when two containers would become one service."""
+    seen: dict[str, str] = {}
+    for candidate in candidates:
+        other = seen.setdefault(candidate.name, candidate.container.name)
+        if other != candidate.container.name:
+            raise AdoptionError(
+                f"containers {other} and {candidate.container.name} would both become"
+                f" {candidate.name}: adopt them one by one, each in a namespace (-n) of its own"
+            )
+
+
+def plan_rows(candidates: Iterable[Candidate]) -> list[tuple[str, ...]]:
+    """Return the plan as rows of a table, its titles first."""
+    rows: list[tuple[str, ...]] = [
+        ("SERVICE", "CONTAINER", "IMAGE", "BEHIND", "NEW IMAGES", "TAKEOVER")
+    ]
+    for one in candidates:
+        place = f"{one.engine}/{one.container.name}"
+        image = one.container.service.image
+        rows.append((one.name, place, image, one.behind, one.follows, _how(one)))
+    return rows
+
+
+def _how(candidate: Candidate) -> str:
+    ports = [p.host_port for p in candidate.container.service.ports if p.host_port is not None]
+    match candidate.method:
+        case TakeoverMethod.BESIDE:
+            return "beside it, then it is stopped"
+        case TakeoverMethod.PORT:
+            return f"beside it, then port {', '.join(map(str, ports))} changes hands: about 1 s"
+        case TakeoverMethod.STOP_FIRST:
+            return "stopped first: its files are copied"
+        case TakeoverMethod.NEVER:
+            return f"stays: {candidate.obstacles[0]}"

@@ -1,0 +1,204 @@
+"""`upwell adopt`: the plan, the takeover, and the old container back when it fails."""
+
+import json
+from collections.abc import Callable
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import pytest
+
+from upwell.api.apps import Deployment, RevisionRecord, WorkloadStatus
+from upwell.api.meta import Condition, Resource
+from upwell.machine import clock
+
+if TYPE_CHECKING:
+    from click.testing import Result
+    from tests.unit.cli.conftest import FakeClient
+
+type Upwell = Callable[..., "Result"]
+
+ENGINE = """\
+#!/bin/sh
+cd {folder}
+case "$1 $2" in
+  "ps --quiet") cat ids ;;
+  "container inspect") echo a warning >&2; cat containers.json ;;
+  "image inspect") cat image.json ;;
+  *) echo "$@" >> calls ;;
+esac
+"""
+
+
+def container(name: str, at: int, **host: Any) -> dict[str, Any]:
+    return {
+        "Id": f"{at:064x}",
+        "Name": name,
+        "Image": "i",
+        "ImageName": f"registry.test/{name}:1",
+        "Config": {"Labels": {}},
+        "HostConfig": {"RestartPolicy": {"Name": "always"}, **host},
+        "Mounts": [],
+    }
+
+
+class Engine:
+    """A program `podman` that prints what is in files, and notes what else it is asked."""
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+        self.run(container("web", 1, PortBindings={"80/tcp": [{"HostPort": "8080"}]}))
+        (folder / "image.json").write_text('[\n{"Config": {}}\n]\n')
+
+    def run(self, *containers: dict[str, Any]) -> None:
+        """Have these containers run."""
+        ids = "".join(f"{one['Id']}\n" for one in containers)
+        (self.folder / "ids").write_text(ids)
+        text = json.dumps(containers)[1:-1]
+        (self.folder / "containers.json").write_text(f"[\n{text}\n]\n")
+
+    @property
+    def calls(self) -> list[str]:
+        """Return what it was asked to do, in order."""
+        file = self.folder / "calls"
+        return file.read_text().splitlines() if file.exists() else []
+
+
+@pytest.fixture
+def engine(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Engine:
+    program = tmp_path / "bin" / "podman"
+    program.parent.mkdir()
+    program.write_text(ENGINE.format(folder=tmp_path))
+    program.chmod(0o755)
+    monkeypatch.setenv("PATH", f"{program.parent}:/usr/bin:/bin")
+    monkeypatch.setattr("upwell.cli.adoption.engines.PROGRAMS", ("podman",))
+    return Engine(tmp_path)
+
+
+@pytest.fixture
+def serving(client: "FakeClient", monkeypatch: pytest.MonkeyPatch) -> list[str]:
+    """Have each Deployment end its rollout at once; the result is how: `Complete`, `Failed`."""
+    ends = ["Complete"]
+    apply = client.apply
+
+    async def apply_and_end(document: Any, **options: Any) -> tuple[Resource, Any]:
+        applied, warnings = await apply(document, **options)
+        if isinstance(applied, Deployment) and not options.get("dry_run"):
+            record = RevisionRecord(
+                revision=1,
+                hash="h",
+                template=applied.spec.template,
+                created=clock.now(),
+                phase=ends[0],
+                message="it ended",
+            )
+            conditions = (
+                Condition(type="Available", status="True"),
+                Condition(type="Progressing", status="True", reason="NewReplicaSetAvailable"),
+            )
+            status = WorkloadStatus(
+                observed_generation=applied.metadata.generation,
+                replicas=1,
+                ready_replicas=1,
+                updated_replicas=1,
+                available_replicas=1,
+                conditions=conditions,
+                revisions=(record,),
+            )
+            await client.update_status(applied.with_status(status))
+        return applied, warnings
+
+    monkeypatch.setattr(client, "apply", apply_and_end)
+    return ends
+
+
+@pytest.fixture(autouse=True)
+def images(client: "FakeClient", monkeypatch: pytest.MonkeyPatch) -> None:
+    """Have the server find every image."""
+    create = client.create
+
+    async def look(resource: Any) -> Any:
+        if resource.KIND.kind != "ImageStreamImport":
+            return await create(resource)
+        image = {"metadata": {"name": f"sha256:{'b' * 64}"}, "dockerImageMetadata": {}}
+        return resource.model_copy(update={"status": {"images": [{"image": image}]}})
+
+    monkeypatch.setattr(client, "create", look)
+
+
+def test_the_plan_changes_nothing(upwell: Upwell, engine: Engine) -> None:
+    result = upwell("adopt", "--dry-run")
+    assert result.exit_code == 0, result.stderr
+    title, web = result.stdout.splitlines()
+    assert title.split()[:2] == ["SERVICE", "CONTAINER"]
+    assert "port 8080 changes hands" in web
+    assert engine.calls == []
+    assert "--yes begins" in upwell("adopt").stderr
+
+
+@pytest.mark.usefixtures("serving")
+def test_the_old_container_stops_once_the_new_instance_is_ready(
+    upwell: Upwell, engine: Engine
+) -> None:
+    result = upwell("adopt", "--yes")
+    assert result.exit_code == 0, result.stderr
+    assert "deployment.apps/web created" in result.stdout
+    assert engine.calls == ["update --restart=no web", "stop web"]
+
+
+def test_the_old_container_is_never_stopped_when_the_new_one_fails(
+    upwell: Upwell, engine: Engine, serving: list[str]
+) -> None:
+    serving[0] = "Failed"
+    result = upwell("adopt", "--yes")
+    assert result.exit_code == 1
+    assert "given back" in result.stderr
+    assert engine.calls == []
+    assert upwell("get", "deployments", "-o", "name").stdout == ""
+
+
+def test_a_volume_is_copied_and_a_failure_starts_the_old_container_again(
+    upwell: Upwell, engine: Engine, serving: list[str], tmp_path: Path
+) -> None:
+    (tmp_path / "volume").mkdir()
+    (tmp_path / "volume" / "rows").write_text("1")
+    stored = container("db", 2)
+    stored["Mounts"] = [
+        {"Type": "volume", "Name": "rows", "Source": f"{tmp_path}/volume", "Destination": "/d"}
+    ]
+    engine.run(stored)
+    data = tmp_path / "data"
+    data.mkdir()
+
+    serving[0] = "Failed"
+    failed = upwell("adopt", "--yes", "--data-dir", str(data))
+    assert failed.exit_code == 1
+    assert engine.calls == [
+        "update --restart=no db",
+        "stop db",
+        "update --restart=always db",
+        "start db",
+    ]
+    copy = data / "workloads/claims/default/rows"
+    assert f"{copy} is left" in failed.stderr
+    again = upwell("adopt", "--yes", "--data-dir", str(data))
+    assert "has files already: move them away" in again.stderr
+
+    (copy / "rows").unlink()
+    copy.rmdir()
+    serving[0] = "Complete"
+    assert upwell("adopt", "--yes", "--data-dir", str(data)).exit_code == 0
+    assert (copy / "rows").read_text() == "1"
+
+
+def test_to_watch_lets_all_run_on(upwell: Upwell, engine: Engine) -> None:
+    result = upwell("adopt", "--watch", "--yes")
+    assert result.stdout.splitlines()[2:] == ["imagestream.image.openshift.io/web created"]
+    assert engine.calls == []
+
+
+def test_a_container_that_does_not_run_is_named(upwell: Upwell, engine: Engine) -> None:
+    result = upwell("adopt", "wbe")
+    assert result.exit_code == 2
+    assert "no running container wbe: web run here" in result.stderr
+    engine.run()
+    assert "nothing to adopt" in upwell("adopt").stderr

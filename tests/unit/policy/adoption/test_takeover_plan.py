@@ -1,0 +1,85 @@
+"""Plan of an adoption: method, order, and how far behind each image is."""
+
+from dataclasses import replace
+
+import pytest
+
+from upwell.formats.compose.inspected import InspectedContainer
+from upwell.formats.compose.model import ComposeService, MountKind, PublishedPort, ServiceMount
+from upwell.policy.adoption.names import AdoptionError
+from upwell.policy.adoption.takeover import (
+    Candidate,
+    TakeoverMethod,
+    UpstreamImage,
+    adoption_order,
+    plan_rows,
+    refuse_same_names,
+)
+
+OLD, NEW = f"sha256:{'a' * 64}", f"sha256:{'b' * 64}"
+
+
+def candidate(
+    name: str = "web", upstream: UpstreamImage | None = None, **fields: object
+) -> Candidate:
+    service = replace(ComposeService(name, "docker.io/library/web:1"), **fields)  # type: ignore[arg-type]
+    container = InspectedContainer(
+        f"{name}-1", service, frozenset({OLD}), "2026-01-01T00:00:00Z", project="shop"
+    )
+    return Candidate("podman", container, upstream or UpstreamImage(OLD))
+
+
+PORT = (PublishedPort(80, 8080),)
+VOLUME = (ServiceMount(MountKind.VOLUME, "/data", "data"),)
+
+
+@pytest.mark.parametrize(
+    ("one", "method"),
+    [
+        (candidate(), TakeoverMethod.BESIDE),
+        (candidate(ports=PORT), TakeoverMethod.PORT),
+        (candidate(ports=PORT, mounts=VOLUME), TakeoverMethod.STOP_FIRST),
+        (candidate(upstream=UpstreamImage(fault="gone")), TakeoverMethod.NEVER),
+        (
+            candidate(image="localhost/web:1", upstream=UpstreamImage(fault="x")),
+            TakeoverMethod.BESIDE,
+        ),
+        (candidate(image="sha256:1"), TakeoverMethod.NEVER),
+    ],
+)
+def test_files_that_both_would_write_decide_the_method(
+    one: Candidate, method: TakeoverMethod
+) -> None:
+    assert one.method is method
+
+
+def test_the_plan_says_how_far_behind_each_is() -> None:
+    newer = UpstreamImage(NEW, "2026-01-13T00:00:00Z")
+    rows = plan_rows(
+        [
+            candidate(ports=PORT, upstream=newer),
+            candidate("db", mounts=VOLUME, labels={"diun.enable": "true"}),
+            candidate("x", upstream=UpstreamImage(fault="no such image")),
+        ]
+    )
+    assert [row[3:] for row in rows[1:]] == [
+        ("12d (now bbbbbbbbbbbb)", "updated", "beside it, then port 8080 changes hands: about 1 s"),
+        ("current", "told", "stopped first: its files are copied"),
+        ("unknown", "-", "stays: its image cannot be pulled: no such image"),
+    ]
+
+
+def test_what_others_depend_on_is_taken_over_first() -> None:
+    found = adoption_order(
+        [candidate("a", depends_on=("b",)), candidate("b", depends_on=("c",)), candidate("c")]
+    )
+    assert [one.name for one in found] == ["c", "b", "a"]
+    circle = adoption_order([candidate("a", depends_on=("b",)), candidate("b", depends_on=("a",))])
+    assert len(circle) == 2
+
+
+def test_two_containers_of_one_name_are_refused() -> None:
+    other = candidate("web")
+    other = replace(other, container=replace(other.container, name="else"))
+    with pytest.raises(AdoptionError, match="both become web"):
+        refuse_same_names([candidate("web"), other])
