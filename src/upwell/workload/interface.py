@@ -77,6 +77,16 @@ class VolumeClaim:
 
     namespace: str
     name: str
+    keep_as: str = ""
+    """Name under which its files are kept as they are before the start; once. Empty: they are not.
+
+    The one that was kept before goes.
+    """
+    back_to: str = ""
+    """Name under which files were kept that take the place of its own before the start; once.
+
+    What was there instead is kept until the next ones are. Nothing happens where there is none.
+    """
 
 
 @dataclass(frozen=True, slots=True)

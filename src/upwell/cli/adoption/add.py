@@ -29,6 +29,7 @@ from upwell.policy.adoption.following import FollowOptions, follow_plan
 from upwell.policy.adoption.names import AdoptionError
 from upwell.policy.images.schedule import InvalidDurationError, parse_duration
 from upwell.policy.new_app.components import NewAppComponent, NewAppError, application_name
+from upwell.policy.rollouts.volumes.snapshots import SNAPSHOT_ANNOTATION
 from upwell.store.interface import ApiClient
 
 _PORT = re.compile(
@@ -120,6 +121,7 @@ class _AddOptions:
     health: str | None = None
     window: Window | None = None
     notify: tuple[str, ...] = ()
+    snapshot: bool = False
     watch: bool = False
     dry_run: bool = False
 
@@ -190,6 +192,12 @@ def _option(target: str, *names: str, **facts: Any) -> Callable[[Any], Any]:
     metavar="URL",
     help="Apprise URL (slack://, mailto://, …) or http(s) webhook to tell; repeatable.",
 )
+@_option(
+    "snapshot",
+    "--snapshot",
+    is_flag=True,
+    help="Copy its volumes before each update, and put them back when the new image never serves.",
+)
 @_option("watch", "--watch", is_flag=True, help="Only tell of new images: run and change nothing.")
 @_option(
     "dry_run", "--dry-run", is_flag=True, help="Have the server check the objects; create nothing."
@@ -214,6 +222,7 @@ def add(ctx: click.Context, image: str, output: str) -> None:
             ports=options.ports,
             mounts=options.mounts,
             health=_health(options.health, options.ports),
+            labels={SNAPSHOT_ANNOTATION: "true"} if options.snapshot else {},
         )
         asked = FollowOptions(options.watch, options.window, options.notify)
         plan = follow_plan(service, session.namespace, asked)

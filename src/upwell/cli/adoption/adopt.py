@@ -26,16 +26,16 @@ from upwell.policy.adoption.following import FollowOptions, follow_plan
 from upwell.policy.adoption.names import AdoptionError
 from upwell.policy.adoption.objects import AdoptionPlan
 from upwell.policy.adoption.takeover import (
-    Candidate,
+    AdoptionCandidate,
+    CurrentUpstream,
     TakeoverMethod,
-    UpstreamImage,
     adoption_order,
     plan_rows,
     refuse_same_names,
 )
 from upwell.store.interface import ApiClient
 
-type Planned = tuple[Engine, Candidate, AdoptionPlan]
+type Planned = tuple[Engine, AdoptionCandidate, AdoptionPlan]
 
 
 @dataclass(slots=True)
@@ -149,7 +149,7 @@ async def _plan(
     )
     owners = {one.name: engine for engine, one in found}
     candidates = adoption_order(
-        Candidate(engine.program, one, upstream.get(one.service.image, UpstreamImage()))
+        AdoptionCandidate(engine.program, one, upstream.get(one.service.image, CurrentUpstream()))
         for engine, one in found
     )
     try:
@@ -166,7 +166,7 @@ async def _plan(
         raise CommandError(f"nothing was changed: {error}", Exit.USAGE) from error
 
 
-def _objects(candidate: Candidate, namespace: str, follow: FollowOptions) -> AdoptionPlan:
+def _objects(candidate: AdoptionCandidate, namespace: str, follow: FollowOptions) -> AdoptionPlan:
     """Return the objects of a container; none of one that stays. Raises AdoptionError."""
     if candidate.method is TakeoverMethod.NEVER and not follow.watch_only:
         return AdoptionPlan(())

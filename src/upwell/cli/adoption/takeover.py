@@ -19,7 +19,7 @@ from upwell.cli.core.waiting import until
 from upwell.cli.objects.creation import apply_all, refuse_existing, try_all
 from upwell.formats.compose.model import MountKind
 from upwell.policy.adoption.objects import AdoptionPlan
-from upwell.policy.adoption.takeover import Candidate, TakeoverMethod
+from upwell.policy.adoption.takeover import AdoptionCandidate, TakeoverMethod
 from upwell.policy.adoption.workloads import WorkloadNames
 from upwell.policy.rollouts.summary import RolloutState, rollout_of
 from upwell.policy.routing.reachability import HOST_PORTS
@@ -40,7 +40,7 @@ class TakeoverPlace:
 
 
 async def take_over(
-    place: TakeoverPlace, engine: Engine, candidate: Candidate, plan: AdoptionPlan
+    place: TakeoverPlace, engine: Engine, candidate: AdoptionCandidate, plan: AdoptionPlan
 ) -> None:
     """Make a container a service of Upwell's; whatever fails, the container runs again.
 
@@ -79,7 +79,7 @@ async def take_over(
     )
 
 
-def _copies(place: TakeoverPlace, candidate: Candidate) -> list[tuple[str, Path]]:
+def _copies(place: TakeoverPlace, candidate: AdoptionCandidate) -> list[tuple[str, Path]]:
     """Return the folders to copy, and where to; raises CommandError where they cannot be."""
     service = candidate.container.service
     names = WorkloadNames({}, {}, {})
@@ -105,7 +105,7 @@ def _copies(place: TakeoverPlace, candidate: Candidate) -> list[tuple[str, Path]
     return copies
 
 
-async def _rolled_out(place: TakeoverPlace, candidate: Candidate) -> None:
+async def _rolled_out(place: TakeoverPlace, candidate: AdoptionCandidate) -> None:
     """Wait until the new instance is ready; raises CommandError when it never is."""
     deployment = await place.client.get(Deployment, place.session.namespace, candidate.name)
     state = f"{candidate.name}: the new instance is not ready"
@@ -120,7 +120,7 @@ async def _rolled_out(place: TakeoverPlace, candidate: Candidate) -> None:
         raise CommandError(f"{candidate.name}: {found.text}")
 
 
-async def _served(place: TakeoverPlace, candidate: Candidate) -> None:
+async def _served(place: TakeoverPlace, candidate: AdoptionCandidate) -> None:
     """Wait until the router has the ports of the machine; raises CommandError."""
     deployment = await place.client.get(Deployment, place.session.namespace, candidate.name)
     async with within(PORT_SECONDS, f"{candidate.name}: its ports are not served"):

@@ -46,7 +46,7 @@ from upwell.policy.new_app.components import (
 from upwell.policy.new_app.dockerfile import DockerfileFacts, exposed_port, read_dockerfile
 from upwell.policy.new_app.images import FollowedImage, follow, names_tag
 from upwell.policy.new_app.objects import application_objects, webhook_secret_name
-from upwell.policy.rollouts.written_volumes import about_declared, declared_volumes
+from upwell.policy.rollouts.volumes.written import about_declared, declared_volumes
 from upwell.policy.templates.process import ProcessRequest
 from upwell.store.interface import ApiClient, NotFoundError, Selector, StoreError
 

@@ -30,7 +30,7 @@ class TakeoverMethod(StrEnum):
 
 
 @dataclass(frozen=True, slots=True)
-class UpstreamImage:
+class CurrentUpstream:
     """The image that a name stands for in its registry now."""
 
     digest: str = ""
@@ -41,12 +41,12 @@ class UpstreamImage:
 
 
 @dataclass(frozen=True, slots=True)
-class Candidate:
+class AdoptionCandidate:
     """A container that may be adopted."""
 
     engine: str
     container: InspectedContainer
-    upstream: UpstreamImage
+    upstream: CurrentUpstream
 
     @property
     def name(self) -> str:
@@ -113,10 +113,10 @@ def _between(old: str, new: str) -> str:
     return human_duration(age) if age > timedelta() else ""
 
 
-def adoption_order(candidates: Iterable[Candidate]) -> list[Candidate]:
+def adoption_order(candidates: Iterable[AdoptionCandidate]) -> list[AdoptionCandidate]:
     """Return the candidates so that each comes after those of its project that it depends on."""
     left = sorted(candidates, key=lambda one: (one.container.project, one.container.name))
-    ordered: list[Candidate] = []
+    ordered: list[AdoptionCandidate] = []
     while left:
         names = {(one.container.project, one.container.service.name) for one in left}
         ready = [
@@ -132,7 +132,7 @@ def adoption_order(candidates: Iterable[Candidate]) -> list[Candidate]:
     return ordered
 
 
-def refuse_same_names(candidates: Sequence[Candidate]) -> None:
+def refuse_same_names(candidates: Sequence[AdoptionCandidate]) -> None:
     """Raise AdoptionError when two containers would become one service."""
     seen: dict[str, str] = {}
     for candidate in candidates:
@@ -144,7 +144,7 @@ def refuse_same_names(candidates: Sequence[Candidate]) -> None:
             )
 
 
-def plan_rows(candidates: Iterable[Candidate]) -> list[tuple[str, ...]]:
+def plan_rows(candidates: Iterable[AdoptionCandidate]) -> list[tuple[str, ...]]:
     """Return the plan as rows of a table, its titles first."""
     rows: list[tuple[str, ...]] = [
         ("SERVICE", "CONTAINER", "IMAGE", "BEHIND", "NEW IMAGES", "TAKEOVER")
@@ -156,7 +156,7 @@ def plan_rows(candidates: Iterable[Candidate]) -> list[tuple[str, ...]]:
     return rows
 
 
-def _how(candidate: Candidate) -> str:
+def _how(candidate: AdoptionCandidate) -> str:
     ports = [p.host_port for p in candidate.container.service.ports if p.host_port is not None]
     match candidate.method:
         case TakeoverMethod.BESIDE:

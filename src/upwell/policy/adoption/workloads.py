@@ -48,6 +48,7 @@ from upwell.policy.new_app.workloads import (
     PROGRESS_DEADLINE_SECONDS,
     UNRESOLVED,
 )
+from upwell.policy.rollouts.volumes.snapshots import SNAPSHOT_ANNOTATION, wants_snapshots
 
 APP_LABEL = "app"
 _FILE_MODE = 0o444
@@ -88,6 +89,8 @@ def deployment(service: ComposeService, names: WorkloadNames, follows: str) -> D
             "fieldPath": f'spec.template.spec.containers[?(@.name=="{name}")].image',
         }
         annotations[TRIGGERS_ANNOTATION] = json.dumps([entry])
+    if wants_snapshots(service.labels):
+        annotations[SNAPSHOT_ANNOTATION] = "true"
     volumes, mounts = _volumes(service, names)
     image = UNRESOLVED if follows else service.image
     pod: dict[str, Any] = {

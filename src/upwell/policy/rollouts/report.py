@@ -32,7 +32,7 @@ from upwell.policy.rollouts.summary import (
 )
 from upwell.policy.rollouts.target import TargetReason
 from upwell.policy.rollouts.triggers import hold_text
-from upwell.policy.rollouts.written_volumes import stops_first, written_volumes
+from upwell.policy.rollouts.volumes.written import stops_first, written_volumes
 from upwell.workload.interface import Instance
 
 PROGRESSING = "Progressing"

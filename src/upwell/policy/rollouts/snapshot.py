@@ -29,7 +29,7 @@ from upwell.policy.rollouts.steps import Rollout, RolloutTarget, Settings
 from upwell.policy.rollouts.summary import ROLLOUT_PAUSED
 from upwell.policy.rollouts.target import Chosen, TargetReason
 from upwell.policy.rollouts.triggers import HOLD_ANNOTATION, hold_text, unresolved
-from upwell.policy.rollouts.written_volumes import one_at_a_time, written_volumes
+from upwell.policy.rollouts.volumes.written import one_at_a_time, written_volumes
 from upwell.workload.interface import Instance
 
 PULLING = "ImagePulling"

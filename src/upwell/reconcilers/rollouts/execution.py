@@ -9,6 +9,7 @@ from upwell.policy.rollouts.pod_template import TemplateError
 from upwell.policy.rollouts.settings import Workload, grace_seconds, template_of
 from upwell.policy.rollouts.snapshot import RolloutSnapshot
 from upwell.policy.rollouts.steps import StartReplica, Step, Stop
+from upwell.policy.rollouts.volumes.snapshots import with_snapshots
 from upwell.reconcilers.rollouts.loading import Revisions
 from upwell.reconcilers.rollouts.stops import PendingStops
 from upwell.registry.errors import RegistryError
@@ -67,7 +68,8 @@ class StepExecutor:
                 continue
             try:
                 revision = await self._revisions.load(workload, record)
-                await self._runtime.start(build(revision, step.index))
+                spec = build(revision, step.index)
+                await self._runtime.start(with_snapshots(spec, workload, snapshot.records, record))
             except (WorkloadError, TemplateError) as error:
                 troubles.append(error)
         return troubles

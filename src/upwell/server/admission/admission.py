@@ -35,7 +35,7 @@ from upwell.policy.rollouts.image_ownership import (
 )
 from upwell.policy.rollouts.requests import is_rolled_back
 from upwell.policy.rollouts.settings import rollout_warnings
-from upwell.policy.rollouts.written_volumes import volume_warnings
+from upwell.policy.rollouts.volumes.written import volume_warnings
 from upwell.policy.routing.port_protocols import protocol_warnings
 from upwell.server.admission import promotions as promotions_admission
 from upwell.server.http.errors import ApiError

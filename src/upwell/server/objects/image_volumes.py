@@ -6,7 +6,7 @@ from upwell.policy.builds.triggers import digest_of
 from upwell.policy.images.streams import StreamName, resolve_tag
 from upwell.policy.rollouts.settings import WORKLOADS, Workload, template_of
 from upwell.policy.rollouts.triggers import followers_of
-from upwell.policy.rollouts.written_volumes import declared_volumes, declared_warnings
+from upwell.policy.rollouts.volumes.written import declared_volumes, declared_warnings
 from upwell.server.objects.shown_images import shown_image
 from upwell.store.interface import NotFoundError, Store
 

@@ -88,6 +88,7 @@ from upwell.workload.podman.users.assignment import UserAssignment
 from upwell.workload.podman.volumes import instance_volumes as volumes
 from upwell.workload.podman.volumes.kept_volumes import KeptVolumes, with_mounts
 from upwell.workload.podman.volumes.pins import Pins
+from upwell.workload.podman.volumes.snapshots import settle_snapshots
 
 __all__ = ["PodmanRuntime", "PodmanSettings"]
 
@@ -293,6 +294,7 @@ class PodmanRuntime:
         folder = self._records.folder(spec.name) / "volumes"
         claims = self._settings.data_dir / "claims"
         with writing(spec.name):
+            await settle_snapshots(spec, claims, self._settings.data_dir / "snapshots")
             held = await asyncio.to_thread(self._tokens.mount, spec)
             places = await asyncio.to_thread(volumes.prepare, spec, folder, claims)
             await asyncio.to_thread(self._hosts.create, spec)

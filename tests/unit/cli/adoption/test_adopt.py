@@ -41,7 +41,7 @@ def container(name: str, at: int, **host: Any) -> dict[str, Any]:
     }
 
 
-class Engine:
+class EngineProgram:
     """A program `podman` that prints what is in files, and notes what else it is asked."""
 
     def __init__(self, folder: Path) -> None:
@@ -64,14 +64,14 @@ class Engine:
 
 
 @pytest.fixture
-def engine(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Engine:
+def engine(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> EngineProgram:
     program = tmp_path / "bin" / "podman"
     program.parent.mkdir()
     program.write_text(ENGINE.format(folder=tmp_path))
     program.chmod(0o755)
     monkeypatch.setenv("PATH", f"{program.parent}:/usr/bin:/bin")
     monkeypatch.setattr("upwell.cli.adoption.engines.PROGRAMS", ("podman",))
-    return Engine(tmp_path)
+    return EngineProgram(tmp_path)
 
 
 @pytest.fixture
@@ -125,7 +125,7 @@ def images(client: "FakeClient", monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(client, "create", look)
 
 
-def test_the_plan_changes_nothing(upwell: Upwell, engine: Engine) -> None:
+def test_the_plan_changes_nothing(upwell: Upwell, engine: EngineProgram) -> None:
     result = upwell("adopt", "--dry-run")
     assert result.exit_code == 0, result.stderr
     title, web = result.stdout.splitlines()
@@ -137,7 +137,7 @@ def test_the_plan_changes_nothing(upwell: Upwell, engine: Engine) -> None:
 
 @pytest.mark.usefixtures("serving")
 def test_the_old_container_stops_once_the_new_instance_is_ready(
-    upwell: Upwell, engine: Engine
+    upwell: Upwell, engine: EngineProgram
 ) -> None:
     result = upwell("adopt", "--yes")
     assert result.exit_code == 0, result.stderr
@@ -146,7 +146,7 @@ def test_the_old_container_stops_once_the_new_instance_is_ready(
 
 
 def test_the_old_container_is_never_stopped_when_the_new_one_fails(
-    upwell: Upwell, engine: Engine, serving: list[str]
+    upwell: Upwell, engine: EngineProgram, serving: list[str]
 ) -> None:
     serving[0] = "Failed"
     result = upwell("adopt", "--yes")
@@ -157,7 +157,7 @@ def test_the_old_container_is_never_stopped_when_the_new_one_fails(
 
 
 def test_a_volume_is_copied_and_a_failure_starts_the_old_container_again(
-    upwell: Upwell, engine: Engine, serving: list[str], tmp_path: Path
+    upwell: Upwell, engine: EngineProgram, serving: list[str], tmp_path: Path
 ) -> None:
     (tmp_path / "volume").mkdir()
     (tmp_path / "volume" / "rows").write_text("1")
@@ -190,13 +190,13 @@ def test_a_volume_is_copied_and_a_failure_starts_the_old_container_again(
     assert (copy / "rows").read_text() == "1"
 
 
-def test_to_watch_lets_all_run_on(upwell: Upwell, engine: Engine) -> None:
+def test_to_watch_lets_all_run_on(upwell: Upwell, engine: EngineProgram) -> None:
     result = upwell("adopt", "--watch", "--yes")
     assert result.stdout.splitlines()[2:] == ["imagestream.image.openshift.io/web created"]
     assert engine.calls == []
 
 
-def test_a_container_that_does_not_run_is_named(upwell: Upwell, engine: Engine) -> None:
+def test_a_container_that_does_not_run_is_named(upwell: Upwell, engine: EngineProgram) -> None:
     result = upwell("adopt", "wbe")
     assert result.exit_code == 2
     assert "no running container wbe: web run here" in result.stderr

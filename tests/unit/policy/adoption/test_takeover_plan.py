@@ -8,9 +8,9 @@ from upwell.formats.compose.inspected import InspectedContainer
 from upwell.formats.compose.model import ComposeService, MountKind, PublishedPort, ServiceMount
 from upwell.policy.adoption.names import AdoptionError
 from upwell.policy.adoption.takeover import (
-    Candidate,
+    AdoptionCandidate,
+    CurrentUpstream,
     TakeoverMethod,
-    UpstreamImage,
     adoption_order,
     plan_rows,
     refuse_same_names,
@@ -20,13 +20,13 @@ OLD, NEW = f"sha256:{'a' * 64}", f"sha256:{'b' * 64}"
 
 
 def candidate(
-    name: str = "web", upstream: UpstreamImage | None = None, **fields: object
-) -> Candidate:
+    name: str = "web", upstream: CurrentUpstream | None = None, **fields: object
+) -> AdoptionCandidate:
     service = replace(ComposeService(name, "docker.io/library/web:1"), **fields)  # type: ignore[arg-type]
     container = InspectedContainer(
         f"{name}-1", service, frozenset({OLD}), "2026-01-01T00:00:00Z", project="shop"
     )
-    return Candidate("podman", container, upstream or UpstreamImage(OLD))
+    return AdoptionCandidate("podman", container, upstream or CurrentUpstream(OLD))
 
 
 PORT = (PublishedPort(80, 8080),)
@@ -39,27 +39,27 @@ VOLUME = (ServiceMount(MountKind.VOLUME, "/data", "data"),)
         (candidate(), TakeoverMethod.BESIDE),
         (candidate(ports=PORT), TakeoverMethod.PORT),
         (candidate(ports=PORT, mounts=VOLUME), TakeoverMethod.STOP_FIRST),
-        (candidate(upstream=UpstreamImage(fault="gone")), TakeoverMethod.NEVER),
+        (candidate(upstream=CurrentUpstream(fault="gone")), TakeoverMethod.NEVER),
         (
-            candidate(image="localhost/web:1", upstream=UpstreamImage(fault="x")),
+            candidate(image="localhost/web:1", upstream=CurrentUpstream(fault="x")),
             TakeoverMethod.BESIDE,
         ),
         (candidate(image="sha256:1"), TakeoverMethod.NEVER),
     ],
 )
 def test_files_that_both_would_write_decide_the_method(
-    one: Candidate, method: TakeoverMethod
+    one: AdoptionCandidate, method: TakeoverMethod
 ) -> None:
     assert one.method is method
 
 
 def test_the_plan_says_how_far_behind_each_is() -> None:
-    newer = UpstreamImage(NEW, "2026-01-13T00:00:00Z")
+    newer = CurrentUpstream(NEW, "2026-01-13T00:00:00Z")
     rows = plan_rows(
         [
             candidate(ports=PORT, upstream=newer),
             candidate("db", mounts=VOLUME, labels={"diun.enable": "true"}),
-            candidate("x", upstream=UpstreamImage(fault="no such image")),
+            candidate("x", upstream=CurrentUpstream(fault="no such image")),
         ]
     )
     assert [row[3:] for row in rows[1:]] == [

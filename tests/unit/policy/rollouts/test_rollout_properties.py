@@ -23,7 +23,7 @@ from upwell.policy.rollouts.steps import (
     Wait,
     next_steps,
 )
-from upwell.policy.rollouts.written_volumes import WrittenVolumes, one_at_a_time
+from upwell.policy.rollouts.volumes.written import WrittenVolumes, one_at_a_time
 
 EPOCH = datetime(2026, 1, 1, tzinfo=UTC)
 TURNS = 400

@@ -21,7 +21,7 @@ from upwell.policy.rollouts.steps import (
     makes_room,
     next_steps,
 )
-from upwell.policy.rollouts.written_volumes import (
+from upwell.policy.rollouts.volumes.written import (
     SHARE_ANNOTATION,
     WrittenVolumes,
     declared_warnings,

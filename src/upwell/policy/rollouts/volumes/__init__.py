@@ -1,0 +1,1 @@
+"""Volumes that a workload writes: who may write when, and copies of them."""
