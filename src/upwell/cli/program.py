@@ -143,7 +143,18 @@ COMMANDS: Mapping[str, Entry] = {
 """The summaries are repeated here so that the list of commands needs no command's module."""
 
 GROUPS: Mapping[str, Sequence[str]] = {
-    "Begin": ("add", "new-app", "new-build", "apply", "create", "run", "expose", "process", "demo"),
+    "Begin": (
+        "adopt",
+        "add",
+        "new-app",
+        "new-build",
+        "apply",
+        "create",
+        "run",
+        "expose",
+        "process",
+        "demo",
+    ),
     "Look": ("status", "explain", "get", "describe", "logs", "plan", "build-chain", "wait"),
     "Change": ("edit", "set", "patch", "scale", "label", "annotate", "diff", "delete"),
     "Images and builds": (
