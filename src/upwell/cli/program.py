@@ -33,6 +33,7 @@ class Entry:
 
 
 COMMANDS: Mapping[str, Entry] = {
+    "builders": Entry("new_app.builders:builders", "List and create builder images for languages."),
     "add": Entry("adoption.add:add", "Follow an image for a service, in one line."),
     "adopt": Entry("adoption.adopt:adopt", "Take over the containers that run on this machine."),
     "new-build": Entry("new_app.new_build:new_build", "Create a build and the streams it needs."),
@@ -158,6 +159,7 @@ GROUPS: Mapping[str, Sequence[str]] = {
     "Look": ("status", "explain", "get", "describe", "logs", "plan", "build-chain", "wait"),
     "Change": ("edit", "set", "patch", "scale", "label", "annotate", "diff", "delete"),
     "Images and builds": (
+        "builders",
         "start-build",
         "cancel-build",
         "import-image",
@@ -247,6 +249,11 @@ class LazyGroup(click.Group):
         try:
             return super().resolve_command(ctx, args)
         except NoSuchCommand as error:  # click looks for similar ones among those it has loaded
+            from upwell.cli.hints.habits import HABITS  # noqa: PLC0415 - of errors alone
+
+            if error.command_name in HABITS:
+                habit = f"{error.message} Did you mean 'upwell {HABITS[error.command_name]}'?"
+                raise NoSuchCommand(error.command_name, habit, ctx=ctx) from error
             raise NoSuchCommand(error.command_name, possibilities=COMMANDS, ctx=ctx) from error
 
     @override

@@ -20,7 +20,7 @@ def pages_folder() -> Path | None:
 
 def topics(folder: Path) -> Mapping[str, Path]:
     """Return the pages by topic: `waves`, `buildconfig`, …."""
-    found = (*folder.glob("*.md"), *folder.glob("objects/*.md"))
+    found = (page for one in ("", "objects/", "coming-from/") for page in folder.glob(f"{one}*.md"))
     return {page.stem: page for page in sorted(found) if page.stem not in _LEFT_OUT}
 
 

@@ -22,6 +22,7 @@ _LANGUAGES: Mapping[str, tuple[str, ...]] = {
     "php": ("composer.json", "index.php"),
     "golang": ("go.mod", "main.go"),
     "perl": ("cpanfile", "index.pl"),
+    "static": ("index.html", "public/index.html", "site/index.html"),
 }
 """Builders, as OpenShift calls their streams, and the files that ask for each."""
 
@@ -71,6 +72,11 @@ class LocalClone:
 def is_folder(text: str) -> bool:
     """Return whether `text` names a folder: a bare word is an image's name."""
     return text.startswith((".", "/")) and Path(text).is_dir()
+
+
+def is_file(text: str) -> bool:
+    """Return whether `text` names a file."""
+    return Path(text).is_file()
 
 
 def read_clone(text: str) -> LocalClone:

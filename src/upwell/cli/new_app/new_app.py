@@ -35,7 +35,8 @@ _MODE = 0o600
         "upwell new-app --image=docker.io/library/nginx:1.27 --name=front -e LEVEL=info",
         "upwell new-app -f template.yaml --param-file values.env",
         "upwell new-app python:3.11~https://git.example/shop.git --stages dev,staging,production"
-        " --test 'python3 -m unittest'",
+        " --test 'python3 -m unittest' --approve production",
+        "upwell new-app --image=registry.example/postgres:17 --volume /var/lib/postgresql/data",
         "upwell new-app debian:12~https://git.example/gate.git --strategy=docker -o yaml",
     ),
 )
@@ -48,9 +49,10 @@ _MODE = 0o600
 def new_app(ctx: click.Context, components: tuple[str, ...], output: str) -> None:
     """Create applications from source, images or templates.
 
-    A COMPONENT is BUILDER~REPOSITORY (Source-to-Image), or a REPOSITORY with a Dockerfile, which is
-    cloned for a look at it, each with #BRANCH if need be; a folder that is a clone of one (./shop);
-    an IMAGE, or a TAG of a stream; or the name of a Template.
+    A COMPONENT is BUILDER~REPOSITORY (Source-to-Image), or a REPOSITORY with a Dockerfile or source
+    in a language of `upwell builders list`, which is cloned for a look at it, each with #BRANCH if
+    need be; a folder that is a clone of one (./shop); an IMAGE, or a TAG of a stream; or the name
+    of a Template.
 
     Each becomes an image stream that follows the base image, a BuildConfig that builds at each
     change, a stream for the result, a Deployment that runs it, and a Service. With --stages there
@@ -93,7 +95,7 @@ def make_application(
         await refuse_existing(client, manifests, plan.shared_streams)
         await _create(client, manifests, options)
         if not options.dry_run:
-            _print_next_steps(plan)
+            _print_next_steps(plan, session.server)
 
     session.run(work)
 
@@ -123,7 +125,9 @@ def _save(file: str, manifests: Sequence[LoadedManifest]) -> None:
     echo(f"saved: {file}; `upwell apply -f {file}` applies it again", err=True)
 
 
-def _print_next_steps(plan: NewAppPlan) -> None:
+def _print_next_steps(plan: NewAppPlan, server: str) -> None:
     for step in plan.next_steps:
         echo(f"next: {step}", err=True)
+    for path in plan.webhooks:
+        echo(f"webhook: {server.rstrip('/')}{path}", err=True)
     echo("`upwell status` shows the tree from the base image", err=True)

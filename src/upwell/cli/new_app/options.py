@@ -46,6 +46,8 @@ class NewAppOptions:
     as_deployment_config: bool = False
     stages: str = ""
     test: str = ""
+    approve: tuple[str, ...] = ()
+    volumes: tuple[str, ...] = ()
     scheduled: bool = True
     insecure: bool = False
     save: str = ""
@@ -165,6 +167,21 @@ def _options() -> list[tuple[str, Callable[[Any], Any]]]:
             show_default="a TCP check of its port",
             help="Shell command that tests the application in each stage: run in its own image,"
             " with its address in $UPWELL_ADDRESS.",
+        ),
+        _option(
+            "approve",
+            "--approve",
+            multiple=True,
+            metavar="STAGE",
+            help="Stage that takes no image before somebody has approved it; repeatable.",
+        ),
+        _option(
+            "volumes",
+            "--volume",
+            multiple=True,
+            metavar="[NAME=]PATH",
+            help="Path of the containers that is kept in a claim, of which one instance at a time"
+            " has hold; repeatable.",
         ),
         _option(
             "scheduled",

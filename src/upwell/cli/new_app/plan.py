@@ -1,12 +1,13 @@
 """Planner of `new-app`: from arguments to objects; reads the server, writes nothing."""
 
 import asyncio
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from contextlib import AsyncExitStack
 from dataclasses import dataclass, field, replace
 from secrets import token_urlsafe
 from typing import Any
 
+from upwell.api.build import BuildConfig
 from upwell.api.codec import encode
 from upwell.api.core import Secret
 from upwell.api.defaults import DOCKER_IMAGE
@@ -14,13 +15,16 @@ from upwell.api.image import (
     ImageStream,
     ImageStreamImport,
     ImageStreamImportSpec,
+    ImageStreamSpec,
     ImageStreamTag,
     ImportPolicy,
     ImportSpec,
+    TagReference,
 )
 from upwell.api.meta import ObjectMeta, ObjectReference
 from upwell.api.template import Template
-from upwell.cli.new_app.clones import LocalClone, is_folder, read_clone, remote_clone
+from upwell.cli.new_app.clones import LocalClone, is_file, is_folder, read_clone, remote_clone
+from upwell.cli.new_app.notes import about_port, about_stages
 from upwell.cli.new_app.options import NewAppOptions
 from upwell.cli.objects.apply import FIELD_MANAGER
 from upwell.cli.templates.values import expand
@@ -31,8 +35,11 @@ from upwell.policy.new_app.application import (
     DEFAULT_PORT,
     Application,
     ApplicationBuild,
+    StagePlace,
     parse_stages,
+    parse_volumes,
 )
+from upwell.policy.new_app.builders import BASE, BUILDERS, PORT, LanguageBuilder
 from upwell.policy.new_app.components import (
     NewAppComponent,
     NewAppError,
@@ -51,6 +58,7 @@ from upwell.policy.templates.process import ProcessRequest
 from upwell.store.interface import ApiClient, NotFoundError, Selector, StoreError
 
 _SECRET_BYTES = 20
+_ANY_BUILDER = "BUILDER"
 EXAMINATION_SECONDS = 20
 """Time limit for the metadata of an image; without it the default port is assumed."""
 
@@ -66,6 +74,8 @@ class NewAppPlan:
     """Namespaces of stages: those of objects that are not where the application is built."""
     notes: list[str] = field(default_factory=list)
     next_steps: list[str] = field(default_factory=list)
+    webhooks: list[str] = field(default_factory=list, repr=False)
+    """Paths of webhooks below the server's address, with their secrets."""
 
 
 class NewAppPlanner:
@@ -89,8 +99,9 @@ class NewAppPlanner:
         own_source = self._options.binary or bool(self._options.dockerfile)
         if parts == 0 and not own_source:
             raise NewAppError("name an image, a repository, BUILDER~REPOSITORY or a template")
-        if self._options.test and not self._options.stages:
-            raise NewAppError("--test needs stages: name them with --stages")
+        for option, given in (("--test", self._options.test), ("--approve", self._options.approve)):
+            if given and not self._options.stages:
+                raise NewAppError(f"{option} needs stages: name them with --stages")
         if self._options.stages and (templates or self._options.templates):
             raise NewAppError(
                 "--stages does not apply to templates: put a Pipeline into the template"
@@ -126,6 +137,11 @@ class NewAppPlanner:
         return text
 
     async def _add_component(self, text: str) -> None:
+        if text.endswith((".yaml", ".yml", ".json")) and is_file(text):
+            raise NewAppError(
+                f"{text} is a file: `upwell apply -f {text}` takes manifests and Compose files,"
+                f" `upwell new-app -f {text}` a Template"
+            )
         builder, _, folder = ("", "", text) if is_folder(text) else text.partition("~")
         if is_folder(folder):
             clone = read_clone(folder)
@@ -230,6 +246,9 @@ class NewAppPlanner:
         dockerfile = clone.dockerfile(self._options.context_dir) if clone is not None else None
         language = clone.language(self._options.context_dir) if clone is not None else ""
         has_dockerfile = dockerfile is not None
+        builder = BUILDERS.get(language)
+        if builder is not None and not self._has_choice(component, language, has_dockerfile):
+            component = replace(component, image=self._add_builder(builder))
         strategy = self._strategy(component, language, has_dockerfile=has_dockerfile)
         facts = DockerfileFacts()
         if strategy is NewAppStrategy.DOCKER and dockerfile is not None:
@@ -253,7 +272,8 @@ class NewAppPlanner:
                 " build: name the image of its last FROM, as in"
                 f" `upwell new-app IMAGE~{repository.uri} --strategy=docker`, or name a local clone"
             )
-        port, volumes = facts.port, facts.volumes
+        made = builder is not None and component.image == f"{builder.name}:latest"
+        port, volumes = PORT if made else facts.port, facts.volumes
         has_port = port is not None or self._options.port is not None
         if not has_port and followed is not None and not self._options.build_only:
             metadata = await self._examine(followed)
@@ -270,7 +290,42 @@ class NewAppPlanner:
                 f"`upwell start-build {name} --list-webhooks all` shows the URLs of its"
                 f" webhooks; their secret is in secret/{webhook_secret_name(name)}"
             )
+            kind = BuildConfig.KIND
+            place = f"/apis/{kind.api_version}/namespaces/{self._namespace}/{kind.plural}/{name}"
+            self._plan.webhooks += [
+                f"{place}/webhooks/{build.webhook_secret}/{hook}" for hook in ("github", "generic")
+            ]
         self._finish(app)
+
+    def _has_choice(
+        self,
+        component: NewAppComponent,
+        language: str,
+        has_dockerfile: bool,  # noqa: FBT001 - a fact
+    ) -> bool:
+        """Return whether something else says by what to build."""
+        given = self._options.strategy is not None or bool(component.image)
+        return given or has_dockerfile or self._builder_of(language) != _ANY_BUILDER
+
+    def _add_builder(self, builder: LanguageBuilder) -> str:
+        """Return the tag of the builder image of a language, which is made if it is not there."""
+        if builder.name not in self._existing:
+            base = self._follow(BASE)
+            build = ApplicationBuild(
+                None, NewAppStrategy.DOCKER, dockerfile=builder.dockerfile(BASE)
+            )
+            app = Application(builder.name, base, build=build, build_only=True)
+            self._plan.documents += [encode(resource) for resource in application_objects(app)]
+            self._plan.notes.append(
+                f"{builder.language} source: bc/{builder.name} makes its builder image of {BASE}"
+                " and Debian's packages, and makes it again when that changes"
+            )
+        # So that it is followed as a tag of this namespace, though no build has ended yet.
+        self._streams[builder.name] = ImageStream(
+            metadata=ObjectMeta(name=builder.name),
+            spec=ImageStreamSpec(tags=(TagReference(name="latest"),)),
+        )
+        return f"{builder.name}:latest"
 
     async def _webhook_secret(self, application: str) -> str:
         """Return a new secret for webhooks; empty if the user may not create Secrets."""
@@ -306,7 +361,7 @@ class NewAppPlanner:
         stream = self._streams.get(language)
         tags = [history.tag for history in stream.status.tags] if stream is not None else []
         if not tags:
-            return "BUILDER"
+            return _ANY_BUILDER
         return f"{language}:{'latest' if 'latest' in tags else tags[-1]}"
 
     def _application(self, name: str, followed: FollowedImage | None) -> Application:
@@ -321,9 +376,15 @@ class NewAppPlanner:
             expose=self._options.expose,
             as_deployment_config=self._options.as_deployment_config,
             build_only=self._options.build_only,
-            stages=parse_stages(self._options.stages, name) if self._options.stages else (),
+            stages=self._stages(name),
+            volumes=parse_volumes(self._options.volumes, name),
             test=self._options.test,
         )
+
+    def _stages(self, name: str) -> tuple[StagePlace, ...]:
+        if not self._options.stages:
+            return ()
+        return parse_stages(self._options.stages, name, self._options.approve)
 
     def _follow(self, image: str) -> FollowedImage:
         followed = follow(image, self._streams, self._options.imports)
@@ -337,11 +398,11 @@ class NewAppPlanner:
         if self._options.port is not None:
             app = _with_port(app, self._options.port)
         if app.port_is_assumed and not app.build_only:
-            self._plan.notes.append(_about_port(app))
+            self._plan.notes.append(about_port(app))
         self._plan.namespaces.update(stage.namespace for stage in app.stages)
         self._plan.documents += [encode(resource) for resource in application_objects(app)]
         if app.stages:
-            self._plan.next_steps += _about_stages(app)
+            self._plan.next_steps += about_stages(app)
         elif app.expose:
             self._plan.next_steps.append(f"`upwell get route {app.name}` shows its address")
 
@@ -382,34 +443,6 @@ class NewAppPlanner:
 
 def _with_port(app: Application, port: int | None) -> Application:
     return replace(app, port=port or DEFAULT_PORT, port_is_assumed=port is None)
-
-
-def _about_port(app: Application) -> str:
-    if app.is_probed:
-        return (
-            f"assuming port {app.port}: {app.name} is ready once it accepts connections there;"
-            " name another with --port"
-        )
-    return (
-        f"assuming port {app.port}, so that {app.name} gets no readiness probe and counts as ready"
-        " once it has started: name its port with --port"
-    )
-
-
-def _about_stages(app: Application) -> Iterator[str]:
-    names = [stage.name for stage in app.stages]
-    yield (
-        f"each new image of {app.name} goes through {', then '.join(names)}:"
-        f" `upwell pipeline status {app.name}` shows its stages"
-    )
-    if not app.test:
-        yield (
-            f"a stage counts as tested once {app.name} accepts connections there: add tests with"
-            f" --test, or in pipeline/{app.name}"
-        )
-    if app.expose:
-        places = ", ".join(stage.namespace for stage in app.stages)
-        yield f"`upwell get route {app.name} -n NAMESPACE` shows its addresses: {places}"
 
 
 def _labelled(document: dict[str, Any], name: str) -> dict[str, Any]:

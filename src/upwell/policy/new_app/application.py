@@ -1,6 +1,7 @@
 """Objects that `new-app` makes of one application."""
 
-from collections.abc import Iterable, Mapping
+import re
+from collections.abc import Collection, Iterable, Mapping
 from dataclasses import dataclass, field
 
 from upwell.api.core import EnvVar
@@ -23,12 +24,17 @@ class StagePlace:
 
     name: str
     namespace: str
+    approval: bool = False
+    """True if somebody has to approve what enters it."""
 
 
-def parse_stages(text: str, application: str) -> tuple[StagePlace, ...]:
+def parse_stages(
+    text: str, application: str, approved: Collection[str] = ()
+) -> tuple[StagePlace, ...]:
     """Return the stages of `dev,staging=NAMESPACE,…`; raises NewAppError.
 
-    The namespace of a stage is APPLICATION-STAGE unless another is named.
+    The namespace of a stage is APPLICATION-STAGE unless another is named; `approved` are those that
+    need an approval.
     """
     places = []
     for part in text.split(","):
@@ -36,10 +42,40 @@ def parse_stages(text: str, application: str) -> tuple[StagePlace, ...]:
         if given and not namespace:
             raise NewAppError(f"--stages: {part.strip()!r} names no namespace after `=`")
         namespace = namespace or f"{application}-{checked_name(name)}"
-        places.append(StagePlace(checked_name(name), checked_name(namespace)))
-    _refuse_twice("stage", (place.name for place in places))
+        place = StagePlace(checked_name(name), checked_name(namespace), name in approved)
+        places.append(place)
+    names = [place.name for place in places]
+    if strange := [name for name in approved if name not in names]:
+        raise NewAppError(f"--approve {strange[0]}: no such stage; there are {', '.join(names)}")
+    _refuse_twice("stage", names)
     _refuse_twice("namespace", (place.namespace for place in places))
     return tuple(places)
+
+
+@dataclass(frozen=True, slots=True)
+class ClaimPath:
+    """A path of the containers that is kept in a claim."""
+
+    claim: str
+    path: str
+
+
+def parse_volumes(texts: Iterable[str], application: str) -> tuple[ClaimPath, ...]:
+    """Return the claims of `[NAME=]PATH`; raises NewAppError.
+
+    The claim of a path has the names of the application and of its last folder.
+    """
+    found: list[ClaimPath] = []
+    for text in texts:
+        name, equals, path = text.rpartition("=")
+        if not path.startswith("/") or path == "/" or (equals and not name):
+            raise NewAppError(f"--volume {text}: write [NAME=]PATH, as in data=/var/lib/data")
+        last = re.sub(r"[^a-z0-9]+", "-", path.rstrip("/").rpartition("/")[2].lower()).strip("-")
+        claim = checked_name(name or f"{application}-{last or 'data'}")
+        if any(claim == one.claim or path == one.path for one in found):
+            raise NewAppError(f"--volume {text}: claim {claim} or its path is given twice")
+        found.append(ClaimPath(claim, path))
+    return tuple(found)
 
 
 def _refuse_twice(what: str, names: Iterable[str]) -> None:
@@ -90,6 +126,7 @@ class Application:
     """`NAME:TAG` to which the result is pushed; empty: `latest` of the stream with its name."""
     output_exists: bool = False
     """True if the stream of `output` is there already: it stays as it is."""
+    volumes: tuple[ClaimPath, ...] = ()
     test: str = ""
     """Shell command that is run in each stage, in the application's own image."""
     port_is_assumed: bool = False

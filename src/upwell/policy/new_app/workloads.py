@@ -10,12 +10,14 @@ from upwell.api.apps import (
     DeploymentConfigSpec,
     DeploymentConfigStrategy,
     DeploymentSpec,
+    DeploymentStrategy,
     DeploymentTrigger,
     ImageTriggerParams,
     LabelSelector,
     RollingParams,
 )
 from upwell.api.core import (
+    ClaimVolume,
     Container,
     ContainerPort,
     PodSpec,
@@ -26,10 +28,13 @@ from upwell.api.core import (
     ServicePort,
     ServiceSpec,
     TcpSocketAction,
+    Volume,
+    VolumeMount,
 )
 from upwell.api.defaults import IMAGE_STREAM_TAG
 from upwell.api.meta import ObjectMeta, ObjectReference, Resource
 from upwell.api.pipeline import (
+    Approval,
     Check,
     ComponentSource,
     JobCheck,
@@ -93,11 +98,18 @@ def _template(app: Application) -> PodTemplate:
     container = Container(
         name=app.name, image=UNRESOLVED, ports=(port,), readiness_probe=_readiness(app)
     )
+    container = with_variables(container, app.env)
     labels = {**app.all_labels, **_selector(app)}
-    return PodTemplate(
-        metadata=PodTemplateMeta(labels=labels),
-        spec=PodSpec(containers=(with_variables(container, app.env),)),
-    )
+    spec = PodSpec(containers=(container,))
+    if app.volumes:
+        mounts = tuple(VolumeMount(name=one.claim, mount_path=one.path) for one in app.volumes)
+        mounted = container.model_copy(update={"volume_mounts": mounts})
+        volumes = tuple(
+            Volume(name=one.claim, persistent_volume_claim=ClaimVolume(claim_name=one.claim))
+            for one in app.volumes
+        )
+        spec = PodSpec(containers=(mounted,), volumes=volumes)
+    return PodTemplate(metadata=PodTemplateMeta(labels=labels), spec=spec)
 
 
 def _readiness(app: Application) -> Probe | None:
@@ -126,6 +138,8 @@ def _deployment(app: Application, metadata: ObjectMeta, follows: str) -> Deploym
     )
     if app.is_probed:
         spec = spec.model_copy(update={"progress_deadline_seconds": PROGRESS_DEADLINE_SECONDS})
+    if app.volumes:  # two instances that write into one folder would damage it
+        spec = spec.model_copy(update={"strategy": DeploymentStrategy(type="Recreate")})
     return Deployment(metadata=metadata, spec=spec)
 
 
@@ -144,7 +158,9 @@ def _deployment_config(app: Application, metadata: ObjectMeta, follows: str) -> 
         template=_template(app),
         triggers=tuple(triggers),
     )
-    if app.is_probed:
+    if app.volumes:  # as above
+        spec = spec.model_copy(update={"strategy": DeploymentConfigStrategy(type="Recreate")})
+    elif app.is_probed:
         rolling = RollingParams(timeout_seconds=PROGRESS_DEADLINE_SECONDS)
         strategy = DeploymentConfigStrategy(type="Rolling", rolling_params=rolling)
         spec = spec.model_copy(update={"strategy": strategy})
@@ -160,6 +176,7 @@ def _pipeline(app: Application, follows: str) -> Pipeline:
             name=stage.name,
             namespace=stage.namespace,
             workloads=(runs,),
+            approval=Approval() if stage.approval else None,
             verification=Verification(checks=(_check(app),)),
         )
         for stage in app.stages

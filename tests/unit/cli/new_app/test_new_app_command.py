@@ -295,14 +295,86 @@ async def test_the_builder_of_its_language_is_named(
     upwell: Upwell, client: "FakeClient", clone: Path
 ) -> None:
     (clone / "web" / "Dockerfile").unlink()
-    (clone / "web" / "requirements.txt").touch()
+    (clone / "web" / "Gemfile").touch()
     needs = ("new-app", str(clone), "--context-dir=web")
     refused = await asyncio.to_thread(upwell, *needs)
-    assert "no Dockerfile, and python source: write BUILDER~REPOSITORY" in refused.stderr
+    assert "no Dockerfile, and ruby source: write BUILDER~REPOSITORY" in refused.stderr
 
-    await client.put(stream("python", "3.12", f"sha256:{'a' * 64}"))
+    await client.put(stream("ruby", "3.3", f"sha256:{'a' * 64}"))
     refused = await asyncio.to_thread(upwell, *needs)
-    assert "no Dockerfile, and python source: write python:3.12~REPOSITORY" in refused.stderr
+    assert "no Dockerfile, and ruby source: write ruby:3.3~REPOSITORY" in refused.stderr
+
+
+def test_a_language_with_a_builder_image_gets_it(upwell: Upwell, clone: Path) -> None:
+    (clone / "web" / "Dockerfile").unlink()
+    (clone / "web" / "requirements.txt").touch()
+
+    result = upwell("new-app", str(clone), "--context-dir=web", "-o", "yaml")
+
+    made = items(result)
+    assert {"BuildConfig/python-builder", "ImageStream/python-builder"} <= made.keys()
+    builder = made["BuildConfig/python-builder"]["spec"]
+    assert builder["strategy"]["dockerStrategy"]["from"]["name"] == "debian:13"
+    assert [one["type"] for one in builder["triggers"]] == ["ConfigChange", "ImageChange"]
+    source = made["BuildConfig/shop"]["spec"]["strategy"]["sourceStrategy"]
+    assert source["from"]["name"] == "python-builder:latest"
+    assert port_of(result, "shop") == 8080
+    assert "Deployment/python-builder" not in made
+
+
+def test_a_builder_that_is_there_is_taken(upwell: Upwell, clone: Path) -> None:
+    assert upwell("builders", "create", "python").exit_code == 0
+    assert "yes" in upwell("builders", "list").stdout
+    (clone / "web" / "Dockerfile").unlink()
+    (clone / "web" / "requirements.txt").touch()
+
+    made = items(upwell("new-app", str(clone), "--context-dir=web", "-o", "yaml"))
+
+    assert not [one for one in made if "python-builder" in one]
+    source = made["BuildConfig/shop"]["spec"]["strategy"]["sourceStrategy"]
+    assert source["from"]["name"] == "python-builder:latest"
+
+
+def test_stages_that_need_an_approval(upwell: Upwell) -> None:
+    staged = ("new-app", SHOP, "--stages", "dev,production", "-o", "yaml")
+    dev, production = items(upwell(*staged, "--approve", "production"))["Pipeline/shop"]["spec"][
+        "stages"
+    ]
+    assert "approval" not in dev
+    assert "approval" in production
+    assert "no such stage; there are dev, production" in upwell(*staged, "--approve", "qa").stderr
+    assert "--approve needs stages" in upwell("new-app", SHOP, "--approve", "qa").stderr
+
+
+@pytest.mark.parametrize("kind", ["Deployment", "DeploymentConfig"])
+def test_a_volume_is_kept_and_held_by_one_instance(upwell: Upwell, kind: str) -> None:
+    given = ["--as-deployment-config"] if kind == "DeploymentConfig" else []
+    spec = items(upwell("new-app", SHOP, "--volume", "/var/lib/Data", *given, "-o", "yaml"))[
+        f"{kind}/shop"
+    ]["spec"]
+    assert spec["strategy"]["type"] == "Recreate"
+    pod = spec["template"]["spec"]
+    assert pod["volumes"] == [
+        {"name": "shop-data", "persistentVolumeClaim": {"claimName": "shop-data"}}
+    ]
+    [container] = pod["containers"]
+    assert container["volumeMounts"] == [{"name": "shop-data", "mountPath": "/var/lib/Data"}]
+
+
+@pytest.mark.parametrize("text", ["data", "=/a", "/", "a=b", "X=/a"])
+def test_a_volume_that_is_none_is_refused(upwell: Upwell, text: str) -> None:
+    refused = upwell("new-app", SHOP, "--volume", text)
+    assert refused.exit_code == 2
+    assert "nothing was created" in refused.stderr
+
+
+def test_the_whole_address_of_a_webhook_is_told(upwell: Upwell) -> None:
+    told = [one for one in upwell("new-app", SHOP).stderr.splitlines() if "webhook: " in one]
+    assert len(told) == 2
+    place = "/apis/build.openshift.io/v1/namespaces/default/buildconfigs/shop/webhooks/"
+    assert told[0].startswith(f"webhook: http://127.0.0.1:7080{place}")
+    assert told[0].endswith("/github")
+    assert "<secret>" not in told[0]
 
 
 def test_a_dockerfile_that_leads_out_of_its_repository_is_not_read(

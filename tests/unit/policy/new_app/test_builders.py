@@ -1,0 +1,63 @@
+"""Builder images for languages: Dockerfiles that are read, scripts that are run."""
+
+import os
+import subprocess
+from pathlib import Path
+
+import pytest
+
+from upwell.policy.new_app.builders import BASE, BUILDERS, PORT
+from upwell.policy.new_app.dockerfile import read_dockerfile
+
+
+@pytest.mark.parametrize("language", BUILDERS)
+def test_the_dockerfile_is_one(language: str) -> None:
+    facts = read_dockerfile(BUILDERS[language].dockerfile(BASE))
+    assert (facts.base, facts.port) == (BASE, PORT)
+
+
+@pytest.mark.parametrize("language", BUILDERS)
+@pytest.mark.parametrize("name", ["assemble", "run"])
+def test_the_scripts_that_the_dockerfile_writes_are_those_of_the_builder(
+    language: str, name: str, tmp_path: Path
+) -> None:
+    builder = BUILDERS[language]
+    lines = builder.dockerfile(BASE).splitlines()
+    [line] = [one for one in lines if f"/{name} &&" in one]
+    command = line.removeprefix("RUN ").replace("/usr/libexec/s2i", str(tmp_path))
+
+    subprocess.run(["sh", "-c", command], check=True)
+
+    script = tmp_path / name
+    assert script.read_text() == builder.script(name)
+    subprocess.run(["sh", "-n", str(script)], check=True)
+    assert os.access(script, os.X_OK)
+
+
+@pytest.mark.parametrize(
+    ("files", "started"),
+    [
+        ({"Procfile": "web: python web.py --port $PORT\n", "app.py": ""}, "web.py --port 8080"),
+        ({"app.sh": "echo started by app.sh\n", "app.py": ""}, "started by app.sh"),
+        ({"app.py": ""}, "python app.py"),
+        ({"manage.py": "", "main.py": ""}, "python manage.py runserver --noreload 0.0.0.0:8080"),
+    ],
+)
+def test_a_python_application_is_started_by_what_is_there(
+    files: dict[str, str], started: str, tmp_path: Path
+) -> None:
+    for name, text in files.items():
+        (tmp_path / name).write_text(text)
+    python = tmp_path / "bin" / "python"
+    python.parent.mkdir()
+    python.write_text('#!/bin/sh\necho python "$@"\n')
+    python.chmod(0o755)
+    run = subprocess.run(
+        ["sh", "-c", BUILDERS["python"].script("run")],
+        cwd=tmp_path,
+        env={"PATH": f"{python.parent}:/usr/bin:/bin", "PORT": "8080"},
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+    assert started in run.stdout
