@@ -46,8 +46,12 @@ class UnknownKindError(ValueError):
     """No kind of ours has this apiVersion and kind."""
 
     def __init__(self, api_version: str, kind: str) -> None:
-        what = f"unknown kind {kind or '(none)'} in {api_version or '(none)'}"
-        super().__init__(f"{what}; {_kind_hint(kind)}{_change_hint(api_version, kind)}")
+        if not kind:
+            what = f"no kind beside apiVersion {api_version or '(none)'}"
+            super().__init__(f"{what}: an object has both, as in `kind: Deployment`")
+        else:
+            what = f"unknown kind {kind} in {api_version or '(none)'}"
+            super().__init__(f"{what}; {_kind_hint(kind)}{_change_hint(api_version, kind)}")
         self.api_version = api_version
         self.kind = kind
 

@@ -129,7 +129,21 @@ def _why_neither(text: str, source: str, error: yaml.YAMLError) -> str:
             json.loads(text, parse_constant=_no_number)
         except (ValueError, RecursionError) as why:
             return f"not JSON: {why}"
-    return f"not YAML: {error}"
+    return f"not YAML: {_why_no_yaml(text, error)}"
+
+
+def _why_no_yaml(text: str, error: yaml.YAMLError) -> str:
+    """Return the place of a fault, the fault and what was read there, on one line."""
+    mark = getattr(error, "problem_mark", None)
+    if mark is None:
+        return str(error)
+    problem, context = getattr(error, "problem", ""), getattr(error, "context", "")
+    lines = text.splitlines()
+    line = lines[mark.line] if mark.line < len(lines) else ""
+    if line[: mark.column + 1].endswith("\t") and not line[: mark.column + 1].strip():
+        problem, context = "a tab, where blanks have to indent", ""
+    where = f"line {mark.line + 1}, column {mark.column + 1}"
+    return f"{where}: {problem}" + (f" ({context})" if context else "")
 
 
 def _loaded(text: str, most: int) -> Iterator[Any]:

@@ -102,6 +102,7 @@ GROUPS: Sequence[Group] = (
         (
             Mistake("a command misspelt", "statsu"),
             Mistake("a command of another tool", "ps"),
+            Mistake("a command of another tool, with another meaning", "ls"),
             Mistake("a part of a command misspelt", "rollout stauts deployment/shop"),
             Mistake("an option misspelt", "get dc --outptu json"),
             Mistake("an output format that does not exist", "get pods -o jsn"),
@@ -172,7 +173,8 @@ GROUPS: Sequence[Group] = (
     Group(
         "Manifests",
         (
-            Mistake("a file that is not there", "apply -f shop.yml"),
+            Mistake("a file that is not there", "apply -f nothing.yml"),
+            Mistake("another ending", "apply -f front.yml", {"front.yaml": _WORKLOAD}),
             Mistake("a folder without manifests", "apply -f empty", {"empty/README": "x\n"}),
             Mistake("an empty file", "apply -f front.yaml", {"front.yaml": "# nothing\n"}),
             Mistake("a wrong indentation", _APPLY, _changed("  replicas: 1", "   replicas: 1")),

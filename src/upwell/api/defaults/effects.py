@@ -5,6 +5,7 @@ is said.
 """
 
 from collections.abc import Iterator, Mapping
+from difflib import get_close_matches
 
 from pydantic import BaseModel
 
@@ -86,7 +87,8 @@ _OF_THE_API: Mapping[type[BaseModel], frozenset[str]] = {
 def effectless_fields(model: BaseModel, path: str = "") -> Iterator[tuple[str, str]]:
     """Yield the path of each field without effect that asks for something, and what holds instead.
 
-    Of a field that nobody knows, nothing can be said to hold: the second is empty then.
+    Of a field that nobody knows, nothing can be said to hold: the second is empty then, or asks
+    for the field that was probably meant.
     """
     known = _KNOWN.get(type(model), {})
     silent = _OF_THE_API.get(type(model), frozenset())
@@ -95,7 +97,7 @@ def effectless_fields(model: BaseModel, path: str = "") -> Iterator[tuple[str, s
         if name == "serviceAccount" and value == getattr(model, "service_account_name", None):
             continue  # the name that the field had once, beside that of today
         if value and value not in defaults and name not in silent:
-            yield f"{path}{name}", instead
+            yield f"{path}{name}", instead or _meant(model, name)
     for name, field in type(model).model_fields.items():
         alias = field.serialization_alias or field.alias or name
         value = model.__dict__[name]
@@ -107,3 +109,17 @@ def effectless_fields(model: BaseModel, path: str = "") -> Iterator[tuple[str, s
                     yield from effectless_fields(item, f"{path}{alias}[{at}].")
         elif alias in known and value and value not in known[alias][0]:
             yield f"{path}{alias}", known[alias][1]
+
+
+def _meant(model: BaseModel, name: str) -> str:
+    """Return a question for the field whose name is like `name`; or empty."""
+    fields = type(model).model_fields.items()
+    known = [field.serialization_alias or field.alias or own for own, field in fields]
+    near = get_close_matches(name[:_LONGEST_NAME], known, n=1, cutoff=0.75)
+    return f"{MEANT}{near[0]}?" if near else ""
+
+
+MEANT = "did you mean "
+"""Begins what is asked of a field that nobody knows."""
+_LONGEST_NAME = 64
+"""Characters of a name that are compared."""

@@ -1,11 +1,14 @@
-"""Ports and addresses as users write them: `8080`, `127.0.0.1:7080`, `https://HOST:PORT`."""
+"""Ports, addresses and namespaces as users write them: `8080`, `127.0.0.1:7080`, `https://HOST`."""
 
+import re
 from urllib.parse import urlsplit
 
 import click
 
 PORT_RANGE = "a port is 1 to 65535"
 _HIGHEST_PORT = 65535
+_NAMESPACE = re.compile("[a-z0-9](?:[-a-z0-9]{0,61}[a-z0-9])?")
+"""RFC 1123, a label."""
 
 
 def parse_port(text: str) -> int | None:
@@ -50,3 +53,10 @@ def server_url_fault(text: str) -> str:
     if parts.scheme in {"http", "https"} and parts.hostname:
         return ""
     return f"{text!r} needs http:// or https://, as in https://HOST:PORT"
+
+
+def namespace_fault(text: str) -> str:
+    """Return why this is no name of a namespace; empty if it is one, or names none."""
+    if not text or _NAMESPACE.fullmatch(text):
+        return ""
+    return f"{text!r} is no name of a namespace: these are lower-case letters, digits and `-`"

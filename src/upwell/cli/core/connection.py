@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any, override
 import click
 from click.core import ParameterSource
 
-from upwell.cli.core.addresses import server_url_fault
+from upwell.cli.core.addresses import namespace_fault, server_url_fault
 from upwell.cli.core.errors import CommandError, Exit
 from upwell.cli.core.logins import Login, Logins, logins_path, read_logins
 from upwell.cli.core.terminal import echo, silence_notes
@@ -187,6 +187,8 @@ def _store(name: str) -> Callable[[click.Context, click.Parameter, Any], None]:
         # group stays in force.
         from_parent = ctx.parent is not None and source is ParameterSource.ENVIRONMENT
         if given and name == "server" and (fault := server_url_fault(value)):
+            raise click.BadParameter(fault, ctx, parameter)
+        if given and name == "namespace" and (fault := namespace_fault(value)):
             raise click.BadParameter(fault, ctx, parameter)
         if given and not from_parent:
             session.set_option(name, value)

@@ -279,7 +279,7 @@ def _read_all(
             try:
                 yield _name(where), _read(where)
             except (OSError, UnicodeDecodeError, _UnreadableError) as error:
-                faults.append(f"{_name(where)}: {_why(error)}")
+                faults.append(f"{_name(where)}: {_why(error)}{_similar_file(where, error)}")
 
 
 def _expand(source: str, faults: list[str], *, recursive: bool) -> Iterator[str]:
@@ -313,6 +313,8 @@ def _fetch(url: str) -> bytes:
 
     import aiohttp  # noqa: PLC0415
 
+    from upwell.machine.sockets.connecting import connection_failure  # noqa: PLC0415 - the same
+
     async def fetch() -> bytes:
         timeout = aiohttp.ClientTimeout(total=URL_TIMEOUT_SECONDS)
         async with aiohttp.ClientSession(timeout=timeout) as http, http.get(url) as response:
@@ -327,6 +329,9 @@ def _fetch(url: str) -> bytes:
 
     try:
         return asyncio.run(fetch())
+    except aiohttp.ClientConnectorError as error:
+        failure = connection_failure(error.host, error.port, error.os_error)
+        raise _UnreadableError(failure) from error
     except aiohttp.ClientError as error:
         raise _UnreadableError(str(error) or type(error).__name__) from error
 
@@ -349,6 +354,16 @@ def _name(source: str) -> str:
         parts = urlsplit(source)
         return parts._replace(netloc=parts.netloc.rpartition("@")[2]).geturl()
     return source
+
+
+def _similar_file(where: str, error: Exception) -> str:
+    """Return a question for the file that was probably meant; or empty."""
+    if not isinstance(error, FileNotFoundError):
+        return ""
+    from upwell.cli.hints.files import similar_file  # noqa: PLC0415 - of errors alone
+
+    near = similar_file(Path(where))
+    return f"; did you mean {near}?" if near else ""
 
 
 def _why(error: Exception) -> str:

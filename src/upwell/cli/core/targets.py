@@ -133,6 +133,11 @@ def parse_targets(session: Session, options: TargetOptions, words: Sequence[str]
         kinds = parse_kinds(words[0])
         names = ", ".join(kind.KIND.plural for kind in kinds)
         raise click.UsageError(f"name an object as {words[0]}/NAME, or --all {names}")
+    if "/" in words[0] and (alone := [word for word in words if "/" not in word]):
+        raise click.UsageError(
+            f"{alone[0]!r} does not name an object: write KIND/NAME; a value is NAME=VALUE, and"
+            " NAME- removes one"
+        )
     return ChosenObjects(
         [(one.resource, one.namespace(session.namespace), one.name) for one in parse_named(words)]
     )

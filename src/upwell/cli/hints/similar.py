@@ -5,7 +5,7 @@ from difflib import get_close_matches
 
 from upwell.api.codec import resource_of_kind
 from upwell.api.meta import ObjectKey
-from upwell.store.interface import ApiClient, StoreError
+from upwell.store.interface import ApiClient, Selector, StoreError
 
 _SECONDS = 1.0
 _MOST = 500
@@ -15,11 +15,17 @@ _MOST = 500
 async def similar_name(connection: ApiClient, missing: ObjectKey) -> str:
     """Return `kind/name` of an object whose name is like that of the missing one; or empty.
 
-    Empty too where the server does not tell in a second: an error is not kept back by that.
+    One of the same name in another namespace comes first, as `kind/name -n NAMESPACE`. Empty too
+    where the server does not tell in a second: an error is not kept back by that.
     """
     kind = resource_of_kind(missing.kind)
     try:
         async with asyncio.timeout(_SECONDS), connection as client:
+            if kind.KIND.namespaced:
+                same = (await client.list(kind, Selector("", name=missing.name))).items
+                if same:
+                    place = f"{kind.KIND.singular}/{missing.name}"
+                    return f"{place} -n {same[0].namespace}"
             names = await client.names(kind, missing.namespace, _MOST)
     except (StoreError, OSError):  # among them TimeoutError
         return ""

@@ -13,7 +13,7 @@ from upwell.api.codec import InvalidObjectError, decode, resource_for, with_furt
 from upwell.api.core import LimitRange, ResourceQuota
 from upwell.api.defaults import with_defaults, with_kept_form
 from upwell.api.defaults.builds import with_unchanged_spec
-from upwell.api.defaults.effects import effectless_fields
+from upwell.api.defaults.effects import MEANT, effectless_fields
 from upwell.api.image import ImageStream
 from upwell.api.kept import Kept
 from upwell.api.legacy import to_group_form
@@ -154,10 +154,11 @@ def _oddities(resource: Resource) -> Iterator[str]:
     for path, instead in effectless_fields(resource):
         if path.startswith("status."):  # a client's status is not written
             continue
-        if instead:
+        if instead and not instead.startswith(MEANT):
             yield f"{path} has no effect: {instead}"
         else:
-            yield f'{UNKNOWN_FIELD} "{path[:_MAX_WARNING]}" is kept and has no effect'
+            unknown = f'{UNKNOWN_FIELD} "{path[:_MAX_WARNING]}" is kept and has no effect'
+            yield f"{unknown}; {instead}" if instead else unknown
     yield from trigger_warnings(resource)
     yield from protocol_warnings(resource)
     yield from rollout_warnings(resource)
