@@ -109,7 +109,7 @@ def settings(tmp_path_factory: pytest.TempPathFactory) -> Iterator[BuildahSettin
 
 @pytest.fixture
 async def buildah(images: BaseImages, settings: BuildahSettings) -> AsyncIterator[BuilderUnderTest]:
-    builder = BuildahBuilder(settings)
+    builder = BuildahBuilder(settings, dialer=None)
 
     async def pushed(reference: Reference) -> Digest:
         document = await asyncio.to_thread(inspect, reference)

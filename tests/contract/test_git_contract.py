@@ -62,7 +62,7 @@ def sources(request: pytest.FixtureRequest, tmp_path: Path) -> GitSources:
         away = host.bare.rename(host.bare.with_suffix(".away"))
         return lambda: away.rename(host.bare)
 
-    return GitSources(BuildahBuilder(settings), uri, commit, lose)
+    return GitSources(BuildahBuilder(settings, dialer=None), uri, commit, lose)
 
 
 def in_memory(folder: Path) -> GitSources:

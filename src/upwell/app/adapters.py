@@ -183,7 +183,7 @@ async def open_adapters(settings: ServerSettings, stack: AsyncExitStack) -> Adap
     files = [AuthFile(path, helpers) for path in settings.auth_files]
     logins = ChainedCredentials([protection.registry, *files])
     client = await stack.enter_async_context(
-        RegistryClient(_registry_hosts(settings, authority), logins, dialer=dialers.registries)
+        RegistryClient(dialers.registries, _registry_hosts(settings, authority), logins)
     )
     metrics = Metrics()
     remote = CachingRegistry(CountedRegistry(client, metrics))

@@ -67,7 +67,8 @@ async def open_local_builder(
                 pull_policy=pull_policy,
                 # Podman reads the same store, and takes no layers whose owners are shifted.
                 user_namespaces=False,
-            )
+            ),
+            dialer=None,
         )
     finally:
         shutil.rmtree(work, ignore_errors=True)

@@ -114,12 +114,12 @@ class BuildahBuilder:
     def __init__(
         self,
         settings: BuildahSettings,
-        dialer: Dialer | None = None,
+        dialer: Dialer | None,
         registries: ImageRegistries | None = None,
     ) -> None:
         """`dialer` connects to what plans name, `registries` judges where images are.
 
-        Without them, as the person who runs a command.
+        None is for a person who runs a command: the machine's own network, and any registry.
         """
         self._settings = settings
         self._registries = registries

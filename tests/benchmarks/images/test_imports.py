@@ -11,6 +11,7 @@ from upwell.api.image import ImageStream, ImageStreamSpec, ImportPolicy, TagRefe
 from upwell.api.meta import ObjectKey, ObjectMeta, ObjectReference
 from upwell.controller import ObjectCache
 from upwell.oci import Platform
+from upwell.outbound.dialing import unrestricted
 from upwell.policy.images.schedule import ImportSchedule
 from upwell.reconcilers.images.image_streams import ImageStreams
 from upwell.reconcilers.images.pull_secrets import PullSecrets
@@ -39,7 +40,7 @@ async def test_a_thousand_tags_settle(tmp_path: Path) -> None:
             keys.append(ObjectKey("ImageStream", "shop", stream.name))
             await store.create(stream)
         hosts = RegistryHosts([RegistryHost(host, limits=RegistryLimits(concurrency=64))])
-        async with RegistryClient(hosts) as client:
+        async with RegistryClient(unrestricted(), hosts) as client:
             streams = ImageStreams(
                 ObjectCache(store),
                 client,

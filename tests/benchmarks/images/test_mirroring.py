@@ -25,6 +25,7 @@ from tests.support.installation.installation import installation
 from tests.support.registry.docker_registry import docker_registry
 from tests.support.registry.layered_images import push_index, push_layered
 
+from upwell.outbound.dialing import unrestricted
 from upwell.registry.client.client import RegistryClient
 from upwell.registry.client.push import RegistryPusher
 
@@ -95,7 +96,7 @@ def measured(command: Sequence[str], environment: dict[str, str]) -> CommandCost
 
 async def push_sources(host: str) -> None:
     """Push the images that are copied; what they hold is noise, so that nothing compresses it."""
-    async with RegistryClient() as client:
+    async with RegistryClient(unrestricted()) as client:
         pusher = RegistryPusher(client.connection)
         await push_layered(pusher, f"{host}/bench/small:1", os.urandom(10_000))
         large = [os.urandom(100_000_000) for _ in range(3)]

@@ -22,6 +22,7 @@ import pytest
 from tests.support.registry.docker_registry import docker_registry
 from tests.support.registry.made_images import MadeImage, made_image, push_made, tar_of
 
+from upwell.outbound.dialing import unrestricted
 from upwell.registry.client.client import RegistryClient
 from upwell.registry.client.push import RegistryPusher
 
@@ -126,7 +127,7 @@ async def test_many_images_get_their_new_base(tmp_path: Path) -> None:
         old, new = base(1), base(2)
         names = [f"{host}/team/app{number}:1" for number in range(IMAGES)]
         layers = plain(old)
-        async with RegistryClient() as client:
+        async with RegistryClient(unrestricted()) as client:
             pusher = RegistryPusher(client.connection)
             await push_made(pusher, f"{host}/base:1", old)
             await push_made(pusher, f"{host}/base:2", new)

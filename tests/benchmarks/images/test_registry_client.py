@@ -15,6 +15,7 @@ from tests.support.benchmarks.ratios import Ratios
 from tests.support.registry.docker_registry import docker_registry, push_image
 
 from upwell.oci import Digest, MediaType, Reference
+from upwell.outbound.dialing import unrestricted
 from upwell.registry.client.client import RegistryClient
 from upwell.registry.hosts import RegistryHost, RegistryHosts, RegistryLimits
 
@@ -75,7 +76,7 @@ async def compare(folder: Path) -> dict[str, list[Cost]]:
         images = [await push_image(registry, name, *TAGS) for name in names]
         references = [Reference.parse(f"{registry}/{name}:{tag}") for name in names for tag in TAGS]
         hosts = RegistryHosts([RegistryHost(registry, limits=RegistryLimits(CONNECTIONS))])
-        async with RegistryClient(hosts) as client:
+        async with RegistryClient(unrestricted(), hosts) as client:
             for _ in range(ROUNDS):
                 for name, work in (
                     ("client", lambda: with_client(client, references)),

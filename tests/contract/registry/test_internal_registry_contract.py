@@ -10,6 +10,7 @@ from tests.support.registry.hosted_images import push
 
 from upwell.oci import Digest
 from upwell.oci.registry_prefix import reference_in
+from upwell.outbound.dialing import unrestricted
 from upwell.registry.client.client import RegistryClient
 from upwell.registry.client.push import RegistryPusher
 from upwell.registry.embedded import EmbeddedRegistry
@@ -42,7 +43,7 @@ async def registry(
         yield RegistryOfBuilds(hosted, keep)
         return
     path = "/ours/images" if request.param == "external" else ""
-    async with docker_registry(tmp_path) as host, RegistryClient() as client:
+    async with docker_registry(tmp_path) as host, RegistryClient(unrestricted()) as client:
         pusher = RegistryPusher(client.connection)
         external = ExternalRegistry(client, pusher, f"{host}{path}")
 
@@ -92,7 +93,10 @@ async def test_tags_of_an_external_registry_are_not_read_back(tmp_path: Path) ->
     digest = await push(hosted, APP, "v1")
     assert list(await hosted.pushed_tags(APP)) == [("v1", digest)]
     (tmp_path / "external").mkdir()
-    async with docker_registry(tmp_path / "external") as host, RegistryClient() as client:
+    async with (
+        docker_registry(tmp_path / "external") as host,
+        RegistryClient(unrestricted()) as client,
+    ):
         await push_image(host, APP, "v1")
         external = ExternalRegistry(client, RegistryPusher(client.connection), host)
         assert list(await external.pushed_tags(APP)) == []
@@ -105,7 +109,7 @@ async def test_no_tag_is_set_by_whom_must_not_write(tmp_path: Path) -> None:
     def refuse() -> None:
         raise DeposedError
 
-    async with docker_registry(tmp_path) as host, RegistryClient() as client:
+    async with docker_registry(tmp_path) as host, RegistryClient(unrestricted()) as client:
         first = (await push_image(host, APP, "v1")).digest
         external = ExternalRegistry(client, RegistryPusher(client.connection), host, refuse)
         with pytest.raises(DeposedError):

@@ -14,6 +14,7 @@ from tests.support.registry.origins import StreamInMemory
 from tests.support.registry.referrers import push_referrer, referrer_manifest
 
 from upwell.oci import Digest, Manifest, Reference
+from upwell.outbound.dialing import unrestricted
 from upwell.registry.caching import CachingRegistry
 from upwell.registry.client.client import RegistryClient
 from upwell.registry.embedded.registry import EmbeddedRegistry
@@ -89,7 +90,7 @@ async def stocked(
     request: pytest.FixtureRequest, tmp_path: Path
 ) -> AsyncIterator[RegistryUnderTest]:
     async with AsyncExitStack() as stack:
-        client = await stack.enter_async_context(RegistryClient())
+        client = await stack.enter_async_context(RegistryClient(unrestricted()))
         if request.param == "client":
             host = await stack.enter_async_context(docker_registry(tmp_path))
             image = await push_image(host, "team/app", *TAGS)

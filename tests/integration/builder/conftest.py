@@ -91,7 +91,7 @@ def settings(tmp_path: Path, store: Path, passage: Path, containers_conf: Path) 
 
 @pytest.fixture
 async def builder(settings: BuildahSettings) -> AsyncIterator[BuildahBuilder]:
-    builder = BuildahBuilder(settings)
+    builder = BuildahBuilder(settings, dialer=None)
     yield builder
     await builder.recover()
 

@@ -206,7 +206,7 @@ def small_disk(settings: BuildahSettings) -> Iterator[Path]:
 async def test_a_full_disk_is_no_fault_of_the_source(
     settings: BuildahSettings, images: BaseImages, small_disk: Path, log: Log
 ) -> None:
-    builder = BuildahBuilder(replace(settings, storage_root=small_disk / "storage"))
+    builder = BuildahBuilder(replace(settings, storage_root=small_disk / "storage"), dialer=None)
     plan = BuildPlan(
         id="uid-full",
         namespace="shop",
@@ -269,7 +269,7 @@ given = json.loads(sys.argv[1])
 builder = BuildahBuilder(BuildahSettings(
     work_dir=Path(given["work"]), storage_root=Path(given["root"]), run_root=Path(given["run"]),
     containers_conf=Path(given["conf"]), temporary_dir=Path(given["passage"]),
-))
+), dialer=None)
 plan = BuildPlan(
     id="uid-hang", namespace="shop", name="hang-1", strategy=BuilderStrategy.SOURCE,
     context=Path(given["tree"]), images={"builder": Reference.parse(given["image"])}, push=None,
@@ -310,7 +310,7 @@ async def test_recovery_after_kill_9_leaves_nothing(
 ) -> None:
     await until(lambda: not processes(marker), seconds=20)  # by the kernel, before any recovery
     assert working_containers(settings) != ""
-    builder = BuildahBuilder(settings)
+    builder = BuildahBuilder(settings, dialer=None)
     assert control_groups(builder)
 
     await builder.recover()

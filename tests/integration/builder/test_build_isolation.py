@@ -57,7 +57,9 @@ async def test_a_base_is_unpacked_once_and_for_nobody_else(
     own = replace(settings, storage_root=tmp_path / "root", run_root=tmp_path / "run")
     context = write_tree(tmp_path / "tree", {"file": "x"})
     lines = "COPY file /file\nRUN ls -ln /file"
-    text = await printed(BuildahBuilder(own), images, "unpacked", lines, context=context)
+    text = await printed(
+        BuildahBuilder(own, dialer=None), images, "unpacked", lines, context=context
+    )
     assert any(line.split()[2:4] == ["0", "0"] for line in text.splitlines() if "/file" in line)
     [busybox] = (tmp_path / "root").glob("overlay/*/diff/bin/busybox")
     assert busybox.stat().st_uid > 1_000_000_000
@@ -69,7 +71,7 @@ async def test_a_store_outlives_the_switch_of_user_namespaces(
 ) -> None:
     own = replace(settings, storage_root=tmp_path / "root", run_root=tmp_path / "run")
     for shifted in (first, not first):
-        builder = BuildahBuilder(replace(own, user_namespaces=shifted))
+        builder = BuildahBuilder(replace(own, user_namespaces=shifted), dialer=None)
         lines = f"RUN touch /made && echo {shifted} >/made && stat -c %u /bin/busybox /made"
         text = await printed(builder, images, "switched", lines)
         assert text.splitlines().count("0") == 2
@@ -181,8 +183,10 @@ async def test_the_machines_network_needs_a_wish_and_the_administrators_permissi
     port, visitors = listener
     lines = f"RUN nc -w 2 127.0.0.1 {port} </dev/null && echo in || echo out"
     with pytest.raises(BuildError, match="the administrator allows it with `host-network = true`"):
-        await printed(BuildahBuilder(settings), images, "wish", lines, host_network=True)
-    allowing = BuildahBuilder(replace(settings, allow_host_network=True))
+        await printed(
+            BuildahBuilder(settings, dialer=None), images, "wish", lines, host_network=True
+        )
+    allowing = BuildahBuilder(replace(settings, allow_host_network=True), dialer=None)
     text = await printed(allowing, images, "granted", lines, host_network=True)
     assert "in" in text.splitlines()
     assert visitors
@@ -191,7 +195,7 @@ async def test_the_machines_network_needs_a_wish_and_the_administrators_permissi
 async def test_a_machine_without_limits_says_so_and_builds(
     settings: BuildahSettings, images: BaseImages
 ) -> None:
-    builder = BuildahBuilder(replace(settings, limits_resources=False))
+    builder = BuildahBuilder(replace(settings, limits_resources=False), dialer=None)
     limits = BuildLimits(memory_bytes=32 * 1024**2)
     hungry = f"RUN dd if=/dev/zero of=/dev/null bs=64M count=1 && echo {id(builder)} done"
     text = await printed(builder, images, "unlimited", hungry, limits=limits)
@@ -281,7 +285,7 @@ async def test_a_hostile_upload_is_refused_by_its_entry(
     with tarfile.open(upload, "w:gz") as tar:
         hostile.size = 1_000_000 if hostile.name == "bomb" else 0
         tar.addfile(hostile, io.BytesIO(bytes(hostile.size)))
-    builder = BuildahBuilder(strict)
+    builder = BuildahBuilder(strict, dialer=None)
     with pytest.raises(BuildError, match=message) as caught:
         await builder.unpack("uid-hostile", BinarySource(upload, BinaryKind.ARCHIVE), log)
     assert caught.value.reason == "FetchSourceFailed"
@@ -344,7 +348,7 @@ async def test_pruning_takes_what_nobody_needs(
     settings: BuildahSettings, images: BaseImages, tmp_path: Path, log: Log
 ) -> None:
     own = replace(settings, storage_root=tmp_path / "root", run_root=tmp_path / "run")
-    builder = BuildahBuilder(own)
+    builder = BuildahBuilder(own, dialer=None)
     assert images.base.digest is not None
     await builder.build(plan(images, "kept", dockerfile="FROM base:1\nRUN true\n", push=None), log)
     recent = await builder.prune(frozenset(), unused_for=timedelta(hours=1))

@@ -105,10 +105,12 @@ async def test_other_machines_are_reached_and_private_ones_where_that_is_allowed
 ) -> None:
     with machine_beside(PUBLIC) as public, machine_beside(PRIVATE) as private:
         lines = f"RUN {ask(public)}; {ask(private)}\nADD http://{public}/ /index"
-        text = await printed(BuildahBuilder(settings), images, "far", lines)
+        text = await printed(BuildahBuilder(settings, dialer=None), images, "far", lines)
         assert {f"in {public}", f"out {private}"} <= set(text.splitlines())
         allowing = replace(settings, networks=BuildNetworkAccess((f"{PRIVATE}.0/24", "fd00::/8")))
-        text = await printed(BuildahBuilder(allowing), images, "allowed", f"RUN {ask(private)}")
+        text = await printed(
+            BuildahBuilder(allowing, dialer=None), images, "allowed", f"RUN {ask(private)}"
+        )
         assert f"in {private}" in text.splitlines()
 
 
@@ -117,7 +119,7 @@ async def test_an_allowed_network_does_not_open_the_machine(
 ) -> None:
     allowing = replace(settings, networks=BuildNetworkAccess(("0.0.0.0/1", "128.0.0.0/1")))
     asked = "; ".join(ask(address, served) for address in own_addresses())
-    text = await printed(BuildahBuilder(allowing), images, "open", f"RUN {asked}")
+    text = await printed(BuildahBuilder(allowing, dialer=None), images, "open", f"RUN {asked}")
     assert not any(line.startswith("in ") for line in text.splitlines())
 
 
@@ -133,7 +135,9 @@ async def test_the_administrator_may_give_builds_the_machines_network(
 ) -> None:
     async with await asyncio.start_server(lambda _, writer: writer.close(), "127.0.0.1") as server:
         lines = f"RUN {ask('127.0.0.1', server.sockets[0].getsockname()[1])}"
-        text = await printed(BuildahBuilder(replace(settings, network="host")), images, "h", lines)
+        text = await printed(
+            BuildahBuilder(replace(settings, network="host"), dialer=None), images, "h", lines
+        )
     assert "in 127.0.0.1" in text.splitlines()
 
 

@@ -145,7 +145,7 @@ async def found_steps(builder: BuildahBuilder, images: BaseImages) -> int:
 async def test_steps_on_a_base_that_was_removed_and_pulled_anew_are_made_again(
     own: BuildahSettings, images: BaseImages
 ) -> None:
-    builder = BuildahBuilder(own)
+    builder = BuildahBuilder(own, dialer=None)
     assert await found_steps(builder, images) == 0
     pulled = (f"--root={own.storage_root}", f"--runroot={own.run_root}")
     run("buildah", *pulled, "rmi", "--all", "--force")

@@ -143,7 +143,7 @@ async def test_what_commands_keep_is_there_for_the_next_build_of_the_same_buildc
     settings: BuildahSettings, images: BaseImages
 ) -> None:
     """The limit is of all caches: a quarter of it is one cache's."""
-    builder = BuildahBuilder(replace(settings, cache_mount_bytes=4 * 1024**2))
+    builder = BuildahBuilder(replace(settings, cache_mount_bytes=4 * 1024**2), dialer=None)
 
     async def lines(key: str, name: str, more: str = "") -> str:
         log = Log()
@@ -246,9 +246,9 @@ async def test_a_restarted_builder_has_its_cache_and_asks_no_registry_for_a_base
     with contextmanager(serve_registry)(tmp_path_factory.mktemp("vendor")) as address:
         vendor = push_base_images(address)
         wanted = plan(vendor, "kept", dockerfile=text, push=None)
-        await BuildahBuilder(settings).build(wanted, first)
+        await BuildahBuilder(settings, dialer=None).build(wanted, first)
 
-    restarted = BuildahBuilder(settings)
+    restarted = BuildahBuilder(settings, dialer=None)
     await restarted.recover()
     await restarted.build(wanted, again)
 
@@ -345,7 +345,7 @@ async def test_relative_paths_are_those_of_the_process(
 ) -> None:
     monkeypatch.chdir(tmp_path)
     settings = BuildahSettings(Path("data"), temporary_dir=passage, containers_conf=containers_conf)
-    builder = BuildahBuilder(settings)
+    builder = BuildahBuilder(settings, dialer=None)
     dockerfile = "FROM base:1\nRUN echo relative is fine\n"
     await builder.build(plan(images, "relative", dockerfile=dockerfile, push=None), log)
     assert "relative is fine" in log.text

@@ -54,7 +54,7 @@ async def test_a_hostile_submodule_runs_nothing_and_reads_nothing(
     secret.commit("secret", file="x")
     gitmodules(repository, "part", url.format(marker=marker, local=secret.path))
     with served(repository) as uri:
-        builder = BuildahBuilder(replace(settings, allow_local_sources=False))
+        builder = BuildahBuilder(replace(settings, allow_local_sources=False), dialer=None)
         with pytest.raises(BuildError) as caught:
             await builder.fetch("uid-hostile", GitSource(uri), log)
         assert caught.value.reason == "FetchSourceFailed"
@@ -282,7 +282,7 @@ async def test_a_mirror_survives_restarts_and_belongs_to_one_login(
     cache = settings.work_dir / "git"
     for number in range(3):
         wanted = repository.commit(f"change {number}", app=str(number))
-        builder = BuildahBuilder(settings)
+        builder = BuildahBuilder(settings, dialer=None)
         await builder.recover()
         checkout = await builder.fetch("uid-cached", GitSource(repository.uri, "main"), log)
         assert (checkout.path / "app").read_text() == str(number)
@@ -315,14 +315,15 @@ async def test_mirrors_have_a_common_limit(
     settings: BuildahSettings, repository: RepositoryOnDisk, log: Log, tmp_path: Path
 ) -> None:
     limits = GitLimits(cache_bytes=600_000)
-    builder = BuildahBuilder(replace(settings, git_limits=limits))
+    builder = BuildahBuilder(replace(settings, git_limits=limits), dialer=None)
     for name in ("one", "two"):
         other = RepositoryOnDisk(tmp_path / name)
         other.commit("big", big=os.urandom(200_000).hex())
         await builder.fetch(f"uid-{name}", GitSource(other.uri), log)
     assert len(list((settings.work_dir / "git").iterdir())) == 2
     await builder.fetch("uid-third", GitSource(repository.uri), log)
-    smaller = BuildahBuilder(replace(settings, git_limits=GitLimits(cache_bytes=300_000)))
+    limits = GitLimits(cache_bytes=300_000)
+    smaller = BuildahBuilder(replace(settings, git_limits=limits), dialer=None)
     await smaller.fetch("uid-third", GitSource(repository.uri), log)
     sizes = [size_of(path) for path in (settings.work_dir / "git").iterdir()]
     assert sum(sizes) <= 300_000

@@ -153,7 +153,7 @@ async def test_a_source_that_cannot_be_had_says_why(
 async def test_local_repositories_need_permission(
     settings: BuildahSettings, repository: RepositoryOnDisk, log: Log
 ) -> None:
-    strict = BuildahBuilder(replace(settings, allow_local_sources=False))
+    strict = BuildahBuilder(replace(settings, allow_local_sources=False), dialer=None)
     for uri in (repository.uri, str(repository.path)):
         with pytest.raises(BuildError, match="local repositories are not allowed"):
             await strict.fetch("uid-git", GitSource(uri), log)
@@ -185,7 +185,7 @@ async def test_a_source_may_not_grow_without_limit(
 ) -> None:
     repository.commit("big", big=os.urandom(2_000_000).hex())
     limits = GitLimits(seconds=20, tree_bytes=1_000_000)
-    builder = BuildahBuilder(replace(settings, git_limits=limits))
+    builder = BuildahBuilder(replace(settings, git_limits=limits), dialer=None)
     with pytest.raises(BuildError, match="larger than 1000000 bytes"):
         await builder.fetch("uid-git", GitSource(repository.uri), log)
 

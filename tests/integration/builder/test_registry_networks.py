@@ -23,7 +23,7 @@ from upwell.outbound.policy import OutboundPolicy
 
 def building(settings: BuildahSettings, *allowed: str) -> BuildahBuilder:
     registries = ImageRegistries(Dialer(OutboundPolicy.of(allowed)))
-    return BuildahBuilder(settings, registries=registries)
+    return BuildahBuilder(settings, None, registries)
 
 
 @pytest.fixture
@@ -107,7 +107,7 @@ async def test_a_name_that_has_moved_to_this_machine_is_refused_at_connect(
 ) -> None:
     port = closed.rpartition(":")[2]
     registries = ImageRegistries(ReboundDialer(OutboundPolicy()))
-    builder = BuildahBuilder(settings, registries=registries)
+    builder = BuildahBuilder(settings, None, registries)
     error = await failure(builder, images, f"registry.test:{port}")
     assert "127.0.0.1 (registry.test) is a loopback address" in str(error)
 

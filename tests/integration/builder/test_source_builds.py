@@ -102,7 +102,7 @@ async def test_each_byte_of_the_source_is_moved_once(
             copies.append(sum(path.is_file() and path.stat().st_size == _SIZE for path in found))
 
     wanted = plan(images, "moved", context)
-    await BuildahBuilder(own).build(wanted, count)
+    await BuildahBuilder(own, dialer=None).build(wanted, count)
 
     assert copies == [2]  # the source itself, and the layer
     sizes = [layer["Size"] for layer in inspect(pushed(wanted))["LayersData"]]
@@ -115,7 +115,7 @@ async def test_the_image_leaves_the_store_with_the_folder_of_its_build(
     settings: BuildahSettings, images: BaseImages, tmp_path: Path, log: Log, *, reachable: bool
 ) -> None:
     own = replace(settings, storage_root=tmp_path / "root", run_root=tmp_path / "run")
-    builder = BuildahBuilder(own)
+    builder = BuildahBuilder(own, dialer=None)
     push = images.reference("shop/left:1") if reachable else Reference.parse("127.0.0.1:1/left:1")
     tree = write_tree(tmp_path / "tree", {"index.html": "hello"})
     wanted = plan(images, "left", tree, push=push)

@@ -16,6 +16,7 @@ from tests.support.registry.layered_images import push_index, push_layered
 from upwell.cli import main
 from upwell.cli.images.mirror_mappings import read_mappings
 from upwell.oci import Reference
+from upwell.outbound.dialing import unrestricted
 from upwell.registry.client.client import RegistryClient
 from upwell.registry.client.push import RegistryPusher
 
@@ -224,7 +225,7 @@ class Registries:
 @pytest.fixture
 async def registries(tmp_path: Path) -> AsyncIterator[Registries]:
     async with AsyncExitStack() as stack:
-        client = await stack.enter_async_context(RegistryClient())
+        client = await stack.enter_async_context(RegistryClient(unrestricted()))
         (tmp_path / "vendor").mkdir()
         source = await stack.enter_async_context(docker_registry(tmp_path / "vendor"))
         goal = await stack.enter_async_context(serving(tmp_path / "goal"))

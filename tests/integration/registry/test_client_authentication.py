@@ -23,6 +23,7 @@ from tests.support.registry.docker_registry import (
 from tests.support.registry.logins import OneLogin
 
 from upwell.oci import Reference
+from upwell.outbound.dialing import unrestricted
 from upwell.registry.client.auth import basic
 from upwell.registry.client.client import RegistryClient
 from upwell.registry.errors import UnauthorizedError
@@ -34,7 +35,7 @@ BAD = Credential("alice", "looking-glass")
 
 @pytest.fixture
 async def client() -> AsyncIterator[RegistryClient]:
-    async with RegistryClient() as client:
+    async with RegistryClient(unrestricted()) as client:
         yield client
 
 

@@ -17,6 +17,7 @@ from tests.support.registry.docker_registry import CONFIG, image_manifest
 from tests.support.registry.logins import OneLogin
 
 from upwell.oci import Digest, Reference
+from upwell.outbound.dialing import unrestricted
 from upwell.registry.budget import MOST_UNANSWERED
 from upwell.registry.client.auth import basic
 from upwell.registry.client.client import RegistryClient
@@ -83,7 +84,7 @@ async def serving(
 
 @pytest.fixture
 async def client() -> AsyncIterator[RegistryClient]:
-    async with RegistryClient(timeouts=FAST) as client:
+    async with RegistryClient(unrestricted(), timeouts=FAST) as client:
         yield client
 
 
@@ -238,7 +239,7 @@ async def test_a_limit_stops_all_callers_before_they_send(
 async def test_the_client_asks_again_once_the_pause_is_over() -> None:
     now = 1_700_000_000.0
     async with (
-        RegistryClient(clock=lambda: now, jitter=lambda: 0.0) as client,
+        RegistryClient(unrestricted(), clock=lambda: now, jitter=lambda: 0.0) as client,
         serving(answer(429)) as registry,
     ):
         assert (await failure(client, registry)).retry_after == 2
@@ -449,7 +450,7 @@ async def test_a_blob_that_comes_byte_by_byte_is_not_waited_for() -> None:
     """A piece now and then is no silence; its place is somebody else's."""
     patient = replace(FAST, idle=60.0, blob=3600.0, pace=0.5, pace_bytes=1000)
     async with (
-        RegistryClient(timeouts=patient) as client,
+        RegistryClient(unrestricted(), timeouts=patient) as client,
         serving(dripping) as registry,
         asyncio.timeout(60),
         client.open_blob(registry.app, IMAGE.config.digest) as chunks,
@@ -461,7 +462,7 @@ async def test_a_blob_that_comes_byte_by_byte_is_not_waited_for() -> None:
 async def test_a_callers_own_timeout_stays_the_callers_and_leaves_its_slot() -> None:
     async with serving(answer(200, CONFIG)) as registry:
         host = RegistryHost(registry.host, limits=RegistryLimits(concurrency=1))
-        async with RegistryClient(RegistryHosts([host]), timeouts=FAST) as client:
+        async with RegistryClient(unrestricted(), RegistryHosts([host]), timeouts=FAST) as client:
             with pytest.raises(TimeoutError):
                 async with client.open_blob(registry.app, Digest.of(CONFIG)):
                     raise TimeoutError
@@ -568,7 +569,7 @@ async def test_token_servers_that_fail(
 
 async def test_a_token_server_that_hangs_closes_the_registry_as_one_that_hangs_itself() -> None:
     fast = Timeouts(connect=2.0, answer=0.1)
-    async with RegistryClient(timeouts=fast) as client, serving(silent) as tokens:
+    async with RegistryClient(unrestricted(), timeouts=fast) as client, serving(silent) as tokens:
         challenge = f'Bearer realm="http://{tokens.host}/token",service="s"'
         async with serving(answer(401, WWW_Authenticate=challenge)) as registry:
             for _ in range(MOST_UNANSWERED):
@@ -610,17 +611,17 @@ async def test_tls_is_verified_unless_told_otherwise(
 ) -> None:
     good = manifest_answer(Docker_Content_Digest=str(IMAGE.digest))
     async with serving(good, tls) as registry:
-        async with RegistryClient() as strict:
+        async with RegistryClient(unrestricted()) as strict:
             with pytest.raises(RegistryUnavailableError, match="not trusted"):
                 await strict.resolve(registry.app)
             assert registry.requests == []
             found = await strict.resolve(registry.app, RequestAccess(insecure=True))
             assert found.digest == IMAGE.digest
         host = RegistryHost(registry.host, ca_file=certificate.with_suffix(".crt"))
-        async with RegistryClient(RegistryHosts([host])) as trusting:
+        async with RegistryClient(unrestricted(), RegistryHosts([host])) as trusting:
             assert (await trusting.resolve(registry.app)).digest == IMAGE.digest
         host = RegistryHost(registry.host, ca_file=certificate.with_suffix(".missing"))
-        async with RegistryClient(RegistryHosts([host])) as broken:
+        async with RegistryClient(unrestricted(), RegistryHosts([host])) as broken:
             with pytest.raises(RegistryUnavailableError, match="ca file"):
                 await broken.resolve(registry.app)
 
@@ -633,7 +634,7 @@ async def https_only(
     async with serving(handler, tls) as registry:
         name = registry.host.replace("127.0.0.1", "0.0.0.0")
         host = RegistryHost(name, ca_file=certificate.with_suffix(".crt"))
-        async with RegistryClient(RegistryHosts([host])) as client:
+        async with RegistryClient(unrestricted(), RegistryHosts([host])) as client:
             yield client, Reference.parse(f"{name}/team/app:1")
 
 
@@ -663,7 +664,7 @@ async def test_a_registry_that_answered_over_https_is_never_asked_over_http(
 ) -> None:
     good = manifest_answer(Docker_Content_Digest=str(IMAGE.digest))
     insecure = RequestAccess(insecure=True)
-    async with RegistryClient() as client:
+    async with RegistryClient(unrestricted()) as client:
         async with serving(good, tls) as registry:
             await client.resolve(registry.app, insecure)
         plain = ScriptedRegistry(good)
@@ -679,7 +680,7 @@ async def test_a_location_reaches_the_registry_elsewhere() -> None:
     good = manifest_answer(Docker_Content_Digest=str(IMAGE.digest))
     async with serving(good) as registry:
         hosts = RegistryHosts([RegistryHost("docker.io", location=f"{registry.host}/hub")])
-        async with RegistryClient(hosts) as client:
+        async with RegistryClient(unrestricted(), hosts) as client:
             await client.resolve(Reference.parse("debian:12"))
     assert registry.requests == ["HEAD /v2/hub/library/debian/manifests/12"]
 
@@ -688,7 +689,7 @@ async def test_a_registry_may_come_back_with_tls(tls: ssl.SSLContext) -> None:
     port = free_port()
     reference = Reference.parse(f"127.0.0.1:{port}/team/app:1")
     good = manifest_answer(Docker_Content_Digest=str(IMAGE.digest))
-    async with RegistryClient() as client:
+    async with RegistryClient(unrestricted()) as client:
         for context in (None, tls):
             app = web.Application()
             app.router.add_route("*", "/{path:.*}", good)

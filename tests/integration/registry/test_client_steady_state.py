@@ -14,6 +14,7 @@ from aiohttp.test_utils import TestServer
 from tests.support.registry.docker_registry import docker_registry, image_manifest, push_image
 
 from upwell.oci import Reference
+from upwell.outbound.dialing import unrestricted
 from upwell.registry.client.client import RegistryClient
 from upwell.registry.errors import BlockedError
 from upwell.registry.hosts import RegistryHost, RegistryHosts, RegistryLimits
@@ -71,7 +72,7 @@ async def token_registry() -> AsyncIterator[TokenRegistry]:
 
 
 async def test_one_head_per_resolve_once_the_registry_is_known() -> None:
-    async with token_registry() as registry, RegistryClient() as client:
+    async with token_registry() as registry, RegistryClient(unrestricted()) as client:
         for name in ("a", "a", "a", "b", "b"):
             reference = Reference.parse(f"{registry.host}/team/{name}:1")
             assert (await client.resolve(reference)).digest == IMAGE.digest
@@ -89,7 +90,7 @@ async def test_one_head_per_resolve_once_the_registry_is_known() -> None:
 
 
 async def test_a_revoked_token_is_renewed_within_the_request() -> None:
-    async with token_registry() as registry, RegistryClient() as client:
+    async with token_registry() as registry, RegistryClient(unrestricted()) as client:
         reference = Reference.parse(f"{registry.host}/team/a:1")
         await client.resolve(reference)
         registry.revoked.add("team/a#1")
@@ -101,7 +102,7 @@ async def test_a_revoked_token_is_renewed_within_the_request() -> None:
 async def test_many_at_once_share_a_token_and_keep_to_the_limit() -> None:
     async with token_registry() as registry:
         hosts = RegistryHosts([RegistryHost(registry.host, limits=RegistryLimits(5))])
-        async with RegistryClient(hosts) as client:
+        async with RegistryClient(unrestricted(), hosts) as client:
             reference = Reference.parse(f"{registry.host}/team/a:1")
             await asyncio.gather(*(client.resolve(reference) for _ in range(50)))
     assert registry.requests.count("token repository:team/a:pull") == 1
@@ -112,7 +113,7 @@ async def test_many_at_once_share_a_token_and_keep_to_the_limit() -> None:
 async def test_a_blocked_registry_hears_nothing() -> None:
     async with token_registry() as registry:
         hosts = RegistryHosts([RegistryHost(registry.host, blocked=True)])
-        async with RegistryClient(hosts) as client:
+        async with RegistryClient(unrestricted(), hosts) as client:
             with pytest.raises(BlockedError):
                 await client.resolve(Reference.parse(f"{registry.host}/team/a:1"))
     assert registry.requests == []
@@ -128,7 +129,7 @@ async def test_the_rendered_settings_lead_other_tools_to_the_same_place(tmp_path
         )
         conf = tmp_path / "registries.conf"
         conf.write_text(hosts.render_registries_conf())
-        async with RegistryClient(hosts) as client:
+        async with RegistryClient(unrestricted(), hosts) as client:
             ours = await client.manifest(Reference.parse("app:1"))
         process = await asyncio.create_subprocess_exec(
             "skopeo",

@@ -17,6 +17,7 @@ from tests.support.registry.origins import STREAM, StreamInMemory
 
 from upwell.formats.sigstore import InTotoStatement, Subject
 from upwell.oci import Digest, Reference
+from upwell.outbound.dialing import unrestricted
 from upwell.reconcilers.signing.images import ImageSigning
 from upwell.registry.attachments.targets import RemoteArtifacts
 from upwell.registry.attachments.writer import ImageAttachments
@@ -53,7 +54,7 @@ class PullThroughServers:
 @pytest.fixture
 async def servers(tmp_path: Path) -> AsyncIterator[PullThroughServers]:
     async with AsyncExitStack() as stack:
-        client = await stack.enter_async_context(RegistryClient())
+        client = await stack.enter_async_context(RegistryClient(unrestricted()))
         (tmp_path / "vendor").mkdir()
         vendor = await stack.enter_async_context(docker_registry(tmp_path / "vendor"))
         streams = StreamInMemory()

@@ -15,6 +15,7 @@ from tests.support.registry.layered_images import CONFIG, blob_of, opened, push_
 from upwell.formats.sigstore import InTotoStatement, Subject
 from upwell.formats.sigstore.artifacts import BUNDLE_TYPE
 from upwell.oci import Descriptor, Digest, Index, Reference
+from upwell.outbound.dialing import unrestricted
 from upwell.reconcilers.signing.images import ImageSigning
 from upwell.registry.attachments.reader import AttachmentReader
 from upwell.registry.attachments.targets import RemoteArtifacts
@@ -48,7 +49,7 @@ class TwoRegistries:
 @pytest.fixture
 async def two(tmp_path: Path) -> AsyncIterator[TwoRegistries]:
     async with AsyncExitStack() as stack:
-        client = await stack.enter_async_context(RegistryClient())
+        client = await stack.enter_async_context(RegistryClient(unrestricted()))
         served = await stack.enter_async_context(serving(tmp_path / "embedded"))
         (tmp_path / "distribution").mkdir()
         host = await stack.enter_async_context(docker_registry(tmp_path / "distribution"))
@@ -251,7 +252,7 @@ def mirrored(two: TwoRegistries, pulls: PullFrom = PullFrom.ALL) -> RegistryClie
         RegistryMirror(f"{two.embedded}/mirror", pulls=pulls),
     )
     host = RegistryHost(f"{two.distribution}/vendor", mirrors=mirrors)
-    return RegistryClient(RegistryHosts([host]))
+    return RegistryClient(unrestricted(), RegistryHosts([host]))
 
 
 async def test_mirrors_are_read_first_and_the_source_where_they_fail(two: TwoRegistries) -> None:
@@ -315,6 +316,6 @@ async def test_a_mirror_for_digests_is_not_asked_for_tags(two: TwoRegistries) ->
 
 async def test_without_any_answer_the_sources_failure_counts() -> None:
     host = RegistryHost("127.0.0.1:1", mirrors=(RegistryMirror("127.0.0.1:2"),))
-    async with RegistryClient(RegistryHosts([host])) as client:
+    async with RegistryClient(unrestricted(), RegistryHosts([host])) as client:
         with pytest.raises(RegistryUnavailableError, match=r"127\.0\.0\.1:1/"):
             await client.resolve(Reference.parse("127.0.0.1:1/a/b:1"))

@@ -18,6 +18,7 @@ from upwell.api.core import Secret
 from upwell.api.meta import LocalReference, ObjectMeta, ObjectReference
 from upwell.oci import Digest, Manifest, Reference
 from upwell.oci.rebase.images import LayeredImage
+from upwell.outbound.dialing import unrestricted
 from upwell.registry.client.client import RegistryClient
 from upwell.registry.client.push import RegistryPusher
 from upwell.registry.errors import RegistryUnavailableError
@@ -78,7 +79,10 @@ async def rebasing(folder: Path) -> AsyncIterator[ElsewhereMachine]:
     (folder / "htpasswd").write_text(HTPASSWD)
     auth = {"htpasswd": {"realm": "test", "path": str(folder / "htpasswd")}}
     login = OneLogin(Credential(*ALICE))
-    async with docker_registry(folder, auth) as host, RegistryClient(credentials=login) as user:
+    async with (
+        docker_registry(folder, auth) as host,
+        RegistryClient(unrestricted(), credentials=login) as user,
+    ):
         machine = ElsewhereMachine(folder, host, user)
         username, password = ALICE
         auths = {"auths": {host: {"username": username, "password": password}}}

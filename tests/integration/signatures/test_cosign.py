@@ -16,6 +16,7 @@ from tests.support.signing.cosign import Cosign, cosign_in
 
 from upwell.api.image_policies.policy import AttestationRequirement, ImagePolicySpec, PolicyPoint
 from upwell.oci import Reference
+from upwell.outbound.dialing import unrestricted
 from upwell.policy.signatures.verification import VerdictReason
 from upwell.reconcilers.signatures.questions import ImageQuestion
 from upwell.registry.client.client import RegistryClient
@@ -75,7 +76,7 @@ async def test_what_cosign_has_signed_and_attested_passes(cosign: KeyedCosign, h
     image = Reference.parse(f"{host}/team/app").with_digest(manifest.digest)
     clock = MemoryClock()
     store = MemoryStore(clock)
-    async with RegistryClient() as client:
+    async with RegistryClient(unrestricted()) as client:
         judge = image_judge(store, client, clock)
 
         async def reason(spec: ImagePolicySpec) -> VerdictReason:

@@ -20,6 +20,7 @@ from upwell.api.image_policies.policy import (
 )
 from upwell.formats.sigstore.statement import COSIGN_SIGNATURE
 from upwell.oci import Reference
+from upwell.outbound.dialing import unrestricted
 from upwell.policy.signatures.verification import Verdict, VerdictReason
 from upwell.reconcilers.signatures.questions import ImageQuestion
 from upwell.registry.client.client import RegistryClient
@@ -56,7 +57,7 @@ async def test_what_cosign_has_signed_keyless_passes(
     store = MemoryStore(MemoryClock())
     folder = tmp_path / "registry"
     folder.mkdir()
-    async with docker_registry(folder) as host, RegistryClient() as client:
+    async with docker_registry(folder) as host, RegistryClient(unrestricted()) as client:
         manifest = await push_image(host, "team/app", "1")
         image = Reference.parse(f"{host}/team/app").with_digest(manifest.digest)
         judge = image_judge(store, client, MemoryClock())

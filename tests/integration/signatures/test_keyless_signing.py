@@ -17,6 +17,7 @@ from tests.support.signing.sigstore_services import (
 
 from upwell.formats.sigstore import InTotoStatement, Subject
 from upwell.oci import Reference
+from upwell.outbound.dialing import unrestricted
 from upwell.reconcilers.signing.images import ImageSigning, SignerAwayError
 from upwell.registry.attachments.targets import RemoteArtifacts
 from upwell.registry.attachments.writer import ImageAttachments
@@ -60,7 +61,7 @@ async def test_cosign_verifies_what_was_signed_when_the_log_was_back(
     (tmp_path / "own.pub").write_bytes(own.key.pem())
     folder = tmp_path / "registry"
     folder.mkdir()
-    async with docker_registry(folder) as host, RegistryClient() as client:
+    async with docker_registry(folder) as host, RegistryClient(unrestricted()) as client:
         manifest = await push_image(host, "team/app", "1")
         image = Reference.parse(f"{host}/team/app").with_digest(manifest.digest)
         target = RemoteArtifacts(client, RegistryPusher(client.connection))

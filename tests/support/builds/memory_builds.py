@@ -55,6 +55,7 @@ from upwell.git.interface import CommitInfo, GitSource
 from upwell.inventory.files.scanning import FileScanner
 from upwell.machine.process import LogSink
 from upwell.oci import Descriptor, Digest, Index, Manifest, MediaType, Platform, Reference
+from upwell.outbound.dialing import unrestricted
 from upwell.policy.builds.plan import BuildDefaults
 from upwell.policy.images.schedule import ImportSchedule
 from upwell.reconcilers.authority import Authority, AuthorRights
@@ -366,7 +367,7 @@ class BuildMachine:
         self.vendor = UpstreamRegistry(EmbeddedRegistry(folder / "vendor", VENDOR))
         self.remote: Registry = self.vendor
         """Client of the other registries."""
-        self.client = RegistryClient()
+        self.client = RegistryClient(unrestricted())
         self.internal = EmbeddedRegistry(folder / "internal", INTERNAL)
         self.builder = FakeBuilder(self.internal, folder / "builds")
         self.logs = FileBuildLogs(folder / "logs")

@@ -29,6 +29,7 @@ from upwell.builder.logs import FileBuildLogs
 from upwell.controller import Controller, ObjectCache
 from upwell.machine.platform import machine_platform
 from upwell.oci import Reference
+from upwell.outbound.dialing import unrestricted
 from upwell.policy.builds.plan import BuildDefaults
 from upwell.policy.builds.run_policy import number_of
 from upwell.policy.images.generations import settle_generations
@@ -219,7 +220,7 @@ async def open_builds(
 
     async with (
         serving_registry(create) as internal,
-        RegistryClient(hosts) as client,
+        RegistryClient(unrestricted(), hosts) as client,
     ):
         installed = BuildInstallation(builder, internal, client, folder)
         parts: list[ObjectCache | Controller] = [

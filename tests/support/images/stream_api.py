@@ -10,6 +10,7 @@ from typing import Any
 from tests.support.server.api_server import Api, ApiAnswer, serving
 
 from upwell.api.image import ImageStream, NamedTagEventList
+from upwell.outbound.dialing import unrestricted
 from upwell.reconcilers.images.image_streams import ImageStreams, image_stream_controller
 from upwell.registry.client.client import RegistryClient
 from upwell.registry.client.push import RegistryPusher
@@ -71,7 +72,7 @@ class StreamApi:
 
 @contextlib.asynccontextmanager
 async def open_stream_api(folder: Path, *hosts: RegistryHost) -> AsyncIterator[StreamApi]:
-    async with RegistryClient(RegistryHosts(hosts)) as client:
+    async with RegistryClient(unrestricted(), RegistryHosts(hosts)) as client:
         internal = EmbeddedRegistry(folder / "own", INTERNAL)
         registries = RoutedRegistry(internal, client)
         async with serving(ServerLimits(), internal=internal, upstream=registries) as api:

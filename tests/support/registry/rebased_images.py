@@ -20,6 +20,7 @@ from tests.support.registry.embedded_server import serving
 
 from upwell.cli import main
 from upwell.oci import Index, Manifest, Platform, Reference
+from upwell.outbound.dialing import unrestricted
 from upwell.registry.client.client import RegistryClient
 
 
@@ -102,7 +103,7 @@ async def build_setup(folder: Path) -> AsyncIterator[BuildSetup]:
     for program in ("buildah", "skopeo"):
         if shutil.which(program) is None:
             pytest.skip(f"needs {program}: apt install {program}")
-    async with serving(folder / "registry") as served, RegistryClient() as client:
+    async with serving(folder / "registry") as served, RegistryClient(unrestricted()) as client:
         yield BuildSetup(served.host, folder, client)
 
 

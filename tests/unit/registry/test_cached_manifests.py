@@ -7,6 +7,7 @@ from tests.support.registry.logins import OneLogin
 from tests.support.registry.memory import RegistryInMemory
 
 from upwell.oci import Digest, Manifest, MediaType, Reference, parse_manifest
+from upwell.outbound.dialing import unrestricted
 from upwell.registry.caching import CachingRegistry
 from upwell.registry.client.client import RegistryClient
 from upwell.registry.credentials import SecretCredentials
@@ -75,7 +76,7 @@ async def test_a_login_counts_at_the_places_that_are_really_asked(place: str) ->
     """They are the key of what is remembered, and decide what is everybody's."""
     mirrors = (RegistryMirror("mirror.example/all"),)
     host = RegistryHost("registry.example", location="real.example", mirrors=mirrors)
-    async with RegistryClient(RegistryHosts([host])) as client:
+    async with RegistryClient(unrestricted(), RegistryHosts([host])) as client:
         registry = CachingRegistry(client)
         for asked, found in ((place, (Credential("ann", "word"),)), ("registry.example", ())):
             auths = {"auths": {asked: {"username": "ann", "password": "word"}}}

@@ -50,7 +50,7 @@ async def run_pod_build(folders: BuildPodFolders) -> int:
     conf.write_text(_CONTAINERS)
     (folders.work / "storage.conf").write_text(_STORAGE.format(root=folders.work))
     places = PodFolders(folders.work, folders.input, folders.message)
-    builder = BuildahBuilder(_settings(places, conf))
+    builder = BuildahBuilder(_settings(places, conf), dialer=None)  # as its Pod may
     with suppress(asyncio.CancelledError):
         return await PodBuild(places, builder, _print).run()
     return 128 + signal.SIGTERM

@@ -5,6 +5,7 @@ from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from upwell.outbound.dialing import unrestricted
 from upwell.registry.client.client import RegistryClient
 from upwell.registry.credential_helpers import CredentialHelpers
 from upwell.registry.credentials import (
@@ -42,5 +43,5 @@ async def open_registry_client(settings: RegistryClientSettings) -> AsyncIterato
     files = (AuthFile(path, helpers) for path in settings.auth_files)
     logins = ChainedCredentials([*files, SecretCredentials(AuthConfig(settings.logins))])
     hosts = RegistryHosts(settings.registries, settings.authorities)
-    async with RegistryClient(hosts, logins) as client:
+    async with RegistryClient(unrestricted(), hosts, logins) as client:
         yield client

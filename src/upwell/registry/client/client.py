@@ -57,21 +57,20 @@ class RegistryClient:
     """Implements Registry for remote registries. Close it after use, or use it as a context.
 
     `credentials` are those of requests whose Access names none. `clock` gives seconds since
-    the epoch, `jitter` numbers from 0 to 1. `dialer` connects on behalf of objects, by a policy;
-    without one, every address is asked, as for a person who runs a command.
+    the epoch, `jitter` numbers from 0 to 1. `dialer` decides which
+    addresses are asked: on behalf of objects by a policy, for a person who runs a command all.
     """
 
     def __init__(
         self,
+        dialer: Dialer,
         hosts: RegistryHosts | None = None,
         credentials: CredentialSource | None = None,
         timeouts: Timeouts | None = None,
         clock: Callable[[], float] = time.time,
         jitter: Callable[[], float] = random,
-        *,
-        dialer: Dialer | None = None,
     ) -> None:
-        self._connection = Connection(hosts, credentials, timeouts, clock, jitter, dialer=dialer)
+        self._connection = Connection(dialer, hosts, credentials, timeouts, clock, jitter)
 
     @property
     def connection(self) -> Connection:

@@ -28,19 +28,18 @@ class Connection:
     """Sends calls to any registry, each once. Close it after use.
 
     `credentials` are those of calls whose Access names none. `clock` gives seconds since the
-    epoch, `jitter` numbers from 0 to 1. `dialer` connects on behalf of objects, by a policy;
-    without one, every address is asked, as for a person who runs a command.
+    epoch, `jitter` numbers from 0 to 1. `dialer` decides which
+    addresses are asked: on behalf of objects by a policy, for a person who runs a command all.
     """
 
     def __init__(
         self,
+        dialer: Dialer,
         hosts: RegistryHosts | None = None,
         credentials: CredentialSource | None = None,
         timeouts: Timeouts | None = None,
         clock: Callable[[], float] = time.time,
         jitter: Callable[[], float] = random,
-        *,
-        dialer: Dialer | None = None,
     ) -> None:
         self.hosts = hosts or RegistryHosts()
         self.budget = RequestBudget(self.hosts.limits, clock, jitter)

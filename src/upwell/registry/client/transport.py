@@ -16,7 +16,7 @@ from urllib.parse import urlencode
 
 from upwell import __version__
 from upwell.machine.sockets.connecting import connection_failure
-from upwell.outbound.dialing import Dialer, unrestricted
+from upwell.outbound.dialing import Dialer
 from upwell.outbound.http.client import OutboundClient, OutboundResponse
 from upwell.outbound.http.errors import (
     BrokenBodyError,
@@ -175,9 +175,9 @@ class RegistryResponse:
 class Transport:
     """Sends calls over one client and remembers on which scheme a registry answers."""
 
-    def __init__(self, budget: RequestBudget, timeouts: Timeouts, dialer: Dialer | None) -> None:
+    def __init__(self, budget: RequestBudget, timeouts: Timeouts, dialer: Dialer) -> None:
         self._budget = budget
-        self._dialer = dialer or unrestricted()
+        self._dialer = dialer
         self._timeouts = timeouts
         self._http: OutboundClient | None = None
         self._contexts: dict[Path, ssl.SSLContext] = {}

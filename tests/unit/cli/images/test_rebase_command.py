@@ -27,6 +27,7 @@ from upwell.cli import main
 from upwell.oci import Digest, Index, Manifest, Reference
 from upwell.oci.rebase.images import LayeredImage
 from upwell.oci.rebase.records import BASE_DIGEST, BASE_MANIFEST, BASE_NAME
+from upwell.outbound.dialing import unrestricted
 from upwell.registry.client.client import RegistryClient
 from upwell.registry.client.push import RegistryPusher
 from upwell.registry.errors import ManifestUnknownError
@@ -96,7 +97,7 @@ class RebaseSetup:
 
 @pytest.fixture
 async def setup(tmp_path: Path, cache: Path) -> AsyncIterator[RebaseSetup]:
-    async with serving(tmp_path) as served, RegistryClient() as client:
+    async with serving(tmp_path) as served, RegistryClient(unrestricted()) as client:
         made = RebaseSetup(served.host, client, cache)
         await made.update_base(OLD, settings={"Env": ["V=1"], "Cmd": ["sh"]})
         yield made

@@ -17,6 +17,7 @@ from tests.support.registry.documented_answers import (
 from tests.support.registry.logins import OneLogin
 
 from upwell.oci import Descriptor, Digest, Index, MediaType, Reference, parse_manifest
+from upwell.outbound.dialing import unrestricted
 from upwell.registry.client.auth import basic
 from upwell.registry.client.client import RegistryClient
 from upwell.registry.client.push import RegistryPusher, once
@@ -162,7 +163,7 @@ async def registry(request: pytest.FixtureRequest) -> AsyncIterator[ScriptedAnsw
 
 @pytest.fixture
 async def client() -> AsyncIterator[RegistryClient]:
-    async with RegistryClient() as client:
+    async with RegistryClient(unrestricted()) as client:
         yield client
 
 

@@ -11,6 +11,7 @@ import pytest
 from tests.support.registry.docker_registry import CONFIG, image_manifest
 
 from upwell.oci import Descriptor, Digest, Manifest, MediaType, Reference
+from upwell.outbound.dialing import unrestricted
 from upwell.registry.client.client import RegistryClient
 from upwell.registry.client.push import RegistryPusher, once
 from upwell.registry.errors import (
@@ -62,7 +63,7 @@ async def answering(answers: Mapping[str, bytes]) -> AsyncIterator[Reference]:
 
 @pytest.fixture
 async def client() -> AsyncIterator[RegistryClient]:
-    async with RegistryClient() as client:
+    async with RegistryClient(unrestricted()) as client:
         yield client
 
 

@@ -5,6 +5,7 @@ from typing import Any
 from tests.support.server.api_server import ApiAnswer, ApiClock, serving
 
 from upwell.actions.images import ImageExaminer
+from upwell.outbound.dialing import unrestricted
 from upwell.reconcilers.images.pull_secrets import PullSecrets
 from upwell.registry.client.client import RegistryClient
 from upwell.registry.credentials import ChainedCredentials
@@ -31,7 +32,7 @@ async def test_a_fault_beside_others_is_answered_like_one_alone() -> None:
         async def list(self, *_: Any, **__: Any) -> Listing[Any]:
             raise UnavailableError("the disk is full")
 
-    async with RegistryClient(RegistryHosts(()), ChainedCredentials([])) as client:
+    async with RegistryClient(unrestricted(), RegistryHosts(()), ChainedCredentials([])) as client:
 
         def examiner(clock: ApiClock) -> ImageExaminer:
             away = Away(clock)
