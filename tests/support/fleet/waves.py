@@ -32,7 +32,7 @@ from upwell.policy.explain.graph import Edge, EdgeRole, Node
 from upwell.policy.images.names import UpstreamImage
 from upwell.policy.rollouts.history import Phase
 from upwell.policy.waves.canary import CanaryRules, goes_first, lets_go
-from upwell.policy.waves.estimate import Estimate, estimate
+from upwell.policy.waves.estimate import Estimate
 from upwell.policy.waves.impact import Impact, PlannedChange, PlannedStep, StepAction
 from upwell.policy.waves.progress import WaveRules, wave_status
 from upwell.policy.waves.stop import stop_in_force
@@ -53,8 +53,6 @@ class WavesShape:
     """Share of workloads that fail on the new image."""
     look: float = 60.0
     """Seconds between two looks at a Wave."""
-    builders: int = 50
-    """Builds at once, as the server foretells them."""
 
 
 class FleetWaves:
@@ -172,10 +170,7 @@ class FleetWaves:
         change = PlannedChange((UpstreamImage(_name(base)),), _digest(base, 2))
         impact = Impact(change, steps)
         snapshot = Snapshot(objects, edges=())
-        expected = _NO_ESTIMATE
-        if self.shape.canary and wave.status.canary is None:  # it chooses who goes first
-            expected = estimate(impact, snapshot, self._clock(), at_once=self.shape.builders)
-        return wave_status(wave, impact, snapshot, expected, self._clock(), self._rules)
+        return wave_status(wave, impact, snapshot, _NO_ESTIMATE, self._clock(), self._rules)
 
     def _steps(self, base: int, members: list[int]) -> Iterator[PlannedStep]:
         for image in members:
@@ -236,8 +231,6 @@ class FleetWaves:
                 phase=BuildPhase.COMPLETE,
                 images=images,
                 output=output,
-                start_timestamp=self._clock(),
-                completion_timestamp=self._clock() + timedelta(seconds=self._fleet.seconds[image]),
             ),
         )
 

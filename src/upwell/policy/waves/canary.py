@@ -2,13 +2,12 @@
 
 import hashlib
 import math
-from collections import defaultdict
+from collections import Counter, defaultdict
 from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from enum import StrEnum
-from itertools import chain, zip_longest
-from types import MappingProxyType
+from itertools import islice, zip_longest
 
 from upwell.api.meta import ObjectKey
 from upwell.api.waves.wave import CanaryState, Wave, WaveCanary, WaveObject
@@ -25,10 +24,6 @@ _LONGEST = timedelta(hours=1)
 """Time after which a rollout that is not healthy counts as failed: it may never end."""
 _LONGEST_TO_BEGIN = timedelta(days=1)
 """The same of one that has not begun."""
-_CHOICE = 4
-"""Workloads that are chosen from for each that is missing, those whose images are there first."""
-NO_ENDS: Mapping[Node, timedelta] = MappingProxyType({})
-"""Ends of steps where nothing is known of them."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -62,8 +57,8 @@ class _Candidate:
     text: str = field(default="", compare=False)
     well_before: bool = True
     """Its last rollout is complete, so that a failure tells of the new image."""
-    arrives: timedelta = field(default=timedelta.max, compare=False)
-    """Expected time until its image is there."""
+    arrives: timedelta | None = field(default=None, compare=False)
+    """Expected time until its image is there; None: nobody knows."""
 
     @property
     def key(self) -> ObjectKey:
@@ -77,14 +72,14 @@ def canary_of(
     blocked: Collection[Node],
     rules: CanaryRules,
     now: datetime,
-    ends: Mapping[Node, timedelta] = NO_ENDS,
+    ends: Mapping[Node, timedelta] | None = None,
 ) -> WaveCanary | None:
     """Return which workloads go first and how they are; None where all go at once.
 
-    `blocked` are the objects that a failed build keeps the image from, and `ends` the expected
-    times of the steps. Those go first whose images are there soon: the others wait until the last
-    of them is. Who was chosen stays so; others are added while those that count are too few: some
-    may go, be held, or run nothing.
+    `blocked` are the objects that a failed build keeps the image from. Those go first whose images
+    are there first, as the others wait for the last of them: with `ends`, the expected times of the
+    steps, those are foretold. Who was chosen stays so; others are added while those that count are
+    too few: some may go, be held, or run nothing.
     """
     before = wave.status.canary
     if not rules.share:
@@ -104,12 +99,13 @@ def canary_of(
     apart = frozenset() if _hold_all(ones, candidates.values(), failing) else frozenset(failing)
     if apart or not failing:
         chosen += _added(wave, candidates, chosen, rules.share, apart)
+    wanted = math.ceil(rules.share * len(_able(candidates.values(), apart)))
     counting = [
         one
         for one in (candidates[key] for key in chosen)
         if one.health is not _Health.OUT and one.key.namespace not in apart
     ]
-    told = _judged(wave, counting, rules, now)
+    told = _judged(wave, counting, wanted, rules, now)
     if apart:
         names = ", ".join(_ordered(apart))
         message = f"{told.message}; not for namespace {names}, whose own fail on it"
@@ -185,7 +181,7 @@ def _candidates(
     snapshot: Snapshot,
     blocked: Collection[Node],
     now: datetime,
-    ends: Mapping[Node, timedelta],
+    ends: Mapping[Node, timedelta] | None,
 ) -> Iterator[_Candidate]:
     """Yield the workloads that image change triggers update, and those of first stages."""
     for step in impact.steps.values():
@@ -246,51 +242,57 @@ def _added(
     share: float,
     apart: Collection[str],
 ) -> list[ObjectKey]:
-    """Return who goes first besides those that were chosen: as many as the share is."""
-    already = frozenset(chosen)
-    able = [
-        one
-        for one in candidates.values()
-        if one.health is not _Health.OUT and one.key.namespace not in apart
-    ]
-    free = [one for one in able if one.key not in already]
-    missing = math.ceil(share * len(able)) - (len(able) - len(free))
-    if missing <= 0:
-        return []
-    rest = [one for one in free if not _is_ahead(one)]
-    well = [one for one in rest if one.well_before]
-    soon = _soon(wave.spec.image, well, missing)
-    names = {one.key for one in soon}
-    groups = (
-        [one for one in free if _is_ahead(one)],
-        soon,
-        [one for one in well if one.key not in names],
-        [one for one in rest if not one.well_before],
-    )
-    ordered = chain.from_iterable(_spread(wave.spec.image, group) for group in groups)
-    return [one.key for one in ordered][:missing]
+    """Return who goes first besides those that were chosen, of those whose images are there.
 
-
-def _soon(image: str, candidates: Iterable[_Candidate], missing: int) -> list[_Candidate]:
-    """Return those whose images are there first: a few times as many as are missing.
-
-    Of two namespaces at the least, so that one tenant alone shows nothing.
+    As many as the share is, when all have come: no more of a namespace than if all were there now.
     """
-    ordered = sorted(candidates, key=lambda one: (one.arrives, _rank(image, str(one.key))))
-    soon = ordered[: _CHOICE * missing]
-    namespaces = {one.key.namespace for one in soon}
-    if len(namespaces) == 1:
-        soon += [one for one in ordered if one.key.namespace not in namespaces][:missing]
-    return soon
+    able = _able(candidates.values(), apart)
+    wanted = math.ceil(share * len(able))
+    already = frozenset(chosen)
+    free = [one for one in able if one.key not in already]
+    well = [one for one in free if one.well_before or _is_ahead(one)]
+    image = wave.spec.image
+    turns = Counter(one.key.namespace for one in islice(_spread(image, able), wanted))
+    taken = Counter(one.key.namespace for one in able if one.key in already)
+    missing = wanted - taken.total()
+    there = [one for one in (well if len(well) >= missing else free) if one.arrives is not None]
+    found: list[ObjectKey] = []
+    for one in _in_turn(image, there):
+        if len(found) < missing and taken[one.key.namespace] < max(turns.values()):
+            taken[one.key.namespace] += 1
+            found.append(one.key)
+    return found
 
 
-def _arrival(step: PlannedStep, impact: Impact, ends: Mapping[Node, timedelta]) -> timedelta:
-    """Return the expected time until the image of a workload is there."""
+def _able(every: Iterable[_Candidate], apart: Collection[str]) -> list[_Candidate]:
+    """Return those that may go first."""
+    return [
+        one for one in every if one.health is not _Health.OUT and one.key.namespace not in apart
+    ]
+
+
+def _in_turn(image: str, candidates: Iterable[_Candidate]) -> Iterator[_Candidate]:
+    """Yield candidates in the order in which they are chosen."""
+    groups: dict[tuple[bool, bool, timedelta], list[_Candidate]] = defaultdict(list)
+    for one in candidates:
+        ahead = _is_ahead(one)
+        groups[not ahead, not (ahead or one.well_before), one.arrives or timedelta()].append(one)
+    for group in sorted(groups):
+        yield from _spread(image, groups[group])
+
+
+def _arrival(
+    step: PlannedStep, impact: Impact, ends: Mapping[Node, timedelta] | None
+) -> timedelta | None:
+    """Return the expected time until the image of a workload is there; None: it is not known."""
     times = [timedelta()]
     for edge in step.edges:
         source = impact.steps.get(edge.source)
         if source is not None and not source.done:
-            times.append(ends.get(edge.source, timedelta.max))
+            end = ends.get(edge.source) if ends is not None else None
+            if end is None:
+                return None
+            times.append(end)
     return max(times)
 
 
@@ -313,7 +315,7 @@ def _rank(image: str, text: str) -> bytes:
 
 
 def _judged(
-    wave: Wave, counting: Sequence[_Candidate], rules: CanaryRules, now: datetime
+    wave: Wave, counting: Sequence[_Candidate], wanted: int, rules: CanaryRules, now: datetime
 ) -> WaveCanary:
     healthy = [one for one in counting if one.health is _Health.HEALTHY]
     failing = next((one for one in counting if one.health is _Health.FAILING), None)
@@ -321,6 +323,9 @@ def _judged(
     if failing is not None:
         what = f"{failing.text}; it has to be mended, held, or scaled to 0"
         return WaveCanary(state=CanaryState.FAILING, message=what, healthy=len(healthy))
+    if len(counting) < wanted and len(healthy) == len(counting):
+        what = f"{len(counting)} of {wanted} are chosen; the others when their images are there"
+        return WaveCanary(message=what, healthy=len(healthy))
     if not counting or len(healthy) < len(counting):
         names = ", ".join(f"{one.key.namespace}/{one.key.name}" for one in counting[:3])
         more = f" and {len(counting) - 3} more" if len(counting) > 3 else ""  # noqa: PLR2004

@@ -126,7 +126,7 @@ def wave_status(
     failed = failures(wave, impact, snapshot)
     digests = _digests(wave, steps, snapshot)
     stuck = blocked(steps, failed)
-    canary = canary_of(wave, impact, snapshot, stuck, rules.canary, now, estimate.ends)
+    canary = canary_of(wave, impact, snapshot, stuck, rules.canary, now)
     stop = wave.status.stop
     if wave.status.cancelled is None:
         stop = stop_of(wave, impact, snapshot, digests, rules.stop_share, now)
