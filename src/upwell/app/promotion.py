@@ -90,6 +90,7 @@ def promotion(
             authority,
             policies,
             obstacle=rollouts.obstacle,
+            per_stage=adapters.settings.waves.rollouts_per_stage,
         ),
         promotion_controller(index, reconciler),
         catch_up_controller(index, CatchUpReconciler(store, clusters, now, authority)),

@@ -63,6 +63,9 @@ class WaveSettings(SettingsTable):
     """The most rollouts that image change triggers have under way at once; 0: as many as come."""
     rollouts_per_namespace: _Budget = 0
     """The most of these in one namespace; 0: as many as come."""
+    rollouts_per_stage: _Budget = 0
+    """The most rollouts of promotions that nobody has asked for, under way at once into stages of
+    one name, over all Pipelines; 0: as many as come."""
 
     @property
     def rules(self) -> WaveRules:

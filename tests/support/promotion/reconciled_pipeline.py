@@ -43,6 +43,7 @@ from upwell.store.memory import MemoryStore
 
 if TYPE_CHECKING:
     from upwell.reconcilers.promotion.placing.ports import WorkloadRollouts
+    from upwell.reconcilers.promotion.turns import PromotionTurns
 
 NAMESPACE = "shop"
 
@@ -159,6 +160,8 @@ class ReconciledPipeline:
         """Judge of images, from the next restart on."""
         self.rollouts: WorkloadRollouts = MachineRollouts(self.store)
         """Rollouts of workloads, from the next restart on."""
+        self.turns: PromotionTurns | None = None
+        """Turns of rollouts, from the next restart on."""
         self.restart()
 
     def restart(self) -> None:
@@ -174,6 +177,7 @@ class ReconciledPipeline:
             stages_of=self._stages_of,
             policies=self.policies,
             obstacle=self.rollouts.obstacle,
+            turns=self.turns,
         )
         images = ReleaseImages(
             cast("Registry", self.registry),

@@ -62,7 +62,12 @@ def gate(here: StageSituation, promotion: Promotion) -> Gate:
         return barred
     if promotion.spec.bypass:
         return Allowed(f"emergency: {promotion.spec.bypass}")
-    barred = _out_of_order(here, release) or _not_approved(here, promotion) or _by_the_clock(here)
+    barred = (
+        _out_of_order(here, release)
+        or _not_approved(here, promotion)
+        or _by_the_clock(here)
+        or _by_turn(here, promotion)
+    )
     if barred is not None:
         return barred
     return Allowed(here.approval(promotion).message)
@@ -141,6 +146,12 @@ def _not_approved(here: StageSituation, promotion: Promotion) -> Gate | None:
         return None
     command = f"`upwell approve {promotion.name}`"
     return Blocked(f"{votes.message}; {command} gives one", votes.until, approval=True)
+
+
+def _by_turn(here: StageSituation, promotion: Promotion) -> Gate | None:
+    """Say that other rollouts come first; who asks for one waits for no turn."""
+    turn = here.all.turns.get(here.stage.name, "")
+    return Blocked(turn) if turn and not promotion.spec.requested_by else None
 
 
 def _by_the_clock(here: StageSituation) -> Gate | None:

@@ -42,6 +42,11 @@ class Situation:
     """By the stage's name, which other Pipeline has its workloads."""
     obstacles: Mapping[str, StageObstacle] = field(default_factory=dict)
     """By the stage's name, why its workloads cannot be set or followed where they run."""
+    turns: Mapping[str, str] = field(default_factory=dict)
+    """By the stage's name, what a rollout waits for while others come first.
+
+    Those that somebody has asked for do not.
+    """
 
     def with_releases(self, releases: Iterable[Release]) -> "Situation":
         """Return the situation with the Releases as they are now known to be."""

@@ -5,7 +5,7 @@ One key is one Pipeline: all beginnings are decided in one place, one after anot
 
 import logging
 from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
-from contextlib import suppress
+from contextlib import nullcontext, suppress
 from dataclasses import replace
 from datetime import datetime, timedelta
 from typing import Protocol
@@ -43,6 +43,7 @@ from upwell.policy.waves.stop import holds
 from upwell.reconcilers.authority import ASK_AGAIN_SECONDS, UNASKED, Authority
 from upwell.reconcilers.builds.index import BuildIndex
 from upwell.reconcilers.promotion.trust import untrusted
+from upwell.reconcilers.promotion.turns import AGAIN_SECONDS, PromotionTurns
 from upwell.reconcilers.signatures.policies import UNRESTRICTED, ImagePolicies
 from upwell.store.interface import AlreadyExistsError, NotFoundError, Selector, Store
 
@@ -100,7 +101,7 @@ class StoredWorkloads:
 class PipelineReconciler:
     """Reconciles Pipelines; what it begins, `promotions` carries out."""
 
-    def __init__(
+    def __init__(  # noqa: PLR0913 - the store, and all that keeps a promotion from beginning
         self,
         store: Store,
         builds: BuildIndex,
@@ -110,11 +111,14 @@ class PipelineReconciler:
         stages_of: StagesOf = nobody_elses,
         policies: ImagePolicies = UNRESTRICTED,
         obstacle: FindObstacle = unobstructed,
+        turns: PromotionTurns | None = None,
     ) -> None:
         """`stages_of` says to which stages, of whatever Pipeline, a workload belongs.
 
-        `obstacle` says what keeps the workloads of a stage from being set where they run.
+        `obstacle` says what keeps the workloads of a stage from being set where they run, and
+        `turns` which rollouts of other Pipelines come first; None: they wait for none.
         """
+        self._turns = turns
         self._obstacle = obstacle
         self._stages_of = stages_of
         self._policies = policies
@@ -139,15 +143,28 @@ class PipelineReconciler:
                 await self._store.create(due.release)
                 log.info("release made", extra={"release": due.release.name})
             return Result(0)  # decide anew, with the Release
-        decided = plan(situation)
-        await self._write(situation, decided)
+        async with self._turns.lock if self._turns is not None else nullcontext():
+            decided = await self._decided(situation)
         await self._record(situation, decided, due)
         times = [one for one in (decided.again, due.until) if one is not None]
+        if self._turns is not None and self._turns.has_waiting(pipeline.key):
+            times.append(now + timedelta(seconds=AGAIN_SECONDS))
         if situation.denied or situation.claims or situation.obstacles:
             times.append(now + timedelta(seconds=ASK_AGAIN_SECONDS))
         if situation.untrusted:
             times.append(now + timedelta(seconds=_SIGNATURES_SECONDS))
         return Result(max((min(times) - now).total_seconds(), 0.1)) if times else Result()
+
+    async def _decided(self, situation: Situation) -> PipelinePlan:
+        """Decide and write; where rollouts take turns, nobody else decides meanwhile."""
+        turns, pipeline = self._turns, situation.pipeline
+        busy = turns.busy(pipeline) if turns is not None else {}
+        decided = plan(replace(situation, turns=busy))
+        await self._write(situation, decided)
+        if turns is not None:
+            known = {one.name: one for one in situation.promotions}
+            turns.decided(pipeline, busy, decided.promotions, known)
+        return decided
 
     async def _situation(self, pipeline: Pipeline, now: datetime) -> Situation:
         mine = Selector(pipeline.namespace, {PIPELINE_LABEL: pipeline.name})

@@ -23,6 +23,7 @@ from upwell.reconcilers.authority import UNASKED, Authority
 from upwell.reconcilers.builds.index import BuildIndex
 from upwell.reconcilers.promotion.pipelines import PipelineReconciler
 from upwell.reconcilers.promotion.promotions import PromotionReconciler
+from upwell.reconcilers.promotion.turns import PromotionTurns
 from upwell.reconcilers.rollouts.index import WorkloadIndex
 from upwell.reconcilers.signatures.policies import UNRESTRICTED, ImagePolicies
 
@@ -35,8 +36,13 @@ def pipeline_controller(
     policies: ImagePolicies = UNRESTRICTED,
     *,
     obstacle: FindObstacle = unobstructed,
+    per_stage: int = 0,
 ) -> Controller:
-    """Return the controller that makes Releases and begins promotions."""
+    """Return the controller that makes Releases and begins promotions.
+
+    `per_stage` rollouts are under way at once in stages of one name; 0: as many as come.
+    """
+    turns = PromotionTurns(index.cache, clock, per_stage) if per_stage else None
 
     def with_component(stream: ImageStream) -> Iterable[ObjectKey]:
         return index.pipelines_with(StreamName(stream.namespace, stream.name))
@@ -75,12 +81,14 @@ def pipeline_controller(
             stages_of=index.all_stages_of,
             policies=policies,
             obstacle=obstacle,
+            turns=turns,
         ),
         index.cache,
         (
             Watch(Pipeline),
             Watch(Release, of_both(_pipelines_of)),
             Watch(Promotion, of_both(_pipelines_of)),
+            *((Watch(Promotion, turns.woken),) if turns is not None else ()),
             Watch(ImageStream, of_both(with_component)),
             Watch(Freeze, every),
             Watch(Quarantine, every),
