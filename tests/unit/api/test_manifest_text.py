@@ -39,7 +39,9 @@ def test_keys_are_text() -> None:
 
 
 def test_a_key_given_twice_is_refused_with_its_place() -> None:
-    with pytest.raises(InvalidManifestTextError, match=r"app.yaml: not YAML: line 2, .*duplicate key 'a'"):
+    with pytest.raises(
+        InvalidManifestTextError, match=r"app.yaml: not YAML: line 2, .*duplicate key 'a'"
+    ):
         parse("a: 1\na: 2\n")
 
 
