@@ -19,6 +19,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
+from tests.support.benchmarks.ratios import Ratios
 from tests.support.registry.docker_registry import docker_registry
 from tests.support.registry.made_images import MadeImage, made_image, push_made, tar_of
 
@@ -122,7 +123,14 @@ async def by_crane(host: str, names: Sequence[str], tag: str) -> None:
     await asyncio.gather(*map(one, names))
 
 
-async def test_many_images_get_their_new_base(tmp_path: Path) -> None:
+def note(ratios: Ratios, title: str, ours: RebaseSample, theirs: RebaseSample) -> None:
+    """Note what ours takes of crane's time, and of all processor time that it takes."""
+    ratios.note_cost(f"{title}, time of crane", ours.milliseconds / theirs.milliseconds)
+    processor = (ours.processor + ours.registry) / (theirs.processor + theirs.registry)
+    ratios.note_cost(f"{title}, processor of crane with its registry", processor)
+
+
+async def test_many_images_get_their_new_base(tmp_path: Path, ratios: Ratios) -> None:
     async with docker_registry(tmp_path, access_log=True) as host:
         old, new = base(1), base(2)
         names = [f"{host}/team/app{number}:1" for number in range(IMAGES)]
@@ -152,5 +160,9 @@ async def test_many_images_get_their_new_base(tmp_path: Path) -> None:
             found["crane, one image"] = await sampled(
                 log, 1, lambda: by_crane(host, names[:1], "one-crane")
             )
+            many = "rebase of many images, layers known"
+            note(ratios, many, found["upwell, layers known"], found["crane"])
+            one = found["upwell, one image"], found["crane, one image"]
+            note(ratios, "rebase of one image", *one)
         for title, sample in found.items():
             print(f"{title}: {sample} for an image")  # noqa: T201

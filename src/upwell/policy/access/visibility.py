@@ -60,17 +60,17 @@ class SecretView:
 
     def of(self, resource: Resource) -> Resource:
         """Return the object as the client may see it."""
-        return resource if self._sees(resource.namespace) else self.values.hidden(resource)
+        if self.grants is None or self._sees(self.grants, resource.namespace):
+            return resource
+        return self.values.hidden(resource)
 
     def restored(self, document: Mapping[str, Any], old: Resource | None) -> dict[str, Any]:
         """Return what the client means by a document; raises InvalidObjectError."""
         return self.values.restored(document, old)
 
-    def _sees(self, namespace: str) -> bool:
-        if self.grants is None:
-            return True
+    def _sees(self, grants: tuple[Grant, ...], namespace: str) -> bool:
         if (known := self._known.get(namespace)) is None:
-            known = is_allowed(self.grants, Action("get", "secrets", namespace))
+            known = is_allowed(grants, Action("get", "secrets", namespace))
             self._known[namespace] = known
         return known
 
