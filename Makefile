@@ -116,6 +116,10 @@ image: python system  ## Build Upwell's image and its SBOM (FOLDER=dist ARGS="--
 	DEBIAN_CACHE="$${DEBIAN_CACHE:-$${XDG_CACHE_HOME:-$$HOME/.cache}/upwell/image}" \
 		./scripts/build-image $(ARGS) $(or $(FOLDER),dist)
 
+.PHONY: deb
+deb: python system  ## Build Upwell's Debian package (FOLDER=dist ARGS=--try installs it into a root file system)
+	./scripts/build-deb $(ARGS) $(or $(FOLDER),dist)
+
 .PHONY: python
 python: $(UV)
 ifdef PYTHON

@@ -134,6 +134,7 @@ COMMANDS: Mapping[str, Entry] = {
     "token": Entry("access.token:token", "Create, request, list, replace and delete tokens."),
     "tag": Entry("images.tag:tag", "Tag images into image streams."),
     "uninstall": Entry("install.install:uninstall", "Remove the server from a cluster."),
+    "upgrade": Entry("setup.upgrade:upgrade", "Install another version, or stay at this one."),
     "verify": Entry("promotion.verify:verify", "Report the test result of a release in a stage."),
     "wait": Entry("objects.wait:wait", "Wait for a condition of an object."),
     "wave": Entry(
@@ -201,6 +202,7 @@ GROUPS: Mapping[str, Sequence[str]] = {
     ),
     "The server": (
         "setup",
+        "upgrade",
         "serve",
         "doctor",
         "backup",

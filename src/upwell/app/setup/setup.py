@@ -9,7 +9,7 @@ from pathlib import Path
 from upwell.app.server import remove_workloads
 from upwell.machine.folder import remove_deep
 from upwell.machine.private_file import write_whole
-from upwell.machine.process import run_command
+from upwell.machine.process import ProcessResult, run_command
 from upwell.machine.setup.packages import install_packages, missing_packages
 from upwell.policy.setup.steps import MachineFacts, SetupAction, SetupFiles, SetupStep
 from upwell.policy.setup.unit import UNIT_NAME, service_unit
@@ -164,6 +164,16 @@ _ACTIONS: Mapping[SetupAction, Callable[[SetupStep, SetupPlaces], Awaitable[None
     SetupAction.REMOVE_CONFIGURATION: _remove_configuration,
     SetupAction.REMOVE_DATA: _remove_data,
 }
+
+
+async def is_service_active() -> bool:
+    """Return True if systemd runs the service."""
+    return await _says("is-active")
+
+
+async def restart_service() -> ProcessResult:
+    """Restart the service; returns once it is ready, or has failed."""
+    return await run_command("systemctl", "restart", UNIT_NAME, seconds=_START_SECONDS)
 
 
 async def _says(question: str) -> bool:

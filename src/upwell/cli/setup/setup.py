@@ -40,9 +40,9 @@ from upwell.policy.setup.steps import (
 @click.option(
     "--print",
     "printed",
-    type=click.Choice(["unit", "packages"]),
+    type=click.Choice(["unit", "configuration", "packages"]),
     default=None,
-    help="Print the systemd unit, or the packages that a server takes.  [default: none]",
+    help="Print one of these as a server takes it, and change nothing.  [default: none]",
 )
 def setup(
     data_dir: Path, *, yes: bool, dry_run: bool, undo: bool, data: bool, printed: str | None
@@ -62,11 +62,10 @@ def setup(
 
 
 def _print(what: str, places: SetupPlaces) -> None:
-    if what == "unit":
-        echo(places.files().unit, nl=False)
-    else:
-        for package in SYSTEM_PACKAGES:
-            echo(package.name)
+    files = places.files()
+    packages = "".join(f"{package.name}\n" for package in SYSTEM_PACKAGES)
+    texts = {"unit": files.unit, "configuration": files.configuration, "packages": packages}
+    echo(texts[what], nl=False)
 
 
 async def _run(places: SetupPlaces, *, yes: bool, dry_run: bool, undo: bool, data: bool) -> None:

@@ -1,9 +1,11 @@
 """Packages that are missing, and their installation without their services."""
 
 import os
+import re
 from pathlib import Path
 
 import pytest
+from tests.support.paths import ROOT
 
 from upwell.machine.setup.packages import SYSTEM_PACKAGES, install_packages, missing_packages
 
@@ -61,3 +63,10 @@ def test_a_package_is_there_with_any_of_its_programs(
     for name in ("crun", "podman"):
         (tmp_path / name).touch(mode=0o755)
     assert {"runc", "podman"}.isdisjoint(missing_packages())
+
+
+def test_the_image_has_what_a_server_takes() -> None:
+    line = re.search(r'^ARG PACKAGES="(.*)"$', (ROOT / "Containerfile").read_text(), re.MULTILINE)
+    assert line is not None
+    brought_along = {"conmon"}  # by podman
+    assert {one.name for one in SYSTEM_PACKAGES} - brought_along <= set(line[1].split())

@@ -1,0 +1,100 @@
+"""Upgrades that come to an end, and those that do not: the version before is there again."""
+
+import os
+from pathlib import Path
+
+import pytest
+
+from upwell.app.setup.upgrading import InstalledEnvironment, UpgradeFailedError, upgrade
+
+PROGRAM = "#!/bin/sh\n[ ! -e {broken} ] && echo upwell {version}\n"
+UV = """\
+#!/bin/sh
+echo "uv $@" >> {log}
+[ ! -e {folder}/no-network ] || {{ echo 'no route' >&2; exit 1; }}
+cp {folder}/new-program {prefix}/bin/upwell
+touch {prefix}/new
+"""
+SYSTEMCTL = """\
+#!/bin/sh
+echo "systemctl $@" >> {log}
+[ "$1" = restart ] || exit 0
+[ -e {prefix}/new ] || exit 0
+echo new > {data}/upwell.db
+echo wal > {data}/upwell.db-wal
+[ ! -e {folder}/does-not-serve ] || {{ echo old > {data}/upwell.db.schema-3; exit 1; }}
+"""
+
+
+class PlayedMachine:
+    """An environment that uv looks after, and a service that runs from it."""
+
+    def __init__(self, folder: Path) -> None:
+        self.folder, self.prefix, self.data = folder, folder / "tool", folder / "data"
+        self.log = folder / "log"
+        programs = folder / "bin"
+        for path in (self.prefix / "bin", self.data, programs):
+            path.mkdir(parents=True)
+        (self.prefix / "uv-receipt.toml").touch()
+        (self.data / "upwell.db").write_text("old\n")
+        places = {"folder": folder, "prefix": self.prefix, "data": self.data, "log": self.log}
+        broken = folder / "broken"
+        self._write(self.prefix / "bin/upwell", PROGRAM.format(broken="/nowhere", version="1.0"))
+        self._write(folder / "new-program", PROGRAM.format(broken=broken, version="1.1"))
+        self._write(programs / "uv", UV.format(**places))
+        self._write(programs / "systemctl", SYSTEMCTL.format(**places))
+
+    @staticmethod
+    def _write(path: Path, text: str) -> None:
+        path.write_text(text)
+        path.chmod(0o755)
+
+    async def upgrade(self) -> str:
+        found = InstalledEnvironment.find(self.prefix)
+        return await upgrade(found, "", self.data, lambda _: None)
+
+    def calls(self) -> list[str]:
+        return self.log.read_text().splitlines()
+
+    def is_new(self) -> bool:
+        return (self.prefix / "new").exists()
+
+
+@pytest.fixture
+def machine(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> PlayedMachine:
+    monkeypatch.setenv("PATH", f"{tmp_path / 'bin'}{os.pathsep}{os.environ['PATH']}")
+    return PlayedMachine(tmp_path)
+
+
+async def test_the_new_version_serves_and_nothing_of_the_old_one_is_left(
+    machine: PlayedMachine,
+) -> None:
+    assert await machine.upgrade() == "upwell 1.1"
+    assert machine.is_new()
+    assert not machine.prefix.with_name("tool.before-upgrade").exists()
+    assert machine.calls() == [
+        "systemctl is-active --quiet upwell.service",
+        "uv tool upgrade upwell",
+        "systemctl restart upwell.service",
+    ]
+
+
+@pytest.mark.parametrize(
+    ("fault", "message"),
+    [
+        ("no-network", "`uv tool upgrade upwell` failed: no route"),
+        ("broken", "the new version does not run"),
+        ("does-not-serve", "the new version does not serve"),
+    ],
+)
+async def test_an_upgrade_that_fails_half_way_leaves_the_old_one(
+    machine: PlayedMachine, fault: str, message: str
+) -> None:
+    (machine.folder / fault).touch()
+    with pytest.raises(UpgradeFailedError, match=f"{message}.*version before is in place again"):
+        await machine.upgrade()
+    assert not machine.is_new()
+    assert (machine.data / "upwell.db").read_text() == "old\n"
+    assert not (machine.data / "upwell.db-wal").exists()
+    assert machine.calls()[-1] == "systemctl restart upwell.service"  # the old one serves again
+    assert sorted(one.name for one in machine.folder.iterdir() if "tool" in one.name) == ["tool"]
