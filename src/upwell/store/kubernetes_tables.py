@@ -63,7 +63,7 @@ async def read_tables(
             if answer.status != HTTPStatus.OK:
                 return None
             body = await answer.read_at_most(_MOST_BYTES)
-        return _table_in(body) if len(body) <= _MOST_BYTES else None
+        return table_in(body) if len(body) <= _MOST_BYTES else None
 
     try:
         found = await asyncio.gather(*map(read, requests))
@@ -75,10 +75,27 @@ async def read_tables(
     return tables if len(tables) == len(found) else None
 
 
-def _table_in(body: bytes) -> Mapping[str, Any] | None:
+def table_in(body: bytes) -> Mapping[str, Any] | None:
+    """Return the Table of an answer; None: it is none."""
     try:
         document = json.loads(body)
     except (ValueError, RecursionError):
         return None
-    is_table = isinstance(document, dict) and document.get("kind") == "Table"
-    return document if is_table else None
+    return document if _is_table(document) else None
+
+
+def _is_table(document: object) -> bool:
+    """Return whether it is one, whose rows have a cell for each of its columns."""
+    if not isinstance(document, dict) or document.get("kind") != "Table":
+        return False
+    columns, rows = document.get("columnDefinitions"), document.get("rows") or []
+    if not isinstance(columns, list) or not columns or not isinstance(rows, list):
+        return False
+    document["rows"] = rows
+    named = all(isinstance(column, dict) and "name" in column for column in columns)
+    return named and all(_is_row(row, len(columns)) for row in document["rows"])
+
+
+def _is_row(row: object, columns: int) -> bool:
+    cells = row.get("cells") if isinstance(row, dict) else None
+    return isinstance(cells, list) and len(cells) == columns

@@ -12,6 +12,7 @@ from upwell.cli.core.names import parse_names_of_kinds, parse_places
 from upwell.cli.core.output import Format, full_name_of
 from upwell.cli.core.terminal import echo
 from upwell.cli.objects.list_options import ListRequest
+from upwell.cli.objects.table_style import NO_VALUE
 from upwell.cli.presentation.states import echo_table
 from upwell.formats.printing.json_path import text_of
 
@@ -104,9 +105,12 @@ def _lines(
     is_named = heads[0][shown[0]].get("format") == "name"
     lines = [] if request.options.no_headers else [style.titles(titles)]
     for row in (row for table in tables for row in table["rows"]):
-        texts = [text_of(row["cells"][at]) for at in shown]
+        cells = [row["cells"][at] for at in shown]
+        texts = [NO_VALUE if cell is None else text_of(cell) for cell in cells]
         if style.kinds and is_named:
             texts[0] = full_name_of(names.singular, names.group, texts[0])
-        metadata = (row.get("object") or {}).get("metadata", {})
-        lines.append(style.row(texts, metadata.get("namespace", ""), metadata.get("labels", {})))
+        metadata = (row.get("object") or {}).get("metadata") or {}
+        lines.append(
+            style.row(texts, metadata.get("namespace") or "", metadata.get("labels") or {})
+        )
     return lines

@@ -10,7 +10,7 @@ from tests.support.cli.served_commands import ServedCommands, served_commands
 
 from upwell.api.decoding.kinds import KINDS, KindNames
 from upwell.store.kubernetes_connections import ServerAccess
-from upwell.store.kubernetes_tables import TableRequest, read_tables
+from upwell.store.kubernetes_tables import TableRequest, read_tables, table_in
 
 
 def _config_map(name: str, **labels: str) -> dict[str, Any]:
@@ -111,6 +111,34 @@ async def test_a_table_is_what_the_server_is_asked_for(shop: ServedCommands) -> 
 )
 async def test_what_is_not_to_be_had_is_no_table(shop: ServedCommands, asked: TableRequest) -> None:
     assert await read_tables(ServerAccess(shop.api.url), [asked]) is None
+
+
+COLUMN = {"name": "Name", "format": "name"}
+
+
+@pytest.mark.parametrize(
+    "answer",
+    [
+        b"[",
+        b"[]",
+        b'{"kind": "Table"}',
+        b'{"kind": "Table", "columnDefinitions": [1], "rows": []}',
+        b'{"kind": "Table", "columnDefinitions": [{"name": "A"}], "rows": 1}',
+        b'{"kind": "Table", "columnDefinitions": [{"name": "A"}], "rows": [{"cells": []}]}',
+        b'{"kind": "Table", "columnDefinitions": [{"name": "A"}], "rows": [1]}',
+    ],
+)
+def test_what_has_not_the_form_of_a_table_is_none(answer: bytes) -> None:
+    assert table_in(answer) is None
+
+
+def test_a_table_without_rows_is_one() -> None:
+    text = json.dumps({"kind": "Table", "columnDefinitions": [COLUMN], "rows": None})
+
+    found = table_in(text.encode())
+
+    assert found is not None
+    assert found["rows"] == []
 
 
 async def test_a_server_that_is_not_there_has_no_tables() -> None:
