@@ -120,6 +120,9 @@ COMMANDS: Mapping[str, Entry] = {
     "reject": Entry("promotion.approve:reject", "Reject a promotion or a release."),
     "release": Entry("promotion.release:release", "List, describe, compare and restore releases."),
     "restore": Entry("backup.backup:restore", "Put a backup into an empty data folder."),
+    "release-to": Entry(
+        "adoption.release_to:release_to", "Write services as files that run without Upwell."
+    ),
     "rollback": Entry("promotion.rollback:rollback", "Roll a stage back to an earlier release."),
     "rollout": Entry("workloads.rollout:rollout", "Watch, undo, pause and resume rollouts."),
     "s2i": Entry("s2i:s2i", "Build images with Source-to-Image, without a server."),
@@ -210,6 +213,7 @@ GROUPS: Mapping[str, Sequence[str]] = {
         "notify",
         "prune",
         "export",
+        "release-to",
         "import",
         "install",
         "uninstall",
