@@ -19,7 +19,9 @@ def installed(tmp_path: Path) -> Iterator[PromotionServer]:
 
 
 def stages(installed: PromotionServer) -> dict[str, dict[str, Any]]:
-    [pipeline] = json.loads(installed.done("jenkins", "pipeline", "status", "shop", "-o", "json"))
+    [pipeline] = json.loads(installed.done("jenkins", "pipeline", "status", "shop", "-o", "json"))[
+        "items"
+    ]
     return {stage["name"]: stage for stage in pipeline["stages"]}
 
 

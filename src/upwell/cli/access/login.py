@@ -12,7 +12,7 @@ from upwell.cli.core.connection import Session, connection_options
 from upwell.cli.core.errors import CommandError, Exit
 from upwell.cli.core.examples import examples
 from upwell.cli.core.logins import Login, logins_path, read_logins, write_logins
-from upwell.cli.core.output import Format, aligned, output_option, write_data
+from upwell.cli.core.output import Format, aligned, output_option, write_report
 from upwell.cli.core.terminal import echo
 from upwell.store.interface import ApiClient
 from upwell.store.kubernetes_errors import StoreForbiddenError
@@ -121,7 +121,7 @@ def whoami(session: Session, output: str) -> None:
                 "groups": list(user.groups),
                 "ends": user.ends or None,
             }
-            write_data(document, output)
+            write_report("Identity", document, output)
             return
         named = (session.server, user.name, ", ".join(user.grants) or "-")
         rows = [

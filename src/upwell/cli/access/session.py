@@ -10,7 +10,7 @@ from upwell.cli.access.sign_in import SESSIONS
 from upwell.cli.core.connection import Session, connection_options
 from upwell.cli.core.errors import CommandError, Exit
 from upwell.cli.core.examples import examples
-from upwell.cli.core.output import Format, aligned, format_age, output_option, write_data
+from upwell.cli.core.output import Format, aligned, format_age, output_option, write_report
 from upwell.cli.core.terminal import echo
 from upwell.formats.human_duration import human_duration
 from upwell.machine import clock
@@ -43,7 +43,7 @@ def list_sessions(connection: Session, output: str, *, everybody: bool) -> None:
     async def work(client: ApiClient) -> None:
         items = (await _ask(client, "GET", f"{SESSIONS}?all=1" if everybody else SESSIONS))["items"]
         if output != Format.TABLE:
-            write_data(items, output)
+            write_report("SessionList", items, output)
             return
         rows = [("SESSION", "PERSON", "WHERE", "USED", "ENDS", "AGE"), *map(_row, items)]
         for line in aligned(rows):

@@ -19,7 +19,7 @@ from upwell.cli.core.output import (
     aligned,
     format_age,
     output_option,
-    write_data,
+    write_report,
 )
 from upwell.cli.core.terminal import echo
 from upwell.formats.human_duration import human_duration
@@ -217,7 +217,7 @@ def list_tokens(session: Session, output: str) -> None:
         found = await client.list(Secret, Selector(namespace=SYSTEM_NAMESPACE))
         kept = [secret for secret in found.items if secret.type == TOKEN_TYPE]
         if output != Format.TABLE:
-            write_data([_document(secret) for secret in kept], output)
+            write_report("TokenList", [_document(secret) for secret in kept], output)
             return
         now = clock.now()
         rows = [("NAME", "PERSON", "GRANTS", "EXPIRES", "USED", "AGE")]

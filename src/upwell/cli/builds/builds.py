@@ -14,7 +14,7 @@ from upwell.cli.core.connection import Session, connection_options
 from upwell.cli.core.errors import CommandError
 from upwell.cli.core.examples import examples
 from upwell.cli.core.names import Named, parse_named
-from upwell.cli.core.output import Format, full_name, output_option
+from upwell.cli.core.output import Format, full_name, output_option, write_objects
 from upwell.cli.core.terminal import echo
 from upwell.policy.builds.git_webhooks import Hook
 from upwell.store.interface import ApiClient
@@ -45,7 +45,7 @@ from upwell.store.interface import ApiClient
     "-F", "--follow", is_flag=True, help="Print the log until the end; exit 1 if the build fails."
 )
 @click.option("-w", "--wait", is_flag=True, help="Wait for the end; exit 1 if the build fails.")
-@output_option(Format.TABLE, Format.NAME)
+@output_option(Format.TABLE, Format.NAME, Format.JSON, Format.YAML)
 @request_options
 @upload_options
 @click.option(
@@ -83,11 +83,17 @@ def start_build(
             _print_webhooks(session.server, config, list_webhooks)
             return
         build = await _start(client, session.namespace, target, upload, request)
-        echo(full_name(build) if output == Format.NAME else f"{full_name(build)} started")
+        if output == Format.TABLE:
+            echo(f"{full_name(build)} started")
+        elif output == Format.NAME or not wait:
+            write_objects([build], output, single=True)
         if follow:
             _require_success(await follow_build(client, build))
         elif wait:
-            _require_success(await ended_build(client, build))
+            ended = await ended_build(client, build)
+            if output not in {Format.TABLE, Format.NAME}:
+                write_objects([ended], output, single=True)
+            _require_success(ended)
 
     session.run(work)
 

@@ -120,7 +120,7 @@ class Session:
         told = self._explain(error)
         if isinstance(error, NotFoundError) and not error.cause:
             near = await similar_name(
-                self.connect(self.server, self.token, self.authority), error.key
+                lambda: self.connect(self.server, self.token, self.authority), error.key
             )
             if near:
                 message = f"{told.message}; did you mean {near}?"

@@ -2,7 +2,7 @@
 
 import json
 import re
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from datetime import datetime
 from enum import StrEnum
 from typing import TYPE_CHECKING, Any, Self, override
@@ -125,6 +125,16 @@ def write_data(data: object, output: str) -> None:
         echo(text, nl=False)
     else:
         echo(json_shown(json.dumps(data, indent=2, ensure_ascii=False)))
+
+
+REPORT_VERSION = "output.upwell.dev/v1"
+"""apiVersion of what is no object of the API: its fields stay while that does."""
+
+
+def write_report(kind: str, data: Mapping[str, Any] | Sequence[Any], output: str) -> None:
+    """Write data of a command with its apiVersion and kind; a list becomes its `items`."""
+    content = data if isinstance(data, Mapping) else {"items": list(data)}
+    write_data({"apiVersion": REPORT_VERSION, "kind": kind, **content}, output)
 
 
 def template_of(output: str) -> "OutputTemplate | None":

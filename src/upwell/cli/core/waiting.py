@@ -1,8 +1,8 @@
 """Waiting for states of objects, through restarts of the server."""
 
 import asyncio
-from collections.abc import AsyncGenerator, Callable
-from contextlib import aclosing
+from collections.abc import AsyncGenerator, Awaitable, Callable, Sequence
+from contextlib import aclosing, suppress
 
 from upwell.api.meta import Resource
 from upwell.cli.core.errors import CommandError, Exit
@@ -18,6 +18,8 @@ from upwell.store.interface import (
     WatchEvent,
 )
 
+_MOMENT = 0.2
+"""Seconds in which changes count as one."""
 _PAUSE = 0.5
 """Seconds before each try to reach a server that does not answer."""
 
@@ -112,6 +114,40 @@ def watching[R: Resource](
     The watch resumes after a restart of the server; raises ExpiredError if that is too old.
     """
     return aclosing(_changes(client, kind, selector, since))
+
+
+async def on_changes(
+    client: ApiClient,
+    kinds: Sequence[type[Resource]],
+    namespace: str,
+    act: Callable[[], Awaitable[None]],
+) -> None:
+    """Await `act` after each change of an object of these kinds, for ever.
+
+    Changes of one moment are one. Kinds of the cluster are followed wherever; of an empty
+    namespace, all are.
+    """
+    changed = asyncio.Event()
+
+    async def follow(kind: type[Resource]) -> None:
+        selector = Selector(namespace if kind.KIND.namespaced else "")
+        while True:
+            listing = await listed(client, kind, selector)
+            since = listing.resource_version
+            with suppress(ExpiredError):
+                async with watching(client, kind, selector, since=since) as events:
+                    async for _ in events:
+                        changed.set()
+            changed.set()
+
+    async with asyncio.TaskGroup() as group:
+        for kind in kinds:
+            group.create_task(follow(kind))
+        while True:
+            await changed.wait()
+            await asyncio.sleep(_MOMENT)
+            changed.clear()
+            await act()
 
 
 async def _changes[R: Resource](

@@ -27,7 +27,7 @@ from upwell.cli.core.output import (
     full_name,
     output_option,
     shortened,
-    write_data,
+    write_report,
 )
 from upwell.cli.core.terminal import echo
 from upwell.cli.explain.snapshot import read_snapshot
@@ -105,7 +105,7 @@ def explain_command(session: Session, what: tuple[str, ...], packages: str, outp
         statements = [*explain(snapshot, asked), *turn]
         changes = {} if packages == "none" else await _compare(client, statements)
         if output != Format.TABLE:
-            write_data(_data(asked, statements, changes), output)
+            write_report("Explanation", _data(asked, statements, changes), output)
             return
         echo(full_name(asked))
         for line in _lines(statements, changes, limit=None if packages == "all" else _FEW):

@@ -1,23 +1,41 @@
 """`upwell status`: the tree from base image to workload."""
 
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
 import click
 
+from upwell.api.build import Build, BuildConfig
 from upwell.api.cluster_operator import ClusterOperator
+from upwell.api.core import Service
+from upwell.api.image import ImageStream
+from upwell.api.meta import Resource
+from upwell.api.pipeline import Pipeline
+from upwell.api.promotion import Promotion
 from upwell.api.requests.running import RunningWorkload
+from upwell.api.route import Route
 from upwell.cli.core.connection import Session, connection_options
 from upwell.cli.core.examples import examples
-from upwell.cli.core.output import Format, output_option, write_data
+from upwell.cli.core.output import Format, output_option, write_report
 from upwell.cli.core.terminal import echo
+from upwell.cli.core.waiting import on_changes
 from upwell.cli.explain.foreign_workloads import ForeignWorkloads
 from upwell.cli.explain.snapshot import read_snapshot
 from upwell.cli.explain.status_tree import StatusTree
+from upwell.cli.presentation.states import echo_states
 from upwell.machine import clock
+from upwell.policy.rollouts.settings import WORKLOADS
 from upwell.store.interface import ApiClient, Selector
 
 
 @click.command(
     epilog=examples(
-        "upwell status", "upwell status -A", "upwell status --all -A", "upwell status -o json"
+        "upwell status",
+        "upwell status -A",
+        "upwell status -w",
+        "upwell status --all -A",
+        "upwell status -o json",
     )
 )
 @click.option("-A", "--all-namespaces", is_flag=True, help="Show the objects of all namespaces.")
@@ -27,6 +45,12 @@ from upwell.store.interface import ApiClient, Selector
     is_flag=True,
     help="Show the workloads of a cluster, too, whose images Upwell does not set.",
 )
+@click.option(
+    "-w",
+    "--watch",
+    is_flag=True,
+    help="Print the tree again after each change, until interrupted.",
+)
 @output_option(Format.TABLE, Format.JSON, Format.YAML)
 @connection_options
 @click.pass_obj
@@ -34,6 +58,7 @@ def status(
     session: Session,
     all_namespaces: bool,  # noqa: FBT001 - click passes options by name
     others: bool,  # noqa: FBT001 - the same
+    watch: bool,  # noqa: FBT001 - the same
     output: str,
 ) -> None:
     """Show the tree from base image to workload, with digests, ages and outdated images.
@@ -47,34 +72,97 @@ def status(
     On a cluster, --all adds the workloads that nobody gave to Upwell, by what their Pods run: what
     each image stands on, and how many images that has got since.
     """
+    request = _Request("" if all_namespaces else session.namespace, output, others=others)
 
     async def work(client: ApiClient) -> None:
-        namespace = "" if all_namespaces else session.namespace
-        components = (await client.list(ClusterOperator)).items
-        snapshot = await read_snapshot(client, namespace)
-        tree = StatusTree(snapshot, clock.now(), namespace, components)
-        running = await client.list(RunningWorkload, Selector(namespace)) if others else None
-        foreign = ForeignWorkloads(running.items) if running is not None else None
-        if output != Format.TABLE:
-            write_data(tree.data() | (foreign.data() if foreign is not None else {}), output)
+        shown = await _read(client, request)
+        shown.write()
+        if watch:
+            await on_changes(client, _WATCHED, request.namespace, _Rewriter(client, shown))
+
+    session.run(work)
+
+
+_WATCHED: Sequence[type[Resource]] = (
+    ClusterOperator,
+    ImageStream,
+    BuildConfig,
+    Build,
+    *WORKLOADS,
+    Pipeline,
+    Promotion,
+    Route,
+    Service,
+)
+"""Kinds of whose changes the tree is made again."""
+
+
+@dataclass(frozen=True, slots=True)
+class _Request:
+    namespace: str
+    """Empty: all."""
+    output: str
+    others: bool
+
+
+@dataclass(frozen=True, slots=True)
+class _Shown:
+    """The tree at one time."""
+
+    request: _Request
+    tree: StatusTree
+    foreign: ForeignWorkloads | None
+
+    def data(self) -> dict[str, Any]:
+        """Return the tree as JSON data."""
+        return self.tree.data() | (self.foreign.data() if self.foreign is not None else {})
+
+    def write(self) -> None:
+        """Write the tree to stdout."""
+        if self.request.output != Format.TABLE:
+            write_report("Status", self.data(), self.request.output)
             return
+        tree, foreign = self.tree, self.foreign
         lines = list(tree.lines())
         for line in (*tree.component_lines(), *lines):
-            echo(line)
+            echo_states(line)
         if lines:
             echo(f"\n{tree.counts()}")
         for line in tree.backlog_lines():
             echo(line)
         faults = list(tree.other_lines())
         for line in faults:
-            echo(line)
+            echo_states(line)
         if foreign is not None:
             for line in foreign.lines():
                 echo(line)
             echo(foreign.counts())
         elif not lines and not faults:
-            where = "any namespace" if all_namespaces else f"namespace {namespace}"
-            elsewhere = "" if all_namespaces else "; `upwell status -A` shows all namespaces"
+            namespace = self.request.namespace
+            where = f"namespace {namespace}" if namespace else "any namespace"
+            elsewhere = "; `upwell status -A` shows all namespaces" if namespace else ""
             echo(f"no objects in {where}; create some with `upwell apply -f`{elsewhere}", err=True)
 
-    session.run(work)
+
+class _Rewriter:
+    """Writes the tree again when it says something else than before."""
+
+    def __init__(self, client: ApiClient, shown: _Shown) -> None:
+        self._client = client
+        self._shown = shown
+
+    async def __call__(self) -> None:
+        before, self._shown = self._shown, await _read(self._client, self._shown.request)
+        if self._shown.data() != before.data():
+            echo("---" if self._shown.request.output == Format.YAML else "")
+            self._shown.write()
+
+
+async def _read(client: ApiClient, request: _Request) -> _Shown:
+    components = (await client.list(ClusterOperator)).items
+    snapshot = await read_snapshot(client, request.namespace)
+    tree = StatusTree(snapshot, clock.now(), request.namespace, components)
+    if not request.others:
+        return _Shown(request, tree, None)
+    running = await client.list(RunningWorkload, Selector(request.namespace))
+    return _Shown(request, tree, ForeignWorkloads(running.items))

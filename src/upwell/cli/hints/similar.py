@@ -1,6 +1,7 @@
 """Names that were probably meant: those of objects that are there."""
 
 import asyncio
+from collections.abc import Callable
 from difflib import get_close_matches
 
 from upwell.api.codec import resource_of_kind
@@ -12,7 +13,7 @@ _MOST = 500
 """Names that are looked at."""
 
 
-async def similar_name(connection: ApiClient, missing: ObjectKey) -> str:
+async def similar_name(connect: Callable[[], ApiClient], missing: ObjectKey) -> str:
     """Return `kind/name` of an object whose name is like that of the missing one; or empty.
 
     One of the same name in another namespace comes first, as `kind/name -n NAMESPACE`. Empty too
@@ -20,7 +21,7 @@ async def similar_name(connection: ApiClient, missing: ObjectKey) -> str:
     """
     kind = resource_of_kind(missing.kind)
     try:
-        async with asyncio.timeout(_SECONDS), connection as client:
+        async with asyncio.timeout(_SECONDS), connect() as client:
             if kind.KIND.namespaced:
                 same = (await client.list(kind, Selector("", name=missing.name))).items
                 if same:

@@ -10,7 +10,7 @@ from upwell.api.subscription import Subscription
 from upwell.cli.core.connection import Session, connection_options
 from upwell.cli.core.errors import CommandError
 from upwell.cli.core.examples import examples
-from upwell.cli.core.output import Format, aligned, format_age, output_option, write_data
+from upwell.cli.core.output import Format, aligned, format_age, output_option, write_report
 from upwell.cli.core.terminal import echo
 from upwell.machine import clock
 from upwell.store.interface import ApiClient
@@ -42,7 +42,7 @@ def test(session: Session, subscription: str, output: str) -> None:
     async def work(client: ApiClient) -> None:
         answer = await _call(client, session, "POST", subscription, "test")
         if output != Format.TABLE:
-            write_data(answer, output)
+            write_report("TestDelivery", answer, output)
         elif answer["delivered"]:
             echo(f"delivered: {answer['message']}")
         if not answer["delivered"]:
@@ -66,7 +66,7 @@ def list_dead(session: Session, subscription: str, output: str) -> None:
     async def work(client: ApiClient) -> None:
         letters = (await _call(client, session, "GET", subscription, "deadletters"))["items"]
         if output != Format.TABLE:
-            write_data(letters, output)
+            write_report("DeadLetterList", letters, output)
             return
         now = clock.now()
         rows: list[tuple[str, ...]] = [("ID", "TYPE", "SUBJECT", "TRIES", "AGE", "ERROR")]
@@ -108,7 +108,7 @@ def replay(
         if output == Format.TABLE:
             echo(f"{answer['replayed']} dead letters queued for delivery")
         else:
-            write_data(answer, output)
+            write_report("Replay", answer, output)
 
     session.run(work)
 

@@ -11,7 +11,7 @@ from upwell.api.template import Template
 from upwell.cli.core.connection import Session, connection_options
 from upwell.cli.core.documents import LoadedManifest, load_manifests, require_no_new_faults
 from upwell.cli.core.examples import examples
-from upwell.cli.core.output import full_name
+from upwell.cli.core.output import Format, full_name, output_option, write_objects
 from upwell.cli.core.terminal import echo
 from upwell.store.interface import ApiClient, NotFoundError
 from upwell.store.kubernetes_errors import StoreForbiddenError
@@ -35,6 +35,7 @@ _SERVER_FIELDS = {
         "kustomize build . | upwell apply -f - --dry-run=server",
         "upwell apply -f https://example.com/shop.yaml",
         "upwell apply -f compose.yaml --profile backup",
+        "upwell apply -f shop.yaml -o name",
     )
 )
 @click.option(
@@ -68,9 +69,10 @@ _SERVER_FIELDS = {
     show_default=True,
     help="Name of the owner of the applied fields.",
 )
+@output_option(Format.TABLE, Format.NAME, Format.JSON, Format.YAML)
 @connection_options
 @click.pass_obj
-def apply(
+def apply(  # noqa: PLR0913, PLR0917 - each option is a parameter
     session: Session,
     sources: tuple[str, ...],
     recursive: bool,  # noqa: FBT001 - click passes options by name
@@ -78,6 +80,7 @@ def apply(
     profiles: tuple[str, ...],
     force_conflicts: bool,  # noqa: FBT001 - the same
     field_manager: str,
+    output: str,
 ) -> None:
     """Create or change objects from manifests.
 
@@ -92,27 +95,34 @@ def apply(
     manifests = load_manifests(
         sources, session, recursive=recursive, may_be_there=True, profiles=profiles
     )
-    options = ApplyOptions(field_manager, force=force_conflicts, dry_run=dry_run == "server")
+    is_told = output == Format.TABLE
+    options = ApplyOptions(
+        field_manager, force=force_conflicts, dry_run=dry_run == "server", is_told=is_told
+    )
 
     async def work(client: ApiClient) -> None:
         await require_no_new_faults(client, manifests)
-        for manifest in manifests:
-            await apply_one(client, manifest, options)
+        applied = [await apply_one(client, manifest, options) for manifest in manifests]
+        if not is_told:
+            write_objects(applied, output, single=True)
 
     session.run(work)
 
 
 class ApplyOptions:
-    """Options of an apply: field manager, force over conflicts, dry run."""
+    """Options of an apply: field manager, force over conflicts, dry run, a line for each."""
 
-    def __init__(self, field_manager: str, *, force: bool, dry_run: bool) -> None:
+    def __init__(
+        self, field_manager: str, *, force: bool, dry_run: bool, is_told: bool = True
+    ) -> None:
         self.field_manager = field_manager
         self.force = force
         self.dry_run = dry_run
+        self.is_told = is_told
 
 
-async def apply_one(client: ApiClient, manifest: LoadedManifest, options: ApplyOptions) -> None:
-    """Apply a manifest and print the outcome; raises StoreError."""
+async def apply_one(client: ApiClient, manifest: LoadedManifest, options: ApplyOptions) -> Resource:
+    """Apply a manifest, print the outcome, and return the object; raises StoreError."""
     wanted = manifest.resource
     try:
         before = await client.get(type(wanted), wanted.namespace, wanted.name)
@@ -127,9 +137,11 @@ async def apply_one(client: ApiClient, manifest: LoadedManifest, options: ApplyO
     for warning in warnings:
         echo(f"warning: {full_name(after)}: {warning}", err=True)
     suffix = " (server dry run)" if options.dry_run else ""
-    echo(f"{full_name(after)} {_outcome(before, after)}{suffix}")
+    if options.is_told:
+        echo(f"{full_name(after)} {_outcome(before, after)}{suffix}")
     if isinstance(after, Template) and not options.dry_run:
         echo(f"next: `upwell process {after.name}` prints its objects", err=True)
+    return after
 
 
 def _outcome(before: Resource | None, after: Resource) -> str:

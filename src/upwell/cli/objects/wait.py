@@ -15,7 +15,7 @@ from upwell.cli.core.durations import TIMEOUT, within
 from upwell.cli.core.errors import CommandError
 from upwell.cli.core.examples import examples
 from upwell.cli.core.names import parse_one
-from upwell.cli.core.output import full_name
+from upwell.cli.core.output import Format, full_name, output_option, write_objects
 from upwell.cli.core.terminal import echo
 from upwell.cli.core.waiting import until, until_created, until_deleted
 from upwell.formats.printing.errors import PrintingError
@@ -59,9 +59,10 @@ class _State:
 @click.option(
     "--timeout", type=TIMEOUT, default="30s", show_default=True, help="Time limit; 0 for none."
 )
+@output_option(Format.TABLE, Format.NAME, Format.JSON, Format.YAML)
 @connection_options
 @click.pass_obj
-def wait(session: Session, what: tuple[str, ...], state: str, timeout: float) -> None:
+def wait(session: Session, what: tuple[str, ...], state: str, timeout: float, output: str) -> None:
     """Wait for a condition of an object.
 
     The exit code is 5 when the time limit has passed, 3 when the object does not exist, and 1 when
@@ -75,7 +76,7 @@ def wait(session: Session, what: tuple[str, ...], state: str, timeout: float) ->
         if state == _CREATED:
             async with within(timeout, f"{named} does not exist"):
                 found = await until_created(client, named.resource, namespace, named.name)
-            echo(f"{full_name(found)} exists")
+            _tell(found, "exists", output)
             return
         try:
             found = await client.get(named.resource, namespace, named.name)
@@ -87,15 +88,22 @@ def wait(session: Session, what: tuple[str, ...], state: str, timeout: float) ->
         async with within(timeout, f"{named} does not match {wanted.text}"):
             if wanted.holds is None:
                 await until_deleted(client, found)
-                echo(f"{full_name(found)} deleted")
+                _tell(found, "deleted", output)
             else:
                 holds = wanted.holds
                 last = await until(client, found, lambda state: holds(state) or _has_ended(state))
                 if not holds(last):
                     raise CommandError(f"{full_name(last)} has ended: {_end_of(last)}")
-                echo(f"{full_name(found)} matches {wanted.text}")
+                _tell(last, f"matches {wanted.text}", output)
 
     session.run(work)
+
+
+def _tell(found: Resource, outcome: str, output: str) -> None:
+    if output == Format.TABLE:
+        echo(f"{full_name(found)} {outcome}")
+    else:
+        write_objects([found], output, single=True)
 
 
 def _has_ended(resource: Resource) -> bool:

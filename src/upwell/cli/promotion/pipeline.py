@@ -10,7 +10,7 @@ from upwell.api.promotion import Promotion, Release
 from upwell.cli.core.connection import Session, connection_options
 from upwell.cli.core.errors import CommandError, Exit
 from upwell.cli.core.examples import examples
-from upwell.cli.core.output import Format, output_option, write_data
+from upwell.cli.core.output import Format, output_option, write_report
 from upwell.cli.core.terminal import echo
 from upwell.cli.core.waiting import watching
 from upwell.cli.presentation.states import echo_states
@@ -78,7 +78,7 @@ async def _show(client: ApiClient, wanted: Selector, output: str) -> None:
             Exit.NOT_FOUND,
         )
     if output not in {Format.TABLE, Format.WIDE}:
-        write_data([view.data() for view in views], output)
+        write_report("PipelineStatusList", [view.data() for view in views], output)
         return
     for at, view in enumerate(views):
         if at:

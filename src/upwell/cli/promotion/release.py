@@ -20,8 +20,8 @@ from upwell.cli.core.output import (
     format_age,
     full_name,
     output_option,
-    write_data,
     write_objects,
+    write_report,
 )
 from upwell.cli.core.terminal import echo
 from upwell.cli.core.waiting import watching
@@ -100,7 +100,7 @@ def describe(session: Session, name: str, output: str) -> None:
         own = [one for one in promotions if one.spec.release == found.name]
         if output != Format.TABLE:
             data = {"release": encode(found), "promotions": [encode(one) for one in own]}
-            write_data(data, output)
+            write_report("ReleaseDescription", data, output)
             return
         for line in release_lines(found, own, clock.now()):
             echo(line)
@@ -135,7 +135,7 @@ def diff(session: Session, old: str, new: str, output: str) -> None:
                 packages[component.name] = await compared_packages(client, *pair)
         commits = commits_between(before, after, builds)
         if output != Format.TABLE:
-            write_data(diff_data(before, after, packages, commits), output)
+            write_report("ReleaseDifference", diff_data(before, after, packages, commits), output)
             return
         for line in diff_lines(before, after, packages, commits):
             echo(line)

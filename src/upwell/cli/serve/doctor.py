@@ -14,7 +14,7 @@ from click.core import ParameterSource
 from upwell.app.hardening.instance_ids import check_instance_isolation
 from upwell.cli.core.errors import Exit
 from upwell.cli.core.examples import examples
-from upwell.cli.core.output import Format, aligned, output_option, write_data
+from upwell.cli.core.output import Format, aligned, output_option, write_report
 from upwell.cli.core.terminal import echo
 from upwell.cli.serve.options import data_dir_option, router_options
 from upwell.machine.checks import HostCheck, HostCheckStatus, HostPaths, check_machine
@@ -140,7 +140,7 @@ def doctor(
         for line in _report(found):
             echo(line)
     else:
-        write_data(_data(found), output)
+        write_report("Examination", _data(found), output)
     sys.exit(Exit.FAILED if found.status is HostCheckStatus.FAIL else Exit.DONE)
 
 
@@ -157,7 +157,7 @@ def _check_security(data_dir: Path, output: str) -> NoReturn:
         for line in security_report(found):
             echo(line)
     else:
-        write_data(security_data(found), output)
+        write_report("SecurityExamination", security_data(found), output)
     sys.exit(Exit.FAILED if str(worst(found)) == HostCheckStatus.FAIL.value else Exit.DONE)
 
 

@@ -9,7 +9,7 @@ import click
 from upwell.cli.core.connection import Session, connection_options
 from upwell.cli.core.errors import CommandError
 from upwell.cli.core.examples import examples
-from upwell.cli.core.output import Format, aligned, output_option, write_data
+from upwell.cli.core.output import Format, aligned, output_option, write_report
 from upwell.cli.core.terminal import echo
 
 if TYPE_CHECKING:
@@ -94,7 +94,7 @@ def status(session: Session, output: str) -> None:
     async def work(client: "ApiClient") -> None:
         found = await _ask(client, rotate=False)
         if output != Format.TABLE:
-            write_data(found.model_dump(mode="json"), output)
+            write_report("EncryptionStatus", found.model_dump(mode="json"), output)
             return
         for line in _table(found):
             echo(line)

@@ -6,7 +6,7 @@ from upwell.api.waves.plan import ImpactPlanSpec
 from upwell.cli.core.connection import Session, connection_options
 from upwell.cli.core.errors import CommandError, Exit
 from upwell.cli.core.examples import examples
-from upwell.cli.core.output import Format, output_option, write_data
+from upwell.cli.core.output import Format, output_option, write_report
 from upwell.cli.core.terminal import echo
 from upwell.cli.waves.asked_plan import asked_plan
 from upwell.cli.waves.plan_view import (
@@ -83,7 +83,7 @@ def plan(session: Session, image: str, digest: str, at_once: int | None, output:
             case Format.TABLE:
                 lines = [*plan_lines(found), "", *summary_lines(found)]
             case _:
-                write_data(plan_data(found), output)
+                write_report("ImpactPlan", plan_data(found), output)
                 return
         for line in lines:
             echo(line)

@@ -18,8 +18,8 @@ from upwell.cli.core.output import (
     format_age,
     full_name,
     output_option,
-    write_data,
     write_objects,
+    write_report,
 )
 from upwell.cli.core.terminal import echo
 from upwell.cli.core.waiting import watching
@@ -171,7 +171,7 @@ async def _describe(
 ) -> None:
     plan = await asked_plan(client, namespace, ImpactPlanSpec(wave=found.name))
     if output != Format.TABLE:
-        write_data({"wave": found.name, **plan_data(plan)}, output)
+        write_report("WaveDescription", {"wave": found.name, **plan_data(plan)}, output)
         return
     for line in _head(found, clock.now()):
         echo(line)

@@ -19,7 +19,7 @@ from upwell.cli.core.output import (
     full_name,
     output_option,
     shortened,
-    write_data,
+    write_report,
 )
 from upwell.cli.core.terminal import echo
 from upwell.cli.core.waiting import until
@@ -128,7 +128,7 @@ def history(session: Session, what: tuple[str, ...], output: str) -> None:
                 r.model_dump(mode="json", by_alias=True, exclude=fields, exclude_none=True)
                 for r in revisions
             ]
-            write_data(data, output)
+            write_report("RolloutHistory", data, output)
             return
         now = clock.now()
         rows = [("REVISION", "PHASE", "AGE", "CAUSE", "IMAGES")]

@@ -51,7 +51,7 @@ def test_each_error_has_its_exit_code_and_one_line(
     assert result.stdout == ""
     assert result.stderr.startswith("error: ")
     assert text in result.stderr
-    assert result.stderr.count("\n") == 1
+    assert result.stderr.count("\n") == 1 + result.stderr.count("\nhelp: ")
 
 
 @pytest.mark.parametrize(

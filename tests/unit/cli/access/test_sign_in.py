@@ -272,7 +272,8 @@ def test_sessions_are_listed_and_ended(run: Callable[..., Result], server: Perso
     }
 
     assert "command line, this one" in run("session", "list").stdout
-    assert len(json.loads(run("session", "list", "--all", "-o", "json").stdout)) == 2
+    listed = json.loads(run("session", "list", "--all", "-o", "json").stdout)
+    assert (listed["kind"], len(listed["items"])) == ("SessionList", 2)
     assert run("session", "end", "abc").stdout == "session/abc ended\n"
     ended = run("session", "end", "--person", "oidc:ada").stdout
     assert ended == "session/abc ended\nsession/def ended\n"

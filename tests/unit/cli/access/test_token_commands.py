@@ -54,7 +54,7 @@ def test_tokens_are_listed_with_what_they_allow(upwell: Upwell) -> None:
         "ci     -        builder@shop          120m      -      5m",
         "root   -        admin@*               -         -      5m",
     ]
-    listed = json.loads(upwell("token", "list", "-o", "json").stdout)
+    listed = json.loads(upwell("token", "list", "-o", "json").stdout)["items"]
     assert listed[1] == {
         "name": "ci",
         "grants": ["builder@shop"],
@@ -152,7 +152,7 @@ def test_without_tls_a_kubeconfig_asks_for_it_where_the_own_server_speaks_it(
     }
     (user,) = document["users"]
     made_token = user["user"]["token"]
-    (record,) = json.loads(upwell("token", "list", "-o", "json").stdout)
+    (record,) = json.loads(upwell("token", "list", "-o", "json").stdout)["items"]
     assert made_token.startswith(f"upwell_{record['name']}_")
     assert record["grants"] == ["admin@*"]
     assert record["expires"] == "2026-05-30T12:05:00+00:00"

@@ -44,7 +44,10 @@ def test_a_test_that_does_not_arrive_fails(
     done = upwell("notify", "test", "ci", *output)
     assert done.exit_code == 1
     assert "cannot deliver to subscription/ci: answered 404 Not Found" in done.stderr
-    assert (json.loads(done.stdout) if output else done.stdout) == (answer if output else "")
+    if output:
+        assert json.loads(done.stdout).items() >= answer.items()
+    else:
+        assert done.stdout == ""
 
 
 def test_dead_letters_are_listed(upwell: Upwell, client: "FakeClient") -> None:
@@ -53,7 +56,7 @@ def test_dead_letters_are_listed(upwell: Upwell, client: "FakeClient") -> None:
         "ID    TYPE                       SUBJECT                 TRIES   AGE   ERROR",
         "abc   dev.upwell.image.changed   shop/ImageStream/base   30      5m    answered 503 Busy",
     ]
-    assert json.loads(upwell("notify", "list-dead", "ci", "-o", "json").stdout) == [LETTER]
+    assert json.loads(upwell("notify", "list-dead", "ci", "-o", "json").stdout)["items"] == [LETTER]
 
 
 def test_dead_letters_are_sent_again(upwell: Upwell, client: "FakeClient") -> None:

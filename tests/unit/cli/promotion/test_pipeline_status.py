@@ -107,7 +107,7 @@ async def test_what_is_under_way_says_how_far_it_is(upwell: Upwell, client: "Fak
 
 
 def test_the_data_has_every_fact_of_a_stage(upwell: Upwell) -> None:
-    [pipeline] = json.loads(upwell("pipeline", "status", "-o", "json").stdout)
+    [pipeline] = json.loads(upwell("pipeline", "status", "-o", "json").stdout)["items"]
 
     assert (pipeline["pipeline"], pipeline["latestRelease"]) == ("shop", "shop-2")
     dev, staging, production = pipeline["stages"]
