@@ -10,9 +10,11 @@ from pathlib import Path
 import pytest
 from tests.support.cluster.workloads import NAMESPACE, image, manifest, move_tag
 from tests.support.kubernetes.cluster import KitCluster
+from tests.support.kubernetes.etcd import compact
 from tests.support.kubernetes.opened import now, opened_cluster
 from tests.support.kubernetes.played_node import PlayedNode
 from tests.support.kubernetes.restarts import kill_and_restart
+from tests.support.kubernetes.throttling import OWN, accounts, no_seat_left, rejected
 from tests.support.kubernetes.webhooks import CHANGES, REFUSES, image_webhook
 from tests.support.workload.waiting import eventually
 
@@ -22,13 +24,21 @@ from upwell.api.core import Event, Namespace
 from upwell.api.image import ImageStream
 from upwell.api.meta import ObjectMeta
 from upwell.app.kubernetes.wiring import cluster_controllers, cluster_records
+from upwell.cluster.errors import ListExpiredError
+from upwell.cluster.kubernetes_pods import KubernetesPods
 from upwell.controller import ObjectCache
 from upwell.policy.waves.budget import NO_BUDGET
 from upwell.reconcilers.authority import UNASKED
 from upwell.reconcilers.builds.index import BuildIndex
 from upwell.reconcilers.rollouts.index import WorkloadIndex
 from upwell.reconcilers.waves.gate import WaveGate
-from upwell.store.interface import AlreadyExistsError, NotFoundError, Selector, StoreError
+from upwell.store.interface import (
+    AlreadyExistsError,
+    ExpiredError,
+    NotFoundError,
+    Selector,
+    StoreError,
+)
 from upwell.store.kubernetes import KubernetesStore
 from upwell.store.kubernetes_connections import ServerAccess
 
@@ -184,9 +194,22 @@ async def test_a_token_that_has_expired_is_read_again(tag: TaggedDeployments) ->
     await tag.until_image("better")
 
 
-async def test_an_api_server_and_an_etcd_that_die_lose_nothing(
+async def test_a_busy_api_server_is_asked_again_when_it_says(tag: TaggedDeployments) -> None:
+    with accounts(tag.cluster, NAMESPACE) as (own, other):
+        tag.tokens.append(own)
+        async with no_seat_left(tag.cluster, NAMESPACE, other):
+            await tag.moves("better")
+            await eventually(lambda: asyncio.to_thread(rejected, tag.cluster, OWN), bool)
+        await tag.until_image("better")
+        tag.tokens.append(tag.cluster.token)
+
+
+async def test_an_api_server_and_an_etcd_that_die_and_forget_lose_nothing(
     tag: TaggedDeployments,
 ) -> None:
+    known = (await tag.store.list(Deployment, Selector(NAMESPACE))).resource_version
+    tag.cluster.kubectl("label", "namespace", NAMESPACE, "written=since", "--overwrite")
+    await asyncio.to_thread(compact, tag.cluster)
     await tag.moves("better")
     await asyncio.to_thread(kill_and_restart, tag.cluster, "etcd", "kube-apiserver")
 
@@ -197,6 +220,10 @@ async def test_an_api_server_and_an_etcd_that_die_lose_nothing(
         return False
 
     await eventually(answers, bool)
+    with pytest.raises(ExpiredError):  # 410 Gone
+        await anext(tag.store.watch(Deployment, Selector(NAMESPACE), since=known))
+    with pytest.raises(ListExpiredError):
+        await anext(KubernetesPods(tag.store.connection, NAMESPACE).watch(known))
     await tag.until_image("better")
     await tag.moves("best")
     await tag.until_image("best")

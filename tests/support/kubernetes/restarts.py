@@ -14,7 +14,7 @@ _SECONDS = 60.0
 
 def kill_and_restart(cluster: KitCluster, *names: str) -> None:
     """Kill processes (`etcd`, `kube-apiserver`), and start them as they were, in this order."""
-    started = {name: _command(cluster, name) for name in names}
+    started = {name: command_of(cluster, name) for name in names}
     for name in reversed(names):
         os.kill(_pid(cluster, name), signal.SIGKILL)
     for name in names:
@@ -40,7 +40,8 @@ def _pid(cluster: KitCluster, name: str) -> int:
     return int((cluster.folder / "pids" / f"{name}.pid").read_text())
 
 
-def _command(cluster: KitCluster, name: str) -> tuple[list[str], dict[str, str]]:
+def command_of(cluster: KitCluster, name: str) -> tuple[list[str], dict[str, str]]:
+    """Return the command line of a process, and its environment."""
     process = Path("/proc", str(_pid(cluster, name)))
     command = _texts(process / "cmdline")
     pairs = (text.partition("=") for text in _texts(process / "environ"))
