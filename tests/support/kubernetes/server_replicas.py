@@ -1,0 +1,69 @@
+"""Servers on a cluster, each a process of its own: `upwell serve --on kubernetes`."""
+
+import os
+import signal
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import aiohttp
+from tests.support.cli.command_process import ServerProcess, start_upwell
+from tests.support.installation.installation import until
+from tests.support.ports import free_port
+
+
+@dataclass
+class ServerReplica:
+    """A server in a process of its own, which is started again in the same folder."""
+
+    folder: Path
+    kubeconfig: Path
+    port: int = field(default_factory=free_port)
+    _server: ServerProcess | None = None
+
+    def launch(self) -> None:
+        self.folder.mkdir(exist_ok=True)
+        arguments = [
+            *("serve", "--config", str(self.folder.parent / "upwell.toml")),
+            *("--data-dir", str(self.folder), "--kubeconfig", str(self.kubeconfig)),
+            *("--listen", f"127.0.0.1:{self.port}"),
+        ]
+        with (self.folder.parent / f"{self.folder.name}.log").open("ab") as log:
+            self._server = start_upwell(
+                *arguments, output=log, folder=self.folder, environment=dict(os.environ)
+            )
+
+    def kill(self) -> None:
+        if self._server is not None:
+            self._server.kill()
+            self._server.wait()
+            self._server = None
+
+    def stop(self) -> None:
+        if self._server is not None:
+            self._server.send_signal(signal.SIGTERM)
+            self._server.wait()
+            self._server = None
+
+    async def role(self) -> str:
+        """Return what it says of itself; empty while it does not answer."""
+        url = f"http://127.0.0.1:{self.port}/readyz?verbose"
+        try:
+            async with aiohttp.ClientSession() as session, session.get(url) as answer:
+                lines = (await answer.text()).splitlines()
+        except aiohttp.ClientError:
+            return ""
+        return next((line for line in lines if line.startswith("[+]role:")), "")
+
+    async def until_it_leads(self) -> None:
+        await until(self.role, lambda role: role.startswith("[+]role: leader"), 60)
+
+    async def answer_of(self, path: str) -> str:
+        async with (
+            aiohttp.ClientSession() as session,
+            session.get(f"http://127.0.0.1:{self.port}{path}", headers=self.login()) as answer,
+        ):
+            return f"{answer.status} {await answer.text()}"
+
+    def login(self) -> dict[str, str]:
+        token = (self.folder / "admin.token").read_text().strip()
+        return {"Authorization": f"Bearer {token}"}
