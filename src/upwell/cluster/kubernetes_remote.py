@@ -202,6 +202,7 @@ class KubernetesRemoteCluster:
             "verb": right.verb,
             "group": right.group,
             "resource": right.resource,
+            "subresource": right.subresource,
             "namespace": right.namespace,
         }
         body = {

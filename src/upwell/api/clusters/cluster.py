@@ -13,6 +13,8 @@ REACHABLE = "Reachable"
 """Condition of a Cluster: whether its API server answers us."""
 AUTHORIZED = "Authorized"
 """Condition of a Cluster: whether the access has every right that stages need there."""
+CHECKS_AUTHORIZED = "ChecksAuthorized"
+"""Condition of a Cluster: whether the access may also run the Jobs of stages' checks there."""
 
 
 class KubeconfigSecretReference(Model):

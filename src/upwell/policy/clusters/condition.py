@@ -1,13 +1,20 @@
 """Status of a Cluster, as it follows from a look at it; pure."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 
-from upwell.api.clusters.cluster import AUTHORIZED, REACHABLE, Cluster, ClusterStatus
+from upwell.api.clusters.cluster import (
+    AUTHORIZED,
+    CHECKS_AUTHORIZED,
+    REACHABLE,
+    Cluster,
+    ClusterStatus,
+)
 from upwell.api.conditions import find, set_condition
 from upwell.api.meta import Condition
 from upwell.cluster.interface import AccessAttributes
-from upwell.policy.clusters.rights import missing_text
+from upwell.policy.clusters.rights import check_rights, missing_text
 
 RECOVERED = "AnswersAgain"
 """Reason of the condition `Reachable` of a cluster that was away before."""
@@ -33,7 +40,12 @@ def cluster_status(cluster: Cluster, seen: ClusterObservation, now: datetime) ->
     before = cluster.status
     conditions = set_condition(before.conditions, _reachable(cluster, seen), now)
     if seen.denied is not None:
-        conditions = set_condition(conditions, _authorized(cluster, seen.denied), now)
+        of_checks = set(check_rights(cluster.spec.namespaces))
+        for kind, denied in (
+            (AUTHORIZED, [one for one in seen.denied if one not in of_checks]),
+            (CHECKS_AUTHORIZED, [one for one in seen.denied if one in of_checks]),
+        ):
+            conditions = set_condition(conditions, _authorized(cluster, kind, denied), now)
     last_seen = before.last_seen
     if not seen.reason and (last_seen is None or not last_seen <= now < last_seen + _SEEN_EVERY):
         last_seen = now
@@ -80,11 +92,11 @@ def _reachable(cluster: Cluster, seen: ClusterObservation) -> Condition:
     return _condition(cluster, REACHABLE, reason, "", holds=True)
 
 
-def _authorized(cluster: Cluster, denied: tuple[AccessAttributes, ...]) -> Condition:
+def _authorized(cluster: Cluster, kind: str, denied: Sequence[AccessAttributes]) -> Condition:
     if not denied:
-        return _condition(cluster, AUTHORIZED, "Allowed", "", holds=True)
+        return _condition(cluster, kind, "Allowed", "", holds=True)
     message = f"the access lacks: {missing_text(denied)}"
-    return _condition(cluster, AUTHORIZED, "MissingRights", message, holds=False)
+    return _condition(cluster, kind, "MissingRights", message, holds=False)
 
 
 def _condition(cluster: Cluster, kind: str, reason: str, message: str, *, holds: bool) -> Condition:

@@ -1,8 +1,8 @@
 """Rights that Upwell needs on a cluster on which stages run; pure."""
 
-from collections.abc import Collection, Iterable, Sequence
+from collections.abc import Collection, Iterable, Iterator, Sequence
 
-from upwell.api.apps import CronJob
+from upwell.api.apps import CronJob, Job
 from upwell.api.core import Event
 from upwell.api.meta import Kind
 from upwell.api.pod import Pod
@@ -19,14 +19,32 @@ _NEEDS: Sequence[tuple[Kind, Sequence[str]]] = (
 )
 
 
+_CHECKS: Sequence[tuple[Kind, Sequence[str]]] = ((Job.KIND, ("get", "list", "create", "delete")),)
+_LOG = "log"
+
+
 def needed_rights(namespaces: Collection[str]) -> tuple[AccessAttributes, ...]:
     """Return what the access to a cluster has to be allowed; without namespaces, in all."""
-    return tuple(
-        AccessAttributes(verb, kind.group, kind.plural, namespace=namespace)
+    return tuple(_each(namespaces, _NEEDS))
+
+
+def check_rights(namespaces: Collection[str]) -> tuple[AccessAttributes, ...]:
+    """Return what it has to be allowed besides, where a stage's checks are Jobs."""
+    pods = Pod.KIND
+    logs = (
+        AccessAttributes("get", pods.group, pods.plural, _LOG, namespace)
         for namespace in (namespaces or ("",))
-        for kind, verbs in _NEEDS
-        for verb in verbs
     )
+    return (*_each(namespaces, _CHECKS), *logs)
+
+
+def _each(
+    namespaces: Collection[str], needs: Sequence[tuple[Kind, Sequence[str]]]
+) -> Iterator[AccessAttributes]:
+    for namespace in namespaces or ("",):
+        for kind, verbs in needs:
+            for verb in verbs:
+                yield AccessAttributes(verb, kind.group, kind.plural, namespace=namespace)
 
 
 def missing_text(denied: Iterable[AccessAttributes]) -> str:
@@ -35,6 +53,7 @@ def missing_text(denied: Iterable[AccessAttributes]) -> str:
 
 
 def _text(right: AccessAttributes) -> str:
-    what = f"{right.resource}.{right.group}" if right.group else right.resource
+    resource = f"{right.resource}/{right.subresource}" if right.subresource else right.resource
+    what = f"{resource}.{right.group}" if right.group else resource
     where = f"namespace {right.namespace}" if right.namespace else "all namespaces"
     return f"{right.verb} {what} in {where}"

@@ -12,10 +12,10 @@ from upwell.api.clusters.cluster import Cluster
 from upwell.api.core import Secret
 from upwell.api.meta import ObjectKey
 from upwell.cluster.errors import ClusterError
-from upwell.cluster.interface import RemoteClusters
+from upwell.cluster.interface import AccessAttributes, RemoteClusters
 from upwell.controller import Controller, ObjectCache, Result, Watch, of_both
 from upwell.policy.clusters.condition import ClusterObservation, cluster_status, is_reachable
-from upwell.policy.clusters.rights import needed_rights
+from upwell.policy.clusters.rights import check_rights, needed_rights
 from upwell.reconcilers.authority import MISSING_RIGHT, UNASKED, Authority
 from upwell.store.interface import NotFoundError, Store
 
@@ -25,7 +25,7 @@ _LOOK_SECONDS = 30.0
 _AWAY_SECONDS = 10.0
 """Between two looks at a cluster that is away: so long those that wait for it wait at most."""
 _RIGHTS_EVERY = timedelta(minutes=5)
-"""Rights are asked for less often: they are fifteen questions in each namespace."""
+"""Rights are asked for less often: they are twenty questions in each namespace."""
 _WORKERS = 8
 
 
@@ -70,7 +70,10 @@ class ClusterReconciler:
         if why := await self._authority.refusal(cluster):
             return ClusterObservation(reason=MISSING_RIGHT, message=why)
         now = self._clock()
-        wanted = needed_rights(cluster.spec.namespaces) if self._asks_rights(cluster, now) else ()
+        wanted: tuple[AccessAttributes, ...] = ()
+        if self._asks_rights(cluster, now):
+            namespaces = cluster.spec.namespaces
+            wanted = (*needed_rights(namespaces), *check_rights(namespaces))
         try:
             remote = await self._clusters.connect(cluster)
             report = await remote.report(wanted)

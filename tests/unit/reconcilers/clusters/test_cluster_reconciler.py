@@ -6,10 +6,11 @@ import pytest
 from tests.support.clocks import ManualTime
 from tests.support.cluster.memory_remote import MemoryRemoteCluster, MemoryRemoteClusters
 
-from upwell.api.clusters.cluster import AUTHORIZED, REACHABLE, Cluster
+from upwell.api.clusters.cluster import AUTHORIZED, CHECKS_AUTHORIZED, REACHABLE, Cluster
 from upwell.api.codec import decode_as
 from upwell.api.conditions import find
 from upwell.api.meta import ObjectKey
+from upwell.policy.health.judgement import faults_of
 from upwell.reconcilers.clusters.reconciler import ClusterReconciler
 from upwell.store.memory import MemoryStore
 
@@ -76,6 +77,18 @@ async def test_rights_that_are_missing_are_named(looked: Looked) -> None:
 
     message = "the access lacks: patch deployments.apps in all namespaces"
     assert await looked.condition(AUTHORIZED) == ("False", "MissingRights", message)
+
+
+async def test_what_checks_take_is_a_condition_of_its_own(looked: Looked) -> None:
+    await looked.add()
+    looked.remote.denied = {("create", "jobs")}
+
+    await looked.look()
+
+    assert await looked.condition(AUTHORIZED) == ("True", "Allowed", "")
+    message = "the access lacks: create jobs.batch in all namespaces"
+    assert await looked.condition(CHECKS_AUTHORIZED) == ("False", "MissingRights", message)
+    assert faults_of(await looked.store.get(Cluster, "", "east")) == ()
 
 
 async def test_a_look_that_sees_nothing_new_writes_nothing(looked: Looked) -> None:

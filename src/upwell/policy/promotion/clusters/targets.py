@@ -4,7 +4,7 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
 from upwell.api.apps import DeploymentConfig, LabelSelector
-from upwell.api.clusters.cluster import AUTHORIZED, LOCAL, Cluster
+from upwell.api.clusters.cluster import AUTHORIZED, CHECKS_AUTHORIZED, LOCAL, Cluster
 from upwell.api.conditions import find
 from upwell.api.pipeline import Check, ClusterPhase, ClusterProgress, Pipeline, Stage
 from upwell.policy.clusters.condition import away_text, is_reachable
@@ -109,8 +109,14 @@ def _away(pipeline: Pipeline, stage: Stage, cluster: Cluster) -> str:
         return f"namespace {namespace} is none of its `namespaces`"
     if not is_reachable(cluster):
         return away_text(cluster)
-    found = find(cluster.status.conditions, AUTHORIZED)
-    return found.message if found is not None and found.status == "False" else ""
+    asked = [AUTHORIZED]
+    if any(check.job is not None for check in stage.verification.checks):
+        asked.append(CHECKS_AUTHORIZED)
+    for kind in asked:
+        found = find(cluster.status.conditions, kind)
+        if found is not None and found.status == "False":
+            return found.message
+    return ""
 
 
 def _unsupported(stage: Stage) -> StageObstacle | None:

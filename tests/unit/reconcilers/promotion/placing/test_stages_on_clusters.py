@@ -90,6 +90,23 @@ async def test_what_keeps_a_release_from_a_cluster_is_said(
     assert why in found[1]
 
 
+async def test_a_cluster_that_may_run_no_jobs_gets_no_release_that_they_check() -> None:
+    checks = {"checks": [{"name": "t", "job": {"component": "web"}}]}
+    pipelines = await begun(cluster="east", verification=checks)
+    await pipelines.cluster("east")
+    pipelines.remotes.known["east"].denied = {("create", "jobs")}
+    await pipelines.goes_away("east")
+    await pipelines.comes_back("east")
+    await pipelines.push("one")
+
+    await pipelines.settle()
+
+    reason, why = await degradation(pipelines)
+    assert reason == "ClusterUnavailable"
+    assert "create jobs.batch in all namespaces" in why
+    assert await pipelines.image_in("east") != image("one")
+
+
 async def test_a_cluster_that_is_away_holds_up_its_stage_alone() -> None:
     pipelines = await begun(cluster="east")
     await pipelines.cluster("east")
