@@ -16,7 +16,7 @@ from upwell.reconcilers.cluster_rollouts.records import RolloutRecords
 from upwell.reconcilers.images.insecure import InsecureRegistries
 from upwell.reconcilers.images.pull_secrets import PullSecrets
 from upwell.reconcilers.promotion.catching_up import CatchUpReconciler, catch_up_controller
-from upwell.reconcilers.promotion.cluster_checks import ClusterChecks, VerificationByStage
+from upwell.reconcilers.promotion.checks.clusters import ClusterChecks, VerificationByStage
 from upwell.reconcilers.promotion.cluster_instances import ClusterStageInstances
 from upwell.reconcilers.promotion.images import ReleaseImages
 from upwell.reconcilers.promotion.instances import (

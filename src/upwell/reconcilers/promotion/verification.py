@@ -31,12 +31,12 @@ from upwell.policy.promotion.verification.disturbance import AskedWorkloads
 from upwell.policy.promotion.verification.jobs import VerifiedRelease
 from upwell.policy.promotion.verification.soak import Soak, soak_of
 from upwell.reconcilers.promotion.addresses import Address, check_places, stage_address
+from upwell.reconcilers.promotion.checks.jobs import JobChecks
+from upwell.reconcilers.promotion.checks.probes import ProbeChecks
+from upwell.reconcilers.promotion.checks.webhooks import Verdicts, WebhookChecks
 from upwell.reconcilers.promotion.disturbances import CheckRun, Disturbances
 from upwell.reconcilers.promotion.instances import CheckRuntime
-from upwell.reconcilers.promotion.job_checks import JobChecks
 from upwell.reconcilers.promotion.machine_watch import MachineRecord, faultless
-from upwell.reconcilers.promotion.probe_checks import ProbeChecks
-from upwell.reconcilers.promotion.webhook_checks import Verdicts, WebhookChecks
 from upwell.store.interface import NotFoundError, Store, StoreError
 from upwell.uploads.interface import BinaryInputs
 from upwell.verification.interface import Probes

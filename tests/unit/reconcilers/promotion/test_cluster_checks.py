@@ -18,7 +18,7 @@ from upwell.api.pod import Pod
 from upwell.api.promotion import CheckPhase, CheckResult, Promotion, Release
 from upwell.cluster.interface import OwnedPod
 from upwell.oci import Digest
-from upwell.reconcilers.promotion.cluster_checks import ClusterChecks, VerificationByStage
+from upwell.reconcilers.promotion.checks.clusters import ClusterChecks, VerificationByStage
 from upwell.reconcilers.promotion.instances import CheckRuntime
 from upwell.reconcilers.promotion.promotions import Verifier
 from upwell.reconcilers.promotion.verification import StageVerification

@@ -11,7 +11,7 @@ from upwell.policy.promotion.verification import http, metrics
 from upwell.policy.promotion.verification.checks import CheckAttempt, CheckStep, CheckVerdict
 from upwell.policy.promotion.verification.soak import Soak
 from upwell.reconcilers.promotion.addresses import CheckPlaces
-from upwell.reconcilers.promotion.check_secrets import authorization
+from upwell.reconcilers.promotion.checks.secrets import authorization
 from upwell.reconcilers.promotion.evidence import keep
 from upwell.store.interface import Store
 from upwell.uploads.interface import BinaryInputs, InputError

@@ -9,7 +9,7 @@ from upwell.policy.promotion.verification.checks import CheckAttempt, CheckStep,
 from upwell.policy.promotion.verification.jobs import VerifiedRelease
 from upwell.policy.promotion.verification.request import build_request
 from upwell.reconcilers.promotion.addresses import Address
-from upwell.reconcilers.promotion.check_secrets import signing_key
+from upwell.reconcilers.promotion.checks.secrets import signing_key
 from upwell.store.interface import Store
 from upwell.verification.interface import ProbeError, Probes, SignedEvent
 
