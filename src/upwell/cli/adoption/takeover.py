@@ -1,5 +1,6 @@
 """Takeover of one container: the new instance, then the old container's end, or everything back."""
 
+import asyncio
 import os
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -26,7 +27,8 @@ from upwell.policy.routing.reachability import HOST_PORTS
 from upwell.store.interface import ApiClient, NotFoundError, StoreError
 
 PORT_SECONDS = 60.0
-"""Time for the router to get a port that the old container has given up."""
+"""Time for the router to get a port that the old container has given up, and back."""
+RETRY_SECONDS = 0.5
 
 
 @dataclass(frozen=True, slots=True)
@@ -69,7 +71,7 @@ async def take_over(
         # An interruption too: whoever presses Ctrl-C wants their service back.
         await _give_back(place, manifests, copies)
         if stopped:
-            await engine.start(container)
+            await _start_again(engine, candidate)
         echo(f"{candidate.name}: given back, {engine.program}/{container.name} runs", err=True)
         raise
     echo(
@@ -77,6 +79,26 @@ async def take_over(
         " of the old container",
         err=True,
     )
+
+
+async def _start_again(engine: Engine, candidate: AdoptionCandidate) -> None:
+    """Start the old container once the router has given its ports up; raises CommandError."""
+    last: CommandError | None = None
+    try:
+        async with asyncio.timeout(PORT_SECONDS):
+            while True:
+                try:
+                    await engine.start(candidate.container)
+                except CommandError as error:
+                    last = error
+                    await asyncio.sleep(RETRY_SECONDS)
+                else:
+                    return
+    except TimeoutError:
+        raise CommandError(
+            f"{candidate.name}: its old container does not start again, so nothing serves:"
+            f" {last or 'no answer'}; start it by hand"
+        ) from last
 
 
 def _copies(place: TakeoverPlace, candidate: AdoptionCandidate) -> list[tuple[str, Path]]:

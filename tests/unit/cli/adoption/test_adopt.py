@@ -24,6 +24,7 @@ case "$1 $2" in
   "ps --quiet") cat ids ;;
   "container inspect") echo a warning >&2; cat containers.json ;;
   "image inspect") cat image.json ;;
+  "start "*) echo "$@" >> calls; [ ! -s busy ] || {{ sed -i 1d busy; echo port in use; exit 1; }} ;;
   *) echo "$@" >> calls ;;
 esac
 """
@@ -157,7 +158,11 @@ def test_the_old_container_is_never_stopped_when_the_new_one_fails(
 
 
 def test_a_volume_is_copied_and_a_failure_starts_the_old_container_again(
-    upwell: Upwell, engine: EngineProgram, serving: list[str], tmp_path: Path
+    upwell: Upwell,
+    engine: EngineProgram,
+    serving: list[str],
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     (tmp_path / "volume").mkdir()
     (tmp_path / "volume" / "rows").write_text("1")
@@ -170,18 +175,17 @@ def test_a_volume_is_copied_and_a_failure_starts_the_old_container_again(
     data.mkdir()
 
     serving[0] = "Failed"
+    (tmp_path / "busy").write_text("the router has its port for a moment\n")
+    monkeypatch.setattr("upwell.cli.adoption.takeover.RETRY_SECONDS", 0)
     failed = upwell("adopt", "--yes", "--data-dir", str(data))
     assert failed.exit_code == 1
-    assert engine.calls == [
-        "update --restart=no db",
-        "stop db",
-        "update --restart=always db",
-        "start db",
-    ]
+    assert "given back" in failed.stderr
+    again = ["update --restart=always db", "start db"]
+    assert engine.calls == ["update --restart=no db", "stop db", *again, *again]
     copy = data / "workloads/claims/default/rows"
     assert f"{copy} is left" in failed.stderr
-    again = upwell("adopt", "--yes", "--data-dir", str(data))
-    assert "has files already: move them away" in again.stderr
+    second = upwell("adopt", "--yes", "--data-dir", str(data))
+    assert "has files already: move them away" in second.stderr
 
     (copy / "rows").unlink()
     copy.rmdir()
