@@ -1,4 +1,4 @@
-"""A backup that was made in mid-build, restored elsewhere: the loop goes on from there."""
+"""A backup that was made in mid-build, restored elsewhere: the loop goes on; then all is undone."""
 
 import subprocess
 
@@ -44,6 +44,18 @@ async def test_a_backup_in_mid_build_goes_on_in_another_folder() -> None:
             return await answer(made.router_port, "app.test")
 
         await until(built, lambda text: text == "built")
+
+        undo = ["setup", "--undo", "--yes", "--data-dir", str(made.data_dir)]
+        undo += ["--container-storage", str(made.storage)]
+        assert "is in use by process" in made.upwell(*undo).stderr
+        made.stop()
+        done = made.upwell(*undo)
+        assert done.returncode == 0, done.stderr
+        assert made.podman_names() == set()
+        assert (made.data_dir / "upwell.db").is_file()
+        done = made.upwell(*undo, "--data")
+        assert done.returncode == 0, done.stderr
+        assert not made.data_dir.exists()
 
 
 def lose(made: Installation) -> None:

@@ -37,6 +37,8 @@ class SetupPlaces:
     """Places of a machine; `system` is where its folders are below."""
 
     data_dir: Path
+    container_storage: Path | None = None
+    """Podman's storage for workloads; None: the system's."""
     system: Path = Path("/")
 
     @property
@@ -137,7 +139,9 @@ async def _remove_workloads(_: SetupStep, places: SetupPlaces) -> None:
         return  # nothing was ever started from it
     lock = ProcessLock.acquire(places.data_dir / "upwell.db.lock")
     try:
-        await remove_workloads(ServerSettings(data_dir=places.data_dir))
+        await remove_workloads(
+            ServerSettings(data_dir=places.data_dir, container_storage=places.container_storage)
+        )
     finally:
         lock.release()
 
@@ -148,8 +152,13 @@ async def _remove_configuration(_: SetupStep, places: SetupPlaces) -> None:
         places.configuration.parent.rmdir()
 
 
-async def _remove_data(_: SetupStep, places: SetupPlaces) -> None:
+async def _remove_data(step: SetupStep, places: SetupPlaces) -> None:
     remove_deep(places.data_dir)
+    if places.data_dir.exists():
+        raise SetupFailedError(
+            f"{step}: something in it is in use, or mounted there (`findmnt`): end that, and call"
+            " `upwell setup --undo --data` again"
+        )
 
 
 _ACTIONS: Mapping[SetupAction, Callable[[SetupStep, SetupPlaces], Awaitable[None]]] = {

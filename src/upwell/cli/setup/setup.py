@@ -33,6 +33,14 @@ from upwell.policy.setup.steps import (
     )
 )
 @data_dir_option("Data folder of the server.")
+@click.option(
+    "--container-storage",
+    type=click.Path(path_type=Path, file_okay=False),
+    default=None,
+    envvar="UPWELL_CONTAINER_STORAGE",
+    show_envvar=True,
+    help="With --undo: Podman's storage, as for `upwell serve`.  [default: the system's]",
+)
 @click.option("--yes", is_flag=True, help="Do not ask before the changes.")
 @click.option("--dry-run", is_flag=True, help="Show the changes, and make none.")
 @click.option("--undo", is_flag=True, help="Remove what was set up, and what runs; keep the data.")
@@ -45,14 +53,22 @@ from upwell.policy.setup.steps import (
     help="Print one of these as a server takes it, and change nothing.  [default: none]",
 )
 def setup(
-    data_dir: Path, *, yes: bool, dry_run: bool, undo: bool, data: bool, printed: str | None
+    data_dir: Path,
+    container_storage: Path | None,
+    *,
+    yes: bool,
+    dry_run: bool,
+    undo: bool,
+    data: bool,
+    printed: str | None,
 ) -> None:
     """Make this machine a server: packages, folders, a systemd unit that starts at boot.
 
     Shows the changes and asks first. Whatever is there already stays as it is, so that it may be
     called again at any time. With --undo, packages and the data folder stay.
     """
-    places = SetupPlaces(data_dir.absolute())
+    storage = container_storage.absolute() if container_storage else None
+    places = SetupPlaces(data_dir.absolute(), storage)
     if printed:
         _print(printed, places)
         return
