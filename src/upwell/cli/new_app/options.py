@@ -7,6 +7,7 @@ from typing import Any
 import click
 
 from upwell.cli.core.assignments import parse_assignments, read_assignments
+from upwell.cli.core.durations import TIMEOUT
 from upwell.cli.core.kept_options import keep_option, kept
 from upwell.policy.new_app.components import NewAppStrategy
 from upwell.policy.new_app.images import ImportOptions
@@ -52,6 +53,8 @@ class NewAppOptions:
     insecure: bool = False
     save: str = ""
     dry_run: bool = False
+    wait: bool = False
+    timeout: float = 600.0
     binary: bool = False
     dockerfile: str = ""
     output: str = ""
@@ -202,6 +205,20 @@ def _options() -> list[tuple[str, Callable[[Any], Any]]]:
             metavar="FILE",
             show_default="none",
             help="New file for the manifests, with mode 0600.",
+        ),
+        _option(
+            "wait",
+            "--wait",
+            is_flag=True,
+            help="Wait until it runs (of stages, in the first), and print the URL of its Route.",
+        ),
+        _option(
+            "timeout",
+            "--timeout",
+            type=TIMEOUT,
+            default="10m",
+            show_default=True,
+            help="Time limit of --wait; 0 for none.",
         ),
         _option(
             "dry_run",

@@ -214,7 +214,10 @@ class RoutingReconciler:
         endpoints = self._missing.condition(targets, before, now)
         if endpoints is not None:
             conditions = set_condition(conditions, endpoints, now)
-        ingress = ours.model_copy(update={"host": route.spec.host, "conditions": conditions})
+        reached = {"router_canonical_hostname": self._machine.router.http_address}
+        ingress = ours.model_copy(
+            update={"host": route.spec.host, "conditions": conditions, **reached}
+        )
         others = tuple(one for one in route.status.ingress if one.router_name != ROUTER_NAME)
         status = RouteStatus(ingress=(*others, ingress))
         if status.ingress != route.status.ingress:
