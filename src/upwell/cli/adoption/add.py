@@ -29,7 +29,6 @@ from upwell.policy.adoption.following import FollowOptions, follow_plan
 from upwell.policy.adoption.names import AdoptionError
 from upwell.policy.images.schedule import InvalidDurationError, parse_duration
 from upwell.policy.new_app.components import NewAppComponent, NewAppError, application_name
-from upwell.policy.rollouts.volumes.snapshots import SNAPSHOT_ANNOTATION
 from upwell.store.interface import ApiClient
 
 _PORT = re.compile(
@@ -222,9 +221,10 @@ def add(ctx: click.Context, image: str, output: str) -> None:
             ports=options.ports,
             mounts=options.mounts,
             health=_health(options.health, options.ports),
-            labels={SNAPSHOT_ANNOTATION: "true"} if options.snapshot else {},
         )
-        asked = FollowOptions(options.watch, options.window, options.notify)
+        asked = FollowOptions(
+            options.watch, options.window, snapshot=options.snapshot, notify=options.notify
+        )
         plan = follow_plan(service, session.namespace, asked)
     except (AdoptionError, NewAppError) as error:
         raise CommandError(f"nothing was created: {error}", Exit.USAGE) from error

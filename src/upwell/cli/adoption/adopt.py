@@ -43,6 +43,7 @@ class _AdoptOptions:
     """Options of one call."""
 
     watch: bool = False
+    snapshot: bool = False
     notify: tuple[str, ...] = ()
     yes: bool = False
     dry_run: bool = False
@@ -71,6 +72,12 @@ def _option(target: str, *names: str, **facts: Any) -> Callable[[Any], Any]:
     metavar="URL",
     help="Apprise URL (slack://, mailto://, …) or http(s) webhook to tell; repeatable.",
 )
+@_option(
+    "snapshot",
+    "--snapshot",
+    is_flag=True,
+    help="Copy volumes before each update, and put them back when the new image never serves.",
+)
 @_option("yes", "--yes", is_flag=True, help="Begin without a question.")
 @_option("dry_run", "--dry-run", is_flag=True, help="Show the plan; change nothing.")
 @_option(
@@ -97,7 +104,9 @@ def adopt(ctx: click.Context, names: tuple[str, ...], data_dir: Path, output: st
     session: Session = ctx.ensure_object(Session)
     options = kept(ctx, _AdoptOptions)
     folder = data_dir.absolute()
-    follow = FollowOptions(watch_only=options.watch, notify=options.notify)
+    follow = FollowOptions(
+        watch_only=options.watch, snapshot=options.snapshot, notify=options.notify
+    )
 
     async def work(client: ApiClient) -> None:
         planned = await _plan(client, session, names, follow)

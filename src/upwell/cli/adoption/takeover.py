@@ -21,7 +21,7 @@ from upwell.cli.objects.creation import apply_all, refuse_existing, try_all
 from upwell.formats.compose.model import MountKind
 from upwell.policy.adoption.objects import AdoptionPlan
 from upwell.policy.adoption.takeover import AdoptionCandidate, TakeoverMethod
-from upwell.policy.adoption.workloads import WorkloadNames
+from upwell.policy.adoption.workloads import WorkloadNames, begins_with
 from upwell.policy.rollouts.summary import RolloutState, rollout_of
 from upwell.policy.routing.reachability import HOST_PORTS
 from upwell.store.interface import ApiClient, NotFoundError, StoreError
@@ -46,9 +46,14 @@ async def take_over(
 ) -> None:
     """Make a container a service of Upwell's; whatever fails, the container runs again.
 
+    It begins with the image that runs, so that a newer one is an update with its rollback.
     Raises CommandError.
     """
-    manifests = check_documents([encode(one) for one in plan.objects], place.session)
+    follows = check_documents([encode(one) for one in plan.objects], place.session)
+    manifests, image = follows, candidate.running_image
+    if image:
+        objects = [encode(begins_with(one, image)) for one in plan.objects]
+        manifests = check_documents(objects, place.session)
     await refuse_existing(place.client, manifests)
     await try_all(place.client, manifests)
     copies = _copies(place, candidate)
@@ -74,6 +79,9 @@ async def take_over(
             await _start_again(engine, candidate)
         echo(f"{candidate.name}: given back, {engine.program}/{container.name} runs", err=True)
         raise
+    if image:
+        workloads = [one for one in follows if isinstance(one.resource, Deployment)]
+        await apply_all(place.client, workloads)
     echo(
         f"{candidate.name}: adopted; `{engine.program} rm {container.name}` removes what is left"
         " of the old container",

@@ -40,6 +40,8 @@ class InspectedContainer:
     """Digests by which registries know its image."""
     created: str = ""
     """Time at which its image was made, RFC 3339."""
+    digest: str = ""
+    """The one that the engine names for its image; empty: it was built here."""
     project: str = ""
     """Compose project that it belongs to."""
     unit: str = ""
@@ -94,6 +96,7 @@ def read_container(inspected: Mapping[str, Any], image: Mapping[str, Any]) -> In
         name=name,
         service=service,
         digests=_digests(inspected, image),
+        digest=_digest(inspected, image),
         created=str(image.get("Created") or ""),
         project=_first(labels, COMPOSE_PROJECT),
         unit=labels.get(SYSTEMD_UNIT, ""),
@@ -247,6 +250,13 @@ def _limits(host: Mapping[str, Any]) -> dict[str, str]:
     memory, cpus = int(host.get("Memory") or 0), int(host.get("NanoCpus") or 0)
     limits = {"cpu": f"{cpus * 1000 // _NANO}m"} if cpus else {}
     return {**limits, "memory": str(memory)} if memory else limits
+
+
+def _digest(inspected: Mapping[str, Any], image: Mapping[str, Any]) -> str:
+    """Return a digest by which the image's registry has it."""
+    named = str(inspected.get("ImageDigest") or "")
+    listed = [one.rpartition("@")[2] for one in _texts(image.get("RepoDigests"))]
+    return named or next(iter(listed), "")
 
 
 def _digests(inspected: Mapping[str, Any], image: Mapping[str, Any]) -> frozenset[str]:

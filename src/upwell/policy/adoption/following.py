@@ -4,7 +4,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from urllib.parse import urlsplit
 
-from upwell.api.apps import TRIGGERS_ANNOTATION, Deployment
+from upwell.api.apps import Deployment
 from upwell.api.core import Secret
 from upwell.api.defaults import IMAGE_STREAM_TAG
 from upwell.api.meta import LocalReference, ObjectMeta, ObjectReference, Resource
@@ -24,7 +24,8 @@ from upwell.formats.compose.model import ComposeProject, ComposeService, MountKi
 from upwell.policy.adoption.images import followed_tag
 from upwell.policy.adoption.names import object_name
 from upwell.policy.adoption.objects import AdoptionPlan, project_plan, tcp_ports, watching_stream
-from upwell.policy.adoption.workloads import APP_LABEL
+from upwell.policy.adoption.workloads import APP_LABEL, begins_with
+from upwell.policy.rollouts.volumes.snapshots import SNAPSHOT_ANNOTATION
 
 STAGE = "live"
 """The only stage of what is updated within windows."""
@@ -39,6 +40,8 @@ class FollowOptions:
     """True: it is told of, and nothing runs."""
     window: Window | None = None
     """Time in which updates begin; None: any."""
+    snapshot: bool = False
+    """True: its volumes are copied before each update."""
     notify: tuple[str, ...] = ()
     """Addresses: Apprise URLs, or one http(s) URL for a webhook."""
 
@@ -54,29 +57,14 @@ def follow_plan(service: ComposeService, namespace: str, options: FollowOptions)
         for mount in service.mounts
         if mount.kind is MountKind.VOLUME and mount.source
     }
+    if options.snapshot:
+        service = replace(service, labels={**service.labels, SNAPSHOT_ANNOTATION: "true"})
     plan = project_plan(ComposeProject((service,), volumes))
     objects: list[Resource] = list(plan.objects)
     if options.window is not None:
-        objects = [_by_window(one, service.image) for one in objects]
+        objects = [begins_with(one, service.image) for one in objects]
         objects.append(_pipeline(service, name, options.window))
     return replace(plan, objects=(*objects, *notices))
-
-
-def _by_window(resource: Resource, image: str) -> Resource:
-    """Return the Deployment without its trigger: it begins with the image, a Pipeline moves it."""
-    if not isinstance(resource, Deployment):
-        return resource
-    annotations = {
-        key: value for key, value in resource.annotations.items() if key != TRIGGERS_ANNOTATION
-    }
-    template = resource.spec.template
-    (container,) = template.spec.containers
-    pod = template.spec.model_copy(
-        update={"containers": (container.model_copy(update={"image": image}),)}
-    )
-    spec = resource.spec.model_copy(update={"template": template.model_copy(update={"spec": pod})})
-    metadata = resource.metadata.model_copy(update={"annotations": annotations})
-    return resource.model_copy(update={"metadata": metadata, "spec": spec})
 
 
 def _pipeline(service: ComposeService, name: str, window: Window) -> Pipeline:

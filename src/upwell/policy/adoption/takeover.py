@@ -8,10 +8,12 @@ from enum import StrEnum
 from upwell.formats.compose.inspected import InspectedContainer
 from upwell.formats.compose.model import MountKind
 from upwell.formats.human_duration import human_duration
+from upwell.policy.adoption.images import image_of
 from upwell.policy.adoption.labels import follow_rule
 from upwell.policy.adoption.names import AdoptionError, object_name
 from upwell.policy.adoption.objects import LOCAL
 
+CURRENT, BUILT_HERE = "current", "built here"
 _SHORT = 12
 """Digits of a digest for people."""
 
@@ -79,15 +81,23 @@ class AdoptionCandidate:
         return TakeoverMethod.PORT if published else TakeoverMethod.BESIDE
 
     @property
+    def running_image(self) -> str:
+        """Pull spec of what runs, where its name stands for another image now; empty otherwise."""
+        if self.obstacles or self.behind in {CURRENT, BUILT_HERE} or not self.container.digest:
+            return ""
+        reference = image_of(self.container.service.image)
+        return f"{reference.registry}/{reference.repository}@{self.container.digest}"
+
+    @property
     def behind(self) -> str:
         """Say how far its image is behind what its name stands for now."""
         image, now = self.container.service.image, self.upstream
         if image.startswith(LOCAL):
-            return "built here"
+            return BUILT_HERE
         if now.fault:
             return "unknown"
         if now.digest in self.container.digests:
-            return "current"
+            return CURRENT
         age = _between(self.container.created, now.created)
         short = now.digest.partition(":")[2][:_SHORT]
         return f"{age} (now {short})" if age else f"another image (now {short})"

@@ -33,7 +33,7 @@ from upwell.api.core import (
     VolumeMount,
 )
 from upwell.api.defaults import IMAGE_STREAM_TAG
-from upwell.api.meta import ObjectMeta
+from upwell.api.meta import ObjectMeta, Resource
 from upwell.formats.compose.model import (
     ComposeService,
     FileGrant,
@@ -120,6 +120,22 @@ def deployment(service: ComposeService, names: WorkloadNames, follows: str) -> D
     if annotations:
         metadata["annotations"] = annotations
     return Deployment(metadata=ObjectMeta(**metadata), spec=DeploymentSpec(**spec))
+
+
+def begins_with(resource: Resource, image: str) -> Resource:
+    """Return a Deployment that begins with `image` and follows nothing; all else as it is."""
+    if not isinstance(resource, Deployment):
+        return resource
+    annotations = {
+        key: value for key, value in resource.annotations.items() if key != TRIGGERS_ANNOTATION
+    }
+    template = resource.spec.template
+    (container,) = template.spec.containers
+    containers = (container.model_copy(update={"image": image}),)
+    pod = template.spec.model_copy(update={"containers": containers})
+    spec = resource.spec.model_copy(update={"template": template.model_copy(update={"spec": pod})})
+    metadata = resource.metadata.model_copy(update={"annotations": annotations})
+    return resource.model_copy(update={"metadata": metadata, "spec": spec})
 
 
 def _writes_alone(service: ComposeService) -> bool:

@@ -1,5 +1,6 @@
 """`upwell adopt`: the plan, the takeover, and the old container back when it fails."""
 
+import asyncio
 import json
 from collections.abc import Callable
 from pathlib import Path
@@ -105,7 +106,8 @@ def serving(client: "FakeClient", monkeypatch: pytest.MonkeyPatch) -> list[str]:
                 conditions=conditions,
                 revisions=(record,),
             )
-            await client.update_status(applied.with_status(status))
+            if not applied.status.revisions:
+                await client.update_status(applied.with_status(status))
         return applied, warnings
 
     monkeypatch.setattr(client, "apply", apply_and_end)
@@ -144,6 +146,21 @@ def test_the_old_container_stops_once_the_new_instance_is_ready(
     assert result.exit_code == 0, result.stderr
     assert "deployment.apps/web created" in result.stdout
     assert engine.calls == ["update --restart=no web", "stop web"]
+
+
+@pytest.mark.usefixtures("serving")
+def test_it_begins_with_what_runs_and_follows_then(
+    upwell: Upwell, engine: EngineProgram, client: "FakeClient"
+) -> None:
+    running = container("web", 1) | {"ImageDigest": f"sha256:{'a' * 64}"}
+    engine.run(running)
+    result = upwell("adopt", "--yes", "--snapshot")
+    assert result.stdout.splitlines()[-1] == "deployment.apps/web configured"
+    web = asyncio.run(client.get(Deployment, "default", "web"))
+    (first,) = web.status.revisions
+    assert first.template.spec.containers[0].image == f"registry.test/web@sha256:{'a' * 64}"
+    assert '"web:1"' in web.annotations["image.openshift.io/triggers"]
+    assert web.annotations["upwell.dev/snapshot-volumes"] == "true"
 
 
 def test_the_old_container_is_never_stopped_when_the_new_one_fails(

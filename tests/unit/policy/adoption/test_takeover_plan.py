@@ -69,6 +69,14 @@ def test_the_plan_says_how_far_behind_each_is() -> None:
     ]
 
 
+def test_it_begins_with_what_runs_where_there_is_a_newer_image() -> None:
+    newer = candidate(upstream=CurrentUpstream(NEW))
+    known = replace(newer, container=replace(newer.container, digest=OLD))
+    assert known.running_image == f"docker.io/library/web@{OLD}"
+    assert newer.running_image == ""  # nobody knows its digest
+    assert replace(known, upstream=CurrentUpstream(OLD)).running_image == ""
+
+
 def test_what_others_depend_on_is_taken_over_first() -> None:
     found = adoption_order(
         [candidate("a", depends_on=("b",)), candidate("b", depends_on=("c",)), candidate("c")]
